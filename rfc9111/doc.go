@@ -1,0 +1,77 @@
+// Package rfc9111 holds the decisions of HTTP caching for a shared cache: what
+// may be stored, how long it is fresh, what may be done with it when a request
+// comes, how it is validated, updated, negotiated, cut into ranges and
+// invalidated. Every rule stands under the number of its clause.
+//
+// The package is pure. It reads headers, times and a [Policy], and returns small
+// values; it does no I/O, reads no clock, logs nothing and changes no argument
+// but where its name says so ([Condition], [ClearConditions], [AppendCDNLoop],
+// [CacheStatus.Append]). All of it is safe for concurrent use.
+//
+// One file answers one question:
+//
+//	storable.go      may it be stored                        RFC 9111 3
+//	header.go        which fields are stored, which updated  3.1, 3.2
+//	vary.go          which variant suits a request           4.1
+//	freshness.go     how long is it fresh                    4.2.1, 4.2.2, RFC 5861
+//	age.go           how old is it                           4.2.3, 5.1
+//	reuse.go         may it be used now                      4, 4.2.4, 5.2.1
+//	validate.go      asking the origin                       4.3.1, 4.3.4, 4.3.5
+//	precondition.go  the client's own conditions             4.3.2, RFC 9110 13
+//	ranges.go        parts of a whole                        RFC 9110 14
+//	invalidate.go    what an unsafe method makes stale       4.4
+//	directives.go    Cache-Control                           5.2
+//	targeted.go      CDN-Cache-Control                       RFC 9213
+//	cachestatus.go   Cache-Status                            RFC 9211
+//	tags.go          surrogate keys, Cache-Groups            RFC 9875
+//	forwarding.go    Incremental, CDN-Loop                   RFC 10036, RFC 8586
+//	search.go        No-Vary-Search                          draft-ietf-httpbis-no-vary-search
+//
+// # Choices
+//
+// The RFCs leave room. Where they do, the rule is the one that serves less from
+// the store, unless a choice below says otherwise.
+//
+// Damaged Cache-Control: each directive is parsed by itself, and what is no
+// directive is searched for no-store, private, no-cache, must-revalidate and
+// proxy-revalidate, which then hold. An invalid max-age or s-maxage is 0. Of
+// several the smallest counts.
+//
+// Age: several values, on one line or on several, or one that is no number, make
+// the response stale. 5.1 would have the first of several taken and what is no
+// number ignored; either can make an old response fresh, and asking costs little.
+//
+// s-maxage implies proxy-revalidate (5.2.2.10), which by the letter forbids any
+// stale answer. Those who write stale-while-revalidate or stale-if-error beside
+// s-maxage mean it, and other shared caches take it so. Here s-maxage binds the
+// client (its max-stale and stale-if-error are without effect) and leaves the
+// windows of the response and of the operator alone. must-revalidate,
+// proxy-revalidate and no-cache forbid them all.
+//
+// must-understand lifts no-store for every registered status (5.2.2.3), if the
+// field is well-formed.
+//
+// A qualified private="f" or no-cache="f" stores the response without f.
+//
+// The operator's ttl and force_ttl count from the arrival of the response, what
+// age it may have brought along. max_ttl caps the lifetime, which counts from
+// its origin, so that nothing older is served.
+//
+// A response that could be used for nothing is not stored: with no-cache, or
+// already stale, it needs a validator or (stale only) a window.
+//
+// A 304 updates Content-Type: 3.2 lets those caches leave it alone that store
+// what they made of the body, and this one stores the body.
+//
+// A 304 whose entity tag differs from the stored one in its weakness alone
+// updates the stored response; see [Selects].
+//
+// # Caveats
+//
+// Dates of RFC 850 have two digits for the year, read as 1969 to 2068.
+//
+// Partial responses are not stored, so nothing is combined (RFC 9111 3.4).
+//
+// Conditions other than If-None-Match, If-Modified-Since and If-Range are not
+// evaluated; a cache does not (4.3.2).
+package rfc9111

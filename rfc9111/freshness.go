@@ -1,0 +1,249 @@
+package rfc9111
+
+import (
+	"net/http"
+	"time"
+)
+
+// Freshness is all that depends neither on the request nor on the moment. It is
+// computed once per stored response and policy; its methods are then cheap,
+// allocate nothing and are safe for concurrent use.
+type Freshness struct {
+	// Lifetime is the freshness lifetime (RFC 9111 4.2.1), 0 if there is none.
+	Lifetime time.Duration
+	// InitialAge is corrected_initial_age (RFC 9111 4.2.3).
+	InitialAge time.Duration
+	// StaleWhileRevalidate and StaleIfError are the windows of RFC 5861 after
+	// the end of the lifetime; 0 where MustRevalidate or NoCache forbid them.
+	StaleWhileRevalidate, StaleIfError time.Duration
+	// ResponseTime is when the response arrived.
+	ResponseTime time.Time
+	// NoCache: it must be validated before each use (RFC 9111 5.2.2.4).
+	NoCache bool
+	// MustRevalidate: once stale it must not be used unvalidated, by
+	// must-revalidate or proxy-revalidate (RFC 9111 5.2.2.2, 5.2.2.8).
+	MustRevalidate bool
+	// SharedOnly: the lifetime is s-maxage, which binds clients like
+	// proxy-revalidate (RFC 9111 5.2.2.10); see the package documentation.
+	SharedOnly bool
+	// Immutable: a client's max-age makes nobody ask while it is fresh (RFC 8246).
+	Immutable bool
+	// Source says where the lifetime comes from.
+	Source Source
+	// Reason is what [Policy.Storable] says, so that admission is checked
+	// again at look-up.
+	Reason Reason
+}
+
+// Source says where a lifetime comes from.
+type Source uint8
+
+// The sources, the operator's beside those of the RFC.
+const (
+	// SourceNone: nothing gives a lifetime.
+	SourceNone Source = iota
+	// SourceSMaxAge: s-maxage of the response.
+	SourceSMaxAge
+	// SourceMaxAge: max-age of the response.
+	SourceMaxAge
+	// SourceExpires: Expires of the response.
+	SourceExpires
+	// SourceTTL: the operator's ttl, where the response states none.
+	SourceTTL
+	// SourceForceTTL: the operator's force_ttl, whatever the response states.
+	SourceForceTTL
+	// SourceHeuristic: a tenth of the age of Last-Modified (RFC 9111 4.2.2).
+	SourceHeuristic
+)
+
+// String returns the source as one word.
+func (s Source) String() string {
+	switch s {
+	case SourceNone:
+		return "none"
+	case SourceSMaxAge:
+		return "s-maxage"
+	case SourceMaxAge:
+		return "max-age"
+	case SourceExpires:
+		return "expires"
+	case SourceTTL:
+		return "ttl"
+	case SourceForceTTL:
+		return "force-ttl"
+	case SourceHeuristic:
+		return "heuristic"
+	}
+	return "unknown"
+}
+
+// Freshness computes the freshness of x, which need not be storable.
+func (p *Policy) Freshness(x *Exchange) Freshness {
+	s := p.statement(x.Header)
+	f := p.freshness(x, s)
+	f.Reason = p.storable(x, s)
+	return f
+}
+
+// freshness computes all but the Reason.
+func (p *Policy) freshness(x *Exchange, s statement) Freshness {
+	age, ageValid := initialAge(x)
+	f := Freshness{
+		InitialAge:     age,
+		ResponseTime:   x.ResponseTime,
+		NoCache:        s.noCache,
+		MustRevalidate: s.mustRevalidate || s.proxyRevalidate,
+		SharedOnly:     s.sMaxAge.given,
+		Immutable:      s.immutable,
+	}
+	f.Lifetime, f.Source = p.lifetime(x, s)
+	switch f.Source {
+	case SourceForceTTL:
+		f.NoCache, f.MustRevalidate, f.SharedOnly = false, false, false
+	case SourceTTL, SourceHeuristic, SourceNone, SourceSMaxAge, SourceMaxAge, SourceExpires:
+		if !ageValid {
+			f.Lifetime = 0
+		}
+	}
+	if p.MaxTTL > 0 {
+		f.Lifetime = min(f.Lifetime, p.MaxTTL)
+	}
+	if f.Source == SourceTTL || f.Source == SourceForceTTL {
+		// The operator speaks of the time it stays here. Behind another cache a
+		// response arrives with an age, and would else arrive stale.
+		f.Lifetime = clamp(f.Lifetime + f.InitialAge)
+	}
+	p.staleWindows(&f, s)
+	return f
+}
+
+// staleWindows is RFC 5861: what the response says, else what the operator says,
+// else nothing; forbidden as RFC 9111 4.2.4 lists, which an operator cannot lift.
+func (p *Policy) staleWindows(f *Freshness, s statement) {
+	if f.NoCache || f.MustRevalidate {
+		return
+	}
+	f.StaleWhileRevalidate = clamp(p.StaleWhileRevalidate)
+	if s.staleWhileRevalidate.given {
+		f.StaleWhileRevalidate = s.staleWhileRevalidate.value
+	}
+	f.StaleIfError = clamp(p.StaleIfError)
+	if s.staleIfError.given {
+		f.StaleIfError = s.staleIfError.value
+	}
+}
+
+// lifetime is RFC 9111 4.2.1 with the operator's word before and after.
+func (p *Policy) lifetime(x *Exchange, s statement) (time.Duration, Source) {
+	if d, ok := p.operatorTTL(p.ForceTTL, x); ok {
+		return d, SourceForceTTL
+	}
+	if d, source := p.explicitLifetime(x, s); source != SourceNone {
+		return d, source
+	}
+	if s.noCache {
+		return 0, SourceNone
+	}
+	if d, ok := p.operatorTTL(p.TTL, x); ok {
+		return d, SourceTTL
+	}
+	if d, ok := p.heuristicLifetime(x, s); ok {
+		return d, SourceHeuristic
+	}
+	return 0, SourceNone
+}
+
+// operatorTTL finds the row for the response. What was fetched for one user
+// (Authorization, a Cookie that is not in the key) needs the origin's own word,
+// and an event stream is no document that could be fresh.
+func (p *Policy) operatorTTL(rows []StatusTTL, x *Exchange) (time.Duration, bool) {
+	if len(rows) == 0 || x.Authorized || x.UnkeyedCookie || isEventStream(x.Header) {
+		return 0, false
+	}
+	for _, row := range rows {
+		if row.matches(x.Status) {
+			return clamp(row.Duration), true
+		}
+	}
+	return 0, false
+}
+
+// explicitLifetime is RFC 9111 4.2.1, in its order, for a shared cache.
+func (p *Policy) explicitLifetime(x *Exchange, s statement) (time.Duration, Source) {
+	switch {
+	case s.sMaxAge.given:
+		return s.sMaxAge.value, SourceSMaxAge
+	case s.maxAge.given:
+		return s.maxAge.value, SourceMaxAge
+	case s.targeted || p.Ignores("Expires"):
+		return 0, SourceNone
+	}
+	lines := x.Header["Expires"]
+	if len(lines) == 0 {
+		return 0, SourceNone
+	}
+	// RFC 9111 5.3: an invalid date, "0" above all, is a time in the past.
+	expires, ok := dateField(lines)
+	if !ok {
+		return 0, SourceExpires
+	}
+	date, ok := dateField(x.Header["Date"])
+	if !ok {
+		date = x.ResponseTime
+	}
+	return clamp(expires.Sub(date)), SourceExpires
+}
+
+// maxHeuristic bounds heuristic freshness. RFC 9111 4.2.2 used to ask for a
+// warning beyond a day; a day is what the field settled on.
+const maxHeuristic = 24 * time.Hour
+
+// heuristicLifetime is RFC 9111 4.2.2. A response that was fetched with a
+// Cookie that is not in the key is left alone, like by ttl.
+func (p *Policy) heuristicLifetime(x *Exchange, s statement) (time.Duration, bool) {
+	if !p.Heuristic || x.UnkeyedCookie || isEventStream(x.Header) {
+		return 0, false
+	}
+	if x.Method == http.MethodPost || !s.public && !heuristicallyCacheable(x.Status) {
+		return 0, false
+	}
+	modified, ok := dateField(x.Header["Last-Modified"])
+	if !ok {
+		return 0, false
+	}
+	date, ok := dateField(x.Header["Date"])
+	if !ok {
+		date = x.ResponseTime
+	}
+	return min(clamp(date.Sub(modified))/10, maxHeuristic), true
+}
+
+// heuristicallyCacheable is RFC 9110 15.1, without 206.
+func heuristicallyCacheable(status int) bool {
+	switch status {
+	case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusNoContent,
+		http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusPermanentRedirect,
+		http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone,
+		http.StatusRequestURITooLong, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
+// TTL is what is left of the lifetime at now, negative when stale.
+func (f *Freshness) TTL(now time.Time) time.Duration { return f.Lifetime - f.Age(now) }
+
+// validationKeep is how long a stale response with a validator is worth its
+// room: a 304 then saves the body. Past a day it is rarely unchanged and asked for.
+const validationKeep = 24 * time.Hour
+
+// KeepUntil is when the entry is of no further use: the end of its lifetime and
+// of its stale windows, and with a validator a day more for revalidation.
+func (f *Freshness) KeepUntil(validator bool) time.Time {
+	keep := f.Lifetime - f.InitialAge + max(f.StaleWhileRevalidate, f.StaleIfError)
+	keep = max(keep, 0)
+	if validator {
+		keep += validationKeep
+	}
+	return f.ResponseTime.Add(keep)
+}

@@ -1,0 +1,80 @@
+package rfc9111
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+func TestStatusClass(t *testing.T) {
+	for _, tc := range []struct {
+		text    string
+		ok      bool
+		matches []int
+		misses  []int
+	}{
+		{"404", true, []int{404}, []int{400, 405, 4}},
+		{"4xx", true, []int{400, 404, 499}, []int{399, 500, 4}},
+		{"5xx", true, []int{500, 599}, []int{499, 600}},
+		{"6xx", false, nil, nil},
+		{"0xx", false, nil, nil},
+		{"40", false, nil, nil},
+		{"4x4", false, nil, nil},
+		{"4000", false, nil, nil},
+		{"", false, nil, nil},
+		{"-04", false, nil, nil},
+	} {
+		t.Run(tc.text, func(t *testing.T) {
+			c, err := ParseStatusClass(tc.text)
+			if (err == nil) != tc.ok {
+				t.Fatalf("error %v", err)
+			}
+			if tc.ok && c.String() != tc.text {
+				t.Errorf("String() = %q", c)
+			}
+			for _, status := range tc.matches {
+				if !c.Matches(status) {
+					t.Errorf("does not match %d", status)
+				}
+			}
+			for _, status := range tc.misses {
+				if c.Matches(status) {
+					t.Errorf("matches %d", status)
+				}
+			}
+		})
+	}
+}
+
+func FuzzFreshness(f *testing.F) {
+	f.Add("max-age=60", "30", "Sun, 01 Mar 2026 12:00:00 GMT", "0", int64(5))
+	f.Add("", "99999999999999999999", "Mon, 01 Jan 0001 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", int64(1)<<40)
+	f.Fuzz(func(t *testing.T, cacheControl, age, date, expires string, at int64) {
+		x := &Exchange{
+			Method: http.MethodGet, Status: http.StatusOK,
+			Header: http.Header{
+				"Cache-Control": {cacheControl}, "Age": {age}, "Date": {date}, "Expires": {expires}, "Last-Modified": {date},
+			},
+			RequestTime: arrival.Add(-time.Second), ResponseTime: arrival,
+		}
+		p := &Policy{Heuristic: true, StaleIfError: time.Minute}
+		fresh := p.Freshness(x)
+		now := arrival.Add(time.Duration(at%(1<<30)) * time.Second)
+		if fresh.Lifetime < 0 || fresh.Lifetime > maxDelta {
+			t.Errorf("lifetime %v", fresh.Lifetime)
+		}
+		if got := fresh.Age(now); got < 0 || got < fresh.InitialAge {
+			t.Errorf("age %v, initially %v", got, fresh.InitialAge)
+		}
+		if keep := fresh.KeepUntil(true); keep.Before(arrival) {
+			t.Errorf("kept until %v", keep)
+		}
+		use, forward := fresh.Use(RequestDirectives{}, now, false)
+		if (use == UseValidate || use == UseNever) == (forward == ForwardNone) {
+			t.Errorf("use %v, forward %v", use, forward)
+		}
+		if use == UseFresh && fresh.TTL(now) <= 0 {
+			t.Errorf("fresh with a ttl of %v", fresh.TTL(now))
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package rfc9111
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// hopByHop are the fields that RFC 9111 3.1 and RFC 9110 7.6.1 keep out of a
+// store, beside those that Connection names.
+var hopByHop = [...]string{
+	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization", "Proxy-Connection",
+}
+
+// decisive are fields that Connection cannot take away: without them what is
+// stored would be used where it must not be. RFC 9110 7.6.1 forbids to name
+// fields meant for all recipients.
+var decisive = [...]string{"Age", "Cache-Control", "Date", "Expires", "Vary"}
+
+// StorableHeader returns what is stored of the header of x (RFC 9111 3.1), a new
+// map with slices of its own. It goes without
+//   - hop-by-hop fields and those Connection names,
+//   - the fields named in private="…" (5.2.2.7) and in no-cache="…" (5.2.2.4):
+//     the latter may be sent after validation only, and a stored response is
+//     mostly sent without,
+//   - Set-Cookie under [SetCookieStrip] and where the policy ignores it.
+//
+// Age stays, as age is reckoned from it; the answer carries a new one.
+func StorableHeader(x *Exchange, p *Policy) http.Header {
+	h := x.Header.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	removeHopByHop(h)
+	s := p.statement(x.Header)
+	removeFields(h, s.privateFields)
+	removeFields(h, s.noCacheFields)
+	if p.SetCookie == SetCookieStrip || p.Ignores("Set-Cookie") {
+		delete(h, "Set-Cookie")
+	}
+	return h
+}
+
+func removeHopByHop(h http.Header) {
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			name = http.CanonicalHeaderKey(trimOWS(name))
+			if !slices.Contains(decisive[:], name) {
+				delete(h, name)
+			}
+		}
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}
+
+func removeFields(h http.Header, names []string) {
+	for _, name := range names {
+		delete(h, name)
+	}
+}
+
+// describesBody are the fields a 304 or a HEAD does not update. RFC 9111 3.2
+// exempts Content-Length and allows to exempt what the stored body depends on:
+// the body is kept, so what says how to read it is kept with it.
+var describesBody = [...]string{
+	"Content-Length", "Content-Encoding", "Content-Range", "Content-Md5", "Content-Digest", "Etag",
+}
+
+// Merge returns the stored header updated by that of a 304 (RFC 9111 3.2), a new
+// map: every field the 304 has replaces the stored one, but for those that
+// describe the body, hop-by-hop fields, those that its private="…" or
+// no-cache="…" names, and a Set-Cookie where the stored response has none, for
+// then it was not stored on purpose. Age and Date that the 304 does not have go,
+// as they are those of an older response.
+//
+// A new Vary may select differently: the caller reads it again.
+func Merge(stored, notModified http.Header) http.Header {
+	update := notModified.Clone()
+	removeHopByHop(update)
+	removeFields(update, describesBody[:])
+	d := parseCacheControl(update["Cache-Control"])
+	removeFields(update, d.privateFields)
+	removeFields(update, d.noCacheFields)
+	if len(stored["Set-Cookie"]) == 0 {
+		delete(update, "Set-Cookie")
+	}
+
+	merged := stored.Clone()
+	if merged == nil {
+		merged = make(http.Header)
+	}
+	delete(merged, "Age")
+	delete(merged, "Date")
+	maps.Copy(merged, update)
+	return merged
+}

@@ -1,0 +1,82 @@
+package rfc9111
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Invalidates reports whether a response invalidates what is stored for its
+// target (RFC 9111 4.4): a non-error answer to a method that is not known to be
+// safe.
+func Invalidates(method string, status int) bool {
+	return !isSafe(method) && status >= 200 && status < 400
+}
+
+// isSafe lists the methods that IANA's registry calls safe. Methods are
+// case-sensitive, and an unknown one is unsafe.
+func isSafe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace,
+		"QUERY", "PROPFIND", "REPORT", "SEARCH", "PRI":
+		return true
+	}
+	return false
+}
+
+// InvalidatedURLs returns what else such a response invalidates (RFC 9111 4.4):
+// the URLs in its Location and Content-Location that have the origin of the
+// absolute target; anybody could name another's. They are absolute, without
+// fragment, scheme and host in lower case, the default port and a trailing dot
+// dropped, path and query as written.
+func InvalidatedURLs(target *url.URL, h http.Header) []string {
+	var urls []string
+	for _, name := range [...]string{"Location", "Content-Location"} {
+		for _, line := range h[name] {
+			ref, err := url.Parse(trimOWS(line))
+			if err != nil {
+				continue
+			}
+			u := target.ResolveReference(ref)
+			if u.Opaque != "" || u.User != nil || origin(u) != origin(target) {
+				continue
+			}
+			if s := absolute(u); !slices.Contains(urls, s) {
+				urls = append(urls, s)
+			}
+		}
+	}
+	return urls
+}
+
+// absolute renders a URL as the key of a stored response has it.
+func absolute(u *url.URL) string {
+	path := u.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	s := origin(u) + path
+	if u.RawQuery != "" || u.ForceQuery {
+		s += "?" + u.RawQuery
+	}
+	return s
+}
+
+// origin is scheme, host and port (RFC 9110 4.3.1), normalised.
+func origin(u *url.URL) string {
+	scheme := strings.ToLower(u.Scheme)
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	port := u.Port()
+	if scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		port = ""
+	}
+	switch {
+	case port != "":
+		host = net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		host = "[" + host + "]"
+	}
+	return scheme + "://" + host
+}

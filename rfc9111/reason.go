@@ -1,0 +1,93 @@
+package rfc9111
+
+// Reason names why a response was not stored. The words of [Reason.String] are
+// the ones that stand in the detail of Cache-Status, in metrics and in logs.
+type Reason uint8
+
+// The reasons. The zero value says that the response may be stored.
+const (
+	// Storable is no reason at all: the response may be stored.
+	Storable Reason = iota
+	// ReasonMethod: responses to this request method are not stored.
+	ReasonMethod
+	// ReasonStatus: the status is not final, not understood, or of no use to a cache.
+	ReasonStatus
+	// ReasonPartial: a 206 never answers for the whole, a 304 has no body to store.
+	ReasonPartial
+	// ReasonNoStore: the response carries no-store (RFC 9111 5.2.2.5).
+	ReasonNoStore
+	// ReasonRequestNoStore: the request carried no-store (RFC 9111 5.2.1.5).
+	ReasonRequestNoStore
+	// ReasonPrivate: the response is for one user (RFC 9111 5.2.2.7).
+	ReasonPrivate
+	// ReasonAuthorization: the request was authorised and the response does not
+	// say that it may be shared (RFC 9111 3.5).
+	ReasonAuthorization
+	// ReasonSetCookie: the response sets a cookie and the operator did not allow that.
+	ReasonSetCookie
+	// ReasonVaryStar: Vary: * matches no later request (RFC 9111 4.1).
+	ReasonVaryStar
+	// ReasonNoLifetime: nothing gives the response a lifetime, or it has none
+	// and carries no validator that could renew it.
+	ReasonNoLifetime
+	// ReasonField: a field's name or value cannot stand in a message (RFC 9110
+	// 5.1, 5.5): it has CR, LF or NUL, or the name is no token.
+	ReasonField
+	// ReasonContentType: the extension in the URL and the Content-Type do not
+	// agree, and the operator guards against that.
+	ReasonContentType
+	// ReasonTooLarge: the body is larger than the limit. Added by the handler.
+	ReasonTooLarge
+	// ReasonIncomplete: the body ended early or the fetch failed. Added by the handler.
+	ReasonIncomplete
+	// ReasonPurged: a purge came while the response was being fetched. Added by the handler.
+	ReasonPurged
+	// ReasonFull: the store has no room and may not evict. Added by the handler.
+	ReasonFull
+	// ReasonVary: the URL has more variants than allowed. Added by the handler.
+	ReasonVary
+	// ReasonTrailer: the response has trailers, which are not stored. Added by the handler.
+	ReasonTrailer
+
+	reasonCount
+)
+
+var reasonNames = [reasonCount]string{
+	Storable:             "",
+	ReasonMethod:         "method",
+	ReasonStatus:         "status",
+	ReasonPartial:        "partial",
+	ReasonNoStore:        "no-store",
+	ReasonRequestNoStore: "request-no-store",
+	ReasonPrivate:        "private",
+	ReasonAuthorization:  "authorization",
+	ReasonSetCookie:      "set-cookie",
+	ReasonVaryStar:       "vary-star",
+	ReasonNoLifetime:     "no-lifetime",
+	ReasonField:          "field",
+	ReasonContentType:    "content-type",
+	ReasonTooLarge:       "too-large",
+	ReasonIncomplete:     "incomplete",
+	ReasonPurged:         "purged",
+	ReasonFull:           "full",
+	ReasonVary:           "vary",
+	ReasonTrailer:        "trailer",
+}
+
+// String returns the reason as one lower-case word, empty for [Storable].
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
+
+// Reasons returns every reason but [Storable], so that metrics can be made
+// before the first one happens.
+func Reasons() []Reason {
+	all := make([]Reason, 0, reasonCount-1)
+	for r := Storable + 1; r < reasonCount; r++ {
+		all = append(all, r)
+	}
+	return all
+}

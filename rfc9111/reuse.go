@@ -1,0 +1,254 @@
+package rfc9111
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pquerna/cachecontrol/cacheobject"
+)
+
+// RequestDirectives are the cache directives of a request (RFC 9111 5.2.1). The
+// zero value is a request without any.
+type RequestDirectives struct {
+	NoStore, NoCache, OnlyIfCached bool
+
+	HasMaxAge, HasMinFresh, HasMaxStale, HasStaleIfError bool
+
+	// MaxAge, MinFresh, MaxStale and StaleIfError hold where Has… says so.
+	// max-stale without an argument is the largest time there is.
+	MaxAge, MinFresh, MaxStale, StaleIfError time.Duration
+}
+
+// ParseRequest reads Cache-Control of a request, and Pragma where there is no
+// Cache-Control (RFC 9111 5.4). Invalid times are as if absent, but an invalid
+// max-age is 0 and a no-store or no-cache holds whatever stands beside it.
+func ParseRequest(h http.Header) RequestDirectives {
+	lines := h["Cache-Control"]
+	if len(lines) == 0 {
+		if pragma := h["Pragma"]; len(pragma) > 0 {
+			return RequestDirectives{NoCache: hasMember(pragma, "no-cache")}
+		}
+		return RequestDirectives{}
+	}
+	var d RequestDirectives
+	for _, line := range lines {
+		for rest := line; rest != ""; {
+			var element string
+			element, rest = cutElement(rest)
+			if element != "" {
+				d.add(element)
+			}
+		}
+	}
+	return d
+}
+
+func (d *RequestDirectives) add(element string) {
+	name, _, _ := cutDirective(element)
+	cd, err := cacheobject.ParseRequestCacheControl(element)
+	if err != nil {
+		d.addInvalid(name)
+		return
+	}
+	d.NoStore = d.NoStore || cd.NoStore
+	d.NoCache = d.NoCache || cd.NoCache
+	d.OnlyIfCached = d.OnlyIfCached || cd.OnlyIfCached
+	if cd.MaxAge >= 0 {
+		d.lowerMaxAge(time.Duration(cd.MaxAge) * time.Second)
+	}
+	if cd.MinFresh >= 0 {
+		d.HasMinFresh = true
+		d.MinFresh = max(d.MinFresh, time.Duration(cd.MinFresh)*time.Second)
+	}
+	switch {
+	case cd.MaxStaleSet:
+		d.HasMaxStale, d.MaxStale = true, maxDelta
+	case cd.MaxStale >= 0:
+		d.HasMaxStale, d.MaxStale = true, time.Duration(cd.MaxStale)*time.Second
+	}
+	// The parser does not tell stale-if-error=0 from none; both mean nothing.
+	if cd.StaleIfError > 0 {
+		d.HasStaleIfError, d.StaleIfError = true, time.Duration(cd.StaleIfError)*time.Second
+	}
+}
+
+func (d *RequestDirectives) addInvalid(name string) {
+	switch strings.ToLower(name) {
+	case "no-store":
+		d.NoStore = true
+	case "no-cache":
+		d.NoCache = true
+	case "only-if-cached":
+		d.OnlyIfCached = true
+	case "max-age":
+		d.lowerMaxAge(0)
+	}
+}
+
+func (d *RequestDirectives) lowerMaxAge(n time.Duration) {
+	if !d.HasMaxAge || n < d.MaxAge {
+		d.HasMaxAge, d.MaxAge = true, n
+	}
+}
+
+// Use says what may be done with a stored response.
+type Use uint8
+
+// The uses, from the one that costs nothing to none at all.
+const (
+	// UseFresh: it is served.
+	UseFresh Use = iota
+	// UseStale: it is served although stale, because the client accepts that
+	// (max-stale). Nothing need be fetched.
+	UseStale
+	// UseRefresh: it is served stale and refreshed behind
+	// (stale-while-revalidate).
+	UseRefresh
+	// UseValidate: the origin is asked first; only-if-cached then means 504.
+	UseValidate
+	// UseNever: by today's policy it would not have been stored, so it is as if
+	// it were not: no validation, no stale answer.
+	UseNever
+)
+
+// String returns the use as one word.
+func (u Use) String() string {
+	switch u {
+	case UseFresh:
+		return "fresh"
+	case UseStale:
+		return "stale"
+	case UseRefresh:
+		return "refresh"
+	case UseValidate:
+		return "validate"
+	case UseNever:
+		return "never"
+	}
+	return "unknown"
+}
+
+// Forward says why a request goes on to the origin: the fwd parameter of
+// Cache-Status (RFC 9211 2.2).
+type Forward uint8
+
+// The tokens of RFC 9211 2.2.
+const (
+	// ForwardNone: it does not.
+	ForwardNone Forward = iota
+	// ForwardBypass: the cache is configured not to handle it.
+	ForwardBypass
+	// ForwardMethod: the semantics of the method require it.
+	ForwardMethod
+	// ForwardURIMiss: nothing is stored for the URL.
+	ForwardURIMiss
+	// ForwardVaryMiss: the URL is known, the variant is not.
+	ForwardVaryMiss
+	// ForwardMiss: remembered as not shareable.
+	ForwardMiss
+	// ForwardRequest: what is stored is fresh, but the request demanded it.
+	ForwardRequest
+	// ForwardStale: what is stored is stale.
+	ForwardStale
+	// ForwardPartial: what is stored is a part of what was asked for.
+	ForwardPartial
+)
+
+// String returns the token of RFC 9211, empty for [ForwardNone].
+func (f Forward) String() string {
+	switch f {
+	case ForwardNone:
+		return ""
+	case ForwardBypass:
+		return "bypass"
+	case ForwardMethod:
+		return "method"
+	case ForwardURIMiss:
+		return "uri-miss"
+	case ForwardVaryMiss:
+		return "vary-miss"
+	case ForwardMiss:
+		return "miss"
+	case ForwardRequest:
+		return "request"
+	case ForwardStale:
+		return "stale"
+	case ForwardPartial:
+		return "partial"
+	}
+	return "unknown"
+}
+
+// Use decides what may be done with the stored response for a request with the
+// directives d (RFC 9111 4, 4.2.4, 5.2.1). soft says that it was purged softly,
+// which makes it stale at once; its windows still end when they would have.
+// Forward says why the origin must be asked, for [UseValidate] and [UseNever].
+func (f *Freshness) Use(d RequestDirectives, now time.Time, soft bool) (Use, Forward) {
+	if f.Reason != Storable {
+		return UseNever, ForwardURIMiss
+	}
+	age := f.Age(now)
+	staleness := age - f.Lifetime
+	switch {
+	case f.NoCache:
+		return UseValidate, ForwardStale
+	case soft || staleness >= 0:
+		return f.useStale(d, age, staleness, soft)
+	case d.NoCache,
+		d.HasMaxAge && age > d.MaxAge && !f.Immutable,
+		d.HasMinFresh && -staleness < d.MinFresh:
+		return UseValidate, ForwardRequest
+	}
+	return UseFresh, ForwardNone
+}
+
+// useStale decides for a response that is not fresh (RFC 9111 4.2.4). A client
+// that limits age or asks for a rest of freshness does not accept a stale
+// response, unless it says max-stale (5.2.1.1).
+func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, soft bool) (Use, Forward) {
+	limited := d.HasMaxAge && (age > d.MaxAge || !d.HasMaxStale)
+	switch {
+	case f.MustRevalidate, d.NoCache, d.HasMinFresh, limited:
+		return UseValidate, ForwardStale
+	case f.StaleWhileRevalidate > 0 && staleness < f.StaleWhileRevalidate:
+		return UseRefresh, ForwardNone
+	case d.HasMaxStale && staleness <= d.MaxStale && !soft && !f.SharedOnly:
+		return UseStale, ForwardNone
+	}
+	return UseValidate, ForwardStale
+}
+
+// OriginFailed reports whether a status is a failure that a stale response may
+// stand in for (RFC 5861 4). A fetch that ends without a response is one too.
+func OriginFailed(status int) bool {
+	switch status {
+	case http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// UsableOnError reports whether the stored response may be served after the
+// origin failed (RFC 5861 4): while it is fresh, within its own or the operator's
+// window, within the client's, or within stale-while-revalidate, where a refresh
+// that fails changes nothing (RFC 5861 3). Never where must-revalidate,
+// proxy-revalidate or no-cache stand, or the request says no-cache.
+func (f *Freshness) UsableOnError(d RequestDirectives, now time.Time, soft bool) bool {
+	if f.Reason != Storable || f.NoCache || d.NoCache {
+		return false
+	}
+	staleness := f.Age(now) - f.Lifetime
+	if staleness < 0 && !soft {
+		return true
+	}
+	if f.MustRevalidate {
+		return false
+	}
+	window := max(f.StaleIfError, f.StaleWhileRevalidate)
+	if d.HasStaleIfError && !f.SharedOnly {
+		window = max(window, d.StaleIfError)
+	}
+	return window > 0 && staleness <= window
+}

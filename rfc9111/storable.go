@@ -1,0 +1,145 @@
+package rfc9111
+
+import (
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// Storable says whether the response may be stored: [Storable], or the first
+// reason against it, from what no header can change to what a header lacks.
+//
+// It depends on no moment, so it may be asked again at every look-up, of what
+// is stored, under rules that became stricter meanwhile.
+func (p *Policy) Storable(x *Exchange) Reason {
+	return p.storable(x, p.statement(x.Header))
+}
+
+// storable is RFC 9111 3, clause by clause.
+func (p *Policy) storable(x *Exchange, s statement) Reason {
+	switch {
+	case !methodUnderstood(x.Method):
+		return ReasonMethod
+	case x.Status == http.StatusPartialContent, x.Status == http.StatusNotModified:
+		// Neither is the representation. Stored as it is, a 206 would be served
+		// as the whole (3.3), a 304 as an empty one.
+		return ReasonPartial
+	case !statusStorable(x.Status), s.mustUnderstand && !statusUnderstood(x.Status):
+		return ReasonStatus
+	case x.RequestNoStore:
+		return ReasonRequestNoStore
+	case s.forbidsStoring(x.Status):
+		return ReasonNoStore
+	case s.private:
+		return ReasonPrivate
+	case x.Authorized && !s.shareable():
+		return ReasonAuthorization
+	// private="Set-Cookie" would allow to store the rest; the operator's word is
+	// about the response.
+	case p.SetCookie == SetCookieRefuse && len(x.Header["Set-Cookie"]) > 0 && !p.Ignores("Set-Cookie"):
+		return ReasonSetCookie
+	case p.varyStar(x.Header):
+		return ReasonVaryStar
+	case !SoundFields(x.Header):
+		return ReasonField
+	case p.DeceptionGuard && !ExtensionAgrees(x.URL, x.Header):
+		return ReasonContentType
+	}
+	return p.worthStoring(x, s)
+}
+
+// methodUnderstood is 3, first item. HEAD is not among them: its response has
+// no body to store, it only freshens one that is stored (4.3.5).
+func methodUnderstood(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodPost, "QUERY":
+		return true
+	}
+	return false
+}
+
+// statusStorable is 3, second item: the status is final. The three that answer
+// to what a fill never sends (Range, Expect, Upgrade) would be somebody's attack
+// on everybody else, so they are refused whatever they carry.
+func statusStorable(status int) bool {
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusUpgradeRequired:
+		return false
+	}
+	return status >= 200 && status <= 599
+}
+
+// statusUnderstood is 5.2.2.3: the caching requirements of the registered
+// statuses are known, and those of 206 and 304 are met by not storing them.
+func statusUnderstood(status int) bool { return http.StatusText(status) != "" }
+
+// forbidsStoring is 5.2.2.5, and 5.2.2.3: no-store beside must-understand is
+// for caches that do not understand the status. In a field that is damaged,
+// no-store is taken at its word.
+func (s statement) forbidsStoring(status int) bool {
+	if s.mustUnderstand && !s.malformed && statusUnderstood(status) {
+		return false
+	}
+	return s.noStore
+}
+
+// shareable is 3.5: what a response to an authorised request must say. Said in a
+// field that is damaged it does not count.
+func (s statement) shareable() bool {
+	if s.malformed {
+		return false
+	}
+	return s.public || s.mustRevalidate || s.sMaxAge.given
+}
+
+// varyStar is 4.1: a stored response with Vary: * matches no request.
+func (p *Policy) varyStar(h http.Header) bool {
+	if len(h["Vary"]) == 0 || p.Ignores("Vary") {
+		return false
+	}
+	_, star := VaryNames(h)
+	return star
+}
+
+// worthStoring is 3, last item, seen from the other end: a response is stored
+// if it can be used without asking, at least for a moment or after a failure,
+// or if asking can be answered with 304.
+func (p *Policy) worthStoring(x *Exchange, s statement) Reason {
+	f := p.freshness(x, s)
+	switch {
+	case f.Source == SourceNone && !f.NoCache:
+		return ReasonNoLifetime
+	case HasValidator(x.Header):
+		return Storable
+	case f.NoCache:
+		return ReasonNoLifetime
+	case f.Lifetime+max(f.StaleWhileRevalidate, f.StaleIfError) > f.InitialAge:
+		return Storable
+	}
+	return ReasonNoLifetime
+}
+
+// SoundFields reports whether every field of h can stand in a message (RFC 9110
+// 5.1, 5.5). Upstreams over HTTP are held to that by their parser; a handler that
+// writes what a client sent into a field is not, and what ends a line in one
+// answer must not be kept for all others. A value of nil, which takes a field of
+// an outer handler away, is sound.
+func SoundFields(h http.Header) bool {
+	for name, values := range h {
+		if !isToken(strings.TrimPrefix(name, http.TrailerPrefix)) {
+			return false
+		}
+		for _, value := range values {
+			if strings.ContainsAny(value, "\r\n\x00") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isEventStream reports text/event-stream, a response that has no end.
+func isEventStream(h http.Header) bool {
+	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && mediaType == "text/event-stream"
+}

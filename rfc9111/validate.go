@@ -1,0 +1,132 @@
+package rfc9111
+
+import (
+	"net/http"
+	"strings"
+)
+
+// HasValidator reports whether a response can be validated (RFC 9111 4.3.1): it
+// has an entity tag or a date of last modification.
+func HasValidator(h http.Header) bool {
+	if entityTag(h) != "" {
+		return true
+	}
+	_, ok := dateField(h["Last-Modified"])
+	return ok
+}
+
+// entityTag returns the ETag, empty if there is none or more than one.
+func entityTag(h http.Header) string {
+	lines := h["Etag"]
+	if len(lines) != 1 {
+		return ""
+	}
+	return trimOWS(lines[0])
+}
+
+// Condition makes a fill a conditional request for the stored response (RFC 9111
+// 4.3.1): the client's conditionals go, If-None-Match and If-Modified-Since are
+// set from the stored validators.
+func Condition(fill, stored http.Header) {
+	ClearConditions(fill)
+	if tag := entityTag(stored); tag != "" {
+		fill["If-None-Match"] = []string{tag}
+	}
+	if _, ok := dateField(stored["Last-Modified"]); ok {
+		fill["If-Modified-Since"] = []string{trimOWS(stored["Last-Modified"][0])}
+	}
+}
+
+// ClearConditions removes what would make the answer one for this client only:
+// conditionals, Range, If-Range and Expect. A fill carries none of a client's.
+func ClearConditions(h http.Header) {
+	for _, name := range [...]string{
+		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
+		"If-Range", "Range", "Expect",
+	} {
+		delete(h, name)
+	}
+}
+
+// Selects reports whether a 304 to a fill made by [Condition] speaks of the
+// stored response (RFC 9111 4.3.4). By the entity tag if the 304 has one, else
+// by Last-Modified; a 304 with neither answers the one question that was asked.
+func Selects(stored, notModified http.Header) bool {
+	if len(notModified["Etag"]) > 0 {
+		return selectsTag(stored, notModified)
+	}
+	if lines := notModified["Last-Modified"]; len(lines) > 0 {
+		theirs, ok := dateField(lines)
+		mine, has := dateField(stored["Last-Modified"])
+		return ok && has && mine.Equal(theirs)
+	}
+	return true
+}
+
+// selectsTag reports whether an answer's entity tag is that of the stored
+// response.
+//
+// RFC 9111 4.3.4 wants a strong tag to meet a strong one. Weakness is left aside:
+// servers that compress on the fly (nginx) send W/"x" with the body and "x" with
+// the 304, and the origin has just matched the two itself. Caddy's encode appends
+// the coding to a strong tag, takes it off again on the way in, and leaves a 304
+// alone, so "x" also speaks of a stored "x-gzip".
+func selectsTag(stored, answer http.Header) bool {
+	mine, theirs := entityTag(stored), entityTag(answer)
+	if mine == "" || theirs == "" {
+		return false
+	}
+	return opaque(mine) == opaque(theirs) ||
+		opaque(withoutCoding(mine, ContentCoding(stored))) == opaque(theirs)
+}
+
+// withoutCoding takes the suffix off an entity tag that encode gave it.
+func withoutCoding(tag, coding string) string {
+	if coding == "" || isWeak(tag) {
+		return tag
+	}
+	if bare, ok := strings.CutSuffix(tag, "-"+coding+`"`); ok {
+		return bare + `"`
+	}
+	return tag
+}
+
+func isWeak(tag string) bool { return strings.HasPrefix(tag, "W/") }
+
+// opaque is an entity tag without its weakness (RFC 9110 8.8.3.2).
+func opaque(tag string) string { return strings.TrimPrefix(tag, "W/") }
+
+// Supersedes reports whether an answer to a validation that is not to be stored
+// says that what is stored is out of date (RFC 9111 4.3.3). Most 4xx speak of the
+// request they answer: too large, malformed, not authorised, blocked. Anybody can
+// make an origin say so, with a request for revalidation and an odd field beside
+// it, and that must take nothing away from everybody else.
+func Supersedes(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusGone, http.StatusUnavailableForLegalReasons:
+		return true
+	}
+	return status < 400
+}
+
+// FreshenByHead applies a 200 to HEAD to a stored response to GET (RFC 9111
+// 4.3.5). ok is false if they differ in a validator or in Content-Length: then
+// the stored response is out of date and must be considered stale. Otherwise
+// merged is the updated header, as from a 304.
+func FreshenByHead(stored, head http.Header) (merged http.Header, ok bool) {
+	if len(head["Etag"]) > 0 && !selectsTag(stored, head) {
+		return nil, false
+	}
+	if lines := head["Last-Modified"]; len(lines) > 0 && !equalLines(stored["Last-Modified"], lines) {
+		return nil, false
+	}
+	mine, theirs := stored["Content-Length"], head["Content-Length"]
+	if len(mine) > 0 && len(theirs) > 0 && !equalLines(mine, theirs) {
+		return nil, false
+	}
+	return Merge(stored, head), true
+}
+
+func equalLines(a, b []string) bool {
+	return len(a) == 1 && len(b) == 1 && trimOWS(a[0]) == trimOWS(b[0])
+}

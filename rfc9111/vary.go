@@ -1,0 +1,407 @@
+package rfc9111
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// VaryNames returns the request fields that selected the response (RFC 9111
+// 4.1): canonical, sorted, each once. star says that no later request matches:
+// the field has a member "*" or one that is no field name.
+func VaryNames(h http.Header) (names []string, star bool) {
+	for _, line := range h["Vary"] {
+		for member := range strings.SplitSeq(line, ",") {
+			member = trimOWS(member)
+			switch {
+			case member == "":
+			case member == "*", !isToken(member):
+				star = true
+			default:
+				names = append(names, http.CanonicalHeaderKey(member))
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), star
+}
+
+// ContentCoding returns the coding of a stored response as [VariantScore] wants
+// it: the Content-Encoding in lower case, empty for identity.
+func ContentCoding(h http.Header) string {
+	coding := strings.ToLower(trimOWS(strings.Join(h["Content-Encoding"], ",")))
+	if coding == identity {
+		return ""
+	}
+	return coding
+}
+
+const (
+	acceptEncoding = "Accept-Encoding"
+	acceptLanguage = "Accept-Language"
+	identity       = "identity"
+
+	// absent stands for a field the request does not have; an empty one is
+	// written as a space, which no trimmed value is.
+	absent  = ""
+	present = " "
+)
+
+// VariantValues returns the values of names in the request that fetched a
+// response, normalised (RFC 9111 4.1): Accept-Encoding as the sorted set of
+// codings the client accepts, Accept-Language as its list by weight, every other
+// as the list of its trimmed members. Equal values mean equal variants.
+func VariantValues(names []string, req http.Header) []string {
+	values := make([]string, len(names))
+	for i, name := range names {
+		values[i] = normalize(name, req[name])
+	}
+	return values
+}
+
+func normalize(name string, lines []string) string {
+	if len(lines) == 0 {
+		return absent
+	}
+	switch name {
+	case acceptEncoding:
+		return normalizeCodings(lines)
+	case acceptLanguage:
+		return normalizeLanguages(lines)
+	}
+	return normalizeList(lines)
+}
+
+// VariantScore says how well the stored response that was selected by values of
+// names, with the given [ContentCoding], suits a request: 0 not at all, more is
+// better. Several that suit and score alike are for the caller: RFC 9111 4.1
+// prefers the latest Date.
+//
+// A coded response suits every request whose Accept-Encoding names its coding.
+// A request without Accept-Encoding, which formally accepts anything, gets only
+// what was fetched by one like it: such clients seldom decode.
+func VariantScore(names, values []string, coding string, req http.Header) int {
+	if len(names) != len(values) {
+		return 0
+	}
+	score := 1
+	for i, name := range names {
+		lines := req[name]
+		if name == acceptEncoding {
+			s := scoreCoding(values[i], coding, lines)
+			if s == 0 {
+				return 0
+			}
+			score += s
+			continue
+		}
+		if !sameValue(name, values[i], lines) {
+			return 0
+		}
+	}
+	return score
+}
+
+// sameValue compares without normalising where the request came normalised.
+func sameValue(name, stored string, lines []string) bool {
+	switch {
+	case len(lines) == 0:
+		return stored == absent
+	case len(lines) == 1 && lines[0] == stored && stored != absent:
+		return true
+	case len(lines) == 1 && name == acceptLanguage && strings.EqualFold(lines[0], stored):
+		return true
+	}
+	return normalize(name, lines) == stored
+}
+
+// maxCodings bounds the members of Accept-Encoding that are looked at, as two
+// long lists cost their product to compare. There are about a dozen codings; what
+// stands behind the bound is not accepted.
+const maxCodings = 32
+
+// maxWeight is a quality value of 1, in thousandths (RFC 9110 12.4.2).
+const maxWeight = 1000
+
+// scoreCoding is the score of a stored response for Accept-Encoding: the
+// client's weight first, then a denser coding before an older one.
+func scoreCoding(stored, coding string, lines []string) int {
+	if coding != "" {
+		if w := acceptedWeight(coding, lines); w > 0 {
+			return w*8 + codingRank(coding)
+		}
+	} else if len(lines) > 0 && identitySuits(stored, lines) {
+		w, named := codingWeight(identity, lines)
+		if named {
+			return max(w*8, 1)
+		}
+		return 1
+	}
+	// What is left is what was fetched with the very same field, for instance a
+	// coded answer to a client that asked for none.
+	if len(lines) == 0 {
+		if stored == absent || stored == identity && coding == "" {
+			return 1
+		}
+		return 0
+	}
+	if normalizeCodings(lines) == stored {
+		return 1
+	}
+	return 0
+}
+
+func codingRank(coding string) int {
+	switch coding {
+	case "zstd", "br":
+		return 3
+	case "gzip", "x-gzip":
+		return 2
+	}
+	return 1
+}
+
+// acceptedWeight is the least weight the request gives any of the codings in a
+// Content-Encoding, 0 if it accepts one of them not.
+func acceptedWeight(coding string, lines []string) int {
+	least := maxWeight
+	for one := range strings.SplitSeq(coding, ",") {
+		w, _ := codingWeight(trimOWS(one), lines)
+		least = min(least, w)
+	}
+	return least
+}
+
+// codingWeight is the weight a request gives one coding (RFC 9110 12.5.3).
+// named says that it does so by its name and not by "*".
+func codingWeight(coding string, lines []string) (weight int, named bool) {
+	star, members := 0, 0
+	for _, line := range lines {
+		for rest := line; rest != "" && members < maxCodings; members++ {
+			var name string
+			var w int
+			name, w, rest = cutWeighted(rest)
+			switch {
+			case sameCoding(name, coding):
+				return w, true
+			case name == "*":
+				star = w
+			}
+		}
+	}
+	return star, false
+}
+
+// identitySuits reports whether a stored response without coding suits a
+// request: the client does not refuse it, and every coding it accepts was on
+// offer when the origin preferred to send none.
+func identitySuits(stored string, lines []string) bool {
+	members := 0
+	for _, line := range lines {
+		for rest := line; rest != "" && members < maxCodings; members++ {
+			var name string
+			var w int
+			name, w, rest = cutWeighted(rest)
+			switch {
+			case name == "":
+			case strings.EqualFold(name, identity):
+				if w == 0 {
+					return false
+				}
+			case w > 0 && !offered(stored, name):
+				return false
+			}
+		}
+	}
+	return !refusesIdentity(stored)
+}
+
+// offered reports whether the normalised set has the coding.
+func offered(set, coding string) bool {
+	for rest := set; rest != ""; {
+		var one string
+		one, rest, _ = strings.Cut(rest, ",")
+		if sameCoding(one, coding) {
+			return true
+		}
+	}
+	return false
+}
+
+const noIdentity = "identity;q=0"
+
+func refusesIdentity(set string) bool { return strings.Contains(set, noIdentity) }
+
+// sameCoding compares coding names; x-gzip and x-compress are gzip and compress
+// (RFC 9110 8.4.1).
+func sameCoding(a, b string) bool {
+	return strings.EqualFold(trimX(a), trimX(b))
+}
+
+func trimX(coding string) string {
+	if len(coding) > 2 && (coding[0] == 'x' || coding[0] == 'X') && coding[1] == '-' {
+		if name := coding[2:]; strings.EqualFold(name, "gzip") || strings.EqualFold(name, "compress") {
+			return name
+		}
+	}
+	return coding
+}
+
+// normalizeCodings returns the sorted set of codings a client accepts. identity
+// alone is written so; what is refused stands in the set only where it matters,
+// beside "*" and for identity.
+func normalizeCodings(lines []string) string {
+	var accepted, refused []string
+	star, members := false, 0
+	for _, line := range lines {
+		for rest := line; rest != "" && members < maxCodings; members++ {
+			var name string
+			var w int
+			name, w, rest = cutWeighted(rest)
+			name = strings.ToLower(trimX(name))
+			switch {
+			case name == "":
+			case w == 0:
+				refused = append(refused, name+";q=0")
+			case name != identity:
+				accepted = append(accepted, name)
+				star = star || name == "*"
+			}
+		}
+	}
+	for _, r := range refused {
+		if star || r == noIdentity {
+			accepted = append(accepted, r)
+		}
+	}
+	if len(accepted) == 0 {
+		return identity
+	}
+	slices.Sort(accepted)
+	return strings.Join(slices.Compact(accepted), ",")
+}
+
+// normalizeLanguages returns the language ranges in lower case by falling
+// weight. Those of equal weight are sorted: RFC 9110 12.5.4 gives their order no
+// meaning.
+func normalizeLanguages(lines []string) string {
+	type weighted struct {
+		name   string
+		weight int
+	}
+	var list []weighted
+	for _, line := range lines {
+		for rest := line; rest != ""; {
+			var name string
+			var w int
+			name, w, rest = cutWeighted(rest)
+			if name != "" {
+				list = append(list, weighted{strings.ToLower(name), w})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b weighted) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.name, b.name))
+	})
+	var b strings.Builder
+	for i, l := range slices.Compact(list) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(l.name)
+		if l.weight < maxWeight {
+			b.WriteString(";q=")
+			b.WriteString(strconv.FormatFloat(float64(l.weight)/maxWeight, 'f', -1, 64))
+		}
+	}
+	if b.Len() == 0 {
+		return present
+	}
+	return b.String()
+}
+
+// cutWeighted cuts the first member off a weighted list (RFC 9110 12.4.2) and
+// returns its name and weight in thousandths. A weight that is none counts as 1.
+func cutWeighted(list string) (name string, weight int, rest string) {
+	member, rest, _ := strings.Cut(list, ",")
+	name, params, _ := strings.Cut(member, ";")
+	weight = maxWeight
+	for params != "" {
+		var param string
+		param, params, _ = strings.Cut(params, ";")
+		key, value, _ := strings.Cut(param, "=")
+		if strings.EqualFold(trimOWS(key), "q") {
+			weight = parseWeight(trimOWS(value))
+		}
+	}
+	return trimOWS(name), weight, rest
+}
+
+// parseWeight reads a qvalue (RFC 9110 12.4.2): 0 to 1 with at most three
+// decimals; more are cut off.
+func parseWeight(s string) int {
+	if s == "" || s[0] != '0' {
+		return maxWeight
+	}
+	if len(s) == 1 {
+		return 0
+	}
+	if s[1] != '.' {
+		return maxWeight
+	}
+	weight, unit := 0, maxWeight/10
+	for i := 2; i < len(s) && unit > 0; i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return maxWeight
+		}
+		weight += int(s[i]-'0') * unit
+		unit /= 10
+	}
+	return weight
+}
+
+// normalizeList joins all lines of a field as RFC 9110 5.3 allows, without the
+// white space around its members.
+func normalizeList(lines []string) string {
+	if len(lines) == 1 && strings.IndexByte(lines[0], ',') < 0 {
+		if v := trimOWS(lines[0]); v != "" {
+			return v
+		}
+		return present
+	}
+	var b strings.Builder
+	for i, line := range lines {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		for first, rest, more := true, line, true; more; first = false {
+			var member string
+			member, rest, more = cutQuoted(rest)
+			if !first {
+				b.WriteByte(',')
+			}
+			b.WriteString(trimOWS(member))
+		}
+	}
+	if b.Len() == 0 {
+		return present
+	}
+	return b.String()
+}
+
+// cutQuoted cuts at the first comma outside quoted strings.
+func cutQuoted(s string) (before, after string, found bool) {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case ',':
+			return s[:i], s[i+1:], true
+		case '"':
+			if end := closingQuote(s, i); end > 0 {
+				i = end
+			}
+		}
+	}
+	return s, "", false
+}

@@ -1,0 +1,127 @@
+package rfc9111
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestVariantPreference holds the order in which variants of one URL suit a
+// request, best first; what does not suit is not listed.
+func TestVariantPreference(t *testing.T) {
+	fetchedBy := map[string]string{"": "identity", "gzip": "gzip", "br": "br, gzip", "zstd": "zstd, br, gzip"}
+	for _, tc := range []struct {
+		name, accept string
+		want         []string
+	}{
+		{"equal weights", "gzip, br", []string{"br", "gzip"}},
+		{"weighted", "br;q=0.5, gzip;q=0.8", []string{"gzip", "br"}},
+		{"three decimals", "br;q=0.501, gzip;q=0.5", []string{"br", "gzip"}},
+		{"one coding", "gzip", []string{"gzip"}},
+		{"identity preferred but not stored for it", "identity, gzip;q=0.5", []string{"gzip"}},
+		{"identity alone", "identity", []string{""}},
+		{"empty", "", []string{""}},
+		{"unknown coding", "foo", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			names := []string{"Accept-Encoding"}
+			req := http.Header{"Accept-Encoding": {tc.accept}}
+			scores := make(map[string]int)
+			var got []string
+			for coding, accept := range fetchedBy {
+				values := VariantValues(names, http.Header{"Accept-Encoding": {accept}})
+				if s := VariantScore(names, values, coding, req); s > 0 {
+					scores[coding] = s
+					got = append(got, coding)
+				}
+			}
+			slices.SortFunc(got, func(a, b string) int { return scores[b] - scores[a] })
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("%q gets %q by %v, want %q", tc.accept, got, scores, tc.want)
+			}
+		})
+	}
+}
+
+func TestVariantScoreOfDamagedEntry(t *testing.T) {
+	if got := VariantScore([]string{"A", "B"}, []string{"1"}, "", http.Header{"A": {"1"}}); got != 0 {
+		t.Errorf("score %d for names without values", got)
+	}
+}
+
+// TestLongAcceptEncoding holds that a list without end costs no more than its
+// beginning, which alone counts.
+func TestLongAcceptEncoding(t *testing.T) {
+	names := []string{"Accept-Encoding"}
+	long := http.Header{"Accept-Encoding": {strings.Repeat("x,", maxCodings-1) + "gzip" + strings.Repeat(",br", 100_000)}}
+	values := VariantValues(names, long)
+	if want := []string{"gzip,x"}; !slices.Equal(values, want) {
+		t.Fatalf("values %.40q, want %q", values, want)
+	}
+	if VariantScore(names, values, "gzip", long) == 0 {
+		t.Error("the last coding that counts does not")
+	}
+	if VariantScore(names, []string{"br"}, "br", long) != 0 {
+		t.Error("a coding behind the bound counts")
+	}
+}
+
+func TestVaryNames(t *testing.T) {
+	names, star := VaryNames(http.Header{"Vary": {"foo,  Bar", "", "FOO"}})
+	if star || !slices.Equal(names, []string{"Bar", "Foo"}) {
+		t.Errorf("names %q, star %v", names, star)
+	}
+}
+
+// browser is what a current browser sends.
+var browser = http.Header{
+	"Accept-Encoding": {"gzip, deflate, br, zstd"},
+	"Accept-Language": {"en-US,en;q=0.9"},
+	"Origin":          {"https://example.com"},
+}
+
+func TestVariantScoreAllocatesNothing(t *testing.T) {
+	names := []string{"Accept-Encoding", "Accept-Language", "Origin"}
+	values := VariantValues(names, browser)
+	for _, coding := range []string{"", "gzip", "br", "zstd"} {
+		score := 0
+		if n := testing.AllocsPerRun(100, func() { score = VariantScore(names, values, coding, browser) }); n != 0 {
+			t.Errorf("%q: %v allocations", coding, n)
+		}
+		if score == 0 {
+			t.Errorf("%q does not suit", coding)
+		}
+	}
+}
+
+func BenchmarkVariantScore(b *testing.B) {
+	names := []string{"Accept-Encoding", "Accept-Language"}
+	values := VariantValues(names, browser)
+	b.ReportAllocs()
+	for b.Loop() {
+		VariantScore(names, values, "br", browser)
+	}
+}
+
+func FuzzVariant(f *testing.F) {
+	f.Add("gzip;q=0.5, br", "en, de;q=0.1", "a, \"b,c\"")
+	f.Add("*;q=0,identity;q=0", ",;q=", "\"")
+	f.Fuzz(func(t *testing.T, encoding, language, other string) {
+		names := []string{"Accept-Encoding", "Accept-Language", "X-Other"}
+		req := http.Header{"Accept-Encoding": {encoding}, "Accept-Language": {language}, "X-Other": {other}}
+		values := VariantValues(names, req)
+		// A request suits what it fetched, as long as it does not refuse
+		// identity and gets it, which is the origin's doing.
+		if VariantScore(names, values, "", req) == 0 {
+			t.Errorf("%q does not suit itself", values)
+		}
+		again := http.Header{}
+		for i, name := range names {
+			again[name] = []string{values[i]}
+		}
+		if got := VariantValues(names, again); !slices.Equal(got, values) {
+			t.Errorf("normalised twice: %q, then %q", values, got)
+		}
+	})
+}
