@@ -1,0 +1,85 @@
+// Package coalesce lets many requests share one fetch: a flight has one fetch that fills it and any number of parties that
+// wait for its header and then read its growing body, each from the start and at its own pace. The package knows keys,
+// bytes and time; what is fetched, and whether it may be shared, its caller decides.
+//
+// # The states of a flight
+//
+//	Join, Solo, Retry
+//	      │
+//	      ▼
+//	  fetching ──Share──► streaming ──past max, no room in the budget, too old──► windowed
+//	      │ │
+//	      │ ├──Release──► released      followers: Released, each fetches for itself
+//	      │ └──Reject───► rejected      followers: Failed, they gather by Retry
+//	      ▼                             leader, of both: stays parked for TakeOver
+//	  every state ends by Finish (clean) or Fail (broken); a flight that finished while streaming is over by Settle
+//
+//	  fetching   joinable        parties are parked in Wait
+//	  streaming  joinable        all of the body is kept; nobody waits for a reader
+//	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the fetch
+//	  released   not joinable    the body goes to the leader's writer, past this package
+//	  rejected   not joinable    the same; a second and last attempt follows if anybody waited
+//
+// # Who does what
+//
+// The party that Join tells to start is the leader. It runs the fetch on a goroutine of its own and then waits like
+// everybody else, so that its client slows and ends nothing. The fetch calls, from that one goroutine and in this order:
+//
+//	Borrow                              before the header, for what is the leader's alone
+//	Keep, Expect                        as soon as it knows
+//	Share | Release | Reject            once, at the header
+//	Write …         | TakeOver          the body
+//	Finish | Fail                       once; further calls are without effect
+//	HandOver, Settle                    after Finish, when the body is to be stored
+//
+// `defer f.Settle()` at the start of the fetch is a safe habit: it fails a flight that nothing has ended, and gives back
+// what one that is over still holds.
+//
+// A party calls Wait, then Reader if the outcome is Shared or Retry if it is Failed, and always Leave.
+//
+// # When a fetch goes on
+//
+// Before its header a fetch goes on even when nobody is left: the answer may be worth storing. After Share it goes on while
+// a party holds the flight or Keep(true) stands. After Release and Reject the leader's client ends it, or TakeOver tells
+// that this client has gone. A flight that has outgrown its limit will not be stored, so Keep no longer counts.
+// Limits.Life caps the time to the header and, beyond it, the time in which newcomers may join: an old flight that streams
+// becomes windowed instead of being cut off for those who read it.
+//
+// # Failure
+//
+// A failed first attempt is followed by one more, its heir: a flight that takes the failed one's place in the group at the
+// very moment of the failure, with all followers aboard that have had no byte. The first of them to call Retry starts it,
+// or a newcomer that is quicker. So a key that fails under load costs two fetches, however many wait. Were the heir made by
+// the first Retry, a newcomer between failure and Retry would begin a third fetch, and followers could be carried from
+// first attempt to first attempt without end.
+//
+// A flight that had left the group before it failed (cancelled, windowed, replaced) has an heir that only its own followers
+// know. It may then fly beside a newer flight of its key; to make it board that one would tie its last attempt to another's
+// first.
+//
+// # Memory
+//
+// Body bytes are copied into chunks, whose capacity is reserved in the Budget before it is allocated. Published bytes are
+// never written again, so readers get slices of the chunks themselves. The reservation is given back exactly once: by
+// HandOver when the chunks pass to another account, piece by piece in a window, and else when the flight is over and its
+// last party has left.
+//
+// # Caveats
+//
+//   - Write, Finish, Fail and the decisions are for the one goroutine of the fetch; Cancel, Keep and what only reads are for
+//     any.
+//   - A Party and its Reader belong to one goroutine.
+//   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip or Leave on. Its memory
+//     stays valid all the same: the garbage collector frees it, nothing is pooled.
+//   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it, at most 64 KiB a flight:
+//     no reader could make room for a fetch that holds nothing.
+//   - A fetch that ignores its context is waited for by its leader until the leader's own client goes, as it would be
+//     without this package.
+//   - Every change wakes all readers that wait for one. A hundred readers of a body that arrives in tiny pieces cost a
+//     hundred wake-ups a piece, unless they fall behind.
+//   - The Group has one lock for its map, held for a look-up only and never while a caller's function runs. A whole flight
+//     without followers takes 1 to 2 µs, of which the map is the least part, so it is not sharded.
+//
+// Lock order: Group.mu, then Flight.mu (an older flight before its heir), then roster.mu. Budget, usable and OnDrop's
+// function are called under none of them.
+package coalesce

@@ -1,0 +1,154 @@
+package coalesce
+
+import (
+	"context"
+	"errors"
+)
+
+// Finish ends the flight cleanly. trailer is for those who read to the end. A body that is whole stays joinable until
+// Settle, so that no request falls between the flight and the store.
+func (f *Flight) Finish(trailer any) {
+	f.mu.Lock()
+	defer f.unlock()
+	if f.ended {
+		return
+	}
+	if f.phase == fetching {
+		f.end(ErrUndecided)
+		return
+	}
+	f.trailer = trailer
+	f.end(nil)
+}
+
+// Fail ends the flight with an error, which may wrap a *PanicError. Before the decision all who wait wake with Failed; after
+// Share readers get it behind the bytes so far, never a clean end. Nil becomes ErrAbandoned.
+func (f *Flight) Fail(err error) {
+	f.mu.Lock()
+	defer f.unlock()
+	if f.ended {
+		return
+	}
+	if err == nil {
+		err = ErrAbandoned
+	}
+	f.end(err)
+}
+
+// end closes the books of the fetch. Those who read go on.
+func (f *Flight) end(err error) {
+	f.ended, f.err = true, err
+	f.expiry.Stop()
+	if f.alone != nil {
+		f.alone.Stop()
+	}
+	f.cancel(err)
+	if err == nil && f.phase == streaming {
+		f.body.trim()
+		f.owed += f.giveBack()
+	} else {
+		f.closed, f.settled = true, true // nothing to store
+	}
+	if err != nil && f.phase != released && f.phase != rejected {
+		f.bequeath()
+	}
+	if f.done != nil {
+		close(f.done)
+	}
+	f.wake()
+	f.dispose()
+}
+
+// bequeath makes the heir of a failed first attempt, with all followers aboard that have had no byte. It is made here,
+// not by the first of them that wakes, so that the key is never without a flight to join.
+func (f *Flight) bequeath() {
+	if f.final() {
+		return
+	}
+	for _, p := range f.parties {
+		if p != f.leader && !p.reader.touched {
+			f.inherit(p)
+		}
+	}
+}
+
+// final tells whether no other attempt follows a failure: after the second one, and when the fetch was ended by shutdown.
+func (f *Flight) final() bool {
+	return f.attempt > 1 || errors.Is(context.Cause(f.ctx), ErrDrained)
+}
+
+// inherit gives p a place on the heir. One that is asked for so late that the heir can no longer be joined gets an heir
+// of its own.
+func (f *Flight) inherit(p *Party) {
+	if f.heir == nil || !f.heir.joinable() {
+		f.heir = &Flight{terms: f.terms, seat: f.seat, attempt: f.attempt + 1, expected: -1}
+	}
+	p.next = new(Party)
+	f.heir.mu.Lock()
+	defer f.heir.mu.Unlock()
+	f.heir.embark(p.next)
+}
+
+// Settle ends the fetch's stake: the flight leaves its group, and what it has reserved goes back when the last party
+// leaves, if HandOver has not given it back before. A flight that is neither finished nor failed fails with
+// ErrAbandoned.
+func (f *Flight) Settle() {
+	f.mu.Lock()
+	defer f.unlock()
+	if !f.ended {
+		f.end(ErrAbandoned)
+	}
+	f.settled, f.closed = true, true
+	f.dispose()
+}
+
+// HandOver returns Body and gives its reservation back, because another account (a store's) takes the chunks over. When
+// they are refused there, they are uncounted for as long as readers still hold them.
+func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
+	f.mu.Lock()
+	defer f.unlock()
+	if !f.whole() {
+		return nil, false
+	}
+	f.owed += f.reserved
+	f.reserved = 0
+	return f.body.list(), true
+}
+
+// Body returns the chunks of a flight that finished, or nil and false if it failed, was not shared or outgrew its
+// limits, or is settled and left by all. The chunks must not be changed.
+func (f *Flight) Body() (chunks [][]byte, whole bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.whole() {
+		return nil, false
+	}
+	return f.body.list(), true
+}
+
+func (f *Flight) whole() bool {
+	return f.ended && f.err == nil && f.phase == streaming && !f.body.gone
+}
+
+// OnEmpty has fn called once, when the fetch has settled and the last party has left: what they all answered from can
+// be given back then. Nobody boards after that.
+func (f *Flight) OnEmpty(fn func()) {
+	f.mu.Lock()
+	defer f.unlock()
+	f.onEmpty = append(f.onEmpty, fn)
+	f.dispose()
+}
+
+// dispose gives up the body, and what OnEmpty was told of, when neither the fetch nor a party has a use for it.
+func (f *Flight) dispose() {
+	if !f.settled || len(f.parties) > 0 {
+		return
+	}
+	f.due, f.onEmpty = append(f.due, f.onEmpty...), nil
+	if f.body.gone {
+		return
+	}
+	f.owed += f.reserved
+	f.reserved = 0
+	f.body = body{gone: true}
+}

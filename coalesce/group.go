@@ -1,0 +1,277 @@
+package coalesce
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Budget accounts for the bytes that flights hold. Its methods are called from many goroutines, never under a lock of
+// this package, and must not call back into the flight they serve.
+type Budget interface {
+	// Reserve asks for n more bytes; false means that there is no room, and reserves nothing.
+	Reserve(n int64) bool
+	// Unreserve gives n reserved bytes back.
+	Unreserve(n int64)
+}
+
+// Limits bound what a flight may cost. A field that is zero or less has its default.
+type Limits struct {
+	// Waiters is the largest number of followers parked for one flight's header; one more gets Crowded. Default 10,000.
+	Waiters int
+	// Window is how many bytes a windowed flight holds before it waits for its slowest reader. Default 4 MiB.
+	Window int64
+	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing before it drops it. Default 10 s.
+	ReaderIdle time.Duration
+	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time in which a flight may
+	// be joined and its body kept whole (then it becomes windowed). It does not apply after Release and Reject. Default
+	// 10 min.
+	Life time.Duration
+	// Alone is how long a fetch without a header goes on when nobody waits for it: it may be worth storing, but clients
+	// that ask and leave must not pile up fetches of an origin that hangs. Default 1 min.
+	Alone time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Waiters <= 0 {
+		l.Waiters = 10_000
+	}
+	if l.Window <= 0 {
+		l.Window = 4 << 20
+	}
+	if l.ReaderIdle <= 0 {
+		l.ReaderIdle = 10 * time.Second
+	}
+	if l.Life <= 0 {
+		l.Life = 10 * time.Minute
+	}
+	if l.Alone <= 0 {
+		l.Alone = time.Minute
+	}
+	return l
+}
+
+// Group holds the flights under way. At most one flight of a key can be joined at any time.
+type Group[K comparable] struct {
+	terms  terms
+	roster roster
+
+	mu      sync.Mutex
+	flights map[K]*Flight // those that can be joined
+}
+
+// terms are what all flights of a group have in common.
+type terms struct {
+	budget Budget
+	limits Limits
+	roster *roster
+}
+
+// NewGroup returns an empty group whose flights reserve what they hold in b; a nil b has room for everything.
+func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
+	if b == nil {
+		b = boundless{}
+	}
+	g := &Group[K]{flights: make(map[K]*Flight)}
+	g.roster.flights = make(map[*Flight]struct{})
+	g.terms = terms{budget: b, limits: l.withDefaults(), roster: &g.roster}
+	return g
+}
+
+// Join boards the flight under way for key, or begins one.
+//
+// usable, which may be nil, is asked about a running flight; when it answers false (say, the key was purged since the
+// flight began), a new flight takes its place, and the old one goes on for those who hold it. It is called without a
+// lock and may be asked more than once.
+//
+// started tells that the caller is the leader of a new fetch: it must run it on another goroutine, and wait like
+// everybody else. tag is what the starter attaches to the flight; it is not used otherwise. The caller must end its
+// stake with p.Leave.
+func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, p *Party, started bool) {
+	var approved, refused *Flight
+	for {
+		f, p, started, done := g.tryJoin(key, tag, func(f *Flight) verdict {
+			switch {
+			case f == refused:
+				return verdictRefused
+			case usable == nil || f == approved:
+				return verdictApproved
+			}
+			return verdictOpen
+		})
+		if done {
+			return f, p, started
+		}
+		// The question is put without the lock. Meanwhile the flight may end, be replaced or be purged again; whatever
+		// has the key by then is looked at anew, so an answer only ever counts for the flight it was given for.
+		if usable(f) {
+			approved = f
+		} else {
+			refused = f
+		}
+	}
+}
+
+// verdict is what is known of a running flight's use to one joiner.
+type verdict uint8
+
+const (
+	verdictOpen     verdict = iota // not asked yet
+	verdictApproved                // may be joined
+	verdictRefused                 // must be replaced
+)
+
+// tryJoin is one step of Join under the group's lock. done is false when the caller has to judge f first.
+func (g *Group[K]) tryJoin(key K, tag any, judge func(*Flight) verdict) (f *Flight, p *Party, started, done bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f = g.flights[key].current(); f != nil {
+		var v verdict
+		if p, started, v = f.board(tag, judge(f)); v == verdictOpen {
+			return f, nil, false, false
+		}
+		if p != nil {
+			g.flights[key] = f
+			return f, p, started, true
+		}
+	}
+	seat := &berth[K]{group: g, key: key}
+	f, p = newFlight(&g.terms, seat, tag)
+	g.flights[key] = f
+	return f, p, true, true
+}
+
+// Board boards the flight under way for key, if there is one, and begins none. usable is as for Join. When ok, the
+// caller must end its stake with p.Leave.
+func (g *Group[K]) Board(key K, usable func(*Flight) bool) (f *Flight, p *Party, ok bool) {
+	g.mu.Lock()
+	f = g.flights[key].current()
+	g.mu.Unlock()
+	if f == nil || !f.begun() || usable != nil && !usable(f) {
+		return nil, nil, false
+	}
+	p, _, _ = f.board(nil, verdictApproved) // it has begun, so nothing is started here
+	return f, p, p != nil
+}
+
+// Solo begins a flight that nobody else can join. Its party is the leader, which has to run the fetch.
+func (g *Group[K]) Solo(tag any) (f *Flight, p *Party) {
+	return newFlight(&g.terms, nil, tag)
+}
+
+// Len returns how many fetches are under way, those that can no longer be joined included.
+func (g *Group[K]) Len() int { return g.roster.len() }
+
+// CancelAll cancels the context of every flight under way, with cause.
+func (g *Group[K]) CancelAll(cause error) {
+	for _, f := range g.roster.list() {
+		f.Cancel(cause)
+	}
+}
+
+// Drain waits until no fetch is under way. When ctx ends before that it cancels those that are left with ErrDrained,
+// does not wait for them, and returns an error that wraps the context's. It keeps nobody from beginning new flights.
+func (g *Group[K]) Drain(ctx context.Context) error {
+	select {
+	case <-g.roster.empty():
+		return nil
+	case <-ctx.Done():
+	}
+	n := g.Len()
+	if n == 0 {
+		return nil
+	}
+	g.CancelAll(ErrDrained)
+	return fmt.Errorf("draining: %d flights cancelled: %w", n, context.Cause(ctx))
+}
+
+// mooring is a flight's place in its group, whatever the type of the key.
+type mooring interface {
+	// vacate takes f out of the group; heir, if there is one and it can be joined, gets its place.
+	vacate(f, heir *Flight)
+}
+
+type berth[K comparable] struct {
+	group *Group[K]
+	key   K
+}
+
+func (b *berth[K]) vacate(f, heir *Flight) {
+	g := b.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.flights[b.key] != f {
+		return // a newer one is there
+	}
+	// The heir may already have come to its end; placing it then would leave it in the map for good.
+	if heir != nil && heir.joinable() {
+		g.flights[b.key] = heir
+		return
+	}
+	delete(g.flights, b.key)
+}
+
+// roster lists the flights whose fetch is under way.
+type roster struct {
+	mu      sync.Mutex
+	flights map[*Flight]struct{}
+	idle    chan struct{} // closed when the last one ends; nil when nobody waits for that
+}
+
+func (r *roster) add(f *Flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flights[f] = struct{}{}
+}
+
+func (r *roster) remove(f *Flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.flights, f)
+	if len(r.flights) == 0 && r.idle != nil {
+		close(r.idle)
+		r.idle = nil
+	}
+}
+
+func (r *roster) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.flights)
+}
+
+func (r *roster) list() []*Flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*Flight, 0, len(r.flights))
+	for f := range r.flights {
+		all = append(all, f)
+	}
+	return all
+}
+
+// empty returns a channel that is closed as soon as no flight is listed.
+func (r *roster) empty() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.flights) == 0 {
+		return alreadyClosed
+	}
+	if r.idle == nil {
+		r.idle = make(chan struct{})
+	}
+	return r.idle
+}
+
+// boundless is the budget of a group that was given none.
+type boundless struct{}
+
+func (boundless) Reserve(int64) bool { return true }
+func (boundless) Unreserve(int64)    {}
+
+var alreadyClosed = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()

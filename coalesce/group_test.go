@@ -1,0 +1,174 @@
+package coalesce
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestJoinAsksWhetherAFlightIsOfUse(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		newerThan := func(n int) func(*Flight) bool {
+			return func(f *Flight) bool {
+				g.Len() // takes the locks that Join must not hold now
+				f.Waiting()
+				return f.Tag().(int) > n
+			}
+		}
+		old, oldLead, started := g.Join("k", 1, newerThan(0))
+		if !started {
+			t.Fatal("first request did not start")
+		}
+		same, oldFollower, started := g.Join("k", 2, newerThan(0))
+		if same != old || started {
+			t.Fatal("a flight of use was not joined")
+		}
+		fresh, freshLead, started := g.Join("k", 3, newerThan(1))
+		if fresh == old || !started {
+			t.Fatal("a flight of no use was joined")
+		}
+		next, freshFollower, started := g.Join("k", 4, newerThan(1))
+		if next != fresh || started {
+			t.Fatal("the one that took its place was not joined")
+		}
+		for _, f := range []*Flight{old, fresh} {
+			f.Share(f.Tag(), -1)
+			f.Finish(nil)
+			f.Settle()
+		}
+		for _, p := range []*Party{oldLead, oldFollower, freshLead, freshFollower} {
+			park(p, 0, nil).expect(t, Shared)
+			p.Leave()
+		}
+	})
+}
+
+// While the question is put, another request may put a new flight in the place: the answer for the old one says nothing
+// of it.
+func TestJoinWhileTheFlightIsReplaced(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		a, pa, _ := g.Join("k", "a", nil)
+		var asked []any
+		var b *Flight
+		var pb *Party
+		f, p, started := g.Join("k", "c", func(f *Flight) bool {
+			asked = append(asked, f.Tag())
+			if f == a {
+				a.Release()
+				b, pb, _ = g.Join("k", "b", nil)
+			}
+			return true
+		})
+		if f != b || started || len(asked) != 2 || asked[1] != "b" {
+			t.Errorf("joined %v, started %v, asked %v", f.Tag(), started, asked)
+		}
+		for _, f := range []*Flight{a, b} {
+			f.Settle()
+		}
+		for _, p := range []*Party{pa, pb, p} {
+			p.Leave()
+		}
+	})
+}
+
+func TestSoloIsJoinedByNobody(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		solo, alone := g.Solo("tag")
+		f, p := join(t, g, true)
+		if f == solo || solo.Tag() != "tag" || !alone.Leader() || g.Len() != 2 {
+			t.Errorf("solo flight joined, or tag %v, leader %v, in flight %d", solo.Tag(), alone.Leader(), g.Len())
+		}
+		for _, f := range []*Flight{solo, f} {
+			f.Share(nil, -1)
+			write(t, f, []byte("body"))
+			f.Finish(nil)
+			f.Settle()
+		}
+		for _, p := range []*Party{alone, p} {
+			expectBody(t, p.Reader(), []byte("body"), nil)
+			p.Leave()
+		}
+	})
+}
+
+func TestBoardBeginsNothing(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		yes, no := func(*Flight) bool { return true }, func(*Flight) bool { return false }
+		board := func(when string, usable func(*Flight) bool, want *Flight) {
+			t.Helper()
+			f, p, ok := g.Board("k", usable)
+			if f != want && ok || ok != (want != nil) {
+				t.Errorf("%s: boarded %v, want %v", when, ok, want != nil)
+			}
+			if ok {
+				p.Leave()
+			}
+		}
+		board("nothing under way", nil, nil)
+		f, lead, followers := failing(t, g, 1)
+		board("under way", nil, f)
+		board("of use", yes, f)
+		board("of no use", no, nil)
+		f.Fail(errOrigin)
+		board("nobody has started the second attempt", yes, nil)
+		heir, again := retryAll(t, followers, 1)
+		board("second attempt", yes, heir)
+		heir.Release()
+		board("released", yes, nil)
+		heir.Settle()
+		lead.expect(t, Failed)
+		again[0].expect(t, Released)
+		for _, w := range append(again, lead) {
+			w.p.Leave()
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	t.Run("nothing under way", func(t *testing.T) {
+		inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+			if err := g.Drain(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("flights end in time", func(t *testing.T) {
+		inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+			f, p := join(t, g, true)
+			solo, alone := g.Solo(nil)
+			time.AfterFunc(time.Second, f.Settle)
+			time.AfterFunc(2*time.Second, solo.Settle)
+			start := time.Now()
+			if err := g.Drain(t.Context()); err != nil || time.Since(start) != 2*time.Second {
+				t.Errorf("Drain: %v after %v, want nil after 2s", err, time.Since(start))
+			}
+			p.Leave()
+			alone.Leave()
+		})
+	})
+	t.Run("flights are cancelled", func(t *testing.T) {
+		inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+			f, p := join(t, g, true)
+			w := park(p, 0, nil)
+			_, follower := join(t, g, false)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := g.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Drain: %v", err)
+			}
+			expectCause(t, f, ErrDrained)
+			synctest.Wait()
+			w.expectParked(t)
+			f.Fail(context.Cause(f.Context()))
+			w.expect(t, Failed)
+			park(follower, 0, nil).expect(t, Failed)
+			if next, _, _ := follower.Retry(nil); next != nil {
+				t.Error("a second attempt begins after shutdown")
+			}
+			p.Leave()
+			follower.Leave()
+		})
+	})
+}

@@ -1,0 +1,70 @@
+package coalesce
+
+// Head returns what Share was given, or nil.
+func (f *Flight) Head() any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head
+}
+
+// Trailer returns what Finish was given, or nil.
+func (f *Flight) Trailer() any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trailer
+}
+
+// Err returns the error of a flight that failed. It is nil before the end, after a clean one, and after Reject until
+// Fail.
+func (f *Flight) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// Attempt is 1, or 2 for the flight that follows a failure.
+func (f *Flight) Attempt() int { return f.attempt }
+
+// Tag returns what the starter attached.
+func (f *Flight) Tag() any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tag
+}
+
+// Waiting returns how many followers are parked for the header.
+func (f *Flight) Waiting() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting
+}
+
+// Readers returns how many parties hold a shared flight, those that have not begun to read included.
+func (f *Flight) Readers() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase != streaming && f.phase != windowed {
+		return 0
+	}
+	return len(f.parties)
+}
+
+// Outgrown tells why the body is not kept, if so.
+func (f *Flight) Outgrown() Outgrowth {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.outgrown
+}
+
+// Done is closed when the flight has ended by Finish or Fail.
+func (f *Flight) Done() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done == nil {
+		f.done = make(chan struct{})
+		if f.ended {
+			close(f.done)
+		}
+	}
+	return f.done
+}

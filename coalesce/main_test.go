@@ -1,0 +1,200 @@
+package coalesce
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	errOrigin = errors.New("origin broke")
+	errClient = errors.New("client went away")
+)
+
+// ledger is a Budget that checks its own books.
+type ledger struct {
+	mu               sync.Mutex
+	limit            int64
+	used, peak, over int64 // over: given back more than was reserved
+}
+
+func newLedger(limit int64) *ledger { return &ledger{limit: limit} }
+
+func (l *ledger) Reserve(n int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.used+n > l.limit {
+		return false
+	}
+	l.used += n
+	l.peak = max(l.peak, l.used)
+	return true
+}
+
+func (l *ledger) Unreserve(n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.used -= n
+	l.over = max(l.over, -l.used)
+}
+
+func (l *ledger) now() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.used
+}
+
+// expectEmpty fails the test unless all that flights held is given back, and the group is as it was made.
+func expectEmpty(t *testing.T, g *Group[string], l *ledger) {
+	t.Helper()
+	if n := l.now(); n != 0 || l.over != 0 {
+		t.Errorf("budget: %d bytes still reserved, %d given back too many", n, l.over)
+	}
+	if n := g.Len(); n != 0 {
+		t.Errorf("%d flights under way, want none", n)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := len(g.flights); n != 0 {
+		t.Errorf("%d flights in the map, want none", n)
+	}
+}
+
+// join is Join without usable, on the key "k".
+func join(t *testing.T, g *Group[string], wantStart bool) (*Flight, *Party) {
+	t.Helper()
+	f, p, started := g.Join("k", nil, nil)
+	if started != wantStart {
+		t.Fatalf("started = %v, want %v", started, wantStart)
+	}
+	return f, p
+}
+
+// waiter runs Wait on a goroutine of its own.
+type waiter struct {
+	p      *Party
+	cancel context.CancelCauseFunc
+	done   chan Outcome
+}
+
+func park(p *Party, timeout time.Duration, writer any) *waiter {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	w := &waiter{p: p, cancel: cancel, done: make(chan Outcome, 1)}
+	go func() { w.done <- p.Wait(ctx, timeout, writer) }()
+	return w
+}
+
+// expect fails the test unless the wait ends with want.
+func (w *waiter) expect(t *testing.T, want Outcome) {
+	t.Helper()
+	if got := <-w.done; got != want {
+		t.Fatalf("outcome %v, want %v", got, want)
+	}
+	w.cancel(nil)
+}
+
+// expectParked fails the test if the wait is over. It must be called after synctest.Wait.
+func (w *waiter) expectParked(t *testing.T) {
+	t.Helper()
+	select {
+	case o := <-w.done:
+		t.Fatalf("outcome %v, want it still parked", o)
+	default:
+	}
+}
+
+// readAll reads to the end.
+func readAll(r *Reader) ([]byte, error) {
+	var all []byte
+	for {
+		b, err := r.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, b...)
+	}
+}
+
+// pattern returns n bytes that differ at every offset and for every seed.
+func pattern(seed, n int) []byte {
+	b := make([]byte, n)
+	x := uint32(seed)*2654435761 + 1
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		b[i] = byte(x)
+	}
+	return b
+}
+
+func write(t *testing.T, f *Flight, b []byte) {
+	t.Helper()
+	if n, err := f.Write(b); n != len(b) || err != nil {
+		t.Fatalf("Write = %d, %v, want %d, nil", n, err, len(b))
+	}
+}
+
+func expectBody(t *testing.T, r *Reader, want []byte, wantErr error) {
+	t.Helper()
+	got, err := readAll(r)
+	if !errors.Is(err, wantErr) {
+		t.Errorf("read ended with %v, want %v", err, wantErr)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("read %d bytes, want these %d", len(got), len(want))
+	}
+}
+
+func expectCause(t *testing.T, f *Flight, want error) {
+	t.Helper()
+	if got := context.Cause(f.Context()); !errors.Is(got, want) {
+		t.Errorf("cause of the fetch's context is %v, want %v", got, want)
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		got  []fmt.Stringer
+		want []string
+	}{
+		{
+			"outcomes",
+			[]fmt.Stringer{Shared, Released, TakenOver, Failed, TimedOut, Left, Crowded, Outcome(0)},
+			[]string{"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded", "Outcome(0)"},
+		},
+		{
+			"phases",
+			[]fmt.Stringer{fetching, streaming, windowed, released, rejected, phase(9)},
+			[]string{"fetching", "streaming", "windowed", "released", "rejected", "phase(9)"},
+		},
+		{
+			"outgrowths",
+			[]fmt.Stringer{NotOutgrown, PastMax, NoRoom, TooOld, Outgrowth(9)},
+			[]string{"", "past-max", "no-room", "too-old", "Outgrowth(9)"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			for i, s := range tc.got {
+				if s.String() != tc.want[i] {
+					t.Errorf("%q, want %q", s.String(), tc.want[i])
+				}
+			}
+		})
+	}
+}

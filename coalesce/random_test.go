@@ -1,0 +1,516 @@
+package coalesce
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seedFlag  = flag.Uint64("coalesce.seed", 0, "seed of the randomised test; 0 takes one from the clock")
+	worldFlag = flag.Int("coalesce.worlds", 3000, "how many worlds the randomised test makes")
+)
+
+// TestRandomWorlds lets clients with all kinds of habits meet fetches with all kinds of fates, in thousands of small
+// worlds with fake time. What a client gets is checked against the plan of the very fetch that it got it from; see
+// client.check and client.read.
+func TestRandomWorlds(t *testing.T) {
+	seed, worlds := *seedFlag, *worldFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	if testing.Short() {
+		worlds = min(worlds, 300)
+	}
+	t.Logf("repeat with -coalesce.seed=%d", seed)
+	var seen tally
+	for i := range worlds {
+		ok := t.Run(fmt.Sprint(i), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { runWorld(t, rand.New(rand.NewPCG(seed, uint64(i))), &seen) })
+		})
+		if !ok {
+			t.Fatalf("world %d of seed %d", i, seed)
+		}
+	}
+	seen.expectAll(t, worlds)
+}
+
+// tally counts what happened, so that the test cannot pass because nothing does.
+type tally struct{ counts sync.Map }
+
+func (c *tally) add(what string) {
+	n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
+	n.(*atomic.Int64).Add(1)
+}
+
+func (c *tally) expectAll(t *testing.T, worlds int) {
+	t.Helper()
+	var line strings.Builder
+	for _, what := range []string{
+		"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded",
+		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "second attempt", "second failure", "purged", "drained", "handed over",
+	} {
+		n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
+		fmt.Fprintf(&line, "%s %d, ", what, n.(*atomic.Int64).Load())
+		if n.(*atomic.Int64).Load() == 0 && worlds >= 1000 {
+			t.Errorf("%q never happened", what)
+		}
+	}
+	t.Log(line.String())
+}
+
+// world is one group, with what is known of each fetch in it.
+type world struct {
+	t      *testing.T
+	seen   *tally
+	g      *Group[string]
+	budget *ledger
+	seed   uint64
+	purges bool
+
+	generation atomic.Int64 // of the last purge
+
+	mu      sync.Mutex
+	fetches []*fetchRecord
+}
+
+func runWorld(t *testing.T, rng *rand.Rand, seen *tally) {
+	w := &world{t: t, seen: seen, seed: rng.Uint64(), purges: rng.IntN(4) == 0}
+	w.budget = newLedger([]int64{1 << 40, 1 << 40, rng.Int64N(300_000)}[rng.IntN(3)])
+	w.g = NewGroup[string](w.budget, Limits{
+		Waiters:    2 + rng.IntN(8),
+		Window:     512 + rng.Int64N(64<<10), // not so small that the slowest client needs days
+		ReaderIdle: 10 * time.Second,
+		Life:       time.Duration(5+rng.IntN(30)) * time.Second,
+	})
+	keys := 1 + rng.IntN(2)
+	for range 1 + rng.IntN(12) {
+		c := newClient(w, rng, keys)
+		go c.run()
+	}
+	if w.purges {
+		for range 3 {
+			time.AfterFunc(someTime(rng, 5*time.Second), func() { w.generation.Add(1) })
+		}
+	}
+	if rng.IntN(8) == 0 {
+		time.AfterFunc(someTime(rng, 10*time.Second), w.drain)
+	}
+	time.Sleep(24 * time.Hour)
+	synctest.Wait()
+	w.expectNothingLeft()
+}
+
+func (w *world) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if w.g.Drain(ctx) != nil {
+		w.seen.add("drained")
+	}
+}
+
+func (w *world) expectNothingLeft() {
+	expectEmpty(w.t, w.g, w.budget)
+	for _, rec := range w.fetches {
+		if f := rec.f; !f.body.gone || len(f.parties) > 0 || f.waiting > 0 || !rec.over.Load() {
+			w.t.Errorf("fetch %d: body gone %v, %d parties, %d waiting, over %v", rec.id, f.body.gone, len(f.parties), f.waiting, rec.over.Load())
+		}
+	}
+}
+
+// someTime is often nothing at all, so that much happens at the same instant, in any order.
+func someTime(rng *rand.Rand, limit time.Duration) time.Duration {
+	if rng.IntN(2) == 0 {
+		return 0
+	}
+	return time.Duration(rng.Int64N(int64(limit)))
+}
+
+// fetchRecord is a fetch: what it will do, and how far it is.
+type fetchRecord struct {
+	id   int
+	f    *Flight
+	key  string // "" when nobody can join: a solo, or the heir of a flight that had left the group before it failed
+	born int64  // generation
+
+	headerAfter, pause time.Duration
+	decision           phase // fetching: it fails before the header
+	body               []byte
+	failAt             int // where the body breaks off; -1: nowhere
+	expect, limit      int64
+	keep, panics       bool
+	rng                *rand.Rand
+
+	undecided, lent, over, finished atomic.Bool
+}
+
+// tag is what a starter attaches: the generation it begins in.
+type tag struct{ born int64 }
+
+// start runs the fetch of a flight that a client has just begun.
+func (w *world) start(f *Flight, key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rec := w.plan(len(w.fetches))
+	rec.f, rec.born = f, f.Tag().(*tag).born
+	if w.standsFor(key, f) {
+		rec.key = key
+	}
+	for _, other := range w.fetches {
+		if other.f == f {
+			w.t.Errorf("fetch %d started twice", other.id)
+		}
+		// A purge makes a second fetch of a key right; nothing else does before the first is decided upon or cancelled.
+		if rec.key != "" && other.key == rec.key && other.undecided.Load() && other.f.Context().Err() == nil && !w.purges {
+			w.t.Errorf("fetch %d began beside fetch %d", rec.id, other.id)
+		}
+	}
+	w.fetches = append(w.fetches, rec)
+	if f.Attempt() == 2 {
+		w.seen.add("second attempt")
+	}
+	go rec.run(w)
+}
+
+// standsFor tells whether newcomers for key get f.
+func (w *world) standsFor(key string, f *Flight) bool {
+	w.g.mu.Lock()
+	defer w.g.mu.Unlock()
+	return w.g.flights[key].current() == f
+}
+
+func (w *world) plan(id int) *fetchRecord {
+	rng := rand.New(rand.NewPCG(w.seed, uint64(id)))
+	size := []int{0, rng.IntN(100), rng.IntN(10_000), rng.IntN(300_000)}[rng.IntN(4)]
+	rec := &fetchRecord{
+		id: id, rng: rng, body: pattern(id, size), failAt: -1, expect: -1, limit: -1,
+		headerAfter: someTime(rng, 8*time.Second), pause: someTime(rng, time.Second),
+		decision: []phase{fetching, streaming, streaming, streaming, streaming, released, rejected}[rng.IntN(7)],
+		keep:     rng.IntN(2) == 0, panics: rng.IntN(2) == 0,
+	}
+	if rng.IntN(3) == 0 {
+		rec.failAt = rng.IntN(size + 1)
+	}
+	if rng.IntN(3) == 0 {
+		rec.expect = int64(size)
+	}
+	if rng.IntN(3) == 0 {
+		rec.limit = rng.Int64N(int64(size) + 1)
+	}
+	rec.undecided.Store(true)
+	return rec
+}
+
+func (rec *fetchRecord) run(w *world) {
+	f := rec.f
+	defer f.Settle()
+	defer rec.over.Store(true)
+	if rec.rng.IntN(4) > 0 && rec.headerAfter > 0 { // the others do not look at their context
+		// No channel timer that is due at once: goroutines of a bubble that receive from such at the same time share one
+		// context of the race detector, which crashes (golang/go#78156, as far as we can tell).
+		select {
+		case <-time.After(rec.headerAfter):
+		case <-f.Context().Done():
+		}
+	} else {
+		time.Sleep(rec.headerAfter)
+	}
+	if rec.rng.IntN(4) == 0 {
+		f.Borrow(func(any) { time.Sleep(rec.pause) })
+	}
+	rec.undecided.Store(false)
+	switch rec.decision {
+	case fetching:
+		rec.fail()
+	case streaming, windowed:
+		rec.share(w)
+	case released:
+		f.Release()
+		rec.pass()
+	case rejected:
+		f.Reject()
+		rec.pass()
+	}
+}
+
+func (rec *fetchRecord) fail() {
+	if rec.panics {
+		rec.f.Fail(fmt.Errorf("fetching: %w", NewPanicError(errOrigin)))
+	} else {
+		rec.f.Fail(errOrigin)
+	}
+}
+
+func (rec *fetchRecord) share(w *world) {
+	f := rec.f
+	f.Keep(rec.keep)
+	f.Expect(rec.expect)
+	f.Share(rec, rec.limit)
+	if err := rec.send(f.Write); err != nil {
+		f.Fail(err)
+		return
+	}
+	rec.finished.Store(true)
+	f.Finish(rec.id)
+	chunks, whole := f.Body()
+	if whole && rec.rng.IntN(2) == 0 {
+		chunks, whole = f.HandOver()
+		w.seen.add("handed over")
+	}
+	time.Sleep(rec.pause) // storing; the flight can still be joined
+	if whole && !bytes.Equal(bytes.Join(chunks, nil), rec.body) {
+		w.t.Errorf("fetch %d: what would be stored is not the body", rec.id)
+	}
+	if o := f.Outgrown(); o != NotOutgrown {
+		w.seen.add(o.String())
+	}
+}
+
+// pass sends the body to the leader's own writer.
+func (rec *fetchRecord) pass() {
+	writer, ok := rec.f.TakeOver()
+	if !ok {
+		rec.f.Cancel(ErrNobodyLeft)
+		rec.f.Fail(ErrNobodyLeft)
+		return
+	}
+	rec.lent.Store(true)
+	if err := rec.send(writer.(*bytes.Buffer).Write); err != nil {
+		rec.f.Fail(err)
+		return
+	}
+	rec.finished.Store(true)
+	rec.f.Finish(nil)
+}
+
+// send writes the body in pieces of any size, up to the byte at which it is to fail.
+func (rec *fetchRecord) send(write func([]byte) (int, error)) error {
+	rest := rec.body
+	if rec.failAt >= 0 {
+		rest = rest[:rec.failAt]
+	}
+	for len(rest) > 0 {
+		n := min(len(rest), 1+rec.rng.IntN([]int{16 << 10, 100_000}[rec.rng.IntN(2)]))
+		if _, err := write(rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+		time.Sleep(rec.pause)
+	}
+	if rec.failAt >= 0 {
+		return errOrigin
+	}
+	return nil
+}
+
+// client is one request and its habits.
+type client struct {
+	w   *world
+	rng *rand.Rand
+	key string
+
+	arrives, patience, timeout time.Duration
+	pause                      time.Duration // between reads
+	hangs, bites               int           // reads until it takes nothing any more, or leaves; -1: never
+	skip                       int64
+
+	out  bytes.Buffer // its connection, as far as it is lent
+	born int64        // generation at its start
+}
+
+func newClient(w *world, rng *rand.Rand, keys int) *client {
+	c := &client{
+		w: w, rng: rand.New(rand.NewPCG(rng.Uint64(), 0)), key: fmt.Sprint(rng.IntN(keys)),
+		arrives: someTime(rng, 5*time.Second), patience: time.Hour, timeout: time.Duration(1+rng.IntN(10)) * time.Second,
+		pause: []time.Duration{0, 0, someTime(rng, 3*time.Second)}[rng.IntN(3)], hangs: -1, bites: -1,
+	}
+	switch rng.IntN(6) {
+	case 0:
+		c.patience = someTime(rng, 10*time.Second)
+	case 1:
+		c.hangs = rng.IntN(5)
+	case 2:
+		c.bites = rng.IntN(5)
+	case 3:
+		c.skip = rng.Int64N(50_000)
+	}
+	return c
+}
+
+func (c *client) run() {
+	time.Sleep(c.arrives)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer time.AfterFunc(c.patience, func() { cancel(errClient) }).Stop()
+	defer cancel(nil)
+
+	c.born = c.w.generation.Load()
+	f, p, started := c.w.g.Join(c.key, &tag{c.born}, func(f *Flight) bool {
+		ok := f.Tag().(*tag).born >= c.born
+		if !ok {
+			c.w.seen.add("purged")
+		}
+		return ok
+	})
+	if started {
+		c.w.start(f, c.key)
+	}
+	again := c.stay(ctx, f, p)
+	p.Leave()
+	if !again {
+		return
+	}
+	f, p = c.w.g.Solo(&tag{c.w.generation.Load()})
+	c.w.start(f, "")
+	if c.stay(ctx, f, p) && !p.reader.dropped {
+		c.w.t.Error("a fetch of its own was released")
+	}
+	p.Leave()
+}
+
+// stay goes with a flight to its end, and through a second attempt. It returns true if the client has to fetch for
+// itself.
+func (c *client) stay(ctx context.Context, f *Flight, p *Party) (again bool) {
+	for attempts := 1; ; attempts++ {
+		if f.Attempt() > 2 || attempts > 2 {
+			c.w.t.Errorf("attempt %d, and the client's %d", f.Attempt(), attempts)
+		}
+		start := time.Now()
+		o := p.Wait(ctx, c.timeout, &c.out)
+		c.w.seen.add(o.String())
+		c.check(ctx, f, p, o, time.Since(start))
+		switch o {
+		case Released, TimedOut, Crowded:
+			return !p.Leader() // a leader that is released asked for something else than it would get; here it is content
+		case TakenOver, Left:
+			return false
+		case Shared:
+			if got := c.read(ctx, f, p); got || p.Leader() {
+				return false
+			}
+		case Failed:
+			if p.Leader() {
+				return false
+			}
+		}
+		next, nextParty, started := p.Retry(&tag{c.w.generation.Load()})
+		if next == nil {
+			if f.Attempt() == 1 && !errors.Is(context.Cause(f.Context()), ErrDrained) {
+				c.w.t.Error("no second attempt")
+			}
+			c.w.seen.add("second failure")
+			return false
+		}
+		if started {
+			c.w.start(next, c.key)
+		}
+		f, p = next, nextParty
+		defer p.Leave()
+	}
+}
+
+// check compares the outcome of a wait with what may be.
+func (c *client) check(ctx context.Context, f *Flight, p *Party, o Outcome, waited time.Duration) {
+	rec := c.w.record(f)
+	ok := true
+	switch o {
+	case Shared:
+		ok = f.Head() == rec && rec.decision == streaming
+	case Released:
+		ok = rec.decision == released || p.reader.dropped || p.Leader() && rec.decision == rejected
+	case TakenOver:
+		sent, whole := c.out.Bytes(), rec.finished.Load()
+		ok = p.Leader() && rec.lent.Load() && f.ended && whole == (f.Err() == nil) &&
+			bytes.HasPrefix(rec.body, sent) && (!whole || len(sent) == len(rec.body))
+	case Failed:
+		ok = f.Err() != nil || rec.decision == rejected
+	case TimedOut:
+		ok = !p.Leader() && waited >= c.timeout
+	case Left:
+		ok = ctx.Err() != nil
+	case Crowded:
+		ok = !p.Leader() && waited == 0
+	}
+	if !ok {
+		c.w.t.Errorf("fetch %d (%v): a client's outcome is %v after %v, leader %v, error %v", rec.id, rec.decision, o, waited, p.Leader(), f.Err())
+	}
+	// The heir of a flight may carry an older tag: its starter can have taken it long before Join came to start
+	// anything.
+	if rec.born < c.born && f.Attempt() == 1 {
+		c.w.t.Errorf("fetch %d is of generation %d, the client of %d", rec.id, rec.born, c.born)
+	}
+}
+
+func (w *world) record(f *Flight) *fetchRecord {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, rec := range w.fetches {
+		if rec.f == f {
+			return rec
+		}
+	}
+	// Its starter has it from Join or Retry but has not come to start yet; this client's wait was over before it began.
+	return &fetchRecord{id: -1, f: f, born: 1 << 60}
+}
+
+// read reads as the client is used to. It returns false if the flight broke before the first byte.
+func (c *client) read(ctx context.Context, f *Flight, p *Party) (got bool) {
+	rec, r := f.Head().(*fetchRecord), p.Reader()
+	pos := int(c.skip)
+	if c.skip > 0 {
+		r.Skip(c.skip)
+	}
+	for n := 0; ; n++ {
+		if n == c.bites {
+			return true
+		}
+		if n == c.hangs {
+			time.Sleep(2 * time.Hour)
+		}
+		ready, before := r.Ready(), time.Now()
+		b, err := r.Next(ctx)
+		if ready && time.Since(before) > 0 {
+			c.w.t.Errorf("fetch %d: ready, but Next took %v", rec.id, time.Since(before))
+		}
+		if err != nil {
+			c.checkEnd(ctx, rec, p, pos, err)
+			return errors.Is(err, io.EOF) || p.reader.touched || !errors.Is(f.Err(), err) || ctx.Err() != nil
+		}
+		if pos+len(b) > len(rec.body) || !bytes.Equal(b, rec.body[pos:pos+len(b)]) {
+			c.w.t.Errorf("fetch %d: %d bytes at %d are not what was sent", rec.id, len(b), pos)
+			return true
+		}
+		pos += len(b)
+		time.Sleep(c.pause)
+	}
+}
+
+// checkEnd compares the end of a body, for a reader at pos, with the plan.
+func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, p *Party, pos int, err error) {
+	var ok bool
+	switch {
+	case errors.Is(err, io.EOF):
+		ok = rec.finished.Load() && rec.f.Trailer() == rec.id && pos >= len(rec.body)
+		c.w.seen.add("clean end")
+	case errors.Is(err, ErrTooSlow):
+		ok = rec.f.Outgrown() != NotOutgrown && p.reader.dropped
+		c.w.seen.add("dropped")
+	case errors.Is(err, errClient):
+		ok = ctx.Err() != nil
+	default:
+		ok = errors.Is(rec.f.Err(), err) && !rec.finished.Load()
+		c.w.seen.add("broken body")
+	}
+	if !ok {
+		c.w.t.Errorf("fetch %d: a reader at %d of %d got %v; finished %v, its error %v", rec.id, pos, len(rec.body), err, rec.finished.Load(), rec.f.Err())
+	}
+}

@@ -1,0 +1,130 @@
+package coalesce
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// windowSlice bounds what Next returns from a windowed flight, so that a reader with a slow client comes back often
+// enough not to be taken for a dead one: with ReaderIdle at 10 s, 1.6 KiB/s will do.
+const windowSlice = 16 << 10
+
+// Reader reads a flight's body at one party's pace. It belongs to the party's goroutine.
+type Reader struct {
+	party *Party
+
+	// Guarded by the flight's lock.
+	pos     int64     // of what is handed out, or else of what comes next
+	inHand  int       // bytes handed out and not yet done with
+	taken   time.Time // when a windowed flight's reader last came for more
+	touched bool      // has had a byte
+	dropped bool
+	onDrop  func()
+}
+
+// Next returns the next bytes of the body, and waits for them if need be. They must not be changed. At the clean end it
+// returns io.EOF, at the end of a broken flight that one's error; both come after all bytes that there are. When ctx
+// ends first, its cause is returned.
+func (r *Reader) Next(ctx context.Context) ([]byte, error) {
+	for {
+		b, changed, err := r.step()
+		if changed == nil {
+			return b, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// step returns bytes or an error, or a channel that is closed when there may be more.
+func (r *Reader) step() (b []byte, changed <-chan struct{}, err error) {
+	f := r.party.flight
+	f.mu.Lock()
+	defer f.unlock()
+	r.moveTo(r.pos + int64(r.inHand))
+	if err := r.broken(); err != nil {
+		return nil, nil, err
+	}
+	b = f.body.at(r.pos)
+	switch {
+	case len(b) > 0:
+		if f.phase == windowed && len(b) > windowSlice {
+			b = b[:windowSlice:windowSlice]
+		}
+		r.inHand, r.touched = len(b), true
+		return b, nil, nil
+	case !f.ended:
+		return nil, f.change(), nil
+	case f.err != nil:
+		return nil, nil, f.err
+	}
+	return nil, nil, io.EOF
+}
+
+// broken returns why this reader, alone, can have no more.
+func (r *Reader) broken() error {
+	switch {
+	case r.dropped:
+		return ErrTooSlow
+	case r.party.slot < 0:
+		return ErrLeft
+	case r.pos < r.party.flight.body.start():
+		return ErrPassed
+	}
+	return nil
+}
+
+// moveTo ends the use of what is handed out and puts the reader at off. In a window that may free the first chunk.
+func (r *Reader) moveTo(off int64) {
+	f, was := r.party.flight, r.pos
+	r.pos, r.inHand = off, 0
+	if f.phase != windowed {
+		return
+	}
+	r.taken = time.Now()
+	if end, ok := f.body.firstEnd(); ok && was < end && off >= end {
+		f.freePassed()
+	}
+}
+
+// Ready tells whether Next would return at once; if not, it is time to flush.
+func (r *Reader) Ready() bool {
+	f := r.party.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended || r.broken() != nil || len(f.body.at(r.pos+int64(r.inHand))) > 0
+}
+
+// Skip positions the reader at offset off of the body, which may still have to arrive. Going back is possible as long
+// as the flight has not become windowed; after that Next may answer ErrPassed.
+func (r *Reader) Skip(off int64) {
+	f := r.party.flight
+	f.mu.Lock()
+	defer f.unlock()
+	r.moveTo(off)
+}
+
+// OnDrop sets a function that is called once if a windowed flight drops this reader for taking nothing, so that a write
+// that hangs can be broken off (say, by a deadline). It is called on the goroutine of the fetch and should return at
+// once.
+func (r *Reader) OnDrop(fn func()) {
+	f := r.party.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.onDrop = fn
+}
+
+// tellDropped calls the function of OnDrop, without the lock.
+func (r *Reader) tellDropped() {
+	f := r.party.flight
+	f.mu.Lock()
+	fn := r.onDrop
+	f.mu.Unlock()
+	if fn != nil {
+		fn()
+	}
+}

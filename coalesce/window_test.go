@@ -1,0 +1,284 @@
+package coalesce
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const window = 256 << 10
+
+// windowing begins a shared flight of a leader and n followers that keeps at most limit bytes.
+func windowing(t *testing.T, g *Group[string], n int, limit int64) (*Flight, []*Party) {
+	t.Helper()
+	f, lead := join(t, g, true)
+	all := []*Party{lead}
+	for range n {
+		_, p := join(t, g, false)
+		all = append(all, p)
+	}
+	f.Keep(true)
+	f.Share(nil, limit)
+	return f, all
+}
+
+// fetch writes data and finishes, or fails with the error of Write, on a goroutine of its own.
+func fetch(f *Flight, data []byte) {
+	go func() {
+		if _, err := f.Write(data); err != nil {
+			f.Fail(err)
+			return
+		}
+		f.Finish(nil)
+	}()
+}
+
+// sip reads to the end, and waits for pause before each further step.
+func sip(r *Reader, pause time.Duration) ([]byte, error) {
+	var all []byte
+	for {
+		b, err := r.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, b...)
+		time.Sleep(pause)
+	}
+}
+
+func TestWindowIsPacedByItsSlowestReader(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], b *ledger) {
+		want := pattern(6, 10*window)
+		f, all := windowing(t, g, 1, window/2)
+		fetch(f, want)
+		synctest.Wait()
+		if b.now() != window || f.Outgrown() != PastMax {
+			t.Errorf("%d bytes held, outgrown %v, want a full window, %v", b.now(), f.Outgrown(), PastMax)
+		}
+		fresh, p := join(t, g, true) // nobody boards a window
+		fresh.Settle()
+		p.Leave()
+
+		quick := make(chan []byte)
+		go func() {
+			got, _ := readAll(all[0].Reader())
+			quick <- got
+		}()
+		got, err := sip(all[1].Reader(), time.Second)
+		if !bytes.Equal(<-quick, want) || !bytes.Equal(got, want) || err != nil {
+			t.Errorf("slow reader: %d bytes, %v", len(got), err)
+		}
+		if b.peak > window {
+			t.Errorf("held %d bytes at the most, want no more than the window of %d", b.peak, window)
+		}
+		if _, whole := f.Body(); whole {
+			t.Error("a windowed body is whole")
+		}
+		for _, p := range all {
+			p.Leave()
+		}
+	})
+}
+
+func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		pause time.Duration // between what the reader under test takes
+		want  error
+	}{
+		{"just in time", 10*time.Second - time.Millisecond, nil},
+		{"too late", 10*time.Second + time.Millisecond, ErrTooSlow},
+		{"never again", time.Hour, ErrTooSlow},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+				want := pattern(7, 3*window)
+				f, all := windowing(t, g, 1, 0)
+				start := time.Now()
+				var dropped time.Duration
+				all[1].Reader().OnDrop(func() { dropped = time.Since(start) })
+				fetch(f, want)
+				slow := make(chan error)
+				go func() {
+					_, err := sip(all[1].Reader(), tc.pause)
+					slow <- err
+				}()
+				expectBody(t, all[0].Reader(), want, nil)
+				if tc.want != nil && dropped != 10*time.Second {
+					t.Errorf("dropped after %v, want 10s", dropped)
+				}
+				if err := <-slow; !errors.Is(err, tc.want) {
+					t.Errorf("slow reader: %v, want %v", err, tc.want)
+				}
+				for _, p := range all {
+					p.Leave()
+				}
+			})
+		})
+	}
+}
+
+// A reader is not to blame for the time in which the origin had nothing for it.
+func TestWindowForgivesWhatTheFetchWasted(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+		want := pattern(8, 2*window)
+		f, all := windowing(t, g, 0, 0)
+		write(t, f, want[:100])
+		r := all[0].Reader()
+		first, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		fetch(f, want[100:])
+		time.Sleep(9 * time.Second) // with a full window in front of it
+		expectBody(t, r, want[len(first):], nil)
+		all[0].Leave()
+	})
+}
+
+func TestWindowThatAllHaveLeft(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		gone func(*Party)
+	}{
+		{"by leaving", func(p *Party) { p.Leave() }},
+		{"by taking nothing", func(*Party) { time.Sleep(time.Minute) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], b *ledger) {
+				f, all := windowing(t, g, 1, 0)
+				fetch(f, pattern(9, 2*window))
+				synctest.Wait()
+				for _, p := range all {
+					tc.gone(p)
+				}
+				<-f.Done()
+				if !errors.Is(f.Err(), ErrNobodyLeft) || b.now() != 0 {
+					t.Errorf("err %v, %d bytes held, want %v, 0", f.Err(), b.now(), ErrNobodyLeft)
+				}
+				for _, p := range all {
+					p.Leave()
+				}
+			})
+		})
+	}
+}
+
+// A party that a window drops before it has looked at the header fetches for itself.
+func TestWindowDropsAPartyThatHasNotLooked(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, all := windowing(t, g, 1, 0)
+		fetch(f, pattern(10, 2*window))
+		if _, err := readAll(all[0].Reader()); err != nil {
+			t.Error(err)
+		}
+		park(all[1], 0, nil).expect(t, Released)
+		all[0].Leave()
+		all[1].Leave()
+	})
+}
+
+func TestBudgetRefuses(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		budget int64
+	}{
+		{"from the start", 0},
+		{"half way", 100_000},
+		{"at the last chunk", 999_999},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, tc.budget, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+				want := pattern(11, 1_000_000)
+				f, all := windowing(t, g, 3, -1)
+				f.Expect(int64(len(want)))
+				fetch(f, want)
+				bodies := make(chan []byte)
+				for i, p := range all {
+					go func() {
+						got, _ := sip(p.Reader(), time.Duration(i)*time.Second)
+						bodies <- got
+					}()
+				}
+				for range all {
+					if got := <-bodies; !bytes.Equal(got, want) {
+						t.Errorf("read %d bytes, want these %d", len(got), len(want))
+					}
+				}
+				if _, whole := f.Body(); whole || f.Outgrown() != NoRoom {
+					t.Errorf("whole %v, outgrown %v, want false, %v", whole, f.Outgrown(), NoRoom)
+				}
+				for _, p := range all {
+					p.Leave()
+				}
+			})
+		})
+	}
+}
+
+func TestSkipBackInAWindow(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, all := windowing(t, g, 0, 0)
+		fetch(f, pattern(12, 2*window))
+		r := all[0].Reader()
+		if _, err := readAll(r); err != nil {
+			t.Fatal(err)
+		}
+		r.Skip(0)
+		if _, err := r.Next(t.Context()); !errors.Is(err, ErrPassed) {
+			t.Errorf("Next: %v, want %v", err, ErrPassed)
+		}
+		all[0].Leave()
+	})
+}
+
+// A reader far ahead holds nothing back, although it never comes to say so.
+func TestSkipAheadInAWindow(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], b *ledger) {
+		want := pattern(14, 5*window)
+		f, all := windowing(t, g, 0, 0)
+		all[0].Reader().Skip(int64(len(want)) - 10)
+		write(t, f, want)
+		f.Finish(nil)
+		expectBody(t, all[0].Reader(), want[len(want)-10:], nil)
+		if b.peak > window {
+			t.Errorf("held %d bytes at the most, want no more than the window of %d", b.peak, window)
+		}
+		all[0].Leave()
+	})
+}
+
+func TestExactlyTheLimitIsKept(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		size  int
+		whole bool
+	}{
+		{"at the limit", 1000, true},
+		{"one byte more", 1001, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+				want := pattern(13, tc.size)
+				f, all := windowing(t, g, 0, 1000)
+				write(t, f, want[:999])
+				write(t, f, want[999:])
+				f.Finish(nil)
+				if _, whole := f.Body(); whole != tc.whole {
+					t.Errorf("whole %v, want %v", whole, tc.whole)
+				}
+				f.Settle()
+				expectBody(t, all[0].Reader(), want, nil)
+				all[0].Leave()
+			})
+		})
+	}
+}

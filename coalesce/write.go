@@ -1,0 +1,225 @@
+package coalesce
+
+import (
+	"context"
+	"time"
+)
+
+// Expect announces the length of the body, so that small ones get a chunk that fits. It is a hint: the body may turn
+// out longer or shorter.
+func (f *Flight) Expect(n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expected = n
+}
+
+// Write appends a copy of p to the body of a shared flight. In a windowed one it waits for the slowest reader. It fails
+// when the flight is not shared, has ended, or is cancelled; the error is then the cause.
+func (f *Flight) Write(p []byte) (int, error) {
+	written := 0
+	for written < len(p) {
+		space, err := f.space(len(p) - written)
+		if err != nil {
+			return written, err
+		}
+		// The copy needs no lock: nobody else writes, and nobody reads beyond what is published.
+		n := copy(space, p[written:])
+		f.publish(n)
+		written += n
+	}
+	return written, nil
+}
+
+func (f *Flight) publish(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.body.publish(n)
+	f.wake()
+}
+
+// space returns room for at least one of want bytes.
+func (f *Flight) space(want int) ([]byte, error) {
+	for {
+		spare, need, limit, err := f.plan(want)
+		if err != nil || len(spare) > 0 {
+			return spare, err
+		}
+		if err := f.awaitRoom(limit); err != nil {
+			return nil, err
+		}
+		if limit, ok := f.grow(need); !ok {
+			if err := f.awaitRoom(limit); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// plan returns what is left of the last chunk, or else how large a chunk want more bytes need and how much a window may
+// hold beside it. A body that grows past max becomes windowed here.
+func (f *Flight) plan(want int) (spare []byte, need int, limit int64, err error) {
+	f.mu.Lock()
+	defer f.unlock()
+	if f.phase == streaming && int64(want) > f.max-f.body.size {
+		f.outgrow(PastMax)
+	}
+	if err := f.writable(); err != nil {
+		return nil, 0, 0, err
+	}
+	if spare = f.body.spare(); len(spare) > 0 {
+		return spare, 0, 0, nil
+	}
+	f.freePassed() // readers that stand further on, by Skip, have not told us
+	window := f.terms.limits.Window
+	need = int(min(int64(f.nextChunk(want)), window))
+	return nil, need, window - int64(need), nil
+}
+
+// writable returns why no more body can be taken.
+func (f *Flight) writable() error {
+	switch {
+	case f.phase == fetching && !f.ended && f.ctx.Err() == nil:
+		return ErrUndecided
+	case f.phase == released, f.phase == rejected, f.ended:
+		return ErrEnded
+	}
+	return context.Cause(f.ctx)
+}
+
+// nextChunk returns the capacity for the next chunk: what is announced, or else twice the last, so that many small
+// writes make few allocations.
+func (f *Flight) nextChunk(want int) int {
+	if rest := f.expected - f.body.size; rest > 0 {
+		return int(min(rest, maxChunk))
+	}
+	size := max(minChunk, want)
+	if n := len(f.body.chunks); n > 0 {
+		size = max(size, 2*cap(f.body.chunks[n-1].data))
+	}
+	return min(size, maxChunk)
+}
+
+// grow adds a chunk, reserved in the budget. When the budget refuses, a streaming flight becomes windowed; limit is
+// what the flight may still hold before it makes sense to try again.
+func (f *Flight) grow(capacity int) (limit int64, ok bool) {
+	granted := f.terms.budget.Reserve(int64(capacity)) // may evict, so not under the lock
+	f.mu.Lock()
+	defer f.unlock()
+	if granted {
+		f.reserved += int64(capacity)
+		f.body.add(capacity)
+		return 0, true
+	}
+	f.outgrow(NoRoom)
+	if f.body.held > 0 {
+		return f.body.held - 1, false
+	}
+	// Nothing held and still refused: no reader could make room, so one chunk goes beyond the budget.
+	f.body.add(capacity)
+	return 0, true
+}
+
+// outgrow turns a streaming flight into a windowed one: nobody joins, and the body will not be stored.
+func (f *Flight) outgrow(why Outgrowth) {
+	if f.phase != streaming {
+		return
+	}
+	f.phase, f.outgrown, f.closed = windowed, why, true
+	f.room = make(chan struct{}, 1)
+	f.expiry.Stop()
+	f.freePassed()
+	f.stopIfUseless()
+}
+
+// freePassed frees what every party of a windowed flight has passed.
+func (f *Flight) freePassed() {
+	if f.phase != windowed {
+		return
+	}
+	low := f.body.size
+	for _, p := range f.parties {
+		low = min(low, p.reader.pos)
+	}
+	held := f.body.held
+	f.body.drop(low)
+	if f.body.held == held {
+		return
+	}
+	f.owed += f.giveBack()
+	select {
+	case f.room <- struct{}{}:
+	default: // it is told already
+	}
+}
+
+// giveBack returns what is reserved beyond what is held.
+func (f *Flight) giveBack() int64 {
+	n := max(0, f.reserved-f.body.held)
+	f.reserved -= n
+	return n
+}
+
+// awaitRoom waits until a windowed flight holds at most limit bytes. Readers that stand in the way and take nothing for
+// Limits.ReaderIdle are dropped. Their time counts from the start of this wait at the earliest: while the fetch was
+// slow there was nothing to hurry for.
+func (f *Flight) awaitRoom(limit int64) error {
+	since := time.Now()
+	for {
+		due, dropped, err := f.lookForRoom(max(0, limit), since)
+		if err != nil || due.IsZero() {
+			return err
+		}
+		for _, r := range dropped {
+			r.tellDropped()
+		}
+		timer := time.NewTimer(time.Until(due))
+		select {
+		case <-f.room:
+		case <-timer.C:
+		case <-f.ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// lookForRoom is one step of awaitRoom: it drops idle readers and tells when the next one is due. A zero time means
+// that there is room.
+func (f *Flight) lookForRoom(limit int64, since time.Time) (due time.Time, dropped []*Reader, err error) {
+	f.mu.Lock()
+	defer f.unlock()
+	if err := f.writable(); err != nil {
+		return time.Time{}, nil, err
+	}
+	if f.phase != windowed || f.body.held <= limit {
+		return time.Time{}, nil, nil
+	}
+	now, idle := time.Now(), f.terms.limits.ReaderIdle
+	due = now.Add(idle)
+	end, _ := f.body.firstEnd()
+	for i := len(f.parties) - 1; i >= 0; i-- { //nolint:modernize // disembark changes the list: it puts the last, looked at already, in the place of p
+		p := f.parties[i]
+		r := &p.reader
+		if r.pos >= end {
+			continue
+		}
+		last := r.taken
+		if last.Before(since) {
+			last = since
+		}
+		if now.Sub(last) < idle {
+			due = earlier(due, last.Add(idle))
+			continue
+		}
+		r.dropped = true
+		dropped = append(dropped, r)
+		f.disembark(p)
+	}
+	return due, dropped, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
