@@ -1,0 +1,140 @@
+package store
+
+import (
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// checkAgreement compares counters and indexes with a full scan of both tiers. Nothing else may use
+// the store meanwhile.
+func checkAgreement(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.Sync(); err != nil { // what is queued is counted, and resident or not
+		t.Fatalf("Sync: %v", err)
+	}
+	// The sweep goes on by itself: a scan during which it took something is not compared.
+	waitFor(t, func() bool {
+		before := s.Stats().Memory
+		entries, bytes := checkShards(t, s)
+		if s.Stats().Memory != before {
+			return false
+		}
+		if before.Entries != entries || before.Bytes != bytes {
+			t.Errorf("memory stats %d entries, %d bytes; scan %d, %d", before.Entries, before.Bytes, entries, bytes)
+		}
+		return true
+	})
+	if s.disk == nil {
+		return
+	}
+	waitFor(t, func() bool { return s.Stats().PurgesPending == 0 })
+	// Expiry goes on by itself: a scan during which it committed is not compared.
+	before := s.disk.entries.Load()
+	if err := s.disk.view(func(tx *bbolt.Tx) error {
+		if s.disk.entries.Load() != before {
+			return nil
+		}
+		return checkTables(t, before, tx)
+	}); err != nil {
+		t.Errorf("scan: %v", err)
+	}
+}
+
+// checkShards checks that each shard's counters and indexes agree with its entries, and returns what all hold.
+func checkShards(t *testing.T, s *Store) (entries, bytes int64) {
+	t.Helper()
+	for i, sh := range s.memory.shards {
+		sh.mu.Lock()
+		var n, b int64
+		refs := 0
+		sh.policy.each(func(it *item) {
+			n++
+			b += it.cost
+			refs += len(it.entry.Tags)
+		})
+		if n != sh.entries.Load() || b != sh.bytes.Load() || int(n) != sh.index.urls.Len() {
+			t.Errorf("shard %d: policy has %d entries of %d bytes, counters %d of %d, URL index %d",
+				i, n, b, sh.entries.Load(), sh.bytes.Load(), sh.index.urls.Len())
+		}
+		for tag, l := range sh.index.tags {
+			if len(l.rows) == 0 || cap(l.rows) > 2*len(l.rows)+1 {
+				t.Errorf("shard %d: tag %q has %d entries in %d rows", i, tag, len(l.rows), cap(l.rows))
+			}
+			for n, row := range l.rows {
+				refs--
+				e, ref := row.item.entry, row.item.refs[row.ref]
+				if ref != (tagRef{l, int32(n)}) || e.Tags[row.ref] != tag || row.generation != e.Generation || row.keepUntil != nanos(e.KeepUntil) {
+					t.Errorf("shard %d: tag %q: row %d %+v does not agree with its entry", i, tag, n, row)
+				}
+			}
+		}
+		if refs != 0 {
+			t.Errorf("shard %d: tag index is off by %d references", i, refs)
+		}
+		entries, bytes = entries+n, bytes+b
+		sh.mu.Unlock()
+	}
+	return entries, bytes
+}
+
+// checkTables checks that every index row has its record and every record its rows.
+func checkTables(t *testing.T, entries int64, tx *bbolt.Tx) error {
+	tb, err := openTables(tx)
+	if err != nil {
+		return err
+	}
+	var records, tags, chunks int
+	err = tb.records.ForEach(func(k, v []byte) error {
+		id := rowID(k)
+		e, length, err := decodeRecord(id, v)
+		if err != nil {
+			return err
+		}
+		records++
+		tags += len(e.Tags)
+		if e.Body == nil {
+			chunks += int((length + chunkSize - 1) / chunkSize)
+		}
+		rk := keyRowKey(e.Key, id)
+		row, err := decodeKeyRow(rk, tb.keys.Get(rk))
+		if err != nil {
+			t.Errorf("entry %d: key row: %v", id, err)
+		}
+		for name, missing := range map[string]bool{
+			"url":     tb.urls.Get(urlRowKey(e.URL, id)) == nil,
+			"expiry":  tb.expiry.Get(numberedKey(uint64(nanos(e.KeepUntil)), id)) == nil,
+			"recency": tb.recency.Get(numberedKey(row.rank, id)) == nil,
+		} {
+			if missing {
+				t.Errorf("entry %d: no %s row", id, name)
+			}
+		}
+		for _, tag := range e.Tags {
+			if tb.tags.Get(append(tagHash(tag), idBytes(id)...)) == nil {
+				t.Errorf("entry %d: no row for tag %q", id, tag)
+			}
+		}
+		return nil
+	})
+	for _, c := range []struct {
+		name      string
+		got, want int
+	}{
+		{"keys", tb.keys.Stats().KeyN, records},
+		{"urls", tb.urls.Stats().KeyN, records},
+		{"expiry", tb.expiry.Stats().KeyN, records},
+		{"recency", tb.recency.Stats().KeyN, records},
+		{"tags", tb.tags.Stats().KeyN, tags},
+		{"counted entries", int(entries), records},
+		{"stored count", int(tb.number(metaEntries)), records},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %d rows, want %d", c.name, c.got, c.want)
+		}
+	}
+	if pending := tb.pending.Stats().KeyN; pending == 0 && tb.chunks.Stats().KeyN != chunks {
+		t.Errorf("chunks: %d rows, want %d", tb.chunks.Stats().KeyN, chunks)
+	}
+	return err
+}

@@ -1,0 +1,319 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// The bounds of one transaction, so that a purge that waits for it is not kept long.
+const (
+	batchBytes = 4 << 20
+	batchTime  = 10 * time.Millisecond
+	batchJobs  = 8192
+	hurry      = 16 // what part of that is enough while a purge waits
+)
+
+// batch is one write transaction under way.
+type batch struct {
+	*tables
+	k        *keeper
+	now      time.Time // the store's clock
+	began    time.Time // the machine's
+	bytes    int
+	below    uint64 // only purges below have been counted and may keep things from the disk
+	entries  int64  // added less removed
+	removed  []removal
+	inserted []*item
+}
+
+// removal is an entry that is gone from the disk once the batch has committed.
+type removal struct {
+	id     uint64
+	key    Key
+	reason Reason
+}
+
+// full tells whether the batch should be committed: sooner when a purge waits, but not for nothing.
+func (b *batch) full() bool {
+	limit, end := b.k.batchLimit(), batchTime
+	if b.k.waiting.Load() > 0 {
+		limit, end = limit/hurry, end/hurry
+	}
+	return b.bytes >= limit || time.Since(b.began) >= end
+}
+
+// remove deletes an entry and notes it.
+func (b *batch) remove(id uint64, key Key, why Reason) error {
+	found, err := b.delete(id, key, &b.k.s.disk.pins)
+	if err != nil {
+		return fmt.Errorf("delete entry %d: %w", id, err)
+	}
+	b.k.pending = true // where chunks were left; nothing is read when there are none
+	if found {
+		b.entries--
+		b.removed = append(b.removed, removal{id, key, why})
+	}
+	return nil
+}
+
+// removeID is remove where only the id is known, from an index row.
+func (b *batch) removeID(id uint64, why Reason) error {
+	e, _, err := b.entry(id)
+	if err != nil {
+		return b.remove(id, Key{}, Damaged)
+	}
+	return b.remove(id, e.Key, why)
+}
+
+// transact runs fn in a write transaction with the counters every commit carries, and tells memory
+// what has left the disk.
+func (k *keeper) transact(fn func(b *batch) error) error {
+	b := &batch{k: k, now: k.s.now(), began: time.Now(), below: k.s.records.countedBelow()}
+	defer k.s.disk.pins.settle()
+	id := k.s.ids.Load()
+	err := k.s.disk.update(func(tx *bbolt.Tx) error {
+		var err error
+		if b.tables, err = openTables(tx); err != nil {
+			return err
+		}
+		if err := fn(b); err != nil {
+			return err
+		}
+		return errors.Join(
+			b.setNumber(metaGeneration, k.s.records.last.Load()),
+			b.setNumber(metaID, id),
+			b.setNumber(metaEntries, uint64(max(0, k.s.disk.entries.Load()+b.entries))),
+		)
+	})
+	if err != nil {
+		return err
+	}
+	k.lastID = id
+	k.s.disk.entries.Add(b.entries)
+	for _, it := range b.inserted { // before the removals: it may be among them
+		it.onDisk.Store(true)
+	}
+	for _, r := range b.removed {
+		k.s.memory.leftDisk(r.key, r.id)
+		k.s.counts.evicted(DiskTier, r.reason)
+	}
+	k.recovered()
+	return nil
+}
+
+// leftDisk notes that an entry is no longer on disk. The stamp keeps a look-up that read its row
+// before from making it resident as if it were.
+func (m *memory) leftDisk(key Key, id uint64) {
+	s := m.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*s.stamp(key)++
+	if node := s.keys[key]; node != nil {
+		for _, it := range node.items {
+			if it.entry.ID == id {
+				it.onDisk.Store(false)
+			}
+		}
+	}
+}
+
+// writeJobs writes one batch from the front of the queue.
+func (k *keeper) writeJobs() error {
+	jobs := k.s.queue.head(batchJobs)
+	if len(jobs) == 0 {
+		return nil
+	}
+	done := 0
+	err := k.transact(func(b *batch) error {
+		for _, j := range jobs {
+			if b.full() {
+				return nil
+			}
+			finished, err := b.perform(j)
+			if err != nil {
+				return err
+			}
+			if !finished {
+				return nil
+			}
+			done++
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write batch: %w", err)
+	}
+	k.s.queue.done(done)
+	for _, j := range jobs[:done] {
+		if j.kind == jobPut {
+			k.s.endPut(j.item)
+		}
+	}
+	return nil
+}
+
+// perform does one job; false when the rest of a large body is left to the next batch.
+func (b *batch) perform(j *job) (bool, error) {
+	if j.kind == jobDelete {
+		return true, b.remove(j.id, j.key, j.reason)
+	}
+	if j.kind == jobSupersede || !b.wanted(j.item) {
+		_, err := b.supersede(j)
+		if j.written > 0 { // chunks went ahead; their row in the pending bucket has them swept
+			b.k.writing, b.k.pending = 0, true
+		}
+		return true, err
+	}
+	return b.write(j)
+}
+
+// wanted tells whether an item is still worth a place on disk. A purge since Put, or a newer
+// response, makes it not.
+func (b *batch) wanted(it *item) bool {
+	e := it.entry
+	if it.dead.Load() || !live(nanos(e.KeepUntil), b.now) {
+		return false
+	}
+	if hard, _ := b.k.s.records.judge(e.URL, e.Tags, e.Generation, b.below); hard {
+		return false
+	}
+	if !b.k.fits(e, int64(b.bytes)*3/2) {
+		b.k.s.counts.skipped.Add(1)
+		return false
+	}
+	return true
+}
+
+// supersede deletes what the job's response replaces, and how many variants of the key are left.
+func (b *batch) supersede(j *job) (rest []keyRow, err error) {
+	var gone []removal
+	b.variants(j.key, func(row keyRow, rowErr error) {
+		switch {
+		case rowErr != nil:
+			gone = append(gone, removal{row.id, j.key, Damaged})
+		case j.superseded(row.id, &row.variant):
+			gone = append(gone, removal{row.id, j.key, Replaced})
+		default:
+			rest = append(rest, row)
+		}
+	})
+	for _, r := range gone {
+		if err := b.remove(r.id, r.key, r.reason); err != nil {
+			return nil, err
+		}
+	}
+	return rest, nil
+}
+
+// write stores a response with its body. Chunks of a large one go ahead, batch by batch, under an
+// id in the pending bucket; the record comes last and makes it exist.
+func (b *batch) write(j *job) (bool, error) {
+	e := j.item.entry
+	inline, err := inlineBody(e.Body)
+	if err == nil && inline == nil {
+		var finished bool
+		if finished, err = b.writeChunks(j); err == nil && !finished {
+			return false, nil
+		}
+	}
+	if errors.Is(err, errBody) { // the entry's fault, not the file's
+		b.k.s.counts.skipped.Add(1)
+		b.k.writing, b.k.pending = 0, true
+		_, err = b.supersede(j)
+		return true, err
+	}
+	if err != nil {
+		return false, err
+	}
+	rest, err := b.supersede(j)
+	if err != nil {
+		return false, err
+	}
+	if err := b.limitVariants(j, rest); err != nil {
+		return false, err
+	}
+	_, soft := b.k.s.records.judge(e.URL, e.Tags, e.Generation, b.below)
+	if err := b.insert(e, inline, soft || j.item.soft.Load(), b.k.firstRank(e.ID)); err != nil {
+		return false, fmt.Errorf("write entry %d: %w", e.ID, err)
+	}
+	b.entries++
+	b.bytes += len(inline) + len(e.URL) + 1024
+	b.inserted = append(b.inserted, j.item)
+	return true, nil
+}
+
+// limitVariants makes room among the variants of a key; the least recently used go.
+func (b *batch) limitVariants(j *job, rest []keyRow) error {
+	for j.maxVariants > 0 && len(rest) >= j.maxVariants {
+		oldest := 0
+		for i, row := range rest {
+			if row.rank < rest[oldest].rank {
+				oldest = i
+			}
+		}
+		if err := b.remove(rest[oldest].id, j.key, Variants); err != nil {
+			return err
+		}
+		rest = append(rest[:oldest], rest[oldest+1:]...)
+	}
+	return nil
+}
+
+// writeChunks writes the chunks that are missing, as many as the batch has room for.
+func (b *batch) writeChunks(j *job) (bool, error) {
+	e := j.item.entry
+	count := int((e.Body.Len() + chunkSize - 1) / chunkSize)
+	for ; j.written < count; j.written++ {
+		if b.full() {
+			b.k.writing = e.ID
+			return false, b.pending.Put(idBytes(e.ID), nil)
+		}
+		data, err := readRange(e.Body, int64(j.written)*chunkSize, chunkSize)
+		if err != nil {
+			return false, err
+		}
+		if err := b.putChunk(e.ID, j.written, data); err != nil {
+			return false, err
+		}
+		b.bytes += len(data)
+	}
+	b.k.writing = 0
+	return true, b.pending.Delete(idBytes(e.ID))
+}
+
+// inlineBody is the body where it belongs into the record, nil where it has chunks.
+func inlineBody(body Body) ([]byte, error) {
+	if body.Len() > inlineSize {
+		return nil, nil
+	}
+	data, err := readRange(body, 0, inlineSize)
+	if data == nil {
+		data = []byte{}
+	}
+	return data, err
+}
+
+// errBody says that a body to be written could not be read.
+var errBody = errors.New("read body")
+
+// readRange returns up to n bytes of a body from off on, copied only where they are in more than
+// one chunk.
+func readRange(body Body, off, n int64) ([]byte, error) {
+	n = min(n, body.Len()-off)
+	var out []byte
+	for int64(len(out)) < n {
+		c, err := body.Chunk(off + int64(len(out)))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errBody, err)
+		}
+		c = c[:min(int64(len(c)), n-int64(len(out)))]
+		if out == nil && int64(len(c)) == n {
+			return c, nil
+		}
+		out = append(out, c...)
+	}
+	return out, nil
+}

@@ -1,0 +1,125 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func BenchmarkLookupMemoryHit(b *testing.B) {
+	for _, size := range []int{1 << 10, 100 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			s := openStore(b, Config{}, Settings{Memory: 256 << 20})
+			keys := make([]Key, 1000)
+			for i := range keys {
+				e := testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, size))
+				s.Put(e, 0)
+				keys[i] = e.Key
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					r := s.Lookup(keys[i%len(keys)], matchAny)
+					if r.Entry == nil {
+						b.Fatal("miss")
+					}
+					r.Release()
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkLookupDiskHit(b *testing.B) {
+	s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 1, Disk: 1 << 30})
+	keys := make([]Key, 5000)
+	for i := range keys {
+		e := testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 16<<10))
+		s.Put(e, 0)
+		keys[i] = e.Key
+		if i%1000 == 0 {
+			_ = s.Sync()
+		}
+	}
+	if err := s.Sync(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		r := s.Lookup(keys[i%len(keys)], matchAny)
+		if r.Entry == nil {
+			b.Fatal("miss")
+		}
+		r.Release()
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	for _, disk := range []bool{false, true} {
+		b.Run(fmt.Sprintf("disk %v", disk), func(b *testing.B) {
+			cfg := Config{Required: true}
+			if disk {
+				cfg.Path = b.TempDir()
+			}
+			s := openStore(b, cfg, Settings{Memory: 64 << 20, Disk: 4 << 30})
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 1<<10), "a", "b"), 0)
+				for disk && s.queue.waiting() > queueBytes/2 {
+					if err := s.Sync(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			if disk {
+				if err := s.Sync(); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(s.Stats().Skipped), "skipped")
+			}
+		})
+	}
+}
+
+// BenchmarkPurgeTag purges one tag of 100,000 entries. "answer" is until the purge holds and has
+// answered, "swept" until all room is given back.
+func BenchmarkPurgeTag(b *testing.B) {
+	const entries = 100_000
+	for _, disk := range []bool{false, true} {
+		b.Run(fmt.Sprintf("disk %v", disk), func(b *testing.B) {
+			var answer, swept time.Duration
+			for range b.N {
+				b.StopTimer()
+				cfg := Config{Required: true}
+				if disk {
+					cfg.Path = b.TempDir()
+				}
+				s := openStore(b, cfg, Settings{Memory: 512 << 20, Disk: 4 << 30})
+				for i := range entries {
+					s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), bytes.Repeat([]byte("x"), 1<<10), "t"), 0)
+					if i%5000 == 0 {
+						_ = s.Sync()
+					}
+				}
+				if err := s.Sync(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				began := time.Now()
+				n, err := s.Purge(Selectors{Tags: []string{"t"}}, PurgeOptions{})
+				if n != entries || err != nil {
+					b.Fatalf("Purge = %d, %v", n, err)
+				}
+				answer += time.Since(began)
+				for s.Stats().PurgesPending > 0 {
+					time.Sleep(time.Millisecond)
+				}
+				swept += time.Since(began)
+				_ = s.Close()
+			}
+			b.ReportMetric(float64(answer.Milliseconds())/float64(b.N), "answer-ms")
+			b.ReportMetric(float64(swept.Milliseconds())/float64(b.N), "swept-ms")
+		})
+	}
+}

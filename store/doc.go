@@ -1,0 +1,64 @@
+// Package store keeps HTTP responses in two tiers: a byte-bounded memory tier over one bbolt file.
+// It knows neither Caddy nor the rules of HTTP caching; what may be served is its caller's business.
+//
+// # Where to read
+//
+//	entry.go     what is stored: Key, Variant, Entry, Body
+//	settings.go  budgets, policies and the words for how things end
+//	store.go     the life of a store: New, Open, Apply, Close; taking up a file, setting one aside
+//	lookup.go    memory, then the write-behind queue, then disk; coming to memory
+//	put.go       storing, replacing, removing
+//	purge.go     the promise of a purge and the argument for it; counting what it matches
+//	records.go   purges in force, and tickets of fetches under way
+//	list.go      listing by cursor
+//
+// The memory tier is policy.go (unlocked lists: lru, lfu, fifo) and index.go (unlocked: by tag, by
+// URL) in shard.go (one lock) in memory.go (one budget). The disk tier is rows.go (buckets and rows)
+// and codec.go (records) behind disk.go (the only place that opens and calls bbolt), written by one
+// goroutine: keeper.go (what it does when), queue.go, batch.go (writing), evict.go (evicting, expiring,
+// recency), sweep.go (what purges leave behind).
+//
+// # Budgets
+//
+// Memory counts what a resident entry keeps alive (capacities of its body's chunks, header, names,
+// URL, tags, an estimate of the runtime's share), entries evicted while they wait for the disk, and
+// reservations. Disk counts allocated pages: the file less its free pages, as of the last commit. A
+// batch evicts for itself before it is written, so the file stays within one and a half times the
+// budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get free.
+//
+// The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
+// Entries that are expired or purged count until they are swept, and are served no more before that.
+//
+// # Durability
+//
+// A purge is on disk before it answers, unless nothing there is for it to hit. An entry is on disk about 50 ms after Put, a second at most
+// while the queue is not full; when the queue is full it stays in memory only. Close writes
+// everything. Every record, chunk and key row carries a checksum that covers its place too, so that
+// damage is a miss, counted and deleted, and never another entry's bytes.
+//
+// # Locks
+//
+// In this order: Store.life, shard.mu, queue.mu; and disk.mu, recordSet.mu, tickets.mu, pins.mu,
+// touches.mu under which no other is taken, but disk.mu around a transaction, within which the queue
+// and the records may be read. Nothing is written to a client under any of them, and no transaction is open while
+// a client is written to: bodies are read chunk by chunk, each copied out of a transaction of its own.
+//
+// # Caveats
+//
+//   - The order among equals is by ResponseTime, so a clock that jumps back may let the older of two
+//     matching variants win. Equal variants replace each other in the order of Put, whatever the clock.
+//   - Recency reaches the disk in batches: at eviction, when many uses have come together, and at
+//     Close. After a crash the policy starts from when entries were stored.
+//   - While the file is not available, what memory replaces is not replaced in the file. Once it is
+//     back and memory has evicted the newer response, the older one is found again for what is left
+//     of its life. Purges are not affected.
+//   - A damaged record takes its key row with it; its rows for tags and URL are dropped where a sweep
+//     meets them, and a purge's count may include them until then.
+//   - After a panic that left bbolt's locks in doubt the file's map is abandoned: address space is lost
+//     until the process ends, no memory.
+//   - matched counts index rows; two tags whose SHA-256 begin with the same 64 bits would be counted
+//     together. They are never purged together.
+//   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until
+//     entries expire, are purged or replaced.
+//   - A Result with a large body from disk pins its chunks; without Release they are kept until restart.
+package store

@@ -1,0 +1,147 @@
+package store
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Key names everything the handler keyed: the SHA-256 of it. All variants of a URL share one Key.
+type Key [32]byte
+
+// Flags are facts of the fetching request that the handler wants back with the entry. They are
+// opaque to the store.
+type Flags uint8
+
+// Variant is what a response was selected by (RFC 9111 4.1). It is opaque to the store, which
+// compares variants only for equality.
+type Variant struct {
+	// Names are the field names of the response's Vary, canonical and sorted.
+	Names []string
+	// Values are the normalised values the fetching request had for Names; same length.
+	Values []string
+	// Coding is the response's Content-Encoding, so that a match can be judged without the response.
+	Coding string
+}
+
+// Equal tells whether two variants select the same requests by the same coding.
+func (v *Variant) Equal(o *Variant) bool {
+	return v.Coding == o.Coding && slices.Equal(v.Names, o.Names) && slices.Equal(v.Values, o.Values)
+}
+
+// Entry is one stored response. It is immutable once put: share the pointer, copy with Clone.
+type Entry struct {
+	// ID is given by Put, ascending over the life of the store and of its file.
+	ID uint64
+	// Key is the primary key, as the handler computed it.
+	Key Key
+	// URL is what the client asked for, normalised by the handler: absolute, for purge and listing.
+	URL string
+	// Variant is what selected this response among those of its Key.
+	Variant Variant
+	// Method is the request method that fetched it.
+	Method string
+	// Flags are the handler's, kept as they are.
+	Flags Flags
+	// Status is the response's status code.
+	Status int
+	// Header and Trailer are the response's fields. They are never written to after Put.
+	Header, Trailer http.Header
+	// RequestTime and ResponseTime are those of RFC 9111 4.2.3.
+	RequestTime, ResponseTime time.Time
+	// FreshUntil is the end of freshness as judged when stored; for listing only.
+	FreshUntil time.Time
+	// KeepUntil is when the entry is of no use to anyone any more, not even stale or for
+	// revalidation. It is not looked up from then on, and swept.
+	KeepUntil time.Time
+	// Tags are surrogate keys: exact, case-sensitive. Those that begin with a NUL byte are internal:
+	// purgeable, never listed.
+	Tags []string
+	// Generation is that of the Ticket under which the fetch began.
+	Generation uint64
+	// Body is the response body, whole.
+	Body Body
+	// Memo is room for what the handler concluded from a memory-resident entry, so that it need not
+	// conclude it again. It is not stored on disk and begins nil.
+	Memo atomic.Pointer[any]
+}
+
+// Clone returns a shallow copy with no ID and no Memo: what a refreshed response starts from.
+// Header and Trailer are shared and must be replaced, not changed.
+func (e *Entry) Clone() *Entry {
+	return &Entry{
+		Key: e.Key, URL: e.URL, Variant: e.Variant, Method: e.Method, Flags: e.Flags,
+		Status: e.Status, Header: e.Header, Trailer: e.Trailer,
+		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
+		FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
+		Tags: e.Tags, Generation: e.Generation, Body: e.Body,
+	}
+}
+
+// Body is a stored body. Its methods are safe for concurrent use.
+type Body interface {
+	// Len is the whole length in bytes.
+	Len() int64
+	// Chunk returns the bytes from off to the end of the chunk that holds off; none and no error at
+	// off == Len. The bytes are never written to again (memory) or a private copy (disk, at most
+	// 256 KiB); the caller must not write to them.
+	Chunk(off int64) ([]byte, error)
+}
+
+// memoryBody is a body in memory, in the chunks in which it was captured.
+type memoryBody struct {
+	chunks [][]byte
+	ends   []int64 // ends[i] is the offset behind chunks[i]; nil for a single chunk
+	length int64
+}
+
+// NewBody makes a Body of the chunks captured by a fetch and takes them over. Empty chunks are
+// left out.
+func NewBody(chunks [][]byte) Body {
+	b := &memoryBody{chunks: slices.DeleteFunc(chunks, func(c []byte) bool { return len(c) == 0 })}
+	for _, c := range b.chunks {
+		b.length += int64(len(c))
+	}
+	if len(b.chunks) > 1 {
+		b.ends = make([]int64, len(b.chunks))
+		var end int64
+		for i, c := range b.chunks {
+			end += int64(len(c))
+			b.ends[i] = end
+		}
+	}
+	return b
+}
+
+// Len is the whole length in bytes.
+func (b *memoryBody) Len() int64 { return b.length }
+
+// Chunk returns the bytes from off to the end of the chunk that holds off.
+func (b *memoryBody) Chunk(off int64) ([]byte, error) {
+	if off < 0 || off > b.length {
+		return nil, fmt.Errorf("body chunk: offset %d outside of %d bytes", off, b.length)
+	}
+	if off == b.length {
+		return nil, nil
+	}
+	if b.ends == nil {
+		return b.chunks[0][off:], nil
+	}
+	i, found := slices.BinarySearch(b.ends, off)
+	if found { // off is the end of chunk i, so it is the beginning of the next
+		i++
+	}
+	start := b.ends[i] - int64(len(b.chunks[i]))
+	return b.chunks[i][off-start:], nil
+}
+
+// held is what the body keeps alive: capacities, not lengths.
+func (b *memoryBody) held() int64 {
+	n := int64(len(b.chunks)) * (24 + 8)
+	for _, c := range b.chunks {
+		n += int64(cap(c))
+	}
+	return n
+}

@@ -1,0 +1,262 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// stepEntries is how many entries one step of background work handles at most.
+const stepEntries = 512
+
+// diskBudget is the budget of the disk tier in force.
+func (k *keeper) diskBudget() int64 { return k.s.settings.Load().Disk }
+
+// batchLimit is how many bytes one batch may write: of a small budget only a part.
+func (k *keeper) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
+
+// fits tells whether an entry may go to disk at all, after so many bytes that wait already.
+func (k *keeper) fits(e *Entry, waiting int64) bool {
+	size := e.Body.Len() + 4096
+	if len(e.URL) > maxURLOnDisk || size > k.diskBudget()/2 {
+		return false
+	}
+	return k.s.settings.Load().Eviction != None || k.s.disk.used.Load()+waiting+size <= k.diskBudget()
+}
+
+// firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
+// entry used ranks with those stored when it was used. Under lfu the number of uses comes first.
+func (k *keeper) firstRank(id uint64) uint64 { return k.rank(1, id) }
+
+func (k *keeper) rank(uses uint8, id uint64) uint64 {
+	const idBits = 56
+	id &= 1<<idBits - 1
+	if k.s.settings.Load().Eviction == LFU {
+		return uint64(uses)<<idBits | id
+	}
+	return id
+}
+
+// evictStep evicts one transaction's worth when the budget and the next batch ask for it.
+func (k *keeper) evictStep() (bool, error) {
+	_, queued, _ := k.s.queue.state()
+	budget := k.diskBudget()
+	room := min(queued, int64(k.batchLimit())) * 5 / 4
+	if k.s.settings.Load().Eviction == None {
+		room = 0 // what does not fit is refused; only a smaller budget evicts
+	}
+	over := k.s.disk.used.Load() + room - budget
+	if over <= 0 || k.s.disk.entries.Load() == 0 {
+		if k.touched.len() > maxTouches/2 {
+			return true, k.writeTouches()
+		}
+		return false, nil
+	}
+	err := k.transact(func(b *batch) error { return b.evict(over + min(1<<20, budget/32)) })
+	if err != nil {
+		return false, fmt.Errorf("evict: %w", err)
+	}
+	return true, nil
+}
+
+// evict removes entries of the lowest ranks until their bytes reach goal. One that was used since
+// it was ranked is ranked anew instead: so uses cost no writes of their own.
+func (b *batch) evict(goal int64) error {
+	var rows [][]byte
+	c := b.recency.Cursor()
+	for row, _ := c.First(); row != nil && len(rows) < stepEntries; row, _ = c.Next() {
+		rows = append(rows, append([]byte(nil), row...))
+	}
+	for _, row := range rows {
+		if goal <= 0 || b.full() {
+			return nil
+		}
+		freed, err := b.evictRow(row)
+		if err != nil {
+			return err
+		}
+		goal -= freed
+	}
+	return nil
+}
+
+func (b *batch) evictRow(row []byte) (freed int64, err error) {
+	id := rowID(row)
+	value := b.records.Get(idBytes(id))
+	size := int64(len(value))
+	e, length, err := b.entry(id)
+	if err != nil { // nothing leads from the row to the others; they go where they are met
+		return 0, errors.Join(b.recency.Delete(row), b.remove(id, Key{}, Damaged))
+	}
+	if uses := b.k.usesSince(e); uses > 0 {
+		return 0, b.promote(e, row, uses)
+	}
+	return size + length, errors.Join(b.remove(id, e.Key, Capacity), b.recency.Delete(row))
+}
+
+// promote ranks an entry anew after so many uses.
+func (b *batch) promote(e *Entry, row []byte, uses uint8) error {
+	rk := keyRowKey(e.Key, e.ID)
+	kr, err := decodeKeyRow(rk, b.keys.Get(rk))
+	if err != nil {
+		return errors.Join(b.recency.Delete(row), b.remove(e.ID, e.Key, Damaged))
+	}
+	const idBits = 56
+	total := min(uint16(kr.rank>>idBits)+uint16(uses), 255)
+	return b.rerank(rk, kr, b.k.rank(uint8(total), b.k.s.ids.Load()))
+}
+
+// usesSince is how often an entry was used since its rank was written, in either tier; 0 where the
+// policy does not ask.
+func (k *keeper) usesSince(e *Entry) uint8 {
+	uses := k.touched.take(e.ID)
+	if policy := k.s.settings.Load().Eviction; policy == FIFO || policy == None {
+		return 0
+	}
+	if it := k.s.memory.find(e.Key, e.ID); it != nil && it.used.Swap(false) && uses < 255 {
+		uses++
+	}
+	return uses
+}
+
+// writeTouches writes the recency of entries used on disk, one transaction's worth.
+func (k *keeper) writeTouches() error {
+	ids := k.touched.some(stepEntries)
+	err := k.transact(func(b *batch) error {
+		for _, id := range ids {
+			e, _, err := b.entry(id)
+			if err != nil {
+				k.touched.take(id)
+				continue
+			}
+			uses := k.usesSince(e)
+			if uses == 0 {
+				continue
+			}
+			if err := b.promote(e, nil, uses); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write recency: %w", err)
+	}
+	return nil
+}
+
+// expireStep removes what has expired on disk, one transaction's worth.
+func (k *keeper) expireStep() (bool, error) {
+	if !k.expiring {
+		return false, nil
+	}
+	now := uint64(nanos(k.s.now()))
+	var due [][]byte
+	err := k.s.disk.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(expiryBucket).Cursor()
+		for row, _ := c.First(); row != nil && len(due) < stepEntries; row, _ = c.Next() {
+			if len(row) == 16 && binary.BigEndian.Uint64(row) > now {
+				break
+			}
+			due = append(due, append([]byte(nil), row...))
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("expire: %w", err)
+	}
+	if len(due) == 0 {
+		k.expiring = false
+		return false, nil
+	}
+	err = k.transact(func(b *batch) error {
+		for _, row := range due {
+			if b.full() {
+				return nil
+			}
+			if err := errors.Join(b.removeID(rowID(row), Expired), b.expiry.Delete(row)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("expire: %w", err)
+	}
+	return true, nil
+}
+
+// pendingStep deletes chunks that belong to no record: of large entries deleted, and of those whose
+// writing was interrupted.
+func (k *keeper) pendingStep() (bool, error) {
+	if !k.pending {
+		return false, nil
+	}
+	ids, err := k.pendingIDs()
+	if err != nil || len(ids) == 0 {
+		k.pending = false
+		return false, err
+	}
+	err = k.transact(func(b *batch) error {
+		for _, id := range ids {
+			n, err := b.deleteChunks(id, deleteChunksAtOnce)
+			if err == nil && n < deleteChunksAtOnce {
+				err = b.tables.pending.Delete(idBytes(id))
+			}
+			if err != nil {
+				return fmt.Errorf("delete chunks of %d: %w", id, err)
+			}
+			if b.full() {
+				return nil
+			}
+		}
+		return nil
+	})
+	return err == nil, err
+}
+
+// pendingIDs are those whose chunks nobody reads and nobody writes.
+func (k *keeper) pendingIDs() (ids []uint64, err error) {
+	err = k.s.disk.view(func(tx *bbolt.Tx) error {
+		return tx.Bucket(pendingBucket).ForEach(func(row, _ []byte) error {
+			if id := rowID(row); id != k.writing && !k.s.disk.pins.pinned(id) && len(ids) < stepEntries {
+				ids = append(ids, id)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pending chunks: %w", err)
+	}
+	return ids, nil
+}
+
+// expiryPosition is where the walk over memory goes on.
+type expiryPosition struct {
+	shard int
+	url   string
+	id    uint64
+}
+
+// expireMemory looks at some of the memory tier for expired entries. Look-ups pass them over
+// anyway; this only gives back their room.
+func (k *keeper) expireMemory() {
+	now := k.s.now()
+	began := time.Now()
+	for range 64 * shardCount {
+		p := &k.expiry
+		p.url, p.id = k.s.memory.expire(k.s.memory.shards[p.shard], now, p.url, p.id)
+		if p.url == "" {
+			p.shard = (p.shard + 1) % shardCount
+			if p.shard == 0 { // all seen
+				return
+			}
+		}
+		if time.Since(began) > batchTime {
+			return
+		}
+	}
+}

@@ -1,0 +1,326 @@
+package store
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// lingerTime is how long a job may wait for company before its batch is written; lingerBytes is
+	// how much company is enough. Both are far below the second that a crash may cost.
+	lingerTime  = 50 * time.Millisecond
+	lingerBytes = 1 << 20
+	// tickTime is the pace of what is done without being asked: expiry, reopening.
+	tickTime = time.Second
+	// retryTime is how long a file that failed is left alone.
+	retryTime = 30 * time.Second
+	// maxPanics is how many damaged pages are put up with before the file is given up.
+	maxPanics = 16
+)
+
+// keeper is the one goroutine that writes to the disk. It does one bounded piece of work at a time,
+// purges before everything else.
+type keeper struct {
+	s      *Store
+	stop   chan struct{}
+	done   chan struct{}
+	kick   chan struct{}
+	purges chan *purgeRequest
+	syncs  chan chan error
+	broken chan error // readers' reports that the file must be given up
+	tick   time.Duration
+	// waiting is how many purges wait for an answer: batches under way are cut short for them.
+	waiting atomic.Int32
+
+	retryAt  time.Time // of the store's clock; zero: no retry is due
+	troubled bool      // the last failure is logged and nothing has been written since
+	strikes  int       // failures by damage of this file
+	attached bool      // this process has had the file open
+	// The id and the number of entries last committed tell, when the file is opened again, whether
+	// it is as it was left.
+	lastID, lastEntries uint64
+	expiring            bool   // there may be expired rows
+	pending             bool   // there may be chunks to sweep
+	writing             uint64 // the entry whose chunks are written ahead
+	expiry              expiryPosition
+	touched             touches
+}
+
+func newKeeper(s *Store) *keeper {
+	return &keeper{
+		s: s, stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
+		purges: make(chan *purgeRequest), syncs: make(chan chan error), broken: make(chan error, 1),
+		tick: tickTime,
+	}
+}
+
+// run is the keeper's life.
+func (k *keeper) run() {
+	defer close(k.done)
+	ticker := time.NewTicker(k.tick)
+	defer ticker.Stop()
+	for {
+		for k.step() {
+			if k.answer() {
+				k.drain()
+				return
+			}
+		}
+		if k.wait(ticker.C) {
+			k.drain()
+			return
+		}
+	}
+}
+
+// answer serves who waits for the keeper, without waiting itself; true when it is told to stop.
+func (k *keeper) answer() bool {
+	select {
+	case <-k.stop:
+		return true
+	case req := <-k.purges:
+		k.commitPurges(k.gather(req))
+	case reply := <-k.syncs:
+		reply <- k.flush()
+	case err := <-k.broken:
+		k.failed(err)
+	default:
+	}
+	return false
+}
+
+// wait sleeps until there is something to do; true when it is told to stop.
+func (k *keeper) wait(tick <-chan time.Time) bool {
+	var linger <-chan time.Time
+	if n, _, oldest := k.s.queue.state(); n > 0 {
+		timer := time.NewTimer(time.Until(oldest.Add(lingerTime)))
+		defer timer.Stop()
+		linger = timer.C
+	}
+	select {
+	case <-k.stop:
+		return true
+	case req := <-k.purges:
+		k.commitPurges(k.gather(req))
+	case reply := <-k.syncs:
+		reply <- k.flush()
+	case err := <-k.broken:
+		k.failed(err)
+	case <-tick:
+		k.onTick()
+	case <-k.kick:
+	case <-k.s.queue.wake:
+	case <-linger:
+	}
+	return false
+}
+
+// step does one bounded piece of work; false when there is nothing to do now.
+func (k *keeper) step() bool {
+	works := []func() (bool, error){k.evictStep, k.writeStep, k.sweepStep, k.expireStep, k.pendingStep}
+	if k.s.disk == nil || !k.s.disk.up.Load() {
+		works = []func() (bool, error){k.sweepStep}
+	}
+	for _, work := range works {
+		did, err := work()
+		if err != nil {
+			k.failed(err)
+			return false
+		}
+		if did {
+			return true
+		}
+	}
+	return false
+}
+
+// writeStep writes a batch when enough has come together or waited long enough.
+func (k *keeper) writeStep() (bool, error) {
+	n, bytes, oldest := k.s.queue.state()
+	if n == 0 || (bytes < lingerBytes && time.Since(oldest) < lingerTime) {
+		return false, nil
+	}
+	return true, k.writeJobs()
+}
+
+// onTick starts what nobody asks for.
+func (k *keeper) onTick() {
+	k.expireMemory()
+	k.expiring = true
+	k.pending = k.pending || k.s.disk != nil && k.s.disk.pins.takeLeft()
+	if !k.retryAt.IsZero() && !k.s.now().Before(k.retryAt) {
+		k.retry()
+	}
+}
+
+// retry tries to open the file again.
+func (k *keeper) retry() {
+	if err := k.s.attach(); err != nil {
+		k.s.counts.errors[DiskTier].Add(1)
+		k.retryAt = k.s.now().Add(retryTime)
+		return
+	}
+	k.retryAt = time.Time{}
+	k.s.log.Info("disk tier is open again", slog.String("file", k.s.disk.path))
+}
+
+// failed gives the file up after an error: memory goes on alone, and the file is tried again later.
+func (k *keeper) failed(err error) {
+	if errors.Is(err, errDetached) {
+		return
+	}
+	k.s.counts.errors[DiskTier].Add(1)
+	if !k.troubled {
+		k.troubled = true
+		k.s.log.Error("disk tier failed; running from memory", slog.String("file", k.s.disk.path),
+			slog.Duration("retry", retryTime), slog.Any("error", err))
+	}
+	k.detach(err)
+	k.retryAt = k.s.now().Add(retryTime)
+	if errors.Is(err, errDamaged) {
+		if k.strikes++; k.strikes >= 3 || k.s.disk.panics.Load() >= maxPanics {
+			k.replaceFile("corrupt")
+		}
+	}
+}
+
+// detach stops using the file. What is queued stays in memory only.
+func (k *keeper) detach(cause error) {
+	var wedged *wedgedError
+	k.lastEntries = uint64(k.s.disk.entries.Load())
+	k.detachQueue()
+	if err := k.s.disk.detach(errors.As(cause, &wedged)); err != nil {
+		k.s.log.Warn("closing the failed disk tier", slog.Any("error", err))
+	}
+	k.touched.reset()
+}
+
+// detachQueue empties the queue and shuts it.
+func (k *keeper) detachQueue() {
+	for _, j := range k.s.queue.setOpen(false) {
+		if j.kind == jobPut {
+			k.s.counts.skipped.Add(1)
+			k.s.endPut(j.item)
+		}
+	}
+}
+
+// replaceFile sets the detached file aside for good and begins another one.
+func (k *keeper) replaceFile(why string) {
+	name, err := k.s.disk.setAside(why, k.s.now())
+	if err != nil {
+		k.s.log.Error("disk tier: the file cannot be set aside", slog.Any("error", err))
+		return
+	}
+	k.s.log.Error("disk tier: the file is set aside", slog.String("file", k.s.disk.path), slog.String("name", name))
+	k.strikes = 0
+	k.s.memory.forgetDisk(true)
+	k.retry()
+}
+
+// recovered notes a commit.
+func (k *keeper) recovered() {
+	if k.troubled {
+		k.troubled = false
+		k.s.log.Info("disk tier works again", slog.String("file", k.s.disk.path))
+	}
+}
+
+// flush writes everything that is queued now.
+func (k *keeper) flush() error {
+	if k.s.disk == nil {
+		return nil
+	}
+	for {
+		n, _, _ := k.s.queue.state()
+		if n == 0 {
+			return nil
+		}
+		select {
+		case req := <-k.purges:
+			k.commitPurges(k.gather(req))
+		default:
+		}
+		_, err := k.evictStep()
+		if err == nil {
+			err = k.writeJobs()
+		}
+		if err != nil {
+			k.failed(err)
+			return err
+		}
+	}
+}
+
+// drain is the orderly end: everything queued and what is known of recency goes to disk.
+func (k *keeper) drain() {
+	if k.s.disk == nil {
+		return
+	}
+	if err := k.flush(); err != nil {
+		return
+	}
+	for k.touched.len() > 0 && k.s.disk.up.Load() {
+		if err := k.writeTouches(); err != nil {
+			k.failed(err)
+		}
+	}
+}
+
+// touches are the entries that disk look-ups have used since their rank was written, with how
+// often. Past its bound it forgets: recency is a hint.
+type touches struct {
+	mu   sync.Mutex
+	uses map[uint64]uint8
+}
+
+const maxTouches = 1 << 16
+
+func (t *touches) add(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.uses == nil {
+		t.uses = make(map[uint64]uint8)
+	}
+	if n, known := t.uses[id]; known || len(t.uses) < maxTouches {
+		t.uses[id] = min(n, 254) + 1
+	}
+}
+
+// take returns and forgets the uses of id.
+func (t *touches) take(id uint64) uint8 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.uses[id]
+	delete(t.uses, id)
+	return n
+}
+
+// some returns up to n ids.
+func (t *touches) some(n int) []uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var ids []uint64
+	for id := range t.uses {
+		if len(ids) == n {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (t *touches) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.uses)
+}
+
+func (t *touches) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.uses)
+}

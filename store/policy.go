@@ -1,0 +1,167 @@
+package store
+
+import "math/bits"
+
+// policy decides which resident item goes first. Implementations are unlocked structures: the shard
+// that owns one holds its lock around every call.
+type policy interface {
+	add(it *item)
+	touch(it *item)
+	remove(it *item)
+	// victim is the item to go next, still in the policy; nil when there is none.
+	victim() *item
+	// each calls fn for every item, the one to go first first. fn must not change the policy.
+	each(fn func(it *item))
+}
+
+func newPolicy(e Eviction) policy {
+	switch e {
+	case LFU:
+		return &lfuPolicy{}
+	case FIFO:
+		return &listPolicy{}
+	case None:
+		return &listPolicy{} // asked for a victim only when the budget shrinks
+	case LRU:
+	}
+	return &listPolicy{moves: true}
+}
+
+// itemList is an intrusive doubly linked list: front is the newest, back goes first. An item is in
+// at most one list.
+type itemList struct {
+	front, back *item
+}
+
+func (l *itemList) pushFront(it *item) {
+	it.prev, it.next = nil, l.front
+	if l.front != nil {
+		l.front.prev = it
+	} else {
+		l.back = it
+	}
+	l.front = it
+}
+
+func (l *itemList) unlink(it *item) {
+	if it.prev != nil {
+		it.prev.next = it.next
+	} else {
+		l.front = it.next
+	}
+	if it.next != nil {
+		it.next.prev = it.prev
+	} else {
+		l.back = it.prev
+	}
+	it.prev, it.next = nil, nil
+}
+
+// appendList moves all of o behind the back of l.
+func (l *itemList) appendList(o *itemList) {
+	switch {
+	case o.front == nil:
+		return
+	case l.front == nil:
+		*l = *o
+	default:
+		l.back.next, o.front.prev = o.front, l.back
+		l.back = o.back
+	}
+	*o = itemList{}
+}
+
+func (l *itemList) each(fn func(it *item)) {
+	for it := l.back; it != nil; it = it.prev {
+		fn(it)
+	}
+}
+
+// listPolicy is lru, where a use moves an item to the front, and fifo, where it does not.
+type listPolicy struct {
+	list  itemList
+	moves bool
+}
+
+func (p *listPolicy) add(it *item)           { p.list.pushFront(it) }
+func (p *listPolicy) remove(it *item)        { p.list.unlink(it) }
+func (p *listPolicy) each(fn func(it *item)) { p.list.each(fn) }
+
+func (p *listPolicy) touch(it *item) {
+	if p.moves && p.list.front != it {
+		p.list.unlink(it)
+		p.list.pushFront(it)
+	}
+}
+
+func (p *listPolicy) victim() *item {
+	return p.list.back
+}
+
+// lfuClasses is one list for each power of two of uses, the last for 128 and more.
+const lfuClasses = 9
+
+// lfuPolicy evicts from the class with the fewest uses, within it the least recently used. Every
+// use is O(1). Uses age: after ten touches for each item held, every class sinks into the one
+// below, so that what was hot yesterday can go. Sinking splices whole lists; an item's own count is
+// halved when it is next looked at, by the epochs that have passed.
+type lfuPolicy struct {
+	classes [lfuClasses]itemList
+	count   int
+	touches int
+	epoch   uint32
+}
+
+func (p *lfuPolicy) add(it *item) {
+	it.uses, it.epoch = 1, p.epoch
+	p.classes[p.class(it)].pushFront(it)
+	p.count++
+}
+
+func (p *lfuPolicy) touch(it *item) {
+	p.classes[p.class(it)].unlink(it)
+	it.uses >>= min(p.epoch-it.epoch, 8)
+	it.epoch = p.epoch
+	if it.uses < 255 {
+		it.uses++
+	}
+	p.classes[p.class(it)].pushFront(it)
+	if p.touches++; p.touches >= 10*p.count {
+		p.age()
+	}
+}
+
+func (p *lfuPolicy) remove(it *item) {
+	p.classes[p.class(it)].unlink(it)
+	p.count--
+}
+
+func (p *lfuPolicy) victim() *item {
+	for i := range p.classes {
+		if it := p.classes[i].back; it != nil {
+			return it
+		}
+	}
+	return nil
+}
+
+func (p *lfuPolicy) each(fn func(it *item)) {
+	for i := range p.classes {
+		p.classes[i].each(fn)
+	}
+}
+
+// class is the list an item is in: that of its uses, less one for each epoch since they were
+// counted. bits.Len(uses >> n) is bits.Len(uses) - n, which is why splicing and halving agree.
+func (p *lfuPolicy) class(it *item) int {
+	return bits.Len8(it.uses >> min(p.epoch-it.epoch, 8))
+}
+
+func (p *lfuPolicy) age() {
+	p.touches = 0
+	p.epoch++
+	for i := 1; i < lfuClasses; i++ {
+		p.classes[i].appendList(&p.classes[i-1])
+		p.classes[i-1], p.classes[i] = p.classes[i], itemList{}
+	}
+}

@@ -1,0 +1,464 @@
+package store
+
+// The promise: once a purge has answered, no request that starts later is served anything that was
+// stored, or begun to be fetched, before it.
+//
+// How it is kept. A purge takes the next generation G and its record is put in force
+// (recordSet.issue); then the keeper commits the record to the file; then it answers. Every entry
+// carries the generation g in which its fetch began. While the record is in force, an entry that it
+// matches with g < G is masked: judge says so to whoever asks. The record leaves force only when
+// nothing it masks is left anywhere. Interleaving by interleaving:
+//
+//   - Memory. Lookup judges every candidate after it has it in hand. The record is in force before
+//     the answer, so a look-up that starts after the answer sees it, or else it was dropped in
+//     between: then the sweep has set the item's flag before, which Lookup reads after judging.
+//   - Snapshot of the file. A look-up may hold a transaction that still sees rows which the sweep has
+//     deleted, and judge them when the record is gone. It counts drops around both, and begins again.
+//   - Fetch under way, stored later. Its ticket was begun with g < G, so Put carries g, and what it
+//     stores is masked like everything else. Put also refuses it, but that is a courtesy: the purge
+//     may come between Put's check and its insertion. The record stays in force until the ticket
+//     has ended (tickets.oldest), and only then does the final sweep begin; Put comes before End,
+//     so the final sweep finds what it stored.
+//   - Fetch begun around the purge. begin reads the generation and registers the ticket in one
+//     step. Either it reads a generation below G, and holds the record; or it reads G, and then it
+//     began after the purge had taken effect.
+//   - Flight joined later. A follower that starts after the answer must not be given a flight begun
+//     before: the flight carries its ticket's generation, and Purged judges it.
+//   - Queue. Look-ups judge what they find there. The keeper judges again before it writes. At the
+//     final sweep everything that waits is judged and marked, before the record can go.
+//   - Batch being written. The keeper writes and sweeps on one goroutine, so no batch is under way
+//     while it sweeps, and every batch it begins later passes the judge or the mark.
+//   - Disk to memory. A look-up that reads an old row may make it resident after the sweep of memory.
+//     So it holds a ticket from before the reading until after the insertion, and the record stays.
+//   - Counting. Between issue and the keeper's count nothing is removed for the record's sake: neither
+//     the sweep nor the writing of a batch looks at records that are not counted. matched is counted by the keeper in the transaction that commits the record, against
+//     the records of lower generations: of purges that overlap, each entry counts in one.
+//   - Nothing on disk. Where no index row is one that the record may hit, it is not written down, as
+//     of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the keeper, which
+//     judges it by the record in memory: gone, it is not written; stale, its rows say so. So at no
+//     moment is there a row that a crash could uncover. What is counted and this are read by the
+//     keeper, between its batches, so no row is on its way meanwhile.
+//   - Crash before the commit. No answer was given.
+//   - Crash after the commit. The record is read back before Ready and before any look-up; no entry
+//     in the file has a generation that is not below or equal to the file's, which every batch
+//     commits and from which counting goes on, so later fetches and purges have later generations.
+//   - Crash within the sweep. Rows go in transactions; the record's row goes in or after the last.
+//   - Restart without the file (locked, failing), file taken up later. Purges answered meanwhile
+//     were answered with ErrNotDurable; they stay in force, are written to the file before the first
+//     look-up in it, and by the wall clock have later generations than what is in it. Where they
+//     have not, the file is set aside.
+//   - Commit fails. ErrNotDurable; the purge stays in force; the file is renamed, so that not even a
+//     crash brings it back, and where that fails too the case above holds.
+//   - Record damaged on disk. What it masked is not known any more: the file is set aside.
+//
+// A soft purge is the same with "stale" for "gone": the sweep sets the soft flag of the item and of
+// its rows in place of deleting them, and only then the record goes.
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"go.etcd.io/bbolt"
+)
+
+// Errors of Purge.
+var (
+	// ErrNotDurable says that a purge holds in this process but could not be written down.
+	ErrNotDurable = errors.New("purge holds in memory but is not durable")
+	// ErrClosed says that the store is not open.
+	ErrClosed = errors.New("store is not open")
+)
+
+// PurgeOptions say how to purge.
+type PurgeOptions struct {
+	// Soft marks entries stale instead of removing them.
+	Soft bool
+	// DryRun only counts.
+	DryRun bool
+}
+
+// Purged tells whether a response with this URL and tags, fetched under generation gen, has been
+// purged since, hard or soft. It is for responses that are not stored (yet): flights. Without a
+// purge newer than gen it costs one atomic load.
+func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) {
+	return s.records.judge(url, tags, gen, everything)
+}
+
+// Purge makes every entry that sel selects gone, or stale, and counts those that were neither
+// expired nor purged before. When it returns without error, the purge holds across a crash. An
+// error that wraps ErrNotDurable means that it holds until the process ends, and that the file it
+// could not be written to is not used again.
+func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
+	if err := sel.check(); err != nil {
+		return 0, err
+	}
+	if !s.isOpen() {
+		return 0, ErrClosed
+	}
+	req := &purgeRequest{dryRun: opts.DryRun, done: make(chan struct{})}
+	if opts.DryRun {
+		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, soft: opts.Soft, sel: sel}
+	} else {
+		req.rec = s.records.issue(sel.clone(), opts.Soft, uint64(nanos(s.now())))
+	}
+	s.keeper.waiting.Add(1)
+	select {
+	case s.keeper.purges <- req:
+	case <-s.keeper.done:
+		return 0, fmt.Errorf("%w: %w", ErrNotDurable, ErrClosed)
+	}
+	<-req.done
+	return req.matched, req.err
+}
+
+// purgeRequest is a purge that waits for the keeper.
+type purgeRequest struct {
+	rec     *purgeRecord
+	dryRun  bool
+	matched int
+	err     error
+	done    chan struct{}
+}
+
+// maxGathered is how many purges share one transaction at most.
+const maxGathered = 256
+
+// gather collects the purges that wait together with first.
+func (k *keeper) gather(first *purgeRequest) []*purgeRequest {
+	reqs := []*purgeRequest{first}
+	for len(reqs) < maxGathered {
+		select {
+		case req := <-k.purges:
+			reqs = append(reqs, req)
+		default:
+			return reqs
+		}
+	}
+	return reqs
+}
+
+// commitPurges counts and writes down purges that are in force already, and answers them.
+func (k *keeper) commitPurges(reqs []*purgeRequest) {
+	defer func() {
+		for _, req := range reqs {
+			req.rec.counted = true
+			close(req.done)
+		}
+		k.waiting.Add(-int32(len(reqs)))
+	}()
+	if k.s.disk == nil {
+		k.countInMemory(reqs)
+		return
+	}
+	err := k.s.disk.view(func(tx *bbolt.Tx) error { return k.countAll(tx, reqs) })
+	if err != nil {
+		k.countInMemory(reqs)
+	} else {
+		err = k.writePurges(reqs)
+	}
+	if err == nil {
+		return
+	}
+	written := false
+	for _, req := range reqs {
+		switch {
+		case !req.dryRun:
+			req.err = fmt.Errorf("%w: %w", ErrNotDurable, err)
+			written = true
+		case !errors.Is(err, errDetached):
+			req.err = fmt.Errorf("count matches: %w", err)
+		}
+	}
+	k.failed(err)
+	if k.attached && written {
+		k.replaceFile("purged")
+	}
+}
+
+// writePurges commits the records that are needed on disk, if any is.
+func (k *keeper) writePurges(reqs []*purgeRequest) error {
+	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *purgeRequest) bool { return req.dryRun || req.rec.memoryOnly })
+	if len(needed) == 0 {
+		return nil
+	}
+	err := k.transact(func(b *batch) error {
+		for _, req := range needed {
+			if err := b.putPurge(req.rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, req := range needed {
+		req.rec.written = true
+	}
+	return nil
+}
+
+// countAll counts purges by the file and memory, and notes those that have nothing on disk to hit.
+func (k *keeper) countAll(tx *bbolt.Tx, reqs []*purgeRequest) error {
+	t, err := openTables(tx)
+	if err != nil {
+		return err
+	}
+	for _, req := range reqs {
+		var rows int
+		if req.matched, rows, err = k.count(t, req.rec); err != nil {
+			return err
+		}
+		req.rec.memoryOnly = rows == 0
+	}
+	return nil
+}
+
+// countInMemory counts purges without the file: there is none, or it fails.
+func (k *keeper) countInMemory(reqs []*purgeRequest) {
+	for _, req := range reqs {
+		req.matched, _, _ = k.count(nil, req.rec) // only the file can fail
+		req.rec.memoryOnly = false
+	}
+}
+
+func (t *tables) putPurge(rec *purgeRecord) error {
+	value, err := encodePurge(rec)
+	if err != nil {
+		return err
+	}
+	return t.purges.Put(idBytes(rec.gen), value)
+}
+
+// count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others
+// in memory and in the queue. rows is how many rows it could hit, whether they count or not. It runs on the keeper, so that nothing becomes an entry on disk, or
+// ceases to be queued, meanwhile.
+func (k *keeper) count(t *tables, rec *purgeRecord) (matched, rows int, err error) {
+	c := &counting{
+		k: k, t: t, rec: rec, now: nanos(k.s.now()),
+		seen: make(map[uint64]struct{}), masked: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
+	}
+	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
+	c.others = k.s.records.between(0, rec.gen)
+	for _, s := range k.s.memory.shards {
+		c.countShard(s)
+	}
+	c.countQueue()
+	if t == nil {
+		return c.n, 0, nil
+	}
+	if err := c.findMasked(); err != nil {
+		return 0, 0, err
+	}
+	for _, sc := range scansOf(&rec.sel) {
+		if err := c.countRows(sc); err != nil {
+			return 0, 0, err
+		}
+	}
+	return c.n, c.rows, nil
+}
+
+// counting is one count under way.
+type counting struct {
+	k      *keeper
+	t      *tables
+	rec    *purgeRecord
+	now    int64
+	single bool                // one selector: rows cannot come twice
+	others bool                // there are purges before rec that are not swept yet
+	seen   map[uint64]struct{} // counted
+	masked map[uint64]struct{} // on disk, purged before and not swept yet
+	queued map[uint64]struct{} // counted in memory while they were queued too
+	rest   []uncounted         // rows that have passed all but the queue
+	n      int
+	rows   int // met on disk that the purge may hit
+}
+
+// uncounted is a row of the disk that counts unless what is queued for its key takes its place.
+type uncounted struct{ id, key uint64 }
+
+// once counts id unless it was seen.
+func (c *counting) once(id uint64) {
+	if c.single { // what is not on disk is in one place, and a single selector names it once
+		c.n++
+		return
+	}
+	if _, seen := c.seen[id]; !seen {
+		c.seen[id] = struct{}{}
+		c.n++
+	}
+}
+
+// counts tells whether an entry counts by what index rows have of it.
+func (c *counting) counts(generation uint64, keepUntil int64) bool {
+	return generation < c.rec.gen && keepUntil > c.now
+}
+
+// before tells whether an entry in memory is left by the purges before this one.
+func (c *counting) before(it *item) bool {
+	if c.rec.soft && it.soft.Load() {
+		return false
+	}
+	if !c.others {
+		return true
+	}
+	e := it.entry
+	hard, soft := c.k.s.records.judge(e.URL, e.Tags, e.Generation, c.rec.gen)
+	return !hard && (!soft || !c.rec.soft)
+}
+
+// countQueue counts what waits for the disk and is not resident. It comes after memory, in the direction in which entries
+// go: one that was evicted meanwhile was counted there.
+func (c *counting) countQueue() {
+	for _, j := range c.k.s.queue.head(queueJobs) {
+		if !j.homeless() {
+			continue
+		}
+		e := j.item.entry
+		if _, counted := c.queued[e.ID]; counted {
+			continue
+		}
+		if c.rec.sel.match(e) && c.counts(e.Generation, nanos(e.KeepUntil)) && c.before(j.item) {
+			c.once(e.ID)
+		}
+	}
+}
+
+// countShard counts the resident items that are not on disk. Those of a tag are counted by its rows.
+func (c *counting) countShard(s *shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	consider := func(it *item, generation uint64, keepUntil int64) {
+		if !c.counts(generation, keepUntil) || (c.t != nil && it.onDisk.Load()) || !c.before(it) {
+			return
+		}
+		if it.held.Load()&heldQueued != 0 {
+			c.queued[it.entry.ID] = struct{}{}
+		}
+		c.once(it.entry.ID)
+	}
+	for _, tag := range c.rec.sel.Tags {
+		for _, row := range s.index.tagged(tag) {
+			consider(row.item, row.generation, row.keepUntil)
+		}
+	}
+	rest := c.rec.sel
+	rest.Tags = nil
+	s.index.match(&rest, func(it *item) {
+		consider(it, it.entry.Generation, nanos(it.entry.KeepUntil))
+	})
+}
+
+// findMasked notes what is on disk that purges before this one have hit and that is not swept yet:
+// from their index rows, because to ask the record of each row counted would take hundreds of times
+// as long.
+func (c *counting) findMasked() error {
+	if !c.others {
+		return nil
+	}
+	for _, other := range c.k.s.records.snapshot() {
+		if other.gen >= c.rec.gen || other.sel.All || (other.soft && !c.rec.soft) {
+			continue // what All has hit is told by the generation
+		}
+		for _, sc := range scansOf(&other.sel) {
+			if c.single && sc.sameAs(&c.rec.sel) {
+				continue // neither needs that to be noted: see coveredBy
+			}
+			err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
+				if decodeIndexRow(value).generation < other.gen {
+					c.masked[rowID(key)] = struct{}{}
+				}
+				return true, nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// countRows counts the rows of one scan.
+func (c *counting) countRows(sc scan) error {
+	covered := sc.coveredBy(c.k.s.records, c.rec)
+	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
+		row, id := decodeIndexRow(value), rowID(key)
+		if row.generation < c.rec.gen {
+			c.rows++
+		}
+		if !c.counts(row.generation, row.keepUntil) || row.generation < covered || (row.soft && c.rec.soft) {
+			return true, nil
+		}
+		_, seen := c.seen[id]
+		_, masked := c.masked[id]
+		if !seen && !masked {
+			c.countRow(uncounted{id, row.key})
+		}
+		return true, nil
+	})
+	c.settle()
+	return err
+}
+
+// countRow counts a row, later: the queue is asked for many at once.
+func (c *counting) countRow(row uncounted) {
+	if !c.single {
+		c.seen[row.id] = struct{}{}
+	}
+	if c.rest = append(c.rest, row); len(c.rest) >= stepEntries {
+		c.settle()
+	}
+}
+
+// settle counts the rows gathered.
+func (c *counting) settle() {
+	queued := c.k.s.queue.having(c.rest)
+	c.n += len(c.rest) - len(queued)
+	for _, row := range queued {
+		if !c.superseded(row.id, c.k.s.queue.ofPrefix(row.key)) {
+			c.n++
+		}
+	}
+	c.rest = c.rest[:0]
+}
+
+// superseded tells whether what is queued for its key deletes the entry: it is not served any more.
+func (c *counting) superseded(id uint64, jobs []*job) bool {
+	e, _, err := c.t.entry(id)
+	return err != nil || slices.ContainsFunc(jobs, func(j *job) bool {
+		return j.key == e.Key && j.superseded(id, &e.Variant)
+	})
+}
+
+// match tells whether any selector names the entry.
+func (s *Selectors) match(e *Entry) bool {
+	if s.All || slices.Contains(s.URLs, e.URL) {
+		return true
+	}
+	for _, t := range s.Tags {
+		if slices.Contains(e.Tags, t) {
+			return true
+		}
+	}
+	for _, p := range s.Prefixes {
+		if strings.HasPrefix(e.URL, p) {
+			return true
+		}
+	}
+	return len(s.Hosts) > 0 && slices.Contains(s.Hosts, hostOf(e.URL))
+}
+
+// between tells whether there is a record of a generation in (gen, below).
+func (r *recordSet) between(gen, below uint64) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, rec := range r.records {
+		if rec.gen > gen && rec.gen < below {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,173 @@
+package store
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// job is one change that waits for the disk: an item to write, or the rows of one to delete.
+type job struct {
+	kind        jobKind
+	item        *item // jobPut and jobSupersede: the new response
+	id          uint64
+	key         Key
+	maxVariants int
+	reason      Reason // jobDelete
+	cost        int64
+	at          time.Time
+	written     int // jobPut: chunks of a large body that are on disk already
+}
+
+type jobKind uint8
+
+const (
+	jobPut       jobKind = iota // write the item, in place of older ones of its variant
+	jobSupersede                // there was no room to queue the item: only delete those older ones
+	jobDelete                   // delete the entry id
+)
+
+// superseded tells whether an entry of the job's key is out of date once the job is done.
+func (j *job) superseded(id uint64, v *Variant) bool {
+	if j.kind == jobDelete {
+		return j.id == id
+	}
+	return id < j.item.entry.ID && v.Equal(&j.item.entry.Variant)
+}
+
+// The queue's bounds: bytes of entries, and the number of deletions, which carry no body.
+const (
+	queueBytes   = 32 << 20
+	queueJobs    = 1 << 18
+	deletionCost = 256
+)
+
+// queue is the write-behind queue: jobs in the order of their effects on memory, found by key so
+// that a look-up sees what the disk does not have yet.
+type queue struct {
+	mu    sync.Mutex
+	jobs  []*job            // jobs[0] is the oldest
+	byKey map[uint64][]*job // by keyPrefix, which index rows know too
+	bytes int64
+	open  bool // there is a disk to write to
+	wake  chan struct{}
+}
+
+func newQueue() *queue {
+	return &queue{byKey: make(map[uint64][]*job), wake: make(chan struct{}, 1)}
+}
+
+// push appends a job; false when it does not fit. An empty queue takes one entry of any size.
+func (q *queue) push(j *job) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.open || len(q.jobs) >= queueJobs {
+		return false
+	}
+	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes {
+		return false
+	}
+	q.jobs = append(q.jobs, j)
+	q.byKey[keyPrefix(j.key)] = append(q.byKey[keyPrefix(j.key)], j)
+	q.bytes += j.cost
+	if len(q.jobs) == 1 || q.bytes >= lingerBytes {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// of returns the jobs of a key, oldest first, in dst's memory.
+func (q *queue) of(key Key, dst []*job) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, j := range q.byKey[keyPrefix(key)] {
+		if j.key == key {
+			dst = append(dst, j)
+		}
+	}
+	return dst
+}
+
+// ofPrefix returns the jobs of all keys with a prefix.
+func (q *queue) ofPrefix(prefix uint64) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.byKey[prefix])
+}
+
+// having are those of the rows for whose key something is queued: nearly always none.
+func (q *queue) having(rows []uncounted) (queued []uncounted) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, row := range rows {
+		if _, ok := q.byKey[row.key]; ok {
+			queued = append(queued, row)
+		}
+	}
+	return queued
+}
+
+// homeless tells whether the job holds a live item that is not resident.
+func (j *job) homeless() bool {
+	return j.kind == jobPut && !j.item.dead.Load() && j.item.held.Load()&heldResident == 0
+}
+
+// head returns up to n jobs from the front; they stay queued until done.
+func (q *queue) head(n int) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.jobs[:min(n, len(q.jobs))])
+}
+
+// done takes the first n jobs off. It comes after their commit: a look-up that no longer finds one
+// here opens its transaction later and finds the row.
+func (q *queue) done(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, j := range q.jobs[:n] {
+		prefix := keyPrefix(j.key)
+		if rest := slices.DeleteFunc(q.byKey[prefix], func(o *job) bool { return o == j }); len(rest) > 0 {
+			q.byKey[prefix] = rest
+		} else {
+			delete(q.byKey, prefix)
+		}
+		q.bytes -= j.cost
+	}
+	clear(q.jobs[:n]) // the array lives on
+	if q.jobs = q.jobs[n:]; len(q.jobs) == 0 {
+		q.jobs = nil
+	}
+}
+
+// setOpen opens or shuts the queue; shutting returns what was in it.
+func (q *queue) setOpen(open bool) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.open = open
+	if open {
+		return nil
+	}
+	jobs := q.jobs
+	q.jobs, q.bytes = nil, 0
+	clear(q.byKey)
+	return jobs
+}
+
+// waiting is the bytes queued.
+func (q *queue) waiting() int64 {
+	_, bytes, _ := q.state()
+	return bytes
+}
+
+// state is the queue's length, its bytes and when its oldest job came.
+func (q *queue) state() (n int, bytes int64, oldest time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.jobs) > 0 {
+		oldest = q.jobs[0].at
+	}
+	return len(q.jobs), q.bytes, oldest
+}

@@ -1,0 +1,415 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// schemaVersion is that of the whole file; a file of another one is set aside.
+const schemaVersion = 1
+
+// The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
+// expiry of like lifetimes, and recency are appended at the right edge of their trees; only keys and
+// tags are written at random places.
+//
+//	meta     name                        → number: schema, generation, id, entries
+//	records  id                          → checksum, version, entry but for its body
+//	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
+//	keys     key(32), id                 → keyRow: checksum, all a look-up needs to choose a variant
+//	tags     hash of tag(8), id          → indexRow: generation, keepUntil, key(8), flags
+//	urls     URL, NUL, id                → indexRow
+//	expiry   keepUntil(8), id            → nothing
+//	recency  rank(8), id                 → nothing; the lowest rank is evicted first
+//	purges   generation(8)               → checksum, mode, selectors
+//	pending  id                          → nothing; chunks that belong to no record (yet)
+var (
+	metaBucket    = []byte("meta")
+	recordsBucket = []byte("records")
+	chunksBucket  = []byte("chunks")
+	keysBucket    = []byte("keys")
+	tagsBucket    = []byte("tags")
+	urlsBucket    = []byte("urls")
+	expiryBucket  = []byte("expiry")
+	recencyBucket = []byte("recency")
+	purgesBucket  = []byte("purges")
+	pendingBucket = []byte("pending")
+
+	allBuckets = [][]byte{
+		metaBucket, recordsBucket, chunksBucket, keysBucket, tagsBucket, urlsBucket,
+		expiryBucket, recencyBucket, purgesBucket, pendingBucket,
+	}
+)
+
+// Names in the meta bucket.
+var (
+	metaSchema     = []byte("schema")
+	metaGeneration = []byte("generation") // no entry and no purge of this file has a later one
+	metaID         = []byte("id")         // the highest id given
+	metaEntries    = []byte("entries")
+)
+
+const (
+	// chunkSize makes a chunk with its key and headers fill 64 pages.
+	chunkSize = 256<<10 - 128
+	// inlineSize is up to where a body is stored in its record: one row less to write and to read.
+	inlineSize = 2 << 10
+	// maxURLOnDisk keeps URL rows under bbolt's limit for keys.
+	maxURLOnDisk = bbolt.MaxKeySize - 64
+)
+
+// rowSoft is the flag of rows whose entry a soft purge has hit.
+const rowSoft = 1
+
+// keyRow is one variant of a key.
+type keyRow struct {
+	id           uint64
+	generation   uint64
+	keepUntil    int64
+	responseTime int64
+	size         int64 // of record and chunks, for eviction
+	rank         uint64
+	soft         bool
+	variant      Variant
+}
+
+const keyRowFixed = 4 + 5*8 + 1
+
+func (r *keyRow) encode(key []byte) []byte {
+	v := make([]byte, keyRowFixed, keyRowFixed+64)
+	binary.BigEndian.PutUint64(v[4:], r.generation)
+	binary.BigEndian.PutUint64(v[12:], uint64(r.keepUntil))
+	binary.BigEndian.PutUint64(v[20:], uint64(r.responseTime))
+	binary.BigEndian.PutUint64(v[28:], uint64(r.size))
+	binary.BigEndian.PutUint64(v[36:], r.rank)
+	if r.soft {
+		v[44] = rowSoft
+	}
+	v = appendString(v, r.variant.Coding)
+	for i, name := range r.variant.Names {
+		v = appendString(appendString(v, name), r.variant.Values[i])
+	}
+	binary.BigEndian.PutUint32(v, checksum(key, v[4:]))
+	return v
+}
+
+// decodeKeyRow reads a row of the keys bucket; nothing in it shares the transaction's memory.
+func decodeKeyRow(key, v []byte) (keyRow, error) {
+	if len(key) != 40 || len(v) < keyRowFixed || binary.BigEndian.Uint32(v) != checksum(key, v[4:]) {
+		return keyRow{}, fmt.Errorf("key row: checksum: %w", errDamaged)
+	}
+	r := keyRow{
+		id:           binary.BigEndian.Uint64(key[32:]),
+		generation:   binary.BigEndian.Uint64(v[4:]),
+		keepUntil:    int64(binary.BigEndian.Uint64(v[12:])),
+		responseTime: int64(binary.BigEndian.Uint64(v[20:])),
+		size:         int64(binary.BigEndian.Uint64(v[28:])),
+		rank:         binary.BigEndian.Uint64(v[36:]),
+		soft:         v[44]&rowSoft != 0,
+	}
+	coding, rest, ok := cutString(v[keyRowFixed:])
+	if !ok {
+		return keyRow{}, fmt.Errorf("key row: variant: %w", errDamaged)
+	}
+	r.variant.Coding = coding
+	for len(rest) > 0 {
+		var name, value string
+		if name, rest, ok = cutString(rest); ok {
+			value, rest, ok = cutString(rest)
+		}
+		if !ok {
+			return keyRow{}, fmt.Errorf("key row: variant: %w", errDamaged)
+		}
+		r.variant.Names = append(r.variant.Names, name)
+		r.variant.Values = append(r.variant.Values, value)
+	}
+	return r, nil
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func cutString(b []byte) (s string, rest []byte, ok bool) {
+	n, w := binary.Uvarint(b)
+	if w <= 0 || n > uint64(len(b)-w) {
+		return "", nil, false
+	}
+	return string(b[w : w+int(n)]), b[w+int(n):], true
+}
+
+// indexRow is the value of a tag or URL row: all that counting needs.
+type indexRow struct {
+	generation uint64
+	keepUntil  int64
+	key        uint64 // keyPrefix, to tell rows whose key has something queued
+	soft       bool
+}
+
+const indexRowSize = 3*8 + 1
+
+// keyPrefix is the beginning of a key as a number.
+func keyPrefix(key Key) uint64 { return binary.BigEndian.Uint64(key[:]) }
+
+func (r indexRow) encode() []byte {
+	v := make([]byte, indexRowSize)
+	binary.BigEndian.PutUint64(v, r.generation)
+	binary.BigEndian.PutUint64(v[8:], uint64(r.keepUntil))
+	binary.BigEndian.PutUint64(v[16:], r.key)
+	if r.soft {
+		v[24] = rowSoft
+	}
+	return v
+}
+
+// decodeIndexRow takes a short row for one that is expired: it is never counted.
+func decodeIndexRow(v []byte) indexRow {
+	if len(v) != indexRowSize {
+		return indexRow{}
+	}
+	return indexRow{
+		generation: binary.BigEndian.Uint64(v),
+		keepUntil:  int64(binary.BigEndian.Uint64(v[8:])),
+		key:        binary.BigEndian.Uint64(v[16:]),
+		soft:       v[24]&rowSoft != 0,
+	}
+}
+
+// tagHash is where the rows of a tag begin. A collision costs a comparison in the sweeper, which
+// looks at the tags themselves, and could miscount; hence a hash that nobody can aim.
+func tagHash(tag string) []byte {
+	sum := sha256.Sum256([]byte(tag))
+	return sum[:8]
+}
+
+func keyRowKey(key Key, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 40), key[:]...), id)
+}
+
+func urlRowKey(url string, id uint64) []byte {
+	k := append(make([]byte, 0, len(url)+9), url...)
+	return binary.BigEndian.AppendUint64(append(k, 0), id)
+}
+
+// cutURLRowKey is the inverse of urlRowKey.
+func cutURLRowKey(k []byte) (url string, id uint64, ok bool) {
+	if len(k) < 9 || k[len(k)-9] != 0 {
+		return "", 0, false
+	}
+	return string(k[:len(k)-9]), binary.BigEndian.Uint64(k[len(k)-8:]), true
+}
+
+func numberedKey(n, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(idBytes(n), id)
+}
+
+func chunkKey(id uint64, number int) []byte {
+	return binary.BigEndian.AppendUint32(idBytes(id), uint32(number))
+}
+
+// rowID is the id at the end of an index key.
+func rowID(k []byte) uint64 {
+	if len(k) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(k[len(k)-8:])
+}
+
+// tables are the buckets of one transaction.
+type tables struct {
+	meta, records, chunks, keys, tags, urls, expiry, recency, purges, pending *bbolt.Bucket
+}
+
+func openTables(tx *bbolt.Tx) (*tables, error) {
+	var b [10]*bbolt.Bucket
+	for i, name := range allBuckets {
+		if b[i] = tx.Bucket(name); b[i] == nil {
+			return nil, fmt.Errorf("bucket %s is missing: %w", name, errDamaged)
+		}
+	}
+	if tx.Writable() { // appended at the right edge, so full pages stay full
+		for _, i := range []int{1, 2, 6, 7} { // records, chunks, expiry, recency
+			b[i].FillPercent = 0.95
+		}
+	}
+	return &tables{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]}, nil
+}
+
+func (t *tables) number(name []byte) uint64 {
+	v := t.meta.Get(name)
+	if len(v) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(v)
+}
+
+func (t *tables) setNumber(name []byte, n uint64) error { return t.meta.Put(name, idBytes(n)) }
+
+// variants calls fn for every row of a key; damaged rows come as errors with their id.
+func (t *tables) variants(key Key, fn func(row keyRow, err error)) {
+	c := t.keys.Cursor()
+	for k, v := c.Seek(key[:]); k != nil && bytes.HasPrefix(k, key[:]); k, v = c.Next() {
+		row, err := decodeKeyRow(k, v)
+		row.id = rowID(k)
+		fn(row, err)
+	}
+}
+
+// entry reads the record id, with its body only where that is inline.
+func (t *tables) entry(id uint64) (*Entry, int64, error) {
+	v := t.records.Get(idBytes(id))
+	if v == nil {
+		return nil, 0, fmt.Errorf("record %d is missing: %w", id, errDamaged)
+	}
+	return decodeRecord(id, v)
+}
+
+// chunk copies one chunk of a body out of the transaction.
+func (t *tables) chunk(id uint64, number int, length int64) ([]byte, error) {
+	k := chunkKey(id, number)
+	v := t.chunks.Get(k)
+	want := min(length-int64(number)*chunkSize, chunkSize)
+	if int64(len(v)) != want+4 || binary.BigEndian.Uint32(v) != checksum(k, v[4:]) {
+		return nil, fmt.Errorf("chunk %d of %d: %w", number, id, errDamaged)
+	}
+	return bytes.Clone(v[4:]), nil
+}
+
+// putChunk writes one chunk.
+func (t *tables) putChunk(id uint64, number int, data []byte) error {
+	k := chunkKey(id, number)
+	v := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(data)), checksum(k, data))
+	return t.chunks.Put(k, append(v, data...))
+}
+
+// deleteChunks deletes up to limit chunks of id and returns how many there were.
+func (t *tables) deleteChunks(id uint64, limit int) (int, error) {
+	prefix := idBytes(id)
+	c := t.chunks.Cursor()
+	n := 0
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix) && n < limit; k, _ = c.Seek(prefix) {
+		if err := c.Delete(); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// insert writes the record and the index rows of e. Its chunks are there already.
+func (t *tables) insert(e *Entry, inline []byte, soft bool, rank uint64) error {
+	value, err := encodeRecord(e, inline)
+	if err != nil {
+		return err
+	}
+	size := int64(len(value))
+	if inline == nil {
+		size += e.Body.Len()
+	}
+	id, keep := e.ID, nanos(e.KeepUntil)
+	row := keyRow{
+		id: id, generation: e.Generation, keepUntil: keep, responseTime: nanos(e.ResponseTime),
+		size: size, rank: rank, soft: soft, variant: e.Variant,
+	}
+	key := keyRowKey(e.Key, id)
+	index := indexRow{e.Generation, keep, keyPrefix(e.Key), soft}.encode()
+	errs := []error{
+		t.records.Put(idBytes(id), value),
+		t.keys.Put(key, row.encode(key)),
+		t.urls.Put(urlRowKey(e.URL, id), index),
+		t.expiry.Put(numberedKey(uint64(keep), id), nil),
+		t.recency.Put(numberedKey(rank, id), nil),
+	}
+	for _, tag := range e.Tags {
+		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(id)...), index))
+	}
+	return errors.Join(errs...)
+}
+
+// delete removes an entry with all its rows, and its chunks unless keepChunks says that they are
+// still read. It reports whether there was a record. With a damaged record only those rows can be
+// found that the caller's key leads to; the rest is dropped where it is met.
+func (t *tables) delete(id uint64, key Key, p *pins) (bool, error) {
+	var errs []error
+	e, length, err := t.entry(id)
+	if err == nil {
+		key = e.Key
+		errs = append(errs, t.urls.Delete(urlRowKey(e.URL, id)), t.expiry.Delete(numberedKey(uint64(nanos(e.KeepUntil)), id)))
+		for _, tag := range e.Tags {
+			errs = append(errs, t.tags.Delete(append(tagHash(tag), idBytes(id)...)))
+		}
+	}
+	rk := keyRowKey(key, id)
+	if v := t.keys.Get(rk); v != nil {
+		if row, err := decodeKeyRow(rk, v); err == nil {
+			errs = append(errs, t.recency.Delete(numberedKey(row.rank, id)), t.expiry.Delete(numberedKey(uint64(row.keepUntil), id)))
+		}
+		errs = append(errs, t.keys.Delete(rk))
+	}
+	found := t.records.Get(idBytes(id)) != nil
+	errs = append(errs, t.records.Delete(idBytes(id)))
+	if err != nil || (e != nil && e.Body == nil) {
+		errs = append(errs, t.dropChunks(id, length, err != nil, p))
+	}
+	return found, errors.Join(errs...)
+}
+
+// deleteChunksAtOnce is how many chunks go with their entry; the rest is left to the sweep of the
+// pending bucket, so that no transaction grows with the size of a body.
+const deleteChunksAtOnce = 16
+
+func (t *tables) dropChunks(id uint64, length int64, unknown bool, p *pins) error {
+	if !p.delete(id) {
+		return t.pending.Put(idBytes(id), nil)
+	}
+	if _, err := t.deleteChunks(id, deleteChunksAtOnce); err != nil {
+		return err
+	}
+	if unknown || length > deleteChunksAtOnce*chunkSize {
+		return t.pending.Put(idBytes(id), nil)
+	}
+	return nil
+}
+
+// markSoft sets the soft flag in all rows of an entry.
+func (t *tables) markSoft(e *Entry) error {
+	rk := keyRowKey(e.Key, e.ID)
+	v := t.keys.Get(rk)
+	if v == nil {
+		return nil
+	}
+	if row, err := decodeKeyRow(rk, v); err == nil && !row.soft {
+		return t.putSoft(e, rk, row)
+	}
+	return nil // damaged rows are met and counted by look-ups
+}
+
+func (t *tables) putSoft(e *Entry, rk []byte, row keyRow) error {
+	row.soft = true
+	index := indexRow{row.generation, row.keepUntil, keyPrefix(e.Key), true}.encode()
+	errs := make([]error, 0, 2+len(e.Tags))
+	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(e.URL, e.ID), index))
+	for _, tag := range e.Tags {
+		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(e.ID)...), index))
+	}
+	return errors.Join(errs...)
+}
+
+// rerank moves an entry in the order of eviction.
+func (t *tables) rerank(rk []byte, row keyRow, rank uint64) error {
+	old := numberedKey(row.rank, row.id)
+	row.rank = rank
+	return errors.Join(
+		t.recency.Delete(old),
+		t.recency.Put(numberedKey(rank, row.id), nil),
+		t.keys.Put(rk, row.encode(rk)),
+	)
+}
+
+// live tells whether something kept until then is of use now.
+func live(keepUntil int64, now time.Time) bool { return keepUntil > nanos(now) }

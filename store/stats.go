@@ -1,0 +1,63 @@
+package store
+
+import "sync/atomic"
+
+// TierStats describes one tier at one moment.
+type TierStats struct {
+	// Entries is how many responses it holds, expired and purged ones not yet swept included.
+	Entries int64
+	// Bytes is what counts against Budget: for memory everything kept, reservations included; for
+	// disk the allocated pages of the file.
+	Bytes int64
+	// Budget is the limit in force, in bytes; 0 when the tier is off.
+	Budget int64
+	// State is "open", "off", "opening", "failed" (tried again every 30 s) or "closed".
+	State string
+}
+
+// EvictionCount is how many entries left a tier for a reason since the store was made.
+type EvictionCount struct {
+	// Tier is the tier they left.
+	Tier Tier
+	// Reason is why.
+	Reason Reason
+	// Count never falls.
+	Count uint64
+}
+
+// Stats describes the store at one moment. Counts of what happened never fall.
+type Stats struct {
+	// Memory and Disk describe the tiers.
+	Memory, Disk TierStats
+	// Queue is what waits to be written to disk, in bytes.
+	Queue int64
+	// PurgesPending is how many purges have taken effect but are not swept yet.
+	PurgesPending int
+	// Evictions has one row for each tier and reason, zeros included.
+	Evictions []EvictionCount
+	// Errors counts failures by tier, damaged records included.
+	Errors [2]uint64
+	// Skipped counts the entries kept in memory only because the write-behind queue was full or
+	// they did not fit the disk.
+	Skipped uint64
+}
+
+// counters are the store's cumulative counts.
+type counters struct {
+	evictions [tierCount][reasonCount]atomic.Uint64
+	errors    [tierCount]atomic.Uint64
+	skipped   atomic.Uint64
+}
+
+func (c *counters) evicted(t Tier, r Reason) { c.evictions[t][r].Add(1) }
+
+// read copies the counts into st.
+func (c *counters) read(st *Stats) {
+	for t := range tierCount {
+		for r := range reasonCount {
+			st.Evictions = append(st.Evictions, EvictionCount{t, r, c.evictions[t][r].Load()})
+		}
+		st.Errors[t] = c.errors[t].Load()
+	}
+	st.Skipped = c.skipped.Load()
+}

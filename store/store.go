@@ -1,0 +1,297 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Store keeps responses in two tiers. All methods are safe for concurrent use. Before Open and
+// after Close, look-ups miss and entries are refused.
+type Store struct {
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	settings atomic.Pointer[Settings]
+	counts   counters
+	memory   *memory
+	queue    *queue
+	disk     *disk // nil when there is no disk tier
+	records  *recordSet
+	tickets  tickets
+	ids      atomic.Uint64 // the last given
+	keeper   *keeper
+
+	state atomic.Uint32
+	ready chan struct{}
+	life  sync.Mutex // of Open, Apply and Close
+}
+
+// The states of a store.
+const (
+	stateNew uint32 = iota
+	stateOpen
+	stateClosed
+)
+
+// New makes a store; it opens no file and starts nothing before Open.
+func New(cfg Config, settings Settings) *Store {
+	s := &Store{cfg: cfg, log: cfg.Logger, now: cfg.Now, ready: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.settings.Store(&settings)
+	s.memory = newMemory(settings, &s.counts)
+	s.queue = newQueue()
+	if cfg.Path != "" {
+		s.disk = newDisk(cfg)
+	}
+	// Both counters begin by the clock, so that what a process does without its file comes after
+	// what is in it.
+	s.records = newRecordSet(uint64(nanos(s.now())))
+	s.ids.Store(uint64(s.now().UnixMicro()))
+	s.tickets.open = make(map[uint64]int)
+	s.keeper = newKeeper(s)
+	return s
+}
+
+// Open opens the file and starts the background work. It may be called more than once; after an
+// error it may be tried again. Without a path, or when the disk is not required, it does not fail.
+func (s *Store) Open() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	switch s.state.Load() {
+	case stateOpen:
+		return nil
+	case stateClosed:
+		return ErrClosed
+	}
+	if s.disk != nil {
+		if err := s.attach(); err != nil {
+			s.counts.errors[DiskTier].Add(1)
+			if s.cfg.Required {
+				return err
+			}
+			s.log.Warn("disk tier is not available; running from memory",
+				slog.Duration("retry", retryTime), slog.Any("error", err))
+			s.keeper.retryAt = s.now().Add(retryTime)
+		}
+	}
+	s.state.Store(stateOpen)
+	go s.keeper.run()
+	close(s.ready)
+	return nil
+}
+
+// Ready is closed when Open has succeeded, also when it did without its disk.
+func (s *Store) Ready() <-chan struct{} { return s.ready }
+
+func (s *Store) isOpen() bool { return s.state.Load() == stateOpen }
+
+// Apply puts settings in force. Smaller budgets evict: memory before it returns, disk soon after.
+func (s *Store) Apply(settings Settings) {
+	s.life.Lock()
+	defer s.life.Unlock()
+	old := s.settings.Swap(&settings)
+	s.memory.apply(*old, settings)
+	select {
+	case s.keeper.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Close writes what is queued and closes the file. More than once does no harm.
+func (s *Store) Close() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	was := s.state.Swap(stateClosed)
+	if was != stateOpen {
+		return nil
+	}
+	close(s.keeper.stop)
+	<-s.keeper.done
+	s.keeper.detachQueue()
+	var err error
+	if s.disk != nil {
+		err = s.disk.detach(false)
+	}
+	s.memory.clear()
+	return err
+}
+
+// Sync waits until everything put before is on disk, or known not to get there. It returns the
+// error that kept it from there.
+func (s *Store) Sync() error {
+	if !s.isOpen() {
+		return ErrClosed
+	}
+	reply := make(chan error, 1)
+	select {
+	case s.keeper.syncs <- reply:
+		return <-reply
+	case <-s.keeper.done:
+		return ErrClosed
+	}
+}
+
+// Reserve counts n bytes in flight against the memory budget, evicting to make room; false when
+// they do not fit. Give them back before the entry they became is put, which counts for itself.
+func (s *Store) Reserve(n int64) bool { return s.memory.charge(n) }
+
+// Unreserve gives back bytes that Reserve has counted.
+func (s *Store) Unreserve(n int64) { s.memory.used.Add(-n) }
+
+// Stats describes the store.
+func (s *Store) Stats() Stats {
+	settings := s.settings.Load()
+	st := Stats{
+		Memory:        TierStats{Entries: s.memory.entries(), Bytes: s.memory.used.Load(), Budget: settings.Memory, State: s.lifeState()},
+		Disk:          TierStats{State: "off"},
+		PurgesPending: s.records.pending(),
+	}
+	_, st.Queue, _ = s.queue.state()
+	if s.disk != nil {
+		st.Disk = TierStats{
+			Entries: s.disk.entries.Load(), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
+		}
+		if s.isOpen() && !s.disk.up.Load() {
+			st.Disk.State = "failed"
+		}
+	}
+	s.counts.read(&st)
+	return st
+}
+
+func (s *Store) lifeState() string {
+	switch s.state.Load() {
+	case stateNew:
+		return "opening"
+	case stateOpen:
+		return "open"
+	default:
+		return "closed"
+	}
+}
+
+// attach opens the file and puts it to use. A file that is damaged, or of another schema, is set
+// aside and a new one begun.
+func (s *Store) attach() error {
+	o, err := s.openFile()
+	if errors.Is(err, errDamaged) {
+		s.counts.errors[DiskTier].Add(1)
+		name, asideErr := s.disk.setAside("corrupt", s.now())
+		if asideErr != nil {
+			return fmt.Errorf("%w; %w", err, asideErr)
+		}
+		s.log.Error("disk tier: the file cannot be used; it is set aside and a new one begun",
+			slog.String("file", s.disk.path), slog.String("name", name), slog.Any("error", err))
+		o, err = s.openFile()
+	}
+	if err != nil {
+		return err
+	}
+	s.disk.attach(o.opening)
+	s.memory.forgetDisk(!o.known)
+	s.keeper.attached, s.keeper.expiring, s.keeper.pending, s.keeper.writing = true, true, true, 0
+	s.queue.setOpen(true)
+	return nil
+}
+
+// prepared is an opened file with what was read from it.
+type prepared struct {
+	*opening
+	known bool // it is as this process left it
+}
+
+// openFile opens the file, checks it, and brings its purges and ours together.
+func (s *Store) openFile() (*prepared, error) {
+	o, err := s.disk.open(s.settings.Load().Disk)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{opening: o}
+	var id, generation, entries uint64
+	var purges []*purgeRecord
+	err = updateDB(s.disk, o.db, func(tx *bbolt.Tx) error {
+		t, err := schema(tx)
+		if err != nil {
+			return err
+		}
+		id, generation, entries = t.number(metaID), t.number(metaGeneration), t.number(metaEntries)
+		purges, err = t.restorePurges(s.records)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("disk tier: %s: %w", s.disk.path, err)
+		if _, wedged := errors.AsType[*wedgedError](err); wedged {
+			return nil, errors.Join(err, abandon(o.file))
+		}
+		return nil, errors.Join(err, o.close())
+	}
+	for _, rec := range s.records.snapshot() { // all of them are written now, and none is swept here
+		rec.written, rec.memoryOnly, rec.sweep = true, false, nil
+	}
+	for _, rec := range purges {
+		s.records.restore(rec)
+	}
+	s.records.raise(generation)
+	p.known = s.keeper.attached && id == s.keeper.lastID && entries == s.keeper.lastEntries
+	s.raiseIDs(id)
+	s.disk.entries.Store(int64(entries))
+	return p, nil
+}
+
+// schema makes the buckets of a new file and checks those of an old one.
+func schema(tx *bbolt.Tx) (*tables, error) {
+	if name, _ := tx.Cursor().First(); name == nil {
+		for _, bucket := range allBuckets {
+			if _, err := tx.CreateBucket(bucket); err != nil {
+				return nil, fmt.Errorf("create bucket %s: %w", bucket, err)
+			}
+		}
+		if err := tx.Bucket(metaBucket).Put(metaSchema, idBytes(schemaVersion)); err != nil {
+			return nil, fmt.Errorf("write schema version: %w", err)
+		}
+	}
+	t, err := openTables(tx)
+	if err != nil {
+		return nil, err
+	}
+	if v := t.number(metaSchema); v != schemaVersion {
+		return nil, fmt.Errorf("schema version %d, want %d: %w", v, schemaVersion, errDamaged)
+	}
+	return t, nil
+}
+
+// raiseIDs keeps ids ascending over all there are in a file.
+func (s *Store) raiseIDs(id uint64) {
+	for {
+		last := s.ids.Load()
+		if last >= id || s.ids.CompareAndSwap(last, id) {
+			return
+		}
+	}
+}
+
+// readFailed is what a reader does with an error of the disk: it counts, and it has the file given
+// up when that has become unusable.
+func (s *Store) readFailed(err error) {
+	if errors.Is(err, errDetached) {
+		return
+	}
+	s.counts.errors[DiskTier].Add(1)
+	if _, wedged := errors.AsType[*wedgedError](err); wedged || s.disk.panics.Load() >= maxPanics {
+		select {
+		case s.keeper.broken <- err:
+		default: // reported already
+		}
+	}
+}
