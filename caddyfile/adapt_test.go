@@ -1,0 +1,224 @@
+package caddyfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+)
+
+var update = flag.Bool("update", false, "write the expected part of the goldens anew")
+
+const (
+	goldens = "../testdata/adapt"
+	dashes  = "----------\n"
+)
+
+// testHandler stands in for the root package's handler, which this package
+// cannot import.
+type testHandler struct {
+	HandlerConfig
+}
+
+func (*testHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.larder", New: func() caddy.Module { return new(testHandler) }}
+}
+
+func (*testHandler) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
+	return nil
+}
+
+func TestMain(m *testing.M) {
+	caddy.RegisterModule(new(testHandler))
+	Register(func(c HandlerConfig) caddyhttp.MiddlewareHandler { return &testHandler{c} })
+	os.Exit(m.Run())
+}
+
+// TestAdapt adapts the Caddyfile at the top of every golden and compares the
+// JSON, or the error, with what stands under the dashes, to the letter.
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens in %s: %v", goldens, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			input, want := readGolden(t, file)
+			got := adapt(t, input)
+			if *update {
+				if err := os.WriteFile(file, []byte(input+dashes+got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != want {
+				t.Errorf("%s\ngot:\n%s\nwant:\n%s", file, got, want)
+			}
+		})
+	}
+}
+
+func readGolden(t testing.TB, file string) (input, want string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(data), "\r\n", "\n") // git may check out with either
+	input, want, found := strings.Cut(text, dashes)
+	if !found && !*update {
+		t.Fatalf("%s has no line of dashes", file)
+	}
+	return input, want
+}
+
+// adapt returns the indented JSON of a Caddyfile, or the text of its error, and
+// holds the JSON to what the module that loads it will ask.
+func adapt(t *testing.T, input string) string {
+	t.Helper()
+	result, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	for _, w := range warnings {
+		t.Errorf("warning in line %d: %s", w.Line, w.Message) // that it is not formatted, for one
+	}
+	checkAdapted(t, result)
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, result, "", "\t"); err != nil {
+		t.Fatal(err)
+	}
+	return indented.String() + "\n"
+}
+
+// checkAdapted loads every larder module in the configuration as strictly as
+// Caddy will.
+func checkAdapted(t *testing.T, config []byte) {
+	t.Helper()
+	var loaded caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &loaded); err != nil {
+		t.Fatalf("adapted JSON: %v", err)
+	}
+	if raw, ok := loaded.AppsRaw["larder"]; ok {
+		var app AppConfig
+		if err := caddy.StrictUnmarshalJSON(raw, &app); err != nil {
+			t.Errorf("app: %v", err)
+		}
+		if err := app.Check(); err != nil {
+			t.Errorf("app: %v", err)
+		}
+	}
+	var parsed any
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	eachHandler(parsed, func(handler map[string]any) {
+		delete(handler, "handler")
+		raw, err := json.Marshal(handler)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c HandlerConfig
+		if err := caddy.StrictUnmarshalJSON(raw, &c); err != nil {
+			t.Errorf("handler: %v", err)
+		}
+		if err := c.Check(); err != nil {
+			t.Errorf("handler: %v", err)
+		}
+	})
+}
+
+func eachHandler(value any, visit func(map[string]any)) {
+	switch v := value.(type) {
+	case []any:
+		for _, element := range v {
+			eachHandler(element, visit)
+		}
+	case map[string]any:
+		if v["handler"] == "larder" {
+			visit(v)
+			return
+		}
+		for _, member := range v {
+			eachHandler(member, visit)
+		}
+	}
+}
+
+// TestEveryWordHasGoldens holds the goldens to the grammar: each word stands in
+// one that adapts and in one that does not.
+func TestEveryWordHasGoldens(t *testing.T) {
+	good, bad := goldenLines(t)
+	for _, line := range []string{
+		"memory", "disk", "disk off", "eviction",
+		"ttl", "force_ttl", "max_ttl", "ignore", "client_directives", "heuristic", "deception_guard", "stale_while_revalidate",
+		"stale_if_error", "key", "query sort", "query ignore", "query only", "header", "cookie", "add", "methods",
+		"tags", "from", "keep_headers", "invalidate", "urls", "soft", "set_cookie", "max_body", "max_variants",
+		"coalesce off", "coalesce wait", "targeted", "status",
+	} {
+		if !hasLine(good, line) {
+			t.Errorf("no golden adapts %q", line)
+		}
+		if !hasLine(bad, line) {
+			t.Errorf("no golden refuses %q", line)
+		}
+	}
+}
+
+// refusedAt finds the line at which an adapter's error says the fault is.
+var refusedAt = regexp.MustCompile(`at Caddyfile:(\d+)`)
+
+// goldenLines returns all lines of the Caddyfiles that adapt, and of each of
+// the others the one at which it is refused.
+func goldenLines(t *testing.T) (good, bad []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		input, want := readGolden(t, file)
+		lines := strings.Split(input, "\n")
+		for i, line := range lines {
+			lines[i] = strings.TrimSpace(line)
+		}
+		if strings.HasPrefix(want, "{") {
+			good = append(good, lines...)
+			continue
+		}
+		position := refusedAt.FindStringSubmatch(want)
+		if position == nil {
+			t.Errorf("%s: the error names no line", file)
+			continue
+		}
+		n, err := strconv.Atoi(position[1])
+		if err != nil || n < 1 || n > len(lines) {
+			t.Errorf("%s: the error names line %s", file, position[1])
+			continue
+		}
+		bad = append(bad, lines[n-1])
+	}
+	return good, bad
+}
+
+func hasLine(lines []string, words string) bool {
+	for _, line := range lines {
+		if line == words || strings.HasPrefix(line, words+" ") {
+			return true
+		}
+	}
+	return false
+}

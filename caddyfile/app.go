@@ -1,0 +1,102 @@
+package caddyfile
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+)
+
+// The words of eviction: who makes room when a tier is full.
+const (
+	EvictionLRU  = "lru"  // the least recently used
+	EvictionLFU  = "lfu"  // the least frequently used
+	EvictionFIFO = "fifo" // the one stored first
+	EvictionNone = "none" // nobody, new entries are refused
+)
+
+// Smallest budgets with which a tier can do its work: below them an entry of
+// ordinary size would not fit beside the tier's own structures.
+const (
+	minMemory = 64 << 10
+	minDisk   = 1 << 20
+)
+
+// AppConfig describes the store. There is one per Caddy process, shared by all
+// handlers; it outlives the configuration. Sizes are bytes.
+type AppConfig struct {
+	// The budget of the memory tier, in bytes: bodies, headers, keys, index
+	// and bodies in flight. What does not fit is passed on and not stored. At
+	// least 64 KiB. Default: 256 MiB.
+	Memory int64 `json:"memory,omitempty"`
+
+	// The disk tier, one bbolt file named larder.db. Default: on, in the
+	// folder larder of Caddy's data directory, with a budget of 1 GiB.
+	Disk *DiskConfig `json:"disk,omitempty"`
+
+	// Who makes room in a full tier: `lru`, `lfu`, `fifo`, or `none`, which
+	// refuses new entries instead. Default: `lru`.
+	Eviction string `json:"eviction,omitempty"`
+
+	// The largest body that is stored, in bytes; a larger one is passed on.
+	// A route can lower it. Default: 64 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
+}
+
+// DiskConfig describes the disk tier.
+type DiskConfig struct {
+	// The folder of the file. One that the configuration names must be usable,
+	// otherwise Caddy does not start; the default one may fail, and the cache
+	// then runs from memory alone. Default: the folder larder of Caddy's data
+	// directory.
+	Path string `json:"path,omitempty"`
+
+	// The budget of the tier in bytes, counted in allocated pages; the file
+	// stays within one and a half times as much. At least 1 MiB.
+	// Default: 1 GiB.
+	Budget int64 `json:"budget,omitempty"`
+
+	// Whether the cache runs from memory alone. Default: false.
+	Off bool `json:"off,omitempty"`
+}
+
+// DiskChosen reports whether the configuration itself names the folder of the
+// disk tier. A chosen folder that cannot be used is an error at start-up, the
+// default one only a warning. Call it before WithDefaults hides the difference.
+func (c *AppConfig) DiskChosen() bool {
+	return c.Disk != nil && !c.Disk.Off && c.Disk.Path != ""
+}
+
+// Check returns an error that names the field if the configuration says
+// something that cannot be meant.
+func (c *AppConfig) Check() error {
+	return firstError(
+		checkBudget("memory", c.Memory, minMemory),
+		c.Disk.check(),
+		checkChoice("eviction", c.Eviction, EvictionLRU, EvictionLFU, EvictionFIFO, EvictionNone),
+		checkBudget("max_body", c.MaxBody, 1),
+	)
+}
+
+func (d *DiskConfig) check() error {
+	if d == nil {
+		return nil
+	}
+	if d.Off && (d.Path != "" || d.Budget != 0) {
+		return errors.New("disk: it is off and has a folder or a budget; keep one or the other")
+	}
+	return checkBudget("disk budget", d.Budget, minDisk)
+}
+
+// checkBudget accepts zero, which stands for the default.
+func checkBudget(field string, size, smallest int64) error {
+	switch {
+	case size == 0 || size >= smallest:
+		return nil
+	case size < 0:
+		return fmt.Errorf("%s: %d bytes is negative; write a size such as 64MiB", field, size)
+	default:
+		return fmt.Errorf("%s: %s is too small; write at least %s",
+			field, humanize.IBytes(uint64(size)), humanize.IBytes(uint64(smallest)))
+	}
+}

@@ -1,0 +1,299 @@
+package caddyfile
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
+)
+
+// maxTagBytes is the longest a tag may be.
+const maxTagBytes = 256
+
+// Check returns an error that names the field if the configuration says
+// something that cannot be meant or contradicts itself. A Caddyfile has passed it when it is adapted; JSON has not.
+func (c *HandlerConfig) Check() error {
+	return firstError(c.checkLines(), c.checkWhole())
+}
+
+// checkLines finds what no further line can put right. The parser calls it
+// after every line, which gives its errors their position.
+func (c *HandlerConfig) checkLines() error {
+	return firstError(
+		c.TTL.check("ttl"),
+		c.ForceTTL.check("force_ttl"),
+		checkWindow("max_ttl", c.MaxTTL),
+		c.checkIgnore(),
+		checkChoice("client_directives", c.ClientDirectives, ClientDirectivesObey, ClientDirectivesIgnore),
+		checkWindow("stale_while_revalidate", c.StaleWhileRevalidate),
+		checkWindow("stale_if_error", c.StaleIfError),
+		c.Key.check(),
+		c.checkMethods(),
+		c.Tags.check(),
+		c.checkInvalidate(),
+		checkChoice("set_cookie", c.SetCookie, SetCookieRefuse, SetCookieStrip, SetCookieStore),
+		checkBudget("max_body", c.MaxBody, 1),
+		c.checkMaxVariants(),
+		c.Coalesce.check(),
+		c.checkTargeted(),
+		checkChoice("status", c.Status, StatusShort, StatusFull, StatusOff),
+	)
+}
+
+// checkWhole finds what is wrong only if nothing more follows.
+func (c *HandlerConfig) checkWhole() error {
+	if len(c.Methods) > 0 && !slices.Contains(c.Methods, http.MethodGet) {
+		return errors.New("methods: GET is missing; write methods GET HEAD and those to add, and narrow the directive with a matcher")
+	}
+	if slices.Contains(c.Methods, http.MethodPost) && (c.Key == nil || !c.Key.Body) {
+		return errors.New("methods: POST needs its body in the key, or every form would get the answer to the first; add key { body }")
+	}
+	for _, rule := range c.Invalidate {
+		if err := rule.checkNotEmpty(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check looks at each rule, and that no status has two rules of equal rank.
+func (rules TTLRules) check(field string) error {
+	seen := make(map[StatusMatch]bool)
+	general := false
+	for _, rule := range rules {
+		if rule.Duration <= 0 {
+			return fmt.Errorf("%s: a duration is not more than zero; write a longer one, or leave the rule out", field)
+		}
+		if len(rule.Status) == 0 {
+			if general {
+				return fmt.Errorf("%s: two rules without a status; write one, or name statuses behind the duration", field)
+			}
+			general = true
+		}
+		for _, status := range rule.Status {
+			if err := status.check(); err != nil {
+				return fmt.Errorf("%s: %w", field, err)
+			}
+			if seen[status] {
+				return fmt.Errorf("%s: status %s stands twice; give it one duration", field, status)
+			}
+			seen[status] = true
+		}
+	}
+	return nil
+}
+
+// overlookable are the response headers that ignore may name.
+var overlookable = []string{"Cache-Control", "Expires", "Set-Cookie", "Vary", "Pragma"}
+
+func (c *HandlerConfig) checkIgnore() error {
+	if err := checkHeaders("ignore", c.Ignore); err != nil {
+		return err
+	}
+	names := canonical(c.Ignore)
+	for i, name := range names {
+		if !slices.Contains(overlookable, name) {
+			return fmt.Errorf("ignore: %s cannot be ignored; write any of %s", c.Ignore[i], strings.Join(overlookable, " "))
+		}
+	}
+	if c.SetCookie == SetCookieStore && slices.Contains(names, "Set-Cookie") {
+		return errors.New("ignore: Set-Cookie is stored without, but set_cookie says store; keep one of the two")
+	}
+	return nil
+}
+
+func (k *KeyConfig) check() error {
+	if k == nil {
+		return nil
+	}
+	return firstError(
+		k.Query.check(),
+		checkHeaders("key header", k.Header),
+		checkList("key cookie", k.Cookie, func(cookie string) error {
+			if !httpguts.ValidHeaderFieldName(cookie) { // RFC 6265, section 4.1.1: a token as well
+				return fmt.Errorf("%q is not a cookie name; write one such as session", cookie)
+			}
+			return nil
+		}),
+		checkList("key add", k.Add, nil),
+	)
+}
+
+func (q *QueryConfig) check() error {
+	if q == nil {
+		return nil
+	}
+	if len(q.Ignore) > 0 && len(q.Only) > 0 {
+		return errors.New("key query: both ignore and only; keep one, only leaves out all others already")
+	}
+	pattern := func(p string) error {
+		if strings.ContainsAny(p, "&=?#") {
+			return fmt.Errorf("%q is not a parameter name; write names or patterns such as utm_*, with spaces between", p)
+		}
+		return nil
+	}
+	return firstError(
+		checkList("key query ignore", q.Ignore, pattern),
+		checkList("key query only", q.Only, pattern),
+	)
+}
+
+func (c *HandlerConfig) checkMethods() error {
+	known := []string{http.MethodGet, http.MethodHead, "QUERY", http.MethodPost}
+	return checkList("methods", c.Methods, func(method string) error {
+		if !slices.Contains(known, method) {
+			return fmt.Errorf("%q cannot be cached; write any of %s", method, strings.Join(known, " "))
+		}
+		return nil
+	})
+}
+
+func (t *TagsConfig) check() error {
+	if t == nil {
+		return nil
+	}
+	return firstError(
+		checkHeaders("tags from", t.From),
+		checkList("tags add", t.Add, checkTagText),
+	)
+}
+
+func (c *HandlerConfig) checkInvalidate() error {
+	seen := make(map[string]bool)
+	for _, rule := range c.Invalidate {
+		if err := rule.checkTargets(); err != nil {
+			return err
+		}
+		requests, err := json.Marshal(rule.MatcherSetsRaw)
+		if err != nil {
+			return fmt.Errorf("invalidate: match: %w", err)
+		}
+		rank := fmt.Sprintf("%s %t", requests, rule.Soft)
+		if seen[rank] {
+			return errors.New("invalidate: two rules with the same matcher; write one with the tags and urls of both")
+		}
+		seen[rank] = true
+	}
+	return nil
+}
+
+// checkTargets looks at what a rule names, not at whether it names anything.
+func (r *InvalidateRule) checkTargets() error {
+	return firstError(
+		checkList("invalidate tags", r.Tags, checkTagText),
+		checkList("invalidate urls", r.URLs, func(path string) error {
+			if path[0] != '/' && path[0] != '{' {
+				return fmt.Errorf("%q is not a path; write one that begins with / (or with a placeholder)", path)
+			}
+			return nil
+		}),
+	)
+}
+
+func (r *InvalidateRule) checkNotEmpty() error {
+	if len(r.Tags) == 0 && len(r.URLs) == 0 {
+		return errors.New("invalidate: a rule names nothing; add tags or urls to it")
+	}
+	return nil
+}
+
+func (c *HandlerConfig) checkMaxVariants() error {
+	if c.MaxVariants < 0 {
+		return fmt.Errorf("max_variants: %d is negative; write a whole number from 1 up", c.MaxVariants)
+	}
+	return nil
+}
+
+func (c *CoalesceConfig) check() error {
+	if c == nil {
+		return nil
+	}
+	if c.Off && c.Wait != 0 {
+		return errors.New("coalesce: it is off and has a wait; keep one of the two")
+	}
+	return checkWindow("coalesce wait", c.Wait)
+}
+
+func (c *HandlerConfig) checkTargeted() error {
+	if err := checkHeaders("targeted", c.Targeted); err != nil {
+		return err
+	}
+	if slices.Contains(canonical(c.Targeted), "Cache-Control") {
+		return errors.New("targeted: Cache-Control is what targeted fields stand in for; it is obeyed anyway, so leave it out")
+	}
+	return nil
+}
+
+// What follows are checks that several fields share. All accept the zero
+// value, which stands for the default.
+
+func checkWindow(field string, d caddy.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("%s: the duration is negative; write a positive one such as 5m", field)
+	}
+	return nil
+}
+
+func checkChoice(field, value string, choices ...string) error {
+	if value != "" && !slices.Contains(choices, value) {
+		return fmt.Errorf("%s: unknown value %q; write one of %s", field, value, strings.Join(choices, " "))
+	}
+	return nil
+}
+
+// checkList refuses empty and repeated elements and asks element about the
+// others; a nil element accepts all.
+func checkList(field string, list []string, element func(string) error) error {
+	seen := make(map[string]bool, len(list))
+	for _, text := range list {
+		if text == "" {
+			return fmt.Errorf("%s: an element is empty; write a text or leave it out", field)
+		}
+		if element != nil {
+			if err := element(text); err != nil {
+				return fmt.Errorf("%s: %w", field, err)
+			}
+		}
+		if seen[text] {
+			return fmt.Errorf("%s: %s stands twice; write it once", field, text)
+		}
+		seen[text] = true
+	}
+	return nil
+}
+
+// checkHeaders is checkList for header names, which are the same in any case.
+func checkHeaders(field string, names []string) error {
+	return checkList(field, canonical(names), func(name string) error {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("%q is not a header name; write one such as X-Example", name)
+		}
+		return nil
+	})
+}
+
+// checkTagText looks at a tag as it is written. One with a placeholder is only
+// known when the placeholder is expanded, so its length is left open.
+func checkTagText(tag string) error {
+	if strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%q is not a tag; write visible ASCII without white space", tag)
+	}
+	if len(tag) > maxTagBytes && !strings.Contains(tag, "{") {
+		return fmt.Errorf("a tag of %d bytes is too long; write at most %d", len(tag), maxTagBytes)
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

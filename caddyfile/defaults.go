@@ -1,0 +1,92 @@
+package caddyfile
+
+import (
+	"net/http"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// WithDefaults returns a copy in which everything that was left out has its
+// default: Key, Key.Query, Tags and Coalesce are never nil, the words of
+// set_cookie, client_directives and status never empty, header names are in
+// their canonical form. MaxBody stays 0 where the app's limit holds, and TTL,
+// ForceTTL, MaxTTL and the stale windows stay as they are, because off is
+// their default. The receiver is not changed and shares no list with the copy
+// that the copy could change.
+func (c HandlerConfig) WithDefaults() HandlerConfig {
+	c.Ignore = canonical(c.Ignore)
+	c.ClientDirectives = orDefault(c.ClientDirectives, ClientDirectivesObey)
+	c.Key = keyWithDefaults(c.Key)
+	c.Methods = orList(c.Methods, http.MethodGet, http.MethodHead)
+	c.Tags = tagsWithDefaults(c.Tags)
+	c.SetCookie = orDefault(c.SetCookie, SetCookieRefuse)
+	c.MaxVariants = orDefault(c.MaxVariants, 32)
+	c.Coalesce = copyOrNew(c.Coalesce)
+	c.Coalesce.Wait = orDefault(c.Coalesce.Wait, caddy.Duration(10*time.Second))
+	c.Targeted = canonical(orList(c.Targeted, "Larder-Cache-Control", "CDN-Cache-Control"))
+	c.Status = orDefault(c.Status, StatusShort)
+	return c
+}
+
+func keyWithDefaults(k *KeyConfig) *KeyConfig {
+	k = copyOrNew(k)
+	k.Query = copyOrNew(k.Query)
+	k.Header = canonical(k.Header)
+	return k
+}
+
+func tagsWithDefaults(t *TagsConfig) *TagsConfig {
+	t = copyOrNew(t)
+	t.From = canonical(orList(t.From, "Surrogate-Key", "Cache-Tag", "xkey"))
+	return t
+}
+
+// WithDefaults returns a copy in which everything that was left out has its
+// default; Disk is never nil. With the disk tier off, its path and budget stay
+// empty. The receiver is not changed.
+func (c AppConfig) WithDefaults() AppConfig {
+	c.Memory = orDefault(c.Memory, 256<<20)
+	c.Disk = copyOrNew(c.Disk)
+	if !c.Disk.Off {
+		c.Disk.Path = orDefault(c.Disk.Path, filepath.Join(caddy.AppDataDir(), "larder"))
+		c.Disk.Budget = orDefault(c.Disk.Budget, 1<<30)
+	}
+	c.Eviction = orDefault(c.Eviction, EvictionLRU)
+	c.MaxBody = orDefault(c.MaxBody, 64<<20)
+	return c
+}
+
+func orDefault[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}
+
+func orList(list []string, fallback ...string) []string {
+	if len(list) == 0 {
+		return fallback
+	}
+	return slices.Clone(list)
+}
+
+func copyOrNew[T any](p *T) *T {
+	fresh := new(T)
+	if p != nil {
+		*fresh = *p
+	}
+	return fresh
+}
+
+// canonical returns the header names in the form in which net/http keeps them.
+func canonical(names []string) []string {
+	out := slices.Clone(names)
+	for i, name := range out {
+		out[i] = http.CanonicalHeaderKey(name)
+	}
+	return out
+}

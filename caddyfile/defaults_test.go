@@ -1,0 +1,92 @@
+package caddyfile
+
+import (
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func TestHandlerDefaults(t *testing.T) {
+	want := HandlerConfig{
+		ClientDirectives: "obey",
+		Key:              &KeyConfig{Query: &QueryConfig{}},
+		Methods:          []string{"GET", "HEAD"},
+		Tags:             &TagsConfig{From: []string{"Surrogate-Key", "Cache-Tag", "Xkey"}},
+		SetCookie:        "refuse",
+		MaxVariants:      32,
+		Coalesce:         &CoalesceConfig{Wait: caddy.Duration(10 * time.Second)},
+		Targeted:         []string{"Larder-Cache-Control", "Cdn-Cache-Control"},
+		Status:           "short",
+	}
+	got := HandlerConfig{}.WithDefaults()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if err := got.Check(); err != nil {
+		t.Errorf("the defaults are refused: %v", err)
+	}
+	if again := got.WithDefaults(); !reflect.DeepEqual(again, got) {
+		t.Errorf("a second time gives %+v", again)
+	}
+}
+
+func TestHandlerDefaultsKeepWhatIsSaid(t *testing.T) {
+	said := HandlerConfig{
+		Ignore:           []string{"vary"},
+		ClientDirectives: "ignore",
+		Key:              &KeyConfig{Query: &QueryConfig{Sort: true}, Header: []string{"accept-language"}},
+		Methods:          []string{"GET"},
+		Tags:             &TagsConfig{From: []string{"x-tags"}, KeepHeaders: true},
+		SetCookie:        "strip",
+		MaxVariants:      1,
+		Coalesce:         &CoalesceConfig{Wait: caddy.Duration(time.Second)},
+		Targeted:         []string{"my-cache-control"},
+		Status:           "off",
+	}
+	got := said.WithDefaults()
+	want := said
+	want.Ignore = []string{"Vary"}
+	want.Key = &KeyConfig{Query: &QueryConfig{Sort: true}, Header: []string{"Accept-Language"}}
+	want.Tags = &TagsConfig{From: []string{"X-Tags"}, KeepHeaders: true}
+	want.Targeted = []string{"My-Cache-Control"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if !slices.Equal(said.Key.Header, []string{"accept-language"}) || said.Tags.From[0] != "x-tags" {
+		t.Error("the original was changed")
+	}
+}
+
+func TestAppDefaults(t *testing.T) {
+	folder := filepath.Join(caddy.AppDataDir(), "larder")
+	for _, tc := range []struct {
+		name   string
+		config AppConfig
+		disk   DiskConfig
+		chosen bool
+	}{
+		{"nothing", AppConfig{}, DiskConfig{Path: folder, Budget: 1 << 30}, false},
+		{"empty disk", AppConfig{Disk: &DiskConfig{}}, DiskConfig{Path: folder, Budget: 1 << 30}, false},
+		{"budget", AppConfig{Disk: &DiskConfig{Budget: 5 << 20}}, DiskConfig{Path: folder, Budget: 5 << 20}, false},
+		{"folder", AppConfig{Disk: &DiskConfig{Path: "/x"}}, DiskConfig{Path: "/x", Budget: 1 << 30}, true},
+		{"off", AppConfig{Disk: &DiskConfig{Off: true}}, DiskConfig{Off: true}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := tc.config.WithDefaults()
+			want := AppConfig{Memory: 256 << 20, Disk: &tc.disk, Eviction: "lru", MaxBody: 64 << 20}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v with disk %+v, want %+v with disk %+v", got, got.Disk, want, want.Disk)
+			}
+			if tc.config.DiskChosen() != tc.chosen {
+				t.Errorf("DiskChosen() = %t", tc.config.DiskChosen())
+			}
+			if err := got.Check(); err != nil {
+				t.Errorf("the defaults are refused: %v", err)
+			}
+		})
+	}
+}

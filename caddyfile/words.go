@@ -1,0 +1,249 @@
+package caddyfile
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+// word is one word that a block understands. It has either args, for a word
+// that ends with its line, or block, for one that may open a block.
+type word struct {
+	name  string
+	usage string // the line as one would write it, shown when the arguments do not fit
+
+	// args takes the arguments on the line and returns errUsage if their
+	// number is wrong. Its errors get file and line from the caller.
+	args func(args []string) error
+
+	// block parses the rest of the line and the block. The dispenser stands at
+	// the word. Its errors carry file and line already.
+	block func() error
+
+	repeats bool // more than one line of it makes sense
+}
+
+// errUsage says that a word has too few or too many arguments.
+var errUsage = errors.New("wrong number of arguments")
+
+// parseBlock parses the block that the current line opens, if it opens one.
+// After every line it calls check, so that what check finds is reported at the
+// line that made it wrong; check must therefore accept what is only incomplete.
+func parseBlock(d *caddyfile.Dispenser, within string, words []word, check func() error) error {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		w, err := findWord(d.Val(), within, words)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		if seen[w.name] && !w.repeats {
+			return d.Errf("%s stands twice in %s; write it once", w.name, within)
+		}
+		seen[w.name] = true
+		if err := w.parse(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+// parseFullBlock is parseBlock for a word that means nothing without a block
+// that holds at least one line.
+func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check func() error) error {
+	lines := 0
+	counted := func() error {
+		lines++
+		return check()
+	}
+	if args := d.RemainingArgs(); len(args) > 0 {
+		return d.Errf("%s takes no %q; write %s { … }", within, args[0], within)
+	}
+	if err := parseBlock(d, within, words, counted); err != nil {
+		return err
+	}
+	if lines == 0 {
+		return d.Errf("%s needs a block with at least one of: %s", within, names(words))
+	}
+	return nil
+}
+
+func findWord(text, within string, words []word) (word, error) {
+	i := slices.IndexFunc(words, func(w word) bool { return w.name == text })
+	switch {
+	case i >= 0:
+		return words[i], nil
+	case text == "{":
+		return word{}, fmt.Errorf("the word before this brace opens no block in %s", within)
+	default:
+		return word{}, fmt.Errorf("unknown word %q in %s; it knows: %s", text, within, names(words))
+	}
+}
+
+func (w word) parse(d *caddyfile.Dispenser) error {
+	if w.block != nil {
+		return w.block()
+	}
+	err := w.args(d.RemainingArgs())
+	switch {
+	case errors.Is(err, errUsage):
+		return d.Errf("%s: %w; write %s", w.name, err, w.usage)
+	case err != nil:
+		return d.Errf("%s: %w", w.name, err)
+	default:
+		return nil
+	}
+}
+
+func names(words []word) string {
+	list := make([]string, len(words))
+	for i, w := range words {
+		list[i] = w.name
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+// What follows are the kinds of arguments. Each returns a word's args function
+// that writes to the field it is given.
+
+func durationInto(field *caddy.Duration) func([]string) error {
+	return func(args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		d, err := parseDuration(args[0])
+		*field = d
+		return err
+	}
+}
+
+func sizeInto(field *int64) func([]string) error {
+	return func(args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		size, err := parseSize(args[0])
+		*field = size
+		return err
+	}
+}
+
+func countInto(field *int) func([]string) error {
+	return func(args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		n, err := strconv.Atoi(args[0])
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is not a whole number from 1 up; write one such as 32", args[0])
+		}
+		*field = n
+		return nil
+	}
+}
+
+// textInto takes one argument; whether the text is one of a choice is for
+// check to say, which has to say it of JSON too.
+func textInto(field *string) func([]string) error {
+	return func(args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		if args[0] == "" {
+			return errors.New("the text is empty; write a word, or leave the line out")
+		}
+		*field = args[0]
+		return nil
+	}
+}
+
+func listInto(field *[]string) func([]string) error {
+	return func(args []string) error {
+		if len(args) == 0 {
+			return errUsage
+		}
+		*field = args
+		return nil
+	}
+}
+
+func onOffInto(field *bool) func([]string) error {
+	return func(args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		if args[0] != "on" && args[0] != "off" {
+			return fmt.Errorf("%q is neither on nor off; write one of them", args[0])
+		}
+		*field = args[0] == "on"
+		return nil
+	}
+}
+
+func presenceInto(field *bool) func([]string) error {
+	return func(args []string) error {
+		if len(args) != 0 {
+			return errUsage
+		}
+		*field = true
+		return nil
+	}
+}
+
+func ttlInto(rules *TTLRules) func([]string) error {
+	return func(args []string) error {
+		if len(args) == 0 {
+			return errUsage
+		}
+		d, err := parseDuration(args[0])
+		if err != nil {
+			return err
+		}
+		rule := TTLRule{Duration: d}
+		for _, arg := range args[1:] {
+			match, err := ParseStatus(arg)
+			if err != nil {
+				return err
+			}
+			rule.Status = append(rule.Status, match)
+		}
+		*rules = append(*rules, rule)
+		return nil
+	}
+}
+
+// parseDuration reads a duration that somebody typed, so zero is an error: in
+// every place where a duration can stand, zero is the same as no line at all.
+func parseDuration(text string) (caddy.Duration, error) {
+	d, err := caddy.ParseDuration(text)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q is not a duration; write one such as 90s, 5m, 12h or 7d", text)
+	case d <= 0:
+		return 0, fmt.Errorf("%q is not more than zero; write a longer duration, or leave the line out", text)
+	default:
+		return caddy.Duration(d), nil
+	}
+}
+
+func parseSize(text string) (int64, error) {
+	size, err := humanize.ParseBytes(text)
+	switch {
+	case err != nil || size > math.MaxInt64:
+		return 0, fmt.Errorf("%q is not a size; write one such as 512KiB, 64MiB or 1GiB", text)
+	case size == 0:
+		return 0, fmt.Errorf("%q is not more than zero; write a larger size, or leave the line out", text)
+	default:
+		return int64(size), nil
+	}
+}
