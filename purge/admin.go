@@ -1,0 +1,210 @@
+package purge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+// maxBodyBytes is the largest purge request that is read.
+const maxBodyBytes = 1 << 20
+
+func registerAdmin(target func() Target) {
+	caddy.RegisterModule(&adminAPI{target: target})
+}
+
+// adminAPI is the router of the admin API:
+//
+//	POST /larder/purge    remove, or mark stale, what the selectors in the body match
+//	GET  /larder/stats    what the cache holds and has done
+//	GET  /larder/entries  a page of what is stored
+//
+// An error is a status of 400 or more and {"error":"…"}, one sentence that says
+// what to send instead.
+type adminAPI struct {
+	target func() Target
+}
+
+// CaddyModule returns the Caddy module information.
+func (a *adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.larder",
+		New: func() caddy.Module { return &adminAPI{target: a.target} },
+	}
+}
+
+// Routes returns the paths of the API. The last one answers what the others
+// leave, so that a misspelt path is told in JSON too.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/larder/purge", Handler: caddy.AdminHandlerFunc(a.servePurge)},
+		{Pattern: "/larder/stats", Handler: caddy.AdminHandlerFunc(a.serveStats)},
+		{Pattern: "/larder/entries", Handler: caddy.AdminHandlerFunc(a.serveEntries)},
+		{Pattern: "/larder/", Handler: caddy.AdminHandlerFunc(a.serveUnknown)},
+	}
+}
+
+// purgeAnswer is what a purge is answered with.
+type purgeAnswer struct {
+	Matched int  `json:"matched"`
+	Soft    bool `json:"soft"`
+	DryRun  bool `json:"dry_run"`
+}
+
+func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodPost); err != nil {
+		return err
+	}
+	selectors, err := readSelectors(r)
+	if err != nil {
+		return err
+	}
+	target, err := a.running()
+	if err != nil {
+		return err
+	}
+	// A caller who leaves must not stop half a purge: whether it happened
+	// would depend on timing, and nobody would be told.
+	matched, err := target.Purge(context.WithoutCancel(r.Context()), selectors)
+	logPurge(caddy.Log().Named("admin.api.larder"), r, selectors, matched, err)
+	if err != nil {
+		return unavailable(fmt.Errorf("the purge could not be made durable; send it again: %w", err))
+	}
+	return writeJSON(w, purgeAnswer{Matched: matched, Soft: selectors.Soft, DryRun: selectors.DryRun})
+}
+
+// readSelectors decodes a purge request. The Content-Type is not looked at,
+// since curl -d labels every body as a form: a label protects nobody here, what
+// keeps browsers out are Caddy's checks of Host and Origin.
+func readSelectors(r *http.Request) (Selectors, error) {
+	if r.URL.RawQuery != "" {
+		return Selectors{}, badRequest(errors.New("a purge has no query string; send selectors and options in the JSON body"))
+	}
+	body, fits, err := readAll(r.Body, maxBodyBytes)
+	if err != nil {
+		return Selectors{}, badRequest(fmt.Errorf("the body ended early; send it whole: %w", err))
+	}
+	if !fits {
+		return Selectors{}, caddy.APIError{
+			HTTPStatus: http.StatusRequestEntityTooLarge,
+			Err:        errors.New("the body is larger than 1 MiB; send the selectors in several requests"),
+		}
+	}
+	selectors, err := decodeSelectors(body)
+	if err != nil {
+		return Selectors{}, badRequest(err)
+	}
+	return selectors, nil
+}
+
+func (a *adminAPI) serveStats(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodGet, http.MethodHead); err != nil {
+		return err
+	}
+	target, err := a.running()
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, target.Stats())
+}
+
+func (a *adminAPI) serveEntries(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodGet, http.MethodHead); err != nil {
+		return err
+	}
+	query, err := decodeQuery(r.URL.RawQuery)
+	if err != nil {
+		return badRequest(err)
+	}
+	target, err := a.running()
+	if err != nil {
+		return err
+	}
+	listing, err := target.Entries(query)
+	switch {
+	case errors.Is(err, ErrCursor):
+		return badRequest(fmt.Errorf("cursor: %w; send the \"next\" of the page before", err))
+	case err != nil:
+		return unavailable(fmt.Errorf("the entries could not be read: %w", err))
+	}
+	return writeJSON(w, withoutNulls(listing))
+}
+
+// withoutNulls makes missing lists empty ones: [] in JSON, not null.
+func withoutNulls(l Listing) Listing {
+	entries := make([]Item, len(l.Entries))
+	for i, item := range l.Entries {
+		if item.Tags == nil {
+			item.Tags = []string{}
+		}
+		entries[i] = item
+	}
+	l.Entries = entries
+	return l
+}
+
+func (a *adminAPI) serveUnknown(http.ResponseWriter, *http.Request) error {
+	return caddy.APIError{
+		HTTPStatus: http.StatusNotFound,
+		Err:        errors.New("no such path; send POST /larder/purge, GET /larder/stats or GET /larder/entries"),
+	}
+}
+
+// running returns the cache that serves requests now.
+func (a *adminAPI) running() (Target, error) {
+	if target := a.target(); target != nil {
+		return target, nil
+	}
+	return nil, unavailable(errors.New("no cache is running; load a configuration that has larder in it"))
+}
+
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) error {
+	if slices.Contains(methods, r.Method) {
+		return nil
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	return caddy.APIError{
+		HTTPStatus: http.StatusMethodNotAllowed,
+		Err:        fmt.Errorf("method %s is not allowed here; send %s", quote(r.Method), methods[0]),
+	}
+}
+
+func badRequest(err error) error {
+	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+}
+
+func unavailable(err error) error {
+	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+}
+
+// writeJSON encodes before it writes, so that what cannot be encoded is an
+// error and not half an answer.
+func writeJSON(w http.ResponseWriter, value any) error {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // URLs are full of &
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err := w.Write(body.Bytes())
+	if err != nil {
+		// The status line is out; Caddy must not write an error behind it.
+		caddy.Log().Named("admin.api.larder").Debug("writing the answer", zap.Error(err))
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Module      = (*adminAPI)(nil)
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+)
