@@ -1,0 +1,183 @@
+package larder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/store"
+)
+
+// App owns the store that all larder handlers of a configuration share. There is one store for each disk path in a Caddy process (and
+// one for memory alone), and it outlives configurations: a reload with the same path goes on with the same store.
+//
+// Life cycle: Provision takes the pantry but opens nothing (so `caddy validate` beside a running server touches no file), Start
+// opens it if nobody has, Cleanup gives it back. On a reload the pantry is open already, and usable before Start runs: Caddy starts
+// apps in no fixed order.
+type App struct {
+	cfg.AppConfig
+
+	settings store.Settings
+	pantry   *pantry
+	events   *caddyevents.App
+	ctx      caddy.Context
+	logger   *zap.Logger
+
+	mu       sync.Mutex
+	handlers []*Handler
+	several  sync.Map // *caddyhttp.Server to bool, see severalIn
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  moduleName,
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision checks the configuration and takes the pantry it names, without opening it.
+func (a *App) Provision(ctx caddy.Context) error {
+	if err := a.Check(); err != nil {
+		return err
+	}
+	a.ctx, a.logger = ctx, ctx.Logger()
+	required := a.DiskChosen()
+	a.AppConfig = a.WithDefaults()
+	eviction, err := store.ParseEviction(a.Eviction)
+	if err != nil {
+		return fmt.Errorf("eviction: %w", err)
+	}
+	a.settings = store.Settings{Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody}
+	if err := a.registerMetrics(ctx); err != nil {
+		return err
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
+	}
+	a.events = events.(*caddyevents.App)
+	// The store outlives this configuration and its loggers, so it logs through whatever is Caddy's default at the time.
+	a.pantry, err = takePantry(a.Disk.Path, required, a.settings, storeLogger())
+	if err != nil {
+		return err
+	}
+	a.pantry.enter(a, a.settings)
+	return nil
+}
+
+// Start opens the store if it is not open yet.
+func (a *App) Start() error {
+	if err := a.pantry.store.Open(); err != nil {
+		return err
+	}
+	running.add(a)
+	return nil
+}
+
+// Stop does nothing: requests of this configuration may still be under way. Cleanup gives the pantry back.
+func (a *App) Stop() error { return nil }
+
+// Cleanup gives the pantry back. Caddy calls it also when Provision failed half way.
+func (a *App) Cleanup() error {
+	running.remove(a)
+	if a.pantry != nil {
+		if caddy.Exiting() {
+			a.pantry.flights.CancelAll(context.Canceled)
+		}
+		a.pantry.leave(a)
+	}
+	return nil
+}
+
+// adopt notes a handler of this configuration: its query rules take part in purging by URL.
+func (a *App) adopt(h *Handler) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.handlers = append(a.handlers, h)
+}
+
+// rules returns the keying of every handler.
+func (a *App) rules() []*keying {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := make([]*keying, len(a.handlers))
+	for i, h := range a.handlers {
+		all[i] = &h.keying
+	}
+	return all
+}
+
+// openWait is how long a request waits for a store that is being opened. Past it the request bypasses the cache.
+const openWait = time.Second
+
+// open reports whether the store is open, after waiting for it a while.
+func (a *App) open(ctx context.Context) bool {
+	ready := a.pantry.store.Ready()
+	select {
+	case <-ready:
+		return true
+	default:
+	}
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
+	select {
+	case <-ready:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// running lists the apps that have been started and not cleaned up, oldest first. On a reload there are two for a while; after one
+// that failed, the older is alone again.
+var running apps
+
+type apps struct {
+	mu   sync.Mutex
+	list []*App
+}
+
+func (r *apps) add(a *App) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, a)
+}
+
+func (r *apps) remove(a *App) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = slices.DeleteFunc(r.list, func(b *App) bool { return a == b })
+}
+
+// newest returns the app that was started last, nil if there is none.
+func (r *apps) newest() *App {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.list) == 0 {
+		return nil
+	}
+	return r.list[len(r.list)-1]
+}
+
+// all returns the apps, newest last.
+func (r *apps) all() []*App {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.list)
+}
+
+// Interface guards.
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

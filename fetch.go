@@ -1,0 +1,427 @@
+package larder
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// fetch runs the inner handlers for a flight. It belongs to no client: it has its own goroutine, request, context and header map (detach.go),
+// and what it decides at the response header holds for all who wait:
+//
+//	                 ┌─ storable ──────────► share     everybody streams from the growing body; stored when whole
+//	                 ├─ 304 to our question ► renew    the stored response, its header updated, is everybody's answer
+//	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more fetch for the others
+//	                 └─ else ───────────────► release  the leader's real writer takes over, the others fetch for themselves
+type fetch struct {
+	h         *Handler
+	pantry    *pantry
+	flight    *coalesce.Flight
+	ticket    *store.Ticket
+	next      caddyhttp.Handler
+	flightKey store.Key
+
+	// Facts of the leader's request; the request itself may be over before the fetch is.
+	keyed         keyed
+	key           store.Key
+	url           string
+	origin        string
+	method        string
+	clientHeader  http.Header
+	directives    rfc9111.RequestDirectives
+	authorized    bool
+	unkeyedCookie bool
+	wantsPart     bool // it has Range
+	forward       rfc9111.Forward
+
+	stale     *store.Entry // to be validated, nil if nothing is stored
+	freshness *rfc9111.Freshness
+	soft      bool
+
+	request  *http.Request
+	replacer *caddy.Replacer
+	vars     map[string]any // of request, as they were at the response header
+	shown    bool           // the leader's replacer asks the fetch's
+	seed     http.Header    // the header map as the leader's outer handlers had filled it
+	writer   *fetchWriter
+
+	begun      time.Time
+	unasked    bool // the validation was answered by a 304 for something else: ask again without
+	leaderLeft atomic.Bool
+	over       chan struct{} // closed when what is to be stored is stored
+}
+
+// originError is a response that says the origin failed.
+type originError struct {
+	status     int
+	retryAfter string
+}
+
+// Error implements error.
+func (e *originError) Error() string { return fmt.Sprintf("the origin answered %d", e.status) }
+
+var (
+	errIncomplete   = errors.New("the body ended before its Content-Length")
+	errOverlong     = errors.New("the body goes on past its Content-Length")
+	errNotShareable = errors.New("the response is not for sharing and nobody is left to have it")
+	errNotTheirs    = errors.New("the origin answered a validation with 304 for another response")
+)
+
+// newFetch prepares the fetch on the goroutine of the request that leads it.
+func (q *request) newFetch(f *coalesce.Flight, ticket *store.Ticket) *fetch {
+	x := &fetch{
+		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, flightKey: q.flightKey(),
+		key: q.key, url: q.url(), origin: q.keyed.scheme + "://" + q.keyed.authority, method: q.keyed.method,
+		clientHeader: q.r.Header.Clone(), directives: q.directives,
+		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie,
+		wantsPart: len(q.r.Header["Range"]) > 0, forward: q.forward,
+		stale: q.found.Entry, freshness: q.freshness, soft: q.found.Soft,
+		seed: q.w.Header().Clone(), begun: time.Now(), over: make(chan struct{}),
+	}
+	x.keyed = q.keyed
+	x.keyed.header = x.clientHeader
+	inner := *q.r.URL // an inner rewrite changes the request's own
+	x.keyed.inner = &inner
+	x.writer = x.newWriter()
+	x.hold(q.found.Share()) // it may be answered from when the request that found it is over
+	x.detach(q)
+	x.pantry.hold()
+	x.h.metrics.inFlight.Add(1)
+	return x
+}
+
+// hold keeps what a look-up found until the fetch is over and nobody answers from its flight any more.
+func (x *fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Release() }) }
+
+// run fetches until the flight has ended.
+func (x *fetch) run() {
+	defer x.end()
+	err := x.callNext()
+	if x.unasked && x.writer.mode == modeUndecided {
+		x.stale, x.freshness, x.unasked = nil, nil, false
+		rfc9111.ClearConditions(x.request.Header)
+		x.writer = x.newWriter()
+		err = x.callNext()
+	}
+	x.writer.finish(err)
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok && x.leaderLeft.Load() && !errors.Is(err, http.ErrAbortHandler) {
+		x.h.logger.Error("panic in a fetch whose client has gone", zap.Any("panic", p.Value), zap.ByteString("stack", p.Stack))
+	}
+}
+
+// end gives back all that the fetch holds.
+func (x *fetch) end() {
+	x.flight.Settle()
+	x.ticket.End()
+	close(x.over)
+	x.h.metrics.inFlight.Add(-1)
+	x.h.metrics.fetchDuration.Observe(time.Since(x.begun).Seconds())
+	x.pantry.drop()
+}
+
+// callNext runs the inner handlers and turns a panic into an error. Nothing may leave this goroutine by panic: it would end the process,
+// and reverse_proxy panics at every body that breaks off.
+func (x *fetch) callNext() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = coalesce.NewPanicError(v)
+		}
+	}()
+	return x.next.ServeHTTP(x.writer, x.request)
+}
+
+// exchange is the response with what decides about storing it.
+func (x *fetch) exchange(status int, header http.Header) rfc9111.Exchange {
+	return rfc9111.Exchange{
+		Method: x.method, URL: x.url, Status: status, Header: header,
+		RequestTime: x.begun, ResponseTime: x.writer.headerAt,
+		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.directives.NoStore,
+	}
+}
+
+// decide settles at the response header what becomes of the flight.
+func (x *fetch) decide(status int, header http.Header) {
+	ex := x.exchange(status, header)
+	if x.stale != nil && status == http.StatusNotModified {
+		if !rfc9111.Selects(x.stale.Header, header) {
+			x.unasked = true // RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing
+			return
+		}
+		x.renew(&ex)
+		return
+	}
+	freshness := x.h.policy.Freshness(&ex)
+	reason := freshness.Reason
+	if reason == rfc9111.Storable && x.writer.declared > x.h.maxBody {
+		reason = rfc9111.ReasonTooLarge
+	}
+	switch {
+	case reason == rfc9111.Storable:
+		x.admit(&ex, &freshness)
+	case status >= http.StatusInternalServerError:
+		x.fail(status, header.Get("Retry-After"))
+	default:
+		x.release(reason)
+	}
+}
+
+// admit shares a response that may be stored.
+func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
+	hd := &head{
+		kind: headFetched, status: ex.Status, exchange: *ex, freshness: freshness,
+		own:    x.withoutTags(changes(x.seed, ex.Header)),
+		length: x.writer.declared, over: x.over,
+		tags: x.tags(ex.Header),
+	}
+	hd.header, hd.variant = x.storable(ex)
+	hd.shared = x.withoutTags(hd.header)
+	x.learnSearch(ex.Header)
+	x.pantry.refused.forget(x.flightKey)
+	if x.writer.declared >= 0 {
+		x.flight.Expect(x.writer.declared)
+	}
+	x.writer.shared = hd
+	x.share(hd, x.h.maxBody)
+}
+
+// share hands hd to all who wait. The fetch goes on when they leave: the response is worth storing.
+func (x *fetch) share(hd *head, limit int64) {
+	x.writer.mode = modeShared
+	x.flight.Keep(true)
+	x.flight.Share(hd, limit)
+}
+
+// storable is the header as it is stored, and the variant it belongs to.
+func (x *fetch) storable(ex *rfc9111.Exchange) (http.Header, store.Variant) {
+	changed := *ex
+	changed.Header = changes(x.seed, ex.Header)
+	for _, name := range x.h.decisive {
+		if values, ok := ex.Header[name]; ok {
+			changed.Header[name] = values
+		}
+	}
+	header := rfc9111.StorableHeader(&changed, &x.h.policy)
+	if header["Date"] == nil { // RFC 9110 6.6.1
+		header["Date"] = []string{ex.ResponseTime.UTC().Format(http.TimeFormat)}
+	}
+	return header, x.variant(ex.Header)
+}
+
+// variant is what selected the response (RFC 9111 4.1).
+func (x *fetch) variant(header http.Header) store.Variant {
+	if x.h.policy.Ignores("Vary") {
+		return store.Variant{}
+	}
+	names, _ := rfc9111.VaryNames(header)
+	return store.Variant{
+		Names: names, Values: rfc9111.VariantValues(names, x.clientHeader),
+		Coding: rfc9111.ContentCoding(header),
+	}
+}
+
+// tags are the surrogate keys of a response: those the origin sent, those the directive adds, and its cache groups (RFC 9875).
+func (x *fetch) tags(header http.Header) []string {
+	tags, dropped := rfc9111.Tags(header, x.h.Tags.From)
+	for _, text := range x.h.Tags.Add {
+		tag := x.replacer.ReplaceAll(text, "")
+		if len(tags) >= rfc9111.MaxTags || !rfc9111.ValidTag(tag) {
+			dropped++
+			continue
+		}
+		tags = append(tags, tag)
+	}
+	if dropped > 0 {
+		x.h.logger.Warn("some tags of a response are not kept: a tag is 1 to 256 bytes of visible ASCII, a response has at most 128",
+			zap.Int("dropped", dropped), zap.Int("kept", len(tags)))
+	}
+	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
+		tags = append(tags, groupTag(x.origin, group))
+	}
+	return tags
+}
+
+// groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin (RFC 9875 2.2).
+func groupTag(origin, group string) string { return "\x00group\x00" + origin + "\x00" + group }
+
+func (x *fetch) withoutTags(header http.Header) http.Header {
+	if x.h.Tags.KeepHeaders {
+		return header
+	}
+	out := make(http.Header, len(header))
+	maps.Copy(out, header)
+	x.h.stripTags(out)
+	return out
+}
+
+// renew takes a 304 to our own question: the stored response lives on with its header updated (RFC 9111 4.3.4).
+func (x *fetch) renew(ex *rfc9111.Exchange) {
+	ex.Header = changes(x.seed, ex.Header)
+	entry := x.stale.Clone()
+	entry.Header = rfc9111.Merge(x.stale.Header, ex.Header)
+	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
+	entry.Generation = x.ticket.Generation()
+	if names, star := rfc9111.VaryNames(entry.Header); !star && !x.h.policy.Ignores("Vary") {
+		entry.Variant = store.Variant{
+			Names: names, Values: rfc9111.VariantValues(names, x.clientHeader),
+			Coding: entry.Variant.Coding,
+		}
+	}
+	entry.Tags = x.tags(entry.Header) // a 304 need not repeat what carried them
+	now := exchangeOf(entry)
+	freshness := x.h.policy.Freshness(&now)
+	stored := x.put(entry, &freshness)
+	x.share(&head{
+		kind: headRenewed, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
+		exchange: now, origin: http.StatusNotModified, stored: stored,
+	}, 0)
+}
+
+// fail takes an answer, or the lack of one, that says the origin failed.
+func (x *fetch) fail(status int, retryAfter string) {
+	if x.stale != nil && rfc9111.OriginFailed(status) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft) {
+		x.share(x.staleHead(status), 0)
+		return
+	}
+	if x.flight.Attempt() > 1 {
+		x.writer.mode = modeDiscarded
+		x.flight.Fail(&originError{status: status, retryAfter: retryAfter})
+		return
+	}
+	x.flight.Reject()
+	x.takeOver(rfc9111.ReasonStatus)
+}
+
+// staleHead offers the stored response in place of a failure.
+func (x *fetch) staleHead(status int) *head {
+	return &head{
+		kind: headStale, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, tags: x.stale.Tags, soft: x.soft,
+		origin: status,
+	}
+}
+
+// release lets everybody but the leader go: what came is for one client at most.
+func (x *fetch) release(reason rfc9111.Reason) {
+	x.h.metrics.notStored(reason)
+	x.pantry.refused.remember(x.flightKey)
+	if x.stale != nil && rfc9111.Supersedes(x.writer.status) { // RFC 9111 4.3.3: the stored response is no longer current
+		x.pantry.store.Remove(x.stale)
+	}
+	x.flight.Release()
+	if x.wantsPart && x.writer.status == http.StatusOK {
+		// The client asked for a part, the fetch for the whole. It has to ask for itself.
+		x.writer.mode = modeDiscarded
+		x.flight.Fail(errNotShareable)
+		return
+	}
+	x.takeOver(reason)
+}
+
+// takeOver lets the fetch write to its leader's client, straight through from here on.
+func (x *fetch) takeOver(reason rfc9111.Reason) {
+	lent, ok := x.flight.TakeOver()
+	if !ok {
+		x.writer.mode = modeDiscarded
+		x.flight.Fail(errNotShareable)
+		return
+	}
+	x.writer.through(lent.(*request), reason)
+}
+
+// store keeps the response, now that it is whole.
+func (x *fetch) store(hd *head, trailer http.Header) {
+	chunks, whole := x.flight.HandOver()
+	if !whole {
+		reason := rfc9111.ReasonTooLarge
+		if x.flight.Outgrown() == coalesce.NoRoom {
+			reason = rfc9111.ReasonFull
+		}
+		x.h.metrics.notStored(reason)
+		return
+	}
+	entry := &store.Entry{
+		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: x.flags(),
+		Status: hd.status, Header: hd.header, Trailer: trailer,
+		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
+		Tags: hd.tags, Generation: x.ticket.Generation(), Body: store.NewBody(chunks),
+	}
+	x.put(entry, hd.freshness)
+}
+
+// put stores an entry and reports whether it went in.
+func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness) bool {
+	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
+	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header))
+	refusal := store.RefusedPurged
+	// What was softly purged while it was under way may not take the place of what was fetched since.
+	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); !soft {
+		refusal = x.pantry.store.Put(entry, x.h.MaxVariants)
+	}
+	if refusal == store.Stored {
+		return true
+	}
+	x.h.metrics.notStored(reasonOf(refusal))
+	return false
+}
+
+func reasonOf(refusal store.Refusal) rfc9111.Reason {
+	switch refusal {
+	case store.RefusedFull, store.RefusedClosed:
+		return rfc9111.ReasonFull
+	case store.RefusedTooLarge:
+		return rfc9111.ReasonTooLarge
+	case store.RefusedPurged:
+		return rfc9111.ReasonPurged
+	case store.RefusedExpired:
+		return rfc9111.ReasonNoLifetime
+	case store.Stored:
+	}
+	return rfc9111.Storable
+}
+
+// The facts of a fetching request that are kept with its response.
+const (
+	flagAuthorized store.Flags = 1 << iota
+	flagUnkeyedCookie
+)
+
+func (x *fetch) flags() store.Flags {
+	var f store.Flags
+	if x.authorized {
+		f |= flagAuthorized
+	}
+	if x.unkeyedCookie {
+		f |= flagUnkeyedCookie
+	}
+	return f
+}
+
+// exchangeOf is a stored response as rfc9111 sees it.
+func exchangeOf(e *store.Entry) rfc9111.Exchange {
+	return rfc9111.Exchange{
+		Method: e.Method, URL: e.URL, Status: e.Status, Header: e.Header,
+		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
+		Authorized: e.Flags&flagAuthorized != 0, UnkeyedCookie: e.Flags&flagUnkeyedCookie != 0,
+	}
+}
+
+// declaredLength is Content-Length, -1 where there is none or it cannot be read.
+func declaredLength(h http.Header) int64 {
+	n, err := strconv.ParseInt(strings.TrimSpace(h.Get("Content-Length")), 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}

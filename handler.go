@@ -1,0 +1,156 @@
+package larder
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// The request story:
+//
+//	request ─ classify ─ key ─ lookUp ─ decide ─┬─ fresh ───────────────────────────────► respondStored
+//	   │                                        ├─ stale, may be served ─► respondStored, refreshBehind
+//	   │                                        └─ else ─► join a flight ─► fetch ─ admit ─ store
+//	   └─ bypass ─► next, untouched                            └──────────────────────► respondShared, from the growing body
+//
+// The arrows are the methods of request: classify and key in request.go, the ways to answer in respond.go. A fetch
+// (fetch.go) runs apart from every request; what it may do with a response is decided in rfc9111.
+
+const (
+	// loopToken is this cache's name in CDN-Loop (RFC 8586).
+	loopToken = "larder"
+	// maxLoops is how often a request may have come by already.
+	maxLoops = 10
+	// maxRounds bounds how often a request is sorted anew because a flight's response turned out not to be for it.
+	maxRounds = 4
+)
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
+		return loopError()
+	}
+	q := h.newRequest(w, r, next)
+	if why := q.classify(); why != NotBypassed {
+		return q.bypass(why)
+	}
+	q.pantry.hold()
+	defer q.pantry.drop()
+	q.readKey()
+	return q.answer()
+}
+
+func loopError() error {
+	return caddyhttp.Error(http.StatusLoopDetected,
+		fmt.Errorf("the request has passed %d times: CDN-Loop names %s as often", maxLoops, loopToken))
+}
+
+// answer goes round until the request has its answer. One round is enough but where a flight's response turns out to be for others:
+// selected by other values of its Vary, or purged since.
+func (q *request) answer() error {
+	for round := range maxRounds {
+		if round > 0 {
+			q.now = time.Now() // it has waited for a flight
+		}
+		if answered, err := q.round(); answered {
+			return err
+		}
+	}
+	return q.forwardAlone(q.forward, "")
+}
+
+// round answers the request from the store, or fetches. answered is false when it has to be sorted anew.
+func (q *request) round() (answered bool, err error) {
+	use := q.lookUp()
+	held := q.found // a flight's answer may take its place
+	defer held.Release()
+	switch use {
+	case rfc9111.UseFresh:
+		return true, q.respondStored(OutcomeHit, "")
+	case rfc9111.UseStale:
+		return true, q.respondStored(OutcomeStale, "")
+	case rfc9111.UseRefresh:
+		q.refreshBehind()
+		return true, q.respondStored(OutcomeStale, detailSWR)
+	case rfc9111.UseValidate, rfc9111.UseNever:
+	}
+	if q.directives.OnlyIfCached {
+		return true, q.refuse()
+	}
+	return q.fetch()
+}
+
+// refuse is the answer to only-if-cached where nothing stored will do (RFC 9111 5.2.1.7).
+func (q *request) refuse() error {
+	q.note(OutcomeMiss, "only-if-cached")
+	return caddyhttp.Error(http.StatusGatewayTimeout, errOnlyIfCached)
+}
+
+// lookUp finds what is stored for the request and decides what may be done with it.
+func (q *request) lookUp() rfc9111.Use {
+	q.found = q.pantry.store.Lookup(q.key, q.selects)
+	q.freshness = nil
+	if e := q.found.Entry; e != nil && !searchAgrees(e.Header, q.keyed.variance) {
+		q.found.Entry = nil
+	}
+	if q.found.Entry == nil {
+		q.forward = rfc9111.ForwardURIMiss
+		if known := q.found.Known; known != nil {
+			q.forward = rfc9111.ForwardVaryMiss
+			q.varyNames = known.Names
+		}
+		return rfc9111.UseNever
+	}
+	q.varyNames = q.found.Entry.Variant.Names
+	q.freshness = q.conclude(q.found.Entry)
+	use, forward := q.freshness.Use(q.directives, q.now, q.found.Soft)
+	q.forward = forward
+	if use == rfc9111.UseNever { // today's rules would not have let it in
+		q.found.Entry, q.freshness = nil, nil
+	}
+	return use
+}
+
+// conclude returns the freshness of e for this request. An operator's ttl does not apply to requests with Authorization or a cookie that
+// is not in the key, so what is fresh by that alone is not for them.
+func (q *request) conclude(e *store.Entry) *rfc9111.Freshness {
+	f := &q.h.concluded(e).freshness
+	personal := q.authorized || q.unkeyedCookie
+	if byOperator := f.Source == rfc9111.SourceTTL || f.Source == rfc9111.SourceForceTTL; !personal || !byOperator || f.Reason != rfc9111.Storable {
+		return f
+	}
+	x := exchangeOf(e)
+	x.UnkeyedCookie = true
+	own := q.h.policy.Freshness(&x)
+	return &own
+}
+
+// selects is the match of RFC 9111 4.1.
+func (q *request) selects(v *store.Variant) int {
+	return rfc9111.VariantScore(v.Names, v.Values, v.Coding, q.r.Header)
+}
+
+// fetch gets the response from the origin, alone or together with others. answered is false when what came is not for this request, which
+// then has to be sorted anew.
+func (q *request) fetch() (answered bool, err error) {
+	switch {
+	case q.directives.NoStore:
+		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so nobody can share it.
+		return true, q.forwardAlone(q.forward, rfc9111.ReasonRequestNoStore.String())
+	case q.r.Method == http.MethodHead && q.found.Entry == nil:
+		// A cold HEAD is not worth a body. If the body is on its way, its header will do.
+		return q.joinRunning()
+	case q.h.coalesceOff || q.freshness != nil && q.freshness.NoCache:
+		// no-cache (RFC 9111 5.2.2.4) asks for a validation of each request's own.
+		return q.board(q.solo())
+	case q.found.Entry == nil && q.pantry.refused.has(q.flightKey()):
+		return true, q.forwardAlone(rfc9111.ForwardMiss, "")
+	default:
+		return q.board(q.join())
+	}
+}

@@ -1,0 +1,113 @@
+package larder
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// A handler before ours may have put fields into the response's header map that belong to one client (Server, Alt-Svc, a request ID). What
+// is shared and stored is therefore what the inner handlers changed: a field with its new values, or one without
+// values, which says that they took it away.
+
+// decisive are fields that are kept with a response even where an outer handler set them, because storing it was decided by them
+// (`header Cache-Control …` in front of a proxy).
+var decisive = []string{
+	"Cache-Control", "Expires", "Pragma", "Age", "Date", "Vary", "Etag", "Last-Modified", "Content-Type", "Content-Encoding",
+}
+
+// changes returns what of header differs from seed.
+func changes(seed, header http.Header) http.Header {
+	out := make(http.Header, len(header))
+	for name, values := range header {
+		if before, ok := seed[name]; !ok || !slices.Equal(before, values) {
+			out[name] = values
+		}
+	}
+	for name := range seed {
+		if _, ok := header[name]; !ok {
+			out[name] = nil
+		}
+	}
+	return out
+}
+
+// values is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places are
+// for our own fields; a response with more fields than the rest holds gets slices of its own.
+type values [14]string
+
+const (
+	roomAge = iota
+	roomLength
+	roomStatus
+	roomFields // from here on, those of the response
+)
+
+// one returns value as the only one of a field, at the given place.
+func (v *values) one(place int, value string) []string {
+	v[place] = value
+	return v[place : place+1 : place+1]
+}
+
+// field is one field of a header. Several are quicker to go through than a map.
+type field struct {
+	name   string
+	values []string
+}
+
+func fieldsOf(h http.Header) []field {
+	fields := make([]field, 0, len(h))
+	for name, values := range h {
+		fields = append(fields, field{name, values})
+	}
+	return fields
+}
+
+// overlay applies what changes returned to another client's header map. The values are copied, into room as far as they fit: later
+// handlers may change them in place, and these are everybody's.
+func overlay(h http.Header, changed []field, room *values) {
+	next := roomFields
+	for _, f := range changed {
+		n := len(f.values)
+		switch {
+		case n == 0:
+			delete(h, f.name)
+		case n > len(room)-next:
+			h[f.name] = slices.Clone(f.values)
+		default:
+			copy(room[next:], f.values)
+			h[f.name] = room[next : next+n : next+n]
+			next += n
+		}
+	}
+}
+
+// replaceHeader makes to the same as from, in place.
+func replaceHeader(to, from http.Header) {
+	clear(to)
+	for name, values := range from {
+		to[name] = slices.Clone(values)
+	}
+}
+
+// overwriteWithNotModified reduces the header of a 200 to that of a 304 (RFC 9110 15.4.5): fields that describe the body go.
+func overwriteWithNotModified(h http.Header) {
+	keep := rfc9111.NotModifiedHeader(h)
+	for name := range h {
+		if _, ok := keep[name]; !ok {
+			delete(h, name)
+		}
+	}
+	delete(h, "Trailer")
+}
+
+// stripTags removes the fields that carry tags, unless the handler is to keep them.
+func (h *Handler) stripTags(header http.Header) {
+	if h.Tags.KeepHeaders {
+		return
+	}
+	for _, name := range h.Tags.From {
+		delete(header, name)
+	}
+}

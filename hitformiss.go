@@ -1,0 +1,75 @@
+package larder
+
+import (
+	"sync"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// hitForMiss remembers keys whose responses could not be shared, so that requests for them do not wait for each other
+// (Varnish: hit-for-miss). It is bounded in time and number and forgets in halves: a key lives for one to three generations, less when
+// more keys come than fit.
+type hitForMiss struct {
+	mu            sync.RWMutex
+	young, old    map[store.Key]struct{}
+	turned        time.Time
+	now           func() time.Time
+	generationTTL time.Duration
+	capacity      int
+}
+
+const (
+	// hitForMissTTL is the shortest time a key is remembered. Varnish's default is 120 s; ours can be short because an answer that may
+	// be stored ends it at once.
+	hitForMissTTL = 30 * time.Second
+	// hitForMissKeys bounds one generation: 32 bytes and the map's own cost each, about 8 MiB in all when full.
+	hitForMissKeys = 1 << 16
+)
+
+func newHitForMiss() *hitForMiss {
+	return &hitForMiss{now: time.Now, generationTTL: hitForMissTTL, capacity: hitForMissKeys}
+}
+
+// has reports whether key was lately found not shareable.
+func (m *hitForMiss) has(key store.Key) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if len(m.young) == 0 && len(m.old) == 0 {
+		return false
+	}
+	age := m.now().Sub(m.turned)
+	if _, ok := m.young[key]; ok && age < 2*m.generationTTL {
+		return true
+	}
+	_, ok := m.old[key]
+	return ok && age < m.generationTTL
+}
+
+// remember notes that a response to key could not be shared.
+func (m *hitForMiss) remember(key store.Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	switch age := now.Sub(m.turned); {
+	case age >= 2*m.generationTTL:
+		m.old, m.young, m.turned = nil, nil, now
+	case age >= m.generationTTL || len(m.young) >= m.capacity:
+		m.old, m.young, m.turned = m.young, nil, now
+	}
+	if m.young == nil {
+		m.young = make(map[store.Key]struct{})
+	}
+	m.young[key] = struct{}{}
+}
+
+// forget is called as soon as an answer comes that may be stored.
+func (m *hitForMiss) forget(key store.Key) {
+	if !m.has(key) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.young, key)
+	delete(m.old, key)
+}

@@ -1,0 +1,231 @@
+package larder
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// flightTag is what is known of a flight from its start.
+type flightTag struct {
+	url        string
+	generation uint64 // of the purges, when its fetch began
+}
+
+// seat is a request's place on a flight.
+type seat struct {
+	flight *coalesce.Flight
+	party  *coalesce.Party
+	fetch  *fetch // not nil for the leader
+}
+
+// join boards the flight for the request's key, or begins one.
+func (q *request) join() seat {
+	ticket := q.pantry.store.Begin()
+	f, p, started := q.pantry.flights.Join(q.flightKey(), q.tag(ticket), q.usable)
+	return q.seated(f, p, started, ticket)
+}
+
+// solo begins a flight that nobody else can board.
+func (q *request) solo() seat {
+	ticket := q.pantry.store.Begin()
+	f, p := q.pantry.flights.Solo(q.tag(ticket))
+	return q.seated(f, p, true, ticket)
+}
+
+// joinRunning boards the flight for the request's key if there is one, and forwards the request as it is if not.
+func (q *request) joinRunning() (answered bool, err error) {
+	f, p, ok := q.pantry.flights.Board(q.flightKey(), q.usable)
+	if !ok {
+		return true, q.forwardAlone(q.forward, "")
+	}
+	return q.board(seat{flight: f, party: p})
+}
+
+// retry boards the one flight that follows a failed one.
+func (q *request) retry(s seat) (next seat, ok bool) {
+	ticket := q.pantry.store.Begin()
+	f, p, started := s.party.Retry(q.tag(ticket))
+	if f == nil {
+		ticket.End()
+		return seat{}, false
+	}
+	return q.seated(f, p, started, ticket), true
+}
+
+// seated starts the fetch where this request leads.
+func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ticket *store.Ticket) seat {
+	s := seat{flight: f, party: p}
+	if !started {
+		ticket.End()
+		return s
+	}
+	s.fetch = q.newFetch(f, ticket)
+	if q.arrived(s.fetch) {
+		s.fetch.end()
+		return s
+	}
+	go s.fetch.run()
+	return s
+}
+
+func (q *request) tag(ticket *store.Ticket) *flightTag {
+	return &flightTag{url: q.url(), generation: ticket.Generation()}
+}
+
+// arrived takes a last look into the store. Between this request's look-up and its joining, a flight for the same key may have stored its
+// response and ended; a new fetch would then be one too many.
+func (q *request) arrived(x *fetch) bool {
+	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest {
+		return false
+	}
+	found := q.pantry.store.Lookup(q.key, q.selects)
+	if found.Entry == nil {
+		return false
+	}
+	freshness := q.conclude(found.Entry)
+	if use, _ := freshness.Use(q.directives, q.now, found.Soft); use != rfc9111.UseFresh {
+		found.Release()
+		return false
+	}
+	x.hold(found)
+	x.share(&head{kind: headStored, entry: found.Entry, freshness: freshness, variant: found.Entry.Variant, tags: found.Entry.Tags}, 0)
+	x.flight.Finish(nil)
+	return true
+}
+
+// usable reports whether a running flight may answer this request, as far as purges go.
+func (q *request) usable(f *coalesce.Flight) bool {
+	tag := f.Tag().(*flightTag)
+	var tags []string
+	if hd, ok := f.Head().(*head); ok {
+		tags = hd.tags
+	}
+	hard, soft := q.pantry.store.Purged(tag.url, tags, tag.generation)
+	return !hard && !soft
+}
+
+// board waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.
+func (q *request) board(s seat) (answered bool, err error) {
+	for {
+		outcome := s.party.Wait(q.r.Context(), time.Duration(q.h.Coalesce.Wait), q)
+		if outcome == coalesce.Shared {
+			if answered, err = q.partake(s); !errors.Is(err, errBrokenEarly) {
+				return answered, err
+			}
+			outcome = coalesce.Failed
+		}
+		next, again := seat{}, false
+		if outcome == coalesce.Failed && s.fetch == nil {
+			next, again = q.retry(s)
+		}
+		if !again {
+			defer q.disembark(s, true)
+			return true, q.unshared(s, outcome)
+		}
+		s = next
+	}
+}
+
+// partake answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is
+// kept where another attempt may follow.
+func (q *request) partake(s seat) (answered bool, err error) {
+	answered = true
+	defer func() {
+		if !errors.Is(err, errBrokenEarly) {
+			q.disembark(s, answered)
+		}
+	}()
+	return q.respondShared(s)
+}
+
+// unshared answers a request whose flight has nothing to share.
+func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
+	switch outcome {
+	case coalesce.TakenOver:
+		return q.leaderError(s)
+	case coalesce.Failed:
+		if s.fetch != nil && s.flight.Attempt() == 1 {
+			q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
+			return q.leaderError(s)
+		}
+		return q.failTogether(s.flight.Err())
+	case coalesce.Released:
+		return q.forwardAlone(q.forward, "")
+	case coalesce.TimedOut, coalesce.Crowded:
+		return q.bypass(BypassCoalesceWait)
+	case coalesce.Left, coalesce.Shared:
+	}
+	q.note(OutcomeMiss, "client-gone")
+	return nil
+}
+
+// disembark gives up the seat. A leader that has stayed to the end takes along what inner handlers left for the access log.
+func (q *request) disembark(s seat, stayed bool) {
+	if s.fetch != nil {
+		select {
+		case <-s.flight.Done():
+			if stayed {
+				s.fetch.giveBack(q)
+			}
+		default:
+			s.fetch.leaderLeft.Store(true)
+		}
+	}
+	s.party.Leave()
+}
+
+// leaderError is what the fetch ended with, for the client it was begun for: as without Larder, a panic included.
+func (q *request) leaderError(s seat) error {
+	if w := s.fetch.writer; w.out == nil { // no response came, but error handlers see what was set for one
+		replaceHeader(q.w.Header(), w.header)
+	}
+	err := s.flight.Err()
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
+		panic(p.Value)
+	}
+	return err
+}
+
+// failTogether is the answer to those who waited when the second fetch failed too: its status, without the origin's body, as an error
+// that handle_errors can treat.
+func (q *request) failTogether(err error) error {
+	if e, ok := q.staleOnError(); ok {
+		return e
+	}
+	status := http.StatusBadGateway
+	if failure, ok := errors.AsType[*originError](err); ok {
+		status = failure.status
+		if failure.retryAfter != "" {
+			q.w.Header().Set("Retry-After", failure.retryAfter)
+		}
+	} else if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		status = handlerErr.StatusCode
+	}
+	q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
+	return caddyhttp.Error(status, err)
+}
+
+// staleOnError answers from what is stored, if it may be used after the origin failed (RFC 5861 4).
+func (q *request) staleOnError() (err error, ok bool) {
+	q.now = time.Now() // it has waited
+	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) {
+		return nil, false
+	}
+	return q.respondStored(OutcomeStale, detailSIE), true
+}
+
+// refreshBehind fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it.
+func (q *request) refreshBehind() {
+	s := q.join()
+	if s.fetch != nil {
+		s.fetch.leaderLeft.Store(true)
+	}
+	s.party.Leave()
+}

@@ -1,0 +1,359 @@
+package larder
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// keying is how a handler turns requests into keys (interface.md, "The key is …"). It is pure: placeholders come expanded,
+// bodies come read.
+type keying struct {
+	query   queryRules
+	headers []string // canonical names whose values are part of the key
+	cookies []string // names whose values are part of the key
+}
+
+// keyed is what of a request goes into its key. Two requests have the same key only if every field here is equal
+// after the handler's query rules.
+type keyed struct {
+	method    string // the method class: GET stands for HEAD too
+	scheme    string
+	authority string   // canonical, see canonicalAuthority
+	dotted    bool     // the Host had a trailing dot, and that may have led it to another site
+	door      door     // Host is the client's word, and two sites must not share
+	client    *url.URL // path and query as the client sent them
+	inner     *url.URL // path and query as they are when Larder sees them
+	header    http.Header
+	added     []string // expanded texts of `key { add }`
+	body      []byte   // the request's content, for POST and QUERY
+	hasBody   bool
+	variance  rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
+}
+
+// key hashes k. Every part is preceded by its length, so that no two different requests can spell the same bytes (C5).
+func (rules *keying) key(k *keyed) store.Key {
+	b := keyRooms.Get().(*keyBytes)
+	defer keyRooms.Put(b)
+	*b = (*b)[:0]
+	b.text(k.method)
+	b.text(k.scheme)
+	b.text(k.authority)
+	b.count(k.door.port)
+	b.text(k.door.socket)
+	b.url(k.client, &rules.query, k.variance)
+	// Where a rewrite or handle_path has changed the URL, the changed form counts as well: two `handle_path` blocks with different
+	// origins behind them must not mix.
+	if sameTarget(k.client, k.inner) {
+		b.count(0)
+	} else {
+		b.url(k.inner, &rules.query, k.variance)
+	}
+	// The names stand beside the values: another handler may key others for the same URL.
+	b.count(len(rules.headers))
+	for _, name := range rules.headers {
+		b.text(name)
+		b.texts(k.header[name])
+	}
+	b.count(len(rules.cookies))
+	if len(rules.cookies) > 0 {
+		jar := cookieValues(k.header)
+		for _, name := range rules.cookies {
+			b.text(name)
+			b.texts(jar[name])
+		}
+	}
+	b.texts(k.added)
+	b.claims(k.header)
+	if k.dotted {
+		b.count(1)
+	} else {
+		b.count(0)
+	}
+	if k.hasBody {
+		// RFC 10008 2.7: the content and what says how to read it.
+		b.texts(k.header["Content-Type"])
+		b.texts(k.header["Content-Encoding"])
+		b.count(len(k.body))
+		*b = append(*b, k.body...)
+	}
+	return sha256.Sum256(*b)
+}
+
+// door is where a connection came in: a port, or the path of a socket.
+type door struct {
+	port   int
+	socket string
+}
+
+func sameTarget(a, b *url.URL) bool {
+	if a.RawQuery != b.RawQuery || a.ForceQuery != b.ForceQuery {
+		return false
+	}
+	// What the escaped path is made of is mostly equal, and cheaper to compare.
+	return a.Path == b.Path && a.RawPath == b.RawPath || a.EscapedPath() == b.EscapedPath()
+}
+
+// keyBytes is what gets hashed: length-prefixed parts.
+type keyBytes []byte
+
+// keyRooms spare each request an allocation.
+var keyRooms = sync.Pool{New: func() any {
+	b := make(keyBytes, 0, 1024)
+	return &b
+}}
+
+func (b *keyBytes) count(n int) { *b = binary.AppendUvarint(*b, uint64(n)) }
+
+func (b *keyBytes) text(s string) {
+	b.count(len(s))
+	*b = append(*b, s...)
+}
+
+func (b *keyBytes) texts(list []string) {
+	b.count(len(list))
+	for _, s := range list {
+		b.text(s)
+	}
+}
+
+// url writes path and query. A bare "?" counts: the origin can tell it from none.
+func (b *keyBytes) url(u *url.URL, rules *queryRules, variance rfc9111.SearchVariance) {
+	b.count(1)
+	b.text(u.EscapedPath())
+	query := rules.apply(u.RawQuery)
+	if !variance.IsDefault() {
+		query = variance.Normalize(query)
+	}
+	switch {
+	case query != "":
+		b.count(2)
+	case u.ForceQuery && u.RawQuery == "":
+		b.count(1)
+	default:
+		b.count(0)
+	}
+	b.text(query)
+}
+
+// overrides are fields by which frameworks take a request for one with another method or URL. No browser and no proxy sends them on a GET, so a
+// request with one bypasses: it reaches the origin as it is, and nobody else gets what it answers (C1, C8).
+var overrides = [...]string{
+	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+	"X-Original-Url", "X-Rewrite-Url",
+}
+
+// overridden reports whether a request has one of the overrides, unless the handler's key tells its values apart.
+func (rules *keying) overridden(h http.Header) bool {
+	for _, name := range overrides {
+		if len(h[name]) > 0 && !slices.Contains(rules.headers, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// claims are fields that tell an origin under which scheme, host, port or prefix it is asked. Origins build redirects and links from them without
+// saying so in Vary. Proxies before Caddy send them on every request, so they can neither be dropped nor make a request bypass: they are part of
+// the key (C1, C24). Where a proxy always says the same, nothing is lost by it.
+//
+// Fields about the client's address are not among them, nor is what Forwarded says of it: they would give each client a cache of its own.
+var claims = [...]string{
+	"Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol",
+	"X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl", "X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme", "X-Url-Scheme",
+}
+
+// claims writes the claims that are there, each with its name.
+func (b *keyBytes) claims(h http.Header) {
+	for _, name := range claims {
+		values := h[name]
+		if name == "Forwarded" {
+			values = addresseesOf(values)
+		}
+		if len(values) > 0 {
+			b.text(name)
+			b.texts(values)
+		}
+	}
+	b.count(0)
+}
+
+// addresseesOf are the parameters of Forwarded (RFC 7239) that are not about who asks (`for`) or passes on (`by`). A semicolon or comma within a
+// quoted string splits it too, which only makes more of it count.
+func addresseesOf(lines []string) []string {
+	var kept []string
+	for _, line := range lines {
+		for pair := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == ',' || r == ';' }) {
+			name, _, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if !strings.EqualFold(name, "for") && !strings.EqualFold(name, "by") {
+				kept = append(kept, strings.TrimSpace(pair))
+			}
+		}
+	}
+	return kept
+}
+
+// variantKey names one variant of key for coalescing: requests with different values for the names of Vary do not wait
+// for each other.
+func variantKey(key store.Key, names, values []string) store.Key {
+	if len(names) == 0 {
+		return key
+	}
+	b := keyRooms.Get().(*keyBytes)
+	defer keyRooms.Put(b)
+	*b = append((*b)[:0], key[:]...)
+	b.texts(names)
+	b.texts(values)
+	return sha256.Sum256(*b)
+}
+
+// entryURL is the URL by which a stored response is purged, listed and invalidated: the one the client sent, its authority
+// canonical and its query under the handler's rules.
+func (rules *keying) entryURL(scheme, authority string, u *url.URL) string {
+	var b strings.Builder
+	p, q := u.EscapedPath(), rules.query.apply(u.RawQuery)
+	b.Grow(len(scheme) + len("://") + len(authority) + len(p) + len("?") + len(q))
+	b.WriteString(scheme)
+	b.WriteString("://")
+	b.WriteString(authority)
+	if p == "" {
+		p = "/" // RFC 9110 4.2.3
+	}
+	b.WriteString(p)
+	if q != "" || u.ForceQuery && u.RawQuery == "" {
+		b.WriteByte('?')
+		b.WriteString(q)
+	}
+	return b.String()
+}
+
+// dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for another name than example.com, so the request may have
+// come to another site, a catch-all one, than those whose key it would share.
+func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
+
+// canonicalAuthority is Host in lower case, without the scheme's default port and without trailing dots.
+func canonicalAuthority(scheme, host string) string {
+	host = strings.ToLower(host)
+	name, port := host, ""
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.Contains(host[i:], "]") {
+		name, port = host[:i], host[i+1:]
+	}
+	bare := strings.TrimRight(name, ".")
+	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return bare
+	}
+	if len(bare) == len(name) {
+		return host
+	}
+	return bare + ":" + port
+}
+
+// queryRules say which parameters count, in the key and in the fetch that fills it. What is keyed is what is sent
+// upstream, so that a parameter without effect on the key cannot have one on the answer (C4).
+type queryRules struct {
+	sort   bool
+	ignore []string
+	only   []string
+}
+
+func (q *queryRules) none() bool { return !q.sort && len(q.ignore) == 0 && len(q.only) == 0 }
+
+// apply returns the raw query that is left. Parameters are whole pieces between `&`: never split at `;`, never decoded, because two
+// parties that decode differently are what parameter cloaking lives on.
+func (q *queryRules) apply(raw string) string {
+	if raw == "" || q.none() {
+		return raw
+	}
+	params := strings.Split(raw, "&")
+	if len(q.ignore) > 0 {
+		params = slices.DeleteFunc(params, func(p string) bool { return matchesAny(q.ignore, paramName(p)) })
+	}
+	if len(q.only) > 0 {
+		params = slices.DeleteFunc(params, func(p string) bool { return !matchesAny(q.only, paramName(p)) })
+	}
+	if q.sort {
+		slices.SortStableFunc(params, func(a, b string) int { return strings.Compare(paramName(a), paramName(b)) })
+	}
+	return strings.Join(params, "&")
+}
+
+// applied returns u itself where the rules change nothing, otherwise a copy with the query that is left.
+func (q *queryRules) applied(u *url.URL) *url.URL {
+	raw := q.apply(u.RawQuery)
+	if raw == u.RawQuery {
+		return u
+	}
+	c := *u
+	c.RawQuery = raw
+	return &c
+}
+
+func paramName(param string) string {
+	name, _, _ := strings.Cut(param, "=")
+	return name
+}
+
+// matchesAny matches with `*` as the only wildcard. The patterns were checked when the configuration was loaded.
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return wildcard(pattern, name) })
+}
+
+// wildcard reports whether name matches pattern, in which `*` stands for any run of bytes.
+func wildcard(pattern, name string) bool {
+	prefix, rest, starred := strings.Cut(pattern, "*")
+	if !starred {
+		return name == pattern
+	}
+	if !strings.HasPrefix(name, prefix) {
+		return false
+	}
+	name = name[len(prefix):]
+	for {
+		part, more, again := strings.Cut(rest, "*")
+		if !again {
+			return strings.HasSuffix(name, part)
+		}
+		i := strings.Index(name, part)
+		if i < 0 {
+			return false
+		}
+		name, rest = name[i+len(part):], more
+	}
+}
+
+// cookieValues lists the request's cookies by name, in the order they were sent. A value is all behind the name, "=" included, and
+// unparsed: what a parser would drop may still reach the origin. The name goes without white space, as origins read it.
+func cookieValues(h http.Header) map[string][]string {
+	jar := make(map[string][]string)
+	for _, line := range h["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if pair = strings.TrimSpace(pair); pair == "" {
+				continue
+			}
+			name, _, _ := strings.Cut(pair, "=")
+			name = strings.TrimSpace(name)
+			jar[name] = append(jar[name], pair[len(name):])
+		}
+	}
+	return jar
+}
+
+// hasUnkeyedCookie reports whether the request carries a cookie that is not part of the key.
+func (rules *keying) hasUnkeyedCookie(h http.Header) bool {
+	if len(h["Cookie"]) == 0 {
+		return false
+	}
+	for name := range cookieValues(h) {
+		if !slices.Contains(rules.cookies, name) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,146 @@
+package larder
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// collectors are the process's metrics. Caddy makes a new registry for each configuration, so they are made once and registered in
+// each: a reload loses no count. No label carries a key, URL, host or tag.
+var collectors = newMetrics()
+
+// metrics are the counts of the process.
+type metrics struct {
+	requests      [outcomeCount]prometheus.Counter
+	requestsVec   *prometheus.CounterVec
+	notStoredVec  *prometheus.CounterVec
+	reasons       map[rfc9111.Reason]prometheus.Counter
+	purged        *prometheus.CounterVec
+	fetchDuration prometheus.Histogram
+	inFlight      atomic.Int64
+	state         storeCollector
+}
+
+func newMetrics() *metrics {
+	const namespace, subsystem = "caddy", moduleName
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
+		}, []string{label})
+	}
+	m := &metrics{
+		requestsVec:  counter("requests_total", "Requests by how they were answered.", "outcome"),
+		notStoredVec: counter("not_stored_total", "Responses from the origin that were not stored, by reason.", "reason"),
+		purged:       counter("purged_total", "Selectors of purges that were carried out, by kind.", "selector"),
+		fetchDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "fetch_duration_seconds",
+			Help:    "Time from the start of a fetch to the end of its response.",
+			Buckets: prometheus.DefBuckets,
+		}),
+		reasons: make(map[rfc9111.Reason]prometheus.Counter),
+	}
+	for o := range outcomeCount {
+		m.requests[o] = m.requestsVec.WithLabelValues(o.String())
+	}
+	for _, reason := range rfc9111.Reasons() {
+		m.reasons[reason] = m.notStoredVec.WithLabelValues(reason.String())
+	}
+	for _, kind := range []string{"tag", "url", "prefix", "host", "all"} {
+		m.purged.WithLabelValues(kind)
+	}
+	return m
+}
+
+// registerMetrics registers the collectors in the registry of a new configuration.
+func (a *App) registerMetrics(ctx caddy.Context) error {
+	registry := ctx.GetMetricsRegistry()
+	for _, c := range []prometheus.Collector{
+		collectors.requestsVec, collectors.notStoredVec, collectors.purged, collectors.fetchDuration, collectors.state,
+	} {
+		if err := registry.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *metrics) notStored(reason rfc9111.Reason) {
+	if c := m.reasons[reason]; c != nil {
+		c.Inc()
+	}
+}
+
+// requestCounts returns the requests by outcome.
+func (m *metrics) requestCounts() map[string]uint64 {
+	counts := make(map[string]uint64, outcomeCount)
+	for o := range outcomeCount {
+		counts[o.String()] = read(m.requests[o])
+	}
+	return counts
+}
+
+// notStoredCounts returns the responses not stored by reason.
+func (m *metrics) notStoredCounts() map[string]uint64 {
+	counts := make(map[string]uint64)
+	for reason, c := range m.reasons {
+		if n := read(c); n > 0 {
+			counts[reason.String()] = n
+		}
+	}
+	return counts
+}
+
+func read(c prometheus.Counter) uint64 {
+	var metric dto.Metric
+	if err := c.Write(&metric); err != nil {
+		return 0
+	}
+	return uint64(metric.GetCounter().GetValue())
+}
+
+// storeCollector reads the running store when it is scraped.
+type storeCollector struct{}
+
+var (
+	entriesDesc   = storeDesc("entries", "Stored responses.", "tier")
+	bytesDesc     = storeDesc("bytes", "Bytes that count against the budget.", "tier")
+	evictionsDesc = storeDesc("evictions_total", "Responses that left a tier, by reason.", "tier", "reason")
+	errorsDesc    = storeDesc("errors_total", "Failures of a tier, damaged records included.", "tier")
+	inFlightDesc  = storeDesc("in_flight", "Fetches under way.")
+)
+
+func storeDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName("caddy", moduleName, name), help, labels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{entriesDesc, bytesDesc, evictionsDesc, errorsDesc, inFlightDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (storeCollector) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(collectors.inFlight.Load()))
+	app := running.newest()
+	if app == nil {
+		return
+	}
+	s := app.pantry.store.Stats()
+	for tier, t := range map[store.Tier]store.TierStats{store.MemoryTier: s.Memory, store.DiskTier: s.Disk} {
+		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), tier.String())
+		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(t.Bytes), tier.String())
+		ch <- prometheus.MustNewConstMetric(errorsDesc, prometheus.CounterValue, float64(s.Errors[tier]), tier.String())
+	}
+	for _, e := range s.Evictions {
+		ch <- prometheus.MustNewConstMetric(evictionsDesc, prometheus.CounterValue, float64(e.Count), e.Tier.String(), e.Reason.String())
+	}
+}

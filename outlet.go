@@ -1,0 +1,159 @@
+package larder
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// outlet passes a response straight through to one client. At the header it takes out what clients are not to get and adds our member of
+// Cache-Status; flush, hijack and trailers are the real writer's.
+type outlet struct {
+	*caddyhttp.ResponseWriterWrapper
+	q       *request
+	outcome Outcome
+	status  rfc9111.CacheStatus
+
+	// conditional says that the client's own conditionals did not reach the origin, so that a whole 200 is still to be judged by them.
+	conditional bool
+	// onHeader, if set, sees the final header before the client does.
+	onHeader func(status int, header http.Header)
+
+	wroteHeader bool
+	bodiless    bool // what the origin sends as body is not part of this answer
+	flushEach   bool // RFC 10036, X-Accel-Buffering
+}
+
+func newOutlet(q *request, outcome Outcome, status rfc9111.CacheStatus) *outlet {
+	return &outlet{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: q.w},
+		q:                     q, outcome: outcome, status: status,
+	}
+}
+
+// WriteHeader sends the header on.
+func (o *outlet) WriteHeader(status int) {
+	if o.wroteHeader {
+		return
+	}
+	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
+		o.ResponseWriter.WriteHeader(status)
+		return
+	}
+	o.wroteHeader = true
+	h := o.Header()
+	if o.onHeader != nil {
+		o.onHeader(status, h)
+	}
+	o.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
+	o.q.h.stripTags(h)
+	if o.status.Forward == rfc9111.ForwardStale {
+		o.status.FwdStatus = status
+	}
+	o.q.note(o.outcome, o.status.Detail)
+	if o.conditional && rfc9111.Precondition(o.q.r.Method, o.q.r.Header, status, h) == rfc9111.NotModified {
+		o.bodiless = true
+		o.status.FwdStatus = status
+		overwriteWithNotModified(h)
+		status = http.StatusNotModified
+	}
+	o.q.sendStatus(h, o.status)
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *outlet) Write(p []byte) (int, error) {
+	if !o.wroteHeader {
+		o.WriteHeader(http.StatusOK)
+	}
+	if o.bodiless {
+		return len(p), nil
+	}
+	n, err := o.ResponseWriter.Write(p)
+	if err == nil && o.flushEach {
+		err = o.FlushError()
+	}
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom with the real writer's where nothing has to be done in between.
+func (o *outlet) ReadFrom(r io.Reader) (int64, error) {
+	if !o.wroteHeader {
+		o.WriteHeader(http.StatusOK)
+	}
+	if o.bodiless || o.flushEach {
+		buf := copyBuffers.Get().(*[]byte)
+		defer copyBuffers.Put(buf)
+		return io.CopyBuffer(struct{ io.Writer }{o}, r, *buf)
+	}
+	return o.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (o *outlet) FlushError() error {
+	if !o.wroteHeader {
+		o.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(o.ResponseWriter).Flush()
+}
+
+// bypass passes the request to the inner handlers and the response to the client, with nothing stored and nobody waiting.
+func (q *request) bypass(why Bypass) error {
+	status := rfc9111.CacheStatus{Forward: rfc9111.ForwardBypass, Detail: why.String()}
+	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
+	if why == BypassUpgrade { // what switches protocols gets the writer itself
+		q.note(OutcomeBypass, why.String())
+		q.sendStatus(q.w.Header(), status)
+		return q.next.ServeHTTP(q.w, q.r)
+	}
+	out := newOutlet(q, OutcomeBypass, status)
+	if unsafe := q.invalidation(); unsafe != nil {
+		out.onHeader = unsafe.onHeader
+	}
+	return q.pass(out)
+}
+
+// forwardAlone passes the client's own request to the origin and the response straight to the client: nobody waits for it, and it is
+// not stored. An answer that could have been stored makes the next request fetch for all.
+func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
+	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
+	q.rewind()
+	out := newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: forward, Detail: detail})
+	out.onHeader = func(status int, header http.Header) {
+		reason := q.h.policy.Storable(&rfc9111.Exchange{
+			Method: q.keyed.method, URL: q.url(), Status: status, Header: header, RequestTime: q.now, ResponseTime: q.now,
+			Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
+		})
+		if reason == rfc9111.Storable && declaredLength(header) > q.h.maxBody {
+			reason = rfc9111.ReasonTooLarge
+		}
+		if reason == rfc9111.Storable {
+			q.pantry.refused.forget(q.flightKey())
+			return
+		}
+		q.h.metrics.notStored(reason)
+		out.status.Detail = reason.String()
+	}
+	return q.pass(out)
+}
+
+// pass runs the inner handlers on the client's own goroutine.
+func (q *request) pass(out *outlet) error {
+	err := q.next.ServeHTTP(out, q.r)
+	if !out.wroteHeader {
+		if err == nil {
+			out.WriteHeader(http.StatusOK)
+		} else {
+			q.note(out.outcome, out.status.Detail)
+		}
+	}
+	return err
+}
+
+// Interface guards.
+var (
+	_ http.ResponseWriter = (*outlet)(nil)
+	_ io.ReaderFrom       = (*outlet)(nil)
+)

@@ -1,0 +1,142 @@
+package larder
+
+import (
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/store"
+)
+
+// pantries holds every pantry in use, by the canonical path of its disk tier, or memoryOnly. The key is the path alone: settings may
+// change while the store lives (a key with settings in it would open the same file twice and lock itself out).
+var pantries = caddy.NewUsagePool()
+
+// memoryOnly is the key of the pantry without a disk tier.
+const memoryOnly = "memory"
+
+// pantry is what outlives a configuration: the store, the flights that fill it, and what is remembered of keys that cannot
+// be shared. Configurations hold it through the usage pool, requests and fetches through hold and drop, so that
+// a reload neither waits for them nor takes the store away from them.
+type pantry struct {
+	key      string
+	store    *store.Store
+	flights  *coalesce.Group[store.Key]
+	refused  *hitForMiss
+	searches *searches
+
+	mu      sync.Mutex
+	tenants []tenant
+
+	holds    atomic.Int64 // requests and fetches under way
+	leaving  atomic.Int64 // references to give back to the pool when holds is 0
+	settling sync.Mutex
+}
+
+// tenant is one configuration's claim on the pantry.
+type tenant struct {
+	app      *App
+	settings store.Settings
+}
+
+// pantryKey is the pool's key for a folder, the same for all spellings of it.
+func pantryKey(folder string) string {
+	if folder == "" {
+		return memoryOnly
+	}
+	if abs, err := filepath.Abs(folder); err == nil {
+		folder = abs
+	}
+	if real, err := filepath.EvalSymlinks(folder); err == nil {
+		folder = real
+	}
+	return "disk " + folder
+}
+
+// takePantry returns the pantry for folder ("" for none), new or in use. It opens nothing.
+func takePantry(folder string, required bool, settings store.Settings, log *slog.Logger) (*pantry, error) {
+	key := pantryKey(folder)
+	v, _, err := pantries.LoadOrNew(key, func() (caddy.Destructor, error) {
+		s := store.New(store.Config{Path: folder, Required: required, Logger: log}, settings)
+		return &pantry{
+			key:      key,
+			store:    s,
+			flights:  coalesce.NewGroup[store.Key](s, coalesce.Limits{}),
+			refused:  newHitForMiss(),
+			searches: newSearches(),
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*pantry), nil
+}
+
+// Destruct closes the store; the usage pool calls it when the last reference is given back.
+func (p *pantry) Destruct() error {
+	return p.store.Close()
+}
+
+// enter puts an app's settings in force beside those of the apps that hold the pantry already.
+func (p *pantry) enter(app *App, settings store.Settings) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tenants = append(p.tenants, tenant{app, settings})
+	p.apply()
+}
+
+// leave takes an app's settings out of force and gives its reference back, as soon as no request holds the pantry any more.
+func (p *pantry) leave(app *App) {
+	p.mu.Lock()
+	for i, t := range p.tenants {
+		if t.app == app {
+			p.tenants = append(p.tenants[:i:i], p.tenants[i+1:]...)
+			break
+		}
+	}
+	if len(p.tenants) > 0 {
+		p.apply()
+	}
+	p.mu.Unlock()
+	p.leaving.Add(1)
+	p.settle()
+}
+
+// apply puts the largest budgets that anyone asks for in force, so that a reload that fails has shrunk nothing. The policy is
+// that of the newest configuration.
+func (p *pantry) apply() {
+	in := p.tenants[len(p.tenants)-1].settings
+	for _, t := range p.tenants {
+		in.Memory = max(in.Memory, t.settings.Memory)
+		in.Disk = max(in.Disk, t.settings.Disk)
+		in.MaxBody = max(in.MaxBody, t.settings.MaxBody)
+	}
+	p.store.Apply(in)
+}
+
+// hold keeps the pantry from being closed until drop.
+func (p *pantry) hold() { p.holds.Add(1) }
+
+func (p *pantry) drop() {
+	if p.holds.Add(-1) == 0 && p.leaving.Load() > 0 {
+		go p.settle() // closing writes the queue out; no client waits for that
+	}
+}
+
+// settle gives back what references it can. Whoever comes last of leave and drop finds both conditions met: each changes its
+// own number first and looks at the other's after.
+func (p *pantry) settle() {
+	p.settling.Lock()
+	defer p.settling.Unlock()
+	// A process that exits takes everything with it; what is queued is written while there is time.
+	for p.leaving.Load() > 0 && (p.holds.Load() == 0 || caddy.Exiting()) {
+		p.leaving.Add(-1)
+		if _, err := pantries.Delete(p.key); err != nil {
+			caddy.Log().Named(moduleName).Error("closing the store: " + err.Error())
+		}
+	}
+}

@@ -1,0 +1,327 @@
+package larder
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+var errOnlyIfCached = errors.New("the request says only-if-cached, and nothing stored may answer it")
+
+// maxKeyedBody is the largest request body that is read to become part of a key.
+const maxKeyedBody = 64 << 10
+
+// request is one client's request on its way through the story in handler.go. It belongs to the client's goroutine; a fetch
+// touches it only while its leader is parked.
+type request struct {
+	h    *Handler
+	w    http.ResponseWriter
+	r    *http.Request
+	next caddyhttp.Handler
+	repl *caddy.Replacer
+	now  time.Time
+
+	pantry *pantry
+
+	// Set by readKey.
+	directives    rfc9111.RequestDirectives
+	keyed         keyed // its body is there from classify on
+	key           store.Key
+	authorized    bool
+	unkeyedCookie bool
+	hops          int // how often the request has come by already
+
+	// Set by lookUp.
+	found     store.Result
+	freshness *rfc9111.Freshness // of found.Entry
+	forward   rfc9111.Forward    // why the origin must be asked
+	varyNames []string           // what is known of the URL's Vary
+
+	// Set by note.
+	outcome Outcome
+	reason  string
+
+	reply answer // by value, and with room for the header values it sets: a hit allocates little
+	room  values // see header.go
+}
+
+func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) *request {
+	return &request{
+		h: h, w: w, r: r, next: next,
+		repl:   r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		now:    time.Now(),
+		pantry: h.app.pantry,
+	}
+}
+
+// classify tells whether the request has anything to do with a cache.
+func (q *request) classify() Bypass {
+	r := q.r
+	switch {
+	case r.Method == http.MethodConnect, isUpgrade(r.Header):
+		return BypassUpgrade
+	case !slices.Contains(q.h.Methods, r.Method):
+		return BypassMethod
+	case !ordinaryConnection(r.Header):
+		return BypassConnection
+	case q.h.keying.overridden(r.Header):
+		return BypassOverride
+	}
+	if carriesBody(r) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return BypassBody // a "fat GET": the origin may look at what is not in the key (C3)
+		}
+		if !q.readBody() {
+			return BypassBody
+		}
+	}
+	if !q.h.app.open(r.Context()) {
+		return BypassStore
+	}
+	return NotBypassed
+}
+
+// carriesBody reports whether the request has content. HTTP/3 leaves that open where there is no Content-Length, so the first byte is
+// asked for: a GET's stream has ended by then.
+func carriesBody(r *http.Request) bool {
+	if r.ProtoMajor != 3 || r.ContentLength >= 0 || r.Body == nil {
+		return r.ContentLength != 0 || len(r.TransferEncoding) > 0
+	}
+	var first [1]byte
+	n, err := io.ReadFull(r.Body, first[:])
+	if n == 0 && errors.Is(err, io.EOF) {
+		r.Body, r.ContentLength = http.NoBody, 0
+		return false
+	}
+	r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(first[:n]), r.Body), Closer: r.Body}
+	return true
+}
+
+// resumed is a body of which the beginning has been read already.
+type resumed struct {
+	io.Reader
+	io.Closer
+}
+
+// readBody reads the body for the key. It reports false, and leaves the body as it was, when that is too large or cannot be read.
+func (q *request) readBody() bool {
+	body, err := io.ReadAll(io.LimitReader(q.r.Body, maxKeyedBody+1))
+	if err != nil || len(body) > maxKeyedBody {
+		q.r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), q.r.Body), Closer: q.r.Body}
+		return false
+	}
+	q.keyed.body = body
+	q.r.Body = io.NopCloser(bytes.NewReader(body))
+	return true
+}
+
+// isUpgrade reports whether the request wants another protocol (RFC 9110 7.8).
+func isUpgrade(h http.Header) bool { return len(h["Upgrade"]) > 0 }
+
+// ordinaryConnection reports whether Connection names nothing but the connection's own business. Anything else would have a proxy drop
+// fields that the key, or the rule for Authorization, has already counted (C10).
+func ordinaryConnection(h http.Header) bool {
+	for _, line := range h["Connection"] {
+		for option := range strings.SplitSeq(line, ",") {
+			switch strings.ToLower(strings.TrimSpace(option)) {
+			case "", "close", "keep-alive", "upgrade", "te":
+			default:
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// readKey computes the key and notes what of the request decides about storing.
+func (q *request) readKey() {
+	r, k := q.r, &q.keyed
+	k.method = r.Method
+	if r.Method == http.MethodHead {
+		k.method = http.MethodGet
+	}
+	k.scheme = schemeOf(r)
+	k.authority = canonicalAuthority(k.scheme, r.Host)
+	k.dotted = dotted(r.Host) && q.h.app.severalIn(serverOf(r))
+	if k.authority != "" && r.Host != k.authority {
+		// Of the spellings that share a key, the origin and every placeholder that is still to be expanded gets one (C11).
+		r.Host = k.authority
+	}
+	k.door = doorOf(r)
+	k.client, k.inner = clientURL(r), r.URL
+	k.header, k.added = r.Header, q.expand(q.h.Key.Add)
+	k.hasBody = k.method != http.MethodGet
+	k.variance = q.pantry.searches.variance(&q.h.keying, k)
+	q.key = q.h.keying.key(k)
+	q.authorized = len(r.Header["Authorization"]) > 0
+	q.unkeyedCookie = q.h.keying.hasUnkeyedCookie(r.Header)
+	q.hops = rfc9111.CDNLoopCount(r.Header, loopToken)
+	if !q.h.policy.IgnoreClientDirectives {
+		q.directives = rfc9111.ParseRequest(r.Header)
+	}
+}
+
+// schemeOf is how the client has spoken to Caddy.
+func schemeOf(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// clientURL is the URL as the client sent it, before any rewrite.
+func clientURL(r *http.Request) *url.URL {
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && orig.URL != nil {
+		return orig.URL
+	}
+	return r.URL
+}
+
+// doorOf tells where the request's connection came in.
+func doorOf(r *http.Request) door {
+	switch addr := r.Context().Value(http.LocalAddrContextKey).(type) {
+	case *net.TCPAddr:
+		return door{port: addr.Port}
+	case *net.UDPAddr: // HTTP/3
+		return door{port: addr.Port}
+	case net.Addr:
+		return door{socket: addr.String()}
+	}
+	return door{}
+}
+
+// expand expands the placeholders of texts for this request.
+func (q *request) expand(texts []string) []string {
+	if len(texts) == 0 {
+		return nil
+	}
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		out[i] = q.repl.ReplaceAll(text, "")
+	}
+	return out
+}
+
+// url is the URL under which a response to this request is stored.
+func (q *request) url() string {
+	return q.h.keying.entryURL(q.keyed.scheme, q.keyed.authority, q.keyed.client)
+}
+
+// flightKey names the fetch that this request can share. Requests with Authorization, and those with a cookie where a ttl option
+// treats them apart, share only among themselves: what their responses may be used for differs, and an answer that is private for one
+// must not have the others found not shareable. A request that has come by before may be the fetch itself, in a loop: it must not
+// wait for its own answer, so requests share only with those that have come by as often.
+func (q *request) flightKey() store.Key {
+	names := append([]string{classOf(q.authorized, q.unkeyedCookie && q.h.ttlRules)}, q.varyNames...)
+	values := append([]string{strconv.Itoa(q.hops)}, rfc9111.VariantValues(q.varyNames, q.r.Header)...)
+	return variantKey(q.key, names, values)
+}
+
+// classOf spells the two facts as a name that no header field can have.
+func classOf(authorized, cookie bool) string {
+	switch {
+	case authorized && cookie:
+		return " authorization cookie"
+	case authorized:
+		return " authorization"
+	case cookie:
+		return " cookie"
+	}
+	return " "
+}
+
+// note records how the request was answered: for placeholders, the access log and metrics. It is called once a request, before
+// the response's header is written.
+func (q *request) note(outcome Outcome, reason string) {
+	q.h.metrics.requests[outcome].Inc()
+	q.outcome, q.reason = outcome, reason
+	q.publish()
+	if !q.logged() {
+		return
+	}
+	if extra, ok := q.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.String("larder_status", outcome.String()))
+		if reason != "" {
+			extra.Set(zap.String("larder_reason", reason))
+		}
+	}
+}
+
+const (
+	statusPlaceholder = "http.larder.status"
+	reasonPlaceholder = "http.larder.reason"
+)
+
+// publish sets the placeholders. Both are always there: an unknown placeholder would stand in header fields as it is written.
+func (q *request) publish() {
+	if q.outcome != OutcomeHit {
+		q.repl.Set(statusPlaceholder, outcomeWords[q.outcome])
+		q.repl.Set(reasonPlaceholder, q.reason)
+		return
+	}
+	// The replacer's map is mostly empty, and to make it costs a third of what a hit allocates. Being asked costs nothing unless somebody
+	// asks; but the map comes first, so what a handler of ours before this one has set there must go. Nothing runs after a hit that
+	// could set it again.
+	q.repl.Delete(statusPlaceholder)
+	q.repl.Delete(reasonPlaceholder)
+	q.repl.Map(q.placeholder)
+}
+
+// placeholder is a caddy.ReplacerFunc.
+func (q *request) placeholder(name string) (value any, known bool) {
+	switch name {
+	case statusPlaceholder:
+		return outcomeWords[q.outcome], true
+	case reasonPlaceholder:
+		return q.reason, true
+	}
+	return nil, false
+}
+
+// logged reports whether the request can come into an access log. Fields for one that cannot would cost what the rest of a hit does.
+func (q *request) logged() bool {
+	server, ok := q.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return ok && server.Logs != nil
+}
+
+// sendStatus appends our member of Cache-Status to the response, as much of it as the handler is to tell.
+func (q *request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
+	switch q.h.statusMode {
+	case statusOff:
+		return
+	case statusShort:
+		if !cs.Hit && cs.Forward != rfc9111.ForwardBypass {
+			cs.Detail = ""
+		}
+	case statusFull:
+		if cs.Forward != rfc9111.ForwardBypass {
+			cs.Key = q.keyed.method + " " + q.url()
+		}
+	}
+	if len(h["Cache-Status"]) > 0 {
+		cs.Append(h)
+		return
+	}
+	h["Cache-Status"] = q.room.one(roomStatus, cs.String())
+}
+
+// rewind puts the body that was read for the key back, for the inner handlers.
+func (q *request) rewind() {
+	if len(q.keyed.body) > 0 {
+		q.r.Body = io.NopCloser(bytes.NewReader(q.keyed.body))
+	}
+}

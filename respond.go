@@ -1,0 +1,391 @@
+package larder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// headKind is where the answer of a shared flight comes from.
+type headKind uint8
+
+const (
+	headFetched headKind = iota // the growing body of the flight
+	headRenewed                 // the store: a 304 renewed what was there
+	headStored                  // the store: it had arrived before the fetch began
+	headStale                   // the store: stale, because the origin failed
+)
+
+// head is what a flight decided at the response header, for all who wait. It is not changed after that.
+type head struct {
+	kind     headKind
+	exchange rfc9111.Exchange
+	origin   int // the origin's status where the answer has another, else 0
+	status   int
+	own      http.Header     // for the leader: the response as it came
+	shared   http.Header     // for followers
+	header   http.Header     // as stored
+	length   int64           // of the body, -1 if not known yet
+	over     <-chan struct{} // closed when the response has been stored
+	tags     []string
+	variant  store.Variant
+
+	entry     *store.Entry // for all kinds but headFetched
+	freshness *rfc9111.Freshness
+	soft      bool
+	stored    bool
+}
+
+// errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
+var errBrokenEarly = errors.New("the fetch broke off")
+
+// respondShared answers from a flight that shares its response. answered is false when that is not for this request.
+func (q *request) respondShared(s seat) (answered bool, err error) {
+	hd := s.flight.Head().(*head)
+	q.now = time.Now() // it has waited
+	leads := s.fetch != nil
+	if !leads {
+		switch {
+		case rfc9111.VariantScore(hd.variant.Names, hd.variant.Values, hd.variant.Coding, q.r.Header) == 0:
+			q.varyNames = hd.variant.Names // now that they are known, it is sorted among its like
+			q.forward = rfc9111.ForwardVaryMiss
+			return false, nil
+		case !q.usable(s.flight):
+			return false, nil
+		case !q.mayShare(hd):
+			return true, q.forwardAlone(q.forward, "")
+		}
+	}
+	switch hd.kind {
+	case headFetched:
+		return true, q.respondFlight(s, hd, leads)
+	case headStale:
+		q.found = store.Result{Entry: hd.entry, Soft: hd.soft}
+		q.freshness = hd.freshness
+		if !leads && !hd.freshness.UsableOnError(q.directives, q.now, hd.soft) {
+			return true, q.failTogether(&originError{status: hd.origin})
+		}
+		return true, q.respondStored(OutcomeStale, detailSIE)
+	case headStored:
+		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
+		return true, q.respondStored(OutcomeHit, "")
+	case headRenewed:
+		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
+		return true, q.respondRenewed(hd, leads)
+	}
+	return false, fmt.Errorf("flight with an answer of unknown kind %d", hd.kind)
+}
+
+// mayShare reports whether a follower's own handler would have let the response in, and whether it is for more than one request at all.
+func (q *request) mayShare(hd *head) bool {
+	if hd.kind == headStored || hd.kind == headStale {
+		return true
+	}
+	return !hd.freshness.NoCache && q.h.policy.Storable(&hd.exchange) == rfc9111.Storable
+}
+
+// respondStored answers from the store.
+func (q *request) respondStored(outcome Outcome, detail string) error {
+	now := q.now
+	cs := rfc9111.CacheStatus{Hit: true, Detail: detail}
+	ttl := q.freshness.TTL(now)
+	if q.found.Soft {
+		ttl = min(ttl, 0) // purged softly: stale, whatever is left
+	}
+	cs.SetTTL(ttl)
+	q.note(outcome, detail)
+	return q.send(q.stored(now), &cs)
+}
+
+// respondRenewed answers from the store what the origin has just said still holds.
+func (q *request) respondRenewed(hd *head, leads bool) error {
+	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: hd.origin, Stored: hd.stored && leads, Collapsed: !leads}
+	if leads {
+		q.note(OutcomeRevalidated, "")
+	} else {
+		q.note(OutcomeCollapsed, "")
+	}
+	return q.send(q.stored(q.now), &cs)
+}
+
+// stored is the entry found as an answer.
+func (q *request) stored(now time.Time) *answer {
+	e := q.found.Entry
+	c := q.h.concluded(e)
+	q.reply = answer{
+		status: e.Status, header: c.header, fields: c.fields, length: e.Body.Len(), lengthText: c.length,
+		age: q.freshness.Age(now), aged: true,
+		stored: e.Body, trailer: e.Trailer,
+	}
+	return &q.reply
+}
+
+// respondFlight answers from the growing body.
+func (q *request) respondFlight(s seat, hd *head, leads bool) error {
+	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads, Collapsed: !leads}
+	if !leads || q.forward == rfc9111.ForwardStale {
+		cs.FwdStatus = hd.status
+	}
+	a := &answer{status: hd.status, header: hd.shared, length: hd.length}
+	if leads {
+		a.header = hd.own
+		s.fetch.show(q)
+	}
+	a.growing = &flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
+	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
+	if err := a.growing.first(); err != nil && !errors.Is(err, io.EOF) {
+		if q.r.Context().Err() != nil {
+			q.note(OutcomeMiss, "client-gone")
+			return nil //nolint:nilerr // there is nobody left to tell
+		}
+		if leads && s.flight.Attempt() == 1 {
+			q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
+			abort(err)
+		}
+		return errBrokenEarly
+	}
+	s.party.Reader().OnDrop(func() { // a write that hangs must not keep its goroutine
+		_ = http.NewResponseController(q.w).SetWriteDeadline(time.Now())
+	})
+	if leads {
+		q.note(OutcomeMiss, "")
+	} else {
+		q.note(OutcomeCollapsed, "")
+	}
+	return q.send(a, &cs)
+}
+
+// answer is a whole response to be given to one client, as its own conditionals, range and method ask for it.
+type answer struct {
+	status     int
+	header     http.Header // see changes
+	fields     []field     // the same, where it has been made already
+	lengthText string      // length, where it has been written already
+	length     int64       // -1: not known
+	age        time.Duration
+	aged       bool        // it comes from the store
+	stored     store.Body  // either this
+	trailer    http.Header //   with its trailers,
+	growing    *flightBody // or this
+}
+
+// sendBody writes n bytes of the body from off to w, all that there are if n is negative. Errors of w are clientErrors, others the
+// body's.
+func (a *answer) sendBody(w http.ResponseWriter, off, n int64) error {
+	if a.growing != nil {
+		return a.growing.send(w, off, n)
+	}
+	return sendStored(w, a.stored, off, n)
+}
+
+// trailers are there when the body has been sent.
+func (a *answer) trailers() http.Header {
+	if a.growing != nil {
+		trailer, _ := a.growing.flight.Trailer().(http.Header)
+		return trailer
+	}
+	return a.trailer
+}
+
+// clientError is an error of writing to the client, who is then gone.
+type clientError struct{ error }
+
+// send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request has
+// a new goroutine, and to grow its stack there costs more than the rest of a hit.
+func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
+	if whole, err := q.sendHeader(a, cs); !whole {
+		return err
+	}
+	if err := a.sendBody(q.w, 0, -1); err != nil {
+		return brokenOff(err)
+	}
+	q.sendTrailers(a.trailers())
+	return nil
+}
+
+// sendHeader writes the header, and all of an answer that is not a whole body: 304, parts, and what has none. whole says that the whole body
+// is to follow.
+func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, err error) {
+	h := q.w.Header()
+	if a.fields == nil {
+		a.fields = fieldsOf(a.header)
+	}
+	overlay(h, a.fields, &q.room)
+	if a.aged {
+		h["Age"] = q.room.one(roomAge, strconv.FormatInt(int64(a.age/time.Second), 10))
+	}
+	if rfc9111.Precondition(q.r.Method, q.r.Header, a.status, a.header) == rfc9111.NotModified {
+		overwriteWithNotModified(h)
+		if !cs.Hit && cs.FwdStatus == 0 {
+			cs.FwdStatus = a.status
+		}
+		q.sendStatus(h, *cs)
+		q.w.WriteHeader(http.StatusNotModified)
+		return false, nil
+	}
+	if a.status == http.StatusOK && a.length >= 0 && len(q.r.Header["Range"]) > 0 && q.r.Method == http.MethodGet {
+		ranges, unsatisfiable, ok := rfc9111.ParseRange(q.r.Header, a.header, a.length)
+		if ok {
+			return false, q.sendRanges(a, cs, ranges, unsatisfiable)
+		}
+	}
+	// Trailers need a body without Content-Length in HTTP/1.1.
+	if a.length >= 0 && bodyAllowed(a.status) && len(a.trailer) == 0 {
+		if a.lengthText == "" {
+			a.lengthText = strconv.FormatInt(a.length, 10)
+		}
+		h["Content-Length"] = q.room.one(roomLength, a.lengthText)
+	}
+	q.sendStatus(h, *cs)
+	q.w.WriteHeader(a.status)
+	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
+}
+
+// sendTrailers sends the fields behind the body. The header is flushed before: net/http would else give a short body a Content-Length,
+// which leaves no place for them.
+func (q *request) sendTrailers(trailers http.Header) {
+	if len(trailers) == 0 || http.NewResponseController(q.w).Flush() != nil {
+		return
+	}
+	h := q.w.Header()
+	announced := strings.ToLower(strings.Join(h["Trailer"], ","))
+	for name, values := range trailers {
+		bare := strings.TrimPrefix(name, http.TrailerPrefix)
+		if !slices.Contains(strings.FieldsFunc(announced, isListSeparator), strings.ToLower(bare)) {
+			bare = http.TrailerPrefix + bare
+		}
+		h[bare] = values
+	}
+}
+
+func isListSeparator(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
+
+// bodyAllowed is RFC 9110 6.4.1.
+func bodyAllowed(status int) bool {
+	return status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// brokenOff ends an answer of which the client has a part. What the source lacks must not look like a clean end.
+func brokenOff(err error) error {
+	if errors.As(err, new(clientError)) {
+		return nil // nobody is left to tell
+	}
+	abort(err)
+	return err
+}
+
+// abort breaks the client's connection, with the panic of the inner handlers if that is the cause.
+func abort(err error) {
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
+		panic(p.Value)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// sendStored writes a part of a body in the store.
+func sendStored(w http.ResponseWriter, b store.Body, off, n int64) error {
+	end := b.Len()
+	if n >= 0 {
+		end = off + n
+	}
+	for off < end {
+		chunk, err := b.Chunk(off)
+		if err != nil {
+			return fmt.Errorf("reading a stored body: %w", err)
+		}
+		if left := end - off; int64(len(chunk)) > left {
+			chunk = chunk[:left]
+		}
+		if _, err := w.Write(chunk); err != nil {
+			return clientError{err}
+		}
+		off += int64(len(chunk))
+	}
+	return nil
+}
+
+// flightBody is the growing body of a flight.
+type flightBody struct {
+	flight *coalesce.Flight
+	reader *coalesce.Reader
+	ctx    context.Context
+	head   []byte // what first took
+	pos    int64  // of the reader, head not counted as read
+	err    error
+	length int64           // -1 if not known
+	over   <-chan struct{} // closed when the body has been stored
+}
+
+// first waits for the first bytes, or the end.
+func (b *flightBody) first() error {
+	b.head, b.err = b.reader.Next(b.ctx)
+	return b.err
+}
+
+func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
+	if off != b.pos {
+		b.reader.Skip(off)
+		b.head, b.err, b.pos = nil, nil, off
+	}
+	for n != 0 {
+		chunk, err := b.next(w)
+		if errors.Is(err, io.EOF) || b.length >= 0 && b.pos+int64(len(chunk)) >= b.length {
+			b.awaitStored()
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if n > 0 && int64(len(chunk)) > n {
+			chunk = chunk[:n]
+		}
+		if _, err := w.Write(chunk); err != nil {
+			return clientError{err}
+		}
+		b.pos += int64(len(chunk))
+		if n > 0 {
+			n -= int64(len(chunk))
+		}
+	}
+	return nil
+}
+
+// awaitStored keeps the end of a body back until the fetch is over, which is when its handlers have returned: a client that has the whole and asks
+// again is to have a hit, and one that purges is to have it counted.
+func (b *flightBody) awaitStored() {
+	select {
+	case <-b.over:
+	case <-b.ctx.Done():
+	}
+}
+
+// next returns the next bytes. Before it has to wait for them it sends on what the client is owed.
+func (b *flightBody) next(w http.ResponseWriter) ([]byte, error) {
+	if len(b.head) > 0 || b.err != nil {
+		chunk, err := b.head, b.err
+		b.head = nil
+		return chunk, err
+	}
+	if !b.reader.Ready() {
+		if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return nil, clientError{err}
+		}
+	}
+	chunk, err := b.reader.Next(b.ctx)
+	if err != nil && b.ctx.Err() != nil {
+		return nil, clientError{err}
+	}
+	return chunk, err
+}

@@ -1,0 +1,84 @@
+package larder
+
+import (
+	"net/http"
+	"net/url"
+	"reflect"
+	"sync/atomic"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// searches remembers for each path what its origin last said of queries (No-Vary-Search): which parameters make a difference. It is a hint
+// for building keys and lives in memory only: after a restart, or when it is pushed out, the next response to the path teaches
+// it again. What is found by it is checked against the stored response's own field.
+type searches struct {
+	taught atomic.Bool // so that a process whose origins never say it pays one load
+	known  *lru.Cache[store.Key, rfc9111.SearchVariance]
+}
+
+// searchPaths bounds how many paths are remembered, at some 200 bytes each.
+const searchPaths = 1 << 14
+
+func newSearches() *searches {
+	known, err := lru.New[store.Key, rfc9111.SearchVariance](searchPaths)
+	if err != nil {
+		panic(err) // only a size of zero is an error
+	}
+	return &searches{known: known}
+}
+
+// variance returns what is known of the path of k.
+func (s *searches) variance(rules *keying, k *keyed) rfc9111.SearchVariance {
+	if !s.taught.Load() {
+		return rfc9111.SearchVariance{}
+	}
+	v, _ := s.known.Get(rules.pathKey(k))
+	return v
+}
+
+// learn notes what a response says and reports whether that is new.
+func (s *searches) learn(rules *keying, k *keyed, said rfc9111.SearchVariance) bool {
+	if reflect.DeepEqual(said, k.variance) {
+		return false
+	}
+	path := rules.pathKey(k)
+	if said.IsDefault() {
+		s.known.Remove(path)
+		return true
+	}
+	s.known.Add(path, said)
+	s.taught.Store(true)
+	return true
+}
+
+// pathKey is the key of k without its queries.
+func (rules *keying) pathKey(k *keyed) store.Key {
+	path := *k
+	path.client, path.inner = withoutQuery(k.client), withoutQuery(k.inner)
+	path.variance = rfc9111.SearchVariance{}
+	return rules.key(&path)
+}
+
+func withoutQuery(u *url.URL) *url.URL {
+	c := *u
+	c.RawQuery, c.ForceQuery = "", false
+	return &c
+}
+
+// searchAgrees reports whether a stored response is one that was looked for rightly: under the variance its own field names.
+func searchAgrees(header http.Header, used rfc9111.SearchVariance) bool {
+	return used.IsDefault() || reflect.DeepEqual(rfc9111.ParseNoVarySearch(header), used)
+}
+
+// learnSearch takes in what the response says of queries. From now on its path is looked up by that, so this response is stored there.
+func (x *fetch) learnSearch(header http.Header) {
+	said := rfc9111.ParseNoVarySearch(header)
+	if x.pantry.searches.learn(&x.h.keying, &x.keyed, said) {
+		x.keyed.variance = said
+		x.key = x.h.keying.key(&x.keyed)
+	}
+}

@@ -1,0 +1,46 @@
+package larder
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// serverOf is the server that the request came to, nil if it came to none.
+func serverOf(r *http.Request) *caddyhttp.Server {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server
+}
+
+// severalIn reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd spellings only,
+// and remembered for as long as the configuration lives.
+func (a *App) severalIn(server *caddyhttp.Server) bool {
+	if server == nil {
+		return true
+	}
+	if known, ok := a.several.Load(server); ok {
+		return known.(bool)
+	}
+	n := handlersIn(server.Routes)
+	for _, route := range server.NamedRoutes {
+		n += handlersIn(caddyhttp.RouteList{*route})
+	}
+	// None at all: ours is somewhere that this walk does not know, and another may be as well.
+	a.several.Store(server, n != 1)
+	return n != 1
+}
+
+// handlersIn counts the larder handlers in routes and the routes within.
+func handlersIn(routes caddyhttp.RouteList) (n int) {
+	for _, route := range routes {
+		for _, handler := range route.Handlers {
+			switch h := handler.(type) {
+			case *Handler:
+				n++
+			case *caddyhttp.Subroute:
+				n += handlersIn(h.Routes)
+			}
+		}
+	}
+	return n
+}

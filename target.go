@@ -1,0 +1,159 @@
+package larder
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/larder-cache/larder/purge"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// target is the running cache as the admin API sees it.
+type target struct{ *App }
+
+// runningTarget returns nil while no configuration with larder runs.
+func runningTarget() purge.Target {
+	if app := running.newest(); app != nil {
+		return target{app}
+	}
+	return nil
+}
+
+// Purge implements purge.Target. During a reload that switches the disk path two stores serve requests: both are purged.
+func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
+	selectors := store.Selectors{Tags: s.Tags, Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
+	for _, raw := range s.URLs {
+		urls, err := normalizeURL(raw, t.rules())
+		if err != nil {
+			return 0, err
+		}
+		selectors.URLs = append(selectors.URLs, urls...)
+	}
+	options := store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun}
+	var purged []*pantry
+	for _, app := range running.all() {
+		if slices.Contains(purged, app.pantry) {
+			continue
+		}
+		purged = append(purged, app.pantry)
+		n, purgeErr := app.pantry.store.Purge(selectors, options)
+		matched += n
+		if purgeErr != nil {
+			err = purgeErr
+		}
+	}
+	if !s.DryRun {
+		t.countPurge(s)
+		t.emitPurged(s, matched)
+	}
+	return matched, err
+}
+
+// emitPurged tells Caddy's event subscribers.
+func (t target) emitPurged(s purge.Selectors, matched int) {
+	t.events.Emit(t.ctx, "larder.purged", map[string]any{
+		"tags": s.Tags, "urls": s.URLs, "prefixes": s.Prefixes, "hosts": s.Hosts, "all": s.All,
+		"soft": s.Soft, "matched": matched,
+	})
+}
+
+// normalizeURL returns the URLs under which the handlers of a configuration may have stored an absolute URL: each has its own query rules.
+func normalizeURL(raw string, rules []*keying) ([]string, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("not a URL: %w", err)
+	}
+	authority := canonicalAuthority(u.Scheme, u.Host)
+	urls := []string{(&keying{}).entryURL(u.Scheme, authority, u)}
+	for _, r := range rules {
+		if n := r.entryURL(u.Scheme, authority, u); !slices.Contains(urls, n) {
+			urls = append(urls, n)
+		}
+	}
+	return urls, nil
+}
+
+// tierStats and stats are the JSON of GET /larder/stats.
+type tierStats struct {
+	Entries int64  `json:"entries"`
+	Bytes   int64  `json:"bytes"`
+	Budget  int64  `json:"budget"`
+	State   string `json:"state"`
+}
+
+type stats struct {
+	Memory        tierStats         `json:"memory"`
+	Disk          tierStats         `json:"disk"`
+	Requests      map[string]uint64 `json:"requests"`
+	NotStored     map[string]uint64 `json:"not_stored"`
+	InFlight      int               `json:"in_flight"`
+	Queue         int64             `json:"queue_bytes"`
+	Skipped       uint64            `json:"disk_writes_skipped"`
+	PurgesPending int               `json:"purges_pending"`
+	Errors        map[string]uint64 `json:"errors"`
+}
+
+// Stats implements purge.Target.
+func (t target) Stats() any {
+	s := t.pantry.store.Stats()
+	return stats{
+		Memory:        tierStats(s.Memory),
+		Disk:          tierStats(s.Disk),
+		Requests:      collectors.requestCounts(),
+		NotStored:     collectors.notStoredCounts(),
+		InFlight:      t.pantry.flights.Len(),
+		Queue:         s.Queue,
+		Skipped:       s.Skipped,
+		PurgesPending: s.PurgesPending,
+		Errors: map[string]uint64{
+			store.MemoryTier.String(): s.Errors[store.MemoryTier],
+			store.DiskTier.String():   s.Errors[store.DiskTier],
+		},
+	}
+}
+
+// Entries implements purge.Target.
+func (t target) Entries(query purge.Query) (purge.Listing, error) {
+	items, next, err := t.pantry.store.List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
+	if err != nil {
+		return purge.Listing{}, err
+	}
+	now := time.Now()
+	listing := purge.Listing{Entries: make([]purge.Item, 0, len(items)), Next: next}
+	for _, item := range items {
+		listing.Entries = append(listing.Entries, listed(&item, now))
+	}
+	return listing, nil
+}
+
+func listed(item *store.Item, now time.Time) purge.Item {
+	ttl := item.FreshUntil.Sub(now)
+	if item.Soft {
+		ttl = min(ttl, 0)
+	}
+	x := rfc9111.Exchange{Method: item.Method, Status: item.Status, Header: item.Header, RequestTime: item.RequestTime, ResponseTime: item.StoredAt}
+	freshness := new(rfc9111.Policy).Freshness(&x)
+	variant := url.Values{}
+	for i, name := range item.Variant.Names {
+		variant.Set(name, item.Variant.Values[i])
+	}
+	return purge.Item{
+		URL: item.URL, Status: item.Status, Size: item.Size,
+		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
+		Tags: append([]string{}, item.Tags...), Tier: item.Tier.String(), Variant: variant.Encode(),
+	}
+}
+
+// countPurge counts the selectors of a purge by kind.
+func (t target) countPurge(s purge.Selectors) {
+	for kind, n := range map[string]int{"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts)} {
+		collectors.purged.WithLabelValues(kind).Add(float64(n))
+	}
+	if s.All {
+		collectors.purged.WithLabelValues("all").Inc()
+	}
+}

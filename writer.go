@@ -1,0 +1,261 @@
+package larder
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// mode is where the body of a fetch goes.
+type mode uint8
+
+const (
+	modeUndecided mode = iota // no header yet
+	modeShared                // into the flight, for everybody
+	modeThrough               // to the leader's client, straight through
+	modeDiscarded             // nowhere
+)
+
+// fetchWriter is the http.ResponseWriter of a fetch. It belongs to the goroutine of the fetch.
+type fetchWriter struct {
+	fetch    *fetch
+	header   http.Header
+	mode     mode
+	status   int
+	headerAt time.Time
+	declared int64 // Content-Length, -1 for none
+	written  int64
+	shared   *head   // in modeShared, when the body is ours
+	out      *outlet // in modeThrough
+}
+
+func (x *fetch) newWriter() *fetchWriter {
+	return &fetchWriter{fetch: x, header: x.seed.Clone(), declared: -1}
+}
+
+// Header returns the fetch's own header map, or the client's once that is written to.
+func (w *fetchWriter) Header() http.Header {
+	if w.out != nil {
+		return w.out.Header()
+	}
+	return w.header
+}
+
+// WriteHeader takes the response header, at which everything is decided.
+func (w *fetchWriter) WriteHeader(status int) {
+	switch {
+	case w.out != nil:
+		w.out.WriteHeader(status)
+		return
+	case status < http.StatusOK && status != http.StatusSwitchingProtocols:
+		w.inform(status)
+		return
+	case w.status != 0:
+		return
+	}
+	w.status, w.headerAt = status, time.Now()
+	if status != http.StatusNoContent && status != http.StatusNotModified {
+		w.declared = declaredLength(w.header)
+	}
+	w.fetch.noteVars()
+	// What the inner handlers go on to write into their map are trailers, so the decision gets a copy.
+	w.fetch.decide(status, w.header.Clone())
+	if w.fetch.unasked {
+		w.mode = modeUndecided
+	}
+}
+
+// inform passes a 1xx on at once, to the leader's client if it waits (RFC 9110 15.2). It is never stored.
+func (w *fetchWriter) inform(status int) {
+	w.fetch.flight.Borrow(func(lent any) {
+		out := lent.(*request).w
+		own := out.Header().Clone()
+		replaceHeader(out.Header(), w.header)
+		out.WriteHeader(status)
+		replaceHeader(out.Header(), own)
+	})
+}
+
+// through hands the leader's real writer to the fetch.
+func (w *fetchWriter) through(q *request, reason rfc9111.Reason) {
+	w.mode = modeThrough
+	w.fetch.show(q)
+	replaceHeader(q.w.Header(), w.header)
+	w.out = newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: q.forward, Detail: reason.String()})
+	w.out.conditional = true
+	w.out.WriteHeader(w.status)
+}
+
+func (w *fetchWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch w.mode {
+	case modeThrough:
+		return w.out.Write(p)
+	case modeShared:
+		if w.shared == nil {
+			return len(p), nil // a 304 has no body, a failure's is nobody's
+		}
+		w.written += int64(len(p))
+		if w.declared >= 0 && w.written > w.declared {
+			return 0, errOverlong
+		}
+		return w.fetch.flight.Write(p)
+	case modeUndecided:
+		return len(p), nil
+	case modeDiscarded:
+	}
+	return 0, errNotShareable
+}
+
+// ReadFrom implements io.ReaderFrom: an embedded one would go past Write.
+func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.out != nil {
+		return w.out.ReadFrom(r)
+	}
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, r, *buf)
+}
+
+// FlushError implements what http.ResponseController looks for. Readers of a flight see every byte at once anyway.
+func (w *fetchWriter) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.out != nil {
+		return w.out.FlushError()
+	}
+	return nil
+}
+
+// Unwrap leads http.ResponseController to the client's writer, as soon as there is one.
+func (w *fetchWriter) Unwrap() http.ResponseWriter {
+	if w.out != nil {
+		return w.out
+	}
+	return nil
+}
+
+// finish ends the flight with what the inner handlers returned.
+func (w *fetchWriter) finish(err error) {
+	if err == nil && w.status == 0 && !w.fetch.unasked {
+		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
+	}
+	flight := w.fetch.flight
+	switch w.mode {
+	case modeUndecided:
+		if err == nil {
+			err = errNotTheirs
+		}
+		w.failed(err)
+	case modeShared:
+		w.finishShared(err)
+	case modeThrough:
+		if err != nil {
+			flight.Fail(err)
+			return
+		}
+		w.passTrailers()
+		flight.Finish(nil)
+	case modeDiscarded: // the flight has failed already
+	}
+}
+
+func (w *fetchWriter) finishShared(err error) {
+	x := w.fetch
+	if w.shared == nil { // the answer was the store's from the header on
+		x.flight.Finish(nil)
+		return
+	}
+	if err == nil && w.declared >= 0 && w.written != w.declared {
+		err = errIncomplete
+	}
+	if err != nil {
+		x.h.metrics.notStored(rfc9111.ReasonIncomplete)
+		x.flight.Fail(err)
+		return
+	}
+	trailer := w.trailer()
+	x.flight.Finish(trailer)
+	x.store(w.shared, trailer)
+}
+
+// failed ends a fetch that has no response: the same as a response that says the origin failed, but for handlers that return their
+// 4xx as an error (file_server's 404).
+func (w *fetchWriter) failed(err error) {
+	x := w.fetch
+	status := http.StatusInternalServerError
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		status = handlerErr.StatusCode
+	}
+	_, panicked := errors.AsType[*coalesce.PanicError](err)
+	switch {
+	case status < http.StatusInternalServerError:
+		x.pantry.refused.remember(x.flightKey)
+		x.flight.Release()
+		x.flight.TakeOver()
+	case x.stale != nil && (panicked || rfc9111.OriginFailed(status)) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft):
+		x.share(x.staleHead(status), 0)
+		x.flight.Finish(nil)
+		return
+	case x.flight.Attempt() == 1:
+		x.flight.Reject()
+		x.flight.TakeOver()
+	}
+	x.flight.Fail(err)
+}
+
+// trailer collects the fields that the inner handlers set behind the header: announced ones, and those with net/http's prefix.
+func (w *fetchWriter) trailer() http.Header {
+	var trailer http.Header
+	add := func(name string, values []string) {
+		if trailer == nil {
+			trailer = make(http.Header)
+		}
+		trailer[name] = values
+	}
+	for _, line := range w.header["Trailer"] {
+		for name := range strings.SplitSeq(line, ",") {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			if values := w.header[name]; len(values) > 0 {
+				add(name, values)
+			}
+		}
+	}
+	for name, values := range w.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			add(name, values)
+		}
+	}
+	return trailer
+}
+
+// passTrailers puts trailers where net/http looks for them: inner handlers that asked for the header map early still have the fetch's own.
+func (w *fetchWriter) passTrailers() {
+	maps.Copy(w.out.Header(), w.trailer())
+}
+
+var copyBuffers = sync.Pool{New: func() any {
+	buf := make([]byte, 32<<10)
+	return &buf
+}}
+
+// Interface guards.
+var (
+	_ http.ResponseWriter = (*fetchWriter)(nil)
+	_ io.ReaderFrom       = (*fetchWriter)(nil)
+)
