@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestPurgeOutlivesKill kills a Caddy under load at random moments and starts it again on the same file. After a purge has answered, no
+// request that starts later may see an older version: neither in the same life of the process nor in a later one. It goes a few rounds,
+// or for as long as LARDER_HISTORY says (a duration):
+//
+//	LARDER_HISTORY=10m go test -run TestPurgeOutlivesKill -timeout 30m ./cmd/caddy
+func TestPurgeOutlivesKill(t *testing.T) {
+	rounds, until := 4, time.Time{}
+	if text := os.Getenv("LARDER_HISTORY"); text != "" {
+		length, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("LARDER_HISTORY: %v", err)
+		}
+		rounds, until = 1<<20, time.Now().Add(length)
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+
+	w := &killWorld{purges: make(map[string]int)}
+	origin := httptest.NewServer(w)
+	defer origin.Close()
+	c := build(t)
+	w.site, w.admin = c.site, c.admin
+	if err := os.WriteFile(c.config, []byte(w.caddyfile(c.dir, origin.URL)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer c.kill()
+	round := 0
+	for ; round < rounds && (until.IsZero() || time.Now().Before(until)); round++ {
+		c.start()
+		ctx, cancel := context.WithCancel(t.Context())
+		var load sync.WaitGroup
+		for i := range 6 {
+			load.Go(func() { w.reader(ctx, t, rand.New(rand.NewPCG(seed, uint64(round*10+i+1)))) })
+		}
+		load.Go(func() { w.purger(ctx, t, rand.New(rand.NewPCG(seed, uint64(round*10+9)))) })
+		time.Sleep(time.Duration(200+random.IntN(600)) * time.Millisecond)
+		c.kill()
+		cancel()
+		load.Wait()
+	}
+	total := 0
+	for _, n := range w.purges {
+		total += n
+	}
+	t.Logf("%d rounds: %d responses checked, %d of them hits; %d purges %v", round, w.checked.Load(), w.hits.Load(), total, w.purges)
+	if w.checked.Load() == 0 || w.hits.Load() == 0 || total == 0 {
+		t.Error("the load did nothing")
+	}
+}
+
+const killPages = 60
+
+// killWorld is an origin with versions, and what its readers and its purger know of it.
+type killWorld struct {
+	site, admin   string
+	versions      [killPages]atomic.Int64
+	floors        [killPages]atomic.Int64 // the versions at the last purges that have answered
+	checked, hits atomic.Int64
+	purges        map[string]int // by kind; the purger's
+}
+
+// caddyfile has so little memory that most is read from disk.
+func (w *killWorld) caddyfile(dir, origin string) string {
+	return fmt.Sprintf(`{
+	admin %s
+	auto_https off
+	persist_config off
+	log {
+		level ERROR
+	}
+	larder {
+		memory 128KiB
+		disk %s/store 256MiB
+	}
+}
+http://%s {
+	larder
+	reverse_proxy %s
+}
+`, w.admin, dir, w.site, strings.TrimPrefix(origin, "http://"))
+}
+
+// ServeHTTP is the origin.
+func (w *killWorld) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(strings.Trim(r.URL.Path, "/"))
+	if err != nil || n >= killPages {
+		http.NotFound(rw, r)
+		return
+	}
+	version := w.versions[n].Load()
+	time.Sleep(time.Duration(rand.IntN(2_000)) * time.Microsecond)
+	rw.Header().Set("Cache-Control", "max-age=600")
+	rw.Header().Set("Surrogate-Key", fmt.Sprintf("page-%d mod-%d", n, n%7))
+	rw.Header().Set("Etag", fmt.Sprintf(`"%d"`, version))
+	if r.Header.Get("If-None-Match") == rw.Header().Get("Etag") {
+		rw.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = fmt.Fprintf(rw, "%d %s", version, strings.Repeat("x", 5_000))
+}
+
+func (w *killWorld) reader(ctx context.Context, t *testing.T, random *rand.Rand) {
+	for ctx.Err() == nil {
+		n := random.IntN(killPages)
+		floor := w.floors[n].Load()
+		status, cacheStatus, body := w.call(ctx, http.MethodGet, fmt.Sprintf("http://%s/%d", w.site, n), "")
+		if status != http.StatusOK {
+			continue // killed
+		}
+		text, _, _ := strings.Cut(body, " ")
+		version, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || version < floor {
+			t.Errorf("/%d: version %.20q after a purge at %d (%s)", n, text, floor, cacheStatus)
+		}
+		w.checked.Add(1)
+		if strings.HasPrefix(cacheStatus, "Larder; hit") {
+			w.hits.Add(1)
+		}
+	}
+}
+
+func (w *killWorld) purger(ctx context.Context, t *testing.T, random *rand.Rand) {
+	for ctx.Err() == nil {
+		n := random.IntN(killPages)
+		w.versions[n].Add(1)
+		kind, hits := "tag", func(m int) bool { return m == n }
+		method, url, body := http.MethodPost, "http://"+w.admin+"/larder/purge", fmt.Sprintf(`{"tags":["page-%d"]}`, n)
+		switch random.IntN(20) {
+		case 0:
+			kind, hits, body = "all", func(int) bool { return true }, `{"all":true}`
+		case 1, 2:
+			kind, hits, body = "mod", func(m int) bool { return m%7 == n%7 }, fmt.Sprintf(`{"tags":["mod-%d"]}`, n%7)
+		case 3, 4, 5:
+			kind, body = "url", fmt.Sprintf(`{"urls":["http://%s/%d"]}`, w.site, n)
+		case 6, 7, 8:
+			kind, body = "soft tag", fmt.Sprintf(`{"tags":["page-%d"],"soft":true}`, n) // without a window it must be validated
+		case 9:
+			kind, hits = "soft mod", func(m int) bool { return m%7 == n%7 }
+			body = fmt.Sprintf(`{"tags":["mod-%d"],"soft":true}`, n%7)
+		case 10, 11:
+			kind, method, url, body = "delete", http.MethodDelete, fmt.Sprintf("http://%s/%d", w.site, n), ""
+		}
+		var versions [killPages]int64
+		for m := range versions {
+			versions[m] = w.versions[m].Load()
+		}
+		switch status, _, answer := w.call(ctx, method, url, body); {
+		case status == http.StatusOK:
+		case status == 0, status == http.StatusBadGateway, strings.Contains(answer, "no cache is running"):
+			continue // killed, or only just started: nothing is promised
+		default:
+			t.Errorf("%s %s %s: %d %s", method, url, body, status, answer)
+			continue
+		}
+		w.purges[kind]++
+		for m := range versions {
+			if hits(m) {
+				w.floors[m].Store(versions[m]) // there is one purger
+			}
+		}
+		time.Sleep(time.Duration(random.IntN(20_000)) * time.Microsecond)
+	}
+}
+
+// call sends a request; the status is 0 when there is no whole answer.
+func (w *killWorld) call(ctx context.Context, method, url, body string) (status int, cacheStatus, text string) {
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", ""
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", ""
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, "", ""
+	}
+	return resp.StatusCode, resp.Header.Get("Cache-Status"), string(b)
+}

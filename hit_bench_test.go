@@ -1,0 +1,145 @@
+package larder
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
+)
+
+// nullWriter takes a response at no cost.
+type nullWriter struct{ header http.Header }
+
+func (w *nullWriter) Header() http.Header         { return w.header }
+func (w *nullWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (w *nullWriter) WriteHeader(int)             {}
+
+// newBenchHandler returns a handler outside of any server, with a store in memory.
+func newBenchHandler(tb testing.TB) *Handler {
+	tb.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:   &caddy.AdminConfig{Disabled: true},
+		AppsRaw: caddy.ModuleMap{moduleName: json.RawMessage(`{"disk":{"off":true}}`)},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h := new(Handler)
+	if err := h.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	if err := h.app.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = h.app.Cleanup() })
+	return h
+}
+
+func benchRequest(w http.ResponseWriter, header ...string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "http://example.com/some/path?and=query", nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+}
+
+// BenchmarkHit measures what a hit costs in Larder alone: no server, no socket.
+func BenchmarkHit(b *testing.B) {
+	for name, size := range map[string]int{"1KiB": 1 << 10, "16KiB": 16 << 10, "100KiB": 100 << 10} {
+		b.Run(name, func(b *testing.B) {
+			h := newBenchHandler(b)
+			body := strings.Repeat("x", size)
+			next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Cache-Control", "max-age=3600")
+				w.Header().Set("Content-Type", "text/plain")
+				w.Header().Set("Etag", `"v1"`)
+				_, err := w.Write([]byte(body))
+				return err
+			})
+			fill := &nullWriter{make(http.Header)}
+			if err := h.ServeHTTP(fill, benchRequest(fill), next); err != nil {
+				b.Fatal(err)
+			}
+			w := &nullWriter{make(http.Header)}
+			r := benchRequest(w, "Accept-Encoding", "gzip, br", "User-Agent", "bench")
+			repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+			unused := *repl
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.header)
+				*repl = unused // each request has a new one
+				if err := h.ServeHTTP(w, r, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if !strings.HasPrefix(w.header.Get("Cache-Status"), "Larder; hit") {
+				b.Fatalf("no hit: %v", w.header)
+			}
+		})
+	}
+}
+
+// TestHitAllocations bounds what a hit adds to the heap: the number is the same on every machine, so a test can hold it. What Caddy makes for a
+// request is not counted, but what Larder has it make is, as entries in a new replacer's map are.
+func TestHitAllocations(t *testing.T) {
+	const mostAllocs, mostBytes = 6, 1 << 10
+	h := newBenchHandler(t)
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		for name, value := range map[string]string{
+			"Cache-Control": "max-age=3600", "Content-Type": "text/plain", "Etag": `"v1"`, "Date": "Sat, 21 Nov 2026 09:00:00 GMT",
+			"Last-Modified": "Sat, 21 Nov 2026 08:00:00 GMT", "Vary": "Accept-Encoding", "Via": "1.1 Caddy",
+			"Age": "200", // more than two digits, which have no allocation
+		} {
+			w.Header().Set(name, value)
+		}
+		_, err := w.Write(make([]byte, 1<<10))
+		return err
+	})
+	w := &nullWriter{make(http.Header)}
+	raw := httptest.NewRequest(http.MethodGet, "http://example.com:8080/some/path?and=query", nil)
+	raw.Header.Set("Accept-Encoding", "gzip, br")
+	server := new(caddyhttp.Server)
+	serve := func(handler caddyhttp.MiddlewareHandler) {
+		clear(w.header)
+		r := caddyhttp.PrepareRequest(raw, caddy.NewReplacer(), w, server)
+		if handler == nil {
+			return
+		}
+		if err := handler.ServeHTTP(w, r, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serve(h)
+	baseAllocs, baseBytes := heapUse(func() { serve(nil) })
+	allocs, bytes := heapUse(func() { serve(h) })
+	if !strings.HasPrefix(w.header.Get("Cache-Status"), "Larder; hit") {
+		t.Fatalf("no hit: %v", w.header)
+	}
+	allocs, bytes = allocs-baseAllocs, bytes-baseBytes
+	t.Logf("%.0f allocations, %d bytes", allocs, bytes)
+	if raceDetector {
+		bytes = 0 // it takes room of its own in each
+	}
+	if allocs > mostAllocs || bytes >= mostBytes {
+		t.Errorf("a hit makes %.0f allocations of %d bytes, want at most %d and less than %d", allocs, bytes, mostAllocs, mostBytes)
+	}
+}
+
+// heapUse returns the allocations and bytes that one call of f makes.
+func heapUse(f func()) (allocs float64, bytes uint64) {
+	const runs = 1000
+	allocs = testing.AllocsPerRun(runs, f)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return allocs, (after.TotalAlloc - before.TotalAlloc) / runs
+}

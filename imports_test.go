@@ -1,0 +1,121 @@
+package larder
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const modulePath = "github.com/larder-cache/larder"
+
+// TestImportsPointOneWay holds the shape of the house: what each package imports from outside the standard library, to the letter. The
+// root package may import what it needs, but of ours all and no more than is said here.
+func TestImportsPointOneWay(t *testing.T) {
+	const caddy = "github.com/caddyserver/caddy/v2"
+	want := map[string][]string{
+		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
+		"coalesce": {},
+		"store":    {"github.com/fxamacker/cbor/v2", "github.com/google/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors"},
+		"purge":    {caddy, caddy + "/cmd", "github.com/spf13/cobra", "go.uber.org/zap"},
+		"caddyfile": {
+			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
+			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", "golang.org/x/net/http/httpguts",
+		},
+	}
+	for folder, imports := range want {
+		t.Run(folder, func(t *testing.T) {
+			if got := outside(goList(t, "-f", `{{join .Imports "\n"}}`, "./"+folder)); !slices.Equal(got, imports) {
+				t.Errorf("imports\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(imports, "\n"))
+			}
+		})
+	}
+	t.Run("root", func(t *testing.T) {
+		var ours []string
+		for _, path := range goList(t, "-f", `{{join .Imports "\n"}}`, ".") {
+			if rest, found := strings.CutPrefix(path, modulePath+"/"); found {
+				ours = append(ours, rest)
+			}
+		}
+		if want := []string{"caddyfile", "coalesce", "purge", "rfc9111", "store"}; !slices.Equal(ours, want) {
+			t.Errorf("of ours it imports %q, want %q", ours, want)
+		}
+	})
+}
+
+// TestTheCoreKnowsNoCaddy looks through what the three import, all the way down.
+func TestTheCoreKnowsNoCaddy(t *testing.T) {
+	for _, folder := range []string{"rfc9111", "coalesce", "store"} {
+		for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+folder) {
+			ours := strings.HasPrefix(path, modulePath) && path != modulePath+"/"+folder
+			if ours || strings.HasPrefix(path, "github.com/caddyserver/") {
+				t.Errorf("%s depends on %s", folder, path)
+			}
+		}
+	}
+}
+
+// TestNothingImportsTheRoot but programs.
+func TestNothingImportsTheRoot(t *testing.T) {
+	for _, line := range goList(t, "-f", `{{.Name}} {{.ImportPath}} {{join .Imports " "}}`, "./...") {
+		fields := strings.Fields(line)
+		if fields[0] != "main" && slices.Contains(fields[2:], modulePath) {
+			t.Errorf("%s imports the root package", fields[1])
+		}
+	}
+}
+
+// TestRFC9111HasNoClock: time is a parameter there.
+func TestRFC9111HasNoClock(t *testing.T) {
+	clocks := []string{"Now", "Since", "Until", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Sleep"}
+	files, err := filepath.Glob("rfc9111/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == "time" && slices.Contains(clocks, sel.Sel.Name) {
+					t.Errorf("%s: time.%s", set.Position(sel.Pos()), sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// goList returns the lines that go list prints.
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+// outside leaves out the standard library, whose paths have no dot in front.
+func outside(paths []string) []string {
+	out := []string{}
+	for _, path := range paths {
+		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") {
+			out = append(out, path)
+		}
+	}
+	return out
+}

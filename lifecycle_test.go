@@ -1,0 +1,273 @@
+package larder_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"go.etcd.io/bbolt"
+)
+
+// withDisk is a proxied site with a disk tier.
+func withDisk(t *testing.T, directive string) setup {
+	s := proxied(directive)
+	s.disk = t.TempDir()
+	return s
+}
+
+func TestRestartIsWarm(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60", "Surrogate-Key", "a"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	in.load(s, o)
+	hit := in.get("/")
+	hit.want(t, 200, "1", "")
+	if !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") {
+		t.Errorf("after a restart: %q", hit.cacheStatus())
+	}
+	if got := in.purge(`{"tags":["a"]}`); got != 1 {
+		t.Errorf("a tag purged after a restart matched %d", got)
+	}
+	in.get("/").want(t, 200, "2", "")
+}
+
+func TestPurgeSurvivesARestart(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60", "Surrogate-Key", "a"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+	if got := in.purge(`{"tags":["a"]}`); got != 1 {
+		t.Errorf("matched %d", got)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	in.load(s, o)
+	in.get("/").want(t, 200, "2", "Larder; fwd=uri-miss; stored")
+}
+
+func TestReloadLosesNothing(t *testing.T) {
+	for name, disk := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+			s := proxied("larder")
+			s.disk = disk
+			in := start(t, s, o)
+			in.get("/").want(t, 200, "1", "")
+			for i := range 5 {
+				s.options = fmt.Sprintf("memory %dMiB", 16+i)
+				in.load(s, o)
+				in.get("/").want(t, 200, "1", "")
+			}
+			if n := in.stats().Memory.Budget; n != 20<<20 {
+				t.Errorf("memory budget %d after the last reload, want 20 MiB", n)
+			}
+		})
+	}
+}
+
+func TestFailedReloadChangesNothing(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	s.options = "memory 32MiB"
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+
+	bad := s
+	bad.options = "memory 1MiB"
+	bad.more = "http://localhost:1 {\n\tbind 203.0.113.1\n}" // an address this machine does not have
+	if err := in.tryLoad(bad, o); err == nil {
+		t.Fatal("the reload should have failed")
+	}
+	in.get("/").want(t, 200, "1", "")
+	if n := in.stats().Memory.Budget; n != 32<<20 {
+		t.Errorf("memory budget %d after a reload that failed, want 32 MiB", n)
+	}
+}
+
+func TestSwitchedDiskPathBeginsAnEmptyStore(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+	first := s.disk
+	s.disk = t.TempDir()
+	in.load(s, o)
+	in.get("/").want(t, 200, "2", "Larder; fwd=uri-miss; stored")
+	eventually(t, "the old store is closed", func() bool { return canLock(filepath.Join(first, "larder.db")) })
+	s.disk = first
+	in.load(s, o)
+	in.get("/").want(t, 200, "1", "")
+}
+
+// canLock reports whether nobody holds the database.
+func canLock(file string) bool {
+	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: 1})
+	if err != nil {
+		return false
+	}
+	return db.Close() == nil
+}
+
+func TestDiskFolderThatCannotBeUsed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	locked := t.TempDir()
+	db, err := bbolt.Open(filepath.Join(locked, "larder.db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+
+	for name, tc := range map[string]struct{ disk, names, cause string }{
+		"a file":    {file, file, "director"},
+		"in a file": {filepath.Join(file, "sub"), file, "director"},
+		"locked":    {locked, filepath.Join(locked, "larder.db"), "lock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t, numbered())
+			s := proxied("larder")
+			s.disk = tc.disk
+			in := &instance{t: t, port: freePort(t), admin: fmt.Sprintf("localhost:%d", freePort(t))}
+			t.Cleanup(func() { _ = caddy.Stop() })
+			err := in.tryLoad(s, o)
+			if err == nil {
+				t.Fatal("Caddy started")
+			}
+			if !strings.Contains(err.Error(), tc.names) || !strings.Contains(err.Error(), tc.cause) {
+				t.Errorf("error %q names not %s and %s", err, tc.names, tc.cause)
+			}
+		})
+	}
+}
+
+func TestCorruptFileIsSetAside(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	if err := os.WriteFile(filepath.Join(s.disk, "larder.db"), []byte(strings.Repeat("no database", 10000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	aside, err := filepath.Glob(filepath.Join(s.disk, "larder.db.corrupt-*"))
+	if err != nil || len(aside) != 1 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+	if st := in.stats().Disk.State; st != "open" {
+		t.Errorf("disk tier %q", st)
+	}
+}
+
+func TestValidateOpensNoStore(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(in.file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Errorf("validating beside the running server: %v", err)
+	}
+
+	s.disk = filepath.Join(t.TempDir(), "never")
+	other := strings.ReplaceAll(in.file, in.disk, s.disk)
+	config, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(other), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed = caddy.Config{}
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(s.disk); !os.IsNotExist(err) {
+		t.Errorf("validate made %s", s.disk)
+	}
+}
+
+func TestReloadsUnderLoadAddNoMiss(t *testing.T) {
+	const urls = 20
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=600")
+		_, _ = w.Write([]byte(r.URL.Path))
+	})
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	for i := range urls {
+		in.get(fmt.Sprintf("/%d", i))
+	}
+	before := runtime.NumGoroutine()
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for c := range 4 {
+		clients.Go(func() {
+			for i := c; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				path := fmt.Sprintf("/%d", i%urls)
+				a, err := in.try(t.Context(), http.MethodGet, path, "")
+				if err != nil {
+					continue // the old listener closed an idle connection under us
+				}
+				if a.StatusCode != 200 || a.body != path {
+					t.Errorf("%s: %d %q", path, a.StatusCode, a.body)
+					return
+				}
+			}
+		})
+	}
+	for i := range 30 {
+		s.options = fmt.Sprintf("memory %dMiB\neviction %s", 8+i%3, []string{"lru", "lfu", "fifo"}[i%3])
+		in.load(s, o)
+	}
+	close(stop)
+	clients.Wait()
+	if n := o.count(); n != urls {
+		t.Errorf("the origin was asked %d times for %d URLs", n, urls)
+	}
+	in.client.CloseIdleConnections()
+	eventually(t, "goroutines are back", func() bool { return runtime.NumGoroutine() < before+20 })
+}
+
+// stats is GET /larder/stats.
+type stats struct {
+	Memory, Disk struct {
+		Entries, Bytes, Budget int64
+		State                  string
+	}
+	Requests map[string]uint64
+	InFlight int `json:"in_flight"`
+}
+
+func (in *instance) stats() stats {
+	in.t.Helper()
+	var s stats
+	if status := in.adminCall(http.MethodGet, "/larder/stats", "", &s); status != http.StatusOK {
+		in.t.Fatalf("stats: %d", status)
+	}
+	return s
+}
