@@ -1,0 +1,102 @@
+package main
+
+import "context"
+
+// benchCase is one thing to measure.
+type benchCase struct {
+	name, about string
+	long        bool
+	run         func(context.Context, *bench, *benchCase, *report) error
+}
+
+const (
+	kib         = 1 << 10
+	mib         = 1 << 20
+	wrkConns    = 32
+	hitTarget   = 0.95 // of the ceiling
+	passTarget  = 0.95 // of plain reverse_proxy
+	diskTarget  = 0.60 // of the ceiling
+	missOnDisk  = 0.60 // of plain reverse_proxy
+	missNoDisk  = 0.85
+	p99Factor   = 1.2 // a hit's p99 by the ceiling's
+	diskObjects = 4000
+)
+
+var (
+	theCeiling = subjectOf{name: "ceiling", kind: ceilingKind}
+	theProxy   = subjectOf{name: "reverse_proxy", kind: proxyKind}
+	inMemory   = subjectOf{name: "larder", kind: larderKind, memory: "256MiB"}
+	onDisk     = subjectOf{name: "larder+disk", kind: larderKind, memory: "256MiB", disk: true}
+	theNginx   = subjectOf{name: "nginx", kind: nginxKind}
+	theVarnish = subjectOf{name: "varnish", kind: varnishKind}
+)
+
+// cases lists all, in the order they run in.
+func cases() []benchCase {
+	hit := func(name, about, path string, h2 bool) benchCase {
+		t := throughput{
+			reference: theCeiling.name, target: hitTarget, p99: p99Factor,
+			subjects: []subjectOf{theCeiling, inMemory},
+			load:     load{conns: wrkConns, path: path, h2: h2},
+		}
+		if !h2 {
+			t.subjects = append(t.subjects, theNginx, theVarnish)
+		}
+		return benchCase{name: name, about: about, run: t.run}
+	}
+	smallMemory := subjectOf{name: "larder+disk", kind: larderKind, memory: "8MiB", disk: true}
+	return []benchCase{
+		hit("hit-1k-h1", "memory hit, 1 KiB, HTTP/1.1", "/1024/hit", false),
+		hit("hit-16k-h1", "memory hit, 16 KiB, HTTP/1.1", "/16384/hit", false),
+		hit("hit-100k-h1", "memory hit, 100 KiB, HTTP/1.1", "/102400/hit", false),
+		hit("hit-1k-h2", "memory hit, 1 KiB, HTTP/2 over TLS", "/1024/hit", true),
+		hit("hit-16k-h2", "memory hit, 16 KiB, HTTP/2 over TLS", "/16384/hit", true),
+		hit("hit-100k-h2", "memory hit, 100 KiB, HTTP/2 over TLS", "/102400/hit", true),
+		{name: "hit-disk", about: "disk hit, 16 KiB, memory tier too small", run: throughput{
+			reference: theCeiling.name, target: diskTarget,
+			subjects: []subjectOf{theCeiling, smallMemory},
+			load:     load{conns: wrkConns, path: "/16384/d%d", count: diskObjects},
+			fill:     diskObjects,
+			unasked:  true,
+		}.run},
+		{name: "miss-disk", about: "miss and store, disk on, distinct 1 KiB URLs", run: throughput{
+			reference: theProxy.name, target: missOnDisk,
+			subjects: []subjectOf{theProxy, onDisk, theNginx},
+			load:     load{conns: wrkConns, path: "/1024/m%d"},
+			distinct: true,
+			stored:   true,
+		}.run},
+		{name: "miss-memory", about: "miss and store, disk off, distinct 1 KiB URLs", run: throughput{
+			reference: theProxy.name, target: missNoDisk,
+			subjects: []subjectOf{theProxy, inMemory, theVarnish},
+			load:     load{conns: wrkConns, path: "/1024/n%d"},
+			distinct: true,
+		}.run},
+		{name: "no-store", about: "not cacheable, 100 at a time on one URL", run: throughput{
+			reference: theProxy.name, target: passTarget,
+			subjects: []subjectOf{theProxy, inMemory},
+			load:     load{conns: 100, path: "/1024/same?nostore"},
+		}.run},
+		{name: "sse", about: "event streams of 20 flushed events", run: throughput{
+			reference: theProxy.name, target: passTarget,
+			subjects: []subjectOf{theProxy, inMemory},
+			load:     load{conns: wrkConns, path: "/64/same?sse"},
+		}.run},
+		{name: "bypass", about: "OPTIONS, which is not cached", run: throughput{
+			reference: theProxy.name, target: passTarget,
+			subjects: []subjectOf{theProxy, inMemory},
+			load:     load{conns: wrkConns, path: "/1024/same", method: "OPTIONS"},
+		}.run},
+		{name: "post", about: "POST, which is not cached and invalidates its URL (RFC 9111 4.4)", run: throughput{
+			reference: theProxy.name, target: passTarget,
+			subjects: []subjectOf{theProxy, inMemory},
+			load:     load{conns: wrkConns, path: "/1024/same", method: "POST"},
+		}.run},
+		{name: "herd", about: "1,000 concurrent requests, one cold URL, slow origin", run: herd},
+		{name: "memory-per-object", about: "RssAnon per stored 1 KiB object, disk off", run: memoryPerObject},
+		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", run: memoryChurn},
+		{name: "purge", about: "purge of one tag with 100,000 entries, hits meanwhile", run: purgeTag},
+		{name: "restart", about: "first hit after a restart with many entries on disk", long: true, run: restart},
+		{name: "allocations", about: "allocations of a hit in Larder's own code", run: allocations},
+	}
+}

@@ -1,0 +1,117 @@
+// Command chart draws the ratios of a report of the bench as SVG: chart report.json chart.svg. It is a module of its own, so that the plotting
+// library does not come into the requirements of the plugin.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"image/color"
+	"os"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// report is what the chart needs of the bench's JSON.
+type report struct {
+	Date    string `json:"date"`
+	Machine struct {
+		CPU   string `json:"cpu"`
+		Cores int    `json:"cores"`
+	} `json:"machine"`
+	Rows []row `json:"rows"`
+}
+
+type row struct {
+	Case      string  `json:"case"`
+	Subject   string  `json:"subject"`
+	Ratio     float64 `json:"ratio"`
+	Reference string  `json:"reference"`
+	Target    float64 `json:"target"`
+}
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: chart report.json chart.svg")
+		os.Exit(2)
+	}
+	if err := run(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "chart:", err)
+		os.Exit(1)
+	}
+}
+
+func run(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	bars := slices.DeleteFunc(r.Rows, func(b row) bool { return b.Target == 0 })
+	if len(bars) == 0 {
+		return fmt.Errorf("%s: no ratio in it", from)
+	}
+	p, err := drawing(&r, bars)
+	if err != nil {
+		return err
+	}
+	height := vg.Length(len(bars))*vg.Points(30) + vg.Points(90)
+	return p.Save(vg.Points(640), height, to)
+}
+
+// drawing is a horizontal bar for each case, from 0, with a mark at its target.
+func drawing(r *report, bars []row) (*plot.Plot, error) {
+	slices.Reverse(bars) // the axis goes up
+	values := make(plotter.Values, len(bars))
+	targets := make(plotter.XYs, len(bars))
+	names := make([]string, len(bars))
+	labels := plotter.XYLabels{XYs: make(plotter.XYs, len(bars)), Labels: make([]string, len(bars))}
+	for i, b := range bars {
+		values[i] = b.Ratio
+		targets[i] = plotter.XY{X: b.Target, Y: float64(i)}
+		names[i] = b.Case + " / " + b.Reference
+		labels.XYs[i] = plotter.XY{X: b.Ratio + 0.01, Y: float64(i) - 0.1}
+		labels.Labels[i] = fmt.Sprintf("%.2f", b.Ratio)
+	}
+	p := plot.New()
+	p.Title.Text = "Larder: requests a second by those of the reference"
+	p.X.Label.Text = fmt.Sprintf("ratio; | = target.  %s, %d cores, %s", r.Machine.CPU, r.Machine.Cores, r.Date)
+	p.X.Min, p.X.Max = 0, max(1.1, slices.Max(values)+0.1)
+	p.NominalY(names...)
+	chart, err := plotter.NewBarChart(values, vg.Points(16))
+	if err != nil {
+		return nil, err
+	}
+	chart.Horizontal = true
+	chart.Color = color.RGBA{R: 0x4c, G: 0x8b, B: 0x6b, A: 0xff}
+	chart.LineStyle.Width = 0
+	marks, err := plotter.NewScatter(targets)
+	if err != nil {
+		return nil, err
+	}
+	marks.GlyphStyle = draw.GlyphStyle{Color: color.Black, Radius: vg.Points(9), Shape: upright{}}
+	texts, err := plotter.NewLabels(labels)
+	if err != nil {
+		return nil, err
+	}
+	p.Add(chart, marks, texts)
+	return p, nil
+}
+
+// upright is a vertical stroke.
+type upright struct{}
+
+// DrawGlyph implements draw.GlyphDrawer.
+func (upright) DrawGlyph(c *draw.Canvas, style draw.GlyphStyle, at vg.Point) {
+	c.SetLineStyle(draw.LineStyle{Color: style.Color, Width: vg.Points(2)})
+	var path vg.Path
+	path.Move(vg.Point{X: at.X, Y: at.Y - style.Radius})
+	path.Line(vg.Point{X: at.X, Y: at.Y + style.Radius})
+	c.Stroke(path)
+}

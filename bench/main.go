@@ -1,0 +1,214 @@
+// Command bench measures Larder on this machine against the fastest handler that Caddy can have (the ceiling), against plain reverse_proxy, and
+// beside nginx and Varnish where they are installed. See README.md for what it measures and what was found.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if address := os.Getenv(originEnv); address != "" {
+		exit(runOrigin(address))
+	}
+	b := new(bench)
+	pattern := flag.String("case", "", "run only the cases whose names match this regular `expression`")
+	flag.IntVar(&b.rounds, "rounds", 5, "rounds; subjects take turns within each")
+	flag.DurationVar(&b.duration, "duration", 3*time.Second, "length of one subject's turn")
+	flag.BoolVar(&b.short, "short", false, "check answers and allocations with few requests; time nothing")
+	flag.BoolVar(&b.long, "long", false, "run the cases too that take minutes")
+	flag.IntVar(&b.entries, "entries", 1_000_000, "entries on disk for the restart case")
+	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of each subject that is Caddy to this `folder`, from an extra turn")
+	jsonFile := flag.String("json", "", "write the report as JSON to this `file`")
+	svgFile := flag.String("svg", "", "write the ratios as a chart to this `file`")
+	list := flag.Bool("list", false, "list the cases and end")
+	flag.Parse()
+
+	only, err := regexp.Compile(*pattern)
+	exit(err)
+	if *list {
+		for _, c := range cases() {
+			fmt.Printf("%-24s %s\n", c.name, c.about)
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	report, err := b.measure(ctx, only)
+	if report != nil {
+		fmt.Print(report.table())
+		err = errors.Join(err, report.write(ctx, *jsonFile, *svgFile))
+	}
+	exit(err)
+}
+
+// exit ends the program if there is an error.
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	if os.Getenv(originEnv) != "" {
+		os.Exit(0)
+	}
+}
+
+// bench is one run of the command.
+type bench struct {
+	rounds   int
+	duration time.Duration
+	short    bool
+	long     bool
+	entries  int
+	profiles string
+
+	dir              string // scratch, removed in the end
+	server           string // the Caddy build
+	pin              bool   // there are two cores and taskset
+	cert, key        string
+	originAddress    string
+	ceilingDirective string
+	client           *http.Client
+	running          []*process
+	served           int // subjects so far, each with a folder of its own
+}
+
+// measure runs the cases that only matches. The report holds what was measured until an error.
+func (b *bench) measure(ctx context.Context, only *regexp.Regexp) (report *report, err error) {
+	if err := b.tools(); err != nil {
+		return nil, err
+	}
+	if b.dir, err = os.MkdirTemp("", "larder-bench-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(b.dir)
+	defer b.stopAll()
+	if err := b.prepare(ctx); err != nil {
+		return nil, err
+	}
+	report = newReport(b)
+	for _, c := range cases() {
+		if !only.MatchString(c.name) || c.long && !b.long {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), c.name)
+		first := len(b.running)
+		err := c.run(ctx, b, &c, report)
+		b.stopFrom(first)
+		if err != nil {
+			return report, fmt.Errorf("case %s: %w", c.name, err)
+		}
+	}
+	report.Load.After = loadAverage()
+	return report, nil
+}
+
+// tools says what is missing and how to get it.
+func (b *bench) tools() error {
+	_, noTaskset := exec.LookPath("taskset")
+	b.pin = noTaskset == nil && runtime.NumCPU() > 1
+	if b.short {
+		return nil
+	}
+	for tool, pkg := range map[string]string{"wrk": "wrk", "h2load": "nghttp2-client"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%s is missing; on Debian: apt-get install -y %s (or use -short, which needs neither)", tool, pkg)
+		}
+	}
+	return nil
+}
+
+// prepare builds the server, starts the origin and learns what header a hit has.
+func (b *bench) prepare(ctx context.Context) error {
+	b.client = &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: 2048,
+		DisableCompression:  true,
+		ForceAttemptHTTP2:   true,
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate is our own, made by certify
+	}}
+	b.server = filepath.Join(b.dir, "caddy")
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.server, "github.com/larder-cache/larder/bench/server")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("building the server: %w", err)
+	}
+	if err := b.certify(); err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	var err error
+	if b.originAddress, err = freeAddress(); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	origin, err := b.start("origin", generatorCore, []string{"GOMAXPROCS=1", originEnv + "=" + b.originAddress}, self)
+	if err != nil {
+		return err
+	}
+	if err := b.await(ctx, origin, "http://"+b.originAddress+"/fetches"); err != nil {
+		return err
+	}
+	return b.learnHeader(ctx)
+}
+
+// learnHeader asks Larder for a hit, for the ceiling to send the same.
+func (b *bench) learnHeader(ctx context.Context) error {
+	first := len(b.running)
+	defer func() { b.stopFrom(first) }()
+	s, err := b.serve(ctx, subjectOf{name: "model", kind: larderKind, memory: "64MiB"})
+	if err != nil {
+		return err
+	}
+	a, err := b.warm(ctx, s, s.h1+"/1024/model")
+	if err != nil {
+		return err
+	}
+	b.ceilingDirective = ceilingHeader(a.header)
+	return nil
+}
+
+// warm fills the cache with url and returns a hit.
+func (b *bench) warm(ctx context.Context, s *subject, url string) (reply, error) {
+	var a reply
+	for range 3 { // nginx stores after it has answered
+		var err error
+		if a, err = b.request(ctx, http.MethodGet, url); err != nil {
+			return a, err
+		}
+	}
+	if s.kind == larderKind && !isHit(a) {
+		return a, fmt.Errorf("%s is no hit: Cache-Status %q", url, a.cacheStatus)
+	}
+	return a, nil
+}
+
+func isHit(a reply) bool {
+	return a.status == http.StatusOK && len(a.cacheStatus) >= len("Larder; hit") && a.cacheStatus[:len("Larder; hit")] == "Larder; hit"
+}
+
+// stopFrom stops the processes started since there were first of them.
+func (b *bench) stopFrom(first int) {
+	if b.client != nil {
+		b.client.CloseIdleConnections() // a server would wait for them
+	}
+	for _, p := range b.running[first:] {
+		p.stop()
+	}
+	b.running = b.running[:first]
+}
+
+func (b *bench) stopAll() { b.stopFrom(0) }

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The origin answers /<size>/<anything> with size bytes. What stands behind the question mark says how:
+//
+//	(nothing)       storable for an hour
+//	nostore         Cache-Control: no-store
+//	sse             an event stream of sseEvents events, each flushed
+//	slow            storable, its header after slowHeader, its body in slowParts parts
+//	tag=<tag>       storable, with the tag as its Surrogate-Key
+//
+// GET /fetches answers the number of other requests so far.
+
+const (
+	sseEvents  = 20
+	slowHeader = 300 * time.Millisecond
+	slowParts  = 4
+	slowPause  = 20 * time.Millisecond
+	// originEnv makes the bench's own binary an origin, listening at its value.
+	originEnv = "LARDER_BENCH_ORIGIN"
+)
+
+// origin is the handler.
+type origin struct {
+	fetches atomic.Int64
+	bodies  sync.Map // size → []byte
+}
+
+// runOrigin serves until the process is told to end.
+func runOrigin(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("origin: %w", err)
+	}
+	server := &http.Server{Handler: new(origin), ReadHeaderTimeout: time.Minute}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		<-stop
+		_ = server.Close()
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("origin: %w", err)
+	}
+	return nil
+}
+
+// ServeHTTP implements http.Handler.
+func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/fetches" {
+		fmt.Fprint(w, o.fetches.Load())
+		return
+	}
+	o.fetches.Add(1)
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	size, err := strconv.Atoi(first)
+	if err != nil {
+		http.Error(w, "the path is /<size>/<anything>", http.StatusBadRequest)
+		return
+	}
+	h := w.Header()
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["Etag"] = []string{`"` + first + `"`}
+	h["Cache-Control"] = []string{"max-age=3600"}
+	body := o.body(size)
+	switch tag, tagged := strings.CutPrefix(r.URL.RawQuery, "tag="); {
+	case tagged:
+		h["Surrogate-Key"] = []string{tag}
+	case r.URL.RawQuery == "nostore":
+		h["Cache-Control"] = []string{"no-store"}
+	case r.URL.RawQuery == "sse":
+		stream(w, body)
+		return
+	case r.URL.RawQuery == "slow":
+		drip(w, body)
+		return
+	}
+	h["Content-Length"] = []string{first}
+	_, _ = w.Write(body)
+}
+
+func (o *origin) body(size int) []byte {
+	if b, ok := o.bodies.Load(size); ok {
+		return b.([]byte)
+	}
+	b, _ := o.bodies.LoadOrStore(size, []byte(strings.Repeat("x", size)))
+	return b.([]byte)
+}
+
+// stream sends body as server-sent events.
+func stream(w http.ResponseWriter, body []byte) {
+	w.Header()["Content-Type"] = []string{"text/event-stream"}
+	w.Header()["Cache-Control"] = []string{"no-cache"}
+	delete(w.Header(), "Etag")
+	out := http.NewResponseController(w)
+	for range sseEvents {
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", body); err != nil {
+			return
+		}
+		if out.Flush() != nil {
+			return
+		}
+	}
+}
+
+// drip sends body slowly.
+func drip(w http.ResponseWriter, body []byte) {
+	time.Sleep(slowHeader)
+	out := http.NewResponseController(w)
+	part := (len(body) + slowParts - 1) / slowParts
+	for len(body) > 0 {
+		n := min(part, len(body))
+		if _, err := w.Write(body[:n]); err != nil || out.Flush() != nil {
+			return
+		}
+		body = body[n:]
+		time.Sleep(slowPause)
+	}
+}

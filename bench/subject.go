@@ -1,0 +1,304 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// kind is what a subject is.
+type kind string
+
+// The kinds. The last two are other programs and take part where they are installed.
+const (
+	ceilingKind kind = "ceiling"
+	larderKind  kind = "larder"
+	proxyKind   kind = "reverse_proxy"
+	nginxKind   kind = "nginx"
+	varnishKind kind = "varnish"
+)
+
+// subjectOf describes a server to be measured.
+type subjectOf struct {
+	name   string
+	kind   kind
+	memory string // budget of larder's memory tier
+	disk   bool
+	// free: not pinned to the server's core.
+	free bool
+}
+
+// subject is a server under measurement.
+type subject struct {
+	subjectOf
+	h1, h2  string // base URLs
+	admin   string
+	folder  string // its files
+	address string
+	secure  string
+	process *process
+}
+
+// serve starts a subject and waits until it answers.
+func (b *bench) serve(ctx context.Context, of subjectOf) (*subject, error) {
+	b.served++
+	s := &subject{subjectOf: of, folder: filepath.Join(b.dir, fmt.Sprintf("%s-%d", of.name, b.served))}
+	if err := os.MkdirAll(s.folder, 0o700); err != nil {
+		return nil, err
+	}
+	var admin string
+	for _, address := range []*string{&s.address, &s.secure, &admin} {
+		var err error
+		if *address, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
+	s.h1, s.admin = "http://"+s.address, "http://"+admin
+	s.h2 = "https://localhost:" + portOf(s.secure)
+	return s, b.run(ctx, s)
+}
+
+func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+// run starts the program of s, anew after a stop.
+func (b *bench) run(ctx context.Context, s *subject) error {
+	argv, env, err := b.command(s)
+	if err != nil {
+		return err
+	}
+	core := serverCore
+	if s.free {
+		core = ""
+	}
+	if s.process, err = b.start(filepath.Base(s.folder), core, env, argv...); err != nil {
+		return err
+	}
+	return b.await(ctx, s.process, s.h1+"/1024/up?nostore")
+}
+
+// command writes the configuration of s and returns what runs it.
+func (b *bench) command(s *subject) (argv, env []string, err error) {
+	if !s.free {
+		env = []string{"GOMAXPROCS=1"}
+	}
+	env = append(env, "XDG_DATA_HOME="+s.folder, "XDG_CONFIG_HOME="+s.folder)
+	file := filepath.Join(s.folder, "config")
+	switch s.kind {
+	case nginxKind:
+		argv = []string{"nginx", "-p", s.folder, "-c", file, "-e", filepath.Join(s.folder, "error.log")}
+		return argv, env, os.WriteFile(file, []byte(b.nginxConfig(s)), 0o600)
+	case varnishKind:
+		return []string{
+			"varnishd", "-j", "none", "-F", "-a", s.address, "-b", b.originAddress, "-s", "malloc,1g", "-n", s.folder,
+			"-p", "thread_pools=1", "-p", "default_grace=0",
+		}, env, nil
+	case ceilingKind, larderKind, proxyKind:
+	}
+	argv = []string{b.server, "run", "--config", file, "--adapter", "caddyfile"}
+	return argv, env, os.WriteFile(file, []byte(b.caddyfile(s)), 0o600)
+}
+
+// caddyfile is the configuration of the three subjects that are Caddy. They differ in the middle alone.
+func (b *bench) caddyfile(s *subject) string {
+	var options, handlers string
+	proxy := fmt.Sprintf("\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 1024\n\t\t}\n\t}\n", b.originAddress)
+	switch s.kind {
+	case larderKind:
+		disk := "off"
+		if s.disk {
+			disk = filepath.Join(s.folder, "disk") + " 8GiB"
+		}
+		options = fmt.Sprintf("\tlarder {\n\t\tmemory %s\n\t\tdisk %s\n\t}\n", s.memory, disk)
+		handlers = "\tlarder\n" + proxy
+	case ceilingKind:
+		handlers = "\troute {\n" + b.ceilingDirective + proxy + "\t}\n"
+	case proxyKind, nginxKind, varnishKind:
+		handlers = proxy
+	}
+	return fmt.Sprintf(`{
+	admin %s
+	persist_config off
+	auto_https off
+%s}
+http://%s {
+	bind 127.0.0.1
+%s}
+https://localhost:%s {
+	bind 127.0.0.1
+	tls %s %s
+%s}
+`, strings.TrimPrefix(s.admin, "http://"), options, s.address, handlers, portOf(s.secure), b.cert, b.key, handlers)
+}
+
+// ceilingHeader writes the directive of the ceiling: the fields that a hit has.
+func ceilingHeader(hit http.Header) string {
+	var d strings.Builder
+	d.WriteString("\tbench_ceiling 1024 16384 102400 {\n")
+	for name, values := range hit {
+		if name == "Content-Length" || name == "Server" { // the one differs, the other is Caddy's own
+			continue
+		}
+		for _, v := range values {
+			fmt.Fprintf(&d, "\t\t%s `%s`\n", name, v)
+		}
+	}
+	d.WriteString("\t}\n")
+	return d.String()
+}
+
+// nginxConfig caches in files, as nginx does. sendfile and Nagle's algorithm do not go together well on loopback.
+func (b *bench) nginxConfig(s *subject) string {
+	account := ""
+	if current, err := user.Current(); err == nil && os.Geteuid() == 0 {
+		account = "user " + current.Username + ";\n" // its own could not enter the folder
+	}
+	return account + fmt.Sprintf(`daemon off;
+worker_processes 1;
+pid %[1]s/pid;
+events { worker_connections 4096; }
+http {
+	access_log off;
+	keepalive_requests 1000000000;
+	tcp_nopush on;
+	tcp_nodelay on;
+	sendfile on;
+	proxy_cache_path %[1]s/cache levels=1:2 keys_zone=z:256m max_size=8g inactive=1d;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/temp;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+	upstream origin { server %[2]s; keepalive 1024; }
+	server {
+		listen %[3]s;
+		location / {
+			proxy_pass http://origin;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_cache z;
+			proxy_cache_lock on;
+		}
+	}
+}
+`, s.folder, b.originAddress, s.address)
+}
+
+// installed reports whether another program can take part.
+func installed(k kind) bool {
+	program := map[kind]string{nginxKind: "nginx", varnishKind: "varnishd"}[k]
+	if program == "" {
+		return true
+	}
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+// certify makes a certificate for localhost, for HTTP/2.
+func (b *bench) certify() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "localhost"},
+		DNSNames:     []string{"localhost"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	b.cert, b.key = filepath.Join(b.dir, "cert.pem"), filepath.Join(b.dir, "key.pem")
+	for file, block := range map[string]*pem.Block{b.cert: {Type: "CERTIFICATE", Bytes: cert}, b.key: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cacheStats is the part of GET /larder/stats that the bench reads.
+type cacheStats struct {
+	Memory, Disk struct{ Entries, Bytes, Budget int64 }
+	Requests     map[string]int64
+	Queue        int64 `json:"queue_bytes"`
+	Skipped      int64 `json:"disk_writes_skipped"`
+	Pending      int   `json:"purges_pending"`
+}
+
+func (b *bench) stats(ctx context.Context, s *subject) (cacheStats, error) {
+	a, err := b.request(ctx, http.MethodGet, s.admin+"/larder/stats")
+	if err != nil {
+		return cacheStats{}, err
+	}
+	var st cacheStats
+	if err := json.Unmarshal(a.body, &st); err != nil {
+		return cacheStats{}, fmt.Errorf("larder stats: %w", err)
+	}
+	return st, nil
+}
+
+// poll asks for the stats until ok accepts them.
+func (b *bench) poll(ctx context.Context, s *subject, ok func(cacheStats) bool) (cacheStats, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		st, err := b.stats(ctx, s)
+		if err != nil || ok(st) {
+			return st, err
+		}
+		select {
+		case <-ctx.Done():
+			return st, fmt.Errorf("%s: still %+v: %w", s.name, st, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// settledFetches is fetches once those have come that were under way when the generator stopped.
+func (b *bench) settledFetches(ctx context.Context) (int64, error) {
+	for last := int64(-1); ; {
+		n, err := b.fetches(ctx)
+		if err != nil || n == last {
+			return n, err
+		}
+		last = n
+		select {
+		case <-ctx.Done():
+			return n, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// fetches is how many requests have reached the origin.
+func (b *bench) fetches(ctx context.Context) (int64, error) {
+	a, err := b.request(ctx, http.MethodGet, "http://"+b.originAddress+"/fetches")
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	_, err = fmt.Sscan(string(a.body), &n)
+	return n, err
+}
