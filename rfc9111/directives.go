@@ -1,6 +1,7 @@
 package rfc9111
 
 import (
+	"iter"
 	"strings"
 	"time"
 
@@ -54,16 +55,26 @@ type directives struct {
 // directive is searched for the words that forbid something, and those hold.
 func parseCacheControl(lines []string) directives {
 	var d directives
-	for _, line := range lines {
-		for rest := line; rest != ""; {
-			var element string
-			element, rest = cutElement(rest)
-			if element != "" {
-				d.add(element)
+	for element := range elements(lines) {
+		d.add(element)
+	}
+	return d
+}
+
+// elements are the elements of a list field that are not empty, over all of its
+// lines.
+func elements(lines []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range lines {
+			for rest := line; rest != ""; {
+				var element string
+				element, rest = cutElement(rest)
+				if element != "" && !yield(element) {
+					return
+				}
 			}
 		}
 	}
-	return d
 }
 
 // add takes one element of the list.

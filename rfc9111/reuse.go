@@ -32,14 +32,8 @@ func ParseRequest(h http.Header) RequestDirectives {
 		return RequestDirectives{}
 	}
 	var d RequestDirectives
-	for _, line := range lines {
-		for rest := line; rest != ""; {
-			var element string
-			element, rest = cutElement(rest)
-			if element != "" {
-				d.add(element)
-			}
-		}
+	for element := range elements(lines) {
+		d.add(element)
 	}
 	return d
 }
