@@ -97,6 +97,7 @@ func cases() []benchCase {
 		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", run: memoryChurn},
 		{name: "purge", about: "purge of one tag with 100,000 entries, hits meanwhile", run: purgeTag},
 		{name: "restart", about: "first hit after a restart with many entries on disk", long: true, run: restart},
+		{name: "soak", about: "mixed load for as long as -soak says: budgets, right bodies, purges, reloads", long: true, run: runSoak},
 		{name: "allocations", about: "allocations of a hit in Larder's own code", run: allocations},
 	}
 }

@@ -30,6 +30,9 @@ func main() {
 	flag.BoolVar(&b.short, "short", false, "check answers and allocations with few requests; time nothing")
 	flag.BoolVar(&b.long, "long", false, "run the cases too that take minutes")
 	flag.IntVar(&b.entries, "entries", 1_000_000, "entries on disk for the restart case")
+	flag.DurationVar(&b.soak, "soak", 10*time.Minute, "length of the soak")
+	flag.IntVar(&b.rate, "rate", 500, "requests a second of the soak")
+	flag.StringVar(&b.graph, "graph", "", "draw the soak to this SVG `file`, and write its samples beside it as CSV")
 	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of each subject that is Caddy to this `folder`, from an extra turn")
 	jsonFile := flag.String("json", "", "write the report as JSON to this `file`")
 	svgFile := flag.String("svg", "", "write the ratios as a chart to this `file`")
@@ -73,6 +76,9 @@ type bench struct {
 	long     bool
 	entries  int
 	profiles string
+	soak     time.Duration
+	rate     int
+	graph    string
 
 	dir              string // scratch, removed in the end
 	server           string // the Caddy build
@@ -99,8 +105,9 @@ func (b *bench) measure(ctx context.Context, only *regexp.Regexp) (report *repor
 		return nil, err
 	}
 	report = newReport(b)
+	defer func() { report.Load.After = loadAverage() }()
 	for _, c := range cases() {
-		if !only.MatchString(c.name) || c.long && !b.long {
+		if !only.MatchString(c.name) || c.long && !b.long && !b.short {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), c.name)
@@ -111,7 +118,6 @@ func (b *bench) measure(ctx context.Context, only *regexp.Regexp) (report *repor
 			return report, fmt.Errorf("case %s: %w", c.name, err)
 		}
 	}
-	report.Load.After = loadAverage()
 	return report, nil
 }
 

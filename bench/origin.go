@@ -23,7 +23,7 @@ import (
 //	slow            storable, its header after slowHeader, its body in slowParts parts
 //	tag=<tag>       storable, with the tag as its Surrogate-Key
 //
-// GET /fetches answers the number of other requests so far.
+// GET /fetches answers the number of other requests so far. /pages/ and /renew/ are the soak's: see pages.go.
 
 const (
 	sseEvents  = 20
@@ -36,8 +36,9 @@ const (
 
 // origin is the handler.
 type origin struct {
-	fetches atomic.Int64
-	bodies  sync.Map // size → []byte
+	fetches  atomic.Int64
+	bodies   sync.Map // size → []byte
+	versions versions
 }
 
 // runOrigin serves until the process is told to end.
@@ -66,6 +67,10 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	o.fetches.Add(1)
+	if strings.HasPrefix(r.URL.Path, "/pages/") || strings.HasPrefix(r.URL.Path, "/renew/") {
+		o.servePage(w, r)
+		return
+	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	size, err := strconv.Atoi(first)
 	if err != nil {

@@ -122,6 +122,11 @@ func (f *fact) verdict() string {
 	return ""
 }
 
+// missed tells whether a value is judged and beyond its limit.
+func (f *fact) missed() bool {
+	return f.Limit != nil && f.Value > *f.Limit || f.Floor != nil && f.Value < *f.Floor
+}
+
 // table is the report for people.
 func (r *report) table() string {
 	var out strings.Builder

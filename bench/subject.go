@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -38,6 +39,8 @@ type subjectOf struct {
 	kind   kind
 	memory string // budget of larder's memory tier
 	disk   bool
+	budget string // of the disk tier; 8GiB where empty
+	block  string // of the larder directive, in braces; none where empty
 	// free: not pinned to the server's core.
 	free bool
 }
@@ -71,6 +74,8 @@ func (b *bench) serve(ctx context.Context, of subjectOf) (*subject, error) {
 	s.h2 = "https://localhost:" + portOf(s.secure)
 	return s, b.run(ctx, s)
 }
+
+func (s *subject) diskFolder() string { return filepath.Join(s.folder, "disk") }
 
 func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
@@ -120,10 +125,10 @@ func (b *bench) caddyfile(s *subject) string {
 	case larderKind:
 		disk := "off"
 		if s.disk {
-			disk = filepath.Join(s.folder, "disk") + " 8GiB"
+			disk = s.diskFolder() + " " + cmp.Or(s.budget, "8GiB")
 		}
 		options = fmt.Sprintf("\tlarder {\n\t\tmemory %s\n\t\tdisk %s\n\t}\n", s.memory, disk)
-		handlers = "\tlarder\n" + proxy
+		handlers = "\tlarder " + s.block + "\n" + proxy
 	case ceilingKind:
 		handlers = "\troute {\n" + b.ceilingDirective + proxy + "\t}\n"
 	case proxyKind, nginxKind, varnishKind:
@@ -245,6 +250,7 @@ type cacheStats struct {
 	Queue        int64 `json:"queue_bytes"`
 	Skipped      int64 `json:"disk_writes_skipped"`
 	Pending      int   `json:"purges_pending"`
+	InFlight     int   `json:"in_flight"`
 }
 
 func (b *bench) stats(ctx context.Context, s *subject) (cacheStats, error) {

@@ -1,5 +1,5 @@
-// Command chart draws the ratios of a report of the bench as SVG: chart report.json chart.svg. It is a module of its own, so that the plotting
-// library does not come into the requirements of the plugin.
+// Command chart draws what the bench has measured as SVG: the ratios of a report (chart report.json chart.svg), or the course of a soak
+// (chart soak.csv soak.svg). It is a module of its own, so that the plotting library does not come into the requirements of the plugin.
 package main
 
 import (
@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"image/color"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -35,8 +37,14 @@ type row struct {
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: chart report.json chart.svg")
+		fmt.Fprintln(os.Stderr, "usage: chart report.json|soak.csv chart.svg")
 		os.Exit(2)
+	}
+	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
+	plotter.DefaultFont = plot.DefaultFont
+	run := ratios
+	if filepath.Ext(os.Args[1]) == ".csv" {
+		run = soak
 	}
 	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "chart:", err)
@@ -44,7 +52,8 @@ func main() {
 	}
 }
 
-func run(from, to string) error {
+// ratios draws a bar for each judged row of a report.
+func ratios(from, to string) error {
 	text, err := os.ReadFile(from)
 	if err != nil {
 		return err
