@@ -87,7 +87,10 @@ func checkTables(t *testing.T, entries int64, tx *bbolt.Tx) error {
 	var records, tags, chunks int
 	err = tb.records.ForEach(func(k, v []byte) error {
 		id := rowID(k)
-		e, length, err := decodeRecord(id, v)
+		if _, _, err := openRecord(id, v); err != nil {
+			return err
+		}
+		e, length, err := tb.entry(id)
 		if err != nil {
 			return err
 		}

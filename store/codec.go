@@ -6,48 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-	"net/http"
 	"time"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // errDamaged is wrapped by every error that says that bytes read back are not those written.
 var errDamaged = errors.New("damaged")
-
-// recordVersion is the first byte of a record; another one does not decode and counts as damaged.
-const recordVersion = 1
-
-// record is an Entry on disk. Times are nanoseconds since 1970.
-type record struct {
-	Key          []byte              `cbor:"1,keyasint"`
-	URL          string              `cbor:"2,keyasint"`
-	Names        []string            `cbor:"3,keyasint,omitempty"`
-	Values       []string            `cbor:"4,keyasint,omitempty"`
-	Coding       string              `cbor:"5,keyasint,omitempty"`
-	Method       string              `cbor:"6,keyasint"`
-	Flags        uint8               `cbor:"7,keyasint,omitempty"`
-	Status       int                 `cbor:"8,keyasint"`
-	Header       map[string][]string `cbor:"9,keyasint,omitempty"`
-	Trailer      map[string][]string `cbor:"10,keyasint,omitempty"`
-	RequestTime  int64               `cbor:"11,keyasint"`
-	ResponseTime int64               `cbor:"12,keyasint"`
-	FreshUntil   int64               `cbor:"13,keyasint"`
-	KeepUntil    int64               `cbor:"14,keyasint"`
-	Tags         []string            `cbor:"15,keyasint,omitempty"`
-	Generation   uint64              `cbor:"16,keyasint"`
-	BodyLen      int64               `cbor:"17,keyasint"`
-	Inline       []byte              `cbor:"18,keyasint,omitempty"` // the body, where it is small
-}
-
-// decoding takes strings as they are: field values may hold bytes that are not UTF-8 (RFC 9110 5.5).
-var decoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{UTF8: cbor.UTF8DecodeInvalid}.DecMode()
-	if err != nil {
-		panic(err) // the options are constants
-	}
-	return mode
-}()
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -60,88 +23,125 @@ func checksum(parts ...[]byte) uint32 {
 	return sum
 }
 
-// encodeRecord turns an entry into the value stored under id: checksum, version, CBOR. inline is the
-// body where it is stored in the record, else nil.
-func encodeRecord(e *Entry, inline []byte) ([]byte, error) {
-	body, err := cbor.Marshal(&record{
-		Key: e.Key[:], URL: e.URL, Names: e.Variant.Names, Values: e.Variant.Values, Coding: e.Variant.Coding,
-		Method: e.Method, Flags: uint8(e.Flags), Status: e.Status, Header: e.Header, Trailer: e.Trailer,
-		RequestTime: nanos(e.RequestTime), ResponseTime: nanos(e.ResponseTime),
-		FreshUntil: nanos(e.FreshUntil), KeepUntil: nanos(e.KeepUntil),
-		Tags: e.Tags, Generation: e.Generation, BodyLen: e.Body.Len(), Inline: inline,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode record %d: %w", e.ID, err)
-	}
-	value := make([]byte, 5, 5+len(body))
-	value[4] = recordVersion
-	value = append(value, body...)
-	binary.BigEndian.PutUint32(value, checksum(idBytes(e.ID), value[4:]))
-	return value, nil
+// appendString writes a length and the bytes. Strings need not be UTF-8: field values may hold any
+// bytes (RFC 9110 5.5).
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// decodeRecord is the inverse of encodeRecord. Body stays nil unless it was inline; the length is
-// returned beside. Nothing in the result shares value's memory.
-func decodeRecord(id uint64, value []byte) (*Entry, int64, error) {
-	if len(value) < 5 || binary.BigEndian.Uint32(value) != checksum(idBytes(id), value[4:]) {
-		return nil, 0, fmt.Errorf("record %d: checksum: %w", id, errDamaged)
+// appendList writes a number and so many strings.
+func appendList(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendString(b, s)
 	}
-	if value[4] != recordVersion {
-		return nil, 0, fmt.Errorf("record %d: version %d: %w", id, value[4], errDamaged)
-	}
-	var r record
-	if err := decoding.Unmarshal(value[5:], &r); err != nil {
-		return nil, 0, fmt.Errorf("record %d: %w: %w", id, err, errDamaged)
-	}
-	if len(r.Key) != len(Key{}) || len(r.Names) != len(r.Values) || r.BodyLen < 0 ||
-		min(r.RequestTime, r.ResponseTime, r.FreshUntil, r.KeepUntil) < 0 ||
-		(r.Inline != nil && int64(len(r.Inline)) != r.BodyLen) {
-		return nil, 0, fmt.Errorf("record %d: fields disagree: %w", id, errDamaged)
-	}
-	e := &Entry{
-		ID: id, Key: Key(r.Key), URL: r.URL, Method: r.Method, Flags: Flags(r.Flags), Status: r.Status,
-		Variant: Variant{Names: r.Names, Values: r.Values, Coding: r.Coding},
-		Header:  http.Header(r.Header), Trailer: http.Header(r.Trailer),
-		RequestTime: instant(r.RequestTime), ResponseTime: instant(r.ResponseTime),
-		FreshUntil: instant(r.FreshUntil), KeepUntil: instant(r.KeepUntil),
-		Tags: r.Tags, Generation: r.Generation,
-	}
-	if e.Header == nil {
-		e.Header = http.Header{}
-	}
-	if r.BodyLen == 0 || r.Inline != nil {
-		e.Body = NewBody([][]byte{r.Inline})
-	}
-	return e, r.BodyLen, nil
+	return b
 }
 
-// encodePurge and decodePurge are the value of a purge record, under its generation.
-func encodePurge(rec *purgeRecord) ([]byte, error) {
-	body, err := cbor.Marshal(&rec.sel)
-	if err != nil {
-		return nil, fmt.Errorf("encode purge: %w", err)
+// decoder reads what was appended. What it returns are substrings of rest, so one copy made before
+// serves all. After a field that is not there it returns zero values, and bad is set.
+type decoder struct {
+	rest string
+	bad  bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	var n uint64
+	for i := 0; i < len(d.rest) && i < binary.MaxVarintLen64; i++ {
+		b := d.rest[i]
+		n |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			d.rest = d.rest[i+1:]
+			return n
+		}
 	}
-	value := make([]byte, 5, 5+len(body))
+	d.fail()
+	return 0
+}
+
+func (d *decoder) take(n uint64) string {
+	if n > uint64(len(d.rest)) {
+		d.fail()
+		return ""
+	}
+	s := d.rest[:n]
+	d.rest = d.rest[n:]
+	return s
+}
+
+func (d *decoder) byte() byte {
+	s := d.take(1)
+	if s == "" {
+		return 0
+	}
+	return s[0]
+}
+
+func (d *decoder) string() string { return d.take(d.uvarint()) }
+
+// count reads how many elements follow, each of which has at least size bytes: no number read can
+// ask for more memory than the input justifies.
+func (d *decoder) count(size uint64) int {
+	n := d.uvarint()
+	if n > uint64(len(d.rest))/size {
+		d.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) list() []string {
+	n := d.count(1)
+	if n == 0 {
+		return nil
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = d.string()
+	}
+	return list
+}
+
+func (d *decoder) fail() { d.rest, d.bad = "", true }
+
+// The flags of a purge on disk.
+const (
+	purgeSoft = 1 << iota
+	purgeAll
+)
+
+// encodePurge is the value of a purge record, under its generation: checksum, flags, the lists of
+// selectors.
+func encodePurge(rec *purgeRecord) []byte {
+	v := make([]byte, 5, 64)
 	if rec.soft {
-		value[4] = 1
+		v[4] |= purgeSoft
 	}
-	value = append(value, body...)
-	binary.BigEndian.PutUint32(value, checksum(idBytes(rec.gen), value[4:]))
-	return value, nil
+	if rec.sel.All {
+		v[4] |= purgeAll
+	}
+	for _, list := range [][]string{rec.sel.Tags, rec.sel.URLs, rec.sel.Prefixes, rec.sel.Hosts} {
+		v = appendList(v, list)
+	}
+	binary.BigEndian.PutUint32(v, checksum(idBytes(rec.gen), v[4:]))
+	return v
 }
 
 func decodePurge(key, value []byte) (*purgeRecord, error) {
 	if len(key) != 8 || len(value) < 5 || binary.BigEndian.Uint32(value) != checksum(key, value[4:]) {
 		return nil, fmt.Errorf("purge record: checksum: %w", errDamaged)
 	}
-	rec := &purgeRecord{gen: binary.BigEndian.Uint64(key), soft: value[4] == 1, written: true, counted: true}
-	if err := decoding.Unmarshal(value[5:], &rec.sel); err != nil {
-		return nil, fmt.Errorf("purge record: %w: %w", err, errDamaged)
+	d := decoder{rest: string(value[5:])}
+	sel := Selectors{Tags: d.list(), URLs: d.list(), Prefixes: d.list(), Hosts: d.list(), All: value[4]&purgeAll != 0}
+	if d.bad || d.rest != "" {
+		return nil, fmt.Errorf("purge record: selectors: %w", errDamaged)
 	}
-	return rec, nil
+	return &purgeRecord{
+		gen: binary.BigEndian.Uint64(key), soft: value[4]&purgeSoft != 0, sel: sel, written: true, counted: true,
+	}, nil
 }
 
-// nanos is a time on disk. Times that do not fit (before 1970, after 2262) go to the nearest end.
+// nanos is a time as it is stored. Times that do not fit (before 1970, after 2262) go to the nearest end.
 func nanos(t time.Time) int64 {
 	switch {
 	case t.Year() < 1970:

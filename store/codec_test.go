@@ -2,56 +2,138 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"net/http"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
-func FuzzDecodeRecord(f *testing.F) {
-	clock := newTestClock()
-	s := New(Config{Now: clock.now}, Settings{})
+// fullEntry has something in every field.
+func fullEntry(s *Store) *Entry {
 	e := testEntry(s, "http://example.com/", []byte("body"), "tag", "\x00internal")
-	e.Variant = Variant{Names: []string{"Accept"}, Values: []string{"a\xff"}, Coding: "gzip"}
-	valid, err := encodeRecord(e, []byte("body"))
-	if err != nil {
-		f.Fatal(err)
+	e.ID, e.Flags, e.Generation = 1, 3, 1<<63+1
+	e.Variant = Variant{Names: []string{"Accept", "Cookie"}, Values: []string{"a\xff", ""}, Coding: "gzip"}
+	e.Header = http.Header{"Etag": {`"v1"`}, "X-Own": {"", "\xff"}, "Link": {"</a>", "</b>", "</c>"}, "lower-case": {"kept"}}
+	e.Trailer = http.Header{"Server-Timing": {"total;dur=1"}}
+	return e
+}
+
+// sealed is the value of a row of an entry with an inline body.
+func sealed(e *Entry, inline []byte) []byte {
+	value := append(appendRecord(nil, e), inline...)
+	seal(e.ID, value)
+	return value
+}
+
+func TestRecordRoundTrip(t *testing.T) {
+	s := New(Config{}, Settings{})
+	bare := testEntry(s, "", nil)
+	bare.Header, bare.Method = http.Header{}, ""
+	long := fullEntry(s)
+	long.URL = "http://example.com/" + strings.Repeat("x", 100_000)
+	for range 300 {
+		long.Tags = append(long.Tags, strings.Repeat("t", 200))
 	}
+	for _, tt := range []struct {
+		name string
+		e    *Entry
+	}{{"full", fullEntry(s)}, {"bare", bare}, {"long", long}} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, inline, err := openRecord(tt.e.ID, sealed(tt.e, bodyOf(t, tt.e)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := decodeRecord(tt.e.ID, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := bodyOf(t, tt.e); !bytes.Equal(inline, want) || r.bodyLen() != int64(len(want)) {
+				t.Errorf("body %q of %d bytes, want %q", inline, r.bodyLen(), want)
+			}
+			want := *tt.e.Clone()
+			want.ID, want.Body = tt.e.ID, nil
+			for _, at := range []*time.Time{&want.RequestTime, &want.ResponseTime, &want.FreshUntil, &want.KeepUntil} {
+				*at = instant(nanos(*at)) // without the monotonic clock
+			}
+			if !reflect.DeepEqual(got, &want) {
+				t.Errorf("entry\n%+v\nwant\n%+v", got, &want)
+			}
+			if string(r.url()) != want.URL || r.key() != want.Key || r.generation() != want.Generation ||
+				!slices.Equal(r.tags(), want.Tags) || r.keepUntil() != nanos(want.KeepUntil) || r.responseTime() != nanos(want.ResponseTime) {
+				t.Error("fields read at their places differ")
+			}
+			if v := r.variant(); !v.Equal(&want.Variant) {
+				t.Errorf("variant %+v, want %+v", v, want.Variant)
+			}
+		})
+	}
+}
+
+func TestWellKnownNames(t *testing.T) {
+	for i, name := range wellKnown {
+		if http.CanonicalHeaderKey(name) != name || int(wellKnownCode[name]) != i+1 {
+			t.Errorf("%q is not canonical or not there once", name)
+		}
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	s := New(Config{Now: newTestClock().now}, Settings{})
+	valid := sealed(fullEntry(s), []byte("body"))
 	f.Add(valid, false)
 	f.Add(valid[5:], true)
+	f.Add(sealed(testEntry(s, "http://example.com/", nil), nil)[5:], true)
 	f.Add([]byte(nil), true)
-	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
-		if seal { // with a right checksum, so that the decoder behind it is reached
-			sealed := append([]byte{0, 0, 0, 0, recordVersion}, data...)
-			sum := checksum(idBytes(1), sealed[4:])
-			sealed[0], sealed[1], sealed[2], sealed[3] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
-			data = sealed
+	f.Fuzz(func(t *testing.T, data []byte, right bool) {
+		if right { // with a right checksum, so that the decoder behind it is reached
+			data = append([]byte{0, 0, 0, 0, recordVersion}, data...)
+			seal(1, data)
 		}
-		got, length, err := decodeRecord(1, data)
+		r, inline, err := openRecord(1, data)
+		var got *Entry
+		if err == nil {
+			got, err = decodeRecord(1, r)
+		}
 		if err != nil {
 			if !errors.Is(err, errDamaged) {
 				t.Errorf("error is not errDamaged: %v", err)
 			}
 			return
 		}
-		if got.Body == nil {
-			got.Body = &diskBody{length: length}
-		}
-		var inline []byte
-		if b, ok := got.Body.(*memoryBody); ok {
-			inline, _ = b.Chunk(0)
-		}
-		again, err := encodeRecord(got, inline)
+		got.Body = &diskBody{length: r.bodyLen()}
+		again, inlineAgain, err := openRecord(1, sealed(got, inline))
 		if err != nil {
-			t.Fatalf("encode what was decoded: %v", err)
+			t.Fatalf("open what was encoded: %v", err)
 		}
-		twice, _, err := decodeRecord(1, again)
+		twice, err := decodeRecord(1, again)
 		if err != nil {
 			t.Fatalf("decode again: %v", err)
 		}
-		twice.Body, got.Body = nil, nil
-		if !reflect.DeepEqual(got, twice) {
+		got.Body = nil
+		if !reflect.DeepEqual(got, twice) || !bytes.Equal(inline, inlineAgain) {
 			t.Errorf("round trip:\n%+v\n%+v", got, twice)
+		}
+	})
+}
+
+func FuzzDecodePurge(f *testing.F) {
+	key := idBytes(7)
+	for _, sel := range []Selectors{{All: true}, {Tags: []string{"a", "\x00b"}, URLs: []string{"u"}, Prefixes: []string{"p"}, Hosts: []string{"h"}}} {
+		f.Add(encodePurge(&purgeRecord{gen: 7, soft: true, sel: sel})[4:])
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		value := append(make([]byte, 4), data...)
+		binary.BigEndian.PutUint32(value, checksum(key, data))
+		rec, err := decodePurge(key, value)
+		if err != nil {
+			return
+		}
+		if twice, err := decodePurge(key, encodePurge(rec)); err != nil || !reflect.DeepEqual(rec, twice) {
+			t.Errorf("round trip: %+v, %+v, %v", rec, twice, err)
 		}
 	})
 }
@@ -76,21 +158,17 @@ func FuzzDecodeKeyRow(f *testing.F) {
 
 func TestEveryDamagedByteIsNoticed(t *testing.T) {
 	s := New(Config{}, Settings{})
-	e := testEntry(s, "http://example.com/", []byte("body"), "tag")
-	value, err := encodeRecord(e, []byte("body"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	value := sealed(fullEntry(s), []byte("body"))
 	for i := range value {
 		for bit := range 8 {
 			bad := bytes.Clone(value)
 			bad[i] ^= 1 << bit
-			if _, _, err := decodeRecord(e.ID, bad); !errors.Is(err, errDamaged) {
+			if _, _, err := openRecord(1, bad); !errors.Is(err, errDamaged) {
 				t.Fatalf("byte %d, bit %d: %v", i, bit, err)
 			}
 		}
 	}
-	if _, _, err := decodeRecord(e.ID+1, value); !errors.Is(err, errDamaged) {
+	if _, _, err := openRecord(2, value); !errors.Is(err, errDamaged) {
 		t.Errorf("record under another id: %v", err)
 	}
 }
@@ -110,4 +188,24 @@ func TestTimesOnDisk(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	e := fullEntry(New(Config{}, Settings{}))
+	buf := appendRecord(nil, e)
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			buf = appendRecord(buf[:0], e)
+		}
+		b.ReportMetric(float64(len(buf)), "bytes")
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := decodeRecord(1, buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

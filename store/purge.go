@@ -226,11 +226,7 @@ func (k *keeper) countInMemory(reqs []*purgeRequest) {
 }
 
 func (t *tables) putPurge(rec *purgeRecord) error {
-	value, err := encodePurge(rec)
-	if err != nil {
-		return err
-	}
-	return t.purges.Put(idBytes(rec.gen), value)
+	return t.purges.Put(idBytes(rec.gen), encodePurge(rec))
 }
 
 // count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others

@@ -13,15 +13,15 @@ import (
 // normalises URLs first.
 type Selectors struct {
 	// Tags are surrogate keys, internal ones included.
-	Tags []string `cbor:"1,keyasint,omitempty"`
+	Tags []string
 	// URLs are absolute and go with all their variants.
-	URLs []string `cbor:"2,keyasint,omitempty"`
+	URLs []string
 	// Prefixes are beginnings of absolute URLs.
-	Prefixes []string `cbor:"3,keyasint,omitempty"`
+	Prefixes []string
 	// Hosts are authorities as they stand in URLs, of http and https alike.
-	Hosts []string `cbor:"4,keyasint,omitempty"`
+	Hosts []string
 	// All selects everything.
-	All bool `cbor:"5,keyasint,omitempty"`
+	All bool
 }
 
 // ErrNoSelector is returned for a purge that selects nothing.

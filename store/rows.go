@@ -12,14 +12,14 @@ import (
 )
 
 // schemaVersion is that of the whole file; a file of another one is set aside.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
 // expiry of like lifetimes, and recency are appended at the right edge of their trees; only keys and
 // tags are written at random places.
 //
 //	meta     name                        → number: schema, generation, id, entries
-//	records  id                          → checksum, version, entry but for its body
+//	records  id                          → record, with the body where it is small
 //	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
 //	keys     key(32), id                 → keyRow: checksum, all a look-up needs to choose a variant
 //	tags     hash of tag(8), id          → indexRow: generation, keepUntil, key(8), flags
@@ -112,35 +112,16 @@ func decodeKeyRow(key, v []byte) (keyRow, error) {
 		rank:         binary.BigEndian.Uint64(v[36:]),
 		soft:         v[44]&rowSoft != 0,
 	}
-	coding, rest, ok := cutString(v[keyRowFixed:])
-	if !ok {
+	d := decoder{rest: string(v[keyRowFixed:])}
+	r.variant.Coding = d.string()
+	for d.rest != "" {
+		r.variant.Names = append(r.variant.Names, d.string())
+		r.variant.Values = append(r.variant.Values, d.string())
+	}
+	if d.bad {
 		return keyRow{}, fmt.Errorf("key row: variant: %w", errDamaged)
 	}
-	r.variant.Coding = coding
-	for len(rest) > 0 {
-		var name, value string
-		if name, rest, ok = cutString(rest); ok {
-			value, rest, ok = cutString(rest)
-		}
-		if !ok {
-			return keyRow{}, fmt.Errorf("key row: variant: %w", errDamaged)
-		}
-		r.variant.Names = append(r.variant.Names, name)
-		r.variant.Values = append(r.variant.Values, value)
-	}
 	return r, nil
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func cutString(b []byte) (s string, rest []byte, ok bool) {
-	n, w := binary.Uvarint(b)
-	if w <= 0 || n > uint64(len(b)-w) {
-		return "", nil, false
-	}
-	return string(b[w : w+int(n)]), b[w+int(n):], true
 }
 
 // indexRow is the value of a tag or URL row: all that counting needs.
@@ -266,7 +247,15 @@ func (t *tables) entry(id uint64) (*Entry, int64, error) {
 	if v == nil {
 		return nil, 0, fmt.Errorf("record %d is missing: %w", id, errDamaged)
 	}
-	return decodeRecord(id, v)
+	r, inline, err := openRecord(id, v)
+	if err != nil {
+		return nil, 0, err
+	}
+	e, err := decodeRecord(id, r)
+	if err == nil && (inline != nil || r.bodyLen() == 0) {
+		e.Body = NewBody([][]byte{bytes.Clone(inline)})
+	}
+	return e, r.bodyLen(), err
 }
 
 // chunk copies one chunk of a body out of the transaction.
@@ -303,10 +292,8 @@ func (t *tables) deleteChunks(id uint64, limit int) (int, error) {
 
 // insert writes the record and the index rows of e. Its chunks are there already.
 func (t *tables) insert(e *Entry, inline []byte, soft bool, rank uint64) error {
-	value, err := encodeRecord(e, inline)
-	if err != nil {
-		return err
-	}
+	value := append(appendRecord(nil, e), inline...)
+	seal(e.ID, value)
 	size := int64(len(value))
 	if inline == nil {
 		size += e.Body.Len()

@@ -1,0 +1,252 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/http"
+)
+
+// recordVersion is the fifth byte of a record; another one does not decode and counts as damaged.
+const recordVersion = 2
+
+// record is an entry but for its body, as both tiers keep it: what is asked of many entries at once
+// stands at fixed places, so that looking at it decodes nothing. Numbers are big-endian, times
+// nanoseconds since 1970.
+//
+//	 0  checksum(4)      of the id and all that follows; filled in on the way to the disk
+//	 4  version(1)
+//	 5  flags(1)         of the handler
+//	 6  status(2)
+//	 8  length(4)        of the record
+//	12  body(8)          length of the body
+//	20  generation(8)
+//	28  requestTime(8), responseTime(8), freshUntil(8), keepUntil(8)
+//	60  key(32)
+//	92  lengths(4 each)  of URL, variant, tags
+//	104 URL
+//	    variant          coding, number of names, names and values in turn
+//	    tags             number of tags, tags
+//	    method, header, trailer
+//
+// Strings but the URL have their length in front. A header is its number of names, its number of
+// values, and for each name: a byte of wellKnown, or 0 and the name; the number of its values; they.
+//
+// A small body follows at once, in the same row of the file, in memory in any case.
+type record []byte
+
+const recordFixed = 104
+
+// wellKnown are names of fields that are one byte in a record: the place of the name here, counted
+// from 1. New ones go to the end; another order is another schema.
+var wellKnown = [...]string{
+	"Accept-Ranges", "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
+	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Age", "Alt-Svc", "Cache-Control", "Cache-Groups", "Cache-Status",
+	"Cache-Tag", "Cdn-Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length",
+	"Content-Location", "Content-Security-Policy", "Content-Type", "Cross-Origin-Embedder-Policy", "Cross-Origin-Opener-Policy",
+	"Cross-Origin-Resource-Policy", "Date", "Etag", "Expires", "Last-Modified", "Link", "Location", "Nel", "Permissions-Policy",
+	"Pragma", "Referrer-Policy", "Report-To", "Server", "Server-Timing", "Set-Cookie", "Strict-Transport-Security",
+	"Surrogate-Control", "Surrogate-Key", "Timing-Allow-Origin", "Trailer", "Vary", "Via", "X-Cache", "X-Content-Type-Options",
+	"X-Frame-Options", "X-Powered-By", "X-Request-Id", "X-Xss-Protection", "Xkey",
+}
+
+// wellKnownCode is the inverse of wellKnown.
+var wellKnownCode = func() map[string]byte {
+	codes := make(map[string]byte, len(wellKnown))
+	for i, name := range wellKnown {
+		codes[name] = byte(i + 1)
+	}
+	return codes
+}()
+
+// appendRecord encodes an entry without its body and its checksum.
+func appendRecord(b []byte, e *Entry) record {
+	start := len(b)
+	var fixed [recordFixed]byte
+	b = append(append(b, fixed[:]...), e.URL...)
+	variant := len(b)
+	b = binary.AppendUvarint(appendString(b, e.Variant.Coding), uint64(len(e.Variant.Names)))
+	for i, name := range e.Variant.Names {
+		b = appendString(appendString(b, name), e.Variant.Values[i])
+	}
+	tags := len(b)
+	b = appendList(b, e.Tags)
+	rest := len(b)
+	b = appendHeader(appendHeader(appendString(b, e.Method), e.Header), e.Trailer)
+
+	r := b[start:]
+	r[4], r[5] = recordVersion, byte(e.Flags)
+	order := binary.BigEndian
+	order.PutUint16(r[6:], uint16(e.Status))
+	order.PutUint32(r[8:], uint32(len(r)))
+	order.PutUint64(r[12:], uint64(e.Body.Len()))
+	order.PutUint64(r[20:], e.Generation)
+	for i, t := range [...]int64{nanos(e.RequestTime), nanos(e.ResponseTime), nanos(e.FreshUntil), nanos(e.KeepUntil)} {
+		order.PutUint64(r[28+8*i:], uint64(t))
+	}
+	copy(r[60:], e.Key[:])
+	order.PutUint32(r[92:], uint32(len(e.URL)))
+	order.PutUint32(r[96:], uint32(tags-variant))
+	order.PutUint32(r[100:], uint32(rest-tags))
+	return record(b)
+}
+
+func appendHeader(b []byte, h http.Header) []byte {
+	total := 0
+	for _, values := range h {
+		total += len(values)
+	}
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(len(h))), uint64(total))
+	for name, values := range h {
+		code := wellKnownCode[name]
+		if b = append(b, code); code == 0 {
+			b = appendString(b, name)
+		}
+		b = appendList(b, values)
+	}
+	return b
+}
+
+// seal fills in the checksum for the value of a row: the record, and the body where that follows.
+func seal(id uint64, value []byte) {
+	binary.BigEndian.PutUint32(value, checksum(idBytes(id), value[4:]))
+}
+
+// openRecord checks the value of a row and parts it into the record and the body that follows it, or
+// nil where the body is in chunks.
+func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
+	if len(value) < recordFixed || binary.BigEndian.Uint32(value) != checksum(idBytes(id), value[4:]) {
+		return nil, nil, fmt.Errorf("record %d: checksum: %w", id, errDamaged)
+	}
+	if value[4] != recordVersion {
+		return nil, nil, fmt.Errorf("record %d: version %d: %w", id, value[4], errDamaged)
+	}
+	n := uint64(binary.BigEndian.Uint32(value[8:]))
+	if n < recordFixed || n > uint64(len(value)) {
+		return nil, nil, fmt.Errorf("record %d: length: %w", id, errDamaged)
+	}
+	r = record(value[:n])
+	switch rest := value[n:]; {
+	case r.bodyLen() == int64(len(rest)):
+		return r, rest, nil
+	case len(rest) == 0 && r.bodyLen() > 0:
+		return r, nil, nil
+	}
+	return nil, nil, fmt.Errorf("record %d: length of the body: %w", id, errDamaged)
+}
+
+// decodeRecord is the inverse of appendRecord but for the body, which is nil. Nothing in the result
+// shares r's memory.
+func decodeRecord(id uint64, r record) (*Entry, error) {
+	e := new(Entry)
+	if !decodeInto(e, id, r) {
+		return nil, fmt.Errorf("record %d: fields disagree: %w", id, errDamaged)
+	}
+	return e, nil
+}
+
+// decodeInto is decodeRecord into an empty entry; false when the record is none.
+func decodeInto(e *Entry, id uint64, r record) bool {
+	order := binary.BigEndian
+	url, variant, tags := uint64(order.Uint32(r[92:])), uint64(order.Uint32(r[96:])), uint64(order.Uint32(r[100:]))
+	all := decoder{rest: string(r[recordFixed:])} // the one copy
+	e.URL = all.take(url)
+	v := decoder{rest: all.take(variant)}
+	e.Variant = v.variant()
+	t := decoder{rest: all.take(tags)}
+	e.Tags = t.list()
+	e.Method = all.string()
+	if e.Header = all.header(); e.Header == nil {
+		e.Header = http.Header{}
+	}
+	e.Trailer = all.header()
+	times := [4]int64{}
+	for i := range times {
+		if times[i] = int64(order.Uint64(r[28+8*i:])); times[i] < 0 {
+			return false
+		}
+	}
+	e.RequestTime, e.ResponseTime = instant(times[0]), instant(times[1])
+	e.FreshUntil, e.KeepUntil = instant(times[2]), instant(times[3])
+	e.ID, e.Key, e.Flags, e.Status, e.Generation = id, r.key(), Flags(r[5]), int(order.Uint16(r[6:])), r.generation()
+	return !all.bad && !v.bad && !t.bad && all.rest == "" && v.rest == "" && t.rest == "" && r.bodyLen() >= 0
+}
+
+func (d *decoder) variant() Variant {
+	v := Variant{Coding: d.string()}
+	if n := d.count(2); n > 0 {
+		list := make([]string, 2*n)
+		v.Names, v.Values = list[:n:n], list[n:]
+		for i := range n {
+			v.Names[i], v.Values[i] = d.string(), d.string()
+		}
+	}
+	return v
+}
+
+// header reads the fields; nil where there are none. All values share one array.
+func (d *decoder) header() http.Header {
+	names, total := d.count(1), d.count(1)
+	if names == 0 {
+		d.bad = d.bad || total > 0
+		return nil
+	}
+	h, values := make(http.Header, names), make([]string, total)
+	for range names {
+		var name string
+		if code := d.byte(); code == 0 {
+			name = d.string()
+		} else if int(code) <= len(wellKnown) {
+			name = wellKnown[code-1]
+		} else {
+			d.fail()
+		}
+		n := d.uvarint()
+		if n > uint64(len(values)) {
+			d.fail()
+			return h
+		}
+		for i := range n {
+			values[i] = d.string()
+		}
+		h[name], values = values[:n:n], values[n:]
+	}
+	if len(values) > 0 || len(h) != names {
+		d.fail()
+	}
+	return h
+}
+
+// What follows reads single fields of a record that has been checked, or made here.
+
+func (r record) bodyLen() int64      { return int64(binary.BigEndian.Uint64(r[12:])) }
+func (r record) generation() uint64  { return binary.BigEndian.Uint64(r[20:]) }
+func (r record) responseTime() int64 { return int64(binary.BigEndian.Uint64(r[36:])) }
+func (r record) keepUntil() int64    { return int64(binary.BigEndian.Uint64(r[52:])) }
+func (r record) key() Key            { return Key(r[60:92]) }
+func (r record) url() []byte {
+	return r[recordFixed : recordFixed+int(binary.BigEndian.Uint32(r[92:]))]
+}
+
+func (r record) section(i int) []byte { // 0: variant, 1: tags
+	from := recordFixed
+	for n := range i + 1 {
+		from += int(binary.BigEndian.Uint32(r[92+4*n:]))
+	}
+	return r[from : from+int(binary.BigEndian.Uint32(r[96+4*i:]))]
+}
+
+// variant copies the variant.
+func (r record) variant() Variant {
+	d := decoder{rest: string(r.section(0))}
+	return d.variant()
+}
+
+// tags copies the tags.
+func (r record) tags() []string {
+	section := r.section(1)
+	if section[0] == 0 {
+		return nil
+	}
+	d := decoder{rest: string(section)}
+	return d.list()
+}
