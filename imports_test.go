@@ -21,7 +21,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	want := map[string][]string{
 		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
 		"coalesce": {},
-		"store":    {"github.com/google/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors"},
+		"store":    {"github.com/google/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix"},
 		"purge":    {caddy, caddy + "/cmd", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -50,29 +51,39 @@ func checkShards(t *testing.T, s *Store) (entries, bytes int64) {
 		refs := 0
 		sh.policy.each(func(it *item) {
 			n++
-			b += it.cost
-			refs += len(it.entry.Tags)
+			b += it.cost()
+			refs += int(it.tags)
+			if e := sh.decoded.get(it); e != nil && e.ID != it.id {
+				t.Errorf("shard %d: entry %d is decoded for %d", i, e.ID, it.id)
+			}
+			if it.holds.Load() != 1 || !it.is(isResident) {
+				t.Errorf("shard %d: item %d has %d holds, flags %b", i, it.id, it.holds.Load(), it.flags.Load())
+			}
 		})
 		if n != sh.entries.Load() || b != sh.bytes.Load() || int(n) != sh.index.urls.Len() {
 			t.Errorf("shard %d: policy has %d entries of %d bytes, counters %d of %d, URL index %d",
 				i, n, b, sh.entries.Load(), sh.bytes.Load(), sh.index.urls.Len())
 		}
-		for tag, l := range sh.index.tags {
-			if len(l.rows) == 0 || cap(l.rows) > 2*len(l.rows)+1 {
-				t.Errorf("shard %d: tag %q has %d entries in %d rows", i, tag, len(l.rows), cap(l.rows))
+		for tag, n := range sh.index.tags {
+			l := &sh.index.lists[n]
+			if l.tag != tag || len(l.rows) == 0 || cap(l.rows) > 2*len(l.rows)+1 {
+				t.Errorf("shard %d: list of tag %q, %q, has %d entries in %d rows", i, tag, l.tag, len(l.rows), cap(l.rows))
 			}
-			for n, row := range l.rows {
+			for row, have := range l.rows {
 				refs--
-				e, ref := row.item.entry, row.item.refs[row.ref]
-				if ref != (tagRef{l, int32(n)}) || e.Tags[row.ref] != tag || row.generation != e.Generation || row.keepUntil != nanos(e.KeepUntil) {
-					t.Errorf("shard %d: tag %q: row %d %+v does not agree with its entry", i, tag, n, row)
+				it := s.memory.items.at(have.item)
+				r, place := s.memory.record(it), s.memory.places(it)[8*have.place:]
+				want := tagRow{it.self, have.place, r.generation(), r.keepUntil()}
+				if have != want || r.tags()[have.place] != tag ||
+					binary.LittleEndian.Uint32(place) != n || binary.LittleEndian.Uint32(place[4:]) != uint32(row) {
+					t.Errorf("shard %d: tag %q: row %d %+v does not agree with its entry", i, tag, row, have)
 				}
 			}
 		}
 		if refs != 0 {
 			t.Errorf("shard %d: tag index is off by %d references", i, refs)
 		}
-		entries, bytes = entries+n, bytes+b
+		entries, bytes = entries+n, bytes+b+sh.decoded.bytes
 		sh.mu.Unlock()
 	}
 	return entries, bytes

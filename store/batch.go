@@ -94,7 +94,7 @@ func (k *keeper) transact(fn func(b *batch) error) error {
 	k.lastID = id
 	k.s.disk.entries.Add(b.entries)
 	for _, it := range b.inserted { // before the removals: it may be among them
-		it.onDisk.Store(true)
+		it.set(isOnDisk)
 	}
 	for _, r := range b.removed {
 		k.s.memory.leftDisk(r.key, r.id)
@@ -111,12 +111,8 @@ func (m *memory) leftDisk(key Key, id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	*s.stamp(key)++
-	if node := s.keys[key]; node != nil {
-		for _, it := range node.items {
-			if it.entry.ID == id {
-				it.onDisk.Store(false)
-			}
-		}
+	if it := s.find(&key, id); it != nil {
+		it.clear(isOnDisk)
 	}
 }
 
@@ -173,14 +169,14 @@ func (b *batch) perform(j *job) (bool, error) {
 // wanted tells whether an item is still worth a place on disk. A purge since Put, or a newer
 // response, makes it not.
 func (b *batch) wanted(it *item) bool {
-	e := it.entry
-	if it.dead.Load() || !live(nanos(e.KeepUntil), b.now) {
+	r := b.k.s.memory.record(it)
+	if it.is(isDead) || !live(r.keepUntil(), b.now) {
 		return false
 	}
-	if hard, _ := b.k.s.records.judge(e.URL, e.Tags, e.Generation, b.below); hard {
+	if hard, _ := b.k.s.records.judgeRecord(r, b.below); hard {
 		return false
 	}
-	if !b.k.fits(e, int64(b.bytes)*3/2) {
+	if !b.k.fits(len(r.url()), r.bodyLen(), int64(b.bytes)*3/2) {
 		b.k.s.counts.skipped.Add(1)
 		return false
 	}
@@ -211,21 +207,16 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 // write stores a response with its body. Chunks of a large one go ahead, batch by batch, under an
 // id in the pending bucket; the record comes last and makes it exist.
 func (b *batch) write(j *job) (bool, error) {
-	e := j.item.entry
-	inline, err := inlineBody(e.Body)
-	if err == nil && inline == nil {
-		var finished bool
-		if finished, err = b.writeChunks(j); err == nil && !finished {
-			return false, nil
-		}
-	}
-	if errors.Is(err, errBody) { // the entry's fault, not the file's
+	r := b.k.s.memory.record(j.item)
+	value := []byte(r)
+	if r.bodyLen() <= inlineSize { // bodies that are on disk already are larger
+		value = b.k.s.memory.value(j.item)
+	} else if finished, err := b.writeChunks(j); errors.Is(err, errBody) { // the entry's fault, not the file's
 		b.k.s.counts.skipped.Add(1)
 		b.k.writing, b.k.pending = 0, true
 		_, err = b.supersede(j)
 		return true, err
-	}
-	if err != nil {
+	} else if err != nil || !finished {
 		return false, err
 	}
 	rest, err := b.supersede(j)
@@ -235,12 +226,13 @@ func (b *batch) write(j *job) (bool, error) {
 	if err := b.limitVariants(j, rest); err != nil {
 		return false, err
 	}
-	_, soft := b.k.s.records.judge(e.URL, e.Tags, e.Generation, b.below)
-	if err := b.insert(e, inline, soft || j.item.soft.Load(), b.k.firstRank(e.ID)); err != nil {
-		return false, fmt.Errorf("write entry %d: %w", e.ID, err)
+	_, soft := b.k.s.records.judgeRecord(r, b.below)
+	seal(j.id, value) // in place: nobody else looks at the checksum
+	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.id)); err != nil {
+		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}
 	b.entries++
-	b.bytes += len(inline) + len(e.URL) + 1024
+	b.bytes += len(value) + len(r.url()) + 1024
 	b.inserted = append(b.inserted, j.item)
 	return true, nil
 }
@@ -264,36 +256,24 @@ func (b *batch) limitVariants(j *job, rest []keyRow) error {
 
 // writeChunks writes the chunks that are missing, as many as the batch has room for.
 func (b *batch) writeChunks(j *job) (bool, error) {
-	e := j.item.entry
-	count := int((e.Body.Len() + chunkSize - 1) / chunkSize)
+	body := b.k.s.body(j.item)
+	count := int((body.Len() + chunkSize - 1) / chunkSize)
 	for ; j.written < count; j.written++ {
 		if b.full() {
-			b.k.writing = e.ID
-			return false, b.pending.Put(idBytes(e.ID), nil)
+			b.k.writing = j.id
+			return false, b.pending.Put(idBytes(j.id), nil)
 		}
-		data, err := readRange(e.Body, int64(j.written)*chunkSize, chunkSize)
+		data, err := readRange(body, int64(j.written)*chunkSize, chunkSize)
 		if err != nil {
 			return false, err
 		}
-		if err := b.putChunk(e.ID, j.written, data); err != nil {
+		if err := b.putChunk(j.id, j.written, data); err != nil {
 			return false, err
 		}
 		b.bytes += len(data)
 	}
 	b.k.writing = 0
-	return true, b.pending.Delete(idBytes(e.ID))
-}
-
-// inlineBody is the body where it belongs into the record, nil where it has chunks.
-func inlineBody(body Body) ([]byte, error) {
-	if body.Len() > inlineSize {
-		return nil, nil
-	}
-	data, err := readRange(body, 0, inlineSize)
-	if data == nil {
-		data = []byte{}
-	}
-	return data, err
+	return true, b.pending.Delete(idBytes(j.id))
 }
 
 // errBody says that a body to be written could not be read.

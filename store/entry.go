@@ -31,7 +31,8 @@ func (v *Variant) Equal(o *Variant) bool {
 	return v.Coding == o.Coding && slices.Equal(v.Names, o.Names) && slices.Equal(v.Values, o.Values)
 }
 
-// Entry is one stored response. It is immutable once put: share the pointer, copy with Clone.
+// Entry is one stored response. It is immutable once put: share the pointer, copy with Clone. Its
+// strings are good for ever; its Body, where Lookup returned it, until the Result is released.
 type Entry struct {
 	// ID is given by Put, ascending over the life of the store and of its file.
 	ID uint64
@@ -63,8 +64,8 @@ type Entry struct {
 	Generation uint64
 	// Body is the response body, whole.
 	Body Body
-	// Memo is room for what the handler concluded from a memory-resident entry, so that it need not
-	// conclude it again. It is not stored on disk and begins nil.
+	// Memo is room for what the handler concluded from an entry, so that it need not conclude it again
+	// while the entry is among those kept decoded. It is not stored and begins nil.
 	Memo atomic.Pointer[any]
 }
 
@@ -85,12 +86,12 @@ type Body interface {
 	// Len is the whole length in bytes.
 	Len() int64
 	// Chunk returns the bytes from off to the end of the chunk that holds off; none and no error at
-	// off == Len. The bytes are never written to again (memory) or a private copy (disk, at most
-	// 256 KiB); the caller must not write to them.
+	// off == Len. The bytes are those of the memory tier, good until the Result is released, or a
+	// private copy (disk, at most 256 KiB); the caller must not write to them.
 	Chunk(off int64) ([]byte, error)
 }
 
-// memoryBody is a body in memory, in the chunks in which it was captured.
+// memoryBody is a body on the Go heap, in the chunks in which it was captured.
 type memoryBody struct {
 	chunks [][]byte
 	ends   []int64 // ends[i] is the offset behind chunks[i]; nil for a single chunk
@@ -121,7 +122,7 @@ func (b *memoryBody) Len() int64 { return b.length }
 // Chunk returns the bytes from off to the end of the chunk that holds off.
 func (b *memoryBody) Chunk(off int64) ([]byte, error) {
 	if off < 0 || off > b.length {
-		return nil, fmt.Errorf("body chunk: offset %d outside of %d bytes", off, b.length)
+		return nil, errOffset(off, b.length)
 	}
 	if off == b.length {
 		return nil, nil
@@ -137,11 +138,6 @@ func (b *memoryBody) Chunk(off int64) ([]byte, error) {
 	return b.chunks[i][off-start:], nil
 }
 
-// held is what the body keeps alive: capacities, not lengths.
-func (b *memoryBody) held() int64 {
-	n := int64(len(b.chunks)) * (24 + 8)
-	for _, c := range b.chunks {
-		n += int64(cap(c))
-	}
-	return n
+func errOffset(off, length int64) error {
+	return fmt.Errorf("body chunk: offset %d outside of %d bytes", off, length)
 }

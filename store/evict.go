@@ -18,10 +18,11 @@ func (k *keeper) diskBudget() int64 { return k.s.settings.Load().Disk }
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
 func (k *keeper) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
 
-// fits tells whether an entry may go to disk at all, after so many bytes that wait already.
-func (k *keeper) fits(e *Entry, waiting int64) bool {
-	size := e.Body.Len() + 4096
-	if len(e.URL) > maxURLOnDisk || size > k.diskBudget()/2 {
+// fits tells whether an entry with so long a URL and body may go to disk at all, after so many bytes
+// that wait already.
+func (k *keeper) fits(url int, body, waiting int64) bool {
+	size := body + 4096
+	if url > maxURLOnDisk || size > k.diskBudget()/2 {
 		return false
 	}
 	return k.s.settings.Load().Eviction != None || k.s.disk.used.Load()+waiting+size <= k.diskBudget()
@@ -116,7 +117,7 @@ func (k *keeper) usesSince(e *Entry) uint8 {
 	if policy := k.s.settings.Load().Eviction; policy == FIFO || policy == None {
 		return 0
 	}
-	if it := k.s.memory.find(e.Key, e.ID); it != nil && it.used.Swap(false) && uses < 255 {
+	if k.s.memory.usedSince(e.Key, e.ID) && uses < 255 {
 		uses++
 	}
 	return uses

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"encoding/binary"
 	"strings"
 
 	"github.com/google/btree"
@@ -10,23 +12,124 @@ import (
 // so that a purge counts a hundred thousand in a few milliseconds. Linked through the items, each
 // step waited for memory.
 type tagRow struct {
-	item       *item
+	item       ref
+	place      uint32 // which of the item's tags it is
 	generation uint64
 	keepUntil  int64
-	ref        int32 // of item.refs, the one that leads here
 }
 
-// tagRef leads from an item to its row in one tag's list. With the row that is 48 bytes a tag
-// reference, and room for growth of a quarter at most.
-type tagRef struct {
-	list *tagList
-	row  int32
-}
-
-// tagList holds the items of one tag, in no order that matters.
+// tagList holds the items of one tag, in no order that matters. An item's way back is in its extent:
+// the number of the list and the row, four bytes each (memory.places).
 type tagList struct {
 	tag  string
 	rows []tagRow
+}
+
+// index finds the items of one shard by tag and by URL. It is unlocked.
+type index struct {
+	m     *memory
+	tags  map[string]uint32 // place in lists
+	lists []tagList
+	free  []uint32 // lists without a tag
+	urls  *btree.BTreeG[ref]
+	// probe is what the ref 0 stands for in urls while something is looked for.
+	probe position
+}
+
+// position is one in listing order.
+type position struct {
+	url []byte
+	id  uint64
+}
+
+func newIndex(m *memory) *index {
+	x := &index{m: m, tags: make(map[string]uint32)}
+	x.urls = btree.NewG(urlDegree, x.less)
+	return x
+}
+
+// urlDegree makes nodes of up to 63 refs.
+const urlDegree = 32
+
+// less orders by URL, then by ID: the order of listings.
+func (x *index) less(a, b ref) bool {
+	urlA, idA := x.place(a)
+	urlB, idB := x.place(b)
+	if c := bytes.Compare(urlA, urlB); c != 0 {
+		return c < 0
+	}
+	return idA < idB
+}
+
+func (x *index) place(r ref) (url []byte, id uint64) {
+	if r == 0 {
+		return x.probe.url, x.probe.id
+	}
+	it := x.m.items.at(r)
+	return x.m.record(it).url(), it.id
+}
+
+func (x *index) add(it *item) {
+	x.urls.ReplaceOrInsert(it.self)
+	if it.tags == 0 {
+		return
+	}
+	r, places := x.m.record(it), x.m.places(it)
+	for i, tag := range r.tags() {
+		n := x.list(tag)
+		l := &x.lists[n]
+		setPlace(places, uint32(i), n, uint32(len(l.rows)))
+		l.add(tagRow{it.self, uint32(i), r.generation(), r.keepUntil()})
+	}
+}
+
+// list returns the number of a tag's list, a new one where there is none.
+func (x *index) list(tag string) uint32 {
+	n, known := x.tags[tag]
+	if known {
+		return n
+	}
+	tag = strings.Clone(tag) // not the whole record
+	if last := len(x.free) - 1; last >= 0 {
+		n, x.free = x.free[last], x.free[:last]
+		x.lists[n] = tagList{tag: tag}
+	} else {
+		n = uint32(len(x.lists))
+		x.lists = append(x.lists, tagList{tag: tag})
+	}
+	x.tags[tag] = n
+	return n
+}
+
+func setPlace(places []byte, i, list, row uint32) {
+	binary.LittleEndian.PutUint32(places[8*i:], list)
+	binary.LittleEndian.PutUint32(places[8*i+4:], row)
+}
+
+func (x *index) remove(it *item) {
+	x.urls.Delete(it.self)
+	places := x.m.places(it)
+	for i := range it.tags {
+		n, row := binary.LittleEndian.Uint32(places[8*i:]), binary.LittleEndian.Uint32(places[8*i+4:])
+		x.removeRow(n, row)
+	}
+}
+
+// removeRow puts the last row in the place of row i.
+func (x *index) removeRow(n, i uint32) {
+	l := &x.lists[n]
+	last := len(l.rows) - 1
+	moved := l.rows[last]
+	l.rows[i] = moved
+	setPlace(x.m.places(x.m.items.at(moved.item)), moved.place, n, i)
+	l.rows = l.rows[:last]
+	if last == 0 {
+		delete(x.tags, l.tag)
+		*l = tagList{}
+		x.free = append(x.free, n)
+	} else if last < cap(l.rows)/2 {
+		l.resize(last + last/4)
+	}
 }
 
 // add appends a row. Lists grow by a quarter: append doubles short ones, of which there are many.
@@ -37,82 +140,24 @@ func (l *tagList) add(row tagRow) {
 	l.rows = append(l.rows, row)
 }
 
-// remove puts the last row in the place of row i.
-func (l *tagList) remove(i int32) {
-	last := len(l.rows) - 1
-	moved := l.rows[last]
-	l.rows[i] = moved
-	moved.item.refs[moved.ref].row = i
-	l.rows[last] = tagRow{}
-	l.rows = l.rows[:last]
-	if last < cap(l.rows)/2 {
-		l.resize(last + last/4)
-	}
-}
-
 func (l *tagList) resize(n int) {
 	l.rows = append(make([]tagRow, 0, n), l.rows...)
-}
-
-// index finds the items of one shard by tag and by URL. It is unlocked.
-type index struct {
-	tags map[string]*tagList
-	urls *btree.BTreeG[*item]
-}
-
-func newIndex() index {
-	return index{tags: make(map[string]*tagList), urls: btree.NewG(16, itemLess)}
-}
-
-// itemLess orders by URL, then by ID: the order of listings.
-func itemLess(a, b *item) bool {
-	if a.entry.URL != b.entry.URL {
-		return a.entry.URL < b.entry.URL
-	}
-	return a.entry.ID < b.entry.ID
-}
-
-func (x *index) add(it *item) {
-	x.urls.ReplaceOrInsert(it)
-	if len(it.entry.Tags) == 0 {
-		return
-	}
-	it.refs = make([]tagRef, len(it.entry.Tags))
-	for i, tag := range it.entry.Tags {
-		l := x.tags[tag]
-		if l == nil {
-			l = &tagList{tag: tag}
-			x.tags[tag] = l
-		}
-		it.refs[i] = tagRef{l, int32(len(l.rows))}
-		l.add(tagRow{it, it.entry.Generation, nanos(it.entry.KeepUntil), int32(i)})
-	}
-}
-
-func (x *index) remove(it *item) {
-	x.urls.Delete(it)
-	for _, ref := range it.refs {
-		if ref.list.remove(ref.row); len(ref.list.rows) == 0 {
-			delete(x.tags, ref.list.tag)
-		}
-	}
-	it.refs = nil
 }
 
 // match calls fn for every item the selectors name; more than once where they overlap.
 func (x *index) match(sel *Selectors, fn func(it *item)) {
 	if sel.All {
-		x.ascend("", func(it *item) bool { fn(it); return true })
+		x.ascend("", 0, func(it *item) bool { fn(it); return true })
 		return
 	}
 	for _, tag := range sel.Tags {
 		for _, row := range x.tagged(tag) {
-			fn(row.item)
+			fn(x.m.items.at(row.item))
 		}
 	}
 	for _, url := range sel.URLs {
-		x.ascend(url, func(it *item) bool {
-			if it.entry.URL != url {
+		x.ascend(url, 0, func(it *item) bool {
+			if string(x.m.record(it).url()) != url {
 				return false
 			}
 			fn(it)
@@ -125,7 +170,7 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 	for _, host := range sel.Hosts {
 		for _, prefix := range hostPrefixes(host) {
 			x.prefix(prefix, func(it *item) {
-				if hostOf(it.entry.URL) == host {
+				if hostOf(string(x.m.record(it).url())) == host {
 					fn(it)
 				}
 			})
@@ -135,15 +180,15 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 
 // tagged are the rows of a tag, valid until the index changes.
 func (x *index) tagged(tag string) []tagRow {
-	if l := x.tags[tag]; l != nil {
-		return l.rows
+	if n, known := x.tags[tag]; known {
+		return x.lists[n].rows
 	}
 	return nil
 }
 
 func (x *index) prefix(prefix string, fn func(it *item)) {
-	x.ascend(prefix, func(it *item) bool {
-		if !strings.HasPrefix(it.entry.URL, prefix) {
+	x.ascend(prefix, 0, func(it *item) bool {
+		if !bytes.HasPrefix(x.m.record(it).url(), []byte(prefix)) {
 			return false
 		}
 		fn(it)
@@ -151,9 +196,11 @@ func (x *index) prefix(prefix string, fn func(it *item)) {
 	})
 }
 
-// ascend walks the items from the first whose URL is not below url, while fn agrees.
-func (x *index) ascend(url string, fn func(it *item) bool) {
-	x.urls.AscendGreaterOrEqual(&item{entry: &Entry{URL: url}}, fn)
+// ascend walks the items from (url, id) on in listing order, while fn agrees. fn must not change the
+// index nor walk it.
+func (x *index) ascend(url string, id uint64, fn func(it *item) bool) {
+	x.probe = position{[]byte(url), id}
+	x.urls.AscendGreaterOrEqual(0, func(r ref) bool { return fn(x.m.items.at(r)) })
 }
 
 // hostPrefixes are the beginnings of the URLs of an authority; what follows may still be more of

@@ -60,6 +60,7 @@ func newKeeper(s *Store) *keeper {
 // run is the keeper's life.
 func (k *keeper) run() {
 	defer close(k.done)
+	defer k.endSweeps()
 	ticker := time.NewTicker(k.tick)
 	defer ticker.Stop()
 	for {

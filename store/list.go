@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"errors"
@@ -24,8 +25,11 @@ type Filter struct {
 }
 
 func (f *Filter) passes(e *Entry) bool {
-	return strings.HasPrefix(e.URL, f.Prefix) && (f.Host == "" || hostOf(e.URL) == f.Host) &&
-		(f.Tag == "" || slices.Contains(e.Tags, f.Tag))
+	return f.passesURL(e.URL) && (f.Tag == "" || slices.Contains(e.Tags, f.Tag))
+}
+
+func (f *Filter) passesURL(url string) bool {
+	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || hostOf(url) == f.Host)
 }
 
 // Item is one stored response in a listing.
@@ -172,29 +176,39 @@ func (l *listing) addShard(sh *shard) {
 	defer sh.mu.Unlock()
 	n := 0
 	if l.filter.Tag != "" {
-		sh.index.match(&Selectors{Tags: []string{l.filter.Tag}}, func(it *item) {
-			l.addEntry(it.entry, it.entry.Body.Len(), MemoryTier, it.soft.Load())
-		})
+		sh.index.match(&Selectors{Tags: []string{l.filter.Tag}}, func(it *item) { l.addItem(it) })
 		return
 	}
-	sh.index.ascend(l.first(), func(it *item) bool {
-		if !strings.HasPrefix(it.entry.URL, l.filter.Prefix) {
+	sh.index.ascend(l.first(), 0, func(it *item) bool {
+		if !bytes.HasPrefix(l.s.memory.record(it).url(), []byte(l.filter.Prefix)) {
 			return false
 		}
-		if l.addEntry(it.entry, it.entry.Body.Len(), MemoryTier, it.soft.Load()) {
+		if l.addItem(it) {
 			n++
 		}
 		return n <= l.limit
 	})
 }
 
+// addItem takes an item in memory in hand. What does not pass by its URL is not decoded.
+func (l *listing) addItem(it *item) bool {
+	r := l.s.memory.record(it)
+	url := string(r.url())
+	if (place{url, it.id}).compare(l.after) <= 0 || !l.filter.passesURL(url) {
+		return false
+	}
+	return l.addEntry(l.s.decode(it), r.bodyLen(), MemoryTier, it.is(isSoft))
+}
+
 // addQueue adds what waits for the disk and is not resident.
 func (l *listing) addQueue() {
 	l.jobs = make(map[Key][]*job)
-	for _, j := range l.s.queue.head(queueJobs) {
+	jobs := l.s.queue.all()
+	defer l.s.memory.unholdJobs(jobs)
+	for _, j := range jobs {
 		l.jobs[j.key] = append(l.jobs[j.key], j)
 		if j.homeless() {
-			l.addEntry(j.item.entry, j.item.entry.Body.Len(), MemoryTier, j.item.soft.Load())
+			l.addItem(j.item)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,12 +21,18 @@ type Result struct {
 	// Tier is where Entry was found.
 	Tier Tier
 
+	memory *memory
+	item   *item // held, where Entry is one in memory
 	pinned *diskBody
 }
 
-// Release says that the caller no longer touches Entry and its Body; once for each copy that Share made, and for the first. Without it, the space of a
-// large body that is deleted meanwhile is not given back before a restart.
+// Release says that the caller no longer touches the Body of Entry; once for each copy that Share made, and for the first. The
+// bytes are used for others then. Without it they are not given back before a restart.
 func (r *Result) Release() {
+	if r.item != nil {
+		r.memory.unhold(r.item)
+		r.item = nil
+	}
 	if r.pinned != nil {
 		r.pinned.s.disk.pins.unpin(r.pinned.id)
 		r.pinned = nil
@@ -34,6 +41,9 @@ func (r *Result) Release() {
 
 // Share returns the same for a second holder, which releases it on its own. r is not released yet.
 func (r *Result) Share() Result {
+	if r.item != nil {
+		r.item.hold()
+	}
 	if r.pinned != nil {
 		r.pinned.s.disk.pins.pin(r.pinned.id) // never refused to what is pinned already
 	}
@@ -43,32 +53,43 @@ func (r *Result) Share() Result {
 // Lookup finds a response of key: in memory, among what waits for the disk, then on disk, from
 // where it comes to memory. match gives each live variant a score, 0 for none; it must not keep
 // the pointer nor call the store. The highest score wins, among equals the latest ResponseTime.
+// The Result is to be released.
 func (s *Store) Lookup(key Key, match func(*Variant) int) Result {
 	if !s.isOpen() {
 		return Result{}
 	}
 	sel := selection{s: s, match: match, now: s.now()}
 	sh := s.memory.shard(key)
-	var buf [8]*item
-	items, complete, stamp := sh.candidates(key, buf[:0])
-	for _, it := range items {
-		sel.consider(it)
+	var buf [8]candidate
+	found, complete, stamp := sh.candidates(&key, buf[:0])
+	for i := range found {
+		sel.consider(&found[i])
 	}
 	if s.disk == nil || complete || !s.disk.up.Load() {
-		return sel.result(sh)
+		return sel.result(sh, found)
 	}
 	// Copies, so that what a hit in memory needs stays on the stack.
-	return s.lookupBoth(key, sel, sh, slices.Clone(items), stamp)
+	return s.lookupBoth(key, sel, sh, slices.Clone(found), stamp)
 }
 
-// candidates copies the resident items of a key. complete says that there are no others anywhere.
-func (s *shard) candidates(key Key, dst []*item) (items []*item, complete bool, stamp uint32) {
+// candidate is an item in memory that may be what a look-up wants. It is held.
+type candidate struct {
+	item  *item
+	entry *Entry // if it is decoded
+}
+
+// candidates holds the resident items of a key. complete says that there are no others anywhere.
+func (s *shard) candidates(key *Key, dst []candidate) (found []candidate, complete bool, stamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if node := s.keys[key]; node != nil {
-		dst, complete = append(dst, node.items...), node.complete
+	for r := s.keys[keyPrefix(*key)]; r != 0; {
+		it := s.m.items.at(r)
+		if r = it.sibling; s.hasKey(it, key) {
+			it.hold()
+			dst, complete = append(dst, candidate{it, s.decoded.get(it)}), it.is(isComplete)
+		}
 	}
-	return dst, complete, *s.stamp(key)
+	return dst, complete, *s.stamp(*key)
 }
 
 // selection is the choice among the variants of a key.
@@ -77,7 +98,7 @@ type selection struct {
 	match func(*Variant) int
 	now   time.Time
 
-	best  *item
+	best  candidate
 	soft  bool
 	score int
 	at    int64 // ResponseTime of the best
@@ -85,19 +106,26 @@ type selection struct {
 }
 
 // consider lets an item in memory compete.
-func (sel *selection) consider(it *item) {
-	e := it.entry
-	if !sel.now.Before(e.KeepUntil) {
+func (sel *selection) consider(c *candidate) {
+	r := sel.s.memory.record(c.item)
+	if !live(r.keepUntil(), sel.now) {
 		return
 	}
 	// The flags are read after the judgement: the sweep sets them before the record goes, so one of
 	// the two tells.
-	hard, soft := sel.s.records.judge(e.URL, e.Tags, e.Generation, everything)
-	if hard || it.dead.Load() {
+	hard, soft := sel.s.records.judgeRecord(r, everything)
+	if hard || c.item.is(isDead) {
 		return
 	}
-	if sel.beats(&e.Variant, nanos(e.ResponseTime)) {
-		sel.best, sel.soft = it, soft || it.soft.Load()
+	var v *Variant
+	if c.entry != nil {
+		v = &c.entry.Variant
+	} else {
+		copied := r.variant()
+		v = &copied
+	}
+	if sel.beats(v, r.responseTime()) {
+		sel.best, sel.soft = *c, soft || c.item.is(isSoft)
 	}
 }
 
@@ -114,23 +142,36 @@ func (sel *selection) beats(v *Variant, at int64) bool {
 	return true
 }
 
-// result is the outcome when an item in memory, or nothing, was selected.
-func (sel *selection) result(sh *shard) Result {
-	it := sel.best
-	if it == nil {
+// result is the outcome when an item in memory, or nothing, was selected. It gives up the candidates
+// but for that one, which may be among them twice: resident and queued.
+func (sel *selection) result(sh *shard, found []candidate) Result {
+	m, best := sel.s.memory, sel.best
+	kept := false
+	for i := range found {
+		if !kept && found[i].item == best.item {
+			kept = true
+			continue
+		}
+		m.unhold(found[i].item)
+	}
+	if best.item == nil {
 		return Result{Known: sel.known}
 	}
+	if best.entry == nil {
+		best.entry = sel.s.decode(best.item)
+	}
 	sh.mu.Lock()
-	if sh.resident(it) {
-		sh.use(it)
+	if best.item.is(isResident) {
+		sh.use(best.item, best.entry)
 	}
 	sh.mu.Unlock()
-	if !it.used.Load() {
-		it.used.Store(true)
+	if !best.item.is(isUsed) {
+		best.item.set(isUsed)
 	}
-	r := Result{Entry: it.entry, Soft: sel.soft, Tier: MemoryTier}
-	if body, ok := it.entry.Body.(*diskBody); ok {
+	r := Result{Entry: best.entry, Soft: sel.soft, Tier: MemoryTier, memory: m, item: best.item}
+	if body, ok := best.entry.Body.(*diskBody); ok {
 		if !sel.s.disk.pins.pin(body.id) {
+			m.unhold(best.item)
 			return Result{Known: sel.known}
 		}
 		r.pinned = body
@@ -141,32 +182,41 @@ func (sel *selection) result(sh *shard) Result {
 // lookupBoth selects among memory, queue and disk. The order matters: what leaves the queue is on
 // disk before, so whoever looks into the queue first misses nothing. The ticket keeps the records
 // of purges until what was read is resident or given up.
-func (s *Store) lookupBoth(key Key, sel selection, sh *shard, items []*item, stamp uint32) Result {
+func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate, stamp uint32) Result {
 	gen := s.tickets.begin(s.records)
 	defer s.tickets.end(gen)
+	resident := found
 	var buf [4]*job
 	jobs := s.queue.of(key, buf[:0])
 	alone := true // every live variant outside of memory has been considered and there is none
 	for _, j := range jobs {
+		if j.item == nil {
+			continue
+		}
+		c := candidate{item: j.item} // held by of
+		found = append(found, c)
 		if j.homeless() {
-			sel.consider(j.item)
+			sel.consider(&c)
 			alone = false
 		}
 	}
-	search, err := s.search(diskSearch{sel: &sel, key: key, jobs: jobs, items: items})
+	search, err := s.search(diskSearch{sel: &sel, key: key, jobs: jobs, resident: resident})
 	for _, id := range search.damaged {
 		s.counts.errors[DiskTier].Add(1)
-		s.queue.push(deletion(&Entry{ID: id, Key: key}, Damaged))
+		s.queue.push(deletion(id, key, Damaged))
 	}
 	if err != nil {
 		s.readFailed(err)
-		return sel.result(sh)
+		return sel.result(sh, found)
 	}
 	if search.entry == nil {
-		if alone && search.others == 0 && len(items) > 0 {
-			sh.setComplete(key, items, stamp)
+		if alone && search.others == 0 && len(resident) > 0 {
+			sh.noteComplete(&key, len(resident), stamp)
 		}
-		return sel.result(sh)
+		return sel.result(sh, found)
+	}
+	for i := range found {
+		s.memory.unhold(found[i].item)
 	}
 	s.keeper.touched.add(search.entry.ID)
 	return s.fromDisk(&search, sh, stamp)
@@ -178,32 +228,37 @@ func (s *Store) search(d diskSearch) (diskSearch, error) {
 	for {
 		run, drops := d, s.records.drops.Load()
 		err := s.disk.view(run.run)
-		if err != nil || drops == s.records.drops.Load() {
+		if err == nil && drops == s.records.drops.Load() {
+			return run, nil
+		}
+		run.giveUp()
+		if err != nil {
 			return run, err
 		}
 		*d.sel = before
 	}
 }
 
-// setComplete notes that items are all there is of key, unless something has changed meanwhile.
-func (s *shard) setComplete(key Key, items []*item, stamp uint32) {
+// noteComplete notes that the resident variants of a key, so many, are all there are, unless something
+// has changed meanwhile.
+func (s *shard) noteComplete(key *Key, n int, stamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if node := s.keys[key]; node != nil && *s.stamp(key) == stamp && len(node.items) == len(items) {
-		node.complete = true
+	if *s.stamp(*key) == stamp && s.count(key) == n {
+		s.setComplete(key, true)
 	}
 }
 
 // diskSearch looks for a better variant among the rows of a key.
 type diskSearch struct {
-	sel   *selection
-	key   Key
-	jobs  []*job
-	items []*item // resident
+	sel      *selection
+	key      Key
+	jobs     []*job
+	resident []candidate
 
 	entry   *Entry // of the best row, when that beats what is in memory
+	item    *item  // the same, held, where it may come to memory
 	soft    bool
-	length  int64
 	others  int // live rows that are not resident
 	damaged []uint64
 }
@@ -236,8 +291,8 @@ func (d *diskSearch) run(tx *bbolt.Tx) error {
 
 // elsewhere tells whether a row is resident, or out of date by what waits in the queue.
 func (d *diskSearch) elsewhere(row *keyRow) bool {
-	for _, it := range d.items {
-		if it.entry.ID == row.id {
+	for _, c := range d.resident {
+		if c.item.id == row.id {
 			return true
 		}
 	}
@@ -257,58 +312,101 @@ func (d *diskSearch) consider(t *tables, row *keyRow) error {
 	if row.generation >= sel.s.records.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
 		return nil
 	}
-	e, length, err := t.entry(row.id)
-	if err == nil && e.Key != d.key {
+	*sel = before
+	r, inline, err := t.record(row.id)
+	if err == nil && r.key() != d.key {
 		err = fmt.Errorf("record %d: another key: %w", row.id, errDamaged)
 	}
 	if err != nil {
+		return err
+	}
+	hard, soft := sel.s.records.judgeRecord(r, everything)
+	if hard || !sel.beats(&row.variant, row.responseTime) {
+		return nil
+	}
+	if err := d.read(t, row.id, r, inline); err != nil {
 		*sel = before
 		return err
 	}
-	hard, soft := sel.s.records.judge(e.URL, e.Tags, e.Generation, everything)
-	if hard {
-		*sel = before
-		return nil
-	}
-	if *sel = before; !sel.beats(&row.variant, row.responseTime) {
-		return nil
-	}
-	if err := d.readBody(t, e, length); err != nil {
-		*sel = before
-		return err
-	}
-	d.entry, d.soft, d.length = e, soft || row.soft, length
+	d.soft = soft || row.soft
 	return nil
 }
 
 // promoteBytes is up to where a body is read whole and may come to memory.
 const promoteBytes = 4 << 20
 
-// readBody reads the body into memory where it is small enough, else leaves it to chunk by chunk.
-func (d *diskSearch) readBody(t *tables, e *Entry, length int64) error {
-	if e.Body != nil {
-		return nil
-	}
+// read takes an entry out of the transaction: to an extent where it is small enough and there is
+// room, else to the Go heap, or without its body, which is then read chunk by chunk.
+func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 	s := d.sel.s
-	if length > min(promoteBytes, s.settings.Load().Memory/8) && length > chunkSize {
-		e.Body = &diskBody{s: s, id: e.ID, length: length}
+	e, err := decodeRecord(id, r)
+	if err != nil {
+		return err
+	}
+	length := r.bodyLen()
+	if inline == nil && length > chunkSize && length > min(promoteBytes, s.settings.Load().Memory/8) {
+		d.giveUp()
+		e.Body = &diskBody{s: s, id: id, length: length}
+		d.entry = e
 		return nil
 	}
-	var chunks [][]byte
-	for n := 0; int64(n)*chunkSize < length; n++ {
-		c, err := t.chunk(e.ID, n, length)
-		if err != nil {
+	body := Body(&rowsBody{t: t, id: id, length: length})
+	if inline != nil {
+		body = extentBody(inline)
+	}
+	dr := draft{id: id, record: r, body: body, tags: len(e.Tags)}
+	if s.memory.charge(s.memory.cost(&dr)) {
+		it, err := s.memory.store(&dr)
+		if errors.Is(err, errDamaged) {
 			return err
 		}
-		chunks = append(chunks, c)
+		if err == nil {
+			d.giveUp()
+			d.item, d.entry = it, s.decode(it)
+			return nil
+		}
 	}
-	e.Body = NewBody(chunks)
+	data := make([]byte, length)
+	if err := copyBody(data, body); err != nil {
+		return err
+	}
+	d.giveUp()
+	e.Body = NewBody([][]byte{data})
+	d.entry = e
 	return nil
+}
+
+// giveUp lets go of the best row so far.
+func (d *diskSearch) giveUp() {
+	if d.item != nil {
+		d.sel.s.memory.unhold(d.item)
+		d.item = nil
+	}
+	d.entry = nil
+}
+
+// rowsBody is a body in chunks as it is within a transaction.
+type rowsBody struct {
+	t      *tables
+	id     uint64
+	length int64
+}
+
+// Len is the whole length in bytes.
+func (b *rowsBody) Len() int64 { return b.length }
+
+// Chunk returns the bytes from off to the end of the chunk, in the transaction's memory.
+func (b *rowsBody) Chunk(off int64) ([]byte, error) {
+	data, err := b.t.chunk(b.id, int(off/chunkSize), b.length)
+	if err != nil {
+		return nil, err
+	}
+	return data[off%chunkSize:], nil
 }
 
 // fromDisk is the outcome when a row was selected.
 func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
-	r := Result{Entry: d.entry, Soft: d.soft, Tier: DiskTier}
+	r := Result{Entry: d.entry, Soft: d.soft, Tier: DiskTier, memory: s.memory, item: d.item}
 	if body, ok := d.entry.Body.(*diskBody); ok {
 		if !s.pin(body) {
 			return Result{Known: &d.entry.Variant}
@@ -316,35 +414,24 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 		r.pinned = body
 		return r
 	}
-	it := &item{entry: d.entry, cost: cost(d.entry)}
-	if !s.memory.charge(it.cost) {
+	it := d.item
+	if it == nil {
 		return r
 	}
-	it.held.Store(heldResident)
-	it.onDisk.Store(true)
-	it.soft.Store(d.soft)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if *sh.stamp(d.key) != stamp || sh.holds(d.key, d.entry.ID) { // something newer may be there
-		s.memory.release(it, heldResident)
+	if *sh.stamp(d.key) != stamp || sh.find(&d.key, it.id) != nil { // something newer may be there
 		return r
 	}
+	it.set(isOnDisk)
+	if d.soft {
+		it.set(isSoft)
+	}
 	sh.insert(it)
-	if d.others == 1 && len(d.jobs) == 0 && len(sh.keys[d.key].items) == len(d.items)+1 {
-		sh.keys[d.key].complete = true
+	if d.others == 1 && len(d.jobs) == 0 && sh.count(&d.key) == len(d.resident)+1 {
+		sh.setComplete(&d.key, true)
 	}
 	return r
-}
-
-func (s *shard) holds(key Key, id uint64) bool {
-	if node := s.keys[key]; node != nil {
-		for _, it := range node.items {
-			if it.entry.ID == id {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // pin keeps the chunks of a body that is read without a transaction; false when its entry has just
@@ -378,7 +465,7 @@ func (b *diskBody) Len() int64 { return b.length }
 // Chunk returns a copy of the bytes from off to the end of the chunk that holds off.
 func (b *diskBody) Chunk(off int64) ([]byte, error) {
 	if off < 0 || off > b.length {
-		return nil, fmt.Errorf("body chunk: offset %d outside of %d bytes", off, b.length)
+		return nil, errOffset(off, b.length)
 	}
 	if off == b.length {
 		return nil, nil
@@ -390,6 +477,7 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 			return err
 		}
 		data, err = t.chunk(b.id, int(off/chunkSize), b.length)
+		data = bytes.Clone(data)
 		return err
 	})
 	if err != nil {

@@ -8,10 +8,13 @@ import (
 // shardCount is fixed: sixteen locks are enough for the cores a proxy has.
 const shardCount = 16
 
-// memory is the memory tier: shards under one byte budget. What counts is everything held: resident
-// items, items evicted but still queued for the disk, and reservations.
+// memory is the memory tier: shards under one byte budget. What counts is everything held: items,
+// from when they are made until nobody holds them, so those evicted but still queued for the disk or
+// read by a client too; decoded entries; and reservations.
 type memory struct {
 	shards [shardCount]*shard
+	items  *table
+	arena  *arena
 	used   atomic.Int64
 	budget atomic.Int64
 	evicts atomic.Bool // the policy is not None
@@ -19,14 +22,17 @@ type memory struct {
 }
 
 func newMemory(settings Settings, counts *counters) *memory {
-	m := &memory{counts: counts}
+	m := &memory{counts: counts, items: newTable(), arena: newArena()}
 	for i := range m.shards {
-		m.shards[i] = newShard(settings.Eviction)
+		m.shards[i] = newShard(m, settings.Eviction)
 	}
 	m.budget.Store(settings.Memory)
 	m.evicts.Store(settings.Eviction != None)
 	return m
 }
+
+// decodedLimit is how many bytes of decoded entries one shard may keep.
+func (m *memory) decodedLimit() int64 { return m.budget.Load() / decodedPart / shardCount }
 
 func (m *memory) shard(key Key) *shard { return m.shards[key[0]%shardCount] }
 
@@ -48,8 +54,8 @@ func (m *memory) charge(n int64) bool {
 }
 
 // shrink evicts until the budget holds or nothing is left. Bytes of evicted items that wait for the
-// disk are not free yet; counting them as freed keeps one slow disk from emptying the tier, at the
-// price of an overshoot no larger than the queue.
+// disk or are being read are not free yet; counting them as freed keeps one slow disk from emptying
+// the tier, at the price of an overshoot no larger than the queue and what is being read.
 func (m *memory) shrink() {
 	var freed int64
 	over := m.used.Load() - m.budget.Load()
@@ -69,14 +75,17 @@ func (m *memory) evictOne() int64 {
 		s := m.fullest()
 		s.mu.Lock()
 		it := s.policy.victim()
-		if it != nil {
-			s.drop(it)
+		if it == nil { // emptied since it was chosen
 			s.mu.Unlock()
-			m.release(it, heldResident)
-			m.counts.evicted(MemoryTier, Capacity)
-			return it.cost
+			continue
 		}
-		s.mu.Unlock() // emptied since it was chosen
+		before := s.decoded.bytes
+		s.drop(it)
+		freed := it.cost() + before - s.decoded.bytes
+		s.mu.Unlock()
+		m.unhold(it)
+		m.counts.evicted(MemoryTier, Capacity)
+		return freed
 	}
 	return 0
 }
@@ -91,20 +100,30 @@ func (m *memory) fullest() *shard {
 	return best
 }
 
-// release clears what held the item and gives back its bytes when nothing else does.
-func (m *memory) release(it *item, bit uint32) {
-	if before := it.held.And(^bit); before == bit {
-		m.used.Add(-it.cost)
+// compact evicts what lies in the sparsest slab, so that its pages are free for other sizes: what is
+// resident has to follow the budget, and not the largest there ever was of each size.
+func (m *memory) compact() {
+	var buf [slabSlots]ref
+	for _, r := range m.arena.sparse(buf[:0]) {
+		it := m.items.at(r)
+		if !it.tryHold() {
+			continue
+		}
+		s := m.shards[it.home]
+		s.mu.Lock()
+		m.discard(s, it, Capacity)
+		s.mu.Unlock()
+		m.unhold(it)
 	}
 }
 
 // discard drops a resident item under the shard's lock held by the caller.
 func (m *memory) discard(s *shard, it *item, why Reason) {
-	if !s.resident(it) {
+	if !it.is(isResident) {
 		return
 	}
 	s.drop(it)
-	m.release(it, heldResident)
+	m.unhold(it)
 	m.counts.evicted(MemoryTier, why)
 }
 
@@ -112,12 +131,15 @@ func (m *memory) discard(s *shard, it *item, why Reason) {
 func (m *memory) apply(old, next Settings) {
 	m.budget.Store(next.Memory)
 	m.evicts.Store(next.Eviction != None)
-	if old.Eviction != next.Eviction {
-		for _, s := range m.shards {
-			s.mu.Lock()
+	for _, s := range m.shards {
+		s.mu.Lock()
+		if old.Eviction != next.Eviction {
 			s.setPolicy(next.Eviction)
-			s.mu.Unlock()
 		}
+		before := s.decoded.bytes
+		s.decoded.shrink(m.decodedLimit())
+		m.used.Add(s.decoded.bytes - before)
+		s.mu.Unlock()
 	}
 	m.shrink()
 }
@@ -131,7 +153,7 @@ func (m *memory) clear() {
 		s.policy.each(func(it *item) { items = append(items, it) })
 		for _, it := range items {
 			s.drop(it)
-			m.release(it, heldResident)
+			m.unhold(it)
 		}
 		s.mu.Unlock()
 	}
@@ -147,13 +169,14 @@ func (m *memory) expire(s *shard, now time.Time, url string, id uint64) (string,
 	defer s.mu.Unlock()
 	var dead []*item
 	seen := 0
-	nextURL, nextID := "", uint64(0)
-	s.index.urls.AscendGreaterOrEqual(&item{entry: &Entry{URL: url, ID: id}}, func(it *item) bool {
+	nextURL, nextID, until := "", uint64(0), nanos(now)
+	s.index.ascend(url, id, func(it *item) bool {
+		r := m.record(it)
 		if seen++; seen > expireStep {
-			nextURL, nextID = it.entry.URL, it.entry.ID
+			nextURL, nextID = string(r.url()), it.id
 			return false
 		}
-		if !now.Before(it.entry.KeepUntil) {
+		if r.keepUntil() <= until {
 			dead = append(dead, it)
 		}
 		return true
@@ -173,19 +196,17 @@ func (m *memory) entries() int64 {
 	return n
 }
 
-// find returns the resident item of an entry, or nil.
-func (m *memory) find(key Key, id uint64) *item {
+// usedSince tells whether an entry is resident and has been looked up since this was last asked.
+func (m *memory) usedSince(key Key, id uint64) bool {
 	s := m.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if node := s.keys[key]; node != nil {
-		for _, it := range node.items {
-			if it.entry.ID == id {
-				return it
-			}
-		}
+	it := s.find(&key, id)
+	if it == nil || !it.is(isUsed) {
+		return false
 	}
-	return nil
+	it.clear(isUsed)
+	return true
 }
 
 // forgetDisk is for a file that has come anew: nothing is known to be the only variant any more, and
@@ -196,14 +217,12 @@ func (m *memory) forgetDisk(another bool) {
 		for i := range s.stamps {
 			s.stamps[i]++
 		}
-		for _, node := range s.keys {
-			node.complete = false
-			for _, it := range node.items {
-				if another {
-					it.onDisk.Store(false)
-				}
+		s.policy.each(func(it *item) {
+			it.clear(isComplete)
+			if another {
+				it.clear(isOnDisk)
 			}
-		}
+		})
 		s.mu.Unlock()
 	}
 }

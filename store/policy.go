@@ -14,65 +14,74 @@ type policy interface {
 	each(fn func(it *item))
 }
 
-func newPolicy(e Eviction) policy {
+func newPolicy(e Eviction, items *table) policy {
 	switch e {
 	case LFU:
-		return &lfuPolicy{}
-	case FIFO:
-		return &listPolicy{}
-	case None:
-		return &listPolicy{} // asked for a victim only when the budget shrinks
+		return newLFU(items)
+	case FIFO, None: // None is asked for a victim only when the budget shrinks
+		return &listPolicy{list: itemList{items: items}}
 	case LRU:
 	}
-	return &listPolicy{moves: true}
+	return &listPolicy{list: itemList{items: items}, moves: true}
 }
 
 // itemList is an intrusive doubly linked list: front is the newest, back goes first. An item is in
 // at most one list.
 type itemList struct {
-	front, back *item
+	items       *table
+	front, back ref
 }
 
 func (l *itemList) pushFront(it *item) {
-	it.prev, it.next = nil, l.front
-	if l.front != nil {
-		l.front.prev = it
+	it.prev, it.next = 0, l.front
+	if l.front != 0 {
+		l.items.at(l.front).prev = it.self
 	} else {
-		l.back = it
+		l.back = it.self
 	}
-	l.front = it
+	l.front = it.self
 }
 
 func (l *itemList) unlink(it *item) {
-	if it.prev != nil {
-		it.prev.next = it.next
+	if it.prev != 0 {
+		l.items.at(it.prev).next = it.next
 	} else {
 		l.front = it.next
 	}
-	if it.next != nil {
-		it.next.prev = it.prev
+	if it.next != 0 {
+		l.items.at(it.next).prev = it.prev
 	} else {
 		l.back = it.prev
 	}
-	it.prev, it.next = nil, nil
+	it.prev, it.next = 0, 0
+}
+
+// last is the item at the back, or nil.
+func (l *itemList) last() *item {
+	if l.back == 0 {
+		return nil
+	}
+	return l.items.at(l.back)
 }
 
 // appendList moves all of o behind the back of l.
 func (l *itemList) appendList(o *itemList) {
 	switch {
-	case o.front == nil:
+	case o.front == 0:
 		return
-	case l.front == nil:
-		*l = *o
+	case l.front == 0:
+		l.front, l.back = o.front, o.back
 	default:
-		l.back.next, o.front.prev = o.front, l.back
+		l.items.at(l.back).next, l.items.at(o.front).prev = o.front, l.back
 		l.back = o.back
 	}
-	*o = itemList{}
+	o.front, o.back = 0, 0
 }
 
 func (l *itemList) each(fn func(it *item)) {
-	for it := l.back; it != nil; it = it.prev {
+	for r := l.back; r != 0; {
+		it := l.items.at(r)
+		r = it.prev
 		fn(it)
 	}
 }
@@ -88,14 +97,14 @@ func (p *listPolicy) remove(it *item)        { p.list.unlink(it) }
 func (p *listPolicy) each(fn func(it *item)) { p.list.each(fn) }
 
 func (p *listPolicy) touch(it *item) {
-	if p.moves && p.list.front != it {
+	if p.moves && p.list.front != it.self {
 		p.list.unlink(it)
 		p.list.pushFront(it)
 	}
 }
 
 func (p *listPolicy) victim() *item {
-	return p.list.back
+	return p.list.last()
 }
 
 // lfuClasses is one list for each power of two of uses, the last for 128 and more.
@@ -110,6 +119,14 @@ type lfuPolicy struct {
 	count   int
 	touches int
 	epoch   uint32
+}
+
+func newLFU(items *table) *lfuPolicy {
+	p := new(lfuPolicy)
+	for i := range p.classes {
+		p.classes[i].items = items
+	}
+	return p
 }
 
 func (p *lfuPolicy) add(it *item) {
@@ -138,7 +155,7 @@ func (p *lfuPolicy) remove(it *item) {
 
 func (p *lfuPolicy) victim() *item {
 	for i := range p.classes {
-		if it := p.classes[i].back; it != nil {
+		if it := p.classes[i].last(); it != nil {
 			return it
 		}
 	}
@@ -162,6 +179,6 @@ func (p *lfuPolicy) age() {
 	p.epoch++
 	for i := 1; i < lfuClasses; i++ {
 		p.classes[i].appendList(&p.classes[i-1])
-		p.classes[i-1], p.classes[i] = p.classes[i], itemList{}
+		p.classes[i-1], p.classes[i] = p.classes[i], p.classes[i-1] // which is empty now
 	}
 }

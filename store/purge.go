@@ -295,14 +295,13 @@ func (c *counting) counts(generation uint64, keepUntil int64) bool {
 
 // before tells whether an entry in memory is left by the purges before this one.
 func (c *counting) before(it *item) bool {
-	if c.rec.soft && it.soft.Load() {
+	if c.rec.soft && it.is(isSoft) {
 		return false
 	}
 	if !c.others {
 		return true
 	}
-	e := it.entry
-	hard, soft := c.k.s.records.judge(e.URL, e.Tags, e.Generation, c.rec.gen)
+	hard, soft := c.k.s.records.judgeRecord(c.k.s.memory.record(it), c.rec.gen)
 	return !hard && (!soft || !c.rec.soft)
 }
 
@@ -313,12 +312,12 @@ func (c *counting) countQueue() {
 		if !j.homeless() {
 			continue
 		}
-		e := j.item.entry
-		if _, counted := c.queued[e.ID]; counted {
+		if _, counted := c.queued[j.id]; counted {
 			continue
 		}
-		if c.rec.sel.match(e) && c.counts(e.Generation, nanos(e.KeepUntil)) && c.before(j.item) {
-			c.once(e.ID)
+		r := c.k.s.memory.record(j.item)
+		if c.counts(r.generation(), r.keepUntil()) && c.rec.sel.matchRecord(r) && c.before(j.item) {
+			c.once(j.id)
 		}
 	}
 }
@@ -328,23 +327,24 @@ func (c *counting) countShard(s *shard) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	consider := func(it *item, generation uint64, keepUntil int64) {
-		if !c.counts(generation, keepUntil) || (c.t != nil && it.onDisk.Load()) || !c.before(it) {
+		if !c.counts(generation, keepUntil) || (c.t != nil && it.is(isOnDisk)) || !c.before(it) {
 			return
 		}
-		if it.held.Load()&heldQueued != 0 {
-			c.queued[it.entry.ID] = struct{}{}
+		if it.is(isQueued) {
+			c.queued[it.id] = struct{}{}
 		}
-		c.once(it.entry.ID)
+		c.once(it.id)
 	}
 	for _, tag := range c.rec.sel.Tags {
 		for _, row := range s.index.tagged(tag) {
-			consider(row.item, row.generation, row.keepUntil)
+			consider(s.m.items.at(row.item), row.generation, row.keepUntil)
 		}
 	}
 	rest := c.rec.sel
 	rest.Tags = nil
 	s.index.match(&rest, func(it *item) {
-		consider(it, it.entry.Generation, nanos(it.entry.KeepUntil))
+		r := s.m.record(it)
+		consider(it, r.generation(), r.keepUntil())
 	})
 }
 
@@ -430,21 +430,26 @@ func (c *counting) superseded(id uint64, jobs []*job) bool {
 }
 
 // match tells whether any selector names the entry.
-func (s *Selectors) match(e *Entry) bool {
-	if s.All || slices.Contains(s.URLs, e.URL) {
+func (s *Selectors) match(url string, tags []string) bool {
+	if s.All || slices.Contains(s.URLs, url) {
 		return true
 	}
 	for _, t := range s.Tags {
-		if slices.Contains(e.Tags, t) {
+		if slices.Contains(tags, t) {
 			return true
 		}
 	}
 	for _, p := range s.Prefixes {
-		if strings.HasPrefix(e.URL, p) {
+		if strings.HasPrefix(url, p) {
 			return true
 		}
 	}
-	return len(s.Hosts) > 0 && slices.Contains(s.Hosts, hostOf(e.URL))
+	return len(s.Hosts) > 0 && slices.Contains(s.Hosts, hostOf(url))
+}
+
+// matchRecord is match for an entry in its stored form.
+func (s *Selectors) matchRecord(r record) bool {
+	return s.All || s.match(string(r.url()), r.tags())
 }
 
 // between tells whether there is a record of a generation in (gen, below).

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"log/slog"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -14,30 +16,58 @@ func (s *Store) Put(e *Entry, maxVariants int) Refusal {
 		return refusal
 	}
 	e.Tags = distinct(e.Tags)
-	it := &item{entry: e, cost: cost(e)}
-	toDisk := s.disk != nil && s.disk.up.Load() && s.keeper.fits(e, s.queue.waiting())
-	resident := s.mayReside(it, toDisk) && s.makeRoom(it, maxVariants)
-	if !resident && !toDisk {
+	toDisk := s.disk != nil && s.disk.up.Load() && s.keeper.fits(len(e.URL), e.Body.Len(), s.queue.waiting())
+	it, resident := s.stage(e, maxVariants, toDisk)
+	if it == nil {
 		return RefusedFull
 	}
-	if resident {
-		it.held.Store(heldResident)
-	}
+	defer s.memory.unhold(it)
 	sh := s.memory.shard(e.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	e.ID = s.ids.Add(1) // under the lock: ids of a key ascend in the order of their effects
+	it.id = e.ID
 	*sh.stamp(e.Key)++
 	s.replace(sh, e, maxVariants)
 	if resident {
 		sh.insert(it)
-	} else if node := sh.keys[e.Key]; node != nil {
-		node.complete = false
+	} else {
+		sh.setComplete(&e.Key, false)
 	}
-	if !s.enqueue(it, maxVariants, toDisk) && !resident {
+	if !s.enqueue(it, e, maxVariants, toDisk) && !resident {
 		return RefusedFull
 	}
 	return Stored
+}
+
+// scratch has buffers to encode records in.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// stage makes the item of an entry, held and to be found by nobody yet; nil when there is no room.
+// resident says that it fits in memory. One that does not, but is on its way to disk, counts all the
+// same for as long as that takes.
+func (s *Store) stage(e *Entry, maxVariants int, toDisk bool) (it *item, resident bool) {
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	d := draft{record: appendRecord((*buf)[:0], e), body: e.Body, tags: len(e.Tags)}
+	*buf = d.record[:0]
+	if body, onDisk := e.Body.(*diskBody); onDisk {
+		d.source = body.id
+	}
+	cost := s.memory.cost(&d)
+	resident = s.mayReside(&d, cost, toDisk) && s.makeRoom(e, cost, maxVariants)
+	if !resident {
+		if !toDisk {
+			return nil, false
+		}
+		s.memory.used.Add(cost)
+	}
+	it, err := s.memory.store(&d)
+	if err != nil {
+		s.log.Warn("an entry is not stored", slog.Any("error", err))
+		return nil, false
+	}
+	return it, resident
 }
 
 // distinct leaves out repeated tags: an index row is there once, and counted once.
@@ -71,105 +101,103 @@ func (s *Store) admit(e *Entry) Refusal {
 
 // mayReside tells whether an entry should be in memory: not one that would push out much of the
 // rest while the disk can have it, and not one whose body is read from the disk.
-func (s *Store) mayReside(it *item, toDisk bool) bool {
-	if _, onDisk := it.entry.Body.(*diskBody); onDisk {
-		return false
-	}
-	return !toDisk || it.cost <= s.settings.Load().Memory/4
+func (s *Store) mayReside(d *draft, cost int64, toDisk bool) bool {
+	return d.source == 0 && (!toDisk || cost <= s.settings.Load().Memory/4)
 }
 
-// makeRoom charges an item, at worst in place of the one it replaces: where nothing is evicted, a
+// makeRoom charges an entry, at worst in place of the one it replaces: where nothing is evicted, a
 // full tier could otherwise never be refreshed.
-func (s *Store) makeRoom(it *item, maxVariants int) bool {
-	if s.memory.charge(it.cost) {
+func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
+	if s.memory.charge(cost) {
 		return true
 	}
-	sh := s.memory.shard(it.entry.Key)
+	sh := s.memory.shard(e.Key)
 	sh.mu.Lock()
-	s.replace(sh, it.entry, maxVariants)
+	s.replace(sh, e, maxVariants)
 	sh.mu.Unlock()
-	return s.memory.charge(it.cost)
+	return s.memory.charge(cost)
 }
 
 // replace drops from memory and from the queue what e takes the place of.
 func (s *Store) replace(sh *shard, e *Entry, maxVariants int) {
-	if node := sh.keys[e.Key]; node != nil {
-		for _, old := range node.items {
-			if old.entry.Variant.Equal(&e.Variant) {
-				old.dead.Store(true)
-				s.memory.discard(sh, old, Replaced)
-				break // there is one at most
-			}
+	sh.variants(&e.Key, func(old *item) bool {
+		v := s.memory.record(old).variant()
+		if !v.Equal(&e.Variant) {
+			return true
 		}
-	}
+		old.set(isDead)
+		s.memory.discard(sh, old, Replaced)
+		return false // there is one at most
+	})
 	var buf [4]*job
-	for _, j := range s.queue.of(e.Key, buf[:0]) {
-		if j.kind == jobPut && j.item.entry.Variant.Equal(&e.Variant) {
-			j.item.dead.Store(true)
+	jobs := s.queue.of(e.Key, buf[:0])
+	for _, j := range jobs {
+		if j.kind == jobPut && j.variant.Equal(&e.Variant) {
+			j.item.set(isDead)
 		}
 	}
-	for maxVariants > 0 {
-		node := sh.keys[e.Key]
-		if node == nil || len(node.items) < maxVariants {
-			return
-		}
-		s.dropVariant(sh, node)
+	s.memory.unholdJobs(jobs)
+	for maxVariants > 0 && sh.count(&e.Key) >= maxVariants {
+		s.dropVariant(sh, &e.Key)
 	}
 }
 
 // dropVariant drops the least recently used resident variant of a key, on disk too.
-func (s *Store) dropVariant(sh *shard, node *keyNode) {
-	oldest := node.items[0]
-	for _, it := range node.items[1:] {
-		if it.lastUse < oldest.lastUse {
+func (s *Store) dropVariant(sh *shard, key *Key) {
+	var oldest *item
+	sh.variants(key, func(it *item) bool {
+		// The clock may have come round, so it is the distance that counts.
+		if oldest == nil || sh.clock-it.lastUse > sh.clock-oldest.lastUse {
 			oldest = it
 		}
-	}
-	oldest.dead.Store(true)
+		return true
+	})
+	id := oldest.id
+	oldest.set(isDead)
 	s.memory.discard(sh, oldest, Variants)
 	if s.disk != nil {
-		s.queue.push(deletion(oldest.entry, Variants))
+		s.queue.push(deletion(id, *key, Variants))
 	}
 }
 
 // enqueue hands an item to the keeper; false when it has no room. Older rows of the variant are
 // deleted then all the same, so that they do not come back when the item leaves memory. It runs
 // under the shard's lock, so that jobs are in the order of their effects on memory.
-func (s *Store) enqueue(it *item, maxVariants int, toDisk bool) bool {
+func (s *Store) enqueue(it *item, e *Entry, maxVariants int, toDisk bool) bool {
 	if s.disk == nil {
 		return false
 	}
-	e := it.entry
 	j := &job{
-		kind: jobPut, item: it, key: e.Key, maxVariants: maxVariants, cost: it.cost + int64(deletionCost), at: time.Now(),
+		kind: jobPut, item: it, id: e.ID, key: e.Key, variant: e.Variant, maxVariants: maxVariants,
+		cost: it.cost() + int64(deletionCost), at: time.Now(),
 	}
 	if body, ok := e.Body.(*diskBody); ok && toDisk {
 		toDisk = s.disk.pins.pin(body.id) // until the job is done
 	}
 	if toDisk {
-		if it.held.Or(heldQueued) == 0 {
-			s.memory.used.Add(it.cost)
-		}
+		it.hold()
+		it.set(isQueued)
 		if s.queue.push(j) {
 			return true
 		}
 		s.endPut(it)
 	}
 	s.counts.skipped.Add(1)
-	s.queue.push(&job{kind: jobSupersede, item: it, key: e.Key, cost: deletionCost, at: j.at})
+	s.queue.push(&job{kind: jobSupersede, id: e.ID, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
 	return false
 }
 
 // endPut gives back what a jobPut holds.
 func (s *Store) endPut(it *item) {
-	s.memory.release(it, heldQueued)
-	if body, ok := it.entry.Body.(*diskBody); ok {
-		s.disk.pins.unpin(body.id)
+	it.clear(isQueued)
+	if source := s.memory.source(it); source != 0 {
+		s.disk.pins.unpin(source)
 	}
+	s.memory.unhold(it)
 }
 
-func deletion(e *Entry, why Reason) *job {
-	return &job{kind: jobDelete, id: e.ID, key: e.Key, reason: why, cost: deletionCost, at: time.Now()}
+func deletion(id uint64, key Key, why Reason) *job {
+	return &job{kind: jobDelete, id: id, key: key, reason: why, cost: deletionCost, at: time.Now()}
 }
 
 // Remove forgets an entry that Lookup returned, in both tiers: one found unservable, say.
@@ -181,23 +209,20 @@ func (s *Store) Remove(e *Entry) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	*sh.stamp(e.Key)++
-	if node := sh.keys[e.Key]; node != nil {
-		for _, it := range node.items {
-			if it.entry.ID == e.ID {
-				it.dead.Store(true)
-				s.memory.discard(sh, it, Removed)
-				break
-			}
-		}
+	if it := sh.find(&e.Key, e.ID); it != nil {
+		it.set(isDead)
+		s.memory.discard(sh, it, Removed)
 	}
 	if s.disk == nil {
 		return
 	}
 	var buf [4]*job
-	for _, j := range s.queue.of(e.Key, buf[:0]) {
-		if j.kind == jobPut && j.item.entry.ID == e.ID {
-			j.item.dead.Store(true)
+	jobs := s.queue.of(e.Key, buf[:0])
+	for _, j := range jobs {
+		if j.kind == jobPut && j.id == e.ID {
+			j.item.set(isDead)
 		}
 	}
-	s.queue.push(deletion(e, Removed))
+	s.memory.unholdJobs(jobs)
+	s.queue.push(deletion(e.ID, e.Key, Removed))
 }

@@ -9,8 +9,9 @@ import (
 // job is one change that waits for the disk: an item to write, or the rows of one to delete.
 type job struct {
 	kind        jobKind
-	item        *item // jobPut and jobSupersede: the new response
-	id          uint64
+	item        *item  // jobPut: the new response, held by the queue
+	id          uint64 // of the new response, or jobDelete: of the one to delete
+	variant     Variant
 	key         Key
 	maxVariants int
 	reason      Reason // jobDelete
@@ -32,7 +33,7 @@ func (j *job) superseded(id uint64, v *Variant) bool {
 	if j.kind == jobDelete {
 		return j.id == id
 	}
-	return id < j.item.entry.ID && v.Equal(&j.item.entry.Variant)
+	return id < j.id && v.Equal(&j.variant)
 }
 
 // The queue's bounds: bytes of entries, and the number of deletions, which carry no body.
@@ -79,12 +80,14 @@ func (q *queue) push(j *job) bool {
 	return true
 }
 
-// of returns the jobs of a key, oldest first, in dst's memory.
+// of returns the jobs of a key, oldest first, in dst's memory. Their items are held for the caller,
+// who gives them up with memory.unholdJobs: the queue may be through with them at any time.
 func (q *queue) of(key Key, dst []*job) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, j := range q.byKey[keyPrefix(key)] {
 		if j.key == key {
+			j.hold()
 			dst = append(dst, j)
 		}
 	}
@@ -110,12 +113,38 @@ func (q *queue) having(rows []uncounted) (queued []uncounted) {
 	return queued
 }
 
-// homeless tells whether the job holds a live item that is not resident.
-func (j *job) homeless() bool {
-	return j.kind == jobPut && !j.item.dead.Load() && j.item.held.Load()&heldResident == 0
+func (j *job) hold() {
+	if j.item != nil {
+		j.item.hold()
+	}
 }
 
-// head returns up to n jobs from the front; they stay queued until done.
+// unholdJobs gives up the items of jobs that were returned held.
+func (m *memory) unholdJobs(jobs []*job) {
+	for _, j := range jobs {
+		if j.item != nil {
+			m.unhold(j.item)
+		}
+	}
+}
+
+// homeless tells whether the job has a live item that is not resident. The caller holds the item.
+func (j *job) homeless() bool {
+	return j.kind == jobPut && !j.item.is(isDead|isResident)
+}
+
+// all returns all jobs, oldest first, with their items held as by of.
+func (q *queue) all() []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, j := range q.jobs {
+		j.hold()
+	}
+	return slices.Clone(q.jobs)
+}
+
+// head returns up to n jobs from the front; they stay queued until done. It is for the keeper, who
+// alone takes jobs off.
 func (q *queue) head(n int) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()

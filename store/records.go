@@ -221,6 +221,15 @@ func (r *recordSet) judge(url string, tags []string, gen, below uint64) (hard, s
 	return hard, soft
 }
 
+// judgeRecord is judge for a response in its stored form, of which it reads no more than needed.
+func (r *recordSet) judgeRecord(rec record, below uint64) (hard, soft bool) {
+	gen := rec.generation()
+	if gen >= r.newest.Load() {
+		return false, false
+	}
+	return r.judge(string(rec.url()), rec.tags(), gen, below)
+}
+
 // snapshot copies the list of records.
 func (r *recordSet) snapshot() []*purgeRecord {
 	r.mu.RLock()

@@ -241,24 +241,29 @@ func (t *tables) variants(key Key, fn func(row keyRow, err error)) {
 	}
 }
 
-// entry reads the record id, with its body only where that is inline.
-func (t *tables) entry(id uint64) (*Entry, int64, error) {
+// record reads the record id, and its body where that is inline, in the transaction's memory.
+func (t *tables) record(id uint64) (r record, inline []byte, err error) {
 	v := t.records.Get(idBytes(id))
 	if v == nil {
-		return nil, 0, fmt.Errorf("record %d is missing: %w", id, errDamaged)
+		return nil, nil, fmt.Errorf("record %d is missing: %w", id, errDamaged)
 	}
-	r, inline, err := openRecord(id, v)
+	return openRecord(id, v)
+}
+
+// entry copies the record id, with its body only where that is inline.
+func (t *tables) entry(id uint64) (*Entry, int64, error) {
+	r, inline, err := t.record(id)
 	if err != nil {
 		return nil, 0, err
 	}
 	e, err := decodeRecord(id, r)
-	if err == nil && (inline != nil || r.bodyLen() == 0) {
+	if err == nil && inline != nil {
 		e.Body = NewBody([][]byte{bytes.Clone(inline)})
 	}
 	return e, r.bodyLen(), err
 }
 
-// chunk copies one chunk of a body out of the transaction.
+// chunk reads one chunk of a body, in the transaction's memory.
 func (t *tables) chunk(id uint64, number int, length int64) ([]byte, error) {
 	k := chunkKey(id, number)
 	v := t.chunks.Get(k)
@@ -266,7 +271,7 @@ func (t *tables) chunk(id uint64, number int, length int64) ([]byte, error) {
 	if int64(len(v)) != want+4 || binary.BigEndian.Uint32(v) != checksum(k, v[4:]) {
 		return nil, fmt.Errorf("chunk %d of %d: %w", number, id, errDamaged)
 	}
-	return bytes.Clone(v[4:]), nil
+	return v[4:], nil
 }
 
 // putChunk writes one chunk.
@@ -290,29 +295,28 @@ func (t *tables) deleteChunks(id uint64, limit int) (int, error) {
 	return n, nil
 }
 
-// insert writes the record and the index rows of e. Its chunks are there already.
-func (t *tables) insert(e *Entry, inline []byte, soft bool, rank uint64) error {
-	value := append(appendRecord(nil, e), inline...)
-	seal(e.ID, value)
+// insert writes the record and the index rows of an entry. value is the record, sealed, with the body
+// where that is inline; chunks are there already.
+func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint64) error {
 	size := int64(len(value))
-	if inline == nil {
-		size += e.Body.Len()
+	if len(value) == len(r) {
+		size += r.bodyLen()
 	}
-	id, keep := e.ID, nanos(e.KeepUntil)
+	keep := r.keepUntil()
 	row := keyRow{
-		id: id, generation: e.Generation, keepUntil: keep, responseTime: nanos(e.ResponseTime),
-		size: size, rank: rank, soft: soft, variant: e.Variant,
+		id: id, generation: r.generation(), keepUntil: keep, responseTime: r.responseTime(),
+		size: size, rank: rank, soft: soft, variant: r.variant(),
 	}
-	key := keyRowKey(e.Key, id)
-	index := indexRow{e.Generation, keep, keyPrefix(e.Key), soft}.encode()
+	key := keyRowKey(r.key(), id)
+	index := indexRow{row.generation, keep, keyPrefix(r.key()), soft}.encode()
 	errs := []error{
 		t.records.Put(idBytes(id), value),
 		t.keys.Put(key, row.encode(key)),
-		t.urls.Put(urlRowKey(e.URL, id), index),
+		t.urls.Put(urlRowKey(string(r.url()), id), index),
 		t.expiry.Put(numberedKey(uint64(keep), id), nil),
 		t.recency.Put(numberedKey(rank, id), nil),
 	}
-	for _, tag := range e.Tags {
+	for _, tag := range r.tags() {
 		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(id)...), index))
 	}
 	return errors.Join(errs...)

@@ -3,42 +3,7 @@ package store
 import (
 	"sync"
 	"sync/atomic"
-	"unsafe"
 )
-
-// What holds an item; its bytes are given back by whoever clears the last bit, so that an entry
-// evicted from memory while it still waits to be written stays counted.
-const (
-	heldResident uint32 = 1 << iota
-	heldQueued
-)
-
-// item is an entry with the memory tier's bookkeeping. Fields without a note belong to the shard's
-// lock.
-type item struct {
-	entry *Entry // immutable
-	cost  int64  // immutable
-
-	prev, next *item // the policy's list
-	refs       []tagRef
-	lastUse    uint64 // the shard's clock at the last use, for max_variants
-	epoch      uint32 // lfu
-	uses       uint8  // lfu
-
-	held   atomic.Uint32
-	onDisk atomic.Bool // its record is committed; set and cleared by the keeper under the shard's lock
-	soft   atomic.Bool // a soft purge whose record may be gone has hit it
-	dead   atomic.Bool // a newer response has taken its place, or it was removed
-	used   atomic.Bool // looked up since the disk tier last asked
-}
-
-// keyNode holds the resident variants of one key.
-type keyNode struct {
-	items []*item
-	// complete says that no live variant of the key is on disk or queued without being here too, so
-	// that a hit needs to look nowhere else.
-	complete bool
-}
 
 // stampCount is how many counters a shard has to notice that a key changed while its disk rows were
 // read.
@@ -46,109 +11,142 @@ const stampCount = 64
 
 // shard is one locked part of the memory tier. Lock order: shard, then queue.
 type shard struct {
-	mu     sync.Mutex
-	keys   map[Key]*keyNode
-	policy policy
-	index  index
-	clock  uint64
-	stamps [stampCount]uint32
+	m       *memory
+	mu      sync.Mutex
+	keys    map[uint64]ref // by keyPrefix: the first of the variants whose key begins so, linked by sibling
+	policy  policy
+	index   *index
+	decoded decodedSet
+	clock   uint32
+	stamps  [stampCount]uint32
 
-	entries, bytes atomic.Int64
+	entries, bytes atomic.Int64 // of resident items
 }
 
-func newShard(e Eviction) *shard {
-	return &shard{keys: make(map[Key]*keyNode), policy: newPolicy(e), index: newIndex()}
+func newShard(m *memory, e Eviction) *shard {
+	return &shard{m: m, keys: make(map[uint64]ref), policy: newPolicy(e, m.items), index: newIndex(m)}
 }
 
 // stamp counts the changes to the keys that share key's counter.
 func (s *shard) stamp(key Key) *uint32 { return &s.stamps[key[1]%stampCount] }
 
+// variants calls fn for every resident variant of a key, while fn agrees. fn may drop the item.
+func (s *shard) variants(key *Key, fn func(it *item) bool) {
+	for r := s.keys[keyPrefix(*key)]; r != 0; {
+		it := s.m.items.at(r)
+		r = it.sibling
+		if s.hasKey(it, key) && !fn(it) {
+			return
+		}
+	}
+}
+
+// hasKey compares the whole key: with some work, keys can be found that begin alike.
+func (s *shard) hasKey(it *item, key *Key) bool {
+	if e := s.decoded.get(it); e != nil {
+		return e.Key == *key
+	}
+	return s.m.record(it).key() == *key
+}
+
+// complete tells whether the resident variants of a key are known to be all there are.
+func (s *shard) complete(key *Key) (complete bool) {
+	s.variants(key, func(it *item) bool { complete = it.is(isComplete); return false })
+	return complete
+}
+
+// setComplete notes of all resident variants of a key whether they are all there are.
+func (s *shard) setComplete(key *Key, complete bool) {
+	s.variants(key, func(it *item) bool {
+		if complete {
+			it.set(isComplete)
+		} else {
+			it.clear(isComplete)
+		}
+		return true
+	})
+}
+
+// count is how many variants of a key are resident.
+func (s *shard) count(key *Key) (n int) {
+	s.variants(key, func(*item) bool { n++; return true })
+	return n
+}
+
+// find returns the resident item of an entry, or nil.
+func (s *shard) find(key *Key, id uint64) (found *item) {
+	s.variants(key, func(it *item) bool {
+		if it.id == id {
+			found = it
+		}
+		return found == nil
+	})
+	return found
+}
+
 // insert makes it resident.
 func (s *shard) insert(it *item) {
-	node := s.keys[it.entry.Key]
-	if node == nil {
-		node = &keyNode{}
-		s.keys[it.entry.Key] = node
+	key := s.m.record(it).key()
+	if s.complete(&key) {
+		it.set(isComplete)
 	}
-	node.items = append(node.items, it)
+	prefix := keyPrefix(key)
+	it.sibling = s.keys[prefix]
+	s.keys[prefix] = it.self
+	it.hold()
+	it.set(isResident)
 	s.policy.add(it)
 	s.index.add(it)
 	s.clock++
 	it.lastUse = s.clock
 	s.entries.Add(1)
-	s.bytes.Add(it.cost)
+	s.bytes.Add(it.cost())
 }
 
-// drop ends it's residence. The caller gives back the bytes (memory.release).
+// drop ends it's residence. The caller gives up the hold (memory.unhold) when it is through with it.
 func (s *shard) drop(it *item) {
-	node := s.keys[it.entry.Key]
-	for i, other := range node.items {
-		if other == it {
-			last := len(node.items) - 1
-			node.items[i] = node.items[last]
-			node.items[last] = nil
-			node.items = node.items[:last]
-			break
+	key := s.m.record(it).key()
+	s.setComplete(&key, false)
+	prefix := keyPrefix(key)
+	if first := s.keys[prefix]; first != it.self {
+		before := s.m.items.at(first)
+		for before.sibling != it.self {
+			before = s.m.items.at(before.sibling)
 		}
+		before.sibling = it.sibling
+	} else if it.sibling != 0 {
+		s.keys[prefix] = it.sibling
+	} else {
+		delete(s.keys, prefix)
 	}
-	node.complete = false
-	if len(node.items) == 0 {
-		delete(s.keys, it.entry.Key)
-	}
+	it.sibling = 0
+	it.clear(isResident | isComplete)
 	s.policy.remove(it)
 	s.index.remove(it)
+	s.m.used.Add(-s.decoded.remove(it))
 	s.entries.Add(-1)
-	s.bytes.Add(-it.cost)
+	s.bytes.Add(-it.cost())
 }
 
-// resident tells whether it is in the shard.
-func (s *shard) resident(it *item) bool { return it.held.Load()&heldResident != 0 }
-
-// use notes a use.
-func (s *shard) use(it *item) {
+// use notes a use of a resident item, whose entry is e.
+func (s *shard) use(it *item, e *Entry) {
 	s.clock++
 	it.lastUse = s.clock
 	s.policy.touch(it)
+	if it.decoded == 0 {
+		s.m.used.Add(s.decoded.add(it, e, s.m.decodedLimit()))
+	} else {
+		s.decoded.touch(it)
+	}
 }
 
 // setPolicy moves all items to another policy, in their present order.
 func (s *shard) setPolicy(e Eviction) {
-	next := newPolicy(e)
+	next := newPolicy(e, s.m.items)
 	var items []*item
 	s.policy.each(func(it *item) { items = append(items, it) })
 	for _, it := range items {
 		next.add(it)
 	}
 	s.policy = next
-}
-
-// Estimates of what the runtime keeps for an entry beside its bytes.
-const (
-	itemOverhead   = int64(unsafe.Sizeof(item{})+unsafe.Sizeof(Entry{})+unsafe.Sizeof(keyNode{})) + 160 // + map slots, tree slot
-	tagOverhead    = int64(unsafe.Sizeof(tagRef{})+unsafe.Sizeof(tagRow{})*9/8) + 16                    // + string header
-	fieldOverhead  = 16 + 24 + 16 + 24                                                                  // name, slice, value, map slot
-	reserveHeaders = 300                                                                                // an http.Header's first buckets
-)
-
-// cost estimates the bytes an entry keeps alive while it is resident.
-func cost(e *Entry) int64 {
-	n := itemOverhead + reserveHeaders + int64(len(e.URL)+len(e.Method)+len(e.Variant.Coding))
-	if b, ok := e.Body.(*memoryBody); ok {
-		n += b.held()
-	}
-	for _, h := range []map[string][]string{e.Header, e.Trailer} {
-		for name, values := range h {
-			n += fieldOverhead + int64(len(name))
-			for _, v := range values {
-				n += int64(len(v))
-			}
-		}
-	}
-	for i, name := range e.Variant.Names {
-		n += 32 + int64(len(name)+len(e.Variant.Values[i]))
-	}
-	for _, tag := range e.Tags {
-		n += tagOverhead + int64(len(tag))
-	}
-	return n
 }

@@ -247,7 +247,7 @@ func (m *simulation) purge() {
 	want := 0
 	for name := range m.model {
 		e := m.live(name)
-		if e == nil || !sel.match(e.entry) || (opts.Soft && e.soft) {
+		if e == nil || !sel.match(e.url, e.tags) || (opts.Soft && e.soft) {
 			continue
 		}
 		want++

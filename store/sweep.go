@@ -126,9 +126,9 @@ func (sc *scan) sameAs(sel *Selectors) bool {
 
 // sweep is the removal of what one purge hit: first from memory, then from disk.
 type sweep struct {
-	final bool // began when no fetch older than the purge was under way
-	shard int  // the shards below are swept
-	items []*item
+	final bool    // began when no fetch older than the purge was under way
+	shard int     // the shards below are swept
+	items []*item // of the one before, held
 	scans []scan
 	after []byte // the last row seen of scans[0]
 	done  bool
@@ -162,13 +162,11 @@ func (k *keeper) beginSweep(rec *purgeRecord, final bool) {
 		rec.sweep.scans = nil
 	}
 	for _, j := range k.s.queue.head(queueJobs) {
-		if j.kind != jobPut || j.item.entry.Generation >= rec.gen || !rec.sel.match(j.item.entry) {
+		if j.kind != jobPut {
 			continue
 		}
-		if rec.soft {
-			j.item.soft.Store(true)
-		} else {
-			j.item.dead.Store(true)
+		if r := k.s.memory.record(j.item); r.generation() < rec.gen && rec.sel.matchRecord(r) {
+			j.item.set(rec.mark())
 		}
 	}
 }
@@ -182,28 +180,48 @@ func (k *keeper) sweepMemory(rec *purgeRecord) {
 	}
 	n := min(len(sw.items), stepEntries)
 	for _, it := range sw.items[:n] {
-		s := k.s.memory.shard(it.entry.Key)
+		s := k.s.memory.shards[it.home]
 		s.mu.Lock()
-		if rec.soft {
-			it.soft.Store(true)
-		} else {
-			it.dead.Store(true) // for look-ups that have it in hand
+		it.set(rec.mark()) // for look-ups that have it in hand, too
+		if !rec.soft {
 			k.s.memory.discard(s, it, PurgedHard)
 		}
 		s.mu.Unlock()
+		k.s.memory.unhold(it)
 	}
 	if sw.items = sw.items[n:]; len(sw.items) == 0 {
 		sw.items = nil
 	}
 }
 
-// masked are the resident items that rec masks.
+// mark is the flag of an item that says for good what the record says while it is in force.
+func (rec *purgeRecord) mark() uint32 {
+	if rec.soft {
+		return isSoft
+	}
+	return isDead
+}
+
+// endSweeps lets go of what is in the hands of sweeps under way: the store is being closed.
+func (k *keeper) endSweeps() {
+	for _, rec := range k.s.records.snapshot() {
+		if rec.sweep != nil {
+			for _, it := range rec.sweep.items {
+				k.s.memory.unhold(it)
+			}
+			rec.sweep = nil
+		}
+	}
+}
+
+// masked are the resident items that rec masks, held.
 func (s *shard) masked(rec *purgeRecord) []*item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var items []*item
 	s.index.match(&rec.sel, func(it *item) {
-		if it.entry.Generation < rec.gen {
+		if s.m.record(it).generation() < rec.gen {
+			it.hold()
 			items = append(items, it)
 		}
 	})

@@ -1,0 +1,406 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+)
+
+// arena gives out extents: pieces of memory outside of the garbage collector's view, which neither
+// marks them nor doubles them. Small extents are slots of slabs, each slab of one size; larger ones
+// are runs of pages of their own. Slabs and runs are cut from regions, large mappings of which only
+// what is in use is resident: the pages of free runs are given back to the system, their addresses
+// are not missed.
+//
+// Its mutex is a leaf, and readers do not take it: an extent stays where it is until it is freed.
+type arena struct {
+	mu      sync.Mutex
+	regions atomic.Pointer[[]*region] // by the upper bits of an address; copied to be changed
+	classes []class
+	slabs   []slab
+	spare   []uint32 // slabs not in use
+	used    int64    // bytes of extents, rounded up to slots and pages
+	pages   int64    // pages of slabs and runs
+	dirty   int64    // pages of free runs that have not been given back yet, at most
+}
+
+// address is where an extent begins.
+type address uint64
+
+const (
+	pageSize    = 4 << 10
+	regionPages = regionSize / pageSize
+	regionSize  = 1 << regionBits
+	// minExtent and maxSlot are the smallest and the largest slot.
+	minExtent = 128
+	maxSlot   = 32 << 10
+	slabSlots = 64 << 10 / minExtent
+	// slackPages, or a part of what is in use if that is more, may stay resident without use.
+	slackPages = 1 << 20 / pageSize
+	slackPart  = 32
+)
+
+// class is one size of slots. Sizes are a sixteenth apart, so that a thirty-second is lost on average.
+type class struct {
+	size    uint32
+	slots   uint32   // in a slab
+	pages   uint32   // of a slab
+	partial []uint32 // slabs with free slots
+	free    int      // free slots
+}
+
+// slab is a run of pages in slots.
+type slab struct {
+	at    address
+	class uint16
+	used  uint16
+	pos   uint32 // in class.partial
+	taken [slabSlots / 64]uint64
+}
+
+// region is one mapping.
+type region struct {
+	data []byte
+	// owner has for each page in use the slab it belongs to, or for the first one of a run the run's
+	// length with ownRun set.
+	owner   []uint32
+	free    []span // ascending
+	largest uint32 // no free run has more pages
+}
+
+// span is a run of free pages.
+type span struct {
+	start, pages uint32
+	dirty        bool // some of it may be resident
+}
+
+const ownRun = 1 << 31
+
+func newArena() *arena {
+	a := &arena{classes: makeClasses()}
+	a.regions.Store(new([]*region))
+	return a
+}
+
+// makeClasses divides slabs of 64 KiB, and of 256 KiB for the larger slots, which would else leave
+// much of a slab over.
+func makeClasses() []class {
+	var classes []class
+	for size := uint32(minExtent); size <= maxSlot; size += max(16, size/16) &^ 15 {
+		bytes := uint32(64 << 10)
+		if size > 8<<10 {
+			bytes = 256 << 10
+		}
+		c := class{slots: bytes / size, pages: bytes / pageSize}
+		c.size = bytes / c.slots &^ 7
+		if n := len(classes); n == 0 || classes[n-1].size < c.size {
+			classes = append(classes, c)
+		}
+	}
+	return classes
+}
+
+// extentSize is what an extent for n bytes takes up.
+func (a *arena) extentSize(n int) int64 {
+	if i := a.classFor(n); i < len(a.classes) {
+		return int64(a.classes[i].size)
+	}
+	return (int64(n) + pageSize - 1) &^ (pageSize - 1)
+}
+
+func (a *arena) classFor(n int) int {
+	return sort.Search(len(a.classes), func(i int) bool { return int(a.classes[i].size) >= n })
+}
+
+// bytes is the memory from an address on, n bytes of it. The caller holds the extent.
+func (a *arena) bytes(at address, n int) []byte {
+	r := (*a.regions.Load())[at>>regionBits]
+	off := int(at & (regionSize - 1))
+	return r.data[off : off+n : off+n]
+}
+
+// alloc returns an extent of n bytes, whose first four are owner already. It fails when the system
+// has no more memory. scattered says that much of the slabs is free: see sparse.
+func (a *arena) alloc(n int, owner ref) (at address, scattered bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at, err = a.take(n); err != nil {
+		return 0, false, fmt.Errorf("memory tier: %w", err)
+	}
+	a.used += a.extentSize(n)
+	binary.LittleEndian.PutUint32(a.bytes(at, 4), uint32(owner))
+	return at, a.scattered(), nil
+}
+
+func (a *arena) take(n int) (address, error) {
+	i := a.classFor(n)
+	if i == len(a.classes) {
+		pages := uint32((n + pageSize - 1) / pageSize)
+		at, err := a.takeRun(pages)
+		if err == nil {
+			*a.owner(at) = ownRun | pages
+		}
+		return at, err
+	}
+	c := &a.classes[i]
+	if len(c.partial) == 0 {
+		if err := a.addSlab(i); err != nil {
+			return 0, err
+		}
+	}
+	s := &a.slabs[c.partial[len(c.partial)-1]]
+	slot := s.firstFree()
+	s.taken[slot/64] |= 1 << (slot % 64)
+	s.used++
+	if c.free--; uint32(s.used) == c.slots {
+		c.partial = c.partial[:len(c.partial)-1]
+	}
+	return s.at + address(slot)*address(c.size), nil
+}
+
+func (s *slab) firstFree() int {
+	for i, word := range s.taken {
+		if free := ^word; free != 0 {
+			return i*64 + bits.TrailingZeros64(free)
+		}
+	}
+	return 0 // not reached: the slab is among the partial ones
+}
+
+func (a *arena) addSlab(i int) error {
+	c := &a.classes[i]
+	at, err := a.takeRun(c.pages)
+	if err != nil {
+		return err
+	}
+	var n uint32
+	if last := len(a.spare) - 1; last >= 0 {
+		n, a.spare = a.spare[last], a.spare[:last]
+	} else {
+		n = uint32(len(a.slabs))
+		a.slabs = append(a.slabs, slab{})
+	}
+	a.slabs[n] = slab{at: at, class: uint16(i), pos: uint32(len(c.partial))}
+	c.partial = append(c.partial, n)
+	c.free += int(c.slots)
+	for p := range c.pages {
+		*a.owner(at + address(p)*pageSize) = n
+	}
+	return nil
+}
+
+// owner is the note about the page of an address.
+func (a *arena) owner(at address) *uint32 {
+	r := (*a.regions.Load())[at>>regionBits]
+	return &r.owner[(at&(regionSize-1))/pageSize]
+}
+
+// free takes an extent back.
+func (a *arena) free(at address) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := *a.owner(at)
+	if n&ownRun != 0 {
+		pages := n &^ ownRun
+		a.poison(at, int(pages)*pageSize)
+		a.used -= int64(pages) * pageSize
+		a.freeRun(at, pages)
+		return
+	}
+	s := &a.slabs[n]
+	c := &a.classes[s.class]
+	a.poison(at, int(c.size))
+	a.used -= int64(c.size)
+	slot := int(at-s.at) / int(c.size)
+	s.taken[slot/64] &^= 1 << (slot % 64)
+	if uint32(s.used) == c.slots {
+		s.pos = uint32(len(c.partial))
+		c.partial = append(c.partial, n)
+	}
+	s.used--
+	c.free++
+	if s.used == 0 {
+		a.dropSlab(n)
+	}
+}
+
+func (a *arena) dropSlab(n uint32) {
+	s := &a.slabs[n]
+	c := &a.classes[s.class]
+	last := c.partial[len(c.partial)-1]
+	c.partial[s.pos] = last
+	a.slabs[last].pos = s.pos
+	c.partial = c.partial[:len(c.partial)-1]
+	c.free -= int(c.slots)
+	a.spare = append(a.spare, n)
+	a.freeRun(s.at, c.pages)
+}
+
+// poison overwrites what is freed in tests with the race detector, so that a use after free shows.
+func (a *arena) poison(at address, n int) {
+	if poisoning {
+		data := a.bytes(at, n)
+		for i := range data {
+			data[i] = 0xdb
+		}
+	}
+}
+
+// takeRun returns so many pages side by side, the first that are free.
+func (a *arena) takeRun(pages uint32) (address, error) {
+	regions := *a.regions.Load()
+	for i, r := range regions {
+		if r == nil || r.largest < pages {
+			continue
+		}
+		if s, ok := r.take(pages); ok {
+			if s.dirty {
+				a.dirty = max(0, a.dirty-int64(pages))
+			}
+			a.pages += int64(pages)
+			return address(i)<<regionBits | address(s.start)*pageSize, nil
+		}
+	}
+	i, err := a.addRegion(pages)
+	if err != nil {
+		return 0, err
+	}
+	(*a.regions.Load())[i].take(pages) // from its beginning
+	a.pages += int64(pages)
+	return address(i) << regionBits, nil
+}
+
+// take cuts pages off the first free run that has so many.
+func (r *region) take(pages uint32) (cut span, ok bool) {
+	var largest uint32
+	for i := range r.free {
+		s := &r.free[i]
+		if s.pages < pages {
+			largest = max(largest, s.pages)
+			continue
+		}
+		cut = span{s.start, pages, s.dirty}
+		if s.start, s.pages = s.start+pages, s.pages-pages; s.pages == 0 {
+			r.free = slices.Delete(r.free, i, i+1)
+		}
+		return cut, true
+	}
+	r.largest = largest
+	return span{}, false
+}
+
+// addRegion maps another region; one that is larger than most for a run that is.
+func (a *arena) addRegion(pages uint32) (int, error) {
+	n := max(pages, regionPages)
+	data, err := mapRegion(int(n) * pageSize)
+	if err != nil {
+		return 0, err
+	}
+	r := &region{data: data, owner: make([]uint32, n), free: []span{{start: 0, pages: n}}, largest: n}
+	regions := slices.Clone(*a.regions.Load())
+	i := slices.Index(regions, nil)
+	if i < 0 {
+		i = len(regions)
+		regions = append(regions, nil)
+	}
+	regions[i] = r
+	a.regions.Store(&regions)
+	return i, nil
+}
+
+// freeRun takes pages back, and gives them to the system when there are many.
+func (a *arena) freeRun(at address, pages uint32) {
+	i := int(at >> regionBits)
+	r := (*a.regions.Load())[i]
+	r.put(span{uint32(at&(regionSize-1)) / pageSize, pages, true})
+	a.pages -= int64(pages)
+	a.dirty += int64(pages)
+	if len(r.owner) > regionPages || (a.pages == 0 && r.empty()) {
+		a.dropRegion(i)
+	}
+	if a.dirty > max(slackPages, a.pages/slackPart) {
+		a.giveBack()
+	}
+}
+
+func (r *region) empty() bool { return len(r.free) == 1 && int(r.free[0].pages) == len(r.owner) }
+
+// put adds a free run and joins it with its neighbours.
+func (r *region) put(s span) {
+	i := sort.Search(len(r.free), func(i int) bool { return r.free[i].start > s.start })
+	if i < len(r.free) && s.start+s.pages == r.free[i].start {
+		s.pages += r.free[i].pages
+		s.dirty = s.dirty || r.free[i].dirty
+		r.free = slices.Delete(r.free, i, i+1)
+	}
+	if i > 0 && r.free[i-1].start+r.free[i-1].pages == s.start {
+		i--
+		r.free[i].pages += s.pages
+		r.free[i].dirty = r.free[i].dirty || s.dirty
+		s = r.free[i]
+	} else {
+		r.free = slices.Insert(r.free, i, s)
+	}
+	r.largest = max(r.largest, s.pages)
+}
+
+func (a *arena) dropRegion(i int) {
+	regions := slices.Clone(*a.regions.Load())
+	a.dirty = max(0, a.dirty-int64(len(regions[i].owner)))
+	unmapRegion(regions[i].data)
+	regions[i] = nil
+	a.regions.Store(&regions)
+}
+
+// giveBack tells the system that it may have the memory of all free runs.
+func (a *arena) giveBack() {
+	for _, r := range *a.regions.Load() {
+		if r == nil {
+			continue
+		}
+		for i := range r.free {
+			if s := &r.free[i]; s.dirty {
+				releasePages(r.data[int(s.start)*pageSize : int(s.start+s.pages)*pageSize])
+				s.dirty = false
+			}
+		}
+	}
+	a.dirty = 0
+}
+
+// scattered is how much of slabs is free before what lies in the sparsest is better evicted: a part
+// of what is in use, or the bytes.
+const (
+	scatteredPart  = 8
+	scatteredBytes = 4 << 20
+)
+
+func (a *arena) scattered() bool {
+	return a.pages*pageSize-a.used > max(scatteredBytes, a.used/scatteredPart)
+}
+
+// sparse returns the owners of what lies in the slab with the fewest extents of the class with the
+// most free slots. When sizes shift, slots of a size that is no longer stored would else stay, with
+// a few entries in each slab.
+func (a *arena) sparse(dst []ref) []ref {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	worst := slices.MaxFunc(a.classes, func(x, y class) int {
+		return x.free*int(x.size) - y.free*int(y.size)
+	})
+	if len(worst.partial) == 0 {
+		return dst
+	}
+	least := slices.MinFunc(worst.partial, func(x, y uint32) int { return int(a.slabs[x].used) - int(a.slabs[y].used) })
+	s := &a.slabs[least]
+	for slot := range int(worst.slots) {
+		if s.taken[slot/64]&(1<<(slot%64)) != 0 {
+			dst = append(dst, ref(binary.LittleEndian.Uint32(a.bytes(s.at+address(slot)*address(worst.size), 4))))
+		}
+	}
+	return dst
+}

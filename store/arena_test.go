@@ -1,0 +1,200 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+)
+
+// extent is one that a test has, with what it wrote there.
+type extent struct {
+	at   address
+	n    int
+	fill byte
+}
+
+// arenaModel drives an arena and a list of what it gave out side by side.
+type arenaModel struct {
+	t    *testing.T
+	a    *arena
+	have []extent
+}
+
+func (m *arenaModel) alloc(n int, fill byte) {
+	m.t.Helper()
+	at, _, err := m.a.alloc(n, ref(n))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	data := m.a.bytes(at, n)
+	if owner := binary.LittleEndian.Uint32(data); owner != uint32(n) {
+		m.t.Errorf("extent of %d bytes belongs to %d", n, owner)
+	}
+	for _, part := range edges(data) {
+		for i := range part {
+			part[i] = fill
+		}
+	}
+	m.have = append(m.have, extent{at, n, fill})
+}
+
+// edges are the beginning of an extent behind its owner, and its end.
+func edges(data []byte) [2][]byte {
+	return [2][]byte{data[4:min(len(data), pageSize)], data[max(4, len(data)-pageSize):]}
+}
+
+func (m *arenaModel) free(i int) {
+	m.t.Helper()
+	x := m.have[i]
+	for _, part := range edges(m.a.bytes(x.at, x.n)) {
+		if bytes.Count(part, []byte{x.fill}) != len(part) {
+			m.t.Errorf("extent of %d bytes at %x was written to by another", x.n, x.at)
+		}
+	}
+	m.a.free(x.at)
+	m.have[i] = m.have[len(m.have)-1]
+	m.have = m.have[:len(m.have)-1]
+}
+
+// check compares the counters with what was given out.
+func (m *arenaModel) check() {
+	m.t.Helper()
+	var want int64
+	for _, x := range m.have {
+		want += m.a.extentSize(x.n)
+	}
+	if m.a.used != want {
+		m.t.Errorf("%d bytes in use, want %d", m.a.used, want)
+	}
+	var free, dirty int64
+	for _, r := range *m.a.regions.Load() {
+		if r == nil {
+			continue
+		}
+		free -= int64(len(r.owner))
+		end := uint32(0)
+		for _, s := range r.free {
+			if s.pages == 0 || s.pages > r.largest || (s.start <= end && end != 0) {
+				m.t.Errorf("free run %+v behind %d, the largest of %d", s, end, r.largest)
+			}
+			end = s.start + s.pages
+			if free += int64(s.pages); s.dirty {
+				dirty += int64(s.pages)
+			}
+		}
+	}
+	if -free != m.a.pages {
+		m.t.Errorf("%d pages in use, but %d are not free", m.a.pages, -free)
+	}
+	if limit := max(slackPages, m.a.pages/slackPart); m.a.dirty > limit {
+		m.t.Errorf("%d pages kept that are free, more than %d", m.a.dirty, limit)
+	}
+}
+
+func TestArenaAgainstModel(t *testing.T) {
+	rng := seeded(t)
+	m := &arenaModel{t: t, a: newArena()}
+	for step := range 12_000 {
+		grow := step/2500%2 == 0
+		if len(m.have) == 0 || (rng.IntN(10) < 7) == grow {
+			m.alloc(randomSize(rng), byte(rng.IntN(250)))
+		} else {
+			m.free(rng.IntN(len(m.have)))
+		}
+		if step%1000 == 0 {
+			m.check()
+		}
+		if t.Failed() {
+			t.Fatalf("step %d", step)
+		}
+	}
+	for len(m.have) > 0 {
+		m.free(len(m.have) - 1)
+	}
+	m.check()
+	if m.a.pages != 0 || m.a.used != 0 {
+		t.Errorf("%d pages, %d bytes in use in the end", m.a.pages, m.a.used)
+	}
+}
+
+// randomSize is most often that of a small entry, sometimes that of a large one.
+func randomSize(rng *rand.Rand) int {
+	switch n := rng.IntN(100); {
+	case n < 70:
+		return 100 + rng.IntN(4000)
+	case n < 95:
+		return 4 + rng.IntN(maxSlot+4096)
+	default:
+		return rng.IntN(300<<10) + maxSlot
+	}
+}
+
+func TestArenaLargerThanARegion(t *testing.T) {
+	m := &arenaModel{t: t, a: newArena()}
+	m.alloc(1000, 1)
+	m.alloc(regionSize+12345, 2)
+	m.alloc(regionSize, 3)
+	m.check()
+	m.free(1)
+	m.check()
+	m.alloc(2*regionSize, 4)
+	m.check()
+	for len(m.have) > 0 {
+		m.free(0)
+	}
+	m.check()
+}
+
+func TestSlotSizes(t *testing.T) {
+	a := newArena()
+	for n := 1; n <= maxSlot+1; n++ {
+		if got := a.extentSize(n); got < int64(n) || (n > 1024 && got > int64(n)*9/8+8) {
+			t.Fatalf("%d bytes take up %d", n, got)
+		}
+	}
+	for i, c := range a.classes {
+		if c.size*c.slots > c.pages*pageSize || c.slots > slabSlots || (i > 0 && c.size <= a.classes[i-1].size) {
+			t.Errorf("class %d: %+v", i, c)
+		}
+	}
+}
+
+// TestFreedBytesArePoisoned: it is what the other tests find a use after free by.
+func TestFreedBytesArePoisoned(t *testing.T) {
+	if !poisoning {
+		t.Skip("only with the race detector")
+	}
+	a := newArena()
+	for _, n := range []int{500, 100_000} {
+		keep, _, err := a.alloc(n, 1) // else the region goes with the last extent
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, _, err := a.alloc(n, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := a.bytes(at, n)
+		a.free(at)
+		if len(bytes.Trim(data, "\xdb")) != 0 {
+			t.Errorf("%d bytes can still be read after they were freed", n)
+		}
+		a.free(keep)
+	}
+}
+
+func BenchmarkArena(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	a := newArena()
+	have := make([]address, 10_000)
+	for i := range have {
+		have[i], _, _ = a.alloc(100+rng.IntN(4000), 1)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		i := rng.IntN(len(have))
+		a.free(have[i])
+		have[i], _, _ = a.alloc(100+rng.IntN(4000), 1)
+	}
+}

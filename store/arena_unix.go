@@ -1,0 +1,43 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package store
+
+import (
+	"fmt"
+	"math/bits"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// regionBits makes regions of 64 MiB, or of 8 MiB where addresses are few.
+const regionBits = 23 + 3*(bits.UintSize/64)
+
+// noHugePage is Linux's MADV_NOHUGEPAGE. With huge pages the memory of a free run next to one in use
+// would stay.
+const noHugePage = 0xf
+
+// mapRegion returns zeroed memory that is not resident before it is written to.
+func mapRegion(n int) ([]byte, error) {
+	data, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("map %d bytes: %w", n, err)
+	}
+	if runtime.GOOS == "linux" {
+		_ = unix.Madvise(data, noHugePage) // not all kernels know it, and those have none
+	}
+	return data, nil
+}
+
+// unmapRegion gives a region back. Nobody has any of it.
+func unmapRegion(data []byte) { _ = unix.Munmap(data) }
+
+// releasePages lets the system have the memory; the addresses stay valid. Linux takes it at once,
+// the others when they need it.
+func releasePages(data []byte) {
+	advice := unix.MADV_FREE
+	if runtime.GOOS == "linux" {
+		advice = unix.MADV_DONTNEED
+	}
+	_ = unix.Madvise(data, advice)
+}

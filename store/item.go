@@ -1,0 +1,251 @@
+package store
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// ref names an item: its place in the table, counted from 1; 0 is none. Structures of many items
+// are linked by refs, so that the garbage collector has nothing to follow in them.
+type ref uint32
+
+// item is a stored response with the memory tier's bookkeeping; the response itself is in its
+// extent. It has no pointers and fills one cache line. Fields without a note belong to the shard's
+// lock. Whoever has one in hand outside of that lock holds it (hold, unhold): with the last hold
+// the extent and the item go to others.
+type item struct {
+	at    address // immutable
+	id    uint64  // the entry's; immutable once it can be found
+	self  ref     // immutable
+	units uint32  // what it costs, in costUnits; immutable
+
+	prev, next ref // the policy's list
+	sibling    ref // the next variant whose key begins alike
+	lastUse    uint32
+	epoch      uint32 // lfu
+	decoded    uint32 // its place in the shard's decoded entries, counted from 1
+
+	holds atomic.Int32
+	flags atomic.Uint32
+
+	tags      uint32 // immutable
+	home      uint8  // its shard; immutable
+	uses      uint8  // lfu
+	protected bool   // lru
+}
+
+// The flags of an item.
+const (
+	isResident uint32 = 1 << iota // in its shard; changes under the shard's lock
+	isQueued                      // waits to be written
+	isOnDisk                      // its record is committed; set and cleared by the keeper
+	isSoft                        // a soft purge whose record may be gone has hit it
+	isDead                        // a newer response has taken its place, or it was removed
+	isUsed                        // looked up since the disk tier last asked
+	// isComplete says that no live variant of the key is on disk or queued without being here too, so
+	// that a hit needs to look nowhere else. All resident items of a key have it, or none.
+	isComplete
+)
+
+func (it *item) is(flag uint32) bool { return it.flags.Load()&flag != 0 }
+func (it *item) set(flag uint32)     { it.flags.Or(flag) }
+func (it *item) clear(flag uint32)   { it.flags.And(^flag) }
+
+// costUnit keeps costs in 32 bits: up to 32 GiB an entry. Extents are multiples of it.
+const costUnit = 8
+
+// cost is what counts against the budget while anybody holds the item.
+func (it *item) cost() int64 { return int64(it.units) * costUnit }
+
+// What an entry costs beside its extent, in whole costUnits. Maps and trees are estimated by what they
+// take on average.
+const (
+	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 16      // the item, its slots in the key map and the URL order
+	tagBytes  = int64(unsafe.Sizeof(tagRow{}))*9/8/8*8 + 16 // its row, a share of the list; its place in the item counts in the extent
+	headBytes = 16                                          // of an extent, in front of the places of tags
+)
+
+// table is where items are. It grows by chunks and keeps them; what is free is linked by sibling.
+type table struct {
+	mu     sync.Mutex
+	chunks atomic.Pointer[[]*[chunkItems]item] // copied to be changed
+	free   ref
+}
+
+const chunkItems = 1024
+
+func newTable() *table {
+	t := new(table)
+	t.chunks.Store(new([]*[chunkItems]item))
+	return t
+}
+
+// at returns an item. It is the caller's to know that the ref is in use.
+func (t *table) at(r ref) *item {
+	return &(*t.chunks.Load())[(r-1)/chunkItems][(r-1)%chunkItems]
+}
+
+// take returns an item that is not in use, with no hold on it yet.
+func (t *table) take() *item {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.free == 0 {
+		chunks := slices.Clone(*t.chunks.Load())
+		chunk := new([chunkItems]item)
+		chunks = append(chunks, chunk)
+		t.chunks.Store(&chunks)
+		for i := range chunk {
+			chunk[i].self = ref((len(chunks)-1)*chunkItems + i + 1)
+			chunk[i].sibling, t.free = t.free, chunk[i].self
+		}
+	}
+	it := t.at(t.free)
+	t.free, it.sibling = it.sibling, 0
+	return it
+}
+
+// put takes an item back.
+func (t *table) put(it *item) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	it.flags.Store(0)
+	it.prev, it.next, it.lastUse, it.epoch, it.decoded, it.uses, it.protected = 0, 0, 0, 0, 0, 0, false
+	it.sibling, t.free = t.free, it.self
+}
+
+// draft is what an item is made of.
+type draft struct {
+	id     uint64 // 0: not given yet
+	record record
+	body   Body
+	// source is the id under which the body's chunks are on disk already; body is not read then.
+	source uint64
+	tags   int
+}
+
+// size is how long its extent is: the head, the places in the lists of tags, the record, the body.
+func (d *draft) size() int {
+	n := headBytes + 8*d.tags + len(d.record)
+	if d.source == 0 {
+		n += int(d.body.Len())
+	}
+	return n
+}
+
+// cost is what the item will cost.
+func (m *memory) cost(d *draft) int64 {
+	return m.arena.extentSize(d.size()) + itemBytes + tagBytes*int64(d.tags)
+}
+
+// store makes an item of a draft whose cost has been charged, and holds it for the caller. When it
+// fails the charge is given back.
+func (m *memory) store(d *draft) (*item, error) {
+	it := m.items.take()
+	at, scattered, err := m.arena.alloc(d.size(), it.self)
+	if err != nil {
+		m.items.put(it)
+		m.used.Add(-m.cost(d))
+		return nil, err
+	}
+	it.at, it.id, it.tags, it.units = at, d.id, uint32(d.tags), uint32(m.cost(d)/costUnit)
+	key := d.record.key()
+	it.home = key[0] % shardCount
+	it.holds.Store(1)
+	extent := m.arena.bytes(at, d.size())
+	binary.LittleEndian.PutUint64(extent[8:], d.source)
+	rest := extent[headBytes+8*d.tags:]
+	rest = rest[copy(rest, d.record):]
+	if d.source == 0 {
+		if err := copyBody(rest, d.body); err != nil {
+			m.unhold(it)
+			return nil, err
+		}
+	}
+	if scattered && m.evicts.Load() {
+		m.compact()
+	}
+	return it, nil
+}
+
+func copyBody(dst []byte, body Body) error {
+	for off := 0; off < len(dst); {
+		c, err := body.Chunk(int64(off))
+		if err != nil {
+			return err
+		}
+		off += copy(dst[off:], c)
+	}
+	return nil
+}
+
+// hold adds a hold to those there are: the caller knows of one.
+func (it *item) hold() { it.holds.Add(1) }
+
+// tryHold holds an item of which the caller only knows that it was in use once.
+func (it *item) tryHold() bool {
+	for {
+		n := it.holds.Load()
+		if n <= 0 {
+			return false
+		}
+		if it.holds.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// unhold gives up a hold; with the last one the bytes are given back, and used by others.
+func (m *memory) unhold(it *item) {
+	switch n := it.holds.Add(-1); {
+	case n > 0:
+	case n == 0:
+		cost := it.cost()
+		m.arena.free(it.at)
+		m.items.put(it)
+		m.used.Add(-cost)
+	default:
+		panic("store: an entry was released more often than it was found")
+	}
+}
+
+// record is the entry's, as long as the item is held.
+func (m *memory) record(it *item) record {
+	skip := headBytes + 8*int(it.tags)
+	fixed := m.arena.bytes(it.at, skip+12)
+	n := int(binary.BigEndian.Uint32(fixed[skip+8:]))
+	return record(m.arena.bytes(it.at, skip+n)[skip:])
+}
+
+// value is the record with the body that follows it; for an item whose body is not on disk.
+func (m *memory) value(it *item) []byte {
+	skip := headBytes + 8*int(it.tags)
+	r := m.record(it)
+	return m.arena.bytes(it.at, skip+len(r)+int(r.bodyLen()))[skip:]
+}
+
+// source is the id under which the body is on disk, or 0 where it follows the record.
+func (m *memory) source(it *item) uint64 {
+	return binary.LittleEndian.Uint64(m.arena.bytes(it.at, headBytes)[8:])
+}
+
+// places are the item's rows in the lists of its tags, 8 bytes each; under the shard's lock.
+func (m *memory) places(it *item) []byte {
+	return m.arena.bytes(it.at, headBytes+8*int(it.tags))[headBytes:]
+}
+
+// extentBody is a body in an extent: in one piece, which the holder of the item may read.
+type extentBody []byte
+
+// Len is the whole length in bytes.
+func (b extentBody) Len() int64 { return int64(len(b)) }
+
+// Chunk returns the bytes from off to the end.
+func (b extentBody) Chunk(off int64) ([]byte, error) {
+	if off < 0 || off > int64(len(b)) {
+		return nil, errOffset(off, int64(len(b)))
+	}
+	return b[off:], nil
+}
