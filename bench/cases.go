@@ -6,8 +6,19 @@ import "context"
 type benchCase struct {
 	name, about string
 	long        bool
+	needs       needs
 	run         func(context.Context, *bench, *benchCase, *report) error
 }
+
+// needs says what must be there for a case; each needs what stands before it too.
+type needs uint8
+
+// The needs.
+const (
+	nothing    needs = iota
+	servers          // Caddy built, and an origin
+	generators       // wrk and h2load
+)
 
 const (
 	kib         = 1 << 10
@@ -42,7 +53,7 @@ func cases() []benchCase {
 		if !h2 {
 			t.subjects = append(t.subjects, theNginx, theVarnish)
 		}
-		return benchCase{name: name, about: about, run: t.run}
+		return benchCase{name: name, about: about, needs: generators, run: t.run}
 	}
 	smallMemory := subjectOf{name: "larder+disk", kind: larderKind, memory: "8MiB", disk: true}
 	return []benchCase{
@@ -52,52 +63,53 @@ func cases() []benchCase {
 		hit("hit-1k-h2", "memory hit, 1 KiB, HTTP/2 over TLS", "/1024/hit", true),
 		hit("hit-16k-h2", "memory hit, 16 KiB, HTTP/2 over TLS", "/16384/hit", true),
 		hit("hit-100k-h2", "memory hit, 100 KiB, HTTP/2 over TLS", "/102400/hit", true),
-		{name: "hit-disk", about: "disk hit, 16 KiB, memory tier too small", run: throughput{
+		{name: "hit-disk", about: "disk hit, 16 KiB, memory tier too small", needs: generators, run: throughput{
 			reference: theCeiling.name, target: diskTarget,
 			subjects: []subjectOf{theCeiling, smallMemory},
 			load:     load{conns: wrkConns, path: "/16384/d%d", count: diskObjects},
 			fill:     diskObjects,
 			unasked:  true,
 		}.run},
-		{name: "miss-disk", about: "miss and store, disk on, distinct 1 KiB URLs", run: throughput{
+		{name: "miss-disk", about: "miss and store, disk on, distinct 1 KiB URLs", needs: generators, run: throughput{
 			reference: theProxy.name, target: missOnDisk,
 			subjects: []subjectOf{theProxy, onDisk, theNginx},
 			load:     load{conns: wrkConns, path: "/1024/m%d"},
 			distinct: true,
 			stored:   true,
 		}.run},
-		{name: "miss-memory", about: "miss and store, disk off, distinct 1 KiB URLs", run: throughput{
+		{name: "miss-memory", about: "miss and store, disk off, distinct 1 KiB URLs", needs: generators, run: throughput{
 			reference: theProxy.name, target: missNoDisk,
 			subjects: []subjectOf{theProxy, inMemory, theVarnish},
 			load:     load{conns: wrkConns, path: "/1024/n%d"},
 			distinct: true,
 		}.run},
-		{name: "no-store", about: "not cacheable, 100 at a time on one URL", run: throughput{
+		{name: "no-store", about: "not cacheable, 100 at a time on one URL", needs: generators, run: throughput{
 			reference: theProxy.name, target: passTarget,
 			subjects: []subjectOf{theProxy, inMemory},
 			load:     load{conns: 100, path: "/1024/same?nostore"},
 		}.run},
-		{name: "sse", about: "event streams of 20 flushed events", run: throughput{
+		{name: "sse", about: "event streams of 20 flushed events", needs: generators, run: throughput{
 			reference: theProxy.name, target: passTarget,
 			subjects: []subjectOf{theProxy, inMemory},
 			load:     load{conns: wrkConns, path: "/64/same?sse"},
 		}.run},
-		{name: "bypass", about: "OPTIONS, which is not cached", run: throughput{
+		{name: "bypass", about: "OPTIONS, which is not cached", needs: generators, run: throughput{
 			reference: theProxy.name, target: passTarget,
 			subjects: []subjectOf{theProxy, inMemory},
 			load:     load{conns: wrkConns, path: "/1024/same", method: "OPTIONS"},
 		}.run},
-		{name: "post", about: "POST, which is not cached and invalidates its URL (RFC 9111 4.4)", run: throughput{
+		{name: "post", about: "POST, which is not cached and invalidates its URL (RFC 9111 4.4)", needs: generators, run: throughput{
 			reference: theProxy.name, target: passTarget,
 			subjects: []subjectOf{theProxy, inMemory},
 			load:     load{conns: wrkConns, path: "/1024/same", method: "POST"},
 		}.run},
-		{name: "herd", about: "1,000 concurrent requests, one cold URL, slow origin", run: herd},
-		{name: "memory-per-object", about: "RssAnon per stored 1 KiB object, disk off", run: memoryPerObject},
-		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", run: memoryChurn},
-		{name: "purge", about: "purge of one tag with 100,000 entries, hits meanwhile", run: purgeTag},
-		{name: "restart", about: "first hit after a restart with many entries on disk", long: true, run: restart},
-		{name: "soak", about: "mixed load for as long as -soak says: budgets, right bodies, purges, reloads", long: true, run: runSoak},
+		{name: "herd", about: "1,000 concurrent requests, one cold URL, slow origin", needs: servers, run: herd},
+		{name: "memory-per-object", about: "RssAnon per stored 1 KiB object, disk off", needs: servers, run: memoryPerObject},
+		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", needs: servers, run: memoryChurn},
+		{name: "purge", about: "purge of one tag with 100,000 entries, hits meanwhile", needs: generators, run: purgeTag},
+		{name: "restart", about: "first hit after a restart with many entries on disk", long: true, needs: servers, run: restart},
+		{name: "soak", about: "mixed load for as long as -soak says: budgets, right bodies, purges, reloads", long: true, needs: servers, run: runSoak},
+		{name: "hit-ratio", about: "hits of generated traces, by policy, beside plain LRU and the clairvoyant bound", run: hitRatio},
 		{name: "allocations", about: "allocations of a hit in Larder's own code", run: allocations},
 	}
 }

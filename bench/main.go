@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -32,6 +34,7 @@ func main() {
 	flag.IntVar(&b.entries, "entries", 1_000_000, "entries on disk for the restart case")
 	flag.DurationVar(&b.soak, "soak", 10*time.Minute, "length of the soak")
 	flag.IntVar(&b.rate, "rate", 500, "requests a second of the soak")
+	flag.Uint64Var(&b.seed, "seed", 20261121, "seed of the traces for hit ratios")
 	flag.StringVar(&b.graph, "graph", "", "draw the soak to this SVG `file`, and write its samples beside it as CSV")
 	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of each subject that is Caddy to this `folder`, from an extra turn")
 	jsonFile := flag.String("json", "", "write the report as JSON to this `file`")
@@ -49,7 +52,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report, err := b.measure(ctx, only)
+	report, err := b.measure(ctx, b.selected(only))
 	if report != nil {
 		fmt.Print(report.table())
 		err = errors.Join(err, report.write(ctx, *jsonFile, *svgFile))
@@ -79,6 +82,7 @@ type bench struct {
 	soak     time.Duration
 	rate     int
 	graph    string
+	seed     uint64
 
 	dir              string // scratch, removed in the end
 	server           string // the Caddy build
@@ -91,9 +95,20 @@ type bench struct {
 	served           int // subjects so far, each with a folder of its own
 }
 
-// measure runs the cases that only matches. The report holds what was measured until an error.
-func (b *bench) measure(ctx context.Context, only *regexp.Regexp) (report *report, err error) {
-	if err := b.tools(); err != nil {
+// selected are the cases that only matches.
+func (b *bench) selected(only *regexp.Regexp) []benchCase {
+	return slices.DeleteFunc(cases(), func(c benchCase) bool {
+		return !only.MatchString(c.name) || c.long && !b.long && !b.short
+	})
+}
+
+// measure runs cases. The report holds what was measured until an error.
+func (b *bench) measure(ctx context.Context, selected []benchCase) (report *report, err error) {
+	if len(selected) == 0 {
+		return nil, errors.New("no such case: -list names them; those that take minutes need -long")
+	}
+	needs := slices.MaxFunc(selected, func(a, b benchCase) int { return cmp.Compare(a.needs, b.needs) }).needs
+	if err := b.tools(needs); err != nil {
 		return nil, err
 	}
 	if b.dir, err = os.MkdirTemp("", "larder-bench-"); err != nil {
@@ -101,15 +116,14 @@ func (b *bench) measure(ctx context.Context, only *regexp.Regexp) (report *repor
 	}
 	defer os.RemoveAll(b.dir)
 	defer b.stopAll()
-	if err := b.prepare(ctx); err != nil {
-		return nil, err
+	if needs > nothing {
+		if err := b.prepare(ctx); err != nil {
+			return nil, err
+		}
 	}
 	report = newReport(b)
 	defer func() { report.Load.After = loadAverage() }()
-	for _, c := range cases() {
-		if !only.MatchString(c.name) || c.long && !b.long && !b.short {
-			continue
-		}
+	for _, c := range selected {
 		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), c.name)
 		first := len(b.running)
 		err := c.run(ctx, b, &c, report)
@@ -122,10 +136,10 @@ func (b *bench) measure(ctx context.Context, only *regexp.Regexp) (report *repor
 }
 
 // tools says what is missing and how to get it.
-func (b *bench) tools() error {
+func (b *bench) tools(needs needs) error {
 	_, noTaskset := exec.LookPath("taskset")
 	b.pin = noTaskset == nil && runtime.NumCPU() > 1
-	if b.short {
+	if b.short || needs < generators {
 		return nil
 	}
 	for tool, pkg := range map[string]string{"wrk": "wrk", "h2load": "nghttp2-client"} {

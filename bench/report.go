@@ -23,10 +23,11 @@ type report struct {
 		Before string `json:"before"`
 		After  string `json:"after"`
 	} `json:"load_average"`
-	Rounds   int     `json:"rounds"`
-	Duration float64 `json:"seconds"`
-	Rows     []row   `json:"rows"`
-	Facts    []fact  `json:"facts"`
+	Rounds   int      `json:"rounds"`
+	Duration float64  `json:"seconds"`
+	Rows     []row    `json:"rows"`
+	Facts    []fact   `json:"facts"`
+	Hits     []hitRow `json:"hits,omitempty"`
 }
 
 type machine struct {
@@ -150,6 +151,9 @@ func (r *report) table() string {
 		fmt.Fprintf(w, "%s\t%s\t%s %s\t%s\t\n", f.Case, f.What, trimmed(f.Value), f.Unit, f.verdict())
 	}
 	_ = w.Flush()
+	if len(r.Hits) > 0 {
+		out.WriteString("\n" + r.hitTable())
+	}
 	return out.String()
 }
 
