@@ -107,12 +107,14 @@ type Flight struct {
 	signedOff bool     // the roster knows that it is over
 	due       []func() // of onEmpty, now that it is
 
-	first Party // the starter's, here to spare an allocation
+	first Party     // the starter's; here, as its place in parties, to spare allocations
+	alloc [1]*Party // of parties, while there is one
 }
 
 // newFlight returns a flight that has begun, with its leader.
 func newFlight(t *terms, seat mooring, tag any) (*Flight, *Party) {
 	f := &Flight{terms: t, seat: seat, attempt: 1, expected: -1}
+	f.parties = f.alloc[:0]
 	p := &f.first
 	f.embark(p)
 	f.begin(tag, p)

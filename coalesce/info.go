@@ -56,6 +56,13 @@ func (f *Flight) Outgrown() Outgrowth {
 	return f.outgrown
 }
 
+// Ended tells whether the flight has ended by Finish or Fail.
+func (f *Flight) Ended() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended
+}
+
 // Done is closed when the flight has ended by Finish or Fail.
 func (f *Flight) Done() <-chan struct{} {
 	f.mu.Lock()
