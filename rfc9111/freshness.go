@@ -33,6 +33,8 @@ type Freshness struct {
 	// Reason is what [Policy.Storable] says, so that admission is checked
 	// again at look-up.
 	Reason Reason
+
+	privateFields, noCacheFields []string // for MakeStorable
 }
 
 // Source says where a lifetime comes from.
@@ -82,6 +84,7 @@ func (p *Policy) Freshness(x *Exchange) Freshness {
 	s := p.statement(x.Header)
 	f := p.freshness(x, s)
 	f.Reason = p.storable(x, s)
+	f.privateFields, f.noCacheFields = s.privateFields, s.noCacheFields
 	return f
 }
 

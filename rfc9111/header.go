@@ -33,14 +33,23 @@ func StorableHeader(x *Exchange, p *Policy) http.Header {
 	if h == nil {
 		h = make(http.Header)
 	}
+	p.makeStorable(h, p.statement(x.Header))
+	return h
+}
+
+// MakeStorable does to a header that is the caller's what [StorableHeader] does
+// to a copy. f is the freshness of the response under p.
+func (p *Policy) MakeStorable(h http.Header, f *Freshness) {
+	p.makeStorable(h, statement{directives: directives{privateFields: f.privateFields, noCacheFields: f.noCacheFields}})
+}
+
+func (p *Policy) makeStorable(h http.Header, s statement) {
 	removeHopByHop(h)
-	s := p.statement(x.Header)
 	removeFields(h, s.privateFields)
 	removeFields(h, s.noCacheFields)
 	if p.SetCookie == SetCookieStrip || p.Ignores("Set-Cookie") {
 		delete(h, "Set-Cookie")
 	}
-	return h
 }
 
 func removeHopByHop(h http.Header) {
