@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -23,7 +25,9 @@ import (
 //   - placeholders that outer handlers set (regexp captures) are asked of the client's replacer, last,
 //   - idle timeouts are about the client's connection and do not apply.
 //
-// Caddy has no function for this; caddyhttp.PrepareRequest is the one for a new request, so the rest is put back after it.
+// Caddy has no function for this. caddyhttp.PrepareRequest, the one for a new request, makes all of it anew; most of that would have to be put back, and
+// it is a tenth of what a miss allocates. So the context answers for itself, and PrepareRequest is called for the one thing that
+// only it can make, the placeholders of a request, when the first of them is asked for.
 
 // Context keys that Caddy does not export. They are plain strings of caddy.CtxKey, and a test fails if one changes.
 const (
@@ -31,24 +35,49 @@ const (
 	idleTimeoutsCtxKey = caddy.CtxKey("idle_timeouts")
 )
 
-// detached is the context of a fetch: cancelled with the flight, values of the client's.
+// detached is the context of a fetch: cancelled with the flight, with what Caddy keeps of a request in its context the fetch's own, and
+// everything else the client's.
 type detached struct {
-	context.Context
-	values context.Context
+	context.Context // the flight's
+	client          context.Context
+
+	replacer  *caddy.Replacer
+	vars      map[string]any
+	groups    map[string]struct{}
+	original  any // an http.Request
+	logFields caddyhttp.ExtraLogFields
 }
 
-// Value asks the flight's context first: it is there that the context package looks for what cancels.
-func (c detached) Value(key any) any {
-	if v := c.Context.Value(key); v != nil {
+// Value implements context.Context.
+func (c *detached) Value(key any) any {
+	if k, ok := key.(caddy.CtxKey); ok {
+		switch k {
+		case caddy.ReplacerCtxKey:
+			return c.replacer
+		case caddyhttp.VarsCtxKey:
+			return c.vars
+		case routeGroupCtxKey:
+			return c.groups
+		case caddyhttp.OriginalRequestCtxKey:
+			return c.original
+		case caddyhttp.ExtraLogFieldsCtxKey:
+			return &c.logFields
+		case idleTimeoutsCtxKey:
+			return nil
+		}
+		return c.client.Value(key)
+	}
+	if v := c.Context.Value(key); v != nil { // it is there that the context package looks for what cancels
 		return v
 	}
-	return c.values.Value(key)
+	return c.client.Value(key)
 }
 
 // detach gives the fetch a request of its own. It is called on the goroutine of q.
 func (x *fetch) detach(q *request) {
-	ctx := detached{Context: x.flight.Context(), values: q.r.Context()}
-	r := q.r.Clone(ctx)
+	rules := &x.h.keying.query
+	x.context.detach(x.flight.Context(), q.r.Context(), rules)
+	r := q.r.Clone(&x.context)
 	if r.Method == http.MethodHead {
 		r.Method = http.MethodGet // it answers everybody
 	}
@@ -57,41 +86,81 @@ func (x *fetch) detach(q *request) {
 		r.Body = io.NopCloser(bytes.NewReader(q.keyed.body))
 	}
 	r.Trailer, r.TransferEncoding = nil, nil
-	rules := &x.h.keying.query
 	if u := rules.applied(r.URL); u != r.URL {
 		r.URL = u
 		r.RequestURI = u.RequestURI()
 	}
-	x.replacer = caddy.NewReplacer()
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	r = caddyhttp.PrepareRequest(r, x.replacer, x.writer, server)
-	// The placeholders of x.replacer are bound to this very request, so its context is changed in place.
-	*r = *r.WithContext(restored(r.Context(), q, rules))
-
 	x.condition(r.Header)
 	rfc9111.AppendCDNLoop(r.Header, loopToken)
 	x.request = r
-	x.lookBehind(q.repl)
+	// A copy, whose list of providers stays as it is: the client's replacer will come to ask the fetch's, and the two would ask each other for ever.
+	x.behind = *q.repl
+	x.context.replacer.Map(x.placeholder)
 }
 
-// restored puts back what PrepareRequest began anew.
-func restored(ctx context.Context, q *request, rules *queryRules) context.Context {
-	client := q.r.Context()
-	if vars, ok := client.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-		ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, maps.Clone(vars))
+// detach copies from the client's context what the inner handlers may change.
+func (c *detached) detach(flight, client context.Context, rules *queryRules) {
+	c.Context, c.client = flight, client
+	c.replacer = caddy.NewReplacer()
+	vars, _ := client.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if c.vars = maps.Clone(vars); c.vars == nil {
+		c.vars = make(map[string]any)
 	}
-	if groups, ok := client.Value(routeGroupCtxKey).(map[string]struct{}); ok {
-		ctx = context.WithValue(ctx, routeGroupCtxKey, maps.Clone(groups))
+	groups, _ := client.Value(routeGroupCtxKey).(map[string]struct{})
+	if c.groups = maps.Clone(groups); c.groups == nil {
+		c.groups = make(map[string]struct{})
 	}
-	if orig, ok := client.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		if orig.URL != nil {
-			if u := rules.applied(orig.URL); u != orig.URL {
-				orig.URL, orig.RequestURI = u, u.RequestURI()
-			}
+	c.original = client.Value(caddyhttp.OriginalRequestCtxKey)
+	if orig, ok := c.original.(http.Request); ok && orig.URL != nil {
+		if u := rules.applied(orig.URL); u != orig.URL {
+			orig.URL, orig.RequestURI = u, u.RequestURI()
+			c.original = orig
 		}
-		ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, orig)
 	}
-	return context.WithValue(ctx, idleTimeoutsCtxKey, nil)
+}
+
+// ofRequest reports whether a placeholder is about a request: the replacers of the client's request and of the fetch's each have their own answer.
+func ofRequest(name string) bool {
+	return strings.HasPrefix(name, "http.request.") || strings.HasPrefix(name, "http.response.") || strings.HasPrefix(name, "http.vars.")
+}
+
+// ofFile reports whether a placeholder is the content of a file. It is answered by the replacer that is asked and by no other behind it: handlers
+// take its provider out of theirs where a client may have written the placeholder (templates).
+func ofFile(name string) bool { return strings.HasPrefix(name, "file.") }
+
+// placeholder is the last provider of the fetch's replacer: it answers placeholders of the request, and those that outer handlers have set.
+func (x *fetch) placeholder(name string) (value any, known bool) {
+	if ofFile(name) {
+		return nil, false
+	}
+	if ofRequest(name) {
+		if value, known = x.httpVars.get(x, name); known {
+			return value, true
+		}
+	}
+	return x.behind.Get(name)
+}
+
+// httpVars answers the placeholders of a request. Most fetches ask for none, so it makes what it needs when it is asked.
+type httpVars struct {
+	mu       sync.Mutex
+	bound    *http.Request
+	replacer *caddy.Replacer
+}
+
+// get answers from the request of x as it is now: PrepareRequest binds its placeholders to a request that it makes, which has to become like
+// ours first.
+func (v *httpVars) get(x *fetch, name string) (value any, known bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.bound == nil {
+		v.replacer = caddy.NewEmptyReplacer()
+		v.bound = caddyhttp.PrepareRequest(x.request, v.replacer, x.writer, nil)
+	}
+	*v.bound = *x.request
+	value, known = v.replacer.Get(name)
+	x.request.Body = v.bound.Body // {http.request.body} has read it and put it back
+	return value, known
 }
 
 // condition makes the fill's header: nothing of the client's that would make the answer one for it alone, and the question whether
@@ -107,39 +176,52 @@ func (x *fetch) condition(h http.Header) {
 	rfc9111.ClearConditions(h)
 }
 
-// lookBehind lets the fetch's replacer ask the client's, after its own. It asks a copy, whose list of providers stays as it is: the client's
-// will come to ask the fetch's, and the two would ask each other for ever.
-func (x *fetch) lookBehind(client *caddy.Replacer) {
-	behind := *client
-	x.replacer.Map(behind.Get)
+// namedVar is one of the vars.
+type namedVar struct {
+	name  string
+	value any
 }
 
 // noteVars keeps the vars for show. It is called on the fetch's goroutine, which may go on to change them.
 func (x *fetch) noteVars() {
-	vars, _ := x.request.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	x.vars = maps.Clone(vars)
+	x.vars = make([]namedVar, 0, len(x.context.vars))
+	for name, value := range x.context.vars {
+		x.vars = append(x.vars, namedVar{name, value})
+	}
 }
 
 // show lets the leader's request see the vars and placeholders that inner handlers have set by the response header, because outer handlers may
 // write them into it (`header >X-Upstream {rp.upstream.hostport}`). It is called on the leader's goroutine, or while that is parked.
 func (x *fetch) show(q *request) {
 	if vars, ok := q.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-		maps.Copy(vars, x.vars)
+		for _, v := range x.vars {
+			vars[v.name] = v.value
+		}
 	}
 	if !x.shown {
 		x.shown = true
-		q.repl.Map(x.replacer.Get)
+		q.publish()
+		q.repl.Map(x.shownPlaceholder)
 	}
+}
+
+// shownPlaceholder is the provider of the leader's replacer for what the fetch's knows.
+func (x *fetch) shownPlaceholder(name string) (value any, known bool) {
+	if ofFile(name) || ofRequest(name) {
+		return nil, false
+	}
+	return x.context.replacer.Get(name)
 }
 
 // giveBack takes to the leader's request what the inner handlers left in the fetch's: vars, placeholders and access-log fields are there as
 // they would be without Larder. It is called on the leader's goroutine when the fetch has ended.
 func (x *fetch) giveBack(q *request) {
-	x.noteVars()
 	x.show(q)
-	ctx, from := q.r.Context(), x.request.Context()
-	if to, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		appendLogFields(to, from.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields))
+	if vars, ok := q.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+		maps.Copy(vars, x.context.vars)
+	}
+	if to, ok := q.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		appendLogFields(to, &x.context.logFields)
 	}
 }
 

@@ -3,8 +3,8 @@ package larder
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,12 +35,12 @@ type fetch struct {
 	flightKey store.Key
 
 	// Facts of the leader's request; the request itself may be over before the fetch is.
-	keyed         keyed
+	keyed         keyed   // but for its header, which is
+	clientHeader  []field // this
+	inner         url.URL // of keyed: an inner rewrite changes the request's own
 	key           store.Key
 	url           string
-	origin        string
 	method        string
-	clientHeader  http.Header
 	directives    rfc9111.RequestDirectives
 	authorized    bool
 	unkeyedCookie bool
@@ -51,12 +51,19 @@ type fetch struct {
 	freshness *rfc9111.Freshness
 	soft      bool
 
+	// See detach.go.
 	request  *http.Request
-	replacer *caddy.Replacer
-	vars     map[string]any // of request, as they were at the response header
-	shown    bool           // the leader's replacer asks the fetch's
-	seed     http.Header    // the header map as the leader's outer handlers had filled it
-	writer   *fetchWriter
+	context  detached
+	behind   caddy.Replacer // the client's
+	httpVars httpVars
+	vars     []namedVar // of context, as they were at the response header
+	shown    bool       // the leader's replacer asks the fetch's
+
+	seed   []field // the header as the leader's outer handlers had filled it
+	writer *fetchWriter
+	first  fetchWriter // of the first call of next; here to spare allocations, as what follows
+	head   head
+	body   flightBody // as the leader reads it
 
 	begun      time.Time
 	unasked    bool // the validation was answered by a 304 for something else: ask again without
@@ -82,21 +89,22 @@ var (
 
 // newFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *request) newFetch(f *coalesce.Flight, ticket *store.Ticket) *fetch {
+	tag := f.Tag().(*flightTag)
 	x := &fetch{
-		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, flightKey: q.flightKey(),
-		key: q.key, url: q.url(), origin: q.keyed.scheme + "://" + q.keyed.authority, method: q.keyed.method,
-		clientHeader: q.r.Header.Clone(), directives: q.directives,
+		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, flightKey: tag.key,
+		keyed: q.keyed, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
+		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
 		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie,
 		wantsPart: len(q.r.Header["Range"]) > 0, forward: q.forward,
 		stale: q.found.Entry, freshness: q.freshness, soft: q.found.Soft,
-		seed: q.w.Header().Clone(), begun: time.Now(), over: make(chan struct{}),
+		seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
-	x.keyed = q.keyed
-	x.keyed.header = x.clientHeader
-	inner := *q.r.URL // an inner rewrite changes the request's own
-	x.keyed.inner = &inner
-	x.writer = x.newWriter()
-	x.hold(q.found.Share()) // it may be answered from when the request that found it is over
+	x.keyed.header, x.keyed.inner = nil, &x.inner
+	x.writer = &x.first
+	x.writer.begin(x)
+	if q.found.Entry != nil {
+		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
+	}
 	x.detach(q)
 	x.pantry.hold()
 	x.h.metrics.inFlight.Add(1)
@@ -113,7 +121,8 @@ func (x *fetch) run() {
 	if x.unasked && x.writer.mode == modeUndecided {
 		x.stale, x.freshness, x.unasked = nil, nil, false
 		rfc9111.ClearConditions(x.request.Header)
-		x.writer = x.newWriter()
+		x.writer = new(fetchWriter)
+		x.writer.begin(x)
 		err = x.callNext()
 	}
 	x.writer.finish(err)
@@ -180,14 +189,17 @@ func (x *fetch) decide(status int, header http.Header) {
 
 // admit shares a response that may be stored.
 func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
-	hd := &head{
-		kind: headFetched, status: ex.Status, exchange: *ex, freshness: freshness,
-		own:    x.withoutTags(changes(x.seed, ex.Header)),
+	// What the inner handlers go on to write into their map are trailers. What is decided, shared and stored is a copy.
+	ex.Header = ex.Header.Clone()
+	own := changes(x.seed, ex.Header)
+	hd := &x.head
+	*hd = head{
+		kind: headFetched, handler: x.h, status: ex.Status, exchange: *ex, freshness: freshness,
+		header: x.storable(ex.Header, own, freshness), variant: x.variant(ex.Header),
+		own:    x.h.withoutTags(own),
 		length: x.writer.declared, over: x.over,
 		tags: x.tags(ex.Header),
 	}
-	hd.header, hd.variant = x.storable(ex)
-	hd.shared = x.withoutTags(hd.header)
 	x.learnSearch(ex.Header)
 	x.pantry.refused.forget(x.flightKey)
 	if x.writer.declared >= 0 {
@@ -204,20 +216,22 @@ func (x *fetch) share(hd *head, limit int64) {
 	x.flight.Share(hd, limit)
 }
 
-// storable is the header as it is stored, and the variant it belongs to.
-func (x *fetch) storable(ex *rfc9111.Exchange) (http.Header, store.Variant) {
-	changed := *ex
-	changed.Header = changes(x.seed, ex.Header)
+// storable is the header as it is stored: what the inner handlers changed, and what decided about storing it.
+func (x *fetch) storable(whole http.Header, changed []field, freshness *rfc9111.Freshness) http.Header {
+	header := make(http.Header, len(whole))
+	for _, f := range changed {
+		header[f.name] = f.values
+	}
 	for _, name := range x.h.decisive {
-		if values, ok := ex.Header[name]; ok {
-			changed.Header[name] = values
+		if values, ok := whole[name]; ok {
+			header[name] = values
 		}
 	}
-	header := rfc9111.StorableHeader(&changed, &x.h.policy)
+	x.h.policy.MakeStorable(header, freshness)
 	if header["Date"] == nil { // RFC 9110 6.6.1
-		header["Date"] = []string{ex.ResponseTime.UTC().Format(http.TimeFormat)}
+		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
 	}
-	return header, x.variant(ex.Header)
+	return header
 }
 
 // variant is what selected the response (RFC 9111 4.1).
@@ -227,7 +241,7 @@ func (x *fetch) variant(header http.Header) store.Variant {
 	}
 	names, _ := rfc9111.VaryNames(header)
 	return store.Variant{
-		Names: names, Values: rfc9111.VariantValues(names, x.clientHeader),
+		Names: names, Values: variantValues(names, x.clientHeader),
 		Coding: rfc9111.ContentCoding(header),
 	}
 }
@@ -236,7 +250,7 @@ func (x *fetch) variant(header http.Header) store.Variant {
 func (x *fetch) tags(header http.Header) []string {
 	tags, dropped := rfc9111.Tags(header, x.h.Tags.From)
 	for _, text := range x.h.Tags.Add {
-		tag := x.replacer.ReplaceAll(text, "")
+		tag := x.context.replacer.ReplaceAll(text, "")
 		if len(tags) >= rfc9111.MaxTags || !rfc9111.ValidTag(tag) {
 			dropped++
 			continue
@@ -248,7 +262,7 @@ func (x *fetch) tags(header http.Header) []string {
 			zap.Int("dropped", dropped), zap.Int("kept", len(tags)))
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
-		tags = append(tags, groupTag(x.origin, group))
+		tags = append(tags, groupTag(x.keyed.origin(), group))
 	}
 	return tags
 }
@@ -256,26 +270,19 @@ func (x *fetch) tags(header http.Header) []string {
 // groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin (RFC 9875 2.2).
 func groupTag(origin, group string) string { return "\x00group\x00" + origin + "\x00" + group }
 
-func (x *fetch) withoutTags(header http.Header) http.Header {
-	if x.h.Tags.KeepHeaders {
-		return header
-	}
-	out := make(http.Header, len(header))
-	maps.Copy(out, header)
-	x.h.stripTags(out)
-	return out
-}
-
 // renew takes a 304 to our own question: the stored response lives on with its header updated (RFC 9111 4.3.4).
 func (x *fetch) renew(ex *rfc9111.Exchange) {
-	ex.Header = changes(x.seed, ex.Header)
+	changed := make(http.Header)
+	for _, f := range changes(x.seed, ex.Header) {
+		changed[f.name] = f.values
+	}
 	entry := x.stale.Clone()
-	entry.Header = rfc9111.Merge(x.stale.Header, ex.Header)
+	entry.Header = rfc9111.Merge(x.stale.Header, changed)
 	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
 	entry.Generation = x.ticket.Generation()
 	if names, star := rfc9111.VaryNames(entry.Header); !star && !x.h.policy.Ignores("Vary") {
 		entry.Variant = store.Variant{
-			Names: names, Values: rfc9111.VariantValues(names, x.clientHeader),
+			Names: names, Values: variantValues(names, x.clientHeader),
 			Coding: entry.Variant.Coding,
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 // flightTag is what is known of a flight from its start.
 type flightTag struct {
+	key        store.Key // in the group of flights
 	url        string
 	generation uint64 // of the purges, when its fetch began
 }
@@ -28,7 +29,8 @@ type seat struct {
 // join boards the flight for the request's key, or begins one.
 func (q *request) join() seat {
 	ticket := q.pantry.store.Begin()
-	f, p, started := q.pantry.flights.Join(q.flightKey(), q.tag(ticket), q.usable)
+	tag := q.tag(ticket)
+	f, p, started := q.pantry.flights.Join(tag.key, tag, q.usable)
 	return q.seated(f, p, started, ticket)
 }
 
@@ -76,7 +78,7 @@ func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ti
 }
 
 func (q *request) tag(ticket *store.Ticket) *flightTag {
-	return &flightTag{url: q.url(), generation: ticket.Generation()}
+	return &flightTag{key: q.flightKey(), url: q.url(), generation: ticket.Generation()}
 }
 
 // arrived takes a last look into the store. Between this request's look-up and its joining, a flight for the same key may have stored its
@@ -169,13 +171,11 @@ func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
 // disembark gives up the seat. A leader that has stayed to the end takes along what inner handlers left for the access log.
 func (q *request) disembark(s seat, stayed bool) {
 	if s.fetch != nil {
-		select {
-		case <-s.flight.Done():
-			if stayed {
-				s.fetch.giveBack(q)
-			}
-		default:
+		switch {
+		case !s.flight.Ended():
 			s.fetch.leaderLeft.Store(true)
+		case stayed:
+			s.fetch.giveBack(q)
 		}
 	}
 	s.party.Leave()

@@ -38,6 +38,9 @@ type keyed struct {
 	variance  rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }
 
+// origin is scheme and authority.
+func (k *keyed) origin() string { return k.scheme + "://" + k.authority }
+
 // key hashes k. Every part is preceded by its length, so that no two different requests can spell the same bytes (C5).
 func (rules *keying) key(k *keyed) store.Key {
 	b := keyRooms.Get().(*keyBytes)
@@ -203,9 +206,6 @@ func addresseesOf(lines []string) []string {
 // variantKey names one variant of key for coalescing: requests with different values for the names of Vary do not wait
 // for each other.
 func variantKey(key store.Key, names, values []string) store.Key {
-	if len(names) == 0 {
-		return key
-	}
 	b := keyRooms.Get().(*keyBytes)
 	defer keyRooms.Put(b)
 	*b = append((*b)[:0], key[:]...)

@@ -12,15 +12,16 @@ import (
 // outlet passes a response straight through to one client. At the header it takes out what clients are not to get and adds our member of
 // Cache-Status; flush, hijack and trailers are the real writer's.
 type outlet struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	q       *request
 	outcome Outcome
 	status  rfc9111.CacheStatus
 
 	// conditional says that the client's own conditionals did not reach the origin, so that a whole 200 is still to be judged by them.
 	conditional bool
-	// onHeader, if set, sees the final header before the client does.
-	onHeader func(status int, header http.Header)
+	// onHeader, if set, sees the final header before the client does. It is a method of outlet: a closure would be one allocation more.
+	onHeader func(o *outlet, status int, header http.Header)
+	unsafe   *invalidation // for invalidate
 
 	wroteHeader bool
 	bodiless    bool // what the origin sends as body is not part of this answer
@@ -29,7 +30,7 @@ type outlet struct {
 
 func newOutlet(q *request, outcome Outcome, status rfc9111.CacheStatus) *outlet {
 	return &outlet{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: q.w},
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: q.w},
 		q:                     q, outcome: outcome, status: status,
 	}
 }
@@ -46,7 +47,7 @@ func (o *outlet) WriteHeader(status int) {
 	o.wroteHeader = true
 	h := o.Header()
 	if o.onHeader != nil {
-		o.onHeader(status, h)
+		o.onHeader(o, status, h)
 	}
 	o.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
 	o.q.h.stripTags(h)
@@ -109,8 +110,8 @@ func (q *request) bypass(why Bypass) error {
 		return q.next.ServeHTTP(q.w, q.r)
 	}
 	out := newOutlet(q, OutcomeBypass, status)
-	if unsafe := q.invalidation(); unsafe != nil {
-		out.onHeader = unsafe.onHeader
+	if out.unsafe = q.invalidation(); out.unsafe != nil {
+		out.onHeader = (*outlet).invalidate
 	}
 	return q.pass(out)
 }
@@ -121,26 +122,38 @@ func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
 	out := newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: forward, Detail: detail})
-	out.onHeader = func(status int, header http.Header) {
-		reason := q.h.policy.Storable(&rfc9111.Exchange{
-			Method: q.keyed.method, URL: q.url(), Status: status, Header: header, RequestTime: q.now, ResponseTime: q.now,
-			Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
-		})
-		if reason == rfc9111.Storable && declaredLength(header) > q.h.maxBody {
-			reason = rfc9111.ReasonTooLarge
-		}
-		if reason == rfc9111.Storable {
-			q.pantry.refused.forget(q.flightKey())
-			return
-		}
-		q.h.metrics.notStored(reason)
-		out.status.Detail = reason.String()
-	}
+	out.onHeader = (*outlet).judge
 	return q.pass(out)
 }
 
+// judge notes whether a response that is passed on could have been stored.
+func (o *outlet) judge(status int, header http.Header) {
+	q := o.q
+	x := rfc9111.Exchange{
+		Method: q.keyed.method, Status: status, Header: header, RequestTime: q.now, ResponseTime: q.now,
+		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
+	}
+	if q.h.policy.DeceptionGuard { // nothing else asks for it
+		x.URL = q.url()
+	}
+	reason := q.h.policy.Storable(&x)
+	if reason == rfc9111.Storable && declaredLength(header) > q.h.maxBody {
+		reason = rfc9111.ReasonTooLarge
+	}
+	if reason == rfc9111.Storable {
+		q.pantry.refused.forget(q.flightKey())
+		return
+	}
+	q.h.metrics.notStored(reason)
+	o.status.Detail = reason.String()
+}
+
+// invalidate does what a successful unsafe request does to what is stored.
+func (o *outlet) invalidate(status int, header http.Header) { o.unsafe.onHeader(status, header) }
+
 // pass runs the inner handlers on the client's own goroutine.
 func (q *request) pass(out *outlet) error {
+	q.publish()
 	err := q.next.ServeHTTP(out, q.r)
 	if !out.wroteHeader {
 		if err == nil {

@@ -52,8 +52,10 @@ type request struct {
 	varyNames []string           // what is known of the URL's Vary
 
 	// Set by note.
-	outcome Outcome
-	reason  string
+	outcome   Outcome
+	reason    string
+	noted     bool
+	published bool
 
 	reply answer // by value, and with room for the header values it sets: a hit allocates little
 	room  values // see header.go
@@ -226,10 +228,17 @@ func (q *request) url() string {
 // must not have the others found not shareable. A request that has come by before may be the fetch itself, in a loop: it must not
 // wait for its own answer, so requests share only with those that have come by as often.
 func (q *request) flightKey() store.Key {
-	names := append([]string{classOf(q.authorized, q.unkeyedCookie && q.h.ttlRules)}, q.varyNames...)
+	class := classOf(q.authorized, q.unkeyedCookie && q.h.ttlRules)
+	if class == ordinary && q.hops == 0 && len(q.varyNames) == 0 {
+		return q.key
+	}
+	names := append([]string{class}, q.varyNames...)
 	values := append([]string{strconv.Itoa(q.hops)}, rfc9111.VariantValues(q.varyNames, q.r.Header)...)
 	return variantKey(q.key, names, values)
 }
+
+// ordinary is the class of requests whose responses are for everybody.
+const ordinary = " "
 
 // classOf spells the two facts as a name that no header field can have.
 func classOf(authorized, cookie bool) string {
@@ -241,14 +250,14 @@ func classOf(authorized, cookie bool) string {
 	case cookie:
 		return " cookie"
 	}
-	return " "
+	return ordinary
 }
 
 // note records how the request was answered: for placeholders, the access log and metrics. It is called once a request, before
 // the response's header is written.
 func (q *request) note(outcome Outcome, reason string) {
 	q.h.metrics.requests[outcome].Inc()
-	q.outcome, q.reason = outcome, reason
+	q.outcome, q.reason, q.noted = outcome, reason, true
 	q.publish()
 	if !q.logged() {
 		return
@@ -266,23 +275,21 @@ const (
 	reasonPlaceholder = "http.larder.reason"
 )
 
-// publish sets the placeholders. Both are always there: an unknown placeholder would stand in header fields as it is written.
+// publish has the placeholders answered. The replacer asks its providers in the order in which they came, so ours comes before those of a
+// fetch, and of a handler of ours within: what is told to the client is the outermost's. To set them in the replacer's map would be
+// simpler, but the map is mostly empty, and to make it costs a third of what a hit allocates. Being asked costs nothing unless somebody asks.
 func (q *request) publish() {
-	if q.outcome != OutcomeHit {
-		q.repl.Set(statusPlaceholder, outcomeWords[q.outcome])
-		q.repl.Set(reasonPlaceholder, q.reason)
-		return
+	if !q.published {
+		q.published = true
+		q.repl.Map(q.placeholder)
 	}
-	// The replacer's map is mostly empty, and to make it costs a third of what a hit allocates. Being asked costs nothing unless somebody
-	// asks; but the map comes first, so what a handler of ours before this one has set there must go. Nothing runs after a hit that
-	// could set it again.
-	q.repl.Delete(statusPlaceholder)
-	q.repl.Delete(reasonPlaceholder)
-	q.repl.Map(q.placeholder)
 }
 
 // placeholder is a caddy.ReplacerFunc.
 func (q *request) placeholder(name string) (value any, known bool) {
+	if !q.noted {
+		return nil, false
+	}
 	switch name {
 	case statusPlaceholder:
 		return outcomeWords[q.outcome], true

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
@@ -32,8 +33,7 @@ type head struct {
 	exchange rfc9111.Exchange
 	origin   int // the origin's status where the answer has another, else 0
 	status   int
-	own      http.Header     // for the leader: the response as it came
-	shared   http.Header     // for followers
+	own      []field         // for the leader: the response as it came
 	header   http.Header     // as stored
 	length   int64           // of the body, -1 if not known yet
 	over     <-chan struct{} // closed when the response has been stored
@@ -44,6 +44,16 @@ type head struct {
 	freshness *rfc9111.Freshness
 	soft      bool
 	stored    bool
+
+	handler *Handler // whose tags clients do not get
+	once    sync.Once
+	shared  []field
+}
+
+// forFollowers is the header as followers get it, made for the first of them.
+func (hd *head) forFollowers() []field {
+	hd.once.Do(func() { hd.shared = hd.handler.withoutTags(fieldsOf(hd.header)) })
+	return hd.shared
 }
 
 // errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
@@ -136,12 +146,15 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	if !leads || q.forward == rfc9111.ForwardStale {
 		cs.FwdStatus = hd.status
 	}
-	a := &answer{status: hd.status, header: hd.shared, length: hd.length}
+	a := &q.reply
+	*a = answer{status: hd.status, header: hd.header, length: hd.length}
 	if leads {
-		a.header = hd.own
+		a.fields, a.growing = hd.own, &s.fetch.body
 		s.fetch.show(q)
+	} else {
+		a.fields, a.growing = hd.forFollowers(), new(flightBody)
 	}
-	a.growing = &flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
+	*a.growing = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
 	if err := a.growing.first(); err != nil && !errors.Is(err, io.EOF) {
 		if q.r.Context().Err() != nil {
@@ -168,8 +181,8 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 // answer is a whole response to be given to one client, as its own conditionals, range and method ask for it.
 type answer struct {
 	status     int
-	header     http.Header // see changes
-	fields     []field     // the same, where it has been made already
+	header     http.Header // as stored
+	fields     []field     // as it is sent, see changes
 	lengthText string      // length, where it has been written already
 	length     int64       // -1: not known
 	age        time.Duration
@@ -217,9 +230,6 @@ func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
 // is to follow.
 func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, err error) {
 	h := q.w.Header()
-	if a.fields == nil {
-		a.fields = fieldsOf(a.header)
-	}
 	overlay(h, a.fields, &q.room)
 	if a.aged {
 		h["Age"] = q.room.one(roomAge, strconv.FormatInt(int64(a.age/time.Second), 10))

@@ -77,6 +77,10 @@ func searchAgrees(header http.Header, used rfc9111.SearchVariance) bool {
 // learnSearch takes in what the response says of queries. From now on its path is looked up by that, so this response is stored there.
 func (x *fetch) learnSearch(header http.Header) {
 	said := rfc9111.ParseNoVarySearch(header)
+	if said.IsDefault() && x.keyed.variance.IsDefault() {
+		return
+	}
+	x.keyed.header = headerOf(x.clientHeader)
 	if x.pantry.searches.learn(&x.h.keying, &x.keyed, said) {
 		x.keyed.variance = said
 		x.key = x.h.keying.key(&x.keyed)

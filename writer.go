@@ -38,8 +38,9 @@ type fetchWriter struct {
 	out      *outlet // in modeThrough
 }
 
-func (x *fetch) newWriter() *fetchWriter {
-	return &fetchWriter{fetch: x, header: x.seed.Clone(), declared: -1}
+// begin makes w the writer of a call of next.
+func (w *fetchWriter) begin(x *fetch) {
+	w.fetch, w.header, w.declared = x, headerOf(x.seed), -1
 }
 
 // Header returns the fetch's own header map, or the client's once that is written to.
@@ -67,8 +68,7 @@ func (w *fetchWriter) WriteHeader(status int) {
 		w.declared = declaredLength(w.header)
 	}
 	w.fetch.noteVars()
-	// What the inner handlers go on to write into their map are trailers, so the decision gets a copy.
-	w.fetch.decide(status, w.header.Clone())
+	w.fetch.decide(status, w.header)
 	if w.fetch.unasked {
 		w.mode = modeUndecided
 	}
