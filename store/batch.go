@@ -45,27 +45,35 @@ func (b *batch) full() bool {
 	return b.bytes >= limit || time.Since(b.began) >= end
 }
 
-// remove deletes an entry and notes it.
+// remove deletes an entry of which the id is known, and the key where that is known too.
 func (b *batch) remove(id uint64, key Key, why Reason) error {
-	found, err := b.delete(id, key, &b.k.s.disk.pins)
+	e, length, err := b.entry(id)
+	if err == nil {
+		return b.removeEntry(e, length, why)
+	}
+	if why == Capacity || why == Expired || why == PurgedHard { // reached by a row that outlived the record
+		why = Damaged
+	}
+	found, err := b.deleteDamaged(id, key, &b.k.s.disk.pins)
+	return b.gone(removal{id, key, why}, found, err)
+}
+
+// removeEntry is remove for an entry that was read already, with the length of its body.
+func (b *batch) removeEntry(e *Entry, length int64, why Reason) error {
+	return b.gone(removal{e.ID, e.Key, why}, true, b.delete(e, length, &b.k.s.disk.pins))
+}
+
+// gone notes a removal that found something.
+func (b *batch) gone(r removal, found bool, err error) error {
 	if err != nil {
-		return fmt.Errorf("delete entry %d: %w", id, err)
+		return fmt.Errorf("delete entry %d: %w", r.id, err)
 	}
 	b.k.pending = true // where chunks were left; nothing is read when there are none
 	if found {
 		b.entries--
-		b.removed = append(b.removed, removal{id, key, why})
+		b.removed = append(b.removed, r)
 	}
 	return nil
-}
-
-// removeID is remove where only the id is known, from an index row.
-func (b *batch) removeID(id uint64, why Reason) error {
-	e, _, err := b.entry(id)
-	if err != nil {
-		return b.remove(id, Key{}, Damaged)
-	}
-	return b.remove(id, e.Key, why)
 }
 
 // transact runs fn in a write transaction with the counters every commit carries, and tells memory

@@ -95,7 +95,7 @@ func (b *batch) evictRow(row []byte) (freed int64, err error) {
 	if uses := b.k.usesSince(e); uses > 0 {
 		return 0, b.promote(e, row, uses)
 	}
-	return size + length, errors.Join(b.remove(id, e.Key, Capacity), b.recency.Delete(row))
+	return size + length, errors.Join(b.removeEntry(e, length, Capacity), b.recency.Delete(row))
 }
 
 // promote ranks an entry anew after so many uses.
@@ -178,7 +178,7 @@ func (k *keeper) expireStep() (bool, error) {
 			if b.full() {
 				return nil
 			}
-			if err := errors.Join(b.removeID(rowID(row), Expired), b.expiry.Delete(row)); err != nil {
+			if err := errors.Join(b.remove(rowID(row), Key{}, Expired), b.expiry.Delete(row)); err != nil {
 				return err
 			}
 		}

@@ -322,19 +322,30 @@ func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint6
 	return errors.Join(errs...)
 }
 
-// delete removes an entry with all its rows, and its chunks unless keepChunks says that they are
-// still read. It reports whether there was a record. With a damaged record only those rows can be
-// found that the caller's key leads to; the rest is dropped where it is met.
-func (t *tables) delete(id uint64, key Key, p *pins) (bool, error) {
-	var errs []error
-	e, length, err := t.entry(id)
-	if err == nil {
-		key = e.Key
-		errs = append(errs, t.urls.Delete(urlRowKey(e.URL, id)), t.expiry.Delete(numberedKey(uint64(nanos(e.KeepUntil)), id)))
-		for _, tag := range e.Tags {
-			errs = append(errs, t.tags.Delete(append(tagHash(tag), idBytes(id)...)))
-		}
+// delete removes an entry, read by entry, with all its rows, and its chunks unless they are still read.
+func (t *tables) delete(e *Entry, length int64, p *pins) error {
+	id := idBytes(e.ID)
+	errs := make([]error, 0, 8)
+	errs = append(errs, t.records.Delete(id), t.urls.Delete(urlRowKey(e.URL, e.ID)),
+		t.expiry.Delete(numberedKey(uint64(nanos(e.KeepUntil)), e.ID)))
+	for _, tag := range e.Tags {
+		errs = append(errs, t.tags.Delete(append(tagHash(tag), id...)))
 	}
+	rk := keyRowKey(e.Key, e.ID)
+	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil {
+		errs = append(errs, t.recency.Delete(numberedKey(row.rank, e.ID)))
+	}
+	errs = append(errs, t.keys.Delete(rk))
+	if e.Body == nil {
+		errs = append(errs, t.dropChunks(e.ID, length, false, p))
+	}
+	return errors.Join(errs...)
+}
+
+// deleteDamaged removes what can be found of an entry without its record: what the key, where the
+// caller knows it, leads to. The rest is dropped where it is met. It reports whether there was a record.
+func (t *tables) deleteDamaged(id uint64, key Key, p *pins) (bool, error) {
+	var errs []error
 	rk := keyRowKey(key, id)
 	if v := t.keys.Get(rk); v != nil {
 		if row, err := decodeKeyRow(rk, v); err == nil {
@@ -343,10 +354,7 @@ func (t *tables) delete(id uint64, key Key, p *pins) (bool, error) {
 		errs = append(errs, t.keys.Delete(rk))
 	}
 	found := t.records.Get(idBytes(id)) != nil
-	errs = append(errs, t.records.Delete(idBytes(id)))
-	if err != nil || (e != nil && e.Body == nil) {
-		errs = append(errs, t.dropChunks(id, length, err != nil, p))
-	}
+	errs = append(errs, t.records.Delete(idBytes(id)), t.dropChunks(id, 0, true, p))
 	return found, errors.Join(errs...)
 }
 

@@ -325,7 +325,7 @@ func (b *batch) nextRows(rec *purgeRecord) (rows [][]byte, last []byte, err erro
 // sweepRow removes or marks the entry of a row. A row that leads nowhere is dropped.
 func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	id := rowID(row)
-	e, _, err := b.entry(id)
+	e, length, err := b.entry(id)
 	if err != nil {
 		bucket := b.urls
 		if sc.kind == scanTag {
@@ -339,7 +339,7 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	if rec.soft {
 		return b.markSoft(e)
 	}
-	return b.remove(id, e.Key, PurgedHard)
+	return b.removeEntry(e, length, PurgedHard)
 }
 
 // hits tells whether the entry is what the selector names; a tag's row may be another's by its hash.
