@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -22,6 +23,8 @@ type batch struct {
 	k        *keeper
 	now      time.Time // the store's clock
 	began    time.Time // the machine's
+	breath   time.Time // when others last had the core
+	away     time.Duration
 	bytes    int
 	below    uint64 // only purges below have been counted and may keep things from the disk
 	entries  int64  // added less removed
@@ -42,7 +45,18 @@ func (b *batch) full() bool {
 	if b.k.waiting.Load() > 0 {
 		limit, end = limit/hurry, end/hurry
 	}
-	return b.bytes >= limit || time.Since(b.began) >= end
+	return b.bytes >= limit || time.Since(b.began)-b.away >= end
+}
+
+// breathe lets others have the core for a moment, unless a purge waits for the end of the batch.
+func (b *batch) breathe() {
+	if time.Since(b.breath) < breathTime || b.k.waiting.Load() > 0 {
+		return
+	}
+	from := time.Now()
+	runtime.Gosched()
+	b.breath = time.Now()
+	b.away += b.breath.Sub(from)
 }
 
 // remove deletes an entry of which the id is known, and the key where that is known too.
@@ -80,6 +94,7 @@ func (b *batch) gone(r removal, found bool, err error) error {
 // what has left the disk.
 func (k *keeper) transact(fn func(b *batch) error) error {
 	b := &batch{k: k, now: k.s.now(), began: time.Now(), below: k.s.records.countedBelow()}
+	b.breath = b.began
 	defer k.s.disk.pins.settle()
 	id := k.s.ids.Load()
 	err := k.s.disk.update(func(tx *bbolt.Tx) error {

@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"runtime"
+	"slices"
 	"testing"
 	"time"
 )
@@ -122,4 +124,57 @@ func BenchmarkPurgeTag(b *testing.B) {
 			b.ReportMetric(float64(swept.Milliseconds())/float64(b.N), "swept-ms")
 		})
 	}
+}
+
+// BenchmarkSweepStall tells how long a hit waits for its core while a purge of 100,000 entries is
+// counted and swept. Run it with -cpu 1. A goroutine takes turns with the keeper; what is measured is
+// the processor time between two of its turns, which other processes do not lengthen.
+func BenchmarkSweepStall(b *testing.B) {
+	const entries = 100_000
+	for range b.N {
+		b.StopTimer()
+		s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 512 << 20, Disk: 4 << 30})
+		for i := range entries {
+			s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 1<<10), "t", fmt.Sprint(i)), 0)
+			drainQueue(b, s, queueBytes/2)
+		}
+		drainQueue(b, s, 0)
+		runtime.GC()
+		b.StartTimer()
+		answered := make(chan time.Duration, 1)
+		began := time.Now()
+		go func() {
+			if n, err := s.Purge(Selectors{Tags: []string{"t"}}, PurgeOptions{}); n != entries || err != nil {
+				b.Errorf("Purge = %d, %v", n, err)
+			}
+			answered <- time.Since(began)
+		}()
+		used := processTime()
+		gaps := turns(func() bool { return len(answered) == 0 || s.Stats().PurgesPending > 0 })
+		swept := time.Since(began)
+		slices.Sort(gaps)
+		b.ReportMetric(float64((<-answered).Microseconds())/1e3, "answer-ms")
+		b.ReportMetric(swept.Seconds(), "swept-s")
+		work := processTime() - used - time.Duration(len(gaps))*turnTime
+		b.ReportMetric(float64(work.Microseconds())/entries, "cpu-us/entry")
+		b.ReportMetric(float64(gaps[len(gaps)*99/100].Microseconds()), "stall-p99-us")
+		b.ReportMetric(float64(gaps[len(gaps)*999/1000].Microseconds()), "stall-p999-us")
+		b.ReportMetric(float64(gaps[len(gaps)-1].Microseconds()), "stall-max-us")
+		_ = s.Close()
+	}
+}
+
+// turnTime is what a hit takes.
+const turnTime = 25 * time.Microsecond
+
+// turns works and yields in turn while more agrees, and returns the processor time that each yield cost.
+func turns(more func() bool) (gaps []time.Duration) {
+	for more() {
+		for end := processTime() + turnTime; processTime() < end; {
+		}
+		left := processTime()
+		runtime.Gosched()
+		gaps = append(gaps, processTime()-left)
+	}
+	return gaps
 }

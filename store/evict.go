@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -149,30 +150,21 @@ func (k *keeper) writeTouches() error {
 	return nil
 }
 
-// expireStep removes what has expired on disk, one transaction's worth.
-func (k *keeper) expireStep() (bool, error) {
-	if !k.expiring {
-		return false, nil
+// expireStep removes up to limit entries that have expired on disk, in one transaction. It returns how
+// many there were.
+func (k *keeper) expireStep(limit int) (int, bool, error) {
+	if !k.expiring || k.s.disk == nil || !k.s.disk.up.Load() {
+		return 0, false, nil
 	}
-	now := uint64(nanos(k.s.now()))
-	var due [][]byte
-	err := k.s.disk.view(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(expiryBucket).Cursor()
-		for row, _ := c.First(); row != nil && len(due) < stepEntries; row, _ = c.Next() {
-			if len(row) == 16 && binary.BigEndian.Uint64(row) > now {
-				break
-			}
-			due = append(due, append([]byte(nil), row...))
-		}
-		return nil
-	})
+	due, err := k.expired(limit)
 	if err != nil {
-		return false, fmt.Errorf("expire: %w", err)
+		return 0, false, fmt.Errorf("expire: %w", err)
 	}
 	if len(due) == 0 {
 		k.expiring = false
-		return false, nil
+		return 0, false, nil
 	}
+	handled := 0
 	err = k.transact(func(b *batch) error {
 		for _, row := range due {
 			if b.full() {
@@ -181,13 +173,31 @@ func (k *keeper) expireStep() (bool, error) {
 			if err := errors.Join(b.remove(rowID(row), Key{}, Expired), b.expiry.Delete(row)); err != nil {
 				return err
 			}
+			handled++
+			b.breathe()
 		}
 		return nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("expire: %w", err)
+		return 0, false, fmt.Errorf("expire: %w", err)
 	}
-	return true, nil
+	return handled, true, nil
+}
+
+// expired are up to limit rows of entries that have expired.
+func (k *keeper) expired(limit int) (due [][]byte, err error) {
+	now := uint64(nanos(k.s.now()))
+	err = k.s.disk.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(expiryBucket).Cursor()
+		for row, _ := c.First(); row != nil && len(due) < limit; row, _ = c.Next() {
+			if len(row) == 16 && binary.BigEndian.Uint64(row) > now {
+				break
+			}
+			due = append(due, bytes.Clone(row))
+		}
+		return nil
+	})
+	return due, err
 }
 
 // pendingStep deletes chunks that belong to no record: of large entries deleted, and of those whose

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ type keeper struct {
 	expiring            bool   // there may be expired rows
 	pending             bool   // there may be chunks to sweep
 	writing             uint64 // the entry whose chunks are written ahead
+	pace                pace   // of what nobody waits for
 	expiry              expiryPosition
 	touched             touches
 }
@@ -69,6 +71,7 @@ func (k *keeper) run() {
 				k.drain()
 				return
 			}
+			runtime.Gosched()
 		}
 		if k.wait(ticker.C) {
 			k.drain()
@@ -101,6 +104,12 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 		defer timer.Stop()
 		linger = timer.C
 	}
+	var rested <-chan time.Time
+	if rest, more := k.pace.rest(); more {
+		timer := time.NewTimer(rest)
+		defer timer.Stop()
+		rested = timer.C
+	}
 	select {
 	case <-k.stop:
 		return true
@@ -115,15 +124,17 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 	case <-k.kick:
 	case <-k.s.queue.wake:
 	case <-linger:
+	case <-rested:
 	}
 	return false
 }
 
-// step does one bounded piece of work; false when there is nothing to do now.
+// step does one bounded piece of work; false when there is nothing to do now. What is paced comes
+// before writing, which may never end.
 func (k *keeper) step() bool {
-	works := []func() (bool, error){k.evictStep, k.writeStep, k.sweepStep, k.expireStep, k.pendingStep}
+	works := []func() (bool, error){k.evictStep, k.sweepMemoryStep, k.pacedStep, k.writeStep, k.pendingStep}
 	if k.s.disk == nil || !k.s.disk.up.Load() {
-		works = []func() (bool, error){k.sweepStep}
+		works = []func() (bool, error){k.sweepMemoryStep, k.pacedStep}
 	}
 	for _, work := range works {
 		did, err := work()

@@ -58,8 +58,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -237,6 +239,7 @@ func (k *keeper) count(t *tables, rec *purgeRecord) (matched, rows int, err erro
 		k: k, t: t, rec: rec, now: nanos(k.s.now()),
 		seen: make(map[uint64]struct{}), masked: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
 	}
+	c.breath = time.Now()
 	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
 	c.others = k.s.records.between(0, rec.gen)
 	for _, s := range k.s.memory.shards {
@@ -269,6 +272,8 @@ type counting struct {
 	masked map[uint64]struct{} // on disk, purged before and not swept yet
 	queued map[uint64]struct{} // counted in memory while they were queued too
 	rest   []uncounted         // rows that have passed all but the queue
+	looked int                 // rows seen
+	breath time.Time           // when others last had the core
 	n      int
 	rows   int // met on disk that the purge may hit
 }
@@ -348,6 +353,20 @@ func (c *counting) countShard(s *shard) {
 	})
 }
 
+// breathe lets others have the core now and then: a hundred thousand rows take long for a hit that
+// waits, and the purge has time for that.
+func (c *counting) breathe() {
+	if c.looked++; c.looked%256 != 0 || time.Since(c.breath) < countTime {
+		return
+	}
+	runtime.Gosched()
+	c.breath = time.Now()
+}
+
+// countTime is how long a count keeps the core. Under load it gets the core back after some sixty
+// turns of others, so that shorter pieces would make the answer late.
+const countTime = 2 * time.Millisecond
+
 // findMasked notes what is on disk that purges before this one have hit and that is not swept yet:
 // from their index rows, because to ask the record of each row counted would take hundreds of times
 // as long.
@@ -364,6 +383,7 @@ func (c *counting) findMasked() error {
 				continue // neither needs that to be noted: see coveredBy
 			}
 			err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
+				c.breathe()
 				if decodeIndexRow(value).generation < other.gen {
 					c.masked[rowID(key)] = struct{}{}
 				}
@@ -381,6 +401,7 @@ func (c *counting) findMasked() error {
 func (c *counting) countRows(sc scan) error {
 	covered := sc.coveredBy(c.k.s.records, c.rec)
 	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
+		c.breathe()
 		row, id := decodeIndexRow(value), rowID(key)
 		if row.generation < c.rec.gen {
 			c.rows++

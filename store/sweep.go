@@ -134,8 +134,9 @@ type sweep struct {
 	done  bool
 }
 
-// sweepStep does one bounded piece of sweeping, for the oldest purge that has something to do.
-func (k *keeper) sweepStep() (bool, error) {
+// sweepMemoryStep does one bounded piece of sweeping memory, for the oldest purge that has something
+// to do there.
+func (k *keeper) sweepMemoryStep() (bool, error) {
 	if k.s.records.newest.Load() == 0 {
 		return false, nil
 	}
@@ -143,14 +144,14 @@ func (k *keeper) sweepStep() (bool, error) {
 	inMemory := k.s.records.first(func(rec *purgeRecord) bool {
 		return rec.counted && (rec.sweep == nil || !rec.sweep.memoryDone() || (rec.sweep.done && oldest >= rec.gen))
 	})
-	if inMemory != nil {
-		if inMemory.sweep == nil || inMemory.sweep.memoryDone() {
-			k.beginSweep(inMemory, oldest >= inMemory.gen)
-		}
-		k.sweepMemory(inMemory)
-		return true, nil
+	if inMemory == nil {
+		return false, nil
 	}
-	return k.sweepDisk()
+	if inMemory.sweep == nil || inMemory.sweep.memoryDone() {
+		k.beginSweep(inMemory, oldest >= inMemory.gen)
+	}
+	k.sweepMemory(inMemory)
+	return true, nil
 }
 
 func (sw *sweep) memoryDone() bool { return sw.shard == shardCount && len(sw.items) == 0 }
@@ -171,14 +172,17 @@ func (k *keeper) beginSweep(rec *purgeRecord, final bool) {
 	}
 }
 
-// sweepMemory sweeps up to stepEntries items.
+// sweepItems is how many items of memory are swept between two breaths of the keeper.
+const sweepItems = 128
+
+// sweepMemory sweeps up to sweepItems items.
 func (k *keeper) sweepMemory(rec *purgeRecord) {
 	sw := rec.sweep
 	if len(sw.items) == 0 {
 		sw.items = k.s.memory.shards[sw.shard].masked(rec)
 		sw.shard++
 	}
-	n := min(len(sw.items), stepEntries)
+	n := min(len(sw.items), sweepItems)
 	for _, it := range sw.items[:n] {
 		s := k.s.memory.shards[it.home]
 		s.mu.Lock()
@@ -228,27 +232,28 @@ func (s *shard) masked(rec *purgeRecord) []*item {
 	return items
 }
 
-// sweepDisk sweeps one transaction's worth of all purges that memory is rid of, and takes those out
-// of force that are through for good.
-func (k *keeper) sweepDisk() (bool, error) {
-	ready := func(rec *purgeRecord) bool { return rec.sweep != nil && !rec.sweep.done }
+// sweepDisk sweeps up to limit entries, in one transaction, of all purges that memory is rid of, and
+// takes those out of force that are through for good. It returns how many entries it swept.
+func (k *keeper) sweepDisk(limit int) (int, bool, error) {
+	ready := func(rec *purgeRecord) bool { return rec.sweep != nil && rec.sweep.memoryDone() && !rec.sweep.done }
 	if k.s.records.first(ready) == nil {
-		return false, nil
+		return 0, false, nil
 	}
 	onDisk := func(rec *purgeRecord) bool { return ready(rec) && !rec.memoryOnly }
 	if k.s.disk == nil || k.s.records.first(onDisk) == nil {
 		k.finishSweeps()
-		return true, nil
+		return 0, true, nil
 	}
 	if !k.s.disk.up.Load() {
-		return false, nil
+		return 0, false, nil
 	}
+	left := limit
 	err := k.transact(func(b *batch) error {
 		for _, rec := range k.s.records.snapshot() {
-			if rec.sweep == nil || rec.sweep.done || !rec.written {
+			if !ready(rec) || !rec.written {
 				continue
 			}
-			through, err := b.sweepRows(rec)
+			through, err := b.sweepRows(rec, &left)
 			if err != nil || !through {
 				return err
 			}
@@ -261,10 +266,10 @@ func (k *keeper) sweepDisk() (bool, error) {
 		return nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("sweep: %w", err)
+		return 0, false, fmt.Errorf("sweep: %w", err)
 	}
 	k.finishSweeps()
-	return true, nil
+	return limit - left, true, nil
 }
 
 // finishSweeps takes out of force what is swept for good; what is not waits for older fetches.
@@ -280,11 +285,14 @@ func (k *keeper) finishSweeps() {
 	}
 }
 
-// sweepRows goes on with the rows of rec; true when it is through with all of them.
-func (b *batch) sweepRows(rec *purgeRecord) (bool, error) {
+// sweepRows goes on with the rows of rec, left of them at most; true when it is through with all.
+func (b *batch) sweepRows(rec *purgeRecord, left *int) (bool, error) {
 	sw := rec.sweep
 	for len(sw.scans) > 0 {
-		rows, last, err := b.nextRows(rec)
+		if *left == 0 || b.full() {
+			return false, nil
+		}
+		rows, last, err := b.nextRows(rec, *left)
 		if err != nil {
 			return false, err
 		}
@@ -296,6 +304,8 @@ func (b *batch) sweepRows(rec *purgeRecord) (bool, error) {
 				return false, err
 			}
 			sw.after = row
+			*left--
+			b.breathe()
 		}
 		if sw.after = last; last == nil {
 			sw.scans = sw.scans[1:]
@@ -304,16 +314,16 @@ func (b *batch) sweepRows(rec *purgeRecord) (bool, error) {
 	return true, nil
 }
 
-// nextRows copies the keys of some rows of the first scan, because deleting moves cursors. last is
-// where to go on; nil when the scan is at its end.
-func (b *batch) nextRows(rec *purgeRecord) (rows [][]byte, last []byte, err error) {
+// nextRows copies the keys of up to limit rows of the first scan that rec masks, because deleting
+// moves cursors. last is where to go on; nil when the scan is at its end.
+func (b *batch) nextRows(rec *purgeRecord, limit int) (rows [][]byte, last []byte, err error) {
 	looked := 0
 	err = rec.sweep.scans[0].each(b.tables, rec.sweep.after, func(key, value []byte) (bool, error) {
 		row := decodeIndexRow(value)
 		if row.generation < rec.gen && (!rec.soft || !row.soft) {
 			rows = append(rows, bytes.Clone(key))
 		}
-		if looked++; looked == 8*stepEntries || len(rows) == stepEntries {
+		if looked++; looked == 8*stepEntries || len(rows) == limit {
 			last = bytes.Clone(key)
 			return false, nil
 		}
