@@ -12,22 +12,44 @@
 //	records.go   purges in force, and tickets of fetches under way
 //	list.go      listing by cursor
 //
-// The memory tier is policy.go (unlocked lists: lru, lfu, fifo) and index.go (unlocked: by tag, by
-// URL) in shard.go (one lock) in memory.go (one budget). The disk tier is rows.go (buckets and rows)
-// and codec.go (records) behind disk.go (the only place that opens and calls bbolt), written by one
+// Both tiers keep an entry as record.go lays it out, with what codec.go has. The memory tier is
+// arena.go (extents outside of the Go heap: arena_unix.go) and item.go (bookkeeping without pointers),
+// policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL) and decoded.go
+// (unlocked: what is asked for all the time) in shard.go (one lock) in memory.go (one budget). The
+// disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt), written by one
 // goroutine: keeper.go (what it does when), queue.go, batch.go (writing), evict.go (evicting, expiring,
 // recency), sweep.go (what purges leave behind).
 //
 // # Budgets
 //
-// Memory counts what a resident entry keeps alive (capacities of its body's chunks, header, names,
-// URL, tags, an estimate of the runtime's share), entries evicted while they wait for the disk, and
-// reservations. Disk counts allocated pages: the file less its free pages, as of the last commit. A
+// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 104 bytes
+// of index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the
+// entry in hand: resident, waiting for the disk, or being sent to a client. Reservations count, and
+// what is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps
+// take. Beside the budget there are free slots, a few megabytes of them or an eighth of what is in use
+// before the sparsest slabs are emptied, and free pages, at most a megabyte or a thirty-second part.
+// Bookkeeping that was needed once (64 bytes an item) is used again and not given back. Disk counts allocated pages: the file less its free pages, as of the last commit. A
 // batch evicts for itself before it is written, so the file stays within one and a half times the
 // budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get free.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
 // Entries that are expired or purged count until they are swept, and are served no more before that.
+//
+// # Eviction
+//
+// lru is segmented in memory: an entry begins in probation, its next use protects it, and victims are
+// taken from probation first, so that a scan passes through a fifth of the tier. On disk it is the
+// order of use. lfu has a class for each power of two of uses, which age; fifo is the order in which
+// entries came; none refuses. The tier's victim is that of its fullest shard. Under every policy but
+// none, entries may go before their turn where sizes shift: those in the sparsest slab of a size that
+// has become rare.
+//
+// # Holds
+//
+// Bytes in an extent are used again when the last hold on their item is given up: that of its shard,
+// of the queue, of a sweep, of each Result. So a Body that Lookup returned may be read until Release,
+// and not after; everything else in an Entry is on the Go heap and good for ever. With the race
+// detector freed bytes are overwritten at once, so that the checksums in tests find who is late.
 //
 // # Durability
 //
@@ -39,8 +61,8 @@
 // # Locks
 //
 // In this order: Store.life, shard.mu, queue.mu; and disk.mu, recordSet.mu, tickets.mu, pins.mu,
-// touches.mu under which no other is taken, but disk.mu around a transaction, within which the queue
-// and the records may be read. Nothing is written to a client under any of them, and no transaction is open while
+// touches.mu, arena.mu, table.mu under which no other is taken, but disk.mu around a transaction,
+// within which memory, the queue and the records may be used. Nothing is written to a client under any of them, and no transaction is open while
 // a client is written to: bodies are read chunk by chunk, each copied out of a transaction of its own.
 //
 // # Caveats
@@ -60,5 +82,7 @@
 //     together. They are never purged together.
 //   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until
 //     entries expire, are purged or replaced.
-//   - A Result with a large body from disk pins its chunks; without Release they are kept until restart.
+//   - A Result keeps the bytes of its body, in memory or on disk; without Release they are kept until restart.
+//   - Where there are no anonymous mappings (Windows, Plan 9, WebAssembly) extents are slices of the
+//     Go heap: never scanned, but the collector counts them, and free pages are not given back.
 package store

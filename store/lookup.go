@@ -362,7 +362,8 @@ func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 		}
 		if err == nil {
 			d.giveUp()
-			d.item, d.entry = it, s.decode(it)
+			e.Body = s.body(it)
+			d.item, d.entry = it, e
 			return nil
 		}
 	}

@@ -23,10 +23,10 @@ type memory struct {
 
 func newMemory(settings Settings, counts *counters) *memory {
 	m := &memory{counts: counts, items: newTable(), arena: newArena()}
+	m.budget.Store(settings.Memory)
 	for i := range m.shards {
 		m.shards[i] = newShard(m, settings.Eviction)
 	}
-	m.budget.Store(settings.Memory)
 	m.evicts.Store(settings.Eviction != None)
 	return m
 }

@@ -1,6 +1,9 @@
 package store
 
-import "math/bits"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // policy decides which resident item goes first. Implementations are unlocked structures: the shard
 // that owns one holds its lock around every call.
@@ -14,15 +17,16 @@ type policy interface {
 	each(fn func(it *item))
 }
 
-func newPolicy(e Eviction, items *table) policy {
+// newPolicy makes a policy for one shard of a tier with a budget.
+func newPolicy(e Eviction, items *table, budget *atomic.Int64) policy {
 	switch e {
 	case LFU:
 		return newLFU(items)
 	case FIFO, None: // None is asked for a victim only when the budget shrinks
-		return &listPolicy{list: itemList{items: items}}
+		return &fifoPolicy{itemList{items: items}}
 	case LRU:
 	}
-	return &listPolicy{list: itemList{items: items}, moves: true}
+	return newSLRU(items, budget)
 }
 
 // itemList is an intrusive doubly linked list: front is the newest, back goes first. An item is in
@@ -86,25 +90,85 @@ func (l *itemList) each(fn func(it *item)) {
 	}
 }
 
-// listPolicy is lru, where a use moves an item to the front, and fifo, where it does not.
-type listPolicy struct {
-	list  itemList
-	moves bool
+// fifoPolicy evicts what was stored first.
+type fifoPolicy struct{ list itemList }
+
+func (p *fifoPolicy) add(it *item)           { p.list.pushFront(it) }
+func (p *fifoPolicy) touch(*item)            {}
+func (p *fifoPolicy) remove(it *item)        { p.list.unlink(it) }
+func (p *fifoPolicy) victim() *item          { return p.list.last() }
+func (p *fifoPolicy) each(fn func(it *item)) { p.list.each(fn) }
+
+// probationPart is how much of a full shard is left to probation at least: a fifth.
+const probationPart = 5
+
+// slruPolicy is lru in two segments (Karedla, Love and Wherry, "Caching strategies to improve disk
+// system performance", 1994). What is new is in probation; used a second time, it is
+// protected. The victim is the least recently used of probation, and of the protected only when there
+// is no other. So a crawler, which asks for each URL once, evicts what other crawlers left, and no more
+// of what is asked for again and again than room for itself. When the protected have too many bytes,
+// the least recently used of them go back to probation, where they are the last to go.
+type slruPolicy struct {
+	probation, protected itemList
+	bytes                int64 // of both
+	protectedBytes       int64
+	budget               *atomic.Int64 // of all shards
 }
 
-func (p *listPolicy) add(it *item)           { p.list.pushFront(it) }
-func (p *listPolicy) remove(it *item)        { p.list.unlink(it) }
-func (p *listPolicy) each(fn func(it *item)) { p.list.each(fn) }
+func newSLRU(items *table, budget *atomic.Int64) *slruPolicy {
+	return &slruPolicy{probation: itemList{items: items}, protected: itemList{items: items}, budget: budget}
+}
 
-func (p *listPolicy) touch(it *item) {
-	if p.moves && p.list.front != it.self {
-		p.list.unlink(it)
-		p.list.pushFront(it)
+func (p *slruPolicy) add(it *item) {
+	it.protected = false
+	p.probation.pushFront(it)
+	p.bytes += it.cost()
+}
+
+func (p *slruPolicy) touch(it *item) {
+	if it.protected {
+		p.protected.unlink(it)
+	} else {
+		p.probation.unlink(it)
+		it.protected = true
+		p.protectedBytes += it.cost()
+	}
+	p.protected.pushFront(it)
+	// A shard that is not full yet has room for both.
+	full := max(p.bytes, p.budget.Load()/shardCount)
+	for p.protectedBytes > full-full/probationPart {
+		p.demote(p.protected.last())
 	}
 }
 
-func (p *listPolicy) victim() *item {
-	return p.list.last()
+// demote sends an item back to probation, as the newest there.
+func (p *slruPolicy) demote(it *item) {
+	p.protected.unlink(it)
+	p.probation.pushFront(it)
+	it.protected = false
+	p.protectedBytes -= it.cost()
+}
+
+func (p *slruPolicy) remove(it *item) {
+	if p.bytes -= it.cost(); it.protected {
+		p.protected.unlink(it)
+		p.protectedBytes -= it.cost()
+		it.protected = false
+	} else {
+		p.probation.unlink(it)
+	}
+}
+
+func (p *slruPolicy) victim() *item {
+	if it := p.probation.last(); it != nil {
+		return it
+	}
+	return p.protected.last()
+}
+
+func (p *slruPolicy) each(fn func(it *item)) {
+	p.probation.each(fn)
+	p.protected.each(fn)
 }
 
 // lfuClasses is one list for each power of two of uses, the last for 128 and more.

@@ -42,7 +42,8 @@ type Eviction uint8
 
 // The policies.
 const (
-	// LRU evicts the least recently used entry.
+	// LRU evicts the least recently used entry; in memory those that were used once before those that
+	// were used again.
 	LRU Eviction = iota
 	// LFU evicts the least frequently used entry, old uses weighing less.
 	LFU

@@ -24,7 +24,7 @@ type shard struct {
 }
 
 func newShard(m *memory, e Eviction) *shard {
-	return &shard{m: m, keys: make(map[uint64]ref), policy: newPolicy(e, m.items), index: newIndex(m)}
+	return &shard{m: m, keys: make(map[uint64]ref), policy: newPolicy(e, m.items, &m.budget), index: newIndex(m)}
 }
 
 // stamp counts the changes to the keys that share key's counter.
@@ -142,7 +142,7 @@ func (s *shard) use(it *item, e *Entry) {
 
 // setPolicy moves all items to another policy, in their present order.
 func (s *shard) setPolicy(e Eviction) {
-	next := newPolicy(e, s.m.items)
+	next := newPolicy(e, s.m.items, &s.m.budget)
 	var items []*item
 	s.policy.each(func(it *item) { items = append(items, it) })
 	for _, it := range items {
