@@ -309,14 +309,15 @@ func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint6
 	}
 	key := keyRowKey(r.key(), id)
 	index := indexRow{row.generation, keep, keyPrefix(r.key()), soft}.encode()
-	errs := []error{
+	tags := r.tags()
+	errs := append(make([]error, 0, 5+len(tags)),
 		t.records.Put(idBytes(id), value),
 		t.keys.Put(key, row.encode(key)),
 		t.urls.Put(urlRowKey(string(r.url()), id), index),
 		t.expiry.Put(numberedKey(uint64(keep), id), nil),
 		t.recency.Put(numberedKey(rank, id), nil),
-	}
-	for _, tag := range r.tags() {
+	)
+	for _, tag := range tags {
 		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(id)...), index))
 	}
 	return errors.Join(errs...)

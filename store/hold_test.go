@@ -1,0 +1,154 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"unsafe"
+)
+
+// TestResultKeepsItsBytes: what a look-up returned stays as it is, whatever becomes of the entry, until
+// it is released; and it counts for as long.
+func TestResultKeepsItsBytes(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(s *Store, e *Entry)
+	}{
+		{"removed", func(s *Store, e *Entry) { s.Remove(e) }},
+		{"replaced", func(s *Store, e *Entry) { s.Put(testEntry(s, e.URL, []byte("another")), 0) }},
+		{"evicted", func(s *Store, _ *Entry) { s.Apply(Settings{Memory: 1}) }},
+		{"purged", func(s *Store, _ *Entry) {
+			if _, err := s.Purge(Selectors{All: true}, PurgeOptions{}); err != nil {
+				t.Errorf("Purge: %v", err)
+			}
+		}},
+		{"closed", func(s *Store, _ *Entry) { _ = s.Close() }},
+	} {
+		for _, size := range []int{0, 1000, 100_000, 3 << 20} {
+			t.Run(fmt.Sprintf("%s, %d bytes", tt.name, size), func(t *testing.T) {
+				s := openStore(t, Config{}, Settings{Memory: 64 << 20})
+				url, body := "http://example.com/", bytes.Repeat([]byte("x"), size)
+				s.Put(testEntry(s, url, body), 0)
+				first := s.Lookup(keyOf(url), matchAny)
+				if first.Entry == nil {
+					t.Fatal("not stored")
+				}
+				second := first.Share()
+				tt.end(s, first.Entry)
+				first.Release()
+				first.Release() // does no harm
+				s.Put(testEntry(s, "http://example.com/other", bytes.Repeat([]byte("y"), size)), 0)
+				if got := bodyOf(t, second.Entry); !bytes.Equal(got, body) || second.Entry.URL != url {
+					t.Error("the entry has changed under a reader")
+				}
+				if used := s.memory.used.Load(); used < int64(size) {
+					t.Errorf("%d bytes are counted while %d are being read", used, size)
+				}
+				second.Release()
+				_ = s.Close()
+				if n := s.memory.used.Load(); n != 0 || s.memory.arena.pages != 0 {
+					t.Errorf("%d bytes are counted in a closed store, %d pages held", n, s.memory.arena.pages)
+				}
+			})
+		}
+	}
+}
+
+func TestReleasedTwicePanics(t *testing.T) {
+	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
+	e := testEntry(s, "http://example.com/", []byte("body"))
+	s.Put(e, 0)
+	r := s.Lookup(e.Key, matchAny)
+	copied := r // a copy that is not a Share
+	s.Remove(r.Entry)
+	r.Release()
+	defer func() {
+		if recover() == nil {
+			t.Error("the bytes of another entry could be given up")
+		}
+	}()
+	copied.Release()
+}
+
+// TestReadersAndEviction has readers check what they hold while entries of all sizes come and go.
+func TestReadersAndEviction(t *testing.T) {
+	seed := seeded(t).Uint64()
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 2 << 20, Disk: 64 << 20})
+	steps := 4000
+	if testing.Short() {
+		steps = 500
+	}
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(worker)))
+			var held []Result
+			for range steps {
+				url := fmt.Sprintf("http://example.com/%d", rng.IntN(300))
+				if rng.IntN(3) == 0 {
+					body := make([]byte, 4+rng.IntN(1<<(6+rng.IntN(12))))
+					for i := range body[4:] {
+						body[4+i] = byte(rng.Uint32())
+					}
+					sum := crc32.ChecksumIEEE(body[4:])
+					body[0], body[1], body[2], body[3] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
+					s.Put(testEntry(s, url, body, fmt.Sprint("t", rng.IntN(10))), 0)
+				} else if r := s.Lookup(keyOf(url), matchAny); r.Entry != nil {
+					held = append(held, r)
+				}
+				if len(held) > 8 {
+					body := bodyOf(t, held[0].Entry)
+					sum := crc32.ChecksumIEEE(body[4:])
+					if !bytes.Equal(body[:4], []byte{byte(sum), byte(sum >> 8), byte(sum >> 16), byte(sum >> 24)}) {
+						t.Errorf("%s: %d bytes have changed under a reader", held[0].Entry.URL, len(body))
+					}
+					held[0].Release()
+					held = held[1:]
+				}
+			}
+			for i := range held {
+				held[i].Release()
+			}
+		})
+	}
+	wg.Wait()
+	checkAgreement(t, s)
+}
+
+// TestSizeShiftsGiveRoom fills the tier with entries of one size, thins them out, and fills it with
+// another size: what is resident must not be both.
+func TestSizeShiftsGiveRoom(t *testing.T) {
+	const budget = 32 << 20
+	s := openStore(t, Config{}, Settings{Memory: budget})
+	for i := range 30_000 {
+		e := testEntry(s, fmt.Sprintf("http://example.com/small/%d", i), make([]byte, 1000), fmt.Sprint("t", i%2))
+		s.Put(e, 0)
+	}
+	if _, err := s.Purge(Selectors{Tags: []string{"t1"}}, PurgeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return s.Stats().PurgesPending == 0 })
+	for i := range 30_000 {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/large/%d", i), make([]byte, 5000)), 0)
+	}
+	s.memory.arena.mu.Lock()
+	held := (s.memory.arena.pages + s.memory.arena.dirty) * pageSize
+	s.memory.arena.mu.Unlock()
+	if held > budget*5/4 {
+		t.Errorf("%d bytes are held under a budget of %d", held, budget)
+	}
+	checkAgreement(t, s)
+}
+
+// TestSizesOfTheIndex holds what doc.go says.
+func TestSizesOfTheIndex(t *testing.T) {
+	if n := unsafe.Sizeof(item{}); n != 64 {
+		t.Errorf("an item takes %d bytes, want a cache line", n)
+	}
+	if itemBytes != 104 || tagBytes+8 != 48 || itemBytes%costUnit != 0 || tagBytes%costUnit != 0 {
+		t.Errorf("an entry is charged %d bytes of index, a tag %d", itemBytes, tagBytes+8)
+	}
+}
