@@ -377,7 +377,7 @@ func (c *counting) findMasked() error {
 		return nil
 	}
 	for _, other := range c.k.s.records.snapshot() {
-		if other.gen >= c.rec.gen || other.sel.All || (other.soft && !c.rec.soft) {
+		if other.gen >= c.rec.gen || other.memoryOnly || other.sel.All || (other.soft && !c.rec.soft) {
 			continue // what All has hit is told by the generation
 		}
 		for _, sc := range scansOf(&other.sel) {
