@@ -40,12 +40,14 @@ type removal struct {
 }
 
 // full tells whether the batch should be committed: sooner when a purge waits, but not for nothing.
+// Until there is enough to be worth a sync the clock counts only for a purge: where other processes
+// have the core, a batch ended by the clock would be small, and small batches cost the most of it.
 func (b *batch) full() bool {
 	limit, end := b.k.batchLimit(), batchTime
 	if b.k.waiting.Load() > 0 {
-		limit, end = limit/hurry, end/hurry
+		return b.bytes >= limit/hurry || time.Since(b.began)-b.away >= end/hurry
 	}
-	return b.bytes >= limit || time.Since(b.began)-b.away >= end
+	return b.bytes >= limit || ((b.bytes == 0 || b.bytes >= limit/8) && time.Since(b.began)-b.away >= end)
 }
 
 // breathe lets others have the core for a moment, unless a purge waits for the end of the batch.
@@ -61,9 +63,9 @@ func (b *batch) breathe() {
 
 // remove deletes an entry of which the id is known, and the key where that is known too.
 func (b *batch) remove(id uint64, key Key, why Reason) error {
-	e, length, err := b.entry(id)
+	r, inline, err := b.record(id)
 	if err == nil {
-		return b.removeEntry(e, length, why)
+		return b.removeRecord(id, r, inline, why)
 	}
 	if why == Capacity || why == Expired || why == PurgedHard { // reached by a row that outlived the record
 		why = Damaged
@@ -72,9 +74,9 @@ func (b *batch) remove(id uint64, key Key, why Reason) error {
 	return b.gone(removal{id, key, why}, found, err)
 }
 
-// removeEntry is remove for an entry that was read already, with the length of its body.
-func (b *batch) removeEntry(e *Entry, length int64, why Reason) error {
-	return b.gone(removal{e.ID, e.Key, why}, true, b.delete(e, length, &b.k.s.disk.pins))
+// removeRecord is remove for an entry whose record was read already.
+func (b *batch) removeRecord(id uint64, r record, inline []byte, why Reason) error {
+	return b.gone(removal{id, r.key(), why}, true, b.delete(id, r, inline, &b.k.s.disk.pins))
 }
 
 // gone notes a removal that found something.

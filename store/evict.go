@@ -87,24 +87,23 @@ func (b *batch) evict(goal int64) error {
 
 func (b *batch) evictRow(row []byte) (freed int64, err error) {
 	id := rowID(row)
-	value := b.records.Get(idBytes(id))
-	size := int64(len(value))
-	e, length, err := b.entry(id)
+	r, inline, err := b.record(id)
 	if err != nil { // nothing leads from the row to the others; they go where they are met
 		return 0, errors.Join(b.recency.Delete(row), b.remove(id, Key{}, Damaged))
 	}
-	if uses := b.k.usesSince(e); uses > 0 {
-		return 0, b.promote(e, row, uses)
+	if uses := b.k.usesSince(id, r.key()); uses > 0 {
+		return 0, b.promote(id, r.key(), row, uses)
 	}
-	return size + length, errors.Join(b.removeEntry(e, length, Capacity), b.recency.Delete(row))
+	freed = int64(len(r)) + r.bodyLen()
+	return freed, errors.Join(b.removeRecord(id, r, inline, Capacity), b.recency.Delete(row))
 }
 
 // promote ranks an entry anew after so many uses.
-func (b *batch) promote(e *Entry, row []byte, uses uint8) error {
-	rk := keyRowKey(e.Key, e.ID)
+func (b *batch) promote(id uint64, key Key, row []byte, uses uint8) error {
+	rk := keyRowKey(key, id)
 	kr, err := decodeKeyRow(rk, b.keys.Get(rk))
 	if err != nil {
-		return errors.Join(b.recency.Delete(row), b.remove(e.ID, e.Key, Damaged))
+		return errors.Join(b.recency.Delete(row), b.remove(id, key, Damaged))
 	}
 	const idBits = 56
 	total := min(uint16(kr.rank>>idBits)+uint16(uses), 255)
@@ -113,12 +112,12 @@ func (b *batch) promote(e *Entry, row []byte, uses uint8) error {
 
 // usesSince is how often an entry was used since its rank was written, in either tier; 0 where the
 // policy does not ask.
-func (k *keeper) usesSince(e *Entry) uint8 {
-	uses := k.touched.take(e.ID)
+func (k *keeper) usesSince(id uint64, key Key) uint8 {
+	uses := k.touched.take(id)
 	if policy := k.s.settings.Load().Eviction; policy == FIFO || policy == None {
 		return 0
 	}
-	if k.s.memory.usedSince(e.Key, e.ID) && uses < 255 {
+	if k.s.memory.usedSince(key, id) && uses < 255 {
 		uses++
 	}
 	return uses
@@ -129,16 +128,16 @@ func (k *keeper) writeTouches() error {
 	ids := k.touched.some(stepEntries)
 	err := k.transact(func(b *batch) error {
 		for _, id := range ids {
-			e, _, err := b.entry(id)
+			r, _, err := b.record(id)
 			if err != nil {
 				k.touched.take(id)
 				continue
 			}
-			uses := k.usesSince(e)
+			uses := k.usesSince(id, r.key())
 			if uses == 0 {
 				continue
 			}
-			if err := b.promote(e, nil, uses); err != nil {
+			if err := b.promote(id, r.key(), nil, uses); err != nil {
 				return err
 			}
 		}

@@ -323,24 +323,24 @@ func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint6
 	return errors.Join(errs...)
 }
 
-// delete removes an entry, read by entry, with all its rows, and its chunks unless they are still read.
-func (t *tables) delete(e *Entry, length int64, p *pins) error {
-	id := idBytes(e.ID)
+// delete removes an entry, read by record, with all its rows, and its chunks unless they are still
+// read. The record goes last: the rest is found by it.
+func (t *tables) delete(id uint64, r record, inline []byte, p *pins) error {
+	key := r.key()
+	rk := keyRowKey(key, id)
 	errs := make([]error, 0, 8)
-	errs = append(errs, t.records.Delete(id), t.urls.Delete(urlRowKey(e.URL, e.ID)),
-		t.expiry.Delete(numberedKey(uint64(nanos(e.KeepUntil)), e.ID)))
-	for _, tag := range e.Tags {
-		errs = append(errs, t.tags.Delete(append(tagHash(tag), id...)))
-	}
-	rk := keyRowKey(e.Key, e.ID)
 	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil {
-		errs = append(errs, t.recency.Delete(numberedKey(row.rank, e.ID)))
+		errs = append(errs, t.recency.Delete(numberedKey(row.rank, id)))
 	}
-	errs = append(errs, t.keys.Delete(rk))
-	if e.Body == nil {
-		errs = append(errs, t.dropChunks(e.ID, length, false, p))
+	errs = append(errs, t.keys.Delete(rk), t.urls.Delete(urlRowKey(string(r.url()), id)),
+		t.expiry.Delete(numberedKey(uint64(r.keepUntil()), id)))
+	for _, tag := range r.tags() {
+		errs = append(errs, t.tags.Delete(append(tagHash(tag), idBytes(id)...)))
 	}
-	return errors.Join(errs...)
+	if inline == nil {
+		errs = append(errs, t.dropChunks(id, r.bodyLen(), false, p))
+	}
+	return errors.Join(append(errs, t.records.Delete(idBytes(id)))...)
 }
 
 // deleteDamaged removes what can be found of an entry without its record: what the key, where the
@@ -377,25 +377,19 @@ func (t *tables) dropChunks(id uint64, length int64, unknown bool, p *pins) erro
 }
 
 // markSoft sets the soft flag in all rows of an entry.
-func (t *tables) markSoft(e *Entry) error {
-	rk := keyRowKey(e.Key, e.ID)
-	v := t.keys.Get(rk)
-	if v == nil {
-		return nil
+func (t *tables) markSoft(id uint64, r record) error {
+	key := r.key()
+	rk := keyRowKey(key, id)
+	row, err := decodeKeyRow(rk, t.keys.Get(rk))
+	if err != nil || row.soft {
+		return nil // damaged rows are met and counted by look-ups
 	}
-	if row, err := decodeKeyRow(rk, v); err == nil && !row.soft {
-		return t.putSoft(e, rk, row)
-	}
-	return nil // damaged rows are met and counted by look-ups
-}
-
-func (t *tables) putSoft(e *Entry, rk []byte, row keyRow) error {
 	row.soft = true
-	index := indexRow{row.generation, row.keepUntil, keyPrefix(e.Key), true}.encode()
-	errs := make([]error, 0, 2+len(e.Tags))
-	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(e.URL, e.ID), index))
-	for _, tag := range e.Tags {
-		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(e.ID)...), index))
+	index := indexRow{row.generation, row.keepUntil, keyPrefix(key), true}.encode()
+	errs := make([]error, 0, 8)
+	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(string(r.url()), id), index))
+	for _, tag := range r.tags() {
+		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(id)...), index))
 	}
 	return errors.Join(errs...)
 }

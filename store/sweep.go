@@ -335,7 +335,7 @@ func (b *batch) nextRows(rec *purgeRecord, limit int) (rows [][]byte, last []byt
 // sweepRow removes or marks the entry of a row. A row that leads nowhere is dropped.
 func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	id := rowID(row)
-	e, length, err := b.entry(id)
+	r, inline, err := b.record(id)
 	if err != nil {
 		bucket := b.urls
 		if sc.kind == scanTag {
@@ -343,26 +343,26 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 		}
 		return errors.Join(bucket.Delete(row), b.remove(id, Key{}, Damaged))
 	}
-	if e.Generation >= rec.gen || !sc.hits(e) {
+	if r.generation() >= rec.gen || !sc.hits(r) {
 		return nil
 	}
 	if rec.soft {
-		return b.markSoft(e)
+		return b.markSoft(id, r)
 	}
-	return b.removeEntry(e, length, PurgedHard)
+	return b.removeRecord(id, r, inline, PurgedHard)
 }
 
 // hits tells whether the entry is what the selector names; a tag's row may be another's by its hash.
-func (sc *scan) hits(e *Entry) bool {
+func (sc *scan) hits(r record) bool {
 	switch sc.kind {
 	case scanTag:
-		return slices.Contains(e.Tags, sc.value)
+		return slices.Contains(r.tags(), sc.value)
 	case scanURL:
-		return e.URL == sc.value
+		return string(r.url()) == sc.value
 	case scanPrefix:
-		return strings.HasPrefix(e.URL, sc.value)
+		return strings.HasPrefix(string(r.url()), sc.value)
 	case scanHost:
-		return hostOf(e.URL) == sc.value
+		return hostOf(string(r.url())) == sc.value
 	case scanAll:
 	}
 	return true
