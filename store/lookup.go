@@ -265,7 +265,7 @@ type diskSearch struct {
 
 // run is called in a read transaction.
 func (d *diskSearch) run(tx *bbolt.Tx) error {
-	t, err := openTables(tx)
+	t, err := openReading(tx)
 	if err != nil {
 		return err
 	}
@@ -473,7 +473,7 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 	}
 	var data []byte
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
-		t, err := openTables(tx)
+		t, err := openReading(tx)
 		if err != nil {
 			return err
 		}

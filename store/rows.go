@@ -221,6 +221,15 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 	return &tables{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]}, nil
 }
 
+// openReading opens what look-ups read: to open all buckets takes as long as the search in one.
+func openReading(tx *bbolt.Tx) (*tables, error) {
+	t := &tables{keys: tx.Bucket(keysBucket), records: tx.Bucket(recordsBucket), chunks: tx.Bucket(chunksBucket)}
+	if t.keys == nil || t.records == nil || t.chunks == nil {
+		return nil, fmt.Errorf("bucket %s, %s or %s is missing: %w", keysBucket, recordsBucket, chunksBucket, errDamaged)
+	}
+	return t, nil
+}
+
 func (t *tables) number(name []byte) uint64 {
 	v := t.meta.Get(name)
 	if len(v) != 8 {
