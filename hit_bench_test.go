@@ -24,9 +24,15 @@ func (w *nullWriter) WriteHeader(int)             {}
 // newBenchHandler returns a handler outside of any server, with a store in memory.
 func newBenchHandler(tb testing.TB) *Handler {
 	tb.Helper()
+	return newBenchHandlerWith(tb, `{"disk":{"off":true}}`)
+}
+
+// newBenchHandlerWith does so with a configuration of the app.
+func newBenchHandlerWith(tb testing.TB, app string) *Handler {
+	tb.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{
 		Admin:   &caddy.AdminConfig{Disabled: true},
-		AppsRaw: caddy.ModuleMap{moduleName: json.RawMessage(`{"disk":{"off":true}}`)},
+		AppsRaw: caddy.ModuleMap{moduleName: json.RawMessage(app)},
 	})
 	if err != nil {
 		tb.Fatal(err)
