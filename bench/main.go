@@ -39,6 +39,7 @@ func main() {
 	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of each subject that is Caddy to this `folder`, from an extra turn")
 	jsonFile := flag.String("json", "", "write the report as JSON to this `file`")
 	svgFile := flag.String("svg", "", "write the ratios as a chart to this `file`")
+	markdownFile := flag.String("markdown", "", "write the report in Markdown, as README has it, to this `file`")
 	list := flag.Bool("list", false, "list the cases and end")
 	flag.Parse()
 
@@ -55,7 +56,7 @@ func main() {
 	report, err := b.measure(ctx, b.selected(only))
 	if report != nil {
 		fmt.Print(report.table())
-		err = errors.Join(err, report.write(ctx, *jsonFile, *svgFile))
+		err = errors.Join(err, report.write(ctx, *jsonFile, *svgFile, *markdownFile))
 	}
 	exit(err)
 }

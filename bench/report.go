@@ -41,6 +41,7 @@ type machine struct {
 // row is one subject in one throughput case: medians over the rounds.
 type row struct {
 	Case    string  `json:"case"`
+	About   string  `json:"about"`
 	Subject string  `json:"subject"`
 	Rate    float64 `json:"requests_per_second"`
 	CPU     float64 `json:"cpu_us_per_request"` // of the server's processes, 0 where not known
@@ -56,6 +57,7 @@ type row struct {
 // fact is a number that stands for itself.
 type fact struct {
 	Case  string  `json:"case"`
+	About string  `json:"about"`
 	What  string  `json:"what"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
@@ -97,15 +99,15 @@ func loadAverage() string {
 
 // atMost and atLeast judge; note only tells.
 func (r *report) atMost(c *benchCase, what string, value float64, unit string, limit float64) {
-	r.Facts = append(r.Facts, fact{Case: c.name, What: what, Value: value, Unit: unit, Limit: &limit})
+	r.Facts = append(r.Facts, fact{Case: c.name, About: c.about, What: what, Value: value, Unit: unit, Limit: &limit})
 }
 
 func (r *report) atLeast(c *benchCase, what string, value float64, unit string, floor float64) {
-	r.Facts = append(r.Facts, fact{Case: c.name, What: what, Value: value, Unit: unit, Floor: &floor})
+	r.Facts = append(r.Facts, fact{Case: c.name, About: c.about, What: what, Value: value, Unit: unit, Floor: &floor})
 }
 
 func (r *report) note(c *benchCase, what string, value float64, unit string) {
-	r.Facts = append(r.Facts, fact{Case: c.name, What: what, Value: value, Unit: unit})
+	r.Facts = append(r.Facts, fact{Case: c.name, About: c.about, What: what, Value: value, Unit: unit})
 }
 
 // verdict is how a value stands to its target.
@@ -172,7 +174,12 @@ func trimmed(v float64) string {
 }
 
 // write writes the files asked for.
-func (r *report) write(ctx context.Context, jsonFile, svgFile string) error {
+func (r *report) write(ctx context.Context, jsonFile, svgFile, markdownFile string) error {
+	if markdownFile != "" {
+		if err := os.WriteFile(markdownFile, []byte(r.markdown()), 0o644); err != nil { //nolint:gosec // a report is for everyone
+			return err
+		}
+	}
 	if jsonFile == "" && svgFile == "" {
 		return nil
 	}

@@ -39,6 +39,10 @@ type contender struct {
 
 // run implements benchCase.run.
 func (t throughput) run(ctx context.Context, b *bench, c *benchCase, r *report) error {
+	if b.short && t.fill > 0 {
+		t.fill /= 10
+		t.load.count = t.fill
+	}
 	var all []*contender
 	for _, of := range t.subjects {
 		if !installed(of.kind) || b.short && of.kind != ceilingKind && of.kind != proxyKind && of.kind != larderKind {
@@ -185,7 +189,7 @@ func (t throughput) profile(ctx context.Context, b *bench, c *benchCase, s *cont
 func (t throughput) report(c *benchCase, r *report, all []*contender) {
 	reference := all[slices.IndexFunc(all, func(s *contender) bool { return s.name == t.reference })]
 	for _, s := range all {
-		line := row{Case: c.name, Subject: s.name}
+		line := row{Case: c.name, About: c.about, Subject: s.name}
 		line.Rate = median(s.each(func(i int) float64 { return s.turns[i].rate }))
 		line.P50 = median(s.each(func(i int) float64 { return milliseconds(s.turns[i].p50) }))
 		line.P99 = median(s.each(func(i int) float64 { return milliseconds(s.turns[i].p99) }))

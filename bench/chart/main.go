@@ -28,7 +28,7 @@ type report struct {
 }
 
 type row struct {
-	Case      string  `json:"case"`
+	About     string  `json:"about"`
 	Subject   string  `json:"subject"`
 	Ratio     float64 `json:"ratio"`
 	Reference string  `json:"reference"`
@@ -71,35 +71,46 @@ func ratios(from, to string) error {
 		return err
 	}
 	height := vg.Length(len(bars))*vg.Points(30) + vg.Points(90)
-	return p.Save(vg.Points(640), height, to)
+	return save([][]*plot.Plot{{p}}, vg.Points(780), height, to)
 }
 
 // drawing is a horizontal bar for each case, from 0, with a mark at its target.
 func drawing(r *report, bars []row) (*plot.Plot, error) {
 	slices.Reverse(bars) // the axis goes up
-	values := make(plotter.Values, len(bars))
-	targets := make(plotter.XYs, len(bars))
-	names := make([]string, len(bars))
-	labels := plotter.XYLabels{XYs: make(plotter.XYs, len(bars)), Labels: make([]string, len(bars))}
+	n := len(bars)
+	reached, missed, targets := make(plotter.Values, n), make(plotter.Values, n), make(plotter.XYs, n)
+	names := make([]string, n)
+	labels := plotter.XYLabels{XYs: make(plotter.XYs, n), Labels: make([]string, n)}
+	most := 1.0
 	for i, b := range bars {
-		values[i] = b.Ratio
+		value := &reached[i]
+		if b.Ratio < b.Target {
+			value = &missed[i]
+		}
+		*value = b.Ratio
+		most = max(most, b.Ratio)
 		targets[i] = plotter.XY{X: b.Target, Y: float64(i)}
-		names[i] = b.Case + " / " + b.Reference
-		labels.XYs[i] = plotter.XY{X: b.Ratio + 0.01, Y: float64(i) - 0.1}
+		names[i] = b.About + " / " + b.Reference
+		labels.XYs[i] = plotter.XY{X: max(b.Ratio, b.Target) + 0.02, Y: float64(i) - 0.1}
 		labels.Labels[i] = fmt.Sprintf("%.2f", b.Ratio)
 	}
 	p := plot.New()
 	p.Title.Text = "Larder: requests a second by those of the reference"
-	p.X.Label.Text = fmt.Sprintf("ratio; | = target.  %s, %d cores, %s", r.Machine.CPU, r.Machine.Cores, r.Date)
-	p.X.Min, p.X.Max = 0, max(1.1, slices.Max(values)+0.1)
+	p.Title.Padding = vg.Points(6)
+	p.X.Label.Text = fmt.Sprintf("ratio; the stroke is the target.  %s, %d cores, %s", r.Machine.CPU, r.Machine.Cores, r.Date)
+	p.X.Min, p.X.Max = 0, most+0.15
 	p.NominalY(names...)
-	chart, err := plotter.NewBarChart(values, vg.Points(16))
-	if err != nil {
-		return nil, err
+	for _, part := range []struct {
+		values plotter.Values
+		color  color.Color
+	}{{reached, green}, {missed, orange}} {
+		chart, err := plotter.NewBarChart(part.values, vg.Points(16))
+		if err != nil {
+			return nil, err
+		}
+		chart.Horizontal, chart.Color, chart.LineStyle.Width = true, part.color, 0
+		p.Add(chart)
 	}
-	chart.Horizontal = true
-	chart.Color = color.RGBA{R: 0x4c, G: 0x8b, B: 0x6b, A: 0xff}
-	chart.LineStyle.Width = 0
 	marks, err := plotter.NewScatter(targets)
 	if err != nil {
 		return nil, err
@@ -109,7 +120,7 @@ func drawing(r *report, bars []row) (*plot.Plot, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Add(chart, marks, texts)
+	p.Add(marks, texts)
 	return p, nil
 }
 

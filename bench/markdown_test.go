@@ -1,0 +1,34 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestMarkdown: the report as README has it, with what others did beside and what is missed in bold.
+func TestMarkdown(t *testing.T) {
+	limit, floor := 50.0, 0.99
+	r := &report{
+		Command: "go run ./bench",
+		Rows: []row{
+			{Case: "hit", About: "a hit", Subject: "ceiling", Rate: 200},
+			{Case: "hit", About: "a hit", Subject: "larder", Rate: 180, Ratio: 0.9, CPURatio: 0.92, Reference: "ceiling", Target: 0.95, P50: 1, P99: 2},
+			{Case: "hit", About: "a hit", Subject: "nginx", Rate: 400, Ratio: 2, Reference: "ceiling"},
+		},
+		Facts: []fact{
+			{About: "a purge", What: "answered after", Value: 20, Unit: "ms", Limit: &limit},
+			{About: "a purge", What: "entries", Value: 7},
+			{About: "a miss", What: "stored", Value: 0.5, Floor: &floor},
+		},
+	}
+	got := r.markdown()
+	for _, want := range []string{
+		"| a hit | 180 | ceiling 200 | **0.90** | 0.92 | 1.00 / 2.00 | 0.95 | nginx 400 |\n",
+		"| a purge | answered after | 20 ms | at most 50 ms |\n|  | entries | 7 |  |\n",
+		"| a miss | stored | **0.5** | at least 0.99 |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no line %q in\n%s", want, got)
+		}
+	}
+}
