@@ -93,6 +93,11 @@ func cases() []benchCase {
 			subjects: []subjectOf{theProxy, inMemory},
 			load:     load{conns: wrkConns, path: "/64/same?sse"},
 		}.run},
+		{name: "upgrade", about: "messages of 1 KiB there and back on upgraded connections, as of WebSocket", needs: servers, run: throughput{
+			reference: theProxy.name, target: passTarget,
+			subjects: []subjectOf{theProxy, inMemory},
+			load:     load{conns: wrkConns, path: "/echo", echoes: true},
+		}.run},
 		{name: "bypass", about: "OPTIONS, which is not cached", needs: generators, run: throughput{
 			reference: theProxy.name, target: passTarget,
 			subjects: []subjectOf{theProxy, inMemory},
@@ -106,6 +111,8 @@ func cases() []benchCase {
 		{name: "herd", about: "1,000 concurrent requests, one cold URL, slow origin", needs: servers, run: herd},
 		{name: "memory-per-object", about: "RssAnon per stored 1 KiB object, disk off", needs: servers, run: memoryPerObject},
 		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", needs: servers, run: memoryChurn},
+		{name: "memory-per-tag", about: "RssAnon per reference of an entry to a tag, disk off", needs: servers, run: memoryPerTag},
+		{name: "purge-saturated", about: "purges while misses keep the disk's writer busy", needs: generators, run: purgeSaturated},
 		{name: "purge", about: "purge of one tag with 100,000 entries, hits meanwhile", needs: generators, run: purgeTag},
 		{name: "restart", about: "first hit after a restart with many entries on disk", long: true, needs: servers, run: restart},
 		{name: "soak", about: "mixed load for as long as -soak says: budgets, right bodies, purges, reloads", long: true, needs: servers, run: runSoak},

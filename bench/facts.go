@@ -26,10 +26,10 @@ const (
 	memoryPer     = 1.6 // KiB of RssAnon for an object of 1 KiB
 	churnBudget   = 128 * mib
 	churnFactor   = 1.3
-	purgeEntries  = 100_000
-	purgeLimit    = 50.0 // ms
-	purgeP99      = 2.0  // by the normal p99
-	restartLimit  = 1000.0
+	restartLimit  = 1000.0 // ms
+	restartRSS    = 100.0  // MiB of RssAnon at the first hit
+	tagObjects    = 50_000
+	tagsEach      = 20
 )
 
 // arrival is one request of the herd.
@@ -76,6 +76,9 @@ func herd(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	settled, err := b.settledRSS(ctx, s)
 	if err != nil {
 		return err
+	}
+	if b.short {
+		return nil
 	}
 	r.atMost(c, "fetches", float64(after-before), "", 1)
 	r.atMost(c, fmt.Sprintf("last first byte of %d followers behind the leader's", size-1), milliseconds(lag), "ms", herdLag)
@@ -136,6 +139,9 @@ func (b *bench) stampede(ctx context.Context, s *subject, path string, n int) ([
 
 // settledRSS is RssAnon after a collection, when the runtime has given back what it will. A heap profile with gc=1 is Caddy's way to have one.
 func (b *bench) settledRSS(ctx context.Context, s *subject) (int64, error) {
+	if b.short {
+		return s.process.rssAnon() // nobody looks at it
+	}
 	least := int64(-1)
 	for unchanged := 0; unchanged < 5; {
 		if _, err := b.request(ctx, http.MethodGet, s.admin+"/debug/pprof/heap?gc=1"); err != nil {
@@ -222,6 +228,41 @@ func memoryPerObject(ctx context.Context, b *bench, c *benchCase, r *report) err
 	return nil
 }
 
+// memoryPerTag stores as many objects without tags and with, and divides the difference.
+func memoryPerTag(ctx context.Context, b *bench, c *benchCase, r *report) error {
+	n := tagObjects
+	if b.short {
+		n /= 100
+	}
+	var grown [2]int64
+	for i, query := range []string{"", fmt.Sprintf("?tags=%d", tagsEach)} {
+		s, err := b.serve(ctx, subjectOf{name: "larder", kind: larderKind, memory: "1GiB", free: true})
+		if err != nil {
+			return err
+		}
+		if err := b.fillMany(ctx, s, "/100/up%d?nostore", 2000); err != nil {
+			return err
+		}
+		base, err := b.settledRSS(ctx, s)
+		if err != nil {
+			return err
+		}
+		if err := b.fillMany(ctx, s, "/100/object%d"+query, n); err != nil {
+			return err
+		}
+		settled, err := b.settledRSS(ctx, s)
+		if err != nil {
+			return err
+		}
+		grown[i] = settled - base
+	}
+	if !b.short {
+		r.note(c, fmt.Sprintf("RssAnon per tag of an entry, %d entries with %d of 1,000 tags each", n, tagsEach),
+			float64(grown[1]-grown[0])/float64(n*tagsEach), "bytes")
+	}
+	return nil
+}
+
 // memoryChurn stores several times the budget and watches.
 func memoryChurn(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	s, err := b.serve(ctx, subjectOf{name: "larder", kind: larderKind, memory: strconv.Itoa(churnBudget), free: true})
@@ -266,85 +307,6 @@ func (p *process) watchRSS(stop <-chan struct{}) int64 {
 	}
 }
 
-// purgeTag purges one tag with many entries while hits on another URL go on.
-func purgeTag(ctx context.Context, b *bench, c *benchCase, r *report) error {
-	n := purgeEntries
-	if b.short {
-		n /= 100
-	}
-	s, err := b.serve(ctx, subjectOf{name: "larder+disk", kind: larderKind, memory: "512MiB", disk: true})
-	if err != nil {
-		return err
-	}
-	if _, err := b.warm(ctx, s, s.h1+"/1024/other"); err != nil {
-		return err
-	}
-	if err := b.fillMany(ctx, s, "/1024/tagged%d?tag=many", n); err != nil {
-		return err
-	}
-	if _, err := b.poll(ctx, s, func(st cacheStats) bool { return st.Queue == 0 && st.Disk.Entries > int64(n) }); err != nil {
-		return err
-	}
-	other := load{conns: 8, path: "/1024/other"}
-	normal, err := b.generate(ctx, s.h1, other, b.duration)
-	if err != nil {
-		return err
-	}
-	const body = `{"tags":["many"]}`
-	type answer struct {
-		took    time.Duration
-		matched int
-		err     error
-	}
-	answered := make(chan answer, 1)
-	go func() {
-		time.Sleep(b.duration / 10)
-		var a answer
-		a.took, a.matched, a.err = b.purge(ctx, s, body)
-		answered <- a
-	}()
-	during, err := b.generate(ctx, s.h1, other, b.duration)
-	a := <-answered
-	if err := errors.Join(err, a.err); err != nil {
-		return err
-	}
-	if a.matched != n {
-		return fmt.Errorf("purge matched %d entries, want %d", a.matched, n)
-	}
-	if got, err := b.request(ctx, http.MethodGet, s.h1+"/1024/tagged1?tag=many"); err != nil || isHit(got) {
-		return fmt.Errorf("after the purge: Cache-Status %q, error %w", got.cacheStatus, err)
-	}
-	if b.short {
-		return nil
-	}
-	r.atMost(c, fmt.Sprintf("purge of %d entries answered after", n), milliseconds(a.took), "ms", purgeLimit)
-	r.atMost(c, "hits' p99 meanwhile by the normal", float64(during.p99)/float64(normal.p99), "", purgeP99)
-	r.note(c, "hits' p99 normally", milliseconds(normal.p99), "ms")
-	return nil
-}
-
-// purge posts body to the admin API.
-func (b *bench) purge(ctx context.Context, s *subject, body string) (took time.Duration, matched int, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.admin+"/larder/purge", strings.NewReader(body))
-	if err != nil {
-		return 0, 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", "purge") // so that net/http sends it again where a reload has closed an idle connection
-	start := time.Now()
-	a, err := b.do(req)
-	took = time.Since(start)
-	if err != nil {
-		return took, 0, err
-	}
-	m := regexp.MustCompile(`"matched":\s*(\d+)`).FindSubmatch(a.body)
-	if m == nil {
-		return took, 0, fmt.Errorf("purge: status %d: %s", a.status, a.body)
-	}
-	matched, err = strconv.Atoi(string(m[1]))
-	return took, matched, err
-}
-
 // restart fills the disk, stops the server and takes the time until it gives a hit again.
 func restart(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	n := b.entries
@@ -381,12 +343,14 @@ func restart(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		}
 	}
 	first := time.Since(start)
-	if b.short {
-		return nil
+	rss, err := s.process.rssAnon()
+	if err != nil || b.short {
+		return err
 	}
 	r.note(c, "entries on disk", float64(st.Disk.Entries), "")
 	r.note(c, "first answer after the process began", milliseconds(serving), "ms")
 	r.atMost(c, "first hit after the process began", milliseconds(first), "ms", restartLimit)
+	r.atMost(c, "RssAnon then", float64(rss)/mib, "MiB", restartRSS)
 	return nil
 }
 

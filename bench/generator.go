@@ -22,6 +22,7 @@ import (
 // load is what a generator sends: requests to one server over a number of connections.
 type load struct {
 	h2     bool
+	echoes bool // messages on upgraded connections
 	conns  int
 	method string
 	path   string // `%d` in it stands for a number
@@ -39,6 +40,8 @@ type turn struct {
 // generate drives base for d with the tool for l.
 func (b *bench) generate(ctx context.Context, base string, l load, d time.Duration) (turn, error) {
 	switch {
+	case l.echoes:
+		return b.echo(ctx, base, l, d)
 	case b.short:
 		return b.drive(ctx, base, l)
 	case l.h2:

@@ -25,6 +25,9 @@ func main() {
 	if address := os.Getenv(originEnv); address != "" {
 		exit(runOrigin(address))
 	}
+	if base := os.Getenv(echoEnv); base != "" {
+		exit(runEchoes(base))
+	}
 	b := new(bench)
 	pattern := flag.String("case", "", "run only the cases whose names match this regular `expression`")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds; subjects take turns within each")
@@ -67,7 +70,7 @@ func exit(err error) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	if os.Getenv(originEnv) != "" {
+	if os.Getenv(originEnv) != "" || os.Getenv(echoEnv) != "" {
 		os.Exit(0)
 	}
 }

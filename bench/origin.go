@@ -22,6 +22,9 @@ import (
 //	sse             an event stream of sseEvents events, each flushed
 //	slow            storable, its header after slowHeader, its body in slowParts parts
 //	tag=<tag>       storable, with the tag as its Surrogate-Key
+//	tags=<n>        storable, with n of a thousand tags
+//
+// A request to upgrade to echoProtocol gets its connection's bytes back.
 //
 // GET /fetches answers the number of other requests so far. /pages/ and /renew/ are the soak's: see pages.go.
 
@@ -67,6 +70,10 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	o.fetches.Add(1)
+	if r.Header.Get("Upgrade") == echoProtocol {
+		echo(w)
+		return
+	}
 	if strings.HasPrefix(r.URL.Path, "/pages/") || strings.HasPrefix(r.URL.Path, "/renew/") {
 		o.servePage(w, r)
 		return
@@ -82,9 +89,13 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["Etag"] = []string{`"` + first + `"`}
 	h["Cache-Control"] = []string{"max-age=3600"}
 	body := o.body(size)
-	switch tag, tagged := strings.CutPrefix(r.URL.RawQuery, "tag="); {
+	tag, tagged := strings.CutPrefix(r.URL.RawQuery, "tag=")
+	count, counted := strings.CutPrefix(r.URL.RawQuery, "tags=")
+	switch {
 	case tagged:
 		h["Surrogate-Key"] = []string{tag}
+	case counted:
+		h["Surrogate-Key"] = []string{o.someTags(count)}
 	case r.URL.RawQuery == "nostore":
 		h["Cache-Control"] = []string{"no-store"}
 	case r.URL.RawQuery == "sse":
@@ -96,6 +107,18 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h["Content-Length"] = []string{first}
 	_, _ = w.Write(body)
+}
+
+// someTags makes a Surrogate-Key of n tags, others at each request.
+func (o *origin) someTags(text string) string {
+	const tags = 1000
+	n, _ := strconv.Atoi(text)
+	first := int(o.fetches.Load()) * n
+	var field strings.Builder
+	for i := range n {
+		fmt.Fprintf(&field, "tag-%d ", (first+i)%tags)
+	}
+	return field.String()
 }
 
 func (o *origin) body(size int) []byte {
