@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -30,9 +31,10 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 
-	mu       sync.Mutex
-	handlers []*Handler
-	several  sync.Map // *caddyhttp.Server to bool, see severalIn
+	mu         sync.Mutex
+	handlers   []*Handler
+	queryRules atomic.Bool // any of them has rules for queries
+	several    sync.Map    // *caddyhttp.Server to bool, see severalIn
 }
 
 // CaddyModule returns the Caddy module information.
@@ -102,7 +104,13 @@ func (a *App) adopt(h *Handler) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.handlers = append(a.handlers, h)
+	if !h.keying.query.none() {
+		a.queryRules.Store(true)
+	}
 }
+
+// rewritesQueries reports whether any handler has rules for queries.
+func (a *App) rewritesQueries() bool { return a.queryRules.Load() }
 
 // rules returns the keying of every handler.
 func (a *App) rules() []*keying {

@@ -30,7 +30,7 @@ type fetch struct {
 	h         *Handler
 	pantry    *pantry
 	flight    *coalesce.Flight
-	ticket    *store.Ticket
+	ticket    ticket
 	next      caddyhttp.Handler
 	flightKey store.Key
 
@@ -88,7 +88,7 @@ var (
 )
 
 // newFetch prepares the fetch on the goroutine of the request that leads it.
-func (q *request) newFetch(f *coalesce.Flight, ticket *store.Ticket) *fetch {
+func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 	tag := f.Tag().(*flightTag)
 	x := &fetch{
 		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, flightKey: tag.key,

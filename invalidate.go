@@ -1,8 +1,11 @@
 package larder
 
 import (
+	"hash/maphash"
 	"net/http"
 	"net/url"
+	"slices"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -18,12 +21,12 @@ type invalidateRule struct {
 	soft       bool
 }
 
-// invalidation is what a request with an unsafe method will invalidate if it succeeds (RFC 9111 4.4): the rules that matched before the
-// inner handlers rewrote anything.
+// invalidation is what a request with an unsafe method will invalidate if it succeeds (RFC 9111 4.4): its URL and what the rules say that
+// matched before the inner handlers rewrote anything.
 type invalidation struct {
-	q      *request
-	target *url.URL
-	rules  []*invalidateRule
+	q     *request
+	url   string // as the client sent it
+	rules []*invalidateRule
 }
 
 // invalidation returns nil for safe methods and while no store is open.
@@ -33,13 +36,7 @@ func (q *request) invalidation() *invalidation {
 	}
 	q.keyed.scheme = schemeOf(q.r)
 	q.keyed.authority = canonicalAuthority(q.keyed.scheme, q.r.Host)
-	client := *clientURL(q.r)
-	q.keyed.client = &client
-	target, err := url.Parse(q.url())
-	if err != nil {
-		return nil
-	}
-	in := &invalidation{q: q, target: target}
+	in := &invalidation{q: q, url: (&keying{}).entryURL(q.keyed.scheme, q.keyed.authority, clientURL(q.r))}
 	for i := range q.h.invalidate {
 		rule := &q.h.invalidate[i]
 		matched, err := rule.matchers.AnyMatchWithError(q.r)
@@ -59,14 +56,17 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 	if !rfc9111.Invalidates(in.q.r.Method, status) {
 		return
 	}
-	origin := in.q.keyed.scheme + "://" + in.q.keyed.authority
 	hard, soft := store.Selectors{}, store.Selectors{}
-	hard.URLs = in.normalized((&keying{}).entryURL(in.q.keyed.scheme, in.q.keyed.authority, in.q.keyed.client))
-	for _, u := range rfc9111.InvalidatedURLs(in.target, header) {
-		hard.URLs = append(hard.URLs, in.normalized(u)...)
+	hard.URLs = in.normalized(in.url)
+	if len(header["Location"]) > 0 || len(header["Content-Location"]) > 0 {
+		if target, err := url.Parse(in.url); err == nil {
+			for _, u := range rfc9111.InvalidatedURLs(target, header) {
+				hard.URLs = append(hard.URLs, in.normalized(u)...)
+			}
+		}
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Group-Invalidation") {
-		hard.Tags = append(hard.Tags, groupTag(origin, group))
+		hard.Tags = append(hard.Tags, groupTag(in.q.keyed.origin(), group))
 	}
 	for _, rule := range in.rules {
 		to := &hard
@@ -75,14 +75,17 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 		}
 		to.Tags = append(to.Tags, in.q.expand(rule.tags)...)
 		for _, path := range in.q.expand(rule.urls) {
-			to.URLs = append(to.URLs, in.normalized(origin+path)...)
+			to.URLs = append(to.URLs, in.normalized(in.q.keyed.origin()+path)...)
 		}
 	}
-	in.purge(hard, store.PurgeOptions{})
-	in.purge(soft, store.PurgeOptions{Soft: true})
+	in.purge(&hard, store.PurgeOptions{})
+	in.purge(&soft, store.PurgeOptions{Soft: true})
 }
 
 func (in *invalidation) normalized(raw string) []string {
+	if raw == in.url && !in.q.h.app.rewritesQueries() {
+		return []string{raw} // it is normal, but for the rules that handlers may have for queries
+	}
 	urls, err := normalizeURL(raw, in.q.h.app.rules())
 	if err != nil {
 		in.q.h.logger.Warn("nothing is invalidated by a URL that cannot be read", zap.String("url", raw), zap.Error(err))
@@ -90,11 +93,60 @@ func (in *invalidation) normalized(raw string) []string {
 	return urls
 }
 
-func (in *invalidation) purge(selectors store.Selectors, options store.PurgeOptions) {
+// purge leaves out what would change nothing, as most unsafe requests would.
+func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOptions) {
 	if len(selectors.URLs) == 0 && len(selectors.Tags) == 0 {
 		return
 	}
-	if _, err := in.q.pantry.store.Purge(selectors, options); err != nil {
+	p := in.q.pantry
+	if p.store.Untouched(selectors, func() bool { return p.fetching.any(selectors) }) {
+		return
+	}
+	if _, err := p.store.Purge(*selectors, options); err != nil {
 		in.q.h.logger.Error("an invalidation could not be made durable; it holds in memory", zap.Error(err))
 	}
+}
+
+// fetching counts the fetches under way by the hash of their URL, so that an invalidation can tell, nearly always, whether there is one that it
+// could hit. URLs with the same place are taken for one.
+type fetching struct {
+	total atomic.Int32
+	byURL [1 << 10]atomic.Int32
+}
+
+var fetchingSeed = maphash.MakeSeed()
+
+func (f *fetching) of(url string) *atomic.Int32 {
+	return &f.byURL[maphash.String(fetchingSeed, url)%uint64(len(f.byURL))]
+}
+
+// any reports whether a fetch is under way whose response the selectors, which are URLs and tags, may name. Its tags nobody knows yet.
+func (f *fetching) any(selectors *store.Selectors) bool {
+	if len(selectors.Tags) > 0 {
+		return f.total.Load() > 0
+	}
+	return slices.ContainsFunc(selectors.URLs, func(url string) bool { return f.of(url).Load() > 0 })
+}
+
+// ticket is the store's, counted in fetching from before it is opened until after it has ended.
+type ticket struct {
+	*store.Ticket
+	fetching *fetching
+	byURL    *atomic.Int32
+}
+
+// begin opens the ticket of a fetch of url.
+func (p *pantry) begin(url string) ticket {
+	t := ticket{fetching: &p.fetching, byURL: p.fetching.of(url)}
+	t.fetching.total.Add(1)
+	t.byURL.Add(1)
+	t.Ticket = p.store.Begin()
+	return t
+}
+
+// End closes the ticket, once.
+func (t ticket) End() {
+	t.Ticket.End()
+	t.byURL.Add(-1)
+	t.fetching.total.Add(-1)
 }

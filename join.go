@@ -28,16 +28,15 @@ type seat struct {
 
 // join boards the flight for the request's key, or begins one.
 func (q *request) join() seat {
-	ticket := q.pantry.store.Begin()
-	tag := q.tag(ticket)
+	ticket, tag := q.begin()
 	f, p, started := q.pantry.flights.Join(tag.key, tag, q.usable)
 	return q.seated(f, p, started, ticket)
 }
 
 // solo begins a flight that nobody else can board.
 func (q *request) solo() seat {
-	ticket := q.pantry.store.Begin()
-	f, p := q.pantry.flights.Solo(q.tag(ticket))
+	ticket, tag := q.begin()
+	f, p := q.pantry.flights.Solo(tag)
 	return q.seated(f, p, true, ticket)
 }
 
@@ -52,8 +51,8 @@ func (q *request) joinRunning() (answered bool, err error) {
 
 // retry boards the one flight that follows a failed one.
 func (q *request) retry(s seat) (next seat, ok bool) {
-	ticket := q.pantry.store.Begin()
-	f, p, started := s.party.Retry(q.tag(ticket))
+	ticket, tag := q.begin()
+	f, p, started := s.party.Retry(tag)
 	if f == nil {
 		ticket.End()
 		return seat{}, false
@@ -62,7 +61,7 @@ func (q *request) retry(s seat) (next seat, ok bool) {
 }
 
 // seated starts the fetch where this request leads.
-func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ticket *store.Ticket) seat {
+func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ticket ticket) seat {
 	s := seat{flight: f, party: p}
 	if !started {
 		ticket.End()
@@ -77,8 +76,12 @@ func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ti
 	return s
 }
 
-func (q *request) tag(ticket *store.Ticket) *flightTag {
-	return &flightTag{key: q.flightKey(), url: q.url(), generation: ticket.Generation()}
+// begin opens a ticket for a fetch that this request may have to make, and says what is known of it.
+func (q *request) begin() (ticket, *flightTag) {
+	tag := &flightTag{key: q.flightKey(), url: q.url()}
+	t := q.pantry.begin(tag.url)
+	tag.generation = t.Generation()
+	return t, tag
 }
 
 // arrived takes a last look into the store. Between this request's look-up and its joining, a flight for the same key may have stored its

@@ -28,6 +28,7 @@ type pantry struct {
 	flights  *coalesce.Group[store.Key]
 	refused  *hitForMiss
 	searches *searches
+	fetching fetching
 
 	mu      sync.Mutex
 	tenants []tenant

@@ -9,6 +9,7 @@
 //	lookup.go    memory, then the write-behind queue, then disk; coming to memory
 //	put.go       storing, replacing, removing
 //	purge.go     the promise of a purge and the argument for it; counting what it matches
+//	untouched.go whether a purge would change nothing
 //	records.go   purges in force, and tickets of fetches under way
 //	list.go      listing by cursor
 //

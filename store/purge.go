@@ -35,6 +35,7 @@ package store
 //   - Counting. Between issue and the keeper's count nothing is removed for the record's sake: neither
 //     the sweep nor the writing of a batch looks at records that are not counted. matched is counted by the keeper in the transaction that commits the record, against
 //     the records of lower generations: of purges that overlap, each entry counts in one.
+//   - Nothing anywhere. untouched.go has the argument for leaving such a purge out.
 //   - Nothing on disk. Where no index row is one that the record may hit, it is not written down, as
 //     of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the keeper, which
 //     judges it by the record in memory: gone, it is not written; stale, its rows say so. So at no

@@ -265,10 +265,12 @@ func (r *recordSet) pending() int {
 	return len(r.records)
 }
 
-// tickets counts the fetches under way by the generation they began in.
+// tickets counts the fetches and look-ups in the file that are under way by the generation they began in.
 type tickets struct {
-	mu   sync.Mutex
-	open map[uint64]int
+	mu      sync.Mutex
+	open    map[uint64]int
+	reading int    // look-ups under way
+	reads   uint64 // look-ups begun
 }
 
 // begin reads the generation and registers it in one step: were the reading outside of the lock, a
@@ -276,17 +278,48 @@ type tickets struct {
 func (t *tickets) begin(r *recordSet) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	gen := r.last.Load()
-	t.open[gen]++
-	return gen
+	t.reading++
+	t.reads++
+	return t.issue(r)
 }
 
 func (t *tickets) end(gen uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.reading--
+	t.takeBack(gen)
+}
+
+// beginFetch and endFetch are begin and end for a fetch.
+func (t *tickets) beginFetch(r *recordSet) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.issue(r)
+}
+
+func (t *tickets) endFetch(gen uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.takeBack(gen)
+}
+
+func (t *tickets) issue(r *recordSet) uint64 {
+	gen := r.last.Load()
+	t.open[gen]++
+	return gen
+}
+
+func (t *tickets) takeBack(gen uint64) {
 	if t.open[gen]--; t.open[gen] <= 0 {
 		delete(t.open, gen)
 	}
+}
+
+// readers tells whether look-ups are under way, and how many have begun.
+func (t *tickets) readers() (reading bool, begun uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reading > 0, t.reads
 }
 
 // oldest is the lowest generation any fetch under way began in.
@@ -311,7 +344,7 @@ type Ticket struct {
 // Begin opens the ticket of a fetch that is about to begin. Records of later purges are kept until
 // End, so that its response can be judged however long it takes.
 func (s *Store) Begin() *Ticket {
-	return &Ticket{store: s, gen: s.tickets.begin(s.records)}
+	return &Ticket{store: s, gen: s.tickets.beginFetch(s.records)}
 }
 
 // Generation is what the entries of this fetch carry.
@@ -320,6 +353,6 @@ func (t *Ticket) Generation() uint64 { return t.gen }
 // End closes the ticket; more than once does no harm.
 func (t *Ticket) End() {
 	if !t.ended.Swap(true) {
-		t.store.tickets.end(t.gen)
+		t.store.tickets.endFetch(t.gen)
 	}
 }
