@@ -26,6 +26,7 @@ type batch struct {
 	breath   time.Time // when others last had the core
 	away     time.Duration
 	bytes    int
+	asked    bool   // full has been
 	below    uint64 // only purges below have been counted and may keep things from the disk
 	entries  int64  // added less removed
 	removed  []removal
@@ -42,7 +43,13 @@ type removal struct {
 // full tells whether the batch should be committed: sooner when a purge waits, but not for nothing.
 // Until there is enough to be worth a sync the clock counts only for a purge: where other processes
 // have the core, a batch ended by the clock would be small, and small batches cost the most of it.
+// It is asked before each thing to do, and lets the first pass: on a slow machine the time may be up
+// by then, and with purges that follow each other without a gap nothing else would ever be done.
 func (b *batch) full() bool {
+	if !b.asked {
+		b.asked = true
+		return false
+	}
 	limit, end := b.k.batchLimit(), batchTime
 	if b.k.waiting.Load() > 0 {
 		return b.bytes >= limit/hurry || time.Since(b.began)-b.away >= end/hurry
@@ -284,7 +291,7 @@ func (b *batch) writeChunks(j *job) (bool, error) {
 	body := b.k.s.body(j.item)
 	count := int((body.Len() + chunkSize - 1) / chunkSize)
 	for ; j.written < count; j.written++ {
-		if b.full() {
+		if b.bytes > 0 && b.full() { // one chunk at least
 			b.k.writing = j.id
 			return false, b.pending.Put(idBytes(j.id), nil)
 		}

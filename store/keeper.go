@@ -171,8 +171,8 @@ func (k *keeper) onTick() {
 // retry tries to open the file again.
 func (k *keeper) retry() {
 	if err := k.s.attach(); err != nil {
-		k.s.counts.errors[DiskTier].Add(1)
 		k.retryAt = k.s.now().Add(retryTime)
+		k.s.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
 		return
 	}
 	k.retryAt = time.Time{}
@@ -241,16 +241,13 @@ func (k *keeper) recovered() {
 	}
 }
 
-// flush writes everything that is queued now.
+// flush writes everything that is queued now, and not what comes meanwhile: that may never end.
 func (k *keeper) flush() error {
 	if k.s.disk == nil {
 		return nil
 	}
-	for {
-		n, _, _ := k.s.queue.state()
-		if n == 0 {
-			return nil
-		}
+	taken, end := k.s.queue.position()
+	for ; taken < end; taken, _ = k.s.queue.position() {
 		select {
 		case req := <-k.purges:
 			k.commitPurges(k.gather(req))
@@ -265,6 +262,7 @@ func (k *keeper) flush() error {
 			return err
 		}
 	}
+	return nil
 }
 
 // drain is the orderly end: everything queued and what is known of recency goes to disk.

@@ -50,7 +50,8 @@ type queue struct {
 	jobs  []*job            // jobs[0] is the oldest
 	byKey map[uint64][]*job // by keyPrefix, which index rows know too
 	bytes int64
-	open  bool // there is a disk to write to
+	taken uint64 // jobs done or given up since the queue was made
+	open  bool   // there is a disk to write to
 	wake  chan struct{}
 }
 
@@ -165,10 +166,18 @@ func (q *queue) done(n int) {
 		}
 		q.bytes -= j.cost
 	}
+	q.taken += uint64(n)
 	clear(q.jobs[:n]) // the array lives on
 	if q.jobs = q.jobs[n:]; len(q.jobs) == 0 {
 		q.jobs = nil
 	}
+}
+
+// position is how many jobs have been taken off, and how many will have been once those that wait now are.
+func (q *queue) position() (taken, end uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.taken, q.taken + uint64(len(q.jobs))
 }
 
 // setOpen opens or shuts the queue; shutting returns what was in it.
@@ -180,6 +189,7 @@ func (q *queue) setOpen(open bool) []*job {
 		return nil
 	}
 	jobs := q.jobs
+	q.taken += uint64(len(jobs))
 	q.jobs, q.bytes = nil, 0
 	clear(q.byKey)
 	return jobs
