@@ -73,6 +73,9 @@ func (d *disk) open(budget int64) (*opening, error) {
 			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
 				f, err := d.openFile(name, flag, perm)
 				o.file = f
+				if err == nil && tryLock(f) { // else another process may be writing to it
+					err = checkFreelist(f)
+				}
 				return f, err
 			},
 		})
@@ -209,6 +212,9 @@ func (d *disk) view(fn func(tx *bbolt.Tx) error) error {
 	if d.db == nil {
 		return errDetached
 	}
+	if err := checkMeta(d.file); err != nil {
+		return err
+	}
 	var tx *bbolt.Tx
 	err := guarded(func() error {
 		var err error
@@ -226,6 +232,9 @@ func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 	defer d.mu.RUnlock()
 	if d.db == nil {
 		return errDetached
+	}
+	if err := checkListHead(d.file); err != nil {
+		return err
 	}
 	return updateDB(d, d.db, fn)
 }

@@ -288,7 +288,8 @@ func (s *Store) readFailed(err error) {
 		return
 	}
 	s.counts.errors[DiskTier].Add(1)
-	if _, wedged := errors.AsType[*wedgedError](err); wedged || s.disk.panics.Load() >= maxPanics {
+	_, wedged := errors.AsType[*wedgedError](err)
+	if wedged || errors.Is(err, errLost) || s.disk.panics.Load() >= maxPanics {
 		select {
 		case s.keeper.broken <- err:
 		default: // reported already
