@@ -114,21 +114,48 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 // hold keeps what a look-up found until the fetch is over and nobody answers from its flight any more.
 func (x *fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Release() }) }
 
-// run fetches until the flight has ended.
+// run fetches until the flight has ended. Nothing may leave its goroutine by panic: it would end the process, and reverse_proxy panics at every
+// body that breaks off.
 func (x *fetch) run() {
 	defer x.end()
-	err := x.callNext()
+	err := guarded(x.fill)
+	if err == nil {
+		return
+	}
+	x.flight.Fail(err) // where the panic is not one of the inner handlers, which the writer has heard of
+	p, panicked := errors.AsType[*coalesce.PanicError](err)
+	if !panicked || errors.Is(err, http.ErrAbortHandler) {
+		return
+	}
+	if x.leaderLeft.Load() || x.flight.Err() == nil { // otherwise the leader panics with it
+		x.h.logger.Error("panic in a fetch that no client hears of", zap.Any("panic", p.Value), zap.ByteString("stack", p.Stack))
+	}
+}
+
+// fill calls the inner handlers and ends the flight with what they return.
+func (x *fetch) fill() error {
+	err := guarded(x.callNext)
 	if x.unasked && x.writer.mode == modeUndecided {
 		x.stale, x.freshness, x.unasked = nil, nil, false
 		rfc9111.ClearConditions(x.request.Header)
 		x.writer = new(fetchWriter)
 		x.writer.begin(x)
-		err = x.callNext()
+		err = guarded(x.callNext)
 	}
 	x.writer.finish(err)
-	if p, ok := errors.AsType[*coalesce.PanicError](err); ok && x.leaderLeft.Load() && !errors.Is(err, http.ErrAbortHandler) {
-		x.h.logger.Error("panic in a fetch whose client has gone", zap.Any("panic", p.Value), zap.ByteString("stack", p.Stack))
-	}
+	return err
+}
+
+func (x *fetch) callNext() error { return x.next.ServeHTTP(x.writer, x.request) }
+
+// guarded turns a panic of f into an error.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = coalesce.NewPanicError(v)
+		}
+	}()
+	return f()
 }
 
 // end gives back all that the fetch holds.
@@ -139,17 +166,6 @@ func (x *fetch) end() {
 	x.h.metrics.inFlight.Add(-1)
 	x.h.metrics.fetchDuration.Observe(time.Since(x.begun).Seconds())
 	x.pantry.drop()
-}
-
-// callNext runs the inner handlers and turns a panic into an error. Nothing may leave this goroutine by panic: it would end the process,
-// and reverse_proxy panics at every body that breaks off.
-func (x *fetch) callNext() (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = coalesce.NewPanicError(v)
-		}
-	}()
-	return x.next.ServeHTTP(x.writer, x.request)
 }
 
 // exchange is the response with what decides about storing it.
