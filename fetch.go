@@ -218,6 +218,7 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	}
 	x.learnSearch(ex.Header)
 	x.pantry.refused.forget(x.flightKey)
+	x.pantry.resting.forget(x.flightKey)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
@@ -303,6 +304,7 @@ func (x *fetch) renew(ex *rfc9111.Exchange) {
 		}
 	}
 	entry.Tags = x.tags(entry.Header) // a 304 need not repeat what carried them
+	x.pantry.resting.forget(x.flightKey)
 	now := exchangeOf(entry)
 	freshness := x.h.policy.Freshness(&now)
 	stored := x.put(entry, &freshness)
@@ -314,6 +316,7 @@ func (x *fetch) renew(ex *rfc9111.Exchange) {
 
 // fail takes an answer, or the lack of one, that says the origin failed.
 func (x *fetch) fail(status int, retryAfter string) {
+	x.rest()
 	if x.stale != nil && rfc9111.OriginFailed(status) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft) {
 		x.share(x.staleHead(status), 0)
 		return
@@ -325,6 +328,13 @@ func (x *fetch) fail(status int, retryAfter string) {
 	}
 	x.flight.Reject()
 	x.takeOver(rfc9111.ReasonStatus)
+}
+
+// rest puts the next background refresh off.
+func (x *fetch) rest() {
+	if x.stale != nil {
+		x.pantry.resting.remember(x.flightKey)
+	}
 }
 
 // staleHead offers the stored response in place of a failure.

@@ -88,7 +88,9 @@ func TestBreakWithFollowers(t *testing.T) {
 		})
 		return nil
 	}
-	dials := func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error { return next.ServeHTTP(w, r) }
+	dials := func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+		return next.ServeHTTP(w, r)
+	}
 	for name, tc := range map[string]struct {
 		first, second  call
 		leader, others string // status and body; "" for a connection that breaks

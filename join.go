@@ -224,8 +224,12 @@ func (q *request) staleOnError() (err error, ok bool) {
 	return q.respondStored(OutcomeStale, detailSIE), true
 }
 
-// refreshBehind fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it.
+// refreshBehind fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it. After one that
+// failed there is a pause; who has to wait for the origin anyway pays no heed to that.
 func (q *request) refreshBehind() {
+	if q.pantry.resting.has(q.flightKey()) {
+		return
+	}
 	s := q.join()
 	if s.fetch != nil {
 		s.fetch.leaderLeft.Store(true)

@@ -27,6 +27,7 @@ type pantry struct {
 	store    *store.Store
 	flights  *coalesce.Group[store.Key]
 	refused  *hitForMiss
+	resting  *hitForMiss // keys whose background refresh has just failed
 	searches *searches
 	fetching fetching
 
@@ -68,6 +69,7 @@ func takePantry(folder string, required bool, settings store.Settings, log *slog
 			store:    s,
 			flights:  coalesce.NewGroup[store.Key](s, coalesce.Limits{}),
 			refused:  newHitForMiss(),
+			resting:  newRefreshRests(),
 			searches: newSearches(),
 		}, nil
 	})

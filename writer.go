@@ -185,6 +185,7 @@ func (w *fetchWriter) finishShared(err error) {
 		err = errIncomplete
 	}
 	if err != nil {
+		x.rest()
 		x.h.metrics.notStored(rfc9111.ReasonIncomplete)
 		x.flight.Fail(err)
 		return
@@ -203,6 +204,9 @@ func (w *fetchWriter) failed(err error) {
 		status = handlerErr.StatusCode
 	}
 	_, panicked := errors.AsType[*coalesce.PanicError](err)
+	if status >= http.StatusInternalServerError {
+		x.rest()
+	}
 	switch {
 	case status < http.StatusInternalServerError:
 		x.pantry.refused.remember(x.flightKey)
