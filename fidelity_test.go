@@ -308,6 +308,25 @@ func TestSameWithErrors(t *testing.T) {
 	}
 }
 
+// Templates take {file.*} away from what a client may write into a page. That of a fetch must not get it back from the replacer behind its own,
+// nor outer templates from that of the fetch.
+func TestTemplatesReadNoFiles(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	page := "header Cache-Control max-age=60\nheader Content-Type text/html\nrespond `[{{placeholder \"file." + secret + "\"}}]`"
+	for name, site := range map[string]string{
+		"inside":  "route {\nlarder\ntemplates\n" + page + "\n}",
+		"outside": "route {\ntemplates\nlarder\n" + page + "\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := start(t, setup{site: site}, nil)
+			in.get("/").want(t, 200, "[]", "")
+		})
+	}
+}
+
 func TestSameWithOtherHandlers(t *testing.T) {
 	root := t.TempDir()
 	page := "{{.Req.URL}} of {{.OriginalReq.URL}}, {{placeholder `vars.color`}}, {{.Cookie `a`}}, {{placeholder `http.request.uri`}}\n"

@@ -45,7 +45,7 @@ type head struct {
 	soft      bool
 	stored    bool
 
-	handler *Handler // whose tags clients do not get
+	handler *Handler // for headFetched: which found it storable, and whose tags clients do not get
 	once    sync.Once
 	shared  []field
 }
@@ -101,7 +101,10 @@ func (q *request) mayShare(hd *head) bool {
 	if hd.kind == headStored || hd.kind == headStale {
 		return true
 	}
-	return !hd.freshness.NoCache && q.h.policy.Storable(&hd.exchange) == rfc9111.Storable
+	if hd.freshness.NoCache {
+		return false
+	}
+	return hd.handler == q.h || q.h.policy.Storable(&hd.exchange) == rfc9111.Storable
 }
 
 // respondStored answers from the store.
