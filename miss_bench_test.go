@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -35,10 +36,7 @@ func newRig(tb testing.TB, method, cacheControl string) *rig {
 		tb: tb, h: newBenchHandler(tb), server: new(caddyhttp.Server), raw: raw,
 		w: &nullWriter{make(http.Header)},
 		next: func(w http.ResponseWriter, _ *http.Request) error {
-			h := w.Header()
-			for name, values := range own {
-				h[name] = values
-			}
+			maps.Copy(w.Header(), own)
 			_, err := w.Write(body)
 			return err
 		},
