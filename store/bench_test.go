@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
@@ -32,100 +31,6 @@ func BenchmarkLookupMemoryHit(b *testing.B) {
 			})
 		})
 	}
-}
-
-// BenchmarkLookupFlat asks for entries at random among ever more of them: the cost should grow no more than misses of
-// the processor's caches make it. Few of them are decoded already.
-func BenchmarkLookupFlat(b *testing.B) {
-	for _, entries := range []int{1e3, 1e4, 1e5, 1e6} {
-		b.Run(fmt.Sprint(entries), func(b *testing.B) {
-			s := openStore(b, Config{}, Settings{Memory: 4 << 30})
-			keys := make([]Key, entries)
-			for i := range keys {
-				e := testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 64))
-				s.Put(e, 0)
-				keys[i] = e.Key
-			}
-			rng := rand.New(rand.NewPCG(1, 1))
-			b.ReportAllocs()
-			for b.Loop() {
-				r := s.Lookup(keys[rng.IntN(len(keys))], matchAny)
-				if r.Entry == nil {
-					b.Fatal("miss")
-				}
-				r.Release()
-			}
-		})
-	}
-}
-
-// BenchmarkLookupContended has several goroutines a processor look up few entries, one of them most of the time.
-func BenchmarkLookupContended(b *testing.B) {
-	for _, goroutines := range []int{1, 2, 4, 8} {
-		b.Run(fmt.Sprint(goroutines), func(b *testing.B) {
-			s := openStore(b, Config{}, Settings{Memory: 64 << 20})
-			keys := make([]Key, 64)
-			for i := range keys {
-				e := testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 1<<10))
-				s.Put(e, 0)
-				keys[i] = e.Key
-			}
-			b.SetParallelism(goroutines)
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				for i := 0; pb.Next(); i++ {
-					key := keys[0]
-					if i%4 == 0 {
-						key = keys[i/4%len(keys)]
-					}
-					r := s.Lookup(key, matchAny)
-					r.Release()
-				}
-			})
-		})
-	}
-}
-
-// BenchmarkHitRatio replays requests by Zipf's law over 100,000 URLs, of which the tier holds about one in ten, alone and
-// with a crawler beside that asks for each of a million others once. hit% counts the first kind only.
-func BenchmarkHitRatio(b *testing.B) {
-	for _, policy := range []Eviction{LRU, LFU, FIFO} {
-		for _, crawler := range []bool{false, true} {
-			b.Run(fmt.Sprintf("%v, crawler %v", policy, crawler), func(b *testing.B) {
-				for b.Loop() {
-					b.ReportMetric(hitRatio(b, policy, crawler), "hit%")
-				}
-			})
-		}
-	}
-}
-
-func hitRatio(b *testing.B, policy Eviction, crawler bool) float64 {
-	s := openStore(b, Config{}, Settings{Memory: 14 << 20, Eviction: policy})
-	rng := rand.New(rand.NewPCG(1, 1))
-	zipf := rand.NewZipf(rng, 1.05, 10, 100_000-1)
-	body := make([]byte, 1<<10)
-	ask := func(url string) bool {
-		r := s.Lookup(keyOf(url), matchAny)
-		defer r.Release()
-		if r.Entry == nil {
-			s.Put(testEntry(s, url, body), 0)
-		}
-		return r.Entry != nil
-	}
-	hits, asked := 0, 0
-	for i := range 400_000 {
-		if hit := ask(fmt.Sprintf("http://example.com/%d", zipf.Uint64())); i >= 100_000 { // warm by then
-			asked++
-			if hit {
-				hits++
-			}
-		}
-		if crawler {
-			ask(fmt.Sprintf("http://example.com/old/%d", i))
-		}
-	}
-	return 100 * float64(hits) / float64(asked)
 }
 
 func BenchmarkLookupDiskHit(b *testing.B) {
