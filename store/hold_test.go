@@ -73,6 +73,44 @@ func TestReleasedTwicePanics(t *testing.T) {
 	copied.Release()
 }
 
+// brokenBody ends in an error, or in a panic where there is none, as reading a damaged file does.
+type brokenBody struct{ err error }
+
+func (b brokenBody) Len() int64 { return 100_000 }
+
+func (b brokenBody) Chunk(off int64) ([]byte, error) {
+	if off == 0 {
+		return make([]byte, 1000), nil
+	}
+	if b.err == nil {
+		panic("page is damaged")
+	}
+	return nil, b.err
+}
+
+func TestBrokenBodyLeavesNothing(t *testing.T) {
+	for _, body := range []brokenBody{{}, {errDamaged}} {
+		t.Run(fmt.Sprint(body.err), func(t *testing.T) {
+			s := openStore(t, Config{}, Settings{Memory: 1 << 20})
+			e := testEntry(s, "http://example.com/", nil)
+			e.Body = body
+			func() {
+				defer func() {
+					if v := recover(); (v == nil) != (body.err != nil) {
+						t.Errorf("recovered %v", v)
+					}
+				}()
+				if got := s.Put(e, 0); got != RefusedFull {
+					t.Errorf("Put = %v", got)
+				}
+			}()
+			if n := s.memory.used.Load(); n != 0 || s.memory.arena.used != 0 {
+				t.Errorf("%d bytes are counted, %d in use, of an entry that was not made", n, s.memory.arena.used)
+			}
+		})
+	}
+}
+
 // TestReadersAndEviction has readers check what they hold while entries of all sizes come and go.
 func TestReadersAndEviction(t *testing.T) {
 	seed := seeded(t).Uint64()

@@ -154,16 +154,22 @@ func (m *memory) store(d *draft) (*item, error) {
 	key := d.record.key()
 	it.home = key[0] % shardCount
 	it.holds.Store(1)
+	filled := false
+	defer func() { // by an error, or by a panic of a database whose page is damaged
+		if !filled {
+			m.unhold(it)
+		}
+	}()
 	extent := m.arena.bytes(at, d.size())
 	binary.LittleEndian.PutUint64(extent[8:], d.source)
 	rest := extent[headBytes+8*d.tags:]
 	rest = rest[copy(rest, d.record):]
 	if d.source == 0 {
 		if err := copyBody(rest, d.body); err != nil {
-			m.unhold(it)
 			return nil, err
 		}
 	}
+	filled = true
 	if scattered && m.evicts.Load() {
 		m.compact()
 	}
