@@ -104,6 +104,9 @@ func TestBrokenBodyLeavesNothing(t *testing.T) {
 					t.Errorf("Put = %v", got)
 				}
 			}()
+			if body.err != nil && s.Stats().Errors[MemoryTier] != 1 {
+				t.Error("the failure is not counted")
+			}
 			if n := s.memory.used.Load(); n != 0 || s.memory.arena.used != 0 {
 				t.Errorf("%d bytes are counted, %d in use, of an entry that was not made", n, s.memory.arena.used)
 			}

@@ -64,7 +64,9 @@ func (s *Store) stage(e *Entry, maxVariants int, toDisk bool) (it *item, residen
 	}
 	it, err := s.memory.store(&d)
 	if err != nil {
-		s.log.Warn("an entry is not stored", slog.Any("error", err))
+		if s.counts.errors[MemoryTier].Add(1) == 1 { // what the system has no memory for, it has none for the next
+			s.log.Warn("memory tier: an entry cannot be stored", slog.Any("error", err))
+		}
 		return nil, false
 	}
 	return it, resident
