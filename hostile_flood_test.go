@@ -106,7 +106,7 @@ func TestSizeBombs(t *testing.T) {
 //
 //	LARDER_FLOOD=5m go test -run TestFlood -timeout 30m .
 //
-// How much of it gets through in a second, and so how many hits the hot set keeps, depends on the machine: the short form prints that, the long one
+// In five minutes that is a million URLs, a hundred thousand variants, ten thousand followers at once every minute and a thousand slow readers. How much of it gets through in a second, and so how many hits the hot set keeps, depends on the machine: the short form prints that, the long one
 // judges it, and on a slow machine goes on until as much has come as is asked for. LARDER_FLOOD_OPTION is a line of the global option, as
 // `eviction lfu`.
 func TestFlood(t *testing.T) {
@@ -117,8 +117,9 @@ func TestFlood(t *testing.T) {
 		if err != nil {
 			t.Fatalf("LARDER_FLOOD: %v", err)
 		}
-		share := min(1, float64(length)/float64(5*time.Minute)) // of a million URLs and a hundred thousand variants
-		f.length, f.followers, f.slow, f.memory = length, 10_000, 1000, 64
+		share := min(1, float64(length)/float64(5*time.Minute)) // of the whole flood
+		f.length, f.memory = length, 64
+		f.followers, f.slow = max(f.followers, int(share*10_000)), max(f.slow, int(share*1000))
 		f.wantDistinct, f.wantVariants = int64(share*1e6), int64(share*1e5)
 	}
 	f.seed = uint64(time.Now().UnixNano())
@@ -193,6 +194,8 @@ const (
 	hotPages = 500
 	// hotPause is what a hot client rests between two requests: the hot set is asked for as a site's visitors do, not as a benchmark does.
 	hotPause = time.Millisecond
+	// sipPause keeps a slow reader at 2 KiB a second, so that a thousand of them take connections and not the processor.
+	sipPause = 500 * time.Millisecond
 	// largePause leaves the other attackers something of the machine: a megabyte of header costs more than a thousand small requests.
 	largePause = 100 * time.Millisecond
 )
@@ -247,11 +250,16 @@ func (f *flood) run(t *testing.T, in *instance) {
 			})
 		}
 	}
-	for c := range uint64(8) {
-		load.Go(func() { f.crawl(ctx, t, in, rand.New(rand.NewPCG(f.seed, 1000+c))) })
+	crawlers := func(n int, counter *atomic.Int64, ask func(random *rand.Rand) (path, agent string)) {
+		for range n {
+			stream++
+			random := rand.New(rand.NewPCG(f.seed, stream))
+			load.Go(func() { f.crawl(ctx, t, in, counter, func() (string, string) { return ask(random) }) })
+		}
 	}
-	each(2, &f.variants, func(r *rand.Rand) (string, []string) {
-		return fmt.Sprintf("/variant/%d", r.IntN(4)), []string{"User-Agent", fmt.Sprint(r.Uint64())}
+	crawlers(8, &f.distinct, func(r *rand.Rand) (string, string) { return fmt.Sprintf("/distinct/%x", r.Uint64()), "crawler" })
+	crawlers(2, &f.variants, func(r *rand.Rand) (string, string) {
+		return fmt.Sprintf("/variant/%d", r.IntN(4)), fmt.Sprint(r.Uint64())
 	})
 	each(1, &f.large, func(r *rand.Rand) (string, []string) {
 		time.Sleep(largePause)
@@ -278,41 +286,44 @@ func (f *flood) run(t *testing.T, in *instance) {
 	f.took = time.Since(began)
 }
 
-// crawl asks for one distinct URL after the other on a connection of its own, written by hand: net/http's client would take more of the machine
+// crawl asks for one thing after the other on a connection of its own, written by hand: net/http's client would take more of the machine
 // than the server.
-func (f *flood) crawl(ctx context.Context, t *testing.T, in *instance, random *rand.Rand) {
-	for ctx.Err() == nil {
-		if err := f.crawlConnection(ctx, in, random); err != nil && ctx.Err() == nil {
-			t.Errorf("crawler: %v", err)
-			return
-		}
-	}
-}
-
-func (f *flood) crawlConnection(ctx context.Context, in *instance, random *rand.Rand) error {
+func (f *flood) crawl(ctx context.Context, t *testing.T, in *instance, counter *atomic.Int64, ask func() (path, agent string)) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("localhost:%d", in.port))
 	if err != nil {
-		return err
+		t.Errorf("crawler: %v", err)
+		return
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	for reader := bufio.NewReader(conn); ; {
-		path := fmt.Sprintf("/distinct/%x", random.Uint64())
-		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost:%d\r\n\r\n", path, in.port); err != nil {
-			return err
+		path, agent := ask()
+		err := crawlOne(conn, reader, fmt.Sprintf("GET %s HTTP/1.1\r\nHost: localhost:%d\r\nUser-Agent: %s\r\n\r\n", path, in.port, agent))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			t.Errorf("crawler: %s: %v", path, err)
+			return
 		}
-		resp, err := http.ReadResponse(reader, nil)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s: status %d (%s)", path, resp.StatusCode, resp.Header.Get("Cache-Status"))
-		}
-		f.distinct.Add(1)
+		counter.Add(1)
 	}
+}
+
+func crawlOne(conn net.Conn, reader *bufio.Reader, request string) error {
+	if _, err := io.WriteString(conn, request); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d (%s)", resp.StatusCode, resp.Header.Get("Cache-Status"))
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
 }
 
 // ask asks for path. No load is an excuse for an error of ours.
@@ -338,19 +349,27 @@ func (a *answer) errOrNil() error {
 	return a.err
 }
 
+// followersEach share an HTTP/2 connection: fewer than the streams that one may have.
+const followersEach = 200
+
 // follow sends one wave of followers after the other, each to a URL of its own.
 func (f *flood) follow(ctx context.Context, t *testing.T, in *instance) {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: &protocols}
-	defer transport.CloseIdleConnections()
-	shared := *in
-	shared.client = &http.Client{Transport: transport}
+	groups := make([]*instance, (f.followers+followersEach-1)/followersEach)
+	for i := range groups {
+		transport := &http.Transport{Protocols: &protocols}
+		defer transport.CloseIdleConnections()
+		shared := *in
+		shared.client = &http.Client{Transport: transport}
+		groups[i] = &shared
+		f.ask(ctx, t, groups[i], "/follow/first") // opens the connection: all at once would each open one
+	}
 	for wave := 0; ctx.Err() == nil; wave++ {
 		var clients sync.WaitGroup
-		for range f.followers {
+		for i := range f.followers {
 			clients.Go(func() {
-				f.ask(ctx, t, &shared, fmt.Sprintf("/follow/%d", wave))
+				f.ask(ctx, t, groups[i/followersEach], fmt.Sprintf("/follow/%d", wave))
 				f.followed.Add(1)
 			})
 		}
@@ -391,7 +410,7 @@ func (f *flood) readSlowly(ctx context.Context, t *testing.T, in *instance, i in
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(sipPause):
 		}
 	}
 }
