@@ -42,7 +42,7 @@ func main() {
 	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of each subject that is Caddy to this `folder`, from an extra turn")
 	jsonFile := flag.String("json", "", "write the report as JSON to this `file`")
 	svgFile := flag.String("svg", "", "write the ratios as a chart to this `file`")
-	markdownFile := flag.String("markdown", "", "write the report in Markdown, as README has it, to this `file`")
+	markdownFile := flag.String("markdown", "", "write the report in Markdown to this `file`, into the place that README.md and bench/README.md have for it")
 	list := flag.Bool("list", false, "list the cases and end")
 	flag.Parse()
 

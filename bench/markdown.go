@@ -1,10 +1,36 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 )
+
+// What stands between these lines of a document is the report's.
+const (
+	markdownBegin = "<!-- bench: begin -->\n"
+	markdownEnd   = "<!-- bench: end -->\n"
+)
+
+// writeMarkdown puts the report into the place that a document has for it, or makes a file of it.
+func (r *report) writeMarkdown(name string) error {
+	text := r.markdown()
+	old, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if before, rest, found := strings.Cut(string(old), markdownBegin); found {
+		_, after, ended := strings.Cut(rest, markdownEnd)
+		if !ended {
+			return fmt.Errorf("%s: no line %q behind %q", name, strings.TrimSpace(markdownEnd), strings.TrimSpace(markdownBegin))
+		}
+		text = before + markdownBegin + text + markdownEnd + after
+	}
+	return os.WriteFile(name, []byte(text), 0o644) //nolint:gosec // a report is for everyone
+}
 
 // markdown is the report as README.md has it.
 func (r *report) markdown() string {

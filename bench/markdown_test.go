@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -30,5 +32,36 @@ func TestMarkdown(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no line %q in\n%s", want, got)
 		}
+	}
+}
+
+// TestWriteMarkdown: a document keeps what stands around the place for the report.
+func TestWriteMarkdown(t *testing.T) {
+	r := &report{Command: "go run ./bench"}
+	for _, tt := range []struct{ name, old, want string }{
+		{"no document", "", r.markdown()},
+		{"a document", "above\n" + markdownBegin + "old\n" + markdownEnd + "below\n", "above\n" + markdownBegin + r.markdown() + markdownEnd + "below\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), "README.md")
+			if tt.old != "" {
+				if err := os.WriteFile(name, []byte(tt.old), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := r.writeMarkdown(name); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(name); err != nil || string(got) != tt.want {
+				t.Errorf("got %q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+	name := filepath.Join(t.TempDir(), "README.md")
+	if err := os.WriteFile(name, []byte(markdownBegin), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.writeMarkdown(name); err == nil {
+		t.Error("no error for a place without an end")
 	}
 }

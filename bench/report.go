@@ -176,7 +176,7 @@ func trimmed(v float64) string {
 // write writes the files asked for.
 func (r *report) write(ctx context.Context, jsonFile, svgFile, markdownFile string) error {
 	if markdownFile != "" {
-		if err := os.WriteFile(markdownFile, []byte(r.markdown()), 0o644); err != nil { //nolint:gosec // a report is for everyone
+		if err := r.writeMarkdown(markdownFile); err != nil {
 			return err
 		}
 	}
