@@ -22,7 +22,7 @@ func TestScanLeavesTheHotSet(t *testing.T) {
 		policy store.Eviction
 		keeps  float64
 	}{
-		{store.LRU, 0.7},
+		{store.LRU, 1},
 		{store.LFU, 1},
 	} {
 		t.Run(tt.policy.String(), func(t *testing.T) {
