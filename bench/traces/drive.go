@@ -3,6 +3,7 @@ package traces
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -20,7 +21,7 @@ func Drive(t *Trace, memory int64, policy store.Eviction) (Ratio, error) {
 	var n tally
 	for _, q := range t.Requests {
 		key := keyOf(q.Object)
-		found := s.Lookup(key, func(*store.Variant) int { return 1 })
+		found := s.Lookup(key, matchAny)
 		n.count(q, t.Sizes[q.Object], found.Entry != nil)
 		found.Release()
 		if found.Entry != nil {
@@ -41,15 +42,27 @@ func Overhead(t *Trace) (int64, error) {
 	}
 	defer s.Close()
 	count := int32(min(2000, len(t.Sizes)))
-	var bodies int64
 	for object := range count {
 		if refusal := put(s, keyOf(object), object, t.Sizes[object]); refusal != store.Stored {
 			return 0, fmt.Errorf("object %d: %v", object, refusal)
 		}
-		bodies += t.Sizes[object]
 	}
-	return (s.Stats().Memory.Bytes - bodies) / int64(count), nil
+	var bodies, resident int64
+	for object := range count { // not all need be there: a store may give up an entry for the room between others
+		found := s.Lookup(keyOf(object), matchAny)
+		if found.Entry != nil {
+			bodies += t.Sizes[object]
+			resident++
+		}
+		found.Release()
+	}
+	if resident == 0 {
+		return 0, errors.New("the store holds nothing of what was put")
+	}
+	return (s.Stats().Memory.Bytes - bodies) / resident, nil
 }
+
+func matchAny(*store.Variant) int { return 1 }
 
 // zeros are the bodies: what they say is of no matter here.
 var zeros [sizeMost]byte
