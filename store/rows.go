@@ -387,18 +387,20 @@ func (t *tables) dropChunks(id uint64, length int64, unknown bool, p *pins) erro
 
 // markSoft sets the soft flag in all rows of an entry.
 func (t *tables) markSoft(id uint64, r record) error {
-	key := r.key()
-	rk := keyRowKey(key, id)
-	row, err := decodeKeyRow(rk, t.keys.Get(rk))
-	if err != nil || row.soft {
-		return nil // damaged rows are met and counted by look-ups
+	rk := keyRowKey(r.key(), id)
+	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil && !row.soft {
+		row.soft = true
+		return t.putSoft(rk, row, r)
 	}
-	row.soft = true
-	index := indexRow{row.generation, row.keepUntil, keyPrefix(key), true}.encode()
+	return nil // damaged rows are met and counted by look-ups
+}
+
+func (t *tables) putSoft(rk []byte, row keyRow, r record) error {
+	index := indexRow{row.generation, row.keepUntil, keyPrefix(r.key()), true}.encode()
 	errs := make([]error, 0, 8)
-	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(string(r.url()), id), index))
+	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(string(r.url()), row.id), index))
 	for _, tag := range r.tags() {
-		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(id)...), index))
+		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(row.id)...), index))
 	}
 	return errors.Join(errs...)
 }

@@ -63,3 +63,70 @@ func drainQueue(b *testing.B, s *Store, limit int64) {
 		}
 	}
 }
+
+// BenchmarkTags stores as many small entries as -benchtime says, each with ten tags that ten others have too
+// and the URL as its only other index, and reports what a reference of a tag costs in the file, and how
+// long it takes to count one tag, a prefix and a host that name them all.
+func BenchmarkTags(b *testing.B) {
+	size := func(tags int) (float64, *Store) {
+		s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 16 << 20, Disk: 64 << 30})
+		for i := range b.N {
+			names := make([]string, tags)
+			for t := range names {
+				names[t] = fmt.Sprintf("tag-%d-%d", t, (i*7919+t*104729)%max(b.N/10, 1))
+			}
+			s.Put(testEntry(s, fmt.Sprintf("https://www.example.com/%08d", i), make([]byte, 128), names...), 0)
+			drainQueue(b, s, queueBytes/2)
+		}
+		drainQueue(b, s, 0)
+		return float64(s.Stats().Disk.Bytes) / float64(b.N), s
+	}
+	b.ResetTimer()
+	bare, _ := size(0)
+	tagged, s := size(10)
+	b.StopTimer()
+	b.ReportMetric((tagged-bare)/10, "file-B/tag")
+	for name, sel := range map[string]Selectors{
+		"tag":    {Tags: []string{"tag-3-5"}},
+		"prefix": {Prefixes: []string{"https://www.example.com/"}},
+		"host":   {Hosts: []string{"www.example.com"}},
+	} {
+		used := processTime()
+		if _, err := s.Purge(sel, PurgeOptions{DryRun: true}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64((processTime()-used).Microseconds())/1e3, name+"-cpu-ms")
+	}
+}
+
+// BenchmarkLookupBySize looks up one entry after the other in files of a thousand to a hundred thousand
+// and, with -benchtime in the tens of thousands, tells whether a look-up grows with the number stored.
+func BenchmarkLookupBySize(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			if n > 100_000 && testing.Short() {
+				b.Skip("long")
+			}
+			s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 1, Disk: 64 << 30})
+			for i := range n {
+				s.Put(siteEntry(s, i), 0)
+				drainQueue(b, s, queueBytes/2)
+			}
+			drainQueue(b, s, 0)
+			keys := make([]Key, 4096)
+			for i := range keys {
+				keys[i] = keyOf(fmt.Sprintf("https://www.example.com/articles/%08d", i*7919%n))
+			}
+			b.ReportAllocs()
+			used := processTime()
+			for i := 0; b.Loop(); i++ {
+				r := s.Lookup(keys[i%len(keys)], matchAny)
+				if r.Entry == nil {
+					b.Fatal("miss")
+				}
+				r.Release()
+			}
+			b.ReportMetric(float64((processTime()-used).Nanoseconds())/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
