@@ -289,7 +289,7 @@ func (k *keeper) finishSweeps() {
 func (b *batch) sweepRows(rec *purgeRecord, left *int) (bool, error) {
 	sw := rec.sweep
 	for len(sw.scans) > 0 {
-		if *left == 0 || b.full() {
+		if *left == 0 {
 			return false, nil
 		}
 		rows, last, err := b.nextRows(rec, *left)
@@ -309,6 +309,9 @@ func (b *batch) sweepRows(rec *purgeRecord, left *int) (bool, error) {
 		}
 		if sw.after = last; last == nil {
 			sw.scans = sw.scans[1:]
+		}
+		if len(rows) == 0 && len(sw.scans) > 0 && b.full() { // long looks at rows of others cost time too
+			return false, nil
 		}
 	}
 	return true, nil
