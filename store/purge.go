@@ -29,7 +29,8 @@ package store
 //   - Queue. Look-ups judge what they find there. The keeper judges again before it writes. At the
 //     final sweep everything that waits is judged and marked, before the record can go.
 //   - Batch being written. The keeper writes and sweeps on one goroutine, so no batch is under way
-//     while it sweeps, and every batch it begins later passes the judge or the mark.
+//     while it sweeps, and every batch it begins later passes the judge or the mark. A step of the
+//     sweep, or a count, that lets others have the core goes on in the same transaction.
 //   - Disk to memory. A look-up that reads an old row may make it resident after the sweep of memory.
 //     So it holds a ticket from before the reading until after the insertion, and the record stays.
 //   - Counting. Between issue and the keeper's count nothing is removed for the record's sake: neither
