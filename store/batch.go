@@ -15,6 +15,9 @@ const (
 	batchTime  = 10 * time.Millisecond
 	batchJobs  = 8192
 	hurry      = 16 // what part of that is enough while a purge waits
+	// lateTime is how old a job may be that a purge is preferred to: an entry is to be on disk after a
+	// second, however many purges there are.
+	lateTime = 250 * time.Millisecond
 )
 
 // batch is one write transaction under way.
@@ -27,6 +30,7 @@ type batch struct {
 	away     time.Duration
 	bytes    int
 	asked    bool   // full has been
+	late     bool   // what it writes has waited too long to give way to purges
 	below    uint64 // only purges below have been counted and may keep things from the disk
 	entries  int64  // added less removed
 	removed  []removal
@@ -51,7 +55,7 @@ func (b *batch) full() bool {
 		return false
 	}
 	limit, end := b.k.batchLimit(), batchTime
-	if b.k.waiting.Load() > 0 {
+	if b.k.waiting.Load() > 0 && !b.late {
 		return b.bytes >= limit/hurry || time.Since(b.began)-b.away >= end/hurry
 	}
 	return b.bytes >= limit || ((b.bytes == 0 || b.bytes >= limit/8) && time.Since(b.began)-b.away >= end)
@@ -156,6 +160,7 @@ func (k *keeper) writeJobs() error {
 	}
 	done := 0
 	err := k.transact(func(b *batch) error {
+		b.late = time.Since(jobs[0].at) >= lateTime
 		for _, j := range jobs {
 			if b.full() {
 				return nil
@@ -189,7 +194,10 @@ func (b *batch) perform(j *job) (bool, error) {
 		return true, b.remove(j.id, j.key, j.reason)
 	}
 	if j.kind == jobSupersede || !b.wanted(j.item) {
-		_, err := b.supersede(j)
+		var err error
+		if !b.k.s.queue.succeeded(j) {
+			_, err = b.supersede(j)
+		}
 		if j.written > 0 { // chunks went ahead; their row in the pending bucket has them swept
 			b.k.writing, b.k.pending = 0, true
 		}

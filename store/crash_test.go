@@ -101,10 +101,8 @@ func writeOne(s *Store, writer, version int, syncs bool) error {
 		return fmt.Errorf("put: %v", r)
 	}
 	fmt.Println("put", writer, version, n)
-	for s.Stats().Queue > queueBytes/4 { // a full queue is another promise
-		if err := s.Sync(); err != nil {
-			return err
-		}
+	for s.Stats().Queue > 256<<10 { // what a machine cannot write in a second is another promise
+		time.Sleep(time.Millisecond)
 	}
 	if st := s.Stats(); st.Skipped > 0 {
 		return fmt.Errorf("%d were kept from the disk", st.Skipped)

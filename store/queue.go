@@ -95,6 +95,19 @@ func (q *queue) of(key Key, dst []*job) []*job {
 	return dst
 }
 
+// succeeded tells whether a newer response of j's variant waits behind j. It deletes what is older
+// when it is written itself, and until then a crash must not leave the page with neither.
+func (q *queue) succeeded(j *job) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, o := range q.byKey[keyPrefix(j.key)] {
+		if o.kind != jobDelete && o.key == j.key && o.superseded(j.id, &j.variant) {
+			return true
+		}
+	}
+	return false
+}
+
 // ofPrefix returns the jobs of all keys with a prefix.
 func (q *queue) ofPrefix(prefix uint64) []*job {
 	q.mu.Lock()
