@@ -210,7 +210,7 @@ func TestFaultFileEmptied(t *testing.T) {
 	dir := t.TempDir()
 	clock := newTestClock()
 	clock.nanos.Store(time.Now().UnixNano())
-	s := openStore(t, Config{Path: dir, Required: true, Now: clock.now}, Settings{Memory: 64 << 10, Disk: 16 << 20})
+	s := openImpatient(t, Config{Path: dir, Required: true, Now: clock.now}, Settings{Memory: 64 << 10, Disk: 16 << 20})
 	for n := range damageURLs {
 		s.Put(signedEntry(s, damageURL(n), 1, 3_000), 0)
 	}

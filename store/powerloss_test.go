@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -89,7 +90,7 @@ func (c *commit) grown() []byte {
 // after is the file once the transaction is done.
 func (c *commit) after() []byte {
 	image := c.grown()
-	for _, w := range append(c.pages[:len(c.pages):len(c.pages)], c.meta) {
+	for _, w := range append(slices.Clip(c.pages), c.meta) {
 		copy(image[w.off:], w.data)
 	}
 	return image
@@ -260,7 +261,7 @@ func TestFaultPowerLoss(t *testing.T) {
 	commits, answered := recordLife(t, rng, rounds(25, 120))
 	images := 0
 	for i, c := range commits {
-		if len(c.pages) == 0 || rng.IntN(len(commits)) > rounds(25, 1<<20) {
+		if len(c.pages) == 0 || rng.IntN(len(commits)) > rounds(10, 1<<20) {
 			continue
 		}
 		before, after := cleanSight(t, c.before), cleanSight(t, c.after())
@@ -298,7 +299,7 @@ func TestFaultLyingDisk(t *testing.T) {
 	commits, _ := recordLife(t, rng, rounds(25, 120))
 	aside, images := 0, 0
 	for _, c := range commits {
-		if len(c.pages) == 0 || rng.IntN(len(commits)) > rounds(25, 1<<20) {
+		if len(c.pages) == 0 || rng.IntN(len(commits)) > rounds(10, 1<<20) {
 			continue
 		}
 		for range rounds(3, 30) {
@@ -329,7 +330,7 @@ func TestFaultPowerLossAtFirstStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for round := range rounds(30, 1000) {
+	for round := range rounds(10, 1000) {
 		image := make([]byte, rng.IntN(len(whole)+1))
 		if round%2 == 0 {
 			image = make([]byte, len(whole))

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// mountedTest says that a test runs in a child with mounts of its own.
+const mountedTest = "LARDER_TEST_MOUNTED"
+
+// mounted runs a test again in a process that may mount what it likes, where the system allows that;
+// it returns true in there.
+func mounted(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(mountedTest) != "" {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), mountedTest+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Skipf("no user namespaces here: %v", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	return false
+}
+
+// TestFaultFullDisk fills a real file system of 8 MiB around the store, and makes room again.
+func TestFaultFullDisk(t *testing.T) {
+	if !mounted(t) {
+		return
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("no mounts here: %v", err)
+	}
+	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
+	clock := newTestClock()
+	clock.nanos.Store(time.Now().UnixNano())
+	var log bytes.Buffer
+	cfg := Config{Path: filepath.Join(dir, "store"), Required: true, Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	s := openImpatient(t, cfg, bothTiers)
+	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	for n := range 100 {
+		s.Put(signedEntry(s, url(n), 1, 5_000), 0)
+	}
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 16<<20), 0o600); err == nil {
+		t.Fatal("16 MiB went onto 8")
+	}
+	for n := 100; s.Stats().Disk.State == "open" && n < 2_000; n++ {
+		s.Put(signedEntry(s, url(n), 1, 5_000), 0)
+		_ = s.Sync()
+	}
+	if st := s.Stats(); st.Disk.State != "failed" || st.Errors[DiskTier] == 0 {
+		t.Fatalf("on a full disk: %+v", st)
+	}
+	if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
+		t.Errorf("%d errors logged, want one:\n%s", n, &log)
+	}
+	for n := range 100 {
+		if version, _ := found(t, s, url(n)); version != 1 {
+			t.Errorf("%s: version %d; memory does not go on", url(n), version)
+		}
+	}
+	clock.advance(retryTime) // the file has free pages: this may succeed, until more is stored
+	waitFor(t, func() bool { return s.Stats().Errors[DiskTier] > 1 || s.Stats().Disk.State == "open" })
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(retryTime)
+	waitFor(t, func() bool { return s.Stats().Disk.State == "open" })
+	goOn(t, s)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	s = openStore(t, cfg, diskTier)
+	for n := range 100 {
+		if version, _ := found(t, s, url(n)); version != 1 {
+			t.Errorf("%s: version %d on disk; it was durable", url(n), version)
+		}
+	}
+	checkAgreement(t, s)
+}
