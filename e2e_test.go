@@ -2,6 +2,7 @@ package larder_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -105,6 +106,7 @@ type instance struct {
 type setup struct {
 	options string // inside the global larder block, besides disk
 	disk    string // folder; "" means off
+	budget  string // of the disk tier; "" means 64MiB
 	global  string // further global options
 	site    string // the site's body; {{origin}} stands for the upstream's address
 	more    string // further sites
@@ -138,7 +140,7 @@ func (in *instance) tryLoad(s setup, o *origin) error {
 	in.t.Helper()
 	disk := "off"
 	if s.disk != "" {
-		disk = s.disk + " 64MiB"
+		disk = s.disk + " " + cmp.Or(s.budget, "64MiB")
 	}
 	in.file = fmt.Sprintf(`{
 	admin %s

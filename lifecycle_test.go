@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -206,11 +207,17 @@ func TestValidateOpensNoStore(t *testing.T) {
 	}
 }
 
-func TestReloadsUnderLoadAddNoMiss(t *testing.T) {
+// TestFaultReloads reloads under load, with budgets of both tiers and the policy changing: no miss is added, every answer is right, and neither
+// goroutines nor memory are left behind. It goes round 30 times, or 1,000 where LARDER_FAULTS is "long".
+func TestFaultReloads(t *testing.T) {
+	rounds := 30
+	if os.Getenv("LARDER_FAULTS") == "long" {
+		rounds = 1000
+	}
 	const urls = 20
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "max-age=600")
-		_, _ = w.Write([]byte(r.URL.Path))
+		w.Header().Set("Cache-Control", "max-age=86400")
+		_, _ = w.Write([]byte(strings.Repeat(r.URL.Path+" ", 1000)))
 	})
 	s := withDisk(t, "larder")
 	in := start(t, s, o)
@@ -220,6 +227,7 @@ func TestReloadsUnderLoadAddNoMiss(t *testing.T) {
 	before := runtime.NumGoroutine()
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
+	var answers atomic.Int64
 	for c := range 4 {
 		clients.Go(func() {
 			for i := c; ; i++ {
@@ -233,24 +241,46 @@ func TestReloadsUnderLoadAddNoMiss(t *testing.T) {
 				if err != nil {
 					continue // the old listener closed an idle connection under us
 				}
-				if a.StatusCode != 200 || a.body != path {
-					t.Errorf("%s: %d %q", path, a.StatusCode, a.body)
+				if answers.Add(1); a.StatusCode != 200 || a.err != nil || a.body != strings.Repeat(path+" ", 1000) {
+					t.Errorf("%s: %d, %d bytes, %v", path, a.StatusCode, len(a.body), a.err)
 					return
 				}
 			}
 		})
 	}
-	for i := range 30 {
-		s.options = fmt.Sprintf("memory %dMiB\neviction %s", 8+i%3, []string{"lru", "lfu", "fifo"}[i%3])
+	var early uint64
+	for i := range rounds {
+		s.budget = fmt.Sprintf("%dMiB", 32+i%5)
+		s.options = fmt.Sprintf("memory %dMiB\neviction %s", 8+i%3, []string{"lru", "lfu", "fifo", "none"}[i%4])
 		in.load(s, o)
+		if i == rounds/5 {
+			early = heapInUse()
+		}
 	}
 	close(stop)
 	clients.Wait()
-	if n := o.count(); n != urls {
-		t.Errorf("the origin was asked %d times for %d URLs", n, urls)
+	if n := o.count(); n != urls || answers.Load() == 0 {
+		t.Errorf("the origin was asked %d times for %d URLs and %d answers", n, urls, answers.Load())
+	}
+	if st := in.stats(); st.Disk.Entries != urls || st.Disk.Budget != int64(32+(rounds-1)%5)<<20 {
+		t.Errorf("after the last reload: %+v", st.Disk)
 	}
 	in.client.CloseIdleConnections()
 	eventually(t, "goroutines are back", func() bool { return runtime.NumGoroutine() < before+20 })
+	late := heapInUse()
+	t.Logf("%d reloads, %d answers, heap %d KiB early on and %d KiB in the end", rounds, answers.Load(), early>>10, late>>10)
+	if late > early+16<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", early, late)
+	}
+}
+
+// heapInUse is what is live on the heap.
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers let go
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // stats is GET /larder/stats.

@@ -75,6 +75,30 @@ func TestAsAUserRunsIt(t *testing.T) {
 	c.stop()
 }
 
+// TestFaultValidateBesideAServer: `caddy validate` and `caddy adapt` with the configuration of a server that is running take nothing from it.
+func TestFaultValidateBesideAServer(t *testing.T) {
+	c := build(t)
+	c.start()
+	defer c.kill()
+	stored := c.get()
+	c.waitForDisk()
+	for _, args := range [][]string{{"validate", "--config", c.config}, {"adapt", "--config", c.config, "--validate"}} {
+		cmd := exec.Command(c.binary, args...)
+		cmd.Env = c.environment()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("caddy %v: %v\n%s", args, err, out)
+		}
+	}
+	if hit := c.get(); !strings.HasPrefix(hit.status, "Larder; hit") || hit.body != stored.body {
+		t.Errorf("afterwards: %q, %q instead of %q", hit.status, hit.body, stored.body)
+	}
+	c.kill()
+	c.start()
+	if hit := c.get(); !strings.HasPrefix(hit.status, "Larder; hit") || hit.body != stored.body {
+		t.Errorf("after a kill: %q, %q instead of %q", hit.status, hit.body, stored.body)
+	}
+}
+
 // caddyProcess is the binary with the quickstart example on free ports.
 type caddyProcess struct {
 	t                   *testing.T
