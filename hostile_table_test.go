@@ -16,24 +16,7 @@ func TestSecurityTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	existing := make(map[string]bool)
-	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	err = filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		source, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, match := range declared.FindAllSubmatch(source, -1) {
-			existing[string(match[1])] = true
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	existing := declaredTests(t)
 	names := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
 	listed := make(map[string]bool)
 	for _, match := range names.FindAllSubmatch(page, -1) {
@@ -56,4 +39,28 @@ func TestSecurityTable(t *testing.T) {
 			t.Errorf("row C%d names no test", row)
 		}
 	}
+}
+
+// declaredTests are the names of the tests and fuzz targets in the tree.
+func declaredTests(t *testing.T) map[string]bool {
+	t.Helper()
+	existing := make(map[string]bool)
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, match := range declared.FindAllSubmatch(source, -1) {
+			existing[string(match[1])] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return existing
 }

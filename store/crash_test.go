@@ -270,7 +270,7 @@ func TestFaultLockedByAnotherProcess(t *testing.T) {
 	}
 	clock := newTestClock()
 	clock.nanos.Store(time.Now().UnixNano())
-	s := openStore(t, Config{Path: dir, Now: clock.now}, crashTier)
+	s := openImpatient(t, Config{Path: dir, Now: clock.now}, crashTier)
 	if st := s.Stats(); st.Disk.State != "failed" || st.Errors[DiskTier] != 1 {
 		t.Errorf("beside the other process: %+v", st)
 	}

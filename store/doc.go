@@ -17,9 +17,10 @@
 // arena.go (extents outside of the Go heap: arena_unix.go) and item.go (bookkeeping without pointers),
 // policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL) and decoded.go
 // (unlocked: what is asked for all the time) in shard.go (one lock) in memory.go (one budget). The
-// disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt), written by one
-// goroutine: keeper.go (what it does when), queue.go, batch.go (writing), evict.go (evicting, expiring,
-// recency), sweep.go (what purges leave behind), pace.go (how fast what nobody waits for goes).
+// disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt,
+// once head.go has looked at the file), written by one goroutine: keeper.go (what it does when),
+// queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave
+// behind), pace.go (how fast what nobody waits for goes).
 //
 // # Budgets
 //
@@ -64,6 +65,13 @@
 // everything. Every record, chunk and key row carries a checksum that covers its place too, so that
 // damage is a miss, counted and deleted, and never another entry's bytes.
 //
+// # Faults
+//
+// README has a table of what can happen to the file, what the store does, and the test of each. The
+// tests go round many times more where LARDER_FAULTS is "long"; .ci/long runs that. A loss of power is
+// simulated on the writes as bbolt makes them, see powerloss_test.go. What bbolt believes unchecked in
+// every transaction, head.go looks at before.
+//
 // # Locks
 //
 // In this order: Store.life, shard.mu, queue.mu; and disk.mu, recordSet.mu, tickets.mu, pins.mu,
@@ -84,6 +92,10 @@
 //     meets them, and a purge's count may include them until then.
 //   - After a panic that left bbolt's locks in doubt the file's map is abandoned: address space is lost
 //     until the process ends, no memory.
+//   - bbolt believes how many overflow pages a page of its tree says to have, and which children. Damage
+//     in just those bytes can make it allocate without bound, or go round in circles, and neither can
+//     be recovered from. head.go checks this of the list of free pages only.
+//   - Index rows carry no checksum. Where damage took some, a purge does not find what they led to.
 //   - matched counts index rows; two tags whose SHA-256 begin with the same 64 bits would be counted
 //     together. They are never purged together.
 //   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until

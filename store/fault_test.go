@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -254,6 +255,30 @@ func TestDamagedRowsAreMisses(t *testing.T) {
 				t.Errorf("%d entries are left", st.Disk.Entries)
 			}
 		})
+	}
+}
+
+// TestRecordOfAnotherVersion: with a right checksum it is a miss all the same, counted and deleted.
+func TestRecordOfAnotherVersion(t *testing.T) {
+	dir := t.TempDir()
+	urls := fill(t, dir, 5, 1000)
+	edit(t, filepath.Join(dir, FileName), func(tx *bbolt.Tx) error {
+		b := tx.Bucket(recordsBucket)
+		k, v := b.Cursor().First()
+		v = bytes.Clone(v)
+		v[4] = recordVersion + 1
+		binary.BigEndian.PutUint32(v, checksum(k, v[4:]))
+		return b.Put(bytes.Clone(k), v)
+	})
+	s := openStore(t, Config{Path: dir, Required: true}, bothTiers)
+	if n := hits(t, s, urls); n != len(urls)-1 {
+		t.Errorf("%d hits of %d", n, len(urls))
+	}
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Stats(); st.Errors[DiskTier] != 1 || st.Disk.Entries != int64(len(urls)-1) {
+		t.Errorf("stats %+v", st)
 	}
 }
 
