@@ -171,13 +171,13 @@ func TestFaultShortReads(t *testing.T) {
 	if err := os.Truncate(s.disk.path, s.disk.used.Load()/2); err != nil {
 		t.Fatal(err)
 	}
-	there, before := 0, s.Stats().Errors[DiskTier]
+	there := 0
 	for n := range 60 {
 		if version, _ := found(t, s, url(n)); version == 1 {
 			there++
 		}
 	}
-	if st := s.Stats(); there == 60 || st.Errors[DiskTier] == before {
+	if st := s.Stats(); there == 60 || st.Errors[DiskTier] == 0 { // the keeper may have met it first
 		t.Errorf("%d of 60 found in half a file; errors %v", there, st.Errors)
 	}
 	for n := 0; s.Stats().Disk.State == "open" && n < 1_000; n++ {
