@@ -47,6 +47,7 @@ func Overhead(t *Trace) (int64, error) {
 			return 0, fmt.Errorf("object %d: %v", object, refusal)
 		}
 	}
+	charged := s.Stats().Memory.Bytes // before the look-ups, which may leave something of their own
 	var bodies, resident int64
 	for object := range count { // not all need be there: a store may give up an entry for the room between others
 		found := s.Lookup(keyOf(object), matchAny)
@@ -59,7 +60,7 @@ func Overhead(t *Trace) (int64, error) {
 	if resident == 0 {
 		return 0, errors.New("the store holds nothing of what was put")
 	}
-	return (s.Stats().Memory.Bytes - bodies) / resident, nil
+	return (charged - bodies) / resident, nil
 }
 
 func matchAny(*store.Variant) int { return 1 }
