@@ -124,16 +124,16 @@ func (a *arena) bytes(at address, n int) []byte {
 }
 
 // alloc returns an extent of n bytes, whose first four are owner already. It fails when the system
-// has no more memory. scattered says that much of the slabs is free: see sparse.
-func (a *arena) alloc(n int, owner ref) (at address, scattered bool, err error) {
+// has no more memory. scattered is how many bytes of slabs are free, in slots here and there: see sparse.
+func (a *arena) alloc(n int, owner ref) (at address, scattered int64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at, err = a.take(n); err != nil {
-		return 0, false, fmt.Errorf("memory tier: %w", err)
+		return 0, 0, fmt.Errorf("memory tier: %w", err)
 	}
 	a.used += a.extentSize(n)
 	binary.LittleEndian.PutUint32(a.bytes(at, 4), uint32(owner))
-	return at, a.scattered(), nil
+	return at, a.pages*pageSize - a.used, nil
 }
 
 func (a *arena) take(n int) (address, error) {
@@ -370,17 +370,6 @@ func (a *arena) giveBack() {
 		}
 	}
 	a.dirty = 0
-}
-
-// scattered is how much of slabs is free before what lies in the sparsest is better evicted: a part
-// of what is in use, or the bytes.
-const (
-	scatteredPart  = 8
-	scatteredBytes = 4 << 20
-)
-
-func (a *arena) scattered() bool {
-	return a.pages*pageSize-a.used > max(scatteredBytes, a.used/scatteredPart)
 }
 
 // sparse returns the owners of what lies in the slab with the fewest extents of the class with the

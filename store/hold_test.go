@@ -184,6 +184,21 @@ func TestSizeShiftsGiveRoom(t *testing.T) {
 	checkAgreement(t, s)
 }
 
+// TestRoomIsNotCompacted: entries of all sizes leave many slabs half used, which is no reason to evict while the budget is far away.
+func TestRoomIsNotCompacted(t *testing.T) {
+	s := openStore(t, Config{}, Settings{Memory: 1 << 30})
+	const n = 2000
+	for i := range n {
+		url := fmt.Sprintf("http://h/%d", i)
+		if r := s.Put(testEntry(s, url, make([]byte, 100+i*37%40_000)), 0); r != Stored {
+			t.Fatalf("%s: %v", url, r)
+		}
+	}
+	if st := s.Stats(); st.Memory.Entries != n {
+		t.Errorf("%d entries of %d are left in %d of %d bytes", st.Memory.Entries, n, st.Memory.Bytes, st.Memory.Budget)
+	}
+}
+
 // TestSizesOfTheIndex holds what doc.go says.
 func TestSizesOfTheIndex(t *testing.T) {
 	if n := unsafe.Sizeof(item{}); n != 64 {

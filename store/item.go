@@ -170,7 +170,7 @@ func (m *memory) store(d *draft) (*item, error) {
 		}
 	}
 	filled = true
-	if scattered && m.evicts.Load() {
+	if m.overgrown(scattered) {
 		m.compact()
 	}
 	return it, nil

@@ -100,6 +100,19 @@ func (m *memory) fullest() *shard {
 	return best
 }
 
+// What slabs that are only partly used may take beyond the budget: a part of that, or the bytes.
+const (
+	scatteredPart  = 8
+	scatteredBytes = 4 << 20
+)
+
+// overgrown tells whether what is resident, free slots included, has outgrown the budget by more than
+// that. While there is room, free slots are left for entries of their size.
+func (m *memory) overgrown(scattered int64) bool {
+	budget := m.budget.Load()
+	return m.evicts.Load() && m.used.Load()+scattered > budget+max(scatteredBytes, budget/scatteredPart)
+}
+
 // compact evicts what lies in the sparsest slab, so that its pages are free for other sizes: what is
 // resident has to follow the budget, and not the largest there ever was of each size.
 func (m *memory) compact() {
