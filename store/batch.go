@@ -193,7 +193,7 @@ func (b *batch) perform(j *job) (bool, error) {
 	if j.kind == jobDelete {
 		return true, b.remove(j.id, j.key, j.reason)
 	}
-	if j.kind == jobSupersede || !b.wanted(j.item) {
+	if j.kind == jobSupersede || !b.wanted(j) {
 		var err error
 		if !b.k.s.queue.succeeded(j) {
 			_, err = b.supersede(j)
@@ -206,17 +206,21 @@ func (b *batch) perform(j *job) (bool, error) {
 	return b.write(j)
 }
 
-// wanted tells whether an item is still worth a place on disk. A purge since Put, or a newer
+// wanted tells whether a job's item is still worth a place on disk. A purge since Put, or a newer
 // response, makes it not.
-func (b *batch) wanted(it *item) bool {
-	r := b.k.s.memory.record(it)
-	if it.is(isDead) || !live(r.keepUntil(), b.now) {
+func (b *batch) wanted(j *job) bool {
+	r := b.k.s.memory.record(j.item)
+	if j.item.is(isDead) || !live(r.keepUntil(), b.now) {
 		return false
 	}
 	if hard, _ := b.k.s.records.judgeRecord(r, b.below); hard {
 		return false
 	}
-	if !b.k.fits(len(r.url()), r.bodyLen(), int64(b.bytes)*3/2) {
+	waiting := int64(b.bytes) * 3 / 2
+	if j.ahead {
+		waiting -= r.bodyLen() // it counts in what is used
+	}
+	if !b.k.fits(len(r.url()), r.bodyLen(), waiting) {
 		b.k.s.counts.skipped.Add(1)
 		return false
 	}
@@ -251,7 +255,7 @@ func (b *batch) write(j *job) (bool, error) {
 	value := []byte(r)
 	if r.bodyLen() <= inlineSize { // bodies that are on disk already are larger
 		value = b.k.s.memory.value(j.item)
-	} else if finished, err := b.writeChunks(j); errors.Is(err, errBody) { // the entry's fault, not the file's
+	} else if finished, err := b.writeBody(j); errors.Is(err, errBody) { // the entry's fault, not the file's
 		b.k.s.counts.skipped.Add(1)
 		b.k.writing, b.k.pending = 0, true
 		_, err = b.supersede(j)
@@ -268,7 +272,7 @@ func (b *batch) write(j *job) (bool, error) {
 	}
 	_, soft := b.k.s.records.judgeRecord(r, b.below)
 	seal(j.id, value) // in place: nobody else looks at the checksum
-	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.id)); err != nil {
+	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}
 	b.entries++
@@ -292,6 +296,14 @@ func (b *batch) limitVariants(j *job, rest []keyRow) error {
 		rest = append(rest[:oldest], rest[oldest+1:]...)
 	}
 	return nil
+}
+
+// writeBody sees to it that all chunks are on disk; false when the rest is left to the next batch.
+func (b *batch) writeBody(j *job) (bool, error) {
+	if j.ahead {
+		return true, b.adopt(j.id)
+	}
+	return b.writeChunks(j)
 }
 
 // writeChunks writes the chunks that are missing, as many as the batch has room for.

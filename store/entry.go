@@ -34,7 +34,8 @@ func (v *Variant) Equal(o *Variant) bool {
 // Entry is one stored response. It is immutable once put: share the pointer, copy with Clone. Its
 // strings are good for ever; its Body, where Lookup returned it, until the Result is released.
 type Entry struct {
-	// ID is given by Put, ascending over the life of the store and of its file.
+	// ID is given by Put, ascending over the life of the store and of its file; that of a draft was
+	// given when it began.
 	ID uint64
 	// Key is the primary key, as the handler computed it.
 	Key Key

@@ -46,7 +46,7 @@ func (k *keeper) rank(uses uint8, id uint64) uint64 {
 func (k *keeper) evictStep() (bool, error) {
 	_, queued, _ := k.s.queue.state()
 	budget := k.diskBudget()
-	room := min(queued, int64(k.batchLimit())) * 5 / 4
+	room := min(queued+k.s.drafts.queued(), int64(k.batchLimit())) * 5 / 4
 	if k.s.settings.Load().Eviction == None {
 		room = 0 // what does not fit is refused; only a smaller budget evicts
 	}
@@ -56,6 +56,11 @@ func (k *keeper) evictStep() (bool, error) {
 			return true, k.writeTouches()
 		}
 		return false, nil
+	}
+	// Of a large entry evicted before, most chunks may still have to be deleted: without them more
+	// would be evicted than is needed.
+	if swept, err := k.pendingStep(); swept || err != nil {
+		return swept, err
 	}
 	err := k.transact(func(b *batch) error { return b.evict(over + min(1<<20, budget/32)) })
 	if err != nil {

@@ -47,6 +47,7 @@ type keeper struct {
 	pending             bool   // there may be chunks to sweep
 	writing             uint64 // the entry whose chunks are written ahead
 	pace                pace   // of what nobody waits for
+	draftsTurn          bool   // to write, before the queue's
 	expiry              expiryPosition
 	touched             touches
 }
@@ -77,6 +78,14 @@ func (k *keeper) run() {
 			k.drain()
 			return
 		}
+	}
+}
+
+// wake has the keeper look for something to do.
+func (k *keeper) wake() {
+	select {
+	case k.kick <- struct{}{}:
+	default: // it is told already
 	}
 }
 
@@ -132,7 +141,7 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 // step does one bounded piece of work; false when there is nothing to do now. What is paced comes
 // before writing, which may never end.
 func (k *keeper) step() bool {
-	works := []func() (bool, error){k.evictStep, k.sweepMemoryStep, k.pacedStep, k.writeStep, k.pendingStep}
+	works := []func() (bool, error){k.evictStep, k.sweepMemoryStep, k.pacedStep, k.writeInTurn, k.pendingStep}
 	if k.s.disk == nil || !k.s.disk.up.Load() {
 		works = []func() (bool, error){k.sweepMemoryStep, k.pacedStep}
 	}
@@ -210,8 +219,9 @@ func (k *keeper) detach(cause error) {
 	k.touched.reset()
 }
 
-// detachQueue empties the queue and shuts it.
+// detachQueue empties the queue and shuts it, and ends the drafts.
 func (k *keeper) detachQueue() {
+	k.s.drafts.setAccepting(false)
 	for _, j := range k.s.queue.setOpen(false) {
 		if j.kind == jobPut {
 			k.s.counts.skipped.Add(1)

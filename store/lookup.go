@@ -458,6 +458,7 @@ type diskBody struct {
 	s      *Store
 	id     uint64
 	length int64
+	draft  *Draft // of a body that has not been put yet, or just now
 }
 
 // Len is the whole length in bytes.

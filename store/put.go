@@ -16,7 +16,11 @@ func (s *Store) Put(e *Entry, maxVariants int) Refusal {
 		return refusal
 	}
 	e.Tags = distinct(e.Tags)
-	toDisk := s.disk != nil && s.disk.up.Load() && s.keeper.fits(len(e.URL), e.Body.Len(), s.queue.waiting())
+	waiting := s.queue.waiting()
+	if draftOf(e) != nil {
+		waiting -= e.Body.Len() // it counts in what is used
+	}
+	toDisk := s.disk != nil && s.disk.up.Load() && s.keeper.fits(len(e.URL), e.Body.Len(), waiting)
 	it, resident := s.stage(e, maxVariants, toDisk)
 	if it == nil {
 		return RefusedFull
@@ -25,7 +29,11 @@ func (s *Store) Put(e *Entry, maxVariants int) Refusal {
 	sh := s.memory.shard(e.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e.ID = s.ids.Add(1) // under the lock: ids of a key ascend in the order of their effects
+	below := s.ids.Add(1) // under the lock: these numbers of a key ascend in the order of their effects
+	e.ID = below
+	if d := draftOf(e); d != nil && d.take() {
+		e.ID = d.id
+	}
 	it.id = e.ID
 	*sh.stamp(e.Key)++
 	s.replace(sh, e, maxVariants)
@@ -34,7 +42,7 @@ func (s *Store) Put(e *Entry, maxVariants int) Refusal {
 	} else {
 		sh.setComplete(&e.Key, false)
 	}
-	if !s.enqueue(it, e, maxVariants, toDisk) && !resident {
+	if !s.enqueue(it, e, below, maxVariants, toDisk) && !resident {
 		return RefusedFull
 	}
 	return Stored
@@ -165,12 +173,12 @@ func (s *Store) dropVariant(sh *shard, key *Key) {
 // enqueue hands an item to the keeper; false when it has no room. Older rows of the variant are
 // deleted then all the same, so that they do not come back when the item leaves memory. It runs
 // under the shard's lock, so that jobs are in the order of their effects on memory.
-func (s *Store) enqueue(it *item, e *Entry, maxVariants int, toDisk bool) bool {
+func (s *Store) enqueue(it *item, e *Entry, below uint64, maxVariants int, toDisk bool) bool {
 	if s.disk == nil {
 		return false
 	}
 	j := &job{
-		kind: jobPut, item: it, id: e.ID, key: e.Key, variant: e.Variant, maxVariants: maxVariants,
+		kind: jobPut, item: it, id: e.ID, below: below, ahead: aheadOf(e), key: e.Key, variant: e.Variant, maxVariants: maxVariants,
 		cost: it.cost() + int64(deletionCost), at: time.Now(),
 	}
 	if body, ok := e.Body.(*diskBody); ok && toDisk {
@@ -185,7 +193,7 @@ func (s *Store) enqueue(it *item, e *Entry, maxVariants int, toDisk bool) bool {
 		s.endPut(it)
 	}
 	s.counts.skipped.Add(1)
-	s.queue.push(&job{kind: jobSupersede, id: e.ID, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
+	s.queue.push(&job{kind: jobSupersede, id: e.ID, below: below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
 	return false
 }
 

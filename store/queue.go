@@ -18,6 +18,10 @@ type job struct {
 	cost        int64
 	at          time.Time
 	written     int // jobPut: chunks of a large body that are on disk already
+	// below is what an entry of the same variant is older than: the id that Put gave, which is the
+	// item's unless that has the id of its draft.
+	below uint64
+	ahead bool // jobPut: the whole body is on disk already
 }
 
 type jobKind uint8
@@ -33,7 +37,7 @@ func (j *job) superseded(id uint64, v *Variant) bool {
 	if j.kind == jobDelete {
 		return j.id == id
 	}
-	return id < j.id && v.Equal(&j.variant)
+	return id < j.below && id != j.id && v.Equal(&j.variant)
 }
 
 // The queue's bounds: bytes of entries, and the number of deletions, which carry no body.
@@ -59,14 +63,15 @@ func newQueue() *queue {
 	return &queue{byKey: make(map[uint64][]*job), wake: make(chan struct{}, 1)}
 }
 
-// push appends a job; false when it does not fit. An empty queue takes one entry of any size.
+// push appends a job; false when it does not fit. An empty queue takes one entry of any size, and a
+// record whose body is on disk already always has a place.
 func (q *queue) push(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.open || len(q.jobs) >= queueJobs {
 		return false
 	}
-	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes {
+	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead {
 		return false
 	}
 	q.jobs = append(q.jobs, j)
@@ -101,7 +106,7 @@ func (q *queue) succeeded(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, o := range q.byKey[keyPrefix(j.key)] {
-		if o.kind != jobDelete && o.key == j.key && o.superseded(j.id, &j.variant) {
+		if o.kind != jobDelete && o.key == j.key && o.below > j.below && o.variant.Equal(&j.variant) {
 			return true
 		}
 	}

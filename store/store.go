@@ -21,6 +21,7 @@ type Store struct {
 	counts   counters
 	memory   *memory
 	queue    *queue
+	drafts   drafts
 	disk     *disk // nil when there is no disk tier
 	records  *recordSet
 	tickets  tickets
@@ -51,6 +52,7 @@ func New(cfg Config, settings Settings) *Store {
 	s.settings.Store(&settings)
 	s.memory = newMemory(settings, &s.counts)
 	s.queue = newQueue()
+	s.drafts = drafts{s: s, patience: draftPatience}
 	if cfg.Path != "" {
 		s.disk = newDisk(cfg)
 	}
@@ -102,10 +104,7 @@ func (s *Store) Apply(settings Settings) {
 	defer s.life.Unlock()
 	old := s.settings.Swap(&settings)
 	s.memory.apply(*old, settings)
-	select {
-	case s.keeper.kick <- struct{}{}:
-	default:
-	}
+	s.keeper.wake()
 }
 
 // Close writes what is queued and closes the file. More than once does no harm.
@@ -158,6 +157,7 @@ func (s *Store) Stats() Stats {
 		PurgesPending: s.records.pending(),
 	}
 	_, st.Queue, _ = s.queue.state()
+	st.Queue += s.drafts.queued()
 	if s.disk != nil {
 		st.Disk = TierStats{
 			Entries: s.disk.entries.Load(), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
@@ -202,6 +202,7 @@ func (s *Store) attach() error {
 	s.memory.forgetDisk(!o.known)
 	s.keeper.attached, s.keeper.expiring, s.keeper.pending, s.keeper.writing = true, true, true, 0
 	s.queue.setOpen(true)
+	s.drafts.setAccepting(true)
 	return nil
 }
 

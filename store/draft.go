@@ -1,0 +1,472 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Draft is a body on its way to disk while it arrives, so that a large one is never whole in memory:
+//
+//	Draft ─► Append … Await … ─► Seal ─► Body ─► Put      the record makes the chunks an entry
+//	            │                  │
+//	            └──────────────────┴──► Close             without a record the chunks are swept
+//
+// Its chunks are written under an id that is in the pending bucket from the first of them on, and
+// leaves it in the transaction that writes the record. So a crash at any point leaves an entry or
+// something to sweep. As long as the draft is open its id is pinned: nobody sweeps what it still
+// writes, or what its readers have not read yet.
+//
+// Append, Await, Seal and Put belong to the goroutine that has the body; Chunk is for any.
+type Draft struct {
+	s        *Store
+	id       uint64
+	progress chan struct{} // tells Await that something has changed
+
+	// Guarded by the lock of the store's drafts.
+	pieces   [][]byte // appended and not on disk
+	appended int64
+	written  int64 // on disk; whole chunks until the draft is sealed
+	sealed   bool
+	awaited  bool // somebody waits, so even a single chunk is worth a transaction
+	taken    bool // Put has made an entry of it
+	closed   bool
+	err      error
+}
+
+// Errors of a Draft. After any of them it takes no more; what is written can still be read.
+var (
+	// ErrNoDisk means that there is no disk tier, or that it has failed.
+	ErrNoDisk = errors.New("draft: the disk tier is not available")
+	// ErrNoSpace means that the body, alone or with the others under way, would take more than its
+	// share of the disk budget.
+	ErrNoSpace = errors.New("draft: no room in the disk budget")
+	// ErrDiskSlow means that nothing at all was written for 10 s while somebody waited for it.
+	ErrDiskSlow = errors.New("draft: the disk does not keep up")
+	errSealed   = errors.New("draft: sealed or closed")
+	errNotThere = errors.New("draft: not written")
+)
+
+// draftPatience is how long the disk may write nothing of a draft that is waited for.
+const draftPatience = 10 * time.Second
+
+// Draft begins a body of length bytes, -1 if that is not known yet. It fails where the disk tier
+// is off or has failed, and where so long a body has no place. The caller ends it with Close,
+// whatever becomes of it.
+func (s *Store) Draft(length int64) (*Draft, error) {
+	if s.disk == nil {
+		return nil, ErrNoDisk
+	}
+	d := &Draft{s: s, progress: make(chan struct{}, 1)}
+	set := &s.drafts
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if !set.accepting {
+		return nil, ErrNoDisk
+	}
+	if err := set.roomFor(d, max(length, 0)); err != nil {
+		return nil, err
+	}
+	d.id = s.ids.Add(1)
+	s.disk.pins.pin(d.id) // never refused: nobody else has the id
+	set.list = append(set.list, d)
+	return d, nil
+}
+
+// Append adds p, which nobody writes to from then on, and does not wait: who appends faster than the
+// disk writes is to Await.
+func (d *Draft) Append(p []byte) error {
+	set := &d.s.drafts
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if d.sealed || d.closed {
+		return errSealed
+	}
+	if d.err == nil {
+		set.fail(d, set.roomFor(d, int64(len(p))))
+	}
+	if d.err != nil {
+		return d.err
+	}
+	n := int64(len(p))
+	d.pieces = append(d.pieces, p)
+	d.appended += n
+	set.waiting += n
+	set.held += n
+	if d.due() {
+		d.s.keeper.wake()
+	}
+	return nil
+}
+
+// Await waits until at most behind bytes are not on disk, or less than fills a chunk. It returns how
+// many are, from the beginning: Chunk has those.
+func (d *Draft) Await(ctx context.Context, behind int64) (written int64, err error) {
+	timer := time.NewTimer(d.s.drafts.patience)
+	defer timer.Stop()
+	last := int64(-1)
+	for {
+		written, done, err := d.look(behind)
+		if done || err != nil {
+			return written, err
+		}
+		if written != last {
+			last = written
+			timer.Reset(d.s.drafts.patience)
+		}
+		select {
+		case <-d.progress:
+		case <-timer.C:
+			d.giveUp(ErrDiskSlow)
+		case <-ctx.Done():
+			return written, context.Cause(ctx)
+		}
+	}
+}
+
+// look is one step of Await.
+func (d *Draft) look(behind int64) (written int64, done bool, err error) {
+	set := &d.s.drafts
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if !d.sealed {
+		behind = max(behind, chunkSize-1)
+	}
+	done = d.appended-d.written <= behind
+	d.awaited = !done
+	if d.awaited {
+		d.s.keeper.wake()
+	}
+	return d.written, done, d.err
+}
+
+// Seal says that nothing follows, and waits until all is on disk.
+func (d *Draft) Seal() error {
+	set := &d.s.drafts
+	set.mu.Lock()
+	d.sealed = true
+	set.mu.Unlock()
+	_, err := d.Await(context.Background(), 0) // ends by the disk's progress or by the lack of it
+	return err
+}
+
+// Body is what the entry gets that is put with it: its record alone is left to be written then. It is nil
+// unless Seal has succeeded.
+func (d *Draft) Body() Body {
+	set := &d.s.drafts
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if !d.sealed || d.err != nil || d.written != d.appended {
+		return nil
+	}
+	return &diskBody{s: d.s, id: d.id, length: d.written, draft: d}
+}
+
+// Chunk returns a copy of the bytes from off to the end of the chunk that holds off. It has what is
+// on disk and nothing else, until Close.
+func (d *Draft) Chunk(off int64) ([]byte, error) {
+	set := &d.s.drafts
+	set.mu.Lock()
+	written, closed := d.written, d.closed
+	set.mu.Unlock()
+	if closed || off < 0 || off >= written {
+		return nil, errNotThere
+	}
+	// Before the draft is sealed all its chunks are full ones, so this body ends with one.
+	return (&diskBody{s: d.s, id: d.id, length: written}).Chunk(off)
+}
+
+// Close says that nobody appends or reads any more. Unless Put has made an entry of it, what is
+// written is swept. More than once does no harm.
+func (d *Draft) Close() {
+	if !d.s.drafts.remove(d) {
+		return
+	}
+	d.s.disk.pins.delete(d.id) // which is refused, being pinned, and remembered
+	d.s.disk.pins.unpin(d.id)
+}
+
+// take makes an entry of the draft's chunks; false when one has been made of them before.
+func (d *Draft) take() bool {
+	set := &d.s.drafts
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if d.taken || d.closed || d.err != nil {
+		return false
+	}
+	d.taken = true
+	set.held -= d.appended // from here on it is evicted like any other
+	return true
+}
+
+// giveUp fails the draft.
+func (d *Draft) giveUp(err error) {
+	set := &d.s.drafts
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.fail(d, err)
+}
+
+// due tells whether the draft has enough for a transaction.
+func (d *Draft) due() bool {
+	left := d.appended - d.written
+	switch {
+	case d.err != nil || left == 0:
+		return false
+	case d.sealed:
+		return true
+	}
+	return left >= lingerBytes || d.awaited && left >= chunkSize
+}
+
+// drafts are the bodies on their way to disk.
+type drafts struct {
+	s        *Store
+	patience time.Duration
+
+	mu        sync.Mutex
+	accepting bool     // there is a file to write to
+	list      []*Draft // those not closed; those written last are last
+	waiting   int64    // bytes appended and not on disk
+	held      int64    // bytes appended to drafts that are no entries
+}
+
+// roomFor tells whether n more bytes of d have a place: like any other body it may take half of the disk budget; all
+// drafts together, which nothing can evict, three quarters.
+func (set *drafts) roomFor(d *Draft, n int64) error {
+	budget, evicts := set.s.settings.Load().Disk, set.s.settings.Load().Eviction != None
+	switch {
+	case d.appended+n+4096 > budget/2:
+		return fmt.Errorf("%w: more than half of %d bytes", ErrNoSpace, budget)
+	case set.held+n > budget/4*3:
+		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, budget)
+	case !evicts && set.s.disk.used.Load()+set.waiting+n > budget:
+		return fmt.Errorf("%w: %d bytes are full and nothing is evicted", ErrNoSpace, budget)
+	}
+	return nil
+}
+
+// fail ends a draft that can take no more; nil is no failure. What the keeper is just writing of it does not count.
+func (set *drafts) fail(d *Draft, err error) {
+	if d.err != nil || err == nil {
+		return
+	}
+	d.err = err
+	set.waiting -= d.appended - d.written
+	d.pieces = nil
+	d.moved()
+}
+
+// moved tells Await to look again.
+func (d *Draft) moved() {
+	select {
+	case d.progress <- struct{}{}:
+	default: // it is told already
+	}
+}
+
+// remove takes a draft off; false when it is off already.
+func (set *drafts) remove(d *Draft) bool {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	set.fail(d, errSealed)
+	d.closed = true
+	if !d.taken {
+		set.held -= d.appended
+	}
+	set.forget(d)
+	return true
+}
+
+func (set *drafts) forget(d *Draft) {
+	set.list = slices.DeleteFunc(set.list, func(other *Draft) bool { return other == d })
+}
+
+// setAccepting opens and shuts the set with the queue; shutting it fails all drafts.
+func (set *drafts) setAccepting(accepting bool) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.accepting = accepting
+	if accepting {
+		return
+	}
+	for _, d := range set.list {
+		set.fail(d, ErrNoDisk)
+	}
+}
+
+// queued is how many bytes wait for the disk.
+func (set *drafts) queued() int64 {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	return set.waiting
+}
+
+// portion is what a batch writes of one draft: pieces from an offset on, which is a chunk's.
+type portion struct {
+	draft  *Draft
+	from   int64
+	pieces [][]byte
+	length int64
+	wrote  int64
+}
+
+// due are the portions worth a transaction, of about limit bytes at most but for the last.
+func (set *drafts) due(limit int) (portions []portion) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	for _, d := range set.list {
+		if limit <= 0 {
+			break
+		}
+		if !d.due() {
+			continue
+		}
+		length := d.appended - d.written
+		if !d.sealed {
+			length -= length % chunkSize
+		}
+		portions = append(portions, portion{draft: d, from: d.written, pieces: d.pieces[:len(d.pieces):len(d.pieces)], length: length})
+		limit -= int(length)
+	}
+	return portions
+}
+
+// done notes what has been committed.
+func (set *drafts) done(portions []portion) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	for _, p := range portions {
+		d := p.draft
+		if p.wrote == 0 || d.err != nil {
+			continue
+		}
+		d.written += p.wrote
+		set.waiting -= p.wrote
+		d.pieces = advance(d.pieces, p.wrote)
+		set.forget(d)
+		set.list = append(set.list, d) // last now, so that all have their turn
+		d.moved()
+	}
+}
+
+// advance cuts the first n bytes off.
+func advance(pieces [][]byte, n int64) [][]byte {
+	for n > 0 {
+		if int64(len(pieces[0])) > n {
+			pieces[0] = pieces[0][n:]
+			break
+		}
+		n -= int64(len(pieces[0]))
+		pieces[0] = nil
+		pieces = pieces[1:]
+	}
+	return pieces
+}
+
+// writeInTurn writes what is queued or what drafts have brought: in turn, so that neither waits for
+// the end of the other.
+func (k *keeper) writeInTurn() (bool, error) {
+	steps := [2]func() (bool, error){k.writeStep, k.draftStep}
+	if k.draftsTurn {
+		steps[0], steps[1] = steps[1], steps[0]
+	}
+	for i, step := range steps {
+		if did, err := step(); did || err != nil {
+			k.draftsTurn = k.draftsTurn == (i == 1) // whoever has not had it
+			return did, err
+		}
+	}
+	return false, nil
+}
+
+// draftStep writes one transaction's worth of drafts.
+func (k *keeper) draftStep() (bool, error) {
+	portions := k.s.drafts.due(k.batchLimit())
+	if len(portions) == 0 {
+		return false, nil
+	}
+	err := k.transact(func(b *batch) error {
+		for i := range portions {
+			if i > 0 && b.full() {
+				return nil
+			}
+			if err := b.writePortion(&portions[i]); err != nil {
+				return fmt.Errorf("write draft %d: %w", portions[i].draft.id, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	k.s.drafts.done(portions)
+	return true, nil
+}
+
+// writePortion writes chunks of a draft, one at least, as many as the batch has room for.
+func (b *batch) writePortion(p *portion) error {
+	id := p.draft.id
+	if err := b.pending.Put(idBytes(id), nil); err != nil {
+		return err
+	}
+	for p.wrote < p.length && (p.wrote == 0 || !b.full()) {
+		size := min(p.length-p.wrote, chunkSize)
+		k := chunkKey(id, int((p.from+p.wrote)/chunkSize))
+		v := gather(make([]byte, 4, 4+size), p.pieces, p.wrote)
+		binary.BigEndian.PutUint32(v, checksum(k, v[4:]))
+		if err := b.chunks.Put(k, v); err != nil {
+			return err
+		}
+		p.wrote += size
+		b.bytes += int(size)
+	}
+	return nil
+}
+
+// gather fills v up to its capacity from the pieces, beginning at offset off of them.
+func gather(v []byte, pieces [][]byte, off int64) []byte {
+	for _, piece := range pieces {
+		if off >= int64(len(piece)) {
+			off -= int64(len(piece))
+			continue
+		}
+		v = append(v, piece[off:][:min(len(piece)-int(off), cap(v)-len(v))]...)
+		if off = 0; len(v) == cap(v) {
+			break
+		}
+	}
+	return v
+}
+
+// draftOf is the draft that the body of e is, or nil.
+func draftOf(e *Entry) *Draft {
+	if body, ok := e.Body.(*diskBody); ok {
+		return body.draft
+	}
+	return nil
+}
+
+// aheadOf tells whether the chunks of e are on disk already, under its own id.
+func aheadOf(e *Entry) bool {
+	body, ok := e.Body.(*diskBody)
+	return ok && body.id == e.ID
+}
+
+// adopt makes the chunks of a draft those of a record that is about to be written. The row in the pending
+// bucket vouches for their being in this file, which may be another than they were written to.
+func (b *batch) adopt(id uint64) error {
+	row := idBytes(id)
+	if found, _ := b.pending.Cursor().Seek(row); !bytes.Equal(found, row) {
+		return fmt.Errorf("%w: the draft is not in this file", errBody)
+	}
+	return b.pending.Delete(row)
+}
