@@ -89,6 +89,14 @@ func (b *body) drop(off int64) {
 	}
 }
 
+// from returns the chunks held that begin at off or behind.
+func (b *body) from(off int64) []chunk {
+	return b.chunks[sort.Search(len(b.chunks), func(i int) bool { return b.chunks[i].start >= off }):]
+}
+
+// clear frees all chunks of a body that gets no more.
+func (b *body) clear() { b.chunks, b.held = nil, 0 }
+
 // trim replaces a last chunk that is less than seven eighths full by one that fits. Readers in the old one find the
 // same bytes at the same offsets in the new one.
 func (b *body) trim() {

@@ -7,7 +7,7 @@
 //	Join, Solo, Retry
 //	      │
 //	      ▼
-//	  fetching ──Share──► streaming ──past max, no room in the budget, too old──► windowed
+//	  fetching ──Share──► streaming ──past max, no room, too old──► windowed
 //	      │ │
 //	      │ ├──Release──► released      followers: Released, each fetches for itself
 //	      │ └──Reject───► rejected      followers: Failed, they gather by Retry
@@ -15,7 +15,7 @@
 //	  every state ends by Finish (clean) or Fail (broken); a flight that finished while streaming is over by Settle
 //
 //	  fetching   joinable        parties are parked in Wait
-//	  streaming  joinable        all of the body is kept; nobody waits for a reader
+//	  streaming  joinable        all of the body is kept, in memory or, but for its end, in the Spill; nobody waits for a reader
 //	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the fetch
 //	  released   not joinable    the body goes to the leader's writer, past this package
 //	  rejected   not joinable    the same; a second and last attempt follows if anybody waited
@@ -26,7 +26,7 @@
 // everybody else, so that its client slows and ends nothing. The fetch calls, from that one goroutine and in this order:
 //
 //	Borrow                              before the header, for what is the leader's alone
-//	Keep, Expect                        as soon as it knows
+//	Keep, Expect, SpillTo               as soon as it knows
 //	Share | Release | Reject            once, at the header
 //	Write …         | TakeOver          the body
 //	Finish | Fail                       once; further calls are without effect
@@ -43,7 +43,8 @@
 // a party holds the flight or Keep(true) stands. After Release and Reject the leader's client ends it, or TakeOver tells
 // that this client has gone. A flight that has outgrown its limit will not be stored, so Keep no longer counts.
 // Limits.Life caps the time to the header and, beyond it, the time in which newcomers may join: an old flight that streams
-// becomes windowed instead of being cut off for those who read it.
+// becomes windowed instead of being cut off for those who read it. One that spills costs no memory and stays whole, but
+// Keep no longer counts for it.
 //
 // # Failure
 //
@@ -61,8 +62,21 @@
 //
 // Body bytes are copied into chunks, whose capacity is reserved in the Budget before it is allocated. Published bytes are
 // never written again, so readers get slices of the chunks themselves. The reservation is given back exactly once: by
-// HandOver when the chunks pass to another account, piece by piece in a window, and else when the flight is over and its
-// last party has left.
+// HandOver when the chunks pass to another account, piece by piece in a window or into the Spill, and else when the flight is
+// over and its last party has left.
+//
+// # Large bodies
+//
+// A flight that was given a Spiller begins to spill when more than Limits.Resident of its body is in memory, or when the
+// Budget refuses and the body is not small: full chunks are appended to the Spill, and what is written there leaves memory.
+//
+//	body      0 ─────────── covered ─────────── written ─── appended ─── size
+//	readers     from the Spill   from memory, where most of them are
+//
+// The fetch waits only when the Spill is behind by Limits.Resident, never for a reader: who is slow or late reads from the
+// Spill, at its own pace and outside of the flight's lock. A Spill that fails before anything has left memory is forgotten; one
+// that fails later makes the flight windowed, in which those behind read on from what is written. A reader for whom that cannot
+// be read gets ErrSpill, others notice nothing.
 //
 // # Caveats
 //
@@ -72,7 +86,9 @@
 //   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip or Leave on. Its memory
 //     stays valid all the same: the garbage collector frees it, nothing is pooled.
 //   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it, at most 64 KiB a flight:
-//     no reader could make room for a fetch that holds nothing.
+//     no reader could make room for a fetch that holds nothing. A flight that spills goes beyond it by one chunk and what
+//     the Spill holds back until it fills one of its own.
+//   - What a reader has loaded from the Spill is not counted in the Budget: one of its chunks for each reader that is behind.
 //   - A fetch that ignores its context is waited for by its leader until the leader's own client goes, as it would be
 //     without this package.
 //   - Every change wakes all readers that wait for one. A hundred readers of a body that arrives in tiny pieces cost a
@@ -80,6 +96,6 @@
 //   - The Group has one lock for its map, held for a look-up only and never while a caller's function runs. A whole flight
 //     without followers takes 1 to 2 µs, of which the map is the least part, so it is not sharded.
 //
-// Lock order: Group.mu, then Flight.mu (an older flight before its heir), then roster.mu. Budget, usable and OnDrop's
-// function are called under none of them.
+// Lock order: Group.mu, then Flight.mu (an older flight before its heir), then roster.mu. Budget, Spill, usable
+// and OnDrop's function are called under none of them.
 package coalesce

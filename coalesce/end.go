@@ -103,8 +103,12 @@ func (f *Flight) Settle() {
 }
 
 // HandOver returns Body and gives its reservation back, because another account (a store's) takes the chunks over. When
-// they are refused there, they are uncounted for as long as readers still hold them.
+// they are refused there, they are uncounted for as long as readers still hold them. A body that is Spilled is brought into
+// the Spill to its end, which is waited for, and there are no chunks then.
 func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
+	if s := f.spillOfWhole(); s != nil {
+		return nil, f.sealSpill(s)
+	}
 	f.mu.Lock()
 	defer f.unlock()
 	if !f.whole() {
@@ -115,12 +119,22 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 	return f.body.list(), true
 }
 
-// Body returns the chunks of a flight that finished, or nil and false if it failed, was not shared or outgrew its
+// spillOfWhole is the Spill of a body that came to its clean end.
+func (f *Flight) spillOfWhole() Spill {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.whole() {
+		return nil
+	}
+	return f.spillInUse()
+}
+
+// Body returns the chunks of a flight that finished, or nil and false if it failed, was not shared, has spilled or outgrew its
 // limits, or is settled and left by all. The chunks must not be changed.
 func (f *Flight) Body() (chunks [][]byte, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.whole() {
+	if !f.whole() || f.spillInUse() != nil {
 		return nil, false
 	}
 	return f.body.list(), true
@@ -151,4 +165,5 @@ func (f *Flight) dispose() {
 	f.owed += f.reserved
 	f.reserved = 0
 	f.body = body{gone: true}
+	f.closeSpill()
 }

@@ -24,6 +24,9 @@ var (
 	ErrTooSlow = errors.New("reader took nothing for too long")
 	// ErrPassed is what a reader gets that skipped back to bytes a windowed flight has freed.
 	ErrPassed = errors.New("bytes no longer held")
+	// ErrSpill is what a reader gets that is behind what is in memory when the Spill does not give the bytes. Others may
+	// read on.
+	ErrSpill = errors.New("spilled bytes cannot be read")
 	// ErrLeft is what a reader gets whose party has left.
 	ErrLeft = errors.New("party has left the flight")
 )

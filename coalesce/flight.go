@@ -42,7 +42,7 @@ type Outgrowth uint8
 const (
 	NotOutgrown Outgrowth = iota // the body is kept whole
 	PastMax                      // larger than Share's max
-	NoRoom                       // the Budget refused
+	NoRoom                       // the Budget refused, and the Spill where there is one
 	TooOld                       // under way for longer than Limits.Life
 )
 
@@ -67,19 +67,17 @@ type Flight struct {
 	seat    mooring // nil: nobody can join
 	attempt int     // 1, or 2 for an heir
 
-	mu    sync.Mutex
-	phase phase
-	tag   any
-	keep  bool
+	mu       sync.Mutex
+	phase    phase
+	outgrown Outgrowth
+	keep     bool
+	closed   bool // nobody joins any more
+	ended    bool // by Finish or Fail
+	settled  bool // ended, and the body is not waiting to be stored
 
-	head, trailer any
-	outgrown      Outgrowth
-
-	closed  bool // nobody joins any more
-	ended   bool // by Finish or Fail
-	settled bool // ended, and the body is not waiting to be stored
-	err     error
-	heir    *Flight // the second attempt
+	tag, head, trailer any
+	err                error
+	heir               *Flight // the second attempt
 
 	ctx    context.Context // nil until somebody starts the fetch
 	cancel context.CancelCauseFunc
@@ -99,13 +97,16 @@ type Flight struct {
 	expected int64 // length announced by Expect, or -1
 	reserved int64 // of the Budget, never more than body.held
 
+	spiller Spiller // to begin spill with; nil when there is none, or it has been asked
+	spill   *spill  // nil before the body spills
+
 	onEmpty []func() // see OnEmpty
 
 	// What a change under the lock owes to others; unlock pays.
 	owed      int64    // bytes for Budget.Unreserve
 	vacated   bool     // the group knows that the flight is closed
 	signedOff bool     // the roster knows that it is over
-	due       []func() // of onEmpty, now that it is
+	due       []func() // of onEmpty, now that it is, and the end of a spill
 
 	first Party     // the starter's; here, as its place in parties, to spare allocations
 	alloc [1]*Party // of parties, while there is one
@@ -232,6 +233,9 @@ func (f *Flight) expire() {
 	case f.ended:
 	case f.phase == fetching:
 		f.stop(ErrExpired)
+	case f.phase == streaming && f.spillInUse() != nil: // it costs no memory to keep it, but nor shall it go on for nobody
+		f.closed, f.keep = true, false
+		f.stopIfUseless()
 	case f.phase == streaming:
 		f.outgrow(TooOld)
 	}

@@ -22,6 +22,9 @@ type Limits struct {
 	Waiters int
 	// Window is how many bytes a windowed flight holds before it waits for its slowest reader. Default 4 MiB.
 	Window int64
+	// Resident is how much of a body stays in memory when the flight can spill; the rest is written elsewhere. A body that
+	// the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
+	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing before it drops it. Default 10 s.
 	ReaderIdle time.Duration
 	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time in which a flight may
@@ -39,6 +42,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Window <= 0 {
 		l.Window = 4 << 20
+	}
+	if l.Resident <= 0 {
+		l.Resident = 4 << 20
 	}
 	if l.ReaderIdle <= 0 {
 		l.ReaderIdle = 10 * time.Second

@@ -49,8 +49,8 @@ type Party struct {
 	// Guarded by the flight's lock.
 	slot   int    // place among the flight's parties; -1 when it has left
 	parked bool   // in Wait
-	writer any    // what a parked leader lends
 	lent   loan   // for how long the fetch has the writer
+	writer any    // what a parked leader lends
 	next   *Party // place on the heir, given at the failure
 	reader Reader
 

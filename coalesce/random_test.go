@@ -59,6 +59,7 @@ func (c *tally) expectAll(t *testing.T, worlds int) {
 	for _, what := range []string{
 		"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded",
 		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "second attempt", "second failure", "purged", "drained", "handed over",
+		"spilled", "read from the spill", "spill unread", "spill failed", "stored from the spill",
 	} {
 		n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
 		fmt.Fprintf(&line, "%s %d, ", what, n.(*atomic.Int64).Load())
@@ -90,6 +91,7 @@ func runWorld(t *testing.T, rng *rand.Rand, seen *tally) {
 	w.g = NewGroup[string](w.budget, Limits{
 		Waiters:    2 + rng.IntN(8),
 		Window:     512 + rng.Int64N(64<<10), // not so small that the slowest client needs days
+		Resident:   512 + rng.Int64N(64<<10),
 		ReaderIdle: 10 * time.Second,
 		Life:       time.Duration(5+rng.IntN(30)) * time.Second,
 	})
@@ -125,6 +127,7 @@ func (w *world) expectNothingLeft() {
 		if f := rec.f; !f.body.gone || len(f.parties) > 0 || f.waiting > 0 || !rec.over.Load() {
 			w.t.Errorf("fetch %d: body gone %v, %d parties, %d waiting, over %v", rec.id, f.body.gone, len(f.parties), f.waiting, rec.over.Load())
 		}
+		rec.checkSpill(w)
 	}
 }
 
@@ -149,6 +152,7 @@ type fetchRecord struct {
 	failAt             int // where the body breaks off; -1: nowhere
 	expect, limit      int64
 	keep, panics       bool
+	spill              *oneSpill // nil: it cannot spill
 	rng                *rand.Rand
 
 	undecided, lent, over, finished atomic.Bool
@@ -207,6 +211,9 @@ func (w *world) plan(id int) *fetchRecord {
 	if rng.IntN(3) == 0 {
 		rec.limit = rng.Int64N(int64(size) + 1)
 	}
+	if rng.IntN(2) == 0 {
+		rec.spill = randomSpill(w.t, rng, rec.body)
+	}
 	rec.undecided.Store(true)
 	return rec
 }
@@ -255,6 +262,9 @@ func (rec *fetchRecord) share(w *world) {
 	f := rec.f
 	f.Keep(rec.keep)
 	f.Expect(rec.expect)
+	if rec.spill != nil {
+		f.SpillTo(rec.spill)
+	}
 	f.Share(rec, rec.limit)
 	if err := rec.send(f.Write); err != nil {
 		f.Fail(err)
@@ -263,7 +273,13 @@ func (rec *fetchRecord) share(w *world) {
 	rec.finished.Store(true)
 	f.Finish(rec.id)
 	chunks, whole := f.Body()
-	if whole && rec.rng.IntN(2) == 0 {
+	switch {
+	case f.Spilled():
+		if chunks, whole = f.HandOver(); whole {
+			w.seen.add("stored from the spill")
+			chunks = [][]byte{rec.spill.spill.data}
+		}
+	case whole && rec.rng.IntN(2) == 0:
 		chunks, whole = f.HandOver()
 		w.seen.add("handed over")
 	}
@@ -273,6 +289,22 @@ func (rec *fetchRecord) share(w *world) {
 	}
 	if o := f.Outgrown(); o != NotOutgrown {
 		w.seen.add(o.String())
+	}
+}
+
+// checkSpill looks at what has become of the spill, now that all have left.
+func (rec *fetchRecord) checkSpill(w *world) {
+	if rec.spill == nil || rec.spill.spill == nil || rec.spill.asked == 0 {
+		return
+	}
+	s := rec.spill.spill
+	s.expectClosed()
+	w.seen.add("spilled")
+	if s.reads > 0 {
+		w.seen.add("read from the spill")
+	}
+	if s.refused {
+		w.seen.add("spill failed")
 	}
 }
 
@@ -504,6 +536,9 @@ func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, p *Party, pos i
 	case errors.Is(err, ErrTooSlow):
 		ok = rec.f.Outgrown() != NotOutgrown && p.reader.dropped
 		c.w.seen.add("dropped")
+	case errors.Is(err, ErrSpill):
+		ok = rec.spill.spill.unread != nil
+		c.w.seen.add("spill unread")
 	case errors.Is(err, errClient):
 		ok = ctx.Err() != nil
 	default:

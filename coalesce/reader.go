@@ -21,6 +21,8 @@ type Reader struct {
 	touched bool      // has had a byte
 	dropped bool
 	onDrop  func()
+
+	loaded *chunk // the last bytes read from the Spill; the goroutine's own
 }
 
 // Next returns the next bytes of the body, and waits for them if need be. They must not be changed. At the clean end it
@@ -28,7 +30,13 @@ type Reader struct {
 // ends first, its cause is returned.
 func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 	for {
-		b, changed, err := r.step()
+		b, away, changed, err := r.step()
+		if away != nil {
+			if err := r.load(away); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if changed == nil {
 			return b, err
 		}
@@ -40,29 +48,32 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// step returns bytes or an error, or a channel that is closed when there may be more.
-func (r *Reader) step() (b []byte, changed <-chan struct{}, err error) {
+// step returns bytes or an error, or the Spill where the bytes have to be loaded from, or a channel that is closed when
+// there may be more.
+func (r *Reader) step() (b []byte, away Spill, changed <-chan struct{}, err error) {
 	f := r.party.flight
 	f.mu.Lock()
 	defer f.unlock()
 	r.moveTo(r.pos + int64(r.inHand))
 	if err := r.broken(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	b = f.body.at(r.pos)
+	b = r.at()
 	switch {
 	case len(b) > 0:
 		if f.phase == windowed && len(b) > windowSlice {
 			b = b[:windowSlice:windowSlice]
 		}
 		r.inHand, r.touched = len(b), true
-		return b, nil, nil
+		return b, nil, nil, nil
+	case r.behind():
+		return nil, f.spill.Spill, nil, nil
 	case !f.ended:
-		return nil, f.change(), nil
+		return nil, nil, f.change(), nil
 	case f.err != nil:
-		return nil, nil, f.err
+		return nil, nil, nil, f.err
 	}
-	return nil, nil, io.EOF
+	return nil, nil, nil, io.EOF
 }
 
 // broken returns why this reader, alone, can have no more.
@@ -72,7 +83,7 @@ func (r *Reader) broken() error {
 		return ErrTooSlow
 	case r.party.slot < 0:
 		return ErrLeft
-	case r.pos < r.party.flight.body.start():
+	case r.pos < r.party.flight.body.start() && !r.behind():
 		return ErrPassed
 	}
 	return nil
@@ -91,12 +102,13 @@ func (r *Reader) moveTo(off int64) {
 	}
 }
 
-// Ready tells whether Next would return at once; if not, it is time to flush.
+// Ready tells whether Next would return at once, or after no more than a look into the Spill; if not, it is time to flush.
 func (r *Reader) Ready() bool {
 	f := r.party.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ended || r.broken() != nil || len(f.body.at(r.pos+int64(r.inHand))) > 0
+	next := r.pos + int64(r.inHand)
+	return f.ended || r.broken() != nil || next < f.body.start() || len(f.body.at(next)) > 0
 }
 
 // Skip positions the reader at offset off of the body, which may still have to arrive. Going back is possible as long

@@ -44,6 +44,7 @@ func (f *Flight) space(want int) ([]byte, error) {
 		if err != nil || len(spare) > 0 {
 			return spare, err
 		}
+		f.relieve()
 		if err := f.awaitRoom(limit); err != nil {
 			return nil, err
 		}
@@ -99,14 +100,22 @@ func (f *Flight) nextChunk(want int) int {
 	return min(size, maxChunk)
 }
 
-// grow adds a chunk, reserved in the budget. When the budget refuses, a streaming flight becomes windowed; limit is
-// what the flight may still hold before it makes sense to try again.
+// grow adds a chunk, reserved in the budget. When the budget refuses, a flight that can spill does; one chunk and what
+// the spill does not take yet then go beyond the budget. Any other that streams becomes windowed; limit is what the
+// flight may still hold before it makes sense to try again.
 func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	granted := f.terms.budget.Reserve(int64(capacity)) // may evict, so not under the lock
+	if !granted && f.shed() {
+		granted = f.terms.budget.Reserve(int64(capacity))
+	}
 	f.mu.Lock()
 	defer f.unlock()
 	if granted {
 		f.reserved += int64(capacity)
+		f.body.add(capacity)
+		return 0, true
+	}
+	if f.phase == streaming && f.spillInUse() != nil {
 		f.body.add(capacity)
 		return 0, true
 	}
@@ -139,6 +148,9 @@ func (f *Flight) freePassed() {
 	low := f.body.size
 	for _, p := range f.parties {
 		low = min(low, p.reader.pos)
+	}
+	if f.spill != nil && low >= f.spill.covered {
+		f.closeSpill()
 	}
 	held := f.body.held
 	f.body.drop(low)

@@ -1,0 +1,235 @@
+package coalesce
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Spill keeps the beginning of one body elsewhere than in memory, so that a flight holds only its end. All methods but Chunk
+// are called by the goroutine of the fetch, Close by any; none under a lock of this package.
+type Spill interface {
+	// Append adds the next bytes, which nobody writes to any more. It does not wait.
+	Append(p []byte) error
+	// Await waits until about behind bytes at most are not written yet. It returns how many are, from the beginning of the
+	// body; Chunk has those from then on.
+	Await(ctx context.Context, behind int64) (written int64, err error)
+	// Seal says that nothing follows, and waits until everything is written.
+	Seal() error
+	// Chunk returns some of the bytes written, from offset off on.
+	Chunk(off int64) ([]byte, error)
+	// Close says that nobody appends or reads any more. It is called once.
+	Close()
+}
+
+// Spiller begins the Spill of one flight. It is asked once at most, on the goroutine of the fetch.
+type Spiller interface {
+	Spill() (Spill, error)
+}
+
+// spill is a flight's use of its Spill.
+type spill struct {
+	Spill
+	appended int64 // so many bytes of the body
+	covered  int64 // so many bytes are not in memory any more
+	closed   bool  // nobody needs it any more
+}
+
+// SpillTo lets the flight spill. It comes before Share. Without it, or when s has none to offer, the whole body is in memory.
+func (f *Flight) SpillTo(s Spiller) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spiller = s
+}
+
+// Spilled tells whether the beginning of the body, or after HandOver all of it, is in the Spill.
+func (f *Flight) Spilled() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.spillInUse() != nil
+}
+
+// spillInUse returns the Spill that is open, or nil.
+func (f *Flight) spillInUse() Spill {
+	if f.spill == nil || f.spill.closed {
+		return nil
+	}
+	return f.spill.Spill
+}
+
+// relieve spills a body of which more than Limits.Resident is in memory, and waits when the Spill is as far behind as that.
+func (f *Flight) relieve() {
+	resident := f.terms.limits.Resident
+	f.mu.Lock()
+	over := f.spills() && f.body.held >= resident
+	f.mu.Unlock()
+	if over {
+		f.pour(resident, resident)
+	}
+}
+
+// shed spills all it can, because the Budget has refused. A body that is not large, as far as is known, is not worth that its
+// readers wait for a disk; one that spills already is. It tells whether it makes sense to ask the Budget again.
+func (f *Flight) shed() bool {
+	f.mu.Lock()
+	worth := f.spills() && (f.spillInUse() != nil || max(f.body.size, f.expected) >= f.terms.limits.Resident/4)
+	f.mu.Unlock()
+	if worth {
+		f.pour(0, 0)
+	}
+	return worth
+}
+
+// spills tells whether the flight has a Spill or may begin one.
+func (f *Flight) spills() bool {
+	return f.phase == streaming && !f.ended && (f.spillInUse() != nil || f.spiller != nil)
+}
+
+// pour appends to the Spill what is not there yet, waits until it is at most behind bytes late, and lets go of what is written,
+// but for the last keep bytes of the body: most readers want those.
+func (f *Flight) pour(keep, behind int64) {
+	s := f.openSpill()
+	if s == nil {
+		return
+	}
+	for _, p := range f.unspilled(false) {
+		if err := s.Append(p); err != nil {
+			f.stopSpilling()
+			return
+		}
+	}
+	written, err := s.Await(f.ctx, behind)
+	if err != nil {
+		f.stopSpilling()
+		return
+	}
+	f.mu.Lock()
+	defer f.unlock()
+	f.cover(min(written, f.body.size-keep))
+}
+
+// openSpill returns the flight's Spill, begun if need be; nil if there is none to be had.
+func (f *Flight) openSpill() Spill {
+	f.mu.Lock()
+	s, begin := f.spillInUse(), f.spiller
+	f.spiller = nil
+	f.mu.Unlock()
+	if s != nil || begin == nil {
+		return s
+	}
+	s, err := begin.Spill()
+	if err != nil {
+		return nil // the flight goes on in memory, as far as that reaches
+	}
+	f.mu.Lock()
+	defer f.unlock()
+	if f.phase != streaming { // it has become too old meanwhile
+		f.due = append(f.due, s.Close)
+		return nil
+	}
+	f.spill = &spill{Spill: s}
+	return s
+}
+
+// unspilled returns what is in memory and not appended to the Spill yet, and counts it as appended: the full chunks, and if
+// last is set, the one that is not full.
+func (f *Flight) unspilled(last bool) (pieces [][]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.body.from(f.spill.appended) {
+		if len(c.data) == 0 || !c.full() && !last {
+			break
+		}
+		pieces = append(pieces, slices.Clip(c.data))
+		f.spill.appended = c.end()
+	}
+	return pieces
+}
+
+// cover lets go of the bytes before off, which the Spill has.
+func (f *Flight) cover(off int64) {
+	f.body.drop(off)
+	f.spill.covered = max(f.spill.covered, f.body.start())
+	f.owed += f.giveBack()
+}
+
+// stopSpilling ends the use of a Spill that takes no more. Where the body is whole in memory still, nothing has happened;
+// otherwise it goes on through a window, and those who are behind read on from the Spill. When it is only the flight that was
+// cancelled, the next Write tells.
+func (f *Flight) stopSpilling() {
+	f.mu.Lock()
+	defer f.unlock()
+	if f.spill.covered == 0 {
+		f.closeSpill()
+		return
+	}
+	f.outgrow(NoRoom)
+}
+
+// closeSpill gives up the Spill, which nobody needs any more.
+func (f *Flight) closeSpill() {
+	if s := f.spillInUse(); s != nil {
+		f.due = append(f.due, s.Close)
+		f.spill.closed = true
+	}
+}
+
+// sealSpill brings the rest of a body that has come to its clean end into the Spill. If that fails, readers do not notice.
+func (f *Flight) sealSpill(s Spill) (whole bool) {
+	for _, p := range f.unspilled(true) {
+		if err := s.Append(p); err != nil {
+			f.spoil()
+			return false
+		}
+	}
+	if err := s.Seal(); err != nil {
+		f.spoil()
+		return false
+	}
+	f.mu.Lock()
+	defer f.unlock()
+	f.spill.covered = f.body.size
+	f.body.clear()
+	f.owed += f.giveBack()
+	return true
+}
+
+// spoil notes that the body, although it came whole, is not to be had whole for storing.
+func (f *Flight) spoil() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.outgrown = NoRoom
+}
+
+// behind tells whether the reader is where only the Spill has the bytes.
+func (r *Reader) behind() bool {
+	f := r.party.flight
+	return f.spillInUse() != nil && r.pos < f.spill.covered
+}
+
+// load reads the spilled bytes at the reader's place, which may take as long as a disk does: under no lock.
+func (r *Reader) load(s Spill) error {
+	b, err := s.Chunk(r.pos)
+	if err == nil && len(b) == 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSpill, err)
+	}
+	r.loaded = &chunk{start: r.pos, data: b}
+	return nil
+}
+
+// at returns the bytes at the reader's place, as far as they are in memory: the flight's, or what this reader has loaded.
+func (r *Reader) at() []byte {
+	if b := r.party.flight.body.at(r.pos); len(b) > 0 {
+		r.loaded = nil
+		return b
+	}
+	if c := r.loaded; c != nil && r.pos >= c.start && r.pos < c.end() {
+		return c.data[r.pos-c.start : len(c.data) : len(c.data)]
+	}
+	r.loaded = nil
+	return nil
+}

@@ -1,0 +1,380 @@
+package coalesce
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var errDisk = errors.New("disk broke")
+
+// fakeSpill is a Spill that checks how it is used, is as slow as it is told and fails when it is told.
+type fakeSpill struct {
+	t    *testing.T
+	want []byte // the body
+
+	pause    time.Duration // of Await and Seal
+	grain    int           // only multiples of it are written before Seal; 0: any length
+	failFrom int           // Append, Await and Seal fail from so many bytes on; negative: never
+	unread   func() bool   // Chunk fails; nil: never
+
+	mu              sync.Mutex
+	data            []byte
+	written, reads  int
+	refused, sealed bool
+	closed          int
+}
+
+func (s *fakeSpill) failing() bool { return s.failFrom >= 0 && len(s.data) >= s.failFrom }
+
+func (s *fakeSpill) Append(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed > 0 || s.sealed || s.refused {
+		s.t.Errorf("Append after %d Close, Seal %v, an error %v", s.closed, s.sealed, s.refused)
+	}
+	if !bytes.HasPrefix(s.want[min(len(s.data), len(s.want)):], p) {
+		s.t.Errorf("%d bytes appended at %d are not the body's", len(p), len(s.data))
+	}
+	s.data = append(s.data, p...)
+	if s.failing() && s.pause == 0 { // else it shows in Await
+		s.refused = true
+		return errDisk
+	}
+	return nil
+}
+
+func (s *fakeSpill) Await(ctx context.Context, behind int64) (int64, error) {
+	time.Sleep(s.pause)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed > 0:
+		s.t.Error("Await after Close")
+	case ctx.Err() != nil:
+		return int64(s.written), context.Cause(ctx)
+	case s.failing():
+		s.refused = true
+		return int64(s.written), errDisk
+	}
+	n := max(0, len(s.data)-int(behind))
+	if s.grain > 0 {
+		n -= n % s.grain
+	}
+	s.written = max(s.written, n)
+	return int64(s.written), nil
+}
+
+func (s *fakeSpill) Seal() error {
+	time.Sleep(s.pause)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed > 0 || len(s.data) != len(s.want) {
+		s.t.Errorf("Seal after %d Close, with %d of %d bytes", s.closed, len(s.data), len(s.want))
+	}
+	if s.failing() {
+		return errDisk
+	}
+	s.sealed, s.written = true, len(s.data)
+	return nil
+}
+
+func (s *fakeSpill) Chunk(off int64) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	switch {
+	case s.closed > 0 || s.unread != nil && s.unread():
+		return nil, errDisk
+	case off < 0 || off >= int64(s.written):
+		s.t.Errorf("Chunk(%d) of %d bytes", off, s.written)
+		return nil, errDisk
+	}
+	end := (int(off)/5000 + 1) * 5000
+	return bytes.Clone(s.data[off:min(end, s.written)]), nil
+}
+
+func (s *fakeSpill) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed++
+}
+
+// expectClosed fails the test unless the spill was closed, once.
+func (s *fakeSpill) expectClosed() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed != 1 {
+		s.t.Errorf("spill closed %d times", s.closed)
+	}
+}
+
+// oneSpill is a Spiller for one flight; without a spill it has none to offer.
+type oneSpill struct {
+	spill *fakeSpill
+	asked int
+}
+
+func (s *oneSpill) Spill() (Spill, error) {
+	s.asked++
+	if s.spill == nil {
+		return nil, errDisk
+	}
+	return s.spill, nil
+}
+
+const resident = 256 << 10
+
+// spilling begins a shared flight of a leader and n followers whose body may spill.
+func spilling(t *testing.T, g *Group[string], n int, s Spiller) (*Flight, []*Party) {
+	t.Helper()
+	f, lead := join(t, g, true)
+	all := []*Party{lead}
+	for range n {
+		_, p := join(t, g, false)
+		all = append(all, p)
+	}
+	f.Keep(true)
+	f.SpillTo(s)
+	f.Share(nil, -1)
+	return f, all
+}
+
+func leave(parties []*Party) {
+	for _, p := range parties {
+		p.Leave()
+	}
+}
+
+func TestSpilledBodyIsReadByAll(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		budget      int64
+		grain       int
+		held, extra int64 // at the most, of the budget and beyond it
+	}{
+		{"plenty of memory", 1 << 30, 0, resident + maxChunk, 0},
+		{"the spill writes in large pieces", 1 << 30, 100_000, resident + 100_000 + 2*maxChunk, 0},
+		{"the budget refuses half way", 100_000, 0, 100_000, maxChunk},
+		{"no memory at all", 0, 0, 0, maxChunk},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, tc.budget, Limits{Resident: resident}, func(t *testing.T, g *Group[string], b *ledger) {
+				want := pattern(20, 20*resident)
+				s := &fakeSpill{t: t, want: want, grain: tc.grain, failFrom: -1}
+				f, all := spilling(t, g, 2, &oneSpill{spill: s})
+				f.Expect(int64(len(want)))
+				fetch(f, want)
+				<-f.Done() // although nobody has read
+				f.mu.Lock()
+				held := f.body.held
+				f.mu.Unlock()
+				if b.peak > tc.held || held > tc.held+tc.extra {
+					t.Errorf("%d bytes reserved at the most, %d held in the end", b.peak, held)
+				}
+				_, late := join(t, g, false)
+				all = append(all, late)
+				expectBody(t, all[0].Reader(), want, nil)
+				if chunks, whole := f.HandOver(); chunks != nil || !whole || !f.Spilled() || !bytes.Equal(s.data, want) || b.now() != 0 {
+					t.Errorf("HandOver: %d chunks, whole %v, spilled %v %d bytes, %d still reserved",
+						len(chunks), whole, f.Spilled(), len(s.data), b.now())
+				}
+				expectBody(t, all[1].Reader(), want, nil)
+				f.Settle()
+				got, err := sip(all[2].Reader(), time.Second)
+				if !bytes.Equal(got, want) || err != nil {
+					t.Errorf("slow reader: %d bytes, %v", len(got), err)
+				}
+				all[3].Reader().Skip(1000)
+				expectBody(t, all[3].Reader(), want[1000:], nil)
+				leave(all)
+				s.expectClosed()
+			})
+		})
+	}
+}
+
+func TestSmallBodyDoesNotSpill(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		size    int
+		budget  int64
+		outgrew Outgrowth
+	}{
+		{"as much as may be resident", resident, 1 << 30, NotOutgrown},
+		{"too small for the wait when the budget refuses", resident / 8, 10_000, NoRoom},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, tc.budget, Limits{Resident: resident}, func(t *testing.T, g *Group[string], _ *ledger) {
+				want := pattern(21, tc.size)
+				s := &oneSpill{}
+				f, all := spilling(t, g, 0, s)
+				fetch(f, want)
+				expectBody(t, all[0].Reader(), want, nil)
+				f.Settle()
+				if s.asked != 0 || f.Spilled() || f.Outgrown() != tc.outgrew {
+					t.Errorf("asked for a spill %d times, spilled %v, outgrown %v", s.asked, f.Spilled(), f.Outgrown())
+				}
+				leave(all)
+			})
+		})
+	}
+}
+
+func TestSpillFails(t *testing.T) {
+	want := pattern(22, 8*resident)
+	for _, tc := range []struct {
+		name   string
+		spill  *fakeSpill // nil: none to be had
+		whole  bool
+		behind error // of a reader that is behind what is in memory
+	}{
+		{"from the start", nil, true, nil},
+		{"at the first bytes", &fakeSpill{failFrom: 1}, true, nil},
+		{"half way, in Append", &fakeSpill{failFrom: len(want) / 2}, false, nil},
+		{"half way, in Await", &fakeSpill{failFrom: len(want) / 2, pause: time.Millisecond}, false, nil},
+		{"and what is spilled cannot be read", &fakeSpill{failFrom: len(want) / 2, unread: func() bool { return true }}, false, ErrSpill},
+		{"only at the end", &fakeSpill{failFrom: len(want)}, false, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Resident: resident}, func(t *testing.T, g *Group[string], b *ledger) {
+				if tc.spill != nil {
+					tc.spill.t, tc.spill.want = t, want
+				}
+				f, all := spilling(t, g, 1, &oneSpill{spill: tc.spill})
+				whole := make(chan bool)
+				go func() {
+					if _, err := f.Write(want); err != nil {
+						f.Fail(err)
+					}
+					f.Finish(nil)
+					_, ok := f.HandOver()
+					f.Settle()
+					whole <- ok
+				}()
+				synctest.Wait() // the fetch is as far as it can be, and everybody behind
+				ends := make(chan error)
+				for _, p := range all {
+					go func() {
+						got, err := readAll(p.Reader())
+						if err == nil && !bytes.Equal(got, want) {
+							t.Errorf("read %d bytes, want these %d", len(got), len(want))
+						}
+						p.Leave()
+						ends <- err
+					}()
+				}
+				for range all {
+					if err := <-ends; !errors.Is(err, tc.behind) {
+						t.Errorf("read ended with %v, want %v", err, tc.behind)
+					}
+				}
+				if ok := <-whole; ok != tc.whole || ok == (f.Outgrown() == NoRoom) {
+					t.Errorf("whole %v, outgrown %v, want whole %v", ok, f.Outgrown(), tc.whole)
+				}
+				if tc.spill != nil {
+					tc.spill.expectClosed()
+				}
+				if b.now() != 0 {
+					t.Errorf("%d bytes still reserved", b.now())
+				}
+			})
+		})
+	}
+}
+
+// A body past the limit leaves the spill to those who are behind; when they have caught up it is closed.
+func TestSpilledBodyPastMax(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Resident: resident, Window: window}, func(t *testing.T, g *Group[string], b *ledger) {
+		want := pattern(23, 12*resident)
+		s := &fakeSpill{t: t, want: want, failFrom: -1}
+		f, lead := join(t, g, true)
+		_, p := join(t, g, false)
+		f.SpillTo(&oneSpill{spill: s})
+		f.Share(nil, 6*resident)
+		go func() {
+			for part := range slices.Chunk(want, 10_000) {
+				write(t, f, part)
+			}
+			f.Finish(nil)
+		}()
+		synctest.Wait()
+		if f.Outgrown() != PastMax || f.joinable() {
+			t.Errorf("outgrown %v, joinable %v", f.Outgrown(), f.joinable())
+		}
+		slow := make(chan []byte)
+		go func() {
+			got, _ := sip(p.Reader(), 10*time.Millisecond)
+			slow <- got
+		}()
+		expectBody(t, lead.Reader(), want, nil)
+		if got := <-slow; !bytes.Equal(got, want) {
+			t.Errorf("slow reader: %d bytes, want these %d", len(got), len(want))
+		}
+		s.expectClosed() // before they have left
+		lead.Reader().Skip(0)
+		if _, err := lead.Reader().Next(t.Context()); !errors.Is(err, ErrPassed) {
+			t.Errorf("back to the start: %v, want %v", err, ErrPassed)
+		}
+		leave([]*Party{lead, p})
+	})
+}
+
+// Past Limits.Life a flight that spills is kept whole, lets nobody board, and is given up when nobody reads.
+func TestSpilledBodyGrowsOld(t *testing.T) {
+	for _, read := range []bool{true, false} {
+		inBubble(t, 1<<30, Limits{Resident: resident, Life: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
+			want := pattern(24, 4*resident)
+			s := &fakeSpill{t: t, want: want, failFrom: -1}
+			f, all := spilling(t, g, 0, &oneSpill{spill: s})
+			write(t, f, want[:3*resident])
+			if !read {
+				leave(all)
+			}
+			time.Sleep(2 * time.Minute)
+			fresh, p := join(t, g, true)
+			fresh.Settle()
+			p.Leave()
+			if !read {
+				expectCause(t, f, ErrNobodyLeft)
+				f.Fail(context.Cause(f.Context()))
+				s.expectClosed()
+				return
+			}
+			fetch(f, want[3*resident:])
+			expectBody(t, all[0].Reader(), want, nil)
+			if _, whole := f.HandOver(); !whole {
+				t.Error("it is not whole")
+			}
+			f.Settle()
+			leave(all)
+			s.expectClosed()
+		})
+	}
+}
+
+// randomSpill is a Spiller whose spill fails at a random place, or not at all.
+func randomSpill(t *testing.T, rng *rand.Rand, want []byte) *oneSpill {
+	if rng.IntN(5) == 0 {
+		return &oneSpill{}
+	}
+	s := &fakeSpill{t: t, want: want, grain: []int{0, 7000}[rng.IntN(2)], failFrom: -1}
+	if rng.IntN(2) == 0 {
+		s.pause = someTime(rng, 100*time.Millisecond)
+	}
+	if rng.IntN(3) == 0 {
+		s.failFrom = rng.IntN(len(want) + 1)
+	}
+	if rng.IntN(3) == 0 {
+		dice := rand.New(rand.NewPCG(rng.Uint64(), 0))
+		s.unread = func() bool { return dice.IntN(20) == 0 }
+	}
+	return &oneSpill{spill: s}
+}
