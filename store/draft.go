@@ -107,26 +107,22 @@ func (d *Draft) Append(p []byte) error {
 // Await waits until at most behind bytes are not on disk, or less than fills a chunk. It returns how
 // many are, from the beginning: Chunk has those.
 func (d *Draft) Await(ctx context.Context, behind int64) (written int64, err error) {
-	timer := time.NewTimer(d.s.drafts.patience)
-	defer timer.Stop()
-	last := int64(-1)
-	for {
-		written, done, err := d.look(behind)
-		if done || err != nil {
-			return written, err
-		}
-		if written != last {
-			last = written
-			timer.Reset(d.s.drafts.patience)
-		}
+	written, done, err := d.look(behind)
+	for !done && err == nil {
+		timer := time.NewTimer(d.s.drafts.patience)
 		select {
 		case <-d.progress:
 		case <-timer.C:
-			d.giveUp(ErrDiskSlow)
+			d.giveUp(written, ErrDiskSlow)
 		case <-ctx.Done():
-			return written, context.Cause(ctx)
+			err = context.Cause(ctx)
+		}
+		timer.Stop()
+		if err == nil {
+			written, done, err = d.look(behind)
 		}
 	}
+	return written, err
 }
 
 // look is one step of Await.
@@ -204,12 +200,14 @@ func (d *Draft) take() bool {
 	return true
 }
 
-// giveUp fails the draft.
-func (d *Draft) giveUp(err error) {
+// giveUp fails the draft unless more of it than written has come to disk.
+func (d *Draft) giveUp(written int64, err error) {
 	set := &d.s.drafts
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	set.fail(d, err)
+	if d.written == written {
+		set.fail(d, err)
+	}
 }
 
 // due tells whether the draft has enough for a transaction.
@@ -334,7 +332,7 @@ func (set *drafts) due(limit int) (portions []portion) {
 		if !d.sealed {
 			length -= length % chunkSize
 		}
-		portions = append(portions, portion{draft: d, from: d.written, pieces: d.pieces[:len(d.pieces):len(d.pieces)], length: length})
+		portions = append(portions, portion{draft: d, from: d.written, pieces: slices.Clip(d.pieces), length: length})
 		limit -= int(length)
 	}
 	return portions
