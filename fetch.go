@@ -64,6 +64,7 @@ type fetch struct {
 	first  fetchWriter // of the first call of next; here to spare allocations, as what follows
 	head   head
 	body   flightBody // as the leader reads it
+	draft  *store.Draft // nil unless the body is so large that it goes to disk while it arrives
 
 	begun      time.Time
 	unasked    bool // the validation was answered by a 304 for something else: ask again without
@@ -223,6 +224,7 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 		x.flight.Expect(x.writer.declared)
 	}
 	x.writer.shared = hd
+	x.flight.SpillTo(x)
 	x.share(hd, x.h.maxBody)
 }
 
@@ -375,7 +377,7 @@ func (x *fetch) takeOver(reason rfc9111.Reason) {
 
 // store keeps the response, now that it is whole.
 func (x *fetch) store(hd *head, trailer http.Header) {
-	chunks, whole := x.flight.HandOver()
+	body, whole := x.wholeBody()
 	if !whole {
 		reason := rfc9111.ReasonTooLarge
 		if x.flight.Outgrown() == coalesce.NoRoom {
@@ -388,7 +390,7 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: x.flags(),
 		Status: hd.status, Header: hd.header, Trailer: trailer,
 		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
-		Tags: hd.tags, Generation: x.ticket.Generation(), Body: store.NewBody(chunks),
+		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
 	}
 	x.put(entry, hd.freshness)
 }

@@ -164,6 +164,9 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 			q.note(OutcomeMiss, "client-gone")
 			return nil //nolint:nilerr // there is nobody left to tell
 		}
+		if errors.Is(err, coalesce.ErrSpill) { // the flight goes on for those who are not behind
+			return q.forwardAlone(q.forward, "")
+		}
 		if leads && s.flight.Attempt() == 1 {
 			q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
 			abort(err)
