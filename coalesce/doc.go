@@ -73,7 +73,7 @@
 //	body      0 ─────────── covered ─────────── written ─── appended ─── size
 //	readers     from the Spill   from memory, where most of them are
 //
-// The fetch waits only when the Spill is behind by Limits.Resident, never for a reader: who is slow or late reads from the
+// The fetch waits only when the Spill is behind by half of Limits.Resident, never for a reader: who is slow or late reads from the
 // Spill, at its own pace and outside of the flight's lock. A Spill that fails before anything has left memory is forgotten; one
 // that fails later makes the flight windowed, in which those behind read on from what is written. A reader for whom that cannot
 // be read gets ErrSpill, others notice nothing.

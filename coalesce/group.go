@@ -22,8 +22,8 @@ type Limits struct {
 	Waiters int
 	// Window is how many bytes a windowed flight holds before it waits for its slowest reader. Default 4 MiB.
 	Window int64
-	// Resident is how much of a body stays in memory when the flight can spill; the rest is written elsewhere. A body that
-	// the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
+	// Resident is how large a body may grow in memory before a flight that can spill does. From then on half as much stays
+	// there. A body that the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
 	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing before it drops it. Default 10 s.
 	ReaderIdle time.Duration

@@ -58,14 +58,18 @@ func (f *Flight) spillInUse() Spill {
 	return f.spill.Spill
 }
 
-// relieve spills a body of which more than Limits.Resident is in memory, and waits when the Spill is as far behind as that.
+// relieve begins to spill a body of which more than Limits.Resident is in memory. From then on half of that stays, and the
+// fetch waits when the Spill is so far behind.
 func (f *Flight) relieve() {
-	resident := f.terms.limits.Resident
+	limit, rest := f.terms.limits.Resident, f.terms.limits.Resident/2
 	f.mu.Lock()
-	over := f.spills() && f.body.held >= resident
+	if f.spill != nil {
+		limit = rest
+	}
+	over := f.spills() && f.body.held >= limit
 	f.mu.Unlock()
 	if over {
-		f.pour(resident, resident)
+		f.pour(rest, rest)
 	}
 }
 
