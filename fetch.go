@@ -63,7 +63,7 @@ type fetch struct {
 	writer *fetchWriter
 	first  fetchWriter // of the first call of next; here to spare allocations, as what follows
 	head   head
-	body   flightBody // as the leader reads it
+	body   flightBody   // as the leader reads it
 	draft  *store.Draft // nil unless the body is so large that it goes to disk while it arrives
 
 	begun      time.Time

@@ -156,11 +156,20 @@ func (d *Draft) Seal() error {
 func (d *Draft) Body() Body {
 	set := &d.s.drafts
 	set.mu.Lock()
-	defer set.mu.Unlock()
-	if !d.sealed || d.err != nil || d.written != d.appended {
+	whole, length := d.sealed && d.err == nil && d.written == d.appended, d.written
+	set.mu.Unlock()
+	if !whole {
 		return nil
 	}
-	return &diskBody{s: d.s, id: d.id, length: d.written, draft: d}
+	body := &diskBody{s: d.s, id: d.id, length: length, draft: d}
+	if length > inlineSize {
+		return body
+	}
+	small, err := body.Chunk(0) // it belongs into the record, and its chunk is swept
+	if err != nil {
+		return nil
+	}
+	return NewBody([][]byte{small})
 }
 
 // Chunk returns a copy of the bytes from off to the end of the chunk that holds off. It has what is

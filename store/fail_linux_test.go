@@ -103,3 +103,102 @@ func TestPurgeThatCannotBeWritten(t *testing.T) {
 		t.Errorf("%d purged entries are back after a restart", n)
 	}
 }
+
+func TestDraftOfADiskThatFails(t *testing.T) {
+	rng := seeded(t)
+	clock := newTestClock()
+	clock.nanos.Store(time.Now().UnixNano())
+	files := &breakable{}
+	s := openStore(t, Config{Path: t.TempDir(), Required: true, OpenFile: files.openFile, Now: clock.now}, diskTier)
+	sealed := drafted(t, s, rng, randomBody(rng, 3<<20))
+	growing, err := s.Draft(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := randomBody(rng, 2<<20)
+	if err := growing.Append(begin); err != nil {
+		t.Fatal(err)
+	}
+	written, err := growing.Await(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files.breakWrites(t)
+	if err := growing.Append(make([]byte, 2<<20)); err != nil {
+		t.Errorf("Append before the failure is noticed: %v", err)
+	}
+	if n, err := growing.Await(t.Context(), 0); n != written || !errors.Is(err, ErrNoDisk) {
+		t.Errorf("Await = %d, %v; %d are written", n, err, written)
+	}
+	if err := growing.Append([]byte("a")); !errors.Is(err, ErrNoDisk) {
+		t.Errorf("Append: %v", err)
+	}
+	if _, err := growing.Chunk(0); !errors.Is(err, errDetached) {
+		t.Errorf("Chunk: %v", err)
+	}
+	if _, err := s.Draft(-1); !errors.Is(err, ErrNoDisk) {
+		t.Errorf("Draft: %v", err)
+	}
+	if sealed.Body() != nil {
+		t.Error("a draft sealed before the failure is still a body")
+	}
+	files.mend()
+	waitFor(t, func() bool {
+		clock.advance(retryTime) // more than once: a draft learns of the failure before the keeper is through with it
+		return s.Stats().Disk.State == "open"
+	})
+	if b, err := growing.Chunk(0); err != nil || !bytes.HasPrefix(begin, b) {
+		t.Errorf("Chunk of the same file: %d bytes, %v", len(b), err)
+	}
+	if err := growing.Append([]byte("a")); !errors.Is(err, ErrNoDisk) {
+		t.Errorf("Append to a draft that has failed: %v", err)
+	}
+	sealed.Close()
+	growing.Close()
+	allSwept(t, s, 0)
+	body := randomBody(rng, 2<<20)
+	if r := putDraft(t, s, rng, "http://example.com/", body); r != Stored {
+		t.Errorf("Put = %v", r)
+	}
+	wantBody(t, s, "http://example.com/", body)
+	checkAgreement(t, s)
+}
+
+// A record is not written for chunks that are in another file.
+func TestDraftOfAFileThatIsSetAside(t *testing.T) {
+	rng := seeded(t)
+	files := &breakable{}
+	s := openStore(t, Config{Path: t.TempDir(), Required: true, OpenFile: files.openFile}, diskTier)
+	d := drafted(t, s, rng, randomBody(rng, 3<<20))
+	defer d.Close()
+	e := testEntry(s, "http://example.com/", nil)
+	e.Body = d.Body()
+	s.Put(testEntry(s, "http://example.com/old", make([]byte, 10_000)), 0)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	files.breakWrites(t)
+	files.mend() // what is opened from here on works
+	if _, err := s.Purge(Selectors{URLs: []string{"http://example.com/old"}}, PurgeOptions{}); !errors.Is(err, ErrNotDurable) {
+		t.Fatalf("Purge: %v", err)
+	}
+	if st := s.Stats(); st.Disk.State != "open" {
+		t.Fatalf("disk tier %+v", st.Disk)
+	}
+	for _, late := range []bool{false, true} {
+		if late { // the file went after Put had looked
+			s.drafts.mu.Lock()
+			d.err = nil
+			s.drafts.mu.Unlock()
+		}
+		s.Put(e, 0)
+		if (e.ID == d.id) != late {
+			t.Errorf("late %v: id %d, the draft's is %d", late, e.ID, d.id)
+		}
+		if err := s.Sync(); err != nil {
+			t.Errorf("Sync: %v", err)
+		}
+		wantBody(t, s, e.URL, nil)
+		checkAgreement(t, s)
+	}
+}

@@ -1,0 +1,415 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// drafted brings body into a draft in random pieces, and waits now and then as a flight does.
+func drafted(t testing.TB, s *Store, rng *rand.Rand, body []byte) *Draft {
+	t.Helper()
+	d, err := s.Draft(int64(len(body)))
+	if err != nil {
+		t.Fatalf("Draft: %v", err)
+	}
+	for rest := body; len(rest) > 0; {
+		n := min(len(rest), 1+rng.IntN(100_000))
+		if err := d.Append(rest[:n]); err != nil {
+			t.Fatalf("Append: %v", err)
+		}
+		rest = rest[n:]
+		if rng.IntN(4) == 0 {
+			if _, err := d.Await(t.Context(), int64(rng.IntN(1<<20))); err != nil {
+				t.Fatalf("Await: %v", err)
+			}
+		}
+	}
+	if err := d.Seal(); err != nil {
+		t.Fatalf("Seal: %v", err)
+	}
+	return d
+}
+
+// putDraft stores body through a draft.
+func putDraft(t testing.TB, s *Store, rng *rand.Rand, url string, body []byte, tags ...string) Refusal {
+	t.Helper()
+	d := drafted(t, s, rng, body)
+	defer d.Close()
+	e := testEntry(s, url, nil, tags...)
+	e.Body = d.Body()
+	return s.Put(e, 0)
+}
+
+// chunkRows counts the rows of chunks and of those pending.
+func chunkRows(t testing.TB, s *Store) (chunks, pending int) {
+	t.Helper()
+	if err := s.disk.view(func(tx *bbolt.Tx) error {
+		chunks, pending = tx.Bucket(chunksBucket).Stats().KeyN, tx.Bucket(pendingBucket).Stats().KeyN
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return chunks, pending
+}
+
+// allSwept waits until nothing is left of chunks without a record.
+func allSwept(t testing.TB, s *Store, chunks int) {
+	t.Helper()
+	waitFor(t.(*testing.T), func() bool {
+		n, pending := chunkRows(t, s)
+		return n == chunks && pending == 0
+	})
+}
+
+func randomBody(rng *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+// wantBody fails the test unless url has that body; nil means that nothing is found.
+func wantBody(t testing.TB, s *Store, url string, body []byte) {
+	t.Helper()
+	r := s.Lookup(keyOf(url), matchAny)
+	defer r.Release()
+	switch {
+	case (r.Entry == nil) != (body == nil):
+		t.Errorf("%s: found %v, want %v", url, r.Entry != nil, body != nil)
+	case body != nil && !bytes.Equal(bodyOf(t, r.Entry), body):
+		t.Errorf("%s: another body", url)
+	}
+}
+
+func TestDraftBecomesAnEntry(t *testing.T) {
+	rng := seeded(t)
+	for _, size := range []int{0, 1, inlineSize, inlineSize + 1, chunkSize - 1, chunkSize, chunkSize + 1, 4 * chunkSize, 9_999_999} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			cfg := Config{Path: t.TempDir(), Required: true}
+			s := openStore(t, cfg, diskTier)
+			url, want := "http://example.com/", append([]byte{}, randomBody(rng, size)...)
+			d := drafted(t, s, rng, want)
+			wantBody(t, s, url, nil)
+			for off := 0; off < size; {
+				b, err := d.Chunk(int64(off))
+				if err != nil || !bytes.HasPrefix(want[off:], b) {
+					t.Fatalf("Chunk(%d): %d bytes, %v", off, len(b), err)
+				}
+				off += len(b)
+			}
+			e := testEntry(s, url, nil, "tag")
+			e.Body = d.Body()
+			if r := s.Put(e, 0); r != Stored || (e.ID == d.id) != (size > inlineSize) {
+				t.Fatalf("Put = %v, id %d, the draft's is %d", r, e.ID, d.id)
+			}
+			d.Close()
+			wantBody(t, s, url, want)
+			checkAgreement(t, s)
+			wantBody(t, s, url, want)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openStore(t, cfg, diskTier)
+			wantBody(t, s, url, want)
+			chunks := 0
+			if size > inlineSize {
+				chunks = (size + chunkSize - 1) / chunkSize
+			}
+			allSwept(t, s, chunks)
+			if n, err := s.Purge(Selectors{Tags: []string{"tag"}}, PurgeOptions{}); n != 1 || err != nil {
+				t.Errorf("Purge = %d, %v", n, err)
+			}
+			allSwept(t, s, 0)
+		})
+	}
+}
+
+func TestDraftThatIsGivenUpIsSwept(t *testing.T) {
+	rng := seeded(t)
+	for _, tt := range []struct {
+		name string
+		end  func(s *Store, d *Draft)
+	}{
+		{"closed", func(_ *Store, d *Draft) { d.Close() }},
+		{"put, and purged since it began", func(s *Store, d *Draft) {
+			defer s.Begin().End()
+			e := testEntry(s, "http://example.com/", nil)
+			e.Body = d.Body()
+			if _, err := s.Purge(Selectors{All: true}, PurgeOptions{}); err != nil {
+				t.Errorf("Purge: %v", err)
+			}
+			if r := s.Put(e, 0); r != RefusedPurged {
+				t.Errorf("Put = %v", r)
+			}
+			d.Close()
+		}},
+		{"put, and purged before its record was written", func(s *Store, d *Draft) {
+			e := testEntry(s, "http://example.com/", nil)
+			e.Body = d.Body()
+			if r := s.Put(e, 0); r != Stored {
+				t.Errorf("Put = %v", r)
+			}
+			d.Close()
+			if n, err := s.Purge(Selectors{All: true}, PurgeOptions{}); n != 1 || err != nil {
+				t.Errorf("Purge = %d, %v", n, err)
+			}
+		}},
+		{"put, and replaced at once", func(s *Store, d *Draft) {
+			e := testEntry(s, "http://example.com/", nil)
+			e.Body = d.Body()
+			s.Put(e, 0)
+			s.Put(testEntry(s, e.URL, []byte("another"), "t"), 0)
+			d.Close()
+			wantBody(t, s, e.URL, []byte("another"))
+			r := s.Lookup(e.Key, matchAny)
+			defer r.Release()
+			s.Remove(r.Entry)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
+			d := drafted(t, s, rng, randomBody(rng, 6<<20))
+			tt.end(s, d)
+			d.Close() // once more does no harm
+			wantBody(t, s, "http://example.com/", nil)
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			wantBody(t, s, "http://example.com/", nil)
+			allSwept(t, s, 0)
+			checkAgreement(t, s)
+			if s.drafts.held != 0 || s.drafts.waiting != 0 || len(s.drafts.list) != 0 {
+				t.Errorf("%d bytes held, %d waiting, %d drafts", s.drafts.held, s.drafts.waiting, len(s.drafts.list))
+			}
+		})
+	}
+}
+
+// Whoever puts last has the place, however early its draft began.
+func TestDraftsReplaceInTheOrderOfPut(t *testing.T) {
+	rng := seeded(t)
+	cfg := Config{Path: t.TempDir(), Required: true}
+	s := openStore(t, cfg, diskTier)
+	url := "http://example.com/"
+	early := drafted(t, s, rng, []byte("the draft begun first, put last"))
+	late := drafted(t, s, rng, []byte("the draft begun last, put first"))
+	put := func(d *Draft) {
+		t.Helper()
+		e := testEntry(s, url, nil, "t")
+		e.Body = d.Body()
+		if r := s.Put(e, 0); r != Stored {
+			t.Fatalf("Put = %v", r)
+		}
+		d.Close()
+	}
+	step := func(body string, sync bool) {
+		t.Helper()
+		wantBody(t, s, url, []byte(body))
+		if sync {
+			checkAgreement(t, s)
+			wantBody(t, s, url, []byte(body))
+		}
+		if n, err := s.Purge(Selectors{URLs: []string{url}}, PurgeOptions{DryRun: true}); n != 1 || err != nil {
+			t.Errorf("%q: counted %d, %v", body, n, err)
+		}
+	}
+	for _, sync := range []bool{true, false} {
+		put(late)
+		step("the draft begun last, put first", sync)
+		s.Put(testEntry(s, url, []byte("no draft"), "t"), 0)
+		step("no draft", sync)
+		put(early)
+		step("the draft begun first, put last", sync)
+		early = drafted(t, s, rng, []byte("the draft begun first, put last"))
+		late = drafted(t, s, rng, []byte("the draft begun last, put first"))
+	}
+	early.Close()
+	late.Close()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, cfg, diskTier)
+	step("the draft begun first, put last", true)
+	allSwept(t, s, 0)
+}
+
+// What is read through an open draft stays, whatever becomes of the entry.
+func TestOpenDraftKeepsItsChunks(t *testing.T) {
+	rng := seeded(t)
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
+	want := randomBody(rng, 5<<20)
+	d := drafted(t, s, rng, want)
+	e := testEntry(s, "http://example.com/", nil)
+	e.Body = d.Body()
+	s.Put(e, 0)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	s.Remove(e)
+	checkAgreement(t, s)
+	wantBody(t, s, e.URL, nil)
+	for off := 0; off < len(want); {
+		b, err := d.Chunk(int64(off))
+		if err != nil || !bytes.HasPrefix(want[off:], b) {
+			t.Fatalf("Chunk(%d): %d bytes, %v", off, len(b), err)
+		}
+		off += len(b)
+	}
+	d.Close()
+	if _, err := d.Chunk(0); !errors.Is(err, errNotThere) {
+		t.Errorf("Chunk after Close: %v", err)
+	}
+	allSwept(t, s, 0)
+}
+
+func TestDraftsKeepToTheDiskBudget(t *testing.T) {
+	const mib = 1 << 20
+	full := func(d *Draft) error {
+		for range 64 {
+			if err := d.Append(make([]byte, mib)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, tt := range []struct {
+		name     string
+		settings Settings
+		path     bool
+		try      func(s *Store) error
+		want     error
+	}{
+		{"half", Settings{Disk: 64 * mib}, true, func(s *Store) error { _, err := s.Draft(32*mib - 4096); return err }, nil},
+		{"announced larger than half", Settings{Disk: 64 * mib}, true, func(s *Store) error { _, err := s.Draft(32 * mib); return err }, ErrNoSpace},
+		{"grows larger than half", Settings{Disk: 64 * mib}, true, func(s *Store) error {
+			d, err := s.Draft(-1)
+			return errors.Join(err, full(d))
+		}, ErrNoSpace},
+		{"three at once", Settings{Disk: 64 * mib}, true, func(s *Store) error {
+			for range 3 {
+				d, err := s.Draft(-1)
+				if err != nil {
+					return err
+				}
+				for range 20 {
+					if err := d.Append(make([]byte, mib)); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}, ErrNoSpace},
+		{"full, and nothing is evicted", Settings{Disk: 16 * mib, Eviction: None}, true, func(s *Store) error {
+			for i := range 8 {
+				url := fmt.Sprint("http://example.com/", i)
+				s.Put(testEntry(s, url, make([]byte, 2*mib)), 0)
+				if err := s.Sync(); err != nil {
+					return err
+				}
+			}
+			d, err := s.Draft(-1)
+			return errors.Join(err, d.Append(make([]byte, 4*mib)))
+		}, ErrNoSpace},
+		{"no disk", Settings{Memory: 64 * mib}, false, func(s *Store) error { _, err := s.Draft(1); return err }, ErrNoDisk},
+		{"closed", Settings{Disk: 64 * mib}, true, func(s *Store) error {
+			d, err := s.Draft(-1)
+			if err := errors.Join(err, s.Close()); err != nil {
+				return err
+			}
+			if _, err := s.Draft(-1); !errors.Is(err, ErrNoDisk) {
+				return err
+			}
+			return d.Append([]byte("a"))
+		}, ErrNoDisk},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := Config{}
+			if tt.path {
+				cfg = Config{Path: t.TempDir(), Required: true}
+			}
+			if err := tt.try(openStore(t, cfg, tt.settings)); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// Large entries are evicted one for one, and the file does not outgrow its budget.
+func TestDraftsEvictWhatTheyNeed(t *testing.T) {
+	const budget, size, n = 32 << 20, 3 << 20, 40
+	rng := seeded(t)
+	dir := t.TempDir()
+	s := openStore(t, Config{Path: dir, Required: true}, Settings{Memory: 1, Disk: budget})
+	for i := range n {
+		if r := putDraft(t, s, rng, fmt.Sprint("http://example.com/", i), make([]byte, size)); r != Stored {
+			t.Fatalf("Put = %v", r)
+		}
+	}
+	checkAgreement(t, s)
+	waitFor(t, func() bool { return s.Stats().Disk.Bytes <= budget })
+	if st := s.Stats(); st.Disk.Entries < budget/size-2 {
+		t.Errorf("%d entries are left: %d bytes of %d", st.Disk.Entries, st.Disk.Bytes, budget)
+	}
+	if info, err := os.Stat(filepath.Join(dir, FileName)); err != nil || info.Size() > budget*3/2 {
+		t.Errorf("file of %d bytes for a budget of %d", info.Size(), budget)
+	}
+}
+
+// A disk that writes nothing is not waited for without end, and nothing is lost but the draft.
+func TestDraftOfADiskThatStandsStill(t *testing.T) {
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
+	s.drafts.patience = 1
+	d, err := s.Draft(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s.disk.mu.Lock() // the keeper can begin no transaction
+	err = d.Append(make([]byte, 1<<20))
+	_, awaited := d.Await(t.Context(), 0)
+	again := d.Append(make([]byte, 1))
+	s.disk.mu.Unlock()
+	if err != nil || !errors.Is(awaited, ErrDiskSlow) || !errors.Is(again, ErrDiskSlow) {
+		t.Errorf("Append: %v; Await: %v; Append: %v", err, awaited, again)
+	}
+	if err := d.Seal(); !errors.Is(err, ErrDiskSlow) || d.Body() != nil {
+		t.Errorf("Seal: %v, body %v", err, d.Body())
+	}
+	url := "http://example.com/"
+	s.Put(testEntry(s, url, []byte(url)), 0)
+	if err := s.Sync(); err != nil {
+		t.Errorf("Sync: %v", err)
+	}
+	wantBody(t, s, url, []byte(url))
+}
+
+func TestAwaitEndsWithItsContext(t *testing.T) {
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
+	d, err := s.Draft(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s.disk.mu.Lock()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("nobody is left")
+	cancel(gone)
+	err = d.Append(make([]byte, 1<<20))
+	_, awaited := d.Await(ctx, 0)
+	s.disk.mu.Unlock()
+	if err != nil || !errors.Is(awaited, gone) {
+		t.Errorf("Append: %v, Await: %v", err, awaited)
+	}
+	if n, err := d.Await(t.Context(), 0); n != (1<<20)/chunkSize*chunkSize || err != nil {
+		t.Errorf("then: %d bytes written, %v", n, err)
+	}
+}
