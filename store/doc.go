@@ -8,6 +8,7 @@
 //	store.go     the life of a store: New, Open, Apply, Close; taking up a file, setting one aside
 //	lookup.go    memory, then the write-behind queue, then disk; coming to memory
 //	put.go       storing, replacing, removing
+//	draft.go     large bodies, to disk while they arrive
 //	purge.go     the promise of a purge and the argument for it; counting what it matches
 //	untouched.go whether a purge would change nothing
 //	records.go   purges in force, and tickets of fetches under way
@@ -33,6 +34,8 @@
 // Bookkeeping that was needed once (64 bytes an item) is used again and not given back. Disk counts allocated pages: the file less its free pages, as of the last commit. A
 // batch evicts for itself before it is written, so the file stays within one and a half times the
 // budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get free.
+// A body may take half of the disk budget; drafts, which cannot be evicted, three quarters together.
+// What a draft has appended and not written is its caller's to count.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
 // Entries that are expired or purged count until they are swept, and are served no more before that.
@@ -62,7 +65,8 @@
 //
 // A purge is on disk before it answers, unless nothing there is for it to hit. An entry is on disk about 50 ms after Put, a second at most
 // while the queue is not full; when the queue is full it stays in memory only. Close writes
-// everything. Every record, chunk and key row carries a checksum that covers its place too, so that
+// everything. A draft's chunks are committed as they come, and are an entry when its record is; what
+// a crash leaves of one is swept at the next start. Every record, chunk and key row carries a checksum that covers its place too, so that
 // damage is a miss, counted and deleted, and never another entry's bytes.
 //
 // # Faults
@@ -75,8 +79,8 @@
 // # Locks
 //
 // In this order: Store.life, shard.mu, queue.mu; and disk.mu, recordSet.mu, tickets.mu, pins.mu,
-// touches.mu, arena.mu, table.mu under which no other is taken, but disk.mu around a transaction,
-// within which memory, the queue and the records may be used. Nothing is written to a client under any of them, and no transaction is open while
+// touches.mu, arena.mu, table.mu, drafts.mu under which no other is taken, but disk.mu around a transaction,
+// within which memory, the queue and the records may be used, and pins.mu when a draft begins. Nothing is written to a client under any of them, and no transaction is open while
 // a client is written to: bodies are read chunk by chunk, each copied out of a transaction of its own.
 //
 // # Caveats
@@ -100,6 +104,7 @@
 //     together. They are never purged together.
 //   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until
 //     entries expire, are purged or replaced.
+//   - A renewed entry (Clone, Put) whose body is on disk has its chunks written once more, under its own id.
 //   - A Result keeps the bytes of its body, in memory or on disk; without Release they are kept until restart.
 //   - Where there are no anonymous mappings (Windows, Plan 9, WebAssembly) extents are slices of the
 //     Go heap: never scanned, but the collector counts them, and free pages are not given back.
