@@ -35,10 +35,11 @@ type disk struct {
 	db   *bbolt.DB
 	file *os.File
 
-	up      atomic.Bool  // db is not nil
-	entries atomic.Int64 // committed
-	used    atomic.Int64 // bytes of allocated pages at the last commit
-	panics  atomic.Int32 // since the file was opened
+	up      atomic.Bool   // db is not nil
+	entries atomic.Int64  // committed
+	used    atomic.Int64  // bytes of allocated pages at the last commit
+	panics  atomic.Int32  // since the file was opened
+	times   atomic.Uint32 // that a file was put to use
 }
 
 func newDisk(cfg Config) *disk {
@@ -149,6 +150,7 @@ func (d *disk) attach(o *opening) {
 	d.db, d.file = o.db, o.file
 	d.up.Store(true)
 	d.panics.Store(0)
+	d.times.Add(1)
 }
 
 // detach ends the use of the file, after the readers under way. When bbolt has panicked its locks
@@ -205,6 +207,25 @@ func (e *wedgedError) Error() string { return "database unusable: " + e.cause.Er
 // Unwrap returns the cause.
 func (e *wedgedError) Unwrap() error { return e.cause }
 
+// readError is an error of view. It says in which use of a file: a reader that is told late must not have the
+// next one given up.
+type readError struct {
+	time  uint32
+	cause error
+}
+
+// Error is that of the cause.
+func (e *readError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *readError) Unwrap() error { return e.cause }
+
+// isPast tells whether an error comes from a file that is not in use any more.
+func (d *disk) isPast(err error) bool {
+	e, ok := errors.AsType[*readError](err)
+	return ok && e.time != d.times.Load()
+}
+
 // view runs fn in a read transaction. fn copies what it keeps, and writes to nobody.
 func (d *disk) view(fn func(tx *bbolt.Tx) error) error {
 	d.mu.RLock()
@@ -212,6 +233,14 @@ func (d *disk) view(fn func(tx *bbolt.Tx) error) error {
 	if d.db == nil {
 		return errDetached
 	}
+	if err := d.read(fn); err != nil {
+		return &readError{d.times.Load(), err}
+	}
+	return nil
+}
+
+// read is view with d.mu held.
+func (d *disk) read(fn func(tx *bbolt.Tx) error) error {
 	if err := checkMeta(d.file); err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (k *keeper) answer() bool {
 	case reply := <-k.syncs:
 		reply <- k.flush()
 	case err := <-k.broken:
-		k.failed(err)
+		k.reported(err)
 	default:
 	}
 	return false
@@ -127,7 +127,7 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 	case reply := <-k.syncs:
 		reply <- k.flush()
 	case err := <-k.broken:
-		k.failed(err)
+		k.reported(err)
 	case <-tick:
 		k.onTick()
 	case <-k.kick:
@@ -188,6 +188,13 @@ func (k *keeper) retry() {
 	k.s.log.Info("disk tier is open again", slog.String("file", k.s.disk.path))
 }
 
+// reported is failed for what a reader has met, perhaps in a file that was given up since.
+func (k *keeper) reported(err error) {
+	if !k.s.disk.isPast(err) {
+		k.failed(err)
+	}
+}
+
 // failed gives the file up after an error: memory goes on alone, and the file is tried again later.
 func (k *keeper) failed(err error) {
 	if errors.Is(err, errDetached) {
@@ -199,8 +206,8 @@ func (k *keeper) failed(err error) {
 		k.s.log.Error("disk tier failed; running from memory", slog.String("file", k.s.disk.path),
 			slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
+	k.retryAt = k.s.now().Add(retryTime) // first: who sees that the file is given up may count on the retry
 	k.detach(err)
-	k.retryAt = k.s.now().Add(retryTime)
 	if errors.Is(err, errDamaged) {
 		if k.strikes++; k.strikes >= 3 || k.s.disk.panics.Load() >= maxPanics {
 			k.replaceFile("corrupt")

@@ -289,6 +289,9 @@ func (s *Store) readFailed(err error) {
 		return
 	}
 	s.counts.errors[DiskTier].Add(1)
+	if s.disk.isPast(err) {
+		return
+	}
 	_, wedged := errors.AsType[*wedgedError](err)
 	if wedged || errors.Is(err, errLost) || s.disk.panics.Load() >= maxPanics {
 		select {
