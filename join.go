@@ -72,7 +72,7 @@ func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ti
 		s.fetch.end()
 		return s
 	}
-	go s.fetch.run()
+	q.pantry.crew.run(s.fetch)
 	return s
 }
 

@@ -30,6 +30,7 @@ type pantry struct {
 	resting  *hitForMiss // keys whose background refresh has just failed
 	searches *searches
 	fetching fetching
+	crew     crew
 
 	mu      sync.Mutex
 	tenants []tenant
@@ -71,6 +72,7 @@ func takePantry(folder string, required bool, settings store.Settings, log *slog
 			refused:  newHitForMiss(),
 			resting:  newRefreshRests(),
 			searches: newSearches(),
+			crew:     newCrew(),
 		}, nil
 	})
 	if err != nil {
