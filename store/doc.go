@@ -97,8 +97,9 @@
 //   - After a panic that left bbolt's locks in doubt the file's map is abandoned: address space is lost
 //     until the process ends, no memory.
 //   - bbolt believes how many overflow pages a page of its tree says to have, and which children. Damage
-//     in just those bytes can make it allocate without bound, or go round in circles, and neither can
-//     be recovered from. head.go checks this of the list of free pages only.
+//     in just those bytes can make it allocate without bound, or, where a page becomes its own
+//     ancestor's parent, go round in circles until the process ends, and neither can be recovered from.
+//     head.go checks this of the list of free pages only.
 //   - Index rows carry no checksum. Where damage took some, a purge does not find what they led to.
 //   - matched counts index rows; two tags whose SHA-256 begin with the same 64 bits would be counted
 //     together. They are never purged together.

@@ -1,0 +1,43 @@
+package larder
+
+import (
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+type task func()
+
+func (f task) run() { f() }
+
+// TestCrew: fetches begin at once, however many run; their goroutines wait a moment for the next ones, and then end.
+func TestCrew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrew()
+		before := runtime.NumGoroutine()
+		began := make(chan struct{}, 10)
+		finish := make(chan struct{})
+		work := task(func() { began <- struct{}{}; <-finish })
+		for range 3 {
+			for range 10 {
+				c.run(work)
+			}
+			for range 10 {
+				<-began // none waits for another to end
+			}
+			for range 10 {
+				finish <- struct{}{}
+			}
+			synctest.Wait()
+			if n := runtime.NumGoroutine() - before; n != 10 {
+				t.Errorf("%d goroutines, want the same 10", n)
+			}
+		}
+		time.Sleep(2 * crewIdle)
+		synctest.Wait()
+		if n := runtime.NumGoroutine() - before; n != 0 {
+			t.Errorf("%d goroutines are left", n)
+		}
+	})
+}
