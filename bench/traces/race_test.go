@@ -1,0 +1,6 @@
+//go:build race
+
+package traces
+
+// racing: the race detector watches.
+const racing = true
