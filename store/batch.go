@@ -17,7 +17,7 @@ const (
 	hurry      = 16 // what part of that is enough while a purge waits
 	// lateTime is how old a job may be that a purge is preferred to: an entry is to be on disk after a
 	// second, however many purges there are.
-	lateTime = 250 * time.Millisecond
+	lateTime = 2 * lingerTime
 )
 
 // batch is one write transaction under way.
@@ -58,7 +58,7 @@ func (b *batch) full() bool {
 	if b.k.waiting.Load() > 0 && !b.late {
 		return b.bytes >= limit/hurry || time.Since(b.began)-b.away >= end/hurry
 	}
-	return b.bytes >= limit || ((b.bytes == 0 || b.bytes >= limit/8) && time.Since(b.began)-b.away >= end)
+	return b.bytes >= limit || ((b.bytes == 0 || b.bytes >= limit/4) && time.Since(b.began)-b.away >= end)
 }
 
 // breathe lets others have the core for a moment, unless a purge waits for the end of the batch.
