@@ -160,7 +160,8 @@ func writeAhead(s *Store, body Body) (Body, error) {
 
 // TestFaultKill kills a writing process at random moments, on the file of those killed before. It
 // always opens, no body is wrong or mixed, and what was reported is true: what Sync vouched for, what
-// had been stored for two seconds, the purges that were answered.
+// had been stored for two seconds, the purges that were answered. The two seconds are asked of a
+// machine that has the time for them, so only where the test is told to be long.
 func TestFaultKill(t *testing.T) {
 	rng := seeded(t)
 	var dir string
@@ -170,7 +171,7 @@ func TestFaultKill(t *testing.T) {
 			dir, kept = t.TempDir(), map[string]int{}
 		}
 		job, after := "sync", time.Duration(50+rng.IntN(400))*time.Millisecond
-		if round%4 == 3 {
+		if round%4 == 3 && rounds(0, 1) > 0 {
 			job, after = "behind", 2200*time.Millisecond+time.Duration(rng.IntN(800))*time.Millisecond
 		}
 		report := killedWriter(t, job, dir, after)
