@@ -34,7 +34,14 @@ func BenchmarkLookupMemoryHit(b *testing.B) {
 }
 
 func BenchmarkLookupDiskHit(b *testing.B) {
-	s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 1, Disk: 1 << 30})
+	for _, memory := range []int64{1, 8 << 20} {
+		b.Run(fmt.Sprint("memory ", memory), func(b *testing.B) { benchmarkLookupDiskHit(b, memory) })
+	}
+}
+
+// benchmarkLookupDiskHit asks in turn for ten times as much as memory holds.
+func benchmarkLookupDiskHit(b *testing.B, memory int64) {
+	s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: memory, Disk: 1 << 30})
 	keys := make([]Key, 5000)
 	for i := range keys {
 		e := testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 16<<10))
@@ -48,6 +55,7 @@ func BenchmarkLookupDiskHit(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	used := processTime()
 	for i := 0; b.Loop(); i++ {
 		r := s.Lookup(keys[i%len(keys)], matchAny)
 		if r.Entry == nil {
@@ -55,6 +63,7 @@ func BenchmarkLookupDiskHit(b *testing.B) {
 		}
 		r.Release()
 	}
+	b.ReportMetric(float64((processTime()-used).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 func BenchmarkPut(b *testing.B) {
