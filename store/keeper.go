@@ -49,6 +49,7 @@ type keeper struct {
 	writing             uint64 // the entry whose chunks are written ahead
 	pace                pace   // of what nobody waits for
 	draftsTurn          bool   // to write, before the queue's
+	writesTurn          bool   // before what is paced
 	expiry              expiryPosition
 	touched             touches
 }
@@ -139,10 +140,13 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 	return false
 }
 
-// step does one bounded piece of work; false when there is nothing to do now. What is paced comes
-// before writing, which may never end.
+// step does one bounded piece of work; false when there is nothing to do now. What is paced and writing
+// take turns: the one may never end, and of the other the next step is always due where a sync is slow.
 func (k *keeper) step() bool {
 	works := []func() (bool, error){k.evictStep, k.sweepMemoryStep, k.pacedStep, k.writeInTurn, k.pendingStep}
+	if k.writesTurn {
+		works[2], works[3] = works[3], works[2]
+	}
 	if k.s.disk == nil || !k.s.disk.up.Load() {
 		works = []func() (bool, error){k.sweepMemoryStep, k.pacedStep}
 	}

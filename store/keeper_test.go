@@ -6,6 +6,57 @@ import (
 	"testing"
 )
 
+// keptByHand is a store with its file, open but for the keeper's goroutine: the test takes the steps.
+func keptByHand(t *testing.T, settings Settings) *Store {
+	t.Helper()
+	s := New(Config{Path: t.TempDir(), Required: true}, settings)
+	if err := s.attach(); err != nil {
+		t.Fatal(err)
+	}
+	s.state.Store(stateOpen)
+	t.Cleanup(func() {
+		s.keeper.endSweeps()
+		s.keeper.detach(nil)
+		s.memory.clear()
+	})
+	return s
+}
+
+// purgeByHand purges a tag as the keeper does.
+func purgeByHand(s *Store, tag string) *purgeRecord {
+	rec := s.records.issue(Selectors{Tags: []string{tag}}, false, 0)
+	s.keeper.waiting.Add(1)
+	s.keeper.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
+	return rec
+}
+
+// TestSweepLeavesTurnsToWrites: where a sync takes as long as the pace gives a step, the next step of the
+// sweep is always due. What waits to be written has its turn all the same.
+func TestSweepLeavesTurnsToWrites(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	for i := range 1000 {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
+	}
+	if err := s.keeper.flush(); err != nil {
+		t.Fatal(err)
+	}
+	rec := purgeByHand(s, "tag")
+	for rec.sweep == nil || !rec.sweep.memoryDone() {
+		s.keeper.step()
+	}
+	s.Put(testEntry(s, "http://example.com/new", make([]byte, lingerBytes)), 0)
+	for range 4 {
+		s.keeper.pace.due = s.keeper.pace.last // as after a slow sync
+		s.keeper.step()
+	}
+	if rec.sweep.done {
+		t.Fatal("the sweep is over, so that this shows nothing")
+	}
+	if n, _, _ := s.queue.state(); n > 0 {
+		t.Error("nothing was written while the sweep went on")
+	}
+}
+
 // TestSyncEnds: what is put while Sync waits is not waited for.
 func TestSyncEnds(t *testing.T) {
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, bothTiers)
