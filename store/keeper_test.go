@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -54,6 +55,31 @@ func TestSweepLeavesTurnsToWrites(t *testing.T) {
 	}
 	if n, _, _ := s.queue.state(); n > 0 {
 		t.Error("nothing was written while the sweep went on")
+	}
+}
+
+// TestSweepGivenUpHoldsNothing: a file that comes anew begins the sweeps anew, and what they had in hand
+// is given back.
+func TestSweepGivenUpHoldsNothing(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	for i := range 4 * sweepItems * shardCount {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
+	}
+	if err := s.keeper.flush(); err != nil {
+		t.Fatal(err)
+	}
+	rec := purgeByHand(s, "tag")
+	s.keeper.step()
+	if len(rec.sweep.items) == 0 {
+		t.Fatal("the sweep has nothing in hand, so that this shows nothing")
+	}
+	s.keeper.detach(errors.New("the disk is gone"))
+	if err := s.attach(); err != nil {
+		t.Fatal(err)
+	}
+	s.memory.clear()
+	if n := s.memory.used.Load(); n != 0 {
+		t.Errorf("%d bytes are counted of an empty tier", n)
 	}
 }
 

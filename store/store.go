@@ -238,7 +238,8 @@ func (s *Store) openFile() (*prepared, error) {
 		return nil, errors.Join(err, o.close())
 	}
 	for _, rec := range s.records.snapshot() { // all of them are written now, and none is swept here
-		rec.written, rec.memoryOnly, rec.sweep = true, false, nil
+		rec.written, rec.memoryOnly = true, false
+		rec.endSweep(s.memory)
 	}
 	for _, rec := range purges {
 		s.records.restore(rec)

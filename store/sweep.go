@@ -209,13 +209,19 @@ func (rec *purgeRecord) mark() uint32 {
 // endSweeps lets go of what is in the hands of sweeps under way: the store is being closed.
 func (k *keeper) endSweeps() {
 	for _, rec := range k.s.records.snapshot() {
-		if rec.sweep != nil {
-			for _, it := range rec.sweep.items {
-				k.s.memory.unhold(it)
-			}
-			rec.sweep = nil
-		}
+		rec.endSweep(k.s.memory)
 	}
+}
+
+// endSweep gives a sweep up, with what it has in hand. Unless the store is closed it is begun anew.
+func (rec *purgeRecord) endSweep(m *memory) {
+	if rec.sweep == nil {
+		return
+	}
+	for _, it := range rec.sweep.items {
+		m.unhold(it)
+	}
+	rec.sweep = nil
 }
 
 // masked are the resident items that rec masks, held.
