@@ -227,7 +227,7 @@ func (b *batch) wanted(j *job) bool {
 	return true
 }
 
-// supersede deletes what the job's response replaces, and how many variants of the key are left.
+// supersede deletes what the job's response replaces, and returns the rows of the other variants.
 func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 	var gone []removal
 	b.variants(j.key, func(row keyRow, rowErr error) {
@@ -259,7 +259,7 @@ func (b *batch) write(j *job) (bool, error) {
 		b.k.s.counts.skipped.Add(1)
 		b.k.writing, b.k.pending = 0, true
 		_, err = b.supersede(j)
-		return true, err
+		return true, errors.Join(err, b.pending.Put(idBytes(j.id), nil)) // of the chunks before
 	} else if err != nil || !finished {
 		return false, err
 	}

@@ -194,6 +194,43 @@ func TestDraftThatIsGivenUpIsSwept(t *testing.T) {
 	}
 }
 
+// TestChunksOfABodyThatBreaksAreSwept: of a renewed entry whose body turns out to be damaged, the chunks
+// copied before that are not left in the file.
+func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
+	s := keptByHand(t, diskTier)
+	s.Put(testEntry(s, "http://example.com/", make([]byte, 3*chunkSize)), 0)
+	if err := s.keeper.flush(); err != nil {
+		t.Fatal(err)
+	}
+	r := s.Lookup(keyOf("http://example.com/"), matchAny)
+	if err := s.disk.update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(chunksBucket).Put(chunkKey(r.Entry.ID, 1), []byte("damaged"))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.Put(r.Entry.Clone(), 0)
+	r.Release()
+	if err := s.keeper.flush(); err != nil {
+		t.Fatal(err)
+	}
+	sweepPending(t, s)
+	if chunks, pending := chunkRows(t, s); chunks != 0 || pending != 0 {
+		t.Errorf("%d chunks are left, %d ids pending", chunks, pending)
+	}
+}
+
+// sweepPending sweeps the chunks without a record that nobody reads, as the keeper does.
+func sweepPending(t *testing.T, s *Store) {
+	t.Helper()
+	s.disk.pins.takeLeft()
+	s.keeper.pending = true
+	for s.keeper.pending {
+		if _, err := s.keeper.pendingStep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Whoever puts last has the place, however early its draft began.
 func TestDraftsReplaceInTheOrderOfPut(t *testing.T) {
 	rng := seeded(t)

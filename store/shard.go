@@ -103,7 +103,7 @@ func (s *shard) insert(it *item) {
 	s.bytes.Add(it.cost())
 }
 
-// drop ends it's residence. The caller gives up the hold (memory.unhold) when it is through with it.
+// drop ends its residence. The caller gives up the hold (memory.unhold) when it is through with it.
 func (s *shard) drop(it *item) {
 	key := s.m.record(it).key()
 	s.setComplete(&key, false)
