@@ -352,8 +352,8 @@ type pins struct {
 }
 
 // pin keeps the chunks of id until unpin; false when they are being deleted already. The caller
-// checks in a transaction begun after pin that the entry is still there: a deletion that committed
-// in between was not told of the pin.
+// checks in a transaction begun after pin that the chunks are still there: a deletion that committed
+// before was not told of the pin.
 func (p *pins) pin(id uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -231,6 +231,46 @@ func sweepPending(t *testing.T, s *Store) {
 	}
 }
 
+// TestDraftSweptWhileItIsFound: a look-up that has chosen a draft in the queue, of which the purge of a
+// moment later leaves nothing, does not return a body without bytes.
+func TestDraftSweptWhileItIsFound(t *testing.T) {
+	s := keptByHand(t, diskTier)
+	d, err := s.Draft(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Append(make([]byte, 10*chunkSize)); err != nil {
+		t.Fatal(err)
+	}
+	d.sealed = true
+	for d.Body() == nil {
+		if _, err := s.keeper.draftStep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := testEntry(s, "http://example.com/", nil, "tag")
+	e.Body = d.Body()
+	s.Put(e, 0)
+	d.Close()
+	r := s.Lookup(e.Key, func(*Variant) int {
+		rec := purgeByHand(s, "tag")
+		for rec.sweep == nil || !rec.sweep.memoryDone() {
+			s.keeper.step()
+		}
+		if err := s.keeper.flush(); err != nil {
+			t.Error(err)
+		}
+		sweepPending(t, s)
+		return 1
+	})
+	defer r.Release()
+	if r.Entry != nil {
+		if _, err := r.Entry.Body.Chunk(0); err != nil {
+			t.Errorf("found, and cannot be read: %v", err)
+		}
+	}
+}
+
 // Whoever puts last has the place, however early its draft began.
 func TestDraftsReplaceInTheOrderOfPut(t *testing.T) {
 	rng := seeded(t)

@@ -217,6 +217,9 @@ func (k *keeper) pendingStep() (bool, error) {
 	}
 	err = k.transact(func(b *batch) error {
 		for _, id := range ids {
+			if !b.k.s.disk.pins.delete(id) { // a reader came in between
+				continue
+			}
 			n, err := b.deleteChunks(id, deleteChunksAtOnce)
 			if err == nil && n < deleteChunksAtOnce {
 				err = b.tables.pending.Delete(idBytes(id))

@@ -170,7 +170,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 	}
 	r := Result{Entry: best.entry, Soft: sel.soft, Tier: MemoryTier, memory: m, item: best.item}
 	if body, ok := best.entry.Body.(*diskBody); ok {
-		if !sel.s.disk.pins.pin(body.id) {
+		if !sel.s.pin(body) {
 			m.unhold(best.item)
 			return Result{Known: sel.known}
 		}
@@ -435,15 +435,16 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 	return r
 }
 
-// pin keeps the chunks of a body that is read without a transaction; false when its entry has just
-// been deleted.
+// pin keeps the chunks of a body that is read without a transaction; false when they have just been
+// deleted, or when that has begun. The first chunk goes first, so it vouches for the others. The record
+// would not do: that of a draft may still be queued.
 func (s *Store) pin(b *diskBody) bool {
 	if !s.disk.pins.pin(b.id) {
 		return false
 	}
 	there := false
 	err := s.disk.view(func(tx *bbolt.Tx) error {
-		there = tx.Bucket(recordsBucket).Get(idBytes(b.id)) != nil
+		there = tx.Bucket(chunksBucket).Get(chunkKey(b.id, 0)) != nil
 		return nil
 	})
 	if err != nil || !there {
