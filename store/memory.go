@@ -102,7 +102,7 @@ func (m *memory) fullest() *shard {
 
 // What slabs that are only partly used may take beyond the budget: a part of that, or the bytes.
 const (
-	scatteredPart  = 8
+	scatteredPart  = 16
 	scatteredBytes = 4 << 20
 )
 
