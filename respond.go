@@ -280,7 +280,7 @@ func (q *request) sendTrailers(trailers http.Header) {
 		if !slices.Contains(strings.FieldsFunc(announced, isListSeparator), strings.ToLower(bare)) {
 			bare = http.TrailerPrefix + bare
 		}
-		h[bare] = values
+		h[bare] = slices.Clone(values) // later handlers may change them in place, and these are everybody's
 	}
 }
 

@@ -1,0 +1,36 @@
+package larder
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// What an outer handler of one client does to the trailers that it sees is not seen by the next client.
+func TestTrailersAreEachClientsOwn(t *testing.T) {
+	h := newBenchHandler(t)
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Trailer", "X-Sum")
+		_, err := io.WriteString(w, "body")
+		w.Header().Set("X-Sum", "42")
+		return err
+	})
+	for _, client := range []string{"the leader", "a hit", "the next hit"} {
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
+			t.Fatal(err)
+		}
+		sum := w.Header()["X-Sum"]
+		if sum == nil { // not announced by what is stored, as Trailer is hop by hop
+			sum = w.Header()[http.TrailerPrefix+"X-Sum"]
+		}
+		if len(sum) != 1 || sum[0] != "42" {
+			t.Fatalf("%s: the trailer is %q, want 42", client, sum)
+		}
+		sum[0] = client + "'s own" // as `header` replaces, in place
+	}
+}
