@@ -68,6 +68,7 @@ type fetch struct {
 
 	begun      time.Time
 	unasked    bool // the validation was answered by a 304 for something else: ask again without
+	returned   atomic.Bool // the inner handlers have, for good
 	leaderLeft atomic.Bool
 	over       chan struct{} // closed when what is to be stored is stored
 }
@@ -143,6 +144,7 @@ func (x *fetch) fill() error {
 		x.writer.begin(x)
 		err = guarded(x.callNext)
 	}
+	x.returned.Store(true)
 	x.writer.finish(err)
 	return err
 }

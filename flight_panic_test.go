@@ -142,6 +142,36 @@ func TestBreakWithFollowers(t *testing.T) {
 	}
 }
 
+// The handlers of a second attempt that fails may go on when its leader has been told so.
+func TestSecondFailureWhileHandlersRun(t *testing.T) {
+	answered := make(chan struct{})
+	ts := newTurnstile(t, func(number int, w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		w.WriteHeader(http.StatusInternalServerError)
+		for number == 2 {
+			caddyhttp.SetVar(r.Context(), "busy", true)
+			select {
+			case <-answered:
+				return nil
+			default:
+			}
+		}
+		return nil
+	})
+	in := start(t, setup{site: "route {\nlarder\ntest_breaker\n}"}, nil)
+	leader := gather(t, in, 1, http.MethodGet, "/", nil)
+	parked(t, 1)
+	follower := gather(t, in, 1, http.MethodGet, "/", nil)
+	parked(t, 2)
+	ts.let(t)
+	leader.all()[0].want(t, 500, "", "")
+	parked(t, 1)
+	ts.let(t)
+	follower.clients.Wait()
+	close(answered)
+	follower.all()[0].want(t, 500, "", "")
+	settled(t, in)
+}
+
 // sketch is an answer in short, "" if its connection broke.
 func sketch(a *answer, err error) string {
 	if err != nil || a.err != nil {

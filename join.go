@@ -131,7 +131,7 @@ func (q *request) board(s seat) (answered bool, err error) {
 			next, again = q.retry(s)
 		}
 		if !again {
-			defer q.disembark(s, true)
+			defer q.disembark(s, outcome == coalesce.TakenOver || outcome == coalesce.Failed)
 			return true, q.unshared(s, outcome)
 		}
 		s = next
@@ -171,13 +171,14 @@ func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
 	return nil
 }
 
-// disembark gives up the seat. A leader that has stayed to the end takes along what inner handlers left for the access log.
+// disembark gives up the seat. A leader that has stayed to the end, and has its answer from the fetch, takes along what inner handlers left for the
+// access log. A flight may end at the response header, with the handlers going on: then they still write to what it would take.
 func (q *request) disembark(s seat, stayed bool) {
 	if s.fetch != nil {
 		switch {
 		case !s.flight.Ended():
 			s.fetch.leaderLeft.Store(true)
-		case stayed:
+		case stayed && s.fetch.returned.Load():
 			s.fetch.giveBack(q)
 		}
 	}
