@@ -75,9 +75,29 @@ func (c *detached) Value(key any) any {
 
 // detach gives the fetch a request of its own. It is called on the goroutine of q.
 func (x *fetch) detach(q *request) {
+	// A copy, whose list of providers stays as it is: the client's replacer will come to ask the fetch's, and the two would ask each other for ever.
+	x.behind = *q.repl
+	x.context = &x.own
+	x.request = x.requestOf(q, x.context)
+	if x.stale != nil {
+		x.again = new(secondCall)
+		x.again.request = x.requestOf(q, &x.again.context)
+	}
+}
+
+// secondCall is what next is called with when a 304 turned out to be for another response. It is made with the first: inner handlers will have
+// read the body, rewritten the URL and satisfied route groups, and the client may have left.
+type secondCall struct {
+	request *http.Request
+	context detached
+}
+
+// requestOf makes a request of the fetch's own, with the context that is to be its.
+func (x *fetch) requestOf(q *request, ctx *detached) *http.Request {
 	rules := &x.h.keying.query
-	x.context.detach(x.flight.Context(), q.r.Context(), rules)
-	r := q.r.Clone(&x.context)
+	ctx.detach(x.flight.Context(), q.r.Context(), rules)
+	ctx.replacer.Map(x.placeholder)
+	r := q.r.Clone(ctx)
 	if r.Method == http.MethodHead {
 		r.Method = http.MethodGet // it answers everybody
 	}
@@ -92,10 +112,7 @@ func (x *fetch) detach(q *request) {
 	}
 	x.condition(r.Header)
 	rfc9111.AppendCDNLoop(r.Header, loopToken)
-	x.request = r
-	// A copy, whose list of providers stays as it is: the client's replacer will come to ask the fetch's, and the two would ask each other for ever.
-	x.behind = *q.repl
-	x.context.replacer.Map(x.placeholder)
+	return r
 }
 
 // detach copies from the client's context what the inner handlers may change.

@@ -53,7 +53,9 @@ type fetch struct {
 
 	// See detach.go.
 	request  *http.Request
-	context  detached
+	context  *detached
+	own      detached       // context; here to spare an allocation
+	again    *secondCall    // of next, if there may be one
 	behind   caddy.Replacer // the client's
 	httpVars httpVars
 	vars     []namedVar // of context, as they were at the response header
@@ -67,7 +69,7 @@ type fetch struct {
 	draft  *store.Draft // nil unless the body is so large that it goes to disk while it arrives
 
 	begun      time.Time
-	unasked    bool // the validation was answered by a 304 for something else: ask again without
+	unasked    bool        // the validation was answered by a 304 for something else: ask again without
 	returned   atomic.Bool // the inner handlers have, for good
 	leaderLeft atomic.Bool
 	over       chan struct{} // closed when what is to be stored is stored
@@ -138,15 +140,22 @@ func (x *fetch) run() {
 func (x *fetch) fill() error {
 	err := guarded(x.callNext)
 	if x.unasked && x.writer.mode == modeUndecided {
-		x.stale, x.freshness, x.unasked = nil, nil, false
-		rfc9111.ClearConditions(x.request.Header)
-		x.writer = new(fetchWriter)
-		x.writer.begin(x)
+		x.askAgain()
 		err = guarded(x.callNext)
 	}
 	x.returned.Store(true)
 	x.writer.finish(err)
 	return err
+}
+
+// askAgain makes the fetch one that validates nothing.
+func (x *fetch) askAgain() {
+	x.stale, x.freshness, x.unasked = nil, nil, false
+	x.request, x.context = x.again.request, &x.again.context
+	x.httpVars.bound = nil // to the first request and writer
+	rfc9111.ClearConditions(x.request.Header)
+	x.writer = new(fetchWriter)
+	x.writer.begin(x)
 }
 
 func (x *fetch) callNext() error { return x.next.ServeHTTP(x.writer, x.request) }

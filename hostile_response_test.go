@@ -371,3 +371,46 @@ func TestDeceptiveNotModified(t *testing.T) {
 		}
 	}
 }
+
+// When a 304 speaks of another response the origin is asked again, with the request as it came: its body not read yet, its URL not rewritten, and no
+// route taken.
+func TestAskedAgainAsItCame(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("reading the request: %v", err)
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Etag", `"v1"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.Header().Set("Etag", `"another"`)
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = fmt.Fprintf(w, "%s %s", r.URL.Path, body)
+	})
+	in := start(t, setup{site: `route {
+		larder {
+			methods GET HEAD POST
+			key {
+				body
+			}
+		}
+		handle_path /a/* {
+			header X-Path {http.request.uri.path}
+			header >X-Asked {http.response.header.Etag}
+			reverse_proxy {{origin}}
+		}
+		respond astray 404
+	}`}, o)
+	for _, validate := range []string{"", "no-cache"} {
+		a := in.do(http.MethodPost, "/a/x", "question", "Cache-Control", validate)
+		a.want(t, 200, "/x question", "")
+		if path, asked := a.Header.Get("X-Path"), a.Header.Get("X-Asked"); path != "/x" || asked != `"v1"` {
+			t.Errorf("path %q, Etag %q; want /x and v1", path, asked)
+		}
+	}
+	if n := o.count(); n != 3 {
+		t.Errorf("the origin was asked %d times, want 3: once, to validate, and again", n)
+	}
+}
