@@ -22,7 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/larder-cache/larder"
+	"github.com/larder-cache/larder"
 )
 
 // The end-to-end tests start the real Caddy in this process, with the real bbolt file and a real upstream, and ask it over TCP. Caddy is
@@ -122,7 +122,12 @@ func start(t *testing.T, s setup, o *origin) *instance {
 		Timeout:       30 * time.Second,
 	}
 	t.Cleanup(in.client.CloseIdleConnections)
-	t.Cleanup(func() { _ = caddy.Stop() })
+	t.Cleanup(func() {
+		_ = caddy.Stop()
+		if !within(10*time.Second, func() bool { return larder.PantriesInUse() == 0 }) {
+			t.Errorf("%d pantries outlive their configurations", larder.PantriesInUse())
+		}
+	})
 	in.load(s, o)
 	return in
 }

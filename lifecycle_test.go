@@ -262,7 +262,8 @@ func TestFaultReloads(t *testing.T) {
 	if n := o.count(); n != urls || answers.Load() == 0 {
 		t.Errorf("the origin was asked %d times for %d URLs and %d answers", n, urls, answers.Load())
 	}
-	if st := in.stats(); st.Disk.Entries != urls || st.Disk.Budget != int64(32+(rounds-1)%5)<<20 {
+	eventually(t, "all are on disk", func() bool { return in.stats().Disk.Entries == urls })
+	if st := in.stats(); st.Disk.Budget != int64(32+(rounds-1)%5)<<20 {
 		t.Errorf("after the last reload: %+v", st.Disk)
 	}
 	in.client.CloseIdleConnections()

@@ -83,7 +83,7 @@ func (d *disk) open(budget int64) (*opening, error) {
 		return err
 	})
 	if err == nil {
-		o.db.AllocSize = int(min(max(budget/16, 64<<10), 16<<20))
+		o.db.AllocSize = int(min(max(budget/64, 64<<10), 16<<20))
 		return o, nil
 	}
 	if o.file != nil {

@@ -44,13 +44,16 @@ func (k *keeper) rank(uses uint8, id uint64) uint64 {
 
 // evictStep evicts one transaction's worth when the budget and the next batch ask for it.
 func (k *keeper) evictStep() (bool, error) {
-	_, queued, _ := k.s.queue.state()
+	waiting, queued, _ := k.s.queue.state()
 	budget := k.diskBudget()
 	room := min(queued+k.s.drafts.queued(), int64(k.batchLimit())) * 5 / 4
 	if k.s.settings.Load().Eviction == None {
 		room = 0 // what does not fit is refused; only a smaller budget evicts
 	}
 	over := k.s.disk.used.Load() + room - budget
+	if over > 0 && waiting > 0 && k.s.disk.entries.Load() == 0 {
+		return true, k.writeJobs() // bodies that went ahead fill the disk, and can go when their records have come
+	}
 	if over <= 0 || k.s.disk.entries.Load() == 0 {
 		if k.touched.len() > maxTouches/2 {
 			return true, k.writeTouches()
