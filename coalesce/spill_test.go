@@ -135,13 +135,7 @@ const resident = 256 << 10
 // spilling begins a shared flight of a leader and n followers whose body may spill.
 func spilling(t *testing.T, g *Group[string], n int, s Spiller) (*Flight, []*Party) {
 	t.Helper()
-	f, lead := join(t, g, true)
-	all := []*Party{lead}
-	for range n {
-		_, p := join(t, g, false)
-		all = append(all, p)
-	}
-	f.Keep(true)
+	f, all := boarded(t, g, n)
 	f.SpillTo(s)
 	f.Share(nil, -1)
 	return f, all

@@ -12,8 +12,8 @@ import (
 
 const window = 256 << 10
 
-// windowing begins a shared flight of a leader and n followers that keeps at most limit bytes.
-func windowing(t *testing.T, g *Group[string], n int, limit int64) (*Flight, []*Party) {
+// boarded begins a flight of a leader and n followers that is worth finishing.
+func boarded(t *testing.T, g *Group[string], n int) (*Flight, []*Party) {
 	t.Helper()
 	f, lead := join(t, g, true)
 	all := []*Party{lead}
@@ -22,6 +22,13 @@ func windowing(t *testing.T, g *Group[string], n int, limit int64) (*Flight, []*
 		all = append(all, p)
 	}
 	f.Keep(true)
+	return f, all
+}
+
+// windowing begins a shared flight of a leader and n followers that keeps at most limit bytes.
+func windowing(t *testing.T, g *Group[string], n int, limit int64) (*Flight, []*Party) {
+	t.Helper()
+	f, all := boarded(t, g, n)
 	f.Share(nil, limit)
 	return f, all
 }
