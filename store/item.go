@@ -116,8 +116,8 @@ func (t *table) put(it *item) {
 	it.sibling, t.free = t.free, it.self
 }
 
-// draft is what an item is made of.
-type draft struct {
+// content is what an item is made of.
+type content struct {
 	id     uint64 // 0: not given yet
 	record record
 	body   Body
@@ -127,7 +127,7 @@ type draft struct {
 }
 
 // size is how long its extent is: the head, the places in the lists of tags, the record, the body.
-func (d *draft) size() int {
+func (d *content) size() int {
 	n := headBytes + 8*d.tags + len(d.record)
 	if d.source == 0 {
 		n += int(d.body.Len())
@@ -136,13 +136,13 @@ func (d *draft) size() int {
 }
 
 // cost is what the item will cost.
-func (m *memory) cost(d *draft) int64 {
+func (m *memory) cost(d *content) int64 {
 	return m.arena.extentSize(d.size()) + itemBytes + tagBytes*int64(d.tags)
 }
 
-// store makes an item of a draft whose cost has been charged, and holds it for the caller. When it
+// store makes an item of content whose cost has been charged, and holds it for the caller. When it
 // fails the charge is given back.
-func (m *memory) store(d *draft) (*item, error) {
+func (m *memory) store(d *content) (*item, error) {
 	it := m.items.take()
 	at, scattered, err := m.arena.alloc(d.size(), it.self)
 	if err != nil {

@@ -82,13 +82,11 @@ type candidate struct {
 func (s *shard) candidates(key *Key, dst []candidate) (found []candidate, complete bool, stamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for r := s.keys[keyPrefix(*key)]; r != 0; {
-		it := s.m.items.at(r)
-		if r = it.sibling; s.hasKey(it, key) {
-			it.hold()
-			dst, complete = append(dst, candidate{it, s.decoded.get(it)}), it.is(isComplete)
-		}
-	}
+	s.variants(key, func(it *item) bool {
+		it.hold()
+		dst, complete = append(dst, candidate{it, s.decoded.get(it)}), it.is(isComplete)
+		return true
+	})
 	return dst, complete, *s.stamp(*key)
 }
 
@@ -354,9 +352,9 @@ func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 	if inline != nil {
 		body = extentBody(inline)
 	}
-	dr := draft{id: id, record: r, body: body, tags: len(e.Tags)}
-	if s.memory.charge(s.memory.cost(&dr)) {
-		it, err := s.memory.store(&dr)
+	c := content{id: id, record: r, body: body, tags: len(e.Tags)}
+	if s.memory.charge(s.memory.cost(&c)) {
+		it, err := s.memory.store(&c)
 		if errors.Is(err, errDamaged) {
 			return err
 		}

@@ -57,7 +57,7 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 func (s *Store) stage(e *Entry, maxVariants int, toDisk bool) (it *item, resident bool) {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	d := draft{record: appendRecord((*buf)[:0], e), body: e.Body, tags: len(e.Tags)}
+	d := content{record: appendRecord((*buf)[:0], e), body: e.Body, tags: len(e.Tags)}
 	*buf = d.record[:0]
 	if body, onDisk := e.Body.(*diskBody); onDisk {
 		d.source = body.id
@@ -111,7 +111,7 @@ func (s *Store) admit(e *Entry) Refusal {
 
 // mayReside tells whether an entry should be in memory: not one that would push out much of the
 // rest while the disk can have it, and not one whose body is read from the disk.
-func (s *Store) mayReside(d *draft, cost int64, toDisk bool) bool {
+func (s *Store) mayReside(d *content, cost int64, toDisk bool) bool {
 	return d.source == 0 && (!toDisk || cost <= s.settings.Load().Memory/4)
 }
 
