@@ -185,9 +185,6 @@ func (v *httpVars) get(x *fetch, name string) (value any, known bool) {
 func (x *fetch) condition(h http.Header) {
 	if x.stale != nil {
 		rfc9111.Condition(h, x.stale.Header)
-		delete(h, "Range")
-		delete(h, "If-Range")
-		delete(h, "Expect")
 		return
 	}
 	rfc9111.ClearConditions(h)
