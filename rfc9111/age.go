@@ -3,6 +3,7 @@ package rfc9111
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,7 @@ func (f *Freshness) Age(now time.Time) time.Duration {
 // there. ok is false if the Age field makes no sense.
 func initialAge(x *Exchange) (corrected time.Duration, ok bool) {
 	apparentAge := time.Duration(0)
-	if date, valid := dateField(x.Header["Date"]); valid {
+	if date, valid := originated(x.Header); valid {
 		// Date has whole seconds, so the arrival is taken in whole seconds too: a response of this very second has no age.
 		apparentAge = clamp(x.ResponseTime.Truncate(time.Second).Sub(date))
 	}
@@ -72,6 +73,31 @@ func dateField(lines []string) (time.Time, bool) {
 		}
 	}
 	return parseDate(lines[0])
+}
+
+// origination is a Date that has been read, and what was found in it.
+type origination struct {
+	text  string
+	date  time.Time
+	valid bool
+}
+
+// lastOrigination is the Date read last. All responses of a second have the
+// same, and to read it costs more than the rest of the calculation of an age.
+var lastOrigination atomic.Pointer[origination]
+
+// originated returns the date in the Date field (RFC 9110 6.6.1).
+func originated(h http.Header) (time.Time, bool) {
+	lines := h["Date"]
+	if len(lines) != 1 {
+		return dateField(lines)
+	}
+	if last := lastOrigination.Load(); last != nil && last.text == lines[0] {
+		return last.date, last.valid
+	}
+	date, valid := parseDate(lines[0])
+	lastOrigination.Store(&origination{strings.Clone(lines[0]), date, valid})
+	return date, valid
 }
 
 // parseDate reads an HTTP-date. RFC 9111 4.2: a cache should match it in any

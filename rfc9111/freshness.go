@@ -82,14 +82,16 @@ func (s Source) String() string {
 // Freshness computes the freshness of x, which need not be storable.
 func (p *Policy) Freshness(x *Exchange) Freshness {
 	s := p.statement(x.Header)
-	f := p.freshness(x, s)
-	f.Reason = p.storable(x, s)
+	f := p.freshness(x, &s)
+	if f.Reason = p.refusal(x, &s); f.Reason == Storable {
+		f.Reason = worthStoring(x, &f)
+	}
 	f.privateFields, f.noCacheFields = s.privateFields, s.noCacheFields
 	return f
 }
 
 // freshness computes all but the Reason.
-func (p *Policy) freshness(x *Exchange, s statement) Freshness {
+func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
 	age, ageValid := initialAge(x)
 	f := Freshness{
 		InitialAge:     age,
@@ -122,7 +124,7 @@ func (p *Policy) freshness(x *Exchange, s statement) Freshness {
 
 // staleWindows is RFC 5861: what the response says, else what the operator says,
 // else nothing; forbidden as RFC 9111 4.2.4 lists, which an operator cannot lift.
-func (p *Policy) staleWindows(f *Freshness, s statement) {
+func (p *Policy) staleWindows(f *Freshness, s *statement) {
 	if f.NoCache || f.MustRevalidate {
 		return
 	}
@@ -137,7 +139,7 @@ func (p *Policy) staleWindows(f *Freshness, s statement) {
 }
 
 // lifetime is RFC 9111 4.2.1 with the operator's word before and after.
-func (p *Policy) lifetime(x *Exchange, s statement) (time.Duration, Source) {
+func (p *Policy) lifetime(x *Exchange, s *statement) (time.Duration, Source) {
 	if d, ok := p.operatorTTL(p.ForceTTL, x); ok {
 		return d, SourceForceTTL
 	}
@@ -172,7 +174,7 @@ func (p *Policy) operatorTTL(rows []StatusTTL, x *Exchange) (time.Duration, bool
 }
 
 // explicitLifetime is RFC 9111 4.2.1, in its order, for a shared cache.
-func (p *Policy) explicitLifetime(x *Exchange, s statement) (time.Duration, Source) {
+func (p *Policy) explicitLifetime(x *Exchange, s *statement) (time.Duration, Source) {
 	switch {
 	case s.sMaxAge.given:
 		return s.sMaxAge.value, SourceSMaxAge
@@ -190,7 +192,7 @@ func (p *Policy) explicitLifetime(x *Exchange, s statement) (time.Duration, Sour
 	if !ok {
 		return 0, SourceExpires
 	}
-	date, ok := dateField(x.Header["Date"])
+	date, ok := originated(x.Header)
 	if !ok {
 		date = x.ResponseTime
 	}
@@ -203,7 +205,7 @@ const maxHeuristic = 24 * time.Hour
 
 // heuristicLifetime is RFC 9111 4.2.2. A response that was fetched with a
 // Cookie that is not in the key is left alone, like by ttl.
-func (p *Policy) heuristicLifetime(x *Exchange, s statement) (time.Duration, bool) {
+func (p *Policy) heuristicLifetime(x *Exchange, s *statement) (time.Duration, bool) {
 	if !p.Heuristic || x.UnkeyedCookie || isEventStream(x.Header) {
 		return 0, false
 	}
@@ -214,7 +216,7 @@ func (p *Policy) heuristicLifetime(x *Exchange, s statement) (time.Duration, boo
 	if !ok {
 		return 0, false
 	}
-	date, ok := dateField(x.Header["Date"])
+	date, ok := originated(x.Header)
 	if !ok {
 		date = x.ResponseTime
 	}

@@ -50,13 +50,14 @@ type Policy struct {
 	DeceptionGuard bool
 
 	// Targeted lists the RFC 9213 fields that are obeyed, the first valid one
-	// wins. nil means [DefaultTargeted]; an empty list means none.
+	// wins. The names are as [http.CanonicalHeaderKey] writes them. nil means
+	// [DefaultTargeted]; an empty list means none.
 	Targeted []string
 }
 
 // DefaultTargeted are the targeted Cache-Control fields (RFC 9213) obeyed
 // unless the operator names others.
-var DefaultTargeted = []string{"Larder-Cache-Control", "CDN-Cache-Control"}
+var DefaultTargeted = []string{"Larder-Cache-Control", "Cdn-Cache-Control"}
 
 // StatusTTL is a lifetime for some statuses.
 type StatusTTL struct {

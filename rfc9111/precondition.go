@@ -101,7 +101,7 @@ func notModifiedSince(lines []string, stored http.Header) bool {
 	}
 	modified, ok := dateField(stored["Last-Modified"])
 	if !ok {
-		modified, ok = dateField(stored["Date"])
+		modified, ok = originated(stored)
 	}
 	return ok && !modified.After(since)
 }

@@ -149,6 +149,6 @@ func ifRangeHolds(lines []string, stored http.Header) bool {
 	}
 	wanted, ok := parseDate(value)
 	modified, has := dateField(stored["Last-Modified"])
-	date, dated := dateField(stored["Date"])
+	date, dated := originated(stored)
 	return ok && has && dated && modified.Equal(wanted) && date.Sub(modified) >= time.Second
 }

@@ -12,11 +12,16 @@ import (
 // It depends on no moment, so it may be asked again at every look-up, of what
 // is stored, under rules that became stricter meanwhile.
 func (p *Policy) Storable(x *Exchange) Reason {
-	return p.storable(x, p.statement(x.Header))
+	s := p.statement(x.Header)
+	if reason := p.refusal(x, &s); reason != Storable {
+		return reason
+	}
+	f := p.freshness(x, &s)
+	return worthStoring(x, &f)
 }
 
-// storable is RFC 9111 3, clause by clause.
-func (p *Policy) storable(x *Exchange, s statement) Reason {
+// refusal is RFC 9111 3, clause by clause, up to the last item.
+func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 	switch {
 	case !methodUnderstood(x.Method):
 		return ReasonMethod
@@ -45,7 +50,7 @@ func (p *Policy) storable(x *Exchange, s statement) Reason {
 	case p.DeceptionGuard && !ExtensionAgrees(x.URL, x.Header):
 		return ReasonContentType
 	}
-	return p.worthStoring(x, s)
+	return Storable
 }
 
 // methodUnderstood is 3, first item. HEAD is not among them: its response has
@@ -76,7 +81,7 @@ func statusUnderstood(status int) bool { return http.StatusText(status) != "" }
 // forbidsStoring is 5.2.2.5, and 5.2.2.3: no-store beside must-understand is
 // for caches that do not understand the status. In a field that is damaged,
 // no-store is taken at its word.
-func (s statement) forbidsStoring(status int) bool {
+func (s *statement) forbidsStoring(status int) bool {
 	if s.mustUnderstand && !s.malformed && statusUnderstood(status) {
 		return false
 	}
@@ -85,7 +90,7 @@ func (s statement) forbidsStoring(status int) bool {
 
 // shareable is 3.5: what a response to an authorised request must say. Said in a
 // field that is damaged it does not count.
-func (s statement) shareable() bool {
+func (s *statement) shareable() bool {
 	if s.malformed {
 		return false
 	}
@@ -104,8 +109,7 @@ func (p *Policy) varyStar(h http.Header) bool {
 // worthStoring is 3, last item, seen from the other end: a response is stored
 // if it can be used without asking, at least for a moment or after a failure,
 // or if asking can be answered with 304.
-func (p *Policy) worthStoring(x *Exchange, s statement) Reason {
-	f := p.freshness(x, s)
+func worthStoring(x *Exchange, f *Freshness) Reason {
 	switch {
 	case f.Source == SourceNone && !f.NoCache:
 		return ReasonNoLifetime
@@ -130,7 +134,7 @@ func SoundFields(h http.Header) bool {
 			return false
 		}
 		for _, value := range values {
-			if strings.ContainsAny(value, "\r\n\x00") {
+			if strings.IndexByte(value, '\n') >= 0 || strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, 0) >= 0 {
 				return false
 			}
 		}

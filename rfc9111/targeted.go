@@ -29,7 +29,7 @@ func (p *Policy) statement(h http.Header) statement {
 		if p.Ignores(field) {
 			continue
 		}
-		if d, ok := parseTargeted(h[http.CanonicalHeaderKey(field)]); ok {
+		if d, ok := parseTargeted(h[field]); ok {
 			return statement{directives: d, targeted: true}
 		}
 	}

@@ -346,8 +346,11 @@ func (v *vector) policy(t *testing.T) *Policy {
 	p := v.Policy
 	policy := &Policy{
 		TTL: ttls(t, p.TTL), ForceTTL: ttls(t, p.Force), MaxTTL: duration(p.MaxTTL),
-		Ignore: p.Ignore, Targeted: p.Targeted, Heuristic: p.Heuristic,
+		Ignore: p.Ignore, Heuristic: p.Heuristic,
 		StaleWhileRevalidate: duration(p.SWR), StaleIfError: duration(p.SIE),
+	}
+	for _, name := range p.Targeted {
+		policy.Targeted = append(policy.Targeted, http.CanonicalHeaderKey(name))
 	}
 	switch p.SetCookie {
 	case "":
