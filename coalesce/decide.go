@@ -33,7 +33,6 @@ func (f *Flight) keepApart(to phase) {
 		return
 	}
 	f.phase, f.closed = to, true
-	f.expiry.Stop() // from here on the response lives as long as its one client, as it would alone
 	if to == rejected {
 		f.bequeath()
 	}

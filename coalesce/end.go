@@ -38,7 +38,6 @@ func (f *Flight) Fail(err error) {
 // end closes the books of the fetch. Those who read go on.
 func (f *Flight) end(err error) {
 	f.ended, f.err = true, err
-	f.expiry.Stop()
 	if f.alone != nil {
 		f.alone.Stop()
 	}

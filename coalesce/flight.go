@@ -81,7 +81,6 @@ type Flight struct {
 
 	ctx    context.Context // nil until somebody starts the fetch
 	cancel context.CancelCauseFunc
-	expiry *time.Timer
 	alone  *time.Timer // nil until the last party has left before the header
 
 	leader  *Party // who started the fetch; nil until then
@@ -101,6 +100,8 @@ type Flight struct {
 	spill   *spill  // nil before the body spills
 
 	onEmpty []func() // see OnEmpty
+
+	entered entered // see roster
 
 	// What a change under the lock owes to others; unlock pays.
 	owed      int64    // bytes for Budget.Unreserve
@@ -126,7 +127,6 @@ func newFlight(t *terms, seat mooring, tag any) (*Flight, *Party) {
 func (f *Flight) begin(tag any, p *Party) {
 	f.tag, f.leader = tag, p
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
-	f.expiry = time.AfterFunc(f.terms.limits.Life, f.expire)
 	f.terms.roster.add(f)
 }
 
@@ -225,7 +225,8 @@ func (f *Flight) stop(cause error) {
 	}
 }
 
-// expire is called when Limits.Life is over.
+// expire is called when Limits.Life is over. After Release and Reject it means nothing: from there on the response lives
+// as long as its one client, as it would alone.
 func (f *Flight) expire() {
 	f.mu.Lock()
 	defer f.unlock()

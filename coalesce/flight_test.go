@@ -400,6 +400,31 @@ func TestLife(t *testing.T) {
 			lead.Leave()
 		})
 	})
+	t.Run("each in its own time", func(t *testing.T) {
+		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
+			var ages [5]time.Duration
+			var wg sync.WaitGroup
+			for i := range ages {
+				f, lead := g.Solo(nil)
+				start, short := time.Now(), i%2 == 0 // the oldest, one in the middle and the youngest end before
+				wg.Go(func() {
+					if short {
+						time.Sleep(15 * time.Second)
+					} else {
+						<-f.Context().Done()
+					}
+					ages[i] = time.Since(start)
+					f.Fail(context.Cause(f.Context()))
+					lead.Leave()
+				})
+				time.Sleep(10 * time.Second)
+			}
+			wg.Wait()
+			if want := [5]time.Duration{15 * time.Second, time.Minute, 15 * time.Second, time.Minute, 15 * time.Second}; ages != want {
+				t.Errorf("ended after %v, want %v", ages, want)
+			}
+		})
+	})
 	t.Run("streaming becomes windowed", func(t *testing.T) {
 		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
 			f, lead := join(t, g, true)

@@ -80,8 +80,8 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 		b = boundless{}
 	}
 	g := &Group[K]{flights: make(map[K]*Flight)}
-	g.roster.flights = make(map[*Flight]struct{})
 	g.terms = terms{budget: b, limits: l.withDefaults(), roster: &g.roster}
+	g.roster.life = g.terms.limits.Life
 	return g
 }
 
@@ -218,66 +218,8 @@ func (b *berth[K]) vacate(f, heir *Flight) {
 	delete(g.flights, b.key)
 }
 
-// roster lists the flights whose fetch is under way.
-type roster struct {
-	mu      sync.Mutex
-	flights map[*Flight]struct{}
-	idle    chan struct{} // closed when the last one ends; nil when nobody waits for that
-}
-
-func (r *roster) add(f *Flight) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.flights[f] = struct{}{}
-}
-
-func (r *roster) remove(f *Flight) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.flights, f)
-	if len(r.flights) == 0 && r.idle != nil {
-		close(r.idle)
-		r.idle = nil
-	}
-}
-
-func (r *roster) len() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.flights)
-}
-
-func (r *roster) list() []*Flight {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]*Flight, 0, len(r.flights))
-	for f := range r.flights {
-		all = append(all, f)
-	}
-	return all
-}
-
-// empty returns a channel that is closed as soon as no flight is listed.
-func (r *roster) empty() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.flights) == 0 {
-		return alreadyClosed
-	}
-	if r.idle == nil {
-		r.idle = make(chan struct{})
-	}
-	return r.idle
-}
-
 // boundless is the budget of a group that was given none.
 type boundless struct{}
 
 func (boundless) Reserve(int64) bool { return true }
 func (boundless) Unreserve(int64)    {}
-
-var alreadyClosed = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()

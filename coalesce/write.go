@@ -135,7 +135,6 @@ func (f *Flight) outgrow(why Outgrowth) {
 	}
 	f.phase, f.outgrown, f.closed = windowed, why, true
 	f.room = make(chan struct{}, 1)
-	f.expiry.Stop()
 	f.freePassed()
 	f.stopIfUseless()
 }
