@@ -25,7 +25,7 @@
 //
 // # Budgets
 //
-// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 104 bytes
+// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112 bytes
 // of index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the
 // entry in hand: resident, waiting for the disk, or being sent to a client. Reservations count, and
 // what is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps

@@ -31,9 +31,17 @@ type index struct {
 	tags  map[string]uint32 // place in lists
 	lists []tagList
 	free  []uint32 // lists without a tag
-	urls  *btree.BTreeG[ref]
-	// probe is what the ref 0 stands for in urls while something is looked for.
+	urls  *btree.BTreeG[listed]
+	// probe is what the zero listed stands for in urls while something is looked for.
 	probe position
+}
+
+// listed is an item in listing order. It says where the URL is: on the way there through the item and its record's
+// lengths each comparison would wait for memory four times.
+type listed struct {
+	url    address
+	length uint32
+	item   ref
 }
 
 // position is one in listing order.
@@ -48,29 +56,39 @@ func newIndex(m *memory) *index {
 	return x
 }
 
-// urlDegree makes nodes of up to 63 refs.
+// urlDegree makes nodes of up to 63 items.
 const urlDegree = 32
 
 // less orders by URL, then by ID: the order of listings.
-func (x *index) less(a, b ref) bool {
-	urlA, idA := x.place(a)
-	urlB, idB := x.place(b)
-	if c := bytes.Compare(urlA, urlB); c != 0 {
+func (x *index) less(a, b listed) bool {
+	if c := bytes.Compare(x.url(a), x.url(b)); c != 0 {
 		return c < 0
 	}
-	return idA < idB
+	return x.id(a) < x.id(b)
 }
 
-func (x *index) place(r ref) (url []byte, id uint64) {
-	if r == 0 {
-		return x.probe.url, x.probe.id
+func (x *index) url(l listed) []byte {
+	if l.item == 0 {
+		return x.probe.url
 	}
-	it := x.m.items.at(r)
-	return x.m.record(it).url(), it.id
+	return x.m.arena.bytes(l.url, int(l.length))
+}
+
+func (x *index) id(l listed) uint64 {
+	if l.item == 0 {
+		return x.probe.id
+	}
+	return x.m.items.at(l.item).id
+}
+
+// listing is an item's place in listing order.
+func (x *index) listing(it *item) listed {
+	at, length := x.m.urlOf(it)
+	return listed{at, length, it.self}
 }
 
 func (x *index) add(it *item) {
-	x.urls.ReplaceOrInsert(it.self)
+	x.urls.ReplaceOrInsert(x.listing(it))
 	if it.tags == 0 {
 		return
 	}
@@ -107,7 +125,7 @@ func setPlace(places []byte, i, list, row uint32) {
 }
 
 func (x *index) remove(it *item) {
-	x.urls.Delete(it.self)
+	x.urls.Delete(x.listing(it))
 	places := x.m.places(it)
 	for i := range it.tags {
 		n, row := binary.LittleEndian.Uint32(places[8*i:]), binary.LittleEndian.Uint32(places[8*i+4:])
@@ -200,7 +218,7 @@ func (x *index) prefix(prefix string, fn func(it *item)) {
 // index nor walk it.
 func (x *index) ascend(url string, id uint64, fn func(it *item) bool) {
 	x.probe = position{[]byte(url), id}
-	x.urls.AscendGreaterOrEqual(0, func(r ref) bool { return fn(x.m.items.at(r)) })
+	x.urls.AscendGreaterOrEqual(listed{}, func(l listed) bool { return fn(x.m.items.at(l.item)) })
 }
 
 // hostPrefixes are the beginnings of the URLs of an authority; what follows may still be more of

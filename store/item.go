@@ -63,7 +63,7 @@ func (it *item) cost() int64 { return int64(it.units) * costUnit }
 // What an entry costs beside its extent, in whole costUnits. Maps and trees are estimated by what they
 // take on average.
 const (
-	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 16      // the item, its slots in the key map and the URL order
+	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24      // the item, its slots in the key map and the URL order
 	tagBytes  = int64(unsafe.Sizeof(tagRow{}))*9/8/8*8 + 16 // its row, a share of the list; its place in the item counts in the extent
 	headBytes = 16                                          // of an extent, in front of the places of tags
 )
@@ -223,6 +223,13 @@ func (m *memory) record(it *item) record {
 	fixed := m.arena.bytes(it.at, skip+12)
 	n := int(binary.BigEndian.Uint32(fixed[skip+8:]))
 	return record(m.arena.bytes(it.at, skip+n)[skip:])
+}
+
+// urlOf is where the entry's URL is, and its length.
+func (m *memory) urlOf(it *item) (at address, length uint32) {
+	skip := headBytes + 8*int(it.tags)
+	fixed := record(m.arena.bytes(it.at, skip+recordFixed)[skip:])
+	return it.at + address(skip+recordFixed), fixed.urlLen()
 }
 
 // value is the record with the body that follows it; for an item whose body is not on disk.

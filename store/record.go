@@ -224,8 +224,9 @@ func (r record) responseTime() int64 { return int64(binary.BigEndian.Uint64(r[36
 func (r record) keepUntil() int64    { return int64(binary.BigEndian.Uint64(r[52:])) }
 func (r record) key() Key            { return Key(r[60:92]) }
 func (r record) url() []byte {
-	return r[recordFixed : recordFixed+int(binary.BigEndian.Uint32(r[92:]))]
+	return r[recordFixed : recordFixed+int(r.urlLen())]
 }
+func (r record) urlLen() uint32 { return binary.BigEndian.Uint32(r[92:]) }
 
 func (r record) section(i int) []byte { // 0: variant, 1: tags
 	from := recordFixed
