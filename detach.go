@@ -212,6 +212,10 @@ func (x *fetch) show(q *request) {
 			vars[v.name] = v.value
 		}
 	}
+	x.showPlaceholders(q)
+}
+
+func (x *fetch) showPlaceholders(q *request) {
 	if !x.shown {
 		x.shown = true
 		q.publish()
@@ -230,7 +234,7 @@ func (x *fetch) shownPlaceholder(name string) (value any, known bool) {
 // giveBack takes to the leader's request what the inner handlers left in the fetch's: vars, placeholders and access-log fields are there as
 // they would be without Larder. It is called on the leader's goroutine when the fetch has ended.
 func (x *fetch) giveBack(q *request) {
-	x.show(q)
+	x.showPlaceholders(q)
 	if vars, ok := q.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
 		maps.Copy(vars, x.context.vars)
 	}
@@ -240,14 +244,23 @@ func (x *fetch) giveBack(q *request) {
 }
 
 // appendLogFields appends the access-log fields of from to those of to. ExtraLogFields can be added to but not read, and Caddy offers no other
-// way to carry fields from one request to another; the address of its list is therefore taken by reflection, with its type
-// checked. The test of `log_append` through a miss fails if Caddy changes it.
+// way to carry fields from one request to another; the address of its list is therefore taken by reflection. The test of `log_append` through a
+// miss fails if Caddy changes it.
 func appendLogFields(to, from *caddyhttp.ExtraLogFields) {
-	list := reflect.ValueOf(from).Elem().FieldByName("fields")
-	if !list.IsValid() || list.Type() != reflect.TypeFor[[]zap.Field]() {
+	if logFieldList < 0 {
 		return
 	}
-	for _, field := range *(*[]zap.Field)(list.Addr().UnsafePointer()) {
+	list := reflect.ValueOf(from).Elem().Field(logFieldList).Addr().UnsafePointer()
+	for _, field := range *(*[]zap.Field)(list) {
 		to.Set(field)
 	}
 }
+
+// logFieldList is which field of ExtraLogFields is its list; -1 if there is none of that name and type.
+var logFieldList = func() int {
+	list, ok := reflect.TypeFor[caddyhttp.ExtraLogFields]().FieldByName("fields")
+	if !ok || len(list.Index) != 1 || list.Type != reflect.TypeFor[[]zap.Field]() {
+		return -1
+	}
+	return list.Index[0]
+}()

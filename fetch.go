@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -217,17 +218,17 @@ func (x *fetch) decide(status int, header http.Header) {
 
 // admit shares a response that may be stored.
 func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
-	// What the inner handlers go on to write into their map are trailers. What is decided, shared and stored is a copy.
-	ex.Header = ex.Header.Clone()
+	// What the inner handlers go on to write into their map are trailers. What is shared and stored is a copy.
 	own := changes(x.seed, ex.Header)
 	hd := &x.head
 	*hd = head{
 		kind: headFetched, handler: x.h, status: ex.Status, exchange: *ex, freshness: freshness,
-		header: x.storable(ex.Header, own, freshness), variant: x.variant(ex.Header),
-		own:    x.h.withoutTags(own),
+		header: x.storable(own, freshness), variant: x.variant(ex.Header),
+		seed: x.seed, own: x.h.withoutTags(own),
 		length: x.writer.declared, over: x.over,
 		tags: x.tags(ex.Header),
 	}
+	hd.exchange.Header = nil
 	x.learnSearch(ex.Header)
 	x.pantry.refused.forget(x.flightKey)
 	x.pantry.resting.forget(x.flightKey)
@@ -246,16 +247,16 @@ func (x *fetch) share(hd *head, limit int64) {
 	x.flight.Share(hd, limit)
 }
 
-// storable is the header as it is stored: what the inner handlers changed, and what decided about storing it.
-func (x *fetch) storable(whole http.Header, changed []field, freshness *rfc9111.Freshness) http.Header {
-	header := make(http.Header, len(whole))
+// storable is the header as it is stored: what the inner handlers changed, and of what they left as it was that which decided about storing it.
+func (x *fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Header {
+	header := make(http.Header, len(changed)+1) // and Date
+	for _, f := range x.seed {
+		if slices.Contains(x.h.decisive, f.name) {
+			header[f.name] = f.values
+		}
+	}
 	for _, f := range changed {
 		header[f.name] = f.values
-	}
-	for _, name := range x.h.decisive {
-		if values, ok := whole[name]; ok {
-			header[name] = values
-		}
 	}
 	x.h.policy.MakeStorable(header, freshness)
 	if header["Date"] == nil { // RFC 9110 6.6.1

@@ -17,13 +17,16 @@ var decisive = []string{
 	"Cache-Control", "Expires", "Pragma", "Age", "Date", "Vary", "Etag", "Last-Modified", "Content-Type", "Content-Encoding",
 }
 
-// changes returns what of header differs from seed. The values are header's own.
+// changes returns what of header differs from seed. The values are copied: header may go on to change.
 func changes(seed []field, header http.Header) []field {
-	changed := make([]field, 0, len(header)+len(seed))
+	copied, changed := make([]string, 0, len(header)), make([]field, 0, len(header)+len(seed))
 	for name, values := range header {
-		if !slices.ContainsFunc(seed, func(f field) bool { return f.name == name && slices.Equal(f.values, values) }) {
-			changed = append(changed, field{name, values})
+		if slices.ContainsFunc(seed, func(f field) bool { return f.name == name && slices.Equal(f.values, values) }) {
+			continue
 		}
+		from := len(copied)
+		copied = append(copied, values...) // where it outgrows its array, the fields so far keep the old one
+		changed = append(changed, field{name, copied[from:len(copied):len(copied)]})
 	}
 	for _, f := range seed {
 		if _, kept := header[f.name]; !kept {
@@ -64,26 +67,16 @@ func fieldsOf(h http.Header) []field {
 	return fields
 }
 
-// snapshot is fieldsOf with copied values: h may go on to change.
-func snapshot(h http.Header) []field {
-	count := 0
-	for _, values := range h {
-		count += len(values)
-	}
-	copied, fields := make([]string, 0, count), make([]field, 0, len(h))
-	for name, values := range h {
-		from := len(copied)
-		copied = append(copied, values...)
-		fields = append(fields, field{name, copied[from:len(copied):len(copied)]})
-	}
-	return fields
-}
+// snapshot is fieldsOf with copied values.
+func snapshot(h http.Header) []field { return changes(nil, h) }
 
 // headerOf is the opposite of snapshot: the map and its values may be written to.
 func headerOf(fields []field) http.Header {
-	h := make(http.Header, len(fields))
+	h, copied := make(http.Header, len(fields)), make([]string, 0, len(fields))
 	for _, f := range fields {
-		h[f.name] = slices.Clone(f.values)
+		from := len(copied)
+		copied = append(copied, f.values...)
+		h[f.name] = copied[from:len(copied):len(copied)]
 	}
 	return h
 }

@@ -30,10 +30,11 @@ const (
 // head is what a flight decided at the response header, for all who wait. It is not changed after that.
 type head struct {
 	kind     headKind
-	exchange rfc9111.Exchange
-	origin   int // the origin's status where the answer has another, else 0
+	exchange rfc9111.Exchange // for headFetched without its header
+	origin   int              // the origin's status where the answer has another, else 0
 	status   int
-	own      []field         // for the leader: the response as it came
+	seed     []field         // the header as the leader's outer handlers had filled it
+	own      []field         // for the leader: what the inner handlers changed of that
 	header   http.Header     // as stored
 	length   int64           // of the body, -1 if not known yet
 	over     <-chan struct{} // closed when the response has been stored
@@ -104,7 +105,15 @@ func (q *request) mayShare(hd *head) bool {
 	if hd.freshness.NoCache {
 		return false
 	}
-	return hd.handler == q.h || q.h.policy.Storable(&hd.exchange) == rfc9111.Storable
+	if hd.handler == q.h {
+		return true
+	}
+	x := hd.exchange
+	if hd.kind == headFetched {
+		x.Header = headerOf(hd.seed)
+		overlay(x.Header, hd.own, new(values))
+	}
+	return q.h.policy.Storable(&x) == rfc9111.Storable
 }
 
 // respondStored answers from the store.
