@@ -37,18 +37,22 @@ func changes(seed []field, header http.Header) []field {
 }
 
 // values is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places are
-// for our own fields; a response with more fields than the rest holds gets slices of its own.
-type values [14]string
+// for our own fields; what does not fit gets slices of its own.
+type values []string
 
 const (
-	roomAge = iota
+	roomStatus = iota
+	roomAge
 	roomLength
-	roomStatus
 	roomFields // from here on, those of the response
+	roomAll    = 14
 )
 
 // one returns value as the only one of a field, at the given place.
-func (v *values) one(place int, value string) []string {
+func (v values) one(place int, value string) []string {
+	if place >= len(v) {
+		return []string{value}
+	}
 	v[place] = value
 	return v[place : place+1 : place+1]
 }
@@ -94,7 +98,7 @@ func variantValues(names []string, fields []field) []string {
 
 // overlay applies what changes returned to another client's header map. The values are copied, into room as far as they fit: later
 // handlers may change them in place, and these are everybody's.
-func overlay(h http.Header, changed []field, room *values) {
+func overlay(h http.Header, changed []field, room values) {
 	next := roomFields
 	for _, f := range changed {
 		n := len(f.values)

@@ -27,7 +27,6 @@ type keyed struct {
 	method    string // the method class: GET stands for HEAD too
 	scheme    string
 	authority string   // canonical, see canonicalAuthority
-	dotted    bool     // the Host had a trailing dot, and that may have led it to another site
 	door      door     // Host is the client's word, and two sites must not share
 	client    *url.URL // path and query as the client sent them
 	inner     *url.URL // path and query as they are when Larder sees them
@@ -35,6 +34,7 @@ type keyed struct {
 	added     []string // expanded texts of `key { add }`
 	body      []byte   // the request's content, for POST and QUERY
 	hasBody   bool
+	dotted    bool                   // the Host had a trailing dot, and that may have led it to another site
 	variance  rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }
 

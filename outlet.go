@@ -24,15 +24,18 @@ type outlet struct {
 	unsafe   *invalidation // for invalidate
 
 	wroteHeader bool
-	bodiless    bool // what the origin sends as body is not part of this answer
-	flushEach   bool // RFC 10036, X-Accel-Buffering
+	room        [1]string // for our own field
+	bodiless    bool      // what the origin sends as body is not part of this answer
+	flushEach   bool      // RFC 10036, X-Accel-Buffering
 }
 
 func newOutlet(q *request, outcome Outcome, status rfc9111.CacheStatus) *outlet {
-	return &outlet{
+	o := &outlet{
 		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: q.w},
 		q:                     q, outcome: outcome, status: status,
 	}
+	q.room = o.room[:]
+	return o
 }
 
 // WriteHeader sends the header on.

@@ -48,17 +48,16 @@ type request struct {
 	// Set by lookUp.
 	found     store.Result
 	freshness *rfc9111.Freshness // of found.Entry
-	forward   rfc9111.Forward    // why the origin must be asked
 	varyNames []string           // what is known of the URL's Vary
+	forward   rfc9111.Forward    // why the origin must be asked
 
 	// Set by note.
 	outcome   Outcome
-	reason    string
 	noted     bool
 	published bool
+	reason    string
 
-	reply answer // by value, and with room for the header values it sets: a hit allocates little
-	room  values // see header.go
+	room values // of its answer
 }
 
 func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) *request {

@@ -111,7 +111,7 @@ func (q *request) mayShare(hd *head) bool {
 	x := hd.exchange
 	if hd.kind == headFetched {
 		x.Header = headerOf(hd.seed)
-		overlay(x.Header, hd.own, new(values))
+		overlay(x.Header, hd.own, nil)
 	}
 	return q.h.policy.Storable(&x) == rfc9111.Storable
 }
@@ -144,12 +144,23 @@ func (q *request) respondRenewed(hd *head, leads bool) error {
 func (q *request) stored(now time.Time) *answer {
 	e := q.found.Entry
 	c := q.h.concluded(e)
-	q.reply = answer{
+	a := q.newAnswer()
+	*a = answer{
 		status: e.Status, header: c.header, fields: c.fields, length: e.Body.Len(), lengthText: c.length,
 		age: q.freshness.Age(now), aged: true,
 		stored: e.Body, trailer: e.Trailer,
 	}
-	return &q.reply
+	return a
+}
+
+// newAnswer returns an empty answer. With it comes the room for the header values that it sets, so that it takes one allocation.
+func (q *request) newAnswer() *answer {
+	a := new(struct {
+		answer
+		room [roomAll]string
+	})
+	q.room = a.room[:]
+	return &a.answer
 }
 
 // respondFlight answers from the growing body.
@@ -158,7 +169,7 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	if !leads || q.forward == rfc9111.ForwardStale {
 		cs.FwdStatus = hd.status
 	}
-	a := &q.reply
+	a := q.newAnswer()
 	*a = answer{status: hd.status, header: hd.header, length: hd.length}
 	if leads {
 		a.fields, a.growing = hd.own, &s.fetch.body
@@ -245,7 +256,7 @@ func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
 // is to follow.
 func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, err error) {
 	h := q.w.Header()
-	overlay(h, a.fields, &q.room)
+	overlay(h, a.fields, q.room)
 	if a.aged {
 		h["Age"] = q.room.one(roomAge, strconv.FormatInt(int64(a.age/time.Second), 10))
 	}
