@@ -1,44 +1,108 @@
 package larder
 
-import "time"
+import (
+	"slices"
+	"sync"
+	"time"
+)
 
 // crew is the goroutines that fetches run on. A fetch goes deep: through the inner handlers into a proxy's transport. A new goroutine begins with
 // a small stack that has to be copied several times on the way, which cost a tenth of a miss without any proxy; a server's own goroutine, where
 // the handlers would run without Larder, has grown once for all requests of its connection. So a goroutine whose fetch is over waits a moment for another.
-type crew chan runner
+//
+// Each waits at a channel of its own, and one timer sends home those that wait too long: to wait at a common channel and at a timer as well took a
+// goroutine longer than all else that it does between two fetches.
+type crew struct {
+	mu     sync.Mutex
+	idle   []*hand // by how long they have waited: the last to come is the first to go
+	rounds int     // how often the timer has gone off
+	timer  *time.Timer
+	set    bool
+}
+
+// hand is a goroutine that waits for a fetch.
+type hand struct {
+	next  chan runner // nil sends it home
+	since int         // crew.rounds when it began to wait
+}
 
 // runner is a *fetch.
 type runner interface{ run() }
 
-// crewIdle is how long a goroutine waits for another fetch.
+// crewIdle is how long a goroutine waits for another fetch, and at most twice as long.
 const crewIdle = 100 * time.Millisecond
 
-func newCrew() crew { return make(crew) }
-
-// run runs the fetch on a goroutine of its own, at once: where none is free there is a new one.
-func (c crew) run(x runner) {
-	select {
-	case c <- x:
-	default:
-		go c.work(x)
+// run runs the fetch on a goroutine of its own, at once: where none waits there is a new one.
+func (c *crew) run(x runner) {
+	h := c.call()
+	if h == nil {
+		h = &hand{next: make(chan runner, 1)}
+		go c.work(h)
 	}
+	h.next <- x
 }
 
-func (c crew) work(x runner) {
-	idle := time.NewTimer(crewIdle)
-	defer idle.Stop()
-	for ; x != nil; x = c.next(idle) {
-		x.run()
-	}
-}
-
-// next waits for another fetch; nil when none has come. It is a function of its own so that nothing of the last one is kept meanwhile.
-func (c crew) next(idle *time.Timer) runner {
-	idle.Reset(crewIdle)
-	select {
-	case x := <-c:
-		return x
-	case <-idle.C:
+// call takes the hand that came last from those who wait: its stack is the warmest.
+func (c *crew) call() *hand {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.idle) - 1
+	if last < 0 {
 		return nil
+	}
+	h := c.idle[last]
+	c.idle[last], c.idle = nil, c.idle[:last]
+	return h
+}
+
+func (c *crew) work(h *hand) {
+	for h.work() {
+		c.rest(h)
+	}
+}
+
+// work runs one fetch; false if it is told to go home. It is a function of its own so that nothing of a fetch is kept while there is none.
+func (h *hand) work() bool {
+	x := <-h.next
+	if x == nil {
+		return false
+	}
+	x.run()
+	return true
+}
+
+// rest puts a hand among those who wait.
+func (c *crew) rest(h *hand) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.since = c.rounds
+	c.idle = append(c.idle, h)
+	switch {
+	case c.set:
+		return
+	case c.timer == nil:
+		c.timer = time.AfterFunc(crewIdle, c.dismiss)
+	default:
+		c.timer.Reset(crewIdle)
+	}
+	c.set = true
+}
+
+// dismiss sends home those that have waited since before the last round.
+func (c *crew) dismiss() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gone := 0
+	for _, h := range c.idle {
+		if h.since == c.rounds {
+			break
+		}
+		h.next <- nil
+		gone++
+	}
+	c.idle = slices.Delete(c.idle, 0, gone)
+	c.rounds++
+	if c.set = len(c.idle) > 0; c.set {
+		c.timer.Reset(crewIdle)
 	}
 }

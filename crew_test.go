@@ -14,7 +14,7 @@ func (f task) run() { f() }
 // TestCrew: fetches begin at once, however many run; their goroutines wait a moment for the next ones, and then end.
 func TestCrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrew()
+		c := new(crew)
 		before := runtime.NumGoroutine()
 		began := make(chan struct{}, 10)
 		finish := make(chan struct{})

@@ -72,7 +72,6 @@ func takePantry(folder string, required bool, settings store.Settings, log *slog
 			refused:  newHitForMiss(),
 			resting:  newRefreshRests(),
 			searches: newSearches(),
-			crew:     newCrew(),
 		}, nil
 	})
 	if err != nil {

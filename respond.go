@@ -402,6 +402,11 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 // again is to have a hit, and one that purges is to have it counted.
 func (b *flightBody) awaitStored() {
 	select {
+	case <-b.over: // as a rule; to look at one channel is quicker
+		return
+	default:
+	}
+	select {
 	case <-b.over:
 	case <-b.ctx.Done():
 	}

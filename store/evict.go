@@ -262,12 +262,12 @@ type expiryPosition struct {
 	id    uint64
 }
 
-// expireMemory looks at some of the memory tier for expired entries. Look-ups pass them over
-// anyway; this only gives back their room.
+// expireMemory looks at a part of the memory tier for expired entries: all of it takes a dozen ticks,
+// if it is large. Look-ups pass them over anyway; this only gives back their room.
 func (k *keeper) expireMemory() {
 	now := k.s.now()
 	began := time.Now()
-	for range 64 * shardCount {
+	for range shardCount + k.s.memory.entries()/(12*expireStep) {
 		p := &k.expiry
 		p.url, p.id = k.s.memory.expire(k.s.memory.shards[p.shard], now, p.url, p.id)
 		if p.url == "" {
