@@ -133,7 +133,7 @@ func checkTables(t *testing.T, entries int64, tx *bbolt.Tx) error {
 			}
 		}
 		for _, tag := range e.Tags {
-			if tb.tags.Get(append(tagHash(tag), idBytes(id)...)) == nil {
+			if tb.tags.Get(tagRowKey(tag, id)) == nil {
 				t.Errorf("entry %d: no row for tag %q", id, tag)
 			}
 		}

@@ -102,8 +102,8 @@
 //     ancestor's parent, go round in circles until the process ends, and neither can be recovered from.
 //     head.go checks this of the list of free pages only.
 //   - Index rows carry no checksum. Where damage took some, a purge does not find what they led to.
-//   - matched counts index rows; two tags whose SHA-256 begin with the same 64 bits would be counted
-//     together. They are never purged together.
+//   - matched counts index rows; two tags of more than 64 bytes that begin alike, and whose SHA-256 begin
+//     with the same 17 bytes, would be counted together. They are never purged together.
 //   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until
 //     entries expire, are purged or replaced.
 //   - A renewed entry (Clone, Put) whose body is on disk has its chunks written once more, under its own id.

@@ -216,7 +216,7 @@ func (l *listing) addQueue() {
 // addDisk walks the URL rows, or those of the tag, which are in no order.
 func (l *listing) addDisk() error {
 	if l.filter.Tag != "" {
-		sc := scan{scanTag, l.filter.Tag, tagHash(l.filter.Tag)}
+		sc := scan{scanTag, l.filter.Tag, tagStart(l.filter.Tag)}
 		return l.walk(&sc, 0)
 	}
 	sc := scan{kind: scanPrefix, value: l.filter.Prefix, from: []byte(l.filter.Prefix)}

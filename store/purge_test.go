@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,4 +191,32 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// TestPurgeTellsTagsApart: tags whose rows stand side by side in the file, one a part of another.
+func TestPurgeTellsTagsApart(t *testing.T) {
+	long := strings.Repeat("x", maxTagInRow)
+	tags := []string{
+		"a", "a\x00", "a\x00\x00\x00\x00\x00\x00\x00\x00\x00", "a\x00b", "ab", long, long + "y", long + "z",
+		long[:longTag], string(tagStart(long + "y")[:maxTagInRow]),
+	}
+	for _, tag := range tags {
+		t.Run(fmt.Sprintf("%q", tag), func(t *testing.T) {
+			s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 1, Disk: 64 << 20})
+			urls := make([]string, len(tags))
+			for i, other := range tags {
+				urls[i] = fmt.Sprintf("http://example.com/%d", i)
+				s.Put(testEntry(s, urls[i], []byte(urls[i]), other), 0)
+			}
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := s.Purge(Selectors{Tags: []string{tag}}, PurgeOptions{}); n != 1 || err != nil {
+				t.Errorf("Purge = %d, %v", n, err)
+			}
+			if n := hits(t, s, urls); n != len(urls)-1 {
+				t.Errorf("%d hits of %d", n, len(urls))
+			}
+		})
+	}
 }

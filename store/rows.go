@@ -12,17 +12,19 @@ import (
 )
 
 // schemaVersion is that of the whole file; a file of another one is set aside.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
-// expiry of like lifetimes, and recency are appended at the right edge of their trees; only keys and
-// tags are written at random places.
+// expiry of like lifetimes, and recency are appended at the right edge of their trees. Tags and URLs
+// stand as they are written, so that those of a kind, which often come together, share pages; only
+// keys, which are hashes, are at random places: where the file is large, a page of their tree is
+// written for each entry.
 //
 //	meta     name                        → number: schema, generation, id, entries
 //	records  id                          → record, with the body where it is small
 //	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
-//	keys     key(32), id                 → keyRow: checksum, all a look-up needs to choose a variant
-//	tags     hash of tag(8), id          → indexRow: generation, keepUntil, key(8), flags
+//	keys     half of the key(16), id     → keyRow: checksum, all a look-up needs to choose a variant
+//	tags     tag, NUL, id                → indexRow: generation, keepUntil, key(8), flags
 //	urls     URL, NUL, id                → indexRow
 //	expiry   keepUntil(8), id            → nothing
 //	recency  rank(8), id                 → nothing; the lowest rank is evicted first
@@ -72,24 +74,24 @@ type keyRow struct {
 	generation   uint64
 	keepUntil    int64
 	responseTime int64
-	size         int64 // of record and chunks, for eviction
 	rank         uint64
 	soft         bool
 	variant      Variant
 }
 
-const keyRowFixed = 4 + 5*8 + 1
+const keyRowFixed = 4 + 1 + 3*8
 
+// encode lays the row out: checksum(4), flags(1), generation(8), keepUntil(8), responseTime(8), and in
+// uvarints and strings the rank, which is the id until the entry is used, and the variant.
 func (r *keyRow) encode(key []byte) []byte {
-	v := make([]byte, keyRowFixed, keyRowFixed+64)
-	binary.BigEndian.PutUint64(v[4:], r.generation)
-	binary.BigEndian.PutUint64(v[12:], uint64(r.keepUntil))
-	binary.BigEndian.PutUint64(v[20:], uint64(r.responseTime))
-	binary.BigEndian.PutUint64(v[28:], uint64(r.size))
-	binary.BigEndian.PutUint64(v[36:], r.rank)
+	v := make([]byte, keyRowFixed, keyRowFixed+16)
 	if r.soft {
-		v[44] = rowSoft
+		v[4] = rowSoft
 	}
+	binary.BigEndian.PutUint64(v[5:], r.generation)
+	binary.BigEndian.PutUint64(v[13:], uint64(r.keepUntil))
+	binary.BigEndian.PutUint64(v[21:], uint64(r.responseTime))
+	v = binary.AppendUvarint(v, r.rank^r.id)
 	v = appendString(v, r.variant.Coding)
 	for i, name := range r.variant.Names {
 		v = appendString(appendString(v, name), r.variant.Values[i])
@@ -100,19 +102,18 @@ func (r *keyRow) encode(key []byte) []byte {
 
 // decodeKeyRow reads a row of the keys bucket; nothing in it shares the transaction's memory.
 func decodeKeyRow(key, v []byte) (keyRow, error) {
-	if len(key) != 40 || len(v) < keyRowFixed || binary.BigEndian.Uint32(v) != checksum(key, v[4:]) {
+	if len(key) != keyHalf+8 || len(v) < keyRowFixed || binary.BigEndian.Uint32(v) != checksum(key, v[4:]) {
 		return keyRow{}, fmt.Errorf("key row: checksum: %w", errDamaged)
 	}
 	r := keyRow{
-		id:           binary.BigEndian.Uint64(key[32:]),
-		generation:   binary.BigEndian.Uint64(v[4:]),
-		keepUntil:    int64(binary.BigEndian.Uint64(v[12:])),
-		responseTime: int64(binary.BigEndian.Uint64(v[20:])),
-		size:         int64(binary.BigEndian.Uint64(v[28:])),
-		rank:         binary.BigEndian.Uint64(v[36:]),
-		soft:         v[44]&rowSoft != 0,
+		id:           rowID(key),
+		generation:   binary.BigEndian.Uint64(v[5:]),
+		keepUntil:    int64(binary.BigEndian.Uint64(v[13:])),
+		responseTime: int64(binary.BigEndian.Uint64(v[21:])),
+		soft:         v[4]&rowSoft != 0,
 	}
 	d := decoder{rest: string(v[keyRowFixed:])}
+	r.rank = d.uvarint() ^ r.id
 	r.variant.Coding = d.string()
 	for d.rest != "" {
 		r.variant.Names = append(r.variant.Names, d.string())
@@ -161,15 +162,33 @@ func decodeIndexRow(v []byte) indexRow {
 	}
 }
 
-// tagHash is where the rows of a tag begin. A collision costs a comparison in the sweeper, which
-// looks at the tags themselves, and could miscount; hence a hash that nobody can aim.
-func tagHash(tag string) []byte {
+// maxTagInRow is up to where a tag stands in its rows as it is, and longTag how much of a longer one does.
+const (
+	maxTagInRow = 64
+	longTag     = 48
+)
+
+// tagStart is where the rows of a tag begin: with the tag, or the beginning of a long one and half of its
+// hash, which together are longer than any tag that stands there as it is. A collision costs a comparison
+// in the sweeper, which looks at the tags themselves, and could miscount; hence a hash that nobody can aim.
+func tagStart(tag string) []byte {
+	if len(tag) <= maxTagInRow {
+		return append(append(make([]byte, 0, len(tag)+9), tag...), 0)
+	}
 	sum := sha256.Sum256([]byte(tag))
-	return sum[:8]
+	return append(append([]byte(tag[:longTag]), sum[:maxTagInRow+1-longTag]...), 0)
 }
 
+func tagRowKey(tag string, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(tagStart(tag), id)
+}
+
+// keyHalf is how much of a key its rows begin with. Keys are hashes too long for anybody to find two that
+// agree so far; the record has the whole one.
+const keyHalf = 16
+
 func keyRowKey(key Key, id uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 40), key[:]...), id)
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, keyHalf+8), key[:keyHalf]...), id)
 }
 
 func urlRowKey(url string, id uint64) []byte {
@@ -243,7 +262,8 @@ func (t *tables) setNumber(name []byte, n uint64) error { return t.meta.Put(name
 // variants calls fn for every row of a key; damaged rows come as errors with their id.
 func (t *tables) variants(key Key, fn func(row keyRow, err error)) {
 	c := t.keys.Cursor()
-	for k, v := c.Seek(key[:]); k != nil && bytes.HasPrefix(k, key[:]); k, v = c.Next() {
+	half := key[:keyHalf]
+	for k, v := c.Seek(half); k != nil && bytes.HasPrefix(k, half); k, v = c.Next() {
 		row, err := decodeKeyRow(k, v)
 		row.id = rowID(k)
 		fn(row, err)
@@ -307,14 +327,10 @@ func (t *tables) deleteChunks(id uint64, limit int) (int, error) {
 // insert writes the record and the index rows of an entry. value is the record, sealed, with the body
 // where that is inline; chunks are there already.
 func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint64) error {
-	size := int64(len(value))
-	if len(value) == len(r) {
-		size += r.bodyLen()
-	}
 	keep := r.keepUntil()
 	row := keyRow{
 		id: id, generation: r.generation(), keepUntil: keep, responseTime: r.responseTime(),
-		size: size, rank: rank, soft: soft, variant: r.variant(),
+		rank: rank, soft: soft, variant: r.variant(),
 	}
 	key := keyRowKey(r.key(), id)
 	index := indexRow{row.generation, keep, keyPrefix(r.key()), soft}.encode()
@@ -327,7 +343,7 @@ func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint6
 		t.recency.Put(numberedKey(rank, id), nil),
 	)
 	for _, tag := range tags {
-		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(id)...), index))
+		errs = append(errs, t.tags.Put(tagRowKey(tag, id), index))
 	}
 	return errors.Join(errs...)
 }
@@ -344,7 +360,7 @@ func (t *tables) delete(id uint64, r record, inline []byte, p *pins) error {
 	errs = append(errs, t.keys.Delete(rk), t.urls.Delete(urlRowKey(string(r.url()), id)),
 		t.expiry.Delete(numberedKey(uint64(r.keepUntil()), id)))
 	for _, tag := range r.tags() {
-		errs = append(errs, t.tags.Delete(append(tagHash(tag), idBytes(id)...)))
+		errs = append(errs, t.tags.Delete(tagRowKey(tag, id)))
 	}
 	if inline == nil {
 		errs = append(errs, t.dropChunks(id, r.bodyLen(), false, p))
@@ -400,7 +416,7 @@ func (t *tables) putSoft(rk []byte, row keyRow, r record) error {
 	errs := make([]error, 0, 8)
 	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(string(r.url()), row.id), index))
 	for _, tag := range r.tags() {
-		errs = append(errs, t.tags.Put(append(tagHash(tag), idBytes(row.id)...), index))
+		errs = append(errs, t.tags.Put(tagRowKey(tag, row.id), index))
 	}
 	return errors.Join(errs...)
 }

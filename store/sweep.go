@@ -32,7 +32,7 @@ func scansOf(sel *Selectors) []scan {
 	}
 	var scans []scan
 	for _, t := range sel.Tags {
-		scans = append(scans, scan{scanTag, t, tagHash(t)})
+		scans = append(scans, scan{scanTag, t, tagStart(t)})
 	}
 	for _, u := range sel.URLs {
 		scans = append(scans, scan{scanURL, u, append([]byte(u), 0)})
@@ -75,14 +75,14 @@ func (sc *scan) each(t *tables, after []byte, fn func(key, value []byte) (bool, 
 // names tells whether a row in the range is meant, as far as the row can tell.
 func (sc *scan) names(key []byte) bool {
 	switch sc.kind {
-	case scanURL:
+	case scanTag, scanURL: // both may have NULs in them
 		return len(key) == len(sc.from)+8
 	case scanHost:
 		url, _, ok := cutURLRowKey(key)
 		return ok && hostOf(url) == sc.value
 	case scanPrefix:
 		return len(key)-9 >= len(sc.value)
-	case scanTag, scanAll:
+	case scanAll:
 	}
 	return true
 }
