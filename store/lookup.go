@@ -78,7 +78,8 @@ type candidate struct {
 	entry *Entry // if it is decoded
 }
 
-// candidates holds the resident items of a key. complete says that there are no others anywhere.
+// candidates holds the resident items of a key. complete says that there are no others anywhere, or
+// none at all.
 func (s *shard) candidates(key *Key, dst []candidate) (found []candidate, complete bool, stamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +88,7 @@ func (s *shard) candidates(key *Key, dst []candidate) (found []candidate, comple
 		dst, complete = append(dst, candidate{it, s.decoded.get(it)}), it.is(isComplete)
 		return true
 	})
-	return dst, complete, *s.stamp(*key)
+	return dst, complete || (len(dst) == 0 && s.isAbsent(key)), *s.stamp(*key)
 }
 
 // selection is the choice among the variants of a key.
@@ -208,7 +209,10 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 		return sel.result(sh, found)
 	}
 	if search.entry == nil {
-		if alone && search.others == 0 && len(resident) > 0 {
+		switch {
+		case len(found) == 0 && search.rows == 0:
+			sh.noteAbsent(&key, stamp)
+		case alone && search.others == 0 && len(resident) > 0:
 			sh.noteComplete(&key, len(resident), stamp)
 		}
 		return sel.result(sh, found)
@@ -257,18 +261,22 @@ type diskSearch struct {
 	entry   *Entry // of the best row, when that beats what is in memory
 	item    *item  // the same, held, where it may come to memory
 	soft    bool
-	others  int // live rows that are not resident
+	buf     [1]keyRow // enough for most keys
+	rows    int       // of the key, whatever is in them
+	others  int       // live ones that are not resident
 	damaged []uint64
 }
 
 // run is called in a read transaction.
 func (d *diskSearch) run(tx *bbolt.Tx) error {
-	t, err := openReading(tx)
-	if err != nil {
+	t := new(tables)
+	var err error
+	if t.keys, err = openBucket(tx, keysBucket); err != nil {
 		return err
 	}
-	var rows []keyRow
+	rows := d.buf[:0]
 	t.variants(d.key, func(row keyRow, err error) {
+		d.rows++
 		switch {
 		case err != nil:
 			d.damaged = append(d.damaged, row.id)
@@ -276,7 +284,12 @@ func (d *diskSearch) run(tx *bbolt.Tx) error {
 			rows = append(rows, row)
 		}
 	})
-	d.others = len(rows)
+	if d.others = len(rows); d.others == 0 {
+		return nil
+	}
+	if t.records, err = openBucket(tx, recordsBucket); err != nil {
+		return err
+	}
 	for i := range rows {
 		if err := d.consider(t, &rows[i]); errors.Is(err, errDamaged) {
 			d.damaged = append(d.damaged, rows[i].id)
@@ -348,9 +361,12 @@ func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 		d.entry = e
 		return nil
 	}
-	body := Body(&rowsBody{t: t, id: id, length: length})
-	if inline != nil {
-		body = extentBody(inline)
+	body := Body(extentBody(inline))
+	if inline == nil {
+		if t.chunks, err = openBucket(t.records.Tx(), chunksBucket); err != nil {
+			return err
+		}
+		body = &rowsBody{t: t, id: id, length: length}
 	}
 	c := content{id: id, record: r, body: body, tags: len(e.Tags)}
 	if s.memory.charge(s.memory.cost(&c)) {
@@ -473,8 +489,9 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 	}
 	var data []byte
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
-		t, err := openReading(tx)
-		if err != nil {
+		t := new(tables)
+		var err error
+		if t.chunks, err = openBucket(tx, chunksBucket); err != nil {
 			return err
 		}
 		data, err = t.chunk(b.id, int(off/chunkSize), b.length)

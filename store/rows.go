@@ -240,13 +240,12 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 	return &tables{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]}, nil
 }
 
-// openReading opens what look-ups read: to open all buckets takes as long as the search in one.
-func openReading(tx *bbolt.Tx) (*tables, error) {
-	t := &tables{keys: tx.Bucket(keysBucket), records: tx.Bucket(recordsBucket), chunks: tx.Bucket(chunksBucket)}
-	if t.keys == nil || t.records == nil || t.chunks == nil {
-		return nil, fmt.Errorf("bucket %s, %s or %s is missing: %w", keysBucket, recordsBucket, chunksBucket, errDamaged)
+// openBucket opens one bucket, for look-ups: to open all of them takes longer than to search in one.
+func openBucket(tx *bbolt.Tx, name []byte) (*bbolt.Bucket, error) {
+	if b := tx.Bucket(name); b != nil {
+		return b, nil
 	}
-	return t, nil
+	return nil, fmt.Errorf("bucket %s is missing: %w", name, errDamaged)
 }
 
 func (t *tables) number(name []byte) uint64 {

@@ -19,6 +19,7 @@ type shard struct {
 	decoded decodedSet
 	clock   uint32
 	stamps  [stampCount]uint32
+	absent  [stampCount]absence
 
 	entries, bytes atomic.Int64 // of resident items
 }
@@ -29,6 +30,28 @@ func newShard(m *memory, e Eviction) *shard {
 
 // stamp counts the changes to the keys that share key's counter.
 func (s *shard) stamp(key Key) *uint32 { return &s.stamps[key[1]%stampCount] }
+
+// absence is a key of which there was nothing in memory, in the queue or on disk when its counter stood at
+// stamp: nor is there anything as long as it does. A miss looks twice, before and after it joins a fetch,
+// and what is not shareable is asked for again and again; the disk is asked once.
+type absence struct {
+	key   Key
+	stamp uint32
+	noted bool
+}
+
+// noteAbsent notes what a look-up that began at stamp has found out.
+func (s *shard) noteAbsent(key *Key, stamp uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.absent[key[1]%stampCount] = absence{*key, stamp, true}
+}
+
+// isAbsent tells whether it is still so. Of one counter the last key is known.
+func (s *shard) isAbsent(key *Key) bool {
+	a := &s.absent[key[1]%stampCount]
+	return a.noted && a.stamp == *s.stamp(*key) && a.key == *key
+}
 
 // variants calls fn for every resident variant of a key, while fn agrees. fn may drop the item.
 func (s *shard) variants(key *Key, fn func(it *item) bool) {
