@@ -106,7 +106,11 @@ func checkTables(t *testing.T, entries int64, tx *bbolt.Tx) error {
 	var records, tags, chunks int
 	err = tb.records.ForEach(func(k, v []byte) error {
 		id := rowID(k)
-		if _, _, err := openRecord(id, v); err != nil {
+		r, inline, err := openRecord(id, v)
+		if err != nil {
+			return err
+		}
+		if err := r.checkBody(id, inline); err != nil {
 			return err
 		}
 		e, length, err := tb.entry(id)
@@ -115,7 +119,7 @@ func checkTables(t *testing.T, entries int64, tx *bbolt.Tx) error {
 		}
 		records++
 		tags += len(e.Tags)
-		if e.Body == nil {
+		if inline == nil {
 			chunks += int((length + chunkSize - 1) / chunkSize)
 		}
 		rk := keyRowKey(e.Key, id)

@@ -271,7 +271,7 @@ func (b *batch) write(j *job) (bool, error) {
 		return false, err
 	}
 	_, soft := b.k.s.records.judgeRecord(r, b.below)
-	seal(j.id, value) // in place: nobody else looks at the checksum
+	seal(j.id, value, len(r)) // in place: nobody else looks at the checksums
 	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}

@@ -226,6 +226,7 @@ func TestDamagedRowsAreMisses(t *testing.T) {
 		rows []byte
 	}{
 		{"record", 1000, recordsBucket},
+		{"body beside its record", 30_000, recordsBucket},
 		{"key row", 1000, keysBucket},
 		{"chunk", 50_000, chunksBucket},
 		{"chunk of a large body", 1_000_000, chunksBucket},
@@ -267,7 +268,7 @@ func TestRecordOfAnotherVersion(t *testing.T) {
 		k, v := b.Cursor().First()
 		v = bytes.Clone(v)
 		v[4] = recordVersion + 1
-		binary.BigEndian.PutUint32(v, checksum(k, v[4:]))
+		seal(rowID(k), v, int(binary.BigEndian.Uint32(v[8:])))
 		return b.Put(bytes.Clone(k), v)
 	})
 	s := openStore(t, Config{Path: dir, Required: true}, bothTiers)

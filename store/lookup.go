@@ -361,6 +361,9 @@ func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 		d.entry = e
 		return nil
 	}
+	if err := r.checkBody(id, inline); err != nil {
+		return err
+	}
 	body := Body(extentBody(inline))
 	if inline == nil {
 		if t.chunks, err = openBucket(t.records.Tx(), chunksBucket); err != nil {

@@ -7,13 +7,13 @@ import (
 )
 
 // recordVersion is the fifth byte of a record; another one does not decode and counts as damaged.
-const recordVersion = 2
+const recordVersion = 3
 
 // record is an entry but for its body, as both tiers keep it: what is asked of many entries at once
 // stands at fixed places, so that looking at it decodes nothing. Numbers are big-endian, times
 // nanoseconds since 1970.
 //
-//	 0  checksum(4)      of the id and all that follows; filled in on the way to the disk
+//	 0  checksum(4)      of the id and the rest of the record; filled in on the way to the disk
 //	 4  version(1)
 //	 5  flags(1)         of the handler
 //	 6  status(2)
@@ -23,7 +23,8 @@ const recordVersion = 2
 //	28  requestTime(8), responseTime(8), freshUntil(8), keepUntil(8)
 //	60  key(32)
 //	92  lengths(4 each)  of URL, variant, tags
-//	104 URL
+//	104 checksum(4)      of the id and the body, where that is in the same row; filled in on the way to the disk
+//	108 URL
 //	    variant          coding, number of names, names and values in turn
 //	    tags             number of tags, tags
 //	    method, header, trailer
@@ -31,10 +32,14 @@ const recordVersion = 2
 // Strings but the URL have their length in front. A header is its number of names, its number of
 // values, and for each name: a byte of wellKnown, or 0 and the name; the number of its values; they.
 //
-// A small body follows at once, in the same row of the file, in memory in any case.
+// A small body follows at once, in the same row of the file, in memory in any case. It has a checksum of
+// its own, because most of those who read a record, to evict it or to sweep, have no use for the body.
 type record []byte
 
-const recordFixed = 104
+const (
+	recordFixed   = 108
+	recordBodySum = 104
+)
 
 // wellKnown are names of fields that are one byte in a record: the place of the name here, counted
 // from 1. New ones go to the end; another order is another schema.
@@ -106,23 +111,30 @@ func appendHeader(b []byte, h http.Header) []byte {
 	return b
 }
 
-// seal fills in the checksum for the value of a row: the record, and the body where that follows.
-func seal(id uint64, value []byte) {
-	binary.BigEndian.PutUint32(value, checksum(idBytes(id), value[4:]))
+// seal fills in the checksums for the value of a row: the record, which ends at n, and the body where
+// that follows.
+func seal(id uint64, value []byte, n int) {
+	if n < len(value) {
+		binary.BigEndian.PutUint32(value[recordBodySum:], checksum(idBytes(id), value[n:]))
+	}
+	binary.BigEndian.PutUint32(value, checksum(idBytes(id), value[4:n]))
 }
 
 // openRecord checks the value of a row and parts it into the record and the body that follows it, or
-// nil where the body is in chunks.
+// nil where the body is in chunks. The body is for checkBody to check.
 func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
-	if len(value) < recordFixed || binary.BigEndian.Uint32(value) != checksum(idBytes(id), value[4:]) {
+	n := uint64(0)
+	if len(value) >= recordFixed {
+		n = uint64(binary.BigEndian.Uint32(value[8:]))
+	}
+	if n < recordFixed || n > uint64(len(value)) {
+		return nil, nil, fmt.Errorf("record %d: length: %w", id, errDamaged)
+	}
+	if binary.BigEndian.Uint32(value) != checksum(idBytes(id), value[4:n]) {
 		return nil, nil, fmt.Errorf("record %d: checksum: %w", id, errDamaged)
 	}
 	if value[4] != recordVersion {
 		return nil, nil, fmt.Errorf("record %d: version %d: %w", id, value[4], errDamaged)
-	}
-	n := uint64(binary.BigEndian.Uint32(value[8:]))
-	if n < recordFixed || n > uint64(len(value)) {
-		return nil, nil, fmt.Errorf("record %d: length: %w", id, errDamaged)
 	}
 	r = record(value[:n])
 	switch rest := value[n:]; {
@@ -132,6 +144,14 @@ func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
 		return r, nil, nil
 	}
 	return nil, nil, fmt.Errorf("record %d: length of the body: %w", id, errDamaged)
+}
+
+// checkBody checks a body that is in the same row.
+func (r record) checkBody(id uint64, inline []byte) error {
+	if len(inline) > 0 && binary.BigEndian.Uint32(r[recordBodySum:]) != checksum(idBytes(id), inline) {
+		return fmt.Errorf("record %d: checksum of the body: %w", id, errDamaged)
+	}
+	return nil
 }
 
 // decodeRecord is the inverse of appendRecord but for the body, which is nil. Nothing in the result

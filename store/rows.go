@@ -21,7 +21,7 @@ const schemaVersion = 3
 // written for each entry.
 //
 //	meta     name                        → number: schema, generation, id, entries
-//	records  id                          → record, with the body where it is small
+//	records  id                          → record, with the body where that is small
 //	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
 //	keys     half of the key(16), id     → keyRow: checksum, all a look-up needs to choose a variant
 //	tags     tag, NUL, id                → indexRow: generation, keepUntil, key(8), flags
@@ -59,8 +59,9 @@ var (
 const (
 	// chunkSize makes a chunk with its key and headers fill 64 pages.
 	chunkSize = 256<<10 - 128
-	// inlineSize is up to where a body is stored in its record: one row less to write and to read.
-	inlineSize = 2 << 10
+	// inlineSize is up to where a body is stored in its record: one row less to write and to read. Four rows
+	// share a leaf at least, so that larger ones would be copied too often for each other's sake.
+	inlineSize = 32 << 10
 	// maxURLOnDisk keeps URL rows under bbolt's limit for keys.
 	maxURLOnDisk = bbolt.MaxKeySize - 64
 )
@@ -269,7 +270,7 @@ func (t *tables) variants(key Key, fn func(row keyRow, err error)) {
 	}
 }
 
-// record reads the record id, and its body where that is inline, in the transaction's memory.
+// record reads the record id, and its body where that is inline, unchecked, in the transaction's memory.
 func (t *tables) record(id uint64) (r record, inline []byte, err error) {
 	v := t.records.Get(idBytes(id))
 	if v == nil {
@@ -278,16 +279,13 @@ func (t *tables) record(id uint64) (r record, inline []byte, err error) {
 	return openRecord(id, v)
 }
 
-// entry copies the record id, with its body only where that is inline.
+// entry copies the record id. The body, whose length is told, is left out.
 func (t *tables) entry(id uint64) (*Entry, int64, error) {
-	r, inline, err := t.record(id)
+	r, _, err := t.record(id)
 	if err != nil {
 		return nil, 0, err
 	}
 	e, err := decodeRecord(id, r)
-	if err == nil && inline != nil {
-		e.Body = NewBody([][]byte{bytes.Clone(inline)})
-	}
 	return e, r.bodyLen(), err
 }
 
