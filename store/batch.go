@@ -14,7 +14,8 @@ const (
 	batchBytes = 4 << 20
 	batchTime  = 10 * time.Millisecond
 	batchJobs  = 8192
-	hurry      = 16 // what part of that is enough while a purge waits
+	rowBytes   = 512 // what an entry writes beside its record and its URL, about: five rows, and tags
+	hurry      = 16  // what part of that is enough while a purge waits
 	// lateTime is how old a job may be that a purge is preferred to: an entry is to be on disk after a
 	// second, however many purges there are.
 	lateTime = 2 * lingerTime
@@ -45,8 +46,9 @@ type removal struct {
 }
 
 // full tells whether the batch should be committed: sooner when a purge waits, but not for nothing.
-// Until there is enough to be worth a sync the clock counts only for a purge: where other processes
-// have the core, a batch ended by the clock would be small, and small batches cost the most of it.
+// What writes is bounded by its bytes. The clock counts only for a purge, and for what deletes: where
+// other processes have the core, or the trees are large, a batch ended by the clock would be small, and
+// small batches cost the most of it. With twice the entries a batch writes two pages for three.
 // It is asked before each thing to do, and lets the first pass: on a slow machine the time may be up
 // by then, and with purges that follow each other without a gap nothing else would ever be done.
 func (b *batch) full() bool {
@@ -58,7 +60,7 @@ func (b *batch) full() bool {
 	if b.k.waiting.Load() > 0 && !b.late {
 		return b.bytes >= limit/hurry || time.Since(b.began)-b.away >= end/hurry
 	}
-	return b.bytes >= limit || ((b.bytes == 0 || b.bytes >= limit/4) && time.Since(b.began)-b.away >= end)
+	return b.bytes >= limit || (b.bytes == 0 && time.Since(b.began)-b.away >= end)
 }
 
 // breathe lets others have the core for a moment, unless a purge waits for the end of the batch.
@@ -161,6 +163,7 @@ func (k *keeper) writeJobs() error {
 	done := 0
 	err := k.transact(func(b *batch) error {
 		b.late = time.Since(jobs[0].at) >= lateTime
+		behind := k.s.queue.waiting() >= queueBytes/2
 		for _, j := range jobs {
 			if b.full() {
 				return nil
@@ -173,6 +176,9 @@ func (k *keeper) writeJobs() error {
 				return nil
 			}
 			done++
+			if !behind {
+				b.breathe()
+			}
 		}
 		return nil
 	})
@@ -276,7 +282,7 @@ func (b *batch) write(j *job) (bool, error) {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}
 	b.entries++
-	b.bytes += len(value) + len(r.url()) + 1024
+	b.bytes += len(value) + len(r.url()) + rowBytes
 	b.inserted = append(b.inserted, j.item)
 	return true, nil
 }

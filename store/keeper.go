@@ -14,7 +14,7 @@ const (
 	// how much company is enough. With four times the entries a batch writes half the pages for each.
 	// It is far below the second that a crash may cost.
 	lingerTime  = 250 * time.Millisecond
-	lingerBytes = 2 << 20
+	lingerBytes = batchBytes
 	// tickTime is the pace of what is done without being asked: expiry, reopening.
 	tickTime = time.Second
 	// retryTime is how long a file that failed is left alone.
