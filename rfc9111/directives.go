@@ -1,8 +1,10 @@
 package rfc9111
 
 import (
+	"hash/maphash"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pquerna/cachecontrol/cacheobject"
@@ -48,12 +50,44 @@ type directives struct {
 	staleWhileRevalidate, staleIfError seconds
 }
 
-// parseCacheControl reads all lines of a response's Cache-Control.
+// parseCacheControl reads all lines of a response's Cache-Control. A line that
+// was read before, as nearly all are, is looked up: a site writes few different
+// ones, and to read one costs more than all else that is asked of a response that
+// is not stored.
+func parseCacheControl(lines []string) directives {
+	if len(lines) != 1 || len(lines[0]) > maxKnownLine {
+		return readCacheControl(lines)
+	}
+	place := &knownLines[maphash.String(knownSeed, lines[0])%uint64(len(knownLines))]
+	if known := place.Load(); known != nil && known.line == lines[0] {
+		return known.directives
+	}
+	known := &knownLine{strings.Clone(lines[0]), readCacheControl(lines)}
+	place.Store(known)
+	return known.directives
+}
+
+// knownLine is a line of Cache-Control with what it says, which nobody changes.
+type knownLine struct {
+	line       string
+	directives directives
+}
+
+// knownLines are bounded, 64 lines of at most maxKnownLine bytes, since origins
+// write what they like. The seed keeps anybody from choosing their places.
+var (
+	knownLines [64]atomic.Pointer[knownLine]
+	knownSeed  = maphash.MakeSeed()
+)
+
+const maxKnownLine = 256
+
+// readCacheControl reads lines that are not known.
 //
 // Each directive is parsed by itself. A parser that gives up at the first thing
 // it does not understand would lose the no-store behind it, so what is not a
 // directive is searched for the words that forbid something, and those hold.
-func parseCacheControl(lines []string) directives {
+func readCacheControl(lines []string) directives {
 	var d directives
 	for element := range elements(lines) {
 		d.add(element)
