@@ -38,6 +38,7 @@ func TestRecordRoundTrip(t *testing.T) {
 	long.URL = "http://example.com/" + strings.Repeat("x", 100_000)
 	for range 300 {
 		long.Tags = append(long.Tags, strings.Repeat("t", 200))
+		long.Header["Link"] = append(long.Header["Link"], strings.Repeat("l", 20))
 	}
 	for _, tt := range []struct {
 		name string

@@ -82,6 +82,9 @@ func (s *Store) stage(e *Entry, maxVariants int, toDisk bool) (it *item, residen
 
 // distinct leaves out repeated tags: an index row is there once, and counted once.
 func distinct(tags []string) []string {
+	if len(tags) < 2 {
+		return tags
+	}
 	seen := make(map[string]struct{}, len(tags))
 	for _, t := range tags {
 		seen[t] = struct{}{}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 // recordVersion is the fifth byte of a record; another one does not decode and counts as damaged.
@@ -96,19 +97,22 @@ func appendRecord(b []byte, e *Entry) record {
 }
 
 func appendHeader(b []byte, h http.Header) []byte {
-	total := 0
-	for _, values := range h {
-		total += len(values)
-	}
-	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(len(h))), uint64(total))
+	b = binary.AppendUvarint(b, uint64(len(h)))
+	place, total := len(b), 0
+	b = append(b, 0) // for total, which takes a byte in nearly all headers
 	for name, values := range h {
+		total += len(values)
 		code := wellKnownCode[name]
 		if b = append(b, code); code == 0 {
 			b = appendString(b, name)
 		}
 		b = appendList(b, values)
 	}
-	return b
+	if total < 0x80 {
+		b[place] = byte(total)
+		return b
+	}
+	return slices.Replace(b, place, place+1, binary.AppendUvarint(nil, uint64(total))...)
 }
 
 // seal fills in the checksums for the value of a row: the record, which ends at n, and the body where
