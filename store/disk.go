@@ -76,7 +76,7 @@ func (d *disk) open(budget int64) (*opening, error) {
 				f, err := d.openFile(name, flag, perm)
 				o.file = f
 				if err == nil && tryLock(f) { // else another process may be writing to it
-					err = checkFreelist(f)
+					err = errors.Join(checkFreelist(f), checkTree(f))
 				}
 				return f, err
 			},

@@ -19,7 +19,7 @@
 // policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL) and decoded.go
 // (unlocked: what is asked for all the time) in shard.go (one lock) in memory.go (one budget). The
 // disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt,
-// once head.go, with head_unix.go, has looked at the file), written by one goroutine: keeper.go (what it does when),
+// once head.go, with head_unix.go, and tree.go have looked at the file), written by one goroutine: keeper.go (what it does when),
 // queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave
 // behind), pace.go (how fast what nobody waits for goes).
 //
@@ -100,7 +100,8 @@
 //   - bbolt believes how many overflow pages a page of its tree says to have, and which children. Damage
 //     in just those bytes can make it allocate without bound, or, where a page becomes its own
 //     ancestor's parent, go round in circles until the process ends, and neither can be recovered from.
-//     head.go checks this of the list of free pages only.
+//     tree.go checks this when a file is opened: of one of up to 4 MiB wholly, of a larger one for 8,192
+//     pages or a tenth of a second, from the top. What is damaged while the file is open is not noticed.
 //   - Index rows carry no checksum. Where damage took some, a purge does not find what they led to.
 //   - matched counts index rows; two tags of more than 64 bytes that begin alike, and whose SHA-256 begin
 //     with the same 17 bytes, would be counted together. They are never purged together.

@@ -26,6 +26,7 @@ const (
 // boltMeta is what matters here of a meta page.
 type boltMeta struct {
 	pageSize int64
+	root     uint64 // page of the bucket of buckets
 	freelist uint64 // its page
 	pages    uint64 // allocated from the file so far
 	txid     uint64
@@ -128,7 +129,8 @@ func parseMeta(page []byte) (boltMeta, bool) {
 		return boltMeta{}, false
 	}
 	return boltMeta{
-		pageSize: int64(order.Uint32(b[8:])), freelist: order.Uint64(b[32:]), pages: order.Uint64(b[40:]), txid: order.Uint64(b[48:]),
+		pageSize: int64(order.Uint32(b[8:])), root: order.Uint64(b[16:]), freelist: order.Uint64(b[32:]),
+		pages: order.Uint64(b[40:]), txid: order.Uint64(b[48:]),
 	}, true
 }
 
