@@ -16,8 +16,8 @@ const (
 	batchJobs  = 8192
 	rowBytes   = 512 // what an entry writes beside its record and its URL, about: five rows, and tags
 	hurry      = 16  // what part of that is enough while a purge waits
-	// lateTime is how old a job may be that a purge is preferred to: an entry is to be on disk after a
-	// second, however many purges there are.
+	// lateTime is how old a job may be that a purge, or who else wants the core, is preferred to: an entry
+	// is to be on disk after a second, however many there are of them.
 	lateTime = 2 * lingerTime
 )
 
@@ -163,7 +163,7 @@ func (k *keeper) writeJobs() error {
 	done := 0
 	err := k.transact(func(b *batch) error {
 		b.late = time.Since(jobs[0].at) >= lateTime
-		behind := k.s.queue.waiting() >= queueBytes/2
+		waiting := k.s.queue.waiting()
 		for _, j := range jobs {
 			if b.full() {
 				return nil
@@ -176,7 +176,7 @@ func (k *keeper) writeJobs() error {
 				return nil
 			}
 			done++
-			if !behind {
+			if givesWay(waiting, time.Since(jobs[0].at)) {
 				b.breathe()
 			}
 		}
@@ -193,6 +193,11 @@ func (k *keeper) writeJobs() error {
 	}
 	return nil
 }
+
+// givesWay tells whether writing lets others have the core in between, with so many bytes waiting and the
+// oldest job of such an age. Where many goroutines want the core each breath takes as long as a turn of
+// all of them: then entries would miss their second, and the queue would fill up.
+func givesWay(waiting int64, age time.Duration) bool { return waiting < queueBytes/2 && age < lateTime }
 
 // perform does one job; false when the rest of a large body is left to the next batch.
 func (b *batch) perform(j *job) (bool, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 // keptByHand is a store with its file, open but for the keeper's goroutine: the test takes the steps.
@@ -117,5 +118,26 @@ func TestBatchDoesSomething(t *testing.T) {
 	}
 	if !b.full() {
 		t.Error("not full after its time")
+	}
+}
+
+// TestWritesGiveWay: writing lets others have the core, but not while the queue fills up, nor when what it
+// writes has waited so long that it might miss its second.
+func TestWritesGiveWay(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		waiting int64
+		age     time.Duration
+		want    bool
+	}{
+		{"fresh", batchBytes, lingerTime, true},
+		{"the queue fills up", queueBytes / 2, lingerTime, false},
+		{"late", batchBytes, lateTime, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := givesWay(tc.waiting, tc.age); got != tc.want {
+				t.Errorf("givesWay(%d, %v) = %v", tc.waiting, tc.age, got)
+			}
+		})
 	}
 }
