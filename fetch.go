@@ -259,7 +259,7 @@ func (x *fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Hea
 		header[f.name] = f.values
 	}
 	x.h.policy.MakeStorable(header, freshness)
-	if header["Date"] == nil { // RFC 9110 6.6.1
+	if len(header["Date"]) == 0 { // RFC 9110 6.6.1; a handler may have put nil there, to keep net/http from adding one
 		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
 	}
 	return header

@@ -67,3 +67,23 @@ func TestVarsOfAnAbandonedFetch(t *testing.T) {
 		t.Errorf("status %d, and the var is %v, want the client's", w.Code, who)
 	}
 }
+
+// TestDateOfAHandlerWithout: what is stored has a Date also where an inner handler sends none in the way net/http has for that.
+func TestDateOfAHandlerWithout(t *testing.T) {
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header()["Date"] = nil
+		_, err := io.WriteString(w, "body")
+		return err
+	})
+	h := newBenchHandler(t)
+	miss, hit := httptest.NewRecorder(), httptest.NewRecorder()
+	for _, w := range []*httptest.ResponseRecorder{miss, hit} {
+		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := http.ParseTime(hit.Header().Get("Date")); err != nil {
+		t.Errorf("the hit has Date %q", hit.Header()["Date"])
+	}
+}
