@@ -15,7 +15,8 @@ const (
 	batchTime  = 10 * time.Millisecond
 	batchJobs  = 8192
 	rowBytes   = 512 // what an entry writes beside its record and its URL, about: five rows, and tags
-	hurry      = 16  // what part of that is enough while a purge waits
+	hurry      = 16  // what part of that is enough while a purge waits,
+	lateHurry  = 4   // and of what has waited too long itself
 	// lateTime is how old a job may be that a purge, or who else wants the core, is preferred to: an entry
 	// is to be on disk after a second, however many there are of them.
 	lateTime = 2 * lingerTime
@@ -57,8 +58,12 @@ func (b *batch) full() bool {
 		return false
 	}
 	limit, end := b.k.batchLimit(), batchTime
-	if b.k.waiting.Load() > 0 && !b.late {
-		return b.bytes >= limit/hurry || time.Since(b.began)-b.away >= end/hurry
+	switch purge := b.k.waiting.Load() > 0; {
+	case purge && b.late:
+		limit /= lateHurry
+	case purge:
+		limit, end = limit/hurry, end/hurry
+		return b.bytes >= limit || time.Since(b.began)-b.away >= end
 	}
 	return b.bytes >= limit || (b.bytes == 0 && time.Since(b.began)-b.away >= end)
 }

@@ -141,3 +141,33 @@ func TestWritesGiveWay(t *testing.T) {
 		})
 	}
 }
+
+// TestBatchIsFullSoonerForAPurge: a purge that waits ends a batch, and also one whose jobs are late themselves,
+// only not so soon.
+func TestBatchIsFullSoonerForAPurge(t *testing.T) {
+	s := keptByHand(t, Settings{Memory: 1 << 20, Disk: 1 << 30})
+	for _, tc := range []struct {
+		name        string
+		purge, late bool
+		bytes       int
+		want        bool
+	}{
+		{"all that fits", false, false, batchBytes, true},
+		{"not all", false, false, batchBytes - 1, false},
+		{"not all, late", false, true, batchBytes - 1, false},
+		{"a purge", true, false, batchBytes / hurry, true},
+		{"a purge, late", true, true, batchBytes / lateHurry, true},
+		{"a purge, late, too little", true, true, batchBytes/lateHurry - 1, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.purge {
+				s.keeper.waiting.Add(1)
+				defer s.keeper.waiting.Add(-1)
+			}
+			b := &batch{k: s.keeper, began: time.Now(), asked: true, late: tc.late, bytes: tc.bytes}
+			if got := b.full(); got != tc.want {
+				t.Errorf("full() = %v with %d bytes", got, tc.bytes)
+			}
+		})
+	}
+}
