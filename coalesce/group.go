@@ -61,7 +61,7 @@ func (l Limits) withDefaults() Limits {
 // Group holds the flights under way. At most one flight of a key can be joined at any time.
 type Group[K comparable] struct {
 	terms  terms
-	roster roster
+	roster *roster
 
 	mu      sync.Mutex
 	flights map[K]*Flight // those that can be joined
@@ -79,10 +79,9 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 	if b == nil {
 		b = boundless{}
 	}
-	g := &Group[K]{flights: make(map[K]*Flight)}
-	g.terms = terms{budget: b, limits: l.withDefaults(), roster: &g.roster}
-	g.roster.life = g.terms.limits.Life
-	return g
+	l = l.withDefaults()
+	r := &roster{life: l.Life} // apart from the group: its timer must not keep that, and the budget, when it is given up
+	return &Group[K]{terms: terms{budget: b, limits: l, roster: r}, roster: r, flights: make(map[K]*Flight)}
 }
 
 // Join boards the flight under way for key, or begins one.

@@ -3,9 +3,11 @@ package coalesce
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 )
 
 func TestJoinAsksWhetherAFlightIsOfUse(t *testing.T) {
@@ -171,4 +173,21 @@ func TestDrain(t *testing.T) {
 			follower.Leave()
 		})
 	})
+}
+
+// TestGroupIsGivenUp: the timer for the lives of flights, which runs on when the last one is over, does not keep the
+// group, nor what its budget is.
+func TestGroupIsGivenUp(t *testing.T) {
+	given := func() weak.Pointer[Group[string]] {
+		g := NewGroup[string](nil, Limits{Life: time.Hour})
+		f, lead := g.Solo(nil)
+		f.Finish(nil)
+		f.Settle()
+		lead.Leave()
+		return weak.Make(g)
+	}()
+	runtime.GC()
+	if given.Value() != nil {
+		t.Error("the group is kept")
+	}
 }
