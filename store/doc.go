@@ -67,7 +67,7 @@
 // quarter of a second after Put, sooner where many come together, and a second at most while the queue
 // is not full; when the queue is full it stays in memory only. Close writes everything. A draft's chunks
 // are committed as they come, and are an entry when its record is; what a crash leaves of one is swept at
-// the next start. Every record, chunk and key row carries a checksum that covers its place too, so that
+// the next start. Every record, body, chunk and key row carries a checksum that covers its place too, so that
 // damage is a miss, counted and deleted, and never another entry's bytes.
 //
 // # Faults
