@@ -1,7 +1,6 @@
 package larder
 
 import (
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,11 +10,17 @@ type task func()
 
 func (f task) run() { f() }
 
-// TestCrew: fetches begin at once, however many run; their goroutines wait a moment for the next ones, and then end.
+func (c *crew) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.idle)
+}
+
+// TestCrew: fetches begin at once, however many run; their goroutines wait a moment for the next ones, and then end. That they do is asked
+// of synctest, which fails where one is left.
 func TestCrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := new(crew)
-		before := runtime.NumGoroutine()
 		began := make(chan struct{}, 10)
 		finish := make(chan struct{})
 		work := task(func() { began <- struct{}{}; <-finish })
@@ -30,14 +35,14 @@ func TestCrew(t *testing.T) {
 				finish <- struct{}{}
 			}
 			synctest.Wait()
-			if n := runtime.NumGoroutine() - before; n != 10 {
-				t.Errorf("%d goroutines, want the same 10", n)
+			if n := c.waiting(); n != 10 {
+				t.Errorf("%d goroutines wait, want the same 10", n)
 			}
 		}
 		time.Sleep(2 * crewIdle)
 		synctest.Wait()
-		if n := runtime.NumGoroutine() - before; n != 0 {
-			t.Errorf("%d goroutines are left", n)
+		if n := c.waiting(); n != 0 {
+			t.Errorf("%d goroutines still wait", n)
 		}
 	})
 }
