@@ -34,7 +34,6 @@ type disk struct {
 	mu   sync.RWMutex
 	db   *bbolt.DB
 	file *os.File
-	head []byte // a map of the two meta pages, or nil
 
 	up      atomic.Bool   // db is not nil
 	entries atomic.Int64  // committed
@@ -149,7 +148,6 @@ func (d *disk) attach(o *opening) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.db, d.file = o.db, o.file
-	d.head = mapHead(o.file, 2*o.db.Info().PageSize)
 	d.up.Store(true)
 	d.panics.Store(0)
 	d.times.Add(1)
@@ -161,8 +159,7 @@ func (d *disk) attach(o *opening) {
 func (d *disk) detach(wedged bool) error {
 	d.mu.Lock()
 	db, file := d.db, d.file
-	unmapHead(d.head)
-	d.db, d.file, d.head = nil, nil, nil
+	d.db, d.file = nil, nil
 	d.up.Store(false)
 	d.entries.Store(0)
 	d.used.Store(0)
@@ -244,22 +241,17 @@ func (d *disk) view(fn func(tx *bbolt.Tx) error) error {
 
 // read is view with d.mu held.
 func (d *disk) read(fn func(tx *bbolt.Tx) error) error {
+	if err := checkMeta(d.file); err != nil {
+		return err
+	}
 	var tx *bbolt.Tx
-	sound := false
 	err := guarded(func() error {
-		err := d.checkMeta()
-		if err != nil {
-			return err
-		}
-		sound = true
+		var err error
 		if tx, err = d.db.Begin(false); err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
 		return fn(tx)
 	})
-	if !sound {
-		return errLost
-	}
 	return d.finish(tx, err)
 }
 

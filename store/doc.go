@@ -19,7 +19,7 @@
 // policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL) and decoded.go
 // (unlocked: what is asked for all the time) in shard.go (one lock) in memory.go (one budget). The
 // disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt,
-// once head.go, with head_unix.go, and tree.go have looked at the file), written by one goroutine: keeper.go (what it does when),
+// once head.go and tree.go have looked at the file), written by one goroutine: keeper.go (what it does when),
 // queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave
 // behind), pace.go (how fast what nobody waits for goes).
 //

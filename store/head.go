@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 )
 
@@ -75,17 +76,15 @@ func checkListHead(file io.ReaderAt) error {
 var errLost = fmt.Errorf("no sound meta page: %w", errDamaged)
 
 // checkMeta returns errLost when there is no sound meta page. bbolt would panic where it begins a
-// transaction, with locks held that all others need, and they would wait for ever. Every look-up comes
-// by here, so the pages are looked at through a map of their own where there are maps: that takes a tenth
-// of the time of a read. Where the file has become so short that they are gone, this faults, outside of
-// bbolt and its locks.
-func (d *disk) checkMeta() error {
-	for head := d.head; len(head) > 0; head = head[len(d.head)/2:] {
-		if _, ok := parseMeta(head[boltHeader:]); ok {
-			return nil
-		}
+// transaction, with locks held that all others need, and they would wait for ever. The file is read, which
+// costs a twentieth of a look-up, and not looked at through a map: a file that is cut short has its new
+// length before any of its pages leave a map, so that a read fails while bbolt's map still holds for those
+// who are past this. Of two maps the one may lose its pages after the other.
+func checkMeta(file io.ReaderAt) error {
+	if _, ok := metaAt(file, 0); ok {
+		return nil
 	}
-	if _, ok := readMeta(d.file); ok {
+	if _, ok := readMeta(file); ok {
 		return nil
 	}
 	return errLost
@@ -113,24 +112,14 @@ func metaAt(file io.ReaderAt, off int64) (boltMeta, bool) {
 	if _, err := file.ReadAt(b[:], off+boltHeader); err != nil {
 		return boltMeta{}, false
 	}
-	return parseMeta(b[:])
-}
-
-// parseMeta reads a meta page behind its header; false where it is not sound.
-func parseMeta(page []byte) (boltMeta, bool) {
-	var b [boltMetaSum + 8]byte
-	copy(b[:], page)                    // of a map, that may be written to meanwhile: then the other page is sound
-	sum := uint64(14695981039346656037) // FNV-1a; hash/fnv would allocate
-	for _, c := range b[:boltMetaSum] {
-		sum = (sum ^ uint64(c)) * 1099511628211
-	}
-	order := binary.NativeEndian
-	if order.Uint32(b[:]) != boltMagic || order.Uint32(b[4:]) != boltVersion || order.Uint64(b[boltMetaSum:]) != sum {
+	sum := fnv.New64a()
+	_, _ = sum.Write(b[:boltMetaSum])
+	u32, u64 := binary.NativeEndian.Uint32, binary.NativeEndian.Uint64
+	if u32(b[:]) != boltMagic || u32(b[4:]) != boltVersion || u64(b[boltMetaSum:]) != sum.Sum64() {
 		return boltMeta{}, false
 	}
 	return boltMeta{
-		pageSize: int64(order.Uint32(b[8:])), root: order.Uint64(b[16:]), freelist: order.Uint64(b[32:]),
-		pages: order.Uint64(b[40:]), txid: order.Uint64(b[48:]),
+		pageSize: int64(u32(b[8:])), root: u64(b[16:]), freelist: u64(b[32:]), pages: u64(b[40:]), txid: u64(b[48:]),
 	}, true
 }
 
