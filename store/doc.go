@@ -29,7 +29,7 @@
 // of index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the
 // entry in hand: resident, waiting for the disk, or being sent to a client. Reservations count, and
 // what is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps
-// take. Beside the budget there are free slots, at most 4 MiB of them or a sixteenth of the budget
+// take. Beside the budget there are free slots, at most 4 MiB of them or a twenty-fourth of the budget
 // before the sparsest slabs are emptied, and free pages, at most a megabyte or a thirty-second part.
 // Bookkeeping that was needed once (64 bytes an item) is used again and not given back. Disk counts allocated pages: the file less its free pages, as of the last commit. A
 // batch evicts for itself before it is written, so the file stays within one and a half times the

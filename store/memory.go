@@ -102,7 +102,7 @@ func (m *memory) fullest() *shard {
 
 // What slabs that are only partly used may take beyond the budget: a part of that, or the bytes.
 const (
-	scatteredPart  = 16
+	scatteredPart  = 24
 	scatteredBytes = 4 << 20
 )
 
