@@ -60,8 +60,7 @@ func (l Limits) withDefaults() Limits {
 
 // Group holds the flights under way. At most one flight of a key can be joined at any time.
 type Group[K comparable] struct {
-	terms  terms
-	roster *roster
+	terms terms
 
 	mu      sync.Mutex
 	flights map[K]*Flight // those that can be joined
@@ -81,7 +80,7 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 	}
 	l = l.withDefaults()
 	r := &roster{life: l.Life} // apart from the group: its timer must not keep that, and the budget, when it is given up
-	return &Group[K]{terms: terms{budget: b, limits: l, roster: r}, roster: r, flights: make(map[K]*Flight)}
+	return &Group[K]{terms: terms{budget: b, limits: l, roster: r}, flights: make(map[K]*Flight)}
 }
 
 // Join boards the flight under way for key, or begins one.
@@ -166,11 +165,11 @@ func (g *Group[K]) Solo(tag any) (f *Flight, p *Party) {
 }
 
 // Len returns how many fetches are under way, those that can no longer be joined included.
-func (g *Group[K]) Len() int { return g.roster.len() }
+func (g *Group[K]) Len() int { return g.terms.roster.len() }
 
 // CancelAll cancels the context of every flight under way, with cause.
 func (g *Group[K]) CancelAll(cause error) {
-	for _, f := range g.roster.list() {
+	for _, f := range g.terms.roster.list() {
 		f.Cancel(cause)
 	}
 }
@@ -179,7 +178,7 @@ func (g *Group[K]) CancelAll(cause error) {
 // does not wait for them, and returns an error that wraps the context's. It keeps nobody from beginning new flights.
 func (g *Group[K]) Drain(ctx context.Context) error {
 	select {
-	case <-g.roster.empty():
+	case <-g.terms.roster.empty():
 		return nil
 	case <-ctx.Done():
 	}
