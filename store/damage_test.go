@@ -121,13 +121,13 @@ func damage(t *testing.T, rng *rand.Rand, file *os.File, size int64) string {
 // the files here, of some hundred pages, one flipped bit in a few makes such a circle; of real ones, one in millions.
 func childNumber(t *testing.T, file *os.File, page int64, off int) int {
 	t.Helper()
-	const branch, element, number = 0x01, 16, 8 // an element is pos(4), length of the key(4), child(8)
+	const number = 8 // an element is pos(4), length of the key(4), child(8)
 	var head [boltHeader]byte
-	if _, err := file.ReadAt(head[:], page*pageBytes); err != nil || head[8]&branch == 0 {
+	if _, err := file.ReadAt(head[:], page*pageBytes); err != nil || head[8]&boltBranch == 0 {
 		return 0
 	}
 	count := int(binary.NativeEndian.Uint16(head[10:]))
-	if off >= boltHeader && off < boltHeader+count*element && (off-boltHeader)%element >= number {
+	if off >= boltHeader && off < boltHeader+count*boltElement && (off-boltHeader)%boltElement >= number {
 		return number
 	}
 	return 0
