@@ -25,11 +25,15 @@ type ledger struct {
 	mu               sync.Mutex
 	limit            int64
 	used, peak, over int64 // over: given back more than was reserved
+	asked            func(n int64)
 }
 
 func newLedger(limit int64) *ledger { return &ledger{limit: limit} }
 
 func (l *ledger) Reserve(n int64) bool {
+	if l.asked != nil {
+		l.asked(n)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.used+n > l.limit {
