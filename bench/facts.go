@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -20,10 +17,6 @@ import (
 // The cases that are no race: each gives numbers that stand for themselves.
 
 const (
-	herdSize      = 1000
-	herdBody      = 64 * kib
-	herdCount     = 5
-	herdLimit     = 50.0 // ms, of a follower's first byte behind the leader's
 	memoryObjects = 200_000
 	memoryPer     = 1.6 // KiB of RssAnon for an object of 1 KiB
 	churnBudget   = 128 * mib
@@ -33,132 +26,6 @@ const (
 	tagObjects    = 50_000
 	tagsEach      = 20
 )
-
-// arrival is one request of the herd.
-type arrival struct {
-	first, last time.Duration // since all set off
-	follower    bool
-	err         error
-}
-
-// herd sends many requests for one cold URL at the same time, and again for others.
-func herd(ctx context.Context, b *bench, c *benchCase, r *report) error {
-	s, err := b.serve(ctx, inMemory)
-	if err != nil {
-		return err
-	}
-	size := herdSize
-	if b.short {
-		size /= 10
-	}
-	// Connections are opened before, and what they cost is part of the base.
-	if _, err := b.stampede(ctx, s, fmt.Sprintf("/%d/open?slow", herdBody), size); err != nil {
-		return err
-	}
-	base, err := b.settledRSS(ctx, s)
-	if err != nil {
-		return err
-	}
-	herds := herdCount
-	if b.short {
-		herds = 1
-	}
-	lags, most := make([]float64, herds), int64(0)
-	for i := range lags {
-		lag, fetches, err := b.oneHerd(ctx, s, fmt.Sprintf("/%d/herd%d?slow", herdBody, i), size)
-		if err != nil {
-			return err
-		}
-		lags[i], most = milliseconds(lag), max(most, fetches)
-	}
-	settled, err := b.settledRSS(ctx, s)
-	if err != nil {
-		return err
-	}
-	if b.short {
-		return nil
-	}
-	r.atMost(c, "most fetches for a herd", float64(most), "", 1)
-	what := fmt.Sprintf("last first byte of %d followers behind the leader's", size-1)
-	r.atMost(c, fmt.Sprintf("%s, median of %d herds", what, herds), median(lags), "ms", herdLimit)
-	r.note(c, what+", longest", slices.Max(lags), "ms")
-	r.atMost(c, "RssAnon after by RssAnon before", float64(settled)/float64(base), "", 1.1)
-	return nil
-}
-
-// oneHerd sends a herd after a cold URL and returns how far its last follower's first byte came behind the leader's, and how often the origin was
-// asked. It fails if that was not once, or by more than one.
-func (b *bench) oneHerd(ctx context.Context, s *subject, path string, size int) (lag time.Duration, fetches int64, err error) {
-	before, err := b.fetches(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	arrivals, err := b.stampede(ctx, s, path, size)
-	if err != nil {
-		return 0, 0, err
-	}
-	after, err := b.fetches(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	lag, leaders := lagOf(arrivals)
-	fetches = after - before
-	if leaders != 1 || fetches != 1 {
-		return 0, 0, fmt.Errorf("%d fetches and %d leaders, want 1", fetches, leaders)
-	}
-	return lag, fetches, nil
-}
-
-// lagOf is how far the last follower's first byte came behind the leader's.
-func lagOf(arrivals []arrival) (lag time.Duration, leaders int) {
-	var leader, last time.Duration
-	for _, a := range arrivals {
-		if a.follower {
-			last = max(last, a.first)
-		} else {
-			leader, leaders = a.first, leaders+1
-		}
-	}
-	return last - leader, leaders
-}
-
-// stampede sends n requests for path at once and checks the bodies.
-func (b *bench) stampede(ctx context.Context, s *subject, path string, n int) ([]arrival, error) {
-	arrivals := make([]arrival, n)
-	var ready, done sync.WaitGroup
-	ready.Add(n)
-	begin := make(chan struct{})
-	var start time.Time
-	for i := range arrivals {
-		done.Go(func() {
-			a := &arrivals[i]
-			trace := &httptrace.ClientTrace{GotFirstResponseByte: func() { a.first = time.Since(start) }}
-			req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, s.h1+path, nil)
-			ready.Done()
-			if err != nil {
-				a.err = err
-				return
-			}
-			<-begin
-			got, err := b.do(req)
-			a.last, a.err = time.Since(start), err
-			a.follower = strings.Contains(got.cacheStatus, "collapsed") || isHit(got)
-			if err == nil && (got.status != http.StatusOK || got.size != herdBody) {
-				a.err = fmt.Errorf("status %d with %d bytes, want 200 with %d", got.status, got.size, herdBody)
-			}
-		})
-	}
-	ready.Wait()
-	start = time.Now()
-	close(begin)
-	done.Wait()
-	for _, a := range arrivals {
-		if a.err != nil {
-			return nil, a.err
-		}
-	}
-	return arrivals, nil
-}
 
 // settledRSS is RssAnon after a collection, when the runtime has given back what it will. A heap profile with gc=1 is Caddy's way to have one.
 func (b *bench) settledRSS(ctx context.Context, s *subject) (int64, error) {

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	herdSize    = 1000
+	herdBody    = 64 * kib
+	herdCount   = 5
+	herdLimit   = 50.0 // ms, of a follower's first byte behind the leader's
+	herdTimeout = 30 * time.Second
+)
+
+// herd sends many requests for one cold URL at the same time, and again for others.
+func herd(ctx context.Context, b *bench, c *benchCase, r *report) error {
+	s, err := b.serve(ctx, inMemory)
+	if err != nil {
+		return err
+	}
+	size, herds := herdSize, herdCount
+	if b.short {
+		size, herds = size/10, 1
+	}
+	// Connections are opened before, and what they cost is part of the base.
+	crowd, err := gather(ctx, s.address, size)
+	if err != nil {
+		return err
+	}
+	defer crowd.leave()
+	if _, err := crowd.stampede(fmt.Sprintf("/%d/open?slow", herdBody)); err != nil {
+		return err
+	}
+	base, err := b.settledRSS(ctx, s)
+	if err != nil {
+		return err
+	}
+	lags, most := make([]float64, herds), int64(0)
+	for i := range lags {
+		lag, fetches, err := b.oneHerd(ctx, crowd, fmt.Sprintf("/%d/herd%d?slow", herdBody, i))
+		if err != nil {
+			return err
+		}
+		lags[i], most = milliseconds(lag), max(most, fetches)
+	}
+	settled, err := b.settledRSS(ctx, s)
+	if err != nil {
+		return err
+	}
+	if b.short {
+		return nil
+	}
+	r.atMost(c, "most fetches for a herd", float64(most), "", 1)
+	what := fmt.Sprintf("last first byte of %d followers behind the leader's", size-1)
+	r.atMost(c, fmt.Sprintf("%s, median of %d herds", what, herds), median(lags), "ms", herdLimit)
+	r.note(c, what+", longest", slices.Max(lags), "ms")
+	r.atMost(c, "RssAnon after by RssAnon before", float64(settled)/float64(base), "", 1.1)
+	return nil
+}
+
+// oneHerd sends a herd after a cold URL and returns how far its last follower's first byte came behind the leader's, and how often the origin was
+// asked. It fails if that was not once, or by more than one.
+func (b *bench) oneHerd(ctx context.Context, crowd crowd, path string) (lag time.Duration, fetches int64, err error) {
+	before, err := b.fetches(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	arrivals, err := crowd.stampede(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	after, err := b.fetches(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	lag, leaders := lagOf(arrivals)
+	fetches = after - before
+	if leaders != 1 || fetches != 1 {
+		return 0, 0, fmt.Errorf("%d fetches and %d leaders, want 1", fetches, leaders)
+	}
+	return lag, fetches, nil
+}
+
+// arrival is one request of the herd.
+type arrival struct {
+	first    time.Duration // byte, since all set off
+	follower bool
+	sum      uint64 // of the body
+	err      error
+}
+
+// lagOf is how far the last follower's first byte came behind the leader's.
+func lagOf(arrivals []arrival) (lag time.Duration, leaders int) {
+	var leader, last time.Duration
+	for _, a := range arrivals {
+		if a.follower {
+			last = max(last, a.first)
+		} else {
+			leader, leaders = a.first, leaders+1
+		}
+	}
+	return last - leader, leaders
+}
+
+// crowd is the connections of a herd. They are bare: net/http's client needs as much of a core for a thousand responses as the server does, and a first
+// byte that waits for it would count as late.
+type crowd []member
+
+type member struct {
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+// gather opens n connections.
+func gather(ctx context.Context, address string, n int) (crowd, error) {
+	var c crowd
+	for range n {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			c.leave()
+			return nil, err
+		}
+		c = append(c, member{conn, bufio.NewReader(conn)})
+	}
+	return c, nil
+}
+
+func (c crowd) leave() {
+	for _, m := range c {
+		_ = m.conn.Close()
+	}
+}
+
+var bodySeed = maphash.MakeSeed()
+
+// stampede sends a request for path on each connection at once. All must get the same whole body.
+func (c crowd) stampede(path string) ([]arrival, error) {
+	arrivals := make([]arrival, len(c))
+	var ready, begun, done sync.WaitGroup
+	ready.Add(len(c))
+	begun.Add(len(c))
+	set := make(chan struct{})
+	var start time.Time
+	for i, m := range c {
+		done.Go(func() {
+			a := &arrivals[i]
+			ready.Done()
+			<-set
+			a.err = m.ask(path)
+			a.first = time.Since(start)
+			begun.Done()
+			begun.Wait() // what is read now keeps nobody's first byte waiting
+			if a.err == nil {
+				a.follower, a.sum, a.err = m.hear()
+			}
+		})
+	}
+	ready.Wait()
+	start = time.Now()
+	close(set)
+	done.Wait()
+	for _, a := range arrivals {
+		if a.err == nil && a.sum != arrivals[0].sum {
+			a.err = errors.New("two of the herd have different bodies")
+		}
+		if a.err != nil {
+			return nil, a.err
+		}
+	}
+	return arrivals, nil
+}
+
+// ask sends a request and waits for the first byte of the response.
+func (m member) ask(path string) error {
+	if err := m.conn.SetDeadline(time.Now().Add(herdTimeout)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(m.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, m.conn.RemoteAddr()); err != nil {
+		return err
+	}
+	_, err := m.in.Peek(1)
+	return err
+}
+
+// hear reads the response.
+func (m member) hear() (follower bool, sum uint64, err error) {
+	resp, err := http.ReadResponse(m.in, nil)
+	if err != nil {
+		return false, 0, err
+	}
+	defer resp.Body.Close()
+	var body maphash.Hash
+	body.SetSeed(bodySeed)
+	n, err := io.Copy(&body, resp.Body)
+	if err == nil && (resp.StatusCode != http.StatusOK || n != herdBody) {
+		err = fmt.Errorf("status %d with %d bytes, want 200 with %d", resp.StatusCode, n, herdBody)
+	}
+	status := resp.Header.Get("Cache-Status")
+	follower = strings.Contains(status, "collapsed") || strings.HasPrefix(status, "Larder; hit")
+	return follower, body.Sum64(), err
+}
