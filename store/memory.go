@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -176,13 +177,21 @@ func (m *memory) clear() {
 const expireStep = 512
 
 // expire drops the expired among the items of one shard that follow (url, id) in listing order and
-// returns where to go on; an empty URL when the shard is through.
+// returns where to go on; an empty URL when the shard is through. One in which nothing can have expired
+// is through at once: a large memory tier with long lives would be walked for nothing all day.
 func (m *memory) expire(s *shard, now time.Time, url string, id uint64) (string, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	until := nanos(now)
+	if url == "" {
+		if s.soonest > until {
+			return "", 0
+		}
+		s.passing = math.MaxInt64
+	}
 	var dead []*item
 	seen := 0
-	nextURL, nextID, until := "", uint64(0), nanos(now)
+	nextURL, nextID := "", uint64(0)
 	s.index.ascend(url, id, func(it *item) bool {
 		r := m.record(it)
 		if seen++; seen > expireStep {
@@ -191,11 +200,16 @@ func (m *memory) expire(s *shard, now time.Time, url string, id uint64) (string,
 		}
 		if r.keepUntil() <= until {
 			dead = append(dead, it)
+		} else {
+			s.passing = min(s.passing, r.keepUntil())
 		}
 		return true
 	})
 	for _, it := range dead {
 		m.discard(s, it, Expired)
+	}
+	if nextURL == "" {
+		s.soonest = s.passing
 	}
 	return nextURL, nextID
 }

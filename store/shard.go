@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -21,11 +22,18 @@ type shard struct {
 	stamps  [stampCount]uint32
 	absent  [stampCount]absence
 
+	// No resident expires before soonest. Each walk through the shard finds it anew: passing is what the one under way
+	// has found so far. What comes meanwhile lowers both.
+	soonest, passing int64
+
 	entries, bytes atomic.Int64 // of resident items
 }
 
 func newShard(m *memory, e Eviction) *shard {
-	return &shard{m: m, keys: make(map[uint64]ref), policy: newPolicy(e, m.items, &m.budget), index: newIndex(m)}
+	return &shard{
+		m: m, keys: make(map[uint64]ref), policy: newPolicy(e, m.items, &m.budget), index: newIndex(m),
+		soonest: math.MaxInt64,
+	}
 }
 
 // stamp counts the changes to the keys that share key's counter.
@@ -120,11 +128,15 @@ func (s *shard) insert(it *item) {
 	it.set(isResident)
 	s.policy.add(it)
 	s.index.add(it)
+	s.expectExpiry(s.m.record(it).keepUntil())
 	s.clock++
 	it.lastUse = s.clock
 	s.entries.Add(1)
 	s.bytes.Add(it.cost())
 }
+
+// expectExpiry takes into account when a resident expires.
+func (s *shard) expectExpiry(at int64) { s.soonest, s.passing = min(s.soonest, at), min(s.passing, at) }
 
 // drop ends its residence. The caller gives up the hold (memory.unhold) when it is through with it.
 func (s *shard) drop(it *item) {
