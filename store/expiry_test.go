@@ -12,7 +12,7 @@ import (
 func TestExpiryGivesBackAllRoom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's
+	rng := rand.New(rand.NewPCG(seed, 0))
 	clock := newTestClock()
 	s := New(Config{Now: clock.now}, Settings{Memory: 64 << 20})
 	s.state.Store(stateOpen)

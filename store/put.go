@@ -16,11 +16,7 @@ func (s *Store) Put(e *Entry, maxVariants int) Refusal {
 		return refusal
 	}
 	e.Tags = distinct(e.Tags)
-	waiting := s.queue.waiting()
-	if draftOf(e) != nil {
-		waiting -= e.Body.Len() // it counts in what is used
-	}
-	toDisk := s.disk != nil && s.disk.up.Load() && s.keeper.fits(len(e.URL), e.Body.Len(), waiting)
+	toDisk := s.fitsOnDisk(e)
 	it, resident := s.stage(e, maxVariants, toDisk)
 	if it == nil {
 		return RefusedFull
@@ -46,6 +42,18 @@ func (s *Store) Put(e *Entry, maxVariants int) Refusal {
 		return RefusedFull
 	}
 	return Stored
+}
+
+// fitsOnDisk tells whether e can be written beside what is there and what waits.
+func (s *Store) fitsOnDisk(e *Entry) bool {
+	if s.disk == nil || !s.disk.up.Load() {
+		return false
+	}
+	waiting := s.queue.waiting()
+	if draftOf(e) != nil {
+		waiting -= e.Body.Len() // it counts in what is used
+	}
+	return s.keeper.fits(len(e.URL), e.Body.Len(), waiting)
 }
 
 // scratch has buffers to encode records in.
@@ -133,15 +141,30 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 
 // replace drops from memory and from the queue what e takes the place of.
 func (s *Store) replace(sh *shard, e *Entry, maxVariants int) {
+	others, replaced := 0, false // of one variant there is one at most
 	sh.variants(&e.Key, func(old *item) bool {
-		v := s.memory.record(old).variant()
-		if !v.Equal(&e.Variant) {
-			return true
+		if !replaced {
+			v := s.memory.record(old).variant()
+			replaced = v.Equal(&e.Variant)
+			if replaced {
+				old.set(isDead)
+				s.memory.discard(sh, old, Replaced)
+				return true
+			}
 		}
-		old.set(isDead)
-		s.memory.discard(sh, old, Replaced)
-		return false // there is one at most
+		others++
+		return true
 	})
+	if s.disk != nil {
+		s.outdate(e)
+	}
+	for ; maxVariants > 0 && others >= maxVariants; others-- {
+		s.dropVariant(sh, &e.Key)
+	}
+}
+
+// outdate marks what waits to be written and is replaced by e.
+func (s *Store) outdate(e *Entry) {
 	var buf [4]*job
 	jobs := s.queue.of(e.Key, buf[:0])
 	for _, j := range jobs {
@@ -150,9 +173,6 @@ func (s *Store) replace(sh *shard, e *Entry, maxVariants int) {
 		}
 	}
 	s.memory.unholdJobs(jobs)
-	for maxVariants > 0 && sh.count(&e.Key) >= maxVariants {
-		s.dropVariant(sh, &e.Key)
-	}
 }
 
 // dropVariant drops the least recently used resident variant of a key, on disk too.

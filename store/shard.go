@@ -118,11 +118,11 @@ func (s *shard) find(key *Key, id uint64) (found *item) {
 // insert makes it resident.
 func (s *shard) insert(it *item) {
 	key := s.m.record(it).key()
-	if s.complete(&key) {
-		it.set(isComplete)
-	}
 	prefix := keyPrefix(key)
 	it.sibling = s.keys[prefix]
+	if it.sibling != 0 && s.complete(&key) {
+		it.set(isComplete)
+	}
 	s.keys[prefix] = it.self
 	it.hold()
 	it.set(isResident)
