@@ -119,8 +119,7 @@ func (x *fetch) requestOf(q *request, ctx *detached) *http.Request {
 func (c *detached) detach(flight, client context.Context, rules *queryRules) {
 	c.Context, c.client = flight, client
 	c.replacer = caddy.NewReplacer()
-	vars, _ := client.Value(caddyhttp.VarsCtxKey).(map[string]any)
-	if c.vars = maps.Clone(vars); c.vars == nil {
+	if c.vars = maps.Clone(varsOf(client)); c.vars == nil {
 		c.vars = make(map[string]any)
 	}
 	groups, _ := client.Value(routeGroupCtxKey).(map[string]struct{})
@@ -207,12 +206,31 @@ func (x *fetch) noteVars() {
 // show lets the leader's request see the vars and placeholders that inner handlers have set by the response header, because outer handlers may
 // write them into it (`header >X-Upstream {rp.upstream.hostport}`). It is called on the leader's goroutine, or while that is parked.
 func (x *fetch) show(q *request) {
-	if vars, ok := q.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+	if x.returned.Load() { // nobody changes them any more, so they are as they will be given back
+		x.giveVars(q)
+	} else if vars := varsOf(q.r.Context()); vars != nil {
 		for _, v := range x.vars {
 			vars[v.name] = v.value
 		}
 	}
 	x.showPlaceholders(q)
+}
+
+// giveVars copies the vars to the leader's request, once. It is called when the inner handlers have returned.
+func (x *fetch) giveVars(q *request) {
+	if x.given {
+		return
+	}
+	x.given = true
+	if vars := varsOf(q.r.Context()); vars != nil {
+		maps.Copy(vars, x.context.vars)
+	}
+}
+
+// varsOf are the vars of a request, nil where a request has not been through Caddy.
+func varsOf(ctx context.Context) map[string]any {
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return vars
 }
 
 func (x *fetch) showPlaceholders(q *request) {
@@ -235,9 +253,7 @@ func (x *fetch) shownPlaceholder(name string) (value any, known bool) {
 // they would be without Larder. It is called on the leader's goroutine when the fetch has ended.
 func (x *fetch) giveBack(q *request) {
 	x.showPlaceholders(q)
-	if vars, ok := q.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-		maps.Copy(vars, x.context.vars)
-	}
+	x.giveVars(q)
 	if to, ok := q.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		appendLogFields(to, &x.context.logFields)
 	}

@@ -61,6 +61,7 @@ type fetch struct {
 	httpVars httpVars
 	vars     []namedVar // of context, as they were at the response header
 	shown    bool       // the leader's replacer asks the fetch's
+	given    bool       // the leader's request has the vars as they are in the end
 
 	seed   []field // the header as the leader's outer handlers had filled it
 	writer *fetchWriter

@@ -46,15 +46,13 @@ func newRefreshRests() *hitForMiss {
 func (m *hitForMiss) has(key store.Key) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if len(m.young) == 0 && len(m.old) == 0 {
+	_, young := m.young[key]
+	_, old := m.old[key]
+	if !young && !old { // as a rule; the clock costs more than the maps
 		return false
 	}
 	age := m.now().Sub(m.turned)
-	if _, ok := m.young[key]; ok && age < 2*m.generationTTL {
-		return true
-	}
-	_, ok := m.old[key]
-	return ok && age < m.generationTTL
+	return young && age < 2*m.generationTTL || old && age < m.generationTTL
 }
 
 // remember notes that a response to key could not be shared.
