@@ -40,6 +40,7 @@ type disk struct {
 	used    atomic.Int64  // bytes of allocated pages at the last commit
 	panics  atomic.Int32  // since the file was opened
 	times   atomic.Uint32 // that a file was put to use
+	wedged  atomic.Bool   // since then bbolt has panicked where it may have kept its locks
 }
 
 func newDisk(cfg Config) *disk {
@@ -150,13 +151,16 @@ func (d *disk) attach(o *opening) {
 	d.db, d.file = o.db, o.file
 	d.up.Store(true)
 	d.panics.Store(0)
+	d.wedged.Store(false)
 	d.times.Add(1)
 }
 
 // detach ends the use of the file, after the readers under way. When bbolt has panicked its locks
 // may be held for ever, so that it cannot be closed: then only the file handle is, without the
-// lock, and the map stays until the process ends. That costs address space, no memory.
-func (d *disk) detach(wedged bool) error {
+// lock, and the map stays until the process ends. That costs address space, no memory. Whatever was
+// reported first is no sign of that: of two readers of a damaged file the one may meet an error and
+// the other a panic.
+func (d *disk) detach() error {
 	d.mu.Lock()
 	db, file := d.db, d.file
 	d.db, d.file = nil, nil
@@ -167,7 +171,7 @@ func (d *disk) detach(wedged bool) error {
 	if db == nil {
 		return nil
 	}
-	if wedged {
+	if d.wedged.Load() {
 		return abandon(file)
 	}
 	if err := guarded(db.Close); err != nil {
@@ -289,16 +293,17 @@ func updateDB(d *disk, db *bbolt.DB, fn func(tx *bbolt.Tx) error) error {
 
 // measure reads how much of the file is allocated: its pages less the free ones.
 func (d *disk) measure(db *bbolt.DB) error {
-	return guarded(func() error {
-		tx, err := db.Begin(false)
-		if err != nil {
+	var tx *bbolt.Tx
+	err := guarded(func() error {
+		var err error
+		if tx, err = db.Begin(false); err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
-		size := tx.Size()
 		stats := db.Stats()
-		d.used.Store(size - int64(stats.FreePageN+stats.PendingPageN)*int64(db.Info().PageSize))
-		return tx.Rollback()
+		d.used.Store(tx.Size() - int64(stats.FreePageN+stats.PendingPageN)*int64(db.Info().PageSize))
+		return nil
 	})
+	return d.finish(tx, err)
 }
 
 // finish rolls a transaction back and tells whether the database outlived what happened in it. A
@@ -310,6 +315,7 @@ func (d *disk) finish(tx *bbolt.Tx, err error) error {
 	}
 	if tx == nil {
 		if panicked {
+			d.wedged.Store(true)
 			return &wedgedError{err}
 		}
 		return err
@@ -321,6 +327,7 @@ func (d *disk) finish(tx *bbolt.Tx, err error) error {
 		return nil
 	})
 	if errors.Is(rollback, errPanicked) {
+		d.wedged.Store(true)
 		return &wedgedError{errors.Join(err, rollback)}
 	}
 	return err

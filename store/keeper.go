@@ -212,7 +212,7 @@ func (k *keeper) failed(err error) {
 			slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
 	k.retryAt = k.s.now().Add(retryTime) // first: who sees that the file is given up may count on the retry
-	k.detach(err)
+	k.detach()
 	if errors.Is(err, errDamaged) {
 		if k.strikes++; k.strikes >= 3 || k.s.disk.panics.Load() >= maxPanics {
 			k.replaceFile("corrupt")
@@ -221,11 +221,10 @@ func (k *keeper) failed(err error) {
 }
 
 // detach stops using the file. What is queued stays in memory only.
-func (k *keeper) detach(cause error) {
-	var wedged *wedgedError
+func (k *keeper) detach() {
 	k.lastEntries = uint64(k.s.disk.entries.Load())
 	k.detachQueue()
-	if err := k.s.disk.detach(errors.As(cause, &wedged)); err != nil {
+	if err := k.s.disk.detach(); err != nil {
 		k.s.log.Warn("closing the failed disk tier", slog.Any("error", err))
 	}
 	k.touched.reset()

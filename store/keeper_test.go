@@ -18,7 +18,7 @@ func keptByHand(t *testing.T, settings Settings) *Store {
 	s.state.Store(stateOpen)
 	t.Cleanup(func() {
 		s.keeper.endSweeps()
-		s.keeper.detach(nil)
+		s.keeper.detach()
 		s.memory.clear()
 	})
 	return s
@@ -74,7 +74,7 @@ func TestSweepGivenUpHoldsNothing(t *testing.T) {
 	if len(rec.sweep.items) == 0 {
 		t.Fatal("the sweep has nothing in hand, so that this shows nothing")
 	}
-	s.keeper.detach(errors.New("the disk is gone"))
+	s.keeper.detach()
 	if err := s.attach(); err != nil {
 		t.Fatal(err)
 	}
@@ -169,5 +169,28 @@ func TestBatchIsFullSoonerForAPurge(t *testing.T) {
 				t.Errorf("full() = %v with %d bytes", got, tc.bytes)
 			}
 		})
+	}
+}
+
+// TestWedgedFileIsAbandoned: of two readers of a damaged file the one meets an error, which is reported, and the other a
+// panic that leaves bbolt's locks held. To close the database would take as long as these are, which is for ever.
+func TestWedgedFileIsAbandoned(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	stuck, err := s.disk.db.Begin(false) // what closing waits for
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := s.disk.db
+	t.Cleanup(func() {
+		_ = stuck.Rollback()
+		_ = db.Close()
+	})
+	var wedged *wedgedError
+	if err := s.disk.finish(nil, fmt.Errorf("in Begin: %w", errPanicked)); !errors.As(err, &wedged) {
+		t.Fatalf("finish: %v, want a %T", err, wedged)
+	}
+	s.keeper.failed(errLost) // returns
+	if err := s.attach(); err != nil {
+		t.Errorf("the file is not let go of: %v", err)
 	}
 }

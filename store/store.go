@@ -120,7 +120,7 @@ func (s *Store) Close() error {
 	s.keeper.detachQueue()
 	var err error
 	if s.disk != nil {
-		err = s.disk.detach(false)
+		err = s.disk.detach()
 	}
 	s.memory.clear()
 	return err
