@@ -57,6 +57,49 @@ func TestResultKeepsItsBytes(t *testing.T) {
 	}
 }
 
+// TestPutHeld: what is put is held as if it had been looked up, also when it is to go to disk only, and not where it is refused.
+func TestPutHeld(t *testing.T) {
+	body := bytes.Repeat([]byte("x"), 300_000)
+	for _, tt := range []struct {
+		name     string
+		settings Settings
+		disk     bool
+		want     Refusal
+	}{
+		{"in memory", Settings{Memory: 1 << 20}, false, Stored},
+		{"in memory and on disk", Settings{Memory: 2 << 20, Disk: 16 << 20}, true, Stored},
+		{"on disk only", Settings{Memory: 1 << 20, Disk: 16 << 20}, true, Stored},
+		{"refused", Settings{Memory: 64 << 10}, false, RefusedFull},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var c Config
+			if tt.disk {
+				c = Config{Path: t.TempDir(), Required: true}
+			}
+			s := openStore(t, c, tt.settings)
+			held, got := s.PutHeld(testEntry(s, "http://example.com/", body), 0)
+			if got != tt.want || (held.Entry != nil) != (got == Stored) {
+				t.Fatalf("PutHeld = %v, %v, want %v", held.Entry, got, tt.want)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got == Stored {
+				if !bytes.Equal(bodyOf(t, held.Entry), body) {
+					t.Error("the body has changed under its reader")
+				}
+				if used := s.memory.used.Load(); used < int64(len(body)) {
+					t.Errorf("%d bytes are counted while %d are being read", used, len(body))
+				}
+			}
+			held.Release()
+			if n := s.memory.used.Load(); n != 0 || s.memory.arena.pages != 0 {
+				t.Errorf("%d bytes are counted in a closed store, %d pages held", n, s.memory.arena.pages)
+			}
+		})
+	}
+}
+
 func TestReleasedTwicePanics(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 	e := testEntry(s, "http://example.com/", []byte("body"))

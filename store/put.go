@@ -11,7 +11,17 @@ import (
 // than maxVariants others, the least recently used goes; 0 means no limit. The entry belongs to the
 // store from then on. It is found at once and on disk within a second, unless the write-behind
 // queue is full: then it stays in memory only, and Stats.Skipped counts it.
-func (s *Store) Put(e *Entry, maxVariants int) Refusal {
+func (s *Store) Put(e *Entry, maxVariants int) Refusal { return s.put(e, maxVariants, nil) }
+
+// PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored, held.Entry is e with the
+// body as the store has it, counted in its budget until held is released, so that the caller can let go of its copy.
+// A body that is on disk already is not held.
+func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, refusal Refusal) {
+	refusal = s.put(e, maxVariants, &held)
+	return held, refusal
+}
+
+func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	if refusal := s.admit(e); refusal != Stored {
 		return refusal
 	}
@@ -40,6 +50,12 @@ func (s *Store) Put(e *Entry, maxVariants int) Refusal {
 	}
 	if !s.enqueue(it, e, below, maxVariants, toDisk) && !resident {
 		return RefusedFull
+	}
+	if held != nil && s.memory.source(it) == 0 {
+		it.hold()
+		entry := e.Clone()
+		entry.ID, entry.Body = e.ID, s.body(it)
+		*held = Result{Entry: entry, Tier: MemoryTier, memory: s.memory, item: it}
 	}
 	return Stored
 }
