@@ -30,7 +30,7 @@
 //	Share | Release | Reject            once, at the header
 //	Write …         | TakeOver          the body
 //	Finish | Fail                       once; further calls are without effect
-//	HandOver, Settle                    after Finish, when the body is to be stored
+//	HandOver, MoveTo | TakeBack, Settle after Finish, when the body is to be stored
 //
 // `defer f.Settle()` at the start of the fetch is a safe habit: it fails a flight that nothing has ended, and gives back
 // what one that is over still holds.
@@ -62,8 +62,10 @@
 //
 // Body bytes are copied into chunks, whose capacity is reserved in the Budget before it is allocated. Published bytes are
 // never written again, so readers get slices of the chunks themselves. The reservation is given back exactly once: by
-// HandOver when the chunks pass to another account, piece by piece in a window or into the Spill, and else when the flight is
-// over and its last party has left.
+// HandOver to make room for a copy in another account, piece by piece in a window or into the Spill, and else when the flight is
+// over and its last party has left. After HandOver the chunks are there a second time while anybody reads them, so MoveTo has
+// readers go on in the copy; else clients that take nothing, each of another body, would hold any number of bytes that nobody counts.
+// Where the copy was refused, TakeBack counts the chunks again.
 //
 // # Large bodies
 //
@@ -84,7 +86,8 @@
 //     any.
 //   - A Party and its Reader belong to one goroutine.
 //   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip or Leave on. Its memory
-//     stays valid all the same: the garbage collector frees it, nothing is pooled.
+//     stays valid until Leave all the same: the garbage collector frees it, nothing is pooled, and a Source keeps what it
+//     has until Close.
 //   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it, at most 64 KiB a flight:
 //     no reader could make room for a fetch that holds nothing. A flight that spills goes beyond it by one chunk and what
 //     the Spill holds back until it fills one of its own.

@@ -101,9 +101,10 @@ func (f *Flight) Settle() {
 	f.dispose()
 }
 
-// HandOver returns Body and gives its reservation back, because another account (a store's) takes the chunks over. When
-// they are refused there, they are uncounted for as long as readers still hold them. A body that is Spilled is brought into
-// the Spill to its end, which is waited for, and there are no chunks then.
+// HandOver returns Body and gives its reservation back, to make room for a copy in another account (a store's). From then on
+// the chunks are uncounted for as long as readers hold them, unless MoveTo lets go of them, or TakeBack counts them again where
+// there was no copy made. A body that is Spilled is brought into the Spill to its end, which is waited for, and there are no
+// chunks then.
 func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 	if s := f.spillOfWhole(); s != nil {
 		return nil, f.sealSpill(s)
@@ -116,6 +117,28 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 	f.owed += f.reserved
 	f.reserved = 0
 	return f.body.list(), true
+}
+
+// TakeBack counts the chunks again that HandOver has given, as far as there is room, while readers hold them.
+func (f *Flight) TakeBack() {
+	n := f.uncounted()
+	if n == 0 || !f.terms.budget.Reserve(n) {
+		return
+	}
+	f.mu.Lock()
+	defer f.unlock()
+	f.reserved += n
+	f.owed += f.giveBack() // the last reader may have left meanwhile
+}
+
+// uncounted is how many bytes are held for readers and not reserved.
+func (f *Flight) uncounted() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.whole() || len(f.parties) == 0 {
+		return 0
+	}
+	return f.body.held - f.reserved
 }
 
 // spillOfWhole is the Spill of a body that came to its clean end.

@@ -642,3 +642,121 @@ func TestReservation(t *testing.T) {
 		})
 	}
 }
+
+// memorySource is a Source that checks how it is used.
+type memorySource struct {
+	t      *testing.T
+	data   []byte
+	closed int
+}
+
+func (s *memorySource) Chunk(off int64) ([]byte, error) {
+	if s.closed > 0 {
+		s.t.Error("read after Close")
+	}
+	return s.data[off:], nil
+}
+
+func (s *memorySource) Close() { s.closed++ }
+
+// TestMoveTo: who reads a body that has been handed over reads on from the copy made of it, from wherever it stands.
+func TestMoveTo(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+		want := pattern(6, 200_000)
+		f, lead := join(t, g, true)
+		_, middle := join(t, g, false)
+		_, end := join(t, g, false)
+		f.Share(nil, -1)
+		write(t, f, want)
+		f.Finish(nil)
+		first, err := middle.Reader().Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectBody(t, end.Reader(), want, nil)
+		f.HandOver()
+		src := &memorySource{t: t, data: want}
+		f.MoveTo(src)
+		_, late := join(t, g, false)
+		f.Settle()
+		if f.body.held != 0 || b.now() != 0 {
+			t.Errorf("%d bytes held, %d reserved, want none", f.body.held, b.now())
+		}
+		expectBody(t, lead.Reader(), want, nil)
+		expectBody(t, middle.Reader(), want[len(first):], nil)
+		expectBody(t, late.Reader(), want, nil)
+		end.Reader().Skip(100)
+		expectBody(t, end.Reader(), want[100:], nil)
+		for _, p := range []*Party{lead, middle, end, late} {
+			if src.closed != 0 {
+				t.Error("closed while a party is aboard")
+			}
+			p.Leave()
+		}
+		if src.closed != 1 {
+			t.Errorf("closed %d times, want once", src.closed)
+		}
+	})
+}
+
+// TestMoveToWhatNobodyReads: a source that comes too late, or for a flight that cannot use it, is closed at once.
+func TestMoveToWhatNobodyReads(t *testing.T) {
+	for name, end := range map[string]func(f *Flight, lead *Party){
+		"all have left": func(f *Flight, lead *Party) { f.Finish(nil); lead.Leave(); f.Settle() },
+		"failed":        func(f *Flight, lead *Party) { f.Fail(errOrigin); f.Settle(); lead.Leave() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+				f, lead := join(t, g, true)
+				f.Share(nil, -1)
+				write(t, f, []byte("body"))
+				end(f, lead)
+				src := &memorySource{t: t}
+				f.MoveTo(src)
+				if src.closed != 1 {
+					t.Errorf("closed %d times, want once", src.closed)
+				}
+			})
+		})
+	}
+}
+
+// TestTakeBack: what was handed over and not taken counts again, as far as there is room, until the last reader leaves.
+func TestTakeBack(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		leave bool
+		other int64 // reserved by others meanwhile
+		want  int64
+	}{
+		{"read", false, 0, 1000},
+		{"read by nobody", true, 0, 0},
+		{"no room", false, 2000, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, 2000, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+				f, lead := join(t, g, true)
+				f.Keep(true)
+				f.Expect(1000)
+				f.Share(nil, -1)
+				write(t, f, pattern(7, 1000))
+				f.Finish(nil)
+				f.HandOver()
+				if !b.Reserve(tc.other) {
+					t.Fatal("what was handed over is still reserved")
+				}
+				if tc.leave {
+					lead.Leave()
+				}
+				f.TakeBack()
+				f.TakeBack()
+				if got := b.now() - tc.other; got != tc.want {
+					t.Errorf("%d bytes reserved, want %d", got, tc.want)
+				}
+				f.Settle()
+				lead.Leave()
+				b.Unreserve(tc.other)
+			})
+		})
+	}
+}

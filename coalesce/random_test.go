@@ -58,7 +58,7 @@ func (c *tally) expectAll(t *testing.T, worlds int) {
 	var line strings.Builder
 	for _, what := range []string{
 		"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded",
-		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "second attempt", "second failure", "purged", "drained", "handed over",
+		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "second attempt", "second failure", "purged", "drained", "handed over", "moved",
 		"spilled", "read from the spill", "spill unread", "spill failed", "stored from the spill",
 	} {
 		n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
@@ -128,6 +128,9 @@ func (w *world) expectNothingLeft() {
 			w.t.Errorf("fetch %d: body gone %v, %d parties, %d waiting, over %v", rec.id, f.body.gone, len(f.parties), f.waiting, rec.over.Load())
 		}
 		rec.checkSpill(w)
+		if rec.source != nil && rec.source.closed != 1 {
+			w.t.Errorf("fetch %d: its source was closed %d times", rec.id, rec.source.closed)
+		}
 	}
 }
 
@@ -154,7 +157,8 @@ type fetchRecord struct {
 	failAt             int // where the body breaks off; -1: nowhere
 	expect, limit      int64
 	keep, panics       bool
-	spill              *oneSpill // nil: it cannot spill
+	spill              *oneSpill     // nil: it cannot spill
+	source             *memorySource // nil: its body is not moved
 	rng                *rand.Rand
 
 	undecided, lent, over, finished atomic.Bool
@@ -284,6 +288,14 @@ func (rec *fetchRecord) share(w *world) {
 	case whole && rec.rng.IntN(2) == 0:
 		chunks, whole = f.HandOver()
 		w.seen.add("handed over")
+		switch rec.rng.IntN(3) {
+		case 0:
+			f.TakeBack()
+		case 1:
+			rec.source = &memorySource{t: w.t, data: rec.body}
+			f.MoveTo(rec.source)
+			w.seen.add("moved")
+		}
 	}
 	time.Sleep(rec.pause) // storing; the flight can still be joined
 	if whole && !bytes.Equal(bytes.Join(chunks, nil), rec.body) {

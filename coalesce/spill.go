@@ -17,9 +17,14 @@ type Spill interface {
 	Await(ctx context.Context, behind int64) (written int64, err error)
 	// Seal says that nothing follows, and waits until everything is written.
 	Seal() error
-	// Chunk returns some of the bytes written, from offset off on.
+	Source
+}
+
+// Source has bytes of one body. Its methods are called under no lock of this package.
+type Source interface {
+	// Chunk returns some of the bytes that it has, from offset off on. They stay as they are until Close.
 	Chunk(off int64) ([]byte, error)
-	// Close says that nobody appends or reads any more. It is called once.
+	// Close says that nobody reads, or appends to a Spill, any more. It is called once.
 	Close()
 }
 
@@ -198,6 +203,27 @@ func (f *Flight) sealSpill(s Spill) (whole bool) {
 	f.owed += f.giveBack()
 	return true
 }
+
+// MoveTo lets go of the chunks of a body that has been handed over: its readers, those who still come included, read on from s,
+// which has all of it. s is closed when the last of them has left, or at once where the flight is not in a state for that.
+func (f *Flight) MoveTo(s Source) {
+	f.mu.Lock()
+	defer f.unlock()
+	if !f.whole() || f.spillInUse() != nil {
+		f.due = append(f.due, s.Close)
+		return
+	}
+	f.spill = &spill{Spill: fixed{s}, appended: f.body.size, covered: f.body.size}
+	f.body.clear()
+	f.owed += f.giveBack()
+}
+
+// fixed is a Source as a Spill that takes no more.
+type fixed struct{ Source }
+
+func (fixed) Append([]byte) error                                     { return ErrEnded }
+func (fixed) Await(context.Context, int64) (written int64, err error) { return 0, ErrEnded }
+func (fixed) Seal() error                                             { return nil }
 
 // spoil notes that the body, although it came whole, is not to be had whole for storing.
 func (f *Flight) spoil() {
