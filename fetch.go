@@ -322,7 +322,7 @@ func (x *fetch) renew(ex *rfc9111.Exchange) {
 	x.pantry.resting.forget(x.flightKey)
 	now := exchangeOf(entry)
 	freshness := x.h.policy.Freshness(&now)
-	stored := x.put(entry, &freshness)
+	stored := x.put(entry, &freshness, nil)
 	x.share(&head{
 		kind: headRenewed, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
 		exchange: now, origin: http.StatusNotModified, stored: stored,
@@ -405,17 +405,43 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
 		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
 	}
-	x.put(entry, hd.freshness)
+	if body.Len() <= smallBody || x.flight.Spilled() {
+		x.put(entry, hd.freshness, nil)
+		return
+	}
+	var held store.Result
+	if x.put(entry, hd.freshness, &held); held.Entry != nil {
+		x.flight.MoveTo(&heldBody{Body: held.Entry.Body, held: held})
+	} else {
+		x.flight.TakeBack()
+	}
 }
 
-// put stores an entry and reports whether it went in.
-func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness) bool {
+// smallBody is how much of a body that is stored may be in memory a second time, uncounted, while its clients take their time: what the
+// kernel holds for a connection is more. Of larger bodies they read the store's copy.
+const smallBody = 64 << 10
+
+// heldBody is a stored body that those read who came for it while it was on its way.
+type heldBody struct {
+	store.Body
+	held store.Result
+}
+
+// Close implements coalesce.Source.
+func (b *heldBody) Close() { b.held.Release() }
+
+// put stores an entry and reports whether it went in. Where hold is not nil, that has it then.
+func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
 	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
 	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header))
 	refusal := store.RefusedPurged
 	// What was softly purged while it was under way may not take the place of what was fetched since.
 	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); !soft {
-		refusal = x.pantry.store.Put(entry, x.h.MaxVariants)
+		if hold == nil {
+			refusal = x.pantry.store.Put(entry, x.h.MaxVariants)
+		} else {
+			*hold, refusal = x.pantry.store.PutHeld(entry, x.h.MaxVariants)
+		}
 	}
 	if refusal == store.Stored {
 		return true
