@@ -2,6 +2,7 @@ package larder
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -74,12 +75,17 @@ func (w *fetchWriter) WriteHeader(status int) {
 	}
 }
 
-// inform passes a 1xx on at once, to the leader's client if it waits (RFC 9110 15.2). It is never stored.
+// inform passes a 1xx on at once, to the leader's client if it waits (RFC 9110 15.2). It is never stored. The fetch does not wait until it is
+// written: that client may take nothing.
 func (w *fetchWriter) inform(status int) {
-	w.fetch.flight.Borrow(func(lent any) {
+	if status < http.StatusContinue {
+		panic(fmt.Sprintf("invalid WriteHeader code %d", status)) // as net/http does, which would do so on the leader's goroutine
+	}
+	header := w.header.Clone()
+	w.fetch.flight.Tell(func(lent any) {
 		out := lent.(*request).w
 		own := out.Header().Clone()
-		replaceHeader(out.Header(), w.header)
+		replaceHeader(out.Header(), header)
 		out.WriteHeader(status)
 		replaceHeader(out.Header(), own)
 	})

@@ -41,74 +41,52 @@ func (f *Flight) keepApart(to phase) {
 
 // TakeOver borrows what the parked leader gave to Wait, after Release or Reject. The leader stays parked until Finish
 // or Fail; when its context ends meanwhile, the fetch's is cancelled. ok is false when the leader has gone, or the
-// flight is cancelled or over. It waits for a leader that has not called Wait yet.
+// flight is cancelled or over. It waits for a leader that has not called Wait yet, or is still busy with what Tell has told.
 func (f *Flight) TakeOver() (writer any, ok bool) {
-	lead := f.lend(lentToTheEnd)
-	if lead == nil {
-		return nil, false
-	}
-	return lead.writer, true
-}
-
-// Borrow calls fn with what the parked leader gave to Wait, before the decision: for what is the leader's alone and
-// does not wait for the header, such as a 1xx. The leader stays parked while fn runs. It waits for a leader that has
-// not called Wait yet, and does nothing when the leader has gone.
-func (f *Flight) Borrow(fn func(writer any)) {
-	lead := f.lend(lentForNow)
-	if lead == nil {
-		return
-	}
-	defer f.giveWriterBack(lead)
-	fn(lead.writer)
-}
-
-// loan is what the fetch has of a leader's writer.
-type loan uint8
-
-const (
-	notLent      loan = iota
-	lentForNow        // by Borrow
-	lentToTheEnd      // by TakeOver
-)
-
-// lend returns the leader once it is parked, with its writer lent; nil if it has gone, or the flight is not in the
-// phase for that.
-func (f *Flight) lend(as loan) *Party {
 	for {
-		lead, changed := f.tryLend(as)
-		if changed == nil {
-			return lead
+		lead, changed := f.tryLend()
+		switch {
+		case lead != nil:
+			return lead.writer, true
+		case changed == nil:
+			return nil, false
 		}
 		select {
 		case <-changed:
 		case <-f.ctx.Done():
-			return nil
+			return nil, false
 		}
 	}
 }
 
-// tryLend is one step of lend; a channel means that the leader may still come.
-func (f *Flight) tryLend(as loan) (lead *Party, changed <-chan struct{}) {
+// tryLend is one step of TakeOver; a channel means that the leader may still come.
+func (f *Flight) tryLend() (lead *Party, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	ready := f.phase == fetching
-	if as == lentToTheEnd {
-		ready = f.phase == released || f.phase == rejected
-	}
 	lead = f.leader
 	switch {
-	case !ready, f.ended, f.ctx.Err() != nil, lead.slot < 0:
+	case f.phase != released && f.phase != rejected, f.ended, f.ctx.Err() != nil, lead.slot < 0:
 		return nil, nil
-	case !lead.parked:
+	case !lead.parked, lead.telling, len(lead.news) > 0:
 		return nil, f.change()
 	}
-	lead.lent = as
+	lead.lent = true
 	return lead, nil
 }
 
-func (f *Flight) giveWriterBack(lead *Party) {
+// maxNews is how many calls wait for a leader whose client takes nothing. More are left out.
+const maxNews = 16
+
+// Tell has fn called with what the leader gives to Wait, before that returns: for what is the leader's alone and does not
+// wait for the header, such as a 1xx. It comes before the decision; without effect when the leader has gone. fn is called on the
+// leader's goroutine, under no lock, and the fetch goes on meanwhile: its leader's client may take nothing.
+func (f *Flight) Tell(fn func(writer any)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lead.lent = notLent
+	lead := f.leader
+	if f.phase != fetching || f.ended || lead.slot < 0 || len(lead.news) == maxNews {
+		return
+	}
+	lead.news = append(lead.news, fn)
 	f.wake()
 }

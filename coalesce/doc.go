@@ -25,7 +25,7 @@
 // The party that Join tells to start is the leader. It runs the fetch on a goroutine of its own and then waits like
 // everybody else, so that its client slows and ends nothing. The fetch calls, from that one goroutine and in this order:
 //
-//	Borrow                              before the header, for what is the leader's alone
+//	Tell                                before the header, for what is the leader's alone
 //	Keep, Expect, SpillTo               as soon as it knows
 //	Share | Release | Reject            once, at the header
 //	Write …         | TakeOver          the body

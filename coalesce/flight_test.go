@@ -225,42 +225,110 @@ func TestTakeOverWaitsForTheLeader(t *testing.T) {
 	}
 }
 
-func TestBorrow(t *testing.T) {
+// TestTell: what is the leader's alone is told on its own goroutine, in order, before it learns the decision, and holds up nobody else.
+func TestTell(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead := join(t, g, true)
-		parked := make(chan *waiter, 1)
-		time.AfterFunc(time.Second, func() { parked <- park(lead, 0, "writer") })
-		start, calls := time.Now(), 0
-		f.Borrow(func(writer any) {
-			calls++
-			if writer != "writer" || time.Since(start) != time.Second {
-				t.Errorf("borrowed %v after %v, want the writer as soon as the leader parks", writer, time.Since(start))
-			}
-		})
-		w := <-parked
-		f.Borrow(func(any) {
-			calls++
-			w.cancel(errClient)
-			synctest.Wait()
-			w.expectParked(t) // its writer is in use
-		})
-		w.expect(t, Left)
-		expectCause(t, f, nil) // the fetch is nobody's
-		f.Borrow(func(any) { t.Error("borrowed from a leader that has gone") })
-		if calls != 2 {
-			t.Errorf("borrowed %d times, want twice", calls)
+		_, p := join(t, g, false)
+		follower := park(p, 0, nil)
+		var heard []int
+		taken := make(chan struct{}) // the client takes something again
+		for i := range 3 {
+			f.Tell(func(writer any) {
+				if writer != "writer" {
+					t.Errorf("told %v", writer)
+				}
+				<-taken
+				heard = append(heard, i)
+			})
+		}
+		w := park(lead, 0, "writer")
+		synctest.Wait()
+		f.Share(nil, -1)
+		follower.expect(t, Shared)
+		w.expectParked(t)
+		f.Tell(func(any) { t.Error("told after the decision") })
+		close(taken)
+		w.expect(t, Shared)
+		if !slices.Equal(heard, []int{0, 1, 2}) {
+			t.Errorf("heard %v, want all in order", heard)
 		}
 		f.Settle()
+		lead.Leave()
+		p.Leave()
 	})
 }
 
-func TestBorrowAfterTheDecision(t *testing.T) {
+// TestTellBeforeTheLeaderParks: a decision that comes first does not swallow what was told before.
+func TestTellBeforeTheLeaderParks(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead := join(t, g, true)
+		calls := 0
+		f.Tell(func(any) { calls++ })
 		f.Share(nil, -1)
-		f.Borrow(func(any) { t.Error("borrowed after the decision") })
+		if o := lead.Wait(t.Context(), 0, "writer"); o != Shared || calls != 1 {
+			t.Errorf("outcome %v after %d calls, want Shared after one", o, calls)
+		}
 		f.Settle()
 		lead.Leave()
+	})
+}
+
+// TestTellIsBounded: of what a leader that takes nothing has to hear, only so much is kept.
+func TestTellIsBounded(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, lead := join(t, g, true)
+		calls := 0
+		for range 3 * maxNews {
+			f.Tell(func(any) { calls++ })
+		}
+		f.Share(nil, -1)
+		if lead.Wait(t.Context(), 0, "writer"); calls != maxNews {
+			t.Errorf("%d calls, want %d", calls, maxNews)
+		}
+		f.Settle()
+		lead.Leave()
+	})
+}
+
+// TestTakeOverWaitsUntilTheLeaderHasHeard: two would write to one client otherwise.
+func TestTakeOverWaitsUntilTheLeaderHasHeard(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, lead := join(t, g, true)
+		w := park(lead, 0, "writer")
+		f.Tell(func(any) { time.Sleep(time.Second) })
+		f.Tell(func(any) { time.Sleep(time.Second) })
+		start := time.Now()
+		f.Release()
+		if _, ok := f.TakeOver(); !ok || time.Since(start) != 2*time.Second {
+			t.Errorf("taken over %v after %v, want after 2s", ok, time.Since(start))
+		}
+		f.Finish(nil)
+		w.expect(t, TakenOver)
+		lead.Leave()
+	})
+}
+
+// TestTellALeaderThatGoes: one that has gone is told nothing, and one that panics has gone.
+func TestTellALeaderThatGoes(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, lead := join(t, g, true)
+		panicked := make(chan any)
+		go func() {
+			defer func() { panicked <- recover() }()
+			lead.Wait(context.Background(), 0, "writer")
+		}()
+		f.Tell(func(any) { panic("a mistake") })
+		if v := <-panicked; v != "a mistake" {
+			t.Errorf("recovered %v", v)
+		}
+		f.Tell(func(any) { t.Error("told a leader that has gone") })
+		expectCause(t, f, nil) // the fetch is nobody's
+		f.Release()
+		if _, ok := f.TakeOver(); ok {
+			t.Error("taken over from a leader that has gone")
+		}
+		f.Settle()
 	})
 }
 

@@ -49,10 +49,13 @@ type Party struct {
 	// Guarded by the flight's lock.
 	slot   int    // place among the flight's parties; -1 when it has left
 	parked bool   // in Wait
-	lent   loan   // for how long the fetch has the writer
+	lent   bool   // the fetch has the writer, until it ends
 	writer any    // what a parked leader lends
 	next   *Party // place on the heir, given at the failure
 	reader Reader
+
+	news    []func(writer any) // what the leader is still to be told
+	telling bool               // it is in such a call
 
 	claimed bool // next belongs to the caller of Retry
 }
@@ -69,7 +72,7 @@ func (p *Party) leads() bool { return p.flight.leader == p }
 // Wait parks until the header is decided upon and tells what to do then. A follower waits for timeout at most (0 or
 // less: without a limit), a leader as long as the fetch takes. A leader's writer (an http.ResponseWriter, opaque here)
 // may be lent to the fetch; Wait then returns when the fetch has ended, even if ctx ends before. A party whose outcome
-// is TimedOut, Left or Crowded has left.
+// is TimedOut, Left or Crowded has left. What Tell has for a leader is called here; if that panics, it has left too.
 func (p *Party) Wait(ctx context.Context, timeout time.Duration, writer any) Outcome {
 	if o := p.park(writer); o != 0 {
 		return o
@@ -83,7 +86,11 @@ func (p *Party) Wait(ctx context.Context, timeout time.Duration, writer any) Out
 	}
 	gone := ctx.Done()
 	for {
-		o, changed := p.look()
+		o, news, changed := p.look()
+		if news != nil {
+			p.hear(news)
+			continue
+		}
 		if o != 0 {
 			return o
 		}
@@ -97,14 +104,22 @@ func (p *Party) Wait(ctx context.Context, timeout time.Duration, writer any) Out
 			if o := p.give(Left); o != 0 {
 				return o
 			}
-			if p.lentToTheEnd() {
-				p.flight.Cancel(context.Cause(ctx)) // the only client that the response is for has gone
-				gone = nil
-			} else {
-				<-changed // Borrow is done in a moment
-			}
+			p.flight.Cancel(context.Cause(ctx)) // the only client that the response is for has gone
+			gone = nil
 		}
 	}
+}
+
+// hear calls what Tell has told.
+func (p *Party) hear(news func(writer any)) {
+	heard := false
+	defer func() {
+		if !heard {
+			p.Leave()
+		}
+	}()
+	news(p.writer)
+	heard = true
 }
 
 // park enters the party among those who wait, unless there is nothing to wait for or no place.
@@ -112,7 +127,7 @@ func (p *Party) park(writer any) Outcome {
 	f := p.flight
 	f.mu.Lock()
 	defer f.unlock()
-	if o := p.outcome(); o != 0 {
+	if o := p.outcome(); o != 0 && len(p.news) == 0 {
 		return o
 	}
 	if p.leads() {
@@ -139,15 +154,24 @@ func (p *Party) unpark() {
 	p.parked, p.writer = false, nil
 }
 
-// look returns the outcome, or a channel that is closed when it is time to look again.
-func (p *Party) look() (Outcome, <-chan struct{}) {
+// look returns what there is to hear, or else the outcome, or else a channel that is closed when it is time to look again.
+func (p *Party) look() (Outcome, func(writer any), <-chan struct{}) {
 	f := p.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if o := p.outcome(); o != 0 {
-		return o, nil
+	if len(p.news) > 0 {
+		next := p.news[0]
+		p.news, p.telling = p.news[1:], true
+		return 0, next, nil
 	}
-	return 0, f.change()
+	if p.telling {
+		p.telling = false
+		f.wake() // TakeOver may be waiting for the writer
+	}
+	if o := p.outcome(); o != 0 {
+		return o, nil, nil
+	}
+	return 0, nil, f.change()
 }
 
 // give gives up waiting, unless the outcome is there after all. It returns 0 for a leader whose writer is lent: that
@@ -159,18 +183,11 @@ func (p *Party) give(up Outcome) Outcome {
 	if o := p.outcome(); o != 0 {
 		return o
 	}
-	if p.lent != notLent {
+	if p.lent {
 		return 0
 	}
 	f.disembark(p)
 	return up
-}
-
-// lentToTheEnd tells whether the fetch keeps the writer until it ends.
-func (p *Party) lentToTheEnd() bool {
-	p.flight.mu.Lock()
-	defer p.flight.mu.Unlock()
-	return p.lent == lentToTheEnd
 }
 
 // outcome is what the flight's state means for this party; 0 means wait.
@@ -206,7 +223,7 @@ func (p *Party) apart() Outcome {
 	switch {
 	case p.leads() && !f.ended:
 		return 0
-	case p.lent == lentToTheEnd:
+	case p.lent:
 		return TakenOver
 	case f.phase == rejected:
 		return Failed

@@ -239,7 +239,7 @@ func (rec *fetchRecord) run(w *world) {
 		time.Sleep(rec.headerAfter)
 	}
 	if rec.rng.IntN(4) == 0 {
-		f.Borrow(func(any) { time.Sleep(rec.pause) })
+		f.Tell(func(any) { time.Sleep(rec.pause) })
 	}
 	rec.undecided.Store(false)
 	switch rec.decision {
