@@ -88,6 +88,9 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 		}
 		return true, q.respondStored(OutcomeStale, detailSIE)
 	case headStored:
+		if !leads { // whether it may be used depends on the request: look it up
+			return false, nil
+		}
 		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
 		return true, q.respondStored(OutcomeHit, "")
 	case headRenewed:

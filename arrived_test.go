@@ -1,0 +1,76 @@
+package larder
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// A flight may find, at its last look into the store, that the response has arrived there. Who has come aboard meanwhile and wants what the store may not
+// give without asking is not given it.
+func TestStoredAnswerOfAFlight(t *testing.T) {
+	for _, tc := range []struct {
+		name, directive string
+		calls           int
+		status          string
+	}{
+		{"any", "", 1, "Larder; hit; ttl=60"},
+		{"no-cache", "no-cache", 2, "Larder; fwd=request"},
+		{"max-age", "max-age=0", 2, "Larder; fwd=request"},
+		{"only-if-cached", "only-if-cached, max-age=0", 1, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newBenchHandler(t)
+			calls := 0
+			next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				calls++
+				w.Header().Set("Cache-Control", "max-age=60")
+				return nil
+			})
+			ask := func(header ...string) (*request, *httptest.ResponseRecorder) {
+				w := httptest.NewRecorder()
+				r := benchRequest(w, header...)
+				return h.newRequest(w, r, next), w
+			}
+			first, _ := ask()
+			if err := h.ServeHTTP(first.w, first.r, next); err != nil {
+				t.Fatal(err)
+			}
+			leader, _ := ask()
+			leader.readKey()
+			if use := leader.lookUp(); use != rfc9111.UseFresh {
+				t.Fatalf("stored is what may be used as %v", use)
+			}
+			defer leader.found.Release()
+			ticket, tag := leader.begin()
+			defer ticket.End()
+			f, p, _ := h.app.pantry.flights.Join(tag.key, tag, nil)
+			defer f.Settle()
+			defer p.Leave()
+			f.Share(&head{kind: headStored, entry: leader.found.Entry, freshness: leader.freshness, variant: leader.found.Entry.Variant}, 0)
+			f.Finish(nil)
+
+			follower, w := ask("Cache-Control", tc.directive)
+			if tc.directive == "" {
+				follower.readKey()
+				follower.now = time.Now()
+				if _, err := follower.board(follower.join()); err != nil { // it has not found what arrived since
+					t.Fatal(err)
+				}
+				if answered, err := follower.round(); !answered || err != nil {
+					t.Fatal(answered, err)
+				}
+			} else if err := h.ServeHTTP(follower.w, follower.r, next); err != nil && tc.status != "" {
+				t.Fatal(err)
+			}
+			if got := w.Header().Get("Cache-Status"); calls != tc.calls || got != tc.status {
+				t.Errorf("%d calls of the origin, %q; want %d, %q", calls, got, tc.calls, tc.status)
+			}
+		})
+	}
+}
