@@ -119,7 +119,7 @@ func (q *request) usable(f *coalesce.Flight) bool {
 // board waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.
 func (q *request) board(s seat) (answered bool, err error) {
 	for {
-		outcome := s.party.Wait(q.r.Context(), time.Duration(q.h.Coalesce.Wait), q)
+		outcome := s.party.Wait(q.r.Context(), q.patience(s), q)
 		if outcome == coalesce.Shared {
 			if answered, err = q.partake(s); !errors.Is(err, errBrokenEarly) {
 				return answered, err
@@ -136,6 +136,18 @@ func (q *request) board(s seat) (answered bool, err error) {
 		}
 		s = next
 	}
+}
+
+// patience is how long the request waits for a flight's decision. That of a follower lasts for all its waits together: a flight that fails is
+// followed by another, and one for other values of a Vary by its own.
+func (q *request) patience(s seat) time.Duration {
+	if s.fetch != nil {
+		return 0 // the fetch is for it
+	}
+	if q.waitsTill.IsZero() {
+		q.waitsTill = time.Now().Add(time.Duration(q.h.Coalesce.Wait))
+	}
+	return max(1, time.Until(q.waitsTill)) // 0 would be for ever
 }
 
 // partake answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is

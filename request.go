@@ -57,6 +57,8 @@ type request struct {
 	published bool
 	reason    string
 
+	waitsTill time.Time // for others' fetches; see patience
+
 	room values // of its answer
 }
 
