@@ -208,6 +208,9 @@ func (x *fetch) decide(status int, header http.Header) {
 		reason = rfc9111.ReasonTooLarge
 	}
 	switch {
+	case rfc9111.OriginFailed(status) && x.staleStandsIn(): // even if it may be stored: what it would replace is what visitors came for
+		x.rest()
+		x.share(x.staleHead(status), 0)
 	case reason == rfc9111.Storable:
 		x.admit(&ex, &freshness)
 	case status >= http.StatusInternalServerError:
@@ -329,13 +332,14 @@ func (x *fetch) renew(ex *rfc9111.Exchange) {
 	}, 0)
 }
 
-// fail takes an answer, or the lack of one, that says the origin failed.
+// staleStandsIn reports whether a failure of the origin is answered with what is stored (RFC 5861 4).
+func (x *fetch) staleStandsIn() bool {
+	return x.stale != nil && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
+}
+
+// fail takes an answer that says the origin failed, where nothing stored stands in for it.
 func (x *fetch) fail(status int, retryAfter string) {
 	x.rest()
-	if x.stale != nil && rfc9111.OriginFailed(status) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft) {
-		x.share(x.staleHead(status), 0)
-		return
-	}
 	if x.flight.Attempt() > 1 {
 		x.writer.mode = modeDiscarded
 		x.flight.Fail(&originError{status: status, retryAfter: retryAfter})

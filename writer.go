@@ -218,7 +218,7 @@ func (w *fetchWriter) failed(err error) {
 		x.pantry.refused.remember(x.flightKey)
 		x.flight.Release()
 		x.flight.TakeOver()
-	case x.stale != nil && (panicked || rfc9111.OriginFailed(status)) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft):
+	case (panicked || rfc9111.OriginFailed(status)) && x.staleStandsIn():
 		x.share(x.staleHead(status), 0)
 		x.flight.Finish(nil)
 		return
