@@ -611,6 +611,28 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
+// TestHandlersThatFailAreNoted has a request that ends in an error counted and logged, and its error route told, as any other.
+func TestHandlersThatFailAreNoted(t *testing.T) {
+	log := newAccessLog(t)
+	in := start(t, setup{site: log.directive() + `
+	larder
+	root * ` + t.TempDir() + `
+	file_server
+	handle_errors {
+		respond "{http.larder.status} {http.larder.reason}"
+	}`}, nil)
+	for range 2 { // the second finds the URL remembered as not shareable
+		before := in.metric("caddy_larder_requests_total", `outcome="miss"`)
+		in.get("/nothing").want(t, 404, "miss error", "")
+		if after := in.metric("caddy_larder_requests_total", `outcome="miss"`); after != before+1 {
+			t.Errorf("misses went from %v to %v", before, after)
+		}
+	}
+	if got := log.entry(t, http.MethodGet, "/nothing"); got["larder_status"] != "miss" || got["larder_reason"] != "error" {
+		t.Errorf("access log has %v, %v", got["larder_status"], got["larder_reason"])
+	}
+}
+
 func TestStatusPlaceholderInADeferredHeader(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", r.URL.Query().Get("cc"))

@@ -166,6 +166,9 @@ func (q *request) partake(s seat) (answered bool, err error) {
 func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
 	switch outcome {
 	case coalesce.TakenOver:
+		if s.fetch.writer.out == nil { // an error and no response: the outlet of one would have said how it went
+			q.note(OutcomeMiss, reasonError)
+		}
 		return q.leaderError(s)
 	case coalesce.Failed:
 		if s.fetch != nil && s.flight.Attempt() == 1 {

@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 
@@ -162,7 +163,7 @@ func (q *request) pass(out *outlet) error {
 		if err == nil {
 			out.WriteHeader(http.StatusOK)
 		} else {
-			q.note(out.outcome, out.status.Detail)
+			q.note(out.outcome, cmp.Or(out.status.Detail, reasonError))
 		}
 	}
 	return err

@@ -254,6 +254,10 @@ func classOf(authorized, cookie bool) string {
 	return ordinary
 }
 
+// reasonError is the reason where the inner handlers returned an error instead of a response: nobody listens at the origin, or file_server found
+// no file.
+const reasonError = "error"
+
 // note records how the request was answered: for placeholders, the access log and metrics. It is called once a request, before
 // the response's header is written.
 func (q *request) note(outcome Outcome, reason string) {
