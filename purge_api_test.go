@@ -183,6 +183,17 @@ func TestListingByPages(t *testing.T) {
 	}
 }
 
+// TestListingOfACursorNobodyGave: the one who asks is at fault, not the store.
+func TestListingOfACursorNobodyGave(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, answering(200)))
+	var answer struct {
+		Error string `json:"error"`
+	}
+	if status := in.adminCall(http.MethodGet, "/larder/entries?cursor=made-up", "", &answer); status != 400 || !strings.HasPrefix(answer.Error, "cursor: ") {
+		t.Errorf("answered %d %q", status, answer.Error)
+	}
+}
+
 // TestTagLimitsLogOneLine: however many tags of a response are dropped.
 func TestTagLimitsLogOneLine(t *testing.T) {
 	var tags []string

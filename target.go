@@ -2,6 +2,7 @@ package larder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -119,6 +120,9 @@ func (t target) Stats() any {
 // Entries implements purge.Target.
 func (t target) Entries(query purge.Query) (purge.Listing, error) {
 	items, next, err := t.pantry.store.List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
+	if errors.Is(err, store.ErrCursor) {
+		return purge.Listing{}, purge.ErrCursor // which is the client's fault
+	}
 	if err != nil {
 		return purge.Listing{}, err
 	}

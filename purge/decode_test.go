@@ -76,7 +76,7 @@ var badBodies = []struct{ name, body, want string }{
 	{"empty URL", `{"urls":[""]}`, "urls: an element is empty"},
 	{"relative prefix", `{"prefixes":["/blog/"]}`, "prefixes: \"/blog/\" is not an absolute URL"},
 	{"prefix of a scheme", `{"prefixes":["http"]}`, "is not an absolute URL"},
-	{"host with scheme", `{"hosts":["http://example.com"]}`, "hosts: \"http://example.com\" is not an authority"},
+	{"host with scheme", `{"hosts":["http://example.com"]}`, "hosts: \"http://example.com\" is not an authority: a scheme or a path is no part of one; send one such as example.com"},
 	{"host with path", `{"hosts":["example.com/a"]}`, "is not an authority"},
 	{"host with a star", `{"hosts":["*.example.com"]}`, "is not an authority"},
 }

@@ -98,6 +98,9 @@ func splitAuthority(text string) (host, port string, err error) {
 		port, err = parsePort(strings.TrimPrefix(rest, ":"))
 		return "[" + literal + "]", port, err
 	}
+	if strings.Contains(text, "/") {
+		return "", "", errors.New("a scheme or a path is no part of one")
+	}
 	host, port, _ = strings.Cut(text, ":")
 	host = strings.TrimRight(host, ".")
 	if err := checkHostName(host); err != nil {
