@@ -132,7 +132,7 @@ func (q *QueryConfig) check() error {
 		return errors.New("key query: both ignore and only; keep one, only leaves out all others already")
 	}
 	pattern := func(p string) error {
-		if strings.ContainsAny(p, "&=?#") {
+		if strings.ContainsAny(p, "&=?#,") {
 			return fmt.Errorf("%q is not a parameter name; write names or patterns such as utm_*, with spaces between", p)
 		}
 		return nil

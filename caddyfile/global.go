@@ -1,6 +1,10 @@
 package caddyfile
 
-import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
 
 // parseApp parses the global option. existing is what an earlier block of the
 // same name gave: the store is one, so a second block is an error. Syntax:
@@ -42,6 +46,9 @@ func diskInto(field **DiskConfig) func([]string) error {
 			disk.Off = true
 			return nil
 		case len(args) == 1:
+			if _, err := parseSize(args[0]); err == nil || args[0] == "on" {
+				return fmt.Errorf("%q is no folder; write disk <folder> [<size>], or disk off (a folder of that name is ./%s)", args[0], args[0])
+			}
 			return textInto(&disk.Path)(args)
 		case len(args) == 2 && args[0] != "off":
 			disk.Path = args[0]

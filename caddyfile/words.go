@@ -84,10 +84,33 @@ func findWord(text, within string, words []word) (word, error) {
 		return words[i], nil
 	case text == "{":
 		return word{}, fmt.Errorf("the word before this brace opens no block in %s", within)
+	case homes[text] != "":
+		return word{}, fmt.Errorf("%s does not stand in %s, but in %s", text, within, homes[text])
 	default:
 		return word{}, fmt.Errorf("unknown word %q in %s; it knows: %s", text, within, names(words))
 	}
 }
+
+// homes is where each word stands, for one that was written into another block.
+var homes = func() map[string]string {
+	homes := make(map[string]string)
+	for home, words := range map[string][]string{
+		"the global option: { larder { … } } at the top of the file": {"memory", "disk", "eviction"},
+		"key { … }":                    {"query", "header", "cookie", "body"},
+		"tags { … }":                   {"from", "keep_headers"},
+		"key { … } or tags { … }":      {"add"},
+		"invalidate [<matcher>] { … }": {"urls", "soft"},
+		"the larder directive of a site": {
+			"ttl", "force_ttl", "max_ttl", "ignore", "client_directives", "heuristic", "deception_guard", "stale_while_revalidate",
+			"stale_if_error", "key", "methods", "tags", "invalidate", "set_cookie", "max_variants", "coalesce", "targeted", "status",
+		},
+	} {
+		for _, word := range words {
+			homes[word] = home
+		}
+	}
+	return homes
+}()
 
 func (w word) parse(d *caddyfile.Dispenser) error {
 	if w.block != nil {
