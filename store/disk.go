@@ -113,7 +113,7 @@ func (d *disk) makeFolder() error {
 func (d *disk) explain(err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("disk tier: %s is locked by another process: %w", d.path, err)
+		return fmt.Errorf("disk tier: %s is locked by another process; stop that one, or give this one a folder of its own: %w", d.path, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("disk tier: no permission for %s: %w", d.path, err)
 	case errors.Is(err, errDamaged), errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
@@ -183,6 +183,16 @@ func (d *disk) detach() error {
 // abandon lets go of a file whose database cannot be closed, lock and handle.
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
 
+// drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a map of it is left, its name is taken from it.
+func (d *disk) drop(now time.Time) error {
+	if err := os.Remove(d.path); err != nil {
+		_, asideErr := d.setAside("purged", now)
+		return asideErr
+	}
+	d.syncFolder()
+	return nil
+}
+
 // setAside renames the file, which must not be open, so that it is never used again.
 func (d *disk) setAside(why string, now time.Time) (string, error) {
 	name := d.path + "." + why + "-" + strconv.FormatInt(now.Unix(), 10)
@@ -195,11 +205,16 @@ func (d *disk) setAside(why string, now time.Time) (string, error) {
 	if err := os.Rename(d.path, name); err != nil {
 		return "", fmt.Errorf("set aside: %w", err)
 	}
-	if folder, err := os.Open(filepath.Dir(d.path)); err == nil { // where folders can be synced
+	d.syncFolder()
+	return name, nil
+}
+
+// syncFolder makes a change of the file's name durable, where folders can be synced.
+func (d *disk) syncFolder() {
+	if folder, err := os.Open(filepath.Dir(d.path)); err == nil {
 		_ = folder.Sync()
 		_ = folder.Close()
 	}
-	return name, nil
 }
 
 // wedgedError says that bbolt panicked where it may have kept its locks.

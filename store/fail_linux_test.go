@@ -92,8 +92,8 @@ func TestPurgeThatCannotBeWritten(t *testing.T) {
 	if n := hits(t, s, urls); n != 6 {
 		t.Errorf("%d hits after the purge", n)
 	}
-	if aside := asideFiles(t, dir); len(aside) != 1 || !strings.Contains(aside[0], ".purged-") {
-		t.Errorf("set aside: %q", aside)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 { // a full disk, which is the likely cause, has its room back
+		t.Errorf("left in the folder: %v, %v", left, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("Close: %v", err)

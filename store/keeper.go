@@ -215,7 +215,7 @@ func (k *keeper) failed(err error) {
 	k.detach()
 	if errors.Is(err, errDamaged) {
 		if k.strikes++; k.strikes >= 3 || k.s.disk.panics.Load() >= maxPanics {
-			k.replaceFile("corrupt")
+			k.replaceFile()
 		}
 	}
 }
@@ -241,14 +241,29 @@ func (k *keeper) detachQueue() {
 	}
 }
 
-// replaceFile sets the detached file aside for good and begins another one.
-func (k *keeper) replaceFile(why string) {
-	name, err := k.s.disk.setAside(why, k.s.now())
+// replaceFile sets the detached file aside for good, so that somebody may look into it, and begins another one.
+func (k *keeper) replaceFile() {
+	name, err := k.s.disk.setAside("corrupt", k.s.now())
 	if err != nil {
 		k.s.log.Error("disk tier: the file cannot be set aside", slog.Any("error", err))
 		return
 	}
 	k.s.log.Error("disk tier: the file is set aside", slog.String("file", k.s.disk.path), slog.String("name", name))
+	k.beginAnew()
+}
+
+// dropFile removes the detached file, into which a purge could not be written, and begins another one. Nobody may have what is in it, and a full disk
+// has the room back.
+func (k *keeper) dropFile() {
+	if err := k.s.disk.drop(k.s.now()); err != nil {
+		k.s.log.Error("disk tier: the file cannot be removed", slog.Any("error", err))
+		return
+	}
+	k.s.log.Error("disk tier: a purge could not be written, so the file is removed", slog.String("file", k.s.disk.path))
+	k.beginAnew()
+}
+
+func (k *keeper) beginAnew() {
 	k.strikes = 0
 	k.s.memory.forgetDisk(true)
 	k.retry()

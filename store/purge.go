@@ -51,7 +51,7 @@ package store
 //     were answered with ErrNotDurable; they stay in force, are written to the file before the first
 //     look-up in it, and by the wall clock have later generations than what is in it. Where they
 //     have not, the file is set aside.
-//   - Commit fails. ErrNotDurable; the purge stays in force; the file is renamed, so that not even a
+//   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even a
 //     crash brings it back, and where that fails too the case above holds.
 //   - Record damaged on disk. What it masked is not known any more: the file is set aside.
 //
@@ -180,7 +180,7 @@ func (k *keeper) commitPurges(reqs []*purgeRequest) {
 	}
 	k.failed(err)
 	if k.attached && written {
-		k.replaceFile("purged")
+		k.dropFile()
 	}
 }
 
