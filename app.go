@@ -53,6 +53,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	required := a.DiskChosen()
 	a.AppConfig = a.WithDefaults()
+	if required { // as of a log's file, placeholders are allowed: {env.STATE_DIRECTORY}
+		path, err := caddy.NewReplacer().ReplaceOrErr(a.Disk.Path, true, true)
+		if err != nil {
+			return fmt.Errorf("disk: %w", err)
+		}
+		a.Disk.Path = path
+	}
 	eviction, err := store.ParseEviction(a.Eviction)
 	if err != nil {
 		return fmt.Errorf("eviction: %w", err)

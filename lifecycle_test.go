@@ -155,6 +155,22 @@ func TestDiskFolderThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// TestDiskFolderWithPlaceholders has a folder named as log files may be, and refuses one that would lie elsewhere than was meant.
+func TestDiskFolderWithPlaceholders(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("LARDER_TEST_STATE", dir)
+	s := proxied("larder")
+	s.disk = "{env.LARDER_TEST_STATE}/store"
+	in := start(t, s, newOrigin(t, numbered()))
+	if _, err := os.Stat(filepath.Join(dir, "store", "larder.db")); err != nil {
+		t.Error(err)
+	}
+	s.disk = "{env.LARDER_TEST_UNSET}/store"
+	if err := in.tryLoad(s, newOrigin(t, numbered())); err == nil || !strings.Contains(err.Error(), "disk: ") || !strings.Contains(err.Error(), "LARDER_TEST_UNSET") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestCorruptFileIsSetAside(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	s := withDisk(t, "larder")

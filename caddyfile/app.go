@@ -47,8 +47,8 @@ type AppConfig struct {
 type DiskConfig struct {
 	// The folder of the file. One that the configuration names must be usable,
 	// otherwise Caddy does not start; the default one may fail, and the cache
-	// then runs from memory alone. Default: the folder larder of Caddy's data
-	// directory.
+	// then runs from memory alone. Placeholders such as {env.STATE_DIRECTORY}
+	// are allowed. Default: the folder larder of Caddy's data directory.
 	Path string `json:"path,omitempty"`
 
 	// The budget of the tier in bytes, counted in allocated pages; the file
