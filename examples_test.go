@@ -34,12 +34,46 @@ func TestExamples(t *testing.T) {
 			if !strings.Contains(string(readme), string(text)) {
 				t.Errorf("README.md does not quote %s as it is", file)
 			}
-			runExample(t, string(text))
+			in := runExample(t, string(text))
+			in.get("/").want(t, 200, "", "")
+			hit := in.get("/")
+			if !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") {
+				t.Errorf("the second request: Cache-Status %q", hit.cacheStatus())
+			}
 		})
 	}
 }
 
-func runExample(t *testing.T, text string) {
+// TestLoginsExample has visitors and a member come to the site for which that example is.
+func TestLoginsExample(t *testing.T) {
+	text, err := os.ReadFile("testdata/examples/logins.Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := runExample(t, string(text))
+	member := []string{"Cookie", "_ga=3; wordpress_logged_in_0123=bob"}
+	for _, step := range []struct {
+		name, method string
+		header       []string
+		body, says   string
+	}{
+		{"a visitor", "GET", nil, "1", "Larder; fwd=uri-miss; stored"},
+		{"one with analytics' cookie", "GET", []string{"Cookie", "_ga=1"}, "1", "Larder; hit; ttl=N"},
+		{"a member", "GET", member, "2", ""},
+		{"another visitor", "GET", []string{"Cookie", "_ga=2"}, "1", "Larder; hit; ttl=N"},
+		{"a member posts", "POST", member, "3", "Larder; fwd=bypass; detail=method"},
+		{"a visitor after that", "GET", nil, "4", "Larder; fwd=uri-miss; stored"},
+	} {
+		a := in.do(step.method, "/", "", step.header...)
+		a.want(t, 200, step.body, "")
+		if says := regexp.MustCompile(`ttl=\d+`).ReplaceAllString(a.cacheStatus(), "ttl=N"); says != step.says {
+			t.Errorf("%s: Cache-Status %q, want %q", step.name, says, step.says)
+		}
+	}
+}
+
+func runExample(t *testing.T, text string) *instance {
+	t.Helper()
 	t.Setenv("XDG_DATA_HOME", t.TempDir()) // where the default disk tier goes
 	site, admin, origin := freePort(t), freePort(t), freePort(t)
 	text = strings.NewReplacer(
@@ -67,11 +101,7 @@ func runExample(t *testing.T, text string) {
 	}
 	in := &instance{t: t, port: site, client: &http.Client{Timeout: 10 * time.Second}}
 	t.Cleanup(in.client.CloseIdleConnections)
-	in.get("/").want(t, 200, "", "")
-	hit := in.get("/")
-	if !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") {
-		t.Errorf("the second request: Cache-Status %q", hit.cacheStatus())
-	}
+	return in
 }
 
 // serveOn starts a cacheable upstream on a port.
