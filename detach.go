@@ -25,9 +25,9 @@ import (
 //   - placeholders that outer handlers set (regexp captures) are asked of the client's replacer, last,
 //   - idle timeouts are about the client's connection and do not apply.
 //
-// Caddy has no function for this. caddyhttp.PrepareRequest, the one for a new request, makes all of it anew; most of that would have to be put back, and
-// it is a tenth of what a miss allocates. So the context answers for itself, and PrepareRequest is called for the one thing that
-// only it can make, the placeholders of a request, when the first of them is asked for.
+// Caddy has no function for this. caddyhttp.PrepareRequest, the one for a new request, makes all of it anew; most of that would have to be
+// put back, and it is a tenth of what a miss allocates. So the context answers for itself, and PrepareRequest is called for the one thing
+// that only it can make, the placeholders of a request, when the first of them is asked for.
 
 // Context keys that Caddy does not export. They are plain strings of caddy.CtxKey, and a test fails if one changes.
 const (
@@ -75,7 +75,8 @@ func (c *detached) Value(key any) any {
 
 // detach gives the fetch a request of its own. It is called on the goroutine of q.
 func (x *fetch) detach(q *request) {
-	// A copy, whose list of providers stays as it is: the client's replacer will come to ask the fetch's, and the two would ask each other for ever.
+	// A copy, whose list of providers stays as it is: the client's replacer will come to ask the fetch's, and the two would ask each other
+	// for ever.
 	x.behind = *q.repl
 	x.context = &x.own
 	x.request = x.requestOf(q, x.context)
@@ -85,8 +86,8 @@ func (x *fetch) detach(q *request) {
 	}
 }
 
-// secondCall is what next is called with when a 304 turned out to be for another response. It is made with the first: inner handlers will have
-// read the body, rewritten the URL and satisfied route groups, and the client may have left.
+// secondCall is what next is called with when a 304 turned out to be for another response. It is made with the first: inner handlers will
+// have read the body, rewritten the URL and satisfied route groups, and the client may have left.
 type secondCall struct {
 	request *http.Request
 	context detached
@@ -135,13 +136,14 @@ func (c *detached) detach(flight, client context.Context, rules *queryRules) {
 	}
 }
 
-// ofRequest reports whether a placeholder is about a request: the replacers of the client's request and of the fetch's each have their own answer.
+// ofRequest reports whether a placeholder is about a request: the replacers of the client's request and of the fetch's each have their own
+// answer.
 func ofRequest(name string) bool {
 	return strings.HasPrefix(name, "http.request.") || strings.HasPrefix(name, "http.response.") || strings.HasPrefix(name, "http.vars.")
 }
 
-// ofFile reports whether a placeholder is the content of a file. It is answered by the replacer that is asked and by no other behind it: handlers
-// take its provider out of theirs where a client may have written the placeholder (templates).
+// ofFile reports whether a placeholder is the content of a file. It is answered by the replacer that is asked and by no other behind it:
+// handlers take its provider out of theirs where a client may have written the placeholder (templates).
 func ofFile(name string) bool { return strings.HasPrefix(name, "file.") }
 
 // placeholder is the last provider of the fetch's replacer: it answers placeholders of the request, and those that outer handlers have set.
@@ -164,8 +166,8 @@ type httpVars struct {
 	replacer *caddy.Replacer
 }
 
-// get answers from the request of x as it is now: PrepareRequest binds its placeholders to a request that it makes, which has to become like
-// ours first.
+// get answers from the request of x as it is now: PrepareRequest binds its placeholders to a request that it makes, which has to become
+// like ours first.
 func (v *httpVars) get(x *fetch, name string) (value any, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -203,8 +205,8 @@ func (x *fetch) noteVars() {
 	}
 }
 
-// show lets the leader's request see the vars and placeholders that inner handlers have set by the response header, because outer handlers may
-// write them into it (`header >X-Upstream {rp.upstream.hostport}`). It is called on the leader's goroutine, or while that is parked.
+// show lets the leader's request see the vars and placeholders that inner handlers have set by the response header, because outer handlers
+// may write them into it (`header >X-Upstream {rp.upstream.hostport}`). It is called on the leader's goroutine, or while that is parked.
 func (x *fetch) show(q *request) {
 	if x.returned.Load() { // nobody changes them any more, so they are as they will be given back
 		x.giveVars(q)
@@ -259,9 +261,9 @@ func (x *fetch) giveBack(q *request) {
 	}
 }
 
-// appendLogFields appends the access-log fields of from to those of to. ExtraLogFields can be added to but not read, and Caddy offers no other
-// way to carry fields from one request to another; the address of its list is therefore taken by reflection. The test of `log_append` through a
-// miss fails if Caddy changes it.
+// appendLogFields appends the access-log fields of from to those of to. ExtraLogFields can be added to but not read, and Caddy offers no
+// other way to carry fields from one request to another; the address of its list is therefore taken by reflection. The test of `log_append`
+// through a miss fails if Caddy changes it.
 func appendLogFields(to, from *caddyhttp.ExtraLogFields) {
 	if logFieldList < 0 {
 		return

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestDownloadLargerThanMemory passes 1 GiB, with and without Content-Length, through a cache of 64 MiB: whole, and never with more in memory
-// than the budget.
+// TestDownloadLargerThanMemory passes 1 GiB, with and without Content-Length, through a cache of 64 MiB: whole, and never with more in
+// memory than the budget.
 func TestDownloadLargerThanMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 2 GiB over loopback")

@@ -224,8 +224,8 @@ func (in *instance) get(path string, header ...string) *answer {
 	return in.do(http.MethodGet, path, "", header...)
 }
 
-// do sends a request and fails the test if there is no response. At a reload the server that goes may take a connection and close it without a word;
-// a browser asks again for what is safe to ask for, and so does this.
+// do sends a request and fails the test if there is no response. At a reload the server that goes may take a connection and close it
+// without a word; a browser asks again for what is safe to ask for, and so does this.
 func (in *instance) do(method, path, body string, header ...string) *answer {
 	in.t.Helper()
 	a, err := in.try(context.Background(), method, path, body, header...)

@@ -308,8 +308,8 @@ func TestSameWithErrors(t *testing.T) {
 	}
 }
 
-// Templates take {file.*} away from what a client may write into a page. That of a fetch must not get it back from the replacer behind its own,
-// nor outer templates from that of the fetch.
+// Templates take {file.*} away from what a client may write into a page. That of a fetch must not get it back from the replacer behind its
+// own, nor outer templates from that of the fetch.
 func TestTemplatesReadNoFiles(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
@@ -653,8 +653,8 @@ func TestStatusPlaceholderInADeferredHeader(t *testing.T) {
 	}
 }
 
-// What inner handlers have set by the response header is there for outer handlers that write into it. A hit has no inner handlers, so this is
-// about misses, stored or not.
+// What inner handlers have set by the response header is there for outer handlers that write into it. A hit has no inner handlers, so this
+// is about misses, stored or not.
 func TestOuterHeaderFromInnerPlaceholders(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", r.URL.Query().Get("cc"))

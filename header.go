@@ -36,8 +36,8 @@ func changes(seed []field, header http.Header) []field {
 	return changed
 }
 
-// values is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places are
-// for our own fields; what does not fit gets slices of its own.
+// values is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places
+// are for our own fields; what does not fit gets slices of its own.
 type values []string
 
 const (

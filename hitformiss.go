@@ -31,8 +31,9 @@ func newHitForMiss() *hitForMiss {
 	return &hitForMiss{now: time.Now, generationTTL: hitForMissTTL, capacity: hitForMissKeys}
 }
 
-// refreshRest is the shortest time between a background refresh that failed and the next one of its key. While the origin is down each request
-// for a stale response would start one as soon as the last has failed, and an origin that fails because it has too much to do fails fast.
+// refreshRest is the shortest time between a background refresh that failed and the next one of its key. While the origin is down each
+// request for a stale response would start one as soon as the last has failed, and an origin that fails because it has too much to do fails
+// fast.
 const refreshRest = time.Second
 
 // newRefreshRests returns a memory of keys whose background refresh has failed: the same, for shorter.

@@ -101,14 +101,16 @@ func TestSizeBombs(t *testing.T) {
 	settled(t, in)
 }
 
-// TestFlood is C13, C14 and C22 together, at full speed: distinct URLs, variants, followers, slow readers and header fields as large as the server
-// takes them, in front of a small memory tier, while ordinary clients ask for a hot set. It runs for two seconds, or for as long as LARDER_FLOOD says:
+// TestFlood is C13, C14 and C22 together, at full speed: distinct URLs, variants, followers, slow readers and header fields as large as the
+// server takes them, in front of a small memory tier, while ordinary clients ask for a hot set. It runs for two seconds, or for as long as
+// LARDER_FLOOD says:
 //
 //	LARDER_FLOOD=5m go test -run TestFlood -timeout 30m .
 //
-// In five minutes that is a million URLs, a hundred thousand variants, ten thousand followers at once every minute and a thousand slow readers. How much of it gets through in a second, and so how many hits the hot set keeps, depends on the machine: the short form prints that, the long one
-// judges it, and on a slow machine goes on until as much has come as is asked for. LARDER_FLOOD_OPTION is a line of the global option, as
-// `eviction lfu`.
+// In five minutes that is a million URLs, a hundred thousand variants, ten thousand followers at once every minute and a thousand slow
+// readers. How much of it gets through in a second, and so how many hits the hot set keeps, depends on the machine: the short form prints
+// that, the long one judges it, and on a slow machine goes on until as much has come as is asked for. LARDER_FLOOD_OPTION is a line of the
+// global option, as `eviction lfu`.
 func TestFlood(t *testing.T) {
 	f := &flood{length: 2 * time.Second, followers: 200, slow: 20, memory: 32}
 	text := os.Getenv("LARDER_FLOOD")

@@ -228,8 +228,8 @@ func TestHostConfusion(t *testing.T) {
 	}
 }
 
-// C11: Caddy's host matcher takes a name with a trailing dot for another, so such a request comes to the catch-all site. What that answers is not
-// the named site's.
+// C11: Caddy's host matcher takes a name with a trailing dot for another, so such a request comes to the catch-all site. What that answers
+// is not the named site's.
 func TestTrailingDotOfAnotherSite(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")

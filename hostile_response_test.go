@@ -97,7 +97,8 @@ func TestErrorsThatTheOriginCallsFresh(t *testing.T) {
 	}
 }
 
-// C12: a handler that writes what the client sent into a field. What would end a line is not stored, and reaches nobody as a line of its own.
+// C12: a handler that writes what the client sent into a field. What would end a line is not stored, and reaches nobody as a line of its
+// own.
 func TestResponseSplitting(t *testing.T) {
 	in := start(t, setup{site: `route {
 		larder
@@ -372,8 +373,8 @@ func TestDeceptiveNotModified(t *testing.T) {
 	}
 }
 
-// When a 304 speaks of another response the origin is asked again, with the request as it came: its body not read yet, its URL not rewritten, and no
-// route taken.
+// When a 304 speaks of another response the origin is asked again, with the request as it came: its body not read yet, its URL not
+// rewritten, and no route taken.
 func TestAskedAgainAsItCame(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

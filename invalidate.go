@@ -107,8 +107,8 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 	}
 }
 
-// fetching counts the fetches under way by the hash of their URL, so that an invalidation can tell, nearly always, whether there is one that it
-// could hit. URLs with the same place are taken for one.
+// fetching counts the fetches under way by the hash of their URL, so that an invalidation can tell, nearly always, whether there is one
+// that it could hit. URLs with the same place are taken for one.
 type fetching struct {
 	total atomic.Int32
 	byURL [1 << 10]atomic.Int32

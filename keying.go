@@ -146,8 +146,8 @@ func (b *keyBytes) url(u *url.URL, rules *queryRules, variance rfc9111.SearchVar
 	b.text(query)
 }
 
-// overrides are fields by which frameworks take a request for one with another method or URL. No browser and no proxy sends them on a GET, so a
-// request with one bypasses: it reaches the origin as it is, and nobody else gets what it answers (C1, C8).
+// overrides are fields by which frameworks take a request for one with another method or URL. No browser and no proxy sends them on a GET,
+// so a request with one bypasses: it reaches the origin as it is, and nobody else gets what it answers (C1, C8).
 var overrides = [...]string{
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 	"X-Original-Url", "X-Rewrite-Url",
@@ -163,9 +163,9 @@ func (rules *keying) overridden(h http.Header) bool {
 	return false
 }
 
-// claims are fields that tell an origin under which scheme, host, port or prefix it is asked. Origins build redirects and links from them without
-// saying so in Vary. Proxies before Caddy send them on every request, so they can neither be dropped nor make a request bypass: they are part of
-// the key (C1, C24). Where a proxy always says the same, nothing is lost by it.
+// claims are fields that tell an origin under which scheme, host, port or prefix it is asked. Origins build redirects and links from them
+// without saying so in Vary. Proxies before Caddy send them on every request, so they can neither be dropped nor make a request bypass:
+// they are part of the key (C1, C24). Where a proxy always says the same, nothing is lost by it.
 //
 // Fields about the client's address are not among them, nor is what Forwarded says of it: they would give each client a cache of its own.
 var claims = [...]string{
@@ -188,8 +188,8 @@ func (b *keyBytes) claims(h http.Header) {
 	b.count(0)
 }
 
-// addresseesOf are the parameters of Forwarded (RFC 7239) that are not about who asks (`for`) or passes on (`by`). A semicolon or comma within a
-// quoted string splits it too, which only makes more of it count.
+// addresseesOf are the parameters of Forwarded (RFC 7239) that are not about who asks (`for`) or passes on (`by`). A semicolon or comma
+// within a quoted string splits it too, which only makes more of it count.
 func addresseesOf(lines []string) []string {
 	var kept []string
 	for _, line := range lines {
@@ -234,8 +234,8 @@ func (rules *keying) entryURL(scheme, authority string, u *url.URL) string {
 	return b.String()
 }
 
-// dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for another name than example.com, so the request may have
-// come to another site, a catch-all one, than those whose key it would share.
+// dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for another name than example.com, so the
+// request may have come to another site, a catch-all one, than those whose key it would share.
 func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
 
 // canonicalAuthority is Host in lower case, without the scheme's default port and without trailing dots.

@@ -223,8 +223,8 @@ func TestValidateOpensNoStore(t *testing.T) {
 	}
 }
 
-// TestFaultReloads reloads under load, with budgets of both tiers and the policy changing: no miss is added, every answer is right, and neither
-// goroutines nor memory are left behind. It goes round 30 times, or 1,000 where LARDER_FAULTS is "long".
+// TestFaultReloads reloads under load, with budgets of both tiers and the policy changing: no miss is added, every answer is right, and
+// neither goroutines nor memory are left behind. It goes round 30 times, or 1,000 where LARDER_FAULTS is "long".
 func TestFaultReloads(t *testing.T) {
 	rounds := 30
 	if os.Getenv("LARDER_FAULTS") == "long" {

@@ -12,7 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A rig serves requests of one kind with a handler outside of any server, or without it: what the same request costs either way is what Larder costs.
+// A rig serves requests of one kind with a handler outside of any server, or without it: what the same request costs either way is what
+// Larder costs.
 type rig struct {
 	tb     testing.TB
 	h      *Handler
@@ -96,7 +97,8 @@ func BenchmarkPassage(b *testing.B) {
 	}
 }
 
-// TestPassageAllocations bounds what Larder adds to the heap where the origin is asked. Numbers are the same on every machine, so a test can hold them.
+// TestPassageAllocations bounds what Larder adds to the heap where the origin is asked. Numbers are the same on every machine, so a test
+// can hold them.
 func TestPassageAllocations(t *testing.T) {
 	most := map[string]float64{"miss": 53, "no-store": 6, "bypass": 5, "post": 8}
 	for _, p := range passages {

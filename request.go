@@ -282,7 +282,8 @@ const (
 
 // publish has the placeholders answered. The replacer asks its providers in the order in which they came, so ours comes before those of a
 // fetch, and of a handler of ours within: what is told to the client is the outermost's. To set them in the replacer's map would be
-// simpler, but the map is mostly empty, and to make it costs a third of what a hit allocates. Being asked costs nothing unless somebody asks.
+// simpler, but the map is mostly empty, and to make it costs a third of what a hit allocates. Being asked costs nothing unless somebody
+// asks.
 func (q *request) publish() {
 	if !q.published {
 		q.published = true

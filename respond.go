@@ -242,8 +242,8 @@ func (a *answer) trailers() http.Header {
 // clientError is an error of writing to the client, who is then gone.
 type clientError struct{ error }
 
-// send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request has
-// a new goroutine, and to grow its stack there costs more than the rest of a hit.
+// send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request
+// has a new goroutine, and to grow its stack there costs more than the rest of a hit.
 func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
 	if whole, err := q.sendHeader(a, cs); !whole {
 		return err
@@ -255,8 +255,8 @@ func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
 	return nil
 }
 
-// sendHeader writes the header, and all of an answer that is not a whole body: 304, parts, and what has none. whole says that the whole body
-// is to follow.
+// sendHeader writes the header, and all of an answer that is not a whole body: 304, parts, and what has none. whole says that the whole
+// body is to follow.
 func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, err error) {
 	h := q.w.Header()
 	overlay(h, a.fields, q.room)
@@ -401,8 +401,8 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 	return nil
 }
 
-// awaitStored keeps the end of a body back until the fetch is over, which is when its handlers have returned: a client that has the whole and asks
-// again is to have a hit, and one that purges is to have it counted.
+// awaitStored keeps the end of a body back until the fetch is over, which is when its handlers have returned: a client that has the whole
+// and asks again is to have a hit, and one that purges is to have it counted.
 func (b *flightBody) awaitStored() {
 	select {
 	case <-b.over: // as a rule; to look at one channel is quicker

@@ -107,8 +107,8 @@ func TestAge(t *testing.T) {
 	}
 }
 
-// TestDateIsAdded: what is stored has a Date even if the origin sent none. Go's server would add one of the present to what has none, so the
-// site marks the one that is there before.
+// TestDateIsAdded: what is stored has a Date even if the origin sent none. Go's server would add one of the present to what has none, so
+// the site marks the one that is there before.
 func TestDateIsAdded(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Date"] = nil

@@ -12,8 +12,8 @@ func serverOf(r *http.Request) *caddyhttp.Server {
 	return server
 }
 
-// severalIn reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd spellings only,
-// and remembered for as long as the configuration lives.
+// severalIn reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd
+// spellings only, and remembered for as long as the configuration lives.
 func (a *App) severalIn(server *caddyhttp.Server) bool {
 	if server == nil {
 		return true

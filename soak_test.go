@@ -20,9 +20,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestSoak keeps a Caddy under mixed load: hits, misses, validations, variants, private and broken responses, large bodies, slow and cancelling
-// clients, purges of every kind, reloads. Every body says what it is and carries a checksum, and after a purge has answered no request that
-// starts later may see what was there before. It runs for two seconds, or for as long as LARDER_SOAK says (a duration):
+// TestSoak keeps a Caddy under mixed load: hits, misses, validations, variants, private and broken responses, large bodies, slow and
+// cancelling clients, purges of every kind, reloads. Every body says what it is and carries a checksum, and after a purge has answered no
+// request that starts later may see what was there before. It runs for two seconds, or for as long as LARDER_SOAK says (a duration):
 //
 //	LARDER_SOAK=10m go test -race -run TestSoak -timeout 30m .
 func TestSoak(t *testing.T) {

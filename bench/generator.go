@@ -187,8 +187,8 @@ func quantiles(d []time.Duration) (p50, p99 time.Duration) {
 // driveRequests is how many requests drive sends.
 const driveRequests = 1000
 
-// drive sends a few requests with Go's client and looks at each answer: for the short form, which asks whether the bench and the servers do what
-// they say, not how fast.
+// drive sends a few requests with Go's client and looks at each answer: for the short form, which asks whether the bench and the servers do
+// what they say, not how fast.
 func (b *bench) drive(ctx context.Context, base string, l load) (turn, error) {
 	var (
 		mu    sync.Mutex

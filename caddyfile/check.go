@@ -16,7 +16,8 @@ import (
 const maxTagBytes = 256
 
 // Check returns an error that names the field if the configuration says
-// something that cannot be meant or contradicts itself. A Caddyfile has passed it when it is adapted; JSON has not.
+// something that cannot be meant or contradicts itself. A Caddyfile has passed
+// it when it is adapted; JSON has not.
 func (c *HandlerConfig) Check() error {
 	return firstError(c.checkLines(), c.checkWhole())
 }

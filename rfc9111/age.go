@@ -19,7 +19,8 @@ func (f *Freshness) Age(now time.Time) time.Duration {
 func initialAge(x *Exchange) (corrected time.Duration, ok bool) {
 	apparentAge := time.Duration(0)
 	if date, valid := originated(x.Header); valid {
-		// Date has whole seconds, so the arrival is taken in whole seconds too: a response of this very second has no age.
+		// Date has whole seconds, so the arrival is taken in whole seconds too:
+		// a response of this very second has no age.
 		apparentAge = clamp(x.ResponseTime.Truncate(time.Second).Sub(date))
 	}
 	ageValue, ok := parseAge(x.Header["Age"])

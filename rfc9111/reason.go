@@ -40,13 +40,15 @@ const (
 	ReasonTooLarge
 	// ReasonIncomplete: the body ended early or the fetch failed. Added by the handler.
 	ReasonIncomplete
-	// ReasonPurged: a purge came while the response was being fetched. Added by the handler.
+	// ReasonPurged: a purge came while the response was being fetched. Added by
+	// the handler.
 	ReasonPurged
 	// ReasonFull: the store has no room and may not evict. Added by the handler.
 	ReasonFull
 	// ReasonVary: the URL has more variants than allowed. Added by the handler.
 	ReasonVary
-	// ReasonTrailer: the response has trailers, which are not stored. Added by the handler.
+	// ReasonTrailer: the response has trailers, which are not stored. Added by
+	// the handler.
 	ReasonTrailer
 
 	reasonCount

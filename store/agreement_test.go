@@ -33,7 +33,8 @@ func checkAgreement(t *testing.T, s *Store) {
 	if s.disk == nil {
 		return
 	}
-	// Expiry goes on by itself, and counts a moment after it has committed: only what stays different is wrong.
+	// Expiry goes on by itself, and counts a moment after it has committed: only what stays different is
+	// wrong.
 	waitFor(t, func() bool {
 		counted, same := s.disk.entries.Load(), false
 		if err := s.disk.view(func(tx *bbolt.Tx) error {
@@ -50,7 +51,8 @@ func checkAgreement(t *testing.T, s *Store) {
 	})
 }
 
-// checkShards checks that each shard's counters and indexes agree with its entries, and returns what all hold.
+// checkShards checks that each shard's counters and indexes agree with its entries, and returns what all
+// hold.
 func checkShards(t *testing.T, s *Store) (entries, bytes int64) {
 	t.Helper()
 	for i, sh := range s.memory.shards {

@@ -132,8 +132,8 @@ func writeOne(s *Store, writer, version int, syncs bool) error {
 	return nil
 }
 
-// writeAhead brings a body to disk by a draft, beside another that comes to no end: of both the kill may find chunks and
-// no record.
+// writeAhead brings a body to disk by a draft, beside another that comes to no end: of both the kill may find
+// chunks and no record.
 func writeAhead(s *Store, body Body) (Body, error) {
 	unfinished, err := s.Draft(-1)
 	if err != nil {

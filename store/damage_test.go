@@ -116,9 +116,10 @@ func damage(t *testing.T, rng *rand.Rand, file *os.File, size int64) string {
 	}
 }
 
-// childNumber is how far before a byte of a child's number in a branch page something else stands, 0
-// where the byte is none of that: a child that is its own parent ends the process (see the caveats in doc.go). Of
-// the files here, of some hundred pages, one flipped bit in a few makes such a circle; of real ones, one in millions.
+// childNumber is how far before a byte of a child's number in a branch page something else stands, 0 where
+// the byte is none of that: a child that is its own parent ends the process (see the caveats in doc.go). Of
+// the files here, of some hundred pages, one flipped bit in a few makes such a circle; of real ones, one in
+// millions.
 func childNumber(t *testing.T, file *os.File, page int64, off int) int {
 	t.Helper()
 	const number = 8 // an element is pos(4), length of the key(4), child(8)

@@ -25,16 +25,16 @@
 //
 // # Budgets
 //
-// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112 bytes
-// of index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the
-// entry in hand: resident, waiting for the disk, or being sent to a client. Reservations count, and
-// what is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps
-// take. Beside the budget there are free slots, at most 4 MiB of them or a twenty-fourth of the budget
-// before the sparsest slabs are emptied, and free pages, at most a megabyte or a thirty-second part.
-// Bookkeeping that was needed once (64 bytes an item) is used again and not given back. Disk counts allocated pages: the file less its free pages, as of the last commit. A
-// batch evicts for itself before it is written, so the file stays within one and a half times the
-// budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get free.
-// A body may take half of the disk budget; drafts, which cannot be evicted, three quarters together.
+// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112 bytes of
+// index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the entry in
+// hand: resident, waiting for the disk, or being sent to a client. Reservations count, and what is kept
+// decoded, at most a thirty-second part of the budget by an estimate of what its maps take. Beside the budget
+// there are free slots, at most 4 MiB of them or a twenty-fourth of the budget before the sparsest slabs are
+// emptied, and free pages, at most a megabyte or a thirty-second part. Bookkeeping that was needed once (64
+// bytes an item) is used again and not given back. Disk counts allocated pages: the file less its free pages,
+// as of the last commit. A batch evicts for itself before it is written, so the file stays within one and a
+// half times the budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get
+// free. A body may take half of the disk budget; drafts, which cannot be evicted, three quarters together.
 // What a draft has appended and not written is its caller's to count.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
@@ -79,10 +79,11 @@
 //
 // # Locks
 //
-// In this order: Store.life, shard.mu, queue.mu; and disk.mu, recordSet.mu, tickets.mu, pins.mu,
-// touches.mu, arena.mu, table.mu, drafts.mu under which no other is taken, but disk.mu around a transaction,
-// within which memory, the queue and the records may be used, and pins.mu when a draft begins. Nothing is written to a client under any of them, and no transaction is open while
-// a client is written to: bodies are read chunk by chunk, each copied out of a transaction of its own.
+// In this order: Store.life, shard.mu, queue.mu; and disk.mu, recordSet.mu, tickets.mu, pins.mu, touches.mu,
+// arena.mu, table.mu, drafts.mu under which no other is taken, but disk.mu around a transaction, within which
+// memory, the queue and the records may be used, and pins.mu when a draft begins. Nothing is written to a
+// client under any of them, and no transaction is open while a client is written to: bodies are read chunk by
+// chunk, each copied out of a transaction of its own.
 //
 // # Caveats
 //
@@ -108,7 +109,8 @@
 //   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until
 //     entries expire, are purged or replaced.
 //   - A renewed entry (Clone, Put) whose body is on disk has its chunks written once more, under its own id.
-//   - A Result keeps the bytes of its body, in memory or on disk; without Release they are kept until restart.
+//   - A Result keeps the bytes of its body, in memory or on disk; without Release they are kept until
+//     restart.
 //   - Where there are no anonymous mappings (Windows, Plan 9, WebAssembly) extents are slices of the
 //     Go heap: never scanned, but the collector counts them, and free pages are not given back.
 package store

@@ -243,8 +243,8 @@ type drafts struct {
 	held      int64    // bytes appended to drafts that are no entries
 }
 
-// roomFor tells whether n more bytes of d have a place: like any other body it may take half of the disk budget; all
-// drafts together, which nothing can evict, three quarters.
+// roomFor tells whether n more bytes of d have a place: like any other body it may take half of the disk
+// budget; all drafts together, which nothing can evict, three quarters.
 func (set *drafts) roomFor(d *Draft, n int64) error {
 	budget, evicts := set.s.settings.Load().Disk, set.s.settings.Load().Eviction != None
 	switch {
@@ -258,7 +258,8 @@ func (set *drafts) roomFor(d *Draft, n int64) error {
 	return nil
 }
 
-// fail ends a draft that can take no more; nil is no failure. What the keeper is just writing of it does not count.
+// fail ends a draft that can take no more; nil is no failure. What the keeper is just writing of it does not
+// count.
 func (set *drafts) fail(d *Draft, err error) {
 	if d.err != nil || err == nil {
 		return

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// TestExpiryGivesBackAllRoom compares what the walks leave resident with what is alive, while entries come and lives are
-// of all lengths: a shard that is passed over because nothing in it can have expired must have nothing expired in it.
+// TestExpiryGivesBackAllRoom compares what the walks leave resident with what is alive, while entries come
+// and lives are of all lengths: a shard that is passed over because nothing in it can have expired must have
+// nothing expired in it.
 func TestExpiryGivesBackAllRoom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -227,7 +227,8 @@ func TestSizeShiftsGiveRoom(t *testing.T) {
 	checkAgreement(t, s)
 }
 
-// TestRoomIsNotCompacted: entries of all sizes leave many slabs half used, which is no reason to evict while the budget is far away.
+// TestRoomIsNotCompacted: entries of all sizes leave many slabs half used, which is no reason to evict while
+// the budget is far away.
 func TestRoomIsNotCompacted(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 30})
 	const n = 2000

@@ -36,8 +36,8 @@ type index struct {
 	probe position
 }
 
-// listed is an item in listing order. It says where the URL is: on the way there through the item and its record's
-// lengths each comparison would wait for memory four times.
+// listed is an item in listing order. It says where the URL is: on the way there through the item and its
+// record's lengths each comparison would wait for memory four times.
 type listed struct {
 	url    address
 	length uint32

@@ -142,8 +142,8 @@ func TestWritesGiveWay(t *testing.T) {
 	}
 }
 
-// TestBatchIsFullSoonerForAPurge: a purge that waits ends a batch, and also one whose jobs are late themselves,
-// only not so soon.
+// TestBatchIsFullSoonerForAPurge: a purge that waits ends a batch, and also one whose jobs are late
+// themselves, only not so soon.
 func TestBatchIsFullSoonerForAPurge(t *testing.T) {
 	s := keptByHand(t, Settings{Memory: 1 << 20, Disk: 1 << 30})
 	for _, tc := range []struct {

@@ -46,8 +46,8 @@ type Item struct {
 	Size int64
 	// Header is the response's, and must not be written to.
 	Header http.Header
-	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of freshness as judged then, KeepUntil the end
-	// of all use.
+	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of freshness as
+	// judged then, KeepUntil the end of all use.
 	RequestTime, StoredAt, FreshUntil, KeepUntil time.Time
 	// Tags are the surrogate keys without the internal ones.
 	Tags []string

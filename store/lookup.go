@@ -26,8 +26,8 @@ type Result struct {
 	pinned *diskBody
 }
 
-// Release says that the caller no longer touches the Body of Entry; once for each copy that Share made, and for the first. The
-// bytes are used for others then. Without it they are not given back before a restart.
+// Release says that the caller no longer touches the Body of Entry; once for each copy that Share made, and
+// for the first. The bytes are used for others then. Without it they are not given back before a restart.
 func (r *Result) Release() {
 	if r.item != nil {
 		r.memory.unhold(r.item)

@@ -33,9 +33,10 @@ package store
 //     sweep, or a count, that lets others have the core goes on in the same transaction.
 //   - Disk to memory. A look-up that reads an old row may make it resident after the sweep of memory.
 //     So it holds a ticket from before the reading until after the insertion, and the record stays.
-//   - Counting. Between issue and the keeper's count nothing is removed for the record's sake: neither
-//     the sweep nor the writing of a batch looks at records that are not counted. matched is counted by the keeper in the transaction that commits the record, against
-//     the records of lower generations: of purges that overlap, each entry counts in one.
+//   - Counting. Between issue and the keeper's count nothing is removed for the record's sake: neither the
+//     sweep nor the writing of a batch looks at records that are not counted. matched is counted by the
+//     keeper in the transaction that commits the record, against the records of lower generations: of purges
+//     that overlap, each entry counts in one.
 //   - Nothing anywhere. untouched.go has the argument for leaving such a purge out.
 //   - Nothing on disk. Where no index row is one that the record may hit, it is not written down, as
 //     of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the keeper, which
@@ -235,9 +236,9 @@ func (t *tables) putPurge(rec *purgeRecord) error {
 	return t.purges.Put(idBytes(rec.gen), encodePurge(rec))
 }
 
-// count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others
-// in memory and in the queue. rows is how many rows it could hit, whether they count or not. It runs on the keeper, so that nothing becomes an entry on disk, or
-// ceases to be queued, meanwhile.
+// count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others in memory
+// and in the queue. rows is how many rows it could hit, whether they count or not. It runs on the keeper, so
+// that nothing becomes an entry on disk, or ceases to be queued, meanwhile.
 func (k *keeper) count(t *tables, rec *purgeRecord) (matched, rows int, err error) {
 	c := &counting{
 		k: k, t: t, rec: rec, now: nanos(k.s.now()),
@@ -314,8 +315,8 @@ func (c *counting) before(it *item) bool {
 	return !hard && (!soft || !c.rec.soft)
 }
 
-// countQueue counts what waits for the disk and is not resident. It comes after memory, in the direction in which entries
-// go: one that was evicted meanwhile was counted there.
+// countQueue counts what waits for the disk and is not resident. It comes after memory, in the direction in
+// which entries go: one that was evicted meanwhile was counted there.
 func (c *counting) countQueue() {
 	for _, j := range c.k.s.queue.head(queueJobs) {
 		if !j.homeless() {

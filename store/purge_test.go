@@ -93,7 +93,8 @@ func TestPurgeOfNothingOnDisk(t *testing.T) {
 	r.Release()
 }
 
-// TestPurgesThatOverlapCountOnce: what an earlier purge has hit is not counted again, also while its sweep is still to come.
+// TestPurgesThatOverlapCountOnce: what an earlier purge has hit is not counted again, also while its sweep is
+// still to come.
 func TestPurgesThatOverlapCountOnce(t *testing.T) {
 	for _, disk := range []bool{false, true} {
 		t.Run(fmt.Sprintf("disk %v", disk), func(t *testing.T) {
@@ -162,8 +163,8 @@ func TestSharedPin(t *testing.T) {
 	waitFor(t, func() bool { return s.Stats().Disk.Bytes < int64(len(body)) })
 }
 
-// BenchmarkTagReference measures what one tag of one entry costs the memory tier's index. Every entry has ten tags of
-// thousands in use.
+// BenchmarkTagReference measures what one tag of one entry costs the memory tier's index. Every entry has ten
+// tags of thousands in use.
 func BenchmarkTagReference(b *testing.B) {
 	const entries, each, tags = 50_000, 10, 2_000
 	for b.Loop() {

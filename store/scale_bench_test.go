@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// BenchmarkScaleEntries looks up hits among ever more entries: the cost is to stay flat but for the processor's caches. BenchmarkScaleGoroutines does so
-// with ever more goroutines a core: no lock may be one that all share.
+// BenchmarkScaleEntries looks up hits among ever more entries: the cost is to stay flat but for the
+// processor's caches. BenchmarkScaleGoroutines does so with ever more goroutines a core: no lock may be one
+// that all share.
 //
 //	go test -run '^$' -bench Scale -cpu 1,2 ./store .
 

@@ -22,8 +22,8 @@ type shard struct {
 	stamps  [stampCount]uint32
 	absent  [stampCount]absence
 
-	// No resident expires before soonest. Each walk through the shard finds it anew: passing is what the one under way
-	// has found so far. What comes meanwhile lowers both.
+	// No resident expires before soonest. Each walk through the shard finds it anew: passing is what the one
+	// under way has found so far. What comes meanwhile lowers both.
 	soonest, passing int64
 
 	entries, bytes atomic.Int64 // of resident items

@@ -8,9 +8,10 @@ import (
 )
 
 // bbolt believes the numbers of child pages, and how many overflow pages there are, too. After a loss of
-// power, where the disk had not written all it had promised, an old page stands among the new ones, and
-// its children may be anything by now, the pages above it as well. Who comes into such a circle goes round for ever, or takes all memory, and
-// nothing can recover from that. So the tree is looked at, from the top, before bbolt opens the file.
+// power, where the disk had not written all it had promised, an old page stands among the new ones, and its
+// children may be anything by now, the pages above it as well. Who comes into such a circle goes round for
+// ever, or takes all memory, and nothing can recover from that. So the tree is looked at, from the top,
+// before bbolt opens the file.
 
 const (
 	// treeWhole is how many pages are looked at in any case, and treePages at most: of a large file the

@@ -34,7 +34,8 @@ func Drive(t *Trace, memory int64, policy store.Eviction) (Ratio, error) {
 	return n.ratio(), nil
 }
 
-// Overhead is what a store charges for an object beside its body, on average over the first of t: what the reference caches must count as well.
+// Overhead is what a store charges for an object beside its body, on average over the first of t: what the reference caches must count as
+// well.
 func Overhead(t *Trace) (int64, error) {
 	s := store.New(store.Config{}, store.Settings{Memory: 1 << 40})
 	if err := s.Open(); err != nil {

@@ -61,8 +61,8 @@ func LRU(t *Trace, capacity, overhead int64) Ratio {
 	return n.ratio()
 }
 
-// Clairvoyant is what a cache makes of t that knows the future: it evicts what is needed last, be it what has just come (Belady 1966). With objects of
-// one size none can make more hits; with different sizes a few more are possible, which to find is NP-hard.
+// Clairvoyant is what a cache makes of t that knows the future: it evicts what is needed last, be it what has just come (Belady 1966). With
+// objects of one size none can make more hits; with different sizes a few more are possible, which to find is NP-hard.
 func Clairvoyant(t *Trace, capacity, overhead int64) Ratio {
 	next := nextUses(t)
 	at := make([]int, len(t.Sizes)) // the next use of what is in the cache, 0 for others

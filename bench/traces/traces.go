@@ -1,5 +1,5 @@
-// Package traces asks how many hits the store's memory tier makes of a sequence of requests, beside what plain LRU would and what nobody could
-// exceed. The sequences are generated: by Zipf's law, with crawlers, loops and drifts in it, and as file systems read blocks.
+// Package traces asks how many hits the store's memory tier makes of a sequence of requests, beside what plain LRU would and what nobody
+// could exceed. The sequences are generated: by Zipf's law, with crawlers, loops and drifts in it, and as file systems read blocks.
 package traces
 
 import (
@@ -137,8 +137,8 @@ func (c Scale) jump(name string, s float64, seed uint64) *Trace {
 	return t
 }
 
-// blocks mixes what a disk under a file system sees: a few hot blocks, sequential runs of all lengths through a large space, and blocks read
-// again soon after.
+// blocks mixes what a disk under a file system sees: a few hot blocks, sequential runs of all lengths through a large space, and blocks
+// read again soon after.
 func (c Scale) blocks(name string, seed uint64) *Trace {
 	const hot, run = 0.4, 0.3 // shares of the choices; the rest reads again
 	space := 4 * c.Objects

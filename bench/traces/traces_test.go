@@ -7,8 +7,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// TestScanLeavesTheHotSet: a crawler that passes over two hundred times what the cache holds, as often asking as all others, leaves them a share of the
-// hits that plain LRU has without it. Traces and keys are the same in each run, so this is no matter of time or chance.
+// TestScanLeavesTheHotSet: a crawler that passes over two hundred times what the cache holds, as often asking as all others, leaves them a
+// share of the hits that plain LRU has without it. Traces and keys are the same in each run, so this is no matter of time or chance.
 func TestScanLeavesTheHotSet(t *testing.T) {
 	if racing {
 		t.Skip("one goroutine drives, a hundred times slower")

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// TestAsAUserRunsIt builds the binary and does with it what README shows: miss, hit, fifty at once, purge from the command line, a restart, and
-// a kill.
+// TestAsAUserRunsIt builds the binary and does with it what README shows: miss, hit, fifty at once, purge from the command line, a restart,
+// and a kill.
 func TestAsAUserRunsIt(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
@@ -75,7 +75,8 @@ func TestAsAUserRunsIt(t *testing.T) {
 	c.stop()
 }
 
-// TestFaultValidateBesideAServer: `caddy validate` and `caddy adapt` with the configuration of a server that is running take nothing from it.
+// TestFaultValidateBesideAServer: `caddy validate` and `caddy adapt` with the configuration of a server that is running take nothing from
+// it.
 func TestFaultValidateBesideAServer(t *testing.T) {
 	c := build(t)
 	c.start()
