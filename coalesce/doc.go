@@ -2,6 +2,18 @@
 // wait for its header and then read its growing body, each from the start and at its own pace. The package knows keys,
 // bytes and time; what is fetched, and whether it may be shared, its caller decides.
 //
+// # Where to read
+//
+//	group.go   joining: one flight for each key; roster.go lists them all and ends their lives
+//	flight.go  a flight's state, and when its fetch goes on
+//	party.go   a request's place on a flight: waiting, leaving, trying again
+//	decide.go  what the fetch decides at the header; the loan of the leader's writer
+//	write.go   the fetch's side of the body: room, windows; body.go is the chunks
+//	reader.go  the readers' side
+//	spill.go   bodies that are not whole in memory
+//	end.go     the end, the heir of a failed attempt, handing the body over
+//	info.go    what can be asked of a flight; errors.go
+//
 // # The states of a flight
 //
 //	Join, Solo, Retry

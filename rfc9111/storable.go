@@ -54,7 +54,7 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 }
 
 // methodUnderstood is 3, first item. HEAD is not among them: its response has
-// no body to store, it only freshens one that is stored (4.3.5).
+// no body to store.
 func methodUnderstood(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodPost, "QUERY":

@@ -13,6 +13,7 @@
 //	untouched.go whether a purge would change nothing
 //	records.go   purges in force, and tickets of fetches under way
 //	list.go      listing by cursor
+//	stats.go     what is counted
 //
 // Both tiers keep an entry as record.go lays it out, with what codec.go has. The memory tier is
 // arena.go (extents outside of the Go heap: arena_unix.go) and item.go (bookkeeping without pointers),
@@ -21,21 +22,24 @@
 // disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt,
 // once head.go and tree.go have looked at the file), written by one goroutine: keeper.go (what it does when),
 // queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave
-// behind), pace.go (how fast what nobody waits for goes).
+// behind), pace.go (how fast what nobody waits for goes). lock_flock.go is bbolt's lock on the file,
+// poison_race.go has freed bytes overwritten under the race detector.
 //
 // # Budgets
 //
 // Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112 bytes of
 // index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the entry in
 // hand: resident, waiting for the disk, or being sent to a client. Reservations count, and what is kept
-// decoded, at most a thirty-second part of the budget by an estimate of what its maps take. Beside the budget
-// there are free slots, at most 4 MiB of them or a twenty-fourth of the budget before the sparsest slabs are
-// emptied, and free pages, at most a megabyte or a thirty-second part. Bookkeeping that was needed once (64
-// bytes an item) is used again and not given back. Disk counts allocated pages: the file less its free pages,
-// as of the last commit. A batch evicts for itself before it is written, so the file stays within one and a
-// half times the budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get
-// free. A body may take half of the disk budget; drafts, which cannot be evicted, three quarters together.
-// What a draft has appended and not written is its caller's to count.
+// decoded, at most a thirty-second part of the budget by an estimate of what its maps take. Not counted are
+// free slots (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied),
+// free pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once (64 bytes an
+// item), which is used again and not given back.
+//
+// Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts for itself
+// before it is written, so the file stays within one and a half times the budget; bbolt's files never shrink,
+// so after Apply with a smaller budget only the pages get free. A body may take half of the budget; drafts,
+// which cannot be evicted, three quarters together. What a draft has appended and not written is its caller's
+// to count.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
 // Entries that are expired or purged count until they are swept, and are served no more before that.
@@ -79,11 +83,13 @@
 //
 // # Locks
 //
-// In this order: Store.life, shard.mu, queue.mu; and disk.mu, recordSet.mu, tickets.mu, pins.mu, touches.mu,
-// arena.mu, table.mu, drafts.mu under which no other is taken, but disk.mu around a transaction, within which
-// memory, the queue and the records may be used, and pins.mu when a draft begins. Nothing is written to a
-// client under any of them, and no transaction is open while a client is written to: bodies are read chunk by
-// chunk, each copied out of a transaction of its own.
+// In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu, recordSet.mu,
+// tickets.mu, pins.mu, touches.mu, arena.mu, table.mu, drafts.mu. There are two exceptions: disk.mu is held
+// around a transaction, within which memory, the queue and the records may be used, and drafts.mu while
+// pins.mu is taken when a draft begins.
+//
+// Nothing is written to a client under any of them, and no transaction is open while a client is written to:
+// bodies are read chunk by chunk, each copied out of a transaction of its own.
 //
 // # Caveats
 //
