@@ -18,8 +18,9 @@ import (
 //	   │                                        └─ else ─► join a flight ─► fetch ─ admit ─ store
 //	   └─ bypass ─► next, untouched                            └──────────────────────► respondShared, from the growing body
 //
-// The arrows are the methods of request: classify and key in request.go, the ways to answer in respond.go. A fetch
-// (fetch.go) runs apart from every request; what it may do with a response is decided in rfc9111.
+// The arrows are the methods of request: classify and key in request.go, boarding a flight in join.go, the ways to answer in respond.go, and
+// in outlet.go for what is passed on. conclusion.go has what is worked out about a stored response once for all hits. A fetch (fetch.go) runs
+// apart from every request; what it may do with a response is decided in rfc9111.
 
 const (
 	// loopToken is this cache's name in CDN-Loop (RFC 8586).
@@ -114,20 +115,6 @@ func (q *request) lookUp() rfc9111.Use {
 		q.found.Entry, q.freshness = nil, nil
 	}
 	return use
-}
-
-// conclude returns the freshness of e for this request. An operator's ttl does not apply to requests with Authorization or a cookie that
-// is not in the key, so what is fresh by that alone is not for them.
-func (q *request) conclude(e *store.Entry) *rfc9111.Freshness {
-	f := &q.h.concluded(e).freshness
-	personal := q.authorized || q.unkeyedCookie
-	if byOperator := f.Source == rfc9111.SourceTTL || f.Source == rfc9111.SourceForceTTL; !personal || !byOperator || f.Reason != rfc9111.Storable {
-		return f
-	}
-	x := exchangeOf(e)
-	x.UnkeyedCookie = true
-	own := q.h.policy.Freshness(&x)
-	return &own
 }
 
 // selects is the match of RFC 9111 4.1.

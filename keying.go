@@ -13,8 +13,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// keying is how a handler turns requests into keys (interface.md, "The key is …"). It is pure: placeholders come expanded,
-// bodies come read.
+// keying is how a handler turns requests into keys; README, "Key", says for users what they are made of. It is pure: placeholders come
+// expanded, bodies come read. Names such as C5 are rows of the table of attacks in SECURITY.md, here and elsewhere.
 type keying struct {
 	query   queryRules
 	headers []string // canonical names whose values are part of the key

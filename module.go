@@ -7,7 +7,6 @@ package larder
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -17,7 +16,6 @@ import (
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
-	"github.com/larder-cache/larder/store"
 )
 
 // moduleName is the app's name, the directive's, the command's, and the metrics' prefix.
@@ -166,35 +164,6 @@ func keyingOf(k *cfg.KeyConfig) keying {
 		query:   queryRules{sort: k.Query.Sort, ignore: k.Query.Ignore, only: k.Query.Only},
 		headers: k.Header, cookies: k.Cookie,
 	}
-}
-
-// conclusion is what a handler has made out about a stored response: it depends on the response and the handler's rules alone, so it is
-// kept with the entry while that is in memory.
-type conclusion struct {
-	handler   *Handler
-	freshness rfc9111.Freshness
-	header    map[string][]string // without what clients do not get
-	fields    []field             // the same
-	length    string              // Content-Length
-}
-
-// concluded returns the conclusion about e.
-func (h *Handler) concluded(e *store.Entry) *conclusion {
-	if memo := e.Memo.Load(); memo != nil {
-		if c, ok := (*memo).(*conclusion); ok && c.handler == h {
-			return c
-		}
-	}
-	x := exchangeOf(e)
-	c := &conclusion{handler: h, freshness: h.policy.Freshness(&x), header: rfc9111.StorableHeader(&x, &h.policy)}
-	if e.Body.Len() > h.maxBody {
-		c.freshness.Reason = rfc9111.ReasonTooLarge
-	}
-	h.stripTags(c.header)
-	c.fields, c.length = fieldsOf(c.header), strconv.FormatInt(e.Body.Len(), 10)
-	var memo any = c
-	e.Memo.Store(&memo)
-	return c
 }
 
 // Interface guards.

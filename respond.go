@@ -207,18 +207,20 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	return q.send(a, &cs)
 }
 
-// answer is a whole response to be given to one client, as its own conditionals, range and method ask for it.
+// answer is a whole response to be given to one client, as its own conditionals, range and method ask for it. Its body is either stored,
+// with trailer behind it, or growing, whose trailers come with its end.
 type answer struct {
 	status     int
 	header     http.Header // as stored
-	fields     []field     // as it is sent, see changes
-	lengthText string      // length, where it has been written already
-	length     int64       // -1: not known
+	fields     []field     // of header, as the client gets them; see changes
+	length     int64       // of the body, -1 if not known yet
+	lengthText string      // length as text, where it has been written before
 	age        time.Duration
-	aged       bool        // it comes from the store
-	stored     store.Body  // either this
-	trailer    http.Header //   with its trailers,
-	growing    *flightBody // or this
+	aged       bool // it comes from the store, so it has an Age
+
+	stored  store.Body
+	trailer http.Header
+	growing *flightBody
 }
 
 // sendBody writes n bytes of the body from off to w, all that there are if n is negative. Errors of w are clientErrors, others the
@@ -230,7 +232,7 @@ func (a *answer) sendBody(w http.ResponseWriter, off, n int64) error {
 	return sendStored(w, a.stored, off, n)
 }
 
-// trailers are there when the body has been sent.
+// trailers returns the fields behind the body. Those of a growing one are known when it has been sent.
 func (a *answer) trailers() http.Header {
 	if a.growing != nil {
 		trailer, _ := a.growing.flight.Trailer().(http.Header)

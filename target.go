@@ -78,7 +78,8 @@ func normalizeURL(raw string, rules []*keying) ([]string, error) {
 	return urls, nil
 }
 
-// tierStats and stats are the JSON of GET /larder/stats.
+// tierStats and stats are the JSON of GET /larder/stats. Its fields are those of store.Stats; the counts of requests and fetches are the
+// process's, and begin with it.
 type tierStats struct {
 	Entries int64  `json:"entries"`
 	Bytes   int64  `json:"bytes"`
@@ -89,13 +90,13 @@ type tierStats struct {
 type stats struct {
 	Memory        tierStats         `json:"memory"`
 	Disk          tierStats         `json:"disk"`
-	Requests      map[string]uint64 `json:"requests"`
-	NotStored     map[string]uint64 `json:"not_stored"`
+	Requests      map[string]uint64 `json:"requests"`   // by outcome
+	NotStored     map[string]uint64 `json:"not_stored"` // by reason; those that have not happened are left out
 	InFlight      int               `json:"in_flight"`
 	Queue         int64             `json:"queue_bytes"`
 	Skipped       uint64            `json:"disk_writes_skipped"`
 	PurgesPending int               `json:"purges_pending"`
-	Errors        map[string]uint64 `json:"errors"`
+	Errors        map[string]uint64 `json:"errors"` // by tier
 }
 
 // Stats implements purge.Target.
