@@ -163,16 +163,7 @@ func BenchmarkLookupBySize(b *testing.B) {
 			for i := range keys {
 				keys[i] = keyOf(fmt.Sprintf("https://www.example.com/articles/%08d", i*7919%n))
 			}
-			b.ReportAllocs()
-			used := processTime()
-			for i := 0; b.Loop(); i++ {
-				r := s.Lookup(keys[i%len(keys)], matchAny)
-				if r.Entry == nil {
-					b.Fatal("miss")
-				}
-				r.Release()
-			}
-			b.ReportMetric(float64((processTime()-used).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			benchLookups(b, s, keys)
 		})
 	}
 }
