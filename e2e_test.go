@@ -66,6 +66,14 @@ func (o *origin) count() int {
 	return len(o.seen)
 }
 
+// asked fails the test unless n requests have come.
+func (o *origin) asked(t *testing.T, n int) {
+	t.Helper()
+	if got := o.count(); got != n {
+		t.Errorf("the origin was asked %d times, want %d", got, n)
+	}
+}
+
 // last returns the request that came last.
 func (o *origin) last() *http.Request {
 	o.mu.Lock()

@@ -228,9 +228,7 @@ func TestSameWithEncode(t *testing.T) {
 			t.Errorf("the hit is not the coded variant: %v, %d bytes", hit.Header, len(hit.body))
 		}
 	}
-	if o.count() != before {
-		t.Errorf("coded hits asked the origin %d times", o.count()-before)
-	}
+	o.asked(t, before) // by no coded hit
 }
 
 // A coded variant that went stale is validated by the ETag its origin knows, and its clients keep the one they know.
@@ -999,9 +997,7 @@ func TestHTTP2(t *testing.T) {
 	_ = resp.Body.Close()
 	close(release)
 	in.get("/slow").want(t, 200, "first body", "")
-	if o.count() != 2 {
-		t.Errorf("the origin was asked %d times, want 2", o.count())
-	}
+	o.asked(t, 2)
 }
 
 func TestHTTP10(t *testing.T) {
@@ -1021,9 +1017,7 @@ func TestHTTP10(t *testing.T) {
 			t.Errorf("answer %d: %q, %v, Transfer-Encoding %q", i, body, err, resp.TransferEncoding)
 		}
 	}
-	if o.count() != 1 {
-		t.Errorf("the origin was asked %d times", o.count())
-	}
+	o.asked(t, 1)
 }
 
 func TestBypasses(t *testing.T) {

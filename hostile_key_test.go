@@ -256,9 +256,7 @@ http://:%d {
 			in.get("/", "Host", tc.host).want(t, 200, tc.site+" example.com", "")
 		}
 	}
-	if o.count() != 2 {
-		t.Errorf("the origin was asked %d times, want 2", o.count())
-	}
+	o.asked(t, 2)
 }
 
 // C11: a placeholder of an outer handler that goes by the host's spelling is expanded with the one that is keyed.
@@ -300,9 +298,7 @@ func TestSchemesDoNotMix(t *testing.T) {
 		in.get("/", "Host", "example.com").want(t, 301, "", "")
 		tls.get("/", "Host", "example.com").want(t, 200, "safe", "")
 	}
-	if o.count() != 2 {
-		t.Errorf("the origin was asked %d times, want 2", o.count())
-	}
+	o.asked(t, 2)
 	if n := in.purge(`{"urls":["http://example.com/"]}`); n != 1 {
 		t.Errorf("a purge of the http URL matched %d", n)
 	}

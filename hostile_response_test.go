@@ -411,7 +411,5 @@ func TestAskedAgainAsItCame(t *testing.T) {
 			t.Errorf("path %q, Etag %q; want /x and v1", path, asked)
 		}
 	}
-	if n := o.count(); n != 3 {
-		t.Errorf("the origin was asked %d times, want 3: once, to validate, and again", n)
-	}
+	o.asked(t, 3) // once, to validate, and again
 }

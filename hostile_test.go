@@ -164,9 +164,7 @@ func TestClaimsOfATrustedProxy(t *testing.T) {
 		in.get("/", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "a.test").want(t, 200, "the page of a.test", "")
 		in.get("/", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "b.test").want(t, 200, "the page of b.test", "")
 	}
-	if o.count() != 3 {
-		t.Errorf("the origin was asked %d times, want 3", o.count())
-	}
+	o.asked(t, 3)
 	if n := in.purge(fmt.Sprintf(`{"urls":[%q]}`, in.url("/"))); n != 3 {
 		t.Errorf("a purge of the URL matched %d, want all 3", n)
 	}
@@ -251,9 +249,7 @@ func TestFillCarriesNothingOfOneClients(t *testing.T) {
 				}
 			}
 			in.get(path).want(t, 200, "", "")
-			if o.count() != i+1 {
-				t.Errorf("the origin was asked %d times, want %d: the first answer is not everybody's", o.count(), i+1)
-			}
+			o.asked(t, i+1) // the first answer is not everybody's
 		})
 	}
 }

@@ -49,18 +49,14 @@ func TestOnlyIfCached(t *testing.T) {
 	in := start(t, proxied("larder"), o)
 	before := in.metric("caddy_larder_requests_total", `outcome="miss"`)
 	in.get("/", "Cache-Control", "only-if-cached").want(t, 504, "", "")
-	if o.count() != 0 {
-		t.Errorf("the origin was asked %d times", o.count())
-	}
+	o.asked(t, 0)
 	if after := in.metric("caddy_larder_requests_total", `outcome="miss"`); after != before+1 {
 		t.Errorf("the request was counted %v times", after-before)
 	}
 	in.get("/").want(t, 200, "1", "")
 	in.get("/", "Cache-Control", "only-if-cached").want(t, 504, "", "") // stale
 	in.get("/", "Cache-Control", "only-if-cached, max-stale").want(t, 200, "1", "")
-	if o.count() != 1 {
-		t.Errorf("the origin was asked %d times", o.count())
-	}
+	o.asked(t, 1)
 }
 
 // TestAge: the origin's Age and Date count, and so does the time here.
@@ -180,9 +176,7 @@ func TestConditionals(t *testing.T) {
 					t.Errorf("%s: header of the 304: %v", when, a.Header)
 				}
 			}
-			if o.count() != 1 {
-				t.Errorf("the origin was asked %d times", o.count())
-			}
+			o.asked(t, 1)
 		})
 	}
 }
@@ -224,9 +218,7 @@ func TestNotModifiedUpdatesWhatIsStored(t *testing.T) {
 			t.Errorf("%s %q, want %q", name, got, want)
 		}
 	}
-	if o.count() != 2 {
-		t.Errorf("the origin was asked %d times", o.count())
-	}
+	o.asked(t, 2)
 }
 
 func TestHeadOnStale(t *testing.T) {

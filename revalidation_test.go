@@ -35,9 +35,7 @@ func TestNotModifiedForAnotherResponse(t *testing.T) {
 			if got := second.Header.Get("Etag"); got != `"v2"` {
 				t.Errorf("ETag %s, want that of the body", got)
 			}
-			if o.count() != 3 {
-				t.Errorf("the origin was asked %d times, want one fetch, one validation and one more fetch", o.count())
-			}
+			o.asked(t, 3) // a fetch, a validation, and one more fetch
 		})
 	}
 }

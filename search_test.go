@@ -18,9 +18,7 @@ func TestNoVarySearch(t *testing.T) {
 	}
 	in.get("/a?id=2&utm=x").want(t, 200, "2", "Larder; fwd=uri-miss; stored")
 	in.get("/b?id=1&utm=x").want(t, 200, "3", "Larder; fwd=uri-miss; stored")
-	if o.count() != 3 {
-		t.Errorf("the origin was asked %d times, want 3", o.count())
-	}
+	o.asked(t, 3)
 }
 
 func TestNoVarySearchThatIsTakenBack(t *testing.T) {

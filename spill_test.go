@@ -153,9 +153,7 @@ func TestBodyLargerThanMemoryIsStored(t *testing.T) {
 			}
 			in.load(s, o.origin)
 			in.checkLargeHit(t)
-			if n := o.count(); n != 1 {
-				t.Errorf("%d requests came to the origin", n)
-			}
+			o.asked(t, 1)
 			if n := in.purge(`{"tags":["large"]}`); n != 1 {
 				t.Errorf("a purge matched %d", n)
 			}
@@ -199,9 +197,7 @@ func TestPartOfALargeBodyUnderWay(t *testing.T) {
 	}
 	close(o.rest)
 	whole.toEnd(t, "Larder; fwd=uri-miss; stored")
-	if n := o.count(); n != 1 {
-		t.Errorf("%d requests came to the origin", n)
-	}
+	o.asked(t, 1)
 }
 
 func TestPurgeOfALargeBodyUnderWay(t *testing.T) {
@@ -219,9 +215,7 @@ func TestPurgeOfALargeBodyUnderWay(t *testing.T) {
 	before.toEnd(t, "Larder; fwd=uri-miss; stored")
 	(<-after).toEnd(t, "Larder; fwd=uri-miss; stored")
 	in.read("/").toEnd(t, "Larder; hit")
-	if n := o.count(); n != 2 {
-		t.Errorf("%d requests came to the origin", n)
-	}
+	o.asked(t, 2)
 	settled(t, in)
 	eventually(t, "one of the two to be swept", func() bool {
 		st := in.stats()
@@ -243,9 +237,7 @@ func TestReloadDuringALargeBody(t *testing.T) {
 	old.toEnd(t, "Larder; fwd=uri-miss; stored")
 	joined.toEnd(t, "Larder; fwd=uri-miss; fwd-status=200; collapsed")
 	in.read("/").toEnd(t, "Larder; hit")
-	if n := o.count(); n != 1 {
-		t.Errorf("%d requests came to the origin", n)
-	}
+	o.asked(t, 1)
 }
 
 // A large body that breaks off is broken for everybody, also for those who read it from the disk, and leaves nothing there.

@@ -25,9 +25,7 @@ func TestMissThenHit(t *testing.T) {
 		t.Errorf("a hit lacks Age, Date or ETag: %v", hit.Header)
 	}
 	in.get("/b").want(t, 200, "2", "Larder; fwd=uri-miss; stored")
-	if o.count() != 2 {
-		t.Errorf("the origin was asked %d times, want 2", o.count())
-	}
+	o.asked(t, 2)
 }
 
 func TestNotStored(t *testing.T) {
@@ -93,9 +91,7 @@ func TestConditionalsAndRangesOfAHit(t *testing.T) {
 	if head.ContentLength != 10 || head.body != "" {
 		t.Errorf("HEAD from a stored GET: Content-Length %d, body %q", head.ContentLength, head.body)
 	}
-	if o.count() != 1 {
-		t.Errorf("the origin was asked %d times, want once", o.count())
-	}
+	o.asked(t, 1)
 }
 
 func TestRangeOnAColdURLFillsWithTheWhole(t *testing.T) {
@@ -109,9 +105,7 @@ func TestRangeOnAColdURLFillsWithTheWhole(t *testing.T) {
 	in := start(t, proxied("larder"), o)
 	in.get("/", "Range", "bytes=2-4").want(t, 206, "234", "")
 	in.get("/").want(t, 200, "0123456789", "")
-	if o.count() != 1 {
-		t.Errorf("the origin was asked %d times, want once", o.count())
-	}
+	o.asked(t, 1)
 }
 
 func TestRangeOfWhatCannotBeStoredIsTheClientsOwn(t *testing.T) {
@@ -128,9 +122,7 @@ func TestRangeOfWhatCannotBeStoredIsTheClientsOwn(t *testing.T) {
 	in := start(t, proxied("larder"), o)
 	in.get("/", "Range", "bytes=2-4").want(t, 206, "234", "")
 	in.get("/", "Range", "bytes=2-4").want(t, 206, "234", "Larder; fwd=miss") // remembered: no whole is tried again
-	if o.count() != 3 {
-		t.Errorf("the origin was asked %d times, want 3", o.count())
-	}
+	o.asked(t, 3)
 }
 
 func TestColdHeadIsForwardedAsHead(t *testing.T) {
@@ -165,9 +157,7 @@ func TestVaryAcceptEncoding(t *testing.T) {
 			t.Errorf("Accept-Encoding %q: %q", accept, hit.cacheStatus())
 		}
 	}
-	if o.count() != 2 {
-		t.Errorf("the origin was asked %d times, want 2", o.count())
-	}
+	o.asked(t, 2)
 }
 
 func TestUnsafeMethodInvalidates(t *testing.T) {
