@@ -45,11 +45,6 @@ const (
 	ReasonPurged
 	// ReasonFull: the store has no room and may not evict. Added by the handler.
 	ReasonFull
-	// ReasonVary: the URL has more variants than allowed. Added by the handler.
-	ReasonVary
-	// ReasonTrailer: the response has trailers, which are not stored. Added by
-	// the handler.
-	ReasonTrailer
 
 	reasonCount
 )
@@ -72,8 +67,6 @@ var reasonNames = [reasonCount]string{
 	ReasonIncomplete:     "incomplete",
 	ReasonPurged:         "purged",
 	ReasonFull:           "full",
-	ReasonVary:           "vary",
-	ReasonTrailer:        "trailer",
 }
 
 // String returns the reason as one lower-case word, empty for [Storable].
