@@ -30,17 +30,19 @@ func (k *keeper) fits(url int, body, waiting int64) bool {
 }
 
 // firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
-// entry used ranks with those stored when it was used. Under lfu the number of uses comes first.
+// entry used ranks with those stored when it was used. Under lfu the number of uses comes before that.
 func (k *keeper) firstRank(id uint64) uint64 { return k.rank(1, id) }
 
 func (k *keeper) rank(uses uint8, id uint64) uint64 {
-	const idBits = 56
-	id &= 1<<idBits - 1
+	id &= 1<<rankIDBits - 1
 	if k.s.settings.Load().Eviction == LFU {
-		return uint64(uses)<<idBits | id
+		return uint64(uses)<<rankIDBits | id
 	}
 	return id
 }
+
+// rankIDBits is how much of a rank is the id; what is above is the number of uses.
+const rankIDBits = 56
 
 // evictStep evicts one transaction's worth when the budget and the next batch ask for it.
 func (k *keeper) evictStep() (bool, error) {
@@ -113,8 +115,7 @@ func (b *batch) promote(id uint64, key Key, row []byte, uses uint8) error {
 	if err != nil {
 		return errors.Join(b.recency.Delete(row), b.remove(id, key, Damaged))
 	}
-	const idBits = 56
-	total := min(uint16(kr.rank>>idBits)+uint16(uses), 255)
+	total := min(uint16(kr.rank>>rankIDBits)+uint16(uses), 255)
 	return b.rerank(rk, kr, b.k.rank(uint8(total), b.k.s.ids.Load()))
 }
 
