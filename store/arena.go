@@ -13,8 +13,8 @@ import (
 // arena gives out extents: pieces of memory outside of the garbage collector's view, which neither
 // marks them nor doubles them. Small extents are slots of slabs, each slab of one size; larger ones
 // are runs of pages of their own. Slabs and runs are cut from regions, large mappings of which only
-// what is in use is resident: the pages of free runs are given back to the system, their addresses
-// are not missed.
+// what is in use is resident: the pages of free runs are given back to the system, while their
+// addresses stay reserved for later ones.
 //
 // Its mutex is a leaf, and readers do not take it: an extent stays where it is until it is freed.
 type arena struct {

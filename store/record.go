@@ -31,7 +31,7 @@ const recordVersion = 3
 //	    method, header, trailer
 //
 // Strings but the URL have their length in front. A header is its number of names, its number of
-// values, and for each name: a byte of wellKnown, or 0 and the name; the number of its values; they.
+// values, and for each name: a byte of wellKnown, or 0 and the name; how many values it has; the values.
 //
 // A small body follows at once, in the same row of the file, in memory in any case. It has a checksum of
 // its own, because most of those who read a record, to evict it or to sweep, have no use for the body.

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// bbolt believes the numbers of child pages, and how many overflow pages there are, too. After a loss of
-// power, where the disk had not written all it had promised, an old page stands among the new ones, and its
-// children may be anything by now, the pages above it as well. Who comes into such a circle goes round for
-// ever, or takes all memory, and nothing can recover from that. So the tree is looked at, from the top,
-// before bbolt opens the file.
+// Like its list of free pages (head.go), bbolt believes what a page of its tree says of its children and of
+// its overflow pages. After a loss of power, where the disk had not written all it had promised, an old page
+// may stand among new ones, and what it calls its children may be anything by now, even pages above it.
+// Whoever walks into such a circle goes round for ever, or takes all memory, and nothing can recover from
+// that. So the tree is looked at, from the top, before bbolt opens the file.
 
 const (
 	// treeWhole is how many pages are looked at in any case, and treePages at most: of a large file the
