@@ -183,7 +183,8 @@ func (d *disk) detach() error {
 // abandon lets go of a file whose database cannot be closed, lock and handle.
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
 
-// drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a map of it is left, its name is taken from it.
+// drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a map of it
+// is left, its name is taken from it.
 func (d *disk) drop(now time.Time) error {
 	if err := os.Remove(d.path); err != nil {
 		_, asideErr := d.setAside("purged", now)

@@ -57,7 +57,8 @@ func TestResultKeepsItsBytes(t *testing.T) {
 	}
 }
 
-// TestPutHeld: what is put is held as if it had been looked up, also when it is to go to disk only, and not where it is refused.
+// TestPutHeld: what is put is held as if it had been looked up, also when it is to go to disk only, and not
+// where it is refused.
 func TestPutHeld(t *testing.T) {
 	body := bytes.Repeat([]byte("x"), 300_000)
 	for _, tt := range []struct {

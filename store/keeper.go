@@ -252,8 +252,8 @@ func (k *keeper) replaceFile() {
 	k.beginAnew()
 }
 
-// dropFile removes the detached file, into which a purge could not be written, and begins another one. Nobody may have what is in it, and a full disk
-// has the room back.
+// dropFile removes the detached file, into which a purge could not be written, and begins another one. Nobody
+// may have what is in it, and a full disk has the room back.
 func (k *keeper) dropFile() {
 	if err := k.s.disk.drop(k.s.now()); err != nil {
 		k.s.log.Error("disk tier: the file cannot be removed", slog.Any("error", err))

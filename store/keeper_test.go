@@ -172,8 +172,9 @@ func TestBatchIsFullSoonerForAPurge(t *testing.T) {
 	}
 }
 
-// TestWedgedFileIsAbandoned: of two readers of a damaged file the one meets an error, which is reported, and the other a
-// panic that leaves bbolt's locks held. To close the database would take as long as these are, which is for ever.
+// TestWedgedFileIsAbandoned: of two readers of a damaged file the one meets an error, which is reported, and
+// the other a panic that leaves bbolt's locks held. To close the database would take as long as these are,
+// which is for ever.
 func TestWedgedFileIsAbandoned(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	stuck, err := s.disk.db.Begin(false) // what closing waits for

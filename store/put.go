@@ -13,9 +13,9 @@ import (
 // queue is full: then it stays in memory only, and Stats.Skipped counts it.
 func (s *Store) Put(e *Entry, maxVariants int) Refusal { return s.put(e, maxVariants, nil) }
 
-// PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored, held.Entry is e with the
-// body as the store has it, counted in its budget until held is released, so that the caller can let go of its copy.
-// A body that is on disk already is not held.
+// PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored, held.Entry
+// is e with the body as the store has it, counted in its budget until held is released, so that the caller
+// can let go of its copy. A body that is on disk already is not held.
 func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, refusal Refusal) {
 	refusal = s.put(e, maxVariants, &held)
 	return held, refusal
