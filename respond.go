@@ -382,6 +382,9 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 		chunk, err := b.next(w)
 		if errors.Is(err, io.EOF) || b.length >= 0 && b.pos+int64(len(chunk)) >= b.length {
 			b.awaitStored()
+			if err := b.flight.Err(); errors.Is(err, errOverlong) { // the announced bytes are there, but are they the response?
+				return err
+			}
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

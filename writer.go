@@ -187,7 +187,11 @@ func (w *fetchWriter) finishShared(err error) {
 		x.flight.Finish(nil)
 		return
 	}
-	if err == nil && w.declared >= 0 && w.written != w.declared {
+	switch {
+	case w.declared < 0 || w.written == w.declared:
+	case w.written > w.declared && !errors.Is(err, errOverlong): // whatever the handlers made of it
+		err = errors.Join(errOverlong, err)
+	case err == nil:
 		err = errIncomplete
 	}
 	if err != nil {
