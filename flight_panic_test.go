@@ -1,6 +1,7 @@
 package larder_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,6 +92,9 @@ func TestBreakWithFollowers(t *testing.T) {
 	dials := func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		return next.ServeHTTP(w, r)
 	}
+	timesOut := func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
+		return caddyhttp.Error(http.StatusGatewayTimeout, context.DeadlineExceeded) // as reverse_proxy does
+	}
 	for name, tc := range map[string]struct {
 		first, second  call
 		leader, others string // status and body; "" for a connection that breaks
@@ -100,6 +104,8 @@ func TestBreakWithFollowers(t *testing.T) {
 		"panic in Larder, then good":    {ours, good, "", "200 good"},
 		"panic in Larder twice":         {ours, ours, "", "502 handled"},
 		"refused connection, then good": {dials, good, "502 handled", "200 good"},
+		"timeout, then good":            {timesOut, good, "504 handled", "200 good"},
+		"timeout twice":                 {timesOut, timesOut, "504 handled", "504 handled"},
 		"refused connection twice":      {dials, dials, "502 handled", "502 handled"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -266,9 +266,11 @@ func TestWhatIsNotShared(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		header    func(i int) []string
-		directive string // Cache-Control of the response
+		directive string // Cache-Control of the response; or another of its fields, named before a colon
 		status    int
 	}{
+		"Set-Cookie":                        {user("X-Any"), "Set-Cookie: a=b", 200},
+		"Vary: *":                           {user("X-Any"), "Vary: *", 200},
 		"Authorization":                     {user("Authorization"), "", 200},
 		"Authorization, with a lifetime":    {user("Authorization"), "max-age=60", 200},
 		"cookies":                           {user("Cookie"), "", 200},
@@ -280,7 +282,10 @@ func TestWhatIsNotShared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, func(w http.ResponseWriter, v *visit) {
-				if tc.directive != "" {
+				if name, value, other := strings.Cut(tc.directive, ": "); other {
+					w.Header().Set("Cache-Control", "max-age=60")
+					w.Header().Set(name, value)
+				} else if tc.directive != "" {
 					w.Header().Set("Cache-Control", tc.directive)
 				}
 				w.WriteHeader(tc.status)
