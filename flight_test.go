@@ -562,8 +562,8 @@ func TestFailureWithFollowers(t *testing.T) {
 		others        string
 		fetches       int
 	}{
-		"503 twice":       {fail, fail, "503 the origin's own words", "503 handled", 2},
-		"no answer twice": {abort, abort, "502 handled", "502 handled", 2},
+		"503 twice":       {fail, fail, "503 the origin's own words", "503 handled: miss status", 2},
+		"no answer twice": {abort, abort, "502 handled: miss error", "502 handled: miss error", 2},
 		"503, then good": {fail, func(w http.ResponseWriter, _ int) {
 			w.Header().Set("Cache-Control", "max-age=60")
 			_, _ = io.WriteString(w, "good")
@@ -571,7 +571,7 @@ func TestFailureWithFollowers(t *testing.T) {
 		"no answer, then good": {abort, func(w http.ResponseWriter, _ int) {
 			w.Header().Set("Cache-Control", "max-age=60")
 			_, _ = io.WriteString(w, "good")
-		}, "502 handled", "200 good", 2},
+		}, "502 handled: miss error", "200 good", 2},
 		"503, then not to be stored": {fail, func(w http.ResponseWriter, _ int) {
 			w.Header().Set("Cache-Control", "no-store")
 			_, _ = io.WriteString(w, "single")
@@ -596,7 +596,7 @@ func TestFailureWithFollowers(t *testing.T) {
 					}
 				}
 				handle_errors {
-					respond handled
+					respond "handled: {http.larder.status} {http.larder.reason}"
 				}`}, g.origin)
 			leader := gather(t, in, 1, http.MethodGet, "/", nil)
 			v := g.next(t, 1)

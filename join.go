@@ -218,16 +218,19 @@ func (q *request) failTogether(err error) error {
 	if e, ok := q.staleOnError(); ok {
 		return e
 	}
-	status := http.StatusBadGateway
+	status, reason := http.StatusBadGateway, rfc9111.ReasonIncomplete.String()
 	if failure, ok := errors.AsType[*originError](err); ok {
-		status = failure.status
+		status, reason = failure.status, rfc9111.ReasonStatus.String()
 		if failure.retryAfter != "" {
 			q.w.Header().Set("Retry-After", failure.retryAfter)
 		}
-	} else if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
-		status = handlerErr.StatusCode
+	} else if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		reason = reasonError
+		if handlerErr.StatusCode != 0 {
+			status = handlerErr.StatusCode
+		}
 	}
-	q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
+	q.note(OutcomeMiss, reason)
 	return caddyhttp.Error(status, err)
 }
 
