@@ -204,7 +204,7 @@ func (x *fetch) decide(status int, header http.Header) {
 	}
 	freshness := x.h.policy.Freshness(&ex)
 	reason := freshness.Reason
-	if reason == rfc9111.Storable && x.writer.declared > x.h.maxBody {
+	if reason == rfc9111.Storable && x.writer.declared > x.h.largestBody() {
 		reason = rfc9111.ReasonTooLarge
 	}
 	switch {

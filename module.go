@@ -117,6 +117,9 @@ func (h *Handler) provisionInvalidate(ctx caddy.Context) error {
 	return nil
 }
 
+// largestBody is the length past which a body is not stored: what is configured, or what the store has a place for.
+func (h *Handler) largestBody() int64 { return min(h.maxBody, h.app.pantry.store.LargestBody()) }
+
 // policyOf translates the configuration for rfc9111.
 func policyOf(c *cfg.HandlerConfig) rfc9111.Policy {
 	p := rfc9111.Policy{

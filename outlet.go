@@ -141,7 +141,7 @@ func (o *outlet) judge(status int, header http.Header) {
 		x.URL = q.url()
 	}
 	reason := q.h.policy.Storable(&x)
-	if reason == rfc9111.Storable && declaredLength(header) > q.h.maxBody {
+	if reason == rfc9111.Storable && declaredLength(header) > q.h.largestBody() {
 		reason = rfc9111.ReasonTooLarge
 	}
 	if reason == rfc9111.Storable {

@@ -10,7 +10,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -41,6 +43,34 @@ func largeSum() string {
 		sum.Write(largePart(off, 1<<20))
 	}
 	return string(sum.Sum(nil))
+}
+
+// TestPartsOfWhatHasNoPlace has a client seek in a film that max_body would let in, but that is more than half of the disk: what it asks for is
+// fetched, not the whole each time.
+func TestPartsOfWhatHasNoPlace(t *testing.T) {
+	film := largePart(0, 4<<20)
+	var sent atomic.Int64
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("Range") != "" {
+			sent.Add(1)
+		}
+		http.ServeContent(w, r, "film.mp4", time.Time{}, bytes.NewReader(film))
+	})
+	s := withDisk(t, block("status full"))
+	s.options, s.budget = "memory 1MiB", "4MiB"
+	in := start(t, s, o)
+	for i, want := range []string{"Larder; fwd=uri-miss; ", "Larder; fwd=miss; ", "Larder; fwd=miss; "} {
+		from := (i + 1) << 20
+		a := in.get("/film.mp4", "Range", fmt.Sprintf("bytes=%d-%d", from, from+99))
+		a.want(t, 206, string(film[from:from+100]), "")
+		if !strings.HasPrefix(a.cacheStatus(), want) || strings.Contains(a.cacheStatus(), "stored") {
+			t.Errorf("Cache-Status %q, want %q and not stored", a.cacheStatus(), want)
+		}
+		if got := sent.Load(); got != int64(i+1) {
+			t.Errorf("the origin was asked for %d parts, want %d", got, i+1)
+		}
+	}
 }
 
 // halves is an origin that sends half of the large body, and the rest when the test lets it.

@@ -148,6 +148,16 @@ func (s *Store) Reserve(n int64) bool { return s.memory.charge(n) }
 // Unreserve gives back bytes that Reserve has counted.
 func (s *Store) Unreserve(n int64) { s.memory.used.Add(-n) }
 
+// LargestBody is the length past which no body has a place: half of the disk budget, or the memory budget where that is more
+// or the disk is off or has failed.
+func (s *Store) LargestBody() int64 {
+	settings := s.settings.Load()
+	if s.disk == nil || !s.disk.up.Load() {
+		return settings.Memory
+	}
+	return max(settings.Memory, settings.Disk/2)
+}
+
 // Stats describes the store.
 func (s *Store) Stats() Stats {
 	settings := s.settings.Load()
