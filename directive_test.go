@@ -1,9 +1,13 @@
 package larder_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -486,6 +490,24 @@ func TestMaxBody(t *testing.T) {
 					t.Errorf("Cache-Status %q, want a hit: %v", second.cacheStatus(), tc.stored)
 				}
 			})
+		}
+	}
+}
+
+// TestMaxBodyThatRaisesNothing: the smaller of two limits holds, and the log says so.
+func TestMaxBodyThatRaisesNothing(t *testing.T) {
+	for directive, want := range map[string]int{block("max_body 2KiB"): 1, block("max_body 1KiB"): 0} {
+		log := filepath.Join(t.TempDir(), "log")
+		s := proxied(directive)
+		s.options = "max_body 1KiB"
+		s.global = "log warnings {\noutput file " + log + "\nformat json\ninclude http.handlers.larder\n}"
+		start(t, s, newOrigin(t, answering(200)))
+		text, err := os.ReadFile(log)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the file is made with its first line
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(text), "max_body of the directive is larger"); got != want {
+			t.Errorf("%s: %d warnings, want %d", directive, got, want)
 		}
 	}
 }

@@ -85,6 +85,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.MaxBody > 0 {
 		h.maxBody = min(h.maxBody, h.MaxBody)
 	}
+	if h.MaxBody > h.app.MaxBody {
+		h.logger.Warn("max_body of the directive is larger than that of the global option, which holds: raise that one",
+			zap.Int64("max_body", h.MaxBody), zap.Int64("global", h.app.MaxBody))
+	}
 	h.policy = policyOf(&h.HandlerConfig)
 	h.keying = keyingOf(h.Key)
 	h.decisive = append(append(append([]string{}, decisive...), h.policy.Targeted...), h.Tags.From...)
