@@ -84,7 +84,7 @@ func (p *Policy) Freshness(x *Exchange) Freshness {
 	s := p.statement(x.Header)
 	f := p.freshness(x, &s)
 	if f.Reason = p.refusal(x, &s); f.Reason == Storable {
-		f.Reason = worthStoring(x, &f)
+		f.Reason = p.worth(x, &s, &f)
 	}
 	f.privateFields, f.noCacheFields = s.privateFields, s.noCacheFields
 	return f

@@ -30,6 +30,9 @@ const (
 	// ReasonNoLifetime: nothing gives the response a lifetime, or it has none
 	// and carries no validator that could renew it.
 	ReasonNoLifetime
+	// ReasonCookie: the operator's ttl, force_ttl or heuristic would give it a lifetime,
+	// had the request not carried a Cookie that is not in the key.
+	ReasonCookie
 	// ReasonField: a field's name or value cannot stand in a message (RFC 9110
 	// 5.1, 5.5): it has CR, LF or NUL, or the name is no token.
 	ReasonField
@@ -61,6 +64,7 @@ var reasonNames = [reasonCount]string{
 	ReasonSetCookie:      "set-cookie",
 	ReasonVaryStar:       "vary-star",
 	ReasonNoLifetime:     "no-lifetime",
+	ReasonCookie:         "cookie",
 	ReasonField:          "field",
 	ReasonContentType:    "content-type",
 	ReasonTooLarge:       "too-large",

@@ -17,7 +17,7 @@ func (p *Policy) Storable(x *Exchange) Reason {
 		return reason
 	}
 	f := p.freshness(x, &s)
-	return worthStoring(x, &f)
+	return p.worth(x, &s, &f)
 }
 
 // refusal is RFC 9111 3, clause by clause, up to the last item.
@@ -104,6 +104,23 @@ func (p *Policy) varyStar(h http.Header) bool {
 	}
 	_, star := VaryNames(h)
 	return star
+}
+
+// worth is worthStoring, and tells where nothing but the request's Cookie stands
+// against it: to a browser with a cookie of its own all would else look as if ttl
+// had no effect.
+func (p *Policy) worth(x *Exchange, s *statement, f *Freshness) Reason {
+	reason := worthStoring(x, f)
+	if reason != ReasonNoLifetime || !x.UnkeyedCookie || len(p.TTL)+len(p.ForceTTL) == 0 && !p.Heuristic {
+		return reason
+	}
+	without := *x
+	without.UnkeyedCookie = false
+	fresh := p.freshness(&without, s)
+	if worthStoring(&without, &fresh) == Storable {
+		return ReasonCookie
+	}
+	return reason
 }
 
 // worthStoring is 3, last item, seen from the other end: a response is stored
