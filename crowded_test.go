@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -16,7 +17,7 @@ import (
 
 // Where as many wait for one fetch as may, one more fetches for itself.
 func TestCrowdedFlight(t *testing.T) {
-	h := newBenchHandler(t)
+	h := newHandlerApart(t)
 	h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{Waiters: 1})
 	proceed := make(chan struct{})
 	var calls atomic.Int64
@@ -67,6 +68,12 @@ func TestCrowdedFlight(t *testing.T) {
 	if n := calls.Load(); n != 2 {
 		t.Errorf("%d fetches, want 2", n)
 	}
+}
+
+// newHandlerApart is newBenchHandler with a store that no other test has, nor had: that in memory outlives a test until its last fetch has ended.
+func newHandlerApart(t *testing.T) *Handler {
+	t.Helper()
+	return newBenchHandlerWith(t, fmt.Sprintf(`{"disk":{"path":%q,"budget":67108864}}`, t.TempDir()))
 }
 
 // keyOf is the flight's key of what benchRequest asks for.
