@@ -25,7 +25,7 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 		{"only-if-cached", "only-if-cached, max-age=0", 1, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := newHandlerApart(t)
+			h := newBenchHandler(t)
 			calls := 0
 			next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				calls++

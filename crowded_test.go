@@ -1,7 +1,6 @@
 package larder
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -17,7 +16,7 @@ import (
 
 // Where as many wait for one fetch as may, one more fetches for itself.
 func TestCrowdedFlight(t *testing.T) {
-	h := newHandlerApart(t)
+	h := newBenchHandler(t)
 	h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{Waiters: 1})
 	proceed := make(chan struct{})
 	var calls atomic.Int64
@@ -68,12 +67,6 @@ func TestCrowdedFlight(t *testing.T) {
 	if n := calls.Load(); n != 2 {
 		t.Errorf("%d fetches, want 2", n)
 	}
-}
-
-// newHandlerApart is newBenchHandler with a store that no other test has, nor had: that in memory outlives a test until its last fetch has ended.
-func newHandlerApart(t *testing.T) *Handler {
-	t.Helper()
-	return newBenchHandlerWith(t, fmt.Sprintf(`{"disk":{"path":%q,"budget":67108864}}`, t.TempDir()))
 }
 
 // keyOf is the flight's key of what benchRequest asks for.

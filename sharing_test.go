@@ -80,7 +80,7 @@ func TestDateOfAHandlerWithout(t *testing.T) {
 	h := newBenchHandler(t)
 	miss, hit := httptest.NewRecorder(), httptest.NewRecorder()
 	for _, w := range []*httptest.ResponseRecorder{miss, hit} {
-		r := httptest.NewRequest(http.MethodGet, "http://without-date.example/", nil) // other tests store what benchRequest asks for
+		r := httptest.NewRequest(http.MethodGet, "http://without-date.example/", nil)
 		if err := h.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server)), next); err != nil {
 			t.Fatal(err)
 		}
