@@ -144,10 +144,11 @@ func (q *request) patience(s seat) time.Duration {
 	if s.fetch != nil {
 		return 0 // the fetch is for it
 	}
-	if q.waitsTill.IsZero() {
-		q.waitsTill = time.Now().Add(time.Duration(q.h.Coalesce.Wait))
+	if q.waitsTill == nil {
+		till := time.Now().Add(time.Duration(q.h.Coalesce.Wait))
+		q.waitsTill = &till
 	}
-	return max(1, time.Until(q.waitsTill)) // 0 would be for ever
+	return max(1, time.Until(*q.waitsTill)) // 0 would be for ever
 }
 
 // partake answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is
