@@ -246,9 +246,10 @@ type drafts struct {
 // roomFor tells whether n more bytes of d have a place: like any other body it may take half of the disk
 // budget; all drafts together, which nothing can evict, three quarters.
 func (set *drafts) roomFor(d *Draft, n int64) error {
-	budget, evicts := set.s.settings.Load().Disk, set.s.settings.Load().Eviction != None
+	settings := set.s.settings.Load()
+	budget, evicts := settings.Disk, settings.Eviction != None
 	switch {
-	case d.appended+n+4096 > budget/2:
+	case d.appended+n+entryRoom > settings.largestOnDisk():
 		return fmt.Errorf("%w: more than half of %d bytes", ErrNoSpace, budget)
 	case set.held+n > budget/4*3:
 		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, budget)

@@ -19,11 +19,14 @@ func (k *keeper) diskBudget() int64 { return k.s.settings.Load().Disk }
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
 func (k *keeper) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
 
+// entryRoom is what an entry takes on disk beside its body, about.
+const entryRoom = 4096
+
 // fits tells whether an entry with so long a URL and body may go to disk at all, after so many bytes
 // that wait already.
 func (k *keeper) fits(url int, body, waiting int64) bool {
-	size := body + 4096
-	if url > maxURLOnDisk || size > k.diskBudget()/2 {
+	size := body + entryRoom
+	if url > maxURLOnDisk || size > k.s.settings.Load().largestOnDisk() {
 		return false
 	}
 	return k.s.settings.Load().Eviction != None || k.s.disk.used.Load()+waiting+size <= k.diskBudget()

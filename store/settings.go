@@ -37,6 +37,9 @@ type Settings struct {
 	MaxBody int64
 }
 
+// largestOnDisk is how much of the disk budget one entry may take.
+func (s *Settings) largestOnDisk() int64 { return s.Disk / 2 }
+
 // Eviction is a policy: which entry goes when a tier is full.
 type Eviction uint8
 

@@ -117,7 +117,8 @@ func (s *shard) find(key *Key, id uint64) (found *item) {
 
 // insert makes it resident.
 func (s *shard) insert(it *item) {
-	key := s.m.record(it).key()
+	r := s.m.record(it)
+	key := r.key()
 	prefix := keyPrefix(key)
 	it.sibling = s.keys[prefix]
 	if it.sibling != 0 && s.complete(&key) {
@@ -128,7 +129,7 @@ func (s *shard) insert(it *item) {
 	it.set(isResident)
 	s.policy.add(it)
 	s.index.add(it)
-	s.expectExpiry(s.m.record(it).keepUntil())
+	s.expectExpiry(r.keepUntil())
 	s.clock++
 	it.lastUse = s.clock
 	s.entries.Add(1)

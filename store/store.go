@@ -155,7 +155,7 @@ func (s *Store) LargestBody() int64 {
 	if s.disk == nil || !s.disk.up.Load() {
 		return settings.Memory
 	}
-	return max(settings.Memory, settings.Disk/2)
+	return max(settings.Memory, settings.largestOnDisk())
 }
 
 // Stats describes the store.
