@@ -206,7 +206,7 @@ func (m member) hear() (follower bool, sum uint64, err error) {
 	if err == nil && (resp.StatusCode != http.StatusOK || n != herdBody) {
 		err = fmt.Errorf("status %d with %d bytes, want 200 with %d", resp.StatusCode, n, herdBody)
 	}
-	status := resp.Header.Get("Cache-Status")
-	follower = strings.Contains(status, "collapsed") || strings.HasPrefix(status, "Larder; hit")
+	got := reply{status: resp.StatusCode, cacheStatus: resp.Header.Get("Cache-Status")}
+	follower = strings.Contains(got.cacheStatus, "collapsed") || isHit(got)
 	return follower, body.Sum64(), err
 }
