@@ -132,9 +132,7 @@ func start(t *testing.T, s setup, o *origin) *instance {
 	t.Cleanup(in.client.CloseIdleConnections)
 	t.Cleanup(func() {
 		_ = caddy.Stop()
-		if !within(10*time.Second, func() bool { return larder.PantriesInUse() == 0 }) {
-			t.Errorf("%d pantries outlive their configurations", larder.PantriesInUse())
-		}
+		larder.AwaitPantries(t)
 	})
 	in.load(s, o)
 	return in

@@ -46,13 +46,7 @@ func newBenchHandlerWith(tb testing.TB, app string) *Handler {
 	}
 	tb.Cleanup(func() {
 		_ = h.app.Cleanup()
-		// A store in memory lives until its last fetch has ended, and the next test would find in it what this one has stored.
-		for end := time.Now().Add(10 * time.Second); PantriesInUse() > 0; runtime.Gosched() {
-			if time.Now().After(end) {
-				tb.Errorf("%d stores outlive their handlers", PantriesInUse())
-				break
-			}
-		}
+		AwaitPantries(tb)
 	})
 	return h
 }

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -80,8 +79,7 @@ func TestDateOfAHandlerWithout(t *testing.T) {
 	h := newBenchHandler(t)
 	miss, hit := httptest.NewRecorder(), httptest.NewRecorder()
 	for _, w := range []*httptest.ResponseRecorder{miss, hit} {
-		r := httptest.NewRequest(http.MethodGet, "http://without-date.example/", nil)
-		if err := h.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server)), next); err != nil {
+		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
 			t.Fatal(err)
 		}
 	}

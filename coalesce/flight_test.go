@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -259,36 +260,26 @@ func TestTell(t *testing.T) {
 	})
 }
 
-// TestTellBeforeTheLeaderParks: a decision that comes first does not swallow what was told before.
+// TestTellBeforeTheLeaderParks: a decision that comes first does not swallow what was told before, of which only so much is
+// kept for a leader that takes nothing.
 func TestTellBeforeTheLeaderParks(t *testing.T) {
-	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
-		f, lead := join(t, g, true)
-		calls := 0
-		f.Tell(func(any) { calls++ })
-		f.Share(nil, -1)
-		if o := lead.Wait(t.Context(), 0, "writer"); o != Shared || calls != 1 {
-			t.Errorf("outcome %v after %d calls, want Shared after one", o, calls)
-		}
-		f.Settle()
-		lead.Leave()
-	})
-}
-
-// TestTellIsBounded: of what a leader that takes nothing has to hear, only so much is kept.
-func TestTellIsBounded(t *testing.T) {
-	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
-		f, lead := join(t, g, true)
-		calls := 0
-		for range 3 * maxNews {
-			f.Tell(func(any) { calls++ })
-		}
-		f.Share(nil, -1)
-		if lead.Wait(t.Context(), 0, "writer"); calls != maxNews {
-			t.Errorf("%d calls, want %d", calls, maxNews)
-		}
-		f.Settle()
-		lead.Leave()
-	})
+	for told, want := range map[int]int{1: 1, 3 * maxNews: maxNews} {
+		t.Run(fmt.Sprint(told), func(t *testing.T) {
+			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+				f, lead := join(t, g, true)
+				calls := 0
+				for range told {
+					f.Tell(func(any) { calls++ })
+				}
+				f.Share(nil, -1)
+				if o := lead.Wait(t.Context(), 0, "writer"); o != Shared || calls != want {
+					t.Errorf("outcome %v after %d calls, want Shared after %d", o, calls, want)
+				}
+				f.Settle()
+				lead.Leave()
+			})
+		})
+	}
 }
 
 // TestTakeOverWaitsUntilTheLeaderHasHeard: two would write to one client otherwise.
