@@ -37,16 +37,15 @@ func Condition(fill, stored http.Header) {
 	}
 }
 
+// conditions are the fields that make an answer one for its client only.
+var conditions = [...]string{
+	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
+	"If-Range", "Range", "Expect",
+}
+
 // ClearConditions removes what would make the answer one for this client only:
 // conditionals, Range, If-Range and Expect. A fill carries none of a client's.
-func ClearConditions(h http.Header) {
-	for _, name := range [...]string{
-		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
-		"If-Range", "Range", "Expect",
-	} {
-		delete(h, name)
-	}
-}
+func ClearConditions(h http.Header) { removeFields(h, conditions[:]) }
 
 // Selects reports whether a 304 to a fill made by [Condition] speaks of the
 // stored response (RFC 9111 4.3.4). By the entity tag if the 304 has one, else

@@ -11,6 +11,9 @@ import (
 // VaryNames returns the request fields that selected the response (RFC 9111
 // 4.1): canonical, sorted, each once. star says that no later request matches:
 // the field has a member "*" or one that is no field name.
+//
+// Range, Expect and the conditionals are left out. A fetch carries none of them
+// ([ClearConditions]), so none of them has selected what it brought.
 func VaryNames(h http.Header) (names []string, star bool) {
 	for _, line := range h["Vary"] {
 		for member := range strings.SplitSeq(line, ",") {
@@ -20,7 +23,10 @@ func VaryNames(h http.Header) (names []string, star bool) {
 			case member == "*", !isToken(member):
 				star = true
 			default:
-				names = append(names, http.CanonicalHeaderKey(member))
+				name := http.CanonicalHeaderKey(member)
+				if !slices.Contains(conditions[:], name) {
+					names = append(names, name)
+				}
 			}
 		}
 	}
