@@ -27,9 +27,7 @@ func Incremental(h http.Header) bool {
 func CDNLoopCount(h http.Header, token string) int {
 	count := 0
 	for _, line := range h["Cdn-Loop"] {
-		for rest, more := line, true; more; {
-			var member string
-			member, rest, more = cutQuoted(rest)
+		for member := range quotedMembers(line) {
 			id, _, _ := strings.Cut(member, ";")
 			if strings.EqualFold(trimOWS(id), token) {
 				count++

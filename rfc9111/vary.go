@@ -8,9 +8,13 @@ import (
 	"strings"
 )
 
+// maxVaryNames bounds the names of a Vary, as each costs every look-up. What
+// varies by more is selected by nothing that will come again.
+const maxVaryNames = 64
+
 // VaryNames returns the request fields that selected the response (RFC 9111
 // 4.1): canonical, sorted, each once. star says that no later request matches:
-// the field has a member "*" or one that is no field name.
+// the field has a member "*", one that is no field name, or too many.
 //
 // Range, Expect and the conditionals are left out. A fetch carries none of them
 // ([ClearConditions]), so none of them has selected what it brought.
@@ -20,18 +24,18 @@ func VaryNames(h http.Header) (names []string, star bool) {
 			member = trimOWS(member)
 			switch {
 			case member == "":
-			case member == "*", !isToken(member):
-				star = true
-			default:
-				name := http.CanonicalHeaderKey(member)
-				if !slices.Contains(conditions[:], name) {
-					names = append(names, name)
-				}
+				continue
+			case member == "*", !isToken(member), len(names) == maxVaryNames:
+				return nil, true
+			}
+			name := http.CanonicalHeaderKey(member)
+			if !slices.Contains(conditions[:], name) && !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), star
+	return names, false
 }
 
 // ContentCoding returns the coding of a stored response as [VariantScore] wants
@@ -58,7 +62,8 @@ const (
 // VariantValues returns the values of names in the request that fetched a
 // response, normalised (RFC 9111 4.1): Accept-Encoding as the sorted set of
 // codings the client accepts, Accept-Language as its list by weight, every other
-// as the list of its trimmed members. Equal values mean equal variants.
+// as the list of its trimmed members. A field longer than 1 KiB stands as it is.
+// Equal values mean equal variants.
 func VariantValues(names []string, req http.Header) []string {
 	values := make([]string, len(names))
 	for i, name := range names {
@@ -67,9 +72,27 @@ func VariantValues(names []string, req http.Header) []string {
 	return values
 }
 
+// maxNormalized is the length of the longest field that is normalised. A request
+// is compared with every variant of its URL, within a read transaction where they
+// are on disk, and browsers send a fifth of it. No longer field is equal to a
+// normalised one, since to normalise makes nothing longer.
+const maxNormalized = 1 << 10
+
+// overlong reports whether a field is too long to be normalised.
+func overlong(lines []string) bool {
+	n := 0
+	for _, line := range lines {
+		n += len(line) + len(",")
+	}
+	return n > maxNormalized+len(",")
+}
+
 func normalize(name string, lines []string) string {
-	if len(lines) == 0 {
+	switch {
+	case len(lines) == 0:
 		return absent
+	case overlong(lines):
+		return strings.Join(lines, ",")
 	}
 	switch name {
 	case acceptEncoding:
@@ -95,7 +118,7 @@ func VariantScore(names, values []string, coding string, req http.Header) int {
 	score := 1
 	for i, name := range names {
 		lines := req[name]
-		if name == acceptEncoding {
+		if name == acceptEncoding && !overlong(lines) {
 			s := scoreCoding(values[i], coding, lines)
 			if s == 0 {
 				return 0
@@ -119,8 +142,28 @@ func sameValue(name, stored string, lines []string) bool {
 		return true
 	case len(lines) == 1 && name == acceptLanguage && strings.EqualFold(lines[0], stored):
 		return true
+	case overlong(lines):
+		return isJoined(stored, lines)
 	}
 	return normalize(name, lines) == stored
+}
+
+// isJoined reports whether s is the lines with commas between them.
+func isJoined(s string, lines []string) bool {
+	for i, line := range lines {
+		if i > 0 {
+			rest, found := strings.CutPrefix(s, ",")
+			if !found {
+				return false
+			}
+			s = rest
+		}
+		if !strings.HasPrefix(s, line) {
+			return false
+		}
+		s = s[len(line):]
+	}
+	return s == ""
 }
 
 // maxCodings bounds the members of Accept-Encoding that are looked at, as two
@@ -138,7 +181,7 @@ func scoreCoding(stored, coding string, lines []string) int {
 		if w := acceptedWeight(coding, lines); w > 0 {
 			return w*8 + codingRank(coding)
 		}
-	} else if len(lines) > 0 && identitySuits(stored, lines) {
+	} else if len(lines) > 0 && len(stored) <= maxNormalized && identitySuits(stored, lines) {
 		w, named := codingWeight(identity, lines)
 		if named {
 			return max(w*8, 1)
@@ -169,9 +212,16 @@ func codingRank(coding string) int {
 	return 1
 }
 
+// maxCoding is the length of the longest Content-Encoding that is looked at: each
+// of its codings is searched for in what the client accepts.
+const maxCoding = 128
+
 // acceptedWeight is the least weight the request gives any of the codings in a
 // Content-Encoding, 0 if it accepts one of them not.
 func acceptedWeight(coding string, lines []string) int {
+	if len(coding) > maxCoding {
+		return 0
+	}
 	least := maxWeight
 	for one := range strings.SplitSeq(coding, ",") {
 		w, _ := codingWeight(trimOWS(one), lines)
@@ -382,12 +432,12 @@ func normalizeList(lines []string) string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		for first, rest, more := true, line, true; more; first = false {
-			var member string
-			member, rest, more = cutQuoted(rest)
+		first := true
+		for member := range quotedMembers(line) {
 			if !first {
 				b.WriteByte(',')
 			}
+			first = false
 			b.WriteString(trimOWS(member))
 		}
 	}
@@ -395,19 +445,4 @@ func normalizeList(lines []string) string {
 		return present
 	}
 	return b.String()
-}
-
-// cutQuoted cuts at the first comma outside quoted strings.
-func cutQuoted(s string) (before, after string, found bool) {
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case ',':
-			return s[:i], s[i+1:], true
-		case '"':
-			if end := closingQuote(s, i); end > 0 {
-				i = end
-			}
-		}
-	}
-	return s, "", false
 }

@@ -3,6 +3,7 @@ package rfc9111
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -50,20 +51,67 @@ func TestVariantScoreOfDamagedEntry(t *testing.T) {
 	}
 }
 
-// TestLongAcceptEncoding holds that a list without end costs no more than its
-// beginning, which alone counts.
-func TestLongAcceptEncoding(t *testing.T) {
+// TestManyCodings holds that of a list of codings the beginning alone counts.
+func TestManyCodings(t *testing.T) {
 	names := []string{"Accept-Encoding"}
-	long := http.Header{"Accept-Encoding": {strings.Repeat("x,", maxCodings-1) + "gzip" + strings.Repeat(",br", 100_000)}}
-	values := VariantValues(names, long)
+	many := http.Header{"Accept-Encoding": {strings.Repeat("x,", maxCodings-1) + "gzip" + strings.Repeat(",br", 100)}}
+	values := VariantValues(names, many)
 	if want := []string{"gzip,x"}; !slices.Equal(values, want) {
 		t.Fatalf("values %.40q, want %q", values, want)
 	}
-	if VariantScore(names, values, "gzip", long) == 0 {
+	if VariantScore(names, values, "gzip", many) == 0 {
 		t.Error("the last coding that counts does not")
 	}
-	if VariantScore(names, []string{"br"}, "br", long) != 0 {
+	if VariantScore(names, []string{"br"}, "br", many) != 0 {
 		t.Error("a coding behind the bound counts")
+	}
+}
+
+// TestLongFieldsAreComparedAsTheyAre holds that a field past the bound is not
+// normalised: it suits itself, on one line or on several, and nothing else.
+func TestLongFieldsAreComparedAsTheyAre(t *testing.T) {
+	for _, name := range []string{"Accept-Encoding", "Accept-Language", "X-Other"} {
+		t.Run(name, func(t *testing.T) {
+			names := []string{name}
+			long := strings.Repeat("b, a;q=0.1 ,", maxNormalized/12+1)
+			stored := VariantValues(names, http.Header{name: {long}})
+			if !slices.Equal(stored, []string{long}) {
+				t.Fatalf("stored as %.40q", stored)
+			}
+			comma := strings.LastIndexByte(long[:len(long)/2], ',')
+			for what, tc := range map[string]struct {
+				lines []string
+				suits bool
+			}{
+				"itself":       {[]string{long}, true},
+				"two lines":    {[]string{long[:comma], long[comma+1:]}, true},
+				"another":      {[]string{long + "x"}, false},
+				"a part":       {[]string{long[:len(long)-1]}, false},
+				"without OWS":  {[]string{strings.ReplaceAll(long, " ", "")}, false},
+				"a short one":  {[]string{"b, a;q=0.1"}, false},
+				"none":         {nil, false},
+				"not on lines": {[]string{long[:comma+1], long[comma+1:]}, false},
+			} {
+				if got := VariantScore(names, stored, "", http.Header{name: tc.lines}) > 0; got != tc.suits {
+					t.Errorf("%s suits: %v, want %v", what, got, tc.suits)
+				}
+			}
+		})
+	}
+}
+
+// TestVaryByTooMany holds that a Vary of more names than are compared selects
+// nothing, and that one of as many as are does.
+func TestVaryByTooMany(t *testing.T) {
+	var list []string
+	for i := range maxVaryNames {
+		list = append(list, "X-"+strconv.Itoa(i))
+	}
+	if names, star := VaryNames(http.Header{"Vary": {strings.Join(list, ",")}}); star || len(names) != maxVaryNames {
+		t.Errorf("%d names, star %v", len(names), star)
+	}
+	if _, star := VaryNames(http.Header{"Vary": {strings.Join(append(list, "One-More"), ",")}}); !star {
+		t.Error("one name more still selects")
 	}
 }
 
@@ -107,6 +155,7 @@ func BenchmarkVariantScore(b *testing.B) {
 func FuzzVariant(f *testing.F) {
 	f.Add("gzip;q=0.5, br", "en, de;q=0.1", "a, \"b,c\"")
 	f.Add("*;q=0,identity;q=0", ",;q=", "\"")
+	f.Add(strings.Repeat("a,", maxNormalized), strings.Repeat("en;q=0.1,", maxNormalized), strings.Repeat(`\"`, maxNormalized))
 	f.Fuzz(func(t *testing.T, encoding, language, other string) {
 		names := []string{"Accept-Encoding", "Accept-Language", "X-Other"}
 		req := http.Header{"Accept-Encoding": {encoding}, "Accept-Language": {language}, "X-Other": {other}}
