@@ -322,6 +322,7 @@ func (x *fetch) renew(ex *rfc9111.Exchange) {
 		}
 	}
 	entry.Tags = x.tags(entry.Header) // a 304 need not repeat what carried them
+	x.pantry.refused.forget(x.flightKey)
 	x.pantry.resting.forget(x.flightKey)
 	now := exchangeOf(entry)
 	freshness := x.h.policy.Freshness(&now)
@@ -368,9 +369,7 @@ func (x *fetch) staleHead(status int) *head {
 func (x *fetch) release(reason rfc9111.Reason) {
 	x.h.metrics.notStored(reason)
 	x.pantry.refused.remember(x.flightKey)
-	if x.stale != nil && rfc9111.Supersedes(x.writer.status) { // RFC 9111 4.3.3: the stored response is no longer current
-		x.pantry.store.Remove(x.stale)
-	}
+	x.removeGone(x.writer.status)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {
 		// The client asked for a part, the fetch for the whole. It has to ask for itself.
@@ -379,6 +378,19 @@ func (x *fetch) release(reason rfc9111.Reason) {
 		return
 	}
 	x.takeOver(reason)
+}
+
+// removeGone removes what is stored where the origin says to anybody that the resource is gone. What it says to a user or to a cookie, and
+// whatever else may not be stored, is no word about the copy that is for everybody.
+func (x *fetch) removeGone(status int) {
+	if x.stale == nil || !rfc9111.Gone(status) {
+		return
+	}
+	selectedBy := x.stale.Variant.Names
+	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
+		return
+	}
+	x.pantry.store.Remove(x.stale)
 }
 
 // takeOver lets the fetch write to its leader's client, straight through from here on.

@@ -76,8 +76,11 @@ func (q *request) round() (answered bool, err error) {
 	case rfc9111.UseStale:
 		return true, q.respondStored(OutcomeStale, "")
 	case rfc9111.UseRefresh:
-		q.refreshBehind()
-		return true, q.respondStored(OutcomeStale, detailSWR)
+		if !q.pantry.refused.has(q.flightKey()) {
+			q.refreshBehind()
+			return true, q.respondStored(OutcomeStale, detailSWR)
+		}
+		q.forward = rfc9111.ForwardStale // a refresh has brought what may not replace it, so it stands in for a failure only
 	case rfc9111.UseValidate, rfc9111.UseNever:
 	}
 	if q.directives.OnlyIfCached {
@@ -135,7 +138,10 @@ func (q *request) fetch() (answered bool, err error) {
 	case q.h.coalesceOff || q.freshness != nil && q.freshness.NoCache:
 		// no-cache (RFC 9111 5.2.2.4) asks for a validation of each request's own.
 		return q.board(q.solo())
-	case q.found.Entry == nil && q.pantry.refused.has(q.flightKey()):
+	case q.pantry.refused.has(q.flightKey()):
+		if q.found.Entry != nil { // it stands in for a failure, and may be renewed
+			return q.board(q.solo())
+		}
 		return true, q.forwardAlone(rfc9111.ForwardMiss, "")
 	default:
 		return q.board(q.join())

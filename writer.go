@@ -220,6 +220,7 @@ func (w *fetchWriter) failed(err error) {
 	switch {
 	case status < http.StatusInternalServerError:
 		x.pantry.refused.remember(x.flightKey)
+		x.removeGone(status)
 		x.flight.Release()
 		x.flight.TakeOver()
 	case (panicked || rfc9111.OriginFailed(status)) && x.staleStandsIn():

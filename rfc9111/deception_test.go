@@ -109,14 +109,10 @@ func TestSoundFields(t *testing.T) {
 	}
 }
 
-func TestSupersedes(t *testing.T) {
-	for status, want := range map[int]bool{
-		200: true, 204: true, 301: true, 302: true, 404: true, 410: true, 451: true,
-		400: false, 401: false, 403: false, 405: false, 406: false, 413: false, 414: false, 416: false, 417: false, 421: false, 426: false,
-		429: false, 431: false, 500: false, 501: false, 503: false,
-	} {
-		if got := Supersedes(status); got != want {
-			t.Errorf("%d: got %v", status, got)
+func TestGone(t *testing.T) {
+	for status := 100; status < 1000; status++ {
+		if want := status == 404 || status == 410; Gone(status) != want {
+			t.Errorf("%d: got %v", status, !want)
 		}
 	}
 }

@@ -95,18 +95,13 @@ func isWeak(tag string) bool { return strings.HasPrefix(tag, "W/") }
 // opaque is an entity tag without its weakness (RFC 9110 8.8.3.2).
 func opaque(tag string) string { return strings.TrimPrefix(tag, "W/") }
 
-// Supersedes reports whether an answer to a validation that is not to be stored
-// says that what is stored is out of date (RFC 9111 4.3.3). Most 4xx speak of the
-// request they answer: too large, malformed, not authorised, blocked. Anybody can
-// make an origin say so, with a request for revalidation and an odd field beside
-// it, and that must take nothing away from everybody else.
-func Supersedes(status int) bool {
-	switch status {
-	case http.StatusNotFound, http.StatusGone, http.StatusUnavailableForLegalReasons:
-		return true
-	}
-	return status < 400
-}
+// Gone reports whether a status says that there is no such resource any more, so
+// that what is stored of it goes too. Every other answer that may not be stored
+// leaves what is stored as it is: RFC 9111 4.3.3 has it used for the request that
+// it answers, and no more. It may be private, a redirect to a login, or speak of
+// an odd field of the request, and anybody can make an origin give it; that must
+// take nothing away from everybody else.
+func Gone(status int) bool { return status == http.StatusNotFound || status == http.StatusGone }
 
 // FreshenByHead applies a 200 to HEAD to a stored response to GET (RFC 9111
 // 4.3.5). ok is false if they differ in a validator or in Content-Length: then
