@@ -3,10 +3,12 @@ package larder
 import (
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/larder-cache/larder/rfc9111"
 )
@@ -73,4 +75,48 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A fetch that finds its response in the store does not run, and is no fetch in the metrics.
+func TestFetchThatNeverRanIsNotTimed(t *testing.T) {
+	h := newBenchHandler(t)
+	calls := 0
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		calls++
+		w.Header().Set("Cache-Control", "max-age=60")
+		return nil
+	})
+	before := fetchesRun(t)
+	late := func() *request { // a request that has looked into the store before anything was there
+		w := httptest.NewRecorder()
+		q := h.newRequest(w, benchRequest(w), next)
+		q.readKey()
+		q.lookUp()
+		return q
+	}
+	first, second := late(), late()
+	for _, q := range []*request{first, second} {
+		if answered, err := q.fetch(); !answered || err != nil {
+			t.Fatal(answered, err)
+		}
+	}
+	if calls != 1 || second.outcome != OutcomeHit {
+		t.Fatalf("%d calls of the origin, and the second is a %v", calls, second.outcome)
+	}
+	for h.app.pantry.holds.Load() > 0 { // until the fetch is over to the last
+		runtime.Gosched()
+	}
+	if n := fetchesRun(t) - before; n != 1 {
+		t.Errorf("the histogram grew by %d fetches, want 1", n)
+	}
+}
+
+// fetchesRun is how many fetches the histogram counts.
+func fetchesRun(t *testing.T) uint64 {
+	t.Helper()
+	var m dto.Metric
+	if err := collectors.fetchDuration.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetHistogram().GetSampleCount()
 }

@@ -113,7 +113,6 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 	}
 	x.detach(q)
 	x.pantry.hold()
-	x.h.metrics.inFlight.Add(1)
 	return x
 }
 
@@ -123,7 +122,10 @@ func (x *fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Relea
 // run fetches until the flight has ended. Nothing may leave its goroutine by panic: it would end the process, and reverse_proxy panics at every
 // body that breaks off.
 func (x *fetch) run() {
-	defer x.end()
+	defer func() {
+		x.h.metrics.fetchDuration.Observe(time.Since(x.begun).Seconds())
+		x.end()
+	}()
 	err := guarded(x.fill)
 	if err == nil {
 		return
@@ -172,13 +174,11 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// end gives back all that the fetch holds.
+// end gives back all that the fetch holds, whether it has run or not.
 func (x *fetch) end() {
 	x.flight.Settle()
 	x.ticket.End()
 	close(x.over)
-	x.h.metrics.inFlight.Add(-1)
-	x.h.metrics.fetchDuration.Observe(time.Since(x.begun).Seconds())
 	x.pantry.drop()
 }
 

@@ -68,12 +68,17 @@ func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ti
 		return s
 	}
 	s.fetch = q.newFetch(f, ticket)
-	if q.arrived(s.fetch) {
-		s.fetch.end()
-		return s
-	}
-	q.pantry.crew.run(s.fetch)
+	q.run(s.fetch)
 	return s
+}
+
+// run starts the fetch, unless its response has arrived in the store meanwhile.
+func (q *request) run(x *fetch) {
+	if q.arrived(x) {
+		x.end()
+		return
+	}
+	q.pantry.crew.run(x)
 }
 
 // begin opens a ticket for a fetch that this request may have to make, and says what is known of it.
@@ -250,9 +255,14 @@ func (q *request) refreshBehind() {
 	if q.pantry.resting.has(q.flightKey()) {
 		return
 	}
-	s := q.join()
-	if s.fetch != nil {
-		s.fetch.leaderLeft.Store(true)
+	ticket, tag := q.begin()
+	f, p, started := q.pantry.flights.Join(tag.key, tag, q.usable)
+	defer p.Leave()
+	if !started {
+		ticket.End()
+		return
 	}
-	s.party.Leave()
+	x := q.newFetch(f, ticket)
+	x.leaderLeft.Store(true) // before it runs: a panic that it begins with is to be heard of too
+	q.run(x)
 }

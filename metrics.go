@@ -2,7 +2,6 @@ package larder
 
 import (
 	"errors"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +23,6 @@ type metrics struct {
 	reasons       map[rfc9111.Reason]prometheus.Counter
 	purged        *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
-	inFlight      atomic.Int64
 	state         storeCollector
 }
 
@@ -129,7 +127,7 @@ func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (storeCollector) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(collectors.inFlight.Load()))
+	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(fetchesUnderWay()))
 	app := running.newest()
 	if app == nil {
 		return

@@ -80,6 +80,17 @@ func takePantry(folder string, required bool, settings store.Settings, log *slog
 	return v.(*pantry), nil
 }
 
+// fetchesUnderWay counts the fetches of the whole process: those of a store that a reload has replaced go on.
+func fetchesUnderWay() (n int) {
+	pantries.Range(func(_, v any) bool {
+		if p, ok := v.(*pantry); ok {
+			n += p.flights.Len()
+		}
+		return true
+	})
+	return n
+}
+
 // Destruct closes the store; the usage pool calls it when the last reference is given back.
 func (p *pantry) Destruct() error {
 	return p.store.Close()

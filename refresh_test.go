@@ -3,6 +3,7 @@ package larder
 import (
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,4 +58,41 @@ func TestFailedRefreshRests(t *testing.T) {
 	now = now.Add(2*refreshRest + 1)
 	ask(5, stale) // good again
 	ask(6, stale) // no pause after what went well
+}
+
+// A background refresh has no client that would hear of its panic. The fetch knows that before it runs.
+func TestRefreshHasNoClientFromTheStart(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that the fetch is looked at before the request that began it goes on
+	h := newBenchHandler(t)
+	crew := &h.app.pantry.crew
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=600")
+		w.Header().Set("Age", "100")
+		return nil
+	})
+	ask := func() {
+		w := &nullWriter{make(http.Header)}
+		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
+			t.Error(err)
+		}
+	}
+	ask()
+	mine := &hand{next: make(chan runner)}
+	waits := func() bool {
+		crew.mu.Lock()
+		defer crew.mu.Unlock()
+		return slices.Contains(crew.idle, mine)
+	}
+	crew.mu.Lock()
+	crew.idle = append(crew.idle, mine)
+	crew.mu.Unlock()
+	go ask() // finds it stale
+	for waits() {
+		runtime.Gosched()
+	}
+	x := (<-mine.next).(*fetch)
+	if !x.leaderLeft.Load() {
+		t.Error("the fetch of a background refresh takes its leader for one that waits")
+	}
+	x.run()
 }

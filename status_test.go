@@ -517,3 +517,26 @@ func TestEntries(t *testing.T) {
 		t.Errorf("after the purge %d are listed", len(got))
 	}
 }
+
+// The admin API and the metrics count the fetches under way alike, and all of them: a reload that names another folder ends none.
+func TestInFlightAcrossStores(t *testing.T) {
+	g := newGate(t, func(w http.ResponseWriter, _ *visit) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, "body")
+	})
+	s := withDisk(t, "larder")
+	in := start(t, s, g.origin)
+	first := gather(t, in, 1, http.MethodGet, "/", nil)
+	v := g.next(t, 1)
+	s.disk = t.TempDir()
+	in.load(s, g.origin)
+	second := gather(t, in, 1, http.MethodGet, "/", nil)
+	v = append(v, g.next(t, 1)...)
+	if api, metric := in.stats().InFlight, in.series("caddy_larder_in_flight"); api != 2 || metric != 2 {
+		t.Errorf("two fetches are under way: the admin API counts %d, the metrics %v", api, metric)
+	}
+	open(v...)
+	first.all()[0].want(t, 200, "body", "")
+	second.all()[0].want(t, 200, "body", "")
+	settled(t, in)
+}

@@ -107,7 +107,7 @@ func (t target) Stats() any {
 		Disk:          tierStats(s.Disk),
 		Requests:      collectors.requestCounts(),
 		NotStored:     collectors.notStoredCounts(),
-		InFlight:      t.pantry.flights.Len(),
+		InFlight:      fetchesUnderWay(),
 		Queue:         s.Queue,
 		Skipped:       s.Skipped,
 		PurgesPending: s.PurgesPending,
