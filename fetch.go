@@ -24,7 +24,7 @@ import (
 // and what it decides at the response header holds for all who wait:
 //
 //	                 ┌─ storable ──────────► share     everybody streams from the growing body; stored when whole
-//	                 ├─ 304 to our question ► renew    the stored response, its header updated, is everybody's answer
+//	                 ├─ 304 to our question ► confirm  the stored response, its header updated, is everybody's answer, or its own client's
 //	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more fetch for the others
 //	                 └─ else ───────────────► release  the leader's real writer takes over, the others fetch for themselves
 type fetch struct {
@@ -199,7 +199,7 @@ func (x *fetch) decide(status int, header http.Header) {
 			x.unasked = true // RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing
 			return
 		}
-		x.renew(&ex)
+		x.confirm(&ex)
 		return
 	}
 	freshness := x.h.policy.Freshness(&ex)
@@ -251,8 +251,15 @@ func (x *fetch) share(hd *head, limit int64) {
 	x.flight.Share(hd, limit)
 }
 
-// storable is the header as it is stored: what the inner handlers changed, and of what they left as it was that which decided about storing it.
+// storable is the header as it is stored.
 func (x *fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Header {
+	header := x.provided(changed)
+	x.h.policy.MakeStorable(header, freshness)
+	return header
+}
+
+// provided is the response's header: what the inner handlers changed, and of what they left as it was that which decides about storing it.
+func (x *fetch) provided(changed []field) http.Header {
 	header := make(http.Header, len(changed)+1) // and Date
 	for _, f := range x.seed {
 		if slices.Contains(x.h.decisive, f.name) {
@@ -262,7 +269,6 @@ func (x *fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Hea
 	for _, f := range changed {
 		header[f.name] = f.values
 	}
-	x.h.policy.MakeStorable(header, freshness)
 	if len(header["Date"]) == 0 { // RFC 9110 6.6.1; a handler may have put nil there, to keep net/http from adding one
 		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
 	}
@@ -304,34 +310,6 @@ func (x *fetch) tags(header http.Header) []string {
 
 // groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin (RFC 9875 2.2).
 func groupTag(origin, group string) string { return "\x00group\x00" + origin + "\x00" + group }
-
-// renew takes a 304 to our own question: the stored response lives on with its header updated (RFC 9111 4.3.4).
-func (x *fetch) renew(ex *rfc9111.Exchange) {
-	changed := make(http.Header)
-	for _, f := range changes(x.seed, ex.Header) {
-		changed[f.name] = f.values
-	}
-	entry := x.stale.Clone()
-	entry.Header = rfc9111.Merge(x.stale.Header, changed)
-	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
-	entry.Generation = x.ticket.Generation()
-	if names, star := rfc9111.VaryNames(entry.Header); !star && !x.h.policy.Ignores("Vary") {
-		entry.Variant = store.Variant{
-			Names: names, Values: variantValues(names, x.clientHeader),
-			Coding: entry.Variant.Coding,
-		}
-	}
-	entry.Tags = x.tags(entry.Header) // a 304 need not repeat what carried them
-	x.pantry.refused.forget(x.flightKey)
-	x.pantry.resting.forget(x.flightKey)
-	now := exchangeOf(entry)
-	freshness := x.h.policy.Freshness(&now)
-	stored := x.put(entry, &freshness, nil)
-	x.share(&head{
-		kind: headRenewed, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
-		exchange: now, origin: http.StatusNotModified, stored: stored,
-	}, 0)
-}
 
 // staleStandsIn reports whether a failure of the origin is answered with what is stored (RFC 5861 4).
 func (x *fetch) staleStandsIn() bool {

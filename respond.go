@@ -51,9 +51,12 @@ type head struct {
 	shared  []field
 }
 
-// forFollowers is the header as followers get it, made for the first of them.
-func (hd *head) forFollowers() []field {
-	hd.once.Do(func() { hd.shared = hd.handler.withoutTags(fieldsOf(hd.header)) })
+// forFollowers is the header as a follower at h gets it. For those at the handler that fetched it is made once.
+func (hd *head) forFollowers(h *Handler) []field {
+	if hd.handler != h { // whose rules leave out more, maybe
+		return h.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: hd.header}, &h.policy)))
+	}
+	hd.once.Do(func() { hd.shared = h.withoutTags(fieldsOf(hd.header)) })
 	return hd.shared
 }
 
@@ -105,7 +108,7 @@ func (q *request) mayShare(hd *head) bool {
 	if hd.kind == headStored || hd.kind == headStale {
 		return true
 	}
-	if hd.freshness.NoCache {
+	if hd.freshness.NoCache || hd.freshness.Reason != rfc9111.Storable {
 		return false
 	}
 	if hd.handler == q.h {
@@ -135,12 +138,17 @@ func (q *request) respondStored(outcome Outcome, detail string) error {
 // respondRenewed answers from the store what the origin has just said still holds.
 func (q *request) respondRenewed(hd *head, leads bool) error {
 	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: hd.origin, Stored: hd.stored && leads, Collapsed: !leads}
+	a := q.stored(q.now)
 	if leads {
-		q.note(OutcomeRevalidated, "")
+		a.fields = hd.own
+		if reason := hd.freshness.Reason; reason != rfc9111.Storable {
+			cs.Detail = reason.String()
+		}
+		q.note(OutcomeRevalidated, cs.Detail)
 	} else {
 		q.note(OutcomeCollapsed, "")
 	}
-	return q.send(q.stored(q.now), &cs)
+	return q.send(a, &cs)
 }
 
 // stored is the entry found as an answer.
@@ -178,7 +186,7 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 		a.fields, a.growing = hd.own, &s.fetch.body
 		s.fetch.show(q)
 	} else {
-		a.fields, a.growing = hd.forFollowers(), new(flightBody)
+		a.fields, a.growing = hd.forFollowers(q.h), new(flightBody)
 	}
 	*a.growing = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.

@@ -87,3 +87,31 @@ func TestDateOfAHandlerWithout(t *testing.T) {
 		t.Errorf("the hit has Date %q", hit.Header()["Date"])
 	}
 }
+
+// TestDateOfARenewalWithout: the same where a 304 renews what is stored, whose Date was that of an older response.
+func TestDateOfARenewalWithout(t *testing.T) {
+	const old = "Mon, 02 Jan 2023 03:04:05 GMT"
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Etag", `"v1"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+		w.Header().Set("Cache-Control", "max-age=1")
+		w.Header().Set("Date", old)
+		_, err := io.WriteString(w, "body")
+		return err
+	})
+	h := newBenchHandler(t)
+	var hit *httptest.ResponseRecorder
+	for range 3 {
+		hit = httptest.NewRecorder()
+		if err := h.ServeHTTP(hit, benchRequest(hit), next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := http.ParseTime(hit.Header().Get("Date")); err != nil || hit.Header().Get("Date") == old {
+		t.Errorf("the hit has Date %q", hit.Header()["Date"])
+	}
+}

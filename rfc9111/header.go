@@ -1,7 +1,6 @@
 package rfc9111
 
 import (
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -80,30 +79,41 @@ var describesBody = [...]string{
 }
 
 // Merge returns the stored header updated by that of a 304 (RFC 9111 3.2), a new
-// map: every field the 304 has replaces the stored one, but for those that
-// describe the body, hop-by-hop fields, those that its private="…" or
-// no-cache="…" names, and a Set-Cookie where the stored response has none, for
-// then it was not stored on purpose. Age and Date that the 304 does not have go,
-// as they are those of an older response.
+// map, as the client gets it whose request has been validated: every field that
+// the 304 has replaces the stored one, but for those that describe the body and
+// hop-by-hop fields. Age and Date that the 304 does not have go, as they are those
+// of an older response.
 //
 // A new Vary may select differently: the caller reads it again.
 func Merge(stored, notModified http.Header) http.Header {
-	update := notModified.Clone()
-	removeHopByHop(update)
-	removeFields(update, describesBody[:])
-	d := parseCacheControl(update["Cache-Control"])
-	removeFields(update, d.privateFields)
-	removeFields(update, d.noCacheFields)
-	if len(stored["Set-Cookie"]) == 0 {
-		delete(update, "Set-Cookie")
-	}
-
 	merged := stored.Clone()
 	if merged == nil {
 		merged = make(http.Header)
 	}
 	delete(merged, "Age")
 	delete(merged, "Date")
-	maps.Copy(merged, update)
+	update := notModified.Clone()
+	removeHopByHop(update)
+	removeFields(update, describesBody[:])
+	for name, values := range update {
+		if len(values) > 0 || len(merged[name]) == 0 { // without values it takes away what an outer handler has set, no field of the response's
+			merged[name] = values
+		}
+	}
+	return merged
+}
+
+// MergeStorable is [Merge] for the store and for all other clients. Fields that
+// private="…" or no-cache="…" name, in the 304 or from before, are left out, and
+// so is a Set-Cookie but under [SetCookieStore]: a 200 with one would not have been
+// shared, or without it (RFC 9111 7.3).
+func (p *Policy) MergeStorable(stored, notModified http.Header) http.Header {
+	update := notModified
+	if p.SetCookie != SetCookieStore {
+		update = notModified.Clone()
+		delete(update, "Set-Cookie")
+	}
+	merged := Merge(stored, update)
+	p.makeStorable(merged, p.statement(merged))
 	return merged
 }

@@ -80,6 +80,8 @@ type expectation struct {
 	Head      *bool
 	Merged    []string
 	Unmerged  []string
+	Own       []string
+	Renewed   *string
 
 	Verdict *string
 
@@ -208,15 +210,19 @@ func (v *vector) checkValidation(t *testing.T) int {
 	Condition(fill, stored)
 	merged, fresh := FreshenByHead(stored, answer)
 	if e.Head == nil {
-		merged = Merge(stored, answer)
+		merged = v.policy(t).MergeStorable(stored, answer)
 	}
 	v.has(t, "merged", merged, e.Merged)
 	hasNot(t, "merged", merged, e.Unmerged)
+	v.has(t, "own", Merge(merged, answer), e.Own)
+	renewed := v.exchange(t)
+	renewed.Header = merged
 	return equalList(t, "condition", e.Condition, lines(fill)) +
 		equal(t, "selects", e.Selects, Selects(stored, answer)) +
 		equal(t, "head", e.Head, fresh) +
 		equal(t, "verdict", e.Verdict, verdict.String()) +
-		len(e.Merged) + len(e.Unmerged)
+		equal(t, "renewed", e.Renewed, v.policy(t).Storable(renewed).String()) +
+		len(e.Merged) + len(e.Unmerged) + len(e.Own)
 }
 
 func (v *vector) checkRange(t *testing.T) int {

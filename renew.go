@@ -1,0 +1,87 @@
+package larder
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// confirm takes a 304 to our own question (RFC 9111 4.3.4): the stored response, its header updated, is the answer. It is judged as a new
+// response would be:
+//
+//	                ┌─ storable ─► it takes the place of the old one, and is the answer for all who wait
+//	update ─ judge ─┤
+//	                └─ else ─────► its own client's answer alone; what is stored stays as it was
+func (x *fetch) confirm(ex *rfc9111.Exchange) {
+	update := x.update(ex.Header)
+	entry := x.updated(ex, update)
+	x.pantry.resting.forget(x.flightKey)
+	now := exchangeOf(entry)
+	now.Authorized, now.UnkeyedCookie = now.Authorized || x.authorized, now.UnkeyedCookie || x.unkeyedCookie
+	freshness := x.h.policy.Freshness(&now)
+	own := rfc9111.Merge(entry.Header, update) // with what is for one client only
+	entry.Tags = x.tags(own)                   // a 304 need not repeat what carried them
+	hd := &head{
+		kind: headRenewed, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
+		exchange: now, origin: http.StatusNotModified, own: x.h.withoutTags(fieldsOf(own)),
+	}
+	switch {
+	case freshness.Reason != rfc9111.Storable:
+		x.h.metrics.notStored(freshness.Reason)
+		x.pantry.refused.remember(x.flightKey)
+	case x.speaksForAll(entry, &freshness):
+		hd.stored = x.renew(entry, &freshness)
+	}
+	x.share(hd, 0)
+}
+
+// update is the header of a 304. Of what an outer handler has set, that counts which decides about storing the response, but for what says
+// how to read a body: the stored one came with its own.
+func (x *fetch) update(header http.Header) http.Header {
+	changed := changes(x.seed, header)
+	update := x.provided(changed)
+	for _, name := range [...]string{"Content-Type", "Last-Modified"} {
+		if !slices.ContainsFunc(changed, func(f field) bool { return f.name == name }) {
+			delete(update, name)
+		}
+	}
+	return update
+}
+
+// updated is the stored response with what the 304 says of it.
+func (x *fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
+	entry := x.stale.Clone()
+	entry.Header = x.h.policy.MergeStorable(x.stale.Header, update)
+	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
+	entry.Generation = x.ticket.Generation()
+	if names, star := rfc9111.VaryNames(entry.Header); !star && !x.h.policy.Ignores("Vary") {
+		entry.Variant = store.Variant{
+			Names: names, Values: variantValues(names, x.clientHeader),
+			Coding: entry.Variant.Coding,
+		}
+	}
+	return entry
+}
+
+// speaksForAll reports whether the updated response is as long fresh by the request that validated it as by the one that fetched it. The
+// operator's lifetimes do not apply to a request with Authorization or a cookie outside the key, so what a 304 says to that may not have one.
+func (x *fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) bool {
+	if !x.authorized && !x.unkeyedCookie {
+		return true
+	}
+	fetched := exchangeOf(entry)
+	f := x.h.policy.Freshness(&fetched)
+	return f.Source == freshness.Source
+}
+
+// renew puts the updated response in the place of the old one and reports whether it is stored.
+func (x *fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
+	x.pantry.refused.forget(x.flightKey)
+	stored := x.put(entry, freshness, nil)
+	if stored && !entry.Variant.Equal(&x.stale.Variant) {
+		x.pantry.store.Remove(x.stale) // a new Vary selects it otherwise, and the old would be found beside it
+	}
+	return stored
+}
