@@ -22,7 +22,8 @@ func TestImportsPointOneWay(t *testing.T) {
 		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
 		"coalesce": {},
 		"store":    {"github.com/google/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix"},
-		"purge":    {caddy, caddy + "/cmd", "github.com/spf13/cobra", "go.uber.org/zap"},
+		"urlform":  {},
+		"purge":    {caddy, caddy + "/cmd", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
 			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", "golang.org/x/net/http/httpguts",
@@ -42,7 +43,7 @@ func TestImportsPointOneWay(t *testing.T) {
 				ours = append(ours, rest)
 			}
 		}
-		if want := []string{"caddyfile", "coalesce", "purge", "rfc9111", "store"}; !slices.Equal(ours, want) {
+		if want := []string{"caddyfile", "coalesce", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
+	"github.com/larder-cache/larder/urlform"
 )
 
 // invalidateRule is one `invalidate` block of the directive.
@@ -25,7 +26,7 @@ type invalidateRule struct {
 // matched before the inner handlers rewrote anything.
 type invalidation struct {
 	q     *request
-	url   string // as the client sent it
+	url   string // as the client sent it; empty where that is none
 	rules []*invalidateRule
 }
 
@@ -34,9 +35,10 @@ func (q *request) invalidation() *invalidation {
 	if !rfc9111.Invalidates(q.r.Method, http.StatusOK) || !q.h.app.open(q.r.Context()) {
 		return nil
 	}
-	q.keyed.scheme = schemeOf(q.r)
-	q.keyed.authority = canonicalAuthority(q.keyed.scheme, q.r.Host)
-	in := &invalidation{q: q, url: (&keying{}).entryURL(q.keyed.scheme, q.keyed.authority, clientURL(q.r))}
+	in := &invalidation{q: q}
+	if q.readTarget() { // nothing is stored for others
+		in.url = urlform.Absolute(q.keyed.scheme, q.keyed.authority, q.keyed.client)
+	}
 	for i := range q.h.invalidate {
 		rule := &q.h.invalidate[i]
 		matched, err := rule.matchers.AnyMatchWithError(q.r)
@@ -57,6 +59,29 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 		return
 	}
 	hard, soft := store.Selectors{}, store.Selectors{}
+	if in.url != "" {
+		in.selectOwn(&hard, header)
+	}
+	for _, rule := range in.rules {
+		to := &hard
+		if rule.soft {
+			to = &soft
+		}
+		to.Tags = append(to.Tags, in.q.expand(rule.tags)...)
+		for _, path := range in.q.expand(rule.urls) {
+			if in.url == "" {
+				break
+			}
+			to.URLs = append(to.URLs, in.normalized(in.q.keyed.origin()+path)...)
+		}
+	}
+	in.purge(&hard, store.PurgeOptions{})
+	in.purge(&soft, store.PurgeOptions{Soft: true})
+}
+
+// selectOwn adds what every unsafe request invalidates that succeeds: its URL, those of the same origin that the response names, and the
+// groups that it names (RFC 9875 3).
+func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 	hard.URLs = in.normalized(in.url)
 	if len(header["Location"]) > 0 || len(header["Content-Location"]) > 0 {
 		if target, err := url.Parse(in.url); err == nil {
@@ -68,18 +93,6 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Group-Invalidation") {
 		hard.Tags = append(hard.Tags, groupTag(in.q.keyed.origin(), group))
 	}
-	for _, rule := range in.rules {
-		to := &hard
-		if rule.soft {
-			to = &soft
-		}
-		to.Tags = append(to.Tags, in.q.expand(rule.tags)...)
-		for _, path := range in.q.expand(rule.urls) {
-			to.URLs = append(to.URLs, in.normalized(in.q.keyed.origin()+path)...)
-		}
-	}
-	in.purge(&hard, store.PurgeOptions{})
-	in.purge(&soft, store.PurgeOptions{Soft: true})
 }
 
 func (in *invalidation) normalized(raw string) []string {

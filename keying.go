@@ -11,6 +11,7 @@ import (
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
+	"github.com/larder-cache/larder/urlform"
 )
 
 // keying is how a handler turns requests into keys; README, "Key", says for users what they are made of. It is pure: placeholders come
@@ -26,7 +27,7 @@ type keying struct {
 type keyed struct {
 	method    string // the method class: GET stands for HEAD too
 	scheme    string
-	authority string   // canonical, see canonicalAuthority
+	authority string   // canonical, see urlform.Authority
 	door      door     // Host is the client's word, and two sites must not share
 	client    *url.URL // path and query as the client sent them
 	inner     *url.URL // path and query as they are when Larder sees them
@@ -51,13 +52,13 @@ func (rules *keying) key(k *keyed) store.Key {
 	b.text(k.authority)
 	b.count(k.door.port)
 	b.text(k.door.socket)
-	b.url(k.client, &rules.query, k.variance)
+	b.url(urlform.Sent(k.client), k.client, &rules.query, k.variance)
 	// Where a rewrite or handle_path has changed the URL, the changed form counts as well: two `handle_path` blocks with different
 	// origins behind them must not mix.
 	if sameTarget(k.client, k.inner) {
 		b.count(0)
 	} else {
-		b.url(k.inner, &rules.query, k.variance)
+		b.url(k.inner.EscapedPath(), k.inner, &rules.query, k.variance)
 	}
 	// The names stand beside the values: another handler may key others for the same URL.
 	b.count(len(rules.headers))
@@ -127,10 +128,10 @@ func (b *keyBytes) texts(list []string) {
 	}
 }
 
-// url writes path and query. A bare "?" counts: the origin can tell it from none.
-func (b *keyBytes) url(u *url.URL, rules *queryRules, variance rfc9111.SearchVariance) {
+// url writes a path and the query of u. A bare "?" counts: the origin can tell it from none.
+func (b *keyBytes) url(path string, u *url.URL, rules *queryRules, variance rfc9111.SearchVariance) {
 	b.count(1)
-	b.text(u.EscapedPath())
+	b.text(path)
 	query := rules.apply(u.RawQuery)
 	if !variance.IsDefault() {
 		query = variance.Normalize(query)
@@ -214,46 +215,15 @@ func variantKey(key store.Key, names, values []string) store.Key {
 	return sha256.Sum256(*b)
 }
 
-// entryURL is the URL by which a stored response is purged, listed and invalidated: the one the client sent, its authority
-// canonical and its query under the handler's rules.
+// entryURL is the URL by which a stored response is purged, listed and invalidated: the one the client sent, in urlform's form and its
+// query under the handler's rules. Requests with the same key have the same: what it is made of is in the key, to the letter.
 func (rules *keying) entryURL(scheme, authority string, u *url.URL) string {
-	var b strings.Builder
-	p, q := u.EscapedPath(), rules.query.apply(u.RawQuery)
-	b.Grow(len(scheme) + len("://") + len(authority) + len(p) + len("?") + len(q))
-	b.WriteString(scheme)
-	b.WriteString("://")
-	b.WriteString(authority)
-	if p == "" {
-		p = "/" // RFC 9110 4.2.3
-	}
-	b.WriteString(p)
-	if q != "" || u.ForceQuery && u.RawQuery == "" {
-		b.WriteByte('?')
-		b.WriteString(q)
-	}
-	return b.String()
+	return urlform.Join(scheme, authority, u, rules.query.apply(urlform.Query(u.RawQuery)))
 }
 
 // dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for another name than example.com, so the
 // request may have come to another site, a catch-all one, than those whose key it would share.
 func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
-
-// canonicalAuthority is Host in lower case, without the scheme's default port and without trailing dots.
-func canonicalAuthority(scheme, host string) string {
-	host = strings.ToLower(host)
-	name, port := host, ""
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.Contains(host[i:], "]") {
-		name, port = host[:i], host[i+1:]
-	}
-	bare := strings.TrimRight(name, ".")
-	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
-		return bare
-	}
-	if len(bare) == len(name) {
-		return host
-	}
-	return bare + ":" + port
-}
 
 // queryRules say which parameters count, in the key and in the fetch that fills it. What is keyed is what is sent
 // upstream, so that a parameter without effect on the key cannot have one on the answer (C4).
@@ -266,7 +236,8 @@ type queryRules struct {
 func (q *queryRules) none() bool { return !q.sort && len(q.ignore) == 0 && len(q.only) == 0 }
 
 // apply returns the raw query that is left. Parameters are whole pieces between `&`: never split at `;`, never decoded, because two
-// parties that decode differently are what parameter cloaking lives on.
+// parties that decode differently are what parameter cloaking lives on. Names are compared in the form of an entry's URL, so that a raw
+// query and its URL's form lose the same parameters and come in the same order.
 func (q *queryRules) apply(raw string) string {
 	if raw == "" || q.none() {
 		return raw
@@ -297,7 +268,7 @@ func (q *queryRules) applied(u *url.URL) *url.URL {
 
 func paramName(param string) string {
 	name, _, _ := strings.Cut(param, "=")
-	return name
+	return urlform.Query(name)
 }
 
 // matchesAny matches with `*` as the only wildcard. The patterns were checked when the configuration was loaded.

@@ -16,6 +16,7 @@ import (
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/urlform"
 )
 
 // moduleName is the app's name, the directive's, the command's, and the metrics' prefix.
@@ -168,9 +169,18 @@ func ttlRules(rules cfg.TTLRules) []rfc9111.StatusTTL {
 
 func keyingOf(k *cfg.KeyConfig) keying {
 	return keying{
-		query:   queryRules{sort: k.Query.Sort, ignore: k.Query.Ignore, only: k.Query.Only},
+		query:   queryRules{sort: k.Query.Sort, ignore: patterns(k.Query.Ignore), only: patterns(k.Query.Only)},
 		headers: k.Header, cookies: k.Cookie,
 	}
+}
+
+// patterns are as they were written, but in the form in which names are compared.
+func patterns(written []string) []string {
+	formed := make([]string, len(written))
+	for i, pattern := range written {
+		formed[i] = urlform.Query(pattern)
+	}
+	return formed
 }
 
 // Interface guards.

@@ -63,6 +63,8 @@ const (
 	BypassMethod
 	// BypassUpgrade: the connection is to become another protocol's.
 	BypassUpgrade
+	// BypassTarget: no URL that a purge could name is asked for.
+	BypassTarget
 	// BypassBody: a body on GET or HEAD, or one too large for the key.
 	BypassBody
 	// BypassConnection: Connection names more than the connection's own business (C10).
@@ -84,6 +86,8 @@ func (b Bypass) String() string {
 		return "method"
 	case BypassUpgrade:
 		return "upgrade"
+	case BypassTarget:
+		return "target"
 	case BypassBody:
 		return "body"
 	case BypassConnection:

@@ -18,6 +18,7 @@ import (
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
+	"github.com/larder-cache/larder/urlform"
 )
 
 var errOnlyIfCached = errors.New("the request says only-if-cached, and nothing stored may answer it")
@@ -39,7 +40,7 @@ type request struct {
 
 	// Set by readKey.
 	directives    rfc9111.RequestDirectives
-	keyed         keyed // its body is there from classify on
+	keyed         keyed // its body, and what readTarget notes, are there from classify on
 	key           store.Key
 	authorized    bool
 	unkeyedCookie bool
@@ -77,6 +78,8 @@ func (q *request) classify() Bypass {
 	switch {
 	case r.Method == http.MethodConnect, isUpgrade(r.Header):
 		return BypassUpgrade
+	case !q.readTarget():
+		return BypassTarget
 	case !slices.Contains(q.h.Methods, r.Method):
 		return BypassMethod
 	case !ordinaryConnection(r.Header):
@@ -96,6 +99,28 @@ func (q *request) classify() Bypass {
 		return BypassStore
 	}
 	return NotBypassed
+}
+
+// readTarget notes which URL the request asks for, and reports whether it is one that a purge could name. Other request targets reach handlers
+// as they are, and what comes of them would outlive every purge of its host: asterisk-form (`GET *`), authority-form (`GET host:80`), what
+// has no slash in front (`GET http:one`), another scheme than http and https, a Host that is none or that no URL can have
+// (RFC 9112 3.2). Absolute-form is the URL of its authority: net/http has put that into Host.
+func (q *request) readTarget() bool {
+	k, u := &q.keyed, clientURL(q.r)
+	k.client, k.scheme = u, schemeOf(q.r)
+	switch {
+	case u.Opaque != "":
+		return false
+	case u.Scheme == "":
+		if !strings.HasPrefix(u.Path, "/") {
+			return false
+		}
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.Path != "" && u.Path[0] != '/':
+		return false
+	}
+	authority, err := urlform.Authority(k.scheme, q.r.Host)
+	k.authority = authority
+	return err == nil
 }
 
 // carriesBody reports whether the request has content. HTTP/3 leaves that open where there is no Content-Length, so the first byte is
@@ -157,15 +182,13 @@ func (q *request) readKey() {
 	if r.Method == http.MethodHead {
 		k.method = http.MethodGet
 	}
-	k.scheme = schemeOf(r)
-	k.authority = canonicalAuthority(k.scheme, r.Host)
 	k.dotted = dotted(r.Host) && q.h.app.severalIn(serverOf(r))
-	if k.authority != "" && r.Host != k.authority {
+	if r.Host != k.authority {
 		// Of the spellings that share a key, the origin and every placeholder that is still to be expanded gets one (C11).
 		r.Host = k.authority
 	}
 	k.door = doorOf(r)
-	k.client, k.inner = clientURL(r), r.URL
+	k.inner = r.URL
 	k.header, k.added = r.Header, q.expand(q.h.Key.Add)
 	k.hasBody = k.method != http.MethodGet
 	k.variance = q.pantry.searches.variance(&q.h.keying, k)

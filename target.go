@@ -11,6 +11,7 @@ import (
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
+	"github.com/larder-cache/larder/urlform"
 )
 
 // target is the running cache as the admin API sees it.
@@ -68,7 +69,10 @@ func normalizeURL(raw string, rules []*keying) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a URL: %w", err)
 	}
-	authority := canonicalAuthority(u.Scheme, u.Host)
+	authority, err := urlform.Authority(u.Scheme, u.Host)
+	if err != nil {
+		return nil, fmt.Errorf("not an authority: %w", err)
+	}
 	urls := []string{(&keying{}).entryURL(u.Scheme, authority, u)}
 	for _, r := range rules {
 		if n := r.entryURL(u.Scheme, authority, u); !slices.Contains(urls, n) {

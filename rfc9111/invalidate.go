@@ -30,12 +30,13 @@ func isSafe(method string) bool {
 // the URLs in its Location and Content-Location that have the origin of the
 // absolute target; anybody could name another's. They are absolute, without
 // fragment, scheme and host in lower case, the default port and a trailing dot
-// dropped, path and query as written.
+// dropped, path and query as written but for bytes that no URL may have, which are
+// percent-encoded.
 func InvalidatedURLs(target *url.URL, h http.Header) []string {
 	var urls []string
 	for _, name := range [...]string{"Location", "Content-Location"} {
 		for _, line := range h[name] {
-			ref, err := url.Parse(trimOWS(line))
+			ref, err := url.Parse(encodeRaw(trimOWS(line)))
 			if err != nil {
 				continue
 			}
@@ -49,6 +50,27 @@ func InvalidatedURLs(target *url.URL, h http.Header) []string {
 		}
 	}
 	return urls
+}
+
+// encodeRaw percent-encodes what a reference may not have as it is: many origins put
+// raw UTF-8 into Location. Left to url.URL, one such byte has the whole path encoded
+// anew, and /(ü becomes /%28%C3%BC.
+func encodeRaw(ref string) string {
+	const hex = "0123456789ABCDEF"
+	forbidden := "\"<>\\^`{|}" // RFC 3986 2
+	b := make([]byte, 0, len(ref))
+	for i := range len(ref) {
+		c := ref[i]
+		if c == '?' {
+			forbidden = "\"<>" // what browsers encode in a query, and no more
+		}
+		if c > ' ' && c < 0x7f && strings.IndexByte(forbidden, c) < 0 {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
 }
 
 // absolute renders a URL as the key of a stored response has it.

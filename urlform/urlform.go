@@ -1,0 +1,207 @@
+// Package urlform gives URLs the one form in which stored responses carry them, and by which purges,
+// listings and invalidations name them. A request's URL and the URL that somebody writes both pass
+// through here, so that what was stored can be named.
+//
+// The form is the URL as the client sent it, written in characters that a URL may have: raw bytes
+// that a client should have percent-encoded are, and escapes stay as they are. So %2F is not /, and
+// /a/../b is not /b.
+package urlform
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Parse gives an absolute URL, as somebody writes it, the form in which entries carry theirs. It
+// refuses what no stored response can have been asked for by; the error is a sentence without its
+// subject.
+func Parse(text string) (string, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "":
+		return "", errors.New("is not an absolute URL; send one such as https://example.com/path?query")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", errors.New("has a scheme that is not served; send http or https")
+	case u.User != nil:
+		return "", errors.New("has a user, which is no part of what is requested; send it without")
+	case strings.Contains(text, "#"):
+		return "", errors.New("has a fragment, which no client sends; send it without, or # as %23")
+	case strings.Contains(text, " "):
+		return "", errors.New("has a space; send it as %20")
+	}
+	authority, err := Authority(u.Scheme, u.Host)
+	if err != nil {
+		return "", fmt.Errorf("has no authority that can be asked: %w; send one such as example.com or example.com:8080", err)
+	}
+	return Absolute(u.Scheme, authority, u), nil
+}
+
+// Absolute is scheme://authority/path?query of u. Scheme and authority are given because a request's
+// URL has none; authority is one of Authority's.
+func Absolute(scheme, authority string, u *url.URL) string {
+	return Join(scheme, authority, u, Query(u.RawQuery))
+}
+
+// Join is Absolute with another query, which is one of Query's.
+func Join(scheme, authority string, u *url.URL, query string) string {
+	path := encode(Sent(u), inPath)
+	if path == "" {
+		path = "/" // RFC 9110 4.2.3
+	}
+	var b strings.Builder
+	b.Grow(len(scheme) + len("://") + len(authority) + len(path) + len("?") + len(query))
+	b.WriteString(scheme)
+	b.WriteString("://")
+	b.WriteString(authority)
+	b.WriteString(path)
+	if query != "" || u.ForceQuery && u.RawQuery == "" {
+		b.WriteByte('?')
+		b.WriteString(query)
+	}
+	return b.String()
+}
+
+// Sent is the path to the letter, with raw bytes where the client sent such. It holds for a URL that
+// was parsed and not changed since: url.URL's EscapedPath encodes the whole path anew where a single
+// byte of it is not allowed, and /a%2F(ü becomes /a/%28%C3%BC.
+func Sent(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
+}
+
+// Query is a raw query, or a piece of one, in the form of an entry's URL: what browsers encode in a
+// query is encoded (URL Standard, query percent-encode set).
+func Query(raw string) string { return encode(raw, inQuery) }
+
+// inPath tells which bytes stand in a path as they are (RFC 3986 3.3, and the brackets, which servers
+// and browsers leave alone).
+func inPath(c byte) bool {
+	switch {
+	case c <= ' ', c >= 0x7f:
+		return false
+	case strings.IndexByte("\"#<>?\\^`{|}", c) >= 0:
+		return false
+	}
+	return true
+}
+
+// inQuery tells which bytes stand in a query as they are.
+func inQuery(c byte) bool {
+	switch c {
+	case '"', '#', '<', '>':
+		return false
+	}
+	return c > ' ' && c < 0x7f
+}
+
+// encode percent-encodes the bytes that may not stand as they are. It allocates only if there are any.
+func encode(text string, allowed func(byte) bool) string {
+	const hex = "0123456789ABCDEF"
+	first := 0
+	for first < len(text) && allowed(text[first]) {
+		first++
+	}
+	if first == len(text) {
+		return text
+	}
+	b := append(make([]byte, 0, len(text)+16), text[:first]...)
+	for i := first; i < len(text); i++ {
+		if c := text[i]; allowed(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
+}
+
+// Authority is host and port in lower case, without the scheme's default port and without trailing
+// dots. An empty scheme drops both default ports. An error says what keeps text from being one:
+// what it refuses no URL can name.
+func Authority(scheme, text string) (string, error) {
+	host, port, err := split(text)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case port == "" || isDefaultPort(scheme, port):
+		return strings.ToLower(host), nil
+	case len(host)+len(":")+len(port) == len(text):
+		return strings.ToLower(text), nil
+	}
+	return strings.ToLower(host) + ":" + port, nil
+}
+
+// split returns the host, an IPv6 address in its brackets, and the port, or an empty one.
+func split(text string) (host, port string, err error) {
+	if strings.HasPrefix(text, "[") {
+		end := strings.IndexByte(text, ']') + 1
+		if end == 0 {
+			return "", "", errors.New("the address in brackets is not IPv6")
+		}
+		addr, err := netip.ParseAddr(text[1 : end-1])
+		if err != nil || !addr.Is6() || addr.Zone() != "" {
+			return "", "", errors.New("the address in brackets is not IPv6")
+		}
+		rest := text[end:]
+		if rest != "" && rest[0] != ':' {
+			return "", "", errors.New("what follows the bracket is not a port")
+		}
+		port = strings.TrimPrefix(rest, ":")
+		return text[:end], port, checkPort(port)
+	}
+	if strings.Contains(text, "/") {
+		return "", "", errors.New("a scheme or a path is no part of one")
+	}
+	host, port, _ = strings.Cut(text, ":")
+	host = strings.TrimRight(host, ".")
+	if err := checkHostName(host); err != nil {
+		return "", "", err
+	}
+	return host, port, checkPort(port)
+}
+
+func checkHostName(host string) error {
+	if host == "" {
+		return errors.New("the host is empty")
+	}
+	for _, r := range host {
+		switch {
+		case r > 0x7f:
+			return errors.New("the host is not ASCII, write its xn-- form")
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.', r == '_':
+		default:
+			return fmt.Errorf("%q cannot stand in a host", r)
+		}
+	}
+	return nil
+}
+
+// checkPort accepts an empty port (example.com:), which RFC 3986 3.2.3 lets mean the default one.
+func checkPort(text string) error {
+	if text == "" {
+		return nil
+	}
+	if port, err := strconv.ParseUint(text, 10, 16); err != nil || port == 0 {
+		return errors.New("the port is not a number from 1 to 65535")
+	}
+	return nil
+}
+
+func isDefaultPort(scheme, port string) bool {
+	switch scheme {
+	case "http":
+		return port == "80"
+	case "https":
+		return port == "443"
+	case "":
+		return port == "80" || port == "443"
+	}
+	return false
+}

@@ -1,0 +1,64 @@
+package urlform
+
+import (
+	"net/url"
+	"testing"
+)
+
+func TestAuthority(t *testing.T) {
+	for _, tc := range []struct{ scheme, host, want string }{
+		{"http", "example.com", "example.com"},
+		{"http", "EXAMPLE.com", "example.com"},
+		{"http", "example.com.", "example.com"},
+		{"http", "example.com:80", "example.com"},
+		{"http", "example.com.:80", "example.com"},
+		{"http", "example.com..", "example.com"},
+		{"https", "example.com...:8443", "example.com:8443"},
+		{"http", "example.com:", "example.com"},
+		{"http", "example.com:443", "example.com:443"},
+		{"https", "example.com:443", "example.com"},
+		{"https", "example.com:80", "example.com:80"},
+		{"https", "Example.COM.:8443", "example.com:8443"},
+		{"http", "[::1]", "[::1]"},
+		{"http", "[::1]:80", "[::1]"},
+		{"http", "[FE80::A]:8080", "[fe80::a]:8080"},
+		{"http", "192.0.2.1:80", "192.0.2.1"},
+		{"", "example.com:80", "example.com"},
+		{"", "example.com:443", "example.com"},
+	} {
+		t.Run(tc.scheme+" "+tc.host, func(t *testing.T) {
+			got, err := Authority(tc.scheme, tc.host)
+			if err != nil || got != tc.want {
+				t.Errorf("got %q, %v; want %q", got, err, tc.want)
+			}
+			if again, err := Authority(tc.scheme, got); err != nil || again != got {
+				t.Errorf("%q becomes %q the second time (%v)", got, again, err)
+			}
+		})
+	}
+}
+
+func TestSentIsToTheLetter(t *testing.T) {
+	for _, target := range []string{
+		"/", "/a%2Fb", "/a%2fb", "/(\u00fc", "/%2F(\u00fc!'*", "/\xff(", "/{a}|b", "/a\\b", "/a b", "/a#b", "//a", "/../a", "/%41", "/[a]", "*",
+	} {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Sent(u); got != target && !(target == "/a b" && got == "/a%20b") {
+			t.Errorf("%q was sent, %q is told", target, got)
+		}
+	}
+}
+
+func TestNothingIsAllocatedForWhatIsInForm(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := Authority("http", "localhost:8080"); err != nil {
+			t.Error(err)
+		}
+		Query("a=1&b=%C3%BC")
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
