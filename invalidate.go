@@ -115,8 +115,9 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 	if p.store.Untouched(selectors, func() bool { return p.fetching.any(selectors) }) {
 		return
 	}
-	if _, err := p.store.Purge(*selectors, options); err != nil {
-		in.q.h.logger.Error("an invalidation could not be made durable; it holds in memory", zap.Error(err))
+	_, err := p.store.Purge(*selectors, options)
+	if failed := err != nil; p.undurable.Swap(failed) != failed && failed { // once, until one succeeds
+		in.q.h.logger.Error("an invalidation could not be made durable; it holds in memory, as those that follow", zap.Error(err))
 	}
 }
 

@@ -32,6 +32,8 @@ type pantry struct {
 	fetching fetching
 	crew     crew
 
+	undurable atomic.Bool // the last invalidation held in memory only, which is logged
+
 	mu      sync.Mutex
 	tenants []tenant
 

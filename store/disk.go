@@ -30,51 +30,66 @@ type disk struct {
 	openFile func(string, int, os.FileMode) (*os.File, error)
 	pins     pins
 
-	// mu is held for reading while the database is used, for writing while it is exchanged.
-	mu   sync.RWMutex
-	db   *bbolt.DB
-	file *os.File
+	// mu is held for reading by who waits for a transaction, for writing while the file is exchanged.
+	mu  sync.RWMutex
+	use *use // nil: no file is open
 
-	up      atomic.Bool   // db is not nil
+	tasks   sync.Pool    // of *task
+	stuck   atomic.Int32 // what apart is at, and nobody may wait for any more
+	onStall func(error)  // a file has not answered
+	// patience is stallTime, but for tests.
+	patience atomic.Int64
+
+	up      atomic.Bool   // use is not nil, and not stalled
 	entries atomic.Int64  // committed
 	used    atomic.Int64  // bytes of allocated pages at the last commit
 	panics  atomic.Int32  // since the file was opened
 	times   atomic.Uint32 // that a file was put to use
-	wedged  atomic.Bool   // since then bbolt has panicked where it may have kept its locks
 }
 
 func newDisk(cfg Config) *disk {
-	d := &disk{path: filepath.Join(cfg.Path, FileName), openFile: cfg.OpenFile}
+	d := &disk{path: filepath.Join(cfg.Path, FileName), openFile: cfg.OpenFile, onStall: func(error) {}}
 	if d.openFile == nil {
 		d.openFile = os.OpenFile
 	}
+	d.patience.Store(int64(stallTime))
 	d.pins.count = make(map[uint64]int)
 	d.pins.going = make(map[uint64]struct{})
 	return d
 }
 
-// opening is what open returns: the database, not in use yet.
-type opening struct {
-	db   *bbolt.DB
-	file *os.File
-}
-
 // open opens the file, begun anew where there is none. errDamaged means that the file is no
 // database, or not one of ours.
-func (d *disk) open(budget int64) (*opening, error) {
+func (d *disk) open(budget int64) (*use, error) {
+	if d.stuck.Load() > 0 {
+		return nil, fmt.Errorf("disk tier: %s: %w: a call made before has not come back", d.path, errStalled)
+	}
+	var opened *use
+	err := d.apart(d.wait(), func() (err error) {
+		opened, err = d.openNow(budget)
+		return err
+	}, func() { _ = opened.close() })
+	if errors.Is(err, errStalled) {
+		return nil, fmt.Errorf("disk tier: %s cannot be opened: %w", d.path, err)
+	}
+	return opened, err
+}
+
+// openNow is open for who can wait.
+func (d *disk) openNow(budget int64) (*use, error) {
 	if err := d.makeFolder(); err != nil {
 		return nil, err
 	}
-	o := &opening{}
+	u := d.newUse()
 	err := guarded(func() error {
 		var err error
-		o.db, err = bbolt.Open(d.path, 0o600, &bbolt.Options{
+		u.db, err = bbolt.Open(d.path, 0o600, &bbolt.Options{
 			Timeout:         lockTimeout,
 			FreelistType:    bbolt.FreelistMapType,
 			InitialMmapSize: initialMmap(budget),
 			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
 				f, err := d.openFile(name, flag, perm)
-				o.file = f
+				u.file = f
 				if err == nil && tryLock(f) { // else another process may be writing to it
 					err = errors.Join(checkFreelist(f), checkTree(f))
 				}
@@ -84,11 +99,11 @@ func (d *disk) open(budget int64) (*opening, error) {
 		return err
 	})
 	if err == nil {
-		o.db.AllocSize = int(min(max(budget/64, 64<<10), 16<<20))
-		return o, nil
+		u.db.AllocSize = int(min(max(budget/64, 64<<10), 16<<20))
+		return u, nil
 	}
-	if o.file != nil {
-		_ = abandon(o.file) // closed by bbolt already, unless it panicked
+	if u.file != nil {
+		_ = abandon(u.file) // closed by bbolt already, unless it panicked
 	}
 	return nil, d.explain(err)
 }
@@ -130,11 +145,6 @@ func (d *disk) tooShort() bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() < 4*int64(os.Getpagesize())
 }
 
-// close ends an opening that is not to be used.
-func (o *opening) close() error {
-	return guarded(o.db.Close)
-}
-
 // initialMmap maps more than the file may grow to, because growing the map waits for every reader.
 // Windows makes the file as long as its map, and 32 bits have no room.
 func initialMmap(budget int64) int {
@@ -145,14 +155,13 @@ func initialMmap(budget int64) int {
 }
 
 // attach puts an opened database to use.
-func (d *disk) attach(o *opening) {
+func (d *disk) attach(u *use) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.db, d.file = o.db, o.file
-	d.up.Store(true)
+	d.use = u
 	d.panics.Store(0)
-	d.wedged.Store(false)
 	d.times.Add(1)
+	d.up.Store(true)
 }
 
 // detach ends the use of the file, after the readers under way. When bbolt has panicked its locks
@@ -162,19 +171,16 @@ func (d *disk) attach(o *opening) {
 // the other a panic.
 func (d *disk) detach() error {
 	d.mu.Lock()
-	db, file := d.db, d.file
-	d.db, d.file = nil, nil
+	u := d.use
+	d.use = nil
 	d.up.Store(false)
 	d.entries.Store(0)
 	d.used.Store(0)
 	d.mu.Unlock()
-	if db == nil {
+	if u == nil {
 		return nil
 	}
-	if d.wedged.Load() {
-		return abandon(file)
-	}
-	if err := guarded(db.Close); err != nil {
+	if err := u.close(); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)
 	}
 	return nil
@@ -184,18 +190,38 @@ func (d *disk) detach() error {
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
 
 // drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a map of it
-// is left, its name is taken from it.
+// is left, its name is taken from it. Behind a call that has not come back nobody waits for it: it takes effect
+// when the disk answers again, before the file can be opened again.
 func (d *disk) drop(now time.Time) error {
-	if err := os.Remove(d.path); err != nil {
-		_, asideErr := d.setAside("purged", now)
-		return asideErr
+	patience := d.wait()
+	if d.stuck.Load() > 0 {
+		patience = 0
 	}
-	d.syncFolder()
-	return nil
+	return d.apart(patience, func() error {
+		if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			_, err = d.rename("purged", now)
+			return err
+		}
+		d.syncFolder()
+		return nil
+	}, nil)
 }
 
 // setAside renames the file, which must not be open, so that it is never used again.
-func (d *disk) setAside(why string, now time.Time) (string, error) {
+func (d *disk) setAside(why string, now time.Time) (name string, err error) {
+	var aside string
+	err = d.apart(d.wait(), func() (err error) {
+		aside, err = d.rename(why, now)
+		return err
+	}, nil)
+	if err != nil {
+		return "", fmt.Errorf("set aside: %w", err)
+	}
+	return aside, nil
+}
+
+// rename is setAside for who can wait.
+func (d *disk) rename(why string, now time.Time) (string, error) {
 	name := d.path + "." + why + "-" + strconv.FormatInt(now.Unix(), 10)
 	for i := 1; ; i++ {
 		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
@@ -204,7 +230,7 @@ func (d *disk) setAside(why string, now time.Time) (string, error) {
 		name = d.path + "." + why + "-" + strconv.FormatInt(now.Unix(), 10) + "-" + strconv.Itoa(i)
 	}
 	if err := os.Rename(d.path, name); err != nil {
-		return "", fmt.Errorf("set aside: %w", err)
+		return "", err
 	}
 	d.syncFolder()
 	return name, nil
@@ -242,96 +268,117 @@ func (e *readError) Unwrap() error { return e.cause }
 
 // isPast tells whether an error comes from a file that is not in use any more.
 func (d *disk) isPast(err error) bool {
-	e, ok := errors.AsType[*readError](err)
-	return ok && e.time != d.times.Load()
-}
-
-// view runs fn in a read transaction. fn copies what it keeps, and writes to nobody.
-func (d *disk) view(fn func(tx *bbolt.Tx) error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.db == nil {
+	e, ok := errors.AsType[*readError](err)
+	return ok && (d.use == nil || e.time != d.times.Load())
+}
+
+// view runs fn in a read transaction. fn copies what it keeps, and writes to nobody. After errStalled it may
+// still be running, so that what it writes to is to be looked at only after success.
+func (d *disk) view(fn func(tx *bbolt.Tx) error) error { return d.viewOr(fn, nil) }
+
+// viewOr is view for an fn that takes something in hand: undo, which may be nil, gives it back if fn has been
+// through with success, but too late.
+func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	u := d.use
+	if u == nil {
 		return errDetached
 	}
-	if err := d.read(fn); err != nil {
+	if err := u.do(func() error { return u.read(fn) }, undo); err != nil {
 		return &readError{d.times.Load(), err}
 	}
 	return nil
 }
 
-// read is view with d.mu held.
-func (d *disk) read(fn func(tx *bbolt.Tx) error) error {
-	if err := checkMeta(d.file); err != nil {
+// read is view for a helper.
+func (u *use) read(fn func(tx *bbolt.Tx) error) error {
+	if err := checkMeta(u.file); err != nil {
 		return err
 	}
 	var tx *bbolt.Tx
 	err := guarded(func() error {
 		var err error
-		if tx, err = d.db.Begin(false); err != nil {
+		if tx, err = u.db.Begin(false); err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
 		return fn(tx)
 	})
-	return d.finish(tx, err)
+	return u.finish(tx, err)
 }
 
 // update runs fn in a write transaction and commits it. Only the keeper calls it.
 func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.db == nil {
+	u := d.use
+	if u == nil {
 		return errDetached
 	}
-	if err := checkListHead(d.file); err != nil {
+	err := u.do(func() error { return errors.Join(u.checkPlace(), checkListHead(u.file)) }, nil)
+	if err != nil {
 		return err
 	}
-	return updateDB(d, d.db, fn)
+	return u.update(fn)
 }
 
-// updateDB is update for a database that is not attached yet.
-func updateDB(d *disk, db *bbolt.DB, fn func(tx *bbolt.Tx) error) error {
-	var tx *bbolt.Tx
-	err := guarded(func() error {
-		var err error
-		if tx, err = db.Begin(true); err != nil {
-			return fmt.Errorf("begin: %w", err)
+// update is update for a file that need not be attached. fn runs on the caller's goroutine, since it
+// works with what is the keeper's: it writes nothing to the file, which the commit does.
+func (u *use) update(fn func(tx *bbolt.Tx) error) error {
+	var begun *bbolt.Tx
+	err := u.do(func() error {
+		err := guarded(func() (err error) {
+			begun, err = u.db.Begin(true)
+			return err
+		})
+		return u.finish(nil, err)
+	}, func() { _ = begun.Rollback() })
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	tx := begun
+	failure := guarded(func() error { return fn(tx) })
+	return u.do(func() error {
+		err := failure
+		if err == nil {
+			err = guarded(tx.Commit)
 		}
-		if err = fn(tx); err != nil {
+		if err = u.finish(tx, err); err != nil {
 			return err
 		}
-		return tx.Commit()
-	})
-	if err = d.finish(tx, err); err != nil {
-		return err
-	}
-	return d.measure(db)
+		return u.measure()
+	}, nil)
 }
 
 // measure reads how much of the file is allocated: its pages less the free ones.
-func (d *disk) measure(db *bbolt.DB) error {
+func (u *use) measure() error {
 	var tx *bbolt.Tx
 	err := guarded(func() error {
 		var err error
-		if tx, err = db.Begin(false); err != nil {
+		if tx, err = u.db.Begin(false); err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
-		stats := db.Stats()
-		d.used.Store(tx.Size() - int64(stats.FreePageN+stats.PendingPageN)*int64(db.Info().PageSize))
+		stats := u.db.Stats()
+		if !u.isStalled() {
+			u.d.used.Store(tx.Size() - int64(stats.FreePageN+stats.PendingPageN)*int64(u.db.Info().PageSize))
+		}
 		return nil
 	})
-	return d.finish(tx, err)
+	return u.finish(tx, err)
 }
 
 // finish rolls a transaction back and tells whether the database outlived what happened in it. A
 // panic before there is a transaction, or in the rollback, leaves bbolt's locks in doubt.
-func (d *disk) finish(tx *bbolt.Tx, err error) error {
+func (u *use) finish(tx *bbolt.Tx, err error) error {
 	panicked := errors.Is(err, errPanicked)
 	if panicked {
-		d.panics.Add(1)
+		u.d.panics.Add(1)
 	}
 	if tx == nil {
 		if panicked {
-			d.wedged.Store(true)
+			u.wedged.Store(true)
 			return &wedgedError{err}
 		}
 		return err
@@ -343,7 +390,7 @@ func (d *disk) finish(tx *bbolt.Tx, err error) error {
 		return nil
 	})
 	if errors.Is(rollback, errPanicked) {
-		d.wedged.Store(true)
+		u.wedged.Store(true)
 		return &wedgedError{errors.Join(err, rollback)}
 	}
 	return err

@@ -6,7 +6,7 @@
 //	entry.go     what is stored: Key, Variant, Entry, Body
 //	settings.go  budgets, policies and the words for how things end
 //	store.go     the life of a store: New, Open, Apply, Close; taking up a file, setting one aside
-//	lookup.go    memory, then the write-behind queue, then disk; coming to memory
+//	lookup.go    memory, then the write-behind queue, then disk (lookup_disk.go); coming to memory
 //	put.go       storing, replacing, removing
 //	draft.go     large bodies, to disk while they arrive
 //	purge.go     the promise of a purge and the argument for it; counting what it matches
@@ -20,7 +20,7 @@
 // policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL) and decoded.go
 // (unlocked: what is asked for all the time) in shard.go (one lock) in memory.go (one budget). The
 // disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt,
-// once head.go and tree.go have looked at the file), written by one goroutine: keeper.go (what it does when),
+// once head.go and tree.go have looked at the file) and stall.go (nobody waits for a disk that stands still), written by one goroutine: keeper.go (what it does when),
 // queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave
 // behind), pace.go (how fast what nobody waits for goes). lock_flock.go is bbolt's lock on the file,
 // poison_race.go has freed bytes overwritten under the race detector.
@@ -85,8 +85,8 @@
 //
 // In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu, recordSet.mu,
 // tickets.mu, pins.mu, touches.mu, arena.mu, table.mu, drafts.mu. There are two exceptions: disk.mu is held
-// around a transaction, within which memory, the queue and the records may be used, and drafts.mu while
-// pins.mu is taken when a draft begins.
+// for reading around a transaction, within which memory, the queue and the records may be used, and drafts.mu
+// while pins.mu is taken when a draft begins.
 //
 // Nothing is written to a client under any of them, and no transaction is open while a client is written to:
 // bodies are read chunk by chunk, each copied out of a transaction of its own.

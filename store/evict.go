@@ -208,7 +208,10 @@ func (k *keeper) expired(limit int) (due [][]byte, err error) {
 		}
 		return nil
 	})
-	return due, err
+	if err != nil {
+		return nil, err
+	}
+	return due, nil
 }
 
 // pendingStep deletes chunks that belong to no record: of large entries deleted, and of those whose
@@ -245,9 +248,10 @@ func (k *keeper) pendingStep() (bool, error) {
 
 // pendingIDs are those whose chunks nobody reads and nobody writes.
 func (k *keeper) pendingIDs() (ids []uint64, err error) {
+	writing := k.writing
 	err = k.s.disk.view(func(tx *bbolt.Tx) error {
 		return tx.Bucket(pendingBucket).ForEach(func(row, _ []byte) error {
-			if id := rowID(row); id != k.writing && !k.s.disk.pins.pinned(id) && len(ids) < stepEntries {
+			if id := rowID(row); id != writing && !k.s.disk.pins.pinned(id) && len(ids) < stepEntries {
 				ids = append(ids, id)
 			}
 			return nil

@@ -101,3 +101,46 @@ func TestFaultFullDisk(t *testing.T) {
 	}
 	checkAgreement(t, s)
 }
+
+// TestFaultFullDiskLogsOnce: on a disk that stays full each retry may succeed, and a purge has the file removed,
+// which makes room for a little while. All that is one trouble, and one line in the log at its beginning.
+func TestFaultFullDiskLogsOnce(t *testing.T) {
+	if !mounted(t) {
+		return
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("no mounts here: %v", err)
+	}
+	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
+	clock := newTestClock()
+	clock.nanos.Store(time.Now().UnixNano())
+	var log bytes.Buffer
+	cfg := Config{Path: filepath.Join(dir, "store"), Required: true, Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	s := openImpatient(t, cfg, bothTiers)
+	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	for round := range 40 {
+		for n := range 200 {
+			s.Put(signedEntry(s, url(n), 1, 5_000), 0)
+			if n%50 == 49 {
+				_ = s.Sync()
+			}
+		}
+		_, _ = s.Purge(Selectors{URLs: []string{url(round)}}, PurgeOptions{})
+		before := s.Stats()
+		clock.advance(retryTime)
+		waitFor(t, func() bool {
+			st := s.Stats()
+			return st.Disk.State == "open" || st.Errors[DiskTier] > before.Errors[DiskTier]
+		})
+	}
+	if st := s.Stats(); st.Errors[DiskTier] < 40 {
+		t.Errorf("%d errors counted, the disk was not full", st.Errors[DiskTier])
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "\n"); n > 2 {
+		t.Errorf("%d lines logged:\n%.3000s", n, &log)
+	}
+}

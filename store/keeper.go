@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"runtime"
@@ -17,6 +18,8 @@ const (
 	lingerBytes = batchBytes
 	// tickTime is the pace of what is done without being asked: expiry, reopening.
 	tickTime = time.Second
+	// placeTicks is how often it is looked for the file's name: it may be removed where nothing is written.
+	placeTicks = 5
 	// retryTime is how long a file that failed is left alone.
 	retryTime = 30 * time.Second
 	// maxPanics is how many damaged pages are put up with before the file is given up.
@@ -37,10 +40,13 @@ type keeper struct {
 	// waiting is how many purges wait for an answer: batches under way are cut short for them.
 	waiting atomic.Int32
 
+	ticks    int
 	retryAt  time.Time // of the store's clock; zero: no retry is due
-	troubled bool      // the last failure is logged and nothing has been written since
-	strikes  int       // failures by damage of this file
-	attached bool      // this process has had the file open
+	trouble  trouble
+	dropping bool // the file is to be removed when the disk answers
+	removed  bool // the file was taken away: one that is in its place is not ours
+	strikes  int  // failures by damage of this file
+	attached bool // this process has had the file open
 	// The id and the number of entries last committed tell, when the file is opened again, whether
 	// it is as it was left.
 	lastID, lastEntries uint64
@@ -180,6 +186,11 @@ func (k *keeper) onTick() {
 	if !k.retryAt.IsZero() && !k.s.now().Before(k.retryAt) {
 		k.retry()
 	}
+	if k.ticks++; k.ticks%placeTicks == 0 && k.s.disk != nil {
+		if err := k.s.disk.checkPlace(); err != nil {
+			k.failed(err)
+		}
+	}
 }
 
 // retry tries to open the file again.
@@ -190,7 +201,9 @@ func (k *keeper) retry() {
 		return
 	}
 	k.retryAt = time.Time{}
-	k.s.log.Info("disk tier is open again", slog.String("file", k.s.disk.path))
+	if !k.trouble.on() {
+		k.s.log.Info("disk tier is open again", slog.String("file", k.s.disk.path))
+	}
 }
 
 // reported is failed for what a reader has met, perhaps in a file that was given up since.
@@ -206,13 +219,18 @@ func (k *keeper) failed(err error) {
 		return
 	}
 	k.s.counts.errors[DiskTier].Add(1)
-	if !k.troubled {
-		k.troubled = true
-		k.s.log.Error("disk tier failed; running from memory", slog.String("file", k.s.disk.path),
-			slog.Duration("retry", retryTime), slog.Any("error", err))
+	if errors.Is(err, errRemoved) {
+		k.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
+	} else {
+		k.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
 	k.retryAt = k.s.now().Add(retryTime) // first: who sees that the file is given up may count on the retry
 	k.detach()
+	if errors.Is(err, errRemoved) {
+		k.removed = true
+		k.beginAnew()
+		return
+	}
 	if errors.Is(err, errDamaged) {
 		if k.strikes++; k.strikes >= 3 || k.s.disk.panics.Load() >= maxPanics {
 			k.replaceFile()
@@ -224,8 +242,8 @@ func (k *keeper) failed(err error) {
 func (k *keeper) detach() {
 	k.lastEntries = uint64(k.s.disk.entries.Load())
 	k.detachQueue()
-	if err := k.s.disk.detach(); err != nil {
-		k.s.log.Warn("closing the failed disk tier", slog.Any("error", err))
+	if err := k.s.disk.detach(); err != nil && !errors.Is(err, errStalled) { // it is closed when the disk answers
+		k.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
 	}
 	k.touched.reset()
 }
@@ -245,22 +263,29 @@ func (k *keeper) detachQueue() {
 func (k *keeper) replaceFile() {
 	name, err := k.s.disk.setAside("corrupt", k.s.now())
 	if err != nil {
-		k.s.log.Error("disk tier: the file cannot be set aside", slog.Any("error", err))
+		k.tell(slog.LevelError, "disk tier: the file cannot be set aside", slog.Any("error", err))
 		return
 	}
-	k.s.log.Error("disk tier: the file is set aside", slog.String("file", k.s.disk.path), slog.String("name", name))
+	k.tell(slog.LevelError, "disk tier: the file is set aside", slog.String("name", name))
 	k.beginAnew()
 }
 
 // dropFile removes the detached file, into which a purge could not be written, and begins another one. Nobody
 // may have what is in it, and a full disk has the room back.
 func (k *keeper) dropFile() {
-	if err := k.s.disk.drop(k.s.now()); err != nil {
-		k.s.log.Error("disk tier: the file cannot be removed", slog.Any("error", err))
+	if k.dropping && k.s.disk.stuck.Load() > 0 {
 		return
 	}
-	k.s.log.Error("disk tier: a purge could not be written, so the file is removed", slog.String("file", k.s.disk.path))
-	k.beginAnew()
+	switch err := k.s.disk.drop(k.s.now()); {
+	case err == nil:
+		k.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed")
+		k.beginAnew()
+	case errors.Is(err, errStalled):
+		k.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed when the disk answers")
+		k.dropping = true
+	default:
+		k.tell(slog.LevelError, "disk tier: the file cannot be removed", slog.Any("error", err))
+	}
 }
 
 func (k *keeper) beginAnew() {
@@ -269,10 +294,36 @@ func (k *keeper) beginAnew() {
 	k.retry()
 }
 
+// trouble is the time from a failure of the disk until it has worked for calmTime. What is said in it is said
+// once: a full disk fails, is tried again and works for a moment, for as long as it is full.
+type trouble struct {
+	told map[string]bool // what has been said; nil: none is on
+	last time.Time       // of the store's clock: the last failure
+}
+
+// calmTime is how long nothing may have failed for a trouble to be over.
+const calmTime = 5 * time.Minute
+
+func (t *trouble) on() bool { return t.told != nil }
+
+// tell logs what has gone wrong, once in a trouble.
+func (k *keeper) tell(level slog.Level, message string, details ...slog.Attr) {
+	t := &k.trouble
+	t.last = k.s.now()
+	if t.told[message] {
+		return
+	}
+	if t.told == nil {
+		t.told = make(map[string]bool)
+	}
+	t.told[message] = true
+	k.s.log.LogAttrs(context.Background(), level, message, append(details, slog.String("file", k.s.disk.path))...)
+}
+
 // recovered notes a commit.
 func (k *keeper) recovered() {
-	if k.troubled {
-		k.troubled = false
+	if k.trouble.on() && k.s.now().Sub(k.trouble.last) >= calmTime {
+		k.trouble = trouble{}
 		k.s.log.Info("disk tier works again", slog.String("file", k.s.disk.path))
 	}
 }

@@ -177,17 +177,17 @@ func TestBatchIsFullSoonerForAPurge(t *testing.T) {
 // which is for ever.
 func TestWedgedFileIsAbandoned(t *testing.T) {
 	s := keptByHand(t, bothTiers)
-	stuck, err := s.disk.db.Begin(false) // what closing waits for
+	stuck, err := s.disk.use.db.Begin(false) // what closing waits for
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := s.disk.db
+	db := s.disk.use.db
 	t.Cleanup(func() {
 		_ = stuck.Rollback()
 		_ = db.Close()
 	})
 	var wedged *wedgedError
-	if err := s.disk.finish(nil, fmt.Errorf("in Begin: %w", errPanicked)); !errors.As(err, &wedged) {
+	if err := s.disk.use.finish(nil, fmt.Errorf("in Begin: %w", errPanicked)); !errors.As(err, &wedged) {
 		t.Fatalf("finish: %v, want a %T", err, wedged)
 	}
 	s.keeper.failed(errLost) // returns

@@ -231,29 +231,33 @@ func (l *listing) walk(sc *scan, limit int) error {
 	}
 	n := 0
 	for more := true; more; {
-		more = false
+		step := *l // the transaction's own: it may go on when nobody waits for it any more
+		from, last := after, []byte(nil)
 		err := l.s.disk.view(func(tx *bbolt.Tx) error {
 			t, err := openTables(tx)
 			if err != nil {
 				return err
 			}
-			rows := 0
-			return sc.each(t, after, func(key, value []byte) (bool, error) {
-				if l.addRow(t, key, value) {
-					n++
+			rows, found := 0, n
+			return sc.each(t, from, func(key, value []byte) (bool, error) {
+				if step.addRow(t, key, value) {
+					found++
 				}
-				if limit > 0 && n >= limit {
+				if limit > 0 && found >= limit {
 					return false, nil
 				}
 				if rows++; rows >= stepEntries {
-					after, more = slices.Clone(key), true
+					last = slices.Clone(key)
 				}
-				return !more, nil
+				return last == nil, nil
 			})
 		})
 		if err != nil {
 			return err
 		}
+		n += len(step.found) - len(l.found)
+		*l = step
+		after, more = last, last != nil
 	}
 	return nil
 }

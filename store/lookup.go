@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -199,7 +198,7 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 			alone = false
 		}
 	}
-	search, err := s.search(diskSearch{sel: &sel, key: key, jobs: jobs, resident: resident})
+	search, err := s.search(&sel, key, jobs, resident)
 	for _, id := range search.damaged {
 		s.counts.errors[DiskTier].Add(1)
 		s.queue.push(deletion(id, key, Damaged))
@@ -221,24 +220,7 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 		s.memory.unhold(found[i].item)
 	}
 	s.keeper.touched.add(search.entry.ID)
-	return s.fromDisk(&search, sh, stamp)
-}
-
-// search runs d until no purge record was dropped meanwhile.
-func (s *Store) search(d diskSearch) (diskSearch, error) {
-	before := *d.sel
-	for {
-		run, drops := d, s.records.drops.Load()
-		err := s.disk.view(run.run)
-		if err == nil && drops == s.records.drops.Load() {
-			return run, nil
-		}
-		run.giveUp()
-		if err != nil {
-			return run, err
-		}
-		*d.sel = before
-	}
+	return s.fromDisk(search, sh, stamp)
 }
 
 // noteComplete notes that the resident variants of a key, so many, are all there are, unless something
@@ -249,177 +231,6 @@ func (s *shard) noteComplete(key *Key, n int, stamp uint32) {
 	if *s.stamp(*key) == stamp && s.count(key) == n {
 		s.setComplete(key, true)
 	}
-}
-
-// diskSearch looks for a better variant among the rows of a key.
-type diskSearch struct {
-	sel      *selection
-	key      Key
-	jobs     []*job
-	resident []candidate
-
-	entry   *Entry // of the best row, when that beats what is in memory
-	item    *item  // the same, held, where it may come to memory
-	soft    bool
-	buf     [1]keyRow // enough for most keys
-	rows    int       // of the key, whatever is in them
-	others  int       // live ones that are not resident
-	damaged []uint64
-}
-
-// run is called in a read transaction.
-func (d *diskSearch) run(tx *bbolt.Tx) error {
-	t := new(tables)
-	var err error
-	if t.keys, err = openBucket(tx, keysBucket); err != nil {
-		return err
-	}
-	rows := d.buf[:0]
-	t.variants(d.key, func(row keyRow, err error) {
-		d.rows++
-		switch {
-		case err != nil:
-			d.damaged = append(d.damaged, row.id)
-		case live(row.keepUntil, d.sel.now) && !d.elsewhere(&row):
-			rows = append(rows, row)
-		}
-	})
-	if d.others = len(rows); d.others == 0 {
-		return nil
-	}
-	if t.records, err = openBucket(tx, recordsBucket); err != nil {
-		return err
-	}
-	for i := range rows {
-		if err := d.consider(t, &rows[i]); errors.Is(err, errDamaged) {
-			d.damaged = append(d.damaged, rows[i].id)
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// elsewhere tells whether a row is resident, or out of date by what waits in the queue.
-func (d *diskSearch) elsewhere(row *keyRow) bool {
-	for _, c := range d.resident {
-		if c.item.id == row.id {
-			return true
-		}
-	}
-	for _, j := range d.jobs {
-		if j.superseded(row.id, &row.variant) {
-			return true
-		}
-	}
-	return false
-}
-
-// consider lets a row compete. It reads the record of a row that may win, and of one that a purge
-// may have hit: only the record knows the tags.
-func (d *diskSearch) consider(t *tables, row *keyRow) error {
-	sel := d.sel
-	before := *sel
-	if row.generation >= sel.s.records.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
-		return nil
-	}
-	*sel = before
-	r, inline, err := t.record(row.id)
-	if err == nil && r.key() != d.key {
-		err = fmt.Errorf("record %d: another key: %w", row.id, errDamaged)
-	}
-	if err != nil {
-		return err
-	}
-	hard, soft := sel.s.records.judgeRecord(r, everything)
-	if hard || !sel.beats(&row.variant, row.responseTime) {
-		return nil
-	}
-	if err := d.read(t, row.id, r, inline); err != nil {
-		*sel = before
-		return err
-	}
-	d.soft = soft || row.soft
-	return nil
-}
-
-// promoteBytes is up to where a body is read whole and may come to memory.
-const promoteBytes = 4 << 20
-
-// read takes an entry out of the transaction: to an extent where it is small enough and there is
-// room, else to the Go heap, or without its body, which is then read chunk by chunk.
-func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
-	s := d.sel.s
-	e, err := decodeRecord(id, r)
-	if err != nil {
-		return err
-	}
-	length := r.bodyLen()
-	if inline == nil && length > chunkSize && length > min(promoteBytes, s.settings.Load().Memory/8) {
-		d.giveUp()
-		e.Body = &diskBody{s: s, id: id, length: length}
-		d.entry = e
-		return nil
-	}
-	if err := r.checkBody(id, inline); err != nil {
-		return err
-	}
-	body := Body(extentBody(inline))
-	if inline == nil {
-		if t.chunks, err = openBucket(t.records.Tx(), chunksBucket); err != nil {
-			return err
-		}
-		body = &rowsBody{t: t, id: id, length: length}
-	}
-	c := content{id: id, record: r, body: body, tags: len(e.Tags)}
-	if s.memory.charge(s.memory.cost(&c)) {
-		it, err := s.memory.store(&c)
-		if errors.Is(err, errDamaged) {
-			return err
-		}
-		if err == nil {
-			d.giveUp()
-			e.Body = s.body(it)
-			d.item, d.entry = it, e
-			return nil
-		}
-	}
-	data := make([]byte, length)
-	if err := copyBody(data, body); err != nil {
-		return err
-	}
-	d.giveUp()
-	e.Body = NewBody([][]byte{data})
-	d.entry = e
-	return nil
-}
-
-// giveUp lets go of the best row so far.
-func (d *diskSearch) giveUp() {
-	if d.item != nil {
-		d.sel.s.memory.unhold(d.item)
-		d.item = nil
-	}
-	d.entry = nil
-}
-
-// rowsBody is a body in chunks as it is within a transaction.
-type rowsBody struct {
-	t      *tables
-	id     uint64
-	length int64
-}
-
-// Len is the whole length in bytes.
-func (b *rowsBody) Len() int64 { return b.length }
-
-// Chunk returns the bytes from off to the end of the chunk, in the transaction's memory.
-func (b *rowsBody) Chunk(off int64) ([]byte, error) {
-	data, err := b.t.chunk(b.id, int(off/chunkSize), b.length)
-	if err != nil {
-		return nil, err
-	}
-	return data[off%chunkSize:], nil
 }
 
 // fromDisk is the outcome when a row was selected.
@@ -459,12 +270,13 @@ func (s *Store) pin(b *diskBody) bool {
 	if !s.disk.pins.pin(b.id) {
 		return false
 	}
-	there := false
 	err := s.disk.view(func(tx *bbolt.Tx) error {
-		there = tx.Bucket(chunksBucket).Get(chunkKey(b.id, 0)) != nil
+		if tx.Bucket(chunksBucket).Get(chunkKey(b.id, 0)) == nil {
+			return errNotThere
+		}
 		return nil
 	})
-	if err != nil || !there {
+	if err != nil {
 		s.disk.pins.unpin(b.id)
 		return false
 	}

@@ -54,6 +54,10 @@ package store
 //     have not, the file is set aside.
 //   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even a
 //     crash brings it back, and where that fails too the case above holds.
+//   - Commit does not return. The same after stallTime. The file is removed as soon as the disk answers, even
+//     if the process was killed meanwhile, as long as the call that removes it is in the kernel's hands.
+//   - File removed under us. Each commit looks for its name before, and a new file is begun with all records
+//     in force.
 //   - Record damaged on disk. What it masked is not known any more: the file is set aside.
 //
 // A soft purge is the same with "stale" for "gone": the sweep sets the soft flag of the item and of
@@ -65,7 +69,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -112,13 +115,22 @@ func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error)
 		req.rec = s.records.issue(sel.clone(), opts.Soft, uint64(nanos(s.now())))
 	}
 	s.keeper.waiting.Add(1)
+	timer := time.NewTimer(s.patience())
+	defer timer.Stop()
 	select {
 	case s.keeper.purges <- req:
 	case <-s.keeper.done:
 		return 0, fmt.Errorf("%w: %w", ErrNotDurable, ErrClosed)
+	case <-timer.C:
+		go s.keeper.takeLate(req)
+		return 0, s.purgeStalled()
 	}
-	<-req.done
-	return req.matched, req.err
+	select {
+	case <-req.done:
+		return req.matched, req.err
+	case <-timer.C:
+		return 0, s.purgeStalled()
+	}
 }
 
 // purgeRequest is a purge that waits for the keeper.
@@ -160,7 +172,7 @@ func (k *keeper) commitPurges(reqs []*purgeRequest) {
 		k.countInMemory(reqs)
 		return
 	}
-	err := k.s.disk.view(func(tx *bbolt.Tx) error { return k.countAll(tx, reqs) })
+	err := k.countOnDisk(reqs)
 	if err != nil {
 		k.countInMemory(reqs)
 	} else {
@@ -169,18 +181,18 @@ func (k *keeper) commitPurges(reqs []*purgeRequest) {
 	if err == nil {
 		return
 	}
-	written := false
+	k.failed(err)
+	lost := false
 	for _, req := range reqs {
 		switch {
-		case !req.dryRun:
+		case !req.dryRun && !req.rec.written: // else it is in the file that was begun in place of one removed
 			req.err = fmt.Errorf("%w: %w", ErrNotDurable, err)
-			written = true
-		case !errors.Is(err, errDetached):
+			lost = true
+		case req.dryRun && !errors.Is(err, errDetached):
 			req.err = fmt.Errorf("count matches: %w", err)
 		}
 	}
-	k.failed(err)
-	if k.attached && written {
+	if k.attached && lost {
 		k.dropFile()
 	}
 }
@@ -208,18 +220,24 @@ func (k *keeper) writePurges(reqs []*purgeRequest) error {
 	return nil
 }
 
-// countAll counts purges by the file and memory, and notes those that have nothing on disk to hit.
-func (k *keeper) countAll(tx *bbolt.Tx, reqs []*purgeRequest) error {
-	t, err := openTables(tx)
+// countOnDisk counts purges by the file and memory, and notes those that have nothing on disk to hit.
+func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
+	type result struct{ matched, rows int }
+	var results []result // the transaction's own: it may go on when nobody waits for it any more
+	err := k.s.disk.view(func(tx *bbolt.Tx) error {
+		t, err := openTables(tx)
+		for i := 0; err == nil && i < len(reqs); i++ {
+			var r result
+			r.matched, r.rows, err = k.count(t, reqs[i].rec)
+			results = append(results, r)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	for _, req := range reqs {
-		var rows int
-		if req.matched, rows, err = k.count(t, req.rec); err != nil {
-			return err
-		}
-		req.rec.memoryOnly = rows == 0
+	for i, req := range reqs {
+		req.matched, req.rec.memoryOnly = results[i].matched, results[i].rows == 0
 	}
 	return nil
 }
@@ -453,29 +471,6 @@ func (c *counting) superseded(id uint64, jobs []*job) bool {
 	return err != nil || slices.ContainsFunc(jobs, func(j *job) bool {
 		return j.key == e.Key && j.superseded(id, &e.Variant)
 	})
-}
-
-// match tells whether any selector names the entry.
-func (s *Selectors) match(url string, tags []string) bool {
-	if s.All || slices.Contains(s.URLs, url) {
-		return true
-	}
-	for _, t := range s.Tags {
-		if slices.Contains(tags, t) {
-			return true
-		}
-	}
-	for _, p := range s.Prefixes {
-		if strings.HasPrefix(url, p) {
-			return true
-		}
-	}
-	return len(s.Hosts) > 0 && slices.Contains(s.Hosts, hostOf(url))
-}
-
-// matchRecord is match for an entry in its stored form.
-func (s *Selectors) matchRecord(r record) bool {
-	return s.All || s.match(string(r.url()), r.tags())
 }
 
 // between tells whether there is a record of a generation in (gen, below).

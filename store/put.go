@@ -218,7 +218,7 @@ func (s *Store) enqueue(it *item, e *Entry, below uint64, maxVariants int, toDis
 	}
 	j := &job{
 		kind: jobPut, item: it, id: e.ID, below: below, ahead: aheadOf(e), key: e.Key, variant: e.Variant, maxVariants: maxVariants,
-		cost: it.cost() + int64(deletionCost), at: time.Now(),
+		cost: it.cost() + int64(deletionCost), at: time.Now(), url: urlHash(e.URL),
 	}
 	if body, ok := e.Body.(*diskBody); ok && toDisk {
 		toDisk = s.disk.pins.pin(body.id) // until the job is done

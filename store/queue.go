@@ -1,6 +1,7 @@
 package store
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -17,7 +18,8 @@ type job struct {
 	reason      Reason // jobDelete
 	cost        int64
 	at          time.Time
-	written     int // jobPut: chunks of a large body that are on disk already
+	url         uint64 // jobPut: urlHash
+	written     int    // jobPut: chunks of a large body that are on disk already
 	// below is what an entry of the same variant is older than: the id that Put gave, which is the
 	// item's unless that has the id of its draft.
 	below uint64
@@ -53,6 +55,7 @@ type queue struct {
 	mu    sync.Mutex
 	jobs  []*job            // jobs[0] is the oldest
 	byKey map[uint64][]*job // by keyPrefix, which index rows know too
+	urls  map[uint64]int32  // how many jobPuts have a URL, by urlHash
 	bytes int64
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
@@ -60,7 +63,7 @@ type queue struct {
 }
 
 func newQueue() *queue {
-	return &queue{byKey: make(map[uint64][]*job), wake: make(chan struct{}, 1)}
+	return &queue{byKey: make(map[uint64][]*job), urls: make(map[uint64]int32), wake: make(chan struct{}, 1)}
 }
 
 // push appends a job; false when it does not fit. An empty queue takes one entry of any size, and a
@@ -77,6 +80,7 @@ func (q *queue) push(j *job) bool {
 	q.jobs = append(q.jobs, j)
 	q.byKey[keyPrefix(j.key)] = append(q.byKey[keyPrefix(j.key)], j)
 	q.bytes += j.cost
+	q.countURL(j, 1)
 	if len(q.jobs) == 1 || q.bytes >= lingerBytes {
 		select {
 		case q.wake <- struct{}{}:
@@ -85,6 +89,35 @@ func (q *queue) push(j *job) bool {
 	}
 	return true
 }
+
+var urlSeed = maphash.MakeSeed()
+
+func urlHash(url string) uint64 { return maphash.String(urlSeed, url) }
+
+func (q *queue) countURL(j *job, n int32) {
+	if j.kind != jobPut {
+		return
+	}
+	if q.urls[j.url] += n; q.urls[j.url] == 0 {
+		delete(q.urls, j.url)
+	}
+}
+
+// mayHave tells whether something that waits to be written is selected, or may be. URLs are told by their hash,
+// other selectors by the records of a queue that is not long.
+func (q *queue) mayHave(sel *Selectors, m *memory) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !sel.All && len(sel.Tags)+len(sel.Prefixes)+len(sel.Hosts) == 0 {
+		return slices.ContainsFunc(sel.URLs, func(url string) bool { return q.urls[urlHash(url)] > 0 })
+	}
+	return len(q.jobs) > maxMatched || slices.ContainsFunc(q.jobs, func(j *job) bool {
+		return j.kind == jobPut && sel.matchRecord(m.record(j.item))
+	})
+}
+
+// maxMatched is how many jobs are matched one by one under the lock.
+const maxMatched = 256
 
 // of returns the jobs of a key, oldest first, in dst's memory. Their items are held for the caller,
 // who gives them up with memory.unholdJobs: the queue may be through with them at any time.
@@ -183,6 +216,7 @@ func (q *queue) done(n int) {
 			delete(q.byKey, prefix)
 		}
 		q.bytes -= j.cost
+		q.countURL(j, -1)
 	}
 	q.taken += uint64(n)
 	clear(q.jobs[:n]) // the array lives on
@@ -210,6 +244,7 @@ func (q *queue) setOpen(open bool) []*job {
 	q.taken += uint64(len(jobs))
 	q.jobs, q.bytes = nil, 0
 	clear(q.byKey)
+	clear(q.urls)
 	return jobs
 }
 

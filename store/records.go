@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -45,6 +46,29 @@ func (s *Selectors) clone() Selectors {
 		Tags: slices.Clone(s.Tags), URLs: slices.Clone(s.URLs),
 		Prefixes: slices.Clone(s.Prefixes), Hosts: slices.Clone(s.Hosts), All: s.All,
 	}
+}
+
+// match tells whether any selector names the entry.
+func (s *Selectors) match(url string, tags []string) bool {
+	if s.All || slices.Contains(s.URLs, url) {
+		return true
+	}
+	for _, t := range s.Tags {
+		if slices.Contains(tags, t) {
+			return true
+		}
+	}
+	for _, p := range s.Prefixes {
+		if strings.HasPrefix(url, p) {
+			return true
+		}
+	}
+	return len(s.Hosts) > 0 && slices.Contains(s.Hosts, hostOf(url))
+}
+
+// matchRecord is match for an entry in its stored form.
+func (s *Selectors) matchRecord(r record) bool {
+	return s.All || s.match(string(r.url()), r.tags())
 }
 
 // purgeRecord is one purge in force.

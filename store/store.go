@@ -55,6 +55,7 @@ func New(cfg Config, settings Settings) *Store {
 	s.drafts = drafts{s: s, patience: draftPatience}
 	if cfg.Path != "" {
 		s.disk = newDisk(cfg)
+		s.disk.onStall = s.report
 	}
 	// Both counters begin by the clock, so that what a process does without its file comes after
 	// what is in it.
@@ -195,30 +196,39 @@ func (s *Store) lifeState() string {
 // aside and a new one begun.
 func (s *Store) attach() error {
 	o, err := s.openFile()
-	if errors.Is(err, errDamaged) {
+	if foreign := errors.Is(err, errForeign); foreign || errors.Is(err, errDamaged) {
 		s.counts.errors[DiskTier].Add(1)
-		name, asideErr := s.disk.setAside("corrupt", s.now())
+		why := "corrupt"
+		if foreign {
+			why = "replaced"
+		}
+		name, asideErr := s.disk.setAside(why, s.now())
 		if asideErr != nil {
 			return fmt.Errorf("%w; %w", err, asideErr)
 		}
-		s.log.Error("disk tier: the file cannot be used; it is set aside and a new one begun",
-			slog.String("file", s.disk.path), slog.String("name", name), slog.Any("error", err))
+		s.keeper.tell(slog.LevelError, "disk tier: the file cannot be used; it is set aside and a new one begun",
+			slog.String("name", name), slog.Any("error", err))
 		o, err = s.openFile()
 	}
 	if err != nil {
 		return err
 	}
-	s.disk.attach(o.opening)
+	s.disk.attach(o.use)
 	s.memory.forgetDisk(!o.known)
 	s.keeper.attached, s.keeper.expiring, s.keeper.pending, s.keeper.writing = true, true, true, 0
+	s.keeper.dropping, s.keeper.removed = false, false
 	s.queue.setOpen(true)
 	s.drafts.setAccepting(true)
 	return nil
 }
 
+// errForeign says that a file was put in the place of the one that was open. It may hold what was purged since it
+// was written, by purges that have been swept in ours and are not known any more.
+var errForeign = errors.New("this file was put in the place of the one in use, and may hold what has been purged")
+
 // prepared is an opened file with what was read from it.
 type prepared struct {
-	*opening
+	*use
 	known bool // it is as this process left it
 }
 
@@ -228,10 +238,13 @@ func (s *Store) openFile() (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &prepared{opening: o}
+	p := &prepared{use: o}
 	var id, generation, entries uint64
 	var purges []*purgeRecord
-	err = updateDB(s.disk, o.db, func(tx *bbolt.Tx) error {
+	err = o.update(func(tx *bbolt.Tx) error {
+		if name, _ := tx.Cursor().First(); name != nil && s.keeper.removed {
+			return errForeign
+		}
 		t, err := schema(tx)
 		if err != nil {
 			return err
@@ -242,9 +255,6 @@ func (s *Store) openFile() (*prepared, error) {
 	})
 	if err != nil {
 		err = fmt.Errorf("disk tier: %s: %w", s.disk.path, err)
-		if _, wedged := errors.AsType[*wedgedError](err); wedged {
-			return nil, errors.Join(err, abandon(o.file))
-		}
 		return nil, errors.Join(err, o.close())
 	}
 	for _, rec := range s.records.snapshot() { // all of them are written now, and none is swept here
@@ -296,7 +306,7 @@ func (s *Store) raiseIDs(id uint64) {
 // readFailed is what a reader does with an error of the disk: it counts, and it has the file given
 // up when that has become unusable.
 func (s *Store) readFailed(err error) {
-	if errors.Is(err, errDetached) {
+	if errors.Is(err, errDetached) || errors.Is(err, errStalled) { // the keeper counts that, once
 		return
 	}
 	s.counts.errors[DiskTier].Add(1)
@@ -305,9 +315,14 @@ func (s *Store) readFailed(err error) {
 	}
 	_, wedged := errors.AsType[*wedgedError](err)
 	if wedged || errors.Is(err, errLost) || s.disk.panics.Load() >= maxPanics {
-		select {
-		case s.keeper.broken <- err:
-		default: // reported already
-		}
+		s.report(err)
+	}
+}
+
+// report has the keeper give the file up.
+func (s *Store) report(err error) {
+	select {
+	case s.keeper.broken <- err:
+	default: // it is told already
 	}
 }

@@ -20,6 +20,8 @@ import (
 //     T, so what is fetched later is as new as that. A flight that could be joined is a fetch under way.
 //   - Stored before T. Entries go from memory to the queue to the disk, and the look at each comes in that
 //     order, so one that moves is met in the one or the other.
+//     While the disk stands still the queue is never empty, so it is asked for the selectors: a request for a URL
+//     of which nothing is stored must not wait for the disk.
 //   - Disk to memory. This goes the other way: a look-up may have read a row before it was deleted, and make
 //     it resident after the look at memory. So the answer is false if any look-up in the file was under way
 //     at T, or has begun since.
@@ -44,7 +46,7 @@ func (s *Store) Untouched(sel *Selectors, fetching func() bool) bool {
 	if s.disk == nil {
 		return true
 	}
-	if waiting, _, _ := s.queue.state(); waiting > 0 || s.diskHas(sel) {
+	if s.queue.mayHave(sel, s.memory) || s.diskHas(sel) {
 		return false
 	}
 	_, now := s.tickets.readers()

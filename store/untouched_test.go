@@ -29,6 +29,9 @@ func TestUntouched(t *testing.T) {
 		"in memory, another":       {before: put, sel: Selectors{URLs: []string{other}, Tags: []string{"u"}}, fetching: none, want: true},
 		"disk, empty":              {disk: true, sel: Selectors{URLs: []string{url}}, fetching: none, want: true},
 		"disk, queued":             {disk: true, before: put, sel: Selectors{URLs: []string{url}}, fetching: none},
+		"disk, another is queued":  {disk: true, before: put, sel: Selectors{URLs: []string{other}}, fetching: none, want: true},
+		"disk, queued, by tag":     {disk: true, before: put, sel: Selectors{Tags: []string{tag}}, fetching: none},
+		"disk, another tag queued": {disk: true, before: put, sel: Selectors{Tags: []string{"u"}}, fetching: none, want: true},
 		"disk, in both, by tag":    {disk: true, before: func(t *testing.T, s *Store) { put(t, s); sync(t, s) }, sel: Selectors{Tags: []string{tag}}, fetching: none},
 		"disk, another is on disk": {disk: true, before: func(t *testing.T, s *Store) { put(t, s); sync(t, s) }, sel: Selectors{URLs: []string{other}}, fetching: none, want: true},
 		"disk alone": {

@@ -85,7 +85,7 @@ func BenchmarkStoreSteady(b *testing.B) {
 
 // pagesWritten is how many pages have been written since the file was opened.
 func pagesWritten(s *Store) int64 {
-	st := s.disk.db.Stats().TxStats
+	st := s.disk.use.db.Stats().TxStats
 	return st.GetWrite()
 }
 

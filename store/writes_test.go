@@ -15,7 +15,7 @@ func interceptWrites(t *testing.T, s *Store, wrap func(write writeAt) writeAt) {
 	t.Helper()
 	s.disk.mu.Lock() // no transaction is under way
 	defer s.disk.mu.Unlock()
-	field := reflect.ValueOf(s.disk.db).Elem().FieldByName("ops").FieldByName("writeAt")
+	field := reflect.ValueOf(s.disk.use.db).Elem().FieldByName("ops").FieldByName("writeAt")
 	if !field.IsValid() || field.Type() != reflect.TypeFor[writeAt]() {
 		t.Fatal("this bbolt has no DB.ops.writeAt")
 	}

@@ -1,0 +1,227 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"go.etcd.io/bbolt"
+)
+
+// search looks for a better variant in the file until no purge record was dropped meanwhile. A search that
+// the disk does not answer in time may go on, so that each has all to itself that it works with.
+func (s *Store) search(sel *selection, key Key, jobs []*job, resident []candidate) (*diskSearch, error) {
+	for {
+		d := &diskSearch{sel: *sel, match: sel.match, key: key, jobs: jobs}
+		d.sel.match = d.asked
+		for _, c := range resident {
+			d.resident = append(d.resident, c.item.id)
+		}
+		drops := s.records.drops.Load()
+		err := s.disk.viewOr(d.run, d.giveUp)
+		if errors.Is(err, errStalled) {
+			d.leave()
+			return &diskSearch{}, err
+		}
+		if err == nil && drops == s.records.drops.Load() {
+			*sel = d.sel
+			sel.match = d.match
+			return d, nil
+		}
+		d.giveUp()
+		if err != nil {
+			return d, err
+		}
+	}
+}
+
+// diskSearch looks for a better variant among the rows of a key.
+type diskSearch struct {
+	sel      selection
+	key      Key
+	jobs     []*job
+	resident []uint64 // ids
+
+	asking sync.Mutex // match is being called
+	left   bool       // and must not be any more: who looked the key up has gone
+	match  func(*Variant) int
+
+	entry   *Entry // of the best row, when that beats what is in memory
+	item    *item  // the same, held, where it may come to memory
+	soft    bool
+	buf     [1]keyRow // enough for most keys
+	rows    int       // of the key, whatever is in them
+	others  int       // live ones that are not resident
+	damaged []uint64
+}
+
+// asked is match as long as somebody waits for the answer.
+func (d *diskSearch) asked(v *Variant) int {
+	d.asking.Lock()
+	defer d.asking.Unlock()
+	if d.left {
+		return 0
+	}
+	return d.match(v)
+}
+
+// leave says that nobody waits any more.
+func (d *diskSearch) leave() {
+	d.asking.Lock()
+	defer d.asking.Unlock()
+	d.left = true
+}
+
+// run is called in a read transaction.
+func (d *diskSearch) run(tx *bbolt.Tx) error {
+	t := new(tables)
+	var err error
+	if t.keys, err = openBucket(tx, keysBucket); err != nil {
+		return err
+	}
+	rows := d.buf[:0]
+	t.variants(d.key, func(row keyRow, err error) {
+		d.rows++
+		switch {
+		case err != nil:
+			d.damaged = append(d.damaged, row.id)
+		case live(row.keepUntil, d.sel.now) && !d.elsewhere(&row):
+			rows = append(rows, row)
+		}
+	})
+	if d.others = len(rows); d.others == 0 {
+		return nil
+	}
+	if t.records, err = openBucket(tx, recordsBucket); err != nil {
+		return err
+	}
+	for i := range rows {
+		if err := d.consider(t, &rows[i]); errors.Is(err, errDamaged) {
+			d.damaged = append(d.damaged, rows[i].id)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// elsewhere tells whether a row is resident, or out of date by what waits in the queue.
+func (d *diskSearch) elsewhere(row *keyRow) bool {
+	if slices.Contains(d.resident, row.id) {
+		return true
+	}
+	for _, j := range d.jobs {
+		if j.superseded(row.id, &row.variant) {
+			return true
+		}
+	}
+	return false
+}
+
+// consider lets a row compete. It reads the record of a row that may win, and of one that a purge
+// may have hit: only the record knows the tags.
+func (d *diskSearch) consider(t *tables, row *keyRow) error {
+	sel := &d.sel
+	before := *sel
+	if row.generation >= sel.s.records.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
+		return nil
+	}
+	*sel = before
+	r, inline, err := t.record(row.id)
+	if err == nil && r.key() != d.key {
+		err = fmt.Errorf("record %d: another key: %w", row.id, errDamaged)
+	}
+	if err != nil {
+		return err
+	}
+	hard, soft := sel.s.records.judgeRecord(r, everything)
+	if hard || !sel.beats(&row.variant, row.responseTime) {
+		return nil
+	}
+	if err := d.read(t, row.id, r, inline); err != nil {
+		*sel = before
+		return err
+	}
+	d.soft = soft || row.soft
+	return nil
+}
+
+// promoteBytes is up to where a body is read whole and may come to memory.
+const promoteBytes = 4 << 20
+
+// read takes an entry out of the transaction: to an extent where it is small enough and there is
+// room, else to the Go heap, or without its body, which is then read chunk by chunk.
+func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
+	s := d.sel.s
+	e, err := decodeRecord(id, r)
+	if err != nil {
+		return err
+	}
+	length := r.bodyLen()
+	if inline == nil && length > chunkSize && length > min(promoteBytes, s.settings.Load().Memory/8) {
+		d.giveUp()
+		e.Body = &diskBody{s: s, id: id, length: length}
+		d.entry = e
+		return nil
+	}
+	if err := r.checkBody(id, inline); err != nil {
+		return err
+	}
+	body := Body(extentBody(inline))
+	if inline == nil {
+		if t.chunks, err = openBucket(t.records.Tx(), chunksBucket); err != nil {
+			return err
+		}
+		body = &rowsBody{t: t, id: id, length: length}
+	}
+	c := content{id: id, record: r, body: body, tags: len(e.Tags)}
+	if s.memory.charge(s.memory.cost(&c)) {
+		it, err := s.memory.store(&c)
+		if errors.Is(err, errDamaged) {
+			return err
+		}
+		if err == nil {
+			d.giveUp()
+			e.Body = s.body(it)
+			d.item, d.entry = it, e
+			return nil
+		}
+	}
+	data := make([]byte, length)
+	if err := copyBody(data, body); err != nil {
+		return err
+	}
+	d.giveUp()
+	e.Body = NewBody([][]byte{data})
+	d.entry = e
+	return nil
+}
+
+// giveUp lets go of the best row so far.
+func (d *diskSearch) giveUp() {
+	if d.item != nil {
+		d.sel.s.memory.unhold(d.item)
+		d.item = nil
+	}
+	d.entry = nil
+}
+
+// rowsBody is a body in chunks as it is within a transaction.
+type rowsBody struct {
+	t      *tables
+	id     uint64
+	length int64
+}
+
+// Len is the whole length in bytes.
+func (b *rowsBody) Len() int64 { return b.length }
+
+// Chunk returns the bytes from off to the end of the chunk, in the transaction's memory.
+func (b *rowsBody) Chunk(off int64) ([]byte, error) {
+	data, err := b.t.chunk(b.id, int(off/chunkSize), b.length)
+	if err != nil {
+		return nil, err
+	}
+	return data[off%chunkSize:], nil
+}

@@ -1,0 +1,266 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// A file can stand still: a network file system that is gone, a volume that is detached, fsfreeze. Then a system
+// call does not return, and neither does whatever waits for the locks that bbolt holds around it. So no goroutine
+// that somebody waits for makes such a call: a helper makes it, and who asked for it waits for stallTime at most.
+// After that the file counts as stalled. It is given up as after an error, at once for all who wait and all who
+// come, and it is closed when its last call has come back; until then no other file is opened in its place.
+//
+// One wait cannot be bounded: that for a page of the file's map which the kernel has to read first. It holds a
+// thread of the Go runtime, and with it the next garbage collection. Where the file system answers such a read by
+// an error in the end (NFS mounted soft, a block device with a timeout), it is an error like any other.
+
+// stallTime is how long anybody waits for the disk.
+const stallTime = 10 * time.Second
+
+// errStalled says that the disk has not answered.
+var errStalled = fmt.Errorf("the disk has not answered for %v", stallTime)
+
+// use is one use of an opened file, from open to close.
+type use struct {
+	d    *disk
+	db   *bbolt.DB
+	file *os.File
+	// wedged says that bbolt has panicked where it may have kept its locks.
+	wedged atomic.Bool
+
+	helpers chan *task     // to those that wait for a task
+	idle    atomic.Int32   // how many there are
+	over    chan struct{}  // closed when none is needed any more
+	stalled chan struct{}  // closed when the file has not answered
+	once    sync.Once      // of that
+	late    sync.WaitGroup // tasks under way that nobody waits for any more
+}
+
+func (d *disk) newUse() *use {
+	return &use{d: d, helpers: make(chan *task), over: make(chan struct{}), stalled: make(chan struct{})}
+}
+
+// maxIdle is how many helpers wait for another task.
+const maxIdle = 16
+
+// task is one piece of work for a helper.
+type task struct {
+	work  func() error
+	undo  func() // after work that succeeded too late; may be nil
+	done  chan error
+	timer *time.Timer
+	state atomic.Uint32
+}
+
+// The states of a task.
+const (
+	taskUnderWay  uint32 = iota
+	taskFinished         // its outcome is in done
+	taskAbandoned        // nobody waits for its outcome
+)
+
+// do has a helper do the work and returns its outcome, or errStalled. Then the work may still be going on:
+// what it changes is its own. If it succeeds after all undo follows.
+func (u *use) do(work func() error, undo func()) error {
+	if u.isStalled() {
+		return errStalled
+	}
+	t := u.d.task(work, undo)
+	select {
+	case u.helpers <- t:
+	default:
+		go u.help(t)
+	}
+	select {
+	case err := <-t.done:
+		u.d.reuse(t)
+		return err
+	case <-t.timer.C:
+		u.stall()
+	case <-u.stalled:
+	}
+	u.late.Add(1)
+	if t.state.CompareAndSwap(taskUnderWay, taskAbandoned) {
+		return errStalled
+	}
+	u.late.Done()
+	return <-t.done
+}
+
+func (d *disk) wait() time.Duration { return time.Duration(d.patience.Load()) }
+
+// task returns one whose clock is running. They are kept for use again, each in its store: a timer and a channel
+// cost as much as half of a look-up.
+func (d *disk) task(work func() error, undo func()) *task {
+	t, _ := d.tasks.Get().(*task)
+	if t == nil {
+		t = &task{done: make(chan error, 1), timer: time.NewTimer(d.wait())}
+	} else {
+		t.timer.Reset(d.wait())
+	}
+	t.work, t.undo = work, undo
+	t.state.Store(taskUnderWay)
+	return t
+}
+
+// reuse keeps a task that has finished in time.
+func (d *disk) reuse(t *task) {
+	t.timer.Stop()
+	t.work, t.undo = nil, nil
+	d.tasks.Put(t)
+}
+
+// help does a task, and those that follow.
+func (u *use) help(t *task) {
+	for t != nil {
+		u.perform(t)
+		t = u.await()
+	}
+}
+
+func (u *use) perform(t *task) {
+	err := t.work()
+	if t.state.CompareAndSwap(taskUnderWay, taskFinished) {
+		t.done <- err
+		return
+	}
+	if err == nil && t.undo != nil {
+		t.undo()
+	}
+	u.late.Done()
+}
+
+// await waits for another task; nil sends the helper home.
+func (u *use) await() *task {
+	if u.idle.Add(1) > maxIdle {
+		u.idle.Add(-1)
+		return nil
+	}
+	defer u.idle.Add(-1)
+	select {
+	case t := <-u.helpers:
+		return t
+	case <-u.over:
+		return nil
+	}
+}
+
+// stall has all who wait for the file give it up, and those who come.
+func (u *use) stall() {
+	u.once.Do(func() {
+		u.d.up.Store(false)
+		close(u.stalled)
+		u.d.onStall(&readError{u.d.times.Load(), errStalled})
+	})
+}
+
+func (u *use) isStalled() bool {
+	select {
+	case <-u.stalled:
+		return true
+	default:
+		return false
+	}
+}
+
+// close ends the use of a file, after the calls under way. Of one that is stalled nobody waits for that.
+func (u *use) close() error {
+	close(u.over)
+	patience := u.d.wait()
+	if u.isStalled() {
+		patience = 0
+	}
+	return u.d.apart(patience, func() error {
+		if u.wedged.Load() { // who waits for bbolt's locks does so for ever
+			return abandon(u.file)
+		}
+		u.late.Wait()
+		return guarded(u.db.Close)
+	}, nil)
+}
+
+// apart does something with the file's name, or with a file that no helper has, and waits for it for so long. As
+// long as it is not through no file is opened. late is called if it succeeds later than that.
+func (d *disk) apart(patience time.Duration, work func() error, late func()) error {
+	d.stuck.Add(1)
+	done := make(chan error, 1)
+	var given atomic.Bool // whoever is first has the outcome
+	go func() {
+		err := work()
+		if !given.CompareAndSwap(false, true) && err == nil && late != nil {
+			late()
+		}
+		d.stuck.Add(-1)
+		done <- err
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+	}
+	if !given.CompareAndSwap(false, true) {
+		return <-done
+	}
+	return errStalled
+}
+
+// errRemoved says that the file has been taken away while it was open.
+var errRemoved = errors.New("the file was removed, or another one put in its place")
+
+// checkPlace returns errRemoved unless the file is still where it was opened: what is written to it would be gone
+// after a restart, purges above all. Where file systems number their files anew, size and time tell as well.
+func (u *use) checkPlace() error {
+	there, err := os.Stat(u.d.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return errRemoved
+	}
+	if err != nil {
+		return nil //nolint:nilerr // it says nothing about the file that is open
+	}
+	ours, err := u.file.Stat()
+	if err != nil || os.SameFile(there, ours) || (there.Size() == ours.Size() && there.ModTime().Equal(ours.ModTime())) {
+		return nil //nolint:nilerr // as before
+	}
+	return errRemoved
+}
+
+// checkPlace is checkPlace of the file in use, if there is one.
+func (d *disk) checkPlace() error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.use == nil {
+		return nil
+	}
+	return d.use.do(d.use.checkPlace, nil)
+}
+
+// patience is how long a purge waits for the disk.
+func (s *Store) patience() time.Duration {
+	if s.disk == nil {
+		return stallTime
+	}
+	return s.disk.wait()
+}
+
+// takeLate hands the keeper a purge that nobody waits for any more. Until it is counted nothing is swept.
+func (k *keeper) takeLate(req *purgeRequest) {
+	select {
+	case k.purges <- req:
+	case <-k.done:
+	}
+}
+
+// purgeStalled is the outcome of a purge that has waited too long.
+func (s *Store) purgeStalled() error {
+	s.counts.errors[DiskTier].Add(1)
+	return fmt.Errorf("%w: %w", ErrNotDurable, errStalled)
+}
