@@ -47,16 +47,23 @@ const cacheStatusField = "Cache-Status"
 
 // Append adds the member to h as its own field line behind those there (RFC 9211
 // 2). Lines that as a whole are no structured field would take ours with them;
-// every recipient must ignore such a field, so they go. The slice in h is not
+// every recipient must ignore such a field, so they go, and so do more than 8 KiB
+// of them, which nobody has checked. The slice in h is not
 // written to, it may be shared.
 func (c *CacheStatus) Append(h http.Header) {
 	lines := h[cacheStatusField]
-	if len(lines) > 0 {
-		if list, err := httpsfv.UnmarshalList(lines); err != nil || len(list) == 0 {
-			lines = nil
-		}
+	if len(lines) > 0 && !isList(lines) {
+		lines = nil
 	}
 	h[cacheStatusField] = append(slices.Clip(lines), c.String())
+}
+
+func isList(lines []string) bool {
+	if longer(lines, maxField) {
+		return false
+	}
+	list, err := httpsfv.UnmarshalList(lines)
+	return err == nil && len(list) > 0
 }
 
 // String renders the member: the name, hit or fwd, then fwd-status, ttl, stored,

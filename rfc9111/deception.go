@@ -84,7 +84,7 @@ func pathOf(rawURL string) string {
 // mediaTypeOf is the Content-Type without parameters, empty if there is none or
 // more than one.
 func mediaTypeOf(h http.Header) string {
-	if len(h["Content-Type"]) != 1 {
+	if lines := h["Content-Type"]; len(lines) != 1 || longer(lines, maxField) {
 		return ""
 	}
 	mediaType, _, err := mime.ParseMediaType(h["Content-Type"][0])

@@ -2,7 +2,6 @@ package rfc9111
 
 import (
 	"hash/maphash"
-	"iter"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -82,12 +81,21 @@ var (
 
 const maxKnownLine = 256
 
+// unread is what a field says that is too long to be read.
+var unread = directives{noStore: true, malformed: true}
+
 // readCacheControl reads lines that are not known.
 //
 // Each directive is parsed by itself. A parser that gives up at the first thing
 // it does not understand would lose the no-store behind it, so what is not a
 // directive is searched for the words that forbid something, and those hold.
+//
+// A field that is too long to be read keeps the response out of the store: what it
+// forbids is not known.
 func readCacheControl(lines []string) directives {
+	if longer(lines, maxField) {
+		return unread
+	}
 	var d directives
 	for element := range elements(lines) {
 		d.add(element)
@@ -95,28 +103,13 @@ func readCacheControl(lines []string) directives {
 	return d
 }
 
-// elements are the elements of a list field that are not empty, over all of its
-// lines.
-func elements(lines []string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, line := range lines {
-			for rest := line; rest != ""; {
-				var element string
-				element, rest = cutElement(rest)
-				if element != "" && !yield(element) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// add takes one element of the list.
+// add takes one element of the list. The parser gets directives alone: what is
+// none it would split as it sees fit, and find a lifetime there.
 func (d *directives) add(element string) {
 	name, argument, ok := cutDirective(element)
 	if !ok {
-		d.malformed = true
-		d.forbid(element)
+		d.addGarbage(element)
+		return
 	}
 	cd, err := cacheobject.ParseResponseCacheControl(element)
 	if err != nil {
@@ -131,7 +124,18 @@ func (d *directives) add(element string) {
 	// the likelier story; a no-store between commas counts. So it does in a list
 	// of field names, where no field is called that.
 	if strings.Contains(argument, ",") {
-		d.forbid(argument)
+		for word := range words(argument) {
+			d.forbidWord(word)
+		}
+	}
+}
+
+// addGarbage takes an element that is no directive. Its words forbid and grant
+// nothing: "foo; max-age=60" is a lifetime that is invalid.
+func (d *directives) addGarbage(element string) {
+	d.malformed = true
+	for word := range words(element) {
+		d.addInvalid(word)
 	}
 }
 
@@ -190,15 +194,7 @@ func (d *directives) addInvalid(name string) {
 	}
 }
 
-// forbid searches what is not a directive for words that forbid something.
-func (d *directives) forbid(garbage string) {
-	for word := range strings.FieldsFuncSeq(garbage, func(r rune) bool {
-		return r >= 0x80 || !isTokenChar(byte(r))
-	}) {
-		d.forbidWord(word)
-	}
-}
-
+// forbidWord takes a word that stands where no directive is, for what it forbids.
 func (d *directives) forbidWord(word string) {
 	switch strings.ToLower(word) {
 	case "no-store":
@@ -212,42 +208,6 @@ func (d *directives) forbidWord(word string) {
 	case "proxy-revalidate":
 		d.proxyRevalidate = true
 	}
-}
-
-// cutElement cuts the first element off a comma-separated list, trimmed. A
-// comma in a quoted string does not separate, if the string is the argument of
-// a directive, is closed, and ends the element.
-func cutElement(list string) (element, rest string) {
-	for i := 0; i < len(list); i++ {
-		switch {
-		case list[i] == ',':
-			return trimOWS(list[:i]), list[i+1:]
-		case list[i] == '=' && i+1 < len(list) && list[i+1] == '"':
-			if end := closingQuote(list, i+1); end > 0 && endsElement(list[end+1:]) {
-				i = end
-			}
-		}
-	}
-	return trimOWS(list), ""
-}
-
-// closingQuote returns the index of the quotation mark that closes the one at
-// open, or -1.
-func closingQuote(s string, open int) int {
-	for i := open + 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '"':
-			return i
-		}
-	}
-	return -1
-}
-
-func endsElement(rest string) bool {
-	rest = strings.TrimLeft(rest, " \t")
-	return rest == "" || rest[0] == ','
 }
 
 // cutDirective splits token [ "=" ( token / quoted-string ) ]. ok is false for
@@ -276,26 +236,3 @@ func cutDirective(element string) (name, argument string, ok bool) {
 	}
 	return name, argument, isToken(argument)
 }
-
-func trimOWS(s string) string { return strings.Trim(s, " \t") }
-
-// isToken reports whether s is a token (RFC 9110 5.6.2).
-func isToken(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if !isTokenChar(s[i]) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isTokenChar(c byte) bool { return tokenChars[c] }
-
-// tokenChars are the tchar of RFC 9110 5.6.2. It is a table because every byte
-// of every name in a response's header is looked up.
-var tokenChars = func() (is [256]bool) {
-	for _, c := range "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" {
-		is[c] = true
-	}
-	return is
-}()

@@ -21,6 +21,7 @@
 //	ranges.go        parts of a whole                        RFC 9110 14
 //	invalidate.go    what an unsafe method makes stale       4.4
 //	directives.go    Cache-Control                           5.2
+//	lists.go         fields that are lists                   RFC 9110 5.6.1
 //	targeted.go      CDN-Cache-Control                       RFC 9213
 //	cachestatus.go   Cache-Status                            RFC 9211
 //	tags.go          surrogate keys, Cache-Groups            RFC 9875
@@ -38,8 +39,12 @@
 //
 // Damaged Cache-Control: each directive is parsed by itself, and what is no
 // directive is searched for no-store, private, no-cache, must-revalidate and
-// proxy-revalidate, which then hold. An invalid max-age or s-maxage is 0. Of
-// several the smallest counts.
+// proxy-revalidate, which then hold. An invalid max-age or s-maxage, or one that
+// stands in what is no directive, is 0. Of several the smallest counts.
+//
+// A field whose reading costs more than a look at each byte is read up to a
+// length: 8 KiB, and 1 KiB where it is normalised for Vary. A longer
+// Cache-Control forbids to store.
 //
 // Age: several values, on one line or on several, or one that is no number, make
 // the response stale. 5.1 would have the first of several taken and what is no

@@ -11,7 +11,7 @@ import (
 // comes. Anything but that Boolean is as if absent.
 func Incremental(h http.Header) bool {
 	lines := h["Incremental"]
-	if len(lines) == 0 {
+	if len(lines) == 0 || longer(lines, maxField) {
 		return false
 	}
 	item, err := httpsfv.UnmarshalItem(lines)

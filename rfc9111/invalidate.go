@@ -26,16 +26,23 @@ func isSafe(method string) bool {
 	return false
 }
 
+// maxNamed is how many URLs of a field that has one are looked at.
+const maxNamed = 8
+
 // InvalidatedURLs returns what else such a response invalidates (RFC 9111 4.4):
 // the URLs in its Location and Content-Location that have the origin of the
-// absolute target; anybody could name another's. They are absolute, without
+// absolute target; anybody could name another's. A field has one URL; more than
+// eight, and what is longer than 8 KiB, are left alone. They are absolute, without
 // fragment, scheme and host in lower case, the default port and a trailing dot
 // dropped, path and query as written but for bytes that no URL may have, which are
 // percent-encoded.
 func InvalidatedURLs(target *url.URL, h http.Header) []string {
 	var urls []string
 	for _, name := range [...]string{"Location", "Content-Location"} {
-		for _, line := range h[name] {
+		for _, line := range h[name][:min(len(h[name]), maxNamed)] {
+			if len(line) > maxField { // to resolve dots in a path costs its square
+				continue
+			}
 			ref, err := url.Parse(encodeRaw(trimOWS(line)))
 			if err != nil {
 				continue

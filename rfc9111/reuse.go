@@ -22,7 +22,8 @@ type RequestDirectives struct {
 
 // ParseRequest reads Cache-Control of a request, and Pragma where there is no
 // Cache-Control (RFC 9111 5.4). Invalid times are as if absent, but an invalid
-// max-age is 0 and a no-store or no-cache holds whatever stands beside it.
+// max-age is 0 and a no-store or no-cache holds whatever stands beside it. A field
+// that is too long to be read is a no-store.
 func ParseRequest(h http.Header) RequestDirectives {
 	lines := h["Cache-Control"]
 	if len(lines) == 0 {
@@ -30,6 +31,9 @@ func ParseRequest(h http.Header) RequestDirectives {
 			return RequestDirectives{NoCache: hasMember(pragma, "no-cache")}
 		}
 		return RequestDirectives{}
+	}
+	if longer(lines, maxField) {
+		return RequestDirectives{NoStore: true}
 	}
 	var d RequestDirectives
 	for element := range elements(lines) {
@@ -39,7 +43,13 @@ func ParseRequest(h http.Header) RequestDirectives {
 }
 
 func (d *RequestDirectives) add(element string) {
-	name, _, _ := cutDirective(element)
+	name, _, ok := cutDirective(element)
+	if !ok { // the parser would read directives out of it
+		for word := range words(element) {
+			d.addInvalid(word)
+		}
+		return
+	}
 	cd, err := cacheobject.ParseRequestCacheControl(element)
 	if err != nil {
 		d.addInvalid(name)

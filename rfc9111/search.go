@@ -14,14 +14,14 @@ import (
 // value is the default, under which queries are compared as they are written.
 type SearchVariance struct {
 	ignoreOrder bool
-	// ignored are names without effect; with allBut every name is, except them.
+	// names are those without effect, sorted; with allBut every name is, except them.
 	names  []string
 	allBut bool
 	custom bool
 }
 
 // ParseNoVarySearch reads No-Vary-Search, a structured-field Dictionary. What is
-// not valid is the default, unknown members are ignored.
+// not valid or longer than 8 KiB is the default, unknown members are ignored.
 //
 // Drafts differ in how "all but these" is written: except=("a") alone is the
 // newest form; params, except=("a") and params alone are what browsers
@@ -30,7 +30,7 @@ type SearchVariance struct {
 // contradict each other: the default.
 func ParseNoVarySearch(h http.Header) SearchVariance {
 	lines := h["No-Vary-Search"]
-	if len(lines) == 0 {
+	if len(lines) == 0 || longer(lines, maxField) {
 		return SearchVariance{}
 	}
 	dict, err := httpsfv.UnmarshalDictionary(lines)
@@ -91,7 +91,8 @@ func flagMember(dict *httpsfv.Dictionary, name string) (value, ok bool) {
 	return value, ok
 }
 
-// stringMembers returns the names in an inner list, decoded like a query.
+// stringMembers returns the names in an inner list, decoded like a query, sorted:
+// each parameter of each query is looked for among them.
 func stringMembers(list httpsfv.InnerList) (names []string, ok bool) {
 	for _, item := range list.Items {
 		name, isString := item.Value.(string)
@@ -100,7 +101,8 @@ func stringMembers(list httpsfv.InnerList) (names []string, ok bool) {
 		}
 		names = append(names, decodeQuery(name))
 	}
-	return names, true
+	slices.Sort(names)
+	return slices.Compact(names), true
 }
 
 // IsDefault reports that queries are compared as they are written.
@@ -122,7 +124,7 @@ func (v SearchVariance) Normalize(rawQuery string) string {
 		}
 		name, value, _ := strings.Cut(part, "=")
 		p := pair{decodeQuery(name), decodeQuery(value)}
-		if slices.Contains(v.names, p.name) == v.allBut {
+		if _, named := slices.BinarySearch(v.names, p.name); named == v.allBut {
 			pairs = append(pairs, p)
 		}
 	}

@@ -1,7 +1,6 @@
 package rfc9111
 
 import (
-	"mime"
 	"net/http"
 	"strings"
 )
@@ -159,8 +158,9 @@ func SoundFields(h http.Header) bool {
 	return true
 }
 
-// isEventStream reports text/event-stream, a response that has no end.
+// isEventStream reports text/event-stream, a response that has no end, whatever its
+// parameters are.
 func isEventStream(h http.Header) bool {
-	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && mediaType == "text/event-stream"
+	mediaType, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.EqualFold(trimOWS(mediaType), "text/event-stream")
 }

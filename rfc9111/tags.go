@@ -29,6 +29,7 @@ func Tags(h http.Header, from []string) (tags []string, dropped int) {
 	if len(from) == 0 {
 		from = DefaultTagFields
 	}
+	var known set
 	for _, field := range from {
 		field = http.CanonicalHeaderKey(field)
 		separates := tagSeparator(field)
@@ -36,7 +37,7 @@ func Tags(h http.Header, from []string) (tags []string, dropped int) {
 			for tag := range strings.FieldsFuncSeq(line, separates) {
 				tag = strings.TrimSpace(tag)
 				switch {
-				case tag == "" || slices.Contains(tags, tag):
+				case tag == "" || known.has(tags, tag):
 				case !ValidTag(tag) || len(tags) == MaxTags:
 					dropped++
 				default:
@@ -46,6 +47,25 @@ func Tags(h http.Header, from []string) (tags []string, dropped int) {
 		}
 	}
 	return tags, dropped
+}
+
+// set tells what a list has, which grows at its end alone. A short list is quicker
+// to search than to keep a map for.
+type set struct{ members map[string]struct{} }
+
+func (s *set) has(list []string, one string) bool {
+	const short = 16
+	if len(list) <= short {
+		return slices.Contains(list, one)
+	}
+	if s.members == nil {
+		s.members = make(map[string]struct{}, MaxTags)
+	}
+	for i := len(s.members); i < len(list); i++ {
+		s.members[list[i]] = struct{}{}
+	}
+	_, found := s.members[one]
+	return found
 }
 
 func tagSeparator(field string) func(rune) bool {
@@ -72,17 +92,21 @@ func ValidTag(tag string) bool {
 	return tag != "" && len(tag) <= MaxTagBytes
 }
 
+// maxGroups is the length of the longest field of groups that is read: it has room
+// for twice as many as count, each as long as one may be.
+const maxGroups = 64 << 10
+
 // CacheGroups returns the groups in a field of RFC 9875, Cache-Groups or
 // Cache-Group-Invalidation: a structured-field List of Strings, each once. A
-// field that is anything else is as if absent. Of more than [MaxTags] groups the
-// rest are dropped, as are those longer than [MaxTagBytes]; RFC 9875 2.1 asks
-// for 32 of 32.
+// field that is anything else, or longer than 64 KiB, is as if absent. Of more than
+// [MaxTags] groups the rest are dropped, as are those longer than [MaxTagBytes];
+// RFC 9875 2.1 asks for 32 of 32.
 //
 // Groups belong to one origin, and Cache-Group-Invalidation counts only on a
 // response that [Invalidates]; both are the caller's to see to.
 func CacheGroups(h http.Header, field string) []string {
 	lines := h[http.CanonicalHeaderKey(field)]
-	if len(lines) == 0 {
+	if len(lines) == 0 || longer(lines, maxGroups) {
 		return nil
 	}
 	list, err := httpsfv.UnmarshalList(lines)
@@ -90,13 +114,14 @@ func CacheGroups(h http.Header, field string) []string {
 		return nil
 	}
 	var groups []string
+	var known set
 	for _, member := range list {
 		item, isItem := member.(httpsfv.Item)
 		group, isString := item.Value.(string)
 		if !isItem || !isString {
 			return nil
 		}
-		if len(groups) < MaxTags && len(group) <= MaxTagBytes && !slices.Contains(groups, group) {
+		if len(groups) < MaxTags && len(group) <= MaxTagBytes && !known.has(groups, group) {
 			groups = append(groups, group)
 		}
 	}

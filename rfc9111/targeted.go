@@ -59,10 +59,14 @@ func (p *Policy) Ignores(field string) bool {
 
 // parseTargeted reads a targeted field, a structured-field Dictionary
 // (RFC 9213 2.1). ok is false where the field is as if absent: missing, empty,
-// or not parseable as a whole. A member of the wrong type is as if absent.
+// or not parseable as a whole. A member of the wrong type is as if absent. A field
+// that is too long to be read forbids to store, as Cache-Control does.
 func parseTargeted(lines []string) (d directives, ok bool) {
 	if len(lines) == 0 {
 		return d, false
+	}
+	if longer(lines, maxField) {
+		return unread, true
 	}
 	dict, err := httpsfv.UnmarshalDictionary(lines)
 	if err != nil || len(dict.Names()) == 0 {
@@ -132,16 +136,4 @@ func (d *directives) addFieldNames(name, list string) {
 	case "private":
 		addQualified(&d.private, &d.privateFields, true, names)
 	}
-}
-
-// hasMember reports whether a comma-separated field has the member, in any case.
-func hasMember(lines []string, member string) bool {
-	for _, line := range lines {
-		for part := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(trimOWS(part), member) {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -79,13 +79,7 @@ func VariantValues(names []string, req http.Header) []string {
 const maxNormalized = 1 << 10
 
 // overlong reports whether a field is too long to be normalised.
-func overlong(lines []string) bool {
-	n := 0
-	for _, line := range lines {
-		n += len(line) + len(",")
-	}
-	return n > maxNormalized+len(",")
-}
+func overlong(lines []string) bool { return longer(lines, maxNormalized) }
 
 func normalize(name string, lines []string) string {
 	switch {

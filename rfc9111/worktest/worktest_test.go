@@ -1,0 +1,49 @@
+package worktest
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestMeasure holds that what is measured tells a parser that is linear from one that is not.
+func TestMeasure(t *testing.T) {
+	lines := []string{strings.Repeat("a", Length)}
+	kept := 0
+	for name, tc := range map[string]struct {
+		read Reader
+		ok   bool
+	}{
+		"nothing":      {func([]string) {}, true},
+		"looks":        {func(lines []string) { kept += strings.Count(strings.ToUpper(lines[0]), "A") }, true},
+		"looks behind": {func(lines []string) { kept += lookBehind(lines[0]) }, false},
+		"keeps all": {func(lines []string) {
+			for i := range lines[0] {
+				copied = []byte(lines[0][i:])
+				kept += len(copied)
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if passes, allocated, ok := measure(tc.read, lines); ok != tc.ok {
+				t.Errorf("%d passes, %d bytes for a byte: within the limits %v, want %v", passes, allocated, ok, tc.ok)
+			}
+		})
+	}
+	if kept == 0 {
+		t.Error("nothing was read")
+	}
+}
+
+var copied []byte // escapes
+
+// lookBehind counts, for each byte, those behind it that are the same.
+func lookBehind(s string) (n int) {
+	for i := range len(s) {
+		for j := i + 1; j < len(s); j++ {
+			if s[i] == s[j] {
+				n++
+			}
+		}
+	}
+	return n
+}
