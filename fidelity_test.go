@@ -790,7 +790,7 @@ func TestUpgradeIsUntouched(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		_, _ = io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nSurrogate-Key: secret\r\n\r\n")
 		_ = rw.Flush()
 		_, _ = io.Copy(conn, rw)
 	})
@@ -803,6 +803,9 @@ func TestUpgradeIsUntouched(t *testing.T) {
 	}
 	if got := resp.Header.Get("Cache-Status"); got != "Larder; fwd=bypass; detail=upgrade" {
 		t.Errorf("Cache-Status %q", got)
+	}
+	if got := resp.Header.Get("Surrogate-Key"); got != "" {
+		t.Errorf("Surrogate-Key %q", got)
 	}
 	for _, word := range []string{"hello\n", "again\n"} {
 		c.send(word)

@@ -30,9 +30,10 @@ type invalidation struct {
 	rules []*invalidateRule
 }
 
-// invalidation returns nil for safe methods and while no store is open.
+// invalidation returns nil for safe methods, for CONNECT, whose success is a tunnel and no change of what is stored (RFC 9110 9.3.6), and
+// while no store is open.
 func (q *request) invalidation() *invalidation {
-	if !rfc9111.Invalidates(q.r.Method, http.StatusOK) || !q.h.app.open(q.r.Context()) {
+	if q.r.Method == http.MethodConnect || !rfc9111.Invalidates(q.r.Method, http.StatusOK) || !q.h.app.open(q.r.Context()) {
 		return nil
 	}
 	in := &invalidation{q: q}

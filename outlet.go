@@ -1,8 +1,10 @@
 package larder
 
 import (
+	"bufio"
 	"cmp"
 	"io"
+	"net"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -11,7 +13,8 @@ import (
 )
 
 // outlet passes a response straight through to one client. At the header it takes out what clients are not to get and adds our member of
-// Cache-Status; flush, hijack and trailers are the real writer's.
+// Cache-Status; flush, hijack and trailers are the real writer's. That holds for a 101 too: what follows it is another protocol's, and the
+// handlers have the connection for it, but its header is HTTP's.
 type outlet struct {
 	caddyhttp.ResponseWriterWrapper
 	q       *request
@@ -26,6 +29,7 @@ type outlet struct {
 
 	wroteHeader bool
 	room        [1]string // for our own field
+	hijacked    bool      // the handlers have the connection
 	bodiless    bool      // what the origin sends as body is not part of this answer
 	flushEach   bool      // RFC 10036, X-Accel-Buffering
 }
@@ -45,6 +49,7 @@ func (o *outlet) WriteHeader(status int) {
 		return
 	}
 	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
+		o.q.h.stripTags(o.Header())
 		o.ResponseWriter.WriteHeader(status)
 		return
 	}
@@ -104,15 +109,23 @@ func (o *outlet) FlushError() error {
 	return http.NewResponseController(o.ResponseWriter).Flush()
 }
 
+// Flush implements http.Flusher, for handlers that ask for it by type.
+func (o *outlet) Flush() { _ = o.FlushError() }
+
+// Hijack implements http.Hijacker with the real writer's. What the handlers then write to the connection is theirs.
+func (o *outlet) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
+	if err == nil && !o.wroteHeader {
+		o.q.note(o.outcome, o.status.Detail)
+	}
+	o.hijacked = err == nil
+	return conn, rw, err
+}
+
 // bypass passes the request to the inner handlers and the response to the client, with nothing stored and nobody waiting.
 func (q *request) bypass(why Bypass) error {
 	status := rfc9111.CacheStatus{Forward: rfc9111.ForwardBypass, Detail: why.String()}
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
-	if why == BypassUpgrade { // what switches protocols gets the writer itself
-		q.note(OutcomeBypass, why.String())
-		q.sendStatus(q.w.Header(), status)
-		return q.next.ServeHTTP(q.w, q.r)
-	}
 	out := newOutlet(q, OutcomeBypass, status)
 	if out.unsafe = q.invalidation(); out.unsafe != nil {
 		out.onHeader = (*outlet).invalidate
@@ -159,7 +172,7 @@ func (o *outlet) invalidate(status int, header http.Header) { o.unsafe.onHeader(
 func (q *request) pass(out *outlet) error {
 	q.publish()
 	err := q.next.ServeHTTP(out, q.r)
-	if !out.wroteHeader {
+	if !out.wroteHeader && !out.hijacked {
 		if err == nil {
 			out.WriteHeader(http.StatusOK)
 		} else {
@@ -172,5 +185,7 @@ func (q *request) pass(out *outlet) error {
 // Interface guards.
 var (
 	_ http.ResponseWriter = (*outlet)(nil)
+	_ http.Flusher        = (*outlet)(nil)
+	_ http.Hijacker       = (*outlet)(nil)
 	_ io.ReaderFrom       = (*outlet)(nil)
 )

@@ -75,6 +75,9 @@ func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, next caddyh
 // classify tells whether the request has anything to do with a cache.
 func (q *request) classify() Bypass {
 	r := q.r
+	if len(r.Header["Upgrade"]) > 0 || len(r.Header["Http2-Settings"]) > 0 {
+		ignoreH2C(r.Header)
+	}
 	switch {
 	case r.Method == http.MethodConnect, isUpgrade(r.Header):
 		return BypassUpgrade
@@ -160,13 +163,48 @@ func (q *request) readBody() bool {
 // isUpgrade reports whether the request wants another protocol (RFC 9110 7.8).
 func isUpgrade(h http.Header) bool { return len(h["Upgrade"]) > 0 }
 
+// ignoreH2C takes the offer to go on in HTTP/2 out of a request, and what Connection says of it. Java's HttpClient and `curl --http2` make it
+// with every request in clear text; RFC 9110 7.8 lets a server ignore it, and RFC 9113 3.1 has dropped it.
+func ignoreH2C(h http.Header) {
+	upgrade := without(h["Upgrade"], "h2c")
+	gone := []string{"http2-settings"}
+	if len(upgrade) == 0 {
+		gone = append(gone, "upgrade")
+	}
+	setOrDelete(h, "Upgrade", upgrade)
+	setOrDelete(h, "Connection", without(h["Connection"], gone...))
+	delete(h, "Http2-Settings")
+}
+
+// without are the members of comma-separated lines but for those that are named, in lower case.
+func without(lines []string, names ...string) []string {
+	var left []string
+	for _, line := range lines {
+		for member := range strings.SplitSeq(line, ",") {
+			member = strings.TrimSpace(member)
+			if member != "" && !slices.Contains(names, strings.ToLower(member)) {
+				left = append(left, member)
+			}
+		}
+	}
+	return left
+}
+
+func setOrDelete(h http.Header, name string, members []string) {
+	if len(members) == 0 {
+		delete(h, name)
+		return
+	}
+	h[name] = []string{strings.Join(members, ", ")}
+}
+
 // ordinaryConnection reports whether Connection names nothing but the connection's own business. Anything else would have a proxy drop
 // fields that the key, or the rule for Authorization, has already counted (C10).
 func ordinaryConnection(h http.Header) bool {
 	for _, line := range h["Connection"] {
 		for option := range strings.SplitSeq(line, ",") {
 			switch strings.ToLower(strings.TrimSpace(option)) {
-			case "", "close", "keep-alive", "upgrade", "te":
+			case "", "close", "keep-alive", "upgrade", "te", "http2-settings":
 			default:
 				return false
 			}

@@ -82,6 +82,7 @@ func (w *fetchWriter) inform(status int) {
 		panic(fmt.Sprintf("invalid WriteHeader code %d", status)) // as net/http does, which would do so on the leader's goroutine
 	}
 	header := w.header.Clone()
+	w.fetch.h.stripTags(header)
 	w.fetch.flight.Tell(func(lent any) {
 		out := lent.(*request).w
 		own := out.Header().Clone()
