@@ -234,6 +234,7 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	}
 	hd.exchange.Header = nil
 	x.learnSearch(ex.Header)
+	hd.key, hd.search = x.key, x.keyed.variance
 	x.pantry.refused.forget(x.flightKey)
 	x.pantry.resting.forget(x.flightKey)
 	if x.writer.declared >= 0 {
@@ -339,7 +340,7 @@ func (x *fetch) rest() {
 func (x *fetch) staleHead(status int) *head {
 	return &head{
 		kind: headStale, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, tags: x.stale.Tags, soft: x.soft,
-		origin: status,
+		origin: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
 	}
 }
 

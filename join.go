@@ -100,7 +100,8 @@ func (q *request) arrived(x *fetch) bool {
 		return false
 	}
 	freshness := q.conclude(found.Entry)
-	if use, _ := freshness.Use(q.directives, q.now, found.Soft); use != rfc9111.UseFresh {
+	use, _ := freshness.Use(q.directives, q.now, found.Soft)
+	if use != rfc9111.UseFresh || !searchAgrees(found.Entry.Header, q.keyed.variance) {
 		found.Release()
 		return false
 	}

@@ -23,7 +23,12 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	freshness := x.h.policy.Freshness(&now)
 	own := rfc9111.Merge(entry.Header, update) // with what is for one client only
 	entry.Tags = x.tags(own)                   // a 304 need not repeat what carried them
+	if freshness.Reason == rfc9111.Storable {
+		x.learnSearch(entry.Header)
+		entry.Key = x.key
+	}
 	hd := &head{
+		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
 		kind: headRenewed, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
 		exchange: now, origin: http.StatusNotModified, own: x.h.withoutTags(fieldsOf(own)),
 	}
@@ -80,8 +85,8 @@ func (x *fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 func (x *fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	x.pantry.refused.forget(x.flightKey)
 	stored := x.put(entry, freshness, nil)
-	if stored && !entry.Variant.Equal(&x.stale.Variant) {
-		x.pantry.store.Remove(x.stale) // a new Vary selects it otherwise, and the old would be found beside it
+	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
+		x.pantry.store.Remove(x.stale) // a new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it
 	}
 	return stored
 }

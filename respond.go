@@ -40,6 +40,8 @@ type head struct {
 	over     <-chan struct{} // closed when the response has been stored
 	tags     []string
 	variant  store.Variant
+	search   rfc9111.SearchVariance // what the answer says of queries
+	key      store.Key              // by that
 
 	entry     *store.Entry // for all kinds but headFetched
 	freshness *rfc9111.Freshness
@@ -70,6 +72,10 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 	leads := s.fetch != nil
 	if !leads {
 		switch {
+		case hd.kind == headStored: // whether it may be used depends on the request: look it up
+			return false, nil
+		case !q.sameSearch(hd):
+			return false, nil
 		case rfc9111.VariantScore(hd.variant.Names, hd.variant.Values, hd.variant.Coding, q.r.Header) == 0:
 			q.varyNames = hd.variant.Names // now that they are known, it is sorted among its like
 			q.forward = rfc9111.ForwardVaryMiss
@@ -91,9 +97,6 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 		}
 		return true, q.respondStored(OutcomeStale, detailSIE)
 	case headStored:
-		if !leads { // whether it may be used depends on the request: look it up
-			return false, nil
-		}
 		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
 		return true, q.respondStored(OutcomeHit, "")
 	case headRenewed:
@@ -105,7 +108,7 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 
 // mayShare reports whether a follower's own handler would have let the response in, and whether it is for more than one request at all.
 func (q *request) mayShare(hd *head) bool {
-	if hd.kind == headStored || hd.kind == headStale {
+	if hd.kind == headStale {
 		return true
 	}
 	if hd.freshness.NoCache || hd.freshness.Reason != rfc9111.Storable {

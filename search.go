@@ -86,3 +86,20 @@ func (x *fetch) learnSearch(header http.Header) {
 		x.key = x.h.keying.key(&x.keyed)
 	}
 }
+
+// sameSearch reports whether an answer is for the request by what it says of queries itself: a flight is shared by what its path last said.
+// Where it is not, the request is looked for by what is known now.
+func (q *request) sameSearch(hd *head) bool {
+	key := q.key
+	if !hd.search.IsDefault() || !q.keyed.variance.IsDefault() {
+		keyed := q.keyed
+		keyed.variance = hd.search
+		key = q.h.keying.key(&keyed)
+	}
+	if key == hd.key {
+		return true
+	}
+	q.keyed.variance = q.pantry.searches.variance(&q.h.keying, &q.keyed)
+	q.key, q.varyNames = q.h.keying.key(&q.keyed), nil
+	return false
+}
