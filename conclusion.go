@@ -8,17 +8,20 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// conclusion is what a handler makes of a stored response whoever asks for it, and whenever. It depends on the response and the handler's
-// rules alone, so it is worked out once and kept with the entry, as its Memo, for the hits that follow.
+// conclusion is what a handler makes of a stored response whoever asks for it, and whenever. It
+// depends on the response and the handler's rules alone, so it is worked out once and kept with the
+// entry, as its Memo, for the hits that follow.
 type conclusion struct {
 	handler   *Handler
 	freshness rfc9111.Freshness
-	header    http.Header // without what clients do not get
-	fields    []field     // of header
-	length    string      // Content-Length
+	personal  *rfc9111.Freshness // for requests with Authorization or a cookie that is not in the key
+	header    http.Header        // without what clients do not get
+	fields    []field            // of header
+	length    string             // Content-Length
 }
 
-// concluded returns the conclusion about e, from its Memo if that is this handler's: one under other rules may have answered from e last.
+// concluded returns the conclusion about e, from its Memo if that is this handler's: one under
+// other rules may have answered from e last.
 func (h *Handler) concluded(e *store.Entry) *conclusion {
 	if memo := e.Memo.Load(); memo != nil {
 		if c, ok := (*memo).(*conclusion); ok && c.handler == h {
@@ -27,8 +30,14 @@ func (h *Handler) concluded(e *store.Entry) *conclusion {
 	}
 	x := exchangeOf(e)
 	c := &conclusion{handler: h, freshness: h.policy.Freshness(&x), header: rfc9111.StorableHeader(&x, &h.policy)}
+	c.personal = &c.freshness
+	if c.freshness.Source.Assumed() {
+		x.Personal = true
+		own := h.policy.Freshness(&x)
+		c.personal = &own
+	}
 	if e.Body.Len() > h.maxBody {
-		c.freshness.Reason = rfc9111.ReasonTooLarge
+		c.freshness.Reason, c.personal.Reason = rfc9111.ReasonTooLarge, rfc9111.ReasonTooLarge
 	}
 	h.stripTags(c.header)
 	c.fields, c.length = fieldsOf(c.header), strconv.FormatInt(e.Body.Len(), 10)
@@ -37,16 +46,15 @@ func (h *Handler) concluded(e *store.Entry) *conclusion {
 	return c
 }
 
-// conclude returns the freshness of e for this request. An operator's ttl does not apply to requests with Authorization or a cookie that
-// is not in the key, so what is fresh by that alone is not for them.
+// conclude returns the freshness of e for this request: what keeps a response that such a request
+// fetches out of the store keeps what is in the store from such a request.
 func (q *request) conclude(e *store.Entry) *rfc9111.Freshness {
-	f := &q.h.concluded(e).freshness
-	personal := q.authorized || q.unkeyedCookie
-	if byOperator := f.Source == rfc9111.SourceTTL || f.Source == rfc9111.SourceForceTTL; !personal || !byOperator || f.Reason != rfc9111.Storable {
-		return f
+	c := q.h.concluded(e)
+	if q.personal() {
+		return c.personal
 	}
-	x := exchangeOf(e)
-	x.UnkeyedCookie = true
-	own := q.h.policy.Freshness(&x)
-	return &own
+	return &c.freshness
 }
+
+// personal reports whether the request carries Authorization or a cookie, and the key lacks them.
+func (q *request) personal() bool { return q.authorized || q.unkeyedCookie }

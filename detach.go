@@ -80,7 +80,7 @@ func (x *fetch) detach(q *request) {
 	x.behind = *q.repl
 	x.context = &x.own
 	x.request = x.requestOf(q, x.context)
-	if x.stale != nil {
+	if x.validates() {
 		x.again = new(secondCall)
 		x.again.request = x.requestOf(q, &x.again.context)
 	}
@@ -184,7 +184,7 @@ func (v *httpVars) get(x *fetch, name string) (value any, known bool) {
 // condition makes the fill's header: nothing of the client's that would make the answer one for it alone, and the question whether
 // what is stored still holds.
 func (x *fetch) condition(h http.Header) {
-	if x.stale != nil {
+	if x.validates() {
 		rfc9111.Condition(h, x.stale.Header)
 		return
 	}

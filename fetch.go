@@ -194,7 +194,7 @@ func (x *fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 // decide settles at the response header what becomes of the flight.
 func (x *fetch) decide(status int, header http.Header) {
 	ex := x.exchange(status, header)
-	if x.stale != nil && status == http.StatusNotModified {
+	if x.validates() && status == http.StatusNotModified {
 		if !rfc9111.Selects(x.stale.Header, header) {
 			x.unasked = true // RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing
 			return
@@ -312,6 +312,9 @@ func (x *fetch) tags(header http.Header) []string {
 // groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin (RFC 9875 2.2).
 func groupTag(origin, group string) string { return "\x00group\x00" + origin + "\x00" + group }
 
+// validates reports whether the fetch asks if what is stored still holds.
+func (x *fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
+
 // staleStandsIn reports whether a failure of the origin is answered with what is stored (RFC 5861 4).
 func (x *fetch) staleStandsIn() bool {
 	return x.stale != nil && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
@@ -428,7 +431,7 @@ func (b *heldBody) Close() { b.held.Release() }
 // put stores an entry and reports whether it went in. Where hold is not nil, that has it then.
 func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
 	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
-	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header))
+	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header) && rfc9111.Validates(entry.Method))
 	refusal := store.RefusedPurged
 	// What was softly purged while it was under way may not take the place of what was fetched since.
 	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); !soft {

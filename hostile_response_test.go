@@ -392,10 +392,7 @@ func TestAskedAgainAsItCame(t *testing.T) {
 	})
 	in := start(t, setup{site: `route {
 		larder {
-			methods GET HEAD POST
-			key {
-				body
-			}
+			methods GET HEAD QUERY
 		}
 		handle_path /a/* {
 			header X-Path {http.request.uri.path}
@@ -405,7 +402,7 @@ func TestAskedAgainAsItCame(t *testing.T) {
 		respond astray 404
 	}`}, o)
 	for _, validate := range []string{"", "no-cache"} {
-		a := in.do(http.MethodPost, "/a/x", "question", "Cache-Control", validate)
+		a := in.do("QUERY", "/a/x", "question", "Cache-Control", validate)
 		a.want(t, 200, "/x question", "")
 		if path, asked := a.Header.Get("X-Path"), a.Header.Get("X-Asked"); path != "/x" || asked != `"v1"` {
 			t.Errorf("path %q, Etag %q; want /x and v1", path, asked)

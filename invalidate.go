@@ -30,9 +30,12 @@ type invalidation struct {
 	rules []*invalidateRule
 }
 
-// invalidation returns nil for safe methods, for CONNECT, whose success is a tunnel and no change of what is stored (RFC 9110 9.3.6), and
+// invalidation returns nil for safe methods and for POST where the operator says so, for CONNECT, whose success is a tunnel and no change of what is stored (RFC 9110 9.3.6), and
 // while no store is open.
 func (q *request) invalidation() *invalidation {
+	if q.r.Method == http.MethodPost && q.h.SafePost {
+		return nil
+	}
 	if q.r.Method == http.MethodConnect || !rfc9111.Invalidates(q.r.Method, http.StatusOK) || !q.h.app.open(q.r.Context()) {
 		return nil
 	}

@@ -316,9 +316,16 @@ func cookieValues(h http.Header) map[string][]string {
 	return jar
 }
 
+// hasUnkeyedAuthorization reports whether the request carries Authorization that is not part of the
+// key. What is keyed is shared by those alone who show the same credentials, so RFC 9111 3.5 has
+// nothing to keep apart.
+func (rules *keying) hasUnkeyedAuthorization(h http.Header) bool {
+	return len(h["Authorization"]) > 0 && !slices.Contains(rules.headers, "Authorization")
+}
+
 // hasUnkeyedCookie reports whether the request carries a cookie that is not part of the key.
 func (rules *keying) hasUnkeyedCookie(h http.Header) bool {
-	if len(h["Cookie"]) == 0 {
+	if len(h["Cookie"]) == 0 || slices.Contains(rules.headers, "Cookie") {
 		return false
 	}
 	for name := range cookieValues(h) {

@@ -132,6 +132,7 @@ func policyOf(c *cfg.HandlerConfig) rfc9111.Policy {
 		Ignore:                 c.Ignore,
 		IgnoreClientDirectives: c.ClientDirectives == cfg.ClientDirectivesIgnore,
 		Heuristic:              c.Heuristic,
+		SafePost:               c.SafePost,
 		StaleWhileRevalidate:   time.Duration(c.StaleWhileRevalidate),
 		StaleIfError:           time.Duration(c.StaleIfError),
 		DeceptionGuard:         c.DeceptionGuard,

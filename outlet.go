@@ -25,7 +25,7 @@ type outlet struct {
 	conditional bool
 	// onHeader, if set, sees the final header before the client does. It is a method of outlet: a closure would be one allocation more.
 	onHeader func(o *outlet, status int, header http.Header)
-	unsafe   *invalidation // for invalidate
+	unsafe   *invalidation // for invalidate, nil for safe methods
 
 	wroteHeader bool
 	room        [1]string // for our own field
@@ -139,7 +139,7 @@ func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
 	out := newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: forward, Detail: detail})
-	out.onHeader = (*outlet).judge
+	out.onHeader, out.unsafe = (*outlet).judge, q.invalidation()
 	return q.pass(out)
 }
 
@@ -163,10 +163,15 @@ func (o *outlet) judge(status int, header http.Header) {
 	}
 	q.h.metrics.notStored(reason)
 	o.status.Detail = reason.String()
+	o.invalidate(status, header)
 }
 
 // invalidate does what a successful unsafe request does to what is stored.
-func (o *outlet) invalidate(status int, header http.Header) { o.unsafe.onHeader(status, header) }
+func (o *outlet) invalidate(status int, header http.Header) {
+	if o.unsafe != nil {
+		o.unsafe.onHeader(status, header)
+	}
+}
 
 // pass runs the inner handlers on the client's own goroutine.
 func (q *request) pass(out *outlet) error {

@@ -42,7 +42,7 @@ type request struct {
 	directives    rfc9111.RequestDirectives
 	keyed         keyed // its body, and what readTarget notes, are there from classify on
 	key           store.Key
-	authorized    bool
+	authorized    bool // it carries Authorization, and the key lacks it
 	unkeyedCookie bool
 	hops          int // how often the request has come by already
 
@@ -231,7 +231,7 @@ func (q *request) readKey() {
 	k.hasBody = k.method != http.MethodGet
 	k.variance = q.pantry.searches.variance(&q.h.keying, k)
 	q.key = q.h.keying.key(k)
-	q.authorized = len(r.Header["Authorization"]) > 0
+	q.authorized = q.h.keying.hasUnkeyedAuthorization(r.Header)
 	q.unkeyedCookie = q.h.keying.hasUnkeyedCookie(r.Header)
 	q.hops = rfc9111.CDNLoopCount(r.Header, loopToken)
 	if !q.h.policy.IgnoreClientDirectives {

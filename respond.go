@@ -90,9 +90,11 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 	case headFetched:
 		return true, q.respondFlight(s, hd, leads)
 	case headStale:
-		q.found = store.Result{Entry: hd.entry, Soft: hd.soft}
-		q.freshness = hd.freshness
-		if !leads && !hd.freshness.UsableOnError(q.directives, q.now, hd.soft) {
+		q.found, q.freshness = store.Result{Entry: hd.entry, Soft: hd.soft}, hd.freshness
+		if !leads {
+			q.freshness = q.conclude(hd.entry) // its own handler may allow less
+		}
+		if !leads && !q.freshness.UsableOnError(q.directives, q.now, hd.soft) {
 			return true, q.failTogether(&originError{status: hd.origin})
 		}
 		return true, q.respondStored(OutcomeStale, detailSIE)
@@ -114,10 +116,11 @@ func (q *request) mayShare(hd *head) bool {
 	if hd.freshness.NoCache || hd.freshness.Reason != rfc9111.Storable {
 		return false
 	}
-	if hd.handler == q.h {
+	if hd.handler == q.h && !q.personal() {
 		return true
 	}
 	x := hd.exchange
+	x.Personal = q.personal()
 	if hd.kind == headFetched {
 		x.Header = headerOf(hd.seed)
 		overlay(x.Header, hd.own, nil)

@@ -54,6 +54,9 @@ func (c *HandlerConfig) checkWhole() error {
 	if slices.Contains(c.Methods, http.MethodPost) && (c.Key == nil || !c.Key.Body) {
 		return errors.New("methods: POST needs its body in the key, or every form would get the answer to the first; add key { body }")
 	}
+	if c.SafePost && !slices.Contains(c.Methods, http.MethodPost) {
+		return errors.New("safe_post: methods lacks POST, so no POST is cached; write methods GET HEAD POST, or leave safe_post out")
+	}
 	for _, rule := range c.Invalidate {
 		if err := rule.checkNotEmpty(); err != nil {
 			return err

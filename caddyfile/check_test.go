@@ -44,6 +44,8 @@ func TestCheckJSON(t *testing.T) {
 		{"methods without GET", `{"methods":["HEAD"]}`, "methods: GET is missing"},
 		{"methods POST", `{"methods":["GET","POST"],"key":{"body":true}}`, ""},
 		{"methods POST without its body", `{"methods":["GET","POST"]}`, "methods: POST needs its body in the key"},
+		{"safe_post", `{"methods":["GET","POST"],"key":{"body":true},"safe_post":true}`, ""},
+		{"safe_post without POST", `{"safe_post":true}`, "safe_post: methods lacks POST"},
 		{"methods QUERY", `{"methods":["GET","QUERY"]}`, ""},
 		{"tags from", `{"tags":{"from":["a b"]}}`, "tags from"},
 		{"tags add", `{"tags":{"add":["a b"]}}`, "tags add"},

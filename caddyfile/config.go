@@ -33,8 +33,8 @@ type HandlerConfig struct {
 	// How long a response is fresh that states no lifetime of its own, by
 	// Cache-Control or Expires. A rule without statuses speaks of 200, 203,
 	// 300, 301 and 308. Default: none, such responses are not stored. No rule
-	// applies to a request with Authorization, to one with a Cookie that is
-	// not in the key, or to text/event-stream.
+	// applies to a request with Authorization or a Cookie that is not in the
+	// key, to a POST without `safe_post`, or to text/event-stream.
 	TTL TTLRules `json:"ttl,omitempty"`
 
 	// Like `ttl`, but in place of what the origin says of freshness (max-age,
@@ -88,6 +88,13 @@ type HandlerConfig struct {
 	// be left out, HEAD, QUERY, and POST, which needs `body` in the key. All
 	// others pass through. Default: GET and HEAD.
 	Methods []string `json:"methods,omitempty"`
+
+	// The operator's word that the POSTs which come here change nothing
+	// (searches, reports). `ttl`, `force_ttl`, `heuristic` and the stale windows
+	// then hold for them as for GET, and they invalidate nothing. Without it a
+	// POST is answered from the cache only by a lifetime that its origin states
+	// (RFC 9110, section 9.3.3). Default: false.
+	SafePost bool `json:"safe_post,omitempty"`
 
 	// Where the tags (surrogate keys) of a response come from.
 	Tags *TagsConfig `json:"tags,omitempty"`

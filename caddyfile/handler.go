@@ -30,6 +30,7 @@ import (
 //	        body
 //	    }
 //	    methods GET HEAD [QUERY] [POST]
+//	    safe_post
 //	    tags {
 //	        from <header>...
 //	        add  <text>...
@@ -86,6 +87,7 @@ func (p *handlerParser) words() []word {
 		{name: "stale_if_error", usage: "stale_if_error <duration>", args: durationInto(&c.StaleIfError)},
 		{name: "key", block: p.key},
 		{name: "methods", usage: "methods GET HEAD [QUERY] [POST]", args: listInto(&c.Methods)},
+		{name: "safe_post", usage: "safe_post", args: presenceInto(&c.SafePost)},
 		{name: "tags", block: p.tags},
 		{name: "invalidate", block: p.invalidate, repeats: true},
 		{name: "set_cookie", usage: "set_cookie refuse|strip|store", args: textInto(&c.SetCookie)},

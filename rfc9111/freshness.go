@@ -58,6 +58,11 @@ const (
 	SourceHeuristic
 )
 
+// Assumed reports whether the lifetime is one that the origin has not stated.
+func (s Source) Assumed() bool {
+	return s == SourceTTL || s == SourceForceTTL || s == SourceHeuristic
+}
+
 // String returns the source as one word.
 func (s Source) String() string {
 	switch s {
@@ -118,25 +123,38 @@ func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
 		// response arrives with an age, and would else arrive stale.
 		f.Lifetime = clamp(f.Lifetime + f.InitialAge)
 	}
-	p.staleWindows(&f, s)
+	p.staleWindows(&f, x, s)
 	return f
 }
 
 // staleWindows is RFC 5861: what the response says, else what the operator says,
 // else nothing; forbidden as RFC 9111 4.2.4 lists, which an operator cannot lift.
-func (p *Policy) staleWindows(f *Freshness, s *statement) {
+// To a POST the operator's windows are as little as the operator's lifetimes.
+func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 	if f.NoCache || f.MustRevalidate {
 		return
 	}
-	f.StaleWhileRevalidate = clamp(p.StaleWhileRevalidate)
+	if !p.unsafe(x.Method) {
+		f.StaleWhileRevalidate, f.StaleIfError = clamp(p.StaleWhileRevalidate), clamp(p.StaleIfError)
+	}
 	if s.staleWhileRevalidate.given {
 		f.StaleWhileRevalidate = s.staleWhileRevalidate.value
 	}
-	f.StaleIfError = clamp(p.StaleIfError)
 	if s.staleIfError.given {
 		f.StaleIfError = s.staleIfError.value
 	}
 }
+
+// mayAssume is the one rule for lifetimes that the origin has not stated: ttl,
+// force_ttl and heuristic. What was fetched by or is for one user (Authorization, a
+// Cookie that is not in the key) needs the origin's own word, so does an unsafe
+// method (RFC 9110 9.3.3), and an event stream is no document that could be fresh.
+func (p *Policy) mayAssume(x *Exchange) bool {
+	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.unsafe(x.Method) && !isEventStream(x.Header)
+}
+
+// unsafe reports whether the method may change something at the origin.
+func (p *Policy) unsafe(method string) bool { return method == http.MethodPost && !p.SafePost }
 
 // lifetime is RFC 9111 4.2.1 with the operator's word before and after.
 func (p *Policy) lifetime(x *Exchange, s *statement) (time.Duration, Source) {
@@ -158,11 +176,9 @@ func (p *Policy) lifetime(x *Exchange, s *statement) (time.Duration, Source) {
 	return 0, SourceNone
 }
 
-// operatorTTL finds the row for the response. What was fetched for one user
-// (Authorization, a Cookie that is not in the key) needs the origin's own word,
-// and an event stream is no document that could be fresh.
+// operatorTTL finds the row for the response.
 func (p *Policy) operatorTTL(rows []StatusTTL, x *Exchange) (time.Duration, bool) {
-	if len(rows) == 0 || x.Authorized || x.UnkeyedCookie || isEventStream(x.Header) {
+	if len(rows) == 0 || !p.mayAssume(x) {
 		return 0, false
 	}
 	for _, row := range rows {
@@ -203,13 +219,9 @@ func (p *Policy) explicitLifetime(x *Exchange, s *statement) (time.Duration, Sou
 // warning beyond a day; a day is what the field settled on.
 const maxHeuristic = 24 * time.Hour
 
-// heuristicLifetime is RFC 9111 4.2.2. A response that was fetched with a
-// Cookie that is not in the key is left alone, like by ttl.
+// heuristicLifetime is RFC 9111 4.2.2.
 func (p *Policy) heuristicLifetime(x *Exchange, s *statement) (time.Duration, bool) {
-	if !p.Heuristic || x.UnkeyedCookie || isEventStream(x.Header) {
-		return 0, false
-	}
-	if x.Method == http.MethodPost || !s.public && !heuristicallyCacheable(x.Status) {
+	if !p.Heuristic || !p.mayAssume(x) || !s.public && !heuristicallyCacheable(x.Status) {
 		return 0, false
 	}
 	modified, ok := dateField(x.Header["Last-Modified"])

@@ -34,6 +34,10 @@ type Policy struct {
 	// Heuristic turns on heuristic freshness (RFC 9111 4.2.2).
 	Heuristic bool
 
+	// SafePost is the operator's word that POST changes nothing here. Without it
+	// a POST needs the origin's own lifetime (RFC 9110 9.3.3).
+	SafePost bool
+
 	// StaleWhileRevalidate is the window of RFC 5861 3 for responses that say
 	// nothing of it themselves.
 	StaleWhileRevalidate time.Duration
@@ -156,6 +160,10 @@ type Exchange struct {
 	Authorized bool
 	// UnkeyedCookie says that it carried a Cookie that is not part of the key.
 	UnkeyedCookie bool
+	// Personal says that a request is to have the response that did not fetch it
+	// and carries Authorization or such a Cookie. The response is then judged for
+	// that request: see the lifetimes that the origin has not stated.
+	Personal bool
 	// RequestNoStore says that it carried Cache-Control: no-store and that
 	// client directives are obeyed.
 	RequestNoStore bool

@@ -129,7 +129,7 @@ func worthStoring(x *Exchange, f *Freshness) Reason {
 	switch {
 	case f.Source == SourceNone && !f.NoCache:
 		return ReasonNoLifetime
-	case HasValidator(x.Header):
+	case HasValidator(x.Header) && Validates(x.Method):
 		return Storable
 	case f.NoCache:
 		return ReasonNoLifetime

@@ -15,6 +15,11 @@ func HasValidator(h http.Header) bool {
 	return ok
 }
 
+// Validates reports whether a request with the method can ask whether a stored
+// response still holds. To a POST If-None-Match is a condition for acting at all, and
+// the answer is 412 (RFC 9110 13.1.2).
+func Validates(method string) bool { return method != http.MethodPost }
+
 // entityTag returns the ETag, empty if there is none or more than one.
 func entityTag(h http.Header) string {
 	lines := h["Etag"]

@@ -42,6 +42,7 @@ type vectorPolicy struct {
 	MaxTTL           float64
 	Ignore, Targeted []string
 	Heuristic        bool
+	SafePost         bool
 	SWR, SIE         float64
 	SetCookie        string
 	TagFields        []string
@@ -352,7 +353,7 @@ func (v *vector) policy(t *testing.T) *Policy {
 	p := v.Policy
 	policy := &Policy{
 		TTL: ttls(t, p.TTL), ForceTTL: ttls(t, p.Force), MaxTTL: duration(p.MaxTTL),
-		Ignore: p.Ignore, Heuristic: p.Heuristic,
+		Ignore: p.Ignore, Heuristic: p.Heuristic, SafePost: p.SafePost,
 		StaleWhileRevalidate: duration(p.SWR), StaleIfError: duration(p.SIE),
 	}
 	for _, name := range p.Targeted {
