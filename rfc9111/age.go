@@ -15,35 +15,32 @@ func (f *Freshness) Age(now time.Time) time.Duration {
 }
 
 // initialAge is corrected_initial_age of RFC 9111 4.2.3, with the names used
-// there. ok is false if the Age field makes no sense.
-func initialAge(x *Exchange) (corrected time.Duration, ok bool) {
+// there.
+func initialAge(x *Exchange) time.Duration {
 	apparentAge := time.Duration(0)
 	if date, valid := originated(x.Header); valid {
 		// Date has whole seconds, so the arrival is taken in whole seconds too:
 		// a response of this very second has no age.
 		apparentAge = clamp(x.ResponseTime.Truncate(time.Second).Sub(date))
 	}
-	ageValue, ok := parseAge(x.Header["Age"])
 	responseDelay := clamp(x.ResponseTime.Sub(x.RequestTime))
-	correctedAgeValue := clamp(ageValue + responseDelay)
-	return max(apparentAge, correctedAgeValue), ok
+	correctedAgeValue := clamp(ageValue(x.Header["Age"]) + responseDelay)
+	return max(apparentAge, correctedAgeValue)
 }
 
-// parseAge reads the Age field (RFC 9111 5.1), which has one value.
-//
-// Several, on one line or on several (RFC 9110 5.3 makes no difference between
-// the two), were written by several senders, of whom at most one knew; and a
-// value that is not a number may hide any age. 5.1 would have the first of
-// several taken and what is no number ignored, either of which can make an old
-// response fresh; here all of it makes the response stale.
-func parseAge(lines []string) (age time.Duration, ok bool) {
-	switch len(lines) {
-	case 0:
-		return 0, true
-	case 1:
-		return parseDelta(trimOWS(lines[0]))
+// ageValue is age_value (RFC 9111 5.1): the first member where there is a list, on
+// one line or on several, which RFC 9110 5.3 takes for the same; 0 where that is no
+// number of seconds, since an invalid Age is ignored.
+func ageValue(lines []string) time.Duration {
+	for _, line := range lines {
+		for member := range strings.SplitSeq(line, ",") {
+			if member = trimOWS(member); member != "" {
+				age, _ := parseDelta(member)
+				return age
+			}
+		}
 	}
-	return 0, false
+	return 0
 }
 
 // parseDelta reads delta-seconds (RFC 9111 1.2.2): digits only, however many.
@@ -101,27 +98,50 @@ func originated(h http.Header) (time.Time, bool) {
 	return date, valid
 }
 
-// parseDate reads an HTTP-date. RFC 9111 4.2: a cache should match it in any
-// case and should consider a zone other than GMT or UTC invalid.
+// parseDate reads an HTTP-date (RFC 9110 5.6.7) in any of its three forms, to the
+// letter but for its case, which RFC 9111 4.2 has caches leave aside. The weekday
+// need not be that of the day.
 func parseDate(s string) (time.Time, bool) {
 	s = trimOWS(s)
-	if zone := len(s) - 3; zone > 0 && (strings.EqualFold(s[zone:], "GMT") || strings.EqualFold(s[zone:], "UTC")) {
-		for _, layout := range [...]string{http.TimeFormat, rfc850} {
-			if t, err := time.Parse(layout, s[:zone]+"GMT"); err == nil && len(s) >= len(imfFixdate) {
-				return t, true
-			}
-		}
+	if len(s) < len(time.ANSIC) || len(s) > len(rfc850)+len("Wednes")-len("Mon") {
 		return time.Time{}, false
 	}
-	t, err := time.Parse(time.ANSIC, s)
-	return t, err == nil
+	s, leap := withoutLeapSecond(s)
+	for _, layout := range [...]string{http.TimeFormat, rfc850, time.ANSIC} {
+		t, err := time.Parse(layout, upperGMT(s))
+		if err == nil && sameDate(t.Format(layout), s) {
+			return t.Add(leap), true
+		}
+	}
+	return time.Time{}, false
 }
 
-const (
-	imfFixdate = "Mon, 02 Jan 2006 15:04:05 GMT"
-	// rfc850 is time.RFC850 with the zone fixed; the standard library's takes any.
-	rfc850 = "Monday, 02-Jan-06 15:04:05 GMT"
-)
+// rfc850 is time.RFC850 with the zone fixed; the standard library's takes any.
+const rfc850 = "Monday, 02-Jan-06 15:04:05 GMT"
+
+// withoutLeapSecond replaces second 60 by 59 and returns the second that is left.
+func withoutLeapSecond(s string) (string, time.Duration) {
+	if i := strings.LastIndex(s, ":60 "); i >= 0 {
+		return s[:i] + ":59 " + s[i+len(":60 "):], time.Second
+	}
+	return s, 0
+}
+
+// upperGMT writes the zone as layouts have it.
+func upperGMT(s string) string {
+	if zone := len(s) - len("GMT"); strings.EqualFold(s[zone:], "GMT") {
+		return s[:zone] + "GMT"
+	}
+	return s
+}
+
+// sameDate compares a date as it is written with how it is to be written, but for
+// the weekday: time.Parse takes more than it says, several spaces for one, missing
+// digits, fractions of a second.
+func sameDate(formatted, written string) bool {
+	f, w := strings.IndexAny(formatted, ", "), strings.IndexAny(written, ", ")
+	return f >= 0 && w >= 0 && strings.EqualFold(formatted[f:], written[w:])
+}
 
 // clamp brings d into [0, maxDelta], so that sums of a few cannot overflow.
 func clamp(d time.Duration) time.Duration { return min(max(d, 0), maxDelta) }

@@ -46,10 +46,6 @@
 // length: 8 KiB, and 1 KiB where it is normalised for Vary. A longer
 // Cache-Control forbids to store.
 //
-// Age: several values, on one line or on several, or one that is no number, make
-// the response stale. 5.1 would have the first of several taken and what is no
-// number ignored; either can make an old response fresh, and asking costs little.
-//
 // s-maxage implies proxy-revalidate (5.2.2.10), which by the letter forbids any
 // stale answer. Those who write stale-while-revalidate or stale-if-error beside
 // s-maxage mean it, and other shared caches take it so. Here s-maxage binds the
@@ -77,7 +73,9 @@
 //
 // # Caveats
 //
-// Dates of RFC 850 have two digits for the year, read as 1969 to 2068.
+// Dates of RFC 850 have two digits for the year, read as 1969 to 2068. By the
+// fifty years of RFC 9110 5.6.7 "01-Jan-70", which is how an old server says that
+// something has expired, would be 2070 today.
 //
 // Partial responses are not stored, so nothing is combined (RFC 9111 3.4).
 //

@@ -97,9 +97,8 @@ func (p *Policy) Freshness(x *Exchange) Freshness {
 
 // freshness computes all but the Reason.
 func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
-	age, ageValid := initialAge(x)
 	f := Freshness{
-		InitialAge:     age,
+		InitialAge:     initialAge(x),
 		ResponseTime:   x.ResponseTime,
 		NoCache:        s.noCache,
 		MustRevalidate: s.mustRevalidate || s.proxyRevalidate,
@@ -107,13 +106,8 @@ func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
 		Immutable:      s.immutable,
 	}
 	f.Lifetime, f.Source = p.lifetime(x, s)
-	switch f.Source {
-	case SourceForceTTL:
+	if f.Source == SourceForceTTL {
 		f.NoCache, f.MustRevalidate, f.SharedOnly = false, false, false
-	case SourceTTL, SourceHeuristic, SourceNone, SourceSMaxAge, SourceMaxAge, SourceExpires:
-		if !ageValid {
-			f.Lifetime = 0
-		}
 	}
 	if p.MaxTTL > 0 {
 		f.Lifetime = min(f.Lifetime, p.MaxTTL)
