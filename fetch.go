@@ -28,12 +28,12 @@ import (
 //	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more fetch for the others
 //	                 └─ else ───────────────► release  the leader's real writer takes over, the others fetch for themselves
 type fetch struct {
-	h         *Handler
-	pantry    *pantry
-	flight    *coalesce.Flight
-	ticket    ticket
-	next      caddyhttp.Handler
-	flightKey store.Key
+	h      *Handler
+	pantry *pantry
+	flight *coalesce.Flight
+	ticket ticket
+	next   caddyhttp.Handler
+	lesson store.Key // what the answer teaches, see hitformiss.go
 
 	// Facts of the leader's request; the request itself may be over before the fetch is.
 	keyed         keyed   // but for its header, which is
@@ -97,7 +97,7 @@ var (
 func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 	tag := f.Tag().(*flightTag)
 	x := &fetch{
-		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, flightKey: tag.key,
+		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, lesson: q.lesson(),
 		keyed: q.keyed, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
 		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie,
@@ -235,8 +235,8 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	hd.exchange.Header = nil
 	x.learnSearch(ex.Header)
 	hd.key, hd.search = x.key, x.keyed.variance
-	x.pantry.refused.forget(x.flightKey)
-	x.pantry.resting.forget(x.flightKey)
+	x.pantry.learn(x.lesson, ex.Status, rfc9111.Storable)
+	x.pantry.resting.forget(x.lesson)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
@@ -335,7 +335,7 @@ func (x *fetch) fail(status int, retryAfter string) {
 // rest puts the next background refresh off.
 func (x *fetch) rest() {
 	if x.stale != nil {
-		x.pantry.resting.remember(x.flightKey)
+		x.pantry.resting.note(x.lesson)
 	}
 }
 
@@ -350,7 +350,7 @@ func (x *fetch) staleHead(status int) *head {
 // release lets everybody but the leader go: what came is for one client at most.
 func (x *fetch) release(reason rfc9111.Reason) {
 	x.h.metrics.notStored(reason)
-	x.pantry.refused.remember(x.flightKey)
+	x.pantry.learn(x.lesson, x.writer.status, reason)
 	x.removeGone(x.writer.status)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {

@@ -76,7 +76,7 @@ func (q *request) round() (answered bool, err error) {
 	case rfc9111.UseStale:
 		return true, q.respondStored(OutcomeStale, "")
 	case rfc9111.UseRefresh:
-		if !q.pantry.refused.has(q.flightKey()) {
+		if q.sharing() != sharingRefused {
 			q.refreshBehind()
 			return true, q.respondStored(OutcomeStale, detailSWR)
 		}
@@ -132,18 +132,26 @@ func (q *request) fetch() (answered bool, err error) {
 	case q.directives.NoStore:
 		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so nobody can share it.
 		return true, q.forwardAlone(q.forward, rfc9111.ReasonRequestNoStore.String())
+	case wantsEvents(q.r.Header):
+		return q.fetchAlone(q.forward)
+	case q.sharing() == sharingRefused:
+		return q.fetchAlone(rfc9111.ForwardMiss)
 	case q.r.Method == http.MethodHead && q.found.Entry == nil:
 		// A cold HEAD is not worth a body. If the body is on its way, its header will do.
 		return q.joinRunning()
 	case q.h.coalesceOff || q.freshness != nil && q.freshness.NoCache:
 		// no-cache (RFC 9111 5.2.2.4) asks for a validation of each request's own.
 		return q.board(q.solo())
-	case q.pantry.refused.has(q.flightKey()):
-		if q.found.Entry != nil { // it stands in for a failure, and may be renewed
-			return q.board(q.solo())
-		}
-		return true, q.forwardAlone(rfc9111.ForwardMiss, "")
 	default:
 		return q.board(q.join())
 	}
+}
+
+// fetchAlone asks the origin for a request that waits for nobody: as it came where nothing is stored, else with the question whether that still
+// holds, so that a 304 renews it and a failure may be answered with it.
+func (q *request) fetchAlone(forward rfc9111.Forward) (answered bool, err error) {
+	if q.found.Entry == nil {
+		return true, q.forwardAlone(forward, "")
+	}
+	return q.board(q.solo())
 }

@@ -1,85 +1,135 @@
 package larder
 
 import (
-	"sync"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"net/http"
+	"strings"
 	"time"
 
+	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
-// hitForMiss remembers keys whose responses could not be shared, so that requests for them do not wait for each other
-// (Varnish: hit-for-miss). It is bounded in time and number and forgets in halves: a key lives for one to three generations, less when
-// more keys come than fit.
-type hitForMiss struct {
-	mu            sync.RWMutex
-	young, old    map[store.Key]struct{}
-	turned        time.Time
-	now           func() time.Time
-	generationTTL time.Duration
-	capacity      int
-}
+// Requests wait for each other in the hope of an answer for all. Where the last answer was for one client only, that hope costs latency, and of a
+// long poll it costs the messages that come while the client waits for another's. So what became of it is remembered (Varnish: hit-for-miss;
+// pingora: cacheability predictor):
+//
+//	last answer            requests for the key
+//	───────────            ────────────────────
+//	shareable, or none     wait for one fetch
+//	not shareable, lately  wait for nobody. Each answer that is passed on and may not be shared either renews that, the first that may ends it
+//	not shareable, once    wait for one fetch, but not for a header that comes late: who gives up renews it
+//
+// It is remembered for each kind of request apart, see lesson: an answer made for one client says nothing about the copy for all.
+
+// sharing says whether a request should wait for another's fetch.
+type sharing uint8
 
 const (
-	// hitForMissTTL is the shortest time a key is remembered. Varnish's default is 120 s; ours can be short because an answer that may
-	// be stored ends it at once.
-	hitForMissTTL = 30 * time.Second
-	// hitForMissKeys bounds one generation: 32 bytes and the map's own cost each, about 8 MiB in all when full.
-	hitForMissKeys = 1 << 16
+	sharingOpen     sharing = iota // nothing speaks against it
+	sharingDoubtful                // the last answer was not shareable, but that is a while ago
+	sharingRefused                 // the last answer was not shareable
 )
 
-func newHitForMiss() *hitForMiss {
-	return &hitForMiss{now: time.Now, generationTTL: hitForMissTTL, capacity: hitForMissKeys}
-}
+const (
+	// hitForMissTTL is how long the last answer counts. It has to be longer than a long poll is usually open (30 to 60 s), whose answers are
+	// what renews it. It is Varnish's default.
+	hitForMissTTL = 2 * time.Minute
+	// hitForMissKeep is how long a doubt is left after that, and at most twice as long.
+	hitForMissKeep = 10 * time.Minute
+	// hitForMissKeys bounds each half of the memory: 40 bytes and the map's own cost each, about 8 MiB in all when full.
+	hitForMissKeys = 1 << 16
+	// lateHeader is how long a request waits for another's fetch in doubt.
+	lateHeader = time.Second
+)
+
+func newHitForMiss() *recentKeys { return newRecentKeys(hitForMissKeys, hitForMissKeep, time.Second) }
 
 // refreshRest is the shortest time between a background refresh that failed and the next one of its key. While the origin is down each
 // request for a stale response would start one as soon as the last has failed, and an origin that fails because it has too much to do fails
 // fast.
 const refreshRest = time.Second
 
-// newRefreshRests returns a memory of keys whose background refresh has failed: the same, for shorter.
-func newRefreshRests() *hitForMiss {
-	m := newHitForMiss()
-	m.generationTTL = refreshRest
-	return m
+func newRefreshRests() *recentKeys { return newRecentKeys(hitForMissKeys, refreshRest, 0) }
+
+// sharing returns what the last answer to a request like this one says.
+func (q *request) sharing() sharing {
+	switch age, known := q.pantry.refused.age(q.lesson()); {
+	case !known:
+		return sharingOpen
+	case age < hitForMissTTL:
+		return sharingRefused
+	}
+	return sharingDoubtful
 }
 
-// has reports whether key was lately found not shareable.
-func (m *hitForMiss) has(key store.Key) bool {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	_, young := m.young[key]
-	_, old := m.old[key]
-	if !young && !old { // as a rule; the clock costs more than the maps
+// lesson names what an answer to this request teaches: nothing about other flights, nothing about other rules (a reload that changes them
+// begins anew), and nothing about requests that are not as personal as this one. Keys are SHA-256, so what is mixed in by XOR makes no key
+// that another request could have.
+func (q *request) lesson() store.Key {
+	key := q.flightKey()
+	subtle.XORBytes(key[:], key[:], q.h.rules[:])
+	key[0] ^= q.kind()
+	return key
+}
+
+// kind tells, as bits, what makes an answer to this request perhaps one for its client alone. Authorization is in flightKey.
+func (q *request) kind() (bits byte) {
+	if q.unkeyedCookie {
+		bits |= 1
+	}
+	if d := &q.directives; d.NoCache || d.HasMaxAge || d.HasMinFresh {
+		bits |= 2
+	}
+	if wantsEvents(q.r.Header) {
+		bits |= 4
+	}
+	return bits
+}
+
+// wantsEvents reports whether a request names text/event-stream, as EventSource does: its answer has no end, and each client has its own.
+func wantsEvents(h http.Header) bool {
+	for _, line := range h["Accept"] {
+		for element := range strings.SplitSeq(line, ",") {
+			mediaType, _, _ := strings.Cut(element, ";")
+			if strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// learn takes in that an answer with status may be stored, or why not.
+func (p *pantry) learn(lesson store.Key, status int, reason rfc9111.Reason) {
+	switch {
+	case reason == rfc9111.Storable:
+		p.refused.forget(lesson)
+	case reason == rfc9111.ReasonRequestNoStore, aboutTheRequest(status):
+	default:
+		p.refused.note(lesson)
+	}
+}
+
+// aboutTheRequest reports a status that answers how a request was made, or that the origin failed. Anybody can have an origin say so, with an
+// odd field; it tells nothing about the next request.
+func aboutTheRequest(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
+		http.StatusGone, http.StatusUnavailableForLegalReasons:
 		return false
 	}
-	age := m.now().Sub(m.turned)
-	return young && age < 2*m.generationTTL || old && age < m.generationTTL
+	return status >= http.StatusBadRequest
 }
 
-// remember notes that a response to key could not be shared.
-func (m *hitForMiss) remember(key store.Key) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := m.now()
-	switch age := now.Sub(m.turned); {
-	case age >= 2*m.generationTTL:
-		m.old, m.young, m.turned = nil, nil, now
-	case age >= m.generationTTL || len(m.young) >= m.capacity:
-		m.old, m.young, m.turned = m.young, nil, now
-	}
-	if m.young == nil {
-		m.young = make(map[store.Key]struct{})
-	}
-	m.young[key] = struct{}{}
-}
-
-// forget is called as soon as an answer comes that may be stored.
-func (m *hitForMiss) forget(key store.Key) {
-	if !m.has(key) {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.young, key)
-	delete(m.old, key)
+// fingerprint is of everything in h that decides whether a response may be stored.
+func (h *Handler) fingerprint() (store.Key, error) {
+	rules, err := json.Marshal(struct {
+		Policy   rfc9111.Policy
+		MaxBody  int64
+		Settings store.Settings
+	}{h.policy, h.maxBody, h.app.settings})
+	return sha256.Sum256(rules), err
 }

@@ -1,124 +1,182 @@
 package larder
 
 import (
-	"encoding/binary"
-	"math/rand/v2"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/larder-cache/larder/store"
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// clockedHitForMiss has a clock to turn.
-func clockedHitForMiss() (*hitForMiss, *time.Time) {
-	now := time.Unix(1e9, 0)
-	m := newHitForMiss()
-	m.now = func() time.Time { return now }
-	return m, &now
+// confirming is a handler whose memory has a clock to turn, and how it is asked.
+type confirming struct {
+	t    *testing.T
+	h    *Handler
+	now  time.Time
+	next caddyhttp.HandlerFunc
 }
 
-func numberedKey(n int) store.Key {
-	var key store.Key
-	binary.BigEndian.PutUint64(key[:], uint64(n))
-	return key
+func newConfirming(t *testing.T, next caddyhttp.HandlerFunc) *confirming {
+	c := &confirming{t: t, h: newBenchHandler(t), now: time.Now(), next: next}
+	c.h.app.pantry.refused.now = func() time.Time { return c.now }
+	return c
 }
 
-func TestHitForMissRemembersForAWhile(t *testing.T) {
-	for _, tc := range []struct {
-		name  string
-		turns []time.Duration // moments at which another key is remembered
-		asked time.Duration
-		want  bool
+// ask sends a request and returns Cache-Status.
+func (c *confirming) ask(header ...string) string {
+	c.t.Helper()
+	w := httptest.NewRecorder()
+	if err := c.h.ServeHTTP(w, benchRequest(w, header...), c.next); err != nil {
+		c.t.Fatal(err)
+	}
+	return w.Header().Get("Cache-Status")
+}
+
+// What is not shareable was forgotten after 30 to 90 s although each answer that was passed on confirmed it.
+func TestNotShareableIsRememberedWhileConfirmed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		header []string
+		answer caddyhttp.HandlerFunc
 	}{
-		{"at once", nil, 0, true},
-		{"at the end of its time", nil, hitForMissTTL, true},
-		{"nobody came meanwhile, just in time", nil, 2*hitForMissTTL - 1, true},
-		{"nobody came meanwhile, too late", nil, 2 * hitForMissTTL, false},
-		{"one generation on", []time.Duration{hitForMissTTL}, 2*hitForMissTTL - 1, true},
-		{"one generation on, over", []time.Duration{hitForMissTTL}, 2 * hitForMissTTL, false},
-		{"two generations on", []time.Duration{hitForMissTTL, 2 * hitForMissTTL}, 2 * hitForMissTTL, false},
-		{"a late turn, still there", []time.Duration{2*hitForMissTTL - 1}, 3*hitForMissTTL - 2, true},
-		{"a late turn, over", []time.Duration{2*hitForMissTTL - 1}, 3*hitForMissTTL - 1, false},
-		{"a turn after all is over", []time.Duration{2 * hitForMissTTL}, 2 * hitForMissTTL, false},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			m, now := clockedHitForMiss()
-			start := *now
-			m.remember(numberedKey(0))
-			for i, at := range tc.turns {
-				*now = start.Add(at)
-				m.remember(numberedKey(i + 1))
+		"no-store": {nil, func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "no-store")
+			return nil
+		}},
+		"304 to the client's conditional": {[]string{"If-None-Match", `"v1"`}, func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Cache-Control", "private, max-age=60")
+			w.Header().Set("Etag", `"v1"`)
+			if r.Header.Get("If-None-Match") != "" {
+				w.WriteHeader(http.StatusNotModified)
 			}
-			*now = start.Add(tc.asked)
-			if got := m.has(numberedKey(0)); got != tc.want {
-				t.Errorf("has = %v, want %v", got, tc.want)
+			return nil
+		}},
+		"parts of what is too large": {[]string{"Range", "bytes=0-0"}, func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Content-Length", "999999999")
+			if r.Header.Get("Range") != "" {
+				w.Header().Set("Content-Length", "1")
+				w.Header().Set("Content-Range", "bytes 0-0/999999999")
+				w.WriteHeader(http.StatusPartialContent)
+				_, err := w.Write([]byte("x"))
+				return err
+			}
+			w.WriteHeader(http.StatusOK)
+			return http.ErrAbortHandler
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newConfirming(t, tc.answer)
+			c.ask(tc.header...)
+			for range 20 {
+				c.now = c.now.Add(hitForMissTTL - time.Second)
+				if got := c.ask(tc.header...); got != "Larder; fwd=miss" {
+					t.Fatalf("after %v: %q", hitForMissTTL, got)
+				}
+			}
+			c.now = c.now.Add(hitForMissTTL)
+			if got := c.ask(tc.header...); !strings.HasPrefix(got, "Larder; fwd=uri-miss") {
+				t.Errorf("unconfirmed it is still remembered: %q", got)
 			}
 		})
 	}
 }
 
-func TestHitForMissForgets(t *testing.T) {
-	m, now := clockedHitForMiss()
-	m.forget(numberedKey(1)) // of nothing
-	m.remember(numberedKey(1))
-	m.remember(numberedKey(2))
-	*now = now.Add(hitForMissTTL)
-	m.remember(numberedKey(3)) // 1 and 2 are of the old generation now
-	m.remember(numberedKey(2)) // and 2 of both
-	for _, n := range []int{1, 2, 3} {
-		if !m.has(numberedKey(n)) {
-			t.Errorf("%d is forgotten too early", n)
+// A part of what could be stored whole, or a 304 for it, ends the memory: renewed by them, nothing would ever be stored of a file that all
+// clients read in parts.
+func TestPartsOfWhatIsStorableEndHitForMiss(t *testing.T) {
+	var known bool
+	c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
+		if !known {
+			w.WriteHeader(http.StatusNotFound)
+			return nil
 		}
-		m.forget(numberedKey(n))
-		if m.has(numberedKey(n)) {
-			t.Errorf("%d is remembered", n)
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("Range") != "" {
+			w.Header().Set("Content-Range", "bytes 0-0/4")
+			w.WriteHeader(http.StatusPartialContent)
+			_, err := w.Write([]byte("w"))
+			return err
+		}
+		_, err := w.Write([]byte("whole"))
+		return err
+	})
+	for i, want := range []string{
+		"Larder; fwd=uri-miss", "Larder; fwd=miss", "Larder; fwd=miss", "Larder; fwd=uri-miss; stored", "Larder; hit; ttl=",
+	} {
+		known = i > 1
+		if got := c.ask("Range", "bytes=0-0"); !strings.HasPrefix(got, want) {
+			t.Errorf("request %d: %q, want %q", i, got, want)
 		}
 	}
 }
 
-func TestHitForMissIsBounded(t *testing.T) {
-	m, _ := clockedHitForMiss()
-	m.capacity = 10
-	for n := range 1000 {
-		m.remember(numberedKey(n))
-		if size := len(m.young) + len(m.old); size > 2*m.capacity {
-			t.Fatalf("%d keys after %d, with room for %d a generation", size, n+1, m.capacity)
+// A header that comes late, where the last answer was for one client only, holds back one request and no more than a moment.
+func TestLateHeaderOfWhatWasNotShareable(t *testing.T) {
+	arrived, proceed := make(chan struct{}, 10), make(chan struct{})
+	polled := false
+	c := newConfirming(t, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "no-store")
+		if polled {
+			arrived <- struct{}{}
+			<-proceed
 		}
-		if !m.has(numberedKey(n)) {
-			t.Fatalf("%d is forgotten at once", n)
+		return nil
+	})
+	c.h.Coalesce.Wait = caddy.Duration(time.Hour)
+	c.ask()
+	polled = true
+	c.now = c.now.Add(hitForMissTTL + 1)
+	answers := make(chan string, 3)
+	for n := range 3 { // one leads, one gives up waiting for it, one waits for nobody
+		go func() { answers <- c.ask() }()
+		select {
+		case <-arrived:
+		case <-t.Context().Done():
+			t.Fatalf("request %d waits for another", n+1)
 		}
 	}
-	if !m.has(numberedKey(999 - m.capacity + 1)) {
-		t.Error("fewer keys than fit are remembered")
+	close(proceed)
+	got := map[string]int{}
+	for range 3 {
+		got[<-answers]++
+	}
+	if want := (map[string]int{"Larder; fwd=uri-miss": 1, "Larder; fwd=miss": 2}); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
-// TestHitForMissAtRandom compares with the moments at which keys were remembered: for a generation surely, after three surely not.
-func TestHitForMissAtRandom(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	m, now := clockedHitForMiss()
-	last := make(map[int]time.Time)
-	for range 20000 {
-		*now = now.Add(time.Duration(random.Int64N(int64(hitForMissTTL / 10))))
-		n := random.IntN(100)
-		switch random.IntN(4) {
-		case 0:
-			m.remember(numberedKey(n))
-			last[n] = *now
-		case 1:
-			m.forget(numberedKey(n))
-			delete(last, n)
-		default:
-			at, remembered := last[n]
-			age := now.Sub(at)
-			switch got := m.has(numberedKey(n)); {
-			case got && (!remembered || age >= 3*hitForMissTTL):
-				t.Fatalf("%d is remembered after %v", n, age)
-			case !got && remembered && age < hitForMissTTL:
-				t.Fatalf("%d is forgotten after %v", n, age)
+// What answers an odd request, or a failure, says nothing about the next one's answer.
+func TestOddRequestsTeachNothing(t *testing.T) {
+	for _, status := range []int{400, 405, 406, 408, 411, 412, 413, 414, 415, 416, 417, 421, 426, 428, 431, 500, 503} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
+				w.Header().Set("Cache-Control", "max-age=60")
+				if r.Header.Get("X-Odd") != "" {
+					w.Header().Set("Cache-Control", "no-store")
+					w.WriteHeader(status)
+				}
+				return nil
+			})
+			c.ask("X-Odd", "1")
+			if got := c.ask(); got != "Larder; fwd=uri-miss; stored" {
+				t.Errorf("after a %d: %q", status, got)
 			}
+		})
+	}
+}
+
+func TestWantsEvents(t *testing.T) {
+	for accept, want := range map[string]bool{
+		"": false, "*/*": false, "text/html, text/event-stream-not": false, "application/json": false,
+		"text/event-stream": true, "TEXT/Event-Stream; q=1": true, "application/json,text/event-stream": true,
+	} {
+		if got := wantsEvents(http.Header{"Accept": {accept}}); got != want {
+			t.Errorf("Accept: %s: %v, want %v", accept, got, want)
 		}
 	}
 }

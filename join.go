@@ -26,6 +26,12 @@ type seat struct {
 	fetch  *fetch // not nil for the leader
 }
 
+// following is what a request notes that waits for others' fetches.
+type following struct {
+	till  time.Time // it waits until then, for all of them together
+	again bool      // one of them was for another client only, so it has been sorted anew
+}
+
 // join boards the flight for the request's key, or begins one.
 func (q *request) join() seat {
 	ticket, tag := q.begin()
@@ -137,6 +143,10 @@ func (q *request) board(s seat) (answered bool, err error) {
 			next, again = q.retry(s)
 		}
 		if !again {
+			if outcome == coalesce.Released && q.gathersAgain(s) {
+				q.disembark(s, false)
+				return false, nil
+			}
 			defer q.disembark(s, outcome == coalesce.TakenOver || outcome == coalesce.Failed)
 			return true, q.unshared(s, outcome)
 		}
@@ -150,11 +160,24 @@ func (q *request) patience(s seat) time.Duration {
 	if s.fetch != nil {
 		return 0 // the fetch is for it
 	}
-	if q.waitsTill == nil {
-		till := time.Now().Add(time.Duration(q.h.Coalesce.Wait))
-		q.waitsTill = &till
+	if q.following == nil {
+		wait := time.Duration(q.h.Coalesce.Wait)
+		if q.sharing() != sharingOpen {
+			wait = min(wait, lateHeader)
+		}
+		q.following = &following{till: time.Now().Add(wait)}
 	}
-	return max(1, time.Until(*q.waitsTill)) // 0 would be for ever
+	return max(1, time.Until(q.following.till)) // 0 would be for ever
+}
+
+// gathersAgain reports whether a follower is sorted anew whose flight was released: once, if what came for the leader says nothing about
+// this request's own answer, because the leader's request was personal or odd. Its like gather on a flight of one of them.
+func (q *request) gathersAgain(s seat) bool {
+	if s.fetch != nil || q.following == nil || q.following.again {
+		return false
+	}
+	q.following.again = true
+	return q.sharing() != sharingRefused
 }
 
 // partake answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is
@@ -186,7 +209,12 @@ func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
 	case coalesce.Released:
 		return q.forwardAlone(q.forward, "")
 	case coalesce.TimedOut, coalesce.Crowded:
-		return q.bypass(BypassCoalesceWait)
+		if q.sharing() == sharingOpen {
+			return q.bypass(BypassCoalesceWait)
+		}
+		q.pantry.refused.note(q.lesson()) // as before, a header that is long in coming
+		_, err := q.fetchAlone(rfc9111.ForwardMiss)
+		return err
 	case coalesce.Left, coalesce.Shared:
 	}
 	q.note(OutcomeMiss, "client-gone")
@@ -253,7 +281,7 @@ func (q *request) staleOnError() (err error, ok bool) {
 // refreshBehind fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it. After one that
 // failed there is a pause; who has to wait for the origin anyway pays no heed to that.
 func (q *request) refreshBehind() {
-	if q.pantry.resting.has(q.flightKey()) {
+	if age, known := q.pantry.resting.age(q.lesson()); known && age < refreshRest {
 		return
 	}
 	ticket, tag := q.begin()

@@ -16,6 +16,7 @@ import (
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
 	"github.com/larder-cache/larder/urlform"
 )
 
@@ -51,6 +52,7 @@ type Handler struct {
 	coalesceOff bool
 	ttlRules    bool // ttl, force_ttl or heuristic treat requests with an unkeyed cookie apart
 	statusMode  statusMode
+	rules       store.Key // fingerprint of what decides about storing
 }
 
 // statusMode is how much Cache-Status tells.
@@ -96,6 +98,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.coalesceOff = h.Coalesce.Off
 	h.ttlRules = len(h.TTL)+len(h.ForceTTL) > 0 || h.Heuristic
 	h.statusMode = map[string]statusMode{cfg.StatusShort: statusShort, cfg.StatusFull: statusFull, cfg.StatusOff: statusOff}[h.Status]
+	if h.rules, err = h.fingerprint(); err != nil {
+		return fmt.Errorf("taking a fingerprint of the rules: %w", err)
+	}
 	if err := h.provisionInvalidate(ctx); err != nil {
 		return err
 	}

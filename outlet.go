@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -127,7 +129,9 @@ func (q *request) bypass(why Bypass) error {
 	status := rfc9111.CacheStatus{Forward: rfc9111.ForwardBypass, Detail: why.String()}
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newOutlet(q, OutcomeBypass, status)
-	if out.unsafe = q.invalidation(); out.unsafe != nil {
+	if out.unsafe = q.invalidation(); why == BypassCoalesceWait {
+		out.onHeader = (*outlet).judge
+	} else if out.unsafe != nil {
 		out.onHeader = (*outlet).invalidate
 	}
 	return q.pass(out)
@@ -143,9 +147,32 @@ func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
 	return q.pass(out)
 }
 
-// judge notes whether a response that is passed on could have been stored.
+// judge notes whether a response that is passed on could have been stored. One to HEAD teaches nothing: it need not be what GET is answered with.
 func (o *outlet) judge(status int, header http.Header) {
 	q := o.q
+	reason := q.admission(status, header, declaredLength(header))
+	lesson := reason
+	switch status { // these speak of a 200 that other requests get
+	case http.StatusNotModified:
+		lesson = q.admission(http.StatusOK, header, -1)
+	case http.StatusPartialContent:
+		lesson = q.admission(http.StatusOK, header, completeLength(header))
+	}
+	if q.r.Method != http.MethodHead {
+		q.pantry.learn(q.lesson(), status, lesson)
+	}
+	if reason == rfc9111.Storable {
+		return
+	}
+	if o.outcome != OutcomeBypass {
+		q.h.metrics.notStored(reason)
+		o.status.Detail = reason.String()
+	}
+	o.invalidate(status, header)
+}
+
+// admission says whether a response that is passed on could have been stored, with a body of length, -1 if that is not known.
+func (q *request) admission(status int, header http.Header, length int64) rfc9111.Reason {
 	x := rfc9111.Exchange{
 		Method: q.keyed.method, Status: status, Header: header, RequestTime: q.now, ResponseTime: q.now,
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
@@ -154,16 +181,20 @@ func (o *outlet) judge(status int, header http.Header) {
 		x.URL = q.url()
 	}
 	reason := q.h.policy.Storable(&x)
-	if reason == rfc9111.Storable && declaredLength(header) > q.h.largestBody() {
+	if reason == rfc9111.Storable && length > q.h.largestBody() {
 		reason = rfc9111.ReasonTooLarge
 	}
-	if reason == rfc9111.Storable {
-		q.pantry.refused.forget(q.flightKey())
-		return
+	return reason
+}
+
+// completeLength is the length in Content-Range, -1 where it is not given (RFC 9110 14.4).
+func completeLength(h http.Header) int64 {
+	_, complete, _ := strings.Cut(h.Get("Content-Range"), "/")
+	n, err := strconv.ParseInt(complete, 10, 64)
+	if err != nil || n < 0 {
+		return -1
 	}
-	q.h.metrics.notStored(reason)
-	o.status.Detail = reason.String()
-	o.invalidate(status, header)
+	return n
 }
 
 // invalidate does what a successful unsafe request does to what is stored.

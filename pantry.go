@@ -26,8 +26,8 @@ type pantry struct {
 	key      string
 	store    *store.Store
 	flights  *coalesce.Group[store.Key]
-	refused  *hitForMiss
-	resting  *hitForMiss // keys whose background refresh has just failed
+	refused  *recentKeys // lessons of answers that could not be shared, see hitformiss.go
+	resting  *recentKeys // keys whose background refresh has just failed
 	searches *searches
 	fetching fetching
 	crew     crew

@@ -1,21 +1,20 @@
 package larder
 
 import (
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-
-	cfg "github.com/larder-cache/larder/caddyfile"
 )
 
 // All waits of a follower together are as long as `coalesce wait`: for a first fetch that fails, for the one that follows, for another variant's.
 func TestPatienceOfAFollower(t *testing.T) {
+	h := newBenchHandler(t)
+	h.Coalesce.Wait = caddy.Duration(10 * time.Second)
 	synctest.Test(t, func(t *testing.T) {
-		h := new(Handler)
-		h.Coalesce = &cfg.CoalesceConfig{Wait: caddy.Duration(10 * time.Second)}
-		q := &request{h: h}
+		q := newPatient(h)
 		for _, tc := range []struct {
 			passes, want time.Duration
 		}{
@@ -33,4 +32,34 @@ func TestPatienceOfAFollower(t *testing.T) {
 			t.Errorf("a leader waits for %v, want as long as it takes", got)
 		}
 	})
+}
+
+// Where the last answer was for one client only, nobody waits long for a header that comes late, however long that was ago.
+func TestNoPatienceWithWhatWasNotShareable(t *testing.T) {
+	h := newBenchHandler(t)
+	now := time.Now()
+	h.app.pantry.refused.now = func() time.Time { return now }
+	synctest.Test(t, func(t *testing.T) {
+		q := newPatient(h)
+		h.app.pantry.refused.note(q.lesson())
+		now = now.Add(hitForMissTTL + hitForMissKeep/2)
+		if got := q.sharing(); got != sharingDoubtful {
+			t.Errorf("sharing is %d, want doubtful", got)
+		}
+		if got := q.patience(seat{}); got != lateHeader {
+			t.Errorf("it waits for %v, want %v", got, lateHeader)
+		}
+		h.Coalesce.Wait = caddy.Duration(lateHeader / 2)
+		if got := newPatient(h).patience(seat{}); got != lateHeader/2 {
+			t.Errorf("with a shorter coalesce wait it waits for %v, want %v", got, lateHeader/2)
+		}
+	})
+}
+
+func newPatient(h *Handler) *request {
+	w := &nullWriter{make(http.Header)}
+	q := h.newRequest(w, benchRequest(w), nil)
+	q.classify()
+	q.readKey()
+	return q
 }

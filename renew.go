@@ -17,7 +17,7 @@ import (
 func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	update := x.update(ex.Header)
 	entry := x.updated(ex, update)
-	x.pantry.resting.forget(x.flightKey)
+	x.pantry.resting.forget(x.lesson)
 	now := exchangeOf(entry)
 	now.Authorized, now.UnkeyedCookie = now.Authorized || x.authorized, now.UnkeyedCookie || x.unkeyedCookie
 	freshness := x.h.policy.Freshness(&now)
@@ -35,7 +35,7 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	switch {
 	case freshness.Reason != rfc9111.Storable:
 		x.h.metrics.notStored(freshness.Reason)
-		x.pantry.refused.remember(x.flightKey)
+		x.pantry.learn(x.lesson, http.StatusNotModified, freshness.Reason)
 	case x.speaksForAll(entry, &freshness):
 		hd.stored = x.renew(entry, &freshness)
 	}
@@ -83,7 +83,7 @@ func (x *fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 
 // renew puts the updated response in the place of the old one and reports whether it is stored.
 func (x *fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
-	x.pantry.refused.forget(x.flightKey)
+	x.pantry.learn(x.lesson, entry.Status, rfc9111.Storable)
 	stored := x.put(entry, freshness, nil)
 	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
 		x.pantry.store.Remove(x.stale) // a new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it

@@ -58,7 +58,7 @@ type request struct {
 	published bool
 	reason    string
 
-	waitsTill *time.Time // for others' fetches, see patience; a pointer because most wait for none, and a hit allocates a request
+	following *following // others' fetches; a pointer because most follow none, and a hit allocates a request
 
 	room values // of its answer
 }

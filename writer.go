@@ -222,7 +222,7 @@ func (w *fetchWriter) failed(err error) {
 	}
 	switch {
 	case status < http.StatusInternalServerError:
-		x.pantry.refused.remember(x.flightKey)
+		x.pantry.learn(x.lesson, status, rfc9111.ReasonStatus)
 		x.removeGone(status)
 		x.flight.Release()
 		x.flight.TakeOver()
