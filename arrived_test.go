@@ -44,6 +44,7 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 				t.Fatal(err)
 			}
 			leader, _ := ask()
+			leader.classify()
 			leader.readKey()
 			if use := leader.lookUp(); use != rfc9111.UseFresh {
 				t.Fatalf("stored is what may be used as %v", use)
@@ -59,6 +60,7 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 
 			follower, w := ask("Cache-Control", tc.directive)
 			if tc.directive == "" {
+				follower.classify()
 				follower.readKey()
 				follower.now = time.Now()
 				if _, err := follower.board(follower.join()); err != nil { // it has not found what arrived since
@@ -90,6 +92,7 @@ func TestFetchThatNeverRanIsNotTimed(t *testing.T) {
 	late := func() *request { // a request that has looked into the store before anything was there
 		w := httptest.NewRecorder()
 		q := h.newRequest(w, benchRequest(w), next)
+		q.classify()
 		q.readKey()
 		q.lookUp()
 		return q

@@ -72,6 +72,7 @@ func TestCrowdedFlight(t *testing.T) {
 // keyOf is the flight's key of what benchRequest asks for.
 func (h *Handler) keyOf(w http.ResponseWriter, next caddyhttp.Handler) store.Key {
 	q := h.newRequest(w, benchRequest(w), next)
+	q.classify()
 	q.readKey()
 	return q.flightKey()
 }
