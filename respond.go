@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -210,15 +212,22 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 		}
 		return errBrokenEarly
 	}
-	s.party.Reader().OnDrop(func() { // a write that hangs must not keep its goroutine
-		_ = http.NewResponseController(q.w).SetWriteDeadline(time.Now())
-	})
+	s.party.Reader().OnDrop(q.breakWrite)
 	if leads {
 		q.note(OutcomeMiss, "")
 	} else {
 		q.note(OutcomeCollapsed, "")
 	}
 	return q.send(a, &cs)
+}
+
+// breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on neither the client's goroutine nor the fetch's,
+// while the handler waits for it: a panic of the writer would end the process.
+func (q *request) breakWrite() {
+	err := guarded(func() error { return http.NewResponseController(q.w).SetWriteDeadline(time.Now()) })
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
+		q.h.logger.Error("panic of a response writer at SetWriteDeadline", zap.Any("panic", p.Value), zap.ByteString("stack", p.Stack))
+	}
 }
 
 // answer is a whole response to be given to one client, as its own conditionals, range and method ask for it. Its body is either stored,

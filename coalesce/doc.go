@@ -28,7 +28,7 @@
 //
 //	  fetching   joinable        parties are parked in Wait
 //	  streaming  joinable        all of the body is kept, in memory or, but for its end, in the Spill; nobody waits for a reader
-//	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the fetch
+//	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the fetch, and is dropped if it takes nothing while another waits
 //	  released   not joinable    the body goes to the leader's writer, past this package
 //	  rejected   not joinable    the same; a second and last attempt follows if anybody waited
 //
@@ -112,5 +112,5 @@
 //     without followers takes 1 to 2 µs, of which the map is the least part, so it is not sharded.
 //
 // Lock order: Group.mu, then Flight.mu (an older flight before its heir), then roster.mu. Budget, Spill, usable
-// and OnDrop's function are called under none of them.
+// and OnDrop's function are called under none of them. OnDrop's has a lock of its own, for which Leave waits last.
 package coalesce

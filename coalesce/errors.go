@@ -20,7 +20,7 @@ var (
 	ErrUndecided = errors.New("fetch went on without a decision about its response")
 	// ErrEnded is what Write answers after Finish, or when the body goes past the flight.
 	ErrEnded = errors.New("flight takes no more body")
-	// ErrTooSlow is what a reader gets that a windowed flight has dropped.
+	// ErrTooSlow is what a reader gets that a windowed flight has dropped for one that waited.
 	ErrTooSlow = errors.New("reader took nothing for too long")
 	// ErrPassed is what a reader gets that skipped back to bytes a windowed flight has freed.
 	ErrPassed = errors.New("bytes no longer held")

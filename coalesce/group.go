@@ -25,7 +25,8 @@ type Limits struct {
 	// Resident is how large a body may grow in memory before a flight that can spill does. From then on half as much stays
 	// there. A body that the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
 	Resident int64
-	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing before it drops it. Default 10 s.
+	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another waits for more, before it
+	// drops it. Default 10 s.
 	ReaderIdle time.Duration
 	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time in which a flight may
 	// be joined and its body kept whole (then it becomes windowed). It does not apply after Release and Reject. Default

@@ -58,7 +58,7 @@ func (c *tally) expectAll(t *testing.T, worlds int) {
 	var line strings.Builder
 	for _, what := range []string{
 		"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded",
-		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "second attempt", "second failure", "purged", "drained", "handed over", "moved",
+		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "told that it is dropped", "second attempt", "second failure", "purged", "drained", "handed over", "moved",
 		"spilled", "read from the spill", "spill unread", "spill failed", "stored from the spill",
 	} {
 		n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
@@ -162,6 +162,8 @@ type fetchRecord struct {
 	rng                *rand.Rand
 
 	undecided, lent, over, finished atomic.Bool
+
+	readers atomic.Int64 // clients that have begun to read
 }
 
 // tag is what a starter attaches: the generation it begins in.
@@ -511,6 +513,20 @@ func (w *world) record(f *Flight) *fetchRecord {
 // read reads as the client is used to. It returns false if the flight broke before the first byte.
 func (c *client) read(ctx context.Context, f *Flight, p *Party) (got bool) {
 	rec, r := f.Head().(*fetchRecord), p.Reader()
+	rec.readers.Add(1)
+	var left atomic.Bool
+	defer func() {
+		if got {
+			p.Leave()
+			left.Store(true)
+		}
+	}()
+	r.OnDrop(func() {
+		if left.Load() {
+			c.w.t.Errorf("fetch %d: a reader that has left is told that it is dropped", rec.id)
+		}
+		c.w.seen.add("told that it is dropped")
+	})
 	pos := int(c.skip)
 	if c.skip > 0 {
 		r.Skip(c.skip)
@@ -548,7 +564,7 @@ func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, p *Party, pos i
 		ok = rec.finished.Load() && rec.f.Trailer() == rec.id && pos >= len(rec.body)
 		c.w.seen.add("clean end")
 	case errors.Is(err, ErrTooSlow):
-		ok = rec.f.Outgrown() != NotOutgrown && p.reader.dropped
+		ok = rec.f.Outgrown() != NotOutgrown && p.reader.dropped && rec.readers.Load() > 1 // it was in another's way
 		c.w.seen.add("dropped")
 	case errors.Is(err, ErrSpill):
 		ok = rec.spill.spill.unread != nil

@@ -3,6 +3,7 @@ package coalesce
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -18,10 +19,11 @@ type Reader struct {
 	pos     int64     // of what is handed out, or else of what comes next
 	inHand  int       // bytes handed out and not yet done with
 	taken   time.Time // when a windowed flight's reader last came for more
+	starved time.Time // since when it has waited for bytes that are not there yet; zero while it does not
 	touched bool      // has had a byte
 	dropped bool
-	onDrop  func()
 
+	onDrop dropCall
 	loaded *chunk // the last bytes read from the Spill; the goroutine's own
 }
 
@@ -69,6 +71,7 @@ func (r *Reader) step() (b []byte, away Spill, changed <-chan struct{}, err erro
 	case r.behind():
 		return nil, f.spill.Spill, nil, nil
 	case !f.ended:
+		r.starve()
 		return nil, nil, f.change(), nil
 	case f.err != nil:
 		return nil, nil, nil, f.err
@@ -92,7 +95,7 @@ func (r *Reader) broken() error {
 // moveTo ends the use of what is handed out and puts the reader at off. In a window that may free the first chunk.
 func (r *Reader) moveTo(off int64) {
 	f, was := r.party.flight, r.pos
-	r.pos, r.inHand = off, 0
+	r.pos, r.inHand, r.starved = off, 0, time.Time{}
 	if f.phase != windowed {
 		return
 	}
@@ -100,6 +103,12 @@ func (r *Reader) moveTo(off int64) {
 	if end, ok := f.body.firstEnd(); ok && was < end && off >= end {
 		f.freePassed()
 	}
+}
+
+// starve notes that the reader has all that there is. The fetch of a window may have to drop another reader for it.
+func (r *Reader) starve() {
+	r.starved = time.Now()
+	r.party.flight.tellRoom()
 }
 
 // Ready tells whether Next would return at once, or after no more than a look into the Spill; if not, it is time to flush.
@@ -120,23 +129,29 @@ func (r *Reader) Skip(off int64) {
 	r.moveTo(off)
 }
 
-// OnDrop sets a function that is called once if a windowed flight drops this reader for taking nothing, so that a write
-// that hangs can be broken off (say, by a deadline). It is called on the goroutine of the fetch and should return at
-// once.
-func (r *Reader) OnDrop(fn func()) {
-	f := r.party.flight
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	r.onDrop = fn
+// OnDrop sets a function that is called once if a windowed flight drops this reader, so that a write that hangs can be broken
+// off (say, by a deadline). It is called on a goroutine of its own, because it is this reader's business alone: what it does, and
+// how long it takes, is nothing to the fetch and to other readers. It is not called after Leave has returned, and Leave waits
+// for it, so it must not call the party.
+func (r *Reader) OnDrop(fn func()) { r.onDrop.set(fn) }
+
+// dropCall is the function of OnDrop. Its lock is held during the call: set waits for that.
+type dropCall struct {
+	mu sync.Mutex
+	fn func()
 }
 
-// tellDropped calls the function of OnDrop, without the lock.
-func (r *Reader) tellDropped() {
-	f := r.party.flight
-	f.mu.Lock()
-	fn := r.onDrop
-	f.mu.Unlock()
-	if fn != nil {
+func (d *dropCall) set(fn func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fn = fn
+}
+
+func (d *dropCall) call() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if fn := d.fn; fn != nil {
+		d.fn = nil
 		fn()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,14 +132,14 @@ func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
 					slow <- err
 				}()
 				expectBody(t, all[0].Reader(), want, nil)
-				if tc.want != nil && dropped != 10*time.Second {
-					t.Errorf("dropped after %v, want 10s", dropped)
-				}
 				if err := <-slow; !errors.Is(err, tc.want) {
 					t.Errorf("slow reader: %v, want %v", err, tc.want)
 				}
 				for _, p := range all {
 					p.Leave()
+				}
+				if tc.want != nil && dropped != 10*time.Second {
+					t.Errorf("dropped after %v, want 10s", dropped)
 				}
 			})
 		})
@@ -165,31 +166,125 @@ func TestWindowForgivesWhatTheFetchWasted(t *testing.T) {
 }
 
 func TestWindowThatAllHaveLeft(t *testing.T) {
-	for _, tc := range []struct {
-		name string
-		gone func(*Party)
-	}{
-		{"by leaving", func(p *Party) { p.Leave() }},
-		{"by taking nothing", func(*Party) { time.Sleep(time.Minute) }},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], b *ledger) {
-				f, all := windowing(t, g, 1, 0)
-				fetch(f, pattern(9, 2*window))
-				synctest.Wait()
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], b *ledger) {
+		f, all := windowing(t, g, 1, 0)
+		fetch(f, pattern(9, 2*window))
+		synctest.Wait()
+		for _, p := range all {
+			p.Leave()
+		}
+		<-f.Done()
+		if !errors.Is(f.Err(), ErrNobodyLeft) || b.now() != 0 {
+			t.Errorf("err %v, %d bytes held, want %v, 0", f.Err(), b.now(), ErrNobodyLeft)
+		}
+	})
+}
+
+// A reader is dropped for one that waits. Where all pause, none does, and each goes on when it likes.
+func TestWindowHoldsBackReadersThatPause(t *testing.T) {
+	for name, readers := range map[string]int{"the only one": 1, "both": 2} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+				want := pattern(15, 5*window)
+				f, all := windowing(t, g, readers-1, 0)
+				fetch(f, want)
+				var reading sync.WaitGroup
 				for _, p := range all {
-					tc.gone(p)
+					reading.Go(func() {
+						defer p.Leave()
+						first, err := p.Reader().Next(t.Context())
+						if err != nil {
+							t.Error(err)
+						}
+						time.Sleep(time.Hour)
+						expectBody(t, p.Reader(), want[len(first):], nil)
+					})
 				}
+				reading.Wait()
 				<-f.Done()
-				if !errors.Is(f.Err(), ErrNobodyLeft) || b.now() != 0 {
-					t.Errorf("err %v, %d bytes held, want %v, 0", f.Err(), b.now(), ErrNobodyLeft)
-				}
-				for _, p := range all {
-					p.Leave()
-				}
 			})
 		})
 	}
+}
+
+// The time of a reader that takes nothing counts from when another waits for more, even if that one waited before there was a window.
+func TestWindowCountsFromWhenAnotherWaits(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window, Life: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
+		want := pattern(16, 5*window)
+		f, all := windowing(t, g, 1, -1)
+		write(t, f, want[:2*window])
+		quick := make(chan error, 1)
+		go func() { // it waits for more from the start
+			got, err := readAll(all[0].Reader())
+			if !bytes.Equal(got, want) {
+				t.Errorf("the quick reader has %d bytes, want %d", len(got), len(want))
+			}
+			quick <- err
+		}()
+		start := time.Now()
+		var dropped time.Duration
+		all[1].Reader().OnDrop(func() { dropped = time.Since(start) })
+		time.Sleep(2 * time.Minute) // it is too old now, and has a window
+		fetch(f, want[2*window:])
+		if err := <-quick; err != nil {
+			t.Error(err)
+		}
+		all[1].Leave()
+		if dropped != 2*time.Minute+10*time.Second {
+			t.Errorf("the one that takes nothing was dropped after %v, want 10s after the window was full", dropped)
+		}
+		all[0].Leave()
+	})
+}
+
+// What is to be done for a reader that is dropped is its own business: it holds up neither the fetch nor others, and when the reader
+// has left it is over, or will not be done.
+func TestWhatIsDoneForADroppedReader(t *testing.T) {
+	drop := func(t *testing.T, g *Group[string], fn func()) (dropped *Party) {
+		t.Helper()
+		want := pattern(17, 3*window)
+		f, all := windowing(t, g, 1, 0)
+		all[1].Reader().OnDrop(fn)
+		fetch(f, want)
+		expectBody(t, all[0].Reader(), want, nil)
+		all[0].Leave()
+		return all[1]
+	}
+	t.Run("it hangs", func(t *testing.T) {
+		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+			called, proceed := make(chan struct{}), make(chan struct{})
+			over := false
+			p := drop(t, g, func() {
+				close(called)
+				<-proceed
+				over = true
+			})
+			<-called // the good reader has the whole
+			left := make(chan bool)
+			go func() {
+				p.Leave()
+				left <- over
+			}()
+			close(proceed)
+			if !<-left {
+				t.Error("the reader has left, and what is done for it goes on")
+			}
+		})
+	})
+	t.Run("it is late", func(t *testing.T) {
+		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+			f, all := windowing(t, g, 1, 0)
+			called := false
+			all[1].Reader().OnDrop(func() { called = true })
+			all[1].Leave() // its handler was on its way out when it was dropped
+			all[1].reader.onDrop.call()
+			if called {
+				t.Error("it was done for a reader that had left")
+			}
+			f.Fail(errOrigin)
+			all[0].Leave()
+		})
+	})
 }
 
 // A party that a window drops before it has looked at the header fetches for itself.

@@ -157,6 +157,11 @@ func (f *Flight) freePassed() {
 		return
 	}
 	f.owed += f.giveBack()
+	f.tellRoom()
+}
+
+// tellRoom has a fetch that waits in awaitRoom look again. It is without effect before the flight has a window.
+func (f *Flight) tellRoom() {
 	select {
 	case f.room <- struct{}{}:
 	default: // it is told already
@@ -170,41 +175,62 @@ func (f *Flight) giveBack() int64 {
 	return n
 }
 
-// awaitRoom waits until a windowed flight holds at most limit bytes. Readers that stand in the way and take nothing for
-// Limits.ReaderIdle are dropped. Their time counts from the start of this wait at the earliest: while the fetch was
-// slow there was nothing to hurry for.
+// awaitRoom waits until a windowed flight holds at most limit bytes. A reader that stands in the way of one that waits for
+// more, and takes nothing for Limits.ReaderIdle, is dropped. Where none waits for more, all are held back and none is dropped:
+// a client that pauses its download goes on with it as it would without this package.
 func (f *Flight) awaitRoom(limit int64) error {
 	since := time.Now()
 	for {
-		due, dropped, err := f.lookForRoom(max(0, limit), since)
-		if err != nil || due.IsZero() {
+		full, due, dropped, err := f.lookForRoom(max(0, limit), since)
+		if err != nil || !full {
 			return err
 		}
 		for _, r := range dropped {
-			r.tellDropped()
+			go r.onDrop.call()
 		}
-		timer := time.NewTimer(time.Until(due))
-		select {
-		case <-f.room:
-		case <-timer.C:
-		case <-f.ctx.Done():
-		}
-		timer.Stop()
+		f.awaitReaders(due)
 	}
 }
 
-// lookForRoom is one step of awaitRoom: it drops idle readers and tells when the next one is due. A zero time means
-// that there is room.
-func (f *Flight) lookForRoom(limit int64, since time.Time) (due time.Time, dropped []*Reader, err error) {
+// awaitReaders waits until a reader of a window has moved or has nothing left to read, or until due if that is not zero.
+func (f *Flight) awaitReaders(due time.Time) {
+	var late <-chan time.Time
+	if !due.IsZero() {
+		timer := time.NewTimer(time.Until(due))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-f.room:
+	case <-late:
+	case <-f.ctx.Done():
+	}
+}
+
+// lookForRoom is one step of awaitRoom: it tells whether the window is full still, drops idle readers, and tells when the next one
+// is due, if any. Their time counts from since, the start of this wait, and from when another began to wait for them, at the
+// earliest: before, there was nothing to hurry for.
+func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.Time, dropped []*Reader, err error) {
 	f.mu.Lock()
 	defer f.unlock()
 	if err := f.writable(); err != nil {
-		return time.Time{}, nil, err
+		return false, time.Time{}, nil, err
 	}
 	if f.phase != windowed || f.body.held <= limit {
-		return time.Time{}, nil, nil
+		return false, time.Time{}, nil, nil
 	}
-	now, idle := time.Now(), f.terms.limits.ReaderIdle
+	starved := f.starvedSince()
+	if starved.IsZero() {
+		return true, time.Time{}, nil, nil
+	}
+	due, dropped = f.dropIdle(time.Now(), later(since, starved))
+	return true, due, dropped, nil
+}
+
+// dropIdle drops the readers that stand in the way of a window and have taken nothing for Limits.ReaderIdle, counted from since at the
+// earliest. It tells when it is time to look again.
+func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reader) {
+	idle := f.terms.limits.ReaderIdle
 	due = now.Add(idle)
 	end, _ := f.body.firstEnd()
 	for i := len(f.parties) - 1; i >= 0; i-- { //nolint:modernize // disembark changes the list: it puts the last, looked at already, in the place of p
@@ -213,10 +239,7 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (due time.Time, dropp
 		if r.pos >= end {
 			continue
 		}
-		last := r.taken
-		if last.Before(since) {
-			last = since
-		}
+		last := later(r.taken, since)
 		if now.Sub(last) < idle {
 			due = earlier(due, last.Add(idle))
 			continue
@@ -225,11 +248,28 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (due time.Time, dropp
 		dropped = append(dropped, r)
 		f.disembark(p)
 	}
-	return due, dropped, nil
+	return due, dropped
+}
+
+// starvedSince tells since when a reader has waited for more than a window holds; zero if none does.
+func (f *Flight) starvedSince() (since time.Time) {
+	for _, p := range f.parties {
+		if at := p.reader.starved; !at.IsZero() && (since.IsZero() || at.Before(since)) {
+			since = at
+		}
+	}
+	return since
 }
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
 		return a
 	}
 	return b
