@@ -57,7 +57,7 @@ func (x *fetch) update(header http.Header) http.Header {
 
 // updated is the stored response with what the 304 says of it.
 func (x *fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
-	entry := x.stale.Clone()
+	entry := x.stale.Renewal()
 	entry.Header = x.h.policy.MergeStorable(x.stale.Header, update)
 	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
 	entry.Generation = x.ticket.Generation()

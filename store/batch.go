@@ -233,7 +233,7 @@ func (b *batch) wanted(j *job) bool {
 		return false
 	}
 	waiting := int64(b.bytes) * 3 / 2
-	if j.ahead {
+	if j.ahead || j.renews {
 		waiting -= r.bodyLen() // it counts in what is used
 	}
 	if !b.k.fits(len(r.url()), r.bodyLen(), waiting) {
@@ -269,9 +269,10 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 func (b *batch) write(j *job) (bool, error) {
 	r := b.k.s.memory.record(j.item)
 	value := []byte(r)
+	renewed := false
 	if r.bodyLen() <= inlineSize { // bodies that are on disk already are larger
 		value = b.k.s.memory.value(j.item)
-	} else if finished, err := b.writeBody(j); errors.Is(err, errBody) { // the entry's fault, not the file's
+	} else if finished, err := b.renewOrWriteBody(j, r, &renewed); errors.Is(err, errBody) { // the entry's fault, not the file's
 		b.k.s.counts.skipped.Add(1)
 		b.k.writing, b.k.pending = 0, true
 		_, err = b.supersede(j)
@@ -291,7 +292,9 @@ func (b *batch) write(j *job) (bool, error) {
 	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}
-	b.entries++
+	if !renewed {
+		b.entries++
+	}
 	b.bytes += len(value) + len(r.url()) + rowBytes
 	b.inserted = append(b.inserted, j.item)
 	return true, nil
@@ -312,6 +315,20 @@ func (b *batch) limitVariants(j *job, rest []keyRow) error {
 		rest = append(rest[:oldest], rest[oldest+1:]...)
 	}
 	return nil
+}
+
+// renewOrWriteBody is writeBody unless the record that j renews is there: then its rows make room for the new ones, and
+// its chunks stay where they are.
+func (b *batch) renewOrWriteBody(j *job, r record, renewed *bool) (bool, error) {
+	if !j.renews || b.records.Get(idBytes(j.id)) == nil {
+		return b.writeBody(j)
+	}
+	old, inline, err := b.record(j.id)
+	if err != nil || inline != nil || old.key() != r.key() || old.bodyLen() != r.bodyLen() {
+		return false, fmt.Errorf("%w: the record that is renewed is not what it was", errBody)
+	}
+	*renewed = true
+	return true, b.deleteRows(j.id, old)
 }
 
 // writeBody sees to it that all chunks are on disk; false when the rest is left to the next batch.

@@ -100,7 +100,7 @@ func (s *Store) decode(it *item) *Entry {
 	if s.memory.source(it) != 0 {
 		d.Body = s.body(it)
 	} else {
-		d.extent = extentBody(s.memory.value(it)[len(r):])
+		d.extent = s.memory.bodyOf(it)
 		d.Body = &d.extent
 	}
 	return &d.Entry
@@ -108,11 +108,10 @@ func (s *Store) decode(it *item) *Entry {
 
 // body is the body of an item, which the caller has to hold.
 func (s *Store) body(it *item) Body {
-	r := s.memory.record(it)
 	if source := s.memory.source(it); source != 0 {
-		return &diskBody{s: s, id: source, length: r.bodyLen()}
+		return &diskBody{s: s, id: source, length: s.memory.record(it).bodyLen()}
 	}
-	return extentBody(s.memory.value(it)[len(r):])
+	return s.memory.bodyOf(it)
 }
 
 // Estimates of what the runtime keeps for a decoded entry beside its strings. What the handler notes

@@ -29,7 +29,10 @@
 //
 // Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112 bytes of
 // index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the entry in
-// hand: resident, waiting for the disk, or being sent to a client. Reservations count, and what is kept
+// hand: resident, waiting for the disk, or being sent to a client. A renewed
+// entry (Renewal, Put) has its large body where the one has it that was renewed: in memory the extent of that counts
+// until the last of its renewals is gone, on disk the record alone is written, under the same id as the chunks.
+// Reservations count, and what is kept
 // decoded, at most a thirty-second part of the budget by an estimate of what its maps take. Not counted are
 // free slots (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied),
 // free pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once (64 bytes an
@@ -114,7 +117,7 @@
 //     with the same 17 bytes, would be counted together. They are never purged together.
 //   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until
 //     entries expire, are purged or replaced.
-//   - A renewed entry (Clone, Put) whose body is on disk has its chunks written once more, under its own id.
+//   - A body of up to 32 KiB stands in the row of its record, so that a renewal writes both.
 //   - A Result keeps the bytes of its body, in memory or on disk; without Release they are kept until
 //     restart.
 //   - Where there are no anonymous mappings (Windows, Plan 9, WebAssembly) extents are slices of the

@@ -35,7 +35,7 @@ func (v *Variant) Equal(o *Variant) bool {
 // strings are good for ever; its Body, where Lookup returned it, until the Result is released.
 type Entry struct {
 	// ID is given by Put, ascending over the life of the store and of its file; that of a draft was
-	// given when it began.
+	// given when it began, and that of a renewed large body is that of the first with it.
 	ID uint64
 	// Key is the primary key, as the handler computed it.
 	Key Key
@@ -68,6 +68,8 @@ type Entry struct {
 	// Memo is room for what the handler concluded from an entry, so that it need not conclude it again
 	// while the entry is among those kept decoded. It is not stored and begins nil.
 	Memo atomic.Pointer[any]
+
+	renews *Entry // see Renewal
 }
 
 // Clone returns a shallow copy with no ID and no Memo: what a refreshed response starts from.
@@ -80,6 +82,14 @@ func (e *Entry) Clone() *Entry {
 		FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
 		Tags: e.Tags, Generation: e.Generation, Body: e.Body,
 	}
+}
+
+// Renewal is Clone for a stored response that was validated: whatever else is changed, the Body stays. When it is put
+// with the same Key and Variant it takes e's place and its ID, and a large body is neither copied nor written again.
+func (e *Entry) Renewal() *Entry {
+	r := e.Clone()
+	r.renews = e
+	return r
 }
 
 // Body is a stored body. Its methods are safe for concurrent use.

@@ -123,17 +123,21 @@ type content struct {
 	body   Body
 	// source is the id under which the body's chunks are on disk already; body is not read then.
 	source uint64
-	tags   int
+	// base is an item that has the same body, held by the caller; body is not read then.
+	base *item
+	tags int
 }
 
 // size is how long its extent is: the head, the places in the lists of tags, the record, the body.
 func (d *content) size() int {
 	n := headBytes + 8*d.tags + len(d.record)
-	if d.source == 0 {
+	if d.bodyFollows() {
 		n += int(d.body.Len())
 	}
 	return n
 }
+
+func (d *content) bodyFollows() bool { return d.source == 0 && d.base == nil }
 
 // cost is what the item will cost.
 func (m *memory) cost(d *content) int64 {
@@ -154,17 +158,22 @@ func (m *memory) store(d *content) (*item, error) {
 	key := d.record.key()
 	it.home = key[0] % shardCount
 	it.holds.Store(1)
+	place := d.source
+	if d.base != nil {
+		d.base.hold()
+		place, it.units = baseMark|uint64(d.base.self), it.units+d.base.units
+	}
 	filled := false
+	binary.LittleEndian.PutUint64(m.arena.bytes(at, headBytes)[8:], place)
 	defer func() { // by an error, or by a panic of a database whose page is damaged
 		if !filled {
 			m.unhold(it)
 		}
 	}()
 	extent := m.arena.bytes(at, d.size())
-	binary.LittleEndian.PutUint64(extent[8:], d.source)
 	rest := extent[headBytes+8*d.tags:]
 	rest = rest[copy(rest, d.record):]
-	if d.source == 0 {
+	if d.bodyFollows() {
 		if err := copyBody(rest, d.body); err != nil {
 			return nil, err
 		}
@@ -208,10 +217,13 @@ func (m *memory) unhold(it *item) {
 	switch n := it.holds.Add(-1); {
 	case n > 0:
 	case n == 0:
-		cost := it.cost()
+		cost, base := m.ownCost(it), m.base(it)
 		m.arena.free(it.at)
 		m.items.put(it)
 		m.used.Add(-cost)
+		if base != nil {
+			m.unhold(base)
+		}
 	default:
 		panic("store: an entry was released more often than it was found")
 	}
@@ -232,16 +244,51 @@ func (m *memory) urlOf(it *item) (at address, length uint32) {
 	return it.at + address(skip+recordFixed), fixed.urlLen()
 }
 
-// value is the record with the body that follows it; for an item whose body is not on disk.
+// value is the record with the body that follows it; for an item that has one.
 func (m *memory) value(it *item) []byte {
 	skip := headBytes + 8*int(it.tags)
 	r := m.record(it)
 	return m.arena.bytes(it.at, skip+len(r)+int(r.bodyLen()))[skip:]
 }
 
-// source is the id under which the body is on disk, or 0 where it follows the record.
-func (m *memory) source(it *item) uint64 {
+// baseMark is set in an extent's head where what stands there is the item that has the body.
+const baseMark = 1 << 63
+
+func (m *memory) place(it *item) uint64 {
 	return binary.LittleEndian.Uint64(m.arena.bytes(it.at, headBytes)[8:])
+}
+
+// source is the id under which the body is on disk, or 0 where it is in memory.
+func (m *memory) source(it *item) uint64 {
+	if place := m.place(it); place&baseMark == 0 {
+		return place
+	}
+	return 0
+}
+
+// base is the item that has the body of it, or nil. A renewed entry has that of the one it renews, which it holds. A base
+// has a body of its own, so that there are no chains, however often an entry is renewed.
+func (m *memory) base(it *item) *item {
+	if place := m.place(it); place&baseMark != 0 {
+		return m.items.at(ref(place))
+	}
+	return nil
+}
+
+// ownCost is cost without that of the base, which counts as long as anybody holds that.
+func (m *memory) ownCost(it *item) int64 {
+	if base := m.base(it); base != nil {
+		return it.cost() - base.cost()
+	}
+	return it.cost()
+}
+
+// bodyOf is the body of an item that is not on disk.
+func (m *memory) bodyOf(it *item) extentBody {
+	if base := m.base(it); base != nil {
+		it = base
+	}
+	return extentBody(m.value(it)[len(m.record(it)):])
 }
 
 // places are the item's rows in the lists of its tags, 8 bytes each; under the shard's lock.

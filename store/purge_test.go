@@ -175,7 +175,7 @@ func BenchmarkTagReference(b *testing.B) {
 			for t := range e.Tags {
 				e.Tags[t] = fmt.Sprintf("t%d", (i*31+t*97)%tags)
 			}
-			items[i], _ = s.stage(e, 0, false)
+			items[i], _ = s.stage(e, nil, 0, false)
 		}
 		before := heap()
 		for _, it := range items {

@@ -26,8 +26,12 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 		return refusal
 	}
 	e.Tags = distinct(e.Tags)
-	toDisk := s.fitsOnDisk(e)
-	it, resident := s.stage(e, maxVariants, toDisk)
+	old := s.renewed(e)
+	if old.base != nil {
+		defer s.memory.unhold(old.base)
+	}
+	toDisk := s.fitsOnDisk(e, old.id != 0)
+	it, resident := s.stage(e, old.base, maxVariants, toDisk)
 	if it == nil {
 		return RefusedFull
 	}
@@ -40,6 +44,9 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	if d := draftOf(e); d != nil && d.take() {
 		e.ID = d.id
 	}
+	if old.id != 0 {
+		e.ID = old.id
+	}
 	it.id = e.ID
 	*sh.stamp(e.Key)++
 	s.replace(sh, e, maxVariants)
@@ -48,7 +55,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	} else {
 		sh.setComplete(&e.Key, false)
 	}
-	if !s.enqueue(it, e, below, maxVariants, toDisk) && !resident {
+	if !s.enqueue(it, e, below, old.id != 0, maxVariants, toDisk) && !resident {
 		return RefusedFull
 	}
 	if held != nil && s.memory.source(it) == 0 {
@@ -60,13 +67,44 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	return Stored
 }
 
+// renewal is what an entry renews: the id that it takes over, and the item that has the body, held.
+type renewal struct {
+	id   uint64
+	base *item
+}
+
+// renewed tells what e renews; id is 0 where e is stored like any other: a small body stands beside its record and is
+// written with it in any case. Chunks on disk have the id of their entry, so that the renewed record finds them
+// under its own. The same id always has the same body.
+func (s *Store) renewed(e *Entry) (r renewal) {
+	old := e.renews
+	e.renews = nil
+	if old == nil || old.ID == 0 || old.Key != e.Key || !old.Variant.Equal(&e.Variant) || e.Body.Len() <= inlineSize {
+		return r
+	}
+	if body, onDisk := e.Body.(*diskBody); onDisk && body.id != old.ID {
+		return r
+	}
+	r.id = old.ID
+	sh := s.memory.shard(e.Key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if it := sh.find(&e.Key, r.id); it != nil {
+		if r.base = s.memory.base(it); r.base == nil {
+			r.base = it
+		}
+		r.base.hold()
+	}
+	return r
+}
+
 // fitsOnDisk tells whether e can be written beside what is there and what waits.
-func (s *Store) fitsOnDisk(e *Entry) bool {
+func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 	if s.disk == nil || !s.disk.up.Load() {
 		return false
 	}
 	waiting := s.queue.waiting()
-	if draftOf(e) != nil {
+	if renews || draftOf(e) != nil {
 		waiting -= e.Body.Len() // it counts in what is used
 	}
 	return s.keeper.fits(len(e.URL), e.Body.Len(), waiting)
@@ -78,13 +116,13 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 // stage makes the item of an entry, held and to be found by nobody yet; nil when there is no room.
 // resident says that it fits in memory. One that does not, but is on its way to disk, counts all the
 // same for as long as that takes.
-func (s *Store) stage(e *Entry, maxVariants int, toDisk bool) (it *item, resident bool) {
+func (s *Store) stage(e *Entry, base *item, maxVariants int, toDisk bool) (it *item, resident bool) {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	d := content{record: appendRecord((*buf)[:0], e), body: e.Body, tags: len(e.Tags)}
+	d := content{record: appendRecord((*buf)[:0], e), body: e.Body, base: base, tags: len(e.Tags)}
 	*buf = d.record[:0]
 	if body, onDisk := e.Body.(*diskBody); onDisk {
-		d.source = body.id
+		d.source, d.base = body.id, nil
 	}
 	cost := s.memory.cost(&d)
 	resident = s.mayReside(&d, cost, toDisk) && s.makeRoom(e, cost, maxVariants)
@@ -212,13 +250,13 @@ func (s *Store) dropVariant(sh *shard, key *Key) {
 // enqueue hands an item to the keeper; false when it has no room. Older rows of the variant are
 // deleted then all the same, so that they do not come back when the item leaves memory. It runs
 // under the shard's lock, so that jobs are in the order of their effects on memory.
-func (s *Store) enqueue(it *item, e *Entry, below uint64, maxVariants int, toDisk bool) bool {
+func (s *Store) enqueue(it *item, e *Entry, below uint64, renews bool, maxVariants int, toDisk bool) bool {
 	if s.disk == nil {
 		return false
 	}
 	j := &job{
-		kind: jobPut, item: it, id: e.ID, below: below, ahead: aheadOf(e), key: e.Key, variant: e.Variant, maxVariants: maxVariants,
-		cost: it.cost() + int64(deletionCost), at: time.Now(), url: urlHash(e.URL),
+		kind: jobPut, item: it, id: e.ID, below: below, ahead: aheadOf(e), renews: renews, key: e.Key, variant: e.Variant,
+		maxVariants: maxVariants, cost: s.memory.ownCost(it) + int64(deletionCost), at: time.Now(), url: urlHash(e.URL),
 	}
 	if body, ok := e.Body.(*diskBody); ok && toDisk {
 		toDisk = s.disk.pins.pin(body.id) // until the job is done
@@ -232,7 +270,7 @@ func (s *Store) enqueue(it *item, e *Entry, below uint64, maxVariants int, toDis
 		s.endPut(it)
 	}
 	s.counts.skipped.Add(1)
-	s.queue.push(&job{kind: jobSupersede, id: e.ID, below: below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
+	s.queue.push(&job{kind: jobSupersede, id: below, below: below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
 	return false
 }
 

@@ -24,6 +24,8 @@ type job struct {
 	// item's unless that has the id of its draft.
 	below uint64
 	ahead bool // jobPut: the whole body is on disk already
+	// renews says that the item has the id, and the body, of the entry that it renews.
+	renews bool
 }
 
 type jobKind uint8
@@ -36,10 +38,10 @@ const (
 
 // superseded tells whether an entry of the job's key is out of date once the job is done.
 func (j *job) superseded(id uint64, v *Variant) bool {
-	if j.kind == jobDelete {
-		return j.id == id
+	if j.kind == jobDelete || id == j.id {
+		return j.id == id && (j.kind == jobDelete || j.renews)
 	}
-	return id < j.below && id != j.id && v.Equal(&j.variant)
+	return id < j.below && v.Equal(&j.variant)
 }
 
 // The queue's bounds: bytes of entries, and the number of deletions, which carry no body.

@@ -348,8 +348,16 @@ func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint6
 // delete removes an entry, read by record, with all its rows, and its chunks unless they are still
 // read. The record goes last: the rest is found by it.
 func (t *tables) delete(id uint64, r record, inline []byte, p *pins) error {
-	key := r.key()
-	rk := keyRowKey(key, id)
+	errs := []error{t.deleteRows(id, r)}
+	if inline == nil {
+		errs = append(errs, t.dropChunks(id, r.bodyLen(), false, p))
+	}
+	return errors.Join(append(errs, t.records.Delete(idBytes(id)))...)
+}
+
+// deleteRows removes what leads to an entry.
+func (t *tables) deleteRows(id uint64, r record) error {
+	rk := keyRowKey(r.key(), id)
 	errs := make([]error, 0, 8)
 	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil {
 		errs = append(errs, t.recency.Delete(numberedKey(row.rank, id)))
@@ -359,10 +367,7 @@ func (t *tables) delete(id uint64, r record, inline []byte, p *pins) error {
 	for _, tag := range r.tags() {
 		errs = append(errs, t.tags.Delete(tagRowKey(tag, id)))
 	}
-	if inline == nil {
-		errs = append(errs, t.dropChunks(id, r.bodyLen(), false, p))
-	}
-	return errors.Join(append(errs, t.records.Delete(idBytes(id)))...)
+	return errors.Join(errs...)
 }
 
 // deleteDamaged removes what can be found of an entry without its record: what the key, where the
