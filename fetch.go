@@ -51,6 +51,7 @@ type fetch struct {
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
 	soft      bool
+	renews    bool // something is stored, whatever becomes of the question about it
 
 	// See detach.go.
 	request  *http.Request
@@ -102,7 +103,7 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
 		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie,
 		wantsPart: len(q.r.Header["Range"]) > 0, forward: q.forward,
-		stale: q.found.Entry, freshness: q.freshness, soft: q.found.Soft,
+		stale: q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,
 		seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner
@@ -130,6 +131,7 @@ func (x *fetch) run() {
 	if err == nil {
 		return
 	}
+	x.rest()
 	x.flight.Fail(err) // where the panic is not one of the inner handlers, which the writer has heard of
 	p, panicked := errors.AsType[*coalesce.PanicError](err)
 	if !panicked || errors.Is(err, http.ErrAbortHandler) {
@@ -236,7 +238,6 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	x.learnSearch(ex.Header)
 	hd.key, hd.search = x.key, x.keyed.variance
 	x.pantry.learn(x.lesson, ex.Status, rfc9111.Storable)
-	x.pantry.resting.forget(x.lesson)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
@@ -332,9 +333,10 @@ func (x *fetch) fail(status int, retryAfter string) {
 	x.takeOver(rfc9111.ReasonStatus)
 }
 
-// rest puts the next background refresh off.
+// rest puts the next background refresh off. Each way to end without a stored response has to come by here before the flight can no longer be
+// joined: until then a refresh is one that joins it.
 func (x *fetch) rest() {
-	if x.stale != nil {
+	if x.renews {
 		x.pantry.resting.note(x.lesson)
 	}
 }
@@ -350,6 +352,7 @@ func (x *fetch) staleHead(status int) *head {
 // release lets everybody but the leader go: what came is for one client at most.
 func (x *fetch) release(reason rfc9111.Reason) {
 	x.h.metrics.notStored(reason)
+	x.rest()
 	x.pantry.learn(x.lesson, x.writer.status, reason)
 	x.removeGone(x.writer.status)
 	x.flight.Release()
@@ -394,6 +397,7 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 		if x.flight.Outgrown() == coalesce.NoRoom {
 			reason = rfc9111.ReasonFull
 		}
+		x.rest()
 		x.h.metrics.notStored(reason)
 		return
 	}
@@ -442,7 +446,11 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 		}
 	}
 	if refusal == store.Stored {
+		x.pantry.resting.forget(x.lesson)
 		return true
+	}
+	if refusal != store.RefusedPurged { // no failure: what is purged softly meanwhile is to be refreshed at once
+		x.rest()
 	}
 	x.h.metrics.notStored(reasonOf(refusal))
 	return false

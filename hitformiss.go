@@ -107,7 +107,7 @@ func (p *pantry) learn(lesson store.Key, status int, reason rfc9111.Reason) {
 	switch {
 	case reason == rfc9111.Storable:
 		p.refused.forget(lesson)
-	case reason == rfc9111.ReasonRequestNoStore, aboutTheRequest(status):
+	case reason == rfc9111.ReasonRequestNoStore, reason == rfc9111.ReasonPartial, aboutTheRequest(status):
 	default:
 		p.refused.note(lesson)
 	}

@@ -96,3 +96,90 @@ func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 	}
 	x.run()
 }
+
+// A background refresh rests after any failure. Only those that said 5xx did: thirty requests in the window had thirty fetches of an origin
+// that said 429.
+func TestRefreshRestsAfterAnyFailure(t *testing.T) {
+	says := func(status int) caddyhttp.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(status)
+			return nil
+		}
+	}
+	writes := func(body string, header ...string) caddyhttp.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			for i := 0; i < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+			_, err := w.Write([]byte(body))
+			return err
+		}
+	}
+	for name, fails := range map[string]caddyhttp.HandlerFunc{
+		"400": says(400), "408": says(408), "429": says(429), "500": says(500), "501": says(501), "503": says(503), "505": says(505),
+		"no connection": func(http.ResponseWriter, *http.Request) error { return caddyhttp.Error(502, http.ErrServerClosed) },
+		"an error":      func(http.ResponseWriter, *http.Request) error { return http.ErrServerClosed },
+		"an error that says 429": func(http.ResponseWriter, *http.Request) error {
+			return caddyhttp.Error(http.StatusTooManyRequests, http.ErrServerClosed)
+		},
+		"a panic":                  func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) },
+		"a short body":             writes("short", "Cache-Control", "max-age=60", "Content-Length", "100"),
+		"a long body":              writes("longer than said", "Cache-Control", "max-age=60", "Content-Length", "6"),
+		"a body that is too large": writes(strings.Repeat("x", 1000), "Cache-Control", "max-age=60"),
+		"a foreign 304, asked or not": func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Etag", `"v0"`)
+			w.WriteHeader(304)
+			return nil
+		},
+		"a failure after a foreign 304": func(w http.ResponseWriter, r *http.Request) error {
+			if r.Header.Get("If-None-Match") == "" {
+				return http.ErrServerClosed
+			}
+			w.Header().Set("Etag", `"v0"`)
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newBenchHandler(t)
+			h.maxBody = 100
+			pantry := h.app.pantry
+			now := time.Now()
+			pantry.resting.now = func() time.Time { return now }
+			var calls int
+			next := writes("body", "Cache-Control", "max-age=60, stale-while-revalidate=600", "Age", "100", "Etag", `"v1"`)
+			ask := func() {
+				t.Helper()
+				w := &nullWriter{make(http.Header)}
+				err := h.ServeHTTP(w, benchRequest(w), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+					calls++
+					return next(w, r)
+				}))
+				for pantry.flights.Len() > 0 {
+					runtime.Gosched()
+				}
+				if got := w.header.Get("Cache-Status"); err != nil || calls > 1 && !strings.HasSuffix(got, "; detail=swr") {
+					t.Fatalf("%v, %q", err, got)
+				}
+			}
+			ask()
+			next = fails
+			ask()
+			if calls == 1 {
+				t.Fatal("it is not refreshed")
+			}
+			failed := calls
+			for range 30 {
+				ask()
+			}
+			if calls != failed {
+				t.Errorf("%d calls of the origin while it rests", calls-failed)
+			}
+			now = now.Add(refreshRest)
+			ask()
+			if calls == failed {
+				t.Error("it rests for too long")
+			}
+		})
+	}
+}

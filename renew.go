@@ -17,7 +17,6 @@ import (
 func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	update := x.update(ex.Header)
 	entry := x.updated(ex, update)
-	x.pantry.resting.forget(x.lesson)
 	now := exchangeOf(entry)
 	now.Authorized, now.UnkeyedCookie = now.Authorized || x.authorized, now.UnkeyedCookie || x.unkeyedCookie
 	freshness := x.h.policy.Freshness(&now)
@@ -35,9 +34,12 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	switch {
 	case freshness.Reason != rfc9111.Storable:
 		x.h.metrics.notStored(freshness.Reason)
+		x.rest()
 		x.pantry.learn(x.lesson, http.StatusNotModified, freshness.Reason)
 	case x.speaksForAll(entry, &freshness):
 		hd.stored = x.renew(entry, &freshness)
+	default:
+		x.rest()
 	}
 	x.share(hd, 0)
 }

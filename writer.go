@@ -217,9 +217,7 @@ func (w *fetchWriter) failed(err error) {
 		status = handlerErr.StatusCode
 	}
 	_, panicked := errors.AsType[*coalesce.PanicError](err)
-	if status >= http.StatusInternalServerError {
-		x.rest()
-	}
+	x.rest()
 	switch {
 	case status < http.StatusInternalServerError:
 		x.pantry.learn(x.lesson, status, rfc9111.ReasonStatus)
