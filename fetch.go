@@ -40,7 +40,7 @@ type fetch struct {
 	clientHeader  []field // this
 	inner         url.URL // of keyed: an inner rewrite changes the request's own
 	key           store.Key
-	url           string
+	url           string // with the listener, see request.place
 	method        string
 	directives    rfc9111.RequestDirectives
 	authorized    bool
@@ -187,7 +187,7 @@ func (x *fetch) end() {
 // exchange is the response with what decides about storing it.
 func (x *fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 	return rfc9111.Exchange{
-		Method: x.method, URL: x.url, Status: status, Header: header,
+		Method: x.method, URL: store.BareURL(x.url), Status: status, Header: header,
 		RequestTime: x.begun, ResponseTime: x.writer.headerAt,
 		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.directives.NoStore,
 	}
@@ -305,13 +305,16 @@ func (x *fetch) tags(header http.Header) []string {
 			zap.Int("dropped", dropped), zap.Int("kept", len(tags)))
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
-		tags = append(tags, groupTag(x.keyed.origin(), group))
+		tags = append(tags, groupTag(x.keyed.origin(), x.keyed.listener(), group))
 	}
 	return tags
 }
 
-// groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin (RFC 9875 2.2).
-func groupTag(origin, group string) string { return "\x00group\x00" + origin + "\x00" + group }
+// groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin (RFC 9875 2.2), which is one site's only at the
+// listener that the request came in by.
+func groupTag(origin, listener, group string) string {
+	return "\x00group\x00" + origin + "\x00" + listener + "\x00" + group
+}
 
 // validates reports whether the fetch asks if what is stored still holds.
 func (x *fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
@@ -491,7 +494,7 @@ func (x *fetch) flags() store.Flags {
 // exchangeOf is a stored response as rfc9111 sees it.
 func exchangeOf(e *store.Entry) rfc9111.Exchange {
 	return rfc9111.Exchange{
-		Method: e.Method, URL: e.URL, Status: e.Status, Header: e.Header,
+		Method: e.Method, URL: store.BareURL(e.URL), Status: e.Status, Header: e.Header,
 		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
 		Authorized: e.Flags&flagAuthorized != 0, UnkeyedCookie: e.Flags&flagUnkeyedCookie != 0,
 	}

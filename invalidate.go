@@ -30,8 +30,8 @@ type invalidation struct {
 	rules []*invalidateRule
 }
 
-// invalidation returns nil for safe methods and for POST where the operator says so, for CONNECT, whose success is a tunnel and no change of what is stored (RFC 9110 9.3.6), and
-// while no store is open.
+// invalidation returns nil for safe methods and for POST where the operator says so, for CONNECT, whose success is a tunnel and no change of
+// what is stored (RFC 9110 9.3.6), and while no store is open.
 func (q *request) invalidation() *invalidation {
 	if q.r.Method == http.MethodPost && q.h.SafePost {
 		return nil
@@ -40,7 +40,7 @@ func (q *request) invalidation() *invalidation {
 		return nil
 	}
 	in := &invalidation{q: q}
-	if q.readTarget() { // nothing is stored for others
+	if q.named { // otherwise nothing is stored for others
 		in.url = urlform.Absolute(q.keyed.scheme, q.keyed.authority, q.keyed.client)
 	}
 	for i := range q.h.invalidate {
@@ -71,16 +71,39 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 		if rule.soft {
 			to = &soft
 		}
-		to.Tags = append(to.Tags, in.q.expand(rule.tags)...)
-		for _, path := range in.q.expand(rule.urls) {
-			if in.url == "" {
-				break
-			}
-			to.URLs = append(to.URLs, in.normalized(in.q.keyed.origin()+path)...)
+		// A placeholder may stand for nothing: a field that this request has not got.
+		to.Tags = append(to.Tags, filled(in.q.expand(rule.tags))...)
+		for _, text := range filled(in.q.expand(rule.urls)) {
+			to.URLs = append(to.URLs, in.named(text)...)
 		}
 	}
 	in.purge(&hard, store.PurgeOptions{})
 	in.purge(&soft, store.PurgeOptions{Soft: true})
+}
+
+func filled(texts []string) []string {
+	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
+}
+
+// named are the URLs that a text of `urls` stands for: a path, or an absolute URL of the request's host, as in WebDAV's Destination
+// (RFC 4918 10.3). Its scheme does not count: a proxy in front may have taken TLS away. Another host is not the client's to name.
+func (in *invalidation) named(text string) []string {
+	if in.url == "" {
+		return nil
+	}
+	origin := in.q.keyed.origin()
+	if text[0] == '/' {
+		return in.normalized(origin + text)
+	}
+	u, err := url.Parse(text)
+	if err == nil {
+		authority, badHost := urlform.Authority(u.Scheme, u.Host)
+		if badHost == nil && (u.Scheme == "http" || u.Scheme == "https") && authority == in.q.keyed.authority {
+			return in.normalized(urlform.Absolute(in.q.keyed.scheme, authority, u))
+		}
+	}
+	in.q.h.logger.Warn("nothing is invalidated by what is neither a path nor a URL of the request's host", zap.String("url", text))
+	return nil
 }
 
 // selectOwn adds what every unsafe request invalidates that succeeds: its URL, those of the same origin that the response names, and the
@@ -95,17 +118,22 @@ func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 		}
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Group-Invalidation") {
-		hard.Tags = append(hard.Tags, groupTag(in.q.keyed.origin(), group))
+		hard.Tags = append(hard.Tags, groupTag(in.q.keyed.origin(), in.q.keyed.listener(), group))
 	}
 }
 
+// normalized are the URLs under which what raw names may be stored, at the listener that the request came in by: its Host is the client's
+// word, and another listener's sites are not this one's to change.
 func (in *invalidation) normalized(raw string) []string {
-	if raw == in.url && !in.q.h.app.rewritesQueries() {
-		return []string{raw} // it is normal, but for the rules that handlers may have for queries
+	urls := []string{raw}
+	if raw != in.url || in.q.h.app.rewritesQueries() { // otherwise it is normal
+		var err error
+		if urls, err = normalizeURL(raw, in.q.h.app.rules()); err != nil {
+			in.q.h.logger.Warn("nothing is invalidated by a URL that cannot be read", zap.String("url", raw), zap.Error(err))
+		}
 	}
-	urls, err := normalizeURL(raw, in.q.h.app.rules())
-	if err != nil {
-		in.q.h.logger.Warn("nothing is invalidated by a URL that cannot be read", zap.String("url", raw), zap.Error(err))
+	for i := range urls {
+		urls[i] = store.URLAt(urls[i], in.q.keyed.listener())
 	}
 	return urls
 }
@@ -135,7 +163,7 @@ type fetching struct {
 var fetchingSeed = maphash.MakeSeed()
 
 func (f *fetching) of(url string) *atomic.Int32 {
-	return &f.byURL[maphash.String(fetchingSeed, url)%uint64(len(f.byURL))]
+	return &f.byURL[maphash.String(fetchingSeed, store.BareURL(url))%uint64(len(f.byURL))]
 }
 
 // any reports whether a fetch is under way whose response the selectors, which are URLs and tags, may name. Its tags nobody knows yet.

@@ -89,7 +89,7 @@ func (q *request) run(x *fetch) {
 
 // begin opens a ticket for a fetch that this request may have to make, and says what is known of it.
 func (q *request) begin() (ticket, *flightTag) {
-	tag := &flightTag{key: q.flightKey(), url: q.url()}
+	tag := &flightTag{key: q.flightKey(), url: q.place()}
 	t := q.pantry.begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag

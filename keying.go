@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -95,6 +96,19 @@ func (rules *keying) key(k *keyed) store.Key {
 type door struct {
 	port   int
 	socket string
+}
+
+// listener names where the request came in, as the URLs of entries have it (store.URLAt): the door, and whether a dot has led it to another
+// site there.
+func (k *keyed) listener() string {
+	name := k.door.socket
+	if name == "" {
+		name = strconv.Itoa(k.door.port)
+	}
+	if k.dotted {
+		name += "."
+	}
+	return name
 }
 
 func sameTarget(a, b *url.URL) bool {

@@ -38,6 +38,8 @@ type request struct {
 
 	pantry *pantry
 
+	named bool // by classify: it asks for a URL that a purge could name
+
 	// Set by readKey.
 	directives    rfc9111.RequestDirectives
 	keyed         keyed // its body, and what readTarget notes, are there from classify on
@@ -78,10 +80,11 @@ func (q *request) classify() Bypass {
 	if len(r.Header["Upgrade"]) > 0 || len(r.Header["Http2-Settings"]) > 0 {
 		ignoreH2C(r.Header)
 	}
+	q.named = q.readTarget()
 	switch {
 	case r.Method == http.MethodConnect, isUpgrade(r.Header):
 		return BypassUpgrade
-	case !q.readTarget():
+	case !q.named:
 		return BypassTarget
 	case !slices.Contains(q.h.Methods, r.Method):
 		return BypassMethod
@@ -104,13 +107,14 @@ func (q *request) classify() Bypass {
 	return NotBypassed
 }
 
-// readTarget notes which URL the request asks for, and reports whether it is one that a purge could name. Other request targets reach handlers
+// readTarget notes which URL the request asks for and where it came in, and reports whether it is one that a purge could name. Other request targets reach handlers
 // as they are, and what comes of them would outlive every purge of its host: asterisk-form (`GET *`), authority-form (`GET host:80`), what
 // has no slash in front (`GET http:one`), another scheme than http and https, a Host that is none or that no URL can have
 // (RFC 9112 3.2). Absolute-form is the URL of its authority: net/http has put that into Host.
 func (q *request) readTarget() bool {
 	k, u := &q.keyed, clientURL(q.r)
-	k.client, k.scheme = u, schemeOf(q.r)
+	k.client, k.scheme, k.door = u, schemeOf(q.r), doorOf(q.r)
+	k.dotted = dotted(q.r.Host) && q.h.app.severalIn(serverOf(q.r))
 	switch {
 	case u.Opaque != "":
 		return false
@@ -220,12 +224,10 @@ func (q *request) readKey() {
 	if r.Method == http.MethodHead {
 		k.method = http.MethodGet
 	}
-	k.dotted = dotted(r.Host) && q.h.app.severalIn(serverOf(r))
 	if r.Host != k.authority {
 		// Of the spellings that share a key, the origin and every placeholder that is still to be expanded gets one (C11).
 		r.Host = k.authority
 	}
-	k.door = doorOf(r)
 	k.inner = r.URL
 	k.header, k.added = r.Header, q.expand(q.h.Key.Add)
 	k.hasBody = k.method != http.MethodGet
@@ -280,10 +282,13 @@ func (q *request) expand(texts []string) []string {
 	return out
 }
 
-// url is the URL under which a response to this request is stored.
+// url is the URL by which a response to this request is purged and listed.
 func (q *request) url() string {
 	return q.h.keying.entryURL(q.keyed.scheme, q.keyed.authority, q.keyed.client)
 }
+
+// place is url at the listener that the request came in by, which is how the store has it.
+func (q *request) place() string { return store.URLAt(q.url(), q.keyed.listener()) }
 
 // flightKey names the fetch that this request can share. Requests with Authorization, and those with a cookie where a ttl option
 // treats them apart, share only among themselves: what their responses may be used for differs, and an answer that is private for one

@@ -199,8 +199,9 @@ type InvalidateRule struct {
 	// Tags to invalidate. Placeholders are expanded after the inner handlers.
 	Tags []string `json:"tags,omitempty"`
 
-	// Paths to invalidate on the authority of the request, each with all its
-	// variants. Placeholders are expanded after the inner handlers.
+	// Paths to invalidate on the authority and listener of the request, each with
+	// all its variants. Placeholders are expanded after the inner handlers; they
+	// may also give absolute URLs of that authority.
 	URLs []string `json:"urls,omitempty"`
 
 	// Whether what matches is marked stale instead of removed. Default: false.

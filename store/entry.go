@@ -39,7 +39,8 @@ type Entry struct {
 	ID uint64
 	// Key is the primary key, as the handler computed it.
 	Key Key
-	// URL is what the client asked for, normalised by the handler: absolute, for purge and listing.
+	// URL is what the client asked for, normalised by the handler: absolute, for purge and listing, and
+	// with the listener at which it was asked for, as URLAt has it.
 	URL string
 	// Variant is what selected this response among those of its Key.
 	Variant Variant

@@ -175,7 +175,7 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 	}
 	for _, url := range sel.URLs {
 		x.ascend(url, 0, func(it *item) bool {
-			if string(x.m.record(it).url()) != url {
+			if !selectsURL(url, string(x.m.record(it).url())) {
 				return false
 			}
 			fn(it)

@@ -88,6 +88,9 @@ func (s *Store) List(f Filter, limit int, cursor string) (items []Item, next str
 		last := items[len(items)-1]
 		next = base64.RawURLEncoding.EncodeToString(urlRowKey(last.URL, last.ID))
 	}
+	for i := range items {
+		items[i].URL = BareURL(items[i].URL)
+	}
 	return items, next, nil
 }
 
@@ -283,8 +286,8 @@ func (l *listing) addRow(t *tables, key, value []byte) bool {
 func (l *listing) page() (items []Item, more bool) {
 	slices.SortStableFunc(l.found, func(a, b Item) int { return place{a.URL, a.ID}.compare(place{b.URL, b.ID}) })
 	items = slices.CompactFunc(l.found, func(a, b Item) bool { return a.ID == b.ID && a.URL == b.URL })
-	if len(items) > l.limit {
-		return items[:l.limit], true
+	if more = len(items) > l.limit; more {
+		items = items[:l.limit]
 	}
-	return items, false
+	return items, more
 }

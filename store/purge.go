@@ -90,7 +90,7 @@ type PurgeOptions struct {
 	DryRun bool
 }
 
-// Purged tells whether a response with this URL and tags, fetched under generation gen, has been
+// Purged tells whether a response with this URL (URLAt's) and tags, fetched under generation gen, has been
 // purged since, hard or soft. It is for responses that are not stored (yet): flights. Without a
 // purge newer than gen it costs one atomic load.
 func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) {

@@ -94,7 +94,7 @@ func (q *queue) push(j *job) bool {
 
 var urlSeed = maphash.MakeSeed()
 
-func urlHash(url string) uint64 { return maphash.String(urlSeed, url) }
+func urlHash(url string) uint64 { return maphash.String(urlSeed, BareURL(url)) }
 
 func (q *queue) countURL(j *job, n int32) {
 	if j.kind != jobPut {

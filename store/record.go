@@ -25,7 +25,7 @@ const recordVersion = 3
 //	60  key(32)
 //	92  lengths(4 each)  of URL, variant, tags
 //	104 checksum(4)      of the id and the body, where that is in the same row; filled in on the way to the disk
-//	108 URL
+//	108 URL              and listener, see URLAt
 //	    variant          coding, number of names, names and values in turn
 //	    tags             number of tags, tags
 //	    method, header, trailer

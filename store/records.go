@@ -15,7 +15,7 @@ import (
 type Selectors struct {
 	// Tags are surrogate keys, internal ones included.
 	Tags []string
-	// URLs are absolute and go with all their variants.
+	// URLs are absolute and go with all their variants: at every listener, or at one, as URLAt has it.
 	URLs []string
 	// Prefixes are beginnings of absolute URLs.
 	Prefixes []string
@@ -50,7 +50,7 @@ func (s *Selectors) clone() Selectors {
 
 // match tells whether any selector names the entry.
 func (s *Selectors) match(url string, tags []string) bool {
-	if s.All || slices.Contains(s.URLs, url) {
+	if s.All || slices.ContainsFunc(s.URLs, func(selector string) bool { return selectsURL(selector, url) }) {
 		return true
 	}
 	for _, t := range s.Tags {
@@ -233,6 +233,9 @@ func (r *recordSet) judge(url string, tags []string, gen, below uint64) (hard, s
 	}
 	if len(r.urls) > 0 {
 		hit(r.urls[url])
+		if bare := BareURL(url); len(bare) < len(url) {
+			hit(r.urls[bare])
+		}
 	}
 	if len(r.hosts) > 0 {
 		hit(r.hosts[hostOf(url)])

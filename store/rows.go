@@ -12,7 +12,7 @@ import (
 )
 
 // schemaVersion is that of the whole file; a file of another one is set aside.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
 // expiry of like lifetimes, and recency are appended at the right edge of their trees. Tags and URLs
@@ -25,7 +25,7 @@ const schemaVersion = 3
 //	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
 //	keys     half of the key(16), id     → keyRow: checksum, all a look-up needs to choose a variant
 //	tags     tag, NUL, id                → indexRow: generation, keepUntil, key(8), flags
-//	urls     URL, NUL, id                → indexRow
+//	urls     URL and listener, NUL, id   → indexRow
 //	expiry   keepUntil(8), id            → nothing
 //	recency  rank(8), id                 → nothing; the lowest rank is evicted first
 //	purges   generation(8)               → checksum, mode, selectors

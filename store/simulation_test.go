@@ -165,7 +165,12 @@ func (m *simulation) note(format string, args ...any) {
 }
 
 func (m *simulation) randomURL() string {
-	return fmt.Sprintf("http://h%d.example/%d/%d", m.rng.IntN(3), m.rng.IntN(4), m.rng.IntN(4))
+	return simulated(m.rng.IntN(3), m.rng.IntN(4), m.rng.IntN(4))
+}
+
+// simulated is one of two URLs, at one of two listeners.
+func simulated(host, folder, n int) string {
+	return URLAt(fmt.Sprintf("http://h%d.example/%d/%d", host, folder, n/2), []string{"80", "8080"}[n%2])
 }
 
 func (m *simulation) randomVariant() string { return fmt.Sprint(m.rng.IntN(2)) }
@@ -243,6 +248,9 @@ func (m *simulation) purge() {
 			sel.Hosts = append(sel.Hosts, fmt.Sprintf("h%d.example", m.rng.IntN(3)))
 		case 5, 6, 7:
 			sel.URLs = append(sel.URLs, m.randomURL())
+			if m.rng.IntN(2) == 0 { // at every listener
+				sel.URLs[0] = BareURL(sel.URLs[0])
+			}
 		default:
 			for range 1 + m.rng.IntN(2) {
 				sel.Tags = append(sel.Tags, fmt.Sprintf("t%d", m.rng.IntN(10)))
@@ -300,8 +308,8 @@ func (m *simulation) checkList() {
 		}
 	}
 	for name := range m.model {
-		if m.live(name) != nil {
-			want = append(want, name)
+		if e := m.live(name); e != nil {
+			want = append(want, BareURL(e.url)+" "+e.variant)
 		}
 	}
 	slices.Sort(got)
@@ -332,7 +340,7 @@ func (m *simulation) checkAll() {
 		for a := range 4 {
 			for b := range 4 {
 				for v := range 2 {
-					m.lookup(fmt.Sprintf("http://h%d.example/%d/%d", h, a, b), fmt.Sprint(v))
+					m.lookup(simulated(h, a, b), fmt.Sprint(v))
 				}
 			}
 		}

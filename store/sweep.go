@@ -75,8 +75,11 @@ func (sc *scan) each(t *tables, after []byte, fn func(key, value []byte) (bool, 
 // names tells whether a row in the range is meant, as far as the row can tell.
 func (sc *scan) names(key []byte) bool {
 	switch sc.kind {
-	case scanTag, scanURL: // both may have NULs in them
+	case scanTag: // may have NULs in it
 		return len(key) == len(sc.from)+8
+	case scanURL:
+		url, _, ok := cutURLRowKey(key)
+		return ok && selectsURL(sc.value, url)
 	case scanHost:
 		url, _, ok := cutURLRowKey(key)
 		return ok && hostOf(url) == sc.value
@@ -367,7 +370,7 @@ func (sc *scan) hits(r record) bool {
 	case scanTag:
 		return slices.Contains(r.tags(), sc.value)
 	case scanURL:
-		return string(r.url()) == sc.value
+		return selectsURL(sc.value, string(r.url()))
 	case scanPrefix:
 		return strings.HasPrefix(string(r.url()), sc.value)
 	case scanHost:

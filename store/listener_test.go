@@ -1,0 +1,130 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestURLAtOneListener: a purge of a URL at one listener leaves the others alone, in memory, on its way to the disk, on disk and after a
+// restart, and a purge of the URL takes them all. Listeners and URLs of which one begins like another are told apart.
+func TestURLAtOneListener(t *testing.T) {
+	const url = "http://example.com/a"
+	places := []string{
+		URLAt(url, "80"), URLAt(url, "8080"), URLAt(url, "808"), URLAt(url+"b", "80"), URLAt(url+"/b", "80"), URLAt("http://example.com/", "80"), URLAt(url, "/run/web.sock"),
+	}
+	for name, tc := range map[string]struct {
+		disk, synced, reopened bool
+		settings               Settings
+	}{
+		"memory":          {settings: Settings{Memory: 64 << 20}},
+		"queued":          {disk: true, settings: bothTiers},
+		"both":            {disk: true, synced: true, settings: bothTiers},
+		"disk":            {disk: true, synced: true, settings: diskTier},
+		"after a restart": {disk: true, synced: true, reopened: true, settings: bothTiers},
+	} {
+		for _, sel := range []struct {
+			sel  Selectors
+			gone int // how many of places
+			from int // the first of them
+		}{
+			{Selectors{URLs: []string{URLAt(url, "80")}}, 1, 0},
+			{Selectors{URLs: []string{URLAt(url, "808")}}, 1, 2},
+			{Selectors{URLs: []string{URLAt(url, "8")}}, 0, 0},
+			{Selectors{URLs: []string{url}}, 4, 0},
+			{Selectors{URLs: []string{url + "b"}}, 1, 3},
+			{Selectors{Prefixes: []string{url}}, 6, 0},
+			{Selectors{Hosts: []string{"example.com"}}, 7, 0},
+		} {
+			for _, soft := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %+v, soft %v", name, sel.sel, soft), func(t *testing.T) {
+					cfg := Config{}
+					if tc.disk {
+						cfg = Config{Path: t.TempDir(), Required: true}
+					}
+					s := openStore(t, cfg, tc.settings)
+					for _, place := range places {
+						s.Put(testEntry(s, place, []byte(place)), 0)
+					}
+					if tc.synced {
+						if err := s.Sync(); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if tc.reopened {
+						if err := s.Close(); err != nil {
+							t.Fatal(err)
+						}
+						s = openStore(t, cfg, tc.settings)
+					}
+					if untouched := s.Untouched(&sel.sel, func() bool { return false }); untouched && sel.gone > 0 {
+						t.Error("nothing would change, it says")
+					}
+					before := s.Begin()
+					defer before.End()
+					if n, err := s.Purge(sel.sel, PurgeOptions{Soft: soft}); n != sel.gone || err != nil {
+						t.Errorf("Purge = %d, %v, want %d", n, err, sel.gone)
+					}
+					gone := 0
+					for _, place := range places {
+						hard, softly := s.Purged(place, nil, before.Generation())
+						r := s.Lookup(keyOf(place), matchAny)
+						hit := r.Entry == nil || r.Soft
+						if r.Entry != nil && r.Entry.URL != place {
+							t.Errorf("the URL of %q is %q", place, r.Entry.URL)
+						}
+						r.Release()
+						if hit != (hard || softly) || hit && soft != softly {
+							t.Errorf("%q: stored %v, for a flight hard %v, soft %v", place, !hit, hard, softly)
+						}
+						if hit {
+							gone++
+						}
+					}
+					if gone != sel.gone {
+						t.Errorf("%d are hit, want %d", gone, sel.gone)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestListingTellsTheURLAlone(t *testing.T) {
+	for _, disk := range []bool{false, true} {
+		t.Run(fmt.Sprintf("disk %v", disk), func(t *testing.T) {
+			cfg, settings := Config{}, Settings{Memory: 64 << 20}
+			if disk {
+				cfg, settings = Config{Path: t.TempDir(), Required: true}, diskTier
+			}
+			s := openStore(t, cfg, settings)
+			for i := range 30 {
+				place := URLAt(fmt.Sprintf("http://example.com/%d", i/3), []string{"80", "8080", "443"}[i%3])
+				s.Put(testEntry(s, place, []byte(place)), 0)
+			}
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			seen, cursor := map[string]int{}, ""
+			for {
+				items, next, err := s.List(Filter{Prefix: "http://example.com/"}, 7, cursor)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, it := range items {
+					seen[it.URL]++
+				}
+				if cursor = next; cursor == "" {
+					break
+				}
+			}
+			for i := range 10 {
+				if url := fmt.Sprintf("http://example.com/%d", i); seen[url] != 3 {
+					t.Errorf("%s is listed %d times", url, seen[url])
+				}
+			}
+			if len(seen) != 10 {
+				t.Errorf("listed are %v", seen)
+			}
+		})
+	}
+}
