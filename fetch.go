@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -318,6 +319,18 @@ func groupTag(origin, listener, group string) string {
 
 // validates reports whether the fetch asks if what is stored still holds.
 func (x *fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
+
+// cancelled ends a fetch that was cancelled before its header: nobody waited for it any more, or it took too long. What the inner handlers make
+// of that (reverse_proxy says 499) is no answer of the origin's and teaches nothing about it.
+func (x *fetch) cancelled() bool {
+	cause := context.Cause(x.flight.Context())
+	if cause == nil {
+		return false
+	}
+	x.writer.mode = modeDiscarded
+	x.flight.Fail(caddyhttp.Error(http.StatusGatewayTimeout, cause))
+	return true
+}
 
 // staleStandsIn reports whether a failure of the origin is answered with what is stored (RFC 5861 4).
 func (x *fetch) staleStandsIn() bool {

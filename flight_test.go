@@ -634,6 +634,17 @@ func TestStaleAnswerForAllWhoWait(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter){
 		"503":       func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
 		"no answer": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"header alone, chunked": func(w http.ResponseWriter) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"header alone, with Content-Length": func(w http.ResponseWriter) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Content-Length", "100")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, func(w http.ResponseWriter, v *visit) {

@@ -202,6 +202,9 @@ func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
 		return q.leaderError(s)
 	case coalesce.Failed:
 		if s.fetch != nil && s.flight.Attempt() == 1 {
+			if e, ok := q.staleOnError(); ok {
+				return e
+			}
 			q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
 			return q.leaderError(s)
 		}
@@ -217,8 +220,7 @@ func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
 		return err
 	case coalesce.Left, coalesce.Shared:
 	}
-	q.note(OutcomeMiss, "client-gone")
-	return nil
+	return q.respondGone()
 }
 
 // disembark gives up the seat. A leader that has stayed to the end, and has its answer from the fetch, takes along what inner handlers left for the

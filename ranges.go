@@ -55,7 +55,7 @@ func (q *request) sendMultipart(a *answer, cs *rfc9111.CacheStatus, ranges []rfc
 	q.w.WriteHeader(http.StatusPartialContent)
 	for _, part := range ranges {
 		if _, err := parts.CreatePart(partHeader(contentType, part, a.length)); err != nil {
-			return brokenOff(clientError{err})
+			return brokenOff(err)
 		}
 		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {
 			return brokenOff(err)

@@ -199,18 +199,7 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	*a.growing = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
 	if err := a.growing.first(); err != nil && !errors.Is(err, io.EOF) {
-		if q.r.Context().Err() != nil {
-			q.note(OutcomeMiss, "client-gone")
-			return nil //nolint:nilerr // there is nobody left to tell
-		}
-		if errors.Is(err, coalesce.ErrSpill) { // the flight goes on for those who are not behind
-			return q.forwardAlone(q.forward, "")
-		}
-		if leads && s.flight.Attempt() == 1 {
-			q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
-			abort(err)
-		}
-		return errBrokenEarly
+		return q.respondUnbegun(s, err)
 	}
 	s.party.Reader().OnDrop(q.breakWrite)
 	if leads {
@@ -219,6 +208,37 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 		q.note(OutcomeCollapsed, "")
 	}
 	return q.send(a, &cs)
+}
+
+// respondUnbegun answers where err has come in place of the first byte of a shared body, so that nothing has gone out yet.
+func (q *request) respondUnbegun(s seat, err error) error {
+	switch {
+	case q.r.Context().Err() != nil:
+		return q.respondGone()
+	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow): // the flight goes on for others
+		return q.forwardAlone(q.forward, "")
+	}
+	if e, ok := q.staleOnError(); ok {
+		return e
+	}
+	if s.fetch != nil && s.flight.Attempt() == 1 {
+		q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
+		abort(err)
+	}
+	return errBrokenEarly
+}
+
+// statusClientGone is nginx's status for a client that has gone before its answer, and reverse_proxy's.
+const statusClientGone = 499
+
+// respondGone answers a client that has gone. As a rule nobody but the access log sees it; but a client that has closed only its own side of
+// the connection reads it, and must not take an empty 200 for the response.
+func (q *request) respondGone() error {
+	const reason = "client-gone"
+	q.note(OutcomeMiss, reason)
+	q.sendStatus(q.w.Header(), rfc9111.CacheStatus{Forward: q.forward, Detail: reason})
+	q.w.WriteHeader(statusClientGone)
+	return nil
 }
 
 // breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on neither the client's goroutine nor the fetch's,
@@ -246,8 +266,8 @@ type answer struct {
 	growing *flightBody
 }
 
-// sendBody writes n bytes of the body from off to w, all that there are if n is negative. Errors of w are clientErrors, others the
-// body's.
+// sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its errors are those of w, for
+// a client that has gone, and the body's.
 func (a *answer) sendBody(w http.ResponseWriter, off, n int64) error {
 	if a.growing != nil {
 		return a.growing.send(w, off, n)
@@ -263,9 +283,6 @@ func (a *answer) trailers() http.Header {
 	}
 	return a.trailer
 }
-
-// clientError is an error of writing to the client, who is then gone.
-type clientError struct{ error }
 
 // send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request
 // has a new goroutine, and to grow its stack there costs more than the rest of a hit.
@@ -339,11 +356,9 @@ func bodyAllowed(status int) bool {
 	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// brokenOff ends an answer of which the client has a part. What the source lacks must not look like a clean end.
+// brokenOff ends an answer of which the client has a part, which must not look like a clean end: not where the source lacks the rest, and not
+// where the client has gone, because one that has closed only its own side of the connection reads on.
 func brokenOff(err error) error {
-	if errors.As(err, new(clientError)) {
-		return nil // nobody is left to tell
-	}
 	abort(err)
 	return err
 }
@@ -371,7 +386,7 @@ func sendStored(w http.ResponseWriter, b store.Body, off, n int64) error {
 			chunk = chunk[:left]
 		}
 		if _, err := w.Write(chunk); err != nil {
-			return clientError{err}
+			return err
 		}
 		off += int64(len(chunk))
 	}
@@ -419,7 +434,7 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 			chunk = chunk[:n]
 		}
 		if _, err := w.Write(chunk); err != nil {
-			return clientError{err}
+			return err
 		}
 		b.pos += int64(len(chunk))
 		if n > 0 {
@@ -452,12 +467,8 @@ func (b *flightBody) next(w http.ResponseWriter) ([]byte, error) {
 	}
 	if !b.reader.Ready() {
 		if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return nil, clientError{err}
+			return nil, err
 		}
 	}
-	chunk, err := b.reader.Next(b.ctx)
-	if err != nil && b.ctx.Err() != nil {
-		return nil, clientError{err}
-	}
-	return chunk, err
+	return b.reader.Next(b.ctx)
 }

@@ -69,6 +69,9 @@ func (w *fetchWriter) WriteHeader(status int) {
 		w.declared = declaredLength(w.header)
 	}
 	w.fetch.noteVars()
+	if w.fetch.cancelled() {
+		return
+	}
 	w.fetch.decide(status, w.header)
 	if w.fetch.unasked {
 		w.mode = modeUndecided
@@ -212,6 +215,9 @@ func (w *fetchWriter) finishShared(err error) {
 // 4xx as an error (file_server's 404).
 func (w *fetchWriter) failed(err error) {
 	x := w.fetch
+	if x.cancelled() {
+		return
+	}
 	status := http.StatusInternalServerError
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
 		status = handlerErr.StatusCode
