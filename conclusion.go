@@ -17,6 +17,7 @@ type conclusion struct {
 	personal  *rfc9111.Freshness // for requests with Authorization or a cookie that is not in the key
 	header    http.Header        // without what clients do not get
 	fields    []field            // of header
+	trailer   http.Header        // as header
 	length    string             // Content-Length
 }
 
@@ -40,6 +41,7 @@ func (h *Handler) concluded(e *store.Entry) *conclusion {
 		c.freshness.Reason, c.personal.Reason = rfc9111.ReasonTooLarge, rfc9111.ReasonTooLarge
 	}
 	h.stripTags(c.header)
+	c.trailer = h.trailersWithoutTags(h.policy.StorableTrailer(e.Header, e.Trailer))
 	c.fields, c.length = fieldsOf(c.header), strconv.FormatInt(e.Body.Len(), 10)
 	var memo any = c
 	e.Memo.Store(&memo)

@@ -226,7 +226,7 @@ func (x *fetch) decide(status int, header http.Header) {
 // admit shares a response that may be stored.
 func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	// What the inner handlers go on to write into their map are trailers. What is shared and stored is a copy.
-	own := changes(x.seed, ex.Header)
+	own := withoutTrailers(changes(x.seed, ex.Header))
 	hd := &x.head
 	*hd = head{
 		kind: headFetched, handler: x.h, status: ex.Status, exchange: *ex, freshness: freshness,
@@ -261,7 +261,8 @@ func (x *fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Hea
 	return header
 }
 
-// provided is the response's header: what the inner handlers changed, and of what they left as it was that which decides about storing it.
+// provided is the response's header: what the inner handlers changed, and of what they left as it
+// was that which decides about storing it.
 func (x *fetch) provided(changed []field) http.Header {
 	header := make(http.Header, len(changed)+1) // and Date
 	for _, f := range x.seed {
@@ -381,8 +382,9 @@ func (x *fetch) release(reason rfc9111.Reason) {
 	x.takeOver(reason)
 }
 
-// removeGone removes what is stored where the origin says to anybody that the resource is gone. What it says to a user or to a cookie, and
-// whatever else may not be stored, is no word about the copy that is for everybody.
+// removeGone removes what is stored where the origin says to anybody that the resource is gone.
+// What it says to a user or to a cookie, and whatever else may not be stored, is no word about the
+// copy that is for everybody.
 func (x *fetch) removeGone(status int) {
 	if x.stale == nil || !rfc9111.Gone(status) {
 		return
@@ -419,7 +421,7 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 	}
 	entry := &store.Entry{
 		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: x.flags(),
-		Status: hd.status, Header: hd.header, Trailer: trailer,
+		Status: hd.status, Header: hd.header, Trailer: x.h.policy.StorableTrailer(hd.header, trailer),
 		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
 		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
 	}
@@ -507,7 +509,7 @@ func (x *fetch) flags() store.Flags {
 // exchangeOf is a stored response as rfc9111 sees it.
 func exchangeOf(e *store.Entry) rfc9111.Exchange {
 	return rfc9111.Exchange{
-		Method: e.Method, URL: store.BareURL(e.URL), Status: e.Status, Header: e.Header,
+		Method: e.Method, URL: store.BareURL(e.URL), Status: e.Status, Header: e.Header, Trailer: e.Trailer,
 		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
 		Authorized: e.Flags&flagAuthorized != 0, UnkeyedCookie: e.Flags&flagUnkeyedCookie != 0,
 	}

@@ -1,8 +1,10 @@
 package larder
 
 import (
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/larder-cache/larder/rfc9111"
 )
@@ -141,6 +143,40 @@ func (h *Handler) withoutTags(fields []field) []field {
 	}
 	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(h.Tags.From, f.name) })
 }
+
+// withoutTrailers leaves out the fields that a handler has marked as trailers: they are collected
+// at the end. It writes to the list.
+func withoutTrailers(fields []field) []field {
+	return slices.DeleteFunc(fields, func(f field) bool { return strings.HasPrefix(f.name, http.TrailerPrefix) })
+}
+
+// trailersWithoutTags are trailer fields without those that carry tags, unless the handler is to
+// keep them.
+func (h *Handler) trailersWithoutTags(trailer http.Header) http.Header {
+	for _, name := range h.Tags.From {
+		if _, ok := trailer[name]; ok && !h.Tags.KeepHeaders {
+			own := maps.Clone(trailer)
+			h.stripTags(own)
+			return own
+		}
+	}
+	return trailer
+}
+
+// setTrailers has net/http send fields behind the body of a response with the header h. The values
+// are copied: later handlers may change them in place, and these are everybody's.
+func setTrailers(h, trailers http.Header) {
+	announced := strings.ToLower(strings.Join(h["Trailer"], ","))
+	for name, values := range trailers {
+		name = strings.TrimPrefix(name, http.TrailerPrefix)
+		if !slices.Contains(strings.FieldsFunc(announced, isListSeparator), strings.ToLower(name)) {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = slices.Clone(values)
+	}
+}
+
+func isListSeparator(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
 
 // stripTags removes the fields that carry tags, unless the handler is to keep them.
 func (h *Handler) stripTags(header http.Header) {

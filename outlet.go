@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,9 +15,10 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// outlet passes a response straight through to one client. At the header it takes out what clients are not to get and adds our member of
-// Cache-Status; flush, hijack and trailers are the real writer's. That holds for a 101 too: what follows it is another protocol's, and the
-// handlers have the connection for it, but its header is HTTP's.
+// outlet passes a response straight through to one client. At the header it takes out what clients
+// are not to get and adds our member of Cache-Status; flush, hijack and trailers are the real
+// writer's. That holds for a 101 too: what follows it is another protocol's, and the handlers have
+// the connection for it, but its header is HTTP's.
 type outlet struct {
 	caddyhttp.ResponseWriterWrapper
 	q       *request
@@ -114,7 +116,8 @@ func (o *outlet) FlushError() error {
 // Flush implements http.Flusher, for handlers that ask for it by type.
 func (o *outlet) Flush() { _ = o.FlushError() }
 
-// Hijack implements http.Hijacker with the real writer's. What the handlers then write to the connection is theirs.
+// Hijack implements http.Hijacker with the real writer's. What the handlers then write to the
+// connection is theirs.
 func (o *outlet) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
 	if err == nil && !o.wroteHeader {
@@ -122,6 +125,19 @@ func (o *outlet) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	o.hijacked = err == nil
 	return conn, rw, err
+}
+
+// finish takes tags out of the trailers, which are what the inner handlers have left in the header
+// map.
+func (o *outlet) finish() {
+	h := o.Header()
+	o.q.h.stripTags(h)
+	for name := range h {
+		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && !o.q.h.Tags.KeepHeaders &&
+			slices.Contains(o.q.h.Tags.From, http.CanonicalHeaderKey(bare)) {
+			delete(h, name)
+		}
+	}
 }
 
 // bypass passes the request to the inner handlers and the response to the client, with nothing stored and nobody waiting.
@@ -208,6 +224,7 @@ func (o *outlet) invalidate(status int, header http.Header) {
 func (q *request) pass(out *outlet) error {
 	q.publish()
 	err := q.next.ServeHTTP(out, q.r)
+	out.finish()
 	if !out.wroteHeader && !out.hijacked {
 		if err == nil {
 			out.WriteHeader(http.StatusOK)

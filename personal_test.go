@@ -3,13 +3,15 @@ package larder_test
 import (
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// provoked answers with a page that is fresh for ten minutes, or with what the request asks for: a status in X-Status and fields, each
-// `Name: value`, in X-Field.
+// provoked answers with a page that is fresh for ten minutes, or with what the request asks for: a
+// status in X-Status and fields, each `Name: value`, in X-Field.
 func provoked(page ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		status := http.StatusOK
@@ -30,8 +32,9 @@ func provoked(page ...string) http.HandlerFunc {
 	}
 }
 
-// What a request of one client's gets from the origin says nothing about the copy that is for everybody: it may replace it only where it
-// may be stored itself, and removes it only where it says to anybody that the resource is gone.
+// What a request of one client's gets from the origin says nothing about the copy that is for
+// everybody: it may replace it only where it may be stored itself, and removes it only where it
+// says to anybody that the resource is gone.
 func TestPersonalAnswerEmptiesNothing(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -81,7 +84,8 @@ func provokes(request []string) int {
 	return http.StatusOK
 }
 
-// A cookie that selected the stored response is no cookie of one client's: what its owner hears of it takes it away, and no other variant.
+// A cookie that selected the stored response is no cookie of one client's: what its owner hears of
+// it takes it away, and no other variant.
 func TestGoneForAVariant(t *testing.T) {
 	o := newOrigin(t, provoked("Cache-Control", "max-age=600", "Vary", "Cookie, Authorization"))
 	in := start(t, proxied("larder"), o)
@@ -97,8 +101,8 @@ func TestGoneForAVariant(t *testing.T) {
 	}
 }
 
-// What the origin's answer to an ordinary request has superseded, and may not be replaced, is not shown while the origin answers, and stands
-// in for it when it fails.
+// What the origin's answer to an ordinary request has superseded, and may not be replaced, is not
+// shown while the origin answers, and stands in for it when it fails.
 func TestSupersededStandsInOnly(t *testing.T) {
 	for name, answer := range map[string][]string{
 		"no-store": {"X-Status", "200", "X-Field", "Cache-Control: no-store"},
@@ -144,4 +148,23 @@ func TestSupersededIsNotWaitedFor(t *testing.T) {
 	for _, a := range crowd.all() {
 		a.want(t, 200, "new", "Larder; fwd=stale; fwd-status=200")
 	}
+}
+
+// A file that is no more is gone too, although file_server has no response to say so but an error.
+func TestGoneFile(t *testing.T) {
+	root := t.TempDir()
+	file := filepath.Join(root, "page")
+	if err := os.WriteFile(file, []byte("the page"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := start(t, setup{site: "root " + root + "\nroute {\nlarder\nheader Cache-Control max-age=60\nfile_server\n}"}, nil)
+	in.get("/page").want(t, 200, "the page", "Larder; fwd=uri-miss; stored")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	in.get("/page").want(t, 200, "the page", "")
+	in.get("/page", "Cache-Control", "no-cache", "Cookie", "u=1").want(t, 404, "", "")
+	in.get("/page").want(t, 200, "the page", "")
+	in.get("/page", "Cache-Control", "no-cache").want(t, 404, "", "")
+	in.get("/page").want(t, 404, "", "")
 }

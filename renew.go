@@ -8,8 +8,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// confirm takes a 304 to our own question (RFC 9111 4.3.4): the stored response, its header updated, is the answer. It is judged as a new
-// response would be:
+// confirm takes a 304 to our own question (RFC 9111 4.3.4): the stored response, its header
+// updated, is the answer. It is judged as a new response would be:
 //
 //	                ┌─ storable ─► it takes the place of the old one, and is the answer for all who wait
 //	update ─ judge ─┤
@@ -44,10 +44,10 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	x.share(hd, 0)
 }
 
-// update is the header of a 304. Of what an outer handler has set, that counts which decides about storing the response, but for what says
-// how to read a body: the stored one came with its own.
+// update is the header of a 304. Of what an outer handler has set, that counts which decides about
+// storing the response, but for what says how to read a body: the stored one came with its own.
 func (x *fetch) update(header http.Header) http.Header {
-	changed := changes(x.seed, header)
+	changed := withoutTrailers(changes(x.seed, header))
 	update := x.provided(changed)
 	for _, name := range [...]string{"Content-Type", "Last-Modified"} {
 		if !slices.ContainsFunc(changed, func(f field) bool { return f.name == name }) {
@@ -72,8 +72,9 @@ func (x *fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	return entry
 }
 
-// speaksForAll reports whether the updated response is as long fresh by the request that validated it as by the one that fetched it. The
-// operator's lifetimes do not apply to a request with Authorization or a cookie outside the key, so what a 304 says to that may not have one.
+// speaksForAll reports whether the updated response is as long fresh by the request that validated
+// it as by the one that fetched it. The operator's lifetimes do not apply to a request with
+// Authorization or a cookie outside the key, so what a 304 says to that may not have one.
 func (x *fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	if !x.authorized && !x.unkeyedCookie {
 		return true
@@ -88,7 +89,8 @@ func (x *fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	x.pantry.learn(x.lesson, entry.Status, rfc9111.Storable)
 	stored := x.put(entry, freshness, nil)
 	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
-		x.pantry.store.Remove(x.stale) // a new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it
+		// A new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it.
+		x.pantry.store.Remove(x.stale)
 	}
 	return stored
 }

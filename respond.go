@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +53,8 @@ type head struct {
 	shared  []field
 }
 
-// forFollowers is the header as a follower at h gets it. For those at the handler that fetched it is made once.
+// forFollowers is the header as a follower at h gets it. For those at the handler that fetched it
+// is made once.
 func (hd *head) forFollowers(h *Handler) []field {
 	if hd.handler != h { // whose rules leave out more, maybe
 		return h.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: hd.header}, &h.policy)))
@@ -167,7 +166,7 @@ func (q *request) stored(now time.Time) *answer {
 	*a = answer{
 		status: e.Status, header: c.header, fields: c.fields, length: e.Body.Len(), lengthText: c.length,
 		age: q.freshness.Age(now), aged: true,
-		stored: e.Body, trailer: e.Trailer,
+		stored: e.Body, trailer: c.trailer,
 	}
 	return a
 }
@@ -189,7 +188,7 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 		cs.FwdStatus = hd.status
 	}
 	a := q.newAnswer()
-	*a = answer{status: hd.status, header: hd.header, length: hd.length}
+	*a = answer{status: hd.status, header: hd.header, length: hd.length, leads: leads}
 	if leads {
 		a.fields, a.growing = hd.own, &s.fetch.body
 		s.fetch.show(q)
@@ -264,6 +263,7 @@ type answer struct {
 	stored  store.Body
 	trailer http.Header
 	growing *flightBody
+	leads   bool // growing was fetched for this client
 }
 
 // sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its errors are those of w, for
@@ -275,13 +275,17 @@ func (a *answer) sendBody(w http.ResponseWriter, off, n int64) error {
 	return sendStored(w, a.stored, off, n)
 }
 
-// trailers returns the fields behind the body. Those of a growing one are known when it has been sent.
-func (a *answer) trailers() http.Header {
-	if a.growing != nil {
-		trailer, _ := a.growing.flight.Trailer().(http.Header)
-		return trailer
+// trailers returns the fields behind the body, as this client gets them. Those of a growing one are
+// known when it has been sent.
+func (q *request) trailers(a *answer) http.Header {
+	if a.growing == nil {
+		return a.trailer
 	}
-	return a.trailer
+	trailer, _ := a.growing.flight.Trailer().(http.Header)
+	if !a.leads {
+		trailer = q.h.policy.StorableTrailer(a.header, trailer)
+	}
+	return q.h.trailersWithoutTags(trailer)
 }
 
 // send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request
@@ -293,7 +297,7 @@ func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
 	if err := a.sendBody(q.w, 0, -1); err != nil {
 		return brokenOff(err)
 	}
-	q.sendTrailers(a.trailers())
+	q.sendTrailers(q.trailers(a))
 	return nil
 }
 
@@ -338,18 +342,8 @@ func (q *request) sendTrailers(trailers http.Header) {
 	if len(trailers) == 0 || http.NewResponseController(q.w).Flush() != nil {
 		return
 	}
-	h := q.w.Header()
-	announced := strings.ToLower(strings.Join(h["Trailer"], ","))
-	for name, values := range trailers {
-		bare := strings.TrimPrefix(name, http.TrailerPrefix)
-		if !slices.Contains(strings.FieldsFunc(announced, isListSeparator), strings.ToLower(bare)) {
-			bare = http.TrailerPrefix + bare
-		}
-		h[bare] = slices.Clone(values) // later handlers may change them in place, and these are everybody's
-	}
+	setTrailers(q.w.Header(), trailers)
 }
-
-func isListSeparator(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
 
 // bodyAllowed is RFC 9110 6.4.1.
 func bodyAllowed(status int) bool {

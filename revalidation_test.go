@@ -15,7 +15,8 @@ import (
 	"github.com/larder-cache/larder"
 )
 
-// validated answers with a page that is stale on arrival, and a validation with 304 and the fields given as pairs.
+// validated answers with a page that is stale on arrival, and a validation with 304 and the fields
+// given as pairs.
 func validated(notModified ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Etag", `"v1"`)
@@ -33,7 +34,8 @@ func validated(notModified ...string) http.HandlerFunc {
 	}
 }
 
-// A 304 that forbids to store it is for the client whose request it answers: nothing of it is stored, and what is stored stays as it was.
+// A 304 that forbids to store it is for the client whose request it answers: nothing of it is
+// stored, and what is stored stays as it was.
 func TestNotModifiedThatForbidsStoring(t *testing.T) {
 	for _, tc := range []struct {
 		name, detail string
@@ -102,7 +104,8 @@ func TestFollowersOfANotModifiedThatForbidsStoring(t *testing.T) {
 	settled(t, in)
 }
 
-// What a 304 says to one client reaches that client, and nobody else: Set-Cookie, and fields that private and no-cache name.
+// What a 304 says to one client reaches that client, and nobody else: Set-Cookie, and fields that
+// private and no-cache name.
 func TestOneClientsFieldsOfANotModified(t *testing.T) {
 	for _, tc := range []struct {
 		name, directive, cacheControl, field string
@@ -140,7 +143,8 @@ func TestOneClientsFieldsOfANotModified(t *testing.T) {
 	}
 }
 
-// A refresh in the background has no client: what its 304 says to one is nobody's, and what it forbids to store is not stored.
+// A refresh in the background has no client: what its 304 says to one is nobody's, and what it
+// forbids to store is not stored.
 func TestNotModifiedInTheBackground(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -169,7 +173,8 @@ func TestNotModifiedInTheBackground(t *testing.T) {
 	}
 }
 
-// A 304 with another Vary: the stored response is selected by that from now on, and is not found by the old one as well.
+// A 304 with another Vary: the stored response is selected by that from now on, and is not found by
+// the old one as well.
 func TestNotModifiedWithAnotherVary(t *testing.T) {
 	o := newOrigin(t, validated("Cache-Control", "max-age=60", "Vary", "X-Kind"))
 	in := start(t, proxied("larder"), o)
@@ -181,8 +186,8 @@ func TestNotModifiedWithAnotherVary(t *testing.T) {
 	in.get("/", "X-Kind", "b").want(t, 200, "the page", "Larder; fwd=vary-miss; stored")
 }
 
-// The operator's lifetime is not for requests with a cookie, so a 304 to one does not give what it says that lifetime; and takes no
-// lifetime from what is there.
+// The operator's lifetime is not for requests with a cookie, so a 304 to one does not give what it
+// says that lifetime; and takes no lifetime from what is there.
 func TestNotModifiedToACookieUnderForceTTL(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Etag", `"v1"`)

@@ -87,8 +87,9 @@ func (x *fetch) learnSearch(header http.Header) {
 	}
 }
 
-// sameSearch reports whether an answer is for the request by what it says of queries itself: a flight is shared by what its path last said.
-// Where it is not, the request is looked for by what is known now.
+// sameSearch reports whether an answer is for the request by what it says of queries itself: a
+// flight is shared by what its path last said. Where it is not, the request is looked for by what
+// is known now.
 func (q *request) sameSearch(hd *head) bool {
 	key := q.key
 	if !hd.search.IsDefault() || !q.keyed.variance.IsDefault() {

@@ -40,7 +40,8 @@ func TestNoVarySearchThatIsTakenBack(t *testing.T) {
 	in.get("/a?utm=x").want(t, 200, "1", "")
 }
 
-// searched answers with the query as the body, and says of queries what says returns for the request.
+// searched answers with the query as the body, and says of queries what says returns for the
+// request.
 func searched(says func(r *http.Request) string) func(w http.ResponseWriter, v *visit) {
 	return func(w http.ResponseWriter, v *visit) {
 		w.Header().Set("Etag", `"v1"`)
@@ -59,8 +60,8 @@ func searched(says func(r *http.Request) string) func(w http.ResponseWriter, v *
 	}
 }
 
-// Requests that have one key, by what a path last said of queries, wait for one fetch. Whether its answer is for them all is decided by
-// what that says.
+// Requests that have one key, by what a path last said of queries, wait for one fetch. Whether its
+// answer is for them all is decided by what that says.
 func TestFollowersByWhatTheAnswerSaysOfQueries(t *testing.T) {
 	for _, tc := range []struct {
 		name, says    string
@@ -121,7 +122,8 @@ func TestFollowersByWhatTheAnswerSaysOfQueries(t *testing.T) {
 	}
 }
 
-// What the look-up has refused, because its own field does not say what it was looked for by, is refused at the last look before a fetch too.
+// What the look-up has refused, because its own field does not say what it was looked for by, is
+// refused at the last look before a fetch too.
 func TestStoredByWhatAPathSaidBefore(t *testing.T) {
 	answer := searched(func(r *http.Request) string { return r.Header.Get("X-Says") })
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -88,7 +90,8 @@ func TestDateOfAHandlerWithout(t *testing.T) {
 	}
 }
 
-// TestDateOfARenewalWithout: the same where a 304 renews what is stored, whose Date was that of an older response.
+// TestDateOfARenewalWithout: the same where a 304 renews what is stored, whose Date was that of an
+// older response.
 func TestDateOfARenewalWithout(t *testing.T) {
 	const old = "Mon, 02 Jan 2023 03:04:05 GMT"
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
@@ -113,5 +116,35 @@ func TestDateOfARenewalWithout(t *testing.T) {
 	}
 	if _, err := http.ParseTime(hit.Header().Get("Date")); err != nil || hit.Header().Get("Date") == old {
 		t.Errorf("the hit has Date %q", hit.Header()["Date"])
+	}
+}
+
+// TestTrailersThatAreMarkedBeforeTheHeader: net/http's mark makes them trailers also where they are
+// set before the header, so they are no fields of the header that is stored.
+func TestTrailersThatAreMarkedBeforeTheHeader(t *testing.T) {
+	h := newBenchHandler(t)
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", `max-age=60, private="X-User"`)
+		for _, name := range []string{"x-user", "surrogate-key", "X-Sum"} {
+			w.Header()[http.TrailerPrefix+name] = []string{"42"}
+		}
+		_, err := io.WriteString(w, "body")
+		return err
+	})
+	for i, want := range []string{"X-Sum X-User", "X-Sum", "X-Sum"} {
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for name := range w.Header() {
+			if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked {
+				names = append(names, bare)
+			}
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("client %d has the trailers %q, want %q", i, got, want)
+		}
 	}
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -181,7 +181,8 @@ func (w *fetchWriter) finish(err error) {
 			flight.Fail(err)
 			return
 		}
-		w.passTrailers()
+		setTrailers(w.out.Header(), w.trailer()) // handlers that asked for the header map early still have the fetch's own
+		w.out.finish()
 		flight.Finish(nil)
 	case modeDiscarded: // the flight has failed already
 	}
@@ -207,7 +208,12 @@ func (w *fetchWriter) finishShared(err error) {
 		return
 	}
 	trailer := w.trailer()
+	rfc9111.OwnTrailer(w.header, trailer)
 	x.flight.Finish(trailer)
+	if reason := x.h.policy.TrailerReason(trailer); reason != rfc9111.Storable {
+		x.h.metrics.notStored(reason)
+		return
+	}
 	x.store(w.shared, trailer)
 }
 
@@ -245,17 +251,19 @@ func (w *fetchWriter) failed(err error) {
 func (w *fetchWriter) trailer() http.Header {
 	var trailer http.Header
 	add := func(name string, values []string) {
+		if len(values) == 0 || slices.ContainsFunc(w.fetch.seed, func(f field) bool { return f.name == name && slices.Equal(f.values, values) }) {
+			return // an outer handler's are its client's own
+		}
 		if trailer == nil {
 			trailer = make(http.Header)
 		}
-		trailer[name] = values
+		name = http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))
+		trailer[name] = append(trailer[name], values...)
 	}
 	for _, line := range w.header["Trailer"] {
 		for name := range strings.SplitSeq(line, ",") {
 			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-			if values := w.header[name]; len(values) > 0 {
-				add(name, values)
-			}
+			add(name, w.header[name])
 		}
 	}
 	for name, values := range w.header {
@@ -264,11 +272,6 @@ func (w *fetchWriter) trailer() http.Header {
 		}
 	}
 	return trailer
-}
-
-// passTrailers puts trailers where net/http looks for them: inner handlers that asked for the header map early still have the fetch's own.
-func (w *fetchWriter) passTrailers() {
-	maps.Copy(w.out.Header(), w.trailer())
 }
 
 var copyBuffers = sync.Pool{New: func() any {

@@ -24,7 +24,8 @@ var decisive = [...]string{"Age", "Cache-Control", "Date", "Expires", "Vary"}
 //   - the fields named in private="…" (5.2.2.7) and in no-cache="…" (5.2.2.4):
 //     the latter may be sent after validation only, and a stored response is
 //     mostly sent without,
-//   - Set-Cookie under [SetCookieStrip] and where the policy ignores it.
+//   - Set-Cookie under [SetCookieStrip] and where the policy ignores it,
+//   - fields that are marked as trailers, as net/http has it: see [Policy.StorableTrailer].
 //
 // Age stays, as age is reckoned from it; the answer carries a new one.
 func StorableHeader(x *Exchange, p *Policy) http.Header {
@@ -48,6 +49,11 @@ func (p *Policy) makeStorable(h http.Header, s statement) {
 	removeFields(h, s.noCacheFields)
 	if p.SetCookie == SetCookieStrip || p.Ignores("Set-Cookie") {
 		delete(h, "Set-Cookie")
+	}
+	for name := range h {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			delete(h, name)
+		}
 	}
 }
 

@@ -150,9 +150,10 @@ type Exchange struct {
 	// URL of the request as the client sent it, absolute. Only the
 	// DeceptionGuard reads it.
 	URL string
-	// Status and Header of the response.
-	Status int
-	Header http.Header
+	// Status and Header of the response; Trailer are the fields behind its body,
+	// nil while they are not known.
+	Status          int
+	Header, Trailer http.Header
 	// RequestTime is when the fetch began, ResponseTime when its header
 	// arrived (RFC 9111 4.2.3: request_time and response_time).
 	RequestTime, ResponseTime time.Time

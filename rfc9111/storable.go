@@ -49,7 +49,7 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 	case p.DeceptionGuard && !ExtensionAgrees(x.URL, x.Header):
 		return ReasonContentType
 	}
-	return Storable
+	return p.TrailerReason(x.Trailer)
 }
 
 // methodUnderstood is 3, first item. HEAD is not among them: its response has
@@ -146,13 +146,20 @@ func worthStoring(x *Exchange, f *Freshness) Reason {
 // an outer handler away, is sound.
 func SoundFields(h http.Header) bool {
 	for name, values := range h {
-		if !isToken(strings.TrimPrefix(name, http.TrailerPrefix)) {
+		if !soundField(name, values) {
 			return false
 		}
-		for _, value := range values {
-			if strings.IndexByte(value, '\n') >= 0 || strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, 0) >= 0 {
-				return false
-			}
+	}
+	return true
+}
+
+func soundField(name string, values []string) bool {
+	if !isToken(strings.TrimPrefix(name, http.TrailerPrefix)) {
+		return false
+	}
+	for _, value := range values {
+		if strings.IndexByte(value, '\n') >= 0 || strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, 0) >= 0 {
+			return false
 		}
 	}
 	return true

@@ -35,6 +35,8 @@ type message struct {
 	URL    string
 	Status int
 	Fields []string
+	// Trailer are the fields behind the body.
+	Trailer []string
 }
 
 type vectorPolicy struct {
@@ -75,6 +77,9 @@ type expectation struct {
 
 	Stored []string
 	Absent []string
+	// Behind and NotBehind: of the trailer, for the store; OwnBehind and
+	// NotOwnBehind for the client that the response was made for.
+	Behind, NotBehind, OwnBehind, NotOwnBehind []string
 
 	Condition []string
 	Selects   *bool
@@ -155,7 +160,7 @@ func (v *vector) check(t *testing.T) int {
 	checks := 0
 	for _, check := range []func(*testing.T) int{
 		v.checkFreshness, v.checkUse, v.checkVary, v.checkHeader, v.checkValidation,
-		v.checkRange, v.checkInvalidation, v.checkFields, v.checkSearch,
+		v.checkRange, v.checkInvalidation, v.checkFields, v.checkSearch, v.checkTrailer,
 	} {
 		checks += check(t)
 	}
@@ -201,6 +206,18 @@ func (v *vector) checkHeader(t *testing.T) int {
 	v.has(t, "stored", h, v.Expected.Stored)
 	hasNot(t, "stored", h, v.Expected.Absent)
 	return checks
+}
+
+func (v *vector) checkTrailer(t *testing.T) int {
+	e, header := v.Expected, v.header(t, v.Response)
+	own := v.header(t, message{Fields: v.Response.Trailer})
+	stored := v.policy(t).StorableTrailer(header, own)
+	v.has(t, "stored trailer", stored, e.Behind)
+	hasNot(t, "stored trailer", stored, e.NotBehind)
+	OwnTrailer(header, own)
+	v.has(t, "own trailer", own, e.OwnBehind)
+	hasNot(t, "own trailer", own, e.NotOwnBehind)
+	return len(e.Behind) + len(e.NotBehind) + len(e.OwnBehind) + len(e.NotOwnBehind)
 }
 
 func (v *vector) checkValidation(t *testing.T) int {
@@ -334,6 +351,7 @@ func (v *vector) exchange(t *testing.T) *Exchange {
 		Method:         method(v.Request),
 		Status:         v.status(),
 		Header:         v.header(t, v.Response),
+		Trailer:        v.header(t, message{Fields: v.Response.Trailer}),
 		RequestTime:    arrival.Add(-duration(v.Clock.Delay)),
 		ResponseTime:   arrival,
 		Authorized:     request.Get("Authorization") != "",

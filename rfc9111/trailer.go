@@ -1,0 +1,83 @@
+package rfc9111
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Every rule for the fields of a header holds for those behind the body, and one
+// more: what has to be known before the body is no trailer field.
+
+// headerOnly are the fields that RFC 9110 6.5.1 keeps out of trailers: framing,
+// routing, request modifiers, authentication, response controls, content format.
+// Set-Cookie is one too, and is left to the rule for cookies.
+var headerOnly = [...]string{
+	"Content-Length", "Host",
+	"Cache-Control", "Expect", "Max-Forwards", "Pragma", "Range",
+	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
+	"Authorization", "Www-Authenticate", "Cookie",
+	"Age", "Date", "Expires", "Location", "Retry-After", "Vary", "Warning", "No-Vary-Search",
+	"Content-Encoding", "Content-Range", "Content-Type",
+}
+
+// OwnTrailer takes out of a response's trailer fields, in place, what nobody is to
+// get: fields that are none in a trailer, hop-by-hop ones, and those that Connection
+// of the header names.
+func OwnTrailer(header, trailer http.Header) {
+	for _, line := range header["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			delete(trailer, http.CanonicalHeaderKey(trimOWS(name)))
+		}
+	}
+	removeFields(trailer, hopByHop[:])
+	removeFields(trailer, headerOnly[:])
+}
+
+// StorableTrailer returns what is stored of the trailer fields of a response with
+// the given header, and sent to others than the client that it was made for: not
+// what [OwnTrailer] takes out, nor what private="…" and no-cache="…" name, nor
+// Set-Cookie but under [SetCookieStore], nor fields that cannot stand in a message.
+// It is trailer itself where all of that may stay, else a new map.
+func (p *Policy) StorableTrailer(header, trailer http.Header) http.Header {
+	if len(trailer) == 0 {
+		return nil
+	}
+	s := p.statement(header)
+	refused := func(name string, values []string) bool {
+		name = trailerName(name)
+		return name == "Set-Cookie" && (p.SetCookie != SetCookieStore || p.Ignores(name)) ||
+			slices.Contains(hopByHop[:], name) || slices.Contains(headerOnly[:], name) ||
+			slices.Contains(s.privateFields, name) || slices.Contains(s.noCacheFields, name) ||
+			!soundField(name, values)
+	}
+	for name, values := range trailer {
+		if refused(name, values) {
+			kept := maps.Clone(trailer)
+			maps.DeleteFunc(kept, refused)
+			return kept
+		}
+	}
+	return trailer
+}
+
+// TrailerReason says whether a response that [Policy.Storable] would have stored by
+// its header may be, now that the fields behind its body are known.
+func (p *Policy) TrailerReason(trailer http.Header) Reason {
+	for name := range trailer {
+		if trailerName(name) == "Set-Cookie" && p.SetCookie == SetCookieRefuse && !p.Ignores("Set-Cookie") {
+			return ReasonSetCookie
+		}
+	}
+	if !SoundFields(trailer) {
+		return ReasonField
+	}
+	return Storable
+}
+
+// trailerName is the name of a trailer field, also where it is marked as one as
+// net/http has it.
+func trailerName(name string) string {
+	return http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))
+}
