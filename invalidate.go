@@ -41,7 +41,7 @@ func (q *request) invalidation() *invalidation {
 	}
 	in := &invalidation{q: q}
 	if q.named { // otherwise nothing is stored for others
-		in.url = urlform.Absolute(q.keyed.scheme, q.keyed.authority, q.keyed.client)
+		in.url = urlform.Absolute(q.keyed.site.scheme, q.keyed.site.authority, q.keyed.client)
 	}
 	for i := range q.h.invalidate {
 		rule := &q.h.invalidate[i]
@@ -98,8 +98,8 @@ func (in *invalidation) named(text string) []string {
 	u, err := url.Parse(text)
 	if err == nil {
 		authority, badHost := urlform.Authority(u.Scheme, u.Host)
-		if badHost == nil && (u.Scheme == "http" || u.Scheme == "https") && authority == in.q.keyed.authority {
-			return in.normalized(urlform.Absolute(in.q.keyed.scheme, authority, u))
+		if badHost == nil && (u.Scheme == "http" || u.Scheme == "https") && authority == in.q.keyed.site.authority {
+			return in.normalized(urlform.Absolute(in.q.keyed.site.scheme, authority, u))
 		}
 	}
 	in.q.h.logger.Warn("nothing is invalidated by what is neither a path nor a URL of the request's host", zap.String("url", text))

@@ -29,6 +29,8 @@ type keyed struct {
 	method    string // the method class: GET stands for HEAD too
 	scheme    string
 	authority string   // canonical, see urlform.Authority
+	site      site     // of the entry's URL
+	trusted   bool     // claims about scheme or host are a trusted proxy's
 	door      door     // Host is the client's word, and two sites must not share
 	client    *url.URL // path and query as the client sent them
 	inner     *url.URL // path and query as they are when Larder sees them
@@ -40,8 +42,8 @@ type keyed struct {
 	variance  rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }
 
-// origin is scheme and authority.
-func (k *keyed) origin() string { return k.scheme + "://" + k.authority }
+// origin is scheme and authority of the entry's URL.
+func (k *keyed) origin() string { return k.site.scheme + "://" + k.site.authority }
 
 // key hashes k. Every part is preceded by its length, so that no two different requests can spell the same bytes (C5).
 func (rules *keying) key(k *keyed) store.Key {
@@ -77,11 +79,8 @@ func (rules *keying) key(k *keyed) store.Key {
 	}
 	b.texts(k.added)
 	b.claims(k.header)
-	if k.dotted {
-		b.count(1)
-	} else {
-		b.count(0)
-	}
+	b.flag(k.dotted)
+	b.flag(k.trusted) // reverse_proxy tells the origin other things for others who claim the same
 	if k.hasBody {
 		// RFC 10008 2.7: the content and what says how to read it.
 		b.texts(k.header["Content-Type"])
@@ -129,6 +128,14 @@ var keyRooms = sync.Pool{New: func() any {
 }}
 
 func (b *keyBytes) count(n int) { *b = binary.AppendUvarint(*b, uint64(n)) }
+
+func (b *keyBytes) flag(set bool) {
+	if set {
+		b.count(1)
+	} else {
+		b.count(0)
+	}
+}
 
 func (b *keyBytes) text(s string) {
 	b.count(len(s))

@@ -195,6 +195,7 @@ func FuzzKeysDoNotCollide(f *testing.F) {
 	f.Add("/", "", "", "host:a", "", "/", "", "", "scheme:a", "")
 	f.Add("/", "", "", "host:a,b", "", "/", "", "", "host:a", "")
 	f.Add("/", "", "", "host:.", "", "/", "", "", "host:", "")
+	f.Add("/", "", "", "host:!", "", "/", "", "", "host:.", "")
 	f.Add("/", "utm_x=1", "", "", "", "/", "", "", "", "")
 	f.Fuzz(func(t *testing.T, path1, query1, header1, cookie1, body1, path2, query2, header2, cookie2, body2 string) {
 		rules := &keying{query: queryRules{sort: true, ignore: []string{"utm_*"}}, headers: []string{"X-A", "X-B"}, cookies: []string{"a", "b"}}
@@ -242,6 +243,7 @@ func fuzzedRequest(path, query, header, cookie, body string) (*keyed, bool) {
 		k.header["X-Forwarded-Scheme"] = strings.Split(claimed, ",")
 	}
 	k.dotted = strings.HasSuffix(cookie, ".")
+	k.trusted = strings.HasSuffix(cookie, "!")
 	if body != "" {
 		k.method, k.body, k.hasBody = "QUERY", []byte(body), true
 		k.header["Content-Type"] = []string{header}
@@ -265,7 +267,7 @@ func spelled(rules *keying, k *keyed) string {
 	jar := cookieValues(k.header)
 	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme, k.authority, k.door, target(urlform.Sent(k.client), k.client), inner,
 		k.header["X-A"], k.header["X-B"], jar["a"], jar["b"], k.added)
-	s += fmt.Sprintf("%q %q %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.dotted)
+	s += fmt.Sprintf("%q %q %v %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.dotted, k.trusted)
 	if k.hasBody {
 		s += fmt.Sprintf("%q %q %q", k.header["Content-Type"], k.header["Content-Encoding"], k.body)
 	}
@@ -291,6 +293,8 @@ func TestKeyPartsCount(t *testing.T) {
 		{"scheme", func(k *keyed) { k.scheme = "https" }},
 		{"authority", func(k *keyed) { k.authority = "i" }},
 		{"trailing dot", func(k *keyed) { k.dotted = true }},
+		{"trusted proxy", func(k *keyed) { k.trusted = true }},
+		{"trusted proxy and trailing dot", func(k *keyed) { k.trusted, k.dotted = true, true }},
 		{"port", func(k *keyed) { k.door.port = 81 }},
 		{"socket", func(k *keyed) { k.door = door{socket: "80"} }},
 		{"path", func(k *keyed) { k.client = &url.URL{Path: "/b", RawQuery: "b=c"}; k.inner = k.client }},

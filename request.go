@@ -126,7 +126,10 @@ func (q *request) readTarget() bool {
 		return false
 	}
 	authority, err := urlform.Authority(k.scheme, q.r.Host)
-	k.authority = authority
+	k.authority, k.site = authority, site{k.scheme, authority}
+	if h := q.r.Header; len(h["X-Forwarded-Proto"])+len(h["X-Forwarded-Host"]) > 0 && fromTrustedProxy(q.r) {
+		k.trusted, k.site = true, k.site.forwarded(h)
+	}
 	return err == nil
 }
 
@@ -284,7 +287,7 @@ func (q *request) expand(texts []string) []string {
 
 // url is the URL by which a response to this request is purged and listed.
 func (q *request) url() string {
-	return q.h.keying.entryURL(q.keyed.scheme, q.keyed.authority, q.keyed.client)
+	return q.h.keying.entryURL(q.keyed.site.scheme, q.keyed.site.authority, q.keyed.client)
 }
 
 // place is url at the listener that the request came in by, which is how the store has it.
