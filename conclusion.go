@@ -10,9 +10,10 @@ import (
 
 // conclusion is what a handler makes of a stored response whoever asks for it, and whenever. It
 // depends on the response and the handler's rules alone, so it is worked out once and kept with the
-// entry, as its Memo, for the hits that follow.
+// entry, as its Memo, for the hits that follow. The entry outlives the handler's configuration, so it
+// points to nothing of that.
 type conclusion struct {
-	handler   *Handler
+	serial    uint64 // the handler's
 	freshness rfc9111.Freshness
 	personal  *rfc9111.Freshness // for requests with Authorization or a cookie that is not in the key
 	header    http.Header        // without what clients do not get
@@ -25,12 +26,12 @@ type conclusion struct {
 // other rules may have answered from e last.
 func (h *Handler) concluded(e *store.Entry) *conclusion {
 	if memo := e.Memo.Load(); memo != nil {
-		if c, ok := (*memo).(*conclusion); ok && c.handler == h {
+		if c, ok := (*memo).(*conclusion); ok && c.serial == h.serial {
 			return c
 		}
 	}
 	x := exchangeOf(e)
-	c := &conclusion{handler: h, freshness: h.policy.Freshness(&x), header: rfc9111.StorableHeader(&x, &h.policy)}
+	c := &conclusion{serial: h.serial, freshness: h.policy.Freshness(&x), header: rfc9111.StorableHeader(&x, &h.policy)}
 	c.personal = &c.freshness
 	if c.freshness.Source.Assumed() {
 		x.Personal = true

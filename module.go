@@ -7,6 +7,7 @@ package larder
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -53,7 +54,11 @@ type Handler struct {
 	ttlRules    bool // ttl, force_ttl or heuristic treat requests with an unkeyed cookie apart
 	statusMode  statusMode
 	rules       store.Key // fingerprint of what decides about storing
+	serial      uint64    // no other handler of the process has it
 }
+
+// serials counts the handlers that have been provisioned.
+var serials atomic.Uint64
 
 // statusMode is how much Cache-Status tells.
 type statusMode uint8
@@ -78,7 +83,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.HandlerConfig = h.WithDefaults()
-	h.logger, h.metrics = ctx.Logger(), collectors
+	h.logger, h.metrics, h.serial = ctx.Logger(), collectors, serials.Add(1)
 	app, err := ctx.App(moduleName)
 	if err != nil {
 		return fmt.Errorf("loading the %s app: %w", moduleName, err)
