@@ -118,6 +118,7 @@ type setup struct {
 	global  string // further global options
 	site    string // the site's body; {{origin}} stands for the upstream's address
 	more    string // further sites
+	routes  string // named routes, before the site
 }
 
 // start loads a Caddyfile and stops Caddy at the end of the test.
@@ -167,11 +168,12 @@ func (in *instance) tryLoad(s setup, o *origin) error {
 	}
 	%s
 }
+%s
 http://localhost:%d {
 	%s
 }
 %s
-`, in.admin, disk, s.options, s.global, in.port, s.site, s.more)
+`, in.admin, disk, s.options, s.global, s.routes, in.port, s.site, s.more)
 	if o != nil {
 		in.file = strings.ReplaceAll(in.file, "{{origin}}", strings.TrimPrefix(o.URL, "http://"))
 	}

@@ -191,6 +191,7 @@ func (x *fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 		Method: x.method, URL: store.BareURL(x.url), Status: status, Header: header,
 		RequestTime: x.begun, ResponseTime: x.writer.headerAt,
 		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.directives.NoStore,
+		VaryUnseen: !x.seesAll(header),
 	}
 }
 

@@ -122,6 +122,9 @@ func (q *request) lookUp() rfc9111.Use {
 
 // selects is the match of RFC 9111 4.1.
 func (q *request) selects(v *store.Variant) int {
+	if !q.seesAll(v.Names) {
+		return 0
+	}
 	return rfc9111.VariantScore(v.Names, v.Values, v.Coding, q.r.Header)
 }
 

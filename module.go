@@ -53,8 +53,9 @@ type Handler struct {
 	coalesceOff bool
 	ttlRules    bool // ttl, force_ttl or heuristic treat requests with an unkeyed cookie apart
 	statusMode  statusMode
-	rules       store.Key // fingerprint of what decides about storing
-	serial      uint64    // no other handler of the process has it
+	rules       store.Key                      // fingerprint of what decides about storing
+	serial      uint64                         // no other handler of the process has it
+	writes      *atomic.Pointer[writtenFields] // see written.go
 }
 
 // serials counts the handlers that have been provisioned.
@@ -100,7 +101,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.policy = policyOf(&h.HandlerConfig)
 	h.keying = keyingOf(h.Key)
 	h.decisive = append(append(append([]string{}, decisive...), h.policy.Targeted...), h.Tags.From...)
-	h.coalesceOff = h.Coalesce.Off
+	h.coalesceOff, h.writes = h.Coalesce.Off, new(atomic.Pointer[writtenFields])
 	h.ttlRules = len(h.TTL)+len(h.ForceTTL) > 0 || h.Heuristic
 	h.statusMode = map[string]statusMode{cfg.StatusShort: statusShort, cfg.StatusFull: statusFull, cfg.StatusOff: statusOff}[h.Status]
 	if h.rules, err = h.fingerprint(); err != nil {

@@ -193,6 +193,10 @@ func (q *request) admission(status int, header http.Header, length int64) rfc911
 		Method: q.keyed.method, Status: status, Header: header, RequestTime: q.now, ResponseTime: q.now,
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
 	}
+	if len(header["Vary"]) > 0 {
+		names, _ := rfc9111.VaryNames(header)
+		x.VaryUnseen = !q.seesAll(names)
+	}
 	if q.h.policy.DeceptionGuard { // nothing else asks for it
 		x.URL = q.url()
 	}

@@ -19,6 +19,7 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	entry := x.updated(ex, update)
 	now := exchangeOf(entry)
 	now.Authorized, now.UnkeyedCookie = now.Authorized || x.authorized, now.UnkeyedCookie || x.unkeyedCookie
+	now.VaryUnseen = !x.seesAll(entry.Header)
 	freshness := x.h.policy.Freshness(&now)
 	own := rfc9111.Merge(entry.Header, update) // with what is for one client only
 	entry.Tags = x.tags(own)                   // a 304 need not repeat what carried them

@@ -77,7 +77,7 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 			return false, nil
 		case !q.sameSearch(hd):
 			return false, nil
-		case rfc9111.VariantScore(hd.variant.Names, hd.variant.Values, hd.variant.Coding, q.r.Header) == 0:
+		case q.selects(&hd.variant) == 0:
 			q.varyNames = hd.variant.Names // now that they are known, it is sorted among its like
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil

@@ -165,6 +165,9 @@ type Exchange struct {
 	// and carries Authorization or such a Cookie. The response is then judged for
 	// that request: see the lifetimes that the origin has not stated.
 	Personal bool
+	// VaryUnseen says that the origin saw a field that Vary names otherwise than the
+	// cache, so that nothing can be selected by it.
+	VaryUnseen bool
 	// RequestNoStore says that it carried Cache-Control: no-store and that
 	// client directives are obeyed.
 	RequestNoStore bool

@@ -42,7 +42,7 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 	// about the response.
 	case p.SetCookie == SetCookieRefuse && len(x.Header["Set-Cookie"]) > 0 && !p.Ignores("Set-Cookie"):
 		return ReasonSetCookie
-	case p.varyStar(x.Header):
+	case p.varyStar(x):
 		return ReasonVaryStar
 	case !SoundFields(x.Header):
 		return ReasonField
@@ -96,13 +96,14 @@ func (s *statement) shareable() bool {
 	return s.public || s.mustRevalidate || s.sMaxAge.given
 }
 
-// varyStar is 4.1: a stored response with Vary: * matches no request.
-func (p *Policy) varyStar(h http.Header) bool {
-	if len(h["Vary"]) == 0 || p.Ignores("Vary") {
+// varyStar is 4.1: a stored response with Vary: * matches no request. One that the
+// origin selected by what the cache has not seen is like it.
+func (p *Policy) varyStar(x *Exchange) bool {
+	if len(x.Header["Vary"]) == 0 || p.Ignores("Vary") {
 		return false
 	}
-	_, star := VaryNames(h)
-	return star
+	_, star := VaryNames(x.Header)
+	return star || x.VaryUnseen
 }
 
 // worth is worthStoring, and tells where nothing but the request's Cookie stands

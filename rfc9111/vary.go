@@ -38,6 +38,20 @@ func VaryNames(h http.Header) (names []string, star bool) {
 	return names, false
 }
 
+// WrittenByProxies reports whether proxies write the request field of themselves, so
+// that an origin behind one sees another value than a cache before it. What they
+// write into X-Forwarded-Proto and X-Forwarded-Host is scheme and authority, which
+// every key has; the field of RFC 8470 depends on the moment.
+func WrittenByProxies(name string) bool {
+	switch name {
+	case "Forwarded", "Via", "X-Real-Ip", "Early-Data":
+		return true
+	case "X-Forwarded-Proto", "X-Forwarded-Host":
+		return false
+	}
+	return strings.HasPrefix(name, "X-Forwarded-")
+}
+
 // ContentCoding returns the coding of a stored response as [VariantScore] wants
 // it: the Content-Encoding in lower case, empty for identity.
 func ContentCoding(h http.Header) string {

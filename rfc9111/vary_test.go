@@ -174,3 +174,38 @@ func FuzzVariant(f *testing.F) {
 		}
 	})
 }
+
+func TestWrittenByProxies(t *testing.T) {
+	for name, want := range map[string]bool{
+		"Forwarded": true, "Via": true, "X-Real-Ip": true, "Early-Data": true,
+		"X-Forwarded-For": true, "X-Forwarded-Port": true, "X-Forwarded-Server": true,
+		"X-Forwarded-Proto": false, "X-Forwarded-Host": false, // in every key
+		"X-Forwarded": false, "Accept-Encoding": false, "Cookie": false, "": false,
+	} {
+		if got := WrittenByProxies(name); got != want {
+			t.Errorf("%q: %v, want %v", name, got, want)
+		}
+	}
+}
+
+// What the origin has selected by a field that the cache sees otherwise is as if it
+// were selected by anything.
+func TestVaryUnseen(t *testing.T) {
+	for _, tc := range []struct {
+		vary   string
+		policy Policy
+		want   Reason
+	}{
+		{"X-Forwarded-For", Policy{}, ReasonVaryStar},
+		{"X-Forwarded-For", Policy{Ignore: []string{"Vary"}}, Storable},
+		{"", Policy{}, Storable},
+	} {
+		x := Exchange{Method: http.MethodGet, Status: http.StatusOK, Header: http.Header{"Cache-Control": {"max-age=60"}}, VaryUnseen: true}
+		if tc.vary != "" {
+			x.Header["Vary"] = []string{tc.vary}
+		}
+		if got := tc.policy.Storable(&x); got != tc.want {
+			t.Errorf("Vary: %s is %q, want %q", tc.vary, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package larder
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// A handler is not told what stands behind it: Caddy hands it a next that it cannot look into. So the
+// routes of its server are walked, once for each configuration. Matchers are not looked at: what a
+// request may come to behind larder counts as standing there.
+//
+// The walk knows the handlers of the standard modules that have routes within. Inside of others it
+// finds nothing.
+
+// place is where a larder handler stands in a server.
+type place struct {
+	handler *Handler
+	path    string   // of its route, as the configuration has it: routes/0/handle/1/routes/2
+	hosts   []string // that the route and those around it match; empty for any
+	after   []caddyhttp.MiddlewareHandler
+	open    bool // what follows the list of routes may be reached too
+}
+
+// placesIn finds the larder handlers of a server, with all that a request may come to behind each.
+// One in a named route has a place wherever that is invoked.
+func placesIn(server *caddyhttp.Server) []place {
+	w := walker{named: server.NamedRoutes}
+	places := w.routes(server.Routes, "routes", nil)
+	if server.Errors != nil {
+		places = append(places, w.routes(server.Errors.Routes, "errors/routes", nil)...)
+	}
+	return places
+}
+
+// walker goes through the routes of a server.
+type walker struct {
+	named   map[string]*caddyhttp.Route
+	invoked []string // the named routes under way: one that invokes itself has no end
+}
+
+// routes finds the places in a list of routes, and what follows each within the list.
+func (w *walker) routes(list caddyhttp.RouteList, path string, hosts []string) (places []place) {
+	for i, route := range list {
+		own := fmt.Sprintf("%s/%d", path, i)
+		for _, p := range w.route(&list[i], own, append(slices.Clip(hosts), hostsOf(&route)...)) {
+			if p.open && !route.Terminal {
+				p.after = append(p.after, w.following(list[i+1:], route.Group)...)
+			}
+			p.open = p.open && !route.Terminal
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+// route finds the places in one route, and what follows each within it.
+func (w *walker) route(route *caddyhttp.Route, path string, hosts []string) (places []place) {
+	for j, handler := range route.Handlers {
+		var found []place
+		if h, ok := handler.(*Handler); ok {
+			found = []place{{handler: h, path: path, hosts: hosts, open: true}}
+		}
+		w.within(handler, func(list caddyhttp.RouteList, name string) {
+			found = append(found, w.routes(list, fmt.Sprintf("%s/handle/%d/%s", path, j, name), hosts)...)
+		})
+		for _, p := range found {
+			if p.open {
+				p.after = append(p.after, w.all(route.Handlers[j+1:])...)
+			}
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+// following lists the handlers of routes behind one of the given group, of which no other is run.
+func (w *walker) following(list caddyhttp.RouteList, group string) (all []caddyhttp.MiddlewareHandler) {
+	for _, route := range list {
+		if group == "" || route.Group != group {
+			all = append(all, w.all(route.Handlers)...)
+		}
+	}
+	return all
+}
+
+// all lists handlers and those in the routes within.
+func (w *walker) all(handlers []caddyhttp.MiddlewareHandler) (all []caddyhttp.MiddlewareHandler) {
+	for _, handler := range handlers {
+		all = append(all, handler)
+		w.within(handler, func(list caddyhttp.RouteList, _ string) { all = append(all, w.following(list, "")...) })
+	}
+	return all
+}
+
+// within visits the routes inside of a handler. name is where its configuration has them.
+func (w *walker) within(handler caddyhttp.MiddlewareHandler, visit func(list caddyhttp.RouteList, name string)) {
+	responses := func(list []caddyhttp.ResponseHandler) {
+		for i := range list {
+			visit(list[i].Routes, fmt.Sprintf("handle_response/%d/routes", i))
+		}
+	}
+	switch h := handler.(type) {
+	case *caddyhttp.Subroute:
+		visit(h.Routes, "routes")
+		if h.Errors != nil {
+			visit(h.Errors.Routes, "errors/routes")
+		}
+	case *caddyhttp.Invoke:
+		if route, ok := w.named[h.Name]; ok && !slices.Contains(w.invoked, h.Name) {
+			w.invoked = append(w.invoked, h.Name)
+			visit(caddyhttp.RouteList{*route}, "named_routes/"+h.Name)
+			w.invoked = w.invoked[:len(w.invoked)-1]
+		}
+	case *reverseproxy.Handler:
+		responses(h.HandleResponse)
+	case *intercept.Intercept:
+		responses(h.HandleResponse)
+	}
+}
+
+// hostsOf lists the hosts that a route's matchers name.
+func hostsOf(route *caddyhttp.Route) (hosts []string) {
+	for _, set := range route.MatcherSets {
+		for _, matcher := range set {
+			if m, ok := matcher.(*caddyhttp.MatchHost); ok {
+				hosts = append(hosts, *m...)
+			}
+		}
+	}
+	return hosts
+}
+
+// String names the place as somebody who edits the configuration would look for it.
+func (p *place) String() string {
+	if len(p.hosts) == 0 {
+		return p.path
+	}
+	return p.path + " (" + strings.Join(p.hosts, ", ") + ")"
+}
