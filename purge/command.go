@@ -8,9 +8,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/larder-cache/larder/urlform"
 )
 
 func registerCommand() {
@@ -73,6 +76,7 @@ func runPurge(out io.Writer, api *client, s Selectors) error {
 	if s.Empty() {
 		return errors.New("nothing is selected; give at least one of --tag, --url, --prefix, --host or --all")
 	}
+	s.URLs, s.Prefixes = carried(s.URLs), carried(s.Prefixes)
 	request, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
@@ -83,6 +87,19 @@ func runPurge(out io.Writer, api *client, s Selectors) error {
 	}
 	_, err = fmt.Fprintln(out, answer.sentence())
 	return err
+}
+
+// carried escapes the bytes of a shell's argument that JSON cannot carry: it
+// would put another character in their place, and nothing would match.
+func carried(urls []string) []string {
+	escaped := make([]string, 0, len(urls))
+	for _, text := range urls {
+		if !utf8.ValidString(text) {
+			text = urlform.EscapeRaw(text)
+		}
+		escaped = append(escaped, text)
+	}
+	return escaped
 }
 
 // sentence says what happened, for people.

@@ -54,6 +54,13 @@ func TestPurgeCommand(t *testing.T) {
 			Selectors{Tags: []string{"a,b", "c"}, URLs: []string{"http://a/?x=1,2", "http://b/"}, Prefixes: []string{"http://c/d"}, Hosts: []string{"e", "f:81"}},
 			"purged 4 responses\n",
 		},
+		{
+			"bytes that are no UTF-8, as a shell passes them",
+			[]string{"--url", "http://a/\xfc(?q=\xfc", "--prefix", "http://a/\xff", "--url", "http://a/ü("},
+			3,
+			Selectors{URLs: []string{"http://a/%FC(?q=%FC", "http://a/%C3%BC("}, Prefixes: []string{"http://a/%FF"}},
+			"purged 3 responses\n",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			target := use(t, &fakeTarget{matched: tc.matched})

@@ -79,6 +79,9 @@ func Sent(u *url.URL) string {
 // query is encoded (URL Standard, query percent-encode set).
 func Query(raw string) string { return encode(raw, inQuery) }
 
+// EscapeRaw percent-encodes what is not ASCII in the text of a URL.
+func EscapeRaw(text string) string { return encode(text, func(c byte) bool { return c <= 0x7f }) }
+
 // inPath tells which bytes stand in a path as they are (RFC 3986 3.3, and the brackets, which servers
 // and browsers leave alone).
 func inPath(c byte) bool {
