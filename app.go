@@ -88,6 +88,7 @@ func (a *App) Start() error {
 		return err
 	}
 	running.add(a)
+	a.warnOfOrder()
 	return nil
 }
 

@@ -1,0 +1,84 @@
+package larder
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+)
+
+// A cache in front of authentication answers before anybody has asked who it is for. By its default
+// place the directive stands behind basic_auth and forward_auth; `order larder before rewrite`, which
+// the configurations of other caches teach, moves it in front without a word.
+
+// warnOfOrder logs each larder handler that stands in front of an authentication handler. By the time
+// apps start, the routes of all servers are provisioned.
+func (a *App) warnOfOrder() {
+	app, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return // no sites, so no order either
+	}
+	servers := app.(*caddyhttp.App).Servers
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		for _, p := range placesIn(servers[name]) {
+			kind := authenticationIn(p.after)
+			if kind == "" {
+				continue
+			}
+			a.logger.Warn("larder stands in front of "+kind+": what is stored is answered without asking who it is for. "+
+				"Take `order larder …` out of the global options, by default larder stands behind; "+
+				"within a `route` write larder below it, and where it stands in a `handle` put larder into that, too",
+				zap.String("server", name), zap.String("route", p.String()))
+		}
+	}
+}
+
+// authenticationIn names the directive of the first authentication handler, empty if there is none.
+func authenticationIn(handlers []caddyhttp.MiddlewareHandler) string {
+	for _, handler := range handlers {
+		if moduleID(handler) == "http.handlers.authentication" {
+			return "basic_auth or another authentication handler"
+		}
+		if rp, ok := handler.(*reverseproxy.Handler); ok && asksForPermission(rp) {
+			return "forward_auth"
+		}
+	}
+	return ""
+}
+
+// asksForPermission recognises what forward_auth makes of itself: a reverse_proxy that sends a GET of
+// its own, and after a 2xx goes on to what stands behind it.
+func asksForPermission(rp *reverseproxy.Handler) bool {
+	if rp.Rewrite == nil || rp.Rewrite.Method != http.MethodGet {
+		return false
+	}
+	for _, response := range rp.HandleResponse {
+		if response.Match != nil && response.Match.Match(http.StatusOK, nil) && !answers(response.Routes) {
+			return true
+		}
+	}
+	return false
+}
+
+// answers reports whether anything in the routes may do more than change the request.
+func answers(routes caddyhttp.RouteList) bool {
+	for _, route := range routes {
+		for _, handler := range route.Handlers {
+			if id := moduleID(handler); id != "http.handlers.vars" && id != "http.handlers.headers" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func moduleID(handler caddyhttp.MiddlewareHandler) string {
+	if module, ok := handler.(caddy.Module); ok {
+		return string(module.CaddyModule().ID)
+	}
+	return ""
+}
