@@ -241,6 +241,7 @@ func (q *request) disembark(s seat, stayed bool) {
 func (q *request) leaderError(s seat) error {
 	if w := s.fetch.writer; w.out == nil { // no response came, but error handlers see what was set for one
 		replaceHeader(q.w.Header(), w.header)
+		q.h.stripTags(q.w.Header())
 	}
 	err := s.flight.Err()
 	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {

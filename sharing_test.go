@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -145,6 +146,28 @@ func TestTrailersThatAreMarkedBeforeTheHeader(t *testing.T) {
 		slices.Sort(names)
 		if got := strings.Join(names, " "); got != want {
 			t.Errorf("client %d has the trailers %q, want %q", i, got, want)
+		}
+	}
+}
+
+// TestTagsBehindAResponseThatFails: nor do they get out behind a body whose handler returns an error.
+func TestTagsBehindAResponseThatFails(t *testing.T) {
+	h := newBenchHandler(t)
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Trailer", "Surrogate-Key, X-Sum")
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("Surrogate-Key", "t")
+		w.Header().Set("X-Sum", "42")
+		return errors.New("too late")
+	})
+	for _, client := range []string{"the leader", "forwarded"} {
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, benchRequest(w), next); err == nil {
+			t.Errorf("%s: no error", client)
+		}
+		if trailer := w.Result().Trailer; trailer.Get("Surrogate-Key") != "" || trailer.Get("X-Sum") != "42" {
+			t.Errorf("%s: %q", client, trailer)
 		}
 	}
 }

@@ -139,3 +139,24 @@ func TestStoredTrailersByStricterRules(t *testing.T) {
 		t.Errorf("%q under refuse", a.cacheStatus())
 	}
 }
+
+// Tags that inner handlers have set before they failed stay inside too: error handlers answer with the header map as it is.
+func TestTagsOfAnErrorStayInside(t *testing.T) {
+	in := start(t, setup{site: `
+		route {
+			larder
+			header Surrogate-Key ` + marker + `
+			header X-Other 1
+			error "no such page" 404
+		}
+		handle_errors {
+			respond "error"
+		}`}, nil)
+	for _, method := range []string{http.MethodGet, http.MethodGet, http.MethodPost} {
+		a := in.do(method, "/", "")
+		a.want(t, 404, "error", "")
+		if a.Header.Get("X-Other") != "1" || a.Header.Get("Surrogate-Key") != "" {
+			t.Errorf("%s: %q", method, a.Header)
+		}
+	}
+}

@@ -178,10 +178,12 @@ func (w *fetchWriter) finish(err error) {
 		w.finishShared(err)
 	case modeThrough:
 		if err != nil {
+			w.out.finish()
 			flight.Fail(err)
 			return
 		}
-		setTrailers(w.out.Header(), w.trailer()) // handlers that asked for the header map early still have the fetch's own
+		// Handlers that asked for the header map early still have the fetch's own.
+		setTrailers(w.out.Header(), w.trailer())
 		w.out.finish()
 		flight.Finish(nil)
 	case modeDiscarded: // the flight has failed already
