@@ -292,33 +292,6 @@ func (x *fetch) variant(header http.Header) store.Variant {
 	}
 }
 
-// tags are the surrogate keys of a response: those the origin sent, those the directive adds, and its cache groups (RFC 9875).
-func (x *fetch) tags(header http.Header) []string {
-	tags, dropped := rfc9111.Tags(header, x.h.Tags.From)
-	for _, text := range x.h.Tags.Add {
-		tag := x.context.replacer.ReplaceAll(text, "")
-		if len(tags) >= rfc9111.MaxTags || !rfc9111.ValidTag(tag) {
-			dropped++
-			continue
-		}
-		tags = append(tags, tag)
-	}
-	if dropped > 0 {
-		x.h.logger.Warn("some tags of a response are not kept: a tag is 1 to 256 bytes of visible ASCII, a response has at most 128",
-			zap.Int("dropped", dropped), zap.Int("kept", len(tags)))
-	}
-	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
-		tags = append(tags, groupTag(x.keyed.origin(), x.keyed.listener(), group))
-	}
-	return tags
-}
-
-// groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin (RFC 9875 2.2), which is one site's only at the
-// listener that the request came in by.
-func groupTag(origin, listener, group string) string {
-	return "\x00group\x00" + origin + "\x00" + listener + "\x00" + group
-}
-
 // validates reports whether the fetch asks if what is stored still holds.
 func (x *fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
 

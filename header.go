@@ -1,7 +1,6 @@
 package larder
 
 import (
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -136,31 +135,10 @@ func overwriteWithNotModified(h http.Header) {
 	delete(h, "Trailer")
 }
 
-// withoutTags leaves out the fields that carry tags, unless the handler is to keep them. It writes to the list.
-func (h *Handler) withoutTags(fields []field) []field {
-	if h.Tags.KeepHeaders {
-		return fields
-	}
-	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(h.Tags.From, f.name) })
-}
-
 // withoutTrailers leaves out the fields that a handler has marked as trailers: they are collected
 // at the end. It writes to the list.
 func withoutTrailers(fields []field) []field {
 	return slices.DeleteFunc(fields, func(f field) bool { return strings.HasPrefix(f.name, http.TrailerPrefix) })
-}
-
-// trailersWithoutTags are trailer fields without those that carry tags, unless the handler is to
-// keep them.
-func (h *Handler) trailersWithoutTags(trailer http.Header) http.Header {
-	for _, name := range h.Tags.From {
-		if _, ok := trailer[name]; ok && !h.Tags.KeepHeaders {
-			own := maps.Clone(trailer)
-			h.stripTags(own)
-			return own
-		}
-	}
-	return trailer
 }
 
 // setTrailers has net/http send fields behind the body of a response with the header h. The values
@@ -177,13 +155,3 @@ func setTrailers(h, trailers http.Header) {
 }
 
 func isListSeparator(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
-
-// stripTags removes the fields that carry tags, unless the handler is to keep them.
-func (h *Handler) stripTags(header http.Header) {
-	if h.Tags.KeepHeaders {
-		return
-	}
-	for _, name := range h.Tags.From {
-		delete(header, name)
-	}
-}
