@@ -17,7 +17,7 @@
 //
 // Both tiers keep an entry as record.go lays it out, with what codec.go has. The memory tier is
 // arena.go (extents outside of the Go heap: arena_unix.go) and item.go (bookkeeping without pointers),
-// policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL) and decoded.go
+// policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL; taglist.go) and decoded.go
 // (unlocked: what is asked for all the time) in shard.go (one lock) in memory.go (one budget). The
 // disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt,
 // once head.go and tree.go have looked at the file) and stall.go (nobody waits for a disk that stands still), written by one goroutine: keeper.go (what it does when),
@@ -28,7 +28,8 @@
 // # Budgets
 //
 // Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112 bytes of
-// index, and 48 bytes for each tag, of which 8 are in the extent. It counts while anybody has the entry in
+// index, and 64 bytes for each tag: one that no other entry has takes 40, one of two 80, of many 45. It
+// counts while anybody has the entry in
 // hand: resident, waiting for the disk, or being sent to a client. A renewed
 // entry (Renewal, Put) has its large body where the one has it that was renewed: in memory the extent of that counts
 // until the last of its renewals is gone, on disk the record alone is written, under the same id as the chunks.

@@ -249,7 +249,7 @@ func TestSizesOfTheIndex(t *testing.T) {
 	if n := unsafe.Sizeof(item{}); n != 64 {
 		t.Errorf("an item takes %d bytes, want a cache line", n)
 	}
-	if itemBytes != 112 || tagBytes+8 != 48 || itemBytes%costUnit != 0 || tagBytes%costUnit != 0 {
-		t.Errorf("an entry is charged %d bytes of index, a tag %d", itemBytes, tagBytes+8)
+	if itemBytes != 112 || tagBytes != 64 || itemBytes%costUnit != 0 || tagBytes%costUnit != 0 {
+		t.Errorf("an entry is charged %d bytes of index, a tag %d", itemBytes, tagBytes)
 	}
 }

@@ -2,7 +2,8 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
+	"cmp"
+	"hash/maphash"
 	"strings"
 
 	"github.com/google/btree"
@@ -12,29 +13,38 @@ import (
 // so that a purge counts a hundred thousand in a few milliseconds. Linked through the items, each
 // step waited for memory.
 type tagRow struct {
-	item       ref
-	place      uint32 // which of the item's tags it is
+	id         uint64
 	generation uint64
 	keepUntil  int64
+	item       ref
 }
 
-// tagList holds the items of one tag, in no order that matters. An item's way back is in its extent:
-// the number of the list and the row, four bytes each (memory.places).
-type tagList struct {
-	tag  string
-	rows []tagRow
+// compare orders rows by age: the order of a tag's listing.
+func (r tagRow) compare(o tagRow) int {
+	return cmp.Or(cmp.Compare(r.id, o.id), cmp.Compare(r.item, o.item))
 }
 
-// index finds the items of one shard by tag and by URL. It is unlocked.
+// index finds the items of one shard by tag and by URL, or those of the queue that are in no shard. It
+// is unlocked.
+//
+// Tags are known by a hash of 64 bits with a seed that nobody knows, and not by their text, which would
+// take several times as much memory as the rest. So two tags may share a list, once in 2^64 pairs. What
+// is removed or listed by a list is compared with its text; what is counted is not.
 type index struct {
 	m     *memory
-	tags  map[string]uint32 // place in lists
+	tags  map[uint64]tagPlace
 	lists []tagList
 	free  []uint32 // lists without a tag
 	urls  *btree.BTreeG[listed]
 	// probe is what the zero listed stands for in urls while something is looked for.
 	probe position
 }
+
+// tagPlace is where the items of a tag are: the ref of the only one, which most tags that only one page
+// has are spared a list by, or inList and the number of a list.
+type tagPlace uint32
+
+const inList tagPlace = 1 << 31
 
 // listed is an item in listing order. It says where the URL is: on the way there through the item and its
 // record's lengths each comparison would wait for memory four times.
@@ -51,7 +61,7 @@ type position struct {
 }
 
 func newIndex(m *memory) *index {
-	x := &index{m: m, tags: make(map[string]uint32)}
+	x := &index{m: m, tags: make(map[uint64]tagPlace)}
 	x.urls = btree.NewG(urlDegree, x.less)
 	return x
 }
@@ -92,74 +102,62 @@ func (x *index) add(it *item) {
 	if it.tags == 0 {
 		return
 	}
-	r, places := x.m.record(it), x.m.places(it)
-	for i, tag := range r.tags() {
-		n := x.list(tag)
-		l := &x.lists[n]
-		setPlace(places, uint32(i), n, uint32(len(l.rows)))
-		l.add(tagRow{it.self, uint32(i), r.generation(), r.keepUntil()})
+	row := x.row(it)
+	x.m.record(it).eachTag(func(tag []byte) { x.addTag(maphash.Bytes(x.m.tagSeed, tag), row) })
+}
+
+// row is what the list of each of its tags has of an item.
+func (x *index) row(it *item) tagRow {
+	r := x.m.record(it)
+	return tagRow{it.id, r.generation(), r.keepUntil(), it.self}
+}
+
+func (x *index) addTag(hash uint64, row tagRow) {
+	place, known := x.tags[hash]
+	switch {
+	case !known:
+		x.tags[hash] = tagPlace(row.item)
+	case place&inList != 0:
+		x.lists[place&^inList].insert(row)
+	default:
+		n := x.newList()
+		x.lists[n].insert(x.row(x.m.items.at(ref(place))))
+		x.lists[n].insert(row)
+		x.tags[hash] = inList | tagPlace(n)
 	}
 }
 
-// list returns the number of a tag's list, a new one where there is none.
-func (x *index) list(tag string) uint32 {
-	n, known := x.tags[tag]
-	if known {
-		return n
-	}
-	tag = strings.Clone(tag) // not the whole record
+func (x *index) newList() (n uint32) {
 	if last := len(x.free) - 1; last >= 0 {
 		n, x.free = x.free[last], x.free[:last]
-		x.lists[n] = tagList{tag: tag}
-	} else {
-		n = uint32(len(x.lists))
-		x.lists = append(x.lists, tagList{tag: tag})
+		return n
 	}
-	x.tags[tag] = n
-	return n
-}
-
-func setPlace(places []byte, i, list, row uint32) {
-	binary.LittleEndian.PutUint32(places[8*i:], list)
-	binary.LittleEndian.PutUint32(places[8*i+4:], row)
+	x.lists = append(x.lists, tagList{})
+	return uint32(len(x.lists) - 1)
 }
 
 func (x *index) remove(it *item) {
 	x.urls.Delete(x.listing(it))
-	places := x.m.places(it)
-	for i := range it.tags {
-		n, row := binary.LittleEndian.Uint32(places[8*i:]), binary.LittleEndian.Uint32(places[8*i+4:])
-		x.removeRow(n, row)
+	if it.tags == 0 {
+		return
 	}
+	row := x.row(it)
+	x.m.record(it).eachTag(func(tag []byte) { x.removeTag(maphash.Bytes(x.m.tagSeed, tag), row) })
 }
 
-// removeRow puts the last row in the place of row i.
-func (x *index) removeRow(n, i uint32) {
-	l := &x.lists[n]
-	last := len(l.rows) - 1
-	moved := l.rows[last]
-	l.rows[i] = moved
-	setPlace(x.m.places(x.m.items.at(moved.item)), moved.place, n, i)
-	l.rows = l.rows[:last]
-	if last == 0 {
-		delete(x.tags, l.tag)
-		*l = tagList{}
-		x.free = append(x.free, n)
-	} else if last < cap(l.rows)/2 {
-		l.resize(last + last/4)
+func (x *index) removeTag(hash uint64, row tagRow) {
+	place := x.tags[hash]
+	if place&inList == 0 {
+		delete(x.tags, hash)
+		return
 	}
-}
-
-// add appends a row. Lists grow by a quarter: append doubles short ones, of which there are many.
-func (l *tagList) add(row tagRow) {
-	if n := len(l.rows); n == cap(l.rows) {
-		l.resize(n + n/4 + 1)
+	l := &x.lists[place&^inList]
+	l.remove(row)
+	if only, single := l.single(); single {
+		*l = nil
+		x.free = append(x.free, uint32(place&^inList))
+		x.tags[hash] = tagPlace(only.item)
 	}
-	l.rows = append(l.rows, row)
-}
-
-func (l *tagList) resize(n int) {
-	l.rows = append(make([]tagRow, 0, n), l.rows...)
 }
 
 // match calls fn for every item the selectors name; more than once where they overlap.
@@ -169,9 +167,12 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 		return
 	}
 	for _, tag := range sel.Tags {
-		for _, row := range x.tagged(tag) {
-			fn(x.m.items.at(row.item))
-		}
+		x.tagged(tag, 0, func(row tagRow) bool {
+			if it := x.m.items.at(row.item); x.m.record(it).hasTag(tag) {
+				fn(it)
+			}
+			return true
+		})
 	}
 	for _, url := range sel.URLs {
 		x.ascend(url, 0, func(it *item) bool {
@@ -196,12 +197,18 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 	}
 }
 
-// tagged are the rows of a tag, valid until the index changes.
-func (x *index) tagged(tag string) []tagRow {
-	if n, known := x.tags[tag]; known {
-		return x.lists[n].rows
+// tagged walks the rows of a tag from an id on, by age, while fn agrees. fn must not change the index.
+func (x *index) tagged(tag string, from uint64, fn func(row tagRow) bool) {
+	place, known := x.tags[maphash.String(x.m.tagSeed, tag)]
+	switch {
+	case !known:
+	case place&inList != 0:
+		x.lists[place&^inList].ascend(from, fn)
+	default:
+		if row := x.row(x.m.items.at(ref(place))); row.id >= from {
+			fn(row)
+		}
 	}
-	return nil
 }
 
 func (x *index) prefix(prefix string, fn func(it *item)) {

@@ -63,9 +63,9 @@ func (it *item) cost() int64 { return int64(it.units) * costUnit }
 // What an entry costs beside its extent, in whole costUnits. Maps and trees are estimated by what they
 // take on average.
 const (
-	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24      // the item, its slots in the key map and the URL order
-	tagBytes  = int64(unsafe.Sizeof(tagRow{}))*9/8/8*8 + 16 // its row, a share of the list; its place in the item counts in the extent
-	headBytes = 16                                          // of an extent, in front of the places of tags
+	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24 // the item, its slots in the key map and the URL order
+	tagBytes  = int64(unsafe.Sizeof(tagRow{})) + 32    // its row, a share of the list and of the map
+	headBytes = 16                                     // of an extent, in front of the record
 )
 
 // table is where items are. It grows by chunks and keeps them; what is free is linked by sibling.
@@ -128,9 +128,9 @@ type content struct {
 	tags int
 }
 
-// size is how long its extent is: the head, the places in the lists of tags, the record, the body.
+// size is how long its extent is: the head, the record, the body.
 func (d *content) size() int {
-	n := headBytes + 8*d.tags + len(d.record)
+	n := headBytes + len(d.record)
 	if d.bodyFollows() {
 		n += int(d.body.Len())
 	}
@@ -171,7 +171,7 @@ func (m *memory) store(d *content) (*item, error) {
 		}
 	}()
 	extent := m.arena.bytes(at, d.size())
-	rest := extent[headBytes+8*d.tags:]
+	rest := extent[headBytes:]
 	rest = rest[copy(rest, d.record):]
 	if d.bodyFollows() {
 		if err := copyBody(rest, d.body); err != nil {
@@ -231,24 +231,21 @@ func (m *memory) unhold(it *item) {
 
 // record is the entry's, as long as the item is held.
 func (m *memory) record(it *item) record {
-	skip := headBytes + 8*int(it.tags)
-	fixed := m.arena.bytes(it.at, skip+12)
-	n := int(binary.BigEndian.Uint32(fixed[skip+8:]))
-	return record(m.arena.bytes(it.at, skip+n)[skip:])
+	fixed := m.arena.bytes(it.at, headBytes+12)
+	n := int(binary.BigEndian.Uint32(fixed[headBytes+8:]))
+	return record(m.arena.bytes(it.at, headBytes+n)[headBytes:])
 }
 
 // urlOf is where the entry's URL is, and its length.
 func (m *memory) urlOf(it *item) (at address, length uint32) {
-	skip := headBytes + 8*int(it.tags)
-	fixed := record(m.arena.bytes(it.at, skip+recordFixed)[skip:])
-	return it.at + address(skip+recordFixed), fixed.urlLen()
+	fixed := record(m.arena.bytes(it.at, headBytes+recordFixed)[headBytes:])
+	return it.at + address(headBytes+recordFixed), fixed.urlLen()
 }
 
 // value is the record with the body that follows it; for an item that has one.
 func (m *memory) value(it *item) []byte {
-	skip := headBytes + 8*int(it.tags)
 	r := m.record(it)
-	return m.arena.bytes(it.at, skip+len(r)+int(r.bodyLen()))[skip:]
+	return m.arena.bytes(it.at, headBytes+len(r)+int(r.bodyLen()))[headBytes:]
 }
 
 // baseMark is set in an extent's head where what stands there is the item that has the body.
@@ -289,11 +286,6 @@ func (m *memory) bodyOf(it *item) extentBody {
 		it = base
 	}
 	return extentBody(m.value(it)[len(m.record(it)):])
-}
-
-// places are the item's rows in the lists of its tags, 8 bytes each; under the shard's lock.
-func (m *memory) places(it *item) []byte {
-	return m.arena.bytes(it.at, headBytes+8*int(it.tags))[headBytes:]
 }
 
 // extentBody is a body in an extent: in one piece, which the holder of the item may read.

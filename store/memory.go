@@ -1,6 +1,7 @@
 package store
 
 import (
+	"hash/maphash"
 	"math"
 	"sync/atomic"
 	"time"
@@ -20,10 +21,12 @@ type memory struct {
 	budget atomic.Int64
 	evicts atomic.Bool // the policy is not None
 	counts *counters
+	// tagSeed is of the hashes that indexes know tags by.
+	tagSeed maphash.Seed
 }
 
 func newMemory(settings Settings, counts *counters) *memory {
-	m := &memory{counts: counts, items: newTable(), arena: newArena()}
+	m := &memory{counts: counts, items: newTable(), arena: newArena(), tagSeed: maphash.MakeSeed()}
 	m.budget.Store(settings.Memory)
 	for i := range m.shards {
 		m.shards[i] = newShard(m, settings.Eviction)

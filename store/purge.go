@@ -364,9 +364,10 @@ func (c *counting) countShard(s *shard) {
 		c.once(it.id)
 	}
 	for _, tag := range c.rec.sel.Tags {
-		for _, row := range s.index.tagged(tag) {
+		s.index.tagged(tag, 0, func(row tagRow) bool {
 			consider(s.m.items.at(row.item), row.generation, row.keepUntil)
-		}
+			return true
+		})
 	}
 	rest := c.rec.sel
 	rest.Tags = nil

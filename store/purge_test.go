@@ -164,24 +164,31 @@ func TestSharedPin(t *testing.T) {
 }
 
 // BenchmarkTagReference measures what one tag of one entry costs the memory tier's index. Every entry has ten
-// tags of thousands in use.
+// tags, of thousands in use or that no other has.
 func BenchmarkTagReference(b *testing.B) {
-	const entries, each, tags = 50_000, 10, 2_000
+	for _, tags := range []int{2_000, 50_000, 250_000, 500_000} {
+		b.Run(fmt.Sprint("tags ", tags), func(b *testing.B) { benchmarkTagReference(b, tags) })
+	}
+}
+
+func benchmarkTagReference(b *testing.B, tags int) {
+	const entries, each = 50_000, 10
 	for b.Loop() {
 		s := New(Config{}, Settings{Memory: 1 << 30})
 		items := make([]*item, entries)
 		for i := range items {
 			e := &Entry{ID: uint64(i), Key: keyOf(fmt.Sprint(i)), Tags: make([]string, each), Body: NewBody(nil)}
 			for t := range e.Tags {
-				e.Tags[t] = fmt.Sprintf("t%d", (i*31+t*97)%tags)
+				e.Tags[t] = fmt.Sprintf("t%d", (i+t*entries)%tags)
 			}
 			items[i], _ = s.stage(e, nil, 0, false)
+			items[i].id = uint64(i + 1)
 		}
 		before := heap()
 		for _, it := range items {
 			s.memory.shards[it.home].index.add(it)
 		}
-		with := heap() - before + 8*entries*each // the way back, in the extents
+		with := heap() - before
 		runtime.KeepAlive(s)
 		b.ReportMetric(float64(with)/(entries*each), "B/reference")
 	}

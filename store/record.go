@@ -275,3 +275,20 @@ func (r record) tags() []string {
 	d := decoder{rest: string(section)}
 	return d.list()
 }
+
+// eachTag calls fn for every tag, in the record's memory.
+func (r record) eachTag(fn func(tag []byte)) {
+	rest := r.section(1)
+	count, skip := binary.Uvarint(rest)
+	for rest = rest[skip:]; count > 0; count-- {
+		n, skip := binary.Uvarint(rest)
+		fn(rest[skip : skip+int(n)])
+		rest = rest[skip+int(n):]
+	}
+}
+
+// hasTag tells whether a tag is among them.
+func (r record) hasTag(tag string) (has bool) {
+	r.eachTag(func(t []byte) { has = has || string(t) == tag })
+	return has
+}
