@@ -11,7 +11,8 @@
 //	draft.go     large bodies, to disk while they arrive
 //	purge.go     the promise of a purge and the argument for it; counting what it matches
 //	untouched.go whether a purge would change nothing
-//	records.go   purges in force, and tickets of fetches under way
+//	records.go   purges in force
+//	tickets.go   tickets of fetches under way
 //	list.go      listing by cursor
 //	stats.go     what is counted
 //
@@ -73,7 +74,7 @@
 //
 // A purge is on disk before it answers, unless nothing there is for it to hit. An entry is on disk a
 // quarter of a second after Put, sooner where many come together, and a second at most while the queue
-// is not full; when the queue is full it stays in memory only. Close writes everything. A draft's chunks
+// is not full, also while purges come without a gap: writing and sweeping take turns; when the queue is full it stays in memory only. Close writes everything. A draft's chunks
 // are committed as they come, and are an entry when its record is; what a crash leaves of one is swept at
 // the next start. Every record, body, chunk and key row carries a checksum that covers its place too, so that
 // damage is a miss, counted and deleted, and never another entry's bytes.

@@ -384,7 +384,6 @@ func advance(pieces [][]byte, n int64) [][]byte {
 // writeInTurn writes what is queued or what drafts have brought: in turn, so that neither waits for
 // the end of the other.
 func (k *keeper) writeInTurn() (bool, error) {
-	k.writesTurn = false
 	steps := [2]func() (bool, error){k.writeStep, k.draftStep}
 	if k.draftsTurn {
 		steps[0], steps[1] = steps[1], steps[0]

@@ -69,12 +69,13 @@ func newIndex(m *memory) *index {
 // urlDegree makes nodes of up to 63 items.
 const urlDegree = 32
 
-// less orders by URL, then by ID: the order of listings.
+// less orders by URL, then by ID: the order of listings. A renewed entry may be there beside the one it renews,
+// under the same ID.
 func (x *index) less(a, b listed) bool {
 	if c := bytes.Compare(x.url(a), x.url(b)); c != 0 {
 		return c < 0
 	}
-	return x.id(a) < x.id(b)
+	return cmp.Or(cmp.Compare(x.id(a), x.id(b)), cmp.Compare(a.item, b.item)) < 0
 }
 
 func (x *index) url(l listed) []byte {

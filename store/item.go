@@ -48,6 +48,8 @@ const (
 	// isComplete says that no live variant of the key is on disk or queued without being here too, so
 	// that a hit needs to look nowhere else. All resident items of a key have it, or none.
 	isComplete
+	isWaiting    // among the queue's jobs; changes under the queue's lock
+	isQueuedOnly // in the queue's index; changes under the queue's lock
 )
 
 func (it *item) is(flag uint32) bool { return it.flags.Load()&flag != 0 }

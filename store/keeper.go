@@ -55,7 +55,8 @@ type keeper struct {
 	writing             uint64 // the entry whose chunks are written ahead
 	pace                pace   // of what nobody waits for
 	draftsTurn          bool   // to write, before the queue's
-	writesTurn          bool   // before what is paced
+	turn                int    // which kind of work is next
+	sweeps              sweeps
 	expiry              expiryPosition
 	touched             touches
 }
@@ -146,17 +147,14 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 	return false
 }
 
-// step does one bounded piece of work; false when there is nothing to do now. What is paced and writing
-// take turns: the one may never end, and of the other the next step is always due where a sync is slow.
+// step does one bounded piece of work; false when there is nothing to do now. Kinds of work take turns,
+// because each of them may never end: entries come as fast as they are written, purges as they are swept,
+// and where a sync is slow the next step of what is paced is always due.
 func (k *keeper) step() bool {
-	works := []func() (bool, error){k.evictStep, k.sweepMemoryStep, k.pacedStep, k.writeInTurn, k.pendingStep}
-	if k.writesTurn {
-		works[2], works[3] = works[3], works[2]
-	}
-	if k.s.disk == nil || !k.s.disk.up.Load() {
-		works = []func() (bool, error){k.sweepMemoryStep, k.pacedStep}
-	}
-	for _, work := range works {
+	works := [...]func() (bool, error){k.writeTurn, k.sweepMemoryStep, k.pacedStep, k.pendingTurn}
+	for range works {
+		work := works[k.turn]
+		k.turn = (k.turn + 1) % len(works)
 		did, err := work()
 		if err != nil {
 			k.failed(err)
@@ -167,6 +165,28 @@ func (k *keeper) step() bool {
 		}
 	}
 	return false
+}
+
+// diskUp tells whether there is a file to write to.
+func (k *keeper) diskUp() bool { return k.s.disk != nil && k.s.disk.up.Load() }
+
+// writeTurn makes room for what waits, or writes it.
+func (k *keeper) writeTurn() (bool, error) {
+	if !k.diskUp() {
+		return false, nil
+	}
+	if did, err := k.evictStep(); did || err != nil {
+		return did, err
+	}
+	return k.writeInTurn()
+}
+
+// pendingTurn sweeps chunks that belong to no record.
+func (k *keeper) pendingTurn() (bool, error) {
+	if !k.diskUp() {
+		return false, nil
+	}
+	return k.pendingStep()
 }
 
 // writeStep writes a batch when enough has come together or waited long enough.

@@ -9,7 +9,7 @@ import (
 )
 
 // keptByHand is a store with its file, open but for the keeper's goroutine: the test takes the steps.
-func keptByHand(t *testing.T, settings Settings) *Store {
+func keptByHand(t testing.TB, settings Settings) *Store {
 	t.Helper()
 	s := New(Config{Path: t.TempDir(), Required: true}, settings)
 	if err := s.attach(); err != nil {
@@ -51,11 +51,44 @@ func TestSweepLeavesTurnsToWrites(t *testing.T) {
 		s.keeper.pace.due = s.keeper.pace.last // as after a slow sync
 		s.keeper.step()
 	}
-	if rec.sweep.done {
+	if s.records.pending() == 0 {
 		t.Fatal("the sweep is over, so that this shows nothing")
 	}
 	if n, _, _ := s.queue.state(); n > 0 {
 		t.Error("nothing was written while the sweep went on")
+	}
+}
+
+// TestWritesHaveTheirTurnUnderPurges: purges that come without a gap, each with something to sweep, keep
+// nothing from the disk. They are swept as fast as they come.
+func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	fetch := s.Begin() // an older one, so that each is swept twice
+	s.Put(testEntry(s, "http://example.com/kept", make([]byte, lingerBytes)), 0)
+	const storm = 64
+	most := 0
+	for i := range storm {
+		url := fmt.Sprintf("http://example.com/%d", i)
+		s.Put(testEntry(s, url, nil, "tag"), 0)
+		rec := s.records.issue(Selectors{URLs: []string{url}, Tags: []string{fmt.Sprint("own-", i)}}, false, 0)
+		s.keeper.waiting.Add(1) // the next one waits already
+		s.keeper.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
+		s.keeper.waiting.Add(1)
+		s.keeper.step()
+		s.keeper.waiting.Add(-1)
+		most = max(most, len(s.keeper.sweeps.memory)+len(s.keeper.sweeps.disk))
+	}
+	if s.disk.entries.Load() == 0 {
+		t.Error("nothing was written while purges came")
+	}
+	if most > storm/2 {
+		t.Errorf("%d purges of %d were not swept", most, storm)
+	}
+	fetch.End()
+	for s.records.pending() > 0 {
+		if !s.keeper.step() {
+			s.keeper.pace.due = s.keeper.pace.last
+		}
 	}
 }
 
@@ -70,7 +103,7 @@ func TestSweepGivenUpHoldsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := purgeByHand(s, "tag")
-	s.keeper.step()
+	s.keeper.sweepMemory(rec)
 	if len(rec.sweep.items) == 0 {
 		t.Fatal("the sweep has nothing in hand, so that this shows nothing")
 	}

@@ -21,6 +21,7 @@ type memory struct {
 	budget atomic.Int64
 	evicts atomic.Bool // the policy is not None
 	counts *counters
+	queue  *queue // of the disk tier
 	// tagSeed is of the hashes that indexes know tags by.
 	tagSeed maphash.Seed
 }

@@ -50,7 +50,6 @@ func (k *keeper) pacedStep() (bool, error) {
 	for _, work := range []func(int) (int, bool, error){k.sweepDisk, k.expireStep} {
 		if handled, did, err := work(n); did || err != nil {
 			k.pace.done(handled)
-			k.writesTurn = true
 			return did, err
 		}
 	}

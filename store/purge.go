@@ -26,8 +26,10 @@ package store
 //     began after the purge had taken effect.
 //   - Flight joined later. A follower that starts after the answer must not be given a flight begun
 //     before: the flight carries its ticket's generation, and Purged judges it.
-//   - Queue. Look-ups judge what they find there. The keeper judges again before it writes. At the
-//     final sweep everything that waits is judged and marked, before the record can go.
+//   - Queue. Look-ups judge what they find there. The keeper judges again before it writes. What waits and
+//     is in no shard is found by the queue's own index, and marked after the shards are swept: an entry that
+//     leaves its shard unswept is in that index before the sweep looks there. So at the end of the final
+//     sweep everything that waits is marked, before the record can go.
 //   - Batch being written. The keeper writes and sweeps on one goroutine, so no batch is under way
 //     while it sweeps, and every batch it begins later passes the judge or the mark. A step of the
 //     sweep, or a count, that lets others have the core goes on in the same transaction.
@@ -43,11 +45,18 @@ package store
 //     judges it by the record in memory: gone, it is not written; stale, its rows say so. So at no
 //     moment is there a row that a crash could uncover. What is counted and this are read by the
 //     keeper, between its batches, so no row is on its way meanwhile.
+//   - Rows swept. Once the rows of a record are swept it is like one that had none, and leaves the file with
+//     the last of them: what comes to the disk later passes the keeper. The record itself stays in memory
+//     for as long as a fetch is under way that is older.
+//   - Two that say the same. A record that waits for older fetches alone leaves force when a later one, of
+//     the same selectors and as hard, waits for them too: whatever the earlier masks the later does, and it
+//     stays at least as long. A purge between the two, if there is one that is not counted, still has to
+//     count against the earlier; then both stay.
 //   - Crash before the commit. No answer was given.
 //   - Crash after the commit. The record is read back before Ready and before any look-up; no entry
 //     in the file has a generation that is not below or equal to the file's, which every batch
 //     commits and from which counting goes on, so later fetches and purges have later generations.
-//   - Crash within the sweep. Rows go in transactions; the record's row goes in or after the last.
+//   - Crash within the sweep. Rows go in transactions; the record's row goes in the last.
 //   - Restart without the file (locked, failing), file taken up later. Purges answered meanwhile
 //     were answered with ErrNotDurable; they stay in force, are written to the file before the first
 //     look-up in it, and by the wall clock have later generations than what is in it. Where they
@@ -163,7 +172,10 @@ func (k *keeper) gather(first *purgeRequest) []*purgeRequest {
 func (k *keeper) commitPurges(reqs []*purgeRequest) {
 	defer func() {
 		for _, req := range reqs {
-			req.rec.counted = true
+			if !req.dryRun {
+				k.s.records.setCounted(req.rec)
+				k.addSweep(req.rec)
+			}
 			close(req.done)
 		}
 		k.waiting.Add(-int32(len(reqs)))
@@ -224,11 +236,12 @@ func (k *keeper) writePurges(reqs []*purgeRequest) error {
 func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
 	type result struct{ matched, rows int }
 	var results []result // the transaction's own: it may go on when nobody waits for it any more
+	sweeping := k.sweeps
 	err := k.s.disk.view(func(tx *bbolt.Tx) error {
 		t, err := openTables(tx)
 		for i := 0; err == nil && i < len(reqs); i++ {
 			var r result
-			r.matched, r.rows, err = k.count(t, reqs[i].rec)
+			r.matched, r.rows, err = k.count(t, reqs[i].rec, &sweeping)
 			results = append(results, r)
 		}
 		return err
@@ -237,7 +250,8 @@ func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
 		return err
 	}
 	for i, req := range reqs {
-		req.matched, req.rec.memoryOnly = results[i].matched, results[i].rows == 0
+		req.matched, req.rec.rows = results[i].matched, results[i].rows
+		req.rec.memoryOnly = req.rec.rows == 0
 	}
 	return nil
 }
@@ -245,7 +259,7 @@ func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
 // countInMemory counts purges without the file: there is none, or it fails.
 func (k *keeper) countInMemory(reqs []*purgeRequest) {
 	for _, req := range reqs {
-		req.matched, _, _ = k.count(nil, req.rec) // only the file can fail
+		req.matched, _, _ = k.count(nil, req.rec, &k.sweeps) // only the file can fail
 		req.rec.memoryOnly = false
 	}
 }
@@ -257,23 +271,22 @@ func (t *tables) putPurge(rec *purgeRecord) error {
 // count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others in memory
 // and in the queue. rows is how many rows it could hit, whether they count or not. It runs on the keeper, so
 // that nothing becomes an entry on disk, or ceases to be queued, meanwhile.
-func (k *keeper) count(t *tables, rec *purgeRecord) (matched, rows int, err error) {
+func (k *keeper) count(t *tables, rec *purgeRecord, sweeping *sweeps) (matched, rows int, err error) {
 	c := &counting{
-		k: k, t: t, rec: rec, now: nanos(k.s.now()),
-		seen: make(map[uint64]struct{}), masked: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
+		k: k, t: t, rec: rec, sweeping: sweeping, now: nanos(k.s.now()),
+		seen: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
 	}
 	c.breath = time.Now()
 	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
-	c.others = k.s.records.between(0, rec.gen)
+	if c.others = k.s.records.anyBelow(rec.gen); c.others {
+		c.earlier = slices.Concat(sweeping.onDisk, k.s.records.uncountedBelow(rec.gen))
+	}
 	for _, s := range k.s.memory.shards {
 		c.countShard(s)
 	}
 	c.countQueue()
 	if t == nil {
 		return c.n, 0, nil
-	}
-	if err := c.findMasked(); err != nil {
-		return 0, 0, err
 	}
 	for _, sc := range scansOf(&rec.sel) {
 		if err := c.countRows(sc); err != nil {
@@ -285,20 +298,24 @@ func (k *keeper) count(t *tables, rec *purgeRecord) (matched, rows int, err erro
 
 // counting is one count under way.
 type counting struct {
-	k      *keeper
-	t      *tables
-	rec    *purgeRecord
-	now    int64
-	single bool                // one selector: rows cannot come twice
-	others bool                // there are purges before rec that are not swept yet
-	seen   map[uint64]struct{} // counted
-	masked map[uint64]struct{} // on disk, purged before and not swept yet
-	queued map[uint64]struct{} // counted in memory while they were queued too
-	rest   []uncounted         // rows that have passed all but the queue
-	looked int                 // rows seen
-	breath time.Time           // when others last had the core
-	n      int
-	rows   int // met on disk that the purge may hit
+	k        *keeper
+	t        *tables
+	rec      *purgeRecord
+	now      int64
+	single   bool // one selector: rows cannot come twice
+	others   bool // there are purges before rec in force
+	sweeping *sweeps
+	// earlier are those that have rows on disk to be swept yet, or may have.
+	earlier []*purgeRecord
+	seen    map[uint64]struct{} // counted
+	masked  map[uint64]struct{} // on disk, purged before and not swept yet; nil until it is needed
+	judged  int                 // rows judged by their records
+	queued  map[uint64]struct{} // counted in memory while they were queued too
+	rest    []uncounted         // rows that have passed all but the queue
+	looked  int                 // rows seen
+	breath  time.Time           // when others last had the core
+	n       int
+	rows    int // met on disk that the purge may hit
 }
 
 // uncounted is a row of the disk that counts unless what is queued for its key takes its place.
@@ -336,18 +353,15 @@ func (c *counting) before(it *item) bool {
 // countQueue counts what waits for the disk and is not resident. It comes after memory, in the direction in
 // which entries go: one that was evicted meanwhile was counted there.
 func (c *counting) countQueue() {
-	for _, j := range c.k.s.queue.head(queueJobs) {
-		if !j.homeless() {
-			continue
+	c.k.s.queue.matching(&c.rec.sel, func(it *item) {
+		if _, counted := c.queued[it.id]; counted {
+			return
 		}
-		if _, counted := c.queued[j.id]; counted {
-			continue
+		r := c.k.s.memory.record(it)
+		if c.counts(r.generation(), r.keepUntil()) && c.before(it) {
+			c.once(it.id)
 		}
-		r := c.k.s.memory.record(j.item)
-		if c.counts(r.generation(), r.keepUntil()) && c.rec.sel.matchRecord(r) && c.before(j.item) {
-			c.once(j.id)
-		}
-	}
+	})
 }
 
 // countShard counts the resident items that are not on disk. Those of a tag are counted by its rows.
@@ -391,15 +405,40 @@ func (c *counting) breathe() {
 // turns of others, so that shorter pieces would make the answer late.
 const countTime = 2 * time.Millisecond
 
-// findMasked notes what is on disk that purges before this one have hit and that is not swept yet:
-// from their index rows, because to ask the record of each row counted would take hundreds of times
-// as long.
-func (c *counting) findMasked() error {
-	if !c.others {
-		return nil
+// isMasked tells whether purges before this one have hit a row and have not swept it yet. Few rows are judged
+// by their records. Where there are more of them than those purges have rows, these are looked for instead:
+// to read the record of each of a hundred thousand rows would take hundreds of times as long as to count them.
+func (c *counting) isMasked(id uint64) (bool, error) {
+	if len(c.earlier) == 0 {
+		return false, nil
 	}
-	for _, other := range c.k.s.records.snapshot() {
-		if other.gen >= c.rec.gen || other.memoryOnly || other.sel.All || (other.soft && !c.rec.soft) {
+	if c.masked == nil && c.judged < c.sweeping.rows+countRecords {
+		c.judged++
+		r, _, err := c.t.record(id)
+		if err != nil {
+			return false, nil // it is met and counted by who looks it up
+		}
+		hard, soft := c.k.s.records.judgeRecord(r, c.rec.gen)
+		return hard || soft && c.rec.soft, nil
+	}
+	if c.masked == nil {
+		if err := c.findMasked(); err != nil {
+			return false, err
+		}
+	}
+	_, masked := c.masked[id]
+	return masked, nil
+}
+
+// countRecords is how many rows are judged by their records in any case.
+const countRecords = 64
+
+// findMasked notes what is on disk that purges before this one have hit and that is not swept yet, from
+// their index rows.
+func (c *counting) findMasked() error {
+	c.masked = make(map[uint64]struct{})
+	for _, other := range c.earlier {
+		if other.gen >= c.rec.gen || other.sel.All || (other.soft && !c.rec.soft) {
 			continue // what All has hit is told by the generation
 		}
 		for _, sc := range scansOf(&other.sel) {
@@ -433,12 +472,14 @@ func (c *counting) countRows(sc scan) error {
 		if !c.counts(row.generation, row.keepUntil) || row.generation < covered || (row.soft && c.rec.soft) {
 			return true, nil
 		}
-		_, seen := c.seen[id]
-		_, masked := c.masked[id]
-		if !seen && !masked {
+		if _, seen := c.seen[id]; seen {
+			return true, nil
+		}
+		masked, err := c.isMasked(id)
+		if err == nil && !masked {
 			c.countRow(uncounted{id, row.key})
 		}
-		return true, nil
+		return true, err
 	})
 	c.settle()
 	return err
@@ -472,16 +513,4 @@ func (c *counting) superseded(id uint64, jobs []*job) bool {
 	return err != nil || slices.ContainsFunc(jobs, func(j *job) bool {
 		return j.key == e.Key && j.superseded(id, &e.Variant)
 	})
-}
-
-// between tells whether there is a record of a generation in (gen, below).
-func (r *recordSet) between(gen, below uint64) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, rec := range r.records {
-		if rec.gen > gen && rec.gen < below {
-			return true
-		}
-	}
-	return false
 }

@@ -256,7 +256,7 @@ func (s *Store) enqueue(it *item, e *Entry, below uint64, renews bool, maxVarian
 	}
 	j := &job{
 		kind: jobPut, item: it, id: e.ID, below: below, ahead: aheadOf(e), renews: renews, key: e.Key, variant: e.Variant,
-		maxVariants: maxVariants, cost: s.memory.ownCost(it) + int64(deletionCost), at: time.Now(), url: urlHash(e.URL),
+		maxVariants: maxVariants, cost: s.memory.ownCost(it) + int64(deletionCost), at: time.Now(),
 	}
 	if body, ok := e.Body.(*diskBody); ok && toDisk {
 		toDisk = s.disk.pins.pin(body.id) // until the job is done

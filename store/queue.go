@@ -1,7 +1,6 @@
 package store
 
 import (
-	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -18,8 +17,7 @@ type job struct {
 	reason      Reason // jobDelete
 	cost        int64
 	at          time.Time
-	url         uint64 // jobPut: urlHash
-	written     int    // jobPut: chunks of a large body that are on disk already
+	written     int // jobPut: chunks of a large body that are on disk already
 	// below is what an entry of the same variant is older than: the id that Put gave, which is the
 	// item's unless that has the id of its draft.
 	below uint64
@@ -57,15 +55,16 @@ type queue struct {
 	mu    sync.Mutex
 	jobs  []*job            // jobs[0] is the oldest
 	byKey map[uint64][]*job // by keyPrefix, which index rows know too
-	urls  map[uint64]int32  // how many jobPuts have a URL, by urlHash
 	bytes int64
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
 	wake  chan struct{}
+	// index finds the items that are queued and in no shard: that were never resident, or are not any more.
+	index *index
 }
 
-func newQueue() *queue {
-	return &queue{byKey: make(map[uint64][]*job), urls: make(map[uint64]int32), wake: make(chan struct{}, 1)}
+func newQueue(m *memory) *queue {
+	return &queue{byKey: make(map[uint64][]*job), wake: make(chan struct{}, 1), index: newIndex(m)}
 }
 
 // push appends a job; false when it does not fit. An empty queue takes one entry of any size, and a
@@ -82,7 +81,10 @@ func (q *queue) push(j *job) bool {
 	q.jobs = append(q.jobs, j)
 	q.byKey[keyPrefix(j.key)] = append(q.byKey[keyPrefix(j.key)], j)
 	q.bytes += j.cost
-	q.countURL(j, 1)
+	if j.kind == jobPut {
+		j.item.set(isWaiting)
+		q.addIndex(j.item)
+	}
 	if len(q.jobs) == 1 || q.bytes >= lingerBytes {
 		select {
 		case q.wake <- struct{}{}:
@@ -91,35 +93,6 @@ func (q *queue) push(j *job) bool {
 	}
 	return true
 }
-
-var urlSeed = maphash.MakeSeed()
-
-func urlHash(url string) uint64 { return maphash.String(urlSeed, BareURL(url)) }
-
-func (q *queue) countURL(j *job, n int32) {
-	if j.kind != jobPut {
-		return
-	}
-	if q.urls[j.url] += n; q.urls[j.url] == 0 {
-		delete(q.urls, j.url)
-	}
-}
-
-// mayHave tells whether something that waits to be written is selected, or may be. URLs are told by their hash,
-// other selectors by the records of a queue that is not long.
-func (q *queue) mayHave(sel *Selectors, m *memory) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !sel.All && len(sel.Tags)+len(sel.Prefixes)+len(sel.Hosts) == 0 {
-		return slices.ContainsFunc(sel.URLs, func(url string) bool { return q.urls[urlHash(url)] > 0 })
-	}
-	return len(q.jobs) > maxMatched || slices.ContainsFunc(q.jobs, func(j *job) bool {
-		return j.kind == jobPut && sel.matchRecord(m.record(j.item))
-	})
-}
-
-// maxMatched is how many jobs are matched one by one under the lock.
-const maxMatched = 256
 
 // of returns the jobs of a key, oldest first, in dst's memory. Their items are held for the caller,
 // who gives them up with memory.unholdJobs: the queue may be through with them at any time.
@@ -182,6 +155,57 @@ func (m *memory) unholdJobs(jobs []*job) {
 	}
 }
 
+// addIndex takes an item into the index that is queued and in no shard.
+func (q *queue) addIndex(it *item) {
+	if it.is(isWaiting) && !it.is(isResident|isDead|isQueuedOnly) {
+		it.set(isQueuedOnly)
+		q.index.add(it)
+	}
+}
+
+// endWait takes an item out of the queue's hands.
+func (q *queue) endWait(it *item) {
+	it.clear(isWaiting)
+	if it.is(isQueuedOnly) {
+		it.clear(isQueuedOnly)
+		q.index.remove(it)
+	}
+}
+
+// leftMemory notes that a queued item is resident no more.
+func (q *queue) leftMemory(it *item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.addIndex(it)
+}
+
+// matching calls fn for every live item that is selected, queued and in no shard; more than once where
+// selectors overlap.
+func (q *queue) matching(sel *Selectors, fn func(it *item)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.index.match(sel, func(it *item) {
+		if !it.is(isDead) {
+			fn(it)
+		}
+	})
+}
+
+// has tells whether there is one.
+func (q *queue) has(sel *Selectors) (has bool) {
+	q.matching(sel, func(*item) { has = true })
+	return has
+}
+
+// mark has the items that rec masks say so themselves.
+func (q *queue) mark(rec *purgeRecord) {
+	q.matching(&rec.sel, func(it *item) {
+		if q.index.m.record(it).generation() < rec.gen {
+			it.set(rec.mark())
+		}
+	})
+}
+
 // homeless tells whether the job has a live item that is not resident. The caller holds the item.
 func (j *job) homeless() bool {
 	return j.kind == jobPut && !j.item.is(isDead|isResident)
@@ -218,7 +242,9 @@ func (q *queue) done(n int) {
 			delete(q.byKey, prefix)
 		}
 		q.bytes -= j.cost
-		q.countURL(j, -1)
+		if j.kind == jobPut {
+			q.endWait(j.item)
+		}
 	}
 	q.taken += uint64(n)
 	clear(q.jobs[:n]) // the array lives on
@@ -244,9 +270,13 @@ func (q *queue) setOpen(open bool) []*job {
 	}
 	jobs := q.jobs
 	q.taken += uint64(len(jobs))
+	for _, j := range jobs {
+		if j.kind == jobPut {
+			q.endWait(j.item)
+		}
+	}
 	q.jobs, q.bytes = nil, 0
 	clear(q.byKey)
-	clear(q.urls)
 	return jobs
 }
 

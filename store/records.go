@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -77,16 +78,20 @@ type purgeRecord struct {
 	soft bool
 	sel  Selectors
 
+	prev, next *purgeRecord // in the set, by generation
+
 	// What follows belongs to the keeper.
 	counted bool // its matches have been counted; before, nothing may be removed for its sake
 	written bool // it is in the purges bucket of the open file
-	// memoryOnly says that there was no row it may hit when it was counted, and that it is not
-	// written therefore: none can come either.
+	// memoryOnly says that there is no row it may hit, since it was counted or since its rows were swept,
+	// and that it need not be in the file therefore: none can come either.
 	memoryOnly bool
+	rows       int // on disk that it may hit, when it was counted
 	sweep      *sweep
 }
 
-// recordSet holds the purges in force, found by their selectors.
+// recordSet holds the purges in force, found by their selectors. Nothing that happens for each purge or
+// each entry walks through them all: how many there are, the slowest fetch decides.
 type recordSet struct {
 	// newest is the generation of the latest record, 0 without any: the one load that a look-up
 	// pays when nothing was purged lately, and all that an entry pays that is newer than all purges.
@@ -98,20 +103,43 @@ type recordSet struct {
 	// been swept since, and the record dropped.
 	drops atomic.Uint64
 
-	mu       sync.RWMutex
-	records  []*purgeRecord // ascending by generation
-	tags     map[string][]*purgeRecord
-	urls     map[string][]*purgeRecord
-	hosts    map[string][]*purgeRecord
-	prefixes map[string][]*purgeRecord
-	lengths  map[int]int // of prefixes, with how many records have one of that length
-	all      []*purgeRecord
+	mu              sync.RWMutex
+	first, latest   *purgeRecord // the ends of the list, by generation
+	count           int
+	walked          int            // records that walks through all of them have passed, for tests
+	uncounted       []*purgeRecord // ascending
+	tags, urls      map[string]*generations
+	hosts, prefixes map[string]*generations
+	lengths         map[int]int // of prefixes, with how many records have one of that length
+	all             generations
+}
+
+// generations are those of the records with one selector, each list ascending.
+type generations struct{ hard, soft []uint64 }
+
+func (g *generations) list(soft bool) *[]uint64 {
+	if soft {
+		return &g.soft
+	}
+	return &g.hard
+}
+
+// latestBelow is the last of a list that is below a bound, 0 without any.
+func latestBelow(list []uint64, below uint64) uint64 {
+	n := len(list)
+	if n > 0 && list[n-1] >= below {
+		n, _ = slices.BinarySearch(list, below)
+	}
+	if n == 0 {
+		return 0
+	}
+	return list[n-1]
 }
 
 func newRecordSet(generation uint64) *recordSet {
 	r := &recordSet{
-		tags: make(map[string][]*purgeRecord), urls: make(map[string][]*purgeRecord),
-		hosts: make(map[string][]*purgeRecord), prefixes: make(map[string][]*purgeRecord),
+		tags: make(map[string]*generations), urls: make(map[string]*generations),
+		hosts: make(map[string]*generations), prefixes: make(map[string]*generations),
 		lengths: make(map[int]int),
 	}
 	r.last.Store(generation)
@@ -125,6 +153,7 @@ func (r *recordSet) issue(sel Selectors, soft bool, wall uint64) *purgeRecord {
 	defer r.mu.Unlock()
 	rec := &purgeRecord{gen: max(r.last.Load()+1, wall), soft: soft, sel: sel}
 	r.add(rec)
+	r.uncounted = append(r.uncounted, rec)
 	r.last.Store(rec.gen)
 	return rec
 }
@@ -133,41 +162,85 @@ func (r *recordSet) issue(sel Selectors, soft bool, wall uint64) *purgeRecord {
 func (r *recordSet) restore(rec *purgeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, known := range r.records {
-		if known.gen == rec.gen {
-			known.written = true
-			return
-		}
+	if known := r.atOrBelow(rec.gen); known != nil && known.gen == rec.gen {
+		known.written = true
+		return
 	}
 	r.add(rec)
 	r.last.Store(max(r.last.Load(), rec.gen))
 }
 
+// atOrBelow is the latest record of a generation not above gen. It looks from the end: records come in the
+// order of their generations, but for those of a file that is taken up late.
+func (r *recordSet) atOrBelow(gen uint64) *purgeRecord {
+	rec := r.latest
+	for rec != nil && rec.gen > gen {
+		rec = rec.prev
+	}
+	return rec
+}
+
 func (r *recordSet) add(rec *purgeRecord) {
-	r.records = append(r.records, rec)
-	slices.SortFunc(r.records, func(a, b *purgeRecord) int {
-		if a.gen < b.gen {
-			return -1
-		}
-		return 1
+	r.link(rec)
+	r.count++
+	r.each(rec, func(g *generations) {
+		list := g.list(rec.soft)
+		at, _ := slices.BinarySearch(*list, rec.gen)
+		*list = slices.Insert(*list, at, rec.gen)
 	})
-	for _, t := range rec.sel.Tags {
-		r.tags[t] = append(r.tags[t], rec)
-	}
-	for _, u := range rec.sel.URLs {
-		r.urls[u] = append(r.urls[u], rec)
-	}
-	for _, h := range rec.sel.Hosts {
-		r.hosts[h] = append(r.hosts[h], rec)
-	}
 	for _, p := range rec.sel.Prefixes {
-		r.prefixes[p] = append(r.prefixes[p], rec)
 		r.lengths[len(p)]++
 	}
-	if rec.sel.All {
-		r.all = append(r.all, rec)
+	r.newest.Store(r.latest.gen)
+}
+
+func (r *recordSet) link(rec *purgeRecord) {
+	if rec.prev = r.atOrBelow(rec.gen); rec.prev != nil {
+		rec.next, rec.prev.next = rec.prev.next, rec
+	} else {
+		rec.next, r.first = r.first, rec
 	}
-	r.newest.Store(r.records[len(r.records)-1].gen)
+	if rec.next != nil {
+		rec.next.prev = rec
+	} else {
+		r.latest = rec
+	}
+}
+
+func (r *recordSet) unlink(rec *purgeRecord) {
+	if rec.prev != nil {
+		rec.prev.next = rec.next
+	} else {
+		r.first = rec.next
+	}
+	if rec.next != nil {
+		rec.next.prev = rec.prev
+	} else {
+		r.latest = rec.prev
+	}
+}
+
+// each calls fn with the generations of every selector of rec. Those that fn leaves empty go.
+func (r *recordSet) each(rec *purgeRecord, fn func(g *generations)) {
+	of := func(m map[string]*generations, keys []string) {
+		for _, key := range keys {
+			g := m[key]
+			if g == nil {
+				g = new(generations)
+				m[key] = g
+			}
+			if fn(g); len(g.hard)+len(g.soft) == 0 {
+				delete(m, key)
+			}
+		}
+	}
+	of(r.tags, rec.sel.Tags)
+	of(r.urls, rec.sel.URLs)
+	of(r.hosts, rec.sel.Hosts)
+	of(r.prefixes, rec.sel.Prefixes)
+	if rec.sel.All {
+		fn(&r.all)
+	}
 }
 
 // raise makes later generations later than those in a file.
@@ -177,33 +250,39 @@ func (r *recordSet) raise(generation uint64) {
 	r.last.Store(max(r.last.Load(), generation))
 }
 
-// drop takes a record out of force. The caller has swept all it can match.
+// setCounted notes that the keeper has counted a record.
+func (r *recordSet) setCounted(rec *purgeRecord) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec.counted = true
+	at, found := slices.BinarySearchFunc(r.uncounted, rec.gen, func(o *purgeRecord, gen uint64) int { return cmp.Compare(o.gen, gen) })
+	if found {
+		r.uncounted = slices.Delete(r.uncounted, at, at+1)
+	}
+}
+
+// drop takes a record out of force. The caller has swept all it can match, or another record that stays in
+// force matches all that it does.
 func (r *recordSet) drop(rec *purgeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drops.Add(1)
-	isRec := func(other *purgeRecord) bool { return other == rec }
-	without := func(m map[string][]*purgeRecord, keys []string) {
-		for _, k := range keys {
-			if m[k] = slices.DeleteFunc(m[k], isRec); len(m[k]) == 0 {
-				delete(m, k)
-			}
+	r.unlink(rec)
+	r.count--
+	r.each(rec, func(g *generations) {
+		list := g.list(rec.soft)
+		if at, found := slices.BinarySearch(*list, rec.gen); found {
+			*list = slices.Delete(*list, at, at+1)
 		}
-	}
-	r.records = slices.DeleteFunc(r.records, isRec)
-	without(r.tags, rec.sel.Tags)
-	without(r.urls, rec.sel.URLs)
-	without(r.hosts, rec.sel.Hosts)
-	without(r.prefixes, rec.sel.Prefixes)
+	})
 	for _, p := range rec.sel.Prefixes {
 		if r.lengths[len(p)]--; r.lengths[len(p)] == 0 {
 			delete(r.lengths, len(p))
 		}
 	}
-	r.all = slices.DeleteFunc(r.all, isRec)
 	var newest uint64
-	if n := len(r.records); n > 0 {
-		newest = r.records[n-1].gen
+	if r.latest != nil {
+		newest = r.latest.gen
 	}
 	r.newest.Store(newest)
 }
@@ -219,15 +298,13 @@ func (r *recordSet) judge(url string, tags []string, gen, below uint64) (hard, s
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	hit := func(list []*purgeRecord) {
-		for _, rec := range list {
-			if rec.gen > gen && rec.gen < below {
-				hard = hard || !rec.soft
-				soft = soft || rec.soft
-			}
+	hit := func(g *generations) {
+		if g != nil {
+			hard = hard || latestBelow(g.hard, below) > gen
+			soft = soft || latestBelow(g.soft, below) > gen
 		}
 	}
-	hit(r.all)
+	hit(&r.all)
 	for _, t := range tags {
 		hit(r.tags[t])
 	}
@@ -257,129 +334,46 @@ func (r *recordSet) judgeRecord(rec record, below uint64) (hard, soft bool) {
 	return r.judge(string(rec.url()), rec.tags(), gen, below)
 }
 
-// snapshot copies the list of records.
+// snapshot copies the list of records, for when a file is taken up or the store is closed.
 func (r *recordSet) snapshot() []*purgeRecord {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return slices.Clone(r.records)
-}
-
-// first is the oldest record that keep accepts.
-func (r *recordSet) first(keep func(*purgeRecord) bool) *purgeRecord {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, rec := range r.records {
-		if keep(rec) {
-			return rec
-		}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	records := make([]*purgeRecord, 0, r.count)
+	for rec := r.first; rec != nil; rec = rec.next {
+		records = append(records, rec)
 	}
-	return nil
+	r.walked += r.count
+	return records
 }
 
 // countedBelow is a bound for judge that takes in the records that have been counted so far, and
 // none that is issued from now on.
 func (r *recordSet) countedBelow() uint64 {
-	below := r.last.Load() + 1
-	if rec := r.first(func(rec *purgeRecord) bool { return !rec.counted }); rec != nil {
-		below = min(below, rec.gen)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if len(r.uncounted) > 0 {
+		return r.uncounted[0].gen
 	}
-	return below
+	return r.last.Load() + 1
+}
+
+// uncountedBelow are the records below gen that are not counted yet.
+func (r *recordSet) uncountedBelow(gen uint64) []*purgeRecord {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n, _ := slices.BinarySearchFunc(r.uncounted, gen, func(o *purgeRecord, gen uint64) int { return cmp.Compare(o.gen, gen) })
+	return slices.Clone(r.uncounted[:n])
+}
+
+// anyBelow tells whether a record of a generation below gen is in force.
+func (r *recordSet) anyBelow(gen uint64) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.first != nil && r.first.gen < gen
 }
 
 func (r *recordSet) pending() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.records)
-}
-
-// tickets counts the fetches and look-ups in the file that are under way by the generation they began in.
-type tickets struct {
-	mu      sync.Mutex
-	open    map[uint64]int
-	reading int    // look-ups under way
-	reads   uint64 // look-ups begun
-}
-
-// begin reads the generation and registers it in one step: were the reading outside of the lock, a
-// record could be dropped between the two that this fetch still needs.
-func (t *tickets) begin(r *recordSet) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.reading++
-	t.reads++
-	return t.issue(r)
-}
-
-func (t *tickets) end(gen uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.reading--
-	t.takeBack(gen)
-}
-
-// beginFetch and endFetch are begin and end for a fetch.
-func (t *tickets) beginFetch(r *recordSet) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.issue(r)
-}
-
-func (t *tickets) endFetch(gen uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.takeBack(gen)
-}
-
-func (t *tickets) issue(r *recordSet) uint64 {
-	gen := r.last.Load()
-	t.open[gen]++
-	return gen
-}
-
-func (t *tickets) takeBack(gen uint64) {
-	if t.open[gen]--; t.open[gen] <= 0 {
-		delete(t.open, gen)
-	}
-}
-
-// readers tells whether look-ups are under way, and how many have begun.
-func (t *tickets) readers() (reading bool, begun uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.reading > 0, t.reads
-}
-
-// oldest is the lowest generation any fetch under way began in.
-func (t *tickets) oldest() uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	oldest := everything
-	for gen := range t.open {
-		oldest = min(oldest, gen)
-	}
-	return oldest
-}
-
-// Ticket stands for one fetch: the responses it brings are as old as its generation. Put comes
-// before End.
-type Ticket struct {
-	store *Store
-	gen   uint64
-	ended atomic.Bool
-}
-
-// Begin opens the ticket of a fetch that is about to begin. Records of later purges are kept until
-// End, so that its response can be judged however long it takes.
-func (s *Store) Begin() *Ticket {
-	return &Ticket{store: s, gen: s.tickets.beginFetch(s.records)}
-}
-
-// Generation is what the entries of this fetch carry.
-func (t *Ticket) Generation() uint64 { return t.gen }
-
-// End closes the ticket; more than once does no harm.
-func (t *Ticket) End() {
-	if !t.ended.Swap(true) {
-		t.store.tickets.endFetch(t.gen)
-	}
+	return r.count
 }

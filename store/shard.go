@@ -162,6 +162,9 @@ func (s *shard) drop(it *item) {
 	s.m.used.Add(-s.decoded.remove(it))
 	s.entries.Add(-1)
 	s.bytes.Add(-it.cost())
+	if it.is(isQueued) {
+		s.m.queue.leftMemory(it)
+	}
 }
 
 // use notes a use of a resident item, whose entry is e.

@@ -51,7 +51,8 @@ func New(cfg Config, settings Settings) *Store {
 	}
 	s.settings.Store(&settings)
 	s.memory = newMemory(settings, &s.counts)
-	s.queue = newQueue()
+	s.queue = newQueue(s.memory)
+	s.memory.queue = s.queue
 	s.drafts = drafts{s: s, patience: draftPatience}
 	if cfg.Path != "" {
 		s.disk = newDisk(cfg)
@@ -61,7 +62,7 @@ func New(cfg Config, settings Settings) *Store {
 	// what is in it.
 	s.records = newRecordSet(uint64(nanos(s.now())))
 	s.ids.Store(uint64(s.now().UnixMicro()))
-	s.tickets.open = make(map[uint64]int)
+	s.tickets.open = make(map[uint64]*openGeneration)
 	s.keeper = newKeeper(s)
 	return s
 }
@@ -257,14 +258,19 @@ func (s *Store) openFile() (*prepared, error) {
 		err = fmt.Errorf("disk tier: %s: %w", s.disk.path, err)
 		return nil, errors.Join(err, o.close())
 	}
+	s.keeper.endSweeps()
 	for _, rec := range s.records.snapshot() { // all of them are written now, and none is swept here
 		rec.written, rec.memoryOnly = true, false
-		rec.endSweep(s.memory)
 	}
 	for _, rec := range purges {
 		s.records.restore(rec)
 	}
 	s.records.raise(generation)
+	for _, rec := range s.records.snapshot() {
+		if rec.counted { // else it is on its way to the keeper
+			s.keeper.addSweep(rec)
+		}
+	}
 	p.known = s.keeper.attached && id == s.keeper.lastID && entries == s.keeper.lastEntries
 	s.raiseIDs(id)
 	s.disk.entries.Store(int64(entries))

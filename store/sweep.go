@@ -2,10 +2,13 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // scan is one range of index rows that a selector names.
@@ -96,18 +99,20 @@ func (sc *scan) coveredBy(r *recordSet, rec *purgeRecord) uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var covered uint64
-	for _, list := range [][]*purgeRecord{r.all, r.of(sc)} {
-		for _, other := range list {
-			if other.gen < rec.gen && (!other.soft || rec.soft) {
-				covered = max(covered, other.gen)
-			}
+	for _, g := range []*generations{&r.all, r.of(sc)} {
+		if g == nil {
+			continue
+		}
+		covered = max(covered, latestBelow(g.hard, rec.gen))
+		if rec.soft {
+			covered = max(covered, latestBelow(g.soft, rec.gen))
 		}
 	}
 	return covered
 }
 
-// of are the records with the selector of a scan.
-func (r *recordSet) of(sc *scan) []*purgeRecord {
+// of are the generations of the records with the selector of a scan.
+func (r *recordSet) of(sc *scan) *generations {
 	switch sc.kind {
 	case scanTag:
 		return r.tags[sc.value]
@@ -119,7 +124,7 @@ func (r *recordSet) of(sc *scan) []*purgeRecord {
 		return r.hosts[sc.value]
 	case scanAll:
 	}
-	return r.all
+	return &r.all
 }
 
 // sameAs tells whether a scan is for a selector of sel.
@@ -127,51 +132,134 @@ func (sc *scan) sameAs(sel *Selectors) bool {
 	return slices.ContainsFunc(scansOf(sel), func(o scan) bool { return o.kind == sc.kind && o.value == sc.value })
 }
 
-// sweep is the removal of what one purge hit: first from memory, then from disk.
+// sweep is the removal of what one purge hit: first from memory, then from the queue, then from disk.
 type sweep struct {
 	final bool    // began when no fetch older than the purge was under way
 	shard int     // the shards below are swept
 	items []*item // of the one before, held
 	scans []scan
 	after []byte // the last row seen of scans[0]
-	done  bool
-}
-
-// sweepMemoryStep does one bounded piece of sweeping memory, for the oldest purge that has something
-// to do there.
-func (k *keeper) sweepMemoryStep() (bool, error) {
-	if k.s.records.newest.Load() == 0 {
-		return false, nil
-	}
-	oldest := k.s.tickets.oldest()
-	inMemory := k.s.records.first(func(rec *purgeRecord) bool {
-		return rec.counted && (rec.sweep == nil || !rec.sweep.memoryDone() || (rec.sweep.done && oldest >= rec.gen))
-	})
-	if inMemory == nil {
-		return false, nil
-	}
-	if inMemory.sweep == nil || inMemory.sweep.memoryDone() {
-		k.beginSweep(inMemory, oldest >= inMemory.gen)
-	}
-	k.sweepMemory(inMemory)
-	return true, nil
 }
 
 func (sw *sweep) memoryDone() bool { return sw.shard == shardCount && len(sw.items) == 0 }
 
-// beginSweep starts over. From here on the queue can bring nothing to the disk that rec masks.
-func (k *keeper) beginSweep(rec *purgeRecord, final bool) {
-	rec.sweep = &sweep{final: final, scans: scansOf(&rec.sel)}
-	if k.s.disk == nil || rec.memoryOnly {
-		rec.sweep.scans = nil
+// sweeps are the purges that have been counted, by what is still to be done for them. Each is in one list:
+//
+//	memory ─► disk ─┬─► out of force
+//	   ▲            └─► resting, while a fetch is under way that is older
+//	   └───────────────────┘
+type sweeps struct {
+	memory  []*purgeRecord // the first is under way
+	disk    []*purgeRecord
+	resting []*purgeRecord // ascending by generation
+	// merged are the latest of those that rest, by what they say.
+	merged map[string]*purgeRecord
+	// rows is how many rows purges may hit that are still to be swept from disk, and onDisk which these are. What
+	// is in it is not written to: a count may go on when nobody waits for it any more.
+	rows   int
+	onDisk []*purgeRecord
+}
+
+// sweepTime is how long one turn of sweeping memory takes, about. It is for many purges, each of which has to
+// look at all shards: where they come one after the other, as many have to end as begin.
+const sweepTime = 2 * time.Millisecond
+
+// sweepMemoryStep does one bounded piece of sweeping memory, for the purge that came first.
+func (k *keeper) sweepMemoryStep() (bool, error) {
+	if k.s.records.newest.Load() == 0 {
+		return false, nil
 	}
-	for _, j := range k.s.queue.head(queueJobs) {
-		if j.kind != jobPut {
+	k.wakeResting()
+	if len(k.sweeps.memory) == 0 {
+		return false, nil
+	}
+	for began := time.Now(); len(k.sweeps.memory) > 0 && time.Since(began) < sweepTime; {
+		rec := k.sweeps.memory[0]
+		k.sweepMemory(rec)
+		if !rec.sweep.memoryDone() {
 			continue
 		}
-		if r := k.s.memory.record(j.item); r.generation() < rec.gen && rec.sel.matchRecord(r) {
-			j.item.set(rec.mark())
+		k.s.queue.mark(rec)
+		k.sweeps.memory = k.sweeps.memory[1:]
+		if k.s.disk == nil || rec.memoryOnly {
+			k.endOfSweep(rec)
+		} else {
+			k.sweeps.disk = append(k.sweeps.disk, rec)
 		}
+	}
+	return true, nil
+}
+
+// addSweep begins the sweep of a purge that has been counted.
+func (k *keeper) addSweep(rec *purgeRecord) {
+	k.sweeps.memory = append(k.sweeps.memory, rec)
+	if k.s.disk != nil && !rec.memoryOnly {
+		k.sweeps.onDisk = append(k.sweeps.onDisk, rec)
+		k.sweeps.rows += rec.rows + 1
+	}
+}
+
+// wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way for.
+func (k *keeper) wakeResting() {
+	if len(k.sweeps.resting) == 0 {
+		return
+	}
+	oldest := k.s.tickets.oldest()
+	for len(k.sweeps.resting) > 0 && k.sweeps.resting[0].gen <= oldest {
+		rec := k.sweeps.resting[0]
+		k.sweeps.resting = k.sweeps.resting[1:]
+		k.unmerge(rec)
+		rec.sweep = nil
+		k.sweeps.memory = append(k.sweeps.memory, rec)
+	}
+}
+
+// endOfSweep takes a purge out of force that is swept for good. What is not waits for older fetches.
+func (k *keeper) endOfSweep(rec *purgeRecord) {
+	if rec.sweep.final {
+		k.s.records.drop(rec)
+		return
+	}
+	k.merge(rec)
+	at, _ := slices.BinarySearchFunc(k.sweeps.resting, rec, compareGenerations)
+	k.sweeps.resting = slices.Insert(k.sweeps.resting, at, rec)
+}
+
+func compareGenerations(a, b *purgeRecord) int { return cmp.Compare(a.gen, b.gen) }
+
+// merge takes a purge out of force that rests, where rec says the same and is later: what the one masks the
+// other does, for as long as it could be needed. A purge between them that is not counted yet still has to be
+// told what the earlier one has hit.
+func (k *keeper) merge(rec *purgeRecord) {
+	says := rec.says()
+	if old := k.sweeps.merged[says]; old != nil && (old.gen > rec.gen || k.s.records.countedBelow() < rec.gen) {
+		return
+	} else if old != nil {
+		if at, found := slices.BinarySearchFunc(k.sweeps.resting, old, compareGenerations); found {
+			k.sweeps.resting = slices.Delete(k.sweeps.resting, at, at+1)
+		}
+		k.s.records.drop(old)
+	}
+	if k.sweeps.merged == nil {
+		k.sweeps.merged = make(map[string]*purgeRecord)
+	}
+	k.sweeps.merged[says] = rec
+}
+
+func (k *keeper) unmerge(rec *purgeRecord) {
+	if says := rec.says(); k.sweeps.merged[says] == rec {
+		delete(k.sweeps.merged, says)
+	}
+}
+
+// says is all that a purge says but when.
+func (rec *purgeRecord) says() string { return string(encodePurge(rec)[4:]) }
+
+// beginSweep starts over.
+func (k *keeper) beginSweep(rec *purgeRecord) {
+	rec.sweep = &sweep{final: k.s.tickets.oldest() >= rec.gen}
+	if k.s.disk != nil && !rec.memoryOnly {
+		rec.sweep.scans = scansOf(&rec.sel)
 	}
 }
 
@@ -180,6 +268,9 @@ const sweepItems = 128
 
 // sweepMemory sweeps up to sweepItems items.
 func (k *keeper) sweepMemory(rec *purgeRecord) {
+	if rec.sweep == nil {
+		k.beginSweep(rec)
+	}
 	sw := rec.sweep
 	if len(sw.items) == 0 {
 		sw.items = k.s.memory.shards[sw.shard].masked(rec)
@@ -199,6 +290,9 @@ func (k *keeper) sweepMemory(rec *purgeRecord) {
 	if sw.items = sw.items[n:]; len(sw.items) == 0 {
 		sw.items = nil
 	}
+	if n > 0 {
+		runtime.Gosched()
+	}
 }
 
 // mark is the flag of an item that says for good what the record says while it is in force.
@@ -209,22 +303,23 @@ func (rec *purgeRecord) mark() uint32 {
 	return isDead
 }
 
-// endSweeps lets go of what is in the hands of sweeps under way: the store is being closed.
+// endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file comes anew.
 func (k *keeper) endSweeps() {
 	for _, rec := range k.s.records.snapshot() {
-		rec.endSweep(k.s.memory)
+		for _, it := range rec.items() {
+			k.s.memory.unhold(it)
+		}
+		rec.sweep = nil
 	}
+	k.sweeps = sweeps{}
 }
 
-// endSweep gives a sweep up, with what it has in hand. Unless the store is closed it is begun anew.
-func (rec *purgeRecord) endSweep(m *memory) {
+// items are what its sweep has in hand.
+func (rec *purgeRecord) items() []*item {
 	if rec.sweep == nil {
-		return
+		return nil
 	}
-	for _, it := range rec.sweep.items {
-		m.unhold(it)
-	}
-	rec.sweep = nil
+	return rec.sweep.items
 }
 
 // masked are the resident items that rec masks, held.
@@ -241,57 +336,44 @@ func (s *shard) masked(rec *purgeRecord) []*item {
 	return items
 }
 
-// sweepDisk sweeps up to limit entries, in one transaction, of all purges that memory is rid of, and
-// takes those out of force that are through for good. It returns how many entries it swept.
+// sweepDisk sweeps up to limit entries, in one transaction, of all purges that memory is rid of. It returns
+// how many entries it swept. A purge whose rows are swept is not needed in the file any more: what comes to
+// the disk later passes the keeper, who judges it by the record in memory.
 func (k *keeper) sweepDisk(limit int) (int, bool, error) {
-	ready := func(rec *purgeRecord) bool { return rec.sweep != nil && rec.sweep.memoryDone() && !rec.sweep.done }
-	if k.s.records.first(ready) == nil {
+	if len(k.sweeps.disk) == 0 || !k.s.disk.up.Load() {
 		return 0, false, nil
 	}
-	onDisk := func(rec *purgeRecord) bool { return ready(rec) && !rec.memoryOnly }
-	if k.s.disk == nil || k.s.records.first(onDisk) == nil {
-		k.finishSweeps()
-		return 0, true, nil
-	}
-	if !k.s.disk.up.Load() {
-		return 0, false, nil
-	}
-	left := limit
+	left, through := limit, 0
 	err := k.transact(func(b *batch) error {
-		for _, rec := range k.s.records.snapshot() {
-			if !ready(rec) || !rec.written {
-				continue
+		for _, rec := range k.sweeps.disk {
+			if b.full() {
+				return nil
 			}
-			through, err := b.sweepRows(rec, &left)
-			if err != nil || !through {
+			if done, err := b.sweepRows(rec, &left); err != nil || !done {
 				return err
 			}
-			if rec.sweep.final {
-				if err := b.purges.Delete(idBytes(rec.gen)); err != nil {
-					return err
-				}
+			if err := b.purges.Delete(idBytes(rec.gen)); err != nil {
+				return err
 			}
+			through++
 		}
 		return nil
 	})
 	if err != nil {
 		return 0, false, fmt.Errorf("sweep: %w", err)
 	}
-	k.finishSweeps()
-	return limit - left, true, nil
-}
-
-// finishSweeps takes out of force what is swept for good; what is not waits for older fetches.
-func (k *keeper) finishSweeps() {
-	for _, rec := range k.s.records.snapshot() {
-		if rec.sweep == nil || !rec.sweep.memoryDone() || len(rec.sweep.scans) > 0 {
-			continue
+	for _, rec := range k.sweeps.disk[:through] {
+		rec.memoryOnly, rec.written = true, false
+		k.sweeps.rows -= rec.rows + 1
+		if k.sweeps.onDisk[0] == rec { // nearly always
+			k.sweeps.onDisk = k.sweeps.onDisk[1:]
+		} else {
+			k.sweeps.onDisk = slices.DeleteFunc(slices.Clone(k.sweeps.onDisk), func(o *purgeRecord) bool { return o == rec })
 		}
-		if rec.sweep.final {
-			k.s.records.drop(rec)
-		}
-		rec.sweep.done = true
+		k.endOfSweep(rec)
 	}
+	k.sweeps.disk = k.sweeps.disk[through:]
+	return limit - left, true, nil
 }
 
 // sweepRows goes on with the rows of rec, left of them at most; true when it is through with all.

@@ -19,7 +19,8 @@ import (
 //   - Fetch begun after T. It is the caller's order that makes it harmless: the origin's success came before
 //     T, so what is fetched later is as new as that. A flight that could be joined is a fetch under way.
 //   - Stored before T. Entries go from memory to the queue to the disk, and the look at each comes in that
-//     order, so one that moves is met in the one or the other.
+//     order, so one that moves is met in the one or the other. What is queued and resident is met in memory:
+//     where it leaves that it is in the queue's index before, and it leaves the queue after its commit.
 //     While the disk stands still the queue is never empty, so it is asked for the selectors: a request for a URL
 //     of which nothing is stored must not wait for the disk.
 //   - Disk to memory. This goes the other way: a look-up may have read a row before it was deleted, and make
@@ -46,7 +47,7 @@ func (s *Store) Untouched(sel *Selectors, fetching func() bool) bool {
 	if s.disk == nil {
 		return true
 	}
-	if s.queue.mayHave(sel, s.memory) || s.diskHas(sel) {
+	if s.queue.has(sel) || s.diskHas(sel) {
 		return false
 	}
 	_, now := s.tickets.readers()

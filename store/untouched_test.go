@@ -32,6 +32,8 @@ func TestUntouched(t *testing.T) {
 		"disk, another is queued":  {disk: true, before: put, sel: Selectors{URLs: []string{other}}, fetching: none, want: true},
 		"disk, queued, by tag":     {disk: true, before: put, sel: Selectors{Tags: []string{tag}}, fetching: none},
 		"disk, another tag queued": {disk: true, before: put, sel: Selectors{Tags: []string{"u"}}, fetching: none, want: true},
+		"disk, queued only":        {disk: true, settings: diskTier, before: put, sel: Selectors{Tags: []string{tag}}, fetching: none},
+		"disk, queued only, other": {disk: true, settings: diskTier, before: put, sel: Selectors{URLs: []string{other}, Tags: []string{"u"}}, fetching: none, want: true},
 		"disk, in both, by tag":    {disk: true, before: func(t *testing.T, s *Store) { put(t, s); sync(t, s) }, sel: Selectors{Tags: []string{tag}}, fetching: none},
 		"disk, another is on disk": {disk: true, before: func(t *testing.T, s *Store) { put(t, s); sync(t, s) }, sel: Selectors{URLs: []string{other}}, fetching: none, want: true},
 		"disk alone": {

@@ -1,0 +1,220 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+)
+
+// pendingByHand is a store kept by hand with n purges pending: of URLs, each with a row on disk, and all
+// issued while a fetch is under way. swept says whether they wait for that fetch alone.
+func pendingByHand(t testing.TB, n int, swept bool) (*Store, *Ticket) {
+	t.Helper()
+	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 1 << 30})
+	for i := range n {
+		s.Put(testEntry(s, pendingURL(i), nil, "all", fmt.Sprint("own-", i)), 0)
+	}
+	if err := s.keeper.flush(); err != nil {
+		t.Fatal(err)
+	}
+	fetch := s.Begin()
+	for i := range n {
+		purgeNow(t, s, Selectors{URLs: []string{pendingURL(i)}}, false)
+	}
+	for swept && len(s.keeper.sweeps.memory)+len(s.keeper.sweeps.disk) > 0 {
+		s.keeper.pace.due = s.keeper.pace.last
+		s.keeper.step()
+	}
+	if got := s.records.pending(); got != n {
+		t.Fatalf("%d purges pending, want %d", got, n)
+	}
+	return s, fetch
+}
+
+func pendingURL(i int) string { return fmt.Sprintf("http://example.com/%d", i) }
+
+// purgeNow purges as the keeper does and returns what matched.
+func purgeNow(t testing.TB, s *Store, sel Selectors, soft bool) int {
+	t.Helper()
+	req := &purgeRequest{rec: s.records.issue(sel, soft, 0), done: make(chan struct{})}
+	s.keeper.waiting.Add(1)
+	s.keeper.commitPurges([]*purgeRequest{req})
+	if req.err != nil {
+		t.Fatal(req.err)
+	}
+	return req.matched
+}
+
+// TestPendingPurgesAreNotWalkedThrough: what a purge costs does not grow with the purges that are pending,
+// neither those that wait for a slow fetch nor those that are to be swept yet. What is counted is records
+// looked at one after the other, and cursors moved in the file.
+func TestPendingPurgesAreNotWalkedThrough(t *testing.T) {
+	for _, swept := range []bool{true, false} {
+		t.Run(fmt.Sprintf("swept %v", swept), func(t *testing.T) {
+			work := func(pending int) int64 {
+				s, fetch := pendingByHand(t, pending, swept)
+				defer fetch.End()
+				s.Put(testEntry(s, "http://example.com/new", nil, "new"), 0)
+				if err := s.keeper.flush(); err != nil {
+					t.Fatal(err)
+				}
+				walked, stats := s.records.walked, s.disk.use.db.Stats().TxStats
+				for range 10 {
+					if n := purgeNow(t, s, Selectors{URLs: []string{"http://example.com/none"}}, false); n != 0 {
+						t.Errorf("matched %d of none", n)
+					}
+				}
+				if n := purgeNow(t, s, Selectors{Tags: []string{"new"}}, false); n != 1 {
+					t.Errorf("matched %d, want 1", n)
+				}
+				if n := purgeNow(t, s, Selectors{URLs: []string{pendingURL(0)}}, false); n != 0 {
+					t.Errorf("matched %d of what is purged already", n)
+				}
+				if s.records.walked != walked {
+					t.Errorf("%d records were walked through", s.records.walked-walked)
+				}
+				after := s.disk.use.db.Stats().TxStats
+				return after.GetCursorCount() - stats.GetCursorCount()
+			}
+			few, many := work(10), work(400)
+			if many > few*3/2 {
+				t.Errorf("%d cursors with 10 pending, %d with 400", few, many)
+			}
+		})
+	}
+}
+
+// TestManyRowsAndManyPending: a purge with many rows counts those alone that purges before it have left, by
+// either way to find out.
+func TestManyRowsAndManyPending(t *testing.T) {
+	const n = 500
+	for _, pending := range []int{1, 3, n - 1} {
+		s := keptByHand(t, Settings{Memory: 1, Disk: 1 << 30})
+		for i := range n {
+			s.Put(testEntry(s, pendingURL(i), nil, "all", fmt.Sprint("own-", i)), 0)
+		}
+		if err := s.keeper.flush(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range pending {
+			purgeNow(t, s, Selectors{Tags: []string{fmt.Sprint("own-", i)}}, false)
+		}
+		if got := purgeNow(t, s, Selectors{Tags: []string{"all"}}, false); got != n-pending {
+			t.Errorf("%d pending: matched %d, want %d", pending, got, n-pending)
+		}
+	}
+}
+
+// TestPurgesThatSayTheSameAreOne: while a fetch is under way, which keeps purges in force, the last of those
+// that say the same stands for all. What the fetch brings is purged by it.
+func TestPurgesThatSayTheSameAreOne(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	const url = "http://example.com/a"
+	fetch := s.Begin()
+	for range 50 {
+		purgeNow(t, s, Selectors{URLs: []string{url}}, false)
+		purgeNow(t, s, Selectors{URLs: []string{url}}, true)
+		for len(s.keeper.sweeps.memory)+len(s.keeper.sweeps.disk) > 0 {
+			s.keeper.pace.due = s.keeper.pace.last
+			s.keeper.step()
+		}
+	}
+	if n := s.records.pending(); n != 2 {
+		t.Errorf("%d purges are pending, want a hard one and a soft one", n)
+	}
+	late := testEntry(s, url, nil)
+	late.Generation = fetch.Generation()
+	if r := s.Put(late, 0); r != RefusedPurged {
+		t.Errorf("Put of what was purged while it was fetched = %v", r)
+	}
+	fetch.End()
+	for s.keeper.step() {
+		continue
+	}
+	if n := s.records.pending(); n != 0 {
+		t.Errorf("%d purges are pending after the fetch", n)
+	}
+	if r := s.Put(testEntry(s, url, nil), 0); r != Stored {
+		t.Errorf("Put = %v", r)
+	}
+}
+
+// TestMergedPurgesCountOnce: a purge that came between two that say the same, and is counted after both, is
+// told what the first has hit.
+func TestMergedPurgesCountOnce(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	fetch := s.Begin()
+	defer fetch.End()
+	settle := func() {
+		for len(s.keeper.sweeps.memory)+len(s.keeper.sweeps.disk) > 0 {
+			s.keeper.pace.due = s.keeper.pace.last
+			s.keeper.step()
+		}
+	}
+	purgeNow(t, s, Selectors{Tags: []string{"t"}}, false)
+	settle()
+	between := s.records.issue(Selectors{Tags: []string{"u"}}, false, 0)
+	purgeNow(t, s, Selectors{Tags: []string{"t"}}, false)
+	settle()
+	if n := s.records.pending(); n != 3 {
+		t.Errorf("%d purges are pending, want 3: one is not counted yet", n)
+	}
+	s.records.setCounted(between)
+	s.keeper.addSweep(between)
+	purgeNow(t, s, Selectors{Tags: []string{"t"}}, false)
+	settle()
+	if n := s.records.pending(); n > 3 {
+		t.Errorf("%d purges are pending, want at most 3", n)
+	}
+}
+
+// TestTicketsKnowTheOldest: generations end in any order.
+func TestTicketsKnowTheOldest(t *testing.T) {
+	rng := seeded(t)
+	s := New(Config{}, bothTiers)
+	open := map[uint64]int{}
+	for range 2000 {
+		if rng.IntN(3) == 0 {
+			s.records.issue(Selectors{All: true}, true, 0)
+		}
+		if rng.IntN(2) == 0 {
+			open[s.tickets.beginFetch(s.records)]++
+		} else {
+			for gen := range open {
+				s.tickets.endFetch(gen)
+				if open[gen]--; open[gen] == 0 {
+					delete(open, gen)
+				}
+				break
+			}
+		}
+		want := everything
+		for gen := range open {
+			want = min(want, gen)
+		}
+		if got := s.tickets.oldest(); got != want {
+			t.Fatalf("oldest = %d, want %d of %d", got, want, len(open))
+		}
+	}
+}
+
+// BenchmarkPurgePending purges a URL of which nothing is stored, with so many purges pending for a fetch that
+// is under way.
+func BenchmarkPurgePending(b *testing.B) {
+	for _, n := range []int{0, 5_000, 20_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 64 << 20, Disk: 1 << 30})
+			fetch := s.Begin()
+			defer fetch.End()
+			for i := range n {
+				if _, err := s.Purge(Selectors{URLs: []string{pendingURL(i)}}, PurgeOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.Purge(Selectors{URLs: []string{pendingURL(1_000_000 + i%100)}}, PurgeOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
