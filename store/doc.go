@@ -13,7 +13,7 @@
 //	untouched.go whether a purge would change nothing
 //	records.go   purges in force
 //	tickets.go   tickets of fetches under way
-//	list.go      listing by cursor
+//	list.go      listing by cursor: by URL, or by the age of a tag's entries
 //	stats.go     what is counted
 //
 // Both tiers keep an entry as record.go lays it out, with what codec.go has. The memory tier is

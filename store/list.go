@@ -1,9 +1,9 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,12 +24,9 @@ type Filter struct {
 	Host string
 }
 
-func (f *Filter) passes(e *Entry) bool {
-	return f.passesURL(e.URL) && (f.Tag == "" || slices.Contains(e.Tags, f.Tag))
-}
-
-func (f *Filter) passesURL(url string) bool {
-	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || hostOf(url) == f.Host)
+func (f *Filter) passes(r record) bool {
+	url := string(r.url())
+	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || hostOf(url) == f.Host) && (f.Tag == "" || r.hasTag(f.Tag))
 }
 
 // Item is one stored response in a listing.
@@ -62,11 +59,13 @@ type Item struct {
 // ErrCursor is returned for a cursor that List has not given out.
 var ErrCursor = errors.New("list: invalid cursor")
 
-// List returns up to limit live entries behind cursor, ordered by URL, then by age; each once. next
-// is the cursor of those that follow, empty at the end. An entry that stays is listed, whatever is
-// stored or deleted between the calls.
+// List returns up to limit live entries behind cursor, each once: ordered by URL, then by age; those of a
+// tag by age alone. next is the cursor of those that follow, empty at the end. Where little of what it looks
+// at passes all filters a page may be short, or even empty, and not be the last. An entry that stays is
+// listed, whatever is stored or deleted between the calls. What a call costs goes with limit, and not with
+// what is stored.
 func (s *Store) List(f Filter, limit int, cursor string) (items []Item, next string, err error) {
-	after, err := decodeCursor(cursor)
+	after, err := decodeCursor(&f, cursor)
 	if err != nil {
 		return nil, "", err
 	}
@@ -74,27 +73,17 @@ func (s *Store) List(f Filter, limit int, cursor string) (items []Item, next str
 		return nil, "", nil
 	}
 	l := &listing{s: s, filter: f, limit: limit, now: s.now(), after: after}
-	for {
-		drops := s.records.drops.Load()
-		if err := l.collect(); err != nil {
-			return nil, "", err
-		}
-		if drops == s.records.drops.Load() {
-			break
-		}
+	if err := l.collect(); err != nil {
+		return nil, "", err
 	}
-	items, more := l.page()
-	if more {
-		last := items[len(items)-1]
-		next = base64.RawURLEncoding.EncodeToString(urlRowKey(last.URL, last.ID))
-	}
-	for i := range items {
-		items[i].URL = BareURL(items[i].URL)
+	items, end := l.page()
+	if end != nil {
+		next = end.cursor(&f)
 	}
 	return items, next, nil
 }
 
-// place is a position in listing order.
+// place is a position in listing order; that of a tag has no URL.
 type place struct {
 	url string
 	id  uint64
@@ -104,12 +93,25 @@ func (p place) compare(o place) int {
 	return cmp.Or(strings.Compare(p.url, o.url), cmp.Compare(p.id, o.id))
 }
 
-func decodeCursor(cursor string) (place, error) {
+func (p place) cursor(f *Filter) string {
+	raw := idBytes(p.id)
+	if f.Tag == "" {
+		raw = urlRowKey(p.url, p.id)
+	}
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func decodeCursor(f *Filter, cursor string) (p place, err error) {
 	if cursor == "" {
 		return place{}, nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil {
+	switch {
+	case err != nil:
+		return place{}, ErrCursor
+	case f.Tag != "" && len(raw) == 8:
+		return place{id: binary.BigEndian.Uint64(raw)}, nil
+	case f.Tag != "":
 		return place{}, ErrCursor
 	}
 	url, id, ok := cutURLRowKey(raw)
@@ -127,43 +129,103 @@ type listing struct {
 	limit  int
 	now    time.Time
 	after  place
-	found  []Item
-	jobs   map[Key][]*job // what waited for the disk before it was read
+	found  []foundItem // in order, one more than the limit at most
+	end    *place      // the listing is complete up to here, where it is not to its end
+	looked int         // at how many the source in hand has been
+	last   place       // the last of these
 }
+
+type foundItem struct {
+	Item
+	place place
+	key   Key
+	gone  bool
+}
+
+// lookedAt is how many entries of one source a page looks at, at most, beside those that pass.
+const lookedAt = 2048
 
 // collect asks every source: memory, queue, disk, in the direction in which entries go, so that none
 // is missed on its way.
 func (l *listing) collect() error {
-	l.found = nil
 	for _, sh := range l.s.memory.shards {
-		l.addShard(sh)
+		l.looked = 0
+		sh.mu.Lock()
+		l.addIndex(sh.index)
+		sh.mu.Unlock()
 	}
-	l.addQueue()
+	l.looked = 0
+	l.s.queue.mu.Lock()
+	l.addIndex(l.s.queue.index)
+	l.s.queue.mu.Unlock()
 	if l.s.disk == nil {
 		return nil
 	}
-	if err := l.addDisk(); err != nil && !errors.Is(err, errDetached) {
+	l.looked = 0
+	err := l.addDisk()
+	if err == nil {
+		err = l.confirm()
+	}
+	if err != nil && !errors.Is(err, errDetached) {
 		l.s.readFailed(err)
 		return fmt.Errorf("list: %w", err)
 	}
 	return nil
 }
 
-// addEntry takes an entry in hand when it is live and passes; it tells whether it did.
-func (l *listing) addEntry(e *Entry, length int64, tier Tier, soft bool) bool {
-	if (place{e.URL, e.ID}).compare(l.after) <= 0 || !l.filter.passes(e) || !live(nanos(e.KeepUntil), l.now) {
+// wants tells whether the entry at a place is to be looked at; false ends the walk through its source.
+func (l *listing) wants(p place) bool {
+	if l.end != nil && p.compare(*l.end) > 0 || len(l.found) > l.limit && p.compare(l.found[l.limit].place) >= 0 {
 		return false
 	}
-	hard, softened := l.s.records.judge(e.URL, e.Tags, e.Generation, everything)
+	if l.looked++; l.looked > lookedAt+l.limit {
+		l.endAt(l.last)
+		return false
+	}
+	l.last = p
+	return true
+}
+
+// endAt says that behind a place not all is known.
+func (l *listing) endAt(p place) {
+	if l.end == nil || p.compare(*l.end) < 0 {
+		l.end = &p
+	}
+}
+
+// add takes an entry in, in its place, unless it is live no more or there already.
+func (l *listing) add(id uint64, r record, tier Tier, soft bool) {
+	if !live(r.keepUntil(), l.now) || !l.filter.passes(r) {
+		return
+	}
+	hard, softened := l.s.records.judgeRecord(r, everything)
 	if hard {
-		return false
+		return
 	}
-	l.found = append(l.found, Item{
-		ID: e.ID, URL: e.URL, Method: e.Method, Status: e.Status, Size: length,
+	at, there := slices.BinarySearchFunc(l.found, l.place(id, r), func(f foundItem, p place) int { return f.place.compare(p) })
+	if there {
+		return
+	}
+	e, err := decodeRecord(id, r)
+	if err != nil {
+		return
+	}
+	l.found = slices.Insert(l.found, at, foundItem{place: l.place(id, r), key: e.Key, Item: Item{
+		ID: id, URL: BareURL(e.URL), Method: e.Method, Status: e.Status, Size: r.bodyLen(),
 		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
 		Tags: visibleTags(e.Tags), Tier: tier, Variant: e.Variant, Soft: soft || softened,
-	})
-	return true
+	}})
+	if len(l.found) > l.limit+1 {
+		l.found = slices.Delete(l.found, l.limit+1, len(l.found))
+	}
+}
+
+// place is where an entry stands in the order of the listing.
+func (l *listing) place(id uint64, r record) place {
+	if l.filter.Tag != "" {
+		return place{id: id}
+	}
+	return place{string(r.url()), id}
 }
 
 // visibleTags leaves out the internal ones.
@@ -171,82 +233,110 @@ func visibleTags(tags []string) []string {
 	return slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return strings.HasPrefix(t, "\x00") })
 }
 
-// first is where the listing can begin: at the cursor or at the prefix, whichever is later.
-func (l *listing) first() string { return max(l.after.url, l.filter.Prefix) }
+// urlSpan is a range of URLs: those that begin with text, or that one, at whatever listener.
+type urlSpan struct {
+	text  string
+	exact bool
+}
 
-func (l *listing) addShard(sh *shard) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	n := 0
-	if l.filter.Tag != "" {
-		sh.index.match(&Selectors{Tags: []string{l.filter.Tag}}, func(it *item) { l.addItem(it) })
-		return
+func (u urlSpan) has(url string) bool {
+	if u.exact {
+		return selectsURL(u.text, url)
 	}
-	sh.index.ascend(l.first(), 0, func(it *item) bool {
-		if !bytes.HasPrefix(l.s.memory.record(it).url(), []byte(l.filter.Prefix)) {
+	return strings.HasPrefix(url, u.text)
+}
+
+// spans are the ranges to walk through, in order. What follows an authority is a path, a query, a fragment
+// or nothing: so the URLs of longer names are not walked through.
+func (f *Filter) spans() []urlSpan {
+	if f.Host == "" {
+		return []urlSpan{{text: f.Prefix}}
+	}
+	var spans []urlSpan
+	for _, host := range hostPrefixes(f.Host) {
+		for _, follows := range []string{"", "#", "/", "?"} {
+			switch span := (urlSpan{host + follows, follows == ""}); {
+			case strings.HasPrefix(span.text, f.Prefix):
+				spans = append(spans, span)
+			case span.has(f.Prefix):
+				spans = append(spans, urlSpan{text: f.Prefix})
+			}
+		}
+	}
+	return spans
+}
+
+// begin is the place from which a span is walked; false when it lies before the cursor.
+func (l *listing) begin(span urlSpan) (from place, ok bool) {
+	if l.after.url < span.text || l.after == (place{}) {
+		return place{url: span.text}, true
+	}
+	return place{l.after.url, l.after.id + 1}, span.has(l.after.url)
+}
+
+// addIndex adds what is in memory. The caller holds the lock of the index.
+func (l *listing) addIndex(x *index) {
+	consider := func(it *item) bool {
+		r := l.s.memory.record(it)
+		if !l.wants(l.place(it.id, r)) {
 			return false
 		}
-		if l.addItem(it) {
-			n++
+		if !it.is(isDead) {
+			l.add(it.id, r, MemoryTier, it.is(isSoft))
 		}
-		return n <= l.limit
-	})
-}
-
-// addItem takes an item in memory in hand. What does not pass by its URL is not decoded.
-func (l *listing) addItem(it *item) bool {
-	r := l.s.memory.record(it)
-	url := string(r.url())
-	if (place{url, it.id}).compare(l.after) <= 0 || !l.filter.passesURL(url) {
-		return false
+		return true
 	}
-	return l.addEntry(l.s.decode(it), r.bodyLen(), MemoryTier, it.is(isSoft))
-}
-
-// addQueue adds what waits for the disk and is not resident.
-func (l *listing) addQueue() {
-	l.jobs = make(map[Key][]*job)
-	jobs := l.s.queue.all()
-	defer l.s.memory.unholdJobs(jobs)
-	for _, j := range jobs {
-		l.jobs[j.key] = append(l.jobs[j.key], j)
-		if j.homeless() {
-			l.addItem(j.item)
+	if tag := l.filter.Tag; tag != "" {
+		x.tagged(tag, l.after.id+1, func(row tagRow) bool { return consider(x.m.items.at(row.item)) })
+		return
+	}
+	for _, span := range l.filter.spans() {
+		from, ok := l.begin(span)
+		if !ok {
+			continue
 		}
+		x.ascend(from.url, from.id, func(it *item) bool {
+			return span.has(string(l.s.memory.record(it).url())) && consider(it)
+		})
 	}
 }
 
-// addDisk walks the URL rows, or those of the tag, which are in no order.
+// addDisk walks the rows of the tag or of the URLs.
 func (l *listing) addDisk() error {
-	if l.filter.Tag != "" {
-		sc := scan{scanTag, l.filter.Tag, tagStart(l.filter.Tag)}
-		return l.walk(&sc, 0)
+	if tag := l.filter.Tag; tag != "" {
+		return l.walk(&scan{scanTag, tag, tagStart(tag)}, tagRowKey(tag, l.after.id))
 	}
-	sc := scan{kind: scanPrefix, value: l.filter.Prefix, from: []byte(l.filter.Prefix)}
-	return l.walk(&sc, l.limit+1)
+	for _, span := range l.filter.spans() {
+		if _, ok := l.begin(span); !ok {
+			continue
+		}
+		sc := scan{kind: scanPrefix, value: span.text, from: []byte(span.text)}
+		if span.exact {
+			sc = scan{scanURL, span.text, append([]byte(span.text), 0)}
+		}
+		var after []byte
+		if l.after.url != "" && span.has(l.after.url) {
+			after = urlRowKey(l.after.url, l.after.id)
+		}
+		if err := l.walk(&sc, after); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// walk adds up to limit entries (0: all) of a scan, a bounded number of rows a transaction.
-func (l *listing) walk(sc *scan, limit int) error {
-	var after []byte
-	if sc.kind == scanPrefix && l.after.url >= sc.value && l.after.url != "" {
-		after = urlRowKey(l.after.url, l.after.id)
-	}
-	n := 0
+// walk looks at the rows of a scan behind after, a bounded number of them a transaction.
+func (l *listing) walk(sc *scan, after []byte) error {
 	for more := true; more; {
-		step := *l // the transaction's own: it may go on when nobody waits for it any more
-		from, last := after, []byte(nil)
+		step, from, last := l.clone(), after, []byte(nil)
 		err := l.s.disk.view(func(tx *bbolt.Tx) error {
 			t, err := openTables(tx)
 			if err != nil {
 				return err
 			}
-			rows, found := 0, n
+			rows := 0
 			return sc.each(t, from, func(key, value []byte) (bool, error) {
-				if step.addRow(t, key, value) {
-					found++
-				}
-				if limit > 0 && found >= limit {
+				if !step.addRow(t, key, value) {
 					return false, nil
 				}
 				if rows++; rows >= stepEntries {
@@ -258,36 +348,78 @@ func (l *listing) walk(sc *scan, limit int) error {
 		if err != nil {
 			return err
 		}
-		n += len(step.found) - len(l.found)
-		*l = step
+		*l = *step
 		after, more = last, last != nil
 	}
 	return nil
 }
 
-func (l *listing) addRow(t *tables, key, value []byte) bool {
-	row := decodeIndexRow(value)
-	if !live(row.keepUntil, l.now) {
-		return false
-	}
-	e, length, err := t.entry(rowID(key))
-	if err != nil {
-		return false
-	}
-	for _, j := range l.jobs[e.Key] {
-		if j.superseded(e.ID, &e.Variant) {
-			return false
-		}
-	}
-	return l.addEntry(e, length, DiskTier, row.soft)
+// clone is for a transaction, which may go on when nobody waits for it any more.
+func (l *listing) clone() *listing {
+	step := *l
+	step.found = slices.Clone(l.found)
+	return &step
 }
 
-// page sorts what was found, leaves out what was found twice and cuts it at the limit.
-func (l *listing) page() (items []Item, more bool) {
-	slices.SortStableFunc(l.found, func(a, b Item) int { return place{a.URL, a.ID}.compare(place{b.URL, b.ID}) })
-	items = slices.CompactFunc(l.found, func(a, b Item) bool { return a.ID == b.ID && a.URL == b.URL })
-	if more = len(items) > l.limit; more {
-		items = items[:l.limit]
+// addRow looks at one row; false ends the walk.
+func (l *listing) addRow(t *tables, key, value []byte) bool {
+	p := place{id: rowID(key)}
+	if l.filter.Tag == "" {
+		p.url, _, _ = cutURLRowKey(key)
 	}
-	return items, more
+	if !l.wants(p) {
+		return false
+	}
+	row := decodeIndexRow(value)
+	if !live(row.keepUntil, l.now) {
+		return true
+	}
+	r, _, err := t.record(p.id)
+	if err != nil || l.s.queue.supersedes(p.id, r) {
+		return true
+	}
+	l.add(p.id, r, DiskTier, row.soft)
+	return true
+}
+
+// confirm looks again at what was found on disk, in a later state of the file. What was gone from there since
+// the former, because a purge had hit it whose record was gone when the entry was judged, or because what waited
+// in the queue has taken its place, is gone in this one.
+func (l *listing) confirm() error {
+	if len(l.found) > l.limit {
+		l.endAt(l.found[l.limit].place) // fewer may be left
+	}
+	step := l.clone()
+	err := l.s.disk.view(func(tx *bbolt.Tx) error {
+		keys, err := openBucket(tx, keysBucket)
+		if err != nil {
+			return err
+		}
+		for i := range step.found {
+			if f := &step.found[i]; f.Tier == DiskTier {
+				rk := keyRowKey(f.key, f.ID)
+				row, err := decodeKeyRow(rk, keys.Get(rk))
+				f.gone, f.Soft = err != nil, f.Soft || row.soft
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		l.found = slices.DeleteFunc(step.found, func(f foundItem) bool { return f.gone })
+	}
+	return err
+}
+
+// page is what was found up to the limit, and where it ends if more may follow.
+func (l *listing) page() (items []Item, end *place) {
+	for _, f := range l.found {
+		switch {
+		case l.end != nil && f.place.compare(*l.end) > 0:
+			return items, l.end
+		case len(items) == l.limit:
+			return items, &l.found[l.limit-1].place
+		}
+		items = append(items, f.Item)
+	}
+	return items, l.end
 }

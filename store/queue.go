@@ -211,14 +211,17 @@ func (j *job) homeless() bool {
 	return j.kind == jobPut && !j.item.is(isDead|isResident)
 }
 
-// all returns all jobs, oldest first, with their items held as by of.
-func (q *queue) all() []*job {
+// supersedes tells whether something that waits takes the place of an entry on disk, or deletes it.
+func (q *queue) supersedes(id uint64, r record) bool {
+	key := r.key()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, j := range q.jobs {
-		j.hold()
+	jobs := q.byKey[keyPrefix(key)]
+	if len(jobs) == 0 {
+		return false
 	}
-	return slices.Clone(q.jobs)
+	v := r.variant()
+	return slices.ContainsFunc(jobs, func(j *job) bool { return j.key == key && j.superseded(id, &v) })
 }
 
 // head returns up to n jobs from the front; they stay queued until done. It is for the keeper, who

@@ -520,6 +520,7 @@ func listing(t *testing.T, s *store.Store) {
 		for _, limit := range []int{1, 2, 100} {
 			t.Run(fmt.Sprintf("%s by %d", tt.name, limit), func(t *testing.T) {
 				var got []string
+				var ids []uint64
 				cursor := ""
 				for range 100 {
 					items, next, err := s.List(tt.filter, limit, cursor)
@@ -527,7 +528,7 @@ func listing(t *testing.T, s *store.Store) {
 						t.Fatalf("%d items, %v", len(items), err)
 					}
 					for _, it := range items {
-						got = append(got, it.URL)
+						got, ids = append(got, it.URL), append(ids, it.ID)
 						if slices.ContainsFunc(it.Tags, func(tag string) bool { return tag[0] == 0 }) {
 							t.Errorf("%s lists internal tags %q", it.URL, it.Tags)
 						}
@@ -535,6 +536,12 @@ func listing(t *testing.T, s *store.Store) {
 					if cursor = next; cursor == "" {
 						break
 					}
+				}
+				if tt.filter.Tag != "" { // by age
+					if !slices.IsSorted(ids) {
+						t.Errorf("not in the order of age: %d", ids)
+					}
+					slices.Sort(got)
 				}
 				if !slices.Equal(got, tt.want) {
 					t.Errorf("got  %q\nwant %q", got, tt.want)
