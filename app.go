@@ -84,7 +84,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start opens the store if it is not open yet.
 func (a *App) Start() error {
-	if err := a.pantry.store.Open(); err != nil {
+	if err := a.pantry.open(); err != nil {
 		return err
 	}
 	running.add(a)

@@ -56,10 +56,20 @@ func pantryKey(folder string) string {
 	if abs, err := filepath.Abs(folder); err == nil {
 		folder = abs
 	}
-	if real, err := filepath.EvalSymlinks(folder); err == nil {
-		folder = real
+	return "disk " + withoutLinks(folder)
+}
+
+// withoutLinks follows the links of a path as far as it is there. What is not is made when the store is opened, and the key must be
+// the same after that: under another one the next reload would find the file locked, by itself.
+func withoutLinks(path string) string {
+	real, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		return real
 	}
-	return "disk " + folder
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(withoutLinks(parent), filepath.Base(path))
+	}
+	return path
 }
 
 // takePantry returns the pantry for folder ("" for none), new or in use. It opens nothing.
@@ -67,6 +77,7 @@ func takePantry(folder string, required bool, settings store.Settings, log *slog
 	key := pantryKey(folder)
 	v, _, err := pantries.LoadOrNew(key, func() (caddy.Destructor, error) {
 		s := store.New(store.Config{Path: folder, Required: required, Logger: log}, settings)
+		pantriesOpen.Add(1)
 		return &pantry{
 			key:      key,
 			store:    s,
@@ -93,8 +104,79 @@ func fetchesUnderWay() (n int) {
 	return n
 }
 
+// pantriesOpen is how many there are, those being closed included.
+var pantriesOpen atomic.Int32
+
+// withOthers returns the pantry and all others whose store can still answer, or soon will: while a reload switches the disk path there are
+// that of the old configuration, until its last request has ended, and that of the new one, before it is opened.
+func (p *pantry) withOthers() []*pantry {
+	all := []*pantry{p}
+	if pantriesOpen.Load() < 2 {
+		return all
+	}
+	pantries.Range(func(_, v any) bool {
+		if other, ok := v.(*pantry); ok && other != p {
+			all = append(all, other)
+		}
+		return true
+	})
+	return all
+}
+
+// apps are the configurations that hold the pantry.
+func (p *pantry) apps() (apps []*App) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.tenants {
+		apps = append(apps, t.app)
+	}
+	return apps
+}
+
+// purges counts what has been purged in the process, so that a file can be told of which some of it was kept.
+var purges atomic.Uint64
+
+// past is what is known of a pantry's key when there is no pantry: between two that have the same file.
+type past struct {
+	closing sync.Mutex // held while the file is being closed
+	known   bool       // there was one
+	purges  uint64     // as it was when the store could take no more of them
+}
+
+var pasts sync.Map // of *past by key: as many as configurations have named
+
+func (p *pantry) past() *past {
+	v, _ := pasts.LoadOrStore(p.key, new(past))
+	return v.(*past)
+}
+
+// open opens the store if nobody has, once the one that had its file before has closed it: after a quick change of mind that may still be
+// writing out its queue. A file that has missed purges since then is begun anew.
+func (p *pantry) open() error {
+	before := p.past()
+	before.closing.Lock()
+	missed := before.known && before.purges != purges.Load()
+	before.closing.Unlock()
+	if missed {
+		p.store.Discard()
+	}
+	return p.store.Open()
+}
+
+// giveBack gives one reference back to the pool, which closes the store with the last.
+func (p *pantry) giveBack() error {
+	before := p.past()
+	before.closing.Lock()
+	defer before.closing.Unlock()
+	_, err := pantries.Delete(p.key)
+	return err
+}
+
 // Destruct closes the store; the usage pool calls it when the last reference is given back.
 func (p *pantry) Destruct() error {
+	before := p.past() // locked by giveBack
+	before.known, before.purges = true, purges.Load()
+	defer pantriesOpen.Add(-1)
 	return p.store.Close()
 }
 
@@ -152,7 +234,7 @@ func (p *pantry) settle() {
 	// A process that exits takes everything with it; what is queued is written while there is time.
 	for p.leaving.Load() > 0 && (p.holds.Load() == 0 || caddy.Exiting()) {
 		p.leaving.Add(-1)
-		if _, err := pantries.Delete(p.key); err != nil {
+		if err := p.giveBack(); err != nil {
 			caddy.Log().Named(moduleName).Error("closing the store: " + err.Error())
 		}
 	}

@@ -1,11 +1,13 @@
 package larder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/larder-cache/larder/purge"
@@ -25,33 +27,53 @@ func runningTarget() purge.Target {
 	return nil
 }
 
-// Purge implements purge.Target. During a reload that switches the disk path two stores serve requests: both are purged.
+// Purge implements purge.Target. During a reload that switches the disk path two stores serve requests: both are purged, by the URLs that
+// the rules of any configuration make.
 func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
+	all := t.pantry.withOthers()
+	var rules []*keying
+	for _, p := range all {
+		for _, app := range p.apps() {
+			rules = append(rules, app.rules()...)
+		}
+	}
 	selectors := store.Selectors{Tags: s.Tags, Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
 	for _, raw := range s.URLs {
-		urls, err := normalizeURL(raw, t.rules())
+		urls, err := normalizeURL(raw, rules)
 		if err != nil {
 			return 0, err
 		}
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
-	options := store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun}
-	var purged []*pantry
-	for _, app := range running.all() {
-		if slices.Contains(purged, app.pantry) {
-			continue
-		}
-		purged = append(purged, app.pantry)
-		n, purgeErr := app.pantry.store.Purge(selectors, options)
-		matched += n
-		if purgeErr != nil {
-			err = purgeErr
-		}
-	}
+	matched, err = t.pantry.purgeAll(all, selectors, store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun})
 	if !s.DryRun {
 		t.countPurge(s)
 		t.emitPurged(s, matched)
 	}
+	return matched, err
+}
+
+// purgeAll purges stores, all at once: each may wait for its disk. Of the others it does not matter if one is closed.
+func (p *pantry) purgeAll(all []*pantry, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
+	if !options.DryRun {
+		purges.Add(1)
+	}
+	var mu sync.Mutex
+	var waiting sync.WaitGroup
+	for _, each := range all {
+		waiting.Go(func() {
+			n, purgeErr := each.store.Purge(selectors, options)
+			if errors.Is(purgeErr, store.ErrClosed) && each != p { // it answers nothing any more
+				purges.Add(1) // and was closed without having heard of this one
+				purgeErr = nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			matched += n
+			err = cmp.Or(err, purgeErr)
+		})
+	}
+	waiting.Wait()
 	return matched, err
 }
 

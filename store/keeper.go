@@ -44,6 +44,7 @@ type keeper struct {
 	retryAt  time.Time // of the store's clock; zero: no retry is due
 	trouble  trouble
 	dropping bool // the file is to be removed when the disk answers
+	discard  bool // what is in the file has missed purges
 	removed  bool // the file was taken away: one that is in its place is not ours
 	strikes  int  // failures by damage of this file
 	attached bool // this process has had the file open

@@ -109,10 +109,13 @@ func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) 
 // Purge makes every entry that sel selects gone, or stale, and counts those that were neither
 // expired nor purged before. When it returns without error, the purge holds across a crash. An
 // error that wraps ErrNotDurable means that it holds until the process ends, and that the file it
-// could not be written to is not used again.
+// could not be written to is not used again. Before Open it matches nothing and holds for what Open finds.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
 	if err := sel.check(); err != nil {
 		return 0, err
+	}
+	if s.state.Load() == stateNew && s.purgeEarly(sel, opts) {
+		return 0, nil
 	}
 	if !s.isOpen() {
 		return 0, ErrClosed

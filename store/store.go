@@ -95,6 +95,29 @@ func (s *Store) Open() error {
 	return nil
 }
 
+// Discard has Open begin a new file where there is one, and is called before it: what is in that has missed purges.
+func (s *Store) Discard() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.state.Load() == stateNew {
+		s.keeper.discard = true
+	}
+}
+
+// purgeEarly puts a purge in force in a store that is not open yet, so that nothing it hits is served once it is. It is
+// written down when the file is opened. False when the store has been opened meanwhile.
+func (s *Store) purgeEarly(sel Selectors, opts PurgeOptions) bool {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.state.Load() != stateNew {
+		return false
+	}
+	if !opts.DryRun {
+		s.records.issue(sel.clone(), opts.Soft, uint64(nanos(s.now()))).counted = true // there was nothing to count
+	}
+	return true
+}
+
 // Ready is closed when Open has succeeded, also when it did without its disk.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
 
@@ -197,7 +220,13 @@ func (s *Store) lifeState() string {
 // aside and a new one begun.
 func (s *Store) attach() error {
 	o, err := s.openFile()
-	if foreign := errors.Is(err, errForeign); foreign || errors.Is(err, errDamaged) {
+	if errors.Is(err, errMissed) {
+		if err := s.disk.drop(s.now()); err != nil {
+			return fmt.Errorf("disk tier: %s cannot be removed, and has missed purges: %w", s.disk.path, err)
+		}
+		s.log.Info("disk tier: the file has missed purges since it was last in use, so a new one is begun", slog.String("file", s.disk.path))
+		o, err = s.openFile()
+	} else if foreign := errors.Is(err, errForeign); foreign || errors.Is(err, errDamaged) {
 		s.counts.errors[DiskTier].Add(1)
 		why := "corrupt"
 		if foreign {
@@ -217,7 +246,7 @@ func (s *Store) attach() error {
 	s.disk.attach(o.use)
 	s.memory.forgetDisk(!o.known)
 	s.keeper.attached, s.keeper.expiring, s.keeper.pending, s.keeper.writing = true, true, true, 0
-	s.keeper.dropping, s.keeper.removed = false, false
+	s.keeper.dropping, s.keeper.removed, s.keeper.discard = false, false, false
 	s.queue.setOpen(true)
 	s.drafts.setAccepting(true)
 	return nil
@@ -226,6 +255,9 @@ func (s *Store) attach() error {
 // errForeign says that a file was put in the place of the one that was open. It may hold what was purged since it
 // was written, by purges that have been swept in ours and are not known any more.
 var errForeign = errors.New("this file was put in the place of the one in use, and may hold what has been purged")
+
+// errMissed says that purges were made while nobody had the file open.
+var errMissed = errors.New("this file has missed purges")
 
 // prepared is an opened file with what was read from it.
 type prepared struct {
@@ -243,8 +275,11 @@ func (s *Store) openFile() (*prepared, error) {
 	var id, generation, entries uint64
 	var purges []*purgeRecord
 	err = o.update(func(tx *bbolt.Tx) error {
-		if name, _ := tx.Cursor().First(); name != nil && s.keeper.removed {
+		switch name, _ := tx.Cursor().First(); {
+		case name != nil && s.keeper.removed:
 			return errForeign
+		case name != nil && s.keeper.discard:
+			return errMissed
 		}
 		t, err := schema(tx)
 		if err != nil {
