@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,12 +30,13 @@ import (
 //	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more fetch for the others
 //	                 └─ else ───────────────► release  the leader's real writer takes over, the others fetch for themselves
 type fetch struct {
-	h      *Handler
-	pantry *pantry
-	flight *coalesce.Flight
-	ticket ticket
-	next   caddyhttp.Handler
-	lesson store.Key // what the answer teaches, see hitformiss.go
+	h         *Handler
+	pantry    *pantry
+	flight    *coalesce.Flight
+	ticket    ticket
+	ticketEnd sync.Once
+	next      caddyhttp.Handler
+	lesson    store.Key // what the answer teaches, see hitformiss.go
 
 	// Facts of the leader's request; the request itself may be over before the fetch is.
 	keyed         keyed   // but for its header, which is
@@ -115,6 +117,7 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 	}
 	x.detach(q)
 	x.pantry.hold()
+	f.OnUnkept(x)
 	return x
 }
 
@@ -180,9 +183,25 @@ func guarded(f func() error) (err error) {
 // end gives back all that the fetch holds, whether it has run or not.
 func (x *fetch) end() {
 	x.flight.Settle()
-	x.ticket.End()
+	x.endTicket()
 	close(x.over)
 	x.pantry.drop()
+}
+
+// Unkept implements coalesce.Keeper.
+func (x *fetch) Unkept() { x.endTicket() }
+
+// endTicket ends the ticket, so that purges need not be remembered for this fetch any more: it is over, or its response will not be stored.
+// It may then go on for long, as an event stream does. Those who are aboard and have yet to look whether the response was purged find it
+// noted in the head. It may be called by any goroutine, and more than once.
+func (x *fetch) endTicket() {
+	x.ticketEnd.Do(func() {
+		if hd, ok := x.flight.Head().(*head); ok {
+			hard, soft := x.pantry.store.Purged(x.url, hd.tags, x.ticket.Generation())
+			hd.purged.Store(hard || soft)
+		}
+		x.ticket.End()
+	})
 }
 
 // exchange is the response with what decides about storing it.

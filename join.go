@@ -120,12 +120,14 @@ func (q *request) arrived(x *fetch) bool {
 // usable reports whether a running flight may answer this request, as far as purges go.
 func (q *request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
+	hd, decided := f.Head().(*head)
 	var tags []string
-	if hd, ok := f.Head().(*head); ok {
+	if decided {
 		tags = hd.tags
 	}
 	hard, soft := q.pantry.store.Purged(tag.url, tags, tag.generation)
-	return !hard && !soft
+	// Where the ticket has ended the store may have forgotten the purge; then the head has known of it since before.
+	return !hard && !soft && !(decided && hd.purged.Load())
 }
 
 // board waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.

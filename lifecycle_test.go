@@ -306,8 +306,9 @@ type stats struct {
 		Entries, Bytes, Budget int64
 		State                  string
 	}
-	Requests map[string]uint64
-	InFlight int `json:"in_flight"`
+	Requests      map[string]uint64
+	InFlight      int `json:"in_flight"`
+	PurgesPending int `json:"purges_pending"`
 }
 
 func (in *instance) stats() stats {

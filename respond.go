@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,7 +28,7 @@ const (
 	headStale                   // the store: stale, because the origin failed
 )
 
-// head is what a flight decided at the response header, for all who wait. It is not changed after that.
+// head is what a flight decided at the response header, for all who wait. It is not changed after that, but for purged.
 type head struct {
 	kind     headKind
 	exchange rfc9111.Exchange // for headFetched without its header
@@ -39,6 +40,7 @@ type head struct {
 	length   int64           // of the body, -1 if not known yet
 	over     <-chan struct{} // closed when the response has been stored
 	tags     []string
+	purged   atomic.Bool // before the ticket ended, see fetch.endTicket
 	variant  store.Variant
 	search   rfc9111.SearchVariance // what the answer says of queries
 	key      store.Key              // by that

@@ -33,6 +33,7 @@ func (f *Flight) keepApart(to phase) {
 		return
 	}
 	f.phase, f.closed = to, true
+	f.unkept()
 	if to == rejected {
 		f.bequeath()
 	}

@@ -44,6 +44,8 @@
 //	Finish | Fail                       once; further calls are without effect
 //	HandOver, MoveTo | TakeBack, Settle after Finish, when the body is to be stored
 //
+// OnUnkept tells when a body has come to be of no use to a store, though its fetch goes on.
+//
 // `defer f.Settle()` at the start of the fetch is a safe habit: it fails a flight that nothing has ended, and gives back
 // what one that is over still holds.
 //

@@ -47,6 +47,7 @@ func (f *Flight) end(err error) {
 		f.owed += f.giveBack()
 	} else {
 		f.closed, f.settled = true, true // nothing to store
+		f.unkept()
 	}
 	if err != nil && f.phase != released && f.phase != rejected {
 		f.bequeath()
@@ -173,6 +174,30 @@ func (f *Flight) OnEmpty(fn func()) {
 	defer f.unlock()
 	f.onEmpty = append(f.onEmpty, fn)
 	f.dispose()
+}
+
+// Keeper waits for a body, to store it.
+type Keeper interface {
+	// Unkept is called once, on any goroutine and under no lock of this package.
+	Unkept()
+}
+
+// OnUnkept has k told as soon as it is certain that the body will not be had whole for storing: at Release, Reject or a failure, or
+// when a window begins. Nobody boards after that, and the fetch may go on for as long as its readers like.
+func (f *Flight) OnUnkept(k Keeper) {
+	f.mu.Lock()
+	defer f.unlock()
+	f.keeper = k
+	if f.phase != fetching && f.phase != streaming || f.ended && f.err != nil {
+		f.unkept()
+	}
+}
+
+// unkept tells the Keeper. The flight is closed.
+func (f *Flight) unkept() {
+	if f.keeper != nil {
+		f.due, f.keeper = append(f.due, f.keeper.Unkept), nil
+	}
 }
 
 // dispose gives up the body, and what OnEmpty was told of, when neither the fetch nor a party has a use for it.

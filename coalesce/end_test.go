@@ -3,6 +3,8 @@ package coalesce
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestOnEmpty: what a flight's parties answer from is given back once, after the fetch and the last of them.
@@ -38,6 +40,59 @@ func TestOnEmpty(t *testing.T) {
 				f.OnEmpty(func() { calls++ })
 				if calls != 2 {
 					t.Error("no call for a flight that is empty already")
+				}
+			})
+		})
+	}
+}
+
+type keeperFunc func()
+
+func (fn keeperFunc) Unkept() { fn() }
+
+// OnUnkept tells once, and as soon as it is certain, that the body will not be had whole. It does not tell of one that is kept.
+func TestOnUnkept(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		do     func(*Flight)
+		unkept bool
+	}{
+		{"shared", func(f *Flight) { f.Share(nil, -1) }, false},
+		{"finished", func(f *Flight) { f.Share(nil, -1); f.Finish(nil); f.Settle() }, false},
+		{"released", (*Flight).Release, true},
+		{"rejected", (*Flight).Reject, true},
+		{"failed before the header", func(f *Flight) { f.Fail(errOrigin) }, true},
+		{"failed in mid-body", func(f *Flight) { f.Share(nil, -1); f.Fail(errOrigin) }, true},
+		{"abandoned", (*Flight).Settle, true},
+		{"past max", func(f *Flight) { f.Share(nil, 1); _, _ = f.Write([]byte("ab")) }, true},
+		{"no room", func(f *Flight) { f.Share(nil, -1); go f.Write(pattern(1, 2*window)); synctest.Wait() }, true},
+		{"too old", func(f *Flight) { f.Share(nil, -1); time.Sleep(time.Minute); synctest.Wait() }, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, window, Limits{Window: 4 * window, Life: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
+				f, p := join(t, g, true)
+				early, late := 0, 0
+				f.OnUnkept(keeperFunc(func() {
+					early++
+					if f.joinable() {
+						t.Error("told while the flight can be joined")
+					}
+				}))
+				tc.do(f)
+				if unkept := early > 0; unkept != tc.unkept {
+					t.Errorf("told %v, want %v", unkept, tc.unkept)
+				}
+				if tc.unkept {
+					f.OnUnkept(keeperFunc(func() { late++ }))
+					if late != 1 {
+						t.Error("not told at once of what is certain already")
+					}
+				}
+				f.Fail(errOrigin)
+				f.Settle()
+				p.Leave()
+				if early > 1 {
+					t.Errorf("told %d times", early)
 				}
 			})
 		})

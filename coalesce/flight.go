@@ -100,6 +100,7 @@ type Flight struct {
 	spill   *spill  // nil before the body spills
 
 	onEmpty []func() // see OnEmpty
+	keeper  Keeper   // nil when it has been told
 
 	entered entered // see roster
 
@@ -107,7 +108,7 @@ type Flight struct {
 	owed      int64    // bytes for Budget.Unreserve
 	vacated   bool     // the group knows that the flight is closed
 	signedOff bool     // the roster knows that it is over
-	due       []func() // of onEmpty, now that it is, and the end of a spill
+	due       []func() // of onEmpty and the keeper, now that it is so, and the end of a spill
 
 	first Party     // the starter's; here, as its place in parties, to spare allocations
 	alloc [1]*Party // of parties, while there is one

@@ -128,6 +128,9 @@ func (w *world) expectNothingLeft() {
 			w.t.Errorf("fetch %d: body gone %v, %d parties, %d waiting, over %v", rec.id, f.body.gone, len(f.parties), f.waiting, rec.over.Load())
 		}
 		rec.checkSpill(w)
+		if kept := rec.f.err == nil && rec.f.phase == streaming; rec.unkept.Load() == kept {
+			w.t.Errorf("fetch %d: kept %v, but told %v that it is not", rec.id, kept, rec.unkept.Load())
+		}
 		if rec.source != nil && rec.source.closed != 1 {
 			w.t.Errorf("fetch %d: its source was closed %d times", rec.id, rec.source.closed)
 		}
@@ -164,6 +167,7 @@ type fetchRecord struct {
 	undecided, lent, over, finished atomic.Bool
 
 	readers atomic.Int64 // clients that have begun to read
+	unkept  atomic.Bool  // the flight has told that its body is not kept
 }
 
 // tag is what a starter attaches: the generation it begins in.
@@ -191,8 +195,12 @@ func (w *world) start(f *Flight, key string) {
 	if f.Attempt() == 2 {
 		w.seen.add("second attempt")
 	}
+	f.OnUnkept(rec)
 	go rec.run(w)
 }
+
+// Unkept implements Keeper.
+func (rec *fetchRecord) Unkept() { rec.unkept.Store(true) }
 
 // standsFor tells whether newcomers for key get f.
 func (w *world) standsFor(key string, f *Flight) bool {
@@ -300,6 +308,9 @@ func (rec *fetchRecord) share(w *world) {
 		}
 	}
 	time.Sleep(rec.pause) // storing; the flight can still be joined
+	if whole && rec.unkept.Load() {
+		w.t.Errorf("fetch %d: a body that is not kept is whole", rec.id)
+	}
 	if whole && !bytes.Equal(bytes.Join(chunks, nil), rec.body) {
 		w.t.Errorf("fetch %d: what would be stored is not the body", rec.id)
 	}

@@ -134,6 +134,7 @@ func (f *Flight) outgrow(why Outgrowth) {
 		return
 	}
 	f.phase, f.outgrown, f.closed = windowed, why, true
+	f.unkept()
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
 	f.stopIfUseless()
