@@ -2,6 +2,7 @@ package larder_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
 )
@@ -20,5 +21,51 @@ func TestVaryByWhatAFetchGoesWithout(t *testing.T) {
 	}
 	in.get("/", "If-None-Match", `"b"`).want(t, http.StatusOK, "1", "")
 	in.get("/", "If-None-Match", `"a"`).want(t, http.StatusNotModified, "", "")
+	o.asked(t, 1)
+}
+
+// TestTrailersAreAnnounced holds that each client hears before the body what comes behind it (RFC 9110 6.6.2): the leader, who waits for the
+// same fetch, and who gets it from memory or from disk.
+func TestTrailersAreAnnounced(t *testing.T) {
+	goOn := make(chan struct{})
+	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Trailer", "X-Sum, X-Never")
+		_, _ = io.WriteString(w, "begun ")
+		_ = http.NewResponseController(w).Flush()
+		<-goOn
+		_, _ = io.WriteString(w, "ended")
+		w.Header().Set("X-Sum", "42")
+		w.Header().Set(http.TrailerPrefix+"X-Late", "1")
+	})
+	in := start(t, proxied("larder"), o)
+	open := func(who string) *http.Response {
+		resp, err := in.client.Get(in.url("/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, announced := resp.Trailer["X-Sum"]; !announced {
+			t.Errorf("%s: Trailer announces %v", who, resp.Trailer)
+		}
+		return resp
+	}
+	end := func(who string, resp *http.Response) {
+		defer resp.Body.Close()
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "begun ended" {
+			t.Errorf("%s: body %q, %v", who, body, err)
+		}
+		if resp.Trailer.Get("X-Sum") != "42" || resp.Trailer.Get("X-Late") != "1" {
+			t.Errorf("%s: trailers %v", who, resp.Trailer)
+		}
+	}
+	leader, follower := open("the leader"), open("a follower")
+	close(goOn)
+	end("the leader", leader)
+	end("a follower", follower)
+	hit := open("a hit")
+	if _, announced := hit.Trailer["X-Late"]; !announced {
+		t.Errorf("a hit: Trailer announces %v, and what came unannounced is known by now", hit.Trailer)
+	}
+	end("a hit", hit)
 	o.asked(t, 1)
 }

@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -56,6 +57,19 @@ func (v values) one(place int, value string) []string {
 	}
 	v[place] = value
 	return v[place : place+1 : place+1]
+}
+
+// fieldNames yields the field names in a list of them, canonical.
+func fieldNames(lines []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range lines {
+			for name := range strings.SplitSeq(line, ",") {
+				if name = strings.TrimSpace(name); name != "" && !yield(http.CanonicalHeaderKey(name)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // field is one field of a header. Several are quicker to go through than a map, and take one allocation where a map takes three.
@@ -144,14 +158,15 @@ func withoutTrailers(fields []field) []field {
 // setTrailers has net/http send fields behind the body of a response with the header h. The values
 // are copied: later handlers may change them in place, and these are everybody's.
 func setTrailers(h, trailers http.Header) {
-	announced := strings.ToLower(strings.Join(h["Trailer"], ","))
+	announced := make(map[string]bool)
+	for name := range fieldNames(h["Trailer"]) {
+		announced[name] = true
+	}
 	for name, values := range trailers {
-		name = strings.TrimPrefix(name, http.TrailerPrefix)
-		if !slices.Contains(strings.FieldsFunc(announced, isListSeparator), strings.ToLower(name)) {
+		name = http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))
+		if !announced[name] {
 			name = http.TrailerPrefix + name
 		}
 		h[name] = slices.Clone(values)
 	}
 }
-
-func isListSeparator(r rune) bool { return r == ',' || r == ' ' || r == '\t' }

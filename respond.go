@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +65,15 @@ func (hd *head) forFollowers(h *Handler) []field {
 	}
 	hd.once.Do(func() { hd.shared = h.withoutTags(fieldsOf(hd.header)) })
 	return hd.shared
+}
+
+// announced is the Trailer of the inner handlers.
+func (hd *head) announced() []string {
+	i := slices.IndexFunc(hd.own, func(f field) bool { return f.name == "Trailer" })
+	if i < 0 {
+		return nil
+	}
+	return hd.own[i].values
 }
 
 // errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
@@ -198,6 +209,9 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 		a.fields, a.growing = hd.forFollowers(q.h), new(flightBody)
 	}
 	*a.growing = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
+	if !leads {
+		a.growing.announced = hd.announced()
+	}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
 	if err := a.growing.first(); err != nil && !errors.Is(err, io.EOF) {
 		return q.respondUnbegun(s, err)
@@ -333,6 +347,9 @@ func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, er
 		}
 		h["Content-Length"] = q.room.one(roomLength, a.lengthText)
 	}
+	if bodyAllowed(a.status) {
+		a.announce(h)
+	}
 	q.sendStatus(h, *cs)
 	q.w.WriteHeader(a.status)
 	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
@@ -345,6 +362,22 @@ func (q *request) sendTrailers(trailers http.Header) {
 		return
 	}
 	setTrailers(q.w.Header(), trailers)
+}
+
+// announce says which fields come behind the body (RFC 9110 6.6.2): of a stored answer those that are there, of a growing one those that
+// the inner handlers announced. The leader has that field from them; Trailer is hop by hop, so the stored header goes without.
+func (a *answer) announce(h http.Header) {
+	switch {
+	case a.growing != nil && len(a.growing.announced) > 0:
+		h["Trailer"] = slices.Clone(a.growing.announced)
+	case len(a.trailer) > 0:
+		names := make([]string, 0, len(a.trailer))
+		for name := range a.trailer {
+			names = append(names, http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix)))
+		}
+		slices.Sort(names)
+		h["Trailer"] = []string{strings.Join(slices.Compact(names), ", ")}
+	}
 }
 
 // bodyAllowed is RFC 9110 6.4.1.
@@ -399,6 +432,8 @@ type flightBody struct {
 	err    error
 	length int64           // -1 if not known
 	over   <-chan struct{} // closed when the body has been stored
+
+	announced []string // Trailer, for who has not got it with the header
 }
 
 // first waits for the first bytes, or the end.

@@ -262,9 +262,8 @@ func (w *fetchWriter) trailer() http.Header {
 		name = http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))
 		trailer[name] = append(trailer[name], values...)
 	}
-	for _, line := range w.header["Trailer"] {
-		for name := range strings.SplitSeq(line, ",") {
-			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+	for name := range fieldNames(w.header["Trailer"]) {
+		if _, again := trailer[name]; !again { // named twice it comes once
 			add(name, w.header[name])
 		}
 	}
