@@ -3,6 +3,7 @@ package larder
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,7 +72,7 @@ func (rules *keying) key(k *keyed) store.Key {
 	}
 	b.count(len(rules.cookies))
 	if len(rules.cookies) > 0 {
-		jar := cookieValues(k.header)
+		jar := cookieValues(k.header, rules.cookies)
 		for _, name := range rules.cookies {
 			b.text(name)
 			b.texts(jar[name])
@@ -320,18 +321,30 @@ func wildcard(pattern, name string) bool {
 	}
 }
 
-// cookieValues lists the request's cookies by name, in the order they were sent. A value is all behind the name, "=" included, and
-// unparsed: what a parser would drop may still reach the origin. The name goes without white space, as origins read it.
-func cookieValues(h http.Header) map[string][]string {
-	jar := make(map[string][]string)
-	for _, line := range h["Cookie"] {
-		for pair := range strings.SplitSeq(line, ";") {
-			if pair = strings.TrimSpace(pair); pair == "" {
-				continue
+// cookies yields the request's cookies in the order they were sent. A value is all behind the name, "=" included, and unparsed: what a
+// parser would drop may still reach the origin. The name goes without white space, as origins read it.
+func cookies(h http.Header) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, line := range h["Cookie"] {
+			for pair := range strings.SplitSeq(line, ";") {
+				if pair = strings.TrimSpace(pair); pair == "" {
+					continue
+				}
+				name, _, _ := strings.Cut(pair, "=")
+				if name = strings.TrimSpace(name); !yield(name, pair[len(name):]) {
+					return
+				}
 			}
-			name, _, _ := strings.Cut(pair, "=")
-			name = strings.TrimSpace(name)
-			jar[name] = append(jar[name], pair[len(name):])
+		}
+	}
+}
+
+// cookieValues lists the values of the cookies that are wanted, by name. Others are as many as a client likes, and are not kept.
+func cookieValues(h http.Header, wanted []string) map[string][]string {
+	jar := make(map[string][]string, len(wanted))
+	for name, value := range cookies(h) {
+		if slices.Contains(wanted, name) {
+			jar[name] = append(jar[name], value)
 		}
 	}
 	return jar
@@ -349,7 +362,7 @@ func (rules *keying) hasUnkeyedCookie(h http.Header) bool {
 	if len(h["Cookie"]) == 0 || slices.Contains(rules.headers, "Cookie") {
 		return false
 	}
-	for name := range cookieValues(h) {
+	for name := range cookies(h) {
 		if !slices.Contains(rules.cookies, name) {
 			return true
 		}

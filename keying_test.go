@@ -94,7 +94,7 @@ func TestCookieValues(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := http.Header{"Cookie": tc.lines}
-			got := cookieValues(h)
+			got := cookieValues(h, []string{"a", "b", "A", ""})
 			if len(got) != len(tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
@@ -264,7 +264,7 @@ func spelled(rules *keying, k *keyed) string {
 	if !sameTarget(k.client, k.inner) {
 		inner = target(k.inner.EscapedPath(), k.inner)
 	}
-	jar := cookieValues(k.header)
+	jar := cookieValues(k.header, []string{"a", "b"})
 	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme, k.authority, k.door, target(urlform.Sent(k.client), k.client), inner,
 		k.header["X-A"], k.header["X-B"], jar["a"], jar["b"], k.added)
 	s += fmt.Sprintf("%q %q %v %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.dotted, k.trusted)
