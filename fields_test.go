@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 )
 
 // TestVaryByWhatAFetchGoesWithout asks for forty ranges, and by conditionals, of what varies by them: a fetch carries none of these fields,
@@ -68,4 +69,27 @@ func TestTrailersAreAnnounced(t *testing.T) {
 	}
 	end("a hit", hit)
 	o.asked(t, 1)
+}
+
+// TestModifiedSinceWithoutDates holds that what has neither Last-Modified nor a Date that is one is as old as it is here (RFC 9111 4.3.2):
+// for the client it was fetched for, who sent the condition, and for a hit; stored or not.
+func TestModifiedSinceWithoutDates(t *testing.T) {
+	for _, control := range []string{"max-age=600", "no-store"} {
+		for status, since := range map[int]time.Duration{http.StatusOK: -time.Hour, http.StatusNotModified: time.Hour} {
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("If-Modified-Since") != "" {
+					t.Error("the fetch carries the condition")
+				}
+				w.Header()["Date"] = []string{"yesterday"}
+				w.Header().Set("Cache-Control", control)
+				_, _ = io.WriteString(w, "body")
+			})
+			in := start(t, proxied("larder"), o)
+			in.get("/", "If-Modified-Since", httpDate(since)).want(t, status, "", "")
+			if control == "max-age=600" {
+				in.get("/", "If-Modified-Since", httpDate(since)).want(t, status, "", "")
+			}
+			o.asked(t, 1)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -25,8 +26,9 @@ type outlet struct {
 	outcome Outcome
 	status  rfc9111.CacheStatus
 
-	// conditional says that the client's own conditionals did not reach the origin, so that a whole 200 is still to be judged by them.
-	conditional bool
+	// received is when the response arrived, set where the client's own conditionals did not reach the origin, so that a whole 200 is still
+	// to be judged by them.
+	received time.Time
 	// onHeader, if set, sees the final header before the client does. It is a method of outlet: a closure would be one allocation more.
 	onHeader func(o *outlet, status int, header http.Header)
 	unsafe   *invalidation // for invalidate, nil for safe methods
@@ -68,7 +70,7 @@ func (o *outlet) WriteHeader(status int) {
 		o.status.FwdStatus = status
 	}
 	o.q.note(o.outcome, o.status.Detail)
-	if o.conditional && rfc9111.Precondition(o.q.r.Method, o.q.r.Header, status, h) == rfc9111.NotModified {
+	if !o.received.IsZero() && rfc9111.Precondition(o.q.r.Method, o.q.r.Header, status, h, o.received) == rfc9111.NotModified {
 		o.bodiless = true
 		o.status.FwdStatus = status
 		overwriteWithNotModified(h)

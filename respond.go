@@ -325,7 +325,7 @@ func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, er
 	if a.aged {
 		h["Age"] = q.room.one(roomAge, strconv.FormatInt(int64(a.age/time.Second), 10))
 	}
-	if rfc9111.Precondition(q.r.Method, q.r.Header, a.status, a.header) == rfc9111.NotModified {
+	if rfc9111.Precondition(q.r.Method, q.r.Header, a.status, a.header, q.received(a)) == rfc9111.NotModified {
 		overwriteWithNotModified(h)
 		if !cs.Hit && cs.FwdStatus == 0 {
 			cs.FwdStatus = a.status
@@ -353,6 +353,14 @@ func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, er
 	q.sendStatus(h, *cs)
 	q.w.WriteHeader(a.status)
 	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
+}
+
+// received is when the response that is the answer arrived.
+func (q *request) received(a *answer) time.Time {
+	if a.growing != nil {
+		return a.growing.flight.Head().(*head).exchange.ResponseTime
+	}
+	return q.found.Entry.ResponseTime
 }
 
 // sendTrailers sends the fields behind the body. The header is flushed before: net/http would else give a short body a Content-Length,

@@ -101,7 +101,7 @@ func (w *fetchWriter) through(q *request, reason rfc9111.Reason) {
 	w.fetch.show(q)
 	replaceHeader(q.w.Header(), w.header)
 	w.out = newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: q.forward, Detail: reason.String()})
-	w.out.conditional = true
+	w.out.received = w.headerAt
 	// RFC 9111 4.4 for a POST that may not be stored.
 	w.out.onHeader, w.out.unsafe = (*outlet).invalidate, q.invalidation()
 	w.out.WriteHeader(w.status)

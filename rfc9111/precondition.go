@@ -3,6 +3,7 @@ package rfc9111
 import (
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Verdict is the outcome of a client's preconditions.
@@ -31,8 +32,8 @@ func (v Verdict) String() string {
 // (RFC 9111 4.3.2) in the order of RFC 9110 13.2.2. If-Match and
 // If-Unmodified-Since are for origin servers and are not evaluated by a cache;
 // If-Range is part of [ParseRange]. Only what would else be a 2xx can be a 304
-// (RFC 9110 13.2.1).
-func Precondition(method string, reqHeader http.Header, status int, storedHeader http.Header) Verdict {
+// (RFC 9110 13.2.1). received is when the stored response arrived.
+func Precondition(method string, reqHeader http.Header, status int, storedHeader http.Header, received time.Time) Verdict {
 	if status < 200 || status > 299 {
 		return Pass
 	}
@@ -45,7 +46,7 @@ func Precondition(method string, reqHeader http.Header, status int, storedHeader
 		return verdict(noneMatchFails(lines, entityTag(storedHeader)))
 	}
 	if lines := reqHeader["If-Modified-Since"]; len(lines) > 0 {
-		return verdict(notModifiedSince(lines, storedHeader))
+		return verdict(notModifiedSince(lines, storedHeader, received))
 	}
 	return Pass
 }
@@ -92,9 +93,9 @@ func cutEntityTag(list string) (tag, rest string) {
 }
 
 // notModifiedSince is RFC 9110 13.1.3 as RFC 9111 4.3.2 extends it: a stored
-// response without Last-Modified is as old as its Date. A date that is none is
-// ignored.
-func notModifiedSince(lines []string, stored http.Header) bool {
+// response without Last-Modified is as old as its Date, and without that as long
+// as it is here. A date that is none is ignored.
+func notModifiedSince(lines []string, stored http.Header, received time.Time) bool {
 	since, ok := dateField(lines)
 	if !ok {
 		return false
@@ -103,7 +104,10 @@ func notModifiedSince(lines []string, stored http.Header) bool {
 	if !ok {
 		modified, ok = originated(stored)
 	}
-	return ok && !modified.After(since)
+	if !ok {
+		modified = received.Truncate(time.Second) // as since is
+	}
+	return !modified.After(since)
 }
 
 // metadata are the representation fields that a 304 goes without. Cache-Control,

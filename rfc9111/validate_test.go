@@ -101,14 +101,14 @@ func FuzzPrecondition(f *testing.F) {
 	f.Add(`W/`, `W/`, `,`)
 	f.Fuzz(func(t *testing.T, list, tag, date string) {
 		stored := http.Header{"Etag": {tag}, "Last-Modified": {date}}
-		Precondition(http.MethodGet, http.Header{"If-None-Match": {list}}, 200, stored)
-		Precondition(http.MethodGet, http.Header{"If-Modified-Since": {list}}, 200, stored)
+		Precondition(http.MethodGet, http.Header{"If-None-Match": {list}}, 200, stored, arrival)
+		Precondition(http.MethodGet, http.Header{"If-Modified-Since": {list}}, 200, stored, arrival)
 		Selects(stored, http.Header{"Etag": {list}})
 		// What is asked with the stored validators finds itself.
 		if fill := make(http.Header); entityTag(stored) != "" && strings.HasPrefix(tag, `"`) &&
 			strings.Count(tag, `"`) == 2 && strings.HasSuffix(tag, `"`) {
 			Condition(fill, stored)
-			if Precondition(http.MethodGet, fill, 200, stored) != NotModified {
+			if Precondition(http.MethodGet, fill, 200, stored, arrival) != NotModified {
 				t.Errorf("tag %q does not match itself", tag)
 			}
 		}

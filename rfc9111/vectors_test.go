@@ -224,7 +224,7 @@ func (v *vector) checkValidation(t *testing.T) int {
 	e := v.Expected
 	stored, answer := v.header(t, v.Response), v.header(t, v.Validation)
 	fill := v.header(t, v.Again)
-	verdict := Precondition(method(v.Again), fill, v.status(), stored)
+	verdict := Precondition(method(v.Again), fill, v.status(), stored, arrival)
 	Condition(fill, stored)
 	merged, fresh := FreshenByHead(stored, answer)
 	if e.Head == nil {

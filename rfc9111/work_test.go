@@ -100,7 +100,7 @@ func judging(name string) worktest.Reader {
 func conditional(name, validator string) worktest.Reader {
 	return func(lines []string) {
 		for _, stored := range []http.Header{{validator: lines}, {validator: lines[:1]}, {validator: {`"a"`}}} {
-			Precondition(http.MethodGet, http.Header{name: lines}, http.StatusOK, stored)
+			Precondition(http.MethodGet, http.Header{name: lines}, http.StatusOK, stored, arrival)
 		}
 	}
 }
