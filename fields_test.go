@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 )
@@ -69,6 +70,29 @@ func TestTrailersAreAnnounced(t *testing.T) {
 	}
 	end("a hit", hit)
 	o.asked(t, 1)
+}
+
+// TestUnsatisfiableRangeHasNoLifetime holds that our own 416 says nothing of how long the whole may be kept, nor how it is validated.
+func TestUnsatisfiableRangeHasNoLifetime(t *testing.T) {
+	o := newOrigin(t, answering(http.StatusOK, "Cache-Control", "public, max-age=600", "Cdn-Cache-Control", "max-age=600",
+		"Surrogate-Control", "max-age=600", "Fastly-Cache-Control", "max-age=600", "Expires", httpDate(time.Hour), "Pragma", "x",
+		"Etag", `"a"`, "Last-Modified", httpDate(-time.Hour), "Content-Language", "en", "X-Kept", "1"))
+	in := start(t, proxied("larder {\n\ttargeted Surrogate-Control Cdn-Cache-Control\n}"), o)
+	for _, who := range []string{"the leader", "a hit"} {
+		a := in.get("/", "Range", "bytes=9-")
+		a.want(t, http.StatusRequestedRangeNotSatisfiable, "", "")
+		if a.Header.Get("Content-Range") != "bytes */1" || a.Header.Get("X-Kept") != "1" {
+			t.Errorf("%s: header %v", who, a.Header)
+		}
+		for name := range a.Header {
+			if slices.Contains([]string{
+				"Cache-Control", "Cdn-Cache-Control", "Surrogate-Control", "Fastly-Cache-Control", "Expires", "Pragma", "Etag", "Last-Modified",
+				"Content-Language",
+			}, name) {
+				t.Errorf("%s: the 416 has %s: %q", who, name, a.Header[name])
+			}
+		}
+	}
 }
 
 // TestModifiedSinceWithoutDates holds that what has neither Last-Modified nor a Date that is one is as old as it is here (RFC 9111 4.3.2):

@@ -16,11 +16,10 @@ func (q *request) sendRanges(a *answer, cs *rfc9111.CacheStatus, ranges []rfc911
 	if !cs.Hit && cs.FwdStatus == 0 {
 		cs.FwdStatus = a.status
 	}
+	delete(h, "Trailer") // with a Content-Length there are none
 	switch {
 	case unsatisfiable:
-		for _, name := range []string{"Content-Encoding", "Content-Length", "Content-Type", "Etag", "Last-Modified", "Trailer"} {
-			delete(h, name)
-		}
+		q.h.policy.ClearForUnsatisfiable(h)
 		h.Set("Content-Range", "bytes */"+strconv.FormatInt(a.length, 10))
 		q.sendStatus(h, *cs)
 		q.w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)

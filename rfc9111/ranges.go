@@ -134,6 +134,21 @@ func excessive(ranges []ByteRange, size int64) bool {
 	return overlaps > 2
 }
 
+// ClearForUnsatisfiable makes the header of a stored 200 that of a 416 (RFC 9110
+// 15.5.17): what describes the representation goes, and so does what gives it a
+// lifetime, in any field, since the refusal of one range says nothing about the
+// next.
+func (p *Policy) ClearForUnsatisfiable(h http.Header) {
+	removeFields(h, metadata[:])
+	removeFields(h, p.targets())
+	removeFields(h, []string{"Etag", "Last-Modified", "Cache-Control", "Expires", "Pragma", "No-Vary-Search"})
+	for name := range h {
+		if strings.HasSuffix(name, "-Cache-Control") { // RFC 9213 2: that is how they are named
+			delete(h, name)
+		}
+	}
+}
+
 // ifRangeHolds is RFC 9110 13.1.5: the same strong entity tag, or the same date
 // if that date is a strong validator (8.8.2.2).
 func ifRangeHolds(lines []string, stored http.Header) bool {

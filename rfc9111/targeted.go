@@ -21,11 +21,7 @@ type statement struct {
 // statement picks the field that counts (RFC 9213 2.2): the first targeted one
 // that is valid and not empty, otherwise Cache-Control.
 func (p *Policy) statement(h http.Header) statement {
-	targets := p.Targeted
-	if targets == nil {
-		targets = DefaultTargeted
-	}
-	for _, field := range targets {
+	for _, field := range p.targets() {
 		if p.Ignores(field) {
 			continue
 		}
@@ -41,6 +37,14 @@ func (p *Policy) statement(h http.Header) statement {
 		return statement{directives: p.pragma(h)}
 	}
 	return statement{directives: parseCacheControl(lines)}
+}
+
+// targets are the targeted fields that are obeyed.
+func (p *Policy) targets() []string {
+	if p.Targeted == nil {
+		return DefaultTargeted
+	}
+	return p.Targeted
 }
 
 // pragma reads Pragma: no-cache of a response without Cache-Control. RFC 9111
