@@ -26,6 +26,30 @@ func TestVaryByWhatAFetchGoesWithout(t *testing.T) {
 	o.asked(t, 1)
 }
 
+// TestChunkedGetWithoutContent asks for what is stored by a GET whose framing leaves open whether it has content. It has none, so it is no
+// fat GET; one with a single byte is.
+func TestChunkedGetWithoutContent(t *testing.T) {
+	o := newOrigin(t, answering(http.StatusOK, "Cache-Control", "max-age=60"))
+	in := start(t, proxied("larder"), o)
+	in.get("/").want(t, http.StatusOK, "1", "")
+	host := fmt.Sprintf("localhost:%d", in.port)
+	ask := func(method, body string) *answer {
+		return in.raw(method + " / HTTP/1.1\nHost: " + host + "\nTransfer-Encoding: chunked\nConnection: close\n\n" + body)
+	}
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		if a := ask(method, "0\n\n"); !a.isHit() {
+			t.Errorf("%s without content: Cache-Status %q", method, a.cacheStatus())
+		}
+		if a := ask(method, "1\nx\n0\n\n"); a.cacheStatus() != "Larder; fwd=bypass; detail=body" {
+			t.Errorf("%s with content: Cache-Status %q", method, a.cacheStatus())
+		}
+	}
+	if sent := o.last(); sent.ContentLength != -1 {
+		t.Errorf("the fat GET reached the origin with Content-Length %d", sent.ContentLength)
+	}
+	o.asked(t, 3)
+}
+
 // TestTrailersAreAnnounced holds that each client hears before the body what comes behind it (RFC 9110 6.6.2): the leader, who waits for the
 // same fetch, and who gets it from memory or from disk.
 func TestTrailersAreAnnounced(t *testing.T) {

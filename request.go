@@ -133,16 +133,17 @@ func (q *request) readTarget() bool {
 	return err == nil
 }
 
-// carriesBody reports whether the request has content. HTTP/3 leaves that open where there is no Content-Length, so the first byte is
-// asked for: a GET's stream has ended by then.
+// carriesBody reports whether the request has content. Where the header leaves that open (chunked, or HTTP/2 and HTTP/3 without a
+// Content-Length), the first byte is asked for: what sends none has ended by then, and is no fat GET. Whoever waits to be asked for the body
+// (Expect) has one.
 func carriesBody(r *http.Request) bool {
-	if r.ProtoMajor != 3 || r.ContentLength >= 0 || r.Body == nil {
-		return r.ContentLength != 0 || len(r.TransferEncoding) > 0
+	if r.ContentLength >= 0 || r.Body == nil || r.Body == http.NoBody || len(r.Header["Expect"]) > 0 {
+		return r.ContentLength != 0
 	}
 	var first [1]byte
 	n, err := io.ReadFull(r.Body, first[:])
 	if n == 0 && errors.Is(err, io.EOF) {
-		r.Body, r.ContentLength = http.NoBody, 0
+		r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
 		return false
 	}
 	r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(first[:n]), r.Body), Closer: r.Body}
