@@ -10,8 +10,8 @@ import (
 
 // conclusion is what a handler makes of a stored response whoever asks for it, and whenever. It
 // depends on the response and the handler's rules alone, so it is worked out once and kept with the
-// entry, as its Memo, for the hits that follow. The entry outlives the handler's configuration, so it
-// points to nothing of that.
+// entry, as its Memo, for the hits that follow. The entry outlives the handler's configuration, so
+// it points to nothing of that.
 type conclusion struct {
 	serial    uint64 // the handler's
 	freshness rfc9111.Freshness

@@ -6,8 +6,8 @@ import (
 	"weak"
 )
 
-// WatchConfiguration returns a function that tells whether nothing of the configuration that runs now is in memory any
-// more: neither the app nor a handler.
+// WatchConfiguration returns a function that tells whether nothing of the configuration that runs
+// now is in memory any more: neither the app nor a handler.
 func WatchConfiguration() (gone func() bool) {
 	newest := running.newest()
 	app := weak.Make(newest)

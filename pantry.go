@@ -59,8 +59,9 @@ func pantryKey(folder string) string {
 	return "disk " + withoutLinks(folder)
 }
 
-// withoutLinks follows the links of a path as far as it is there. What is not is made when the store is opened, and the key must be
-// the same after that: under another one the next reload would find the file locked, by itself.
+// withoutLinks follows the links of a path as far as it is there. What is not is made when the
+// store is opened, and the key must be the same after that: under another one the next reload would
+// find the file locked, by itself.
 func withoutLinks(path string) string {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {
@@ -107,8 +108,9 @@ func fetchesUnderWay() (n int) {
 // pantriesOpen is how many there are, those being closed included.
 var pantriesOpen atomic.Int32
 
-// withOthers returns the pantry and all others whose store can still answer, or soon will: while a reload switches the disk path there are
-// that of the old configuration, until its last request has ended, and that of the new one, before it is opened.
+// withOthers returns the pantry and all others whose store can still answer, or soon will: while a
+// reload switches the disk path there are that of the old configuration, until its last request has
+// ended, and that of the new one, before it is opened.
 func (p *pantry) withOthers() []*pantry {
 	all := []*pantry{p}
 	if pantriesOpen.Load() < 2 {
@@ -133,10 +135,12 @@ func (p *pantry) apps() (apps []*App) {
 	return apps
 }
 
-// purges counts what has been purged in the process, so that a file can be told of which some of it was kept.
+// purges counts what has been purged in the process, so that a file can be told of which some of it
+// was kept.
 var purges atomic.Uint64
 
-// past is what is known of a pantry's key when there is no pantry: between two that have the same file.
+// past is what is known of a pantry's key when there is no pantry: between two that have the same
+// file.
 type past struct {
 	closing sync.Mutex // held while the file is being closed
 	known   bool       // there was one
@@ -150,8 +154,9 @@ func (p *pantry) past() *past {
 	return v.(*past)
 }
 
-// open opens the store if nobody has, once the one that had its file before has closed it: after a quick change of mind that may still be
-// writing out its queue. A file that has missed purges since then is begun anew.
+// open opens the store if nobody has, once the one that had its file before has closed it: after a
+// quick change of mind that may still be writing out its queue. A file that has missed purges since
+// then is begun anew.
 func (p *pantry) open() error {
 	before := p.past()
 	before.closing.Lock()

@@ -10,8 +10,9 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// TestReopenedPathWaitsForItsFile: the store that has the file is still being closed, which may take longer than the
-// lock is waited for, when a configuration names its path again. That one was refused, as if by another process.
+// TestReopenedPathWaitsForItsFile: the store that has the file is still being closed, which may
+// take longer than the lock is waited for, when a configuration names its path again. That one was
+// refused, as if by another process.
 func TestReopenedPathWaitsForItsFile(t *testing.T) {
 	folder, settings := t.TempDir(), store.Settings{Memory: 1 << 20, Disk: 8 << 20}
 	take := func() *pantry {

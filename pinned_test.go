@@ -10,15 +10,16 @@ import (
 	"github.com/larder-cache/larder"
 )
 
-// TestEntriesPinNoConfiguration: what was worked out for a stored response pointed to the handler that did, so that
-// each entry not asked for since a reload kept a whole configuration alive.
+// TestEntriesPinNoConfiguration: what was worked out for a stored response pointed to the handler
+// that did, so that each entry not asked for since a reload kept a whole configuration alive.
 func TestEntriesPinNoConfiguration(t *testing.T) {
 	for name, disk := range map[string]string{"memory": "", "disk": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			o := newOrigin(t, numbered("Cache-Control", "max-age=60, stale-while-revalidate=60", "ETag", `"a"`, "Surrogate-Key", "a"))
 			s := proxied("larder {\n\tttl 5m 404\n\tkey {\n\t\tquery sort\n\t}\n}")
-			// A connection that waits for another request has a timer of net/http's, which keeps the proxy's
-			// transport, and with it the configuration, for two minutes after it was closed.
+			// A connection that waits for another request has a timer of net/http's, which keeps
+			// the proxy's transport, and with it the configuration, for two minutes after it was
+			// closed.
 			s.site = strings.Replace(s.site, "reverse_proxy {{origin}}", "reverse_proxy {{origin}} {\n\ttransport http {\n\t\tkeepalive off\n\t}\n}", 1)
 			s.disk = disk
 			in := start(t, s, o)

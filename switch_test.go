@@ -21,8 +21,9 @@ func heldOrigin(t *testing.T) (o *origin, arrived, release chan struct{}) {
 	return o, arrived, release
 }
 
-// TestPurgeReachesTheStoreOfTheOldConfiguration: after a reload with another disk path the old store answers on until
-// its last request has ended. A purge, and what an unsafe request invalidates, reach it.
+// TestPurgeReachesTheStoreOfTheOldConfiguration: after a reload with another disk path the old
+// store answers on until its last request has ended. A purge, and what an unsafe request
+// invalidates, reach it.
 func TestPurgeReachesTheStoreOfTheOldConfiguration(t *testing.T) {
 	for name, purge := range map[string]func(t *testing.T, in *instance){
 		"purge": func(t *testing.T, in *instance) {
@@ -58,8 +59,8 @@ func TestPurgeReachesTheStoreOfTheOldConfiguration(t *testing.T) {
 	}
 }
 
-// TestRevertedDiskPathHasMissedNoPurge: between two configurations that name a disk path its store is closed. What is
-// purged or invalidated meanwhile is not there when it comes back.
+// TestRevertedDiskPathHasMissedNoPurge: between two configurations that name a disk path its store
+// is closed. What is purged or invalidated meanwhile is not there when it comes back.
 func TestRevertedDiskPathHasMissedNoPurge(t *testing.T) {
 	for name, purge := range map[string]func(in *instance){
 		"purge":          func(in *instance) { in.purge(`{"urls":["` + "http://localhost" + `/other"]}`) },
@@ -84,8 +85,9 @@ func TestRevertedDiskPathHasMissedNoPurge(t *testing.T) {
 	}
 }
 
-// TestDiskPathBehindALink: the folder is made when the store is opened. Its links were followed only from then on, so
-// that the next reload took it for another folder and found the file locked, by itself.
+// TestDiskPathBehindALink: the folder is made when the store is opened. Its links were followed
+// only from then on, so that the next reload took it for another folder and found the file locked,
+// by itself.
 func TestDiskPathBehindALink(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=600"))
 	s := withDisk(t, "larder")

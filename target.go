@@ -27,8 +27,8 @@ func runningTarget() purge.Target {
 	return nil
 }
 
-// Purge implements purge.Target. During a reload that switches the disk path two stores serve requests: both are purged, by the URLs that
-// the rules of any configuration make.
+// Purge implements purge.Target. During a reload that switches the disk path two stores serve
+// requests: both are purged, by the URLs that the rules of any configuration make.
 func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
 	all := t.pantry.withOthers()
 	var rules []*keying
@@ -53,7 +53,8 @@ func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err er
 	return matched, err
 }
 
-// purgeAll purges stores, all at once: each may wait for its disk. Of the others it does not matter if one is closed.
+// purgeAll purges stores, all at once: each may wait for its disk. Of the others it does not matter
+// if one is closed.
 func (p *pantry) purgeAll(all []*pantry, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
 	if !options.DryRun {
 		purges.Add(1)

@@ -317,8 +317,8 @@ func (b *batch) limitVariants(j *job, rest []keyRow) error {
 	return nil
 }
 
-// renewOrWriteBody is writeBody unless the record that j renews is there: then its rows make room for the new ones, and
-// its chunks stay where they are.
+// renewOrWriteBody is writeBody unless the record that j renews is there: then its rows make room
+// for the new ones, and its chunks stay where they are.
 func (b *batch) renewOrWriteBody(j *job, r record, renewed *bool) (bool, error) {
 	if !j.renews || b.records.Get(idBytes(j.id)) == nil {
 		return b.writeBody(j)

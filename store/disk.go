@@ -30,7 +30,8 @@ type disk struct {
 	openFile func(string, int, os.FileMode) (*os.File, error)
 	pins     pins
 
-	// mu is held for reading by who waits for a transaction, for writing while the file is exchanged.
+	// mu is held for reading by who waits for a transaction, for writing while the file is
+	// exchanged.
 	mu  sync.RWMutex
 	use *use // nil: no file is open
 
@@ -189,9 +190,9 @@ func (d *disk) detach() error {
 // abandon lets go of a file whose database cannot be closed, lock and handle.
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
 
-// drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a map of it
-// is left, its name is taken from it. Behind a call that has not come back nobody waits for it: it takes effect
-// when the disk answers again, before the file can be opened again.
+// drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a
+// map of it is left, its name is taken from it. Behind a call that has not come back nobody waits
+// for it: it takes effect when the disk answers again, before the file can be opened again.
 func (d *disk) drop(now time.Time) error {
 	patience := d.wait()
 	if d.stuck.Load() > 0 {
@@ -274,12 +275,13 @@ func (d *disk) isPast(err error) bool {
 	return ok && (d.use == nil || e.time != d.times.Load())
 }
 
-// view runs fn in a read transaction. fn copies what it keeps, and writes to nobody. After errStalled it may
-// still be running, so that what it writes to is to be looked at only after success.
+// view runs fn in a read transaction. fn copies what it keeps, and writes to nobody. After
+// errStalled it may still be running, so that what it writes to is to be looked at only after
+// success.
 func (d *disk) view(fn func(tx *bbolt.Tx) error) error { return d.viewOr(fn, nil) }
 
-// viewOr is view for an fn that takes something in hand: undo, which may be nil, gives it back if fn has been
-// through with success, but too late.
+// viewOr is view for an fn that takes something in hand: undo, which may be nil, gives it back if
+// fn has been through with success, but too late.
 func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -324,8 +326,8 @@ func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 	return u.update(fn)
 }
 
-// update is update for a file that need not be attached. fn runs on the caller's goroutine, since it
-// works with what is the keeper's: it writes nothing to the file, which the commit does.
+// update is update for a file that need not be attached. fn runs on the caller's goroutine, since
+// it works with what is the keeper's: it writes nothing to the file, which the commit does.
 func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 	var begun *bbolt.Tx
 	err := u.do(func() error {

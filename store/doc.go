@@ -17,28 +17,28 @@
 //	stats.go     what is counted
 //
 // Both tiers keep an entry as record.go lays it out, with what codec.go has. The memory tier is
-// arena.go (extents outside of the Go heap: arena_unix.go) and item.go (bookkeeping without pointers),
-// policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL; taglist.go) and decoded.go
-// (unlocked: what is asked for all the time) in shard.go (one lock) in memory.go (one budget). The
-// disk tier is rows.go (buckets and rows) behind disk.go (the only place that opens and calls bbolt,
-// once head.go and tree.go have looked at the file) and stall.go (nobody waits for a disk that stands still), written by one goroutine: keeper.go (what it does when),
-// queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave
-// behind), pace.go (how fast what nobody waits for goes). lock_flock.go is bbolt's lock on the file,
-// poison_race.go has freed bytes overwritten under the race detector.
+// arena.go (extents outside of the Go heap: arena_unix.go) and item.go (bookkeeping without
+// pointers), policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL;
+// taglist.go) and decoded.go (unlocked: what is asked for all the time) in shard.go (one lock) in
+// memory.go (one budget). The disk tier is rows.go (buckets and rows) behind disk.go (the only
+// place that opens and calls bbolt, once head.go and tree.go have looked at the file) and stall.go
+// (nobody waits for a disk that stands still), written by one goroutine: keeper.go (what it does
+// when), queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what
+// purges leave behind), pace.go (how fast what nobody waits for goes). lock_flock.go is bbolt's
+// lock on the file, poison_race.go has freed bytes overwritten under the race detector.
 //
 // # Budgets
 //
-// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112 bytes of
-// index, and 64 bytes for each tag: one that no other entry has takes 40, one of two 80, of many 45. It
-// counts while anybody has the entry in
-// hand: resident, waiting for the disk, or being sent to a client. A renewed
-// entry (Renewal, Put) has its large body where the one has it that was renewed: in memory the extent of that counts
-// until the last of its renewals is gone, on disk the record alone is written, under the same id as the chunks.
-// Reservations count, and what is kept
-// decoded, at most a thirty-second part of the budget by an estimate of what its maps take. Not counted are
-// free slots (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied),
-// free pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once (64 bytes an
-// item), which is used again and not given back.
+// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112
+// bytes of index, and 64 bytes for each tag: one that no other entry has takes 40, one of two 80,
+// of many 45. It counts while anybody has the entry in hand: resident, waiting for the disk, or
+// being sent to a client. A renewed entry (Renewal, Put) has its large body where the one has it
+// that was renewed: in memory the extent of that counts until the last of its renewals is gone, on
+// disk the record alone is written, under the same id as the chunks. Reservations count, and what
+// is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps take.
+// Not counted are free slots (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the
+// sparsest slabs are emptied), free pages (at most a megabyte, or a thirty-second part), and
+// bookkeeping that was needed once (64 bytes an item), which is used again and not given back.
 //
 // Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts for itself
 // before it is written, so the file stays within one and a half times the budget; bbolt's files never shrink,
@@ -88,10 +88,10 @@
 //
 // # Locks
 //
-// In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu, recordSet.mu,
-// tickets.mu, pins.mu, touches.mu, arena.mu, table.mu, drafts.mu. There are two exceptions: disk.mu is held
-// for reading around a transaction, within which memory, the queue and the records may be used, and drafts.mu
-// while pins.mu is taken when a draft begins.
+// In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu,
+// recordSet.mu, tickets.mu, pins.mu, touches.mu, arena.mu, table.mu, drafts.mu. There are two
+// exceptions: disk.mu is held for reading around a transaction, within which memory, the queue and
+// the records may be used, and drafts.mu while pins.mu is taken when a draft begins.
 //
 // Nothing is written to a client under any of them, and no transaction is open while a client is written to:
 // bodies are read chunk by chunk, each copied out of a transaction of its own.

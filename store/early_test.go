@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestPurgeBeforeOpen: a store that is about to be opened has what was stored when its file was last in use. A purge
-// that comes before holds for that, and for good.
+// TestPurgeBeforeOpen: a store that is about to be opened has what was stored when its file was
+// last in use. A purge that comes before holds for that, and for good.
 func TestPurgeBeforeOpen(t *testing.T) {
 	dir := t.TempDir()
 	urls := fill(t, dir, 5, 100)

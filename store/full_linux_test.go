@@ -102,8 +102,9 @@ func TestFaultFullDisk(t *testing.T) {
 	checkAgreement(t, s)
 }
 
-// TestFaultFullDiskLogsOnce: on a disk that stays full each retry may succeed, and a purge has the file removed,
-// which makes room for a little while. All that is one trouble, and one line in the log at its beginning.
+// TestFaultFullDiskLogsOnce: on a disk that stays full each retry may succeed, and a purge has the
+// file removed, which makes room for a little while. All that is one trouble, and one line in the
+// log at its beginning.
 func TestFaultFullDiskLogsOnce(t *testing.T) {
 	if !mounted(t) {
 		return

@@ -265,8 +265,9 @@ func (m *memory) source(it *item) uint64 {
 	return 0
 }
 
-// base is the item that has the body of it, or nil. A renewed entry has that of the one it renews, which it holds. A base
-// has a body of its own, so that there are no chains, however often an entry is renewed.
+// base is the item that has the body of it, or nil. A renewed entry has that of the one it renews,
+// which it holds. A base has a body of its own, so that there are no chains, however often an entry
+// is renewed.
 func (m *memory) base(it *item) *item {
 	if place := m.place(it); place&baseMark != 0 {
 		return m.items.at(ref(place))

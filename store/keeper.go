@@ -18,7 +18,8 @@ const (
 	lingerBytes = batchBytes
 	// tickTime is the pace of what is done without being asked: expiry, reopening.
 	tickTime = time.Second
-	// placeTicks is how often it is looked for the file's name: it may be removed where nothing is written.
+	// placeTicks is how often it is looked for the file's name: it may be removed where nothing is
+	// written.
 	placeTicks = 5
 	// retryTime is how long a file that failed is left alone.
 	retryTime = 30 * time.Second
@@ -315,8 +316,9 @@ func (k *keeper) beginAnew() {
 	k.retry()
 }
 
-// trouble is the time from a failure of the disk until it has worked for calmTime. What is said in it is said
-// once: a full disk fails, is tried again and works for a moment, for as long as it is full.
+// trouble is the time from a failure of the disk until it has worked for calmTime. What is said in
+// it is said once: a full disk fails, is tried again and works for a moment, for as long as it is
+// full.
 type trouble struct {
 	told map[string]bool // what has been said; nil: none is on
 	last time.Time       // of the store's clock: the last failure

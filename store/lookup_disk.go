@@ -9,8 +9,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// search looks for a better variant in the file until no purge record was dropped meanwhile. A search that
-// the disk does not answer in time may go on, so that each has all to itself that it works with.
+// search looks for a better variant in the file until no purge record was dropped meanwhile. A
+// search that the disk does not answer in time may go on, so that each has all to itself that it
+// works with.
 func (s *Store) search(sel *selection, key Key, jobs []*job, resident []candidate) (*diskSearch, error) {
 	for {
 		d := &diskSearch{sel: *sel, match: sel.match, key: key, jobs: jobs}

@@ -109,7 +109,8 @@ func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) 
 // Purge makes every entry that sel selects gone, or stale, and counts those that were neither
 // expired nor purged before. When it returns without error, the purge holds across a crash. An
 // error that wraps ErrNotDurable means that it holds until the process ends, and that the file it
-// could not be written to is not used again. Before Open it matches nothing and holds for what Open finds.
+// could not be written to is not used again. Before Open it matches nothing and holds for what Open
+// finds.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
 	if err := sel.check(); err != nil {
 		return 0, err
@@ -235,7 +236,8 @@ func (k *keeper) writePurges(reqs []*purgeRequest) error {
 	return nil
 }
 
-// countOnDisk counts purges by the file and memory, and notes those that have nothing on disk to hit.
+// countOnDisk counts purges by the file and memory, and notes those that have nothing on disk to
+// hit.
 func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
 	type result struct{ matched, rows int }
 	var results []result // the transaction's own: it may go on when nobody waits for it any more

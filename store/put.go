@@ -73,9 +73,9 @@ type renewal struct {
 	base *item
 }
 
-// renewed tells what e renews; id is 0 where e is stored like any other: a small body stands beside its record and is
-// written with it in any case. Chunks on disk have the id of their entry, so that the renewed record finds them
-// under its own. The same id always has the same body.
+// renewed tells what e renews; id is 0 where e is stored like any other: a small body stands beside
+// its record and is written with it in any case. Chunks on disk have the id of their entry, so that
+// the renewed record finds them under its own. The same id always has the same body.
 func (s *Store) renewed(e *Entry) (r renewal) {
 	old := e.renews
 	e.renews = nil

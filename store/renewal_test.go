@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// renew stores the entry of a URL once more as a 304 does, under the header that is given; false when there is none.
+// renew stores the entry of a URL once more as a 304 does, under the header that is given; false
+// when there is none.
 func renew(t *testing.T, s *Store, url, count string) bool {
 	t.Helper()
 	ticket := s.Begin()
@@ -92,8 +93,8 @@ func TestRenewalWritesNoBody(t *testing.T) {
 	}
 }
 
-// TestRenewalInMemorySharesTheBody: what is counted is the record alone, and the bytes are given back with the last
-// of those that have them.
+// TestRenewalInMemorySharesTheBody: what is counted is the record alone, and the bytes are given
+// back with the last of those that have them.
 func TestRenewalInMemorySharesTheBody(t *testing.T) {
 	const size, url = 1 << 20, "http://example.com/"
 	s := openStore(t, Config{}, Settings{Memory: 64 << 20})
@@ -131,7 +132,8 @@ func TestRenewalInMemorySharesTheBody(t *testing.T) {
 	}
 }
 
-// TestRenewalOfWhatIsNotThere: the record is not in the file any more, or not yet. Then the body is written again.
+// TestRenewalOfWhatIsNotThere: the record is not in the file any more, or not yet. Then the body is
+// written again.
 func TestRenewalOfWhatIsNotThere(t *testing.T) {
 	const url = "http://example.com/"
 	for name, before := range map[string]func(t *testing.T, s *Store, e *Entry){
@@ -184,8 +186,8 @@ func TestRenewalOfWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestRenewalsAtRandom mixes renewals with all that moves entries: no body is ever another's, what was renewed last is
-// found, and the counters agree in the end, over restarts too.
+// TestRenewalsAtRandom mixes renewals with all that moves entries: no body is ever another's, what
+// was renewed last is found, and the counters agree in the end, over restarts too.
 func TestRenewalsAtRandom(t *testing.T) {
 	rng := seeded(t)
 	dir := t.TempDir()

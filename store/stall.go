@@ -11,15 +11,17 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A file can stand still: a network file system that is gone, a volume that is detached, fsfreeze. Then a system
-// call does not return, and neither does whatever waits for the locks that bbolt holds around it. So no goroutine
-// that somebody waits for makes such a call: a helper makes it, and who asked for it waits for stallTime at most.
-// After that the file counts as stalled. It is given up as after an error, at once for all who wait and all who
-// come, and it is closed when its last call has come back; until then no other file is opened in its place.
+// A file can stand still: a network file system that is gone, a volume that is detached, fsfreeze.
+// Then a system call does not return, and neither does whatever waits for the locks that bbolt
+// holds around it. So no goroutine that somebody waits for makes such a call: a helper makes it,
+// and who asked for it waits for stallTime at most. After that the file counts as stalled. It is
+// given up as after an error, at once for all who wait and all who come, and it is closed when its
+// last call has come back; until then no other file is opened in its place.
 //
-// One wait cannot be bounded: that for a page of the file's map which the kernel has to read first. It holds a
-// thread of the Go runtime, and with it the next garbage collection. Where the file system answers such a read by
-// an error in the end (NFS mounted soft, a block device with a timeout), it is an error like any other.
+// One wait cannot be bounded: that for a page of the file's map which the kernel has to read first.
+// It holds a thread of the Go runtime, and with it the next garbage collection. Where the file
+// system answers such a read by an error in the end (NFS mounted soft, a block device with a
+// timeout), it is an error like any other.
 
 // stallTime is how long anybody waits for the disk.
 const stallTime = 10 * time.Second
@@ -66,8 +68,8 @@ const (
 	taskAbandoned        // nobody waits for its outcome
 )
 
-// do has a helper do the work and returns its outcome, or errStalled. Then the work may still be going on:
-// what it changes is its own. If it succeeds after all undo follows.
+// do has a helper do the work and returns its outcome, or errStalled. Then the work may still be
+// going on: what it changes is its own. If it succeeds after all undo follows.
 func (u *use) do(work func() error, undo func()) error {
 	if u.isStalled() {
 		return errStalled
@@ -96,8 +98,8 @@ func (u *use) do(work func() error, undo func()) error {
 
 func (d *disk) wait() time.Duration { return time.Duration(d.patience.Load()) }
 
-// task returns one whose clock is running. They are kept for use again, each in its store: a timer and a channel
-// cost as much as half of a look-up.
+// task returns one whose clock is running. They are kept for use again, each in its store: a timer
+// and a channel cost as much as half of a look-up.
 func (d *disk) task(work func() error, undo func()) *task {
 	t, _ := d.tasks.Get().(*task)
 	if t == nil {
@@ -170,7 +172,8 @@ func (u *use) isStalled() bool {
 	}
 }
 
-// close ends the use of a file, after the calls under way. Of one that is stalled nobody waits for that.
+// close ends the use of a file, after the calls under way. Of one that is stalled nobody waits for
+// that.
 func (u *use) close() error {
 	close(u.over)
 	patience := u.d.wait()
@@ -186,8 +189,9 @@ func (u *use) close() error {
 	}, nil)
 }
 
-// apart does something with the file's name, or with a file that no helper has, and waits for it for so long. As
-// long as it is not through no file is opened. late is called if it succeeds later than that.
+// apart does something with the file's name, or with a file that no helper has, and waits for it
+// for so long. As long as it is not through no file is opened. late is called if it succeeds later
+// than that.
 func (d *disk) apart(patience time.Duration, work func() error, late func()) error {
 	d.stuck.Add(1)
 	done := make(chan error, 1)
@@ -216,8 +220,9 @@ func (d *disk) apart(patience time.Duration, work func() error, late func()) err
 // errRemoved says that the file has been taken away while it was open.
 var errRemoved = errors.New("the file was removed, or another one put in its place")
 
-// checkPlace returns errRemoved unless the file is still where it was opened: what is written to it would be gone
-// after a restart, purges above all. Where file systems number their files anew, size and time tell as well.
+// checkPlace returns errRemoved unless the file is still where it was opened: what is written to it
+// would be gone after a restart, purges above all. Where file systems number their files anew, size
+// and time tell as well.
 func (u *use) checkPlace() error {
 	there, err := os.Stat(u.d.path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -251,7 +256,8 @@ func (s *Store) patience() time.Duration {
 	return s.disk.wait()
 }
 
-// takeLate hands the keeper a purge that nobody waits for any more. Until it is counted nothing is swept.
+// takeLate hands the keeper a purge that nobody waits for any more. Until it is counted nothing is
+// swept.
 func (k *keeper) takeLate(req *purgeRequest) {
 	select {
 	case k.purges <- req:

@@ -49,9 +49,10 @@ func within(t *testing.T, what string, limit time.Duration, fn func()) {
 	}
 }
 
-// TestFaultDiskStandsStill has a write not return. A purge holds in memory after 10 s and says that it is not
-// durable; those that come later say so at once, as everything else goes on without the disk. It is counted and
-// logged once. When the disk answers again nothing that was purged comes back, not after a restart either.
+// TestFaultDiskStandsStill has a write not return. A purge holds in memory after 10 s and says that
+// it is not durable; those that come later say so at once, as everything else goes on without the
+// disk. It is counted and logged once. When the disk answers again nothing that was purged comes
+// back, not after a restart either.
 func TestFaultDiskStandsStill(t *testing.T) {
 	dir := t.TempDir()
 	var log bytes.Buffer
@@ -132,7 +133,8 @@ func TestFaultDiskStandsStill(t *testing.T) {
 	goOn(t, s)
 }
 
-// TestFaultDiskAnswersAgain: no purge came while the disk stood still. The file is taken up again as it was.
+// TestFaultDiskAnswersAgain: no purge came while the disk stood still. The file is taken up again
+// as it was.
 func TestFaultDiskAnswersAgain(t *testing.T) {
 	dir := t.TempDir()
 	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
@@ -171,9 +173,9 @@ func TestFaultDiskAnswersAgain(t *testing.T) {
 	})
 }
 
-// TestFaultReadersOfADiskThatStandsStill: the write of a meta page, within which bbolt keeps readers out, does not
-// return. Look-ups, listings and bodies are not waited for without end, and what a look-up asked for is not asked
-// any more when it comes back.
+// TestFaultReadersOfADiskThatStandsStill: the write of a meta page, within which bbolt keeps
+// readers out, does not return. Look-ups, listings and bodies are not waited for without end, and
+// what a look-up asked for is not asked any more when it comes back.
 func TestFaultReadersOfADiskThatStandsStill(t *testing.T) {
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
 	url := "http://example.com/"
@@ -208,8 +210,8 @@ func TestFaultReadersOfADiskThatStandsStill(t *testing.T) {
 	}
 }
 
-// TestFaultOpenStandsStill: the file cannot be opened, nor is there an error. A folder that the user wrote is an
-// error at start, the default one is taken up when it answers.
+// TestFaultOpenStandsStill: the file cannot be opened, nor is there an error. A folder that the
+// user wrote is an error at start, the default one is taken up when it answers.
 func TestFaultOpenStandsStill(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -247,9 +249,9 @@ func TestFaultOpenStandsStill(t *testing.T) {
 	})
 }
 
-// TestFaultFileTakenAway: the file, or its folder, is removed, moved or replaced while it is open. That is noticed
-// within 10 s where nothing is written, and by whatever is written; a new file is begun, and what is stored and
-// purged from then on is there after a restart.
+// TestFaultFileTakenAway: the file, or its folder, is removed, moved or replaced while it is open.
+// That is noticed within 10 s where nothing is written, and by whatever is written; a new file is
+// begun, and what is stored and purged from then on is there after a restart.
 func TestFaultFileTakenAway(t *testing.T) {
 	for _, tt := range []struct {
 		name string

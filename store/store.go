@@ -95,7 +95,8 @@ func (s *Store) Open() error {
 	return nil
 }
 
-// Discard has Open begin a new file where there is one, and is called before it: what is in that has missed purges.
+// Discard has Open begin a new file where there is one, and is called before it: what is in that
+// has missed purges.
 func (s *Store) Discard() {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -104,8 +105,9 @@ func (s *Store) Discard() {
 	}
 }
 
-// purgeEarly puts a purge in force in a store that is not open yet, so that nothing it hits is served once it is. It is
-// written down when the file is opened. False when the store has been opened meanwhile.
+// purgeEarly puts a purge in force in a store that is not open yet, so that nothing it hits is
+// served once it is. It is written down when the file is opened. False when the store has been
+// opened meanwhile.
 func (s *Store) purgeEarly(sel Selectors, opts PurgeOptions) bool {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -252,8 +254,8 @@ func (s *Store) attach() error {
 	return nil
 }
 
-// errForeign says that a file was put in the place of the one that was open. It may hold what was purged since it
-// was written, by purges that have been swept in ours and are not known any more.
+// errForeign says that a file was put in the place of the one that was open. It may hold what was
+// purged since it was written, by purges that have been swept in ours and are not known any more.
 var errForeign = errors.New("this file was put in the place of the one in use, and may hold what has been purged")
 
 // errMissed says that purges were made while nobody had the file open.
