@@ -476,7 +476,7 @@ func reasonOf(refusal store.Refusal) rfc9111.Reason {
 	case store.RefusedPurged:
 		return rfc9111.ReasonPurged
 	case store.RefusedExpired:
-		return rfc9111.ReasonNoLifetime
+		return rfc9111.ReasonNoValidator // one would have kept it
 	case store.Stored:
 	}
 	return rfc9111.Storable

@@ -35,6 +35,8 @@ func TestNotStored(t *testing.T) {
 		detail  string
 	}{
 		"nothing said":  {nil, nil, "no-lifetime"},
+		"a validator":   {[]string{"Etag", `"a"`}, nil, "no-lifetime"},
+		"no validator":  {[]string{"Cache-Control", "max-age=0"}, nil, "no-validator"},
 		"no-store":      {[]string{"Cache-Control", "max-age=60, no-store"}, nil, "no-store"},
 		"private":       {[]string{"Cache-Control", "private, max-age=60"}, nil, "private"},
 		"set-cookie":    {[]string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, nil, "set-cookie"},

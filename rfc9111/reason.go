@@ -27,9 +27,13 @@ const (
 	ReasonSetCookie
 	// ReasonVaryStar: Vary: * matches no later request (RFC 9111 4.1).
 	ReasonVaryStar
-	// ReasonNoLifetime: nothing gives the response a lifetime, or it has none
-	// and carries no validator that could renew it.
+	// ReasonNoLifetime: nothing gives the response a lifetime. A validator does not
+	// make up for that: what says nothing of caching is not cached.
 	ReasonNoLifetime
+	// ReasonNoValidator: it would have to be validated before its first use, as it is
+	// stale when it arrives or says no-cache, and cannot be: it has no validator, or
+	// answers a POST, which validates nothing.
+	ReasonNoValidator
 	// ReasonCookie: the operator's ttl, force_ttl or heuristic would give it a lifetime,
 	// had the request not carried a Cookie that is not in the key.
 	ReasonCookie
@@ -64,6 +68,7 @@ var reasonNames = [reasonCount]string{
 	ReasonSetCookie:      "set-cookie",
 	ReasonVaryStar:       "vary-star",
 	ReasonNoLifetime:     "no-lifetime",
+	ReasonNoValidator:    "no-validator",
 	ReasonCookie:         "cookie",
 	ReasonField:          "field",
 	ReasonContentType:    "content-type",

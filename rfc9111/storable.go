@@ -111,7 +111,7 @@ func (p *Policy) varyStar(x *Exchange) bool {
 // had no effect.
 func (p *Policy) worth(x *Exchange, s *statement, f *Freshness) Reason {
 	reason := worthStoring(x, f)
-	if reason != ReasonNoLifetime || !x.UnkeyedCookie || len(p.TTL)+len(p.ForceTTL) == 0 && !p.Heuristic {
+	if reason == Storable || !x.UnkeyedCookie || len(p.TTL)+len(p.ForceTTL) == 0 && !p.Heuristic {
 		return reason
 	}
 	without := *x
@@ -133,11 +133,11 @@ func worthStoring(x *Exchange, f *Freshness) Reason {
 	case HasValidator(x.Header) && Validates(x.Method):
 		return Storable
 	case f.NoCache:
-		return ReasonNoLifetime
+		return ReasonNoValidator
 	case f.Lifetime+max(f.StaleWhileRevalidate, f.StaleIfError) > f.InitialAge:
 		return Storable
 	}
-	return ReasonNoLifetime
+	return ReasonNoValidator
 }
 
 // SoundFields reports whether every field of h can stand in a message (RFC 9110
