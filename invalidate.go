@@ -27,6 +27,7 @@ type invalidateRule struct {
 type invalidation struct {
 	q     *request
 	url   string // as the client sent it; empty where that is none
+	place string // url at the listener that the request came in by
 	rules []*invalidateRule
 }
 
@@ -41,7 +42,8 @@ func (q *request) invalidation() *invalidation {
 	}
 	in := &invalidation{q: q}
 	if q.named { // otherwise nothing is stored for others
-		in.url = urlform.Absolute(q.keyed.site.scheme, q.keyed.site.authority, q.keyed.client)
+		in.place = new(keying).place(&q.keyed)
+		in.url = store.BareURL(in.place)
 	}
 	for i := range q.h.invalidate {
 		rule := &q.h.invalidate[i]
@@ -125,12 +127,12 @@ func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 // normalized are the URLs under which what raw names may be stored, at the listener that the request came in by: its Host is the client's
 // word, and another listener's sites are not this one's to change.
 func (in *invalidation) normalized(raw string) []string {
-	urls := []string{raw}
-	if raw != in.url || in.q.h.app.rewritesQueries() { // otherwise it is normal
-		var err error
-		if urls, err = normalizeURL(raw, in.q.h.app.rules()); err != nil {
-			in.q.h.logger.Warn("nothing is invalidated by a URL that cannot be read", zap.String("url", raw), zap.Error(err))
-		}
+	if raw == in.url && !in.q.h.app.rewritesQueries() {
+		return []string{in.place} // it is normal, but for the rules that handlers may have for queries
+	}
+	urls, err := normalizeURL(raw, in.q.h.app.rules())
+	if err != nil {
+		in.q.h.logger.Warn("nothing is invalidated by a URL that cannot be read", zap.String("url", raw), zap.Error(err))
 	}
 	for i := range urls {
 		urls[i] = store.URLAt(urls[i], in.q.keyed.listener())

@@ -100,15 +100,16 @@ type door struct {
 
 // listener names where the request came in, as the URLs of entries have it (store.URLAt): the door, and whether a dot has led it to another
 // site there.
-func (k *keyed) listener() string {
-	name := k.door.socket
-	if name == "" {
-		name = strconv.Itoa(k.door.port)
+func (k *keyed) listener() string { return string(k.appendListener(nil)) }
+
+func (k *keyed) appendListener(b []byte) []byte {
+	if b = append(b, k.door.socket...); k.door.socket == "" {
+		b = strconv.AppendInt(b, int64(k.door.port), 10)
 	}
 	if k.dotted {
-		name += "."
+		b = append(b, '.')
 	}
-	return name
+	return b
 }
 
 func sameTarget(a, b *url.URL) bool {
@@ -241,6 +242,13 @@ func variantKey(key store.Key, names, values []string) store.Key {
 // query under the handler's rules. Requests with the same key have the same: what it is made of is in the key, to the letter.
 func (rules *keying) entryURL(scheme, authority string, u *url.URL) string {
 	return urlform.Join(scheme, authority, u, rules.query.apply(urlform.Query(u.RawQuery)))
+}
+
+// place is entryURL of k at its listener, which is how the store has it: store.URLAt, made in one piece.
+func (rules *keying) place(k *keyed) string {
+	var room [256]byte
+	b := urlform.Append(room[:0], k.site.scheme, k.site.authority, k.client, rules.query.apply(urlform.Query(k.client.RawQuery)))
+	return string(k.appendListener(append(b, store.AtListener...)))
 }
 
 // dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for another name than example.com, so the

@@ -292,7 +292,7 @@ func (q *request) url() string {
 }
 
 // place is url at the listener that the request came in by, which is how the store has it.
-func (q *request) place() string { return store.URLAt(q.url(), q.keyed.listener()) }
+func (q *request) place() string { return q.h.keying.place(&q.keyed) }
 
 // flightKey names the fetch that this request can share. Requests with Authorization, and those with a cookie where a ttl option
 // treats them apart, share only among themselves: what their responses may be used for differs, and an answer that is private for one

@@ -11,9 +11,9 @@ import "strings"
 //
 // Prefixes and hosts are of URLs and reach every listener.
 
-// atListener stands between a URL, which has no NUL, and its listener. It sorts before all that a longer
+// AtListener stands between a URL, which has no NUL, and its listener. It sorts before all that a longer
 // URL could have in its place, so that the entries of one URL lie side by side.
-const atListener = "\x00"
+const AtListener = "\x00"
 
 // URLAt is url as it is asked for at a listener, for Entry.URL, Selectors.URLs and Purged. An empty
 // listener is none.
@@ -21,12 +21,12 @@ func URLAt(url, listener string) string {
 	if listener == "" {
 		return url
 	}
-	return url + atListener + listener
+	return url + AtListener + listener
 }
 
 // BareURL is the URL of one that URLAt made.
 func BareURL(url string) string {
-	bare, _, _ := strings.Cut(url, atListener)
+	bare, _, _ := strings.Cut(url, AtListener)
 	return bare
 }
 
@@ -36,5 +36,5 @@ func selectsURL(selector, url string) bool {
 		return false
 	}
 	rest := url[len(selector):]
-	return rest == "" || rest[0] == atListener[0] && !strings.Contains(selector, atListener)
+	return rest == "" || rest[0] == AtListener[0] && !strings.Contains(selector, AtListener)
 }

@@ -73,12 +73,13 @@ func (m *memory) has(sel *Selectors) (has bool) {
 // diskHas tells whether a row on disk is selected, or may be: it cannot be told while the file is not
 // available.
 func (s *Store) diskHas(sel *Selectors) bool {
+	scans := scansOf(sel) // here, so that what most unsafe requests need stays on the caller's stack
 	return s.disk.view(func(tx *bbolt.Tx) error {
 		t, err := openTables(tx)
 		if err != nil {
 			return err
 		}
-		for _, sc := range scansOf(sel) {
+		for _, sc := range scans {
 			if err := sc.each(t, nil, func(_, _ []byte) (bool, error) { return false, errRow }); err != nil {
 				return err
 			}

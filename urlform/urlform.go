@@ -48,21 +48,22 @@ func Absolute(scheme, authority string, u *url.URL) string {
 
 // Join is Absolute with another query, which is one of Query's.
 func Join(scheme, authority string, u *url.URL, query string) string {
+	var room [256]byte
+	return string(Append(room[:0], scheme, authority, u, query))
+}
+
+// Append is Join at the end of b.
+func Append(b []byte, scheme, authority string, u *url.URL, query string) []byte {
 	path := encode(Sent(u), inPath)
 	if path == "" {
 		path = "/" // RFC 9110 4.2.3
 	}
-	var b strings.Builder
-	b.Grow(len(scheme) + len("://") + len(authority) + len(path) + len("?") + len(query))
-	b.WriteString(scheme)
-	b.WriteString("://")
-	b.WriteString(authority)
-	b.WriteString(path)
+	b = append(append(b, scheme...), "://"...)
+	b = append(append(b, authority...), path...)
 	if query != "" || u.ForceQuery && u.RawQuery == "" {
-		b.WriteByte('?')
-		b.WriteString(query)
+		b = append(append(b, '?'), query...)
 	}
-	return b.String()
+	return b
 }
 
 // Sent is the path to the letter, with raw bytes where the client sent such. It holds for a URL that
