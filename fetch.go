@@ -225,25 +225,36 @@ func (x *fetch) decide(status int, header http.Header) {
 		x.confirm(&ex)
 		return
 	}
-	freshness := x.h.policy.Freshness(&ex)
-	reason := freshness.Reason
-	if reason == rfc9111.Storable && x.writer.declared > x.h.largestBody() {
-		reason = rfc9111.ReasonTooLarge
-	}
+	freshness := x.h.judge(&ex, x.writer.declared)
 	switch {
 	case rfc9111.OriginFailed(status) && x.staleStandsIn(): // even if it may be stored: what it would replace is what visitors came for
 		x.rest()
 		x.share(x.staleHead(status), 0)
-	case reason == rfc9111.Storable:
+	case freshness.Reason == rfc9111.Storable:
+		x.admit(&ex, &freshness)
+	case freshness.ForThoseWaiting():
+		x.rest()
+		x.h.metrics.notStored(freshness.Reason)
 		x.admit(&ex, &freshness)
 	case status >= http.StatusInternalServerError:
 		x.fail(status, header.Get("Retry-After"))
 	default:
-		x.release(reason)
+		x.release(&freshness)
 	}
 }
 
-// admit shares a response that may be stored.
+// judge says whether a response may be stored, with a body of length (-1 if that is not known), and how long it is fresh. It judges what a
+// fetch brings and what is passed on alike: were a slow answer too old by one and not by the other, requests would wait for each other in
+// vain for ever.
+func (h *Handler) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
+	f := h.policy.Freshness(x)
+	if f.Reason == rfc9111.Storable && length > h.largestBody() {
+		f.Reason = rfc9111.ReasonTooLarge
+	}
+	return f
+}
+
+// admit shares a response that may be stored, or is for those who wait alone.
 func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	// What the inner handlers go on to write into their map are trailers. What is shared and stored is a copy.
 	own := withoutTrailers(changes(x.seed, ex.Header))
@@ -258,19 +269,24 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	hd.exchange.Header = nil
 	x.learnSearch(ex.Header)
 	hd.key, hd.search = x.key, x.keyed.variance
-	x.pantry.learn(x.lesson, ex.Status, rfc9111.Storable)
+	x.pantry.learn(x.lesson, ex.Status, freshness)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
 	x.writer.shared = hd
-	x.flight.SpillTo(x)
+	if hd.kept() {
+		x.flight.SpillTo(x)
+	}
 	x.share(hd, x.h.maxBody)
+	if !hd.kept() { // nobody joins for this answer any more
+		x.endTicket()
+	}
 }
 
-// share hands hd to all who wait. The fetch goes on when they leave: the response is worth storing.
+// share hands hd to all who wait. The fetch goes on when they leave, but where it is for them alone: the response is worth storing.
 func (x *fetch) share(hd *head, limit int64) {
 	x.writer.mode = modeShared
-	x.flight.Keep(true)
+	x.flight.Keep(hd.kind != headFetched || hd.kept())
 	x.flight.Share(hd, limit)
 }
 
@@ -360,10 +376,11 @@ func (x *fetch) staleHead(status int) *head {
 }
 
 // release lets everybody but the leader go: what came is for one client at most.
-func (x *fetch) release(reason rfc9111.Reason) {
+func (x *fetch) release(freshness *rfc9111.Freshness) {
+	reason := freshness.Reason
 	x.h.metrics.notStored(reason)
 	x.rest()
-	x.pantry.learn(x.lesson, x.writer.status, reason)
+	x.pantry.learn(x.lesson, x.writer.status, freshness)
 	x.removeGone(x.writer.status)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {

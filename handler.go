@@ -112,7 +112,7 @@ func (q *request) lookUp() rfc9111.Use {
 	}
 	q.varyNames = q.found.Entry.Variant.Names
 	q.freshness = q.conclude(q.found.Entry)
-	use, forward := q.freshness.Use(q.directives, q.now, q.found.Soft)
+	use, forward := q.freshness.UseFor(q.directives, q.came, q.now, q.found.Soft)
 	q.forward = forward
 	if use == rfc9111.UseNever { // today's rules would not have let it in
 		q.found.Entry, q.freshness = nil, nil

@@ -102,10 +102,11 @@ func wantsEvents(h http.Header) bool {
 	return false
 }
 
-// learn takes in that an answer with status may be stored, or why not.
-func (p *pantry) learn(lesson store.Key, status int, reason rfc9111.Reason) {
+// learn takes in what an answer with status, judged so, tells about sharing the next.
+func (p *pantry) learn(lesson store.Key, status int, f *rfc9111.Freshness) {
+	reason := f.Reason
 	switch {
-	case reason == rfc9111.Storable:
+	case reason == rfc9111.Storable, f.ForThoseWaiting():
 		p.refused.forget(lesson)
 	case reason == rfc9111.ReasonRequestNoStore, reason == rfc9111.ReasonPartial, aboutTheRequest(status):
 	default:

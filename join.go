@@ -105,8 +105,9 @@ func (q *request) arrived(x *fetch) bool {
 	if found.Entry == nil {
 		return false
 	}
+	q.now = time.Now() // it is asked about what has come since
 	freshness := q.conclude(found.Entry)
-	use, _ := freshness.Use(q.directives, q.now, found.Soft)
+	use, _ := freshness.UseFor(q.directives, q.came, q.now, found.Soft)
 	if use != rfc9111.UseFresh || !searchAgrees(found.Entry.Header, q.keyed.variance) {
 		found.Release()
 		return false
@@ -117,17 +118,30 @@ func (q *request) arrived(x *fetch) bool {
 	return true
 }
 
-// usable reports whether a running flight may answer this request, as far as purges go.
+// usable reports whether a running flight may answer this request, as far as purges and the age of its answer go.
 func (q *request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
 	hd, decided := f.Head().(*head)
 	var tags []string
 	if decided {
 		tags = hd.tags
+		if !q.inTime(hd) {
+			return false
+		}
 	}
 	hard, soft := q.pantry.store.Purged(tag.url, tags, tag.generation)
 	// Where the ticket has ended the store may have forgotten the purge; then the head has known of it since before.
 	return !hard && !soft && !(decided && hd.purged.Load())
+}
+
+// inTime reports whether a flight's response answers this request although it was there before: as one in the store would. Where it stands in
+// for a failure, or has come from the store, respondShared asks more.
+func (q *request) inTime(hd *head) bool {
+	if hd.kind != headFetched && hd.kind != headRenewed {
+		return true
+	}
+	use, _ := hd.freshness.UseFor(q.directives, q.came, time.Now(), false)
+	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
 // board waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.

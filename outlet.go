@@ -32,6 +32,7 @@ type outlet struct {
 	// onHeader, if set, sees the final header before the client does. It is a method of outlet: a closure would be one allocation more.
 	onHeader func(o *outlet, status int, header http.Header)
 	unsafe   *invalidation // for invalidate, nil for safe methods
+	begun    time.Time     // for judge
 
 	wroteHeader bool
 	room        [1]string // for our own field
@@ -148,7 +149,7 @@ func (q *request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newOutlet(q, OutcomeBypass, status)
 	if out.unsafe = q.invalidation(); why == BypassCoalesceWait {
-		out.onHeader = (*outlet).judge
+		out.onHeader, out.begun = (*outlet).judge, time.Now()
 	} else if out.unsafe != nil {
 		out.onHeader = (*outlet).invalidate
 	}
@@ -161,24 +162,25 @@ func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
 	out := newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: forward, Detail: detail})
-	out.onHeader, out.unsafe = (*outlet).judge, q.invalidation()
+	out.onHeader, out.begun, out.unsafe = (*outlet).judge, time.Now(), q.invalidation()
 	return q.pass(out)
 }
 
 // judge notes whether a response that is passed on could have been stored. One to HEAD teaches nothing: it need not be what GET is answered with.
 func (o *outlet) judge(status int, header http.Header) {
 	q := o.q
-	reason := q.admission(status, header, declaredLength(header))
-	lesson := reason
-	switch status { // these speak of a 200 that other requests get
-	case http.StatusNotModified:
-		lesson = q.admission(http.StatusOK, header, -1)
-	case http.StatusPartialContent:
-		lesson = q.admission(http.StatusOK, header, completeLength(header))
+	x := o.exchange(status, header)
+	passed := q.h.judge(&x, declaredLength(header))
+	shared := &passed
+	if status == http.StatusNotModified || status == http.StatusPartialContent { // these speak of a 200 that other requests get
+		x.Status = http.StatusOK
+		whole := q.h.judge(&x, completeLength(header))
+		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
-		q.pantry.learn(q.lesson(), status, lesson)
+		q.pantry.learn(q.lesson(), status, shared)
 	}
+	reason := passed.Reason
 	if reason == rfc9111.Storable {
 		return
 	}
@@ -189,10 +191,11 @@ func (o *outlet) judge(status int, header http.Header) {
 	o.invalidate(status, header)
 }
 
-// admission says whether a response that is passed on could have been stored, with a body of length, -1 if that is not known.
-func (q *request) admission(status int, header http.Header, length int64) rfc9111.Reason {
+// exchange is the response that is passed on, as a fetch would have got it.
+func (o *outlet) exchange(status int, header http.Header) rfc9111.Exchange {
+	q := o.q
 	x := rfc9111.Exchange{
-		Method: q.keyed.method, Status: status, Header: header, RequestTime: q.now, ResponseTime: q.now,
+		Method: q.keyed.method, Status: status, Header: header, RequestTime: o.begun, ResponseTime: time.Now(),
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
 	}
 	if len(header["Vary"]) > 0 {
@@ -202,11 +205,7 @@ func (q *request) admission(status int, header http.Header, length int64) rfc911
 	if q.h.policy.DeceptionGuard { // nothing else asks for it
 		x.URL = q.url()
 	}
-	reason := q.h.policy.Storable(&x)
-	if reason == rfc9111.Storable && length > q.h.largestBody() {
-		reason = rfc9111.ReasonTooLarge
-	}
-	return reason
+	return x
 }
 
 // completeLength is the length in Content-Range, -1 where it is not given (RFC 9110 14.4).

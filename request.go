@@ -35,6 +35,7 @@ type request struct {
 	next caddyhttp.Handler
 	repl *caddy.Replacer
 	now  time.Time
+	came time.Time
 
 	pantry *pantry
 
@@ -66,10 +67,11 @@ type request struct {
 }
 
 func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) *request {
+	now := time.Now()
 	return &request{
 		h: h, w: w, r: r, next: next,
-		repl:   r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
-		now:    time.Now(),
+		repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		came: now, now: now,
 		pantry: h.app.pantry,
 	}
 }

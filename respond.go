@@ -76,6 +76,9 @@ func (hd *head) announced() []string {
 	return hd.own[i].values
 }
 
+// kept reports whether the response is stored when it is whole; else it is for those who wait, or for its leader alone.
+func (hd *head) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
+
 // errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
 var errBrokenEarly = errors.New("the fetch broke off")
 
@@ -94,10 +97,10 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 			q.varyNames = hd.variant.Names // now that they are known, it is sorted among its like
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
-		case !q.usable(s.flight):
-			return false, nil
 		case !q.mayShare(hd):
 			return true, q.forwardAlone(q.forward, "")
+		case !q.usable(s.flight):
+			return false, nil
 		}
 	}
 	switch hd.kind {
@@ -127,7 +130,7 @@ func (q *request) mayShare(hd *head) bool {
 	if hd.kind == headStale {
 		return true
 	}
-	if hd.freshness.NoCache || hd.freshness.Reason != rfc9111.Storable {
+	if hd.freshness.NoCache || !hd.kept() && !hd.freshness.ForThoseWaiting() {
 		return false
 	}
 	if hd.handler == q.h && !q.personal() {
@@ -139,7 +142,8 @@ func (q *request) mayShare(hd *head) bool {
 		x.Header = headerOf(hd.seed)
 		overlay(x.Header, hd.own, nil)
 	}
-	return q.h.policy.Storable(&x) == rfc9111.Storable
+	own := q.h.policy.Freshness(&x)
+	return own.Reason == rfc9111.Storable || own.ForThoseWaiting()
 }
 
 // respondStored answers from the store.
@@ -196,7 +200,7 @@ func (q *request) newAnswer() *answer {
 
 // respondFlight answers from the growing body.
 func (q *request) respondFlight(s seat, hd *head, leads bool) error {
-	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads, Collapsed: !leads}
+	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads && hd.kept(), Collapsed: !leads}
 	if !leads || q.forward == rfc9111.ForwardStale {
 		cs.FwdStatus = hd.status
 	}
@@ -218,7 +222,8 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	}
 	s.party.Reader().OnDrop(q.breakWrite)
 	if leads {
-		q.note(OutcomeMiss, "")
+		cs.Detail = hd.freshness.Reason.String()
+		q.note(OutcomeMiss, cs.Detail)
 	} else {
 		q.note(OutcomeCollapsed, "")
 	}

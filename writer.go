@@ -212,6 +212,9 @@ func (w *fetchWriter) finishShared(err error) {
 	trailer := w.trailer()
 	rfc9111.OwnTrailer(w.header, trailer)
 	x.flight.Finish(trailer)
+	if !w.shared.kept() {
+		return
+	}
 	if reason := x.h.policy.TrailerReason(trailer); reason != rfc9111.Storable {
 		x.h.metrics.notStored(reason)
 		return
@@ -234,7 +237,7 @@ func (w *fetchWriter) failed(err error) {
 	x.rest()
 	switch {
 	case status < http.StatusInternalServerError:
-		x.pantry.learn(x.lesson, status, rfc9111.ReasonStatus)
+		x.pantry.learn(x.lesson, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
 		x.removeGone(status)
 		x.flight.Release()
 		x.flight.TakeOver()

@@ -23,10 +23,12 @@ func initialAge(x *Exchange) time.Duration {
 		// a response of this very second has no age.
 		apparentAge = clamp(x.ResponseTime.Truncate(time.Second).Sub(date))
 	}
-	responseDelay := clamp(x.ResponseTime.Sub(x.RequestTime))
-	correctedAgeValue := clamp(ageValue(x.Header["Age"]) + responseDelay)
+	correctedAgeValue := clamp(ageValue(x.Header["Age"]) + responseDelay(x))
 	return max(apparentAge, correctedAgeValue)
 }
+
+// responseDelay is response_delay of RFC 9111 4.2.3.
+func responseDelay(x *Exchange) time.Duration { return clamp(x.ResponseTime.Sub(x.RequestTime)) }
 
 // ageValue is age_value (RFC 9111 5.1): the first member where there is a list, on
 // one line or on several, which RFC 9110 5.3 takes for the same; 0 where that is no

@@ -13,6 +13,9 @@ type Freshness struct {
 	Lifetime time.Duration
 	// InitialAge is corrected_initial_age (RFC 9111 4.2.3).
 	InitialAge time.Duration
+	// ResponseDelay is the part of InitialAge that may have passed before the
+	// response was made: what the origin took to answer.
+	ResponseDelay time.Duration
 	// StaleWhileRevalidate and StaleIfError are the windows of RFC 5861 after
 	// the end of the lifetime; 0 where MustRevalidate or NoCache forbid them.
 	StaleWhileRevalidate, StaleIfError time.Duration
@@ -99,6 +102,7 @@ func (p *Policy) Freshness(x *Exchange) Freshness {
 func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
 	f := Freshness{
 		InitialAge:     initialAge(x),
+		ResponseDelay:  responseDelay(x),
 		ResponseTime:   x.ResponseTime,
 		NoCache:        s.noCache,
 		MustRevalidate: s.mustRevalidate || s.proxyRevalidate,

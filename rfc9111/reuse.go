@@ -207,6 +207,32 @@ func (f *Freshness) Use(d RequestDirectives, now time.Time, soft bool) (Use, For
 	return UseFresh, ForwardNone
 }
 
+// UseFor is [Freshness.Use] for a request that came at came. A response that
+// arrived later than that was made while the request was waiting: to all who
+// waited it is the answer to their own question, however short its lifetime. A
+// lifetime is for those who ask afterwards, and so is what they ask of age. RFC
+// 9111 4 lets one response answer the requests that were collapsed into one.
+// Not so where each use asks for a validation of its own (no-cache).
+func (f *Freshness) UseFor(d RequestDirectives, came, now time.Time, soft bool) (Use, Forward) {
+	use, forward := f.Use(d, now, soft)
+	switch {
+	case use != UseValidate && use != UseNever, soft, f.NoCache:
+		return use, forward
+	case f.Reason != Storable && !f.ForThoseWaiting():
+		return use, forward
+	case f.ResponseTime.Before(came), f.ResponseTime.After(now): // the clock may have been set back
+		return use, forward
+	}
+	return UseFresh, ForwardNone
+}
+
+// ForThoseWaiting reports whether a response that is not worth storing is still
+// an answer to all who wait for it: it states a lifetime, and was fresh when it
+// was made, but the origin took longer to answer than that lasts.
+func (f *Freshness) ForThoseWaiting() bool {
+	return f.Reason == ReasonNoLifetime && !f.NoCache && f.Lifetime > 0 && f.Lifetime > f.InitialAge-f.ResponseDelay
+}
+
 // useStale decides for a response that is not fresh (RFC 9111 4.2.4). A client
 // that limits age or asks for a rest of freshness does not accept a stale
 // response, unless it says max-stale (5.2.1.1).

@@ -23,8 +23,12 @@ type vector struct {
 	// Request fetched the response; Again is a later one. Validation is the
 	// origin's answer to it, a 304 or the 200 of a HEAD.
 	Request, Response, Again, Validation message
-	// Clock: how many seconds the fetch took, and how many passed since.
-	Clock    struct{ Delay, At float64 }
+	// Clock: how many seconds the fetch took, how many passed since, and how many
+	// after the response the later request came.
+	Clock struct {
+		Delay, At float64
+		Came      *float64
+	}
 	Soft     bool
 	Size     int64
 	Expected expectation
@@ -71,6 +75,7 @@ type expectation struct {
 	Use     *string
 	Forward *string
 	OnError *bool
+	Waiting *bool
 
 	Suits  *bool
 	Values []string
@@ -186,8 +191,12 @@ func (v *vector) checkUse(t *testing.T) int {
 	f := v.policy(t).Freshness(v.exchange(t))
 	d := v.directives(t, v.Again)
 	use, forward := f.Use(d, v.now(), v.Soft)
+	if came := v.Clock.Came; came != nil {
+		use, forward = f.UseFor(d, arrival.Add(duration(*came)), v.now(), v.Soft)
+	}
 	return equal(t, "use", e.Use, use.String()) +
 		equal(t, "forward", e.Forward, forward.String()) +
+		equal(t, "for those waiting", e.Waiting, f.ForThoseWaiting()) +
 		equal(t, "usable on error", e.OnError, f.UsableOnError(d, v.now(), v.Soft))
 }
 
