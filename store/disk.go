@@ -128,6 +128,8 @@ func (d *disk) makeFolder() error {
 // explain names the file and the cause of a failed open.
 func (d *disk) explain(err error) error {
 	switch {
+	case errors.Is(err, berrors.ErrTimeout) && d.isOurs():
+		return fmt.Errorf("disk tier: %s is held by the store that had it before, to which the disk has not answered: %w", d.path, err)
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("disk tier: %s is locked by another process; stop that one, or give this one a folder of its own: %w", d.path, err)
 	case errors.Is(err, fs.ErrPermission):
@@ -138,6 +140,12 @@ func (d *disk) explain(err error) error {
 	default:
 		return fmt.Errorf("disk tier: %s cannot be opened: %w", d.path, err)
 	}
+}
+
+// isOurs tells whether it is this process that has the file locked.
+func (d *disk) isOurs() bool {
+	_, closing := unanswered.Load(d.path)
+	return closing
 }
 
 // tooShort tells whether the file ends within its first pages, for which bbolt has no named error.

@@ -172,6 +172,10 @@ func (u *use) isStalled() bool {
 	}
 }
 
+// unanswered are the paths of files that are being closed. As long as the disk does not answer the
+// lock on one is held, by this process.
+var unanswered sync.Map
+
 // close ends the use of a file, after the calls under way. Of one that is stalled nobody waits for
 // that.
 func (u *use) close() error {
@@ -180,7 +184,9 @@ func (u *use) close() error {
 	if u.isStalled() {
 		patience = 0
 	}
+	unanswered.Store(u.d.path, true)
 	return u.d.apart(patience, func() error {
+		defer unanswered.Delete(u.d.path)
 		if u.wedged.Load() { // who waits for bbolt's locks does so for ever
 			return abandon(u.file)
 		}

@@ -155,6 +155,10 @@ func TestFaultDiskAnswersAgain(t *testing.T) {
 		if st := s.Stats(); st.Disk.State != "failed" || st.Errors[DiskTier] != 1 {
 			t.Errorf("stats %+v, errors %v", st.Disk, st.Errors)
 		}
+		err := New(Config{Path: dir, Required: true}, diskTier).Open() // as after a reload with another path, and back
+		if err == nil || !strings.Contains(err.Error(), "has not answered") || strings.Contains(err.Error(), "another process") {
+			t.Errorf("Open while the file is held: %v", err)
+		}
 		close(disk.on)
 		time.Sleep(retryTime + 2*time.Second)
 		if st := s.Stats(); st.Disk.State != "open" || st.Errors[DiskTier] != 1 {
