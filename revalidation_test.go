@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/larder-cache/larder"
 )
 
 // validated answers with a page that is stale on arrival, and a validation with 304 and the fields
@@ -66,13 +64,17 @@ func TestNotModifiedThatForbidsStoring(t *testing.T) {
 			if err := caddy.Stop(); err != nil {
 				t.Fatal(err)
 			}
-			larder.AwaitPantries(t)
-			file, err := os.ReadFile(filepath.Join(s.disk, "larder.db"))
+			path := filepath.Join(s.disk, "larder.db")
+			eventually(t, "the file is written and closed", func() bool { return canLock(path) })
+			file, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Contains(file, []byte("first-header")) || bytes.Contains(file, []byte(marker)) {
-				t.Error("the file has something of the 304, or nothing of the 200")
+			if !bytes.Contains(file, []byte("first-header")) {
+				t.Error("the file has nothing of the 200")
+			}
+			if bytes.Contains(file, []byte(marker)) {
+				t.Error("the file has something of the 304")
 			}
 		})
 	}
@@ -104,7 +106,7 @@ func TestFollowersOfANotModifiedThatForbidsStoring(t *testing.T) {
 	settled(t, in)
 }
 
-// What a 304 says to one client reaches that client, and nobody else: Set-Cookie, and fields that
+// What a 304 says to one client reaches that client and no other: Set-Cookie, and fields that
 // private and no-cache name.
 func TestOneClientsFieldsOfANotModified(t *testing.T) {
 	for _, tc := range []struct {
@@ -143,7 +145,7 @@ func TestOneClientsFieldsOfANotModified(t *testing.T) {
 	}
 }
 
-// A refresh in the background has no client: what its 304 says to one is nobody's, and what it
+// A refresh in the background has no client: what its 304 says to one reaches none, and what it
 // forbids to store is not stored.
 func TestNotModifiedInTheBackground(t *testing.T) {
 	for _, tc := range []struct {

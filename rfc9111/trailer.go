@@ -22,7 +22,7 @@ var headerOnly = [...]string{
 	"Content-Encoding", "Content-Range", "Content-Type",
 }
 
-// OwnTrailer takes out of a response's trailer fields, in place, what nobody is to
+// OwnTrailer takes out of a response's trailer fields, in place, what no client is to
 // get: fields that are none in a trailer, hop-by-hop ones, and those that Connection
 // of the header names.
 func OwnTrailer(header, trailer http.Header) {
