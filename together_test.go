@@ -142,7 +142,7 @@ func TestAnswerOfThoseWhoWaitIsNotStored(t *testing.T) {
 		o := &togetherly{t: t, h: h, takes: 2 * time.Second, streams: time.Minute, header: []string{"Cache-Control", "max-age=1"}}
 		statuses, _ := o.ask(3, 0)
 		const key = `; key="GET http://example.com/some/path?and=query"`
-		if statuses["Larder; fwd=uri-miss"+key+"; detail=no-lifetime"] != 1 || statuses["Larder; fwd=uri-miss; fwd-status=200; collapsed"+key] != 2 {
+		if statuses["Larder; fwd=uri-miss"+key+"; detail=no-validator"] != 1 || statuses["Larder; fwd=uri-miss; fwd-status=200; collapsed"+key] != 2 {
 			t.Errorf("Cache-Status: %v", statuses)
 		}
 		if stats := h.app.pantry.store.Stats(); stats.Memory.Entries != 0 {

@@ -230,7 +230,7 @@ func (f *Freshness) UseFor(d RequestDirectives, came, now time.Time, soft bool) 
 // an answer to all who wait for it: it states a lifetime, and was fresh when it
 // was made, but the origin took longer to answer than that lasts.
 func (f *Freshness) ForThoseWaiting() bool {
-	return f.Reason == ReasonNoLifetime && !f.NoCache && f.Lifetime > 0 && f.Lifetime > f.InitialAge-f.ResponseDelay
+	return f.Reason == ReasonNoValidator && !f.NoCache && f.Lifetime > 0 && f.Lifetime > f.InitialAge-f.ResponseDelay
 }
 
 // useStale decides for a response that is not fresh (RFC 9111 4.2.4). A client
