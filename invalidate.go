@@ -146,14 +146,15 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 		return
 	}
 	p := in.q.pantry
-	all := slices.DeleteFunc(p.withOthers(), func(p *pantry) bool {
+	var room [4]*pantry // on the stack: most find nothing to purge
+	touched := slices.DeleteFunc(p.withOthers(room[:0]), func(p *pantry) bool {
 		return p.store.Untouched(selectors, func() bool { return p.fetching.any(selectors) })
 	})
-	if len(all) == 0 {
+	if len(touched) == 0 {
 		purges.Add(1) // a store that is closed may have what it names
 		return
 	}
-	_, err := p.purgeAll(all, *selectors, options)
+	_, err := p.purgeAll(slices.Clone(touched), *selectors, options)
 	if failed := err != nil; p.undurable.Swap(failed) != failed && failed { // once, until one succeeds
 		in.q.h.logger.Error("an invalidation could not be made durable; it holds in memory, as those that follow", zap.Error(err))
 	}

@@ -108,11 +108,11 @@ func fetchesUnderWay() (n int) {
 // pantriesOpen is how many there are, those being closed included.
 var pantriesOpen atomic.Int32
 
-// withOthers returns the pantry and all others whose store can still answer, or soon will: while a
+// withOthers appends to all the pantry and all others whose store can still answer, or soon will: while a
 // reload switches the disk path there are that of the old configuration, until its last request has
 // ended, and that of the new one, before it is opened.
-func (p *pantry) withOthers() []*pantry {
-	all := []*pantry{p}
+func (p *pantry) withOthers(all []*pantry) []*pantry {
+	all = append(all, p)
 	if pantriesOpen.Load() < 2 {
 		return all
 	}

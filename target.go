@@ -30,7 +30,7 @@ func runningTarget() purge.Target {
 // Purge implements purge.Target. During a reload that switches the disk path two stores serve
 // requests: both are purged, by the URLs that the rules of any configuration make.
 func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
-	all := t.pantry.withOthers()
+	all := t.pantry.withOthers(nil)
 	var rules []*keying
 	for _, p := range all {
 		for _, app := range p.apps() {

@@ -11,8 +11,9 @@ type tickets struct {
 	open    map[uint64]*openGeneration
 	first   *openGeneration // the oldest; generations only ascend, so the list is in their order
 	last    *openGeneration
-	reading int    // look-ups under way
-	reads   uint64 // look-ups begun
+	spare   *openGeneration // the one that ended last, for the next: most fetches are alone in their generation
+	reading int             // look-ups under way
+	reads   uint64          // look-ups begun
 }
 
 // openGeneration is how many began in a generation and have not ended.
@@ -56,7 +57,10 @@ func (t *tickets) issue(r *recordSet) uint64 {
 	gen := r.last.Load()
 	o := t.open[gen]
 	if o == nil {
-		o = &openGeneration{gen: gen, prev: t.last}
+		if o, t.spare = t.spare, nil; o == nil {
+			o = new(openGeneration)
+		}
+		*o = openGeneration{gen: gen, prev: t.last}
 		if t.last != nil {
 			t.last.next = o
 		} else {
@@ -84,6 +88,7 @@ func (t *tickets) takeBack(gen uint64) {
 	} else {
 		t.last = o.prev
 	}
+	t.spare = o
 }
 
 // readers tells whether look-ups are under way, and how many have begun.
