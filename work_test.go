@@ -15,8 +15,9 @@ import (
 
 // requestFields are the fields of a request that are read on its way to an answer: for the key, for what may be used, for the fetch.
 var requestFields = []string{
-	"Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Cdn-Loop", "Connection", "Content-Type", "Cookie", "Expect",
-	"Forwarded", "If-Modified-Since", "If-None-Match", "If-Range", "Pragma", "Range", "Te", "Upgrade", "X-Forwarded-Host", "X-Key", "X-Vary",
+	"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Cdn-Loop", "Connection", "Content-Type", "Cookie", "Expect",
+	"Forwarded", "Http2-Settings", "If-Modified-Since", "If-None-Match", "If-Range", "Pragma", "Range", "Te", "Upgrade", "Via",
+	"X-Forwarded-For", "X-Forwarded-Host", "X-Key", "X-Vary",
 }
 
 // responseFields are those of a response: for what may be stored and for how long, for whom, under which tags, and what comes behind it.
