@@ -1,7 +1,6 @@
 package larder
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -329,93 +328,6 @@ func (x *fetch) variant(header http.Header) store.Variant {
 
 // validates reports whether the fetch asks if what is stored still holds.
 func (x *fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
-
-// cancelled ends a fetch that was cancelled before its header: nobody waited for it any more, or it took too long. What the inner handlers make
-// of that (reverse_proxy says 499) is no answer of the origin's and teaches nothing about it.
-func (x *fetch) cancelled() bool {
-	cause := context.Cause(x.flight.Context())
-	if cause == nil {
-		return false
-	}
-	x.writer.mode = modeDiscarded
-	x.flight.Fail(caddyhttp.Error(http.StatusGatewayTimeout, cause))
-	return true
-}
-
-// staleStandsIn reports whether a failure of the origin is answered with what is stored (RFC 5861 4).
-func (x *fetch) staleStandsIn() bool {
-	return x.stale != nil && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
-}
-
-// fail takes an answer that says the origin failed, where nothing stored stands in for it.
-func (x *fetch) fail(status int, retryAfter string) {
-	x.rest()
-	if x.flight.Attempt() > 1 {
-		x.writer.mode = modeDiscarded
-		x.flight.Fail(&originError{status: status, retryAfter: retryAfter})
-		return
-	}
-	x.flight.Reject()
-	x.takeOver(rfc9111.ReasonStatus)
-}
-
-// rest puts the next background refresh off. Each way to end without a stored response has to come by here before the flight can no longer be
-// joined: until then a refresh is one that joins it.
-func (x *fetch) rest() {
-	if x.renews {
-		x.pantry.resting.note(x.lesson)
-	}
-}
-
-// staleHead offers the stored response in place of a failure.
-func (x *fetch) staleHead(status int) *head {
-	return &head{
-		kind: headStale, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, tags: x.stale.Tags, soft: x.soft,
-		origin: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
-	}
-}
-
-// release lets everybody but the leader go: what came is for one client at most.
-func (x *fetch) release(freshness *rfc9111.Freshness) {
-	reason := freshness.Reason
-	x.h.metrics.notStored(reason)
-	x.rest()
-	x.pantry.learn(x.lesson, x.writer.status, freshness)
-	x.removeGone(x.writer.status)
-	x.flight.Release()
-	if x.wantsPart && x.writer.status == http.StatusOK {
-		// The client asked for a part, the fetch for the whole. It has to ask for itself.
-		x.writer.mode = modeDiscarded
-		x.flight.Fail(errNotShareable)
-		return
-	}
-	x.takeOver(reason)
-}
-
-// removeGone removes what is stored where the origin says to anybody that the resource is gone.
-// What it says to a user or to a cookie, and whatever else may not be stored, is no word about the
-// copy that is for everybody.
-func (x *fetch) removeGone(status int) {
-	if x.stale == nil || !rfc9111.Gone(status) {
-		return
-	}
-	selectedBy := x.stale.Variant.Names
-	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
-		return
-	}
-	x.pantry.store.Remove(x.stale)
-}
-
-// takeOver lets the fetch write to its leader's client, straight through from here on.
-func (x *fetch) takeOver(reason rfc9111.Reason) {
-	lent, ok := x.flight.TakeOver()
-	if !ok {
-		x.writer.mode = modeDiscarded
-		x.flight.Fail(errNotShareable)
-		return
-	}
-	x.writer.through(lent.(*request), reason)
-}
 
 // store keeps the response, now that it is whole.
 func (x *fetch) store(hd *head, trailer http.Header) {

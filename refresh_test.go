@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/coalesce"
 )
 
 // After a background refresh that failed the origin has a pause, however many requests come.
@@ -115,7 +117,12 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 			return err
 		}
 	}
+	var pantry *pantry // of each row
 	for name, fails := range map[string]caddyhttp.HandlerFunc{
+		"cancelled, as nobody waits or it takes too long": func(http.ResponseWriter, *http.Request) error {
+			pantry.flights.CancelAll(coalesce.ErrNobodyLeft)
+			return caddyhttp.Error(499, coalesce.ErrNobodyLeft)
+		},
 		"400": says(400), "408": says(408), "429": says(429), "500": says(500), "501": says(501), "503": says(503), "505": says(505),
 		"no connection": func(http.ResponseWriter, *http.Request) error { return caddyhttp.Error(502, http.ErrServerClosed) },
 		"an error":      func(http.ResponseWriter, *http.Request) error { return http.ErrServerClosed },
@@ -143,7 +150,7 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newBenchHandler(t)
 			h.maxBody = 100
-			pantry := h.app.pantry
+			pantry = h.app.pantry
 			now := time.Now()
 			pantry.resting.now = func() time.Time { return now }
 			var calls int
