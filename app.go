@@ -64,6 +64,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("eviction: %w", err)
 	}
+	if a.SmallDisk() {
+		a.logger.Info("the disk budget is below 16MiB: with large bodies the file may take up to twice as much", zap.Int64("budget", a.Disk.Budget))
+	}
 	a.settings = store.Settings{Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody}
 	if err := a.registerMetrics(ctx); err != nil {
 		return err

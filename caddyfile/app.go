@@ -22,6 +22,11 @@ const (
 	minDisk   = 1 << 20
 )
 
+// smallDisk is the budget from which on the file stays within one and a half
+// times as much. Pieces of bodies have 256 KiB that lie side by side, for which
+// a smaller file has to grow although it has free pages.
+const smallDisk = 16 << 20
+
 // AppConfig describes the store. There is one per Caddy process, shared by all
 // handlers; it outlives the configuration. Sizes are bytes.
 type AppConfig struct {
@@ -52,7 +57,8 @@ type DiskConfig struct {
 	Path string `json:"path,omitempty"`
 
 	// The budget of the tier in bytes, counted in allocated pages; the file
-	// stays within one and a half times as much. At least 1 MiB.
+	// stays within one and a half times as much, of a budget below 16 MiB
+	// within twice as much where bodies are large. At least 1 MiB.
 	// Default: 1 GiB.
 	Budget int64 `json:"budget,omitempty"`
 
@@ -66,6 +72,10 @@ type DiskConfig struct {
 func (c *AppConfig) DiskChosen() bool {
 	return c.Disk != nil && !c.Disk.Off && c.Disk.Path != ""
 }
+
+// SmallDisk reports whether the disk tier has so small a budget that its file
+// may take up to twice as much. Call it after WithDefaults.
+func (c *AppConfig) SmallDisk() bool { return !c.Disk.Off && c.Disk.Budget < smallDisk }
 
 // Check returns an error that names the field if the configuration says
 // something that cannot be meant.

@@ -14,9 +14,13 @@ const (
 	batchBytes = 4 << 20
 	batchTime  = 10 * time.Millisecond
 	batchJobs  = 8192
-	rowBytes   = 512 // what an entry writes beside its record and its URL, about: five rows, and tags
-	hurry      = 16  // what part of that is enough while a purge waits,
-	lateHurry  = 4   // and of what has waited too long itself
+	rowBytes   = 512 // what an entry writes beside its record, its URL and its tags, about: five rows
+	tagRoom    = 64  // and beside a tag in the row of that
+	// touchBytes is how many pages one transaction may change. Rows of tags that few entries have, and of keys, are
+	// each in a page of their own, of which bbolt makes three times as much of memory and a new one in the file.
+	touchBytes = 20 << 20
+	hurry      = 16 // what part of that is enough while a purge waits,
+	lateHurry  = 4  // and of what has waited too long itself
 	// lateTime is how old a job may be that a purge, or who else wants the core, is preferred to: an entry
 	// is to be on disk after a second, however many there are of them.
 	lateTime = 2 * lingerTime
@@ -57,15 +61,24 @@ func (b *batch) full() bool {
 		b.asked = true
 		return false
 	}
-	limit, end := b.k.batchLimit(), batchTime
+	limit, touch, end := b.k.batchLimit(), b.k.touchLimit(), batchTime
 	switch purge := b.k.waiting.Load() > 0; {
 	case purge && b.late:
-		limit /= lateHurry
+		limit, touch = limit/lateHurry, touch/lateHurry
 	case purge:
-		limit, end = limit/hurry, end/hurry
-		return b.bytes >= limit || time.Since(b.began)-b.away >= end
+		limit, touch, end = limit/hurry, touch/hurry, end/hurry
+		return b.bytes >= limit || b.touched() >= touch || time.Since(b.began)-b.away >= end
 	}
-	return b.bytes >= limit || (b.bytes == 0 && time.Since(b.began)-b.away >= end)
+	return b.bytes >= limit || b.touched() >= touch || (b.bytes == 0 && time.Since(b.began)-b.away >= end)
+}
+
+// touched is how many bytes of pages the transaction will write anew, but for those that it makes.
+func (b *batch) touched() int {
+	if b.tables == nil {
+		return 0
+	}
+	stats := b.meta.Tx().Stats()
+	return int(stats.GetNodeCount()) * pageSize
 }
 
 // breathe lets others have the core for a moment, unless a purge waits for the end of the batch.
@@ -236,7 +249,7 @@ func (b *batch) wanted(j *job) bool {
 	if j.ahead || j.renews {
 		waiting -= r.bodyLen() // it counts in what is used
 	}
-	if !b.k.fits(len(r.url()), r.bodyLen(), waiting) {
+	if !b.k.fits(r.writeSize(), waiting) {
 		b.k.s.counts.skipped.Add(1)
 		return false
 	}
@@ -295,7 +308,7 @@ func (b *batch) write(j *job) (bool, error) {
 	if !renewed {
 		b.entries++
 	}
-	b.bytes += len(value) + len(r.url()) + rowBytes
+	b.bytes += len(value) + r.writeSize().rows()
 	b.inserted = append(b.inserted, j.item)
 	return true, nil
 }

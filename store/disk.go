@@ -44,6 +44,7 @@ type disk struct {
 	up      atomic.Bool   // use is not nil, and not stalled
 	entries atomic.Int64  // committed
 	used    atomic.Int64  // bytes of allocated pages at the last commit
+	size    atomic.Int64  // of the file then
 	panics  atomic.Int32  // since the file was opened
 	times   atomic.Uint32 // that a file was put to use
 }
@@ -185,6 +186,7 @@ func (d *disk) detach() error {
 	d.up.Store(false)
 	d.entries.Store(0)
 	d.used.Store(0)
+	d.size.Store(0)
 	d.mu.Unlock()
 	if u == nil {
 		return nil
@@ -372,6 +374,7 @@ func (u *use) measure() error {
 		}
 		stats := u.db.Stats()
 		if !u.isStalled() {
+			u.d.size.Store(tx.Size())
 			u.d.used.Store(tx.Size() - int64(stats.FreePageN+stats.PendingPageN)*int64(u.db.Info().PageSize))
 		}
 		return nil

@@ -34,14 +34,16 @@
 // of many 45. It counts while anybody has the entry in hand: resident, waiting for the disk, or
 // being sent to a client. A renewed entry (Renewal, Put) has its large body where the one has it
 // that was renewed: in memory the extent of that counts until the last of its renewals is gone, on
-// disk the record alone is written, under the same id as the chunks. Reservations count, and what
-// is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps take.
+// disk the record alone is written, under the same id as the chunks. Reservations count, what waits
+// for the disk with 256 bytes of bookkeeping, and what is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps take.
 // Not counted are free slots (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the
 // sparsest slabs are emptied), free pages (at most a megabyte, or a thirty-second part), and
 // bookkeeping that was needed once (64 bytes an item), which is used again and not given back.
 //
 // Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts for itself
-// before it is written, so the file stays within one and a half times the budget; bbolt's files never shrink,
+// before it is written, and is bounded by the pages it changes, which are in the file twice until it has
+// committed; where the file has grown all the same, because no free pages lay side by side, less of the budget is
+// used. So the file stays within one and a half times the budget; bbolt's files never shrink,
 // so after Apply with a smaller budget only the pages get free. A body may take half of the budget; drafts,
 // which cannot be evicted, three quarters together. What a draft has appended and not written is its caller's
 // to count.

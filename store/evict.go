@@ -16,20 +16,52 @@ const stepEntries = 512
 // diskBudget is the budget of the disk tier in force.
 func (k *keeper) diskBudget() int64 { return k.s.settings.Load().Disk }
 
+// diskRoom is what of the budget may be used. The pages of a record of some length, or of a chunk, have to lie side
+// by side, and where many pages change one by one no free ones do: then the file grows although it has free pages.
+// So where it has grown by more than an eighth beyond its budget, twice as much less of it is used, down to half. A file of more than
+// twice its budget was made for another one, and has room enough.
+func (k *keeper) diskRoom() int64 {
+	budget, size := k.diskBudget(), k.s.disk.size.Load()
+	if size > 2*budget {
+		return budget
+	}
+	return budget - min(max(0, 2*size-budget*9/4), budget/2)
+}
+
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
 func (k *keeper) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
 
-// entryRoom is what an entry takes on disk beside its body, about.
+// touchLimit is how many bytes of pages one transaction may change, about: of small budgets, of either tier, only a
+// part.
+func (k *keeper) touchLimit() int {
+	settings := k.s.settings.Load()
+	return int(min(touchBytes, max(settings.Disk/8, 64<<10), max(settings.Memory/6, 1<<20)))
+}
+
+// entryRoom is what an entry takes on disk beside its body and its tags, about.
 const entryRoom = 4096
 
-// fits tells whether an entry with so long a URL and body may go to disk at all, after so many bytes
-// that wait already.
-func (k *keeper) fits(url int, body, waiting int64) bool {
-	size := body + entryRoom
-	if url > maxURLOnDisk || size > k.s.settings.Load().largestOnDisk() {
+// writeSize is what there is of an entry to write.
+type writeSize struct {
+	url, tags, tagBytes int
+	body                int64
+}
+
+// rows is what its rows take beside the record, about.
+func (x writeSize) rows() int { return x.url + rowBytes + x.tagBytes + tagRoom*x.tags }
+
+// touches is how many bytes of pages an entry changes at most, about: one for each tag, two for each other row.
+func (x writeSize) touches() int64 { return int64(x.tags+12) * pageSize }
+
+// fits tells whether an entry may go to disk at all, after so many bytes that wait already. What may change more
+// than a quarter of the file at once, by its tags, is none for so small a budget: all the pages that one
+// transaction changes are in the file twice.
+func (k *keeper) fits(x writeSize, waiting int64) bool {
+	size := x.body + entryRoom + int64(x.rows()-x.url-rowBytes)*3/2
+	if x.url > maxURLOnDisk || size > k.s.settings.Load().largestOnDisk() || x.touches() > k.diskBudget()/4 {
 		return false
 	}
-	return k.s.settings.Load().Eviction != None || k.s.disk.used.Load()+waiting+size <= k.diskBudget()
+	return k.s.settings.Load().Eviction != None || k.s.disk.used.Load()+waiting+size <= k.diskRoom()
 }
 
 // firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
@@ -52,10 +84,10 @@ func (k *keeper) evictStep() (bool, error) {
 	waiting, queued, _ := k.s.queue.state()
 	budget := k.diskBudget()
 	room := min(queued+k.s.drafts.queued(), int64(k.batchLimit())) * 5 / 4
-	if k.s.settings.Load().Eviction == None {
-		room = 0 // what does not fit is refused; only a smaller budget evicts
+	over := k.s.disk.used.Load() + room - k.diskRoom()
+	if k.s.settings.Load().Eviction == None { // what does not fit is refused; only a smaller budget evicts
+		over = k.s.disk.used.Load() - budget
 	}
-	over := k.s.disk.used.Load() + room - budget
 	if over > 0 && waiting > 0 && k.s.disk.entries.Load() == 0 {
 		return true, k.writeJobs() // bodies that went ahead fill the disk, and can go when their records have come
 	}
@@ -107,7 +139,7 @@ func (b *batch) evictRow(row []byte) (freed int64, err error) {
 	if uses := b.k.usesSince(id, r.key()); uses > 0 {
 		return 0, b.promote(id, r.key(), row, uses)
 	}
-	freed = int64(len(r)) + r.bodyLen()
+	freed = int64(len(r)+r.writeSize().rows()) + r.bodyLen()
 	return freed, errors.Join(b.removeRecord(id, r, inline, Capacity), b.recency.Delete(row))
 }
 

@@ -363,8 +363,8 @@ func (k *keeper) flush() error {
 			k.commitPurges(k.gather(req))
 		default:
 		}
-		_, err := k.evictStep()
-		if err == nil {
+		made, err := k.evictStep()
+		if err == nil && !made { // there is room
 			err = k.writeJobs()
 		}
 		if err != nil {

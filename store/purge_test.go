@@ -172,26 +172,11 @@ func BenchmarkTagReference(b *testing.B) {
 }
 
 func benchmarkTagReference(b *testing.B, tags int) {
-	const entries, each = 50_000, 10
+	var bytes float64
 	for b.Loop() {
-		s := New(Config{}, Settings{Memory: 1 << 30})
-		items := make([]*item, entries)
-		for i := range items {
-			e := &Entry{ID: uint64(i), Key: keyOf(fmt.Sprint(i)), Tags: make([]string, each), Body: NewBody(nil)}
-			for t := range e.Tags {
-				e.Tags[t] = fmt.Sprintf("t%d", (i+t*entries)%tags)
-			}
-			items[i], _ = s.stage(e, nil, 0, false)
-			items[i].id = uint64(i + 1)
-		}
-		before := heap()
-		for _, it := range items {
-			s.memory.shards[it.home].index.add(it)
-		}
-		with := heap() - before
-		runtime.KeepAlive(s)
-		b.ReportMetric(float64(with)/(entries*each), "B/reference")
+		bytes = tagReference(50_000, 10, tags)
 	}
+	b.ReportMetric(bytes, "B/reference")
 }
 
 func heap() int64 {

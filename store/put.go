@@ -107,7 +107,11 @@ func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 	if renews || draftOf(e) != nil {
 		waiting -= e.Body.Len() // it counts in what is used
 	}
-	return s.keeper.fits(len(e.URL), e.Body.Len(), waiting)
+	x := writeSize{url: len(e.URL), tags: len(e.Tags), body: e.Body.Len()}
+	for _, tag := range e.Tags {
+		x.tagBytes += len(tag)
+	}
+	return s.keeper.fits(x, waiting)
 }
 
 // scratch has buffers to encode records in.

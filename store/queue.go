@@ -81,6 +81,7 @@ func (q *queue) push(j *job) bool {
 	q.jobs = append(q.jobs, j)
 	q.byKey[keyPrefix(j.key)] = append(q.byKey[keyPrefix(j.key)], j)
 	q.bytes += j.cost
+	q.index.m.used.Add(deletionCost)
 	if j.kind == jobPut {
 		j.item.set(isWaiting)
 		q.addIndex(j.item)
@@ -245,6 +246,7 @@ func (q *queue) done(n int) {
 			delete(q.byKey, prefix)
 		}
 		q.bytes -= j.cost
+		q.index.m.used.Add(-deletionCost)
 		if j.kind == jobPut {
 			q.endWait(j.item)
 		}
@@ -278,6 +280,7 @@ func (q *queue) setOpen(open bool) []*job {
 			q.endWait(j.item)
 		}
 	}
+	q.index.m.used.Add(-int64(len(jobs)) * deletionCost)
 	q.jobs, q.bytes = nil, 0
 	clear(q.byKey)
 	return jobs

@@ -276,6 +276,13 @@ func (r record) tags() []string {
 	return d.list()
 }
 
+// writeSize is what there is of the entry to write.
+func (r record) writeSize() writeSize {
+	tags := r.section(1)
+	n, _ := binary.Uvarint(tags)
+	return writeSize{url: int(r.urlLen()), tags: int(n), tagBytes: len(tags), body: r.bodyLen()}
+}
+
 // eachTag calls fn for every tag, in the record's memory.
 func (r record) eachTag(fn func(tag []byte)) {
 	rest := r.section(1)

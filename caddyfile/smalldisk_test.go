@@ -1,0 +1,22 @@
+package caddyfile
+
+import "testing"
+
+// TestSmallDiskIsTold: of a budget whose file may take more than one and a half times as much.
+func TestSmallDiskIsTold(t *testing.T) {
+	for _, c := range []struct {
+		config AppConfig
+		want   bool
+	}{
+		{AppConfig{}, false},
+		{AppConfig{Disk: &DiskConfig{Budget: 1 << 20}}, true},
+		{AppConfig{Disk: &DiskConfig{Budget: 16<<20 - 1}}, true},
+		{AppConfig{Disk: &DiskConfig{Budget: 16 << 20}}, false},
+		{AppConfig{Disk: &DiskConfig{Off: true}}, false},
+	} {
+		c.config = c.config.WithDefaults()
+		if got := c.config.SmallDisk(); got != c.want {
+			t.Errorf("%+v: %v", c.config.Disk, got)
+		}
+	}
+}
