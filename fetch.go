@@ -378,7 +378,7 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header) && rfc9111.Validates(entry.Method))
 	refusal := store.RefusedPurged
 	// What was softly purged while it was under way may not take the place of what was fetched since.
-	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); !soft {
+	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); !soft && !(x.flight.Replaced() && x.overtaken(entry)) {
 		if hold == nil {
 			refusal = x.pantry.store.Put(entry, x.h.MaxVariants)
 		} else {
@@ -394,6 +394,18 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 	}
 	x.h.metrics.notStored(reasonOf(refusal))
 	return false
+}
+
+// overtaken reports whether what is stored was asked for after this fetch began, which stood still, so that another took its place.
+func (x *fetch) overtaken(entry *store.Entry) bool {
+	newer := x.pantry.store.Lookup(entry.Key, func(v *store.Variant) int {
+		if slices.Equal(v.Names, entry.Variant.Names) && slices.Equal(v.Values, entry.Variant.Values) && v.Coding == entry.Variant.Coding {
+			return 1
+		}
+		return 0
+	})
+	defer newer.Release()
+	return newer.Entry != nil && newer.Entry.RequestTime.After(entry.RequestTime)
 }
 
 func reasonOf(refusal store.Refusal) rfc9111.Reason {

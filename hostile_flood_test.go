@@ -58,10 +58,21 @@ func TestHangingOrigin(t *testing.T) {
 	first := g.next(t, 1)
 	const others = 200
 	waiting := gather(t, in, others, "GET", "/", func(int) []string { return nil })
-	open(g.next(t, others)...)
+	answered := make(chan struct{})
+	go func() { // those who have waited fetch for themselves; who comes later than that begins a fetch for all
+		for {
+			select {
+			case v := <-g.arrived:
+				open(v)
+			case <-answered:
+				return
+			}
+		}
+	}()
 	for _, a := range waiting.all() {
-		a.want(t, 200, "the page", "Larder; fwd=bypass; detail=coalesce-wait")
+		a.want(t, 200, "the page", "")
 	}
+	close(answered)
 	leave()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("the first client: %v", err)

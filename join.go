@@ -35,7 +35,7 @@ type following struct {
 // join boards the flight for the request's key, or begins one.
 func (q *request) join() seat {
 	ticket, tag := q.begin()
-	f, p, started := q.pantry.flights.Join(tag.key, tag, q.usable)
+	f, p, started := q.pantry.flights.Join(tag.key, tag, q.joinable)
 	return q.seated(f, p, started, ticket)
 }
 
@@ -48,7 +48,7 @@ func (q *request) solo() seat {
 
 // joinRunning boards the flight for the request's key if there is one, and forwards the request as it is if not.
 func (q *request) joinRunning() (answered bool, err error) {
-	f, p, ok := q.pantry.flights.Board(q.flightKey(), q.usable)
+	f, p, ok := q.pantry.flights.Board(q.flightKey(), q.joinable)
 	if !ok {
 		return true, q.forwardAlone(q.forward, "")
 	}
@@ -144,6 +144,26 @@ func (q *request) inTime(hd *head) bool {
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
+// joinable reports whether the request may come aboard a running flight. It does not where the origin has sent nothing for as long as a
+// follower waits: one fetch that hangs must not take a URL away from all who come, while the origin is well. Where the flight's header is all that the
+// request needs, it may hang.
+func (q *request) joinable(f *coalesce.Flight) bool {
+	if !q.usable(f) {
+		return false
+	}
+	if f.Silent() < time.Duration(q.h.Coalesce.Wait) {
+		return true
+	}
+	hd, decided := f.Head().(*head)
+	return decided && hd.kind == headFetched && q.headerIsEnough(hd)
+}
+
+// headerIsEnough reports whether the answer to this request from a shared response has no body.
+func (q *request) headerIsEnough(hd *head) bool {
+	return q.r.Method == http.MethodHead ||
+		rfc9111.Precondition(q.r.Method, q.r.Header, hd.status, hd.header, hd.exchange.ResponseTime) == rfc9111.NotModified
+}
+
 // board waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.
 func (q *request) board(s seat) (answered bool, err error) {
 	for {
@@ -156,6 +176,10 @@ func (q *request) board(s seat) (answered bool, err error) {
 		}
 		next, again := seat{}, false
 		if outcome == coalesce.Failed && s.fetch == nil {
+			if err, ok := q.staleOnError(); ok {
+				q.disembark(s, false)
+				return true, err
+			}
 			next, again = q.retry(s)
 		}
 		if !again {
@@ -304,7 +328,7 @@ func (q *request) refreshBehind() {
 		return
 	}
 	ticket, tag := q.begin()
-	f, p, started := q.pantry.flights.Join(tag.key, tag, q.usable)
+	f, p, started := q.pantry.flights.Join(tag.key, tag, q.joinable)
 	defer p.Leave()
 	if !started {
 		ticket.End()

@@ -82,6 +82,9 @@ func (hd *head) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
 // errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
 var errBrokenEarly = errors.New("the fetch broke off")
 
+// errStalled says that a flight has a header and then, for too long, no byte, so that this client can still be answered otherwise.
+var errStalled = errors.New("the fetch stands still")
+
 // respondShared answers from a flight that shares its response. answered is false when that is not for this request.
 func (q *request) respondShared(s seat) (answered bool, err error) {
 	hd := s.flight.Head().(*head)
@@ -105,7 +108,8 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 	}
 	switch hd.kind {
 	case headFetched:
-		return true, q.respondFlight(s, hd, leads)
+		err := q.respondFlight(s, hd, leads)
+		return !errors.Is(err, errStalled), err
 	case headStale:
 		q.found, q.freshness = store.Result{Entry: hd.entry, Soft: hd.soft}, hd.freshness
 		if !leads {
@@ -217,8 +221,10 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 		a.growing.announced = hd.announced()
 	}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
-	if err := a.growing.first(); err != nil && !errors.Is(err, io.EOF) {
-		return q.respondUnbegun(s, err)
+	if !q.headerIsEnough(hd) {
+		if err := a.growing.first(q.byteWait(s)); err != nil && !errors.Is(err, io.EOF) {
+			return q.respondUnbegun(s, err)
+		}
 	}
 	s.party.Reader().OnDrop(q.breakWrite)
 	if leads {
@@ -230,6 +236,14 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	return q.send(a, &cs)
 }
 
+// byteWait is how long the request waits for the first byte of a shared body: a follower, until it would not come aboard any more.
+func (q *request) byteWait(s seat) time.Duration {
+	if s.fetch != nil {
+		return 0 // as long as it takes
+	}
+	return max(1, time.Duration(q.h.Coalesce.Wait)-s.flight.Silent())
+}
+
 // respondUnbegun answers where err has come in place of the first byte of a shared body, so that nothing has gone out yet.
 func (q *request) respondUnbegun(s seat, err error) error {
 	switch {
@@ -237,6 +251,8 @@ func (q *request) respondUnbegun(s seat, err error) error {
 		return q.respondGone()
 	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow): // the flight goes on for others
 		return q.forwardAlone(q.forward, "")
+	case errors.Is(err, errStalled):
+		return err
 	}
 	if e, ok := q.staleOnError(); ok {
 		return e
@@ -449,9 +465,15 @@ type flightBody struct {
 	announced []string // Trailer, for who has not got it with the header
 }
 
-// first waits for the first bytes, or the end.
-func (b *flightBody) first() error {
-	b.head, b.err = b.reader.Next(b.ctx)
+// first waits for the first bytes, or the end; with a limit that is not zero so long, then its error is errStalled.
+func (b *flightBody) first(limit time.Duration) error {
+	ctx := b.ctx
+	if limit > 0 && !b.reader.Ready() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errStalled)
+		defer cancel()
+	}
+	b.head, b.err = b.reader.Next(ctx)
 	return b.err
 }
 

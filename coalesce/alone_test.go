@@ -51,3 +51,78 @@ func TestAlone(t *testing.T) {
 		})
 	})
 }
+
+// A flight in whose place there is a newer one is kept for its readers, and for a while without any, whatever Keep says.
+func TestReplaced(t *testing.T) {
+	limits := Limits{Alone: time.Minute}
+	refuse := func(*Flight) bool { return false }
+	begin := func(t *testing.T, g *Group[string]) (old *Flight, lead, next *Party) {
+		t.Helper()
+		old, lead = join(t, g, true)
+		old.Keep(true)
+		old.Share(nil, -1)
+		newer, next, started := g.Join("k", nil, refuse)
+		if !started || !old.Replaced() || newer.Replaced() {
+			t.Errorf("started %v, the old one is replaced %v, the newer one %v", started, old.Replaced(), newer.Replaced())
+		}
+		return old, lead, next
+	}
+	t.Run("with a reader", func(t *testing.T) {
+		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
+			f, lead, next := begin(t, g)
+			time.Sleep(5 * time.Minute)
+			expectCause(t, f, nil)
+			write(t, f, []byte("late"))
+			f.Finish(nil)
+			if _, whole := f.Body(); !whole {
+				t.Error("what came late is not whole")
+			}
+			f.Settle()
+			expectBody(t, lead.Reader(), []byte("late"), nil)
+			lead.Leave()
+			next.flight.Settle()
+			next.Leave()
+		})
+	})
+	t.Run("without", func(t *testing.T) {
+		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
+			f, lead, next := begin(t, g)
+			lead.Leave()
+			time.Sleep(time.Minute - 1)
+			expectCause(t, f, nil)
+			time.Sleep(1)
+			<-f.Context().Done()
+			expectCause(t, f, ErrNobodyLeft)
+			f.Fail(ErrNobodyLeft)
+			next.flight.Settle()
+			next.Leave()
+		})
+	})
+}
+
+// Silent counts from what came last, and ends with the flight.
+func TestSilent(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, lead := join(t, g, true)
+		expect := func(want time.Duration) {
+			t.Helper()
+			if got := f.Silent(); got != want {
+				t.Errorf("silent for %v, want %v", got, want)
+			}
+		}
+		time.Sleep(time.Second)
+		expect(time.Second)
+		f.Share(nil, -1)
+		expect(0)
+		time.Sleep(2 * time.Second)
+		expect(2 * time.Second)
+		write(t, f, []byte("a"))
+		expect(0)
+		time.Sleep(3 * time.Second)
+		expect(3 * time.Second)
+		f.Finish(nil)
+		expect(0) // it is on its way into the store
+		f.Settle()
+		lead.Leave()
+	})
+}

@@ -1,6 +1,9 @@
 package coalesce
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // Share decides that the response is for all who wait and for those who still come: head is what they need besides the
 // body, opaque here. A body of more than limit bytes makes the flight windowed; a negative limit means none. Without
@@ -14,7 +17,7 @@ func (f *Flight) Share(head any, limit int64) {
 	if limit < 0 {
 		limit = math.MaxInt64
 	}
-	f.phase, f.head, f.max = streaming, head, limit
+	f.phase, f.head, f.max, f.progress = streaming, head, limit, time.Since(f.entered.at)
 	f.wake()
 	f.stopIfUseless()
 }

@@ -32,6 +32,8 @@
 //	  released   not joinable    the body goes to the leader's writer, past this package
 //	  rejected   not joinable    the same; a second and last attempt follows if anybody waited
 //
+// A flight in whose place Join has begun a newer one, and one that is cancelled, is joinable in no state.
+//
 // # Who does what
 //
 // The party that Join tells to start is the leader. It runs the fetch on a goroutine of its own and then waits like
@@ -58,7 +60,8 @@
 // that this client has gone. A flight that has outgrown its limit will not be stored, so Keep no longer counts.
 // Limits.Life caps the time to the header and, beyond it, the time in which newcomers may join: an old flight that streams
 // becomes windowed instead of being cut off for those who read it. One that spills costs no memory and stays whole, but
-// Keep no longer counts for it.
+// Keep no longer counts for it. A flight in whose place Join has begun a newer one is given up when nobody has held it for
+// Limits.Alone, header or not.
 //
 // # Failure
 //

@@ -72,6 +72,7 @@ type Flight struct {
 	outgrown Outgrowth
 	keep     bool
 	closed   bool // nobody joins any more
+	replaced bool // another has its place in the group although it has not ended
 	ended    bool // by Finish or Fail
 	settled  bool // ended, and the body is not waiting to be stored
 
@@ -91,6 +92,7 @@ type Flight struct {
 	room    chan struct{} // tells the fetch that a window has moved; nil before that
 	done    chan struct{} // see Done; nil until asked for
 
+	progress time.Duration // from entered.at to when something of the response last came
 	body     body
 	max      int64 // bytes kept; more make it windowed
 	expected int64 // length announced by Expect, or -1
@@ -193,6 +195,8 @@ func (f *Flight) stopIfUseless() {
 	case streaming:
 		if !f.keep {
 			f.stop(ErrNobodyLeft)
+		} else if f.replaced {
+			f.giveUpLater()
 		}
 	case windowed:
 		f.stop(ErrNobodyLeft)
@@ -213,9 +217,18 @@ func (f *Flight) giveUpLater() {
 func (f *Flight) giveUp() {
 	f.mu.Lock()
 	defer f.unlock()
-	if !f.ended && f.phase == fetching && len(f.parties) == 0 {
+	if !f.ended && len(f.parties) == 0 && (f.phase == fetching || f.phase == streaming && f.replaced) {
 		f.stop(ErrNobodyLeft)
 	}
+}
+
+// replace lets nobody join any more, now that a newer flight has this one's place. Nobody is left in the end to say that it goes on, so
+// without readers it is given up after a while, Keep or not: else an origin that stalls each time would pile up fetches.
+func (f *Flight) replace() {
+	f.mu.Lock()
+	defer f.unlock()
+	f.closed, f.replaced = true, true
+	f.stopIfUseless()
 }
 
 // stop cancels the fetch; nobody joins what is doomed.

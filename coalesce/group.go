@@ -87,8 +87,8 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 // Join boards the flight under way for key, or begins one.
 //
 // usable, which may be nil, is asked about a running flight; when it answers false (say, the key was purged since the
-// flight began), a new flight takes its place, and the old one goes on for those who hold it. It is called without a
-// lock and may be asked more than once.
+// flight began, or nothing has come of it for long, see Silent), a new flight takes its place, and the old one goes on for those who
+// hold it. It is called without a lock and may be asked more than once.
 //
 // started tells that the caller is the leader of a new fetch: it must run it on another goroutine, and wait like
 // everybody else. tag is what the starter attaches to the flight; it is not used otherwise. The caller must end its
@@ -106,6 +106,9 @@ func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, p
 			return verdictOpen
 		})
 		if done {
+			if started && refused != nil {
+				refused.replace()
+			}
 			return f, p, started
 		}
 		// The question is put without the lock. Meanwhile the flight may end, be replaced or be purged again; whatever

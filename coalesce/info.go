@@ -1,5 +1,7 @@
 package coalesce
 
+import "time"
+
 // Head returns what Share was given, or nil.
 func (f *Flight) Head() any {
 	f.mu.Lock()
@@ -61,6 +63,24 @@ func (f *Flight) Ended() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.ended
+}
+
+// Silent tells for how long nothing of the response has come: since its last bytes, its header, or the beginning of the fetch. It is
+// zero for a flight that has ended.
+func (f *Flight) Silent() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended || f.leader == nil {
+		return 0
+	}
+	return time.Since(f.entered.at) - f.progress
+}
+
+// Replaced tells whether Join has begun a newer flight in the place of this one.
+func (f *Flight) Replaced() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.replaced
 }
 
 // Done is closed when the flight has ended by Finish or Fail.

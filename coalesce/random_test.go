@@ -58,7 +58,7 @@ func (c *tally) expectAll(t *testing.T, worlds int) {
 	var line strings.Builder
 	for _, what := range []string{
 		"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded",
-		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "told that it is dropped", "second attempt", "second failure", "purged", "drained", "handed over", "moved",
+		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "told that it is dropped", "second attempt", "second failure", "purged", "silent", "drained", "handed over", "moved",
 		"spilled", "read from the spill", "spill unread", "spill failed", "stored from the spill",
 	} {
 		n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
@@ -78,6 +78,7 @@ type world struct {
 	budget *ledger
 	seed   uint64
 	purges bool
+	silent time.Duration // flights are not joined after so long a silence; 0: always
 
 	generation atomic.Int64 // of the last purge
 
@@ -95,6 +96,9 @@ func runWorld(t *testing.T, rng *rand.Rand, seen *tally) {
 		ReaderIdle: 10 * time.Second,
 		Life:       time.Duration(5+rng.IntN(30)) * time.Second,
 	})
+	if rng.IntN(4) == 0 {
+		w.silent = someTime(rng, 3*time.Second)
+	}
 	keys := 1 + rng.IntN(2)
 	for range 1 + rng.IntN(12) {
 		c := newClient(w, rng, keys)
@@ -186,8 +190,8 @@ func (w *world) start(f *Flight, key string) {
 		if other.f == f {
 			w.t.Errorf("fetch %d started twice", other.id)
 		}
-		// A purge makes a second fetch of a key right; nothing else does before the first is decided upon or cancelled.
-		if rec.key != "" && other.key == rec.key && other.undecided.Load() && other.f.Context().Err() == nil && !w.purges {
+		// A purge or a silence makes a second fetch of a key right; nothing else does before the first is decided upon or cancelled.
+		if rec.key != "" && other.key == rec.key && other.undecided.Load() && other.f.Context().Err() == nil && !w.purges && w.silent == 0 {
 			w.t.Errorf("fetch %d began beside fetch %d", rec.id, other.id)
 		}
 	}
@@ -417,6 +421,10 @@ func (c *client) run() {
 		ok := f.Tag().(*tag).born >= c.born
 		if !ok {
 			c.w.seen.add("purged")
+		}
+		if ok && c.w.silent > 0 && f.Silent() >= c.w.silent {
+			c.w.seen.add("silent")
+			return false
 		}
 		return ok
 	})

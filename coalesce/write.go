@@ -34,6 +34,7 @@ func (f *Flight) publish(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.body.publish(n)
+	f.progress = time.Since(f.entered.at)
 	f.wake()
 }
 
