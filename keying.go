@@ -31,7 +31,6 @@ type keyed struct {
 	scheme    string
 	authority string   // canonical, see urlform.Authority
 	site      site     // of the entry's URL
-	trusted   bool     // claims about scheme or host are a trusted proxy's
 	door      door     // Host is the client's word, and two sites must not share
 	client    *url.URL // path and query as the client sent them
 	inner     *url.URL // path and query as they are when Larder sees them
@@ -39,6 +38,7 @@ type keyed struct {
 	added     []string // expanded texts of `key { add }`
 	body      []byte   // the request's content, for POST and QUERY
 	hasBody   bool
+	trusted   bool                   // claims about scheme or host are a trusted proxy's
 	dotted    bool                   // the Host had a trailing dot, and that may have led it to another site
 	variance  rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }

@@ -39,15 +39,14 @@ type request struct {
 
 	pantry *pantry
 
-	named bool // by classify: it asks for a URL that a purge could name
-
 	// Set by readKey.
 	directives    rfc9111.RequestDirectives
 	keyed         keyed // its body, and what readTarget notes, are there from classify on
 	key           store.Key
 	authorized    bool // it carries Authorization, and the key lacks it
 	unkeyedCookie bool
-	hops          int // how often the request has come by already
+	named         bool // by classify: it asks for a URL that a purge could name
+	hops          int  // how often the request has come by already
 
 	// Set by lookUp.
 	found     store.Result
