@@ -10,6 +10,7 @@
 //	put.go       storing, replacing, removing
 //	draft.go     large bodies, to disk while they arrive
 //	purge.go     the promise of a purge and the argument for it; counting what it matches
+//	purge_count.go what a purge matches, counted
 //	untouched.go whether a purge would change nothing
 //	records.go   purges in force
 //	tickets.go   tickets of fetches under way

@@ -1,0 +1,254 @@
+package store
+
+import (
+	"runtime"
+	"slices"
+	"time"
+)
+
+// count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others in memory
+// and in the queue. rows is how many rows it could hit, whether they count or not. It runs on the keeper, so
+// that nothing becomes an entry on disk, or ceases to be queued, meanwhile.
+func (k *keeper) count(t *tables, rec *purgeRecord, sweeping *sweeps) (matched, rows int, err error) {
+	c := &counting{
+		k: k, t: t, rec: rec, sweeping: sweeping, now: nanos(k.s.now()),
+		seen: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
+	}
+	c.breath = time.Now()
+	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
+	if c.others = k.s.records.anyBelow(rec.gen); c.others {
+		c.earlier = slices.Concat(sweeping.onDisk, k.s.records.uncountedBelow(rec.gen))
+	}
+	for _, s := range k.s.memory.shards {
+		c.countShard(s)
+	}
+	c.countQueue()
+	if t == nil {
+		return c.n, 0, nil
+	}
+	for _, sc := range scansOf(&rec.sel) {
+		if err := c.countRows(sc); err != nil {
+			return 0, 0, err
+		}
+	}
+	return c.n, c.rows, nil
+}
+
+// counting is one count under way.
+type counting struct {
+	k        *keeper
+	t        *tables
+	rec      *purgeRecord
+	now      int64
+	single   bool // one selector: rows cannot come twice
+	others   bool // there are purges before rec in force
+	sweeping *sweeps
+	// earlier are those that have rows on disk to be swept yet, or may have.
+	earlier []*purgeRecord
+	seen    map[uint64]struct{} // counted
+	masked  map[uint64]struct{} // on disk, purged before and not swept yet; nil until it is needed
+	judged  int                 // rows judged by their records
+	queued  map[uint64]struct{} // counted in memory while they were queued too
+	rest    []uncounted         // rows that have passed all but the queue
+	looked  int                 // rows seen
+	breath  time.Time           // when others last had the core
+	n       int
+	rows    int // met on disk that the purge may hit
+}
+
+// uncounted is a row of the disk that counts unless what is queued for its key takes its place.
+type uncounted struct{ id, key uint64 }
+
+// once counts id unless it was seen.
+func (c *counting) once(id uint64) {
+	if c.single { // what is not on disk is in one place, and a single selector names it once
+		c.n++
+		return
+	}
+	if _, seen := c.seen[id]; !seen {
+		c.seen[id] = struct{}{}
+		c.n++
+	}
+}
+
+// counts tells whether an entry counts by what index rows have of it.
+func (c *counting) counts(generation uint64, keepUntil int64) bool {
+	return generation < c.rec.gen && keepUntil > c.now
+}
+
+// before tells whether an entry in memory is left by the purges before this one.
+func (c *counting) before(it *item) bool {
+	if c.rec.soft && it.is(isSoft) {
+		return false
+	}
+	if !c.others {
+		return true
+	}
+	hard, soft := c.k.s.records.judgeRecord(c.k.s.memory.record(it), c.rec.gen)
+	return !hard && (!soft || !c.rec.soft)
+}
+
+// countQueue counts what waits for the disk and is not resident. It comes after memory, in the direction in
+// which entries go: one that was evicted meanwhile was counted there.
+func (c *counting) countQueue() {
+	c.k.s.queue.matching(&c.rec.sel, func(it *item) {
+		if _, counted := c.queued[it.id]; counted {
+			return
+		}
+		r := c.k.s.memory.record(it)
+		if c.counts(r.generation(), r.keepUntil()) && c.before(it) {
+			c.once(it.id)
+		}
+	})
+}
+
+// countShard counts the resident items that are not on disk. Those of a tag are counted by its rows.
+func (c *counting) countShard(s *shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	consider := func(it *item, generation uint64, keepUntil int64) {
+		if !c.counts(generation, keepUntil) || (c.t != nil && it.is(isOnDisk)) || !c.before(it) {
+			return
+		}
+		if it.is(isQueued) {
+			c.queued[it.id] = struct{}{}
+		}
+		c.once(it.id)
+	}
+	for _, tag := range c.rec.sel.Tags {
+		s.index.tagged(tag, 0, func(row tagRow) bool {
+			consider(s.m.items.at(row.item), row.generation, row.keepUntil)
+			return true
+		})
+	}
+	rest := c.rec.sel
+	rest.Tags = nil
+	s.index.match(&rest, func(it *item) {
+		r := s.m.record(it)
+		consider(it, r.generation(), r.keepUntil())
+	})
+}
+
+// breathe lets others have the core now and then: a hundred thousand rows take long for a hit that
+// waits, and the purge has time for that.
+func (c *counting) breathe() {
+	if c.looked++; c.looked%256 != 0 || time.Since(c.breath) < countTime {
+		return
+	}
+	runtime.Gosched()
+	c.breath = time.Now()
+}
+
+// countTime is how long a count keeps the core. Under load it gets the core back after some sixty
+// turns of others, so that shorter pieces would make the answer late.
+const countTime = 2 * time.Millisecond
+
+// isMasked tells whether purges before this one have hit a row and have not swept it yet. Few rows are judged
+// by their records. Where there are more of them than those purges have rows, these are looked for instead:
+// to read the record of each of a hundred thousand rows would take hundreds of times as long as to count them.
+func (c *counting) isMasked(id uint64) (bool, error) {
+	if len(c.earlier) == 0 {
+		return false, nil
+	}
+	if c.masked == nil && c.judged < c.sweeping.rows+countRecords {
+		c.judged++
+		r, _, err := c.t.record(id)
+		if err != nil {
+			return false, nil // it is met and counted by who looks it up
+		}
+		hard, soft := c.k.s.records.judgeRecord(r, c.rec.gen)
+		return hard || soft && c.rec.soft, nil
+	}
+	if c.masked == nil {
+		if err := c.findMasked(); err != nil {
+			return false, err
+		}
+	}
+	_, masked := c.masked[id]
+	return masked, nil
+}
+
+// countRecords is how many rows are judged by their records in any case.
+const countRecords = 64
+
+// findMasked notes what is on disk that purges before this one have hit and that is not swept yet, from
+// their index rows.
+func (c *counting) findMasked() error {
+	c.masked = make(map[uint64]struct{})
+	for _, other := range c.earlier {
+		if other.gen >= c.rec.gen || other.sel.All || (other.soft && !c.rec.soft) {
+			continue // what All has hit is told by the generation
+		}
+		for _, sc := range scansOf(&other.sel) {
+			if c.single && sc.sameAs(&c.rec.sel) {
+				continue // neither needs that to be noted: see coveredBy
+			}
+			err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
+				c.breathe()
+				if decodeIndexRow(value).generation < other.gen {
+					c.masked[rowID(key)] = struct{}{}
+				}
+				return true, nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// countRows counts the rows of one scan.
+func (c *counting) countRows(sc scan) error {
+	covered := sc.coveredBy(c.k.s.records, c.rec)
+	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
+		c.breathe()
+		row, id := decodeIndexRow(value), rowID(key)
+		if row.generation < c.rec.gen {
+			c.rows++
+		}
+		if !c.counts(row.generation, row.keepUntil) || row.generation < covered || (row.soft && c.rec.soft) {
+			return true, nil
+		}
+		if _, seen := c.seen[id]; seen {
+			return true, nil
+		}
+		masked, err := c.isMasked(id)
+		if err == nil && !masked {
+			c.countRow(uncounted{id, row.key})
+		}
+		return true, err
+	})
+	c.settle()
+	return err
+}
+
+// countRow counts a row, later: the queue is asked for many at once.
+func (c *counting) countRow(row uncounted) {
+	if !c.single {
+		c.seen[row.id] = struct{}{}
+	}
+	if c.rest = append(c.rest, row); len(c.rest) >= stepEntries {
+		c.settle()
+	}
+}
+
+// settle counts the rows gathered.
+func (c *counting) settle() {
+	queued := c.k.s.queue.having(c.rest)
+	c.n += len(c.rest) - len(queued)
+	for _, row := range queued {
+		if !c.superseded(row.id, c.k.s.queue.ofPrefix(row.key)) {
+			c.n++
+		}
+	}
+	c.rest = c.rest[:0]
+}
+
+// superseded tells whether what is queued for its key deletes the entry: it is not served any more.
+func (c *counting) superseded(id uint64, jobs []*job) bool {
+	e, _, err := c.t.entry(id)
+	return err != nil || slices.ContainsFunc(jobs, func(j *job) bool {
+		return j.key == e.Key && j.superseded(id, &e.Variant)
+	})
+}
