@@ -3,7 +3,6 @@ package larder
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -56,7 +55,7 @@ func loopError() error {
 func (q *request) answer() error {
 	for round := range maxRounds {
 		if round > 0 {
-			q.now = time.Now() // it has waited for a flight
+			q.catchUp() // it has waited for a flight
 		}
 		if answered, err := q.round(); answered {
 			return err
@@ -112,7 +111,7 @@ func (q *request) lookUp() rfc9111.Use {
 	}
 	q.varyNames = q.found.Entry.Variant.Names
 	q.freshness = q.conclude(q.found.Entry)
-	use, forward := q.freshness.UseFor(q.directives, q.came, q.now, q.found.Soft)
+	use, forward := q.freshness.UseFor(q.directives, q.came(), q.now, q.found.Soft)
 	q.forward = forward
 	if use == rfc9111.UseNever { // today's rules would not have let it in
 		q.found.Entry, q.freshness = nil, nil

@@ -105,9 +105,9 @@ func (q *request) arrived(x *fetch) bool {
 	if found.Entry == nil {
 		return false
 	}
-	q.now = time.Now() // it is asked about what has come since
+	q.catchUp() // it is asked about what has come since
 	freshness := q.conclude(found.Entry)
-	use, _ := freshness.UseFor(q.directives, q.came, q.now, found.Soft)
+	use, _ := freshness.UseFor(q.directives, q.came(), q.now, found.Soft)
 	if use != rfc9111.UseFresh || !searchAgrees(found.Entry.Header, q.keyed.variance) {
 		found.Release()
 		return false
@@ -140,7 +140,7 @@ func (q *request) inTime(hd *head) bool {
 	if hd.kind != headFetched && hd.kind != headRenewed {
 		return true
 	}
-	use, _ := hd.freshness.UseFor(q.directives, q.came, time.Now(), false)
+	use, _ := hd.freshness.UseFor(q.directives, q.came(), time.Now(), false)
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
@@ -314,7 +314,7 @@ func (q *request) failTogether(err error) error {
 
 // staleOnError answers from what is stored, if it may be used after the origin failed (RFC 5861 4).
 func (q *request) staleOnError() (err error, ok bool) {
-	q.now = time.Now() // it has waited
+	q.catchUp() // it has waited
 	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) {
 		return nil, false
 	}

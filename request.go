@@ -29,13 +29,13 @@ const maxKeyedBody = 64 << 10
 // request is one client's request on its way through the story in handler.go. It belongs to the client's goroutine; a fetch
 // touches it only while its leader is parked.
 type request struct {
-	h    *Handler
-	w    http.ResponseWriter
-	r    *http.Request
-	next caddyhttp.Handler
-	repl *caddy.Replacer
-	now  time.Time
-	came time.Time
+	h      *Handler
+	w      http.ResponseWriter
+	r      *http.Request
+	next   caddyhttp.Handler
+	repl   *caddy.Replacer
+	now    time.Time
+	waited time.Duration // from its arrival to now; shorter than another time.Time, which every hit would pay for
 
 	pantry *pantry
 
@@ -66,14 +66,23 @@ type request struct {
 }
 
 func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) *request {
-	now := time.Now()
 	return &request{
 		h: h, w: w, r: r, next: next,
-		repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
-		came: now, now: now,
+		repl:   r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		now:    time.Now(),
 		pantry: h.app.pantry,
 	}
 }
+
+// catchUp sets the time anew for a request that has waited.
+func (q *request) catchUp() {
+	now := time.Now()
+	q.waited += now.Sub(q.now)
+	q.now = now
+}
+
+// came is when the request arrived.
+func (q *request) came() time.Time { return q.now.Add(-q.waited) }
 
 // classify tells whether the request has anything to do with a cache.
 func (q *request) classify() Bypass {

@@ -88,7 +88,7 @@ var errStalled = errors.New("the fetch stands still")
 // respondShared answers from a flight that shares its response. answered is false when that is not for this request.
 func (q *request) respondShared(s seat) (answered bool, err error) {
 	hd := s.flight.Head().(*head)
-	q.now = time.Now() // it has waited
+	q.catchUp() // it has waited
 	leads := s.fetch != nil
 	if !leads {
 		switch {
