@@ -170,6 +170,24 @@ func TestOddRequestsTeachNothing(t *testing.T) {
 	}
 }
 
+// What an inner handler rewrites in place belongs to the request that the origin got. The answer is remembered for the kind of request that
+// the client made: judged after the rewrite, an event stream's answer had ordinary requests fetch alone.
+func TestRewrittenRequestIsRememberedAsItCame(t *testing.T) {
+	const events = "text/event-stream"
+	c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("Accept") == events {
+			w.Header().Set("Cache-Control", "no-store")
+		}
+		r.Header.Del("Accept")
+		return nil
+	})
+	c.ask("Accept", events)
+	if got := c.ask(); got != "Larder; fwd=uri-miss; stored" {
+		t.Errorf("after an event stream: %q", got)
+	}
+}
+
 func TestWantsEvents(t *testing.T) {
 	for accept, want := range map[string]bool{
 		"": false, "*/*": false, "text/html, text/event-stream-not": false, "application/json": false,

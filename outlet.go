@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
 )
 
 // outlet passes a response straight through to one client. At the header it takes out what clients
@@ -33,6 +34,7 @@ type outlet struct {
 	onHeader func(o *outlet, status int, header http.Header)
 	unsafe   *invalidation // for invalidate, nil for safe methods
 	begun    time.Time     // for judge
+	lesson   store.Key     // for judge
 
 	wroteHeader bool
 	room        [1]string // for our own field
@@ -149,7 +151,7 @@ func (q *request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newOutlet(q, OutcomeBypass, status)
 	if out.unsafe = q.invalidation(); why == BypassCoalesceWait {
-		out.onHeader, out.begun = (*outlet).judge, time.Now()
+		out.willJudge()
 	} else if out.unsafe != nil {
 		out.onHeader = (*outlet).invalidate
 	}
@@ -162,8 +164,15 @@ func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
 	out := newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: forward, Detail: detail})
-	out.onHeader, out.begun, out.unsafe = (*outlet).judge, time.Now(), q.invalidation()
+	out.unsafe = q.invalidation()
+	out.willJudge()
 	return q.pass(out)
+}
+
+// willJudge has judge called at the header, with what the request is before inner handlers rewrite
+// it in place.
+func (o *outlet) willJudge() {
+	o.onHeader, o.begun, o.lesson = (*outlet).judge, time.Now(), o.q.lesson()
 }
 
 // judge notes whether a response that is passed on could have been stored. One to HEAD teaches nothing: it need not be what GET is answered with.
@@ -178,7 +187,7 @@ func (o *outlet) judge(status int, header http.Header) {
 		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
-		q.pantry.learn(q.lesson(), status, shared)
+		q.pantry.learn(o.lesson, status, shared)
 	}
 	reason := passed.Reason
 	if reason == rfc9111.Storable {
