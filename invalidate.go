@@ -25,10 +25,11 @@ type invalidateRule struct {
 // invalidation is what a request with an unsafe method will invalidate if it succeeds (RFC 9111 4.4): its URL and what the rules say that
 // matched before the inner handlers rewrote anything.
 type invalidation struct {
-	q     *request
-	url   string // as the client sent it; empty where that is none
-	place string // url at the listener that the request came in by
-	rules []*invalidateRule
+	q      *request
+	method string // as the client sent it: an inner handler may write another into the request
+	url    string // as the client sent it; empty where that is none
+	place  string // url at the listener that the request came in by
+	rules  []*invalidateRule
 }
 
 // invalidation returns nil for safe methods and for POST where the operator says so, for CONNECT, whose success is a tunnel and no change of
@@ -40,7 +41,7 @@ func (q *request) invalidation() *invalidation {
 	if q.r.Method == http.MethodConnect || !rfc9111.Invalidates(q.r.Method, http.StatusOK) || !q.h.app.open(q.r.Context()) {
 		return nil
 	}
-	in := &invalidation{q: q}
+	in := &invalidation{q: q, method: q.r.Method}
 	if q.named { // otherwise nothing is stored for others
 		in.place = new(keying).place(&q.keyed)
 		in.url = store.BareURL(in.place)
@@ -61,7 +62,7 @@ func (q *request) invalidation() *invalidation {
 
 // onHeader invalidates before the client hears of its success, so that what it asks for next is new.
 func (in *invalidation) onHeader(status int, header http.Header) {
-	if !rfc9111.Invalidates(in.q.r.Method, status) {
+	if !rfc9111.Invalidates(in.method, status) {
 		return
 	}
 	hard, soft := store.Selectors{}, store.Selectors{}
