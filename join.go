@@ -324,6 +324,9 @@ func (q *request) staleOnError() (err error, ok bool) {
 // refreshBehind fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it. After one that
 // failed there is a pause; who has to wait for the origin anyway pays no heed to that.
 func (q *request) refreshBehind() {
+	if q.directives.NoStore { // what is fetched for it may not be stored (RFC 9111 5.2.1.5)
+		return
+	}
 	if age, known := q.pantry.resting.age(q.lesson()); known && age < refreshRest {
 		return
 	}

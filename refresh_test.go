@@ -190,3 +190,30 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 		})
 	}
 }
+
+// A request that says no-store is answered stale like any other, and begins no refresh: nothing that is fetched for it may be stored (RFC 9111
+// 5.2.1.5). It asked the origin for a response that was thrown away, and a 304 to it was stored.
+func TestNoStoreBeginsNoRefresh(t *testing.T) {
+	calls := 0
+	c := newConfirming(t, func(w http.ResponseWriter, _ *http.Request) error {
+		calls++
+		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=600")
+		w.Header().Set("Age", "100")
+		return nil
+	})
+	c.ask()
+	for _, tc := range []struct {
+		header []string
+		calls  int
+	}{{[]string{"Cache-Control", "no-store"}, 1}, {nil, 2}} {
+		if got := c.ask(tc.header...); !strings.HasPrefix(got, "Larder; hit; ttl=-") {
+			t.Errorf("%q: %q", tc.header, got)
+		}
+		for c.h.app.pantry.flights.Len() > 0 {
+			runtime.Gosched()
+		}
+		if calls != tc.calls {
+			t.Errorf("%q: the origin was asked %d times, want %d", tc.header, calls, tc.calls)
+		}
+	}
+}
