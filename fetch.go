@@ -377,8 +377,7 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
 	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header) && rfc9111.Validates(entry.Method))
 	refusal := store.RefusedPurged
-	// What was softly purged while it was under way may not take the place of what was fetched since.
-	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); !soft && !(x.flight.Replaced() && x.overtaken(entry)) {
+	if !x.overtaken(entry) {
 		if hold == nil {
 			refusal = x.pantry.store.Put(entry, x.h.MaxVariants)
 		} else {
@@ -396,10 +395,18 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 	return false
 }
 
-// overtaken reports whether what is stored was asked for after this fetch began, which stood still, so that another took its place.
+// overtaken reports whether what is stored may be newer than what this fetch has brought, which may
+// not take its place then: the URL was softly purged while the fetch was under way, or the fetch
+// stood still, so that another took its place.
 func (x *fetch) overtaken(entry *store.Entry) bool {
+	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
+		return true
+	}
+	if !x.flight.Replaced() {
+		return false
+	}
 	newer := x.pantry.store.Lookup(entry.Key, func(v *store.Variant) int {
-		if slices.Equal(v.Names, entry.Variant.Names) && slices.Equal(v.Values, entry.Variant.Values) && v.Coding == entry.Variant.Coding {
+		if v.Equal(&entry.Variant) {
 			return 1
 		}
 		return 0

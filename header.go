@@ -86,6 +86,16 @@ func fieldsOf(h http.Header) []field {
 	return fields
 }
 
+// linesOf are the lines of a field.
+func linesOf(fields []field, name string) []string {
+	for _, f := range fields {
+		if f.name == name {
+			return f.values
+		}
+	}
+	return nil
+}
+
 // snapshot is fieldsOf with copied values.
 func snapshot(h http.Header) []field { return changes(nil, h) }
 

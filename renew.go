@@ -64,11 +64,8 @@ func (x *fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	entry.Header = x.h.policy.MergeStorable(x.stale.Header, update)
 	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
 	entry.Generation = x.ticket.Generation()
-	if names, star := rfc9111.VaryNames(entry.Header); !star && !x.h.policy.Ignores("Vary") {
-		entry.Variant = store.Variant{
-			Names: names, Values: variantValues(names, x.clientHeader),
-			Coding: entry.Variant.Coding,
-		}
+	if !x.h.policy.Ignores("Vary") {
+		entry.Variant = x.variant(entry.Header)
 	}
 	return entry
 }

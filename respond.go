@@ -66,15 +66,6 @@ func (hd *head) forFollowers(h *Handler) []field {
 	return hd.shared
 }
 
-// announced is the Trailer of the inner handlers.
-func (hd *head) announced() []string {
-	i := slices.IndexFunc(hd.own, func(f field) bool { return f.name == "Trailer" })
-	if i < 0 {
-		return nil
-	}
-	return hd.own[i].values
-}
-
 // kept reports whether the response is stored when it is whole; else it is for those who wait, or for its leader alone.
 func (hd *head) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
 
@@ -217,7 +208,7 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	}
 	*a.growing = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
 	if !leads {
-		a.growing.announced = hd.announced()
+		a.growing.announced = linesOf(hd.own, "Trailer")
 	}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
 	if !q.headerIsEnough(hd) {

@@ -139,8 +139,7 @@ func (h *Handler) sees(r *http.Request, name string, lines []string) bool {
 	case !rfc9111.WrittenByProxies(name):
 		return true
 	}
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return trusted && len(lines) > 0
+	return len(lines) > 0 && fromTrustedProxy(r)
 }
 
 // seesAll reports whether the origin sees all fields by which a response is selected as Larder does.
@@ -170,14 +169,4 @@ func (x *fetch) seesAll(header http.Header) bool {
 		}
 	}
 	return true
-}
-
-// linesOf are the lines of a field.
-func linesOf(fields []field, name string) []string {
-	for _, f := range fields {
-		if f.name == name {
-			return f.values
-		}
-	}
-	return nil
 }
