@@ -235,11 +235,26 @@ func (x *fetch) decide(status int, header http.Header) {
 		x.rest()
 		x.h.metrics.notStored(freshness.Reason)
 		x.admit(&ex, &freshness)
-	case status >= http.StatusInternalServerError:
-		x.fail(status, header.Get("Retry-After"))
+	case x.mayBreakOff(status):
+		x.writer.putOff(func() { x.decideUnshared(status, &freshness) })
 	default:
-		x.release(&freshness)
+		x.decideUnshared(status, &freshness)
 	}
+}
+
+// mayBreakOff reports whether a response that is not for all should have its first byte before its leader's client gets the header: what breaks
+// off before that is a failure, which a stale response stands in for.
+func (x *fetch) mayBreakOff(status int) bool {
+	return x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(x.writer.header) && x.staleStandsIn()
+}
+
+// decideUnshared settles what becomes of a response that is not for all.
+func (x *fetch) decideUnshared(status int, freshness *rfc9111.Freshness) {
+	if status >= http.StatusInternalServerError {
+		x.fail(status, x.writer.header.Get("Retry-After"))
+		return
+	}
+	x.release(freshness)
 }
 
 // judge says whether a response may be stored, with a body of length (-1 if that is not known), and how long it is fresh. It judges what a

@@ -646,6 +646,22 @@ func TestStaleAnswerForAllWhoWait(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		},
+		"header alone, of what is for one client": func(w http.ResponseWriter) {
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("Content-Length", "100")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"header alone, of what states no lifetime": func(w http.ResponseWriter) {
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"header alone, of a failure that no stale response stands in for": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusNotImplemented)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, func(w http.ResponseWriter, v *visit) {

@@ -35,6 +35,7 @@ type fetchWriter struct {
 	headerAt time.Time
 	declared int64 // Content-Length, -1 for none
 	written  int64
+	late     *late   // what is decided at the first byte, not at the header
 	shared   *head   // in modeShared, when the body is ours
 	out      *outlet // in modeThrough
 }
@@ -95,11 +96,34 @@ func (w *fetchWriter) inform(status int) {
 	})
 }
 
+// late is a decision that waits for the first byte of the body, or for its clean end without one.
+type late struct {
+	decide func()
+	header http.Header // as it was at WriteHeader: what the inner handlers go on to write into their map are trailers
+}
+
+func (w *fetchWriter) putOff(decide func()) {
+	w.late = &late{decide, w.header.Clone()}
+}
+
+// decideLate makes the decision that was put off, once.
+func (w *fetchWriter) decideLate() {
+	if l := w.late; l != nil && l.decide != nil {
+		decide := l.decide
+		l.decide = nil
+		decide()
+	}
+}
+
 // through hands the leader's real writer to the fetch.
 func (w *fetchWriter) through(q *request, reason rfc9111.Reason) {
 	w.mode = modeThrough
 	w.fetch.show(q)
-	replaceHeader(q.w.Header(), w.header)
+	header := w.header
+	if w.late != nil {
+		header = w.late.header
+	}
+	replaceHeader(q.w.Header(), header)
 	w.out = newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: q.forward, Detail: reason.String()})
 	w.out.received = w.headerAt
 	// RFC 9111 4.4 for a POST that may not be stored.
@@ -111,6 +135,7 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.decideLate()
 	switch w.mode {
 	case modeThrough:
 		return w.out.Write(p)
@@ -143,7 +168,8 @@ func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, r, *buf)
 }
 
-// FlushError implements what http.ResponseController looks for. Readers of a flight see every byte at once anyway.
+// FlushError implements what http.ResponseController looks for. Readers of a flight see every byte at once anyway. What waits for its first byte
+// goes on waiting: reverse_proxy flushes a header behind which the body broke off.
 func (w *fetchWriter) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -166,6 +192,9 @@ func (w *fetchWriter) Unwrap() http.ResponseWriter {
 func (w *fetchWriter) finish(err error) {
 	if err == nil && w.status == 0 && !w.fetch.unasked {
 		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
+	}
+	if err == nil {
+		w.decideLate()
 	}
 	flight := w.fetch.flight
 	switch w.mode {

@@ -148,7 +148,7 @@ func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 // Cookie that is not in the key) needs the origin's own word, so does an unsafe
 // method (RFC 9110 9.3.3), and an event stream is no document that could be fresh.
 func (p *Policy) mayAssume(x *Exchange) bool {
-	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.unsafe(x.Method) && !isEventStream(x.Header)
+	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.unsafe(x.Method) && !IsEventStream(x.Header)
 }
 
 // unsafe reports whether the method may change something at the origin.

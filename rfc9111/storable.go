@@ -166,9 +166,9 @@ func soundField(name string, values []string) bool {
 	return true
 }
 
-// isEventStream reports text/event-stream, a response that has no end, whatever its
+// IsEventStream reports text/event-stream, a response that has no end, whatever its
 // parameters are.
-func isEventStream(h http.Header) bool {
+func IsEventStream(h http.Header) bool {
 	mediaType, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.EqualFold(trimOWS(mediaType), "text/event-stream")
 }
