@@ -187,13 +187,6 @@ func (r *apps) newest() *App {
 	return r.list[len(r.list)-1]
 }
 
-// all returns the apps, newest last.
-func (r *apps) all() []*App {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.list)
-}
-
 // Interface guards.
 var (
 	_ caddy.App          = (*App)(nil)

@@ -131,7 +131,7 @@ func (q *request) usable(f *coalesce.Flight) bool {
 	}
 	hard, soft := q.pantry.store.Purged(tag.url, tags, tag.generation)
 	// Where the ticket has ended the store may have forgotten the purge; then the head has known of it since before.
-	return !hard && !soft && !(decided && hd.purged.Load())
+	return !hard && !soft && (!decided || !hd.purged.Load())
 }
 
 // inTime reports whether a flight's response answers this request although it was there before: as one in the store would. Where it stands in

@@ -14,9 +14,8 @@ import (
 // status in X-Status and fields, each `Name: value`, in X-Field.
 func provoked(page ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		status := http.StatusOK
 		if asked := r.Header.Get("X-Status"); asked != "" {
-			status, _ = strconv.Atoi(asked)
+			status, _ := strconv.Atoi(asked)
 			for _, field := range r.Header["X-Field"] {
 				name, value, _ := strings.Cut(field, ": ")
 				w.Header().Add(name, value)

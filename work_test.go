@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -51,9 +52,7 @@ func newWorkHandler(tb testing.TB) *Handler {
 // answeringWith is an origin that answers with a header.
 func answeringWith(header http.Header) caddyhttp.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) error {
-		for name, lines := range header {
-			w.Header()[name] = lines
-		}
+		maps.Copy(w.Header(), header)
 		w.WriteHeader(http.StatusOK)
 		_, err := w.Write([]byte("body"))
 		return err

@@ -90,7 +90,7 @@ func TestReplaced(t *testing.T) {
 			lead.Leave()
 			time.Sleep(time.Minute - 1)
 			expectCause(t, f, nil)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			<-f.Context().Done()
 			expectCause(t, f, ErrNobodyLeft)
 			f.Fail(ErrNobodyLeft)

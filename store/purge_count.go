@@ -154,7 +154,7 @@ func (c *counting) isMasked(id uint64) (bool, error) {
 		c.judged++
 		r, _, err := c.t.record(id)
 		if err != nil {
-			return false, nil // it is met and counted by who looks it up
+			return false, nil //nolint:nilerr // it is met and counted by who looks it up
 		}
 		hard, soft := c.k.s.records.judgeRecord(r, c.rec.gen)
 		return hard || soft && c.rec.soft, nil

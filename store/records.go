@@ -67,11 +67,6 @@ func (s *Selectors) match(url string, tags []string) bool {
 	return len(s.Hosts) > 0 && slices.Contains(s.Hosts, hostOf(url))
 }
 
-// matchRecord is match for an entry in its stored form.
-func (s *Selectors) matchRecord(r record) bool {
-	return s.All || s.match(string(r.url()), r.tags())
-}
-
 // purgeRecord is one purge in force.
 type purgeRecord struct {
 	gen  uint64
