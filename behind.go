@@ -11,8 +11,8 @@ import (
 )
 
 // A handler is not told what stands behind it: Caddy hands it a next that it cannot look into. So the
-// routes of its server are walked, once for each configuration. Matchers are not looked at: what a
-// request may come to behind larder counts as standing there.
+// routes of its server are walked, once for each configuration. What a request may come to behind
+// larder counts as standing there, whatever the matchers say; what chooses it is noted beside it.
 //
 // The walk knows the handlers of the standard modules that have routes within. Inside of others it
 // finds nothing.
@@ -22,8 +22,20 @@ type place struct {
 	handler *Handler
 	path    string   // of its route, as the configuration has it: routes/0/handle/1/routes/2
 	hosts   []string // that the route and those around it match; empty for any
-	after   []caddyhttp.MiddlewareHandler
-	open    bool // what follows the list of routes may be reached too
+	after   []step   // in the order in which a request comes to them
+	open    bool     // what follows the list of routes may be reached too
+}
+
+// step is a handler behind a larder handler, or a route that has none.
+type step struct {
+	handler caddyhttp.MiddlewareHandler // nil: the route alone
+	gates   []gate                      // what a request passes between the two, from the outside in
+}
+
+// gate is what lets some requests in and others not.
+type gate struct {
+	route    *caddyhttp.Route
+	response bool // the routes are for some responses or errors, whatever their matchers say
 }
 
 // placesIn finds the larder handlers of a server, with all that a request may come to behind each.
@@ -70,7 +82,7 @@ func (w *walker) route(route *caddyhttp.Route, path string, hosts []string) (pla
 		})
 		for _, p := range found {
 			if p.open {
-				p.after = append(p.after, w.all(route.Handlers[j+1:])...)
+				p.after = append(p.after, w.all(route.Handlers[j+1:], nil)...)
 			}
 			places = append(places, p)
 		}
@@ -78,23 +90,36 @@ func (w *walker) route(route *caddyhttp.Route, path string, hosts []string) (pla
 	return places
 }
 
-// following lists the handlers of routes behind one of the given group, of which no other is run.
-func (w *walker) following(list caddyhttp.RouteList, group string) (all []caddyhttp.MiddlewareHandler) {
-	for _, route := range list {
+// following lists the steps in routes behind one of the given group, of which no other is run.
+func (w *walker) following(list caddyhttp.RouteList, group string) []step {
+	return w.enter(list, group, nil, false)
+}
+
+// enter lists the steps in routes that are reached through gates.
+func (w *walker) enter(list caddyhttp.RouteList, group string, gates []gate, response bool) (all []step) {
+	for i, route := range list {
 		if group == "" || route.Group != group {
-			all = append(all, w.all(route.Handlers)...)
+			within := append(slices.Clip(gates), gate{&list[i], response})
+			all = append(append(all, step{gates: within}), w.all(route.Handlers, within)...)
 		}
 	}
 	return all
 }
 
 // all lists handlers and those in the routes within.
-func (w *walker) all(handlers []caddyhttp.MiddlewareHandler) (all []caddyhttp.MiddlewareHandler) {
+func (w *walker) all(handlers []caddyhttp.MiddlewareHandler, gates []gate) (all []step) {
 	for _, handler := range handlers {
-		all = append(all, handler)
-		w.within(handler, func(list caddyhttp.RouteList, _ string) { all = append(all, w.following(list, "")...) })
+		all = append(all, step{handler, gates})
+		w.within(handler, func(list caddyhttp.RouteList, name string) {
+			all = append(all, w.enter(list, "", gates, forResponses(name))...)
+		})
 	}
 	return all
+}
+
+// forResponses reports whether within has this name for routes that only some responses come to.
+func forResponses(name string) bool {
+	return strings.HasPrefix(name, "handle_response/") || strings.HasPrefix(name, "errors/")
 }
 
 // within visits the routes inside of a handler. name is where its configuration has them.

@@ -38,12 +38,12 @@ func (a *App) warnOfOrder() {
 }
 
 // authenticationIn names the directive of the first authentication handler, empty if there is none.
-func authenticationIn(handlers []caddyhttp.MiddlewareHandler) string {
-	for _, handler := range handlers {
-		if moduleID(handler) == "http.handlers.authentication" {
+func authenticationIn(after []step) string {
+	for _, s := range after {
+		if moduleID(s.handler) == "http.handlers.authentication" {
 			return "basic_auth or another authentication handler"
 		}
-		if rp, ok := handler.(*reverseproxy.Handler); ok && asksForPermission(rp) {
+		if rp, ok := s.handler.(*reverseproxy.Handler); ok && asksForPermission(rp) {
 			return "forward_auth"
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/larder-cache/larder/rfc9111"
 )
@@ -19,115 +17,57 @@ import (
 //
 // Which fields these are is known in three ways: those that proxies write of themselves, those that
 // the configuration has written behind this handler (header_up, request_header, copy_headers), and
-// those that another handler turns out to have written by the time a response comes. Not known is
+// those that another handler turns out to have written by the time a response comes. What is written
+// alike for all requests with one key does no harm; passage.go tells that. Not known is
 // what a foreign module writes into a copy of the request, or for some requests and not for the one
 // that is being fetched.
 
-// writtenFields are the request fields that the configuration has handlers behind Larder write.
+// writtenFields are the request fields that the configuration has handlers behind Larder write or take
+// away.
 type writtenFields struct {
-	any   bool     // one whose name only the request tells
-	names []string // those that may differ for requests that share a key
-	alike []string // those that may not
+	any     bool     // one whose name only the request tells
+	names   []string // those that may differ for requests that share a key
+	deleted []string // patterns of names, in lower case, that may be taken from some of such requests
+	alike   []string // those that may not
 }
 
-func (w *writtenFields) has(name string) bool { return w.any || slices.Contains(w.names, name) }
+func (w *writtenFields) has(name string) bool {
+	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && matchesAny(w.deleted, strings.ToLower(name))
+}
 
 // written tells what is written behind h. The routes of the server are there as soon as requests are.
 func (h *Handler) written(r *http.Request) *writtenFields {
 	if known := h.writes.Load(); known != nil {
 		return known
 	}
-	w, server := new(writtenFields), serverOf(r)
+	server := serverOf(r)
 	if server == nil {
-		return w
+		return new(writtenFields)
 	}
-	for _, handler := range behind(server, h) {
-		w.note(handler)
+	after, several := behind(server, h)
+	w := passage{rules: &h.keying, chosen: several}
+	for _, s := range after {
+		w.come(s)
 	}
-	h.writes.Store(w)
-	return w
+	h.writes.Store(&w.writtenFields)
+	return &w.writtenFields
 }
 
-// behind lists what a request may come to behind h. Where h stands in no route that is known, that is
-// everything.
-func behind(server *caddyhttp.Server, h *Handler) (after []caddyhttp.MiddlewareHandler) {
-	found := false
+// behind lists what a request may come to behind h, and reports whether it may be more than one such
+// list. Where h stands in no route that is known, that is everything.
+func behind(server *caddyhttp.Server, h *Handler) (after []step, several bool) {
+	found := 0
 	for _, p := range placesIn(server) {
 		if p.handler == h {
-			found = true
+			found++
 			after = append(after, p.after...)
 		}
 	}
-	if !found {
+	if found == 0 {
 		w := walker{named: server.NamedRoutes}
 		after = w.following(server.Routes, "")
 	}
-	return after
-}
-
-// note adds what a handler writes into requests.
-func (w *writtenFields) note(handler caddyhttp.MiddlewareHandler) {
-	var ops *headers.HeaderOps
-	switch h := handler.(type) {
-	case *headers.Handler:
-		ops = h.Request
-	case *reverseproxy.Handler:
-		if h.Headers != nil {
-			ops = h.Headers.Request
-		}
-	}
-	if ops == nil {
-		return
-	}
-	for _, fields := range []http.Header{ops.Add, ops.Set} {
-		for name, values := range fields {
-			w.name(name, slices.ContainsFunc(values, differsByClient))
-		}
-	}
-	for name, replacements := range ops.Replace {
-		w.name(name, slices.ContainsFunc(replacements, func(r headers.Replacement) bool {
-			return differsByClient(r.Replace) || differsByClient(r.Search) || differsByClient(r.SearchRegexp)
-		}))
-	}
-}
-
-func (w *writtenFields) name(name string, differs bool) {
-	open := name == "*" || strings.Contains(name, "{")
-	switch name = http.CanonicalHeaderKey(name); {
-	case open && differs:
-		w.any = true
-	case differs:
-		w.names = append(w.names, name)
-	default:
-		w.alike = append(w.alike, name)
-	}
-}
-
-// keyedPlaceholders are those whose values are in every key, or the same for all requests. A field that
-// is made of them and of constants is the same for all who share a key.
-var keyedPlaceholders = []string{
-	"http.request.scheme", "http.request.host", "http.request.hostport", "http.request.port", "http.request.uri",
-	"http.request.orig_uri", "env.", "system.", "file.",
-}
-
-// differsByClient reports whether a text has a placeholder that may have another value for each client.
-func differsByClient(text string) bool {
-	for {
-		_, rest, found := strings.Cut(text, "{")
-		if !found {
-			return false
-		}
-		name, rest, closed := strings.Cut(rest, "}")
-		if !closed {
-			return false
-		}
-		if !slices.ContainsFunc(keyedPlaceholders, func(known string) bool {
-			return name == known || strings.HasPrefix(name, strings.TrimSuffix(known, ".")+".")
-		}) {
-			return true
-		}
-		text = rest
-	}
+	return after, found != 1
 }
 
 // sees reports whether the origin sees the named field of r as Larder does, which has these lines of

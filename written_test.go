@@ -100,6 +100,73 @@ func TestVaryOnWhatIsWrittenBehind(t *testing.T) {
 	}
 }
 
+// TestVaryOnWhatIsWrittenForSome is the exchange in which guests got the page of staff: a constant that
+// is written, or a field that is taken away, behind a matcher is not the same for all who share a key.
+func TestVaryOnWhatIsWrittenForSome(t *testing.T) {
+	const toStaff, toGuests = "{\nheader_up X-Role staff\n}", "{\nheader_up X-Role guest\n}"
+	for _, tc := range []struct{ name, site string }{
+		{"two proxies", "@staff remote_ip 127.0.0.9\nlarder\nreverse_proxy @staff {{origin}} " + toStaff + "\nreverse_proxy {{origin}} " + toGuests},
+		{"the second writes alone", "@staff remote_ip 127.0.0.9\nlarder\nreverse_proxy @staff {{origin}}\nreverse_proxy {{origin}} " + toGuests},
+		{"a field that the key has not", "@staff header Cookie staff=1\nlarder\nreverse_proxy @staff {{origin}} " + toStaff + "\nreverse_proxy {{origin}}"},
+		{"not the key's", "@staff not header Cookie guest=1\nlarder\nreverse_proxy @staff {{origin}} " + toStaff + "\nreverse_proxy {{origin}}"},
+		{"a handle", "larder\n@staff client_ip 127.0.0.9\nhandle @staff {\nrequest_header X-Role staff\nreverse_proxy {{origin}}\n}\nhandle {\nrequest_header X-Role guest\nreverse_proxy {{origin}}\n}"},
+		{"a handle that only writes", "larder\n@staff client_ip 127.0.0.9\nroute {\nhandle @staff {\nrequest_header X-Other a\n}\nhandle {\nrequest_header X-Role guest\n}\nreverse_proxy {{origin}}\n}"},
+		{"an expression", "larder\n@staff `{http.request.cookie.staff} == '1'`\nhandle @staff {\nrequest_header X-Role staff\nreverse_proxy {{origin}}\n}\nhandle {\nreverse_proxy {{origin}}\n}"},
+		{"taken from some", "route {\nlarder\n@guest not remote_ip 127.0.0.9\nrequest_header @guest -X-Role\nreverse_proxy {{origin}}\n}"},
+		{"taken by a pattern", "route {\nlarder\n@guest not remote_ip 127.0.0.9\nrequest_header @guest -X-*\nreverse_proxy {{origin}}\n}"},
+		{"taken by what a client names", "route {\nlarder\nrequest_header -{http.request.header.X-Drop}\nreverse_proxy {{origin}}\n}"},
+		{"taken by the second proxy", "@staff remote_ip 127.0.0.9\nlarder\nreverse_proxy @staff {{origin}}\nreverse_proxy {{origin}} {\nheader_up -X-Role\n}"},
+		{"named by the client", "route {\nlarder\nrequest_header X-{http.request.header.X-Name} guest\nreverse_proxy {{origin}}\n}"},
+		{"HTTP's version", "@old protocol http/2+\nlarder\nreverse_proxy @old {{origin}}\nreverse_proxy {{origin}} " + toGuests},
+		{"by a path that was rewritten for some", "route {\nlarder\n@staff remote_ip 127.0.0.9\nrewrite @staff /X-Role?staff\nrewrite {http.request.header.X-Path}\n@p path /X-Role\nrequest_header @p X-Role staff\nreverse_proxy {{origin}}\n}"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in := start(t, setup{site: tc.site}, newOrigin(t, varying))
+			staff := in.from(t, "127.0.0.9").get("/X-Role", "X-Role", "any", "Cookie", "staff=1", "X-Path", "/X-Role")
+			guest := in.from(t, "127.0.0.1").get("/X-Role", "X-Role", "any", "Cookie", "guest=1", "X-Drop", "X-Role", "X-Name", "Role", "X-Path", "/X-Role?a")
+			for _, a := range []*answer{staff, guest} {
+				if strings.Contains(a.cacheStatus(), "stored") || a.isHit() {
+					t.Errorf("%q %q", a.body, a.cacheStatus())
+				}
+			}
+		})
+	}
+}
+
+// TestVaryOnAURLThatIsRewrittenBehind: {uri} and {host} are the key's until a handler behind Larder
+// makes others of them.
+func TestVaryOnAURLThatIsRewrittenBehind(t *testing.T) {
+	for _, tc := range []struct{ name, site, value string }{
+		{"with the address", "rewrite * /{remote_host}{uri}", "{uri}"},
+		{"for some", "@s remote_ip 127.0.0.9\nrewrite @s /staff{uri}", "{http.request.uri.path}"},
+		{"the query", "uri query +t {header.X-Tenant}", "{http.request.uri.query.t}"},
+		{"a substring", "uri replace X-Ctx {remote_host}", "{path}"},
+		{"the host", "request_header Host {header.X-Tenant}", "{host}"},
+		{"by a foreign handler", "foreign_writer", "{uri}"},
+		{"what the query rules leave out", "", "{http.request.orig_uri}"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			larder := "larder"
+			if tc.site == "" {
+				larder = "larder {\nkey {\nquery ignore utm_*\n}\n}"
+			}
+			site := "route {\n" + larder + "\n" + tc.site + "\nreverse_proxy {{origin}} {\nheader_up X-Ctx " + tc.value + "\n}\n}"
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Vary", "X-Ctx")
+				_, _ = fmt.Fprint(w, r.Header.Get("X-Ctx"))
+			})
+			in := start(t, setup{site: site}, o)
+			for _, tenant := range []string{"1", "2"} {
+				a := in.get("/X-Ctx?utm_a="+tenant, "X-Tenant", tenant)
+				if strings.Contains(a.cacheStatus(), "stored") || a.isHit() {
+					t.Errorf("%q %q", a.body, a.cacheStatus())
+				}
+			}
+		})
+	}
+}
+
 // TestVaryOnWhatIsWrittenBehindAtLookUp: what was stored before a field was written is not found by
 // it after.
 func TestVaryOnWhatIsWrittenBehindAtLookUp(t *testing.T) {
@@ -164,6 +231,11 @@ func TestVaryThatStillSelects(t *testing.T) {
 		{"a constant", "Accept-Encoding", "larder\nreverse_proxy {{origin}} {\nheader_up Accept-Encoding identity\n}"},
 		{"a constant, in place", "Accept-Encoding", "route {\nlarder\nrequest_header Accept-Encoding identity\nreverse_proxy {{origin}}\n}"},
 		{"made of what the key has", "X-Site", "larder\nreverse_proxy {{origin}} {\nheader_up X-Site {scheme}://{host}{uri}\n}"},
+		{"a constant for a path", "X-Site", "route {\nlarder\nhandle /X-* {\nrequest_header X-Site a\n}\nhandle {\nrequest_header X-Site b\n}\nreverse_proxy {{origin}}\n}"},
+		{"a constant for a keyed field", "X-Site", "larder {\nkey {\nheader X-Any\n}\n}\n@a header X-Any a\nreverse_proxy @a {{origin}} {\nheader_up X-Site a\n}\nreverse_proxy {{origin}}"},
+		{"a constant behind what some are refused", "Accept-Encoding", "larder\n@no remote_ip 127.0.0.8\nrespond @no 403\nreverse_proxy {{origin}} {\nheader_up Accept-Encoding identity\n}"},
+		{"a URL that is rewritten alike for all", "X-Site", "route {\nlarder\nrewrite * {uri}?a\nreverse_proxy {{origin}} {\nheader_up X-Site {uri}\n}\n}"},
+		{"another field for some", "X-Client", "route {\nlarder\n@s remote_ip 127.0.0.9\nrequest_header @s -X-S*\nreverse_proxy {{origin}}\n}"},
 		{"taken away", "Accept-Language", "larder\nreverse_proxy {{origin}} {\nheader_up -Accept-Language\n}"},
 		{"written in front", "X-Client", "request_header X-Client {http.request.header.X-Any}\nlarder\nreverse_proxy {{origin}}"},
 		{"written in another handle", "X-Client", "handle /other/* {\nrequest_header X-Client {remote_host}\nreverse_proxy {{origin}}\n}\nhandle {\nlarder\nreverse_proxy {{origin}}\n}"},

@@ -1,0 +1,246 @@
+package larder
+
+import (
+	"encoding/json"
+	"iter"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
+)
+
+// passage goes along what stands behind a larder handler as a request does, and notes which fields are
+// written on the way and whether alike for all requests that share a key. A constant is alike only if
+// nothing that the key has not decides who comes by: with `request_header @staff X-Role staff` the
+// origin sees another X-Role for a stranger who sends the same.
+type passage struct {
+	writtenFields
+	rules     *keying
+	chosen    bool // from here on, requests that share a key may have come different ways
+	rewritten bool // and their URL or Host may differ
+}
+
+// come takes one step. What is chosen and may answer, or keeps requests from what follows, makes a
+// choice of all that follows.
+func (w *passage) come(s step) {
+	before, closed := w.chosen, false
+	for _, g := range s.gates {
+		if !w.admitsAlike(g) {
+			w.chosen = true
+			closed = closed || g.route.Terminal || g.route.Group != ""
+		}
+	}
+	w.note(s.handler)
+	w.chosen = before || w.chosen && (closed || mayAnswer(s.handler))
+}
+
+// admitsAlike reports whether a gate lets in all requests that share a key, or none of them.
+func (w *passage) admitsAlike(g gate) bool {
+	if g.response {
+		return false
+	}
+	for _, set := range g.route.MatcherSets {
+		if !w.looksAtKey(set) {
+			return false
+		}
+	}
+	return true
+}
+
+// looksAtKey reports whether matchers look at nothing but what the key has. Those that are not known
+// may look at anything.
+func (w *passage) looksAtKey(set caddyhttp.MatcherSet) bool {
+	for _, matcher := range set {
+		keyed := false
+		switch m := matcher.(type) {
+		case *caddyhttp.MatchHost:
+			keyed = !w.rewritten && !w.anyDiffers(*m)
+		case *caddyhttp.MatchPath:
+			keyed = !w.rewritten && !w.anyDiffers(*m)
+		case *caddyhttp.MatchPathRE:
+			keyed = !w.rewritten
+		case *caddyhttp.MatchProtocol:
+			keyed = *m == "http" || *m == "https"
+		case *caddyhttp.MatchMethod: // the key has one class for GET and HEAD
+			keyed = slices.Contains(*m, http.MethodGet) == slices.Contains(*m, http.MethodHead) && !w.rewritten
+		case *caddyhttp.MatchHeader:
+			keyed = w.keysFields(maps.Keys(*m)) && !w.anyDiffers(slices.Concat(slices.Collect(maps.Values(*m))...))
+		case *caddyhttp.MatchHeaderRE:
+			keyed = w.keysFields(maps.Keys(*m))
+		case *caddyhttp.MatchNot:
+			keyed = !slices.ContainsFunc(m.MatcherSets, func(set caddyhttp.MatcherSet) bool { return !w.looksAtKey(set) })
+		}
+		if !keyed {
+			return false
+		}
+	}
+	return true
+}
+
+// keysFields reports whether the key has the fields, and the request still has them as they were.
+func (w *passage) keysFields(names iter.Seq[string]) bool {
+	for name := range names {
+		if name = http.CanonicalHeaderKey(name); !slices.Contains(w.rules.headers, name) || w.has(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayAnswer reports whether a request need not go on behind a handler, with an answer that others
+// with its key might get. What sends an error, or `respond` without a field of its own, is not such.
+func mayAnswer(handler caddyhttp.MiddlewareHandler) bool {
+	switch h := handler.(type) {
+	case nil, *caddyhttp.Subroute, *caddyhttp.Invoke: // what is within has steps of its own
+		return false
+	case *caddyhttp.StaticResponse:
+		return len(h.Headers) > 0
+	}
+	return !slices.Contains(goingOn, moduleID(handler))
+}
+
+// goingOn are handlers that never answer for themselves, but with an error.
+var goingOn = []string{
+	"http.handlers.authentication", "http.handlers.encode", "http.handlers.error", "http.handlers.headers", "http.handlers.intercept",
+	"http.handlers.log_append", "http.handlers.map", "http.handlers.request_body", "http.handlers.rewrite", "http.handlers.templates",
+	"http.handlers.timeouts", "http.handlers.tracing", "http.handlers.vars",
+}
+
+// keepingURL are the other handlers of Caddy that leave a request's URL as it is.
+var keepingURL = []string{
+	"http.handlers.acme_server", "http.handlers.file_server", "http.handlers.invoke", "http.handlers.larder", "http.handlers.metrics",
+	"http.handlers.push", "http.handlers.reverse_proxy", "http.handlers.static_response", "http.handlers.subroute",
+	"http.handlers.copy_response", "http.handlers.copy_response_headers",
+}
+
+// note adds what a handler does to requests.
+func (w *passage) note(handler caddyhttp.MiddlewareHandler) {
+	switch h := handler.(type) {
+	case nil:
+	case *headers.Handler:
+		w.rewritten = w.rewritten || w.writesHost(h.Request)
+		w.noteFields(h.Request)
+	case *reverseproxy.Handler:
+		if h.Headers != nil {
+			w.noteFields(h.Headers.Request)
+		}
+	case *rewrite.Rewrite:
+		w.rewritten = w.rewritten || w.chosen || w.rewriteDiffers(h)
+	default:
+		id := moduleID(handler)
+		w.rewritten = w.rewritten || !slices.Contains(goingOn, id) && !slices.Contains(keepingURL, id)
+	}
+}
+
+func (w *passage) noteFields(ops *headers.HeaderOps) {
+	if ops == nil {
+		return
+	}
+	for _, fields := range []http.Header{ops.Add, ops.Set} {
+		for name, values := range fields {
+			w.name(name, w.anyDiffers(values))
+		}
+	}
+	for name, replacements := range ops.Replace {
+		w.name(name, slices.ContainsFunc(replacements, func(r headers.Replacement) bool {
+			return w.anyDiffers([]string{r.Replace, r.Search, r.SearchRegexp})
+		}))
+	}
+	for _, pattern := range ops.Delete { // from all alike, nothing is left that could select wrongly
+		switch {
+		case w.differsByClient(pattern) || w.chosen && strings.Contains(pattern, "{"):
+			w.any = true
+		case w.chosen:
+			w.deleted = append(w.deleted, strings.ToLower(pattern))
+		}
+	}
+}
+
+// writesHost reports whether operations may write Host, by which Caddy sets the request's own host.
+func (w *passage) writesHost(ops *headers.HeaderOps) bool {
+	alone := passage{rules: w.rules, chosen: w.chosen, rewritten: w.rewritten}
+	alone.noteFields(ops)
+	return alone.has("Host")
+}
+
+// name adds a field that is written, with a value that differs for requests that share a key or not.
+func (w *passage) name(name string, differs bool) {
+	differs = differs || w.chosen || w.differsByClient(name)
+	open := name == "*" || strings.Contains(name, "{")
+	switch name = http.CanonicalHeaderKey(name); {
+	case open && differs:
+		w.any = true
+	case differs:
+		w.names = append(w.names, name)
+	default:
+		w.alike = append(w.alike, name)
+	}
+}
+
+// keyedPlaceholders are those whose values are in every key, or the same for all requests. A field that
+// is made of them and of constants is the same for all who share a key.
+var keyedPlaceholders = []string{"http.request.scheme", "http.request.orig_uri.path", "env.", "system.", "file."}
+
+// innerPlaceholders are in every key as long as nothing behind Larder has changed them.
+var innerPlaceholders = []string{"http.request.host", "http.request.hostport", "http.request.port", "http.request.uri"}
+
+// isKeyed reports whether requests that share a key have one value for a placeholder.
+func (w *passage) isKeyed(name string) bool {
+	among := func(known string) bool {
+		return name == known || strings.HasPrefix(name, strings.TrimSuffix(known, ".")+".")
+	}
+	switch {
+	case slices.ContainsFunc(keyedPlaceholders, among):
+		return true
+	case among("http.request.orig_uri"): // it has what `key { query }` leaves out
+		return w.rules.query.none()
+	}
+	return !w.rewritten && slices.ContainsFunc(innerPlaceholders, among)
+}
+
+// differsByClient reports whether a text has a placeholder that may have another value for each client.
+func (w *passage) differsByClient(text string) bool {
+	for {
+		_, rest, found := strings.Cut(text, "{")
+		if !found {
+			return false
+		}
+		name, rest, closed := strings.Cut(rest, "}")
+		if !closed {
+			return false
+		}
+		if !w.isKeyed(name) {
+			return true
+		}
+		text = rest
+	}
+}
+
+func (w *passage) anyDiffers(texts []string) bool {
+	return slices.ContainsFunc(texts, w.differsByClient)
+}
+
+// rewriteDiffers reports whether any text of a rewrite differs. They are read from its JSON, which has
+// all of them.
+func (w *passage) rewriteDiffers(h *rewrite.Rewrite) bool {
+	var parts any
+	encoded, err := json.Marshal(h)
+	return err != nil || json.Unmarshal(encoded, &parts) != nil || w.partDiffers(parts)
+}
+
+func (w *passage) partDiffers(part any) bool {
+	switch p := part.(type) {
+	case string:
+		return w.differsByClient(p)
+	case []any:
+		return slices.ContainsFunc(p, w.partDiffers)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(p)), w.partDiffers)
+	}
+	return false
+}
