@@ -152,7 +152,7 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 		return p.store.Untouched(selectors, func() bool { return p.fetching.any(selectors) })
 	})
 	if len(touched) == 0 {
-		purges.Add(1) // a store that is closed may have what it names
+		purges.Add(1) // the second count, see withOthers: a store that is closed may have what it names
 		return
 	}
 	_, err := p.purgeAll(slices.Clone(touched), *selectors, options)

@@ -32,6 +32,7 @@ type pantry struct {
 	fetching fetching
 	crew     crew
 
+	opened    atomic.Bool // the store has been: from then on its file has heard of every purge
 	undurable atomic.Bool // the last invalidation held in memory only, which is logged
 
 	mu      sync.Mutex
@@ -110,8 +111,11 @@ var pantriesOpen atomic.Int32
 
 // withOthers appends to all the pantry and all others whose store can still answer, or soon will: while a
 // reload switches the disk path there are that of the old configuration, until its last request has
-// ended, and that of the new one, before it is opened.
+// ended, and that of the new one, before it is opened. The list is for a purge, which is counted here
+// and once more when the list is complete. A pantry that comes after it is opened after the first
+// count, one that has gone before it has noted less than the second: see open and giveBack.
 func (p *pantry) withOthers(all []*pantry) []*pantry {
+	purges.Add(1)
 	all = append(all, p)
 	if pantriesOpen.Load() < 2 {
 		return all
@@ -143,8 +147,8 @@ var purges atomic.Uint64
 // file.
 type past struct {
 	closing sync.Mutex // held while the file is being closed
-	known   bool       // there was one
-	purges  uint64     // as it was when the store could take no more of them
+	known   bool       // there was one, and it was opened
+	purges  uint64     // as it was when the store could still take all of them
 }
 
 var pasts sync.Map // of *past by key: as many as configurations have named
@@ -165,7 +169,11 @@ func (p *pantry) open() error {
 	if missed {
 		p.store.Discard()
 	}
-	return p.store.Open()
+	err := p.store.Open()
+	if err == nil {
+		p.opened.Store(true)
+	}
+	return err
 }
 
 // giveBack gives one reference back to the pool, which closes the store with the last.
@@ -173,14 +181,16 @@ func (p *pantry) giveBack() error {
 	before := p.past()
 	before.closing.Lock()
 	defer before.closing.Unlock()
-	_, err := pantries.Delete(p.key)
+	heard := purges.Load() // before the pool forgets the pantry: who looks for it later counts after that
+	deleted, err := pantries.Delete(p.key)
+	if deleted && p.opened.Load() {
+		before.known, before.purges = true, heard
+	}
 	return err
 }
 
 // Destruct closes the store; the usage pool calls it when the last reference is given back.
 func (p *pantry) Destruct() error {
-	before := p.past() // locked by giveBack
-	before.known, before.purges = true, purges.Load()
 	defer pantriesOpen.Add(-1)
 	return p.store.Close()
 }

@@ -2,8 +2,10 @@ package larder
 
 import (
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -14,23 +16,10 @@ import (
 // take longer than the lock is waited for, when a configuration names its path again. That one was
 // refused, as if by another process.
 func TestReopenedPathWaitsForItsFile(t *testing.T) {
-	folder, settings := t.TempDir(), store.Settings{Memory: 1 << 20, Disk: 8 << 20}
-	take := func() *pantry {
-		t.Helper()
-		p, err := takePantry(folder, true, settings, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	first := take()
-	if err := first.open(); err != nil {
-		t.Fatal(err)
-	}
-	if err := first.giveBack(); err != nil {
-		t.Fatal(err)
-	}
-	closing := &first.past().closing
+	folder := t.TempDir()
+	take := func() *pantry { return takeTestPantry(t, folder) }
+	closeOne(t, folder)
+	closing := &(&pantry{key: pantryKey(folder)}).past().closing
 	closing.Lock() // as giveBack does
 	old, err := bbolt.Open(filepath.Join(folder, store.FileName), 0o600, nil)
 	if err != nil {
@@ -48,5 +37,76 @@ func TestReopenedPathWaitsForItsFile(t *testing.T) {
 	}
 	if err := second.giveBack(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A path that comes back serves nothing that was purged while no store had its file. It did where a
+// configuration with the path had failed in between, whose store was never opened: that counted as
+// having heard of the purges. And it did where the purge had listed the stores before there was one
+// for the path, and was counted after that one had been opened.
+func TestReopenedPathHasMissedNoPurge(t *testing.T) {
+	for name, purged := range map[string]func(p *pantry, folder string){
+		"before a configuration that failed": func(p *pantry, folder string) {
+			if _, err := p.purgeAll(p.withOthers(nil), store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
+				t.Error(err)
+			}
+			if err := takeTestPantry(t, folder).giveBack(); err != nil {
+				t.Error(err)
+			}
+		},
+		"listed before it is opened": func(p *pantry, _ string) { p.withOthers(nil) },
+		"not at all":                 func(*pantry, string) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			closeOne(t, folder)
+			other := takeTestPantry(t, t.TempDir())
+			if err := other.open(); err != nil {
+				t.Fatal(err)
+			}
+			purged(other, folder)
+			again := takeTestPantry(t, folder)
+			if err := again.open(); err != nil {
+				t.Fatal(err)
+			}
+			if n := again.store.Stats().Disk.Entries; n == 0 != (name != "not at all") {
+				t.Errorf("%d entries are there", n)
+			}
+			for _, p := range []*pantry{again, other} {
+				if err := p.giveBack(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func takeTestPantry(t *testing.T, folder string) *pantry {
+	t.Helper()
+	settings := store.Settings{Memory: 1 << 20, Disk: 8 << 20, MaxBody: 1 << 20}
+	p, err := takePantry(folder, true, settings, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// closeOne leaves a file with one entry behind, of a store that is closed.
+func closeOne(t *testing.T, folder string) {
+	t.Helper()
+	p := takeTestPantry(t, folder)
+	if err := p.open(); err != nil {
+		t.Fatal(err)
+	}
+	hour := time.Now().Add(time.Hour)
+	entry := &store.Entry{
+		URL: store.URLAt("http://example.com/", "80"), Method: http.MethodGet, Status: http.StatusOK,
+		FreshUntil: hour, KeepUntil: hour, Body: store.NewBody([][]byte{[]byte("body")}),
+	}
+	if refusal := p.store.Put(entry, 1); refusal != store.Stored {
+		t.Fatal(refusal)
+	}
+	if err := p.giveBack(); err != nil {
+		t.Fatal(err)
 	}
 }
