@@ -53,3 +53,22 @@ func TestDiscard(t *testing.T) {
 		t.Errorf("%d hits", n)
 	}
 }
+
+// TestEarlyPurgeIsCounted: one that was made before Open had batches look at no purge any more, for as long as the
+// process lived.
+func TestEarlyPurgeIsCounted(t *testing.T) {
+	for name, dir := range map[string]string{"with a file": t.TempDir(), "memory alone": ""} {
+		t.Run(name, func(t *testing.T) {
+			s := New(Config{Path: dir, Required: dir != ""}, bothTiers)
+			if _, err := s.Purge(Selectors{All: true}, PurgeOptions{}); err != nil {
+				t.Error(err)
+			}
+			if below := s.records.countedBelow(); below <= s.records.last.Load() {
+				t.Errorf("only purges below %d are looked at, of %d", below, s.records.last.Load())
+			}
+			must(t, s.Open())
+			defer func() { must(t, s.Close()) }()
+			waitFor(t, func() bool { return s.Stats().PurgesPending == 0 })
+		})
+	}
+}

@@ -88,6 +88,8 @@ func (s *Store) Open() error {
 				slog.Duration("retry", retryTime), slog.Any("error", err))
 			s.keeper.retryAt = s.now().Add(retryTime)
 		}
+	} else {
+		s.keeper.sweepAnew()
 	}
 	s.state.Store(stateOpen)
 	go s.keeper.run()
@@ -114,8 +116,8 @@ func (s *Store) purgeEarly(sel Selectors, opts PurgeOptions) bool {
 	if s.state.Load() != stateNew {
 		return false
 	}
-	if !opts.DryRun {
-		s.records.issue(sel.clone(), opts.Soft, uint64(nanos(s.now()))).counted = true // there was nothing to count
+	if !opts.DryRun { // there is nothing to count
+		s.records.setCounted(s.records.issue(sel.clone(), opts.Soft, uint64(nanos(s.now()))))
 	}
 	return true
 }
@@ -303,11 +305,7 @@ func (s *Store) openFile() (*prepared, error) {
 		s.records.restore(rec)
 	}
 	s.records.raise(generation)
-	for _, rec := range s.records.snapshot() {
-		if rec.counted { // else it is on its way to the keeper
-			s.keeper.addSweep(rec)
-		}
-	}
+	s.keeper.sweepAnew()
 	p.known = s.keeper.attached && id == s.keeper.lastID && entries == s.keeper.lastEntries
 	s.raiseIDs(id)
 	s.disk.entries.Store(int64(entries))

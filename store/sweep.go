@@ -199,6 +199,16 @@ func (k *keeper) addSweep(rec *purgeRecord) {
 	}
 }
 
+// sweepAnew begins the sweeps of all purges that have been counted. The others are on their way to
+// the keeper.
+func (k *keeper) sweepAnew() {
+	for _, rec := range k.s.records.snapshot() {
+		if rec.counted {
+			k.addSweep(rec)
+		}
+	}
+}
+
 // wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way for.
 func (k *keeper) wakeResting() {
 	if len(k.sweeps.resting) == 0 {
