@@ -45,13 +45,17 @@ package store
 //     judges it by the record in memory: gone, it is not written; stale, its rows say so. So at no
 //     moment is there a row that a crash could uncover. What is counted and this are read by the
 //     keeper, between its batches, so no row is on its way meanwhile.
-//   - Rows swept. Once the rows of a record are swept it is like one that had none, and leaves the file with
-//     the last of them: what comes to the disk later passes the keeper. The record itself stays in memory
-//     for as long as a fetch is under way that is older.
-//   - Two that say the same. A record that waits for older fetches alone leaves force when a later one, of
-//     the same selectors and as hard, waits for them too: whatever the earlier masks the later does, and it
-//     stays at least as long. A purge between the two, if there is one that is not counted, still has to
-//     count against the earlier; then both stay.
+//   - Counted in another order. A batch looks at no record from the first on that is not counted.
+//     So a record is swept only once all that are lower are counted, and one that comes to the
+//     keeper before a lower one is written down whatever it may hit: what a batch has written
+//     meanwhile its sweep finds.
+//   - Rows swept. Once the rows of a record are swept it is like one that had none, and leaves the
+//     file with the last of them: what comes to the disk later passes the keeper. The record itself
+//     stays in memory for as long as a fetch is under way that is older.
+//   - Two that say the same. A record that waits for older fetches alone leaves force when a later
+//     one, of the same selectors and as hard, waits for them too: whatever the earlier masks the
+//     later does, and it stays at least as long. Both are swept, so that no purge between them still
+//     has to count against the earlier.
 //   - Crash before the commit. No answer was given.
 //   - Crash after the commit. The record is read back before Ready and before any look-up; no entry
 //     in the file has a generation that is not below or equal to the file's, which every batch
@@ -173,6 +177,9 @@ func (k *keeper) gather(first *purgeRequest) []*purgeRequest {
 
 // commitPurges counts and writes down purges that are in force already, and answers them.
 func (k *keeper) commitPurges(reqs []*purgeRequest) {
+	for _, req := range reqs {
+		req.rec.gathered = true
+	}
 	defer func() {
 		for _, req := range reqs {
 			if !req.dryRun {
@@ -253,9 +260,10 @@ func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
 	if err != nil {
 		return err
 	}
+	onTheWay := k.s.records.onTheWay()
 	for i, req := range reqs {
 		req.matched, req.rec.rows = results[i].matched, results[i].rows
-		req.rec.memoryOnly = req.rec.rows == 0
+		req.rec.memoryOnly = req.rec.rows == 0 && req.rec.gen < onTheWay
 	}
 	return nil
 }

@@ -76,8 +76,9 @@ type purgeRecord struct {
 	prev, next *purgeRecord // in the set, by generation
 
 	// What follows belongs to the keeper.
-	counted bool // its matches have been counted; before, nothing may be removed for its sake
-	written bool // it is in the purges bucket of the open file
+	gathered bool // it has come to the keeper
+	counted  bool // its matches have been counted; before, nothing may be removed for its sake
+	written  bool // it is in the purges bucket of the open file
 	// memoryOnly says that there is no row it may hit, since it was counted or since its rows were swept,
 	// and that it need not be in the file therefore: none can come either.
 	memoryOnly bool
@@ -350,6 +351,19 @@ func (r *recordSet) countedBelow() uint64 {
 		return r.uncounted[0].gen
 	}
 	return r.last.Load() + 1
+}
+
+// onTheWay is the lowest generation of a record that has not come to the keeper yet, everything
+// without one.
+func (r *recordSet) onTheWay() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, rec := range r.uncounted {
+		if !rec.gathered {
+			return rec.gen
+		}
+	}
+	return everything
 }
 
 // uncountedBelow are the records below gen that are not counted yet.

@@ -173,8 +173,15 @@ func (k *keeper) sweepMemoryStep() (bool, error) {
 	if len(k.sweeps.memory) == 0 {
 		return false, nil
 	}
+	below := k.s.records.countedBelow()
+	if k.sweeps.memory[0].gen >= below { // a lower one is on its way to the keeper
+		return false, nil
+	}
 	for began := time.Now(); len(k.sweeps.memory) > 0 && time.Since(began) < sweepTime; {
 		rec := k.sweeps.memory[0]
+		if rec.gen >= below {
+			break
+		}
 		k.sweepMemory(rec)
 		if !rec.sweep.memoryDone() {
 			continue
@@ -237,12 +244,11 @@ func (k *keeper) endOfSweep(rec *purgeRecord) {
 
 func compareGenerations(a, b *purgeRecord) int { return cmp.Compare(a.gen, b.gen) }
 
-// merge takes a purge out of force that rests, where rec says the same and is later: what the one masks the
-// other does, for as long as it could be needed. A purge between them that is not counted yet still has to be
-// told what the earlier one has hit.
+// merge takes a purge out of force that rests, where rec says the same and is later: what the one
+// masks the other does, for as long as it could be needed.
 func (k *keeper) merge(rec *purgeRecord) {
 	says := rec.says()
-	if old := k.sweeps.merged[says]; old != nil && (old.gen > rec.gen || k.s.records.countedBelow() < rec.gen) {
+	if old := k.sweeps.merged[says]; old != nil && old.gen > rec.gen {
 		return
 	} else if old != nil {
 		if at, found := slices.BinarySearchFunc(k.sweeps.resting, old, compareGenerations); found {
