@@ -291,7 +291,7 @@ func (d *disk) isPast(err error) bool {
 func (d *disk) view(fn func(tx *bbolt.Tx) error) error { return d.viewOr(fn, nil) }
 
 // viewOr is view for an fn that takes something in hand: undo, which may be nil, gives it back if
-// fn has been through with success, but too late.
+// fn has failed, or has been through with success, but too late.
 func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -299,7 +299,14 @@ func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
 	if u == nil {
 		return errDetached
 	}
-	if err := u.do(func() error { return u.read(fn) }, undo); err != nil {
+	err := u.do(func() error {
+		err := u.read(fn)
+		if err != nil && undo != nil {
+			undo()
+		}
+		return err
+	}, undo)
+	if err != nil {
 		return &readError{d.times.Load(), err}
 	}
 	return nil
@@ -352,8 +359,11 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 	}
 	tx := begun
 	failure := guarded(func() error { return fn(tx) })
-	return u.do(func() error {
+	return u.call(func() error { // else the transaction is open for ever, and the file with it
 		err := failure
+		if err == nil && u.isStalled() {
+			err = errStalled
+		}
 		if err == nil {
 			err = guarded(tx.Commit)
 		}

@@ -74,6 +74,11 @@ func (u *use) do(work func() error, undo func()) error {
 	if u.isStalled() {
 		return errStalled
 	}
+	return u.call(work, undo)
+}
+
+// call is do for what has to be done even if the file has stalled: then nobody waits for it.
+func (u *use) call(work func() error, undo func()) error {
 	t := u.d.task(work, undo)
 	select {
 	case u.helpers <- t:

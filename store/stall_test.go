@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // still has writes wait while it is on, as on a frozen file system.
@@ -316,6 +318,47 @@ func TestFaultFileTakenAway(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestFaultReaderStallsWhileABatchIsMade: a reader has waited too long for its page while the keeper is between
+// the beginning of a transaction and its end. The transaction ends all the same, else the file is never closed,
+// and no other is opened in its place.
+func TestFaultReaderStallsWhileABatchIsMade(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	s.Put(testEntry(s, "http://example.com/a", nil), 0)
+	must(t, s.keeper.flush())
+	err := s.keeper.transact(func(b *batch) error {
+		s.disk.use.stall()
+		return b.pending.Put(idBytes(1), nil)
+	})
+	if !errors.Is(err, errStalled) {
+		t.Errorf("the batch ends by %v", err)
+	}
+	s.keeper.failed(err)
+	waitFor(t, func() bool { return s.disk.stuck.Load() == 0 })
+	must(t, s.attach())
+	must(t, s.disk.view(func(tx *bbolt.Tx) error {
+		if tx.Bucket(pendingBucket).Get(idBytes(1)) != nil {
+			t.Error("the batch is in the file although it was given up before its commit")
+		}
+		return nil
+	}))
+}
+
+// TestFaultLateReaderThatFails: a look-up that was given up, and has an entry in hand when it meets an error,
+// gives that back as one that was through.
+func TestFaultLateReaderThatFails(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	given := 0
+	err := s.disk.viewOr(func(*bbolt.Tx) error {
+		s.disk.use.stall()
+		return errNotThere
+	}, func() { given++ })
+	s.keeper.failed(err)
+	waitFor(t, func() bool { return s.disk.stuck.Load() == 0 })
+	if given != 1 {
+		t.Errorf("it was given back %d times", given)
 	}
 }
 
