@@ -228,9 +228,10 @@ func (k *keeper) expireStep(limit int) (int, bool, error) {
 }
 
 // expired are up to limit rows of entries that have expired.
-func (k *keeper) expired(limit int) (due [][]byte, err error) {
+func (k *keeper) expired(limit int) ([][]byte, error) {
 	now := uint64(nanos(k.s.now()))
-	err = k.s.disk.view(func(tx *bbolt.Tx) error {
+	var due [][]byte // the transaction's, which may go on when nobody waits for it any more
+	err := k.s.disk.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(expiryBucket).Cursor()
 		for row, _ := c.First(); row != nil && len(due) < limit; row, _ = c.Next() {
 			if len(row) == 16 && binary.BigEndian.Uint64(row) > now {
@@ -279,9 +280,10 @@ func (k *keeper) pendingStep() (bool, error) {
 }
 
 // pendingIDs are those whose chunks nobody reads and nobody writes.
-func (k *keeper) pendingIDs() (ids []uint64, err error) {
+func (k *keeper) pendingIDs() ([]uint64, error) {
 	writing := k.writing
-	err = k.s.disk.view(func(tx *bbolt.Tx) error {
+	var ids []uint64 // the transaction's, as in expired
+	err := k.s.disk.view(func(tx *bbolt.Tx) error {
 		return tx.Bucket(pendingBucket).ForEach(func(row, _ []byte) error {
 			if id := rowID(row); id != writing && !k.s.disk.pins.pinned(id) && len(ids) < stepEntries {
 				ids = append(ids, id)
