@@ -144,6 +144,9 @@ func (k *keeper) transact(fn func(b *batch) error) error {
 			b.setNumber(metaEntries, uint64(max(0, k.s.disk.entries.Load()+b.entries))),
 		)
 	})
+	if errors.Is(err, errStalled) {
+		k.leaveToCommit(b.inserted)
+	}
 	if err != nil {
 		return err
 	}
@@ -158,6 +161,19 @@ func (k *keeper) transact(fn func(b *batch) error) error {
 	}
 	k.recovered()
 	return nil
+}
+
+// leaveToCommit leaves items to a commit that nobody waits for any more, and that may still read their bytes:
+// they are given back when it has come back.
+func (k *keeper) leaveToCommit(items []*item) {
+	for _, it := range items {
+		it.hold()
+	}
+	k.s.disk.use.release = append(k.s.disk.use.release, func() {
+		for _, it := range items {
+			k.s.memory.unhold(it)
+		}
+	})
 }
 
 // leftDisk notes that an entry is no longer on disk. The stamp keeps a look-up that read its row

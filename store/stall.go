@@ -43,6 +43,7 @@ type use struct {
 	stalled chan struct{}  // closed when the file has not answered
 	once    sync.Once      // of that
 	late    sync.WaitGroup // tasks under way that nobody waits for any more
+	release []func()       // gives back what these may read, when there is none; the keeper's
 }
 
 func (d *disk) newUse() *use {
@@ -196,6 +197,9 @@ func (u *use) close() error {
 			return abandon(u.file)
 		}
 		u.late.Wait()
+		for _, release := range u.release {
+			release()
+		}
 		return guarded(u.db.Close)
 	}, nil)
 }

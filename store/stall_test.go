@@ -346,6 +346,34 @@ func TestFaultReaderStallsWhileABatchIsMade(t *testing.T) {
 	}))
 }
 
+// TestFaultCommitThatComesLate: what a batch writes is read by its commit. Where nobody waits for that any more the
+// bytes belong to it until it has come back, and to others after that.
+func TestFaultCommitThatComesLate(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	s.Put(testEntry(s, "http://example.com/a", make([]byte, 1000)), 0)
+	disk := newStill()
+	interceptWrites(t, s, disk.wrap(0, everyOffset))
+	u := s.disk.use
+	go func() {
+		<-disk.reached
+		u.stall()
+	}()
+	err := s.keeper.writeJobs()
+	if !errors.Is(err, errStalled) {
+		t.Errorf("the batch ends by %v", err)
+	}
+	s.keeper.failed(err)
+	s.memory.clear()
+	if s.memory.used.Load() == 0 {
+		t.Error("the entry's bytes are given back while its commit may read them")
+	}
+	close(disk.on)
+	waitFor(t, func() bool { return s.disk.stuck.Load() == 0 })
+	if n := s.memory.used.Load(); n != 0 {
+		t.Errorf("%d bytes are counted when the commit has come back", n)
+	}
+}
+
 // TestFaultLateReaderThatFails: a look-up that was given up, and has an entry in hand when it meets an error,
 // gives that back as one that was through.
 func TestFaultLateReaderThatFails(t *testing.T) {
