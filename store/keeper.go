@@ -57,7 +57,8 @@ type keeper struct {
 	writing             uint64 // the entry whose chunks are written ahead
 	pace                pace   // of what nobody waits for
 	draftsTurn          bool   // to write, before the queue's
-	turn                int    // which kind of work is next
+	turn                int    // which kind of work is next,
+	pacedTurn           int    // and which of what is paced
 	sweeps              sweeps
 	expiry              expiryPosition
 	touched             touches
@@ -79,7 +80,7 @@ func (k *keeper) run() {
 	defer ticker.Stop()
 	for {
 		for k.step() {
-			if k.answer() {
+			if k.answer(ticker.C) {
 				k.drain()
 				return
 			}
@@ -100,8 +101,9 @@ func (k *keeper) wake() {
 	}
 }
 
-// answer serves who waits for the keeper, without waiting itself; true when it is told to stop.
-func (k *keeper) answer() bool {
+// answer serves who waits for the keeper, and the clock, without waiting itself; true when it is told to
+// stop.
+func (k *keeper) answer(tick <-chan time.Time) bool {
 	select {
 	case <-k.stop:
 		return true
@@ -111,6 +113,8 @@ func (k *keeper) answer() bool {
 		reply <- k.flush()
 	case err := <-k.broken:
 		k.reported(err)
+	case <-tick:
+		k.onTick()
 	default:
 	}
 	return false

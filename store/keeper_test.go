@@ -143,6 +143,78 @@ func TestSyncEnds(t *testing.T) {
 	load.Wait()
 }
 
+// TestSweepDoesSomething: a step of a sweep removes an entry even when its time is up before it has begun, as on
+// a slow machine for as long as purges wait.
+func TestSweepDoesSomething(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	for i := range 3 {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
+	}
+	must(t, s.keeper.flush())
+	rec := purgeByHand(s, "tag")
+	for len(s.keeper.sweeps.disk) == 0 {
+		s.keeper.step()
+	}
+	rec.sweep.scans = scansOf(&rec.sel)
+	s.keeper.waiting.Add(1)
+	defer s.keeper.waiting.Add(-1)
+	must(t, s.keeper.transact(func(b *batch) error {
+		b.began = time.Time{}
+		left := stepEntries
+		through, err := b.sweepPurges(s.keeper.sweeps.disk, &left)
+		if left == stepEntries {
+			t.Errorf("nothing was swept, through with %d", through)
+		}
+		return err
+	}))
+}
+
+// TestExpiryHasItsTurnUnderSweeps: while purges leave something to sweep without a gap, what has expired goes all
+// the same.
+func TestExpiryHasItsTurnUnderSweeps(t *testing.T) {
+	clock := newTestClock()
+	s := keptByHand(t, bothTiers)
+	s.now = clock.now
+	for i := range 10 * paceMost {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
+	}
+	short := testEntry(s, "http://example.com/short", nil)
+	short.KeepUntil = clock.now().Add(time.Second)
+	s.Put(short, 0)
+	must(t, s.keeper.flush())
+	clock.advance(2 * time.Second)
+	purgeByHand(s, "tag")
+	for len(s.keeper.sweeps.disk) == 0 {
+		s.keeper.sweepMemoryStep()
+	}
+	s.keeper.expiring = true
+	for range 2 {
+		s.keeper.pace.due = s.keeper.pace.last
+		if _, err := s.keeper.pacedStep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.keeper.sweeps.disk) == 0 {
+		t.Fatal("the sweep is over, so that this shows nothing")
+	}
+	if n := s.counts.evictions[DiskTier][Expired].Load(); n != 1 {
+		t.Errorf("%d have been removed that had expired, want 1", n)
+	}
+}
+
+// TestTickComesBetweenSteps: work without a gap keeps nothing from the keeper that comes with the clock.
+func TestTickComesBetweenSteps(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	tick := make(chan time.Time, 1)
+	tick <- time.Now()
+	for range 2 {
+		s.keeper.answer(tick)
+	}
+	if s.keeper.ticks != 1 {
+		t.Errorf("%d ticks were noticed, want 1", s.keeper.ticks)
+	}
+}
+
 // TestBatchDoesSomething: even when its time was up before it began.
 func TestBatchDoesSomething(t *testing.T) {
 	b := &batch{k: newKeeper(New(Config{}, bothTiers))}

@@ -41,13 +41,16 @@ func (p *pace) idle() { *p = pace{} }
 // rest is how long until the next step; false when there was nothing to do.
 func (p *pace) rest() (time.Duration, bool) { return time.Until(p.due), !p.last.IsZero() }
 
-// pacedStep does one step of what is paced, when it is due.
+// pacedStep does one step of what is paced, when it is due. Sweeping and expiring take turns.
 func (k *keeper) pacedStep() (bool, error) {
 	n := k.pace.step(time.Now())
 	if n == 0 {
 		return false, nil
 	}
-	for _, work := range []func(int) (int, bool, error){k.sweepDisk, k.expireStep} {
+	works := [...]func(int) (int, bool, error){k.sweepDisk, k.expireStep}
+	for range works {
+		work := works[k.pacedTurn]
+		k.pacedTurn = (k.pacedTurn + 1) % len(works)
 		if handled, did, err := work(n); did || err != nil {
 			k.pace.done(handled)
 			return did, err

@@ -360,20 +360,9 @@ func (k *keeper) sweepDisk(limit int) (int, bool, error) {
 		return 0, false, nil
 	}
 	left, through := limit, 0
-	err := k.transact(func(b *batch) error {
-		for _, rec := range k.sweeps.disk {
-			if b.full() {
-				return nil
-			}
-			if done, err := b.sweepRows(rec, &left); err != nil || !done {
-				return err
-			}
-			if err := b.purges.Delete(idBytes(rec.gen)); err != nil {
-				return err
-			}
-			through++
-		}
-		return nil
+	err := k.transact(func(b *batch) (err error) {
+		through, err = b.sweepPurges(k.sweeps.disk, &left)
+		return err
 	})
 	if err != nil {
 		return 0, false, fmt.Errorf("sweep: %w", err)
@@ -390,6 +379,24 @@ func (k *keeper) sweepDisk(limit int) (int, bool, error) {
 	}
 	k.sweeps.disk = k.sweeps.disk[through:]
 	return limit - left, true, nil
+}
+
+// sweepPurges sweeps purges in turn, left entries at most, and returns with how many it is through. Of the
+// first it sweeps one entry at least.
+func (b *batch) sweepPurges(recs []*purgeRecord, left *int) (through int, err error) {
+	for _, rec := range recs {
+		if through > 0 && b.full() {
+			return through, nil
+		}
+		if done, err := b.sweepRows(rec, left); err != nil || !done {
+			return through, err
+		}
+		if err := b.purges.Delete(idBytes(rec.gen)); err != nil {
+			return through, err
+		}
+		through++
+	}
+	return through, nil
 }
 
 // sweepRows goes on with the rows of rec, left of them at most; true when it is through with all.
