@@ -15,7 +15,7 @@ func TestDecodeSelectors(t *testing.T) {
 		{"tags", `{"tags":["a","B,c"]}`, Selectors{Tags: []string{"a", "B,c"}}},
 		{"urls", `{"urls":["HTTP://Example.com:80/A?b"]}`, Selectors{URLs: []string{"http://example.com/A?b"}}},
 		{"prefixes", `{"prefixes":["http://example.com/a"]}`, Selectors{Prefixes: []string{"http://example.com/a"}}},
-		{"hosts", `{"hosts":["Example.com:443","[::1]:8080"]}`, Selectors{Hosts: []string{"example.com", "[::1]:8080"}}},
+		{"hosts", `{"hosts":["Example.com:443","[::1]:8080"]}`, Selectors{Hosts: []string{"example.com:443", "[::1]:8080"}}},
 		{"all", `{"all":true}`, Selectors{All: true}},
 		{"options", `{"all":true,"soft":true,"dry_run":true}`, Selectors{All: true, Soft: true, DryRun: true}},
 		{"options off", `{"tags":["a"],"soft":false,"dry_run":false,"all":false}`, Selectors{Tags: []string{"a"}}},
@@ -104,7 +104,7 @@ func TestDecodeQuery(t *testing.T) {
 		want      Query
 	}{
 		{"nothing", "", Query{Limit: 100}},
-		{"all", "tag=a&prefix=http%3A%2F%2FA%2Fb&host=A:80&limit=1000&cursor=x", Query{Tag: "a", Prefix: "http://a/b", Host: "a", Limit: 1000, Cursor: "x"}},
+		{"all", "tag=a&prefix=http%3A%2F%2FA%2Fb&host=A:80&limit=1000&cursor=x", Query{Tag: "a", Prefix: "http://a/b", Host: "a:80", Limit: 1000, Cursor: "x"}},
 		{"empty cursor", "cursor=", Query{Limit: 100}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -24,7 +24,8 @@
 // With --config, Caddy's own loading of the file logs to standard error before
 // the command prints anything, as with every other command of Caddy's.
 //
-// A host selector has no scheme. Both default ports are dropped from it, and
-// example.com, example.com:80 and example.com:443 mean the same entries: those
-// of http://example.com and of https://example.com.
+// A host selector has no scheme and means both: example.com the entries of
+// http://example.com and https://example.com, example.com:443 those of
+// http://example.com:443 and https://example.com:443, of which the latter is
+// https://example.com.
 package purge

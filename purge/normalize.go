@@ -25,7 +25,7 @@ func normalizePrefix(text string) (string, error) {
 }
 
 // normalizeHost gives an authority the form in which the URLs of entries carry
-// theirs. Without a scheme, both default ports are dropped.
+// theirs. A default port stays, as it is the default of one scheme only.
 func normalizeHost(text string) (string, error) {
 	authority, err := urlform.Authority("", text)
 	if err != nil {

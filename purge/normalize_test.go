@@ -89,8 +89,9 @@ func TestNormalizeHost(t *testing.T) {
 		{"as it is", "example.com", "example.com"},
 		{"capitals and dot", "Example.COM.", "example.com"},
 		{"port", "example.com:8080", "example.com:8080"},
-		{"default port of http", "example.com:80", "example.com"},
-		{"default port of https", "example.com:443", "example.com"},
+		{"default port of http", "example.com:80", "example.com:80"},
+		{"default port of https", "Example.com.:443", "example.com:443"},
+		{"empty port", "example.com:", "example.com"},
 		{"IPv6", "[::1]", "[::1]"},
 		{"underscore", "a_b.test", "a_b.test"},
 	} {

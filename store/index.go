@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"hash/maphash"
-	"strings"
 
 	"github.com/google/btree"
 )
@@ -190,7 +189,7 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 	for _, host := range sel.Hosts {
 		for _, prefix := range hostPrefixes(host) {
 			x.prefix(prefix, func(it *item) {
-				if hostOf(string(x.m.record(it).url())) == host {
+				if selectsHost(host, string(x.m.record(it).url())) {
 					fn(it)
 				}
 			})
@@ -227,20 +226,4 @@ func (x *index) prefix(prefix string, fn func(it *item)) {
 func (x *index) ascend(url string, id uint64, fn func(it *item) bool) {
 	x.probe = position{[]byte(url), id}
 	x.urls.AscendGreaterOrEqual(listed{}, func(l listed) bool { return fn(x.m.items.at(l.item)) })
-}
-
-// hostPrefixes are the beginnings of the URLs of an authority; what follows may still be more of
-// the authority, so compare hostOf.
-func hostPrefixes(host string) [2]string { return [2]string{"http://" + host, "https://" + host} }
-
-// hostOf is the authority of an absolute URL, with its port where the URL has one.
-func hostOf(url string) string {
-	_, rest, found := strings.Cut(url, "://")
-	if !found {
-		return ""
-	}
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
-		return rest[:end]
-	}
-	return rest
 }

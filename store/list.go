@@ -20,13 +20,13 @@ type Filter struct {
 	Tag string
 	// Prefix is the beginning of an absolute URL.
 	Prefix string
-	// Host is an authority as it stands in URLs.
+	// Host is an authority, as in Selectors.
 	Host string
 }
 
 func (f *Filter) passes(r record) bool {
 	url := string(r.url())
-	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || hostOf(url) == f.Host) && (f.Tag == "" || r.hasTag(f.Tag))
+	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || selectsHost(f.Host, url)) && (f.Tag == "" || r.hasTag(f.Tag))
 }
 
 // Item is one stored response in a listing.

@@ -12,6 +12,54 @@ func TestURLAtOneListener(t *testing.T) {
 	places := []string{
 		URLAt(url, "80"), URLAt(url, "8080"), URLAt(url, "808"), URLAt(url+"b", "80"), URLAt(url+"/b", "80"), URLAt("http://example.com/", "80"), URLAt(url, "/run/web.sock"),
 	}
+	purgeInEveryTier(t, places, []purgeCase{
+		{Selectors{URLs: []string{URLAt(url, "80")}}, 1},
+		{Selectors{URLs: []string{URLAt(url, "808")}}, 1},
+		{Selectors{URLs: []string{URLAt(url, "8")}}, 0},
+		{Selectors{URLs: []string{url}}, 4},
+		{Selectors{URLs: []string{url + "b"}}, 1},
+		{Selectors{Prefixes: []string{url}}, 6},
+		{Selectors{Hosts: []string{"example.com"}}, 7},
+	})
+}
+
+// TestHostWithADefaultPort is the purge of a:443 that left http://a:443 and took http://a.
+func TestHostWithADefaultPort(t *testing.T) {
+	places := []string{
+		"http://a/", "https://a/", "http://a:443/", "https://a:80/x", "http://a:8080/", "http://a:4433/", "https://a.b/", "https://[::1]/", "http://b:443/",
+	}
+	purgeInEveryTier(t, places, []purgeCase{
+		{Selectors{Hosts: []string{"a"}}, 2},
+		{Selectors{Hosts: []string{"a:443"}}, 2},
+		{Selectors{Hosts: []string{"a:80", "a"}}, 3},
+		{Selectors{Hosts: []string{"a:8080"}}, 1},
+		{Selectors{Hosts: []string{"[::1]:443"}}, 1},
+		{Selectors{Hosts: []string{"[::1]:80"}}, 0},
+	})
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
+	for _, place := range places {
+		s.Put(testEntry(s, place, []byte(place)), 0)
+	}
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	for _, prefix := range []string{"", "https://"} {
+		items, _, err := s.List(Filter{Host: "a:443", Prefix: prefix}, 10, "")
+		if want := 2 - min(len(prefix), 1); err != nil || len(items) != want || items[want-1].URL != "https://a/" {
+			t.Errorf("listed are %v, %v", items, err)
+		}
+	}
+}
+
+// purgeCase is a purge of places.
+type purgeCase struct {
+	sel  Selectors
+	gone int // how many of places
+}
+
+// purgeInEveryTier makes each purge where the places are in memory, on their way to the disk, on disk,
+// and after a restart.
+func purgeInEveryTier(t *testing.T, places []string, cases []purgeCase) {
 	for name, tc := range map[string]struct {
 		disk, synced, reopened bool
 		settings               Settings
@@ -22,19 +70,7 @@ func TestURLAtOneListener(t *testing.T) {
 		"disk":            {disk: true, synced: true, settings: diskTier},
 		"after a restart": {disk: true, synced: true, reopened: true, settings: bothTiers},
 	} {
-		for _, sel := range []struct {
-			sel  Selectors
-			gone int // how many of places
-			from int // the first of them
-		}{
-			{Selectors{URLs: []string{URLAt(url, "80")}}, 1, 0},
-			{Selectors{URLs: []string{URLAt(url, "808")}}, 1, 2},
-			{Selectors{URLs: []string{URLAt(url, "8")}}, 0, 0},
-			{Selectors{URLs: []string{url}}, 4, 0},
-			{Selectors{URLs: []string{url + "b"}}, 1, 3},
-			{Selectors{Prefixes: []string{url}}, 6, 0},
-			{Selectors{Hosts: []string{"example.com"}}, 7, 0},
-		} {
+		for _, sel := range cases {
 			for _, soft := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, %+v, soft %v", name, sel.sel, soft), func(t *testing.T) {
 					cfg := Config{}

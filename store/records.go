@@ -20,7 +20,8 @@ type Selectors struct {
 	URLs []string
 	// Prefixes are beginnings of absolute URLs.
 	Prefixes []string
-	// Hosts are authorities as they stand in URLs, of http and https alike.
+	// Hosts are authorities, of http and https alike: in lower case, with a default port only where that
+	// is meant, see selectsHost.
 	Hosts []string
 	// All selects everything.
 	All bool
@@ -64,7 +65,7 @@ func (s *Selectors) match(url string, tags []string) bool {
 			return true
 		}
 	}
-	return len(s.Hosts) > 0 && slices.Contains(s.Hosts, hostOf(url))
+	return slices.ContainsFunc(s.Hosts, func(selector string) bool { return selectsHost(selector, url) })
 }
 
 // purgeRecord is one purge in force.
@@ -311,7 +312,10 @@ func (r *recordSet) judge(url string, tags []string, gen, below uint64) (hard, s
 		}
 	}
 	if len(r.hosts) > 0 {
-		hit(r.hosts[hostOf(url)])
+		host, full := hostOf(url), withPort(url)
+		if hit(r.hosts[host]); full != host {
+			hit(r.hosts[full])
+		}
 	}
 	for n := range r.lengths {
 		if n <= len(url) {

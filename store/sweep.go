@@ -85,7 +85,7 @@ func (sc *scan) names(key []byte) bool {
 		return ok && selectsURL(sc.value, url)
 	case scanHost:
 		url, _, ok := cutURLRowKey(key)
-		return ok && hostOf(url) == sc.value
+		return ok && selectsHost(sc.value, url)
 	case scanPrefix:
 		return len(key)-9 >= len(sc.value)
 	case scanAll:
@@ -479,7 +479,7 @@ func (sc *scan) hits(r record) bool {
 	case scanPrefix:
 		return strings.HasPrefix(string(r.url()), sc.value)
 	case scanHost:
-		return hostOf(string(r.url())) == sc.value
+		return selectsHost(sc.value, string(r.url()))
 	case scanAll:
 	}
 	return true

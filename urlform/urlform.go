@@ -126,7 +126,7 @@ func encode(text string, allowed func(byte) bool) string {
 }
 
 // Authority is host and port in lower case, without the scheme's default port and without trailing
-// dots. An empty scheme drops both default ports. An error says what keeps text from being one:
+// dots. An empty scheme has no default port. An error says what keeps text from being one:
 // what it refuses no URL can name.
 func Authority(scheme, text string) (string, error) {
 	host, port, err := split(text)
@@ -204,8 +204,6 @@ func isDefaultPort(scheme, port string) bool {
 		return port == "80"
 	case "https":
 		return port == "443"
-	case "":
-		return port == "80" || port == "443"
 	}
 	return false
 }

@@ -23,8 +23,8 @@ func TestAuthority(t *testing.T) {
 		{"http", "[::1]:80", "[::1]"},
 		{"http", "[FE80::A]:8080", "[fe80::a]:8080"},
 		{"http", "192.0.2.1:80", "192.0.2.1"},
-		{"", "example.com:80", "example.com"},
-		{"", "example.com:443", "example.com"},
+		{"", "example.com:80", "example.com:80"},
+		{"", "Example.com.:443", "example.com:443"},
 	} {
 		t.Run(tc.scheme+" "+tc.host, func(t *testing.T) {
 			got, err := Authority(tc.scheme, tc.host)
