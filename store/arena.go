@@ -44,7 +44,8 @@ const (
 	slackPart  = 32
 )
 
-// class is one size of slots. Sizes are a sixteenth apart, so that a thirty-second is lost on average.
+// class is one size of slots. Sizes are a sixteenth apart, so that a thirty-second is lost on
+// average.
 type class struct {
 	size    uint32
 	slots   uint32   // in a slab
@@ -65,8 +66,8 @@ type slab struct {
 // region is one mapping.
 type region struct {
 	data []byte
-	// owner has for each page in use the slab it belongs to, or for the first one of a run the run's
-	// length with ownRun set.
+	// owner has for each page in use the slab it belongs to, or for the first one of a run the
+	// run's length with ownRun set.
 	owner   []uint32
 	free    []span // ascending
 	largest uint32 // no free run has more pages
@@ -124,7 +125,8 @@ func (a *arena) bytes(at address, n int) []byte {
 }
 
 // alloc returns an extent of n bytes, whose first four are owner already. It fails when the system
-// has no more memory. scattered is how many bytes of slabs are free, in slots here and there: see sparse.
+// has no more memory. scattered is how many bytes of slabs are free, in slots here and there: see
+// sparse.
 func (a *arena) alloc(n int, owner ref) (at address, scattered int64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

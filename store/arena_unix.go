@@ -13,8 +13,8 @@ import (
 // regionBits makes regions of 64 MiB, or of 8 MiB where addresses are few.
 const regionBits = 23 + 3*(bits.UintSize/64)
 
-// noHugePage is Linux's MADV_NOHUGEPAGE. With huge pages the memory of a free run next to one in use
-// would stay.
+// noHugePage is Linux's MADV_NOHUGEPAGE. With huge pages the memory of a free run next to one in
+// use would stay.
 const noHugePage = 0xf
 
 // mapRegion returns zeroed memory that is not resident before it is written to.

@@ -16,13 +16,14 @@ const (
 	batchJobs  = 8192
 	rowBytes   = 512 // what an entry writes beside its record, its URL and its tags, about: five rows
 	tagRoom    = 64  // and beside a tag in the row of that
-	// touchBytes is how many pages one transaction may change. Rows of tags that few entries have, and of keys, are
-	// each in a page of their own, of which bbolt makes three times as much of memory and a new one in the file.
+	// touchBytes is how many pages one transaction may change. Rows of tags that few entries have,
+	// and of keys, are each in a page of their own, of which bbolt makes three times as much of
+	// memory and a new one in the file.
 	touchBytes = 20 << 20
 	hurry      = 16 // what part of that is enough while a purge waits,
 	lateHurry  = 4  // and of what has waited too long itself
-	// lateTime is how old a job may be that a purge, or who else wants the core, is preferred to: an entry
-	// is to be on disk after a second, however many there are of them.
+	// lateTime is how old a job may be that a purge, or who else wants the core, is preferred to:
+	// an entry is to be on disk after a second, however many there are of them.
 	lateTime = 2 * lingerTime
 )
 
@@ -51,11 +52,12 @@ type removal struct {
 }
 
 // full tells whether the batch should be committed: sooner when a purge waits, but not for nothing.
-// What writes is bounded by its bytes. The clock counts only for a purge, and for what deletes: where
-// other processes have the core, or the trees are large, a batch ended by the clock would be small, and
-// small batches cost the most of it. With twice the entries a batch writes two pages for three.
-// It is asked before each thing to do, and lets the first pass: on a slow machine the time may be up
-// by then, and with purges that follow each other without a gap nothing else would ever be done.
+// What writes is bounded by its bytes. The clock counts only for a purge, and for what deletes:
+// where other processes have the core, or the trees are large, a batch ended by the clock would be
+// small, and small batches cost the most of it. With twice the entries a batch writes two pages for
+// three. It is asked before each thing to do, and lets the first pass: on a slow machine the time
+// may be up by then, and with purges that follow each other without a gap nothing else would ever
+// be done.
 func (b *batch) full() bool {
 	if !b.asked {
 		b.asked = true
@@ -98,7 +100,8 @@ func (b *batch) remove(id uint64, key Key, why Reason) error {
 	if err == nil {
 		return b.removeRecord(id, r, inline, why)
 	}
-	if why == Capacity || why == Expired || why == PurgedHard { // reached by a row that outlived the record
+	// Reached by a row that outlived the record.
+	if why == Capacity || why == Expired || why == PurgedHard {
 		why = Damaged
 	}
 	found, err := b.deleteDamaged(id, key, &b.k.s.disk.pins)
@@ -163,8 +166,8 @@ func (k *keeper) transact(fn func(b *batch) error) error {
 	return nil
 }
 
-// leaveToCommit leaves items to a commit that nobody waits for any more, and that may still read their bytes:
-// they are given back when it has come back.
+// leaveToCommit leaves items to a commit that nobody waits for any more, and that may still read
+// their bytes: they are given back when it has come back.
 func (k *keeper) leaveToCommit(items []*item) {
 	for _, it := range items {
 		it.hold()
@@ -228,9 +231,9 @@ func (k *keeper) writeJobs() error {
 	return nil
 }
 
-// givesWay tells whether writing lets others have the core in between, with so many bytes waiting and the
-// oldest job of such an age. Where many goroutines want the core each breath takes as long as a turn of
-// all of them: then entries would miss their second, and the queue would fill up.
+// givesWay tells whether writing lets others have the core in between, with so many bytes waiting
+// and the oldest job of such an age. Where many goroutines want the core each breath takes as long
+// as a turn of all of them: then entries would miss their second, and the queue would fill up.
 func givesWay(waiting int64, age time.Duration) bool { return waiting < queueBytes/2 && age < lateTime }
 
 // perform does one job; false when the rest of a large body is left to the next batch.

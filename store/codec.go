@@ -144,7 +144,8 @@ func decodePurge(key, value []byte) (*purgeRecord, error) {
 // latest is the last time that can be stored, in April 2262.
 var latest = time.Unix(0, math.MaxInt64)
 
-// nanos is a time as it is stored. Times that do not fit (before 1970, after latest) go to the nearest end.
+// nanos is a time as it is stored. Times that do not fit (before 1970, after latest) go to the
+// nearest end.
 func nanos(t time.Time) int64 {
 	switch {
 	case t.Year() < 1970:

@@ -5,7 +5,8 @@ import "net/http"
 // decodedSet keeps some resident entries of a shard in the form that Lookup returns, with what the
 // handler has noted in their Memo, so that what is asked for all the time is not decoded each time.
 // It is bounded by bytes, which count against the budget like everything else. Which one goes is
-// CLOCK's choice: one that was used since the hand last came by stays another round. It is unlocked.
+// CLOCK's choice: one that was used since the hand last came by stays another round. It is
+// unlocked.
 type decodedSet struct {
 	slots []decodedSlot
 	free  []uint32 // slots that are empty
@@ -38,7 +39,8 @@ func (d *decodedSet) touch(it *item) {
 	}
 }
 
-// add takes in an entry unless it is too large for the limit; it returns by how much bytes has grown.
+// add takes in an entry unless it is too large for the limit; it returns by how much bytes has
+// grown.
 func (d *decodedSet) add(it *item, e *Entry, limit int64) int64 {
 	before, cost := d.bytes, decodedCost(e)
 	if it.decoded != 0 || cost > limit {
@@ -114,8 +116,8 @@ func (s *Store) body(it *item) Body {
 	return s.memory.bodyOf(it)
 }
 
-// Estimates of what the runtime keeps for a decoded entry beside its strings. What the handler notes
-// in its Memo is about as much again: the header as it is sent.
+// Estimates of what the runtime keeps for a decoded entry beside its strings. What the handler
+// notes in its Memo is about as much again: the header as it is sent.
 const (
 	decodedOverhead = 400               // the entry, a slot
 	headerOverhead  = 48 + 300          // a map and its first slots
@@ -126,7 +128,8 @@ const (
 // decodedCost estimates the bytes that a decoded entry and its Memo keep alive.
 func decodedCost(e *Entry) int64 {
 	n := int64(decodedOverhead + memoOverhead + len(e.URL) + len(e.Variant.Coding))
-	for i, h := range []http.Header{e.Header, e.Header, e.Trailer} { // the header twice, for the Memo
+	// The header twice, for the Memo.
+	for i, h := range []http.Header{e.Header, e.Header, e.Trailer} {
 		if i < 2 || len(h) > 0 {
 			n += headerOverhead
 		}

@@ -264,8 +264,8 @@ func (e *wedgedError) Error() string { return "database unusable: " + e.cause.Er
 // Unwrap returns the cause.
 func (e *wedgedError) Unwrap() error { return e.cause }
 
-// readError is an error of view. It says in which use of a file: a reader that is told late must not have the
-// next one given up.
+// readError is an error of view. It says in which use of a file: a reader that is told late must
+// not have the next one given up.
 type readError struct {
 	time  uint32
 	cause error
@@ -432,78 +432,4 @@ func guarded(fn func() error) (err error) {
 		}
 	}()
 	return fn()
-}
-
-// pins are entries whose chunks are read without a transaction. Deleting one leaves its chunks
-// until the last reader is through.
-type pins struct {
-	mu    sync.Mutex
-	count map[uint64]int
-	going map[uint64]struct{} // a transaction that deletes their chunks is under way
-	left  bool                // one of held is not pinned any more: its chunks can be swept
-	held  map[uint64]struct{} // deleted while pinned
-}
-
-// pin keeps the chunks of id until unpin; false when they are being deleted already. The caller
-// checks in a transaction begun after pin that the chunks are still there: a deletion that committed
-// before was not told of the pin.
-func (p *pins) pin(id uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, going := p.going[id]; going {
-		return false
-	}
-	p.count[id]++
-	return true
-}
-
-func (p *pins) unpin(id uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.count[id]--; p.count[id] > 0 {
-		return
-	}
-	delete(p.count, id)
-	if _, deleted := p.held[id]; deleted {
-		delete(p.held, id)
-		p.left = true
-	}
-}
-
-// delete asks to delete the chunks of id within a transaction that ends with settle; false means
-// that a reader is at them.
-func (p *pins) delete(id uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.count[id] > 0 {
-		if p.held == nil {
-			p.held = make(map[uint64]struct{})
-		}
-		p.held[id] = struct{}{}
-		return false
-	}
-	p.going[id] = struct{}{}
-	return true
-}
-
-// settle ends the transaction that delete was asked for.
-func (p *pins) settle() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.going)
-}
-
-// takeLeft tells, once, that chunks of deleted entries are read by nobody any more.
-func (p *pins) takeLeft() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	left := p.left
-	p.left = false
-	return left
-}
-
-func (p *pins) pinned(id uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.count[id] > 0
 }

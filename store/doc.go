@@ -1,5 +1,6 @@
 // Package store keeps HTTP responses in two tiers: a byte-bounded memory tier over one bbolt file.
-// It knows neither Caddy nor the rules of HTTP caching; what may be served is its caller's business.
+// It knows neither Caddy nor the rules of HTTP caching; what may be served is its caller's
+// business.
 //
 // # Where to read
 //
@@ -9,8 +10,7 @@
 //	lookup.go    memory, then the write-behind queue, then disk (lookup_disk.go); coming to memory
 //	put.go       storing, replacing, removing
 //	draft.go     large bodies, to disk while they arrive
-//	purge.go     the promise of a purge and the argument for it; counting what it matches
-//	purge_count.go what a purge matches, counted
+//	purge.go     the promise of a purge and the argument for it (purge_count.go: what it matches)
 //	untouched.go whether a purge would change nothing
 //	records.go   purges in force
 //	tickets.go   tickets of fetches under way
@@ -22,11 +22,12 @@
 // pointers), policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL;
 // taglist.go) and decoded.go (unlocked: what is asked for all the time) in shard.go (one lock) in
 // memory.go (one budget). The disk tier is rows.go (buckets and rows) behind disk.go (the only
-// place that opens and calls bbolt, once head.go and tree.go have looked at the file) and stall.go
-// (nobody waits for a disk that stands still), written by one goroutine: keeper.go (what it does
-// when), queue.go, batch.go (writing), evict.go (evicting, expiring, recency), sweep.go (what
-// purges leave behind), pace.go (how fast what nobody waits for goes). lock_flock.go is bbolt's
-// lock on the file, poison_race.go has freed bytes overwritten under the race detector.
+// place that opens and calls bbolt, once head.go and tree.go have looked at the file), disk_pins.go
+// (chunks that are read without a transaction) and stall.go (nobody waits for a disk that stands
+// still), written by one goroutine: keeper.go (what it does when), queue.go, batch.go (writing),
+// evict.go (evicting, expiring, recency), sweep.go (what purges leave behind; purge_scan.go: the
+// rows that a selector names), pace.go (how fast what nobody waits for goes). lock_flock.go is
+// bbolt's lock on the file, poison_race.go has freed bytes overwritten under the race detector.
 //
 // # Budgets
 //
@@ -36,21 +37,23 @@
 // being sent to a client. A renewed entry (Renewal, Put) has its large body where the one has it
 // that was renewed: in memory the extent of that counts until the last of its renewals is gone, on
 // disk the record alone is written, under the same id as the chunks. Reservations count, what waits
-// for the disk with 256 bytes of bookkeeping, and what is kept decoded, at most a thirty-second part of the budget by an estimate of what its maps take.
-// Not counted are free slots (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the
-// sparsest slabs are emptied), free pages (at most a megabyte, or a thirty-second part), and
-// bookkeeping that was needed once (64 bytes an item), which is used again and not given back.
+// for the disk with 256 bytes of bookkeeping, and what is kept decoded, at most a thirty-second
+// part of the budget by an estimate of what its maps take. Not counted are free slots (beyond 4
+// MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied), free
+// pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once (64
+// bytes an item), which is used again and not given back.
 //
-// Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts for itself
-// before it is written, and is bounded by the pages it changes, which are in the file twice until it has
-// committed; where the file has grown all the same, because no free pages lay side by side, less of the budget is
-// used. So the file stays within one and a half times the budget; bbolt's files never shrink,
-// so after Apply with a smaller budget only the pages get free. A body may take half of the budget; drafts,
-// which cannot be evicted, three quarters together. What a draft has appended and not written is its caller's
-// to count.
+// Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts
+// for itself before it is written, and is bounded by the pages it changes, which are in the file
+// twice until it has committed; where the file has grown all the same, because no free pages lay
+// side by side, less of the budget is used. So the file stays within one and a half times the
+// budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get free.
+// A body may take half of the budget; drafts, which cannot be evicted, three quarters together.
+// What a draft has appended and not written is its caller's to count.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
-// Entries that are expired or purged count until they are swept, and are served no more before that.
+// Entries that are expired or purged count until they are swept, and are served no more before
+// that.
 //
 // What a purge hit, and what has expired, gives back its room at a pace: 5,000 entries a second, in
 // steps of 64 (up to 256 after a slow sync) that let others have the core every quarter of a
@@ -59,35 +62,37 @@
 //
 // # Eviction
 //
-// lru is segmented in memory: an entry begins in probation, its next use protects it, and victims are
-// taken from probation first, so that a scan passes through a fifth of the tier. On disk it is the
-// order of use. lfu has a class for each power of two of uses, which age; fifo is the order in which
-// entries came; none refuses. The tier's victim is that of its fullest shard. Under every policy but
-// none, entries may go before their turn where sizes shift: those in the sparsest slab of a size that
-// has become rare.
+// lru is segmented in memory: an entry begins in probation, its next use protects it, and victims
+// are taken from probation first, so that a scan passes through a fifth of the tier. On disk it is
+// the order of use. lfu has a class for each power of two of uses, which age; fifo is the order in
+// which entries came; none refuses. The tier's victim is that of its fullest shard. Under every
+// policy but none, entries may go before their turn where sizes shift: those in the sparsest slab
+// of a size that has become rare.
 //
 // # Holds
 //
-// Bytes in an extent are used again when the last hold on their item is given up: that of its shard,
-// of the queue, of a sweep, of each Result. So a Body that Lookup returned may be read until Release,
-// and not after; everything else in an Entry is on the Go heap and good for ever. With the race
-// detector freed bytes are overwritten at once, so that the checksums in tests find who is late.
+// Bytes in an extent are used again when the last hold on their item is given up: that of its
+// shard, of the queue, of a sweep, of each Result. So a Body that Lookup returned may be read until
+// Release, and not after; everything else in an Entry is on the Go heap and good for ever. With the
+// race detector freed bytes are overwritten at once, so that the checksums in tests find who is
+// late.
 //
 // # Durability
 //
-// A purge is on disk before it answers, unless nothing there is for it to hit. An entry is on disk a
-// quarter of a second after Put, sooner where many come together, and a second at most while the queue
-// is not full, also while purges come without a gap: writing and sweeping take turns; when the queue is full it stays in memory only. Close writes everything. A draft's chunks
-// are committed as they come, and are an entry when its record is; what a crash leaves of one is swept at
-// the next start. Every record, body, chunk and key row carries a checksum that covers its place too, so that
-// damage is a miss, counted and deleted, and never another entry's bytes.
+// A purge is on disk before it answers, unless nothing there is for it to hit. An entry is on disk
+// a quarter of a second after Put, sooner where many come together, and a second at most while the
+// queue is not full, also while purges come without a gap: writing, sweeping and expiring take turns; when
+// the queue is full it stays in memory only. Close writes everything. A draft's chunks are
+// committed as they come, and are an entry when its record is; what a crash leaves of one is swept
+// at the next start. Every record, body, chunk and key row carries a checksum that covers its place
+// too, so that damage is a miss, counted and deleted, and never another entry's bytes.
 //
 // # Faults
 //
 // README has a table of what can happen to the file, what the store does, and the test of each. The
-// tests go round many times more where LARDER_FAULTS is "long"; .ci/long runs that. A loss of power is
-// simulated on the writes as bbolt makes them, see powerloss_test.go. What bbolt believes unchecked in
-// every transaction, head.go looks at before.
+// tests go round many times more where LARDER_FAULTS is "long"; .ci/long runs that. A loss of power
+// is simulated on the writes as bbolt makes them, see powerloss_test.go. What bbolt believes
+// unchecked in every transaction, head.go looks at before.
 //
 // # Locks
 //
@@ -96,35 +101,37 @@
 // exceptions: disk.mu is held for reading around a transaction, within which memory, the queue and
 // the records may be used, and drafts.mu while pins.mu is taken when a draft begins.
 //
-// Nothing is written to a client under any of them, and no transaction is open while a client is written to:
-// bodies are read chunk by chunk, each copied out of a transaction of its own.
+// Nothing is written to a client under any of them, and no transaction is open while a client is
+// written to: bodies are read chunk by chunk, each copied out of a transaction of its own.
 //
 // # Caveats
 //
-//   - The order among equals is by ResponseTime, so a clock that jumps back may let the older of two
-//     matching variants win. Equal variants replace each other in the order of Put, whatever the clock.
+//   - The order among equals is by ResponseTime, so a clock that jumps back may let the older of
+//     two matching variants win. Equal variants replace each other in the order of Put, whatever
+//     the clock.
 //   - Recency reaches the disk in batches: at eviction, when many uses have come together, and at
 //     Close. After a crash the policy starts from when entries were stored.
 //   - While the file is not available, what memory replaces is not replaced in the file. Once it is
 //     back and memory has evicted the newer response, the older one is found again for what is left
 //     of its life. Purges are not affected.
-//   - A damaged record takes its key row with it; its rows for tags and URL are dropped where a sweep
-//     meets them, and a purge's count may include them until then.
-//   - After a panic that left bbolt's locks in doubt the file's map is abandoned: address space is lost
-//     until the process ends, no memory.
-//   - bbolt believes how many overflow pages a page of its tree says to have, and which children. Damage
-//     in just those bytes can make it allocate without bound, or, where a page becomes its own
-//     ancestor's parent, go round in circles until the process ends, and neither can be recovered from.
-//     tree.go checks this when a file is opened: of one of up to 4 MiB wholly, of a larger one for 8,192
-//     pages or a tenth of a second, from the top. What is damaged while the file is open is not noticed.
+//   - A damaged record takes its key row with it; its rows for tags and URL are dropped where a
+//     sweep meets them, and a purge's count may include them until then.
+//   - After a panic that left bbolt's locks in doubt the file's map is abandoned: address space is
+//     lost until the process ends, no memory.
+//   - bbolt believes how many overflow pages a page of its tree says to have, and which children.
+//     Damage in just those bytes can make it allocate without bound, or, where a page becomes its
+//     own ancestor's parent, go round in circles until the process ends, and neither can be
+//     recovered from. tree.go checks this when a file is opened: of one of up to 4 MiB wholly, of a
+//     larger one for 8,192 pages or a tenth of a second, from the top. What is damaged while the
+//     file is open is not noticed.
 //   - Index rows carry no checksum. Where damage took some, a purge does not find what they led to.
-//   - matched counts index rows; two tags of more than 64 bytes that begin alike, and whose SHA-256 begin
-//     with the same 17 bytes, would be counted together. They are never purged together.
-//   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses until
-//     entries expire, are purged or replaced.
+//   - matched counts index rows; two tags of more than 64 bytes that begin alike, and whose SHA-256
+//     begin with the same 17 bytes, would be counted together. They are never purged together.
+//   - Under the policy none nothing is evicted but by a smaller budget, so a full store refuses
+//     until entries expire, are purged or replaced.
 //   - A body of up to 32 KiB stands in the row of its record, so that a renewal writes both.
-//   - A Result keeps the bytes of its body, in memory or on disk; without Release they are kept until
-//     restart.
-//   - Where there are no anonymous mappings (Windows, Plan 9, WebAssembly) extents are slices of the
-//     Go heap: never scanned, but the collector counts them, and free pages are not given back.
+//   - A Result keeps the bytes of its body, in memory or on disk; without Release they are kept
+//     until restart.
+//   - Where there are no anonymous mappings (Windows, Plan 9, WebAssembly) extents are slices of
+//     the Go heap: never scanned, but the collector counts them, and free pages are not given back.
 package store

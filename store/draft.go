@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Draft is a body on its way to disk while it arrives, so that a large one is never whole in memory:
+// Draft is a body on its way to disk while it arrives, so that a large one is never whole in
+// memory:
 //
 //	Draft ─► Append … Await … ─► Seal ─► Body ─► Put      the record makes the chunks an entry
 //	            │                  │
@@ -78,8 +79,8 @@ func (s *Store) Draft(length int64) (*Draft, error) {
 	return d, nil
 }
 
-// Append adds p, which nobody writes to from then on, and does not wait: who appends faster than the
-// disk writes is to Await.
+// Append adds p, which nobody writes to from then on, and does not wait: who appends faster than
+// the disk writes is to Await.
 func (d *Draft) Append(p []byte) error {
 	set := &d.s.drafts
 	set.mu.Lock()
@@ -104,8 +105,8 @@ func (d *Draft) Append(p []byte) error {
 	return nil
 }
 
-// Await waits until at most behind bytes are not on disk, or less than fills a chunk. It returns how
-// many are, from the beginning: Chunk has those.
+// Await waits until at most behind bytes are not on disk, or less than fills a chunk. It returns
+// how many are, from the beginning: Chunk has those.
 func (d *Draft) Await(ctx context.Context, behind int64) (written int64, err error) {
 	written, done, err := d.look(behind)
 	for !done && err == nil {
@@ -151,8 +152,8 @@ func (d *Draft) Seal() error {
 	return err
 }
 
-// Body is what the entry gets that is put with it: its record alone is left to be written then. It is nil
-// unless Seal has succeeded.
+// Body is what the entry gets that is put with it: its record alone is left to be written then. It
+// is nil unless Seal has succeeded.
 func (d *Draft) Body() Body {
 	set := &d.s.drafts
 	set.mu.Lock()
@@ -243,8 +244,8 @@ type drafts struct {
 	held      int64    // bytes appended to drafts that are no entries
 }
 
-// roomFor tells whether n more bytes of d have a place: like any other body it may take half of the disk
-// budget; all drafts together, which nothing can evict, three quarters.
+// roomFor tells whether n more bytes of d have a place: like any other body it may take half of the
+// disk budget; all drafts together, which nothing can evict, three quarters.
 func (set *drafts) roomFor(d *Draft, n int64) error {
 	settings := set.s.settings.Load()
 	budget, evicts := settings.Disk, settings.Eviction != None
@@ -259,8 +260,8 @@ func (set *drafts) roomFor(d *Draft, n int64) error {
 	return nil
 }
 
-// fail ends a draft that can take no more; nil is no failure. What the keeper is just writing of it does not
-// count.
+// fail ends a draft that can take no more; nil is no failure. What the keeper is just writing of it
+// does not count.
 func (set *drafts) fail(d *Draft, err error) {
 	if d.err != nil || err == nil {
 		return
@@ -470,8 +471,9 @@ func aheadOf(e *Entry) bool {
 	return ok && body.id == e.ID
 }
 
-// adopt makes the chunks of a draft those of a record that is about to be written. The row in the pending
-// bucket vouches for their being in this file, which may be another than they were written to.
+// adopt makes the chunks of a draft those of a record that is about to be written. The row in the
+// pending bucket vouches for their being in this file, which may be another than they were written
+// to.
 func (b *batch) adopt(id uint64) error {
 	row := idBytes(id)
 	if found, _ := b.pending.Cursor().Seek(row); !bytes.Equal(found, row) {

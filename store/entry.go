@@ -22,7 +22,8 @@ type Variant struct {
 	Names []string
 	// Values are the normalised values the fetching request had for Names; same length.
 	Values []string
-	// Coding is the response's Content-Encoding, so that a match can be judged without the response.
+	// Coding is the response's Content-Encoding, so that a match can be judged without the
+	// response.
 	Coding string
 }
 
@@ -39,8 +40,8 @@ type Entry struct {
 	ID uint64
 	// Key is the primary key, as the handler computed it.
 	Key Key
-	// URL is what the client asked for, normalised by the handler: absolute, for purge and listing, and
-	// with the listener at which it was asked for, as URLAt has it.
+	// URL is what the client asked for, normalised by the handler: absolute, for purge and listing,
+	// and with the listener at which it was asked for, as URLAt has it.
 	URL string
 	// Variant is what selected this response among those of its Key.
 	Variant Variant
@@ -59,15 +60,15 @@ type Entry struct {
 	// KeepUntil is when the entry is of no use to anyone any more, not even stale or for
 	// revalidation. It is not looked up from then on, and swept.
 	KeepUntil time.Time
-	// Tags are surrogate keys: exact, case-sensitive. Those that begin with a NUL byte are internal:
-	// purgeable, never listed.
+	// Tags are surrogate keys: exact, case-sensitive. Those that begin with a NUL byte are
+	// internal: purgeable, never listed.
 	Tags []string
 	// Generation is that of the Ticket under which the fetch began.
 	Generation uint64
 	// Body is the response body, whole.
 	Body Body
-	// Memo is room for what the handler concluded from an entry, so that it need not conclude it again
-	// while the entry is among those kept decoded. It is not stored and begins nil.
+	// Memo is room for what the handler concluded from an entry, so that it need not conclude it
+	// again while the entry is among those kept decoded. It is not stored and begins nil.
 	Memo atomic.Pointer[any]
 
 	renews *Entry // see Renewal

@@ -16,10 +16,11 @@ const stepEntries = 512
 // diskBudget is the budget of the disk tier in force.
 func (k *keeper) diskBudget() int64 { return k.s.settings.Load().Disk }
 
-// diskRoom is what of the budget may be used. The pages of a record of some length, or of a chunk, have to lie side
-// by side, and where many pages change one by one no free ones do: then the file grows although it has free pages.
-// So where it has grown by more than an eighth beyond its budget, twice as much less of it is used, down to half. A file of more than
-// twice its budget was made for another one, and has room enough.
+// diskRoom is what of the budget may be used. The pages of a record of some length, or of a chunk,
+// have to lie side by side, and where many pages change one by one no free ones do: then the file
+// grows although it has free pages. So where it has grown by more than an eighth beyond its budget,
+// twice as much less of it is used, down to half. A file of more than twice its budget was made for
+// another one, and has room enough.
 func (k *keeper) diskRoom() int64 {
 	budget, size := k.diskBudget(), k.s.disk.size.Load()
 	if size > 2*budget {
@@ -31,8 +32,8 @@ func (k *keeper) diskRoom() int64 {
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
 func (k *keeper) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
 
-// touchLimit is how many bytes of pages one transaction may change, about: of small budgets, of either tier, only a
-// part.
+// touchLimit is how many bytes of pages one transaction may change, about: of small budgets, of
+// either tier, only a part.
 func (k *keeper) touchLimit() int {
 	settings := k.s.settings.Load()
 	return int(min(touchBytes, max(settings.Disk/8, 64<<10), max(settings.Memory/6, 1<<20)))
@@ -50,12 +51,13 @@ type writeSize struct {
 // rows is what its rows take beside the record, about.
 func (x writeSize) rows() int { return x.url + rowBytes + x.tagBytes + tagRoom*x.tags }
 
-// touches is how many bytes of pages an entry changes at most, about: one for each tag, two for each other row.
+// touches is how many bytes of pages an entry changes at most, about: one for each tag, two for
+// each other row.
 func (x writeSize) touches() int64 { return int64(x.tags+12) * pageSize }
 
-// fits tells whether an entry may go to disk at all, after so many bytes that wait already. What may change more
-// than a quarter of the file at once, by its tags, is none for so small a budget: all the pages that one
-// transaction changes are in the file twice.
+// fits tells whether an entry may go to disk at all, after so many bytes that wait already. What
+// may change more than a quarter of the file at once, by its tags, is none for so small a budget:
+// all the pages that one transaction changes are in the file twice.
 func (k *keeper) fits(x writeSize, waiting int64) bool {
 	size := x.body + entryRoom + int64(x.rows()-x.url-rowBytes)*3/2
 	if x.url > maxURLOnDisk || size > k.s.settings.Load().largestOnDisk() || x.touches() > k.diskBudget()/4 {
@@ -65,7 +67,8 @@ func (k *keeper) fits(x writeSize, waiting int64) bool {
 }
 
 // firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
-// entry used ranks with those stored when it was used. Under lfu the number of uses comes before that.
+// entry used ranks with those stored when it was used. Under lfu the number of uses comes before
+// that.
 func (k *keeper) firstRank(id uint64) uint64 { return k.rank(1, id) }
 
 func (k *keeper) rank(uses uint8, id uint64) uint64 {
@@ -85,11 +88,13 @@ func (k *keeper) evictStep() (bool, error) {
 	budget := k.diskBudget()
 	room := min(queued+k.s.drafts.queued(), int64(k.batchLimit())) * 5 / 4
 	over := k.s.disk.used.Load() + room - k.diskRoom()
-	if k.s.settings.Load().Eviction == None { // what does not fit is refused; only a smaller budget evicts
+	// What does not fit is refused; only a smaller budget evicts.
+	if k.s.settings.Load().Eviction == None {
 		over = k.s.disk.used.Load() - budget
 	}
 	if over > 0 && waiting > 0 && k.s.disk.entries.Load() == 0 {
-		return true, k.writeJobs() // bodies that went ahead fill the disk, and can go when their records have come
+		// Bodies that went ahead fill the disk, and can go when their records have come.
+		return true, k.writeJobs()
 	}
 	if over <= 0 || k.s.disk.entries.Load() == 0 {
 		if k.touched.len() > maxTouches/2 {
@@ -193,8 +198,8 @@ func (k *keeper) writeTouches() error {
 	return nil
 }
 
-// expireStep removes up to limit entries that have expired on disk, in one transaction. It returns how
-// many there were.
+// expireStep removes up to limit entries that have expired on disk, in one transaction. It returns
+// how many there were.
 func (k *keeper) expireStep(limit int) (int, bool, error) {
 	if !k.expiring || k.s.disk == nil || !k.s.disk.up.Load() {
 		return 0, false, nil
@@ -304,8 +309,8 @@ type expiryPosition struct {
 	id    uint64
 }
 
-// expireMemory looks at a part of the memory tier for expired entries: all of it takes a dozen ticks,
-// if it is large. Look-ups pass them over anyway; this only gives back their room.
+// expireMemory looks at a part of the memory tier for expired entries: all of it takes a dozen
+// ticks, if it is large. Look-ups pass them over anyway; this only gives back their room.
 func (k *keeper) expireMemory() {
 	now := k.s.now()
 	began := time.Now()

@@ -9,11 +9,12 @@ import (
 )
 
 // bbolt believes its list of free pages without a checksum. Where that is damaged, it allocates as
-// much memory as the list says it is long, or as its page says it goes on, which nothing can recover
-// from, and writes to pages far outside of the file or in use. So the list is looked at before bbolt
-// opens a file, and the head of it, which bbolt reads again in every transaction that writes, before
-// each. What is read here is version 2 of the format: two meta pages, of which the one with the later
-// transaction counts, and the list, a page with so many overflow pages behind it.
+// much memory as the list says it is long, or as its page says it goes on, which nothing can
+// recover from, and writes to pages far outside of the file or in use. So the list is looked at
+// before bbolt opens a file, and the head of it, which bbolt reads again in every transaction that
+// writes, before each. What is read here is version 2 of the format: two meta pages, of which the
+// one with the later transaction counts, and the list, a page with so many overflow pages behind
+// it.
 
 const (
 	boltMagic      = 0xED0CDAED
@@ -76,10 +77,11 @@ func checkListHead(file io.ReaderAt) error {
 var errLost = fmt.Errorf("no sound meta page: %w", errDamaged)
 
 // checkMeta returns errLost when there is no sound meta page. bbolt would panic where it begins a
-// transaction, with locks held that all others need, and they would wait for ever. The file is read, which
-// costs a twentieth of a look-up, and not looked at through a map: a file that is cut short has its new
-// length before any of its pages leave a map, so that a read fails while bbolt's map still holds for those
-// who are past this. Of two maps the one may lose its pages after the other.
+// transaction, with locks held that all others need, and they would wait for ever. The file is
+// read, which costs a twentieth of a look-up, and not looked at through a map: a file that is cut
+// short has its new length before any of its pages leave a map, so that a read fails while bbolt's
+// map still holds for those who are past this. Of two maps the one may lose its pages after the
+// other.
 func checkMeta(file io.ReaderAt) error {
 	if _, ok := metaAt(file, 0); ok {
 		return nil

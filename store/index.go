@@ -23,12 +23,12 @@ func (r tagRow) compare(o tagRow) int {
 	return cmp.Or(cmp.Compare(r.id, o.id), cmp.Compare(r.item, o.item))
 }
 
-// index finds the items of one shard by tag and by URL, or those of the queue that are in no shard. It
-// is unlocked.
+// index finds the items of one shard by tag and by URL, or those of the queue that are in no shard.
+// It is unlocked.
 //
-// Tags are known by a hash of 64 bits with a seed that nobody knows, and not by their text, which would
-// take several times as much memory as the rest. So two tags may share a list, once in 2^64 pairs. What
-// is removed or listed by a list is compared with its text; what is counted is not.
+// Tags are known by a hash of 64 bits with a seed that nobody knows, and not by their text, which
+// would take several times as much memory as the rest. So two tags may share a list, once in 2^64
+// pairs. What is removed or listed by a list is compared with its text; what is counted is not.
 type index struct {
 	m     *memory
 	tags  map[uint64]tagPlace
@@ -39,14 +39,14 @@ type index struct {
 	probe position
 }
 
-// tagPlace is where the items of a tag are: the ref of the only one, which most tags that only one page
-// has are spared a list by, or inList and the number of a list.
+// tagPlace is where the items of a tag are: the ref of the only one, which most tags that only one
+// page has are spared a list by, or inList and the number of a list.
 type tagPlace uint32
 
 const inList tagPlace = 1 << 31
 
-// listed is an item in listing order. It says where the URL is: on the way there through the item and its
-// record's lengths each comparison would wait for memory four times.
+// listed is an item in listing order. It says where the URL is: on the way there through the item
+// and its record's lengths each comparison would wait for memory four times.
 type listed struct {
 	url    address
 	length uint32
@@ -68,8 +68,8 @@ func newIndex(m *memory) *index {
 // urlDegree makes nodes of up to 63 items.
 const urlDegree = 32
 
-// less orders by URL, then by ID: the order of listings. A renewed entry may be there beside the one it renews,
-// under the same ID.
+// less orders by URL, then by ID: the order of listings. A renewed entry may be there beside the
+// one it renews, under the same ID.
 func (x *index) less(a, b listed) bool {
 	if c := bytes.Compare(x.url(a), x.url(b)); c != 0 {
 		return c < 0
@@ -197,7 +197,8 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 	}
 }
 
-// tagged walks the rows of a tag from an id on, by age, while fn agrees. fn must not change the index.
+// tagged walks the rows of a tag from an id on, by age, while fn agrees. fn must not change the
+// index.
 func (x *index) tagged(tag string, from uint64, fn func(row tagRow) bool) {
 	place, known := x.tags[maphash.String(x.m.tagSeed, tag)]
 	switch {
@@ -221,8 +222,8 @@ func (x *index) prefix(prefix string, fn func(it *item)) {
 	})
 }
 
-// ascend walks the items from (url, id) on in listing order, while fn agrees. fn must not change the
-// index nor walk it.
+// ascend walks the items from (url, id) on in listing order, while fn agrees. fn must not change
+// the index nor walk it.
 func (x *index) ascend(url string, id uint64, fn func(it *item) bool) {
 	x.probe = position{[]byte(url), id}
 	x.urls.AscendGreaterOrEqual(listed{}, func(l listed) bool { return fn(x.m.items.at(l.item)) })

@@ -45,8 +45,8 @@ const (
 	isSoft                        // a soft purge whose record may be gone has hit it
 	isDead                        // a newer response has taken its place, or it was removed
 	isUsed                        // looked up since the disk tier last asked
-	// isComplete says that no live variant of the key is on disk or queued without being here too, so
-	// that a hit needs to look nowhere else. All resident items of a key have it, or none.
+	// isComplete says that no live variant of the key is on disk or queued without being here too,
+	// so that a hit needs to look nowhere else. All resident items of a key have it, or none.
 	isComplete
 	isWaiting    // among the queue's jobs; changes under the queue's lock
 	isQueuedOnly // in the queue's index; changes under the queue's lock
@@ -62,8 +62,8 @@ const costUnit = 8
 // cost is what counts against the budget while anybody holds the item.
 func (it *item) cost() int64 { return int64(it.units) * costUnit }
 
-// What an entry costs beside its extent, in whole costUnits. Maps and trees are estimated by what they
-// take on average.
+// What an entry costs beside its extent, in whole costUnits. Maps and trees are estimated by what
+// they take on average.
 const (
 	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24 // the item, its slots in the key map and the URL order
 	tagBytes  = int64(unsafe.Sizeof(tagRow{})) + 32    // its row, a share of the list and of the map

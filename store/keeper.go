@@ -12,8 +12,8 @@ import (
 
 const (
 	// lingerTime is how long a job may wait for company before its batch is written; lingerBytes is
-	// how much company is enough. With four times the entries a batch writes half the pages for each.
-	// It is far below the second that a crash may cost.
+	// how much company is enough. With four times the entries a batch writes half the pages for
+	// each. It is far below the second that a crash may cost.
 	lingerTime  = 250 * time.Millisecond
 	lingerBytes = batchBytes
 	// tickTime is the pace of what is done without being asked: expiry, reopening.
@@ -101,8 +101,8 @@ func (k *keeper) wake() {
 	}
 }
 
-// answer serves who waits for the keeper, and the clock, without waiting itself; true when it is told to
-// stop.
+// answer serves who waits for the keeper, and the clock, without waiting itself; true when it is
+// told to stop.
 func (k *keeper) answer(tick <-chan time.Time) bool {
 	select {
 	case <-k.stop:
@@ -153,9 +153,9 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 	return false
 }
 
-// step does one bounded piece of work; false when there is nothing to do now. Kinds of work take turns,
-// because each of them may never end: entries come as fast as they are written, purges as they are swept,
-// and where a sync is slow the next step of what is paced is always due.
+// step does one bounded piece of work; false when there is nothing to do now. Kinds of work take
+// turns, because each of them may never end: entries come as fast as they are written, purges as
+// they are swept, and where a sync is slow the next step of what is paced is always due.
 func (k *keeper) step() bool {
 	works := [...]func() (bool, error){k.writeTurn, k.sweepMemoryStep, k.pacedStep, k.pendingTurn}
 	for range works {
@@ -250,7 +250,8 @@ func (k *keeper) failed(err error) {
 	} else {
 		k.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
-	k.retryAt = k.s.now().Add(retryTime) // first: who sees that the file is given up may count on the retry
+	// First: who sees that the file is given up may count on the retry.
+	k.retryAt = k.s.now().Add(retryTime)
 	k.detach()
 	if errors.Is(err, errRemoved) {
 		k.removed = true
@@ -268,7 +269,8 @@ func (k *keeper) failed(err error) {
 func (k *keeper) detach() {
 	k.lastEntries = uint64(k.s.disk.entries.Load())
 	k.detachQueue()
-	if err := k.s.disk.detach(); err != nil && !errors.Is(err, errStalled) { // it is closed when the disk answers
+	// It is closed when the disk answers.
+	if err := k.s.disk.detach(); err != nil && !errors.Is(err, errStalled) {
 		k.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
 	}
 	k.touched.reset()
@@ -285,7 +287,8 @@ func (k *keeper) detachQueue() {
 	}
 }
 
-// replaceFile sets the detached file aside for good, so that somebody may look into it, and begins another one.
+// replaceFile sets the detached file aside for good, so that somebody may look into it, and begins
+// another one.
 func (k *keeper) replaceFile() {
 	name, err := k.s.disk.setAside("corrupt", k.s.now())
 	if err != nil {
@@ -296,8 +299,8 @@ func (k *keeper) replaceFile() {
 	k.beginAnew()
 }
 
-// dropFile removes the detached file, into which a purge could not be written, and begins another one. Nobody
-// may have what is in it, and a full disk has the room back.
+// dropFile removes the detached file, into which a purge could not be written, and begins another
+// one. Nobody may have what is in it, and a full disk has the room back.
 func (k *keeper) dropFile() {
 	if k.dropping && k.s.disk.stuck.Load() > 0 {
 		return

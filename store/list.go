@@ -43,8 +43,8 @@ type Item struct {
 	Size int64
 	// Header is the response's, and must not be written to.
 	Header http.Header
-	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of freshness as
-	// judged then, KeepUntil the end of all use.
+	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of
+	// freshness as judged then, KeepUntil the end of all use.
 	RequestTime, StoredAt, FreshUntil, KeepUntil time.Time
 	// Tags are the surrogate keys without the internal ones.
 	Tags []string
@@ -59,11 +59,11 @@ type Item struct {
 // ErrCursor is returned for a cursor that List has not given out.
 var ErrCursor = errors.New("list: invalid cursor")
 
-// List returns up to limit live entries behind cursor, each once: ordered by URL, then by age; those of a
-// tag by age alone. next is the cursor of those that follow, empty at the end. Where little of what it looks
-// at passes all filters a page may be short, or even empty, and not be the last. An entry that stays is
-// listed, whatever is stored or deleted between the calls. What a call costs goes with limit, and not with
-// what is stored.
+// List returns up to limit live entries behind cursor, each once: ordered by URL, then by age;
+// those of a tag by age alone. next is the cursor of those that follow, empty at the end. Where
+// little of what it looks at passes all filters a page may be short, or even empty, and not be the
+// last. An entry that stays is listed, whatever is stored or deleted between the calls. What a call
+// costs goes with limit, and not with what is stored.
 func (s *Store) List(f Filter, limit int, cursor string) (items []Item, next string, err error) {
 	after, err := decodeCursor(&f, cursor)
 	if err != nil {
@@ -145,8 +145,8 @@ type foundItem struct {
 // lookedAt is how many entries of one source a page looks at, at most, beside those that pass.
 const lookedAt = 2048
 
-// collect asks every source: memory, queue, disk, in the direction in which entries go, so that none
-// is missed on its way.
+// collect asks every source: memory, queue, disk, in the direction in which entries go, so that
+// none is missed on its way.
 func (l *listing) collect() error {
 	for _, sh := range l.s.memory.shards {
 		l.looked = 0
@@ -173,7 +173,8 @@ func (l *listing) collect() error {
 	return nil
 }
 
-// wants tells whether the entry at a place is to be looked at; false ends the walk through its source.
+// wants tells whether the entry at a place is to be looked at; false ends the walk through its
+// source.
 func (l *listing) wants(p place) bool {
 	if l.end != nil && p.compare(*l.end) > 0 || len(l.found) > l.limit && p.compare(l.found[l.limit].place) >= 0 {
 		return false
@@ -246,8 +247,8 @@ func (u urlSpan) has(url string) bool {
 	return strings.HasPrefix(url, u.text)
 }
 
-// spans are the ranges to walk through, in order. What follows an authority is a path, a query, a fragment
-// or nothing: so the URLs of longer names are not walked through.
+// spans are the ranges to walk through, in order. What follows an authority is a path, a query, a
+// fragment or nothing: so the URLs of longer names are not walked through.
 func (f *Filter) spans() []urlSpan {
 	if f.Host == "" {
 		return []urlSpan{{text: f.Prefix}}
@@ -382,9 +383,9 @@ func (l *listing) addRow(t *tables, key, value []byte) bool {
 	return true
 }
 
-// confirm looks again at what was found on disk, in a later state of the file. What was gone from there since
-// the former, because a purge had hit it whose record was gone when the entry was judged, or because what waited
-// in the queue has taken its place, is gone in this one.
+// confirm looks again at what was found on disk, in a later state of the file. What was gone from
+// there since the former, because a purge had hit it whose record was gone when the entry was
+// judged, or because what waited in the queue has taken its place, is gone in this one.
 func (l *listing) confirm() error {
 	if len(l.found) > l.limit {
 		l.endAt(l.found[l.limit].place) // fewer may be left

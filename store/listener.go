@@ -2,8 +2,9 @@ package store
 
 import "strings"
 
-// Host is the client's word: whoever asks a site at one listener may name the host of another site, at
-// another. So an entry's URL says at which listener it was asked for, and a selector may say so too:
+// Host is the client's word: whoever asks a site at one listener may name the host of another site,
+// at another. So an entry's URL says at which listener it was asked for, and a selector may say so
+// too:
 //
 //	selector                  selects
 //	URL                       the URL, wherever it was asked for
@@ -11,8 +12,8 @@ import "strings"
 //
 // Prefixes and hosts are of URLs and reach every listener.
 
-// AtListener stands between a URL, which has no NUL, and its listener. It sorts before all that a longer
-// URL could have in its place, so that the entries of one URL lie side by side.
+// AtListener stands between a URL, which has no NUL, and its listener. It sorts before all that a
+// longer URL could have in its place, so that the entries of one URL lie side by side.
 const AtListener = "\x00"
 
 // URLAt is url as it is asked for at a listener, for Entry.URL, Selectors.URLs and Purged. An empty

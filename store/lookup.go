@@ -25,8 +25,9 @@ type Result struct {
 	pinned *diskBody
 }
 
-// Release says that the caller no longer touches the Body of Entry; once for each copy that Share made, and
-// for the first. The bytes are used for others then. Without it they are not given back before a restart.
+// Release says that the caller no longer touches the Body of Entry; once for each copy that Share
+// made, and for the first. The bytes are used for others then. Without it they are not given back
+// before a restart.
 func (r *Result) Release() {
 	if r.item != nil {
 		r.memory.unhold(r.item)
@@ -140,8 +141,8 @@ func (sel *selection) beats(v *Variant, at int64) bool {
 	return true
 }
 
-// result is the outcome when an item in memory, or nothing, was selected. It gives up the candidates
-// but for that one, which may be among them twice: resident and queued.
+// result is the outcome when an item in memory, or nothing, was selected. It gives up the
+// candidates but for that one, which may be among them twice: resident and queued.
 func (sel *selection) result(sh *shard, found []candidate) Result {
 	m, best := sel.s.memory, sel.best
 	kept := false
@@ -223,8 +224,8 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 	return s.fromDisk(search, sh, stamp)
 }
 
-// noteComplete notes that the resident variants of a key, so many, are all there are, unless something
-// has changed meanwhile.
+// noteComplete notes that the resident variants of a key, so many, are all there are, unless
+// something has changed meanwhile.
 func (s *shard) noteComplete(key *Key, n int, stamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -264,8 +265,8 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 }
 
 // pin keeps the chunks of a body that is read without a transaction; false when they have just been
-// deleted, or when that has begun. The first chunk goes first, so it vouches for the others. The record
-// would not do: that of a draft may still be queued.
+// deleted, or when that has begun. The first chunk goes first, so it vouches for the others. The
+// record would not do: that of a draft may still be queued.
 func (s *Store) pin(b *diskBody) bool {
 	if !s.disk.pins.pin(b.id) {
 		return false

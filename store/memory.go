@@ -11,8 +11,8 @@ import (
 const shardCount = 16
 
 // memory is the memory tier: shards under one byte budget. What counts is everything held: items,
-// from when they are made until nobody holds them, so those evicted but still queued for the disk or
-// read by a client too; decoded entries; and reservations.
+// from when they are made until nobody holds them, so those evicted but still queued for the disk
+// or read by a client too; decoded entries; and reservations.
 type memory struct {
 	shards [shardCount]*shard
 	items  *table
@@ -73,8 +73,8 @@ func (m *memory) shrink() {
 	}
 }
 
-// evictOne evicts from the fullest shard and returns the victim's cost; 0 when nothing is left. Keys
-// are hashes, so the fullest shard's oldest is as old as anybody's.
+// evictOne evicts from the fullest shard and returns the victim's cost; 0 when nothing is left.
+// Keys are hashes, so the fullest shard's oldest is as old as anybody's.
 func (m *memory) evictOne() int64 {
 	for range shardCount {
 		s := m.fullest()
@@ -111,15 +111,15 @@ const (
 	scatteredBytes = 4 << 20
 )
 
-// overgrown tells whether what is resident, free slots included, has outgrown the budget by more than
-// that. While there is room, free slots are left for entries of their size.
+// overgrown tells whether what is resident, free slots included, has outgrown the budget by more
+// than that. While there is room, free slots are left for entries of their size.
 func (m *memory) overgrown(scattered int64) bool {
 	budget := m.budget.Load()
 	return m.evicts.Load() && m.used.Load()+scattered > budget+max(scatteredBytes, budget/scatteredPart)
 }
 
-// compact evicts what lies in the sparsest slab, so that its pages are free for other sizes: what is
-// resident has to follow the budget, and not the largest there ever was of each size.
+// compact evicts what lies in the sparsest slab, so that its pages are free for other sizes: what
+// is resident has to follow the budget, and not the largest there ever was of each size.
 func (m *memory) compact() {
 	var buf [slabSlots]ref
 	for _, r := range m.arena.sparse(buf[:0]) {
@@ -181,8 +181,9 @@ func (m *memory) clear() {
 const expireStep = 512
 
 // expire drops the expired among the items of one shard that follow (url, id) in listing order and
-// returns where to go on; an empty URL when the shard is through. One in which nothing can have expired
-// is through at once: a large memory tier with long lives would be walked for nothing all day.
+// returns where to go on; an empty URL when the shard is through. One in which nothing can have
+// expired is through at once: a large memory tier with long lives would be walked for nothing all
+// day.
 func (m *memory) expire(s *shard, now time.Time, url string, id uint64) (string, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,8 +241,8 @@ func (m *memory) usedSince(key Key, id uint64) bool {
 	return true
 }
 
-// forgetDisk is for a file that has come anew: nothing is known to be the only variant any more, and
-// of another file nothing is known to be there.
+// forgetDisk is for a file that has come anew: nothing is known to be the only variant any more,
+// and of another file nothing is known to be there.
 func (m *memory) forgetDisk(another bool) {
 	for _, s := range m.shards {
 		s.mu.Lock()

@@ -3,8 +3,8 @@ package store
 import "time"
 
 // What nobody waits for, sweeping and expiring, goes at a pace. On one core every step of it keeps
-// hits waiting, so that steps are short, and between them come pauses; but 100,000 entries are to be
-// gone within 30 s.
+// hits waiting, so that steps are short, and between them come pauses; but 100,000 entries are to
+// be gone within 30 s.
 const (
 	paceRate  = 5000 // entries a second
 	paceLeast = 64   // entries in a step: a commit costs a sync, and the pages above its rows

@@ -103,11 +103,11 @@ func (p *fifoPolicy) each(fn func(it *item)) { p.list.each(fn) }
 const probationPart = 5
 
 // slruPolicy is lru in two segments (Karedla, Love and Wherry, "Caching strategies to improve disk
-// system performance", 1994). What is new is in probation; used a second time, it is
-// protected. The victim is the least recently used of probation, and of the protected only when there
-// is no other. So a crawler, which asks for each URL once, evicts what other crawlers left, and no more
-// of what is asked for again and again than room for itself. When the protected have too many bytes,
-// the least recently used of them go back to probation, where they are the last to go.
+// system performance", 1994). What is new is in probation; used a second time, it is protected. The
+// victim is the least recently used of probation, and of the protected only when there is no other.
+// So a crawler, which asks for each URL once, evicts what other crawlers left, and no more of what
+// is asked for again and again than room for itself. When the protected have too many bytes, the
+// least recently used of them go back to probation, where they are the last to go.
 type slruPolicy struct {
 	probation, protected itemList
 	bytes                int64 // of both

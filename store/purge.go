@@ -14,8 +14,9 @@ package store
 //     between: then the sweep has set the item's flag before, which Lookup reads after judging. The
 //     look-up holds the item from under the shard's lock on, so neither what it judges nor the flag
 //     can become another entry's meanwhile. A decoded entry is only looked at through its item.
-//   - Snapshot of the file. A look-up may hold a transaction that still sees rows which the sweep has
-//     deleted, and judge them when the record is gone. It counts drops around both, and begins again.
+//   - Snapshot of the file. A look-up may hold a transaction that still sees rows which the sweep
+//     has deleted, and judge them when the record is gone. It counts drops around both, and begins
+//     again.
 //   - Fetch under way, stored later. Its ticket was begun with g < G, so Put carries g, and what it
 //     stores is masked like everything else. Put also refuses it, but that is a courtesy: the purge
 //     may come between Put's check and its insertion. The record stays in force until the ticket
@@ -26,25 +27,26 @@ package store
 //     began after the purge had taken effect.
 //   - Flight joined later. A follower that starts after the answer must not be given a flight begun
 //     before: the flight carries its ticket's generation, and Purged judges it.
-//   - Queue. Look-ups judge what they find there. The keeper judges again before it writes. What waits and
-//     is in no shard is found by the queue's own index, and marked after the shards are swept: an entry that
-//     leaves its shard unswept is in that index before the sweep looks there. So at the end of the final
-//     sweep everything that waits is marked, before the record can go.
+//   - Queue. Look-ups judge what they find there. The keeper judges again before it writes. What
+//     waits and is in no shard is found by the queue's own index, and marked after the shards are
+//     swept: an entry that leaves its shard unswept is in that index before the sweep looks there.
+//     So at the end of the final sweep everything that waits is marked, before the record can go.
 //   - Batch being written. The keeper writes and sweeps on one goroutine, so no batch is under way
 //     while it sweeps, and every batch it begins later passes the judge or the mark. A step of the
 //     sweep, or a count, that lets others have the core goes on in the same transaction.
-//   - Disk to memory. A look-up that reads an old row may make it resident after the sweep of memory.
-//     So it holds a ticket from before the reading until after the insertion, and the record stays.
-//   - Counting. Between issue and the keeper's count nothing is removed for the record's sake: neither the
-//     sweep nor the writing of a batch looks at records that are not counted. matched is counted by the
-//     keeper in the transaction that commits the record, against the records of lower generations: of purges
-//     that overlap, each entry counts in one.
+//   - Disk to memory. A look-up that reads an old row may make it resident after the sweep of
+//     memory. So it holds a ticket from before the reading until after the insertion, and the
+//     record stays.
+//   - Counting. Between issue and the keeper's count nothing is removed for the record's sake:
+//     neither the sweep nor the writing of a batch looks at records that are not counted. matched
+//     is counted by the keeper in the transaction that commits the record, against the records of
+//     lower generations: of purges that overlap, each entry counts in one.
 //   - Nothing anywhere. untouched.go has the argument for leaving such a purge out.
-//   - Nothing on disk. Where no index row is one that the record may hit, it is not written down, as
-//     of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the keeper, which
-//     judges it by the record in memory: gone, it is not written; stale, its rows say so. So at no
-//     moment is there a row that a crash could uncover. What is counted and this are read by the
-//     keeper, between its batches, so no row is on its way meanwhile.
+//   - Nothing on disk. Where no index row is one that the record may hit, it is not written down,
+//     as of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the keeper,
+//     which judges it by the record in memory: gone, it is not written; stale, its rows say so. So
+//     at no moment is there a row that a crash could uncover. What is counted and this are read by
+//     the keeper, between its batches, so no row is on its way meanwhile.
 //   - Counted in another order. A batch looks at no record from the first on that is not counted.
 //     So a record is swept only once all that are lower are counted, and one that comes to the
 //     keeper before a lower one is written down whatever it may hit: what a batch has written
@@ -54,23 +56,24 @@ package store
 //     stays in memory for as long as a fetch is under way that is older.
 //   - Two that say the same. A record that waits for older fetches alone leaves force when a later
 //     one, of the same selectors and as hard, waits for them too: whatever the earlier masks the
-//     later does, and it stays at least as long. Both are swept, so that no purge between them still
-//     has to count against the earlier.
+//     later does, and it stays at least as long. Both are swept, so that no purge between them
+//     still has to count against the earlier.
 //   - Crash before the commit. No answer was given.
 //   - Crash after the commit. The record is read back before Ready and before any look-up; no entry
 //     in the file has a generation that is not below or equal to the file's, which every batch
 //     commits and from which counting goes on, so later fetches and purges have later generations.
 //   - Crash within the sweep. Rows go in transactions; the record's row goes in the last.
 //   - Restart without the file (locked, failing), file taken up later. Purges answered meanwhile
-//     were answered with ErrNotDurable; they stay in force, are written to the file before the first
-//     look-up in it, and by the wall clock have later generations than what is in it. Where they
-//     have not, the file is set aside.
-//   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even a
-//     crash brings it back, and where that fails too the case above holds.
-//   - Commit does not return. The same after stallTime. The file is removed as soon as the disk answers, even
-//     if the process was killed meanwhile, as long as the call that removes it is in the kernel's hands.
-//   - File removed under us. Each commit looks for its name before, and a new file is begun with all records
-//     in force.
+//     were answered with ErrNotDurable; they stay in force, are written to the file before the
+//     first look-up in it, and by the wall clock have later generations than what is in it. Where
+//     they have not, the file is set aside.
+//   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even
+//     a crash brings it back, and where that fails too the case above holds.
+//   - Commit does not return. The same after stallTime. The file is removed as soon as the disk
+//     answers, even if the process was killed meanwhile, as long as the call that removes it is in
+//     the kernel's hands.
+//   - File removed under us. Each commit looks for its name before, and a new file is begun with
+//     all records in force.
 //   - Record damaged on disk. What it masked is not known any more: the file is set aside.
 //
 // A soft purge is the same with "stale" for "gone": the sweep sets the soft flag of the item and of
@@ -102,9 +105,9 @@ type PurgeOptions struct {
 	DryRun bool
 }
 
-// Purged tells whether a response with this URL (URLAt's) and tags, fetched under generation gen, has been
-// purged since, hard or soft. It is for responses that are not stored (yet): flights. Without a
-// purge newer than gen it costs one atomic load.
+// Purged tells whether a response with this URL (URLAt's) and tags, fetched under generation gen,
+// has been purged since, hard or soft. It is for responses that are not stored (yet): flights.
+// Without a purge newer than gen it costs one atomic load.
 func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) {
 	return s.records.judge(url, tags, gen, everything)
 }

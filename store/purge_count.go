@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others in memory
-// and in the queue. rows is how many rows it could hit, whether they count or not. It runs on the keeper, so
-// that nothing becomes an entry on disk, or ceases to be queued, meanwhile.
+// count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others
+// in memory and in the queue. rows is how many rows it could hit, whether they count or not. It
+// runs on the keeper, so that nothing becomes an entry on disk, or ceases to be queued, meanwhile.
 func (k *keeper) count(t *tables, rec *purgeRecord, sweeping *sweeps) (matched, rows int, err error) {
 	c := &counting{
 		k: k, t: t, rec: rec, sweeping: sweeping, now: nanos(k.s.now()),
@@ -88,8 +88,8 @@ func (c *counting) before(it *item) bool {
 	return !hard && (!soft || !c.rec.soft)
 }
 
-// countQueue counts what waits for the disk and is not resident. It comes after memory, in the direction in
-// which entries go: one that was evicted meanwhile was counted there.
+// countQueue counts what waits for the disk and is not resident. It comes after memory, in the
+// direction in which entries go: one that was evicted meanwhile was counted there.
 func (c *counting) countQueue() {
 	c.k.s.queue.matching(&c.rec.sel, func(it *item) {
 		if _, counted := c.queued[it.id]; counted {
@@ -102,7 +102,8 @@ func (c *counting) countQueue() {
 	})
 }
 
-// countShard counts the resident items that are not on disk. Those of a tag are counted by its rows.
+// countShard counts the resident items that are not on disk. Those of a tag are counted by its
+// rows.
 func (c *counting) countShard(s *shard) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,9 +144,10 @@ func (c *counting) breathe() {
 // turns of others, so that shorter pieces would make the answer late.
 const countTime = 2 * time.Millisecond
 
-// isMasked tells whether purges before this one have hit a row and have not swept it yet. Few rows are judged
-// by their records. Where there are more of them than those purges have rows, these are looked for instead:
-// to read the record of each of a hundred thousand rows would take hundreds of times as long as to count them.
+// isMasked tells whether purges before this one have hit a row and have not swept it yet. Few rows
+// are judged by their records. Where there are more of them than those purges have rows, these are
+// looked for instead: to read the record of each of a hundred thousand rows would take hundreds of
+// times as long as to count them.
 func (c *counting) isMasked(id uint64) (bool, error) {
 	if len(c.earlier) == 0 {
 		return false, nil
@@ -171,8 +173,8 @@ func (c *counting) isMasked(id uint64) (bool, error) {
 // countRecords is how many rows are judged by their records in any case.
 const countRecords = 64
 
-// findMasked notes what is on disk that purges before this one have hit and that is not swept yet, from
-// their index rows.
+// findMasked notes what is on disk that purges before this one have hit and that is not swept yet,
+// from their index rows.
 func (c *counting) findMasked() error {
 	c.masked = make(map[uint64]struct{})
 	for _, other := range c.earlier {

@@ -13,9 +13,9 @@ import (
 // queue is full: then it stays in memory only, and Stats.Skipped counts it.
 func (s *Store) Put(e *Entry, maxVariants int) Refusal { return s.put(e, maxVariants, nil) }
 
-// PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored, held.Entry
-// is e with the body as the store has it, counted in its budget until held is released, so that the caller
-// can let go of its copy. A body that is on disk already is not held.
+// PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored,
+// held.Entry is e with the body as the store has it, counted in its budget until held is released,
+// so that the caller can let go of its copy. A body that is on disk already is not held.
 func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, refusal Refusal) {
 	refusal = s.put(e, maxVariants, &held)
 	return held, refusal
@@ -39,7 +39,8 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	sh := s.memory.shard(e.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	below := s.ids.Add(1) // under the lock: these numbers of a key ascend in the order of their effects
+	// Under the lock: these numbers of a key ascend in the order of their effects.
+	below := s.ids.Add(1)
 	e.ID = below
 	if d := draftOf(e); d != nil && d.take() {
 		e.ID = d.id
@@ -118,8 +119,8 @@ func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
 // stage makes the item of an entry, held and to be found by nobody yet; nil when there is no room.
-// resident says that it fits in memory. One that does not, but is on its way to disk, counts all the
-// same for as long as that takes.
+// resident says that it fits in memory. One that does not, but is on its way to disk, counts all
+// the same for as long as that takes.
 func (s *Store) stage(e *Entry, base *item, maxVariants int, toDisk bool) (it *item, resident bool) {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
@@ -138,7 +139,8 @@ func (s *Store) stage(e *Entry, base *item, maxVariants int, toDisk bool) (it *i
 	}
 	it, err := s.memory.store(&d)
 	if err != nil {
-		if s.counts.errors[MemoryTier].Add(1) == 1 { // what the system has no memory for, it has none for the next
+		// What the system has no memory for, it has none for the next.
+		if s.counts.errors[MemoryTier].Add(1) == 1 {
 			s.log.Warn("memory tier: an entry cannot be stored", slog.Any("error", err))
 		}
 		return nil, false

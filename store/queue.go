@@ -59,7 +59,8 @@ type queue struct {
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
 	wake  chan struct{}
-	// index finds the items that are queued and in no shard: that were never resident, or are not any more.
+	// index finds the items that are queued and in no shard: that were never resident, or are not
+	// any more.
 	index *index
 }
 
@@ -180,8 +181,8 @@ func (q *queue) leftMemory(it *item) {
 	q.addIndex(it)
 }
 
-// matching calls fn for every live item that is selected, queued and in no shard; more than once where
-// selectors overlap.
+// matching calls fn for every live item that is selected, queued and in no shard; more than once
+// where selectors overlap.
 func (q *queue) matching(sel *Selectors, fn func(it *item)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -258,7 +259,8 @@ func (q *queue) done(n int) {
 	}
 }
 
-// position is how many jobs have been taken off, and how many will have been once those that wait now are.
+// position is how many jobs have been taken off, and how many will have been once those that wait
+// now are.
 func (q *queue) position() (taken, end uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -31,10 +31,12 @@ const recordVersion = 3
 //	    method, header, trailer
 //
 // Strings but the URL have their length in front. A header is its number of names, its number of
-// values, and for each name: a byte of wellKnown, or 0 and the name; how many values it has; the values.
+// values, and for each name: a byte of wellKnown, or 0 and the name; how many values it has; the
+// values.
 //
-// A small body follows at once, in the same row of the file, in memory in any case. It has a checksum of
-// its own, because most of those who read a record, to evict it or to sweep, have no use for the body.
+// A small body follows at once, in the same row of the file, in memory in any case. It has a
+// checksum of its own, because most of those who read a record, to evict it or to sweep, have no
+// use for the body.
 type record []byte
 
 const (
@@ -115,8 +117,8 @@ func appendHeader(b []byte, h http.Header) []byte {
 	return slices.Replace(b, place, place+1, binary.AppendUvarint(nil, uint64(total))...)
 }
 
-// seal fills in the checksums for the value of a row: the record, which ends at n, and the body where
-// that follows.
+// seal fills in the checksums for the value of a row: the record, which ends at n, and the body
+// where that follows.
 func seal(id uint64, value []byte, n int) {
 	if n < len(value) {
 		binary.BigEndian.PutUint32(value[recordBodySum:], checksum(idBytes(id), value[n:]))
@@ -124,8 +126,8 @@ func seal(id uint64, value []byte, n int) {
 	binary.BigEndian.PutUint32(value, checksum(idBytes(id), value[4:n]))
 }
 
-// openRecord checks the value of a row and parts it into the record and the body that follows it, or
-// nil where the body is in chunks. The body is for checkBody to check.
+// openRecord checks the value of a row and parts it into the record and the body that follows it,
+// or nil where the body is in chunks. The body is for checkBody to check.
 func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
 	n := uint64(0)
 	if len(value) >= recordFixed {

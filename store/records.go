@@ -16,7 +16,8 @@ import (
 type Selectors struct {
 	// Tags are surrogate keys, internal ones included.
 	Tags []string
-	// URLs are absolute and go with all their variants: at every listener, or at one, as URLAt has it.
+	// URLs are absolute and go with all their variants: at every listener, or at one, as URLAt has
+	// it.
 	URLs []string
 	// Prefixes are beginnings of absolute URLs.
 	Prefixes []string
@@ -80,18 +81,19 @@ type purgeRecord struct {
 	gathered bool // it has come to the keeper
 	counted  bool // its matches have been counted; before, nothing may be removed for its sake
 	written  bool // it is in the purges bucket of the open file
-	// memoryOnly says that there is no row it may hit, since it was counted or since its rows were swept,
-	// and that it need not be in the file therefore: none can come either.
+	// memoryOnly says that there is no row it may hit, since it was counted or since its rows were
+	// swept, and that it need not be in the file therefore: none can come either.
 	memoryOnly bool
 	rows       int // on disk that it may hit, when it was counted
 	sweep      *sweep
 }
 
-// recordSet holds the purges in force, found by their selectors. Nothing that happens for each purge or
-// each entry walks through them all: how many there are, the slowest fetch decides.
+// recordSet holds the purges in force, found by their selectors. Nothing that happens for each
+// purge or each entry walks through them all: how many there are, the slowest fetch decides.
 type recordSet struct {
 	// newest is the generation of the latest record, 0 without any: the one load that a look-up
-	// pays when nothing was purged lately, and all that an entry pays that is newer than all purges.
+	// pays when nothing was purged lately, and all that an entry pays that is newer than all
+	// purges.
 	newest atomic.Uint64
 	// last is the generation given last, the one a fetch that begins now belongs to.
 	last atomic.Uint64
@@ -167,8 +169,8 @@ func (r *recordSet) restore(rec *purgeRecord) {
 	r.last.Store(max(r.last.Load(), rec.gen))
 }
 
-// atOrBelow is the latest record of a generation not above gen. It looks from the end: records come in the
-// order of their generations, but for those of a file that is taken up late.
+// atOrBelow is the latest record of a generation not above gen. It looks from the end: records come
+// in the order of their generations, but for those of a file that is taken up late.
 func (r *recordSet) atOrBelow(gen uint64) *purgeRecord {
 	rec := r.latest
 	for rec != nil && rec.gen > gen {
@@ -258,8 +260,8 @@ func (r *recordSet) setCounted(rec *purgeRecord) {
 	}
 }
 
-// drop takes a record out of force. The caller has swept all it can match, or another record that stays in
-// force matches all that it does.
+// drop takes a record out of force. The caller has swept all it can match, or another record that
+// stays in force matches all that it does.
 func (r *recordSet) drop(rec *purgeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -15,10 +15,10 @@ import (
 const schemaVersion = 4
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
-// expiry of like lifetimes, and recency are appended at the right edge of their trees. Tags and URLs
-// stand as they are written, so that those of a kind, which often come together, share pages; only
-// keys, which are hashes, are at random places: where the file is large, a page of their tree is
-// written for each entry.
+// expiry of like lifetimes, and recency are appended at the right edge of their trees. Tags and
+// URLs stand as they are written, so that those of a kind, which often come together, share pages;
+// only keys, which are hashes, are at random places: where the file is large, a page of their tree
+// is written for each entry.
 //
 //	meta     name                        → number: schema, generation, id, entries
 //	records  id                          → record, with the body where that is small
@@ -59,8 +59,9 @@ var (
 const (
 	// chunkSize makes a chunk with its key and headers fill 64 pages.
 	chunkSize = 256<<10 - 128
-	// inlineSize is up to where a body is stored in its record: one row less to write and to read. Four rows
-	// share a leaf at least, so that larger ones would be copied too often for each other's sake.
+	// inlineSize is up to where a body is stored in its record: one row less to write and to read.
+	// Four rows share a leaf at least, so that larger ones would be copied too often for each
+	// other's sake.
 	inlineSize = 32 << 10
 	// maxURLOnDisk keeps URL rows under bbolt's limit for keys.
 	maxURLOnDisk = bbolt.MaxKeySize - 64
@@ -82,8 +83,8 @@ type keyRow struct {
 
 const keyRowFixed = 4 + 1 + 3*8
 
-// encode lays the row out: checksum(4), flags(1), generation(8), keepUntil(8), responseTime(8), and in
-// uvarints and strings the rank, which is the id until the entry is used, and the variant.
+// encode lays the row out: checksum(4), flags(1), generation(8), keepUntil(8), responseTime(8), and
+// in uvarints and strings the rank, which is the id until the entry is used, and the variant.
 func (r *keyRow) encode(key []byte) []byte {
 	v := make([]byte, keyRowFixed, keyRowFixed+16)
 	if r.soft {
@@ -163,15 +164,17 @@ func decodeIndexRow(v []byte) indexRow {
 	}
 }
 
-// maxTagInRow is up to where a tag stands in its rows as it is, and longTag how much of a longer one does.
+// maxTagInRow is up to where a tag stands in its rows as it is, and longTag how much of a longer
+// one does.
 const (
 	maxTagInRow = 64
 	longTag     = 48
 )
 
-// tagStart is where the rows of a tag begin: with the tag, or the beginning of a long one and half of its
-// hash, which together are longer than any tag that stands there as it is. A collision costs a comparison
-// in the sweeper, which looks at the tags themselves, and could miscount; hence a hash that nobody can aim.
+// tagStart is where the rows of a tag begin: with the tag, or the beginning of a long one and half
+// of its hash, which together are longer than any tag that stands there as it is. A collision costs
+// a comparison in the sweeper, which looks at the tags themselves, and could miscount; hence a hash
+// that nobody can aim.
 func tagStart(tag string) []byte {
 	if len(tag) <= maxTagInRow {
 		return append(append(make([]byte, 0, len(tag)+9), tag...), 0)
@@ -184,8 +187,8 @@ func tagRowKey(tag string, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(tagStart(tag), id)
 }
 
-// keyHalf is how much of a key its rows begin with. Keys are hashes too long for anybody to find two that
-// agree so far; the record has the whole one.
+// keyHalf is how much of a key its rows begin with. Keys are hashes too long for anybody to find
+// two that agree so far; the record has the whole one.
 const keyHalf = 16
 
 func keyRowKey(key Key, id uint64) []byte {
@@ -241,7 +244,8 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 	return &tables{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]}, nil
 }
 
-// openBucket opens one bucket, for look-ups: to open all of them takes longer than to search in one.
+// openBucket opens one bucket, for look-ups: to open all of them takes longer than to search in
+// one.
 func openBucket(tx *bbolt.Tx, name []byte) (*bbolt.Bucket, error) {
 	if b := tx.Bucket(name); b != nil {
 		return b, nil
@@ -270,7 +274,8 @@ func (t *tables) variants(key Key, fn func(row keyRow, err error)) {
 	}
 }
 
-// record reads the record id, and its body where that is inline, unchecked, in the transaction's memory.
+// record reads the record id, and its body where that is inline, unchecked, in the transaction's
+// memory.
 func (t *tables) record(id uint64) (r record, inline []byte, err error) {
 	v := t.records.Get(idBytes(id))
 	if v == nil {
@@ -321,8 +326,8 @@ func (t *tables) deleteChunks(id uint64, limit int) (int, error) {
 	return n, nil
 }
 
-// insert writes the record and the index rows of an entry. value is the record, sealed, with the body
-// where that is inline; chunks are there already.
+// insert writes the record and the index rows of an entry. value is the record, sealed, with the
+// body where that is inline; chunks are there already.
 func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint64) error {
 	keep := r.keepUntil()
 	row := keyRow{
@@ -371,7 +376,8 @@ func (t *tables) deleteRows(id uint64, r record) error {
 }
 
 // deleteDamaged removes what can be found of an entry without its record: what the key, where the
-// caller knows it, leads to. The rest is dropped where it is met. It reports whether there was a record.
+// caller knows it, leads to. The rest is dropped where it is met. It reports whether there was a
+// record.
 func (t *tables) deleteDamaged(id uint64, key Key, p *pins) (bool, error) {
 	var errs []error
 	rk := keyRowKey(key, id)

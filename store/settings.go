@@ -12,11 +12,12 @@ const FileName = "larder.db"
 
 // Config is what a store is made with and keeps for life.
 type Config struct {
-	// Path is the folder of the disk tier; it is made (0700) when missing. Empty means no disk tier.
+	// Path is the folder of the disk tier; it is made (0700) when missing. Empty means no disk
+	// tier.
 	Path string
 	// Required says that the user wrote the path: Open then fails when the disk tier cannot be
-	// opened. Otherwise Open logs a warning, the store runs from memory, and the disk is tried again
-	// every 30 s.
+	// opened. Otherwise Open logs a warning, the store runs from memory, and the disk is tried
+	// again every 30 s.
 	Required bool
 	// Logger receives what an operator should know; nil discards it.
 	Logger *slog.Logger
@@ -28,8 +29,8 @@ type Config struct {
 
 // Settings are what may change while the store lives.
 type Settings struct {
-	// Memory is the budget of the memory tier in bytes: bodies, headers, keys, indexes and bodies in
-	// flight. Disk is that of the disk tier: allocated pages of its file.
+	// Memory is the budget of the memory tier in bytes: bodies, headers, keys, indexes and bodies
+	// in flight. Disk is that of the disk tier: allocated pages of its file.
 	Memory, Disk int64
 	// Eviction is the policy of both tiers.
 	Eviction Eviction
@@ -45,8 +46,8 @@ type Eviction uint8
 
 // The policies.
 const (
-	// LRU evicts the least recently used entry; in memory those that were used once before those that
-	// were used again.
+	// LRU evicts the least recently used entry; in memory those that were used once before those
+	// that were used again.
 	LRU Eviction = iota
 	// LFU evicts the least frequently used entry, old uses weighing less.
 	LFU

@@ -22,8 +22,8 @@ type shard struct {
 	stamps  [stampCount]uint32
 	absent  [stampCount]absence
 
-	// No resident expires before soonest. Each walk through the shard finds it anew: passing is what the one
-	// under way has found so far. What comes meanwhile lowers both.
+	// No resident expires before soonest. Each walk through the shard finds it anew: passing is
+	// what the one under way has found so far. What comes meanwhile lowers both.
 	soonest, passing int64
 
 	entries, bytes atomic.Int64 // of resident items
@@ -39,9 +39,9 @@ func newShard(m *memory, e Eviction) *shard {
 // stamp counts the changes to the keys that share key's counter.
 func (s *shard) stamp(key Key) *uint32 { return &s.stamps[key[1]%stampCount] }
 
-// absence is a key of which there was nothing in memory, in the queue or on disk when its counter stood at
-// stamp: nor is there anything as long as it does. A miss looks twice, before and after it joins a fetch,
-// and what is not shareable is asked for again and again; the disk is asked once.
+// absence is a key of which there was nothing in memory, in the queue or on disk when its counter
+// stood at stamp: nor is there anything as long as it does. A miss looks twice, before and after it
+// joins a fetch, and what is not shareable is asked for again and again; the disk is asked once.
 type absence struct {
 	key   Key
 	stamp uint32

@@ -177,8 +177,8 @@ func (s *Store) Reserve(n int64) bool { return s.memory.charge(n) }
 // Unreserve gives back bytes that Reserve has counted.
 func (s *Store) Unreserve(n int64) { s.memory.used.Add(-n) }
 
-// LargestBody is the length past which no body has a place: half of the disk budget, or the memory budget where that is more
-// or the disk is off or has failed.
+// LargestBody is the length past which no body has a place: half of the disk budget, or the memory
+// budget where that is more or the disk is off or has failed.
 func (s *Store) LargestBody() int64 {
 	settings := s.settings.Load()
 	if s.disk == nil || !s.disk.up.Load() {
@@ -298,7 +298,8 @@ func (s *Store) openFile() (*prepared, error) {
 		return nil, errors.Join(err, o.close())
 	}
 	s.keeper.endSweeps()
-	for _, rec := range s.records.snapshot() { // all of them are written now, and none is swept here
+	// All of them are written now, and none is swept here.
+	for _, rec := range s.records.snapshot() {
 		rec.written, rec.memoryOnly = true, false
 	}
 	for _, rec := range purges {

@@ -7,132 +7,11 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 )
 
-// scan is one range of index rows that a selector names.
-type scan struct {
-	kind  scanKind
-	value string // the tag, URL, prefix or host
-	from  []byte // where the rows begin, which all of them begin with
-}
-
-type scanKind uint8
-
-const (
-	scanTag scanKind = iota
-	scanURL
-	scanPrefix
-	scanHost
-	scanAll
-)
-
-// scansOf are the ranges of all selectors.
-func scansOf(sel *Selectors) []scan {
-	if sel.All {
-		return []scan{{kind: scanAll}}
-	}
-	var scans []scan
-	for _, t := range sel.Tags {
-		scans = append(scans, scan{scanTag, t, tagStart(t)})
-	}
-	for _, u := range sel.URLs {
-		scans = append(scans, scan{scanURL, u, append([]byte(u), 0)})
-	}
-	for _, p := range sel.Prefixes {
-		scans = append(scans, scan{scanPrefix, p, []byte(p)})
-	}
-	for _, h := range sel.Hosts {
-		for _, p := range hostPrefixes(h) {
-			scans = append(scans, scan{scanHost, h, []byte(p)})
-		}
-	}
-	return scans
-}
-
-// each calls fn for every row behind after, or from the first when after is nil, while fn agrees.
-func (sc *scan) each(t *tables, after []byte, fn func(key, value []byte) (bool, error)) error {
-	bucket := t.urls
-	if sc.kind == scanTag {
-		bucket = t.tags
-	}
-	c := bucket.Cursor()
-	key, value := c.Seek(sc.from)
-	if after != nil {
-		if key, value = c.Seek(after); bytes.Equal(key, after) {
-			key, value = c.Next()
-		}
-	}
-	for ; key != nil && bytes.HasPrefix(key, sc.from); key, value = c.Next() {
-		if !sc.names(key) {
-			continue
-		}
-		if more, err := fn(key, value); err != nil || !more {
-			return err
-		}
-	}
-	return nil
-}
-
-// names tells whether a row in the range is meant, as far as the row can tell.
-func (sc *scan) names(key []byte) bool {
-	switch sc.kind {
-	case scanTag: // may have NULs in it
-		return len(key) == len(sc.from)+8
-	case scanURL:
-		url, _, ok := cutURLRowKey(key)
-		return ok && selectsURL(sc.value, url)
-	case scanHost:
-		url, _, ok := cutURLRowKey(key)
-		return ok && selectsHost(sc.value, url)
-	case scanPrefix:
-		return len(key)-9 >= len(sc.value)
-	case scanAll:
-	}
-	return true
-}
-
-// coveredBy is the latest purge before rec of everything, or of the very same selector: rows of
-// lower generations have been purged already.
-func (sc *scan) coveredBy(r *recordSet, rec *purgeRecord) uint64 {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	var covered uint64
-	for _, g := range []*generations{&r.all, r.of(sc)} {
-		if g == nil {
-			continue
-		}
-		covered = max(covered, latestBelow(g.hard, rec.gen))
-		if rec.soft {
-			covered = max(covered, latestBelow(g.soft, rec.gen))
-		}
-	}
-	return covered
-}
-
-// of are the generations of the records with the selector of a scan.
-func (r *recordSet) of(sc *scan) *generations {
-	switch sc.kind {
-	case scanTag:
-		return r.tags[sc.value]
-	case scanURL:
-		return r.urls[sc.value]
-	case scanPrefix:
-		return r.prefixes[sc.value]
-	case scanHost:
-		return r.hosts[sc.value]
-	case scanAll:
-	}
-	return &r.all
-}
-
-// sameAs tells whether a scan is for a selector of sel.
-func (sc *scan) sameAs(sel *Selectors) bool {
-	return slices.ContainsFunc(scansOf(sel), func(o scan) bool { return o.kind == sc.kind && o.value == sc.value })
-}
-
-// sweep is the removal of what one purge hit: first from memory, then from the queue, then from disk.
+// sweep is the removal of what one purge hit: first from memory, then from the queue, then from
+// disk.
 type sweep struct {
 	final bool    // began when no fetch older than the purge was under way
 	shard int     // the shards below are swept
@@ -143,7 +22,8 @@ type sweep struct {
 
 func (sw *sweep) memoryDone() bool { return sw.shard == shardCount && len(sw.items) == 0 }
 
-// sweeps are the purges that have been counted, by what is still to be done for them. Each is in one list:
+// sweeps are the purges that have been counted, by what is still to be done for them. Each is in
+// one list:
 //
 //	memory ─► disk ─┬─► out of force
 //	   ▲            └─► resting, while a fetch is under way that is older
@@ -154,14 +34,16 @@ type sweeps struct {
 	resting []*purgeRecord // ascending by generation
 	// merged are the latest of those that rest, by what they say.
 	merged map[string]*purgeRecord
-	// rows is how many rows purges may hit that are still to be swept from disk, and onDisk which these are. What
-	// is in it is not written to: a count may go on when nobody waits for it any more.
+	// rows is how many rows purges may hit that are still to be swept from disk, and onDisk which
+	// these are. What is in it is not written to: a count may go on when nobody waits for it any
+	// more.
 	rows   int
 	onDisk []*purgeRecord
 }
 
-// sweepTime is how long one turn of sweeping memory takes, about. It is for many purges, each of which has to
-// look at all shards: where they come one after the other, as many have to end as begin.
+// sweepTime is how long one turn of sweeping memory takes, about. It is for many purges, each of
+// which has to look at all shards: where they come one after the other, as many have to end as
+// begin.
 const sweepTime = 2 * time.Millisecond
 
 // sweepMemoryStep does one bounded piece of sweeping memory, for the purge that came first.
@@ -216,7 +98,8 @@ func (k *keeper) sweepAnew() {
 	}
 }
 
-// wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way for.
+// wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way
+// for.
 func (k *keeper) wakeResting() {
 	if len(k.sweeps.resting) == 0 {
 		return
@@ -231,7 +114,8 @@ func (k *keeper) wakeResting() {
 	}
 }
 
-// endOfSweep takes a purge out of force that is swept for good. What is not waits for older fetches.
+// endOfSweep takes a purge out of force that is swept for good. What is not waits for older
+// fetches.
 func (k *keeper) endOfSweep(rec *purgeRecord) {
 	if rec.sweep.final {
 		k.s.records.drop(rec)
@@ -319,7 +203,8 @@ func (rec *purgeRecord) mark() uint32 {
 	return isDead
 }
 
-// endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file comes anew.
+// endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file
+// comes anew.
 func (k *keeper) endSweeps() {
 	for _, rec := range k.s.records.snapshot() {
 		for _, it := range rec.items() {
@@ -352,9 +237,9 @@ func (s *shard) masked(rec *purgeRecord) []*item {
 	return items
 }
 
-// sweepDisk sweeps up to limit entries, in one transaction, of all purges that memory is rid of. It returns
-// how many entries it swept. A purge whose rows are swept is not needed in the file any more: what comes to
-// the disk later passes the keeper, who judges it by the record in memory.
+// sweepDisk sweeps up to limit entries, in one transaction, of all purges that memory is rid of. It
+// returns how many entries it swept. A purge whose rows are swept is not needed in the file any
+// more: what comes to the disk later passes the keeper, who judges it by the record in memory.
 func (k *keeper) sweepDisk(limit int) (int, bool, error) {
 	if len(k.sweeps.disk) == 0 || !k.s.disk.up.Load() {
 		return 0, false, nil
@@ -381,8 +266,8 @@ func (k *keeper) sweepDisk(limit int) (int, bool, error) {
 	return limit - left, true, nil
 }
 
-// sweepPurges sweeps purges in turn, left entries at most, and returns with how many it is through. Of the
-// first it sweeps one entry at least.
+// sweepPurges sweeps purges in turn, left entries at most, and returns with how many it is through.
+// Of the first it sweeps one entry at least.
 func (b *batch) sweepPurges(recs []*purgeRecord, left *int) (through int, err error) {
 	for _, rec := range recs {
 		if through > 0 && b.full() {
@@ -424,7 +309,8 @@ func (b *batch) sweepRows(rec *purgeRecord, left *int) (bool, error) {
 		if sw.after = last; last == nil {
 			sw.scans = sw.scans[1:]
 		}
-		if len(rows) == 0 && len(sw.scans) > 0 && b.full() { // long looks at rows of others cost time too
+		// Long looks at rows of others cost time too.
+		if len(rows) == 0 && len(sw.scans) > 0 && b.full() {
 			return false, nil
 		}
 	}
@@ -467,22 +353,6 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 		return b.markSoft(id, r)
 	}
 	return b.removeRecord(id, r, inline, PurgedHard)
-}
-
-// hits tells whether the entry is what the selector names; a tag's row may be another's by its hash.
-func (sc *scan) hits(r record) bool {
-	switch sc.kind {
-	case scanTag:
-		return slices.Contains(r.tags(), sc.value)
-	case scanURL:
-		return selectsURL(sc.value, string(r.url()))
-	case scanPrefix:
-		return strings.HasPrefix(string(r.url()), sc.value)
-	case scanHost:
-		return selectsHost(sc.value, string(r.url()))
-	case scanAll:
-	}
-	return true
 }
 
 // restorePurges reads the purges bucket and adds the purges that are in force and not in it.

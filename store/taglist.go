@@ -2,12 +2,12 @@ package store
 
 import "slices"
 
-// tagList are the rows of one tag, by age, in blocks: a new row is nearly always the last one, and one
-// that comes back from the disk, or goes, moves no more than its block. No block is empty.
+// tagList are the rows of one tag, by age, in blocks: a new row is nearly always the last one, and
+// one that comes back from the disk, or goes, moves no more than its block. No block is empty.
 type tagList [][]tagRow
 
-// blockRows is how many rows a block has at most. Blocks grow by a quarter: append doubles short ones,
-// of which there are many.
+// blockRows is how many rows a block has at most. Blocks grow by a quarter: append doubles short
+// ones, of which there are many.
 const blockRows = 128
 
 // find is the block that row is in or belongs into, and where in it.
@@ -43,7 +43,8 @@ func (l *tagList) insert(row tagRow) {
 	(*l)[block] = slices.Insert(rows, at, row)
 }
 
-// remove takes a row out. What a block has left over is given back, and a small one joins its neighbour.
+// remove takes a row out. What a block has left over is given back, and a small one joins its
+// neighbour.
 func (l *tagList) remove(row tagRow) {
 	block, at := l.find(row)
 	if block == len(*l) || at == len((*l)[block]) || (*l)[block][at].compare(row) != 0 {

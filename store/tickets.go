@@ -5,7 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// tickets counts the fetches and look-ups in the file that are under way by the generation they began in.
+// tickets counts the fetches and look-ups in the file that are under way by the generation they
+// began in.
 type tickets struct {
 	mu      sync.Mutex
 	open    map[uint64]*openGeneration

@@ -7,16 +7,18 @@ import (
 	"time"
 )
 
-// Like its list of free pages (head.go), bbolt believes what a page of its tree says of its children and of
-// its overflow pages. After a loss of power, where the disk had not written all it had promised, an old page
-// may stand among new ones, and what it calls its children may be anything by now, even pages above it.
-// Whoever walks into such a circle goes round for ever, or takes all memory, and nothing can recover from
-// that. So the tree is looked at, from the top, before bbolt opens the file.
+// Like its list of free pages (head.go), bbolt believes what a page of its tree says of its
+// children and of its overflow pages. After a loss of power, where the disk had not written all it
+// had promised, an old page may stand among new ones, and what it calls its children may be
+// anything by now, even pages above it. Whoever walks into such a circle goes round for ever, or
+// takes all memory, and nothing can recover from that. So the tree is looked at, from the top,
+// before bbolt opens the file.
 
 const (
-	// treeWhole is how many pages are looked at in any case, and treePages at most: of a large file the
-	// upper levels, a million entries have about 6,000 branches. In between the time counts, because
-	// pages that nobody has read since the system started take a disk some milliseconds each.
+	// treeWhole is how many pages are looked at in any case, and treePages at most: of a large file
+	// the upper levels, a million entries have about 6,000 branches. In between the time counts,
+	// because pages that nobody has read since the system started take a disk some milliseconds
+	// each.
 	treeWhole = 1 << 10
 	treePages = 1 << 13
 	treeTime  = 100 * time.Millisecond
@@ -60,8 +62,9 @@ func checkTree(file io.ReaderAt) error {
 	return nil
 }
 
-// appendChildren appends the pages below one: of a branch its children, of a leaf the buckets in it. The
-// elements of a page stand in front, so that they are there although a page may go on in others.
+// appendChildren appends the pages below one: of a branch its children, of a leaf the buckets in
+// it. The elements of a page stand in front, so that they are there although a page may go on in
+// others.
 func appendChildren(pages []uint64, page []byte) []uint64 {
 	order := binary.NativeEndian
 	flags, count := order.Uint16(page[8:]), int(order.Uint16(page[10:]))

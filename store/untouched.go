@@ -6,26 +6,27 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Most unsafe requests (RFC 9111 4.4) are for URLs of which nothing is stored and nothing is being fetched. A
-// purge of such a URL would change nothing, but it is a record in force, a message to the keeper and back,
-// and a sweep: as much work as the rest of the request.
+// Most unsafe requests (RFC 9111 4.4) are for URLs of which nothing is stored and nothing is being
+// fetched. A purge of such a URL would change nothing, but it is a record in force, a message to
+// the keeper and back, and a sweep: as much work as the rest of the request.
 //
-// Untouched finds that out without any of it. Let T be the moment at which it asks fetching. It may answer
-// true only if nothing that was fetched, or begun to be, before T can be served later. Interleaving by
-// interleaving:
+// Untouched finds that out without any of it. Let T be the moment at which it asks fetching. It may
+// answer true only if nothing that was fetched, or begun to be, before T can be served later.
+// Interleaving by interleaving:
 //
-//   - Fetch begun before T. Then fetching is true, and the answer false; or it had ended, and had stored what
-//     it brought before that.
-//   - Fetch begun after T. It is the caller's order that makes it harmless: the origin's success came before
-//     T, so what is fetched later is as new as that. A flight that could be joined is a fetch under way.
-//   - Stored before T. Entries go from memory to the queue to the disk, and the look at each comes in that
-//     order, so one that moves is met in the one or the other. What is queued and resident is met in memory:
-//     where it leaves that it is in the queue's index before, and it leaves the queue after its commit.
-//     While the disk stands still the queue is never empty, so it is asked for the selectors: a request for a URL
-//     of which nothing is stored must not wait for the disk.
-//   - Disk to memory. This goes the other way: a look-up may have read a row before it was deleted, and make
-//     it resident after the look at memory. So the answer is false if any look-up in the file was under way
-//     at T, or has begun since.
+//   - Fetch begun before T. Then fetching is true, and the answer false; or it had ended, and had
+//     stored what it brought before that.
+//   - Fetch begun after T. It is the caller's order that makes it harmless: the origin's success
+//     came before T, so what is fetched later is as new as that. A flight that could be joined is a
+//     fetch under way.
+//   - Stored before T. Entries go from memory to the queue to the disk, and the look at each comes
+//     in that order, so one that moves is met in the one or the other. What is queued and resident
+//     is met in memory: where it leaves that it is in the queue's index before, and it leaves the
+//     queue after its commit. While the disk stands still the queue is never empty, so it is asked
+//     for the selectors: a request for a URL of which nothing is stored must not wait for the disk.
+//   - Disk to memory. This goes the other way: a look-up may have read a row before it was deleted,
+//     and make it resident after the look at memory. So the answer is false if any look-up in the
+//     file was under way at T, or has begun since.
 //   - Replaced or evicted meanwhile. What is gone need not be purged.
 //
 // When it cannot tell it answers false, and the caller purges.
@@ -33,9 +34,9 @@ import (
 // errRow ends a scan at the first row.
 var errRow = errors.New("there is a row")
 
-// Untouched reports whether a purge of sel would change nothing: nothing it selects is stored, and by what
-// fetching says, which is asked first, no fetch under way can bring any. The store does not know what is
-// fetched under its tickets.
+// Untouched reports whether a purge of sel would change nothing: nothing it selects is stored, and
+// by what fetching says, which is asked first, no fetch under way can bring any. The store does not
+// know what is fetched under its tickets.
 func (s *Store) Untouched(sel *Selectors, fetching func() bool) bool {
 	reading, begun := s.tickets.readers()
 	if !s.isOpen() || reading || fetching() {
@@ -70,10 +71,11 @@ func (m *memory) has(sel *Selectors) (has bool) {
 	return false
 }
 
-// diskHas tells whether a row on disk is selected, or may be: it cannot be told while the file is not
-// available.
+// diskHas tells whether a row on disk is selected, or may be: it cannot be told while the file is
+// not available.
 func (s *Store) diskHas(sel *Selectors) bool {
-	scans := scansOf(sel) // here, so that what most unsafe requests need stays on the caller's stack
+	// Here, so that what most unsafe requests need stays on the caller's stack.
+	scans := scansOf(sel)
 	return s.disk.view(func(tx *bbolt.Tx) error {
 		t, err := openTables(tx)
 		if err != nil {
