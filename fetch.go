@@ -35,7 +35,8 @@ type fetch struct {
 	ticket    ticket
 	ticketEnd sync.Once
 	next      caddyhttp.Handler
-	lesson    store.Key // what the answer teaches, see hitformiss.go
+
+	hitForMissKey store.Key // of the leader's request
 
 	// Facts of the leader's request; the request itself may be over before the fetch is.
 	keyed         keyed   // but for its header, which is
@@ -100,7 +101,7 @@ var (
 func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 	tag := f.Tag().(*flightTag)
 	x := &fetch{
-		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, lesson: q.lesson(),
+		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, hitForMissKey: q.hitForMissKey(),
 		keyed: q.keyed, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
 		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie,
@@ -134,7 +135,7 @@ func (x *fetch) run() {
 	if err == nil {
 		return
 	}
-	x.rest()
+	x.backOff()
 	x.flight.Fail(err) // where the panic is not one of the inner handlers, which the writer has heard of
 	p, panicked := errors.AsType[*coalesce.PanicError](err)
 	if !panicked || errors.Is(err, http.ErrAbortHandler) {
@@ -227,12 +228,12 @@ func (x *fetch) decide(status int, header http.Header) {
 	freshness := x.h.judge(&ex, x.writer.declared)
 	switch {
 	case rfc9111.OriginFailed(status) && x.staleStandsIn(): // even if it may be stored: what it would replace is what visitors came for
-		x.rest()
+		x.backOff()
 		x.share(x.staleHead(status), 0)
 	case freshness.Reason == rfc9111.Storable:
 		x.admit(&ex, &freshness)
 	case freshness.ForThoseWaiting():
-		x.rest()
+		x.backOff()
 		x.h.metrics.notStored(freshness.Reason)
 		x.admit(&ex, &freshness)
 	case x.mayBreakOff(status):
@@ -283,7 +284,7 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	hd.exchange.Header = nil
 	x.learnSearch(ex.Header)
 	hd.key, hd.search = x.key, x.keyed.variance
-	x.pantry.learn(x.lesson, ex.Status, freshness)
+	x.pantry.updateHitForMiss(x.hitForMissKey, ex.Status, freshness)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
@@ -352,7 +353,7 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 		if x.flight.Outgrown() == coalesce.NoRoom {
 			reason = rfc9111.ReasonFull
 		}
-		x.rest()
+		x.backOff()
 		x.h.metrics.notStored(reason)
 		return
 	}
@@ -400,11 +401,11 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 		}
 	}
 	if refusal == store.Stored {
-		x.pantry.resting.forget(x.lesson)
+		x.pantry.refreshBackoff.forget(x.hitForMissKey)
 		return true
 	}
 	if refusal != store.RefusedPurged { // no failure: what is purged softly meanwhile is to be refreshed at once
-		x.rest()
+		x.backOff()
 	}
 	x.h.metrics.notStored(reasonOf(refusal))
 	return false

@@ -12,17 +12,21 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Requests wait for each other in the hope of an answer for all. Where the last answer was for one client only, that hope costs latency, and of a
-// long poll it costs the messages that come while the client waits for another's. So what became of it is remembered (Varnish: hit-for-miss;
-// pingora: cacheability predictor):
+// Requests wait for each other in the hope of an answer for all. Where the last answer was for one
+// client only, that hope costs latency, and of a long poll it costs the messages that come while the
+// client waits for another's. So such an answer is remembered (Varnish: hit-for-miss; pingora:
+// cacheability predictor):
 //
 //	last answer            requests for the key
 //	───────────            ────────────────────
 //	shareable, or none     wait for one fetch
-//	not shareable, lately  wait for nobody. Each answer that is passed on and may not be shared either renews that, the first that may ends it
-//	not shareable, once    wait for one fetch, but not for a header that comes late: who gives up renews it
+//	not shareable, lately  wait for none. Each answer that is passed on renews the memory if it may
+//	                       not be shared either; the first that may be ends it
+//	not shareable, once    wait for one fetch, but not for a header that comes late. A request that
+//	                       gives up waiting renews the memory
 //
-// It is remembered for each kind of request apart, see lesson: an answer made for one client says nothing about the copy for all.
+// It is remembered for each kind of request apart, see hitForMissKey: an answer that was made for one
+// client says nothing about the copy for all.
 
 // sharing says whether a request should wait for another's fetch.
 type sharing uint8
@@ -37,7 +41,7 @@ const (
 	// hitForMissTTL is how long the last answer counts. It has to be longer than a long poll is usually open (30 to 60 s), whose answers are
 	// what renews it. It is Varnish's default.
 	hitForMissTTL = 2 * time.Minute
-	// hitForMissKeep is how long a doubt is left after that, and at most twice as long.
+	// hitForMissKeep is how long after the last answer a doubt is left, and at most twice as long.
 	hitForMissKeep = 10 * time.Minute
 	// hitForMissKeys bounds each half of the memory: 40 bytes and the map's own cost each, about 8 MiB in all when full.
 	hitForMissKeys = 1 << 16
@@ -47,16 +51,16 @@ const (
 
 func newHitForMiss() *recentKeys { return newRecentKeys(hitForMissKeys, hitForMissKeep, time.Second) }
 
-// refreshRest is the shortest time between a background refresh that failed and the next one of its key. While the origin is down each
+// refreshPause is the shortest time between a background refresh that failed and the next one of its key. While the origin is down each
 // request for a stale response would start one as soon as the last has failed, and an origin that fails because it has too much to do fails
 // fast.
-const refreshRest = time.Second
+const refreshPause = time.Second
 
-func newRefreshRests() *recentKeys { return newRecentKeys(hitForMissKeys, refreshRest, 0) }
+func newRefreshBackoff() *recentKeys { return newRecentKeys(hitForMissKeys, refreshPause, 0) }
 
 // sharing returns what the last answer to a request like this one says.
 func (q *request) sharing() sharing {
-	switch age, known := q.pantry.refused.age(q.lesson()); {
+	switch age, known := q.pantry.hitForMiss.age(q.hitForMissKey()); {
 	case !known:
 		return sharingOpen
 	case age < hitForMissTTL:
@@ -65,10 +69,11 @@ func (q *request) sharing() sharing {
 	return sharingDoubtful
 }
 
-// lesson names what an answer to this request teaches: nothing about other flights, nothing about other rules (a reload that changes them
-// begins anew), and nothing about requests that are not as personal as this one. Keys are SHA-256, so what is mixed in by XOR makes no key
-// that another request could have.
-func (q *request) lesson() store.Key {
+// hitForMissKey is the key under which an answer to this request is remembered. Requests have one key
+// if they can share a flight, are judged by the same rules (a reload that changes these begins anew)
+// and are of one kind. Keys are SHA-256, so what is mixed in by XOR makes no key that another request
+// could have.
+func (q *request) hitForMissKey() store.Key {
 	key := q.flightKey()
 	subtle.XORBytes(key[:], key[:], q.h.rules[:])
 	key[0] ^= q.kind()
@@ -102,20 +107,20 @@ func wantsEvents(h http.Header) bool {
 	return false
 }
 
-// learn takes in what an answer with status, judged so, tells about sharing the next.
-func (p *pantry) learn(lesson store.Key, status int, f *rfc9111.Freshness) {
+// updateHitForMiss remembers whether an answer with status, judged as f says, could be shared.
+func (p *pantry) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness) {
 	reason := f.Reason
 	switch {
 	case reason == rfc9111.Storable, f.ForThoseWaiting():
-		p.refused.forget(lesson)
+		p.hitForMiss.forget(key)
 	case reason == rfc9111.ReasonRequestNoStore, reason == rfc9111.ReasonPartial, aboutTheRequest(status):
 	default:
-		p.refused.note(lesson)
+		p.hitForMiss.note(key)
 	}
 }
 
 // aboutTheRequest reports a status that answers how a request was made, or that the origin failed. Anybody can have an origin say so, with an
-// odd field; it tells nothing about the next request.
+// odd field; it says nothing about the next answer.
 func aboutTheRequest(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,

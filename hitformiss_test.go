@@ -23,7 +23,7 @@ type confirming struct {
 
 func newConfirming(t *testing.T, next caddyhttp.HandlerFunc) *confirming {
 	c := &confirming{t: t, h: newBenchHandler(t), now: time.Now(), next: next}
-	c.h.app.pantry.refused.now = func() time.Time { return c.now }
+	c.h.app.pantry.hitForMiss.now = func() time.Time { return c.now }
 	return c
 }
 
@@ -151,7 +151,7 @@ func TestLateHeaderOfWhatWasNotShareable(t *testing.T) {
 }
 
 // What answers an odd request, or a failure, says nothing about the next one's answer.
-func TestOddRequestsTeachNothing(t *testing.T) {
+func TestAnswersToOddRequestsAreNotRemembered(t *testing.T) {
 	for _, status := range []int{400, 405, 406, 408, 411, 412, 413, 414, 415, 416, 417, 421, 426, 428, 431, 500, 503} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
@@ -201,7 +201,7 @@ func TestWantsEvents(t *testing.T) {
 
 // On a cold key requests wait as long as `coalesce wait` has them. The answer of the first that gave up and asked for itself tells those who come
 // after it, although the fetch that they all waited for still has no header: each waited as long before.
-func TestAnswerOfWhoGaveUpWaitingTeaches(t *testing.T) {
+func TestAnswerOfARequestThatGaveUpWaitingIsRemembered(t *testing.T) {
 	hangs, proceed := make(chan struct{}), make(chan struct{})
 	first := true
 	c := newConfirming(t, func(w http.ResponseWriter, _ *http.Request) error {

@@ -255,7 +255,7 @@ func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
 		if q.sharing() == sharingOpen {
 			return q.bypass(BypassCoalesceWait)
 		}
-		q.pantry.refused.note(q.lesson()) // as before, a header that is long in coming
+		q.pantry.hitForMiss.note(q.hitForMissKey()) // as before, a header that is long in coming
 		_, err := q.fetchAlone(rfc9111.ForwardMiss)
 		return err
 	case coalesce.Left, coalesce.Shared:
@@ -327,7 +327,7 @@ func (q *request) refreshBehind() {
 	if q.directives.NoStore { // what is fetched for it may not be stored (RFC 9111 5.2.1.5)
 		return
 	}
-	if age, known := q.pantry.resting.age(q.lesson()); known && age < refreshRest {
+	if age, known := q.pantry.refreshBackoff.age(q.hitForMissKey()); known && age < refreshPause {
 		return
 	}
 	ticket, tag := q.begin()

@@ -34,7 +34,8 @@ type outlet struct {
 	onHeader func(o *outlet, status int, header http.Header)
 	unsafe   *invalidation // for invalidate, nil for safe methods
 	begun    time.Time     // for judge
-	lesson   store.Key     // for judge
+
+	hitForMissKey store.Key // for judge
 
 	wroteHeader bool
 	room        [1]string // for our own field
@@ -172,10 +173,10 @@ func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
 // willJudge has judge called at the header, with what the request is before inner handlers rewrite
 // it in place.
 func (o *outlet) willJudge() {
-	o.onHeader, o.begun, o.lesson = (*outlet).judge, time.Now(), o.q.lesson()
+	o.onHeader, o.begun, o.hitForMissKey = (*outlet).judge, time.Now(), o.q.hitForMissKey()
 }
 
-// judge notes whether a response that is passed on could have been stored. One to HEAD teaches nothing: it need not be what GET is answered with.
+// judge notes whether a response that is passed on could have been stored. One to HEAD is not remembered: it need not be what GET is answered with.
 func (o *outlet) judge(status int, header http.Header) {
 	q := o.q
 	x := o.exchange(status, header)
@@ -187,7 +188,7 @@ func (o *outlet) judge(status int, header http.Header) {
 		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
-		q.pantry.learn(o.lesson, status, shared)
+		q.pantry.updateHitForMiss(o.hitForMissKey, status, shared)
 	}
 	reason := passed.Reason
 	if reason == rfc9111.Storable {

@@ -23,14 +23,14 @@ const memoryOnly = "memory"
 // be shared. Configurations hold it through the usage pool, requests and fetches through hold and drop, so that
 // a reload neither waits for them nor takes the store away from them.
 type pantry struct {
-	key      string
-	store    *store.Store
-	flights  *coalesce.Group[store.Key]
-	refused  *recentKeys // lessons of answers that could not be shared, see hitformiss.go
-	resting  *recentKeys // keys whose background refresh has just failed
-	searches *searches
-	fetching fetching
-	crew     crew
+	key            string
+	store          *store.Store
+	flights        *coalesce.Group[store.Key]
+	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
+	refreshBackoff *recentKeys // whose background refresh has just failed
+	searches       *searches
+	fetching       fetching
+	crew           crew
 
 	opened    atomic.Bool // the store has been: from then on its file has heard of every purge
 	undurable atomic.Bool // the last invalidation held in memory only, which is logged
@@ -81,12 +81,12 @@ func takePantry(folder string, required bool, settings store.Settings, log *slog
 		s := store.New(store.Config{Path: folder, Required: required, Logger: log}, settings)
 		pantriesOpen.Add(1)
 		return &pantry{
-			key:      key,
-			store:    s,
-			flights:  coalesce.NewGroup[store.Key](s, coalesce.Limits{}),
-			refused:  newHitForMiss(),
-			resting:  newRefreshRests(),
-			searches: newSearches(),
+			key:            key,
+			store:          s,
+			flights:        coalesce.NewGroup[store.Key](s, coalesce.Limits{}),
+			hitForMiss:     newHitForMiss(),
+			refreshBackoff: newRefreshBackoff(),
+			searches:       newSearches(),
 		}, nil
 	})
 	if err != nil {

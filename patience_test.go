@@ -38,10 +38,10 @@ func TestPatienceOfAFollower(t *testing.T) {
 func TestNoPatienceWithWhatWasNotShareable(t *testing.T) {
 	h := newBenchHandler(t)
 	now := time.Now()
-	h.app.pantry.refused.now = func() time.Time { return now }
+	h.app.pantry.hitForMiss.now = func() time.Time { return now }
 	synctest.Test(t, func(t *testing.T) {
 		q := newPatient(h)
-		h.app.pantry.refused.note(q.lesson())
+		h.app.pantry.hitForMiss.note(q.hitForMissKey())
 		now = now.Add(hitForMissTTL + hitForMissKeep/2)
 		if got := q.sharing(); got != sharingDoubtful {
 			t.Errorf("sharing is %d, want doubtful", got)

@@ -14,11 +14,11 @@ import (
 )
 
 // After a background refresh that failed the origin has a pause, however many requests come.
-func TestFailedRefreshRests(t *testing.T) {
+func TestFailedRefreshBacksOff(t *testing.T) {
 	h := newBenchHandler(t)
 	pantry := h.app.pantry
 	now := time.Now()
-	pantry.resting.now = func() time.Time { return now }
+	pantry.refreshBackoff.now = func() time.Time { return now }
 	var calls int
 	var down bool
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -52,12 +52,12 @@ func TestFailedRefreshRests(t *testing.T) {
 	for range 10 {
 		ask(3, stale)
 	}
-	now = now.Add(2*refreshRest + 1)
+	now = now.Add(2*refreshPause + 1)
 	ask(4, stale) // fails again
 	ask(4, stale)
 	down = false
 	ask(4, stale) // still at rest
-	now = now.Add(2*refreshRest + 1)
+	now = now.Add(2*refreshPause + 1)
 	ask(5, stale) // good again
 	ask(6, stale) // no pause after what went well
 }
@@ -152,7 +152,7 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 			h.maxBody = 100
 			pantry = h.app.pantry
 			now := time.Now()
-			pantry.resting.now = func() time.Time { return now }
+			pantry.refreshBackoff.now = func() time.Time { return now }
 			var calls int
 			next := writes("body", "Cache-Control", "max-age=60, stale-while-revalidate=600", "Age", "100", "Etag", `"v1"`)
 			ask := func() {
@@ -182,7 +182,7 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 			if calls != failed {
 				t.Errorf("%d calls of the origin while it rests", calls-failed)
 			}
-			now = now.Add(refreshRest)
+			now = now.Add(refreshPause)
 			ask()
 			if calls == failed {
 				t.Error("it rests for too long")

@@ -14,13 +14,13 @@ import (
 // What becomes of a fetch whose response is not for all: it was cancelled, the origin failed, or what came is for one client.
 
 // cancelled ends a fetch that was cancelled before its header: nobody waited for it any more, or it took too long. What the inner handlers make
-// of that (reverse_proxy says 499) is no answer of the origin's and teaches nothing about it.
+// of that (reverse_proxy says 499) is no answer of the origin's and says nothing about it.
 func (x *fetch) cancelled() bool {
 	cause := context.Cause(x.flight.Context())
 	if cause == nil {
 		return false
 	}
-	x.rest()
+	x.backOff()
 	x.writer.mode = modeDiscarded
 	x.flight.Fail(caddyhttp.Error(http.StatusGatewayTimeout, cause))
 	return true
@@ -33,7 +33,7 @@ func (x *fetch) staleStandsIn() bool {
 
 // fail takes an answer that says the origin failed, where nothing stored stands in for it.
 func (x *fetch) fail(status int, retryAfter string) {
-	x.rest()
+	x.backOff()
 	if x.flight.Attempt() > 1 {
 		x.writer.mode = modeDiscarded
 		x.flight.Fail(&originError{status: status, retryAfter: retryAfter})
@@ -43,11 +43,11 @@ func (x *fetch) fail(status int, retryAfter string) {
 	x.takeOver(rfc9111.ReasonStatus)
 }
 
-// rest puts the next background refresh off. Each way to end without a stored response has to come by here before the flight can no longer be
+// backOff puts the next background refresh off. Each way to end without a stored response has to come by here before the flight can no longer be
 // joined: until then a refresh is one that joins it.
-func (x *fetch) rest() {
+func (x *fetch) backOff() {
 	if x.renews {
-		x.pantry.resting.note(x.lesson)
+		x.pantry.refreshBackoff.note(x.hitForMissKey)
 	}
 }
 
@@ -63,8 +63,8 @@ func (x *fetch) staleHead(status int) *head {
 func (x *fetch) release(freshness *rfc9111.Freshness) {
 	reason := freshness.Reason
 	x.h.metrics.notStored(reason)
-	x.rest()
-	x.pantry.learn(x.lesson, x.writer.status, freshness)
+	x.backOff()
+	x.pantry.updateHitForMiss(x.hitForMissKey, x.writer.status, freshness)
 	x.removeGone(x.writer.status)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {

@@ -35,12 +35,12 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	switch {
 	case freshness.Reason != rfc9111.Storable:
 		x.h.metrics.notStored(freshness.Reason)
-		x.rest()
-		x.pantry.learn(x.lesson, http.StatusNotModified, &freshness)
+		x.backOff()
+		x.pantry.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
 	case x.speaksForAll(entry, &freshness):
 		hd.stored = x.renew(entry, &freshness)
 	default:
-		x.rest()
+		x.backOff()
 	}
 	x.share(hd, 0)
 }
@@ -84,7 +84,7 @@ func (x *fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 
 // renew puts the updated response in the place of the old one and reports whether it is stored.
 func (x *fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
-	x.pantry.learn(x.lesson, entry.Status, freshness)
+	x.pantry.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
 	stored := x.put(entry, freshness, nil)
 	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
 		// A new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it.

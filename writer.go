@@ -233,7 +233,7 @@ func (w *fetchWriter) finishShared(err error) {
 		err = errIncomplete
 	}
 	if err != nil {
-		x.rest()
+		x.backOff()
 		x.h.metrics.notStored(rfc9111.ReasonIncomplete)
 		x.flight.Fail(err)
 		return
@@ -263,10 +263,10 @@ func (w *fetchWriter) failed(err error) {
 		status = handlerErr.StatusCode
 	}
 	_, panicked := errors.AsType[*coalesce.PanicError](err)
-	x.rest()
+	x.backOff()
 	switch {
 	case status < http.StatusInternalServerError:
-		x.pantry.learn(x.lesson, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
+		x.pantry.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
 		x.removeGone(status)
 		x.flight.Release()
 		x.flight.TakeOver()

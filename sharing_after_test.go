@@ -103,7 +103,7 @@ func personally(w http.ResponseWriter, v *visit) {
 }
 
 // One personal request before a hundred ordinary ones had each of those ask the origin.
-func TestPersonalAnswerTeachesOthersNothing(t *testing.T) {
+func TestPersonalAnswerIsNotRememberedForOthers(t *testing.T) {
 	for name, header := range personalRequests {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, personally)
