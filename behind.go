@@ -10,9 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// A handler is not told what stands behind it: Caddy hands it a next that it cannot look into. So the
-// routes of its server are walked, once for each configuration. What a request may come to behind
-// larder counts as standing there, whatever the matchers say; what chooses it is noted beside it.
+// A handler is not told what stands behind it: Caddy hands it a next that it cannot look into. So
+// the routes of its server are walked, once for each configuration. What a request may come to
+// behind larder counts as standing there, whatever the matchers say; what chooses it is noted
+// beside it.
 //
 // The walk knows the handlers of the standard modules that have routes within. Inside of others it
 // finds nothing.

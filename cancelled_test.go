@@ -13,8 +13,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// A fetch that is cancelled because its origin does not answer is a timeout for its client, and no word of the origin's: it does not make the
-// key one whose responses are not shareable.
+// A fetch that is cancelled because its origin does not answer is a timeout for its client, and no
+// word of the origin's: it does not make the key one whose responses are not shareable.
 func TestCancelledFetchIsNotRemembered(t *testing.T) {
 	for name, end := range map[string]func(w http.ResponseWriter, r *http.Request) error{
 		"a status": func(w http.ResponseWriter, _ *http.Request) error { // as reverse_proxy

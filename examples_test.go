@@ -74,8 +74,9 @@ func TestLoginsExample(t *testing.T) {
 	}
 }
 
-// TestLoginsExampleLeavesLoginsAlone: what the pages behind a login are asked with comes to them as it was sent, and what changes a page for
-// its visitor is not taken away anywhere. The password reset of WordPress lives in a cookie.
+// TestLoginsExampleLeavesLoginsAlone: what the pages behind a login are asked with comes to them as
+// it was sent, and what changes a page for its visitor is not taken away anywhere. The password
+// reset of WordPress lives in a cookie.
 func TestLoginsExampleLeavesLoginsAlone(t *testing.T) {
 	text, err := os.ReadFile("testdata/examples/logins.Caddyfile")
 	if err != nil {

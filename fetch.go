@@ -21,8 +21,9 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// fetch runs the inner handlers for a flight. It belongs to no client: it has its own goroutine, request, context and header map (detach.go),
-// and what it decides at the response header holds for all who wait:
+// fetch runs the inner handlers for a flight. It belongs to no client: it has its own goroutine,
+// request, context and header map (detach.go), and what it decides at the response header holds for
+// all who wait:
 //
 //	                 ┌─ storable ──────────► share     everybody streams from the growing body; stored when whole
 //	                 ├─ 304 to our question ► confirm  the stored response, its header updated, is everybody's answer, or its own client's
@@ -191,9 +192,10 @@ func (x *fetch) end() {
 // Unkept implements coalesce.Keeper.
 func (x *fetch) Unkept() { x.endTicket() }
 
-// endTicket ends the ticket, so that purges need not be remembered for this fetch any more: it is over, or its response will not be stored.
-// It may then go on for long, as an event stream does. Those who are aboard and have yet to look whether the response was purged find it
-// noted in the head. It may be called by any goroutine, and more than once.
+// endTicket ends the ticket, so that purges need not be remembered for this fetch any more: it is
+// over, or its response will not be stored. It may then go on for long, as an event stream does.
+// Those who are aboard and have yet to look whether the response was purged find it noted in the
+// head. It may be called by any goroutine, and more than once.
 func (x *fetch) endTicket() {
 	x.ticketEnd.Do(func() {
 		if hd, ok := x.flight.Head().(*head); ok {
@@ -243,8 +245,9 @@ func (x *fetch) decide(status int, header http.Header) {
 	}
 }
 
-// mayBreakOff reports whether a response that is not for all should have its first byte before its leader's client gets the header: what breaks
-// off before that is a failure, which a stale response stands in for.
+// mayBreakOff reports whether a response that is not for all should have its first byte before its
+// leader's client gets the header: what breaks off before that is a failure, which a stale response
+// stands in for.
 func (x *fetch) mayBreakOff(status int) bool {
 	return x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(x.writer.header) && x.staleStandsIn()
 }
@@ -258,9 +261,9 @@ func (x *fetch) decideUnshared(status int, freshness *rfc9111.Freshness) {
 	x.release(freshness)
 }
 
-// judge says whether a response may be stored, with a body of length (-1 if that is not known), and how long it is fresh. It judges what a
-// fetch brings and what is passed on alike: were a slow answer too old by one and not by the other, requests would wait for each other in
-// vain for ever.
+// judge says whether a response may be stored, with a body of length (-1 if that is not known), and
+// how long it is fresh. It judges what a fetch brings and what is passed on alike: were a slow
+// answer too old by one and not by the other, requests would wait for each other in vain for ever.
 func (h *Handler) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
 	f := h.policy.Freshness(x)
 	if f.Reason == rfc9111.Storable && length > h.largestBody() {
@@ -298,7 +301,8 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	}
 }
 
-// share hands hd to all who wait. The fetch goes on when they leave, but where it is for them alone: the response is worth storing.
+// share hands hd to all who wait. The fetch goes on when they leave, but where it is for them
+// alone: the response is worth storing.
 func (x *fetch) share(hd *head, limit int64) {
 	x.writer.mode = modeShared
 	x.flight.Keep(hd.kind != headFetched || hd.kept())

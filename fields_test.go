@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestVaryByWhatAFetchGoesWithout asks for forty ranges, and by conditionals, of what varies by them: a fetch carries none of these fields,
-// so there is one variant and one fetch (RFC 9111 4.1).
+// TestVaryByWhatAFetchGoesWithout asks for forty ranges, and by conditionals, of what varies by
+// them: a fetch carries none of these fields, so there is one variant and one fetch (RFC 9111 4.1).
 func TestVaryByWhatAFetchGoesWithout(t *testing.T) {
 	o := newOrigin(t, answering(http.StatusOK, "Cache-Control", "max-age=60", "Etag", `"a"`,
 		"Vary", "Range, If-None-Match, If-Modified-Since, If-Range, If-Match, If-Unmodified-Since"))
@@ -26,8 +26,8 @@ func TestVaryByWhatAFetchGoesWithout(t *testing.T) {
 	o.asked(t, 1)
 }
 
-// TestChunkedGetWithoutContent asks for what is stored by a GET whose framing leaves open whether it has content. It has none, so it is no
-// fat GET; one with a single byte is.
+// TestChunkedGetWithoutContent asks for what is stored by a GET whose framing leaves open whether
+// it has content. It has none, so it is no fat GET; one with a single byte is.
 func TestChunkedGetWithoutContent(t *testing.T) {
 	o := newOrigin(t, answering(http.StatusOK, "Cache-Control", "max-age=60"))
 	in := start(t, proxied("larder"), o)
@@ -50,8 +50,9 @@ func TestChunkedGetWithoutContent(t *testing.T) {
 	o.asked(t, 3)
 }
 
-// TestTrailersAreAnnounced holds that each client hears before the body what comes behind it (RFC 9110 6.6.2): the leader, who waits for the
-// same fetch, and who gets it from memory or from disk.
+// TestTrailersAreAnnounced holds that each client hears before the body what comes behind it
+// (RFC 9110 6.6.2): the leader, who waits for the same fetch, and who gets it from memory or from
+// disk.
 func TestTrailersAreAnnounced(t *testing.T) {
 	goOn := make(chan struct{})
 	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -96,7 +97,8 @@ func TestTrailersAreAnnounced(t *testing.T) {
 	o.asked(t, 1)
 }
 
-// TestUnsatisfiableRangeHasNoLifetime holds that our own 416 says nothing of how long the whole may be kept, nor how it is validated.
+// TestUnsatisfiableRangeHasNoLifetime holds that our own 416 says nothing of how long the whole may
+// be kept, nor how it is validated.
 func TestUnsatisfiableRangeHasNoLifetime(t *testing.T) {
 	o := newOrigin(t, answering(http.StatusOK, "Cache-Control", "public, max-age=600", "Cdn-Cache-Control", "max-age=600",
 		"Surrogate-Control", "max-age=600", "Fastly-Cache-Control", "max-age=600", "Expires", httpDate(time.Hour), "Pragma", "x",
@@ -119,8 +121,9 @@ func TestUnsatisfiableRangeHasNoLifetime(t *testing.T) {
 	}
 }
 
-// TestModifiedSinceWithoutDates holds that what has neither Last-Modified nor a Date that is one is as old as it is here (RFC 9111 4.3.2):
-// for the client it was fetched for, who sent the condition, and for a hit; stored or not.
+// TestModifiedSinceWithoutDates holds that what has neither Last-Modified nor a Date that is one is
+// as old as it is here (RFC 9111 4.3.2): for the client it was fetched for, who sent the condition,
+// and for a hit; stored or not.
 func TestModifiedSinceWithoutDates(t *testing.T) {
 	for _, control := range []string{"max-age=600", "no-store"} {
 		for status, since := range map[int]time.Duration{http.StatusOK: -time.Hour, http.StatusNotModified: time.Hour} {

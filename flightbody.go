@@ -24,7 +24,8 @@ type flightBody struct {
 	announced []string // Trailer, for who has not got it with the header
 }
 
-// first waits for the first bytes, or the end; with a limit that is not zero so long, then its error is errStalled.
+// first waits for the first bytes, or the end; with a limit that is not zero so long, then its
+// error is errStalled.
 func (b *flightBody) first(limit time.Duration) error {
 	ctx := b.ctx
 	if limit > 0 && !b.reader.Ready() {
@@ -69,8 +70,9 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 	return nil
 }
 
-// awaitStored keeps the end of a body back until the fetch is over, which is when its handlers have returned: a client that has the whole
-// and asks again is to have a hit, and one that purges is to have it counted.
+// awaitStored keeps the end of a body back until the fetch is over, which is when its handlers have
+// returned: a client that has the whole and asks again is to have a hit, and one that purges is to
+// have it counted.
 func (b *flightBody) awaitStored() {
 	select {
 	case <-b.over: // as a rule; to look at one channel is quicker

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// A client that closes its writing side when it has sent its request counts as gone, but still reads. It and the access log see what
-// they see without Larder: 499 before the header, a body that breaks off after it.
+// A client that closes its writing side when it has sent its request counts as gone, but still
+// reads. It and the access log see what they see without Larder: 499 before the header, a body that
+// breaks off after it.
 func TestHalfClosedClient(t *testing.T) {
 	for name, tc := range map[string]struct {
 		directive string
@@ -60,8 +61,8 @@ func TestHalfClosedClient(t *testing.T) {
 	}
 }
 
-// statusOfHalfClosed closes the client's side before the header, or when it has read a part of the body that answer lets go, and returns the
-// status that it read.
+// statusOfHalfClosed closes the client's side before the header, or when it has read a part of the
+// body that answer lets go, and returns the status that it read.
 func statusOfHalfClosed(t *testing.T, c *connection, early bool, answer func()) int {
 	t.Helper()
 	half := func() {

@@ -149,8 +149,9 @@ func (q *request) fetch() (answered bool, err error) {
 	}
 }
 
-// fetchAlone asks the origin for a request that waits for nobody: as it came where nothing is stored, else with the question whether that still
-// holds, so that a 304 renews it and a failure may be answered with it.
+// fetchAlone asks the origin for a request that waits for nobody: as it came where nothing is
+// stored, else with the question whether that still holds, so that a 304 renews it and a failure
+// may be answered with it.
 func (q *request) fetchAlone(forward rfc9111.Forward) (answered bool, err error) {
 	if q.found.Entry == nil {
 		return true, q.forwardAlone(forward, "")

@@ -37,7 +37,8 @@ func (c *confirming) ask(header ...string) string {
 	return w.Header().Get("Cache-Status")
 }
 
-// What is not shareable was forgotten after 30 to 90 s although each answer that was passed on confirmed it.
+// What is not shareable was forgotten after 30 to 90 s although each answer that was passed on
+// confirmed it.
 func TestNotShareableIsRememberedWhileConfirmed(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header []string
@@ -86,8 +87,8 @@ func TestNotShareableIsRememberedWhileConfirmed(t *testing.T) {
 	}
 }
 
-// A part of what could be stored whole, or a 304 for it, ends the memory: renewed by them, nothing would ever be stored of a file that all
-// clients read in parts.
+// A part of what could be stored whole, or a 304 for it, ends the memory: renewed by them, nothing
+// would ever be stored of a file that all clients read in parts.
 func TestPartsOfWhatIsStorableEndHitForMiss(t *testing.T) {
 	var known bool
 	c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
@@ -115,7 +116,8 @@ func TestPartsOfWhatIsStorableEndHitForMiss(t *testing.T) {
 	}
 }
 
-// A header that comes late, where the last answer was for one client only, holds back one request and no more than a moment.
+// A header that comes late, where the last answer was for one client only, holds back one request
+// and no more than a moment.
 func TestLateHeaderOfWhatWasNotShareable(t *testing.T) {
 	arrived, proceed := make(chan struct{}, 10), make(chan struct{})
 	polled := false
@@ -170,8 +172,9 @@ func TestAnswersToOddRequestsAreNotRemembered(t *testing.T) {
 	}
 }
 
-// What an inner handler rewrites in place belongs to the request that the origin got. The answer is remembered for the kind of request that
-// the client made: judged after the rewrite, an event stream's answer had ordinary requests fetch alone.
+// What an inner handler rewrites in place belongs to the request that the origin got. The answer is
+// remembered for the kind of request that the client made: judged after the rewrite, an event
+// stream's answer had ordinary requests fetch alone.
 func TestRewrittenRequestIsRememberedAsItCame(t *testing.T) {
 	const events = "text/event-stream"
 	c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
@@ -199,8 +202,9 @@ func TestWantsEvents(t *testing.T) {
 	}
 }
 
-// On a cold key requests wait as long as `coalesce wait` has them. The answer of the first that gave up and asked for itself tells those who come
-// after it, although the fetch that they all waited for still has no header: each waited as long before.
+// On a cold key requests wait as long as `coalesce wait` has them. The answer of the first that
+// gave up and asked for itself tells those who come after it, although the fetch that they all
+// waited for still has no header: each waited as long before.
 func TestAnswerOfARequestThatGaveUpWaitingIsRemembered(t *testing.T) {
 	hangs, proceed := make(chan struct{}), make(chan struct{})
 	first := true

@@ -20,8 +20,9 @@ func quoted(t *testing.T, text string) string {
 	return string(b)
 }
 
-// C26: raw bytes in a request line, as curl and old clients send them, are named by a purge as they were typed and as a browser sends them. A raw
-// query was found by neither, nor a path with a raw byte beside ( ) ! ' *.
+// C26: raw bytes in a request line, as curl and old clients send them, are named by a purge as they
+// were typed and as a browser sends them. A raw query was found by neither, nor a path with a raw
+// byte beside ( ) ! ' *.
 func TestRawBytesArePurged(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	in := start(t, proxied("larder"), o)
@@ -82,8 +83,8 @@ func TestRawBytesInLocationInvalidate(t *testing.T) {
 	}
 }
 
-// C26: a request target that is no URL shares no key and is stored under no name: it bypasses. `GET http:one` and `GET http:two` had one entry,
-// and that of `GET *` outlived every purge of its host.
+// C26: a request target that is no URL shares no key and is stored under no name: it bypasses. `GET
+// http:one` and `GET http:two` had one entry, and that of `GET *` outlived every purge of its host.
 func TestTargetsThatNoPurgeCouldName(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	port := freePort(t)

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// C28: Host is the client's word. A POST to one site that names another's host drops what is stored for the listener that it came in by, and nothing
-// of a site at another one: not by its URL, nor by what the origin's answer names, nor by a group. Tags that the operator names are the process's.
+// C28: Host is the client's word. A POST to one site that names another's host drops what is stored
+// for the listener that it came in by, and nothing of a site at another one: not by its URL, nor by
+// what the origin's answer names, nor by a group. Tags that the operator names are the process's.
 func TestPOSTReachesItsOwnListenerOnly(t *testing.T) {
 	header := map[string][]string{
 		"/by-location": {"Content-Location", "/page"}, "/by-group": {"Cache-Group-Invalidation", `"g"`},
@@ -70,7 +71,8 @@ http://:%d {
 	}
 }
 
-// C28, and of one listener: Caddy's host matcher takes a name with a trailing dot for another, so that a POST comes to the catch-all site.
+// C28, and of one listener: Caddy's host matcher takes a name with a trailing dot for another, so
+// that a POST comes to the catch-all site.
 func TestPOSTWithADotReachesItsOwnSiteOnly(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
 	port := freePort(t)
@@ -95,7 +97,8 @@ http://:%d {
 	}
 }
 
-// What a WebDAV client moves goes at both ends, as its Destination names the other: an absolute URL or a path.
+// What a WebDAV client moves goes at both ends, as its Destination names the other: an absolute URL
+// or a path.
 func TestInvalidateNamesDestination(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
 	in := start(t, proxied(block("invalidate {\nurls {http.request.header.Destination}\ntags {http.request.header.X-Tag}\n}")), o)

@@ -118,7 +118,8 @@ func (q *request) arrived(x *fetch) bool {
 	return true
 }
 
-// usable reports whether a running flight may answer this request, as far as purges and the age of its answer go.
+// usable reports whether a running flight may answer this request, as far as purges and the age of
+// its answer go.
 func (q *request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
 	hd, decided := f.Head().(*head)
@@ -130,12 +131,14 @@ func (q *request) usable(f *coalesce.Flight) bool {
 		}
 	}
 	hard, soft := q.pantry.store.Purged(tag.url, tags, tag.generation)
-	// Where the ticket has ended the store may have forgotten the purge; then the head has known of it since before.
+	// Where the ticket has ended the store may have forgotten the purge; then the head has known of
+	// it since before.
 	return !hard && !soft && (!decided || !hd.purged.Load())
 }
 
-// inTime reports whether a flight's response answers this request although it was there before: as one in the store would. Where it stands in
-// for a failure, or has come from the store, respondShared asks more.
+// inTime reports whether a flight's response answers this request although it was there before: as
+// one in the store would. Where it stands in for a failure, or has come from the store,
+// respondShared asks more.
 func (q *request) inTime(hd *head) bool {
 	if hd.kind != headFetched && hd.kind != headRenewed {
 		return true
@@ -144,8 +147,9 @@ func (q *request) inTime(hd *head) bool {
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
-// joinable reports whether the request may come aboard a running flight. It does not where the origin has sent nothing for as long as a
-// follower waits: one fetch that hangs must not take a URL away from all who come, while the origin is well. Where the flight's header is all that the
+// joinable reports whether the request may come aboard a running flight. It does not where the
+// origin has sent nothing for as long as a follower waits: one fetch that hangs must not take a URL
+// away from all who come, while the origin is well. Where the flight's header is all that the
 // request needs, it may hang.
 func (q *request) joinable(f *coalesce.Flight) bool {
 	if !q.usable(f) {
@@ -210,8 +214,9 @@ func (q *request) patience(s seat) time.Duration {
 	return max(1, time.Until(q.following.till)) // 0 would be for ever
 }
 
-// gathersAgain reports whether a follower is sorted anew whose flight was released: once, if what came for the leader says nothing about
-// this request's own answer, because the leader's request was personal or odd. Its like gather on a flight of one of them.
+// gathersAgain reports whether a follower is sorted anew whose flight was released: once, if what
+// came for the leader says nothing about this request's own answer, because the leader's request
+// was personal or odd. Its like gather on a flight of one of them.
 func (q *request) gathersAgain(s seat) bool {
 	if s.fetch != nil || q.following == nil || q.following.again {
 		return false

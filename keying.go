@@ -98,8 +98,8 @@ type door struct {
 	socket string
 }
 
-// listener names where the request came in, as the URLs of entries have it (store.URLAt): the door, and whether a dot has led it to another
-// site there.
+// listener names where the request came in, as the URLs of entries have it (store.URLAt): the door,
+// and whether a dot has led it to another site there.
 func (k *keyed) listener() string { return string(k.appendListener(nil)) }
 
 func (k *keyed) appendListener(b []byte) []byte {
@@ -238,13 +238,15 @@ func variantKey(key store.Key, names, values []string) store.Key {
 	return sha256.Sum256(*b)
 }
 
-// entryURL is the URL by which a stored response is purged, listed and invalidated: the one the client sent, in urlform's form and its
-// query under the handler's rules. Requests with the same key have the same: what it is made of is in the key, to the letter.
+// entryURL is the URL by which a stored response is purged, listed and invalidated: the one the
+// client sent, in urlform's form and its query under the handler's rules. Requests with the same
+// key have the same: what it is made of is in the key, to the letter.
 func (rules *keying) entryURL(scheme, authority string, u *url.URL) string {
 	return urlform.Join(scheme, authority, u, rules.query.apply(urlform.Query(u.RawQuery)))
 }
 
-// place is entryURL of k at its listener, which is how the store has it: store.URLAt, made in one piece.
+// place is entryURL of k at its listener, which is how the store has it: store.URLAt, made in one
+// piece.
 func (rules *keying) place(k *keyed) string {
 	var room [256]byte
 	b := urlform.Append(room[:0], k.site.scheme, k.site.authority, k.client, rules.query.apply(urlform.Query(k.client.RawQuery)))
@@ -265,9 +267,10 @@ type queryRules struct {
 
 func (q *queryRules) none() bool { return !q.sort && len(q.ignore) == 0 && len(q.only) == 0 }
 
-// apply returns the raw query that is left. Parameters are whole pieces between `&`: never split at `;`, never decoded, because two
-// parties that decode differently are what parameter cloaking lives on. Names are compared in the form of an entry's URL, so that a raw
-// query and its URL's form lose the same parameters and come in the same order.
+// apply returns the raw query that is left. Parameters are whole pieces between `&`: never split at
+// `;`, never decoded, because two parties that decode differently are what parameter cloaking lives
+// on. Names are compared in the form of an entry's URL, so that a raw query and its URL's form lose
+// the same parameters and come in the same order.
 func (q *queryRules) apply(raw string) string {
 	if raw == "" || q.none() {
 		return raw
@@ -329,8 +332,9 @@ func wildcard(pattern, name string) bool {
 	}
 }
 
-// cookies yields the request's cookies in the order they were sent. A value is all behind the name, "=" included, and unparsed: what a
-// parser would drop may still reach the origin. The name goes without white space, as origins read it.
+// cookies yields the request's cookies in the order they were sent. A value is all behind the name,
+// "=" included, and unparsed: what a parser would drop may still reach the origin. The name goes
+// without white space, as origins read it.
 func cookies(h http.Header) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, line := range h["Cookie"] {
@@ -347,7 +351,8 @@ func cookies(h http.Header) iter.Seq2[string, string] {
 	}
 }
 
-// cookieValues lists the values of the cookies that are wanted, by name. Others are as many as a client likes, and are not kept.
+// cookieValues lists the values of the cookies that are wanted, by name. Others are as many as a
+// client likes, and are not kept.
 func cookieValues(h http.Header, wanted []string) map[string][]string {
 	jar := make(map[string][]string, len(wanted))
 	for name, value := range cookies(h) {

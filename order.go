@@ -12,11 +12,11 @@ import (
 )
 
 // A cache in front of authentication answers before anybody has asked who it is for. By its default
-// place the directive stands behind basic_auth and forward_auth; `order larder before rewrite`, which
-// the configurations of other caches teach, moves it in front without a word.
+// place the directive stands behind basic_auth and forward_auth; `order larder before rewrite`,
+// which the configurations of other caches teach, moves it in front without a word.
 
-// warnOfOrder logs each larder handler that stands in front of an authentication handler. By the time
-// apps start, the routes of all servers are provisioned.
+// warnOfOrder logs each larder handler that stands in front of an authentication handler. By the
+// time apps start, the routes of all servers are provisioned.
 func (a *App) warnOfOrder() {
 	app, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -50,8 +50,8 @@ func authenticationIn(after []step) string {
 	return ""
 }
 
-// asksForPermission recognises what forward_auth makes of itself: a reverse_proxy that sends a GET of
-// its own, and after a 2xx goes on to what stands behind it.
+// asksForPermission recognises what forward_auth makes of itself: a reverse_proxy that sends a GET
+// of its own, and after a 2xx goes on to what stands behind it.
 func asksForPermission(rp *reverseproxy.Handler) bool {
 	if rp.Rewrite == nil || rp.Rewrite.Method != http.MethodGet {
 		return false

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// warnings loads a site and returns what it has larder warn of, each as its message, server and route.
+// warnings loads a site and returns what it has larder warn of, each as its message, server and
+// route.
 func warnings(t *testing.T, s setup, o *origin) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "larder.log")
@@ -31,8 +32,9 @@ func warnings(t *testing.T, s setup, o *origin) []string {
 
 const password = "\nbob $2a$04$n.WBdYHwdZjzsaHyYPIiLuMi8TGOACtIpTMO5BYRaM9ZJ2XBTHZte\n}\n"
 
-// TestCacheInFrontOfAuthenticationIsWarnedOf: with `order larder before rewrite` an anonymous visitor gets the page that a member has
-// fetched, if the origin calls it public. That is the operator's order, so it is followed, but not without a word.
+// TestCacheInFrontOfAuthenticationIsWarnedOf: with `order larder before rewrite` an anonymous
+// visitor gets the page that a member has fetched, if the origin calls it public. That is the
+// operator's order, so it is followed, but not without a word.
 func TestCacheInFrontOfAuthenticationIsWarnedOf(t *testing.T) {
 	const before, after = "order larder before rewrite", ""
 	basicAuth := "basic_auth {" + password

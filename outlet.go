@@ -27,8 +27,8 @@ type outlet struct {
 	outcome Outcome
 	status  rfc9111.CacheStatus
 
-	// received is when the response arrived, set where the client's own conditionals did not reach the origin, so that a whole 200 is still
-	// to be judged by them.
+	// received is when the response arrived, set where the client's own conditionals did not reach
+	// the origin, so that a whole 200 is still to be judged by them.
 	received time.Time
 	// onHeader, if set, sees the final header before the client does. It is a method of outlet: a closure would be one allocation more.
 	onHeader func(o *outlet, status int, header http.Header)
@@ -176,7 +176,8 @@ func (o *outlet) willJudge() {
 	o.onHeader, o.begun, o.hitForMissKey = (*outlet).judge, time.Now(), o.q.hitForMissKey()
 }
 
-// judge notes whether a response that is passed on could have been stored. One to HEAD is not remembered: it need not be what GET is answered with.
+// judge notes whether a response that is passed on could have been stored. One to HEAD is not
+// remembered: it need not be what GET is answered with.
 func (o *outlet) judge(status int, header http.Header) {
 	q := o.q
 	x := o.exchange(status, header)

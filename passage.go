@@ -14,10 +14,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
-// passage goes along what stands behind a larder handler as a request does, and notes which fields are
-// written on the way and whether alike for all requests that share a key. A constant is alike only if
-// nothing that the key has not decides who comes by: with `request_header @staff X-Role staff` the
-// origin sees another X-Role for a stranger who sends the same.
+// passage goes along what stands behind a larder handler as a request does, and notes which fields
+// are written on the way and whether alike for all requests that share a key. A constant is alike
+// only if nothing that the key has not decides who comes by: with `request_header @staff X-Role
+// staff` the origin sees another X-Role for a stranger who sends the same.
 type passage struct {
 	writtenFields
 	rules     *keying
@@ -52,8 +52,8 @@ func (w *passage) admitsAlike(g gate) bool {
 	return true
 }
 
-// looksAtKey reports whether matchers look at nothing but what the key has. Those that are not known
-// may look at anything.
+// looksAtKey reports whether matchers look at nothing but what the key has. Those that are not
+// known may look at anything.
 func (w *passage) looksAtKey(set caddyhttp.MatcherSet) bool {
 	for _, matcher := range set {
 		keyed := false
@@ -93,7 +93,8 @@ func (w *passage) keysFields(names iter.Seq[string]) bool {
 }
 
 // mayAnswer reports whether a request need not go on behind a handler, with an answer that others
-// with its key might get. What sends an error, or `respond` without a field of its own, is not such.
+// with its key might get. What sends an error, or `respond` without a field of its own, is not
+// such.
 func mayAnswer(handler caddyhttp.MiddlewareHandler) bool {
 	switch h := handler.(type) {
 	case nil, *caddyhttp.Subroute, *caddyhttp.Invoke: // what is within has steps of its own
@@ -168,7 +169,8 @@ func (w *passage) writesHost(ops *headers.HeaderOps) bool {
 	return alone.has("Host")
 }
 
-// name adds a field that is written, with a value that differs for requests that share a key or not.
+// name adds a field that is written, with a value that differs for requests that share a key or
+// not.
 func (w *passage) name(name string, differs bool) {
 	differs = differs || w.chosen || w.differsByClient(name)
 	open := name == "*" || strings.Contains(name, "{")
@@ -182,8 +184,8 @@ func (w *passage) name(name string, differs bool) {
 	}
 }
 
-// keyedPlaceholders are those whose values are in every key, or the same for all requests. A field that
-// is made of them and of constants is the same for all who share a key.
+// keyedPlaceholders are those whose values are in every key, or the same for all requests. A field
+// that is made of them and of constants is the same for all who share a key.
 var keyedPlaceholders = []string{"http.request.scheme", "http.request.orig_uri.path", "env.", "system.", "file."}
 
 // innerPlaceholders are in every key as long as nothing behind Larder has changed them.
@@ -203,7 +205,8 @@ func (w *passage) isKeyed(name string) bool {
 	return !w.rewritten && slices.ContainsFunc(innerPlaceholders, among)
 }
 
-// differsByClient reports whether a text has a placeholder that may have another value for each client.
+// differsByClient reports whether a text has a placeholder that may have another value for each
+// client.
 func (w *passage) differsByClient(text string) bool {
 	for {
 		_, rest, found := strings.Cut(text, "{")
@@ -225,8 +228,8 @@ func (w *passage) anyDiffers(texts []string) bool {
 	return slices.ContainsFunc(texts, w.differsByClient)
 }
 
-// rewriteDiffers reports whether any text of a rewrite differs. They are read from its JSON, which has
-// all of them.
+// rewriteDiffers reports whether any text of a rewrite differs. They are read from its JSON, which
+// has all of them.
 func (w *passage) rewriteDiffers(h *rewrite.Rewrite) bool {
 	var parts any
 	encoded, err := json.Marshal(h)

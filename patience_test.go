@@ -34,7 +34,8 @@ func TestPatienceOfAFollower(t *testing.T) {
 	})
 }
 
-// Where the last answer was for one client only, nobody waits long for a header that comes late, however long that was ago.
+// Where the last answer was for one client only, nobody waits long for a header that comes late,
+// however long that was ago.
 func TestNoPatienceWithWhatWasNotShareable(t *testing.T) {
 	h := newBenchHandler(t)
 	now := time.Now()

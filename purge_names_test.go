@@ -13,7 +13,8 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// asked is what a request line makes of the URL under which its response is stored; ok is false where the request is none or bypasses.
+// asked is what a request line makes of the URL under which its response is stored; ok is false
+// where the request is none or bypasses.
 func asked(rules *keying, target, host string) (u string, ok bool) {
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n")))
 	if err != nil {
@@ -26,7 +27,8 @@ func asked(rules *keying, target, host string) (u string, ok bool) {
 	return rules.entryURL(q.keyed.scheme, q.keyed.authority, q.keyed.client), true
 }
 
-// written is how somebody would write what was sent: as it was, or as a browser shows and sends it. JSON carries no bytes that are not UTF-8, and
+// written is how somebody would write what was sent: as it was, or as a browser shows and sends it.
+// JSON carries no bytes that are not UTF-8, and
 // # would begin a fragment, so these are escaped.
 func written(target, host string) []string {
 	escape := func(keep func(r rune, size int) bool) string {
@@ -54,7 +56,8 @@ func written(target, host string) []string {
 	}
 }
 
-// named fails the test unless a purge by each way to write a URL would reach what is stored under it.
+// named fails the test unless a purge by each way to write a URL would reach what is stored under
+// it.
 func named(t *testing.T, rules *keying, target, host string) {
 	t.Helper()
 	stored, ok := asked(rules, target, host)
@@ -77,7 +80,8 @@ func named(t *testing.T, rules *keying, target, host string) {
 	}
 }
 
-// targetPieces is what randomTarget draws from: raw bytes and escapes of the same, what Go, browsers and shells treat apart.
+// targetPieces is what randomTarget draws from: raw bytes and escapes of the same, what Go,
+// browsers and shells treat apart.
 var targetPieces = []string{
 	"a", "B", "7", "/", "//", "..", ".", "ü", "é", "日本", "\xff", "\xc3", "%C3%BC", "%c3%bc", "%2F", "%2f", "%41", "%25", "%3F", "%00", "(", ")", "!", "'", "*",
 	"$", "&", "+", ",", ";", "=", ":", "@", "[", "]", "~", "-", "_", "{", "}", "|", "\\", "^", "`", "\"", "<", ">", "#", "?", "utm_ü=1", "x=1", "&b=2", "&a=1", "&é=3",
@@ -92,8 +96,9 @@ func randomTarget(random *rand.Rand) string {
 	return b.String()
 }
 
-// TestPurgeNamesWhatWasAsked: whatever bytes a request line may have, a purge by the URL that somebody would write takes what it stored. A
-// URL with ü beside ( was stored with %28 and purged with (; one with a raw query was not found at all.
+// TestPurgeNamesWhatWasAsked: whatever bytes a request line may have, a purge by the URL that
+// somebody would write takes what it stored. A URL with ü beside ( was stored with %28 and purged
+// with (; one with a raw query was not found at all.
 func TestPurgeNamesWhatWasAsked(t *testing.T) {
 	const seed = 14
 	t.Logf("seed %d", seed)

@@ -7,8 +7,9 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// recentKeys remembers when something was last noted of a key. It is bounded in number, and forgets in halves: what was noted of a key since
-// as many others came as fit into a half is still there. So a flood of other keys pushes out what is quiet, not what is in use.
+// recentKeys remembers when something was last noted of a key. It is bounded in number, and forgets
+// in halves: what was noted of a key since as many others came as fit into a half is still there.
+// So a flood of other keys pushes out what is quiet, not what is in use.
 type recentKeys struct {
 	capacity int           // of a half
 	keep     time.Duration // how long a key is remembered, and at most twice as long

@@ -77,7 +77,8 @@ func TestRecentKeysAreForgotten(t *testing.T) {
 	}
 }
 
-// Within a grain a key that is noted again keeps its time, so that what is noted at every request is not written at every request.
+// Within a grain a key that is noted again keeps its time, so that what is noted at every request
+// is not written at every request.
 func TestRecentKeysHaveAGrain(t *testing.T) {
 	m, now := clockedRecentKeys(100, time.Minute, time.Second)
 	m.note(numberedKey(0))
@@ -93,7 +94,8 @@ func TestRecentKeysHaveAGrain(t *testing.T) {
 	}
 }
 
-// A flood of keys takes bounded room, and pushes out none that is noted again while a half of them comes.
+// A flood of keys takes bounded room, and pushes out none that is noted again while a half of them
+// comes.
 func TestFloodOfRecentKeys(t *testing.T) {
 	const capacity, inUse = 10, 5000
 	m, _ := clockedRecentKeys(capacity, time.Hour, 0)
@@ -114,7 +116,8 @@ func TestFloodOfRecentKeys(t *testing.T) {
 	}
 }
 
-// TestRecentKeysAtRandom compares with the moments at which keys were noted: for keep surely, after twice that surely not.
+// TestRecentKeysAtRandom compares with the moments at which keys were noted: for keep surely, after
+// twice that surely not.
 func TestRecentKeysAtRandom(t *testing.T) {
 	const keep = time.Minute
 	seed := rand.Uint64()

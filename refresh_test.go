@@ -62,7 +62,8 @@ func TestFailedRefreshBacksOff(t *testing.T) {
 	ask(6, stale) // no pause after what went well
 }
 
-// A background refresh has no client that would hear of its panic. The fetch knows that before it runs.
+// A background refresh has no client that would hear of its panic. The fetch knows that before it
+// runs.
 func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that the fetch is looked at before the request that began it goes on
 	h := newBenchHandler(t)
@@ -99,8 +100,8 @@ func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 	x.run()
 }
 
-// A background refresh rests after any failure. Only those that said 5xx did: thirty requests in the window had thirty fetches of an origin
-// that said 429.
+// A background refresh rests after any failure. Only those that said 5xx did: thirty requests in
+// the window had thirty fetches of an origin that said 429.
 func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 	says := func(status int) caddyhttp.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) error {
@@ -191,7 +192,8 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 	}
 }
 
-// A request that says no-store is answered stale like any other, and begins no refresh: nothing that is fetched for it may be stored (RFC 9111
+// A request that says no-store is answered stale like any other, and begins no refresh: nothing
+// that is fetched for it may be stored (RFC 9111
 // 5.2.1.5). It asked the origin for a response that was thrown away, and a 304 to it was stored.
 func TestNoStoreBeginsNoRefresh(t *testing.T) {
 	calls := 0

@@ -11,10 +11,12 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// What becomes of a fetch whose response is not for all: it was cancelled, the origin failed, or what came is for one client.
+// What becomes of a fetch whose response is not for all: it was cancelled, the origin failed, or
+// what came is for one client.
 
-// cancelled ends a fetch that was cancelled before its header: nobody waited for it any more, or it took too long. What the inner handlers make
-// of that (reverse_proxy says 499) is no answer of the origin's and says nothing about it.
+// cancelled ends a fetch that was cancelled before its header: nobody waited for it any more, or it
+// took too long. What the inner handlers make of that (reverse_proxy says 499) is no answer of the
+// origin's and says nothing about it.
 func (x *fetch) cancelled() bool {
 	cause := context.Cause(x.flight.Context())
 	if cause == nil {
@@ -26,7 +28,8 @@ func (x *fetch) cancelled() bool {
 	return true
 }
 
-// staleStandsIn reports whether a failure of the origin is answered with what is stored (RFC 5861 4).
+// staleStandsIn reports whether a failure of the origin is answered with what is stored
+// (RFC 5861 4).
 func (x *fetch) staleStandsIn() bool {
 	return x.stale != nil && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
 }
@@ -43,8 +46,9 @@ func (x *fetch) fail(status int, retryAfter string) {
 	x.takeOver(rfc9111.ReasonStatus)
 }
 
-// backOff puts the next background refresh off. Each way to end without a stored response has to come by here before the flight can no longer be
-// joined: until then a refresh is one that joins it.
+// backOff puts the next background refresh off. Each way to end without a stored response has to
+// come by here before the flight can no longer be joined: until then a refresh is one that joins
+// it.
 func (x *fetch) backOff() {
 	if x.renews {
 		x.pantry.refreshBackoff.note(x.hitForMissKey)

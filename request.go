@@ -117,10 +117,12 @@ func (q *request) classify() Bypass {
 	return NotBypassed
 }
 
-// readTarget notes which URL the request asks for and where it came in, and reports whether it is one that a purge could name. Other request targets reach handlers
-// as they are, and what comes of them would outlive every purge of its host: asterisk-form (`GET *`), authority-form (`GET host:80`), what
-// has no slash in front (`GET http:one`), another scheme than http and https, a Host that is none or that no URL can have
-// (RFC 9112 3.2). Absolute-form is the URL of its authority: net/http has put that into Host.
+// readTarget notes which URL the request asks for and where it came in, and reports whether it is
+// one that a purge could name. Other request targets reach handlers as they are, and what comes of
+// them would outlive every purge of its host: asterisk-form (`GET *`), authority-form (`GET
+// host:80`), what has no slash in front (`GET http:one`), another scheme than http and https, a
+// Host that is none or that no URL can have (RFC 9112 3.2). Absolute-form is the URL of its
+// authority: net/http has put that into Host.
 func (q *request) readTarget() bool {
 	k, u := &q.keyed, clientURL(q.r)
 	k.client, k.scheme, k.door = u, schemeOf(q.r), doorOf(q.r)
@@ -143,9 +145,9 @@ func (q *request) readTarget() bool {
 	return err == nil
 }
 
-// carriesBody reports whether the request has content. Where the header leaves that open (chunked, or HTTP/2 and HTTP/3 without a
-// Content-Length), the first byte is asked for: what sends none has ended by then, and is no fat GET. Whoever waits to be asked for the body
-// (Expect) has one.
+// carriesBody reports whether the request has content. Where the header leaves that open (chunked,
+// or HTTP/2 and HTTP/3 without a Content-Length), the first byte is asked for: what sends none has
+// ended by then, and is no fat GET. Whoever waits to be asked for the body (Expect) has one.
 func carriesBody(r *http.Request) bool {
 	if r.ContentLength >= 0 || r.Body == nil || r.Body == http.NoBody || len(r.Header["Expect"]) > 0 {
 		return r.ContentLength != 0
@@ -181,8 +183,9 @@ func (q *request) readBody() bool {
 // isUpgrade reports whether the request wants another protocol (RFC 9110 7.8).
 func isUpgrade(h http.Header) bool { return len(h["Upgrade"]) > 0 }
 
-// ignoreH2C takes the offer to go on in HTTP/2 out of a request, and what Connection says of it. Java's HttpClient and `curl --http2` make it
-// with every request in clear text; RFC 9110 7.8 lets a server ignore it, and RFC 9113 3.1 has dropped it.
+// ignoreH2C takes the offer to go on in HTTP/2 out of a request, and what Connection says of it.
+// Java's HttpClient and `curl --http2` make it with every request in clear text; RFC 9110 7.8 lets
+// a server ignore it, and RFC 9113 3.1 has dropped it.
 func ignoreH2C(h http.Header) {
 	upgrade := without(h["Upgrade"], "h2c")
 	gone := []string{"http2-settings"}

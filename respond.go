@@ -29,7 +29,8 @@ const (
 	headStale                   // the store: stale, because the origin failed
 )
 
-// head is what a flight decided at the response header, for all who wait. It is not changed after that, but for purged.
+// head is what a flight decided at the response header, for all who wait. It is not changed after
+// that, but for purged.
 type head struct {
 	kind     headKind
 	exchange rfc9111.Exchange // for headFetched without its header
@@ -66,13 +67,15 @@ func (hd *head) forFollowers(h *Handler) []field {
 	return hd.shared
 }
 
-// kept reports whether the response is stored when it is whole; else it is for those who wait, or for its leader alone.
+// kept reports whether the response is stored when it is whole; else it is for those who wait, or
+// for its leader alone.
 func (hd *head) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
 
 // errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
 var errBrokenEarly = errors.New("the fetch broke off")
 
-// errStalled says that a flight has a header and then, for too long, no byte, so that this client can still be answered otherwise.
+// errStalled says that a flight has a header and then, for too long, no byte, so that this client
+// can still be answered otherwise.
 var errStalled = errors.New("the fetch stands still")
 
 // respondShared answers from a flight that shares its response. answered is false when that is not for this request.
@@ -226,7 +229,8 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 	return q.send(a, &cs)
 }
 
-// byteWait is how long the request waits for the first byte of a shared body: a follower, until it would not come aboard any more.
+// byteWait is how long the request waits for the first byte of a shared body: a follower, until it
+// would not come aboard any more.
 func (q *request) byteWait(s seat) time.Duration {
 	if s.fetch != nil {
 		return 0 // as long as it takes
@@ -234,7 +238,8 @@ func (q *request) byteWait(s seat) time.Duration {
 	return max(1, time.Duration(q.h.Coalesce.Wait)-s.flight.Silent())
 }
 
-// respondUnbegun answers where err has come in place of the first byte of a shared body, so that nothing has gone out yet.
+// respondUnbegun answers where err has come in place of the first byte of a shared body, so that
+// nothing has gone out yet.
 func (q *request) respondUnbegun(s seat, err error) error {
 	switch {
 	case q.r.Context().Err() != nil:
@@ -254,11 +259,13 @@ func (q *request) respondUnbegun(s seat, err error) error {
 	return errBrokenEarly
 }
 
-// statusClientGone is nginx's status for a client that has gone before its answer, and reverse_proxy's.
+// statusClientGone is nginx's status for a client that has gone before its answer, and
+// reverse_proxy's.
 const statusClientGone = 499
 
-// respondGone answers a client that has gone. As a rule nobody but the access log sees it; but a client that has closed only its own side of
-// the connection reads it, and must not take an empty 200 for the response.
+// respondGone answers a client that has gone. As a rule nobody but the access log sees it; but a
+// client that has closed only its own side of the connection reads it, and must not take an empty
+// 200 for the response.
 func (q *request) respondGone() error {
 	const reason = "client-gone"
 	q.note(OutcomeMiss, reason)
@@ -267,8 +274,9 @@ func (q *request) respondGone() error {
 	return nil
 }
 
-// breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on neither the client's goroutine nor the fetch's,
-// while the handler waits for it: a panic of the writer would end the process.
+// breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on neither
+// the client's goroutine nor the fetch's, while the handler waits for it: a panic of the writer
+// would end the process.
 func (q *request) breakWrite() {
 	err := guarded(func() error { return http.NewResponseController(q.w).SetWriteDeadline(time.Now()) })
 	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
@@ -293,8 +301,8 @@ type answer struct {
 	leads   bool // growing was fetched for this client
 }
 
-// sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its errors are those of w, for
-// a client that has gone, and the body's.
+// sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its
+// errors are those of w, for a client that has gone, and the body's.
 func (a *answer) sendBody(w http.ResponseWriter, off, n int64) error {
 	if a.growing != nil {
 		return a.growing.send(w, off, n)
@@ -383,8 +391,9 @@ func (q *request) sendTrailers(trailers http.Header) {
 	setTrailers(q.w.Header(), trailers)
 }
 
-// announce says which fields come behind the body (RFC 9110 6.6.2): of a stored answer those that are there, of a growing one those that
-// the inner handlers announced. The leader has that field from them; Trailer is hop by hop, so the stored header goes without.
+// announce says which fields come behind the body (RFC 9110 6.6.2): of a stored answer those that
+// are there, of a growing one those that the inner handlers announced. The leader has that field
+// from them; Trailer is hop by hop, so the stored header goes without.
 func (a *answer) announce(h http.Header) {
 	switch {
 	case a.growing != nil && len(a.growing.announced) > 0:
@@ -404,8 +413,9 @@ func bodyAllowed(status int) bool {
 	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// brokenOff ends an answer of which the client has a part, which must not look like a clean end: not where the source lacks the rest, and not
-// where the client has gone, because one that has closed only its own side of the connection reads on.
+// brokenOff ends an answer of which the client has a part, which must not look like a clean end:
+// not where the source lacks the rest, and not where the client has gone, because one that has
+// closed only its own side of the connection reads on.
 func brokenOff(err error) error {
 	abort(err)
 	return err

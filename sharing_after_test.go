@@ -10,7 +10,8 @@ import (
 
 // Who waits for whom after an answer that was for one client only.
 
-// Five clients that wait for a message each have a request of their own at the origin, also those that come while the others' is open.
+// Five clients that wait for a message each have a request of their own at the origin, also those
+// that come while the others' is open.
 func TestLongPollsWaitForNobody(t *testing.T) {
 	const n = 5
 	g := newGate(t, func(w http.ResponseWriter, _ *visit) {
@@ -30,7 +31,8 @@ func TestLongPollsWaitForNobody(t *testing.T) {
 	g.nobody(t)
 }
 
-// EventSource waits for nobody, and nobody for it: neither on a cold key nor where a stale response is to be validated.
+// EventSource waits for nobody, and nobody for it: neither on a cold key nor where a stale response
+// is to be validated.
 func TestEventStreamsWaitForNobody(t *testing.T) {
 	const n = 5
 	accept := func(int) []string { return []string{"Accept", "text/event-stream"} }
@@ -84,7 +86,8 @@ var personalRequests = map[string][]string{
 	"an odd field":                {"X-Odd", "x"},
 }
 
-// personally answers requests of personalRequests each in another way, and everybody else with what is for all.
+// personally answers requests of personalRequests each in another way, and everybody else with what
+// is for all.
 func personally(w http.ResponseWriter, v *visit) {
 	switch {
 	case v.Header.Get("X-Odd") != "":
@@ -124,7 +127,8 @@ func TestPersonalAnswerIsNotRememberedForOthers(t *testing.T) {
 	}
 }
 
-// The same while the ordinary ones wait for the personal one: its answer is not for them, but the next is for all of them.
+// The same while the ordinary ones wait for the personal one: its answer is not for them, but the
+// next is for all of them.
 func TestFollowersOfAPersonalRequestGather(t *testing.T) {
 	for name, header := range personalRequests {
 		if header[0] == "Authorization" {
@@ -151,7 +155,8 @@ func TestFollowersOfAPersonalRequestGather(t *testing.T) {
 	}
 }
 
-// Members, whose answers are their own, do not wait for each other once that is known, also where a visitors' copy is there and stale.
+// Members, whose answers are their own, do not wait for each other once that is known, also where a
+// visitors' copy is there and stale.
 func TestMembersWaitForNobody(t *testing.T) {
 	const n = 10
 	g := newGate(t, func(w http.ResponseWriter, v *visit) {
@@ -186,7 +191,8 @@ func TestMembersWaitForNobody(t *testing.T) {
 	g.nobody(t)
 }
 
-// What the old rules called not shareable was remembered through a reload: the first hit under the new ones was the third request.
+// What the old rules called not shareable was remembered through a reload: the first hit under the
+// new ones was the third request.
 func TestReloadBeginsWithItsOwnRules(t *testing.T) {
 	o := newOrigin(t, answering(200))
 	in := start(t, proxied("larder"), o)

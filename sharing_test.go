@@ -151,7 +151,8 @@ func TestTrailersThatAreMarkedBeforeTheHeader(t *testing.T) {
 	}
 }
 
-// TestTagsBehindAResponseThatFails: nor do they get out behind a body whose handler returns an error.
+// TestTagsBehindAResponseThatFails: nor do they get out behind a body whose handler returns an
+// error.
 func TestTagsBehindAResponseThatFails(t *testing.T) {
 	h := newBenchHandler(t)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {

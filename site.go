@@ -9,8 +9,9 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// site is scheme and authority of the URLs under which responses are stored: what people call the site. Behind a proxy that ends TLS, or that
-// asks for another host, that is not what Caddy is asked for, and a purge of https://example.com/ would find nothing.
+// site is scheme and authority of the URLs under which responses are stored: what people call the
+// site. Behind a proxy that ends TLS, or that asks for another host, that is not what Caddy is
+// asked for, and a purge of https://example.com/ would find nothing.
 type site struct{ scheme, authority string }
 
 // fromTrustedProxy reports whether the request comes from one of the server's trusted_proxies.
@@ -19,8 +20,8 @@ func fromTrustedProxy(r *http.Request) bool {
 	return trusted
 }
 
-// forwarded is the site that a trusted proxy names by X-Forwarded-Proto and X-Forwarded-Host. A claim that is no scheme or no authority is as
-// if it were not there.
+// forwarded is the site that a trusted proxy names by X-Forwarded-Proto and X-Forwarded-Host. A
+// claim that is no scheme or no authority is as if it were not there.
 func (s site) forwarded(h http.Header) site {
 	if scheme := strings.ToLower(nearest(h["X-Forwarded-Proto"])); scheme == "http" || scheme == "https" {
 		s.scheme = scheme
@@ -34,7 +35,8 @@ func (s site) forwarded(h http.Header) site {
 	return s
 }
 
-// nearest is the last member of a list, which the proxy has added that is trusted; those before it may be its client's own.
+// nearest is the last member of a list, which the proxy has added that is trusted; those before it
+// may be its client's own.
 func nearest(lines []string) string {
 	if len(lines) == 0 {
 		return ""

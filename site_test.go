@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// behindProxy is a site at a port of its own, which takes any Host and trusts 127.0.0.2. proxied asks it from there, direct from 127.0.0.1.
+// behindProxy is a site at a port of its own, which takes any Host and trusts 127.0.0.2. proxied
+// asks it from there, direct from 127.0.0.1.
 func behindProxy(t *testing.T, directive string, o *origin) (proxied, direct *instance) {
 	t.Helper()
 	port := freePort(t)
@@ -35,8 +36,9 @@ func claimsOf(scheme, host string) []string {
 	return []string{"Host", "backend.internal", "X-Forwarded-Proto", scheme, "X-Forwarded-Host", host}
 }
 
-// What is stored behind a proxy that ends TLS is purged and listed by the URL that visitors know. It was stored as http://, so that a purge of
-// the https URL answered "purged 0" and the old page stayed.
+// What is stored behind a proxy that ends TLS is purged and listed by the URL that visitors know.
+// It was stored as http://, so that a purge of the https URL answered "purged 0" and the old page
+// stayed.
 func TestPurgeBehindATrustedProxy(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
 	in, _ := behindProxy(t, "larder", o)
@@ -77,7 +79,8 @@ func TestPurgeBehindATrustedProxy(t *testing.T) {
 	}
 }
 
-// What unsafe requests behind such a proxy change goes: their own URL, what the answer names by its public URL, and groups.
+// What unsafe requests behind such a proxy change goes: their own URL, what the answer names by its
+// public URL, and groups.
 func TestInvalidationBehindATrustedProxy(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -110,8 +113,8 @@ func TestInvalidationBehindATrustedProxy(t *testing.T) {
 	}
 }
 
-// C24: who is not trusted names no URL, and shares nothing with those of whom a trusted proxy says the same: reverse_proxy tells the origin
-// something else.
+// C24: who is not trusted names no URL, and shares nothing with those of whom a trusted proxy says
+// the same: reverse_proxy tells the origin something else.
 func TestClaimsOfTheUntrusted(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")

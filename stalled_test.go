@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// stalling is an origin whose first answer stands still, before its header, before its first byte or in mid-body, until proceed is closed. The
-// others come at once.
+// stalling is an origin whose first answer stands still, before its header, before its first byte
+// or in mid-body, until proceed is closed. The others come at once.
 type stalling struct {
 	t       *testing.T
 	h       *Handler
@@ -82,8 +82,9 @@ func atStalledOrigin(t *testing.T, where string, test func(t *testing.T, s *stal
 	})
 }
 
-// One fetch that stands still takes the URL away from nobody who comes later: when it has for as long as a follower waits, the next one begins
-// another. What comes of the first all the same does not take the place of what was asked for after it.
+// One fetch that stands still takes the URL away from nobody who comes later: when it has for as
+// long as a follower waits, the next one begins another. What comes of the first all the same does
+// not take the place of what was asked for after it.
 func TestStalledFetchIsNotJoined(t *testing.T) {
 	for _, where := range []string{"header", "first byte", "mid-body"} {
 		t.Run(where, func(t *testing.T) {
@@ -101,7 +102,8 @@ func TestStalledFetchIsNotJoined(t *testing.T) {
 	}
 }
 
-// A follower that has had no byte of a fetch that stands still is not tied to it; one that has waits as its leader does.
+// A follower that has had no byte of a fetch that stands still is not tied to it; one that has
+// waits as its leader does.
 func TestFollowersOfAStalledFetch(t *testing.T) {
 	for where, number := range map[string]string{"first byte": "second", "mid-body": "first"} {
 		t.Run(where, func(t *testing.T) {

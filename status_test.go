@@ -518,7 +518,8 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// The admin API and the metrics count the fetches under way alike, and all of them: a reload that names another folder ends none.
+// The admin API and the metrics count the fetches under way alike, and all of them: a reload that
+// names another folder ends none.
 func TestInFlightAcrossStores(t *testing.T) {
 	g := newGate(t, func(w http.ResponseWriter, _ *visit) {
 		w.Header().Set("Cache-Control", "max-age=60")

@@ -13,7 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// togetherly is an origin that counts how often it is asked, takes its time, and answers with a Cache-Control.
+// togetherly is an origin that counts how often it is asked, takes its time, and answers with a
+// Cache-Control.
 type togetherly struct {
 	t       *testing.T
 	h       *Handler
@@ -40,7 +41,8 @@ func (o *togetherly) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// ask sends n requests, one each interval, and returns how often Cache-Status was what, with the longest that one took.
+// ask sends n requests, one each interval, and returns how often Cache-Status was what, with the
+// longest that one took.
 func (o *togetherly) ask(n int, interval time.Duration, header ...string) (statuses map[string]int, longest time.Duration) {
 	var mu sync.Mutex
 	var clients sync.WaitGroup
@@ -75,7 +77,8 @@ func inBubble(t *testing.T, f func(t *testing.T)) {
 	})
 }
 
-// An origin that took longer to answer than its answer is fresh was asked by each of ten that came together, after they had waited for one.
+// An origin that took longer to answer than its answer is fresh was asked by each of ten that came
+// together, after they had waited for one.
 func TestAskedTogetherAnsweredTogether(t *testing.T) {
 	for name, header := range map[string][]string{
 		"max-age":             {"Cache-Control", "max-age=1"},
@@ -102,8 +105,9 @@ func TestAskedTogetherAnsweredTogether(t *testing.T) {
 	}
 }
 
-// Who comes after the header is no such request: what is stale for it is not its answer, and what it demands holds, also while the body is on its
-// way. A flight's answer and a stored one are judged alike.
+// Who comes after the header is no such request: what is stale for it is not its answer, and what
+// it demands holds, also while the body is on its way. A flight's answer and a stored one are
+// judged alike.
 func TestAskedAfterTheHeader(t *testing.T) {
 	for name, tc := range map[string]struct {
 		cacheControl string

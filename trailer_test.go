@@ -30,8 +30,8 @@ func trailing(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Every rule for the fields of a header holds for those behind the body: for the client that a response was made for, for those who waited, and for
-// hits.
+// Every rule for the fields of a header holds for those behind the body: for the client that a
+// response was made for, for those who waited, and for hits.
 func TestTrailersAreHeldToTheRules(t *testing.T) {
 	const sums = "X-Other X-Sum"
 	for _, tc := range []struct {
@@ -97,7 +97,8 @@ func trailers(a *answer) string {
 	return strings.Join(names, " ")
 }
 
-// Tags stay inside also where they come behind the body of what is passed on; all else passes as without Larder.
+// Tags stay inside also where they come behind the body of what is passed on; all else passes as
+// without Larder.
 func TestTagsInTrailersOfWhatIsPassed(t *testing.T) {
 	o := newOrigin(t, trailing)
 	for _, tc := range []struct {
@@ -140,7 +141,8 @@ func TestStoredTrailersByStricterRules(t *testing.T) {
 	}
 }
 
-// Tags that inner handlers have set before they failed stay inside too: error handlers answer with the header map as it is.
+// Tags that inner handlers have set before they failed stay inside too: error handlers answer with
+// the header map as it is.
 func TestTagsOfAnErrorStayInside(t *testing.T) {
 	in := start(t, setup{site: `
 		route {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A purge is remembered for the fetches that it may concern: those whose response may still be stored. One that is only passed on, for hours
-// maybe, keeps no purge from being forgotten.
+// A purge is remembered for the fetches that it may concern: those whose response may still be
+// stored. One that is only passed on, for hours maybe, keeps no purge from being forgotten.
 func TestStreamThatIsNotStoredPinsNoPurge(t *testing.T) {
 	const block = 128 << 10
 	for name, tc := range map[string]struct {

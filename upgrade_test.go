@@ -94,8 +94,8 @@ func TestUpgradeInvalidatesAllTheSame(t *testing.T) {
 	}
 }
 
-// An offer of HTTP/2 in clear text, as Java's HttpClient and `curl --http2` make it with every request, is as if it were not there. It sent every
-// such request past the cache.
+// An offer of HTTP/2 in clear text, as Java's HttpClient and `curl --http2` make it with every
+// request, is as if it were not there. It sent every such request past the cache.
 func TestH2CIsIgnored(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	in := start(t, proxied("larder"), o)
@@ -127,7 +127,8 @@ func TestH2CIsIgnored(t *testing.T) {
 	}
 }
 
-// Handlers within take the connection over by type and by http.ResponseController, before a header of theirs and behind it, as without Larder.
+// Handlers within take the connection over by type and by http.ResponseController, before a header
+// of theirs and behind it, as without Larder.
 func TestHandlersTakeTheConnectionOver(t *testing.T) {
 	byType := func(w http.ResponseWriter) http.Hijacker { h, _ := w.(http.Hijacker); return h }
 	for name, switched := range map[string]func(w http.ResponseWriter) error{

@@ -18,7 +18,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// deadWriter is a client that takes nothing. Its deadline ends the write, and panics, as HTTP/2's does when the stream has ended.
+// deadWriter is a client that takes nothing. Its deadline ends the write, and panics, as HTTP/2's
+// does when the stream has ended.
 type deadWriter struct {
 	*httptest.ResponseRecorder
 	broken chan struct{}
@@ -35,7 +36,8 @@ func (w *deadWriter) SetWriteDeadline(time.Time) error {
 	return ended.Context().Err() // a nil dereference
 }
 
-// A reader that a window drops cannot take others along, whatever its client's writer does when it is broken off.
+// A reader that a window drops cannot take others along, whatever its client's writer does when it
+// is broken off.
 func TestDroppedReaderHarmsNobody(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	h := newBenchHandler(t)

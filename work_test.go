@@ -14,14 +14,16 @@ import (
 	"github.com/larder-cache/larder/rfc9111/worktest"
 )
 
-// requestFields are the fields of a request that are read on its way to an answer: for the key, for what may be used, for the fetch.
+// requestFields are the fields of a request that are read on its way to an answer: for the key, for
+// what may be used, for the fetch.
 var requestFields = []string{
 	"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Cdn-Loop", "Connection", "Content-Type", "Cookie", "Expect",
 	"Forwarded", "Http2-Settings", "If-Modified-Since", "If-None-Match", "If-Range", "Pragma", "Range", "Te", "Upgrade", "Via",
 	"X-Forwarded-For", "X-Forwarded-Host", "X-Key", "X-Vary",
 }
 
-// responseFields are those of a response: for what may be stored and for how long, for whom, under which tags, and what comes behind it.
+// responseFields are those of a response: for what may be stored and for how long, for whom, under
+// which tags, and what comes behind it.
 var responseFields = []string{
 	"Age", "Cache-Control", "Cache-Groups", "Cache-Status", "Cdn-Cache-Control", "Connection", "Content-Encoding", "Content-Type", "Date",
 	"Etag", "Expires", "Incremental", "Last-Modified", "No-Vary-Search", "Pragma", "Set-Cookie", "Surrogate-Key", "Trailer", "Vary",
@@ -30,7 +32,8 @@ var responseFields = []string{
 // unsafeFields are those of a response to a POST, which name what it invalidates.
 var unsafeFields = []string{"Cache-Group-Invalidation", "Content-Location", "Location"}
 
-// newWorkHandler returns a handler with rules for all that it may have rules for. 32 variants of one URL are stored.
+// newWorkHandler returns a handler with rules for all that it may have rules for. 32 variants of
+// one URL are stored.
 func newWorkHandler(tb testing.TB) *Handler {
 	h := newBenchHandlerWith(tb, `{"disk":{"path":`+strconv.Quote(tb.TempDir())+`,"budget":67108864},"memory":16777216}`)
 	h.logger = zap.NewNop() // tags that are dropped are told of
@@ -59,7 +62,8 @@ func answeringWith(header http.Header) caddyhttp.HandlerFunc {
 	}
 }
 
-// FuzzRequestWork holds that no request costs more than the length of its fields allows, with all that Larder does for it.
+// FuzzRequestWork holds that no request costs more than the length of its fields allows, with all
+// that Larder does for it.
 func FuzzRequestWork(f *testing.F) {
 	if worktest.Raced {
 		f.Skip("the race detector makes it ten times slower")

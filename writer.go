@@ -168,8 +168,9 @@ func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, r, *buf)
 }
 
-// FlushError implements what http.ResponseController looks for. Readers of a flight see every byte at once anyway. What waits for its first byte
-// goes on waiting: reverse_proxy flushes a header behind which the body broke off.
+// FlushError implements what http.ResponseController looks for. Readers of a flight see every byte
+// at once anyway. What waits for its first byte goes on waiting: reverse_proxy flushes a header
+// behind which the body broke off.
 func (w *fetchWriter) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)

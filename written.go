@@ -12,18 +12,18 @@ import (
 
 // Vary selects by what the origin saw of a request. Where a handler behind Larder writes a field,
 // Larder sees another value than the origin, the same one for clients that the origin tells apart:
-// reverse_proxy writes X-Forwarded-For. By such a field nothing can be selected, so a Vary that names
-// it is as good as `Vary: *`, at storing, at look-up and for who waits.
+// reverse_proxy writes X-Forwarded-For. By such a field nothing can be selected, so a Vary that
+// names it is as good as `Vary: *`, at storing, at look-up and for who waits.
 //
 // Which fields these are is known in three ways: those that proxies write of themselves, those that
 // the configuration has written behind this handler (header_up, request_header, copy_headers), and
-// those that another handler turns out to have written by the time a response comes. What is written
-// alike for all requests with one key does no harm; passage.go tells that. Not known is
+// those that another handler turns out to have written by the time a response comes. What is
+// written alike for all requests with one key does no harm; passage.go tells that. Not known is
 // what a foreign module writes into a copy of the request, or for some requests and not for the one
 // that is being fetched.
 
-// writtenFields are the request fields that the configuration has handlers behind Larder write or take
-// away.
+// writtenFields are the request fields that the configuration has handlers behind Larder write or
+// take away.
 type writtenFields struct {
 	any     bool     // one whose name only the request tells
 	names   []string // those that may differ for requests that share a key
@@ -35,7 +35,8 @@ func (w *writtenFields) has(name string) bool {
 	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && matchesAny(w.deleted, strings.ToLower(name))
 }
 
-// written tells what is written behind h. The routes of the server are there as soon as requests are.
+// written tells what is written behind h. The routes of the server are there as soon as requests
+// are.
 func (h *Handler) written(r *http.Request) *writtenFields {
 	if known := h.writes.Load(); known != nil {
 		return known
@@ -53,8 +54,8 @@ func (h *Handler) written(r *http.Request) *writtenFields {
 	return &w.writtenFields
 }
 
-// behind lists what a request may come to behind h, and reports whether it may be more than one such
-// list. Where h stands in no route that is known, that is everything.
+// behind lists what a request may come to behind h, and reports whether it may be more than one
+// such list. Where h stands in no route that is known, that is everything.
 func behind(server *caddyhttp.Server, h *Handler) (after []step, several bool) {
 	found := 0
 	for _, p := range placesIn(server) {
@@ -70,8 +71,8 @@ func behind(server *caddyhttp.Server, h *Handler) (after []step, several bool) {
 	return after, found != 1
 }
 
-// sees reports whether the origin sees the named field of r as Larder does, which has these lines of
-// it. What a trusted proxy in front says of a request, the proxies behind pass on.
+// sees reports whether the origin sees the named field of r as Larder does, which has these lines
+// of it. What a trusted proxy in front says of a request, the proxies behind pass on.
 func (h *Handler) sees(r *http.Request, name string, lines []string) bool {
 	switch {
 	case h.written(r).has(name):
@@ -82,7 +83,8 @@ func (h *Handler) sees(r *http.Request, name string, lines []string) bool {
 	return len(lines) > 0 && fromTrustedProxy(r)
 }
 
-// seesAll reports whether the origin sees all fields by which a response is selected as Larder does.
+// seesAll reports whether the origin sees all fields by which a response is selected as Larder
+// does.
 func (q *request) seesAll(names []string) bool {
 	for _, name := range names {
 		if !q.h.sees(q.r, name, q.r.Header[name]) {
@@ -92,8 +94,8 @@ func (q *request) seesAll(names []string) bool {
 	return true
 }
 
-// seesAll reports the same of the fetch that brought a response with this header. Its request shows by
-// now what has been written into it.
+// seesAll reports the same of the fetch that brought a response with this header. Its request shows
+// by now what has been written into it.
 func (x *fetch) seesAll(header http.Header) bool {
 	if len(header["Vary"]) == 0 {
 		return true

@@ -100,8 +100,9 @@ func TestVaryOnWhatIsWrittenBehind(t *testing.T) {
 	}
 }
 
-// TestVaryOnWhatIsWrittenForSome is the exchange in which guests got the page of staff: a constant that
-// is written, or a field that is taken away, behind a matcher is not the same for all who share a key.
+// TestVaryOnWhatIsWrittenForSome is the exchange in which guests got the page of staff: a constant
+// that is written, or a field that is taken away, behind a matcher is not the same for all who
+// share a key.
 func TestVaryOnWhatIsWrittenForSome(t *testing.T) {
 	const toStaff, toGuests = "{\nheader_up X-Role staff\n}", "{\nheader_up X-Role guest\n}"
 	for _, tc := range []struct{ name, site string }{

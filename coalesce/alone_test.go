@@ -52,7 +52,8 @@ func TestAlone(t *testing.T) {
 	})
 }
 
-// A flight in whose place there is a newer one is kept for its readers, and for a while without any, whatever Keep says.
+// A flight in whose place there is a newer one is kept for its readers, and for a while without
+// any, whatever Keep says.
 func TestReplaced(t *testing.T) {
 	limits := Limits{Alone: time.Minute}
 	refuse := func(*Flight) bool { return false }

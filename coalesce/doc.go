@@ -1,6 +1,7 @@
-// Package coalesce lets many requests share one fetch: a flight has one fetch that fills it and any number of parties that
-// wait for its header and then read its growing body, each from the start and at its own pace. The package knows keys,
-// bytes and time; what is fetched, and whether it may be shared, its caller decides.
+// Package coalesce lets many requests share one fetch: a flight has one fetch that fills it and any
+// number of parties that wait for its header and then read its growing body, each from the start
+// and at its own pace. The package knows keys, bytes and time; what is fetched, and whether it may
+// be shared, its caller decides.
 //
 // # Where to read
 //
@@ -32,12 +33,14 @@
 //	  released   not joinable    the body goes to the leader's writer, past this package
 //	  rejected   not joinable    the same; a second and last attempt follows if anybody waited
 //
-// A flight in whose place Join has begun a newer one, and one that is cancelled, is joinable in no state.
+// A flight in whose place Join has begun a newer one, and one that is cancelled, is joinable in no
+// state.
 //
 // # Who does what
 //
-// The party that Join tells to start is the leader. It runs the fetch on a goroutine of its own and then waits like
-// everybody else, so that its client slows and ends nothing. The fetch calls, from that one goroutine and in this order:
+// The party that Join tells to start is the leader. It runs the fetch on a goroutine of its own and
+// then waits like everybody else, so that its client slows and ends nothing. The fetch calls, from
+// that one goroutine and in this order:
 //
 //	Tell                                before the header, for what is the leader's alone
 //	Keep, Expect, SpillTo               as soon as it knows
@@ -48,54 +51,61 @@
 //
 // OnUnkept tells when a body has come to be of no use to a store, though its fetch goes on.
 //
-// `defer f.Settle()` at the start of the fetch is a safe habit: it fails a flight that nothing has ended, and gives back
-// what one that is over still holds.
+// `defer f.Settle()` at the start of the fetch is a safe habit: it fails a flight that nothing has
+// ended, and gives back what one that is over still holds.
 //
-// A party calls Wait, then Reader if the outcome is Shared or Retry if it is Failed, and always Leave.
+// A party calls Wait, then Reader if the outcome is Shared or Retry if it is Failed, and always
+// Leave.
 //
 // # When a fetch goes on
 //
-// Before its header a fetch goes on even when nobody is left: the answer may be worth storing. After Share it goes on while
-// a party holds the flight or Keep(true) stands. After Release and Reject the leader's client ends it, or TakeOver tells
-// that this client has gone. A flight that has outgrown its limit will not be stored, so Keep no longer counts.
-// Limits.Life caps the time to the header and, beyond it, the time in which newcomers may join: an old flight that streams
-// becomes windowed instead of being cut off for those who read it. One that spills costs no memory and stays whole, but
-// Keep no longer counts for it. A flight in whose place Join has begun a newer one is given up when nobody has held it for
-// Limits.Alone, header or not.
+// Before its header a fetch goes on even when nobody is left: the answer may be worth storing.
+// After Share it goes on while a party holds the flight or Keep(true) stands. After Release and
+// Reject the leader's client ends it, or TakeOver tells that this client has gone. A flight that
+// has outgrown its limit will not be stored, so Keep no longer counts. Limits.Life caps the time to
+// the header and, beyond it, the time in which newcomers may join: an old flight that streams
+// becomes windowed instead of being cut off for those who read it. One that spills costs no memory
+// and stays whole, but Keep no longer counts for it. A flight in whose place Join has begun a newer
+// one is given up when nobody has held it for Limits.Alone, header or not.
 //
 // # Failure
 //
-// A failed first attempt is followed by one more, its heir: a flight that takes the failed one's place in the group at the
-// very moment of the failure, with all followers aboard that have had no byte. The first of them to call Retry starts it,
-// or a newcomer that is quicker. So a key that fails under load costs two fetches, however many wait. Were the heir made by
-// the first Retry, a newcomer between failure and Retry would begin a third fetch, and followers could be carried from
+// A failed first attempt is followed by one more, its heir: a flight that takes the failed one's
+// place in the group at the very moment of the failure, with all followers aboard that have had no
+// byte. The first of them to call Retry starts it, or a newcomer that is quicker. So a key that
+// fails under load costs two fetches, however many wait. Were the heir made by the first Retry, a
+// newcomer between failure and Retry would begin a third fetch, and followers could be carried from
 // first attempt to first attempt without end.
 //
-// A flight that had left the group before it failed (cancelled, windowed, replaced) has an heir that only its own followers
-// know. It may then fly beside a newer flight of its key; to make it board that one would tie its last attempt to another's
-// first.
+// A flight that had left the group before it failed (cancelled, windowed, replaced) has an heir
+// that only its own followers know. It may then fly beside a newer flight of its key; to make it
+// board that one would tie its last attempt to another's first.
 //
 // # Memory
 //
-// Body bytes are copied into chunks, whose capacity is reserved in the Budget before it is allocated. Published bytes are
-// never written again, so readers get slices of the chunks themselves. The reservation is given back exactly once: by
-// HandOver to make room for a copy in another account, piece by piece in a window or into the Spill, and else when the flight is
-// over and its last party has left. After HandOver the chunks are there a second time while anybody reads them, so MoveTo has
-// readers go on in the copy; else clients that take nothing, each of another body, would hold any number of bytes that nobody counts.
-// Where the copy was refused, TakeBack counts the chunks again.
+// Body bytes are copied into chunks, whose capacity is reserved in the Budget before it is
+// allocated. Published bytes are never written again, so readers get slices of the chunks
+// themselves. The reservation is given back exactly once: by HandOver to make room for a copy in
+// another account, piece by piece in a window or into the Spill, and else when the flight is over
+// and its last party has left. After HandOver the chunks are there a second time while anybody
+// reads them, so MoveTo has readers go on in the copy; else clients that take nothing, each of
+// another body, would hold any number of bytes that nobody counts. Where the copy was refused,
+// TakeBack counts the chunks again.
 //
 // # Large bodies
 //
-// A flight that was given a Spiller begins to spill when more than Limits.Resident of its body is in memory, or when the
-// Budget refuses and the body is not small: full chunks are appended to the Spill, and what is written there leaves memory.
+// A flight that was given a Spiller begins to spill when more than Limits.Resident of its body is
+// in memory, or when the Budget refuses and the body is not small: full chunks are appended to the
+// Spill, and what is written there leaves memory.
 //
 //	body      0 ─────────── covered ─────────── written ─── appended ─── size
 //	readers     from the Spill   from memory, where most of them are
 //
-// The fetch waits only when the Spill is behind by half of Limits.Resident, never for a reader: who is slow or late reads from the
-// Spill, at its own pace and outside of the flight's lock. A Spill that fails before anything has left memory is forgotten; one
-// that fails later makes the flight windowed, in which those behind read on from what is written. A reader for whom that cannot
-// be read gets ErrSpill, others notice nothing.
+// The fetch waits only when the Spill is behind by half of Limits.Resident, never for a reader: who
+// is slow or late reads from the Spill, at its own pace and outside of the flight's lock. A Spill
+// that fails before anything has left memory is forgotten; one that fails later makes the flight
+// windowed, in which those behind read on from what is written. A reader for whom that cannot be
+// read gets ErrSpill, others notice nothing.
 //
 // # Caveats
 //
@@ -116,6 +126,7 @@
 //   - The Group has one lock for its map, held for a look-up only and never while a caller's function runs. A whole flight
 //     without followers takes 1 to 2 µs, of which the map is the least part, so it is not sharded.
 //
-// Lock order: Group.mu, then Flight.mu (an older flight before its heir), then roster.mu. Budget, Spill, usable
-// and OnDrop's function are called under none of them. OnDrop's has a lock of its own, for which Leave waits last.
+// Lock order: Group.mu, then Flight.mu (an older flight before its heir), then roster.mu. Budget,
+// Spill, usable and OnDrop's function are called under none of them. OnDrop's has a lock of its
+// own, for which Leave waits last.
 package coalesce

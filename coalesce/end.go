@@ -182,8 +182,9 @@ type Keeper interface {
 	Unkept()
 }
 
-// OnUnkept has k told as soon as it is certain that the body will not be had whole for storing: at Release, Reject or a failure, or
-// when a window begins. Nobody boards after that, and the fetch may go on for as long as its readers like.
+// OnUnkept has k told as soon as it is certain that the body will not be had whole for storing: at
+// Release, Reject or a failure, or when a window begins. Nobody boards after that, and the fetch
+// may go on for as long as its readers like.
 func (f *Flight) OnUnkept(k Keeper) {
 	f.mu.Lock()
 	defer f.unlock()

@@ -50,7 +50,8 @@ type keeperFunc func()
 
 func (fn keeperFunc) Unkept() { fn() }
 
-// OnUnkept tells once, and as soon as it is certain, that the body will not be had whole. It does not tell of one that is kept.
+// OnUnkept tells once, and as soon as it is certain, that the body will not be had whole. It does
+// not tell of one that is kept.
 func TestOnUnkept(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -222,8 +222,9 @@ func (f *Flight) giveUp() {
 	}
 }
 
-// replace lets nobody join any more, now that a newer flight has this one's place. Nobody is left in the end to say that it goes on, so
-// without readers it is given up after a while, Keep or not: else an origin that stalls each time would pile up fetches.
+// replace lets nobody join any more, now that a newer flight has this one's place. Nobody is left
+// in the end to say that it goes on, so without readers it is given up after a while, Keep or not:
+// else an origin that stalls each time would pile up fetches.
 func (f *Flight) replace() {
 	f.mu.Lock()
 	defer f.unlock()

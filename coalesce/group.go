@@ -25,8 +25,8 @@ type Limits struct {
 	// Resident is how large a body may grow in memory before a flight that can spill does. From then on half as much stays
 	// there. A body that the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
 	Resident int64
-	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another waits for more, before it
-	// drops it. Default 10 s.
+	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another
+	// waits for more, before it drops it. Default 10 s.
 	ReaderIdle time.Duration
 	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time in which a flight may
 	// be joined and its body kept whole (then it becomes windowed). It does not apply after Release and Reject. Default
@@ -86,13 +86,14 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 
 // Join boards the flight under way for key, or begins one.
 //
-// usable, which may be nil, is asked about a running flight; when it answers false (say, the key was purged since the
-// flight began, or nothing has come of it for long, see Silent), a new flight takes its place, and the old one goes on for those who
-// hold it. It is called without a lock and may be asked more than once.
+// usable, which may be nil, is asked about a running flight; when it answers false (say, the key
+// was purged since the flight began, or nothing has come of it for long, see Silent), a new flight
+// takes its place, and the old one goes on for those who hold it. It is called without a lock and
+// may be asked more than once.
 //
-// started tells that the caller is the leader of a new fetch: it must run it on another goroutine, and wait like
-// everybody else. tag is what the starter attaches to the flight; it is not used otherwise. The caller must end its
-// stake with p.Leave.
+// started tells that the caller is the leader of a new fetch: it must run it on another goroutine,
+// and wait like everybody else. tag is what the starter attaches to the flight; it is not used
+// otherwise. The caller must end its stake with p.Leave.
 func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, p *Party, started bool) {
 	var approved, refused *Flight
 	for {

@@ -65,8 +65,8 @@ func (f *Flight) Ended() bool {
 	return f.ended
 }
 
-// Silent tells for how long nothing of the response has come: since its last bytes, its header, or the beginning of the fetch. It is
-// zero for a flight that has ended.
+// Silent tells for how long nothing of the response has come: since its last bytes, its header, or
+// the beginning of the fetch. It is zero for a flight that has ended.
 func (f *Flight) Silent() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -234,7 +234,8 @@ func (p *Party) apart() Outcome {
 // Reader returns the party's reader of the body. It is of use after Wait has returned Shared.
 func (p *Party) Reader() *Reader { return &p.reader }
 
-// Leave ends the party's stake. It may be called more than once. What OnDrop was told of is over when it returns.
+// Leave ends the party's stake. It may be called more than once. What OnDrop was told of is over
+// when it returns.
 func (p *Party) Leave() {
 	f := p.flight
 	f.mu.Lock()

@@ -190,7 +190,8 @@ func (w *world) start(f *Flight, key string) {
 		if other.f == f {
 			w.t.Errorf("fetch %d started twice", other.id)
 		}
-		// A purge or a silence makes a second fetch of a key right; nothing else does before the first is decided upon or cancelled.
+		// A purge or a silence makes a second fetch of a key right; nothing else does before the
+		// first is decided upon or cancelled.
 		if rec.key != "" && other.key == rec.key && other.undecided.Load() && other.f.Context().Err() == nil && !w.purges && w.silent == 0 {
 			w.t.Errorf("fetch %d began beside fetch %d", rec.id, other.id)
 		}

@@ -105,7 +105,8 @@ func (r *Reader) moveTo(off int64) {
 	}
 }
 
-// starve notes that the reader has all that there is. The fetch of a window may have to drop another reader for it.
+// starve notes that the reader has all that there is. The fetch of a window may have to drop
+// another reader for it.
 func (r *Reader) starve() {
 	r.starved = time.Now()
 	r.party.flight.tellRoom()
@@ -129,10 +130,11 @@ func (r *Reader) Skip(off int64) {
 	r.moveTo(off)
 }
 
-// OnDrop sets a function that is called once if a windowed flight drops this reader, so that a write that hangs can be broken
-// off (say, by a deadline). It is called on a goroutine of its own, because it is this reader's business alone: what it does, and
-// how long it takes, is nothing to the fetch and to other readers. It is not called after Leave has returned, and Leave waits
-// for it, so it must not call the party.
+// OnDrop sets a function that is called once if a windowed flight drops this reader, so that a
+// write that hangs can be broken off (say, by a deadline). It is called on a goroutine of its own,
+// because it is this reader's business alone: what it does, and how long it takes, is nothing to
+// the fetch and to other readers. It is not called after Leave has returned, and Leave waits for
+// it, so it must not call the party.
 func (r *Reader) OnDrop(fn func()) { r.onDrop.set(fn) }
 
 // dropCall is the function of OnDrop. Its lock is held during the call: set waits for that.

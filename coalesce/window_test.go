@@ -180,7 +180,8 @@ func TestWindowThatAllHaveLeft(t *testing.T) {
 	})
 }
 
-// A reader is dropped for one that waits. Where all pause, none does, and each goes on when it likes.
+// A reader is dropped for one that waits. Where all pause, none does, and each goes on when it
+// likes.
 func TestWindowHoldsBackReadersThatPause(t *testing.T) {
 	for name, readers := range map[string]int{"the only one": 1, "both": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -207,7 +208,8 @@ func TestWindowHoldsBackReadersThatPause(t *testing.T) {
 	}
 }
 
-// The time of a reader that takes nothing counts from when another waits for more, even if that one waited before there was a window.
+// The time of a reader that takes nothing counts from when another waits for more, even if that one
+// waited before there was a window.
 func TestWindowCountsFromWhenAnotherWaits(t *testing.T) {
 	inBubble(t, 1<<30, Limits{Window: window, Life: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
 		want := pattern(16, 5*window)
@@ -238,8 +240,8 @@ func TestWindowCountsFromWhenAnotherWaits(t *testing.T) {
 	})
 }
 
-// What is to be done for a reader that is dropped is its own business: it holds up neither the fetch nor others, and when the reader
-// has left it is over, or will not be done.
+// What is to be done for a reader that is dropped is its own business: it holds up neither the
+// fetch nor others, and when the reader has left it is over, or will not be done.
 func TestWhatIsDoneForADroppedReader(t *testing.T) {
 	drop := func(t *testing.T, g *Group[string], fn func()) (dropped *Party) {
 		t.Helper()

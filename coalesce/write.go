@@ -162,7 +162,8 @@ func (f *Flight) freePassed() {
 	f.tellRoom()
 }
 
-// tellRoom has a fetch that waits in awaitRoom look again. It is without effect before the flight has a window.
+// tellRoom has a fetch that waits in awaitRoom look again. It is without effect before the flight
+// has a window.
 func (f *Flight) tellRoom() {
 	select {
 	case f.room <- struct{}{}:
@@ -177,9 +178,10 @@ func (f *Flight) giveBack() int64 {
 	return n
 }
 
-// awaitRoom waits until a windowed flight holds at most limit bytes. A reader that stands in the way of one that waits for
-// more, and takes nothing for Limits.ReaderIdle, is dropped. Where none waits for more, all are held back and none is dropped:
-// a client that pauses its download goes on with it as it would without this package.
+// awaitRoom waits until a windowed flight holds at most limit bytes. A reader that stands in the
+// way of one that waits for more, and takes nothing for Limits.ReaderIdle, is dropped. Where none
+// waits for more, all are held back and none is dropped: a client that pauses its download goes on
+// with it as it would without this package.
 func (f *Flight) awaitRoom(limit int64) error {
 	since := time.Now()
 	for {
@@ -194,7 +196,8 @@ func (f *Flight) awaitRoom(limit int64) error {
 	}
 }
 
-// awaitReaders waits until a reader of a window has moved or has nothing left to read, or until due if that is not zero.
+// awaitReaders waits until a reader of a window has moved or has nothing left to read, or until due
+// if that is not zero.
 func (f *Flight) awaitReaders(due time.Time) {
 	var late <-chan time.Time
 	if !due.IsZero() {
@@ -209,9 +212,10 @@ func (f *Flight) awaitReaders(due time.Time) {
 	}
 }
 
-// lookForRoom is one step of awaitRoom: it tells whether the window is full still, drops idle readers, and tells when the next one
-// is due, if any. Their time counts from since, the start of this wait, and from when another began to wait for them, at the
-// earliest: before, there was nothing to hurry for.
+// lookForRoom is one step of awaitRoom: it tells whether the window is full still, drops idle
+// readers, and tells when the next one is due, if any. Their time counts from since, the start of
+// this wait, and from when another began to wait for them, at the earliest: before, there was
+// nothing to hurry for.
 func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.Time, dropped []*Reader, err error) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -229,8 +233,8 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.
 	return true, due, dropped, nil
 }
 
-// dropIdle drops the readers that stand in the way of a window and have taken nothing for Limits.ReaderIdle, counted from since at the
-// earliest. It tells when it is time to look again.
+// dropIdle drops the readers that stand in the way of a window and have taken nothing for
+// Limits.ReaderIdle, counted from since at the earliest. It tells when it is time to look again.
 func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reader) {
 	idle := f.terms.limits.ReaderIdle
 	due = now.Add(idle)
@@ -253,7 +257,8 @@ func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reade
 	return due, dropped
 }
 
-// starvedSince tells since when a reader has waited for more than a window holds; zero if none does.
+// starvedSince tells since when a reader has waited for more than a window holds; zero if none
+// does.
 func (f *Flight) starvedSince() (since time.Time) {
 	for _, p := range f.parties {
 		if at := p.reader.starved; !at.IsZero() && (since.IsZero() || at.Before(since)) {

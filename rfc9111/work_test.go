@@ -10,8 +10,9 @@ import (
 	"github.com/larder-cache/larder/rfc9111/worktest"
 )
 
-// readers are all that is read here of what a client or an origin sends, each with the field under the names by which it is read. Where two
-// fields meet, both are the one that is measured, so that no product of two lengths stays unseen.
+// readers are all that is read here of what a client or an origin sends, each with the field under
+// the names by which it is read. Where two fields meet, both are the one that is measured, so that
+// no product of two lengths stays unseen.
 var readers = map[string]worktest.Reader{
 	"CDN-Loop": func(lines []string) {
 		h := http.Header{"Cdn-Loop": lines}
@@ -55,7 +56,8 @@ var readers = map[string]worktest.Reader{
 	},
 }
 
-// varying reads a field as one that Vary names, against variants that equal fields and others have selected.
+// varying reads a field as one that Vary names, against variants that equal fields and others have
+// selected.
 func varying(name string) worktest.Reader {
 	return func(lines []string) {
 		names, req := []string{name}, http.Header{name: lines}
@@ -78,7 +80,8 @@ func readCodings(lines []string) {
 	Selects(http.Header{"Etag": {`"a"`}, "Content-Encoding": lines}, http.Header{"Etag": {`"b"`}})
 }
 
-// judging reads a field of a response with all that is decided by it: under rules that ask for as much as there is.
+// judging reads a field of a response with all that is decided by it: under rules that ask for as
+// much as there is.
 func judging(name string) worktest.Reader {
 	p := &Policy{
 		TTL: []StatusTTL{{Duration: time.Minute}}, Heuristic: true, SetCookie: SetCookieStrip, DeceptionGuard: true,

@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// TestStoredUnderPurgesOutlivesKill: what is stored while purges and invalidating POSTs come without a gap, from
-// several clients at once, comes to the disk all the same, and is there after kill -9.
+// TestStoredUnderPurgesOutlivesKill: what is stored while purges and invalidating POSTs come
+// without a gap, from several clients at once, comes to the disk all the same, and is there after
+// kill -9.
 func TestStoredUnderPurgesOutlivesKill(t *testing.T) {
 	const kept, clients = 40, 16
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// cpuTime is the processor time that the process has had: what other processes take from it does not count.
+// cpuTime is the processor time that the process has had: what other processes take from it does
+// not count.
 func cpuTime() time.Duration {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {

@@ -1,8 +1,10 @@
 // Package worktest holds what reads fields to a cost that grows with their length and no faster.
 //
-// A cost has two parts. What is allocated is counted, and the same on every machine. Processor time is compared with that of passes over a
-// harmless field of the same length, on the same machine in the same minute: a parser that looks at each byte a few times takes some tens of
-// passes, one that looks at each byte for each other takes tens of thousands, and the limit lies in between, far from both.
+// A cost has two parts. What is allocated is counted, and the same on every machine. Processor time
+// is compared with that of passes over a harmless field of the same length, on the same machine in
+// the same minute: a parser that looks at each byte a few times takes some tens of passes, one that
+// looks at each byte for each other takes tens of thousands, and the limit lies in between, far
+// from both.
 package worktest
 
 import (
@@ -16,7 +18,8 @@ import (
 const (
 	// Length of the fields that are read.
 	Length = 32 << 10
-	// maxPasses is how many passes over a harmless field reading one may take. The square of Length is 32,768 passes.
+	// maxPasses is how many passes over a harmless field reading one may take. The square of Length
+	// is 32,768 passes.
 	maxPasses = 1000
 	// maxAllocated is how many bytes may be allocated for one byte that is read.
 	maxAllocated = 256
@@ -27,8 +30,9 @@ const (
 // Reader reads the lines of a field, as they stand in an http.Header.
 type Reader func(lines []string)
 
-// Check fails the test if read costs more than its length allows, for any of the fields that are made of head, of as many units as there is
-// room for, and of tail: one line of all, and a line for each unit. A # in the unit is its number, so that all are different.
+// Check fails the test if read costs more than its length allows, for any of the fields that are
+// made of head, of as many units as there is room for, and of tail: one line of all, and a line for
+// each unit. A # in the unit is its number, so that all are different.
 func Check(t testing.TB, what string, read Reader, head, unit, tail string) {
 	t.Helper()
 	units := repeat(unit, Length-len(head)-len(tail))
@@ -54,8 +58,9 @@ func repeat(unit string, n int) []string {
 	return units
 }
 
-// measure takes the least of several measurements, since whatever else the machine does makes one larger and none smaller. It ends with the
-// first that is within the limits, or when more would be of no use.
+// measure takes the least of several measurements, since whatever else the machine does makes one
+// larger and none smaller. It ends with the first that is within the limits, or when more would be
+// of no use.
 func measure(read Reader, lines []string) (passes, allocated int64, ok bool) {
 	const attempts, patience = 20, 2 * time.Second
 	const passesAtOnce = 32 // so many take a millisecond: the clock counts microseconds
@@ -95,7 +100,8 @@ func totalAllocated() int64 {
 	return int64(m.TotalAlloc)
 }
 
-// pass looks at each byte once, through a table, as the parsers do. Its result keeps the loop from being optimised away.
+// pass looks at each byte once, through a table, as the parsers do. Its result keeps the loop from
+// being optimised away.
 //
 //go:noinline
 func pass(s string) byte {
