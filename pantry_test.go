@@ -110,3 +110,33 @@ func closeOne(t *testing.T, folder string) {
 		t.Fatal(err)
 	}
 }
+
+// TestPurgeOfAPathThatIsReopened: the store that a purge is about to reach is closed, and another one has opened
+// its file, with all that is in it, before the purge comes to it.
+func TestPurgeOfAPathThatIsReopened(t *testing.T) {
+	folder := t.TempDir()
+	closeOne(t, folder)
+	other, first := takeTestPantry(t, t.TempDir()), takeTestPantry(t, folder)
+	for _, p := range []*pantry{other, first} {
+		if err := p.open(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := other.withOthers(nil)
+	if err := first.giveBack(); err != nil {
+		t.Fatal(err)
+	}
+	second := takeTestPantry(t, folder)
+	if err := second.open(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := other.purgeAll(listed, store.Selectors{All: true}, store.PurgeOptions{})
+	if n != 1 || err != nil {
+		t.Errorf("matched %d, %v; want the one that is in the file", n, err)
+	}
+	for _, p := range []*pantry{second, other} {
+		if err := p.giveBack(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -53,29 +53,42 @@ func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err er
 	return matched, err
 }
 
-// purgeAll purges stores, all at once: each may wait for its disk. Of the others it does not matter
-// if one is closed.
+// purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have been
+// closed since it was listed: then the purge goes to what may have taken its file over.
 func (p *pantry) purgeAll(all []*pantry, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
 	if !options.DryRun {
 		purges.Add(1)
 	}
+	for left := all; len(left) > 0; {
+		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
+		matched, err = matched+n, cmp.Or(err, purgeErr)
+		if left = nil; closed && !options.DryRun {
+			left = slices.DeleteFunc(p.withOthers(nil), func(other *pantry) bool { return slices.Contains(all, other) })
+			all = slices.Concat(all, left)
+			purges.Add(1) // the second count, see withOthers
+		}
+	}
+	return matched, err
+}
+
+// purgeOnce is one round of purgeAll; closed says that another store than p's takes no purge any more.
+func (p *pantry) purgeOnce(all []*pantry, selectors store.Selectors, options store.PurgeOptions) (matched int, closed bool, err error) {
 	var mu sync.Mutex
 	var waiting sync.WaitGroup
 	for _, each := range all {
 		waiting.Go(func() {
 			n, purgeErr := each.store.Purge(selectors, options)
-			if errors.Is(purgeErr, store.ErrClosed) && each != p { // it answers nothing any more
-				purges.Add(1) // and was closed without having heard of this one
-				purgeErr = nil
-			}
 			mu.Lock()
 			defer mu.Unlock()
+			if errors.Is(purgeErr, store.ErrClosed) && each != p {
+				closed, purgeErr = true, nil // it answers nothing any more
+			}
 			matched += n
 			err = cmp.Or(err, purgeErr)
 		})
 	}
 	waiting.Wait()
-	return matched, err
+	return matched, closed, err
 }
 
 // emitPurged tells Caddy's event subscribers.
