@@ -50,14 +50,24 @@ func authenticationIn(after []step) string {
 	return ""
 }
 
-// asksForPermission recognises what forward_auth makes of itself: a reverse_proxy that sends a GET
-// of its own, and after a 2xx goes on to what stands behind it.
+// asksForPermission recognises what forward_auth makes of itself: a reverse_proxy that sends a
+// request of its own and, after a 2xx, goes on to what stands behind it. `method` and `@ok status`
+// may have been written otherwise than forward_auth does: which method it asks with, and which 2xx
+// it takes for a yes, makes no difference. One that goes on whatever the answer is asks nobody.
 func asksForPermission(rp *reverseproxy.Handler) bool {
-	if rp.Rewrite == nil || rp.Rewrite.Method != http.MethodGet {
-		return false
-	}
 	for _, response := range rp.HandleResponse {
-		if response.Match != nil && response.Match.Match(http.StatusOK, nil) && !answers(response.Routes) {
+		if response.Match != nil && takesSuccess(response.Match) && !answers(response.Routes) {
+			return true
+		}
+	}
+	return false
+}
+
+// takesSuccess reports whether a response with some 2xx matches, with the header that it wants.
+func takesSuccess(match *caddyhttp.ResponseMatcher) bool {
+	byStatus := caddyhttp.ResponseMatcher{StatusCode: match.StatusCode}
+	for status := http.StatusOK; status < http.StatusMultipleChoices; status++ {
+		if byStatus.Match(status, nil) {
 			return true
 		}
 	}

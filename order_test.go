@@ -32,6 +32,13 @@ func warnings(t *testing.T, s setup, o *origin) []string {
 
 const password = "\nbob $2a$04$n.WBdYHwdZjzsaHyYPIiLuMi8TGOACtIpTMO5BYRaM9ZJ2XBTHZte\n}\n"
 
+// asking is what forward_auth is short for, with a matcher of its own for a yes and the client's
+// method.
+func asking(yes string) string {
+	return "route {\nreverse_proxy {{origin}} {\nrewrite /auth\n@yes " + yes +
+		"\nhandle_response @yes {\nrequest_header X-User {rp.header.X-User}\n}\n}\n}\n"
+}
+
 // TestCacheInFrontOfAuthenticationIsWarnedOf: with `order larder before rewrite` an anonymous
 // visitor gets the page that a member has fetched, if the origin calls it public. That is the
 // operator's order, so it is followed, but not without a word.
@@ -47,6 +54,10 @@ func TestCacheInFrontOfAuthenticationIsWarnedOf(t *testing.T) {
 		{"before rewrite, basic_auth", before, "larder\n" + basicAuth + proxy, "basic_auth"},
 		{"before rewrite, basic_auth for some", before, "larder\nbasic_auth /private/* {" + password + proxy, "basic_auth"},
 		{"before rewrite, forward_auth", before, "larder\n" + forwardAuth + proxy, "forward_auth"},
+		{"forward_auth that asks with HEAD", before, "larder\n" + strings.Replace(forwardAuth, "uri /auth", "uri /auth\nmethod HEAD", 1) + proxy, "forward_auth"},
+		{"reverse_proxy that takes a 204 for a yes", before, "larder\n" + asking("status 204") + proxy, "forward_auth"},
+		{"reverse_proxy that takes a field for a yes", before, "larder\n" + asking("header X-User *") + proxy, "forward_auth"},
+		{"reverse_proxy that goes on after a 404", before, "larder\n" + asking("status 404") + proxy, ""},
 		{"above it in a route", after, "route {\nlarder\n" + basicAuth + proxy + "}", "basic_auth"},
 		{"it stands in a handle", after, "larder\nhandle /private/* {\n" + basicAuth + proxy + "}\nhandle {\n" + proxy + "}", "basic_auth"},
 		{"by default, basic_auth", after, "larder\n" + basicAuth + proxy, ""},
