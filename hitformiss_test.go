@@ -172,6 +172,27 @@ func TestAnswersToOddRequestsAreNotRemembered(t *testing.T) {
 	}
 }
 
+// An odd field that is answered `200 private` is not known for odd. What that costs ends with the
+// first ordinary answer, and a fresh stored page is not touched by it.
+func TestOddFieldOnAColdKeyHeals(t *testing.T) {
+	c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("X-Odd") != "" {
+			w.Header().Set("Cache-Control", "private")
+		}
+		return nil
+	})
+	c.ask("X-Odd", "1")
+	for i, want := range []string{"Larder; fwd=miss", "Larder; fwd=uri-miss; stored", "Larder; hit"} {
+		if got := c.ask(); !strings.HasPrefix(got, want) {
+			t.Errorf("ordinary request %d: %q, want %q", i+1, got, want)
+		}
+	}
+	if got := c.ask("X-Odd", "1"); !strings.HasPrefix(got, "Larder; hit") {
+		t.Errorf("the odd one where a page is stored: %q", got)
+	}
+}
+
 // What an inner handler rewrites in place belongs to the request that the origin got. The answer is
 // remembered for the kind of request that the client made: judged after the rewrite, an event
 // stream's answer had ordinary requests fetch alone.
