@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -148,7 +149,11 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 	}
 	p := in.q.pantry
 	var room [4]*pantry // on the stack: most find nothing to purge
-	touched := slices.DeleteFunc(p.withOthers(room[:0]), func(p *pantry) bool {
+	all := p.withOthers(room[:0])
+	if slices.ContainsFunc(all, func(p *pantry) bool { return p.maySearch(selectors) }) {
+		reachSearched(selectors)
+	}
+	touched := slices.DeleteFunc(all, func(p *pantry) bool {
 		return p.store.Untouched(selectors, func() bool { return p.fetching.any(selectors) })
 	})
 	if len(touched) == 0 {
@@ -161,22 +166,31 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 	}
 }
 
-// fetching counts the fetches under way by the hash of their URL, so that an invalidation can tell, nearly always, whether there is one
-// that it could hit. URLs with the same place are taken for one.
+// maySearch reports whether anything may be stored, or on its way, that answers for the URLs of
+// selectors without being stored under them. Else most unsafe requests would make tags for nothing.
+func (p *pantry) maySearch(selectors *store.Selectors) bool {
+	return p.key != memoryOnly || p.searches.taught.Load() ||
+		slices.ContainsFunc(selectors.URLs, func(url string) bool { return p.fetching.of(url).Load() > 0 })
+}
+
+// fetching counts the fetches under way by the hash of their URL without the query, so that an invalidation can tell, nearly always,
+// whether there is one that it could hit: by its path too, see searchTag. URLs with the same place are taken for one.
 type fetching struct {
-	total atomic.Int32
-	byURL [1 << 10]atomic.Int32
+	total  atomic.Int32
+	byPath [1 << 10]atomic.Int32
 }
 
 var fetchingSeed = maphash.MakeSeed()
 
 func (f *fetching) of(url string) *atomic.Int32 {
-	return &f.byURL[maphash.String(fetchingSeed, store.BareURL(url))%uint64(len(f.byURL))]
+	path, _, _ := strings.Cut(store.BareURL(url), "?")
+	return &f.byPath[maphash.String(fetchingSeed, path)%uint64(len(f.byPath))]
 }
 
-// any reports whether a fetch is under way whose response the selectors, which are URLs and tags, may name. Its tags nobody knows yet.
+// any reports whether a fetch is under way whose response the selectors, which are URLs and tags, may name. Its tags nobody knows yet, but
+// those of its path.
 func (f *fetching) any(selectors *store.Selectors) bool {
-	if len(selectors.Tags) > 0 {
+	if slices.ContainsFunc(selectors.Tags, func(tag string) bool { return !strings.HasPrefix(tag, searchTagPrefix) }) {
 		return f.total.Load() > 0
 	}
 	return slices.ContainsFunc(selectors.URLs, func(url string) bool { return f.of(url).Load() > 0 })
@@ -186,14 +200,14 @@ func (f *fetching) any(selectors *store.Selectors) bool {
 type ticket struct {
 	*store.Ticket
 	fetching *fetching
-	byURL    *atomic.Int32
+	byPath   *atomic.Int32
 }
 
 // begin opens the ticket of a fetch of url.
 func (p *pantry) begin(url string) ticket {
-	t := ticket{fetching: &p.fetching, byURL: p.fetching.of(url)}
+	t := ticket{fetching: &p.fetching, byPath: p.fetching.of(url)}
 	t.fetching.total.Add(1)
-	t.byURL.Add(1)
+	t.byPath.Add(1)
 	t.Ticket = p.store.Begin()
 	return t
 }
@@ -201,6 +215,6 @@ func (p *pantry) begin(url string) ticket {
 // End closes the ticket, once.
 func (t ticket) End() {
 	t.Ticket.End()
-	t.byURL.Add(-1)
+	t.byPath.Add(-1)
 	t.fetching.total.Add(-1)
 }

@@ -1,9 +1,11 @@
 package larder
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"reflect"
+	"strings"
 	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -103,4 +105,34 @@ func (q *request) sameSearch(hd *head) bool {
 	q.keyed.variance = q.pantry.searches.variance(&q.h.keying, &q.keyed)
 	q.key, q.varyNames = q.h.keying.key(&q.keyed), nil
 	return false
+}
+
+// A response with No-Vary-Search answers for URLs that it was not asked for by, so a purge of one of
+// these has to reach it. Which they are is known to the response alone: what a path said is forgotten
+// in a restart, and one that is on its way has yet to say it. So it carries a tag of its path, and a
+// purge of a URL is one of the tag as well: it takes all of the path that says so.
+
+const searchTagPrefix = "\x00search\x00"
+
+// searchTag is the tag for the path of an absolute URL, at the listener that it names or at all.
+func searchTag(url string) string {
+	bare := store.BareURL(url)
+	path, _, _ := strings.Cut(bare, "?")
+	sum := sha256.Sum256([]byte(store.URLAt(path, strings.TrimPrefix(url[len(bare):], store.AtListener))))
+	return searchTagPrefix + string(sum[:16])
+}
+
+// searchTags are those that a response to the fetch carries, if it says anything of queries.
+func (x *fetch) searchTags(header http.Header) []string {
+	if rfc9111.ParseNoVarySearch(header).IsDefault() {
+		return nil
+	}
+	return []string{searchTag(x.url), searchTag(store.BareURL(x.url))}
+}
+
+// reachSearched adds to selectors what the URLs in them reach by No-Vary-Search.
+func reachSearched(selectors *store.Selectors) {
+	for _, url := range selectors.URLs {
+		selectors.Tags = append(selectors.Tags, searchTag(url))
+	}
 }

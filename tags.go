@@ -10,8 +10,8 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// tags are the surrogate keys of a response: those the origin sent, those the directive adds, and
-// its cache groups (RFC 9875).
+// tags are the surrogate keys of a response: those the origin sent, those the directive adds, its
+// cache groups (RFC 9875), and those by which a purge of a URL finds what answers for it.
 func (x *fetch) tags(header http.Header) []string {
 	tags, dropped := rfc9111.Tags(header, x.h.Tags.From)
 	for _, text := range x.h.Tags.Add {
@@ -30,7 +30,7 @@ func (x *fetch) tags(header http.Header) []string {
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
 		tags = append(tags, groupTag(x.keyed.origin(), x.keyed.listener(), group))
 	}
-	return tags
+	return append(tags, x.searchTags(header)...)
 }
 
 // groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin

@@ -37,7 +37,7 @@ func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err er
 			rules = append(rules, app.rules()...)
 		}
 	}
-	selectors := store.Selectors{Tags: s.Tags, Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
+	selectors := store.Selectors{Tags: slices.Clone(s.Tags), Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
 	for _, raw := range s.URLs {
 		urls, err := normalizeURL(raw, rules)
 		if err != nil {
@@ -45,6 +45,7 @@ func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err er
 		}
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
+	reachSearched(&selectors)
 	matched, err = t.pantry.purgeAll(all, selectors, store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun})
 	if !s.DryRun {
 		t.countPurge(s)
