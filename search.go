@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -133,6 +134,8 @@ func (x *fetch) searchTags(header http.Header) []string {
 // reachSearched adds to selectors what the URLs in them reach by No-Vary-Search.
 func reachSearched(selectors *store.Selectors) {
 	for _, url := range selectors.URLs {
-		selectors.Tags = append(selectors.Tags, searchTag(url))
+		if tag := searchTag(url); !slices.Contains(selectors.Tags, tag) {
+			selectors.Tags = append(selectors.Tags, tag)
+		}
 	}
 }

@@ -103,3 +103,19 @@ func TestNoVarySearchShowsNoTags(t *testing.T) {
 		t.Errorf("listed are %+v", list)
 	}
 }
+
+// What a handler stores that stands behind another is asked for by what the other's query rules have
+// left, and a purge by the client's URL reaches it.
+func TestPurgeThroughTheRulesOfTwoHandlers(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=600"))
+	inner := freePort(t)
+	in := start(t, setup{
+		site: fmt.Sprintf("larder {\nkey {\nquery ignore q\n}\n}\nreverse_proxy 127.0.0.1:%d", inner),
+		more: fmt.Sprintf("http://:%d {\nlarder {\nkey {\nquery sort\n}\n}\nreverse_proxy {{origin}}\n}", inner),
+	}, o)
+	in.get("/p?b=1&q=1&a=1").want(t, 200, "1", "")
+	if got := in.purge(fmt.Sprintf(`{"urls":[%q]}`, in.url("/p?b=1&q=1&a=1"))); got != 2 {
+		t.Errorf("purged %d", got)
+	}
+	in.get("/p?b=1&q=1&a=1").want(t, 200, "2", "")
+}

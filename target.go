@@ -100,7 +100,8 @@ func (t target) emitPurged(s purge.Selectors, matched int) {
 	})
 }
 
-// normalizeURL returns the URLs under which the handlers of a configuration may have stored an absolute URL: each has its own query rules.
+// normalizeURL returns the URLs under which the handlers of a configuration may have stored an absolute URL: each has its own query rules, and
+// one behind another is asked for what the other's rules have left.
 func normalizeURL(raw string, rules []*keying) ([]string, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -110,13 +111,27 @@ func normalizeURL(raw string, rules []*keying) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not an authority: %w", err)
 	}
-	urls := []string{(&keying{}).entryURL(u.Scheme, authority, u)}
-	for _, r := range rules {
-		if n := r.entryURL(u.Scheme, authority, u); !slices.Contains(urls, n) {
-			urls = append(urls, n)
-		}
+	var urls []string
+	for _, query := range spellings(urlform.Query(u.RawQuery), rules) {
+		urls = append(urls, urlform.Join(u.Scheme, authority, u, query))
 	}
 	return urls, nil
+}
+
+// maxSpellings bounds what rules make of the results of others. What one handler makes of the query itself is never left out.
+const maxSpellings = 64
+
+// spellings are a query and what the rules make of it, and of what others have made of it.
+func spellings(query string, rules []*keying) []string {
+	all := []string{query}
+	for i := 0; i < len(all) && (i == 0 || len(all) < maxSpellings); i++ {
+		for _, r := range rules {
+			if next := r.query.apply(all[i]); !slices.Contains(all, next) {
+				all = append(all, next)
+			}
+		}
+	}
+	return all
 }
 
 // tierStats and stats are the JSON of GET /larder/stats. Its fields are those of store.Stats; the counts of requests and fetches are the
