@@ -425,8 +425,9 @@ func (x *fetch) overtaken(entry *store.Entry) bool {
 	if !x.flight.Replaced() {
 		return false
 	}
+	variant := entry.Variant // for what follows alone: the entry of every miss would go to the heap
 	newer := x.pantry.store.Lookup(entry.Key, func(v *store.Variant) int {
-		if v.Equal(&entry.Variant) {
+		if v.Equal(&variant) {
 			return 1
 		}
 		return 0
