@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -194,22 +195,26 @@ func loadCaddyfile(t *testing.T, file string) error {
 	return caddy.Load(config, true)
 }
 
-// handedOut are the ports that freePort has returned: the kernel may offer one again before it is used.
+// handedOut are the ports that freePort has returned.
 var handedOut sync.Map
 
+// freePort returns a port that nobody listens at. It is none of those that the kernel gives to connections and to listeners at port 0: those
+// are many, and one of them, or another test process, might have it before it is used.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "localhost:0")
+	for range 1000 {
+		port := 10_000 + rand.IntN(20_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := l.Addr().(*net.TCPAddr).Port
 		_ = l.Close()
 		if _, taken := handedOut.LoadOrStore(port, true); !taken {
 			return port
 		}
 	}
+	t.Fatal("no free port from 10000 to 29999")
+	return 0
 }
 
 // answer is a whole response.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -135,14 +136,19 @@ func build(t *testing.T) *caddyProcess {
 	return c
 }
 
+// freeAddress returns an address that nobody listens at, with none of the ports that the kernel gives to connections and to listeners at
+// port 0: one of those might have it before it is used.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("localhost:%d", 10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port)
+	t.Fatal("no free port from 10000 to 29999")
+	return ""
 }
 
 func (c *caddyProcess) environment() []string {
