@@ -59,14 +59,19 @@
 //
 // # When a fetch goes on
 //
-// Before its header a fetch goes on even when nobody is left: the answer may be worth storing.
-// After Share it goes on while a party holds the flight or Keep(true) stands. After Release and
-// Reject the leader's client ends it, or TakeOver tells that this client has gone. A flight that
+// Before its header a fetch goes on for a while even when nobody is left: the answer may be worth
+// storing. After Share it goes on while a party holds the flight or Keep(true) stands. After Release
+// and Reject the leader's client ends it, or TakeOver tells that this client has gone. A flight that
 // has outgrown its limit will not be stored, so Keep no longer counts. Limits.Life caps the time to
 // the header and, beyond it, the time in which newcomers may join: an old flight that streams
 // becomes windowed instead of being cut off for those who read it. One that spills costs no memory
-// and stays whole, but Keep no longer counts for it. A flight in whose place Join has begun a newer
-// one is given up when nobody has held it for Limits.Alone, header or not.
+// and stays whole, but Keep no longer counts for it.
+//
+// A flight that nobody holds is given up after Limits.Alone: before its header as soon as nobody has
+// held it for so long, whatever Keep says; after it when, besides, nothing of its body has come for
+// so long. A body that dribbles is one that comes, and Limits.Life bounds it. A flight in whose
+// place Join has begun a newer one is given up when nobody has held it for Limits.Alone, whether its
+// body comes or not.
 //
 // # Failure
 //

@@ -195,36 +195,46 @@ func (f *Flight) stopIfUseless() {
 	case streaming:
 		if !f.keep {
 			f.stop(ErrNobodyLeft)
-		} else if f.replaced {
-			f.giveUpLater()
+			return
 		}
+		f.giveUpLater()
 	case windowed:
 		f.stop(ErrNobodyLeft)
 	case released, rejected: // the fetch learns it from TakeOver
 	}
 }
 
-// giveUpLater has the fetch cancelled if nobody comes for Limits.Alone.
-func (f *Flight) giveUpLater() {
+// giveUpLater has giveUp look in Limits.Alone from now whether the fetch is still worth something.
+func (f *Flight) giveUpLater() { f.giveUpIn(f.terms.limits.Alone) }
+
+func (f *Flight) giveUpIn(d time.Duration) {
 	if f.alone == nil {
-		f.alone = time.AfterFunc(f.terms.limits.Alone, f.giveUp)
+		f.alone = time.AfterFunc(d, f.giveUp)
 		return
 	}
-	f.alone.Reset(f.terms.limits.Alone)
+	f.alone.Reset(d)
 }
 
-// giveUp is called when nobody was left Limits.Alone ago. Somebody may have come since.
+// giveUp is called when nobody was left Limits.Alone ago. Somebody may have come since. A body that
+// is to be kept and still grows goes on until nothing of it has come for as long; but not one that
+// another has replaced: an origin that falls silent again and again would pile up fetches.
 func (f *Flight) giveUp() {
 	f.mu.Lock()
 	defer f.unlock()
-	if !f.ended && len(f.parties) == 0 && (f.phase == fetching || f.phase == streaming && f.replaced) {
-		f.stop(ErrNobodyLeft)
+	if f.ended || len(f.parties) > 0 || f.phase != fetching && f.phase != streaming {
+		return
 	}
+	if f.phase == streaming && f.keep && !f.replaced {
+		if left := f.terms.limits.Alone - f.silence(); left > 0 {
+			f.giveUpIn(left)
+			return
+		}
+	}
+	f.stop(ErrNobodyLeft)
 }
 
-// replace lets nobody join any more, now that a newer flight has this one's place. Nobody is left
-// in the end to say that it goes on, so without readers it is given up after a while, Keep or not:
-// else an origin that stalls each time would pile up fetches.
+// replace lets nobody join any more, now that a newer flight has this one's place. Without readers
+// it is given up after a while, whether it still grows or not.
 func (f *Flight) replace() {
 	f.mu.Lock()
 	defer f.unlock()

@@ -32,8 +32,9 @@ type Limits struct {
 	// be joined and its body kept whole (then it becomes windowed). It does not apply after Release and Reject. Default
 	// 10 min.
 	Life time.Duration
-	// Alone is how long a fetch without a header goes on when nobody waits for it: it may be worth storing, but clients
-	// that ask and leave must not pile up fetches of an origin that hangs. Default 1 min.
+	// Alone is how long a fetch goes on when nobody waits for it: before its header, and after that
+	// while nothing of its body comes. It may be worth storing, but clients that ask and leave must
+	// not pile up fetches of an origin that hangs. Default 1 min.
 	Alone time.Duration
 }
 

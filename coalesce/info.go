@@ -73,8 +73,10 @@ func (f *Flight) Silent() time.Duration {
 	if f.ended || f.leader == nil {
 		return 0
 	}
-	return time.Since(f.entered.at) - f.progress
+	return f.silence()
 }
+
+func (f *Flight) silence() time.Duration { return time.Since(f.entered.at) - f.progress }
 
 // Replaced tells whether Join has begun a newer flight in the place of this one.
 func (f *Flight) Replaced() bool {
