@@ -49,6 +49,7 @@ type fetch struct {
 	directives    rfc9111.RequestDirectives
 	authorized    bool
 	unkeyedCookie bool
+	noStore       bool // it says so, whether that is obeyed or not
 	wantsPart     bool // it has Range
 	forward       rfc9111.Forward
 
@@ -105,7 +106,7 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, hitForMissKey: q.hitForMissKey(),
 		keyed: q.keyed, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
-		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie,
+		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0, forward: q.forward,
 		stale: q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,
 		seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
@@ -211,8 +212,8 @@ func (x *fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 	return rfc9111.Exchange{
 		Method: x.method, URL: store.BareURL(x.url), Status: status, Header: header,
 		RequestTime: x.begun, ResponseTime: x.writer.headerAt,
-		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.directives.NoStore,
-		VaryUnseen: !x.seesAll(header),
+		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.noStore,
+		HadSetCookie: len(header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAll(header),
 	}
 }
 
@@ -334,18 +335,6 @@ func (x *fetch) provided(changed []field) http.Header {
 	return header
 }
 
-// variant is what selected the response (RFC 9111 4.1).
-func (x *fetch) variant(header http.Header) store.Variant {
-	if x.h.policy.Ignores("Vary") {
-		return store.Variant{}
-	}
-	names, _ := rfc9111.VaryNames(header)
-	return store.Variant{
-		Names: names, Values: variantValues(names, x.clientHeader),
-		Coding: rfc9111.ContentCoding(header),
-	}
-}
-
 // validates reports whether the fetch asks if what is stored still holds.
 func (x *fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
 
@@ -362,7 +351,7 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 		return
 	}
 	entry := &store.Entry{
-		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: x.flags(),
+		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: flagsOf(&hd.exchange),
 		Status: hd.status, Header: hd.header, Trailer: x.h.policy.StorableTrailer(hd.header, trailer),
 		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
 		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
@@ -449,32 +438,6 @@ func reasonOf(refusal store.Refusal) rfc9111.Reason {
 	case store.Stored:
 	}
 	return rfc9111.Storable
-}
-
-// The facts of a fetching request that are kept with its response.
-const (
-	flagAuthorized store.Flags = 1 << iota
-	flagUnkeyedCookie
-)
-
-func (x *fetch) flags() store.Flags {
-	var f store.Flags
-	if x.authorized {
-		f |= flagAuthorized
-	}
-	if x.unkeyedCookie {
-		f |= flagUnkeyedCookie
-	}
-	return f
-}
-
-// exchangeOf is a stored response as rfc9111 sees it.
-func exchangeOf(e *store.Entry) rfc9111.Exchange {
-	return rfc9111.Exchange{
-		Method: e.Method, URL: store.BareURL(e.URL), Status: e.Status, Header: e.Header, Trailer: e.Trailer,
-		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
-		Authorized: e.Flags&flagAuthorized != 0, UnkeyedCookie: e.Flags&flagUnkeyedCookie != 0,
-	}
 }
 
 // declaredLength is Content-Length, -1 where there is none or it cannot be read.

@@ -109,7 +109,9 @@ func (q *request) lookUp() rfc9111.Use {
 		}
 		return rfc9111.UseNever
 	}
-	q.varyNames = q.found.Entry.Variant.Names
+	if q.varyNames = q.found.Entry.Variant.Names; isVaryIgnored(&q.found.Entry.Variant) {
+		q.varyNames = nil // who ignores Vary is of one kind
+	}
 	q.freshness = q.conclude(q.found.Entry)
 	use, forward := q.freshness.UseFor(q.directives, q.came(), q.now, q.found.Soft)
 	q.forward = forward
@@ -121,6 +123,12 @@ func (q *request) lookUp() rfc9111.Use {
 
 // selects is the match of RFC 9111 4.1.
 func (q *request) selects(v *store.Variant) int {
+	if isVaryIgnored(v) {
+		if q.h.policy.Ignores("Vary") {
+			return 1
+		}
+		return 0
+	}
 	if !q.seesAll(v.Names) {
 		return 0
 	}

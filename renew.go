@@ -64,8 +64,12 @@ func (x *fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	entry.Header = x.h.policy.MergeStorable(x.stale.Header, update)
 	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
 	entry.Generation = x.ticket.Generation()
-	if !x.h.policy.Ignores("Vary") {
-		entry.Variant = x.variant(entry.Header)
+	entry.Variant = x.renewedVariant(entry.Header)
+	if x.noStore {
+		entry.Flags |= flagNoStore
+	}
+	if len(x.stale.Header["Set-Cookie"]) > 0 { // of an earlier 304, maybe, and taken away now
+		entry.Flags |= flagSetCookie
 	}
 	return entry
 }

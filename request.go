@@ -258,6 +258,15 @@ func (q *request) readKey() {
 	}
 }
 
+// saysNoStore reports whether the request has no-store (RFC 9111 5.2.1.5), whether this handler
+// obeys that or not: another may.
+func (q *request) saysNoStore() bool {
+	if q.h.policy.IgnoreClientDirectives {
+		return rfc9111.ParseRequest(q.r.Header).NoStore
+	}
+	return q.directives.NoStore
+}
+
 // schemeOf is how the client has spoken to Caddy.
 func schemeOf(r *http.Request) string {
 	if r.TLS != nil {

@@ -168,7 +168,11 @@ type Exchange struct {
 	// VaryUnseen says that the origin saw a field that Vary names otherwise than the
 	// cache, so that nothing can be selected by it.
 	VaryUnseen bool
-	// RequestNoStore says that it carried Cache-Control: no-store and that
+	// RequestNoStore says that it carried Cache-Control: no-store. It counts where
 	// client directives are obeyed.
 	RequestNoStore bool
+	// HadSetCookie says that the response came with a Set-Cookie, which a stored
+	// Header may have no more: by [SetCookieStrip], where it is ignored, or because
+	// private="…" or the like names it.
+	HadSetCookie bool
 }

@@ -30,7 +30,7 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 		return ReasonPartial
 	case !statusStorable(x.Status), s.mustUnderstand && !statusUnderstood(x.Status):
 		return ReasonStatus
-	case x.RequestNoStore:
+	case x.RequestNoStore && !p.IgnoreClientDirectives:
 		return ReasonRequestNoStore
 	case s.forbidsStoring(x.Status):
 		return ReasonNoStore
@@ -40,7 +40,7 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 		return ReasonAuthorization
 	// private="Set-Cookie" would allow to store the rest; the operator's word is
 	// about the response.
-	case p.SetCookie == SetCookieRefuse && len(x.Header["Set-Cookie"]) > 0 && !p.Ignores("Set-Cookie"):
+	case p.SetCookie == SetCookieRefuse && x.setsCookie() && !p.Ignores("Set-Cookie"):
 		return ReasonSetCookie
 	case p.varyStar(x):
 		return ReasonVaryStar
@@ -51,6 +51,9 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 	}
 	return p.TrailerReason(x.Trailer)
 }
+
+// setsCookie reports whether the response has a Set-Cookie, or came with one.
+func (x *Exchange) setsCookie() bool { return x.HadSetCookie || len(x.Header["Set-Cookie"]) > 0 }
 
 // methodUnderstood is 3, first item. HEAD is not among them: its response has
 // no body to store.
