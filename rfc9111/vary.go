@@ -75,9 +75,9 @@ const (
 
 // VariantValues returns the values of names in the request that fetched a
 // response, normalised (RFC 9111 4.1): Accept-Encoding as the sorted set of
-// codings the client accepts, Accept-Language as its list by weight, other lists as
-// their trimmed members. A field that is not known to be a list, or is longer than
-// 1 KiB, stands as it is. Equal values mean equal variants.
+// codings the client accepts, Accept-Language as its list by weight, every other
+// as the list of its trimmed members. A field that is defined as no list, or is longer
+// than 1 KiB, stands as it is. Equal values mean equal variants.
 func VariantValues(names []string, req http.Header) []string {
 	values := make([]string, len(names))
 	for i, name := range names {
@@ -92,16 +92,13 @@ func VariantValues(names []string, req http.Header) []string {
 // normalised one, since to normalise makes nothing longer.
 const maxNormalized = 1 << 10
 
-// isListField reports whether the definition of a request field is a list, in which white
-// space around commas means nothing. Elsewhere it may mean something: a cookie is
-// opaque, and of an unknown field nobody can say (RFC 9111 4.1, RFC 9110 5.5).
-func isListField(name string) bool {
+// isOpaque reports whether the definition of a request field is no list, so that white space
+// around a comma in it may mean something (RFC 9111 4.1, RFC 9110 5.5). Of a field that is not
+// known nobody can say; it is taken for a list, as most are (RFC 9110 5.3).
+func isOpaque(name string) bool {
 	switch name {
-	case "Accept", "Accept-Charset", acceptEncoding, acceptLanguage, "A-Im", "Cache-Control", "Pragma", "Prefer", "Te",
-		"Want-Content-Digest", "Want-Repr-Digest", "Priority",
-		"Access-Control-Request-Headers", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions",
-		"Sec-Ch-Ua", "Sec-Ch-Ua-Form-Factors", "Sec-Ch-Ua-Full-Version-List",
-		"Cdn-Loop", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto":
+	case "Authorization", "Proxy-Authorization", "Cookie", "User-Agent", "Referer", "From", "Origin", "Host",
+		"Content-Type", "Date", "Dpop", "Digest", "Signature", "X-Api-Key", "X-Requested-With":
 		return true
 	}
 	return false
@@ -116,7 +113,7 @@ func normalize(name string, lines []string) string {
 		return absent
 	case overlong(lines):
 		return strings.Join(lines, ",")
-	case !isListField(name):
+	case isOpaque(name):
 		return cmp.Or(strings.Join(lines, ", "), present)
 	}
 	switch name {
@@ -169,7 +166,7 @@ func sameValue(name, stored string, lines []string) bool {
 		return true
 	case overlong(lines):
 		return isJoined(stored, ",", lines)
-	case !isListField(name) && stored != present:
+	case isOpaque(name) && stored != present:
 		return isJoined(stored, ", ", lines)
 	}
 	return normalize(name, lines) == stored
