@@ -107,7 +107,7 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 		keyed: q.keyed, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
 		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie, noStore: q.saysNoStore(),
-		wantsPart: len(q.r.Header["Range"]) > 0, forward: q.forward,
+		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(), forward: q.forward,
 		stale: q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,
 		seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}

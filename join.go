@@ -179,6 +179,10 @@ func (q *request) board(s seat) (answered bool, err error) {
 			outcome = coalesce.Failed
 		}
 		next, again := seat{}, false
+		if outcome == coalesce.Failed && s.fetch == nil && q.unsafe() {
+			defer q.disembark(s, false)
+			return q.fetchAlone(q.forward)
+		}
 		if outcome == coalesce.Failed && s.fetch == nil {
 			if err, ok := q.staleOnError(); ok {
 				q.disembark(s, false)
@@ -197,6 +201,12 @@ func (q *request) board(s seat) (answered bool, err error) {
 		s = next
 	}
 }
+
+// unsafe reports whether the request may change something at the origin. Such requests wait for each
+// other in the hope of an answer that says it is for all who send the same (RFC 9110 9.3.3). Of any
+// other each has its own: a failure, or what came for one client, says nothing of what becomes of a
+// request that has not been sent.
+func (q *request) unsafe() bool { return q.h.policy.Unsafe(q.keyed.method) }
 
 // patience is how long the request waits for a flight's decision. That of a follower lasts for all its waits together: a flight that fails is
 // followed by another, and one for other values of a Vary by its own.
@@ -218,7 +228,7 @@ func (q *request) patience(s seat) time.Duration {
 // came for the leader says nothing about this request's own answer, because the leader's request
 // was personal or odd. Its like gather on a flight of one of them.
 func (q *request) gathersAgain(s seat) bool {
-	if s.fetch != nil || q.following == nil || q.following.again {
+	if s.fetch != nil || q.following == nil || q.following.again || q.unsafe() {
 		return false
 	}
 	q.following.again = true

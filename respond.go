@@ -93,6 +93,8 @@ func (q *request) respondShared(s seat) (answered bool, err error) {
 			q.varyNames = hd.variant.Names // now that they are known, it is sorted among its like
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
+		case q.unsafe() && (hd.kind == headStale || !hd.kept()): // a failure, or no answer for all
+			return q.fetchAlone(q.forward)
 		case !q.mayShare(hd):
 			return true, q.forwardAlone(q.forward, "")
 		case !q.usable(s.flight):

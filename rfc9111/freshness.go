@@ -132,7 +132,7 @@ func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 	if f.NoCache || f.MustRevalidate {
 		return
 	}
-	if !p.unsafe(x.Method) {
+	if !p.Unsafe(x.Method) {
 		f.StaleWhileRevalidate, f.StaleIfError = clamp(p.StaleWhileRevalidate), clamp(p.StaleIfError)
 	}
 	if s.staleWhileRevalidate.given {
@@ -148,11 +148,12 @@ func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 // Cookie that is not in the key) needs the origin's own word, so does an unsafe
 // method (RFC 9110 9.3.3), and an event stream is no document that could be fresh.
 func (p *Policy) mayAssume(x *Exchange) bool {
-	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.unsafe(x.Method) && !IsEventStream(x.Header)
+	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.Unsafe(x.Method) && !IsEventStream(x.Header)
 }
 
-// unsafe reports whether the method may change something at the origin.
-func (p *Policy) unsafe(method string) bool { return method == http.MethodPost && !p.SafePost }
+// Unsafe reports whether the method may change something at the origin: POST, without
+// SafePost.
+func (p *Policy) Unsafe(method string) bool { return method == http.MethodPost && !p.SafePost }
 
 // lifetime is RFC 9111 4.2.1 with the operator's word before and after.
 func (p *Policy) lifetime(x *Exchange, s *statement) (time.Duration, Source) {
