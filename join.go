@@ -172,7 +172,7 @@ func (q *request) headerIsEnough(hd *head) bool {
 func (q *request) board(s seat) (answered bool, err error) {
 	for {
 		outcome := s.party.Wait(q.r.Context(), q.patience(s), q)
-		if outcome == coalesce.Shared {
+		if outcome == coalesce.Shared || outcome == coalesce.Failed && s.owesHeader() {
 			if answered, err = q.partake(s); !errors.Is(err, errBrokenEarly) {
 				return answered, err
 			}
@@ -207,6 +207,12 @@ func (q *request) board(s seat) (answered bool, err error) {
 // other each has its own: a failure, or what came for one client, says nothing of what becomes of a
 // request that has not been sent.
 func (q *request) unsafe() bool { return q.h.policy.Unsafe(q.keyed.method) }
+
+// owesHeader reports whether the flight was begun for this request and has a header, so that its
+// failure came too late to be answered by anything but that header.
+func (s seat) owesHeader() bool {
+	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Head() != nil
+}
 
 // patience is how long the request waits for a flight's decision. That of a follower lasts for all its waits together: a flight that fails is
 // followed by another, and one for other values of a Vary by its own.

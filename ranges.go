@@ -30,17 +30,13 @@ func (q *request) sendRanges(a *answer, cs *rfc9111.CacheStatus, ranges []rfc911
 		h.Set("Content-Length", strconv.FormatInt(part.Length, 10))
 		q.sendStatus(h, *cs)
 		q.w.WriteHeader(http.StatusPartialContent)
-		return brokenOffIf(a.sendBody(q.w, part.Start, part.Length))
+		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {
+			return q.brokenOff(a, err)
+		}
+		return nil
 	default:
 		return q.sendMultipart(a, cs, ranges)
 	}
-}
-
-func brokenOffIf(err error) error {
-	if err != nil {
-		return brokenOff(err)
-	}
-	return nil
 }
 
 // sendMultipart answers with several parts as multipart/byteranges (RFC 9110 14.6).
@@ -54,10 +50,10 @@ func (q *request) sendMultipart(a *answer, cs *rfc9111.CacheStatus, ranges []rfc
 	q.w.WriteHeader(http.StatusPartialContent)
 	for _, part := range ranges {
 		if _, err := parts.CreatePart(partHeader(contentType, part, a.length)); err != nil {
-			return brokenOff(err)
+			return q.brokenOff(a, err)
 		}
 		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {
-			return brokenOff(err)
+			return q.brokenOff(a, err)
 		}
 	}
 	_ = parts.Close()

@@ -216,14 +216,18 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 		a.growing.announced = linesOf(hd.own, "Trailer")
 	}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
+	reason := hd.freshness.Reason
 	if !q.headerIsEnough(hd) {
 		if err := a.growing.first(q.byteWait(s)); err != nil && !errors.Is(err, io.EOF) {
-			return q.respondUnbegun(s, err)
+			if answered, err := q.respondUnbegun(s, err); answered {
+				return err
+			}
+			reason, cs.Stored = rfc9111.ReasonIncomplete, false // the header goes out, and no body
 		}
 	}
 	s.party.Reader().OnDrop(q.breakWrite)
 	if leads {
-		cs.Detail = hd.freshness.Reason.String()
+		cs.Detail = reason.String()
 		q.note(OutcomeMiss, cs.Detail)
 	} else {
 		q.note(OutcomeCollapsed, "")
@@ -241,24 +245,24 @@ func (q *request) byteWait(s seat) time.Duration {
 }
 
 // respondUnbegun answers where err has come in place of the first byte of a shared body, so that
-// nothing has gone out yet.
-func (q *request) respondUnbegun(s seat, err error) error {
+// nothing has gone out yet. It does not answer the client whose own fetch that was: this one sees
+// what it would see without Larder, the header and a body that breaks off.
+func (q *request) respondUnbegun(s seat, err error) (answered bool, _ error) {
 	switch {
 	case q.r.Context().Err() != nil:
-		return q.respondGone()
+		return true, q.respondGone()
 	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow): // the flight goes on for others
-		return q.forwardAlone(q.forward, "")
+		return true, q.forwardAlone(q.forward, "")
 	case errors.Is(err, errStalled):
-		return err
+		return true, err
 	}
 	if e, ok := q.staleOnError(); ok {
-		return e
+		return true, e
 	}
-	if s.fetch != nil && s.flight.Attempt() == 1 {
-		q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
-		abort(err)
+	if s.owesHeader() {
+		return false, nil
 	}
-	return errBrokenEarly
+	return true, errBrokenEarly
 }
 
 // statusClientGone is nginx's status for a client that has gone before its answer, and
@@ -332,7 +336,7 @@ func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
 		return err
 	}
 	if err := a.sendBody(q.w, 0, -1); err != nil {
-		return brokenOff(err)
+		return q.brokenOff(a, err)
 	}
 	q.sendTrailers(q.trailers(a))
 	return nil
@@ -415,10 +419,13 @@ func bodyAllowed(status int) bool {
 	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// brokenOff ends an answer of which the client has a part, which must not look like a clean end:
-// not where the source lacks the rest, and not where the client has gone, because one that has
-// closed only its own side of the connection reads on.
-func brokenOff(err error) error {
+// brokenOff ends an answer that its source or its client has left unfinished, so that it does not
+// look like a clean end: a client that has closed only its own side of the connection reads on. What
+// there is of a response from the origin reaches the client before, as with reverse_proxy alone.
+func (q *request) brokenOff(a *answer, err error) error {
+	if a.growing != nil {
+		_ = http.NewResponseController(q.w).Flush() // the client may have gone
+	}
 	abort(err)
 	return err
 }
