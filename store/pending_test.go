@@ -190,6 +190,59 @@ func TestTicketsKnowTheOldest(t *testing.T) {
 	}
 }
 
+// A fetch that goes on for long has the purges kept that come meanwhile. Anybody may cause those of a POST, each of a
+// URL of its own, so their memory is bounded: then the fetch may not be stored, and no purge is kept for it.
+func TestPendingPurgesAreBounded(t *testing.T) {
+	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
+	slow := s.Begin()
+	defer slow.End()
+	const url = "http://example.com/slow"
+	for i := range 5000 {
+		if _, err := s.Purge(Selectors{URLs: []string{pendingURL(i)}}, PurgeOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, func() bool { return s.records.bytes() <= 1<<20/recordsShare })
+	if hard, _ := s.Purged(url, nil, slow.Generation()); !hard {
+		t.Error("newcomers may still join the fetch for which no purge is kept")
+	}
+	e := testEntry(s, url, nil)
+	e.Generation = slow.Generation()
+	if r := s.Put(e, 0); r != RefusedPurged {
+		t.Errorf("what it brings is %v", r)
+	}
+	next := s.Begin()
+	defer next.End()
+	e = testEntry(s, url, nil)
+	e.Generation = next.Generation()
+	if r := s.Put(e, 0); r != Stored {
+		t.Errorf("what the next fetch brings is %v", r)
+	}
+}
+
+// What is just being stored is not revoked: a sweep that took no heed of it could have passed its place.
+func TestWhatIsBeingStoredIsNotRevoked(t *testing.T) {
+	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
+	fetch := s.Begin()
+	defer fetch.End()
+	s.records.issue(Selectors{All: true}, false, 0)
+	kept, ok := s.tickets.keep(fetch.Generation())
+	if !ok {
+		t.Fatal("refused before it was revoked")
+	}
+	s.tickets.revoke(s.records.last.Load())
+	if got := s.tickets.oldest(); got != fetch.Generation() {
+		t.Errorf("oldest = %d while generation %d is being stored", got, fetch.Generation())
+	}
+	s.tickets.unkeep(kept)
+	if got := s.tickets.oldest(); got != everything {
+		t.Errorf("oldest = %d after that", got)
+	}
+	if _, ok := s.tickets.keep(fetch.Generation()); ok {
+		t.Error("not refused after it was revoked")
+	}
+}
+
 // BenchmarkPurgePending purges a URL of which nothing is stored, with so many purges pending for a fetch that
 // is under way.
 func BenchmarkPurgePending(b *testing.B) {

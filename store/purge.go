@@ -107,8 +107,11 @@ type PurgeOptions struct {
 
 // Purged tells whether a response with this URL (URLAt's) and tags, fetched under generation gen,
 // has been purged since, hard or soft. It is for responses that are not stored (yet): flights.
-// Without a purge newer than gen it costs one atomic load.
+// Without a purge newer than gen it costs two atomic loads.
 func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) {
+	if gen < s.tickets.revoked.Load() {
+		return true, false // by what purges is not known any more
+	}
 	return s.records.judge(url, tags, gen, everything)
 }
 

@@ -22,6 +22,11 @@ func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, refusal Refusal
 }
 
 func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
+	kept, ok := s.tickets.keep(e.Generation)
+	if !ok {
+		return RefusedPurged
+	}
+	defer s.tickets.unkeep(kept)
 	if refusal := s.admit(e); refusal != Stored {
 		return refusal
 	}

@@ -88,6 +88,23 @@ type purgeRecord struct {
 	sweep      *sweep
 }
 
+// What a selector of a purge in force takes, by measurement: the record, rows of the maps and what the
+// keeper notes of it, with as much again for garbage; and its text, which stands in several of them.
+const (
+	selectorSize  = 512
+	selectorTexts = 4
+)
+
+// size is about what a record takes of memory, in bytes.
+func (rec *purgeRecord) size() (n int64) {
+	for _, list := range [][]string{rec.sel.Tags, rec.sel.URLs, rec.sel.Prefixes, rec.sel.Hosts} {
+		for _, text := range list {
+			n += selectorSize + selectorTexts*int64(len(text))
+		}
+	}
+	return n + selectorSize
+}
+
 // recordSet holds the purges in force, found by their selectors. Nothing that happens for each
 // purge or each entry walks through them all: how many there are, the slowest fetch decides.
 type recordSet struct {
@@ -105,6 +122,7 @@ type recordSet struct {
 	mu              sync.RWMutex
 	first, latest   *purgeRecord // the ends of the list, by generation
 	count           int
+	size            int64          // bytes, see purgeRecord.size
 	walked          int            // records that walks through all of them have passed, for tests
 	uncounted       []*purgeRecord // ascending
 	tags, urls      map[string]*generations
@@ -157,6 +175,13 @@ func (r *recordSet) issue(sel Selectors, soft bool, wall uint64) *purgeRecord {
 	return rec
 }
 
+// bytes is about what all records take of memory.
+func (r *recordSet) bytes() int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.size
+}
+
 // restore puts a record read from the file in force, unless it is already.
 func (r *recordSet) restore(rec *purgeRecord) {
 	r.mu.Lock()
@@ -182,6 +207,7 @@ func (r *recordSet) atOrBelow(gen uint64) *purgeRecord {
 func (r *recordSet) add(rec *purgeRecord) {
 	r.link(rec)
 	r.count++
+	r.size += rec.size()
 	r.each(rec, func(g *generations) {
 		list := g.list(rec.soft)
 		at, _ := slices.BinarySearch(*list, rec.gen)
@@ -268,6 +294,7 @@ func (r *recordSet) drop(rec *purgeRecord) {
 	r.drops.Add(1)
 	r.unlink(rec)
 	r.count--
+	r.size -= rec.size()
 	r.each(rec, func(g *generations) {
 		list := g.list(rec.soft)
 		if at, found := slices.BinarySearch(*list, rec.gen); found {

@@ -98,11 +98,19 @@ func (k *keeper) sweepAnew() {
 	}
 }
 
+// recordsShare is which part of the memory budget the purges in force may take that wait for fetches.
+const recordsShare = 8
+
 // wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way
 // for.
 func (k *keeper) wakeResting() {
 	if len(k.sweeps.resting) == 0 {
 		return
+	}
+	if k.s.records.bytes() > k.s.settings.Load().Memory/recordsShare {
+		// An origin that hangs, or a client that reads slowly, would have the purges of ten minutes remembered, and
+		// anybody may cause those of a POST. The fetches that half of the purges wait for are not stored.
+		k.s.tickets.revoke(k.sweeps.resting[(len(k.sweeps.resting)-1)/2].gen)
 	}
 	oldest := k.s.tickets.oldest()
 	for len(k.sweeps.resting) > 0 && k.sweeps.resting[0].gen <= oldest {

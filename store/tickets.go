@@ -15,12 +15,16 @@ type tickets struct {
 	spare   *openGeneration // the one that ended last, for the next: most fetches are alone in their generation
 	reading int             // look-ups under way
 	reads   uint64          // look-ups begun
+
+	// revoked is the generation below which no fetch may bring anything into the store any more.
+	revoked atomic.Uint64
 }
 
 // openGeneration is how many began in a generation and have not ended.
 type openGeneration struct {
 	gen        uint64
 	count      int
+	kept       int // of these, look-ups and what is just being stored: they are not revoked
 	prev, next *openGeneration
 }
 
@@ -31,13 +35,16 @@ func (t *tickets) begin(r *recordSet) uint64 {
 	defer t.mu.Unlock()
 	t.reading++
 	t.reads++
-	return t.issue(r)
+	gen := t.issue(r)
+	t.open[gen].kept++
+	return gen
 }
 
 func (t *tickets) end(gen uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reading--
+	t.open[gen].kept--
 	t.takeBack(gen)
 }
 
@@ -99,14 +106,50 @@ func (t *tickets) readers() (reading bool, begun uint64) {
 	return t.reading > 0, t.reads
 }
 
-// oldest is the lowest generation any fetch under way began in.
+// oldest is the lowest generation began in by any fetch under way that has not been revoked.
 func (t *tickets) oldest() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.first == nil {
-		return everything
+	for o := t.first; o != nil; o = o.next {
+		if o.gen >= t.revoked.Load() || o.kept > 0 {
+			return o.gen
+		}
 	}
-	return t.first.gen
+	return everything
+}
+
+// revoke takes from all fetches of generations before gen the leave to store what they bring, so that
+// no purge need be remembered for them.
+func (t *tickets) revoke(gen uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.revoked.Store(max(t.revoked.Load(), gen))
+}
+
+// keep has the fetch of a generation not revoked until unkeep, while its response comes to its place:
+// a sweep that takes no heed of it any more could have passed that place already. ok is false if it
+// has been revoked.
+func (t *tickets) keep(gen uint64) (o *openGeneration, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if gen < t.revoked.Load() {
+		return nil, false
+	}
+	if o = t.open[gen]; o != nil {
+		o.count++
+		o.kept++
+	}
+	return o, true
+}
+
+func (t *tickets) unkeep(o *openGeneration) {
+	if o == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o.kept--
+	t.takeBack(o.gen)
 }
 
 // Ticket stands for one fetch: the responses it brings are as old as its generation. Put comes
@@ -118,7 +161,9 @@ type Ticket struct {
 }
 
 // Begin opens the ticket of a fetch that is about to begin. Records of later purges are kept until
-// End, so that its response can be judged however long it takes.
+// End, so that its response can be judged however long it takes; but where they come to more than
+// an eighth of the memory budget the tickets of the oldest fetches are revoked, and what these bring
+// counts as purged.
 func (s *Store) Begin() *Ticket {
 	return &Ticket{store: s, gen: s.tickets.beginFetch(s.records)}
 }
