@@ -235,7 +235,7 @@ func (d *disk) setAside(why string, now time.Time) (name string, err error) {
 func (d *disk) rename(why string, now time.Time) (string, error) {
 	name := d.path + "." + why + "-" + strconv.FormatInt(now.Unix(), 10)
 	for i := 1; ; i++ {
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(name); err != nil { // free, or no name in this folder is
 			break
 		}
 		name = d.path + "." + why + "-" + strconv.FormatInt(now.Unix(), 10) + "-" + strconv.Itoa(i)
@@ -368,6 +368,9 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 			err = guarded(tx.Commit)
 		}
 		if err = u.finish(tx, err); err != nil {
+			return err
+		}
+		if err = u.checkPlace(); err != nil { // a copy that had the file's size and time has not what was written now
 			return err
 		}
 		return u.measure()

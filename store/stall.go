@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -240,8 +241,8 @@ var errRemoved = errors.New("the file was removed, or another one put in its pla
 // and time tell as well.
 func (u *use) checkPlace() error {
 	there, err := os.Stat(u.d.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return errRemoved
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) {
+		return errRemoved // or its folder is another thing now
 	}
 	if err != nil {
 		return nil //nolint:nilerr // it says nothing about the file that is open
