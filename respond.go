@@ -423,8 +423,11 @@ func bodyAllowed(status int) bool {
 // look like a clean end: a client that has closed only its own side of the connection reads on. What
 // there is of a response from the origin reaches the client before, as with reverse_proxy alone.
 func (q *request) brokenOff(a *answer, err error) error {
+	// Not where the client is at fault: of a reader that was dropped another goroutine sets the deadline at this moment.
 	if a.growing != nil {
-		_ = http.NewResponseController(q.w).Flush() // the client may have gone
+		if failure := a.growing.flight.Err(); failure != nil && errors.Is(err, failure) {
+			_ = http.NewResponseController(q.w).Flush() // the client may have gone
+		}
 	}
 	abort(err)
 	return err
