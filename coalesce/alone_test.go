@@ -82,7 +82,7 @@ func TestStalledBodyWithoutReaders(t *testing.T) {
 			f.Share(nil, -1) // the minute begins anew
 			time.Sleep(time.Minute - 1)
 			expectCause(t, f, nil)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			<-f.Context().Done()
 			expectCause(t, f, ErrNobodyLeft)
 			f.Fail(context.Cause(f.Context()))
