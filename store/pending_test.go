@@ -202,7 +202,7 @@ func TestPendingPurgesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, func() bool { return s.records.bytes() <= 1<<20/recordsShare })
+	waitFor(t, func() bool { return s.records.bytes() <= s.recordsLimit() })
 	if hard, _ := s.Purged(url, nil, slow.Generation()); !hard {
 		t.Error("newcomers may still join the fetch for which no purge is kept")
 	}

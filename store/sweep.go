@@ -98,8 +98,18 @@ func (k *keeper) sweepAnew() {
 	}
 }
 
-// recordsShare is which part of the memory budget the purges in force may take that wait for fetches.
-const recordsShare = 8
+// recordsShare is which part of the memory budget purges in force may take, which is what those take
+// that wait for fetches; recordsLeast is what they may take in any case.
+const (
+	recordsShare = 8
+	recordsLeast = 1 << 20
+)
+
+// recordsLimit is how many bytes of purges may be in force before fetches that they wait for are
+// revoked.
+func (s *Store) recordsLimit() int64 {
+	return max(s.settings.Load().Memory/recordsShare, recordsLeast)
+}
 
 // wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way
 // for.
@@ -107,9 +117,10 @@ func (k *keeper) wakeResting() {
 	if len(k.sweeps.resting) == 0 {
 		return
 	}
-	if k.s.records.bytes() > k.s.settings.Load().Memory/recordsShare {
-		// An origin that hangs, or a client that reads slowly, would have the purges of ten minutes remembered, and
-		// anybody may cause those of a POST. The fetches that half of the purges wait for are not stored.
+	if k.s.records.bytes() > k.s.recordsLimit() {
+		// An origin that hangs, or a client that reads slowly, would have the purges of ten
+		// minutes remembered, and anybody may cause those of a POST. The fetches that half of
+		// the purges wait for are not stored.
 		k.s.tickets.revoke(k.sweeps.resting[(len(k.sweeps.resting)-1)/2].gen)
 	}
 	oldest := k.s.tickets.oldest()

@@ -162,8 +162,8 @@ type Ticket struct {
 
 // Begin opens the ticket of a fetch that is about to begin. Records of later purges are kept until
 // End, so that its response can be judged however long it takes; but where they come to more than
-// an eighth of the memory budget the tickets of the oldest fetches are revoked, and what these bring
-// counts as purged.
+// an eighth of the memory budget, and a MiB, the tickets of the oldest fetches are revoked, and what
+// these bring counts as purged.
 func (s *Store) Begin() *Ticket {
 	return &Ticket{store: s, gen: s.tickets.beginFetch(s.records)}
 }
