@@ -41,21 +41,26 @@ func mounted(t *testing.T) bool {
 	return false
 }
 
+// onSmallDisk opens a store on a file system of its own, of the size that the mount option names.
+func onSmallDisk(t *testing.T, size string) (cfg Config, s *Store, clock *testClock, log *bytes.Buffer) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("no mounts here: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	clock, log = newTestClock(), new(bytes.Buffer)
+	clock.nanos.Store(time.Now().UnixNano())
+	cfg = Config{Path: filepath.Join(dir, "store"), Required: true, Now: clock.now, Logger: slog.New(slog.NewTextHandler(log, nil))}
+	return cfg, openImpatient(t, cfg, bothTiers), clock, log
+}
+
 // TestFaultFullDisk fills a real file system of 8 MiB around the store, and makes room again.
 func TestFaultFullDisk(t *testing.T) {
 	if !mounted(t) {
 		return
 	}
-	dir := t.TempDir()
-	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skipf("no mounts here: %v", err)
-	}
-	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
-	clock := newTestClock()
-	clock.nanos.Store(time.Now().UnixNano())
-	var log bytes.Buffer
-	cfg := Config{Path: filepath.Join(dir, "store"), Required: true, Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-	s := openImpatient(t, cfg, bothTiers)
+	cfg, s, clock, log := onSmallDisk(t, "8m")
 	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
 	for n := range 100 {
 		s.Put(signedEntry(s, url(n), 1, 5_000), 0)
@@ -63,7 +68,7 @@ func TestFaultFullDisk(t *testing.T) {
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	ballast := filepath.Join(dir, "ballast")
+	ballast := filepath.Join(filepath.Dir(cfg.Path), "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 16<<20), 0o600); err == nil {
 		t.Fatal("16 MiB went onto 8")
 	}
@@ -75,7 +80,7 @@ func TestFaultFullDisk(t *testing.T) {
 		t.Fatalf("on a full disk: %+v", st)
 	}
 	if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
-		t.Errorf("%d errors logged, want one:\n%s", n, &log)
+		t.Errorf("%d errors logged, want one:\n%s", n, log)
 	}
 	for n := range 100 {
 		if version, _ := found(t, s, url(n)); version != 1 {
@@ -109,16 +114,7 @@ func TestFaultFullDiskLogsOnce(t *testing.T) {
 	if !mounted(t) {
 		return
 	}
-	dir := t.TempDir()
-	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("no mounts here: %v", err)
-	}
-	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
-	clock := newTestClock()
-	clock.nanos.Store(time.Now().UnixNano())
-	var log bytes.Buffer
-	cfg := Config{Path: filepath.Join(dir, "store"), Required: true, Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-	s := openImpatient(t, cfg, bothTiers)
+	_, s, clock, log := onSmallDisk(t, "1m")
 	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
 	for round := range 40 {
 		for n := range 200 {
@@ -142,6 +138,6 @@ func TestFaultFullDiskLogsOnce(t *testing.T) {
 		t.Error(err)
 	}
 	if n := strings.Count(log.String(), "\n"); n > 2 {
-		t.Errorf("%d lines logged:\n%.3000s", n, &log)
+		t.Errorf("%d lines logged:\n%.3000s", n, log)
 	}
 }
