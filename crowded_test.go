@@ -39,7 +39,7 @@ func TestCrowdedFlight(t *testing.T) {
 	for calls.Load() == 0 {
 		runtime.Gosched()
 	}
-	f, p, ok := h.app.pantry.flights.Board(h.keyOf(leader, next), nil)
+	f, p, ok := h.app.pantry.flights.JoinRunning(h.keyOf(leader, next), nil)
 	if !ok {
 		t.Fatal("no fetch is under way")
 	}

@@ -119,7 +119,7 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 	}
 	x.detach(q)
 	x.pantry.hold()
-	f.OnUnkept(x)
+	f.OnUnstorable(x)
 	return x
 }
 
@@ -190,8 +190,8 @@ func (x *fetch) end() {
 	x.pantry.drop()
 }
 
-// Unkept implements coalesce.Keeper.
-func (x *fetch) Unkept() { x.endTicket() }
+// Unstorable implements coalesce.Storer.
+func (x *fetch) Unstorable() { x.endTicket() }
 
 // endTicket ends the ticket, so that purges need not be remembered for this fetch any more: it is
 // over, or its response will not be stored. It may then go on for long, as an event stream does.
@@ -343,7 +343,7 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 	body, whole := x.wholeBody()
 	if !whole {
 		reason := rfc9111.ReasonTooLarge
-		if x.flight.Outgrown() == coalesce.NoRoom {
+		if x.flight.Overflow() == coalesce.NoRoom {
 			reason = rfc9111.ReasonFull
 		}
 		x.backOff()

@@ -107,7 +107,7 @@ func goroutinesUnder(prefix string) int {
 func parked(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d requests wait for a fetch", n), func() bool {
-		return goroutinesIn("coalesce.(*Party).Wait") == n
+		return goroutinesIn("coalesce.(*Member).Wait") == n
 	})
 }
 
@@ -116,7 +116,7 @@ func settled(t *testing.T, in *instance) {
 	t.Helper()
 	in.client.CloseIdleConnections()
 	eventually(t, "all fetches are over", func() bool {
-		return in.stats().InFlight == 0 && goroutinesIn("larder.(*fetch).run") == 0 && goroutinesIn("coalesce.(*Party).Wait") == 0
+		return in.stats().InFlight == 0 && goroutinesIn("larder.(*fetch).run") == 0 && goroutinesIn("coalesce.(*Member).Wait") == 0
 	})
 }
 

@@ -22,7 +22,7 @@ type flightTag struct {
 // seat is a request's place on a flight.
 type seat struct {
 	flight *coalesce.Flight
-	party  *coalesce.Party
+	party  *coalesce.Member
 	fetch  *fetch // not nil for the leader
 }
 
@@ -48,7 +48,7 @@ func (q *request) solo() seat {
 
 // joinRunning boards the flight for the request's key if there is one, and forwards the request as it is if not.
 func (q *request) joinRunning() (answered bool, err error) {
-	f, p, ok := q.pantry.flights.Board(q.flightKey(), q.joinable)
+	f, p, ok := q.pantry.flights.JoinRunning(q.flightKey(), q.joinable)
 	if !ok {
 		return true, q.forwardAlone(q.forward, "")
 	}
@@ -67,7 +67,7 @@ func (q *request) retry(s seat) (next seat, ok bool) {
 }
 
 // seated starts the fetch where this request leads.
-func (q *request) seated(f *coalesce.Flight, p *coalesce.Party, started bool, ticket ticket) seat {
+func (q *request) seated(f *coalesce.Flight, p *coalesce.Member, started bool, ticket ticket) seat {
 	s := seat{flight: f, party: p}
 	if !started {
 		ticket.End()
@@ -254,7 +254,7 @@ func (q *request) partake(s seat) (answered bool, err error) {
 }
 
 // unshared answers a request whose flight has nothing to share.
-func (q *request) unshared(s seat, outcome coalesce.Outcome) error {
+func (q *request) unshared(s seat, outcome coalesce.WaitResult) error {
 	switch outcome {
 	case coalesce.TakenOver:
 		if s.fetch.writer.out == nil { // an error and no response: the outlet of one would have said how it went

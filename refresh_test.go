@@ -121,8 +121,8 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 	var pantry *pantry // of each row
 	for name, fails := range map[string]caddyhttp.HandlerFunc{
 		"cancelled, as nobody waits or it takes too long": func(http.ResponseWriter, *http.Request) error {
-			pantry.flights.CancelAll(coalesce.ErrNobodyLeft)
-			return caddyhttp.Error(499, coalesce.ErrNobodyLeft)
+			pantry.flights.CancelAll(coalesce.ErrNoClientLeft)
+			return caddyhttp.Error(499, coalesce.ErrNoClientLeft)
 		},
 		"400": says(400), "408": says(408), "429": says(429), "500": says(500), "501": says(501), "503": says(503), "505": says(505),
 		"no connection": func(http.ResponseWriter, *http.Request) error { return caddyhttp.Error(502, http.ErrServerClosed) },

@@ -30,6 +30,6 @@ func (x *fetch) wholeBody() (body store.Body, whole bool) {
 // Interface guards.
 var (
 	_ coalesce.Spiller = (*fetch)(nil)
-	_ coalesce.Keeper  = (*fetch)(nil)
+	_ coalesce.Storer  = (*fetch)(nil)
 	_ coalesce.Spill   = (*store.Draft)(nil)
 )

@@ -62,7 +62,7 @@ func TestDroppedReaderHarmsNobody(t *testing.T) {
 	for h.app.pantry.flights.Len() == 0 {
 		runtime.Gosched()
 	}
-	f, p, ok := h.app.pantry.flights.Board(h.keyOf(good, next), nil)
+	f, p, ok := h.app.pantry.flights.JoinRunning(h.keyOf(good, next), nil)
 	if !ok {
 		t.Fatal("no fetch is under way")
 	}

@@ -87,7 +87,7 @@ func (w *fetchWriter) inform(status int) {
 	}
 	header := w.header.Clone()
 	w.fetch.h.stripTags(header)
-	w.fetch.flight.Tell(func(lent any) {
+	w.fetch.flight.Inform(func(lent any) {
 		out := lent.(*request).w
 		own := out.Header().Clone()
 		replaceHeader(out.Header(), header)

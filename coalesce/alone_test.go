@@ -8,7 +8,7 @@ import (
 
 // A fetch that has no header yet outlives those who asked for it, but not for ever.
 func TestAlone(t *testing.T) {
-	limits := Limits{Alone: time.Minute}
+	limits := Limits{Unattended: time.Minute}
 	t.Run("nobody comes", func(t *testing.T) {
 		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
 			start := time.Now()
@@ -18,7 +18,7 @@ func TestAlone(t *testing.T) {
 			if d := time.Since(start); d != time.Minute {
 				t.Errorf("cancelled after %v, want 1m", d)
 			}
-			expectCause(t, f, ErrNobodyLeft)
+			expectCause(t, f, ErrNoClientLeft)
 			f.Fail(context.Cause(f.Context()))
 		})
 	})
@@ -34,16 +34,16 @@ func TestAlone(t *testing.T) {
 			time.Sleep(50 * time.Second)
 			expectCause(t, f, nil)
 			time.Sleep(11 * time.Second)
-			expectCause(t, f, ErrNobodyLeft)
+			expectCause(t, f, ErrNoClientLeft)
 			f.Fail(context.Cause(f.Context()))
 		})
 	})
 }
 
 // A body that is to be kept goes on without readers for as long as it grows, and is given up when
-// nothing of it has come for Limits.Alone.
+// nothing of it has come for Limits.Unattended.
 func TestStalledBodyWithoutReaders(t *testing.T) {
-	limits := Limits{Alone: time.Minute}
+	limits := Limits{Unattended: time.Minute}
 	begin := func(t *testing.T, g *Group[string]) *Flight {
 		f, lead := join(t, g, true)
 		f.Keep(true)
@@ -68,7 +68,7 @@ func TestStalledBodyWithoutReaders(t *testing.T) {
 				if d := time.Since(stalled); d != time.Minute {
 					t.Errorf("cancelled after %v of silence, want 1m", d)
 				}
-				expectCause(t, f, ErrNobodyLeft)
+				expectCause(t, f, ErrNoClientLeft)
 				f.Fail(context.Cause(f.Context()))
 			})
 		})
@@ -84,7 +84,7 @@ func TestStalledBodyWithoutReaders(t *testing.T) {
 			expectCause(t, f, nil)
 			time.Sleep(time.Nanosecond)
 			<-f.Context().Done()
-			expectCause(t, f, ErrNobodyLeft)
+			expectCause(t, f, ErrNoClientLeft)
 			f.Fail(context.Cause(f.Context()))
 		})
 	})
@@ -119,9 +119,9 @@ func TestStalledBodyWithoutReaders(t *testing.T) {
 // A flight in whose place there is a newer one is kept for its readers, and for a while without
 // any, whatever Keep says.
 func TestReplaced(t *testing.T) {
-	limits := Limits{Alone: time.Minute}
+	limits := Limits{Unattended: time.Minute}
 	refuse := func(*Flight) bool { return false }
-	begin := func(t *testing.T, g *Group[string]) (old *Flight, lead, next *Party) {
+	begin := func(t *testing.T, g *Group[string]) (old *Flight, lead, next *Member) {
 		t.Helper()
 		old, lead = join(t, g, true)
 		old.Keep(true)
@@ -157,8 +157,8 @@ func TestReplaced(t *testing.T) {
 			expectCause(t, f, nil)
 			time.Sleep(time.Nanosecond)
 			<-f.Context().Done()
-			expectCause(t, f, ErrNobodyLeft)
-			f.Fail(ErrNobodyLeft)
+			expectCause(t, f, ErrNoClientLeft)
+			f.Fail(ErrNoClientLeft)
 			next.flight.Settle()
 			next.Leave()
 		})

@@ -52,7 +52,7 @@ func BenchmarkAloneParked(b *testing.B) {
 	}
 }
 
-// BenchmarkReaders is one flight of 1 MiB that 100 parties wait for and read.
+// BenchmarkReaders is one flight of 1 MiB that 100 members wait for and read.
 func BenchmarkReaders(b *testing.B) {
 	const readers, size = 100, 1 << 20
 	g := NewGroup[string](newLedger(1<<40), Limits{})

@@ -36,7 +36,7 @@ func (f *Flight) keepApart(to phase) {
 		return
 	}
 	f.phase, f.closed = to, true
-	f.unkept()
+	f.unstorable()
 	if to == rejected {
 		f.bequeath()
 	}
@@ -45,7 +45,7 @@ func (f *Flight) keepApart(to phase) {
 
 // TakeOver borrows what the parked leader gave to Wait, after Release or Reject. The leader stays parked until Finish
 // or Fail; when its context ends meanwhile, the fetch's is cancelled. ok is false when the leader has gone, or the
-// flight is cancelled or over. It waits for a leader that has not called Wait yet, or is still busy with what Tell has told.
+// flight is cancelled or over. It waits for a leader that has not called Wait yet, or is still busy with what Inform has told.
 func (f *Flight) TakeOver() (writer any, ok bool) {
 	for {
 		lead, changed := f.tryLend()
@@ -64,7 +64,7 @@ func (f *Flight) TakeOver() (writer any, ok bool) {
 }
 
 // tryLend is one step of TakeOver; a channel means that the leader may still come.
-func (f *Flight) tryLend() (lead *Party, changed <-chan struct{}) {
+func (f *Flight) tryLend() (lead *Member, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	lead = f.leader
@@ -81,10 +81,10 @@ func (f *Flight) tryLend() (lead *Party, changed <-chan struct{}) {
 // maxNews is how many calls wait for a leader whose client takes nothing. More are left out.
 const maxNews = 16
 
-// Tell has fn called with what the leader gives to Wait, before that returns: for what is the leader's alone and does not
+// Inform has fn called with what the leader gives to Wait, before that returns: for what is the leader's alone and does not
 // wait for the header, such as a 1xx. It comes before the decision; without effect when the leader has gone. fn is called on the
 // leader's goroutine, under no lock, and the fetch goes on meanwhile: its leader's client may take nothing.
-func (f *Flight) Tell(fn func(writer any)) {
+func (f *Flight) Inform(fn func(writer any)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	lead := f.leader

@@ -1,5 +1,5 @@
 // Package coalesce lets many requests share one fetch: a flight has one fetch that fills it and any
-// number of parties that wait for its header and then read its growing body, each from the start
+// number of members that wait for its header and then read its growing body, each from the start
 // and at its own pace. The package knows keys, bytes and time; what is fetched, and whether it may
 // be shared, its caller decides.
 //
@@ -7,7 +7,7 @@
 //
 //	group.go   joining: one flight for each key; roster.go lists them all and ends their lives
 //	flight.go  a flight's state, and when its fetch goes on
-//	party.go   a request's place on a flight: waiting, leaving, trying again
+//	member.go   a request's place on a flight: waiting, leaving, trying again
 //	decide.go  what the fetch decides at the header; the loan of the leader's writer
 //	write.go   the fetch's side of the body: room, windows; body.go is the chunks
 //	reader.go  the readers' side
@@ -27,7 +27,7 @@
 //	      ▼                             leader, of both: stays parked for TakeOver
 //	  every state ends by Finish (clean) or Fail (broken); a flight that finished while streaming is over by Settle
 //
-//	  fetching   joinable        parties are parked in Wait
+//	  fetching   joinable        members are parked in Wait
 //	  streaming  joinable        all of the body is kept, in memory or, but for its end, in the Spill; nobody waits for a reader
 //	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the fetch, and is dropped if it takes nothing while another waits
 //	  released   not joinable    the body goes to the leader's writer, past this package
@@ -38,39 +38,39 @@
 //
 // # Who does what
 //
-// The party that Join tells to start is the leader. It runs the fetch on a goroutine of its own and
+// The member that Join tells to start is the leader. It runs the fetch on a goroutine of its own and
 // then waits like everybody else, so that its client slows and ends nothing. The fetch calls, from
 // that one goroutine and in this order:
 //
-//	Tell                                before the header, for what is the leader's alone
+//	Inform                                before the header, for what is the leader's alone
 //	Keep, Expect, SpillTo               as soon as it knows
 //	Share | Release | Reject            once, at the header
 //	Write …         | TakeOver          the body
 //	Finish | Fail                       once; further calls are without effect
 //	HandOver, MoveTo | TakeBack, Settle after Finish, when the body is to be stored
 //
-// OnUnkept tells when a body has come to be of no use to a store, though its fetch goes on.
+// OnUnstorable tells when a body has come to be of no use to a store, though its fetch goes on.
 //
 // `defer f.Settle()` at the start of the fetch is a safe habit: it fails a flight that nothing has
 // ended, and gives back what one that is over still holds.
 //
-// A party calls Wait, then Reader if the outcome is Shared or Retry if it is Failed, and always
+// A member calls Wait, then Reader if the outcome is Shared or Retry if it is Failed, and always
 // Leave.
 //
 // # When a fetch goes on
 //
 // Before its header a fetch goes on for a while even when nobody is left: the answer may be worth
-// storing. After Share it goes on while a party holds the flight or Keep(true) stands. After Release
+// storing. After Share it goes on while a member holds the flight or Keep(true) stands. After Release
 // and Reject the leader's client ends it, or TakeOver tells that this client has gone. A flight that
-// has outgrown its limit will not be stored, so Keep no longer counts. Limits.Life caps the time to
+// has overflowed its limits will not be stored, so Keep no longer counts. Limits.Life caps the time to
 // the header and, beyond it, the time in which newcomers may join: an old flight that streams
 // becomes windowed instead of being cut off for those who read it. One that spills costs no memory
 // and stays whole, but Keep no longer counts for it.
 //
-// A flight that nobody holds is given up after Limits.Alone: before its header as soon as nobody has
+// A flight that nobody holds is given up after Limits.Unattended: before its header as soon as nobody has
 // held it for so long, whatever Keep says; after it when, besides, nothing of its body has come for
 // so long. A body that dribbles is one that comes, and Limits.Life bounds it. A flight in whose
-// place Join has begun a newer one is given up when nobody has held it for Limits.Alone, whether its
+// place Join has begun a newer one is given up when nobody has held it for Limits.Unattended, whether its
 // body comes or not.
 //
 // # Failure
@@ -92,7 +92,7 @@
 // allocated. Published bytes are never written again, so readers get slices of the chunks
 // themselves. The reservation is given back exactly once: by HandOver to make room for a copy in
 // another account, piece by piece in a window or into the Spill, and else when the flight is over
-// and its last party has left. After HandOver the chunks are there a second time while anybody
+// and its last member has left. After HandOver the chunks are there a second time while anybody
 // reads them, so MoveTo has readers go on in the copy; else clients that take nothing, each of
 // another body, would hold any number of bytes that nobody counts. Where the copy was refused,
 // TakeBack counts the chunks again.
@@ -116,7 +116,7 @@
 //
 //   - Write, Finish, Fail and the decisions are for the one goroutine of the fetch; Cancel, Keep and what only reads are for
 //     any.
-//   - A Party and its Reader belong to one goroutine.
+//   - A Member and its Reader belong to one goroutine.
 //   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip or Leave on. Its memory
 //     stays valid until Leave all the same: the garbage collector frees it, nothing is pooled, and a Source keeps what it
 //     has until Close.

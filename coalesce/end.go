@@ -47,7 +47,7 @@ func (f *Flight) end(err error) {
 		f.owed += f.giveBack()
 	} else {
 		f.closed, f.settled = true, true // nothing to store
-		f.unkept()
+		f.unstorable()
 	}
 	if err != nil && f.phase != released && f.phase != rejected {
 		f.bequeath()
@@ -65,7 +65,7 @@ func (f *Flight) bequeath() {
 	if f.final() {
 		return
 	}
-	for _, p := range f.parties {
+	for _, p := range f.members {
 		if p != f.leader && !p.reader.touched {
 			f.inherit(p)
 		}
@@ -79,17 +79,17 @@ func (f *Flight) final() bool {
 
 // inherit gives p a place on the heir. One that is asked for so late that the heir can no longer be joined gets an heir
 // of its own.
-func (f *Flight) inherit(p *Party) {
+func (f *Flight) inherit(p *Member) {
 	if f.heir == nil || !f.heir.joinable() {
 		f.heir = &Flight{terms: f.terms, seat: f.seat, attempt: f.attempt + 1, expected: -1}
 	}
-	p.next = new(Party)
+	p.next = new(Member)
 	f.heir.mu.Lock()
 	defer f.heir.mu.Unlock()
 	f.heir.embark(p.next)
 }
 
-// Settle ends the fetch's stake: the flight leaves its group, and what it has reserved goes back when the last party
+// Settle ends the fetch's stake: the flight leaves its group, and what it has reserved goes back when the last member
 // leaves, if HandOver has not given it back before. A flight that is neither finished nor failed fails with
 // ErrAbandoned.
 func (f *Flight) Settle() {
@@ -136,7 +136,7 @@ func (f *Flight) TakeBack() {
 func (f *Flight) uncounted() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.whole() || len(f.parties) == 0 {
+	if !f.whole() || len(f.members) == 0 {
 		return 0
 	}
 	return f.body.held - f.reserved
@@ -152,7 +152,7 @@ func (f *Flight) spillOfWhole() Spill {
 	return f.spillInUse()
 }
 
-// Body returns the chunks of a flight that finished, or nil and false if it failed, was not shared, has spilled or outgrew its
+// Body returns the chunks of a flight that finished, or nil and false if it failed, was not shared, has spilled or overflowed its
 // limits, or is settled and left by all. The chunks must not be changed.
 func (f *Flight) Body() (chunks [][]byte, whole bool) {
 	f.mu.Lock()
@@ -167,7 +167,7 @@ func (f *Flight) whole() bool {
 	return f.ended && f.err == nil && f.phase == streaming && !f.body.gone
 }
 
-// OnEmpty has fn called once, when the fetch has settled and the last party has left: what they all answered from can
+// OnEmpty has fn called once, when the fetch has settled and the last member has left: what they all answered from can
 // be given back then. Nobody boards after that.
 func (f *Flight) OnEmpty(fn func()) {
 	f.mu.Lock()
@@ -176,34 +176,34 @@ func (f *Flight) OnEmpty(fn func()) {
 	f.dispose()
 }
 
-// Keeper waits for a body, to store it.
-type Keeper interface {
-	// Unkept is called once, on any goroutine and under no lock of this package.
-	Unkept()
+// Storer waits for a body, to store it.
+type Storer interface {
+	// Unstorable is called once, on any goroutine and under no lock of this package.
+	Unstorable()
 }
 
-// OnUnkept has k told as soon as it is certain that the body will not be had whole for storing: at
+// OnUnstorable has k told as soon as it is certain that the body will not be had whole for storing: at
 // Release, Reject or a failure, or when a window begins. Nobody boards after that, and the fetch
 // may go on for as long as its readers like.
-func (f *Flight) OnUnkept(k Keeper) {
+func (f *Flight) OnUnstorable(k Storer) {
 	f.mu.Lock()
 	defer f.unlock()
-	f.keeper = k
+	f.storer = k
 	if f.phase != fetching && f.phase != streaming || f.ended && f.err != nil {
-		f.unkept()
+		f.unstorable()
 	}
 }
 
-// unkept tells the Keeper. The flight is closed.
-func (f *Flight) unkept() {
-	if f.keeper != nil {
-		f.due, f.keeper = append(f.due, f.keeper.Unkept), nil
+// unstorable tells the Storer. The flight is closed.
+func (f *Flight) unstorable() {
+	if f.storer != nil {
+		f.due, f.storer = append(f.due, f.storer.Unstorable), nil
 	}
 }
 
-// dispose gives up the body, and what OnEmpty was told of, when neither the fetch nor a party has a use for it.
+// dispose gives up the body, and what OnEmpty was told of, when neither the fetch nor a member has a use for it.
 func (f *Flight) dispose() {
-	if !f.settled || len(f.parties) > 0 {
+	if !f.settled || len(f.members) > 0 {
 		return
 	}
 	f.due, f.onEmpty = append(f.due, f.onEmpty...), nil

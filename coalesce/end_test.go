@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestOnEmpty: what a flight's parties answer from is given back once, after the fetch and the last of them.
+// TestOnEmpty: what a flight's members answer from is given back once, after the fetch and the last of them.
 func TestOnEmpty(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -30,7 +30,7 @@ func TestOnEmpty(t *testing.T) {
 				f.Settle()
 				leader.Leave()
 				if calls != 0 {
-					t.Errorf("%d calls while a party is aboard", calls)
+					t.Errorf("%d calls while a member is aboard", calls)
 				}
 				follower.Leave()
 				follower.Leave()
@@ -46,17 +46,17 @@ func TestOnEmpty(t *testing.T) {
 	}
 }
 
-type keeperFunc func()
+type storerFunc func()
 
-func (fn keeperFunc) Unkept() { fn() }
+func (fn storerFunc) Unstorable() { fn() }
 
-// OnUnkept tells once, and as soon as it is certain, that the body will not be had whole. It does
+// OnUnstorable tells once, and as soon as it is certain, that the body will not be had whole. It does
 // not tell of one that is kept.
-func TestOnUnkept(t *testing.T) {
+func TestOnUnstorable(t *testing.T) {
 	for _, tc := range []struct {
-		name   string
-		do     func(*Flight)
-		unkept bool
+		name       string
+		do         func(*Flight)
+		unstorable bool
 	}{
 		{"shared", func(f *Flight) { f.Share(nil, -1) }, false},
 		{"finished", func(f *Flight) { f.Share(nil, -1); f.Finish(nil); f.Settle() }, false},
@@ -73,18 +73,18 @@ func TestOnUnkept(t *testing.T) {
 			inBubble(t, window, Limits{Window: 4 * window, Life: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
 				f, p := join(t, g, true)
 				early, late := 0, 0
-				f.OnUnkept(keeperFunc(func() {
+				f.OnUnstorable(storerFunc(func() {
 					early++
 					if f.joinable() {
 						t.Error("told while the flight can be joined")
 					}
 				}))
 				tc.do(f)
-				if unkept := early > 0; unkept != tc.unkept {
-					t.Errorf("told %v, want %v", unkept, tc.unkept)
+				if unstorable := early > 0; unstorable != tc.unstorable {
+					t.Errorf("told %v, want %v", unstorable, tc.unstorable)
 				}
-				if tc.unkept {
-					f.OnUnkept(keeperFunc(func() { late++ }))
+				if tc.unstorable {
+					f.OnUnstorable(storerFunc(func() { late++ }))
 					if late != 1 {
 						t.Error("not told at once of what is certain already")
 					}

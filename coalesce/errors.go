@@ -8,8 +8,8 @@ import (
 
 // The errors of this package. They come from Write, from Reader.Next, or as the cause of the flight's context.
 var (
-	// ErrNobodyLeft ends a fetch that nobody reads and that is not to be kept.
-	ErrNobodyLeft = errors.New("nobody is left who waits for the response")
+	// ErrNoClientLeft ends a fetch that nobody reads and that is not to be kept.
+	ErrNoClientLeft = errors.New("nobody is left who waits for the response")
 	// ErrExpired ends a fetch that had no header within Limits.Life.
 	ErrExpired = errors.New("no response header within the life of the flight")
 	// ErrDrained ends a fetch that Drain no longer waited for.
@@ -27,8 +27,8 @@ var (
 	// ErrSpill is what a reader gets that is behind what is in memory when the Spill does not give the bytes. Others may
 	// read on.
 	ErrSpill = errors.New("spilled bytes cannot be read")
-	// ErrLeft is what a reader gets whose party has left.
-	ErrLeft = errors.New("party has left the flight")
+	// ErrLeft is what a reader gets whose member has left.
+	ErrLeft = errors.New("member has left the flight")
 )
 
 // PanicError is the error of a fetch that panicked, for whoever parks the leader to panic with once more.

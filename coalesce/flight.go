@@ -35,21 +35,21 @@ func (p phase) String() string {
 	return fmt.Sprintf("phase(%d)", uint8(p))
 }
 
-// Outgrowth tells why a flight went on through a window, so that its body is not kept.
-type Outgrowth uint8
+// Overflow tells why a flight went on through a window, so that its body is not kept.
+type Overflow uint8
 
-// The ways to outgrow.
+// The ways to overflow.
 const (
-	NotOutgrown Outgrowth = iota // the body is kept whole
-	PastMax                      // larger than Share's max
-	NoRoom                       // the Budget refused, and the Spill where there is one
-	TooOld                       // under way for longer than Limits.Life
+	NoOverflow Overflow = iota // the body is kept whole
+	PastMax                    // larger than Share's max
+	NoRoom                     // the Budget refused, and the Spill where there is one
+	TooOld                     // under way for longer than Limits.Life
 )
 
 // String returns a word for logs and metrics; it is empty for NotOutgrown.
-func (o Outgrowth) String() string {
+func (o Overflow) String() string {
 	switch o {
-	case NotOutgrown:
+	case NoOverflow:
 		return ""
 	case PastMax:
 		return "past-max"
@@ -58,7 +58,7 @@ func (o Outgrowth) String() string {
 	case TooOld:
 		return "too-old"
 	}
-	return fmt.Sprintf("Outgrowth(%d)", uint8(o))
+	return fmt.Sprintf("Overflow(%d)", uint8(o))
 }
 
 // Flight is one fetch and those who hold it. Its phase goes forward only, as doc.go shows.
@@ -69,7 +69,7 @@ type Flight struct {
 
 	mu       sync.Mutex
 	phase    phase
-	outgrown Outgrowth
+	overflow Overflow
 	keep     bool
 	closed   bool // nobody joins any more
 	replaced bool // another has its place in the group although it has not ended
@@ -82,10 +82,10 @@ type Flight struct {
 
 	ctx    context.Context // nil until somebody starts the fetch
 	cancel context.CancelCauseFunc
-	alone  *time.Timer // nil until the last party has left before the header
+	alone  *time.Timer // nil until the last member has left before the header
 
-	leader  *Party // who started the fetch; nil until then
-	parties []*Party
+	leader  *Member // who started the fetch; nil until then
+	members []*Member
 	waiting int // followers parked for the header
 
 	changed chan struct{} // closed at the next change that anybody may wait for; nil when nobody does
@@ -102,7 +102,7 @@ type Flight struct {
 	spill   *spill  // nil before the body spills
 
 	onEmpty []func() // see OnEmpty
-	keeper  Keeper   // nil when it has been told
+	storer  Storer   // nil when it has been told
 
 	entered entered // see roster
 
@@ -110,16 +110,16 @@ type Flight struct {
 	owed      int64    // bytes for Budget.Unreserve
 	vacated   bool     // the group knows that the flight is closed
 	signedOff bool     // the roster knows that it is over
-	due       []func() // of onEmpty and the keeper, now that it is so, and the end of a spill
+	due       []func() // of onEmpty and the storer, now that it is so, and the end of a spill
 
-	first Party     // the starter's; here, as its place in parties, to spare allocations
-	alloc [1]*Party // of parties, while there is one
+	first Member     // the starter's; here, as its place in members, to spare allocations
+	alloc [1]*Member // of members, while there is one
 }
 
 // newFlight returns a flight that has begun, with its leader.
-func newFlight(t *terms, seat mooring, tag any) (*Flight, *Party) {
+func newFlight(t *terms, seat mooring, tag any) (*Flight, *Member) {
 	f := &Flight{terms: t, seat: seat, attempt: 1, expected: -1}
-	f.parties = f.alloc[:0]
+	f.members = f.alloc[:0]
 	p := &f.first
 	f.embark(p)
 	f.begin(tag, p)
@@ -127,16 +127,16 @@ func newFlight(t *terms, seat mooring, tag any) (*Flight, *Party) {
 }
 
 // begin makes p the leader of the fetch that its caller now has to run.
-func (f *Flight) begin(tag any, p *Party) {
+func (f *Flight) begin(tag any, p *Member) {
 	f.tag, f.leader = tag, p
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	f.terms.roster.add(f)
 }
 
-// board adds a party to a flight that can be joined and is approved. An heir that nobody has started yet needs no
-// approval, being as new as can be: the party starts it. No party and a verdict other than open mean that the flight is
+// board adds a member to a flight that can be joined and is approved. An heir that nobody has started yet needs no
+// approval, being as new as can be: the member starts it. No member and a verdict other than open mean that the flight is
 // of no use to this joiner.
-func (f *Flight) board(tag any, v verdict) (p *Party, started bool, still verdict) {
+func (f *Flight) board(tag any, v verdict) (p *Member, started bool, still verdict) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	started = f.leader == nil
@@ -146,7 +146,7 @@ func (f *Flight) board(tag any, v verdict) (p *Party, started bool, still verdic
 	case !started && v != verdictApproved:
 		return nil, false, v
 	}
-	p = new(Party)
+	p = new(Member)
 	f.embark(p)
 	if started {
 		f.begin(tag, p)
@@ -155,22 +155,22 @@ func (f *Flight) board(tag any, v verdict) (p *Party, started bool, still verdic
 }
 
 // embark adds p to those who hold the flight.
-func (f *Flight) embark(p *Party) {
-	p.flight, p.slot = f, len(f.parties)
-	p.reader.party = p
-	f.parties = append(f.parties, p)
+func (f *Flight) embark(p *Member) {
+	p.flight, p.slot = f, len(f.members)
+	p.reader.member = p
+	f.members = append(f.members, p)
 }
 
 // disembark takes p off, and ends what only p was worth.
-func (f *Flight) disembark(p *Party) {
+func (f *Flight) disembark(p *Member) {
 	if p.slot < 0 {
 		return
 	}
-	last := len(f.parties) - 1
-	f.parties[p.slot] = f.parties[last]
-	f.parties[p.slot].slot = p.slot
-	f.parties[last] = nil
-	f.parties = f.parties[:last]
+	last := len(f.members) - 1
+	f.members[p.slot] = f.members[last]
+	f.members[p.slot].slot = p.slot
+	f.members[last] = nil
+	f.members = f.members[:last]
 	p.slot = -1
 	if p == f.leader {
 		f.wake() // TakeOver may be waiting for its writer
@@ -182,7 +182,7 @@ func (f *Flight) disembark(p *Party) {
 
 // stopIfUseless cancels a fetch that serves nobody. Before the header it may still turn out worth storing, for a while.
 func (f *Flight) stopIfUseless() {
-	if len(f.parties) > 0 || f.ended {
+	if len(f.members) > 0 || f.ended {
 		return
 	}
 	switch f.phase {
@@ -194,18 +194,18 @@ func (f *Flight) stopIfUseless() {
 		f.giveUpLater()
 	case streaming:
 		if !f.keep {
-			f.stop(ErrNobodyLeft)
+			f.stop(ErrNoClientLeft)
 			return
 		}
 		f.giveUpLater()
 	case windowed:
-		f.stop(ErrNobodyLeft)
+		f.stop(ErrNoClientLeft)
 	case released, rejected: // the fetch learns it from TakeOver
 	}
 }
 
-// giveUpLater has giveUp look in Limits.Alone from now whether the fetch is still worth something.
-func (f *Flight) giveUpLater() { f.giveUpIn(f.terms.limits.Alone) }
+// giveUpLater has giveUp look in Limits.Unattended from now whether the fetch is still worth something.
+func (f *Flight) giveUpLater() { f.giveUpIn(f.terms.limits.Unattended) }
 
 func (f *Flight) giveUpIn(d time.Duration) {
 	if f.alone == nil {
@@ -215,22 +215,22 @@ func (f *Flight) giveUpIn(d time.Duration) {
 	f.alone.Reset(d)
 }
 
-// giveUp is called when nobody was left Limits.Alone ago. Somebody may have come since. A body that
+// giveUp is called when nobody was left Limits.Unattended ago. Somebody may have come since. A body that
 // is to be kept and still grows goes on until nothing of it has come for as long; but not one that
 // another has replaced: an origin that falls silent again and again would pile up fetches.
 func (f *Flight) giveUp() {
 	f.mu.Lock()
 	defer f.unlock()
-	if f.ended || len(f.parties) > 0 || f.phase != fetching && f.phase != streaming {
+	if f.ended || len(f.members) > 0 || f.phase != fetching && f.phase != streaming {
 		return
 	}
 	if f.phase == streaming && f.keep && !f.replaced {
-		if left := f.terms.limits.Alone - f.silence(); left > 0 {
+		if left := f.terms.limits.Unattended - f.silence(); left > 0 {
 			f.giveUpIn(left)
 			return
 		}
 	}
-	f.stop(ErrNobodyLeft)
+	f.stop(ErrNoClientLeft)
 }
 
 // replace lets nobody join any more, now that a newer flight has this one's place. Without readers
@@ -263,7 +263,7 @@ func (f *Flight) expire() {
 		f.closed, f.keep = true, false
 		f.stopIfUseless()
 	case f.phase == streaming:
-		f.outgrow(TooOld)
+		f.startWindow(TooOld)
 	}
 }
 

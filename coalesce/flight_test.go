@@ -58,13 +58,13 @@ func TestFollowersStreamFromTheStart(t *testing.T) {
 		_, afterwards := join(t, g, false) // not stored yet, so still to be had here
 		f.Settle()
 		expectBody(t, early.Reader(), want[1000:], nil)
-		for _, p := range []*Party{lead, late, afterwards} {
+		for _, p := range []*Member{lead, late, afterwards} {
 			expectBody(t, p.Reader(), want, nil)
 		}
 		if f.Trailer() != "trailer" || f.Err() != nil {
 			t.Errorf("trailer %v, err %v", f.Trailer(), f.Err())
 		}
-		for _, p := range []*Party{lead, early, late, afterwards} {
+		for _, p := range []*Member{lead, early, late, afterwards} {
 			p.Leave()
 		}
 	})
@@ -88,7 +88,7 @@ func TestFetchOutlivesItsLeader(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 				f, lead := join(t, g, true)
-				var follower *Party
+				var follower *Member
 				if tc.follower {
 					_, follower = join(t, g, false)
 				}
@@ -108,8 +108,8 @@ func TestFetchOutlivesItsLeader(t *testing.T) {
 				}
 				_, err := f.Write([]byte("body"))
 				if tc.cancelled {
-					expectCause(t, f, ErrNobodyLeft)
-					if !errors.Is(err, ErrNobodyLeft) {
+					expectCause(t, f, ErrNoClientLeft)
+					if !errors.Is(err, ErrNoClientLeft) {
 						t.Errorf("Write: %v", err)
 					}
 					next, p := join(t, g, true) // nobody joins what is doomed
@@ -140,7 +140,7 @@ func TestKeepTakenBack(t *testing.T) {
 		lead.Leave()
 		expectCause(t, f, nil)
 		f.Keep(false)
-		expectCause(t, f, ErrNobodyLeft)
+		expectCause(t, f, ErrNoClientLeft)
 		f.Settle()
 		if !errors.Is(f.Err(), ErrAbandoned) {
 			t.Errorf("err %v, want %v", f.Err(), ErrAbandoned)
@@ -190,12 +190,12 @@ func TestReleaseAndTakeOver(t *testing.T) {
 func TestTakeOverWaitsForTheLeader(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		then  func(f *Flight, lead *Party) *waiter
+		then  func(f *Flight, lead *Member) *waiter
 		taken bool
 	}{
-		{"which parks", func(_ *Flight, lead *Party) *waiter { return park(lead, 0, "writer") }, true},
-		{"which leaves", func(_ *Flight, lead *Party) *waiter { lead.Leave(); return nil }, false},
-		{"until cancelled", func(f *Flight, _ *Party) *waiter { f.Cancel(errOrigin); return nil }, false},
+		{"which parks", func(_ *Flight, lead *Member) *waiter { return park(lead, 0, "writer") }, true},
+		{"which leaves", func(_ *Flight, lead *Member) *waiter { lead.Leave(); return nil }, false},
+		{"until cancelled", func(f *Flight, _ *Member) *waiter { f.Cancel(errOrigin); return nil }, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
@@ -226,8 +226,8 @@ func TestTakeOverWaitsForTheLeader(t *testing.T) {
 	}
 }
 
-// TestTell: what is the leader's alone is told on its own goroutine, in order, before it learns the decision, and holds up nobody else.
-func TestTell(t *testing.T) {
+// TestInform: what is the leader's alone is told on its own goroutine, in order, before it learns the decision, and holds up nobody else.
+func TestInform(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead := join(t, g, true)
 		_, p := join(t, g, false)
@@ -235,7 +235,7 @@ func TestTell(t *testing.T) {
 		var heard []int
 		taken := make(chan struct{}) // the client takes something again
 		for i := range 3 {
-			f.Tell(func(writer any) {
+			f.Inform(func(writer any) {
 				if writer != "writer" {
 					t.Errorf("told %v", writer)
 				}
@@ -248,7 +248,7 @@ func TestTell(t *testing.T) {
 		f.Share(nil, -1)
 		follower.expect(t, Shared)
 		w.expectParked(t)
-		f.Tell(func(any) { t.Error("told after the decision") })
+		f.Inform(func(any) { t.Error("told after the decision") })
 		close(taken)
 		w.expect(t, Shared)
 		if !slices.Equal(heard, []int{0, 1, 2}) {
@@ -260,16 +260,16 @@ func TestTell(t *testing.T) {
 	})
 }
 
-// TestTellBeforeTheLeaderParks: a decision that comes first does not swallow what was told before, of which only so much is
+// TestInformBeforeTheLeaderParks: a decision that comes first does not swallow what was told before, of which only so much is
 // kept for a leader that takes nothing.
-func TestTellBeforeTheLeaderParks(t *testing.T) {
+func TestInformBeforeTheLeaderParks(t *testing.T) {
 	for told, want := range map[int]int{1: 1, 3 * maxNews: maxNews} {
 		t.Run(fmt.Sprint(told), func(t *testing.T) {
 			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 				f, lead := join(t, g, true)
 				calls := 0
 				for range told {
-					f.Tell(func(any) { calls++ })
+					f.Inform(func(any) { calls++ })
 				}
 				f.Share(nil, -1)
 				if o := lead.Wait(t.Context(), 0, "writer"); o != Shared || calls != want {
@@ -287,8 +287,8 @@ func TestTakeOverWaitsUntilTheLeaderHasHeard(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead := join(t, g, true)
 		w := park(lead, 0, "writer")
-		f.Tell(func(any) { time.Sleep(time.Second) })
-		f.Tell(func(any) { time.Sleep(time.Second) })
+		f.Inform(func(any) { time.Sleep(time.Second) })
+		f.Inform(func(any) { time.Sleep(time.Second) })
 		start := time.Now()
 		f.Release()
 		if _, ok := f.TakeOver(); !ok || time.Since(start) != 2*time.Second {
@@ -300,8 +300,8 @@ func TestTakeOverWaitsUntilTheLeaderHasHeard(t *testing.T) {
 	})
 }
 
-// TestTellALeaderThatGoes: one that has gone is told nothing, and one that panics has gone.
-func TestTellALeaderThatGoes(t *testing.T) {
+// TestInformALeaderThatGoes: one that has gone is told nothing, and one that panics has gone.
+func TestInformALeaderThatGoes(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead := join(t, g, true)
 		panicked := make(chan any)
@@ -309,11 +309,11 @@ func TestTellALeaderThatGoes(t *testing.T) {
 			defer func() { panicked <- recover() }()
 			lead.Wait(context.Background(), 0, "writer")
 		}()
-		f.Tell(func(any) { panic("a mistake") })
+		f.Inform(func(any) { panic("a mistake") })
 		if v := <-panicked; v != "a mistake" {
 			t.Errorf("recovered %v", v)
 		}
-		f.Tell(func(any) { t.Error("told a leader that has gone") })
+		f.Inform(func(any) { t.Error("told a leader that has gone") })
 		expectCause(t, f, nil) // the fetch is nobody's
 		f.Release()
 		if _, ok := f.TakeOver(); ok {
@@ -498,8 +498,8 @@ func TestLife(t *testing.T) {
 			write(t, f, []byte("after"))
 			f.Finish(nil)
 			expectBody(t, lead.Reader(), []byte("before after"), nil)
-			if _, whole := f.Body(); whole || f.Outgrown() != TooOld {
-				t.Errorf("whole %v, outgrown %v, want false, %v", whole, f.Outgrown(), TooOld)
+			if _, whole := f.Body(); whole || f.Overflow() != TooOld {
+				t.Errorf("whole %v, overflow %v, want false, %v", whole, f.Overflow(), TooOld)
 			}
 			lead.Leave()
 		})
@@ -663,7 +663,7 @@ func TestReservation(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		handOver bool
-		reading  int64 // reserved while the party still reads a settled flight
+		reading  int64 // reserved while the member still reads a settled flight
 	}{
 		{"held until the last reader leaves", false, 1000},
 		{"handed over", true, 0},
@@ -746,9 +746,9 @@ func TestMoveTo(t *testing.T) {
 		expectBody(t, late.Reader(), want, nil)
 		end.Reader().Skip(100)
 		expectBody(t, end.Reader(), want[100:], nil)
-		for _, p := range []*Party{lead, middle, end, late} {
+		for _, p := range []*Member{lead, middle, end, late} {
 			if src.closed != 0 {
-				t.Error("closed while a party is aboard")
+				t.Error("closed while a member is aboard")
 			}
 			p.Leave()
 		}
@@ -760,9 +760,9 @@ func TestMoveTo(t *testing.T) {
 
 // TestMoveToWhatNobodyReads: a source that comes too late, or for a flight that cannot use it, is closed at once.
 func TestMoveToWhatNobodyReads(t *testing.T) {
-	for name, end := range map[string]func(f *Flight, lead *Party){
-		"all have left": func(f *Flight, lead *Party) { f.Finish(nil); lead.Leave(); f.Settle() },
-		"failed":        func(f *Flight, lead *Party) { f.Fail(errOrigin); f.Settle(); lead.Leave() },
+	for name, end := range map[string]func(f *Flight, lead *Member){
+		"all have left": func(f *Flight, lead *Member) { f.Finish(nil); lead.Leave(); f.Settle() },
+		"failed":        func(f *Flight, lead *Member) { f.Fail(errOrigin); f.Settle(); lead.Leave() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {

@@ -32,10 +32,10 @@ type Limits struct {
 	// be joined and its body kept whole (then it becomes windowed). It does not apply after Release and Reject. Default
 	// 10 min.
 	Life time.Duration
-	// Alone is how long a fetch goes on when nobody waits for it: before its header, and after that
+	// Unattended is how long a fetch goes on when nobody waits for it: before its header, and after that
 	// while nothing of its body comes. It may be worth storing, but clients that ask and leave must
 	// not pile up fetches of an origin that hangs. Default 1 min.
-	Alone time.Duration
+	Unattended time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -54,8 +54,8 @@ func (l Limits) withDefaults() Limits {
 	if l.Life <= 0 {
 		l.Life = 10 * time.Minute
 	}
-	if l.Alone <= 0 {
-		l.Alone = time.Minute
+	if l.Unattended <= 0 {
+		l.Unattended = time.Minute
 	}
 	return l
 }
@@ -95,7 +95,7 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 // started tells that the caller is the leader of a new fetch: it must run it on another goroutine,
 // and wait like everybody else. tag is what the starter attaches to the flight; it is not used
 // otherwise. The caller must end its stake with p.Leave.
-func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, p *Party, started bool) {
+func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, p *Member, started bool) {
 	var approved, refused *Flight
 	for {
 		f, p, started, done := g.tryJoin(key, tag, func(f *Flight) verdict {
@@ -133,7 +133,7 @@ const (
 )
 
 // tryJoin is one step of Join under the group's lock. done is false when the caller has to judge f first.
-func (g *Group[K]) tryJoin(key K, tag any, judge func(*Flight) verdict) (f *Flight, p *Party, started, done bool) {
+func (g *Group[K]) tryJoin(key K, tag any, judge func(*Flight) verdict) (f *Flight, p *Member, started, done bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f = g.flights[key].current(); f != nil {
@@ -154,7 +154,7 @@ func (g *Group[K]) tryJoin(key K, tag any, judge func(*Flight) verdict) (f *Flig
 
 // Board boards the flight under way for key, if there is one, and begins none. usable is as for Join. When ok, the
 // caller must end its stake with p.Leave.
-func (g *Group[K]) Board(key K, usable func(*Flight) bool) (f *Flight, p *Party, ok bool) {
+func (g *Group[K]) JoinRunning(key K, usable func(*Flight) bool) (f *Flight, p *Member, ok bool) {
 	g.mu.Lock()
 	f = g.flights[key].current()
 	g.mu.Unlock()
@@ -165,8 +165,8 @@ func (g *Group[K]) Board(key K, usable func(*Flight) bool) (f *Flight, p *Party,
 	return f, p, p != nil
 }
 
-// Solo begins a flight that nobody else can join. Its party is the leader, which has to run the fetch.
-func (g *Group[K]) Solo(tag any) (f *Flight, p *Party) {
+// Solo begins a flight that nobody else can join. Its member is the leader, which has to run the fetch.
+func (g *Group[K]) Solo(tag any) (f *Flight, p *Member) {
 	return newFlight(&g.terms, nil, tag)
 }
 

@@ -40,7 +40,7 @@ func TestJoinAsksWhetherAFlightIsOfUse(t *testing.T) {
 			f.Finish(nil)
 			f.Settle()
 		}
-		for _, p := range []*Party{oldLead, oldFollower, freshLead, freshFollower} {
+		for _, p := range []*Member{oldLead, oldFollower, freshLead, freshFollower} {
 			park(p, 0, nil).expect(t, Shared)
 			p.Leave()
 		}
@@ -54,7 +54,7 @@ func TestJoinWhileTheFlightIsReplaced(t *testing.T) {
 		a, pa, _ := g.Join("k", "a", nil)
 		var asked []any
 		var b *Flight
-		var pb *Party
+		var pb *Member
 		f, p, started := g.Join("k", "c", func(f *Flight) bool {
 			asked = append(asked, f.Tag())
 			if f == a {
@@ -69,7 +69,7 @@ func TestJoinWhileTheFlightIsReplaced(t *testing.T) {
 		for _, f := range []*Flight{a, b} {
 			f.Settle()
 		}
-		for _, p := range []*Party{pa, pb, p} {
+		for _, p := range []*Member{pa, pb, p} {
 			p.Leave()
 		}
 	})
@@ -88,7 +88,7 @@ func TestSoloIsJoinedByNobody(t *testing.T) {
 			f.Finish(nil)
 			f.Settle()
 		}
-		for _, p := range []*Party{alone, p} {
+		for _, p := range []*Member{alone, p} {
 			expectBody(t, p.Reader(), []byte("body"), nil)
 			p.Leave()
 		}
@@ -100,7 +100,7 @@ func TestBoardBeginsNothing(t *testing.T) {
 		yes, no := func(*Flight) bool { return true }, func(*Flight) bool { return false }
 		board := func(when string, usable func(*Flight) bool, want *Flight) {
 			t.Helper()
-			f, p, ok := g.Board("k", usable)
+			f, p, ok := g.JoinRunning("k", usable)
 			if f != want && ok || ok != (want != nil) {
 				t.Errorf("%s: boarded %v, want %v", when, ok, want != nil)
 			}

@@ -41,21 +41,21 @@ func (f *Flight) Waiting() int {
 	return f.waiting
 }
 
-// Readers returns how many parties hold a shared flight, those that have not begun to read included.
+// Readers returns how many members hold a shared flight, those that have not begun to read included.
 func (f *Flight) Readers() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.phase != streaming && f.phase != windowed {
 		return 0
 	}
-	return len(f.parties)
+	return len(f.members)
 }
 
-// Outgrown tells why the body is not kept, if so.
-func (f *Flight) Outgrown() Outgrowth {
+// Overflow tells why the body is not kept, if so.
+func (f *Flight) Overflow() Overflow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.outgrown
+	return f.overflow
 }
 
 // Ended tells whether the flight has ended by Finish or Fail.

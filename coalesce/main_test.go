@@ -74,7 +74,7 @@ func expectEmpty(t *testing.T, g *Group[string], l *ledger) {
 }
 
 // join is Join without usable, on the key "k".
-func join(t *testing.T, g *Group[string], wantStart bool) (*Flight, *Party) {
+func join(t *testing.T, g *Group[string], wantStart bool) (*Flight, *Member) {
 	t.Helper()
 	f, p, started := g.Join("k", nil, nil)
 	if started != wantStart {
@@ -85,20 +85,20 @@ func join(t *testing.T, g *Group[string], wantStart bool) (*Flight, *Party) {
 
 // waiter runs Wait on a goroutine of its own.
 type waiter struct {
-	p      *Party
+	p      *Member
 	cancel context.CancelCauseFunc
-	done   chan Outcome
+	done   chan WaitResult
 }
 
-func park(p *Party, timeout time.Duration, writer any) *waiter {
+func park(p *Member, timeout time.Duration, writer any) *waiter {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	w := &waiter{p: p, cancel: cancel, done: make(chan Outcome, 1)}
+	w := &waiter{p: p, cancel: cancel, done: make(chan WaitResult, 1)}
 	go func() { w.done <- p.Wait(ctx, timeout, writer) }()
 	return w
 }
 
 // expect fails the test unless the wait ends with want.
-func (w *waiter) expect(t *testing.T, want Outcome) {
+func (w *waiter) expect(t *testing.T, want WaitResult) {
 	t.Helper()
 	if got := <-w.done; got != want {
 		t.Fatalf("outcome %v, want %v", got, want)
@@ -178,8 +178,8 @@ func TestNames(t *testing.T) {
 	}{
 		{
 			"outcomes",
-			[]fmt.Stringer{Shared, Released, TakenOver, Failed, TimedOut, Left, Crowded, Outcome(0)},
-			[]string{"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded", "Outcome(0)"},
+			[]fmt.Stringer{Shared, Released, TakenOver, Failed, TimedOut, Left, Crowded, WaitResult(0)},
+			[]string{"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded", "WaitResult(0)"},
 		},
 		{
 			"phases",
@@ -187,9 +187,9 @@ func TestNames(t *testing.T) {
 			[]string{"fetching", "streaming", "windowed", "released", "rejected", "phase(9)"},
 		},
 		{
-			"outgrowths",
-			[]fmt.Stringer{NotOutgrown, PastMax, NoRoom, TooOld, Outgrowth(9)},
-			[]string{"", "past-max", "no-room", "too-old", "Outgrowth(9)"},
+			"overflows",
+			[]fmt.Stringer{NoOverflow, PastMax, NoRoom, TooOld, Overflow(9)},
+			[]string{"", "past-max", "no-room", "too-old", "Overflow(9)"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -128,12 +128,12 @@ func (w *world) drain() {
 func (w *world) expectNothingLeft() {
 	expectEmpty(w.t, w.g, w.budget)
 	for _, rec := range w.fetches {
-		if f := rec.f; !f.body.gone || len(f.parties) > 0 || f.waiting > 0 || !rec.over.Load() {
-			w.t.Errorf("fetch %d: body gone %v, %d parties, %d waiting, over %v", rec.id, f.body.gone, len(f.parties), f.waiting, rec.over.Load())
+		if f := rec.f; !f.body.gone || len(f.members) > 0 || f.waiting > 0 || !rec.over.Load() {
+			w.t.Errorf("fetch %d: body gone %v, %d members, %d waiting, over %v", rec.id, f.body.gone, len(f.members), f.waiting, rec.over.Load())
 		}
 		rec.checkSpill(w)
-		if kept := rec.f.err == nil && rec.f.phase == streaming; rec.unkept.Load() == kept {
-			w.t.Errorf("fetch %d: kept %v, but told %v that it is not", rec.id, kept, rec.unkept.Load())
+		if kept := rec.f.err == nil && rec.f.phase == streaming; rec.unstorable.Load() == kept {
+			w.t.Errorf("fetch %d: kept %v, but told %v that it is not", rec.id, kept, rec.unstorable.Load())
 		}
 		if rec.source != nil && rec.source.closed != 1 {
 			w.t.Errorf("fetch %d: its source was closed %d times", rec.id, rec.source.closed)
@@ -170,8 +170,8 @@ type fetchRecord struct {
 
 	undecided, lent, over, finished atomic.Bool
 
-	readers atomic.Int64 // clients that have begun to read
-	unkept  atomic.Bool  // the flight has told that its body is not kept
+	readers    atomic.Int64 // clients that have begun to read
+	unstorable atomic.Bool  // the flight has told that its body is not kept
 }
 
 // tag is what a starter attaches: the generation it begins in.
@@ -200,12 +200,12 @@ func (w *world) start(f *Flight, key string) {
 	if f.Attempt() == 2 {
 		w.seen.add("second attempt")
 	}
-	f.OnUnkept(rec)
+	f.OnUnstorable(rec)
 	go rec.run(w)
 }
 
-// Unkept implements Keeper.
-func (rec *fetchRecord) Unkept() { rec.unkept.Store(true) }
+// Unstorable implements Storer.
+func (rec *fetchRecord) Unstorable() { rec.unstorable.Store(true) }
 
 // standsFor tells whether newcomers for key get f.
 func (w *world) standsFor(key string, f *Flight) bool {
@@ -254,7 +254,7 @@ func (rec *fetchRecord) run(w *world) {
 		time.Sleep(rec.headerAfter)
 	}
 	if rec.rng.IntN(4) == 0 {
-		f.Tell(func(any) { time.Sleep(rec.pause) })
+		f.Inform(func(any) { time.Sleep(rec.pause) })
 	}
 	rec.undecided.Store(false)
 	switch rec.decision {
@@ -313,13 +313,13 @@ func (rec *fetchRecord) share(w *world) {
 		}
 	}
 	time.Sleep(rec.pause) // storing; the flight can still be joined
-	if whole && rec.unkept.Load() {
+	if whole && rec.unstorable.Load() {
 		w.t.Errorf("fetch %d: a body that is not kept is whole", rec.id)
 	}
 	if whole && !bytes.Equal(bytes.Join(chunks, nil), rec.body) {
 		w.t.Errorf("fetch %d: what would be stored is not the body", rec.id)
 	}
-	if o := f.Outgrown(); o != NotOutgrown {
+	if o := f.Overflow(); o != NoOverflow {
 		w.seen.add(o.String())
 	}
 }
@@ -344,8 +344,8 @@ func (rec *fetchRecord) checkSpill(w *world) {
 func (rec *fetchRecord) pass() {
 	writer, ok := rec.f.TakeOver()
 	if !ok {
-		rec.f.Cancel(ErrNobodyLeft)
-		rec.f.Fail(ErrNobodyLeft)
+		rec.f.Cancel(ErrNoClientLeft)
+		rec.f.Fail(ErrNoClientLeft)
 		return
 	}
 	rec.lent.Store(true)
@@ -447,7 +447,7 @@ func (c *client) run() {
 
 // stay goes with a flight to its end, and through a second attempt. It returns true if the client has to fetch for
 // itself.
-func (c *client) stay(ctx context.Context, f *Flight, p *Party) (again bool) {
+func (c *client) stay(ctx context.Context, f *Flight, p *Member) (again bool) {
 	for attempts := 1; ; attempts++ {
 		if f.Attempt() > 2 || attempts > 2 {
 			c.w.t.Errorf("attempt %d, and the client's %d", f.Attempt(), attempts)
@@ -487,7 +487,7 @@ func (c *client) stay(ctx context.Context, f *Flight, p *Party) (again bool) {
 }
 
 // check compares the outcome of a wait with what may be.
-func (c *client) check(ctx context.Context, f *Flight, p *Party, o Outcome, waited time.Duration) {
+func (c *client) check(ctx context.Context, f *Flight, p *Member, o WaitResult, waited time.Duration) {
 	rec := c.w.record(f)
 	ok := true
 	switch o {
@@ -531,7 +531,7 @@ func (w *world) record(f *Flight) *fetchRecord {
 }
 
 // read reads as the client is used to. It returns false if the flight broke before the first byte.
-func (c *client) read(ctx context.Context, f *Flight, p *Party) (got bool) {
+func (c *client) read(ctx context.Context, f *Flight, p *Member) (got bool) {
 	rec, r := f.Head().(*fetchRecord), p.Reader()
 	rec.readers.Add(1)
 	var left atomic.Bool
@@ -577,14 +577,14 @@ func (c *client) read(ctx context.Context, f *Flight, p *Party) (got bool) {
 }
 
 // checkEnd compares the end of a body, for a reader at pos, with the plan.
-func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, p *Party, pos int, err error) {
+func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, p *Member, pos int, err error) {
 	var ok bool
 	switch {
 	case errors.Is(err, io.EOF):
 		ok = rec.finished.Load() && rec.f.Trailer() == rec.id && pos >= len(rec.body)
 		c.w.seen.add("clean end")
 	case errors.Is(err, ErrTooSlow):
-		ok = rec.f.Outgrown() != NotOutgrown && p.reader.dropped && rec.readers.Load() > 1 // it was in another's way
+		ok = rec.f.Overflow() != NoOverflow && p.reader.dropped && rec.readers.Load() > 1 // it was in another's way
 		c.w.seen.add("dropped")
 	case errors.Is(err, ErrSpill):
 		ok = rec.spill.spill.unread != nil

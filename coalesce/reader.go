@@ -11,9 +11,9 @@ import (
 // enough not to be taken for a dead one: with ReaderIdle at 10 s, 1.6 KiB/s will do.
 const windowSlice = 16 << 10
 
-// Reader reads a flight's body at one party's pace. It belongs to the party's goroutine.
+// Reader reads a flight's body at one member's pace. It belongs to the member's goroutine.
 type Reader struct {
-	party *Party
+	member *Member
 
 	// Guarded by the flight's lock.
 	pos     int64     // of what is handed out, or else of what comes next
@@ -53,7 +53,7 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 // step returns bytes or an error, or the Spill where the bytes have to be loaded from, or a channel that is closed when
 // there may be more.
 func (r *Reader) step() (b []byte, away Spill, changed <-chan struct{}, err error) {
-	f := r.party.flight
+	f := r.member.flight
 	f.mu.Lock()
 	defer f.unlock()
 	r.moveTo(r.pos + int64(r.inHand))
@@ -84,9 +84,9 @@ func (r *Reader) broken() error {
 	switch {
 	case r.dropped:
 		return ErrTooSlow
-	case r.party.slot < 0:
+	case r.member.slot < 0:
 		return ErrLeft
-	case r.pos < r.party.flight.body.start() && !r.behind():
+	case r.pos < r.member.flight.body.start() && !r.behind():
 		return ErrPassed
 	}
 	return nil
@@ -94,7 +94,7 @@ func (r *Reader) broken() error {
 
 // moveTo ends the use of what is handed out and puts the reader at off. In a window that may free the first chunk.
 func (r *Reader) moveTo(off int64) {
-	f, was := r.party.flight, r.pos
+	f, was := r.member.flight, r.pos
 	r.pos, r.inHand, r.starved = off, 0, time.Time{}
 	if f.phase != windowed {
 		return
@@ -109,12 +109,12 @@ func (r *Reader) moveTo(off int64) {
 // another reader for it.
 func (r *Reader) starve() {
 	r.starved = time.Now()
-	r.party.flight.tellRoom()
+	r.member.flight.tellRoom()
 }
 
 // Ready tells whether Next would return at once, or after no more than a look into the Spill; if not, it is time to flush.
 func (r *Reader) Ready() bool {
-	f := r.party.flight
+	f := r.member.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := r.pos + int64(r.inHand)
@@ -124,7 +124,7 @@ func (r *Reader) Ready() bool {
 // Skip positions the reader at offset off of the body, which may still have to arrive. Going back is possible as long
 // as the flight has not become windowed; after that Next may answer ErrPassed.
 func (r *Reader) Skip(off int64) {
-	f := r.party.flight
+	f := r.member.flight
 	f.mu.Lock()
 	defer f.unlock()
 	r.moveTo(off)
@@ -134,7 +134,7 @@ func (r *Reader) Skip(off int64) {
 // write that hangs can be broken off (say, by a deadline). It is called on a goroutine of its own,
 // because it is this reader's business alone: what it does, and how long it takes, is nothing to
 // the fetch and to other readers. It is not called after Leave has returned, and Leave waits for
-// it, so it must not call the party.
+// it, so it must not call the member.
 func (r *Reader) OnDrop(fn func()) { r.onDrop.set(fn) }
 
 // dropCall is the function of OnDrop. Its lock is held during the call: set waits for that.

@@ -130,7 +130,7 @@ func TestNewcomerStartsTheHeir(t *testing.T) {
 			w.p.Leave()
 		}
 		heir.Settle()
-		for _, p := range []*Party{lead.p, p} {
+		for _, p := range []*Member{lead.p, p} {
 			p.Leave()
 		}
 		lead.expect(t, Failed)
@@ -210,11 +210,11 @@ func TestReaderInMidBodyHasNoHeir(t *testing.T) {
 		}
 		f.Fail(errOrigin)
 		expectBody(t, reading.Reader(), nil, errOrigin)
-		if f.heir == nil || len(f.heir.parties) != 1 {
+		if f.heir == nil || len(f.heir.members) != 1 {
 			t.Errorf("want exactly the untouched follower on the heir")
 		}
 		park(waiting, 0, nil).expect(t, Failed)
-		for _, p := range []*Party{lead, reading, waiting} {
+		for _, p := range []*Member{lead, reading, waiting} {
 			p.Leave()
 		}
 	})

@@ -173,7 +173,7 @@ func (f *Flight) stopSpilling() {
 		f.closeSpill()
 		return
 	}
-	f.outgrow(NoRoom)
+	f.startWindow(NoRoom)
 }
 
 // closeSpill gives up the Spill, which nobody needs any more.
@@ -229,12 +229,12 @@ func (fixed) Seal() error                                             { return n
 func (f *Flight) spoil() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.outgrown = NoRoom
+	f.overflow = NoRoom
 }
 
 // behind tells whether the reader is where only the Spill has the bytes.
 func (r *Reader) behind() bool {
-	f := r.party.flight
+	f := r.member.flight
 	return f.spillInUse() != nil && r.pos < f.spill.covered
 }
 
@@ -253,7 +253,7 @@ func (r *Reader) load(s Spill) error {
 
 // at returns the bytes at the reader's place, as far as they are in memory: the flight's, or what this reader has loaded.
 func (r *Reader) at() []byte {
-	if b := r.party.flight.body.at(r.pos); len(b) > 0 {
+	if b := r.member.flight.body.at(r.pos); len(b) > 0 {
 		r.loaded = nil
 		return b
 	}

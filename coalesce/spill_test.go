@@ -133,7 +133,7 @@ func (s *oneSpill) Spill() (Spill, error) {
 const resident = 256 << 10
 
 // spilling begins a shared flight of a leader and n followers whose body may spill.
-func spilling(t *testing.T, g *Group[string], n int, s Spiller) (*Flight, []*Party) {
+func spilling(t *testing.T, g *Group[string], n int, s Spiller) (*Flight, []*Member) {
 	t.Helper()
 	f, all := boarded(t, g, n)
 	f.SpillTo(s)
@@ -141,8 +141,8 @@ func spilling(t *testing.T, g *Group[string], n int, s Spiller) (*Flight, []*Par
 	return f, all
 }
 
-func leave(parties []*Party) {
-	for _, p := range parties {
+func leave(members []*Member) {
+	for _, p := range members {
 		p.Leave()
 	}
 }
@@ -197,12 +197,12 @@ func TestSpilledBodyIsReadByAll(t *testing.T) {
 
 func TestSmallBodyDoesNotSpill(t *testing.T) {
 	for _, tc := range []struct {
-		name    string
-		size    int
-		budget  int64
-		outgrew Outgrowth
+		name     string
+		size     int
+		budget   int64
+		overflow Overflow
 	}{
-		{"as much as may be resident", resident, 1 << 30, NotOutgrown},
+		{"as much as may be resident", resident, 1 << 30, NoOverflow},
 		{"too small for the wait when the budget refuses", resident / 8, 10_000, NoRoom},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -213,8 +213,8 @@ func TestSmallBodyDoesNotSpill(t *testing.T) {
 				fetch(f, want)
 				expectBody(t, all[0].Reader(), want, nil)
 				f.Settle()
-				if s.asked != 0 || f.Spilled() || f.Outgrown() != tc.outgrew {
-					t.Errorf("asked for a spill %d times, spilled %v, outgrown %v", s.asked, f.Spilled(), f.Outgrown())
+				if s.asked != 0 || f.Spilled() || f.Overflow() != tc.overflow {
+					t.Errorf("asked for a spill %d times, spilled %v, overflow %v", s.asked, f.Spilled(), f.Overflow())
 				}
 				leave(all)
 			})
@@ -270,8 +270,8 @@ func TestSpillFails(t *testing.T) {
 						t.Errorf("read ended with %v, want %v", err, tc.behind)
 					}
 				}
-				if ok := <-whole; ok != tc.whole || ok == (f.Outgrown() == NoRoom) {
-					t.Errorf("whole %v, outgrown %v, want whole %v", ok, f.Outgrown(), tc.whole)
+				if ok := <-whole; ok != tc.whole || ok == (f.Overflow() == NoRoom) {
+					t.Errorf("whole %v, overflow %v, want whole %v", ok, f.Overflow(), tc.whole)
 				}
 				if tc.spill != nil {
 					tc.spill.expectClosed()
@@ -300,8 +300,8 @@ func TestSpilledBodyPastMax(t *testing.T) {
 			f.Finish(nil)
 		}()
 		synctest.Wait()
-		if f.Outgrown() != PastMax || f.joinable() {
-			t.Errorf("outgrown %v, joinable %v", f.Outgrown(), f.joinable())
+		if f.Overflow() != PastMax || f.joinable() {
+			t.Errorf("overflow %v, joinable %v", f.Overflow(), f.joinable())
 		}
 		slow := make(chan []byte)
 		go func() {
@@ -317,7 +317,7 @@ func TestSpilledBodyPastMax(t *testing.T) {
 		if _, err := lead.Reader().Next(t.Context()); !errors.Is(err, ErrPassed) {
 			t.Errorf("back to the start: %v, want %v", err, ErrPassed)
 		}
-		leave([]*Party{lead, p})
+		leave([]*Member{lead, p})
 	})
 }
 
@@ -337,7 +337,7 @@ func TestSpilledBodyGrowsOld(t *testing.T) {
 			fresh.Settle()
 			p.Leave()
 			if !read {
-				expectCause(t, f, ErrNobodyLeft)
+				expectCause(t, f, ErrNoClientLeft)
 				f.Fail(context.Cause(f.Context()))
 				s.expectClosed()
 				return

@@ -14,10 +14,10 @@ import (
 const window = 256 << 10
 
 // boarded begins a flight of a leader and n followers that is worth finishing.
-func boarded(t *testing.T, g *Group[string], n int) (*Flight, []*Party) {
+func boarded(t *testing.T, g *Group[string], n int) (*Flight, []*Member) {
 	t.Helper()
 	f, lead := join(t, g, true)
-	all := []*Party{lead}
+	all := []*Member{lead}
 	for range n {
 		_, p := join(t, g, false)
 		all = append(all, p)
@@ -27,7 +27,7 @@ func boarded(t *testing.T, g *Group[string], n int) (*Flight, []*Party) {
 }
 
 // windowing begins a shared flight of a leader and n followers that keeps at most limit bytes.
-func windowing(t *testing.T, g *Group[string], n int, limit int64) (*Flight, []*Party) {
+func windowing(t *testing.T, g *Group[string], n int, limit int64) (*Flight, []*Member) {
 	t.Helper()
 	f, all := boarded(t, g, n)
 	f.Share(nil, limit)
@@ -80,8 +80,8 @@ func TestWindowIsPacedByItsSlowestReader(t *testing.T) {
 		most := peak(f, b)
 		fetch(f, want)
 		synctest.Wait()
-		if b.now() != window || f.Outgrown() != PastMax {
-			t.Errorf("%d bytes held, outgrown %v, want a full window, %v", b.now(), f.Outgrown(), PastMax)
+		if b.now() != window || f.Overflow() != PastMax {
+			t.Errorf("%d bytes held, overflow %v, want a full window, %v", b.now(), f.Overflow(), PastMax)
 		}
 		fresh, p := join(t, g, true) // nobody boards a window
 		fresh.Settle()
@@ -174,8 +174,8 @@ func TestWindowThatAllHaveLeft(t *testing.T) {
 			p.Leave()
 		}
 		<-f.Done()
-		if !errors.Is(f.Err(), ErrNobodyLeft) || b.now() != 0 {
-			t.Errorf("err %v, %d bytes held, want %v, 0", f.Err(), b.now(), ErrNobodyLeft)
+		if !errors.Is(f.Err(), ErrNoClientLeft) || b.now() != 0 {
+			t.Errorf("err %v, %d bytes held, want %v, 0", f.Err(), b.now(), ErrNoClientLeft)
 		}
 	})
 }
@@ -243,7 +243,7 @@ func TestWindowCountsFromWhenAnotherWaits(t *testing.T) {
 // What is to be done for a reader that is dropped is its own business: it holds up neither the
 // fetch nor others, and when the reader has left it is over, or will not be done.
 func TestWhatIsDoneForADroppedReader(t *testing.T) {
-	drop := func(t *testing.T, g *Group[string], fn func()) (dropped *Party) {
+	drop := func(t *testing.T, g *Group[string], fn func()) (dropped *Member) {
 		t.Helper()
 		want := pattern(17, 3*window)
 		f, all := windowing(t, g, 1, 0)
@@ -290,7 +290,7 @@ func TestWhatIsDoneForADroppedReader(t *testing.T) {
 	})
 }
 
-// A party that a window drops before it has looked at the header fetches for itself.
+// A member that a window drops before it has looked at the header fetches for itself.
 func TestWindowDropsAPartyThatHasNotLooked(t *testing.T) {
 	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, all := windowing(t, g, 1, 0)
@@ -331,8 +331,8 @@ func TestBudgetRefuses(t *testing.T) {
 						t.Errorf("read %d bytes, want these %d", len(got), len(want))
 					}
 				}
-				if _, whole := f.Body(); whole || f.Outgrown() != NoRoom {
-					t.Errorf("whole %v, outgrown %v, want false, %v", whole, f.Outgrown(), NoRoom)
+				if _, whole := f.Body(); whole || f.Overflow() != NoRoom {
+					t.Errorf("whole %v, overflow %v, want false, %v", whole, f.Overflow(), NoRoom)
 				}
 				for _, p := range all {
 					p.Leave()

@@ -63,7 +63,7 @@ func (f *Flight) plan(want int) (spare []byte, need int, limit int64, err error)
 	f.mu.Lock()
 	defer f.unlock()
 	if f.phase == streaming && int64(want) > f.max-f.body.size {
-		f.outgrow(PastMax)
+		f.startWindow(PastMax)
 	}
 	if err := f.writable(); err != nil {
 		return nil, 0, 0, err
@@ -120,7 +120,7 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 		f.body.add(capacity)
 		return 0, true
 	}
-	f.outgrow(NoRoom)
+	f.startWindow(NoRoom)
 	if f.body.held > 0 {
 		return f.body.held - 1, false
 	}
@@ -129,25 +129,25 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	return 0, true
 }
 
-// outgrow turns a streaming flight into a windowed one: nobody joins, and the body will not be stored.
-func (f *Flight) outgrow(why Outgrowth) {
+// startWindow turns a streaming flight into a windowed one: nobody joins, and the body will not be stored.
+func (f *Flight) startWindow(why Overflow) {
 	if f.phase != streaming {
 		return
 	}
-	f.phase, f.outgrown, f.closed = windowed, why, true
-	f.unkept()
+	f.phase, f.overflow, f.closed = windowed, why, true
+	f.unstorable()
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
 	f.stopIfUseless()
 }
 
-// freePassed frees what every party of a windowed flight has passed.
+// freePassed frees what every member of a windowed flight has passed.
 func (f *Flight) freePassed() {
 	if f.phase != windowed {
 		return
 	}
 	low := f.body.size
-	for _, p := range f.parties {
+	for _, p := range f.members {
 		low = min(low, p.reader.pos)
 	}
 	if f.spill != nil && low >= f.spill.covered {
@@ -239,8 +239,8 @@ func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reade
 	idle := f.terms.limits.ReaderIdle
 	due = now.Add(idle)
 	end, _ := f.body.firstEnd()
-	for i := len(f.parties) - 1; i >= 0; i-- { //nolint:modernize // disembark changes the list: it puts the last, looked at already, in the place of p
-		p := f.parties[i]
+	for i := len(f.members) - 1; i >= 0; i-- { //nolint:modernize // disembark changes the list: it puts the last, looked at already, in the place of p
+		p := f.members[i]
 		r := &p.reader
 		if r.pos >= end {
 			continue
@@ -260,7 +260,7 @@ func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reade
 // starvedSince tells since when a reader has waited for more than a window holds; zero if none
 // does.
 func (f *Flight) starvedSince() (since time.Time) {
-	for _, p := range f.parties {
+	for _, p := range f.members {
 		if at := p.reader.starved; !at.IsZero() && (since.IsZero() || at.Before(since)) {
 			since = at
 		}

@@ -7,21 +7,21 @@ import (
 )
 
 // Outcome is the way a Wait ended.
-type Outcome uint8
+type WaitResult uint8
 
 // The ways a wait can end.
 const (
-	Shared    Outcome = iota + 1 // read from Party.Reader
-	Released                     // not shareable: fetch for yourself
-	TakenOver                    // leader only: its writer was lent to the fetch, which has ended; see Flight.Err
-	Failed                       // no response, or none that followers may have; see Flight.Err, Party.Retry
-	TimedOut                     // follower only: no header within its timeout
-	Left                         // its context ended
-	Crowded                      // follower only: Limits.Waiters are parked already
+	Shared    WaitResult = iota + 1 // read from Member.Reader
+	Released                        // not shareable: fetch for yourself
+	TakenOver                       // leader only: its writer was lent to the fetch, which has ended; see Flight.Err
+	Failed                          // no response, or none that followers may have; see Flight.Err, Member.Retry
+	TimedOut                        // follower only: no header within its timeout
+	Left                            // its context ended
+	Crowded                         // follower only: Limits.Waiters are parked already
 )
 
 // String returns a word for logs and metrics.
-func (o Outcome) String() string {
+func (o WaitResult) String() string {
 	switch o {
 	case Shared:
 		return "shared"
@@ -38,20 +38,20 @@ func (o Outcome) String() string {
 	case Crowded:
 		return "crowded"
 	}
-	return fmt.Sprintf("Outcome(%d)", uint8(o))
+	return fmt.Sprintf("WaitResult(%d)", uint8(o))
 }
 
-// Party is one request's stake in a flight: its leader's or a follower's. It belongs to one goroutine, and ends with
+// Member is one request's stake in a flight: its leader's or a follower's. It belongs to one goroutine, and ends with
 // Leave.
-type Party struct {
+type Member struct {
 	flight *Flight
 
 	// Guarded by the flight's lock.
-	slot   int    // place among the flight's parties; -1 when it has left
-	parked bool   // in Wait
-	lent   bool   // the fetch has the writer, until it ends
-	writer any    // what a parked leader lends
-	next   *Party // place on the heir, given at the failure
+	slot   int     // place among the flight's members; -1 when it has left
+	parked bool    // in Wait
+	lent   bool    // the fetch has the writer, until it ends
+	writer any     // what a parked leader lends
+	next   *Member // place on the heir, given at the failure
 	reader Reader
 
 	news    []func(writer any) // what the leader is still to be told
@@ -60,20 +60,20 @@ type Party struct {
 	claimed bool // next belongs to the caller of Retry
 }
 
-// Leader tells whether this party started the fetch.
-func (p *Party) Leader() bool {
+// Leader tells whether this member started the fetch.
+func (p *Member) Leader() bool {
 	p.flight.mu.Lock()
 	defer p.flight.mu.Unlock()
 	return p.leads()
 }
 
-func (p *Party) leads() bool { return p.flight.leader == p }
+func (p *Member) leads() bool { return p.flight.leader == p }
 
 // Wait parks until the header is decided upon and tells what to do then. A follower waits for timeout at most (0 or
 // less: without a limit), a leader as long as the fetch takes. A leader's writer (an http.ResponseWriter, opaque here)
-// may be lent to the fetch; Wait then returns when the fetch has ended, even if ctx ends before. A party whose outcome
-// is TimedOut, Left or Crowded has left. What Tell has for a leader is called here; if that panics, it has left too.
-func (p *Party) Wait(ctx context.Context, timeout time.Duration, writer any) Outcome {
+// may be lent to the fetch; Wait then returns when the fetch has ended, even if ctx ends before. A member whose outcome
+// is TimedOut, Left or Crowded has left. What Inform has for a leader is called here; if that panics, it has left too.
+func (p *Member) Wait(ctx context.Context, timeout time.Duration, writer any) WaitResult {
 	if o := p.park(writer); o != 0 {
 		return o
 	}
@@ -110,8 +110,8 @@ func (p *Party) Wait(ctx context.Context, timeout time.Duration, writer any) Out
 	}
 }
 
-// hear calls what Tell has told.
-func (p *Party) hear(news func(writer any)) {
+// hear calls what Inform has told.
+func (p *Member) hear(news func(writer any)) {
 	heard := false
 	defer func() {
 		if !heard {
@@ -122,8 +122,8 @@ func (p *Party) hear(news func(writer any)) {
 	heard = true
 }
 
-// park enters the party among those who wait, unless there is nothing to wait for or no place.
-func (p *Party) park(writer any) Outcome {
+// park enters the member among those who wait, unless there is nothing to wait for or no place.
+func (p *Member) park(writer any) WaitResult {
 	f := p.flight
 	f.mu.Lock()
 	defer f.unlock()
@@ -144,7 +144,7 @@ func (p *Party) park(writer any) Outcome {
 	return 0
 }
 
-func (p *Party) unpark() {
+func (p *Member) unpark() {
 	f := p.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -155,7 +155,7 @@ func (p *Party) unpark() {
 }
 
 // look returns what there is to hear, or else the outcome, or else a channel that is closed when it is time to look again.
-func (p *Party) look() (Outcome, func(writer any), <-chan struct{}) {
+func (p *Member) look() (WaitResult, func(writer any), <-chan struct{}) {
 	f := p.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -176,7 +176,7 @@ func (p *Party) look() (Outcome, func(writer any), <-chan struct{}) {
 
 // give gives up waiting, unless the outcome is there after all. It returns 0 for a leader whose writer is lent: that
 // one has to stay.
-func (p *Party) give(up Outcome) Outcome {
+func (p *Member) give(up WaitResult) WaitResult {
 	f := p.flight
 	f.mu.Lock()
 	defer f.unlock()
@@ -190,8 +190,8 @@ func (p *Party) give(up Outcome) Outcome {
 	return up
 }
 
-// outcome is what the flight's state means for this party; 0 means wait.
-func (p *Party) outcome() Outcome {
+// outcome is what the flight's state means for this member; 0 means wait.
+func (p *Member) outcome() WaitResult {
 	f := p.flight
 	switch {
 	case p.reader.dropped:
@@ -218,7 +218,7 @@ func (p *Party) outcome() Outcome {
 
 // apart is outcome for a response that is not shared. A leader waits for the end of the fetch, which may still ask for
 // its writer.
-func (p *Party) apart() Outcome {
+func (p *Member) apart() WaitResult {
 	f := p.flight
 	switch {
 	case p.leads() && !f.ended:
@@ -231,12 +231,12 @@ func (p *Party) apart() Outcome {
 	return Released
 }
 
-// Reader returns the party's reader of the body. It is of use after Wait has returned Shared.
-func (p *Party) Reader() *Reader { return &p.reader }
+// Reader returns the member's reader of the body. It is of use after Wait has returned Shared.
+func (p *Member) Reader() *Reader { return &p.reader }
 
-// Leave ends the party's stake. It may be called more than once. What OnDrop was told of is over
+// Leave ends the member's stake. It may be called more than once. What OnDrop was told of is over
 // when it returns.
-func (p *Party) Leave() {
+func (p *Member) Leave() {
 	f := p.flight
 	f.mu.Lock()
 	f.disembark(p)
@@ -251,8 +251,8 @@ func (p *Party) Leave() {
 // Retry leaves a failed flight and boards the one that follows it, for which all gather whose wait ended with Failed or
 // whose reader failed before its first byte. The first caller starts it: started tells it to run the fetch, with tag
 // attached. After the failure of a second attempt, which is final, after ErrDrained, and when nothing has failed, it
-// returns a nil flight, and the party is as before.
-func (p *Party) Retry(tag any) (f *Flight, next *Party, started bool) {
+// returns a nil flight, and the member is as before.
+func (p *Member) Retry(tag any) (f *Flight, next *Member, started bool) {
 	if !p.claim() {
 		return nil, nil, false
 	}
@@ -268,8 +268,8 @@ func (p *Party) Retry(tag any) (f *Flight, next *Party, started bool) {
 	return f, next, started
 }
 
-// claim takes the party's place on the heir into the caller's hands.
-func (p *Party) claim() bool {
+// claim takes the member's place on the heir into the caller's hands.
+func (p *Member) claim() bool {
 	f := p.flight
 	f.mu.Lock()
 	defer f.unlock()
