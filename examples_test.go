@@ -8,8 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,26 +18,21 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestExamples runs every example Caddyfile, with free ports in place of its own, and holds README to quoting it as it is.
+// TestExamples runs every example Caddyfile, with free ports in place of its own, and holds the pages to quoting each as it is.
 func TestExamples(t *testing.T) {
-	files, err := filepath.Glob("testdata/examples/*.Caddyfile")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("examples: %v, %v", files, err)
+	var quoted []string
+	for _, p := range readPages(t, pagePatterns...) {
+		_, blocks := p.parts()
+		for _, b := range blocks {
+			quoted = append(quoted, b.text)
+		}
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
+	for file, text := range exampleFiles(t) {
+		t.Run(file, func(t *testing.T) {
+			if !slices.Contains(quoted, text) {
+				t.Errorf("no page quotes %s as it is", file)
 			}
-			if !strings.Contains(string(readme), string(text)) {
-				t.Errorf("README.md does not quote %s as it is", file)
-			}
-			in := runExample(t, string(text))
+			in := runExample(t, text)
 			in.get("/").want(t, 200, "", "")
 			hit := in.get("/")
 			if !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") {
@@ -44,6 +40,16 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
+}
+
+// exampleFiles are the examples by name.
+func exampleFiles(t *testing.T) map[string]string {
+	t.Helper()
+	examples := make(map[string]string)
+	for _, p := range readPages(t, "testdata/examples/*.Caddyfile") {
+		examples[path.Base(p.path)] = p.text
+	}
+	return examples
 }
 
 // TestLoginsExample has visitors and a member come to the site for which that example is.

@@ -1,23 +1,14 @@
 package larder_test
 
 import (
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 )
 
-// TestFaultTable holds README's table of faults to the tree: every row names a test, and every test of a fault is in a row.
+// TestFaultTable holds the pages' table of faults to the tree: every row names a test, and every test of a fault is in a row.
 func TestFaultTable(t *testing.T) {
-	page, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, found := strings.Cut(string(page), "### What the disk can do to you")
-	if !found {
-		t.Fatal("README.md has no table of faults")
-	}
-	table, _, _ = strings.Cut(table, "\n#")
+	table := section(t, readPages(t, pagePatterns...), "What the disk can do to you")
 	existing := declaredTests(t)
 	name := regexp.MustCompile("`(Test\\w+)`")
 	listed, rows := make(map[string]bool), 0

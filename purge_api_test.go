@@ -253,26 +253,3 @@ func TestCacheGroupsOnSeveralLines(t *testing.T) {
 		}
 	}
 }
-
-// TestRecipesLoad: what README shows to paste is what Caddy takes.
-func TestRecipesLoad(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, recipes, _ := strings.Cut(string(readme), "\n### Recipes\n")
-	recipes, _, _ = strings.Cut(recipes, "\n### ")
-	blocks := 0
-	for i, text := range strings.Split(recipes, "```") {
-		if i%2 == 0 || !strings.HasPrefix(text, "\nlarder {") {
-			continue
-		}
-		blocks++
-		o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
-		in := start(t, proxied(text), o)
-		in.get("/products/7").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
-	}
-	if blocks != 2 {
-		t.Errorf("%d directives among the recipes, want 2", blocks)
-	}
-}

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// TestRecipesOfTheReadme pastes README's recipes for purging into programs and runs them against the binary: what is stored must be gone
-// after, and counted. A language that is not installed is skipped, unless LARDER_RECIPES asks for all.
-func TestRecipesOfTheReadme(t *testing.T) {
+// TestRecipesOfThePages pastes the recipes for purging of README and docs into programs and runs them against the binary: what is stored
+// must be gone after, and counted. A language that is not installed is skipped, unless LARDER_RECIPES asks for all.
+func TestRecipesOfThePages(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
 	}
@@ -32,23 +32,21 @@ func TestRecipesOfTheReadme(t *testing.T) {
 	} {
 		t.Run(tt.language, func(t *testing.T) {
 			needs(t, tt.command[0])
-			out := c.afterHit(t, func() string {
-				return c.program(t, tt.file, fmt.Sprintf(tt.program, recipes[tt.language]), tt.command)
-			})
-			if strings.TrimSpace(out) != "1" {
-				t.Errorf("%q, want 1: one response was stored", out)
+			for _, recipe := range recipes[tt.language] {
+				out := c.afterHit(t, func() string { return c.program(t, tt.file, fmt.Sprintf(tt.program, recipe), tt.command) })
+				if strings.TrimSpace(out) != "1" {
+					t.Errorf("%q, want 1: one response was stored\n%s", out, recipe)
+				}
 			}
 		})
 	}
 	t.Run("deploy", func(t *testing.T) { // by the command line, and a second time by curl, when nothing is left to mark
 		needs(t, "curl")
-		script, ok := strings.CutPrefix(recipes["deploy"], "#!/bin/sh\n")
-		if !ok {
-			t.Fatalf("README's script does not begin with #!/bin/sh: %q", recipes["deploy"])
-		}
-		out := c.afterHit(t, func() string { return c.program(t, "deploy", script, []string{"sh"}) })
-		if !strings.Contains(out, "marked 1 response stale") || !strings.Contains(out, `"matched":0,"soft":true`) {
-			t.Errorf("printed %q", out)
+		for _, script := range recipes["sh"] {
+			out := c.afterHit(t, func() string { return c.program(t, "deploy", script, []string{"sh"}) })
+			if !strings.Contains(out, "marked 1 response stale") || !strings.Contains(out, `"matched":0,"soft":true`) {
+				t.Errorf("printed %q", out)
+			}
 		}
 	})
 }
@@ -60,23 +58,28 @@ func needs(t *testing.T, program string) {
 	}
 }
 
-// recipes are the blocks of README's recipes by language, the script for deploys as "deploy", for this server.
-func (c *caddyProcess) recipes() map[string]string {
+// recipes are the programs that README and docs show, by the language of their block, and scripts as "sh", for this server.
+func (c *caddyProcess) recipes() map[string][]string {
 	c.t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	_, text, _ := strings.Cut(string(readme), "\n### Recipes\n")
-	text, _, _ = strings.Cut(text, "\n### ")
-	recipes := make(map[string]string)
-	for blocks := strings.Split(text, "```"); len(blocks) > 2; blocks = blocks[2:] {
-		language, block, _ := strings.Cut(blocks[1], "\n")
-		if language == "" {
-			language = "deploy"
+	recipes := make(map[string][]string)
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			c.t.Fatal(err)
 		}
-		if _, seen := recipes[language]; !seen {
-			recipes[language] = strings.NewReplacer("localhost:2019", c.admin, "www.example.com", c.site).Replace(block)
+		for blocks := strings.Split(string(text), "\n```"); len(blocks) > 2; blocks = blocks[2:] {
+			language, program, _ := strings.Cut(blocks[1], "\n")
+			recipes[language] = append(recipes[language],
+				strings.NewReplacer("localhost:2019", c.admin, "www.example.com", c.site).Replace(program)+"\n")
+		}
+	}
+	for _, language := range []string{"go", "php", "python", "js", "sh"} {
+		if recipes[language] == nil {
+			c.t.Errorf("no page shows how to purge in %s", language)
 		}
 	}
 	return recipes
