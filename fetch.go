@@ -351,7 +351,7 @@ func (x *fetch) store(hd *head, trailer http.Header) {
 		return
 	}
 	entry := &store.Entry{
-		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: flagsOf(&hd.exchange),
+		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: hd.flags(),
 		Status: hd.status, Header: hd.header, Trailer: x.h.policy.StorableTrailer(hd.header, trailer),
 		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
 		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,

@@ -148,6 +148,13 @@ func replaceHeader(to, from http.Header) {
 	}
 }
 
+// leaveUntyped keeps net/http from guessing a Content-Type where there is none.
+func leaveUntyped(h http.Header) {
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil
+	}
+}
+
 // overwriteWithNotModified reduces the header of a 200 to that of a 304 (RFC 9110 15.4.5): fields that describe the body go.
 func overwriteWithNotModified(h http.Header) {
 	keep := rfc9111.NotModifiedHeader(h)

@@ -18,6 +18,7 @@ const (
 	flagUnkeyedCookie
 	flagSetCookie
 	flagNoStore
+	flagUntyped // it has no Content-Type, and none is guessed: see fetchWriter.untyped
 )
 
 func flagsOf(x *rfc9111.Exchange) (f store.Flags) {

@@ -43,6 +43,7 @@ type head struct {
 	over     <-chan struct{} // closed when the response has been stored
 	tags     []string
 	purged   atomic.Bool // before the ticket ended, see fetch.endTicket
+	untyped  atomic.Bool // set by the first byte of the body: see fetchWriter.untyped
 	variant  store.Variant
 	search   rfc9111.SearchVariance // what the answer says of queries
 	key      store.Key              // by that
@@ -70,6 +71,15 @@ func (hd *head) forFollowers(h *Handler) []field {
 // kept reports whether the response is stored when it is whole; else it is for those who wait, or
 // for its leader alone.
 func (hd *head) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
+
+// flags are what is stored with the response beside its header.
+func (hd *head) flags() store.Flags {
+	f := flagsOf(&hd.exchange)
+	if hd.untyped.Load() {
+		f |= flagUntyped
+	}
+	return f
+}
 
 // errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
 var errBrokenEarly = errors.New("the fetch broke off")
@@ -182,7 +192,7 @@ func (q *request) stored(now time.Time) *answer {
 	*a = answer{
 		status: e.Status, header: c.header, fields: c.fields, length: e.Body.Len(), lengthText: c.length,
 		age: q.freshness.Age(now), aged: true,
-		stored: e.Body, trailer: c.trailer,
+		stored: e.Body, trailer: c.trailer, untyped: e.Flags&flagUntyped != 0,
 	}
 	return a
 }
@@ -225,6 +235,7 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 			reason, cs.Stored = rfc9111.ReasonIncomplete, false // the header goes out, and no body
 		}
 	}
+	a.untyped = hd.untyped.Load()
 	s.party.Reader().OnDrop(q.breakWrite)
 	if leads {
 		cs.Detail = reason.String()
@@ -305,6 +316,7 @@ type answer struct {
 	trailer http.Header
 	growing *flightBody
 	leads   bool // growing was fetched for this client
+	untyped bool // it has no Content-Type, and net/http is not to guess one
 }
 
 // sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its
@@ -374,6 +386,9 @@ func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, er
 	}
 	if bodyAllowed(a.status) {
 		a.announce(h)
+	}
+	if a.untyped {
+		leaveUntyped(h)
 	}
 	q.sendStatus(h, *cs)
 	q.w.WriteHeader(a.status)

@@ -35,6 +35,7 @@ type fetchWriter struct {
 	headerAt time.Time
 	declared int64 // Content-Length, -1 for none
 	written  int64
+	flushed  bool    // before the first byte
 	late     *late   // what is decided at the first byte, not at the header
 	shared   *head   // in modeShared, when the body is ours
 	out      *outlet // in modeThrough
@@ -128,7 +129,18 @@ func (w *fetchWriter) through(q *request, reason rfc9111.Reason) {
 	w.out.received = w.headerAt
 	// RFC 9111 4.4 for a POST that may not be stored.
 	w.out.onHeader, w.out.unsafe = (*outlet).invalidate, q.invalidation()
+	if w.untyped() {
+		leaveUntyped(w.out.Header())
+	}
 	w.out.WriteHeader(w.status)
+}
+
+// untyped reports whether the client is to get no Content-Type. net/http guesses one from the first
+// bytes, but for a header that goes out before them or that has nil in its place. Without Larder the
+// header goes out with the first flush; here it waits for the first byte (RFC 9110 8.3).
+func (w *fetchWriter) untyped() bool {
+	values, present := w.header["Content-Type"]
+	return len(values) == 0 && (w.flushed || present)
 }
 
 func (w *fetchWriter) Write(p []byte) (int, error) {
@@ -142,6 +154,9 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 	case modeShared:
 		if w.shared == nil {
 			return len(p), nil // a 304 has no body, a failure's is nobody's
+		}
+		if w.written == 0 && w.untyped() {
+			w.shared.untyped.Store(true) // before any reader has the byte that it waits for
 		}
 		w.written += int64(len(p))
 		if w.declared >= 0 && w.written > w.declared {
@@ -178,6 +193,7 @@ func (w *fetchWriter) FlushError() error {
 	if w.out != nil {
 		return w.out.FlushError()
 	}
+	w.flushed = w.flushed || w.written == 0
 	return nil
 }
 
