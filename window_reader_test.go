@@ -5,9 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -39,10 +39,15 @@ func (w *deadWriter) SetWriteDeadline(time.Time) error {
 // A reader that a window drops cannot take others along, whatever its client's writer does when it
 // is broken off.
 func TestDroppedReaderHarmsNobody(t *testing.T) {
+	synctest.Test(t, droppedReaderHarmsNobody)
+}
+
+func droppedReaderHarmsNobody(t *testing.T) {
+	defer time.Sleep(2 * crewIdle) // of the bubble's time: the goroutine of the fetch ends by then
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	h := newBenchHandler(t)
 	h.maxBody = 1 << 10
-	h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{Window: 64 << 10, ReaderIdle: time.Millisecond})
+	h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{Window: 64 << 10, ReaderIdle: time.Minute})
 	seen, logged := observer.New(zap.ErrorLevel)
 	h.logger = zap.New(seen)
 	proceed := make(chan struct{})
@@ -59,9 +64,7 @@ func TestDroppedReaderHarmsNobody(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for h.app.pantry.flights.Len() == 0 {
-		runtime.Gosched()
-	}
+	synctest.Wait()
 	f, p, ok := h.app.pantry.flights.JoinRunning(h.keyOf(good, next), nil)
 	if !ok {
 		t.Fatal("no fetch is under way")
@@ -71,8 +74,9 @@ func TestDroppedReaderHarmsNobody(t *testing.T) {
 		defer func() { _ = recover() }() // its connection breaks
 		_ = h.ServeHTTP(dead, benchRequest(dead), next)
 	})
-	for f.Waiting() == 0 {
-		runtime.Gosched()
+	synctest.Wait()
+	if f.Waiting() == 0 {
+		t.Error("the second client does not wait")
 	}
 	close(proceed)
 	clients.Wait()
