@@ -185,7 +185,7 @@ func (v *httpVars) get(x *fetch, name string) (value any, known bool) {
 // what is stored still holds.
 func (x *fetch) condition(h http.Header) {
 	if x.validates() {
-		rfc9111.Condition(h, x.stale.Header)
+		rfc9111.MakeConditional(h, x.stale.Header)
 		return
 	}
 	rfc9111.ClearConditions(h)

@@ -235,7 +235,7 @@ func (x *fetch) decide(status int, header http.Header) {
 		x.share(x.staleHead(status), 0)
 	case freshness.Reason == rfc9111.Storable:
 		x.admit(&ex, &freshness)
-	case freshness.ForThoseWaiting():
+	case freshness.UsableByFollowers():
 		x.backOff()
 		x.h.metrics.notStored(freshness.Reason)
 		x.admit(&ex, &freshness)
@@ -378,7 +378,7 @@ type heldBody struct {
 	held store.Result
 }
 
-// Close implements coalesce.Source.
+// Close implements coalesce.BodySource.
 func (b *heldBody) Close() { b.held.Release() }
 
 // put stores an entry and reports whether it went in. Where hold is not nil, that has it then.

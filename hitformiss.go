@@ -114,7 +114,7 @@ func wantsEvents(h http.Header) bool {
 func (p *pantry) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness) {
 	reason := f.Reason
 	switch {
-	case reason == rfc9111.Storable, f.ForThoseWaiting():
+	case reason == rfc9111.Storable, f.UsableByFollowers():
 		p.hitForMiss.forget(key)
 	case reason == rfc9111.ReasonRequestNoStore, reason == rfc9111.ReasonPartial, aboutTheRequest(status):
 	default:

@@ -56,7 +56,7 @@ func (rules *keying) key(k *keyed) store.Key {
 	b.text(k.authority)
 	b.count(k.door.port)
 	b.text(k.door.socket)
-	b.url(urlform.Sent(k.client), k.client, &rules.query, k.variance)
+	b.url(urlform.PathAsSent(k.client), k.client, &rules.query, k.variance)
 	// Where a rewrite or handle_path has changed the URL, the changed form counts as well: two `handle_path` blocks with different
 	// origins behind them must not mix.
 	if sameTarget(k.client, k.inner) {

@@ -265,7 +265,7 @@ func spelled(rules *keying, k *keyed) string {
 		inner = target(k.inner.EscapedPath(), k.inner)
 	}
 	jar := cookieValues(k.header, []string{"a", "b"})
-	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme, k.authority, k.door, target(urlform.Sent(k.client), k.client), inner,
+	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme, k.authority, k.door, target(urlform.PathAsSent(k.client), k.client), inner,
 		k.header["X-A"], k.header["X-B"], jar["a"], jar["b"], k.added)
 	s += fmt.Sprintf("%q %q %v %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.dotted, k.trusted)
 	if k.hasBody {

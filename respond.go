@@ -139,7 +139,7 @@ func (q *request) mayShare(hd *head) bool {
 	if hd.kind == headStale {
 		return true
 	}
-	if hd.freshness.NoCache || !hd.kept() && !hd.freshness.ForThoseWaiting() {
+	if hd.freshness.NoCache || !hd.kept() && !hd.freshness.UsableByFollowers() {
 		return false
 	}
 	if hd.handler == q.h && !q.personal() {
@@ -152,7 +152,7 @@ func (q *request) mayShare(hd *head) bool {
 		overlay(x.Header, hd.own, nil)
 	}
 	own := q.h.policy.Freshness(&x)
-	return own.Reason == rfc9111.Storable || own.ForThoseWaiting()
+	return own.Reason == rfc9111.Storable || own.UsableByFollowers()
 }
 
 // respondStored answers from the store.

@@ -20,14 +20,14 @@ import (
 type target struct{ *App }
 
 // runningTarget returns nil while no configuration with larder runs.
-func runningTarget() purge.Target {
+func runningTarget() purge.Cache {
 	if app := running.newest(); app != nil {
 		return target{app}
 	}
 	return nil
 }
 
-// Purge implements purge.Target. During a reload that switches the disk path two stores serve
+// Purge implements purge.Cache. During a reload that switches the disk path two stores serve
 // requests: both are purged, by the URLs that the rules of any configuration make.
 func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
 	all := t.pantry.withOthers(nil)
@@ -155,7 +155,7 @@ type stats struct {
 	Errors        map[string]uint64 `json:"errors"` // by tier
 }
 
-// Stats implements purge.Target.
+// Stats implements purge.Cache.
 func (t target) Stats() any {
 	s := t.pantry.store.Stats()
 	return stats{
@@ -174,7 +174,7 @@ func (t target) Stats() any {
 	}
 }
 
-// Entries implements purge.Target.
+// Entries implements purge.Cache.
 func (t target) Entries(query purge.Query) (purge.Listing, error) {
 	items, next, err := t.pantry.store.List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
 	if errors.Is(err, store.ErrCursor) {
@@ -184,14 +184,14 @@ func (t target) Entries(query purge.Query) (purge.Listing, error) {
 		return purge.Listing{}, err
 	}
 	now := time.Now()
-	listing := purge.Listing{Entries: make([]purge.Item, 0, len(items)), Next: next}
+	listing := purge.Listing{Entries: make([]purge.Entry, 0, len(items)), Next: next}
 	for _, item := range items {
 		listing.Entries = append(listing.Entries, listed(&item, now))
 	}
 	return listing, nil
 }
 
-func listed(item *store.Item, now time.Time) purge.Item {
+func listed(item *store.Item, now time.Time) purge.Entry {
 	ttl := item.FreshUntil.Sub(now)
 	if item.Soft {
 		ttl = min(ttl, 0)
@@ -202,7 +202,7 @@ func listed(item *store.Item, now time.Time) purge.Item {
 	for i, name := range item.Variant.Names {
 		variant.Set(name, item.Variant.Values[i])
 	}
-	return purge.Item{
+	return purge.Entry{
 		URL: item.URL, Status: item.Status, Size: item.Size,
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
 		Tags: append([]string{}, item.Tags...), Tier: item.Tier.String(), Variant: variant.Encode(),

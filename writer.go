@@ -256,7 +256,7 @@ func (w *fetchWriter) finishShared(err error) {
 		return
 	}
 	trailer := w.trailer()
-	rfc9111.OwnTrailer(w.header, trailer)
+	rfc9111.CleanTrailer(w.header, trailer)
 	x.flight.Finish(trailer)
 	if !w.shared.kept() {
 		return

@@ -118,7 +118,7 @@
 //     any.
 //   - A Member and its Reader belong to one goroutine.
 //   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip or Leave on. Its memory
-//     stays valid until Leave all the same: the garbage collector frees it, nothing is pooled, and a Source keeps what it
+//     stays valid until Leave all the same: the garbage collector frees it, nothing is pooled, and a BodySource keeps what it
 //     has until Close.
 //   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it, at most 64 KiB a flight:
 //     no reader could make room for a fetch that holds nothing. A flight that spills goes beyond it by one chunk and what

@@ -702,7 +702,7 @@ func TestReservation(t *testing.T) {
 	}
 }
 
-// memorySource is a Source that checks how it is used.
+// memorySource is a BodySource that checks how it is used.
 type memorySource struct {
 	t      *testing.T
 	data   []byte

@@ -17,11 +17,11 @@ type Spill interface {
 	Await(ctx context.Context, behind int64) (written int64, err error)
 	// Seal says that nothing follows, and waits until everything is written.
 	Seal() error
-	Source
+	BodySource
 }
 
-// Source has bytes of one body. Its methods are called under no lock of this package.
-type Source interface {
+// BodySource has bytes of one body. Its methods are called under no lock of this package.
+type BodySource interface {
 	// Chunk returns some of the bytes that it has, from offset off on. They stay as they are until Close.
 	Chunk(off int64) ([]byte, error)
 	// Close says that nobody reads, or appends to a Spill, any more. It is called once.
@@ -206,7 +206,7 @@ func (f *Flight) sealSpill(s Spill) (whole bool) {
 
 // MoveTo lets go of the chunks of a body that has been handed over: its readers, those who still come included, read on from s,
 // which has all of it. s is closed when the last of them has left, or at once where the flight is not in a state for that.
-func (f *Flight) MoveTo(s Source) {
+func (f *Flight) MoveTo(s BodySource) {
 	f.mu.Lock()
 	defer f.unlock()
 	if !f.whole() || f.spillInUse() != nil {
@@ -218,8 +218,8 @@ func (f *Flight) MoveTo(s Source) {
 	f.owed += f.giveBack()
 }
 
-// fixed is a Source as a Spill that takes no more.
-type fixed struct{ Source }
+// fixed is a BodySource as a Spill that takes no more.
+type fixed struct{ BodySource }
 
 func (fixed) Append([]byte) error                                     { return ErrEnded }
 func (fixed) Await(context.Context, int64) (written int64, err error) { return 0, ErrEnded }

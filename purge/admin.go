@@ -17,7 +17,7 @@ import (
 // maxBodyBytes is the largest purge request that is read.
 const maxBodyBytes = 1 << 20
 
-func registerAdmin(target func() Target) {
+func registerAdmin(target func() Cache) {
 	caddy.RegisterModule(&adminAPI{target: target})
 }
 
@@ -30,7 +30,7 @@ func registerAdmin(target func() Target) {
 // An error is a status of 400 or more and {"error":"…"}, one sentence that says
 // what to send instead.
 type adminAPI struct {
-	target func() Target
+	target func() Cache
 }
 
 // CaddyModule returns the Caddy module information.
@@ -140,7 +140,7 @@ func (a *adminAPI) serveEntries(w http.ResponseWriter, r *http.Request) error {
 
 // withoutNulls makes missing lists empty ones: [] in JSON, not null.
 func withoutNulls(l Listing) Listing {
-	entries := make([]Item, len(l.Entries))
+	entries := make([]Entry, len(l.Entries))
 	for i, item := range l.Entries {
 		if item.Tags == nil {
 			item.Tags = []string{}
@@ -159,7 +159,7 @@ func (a *adminAPI) serveUnknown(http.ResponseWriter, *http.Request) error {
 }
 
 // running returns the cache that serves requests now.
-func (a *adminAPI) running() (Target, error) {
+func (a *adminAPI) running() (Cache, error) {
 	if target := a.target(); target != nil {
 		return target, nil
 	}

@@ -25,7 +25,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	Register(func() Target {
+	Register(func() Cache {
 		if target := current.Load(); target != nil {
 			return target
 		}
@@ -213,7 +213,7 @@ func TestPurgeThatIsNotDurable(t *testing.T) {
 // TestPurgeOutlivesItsCaller hands the handler a request whose caller has left.
 func TestPurgeOutlivesItsCaller(t *testing.T) {
 	target := &fakeTarget{}
-	api := &adminAPI{target: func() Target { return target }}
+	api := &adminAPI{target: func() Cache { return target }}
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
 	r, err := http.NewRequestWithContext(ctx, "POST", "/larder/purge", strings.NewReader(`{"all":true}`))
@@ -245,8 +245,8 @@ func TestStatsAnswer(t *testing.T) {
 
 func TestEntriesAnswers(t *testing.T) {
 	target := use(t, &fakeTarget{pages: map[string]Listing{
-		"":   {Entries: []Item{{URL: "http://a/?b&c", Status: 200, Size: 5, Age: 6, TTL: -7, Tags: []string{"t"}, Tier: "memory"}}, Next: "p2"},
-		"p2": {Entries: []Item{{URL: "http://a/2", Status: 404, Tier: "disk", Variant: "gzip"}}},
+		"":   {Entries: []Entry{{URL: "http://a/?b&c", Status: 200, Size: 5, Age: 6, TTL: -7, Tags: []string{"t"}, Tier: "memory"}}, Next: "p2"},
+		"p2": {Entries: []Entry{{URL: "http://a/2", Status: 404, Tier: "disk", Variant: "gzip"}}},
 		"p3": {},
 	}})
 	for _, tc := range []struct {

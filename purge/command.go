@@ -95,7 +95,7 @@ func carried(urls []string) []string {
 	escaped := make([]string, 0, len(urls))
 	for _, text := range urls {
 		if !utf8.ValidString(text) {
-			text = urlform.EscapeRaw(text)
+			text = urlform.EscapeNonASCII(text)
 		}
 		escaped = append(escaped, text)
 	}

@@ -147,9 +147,9 @@ func TestStatsCommand(t *testing.T) {
 
 func TestListCommand(t *testing.T) {
 	target := use(t, &fakeTarget{pages: map[string]Listing{
-		"":   {Entries: []Item{{URL: "http://a/1", Status: 200, Size: 5, Age: 6, TTL: 7, Tags: []string{"t", "u"}, Tier: "memory"}}, Next: "p2"},
+		"":   {Entries: []Entry{{URL: "http://a/1", Status: 200, Size: 5, Age: 6, TTL: 7, Tags: []string{"t", "u"}, Tier: "memory"}}, Next: "p2"},
 		"p2": {Next: "p3"}, // a page may be empty before the last
-		"p3": {Entries: []Item{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk"}}},
+		"p3": {Entries: []Entry{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk"}}},
 	}})
 	stdout, stderr, err := larder(t, "ls", "--tag", "t", "--prefix", "http://a", "--address", adminAddress)
 	const want = "http://a/1\t200\t5\t6\t7\tmemory\tt u\n" + "http://a/2\t404\t0\t0\t-1\tdisk\t\n"

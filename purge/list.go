@@ -62,7 +62,7 @@ func list(out io.Writer, api *client, filters url.Values) error {
 	}
 }
 
-func (i Item) line() string {
+func (i Entry) line() string {
 	return strings.Join([]string{
 		i.URL,
 		strconv.Itoa(i.Status),

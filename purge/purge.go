@@ -38,12 +38,12 @@ type Query struct {
 
 // Listing is a page of stored responses.
 type Listing struct {
-	Entries []Item `json:"entries"` // may be empty although more pages follow
-	Next    string `json:"next"`    // the cursor of the next page, empty after the last
+	Entries []Entry `json:"entries"` // may be empty although more pages follow
+	Next    string  `json:"next"`    // the cursor of the next page, empty after the last
 }
 
-// Item describes a stored response. Each variant of a URL is an item.
-type Item struct {
+// Entry describes a stored response. Each variant of a URL is an item.
+type Entry struct {
 	URL     string   `json:"url"`               // as the client sent it, authority normalised
 	Status  int      `json:"status"`            // of the response
 	Size    int64    `json:"size"`              // of the body, in bytes
@@ -54,12 +54,12 @@ type Item struct {
 	Variant string   `json:"variant,omitempty"` // what Vary chose it by
 }
 
-// ErrCursor is what Target.Entries returns, wrapped or not, for a cursor it
+// ErrCursor is what Cache.Entries returns, wrapped or not, for a cursor it
 // never gave out. It is the caller's mistake and not the cache's.
 var ErrCursor = errors.New("the cursor is not one that a listing gave")
 
-// Target is what the admin API needs of the running cache.
-type Target interface {
+// Cache is what the admin API needs of the running cache.
+type Cache interface {
 	// Purge carries a purge out, or only counts if s.DryRun. When it returns
 	// nil the purge holds: no request that starts later gets a response that
 	// was stored, or whose fetch began, before. matched counts stored
@@ -78,7 +78,7 @@ type Target interface {
 // been loaded); requests are then answered 503. It is called at every request,
 // from any goroutine. Register panics if another plugin has taken the names,
 // and is called once, from an init function.
-func Register(target func() Target) {
+func Register(target func() Cache) {
 	registerAdmin(target)
 	registerCommand()
 }

@@ -74,7 +74,7 @@ func TestDeceptionGuard(t *testing.T) {
 	}
 }
 
-func TestSoundFields(t *testing.T) {
+func TestValidFields(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		header http.Header
@@ -93,7 +93,7 @@ func TestSoundFields(t *testing.T) {
 		{"no name", http.Header{"": {"a"}}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := SoundFields(tc.header); got != tc.want {
+			if got := ValidFields(tc.header); got != tc.want {
 				t.Errorf("got %v", got)
 			}
 			x := &Exchange{Method: "GET", Status: 200, Header: http.Header{"Cache-Control": {"max-age=60"}}}

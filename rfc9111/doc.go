@@ -5,7 +5,7 @@
 //
 // The package is pure. It reads headers, times and a [Policy], and returns small
 // values; it does no I/O, reads no clock, logs nothing and changes no argument
-// but where its name says so ([Condition], [ClearConditions], [AppendCDNLoop],
+// but where its name says so ([MakeConditional], [ClearConditions], [AppendCDNLoop],
 // [CacheStatus.Append]). All of it is safe for concurrent use.
 //
 // One file answers one question:

@@ -32,7 +32,7 @@ type Freshness struct {
 	// Immutable: a client's max-age makes nobody ask while it is fresh (RFC 8246).
 	Immutable bool
 	// Source says where the lifetime comes from.
-	Source Source
+	Source LifetimeSource
 	// Reason is what [Policy.Storable] says, so that admission is checked
 	// again at look-up.
 	Reason Reason
@@ -40,13 +40,13 @@ type Freshness struct {
 	privateFields, noCacheFields []string // for MakeStorable
 }
 
-// Source says where a lifetime comes from.
-type Source uint8
+// LifetimeSource says where a lifetime comes from.
+type LifetimeSource uint8
 
 // The sources, the operator's beside those of the RFC.
 const (
 	// SourceNone: nothing gives a lifetime.
-	SourceNone Source = iota
+	SourceNone LifetimeSource = iota
 	// SourceSMaxAge: s-maxage of the response.
 	SourceSMaxAge
 	// SourceMaxAge: max-age of the response.
@@ -62,12 +62,12 @@ const (
 )
 
 // Assumed reports whether the lifetime is one that the origin has not stated.
-func (s Source) Assumed() bool {
+func (s LifetimeSource) Assumed() bool {
 	return s == SourceTTL || s == SourceForceTTL || s == SourceHeuristic
 }
 
 // String returns the source as one word.
-func (s Source) String() string {
+func (s LifetimeSource) String() string {
 	switch s {
 	case SourceNone:
 		return "none"
@@ -156,7 +156,7 @@ func (p *Policy) mayAssume(x *Exchange) bool {
 func (p *Policy) Unsafe(method string) bool { return method == http.MethodPost && !p.SafePost }
 
 // lifetime is RFC 9111 4.2.1 with the operator's word before and after.
-func (p *Policy) lifetime(x *Exchange, s *statement) (time.Duration, Source) {
+func (p *Policy) lifetime(x *Exchange, s *statement) (time.Duration, LifetimeSource) {
 	if d, ok := p.operatorTTL(p.ForceTTL, x); ok {
 		return d, SourceForceTTL
 	}
@@ -189,7 +189,7 @@ func (p *Policy) operatorTTL(rows []StatusTTL, x *Exchange) (time.Duration, bool
 }
 
 // explicitLifetime is RFC 9111 4.2.1, in its order, for a shared cache.
-func (p *Policy) explicitLifetime(x *Exchange, s *statement) (time.Duration, Source) {
+func (p *Policy) explicitLifetime(x *Exchange, s *statement) (time.Duration, LifetimeSource) {
 	switch {
 	case s.sMaxAge.given:
 		return s.sMaxAge.value, SourceSMaxAge

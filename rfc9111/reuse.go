@@ -218,7 +218,7 @@ func (f *Freshness) UseFor(d RequestDirectives, came, now time.Time, soft bool) 
 	switch {
 	case use != UseValidate && use != UseNever, soft, f.NoCache:
 		return use, forward
-	case f.Reason != Storable && !f.ForThoseWaiting():
+	case f.Reason != Storable && !f.UsableByFollowers():
 		return use, forward
 	case f.ResponseTime.Before(came), f.ResponseTime.After(now): // the clock may have been set back
 		return use, forward
@@ -226,10 +226,10 @@ func (f *Freshness) UseFor(d RequestDirectives, came, now time.Time, soft bool) 
 	return UseFresh, ForwardNone
 }
 
-// ForThoseWaiting reports whether a response that is not worth storing is still
+// UsableByFollowers reports whether a response that is not worth storing is still
 // an answer to all who wait for it: it states a lifetime, and was fresh when it
 // was made, but the origin took longer to answer than that lasts.
-func (f *Freshness) ForThoseWaiting() bool {
+func (f *Freshness) UsableByFollowers() bool {
 	return f.Reason == ReasonNoValidator && !f.NoCache && f.Lifetime > 0 && f.Lifetime > f.InitialAge-f.ResponseDelay
 }
 

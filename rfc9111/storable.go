@@ -44,7 +44,7 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 		return ReasonSetCookie
 	case p.varyStar(x):
 		return ReasonVaryStar
-	case !SoundFields(x.Header):
+	case !ValidFields(x.Header):
 		return ReasonField
 	case p.DeceptionGuard && !ExtensionAgrees(x.URL, x.Header):
 		return ReasonContentType
@@ -143,21 +143,21 @@ func worthStoring(x *Exchange, f *Freshness) Reason {
 	return ReasonNoValidator
 }
 
-// SoundFields reports whether every field of h can stand in a message (RFC 9110
+// ValidFields reports whether every field of h can stand in a message (RFC 9110
 // 5.1, 5.5). Upstreams over HTTP are held to that by their parser; a handler that
 // writes what a client sent into a field is not, and what ends a line in one
 // answer must not be kept for all others. A value of nil, which takes a field of
-// an outer handler away, is sound.
-func SoundFields(h http.Header) bool {
+// an outer handler away, is valid.
+func ValidFields(h http.Header) bool {
 	for name, values := range h {
-		if !soundField(name, values) {
+		if !validField(name, values) {
 			return false
 		}
 	}
 	return true
 }
 
-func soundField(name string, values []string) bool {
+func validField(name string, values []string) bool {
 	if !isToken(strings.TrimPrefix(name, http.TrailerPrefix)) {
 		return false
 	}

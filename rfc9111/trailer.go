@@ -22,10 +22,10 @@ var headerOnly = [...]string{
 	"Content-Encoding", "Content-Range", "Content-Type",
 }
 
-// OwnTrailer takes out of a response's trailer fields, in place, what no client is to
+// CleanTrailer takes out of a response's trailer fields, in place, what no client is to
 // get: fields that are none in a trailer, hop-by-hop ones, and those that Connection
 // of the header names.
-func OwnTrailer(header, trailer http.Header) {
+func CleanTrailer(header, trailer http.Header) {
 	for _, line := range header["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
 			delete(trailer, http.CanonicalHeaderKey(trimOWS(name)))
@@ -37,7 +37,7 @@ func OwnTrailer(header, trailer http.Header) {
 
 // StorableTrailer returns what is stored of the trailer fields of a response with
 // the given header, and sent to others than the client that it was made for: not
-// what [OwnTrailer] takes out, nor what private="…" and no-cache="…" name, nor
+// what [CleanTrailer] takes out, nor what private="…" and no-cache="…" name, nor
 // Set-Cookie but under [SetCookieStore], nor fields that cannot stand in a message.
 // It is trailer itself where all of that may stay, else a new map.
 func (p *Policy) StorableTrailer(header, trailer http.Header) http.Header {
@@ -50,7 +50,7 @@ func (p *Policy) StorableTrailer(header, trailer http.Header) http.Header {
 		return name == "Set-Cookie" && (p.SetCookie != SetCookieStore || p.Ignores(name)) ||
 			slices.Contains(hopByHop[:], name) || slices.Contains(headerOnly[:], name) ||
 			slices.Contains(s.privateFields, name) || slices.Contains(s.noCacheFields, name) ||
-			!soundField(name, values)
+			!validField(name, values)
 	}
 	for name, values := range trailer {
 		if refused(name, values) {
@@ -70,7 +70,7 @@ func (p *Policy) TrailerReason(trailer http.Header) Reason {
 			return ReasonSetCookie
 		}
 	}
-	if !SoundFields(trailer) {
+	if !ValidFields(trailer) {
 		return ReasonField
 	}
 	return Storable

@@ -29,10 +29,10 @@ func entityTag(h http.Header) string {
 	return trimOWS(lines[0])
 }
 
-// Condition makes a fill a conditional request for the stored response (RFC 9111
+// MakeConditional makes a fill a conditional request for the stored response (RFC 9111
 // 4.3.1): the client's conditionals go, If-None-Match and If-Modified-Since are
 // set from the stored validators.
-func Condition(fill, stored http.Header) {
+func MakeConditional(fill, stored http.Header) {
 	ClearConditions(fill)
 	if tag := entityTag(stored); tag != "" {
 		fill["If-None-Match"] = []string{tag}
@@ -52,7 +52,7 @@ var conditions = [...]string{
 // conditionals, Range, If-Range and Expect. A fill carries none of a client's.
 func ClearConditions(h http.Header) { removeFields(h, conditions[:]) }
 
-// Selects reports whether a 304 to a fill made by [Condition] speaks of the
+// Selects reports whether a 304 to a fill made by [MakeConditional] speaks of the
 // stored response (RFC 9111 4.3.4). By the entity tag if the 304 has one, else
 // by Last-Modified; a 304 with neither answers the one question that was asked.
 func Selects(stored, notModified http.Header) bool {

@@ -107,7 +107,7 @@ func FuzzPrecondition(f *testing.F) {
 		// What is asked with the stored validators finds itself.
 		if fill := make(http.Header); entityTag(stored) != "" && strings.HasPrefix(tag, `"`) &&
 			strings.Count(tag, `"`) == 2 && strings.HasSuffix(tag, `"`) {
-			Condition(fill, stored)
+			MakeConditional(fill, stored)
 			if Precondition(http.MethodGet, fill, 200, stored, arrival) != NotModified {
 				t.Errorf("tag %q does not match itself", tag)
 			}

@@ -196,7 +196,7 @@ func (v *vector) checkUse(t *testing.T) int {
 	}
 	return equal(t, "use", e.Use, use.String()) +
 		equal(t, "forward", e.Forward, forward.String()) +
-		equal(t, "for those waiting", e.Waiting, f.ForThoseWaiting()) +
+		equal(t, "for those waiting", e.Waiting, f.UsableByFollowers()) +
 		equal(t, "usable on error", e.OnError, f.UsableOnError(d, v.now(), v.Soft))
 }
 
@@ -223,7 +223,7 @@ func (v *vector) checkTrailer(t *testing.T) int {
 	stored := v.policy(t).StorableTrailer(header, own)
 	v.has(t, "stored trailer", stored, e.Behind)
 	hasNot(t, "stored trailer", stored, e.NotBehind)
-	OwnTrailer(header, own)
+	CleanTrailer(header, own)
 	v.has(t, "own trailer", own, e.OwnBehind)
 	hasNot(t, "own trailer", own, e.NotOwnBehind)
 	return len(e.Behind) + len(e.NotBehind) + len(e.OwnBehind) + len(e.NotOwnBehind)
@@ -234,7 +234,7 @@ func (v *vector) checkValidation(t *testing.T) int {
 	stored, answer := v.header(t, v.Response), v.header(t, v.Validation)
 	fill := v.header(t, v.Again)
 	verdict := Precondition(method(v.Again), fill, v.status(), stored, arrival)
-	Condition(fill, stored)
+	MakeConditional(fill, stored)
 	merged, fresh := FreshenByHead(stored, answer)
 	if e.Head == nil {
 		merged = v.policy(t).MergeStorable(stored, answer)

@@ -14,7 +14,7 @@ func TestWords(t *testing.T) {
 		word func(uint8) fmt.Stringer
 	}{
 		{"Reason", int(reasonCount), func(i uint8) fmt.Stringer { return Reason(i) }},
-		{"Source", int(SourceHeuristic) + 1, func(i uint8) fmt.Stringer { return Source(i) }},
+		{"LifetimeSource", int(SourceHeuristic) + 1, func(i uint8) fmt.Stringer { return LifetimeSource(i) }},
 		{"Use", int(UseNever) + 1, func(i uint8) fmt.Stringer { return Use(i) }},
 		{"Forward", int(ForwardPartial) + 1, func(i uint8) fmt.Stringer { return Forward(i) }},
 		{"Verdict", int(NotModified) + 1, func(i uint8) fmt.Stringer { return Verdict(i) }},

@@ -122,7 +122,7 @@ func validate(lines []string) {
 	for _, name := range []string{"Etag", "Last-Modified", "Content-Length"} {
 		h := http.Header{name: lines}
 		Selects(h, h)
-		Condition(make(http.Header), h)
+		MakeConditional(make(http.Header), h)
 		FreshenByHead(h, h)
 	}
 }

@@ -54,7 +54,7 @@ func Join(scheme, authority string, u *url.URL, query string) string {
 
 // Append is Join at the end of b.
 func Append(b []byte, scheme, authority string, u *url.URL, query string) []byte {
-	path := encode(Sent(u), inPath)
+	path := encode(PathAsSent(u), inPath)
 	if path == "" {
 		path = "/" // RFC 9110 4.2.3
 	}
@@ -66,10 +66,10 @@ func Append(b []byte, scheme, authority string, u *url.URL, query string) []byte
 	return b
 }
 
-// Sent is the path to the letter, with raw bytes where the client sent such. It holds for a URL that
+// PathAsSent is the path to the letter, with raw bytes where the client sent such. It holds for a URL that
 // was parsed and not changed since: url.URL's EscapedPath encodes the whole path anew where a single
 // byte of it is not allowed, and /a%2F(ü becomes /a/%28%C3%BC.
-func Sent(u *url.URL) string {
+func PathAsSent(u *url.URL) string {
 	if u.RawPath != "" {
 		return u.RawPath
 	}
@@ -80,8 +80,8 @@ func Sent(u *url.URL) string {
 // query is encoded (URL Standard, query percent-encode set).
 func Query(raw string) string { return encode(raw, inQuery) }
 
-// EscapeRaw percent-encodes what is not ASCII in the text of a URL.
-func EscapeRaw(text string) string { return encode(text, func(c byte) bool { return c <= 0x7f }) }
+// EscapeNonASCII percent-encodes what is not ASCII in the text of a URL.
+func EscapeNonASCII(text string) string { return encode(text, func(c byte) bool { return c <= 0x7f }) }
 
 // inPath tells which bytes stand in a path as they are (RFC 3986 3.3, and the brackets, which servers
 // and browsers leave alone).

@@ -46,7 +46,7 @@ func TestSentIsToTheLetter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := Sent(u); got != target && (target != "/a b" || got != "/a%20b") {
+		if got := PathAsSent(u); got != target && (target != "/a b" || got != "/a%20b") {
 			t.Errorf("%q was sent, %q is told", target, got)
 		}
 	}
