@@ -133,26 +133,35 @@ func (r *Reader) Skip(off int64) {
 // OnDrop sets a function that is called once if a windowed flight drops this reader, so that a
 // write that hangs can be broken off (say, by a deadline). It is called on a goroutine of its own,
 // because it is this reader's business alone: what it does, and how long it takes, is nothing to
-// the fetch and to other readers. It is not called after Leave has returned, and Leave waits for
-// it, so it must not call the member.
+// the fetch and to other readers. Where the reader has been dropped already it is called before
+// OnDrop returns: the write that it is for is still to come. It is not called after Leave has
+// returned, and Leave waits for it, so it must not call the member.
 func (r *Reader) OnDrop(fn func()) { r.onDrop.set(fn) }
 
 // dropCall is the function of OnDrop. Its lock is held during the call: set waits for that.
 type dropCall struct {
-	mu sync.Mutex
-	fn func()
+	mu      sync.Mutex
+	fn      func()
+	dropped bool
 }
 
 func (d *dropCall) set(fn func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fn = fn
+	d.due()
 }
 
 func (d *dropCall) call() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if fn := d.fn; fn != nil {
+	d.dropped = true
+	d.due()
+}
+
+// due calls the function, once.
+func (d *dropCall) due() {
+	if fn := d.fn; fn != nil && d.dropped {
 		d.fn = nil
 		fn()
 	}

@@ -274,6 +274,19 @@ func TestWhatIsDoneForADroppedReader(t *testing.T) {
 			}
 		})
 	})
+	t.Run("the reader is dropped before it is known", func(t *testing.T) {
+		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+			calls := 0
+			p := drop(t, g, nil)
+			synctest.Wait()
+			p.Reader().OnDrop(func() { calls++ })
+			p.Reader().OnDrop(func() { calls++ })
+			p.Leave()
+			if calls != 2 {
+				t.Errorf("%d of 2 writes to a client that takes nothing are broken off", calls)
+			}
+		})
+	})
 	t.Run("it is late", func(t *testing.T) {
 		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
 			f, all := windowing(t, g, 1, 0)
