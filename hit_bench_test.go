@@ -46,7 +46,7 @@ func newBenchHandlerWith(tb testing.TB, app string) *Handler {
 	}
 	tb.Cleanup(func() {
 		_ = h.app.Cleanup()
-		AwaitPantries(tb)
+		awaitPantries(tb)
 	})
 	return h
 }

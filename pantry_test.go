@@ -140,3 +140,20 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 		}
 	}
 }
+
+// awaitPantries waits until there are none. One outlives its configuration until its last request
+// and fetch have ended, so that another test could find what the last one stored.
+func awaitPantries(tb testing.TB) {
+	tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); pantriesInUse() > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Errorf("%d pantries outlive their configurations", pantriesInUse())
+			return
+		}
+	}
+}
+
+func pantriesInUse() (n int) {
+	pantries.Range(func(_, _ any) bool { n++; return true })
+	return n
+}

@@ -1,0 +1,277 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// listing is the answer of GET /larder/entries.
+type listing struct {
+	Entries []struct {
+		URL    string   `json:"url"`
+		Status int      `json:"status"`
+		Size   int64    `json:"size"`
+		Age    int64    `json:"age"`
+		TTL    int64    `json:"ttl"`
+		Tags   []string `json:"tags"`
+		Tier   string   `json:"tier"`
+	} `json:"entries"`
+	Next string `json:"next"`
+}
+
+func (in *instance) entries(query string) listing {
+	in.t.Helper()
+	var l listing
+	if status := in.adminCall(http.MethodGet, "/larder/entries"+query, "", &l); status != http.StatusOK {
+		in.t.Fatalf("entries%s: %d", query, status)
+	}
+	return l
+}
+
+// TestTags fills and looks at the tags that were kept.
+func TestTags(t *testing.T) {
+	type pairs = []string
+	long := strings.Repeat("x", 257)
+	tagged := func(lines ...string) string { return block("tags {\n" + strings.Join(lines, "\n") + "\n}") }
+	for _, tc := range []struct {
+		name, directive string
+		response        pairs
+		want            []string
+	}{
+		{"Surrogate-Key at white space", "larder", pairs{"Surrogate-Key", "a  b\tc,d"}, []string{"a", "b", "c,d"}},
+		{"xkey at white space", "larder", pairs{"xkey", "a b"}, []string{"a", "b"}},
+		{"Cache-Tag at commas", "larder", pairs{"Cache-Tag", "a, b ,c"}, []string{"a", "b", "c"}},
+		{"a Cache-Tag with a space is none", "larder", pairs{"Cache-Tag", "a b,c"}, []string{"c"}},
+		{"all three", "larder", pairs{"Surrogate-Key", "a", "Cache-Tag", "b", "xkey", "c"}, []string{"a", "b", "c"}},
+		{"two lines", "larder", pairs{"Surrogate-Key", "a", "Surrogate-Key", "b"}, []string{"a", "b"}},
+		{"each once", "larder", pairs{"Surrogate-Key", "a a", "xkey", "a"}, []string{"a"}},
+		{"case matters", "larder", pairs{"Surrogate-Key", "a A"}, []string{"A", "a"}},
+		{"too long", "larder", pairs{"Surrogate-Key", "a " + long + " " + long[1:]}, []string{"a", long[1:]}},
+		{"not ASCII", "larder", pairs{"Surrogate-Key", "a é"}, []string{"a"}},
+		{"from", tagged("from X-Tags"), pairs{"X-Tags", "a,b c", "Surrogate-Key", "no"}, []string{"a", "b", "c"}},
+		{"from, in order and twice", tagged("from X-Tags Surrogate-Key"), pairs{"X-Tags", "b", "Surrogate-Key", "a"}, []string{"a", "b"}},
+		{"add", tagged("add one site-{host} m-{http.request.method}"), nil, []string{"m-GET", "one", "site-localhost"}},
+		{"add beside the response's", tagged("add one"), pairs{"Surrogate-Key", "a"}, []string{"a", "one"}},
+		{"add what the response carries", tagged("add a"), pairs{"Surrogate-Key", "a"}, []string{"a"}},
+		{"add what expands to nothing", tagged("add {header.X-None}"), nil, nil},
+		{"cache groups are not tags", "larder", pairs{"Cache-Groups", `"a", "b"`}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOrigin(t, answering(200, append(pairs{"Cache-Control", "max-age=60"}, tc.response...)...))
+			in := start(t, proxied(tc.directive), o)
+			in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+			var got []string
+			eventually(t, "the entry is listed", func() bool {
+				l := in.entries("")
+				if len(l.Entries) == 1 {
+					got = l.Entries[0].Tags
+				}
+				return len(l.Entries) == 1
+			})
+			slices.Sort(got)
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("tags %q, want %q", got, tc.want)
+			}
+			for _, tag := range tc.want {
+				if n := in.purge(fmt.Sprintf(`{"tags":[%q],"dry_run":true}`, tag)); n != 1 {
+					t.Errorf("a purge of %q matches %d", tag, n)
+				}
+			}
+		})
+	}
+}
+
+func TestAtMost128Tags(t *testing.T) {
+	var tags []string
+	for i := range 200 {
+		tags = append(tags, fmt.Sprintf("t%d", i))
+	}
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Surrogate-Key", strings.Join(tags, " ")))
+	in := start(t, proxied("larder"), o)
+	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	for tag, want := range map[string]int{"t0": 1, "t127": 1, "t128": 0, "t199": 0} {
+		if n := in.purge(fmt.Sprintf(`{"tags":[%q],"dry_run":true}`, tag)); n != want {
+			t.Errorf("a purge of %s matches %d, want %d", tag, n, want)
+		}
+	}
+}
+
+func TestKeepHeaders(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "X-Tags", "a", "Surrogate-Key", "b"))
+	in := start(t, proxied(block("tags {\nfrom X-Tags\n}")), o)
+	for range 2 {
+		a := in.get("/")
+		if a.Header.Get("X-Tags") != "" || a.Header.Get("Surrogate-Key") != "b" {
+			t.Errorf("X-Tags %q, Surrogate-Key %q", a.Header.Get("X-Tags"), a.Header.Get("Surrogate-Key"))
+		}
+	}
+	in.load(proxied(block("tags {\nfrom X-Tags\nkeep_headers\n}")), o)
+	for _, path := range []string{"/", "/b", "/b"} {
+		if a := in.get(path); a.Header.Get("X-Tags") != "a" {
+			t.Errorf("keep_headers: X-Tags %q (%s)", a.Header.Get("X-Tags"), a.cacheStatus())
+		}
+	}
+}
+
+// TestTagsAreStrippedFromWhatIsNotStored: a client must not learn them there either.
+func TestTagsAreStrippedFromWhatIsNotStored(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "no-store", "Surrogate-Key", "a"))
+	in := start(t, proxied("larder"), o)
+	for _, a := range []*answer{in.get("/"), in.get("/"), in.do(http.MethodPost, "/", "x"), in.get("/", "Connection", "X-Foo")} {
+		if v := a.Header.Get("Surrogate-Key"); v != "" {
+			t.Errorf("%s: Surrogate-Key %q", a.cacheStatus(), v)
+		}
+	}
+}
+
+// TestRevalidationKeepsTags: a 304 seldom repeats them.
+func TestRevalidationKeepsTags(t *testing.T) {
+	for name, tc := range map[string]struct {
+		of304 string
+		tag   string
+	}{
+		"not repeated": {"", "old"},
+		"replaced":     {"new", "new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Etag", `"v1"`)
+				if r.Header.Get("If-None-Match") != "" {
+					if tc.of304 != "" {
+						w.Header().Set("Surrogate-Key", tc.of304)
+					}
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				w.Header().Set("Age", "100")
+				w.Header().Set("Surrogate-Key", "old")
+			})
+			in := start(t, proxied(block("tags {\nadd site\n}")), o)
+			in.get("/")
+			in.get("/").want(t, 200, "", "Larder; fwd=stale; fwd-status=304; stored")
+			for _, tag := range []string{"site", tc.tag} {
+				if n := in.purge(fmt.Sprintf(`{"tags":[%q],"dry_run":true}`, tag)); n != 1 {
+					t.Errorf("after the 304 a purge of %q matches %d", tag, n)
+				}
+			}
+		})
+	}
+}
+
+// TestInvalidate fills, sends an unsafe request, and looks at what is left.
+func TestInvalidate(t *testing.T) {
+	urls := []string{"/list", "/list?page=2", "/products/7", "/other"}
+	for _, tc := range []struct {
+		name, site, method, target string
+		status                     int
+		gone                       []string
+	}{
+		{"its own URL without any rule", "{{larder}}", "POST", "/list", 200, []string{"/list"}},
+		{"PUT", "{{larder}}", "PUT", "/list", 204, []string{"/list"}},
+		{"an unknown method", "{{larder}}", "FROB", "/list", 200, []string{"/list"}},
+		{"OPTIONS is safe", "{{larder}}", "OPTIONS", "/list", 200, nil},
+		{"a redirect is a success", "{{larder}}", "POST", "/list", 303, []string{"/list"}},
+		{"a 404 is none", "{{larder}}", "POST", "/list", 404, nil},
+		{"a 500 is none", "{{larder}}", "POST", "/list", 500, nil},
+		{"tags", "invalidate {\ntags tag-list\n}", "POST", "/x", 200, []string{"/list", "/list?page=2"}},
+		{"tags after a failure", "invalidate {\ntags tag-list\n}", "POST", "/x", 500, nil},
+		{"tags after a GET", "invalidate {\ntags tag-list\n}", "OPTIONS", "/x", 200, nil},
+		{"tags with a placeholder", "invalidate {\ntags tag-{http.request.uri.path.0}\n}", "POST", "/products/9", 201, []string{"/products/7"}},
+		{"urls", "invalidate {\nurls /list?page=2 /other\n}", "POST", "/x", 200, []string{"/list?page=2", "/other"}},
+		{"urls with a placeholder", "invalidate {\nurls /{http.request.uri.path.0}\n}", "POST", "/list/5", 200, []string{"/list"}},
+		{"a matcher that matches", "invalidate /edit/* {\ntags tag-list\n}", "POST", "/edit/1", 200, []string{"/list", "/list?page=2"}},
+		{"a matcher that does not", "invalidate /edit/* {\ntags tag-list\n}", "POST", "/x", 200, nil},
+		{"a named matcher", "invalidate @edit {\ntags tag-list\n}", "DELETE", "/list", 200, []string{"/list", "/list?page=2"}},
+		{"a named matcher that does not match", "invalidate @edit {\ntags tag-products\n}", "POST", "/list", 200, []string{"/list"}},
+		{"several rules", "invalidate @edit {\ntags tag-other\n}\ninvalidate {\nurls /products/7\n}", "DELETE", "/x", 200, []string{"/other", "/products/7"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodGet {
+					w.WriteHeader(tc.status)
+					return
+				}
+				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Surrogate-Key", "tag-"+strings.Split(r.URL.Path, "/")[1])
+			})
+			in := start(t, proxied("@edit method DELETE\n"+block(strings.ReplaceAll(tc.site, "{{larder}}", ""))), o)
+			for _, u := range urls {
+				in.get(u)
+			}
+			in.do(tc.method, tc.target, "x").want(t, tc.status, "", "Larder; fwd=bypass; detail=method")
+			for _, u := range urls {
+				if hit := in.get(u).isHit(); hit == slices.Contains(tc.gone, u) {
+					t.Errorf("%s: a hit %v after %s %s", u, hit, tc.method, tc.target)
+				}
+			}
+		})
+	}
+}
+
+// TestInvalidateAroundARewrite: the matcher sees the request as it came, the placeholders what the inner handlers made of it.
+func TestInvalidateAroundARewrite(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Surrogate-Key", r.Header.Get("X-Tag"))
+	})
+	in := start(t, setup{site: `route {
+		larder {
+			invalidate /products/* {
+				tags path-{http.request.uri.path.1} var-{http.vars.id}
+			}
+			invalidate /api/* {
+				tags never
+			}
+		}
+		vars /products/* id 7
+		rewrite /products/* /api{uri}
+		reverse_proxy {{origin}}
+	}`}, o)
+	fill := func() {
+		for _, tag := range []string{"path-products", "var-7", "never", "path-9"} {
+			in.get("/"+tag, "X-Tag", tag)
+		}
+	}
+	fill()
+	in.do(http.MethodPost, "/products/9", "x").want(t, 200, "", "")
+	for tag, gone := range map[string]bool{"path-products": true, "var-7": true, "never": false, "path-9": false} {
+		if hit := in.get("/"+tag, "X-Tag", tag).isHit(); hit == gone {
+			t.Errorf("%s: a hit %v", tag, hit)
+		}
+	}
+}
+
+func TestInvalidateSoftly(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60, stale-while-revalidate=60", "Surrogate-Key", "a"))
+	in := start(t, proxied(block("invalidate {\ntags a\nsoft\n}")), o)
+	in.get("/").want(t, 200, "1", "")
+	in.do(http.MethodPost, "/x", "x")
+	stale := in.get("/")
+	stale.want(t, 200, "1", "")
+	if !strings.HasSuffix(stale.cacheStatus(), "; detail=swr") || stale.ttl(t) > 0 {
+		t.Errorf("Cache-Status %q", stale.cacheStatus())
+	}
+	eventually(t, "the refresh is stored", func() bool { return in.get("/").body != "1" })
+}
+
+// TestInvalidateFollowsTheKeysOfEveryHandler: what a handler with other query rules has stored goes too.
+func TestInvalidateFollowsTheKeysOfEveryHandler(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
+	in := start(t, setup{site: `
+		@get method GET
+		handle @get {
+			larder
+			reverse_proxy {{origin}}
+		}
+		handle {
+			` + keyed("query only page") + `
+			reverse_proxy {{origin}}
+		}`}, o)
+	in.get("/list?id=1").want(t, 200, "1", "")
+	in.do(http.MethodPost, "/list?id=1", "x")
+	in.get("/list?id=1").want(t, 200, "3", "Larder; fwd=uri-miss; stored")
+}

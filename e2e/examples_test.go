@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestExamples runs every example Caddyfile, with free ports in place of its own, and holds the pages to quoting each as it is.
+func TestExamples(t *testing.T) {
+	var quoted []string
+	for _, p := range readPages(t, pagePatterns...) {
+		_, blocks := p.parts()
+		for _, b := range blocks {
+			quoted = append(quoted, b.text)
+		}
+	}
+	for file, text := range exampleFiles(t) {
+		t.Run(file, func(t *testing.T) {
+			if !slices.Contains(quoted, text) {
+				t.Errorf("no page quotes %s as it is", file)
+			}
+			in := runExample(t, text)
+			in.get("/").want(t, 200, "", "")
+			hit := in.get("/")
+			if !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") {
+				t.Errorf("the second request: Cache-Status %q", hit.cacheStatus())
+			}
+		})
+	}
+}
+
+// exampleFiles are the examples by name.
+func exampleFiles(t *testing.T) map[string]string {
+	t.Helper()
+	examples := make(map[string]string)
+	for _, p := range readPages(t, "testdata/examples/*.Caddyfile") {
+		examples[path.Base(p.path)] = p.text
+	}
+	return examples
+}
+
+// example is an example by its name.
+func example(t *testing.T, name string) string {
+	t.Helper()
+	return readPages(t, "testdata/examples/"+name+".Caddyfile")[0].text
+}
+
+// TestLoginsExample has visitors and a member come to the site for which that example is.
+func TestLoginsExample(t *testing.T) {
+	text := example(t, "logins")
+	in := runExample(t, text)
+	member := []string{"Cookie", "_ga=3; wordpress_logged_in_0123=bob"}
+	for _, step := range []struct {
+		name, method string
+		header       []string
+		body, says   string
+	}{
+		{"a visitor", "GET", nil, "1", "Larder; fwd=uri-miss; stored"},
+		{"one with analytics' cookie", "GET", []string{"Cookie", "_ga=1"}, "1", "Larder; hit; ttl=N"},
+		{"a member", "GET", member, "2", ""},
+		{"another visitor", "GET", []string{"Cookie", "_ga=2"}, "1", "Larder; hit; ttl=N"},
+		{"a member posts", "POST", member, "3", "Larder; fwd=bypass; detail=method"},
+		{"a visitor after that", "GET", nil, "4", "Larder; fwd=uri-miss; stored"},
+	} {
+		a := in.do(step.method, "/", "", step.header...)
+		a.want(t, 200, step.body, "")
+		if says := regexp.MustCompile(`ttl=\d+`).ReplaceAllString(a.cacheStatus(), "ttl=N"); says != step.says {
+			t.Errorf("%s: Cache-Status %q, want %q", step.name, says, step.says)
+		}
+	}
+}
+
+// TestLoginsExampleLeavesLoginsAlone: what the pages behind a login are asked with comes to them as
+// it was sent, and what changes a page for its visitor is not taken away anywhere. The password
+// reset of WordPress lives in a cookie.
+func TestLoginsExampleLeavesLoginsAlone(t *testing.T) {
+	text := example(t, "logins")
+	origin := freePort(t)
+	o := serveHandlerOn(t, origin, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("Cookie"))
+	})
+	in := loadExample(t, text, freePort(t), origin)
+	const analytics = "_ga=1"
+	for _, path := range []string{
+		"/wp-login.php?action=rp", "/blog/wp-login.php", "//wp-login.php", "/wp-login.php/x", "/WP-Login.php", "/wp-activate.php",
+		"/wp-signup.php", "/wp-admin", "/wp-admin/", "/wp-admin/profile.php", "/wp-cron.php",
+	} {
+		for range 2 {
+			a := in.get(path, "Cookie", analytics)
+			a.want(t, 200, analytics, "")
+			if status := a.cacheStatus(); status != "" {
+				t.Errorf("%s has to do with the cache: %q", path, status)
+			}
+		}
+	}
+	for _, cookie := range []string{
+		"wp-resetpass-0123=bob", "wordpress_logged_in_0123=bob", "wp-postpass_0123=x", "comment_author_0123=bob",
+		"wp_woocommerce_session_0123=x", "woocommerce_items_in_cart=1", "PHPSESSID=x", "_ga=1; wp-resetpass-0123=bob", "_ga=1;wp_lang=de",
+	} {
+		in.get("/?c", "Cookie", cookie).want(t, 200, cookie, "")
+	}
+	for _, cookie := range []string{analytics, "_my-wp-thing=1", "x=wp-resetpass-0123"} {
+		if a := in.get("/?v", "Cookie", cookie); a.body != "" || a.cacheStatus() == "" {
+			t.Errorf("a visitor with %s: %q %q", cookie, a.body, a.cacheStatus())
+		}
+	}
+	o.asked(t, 22+9+1)
+}
+
+// TestMembersExample: cookies of analytics change nothing, any other one gets the pages of its own.
+func TestMembersExample(t *testing.T) {
+	text := example(t, "members")
+	origin := freePort(t)
+	serveHandlerOn(t, origin, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, r.Cookies())
+	})
+	in := loadExample(t, text, freePort(t), origin)
+	in.get("/").want(t, 200, "[]", "Larder; fwd=uri-miss; stored")
+	for cookie, seen := range map[string]string{
+		"_ga=1": "", "_ga=1; _gid=2": "", "_ga_ABC=1;_fbp=x; _pk_id=3": "",
+		"DokuWiki=abc": "[DokuWiki=abc]", "_ga=1; DokuWiki=abc": "[DokuWiki=abc]", "DokuWiki=abc; _ga=1; DWpass=x": "[DokuWiki=abc DWpass=x]",
+		"my_ga=1": "[my_ga=1]",
+	} {
+		a := in.get("/", "Cookie", cookie)
+		if seen == "" && !a.isHit() || seen != "" && a.body != seen {
+			t.Errorf("%s: %q %q", cookie, a.body, a.cacheStatus())
+		}
+	}
+}
+
+// runExample runs an example, and an origin for it where it brings none.
+func runExample(t *testing.T, text string) *instance {
+	t.Helper()
+	origin := freePort(t)
+	if !strings.Contains(text, "http://localhost:9000 {") {
+		serveOn(t, origin)
+	}
+	return loadExample(t, text, freePort(t), origin)
+}
+
+// loadExample runs an example with these ports for its site and origin.
+func loadExample(t *testing.T, text string, site, origin int) *instance {
+	t.Helper()
+	t.Setenv("XDG_DATA_HOME", t.TempDir()) // where the default disk tier goes
+	admin := freePort(t)
+	text = strings.NewReplacer(
+		"localhost:8080", fmt.Sprintf("localhost:%d", site),
+		"localhost:9000", fmt.Sprintf("localhost:%d", origin),
+		"localhost:2019", fmt.Sprintf("localhost:%d", admin),
+		"./larder-quickstart", t.TempDir(),
+		"output stderr", "output discard",
+	).Replace(text)
+	options := "persist_config off\n\tlog {\n\t\tlevel ERROR\n\t}\n"
+	switch {
+	case strings.Contains(text, "\tadmin "):
+		text = strings.Replace(text, "\tadmin ", "\t"+options+"\tadmin ", 1)
+	case regexp.MustCompile(`(?m)^\{$`).MatchString(text):
+		text = strings.Replace(text, "{\n", fmt.Sprintf("{\n\tadmin localhost:%d\n\t%s", admin, options), 1)
+	default:
+		text = fmt.Sprintf("{\n\tadmin localhost:%d\n\t%s}\n", admin, options) + text
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	if err := loadCaddyfile(t, text); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	in := &instance{t: t, port: site, client: &http.Client{Timeout: 10 * time.Second}}
+	t.Cleanup(in.client.CloseIdleConnections)
+	return in
+}
+
+// serveOn starts a cacheable upstream on a port.
+func serveOn(t *testing.T, port int) {
+	t.Helper()
+	serveHandlerOn(t, port, numbered("Cache-Control", "max-age=60"))
+}
+
+// serveHandlerOn starts an upstream on a port.
+func serveHandlerOn(t *testing.T, port int, handler http.HandlerFunc) *origin {
+	t.Helper()
+	l, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &origin{}
+	o.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.mu.Lock()
+		o.seen = append(o.seen, r.Clone(context.Background()))
+		o.mu.Unlock()
+		handler(w, r)
+	}))
+	o.Listener.Close()
+	o.Listener = l
+	o.Start()
+	t.Cleanup(o.Close)
+	return o
+}

@@ -1,0 +1,308 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// C4: parameters are whole pieces between ampersands. What is keyed is what the origin gets, so nothing can be smuggled past the key.
+func TestParameterCloaking(t *testing.T) {
+	o := newOrigin(t, echo)
+	in := start(t, proxied("larder {\nkey {\nquery ignore utm_* callback\n}\n}"), o)
+	sent := make(map[string]string) // what the origin got, and who sent it first
+	for _, tc := range []struct{ query, left string }{
+		{"", ""},
+		{"?utm_a=1", ""},
+		{"?utm_a=1;a=" + marker, ""},
+		{"?utm_a=1&a=1", "?a=1"},
+		{"?a=1&utm_a=1", "?a=1"},
+		{"?a=1;utm_a=" + marker, "?a=1;utm_a=" + marker},
+		{"?a=1&a=2", "?a=1&a=2"},
+		{"?a=2&a=1", "?a=2&a=1"},
+		{"?%61=1", "?%61=1"},
+		{"?%75tm_a=" + marker, "?%75tm_a=" + marker},
+		{"?utm%5fa=" + marker, "?utm%5fa=" + marker},
+		{"?UTM_a=" + marker, "?UTM_a=" + marker},
+		{"?callback%20=" + marker, "?callback%20=" + marker},
+		{"?a[]=1&callback[]=" + marker, "?a[]=1&callback[]=" + marker},
+		{"?a=1&&utm_a=1", "?a=1&"},
+		{"?a=1%26utm_a=" + marker, "?a=1%26utm_a=" + marker},
+		{"?a=?callback=" + marker, "?a=?callback=" + marker},
+	} {
+		a := in.rawGet("/p" + tc.query)
+		if got, _, _ := strings.Cut(a.body, "\n"); got != "GET /p"+tc.left {
+			t.Errorf("%q is answered with %q, want that of %q (%s)", tc.query, got, tc.left, a.cacheStatus())
+		}
+		if first, known := sent[tc.left]; a.isHit() != known {
+			t.Errorf("%q: hit %v, sent before by %q", tc.query, a.isHit(), first)
+		}
+		sent[tc.left] = tc.query
+	}
+	in.rawGet("/p").clean(t)
+}
+
+// C5: no parts of one request can be put together to look like those of another. The origin says what it was sent.
+func TestKeyCollisions(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = fmt.Fprintf(w, "%q %q %q %q", r.RequestURI, r.Header["X-A"], r.Header["X-B"], r.Header["Cookie"])
+	})
+	in := start(t, proxied("larder {\nkey {\nheader X-A X-B\ncookie c d\n}\n}"), o)
+	pieces := []string{"", "a", "-", "{-VARY-}", "|", ":", "%00", "%0a", "%0D%0A", "&", "=", "a=b", "%3f", ".", ";", "~", "X-A", "c=a", ","}
+	text := func() string { return pieces[random.IntN(len(pieces))] + pieces[random.IntN(len(pieces))] }
+	hits := 0
+	for range 400 {
+		path, query := "/"+text(), text()
+		if query != "" {
+			query = "?" + query
+		}
+		a, b, c := text(), text(), strings.NewReplacer(";", "", ",", "").Replace(text())
+		u, err := url.ParseRequestURI(path + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("%q %q %q %q", u.RequestURI(), []string{a}, []string{b}, []string{"c=" + c})
+		answer := in.rawGet(path+query, "X-A: "+a, "X-B: "+b, "Cookie: c="+c)
+		if answer.body != want {
+			t.Fatalf("(%s)\nwas answered with %s\nand asked for     %s", answer.cacheStatus(), answer.body, want)
+		}
+		if answer.isHit() {
+			hits++
+		}
+	}
+	if hits > 200 {
+		t.Errorf("%d hits of 400: the requests hardly differ", hits)
+	}
+}
+
+// C6: two paths that some server takes for the same are two, and each is answered as without a cache.
+func TestPathNormalisation(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, r.RequestURI)
+	})
+	plain := freePort(t)
+	in := start(t, setup{
+		site: "larder\nreverse_proxy {{origin}}",
+		more: fmt.Sprintf("http://localhost:%d {\nreverse_proxy {{origin}}\n}", plain),
+	}, o)
+	direct := *in
+	direct.port = plain
+	targets := []string{
+		"/static/account", "/account", "/static/../account", "/static/..%2faccount", "/static/..%2Faccount", "/static/%2e%2e/account",
+		"/static/%2e%2e%2faccount", "//account", "///account", "/./account", "/account/", "/account/.", "/%61ccount", "/Account", "/ACCOUNT",
+		"/account;jsessionid=1", "/account;a=b", "/account%3bjsessionid=1", "/account%23x", "/account%3f", "/account?", "/account??", "/account%00",
+		"/account%0a", "/account%20", "/account%5c..%5cx", "/static\\..\\account", "/account%2500", "/account%u0061", "/%c0%af", "/account%ff",
+		"/account#x", "/account?x#y",
+	}
+	for _, what := range []string{"fetched", "stored"} {
+		for _, target := range targets {
+			with, without := in.rawGet(target), direct.rawGet(target)
+			if !identical(with, without) {
+				t.Errorf("%s, %s: %d %q, without a cache %d %q", target, what, with.StatusCode, with.body, without.StatusCode, without.body)
+			}
+			if what == "stored" && with.StatusCode == http.StatusOK && !with.isHit() {
+				t.Errorf("%s: %q", target, with.cacheStatus())
+			}
+		}
+	}
+}
+
+// C7: no name of a file makes anything storable, and no rule of the operator overrules what the origin says of privacy.
+func TestWebCacheDeception(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		switch { // the account is answered at whatever stands behind it
+		case strings.HasPrefix(r.URL.Path, "/private"):
+			w.Header().Set("Cache-Control", "private")
+		case strings.HasPrefix(r.URL.Path, "/nostore"):
+			w.Header().Set("Cache-Control", "no-store")
+		case strings.HasPrefix(r.URL.Path, "/cookie"):
+			w.Header().Set("Set-Cookie", "a=b")
+		case strings.HasPrefix(r.URL.Path, "/stamped"): // something in front of the origin goes by the extension
+			w.Header().Set("Cache-Control", "public, max-age=600")
+		}
+		_, _ = io.WriteString(w, "the account of "+r.Header.Get("Cookie"))
+	})
+	suffixes := []string{"/x.css", ";x.js", "%00.png", "%3fx.css", "%23x.css", "%0ax.css", "/..%2fx.css", "/x.JPG", "%2fx.css"}
+	t.Run("the origin's word stands", func(t *testing.T) {
+		in := start(t, proxied("larder {\nttl 1h\nforce_ttl 2h 200\n}"), o)
+		for _, account := range []string{"/private", "/nostore", "/cookie", "/unstated"} {
+			for _, suffix := range suffixes {
+				in.rawGet(account+suffix, "Cookie: "+marker).want(t, 200, "the account of "+marker, "")
+				in.rawGet(account + suffix).clean(t)
+			}
+		}
+	})
+	t.Run("guarded", func(t *testing.T) {
+		in := start(t, proxied("larder {\nstatus full\ndeception_guard on\n}"), o)
+		for _, suffix := range suffixes {
+			a := in.rawGet("/stamped"+suffix, "Cookie: "+marker)
+			if a.want(t, 200, "the account of "+marker, ""); !strings.Contains(a.cacheStatus(), "detail=content-type") {
+				t.Errorf("%s: %q", suffix, a.cacheStatus())
+			}
+			in.rawGet("/stamped" + suffix).clean(t)
+		}
+		in.get("/stamped").want(t, 200, "", "")
+		if a := in.get("/stamped"); !a.isHit() {
+			t.Errorf("a page without an extension: %q", a.cacheStatus())
+		}
+	})
+	t.Run("guarded from today", func(t *testing.T) {
+		in := start(t, proxied("larder"), o)
+		in.get("/stamped/x.css", "Cookie", marker).want(t, 200, "", "Larder; fwd=uri-miss; stored")
+		in.load(proxied("larder {\ndeception_guard on\n}"), o)
+		in.get("/stamped/x.css").clean(t)
+	})
+}
+
+// C11: one authority for the key and for the origin, however the request spells it, and in HTTP/2 as in HTTP/1.1.
+func TestHostConfusion(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, r.Host)
+	})
+	port := freePort(t)
+	s := setup{site: "respond unused", more: fmt.Sprintf("http://:%d {\nlarder\nreverse_proxy {{origin}}\n}", port)}
+	s.global = "servers {\nprotocols h1 h2c\n}"
+	in := start(t, s, o)
+	in.port = port
+	get := func(target, host string) *answer {
+		return in.raw(fmt.Sprintf("GET %s HTTP/1.1\nHost: %s\nConnection: close\n\n", target, host))
+	}
+	for i, tc := range []struct{ name, target, host, want string }{
+		{"plain", "/", "example.com", "example.com"},
+		{"case", "/", "EXAMPLE.com", "example.com"},
+		{"default port", "/", "example.com:80", "example.com"},
+		{"empty port", "/", "example.com:", "example.com"},
+		{"trailing dot", "/", "example.com.", "example.com"},
+		{"all of them", "/", "Example.COM.:80", "example.com"},
+		{"absolute form", "http://example.com/", "example.com", "example.com"},
+		{"absolute form beside another Host", "http://example.com/", "evil.test", "example.com"}, // RFC 9112 3.2.2
+		{"absolute form with user", "http://user:secret@example.com/", "evil.test", "example.com"},
+		{"absolute form, case and port", "HTTP://EXAMPLE.com:80/", "evil.test", "example.com"},
+		{"https in an absolute form", "https://example.com/", "example.com", "example.com"},
+	} {
+		a := get(tc.target, tc.host)
+		if a.StatusCode != http.StatusOK || a.body != tc.want || a.isHit() != (i > 0) {
+			t.Errorf("%s: %d %q %q", tc.name, a.StatusCode, a.body, a.cacheStatus())
+		}
+	}
+	for _, host := range []string{"evil.test", "example.com:8080", "www.example.com", "xn--bcher-kva.example", "example.com.evil.test", "[::1]"} {
+		for _, target := range []string{"/", "http://" + host + "/"} {
+			if a := get(target, host); a.StatusCode == http.StatusOK && a.body != host {
+				t.Errorf("Host %s, %s: %q (%s)", host, target, a.body, a.cacheStatus())
+			}
+		}
+	}
+	for name, head := range map[string]string{
+		"two Hosts":       "GET / HTTP/1.1\nHost: example.com\nHost: evil.test\n\n",
+		"two equal Hosts": "GET / HTTP/1.1\nHost: example.com\nHost: example.com\n\n",
+		"no Host":         "GET / HTTP/1.1\n\n",
+		"odd Host":        "GET / HTTP/1.1\nHost: example.com/evil\n\n",
+		"spaced Host":     "GET / HTTP/1.1\nHost : evil.test\n\n",
+		"folded Host":     "GET / HTTP/1.1\nX: y\n Host: evil.test\nHost: exa mple.com\n\n",
+	} {
+		if a := in.raw(head); a.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d %q", name, a.StatusCode, a.body)
+		}
+	}
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols}
+	t.Cleanup(transport.CloseIdleConnections)
+	in.client.Transport = transport
+	for _, host := range []string{"example.com", "EXAMPLE.com.", "example.com:80"} {
+		if a := in.get("/", "Host", host); a.ProtoMajor != 2 || a.body != "example.com" || !a.isHit() {
+			t.Errorf("%s %s: %q (%s)", a.Proto, host, a.body, a.cacheStatus())
+		}
+	}
+}
+
+// C11: Caddy's host matcher takes a name with a trailing dot for another, so such a request comes to the catch-all site. What that answers
+// is not the named site's.
+func TestTrailingDotOfAnotherSite(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, r.Header.Get("X-Site")+" "+r.Host)
+	})
+	port := freePort(t)
+	in := start(t, setup{site: "respond unused", more: fmt.Sprintf(`http://example.com:%d {
+	larder
+	reverse_proxy {{origin}} {
+		header_up X-Site named
+	}
+}
+http://:%d {
+	larder
+	reverse_proxy {{origin}} {
+		header_up X-Site any
+	}
+}`, port, port)}, o)
+	in.port = port
+	for range 2 {
+		for _, tc := range []struct{ host, site string }{
+			{"example.com.", "any"}, {"example.com", "named"}, {"EXAMPLE.com", "named"}, {"example.com.:80", "any"}, {"example.com..", "any"},
+		} {
+			in.get("/", "Host", tc.host).want(t, 200, tc.site+" example.com", "")
+		}
+	}
+	o.asked(t, 2)
+}
+
+// C11: a placeholder of an outer handler that goes by the host's spelling is expanded with the one that is keyed.
+func TestHostSpellingInAMap(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, r.Header.Get("X-Tenant"))
+	})
+	port := freePort(t)
+	in := start(t, setup{site: "respond unused", more: fmt.Sprintf(`http://:%d {
+	map {host} {tenant} {
+		example.com one
+		default     %s
+	}
+	larder
+	reverse_proxy {{origin}} {
+		header_up X-Tenant {tenant}
+	}
+}`, port, marker)}, o)
+	in.port = port
+	for _, host := range []string{"EXAMPLE.com", "example.com.", "example.com"} {
+		in.get("/", "Host", host).want(t, 200, "one", "")
+	}
+}
+
+// C24: what was said in clear text never answers where there is TLS, and the other way round.
+func TestSchemesDoNotMix(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("X-Forwarded-Proto") == "http" {
+			w.Header().Set("Location", "https://example.com/")
+			w.WriteHeader(http.StatusMovedPermanently)
+			return
+		}
+		_, _ = io.WriteString(w, "safe")
+	})
+	in, tls := startTLS(t, o)
+	for range 2 {
+		in.get("/", "Host", "example.com").want(t, 301, "", "")
+		tls.get("/", "Host", "example.com").want(t, 200, "safe", "")
+	}
+	o.asked(t, 2)
+	if n := in.purge(`{"urls":["http://example.com/"]}`); n != 1 {
+		t.Errorf("a purge of the http URL matched %d", n)
+	}
+	if a := tls.get("/", "Host", "example.com"); !a.isHit() {
+		t.Errorf("the https one went with it: %q", a.cacheStatus())
+	}
+}

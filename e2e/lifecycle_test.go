@@ -1,0 +1,321 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"go.etcd.io/bbolt"
+)
+
+// withDisk is a proxied site with a disk tier.
+func withDisk(t *testing.T, directive string) setup {
+	s := proxied(directive)
+	s.disk = t.TempDir()
+	return s
+}
+
+func TestRestartIsWarm(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60", "Surrogate-Key", "a"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	in.load(s, o)
+	hit := in.get("/")
+	hit.want(t, 200, "1", "")
+	if !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") {
+		t.Errorf("after a restart: %q", hit.cacheStatus())
+	}
+	if got := in.purge(`{"tags":["a"]}`); got != 1 {
+		t.Errorf("a tag purged after a restart matched %d", got)
+	}
+	in.get("/").want(t, 200, "2", "")
+}
+
+func TestPurgeSurvivesARestart(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60", "Surrogate-Key", "a"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+	if got := in.purge(`{"tags":["a"]}`); got != 1 {
+		t.Errorf("matched %d", got)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	in.load(s, o)
+	in.get("/").want(t, 200, "2", "Larder; fwd=uri-miss; stored")
+}
+
+func TestReloadLosesNothing(t *testing.T) {
+	for name, disk := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+			s := proxied("larder")
+			s.disk = disk
+			in := start(t, s, o)
+			in.get("/").want(t, 200, "1", "")
+			for i := range 5 {
+				s.options = fmt.Sprintf("memory %dMiB", 16+i)
+				in.load(s, o)
+				in.get("/").want(t, 200, "1", "")
+			}
+			if n := in.stats().Memory.Budget; n != 20<<20 {
+				t.Errorf("memory budget %d after the last reload, want 20 MiB", n)
+			}
+		})
+	}
+}
+
+func TestFailedReloadChangesNothing(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	s.options = "memory 32MiB"
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+
+	bad := s
+	bad.options = "memory 1MiB"
+	bad.more = "http://localhost:1 {\n\tbind 203.0.113.1\n}" // an address this machine does not have
+	if err := in.tryLoad(bad, o); err == nil {
+		t.Fatal("the reload should have failed")
+	}
+	in.get("/").want(t, 200, "1", "")
+	if n := in.stats().Memory.Budget; n != 32<<20 {
+		t.Errorf("memory budget %d after a reload that failed, want 32 MiB", n)
+	}
+}
+
+func TestSwitchedDiskPathBeginsAnEmptyStore(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+	first := s.disk
+	s.disk = t.TempDir()
+	in.load(s, o)
+	in.get("/").want(t, 200, "2", "Larder; fwd=uri-miss; stored")
+	eventually(t, "the old store is closed", func() bool { return canLock(filepath.Join(first, "larder.db")) })
+	s.disk = first
+	in.load(s, o)
+	in.get("/").want(t, 200, "1", "")
+}
+
+// canLock reports whether nobody holds the database.
+func canLock(file string) bool {
+	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: 1})
+	if err != nil {
+		return false
+	}
+	return db.Close() == nil
+}
+
+func TestDiskFolderThatCannotBeUsed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	locked := t.TempDir()
+	db, err := bbolt.Open(filepath.Join(locked, "larder.db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+
+	for name, tc := range map[string]struct{ disk, names, cause string }{
+		"a file":    {file, file, "director"},
+		"in a file": {filepath.Join(file, "sub"), file, "director"},
+		"locked":    {locked, filepath.Join(locked, "larder.db"), "lock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t, numbered())
+			s := proxied("larder")
+			s.disk = tc.disk
+			in := &instance{t: t, port: freePort(t), admin: fmt.Sprintf("localhost:%d", freePort(t))}
+			t.Cleanup(func() { _ = caddy.Stop() })
+			err := in.tryLoad(s, o)
+			if err == nil {
+				t.Fatal("Caddy started")
+			}
+			if !strings.Contains(err.Error(), tc.names) || !strings.Contains(err.Error(), tc.cause) {
+				t.Errorf("error %q names not %s and %s", err, tc.names, tc.cause)
+			}
+		})
+	}
+}
+
+// TestDiskFolderWithPlaceholders has a folder named as log files may be, and refuses one that would lie elsewhere than was meant.
+func TestDiskFolderWithPlaceholders(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("LARDER_TEST_STATE", dir)
+	s := proxied("larder")
+	s.disk = "{env.LARDER_TEST_STATE}/store"
+	in := start(t, s, newOrigin(t, numbered()))
+	if _, err := os.Stat(filepath.Join(dir, "store", "larder.db")); err != nil {
+		t.Error(err)
+	}
+	s.disk = "{env.LARDER_TEST_UNSET}/store"
+	if err := in.tryLoad(s, newOrigin(t, numbered())); err == nil || !strings.Contains(err.Error(), "disk: ") || !strings.Contains(err.Error(), "LARDER_TEST_UNSET") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCorruptFileIsSetAside(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	if err := os.WriteFile(filepath.Join(s.disk, "larder.db"), []byte(strings.Repeat("no database", 10000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	aside, err := filepath.Glob(filepath.Join(s.disk, "larder.db.corrupt-*"))
+	if err != nil || len(aside) != 1 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+	if st := in.stats().Disk.State; st != "open" {
+		t.Errorf("disk tier %q", st)
+	}
+}
+
+func TestValidateOpensNoStore(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "")
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(in.file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Errorf("validating beside the running server: %v", err)
+	}
+
+	s.disk = filepath.Join(t.TempDir(), "never")
+	other := strings.ReplaceAll(in.file, in.disk, s.disk)
+	config, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(other), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed = caddy.Config{}
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(s.disk); !os.IsNotExist(err) {
+		t.Errorf("validate made %s", s.disk)
+	}
+}
+
+// TestFaultReloads reloads under load, with budgets of both tiers and the policy changing: no miss is added, every answer is right, and
+// neither goroutines nor memory are left behind. It goes round 30 times, or 1,000 where LARDER_FAULTS is "long".
+func TestFaultReloads(t *testing.T) {
+	rounds := 30
+	if os.Getenv("LARDER_FAULTS") == "long" {
+		rounds = 1000
+	}
+	const urls = 20
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=86400")
+		_, _ = w.Write([]byte(strings.Repeat(r.URL.Path+" ", 1000)))
+	})
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	for i := range urls {
+		in.get(fmt.Sprintf("/%d", i))
+	}
+	before := runtime.NumGoroutine()
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	var answers atomic.Int64
+	for c := range 4 {
+		clients.Go(func() {
+			for i := c; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				path := fmt.Sprintf("/%d", i%urls)
+				a, err := in.try(t.Context(), http.MethodGet, path, "")
+				if err != nil {
+					continue // the old listener closed an idle connection under us
+				}
+				if answers.Add(1); a.StatusCode != 200 || a.err != nil || a.body != strings.Repeat(path+" ", 1000) {
+					t.Errorf("%s: %d, %d bytes, %v", path, a.StatusCode, len(a.body), a.err)
+					return
+				}
+			}
+		})
+	}
+	var early uint64
+	for i := range rounds {
+		s.budget = fmt.Sprintf("%dMiB", 32+i%5)
+		s.options = fmt.Sprintf("memory %dMiB\neviction %s", 8+i%3, []string{"lru", "lfu", "fifo", "none"}[i%4])
+		in.load(s, o)
+		if i == rounds/5 {
+			early = heapInUse()
+		}
+	}
+	close(stop)
+	clients.Wait()
+	if n := o.count(); n != urls || answers.Load() == 0 {
+		t.Errorf("the origin was asked %d times for %d URLs and %d answers", n, urls, answers.Load())
+	}
+	eventually(t, "all are on disk", func() bool { return in.stats().Disk.Entries == urls })
+	if st := in.stats(); st.Disk.Budget != int64(32+(rounds-1)%5)<<20 {
+		t.Errorf("after the last reload: %+v", st.Disk)
+	}
+	in.client.CloseIdleConnections()
+	eventually(t, "goroutines are back", func() bool { return runtime.NumGoroutine() < before+20 })
+	late := heapInUse()
+	t.Logf("%d reloads, %d answers, heap %d KiB early on and %d KiB in the end", rounds, answers.Load(), early>>10, late>>10)
+	if late > early+16<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", early, late)
+	}
+}
+
+// heapInUse is what is live on the heap.
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers let go
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// stats is GET /larder/stats.
+type stats struct {
+	Memory, Disk struct {
+		Entries, Bytes, Budget int64
+		State                  string
+	}
+	Requests      map[string]uint64
+	InFlight      int `json:"in_flight"`
+	PurgesPending int `json:"purges_pending"`
+}
+
+func (in *instance) stats() stats {
+	in.t.Helper()
+	var s stats
+	if status := in.adminCall(http.MethodGet, "/larder/stats", "", &s); status != http.StatusOK {
+		in.t.Fatalf("stats: %d", status)
+	}
+	return s
+}

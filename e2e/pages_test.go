@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// treeRoot is the folder of the repository, seen from these tests.
+const treeRoot = ".."
+
+// pagePatterns are the pages for users. What they show to paste is executed.
+var pagePatterns = []string{"README.md", "SECURITY.md", "CHANGELOG.md", "docs/*.md"}
+
+// docPage is a Markdown file, by its path from treeRoot.
+type docPage struct{ path, text string }
+
+// fencedBlock is a fenced block of a page, without the indentation of its fence.
+type fencedBlock struct {
+	page           string
+	line           int
+	language, text string
+}
+
+func readPages(t *testing.T, patterns ...string) []docPage {
+	t.Helper()
+	var pages []docPage
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(filepath.Join(treeRoot, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, err := filepath.Rel(treeRoot, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pages = append(pages, docPage{filepath.ToSlash(path), string(text)})
+		}
+	}
+	if len(pages) == 0 {
+		t.Fatalf("no page matches %v", patterns)
+	}
+	return pages
+}
+
+// parts are the fenced blocks of a page, and its text with these left empty, line by line.
+func (p docPage) parts() (prose []string, blocks []fencedBlock) {
+	var open *fencedBlock
+	var indent string
+	for i, line := range strings.Split(p.text, "\n") {
+		before, fence, isFence := strings.Cut(line, "```")
+		switch isFence = isFence && strings.TrimSpace(before) == ""; {
+		case isFence && open == nil:
+			open, indent = &fencedBlock{page: p.path, line: i + 1, language: strings.TrimSpace(fence)}, before
+		case isFence:
+			blocks, open = append(blocks, *open), nil
+		case open != nil:
+			open.text += strings.TrimPrefix(line, indent) + "\n"
+		default:
+			prose = append(prose, line)
+			continue
+		}
+		prose = append(prose, "")
+	}
+	return prose, blocks
+}
+
+// section is what stands below the only heading of the pages with these words, up to the next heading of its rank.
+func section(t *testing.T, pages []docPage, heading string) string {
+	t.Helper()
+	begin := regexp.MustCompile(`^(#+) ` + regexp.QuoteMeta(heading) + `$`)
+	var found []string
+	for _, p := range pages {
+		prose, _ := p.parts()
+		for i, line := range prose {
+			rank := begin.FindStringSubmatch(line)
+			if rank == nil {
+				continue
+			}
+			end := slices.IndexFunc(prose[i+1:], func(line string) bool {
+				marks, _, ok := strings.Cut(line, " ")
+				return ok && strings.Trim(marks, "#") == "" && marks != "" && len(marks) <= len(rank[1])
+			})
+			if end < 0 {
+				end = len(prose) - i - 1
+			}
+			found = append(found, strings.Join(prose[i+1:i+1+end], "\n"))
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d headings %q, want one", len(found), heading)
+	}
+	return found[0]
+}
+
+// TestSnippetsOfThePages runs each Caddyfile block of the pages that is not a whole example: a route with the directive goes before an
+// origin and has to store and to answer.
+func TestSnippetsOfThePages(t *testing.T) {
+	examples := slices.Collect(maps.Values(exampleFiles(t)))
+	var run int
+	for _, p := range readPages(t, pagePatterns...) {
+		_, blocks := p.parts()
+		for _, b := range blocks {
+			if b.language != "caddyfile" || slices.Contains(examples, b.text) {
+				continue
+			}
+			run++
+			t.Run(b.page+":"+strconv.Itoa(b.line), func(t *testing.T) {
+				o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+				site := b.text
+				if !strings.Contains(site, "localhost:9000") {
+					site += "\n\treverse_proxy localhost:9000"
+				}
+				in := start(t, setup{site: strings.ReplaceAll(site, "localhost:9000", "{{origin}}")}, o)
+				in.get("/products/7").want(t, 200, "1", "")
+				if hit := in.get("/products/7"); !hit.isHit() {
+					t.Errorf("the second request: Cache-Status %q", hit.cacheStatus())
+				}
+			})
+		}
+	}
+	if run == 0 {
+		t.Error("the pages have no such block")
+	}
+}
+
+// TestLinksOfThePages: a relative link leads to a file that is there and, where it names one, to a heading in it.
+func TestLinksOfThePages(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^()\s]+(?:\([^()\s]*\))?[^()\s]*)\)`)
+	code := regexp.MustCompile("`[^`]*`")
+	for _, p := range readPages(t, append([]string{"*/README.md"}, pagePatterns...)...) {
+		prose, _ := p.parts()
+		text := code.ReplaceAllString(strings.Join(prose, "\n"), "``")
+		for _, match := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(match[1], "://") || strings.HasPrefix(match[1], "mailto:") {
+				continue
+			}
+			target, anchor, hasAnchor := strings.Cut(match[1], "#")
+			file := filepath.Join(filepath.Dir(p.path), target)
+			if target == "" {
+				file = p.path
+			}
+			if _, err := os.Stat(filepath.Join(treeRoot, file)); err != nil {
+				t.Errorf("%s: the link %s leads to no file", p.path, match[1])
+				continue
+			}
+			if hasAnchor && !slices.Contains(anchors(t, file), anchor) {
+				t.Errorf("%s: the link %s leads to no heading", p.path, match[1])
+			}
+		}
+	}
+}
+
+// anchors are the names that GitHub gives to the headings of a page.
+func anchors(t *testing.T, file string) []string {
+	t.Helper()
+	prose, _ := readPages(t, file)[0].parts()
+	var names []string
+	for _, line := range prose {
+		marks, heading, ok := strings.Cut(line, " ")
+		if !ok || marks == "" || strings.Trim(marks, "#") != "" {
+			continue
+		}
+		name := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, heading)
+		again := 0
+		for unique := name; slices.Contains(names, unique); unique = name + "-" + strconv.Itoa(again) {
+			again++
+		}
+		if again > 0 {
+			name += "-" + strconv.Itoa(again)
+		}
+		names = append(names, name)
+	}
+	return names
+}

@@ -1,0 +1,318 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// validated answers with a page that is stale on arrival, and a validation with 304 and the fields
+// given as pairs.
+func validated(notModified ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Etag", `"v1"`)
+		if r.Header.Get("If-None-Match") == `"v1"` {
+			for i := 0; i < len(notModified); i += 2 {
+				w.Header().Add(notModified[i], notModified[i+1])
+			}
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		w.Header().Set("Cache-Control", "max-age=90, stale-if-error=86400")
+		w.Header().Set("Age", "100")
+		w.Header().Set("X-First", "first-header")
+		_, _ = io.WriteString(w, "the page")
+	}
+}
+
+// A 304 that forbids to store it is for the client whose request it answers: nothing of it is
+// stored, and what is stored stays as it was.
+func TestNotModifiedThatForbidsStoring(t *testing.T) {
+	for _, tc := range []struct {
+		name, detail string
+		notModified  []string
+		request      []string
+	}{
+		{"no-store", "no-store", []string{"Cache-Control", "no-store"}, nil},
+		{"private", "private", []string{"Cache-Control", "private, max-age=60"}, nil},
+		{"Vary: *", "vary-star", []string{"Cache-Control", "max-age=60", "Vary", "*"}, nil},
+		{"to Authorization", "authorization", []string{"Cache-Control", "max-age=60"}, []string{"Authorization", "x"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOrigin(t, validated(append(tc.notModified, "X-Secret", marker)...))
+			s := withDisk(t, block("status full"))
+			in := start(t, s, o)
+			in.get("/").want(t, 200, "the page", "")
+			for range 2 {
+				a := in.get("/", tc.request...)
+				a.want(t, 200, "the page", fmt.Sprintf(`Larder; fwd=stale; fwd-status=304; key="GET %s"; detail=%s`, in.url("/"), tc.detail))
+				if a.Header.Get("X-Secret") != marker {
+					t.Error("the client whose request was validated has not what the 304 says")
+				}
+			}
+			o.Close()
+			if a := in.get("/"); a.body != "the page" || a.Header.Get("X-Secret") != "" || a.Header.Get("X-First") == "" {
+				t.Errorf("%d %q %q once the origin fails", a.StatusCode, a.cacheStatus(), a.Header)
+			}
+			if err := caddy.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(s.disk, "larder.db")
+			eventually(t, "the file is written and closed", func() bool { return canLock(path) })
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Contains(file, []byte("first-header")) {
+				t.Error("the file has nothing of the 200")
+			}
+			if bytes.Contains(file, []byte(marker)) {
+				t.Error("the file has something of the 304")
+			}
+		})
+	}
+}
+
+// Those who wait for such a 304 ask for themselves.
+func TestFollowersOfANotModifiedThatForbidsStoring(t *testing.T) {
+	answer := validated("Cache-Control", "no-store", "X-Secret", marker)
+	g := newGate(t, func(w http.ResponseWriter, v *visit) { answer(w, v.Request) })
+	in := start(t, proxied("larder"), g.origin)
+	first := gather(t, in, 1, http.MethodGet, "/", nil)
+	open(g.next(t, 1)...)
+	first.all()
+
+	c := gather(t, in, 5, http.MethodGet, "/", nil)
+	parked(t, 5)
+	open(g.next(t, 1)...)
+	open(g.next(t, 4)...)
+	secrets := 0
+	for _, a := range c.all() {
+		a.want(t, 200, "the page", "")
+		if a.Header.Get("X-Secret") != "" {
+			secrets++
+		}
+	}
+	if secrets != 1 {
+		t.Errorf("%d clients have what one was told", secrets)
+	}
+	settled(t, in)
+}
+
+// What a 304 says to one client reaches that client and no other: Set-Cookie, and fields that
+// private and no-cache name.
+func TestOneClientsFieldsOfANotModified(t *testing.T) {
+	for _, tc := range []struct {
+		name, directive, cacheControl, field string
+		shared                               bool
+	}{
+		{"Set-Cookie", "larder", "max-age=60", "Set-Cookie", false},
+		{"Set-Cookie under strip", block("set_cookie strip"), "max-age=60", "Set-Cookie", false},
+		{"Set-Cookie under ignore", block("ignore Set-Cookie"), "max-age=60", "Set-Cookie", false},
+		{"Set-Cookie under store", block("set_cookie store"), "max-age=60", "Set-Cookie", true},
+		{"named in private", "larder", `max-age=60, private="X-User"`, "X-User", false},
+		{"named in no-cache", "larder", `max-age=60, no-cache="X-User"`, "X-User", false},
+		{"any other", "larder", "max-age=60", "X-User", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			answer := validated("Cache-Control", tc.cacheControl, tc.field, "u=1")
+			g := newGate(t, func(w http.ResponseWriter, v *visit) { answer(w, v.Request) })
+			in := start(t, proxied(tc.directive), g.origin)
+			first := gather(t, in, 1, http.MethodGet, "/", nil)
+			open(g.next(t, 1)...)
+			first.all()
+
+			c := gather(t, in, 5, http.MethodGet, "/", nil)
+			parked(t, 5)
+			open(g.next(t, 1)...)
+			for _, a := range append(c.all(), in.get("/")) {
+				a.want(t, 200, "the page", "")
+				leads := a.cacheStatus() == "Larder; fwd=stale; fwd-status=304; stored"
+				if got := a.Header.Get(tc.field) != ""; got != (leads || tc.shared) {
+					t.Errorf("%s is there: %v, for %q", tc.field, got, a.cacheStatus())
+				}
+			}
+			g.nobody(t)
+			settled(t, in)
+		})
+	}
+}
+
+// A refresh in the background has no client: what its 304 says to one reaches none, and what it
+// forbids to store is not stored.
+func TestNotModifiedInTheBackground(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		fields  []string
+		renewed bool
+	}{
+		{"storable", []string{"Cache-Control", "max-age=60", "Set-Cookie", "u=1"}, true},
+		{"no-store", []string{"Cache-Control", "no-store", "X-Secret", marker}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOrigin(t, validated(tc.fields...))
+			in := start(t, proxied(block("stale_while_revalidate 1h")), o)
+			in.get("/").want(t, 200, "the page", "")
+			if a := in.get("/"); !strings.HasSuffix(a.cacheStatus(), "; detail=swr") {
+				t.Fatalf("%q, want a stale answer", a.cacheStatus())
+			}
+			eventually(t, "the refresh has come", func() bool { return o.count() >= 2 })
+			settled(t, in)
+			o.Close()
+			a := in.get("/")
+			a.want(t, 200, "the page", "")
+			if a.Header.Get("X-Secret") != "" || a.Header.Get("Set-Cookie") != "" || a.ttl(t) > 0 != tc.renewed {
+				t.Errorf("%q %q", a.cacheStatus(), a.Header)
+			}
+		})
+	}
+}
+
+// A 304 with another Vary: the stored response is selected by that from now on, and is not found by
+// the old one as well.
+func TestNotModifiedWithAnotherVary(t *testing.T) {
+	o := newOrigin(t, validated("Cache-Control", "max-age=60", "Vary", "X-Kind"))
+	in := start(t, proxied("larder"), o)
+	in.get("/", "X-Kind", "a").want(t, 200, "the page", "Larder; fwd=uri-miss; stored")
+	in.get("/", "X-Kind", "a").want(t, 200, "the page", "Larder; fwd=stale; fwd-status=304; stored")
+	if a := in.get("/", "X-Kind", "a"); !a.isHit() {
+		t.Errorf("%q for what was validated", a.cacheStatus())
+	}
+	in.get("/", "X-Kind", "b").want(t, 200, "the page", "Larder; fwd=vary-miss; stored")
+}
+
+// The operator's lifetime is not for requests with a cookie, so a 304 to one does not give what it
+// says that lifetime; and takes no lifetime from what is there.
+func TestNotModifiedToACookieUnderForceTTL(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Etag", `"v1"`)
+		w.Header().Set("Cache-Control", "max-age=0")
+		w.Header().Set("X-Cart", r.Header.Get("Cookie"))
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+		}
+	})
+	in := start(t, proxied(block("force_ttl 1h")), o)
+	in.get("/").want(t, 200, "", "Larder; fwd=uri-miss; stored")
+	if a := in.get("/", "Cookie", "u=1"); a.Header.Get("X-Cart") != "u=1" || a.cacheStatus() != "Larder; fwd=stale; fwd-status=304" {
+		t.Errorf("%q, X-Cart %q for the member", a.cacheStatus(), a.Header.Get("X-Cart"))
+	}
+	a := in.get("/")
+	if a.Header.Get("X-Cart") != "" {
+		t.Errorf("a visitor has the member's X-Cart %q", a.Header.Get("X-Cart"))
+	}
+	a.wantTTL(t, 3600)
+}
+
+// TestNotModifiedForAnotherResponse: a 304 with an entity tag that is not the stored one speaks of a response that is not here, so it
+// updates nothing (RFC 9111 4.3.4), and the origin is asked again without a condition.
+func TestNotModifiedForAnotherResponse(t *testing.T) {
+	for name, current := range map[string]int{"storable": http.StatusOK, "odd status": 999} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				switch {
+				case r.Header.Get("If-None-Match") != "":
+					w.Header().Set("Etag", `"v2"`)
+					w.WriteHeader(http.StatusNotModified)
+				case r.Header.Get("Second") != "":
+					w.Header().Set("Etag", `"v2"`)
+					w.WriteHeader(current)
+					_, _ = fmt.Fprint(w, "two")
+				default:
+					w.Header().Set("Etag", `"v1"`)
+					w.Header().Set("Age", "100")
+					_, _ = fmt.Fprint(w, "one")
+				}
+			})
+			in := start(t, proxied("larder"), o)
+			in.get("/").want(t, 200, "one", "Larder; fwd=uri-miss; stored")
+
+			second := in.get("/", "Second", "1")
+			second.want(t, current, "two", "")
+			if got := second.Header.Get("Etag"); got != `"v2"` {
+				t.Errorf("ETag %s, want that of the body", got)
+			}
+			o.asked(t, 3) // a fetch, a validation, and one more fetch
+		})
+	}
+}
+
+// The same for a whole response: its own client gets all of it.
+func TestOneClientsFieldsOfAResponse(t *testing.T) {
+	for _, tc := range []struct{ name, directive, cacheControl, field string }{
+		{"Set-Cookie under strip", block("set_cookie strip"), "max-age=60", "Set-Cookie"},
+		{"named in private", "larder", `max-age=60, private="X-User"`, "X-User"},
+		{"named in no-cache", "larder", `max-age=60, no-cache="X-User"`, "X-User"},
+		{"Set-Cookie named in private, under store", block("set_cookie store"), `max-age=60, private="Set-Cookie"`, "Set-Cookie"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := newGate(t, func(w http.ResponseWriter, _ *visit) {
+				w.Header().Set("Cache-Control", tc.cacheControl)
+				w.Header().Set(tc.field, "u=1")
+				_, _ = io.WriteString(w, "the page")
+			})
+			in := start(t, proxied(tc.directive), g.origin)
+			c := gather(t, in, 5, http.MethodGet, "/", nil)
+			parked(t, 5)
+			open(g.next(t, 1)...)
+			for _, a := range append(c.all(), in.get("/")) {
+				a.want(t, 200, "the page", "")
+				leads := a.cacheStatus() == "Larder; fwd=uri-miss; stored"
+				if got := a.Header.Get(tc.field) != ""; got != leads {
+					t.Errorf("%s is there: %v, for %q", tc.field, got, a.cacheStatus())
+				}
+			}
+			g.nobody(t)
+			settled(t, in)
+		})
+	}
+}
+
+// Who follows a fetch of a handler with other rules gets what its own rules leave.
+func TestFollowersByTheirOwnRules(t *testing.T) {
+	g := newGate(t, func(w http.ResponseWriter, _ *visit) {
+		for name, value := range map[string]string{"Cache-Control": "max-age=60", "Set-Cookie": "u=1", "Surrogate-Key": "t", "X-Other": "1"} {
+			w.Header().Set(name, value)
+		}
+		_, _ = io.WriteString(w, "the page")
+	})
+	in := start(t, setup{site: `
+		@first header X-First *
+		handle @first {
+			larder {
+				set_cookie store
+				tags {
+					keep_headers
+				}
+			}
+			reverse_proxy {{origin}}
+		}
+		handle {
+			larder {
+				set_cookie strip
+			}
+			reverse_proxy {{origin}}
+		}`}, g.origin)
+	leader := gather(t, in, 1, http.MethodGet, "/", func(int) []string { return []string{"X-First", "1"} })
+	parked(t, 1)
+	followers := gather(t, in, 3, http.MethodGet, "/", nil)
+	parked(t, 4)
+	open(g.next(t, 1)...)
+	for _, a := range append(leader.all(), followers.all()...) {
+		own := a.cacheStatus() == "Larder; fwd=uri-miss; stored"
+		a.want(t, 200, "the page", "")
+		if a.Header.Get("X-Other") == "" || (a.Header.Get("Set-Cookie") != "") != own || (a.Header.Get("Surrogate-Key") != "") != own {
+			t.Errorf("%q: %q", a.cacheStatus(), a.Header)
+		}
+	}
+	g.nobody(t)
+	settled(t, in)
+}

@@ -1,0 +1,296 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Bodies that are larger than the memory budget: they go to disk while they arrive.
+
+const largeBody = 20 << 20
+
+// spilled is a site with 2 MiB of memory, in which a large body never fits, and 64 MiB of disk, in which it does.
+func spilled(t *testing.T) setup {
+	s := withDisk(t, "larder")
+	s.options = "memory 2MiB\nmax_body 32MiB"
+	return s
+}
+
+// largePart is a part of the large body: each eight bytes tell where they belong.
+func largePart(off, n int64) []byte {
+	b := make([]byte, 0, n+16)
+	for at := off &^ 7; int64(len(b)) < n+8; at += 8 {
+		b = binary.LittleEndian.AppendUint64(b, uint64(at)*0x9e3779b97f4a7c15)
+	}
+	return b[off&7:][:n]
+}
+
+func largeSum() string {
+	sum := sha256.New()
+	for off := int64(0); off < largeBody; off += 1 << 20 {
+		sum.Write(largePart(off, 1<<20))
+	}
+	return string(sum.Sum(nil))
+}
+
+// TestPartsOfWhatHasNoPlace has a client seek in a film that max_body would let in, but that is more than half of the disk: what it asks for is
+// fetched, not the whole each time.
+func TestPartsOfWhatHasNoPlace(t *testing.T) {
+	film := largePart(0, 4<<20)
+	var sent atomic.Int64
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("Range") != "" {
+			sent.Add(1)
+		}
+		http.ServeContent(w, r, "film.mp4", time.Time{}, bytes.NewReader(film))
+	})
+	s := withDisk(t, block("status full"))
+	s.options, s.budget = "memory 1MiB", "4MiB"
+	in := start(t, s, o)
+	for i, want := range []string{"Larder; fwd=uri-miss; ", "Larder; fwd=miss; ", "Larder; fwd=miss; "} {
+		from := (i + 1) << 20
+		a := in.get("/film.mp4", "Range", fmt.Sprintf("bytes=%d-%d", from, from+99))
+		a.want(t, 206, string(film[from:from+100]), "")
+		if !strings.HasPrefix(a.cacheStatus(), want) || strings.Contains(a.cacheStatus(), "stored") {
+			t.Errorf("Cache-Status %q, want %q and not stored", a.cacheStatus(), want)
+		}
+		if got := sent.Load(); got != int64(i+1) {
+			t.Errorf("the origin was asked for %d parts, want %d", got, i+1)
+		}
+	}
+}
+
+// halves is an origin that sends half of the large body, and the rest when the test lets it.
+type halves struct {
+	*origin
+	half, rest chan struct{}
+	broken     bool // the rest never comes
+}
+
+func newHalves(t *testing.T, header ...string) *halves {
+	t.Helper()
+	h := &halves{half: make(chan struct{}, 100), rest: make(chan struct{})}
+	h.origin = newQuietOrigin(t, nil)
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) }) // before the server is closed, which waits for its handlers
+	h.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.mu.Lock()
+		h.seen = append(h.seen, r)
+		h.mu.Unlock()
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Etag", `"large"`)
+		w.Header().Set("Surrogate-Key", "large")
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		for off := int64(0); off < largeBody; off += 100_000 {
+			if off > largeBody/2 && off <= largeBody/2+100_000 {
+				h.half <- struct{}{}
+				select {
+				case <-h.rest:
+				case <-over:
+				}
+				if h.broken {
+					panic(http.ErrAbortHandler)
+				}
+			}
+			if _, err := w.Write(largePart(off, min(100_000, largeBody-off))); err != nil {
+				return
+			}
+		}
+	})
+	return h
+}
+
+// reading is a download under way.
+type reading struct {
+	resp *http.Response
+	sum  hash.Hash
+	n    int64
+}
+
+// read begins a download.
+func (in *instance) read(path string) *reading {
+	in.t.Helper()
+	resp, err := in.client.Get(in.url(path))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	in.t.Cleanup(func() { resp.Body.Close() })
+	return &reading{resp: resp, sum: sha256.New()}
+}
+
+// to reads up to offset off.
+func (r *reading) to(t *testing.T, off int64) {
+	t.Helper()
+	n, err := io.CopyN(r.sum, r.resp.Body, off-r.n)
+	if r.n += n; err != nil {
+		t.Fatalf("at %d: %v", r.n, err)
+	}
+}
+
+// toEnd reads the rest and fails the test if it is not the large body, or not answered as cacheStatus begins.
+func (r *reading) toEnd(t *testing.T, cacheStatus string) {
+	t.Helper()
+	n, err := io.Copy(r.sum, r.resp.Body)
+	if r.n += n; err != nil || r.n != largeBody || string(r.sum.Sum(nil)) != largeSum() {
+		t.Errorf("%d bytes of %d, sum right %v, %v", r.n, int64(largeBody), string(r.sum.Sum(nil)) == largeSum(), err)
+	}
+	if got := r.resp.Header.Get("Cache-Status"); !strings.HasPrefix(got, cacheStatus) {
+		t.Errorf("Cache-Status %q, want %q", got, cacheStatus)
+	}
+}
+
+func TestBodyLargerThanMemoryIsStored(t *testing.T) {
+	for name, header := range map[string][]string{
+		"with Content-Length": {"Content-Length", fmt.Sprint(largeBody)},
+		"without":             nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newHalves(t, header...)
+			s := spilled(t)
+			in := start(t, s, o.origin)
+			fast := in.read("/")
+			slow := in.read("/") // takes nothing more until all is over
+			<-o.half
+			fast.to(t, largeBody/2)
+			late := in.read("/")
+			late.to(t, 1<<20)
+			if st := in.stats(); st.Memory.Bytes > st.Memory.Budget {
+				t.Errorf("%d bytes of %d in memory", st.Memory.Bytes, st.Memory.Budget)
+			}
+			close(o.rest)
+			fast.toEnd(t, "Larder; fwd=uri-miss; stored")
+			late.toEnd(t, "Larder; fwd=uri-miss; fwd-status=200; collapsed")
+			in.read("/").toEnd(t, "Larder; hit")
+			slow.toEnd(t, "Larder; fwd=uri-miss; fwd-status=200; collapsed")
+			in.checkLargeHit(t)
+			if err := caddy.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			in.load(s, o.origin)
+			in.checkLargeHit(t)
+			o.asked(t, 1)
+			if n := in.purge(`{"tags":["large"]}`); n != 1 {
+				t.Errorf("a purge matched %d", n)
+			}
+			eventually(t, "the disk to be empty", func() bool { return in.stats().Disk.Bytes < 1<<20 })
+		})
+	}
+}
+
+// checkLargeHit asks for the stored large body in every way.
+func (in *instance) checkLargeHit(t *testing.T) {
+	t.Helper()
+	in.read("/").toEnd(t, "Larder; hit")
+	for _, off := range []int64{0, 262_000, largeBody/2 - 5, largeBody - 100} {
+		part := in.get("/", "Range", fmt.Sprintf("bytes=%d-%d", off, off+99))
+		if part.StatusCode != http.StatusPartialContent || part.body != string(largePart(off, 100)) {
+			t.Errorf("100 bytes at %d: %d, %d bytes", off, part.StatusCode, len(part.body))
+		}
+	}
+	if a := in.get("/", "If-None-Match", `"large"`); a.StatusCode != http.StatusNotModified {
+		t.Errorf("If-None-Match: %d", a.StatusCode)
+	}
+	if a := in.do(http.MethodHead, "/", ""); a.StatusCode != http.StatusOK || a.Header.Get("Content-Length") != fmt.Sprint(largeBody) {
+		t.Errorf("HEAD: %d, Content-Length %q", a.StatusCode, a.Header.Get("Content-Length"))
+	}
+}
+
+// A range and a HEAD join a large body under way; the range has its bytes from what is on disk already.
+func TestPartOfALargeBodyUnderWay(t *testing.T) {
+	o := newHalves(t, "Content-Length", fmt.Sprint(largeBody))
+	in := start(t, spilled(t), o.origin)
+	whole := in.read("/")
+	<-o.half
+	for _, off := range []int64{0, 3 << 20, largeBody/2 - 200} {
+		part := in.get("/", "Range", fmt.Sprintf("bytes=%d-%d", off, off+99))
+		if part.StatusCode != http.StatusPartialContent || part.body != string(largePart(off, 100)) {
+			t.Errorf("100 bytes at %d: %d, %d bytes", off, part.StatusCode, len(part.body))
+		}
+	}
+	if a := in.do(http.MethodHead, "/", ""); a.Header.Get("Content-Length") != fmt.Sprint(largeBody) {
+		t.Errorf("HEAD: Content-Length %q", a.Header.Get("Content-Length"))
+	}
+	close(o.rest)
+	whole.toEnd(t, "Larder; fwd=uri-miss; stored")
+	o.asked(t, 1)
+}
+
+func TestPurgeOfALargeBodyUnderWay(t *testing.T) {
+	o := newHalves(t)
+	s := spilled(t)
+	s.options = "memory 12MiB\nmax_body 32MiB" // so that both fetches find room to begin
+	in := start(t, s, o.origin)
+	before := in.read("/")
+	<-o.half
+	in.purge(fmt.Sprintf(`{"urls":[%q]}`, in.url("/")))
+	after := make(chan *reading)
+	go func() { after <- in.read("/") }()
+	<-o.half // a fetch of its own
+	close(o.rest)
+	before.toEnd(t, "Larder; fwd=uri-miss; stored")
+	(<-after).toEnd(t, "Larder; fwd=uri-miss; stored")
+	in.read("/").toEnd(t, "Larder; hit")
+	o.asked(t, 2)
+	settled(t, in)
+	eventually(t, "one of the two to be swept", func() bool {
+		st := in.stats()
+		return st.Disk.Entries == 1 && st.Disk.Bytes < largeBody*3/2
+	})
+}
+
+func TestReloadDuringALargeBody(t *testing.T) {
+	o := newHalves(t)
+	s := spilled(t)
+	in := start(t, s, o.origin)
+	old := in.read("/")
+	<-o.half
+	s.options = "memory 3MiB\nmax_body 32MiB\neviction lfu"
+	in.load(s, o.origin)
+	joined := in.read("/")
+	joined.to(t, 1<<20)
+	close(o.rest)
+	old.toEnd(t, "Larder; fwd=uri-miss; stored")
+	joined.toEnd(t, "Larder; fwd=uri-miss; fwd-status=200; collapsed")
+	in.read("/").toEnd(t, "Larder; hit")
+	o.asked(t, 1)
+}
+
+// A large body that breaks off is broken for everybody, also for those who read it from the disk, and leaves nothing there.
+func TestLargeBodyThatBreaksOff(t *testing.T) {
+	o := newHalves(t)
+	o.broken = true
+	in := start(t, spilled(t), o.origin)
+	readers := []*reading{in.read("/"), in.read("/")}
+	<-o.half
+	readers = append(readers, in.read("/"))
+	close(o.rest)
+	for i, r := range readers {
+		body, err := io.ReadAll(r.resp.Body)
+		if err == nil || errors.Is(err, io.EOF) || int64(len(body)) > largeBody/2+200_000 {
+			t.Errorf("reader %d: %d bytes, %v", i, len(body), err)
+		}
+		if !bytes.HasPrefix(largePart(0, largeBody), body) {
+			t.Errorf("reader %d: wrong bytes", i)
+		}
+	}
+	settled(t, in)
+	eventually(t, "the disk to be empty", func() bool {
+		st := in.stats()
+		return st.Disk.Entries == 0 && st.Disk.Bytes < 1<<20
+	})
+}
