@@ -19,22 +19,22 @@ import (
 // App owns the store that all larder handlers of a configuration share. There is one store for each disk path in a Caddy process (and
 // one for memory alone), and it outlives configurations: a reload with the same path goes on with the same store.
 //
-// Life cycle: Provision takes the pantry but opens nothing (so `caddy validate` beside a running server touches no file), Start
-// opens it if nobody has, Cleanup gives it back. On a reload the pantry is open already, and usable before Start runs: Caddy starts
+// Life cycle: Provision takes the cache but opens nothing (so `caddy validate` beside a running server touches no file), Start
+// opens it if nobody has, Cleanup gives it back. On a reload the cache is open already, and usable before Start runs: Caddy starts
 // apps in no fixed order.
 type App struct {
 	cfg.AppConfig
 
 	settings store.Settings
-	pantry   *pantry
+	cache    *cache
 	events   *caddyevents.App
 	ctx      caddy.Context
 	logger   *zap.Logger
 
-	mu         sync.Mutex
-	handlers   []*Handler
-	queryRules atomic.Bool // any of them has rules for queries
-	several    sync.Map    // *caddyhttp.Server to bool, see severalIn
+	mu            sync.Mutex
+	handlers      []*Handler
+	queryRules    atomic.Bool // any of them has rules for queries
+	otherHandlers sync.Map    // *caddyhttp.Server to bool, see severalIn
 }
 
 // CaddyModule returns the Caddy module information.
@@ -45,7 +45,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration and takes the pantry it names, without opening it.
+// Provision checks the configuration and takes the cache it names, without opening it.
 func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.Check(); err != nil {
 		return err
@@ -77,17 +77,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.events = events.(*caddyevents.App)
 	// The store outlives this configuration and its loggers, so it logs through whatever is Caddy's default at the time.
-	a.pantry, err = takePantry(a.Disk.Path, required, a.settings, storeLogger())
+	a.cache, err = fromPool(a.Disk.Path, required, a.settings, storeLogger())
 	if err != nil {
 		return err
 	}
-	a.pantry.enter(a, a.settings)
+	a.cache.claim(a, a.settings)
 	return nil
 }
 
 // Start opens the store if it is not open yet.
 func (a *App) Start() error {
-	if err := a.pantry.open(); err != nil {
+	if err := a.cache.open(); err != nil {
 		return err
 	}
 	running.add(a)
@@ -95,17 +95,17 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: requests of this configuration may still be under way. Cleanup gives the pantry back.
+// Stop does nothing: requests of this configuration may still be under way. Cleanup gives the cache back.
 func (a *App) Stop() error { return nil }
 
-// Cleanup gives the pantry back. Caddy calls it also when Provision failed half way.
+// Cleanup gives the cache back. Caddy calls it also when Provision failed half way.
 func (a *App) Cleanup() error {
 	running.remove(a)
-	if a.pantry != nil {
+	if a.cache != nil {
 		if caddy.Exiting() {
-			a.pantry.flights.CancelAll(context.Canceled)
+			a.cache.flights.CancelAll(context.Canceled)
 		}
-		a.pantry.leave(a)
+		a.cache.unclaim(a)
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ const openWait = time.Second
 
 // open reports whether the store is open, after waiting for it a while.
 func (a *App) open(ctx context.Context) bool {
-	ready := a.pantry.store.Ready()
+	ready := a.cache.store.Ready()
 	select {
 	case <-ready:
 		return true

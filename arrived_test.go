@@ -52,10 +52,10 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 			defer leader.found.Release()
 			ticket, tag := leader.begin()
 			defer ticket.End()
-			f, p, _ := h.app.pantry.flights.Join(tag.key, tag, nil)
+			f, p, _ := h.app.cache.flights.Join(tag.key, tag, nil)
 			defer f.Settle()
 			defer p.Leave()
-			f.Share(&head{kind: headStored, entry: leader.found.Entry, freshness: leader.freshness, variant: leader.found.Entry.Variant}, 0)
+			f.Share(&sharedResponse{source: fromStore, entry: leader.found.Entry, freshness: leader.freshness, variant: leader.found.Entry.Variant}, 0)
 			f.Finish(nil)
 
 			follower, w := ask("Cache-Control", tc.directive)
@@ -63,7 +63,7 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 				follower.classify()
 				follower.readKey()
 				follower.now = time.Now()
-				if _, err := follower.board(follower.join()); err != nil { // it has not found what arrived since
+				if _, err := follower.serveFrom(follower.join()); err != nil { // it has not found what arrived since
 					t.Fatal(err)
 				}
 				if answered, err := follower.round(); !answered || err != nil {
@@ -106,7 +106,7 @@ func TestFetchThatNeverRanIsNotTimed(t *testing.T) {
 	if calls != 1 || second.outcome != OutcomeHit {
 		t.Fatalf("%d calls of the origin, and the second is a %v", calls, second.outcome)
 	}
-	for h.app.pantry.holds.Load() > 0 { // until the fetch is over to the last
+	for h.app.cache.users.Load() > 0 { // until the fetch is over to the last
 		runtime.Gosched()
 	}
 	if n := fetchesRun(t) - before; n != 1 {

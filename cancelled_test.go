@@ -25,7 +25,7 @@ func TestCancelledFetchIsNotRemembered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newBenchHandler(t)
-			h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{Life: time.Millisecond})
+			h.app.cache.flights = coalesce.NewGroup[store.Key](h.app.cache.store, coalesce.Limits{Life: time.Millisecond})
 			hangs := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				<-r.Context().Done()
 				return end(w, r)
@@ -35,7 +35,7 @@ func TestCancelledFetchIsNotRemembered(t *testing.T) {
 			if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); !ok || handlerErr.StatusCode != http.StatusGatewayTimeout {
 				t.Errorf("the client of a fetch that took too long has %d, %v; want an error with 504", w.Code, err)
 			}
-			h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{})
+			h.app.cache.flights = coalesce.NewGroup[store.Key](h.app.cache.store, coalesce.Limits{})
 			w = httptest.NewRecorder()
 			if err := h.ServeHTTP(w, benchRequest(w), caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				w.Header().Set("Cache-Control", "max-age=60")

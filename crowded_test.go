@@ -17,7 +17,7 @@ import (
 // Where as many wait for one fetch as may, one more fetches for itself.
 func TestCrowdedFlight(t *testing.T) {
 	h := newBenchHandler(t)
-	h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{Waiters: 1})
+	h.app.cache.flights = coalesce.NewGroup[store.Key](h.app.cache.store, coalesce.Limits{Waiters: 1})
 	proceed := make(chan struct{})
 	var calls atomic.Int64
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -39,7 +39,7 @@ func TestCrowdedFlight(t *testing.T) {
 	for calls.Load() == 0 {
 		runtime.Gosched()
 	}
-	f, p, ok := h.app.pantry.flights.JoinRunning(h.keyOf(leader, next), nil)
+	f, p, ok := h.app.cache.flights.JoinRunning(h.keyOf(leader, next), nil)
 	if !ok {
 		t.Fatal("no fetch is under way")
 	}

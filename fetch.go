@@ -22,16 +22,16 @@ import (
 )
 
 // fetch runs the inner handlers for a flight. It belongs to no client: it has its own goroutine,
-// request, context and header map (detach.go), and what it decides at the response header holds for
+// request, context and header map (subrequest.go), and what it decides at the response header holds for
 // all who wait:
 //
-//	                 ┌─ storable ──────────► share     everybody streams from the growing body; stored when whole
+//	                 ┌─ storable ──────────► share     everybody streams from the streaming body; stored when whole
 //	                 ├─ 304 to our question ► confirm  the stored response, its header updated, is everybody's answer, or its own client's
 //	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more fetch for the others
 //	                 └─ else ───────────────► release  the leader's real writer takes over, the others fetch for themselves
 type fetch struct {
 	h         *Handler
-	pantry    *pantry
+	cache     *cache
 	flight    *coalesce.Flight
 	ticket    ticket
 	ticketEnd sync.Once
@@ -58,28 +58,28 @@ type fetch struct {
 	soft      bool
 	renews    bool // something is stored, whatever becomes of the question about it
 
-	// See detach.go.
-	request  *http.Request
-	context  *detached
-	own      detached       // context; here to spare an allocation
-	again    *secondCall    // of next, if there may be one
-	behind   caddy.Replacer // the client's
-	httpVars httpVars
-	vars     []namedVar // of context, as they were at the response header
-	shown    bool       // the leader's replacer asks the fetch's
-	given    bool       // the leader's request has the vars as they are in the end
+	// See subrequest.go.
+	request      *http.Request
+	context      *detached
+	own          detached       // context; here to spare an allocation
+	refetchCall  *secondCall    // of next, if there may be one
+	behind       caddy.Replacer // the client's
+	httpVars     httpVars
+	vars         []namedVar // of context, as they were at the response header
+	exposed      bool       // the leader's replacer asks the fetch's
+	varsReturned bool       // the leader's request has the vars as they are in the end
 
-	seed   []field // the header as the leader's outer handlers had filled it
-	writer *fetchWriter
-	first  fetchWriter // of the first call of next; here to spare allocations, as what follows
-	head   head
-	body   flightBody   // as the leader reads it
-	draft  *store.Draft // nil unless the body is so large that it goes to disk while it arrives
+	seed     []field // the header as the leader's outer handlers had filled it
+	writer   *fetchWriter
+	first    fetchWriter // of the first call of next; here to spare allocations, as what follows
+	response sharedResponse
+	body     flightBody   // as the leader reads it
+	draft    *store.Draft // nil unless the body is so large that it goes to disk while it arrives
 
 	begun      time.Time
-	unasked    bool        // the validation was answered by a 304 for something else: ask again without
+	foreign304 bool        // the validation was answered by a 304 for something else: ask again without
 	returned   atomic.Bool // the inner handlers have, for good
-	leaderLeft atomic.Bool
+	leaderGone atomic.Bool
 	over       chan struct{} // closed when what is to be stored is stored
 }
 
@@ -96,14 +96,14 @@ var (
 	errIncomplete   = errors.New("the body ended before its Content-Length")
 	errOverlong     = errors.New("the body goes on past its Content-Length")
 	errNotShareable = errors.New("the response is not for sharing and nobody is left to have it")
-	errNotTheirs    = errors.New("the origin answered a validation with 304 for another response")
+	errForeign304   = errors.New("the origin answered a validation with 304 for another response")
 )
 
 // newFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 	tag := f.Tag().(*flightTag)
 	x := &fetch{
-		h: q.h, pantry: q.pantry, flight: f, ticket: ticket, next: q.next, hitForMissKey: q.hitForMissKey(),
+		h: q.h, cache: q.cache, flight: f, ticket: ticket, next: q.next, hitForMissKey: q.hitForMissKey(),
 		keyed: q.keyed, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
 		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie, noStore: q.saysNoStore(),
@@ -118,7 +118,7 @@ func (q *request) newFetch(f *coalesce.Flight, ticket ticket) *fetch {
 		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}
 	x.detach(q)
-	x.pantry.hold()
+	x.cache.acquire()
 	f.OnUnstorable(x)
 	return x
 }
@@ -143,7 +143,7 @@ func (x *fetch) run() {
 	if !panicked || errors.Is(err, http.ErrAbortHandler) {
 		return
 	}
-	if x.leaderLeft.Load() || x.flight.Err() == nil { // otherwise the leader panics with it
+	if x.leaderGone.Load() || x.flight.Err() == nil { // otherwise the leader panics with it
 		x.h.logger.Error("panic in a fetch that no client hears of", zap.Any("panic", p.Value), zap.ByteString("stack", p.Stack))
 	}
 }
@@ -151,8 +151,8 @@ func (x *fetch) run() {
 // fill calls the inner handlers and ends the flight with what they return.
 func (x *fetch) fill() error {
 	err := guarded(x.callNext)
-	if x.unasked && x.writer.mode == modeUndecided {
-		x.askAgain()
+	if x.foreign304 && x.writer.mode == modeUndecided {
+		x.refetch()
 		err = guarded(x.callNext)
 	}
 	x.returned.Store(true)
@@ -160,10 +160,10 @@ func (x *fetch) fill() error {
 	return err
 }
 
-// askAgain makes the fetch one that validates nothing.
-func (x *fetch) askAgain() {
-	x.stale, x.freshness, x.unasked = nil, nil, false
-	x.request, x.context = x.again.request, &x.again.context
+// refetch makes the fetch one that validates nothing.
+func (x *fetch) refetch() {
+	x.stale, x.freshness, x.foreign304 = nil, nil, false
+	x.request, x.context = x.refetchCall.request, &x.refetchCall.context
 	x.httpVars.bound = nil // to the first request and writer
 	rfc9111.ClearConditions(x.request.Header)
 	x.writer = new(fetchWriter)
@@ -187,7 +187,7 @@ func (x *fetch) end() {
 	x.flight.Settle()
 	x.endTicket()
 	close(x.over)
-	x.pantry.drop()
+	x.cache.release()
 }
 
 // Unstorable implements coalesce.Storer.
@@ -199,8 +199,8 @@ func (x *fetch) Unstorable() { x.endTicket() }
 // head. It may be called by any goroutine, and more than once.
 func (x *fetch) endTicket() {
 	x.ticketEnd.Do(func() {
-		if hd, ok := x.flight.Head().(*head); ok {
-			hard, soft := x.pantry.store.Purged(x.url, hd.tags, x.ticket.Generation())
+		if hd, ok := x.flight.Head().(*sharedResponse); ok {
+			hard, soft := x.cache.store.Purged(x.url, hd.tags, x.ticket.Generation())
 			hd.purged.Store(hard || soft)
 		}
 		x.ticket.End()
@@ -222,7 +222,7 @@ func (x *fetch) decide(status int, header http.Header) {
 	ex := x.exchange(status, header)
 	if x.validates() && status == http.StatusNotModified {
 		if !rfc9111.Selects(x.stale.Header, header) {
-			x.unasked = true // RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing
+			x.foreign304 = true // RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing
 			return
 		}
 		x.confirm(&ex)
@@ -232,15 +232,15 @@ func (x *fetch) decide(status int, header http.Header) {
 	switch {
 	case rfc9111.OriginFailed(status) && x.staleStandsIn(): // even if it may be stored: what it would replace is what visitors came for
 		x.backOff()
-		x.share(x.staleHead(status), 0)
+		x.share(x.staleOnError(status), 0)
 	case freshness.Reason == rfc9111.Storable:
-		x.admit(&ex, &freshness)
+		x.shareFetched(&ex, &freshness)
 	case freshness.UsableByFollowers():
 		x.backOff()
 		x.h.metrics.notStored(freshness.Reason)
-		x.admit(&ex, &freshness)
+		x.shareFetched(&ex, &freshness)
 	case x.mayBreakOff(status):
-		x.writer.putOff(func() { x.decideUnshared(status, &freshness) })
+		x.writer.postpone(func() { x.decideUnshared(status, &freshness) })
 	default:
 		x.decideUnshared(status, &freshness)
 	}
@@ -273,22 +273,22 @@ func (h *Handler) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
 	return f
 }
 
-// admit shares a response that may be stored, or is for those who wait alone.
-func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
+// shareFetched shares a response that may be stored, or is for those who wait alone.
+func (x *fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	// What the inner handlers go on to write into their map are trailers. What is shared and stored is a copy.
 	own := withoutTrailers(changes(x.seed, ex.Header))
-	hd := &x.head
-	*hd = head{
-		kind: headFetched, handler: x.h, status: ex.Status, exchange: *ex, freshness: freshness,
+	hd := &x.response
+	*hd = sharedResponse{
+		source: fromOrigin, handler: x.h, status: ex.Status, exchange: *ex, freshness: freshness,
 		header: x.storable(own, freshness), variant: x.variant(ex.Header),
 		seed: x.seed, own: x.h.withoutTags(own),
 		length: x.writer.declared, over: x.over,
 		tags: x.tags(ex.Header),
 	}
 	hd.exchange.Header = nil
-	x.learnSearch(ex.Header)
+	x.noteVariance(ex.Header)
 	hd.key, hd.search = x.key, x.keyed.variance
-	x.pantry.updateHitForMiss(x.hitForMissKey, ex.Status, freshness)
+	x.cache.updateHitForMiss(x.hitForMissKey, ex.Status, freshness)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
@@ -304,9 +304,9 @@ func (x *fetch) admit(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 
 // share hands hd to all who wait. The fetch goes on when they leave, but where it is for them
 // alone: the response is worth storing.
-func (x *fetch) share(hd *head, limit int64) {
+func (x *fetch) share(hd *sharedResponse, limit int64) {
 	x.writer.mode = modeShared
-	x.flight.Keep(hd.kind != headFetched || hd.kept())
+	x.flight.Keep(hd.source != fromOrigin || hd.kept())
 	x.flight.Share(hd, limit)
 }
 
@@ -339,7 +339,7 @@ func (x *fetch) provided(changed []field) http.Header {
 func (x *fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
 
 // store keeps the response, now that it is whole.
-func (x *fetch) store(hd *head, trailer http.Header) {
+func (x *fetch) store(hd *sharedResponse, trailer http.Header) {
 	body, whole := x.wholeBody()
 	if !whole {
 		reason := rfc9111.ReasonTooLarge
@@ -388,13 +388,13 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 	refusal := store.RefusedPurged
 	if !x.overtaken(entry) {
 		if hold == nil {
-			refusal = x.pantry.store.Put(entry, x.h.MaxVariants)
+			refusal = x.cache.store.Put(entry, x.h.MaxVariants)
 		} else {
-			*hold, refusal = x.pantry.store.PutHeld(entry, x.h.MaxVariants)
+			*hold, refusal = x.cache.store.PutHeld(entry, x.h.MaxVariants)
 		}
 	}
 	if refusal == store.Stored {
-		x.pantry.refreshBackoff.forget(x.hitForMissKey)
+		x.cache.refreshBackoff.forget(x.hitForMissKey)
 		return true
 	}
 	if refusal != store.RefusedPurged { // no failure: what is purged softly meanwhile is to be refreshed at once
@@ -408,14 +408,14 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 // not take its place then: the URL was softly purged while the fetch was under way, or the fetch
 // stood still, so that another took its place.
 func (x *fetch) overtaken(entry *store.Entry) bool {
-	if _, soft := x.pantry.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
+	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
 		return true
 	}
 	if !x.flight.Replaced() {
 		return false
 	}
 	variant := entry.Variant // for what follows alone: the entry of every miss would go to the heap
-	newer := x.pantry.store.Lookup(entry.Key, func(v *store.Variant) int {
+	newer := x.cache.store.Lookup(entry.Key, func(v *store.Variant) int {
 		if v.Equal(&variant) {
 			return 1
 		}

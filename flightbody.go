@@ -10,7 +10,7 @@ import (
 	"github.com/larder-cache/larder/coalesce"
 )
 
-// flightBody is the growing body of a flight.
+// flightBody is the streaming body of a flight.
 type flightBody struct {
 	flight *coalesce.Flight
 	reader *coalesce.Reader

@@ -13,12 +13,12 @@ import (
 // The request story:
 //
 //	request ─ classify ─ key ─ lookUp ─ decide ─┬─ fresh ───────────────────────────────► respondStored
-//	   │                                        ├─ stale, may be served ─► respondStored, refreshBehind
+//	   │                                        ├─ stale, may be served ─► respondStored, refreshInBackground
 //	   │                                        └─ else ─► join a flight ─► fetch ─ admit ─ store
-//	   └─ bypass ─► next, untouched                            └──────────────────────► respondShared, from the growing body
+//	   └─ bypass ─► next, untouched                            └──────────────────────► respondShared, from the streaming body
 //
-// The arrows are the methods of request: classify and key in request.go, boarding a flight in join.go, the ways to answer in respond.go, and
-// in outlet.go for what is passed on. conclusion.go has what is worked out about a stored response once for all hits. A fetch (fetch.go) runs
+// The arrows are the methods of request: classify and key in request.go, boarding a flight in coalesced.go, the ways to answer in respond.go, and
+// in pass.go for what is passed on. evaluate.go has what is worked out about a stored response once for all hits. A fetch (fetch.go) runs
 // apart from every request; what it may do with a response is decided in rfc9111.
 
 const (
@@ -39,8 +39,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if why := q.classify(); why != NotBypassed {
 		return q.bypass(why)
 	}
-	q.pantry.hold()
-	defer q.pantry.drop()
+	q.cache.acquire()
+	defer q.cache.release()
 	q.readKey()
 	return q.answer()
 }
@@ -55,13 +55,13 @@ func loopError() error {
 func (q *request) answer() error {
 	for round := range maxRounds {
 		if round > 0 {
-			q.catchUp() // it has waited for a flight
+			q.updateNow() // it has waited for a flight
 		}
 		if answered, err := q.round(); answered {
 			return err
 		}
 	}
-	return q.forwardAlone(q.forward, "")
+	return q.passUncached(q.forward, "")
 }
 
 // round answers the request from the store, or fetches. answered is false when it has to be sorted anew.
@@ -75,8 +75,8 @@ func (q *request) round() (answered bool, err error) {
 	case rfc9111.UseStale:
 		return true, q.respondStored(OutcomeStale, "")
 	case rfc9111.UseRefresh:
-		if q.sharing() != sharingRefused {
-			q.refreshBehind()
+		if q.sharing() != sharingHitForMiss {
+			q.refreshInBackground()
 			return true, q.respondStored(OutcomeStale, detailSWR)
 		}
 		q.forward = rfc9111.ForwardStale // a refresh has brought what may not replace it, so it stands in for a failure only
@@ -96,9 +96,9 @@ func (q *request) refuse() error {
 
 // lookUp finds what is stored for the request and decides what may be done with it.
 func (q *request) lookUp() rfc9111.Use {
-	q.found = q.pantry.store.Lookup(q.key, q.selects)
+	q.found = q.cache.store.Lookup(q.key, q.selects)
 	q.freshness = nil
-	if e := q.found.Entry; e != nil && !searchAgrees(e.Header, q.keyed.variance) {
+	if e := q.found.Entry; e != nil && !varianceAgrees(e.Header, q.keyed.variance) {
 		q.found.Entry = nil
 	}
 	if q.found.Entry == nil {
@@ -112,8 +112,8 @@ func (q *request) lookUp() rfc9111.Use {
 	if q.varyNames = q.found.Entry.Variant.Names; isVaryIgnored(&q.found.Entry.Variant) {
 		q.varyNames = nil // who ignores Vary is of one kind
 	}
-	q.freshness = q.conclude(q.found.Entry)
-	use, forward := q.freshness.UseFor(q.directives, q.came(), q.now, q.found.Soft)
+	q.freshness = q.evaluate(q.found.Entry)
+	use, forward := q.freshness.UseFor(q.directives, q.arrivedAt(), q.now, q.found.Soft)
 	q.forward = forward
 	if use == rfc9111.UseNever { // today's rules would not have let it in
 		q.found.Entry, q.freshness = nil, nil
@@ -141,19 +141,19 @@ func (q *request) fetch() (answered bool, err error) {
 	switch {
 	case q.directives.NoStore:
 		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so nobody can share it.
-		return true, q.forwardAlone(q.forward, rfc9111.ReasonRequestNoStore.String())
+		return true, q.passUncached(q.forward, rfc9111.ReasonRequestNoStore.String())
 	case wantsEvents(q.r.Header):
 		return q.fetchAlone(q.forward)
-	case q.sharing() == sharingRefused:
+	case q.sharing() == sharingHitForMiss:
 		return q.fetchAlone(rfc9111.ForwardMiss)
 	case q.r.Method == http.MethodHead && q.found.Entry == nil:
 		// A cold HEAD is not worth a body. If the body is on its way, its header will do.
 		return q.joinRunning()
 	case q.h.coalesceOff || q.freshness != nil && q.freshness.NoCache:
 		// no-cache (RFC 9111 5.2.2.4) asks for a validation of each request's own.
-		return q.board(q.solo())
+		return q.serveFrom(q.solo())
 	default:
-		return q.board(q.join())
+		return q.serveFrom(q.join())
 	}
 }
 
@@ -162,7 +162,7 @@ func (q *request) fetch() (answered bool, err error) {
 // may be answered with it.
 func (q *request) fetchAlone(forward rfc9111.Forward) (answered bool, err error) {
 	if q.found.Entry == nil {
-		return true, q.forwardAlone(forward, "")
+		return true, q.passUncached(forward, "")
 	}
-	return q.board(q.solo())
+	return q.serveFrom(q.solo())
 }

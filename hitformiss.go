@@ -32,9 +32,9 @@ import (
 type sharing uint8
 
 const (
-	sharingOpen     sharing = iota // nothing speaks against it
-	sharingDoubtful                // the last answer was not shareable, but that is a while ago
-	sharingRefused                 // the last answer was not shareable
+	sharingOpen       sharing = iota // nothing speaks against it
+	sharingDoubtful                  // the last answer was not shareable, but that is a while ago
+	sharingHitForMiss                // the last answer was not shareable
 )
 
 const (
@@ -61,11 +61,11 @@ func newRefreshBackoff() *recentKeys { return newRecentKeys(hitForMissKeys, refr
 
 // sharing returns what the last answer to a request like this one says.
 func (q *request) sharing() sharing {
-	switch age, known := q.pantry.hitForMiss.age(q.hitForMissKey()); {
+	switch age, known := q.cache.hitForMiss.age(q.hitForMissKey()); {
 	case !known:
 		return sharingOpen
 	case age < hitForMissTTL:
-		return sharingRefused
+		return sharingHitForMiss
 	}
 	return sharingDoubtful
 }
@@ -111,7 +111,7 @@ func wantsEvents(h http.Header) bool {
 }
 
 // updateHitForMiss remembers whether an answer with status, judged as f says, could be shared.
-func (p *pantry) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness) {
+func (p *cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness) {
 	reason := f.Reason
 	switch {
 	case reason == rfc9111.Storable, f.UsableByFollowers():

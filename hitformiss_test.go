@@ -23,7 +23,7 @@ type confirming struct {
 
 func newConfirming(t *testing.T, next caddyhttp.HandlerFunc) *confirming {
 	c := &confirming{t: t, h: newBenchHandler(t), now: time.Now(), next: next}
-	c.h.app.pantry.hitForMiss.now = func() time.Time { return c.now }
+	c.h.app.cache.hitForMiss.now = func() time.Time { return c.now }
 	return c
 }
 

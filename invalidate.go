@@ -26,11 +26,11 @@ type invalidateRule struct {
 // invalidation is what a request with an unsafe method will invalidate if it succeeds (RFC 9111 4.4): its URL and what the rules say that
 // matched before the inner handlers rewrote anything.
 type invalidation struct {
-	q      *request
-	method string // as the client sent it: an inner handler may write another into the request
-	url    string // as the client sent it; empty where that is none
-	place  string // url at the listener that the request came in by
-	rules  []*invalidateRule
+	q         *request
+	method    string // as the client sent it: an inner handler may write another into the request
+	url       string // as the client sent it; empty where that is none
+	storedURL string // url at the listener that the request came in by
+	rules     []*invalidateRule
 }
 
 // invalidation returns nil for safe methods and for POST where the operator says so, for CONNECT, whose success is a tunnel and no change of
@@ -43,9 +43,9 @@ func (q *request) invalidation() *invalidation {
 		return nil
 	}
 	in := &invalidation{q: q, method: q.r.Method}
-	if q.named { // otherwise nothing is stored for others
-		in.place = new(keying).place(&q.keyed)
-		in.url = store.BareURL(in.place)
+	if q.purgeable { // otherwise nothing is stored for others
+		in.storedURL = new(keying).storedURL(&q.keyed)
+		in.url = store.BareURL(in.storedURL)
 	}
 	for i := range q.h.invalidate {
 		rule := &q.h.invalidate[i]
@@ -122,7 +122,7 @@ func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 		}
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Group-Invalidation") {
-		hard.Tags = append(hard.Tags, groupTag(in.q.keyed.origin(), in.q.keyed.listener(), group))
+		hard.Tags = append(hard.Tags, groupTag(in.q.keyed.origin(), in.q.keyed.listenerName(), group))
 	}
 }
 
@@ -130,14 +130,14 @@ func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 // word, and another listener's sites are not this one's to change.
 func (in *invalidation) normalized(raw string) []string {
 	if raw == in.url && !in.q.h.app.rewritesQueries() {
-		return []string{in.place} // it is normal, but for the rules that handlers may have for queries
+		return []string{in.storedURL} // it is normal, but for the rules that handlers may have for queries
 	}
 	urls, err := normalizeURL(raw, in.q.h.app.rules())
 	if err != nil {
 		in.q.h.logger.Warn("nothing is invalidated by a URL that cannot be read", zap.String("url", raw), zap.Error(err))
 	}
 	for i := range urls {
-		urls[i] = store.URLAt(urls[i], in.q.keyed.listener())
+		urls[i] = store.URLAt(urls[i], in.q.keyed.listenerName())
 	}
 	return urls
 }
@@ -147,14 +147,14 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 	if len(selectors.URLs) == 0 && len(selectors.Tags) == 0 {
 		return
 	}
-	p := in.q.pantry
-	var room [4]*pantry // on the stack: most find nothing to purge
+	p := in.q.cache
+	var room [4]*cache // on the stack: most find nothing to purge
 	all := p.withOthers(room[:0])
-	if slices.ContainsFunc(all, func(p *pantry) bool { return p.maySearch(selectors) }) {
+	if slices.ContainsFunc(all, func(p *cache) bool { return p.maySearch(selectors) }) {
 		reachSearched(selectors)
 	}
-	touched := slices.DeleteFunc(all, func(p *pantry) bool {
-		return p.store.Untouched(selectors, func() bool { return p.fetching.any(selectors) })
+	touched := slices.DeleteFunc(all, func(p *cache) bool {
+		return p.store.Untouched(selectors, func() bool { return p.inFlight.any(selectors) })
 	})
 	if len(touched) == 0 {
 		purges.Add(1) // the second count, see withOthers: a store that is closed may have what it names
@@ -168,28 +168,28 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 
 // maySearch reports whether anything may be stored, or on its way, that answers for the URLs of
 // selectors without being stored under them. Else most unsafe requests would make tags for nothing.
-func (p *pantry) maySearch(selectors *store.Selectors) bool {
-	return p.key != memoryOnly || p.searches.taught.Load() ||
-		slices.ContainsFunc(selectors.URLs, func(url string) bool { return p.fetching.of(url).Load() > 0 })
+func (p *cache) maySearch(selectors *store.Selectors) bool {
+	return p.key != memoryOnly || p.varianceHints.used.Load() ||
+		slices.ContainsFunc(selectors.URLs, func(url string) bool { return p.inFlight.of(url).Load() > 0 })
 }
 
-// fetching counts the fetches under way by the hash of their URL without the query, so that an invalidation can tell, nearly always,
+// inFlight counts the fetches under way by the hash of their URL without the query, so that an invalidation can tell, nearly always,
 // whether there is one that it could hit: by its path too, see searchTag. URLs with the same place are taken for one.
-type fetching struct {
+type inFlight struct {
 	total  atomic.Int32
 	byPath [1 << 10]atomic.Int32
 }
 
 var fetchingSeed = maphash.MakeSeed()
 
-func (f *fetching) of(url string) *atomic.Int32 {
+func (f *inFlight) of(url string) *atomic.Int32 {
 	path, _, _ := strings.Cut(store.BareURL(url), "?")
 	return &f.byPath[maphash.String(fetchingSeed, path)%uint64(len(f.byPath))]
 }
 
 // any reports whether a fetch is under way whose response the selectors, which are URLs and tags, may name. Its tags nobody knows yet, but
 // those of its path.
-func (f *fetching) any(selectors *store.Selectors) bool {
+func (f *inFlight) any(selectors *store.Selectors) bool {
 	if slices.ContainsFunc(selectors.Tags, func(tag string) bool { return !strings.HasPrefix(tag, searchTagPrefix) }) {
 		return f.total.Load() > 0
 	}
@@ -199,13 +199,13 @@ func (f *fetching) any(selectors *store.Selectors) bool {
 // ticket is the store's, counted in fetching from before it is opened until after it has ended.
 type ticket struct {
 	*store.Ticket
-	fetching *fetching
+	fetching *inFlight
 	byPath   *atomic.Int32
 }
 
 // begin opens the ticket of a fetch of url.
-func (p *pantry) begin(url string) ticket {
-	t := ticket{fetching: &p.fetching, byPath: p.fetching.of(url)}
+func (p *cache) begin(url string) ticket {
+	t := ticket{fetching: &p.inFlight, byPath: p.inFlight.of(url)}
 	t.fetching.total.Add(1)
 	t.byPath.Add(1)
 	t.Ticket = p.store.Begin()

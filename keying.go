@@ -31,7 +31,7 @@ type keyed struct {
 	scheme    string
 	authority string   // canonical, see urlform.Authority
 	site      site     // of the entry's URL
-	door      door     // Host is the client's word, and two sites must not share
+	listener  listener // Host is the client's word, and two sites must not share
 	client    *url.URL // path and query as the client sent them
 	inner     *url.URL // path and query as they are when Larder sees them
 	header    http.Header
@@ -54,8 +54,8 @@ func (rules *keying) key(k *keyed) store.Key {
 	b.text(k.method)
 	b.text(k.scheme)
 	b.text(k.authority)
-	b.count(k.door.port)
-	b.text(k.door.socket)
+	b.count(k.listener.port)
+	b.text(k.listener.socket)
 	b.url(urlform.PathAsSent(k.client), k.client, &rules.query, k.variance)
 	// Where a rewrite or handle_path has changed the URL, the changed form counts as well: two `handle_path` blocks with different
 	// origins behind them must not mix.
@@ -79,7 +79,7 @@ func (rules *keying) key(k *keyed) store.Key {
 		}
 	}
 	b.texts(k.added)
-	b.claims(k.header)
+	b.forwarded(k.header)
 	b.flag(k.dotted)
 	b.flag(k.trusted) // reverse_proxy tells the origin other things for others who claim the same
 	if k.hasBody {
@@ -92,19 +92,19 @@ func (rules *keying) key(k *keyed) store.Key {
 	return sha256.Sum256(*b)
 }
 
-// door is where a connection came in: a port, or the path of a socket.
-type door struct {
+// listener is where a connection came in: a port, or the path of a socket.
+type listener struct {
 	port   int
 	socket string
 }
 
-// listener names where the request came in, as the URLs of entries have it (store.URLAt): the door,
+// listenerName names where the request came in, as the URLs of entries have it (store.URLAt): the door,
 // and whether a dot has led it to another site there.
-func (k *keyed) listener() string { return string(k.appendListener(nil)) }
+func (k *keyed) listenerName() string { return string(k.appendListenerName(nil)) }
 
-func (k *keyed) appendListener(b []byte) []byte {
-	if b = append(b, k.door.socket...); k.door.socket == "" {
-		b = strconv.AppendInt(b, int64(k.door.port), 10)
+func (k *keyed) appendListenerName(b []byte) []byte {
+	if b = append(b, k.listener.socket...); k.listener.socket == "" {
+		b = strconv.AppendInt(b, int64(k.listener.port), 10)
 	}
 	if k.dotted {
 		b = append(b, '.')
@@ -170,16 +170,16 @@ func (b *keyBytes) url(path string, u *url.URL, rules *queryRules, variance rfc9
 	b.text(query)
 }
 
-// overrides are fields by which frameworks take a request for one with another method or URL. No browser and no proxy sends them on a GET,
+// methodOverrides are fields by which frameworks take a request for one with another method or URL. No browser and no proxy sends them on a GET,
 // so a request with one bypasses: it reaches the origin as it is, and nobody else gets what it answers (C1, C8).
-var overrides = [...]string{
+var methodOverrides = [...]string{
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 	"X-Original-Url", "X-Rewrite-Url",
 }
 
-// overridden reports whether a request has one of the overrides, unless the handler's key tells its values apart.
-func (rules *keying) overridden(h http.Header) bool {
-	for _, name := range overrides {
+// hasMethodOverride reports whether a request has one of the overrides, unless the handler's key tells its values apart.
+func (rules *keying) hasMethodOverride(h http.Header) bool {
+	for _, name := range methodOverrides {
 		if len(h[name]) > 0 && !slices.Contains(rules.headers, name) {
 			return true
 		}
@@ -187,19 +187,19 @@ func (rules *keying) overridden(h http.Header) bool {
 	return false
 }
 
-// claims are fields that tell an origin under which scheme, host, port or prefix it is asked. Origins build redirects and links from them
+// forwardedFields are fields that tell an origin under which scheme, host, port or prefix it is asked. Origins build redirects and links from them
 // without saying so in Vary. Proxies before Caddy send them on every request, so they can neither be dropped nor make a request bypass:
 // they are part of the key (C1, C24). Where a proxy always says the same, nothing is lost by it.
 //
 // Fields about the client's address are not among them, nor is what Forwarded says of it: they would give each client a cache of its own.
-var claims = [...]string{
+var forwardedFields = [...]string{
 	"Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol",
 	"X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl", "X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme", "X-Url-Scheme",
 }
 
-// claims writes the claims that are there, each with its name.
-func (b *keyBytes) claims(h http.Header) {
-	for _, name := range claims {
+// forwarded writes the claims that are there, each with its name.
+func (b *keyBytes) forwarded(h http.Header) {
+	for _, name := range forwardedFields {
 		values := h[name]
 		if name == "Forwarded" {
 			values = addresseesOf(values)
@@ -245,12 +245,12 @@ func (rules *keying) entryURL(scheme, authority string, u *url.URL) string {
 	return urlform.Join(scheme, authority, u, rules.query.apply(urlform.Query(u.RawQuery)))
 }
 
-// place is entryURL of k at its listener, which is how the store has it: store.URLAt, made in one
+// storedURL is entryURL of k at its listener, which is how the store has it: store.URLAt, made in one
 // piece.
-func (rules *keying) place(k *keyed) string {
+func (rules *keying) storedURL(k *keyed) string {
 	var room [256]byte
 	b := urlform.Append(room[:0], k.site.scheme, k.site.authority, k.client, rules.query.apply(urlform.Query(k.client.RawQuery)))
-	return string(k.appendListener(append(b, store.AtListener...)))
+	return string(k.appendListenerName(append(b, store.AtListener...)))
 }
 
 // dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for another name than example.com, so the

@@ -265,7 +265,7 @@ func spelled(rules *keying, k *keyed) string {
 		inner = target(k.inner.EscapedPath(), k.inner)
 	}
 	jar := cookieValues(k.header, []string{"a", "b"})
-	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme, k.authority, k.door, target(urlform.PathAsSent(k.client), k.client), inner,
+	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme, k.authority, k.listener, target(urlform.PathAsSent(k.client), k.client), inner,
 		k.header["X-A"], k.header["X-B"], jar["a"], jar["b"], k.added)
 	s += fmt.Sprintf("%q %q %v %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.dotted, k.trusted)
 	if k.hasBody {
@@ -279,7 +279,7 @@ func TestKeyPartsCount(t *testing.T) {
 	base := func() *keyed {
 		u := &url.URL{Path: "/a", RawQuery: "b=c"}
 		return &keyed{
-			method: "GET", scheme: "http", authority: "h", door: door{port: 80}, client: u, inner: u,
+			method: "GET", scheme: "http", authority: "h", listener: listener{port: 80}, client: u, inner: u,
 			header: http.Header{"X-A": {"1"}, "Cookie": {"a=1"}}, added: []string{"x"},
 		}
 	}
@@ -295,8 +295,8 @@ func TestKeyPartsCount(t *testing.T) {
 		{"trailing dot", func(k *keyed) { k.dotted = true }},
 		{"trusted proxy", func(k *keyed) { k.trusted = true }},
 		{"trusted proxy and trailing dot", func(k *keyed) { k.trusted, k.dotted = true, true }},
-		{"port", func(k *keyed) { k.door.port = 81 }},
-		{"socket", func(k *keyed) { k.door = door{socket: "80"} }},
+		{"port", func(k *keyed) { k.listener.port = 81 }},
+		{"socket", func(k *keyed) { k.listener = listener{socket: "80"} }},
 		{"path", func(k *keyed) { k.client = &url.URL{Path: "/b", RawQuery: "b=c"}; k.inner = k.client }},
 		{"query", func(k *keyed) { k.client = &url.URL{Path: "/a", RawQuery: "b=d"}; k.inner = k.client }},
 		{"no query", func(k *keyed) { k.client = &url.URL{Path: "/a"}; k.inner = k.client }},

@@ -132,7 +132,7 @@ func (storeCollector) Collect(ch chan<- prometheus.Metric) {
 	if app == nil {
 		return
 	}
-	s := app.pantry.store.Stats()
+	s := app.cache.store.Stats()
 	for tier, t := range map[store.Tier]store.TierStats{store.MemoryTier: s.Memory, store.DiskTier: s.Disk} {
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), tier.String())
 		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(t.Bytes), tier.String())

@@ -28,7 +28,7 @@ func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(Handler{})
 	cfg.Register(func(c cfg.HandlerConfig) caddyhttp.MiddlewareHandler { return &Handler{HandlerConfig: c} })
-	purge.Register(runningTarget)
+	purge.Register(runningCache)
 }
 
 // Handler answers requests from the cache, and fills it from what the handlers after it answer.
@@ -134,7 +134,7 @@ func (h *Handler) provisionInvalidate(ctx caddy.Context) error {
 }
 
 // largestBody is the length past which a body is not stored: what is configured, or what the store has a place for.
-func (h *Handler) largestBody() int64 { return min(h.maxBody, h.app.pantry.store.LargestBody()) }
+func (h *Handler) largestBody() int64 { return min(h.maxBody, h.app.cache.store.LargestBody()) }
 
 // policyOf translates the configuration for rfc9111.
 func policyOf(c *cfg.HandlerConfig) rfc9111.Policy {

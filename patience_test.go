@@ -24,11 +24,11 @@ func TestPatienceOfAFollower(t *testing.T) {
 			{5 * time.Second, 1},
 		} {
 			time.Sleep(tc.passes)
-			if got := q.patience(seat{}); got != tc.want {
+			if got := q.waitTimeout(membership{}); got != tc.want {
 				t.Errorf("it waits for %v more, want %v", got, tc.want)
 			}
 		}
-		if got := q.patience(seat{fetch: new(fetch)}); got != 0 {
+		if got := q.waitTimeout(membership{fetch: new(fetch)}); got != 0 {
 			t.Errorf("a leader waits for %v, want as long as it takes", got)
 		}
 	})
@@ -39,19 +39,19 @@ func TestPatienceOfAFollower(t *testing.T) {
 func TestNoPatienceWithWhatWasNotShareable(t *testing.T) {
 	h := newBenchHandler(t)
 	now := time.Now()
-	h.app.pantry.hitForMiss.now = func() time.Time { return now }
+	h.app.cache.hitForMiss.now = func() time.Time { return now }
 	synctest.Test(t, func(t *testing.T) {
 		q := newPatient(h)
-		h.app.pantry.hitForMiss.note(q.hitForMissKey())
+		h.app.cache.hitForMiss.note(q.hitForMissKey())
 		now = now.Add(hitForMissTTL + hitForMissKeep/2)
 		if got := q.sharing(); got != sharingDoubtful {
 			t.Errorf("sharing is %d, want doubtful", got)
 		}
-		if got := q.patience(seat{}); got != lateHeader {
+		if got := q.waitTimeout(membership{}); got != lateHeader {
 			t.Errorf("it waits for %v, want %v", got, lateHeader)
 		}
 		h.Coalesce.Wait = caddy.Duration(lateHeader / 2)
-		if got := newPatient(h).patience(seat{}); got != lateHeader/2 {
+		if got := newPatient(h).waitTimeout(membership{}); got != lateHeader/2 {
 			t.Errorf("with a shorter coalesce wait it waits for %v, want %v", got, lateHeader/2)
 		}
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // sendRanges answers with parts of the whole (RFC 9110 14).
-func (q *request) sendRanges(a *answer, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange, unsatisfiable bool) error {
+func (q *request) sendRanges(a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange, unsatisfiable bool) error {
 	h := q.w.Header()
 	if !cs.Hit && cs.FwdStatus == 0 {
 		cs.FwdStatus = a.status
@@ -40,7 +40,7 @@ func (q *request) sendRanges(a *answer, cs *rfc9111.CacheStatus, ranges []rfc911
 }
 
 // sendMultipart answers with several parts as multipart/byteranges (RFC 9110 14.6).
-func (q *request) sendMultipart(a *answer, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange) error {
+func (q *request) sendMultipart(a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange) error {
 	h := q.w.Header()
 	contentType := h.Get("Content-Type")
 	parts := multipart.NewWriter(q.w)

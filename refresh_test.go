@@ -16,9 +16,9 @@ import (
 // After a background refresh that failed the origin has a pause, however many requests come.
 func TestFailedRefreshBacksOff(t *testing.T) {
 	h := newBenchHandler(t)
-	pantry := h.app.pantry
+	held := h.app.cache
 	now := time.Now()
-	pantry.refreshBackoff.now = func() time.Time { return now }
+	held.refreshBackoff.now = func() time.Time { return now }
 	var calls int
 	var down bool
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -37,7 +37,7 @@ func TestFailedRefreshBacksOff(t *testing.T) {
 		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
 			t.Fatal(err)
 		}
-		for pantry.flights.Len() > 0 {
+		for held.flights.Len() > 0 {
 			runtime.Gosched()
 		}
 		if got := w.header.Get("Cache-Status"); calls != want || !strings.HasPrefix(got, status) {
@@ -67,7 +67,7 @@ func TestFailedRefreshBacksOff(t *testing.T) {
 func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that the fetch is looked at before the request that began it goes on
 	h := newBenchHandler(t)
-	crew := &h.app.pantry.crew
+	crew := &h.app.cache.workers
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=600")
 		w.Header().Set("Age", "100")
@@ -80,7 +80,7 @@ func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 		}
 	}
 	ask()
-	mine := &hand{next: make(chan runner)}
+	mine := &worker{next: make(chan task)}
 	waits := func() bool {
 		crew.mu.Lock()
 		defer crew.mu.Unlock()
@@ -94,7 +94,7 @@ func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 		runtime.Gosched()
 	}
 	x := (<-mine.next).(*fetch)
-	if !x.leaderLeft.Load() {
+	if !x.leaderGone.Load() {
 		t.Error("the fetch of a background refresh takes its leader for one that waits")
 	}
 	x.run()
@@ -118,10 +118,10 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 			return err
 		}
 	}
-	var pantry *pantry // of each row
+	var held *cache // of each row
 	for name, fails := range map[string]caddyhttp.HandlerFunc{
 		"cancelled, as nobody waits or it takes too long": func(http.ResponseWriter, *http.Request) error {
-			pantry.flights.CancelAll(coalesce.ErrNoClientLeft)
+			held.flights.CancelAll(coalesce.ErrNoClientLeft)
 			return caddyhttp.Error(499, coalesce.ErrNoClientLeft)
 		},
 		"400": says(400), "408": says(408), "429": says(429), "500": says(500), "501": says(501), "503": says(503), "505": says(505),
@@ -151,9 +151,9 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newBenchHandler(t)
 			h.maxBody = 100
-			pantry = h.app.pantry
+			held = h.app.cache
 			now := time.Now()
-			pantry.refreshBackoff.now = func() time.Time { return now }
+			held.refreshBackoff.now = func() time.Time { return now }
 			var calls int
 			next := writes("body", "Cache-Control", "max-age=60, stale-while-revalidate=600", "Age", "100", "Etag", `"v1"`)
 			ask := func() {
@@ -163,7 +163,7 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 					calls++
 					return next(w, r)
 				}))
-				for pantry.flights.Len() > 0 {
+				for held.flights.Len() > 0 {
 					runtime.Gosched()
 				}
 				if got := w.header.Get("Cache-Status"); err != nil || calls > 1 && !strings.HasSuffix(got, "; detail=swr") {
@@ -211,7 +211,7 @@ func TestNoStoreBeginsNoRefresh(t *testing.T) {
 		if got := c.ask(tc.header...); !strings.HasPrefix(got, "Larder; hit; ttl=-") {
 			t.Errorf("%q: %q", tc.header, got)
 		}
-		for c.h.app.pantry.flights.Len() > 0 {
+		for c.h.app.cache.flights.Len() > 0 {
 			runtime.Gosched()
 		}
 		if calls != tc.calls {

@@ -51,14 +51,14 @@ func (x *fetch) fail(status int, retryAfter string) {
 // it.
 func (x *fetch) backOff() {
 	if x.renews {
-		x.pantry.refreshBackoff.note(x.hitForMissKey)
+		x.cache.refreshBackoff.note(x.hitForMissKey)
 	}
 }
 
-// staleHead offers the stored response in place of a failure.
-func (x *fetch) staleHead(status int) *head {
-	return &head{
-		kind: headStale, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, tags: x.stale.Tags, soft: x.soft,
+// staleOnError offers the stored response in place of a failure.
+func (x *fetch) staleOnError(status int) *sharedResponse {
+	return &sharedResponse{
+		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, tags: x.stale.Tags, soft: x.soft,
 		origin: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
 	}
 }
@@ -68,7 +68,7 @@ func (x *fetch) release(freshness *rfc9111.Freshness) {
 	reason := freshness.Reason
 	x.h.metrics.notStored(reason)
 	x.backOff()
-	x.pantry.updateHitForMiss(x.hitForMissKey, x.writer.status, freshness)
+	x.cache.updateHitForMiss(x.hitForMissKey, x.writer.status, freshness)
 	x.removeGone(x.writer.status)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {
@@ -91,7 +91,7 @@ func (x *fetch) removeGone(status int) {
 	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
 		return
 	}
-	x.pantry.store.Remove(x.stale)
+	x.cache.store.Remove(x.stale)
 }
 
 // takeOver lets the fetch write to its leader's client, straight through from here on.
@@ -102,5 +102,5 @@ func (x *fetch) takeOver(reason rfc9111.Reason) {
 		x.flight.Fail(errNotShareable)
 		return
 	}
-	x.writer.through(lent.(*request), reason)
+	x.writer.passToLeader(lent.(*request), reason)
 }

@@ -24,19 +24,19 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	own := rfc9111.Merge(entry.Header, update) // with what is for one client only
 	entry.Tags = x.tags(own)                   // a 304 need not repeat what carried them
 	if freshness.Reason == rfc9111.Storable {
-		x.learnSearch(entry.Header)
+		x.noteVariance(entry.Header)
 		entry.Key = x.key
 	}
-	hd := &head{
+	hd := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
-		kind: headRenewed, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
+		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
 		exchange: now, origin: http.StatusNotModified, own: x.h.withoutTags(fieldsOf(own)),
 	}
 	switch {
 	case freshness.Reason != rfc9111.Storable:
 		x.h.metrics.notStored(freshness.Reason)
 		x.backOff()
-		x.pantry.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
+		x.cache.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
 	case x.speaksForAll(entry, &freshness):
 		hd.stored = x.renew(entry, &freshness)
 	default:
@@ -88,11 +88,11 @@ func (x *fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 
 // renew puts the updated response in the place of the old one and reports whether it is stored.
 func (x *fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
-	x.pantry.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
+	x.cache.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
 	stored := x.put(entry, freshness, nil)
 	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
 		// A new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it.
-		x.pantry.store.Remove(x.stale)
+		x.cache.store.Remove(x.stale)
 	}
 	return stored
 }

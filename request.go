@@ -37,7 +37,7 @@ type request struct {
 	now    time.Time
 	waited time.Duration // from its arrival to now; shorter than another time.Time, which every hit would pay for
 
-	pantry *pantry
+	cache *cache
 
 	// Set by readKey.
 	directives    rfc9111.RequestDirectives
@@ -45,7 +45,7 @@ type request struct {
 	key           store.Key
 	authorized    bool // it carries Authorization, and the key lacks it
 	unkeyedCookie bool
-	named         bool // by classify: it asks for a URL that a purge could name
+	purgeable     bool // by classify: it asks for a URL that a purge could name
 	hops          int  // how often the request has come by already
 
 	// Set by lookUp.
@@ -62,27 +62,27 @@ type request struct {
 
 	following *following // others' fetches; a pointer because most follow none, and a hit allocates a request
 
-	room values // of its answer
+	scratch scratch // of its answer
 }
 
 func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) *request {
 	return &request{
 		h: h, w: w, r: r, next: next,
-		repl:   r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
-		now:    time.Now(),
-		pantry: h.app.pantry,
+		repl:  r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		now:   time.Now(),
+		cache: h.app.cache,
 	}
 }
 
-// catchUp sets the time anew for a request that has waited.
-func (q *request) catchUp() {
+// updateNow sets the time anew for a request that has waited.
+func (q *request) updateNow() {
 	now := time.Now()
 	q.waited += now.Sub(q.now)
 	q.now = now
 }
 
-// came is when the request arrived.
-func (q *request) came() time.Time { return q.now.Add(-q.waited) }
+// arrivedAt is when the request arrived.
+func (q *request) arrivedAt() time.Time { return q.now.Add(-q.waited) }
 
 // classify tells whether the request has anything to do with a cache.
 func (q *request) classify() Bypass {
@@ -90,17 +90,17 @@ func (q *request) classify() Bypass {
 	if len(r.Header["Upgrade"]) > 0 || len(r.Header["Http2-Settings"]) > 0 {
 		ignoreH2C(r.Header)
 	}
-	q.named = q.readTarget()
+	q.purgeable = q.readTarget()
 	switch {
 	case r.Method == http.MethodConnect, isUpgrade(r.Header):
 		return BypassUpgrade
-	case !q.named:
+	case !q.purgeable:
 		return BypassTarget
 	case !slices.Contains(q.h.Methods, r.Method):
 		return BypassMethod
 	case !ordinaryConnection(r.Header):
 		return BypassConnection
-	case q.h.keying.overridden(r.Header):
+	case q.h.keying.hasMethodOverride(r.Header):
 		return BypassOverride
 	}
 	if carriesBody(r) {
@@ -125,8 +125,8 @@ func (q *request) classify() Bypass {
 // authority: net/http has put that into Host.
 func (q *request) readTarget() bool {
 	k, u := &q.keyed, clientURL(q.r)
-	k.client, k.scheme, k.door = u, schemeOf(q.r), doorOf(q.r)
-	k.dotted = dotted(q.r.Host) && q.h.app.severalIn(serverOf(q.r))
+	k.client, k.scheme, k.listener = u, schemeOf(q.r), listenerOf(q.r)
+	k.dotted = dotted(q.r.Host) && q.h.app.hasOtherHandlers(serverOf(q.r))
 	switch {
 	case u.Opaque != "":
 		return false
@@ -248,7 +248,7 @@ func (q *request) readKey() {
 	k.inner = r.URL
 	k.header, k.added = r.Header, q.expand(q.h.Key.Add)
 	k.hasBody = k.method != http.MethodGet
-	k.variance = q.pantry.searches.variance(&q.h.keying, k)
+	k.variance = q.cache.varianceHints.variance(&q.h.keying, k)
 	q.key = q.h.keying.key(k)
 	q.authorized = q.h.keying.hasUnkeyedAuthorization(r.Header)
 	q.unkeyedCookie = q.h.keying.hasUnkeyedCookie(r.Header)
@@ -283,17 +283,17 @@ func clientURL(r *http.Request) *url.URL {
 	return r.URL
 }
 
-// doorOf tells where the request's connection came in.
-func doorOf(r *http.Request) door {
+// listenerOf tells where the request's connection came in.
+func listenerOf(r *http.Request) listener {
 	switch addr := r.Context().Value(http.LocalAddrContextKey).(type) {
 	case *net.TCPAddr:
-		return door{port: addr.Port}
+		return listener{port: addr.Port}
 	case *net.UDPAddr: // HTTP/3
-		return door{port: addr.Port}
+		return listener{port: addr.Port}
 	case net.Addr:
-		return door{socket: addr.String()}
+		return listener{socket: addr.String()}
 	}
-	return door{}
+	return listener{}
 }
 
 // expand expands the placeholders of texts for this request.
@@ -313,8 +313,8 @@ func (q *request) url() string {
 	return q.h.keying.entryURL(q.keyed.site.scheme, q.keyed.site.authority, q.keyed.client)
 }
 
-// place is url at the listener that the request came in by, which is how the store has it.
-func (q *request) place() string { return q.h.keying.place(&q.keyed) }
+// storedURL is url at the listener that the request came in by, which is how the store has it.
+func (q *request) storedURL() string { return q.h.keying.storedURL(&q.keyed) }
 
 // flightKey names the fetch that this request can share. Requests with Authorization, and those with a cookie where a ttl option
 // treats them apart, share only among themselves: what their responses may be used for differs, and an answer that is private for one
@@ -421,7 +421,7 @@ func (q *request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 		cs.Append(h)
 		return
 	}
-	h["Cache-Status"] = q.room.one(roomStatus, cs.String())
+	h["Cache-Status"] = q.scratch.one(scratchStatus, cs.String())
 }
 
 // rewind puts the body that was read for the key back, for the inner handlers.

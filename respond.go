@@ -19,20 +19,20 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// headKind is where the answer of a shared flight comes from.
-type headKind uint8
+// source is where the answer of a shared flight comes from.
+type source uint8
 
 const (
-	headFetched headKind = iota // the growing body of the flight
-	headRenewed                 // the store: a 304 renewed what was there
-	headStored                  // the store: it had arrived before the fetch began
-	headStale                   // the store: stale, because the origin failed
+	fromOrigin       source = iota // the streaming body of the flight
+	fromValidation                 // the store: a 304 renewed what was there
+	fromStore                      // the store: it had arrived before the fetch began
+	fromStaleOnError               // the store: stale, because the origin failed
 )
 
-// head is what a flight decided at the response header, for all who wait. It is not changed after
+// sharedResponse is what a flight decided at the response header, for all who wait. It is not changed after
 // that, but for purged.
-type head struct {
-	kind     headKind
+type sharedResponse struct {
+	source   source
 	exchange rfc9111.Exchange // for headFetched without its header
 	origin   int              // the origin's status where the answer has another, else 0
 	status   int
@@ -60,7 +60,7 @@ type head struct {
 
 // forFollowers is the header as a follower at h gets it. For those at the handler that fetched it
 // is made once.
-func (hd *head) forFollowers(h *Handler) []field {
+func (hd *sharedResponse) forFollowers(h *Handler) []field {
 	if hd.handler != h { // whose rules leave out more, maybe
 		return h.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: hd.header}, &h.policy)))
 	}
@@ -70,10 +70,10 @@ func (hd *head) forFollowers(h *Handler) []field {
 
 // kept reports whether the response is stored when it is whole; else it is for those who wait, or
 // for its leader alone.
-func (hd *head) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
+func (hd *sharedResponse) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
 
 // flags are what is stored with the response beside its header.
-func (hd *head) flags() store.Flags {
+func (hd *sharedResponse) flags() store.Flags {
 	f := flagsOf(&hd.exchange)
 	if hd.untyped.Load() {
 		f |= flagUntyped
@@ -89,54 +89,54 @@ var errBrokenEarly = errors.New("the fetch broke off")
 var errStalled = errors.New("the fetch stands still")
 
 // respondShared answers from a flight that shares its response. answered is false when that is not for this request.
-func (q *request) respondShared(s seat) (answered bool, err error) {
-	hd := s.flight.Head().(*head)
-	q.catchUp() // it has waited
+func (q *request) respondShared(s membership) (answered bool, err error) {
+	hd := s.flight.Head().(*sharedResponse)
+	q.updateNow() // it has waited
 	leads := s.fetch != nil
 	if !leads {
 		switch {
-		case hd.kind == headStored: // whether it may be used depends on the request: look it up
+		case hd.source == fromStore: // whether it may be used depends on the request: look it up
 			return false, nil
-		case !q.sameSearch(hd):
+		case !q.sameVariance(hd):
 			return false, nil
 		case q.selects(&hd.variant) == 0:
 			q.varyNames = hd.variant.Names // now that they are known, it is sorted among its like
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
-		case q.unsafe() && (hd.kind == headStale || !hd.kept()): // a failure, or no answer for all
+		case q.unsafe() && (hd.source == fromStaleOnError || !hd.kept()): // a failure, or no answer for all
 			return q.fetchAlone(q.forward)
 		case !q.mayShare(hd):
-			return true, q.forwardAlone(q.forward, "")
+			return true, q.passUncached(q.forward, "")
 		case !q.usable(s.flight):
 			return false, nil
 		}
 	}
-	switch hd.kind {
-	case headFetched:
+	switch hd.source {
+	case fromOrigin:
 		err := q.respondFlight(s, hd, leads)
 		return !errors.Is(err, errStalled), err
-	case headStale:
+	case fromStaleOnError:
 		q.found, q.freshness = store.Result{Entry: hd.entry, Soft: hd.soft}, hd.freshness
 		if !leads {
-			q.freshness = q.conclude(hd.entry) // its own handler may allow less
+			q.freshness = q.evaluate(hd.entry) // its own handler may allow less
 		}
 		if !leads && !q.freshness.UsableOnError(q.directives, q.now, hd.soft) {
-			return true, q.failTogether(&originError{status: hd.origin})
+			return true, q.failFollowers(&originError{status: hd.origin})
 		}
 		return true, q.respondStored(OutcomeStale, detailSIE)
-	case headStored:
+	case fromStore:
 		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
 		return true, q.respondStored(OutcomeHit, "")
-	case headRenewed:
+	case fromValidation:
 		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
 		return true, q.respondRenewed(hd, leads)
 	}
-	return false, fmt.Errorf("flight with an answer of unknown kind %d", hd.kind)
+	return false, fmt.Errorf("flight with an answer of unknown kind %d", hd.source)
 }
 
 // mayShare reports whether a follower's own handler would have let the response in, and whether it is for more than one request at all.
-func (q *request) mayShare(hd *head) bool {
-	if hd.kind == headStale {
+func (q *request) mayShare(hd *sharedResponse) bool {
+	if hd.source == fromStaleOnError {
 		return true
 	}
 	if hd.freshness.NoCache || !hd.kept() && !hd.freshness.UsableByFollowers() {
@@ -147,7 +147,7 @@ func (q *request) mayShare(hd *head) bool {
 	}
 	x := hd.exchange
 	x.Personal = q.personal()
-	if hd.kind == headFetched {
+	if hd.source == fromOrigin {
 		x.Header = headerOf(hd.seed)
 		overlay(x.Header, hd.own, nil)
 	}
@@ -169,7 +169,7 @@ func (q *request) respondStored(outcome Outcome, detail string) error {
 }
 
 // respondRenewed answers from the store what the origin has just said still holds.
-func (q *request) respondRenewed(hd *head, leads bool) error {
+func (q *request) respondRenewed(hd *sharedResponse, leads bool) error {
 	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: hd.origin, Stored: hd.stored && leads, Collapsed: !leads}
 	a := q.stored(q.now)
 	if leads {
@@ -185,11 +185,11 @@ func (q *request) respondRenewed(hd *head, leads bool) error {
 }
 
 // stored is the entry found as an answer.
-func (q *request) stored(now time.Time) *answer {
+func (q *request) stored(now time.Time) *delivery {
 	e := q.found.Entry
-	c := q.h.concluded(e)
-	a := q.newAnswer()
-	*a = answer{
+	c := q.h.evaluated(e)
+	a := q.newDelivery()
+	*a = delivery{
 		status: e.Status, header: c.header, fields: c.fields, length: e.Body.Len(), lengthText: c.length,
 		age: q.freshness.Age(now), aged: true,
 		stored: e.Body, trailer: c.trailer, untyped: e.Flags&flagUntyped != 0,
@@ -197,38 +197,38 @@ func (q *request) stored(now time.Time) *answer {
 	return a
 }
 
-// newAnswer returns an empty answer. With it comes the room for the header values that it sets, so that it takes one allocation.
-func (q *request) newAnswer() *answer {
+// newDelivery returns an empty answer. With it comes the room for the header values that it sets, so that it takes one allocation.
+func (q *request) newDelivery() *delivery {
 	a := new(struct {
-		answer
-		room [roomAll]string
+		delivery
+		room [scratchSize]string
 	})
-	q.room = a.room[:]
-	return &a.answer
+	q.scratch = a.room[:]
+	return &a.delivery
 }
 
-// respondFlight answers from the growing body.
-func (q *request) respondFlight(s seat, hd *head, leads bool) error {
+// respondFlight answers from the streaming body.
+func (q *request) respondFlight(s membership, hd *sharedResponse, leads bool) error {
 	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads && hd.kept(), Collapsed: !leads}
 	if !leads || q.forward == rfc9111.ForwardStale {
 		cs.FwdStatus = hd.status
 	}
-	a := q.newAnswer()
-	*a = answer{status: hd.status, header: hd.header, length: hd.length, leads: leads}
+	a := q.newDelivery()
+	*a = delivery{status: hd.status, header: hd.header, length: hd.length, leads: leads}
 	if leads {
-		a.fields, a.growing = hd.own, &s.fetch.body
-		s.fetch.show(q)
+		a.fields, a.streaming = hd.own, &s.fetch.body
+		s.fetch.expose(q)
 	} else {
-		a.fields, a.growing = hd.forFollowers(q.h), new(flightBody)
+		a.fields, a.streaming = hd.forFollowers(q.h), new(flightBody)
 	}
-	*a.growing = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
+	*a.streaming = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
 	if !leads {
-		a.growing.announced = linesOf(hd.own, "Trailer")
+		a.streaming.announced = linesOf(hd.own, "Trailer")
 	}
 	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
 	reason := hd.freshness.Reason
 	if !q.headerIsEnough(hd) {
-		if err := a.growing.first(q.byteWait(s)); err != nil && !errors.Is(err, io.EOF) {
+		if err := a.streaming.first(q.byteWait(s)); err != nil && !errors.Is(err, io.EOF) {
 			if answered, err := q.respondUnbegun(s, err); answered {
 				return err
 			}
@@ -248,7 +248,7 @@ func (q *request) respondFlight(s seat, hd *head, leads bool) error {
 
 // byteWait is how long the request waits for the first byte of a shared body: a follower, until it
 // would not come aboard any more.
-func (q *request) byteWait(s seat) time.Duration {
+func (q *request) byteWait(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // as long as it takes
 	}
@@ -258,12 +258,12 @@ func (q *request) byteWait(s seat) time.Duration {
 // respondUnbegun answers where err has come in place of the first byte of a shared body, so that
 // nothing has gone out yet. It does not answer the client whose own fetch that was: this one sees
 // what it would see without Larder, the header and a body that breaks off.
-func (q *request) respondUnbegun(s seat, err error) (answered bool, _ error) {
+func (q *request) respondUnbegun(s membership, err error) (answered bool, _ error) {
 	switch {
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
 	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow): // the flight goes on for others
-		return true, q.forwardAlone(q.forward, "")
+		return true, q.passUncached(q.forward, "")
 	case errors.Is(err, errStalled):
 		return true, err
 	}
@@ -301,9 +301,9 @@ func (q *request) breakWrite() {
 	}
 }
 
-// answer is a whole response to be given to one client, as its own conditionals, range and method ask for it. Its body is either stored,
-// with trailer behind it, or growing, whose trailers come with its end.
-type answer struct {
+// delivery is a whole response to be given to one client, as its own conditionals, range and method ask for it. Its body is either stored,
+// with trailer behind it, or streaming, whose trailers come with its end.
+type delivery struct {
 	status     int
 	header     http.Header // as stored
 	fields     []field     // of header, as the client gets them; see changes
@@ -312,29 +312,29 @@ type answer struct {
 	age        time.Duration
 	aged       bool // it comes from the store, so it has an Age
 
-	stored  store.Body
-	trailer http.Header
-	growing *flightBody
-	leads   bool // growing was fetched for this client
-	untyped bool // it has no Content-Type, and net/http is not to guess one
+	stored    store.Body
+	trailer   http.Header
+	streaming *flightBody
+	leads     bool // streaming was fetched for this client
+	untyped   bool // it has no Content-Type, and net/http is not to guess one
 }
 
 // sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its
 // errors are those of w, for a client that has gone, and the body's.
-func (a *answer) sendBody(w http.ResponseWriter, off, n int64) error {
-	if a.growing != nil {
-		return a.growing.send(w, off, n)
+func (a *delivery) sendBody(w http.ResponseWriter, off, n int64) error {
+	if a.streaming != nil {
+		return a.streaming.send(w, off, n)
 	}
 	return sendStored(w, a.stored, off, n)
 }
 
-// trailers returns the fields behind the body, as this client gets them. Those of a growing one are
+// trailers returns the fields behind the body, as this client gets them. Those of a streaming one are
 // known when it has been sent.
-func (q *request) trailers(a *answer) http.Header {
-	if a.growing == nil {
+func (q *request) trailers(a *delivery) http.Header {
+	if a.streaming == nil {
 		return a.trailer
 	}
-	trailer, _ := a.growing.flight.Trailer().(http.Header)
+	trailer, _ := a.streaming.flight.Trailer().(http.Header)
 	if !a.leads {
 		trailer = q.h.policy.StorableTrailer(a.header, trailer)
 	}
@@ -343,7 +343,7 @@ func (q *request) trailers(a *answer) http.Header {
 
 // send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request
 // has a new goroutine, and to grow its stack there costs more than the rest of a hit.
-func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
+func (q *request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 	if whole, err := q.sendHeader(a, cs); !whole {
 		return err
 	}
@@ -356,11 +356,11 @@ func (q *request) send(a *answer, cs *rfc9111.CacheStatus) error {
 
 // sendHeader writes the header, and all of an answer that is not a whole body: 304, parts, and what has none. whole says that the whole
 // body is to follow.
-func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, err error) {
+func (q *request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, err error) {
 	h := q.w.Header()
-	overlay(h, a.fields, q.room)
+	overlay(h, a.fields, q.scratch)
 	if a.aged {
-		h["Age"] = q.room.one(roomAge, strconv.FormatInt(int64(a.age/time.Second), 10))
+		h["Age"] = q.scratch.one(scratchAge, strconv.FormatInt(int64(a.age/time.Second), 10))
 	}
 	if rfc9111.Precondition(q.r.Method, q.r.Header, a.status, a.header, q.received(a)) == rfc9111.NotModified {
 		overwriteWithNotModified(h)
@@ -382,7 +382,7 @@ func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, er
 		if a.lengthText == "" {
 			a.lengthText = strconv.FormatInt(a.length, 10)
 		}
-		h["Content-Length"] = q.room.one(roomLength, a.lengthText)
+		h["Content-Length"] = q.scratch.one(scratchLength, a.lengthText)
 	}
 	if bodyAllowed(a.status) {
 		a.announce(h)
@@ -396,9 +396,9 @@ func (q *request) sendHeader(a *answer, cs *rfc9111.CacheStatus) (whole bool, er
 }
 
 // received is when the response that is the answer arrived.
-func (q *request) received(a *answer) time.Time {
-	if a.growing != nil {
-		return a.growing.flight.Head().(*head).exchange.ResponseTime
+func (q *request) received(a *delivery) time.Time {
+	if a.streaming != nil {
+		return a.streaming.flight.Head().(*sharedResponse).exchange.ResponseTime
 	}
 	return q.found.Entry.ResponseTime
 }
@@ -413,12 +413,12 @@ func (q *request) sendTrailers(trailers http.Header) {
 }
 
 // announce says which fields come behind the body (RFC 9110 6.6.2): of a stored answer those that
-// are there, of a growing one those that the inner handlers announced. The leader has that field
+// are there, of a streaming one those that the inner handlers announced. The leader has that field
 // from them; Trailer is hop by hop, so the stored header goes without.
-func (a *answer) announce(h http.Header) {
+func (a *delivery) announce(h http.Header) {
 	switch {
-	case a.growing != nil && len(a.growing.announced) > 0:
-		h["Trailer"] = slices.Clone(a.growing.announced)
+	case a.streaming != nil && len(a.streaming.announced) > 0:
+		h["Trailer"] = slices.Clone(a.streaming.announced)
 	case len(a.trailer) > 0:
 		names := make([]string, 0, len(a.trailer))
 		for name := range a.trailer {
@@ -437,10 +437,10 @@ func bodyAllowed(status int) bool {
 // brokenOff ends an answer that its source or its client has left unfinished, so that it does not
 // look like a clean end: a client that has closed only its own side of the connection reads on. What
 // there is of a response from the origin reaches the client before, as with reverse_proxy alone.
-func (q *request) brokenOff(a *answer, err error) error {
+func (q *request) brokenOff(a *delivery, err error) error {
 	// Not where the client is at fault: of a reader that was dropped another goroutine sets the deadline at this moment.
-	if a.growing != nil {
-		if failure := a.growing.flight.Err(); failure != nil && errors.Is(err, failure) {
+	if a.streaming != nil {
+		if failure := a.streaming.flight.Err(); failure != nil && errors.Is(err, failure) {
 			_ = http.NewResponseController(q.w).Flush() // the client may have gone
 		}
 	}

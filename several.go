@@ -12,13 +12,13 @@ func serverOf(r *http.Request) *caddyhttp.Server {
 	return server
 }
 
-// severalIn reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd
+// hasOtherHandlers reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd
 // spellings only, and remembered for as long as the configuration lives.
-func (a *App) severalIn(server *caddyhttp.Server) bool {
+func (a *App) hasOtherHandlers(server *caddyhttp.Server) bool {
 	if server == nil {
 		return true
 	}
-	if known, ok := a.several.Load(server); ok {
+	if known, ok := a.otherHandlers.Load(server); ok {
 		return known.(bool)
 	}
 	n := handlersIn(server.Routes)
@@ -26,7 +26,7 @@ func (a *App) severalIn(server *caddyhttp.Server) bool {
 		n += handlersIn(caddyhttp.RouteList{*route})
 	}
 	// None at all: ours is somewhere that this walk does not know, and another may be as well.
-	a.several.Store(server, n != 1)
+	a.otherHandlers.Store(server, n != 1)
 	return n != 1
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Spill begins to write the body to disk while it arrives. The flight asks for it when the body outgrows what it may hold in memory.
 func (x *fetch) Spill() (coalesce.Spill, error) {
-	draft, err := x.pantry.store.Draft(x.writer.declared)
+	draft, err := x.cache.store.Draft(x.writer.declared)
 	if err != nil {
 		return nil, fmt.Errorf("writing a body ahead: %w", err)
 	}

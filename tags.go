@@ -28,7 +28,7 @@ func (x *fetch) tags(header http.Header) []string {
 			zap.Int("dropped", dropped), zap.Int("kept", len(tags)))
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
-		tags = append(tags, groupTag(x.keyed.origin(), x.keyed.listener(), group))
+		tags = append(tags, groupTag(x.keyed.origin(), x.keyed.listenerName(), group))
 	}
 	return append(tags, x.searchTags(header)...)
 }

@@ -72,7 +72,7 @@ func (o *togetherly) ask(n int, interval time.Duration, header ...string) (statu
 func inBubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(3 * crewIdle)
+		defer time.Sleep(3 * workerIdle)
 		f(t)
 	})
 }
@@ -149,7 +149,7 @@ func TestAnswerOfThoseWhoWaitIsNotStored(t *testing.T) {
 		if statuses["Larder; fwd=uri-miss"+key+"; detail=no-validator"] != 1 || statuses["Larder; fwd=uri-miss; fwd-status=200; collapsed"+key] != 2 {
 			t.Errorf("Cache-Status: %v", statuses)
 		}
-		if stats := h.app.pantry.store.Stats(); stats.Memory.Entries != 0 {
+		if stats := h.app.cache.store.Stats(); stats.Memory.Entries != 0 {
 			t.Errorf("%d entries are stored", stats.Memory.Entries)
 		}
 	})

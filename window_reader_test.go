@@ -43,11 +43,11 @@ func TestDroppedReaderHarmsNobody(t *testing.T) {
 }
 
 func droppedReaderHarmsNobody(t *testing.T) {
-	defer time.Sleep(2 * crewIdle) // of the bubble's time: the goroutine of the fetch ends by then
+	defer time.Sleep(2 * workerIdle) // of the bubble's time: the goroutine of the fetch ends by then
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	h := newBenchHandler(t)
 	h.maxBody = 1 << 10
-	h.app.pantry.flights = coalesce.NewGroup[store.Key](h.app.pantry.store, coalesce.Limits{Window: 64 << 10, ReaderIdle: time.Minute})
+	h.app.cache.flights = coalesce.NewGroup[store.Key](h.app.cache.store, coalesce.Limits{Window: 64 << 10, ReaderIdle: time.Minute})
 	seen, logged := observer.New(zap.ErrorLevel)
 	h.logger = zap.New(seen)
 	proceed := make(chan struct{})
@@ -65,7 +65,7 @@ func droppedReaderHarmsNobody(t *testing.T) {
 		}
 	})
 	synctest.Wait()
-	f, p, ok := h.app.pantry.flights.JoinRunning(h.keyOf(good, next), nil)
+	f, p, ok := h.app.cache.flights.JoinRunning(h.keyOf(good, next), nil)
 	if !ok {
 		t.Fatal("no fetch is under way")
 	}

@@ -38,20 +38,20 @@ func changes(seed []field, header http.Header) []field {
 	return changed
 }
 
-// values is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places
+// scratch is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places
 // are for our own fields; what does not fit gets slices of its own.
-type values []string
+type scratch []string
 
 const (
-	roomStatus = iota
-	roomAge
-	roomLength
-	roomFields // from here on, those of the response
-	roomAll    = 14
+	scratchStatus = iota
+	scratchAge
+	scratchLength
+	scratchFields // from here on, those of the response
+	scratchSize   = 14
 )
 
 // one returns value as the only one of a field, at the given place.
-func (v values) one(place int, value string) []string {
+func (v scratch) one(place int, value string) []string {
 	if place >= len(v) {
 		return []string{value}
 	}
@@ -123,8 +123,8 @@ func variantValues(names []string, fields []field) []string {
 
 // overlay applies what changes returned to another client's header map. The values are copied, into room as far as they fit: later
 // handlers may change them in place, and these are everybody's.
-func overlay(h http.Header, changed []field, room values) {
-	next := roomFields
+func overlay(h http.Header, changed []field, room scratch) {
+	next := scratchFields
 	for _, f := range changed {
 		n := len(f.values)
 		switch {

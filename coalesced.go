@@ -19,8 +19,8 @@ type flightTag struct {
 	generation uint64 // of the purges, when its fetch began
 }
 
-// seat is a request's place on a flight.
-type seat struct {
+// membership is a request's place on a flight.
+type membership struct {
 	flight *coalesce.Flight
 	party  *coalesce.Member
 	fetch  *fetch // not nil for the leader
@@ -28,47 +28,47 @@ type seat struct {
 
 // following is what a request notes that waits for others' fetches.
 type following struct {
-	till  time.Time // it waits until then, for all of them together
-	again bool      // one of them was for another client only, so it has been sorted anew
+	deadline time.Time // it waits until then, for all of them together
+	again    bool      // one of them was for another client only, so it has been sorted anew
 }
 
 // join boards the flight for the request's key, or begins one.
-func (q *request) join() seat {
+func (q *request) join() membership {
 	ticket, tag := q.begin()
-	f, p, started := q.pantry.flights.Join(tag.key, tag, q.joinable)
-	return q.seated(f, p, started, ticket)
+	f, p, started := q.cache.flights.Join(tag.key, tag, q.joinable)
+	return q.startFetch(f, p, started, ticket)
 }
 
 // solo begins a flight that nobody else can board.
-func (q *request) solo() seat {
+func (q *request) solo() membership {
 	ticket, tag := q.begin()
-	f, p := q.pantry.flights.Solo(tag)
-	return q.seated(f, p, true, ticket)
+	f, p := q.cache.flights.Solo(tag)
+	return q.startFetch(f, p, true, ticket)
 }
 
 // joinRunning boards the flight for the request's key if there is one, and forwards the request as it is if not.
 func (q *request) joinRunning() (answered bool, err error) {
-	f, p, ok := q.pantry.flights.JoinRunning(q.flightKey(), q.joinable)
+	f, p, ok := q.cache.flights.JoinRunning(q.flightKey(), q.joinable)
 	if !ok {
-		return true, q.forwardAlone(q.forward, "")
+		return true, q.passUncached(q.forward, "")
 	}
-	return q.board(seat{flight: f, party: p})
+	return q.serveFrom(membership{flight: f, party: p})
 }
 
 // retry boards the one flight that follows a failed one.
-func (q *request) retry(s seat) (next seat, ok bool) {
+func (q *request) retry(s membership) (next membership, ok bool) {
 	ticket, tag := q.begin()
 	f, p, started := s.party.Retry(tag)
 	if f == nil {
 		ticket.End()
-		return seat{}, false
+		return membership{}, false
 	}
-	return q.seated(f, p, started, ticket), true
+	return q.startFetch(f, p, started, ticket), true
 }
 
-// seated starts the fetch where this request leads.
-func (q *request) seated(f *coalesce.Flight, p *coalesce.Member, started bool, ticket ticket) seat {
-	s := seat{flight: f, party: p}
+// startFetch starts the fetch where this request leads.
+func (q *request) startFetch(f *coalesce.Flight, p *coalesce.Member, started bool, ticket ticket) membership {
+	s := membership{flight: f, party: p}
 	if !started {
 		ticket.End()
 		return s
@@ -80,40 +80,40 @@ func (q *request) seated(f *coalesce.Flight, p *coalesce.Member, started bool, t
 
 // run starts the fetch, unless its response has arrived in the store meanwhile.
 func (q *request) run(x *fetch) {
-	if q.arrived(x) {
+	if q.storedMeanwhile(x) {
 		x.end()
 		return
 	}
-	q.pantry.crew.run(x)
+	q.cache.workers.run(x)
 }
 
 // begin opens a ticket for a fetch that this request may have to make, and says what is known of it.
 func (q *request) begin() (ticket, *flightTag) {
-	tag := &flightTag{key: q.flightKey(), url: q.place()}
-	t := q.pantry.begin(tag.url)
+	tag := &flightTag{key: q.flightKey(), url: q.storedURL()}
+	t := q.cache.begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag
 }
 
-// arrived takes a last look into the store. Between this request's look-up and its joining, a flight for the same key may have stored its
+// storedMeanwhile takes a last look into the store. Between this request's look-up and its joining, a flight for the same key may have stored its
 // response and ended; a new fetch would then be one too many.
-func (q *request) arrived(x *fetch) bool {
+func (q *request) storedMeanwhile(x *fetch) bool {
 	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest {
 		return false
 	}
-	found := q.pantry.store.Lookup(q.key, q.selects)
+	found := q.cache.store.Lookup(q.key, q.selects)
 	if found.Entry == nil {
 		return false
 	}
-	q.catchUp() // it is asked about what has come since
-	freshness := q.conclude(found.Entry)
-	use, _ := freshness.UseFor(q.directives, q.came(), q.now, found.Soft)
-	if use != rfc9111.UseFresh || !searchAgrees(found.Entry.Header, q.keyed.variance) {
+	q.updateNow() // it is asked about what has come since
+	freshness := q.evaluate(found.Entry)
+	use, _ := freshness.UseFor(q.directives, q.arrivedAt(), q.now, found.Soft)
+	if use != rfc9111.UseFresh || !varianceAgrees(found.Entry.Header, q.keyed.variance) {
 		found.Release()
 		return false
 	}
 	x.hold(found)
-	x.share(&head{kind: headStored, entry: found.Entry, freshness: freshness, variant: found.Entry.Variant, tags: found.Entry.Tags}, 0)
+	x.share(&sharedResponse{source: fromStore, entry: found.Entry, freshness: freshness, variant: found.Entry.Variant, tags: found.Entry.Tags}, 0)
 	x.flight.Finish(nil)
 	return true
 }
@@ -122,7 +122,7 @@ func (q *request) arrived(x *fetch) bool {
 // its answer go.
 func (q *request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
-	hd, decided := f.Head().(*head)
+	hd, decided := f.Head().(*sharedResponse)
 	var tags []string
 	if decided {
 		tags = hd.tags
@@ -130,7 +130,7 @@ func (q *request) usable(f *coalesce.Flight) bool {
 			return false
 		}
 	}
-	hard, soft := q.pantry.store.Purged(tag.url, tags, tag.generation)
+	hard, soft := q.cache.store.Purged(tag.url, tags, tag.generation)
 	// Where the ticket has ended the store may have forgotten the purge; then the head has known of
 	// it since before.
 	return !hard && !soft && (!decided || !hd.purged.Load())
@@ -139,11 +139,11 @@ func (q *request) usable(f *coalesce.Flight) bool {
 // inTime reports whether a flight's response answers this request although it was there before: as
 // one in the store would. Where it stands in for a failure, or has come from the store,
 // respondShared asks more.
-func (q *request) inTime(hd *head) bool {
-	if hd.kind != headFetched && hd.kind != headRenewed {
+func (q *request) inTime(hd *sharedResponse) bool {
+	if hd.source != fromOrigin && hd.source != fromValidation {
 		return true
 	}
-	use, _ := hd.freshness.UseFor(q.directives, q.came(), time.Now(), false)
+	use, _ := hd.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), false)
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
@@ -158,45 +158,45 @@ func (q *request) joinable(f *coalesce.Flight) bool {
 	if f.Silent() < time.Duration(q.h.Coalesce.Wait) {
 		return true
 	}
-	hd, decided := f.Head().(*head)
-	return decided && hd.kind == headFetched && q.headerIsEnough(hd)
+	hd, decided := f.Head().(*sharedResponse)
+	return decided && hd.source == fromOrigin && q.headerIsEnough(hd)
 }
 
 // headerIsEnough reports whether the answer to this request from a shared response has no body.
-func (q *request) headerIsEnough(hd *head) bool {
+func (q *request) headerIsEnough(hd *sharedResponse) bool {
 	return q.r.Method == http.MethodHead ||
 		rfc9111.Precondition(q.r.Method, q.r.Header, hd.status, hd.header, hd.exchange.ResponseTime) == rfc9111.NotModified
 }
 
-// board waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.
-func (q *request) board(s seat) (answered bool, err error) {
+// serveFrom waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.
+func (q *request) serveFrom(s membership) (answered bool, err error) {
 	for {
-		outcome := s.party.Wait(q.r.Context(), q.patience(s), q)
+		outcome := s.party.Wait(q.r.Context(), q.waitTimeout(s), q)
 		if outcome == coalesce.Shared || outcome == coalesce.Failed && s.owesHeader() {
-			if answered, err = q.partake(s); !errors.Is(err, errBrokenEarly) {
+			if answered, err = q.serveShared(s); !errors.Is(err, errBrokenEarly) {
 				return answered, err
 			}
 			outcome = coalesce.Failed
 		}
-		next, again := seat{}, false
+		next, again := membership{}, false
 		if outcome == coalesce.Failed && s.fetch == nil && q.unsafe() {
-			defer q.disembark(s, false)
+			defer q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		}
 		if outcome == coalesce.Failed && s.fetch == nil {
 			if err, ok := q.staleOnError(); ok {
-				q.disembark(s, false)
+				q.leave(s, false)
 				return true, err
 			}
 			next, again = q.retry(s)
 		}
 		if !again {
-			if outcome == coalesce.Released && q.gathersAgain(s) {
-				q.disembark(s, false)
+			if outcome == coalesce.Released && q.mayRejoin(s) {
+				q.leave(s, false)
 				return false, nil
 			}
-			defer q.disembark(s, outcome == coalesce.TakenOver || outcome == coalesce.Failed)
-			return true, q.unshared(s, outcome)
+			defer q.leave(s, outcome == coalesce.TakenOver || outcome == coalesce.Failed)
+			return true, q.serveUnshared(s, outcome)
 		}
 		s = next
 	}
@@ -210,13 +210,13 @@ func (q *request) unsafe() bool { return q.h.policy.Unsafe(q.keyed.method) }
 
 // owesHeader reports whether the flight was begun for this request and has a header, so that its
 // failure came too late to be answered by anything but that header.
-func (s seat) owesHeader() bool {
+func (s membership) owesHeader() bool {
 	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Head() != nil
 }
 
-// patience is how long the request waits for a flight's decision. That of a follower lasts for all its waits together: a flight that fails is
+// waitTimeout is how long the request waits for a flight's decision. That of a follower lasts for all its waits together: a flight that fails is
 // followed by another, and one for other values of a Vary by its own.
-func (q *request) patience(s seat) time.Duration {
+func (q *request) waitTimeout(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // the fetch is for it
 	}
@@ -225,39 +225,39 @@ func (q *request) patience(s seat) time.Duration {
 		if q.sharing() != sharingOpen {
 			wait = min(wait, lateHeader)
 		}
-		q.following = &following{till: time.Now().Add(wait)}
+		q.following = &following{deadline: time.Now().Add(wait)}
 	}
-	return max(1, time.Until(q.following.till)) // 0 would be for ever
+	return max(1, time.Until(q.following.deadline)) // 0 would be for ever
 }
 
-// gathersAgain reports whether a follower is sorted anew whose flight was released: once, if what
+// mayRejoin reports whether a follower is sorted anew whose flight was released: once, if what
 // came for the leader says nothing about this request's own answer, because the leader's request
 // was personal or odd. Its like gather on a flight of one of them.
-func (q *request) gathersAgain(s seat) bool {
+func (q *request) mayRejoin(s membership) bool {
 	if s.fetch != nil || q.following == nil || q.following.again || q.unsafe() {
 		return false
 	}
 	q.following.again = true
-	return q.sharing() != sharingRefused
+	return q.sharing() != sharingHitForMiss
 }
 
-// partake answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is
+// serveShared answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is
 // kept where another attempt may follow.
-func (q *request) partake(s seat) (answered bool, err error) {
+func (q *request) serveShared(s membership) (answered bool, err error) {
 	answered = true
 	defer func() {
 		if !errors.Is(err, errBrokenEarly) {
-			q.disembark(s, answered)
+			q.leave(s, answered)
 		}
 	}()
 	return q.respondShared(s)
 }
 
-// unshared answers a request whose flight has nothing to share.
-func (q *request) unshared(s seat, outcome coalesce.WaitResult) error {
+// serveUnshared answers a request whose flight has nothing to share.
+func (q *request) serveUnshared(s membership, outcome coalesce.WaitResult) error {
 	switch outcome {
 	case coalesce.TakenOver:
-		if s.fetch.writer.out == nil { // an error and no response: the outlet of one would have said how it went
+		if s.fetch.writer.out == nil { // an error and no response: the pass writer of one would have said how it went
 			q.note(OutcomeMiss, reasonError)
 		}
 		return q.leaderError(s)
@@ -269,14 +269,14 @@ func (q *request) unshared(s seat, outcome coalesce.WaitResult) error {
 			q.note(OutcomeMiss, rfc9111.ReasonIncomplete.String())
 			return q.leaderError(s)
 		}
-		return q.failTogether(s.flight.Err())
+		return q.failFollowers(s.flight.Err())
 	case coalesce.Released:
-		return q.forwardAlone(q.forward, "")
+		return q.passUncached(q.forward, "")
 	case coalesce.TimedOut, coalesce.Crowded:
 		if q.sharing() == sharingOpen {
 			return q.bypass(BypassCoalesceWait)
 		}
-		q.pantry.hitForMiss.note(q.hitForMissKey()) // as before, a header that is long in coming
+		q.cache.hitForMiss.note(q.hitForMissKey()) // as before, a header that is long in coming
 		_, err := q.fetchAlone(rfc9111.ForwardMiss)
 		return err
 	case coalesce.Left, coalesce.Shared:
@@ -284,22 +284,22 @@ func (q *request) unshared(s seat, outcome coalesce.WaitResult) error {
 	return q.respondGone()
 }
 
-// disembark gives up the seat. A leader that has stayed to the end, and has its answer from the fetch, takes along what inner handlers left for the
+// leave gives up the seat. A leader that has stayed to the end, and has its answer from the fetch, takes along what inner handlers left for the
 // access log. A flight may end at the response header, with the handlers going on: then they still write to what it would take.
-func (q *request) disembark(s seat, stayed bool) {
+func (q *request) leave(s membership, stayed bool) {
 	if s.fetch != nil {
 		switch {
 		case !s.flight.Ended():
-			s.fetch.leaderLeft.Store(true)
+			s.fetch.leaderGone.Store(true)
 		case stayed && s.fetch.returned.Load():
-			s.fetch.giveBack(q)
+			s.fetch.finish(q)
 		}
 	}
 	s.party.Leave()
 }
 
 // leaderError is what the fetch ended with, for the client it was begun for: as without Larder, a panic included.
-func (q *request) leaderError(s seat) error {
+func (q *request) leaderError(s membership) error {
 	if w := s.fetch.writer; w.out == nil { // no response came, but error handlers see what was set for one
 		replaceHeader(q.w.Header(), w.header)
 		q.h.stripTags(q.w.Header())
@@ -311,9 +311,9 @@ func (q *request) leaderError(s seat) error {
 	return err
 }
 
-// failTogether is the answer to those who waited when the second fetch failed too: its status, without the origin's body, as an error
+// failFollowers is the answer to those who waited when the second fetch failed too: its status, without the origin's body, as an error
 // that handle_errors can treat.
-func (q *request) failTogether(err error) error {
+func (q *request) failFollowers(err error) error {
 	if e, ok := q.staleOnError(); ok {
 		return e
 	}
@@ -335,30 +335,30 @@ func (q *request) failTogether(err error) error {
 
 // staleOnError answers from what is stored, if it may be used after the origin failed (RFC 5861 4).
 func (q *request) staleOnError() (err error, ok bool) {
-	q.catchUp() // it has waited
+	q.updateNow() // it has waited
 	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, detailSIE), true
 }
 
-// refreshBehind fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it. After one that
+// refreshInBackground fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it. After one that
 // failed there is a pause; who has to wait for the origin anyway pays no heed to that.
-func (q *request) refreshBehind() {
+func (q *request) refreshInBackground() {
 	if q.directives.NoStore { // what is fetched for it may not be stored (RFC 9111 5.2.1.5)
 		return
 	}
-	if age, known := q.pantry.refreshBackoff.age(q.hitForMissKey()); known && age < refreshPause {
+	if age, known := q.cache.refreshBackoff.age(q.hitForMissKey()); known && age < refreshPause {
 		return
 	}
 	ticket, tag := q.begin()
-	f, p, started := q.pantry.flights.Join(tag.key, tag, q.joinable)
+	f, p, started := q.cache.flights.Join(tag.key, tag, q.joinable)
 	defer p.Leave()
 	if !started {
 		ticket.End()
 		return
 	}
 	x := q.newFetch(f, ticket)
-	x.leaderLeft.Store(true) // before it runs: a panic that it begins with is to be heard of too
+	x.leaderGone.Store(true) // before it runs: a panic that it begins with is to be heard of too
 	q.run(x)
 }

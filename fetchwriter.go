@@ -22,23 +22,23 @@ type mode uint8
 const (
 	modeUndecided mode = iota // no header yet
 	modeShared                // into the flight, for everybody
-	modeThrough               // to the leader's client, straight through
+	modePassed                // to the leader's client, straight through
 	modeDiscarded             // nowhere
 )
 
 // fetchWriter is the http.ResponseWriter of a fetch. It belongs to the goroutine of the fetch.
 type fetchWriter struct {
-	fetch    *fetch
-	header   http.Header
-	mode     mode
-	status   int
-	headerAt time.Time
-	declared int64 // Content-Length, -1 for none
-	written  int64
-	flushed  bool    // before the first byte
-	late     *late   // what is decided at the first byte, not at the header
-	shared   *head   // in modeShared, when the body is ours
-	out      *outlet // in modeThrough
+	fetch     *fetch
+	header    http.Header
+	mode      mode
+	status    int
+	headerAt  time.Time
+	declared  int64 // Content-Length, -1 for none
+	written   int64
+	flushed   bool            // before the first byte
+	postponed *postponed      // what is decided at the first byte, not at the header
+	shared    *sharedResponse // in modeShared, when the body is ours
+	out       *passWriter     // in modeThrough
 }
 
 // begin makes w the writer of a call of next.
@@ -75,7 +75,7 @@ func (w *fetchWriter) WriteHeader(status int) {
 		return
 	}
 	w.fetch.decide(status, w.header)
-	if w.fetch.unasked {
+	if w.fetch.foreign304 {
 		w.mode = modeUndecided
 	}
 }
@@ -97,38 +97,38 @@ func (w *fetchWriter) inform(status int) {
 	})
 }
 
-// late is a decision that waits for the first byte of the body, or for its clean end without one.
-type late struct {
+// postponed is a decision that waits for the first byte of the body, or for its clean end without one.
+type postponed struct {
 	decide func()
 	header http.Header // as it was at WriteHeader: what the inner handlers go on to write into their map are trailers
 }
 
-func (w *fetchWriter) putOff(decide func()) {
-	w.late = &late{decide, w.header.Clone()}
+func (w *fetchWriter) postpone(decide func()) {
+	w.postponed = &postponed{decide, w.header.Clone()}
 }
 
-// decideLate makes the decision that was put off, once.
-func (w *fetchWriter) decideLate() {
-	if l := w.late; l != nil && l.decide != nil {
+// decidePostponed makes the decision that was put off, once.
+func (w *fetchWriter) decidePostponed() {
+	if l := w.postponed; l != nil && l.decide != nil {
 		decide := l.decide
 		l.decide = nil
 		decide()
 	}
 }
 
-// through hands the leader's real writer to the fetch.
-func (w *fetchWriter) through(q *request, reason rfc9111.Reason) {
-	w.mode = modeThrough
-	w.fetch.show(q)
+// passToLeader hands the leader's real writer to the fetch.
+func (w *fetchWriter) passToLeader(q *request, reason rfc9111.Reason) {
+	w.mode = modePassed
+	w.fetch.expose(q)
 	header := w.header
-	if w.late != nil {
-		header = w.late.header
+	if w.postponed != nil {
+		header = w.postponed.header
 	}
 	replaceHeader(q.w.Header(), header)
-	w.out = newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: q.forward, Detail: reason.String()})
+	w.out = newPassWriter(q, OutcomeMiss, rfc9111.CacheStatus{Forward: q.forward, Detail: reason.String()})
 	w.out.received = w.headerAt
 	// RFC 9111 4.4 for a POST that may not be stored.
-	w.out.onHeader, w.out.unsafe = (*outlet).invalidate, q.invalidation()
+	w.out.onHeader, w.out.unsafe = (*passWriter).invalidate, q.invalidation()
 	if w.untyped() {
 		leaveUntyped(w.out.Header())
 	}
@@ -147,9 +147,9 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.decideLate()
+	w.decidePostponed()
 	switch w.mode {
-	case modeThrough:
+	case modePassed:
 		return w.out.Write(p)
 	case modeShared:
 		if w.shared == nil {
@@ -207,22 +207,22 @@ func (w *fetchWriter) Unwrap() http.ResponseWriter {
 
 // finish ends the flight with what the inner handlers returned.
 func (w *fetchWriter) finish(err error) {
-	if err == nil && w.status == 0 && !w.fetch.unasked {
+	if err == nil && w.status == 0 && !w.fetch.foreign304 {
 		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
 	}
 	if err == nil {
-		w.decideLate()
+		w.decidePostponed()
 	}
 	flight := w.fetch.flight
 	switch w.mode {
 	case modeUndecided:
 		if err == nil {
-			err = errNotTheirs
+			err = errForeign304
 		}
 		w.failed(err)
 	case modeShared:
 		w.finishShared(err)
-	case modeThrough:
+	case modePassed:
 		if err != nil {
 			w.out.finish()
 			flight.Fail(err)
@@ -283,12 +283,12 @@ func (w *fetchWriter) failed(err error) {
 	x.backOff()
 	switch {
 	case status < http.StatusInternalServerError:
-		x.pantry.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
+		x.cache.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
 		x.removeGone(status)
 		x.flight.Release()
 		x.flight.TakeOver()
 	case (panicked || rfc9111.OriginFailed(status)) && x.staleStandsIn():
-		x.share(x.staleHead(status), 0)
+		x.share(x.staleOnError(status), 0)
 		x.flight.Finish(nil)
 		return
 	case x.flight.Attempt() == 1:

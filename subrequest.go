@@ -81,8 +81,8 @@ func (x *fetch) detach(q *request) {
 	x.context = &x.own
 	x.request = x.requestOf(q, x.context)
 	if x.validates() {
-		x.again = new(secondCall)
-		x.again.request = x.requestOf(q, &x.again.context)
+		x.refetchCall = new(secondCall)
+		x.refetchCall.request = x.requestOf(q, &x.refetchCall.context)
 	}
 }
 
@@ -205,25 +205,25 @@ func (x *fetch) noteVars() {
 	}
 }
 
-// show lets the leader's request see the vars and placeholders that inner handlers have set by the response header, because outer handlers
+// expose lets the leader's request see the vars and placeholders that inner handlers have set by the response header, because outer handlers
 // may write them into it (`header >X-Upstream {rp.upstream.hostport}`). It is called on the leader's goroutine, or while that is parked.
-func (x *fetch) show(q *request) {
+func (x *fetch) expose(q *request) {
 	if x.returned.Load() { // nobody changes them any more, so they are as they will be given back
-		x.giveVars(q)
+		x.returnVars(q)
 	} else if vars := varsOf(q.r.Context()); vars != nil {
 		for _, v := range x.vars {
 			vars[v.name] = v.value
 		}
 	}
-	x.showPlaceholders(q)
+	x.exposePlaceholders(q)
 }
 
-// giveVars copies the vars to the leader's request, once. It is called when the inner handlers have returned.
-func (x *fetch) giveVars(q *request) {
-	if x.given {
+// returnVars copies the vars to the leader's request, once. It is called when the inner handlers have returned.
+func (x *fetch) returnVars(q *request) {
+	if x.varsReturned {
 		return
 	}
-	x.given = true
+	x.varsReturned = true
 	if vars := varsOf(q.r.Context()); vars != nil {
 		maps.Copy(vars, x.context.vars)
 	}
@@ -235,27 +235,27 @@ func varsOf(ctx context.Context) map[string]any {
 	return vars
 }
 
-func (x *fetch) showPlaceholders(q *request) {
-	if !x.shown {
-		x.shown = true
+func (x *fetch) exposePlaceholders(q *request) {
+	if !x.exposed {
+		x.exposed = true
 		q.publish()
-		q.repl.Map(x.shownPlaceholder)
+		q.repl.Map(x.exposedPlaceholder)
 	}
 }
 
-// shownPlaceholder is the provider of the leader's replacer for what the fetch's knows.
-func (x *fetch) shownPlaceholder(name string) (value any, known bool) {
+// exposedPlaceholder is the provider of the leader's replacer for what the fetch's knows.
+func (x *fetch) exposedPlaceholder(name string) (value any, known bool) {
 	if ofFile(name) || ofRequest(name) {
 		return nil, false
 	}
 	return x.context.replacer.Get(name)
 }
 
-// giveBack takes to the leader's request what the inner handlers left in the fetch's: vars, placeholders and access-log fields are there as
+// finish takes to the leader's request what the inner handlers left in the fetch's: vars, placeholders and access-log fields are there as
 // they would be without Larder. It is called on the leader's goroutine when the fetch has ended.
-func (x *fetch) giveBack(q *request) {
-	x.showPlaceholders(q)
-	x.giveVars(q)
+func (x *fetch) finish(q *request) {
+	x.exposePlaceholders(q)
+	x.returnVars(q)
 	if to, ok := q.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		appendLogFields(to, &x.context.logFields)
 	}

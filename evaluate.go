@@ -8,11 +8,11 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// conclusion is what a handler makes of a stored response whoever asks for it, and whenever. It
+// evaluation is what a handler makes of a stored response whoever asks for it, and whenever. It
 // depends on the response and the handler's rules alone, so it is worked out once and kept with the
 // entry, as its Memo, for the hits that follow. The entry outlives the handler's configuration, so
 // it points to nothing of that.
-type conclusion struct {
+type evaluation struct {
 	serial    uint64 // the handler's
 	freshness rfc9111.Freshness
 	personal  *rfc9111.Freshness // for requests with Authorization or a cookie that is not in the key
@@ -22,16 +22,16 @@ type conclusion struct {
 	length    string             // Content-Length
 }
 
-// concluded returns the conclusion about e, from its Memo if that is this handler's: one under
+// evaluated returns the conclusion about e, from its Memo if that is this handler's: one under
 // other rules may have answered from e last.
-func (h *Handler) concluded(e *store.Entry) *conclusion {
+func (h *Handler) evaluated(e *store.Entry) *evaluation {
 	if memo := e.Memo.Load(); memo != nil {
-		if c, ok := (*memo).(*conclusion); ok && c.serial == h.serial {
+		if c, ok := (*memo).(*evaluation); ok && c.serial == h.serial {
 			return c
 		}
 	}
 	x := exchangeOf(e)
-	c := &conclusion{serial: h.serial, freshness: h.policy.Freshness(&x), header: rfc9111.StorableHeader(&x, &h.policy)}
+	c := &evaluation{serial: h.serial, freshness: h.policy.Freshness(&x), header: rfc9111.StorableHeader(&x, &h.policy)}
 	c.personal = &c.freshness
 	if c.freshness.Source.Assumed() {
 		x.Personal = true
@@ -49,10 +49,10 @@ func (h *Handler) concluded(e *store.Entry) *conclusion {
 	return c
 }
 
-// conclude returns the freshness of e for this request: what keeps a response that such a request
+// evaluate returns the freshness of e for this request: what keeps a response that such a request
 // fetches out of the store keeps what is in the store from such a request.
-func (q *request) conclude(e *store.Entry) *rfc9111.Freshness {
-	c := q.h.concluded(e)
+func (q *request) evaluate(e *store.Entry) *rfc9111.Freshness {
+	c := q.h.evaluated(e)
 	if q.personal() {
 		return c.personal
 	}

@@ -16,21 +16,21 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// target is the running cache as the admin API sees it.
-type target struct{ *App }
+// adminView is the running cache as the admin API sees it.
+type adminView struct{ *App }
 
-// runningTarget returns nil while no configuration with larder runs.
-func runningTarget() purge.Cache {
+// runningCache returns nil while no configuration with larder runs.
+func runningCache() purge.Cache {
 	if app := running.newest(); app != nil {
-		return target{app}
+		return adminView{app}
 	}
 	return nil
 }
 
 // Purge implements purge.Cache. During a reload that switches the disk path two stores serve
 // requests: both are purged, by the URLs that the rules of any configuration make.
-func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
-	all := t.pantry.withOthers(nil)
+func (t adminView) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
+	all := t.cache.withOthers(nil)
 	var rules []*keying
 	for _, p := range all {
 		for _, app := range p.apps() {
@@ -46,7 +46,7 @@ func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err er
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
 	reachSearched(&selectors)
-	matched, err = t.pantry.purgeAll(all, selectors, store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun})
+	matched, err = t.cache.purgeAll(all, selectors, store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun})
 	if !s.DryRun {
 		t.countPurge(s)
 		t.emitPurged(s, matched)
@@ -56,7 +56,7 @@ func (t target) Purge(_ context.Context, s purge.Selectors) (matched int, err er
 
 // purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have been
 // closed since it was listed: then the purge goes to what may have taken its file over.
-func (p *pantry) purgeAll(all []*pantry, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
+func (p *cache) purgeAll(all []*cache, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
 	if !options.DryRun {
 		purges.Add(1)
 	}
@@ -64,7 +64,7 @@ func (p *pantry) purgeAll(all []*pantry, selectors store.Selectors, options stor
 		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
 		matched, err = matched+n, cmp.Or(err, purgeErr)
 		if left = nil; closed && !options.DryRun {
-			left = slices.DeleteFunc(p.withOthers(nil), func(other *pantry) bool { return slices.Contains(all, other) })
+			left = slices.DeleteFunc(p.withOthers(nil), func(other *cache) bool { return slices.Contains(all, other) })
 			all = slices.Concat(all, left)
 			purges.Add(1) // the second count, see withOthers
 		}
@@ -73,7 +73,7 @@ func (p *pantry) purgeAll(all []*pantry, selectors store.Selectors, options stor
 }
 
 // purgeOnce is one round of purgeAll; closed says that another store than p's takes no purge any more.
-func (p *pantry) purgeOnce(all []*pantry, selectors store.Selectors, options store.PurgeOptions) (matched int, closed bool, err error) {
+func (p *cache) purgeOnce(all []*cache, selectors store.Selectors, options store.PurgeOptions) (matched int, closed bool, err error) {
 	var mu sync.Mutex
 	var waiting sync.WaitGroup
 	for _, each := range all {
@@ -93,7 +93,7 @@ func (p *pantry) purgeOnce(all []*pantry, selectors store.Selectors, options sto
 }
 
 // emitPurged tells Caddy's event subscribers.
-func (t target) emitPurged(s purge.Selectors, matched int) {
+func (t adminView) emitPurged(s purge.Selectors, matched int) {
 	t.events.Emit(t.ctx, "larder.purged", map[string]any{
 		"tags": s.Tags, "urls": s.URLs, "prefixes": s.Prefixes, "hosts": s.Hosts, "all": s.All,
 		"soft": s.Soft, "matched": matched,
@@ -156,8 +156,8 @@ type stats struct {
 }
 
 // Stats implements purge.Cache.
-func (t target) Stats() any {
-	s := t.pantry.store.Stats()
+func (t adminView) Stats() any {
+	s := t.cache.store.Stats()
 	return stats{
 		Memory:        tierStats(s.Memory),
 		Disk:          tierStats(s.Disk),
@@ -175,8 +175,8 @@ func (t target) Stats() any {
 }
 
 // Entries implements purge.Cache.
-func (t target) Entries(query purge.Query) (purge.Listing, error) {
-	items, next, err := t.pantry.store.List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
+func (t adminView) Entries(query purge.Query) (purge.Listing, error) {
+	items, next, err := t.cache.store.List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
 	if errors.Is(err, store.ErrCursor) {
 		return purge.Listing{}, purge.ErrCursor // which is the client's fault
 	}
@@ -210,7 +210,7 @@ func listed(item *store.Item, now time.Time) purge.Entry {
 }
 
 // countPurge counts the selectors of a purge by kind.
-func (t target) countPurge(s purge.Selectors) {
+func (t adminView) countPurge(s purge.Selectors) {
 	for kind, n := range map[string]int{"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts)} {
 		collectors.purged.WithLabelValues(kind).Add(float64(n))
 	}

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-type task func()
+type taskFunc func()
 
-func (f task) run() { f() }
+func (f taskFunc) run() { f() }
 
-func (c *crew) waiting() int {
+func (c *workers) waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.idle)
@@ -20,10 +20,10 @@ func (c *crew) waiting() int {
 // of synctest, which fails where one is left.
 func TestCrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := new(crew)
+		c := new(workers)
 		began := make(chan struct{}, 10)
 		finish := make(chan struct{})
-		work := task(func() { began <- struct{}{}; <-finish })
+		work := taskFunc(func() { began <- struct{}{}; <-finish })
 		for range 3 {
 			for range 10 {
 				c.run(work)
@@ -39,7 +39,7 @@ func TestCrew(t *testing.T) {
 				t.Errorf("%d goroutines wait, want the same 10", n)
 			}
 		}
-		time.Sleep(2 * crewIdle)
+		time.Sleep(2 * workerIdle)
 		synctest.Wait()
 		if n := c.waiting(); n != 0 {
 			t.Errorf("%d goroutines still wait", n)

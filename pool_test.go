@@ -17,9 +17,9 @@ import (
 // refused, as if by another process.
 func TestReopenedPathWaitsForItsFile(t *testing.T) {
 	folder := t.TempDir()
-	take := func() *pantry { return takeTestPantry(t, folder) }
+	take := func() *cache { return takeTestPantry(t, folder) }
 	closeOne(t, folder)
-	closing := &(&pantry{key: pantryKey(folder)}).past().closing
+	closing := &(&cache{key: poolKey(folder)}).predecessor().closing
 	closing.Lock() // as giveBack does
 	old, err := bbolt.Open(filepath.Join(folder, store.FileName), 0o600, nil)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestReopenedPathWaitsForItsFile(t *testing.T) {
 	if err := <-opened; err != nil {
 		t.Errorf("the path is refused while its own store is being closed: %v", err)
 	}
-	if err := second.giveBack(); err != nil {
+	if err := second.returnToPool(); err != nil {
 		t.Error(err)
 	}
 }
@@ -45,17 +45,17 @@ func TestReopenedPathWaitsForItsFile(t *testing.T) {
 // having heard of the purges. And it did where the purge had listed the stores before there was one
 // for the path, and was counted after that one had been opened.
 func TestReopenedPathHasMissedNoPurge(t *testing.T) {
-	for name, purged := range map[string]func(p *pantry, folder string){
-		"before a configuration that failed": func(p *pantry, folder string) {
+	for name, purged := range map[string]func(p *cache, folder string){
+		"before a configuration that failed": func(p *cache, folder string) {
 			if _, err := p.purgeAll(p.withOthers(nil), store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
 				t.Error(err)
 			}
-			if err := takeTestPantry(t, folder).giveBack(); err != nil {
+			if err := takeTestPantry(t, folder).returnToPool(); err != nil {
 				t.Error(err)
 			}
 		},
-		"listed before it is opened": func(p *pantry, _ string) { p.withOthers(nil) },
-		"not at all":                 func(*pantry, string) {},
+		"listed before it is opened": func(p *cache, _ string) { p.withOthers(nil) },
+		"not at all":                 func(*cache, string) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
@@ -72,8 +72,8 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 			if n := again.store.Stats().Disk.Entries; n == 0 != (name != "not at all") {
 				t.Errorf("%d entries are there", n)
 			}
-			for _, p := range []*pantry{again, other} {
-				if err := p.giveBack(); err != nil {
+			for _, p := range []*cache{again, other} {
+				if err := p.returnToPool(); err != nil {
 					t.Error(err)
 				}
 			}
@@ -81,10 +81,10 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 	}
 }
 
-func takeTestPantry(t *testing.T, folder string) *pantry {
+func takeTestPantry(t *testing.T, folder string) *cache {
 	t.Helper()
 	settings := store.Settings{Memory: 1 << 20, Disk: 8 << 20, MaxBody: 1 << 20}
-	p, err := takePantry(folder, true, settings, slog.New(slog.DiscardHandler))
+	p, err := fromPool(folder, true, settings, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func closeOne(t *testing.T, folder string) {
 	if refusal := p.store.Put(entry, 1); refusal != store.Stored {
 		t.Fatal(refusal)
 	}
-	if err := p.giveBack(); err != nil {
+	if err := p.returnToPool(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -117,13 +117,13 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	folder := t.TempDir()
 	closeOne(t, folder)
 	other, first := takeTestPantry(t, t.TempDir()), takeTestPantry(t, folder)
-	for _, p := range []*pantry{other, first} {
+	for _, p := range []*cache{other, first} {
 		if err := p.open(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	listed := other.withOthers(nil)
-	if err := first.giveBack(); err != nil {
+	if err := first.returnToPool(); err != nil {
 		t.Fatal(err)
 	}
 	second := takeTestPantry(t, folder)
@@ -134,8 +134,8 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	if n != 1 || err != nil {
 		t.Errorf("matched %d, %v; want the one that is in the file", n, err)
 	}
-	for _, p := range []*pantry{second, other} {
-		if err := p.giveBack(); err != nil {
+	for _, p := range []*cache{second, other} {
+		if err := p.returnToPool(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -145,15 +145,15 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 // and fetch have ended, so that another test could find what the last one stored.
 func awaitPantries(tb testing.TB) {
 	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); pantriesInUse() > 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); cachesInUse() > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Errorf("%d pantries outlive their configurations", pantriesInUse())
+			tb.Errorf("%d caches outlive their configurations", cachesInUse())
 			return
 		}
 	}
 }
 
-func pantriesInUse() (n int) {
-	pantries.Range(func(_, _ any) bool { n++; return true })
+func cachesInUse() (n int) {
+	pool.Range(func(_, _ any) bool { n++; return true })
 	return n
 }

@@ -15,36 +15,36 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// searches remembers for each path what its origin last said of queries (No-Vary-Search): which parameters make a difference. It is a hint
+// varianceHints remembers for each path what its origin last said of queries (No-Vary-Search): which parameters make a difference. It is a hint
 // for building keys and lives in memory only: after a restart, or when it is pushed out, the next response to the path teaches
 // it again. What is found by it is checked against the stored response's own field.
-type searches struct {
-	taught atomic.Bool // so that a process whose origins never say it pays one load
-	known  *lru.Cache[store.Key, rfc9111.SearchVariance]
+type varianceHints struct {
+	used  atomic.Bool // so that a process whose origins never say it pays one load
+	known *lru.Cache[store.Key, rfc9111.SearchVariance]
 }
 
 // searchPaths bounds how many paths are remembered, at some 200 bytes each.
 const searchPaths = 1 << 14
 
-func newSearches() *searches {
+func newVarianceHints() *varianceHints {
 	known, err := lru.New[store.Key, rfc9111.SearchVariance](searchPaths)
 	if err != nil {
 		panic(err) // only a size of zero is an error
 	}
-	return &searches{known: known}
+	return &varianceHints{known: known}
 }
 
 // variance returns what is known of the path of k.
-func (s *searches) variance(rules *keying, k *keyed) rfc9111.SearchVariance {
-	if !s.taught.Load() {
+func (s *varianceHints) variance(rules *keying, k *keyed) rfc9111.SearchVariance {
+	if !s.used.Load() {
 		return rfc9111.SearchVariance{}
 	}
 	v, _ := s.known.Get(rules.pathKey(k))
 	return v
 }
 
-// learn notes what a response says and reports whether that is new.
-func (s *searches) learn(rules *keying, k *keyed, said rfc9111.SearchVariance) bool {
+// note notes what a response says and reports whether that is new.
+func (s *varianceHints) note(rules *keying, k *keyed, said rfc9111.SearchVariance) bool {
 	if reflect.DeepEqual(said, k.variance) {
 		return false
 	}
@@ -54,7 +54,7 @@ func (s *searches) learn(rules *keying, k *keyed, said rfc9111.SearchVariance) b
 		return true
 	}
 	s.known.Add(path, said)
-	s.taught.Store(true)
+	s.used.Store(true)
 	return true
 }
 
@@ -72,28 +72,28 @@ func withoutQuery(u *url.URL) *url.URL {
 	return &c
 }
 
-// searchAgrees reports whether a stored response is one that was looked for rightly: under the variance its own field names.
-func searchAgrees(header http.Header, used rfc9111.SearchVariance) bool {
+// varianceAgrees reports whether a stored response is one that was looked for rightly: under the variance its own field names.
+func varianceAgrees(header http.Header, used rfc9111.SearchVariance) bool {
 	return used.IsDefault() || reflect.DeepEqual(rfc9111.ParseNoVarySearch(header), used)
 }
 
-// learnSearch takes in what the response says of queries. From now on its path is looked up by that, so this response is stored there.
-func (x *fetch) learnSearch(header http.Header) {
+// noteVariance takes in what the response says of queries. From now on its path is looked up by that, so this response is stored there.
+func (x *fetch) noteVariance(header http.Header) {
 	said := rfc9111.ParseNoVarySearch(header)
 	if said.IsDefault() && x.keyed.variance.IsDefault() {
 		return
 	}
 	x.keyed.header = headerOf(x.clientHeader)
-	if x.pantry.searches.learn(&x.h.keying, &x.keyed, said) {
+	if x.cache.varianceHints.note(&x.h.keying, &x.keyed, said) {
 		x.keyed.variance = said
 		x.key = x.h.keying.key(&x.keyed)
 	}
 }
 
-// sameSearch reports whether an answer is for the request by what it says of queries itself: a
+// sameVariance reports whether an answer is for the request by what it says of queries itself: a
 // flight is shared by what its path last said. Where it is not, the request is looked for by what
 // is known now.
-func (q *request) sameSearch(hd *head) bool {
+func (q *request) sameVariance(hd *sharedResponse) bool {
 	key := q.key
 	if !hd.search.IsDefault() || !q.keyed.variance.IsDefault() {
 		keyed := q.keyed
@@ -103,7 +103,7 @@ func (q *request) sameSearch(hd *head) bool {
 	if key == hd.key {
 		return true
 	}
-	q.keyed.variance = q.pantry.searches.variance(&q.h.keying, &q.keyed)
+	q.keyed.variance = q.cache.varianceHints.variance(&q.h.keying, &q.keyed)
 	q.key, q.varyNames = q.h.keying.key(&q.keyed), nil
 	return false
 }

@@ -17,11 +17,11 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// outlet passes a response straight through to one client. At the header it takes out what clients
+// passWriter passes a response straight through to one client. At the header it takes out what clients
 // are not to get and adds our member of Cache-Status; flush, hijack and trailers are the real
 // writer's. That holds for a 101 too: what follows it is another protocol's, and the handlers have
 // the connection for it, but its header is HTTP's.
-type outlet struct {
+type passWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	q       *request
 	outcome Outcome
@@ -30,31 +30,31 @@ type outlet struct {
 	// received is when the response arrived, set where the client's own conditionals did not reach
 	// the origin, so that a whole 200 is still to be judged by them.
 	received time.Time
-	// onHeader, if set, sees the final header before the client does. It is a method of outlet: a closure would be one allocation more.
-	onHeader func(o *outlet, status int, header http.Header)
+	// onHeader, if set, sees the final header before the client does. It is a method of pass writer: a closure would be one allocation more.
+	onHeader func(o *passWriter, status int, header http.Header)
 	unsafe   *invalidation // for invalidate, nil for safe methods
 	begun    time.Time     // for judge
 
 	hitForMissKey store.Key // for judge
 
 	wroteHeader bool
-	room        [1]string // for our own field
+	scratch     [1]string // for our own field
 	hijacked    bool      // the handlers have the connection
 	bodiless    bool      // what the origin sends as body is not part of this answer
 	flushEach   bool      // RFC 10036, X-Accel-Buffering
 }
 
-func newOutlet(q *request, outcome Outcome, status rfc9111.CacheStatus) *outlet {
-	o := &outlet{
+func newPassWriter(q *request, outcome Outcome, status rfc9111.CacheStatus) *passWriter {
+	o := &passWriter{
 		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: q.w},
 		q:                     q, outcome: outcome, status: status,
 	}
-	q.room = o.room[:]
+	q.scratch = o.scratch[:]
 	return o
 }
 
 // WriteHeader sends the header on.
-func (o *outlet) WriteHeader(status int) {
+func (o *passWriter) WriteHeader(status int) {
 	if o.wroteHeader {
 		return
 	}
@@ -84,7 +84,7 @@ func (o *outlet) WriteHeader(status int) {
 	o.ResponseWriter.WriteHeader(status)
 }
 
-func (o *outlet) Write(p []byte) (int, error) {
+func (o *passWriter) Write(p []byte) (int, error) {
 	if !o.wroteHeader {
 		o.WriteHeader(http.StatusOK)
 	}
@@ -99,7 +99,7 @@ func (o *outlet) Write(p []byte) (int, error) {
 }
 
 // ReadFrom implements io.ReaderFrom with the real writer's where nothing has to be done in between.
-func (o *outlet) ReadFrom(r io.Reader) (int64, error) {
+func (o *passWriter) ReadFrom(r io.Reader) (int64, error) {
 	if !o.wroteHeader {
 		o.WriteHeader(http.StatusOK)
 	}
@@ -112,7 +112,7 @@ func (o *outlet) ReadFrom(r io.Reader) (int64, error) {
 }
 
 // FlushError implements what http.ResponseController looks for.
-func (o *outlet) FlushError() error {
+func (o *passWriter) FlushError() error {
 	if !o.wroteHeader {
 		o.WriteHeader(http.StatusOK)
 	}
@@ -120,11 +120,11 @@ func (o *outlet) FlushError() error {
 }
 
 // Flush implements http.Flusher, for handlers that ask for it by type.
-func (o *outlet) Flush() { _ = o.FlushError() }
+func (o *passWriter) Flush() { _ = o.FlushError() }
 
 // Hijack implements http.Hijacker with the real writer's. What the handlers then write to the
 // connection is theirs.
-func (o *outlet) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (o *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
 	if err == nil && !o.wroteHeader {
 		o.q.note(o.outcome, o.status.Detail)
@@ -135,7 +135,7 @@ func (o *outlet) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // finish takes tags out of the trailers, which are what the inner handlers have left in the header
 // map.
-func (o *outlet) finish() {
+func (o *passWriter) finish() {
 	h := o.Header()
 	o.q.h.stripTags(h)
 	for name := range h {
@@ -150,21 +150,21 @@ func (o *outlet) finish() {
 func (q *request) bypass(why Bypass) error {
 	status := rfc9111.CacheStatus{Forward: rfc9111.ForwardBypass, Detail: why.String()}
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
-	out := newOutlet(q, OutcomeBypass, status)
+	out := newPassWriter(q, OutcomeBypass, status)
 	if out.unsafe = q.invalidation(); why == BypassCoalesceWait {
 		out.willJudge()
 	} else if out.unsafe != nil {
-		out.onHeader = (*outlet).invalidate
+		out.onHeader = (*passWriter).invalidate
 	}
 	return q.pass(out)
 }
 
-// forwardAlone passes the client's own request to the origin and the response straight to the client: nobody waits for it, and it is
+// passUncached passes the client's own request to the origin and the response straight to the client: nobody waits for it, and it is
 // not stored. An answer that could have been stored makes the next request fetch for all.
-func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
+func (q *request) passUncached(forward rfc9111.Forward, detail string) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
-	out := newOutlet(q, OutcomeMiss, rfc9111.CacheStatus{Forward: forward, Detail: detail})
+	out := newPassWriter(q, OutcomeMiss, rfc9111.CacheStatus{Forward: forward, Detail: detail})
 	out.unsafe = q.invalidation()
 	out.willJudge()
 	return q.pass(out)
@@ -172,13 +172,13 @@ func (q *request) forwardAlone(forward rfc9111.Forward, detail string) error {
 
 // willJudge has judge called at the header, with what the request is before inner handlers rewrite
 // it in place.
-func (o *outlet) willJudge() {
-	o.onHeader, o.begun, o.hitForMissKey = (*outlet).judge, time.Now(), o.q.hitForMissKey()
+func (o *passWriter) willJudge() {
+	o.onHeader, o.begun, o.hitForMissKey = (*passWriter).judge, time.Now(), o.q.hitForMissKey()
 }
 
 // judge notes whether a response that is passed on could have been stored. One to HEAD is not
 // remembered: it need not be what GET is answered with.
-func (o *outlet) judge(status int, header http.Header) {
+func (o *passWriter) judge(status int, header http.Header) {
 	q := o.q
 	x := o.exchange(status, header)
 	passed := q.h.judge(&x, declaredLength(header))
@@ -189,7 +189,7 @@ func (o *outlet) judge(status int, header http.Header) {
 		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
-		q.pantry.updateHitForMiss(o.hitForMissKey, status, shared)
+		q.cache.updateHitForMiss(o.hitForMissKey, status, shared)
 	}
 	reason := passed.Reason
 	if reason == rfc9111.Storable {
@@ -203,7 +203,7 @@ func (o *outlet) judge(status int, header http.Header) {
 }
 
 // exchange is the response that is passed on, as a fetch would have got it.
-func (o *outlet) exchange(status int, header http.Header) rfc9111.Exchange {
+func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
 	q := o.q
 	x := rfc9111.Exchange{
 		Method: q.keyed.method, Status: status, Header: header, RequestTime: o.begun, ResponseTime: time.Now(),
@@ -230,14 +230,14 @@ func completeLength(h http.Header) int64 {
 }
 
 // invalidate does what a successful unsafe request does to what is stored.
-func (o *outlet) invalidate(status int, header http.Header) {
+func (o *passWriter) invalidate(status int, header http.Header) {
 	if o.unsafe != nil {
 		o.unsafe.onHeader(status, header)
 	}
 }
 
 // pass runs the inner handlers on the client's own goroutine.
-func (q *request) pass(out *outlet) error {
+func (q *request) pass(out *passWriter) error {
 	q.publish()
 	err := q.next.ServeHTTP(out, q.r)
 	out.finish()
@@ -253,8 +253,8 @@ func (q *request) pass(out *outlet) error {
 
 // Interface guards.
 var (
-	_ http.ResponseWriter = (*outlet)(nil)
-	_ http.Flusher        = (*outlet)(nil)
-	_ http.Hijacker       = (*outlet)(nil)
-	_ io.ReaderFrom       = (*outlet)(nil)
+	_ http.ResponseWriter = (*passWriter)(nil)
+	_ http.Flusher        = (*passWriter)(nil)
+	_ http.Hijacker       = (*passWriter)(nil)
+	_ io.ReaderFrom       = (*passWriter)(nil)
 )
