@@ -16,8 +16,9 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// keying is how a handler turns requests into keys; README, "Key", says for users what they are made of. It is pure: placeholders come
-// expanded, bodies come read. Names such as C5 are rows of the table of attacks in SECURITY.md, here and elsewhere.
+// keying is how a handler turns requests into keys; docs/configuration.md, "Key", says for users what
+// they are made of. It is pure: placeholders come expanded, bodies come read. Names such as C5 are
+// rows of the table of attacks in SECURITY.md, here and elsewhere.
 type keying struct {
 	query   queryRules
 	headers []string // canonical names whose values are part of the key

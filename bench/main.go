@@ -1,5 +1,5 @@
 // Command bench measures Larder on this machine against the fastest handler that Caddy can have (the ceiling), against plain reverse_proxy,
-// and beside nginx and Varnish where they are installed. See README.md for what it measures and what was found.
+// and beside nginx and Varnish where they are installed. See bench/README.md for what it measures and what was found.
 package main
 
 import (
@@ -42,9 +42,13 @@ func main() {
 	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of each subject that is Caddy to this `folder`, from an extra turn")
 	jsonFile := flag.String("json", "", "write the report as JSON to this `file`")
 	svgFile := flag.String("svg", "", "write the ratios as a chart to this `file`")
-	markdownFile := flag.String("markdown", "", "write the report in Markdown to this `file`, into the place that README.md and bench/README.md have for it")
+	var markdown markdownFile
+	flag.Var(&markdown, "markdown", "write the report in Markdown into the place that `file` has for it; alone, into "+defaultMarkdown)
 	list := flag.Bool("list", false, "list the cases and end")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		exit(fmt.Errorf("%q is no flag; a file for the report is named by -markdown=FILE, with =", flag.Arg(0)))
+	}
 
 	only, err := regexp.Compile(*pattern)
 	exit(err)
@@ -59,7 +63,7 @@ func main() {
 	report, err := b.measure(ctx, b.selected(only))
 	if report != nil {
 		fmt.Print(report.table())
-		err = errors.Join(err, report.write(ctx, *jsonFile, *svgFile, *markdownFile))
+		err = errors.Join(err, report.write(ctx, *jsonFile, *svgFile, string(markdown)))
 	}
 	exit(err)
 }

@@ -15,24 +15,46 @@ const (
 	markdownEnd   = "<!-- bench: end -->\n"
 )
 
-// writeMarkdown puts the report into the place that a document has for it, or makes a file of it.
+// defaultMarkdown is the document that shows the last whole run.
+const defaultMarkdown = "docs/performance.md"
+
+// markdownFile is the flag -markdown: alone it names defaultMarkdown, with -markdown=FILE another document.
+type markdownFile string
+
+func (f *markdownFile) String() string   { return string(*f) }
+func (f *markdownFile) IsBoolFlag() bool { return true }
+
+func (f *markdownFile) Set(value string) error {
+	switch value {
+	case "", "false":
+		*f = ""
+	case "true":
+		*f = defaultMarkdown
+	default:
+		*f = markdownFile(value)
+	}
+	return nil
+}
+
+// writeMarkdown puts the report into the place that a document has for it, or makes a file of it where there is none.
 func (r *report) writeMarkdown(name string) error {
 	text := r.markdown()
 	old, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if before, rest, found := strings.Cut(string(old), markdownBegin); found {
+	if len(old) > 0 {
+		before, rest, found := strings.Cut(string(old), markdownBegin)
 		_, after, ended := strings.Cut(rest, markdownEnd)
-		if !ended {
-			return fmt.Errorf("%s: no line %q behind %q", name, strings.TrimSpace(markdownEnd), strings.TrimSpace(markdownBegin))
+		if !found || !ended {
+			return fmt.Errorf("%s: no place for a report; it needs the lines %q and %q", name, strings.TrimSpace(markdownBegin), strings.TrimSpace(markdownEnd))
 		}
 		text = before + markdownBegin + text + markdownEnd + after
 	}
 	return os.WriteFile(name, []byte(text), 0o644) //nolint:gosec // a report is for everyone
 }
 
-// markdown is the report as README.md has it.
+// markdown is the report as docs/performance.md has it.
 func (r *report) markdown() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "`%s` on %s with %d cores (%s, %s), %s UTC; load average %s before, %s after.\n",

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// TestMarkdown: the report as README has it, with what others did beside and what is missed in bold.
+// TestMarkdown: the report as docs/performance.md has it, with what others did beside and what is missed in bold.
 func TestMarkdown(t *testing.T) {
 	limit, floor := 50.0, 0.99
 	r := &report{
@@ -43,7 +44,7 @@ func TestWriteMarkdown(t *testing.T) {
 		{"a document", "above\n" + markdownBegin + "old\n" + markdownEnd + "below\n", "above\n" + markdownBegin + r.markdown() + markdownEnd + "below\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			name := filepath.Join(t.TempDir(), "README.md")
+			name := filepath.Join(t.TempDir(), "performance.md")
 			if tt.old != "" {
 				if err := os.WriteFile(name, []byte(tt.old), 0o600); err != nil {
 					t.Fatal(err)
@@ -57,11 +58,39 @@ func TestWriteMarkdown(t *testing.T) {
 			}
 		})
 	}
-	name := filepath.Join(t.TempDir(), "README.md")
-	if err := os.WriteFile(name, []byte(markdownBegin), 0o600); err != nil {
-		t.Fatal(err)
+	for _, old := range []string{markdownBegin, "a page without a place\n", markdownEnd + markdownBegin} {
+		name := filepath.Join(t.TempDir(), "page.md")
+		if err := os.WriteFile(name, []byte(old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.writeMarkdown(name); err == nil {
+			t.Errorf("no error for %q", old)
+		}
+		if got, err := os.ReadFile(name); err != nil || string(got) != old {
+			t.Errorf("%q has become %q, %v", old, got, err)
+		}
 	}
-	if err := r.writeMarkdown(name); err == nil {
-		t.Error("no error for a place without an end")
+}
+
+// TestMarkdownFlag: -markdown alone writes to the page for the whole run, which has the place for it.
+func TestMarkdownFlag(t *testing.T) {
+	for _, tt := range []struct{ argument, file string }{
+		{"-markdown", defaultMarkdown},
+		{"-markdown=bench/README.md", "bench/README.md"},
+		{"-markdown=false", ""},
+	} {
+		var file markdownFile
+		flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+		flags.Var(&file, "markdown", "")
+		if err := flags.Parse([]string{tt.argument}); err != nil || string(file) != tt.file || flags.NArg() > 0 {
+			t.Errorf("%s: %q, %v, want %q", tt.argument, file, err, tt.file)
+		}
+		if tt.file == "" {
+			continue
+		}
+		page, err := os.ReadFile(filepath.Join("..", tt.file))
+		if err != nil || !strings.Contains(string(page), markdownBegin) {
+			t.Errorf("%s has no place for a report: %v", tt.file, err)
+		}
 	}
 }

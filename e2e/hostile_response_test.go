@@ -74,7 +74,7 @@ func TestHeadersThatServersRefuse(t *testing.T) {
 	}
 }
 
-// C8: an origin that stamps a lifetime on everything, its errors included, is taken at its word. The README's line takes it back.
+// C8: an origin that stamps a lifetime on everything, its errors included, is taken at its word. SECURITY.md's example takes it back.
 func TestErrorsThatTheOriginCallsFresh(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=60")

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // treeRoot is the folder of the repository, seen from these tests.
@@ -117,6 +119,9 @@ func TestSnippetsOfThePages(t *testing.T) {
 			}
 			run++
 			t.Run(b.page+":"+strconv.Itoa(b.line), func(t *testing.T) {
+				if formatted := caddyfile.Format([]byte(b.text)); string(formatted) != b.text {
+					t.Errorf("not formatted as `caddy fmt` does, which gives\n%s", formatted)
+				}
 				o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 				site := b.text
 				if !strings.Contains(site, "localhost:9000") {

@@ -89,10 +89,10 @@
 //
 // # Faults
 //
-// README has a table of what can happen to the file, what the store does, and the test of each. The
-// tests go round many times more where LARDER_FAULTS is "long"; .ci/long runs that. A loss of power
-// is simulated on the writes as bbolt makes them, see powerloss_test.go. What bbolt believes
-// unchecked in every transaction, head.go looks at before.
+// docs/guarantees.md has a table of what can happen to the file, what the store does, and the test
+// of each. The tests go round many times more where LARDER_FAULTS is "long"; .ci/long runs that. A
+// loss of power is simulated on the writes as bbolt makes them, see powerloss_test.go. What bbolt
+// believes unchecked in every transaction, head.go looks at before.
 //
 // # Locks
 //
