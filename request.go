@@ -168,10 +168,12 @@ type resumed struct {
 	io.Closer
 }
 
-// readBody reads the body for the key. It reports false, and leaves the body as it was, when that is too large or cannot be read.
+// readBody reads the body for the key. It reports false, and leaves the body as it was, when that is
+// too large, cannot be read, or has trailers behind it: these are not part of the key, and a fetch
+// would lose them.
 func (q *request) readBody() bool {
 	body, err := io.ReadAll(io.LimitReader(q.r.Body, maxKeyedBody+1))
-	if err != nil || len(body) > maxKeyedBody {
+	if err != nil || len(body) > maxKeyedBody || len(q.r.Trailer) > 0 {
 		q.r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), q.r.Body), Closer: q.r.Body}
 		return false
 	}

@@ -162,3 +162,26 @@ func TestTagsOfAnErrorStayInside(t *testing.T) {
 		}
 	}
 }
+
+// A request whose body would be part of the key reaches the origin with its trailers: it bypasses.
+func TestTrailersBehindAKeyedBodyReachTheOrigin(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, string(body)+" "+r.Trailer.Get("X-Sum"))
+	})
+	in := start(t, proxied("larder {\nmethods GET HEAD POST QUERY\nkey {\nbody\n}\nsafe_post\n}"), o)
+	for _, method := range []string{http.MethodPost, "QUERY"} {
+		c := in.dial()
+		c.send(method + " / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" +
+			"3\r\nabc\r\n0\r\nX-Sum: 42\r\n\r\n")
+		resp := c.response(method)
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || string(body) != "abc 42" {
+			t.Errorf("%s: the origin saw %q, want the body and its trailer (%v)", method, body, err)
+		}
+		if got := resp.Header.Get("Cache-Status"); got != "Larder; fwd=bypass; detail=body" {
+			t.Errorf("%s: %q, want a bypass", method, got)
+		}
+	}
+}
