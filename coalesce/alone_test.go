@@ -9,7 +9,7 @@ import (
 // A fetch that has no header yet outlives those who asked for it, but not for ever.
 func TestAlone(t *testing.T) {
 	limits := Limits{Unattended: time.Minute}
-	t.Run("nobody comes", func(t *testing.T) {
+	t.Run("no request comes", func(t *testing.T) {
 		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
 			start := time.Now()
 			f, lead := join(t, g, true)
@@ -22,7 +22,7 @@ func TestAlone(t *testing.T) {
 			f.Fail(context.Cause(f.Context()))
 		})
 	})
-	t.Run("somebody comes", func(t *testing.T) {
+	t.Run("a request comes", func(t *testing.T) {
 		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
 			f, lead := join(t, g, true)
 			lead.Leave()

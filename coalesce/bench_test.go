@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// BenchmarkAlone is a miss without followers: join, share, a body of the given size, hand over, settle, leave.
+// BenchmarkAlone is a miss without followers: join, share, a body of the given size, hand over,
+// settle, leave.
 func BenchmarkAlone(b *testing.B) {
 	for _, bc := range []struct {
 		name string
@@ -23,12 +24,12 @@ func BenchmarkAlone(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(bc.size))
 			for b.Loop() {
-				f, p, _ := g.Join("k", nil, nil)
+				f, m, _ := g.Join("k", nil, nil)
 				flyThrough(f, data)
-				if _, err := io.Copy(io.Discard, &asReader{r: p.Reader()}); err != nil {
+				if _, err := io.Copy(io.Discard, &asReader{r: m.Reader()}); err != nil {
 					b.Fatal(err)
 				}
-				p.Leave()
+				m.Leave()
 			}
 		})
 	}
@@ -40,15 +41,15 @@ func BenchmarkAloneParked(b *testing.B) {
 	data := make([]byte, 1<<10)
 	b.ReportAllocs()
 	for b.Loop() {
-		f, p, _ := g.Join("k", nil, nil)
+		f, m, _ := g.Join("k", nil, nil)
 		go flyThrough(f, data)
-		if o := p.Wait(context.Background(), 0, nil); o != Shared {
+		if o := m.Wait(context.Background(), 0, nil); o != Shared {
 			b.Fatal(o)
 		}
-		if _, err := io.Copy(io.Discard, &asReader{r: p.Reader()}); err != nil {
+		if _, err := io.Copy(io.Discard, &asReader{r: m.Reader()}); err != nil {
 			b.Fatal(err)
 		}
-		p.Leave()
+		m.Leave()
 	}
 }
 
@@ -63,14 +64,14 @@ func BenchmarkReaders(b *testing.B) {
 		f, lead, _ := g.Join("k", nil, nil)
 		var wg sync.WaitGroup
 		for i := range readers {
-			p := lead
+			m := lead
 			if i > 0 {
-				_, p, _ = g.Join("k", nil, nil)
+				_, m, _ = g.Join("k", nil, nil)
 			}
 			wg.Go(func() {
-				defer p.Leave()
-				p.Wait(context.Background(), 0, nil)
-				if n, err := io.Copy(io.Discard, &asReader{r: p.Reader()}); n != size || err != nil {
+				defer m.Leave()
+				m.Wait(context.Background(), 0, nil)
+				if n, err := io.Copy(io.Discard, &asReader{r: m.Reader()}); n != size || err != nil {
 					b.Error(n, err)
 				}
 			})
@@ -83,9 +84,9 @@ func BenchmarkReaders(b *testing.B) {
 // BenchmarkTinyWrites appends 20 bytes at a time, as a template or a chunked JSON would.
 func BenchmarkTinyWrites(b *testing.B) {
 	g := NewGroup[string](newLedger(1<<40), Limits{})
-	f, p := g.Solo(nil)
+	f, m := g.Solo(nil)
 	f.Share(nil, 0) // windowed, so that any number of bytes may pass
-	p.Reader().Skip(1 << 62)
+	m.Reader().Skip(1 << 62)
 	data := make([]byte, 20)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(data)))
@@ -95,7 +96,7 @@ func BenchmarkTinyWrites(b *testing.B) {
 		}
 	}
 	f.Settle()
-	p.Leave()
+	m.Leave()
 }
 
 // flyThrough is a fetch of data that is stored.

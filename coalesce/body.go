@@ -10,8 +10,9 @@ const (
 	maxChunk = 64 << 10
 )
 
-// body is a growing run of bytes in chunks. It has no lock. Bytes once published are never written again; only the last
-// chunk has space left, which its one writer may fill while others read what is published before it.
+// body is a growing run of bytes in chunks. It has no lock. Bytes once published are never written
+// again. Only the last chunk has space left, which its one writer may fill while others read what
+// is published before it.
 type body struct {
 	chunks []chunk
 	size   int64 // bytes published, dropped ones included
@@ -50,7 +51,8 @@ func (b *body) publish(n int) {
 	b.size += int64(n)
 }
 
-// at returns what is published from off to the end of the chunk that holds off; nothing if that is not there yet.
+// at returns what is published from off to the end of the chunk that holds off; nothing if that is
+// not there yet.
 func (b *body) at(off int64) []byte {
 	if off >= b.size || off < b.start() {
 		return nil
@@ -68,7 +70,8 @@ func (b *body) start() int64 {
 	return b.chunks[0].start
 }
 
-// firstEnd returns where the first chunk ends if it is full, so that it can be dropped once all are past it.
+// firstEnd returns where the first chunk ends, and whether it is full, so that it can be dropped
+// once all readers are past it.
 func (b *body) firstEnd() (end int64, ok bool) {
 	if len(b.chunks) == 0 || !b.chunks[0].full() {
 		return 0, false
@@ -91,14 +94,15 @@ func (b *body) drop(off int64) {
 
 // from returns the chunks held that begin at off or behind.
 func (b *body) from(off int64) []chunk {
-	return b.chunks[sort.Search(len(b.chunks), func(i int) bool { return b.chunks[i].start >= off }):]
+	first := sort.Search(len(b.chunks), func(i int) bool { return b.chunks[i].start >= off })
+	return b.chunks[first:]
 }
 
 // clear frees all chunks of a body that gets no more.
 func (b *body) clear() { b.chunks, b.held = nil, 0 }
 
-// trim replaces a last chunk that is less than seven eighths full by one that fits. Readers in the old one find the
-// same bytes at the same offsets in the new one.
+// trim replaces a last chunk that is less than seven eighths full by one that fits. Readers in the
+// old one find the same bytes at the same offsets in the new one.
 func (b *body) trim() {
 	if len(b.chunks) == 0 {
 		return

@@ -111,7 +111,8 @@ func TestBodyTrim(t *testing.T) {
 	}
 }
 
-// Many small writes make few chunks, announced ones exactly one that fits, and none is rewritten once published.
+// Many small writes make few chunks, announced ones exactly one that fits, and none is rewritten
+// once published.
 func TestChunks(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -131,14 +132,14 @@ func TestChunks(t *testing.T) {
 			t.Parallel()
 			l := newLedger(1 << 30)
 			g := NewGroup[string](l, Limits{})
-			f, p := g.Solo(nil)
+			f, m := g.Solo(nil)
 			f.Expect(tc.expect)
 			f.Share(nil, -1)
 			want := pattern(3, tc.write*tc.times)
 			for i := range tc.times {
 				write(t, f, want[i*tc.write:(i+1)*tc.write])
 			}
-			early, err := p.Reader().Next(t.Context())
+			early, err := m.Reader().Next(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +159,7 @@ func TestChunks(t *testing.T) {
 			if l.now() != f.body.held {
 				t.Errorf("%d bytes reserved, %d held", l.now(), f.body.held)
 			}
-			p.Leave()
+			m.Leave()
 			f.Settle()
 			expectEmpty(t, g, l)
 		})

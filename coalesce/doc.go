@@ -1,19 +1,19 @@
-// Package coalesce lets many requests share one fetch: a flight has one fetch that fills it and any
-// number of members that wait for its header and then read its growing body, each from the start
-// and at its own pace. The package knows keys, bytes and time; what is fetched, and whether it may
-// be shared, its caller decides.
+// Package coalesce lets many requests share one fetch. A flight has one fetch that fills it, and
+// any number of members that wait for its header and then read its growing body, each from the
+// start and at its own pace. The package knows keys, bytes and time. Its caller decides what is
+// fetched, and whether it may be shared.
 //
 // # Where to read
 //
-//	group.go   joining: one flight for each key; roster.go lists them all and ends their lives
-//	flight.go  a flight's state, and when its fetch goes on
-//	member.go   a request's place on a flight: waiting, leaving, trying again
-//	decide.go  what the fetch decides at the header; the loan of the leader's writer
-//	write.go   the fetch's side of the body: room, windows; body.go is the chunks
-//	reader.go  the readers' side
-//	spill.go   bodies that are not whole in memory
-//	end.go     the end, the heir of a failed attempt, handing the body over
-//	info.go    what can be asked of a flight; errors.go
+//	group.go     joining: one flight for each key; registry.go has all flights and ends their lives
+//	flight.go    a flight's state, and when its fetch goes on
+//	member.go    a request's place on a flight: waiting, leaving, trying again
+//	decide.go    what the fetch decides at the header; the loan of the leader's writer
+//	write.go     the fetch's side of the body: room, windows; body.go has the chunks
+//	reader.go    the readers' side
+//	spill.go     bodies that are not whole in memory
+//	end.go       the end, the retry of a failed attempt, handing the body over
+//	info.go      what can be asked of a flight; errors.go
 //
 // # The states of a flight
 //
@@ -25,66 +25,69 @@
 //	      │ ├──Release──► released      followers: Released, each fetches for itself
 //	      │ └──Reject───► rejected      followers: Failed, they gather by Retry
 //	      ▼                             leader, of both: stays parked for TakeOver
-//	  every state ends by Finish (clean) or Fail (broken); a flight that finished while streaming is over by Settle
+//	  every state ends by Finish (clean) or Fail (broken);
+//	  a flight that finished while streaming is over by Settle
 //
 //	  fetching   joinable        members are parked in Wait
-//	  streaming  joinable        all of the body is kept, in memory or, but for its end, in the Spill; nobody waits for a reader
-//	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the fetch, and is dropped if it takes nothing while another waits
+//	  streaming  joinable        all of the body is kept, in memory or, but for its end, in a Spill;
+//	                             the fetch waits for no reader
+//	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the
+//	                             fetch, and is dropped if it takes nothing while another waits
 //	  released   not joinable    the body goes to the leader's writer, past this package
-//	  rejected   not joinable    the same; a second and last attempt follows if anybody waited
+//	  rejected   not joinable    the same; a second and last attempt follows if followers waited
 //
-// A flight in whose place Join has begun a newer one, and one that is cancelled, is joinable in no
-// state.
+// A flight that is cancelled, or that Join has replaced by a newer one, is joinable in no state.
 //
 // # Who does what
 //
-// The member that Join tells to start is the leader. It runs the fetch on a goroutine of its own and
-// then waits like everybody else, so that its client slows and ends nothing. The fetch calls, from
-// that one goroutine and in this order:
+// The member that Join tells to start is the leader. It runs the fetch on a goroutine of its own
+// and then waits like the others, so that its client neither slows nor ends the fetch. The fetch
+// calls, from that one goroutine and in this order:
 //
-//	Inform                                before the header, for what is the leader's alone
+//	Inform                              before the header, for what only the leader gets
 //	Keep, Expect, SpillTo               as soon as it knows
 //	Share | Release | Reject            once, at the header
 //	Write …         | TakeOver          the body
 //	Finish | Fail                       once; further calls are without effect
 //	HandOver, MoveTo | TakeBack, Settle after Finish, when the body is to be stored
 //
-// OnUnstorable tells when a body has come to be of no use to a store, though its fetch goes on.
+// OnUnstorable tells a store when it cannot have the body any more, though its fetch goes on.
 //
 // `defer f.Settle()` at the start of the fetch is a safe habit: it fails a flight that nothing has
 // ended, and gives back what one that is over still holds.
 //
-// A member calls Wait, then Reader if the outcome is Shared or Retry if it is Failed, and always
+// A member calls Wait, then Reader if the result is Shared or Retry if it is Failed, and always
 // Leave.
 //
 // # When a fetch goes on
 //
-// Before its header a fetch goes on for a while even when nobody is left: the answer may be worth
-// storing. After Share it goes on while a member holds the flight or Keep(true) stands. After Release
-// and Reject the leader's client ends it, or TakeOver tells that this client has gone. A flight that
-// has overflowed its limits will not be stored, so Keep no longer counts. Limits.Life caps the time to
-// the header and, beyond it, the time in which newcomers may join: an old flight that streams
-// becomes windowed instead of being cut off for those who read it. One that spills costs no memory
-// and stays whole, but Keep no longer counts for it.
+// Before its header a fetch goes on for a while without members: the answer may be worth storing.
+// After Share it goes on while the flight has members or Keep(true) stands. After Release and
+// Reject the leader's client ends it, or TakeOver tells that this client has gone.
 //
-// A flight that nobody holds is given up after Limits.Unattended: before its header as soon as nobody has
-// held it for so long, whatever Keep says; after it when, besides, nothing of its body has come for
-// so long. A body that dribbles is one that comes, and Limits.Life bounds it. A flight in whose
-// place Join has begun a newer one is given up when nobody has held it for Limits.Unattended, whether its
-// body comes or not.
+// The body of a windowed flight will not be stored, so Keep no longer counts for it. Limits.Life
+// caps the time to the header and, after that, the time in which newcomers may join: an old flight
+// that streams becomes windowed, and those that read it go on. One that spills costs no memory and
+// stays whole, but Keep no longer counts for it.
+//
+// A flight without members is given up after Limits.Unattended: before its header, whatever Keep
+// says, as soon as it has had none for so long; after it, once nothing of its body has come for so
+// long as well. A body that dribbles is one that comes, and Limits.Life bounds it. A flight that
+// Join has replaced is given up when it has had no members for Limits.Unattended, whether its body
+// comes or not.
 //
 // # Failure
 //
-// A failed first attempt is followed by one more, its heir: a flight that takes the failed one's
-// place in the group at the very moment of the failure, with all followers aboard that have had no
-// byte. The first of them to call Retry starts it, or a newcomer that is quicker. So a key that
-// fails under load costs two fetches, however many wait. Were the heir made by the first Retry, a
+// A failed first attempt is followed by one more, its retry: a flight that takes the failed one's
+// place in the group at the very moment of the failure, with all followers as members that have had
+// no byte. The first of them to call Retry starts it, or a newcomer that is quicker. So a key that
+// fails under load costs two fetches, however many wait. If the first call of Retry created it, a
 // newcomer between failure and Retry would begin a third fetch, and followers could be carried from
 // first attempt to first attempt without end.
 //
-// A flight that had left the group before it failed (cancelled, windowed, replaced) has an heir
-// that only its own followers know. It may then fly beside a newer flight of its key; to make it
-// board that one would tie its last attempt to another's first.
+// A flight that had left the group before it failed (cancelled, windowed, replaced) has a retry
+// that only its own followers know. It may then be under way beside a newer flight of its key. If
+// it joined that one, its last attempt would depend on another's first.
 //
 // # Memory
 //
@@ -92,10 +95,11 @@
 // allocated. Published bytes are never written again, so readers get slices of the chunks
 // themselves. The reservation is given back exactly once: by HandOver to make room for a copy in
 // another account, piece by piece in a window or into the Spill, and else when the flight is over
-// and its last member has left. After HandOver the chunks are there a second time while anybody
-// reads them, so MoveTo has readers go on in the copy; else clients that take nothing, each of
-// another body, would hold any number of bytes that nobody counts. Where the copy was refused,
-// TakeBack counts the chunks again.
+// and its last member has left.
+//
+// After HandOver the chunks are there a second time while a member reads them, so MoveTo has
+// readers go on in the copy. Otherwise clients that take nothing, each of another body, would hold
+// any number of uncounted bytes. Where the copy was refused, TakeBack counts the chunks again.
 //
 // # Large bodies
 //
@@ -106,32 +110,37 @@
 //	body      0 ─────────── covered ─────────── written ─── appended ─── size
 //	readers     from the Spill   from memory, where most of them are
 //
-// The fetch waits only when the Spill is behind by half of Limits.Resident, never for a reader: who
-// is slow or late reads from the Spill, at its own pace and outside of the flight's lock. A Spill
-// that fails before anything has left memory is forgotten; one that fails later makes the flight
-// windowed, in which those behind read on from what is written. A reader for whom that cannot be
-// read gets ErrSpill, others notice nothing.
+// The fetch waits only when the Spill is behind by half of Limits.Resident, never for a reader. A
+// reader that is slow or late reads from the Spill, at its own pace and outside of the flight's
+// lock. A Spill that fails before anything has left memory is forgotten. One that fails later makes
+// the flight windowed, in which those behind read on from what is written. A reader that cannot
+// read there gets ErrSpill; others notice nothing.
 //
 // # Caveats
 //
-//   - Write, Finish, Fail and the decisions are for the one goroutine of the fetch; Cancel, Keep and what only reads are for
-//     any.
+//   - Write, Finish, Fail and the decisions are for the one goroutine of the fetch. Cancel, Keep
+//     and what only reads may be called from any.
 //   - A Member and its Reader belong to one goroutine.
-//   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip or Leave on. Its memory
-//     stays valid until Leave all the same: the garbage collector frees it, nothing is pooled, and a BodySource keeps what it
-//     has until Close.
-//   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it, at most 64 KiB a flight:
-//     no reader could make room for a fetch that holds nothing. A flight that spills goes beyond it by one chunk and what
-//     the Spill holds back until it fills one of its own.
-//   - What a reader has loaded from the Spill is not counted in the Budget: one of its chunks for each reader that is behind.
-//   - A fetch that ignores its context is waited for by its leader until the leader's own client goes, as it would be
-//     without this package.
-//   - Every change wakes all readers that wait for one. A hundred readers of a body that arrives in tiny pieces cost a
-//     hundred wake-ups a piece, unless they fall behind.
-//   - The Group has one lock for its map, held for a look-up only and never while a caller's function runs. A whole flight
-//     without followers takes 1 to 2 µs, of which the map is the least part, so it is not sharded.
+//   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip
+//     or Leave on. Its memory stays valid until Leave all the same: the garbage collector frees it,
+//     nothing is pooled, and a BodySource keeps what it has until Close.
+//   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it,
+//     at most 64 KiB a flight: no reader could make room for a fetch that holds nothing. A flight
+//     that spills goes beyond it by one chunk and what the Spill holds back until it fills one of
+//     its own.
+//   - What a reader has loaded from the Spill is not counted in the Budget: one of its chunks for
+//     each reader that is behind.
+//   - A fetch that ignores its context is waited for by its leader until the leader's own client
+//     goes, as it would be without this package.
+//   - Every change wakes all readers that wait for one. A hundred readers of a body that arrives in
+//     tiny pieces cost a hundred wake-ups a piece, unless they fall behind.
+//   - The Group has one lock for its map, held for a look-up only and never while a caller's
+//     function runs. A whole flight without followers takes 1 to 2 µs, of which the map is the
+//     least part, so the map is not sharded.
+//   - Tag, head, trailer and the lent writer are any, not type parameters: a dozen of the package's
+//     hundred methods touch them, and every one would have to carry the three types.
 //
-// Lock order: Group.mu, then Flight.mu (an older flight before its heir), then roster.mu. Budget,
-// Spill, usable and OnDrop's function are called under none of them. OnDrop's has a lock of its
-// own, for which Leave waits last.
+// Lock order: Group.mu, then Flight.mu (an older flight before its retry), then registry.mu.
+// Budget, Spill, usable and OnDrop's function are called under none of them. OnDrop's has a lock of
+// its own, for which Leave waits last.
 package coalesce

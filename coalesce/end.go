@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// Finish ends the flight cleanly. trailer is for those who read to the end. A body that is whole stays joinable until
-// Settle, so that no request falls between the flight and the store.
+// Finish ends the flight cleanly. trailer is for members that read to the end. A body that is whole
+// stays joinable until Settle, so that no request falls between the flight and the store.
 func (f *Flight) Finish(trailer any) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -21,8 +21,9 @@ func (f *Flight) Finish(trailer any) {
 	f.end(nil)
 }
 
-// Fail ends the flight with an error, which may wrap a *PanicError. Before the decision all who wait wake with Failed; after
-// Share readers get it behind the bytes so far, never a clean end. Nil becomes ErrAbandoned.
+// Fail ends the flight with an error, which may wrap a *PanicError; nil becomes ErrAbandoned.
+// Before the decision, all who wait wake with Failed. After Share, readers get the error after the
+// bytes so far, never a clean end.
 func (f *Flight) Fail(err error) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -35,11 +36,11 @@ func (f *Flight) Fail(err error) {
 	f.end(err)
 }
 
-// end closes the books of the fetch. Those who read go on.
+// end ends the fetch's part. Members that read go on.
 func (f *Flight) end(err error) {
 	f.ended, f.err = true, err
-	if f.alone != nil {
-		f.alone.Stop()
+	if f.unattended != nil {
+		f.unattended.Stop()
 	}
 	f.cancel(err)
 	if err == nil && f.phase == streaming {
@@ -47,10 +48,10 @@ func (f *Flight) end(err error) {
 		f.owed += f.giveBack()
 	} else {
 		f.closed, f.settled = true, true // nothing to store
-		f.unstorable()
+		f.tellStorer()
 	}
 	if err != nil && f.phase != released && f.phase != rejected {
-		f.bequeath()
+		f.createRetry()
 	}
 	if f.done != nil {
 		close(f.done)
@@ -59,39 +60,41 @@ func (f *Flight) end(err error) {
 	f.dispose()
 }
 
-// bequeath makes the heir of a failed first attempt, with all followers aboard that have had no byte. It is made here,
-// not by the first of them that wakes, so that the key is never without a flight to join.
-func (f *Flight) bequeath() {
+// createRetry creates the second attempt of a failed first one, and moves all followers to it that
+// have had no byte. It happens here, and not in the first Retry, so that the key is never without a
+// flight to join.
+func (f *Flight) createRetry() {
 	if f.final() {
 		return
 	}
-	for _, p := range f.members {
-		if p != f.leader && !p.reader.touched {
-			f.inherit(p)
+	for _, m := range f.members {
+		if m != f.leader && !m.reader.touched {
+			f.moveToRetry(m)
 		}
 	}
 }
 
-// final tells whether no other attempt follows a failure: after the second one, and when the fetch was ended by shutdown.
+// final reports whether no other attempt follows a failure: after the second one, and when shutdown
+// has ended the fetch.
 func (f *Flight) final() bool {
 	return f.attempt > 1 || errors.Is(context.Cause(f.ctx), ErrDrained)
 }
 
-// inherit gives p a place on the heir. One that is asked for so late that the heir can no longer be joined gets an heir
-// of its own.
-func (f *Flight) inherit(p *Member) {
-	if f.heir == nil || !f.heir.joinable() {
-		f.heir = &Flight{terms: f.terms, seat: f.seat, attempt: f.attempt + 1, expected: -1}
+// moveToRetry gives m a place on the second attempt. If m asks so late that this one can no longer
+// be joined, it gets another second attempt.
+func (f *Flight) moveToRetry(m *Member) {
+	if f.retry == nil || !f.retry.joinable() {
+		f.retry = &Flight{config: f.config, slot: f.slot, attempt: f.attempt + 1, expected: -1}
 	}
-	p.next = new(Member)
-	f.heir.mu.Lock()
-	defer f.heir.mu.Unlock()
-	f.heir.embark(p.next)
+	m.retry = new(Member)
+	f.retry.mu.Lock()
+	defer f.retry.mu.Unlock()
+	f.retry.add(m.retry)
 }
 
-// Settle ends the fetch's stake: the flight leaves its group, and what it has reserved goes back when the last member
-// leaves, if HandOver has not given it back before. A flight that is neither finished nor failed fails with
-// ErrAbandoned.
+// Settle ends the fetch's use of the flight. The flight leaves its group. What it has reserved is
+// given back when the last member leaves, if HandOver has not done so before. A flight that is
+// neither finished nor failed fails with ErrAbandoned.
 func (f *Flight) Settle() {
 	f.mu.Lock()
 	defer f.unlock()
@@ -102,10 +105,12 @@ func (f *Flight) Settle() {
 	f.dispose()
 }
 
-// HandOver returns Body and gives its reservation back, to make room for a copy in another account (a store's). From then on
-// the chunks are uncounted for as long as readers hold them, unless MoveTo lets go of them, or TakeBack counts them again where
-// there was no copy made. A body that is Spilled is brought into the Spill to its end, which is waited for, and there are no
-// chunks then.
+// HandOver returns Body and gives its reservation back, to make room for a copy in another account
+// (a store's). From then on the chunks are uncounted for as long as readers hold them, unless
+// MoveTo lets go of them, or TakeBack counts them again because no copy was made.
+//
+// HandOver brings a body that is Spilled into the Spill to its end, and waits for that. There are
+// no chunks then.
 func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 	if s := f.spillOfWhole(); s != nil {
 		return nil, f.sealSpill(s)
@@ -120,10 +125,11 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 	return f.body.list(), true
 }
 
-// TakeBack counts the chunks again that HandOver has given, as far as there is room, while readers hold them.
+// TakeBack counts the chunks again that HandOver has given, as far as there is room, while readers
+// hold them.
 func (f *Flight) TakeBack() {
 	n := f.uncounted()
-	if n == 0 || !f.terms.budget.Reserve(n) {
+	if n == 0 || !f.config.budget.Reserve(n) {
 		return
 	}
 	f.mu.Lock()
@@ -132,7 +138,7 @@ func (f *Flight) TakeBack() {
 	f.owed += f.giveBack() // the last reader may have left meanwhile
 }
 
-// uncounted is how many bytes are held for readers and not reserved.
+// uncounted is how many bytes readers hold that are not reserved.
 func (f *Flight) uncounted() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,8 +158,9 @@ func (f *Flight) spillOfWhole() Spill {
 	return f.spillInUse()
 }
 
-// Body returns the chunks of a flight that finished, or nil and false if it failed, was not shared, has spilled or overflowed its
-// limits, or is settled and left by all. The chunks must not be changed.
+// Body returns the chunks of a flight that finished. They must not be changed. It returns nil and
+// false if the flight failed, was not shared, has spilled, has a window, or is settled and left by
+// all.
 func (f *Flight) Body() (chunks [][]byte, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -167,8 +174,8 @@ func (f *Flight) whole() bool {
 	return f.ended && f.err == nil && f.phase == streaming && !f.body.gone
 }
 
-// OnEmpty has fn called once, when the fetch has settled and the last member has left: what they all answered from can
-// be given back then. Nobody boards after that.
+// OnEmpty has fn called once, when the fetch has settled and the last member has left: what they
+// all answered from can be given back then. No request can join after that.
 func (f *Flight) OnEmpty(fn func()) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -176,32 +183,33 @@ func (f *Flight) OnEmpty(fn func()) {
 	f.dispose()
 }
 
-// Storer waits for a body, to store it.
+// Storer waits for a whole body, to store it.
 type Storer interface {
 	// Unstorable is called once, on any goroutine and under no lock of this package.
 	Unstorable()
 }
 
-// OnUnstorable has k told as soon as it is certain that the body will not be had whole for storing: at
-// Release, Reject or a failure, or when a window begins. Nobody boards after that, and the fetch
-// may go on for as long as its readers like.
-func (f *Flight) OnUnstorable(k Storer) {
+// OnUnstorable has s called as soon as it is certain that the body will not be had whole: at
+// Release, Reject or a failure, or when a window begins. No request can join after that, and the
+// fetch may go on for as long as its readers like.
+func (f *Flight) OnUnstorable(s Storer) {
 	f.mu.Lock()
 	defer f.unlock()
-	f.storer = k
+	f.storer = s
 	if f.phase != fetching && f.phase != streaming || f.ended && f.err != nil {
-		f.unstorable()
+		f.tellStorer()
 	}
 }
 
-// unstorable tells the Storer. The flight is closed.
-func (f *Flight) unstorable() {
+// tellStorer tells the Storer that the body is unstorable. The flight is closed.
+func (f *Flight) tellStorer() {
 	if f.storer != nil {
 		f.due, f.storer = append(f.due, f.storer.Unstorable), nil
 	}
 }
 
-// dispose gives up the body, and what OnEmpty was told of, when neither the fetch nor a member has a use for it.
+// dispose gives up the body, and calls what OnEmpty was given, when neither the fetch nor a member
+// has a use for it.
 func (f *Flight) dispose() {
 	if !f.settled || len(f.members) > 0 {
 		return

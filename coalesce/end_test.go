@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestOnEmpty: what a flight's members answer from is given back once, after the fetch and the last of them.
+// TestOnEmpty: what a flight's members answer from is given back once, after the fetch and the last
+// of them.
 func TestOnEmpty(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -30,7 +31,7 @@ func TestOnEmpty(t *testing.T) {
 				f.Settle()
 				leader.Leave()
 				if calls != 0 {
-					t.Errorf("%d calls while a member is aboard", calls)
+					t.Errorf("%d calls while there is a member", calls)
 				}
 				follower.Leave()
 				follower.Leave()
@@ -50,8 +51,8 @@ type storerFunc func()
 
 func (fn storerFunc) Unstorable() { fn() }
 
-// OnUnstorable tells once, and as soon as it is certain, that the body will not be had whole. It does
-// not tell of one that is kept.
+// OnUnstorable tells once, and as soon as it is certain, that the body will not be had whole. It
+// does not tell of one that is kept.
 func TestOnUnstorable(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
@@ -71,7 +72,7 @@ func TestOnUnstorable(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, window, Limits{Window: 4 * window, Life: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
-				f, p := join(t, g, true)
+				f, m := join(t, g, true)
 				early, late := 0, 0
 				f.OnUnstorable(storerFunc(func() {
 					early++
@@ -91,7 +92,7 @@ func TestOnUnstorable(t *testing.T) {
 				}
 				f.Fail(errOrigin)
 				f.Settle()
-				p.Leave()
+				m.Leave()
 				if early > 1 {
 					t.Errorf("told %d times", early)
 				}

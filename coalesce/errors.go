@@ -6,9 +6,10 @@ import (
 	"runtime/debug"
 )
 
-// The errors of this package. They come from Write, from Reader.Next, or as the cause of the flight's context.
+// The errors of this package come from Write, from Reader.Next, or as the cause of a flight's
+// context.
 var (
-	// ErrNoClientLeft ends a fetch that nobody reads and that is not to be kept.
+	// ErrNoClientLeft ends a fetch that has no members and is not to be kept.
 	ErrNoClientLeft = errors.New("nobody is left who waits for the response")
 	// ErrExpired ends a fetch that had no header within Limits.Life.
 	ErrExpired = errors.New("no response header within the life of the flight")
@@ -16,34 +17,36 @@ var (
 	ErrDrained = errors.New("flight cancelled by shutdown")
 	// ErrAbandoned is the error of a flight whose fetch called Settle without Finish or Fail.
 	ErrAbandoned = errors.New("fetch stopped without a result")
-	// ErrUndecided is the error of a flight whose fetch wrote or finished without Share, Release or Reject.
+	// ErrUndecided is the error of a flight whose fetch wrote or finished without Share, Release or
+	// Reject.
 	ErrUndecided = errors.New("fetch went on without a decision about its response")
 	// ErrEnded is what Write answers after Finish, or when the body goes past the flight.
 	ErrEnded = errors.New("flight takes no more body")
-	// ErrTooSlow is what a reader gets that a windowed flight has dropped for one that waited.
+	// ErrTooSlow is what a reader gets that a windowed flight has dropped because another waited.
 	ErrTooSlow = errors.New("reader took nothing for too long")
 	// ErrPassed is what a reader gets that skipped back to bytes a windowed flight has freed.
 	ErrPassed = errors.New("bytes no longer held")
-	// ErrSpill is what a reader gets that is behind what is in memory when the Spill does not give the bytes. Others may
-	// read on.
+	// ErrSpill is what a reader gets that is behind what is in memory, when the Spill does not give
+	// the bytes. Others may read on.
 	ErrSpill = errors.New("spilled bytes cannot be read")
 	// ErrLeft is what a reader gets whose member has left.
 	ErrLeft = errors.New("member has left the flight")
 )
 
-// PanicError is the error of a fetch that panicked, for whoever parks the leader to panic with once more.
+// PanicError is the error of a fetch that panicked. The caller whose request led the fetch can
+// panic with its Value once more.
 type PanicError struct {
 	Value any    // what was panicked with
 	Stack []byte // of the panicking goroutine, as debug.Stack gives it
 }
 
-// NewPanicError wraps a recovered value. It is to be called by the deferred function that recovers, so that the stack is the
-// right one.
+// NewPanicError wraps a recovered value. The deferred function that recovers has to call it, so
+// that the stack is the right one.
 func NewPanicError(value any) *PanicError {
 	return &PanicError{Value: value, Stack: debug.Stack()}
 }
 
-// Error tells the value, without the stack.
+// Error names the value, without the stack.
 func (p *PanicError) Error() string { return fmt.Sprintf("fetch panicked: %v", p.Value) }
 
 // Unwrap returns the value if it is an error, so that errors.Is finds http.ErrAbortHandler.

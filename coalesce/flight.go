@@ -35,7 +35,7 @@ func (p phase) String() string {
 	return fmt.Sprintf("phase(%d)", uint8(p))
 }
 
-// Overflow tells why a flight went on through a window, so that its body is not kept.
+// Overflow is the reason why a flight went on through a window, so that its body is not kept.
 type Overflow uint8
 
 // The ways to overflow.
@@ -61,118 +61,121 @@ func (o Overflow) String() string {
 	return fmt.Sprintf("Overflow(%d)", uint8(o))
 }
 
-// Flight is one fetch and those who hold it. Its phase goes forward only, as doc.go shows.
+// Flight is one fetch and the members that share it. Its phase goes forward only, as doc.go shows.
 type Flight struct {
-	terms   *terms
-	seat    mooring // nil: nobody can join
-	attempt int     // 1, or 2 for an heir
+	config  *config
+	slot    groupSlot // nil: no other request can join
+	attempt int       // 1, or 2 for a retry
 
 	mu       sync.Mutex
 	phase    phase
 	overflow Overflow
 	keep     bool
-	closed   bool // nobody joins any more
+	closed   bool // no more requests can join
 	replaced bool // another has its place in the group although it has not ended
 	ended    bool // by Finish or Fail
 	settled  bool // ended, and the body is not waiting to be stored
 
 	tag, head, trailer any
 	err                error
-	heir               *Flight // the second attempt
+	retry              *Flight // the second attempt
 
-	ctx    context.Context // nil until somebody starts the fetch
-	cancel context.CancelCauseFunc
-	alone  *time.Timer // nil until the last member has left before the header
+	ctx        context.Context // nil until a member starts the fetch
+	cancel     context.CancelCauseFunc
+	unattended *time.Timer // nil until the last member has left before the header
 
 	leader  *Member // who started the fetch; nil until then
 	members []*Member
 	waiting int // followers parked for the header
 
-	changed chan struct{} // closed at the next change that anybody may wait for; nil when nobody does
+	changed chan struct{} // closed at the next change; nil when no goroutine waits for one
 	room    chan struct{} // tells the fetch that a window has moved; nil before that
 	done    chan struct{} // see Done; nil until asked for
 
-	progress time.Duration // from entered.at to when something of the response last came
+	progress time.Duration // from registration.at to the last bytes or header of the response
 	body     body
 	max      int64 // bytes kept; more make it windowed
 	expected int64 // length announced by Expect, or -1
 	reserved int64 // of the Budget, never more than body.held
 
-	spiller Spiller // to begin spill with; nil when there is none, or it has been asked
+	spiller Spiller // begins the Spill; nil if there is none, or once it has been asked
 	spill   *spill  // nil before the body spills
 
 	onEmpty []func() // see OnEmpty
 	storer  Storer   // nil when it has been told
 
-	entered entered // see roster
+	registration registration // see registry
 
 	// What a change under the lock owes to others; unlock pays.
-	owed      int64    // bytes for Budget.Unreserve
-	vacated   bool     // the group knows that the flight is closed
-	signedOff bool     // the roster knows that it is over
-	due       []func() // of onEmpty and the storer, now that it is so, and the end of a spill
+	owed         int64    // bytes for Budget.Unreserve
+	vacated      bool     // the group knows that the flight is closed
+	unregistered bool     // the registry knows that it is over
+	due          []func() // of OnEmpty and the Storer, and the close of a Spill
 
-	first Member     // the starter's; here, as its place in members, to spare allocations
-	alloc [1]*Member // of members, while there is one
+	first Member     // the leader of a new flight; it stands here to spare allocations
+	alloc [1]*Member // backs members while there is one
 }
 
-// newFlight returns a flight that has begun, with its leader.
-func newFlight(t *terms, seat mooring, tag any) (*Flight, *Member) {
-	f := &Flight{terms: t, seat: seat, attempt: 1, expected: -1}
+// newFlight returns a flight that has begun, and its leader.
+func newFlight(c *config, slot groupSlot, tag any) (*Flight, *Member) {
+	f := &Flight{config: c, slot: slot, attempt: 1, expected: -1}
 	f.members = f.alloc[:0]
-	p := &f.first
-	f.embark(p)
-	f.begin(tag, p)
-	return f, p
+	m := &f.first
+	f.add(m)
+	f.begin(tag, m)
+	return f, m
 }
 
-// begin makes p the leader of the fetch that its caller now has to run.
-func (f *Flight) begin(tag any, p *Member) {
-	f.tag, f.leader = tag, p
+// begin makes m the leader, whose caller now has to run the fetch.
+func (f *Flight) begin(tag any, m *Member) {
+	f.tag, f.leader = tag, m
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
-	f.terms.roster.add(f)
+	f.config.registry.add(f)
 }
 
-// board adds a member to a flight that can be joined and is approved. An heir that nobody has started yet needs no
-// approval, being as new as can be: the member starts it. No member and a verdict other than open mean that the flight is
-// of no use to this joiner.
-func (f *Flight) board(tag any, v verdict) (p *Member, started bool, still verdict) {
+// join adds a member to a flight that is open to newcomers and usable for them. A retry that no
+// member has started yet is usable for all, because nothing is older than it; its new member starts
+// it.
+//
+// Without a member, the result tells what is known of the flight's use: usabilityUnknown asks the
+// caller to find out, usabilityNo says that the flight is of no use.
+func (f *Flight) join(tag any, v usability) (m *Member, started bool, still usability) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	started = f.leader == nil
 	switch {
 	case f.closed:
-		return nil, false, verdictRefused
-	case !started && v != verdictApproved:
+		return nil, false, usabilityNo
+	case !started && v != usabilityYes:
 		return nil, false, v
 	}
-	p = new(Member)
-	f.embark(p)
+	m = new(Member)
+	f.add(m)
 	if started {
-		f.begin(tag, p)
+		f.begin(tag, m)
 	}
-	return p, started, verdictApproved
+	return m, started, usabilityYes
 }
 
-// embark adds p to those who hold the flight.
-func (f *Flight) embark(p *Member) {
-	p.flight, p.slot = f, len(f.members)
-	p.reader.member = p
-	f.members = append(f.members, p)
+// add adds m to the members.
+func (f *Flight) add(m *Member) {
+	m.flight, m.index = f, len(f.members)
+	m.reader.member = m
+	f.members = append(f.members, m)
 }
 
-// disembark takes p off, and ends what only p was worth.
-func (f *Flight) disembark(p *Member) {
-	if p.slot < 0 {
+// remove takes m off the members, and ends what was done for m alone.
+func (f *Flight) remove(m *Member) {
+	if m.index < 0 {
 		return
 	}
 	last := len(f.members) - 1
-	f.members[p.slot] = f.members[last]
-	f.members[p.slot].slot = p.slot
+	f.members[m.index] = f.members[last]
+	f.members[m.index].index = m.index
 	f.members[last] = nil
 	f.members = f.members[:last]
-	p.slot = -1
-	if p == f.leader {
+	m.index = -1
+	if m == f.leader {
 		f.wake() // TakeOver may be waiting for its writer
 	}
 	f.freePassed()
@@ -180,14 +183,15 @@ func (f *Flight) disembark(p *Member) {
 	f.dispose()
 }
 
-// stopIfUseless cancels a fetch that serves nobody. Before the header it may still turn out worth storing, for a while.
+// stopIfUseless cancels a fetch that has no members and whose response will not be stored. Before
+// the header it may still turn out to be worth storing, so it goes on for a while.
 func (f *Flight) stopIfUseless() {
 	if len(f.members) > 0 || f.ended {
 		return
 	}
 	switch f.phase {
 	case fetching:
-		if f.leader == nil { // an heir whose followers all left before one of them started it
+		if f.leader == nil { // a retry whose followers all left before one of them started it
 			f.closed = true
 			return
 		}
@@ -204,20 +208,21 @@ func (f *Flight) stopIfUseless() {
 	}
 }
 
-// giveUpLater has giveUp look in Limits.Unattended from now whether the fetch is still worth something.
-func (f *Flight) giveUpLater() { f.giveUpIn(f.terms.limits.Unattended) }
+// giveUpLater has giveUp called in Limits.Unattended from now.
+func (f *Flight) giveUpLater() { f.giveUpIn(f.config.limits.Unattended) }
 
 func (f *Flight) giveUpIn(d time.Duration) {
-	if f.alone == nil {
-		f.alone = time.AfterFunc(d, f.giveUp)
+	if f.unattended == nil {
+		f.unattended = time.AfterFunc(d, f.giveUp)
 		return
 	}
-	f.alone.Reset(d)
+	f.unattended.Reset(d)
 }
 
-// giveUp is called when nobody was left Limits.Unattended ago. Somebody may have come since. A body that
-// is to be kept and still grows goes on until nothing of it has come for as long; but not one that
-// another has replaced: an origin that falls silent again and again would pile up fetches.
+// giveUp cancels a flight that has had no members for Limits.Unattended; it looks whether one has
+// come since. A body that is to be kept and still grows goes on until nothing of it has come for as
+// long. A flight that was replaced does not: an origin that falls silent again and again would pile
+// up fetches.
 func (f *Flight) giveUp() {
 	f.mu.Lock()
 	defer f.unlock()
@@ -225,7 +230,7 @@ func (f *Flight) giveUp() {
 		return
 	}
 	if f.phase == streaming && f.keep && !f.replaced {
-		if left := f.terms.limits.Unattended - f.silence(); left > 0 {
+		if left := f.config.limits.Unattended - f.silence(); left > 0 {
 			f.giveUpIn(left)
 			return
 		}
@@ -233,8 +238,8 @@ func (f *Flight) giveUp() {
 	f.stop(ErrNoClientLeft)
 }
 
-// replace lets nobody join any more, now that a newer flight has this one's place. Without readers
-// it is given up after a while, whether it still grows or not.
+// replace closes the flight to newcomers, because a newer one has its place. Without readers it is
+// given up after a while, whether it still grows or not.
 func (f *Flight) replace() {
 	f.mu.Lock()
 	defer f.unlock()
@@ -242,7 +247,7 @@ func (f *Flight) replace() {
 	f.stopIfUseless()
 }
 
-// stop cancels the fetch; nobody joins what is doomed.
+// stop cancels the fetch and closes the flight to newcomers.
 func (f *Flight) stop(cause error) {
 	f.closed = true
 	if f.cancel != nil {
@@ -250,8 +255,8 @@ func (f *Flight) stop(cause error) {
 	}
 }
 
-// expire is called when Limits.Life is over. After Release and Reject it means nothing: from there on the response lives
-// as long as its one client, as it would alone.
+// expire is called when Limits.Life is over. After Release and Reject it has no effect: from there
+// on the response lives as long as its one client, as it would without this package.
 func (f *Flight) expire() {
 	f.mu.Lock()
 	defer f.unlock()
@@ -259,7 +264,8 @@ func (f *Flight) expire() {
 	case f.ended:
 	case f.phase == fetching:
 		f.stop(ErrExpired)
-	case f.phase == streaming && f.spillInUse() != nil: // it costs no memory to keep it, but nor shall it go on for nobody
+	case f.phase == streaming && f.spillInUse() != nil:
+		// The body costs no memory, so it stays whole; but the fetch goes on for readers only.
 		f.closed, f.keep = true, false
 		f.stopIfUseless()
 	case f.phase == streaming:
@@ -267,23 +273,24 @@ func (f *Flight) expire() {
 	}
 }
 
-// Context is the fetch's context. It descends from no client's; it is cancelled by Cancel, when the flight ends, at
-// Limits.Life before the header, and when nobody has a use for the fetch. context.Cause tells which.
+// Context is the fetch's context. It descends from no client's context. It is cancelled by Cancel,
+// when the flight ends, at Limits.Life before the header, and when the fetch is of no more use.
+// context.Cause tells which.
 func (f *Flight) Context() context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.ctx
 }
 
-// Cancel cancels the fetch's context with cause and lets nobody join any more. Those who hold the flight wait on until
-// the fetch ends it.
+// Cancel cancels the fetch's context with cause, and closes the flight to newcomers. Its members
+// wait on until the fetch ends the flight.
 func (f *Flight) Cancel(cause error) {
 	f.mu.Lock()
 	defer f.unlock()
 	f.stop(cause)
 }
 
-// Keep says whether the fetch is worth finishing when nobody is left to read it. It is false until set, and counts
+// Keep sets whether the fetch is worth finishing without readers. It is false until set, and counts
 // while the flight is streaming.
 func (f *Flight) Keep(keep bool) {
 	f.mu.Lock()
@@ -292,33 +299,33 @@ func (f *Flight) Keep(keep bool) {
 	f.stopIfUseless()
 }
 
-// unlock ends a change of the flight: it lets go of the lock, then pays what the change owes to others, who have locks
-// of their own.
+// unlock ends a change of the flight: it lets go of the lock, then pays what the change owes to
+// others, who have locks of their own.
 func (f *Flight) unlock() {
 	owed := f.owed
-	vacate := f.closed && !f.vacated && f.seat != nil
-	signOff := f.settled && !f.signedOff && f.leader != nil
-	heir, due := f.heir, f.due
+	vacate := f.closed && !f.vacated && f.slot != nil
+	unregister := f.settled && !f.unregistered && f.leader != nil
+	retry, due := f.retry, f.due
 	f.owed, f.due = 0, nil
 	f.vacated = f.vacated || vacate
-	f.signedOff = f.signedOff || signOff
+	f.unregistered = f.unregistered || unregister
 	f.mu.Unlock()
 
 	if owed > 0 {
-		f.terms.budget.Unreserve(owed)
+		f.config.budget.Unreserve(owed)
 	}
 	if vacate {
-		f.seat.vacate(f, heir)
+		f.slot.vacate(f, retry)
 	}
-	if signOff {
-		f.terms.roster.remove(f)
+	if unregister {
+		f.config.registry.remove(f)
 	}
 	for _, fn := range due {
 		fn()
 	}
 }
 
-// wake tells all who wait for a change to look again.
+// wake wakes all goroutines that wait for a change.
 func (f *Flight) wake() {
 	if f.changed != nil {
 		close(f.changed)
@@ -334,27 +341,27 @@ func (f *Flight) change() <-chan struct{} {
 	return f.changed
 }
 
-// current returns the flight that stands for f in the group: its heir if it has one.
+// current returns the flight that stands for f in the group: its retry if it has one.
 func (f *Flight) current() *Flight {
 	if f == nil {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.heir != nil {
-		return f.heir
+	if f.retry != nil {
+		return f.retry
 	}
 	return f
 }
 
-// begun tells whether somebody has started the fetch.
+// begun reports whether a member has started the fetch.
 func (f *Flight) begun() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.leader != nil
 }
 
-// joinable tells whether newcomers are let in.
+// joinable reports whether newcomers can join.
 func (f *Flight) joinable() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

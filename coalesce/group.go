@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Budget accounts for the bytes that flights hold. Its methods are called from many goroutines, never under a lock of
-// this package, and must not call back into the flight they serve.
+// Budget accounts for the bytes that flights hold. Its methods are called from many goroutines,
+// never under a lock of this package, and must not call back into the flight they serve.
 type Budget interface {
 	// Reserve asks for n more bytes; false means that there is no room, and reserves nothing.
 	Reserve(n int64) bool
@@ -18,21 +18,24 @@ type Budget interface {
 
 // Limits bound what a flight may cost. A field that is zero or less has its default.
 type Limits struct {
-	// Waiters is the largest number of followers parked for one flight's header; one more gets Crowded. Default 10,000.
+	// Waiters is the largest number of followers parked for one flight's header; one more gets
+	// Crowded. Default 10,000.
 	Waiters int
-	// Window is how many bytes a windowed flight holds before it waits for its slowest reader. Default 4 MiB.
+	// Window is how many bytes a windowed flight holds before it waits for its slowest reader.
+	// Default 4 MiB.
 	Window int64
-	// Resident is how large a body may grow in memory before a flight that can spill does. From then on half as much stays
-	// there. A body that the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
+	// Resident is how large a body may grow in memory before a flight that can spill does. From
+	// then on half as much stays there. A body that the Budget refuses room for spills from a
+	// quarter of it on. Default 4 MiB.
 	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another
 	// waits for more, before it drops it. Default 10 s.
 	ReaderIdle time.Duration
-	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time in which a flight may
-	// be joined and its body kept whole (then it becomes windowed). It does not apply after Release and Reject. Default
-	// 10 min.
+	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time
+	// in which a flight may be joined and its body kept whole (then it becomes windowed). It does
+	// not apply after Release and Reject. Default 10 min.
 	Life time.Duration
-	// Unattended is how long a fetch goes on when nobody waits for it: before its header, and after that
+	// Unattended is how long a fetch goes on without members: before its header, and after that
 	// while nothing of its body comes. It may be worth storing, but clients that ask and leave must
 	// not pile up fetches of an origin that hangs. Default 1 min.
 	Unattended time.Duration
@@ -62,59 +65,62 @@ func (l Limits) withDefaults() Limits {
 
 // Group holds the flights under way. At most one flight of a key can be joined at any time.
 type Group[K comparable] struct {
-	terms terms
+	config config
 
 	mu      sync.Mutex
 	flights map[K]*Flight // those that can be joined
 }
 
-// terms are what all flights of a group have in common.
-type terms struct {
-	budget Budget
-	limits Limits
-	roster *roster
+// config is what all flights of a group have in common.
+type config struct {
+	budget   Budget
+	limits   Limits
+	registry *registry
 }
 
-// NewGroup returns an empty group whose flights reserve what they hold in b; a nil b has room for everything.
+// NewGroup returns an empty group whose flights reserve what they hold in b; a nil b has room for
+// everything.
 func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 	if b == nil {
-		b = boundless{}
+		b = unlimited{}
 	}
 	l = l.withDefaults()
-	r := &roster{life: l.Life} // apart from the group: its timer must not keep that, and the budget, when it is given up
-	return &Group[K]{terms: terms{budget: b, limits: l, roster: r}, flights: make(map[K]*Flight)}
+	// The registry's timer must not keep the group, and the budget, once they are given up.
+	r := &registry{life: l.Life}
+	return &Group[K]{config: config{budget: b, limits: l, registry: r}, flights: make(map[K]*Flight)}
 }
 
-// Join boards the flight under way for key, or begins one.
+// Join joins the flight under way for key, or begins one.
 //
-// usable, which may be nil, is asked about a running flight; when it answers false (say, the key
-// was purged since the flight began, or nothing has come of it for long, see Silent), a new flight
-// takes its place, and the old one goes on for those who hold it. It is called without a lock and
-// may be asked more than once.
+// usable, which may be nil, is asked about a running flight. When it answers false (the key was
+// purged since the flight began, or nothing has come of it for long, see Silent), a new flight
+// takes its place, and the old one goes on for its members. usable is called without a lock and may
+// be asked more than once.
 //
-// started tells that the caller is the leader of a new fetch: it must run it on another goroutine,
-// and wait like everybody else. tag is what the starter attaches to the flight; it is not used
-// otherwise. The caller must end its stake with p.Leave.
-func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, p *Member, started bool) {
+// started tells that the caller is the leader of a new fetch: it must run the fetch on another
+// goroutine, and wait like the others. tag is attached to a flight that is started, and not used
+// otherwise. The caller must leave with m.Leave.
+func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, m *Member, started bool) {
 	var approved, refused *Flight
 	for {
-		f, p, started, done := g.tryJoin(key, tag, func(f *Flight) verdict {
+		f, m, started, done := g.tryJoin(key, tag, func(f *Flight) usability {
 			switch {
 			case f == refused:
-				return verdictRefused
+				return usabilityNo
 			case usable == nil || f == approved:
-				return verdictApproved
+				return usabilityYes
 			}
-			return verdictOpen
+			return usabilityUnknown
 		})
 		if done {
 			if started && refused != nil {
 				refused.replace()
 			}
-			return f, p, started
+			return f, m, started
 		}
-		// The question is put without the lock. Meanwhile the flight may end, be replaced or be purged again; whatever
-		// has the key by then is looked at anew, so an answer only ever counts for the flight it was given for.
+		// usable is asked without the lock. Meanwhile the flight may end, be replaced or be purged
+		// again. The flight that has the key by then is looked at anew, so an answer counts only
+		// for the flight that it was given for.
 		if usable(f) {
 			approved = f
 		} else {
@@ -123,68 +129,70 @@ func (g *Group[K]) Join(key K, tag any, usable func(*Flight) bool) (f *Flight, p
 	}
 }
 
-// verdict is what is known of a running flight's use to one joiner.
-type verdict uint8
+// usability is what is known of a running flight's use to one joiner.
+type usability uint8
 
 const (
-	verdictOpen     verdict = iota // not asked yet
-	verdictApproved                // may be joined
-	verdictRefused                 // must be replaced
+	usabilityUnknown usability = iota // not asked yet
+	usabilityYes                      // may be joined
+	usabilityNo                       // must be replaced
 )
 
-// tryJoin is one step of Join under the group's lock. done is false when the caller has to judge f first.
-func (g *Group[K]) tryJoin(key K, tag any, judge func(*Flight) verdict) (f *Flight, p *Member, started, done bool) {
+// tryJoin is one step of Join under the group's lock. done is false when the caller has to ask
+// first whether f is usable.
+func (g *Group[K]) tryJoin(key K, tag any, known func(*Flight) usability) (f *Flight, m *Member, started, done bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f = g.flights[key].current(); f != nil {
-		var v verdict
-		if p, started, v = f.board(tag, judge(f)); v == verdictOpen {
+		var v usability
+		if m, started, v = f.join(tag, known(f)); v == usabilityUnknown {
 			return f, nil, false, false
 		}
-		if p != nil {
+		if m != nil {
 			g.flights[key] = f
-			return f, p, started, true
+			return f, m, started, true
 		}
 	}
-	seat := &berth[K]{group: g, key: key}
-	f, p = newFlight(&g.terms, seat, tag)
+	f, m = newFlight(&g.config, &slot[K]{group: g, key: key}, tag)
 	g.flights[key] = f
-	return f, p, true, true
+	return f, m, true, true
 }
 
-// Board boards the flight under way for key, if there is one, and begins none. usable is as for Join. When ok, the
-// caller must end its stake with p.Leave.
-func (g *Group[K]) JoinRunning(key K, usable func(*Flight) bool) (f *Flight, p *Member, ok bool) {
+// JoinRunning joins the flight under way for key, if there is one, and begins none. usable is as
+// for Join. When ok, the caller must leave with m.Leave.
+func (g *Group[K]) JoinRunning(key K, usable func(*Flight) bool) (f *Flight, m *Member, ok bool) {
 	g.mu.Lock()
 	f = g.flights[key].current()
 	g.mu.Unlock()
 	if f == nil || !f.begun() || usable != nil && !usable(f) {
 		return nil, nil, false
 	}
-	p, _, _ = f.board(nil, verdictApproved) // it has begun, so nothing is started here
-	return f, p, p != nil
+	m, _, _ = f.join(nil, usabilityYes) // it has begun, so nothing is started here
+	return f, m, m != nil
 }
 
-// Solo begins a flight that nobody else can join. Its member is the leader, which has to run the fetch.
-func (g *Group[K]) Solo(tag any) (f *Flight, p *Member) {
-	return newFlight(&g.terms, nil, tag)
+// Solo begins a flight that no other request can join. Its member is the leader, which has to run
+// the fetch.
+func (g *Group[K]) Solo(tag any) (f *Flight, m *Member) {
+	return newFlight(&g.config, nil, tag)
 }
 
 // Len returns how many fetches are under way, those that can no longer be joined included.
-func (g *Group[K]) Len() int { return g.terms.roster.len() }
+func (g *Group[K]) Len() int { return g.config.registry.len() }
 
 // CancelAll cancels the context of every flight under way, with cause.
 func (g *Group[K]) CancelAll(cause error) {
-	for _, f := range g.terms.roster.list() {
+	for _, f := range g.config.registry.list() {
 		f.Cancel(cause)
 	}
 }
 
-// Drain waits until no fetch is under way. When ctx ends before that it cancels those that are left with ErrDrained,
-// does not wait for them, and returns an error that wraps the context's. It keeps nobody from beginning new flights.
+// Drain waits until no fetch is under way. When ctx ends before that it cancels those that are left
+// with ErrDrained, does not wait for them, and returns an error that wraps the context's. It does
+// not keep requests from beginning new flights.
 func (g *Group[K]) Drain(ctx context.Context) error {
 	select {
-	case <-g.terms.roster.empty():
+	case <-g.config.registry.empty():
 		return nil
 	case <-ctx.Done():
 	}
@@ -196,34 +204,34 @@ func (g *Group[K]) Drain(ctx context.Context) error {
 	return fmt.Errorf("draining: %d flights cancelled: %w", n, context.Cause(ctx))
 }
 
-// mooring is a flight's place in its group, whatever the type of the key.
-type mooring interface {
-	// vacate takes f out of the group; heir, if there is one and it can be joined, gets its place.
-	vacate(f, heir *Flight)
+// groupSlot is a flight's place in its group. It hides the type of the key.
+type groupSlot interface {
+	// vacate takes f out of the group; retry, if there is one and it can be joined, gets its place.
+	vacate(f, retry *Flight)
 }
 
-type berth[K comparable] struct {
+type slot[K comparable] struct {
 	group *Group[K]
 	key   K
 }
 
-func (b *berth[K]) vacate(f, heir *Flight) {
+func (b *slot[K]) vacate(f, retry *Flight) {
 	g := b.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.flights[b.key] != f {
 		return // a newer one is there
 	}
-	// The heir may already have come to its end; placing it then would leave it in the map for good.
-	if heir != nil && heir.joinable() {
-		g.flights[b.key] = heir
+	// A retry that has already ended would stay in the map for good.
+	if retry != nil && retry.joinable() {
+		g.flights[b.key] = retry
 		return
 	}
 	delete(g.flights, b.key)
 }
 
-// boundless is the budget of a group that was given none.
-type boundless struct{}
+// unlimited is the budget of a group that was given none.
+type unlimited struct{}
 
-func (boundless) Reserve(int64) bool { return true }
-func (boundless) Unreserve(int64)    {}
+func (unlimited) Reserve(int64) bool { return true }
+func (unlimited) Unreserve(int64)    {}

@@ -40,22 +40,22 @@ func TestJoinAsksWhetherAFlightIsOfUse(t *testing.T) {
 			f.Finish(nil)
 			f.Settle()
 		}
-		for _, p := range []*Member{oldLead, oldFollower, freshLead, freshFollower} {
-			park(p, 0, nil).expect(t, Shared)
-			p.Leave()
+		for _, m := range []*Member{oldLead, oldFollower, freshLead, freshFollower} {
+			park(m, 0, nil).expect(t, Shared)
+			m.Leave()
 		}
 	})
 }
 
-// While the question is put, another request may put a new flight in the place: the answer for the old one says nothing
-// of it.
+// While the question is put, another request may put a new flight in the place: the answer for the
+// old one says nothing of it.
 func TestJoinWhileTheFlightIsReplaced(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		a, pa, _ := g.Join("k", "a", nil)
 		var asked []any
 		var b *Flight
 		var pb *Member
-		f, p, started := g.Join("k", "c", func(f *Flight) bool {
+		f, m, started := g.Join("k", "c", func(f *Flight) bool {
 			asked = append(asked, f.Tag())
 			if f == a {
 				a.Release()
@@ -69,8 +69,8 @@ func TestJoinWhileTheFlightIsReplaced(t *testing.T) {
 		for _, f := range []*Flight{a, b} {
 			f.Settle()
 		}
-		for _, p := range []*Member{pa, pb, p} {
-			p.Leave()
+		for _, m := range []*Member{pa, pb, m} {
+			m.Leave()
 		}
 	})
 }
@@ -78,7 +78,7 @@ func TestJoinWhileTheFlightIsReplaced(t *testing.T) {
 func TestSoloIsJoinedByNobody(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		solo, alone := g.Solo("tag")
-		f, p := join(t, g, true)
+		f, m := join(t, g, true)
 		if f == solo || solo.Tag() != "tag" || !alone.Leader() || g.Len() != 2 {
 			t.Errorf("solo flight joined, or tag %v, leader %v, in flight %d", solo.Tag(), alone.Leader(), g.Len())
 		}
@@ -88,9 +88,9 @@ func TestSoloIsJoinedByNobody(t *testing.T) {
 			f.Finish(nil)
 			f.Settle()
 		}
-		for _, p := range []*Member{alone, p} {
-			expectBody(t, p.Reader(), []byte("body"), nil)
-			p.Leave()
+		for _, m := range []*Member{alone, m} {
+			expectBody(t, m.Reader(), []byte("body"), nil)
+			m.Leave()
 		}
 	})
 }
@@ -98,32 +98,32 @@ func TestSoloIsJoinedByNobody(t *testing.T) {
 func TestBoardBeginsNothing(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		yes, no := func(*Flight) bool { return true }, func(*Flight) bool { return false }
-		board := func(when string, usable func(*Flight) bool, want *Flight) {
+		running := func(when string, usable func(*Flight) bool, want *Flight) {
 			t.Helper()
-			f, p, ok := g.JoinRunning("k", usable)
+			f, m, ok := g.JoinRunning("k", usable)
 			if f != want && ok || ok != (want != nil) {
-				t.Errorf("%s: boarded %v, want %v", when, ok, want != nil)
+				t.Errorf("%s: joined %v, want %v", when, ok, want != nil)
 			}
 			if ok {
-				p.Leave()
+				m.Leave()
 			}
 		}
-		board("nothing under way", nil, nil)
+		running("nothing under way", nil, nil)
 		f, lead, followers := failing(t, g, 1)
-		board("under way", nil, f)
-		board("of use", yes, f)
-		board("of no use", no, nil)
+		running("under way", nil, f)
+		running("of use", yes, f)
+		running("of no use", no, nil)
 		f.Fail(errOrigin)
-		board("nobody has started the second attempt", yes, nil)
-		heir, again := retryAll(t, followers, 1)
-		board("second attempt", yes, heir)
-		heir.Release()
-		board("released", yes, nil)
-		heir.Settle()
+		running("the second attempt is not started", yes, nil)
+		retry, again := retryAll(t, followers, 1)
+		running("second attempt", yes, retry)
+		retry.Release()
+		running("released", yes, nil)
+		retry.Settle()
 		lead.expect(t, Failed)
 		again[0].expect(t, Released)
 		for _, w := range append(again, lead) {
-			w.p.Leave()
+			w.m.Leave()
 		}
 	})
 }
@@ -138,7 +138,7 @@ func TestDrain(t *testing.T) {
 	})
 	t.Run("flights end in time", func(t *testing.T) {
 		inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
-			f, p := join(t, g, true)
+			f, m := join(t, g, true)
 			solo, alone := g.Solo(nil)
 			time.AfterFunc(time.Second, f.Settle)
 			time.AfterFunc(2*time.Second, solo.Settle)
@@ -146,14 +146,14 @@ func TestDrain(t *testing.T) {
 			if err := g.Drain(t.Context()); err != nil || time.Since(start) != 2*time.Second {
 				t.Errorf("Drain: %v after %v, want nil after 2s", err, time.Since(start))
 			}
-			p.Leave()
+			m.Leave()
 			alone.Leave()
 		})
 	})
 	t.Run("flights are cancelled", func(t *testing.T) {
 		inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
-			f, p := join(t, g, true)
-			w := park(p, 0, nil)
+			f, m := join(t, g, true)
+			w := park(m, 0, nil)
 			_, follower := join(t, g, false)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -169,14 +169,14 @@ func TestDrain(t *testing.T) {
 			if next, _, _ := follower.Retry(nil); next != nil {
 				t.Error("a second attempt begins after shutdown")
 			}
-			p.Leave()
+			m.Leave()
 			follower.Leave()
 		})
 	})
 }
 
-// TestGroupIsGivenUp: the timer for the lives of flights, which runs on when the last one is over, does not keep the
-// group, nor what its budget is.
+// TestGroupIsGivenUp: the timer for the lives of flights, which runs on when the last one is over,
+// does not keep the group, nor what its budget is.
 func TestGroupIsGivenUp(t *testing.T) {
 	given := func() weak.Pointer[Group[string]] {
 		g := NewGroup[string](nil, Limits{Life: time.Hour})

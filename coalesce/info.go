@@ -2,22 +2,22 @@ package coalesce
 
 import "time"
 
-// Head returns what Share was given, or nil.
+// Head returns what Share was given, or nil before that.
 func (f *Flight) Head() any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head
 }
 
-// Trailer returns what Finish was given, or nil.
+// Trailer returns what Finish was given, or nil before that.
 func (f *Flight) Trailer() any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.trailer
 }
 
-// Err returns the error of a flight that failed. It is nil before the end, after a clean one, and after Reject until
-// Fail.
+// Err returns the error of a flight that failed. It is nil before the end, after a clean one, and
+// after Reject until Fail.
 func (f *Flight) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -27,7 +27,7 @@ func (f *Flight) Err() error {
 // Attempt is 1, or 2 for the flight that follows a failure.
 func (f *Flight) Attempt() int { return f.attempt }
 
-// Tag returns what the starter attached.
+// Tag returns what the request that started the fetch attached to it.
 func (f *Flight) Tag() any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -41,7 +41,7 @@ func (f *Flight) Waiting() int {
 	return f.waiting
 }
 
-// Readers returns how many members hold a shared flight, those that have not begun to read included.
+// Readers returns how many members a shared flight has, those that have not begun to read included.
 func (f *Flight) Readers() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,22 +51,22 @@ func (f *Flight) Readers() int {
 	return len(f.members)
 }
 
-// Overflow tells why the body is not kept, if so.
+// Overflow returns why the body is not kept; NoOverflow if it is.
 func (f *Flight) Overflow() Overflow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.overflow
 }
 
-// Ended tells whether the flight has ended by Finish or Fail.
+// Ended reports whether the flight has ended by Finish or Fail.
 func (f *Flight) Ended() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.ended
 }
 
-// Silent tells for how long nothing of the response has come: since its last bytes, its header, or
-// the beginning of the fetch. It is zero for a flight that has ended.
+// Silent returns for how long nothing of the response has come: since its last bytes, its header,
+// or the beginning of the fetch. It is zero for a flight that has ended.
 func (f *Flight) Silent() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,9 +76,9 @@ func (f *Flight) Silent() time.Duration {
 	return f.silence()
 }
 
-func (f *Flight) silence() time.Duration { return time.Since(f.entered.at) - f.progress }
+func (f *Flight) silence() time.Duration { return time.Since(f.registration.at) - f.progress }
 
-// Replaced tells whether Join has begun a newer flight in the place of this one.
+// Replaced reports whether Join has begun a newer flight in the place of this one.
 func (f *Flight) Replaced() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

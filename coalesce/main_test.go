@@ -57,7 +57,8 @@ func (l *ledger) now() int64 {
 	return l.used
 }
 
-// expectEmpty fails the test unless all that flights held is given back, and the group is as it was made.
+// expectEmpty fails the test unless all that flights held is given back, and the group is as it was
+// made.
 func expectEmpty(t *testing.T, g *Group[string], l *ledger) {
 	t.Helper()
 	if n := l.now(); n != 0 || l.over != 0 {
@@ -76,24 +77,24 @@ func expectEmpty(t *testing.T, g *Group[string], l *ledger) {
 // join is Join without usable, on the key "k".
 func join(t *testing.T, g *Group[string], wantStart bool) (*Flight, *Member) {
 	t.Helper()
-	f, p, started := g.Join("k", nil, nil)
+	f, m, started := g.Join("k", nil, nil)
 	if started != wantStart {
 		t.Fatalf("started = %v, want %v", started, wantStart)
 	}
-	return f, p
+	return f, m
 }
 
 // waiter runs Wait on a goroutine of its own.
 type waiter struct {
-	p      *Member
+	m      *Member
 	cancel context.CancelCauseFunc
 	done   chan WaitResult
 }
 
-func park(p *Member, timeout time.Duration, writer any) *waiter {
+func park(m *Member, timeout time.Duration, writer any) *waiter {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	w := &waiter{p: p, cancel: cancel, done: make(chan WaitResult, 1)}
-	go func() { w.done <- p.Wait(ctx, timeout, writer) }()
+	w := &waiter{m: m, cancel: cancel, done: make(chan WaitResult, 1)}
+	go func() { w.done <- m.Wait(ctx, timeout, writer) }()
 	return w
 }
 
@@ -101,7 +102,7 @@ func park(p *Member, timeout time.Duration, writer any) *waiter {
 func (w *waiter) expect(t *testing.T, want WaitResult) {
 	t.Helper()
 	if got := <-w.done; got != want {
-		t.Fatalf("outcome %v, want %v", got, want)
+		t.Fatalf("result %v, want %v", got, want)
 	}
 	w.cancel(nil)
 }
@@ -111,7 +112,7 @@ func (w *waiter) expectParked(t *testing.T) {
 	t.Helper()
 	select {
 	case o := <-w.done:
-		t.Fatalf("outcome %v, want it still parked", o)
+		t.Fatalf("result %v, want it still parked", o)
 	default:
 	}
 }

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// Outcome is the way a Wait ended.
+// WaitResult is the way a Wait ended.
 type WaitResult uint8
 
 // The ways a wait can end.
 const (
 	Shared    WaitResult = iota + 1 // read from Member.Reader
 	Released                        // not shareable: fetch for yourself
-	TakenOver                       // leader only: its writer was lent to the fetch, which has ended; see Flight.Err
-	Failed                          // no response, or none that followers may have; see Flight.Err, Member.Retry
+	TakenOver                       // leader only: the fetch had its writer and has ended; see Err
+	Failed                          // no response that followers may have; see Err, Retry
 	TimedOut                        // follower only: no header within its timeout
 	Left                            // its context ended
 	Crowded                         // follower only: Limits.Waiters are parked already
 )
 
 // String returns a word for logs and metrics.
-func (o WaitResult) String() string {
-	switch o {
+func (r WaitResult) String() string {
+	switch r {
 	case Shared:
 		return "shared"
 	case Released:
@@ -38,165 +38,169 @@ func (o WaitResult) String() string {
 	case Crowded:
 		return "crowded"
 	}
-	return fmt.Sprintf("WaitResult(%d)", uint8(o))
+	return fmt.Sprintf("WaitResult(%d)", uint8(r))
 }
 
-// Member is one request's stake in a flight: its leader's or a follower's. It belongs to one goroutine, and ends with
-// Leave.
+// Member is one request's share in a flight: its leader's or a follower's. It belongs to one
+// goroutine and ends with Leave.
 type Member struct {
 	flight *Flight
 
 	// Guarded by the flight's lock.
-	slot   int     // place among the flight's members; -1 when it has left
-	parked bool    // in Wait
-	lent   bool    // the fetch has the writer, until it ends
-	writer any     // what a parked leader lends
-	next   *Member // place on the heir, given at the failure
-	reader Reader
+	index      int  // place among the flight's members; -1 when it has left
+	parked     bool // in Wait
+	lent       bool // the fetch has the writer, until it ends
+	informing  bool // it is in a call of pending
+	retryTaken bool // the caller of Retry has the place on the second attempt
 
-	news    []func(writer any) // what the leader is still to be told
-	telling bool               // it is in such a call
-
-	claimed bool // next belongs to the caller of Retry
+	writer  any                // what a parked leader lends
+	pending []func(writer any) // calls that the leader has still to make for Inform
+	retry   *Member            // place on the second attempt, given at the failure
+	reader  Reader
 }
 
-// Leader tells whether this member started the fetch.
-func (p *Member) Leader() bool {
-	p.flight.mu.Lock()
-	defer p.flight.mu.Unlock()
-	return p.leads()
+// Leader reports whether this member started the fetch.
+func (m *Member) Leader() bool {
+	m.flight.mu.Lock()
+	defer m.flight.mu.Unlock()
+	return m.leads()
 }
 
-func (p *Member) leads() bool { return p.flight.leader == p }
+func (m *Member) leads() bool { return m.flight.leader == m }
 
-// Wait parks until the header is decided upon and tells what to do then. A follower waits for timeout at most (0 or
-// less: without a limit), a leader as long as the fetch takes. A leader's writer (an http.ResponseWriter, opaque here)
-// may be lent to the fetch; Wait then returns when the fetch has ended, even if ctx ends before. A member whose outcome
-// is TimedOut, Left or Crowded has left. What Inform has for a leader is called here; if that panics, it has left too.
-func (p *Member) Wait(ctx context.Context, timeout time.Duration, writer any) WaitResult {
-	if o := p.park(writer); o != 0 {
-		return o
+// Wait parks until the fetch has decided about its header, and returns what to do then. A follower
+// waits for at most timeout; 0 or less means no limit. A leader waits as long as the fetch takes.
+//
+// writer is what a leader may lend to the fetch (an http.ResponseWriter, opaque here). Once it is
+// lent, Wait returns when the fetch has ended, even if ctx ends before.
+//
+// Wait calls on the leader's goroutine what Inform was given. If that panics, the member has left.
+// It has also left if the result is TimedOut, Left or Crowded.
+func (m *Member) Wait(ctx context.Context, timeout time.Duration, writer any) WaitResult {
+	if result := m.park(writer); result != 0 {
+		return result
 	}
-	defer p.unpark()
+	defer m.unpark()
 	var late <-chan time.Time
-	if timeout > 0 && !p.Leader() {
+	if timeout > 0 && !m.Leader() {
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()
 		late = timer.C
 	}
 	gone := ctx.Done()
 	for {
-		o, news, changed := p.look()
-		if news != nil {
-			p.hear(news)
+		result, inform, changed := m.poll()
+		if inform != nil {
+			m.deliver(inform)
 			continue
 		}
-		if o != 0 {
-			return o
+		if result != 0 {
+			return result
 		}
 		select {
 		case <-changed:
 		case <-late:
-			if o := p.give(TimedOut); o != 0 {
-				return o
+			if result := m.stopWaiting(TimedOut); result != 0 {
+				return result
 			}
 		case <-gone:
-			if o := p.give(Left); o != 0 {
-				return o
+			if result := m.stopWaiting(Left); result != 0 {
+				return result
 			}
-			p.flight.Cancel(context.Cause(ctx)) // the only client that the response is for has gone
+			m.flight.Cancel(context.Cause(ctx)) // the only client that the response is for has gone
 			gone = nil
 		}
 	}
 }
 
-// hear calls what Inform has told.
-func (p *Member) hear(news func(writer any)) {
-	heard := false
+// deliver calls what Inform was given. The member leaves if that panics.
+func (m *Member) deliver(inform func(writer any)) {
+	delivered := false
 	defer func() {
-		if !heard {
-			p.Leave()
+		if !delivered {
+			m.Leave()
 		}
 	}()
-	news(p.writer)
-	heard = true
+	inform(m.writer)
+	delivered = true
 }
 
-// park enters the member among those who wait, unless there is nothing to wait for or no place.
-func (p *Member) park(writer any) WaitResult {
-	f := p.flight
+// park counts the member among those who wait, unless there is a result already or no room.
+func (m *Member) park(writer any) WaitResult {
+	f := m.flight
 	f.mu.Lock()
 	defer f.unlock()
-	if o := p.outcome(); o != 0 && len(p.news) == 0 {
-		return o
+	if result := m.result(); result != 0 && len(m.pending) == 0 {
+		return result
 	}
-	if p.leads() {
-		p.writer, p.parked = writer, true
+	if m.leads() {
+		m.writer, m.parked = writer, true
 		f.wake() // TakeOver may be waiting for the writer
 		return 0
 	}
-	if f.waiting >= f.terms.limits.Waiters {
-		f.disembark(p)
+	if f.waiting >= f.config.limits.Waiters {
+		f.remove(m)
 		return Crowded
 	}
 	f.waiting++
-	p.parked = true
+	m.parked = true
 	return 0
 }
 
-func (p *Member) unpark() {
-	f := p.flight
+func (m *Member) unpark() {
+	f := m.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !p.leads() {
+	if !m.leads() {
 		f.waiting--
 	}
-	p.parked, p.writer = false, nil
+	m.parked, m.writer = false, nil
 }
 
-// look returns what there is to hear, or else the outcome, or else a channel that is closed when it is time to look again.
-func (p *Member) look() (WaitResult, func(writer any), <-chan struct{}) {
-	f := p.flight
+// poll returns the next call for the leader to make, or else the result, or else a channel that is
+// closed at the next change.
+func (m *Member) poll() (WaitResult, func(writer any), <-chan struct{}) {
+	f := m.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(p.news) > 0 {
-		next := p.news[0]
-		p.news, p.telling = p.news[1:], true
+	if len(m.pending) > 0 {
+		next := m.pending[0]
+		m.pending, m.informing = m.pending[1:], true
 		return 0, next, nil
 	}
-	if p.telling {
-		p.telling = false
+	if m.informing {
+		m.informing = false
 		f.wake() // TakeOver may be waiting for the writer
 	}
-	if o := p.outcome(); o != 0 {
-		return o, nil, nil
+	if result := m.result(); result != 0 {
+		return result, nil, nil
 	}
 	return 0, nil, f.change()
 }
 
-// give gives up waiting, unless the outcome is there after all. It returns 0 for a leader whose writer is lent: that
-// one has to stay.
-func (p *Member) give(up WaitResult) WaitResult {
-	f := p.flight
+// stopWaiting ends the wait with because, unless the flight has a result after all. It returns 0
+// for a leader whose writer is lent, which has to stay.
+func (m *Member) stopWaiting(because WaitResult) WaitResult {
+	f := m.flight
 	f.mu.Lock()
 	defer f.unlock()
-	if o := p.outcome(); o != 0 {
-		return o
+	if result := m.result(); result != 0 {
+		return result
 	}
-	if p.lent {
+	if m.lent {
 		return 0
 	}
-	f.disembark(p)
-	return up
+	f.remove(m)
+	return because
 }
 
-// outcome is what the flight's state means for this member; 0 means wait.
-func (p *Member) outcome() WaitResult {
-	f := p.flight
+// result is what the flight's state means for this member; 0 means that it has to wait.
+func (m *Member) result() WaitResult {
+	f := m.flight
 	switch {
-	case p.reader.dropped:
-		return Released // a window went on without it before it looked
-	case p.slot < 0:
+	case m.reader.dropped:
+		return Released // a window dropped it before it looked
+	case m.index < 0:
 		return Left
 	}
 	switch f.phase {
@@ -206,24 +210,24 @@ func (p *Member) outcome() WaitResult {
 		}
 		return 0
 	case streaming, windowed:
-		if f.err != nil && !p.reader.touched {
+		if f.err != nil && !m.reader.touched {
 			return Failed
 		}
 		return Shared
 	case released, rejected:
-		return p.apart()
+		return m.unsharedResult()
 	}
 	return 0
 }
 
-// apart is outcome for a response that is not shared. A leader waits for the end of the fetch, which may still ask for
-// its writer.
-func (p *Member) apart() WaitResult {
-	f := p.flight
+// unsharedResult is result for a response that is not shared. A leader waits for the end of the
+// fetch, which may still ask for its writer.
+func (m *Member) unsharedResult() WaitResult {
+	f := m.flight
 	switch {
-	case p.leads() && !f.ended:
+	case m.leads() && !f.ended:
 		return 0
-	case p.lent:
+	case m.lent:
 		return TakenOver
 	case f.phase == rejected:
 		return Failed
@@ -231,33 +235,35 @@ func (p *Member) apart() WaitResult {
 	return Released
 }
 
-// Reader returns the member's reader of the body. It is of use after Wait has returned Shared.
-func (p *Member) Reader() *Reader { return &p.reader }
+// Reader returns the member's reader of the body. It may be used after Wait has returned Shared.
+func (m *Member) Reader() *Reader { return &m.reader }
 
-// Leave ends the member's stake. It may be called more than once. What OnDrop was told of is over
-// when it returns.
-func (p *Member) Leave() {
-	f := p.flight
+// Leave ends the member's share in the flight. It may be called more than once. OnDrop's function
+// is not running when Leave returns, and is not called after that.
+func (m *Member) Leave() {
+	f := m.flight
 	f.mu.Lock()
-	f.disembark(p)
-	next := p.next
+	f.remove(m)
+	next := m.retry
 	f.unlock()
-	p.reader.onDrop.set(nil)
-	if next != nil && !p.claimed {
+	m.reader.onDrop.set(nil)
+	if next != nil && !m.retryTaken {
 		next.Leave()
 	}
 }
 
-// Retry leaves a failed flight and boards the one that follows it, for which all gather whose wait ended with Failed or
-// whose reader failed before its first byte. The first caller starts it: started tells it to run the fetch, with tag
-// attached. After the failure of a second attempt, which is final, after ErrDrained, and when nothing has failed, it
-// returns a nil flight, and the member is as before.
-func (p *Member) Retry(tag any) (f *Flight, next *Member, started bool) {
-	if !p.claim() {
+// Retry leaves a failed flight and joins its second attempt, on which all members gather whose Wait
+// ended with Failed or whose reader failed before its first byte. The first caller starts it:
+// started then tells the caller to run the fetch, to which tag is attached.
+//
+// Retry returns a nil flight, and leaves the member as it was, if nothing has failed, after the
+// failure of a second attempt, and after ErrDrained.
+func (m *Member) Retry(tag any) (f *Flight, next *Member, started bool) {
+	if !m.takeRetry() {
 		return nil, nil, false
 	}
-	p.Leave()
-	next = p.next
+	m.Leave()
+	next = m.retry
 	f = next.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -268,18 +274,18 @@ func (p *Member) Retry(tag any) (f *Flight, next *Member, started bool) {
 	return f, next, started
 }
 
-// claim takes the member's place on the heir into the caller's hands.
-func (p *Member) claim() bool {
-	f := p.flight
+// takeRetry makes the caller of Retry responsible for the member's place on the second attempt.
+func (m *Member) takeRetry() bool {
+	f := m.flight
 	f.mu.Lock()
 	defer f.unlock()
 	failed := f.err != nil || f.phase == rejected
-	if !failed || f.final() || p.claimed {
+	if !failed || f.final() || m.retryTaken {
 		return false
 	}
-	if p.next == nil { // a leader's, or one that has read already: it was not expected to come along
-		f.inherit(p)
+	if m.retry == nil { // createRetry left out the leader, and members that had read
+		f.moveToRetry(m)
 	}
-	p.claimed = true
+	m.retryTaken = true
 	return true
 }

@@ -3,10 +3,8 @@ package coalesce
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -21,9 +19,9 @@ var (
 	worldFlag = flag.Int("coalesce.worlds", 3000, "how many worlds the randomised test makes")
 )
 
-// TestRandomWorlds lets clients with all kinds of habits meet fetches with all kinds of fates, in thousands of small
-// worlds with fake time. What a client gets is checked against the plan of the very fetch that it got it from; see
-// client.check and client.read.
+// TestRandomWorlds lets clients with all kinds of habits meet fetches with all kinds of fates, in
+// thousands of small worlds with fake time. What a client gets is checked against the plan of the
+// very fetch that it got it from; see client.check and client.read.
 func TestRandomWorlds(t *testing.T) {
 	seed, worlds := *seedFlag, *worldFlag
 	if seed == 0 {
@@ -141,9 +139,9 @@ func (w *world) expectNothingLeft() {
 	}
 }
 
-// someTime is often next to nothing, so that much happens at the same instant, in any order. It is never 0: a timer that
-// is due at once runs on its maker's thread, and two such in one bubble upset the race detector (go1.26.8,
-// runtime.(*timer).modify).
+// someTime is often next to nothing, so that much happens at the same instant, in any order. It is
+// never 0: a timer that is due at once runs on its maker's thread, and two such in one bubble upset
+// the race detector (go1.26.8, runtime.(*timer).modify).
 func someTime(rng *rand.Rand, limit time.Duration) time.Duration {
 	if rng.IntN(2) == 0 {
 		return 1
@@ -155,7 +153,7 @@ func someTime(rng *rand.Rand, limit time.Duration) time.Duration {
 type fetchRecord struct {
 	id   int
 	f    *Flight
-	key  string // "" when nobody can join: a solo, or the heir of a flight that had left the group before it failed
+	key  string // "" if none can join: a solo, or the retry of a flight that had left the group
 	born int64  // generation
 
 	headerAfter, pause time.Duration
@@ -244,8 +242,9 @@ func (rec *fetchRecord) run(w *world) {
 	defer f.Settle()
 	defer rec.over.Store(true)
 	if rec.rng.IntN(4) > 0 && rec.headerAfter > 0 { // the others do not look at their context
-		// No channel timer that is due at once: goroutines of a bubble that receive from such at the same time share one
-		// context of the race detector, which crashes (golang/go#78156, as far as we can tell).
+		// No channel timer that is due at once: goroutines of a bubble that receive from such at
+		// the same time share one context of the race detector, which crashes (golang/go#78156, as
+		// far as we can tell).
 		select {
 		case <-time.After(rec.headerAfter):
 		case <-f.Context().Done():
@@ -377,147 +376,6 @@ func (rec *fetchRecord) send(write func([]byte) (int, error)) error {
 	return nil
 }
 
-// client is one request and its habits.
-type client struct {
-	w   *world
-	rng *rand.Rand
-	key string
-
-	arrives, patience, timeout time.Duration
-	pause                      time.Duration // between reads
-	hangs, bites               int           // reads until it takes nothing any more, or leaves; -1: never
-	skip                       int64
-
-	out  bytes.Buffer // its connection, as far as it is lent
-	born int64        // generation at its start
-}
-
-func newClient(w *world, rng *rand.Rand, keys int) *client {
-	c := &client{
-		w: w, rng: rand.New(rand.NewPCG(rng.Uint64(), 0)), key: fmt.Sprint(rng.IntN(keys)),
-		arrives: someTime(rng, 5*time.Second), patience: time.Hour, timeout: time.Duration(1+rng.IntN(10)) * time.Second,
-		pause: []time.Duration{0, 0, someTime(rng, 3*time.Second)}[rng.IntN(3)], hangs: -1, bites: -1,
-	}
-	switch rng.IntN(6) {
-	case 0:
-		c.patience = someTime(rng, 10*time.Second)
-	case 1:
-		c.hangs = rng.IntN(5)
-	case 2:
-		c.bites = rng.IntN(5)
-	case 3:
-		c.skip = rng.Int64N(50_000)
-	}
-	return c
-}
-
-func (c *client) run() {
-	time.Sleep(c.arrives)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer time.AfterFunc(c.patience, func() { cancel(errClient) }).Stop()
-	defer cancel(nil)
-
-	c.born = c.w.generation.Load()
-	f, p, started := c.w.g.Join(c.key, &tag{c.born}, func(f *Flight) bool {
-		ok := f.Tag().(*tag).born >= c.born
-		if !ok {
-			c.w.seen.add("purged")
-		}
-		if ok && c.w.silent > 0 && f.Silent() >= c.w.silent {
-			c.w.seen.add("silent")
-			return false
-		}
-		return ok
-	})
-	if started {
-		c.w.start(f, c.key)
-	}
-	again := c.stay(ctx, f, p)
-	p.Leave()
-	if !again {
-		return
-	}
-	f, p = c.w.g.Solo(&tag{c.w.generation.Load()})
-	c.w.start(f, "")
-	if c.stay(ctx, f, p) && !p.reader.dropped {
-		c.w.t.Error("a fetch of its own was released")
-	}
-	p.Leave()
-}
-
-// stay goes with a flight to its end, and through a second attempt. It returns true if the client has to fetch for
-// itself.
-func (c *client) stay(ctx context.Context, f *Flight, p *Member) (again bool) {
-	for attempts := 1; ; attempts++ {
-		if f.Attempt() > 2 || attempts > 2 {
-			c.w.t.Errorf("attempt %d, and the client's %d", f.Attempt(), attempts)
-		}
-		start := time.Now()
-		o := p.Wait(ctx, c.timeout, &c.out)
-		c.w.seen.add(o.String())
-		c.check(ctx, f, p, o, time.Since(start))
-		switch o {
-		case Released, TimedOut, Crowded:
-			return !p.Leader() // a leader that is released asked for something else than it would get; here it is content
-		case TakenOver, Left:
-			return false
-		case Shared:
-			if got := c.read(ctx, f, p); got || p.Leader() {
-				return false
-			}
-		case Failed:
-			if p.Leader() {
-				return false
-			}
-		}
-		next, nextParty, started := p.Retry(&tag{c.w.generation.Load()})
-		if next == nil {
-			if f.Attempt() == 1 && !errors.Is(context.Cause(f.Context()), ErrDrained) {
-				c.w.t.Error("no second attempt")
-			}
-			c.w.seen.add("second failure")
-			return false
-		}
-		if started {
-			c.w.start(next, c.key)
-		}
-		f, p = next, nextParty
-		defer p.Leave()
-	}
-}
-
-// check compares the outcome of a wait with what may be.
-func (c *client) check(ctx context.Context, f *Flight, p *Member, o WaitResult, waited time.Duration) {
-	rec := c.w.record(f)
-	ok := true
-	switch o {
-	case Shared:
-		ok = f.Head() == rec && rec.decision == streaming
-	case Released:
-		ok = rec.decision == released || p.reader.dropped || p.Leader() && rec.decision == rejected
-	case TakenOver:
-		sent, whole := c.out.Bytes(), rec.finished.Load()
-		ok = p.Leader() && rec.lent.Load() && f.ended && whole == (f.Err() == nil) &&
-			bytes.HasPrefix(rec.body, sent) && (!whole || len(sent) == len(rec.body))
-	case Failed:
-		ok = f.Err() != nil || rec.decision == rejected
-	case TimedOut:
-		ok = !p.Leader() && waited >= c.timeout
-	case Left:
-		ok = ctx.Err() != nil
-	case Crowded:
-		ok = !p.Leader() && waited == 0
-	}
-	if !ok {
-		c.w.t.Errorf("fetch %d (%v): a client's outcome is %v after %v, leader %v, error %v", rec.id, rec.decision, o, waited, p.Leader(), f.Err())
-	}
-	// The heir of a flight may carry an older tag: its starter can have taken it long before Join came to start
-	// anything.
-	if rec.born < c.born && f.Attempt() == 1 {
-		c.w.t.Errorf("fetch %d is of generation %d, the client of %d", rec.id, rec.born, c.born)
-	}
-}
-
 func (w *world) record(f *Flight) *fetchRecord {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -526,76 +384,7 @@ func (w *world) record(f *Flight) *fetchRecord {
 			return rec
 		}
 	}
-	// Its starter has it from Join or Retry but has not come to start yet; this client's wait was over before it began.
+	// Its starter has it from Join or Retry but has not come to start yet; this client's wait was
+	// over before it began.
 	return &fetchRecord{id: -1, f: f, born: 1 << 60}
-}
-
-// read reads as the client is used to. It returns false if the flight broke before the first byte.
-func (c *client) read(ctx context.Context, f *Flight, p *Member) (got bool) {
-	rec, r := f.Head().(*fetchRecord), p.Reader()
-	rec.readers.Add(1)
-	var left atomic.Bool
-	defer func() {
-		if got {
-			p.Leave()
-			left.Store(true)
-		}
-	}()
-	r.OnDrop(func() {
-		if left.Load() {
-			c.w.t.Errorf("fetch %d: a reader that has left is told that it is dropped", rec.id)
-		}
-		c.w.seen.add("told that it is dropped")
-	})
-	pos := int(c.skip)
-	if c.skip > 0 {
-		r.Skip(c.skip)
-	}
-	for n := 0; ; n++ {
-		if n == c.bites {
-			return true
-		}
-		if n == c.hangs {
-			time.Sleep(2 * time.Hour)
-		}
-		ready, before := r.Ready(), time.Now()
-		b, err := r.Next(ctx)
-		if ready && time.Since(before) > 0 {
-			c.w.t.Errorf("fetch %d: ready, but Next took %v", rec.id, time.Since(before))
-		}
-		if err != nil {
-			c.checkEnd(ctx, rec, p, pos, err)
-			return errors.Is(err, io.EOF) || p.reader.touched || !errors.Is(f.Err(), err) || ctx.Err() != nil
-		}
-		if pos+len(b) > len(rec.body) || !bytes.Equal(b, rec.body[pos:pos+len(b)]) {
-			c.w.t.Errorf("fetch %d: %d bytes at %d are not what was sent", rec.id, len(b), pos)
-			return true
-		}
-		pos += len(b)
-		time.Sleep(c.pause)
-	}
-}
-
-// checkEnd compares the end of a body, for a reader at pos, with the plan.
-func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, p *Member, pos int, err error) {
-	var ok bool
-	switch {
-	case errors.Is(err, io.EOF):
-		ok = rec.finished.Load() && rec.f.Trailer() == rec.id && pos >= len(rec.body)
-		c.w.seen.add("clean end")
-	case errors.Is(err, ErrTooSlow):
-		ok = rec.f.Overflow() != NoOverflow && p.reader.dropped && rec.readers.Load() > 1 // it was in another's way
-		c.w.seen.add("dropped")
-	case errors.Is(err, ErrSpill):
-		ok = rec.spill.spill.unread != nil
-		c.w.seen.add("spill unread")
-	case errors.Is(err, errClient):
-		ok = ctx.Err() != nil
-	default:
-		ok = errors.Is(rec.f.Err(), err) && !rec.finished.Load()
-		c.w.seen.add("broken body")
-	}
-	if !ok {
-		c.w.t.Errorf("fetch %d: a reader at %d of %d got %v; finished %v, its error %v", rec.id, pos, len(rec.body), err, rec.finished.Load(), rec.f.Err())
-	}
 }

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// windowSlice bounds what Next returns from a windowed flight, so that a reader with a slow client comes back often
-// enough not to be taken for a dead one: with ReaderIdle at 10 s, 1.6 KiB/s will do.
+// windowSlice bounds what Next returns from a windowed flight, so that a reader with a slow client
+// comes back often enough not to be taken for a dead one: with ReaderIdle at 10 s, 1.6 KiB/s will
+// do.
 const windowSlice = 16 << 10
 
 // Reader reads a flight's body at one member's pace. It belongs to the member's goroutine.
@@ -19,7 +20,7 @@ type Reader struct {
 	pos     int64     // of what is handed out, or else of what comes next
 	inHand  int       // bytes handed out and not yet done with
 	taken   time.Time // when a windowed flight's reader last came for more
-	starved time.Time // since when it has waited for bytes that are not there yet; zero while it does not
+	starved time.Time // since when it has waited for bytes to come; zero while it does not
 	touched bool      // has had a byte
 	dropped bool
 
@@ -27,9 +28,9 @@ type Reader struct {
 	loaded *chunk // the last bytes read from the Spill; the goroutine's own
 }
 
-// Next returns the next bytes of the body, and waits for them if need be. They must not be changed. At the clean end it
-// returns io.EOF, at the end of a broken flight that one's error; both come after all bytes that there are. When ctx
-// ends first, its cause is returned.
+// Next returns the next bytes of the body, and waits for them if it has to. They must not be
+// changed. At the clean end it returns io.EOF, at the end of a broken flight that flight's error;
+// both come after all bytes that there are. When ctx ends first, its cause is returned.
 func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 	for {
 		b, away, changed, err := r.step()
@@ -50,8 +51,8 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// step returns bytes or an error, or the Spill where the bytes have to be loaded from, or a channel that is closed when
-// there may be more.
+// step returns bytes or an error; or the Spill from which the bytes have to be loaded; or a channel
+// that is closed when there may be more.
 func (r *Reader) step() (b []byte, away Spill, changed <-chan struct{}, err error) {
 	f := r.member.flight
 	f.mu.Lock()
@@ -79,12 +80,12 @@ func (r *Reader) step() (b []byte, away Spill, changed <-chan struct{}, err erro
 	return nil, nil, nil, io.EOF
 }
 
-// broken returns why this reader, alone, can have no more.
+// broken returns why this reader can have no more, while others may.
 func (r *Reader) broken() error {
 	switch {
 	case r.dropped:
 		return ErrTooSlow
-	case r.member.slot < 0:
+	case r.member.index < 0:
 		return ErrLeft
 	case r.pos < r.member.flight.body.start() && !r.behind():
 		return ErrPassed
@@ -92,7 +93,8 @@ func (r *Reader) broken() error {
 	return nil
 }
 
-// moveTo ends the use of what is handed out and puts the reader at off. In a window that may free the first chunk.
+// moveTo ends the use of what is handed out and puts the reader at off. In a window that may free
+// the first chunk.
 func (r *Reader) moveTo(off int64) {
 	f, was := r.member.flight, r.pos
 	r.pos, r.inHand, r.starved = off, 0, time.Time{}
@@ -109,10 +111,11 @@ func (r *Reader) moveTo(off int64) {
 // another reader for it.
 func (r *Reader) starve() {
 	r.starved = time.Now()
-	r.member.flight.tellRoom()
+	r.member.flight.signalRoom()
 }
 
-// Ready tells whether Next would return at once, or after no more than a look into the Spill; if not, it is time to flush.
+// Ready reports whether Next would return at once, or after no more than a look into the Spill. If
+// not, it is time to flush.
 func (r *Reader) Ready() bool {
 	f := r.member.flight
 	f.mu.Lock()
@@ -121,8 +124,8 @@ func (r *Reader) Ready() bool {
 	return f.ended || r.broken() != nil || next < f.body.start() || len(f.body.at(next)) > 0
 }
 
-// Skip positions the reader at offset off of the body, which may still have to arrive. Going back is possible as long
-// as the flight has not become windowed; after that Next may answer ErrPassed.
+// Skip positions the reader at offset off of the body, which may still have to arrive. Going back
+// is possible as long as the flight has not become windowed; after that Next may return ErrPassed.
 func (r *Reader) Skip(off int64) {
 	f := r.member.flight
 	f.mu.Lock()
@@ -131,11 +134,12 @@ func (r *Reader) Skip(off int64) {
 }
 
 // OnDrop sets a function that is called once if a windowed flight drops this reader, so that a
-// write that hangs can be broken off (say, by a deadline). It is called on a goroutine of its own,
-// because it is this reader's business alone: what it does, and how long it takes, is nothing to
-// the fetch and to other readers. Where the reader has been dropped already it is called before
-// OnDrop returns: the write that it is for is still to come. It is not called after Leave has
-// returned, and Leave waits for it, so it must not call the member.
+// write that hangs can be broken off (say, by a deadline). The function has a goroutine of its own,
+// so it holds up neither the fetch nor other readers. If the reader has been dropped already,
+// OnDrop calls it itself, because the write that it is for is still to come.
+//
+// The function is not called after Leave has returned. Leave waits for it, so it must not call the
+// member.
 func (r *Reader) OnDrop(fn func()) { r.onDrop.set(fn) }
 
 // dropCall is the function of OnDrop. Its lock is held during the call: set waits for that.
@@ -159,7 +163,7 @@ func (d *dropCall) call() {
 	d.due()
 }
 
-// due calls the function, once.
+// due calls the function once, if the reader was dropped.
 func (d *dropCall) due() {
 	if fn := d.fn; fn != nil && d.dropped {
 		d.fn = nil

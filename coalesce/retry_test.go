@@ -10,39 +10,39 @@ import (
 // failing begins a flight with a leader and n followers, all parked.
 func failing(t *testing.T, g *Group[string], n int) (f *Flight, lead *waiter, followers []*waiter) {
 	t.Helper()
-	f, p := join(t, g, true)
-	lead = park(p, 0, "writer")
+	f, m := join(t, g, true)
+	lead = park(m, 0, "writer")
 	for range n {
-		_, p := join(t, g, false)
-		followers = append(followers, park(p, time.Minute, nil))
+		_, m := join(t, g, false)
+		followers = append(followers, park(m, time.Minute, nil))
 	}
 	synctest.Wait()
 	return f, lead, followers
 }
 
-// retryAll lets every follower that failed go on to the heir, and returns it with their new waits.
-func retryAll(t *testing.T, followers []*waiter, wantStarts int) (heir *Flight, again []*waiter) {
+// retryAll lets every follower that failed go on to the retry, and returns it with their new waits.
+func retryAll(t *testing.T, followers []*waiter, wantStarts int) (retry *Flight, again []*waiter) {
 	t.Helper()
 	starts := 0
 	for _, w := range followers {
 		w.expect(t, Failed)
-		f, p, started := w.p.Retry("second")
+		f, m, started := w.m.Retry("second")
 		switch {
 		case f == nil:
 			t.Fatal("no second attempt")
-		case heir != nil && f != heir:
+		case retry != nil && f != retry:
 			t.Fatal("followers gather on several flights")
 		case started:
 			starts++
 		}
-		heir = f
-		again = append(again, park(p, time.Minute, nil))
+		retry = f
+		again = append(again, park(m, time.Minute, nil))
 	}
 	if starts != wantStarts {
 		t.Errorf("%d second attempts started, want %d", starts, wantStarts)
 	}
 	synctest.Wait()
-	return heir, again
+	return retry, again
 }
 
 func TestRetryGathersOnOneFlight(t *testing.T) {
@@ -57,24 +57,24 @@ func TestRetryGathersOnOneFlight(t *testing.T) {
 			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 				f, lead, followers := failing(t, g, 4)
 				tc.fail(f)
-				if o := <-lead.done; o != Failed && o != Shared { // it may have seen the header before the failure
-					t.Errorf("leader's outcome %v", o)
+				if o := <-lead.done; o != Failed && o != Shared { // it may have seen the header
+					t.Errorf("leader's result %v", o)
 				}
-				lead.p.Leave()
-				heir, again := retryAll(t, followers, 1)
-				newcomer, p := join(t, g, false)
-				if newcomer != heir || heir.Attempt() != 2 || heir.Tag() != "second" {
-					t.Errorf("newcomer on the heir: %v, attempt %d, tag %v", newcomer == heir, heir.Attempt(), heir.Tag())
+				lead.m.Leave()
+				retry, again := retryAll(t, followers, 1)
+				newcomer, m := join(t, g, false)
+				if newcomer != retry || retry.Attempt() != 2 || retry.Tag() != "second" {
+					t.Errorf("newcomer on the retry: %v, attempt %d, tag %v", newcomer == retry, retry.Attempt(), retry.Tag())
 				}
-				again = append(again, park(p, time.Minute, nil))
-				heir.Share(nil, -1)
-				write(t, heir, []byte("body"))
-				heir.Finish(nil)
-				heir.Settle()
+				again = append(again, park(m, time.Minute, nil))
+				retry.Share(nil, -1)
+				write(t, retry, []byte("body"))
+				retry.Finish(nil)
+				retry.Settle()
 				for _, w := range again {
 					w.expect(t, Shared)
-					expectBody(t, w.p.Reader(), []byte("body"), nil)
-					w.p.Leave()
+					expectBody(t, w.m.Reader(), []byte("body"), nil)
+					w.m.Leave()
 				}
 			})
 		})
@@ -86,72 +86,73 @@ func TestSecondFailureIsFinal(t *testing.T) {
 		f, lead, followers := failing(t, g, 3)
 		f.Fail(errClient)
 		lead.expect(t, Failed)
-		lead.p.Leave()
-		heir, again := retryAll(t, followers, 1)
-		heir.Fail(errOrigin)
+		lead.m.Leave()
+		retry, again := retryAll(t, followers, 1)
+		retry.Fail(errOrigin)
 		for _, w := range again {
 			w.expect(t, Failed)
-			if f, _, _ := w.p.Retry(nil); f != nil {
+			if f, _, _ := w.m.Retry(nil); f != nil {
 				t.Error("a third attempt")
 			}
-			w.p.Leave()
+			w.m.Leave()
 		}
-		if !errors.Is(heir.Err(), errOrigin) {
-			t.Errorf("err %v, want the second attempt's", heir.Err())
+		if !errors.Is(retry.Err(), errOrigin) {
+			t.Errorf("err %v, want the second attempt's", retry.Err())
 		}
-		fresh, p := join(t, g, true)
+		fresh, m := join(t, g, true)
 		if fresh.Attempt() != 1 {
 			t.Errorf("the next request begins with attempt %d", fresh.Attempt())
 		}
 		fresh.Settle()
-		p.Leave()
+		m.Leave()
 	})
 }
 
-// Between the failure and the first Retry the heir is there already, so a newcomer makes no third fetch.
-func TestNewcomerStartsTheHeir(t *testing.T) {
+// Between the failure and the first Retry the retry is there already, so a newcomer makes no third
+// fetch.
+func TestNewcomerStartsTheRetry(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead, followers := failing(t, g, 3)
 		f.Fail(errOrigin)
-		heir, p, started := g.Join("k", "newcomer", func(*Flight) bool {
-			t.Error("asked about a flight that nobody has started")
+		retry, m, started := g.Join("k", "newcomer", func(*Flight) bool {
+			t.Error("asked about a flight that is not started")
 			return false
 		})
-		if !started || heir.Attempt() != 2 || !p.Leader() {
-			t.Errorf("started %v, attempt %d, leader %v", started, heir.Attempt(), p.Leader())
+		if !started || retry.Attempt() != 2 || !m.Leader() {
+			t.Errorf("started %v, attempt %d, leader %v", started, retry.Attempt(), m.Leader())
 		}
 		gathered, again := retryAll(t, followers, 0)
-		if gathered != heir || heir.Tag() != "newcomer" {
+		if gathered != retry || retry.Tag() != "newcomer" {
 			t.Error("followers gather elsewhere")
 		}
-		heir.Release()
+		retry.Release()
 		for _, w := range again {
 			w.expect(t, Released)
-			w.p.Leave()
+			w.m.Leave()
 		}
-		heir.Settle()
-		for _, p := range []*Member{lead.p, p} {
-			p.Leave()
+		retry.Settle()
+		for _, m := range []*Member{lead.m, m} {
+			m.Leave()
 		}
 		lead.expect(t, Failed)
 	})
 }
 
-func TestHeirThatNobodyWants(t *testing.T) {
+func TestRetryWithoutMembers(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead, followers := failing(t, g, 2)
 		f.Fail(errOrigin)
 		for _, w := range append(followers, lead) {
 			w.expect(t, Failed)
-			w.p.Leave()
+			w.m.Leave()
 		}
 		expectEmpty(t, g, newLedger(0))
-		fresh, p := join(t, g, true)
+		fresh, m := join(t, g, true)
 		if fresh.Attempt() != 1 {
 			t.Errorf("attempt %d, want a fresh start", fresh.Attempt())
 		}
 		fresh.Settle()
-		p.Leave()
+		m.Leave()
 	})
 }
 
@@ -162,17 +163,17 @@ func TestRejectLeavesTheAnswerToTheLeader(t *testing.T) {
 		if writer, ok := f.TakeOver(); writer != "writer" || !ok {
 			t.Fatalf("TakeOver = %v, %v", writer, ok)
 		}
-		heir, again := retryAll(t, followers, 1) // while the leader's client still gets the first answer
+		retry, again := retryAll(t, followers, 1)
 		lead.expectParked(t)
 		f.Finish(nil)
 		lead.expect(t, TakenOver)
-		lead.p.Leave()
-		heir.Share(nil, -1)
-		heir.Finish(nil)
-		heir.Settle()
+		lead.m.Leave()
+		retry.Share(nil, -1)
+		retry.Finish(nil)
+		retry.Settle()
 		for _, w := range again {
 			w.expect(t, Shared)
-			w.p.Leave()
+			w.m.Leave()
 		}
 	})
 }
@@ -180,25 +181,25 @@ func TestRejectLeavesTheAnswerToTheLeader(t *testing.T) {
 func TestRetryOfALeader(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead, _ := failing(t, g, 0)
-		if f, _, _ := lead.p.Retry(nil); f != nil {
+		if f, _, _ := lead.m.Retry(nil); f != nil {
 			t.Fatal("retry of a flight that has not failed")
 		}
 		f.Fail(errOrigin)
 		lead.expect(t, Failed)
-		heir, p, started := lead.p.Retry(nil)
-		if !started || heir.Attempt() != 2 || !p.Leader() {
-			t.Errorf("started %v, attempt %d, leader %v", started, heir.Attempt(), p.Leader())
+		retry, m, started := lead.m.Retry(nil)
+		if !started || retry.Attempt() != 2 || !m.Leader() {
+			t.Errorf("started %v, attempt %d, leader %v", started, retry.Attempt(), m.Leader())
 		}
-		if again, _, _ := lead.p.Retry(nil); again != nil {
+		if again, _, _ := lead.m.Retry(nil); again != nil {
 			t.Error("retried twice")
 		}
-		heir.Settle()
-		p.Leave()
+		retry.Settle()
+		m.Leave()
 	})
 }
 
-// A follower in mid-body cannot start over: it is not expected on the heir.
-func TestReaderInMidBodyHasNoHeir(t *testing.T) {
+// A follower in mid-body cannot start over: it is not expected on the retry.
+func TestReaderInMidBodyHasNoRetry(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead := join(t, g, true)
 		_, reading := join(t, g, false)
@@ -210,26 +211,27 @@ func TestReaderInMidBodyHasNoHeir(t *testing.T) {
 		}
 		f.Fail(errOrigin)
 		expectBody(t, reading.Reader(), nil, errOrigin)
-		if f.heir == nil || len(f.heir.members) != 1 {
-			t.Errorf("want exactly the untouched follower on the heir")
+		if f.retry == nil || len(f.retry.members) != 1 {
+			t.Errorf("want exactly the untouched follower on the retry")
 		}
 		park(waiting, 0, nil).expect(t, Failed)
-		for _, p := range []*Member{lead, reading, waiting} {
-			p.Leave()
+		for _, m := range []*Member{lead, reading, waiting} {
+			m.Leave()
 		}
 	})
 }
 
-// The heir of a failed flight may be over before the failed one has left the group: another goroutine runs it. It must not
-// be put into the map then, where nothing would ever take it out again.
-func TestHeirThatIsOverIsNotPlaced(t *testing.T) {
+// The retry of a failed flight may be over before the failed one has left the group: another
+// goroutine runs it. It must not be put into the map then, where nothing would ever take it out
+// again.
+func TestRetryThatIsOverIsNotPlaced(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
-		f, p := join(t, g, true)
-		heir, alone := g.Solo(nil)
-		heir.Settle()
+		f, m := join(t, g, true)
+		retry, alone := g.Solo(nil)
+		retry.Settle()
 		alone.Leave()
-		f.seat.vacate(f, heir)
+		f.slot.vacate(f, retry)
 		f.Settle()
-		p.Leave()
+		m.Leave()
 	})
 }

@@ -7,13 +7,14 @@ import (
 	"slices"
 )
 
-// Spill keeps the beginning of one body elsewhere than in memory, so that a flight holds only its end. All methods but Chunk
-// are called by the goroutine of the fetch, Close by any; none under a lock of this package.
+// Spill keeps the beginning of one body elsewhere than in memory, so that a flight holds only its
+// end. All methods but Chunk are called by the goroutine of the fetch, Close by any; none under a
+// lock of this package.
 type Spill interface {
-	// Append adds the next bytes, which nobody writes to any more. It does not wait.
+	// Append adds the next bytes, which are not written to any more. It does not wait.
 	Append(p []byte) error
-	// Await waits until about behind bytes at most are not written yet. It returns how many are, from the beginning of the
-	// body; Chunk has those from then on.
+	// Await waits until about behind bytes at most are not written yet. It returns how many are,
+	// from the beginning of the body; Chunk has those from then on.
 	Await(ctx context.Context, behind int64) (written int64, err error)
 	// Seal says that nothing follows, and waits until everything is written.
 	Seal() error
@@ -22,13 +23,15 @@ type Spill interface {
 
 // BodySource has bytes of one body. Its methods are called under no lock of this package.
 type BodySource interface {
-	// Chunk returns some of the bytes that it has, from offset off on. They stay as they are until Close.
+	// Chunk returns some of the bytes that it has, from offset off on. They stay as they are until
+	// Close.
 	Chunk(off int64) ([]byte, error)
-	// Close says that nobody reads, or appends to a Spill, any more. It is called once.
+	// Close says that no reader reads, and no fetch appends to a Spill, any more. It is called
+	// once.
 	Close()
 }
 
-// Spiller begins the Spill of one flight. It is asked once at most, on the goroutine of the fetch.
+// Spiller begins the Spill of one flight. It is asked at most once, on the goroutine of the fetch.
 type Spiller interface {
 	Spill() (Spill, error)
 }
@@ -36,19 +39,20 @@ type Spiller interface {
 // spill is a flight's use of its Spill.
 type spill struct {
 	Spill
-	appended int64 // so many bytes of the body
-	covered  int64 // so many bytes are not in memory any more
-	closed   bool  // nobody needs it any more
+	appended int64 // bytes of the body that it was given
+	covered  int64 // bytes of the body that are not in memory any more
+	closed   bool  // it is not needed any more
 }
 
-// SpillTo lets the flight spill. It comes before Share. Without it, or when s has none to offer, the whole body is in memory.
+// SpillTo lets the flight spill. It comes before Share. Without it, or when s has no Spill to
+// offer, the whole body is in memory.
 func (f *Flight) SpillTo(s Spiller) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.spiller = s
 }
 
-// Spilled tells whether the beginning of the body, or after HandOver all of it, is in the Spill.
+// Spilled reports whether the beginning of the body, or after HandOver all of it, is in the Spill.
 func (f *Flight) Spilled() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,10 +67,10 @@ func (f *Flight) spillInUse() Spill {
 	return f.spill.Spill
 }
 
-// relieve begins to spill a body of which more than Limits.Resident is in memory. From then on half of that stays, and the
-// fetch waits when the Spill is so far behind.
-func (f *Flight) relieve() {
-	limit, rest := f.terms.limits.Resident, f.terms.limits.Resident/2
+// spillIfLarge begins to spill a body of which more than Limits.Resident is in memory. From then on
+// half of that stays, and the fetch waits when the Spill is so far behind.
+func (f *Flight) spillIfLarge() {
+	limit, rest := f.config.limits.Resident, f.config.limits.Resident/2
 	f.mu.Lock()
 	if f.spill != nil {
 		limit = rest
@@ -74,30 +78,32 @@ func (f *Flight) relieve() {
 	over := f.spills() && f.body.held >= limit
 	f.mu.Unlock()
 	if over {
-		f.pour(rest, rest)
+		f.advanceSpill(rest, rest)
 	}
 }
 
-// shed spills all it can, because the Budget has refused. A body that is not large, as far as is known, is not worth that its
-// readers wait for a disk; one that spills already is. It tells whether it makes sense to ask the Budget again.
-func (f *Flight) shed() bool {
+// spillAll spills all it can, because the Budget has refused. A body that is not large, as far as
+// is known, is not worth that its readers wait for a disk, unless it spills already. It reports
+// whether it makes sense to ask the Budget again.
+func (f *Flight) spillAll() bool {
 	f.mu.Lock()
-	worth := f.spills() && (f.spillInUse() != nil || max(f.body.size, f.expected) >= f.terms.limits.Resident/4)
+	worth := f.spills() && (f.spillInUse() != nil || max(f.body.size, f.expected) >= f.config.limits.Resident/4)
 	f.mu.Unlock()
 	if worth {
-		f.pour(0, 0)
+		f.advanceSpill(0, 0)
 	}
 	return worth
 }
 
-// spills tells whether the flight has a Spill or may begin one.
+// spills reports whether the flight has a Spill or may begin one.
 func (f *Flight) spills() bool {
 	return f.phase == streaming && !f.ended && (f.spillInUse() != nil || f.spiller != nil)
 }
 
-// pour appends to the Spill what is not there yet, waits until it is at most behind bytes late, and lets go of what is written,
-// but for the last keep bytes of the body: most readers want those.
-func (f *Flight) pour(keep, behind int64) {
+// advanceSpill appends to the Spill what is not there yet, and waits until it is at most behind
+// bytes late. It then frees what is written, but for the last keep bytes of the body, which most
+// readers want.
+func (f *Flight) advanceSpill(keep, behind int64) {
 	s := f.openSpill()
 	if s == nil {
 		return
@@ -115,10 +121,11 @@ func (f *Flight) pour(keep, behind int64) {
 	}
 	f.mu.Lock()
 	defer f.unlock()
-	f.cover(min(written, f.body.size-keep))
+	f.dropSpilled(min(written, f.body.size-keep))
 }
 
-// openSpill returns the flight's Spill, begun if need be; nil if there is none to be had.
+// openSpill returns the flight's Spill, and begins it where there is none. It returns nil if there
+// is none to be had.
 func (f *Flight) openSpill() Spill {
 	f.mu.Lock()
 	s, begin := f.spillInUse(), f.spiller
@@ -141,8 +148,8 @@ func (f *Flight) openSpill() Spill {
 	return s
 }
 
-// unspilled returns what is in memory and not appended to the Spill yet, and counts it as appended: the full chunks, and if
-// last is set, the one that is not full.
+// unspilled returns what is in memory and not appended to the Spill yet, and counts it as appended:
+// the full chunks, and if last is set, the one that is not full.
 func (f *Flight) unspilled(last bool) (pieces [][]byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,16 +163,16 @@ func (f *Flight) unspilled(last bool) (pieces [][]byte) {
 	return pieces
 }
 
-// cover lets go of the bytes before off, which the Spill has.
-func (f *Flight) cover(off int64) {
+// dropSpilled frees the bytes before off, which the Spill has.
+func (f *Flight) dropSpilled(off int64) {
 	f.body.drop(off)
 	f.spill.covered = max(f.spill.covered, f.body.start())
 	f.owed += f.giveBack()
 }
 
-// stopSpilling ends the use of a Spill that takes no more. Where the body is whole in memory still, nothing has happened;
-// otherwise it goes on through a window, and those who are behind read on from the Spill. When it is only the flight that was
-// cancelled, the next Write tells.
+// stopSpilling ends the use of a Spill that takes no more. Where the body is still whole in memory,
+// nothing is lost. Otherwise the body goes on through a window, and readers that are behind read on
+// from the Spill. If the flight was only cancelled, the next Write says so.
 func (f *Flight) stopSpilling() {
 	f.mu.Lock()
 	defer f.unlock()
@@ -176,7 +183,7 @@ func (f *Flight) stopSpilling() {
 	f.startWindow(NoRoom)
 }
 
-// closeSpill gives up the Spill, which nobody needs any more.
+// closeSpill gives up the Spill.
 func (f *Flight) closeSpill() {
 	if s := f.spillInUse(); s != nil {
 		f.due = append(f.due, s.Close)
@@ -184,16 +191,17 @@ func (f *Flight) closeSpill() {
 	}
 }
 
-// sealSpill brings the rest of a body that has come to its clean end into the Spill. If that fails, readers do not notice.
+// sealSpill brings the rest of a body that has come to its clean end into the Spill. If that fails,
+// readers do not notice.
 func (f *Flight) sealSpill(s Spill) (whole bool) {
 	for _, p := range f.unspilled(true) {
 		if err := s.Append(p); err != nil {
-			f.spoil()
+			f.markUnstorable()
 			return false
 		}
 	}
 	if err := s.Seal(); err != nil {
-		f.spoil()
+		f.markUnstorable()
 		return false
 	}
 	f.mu.Lock()
@@ -204,8 +212,9 @@ func (f *Flight) sealSpill(s Spill) (whole bool) {
 	return true
 }
 
-// MoveTo lets go of the chunks of a body that has been handed over: its readers, those who still come included, read on from s,
-// which has all of it. s is closed when the last of them has left, or at once where the flight is not in a state for that.
+// MoveTo frees the chunks of a body that has been handed over. Its readers, including those that
+// still join, read on from s, which has all of it. s is closed when the last of them has left, or
+// at once if the flight is not in a state for that.
 func (f *Flight) MoveTo(s BodySource) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -213,32 +222,33 @@ func (f *Flight) MoveTo(s BodySource) {
 		f.due = append(f.due, s.Close)
 		return
 	}
-	f.spill = &spill{Spill: fixed{s}, appended: f.body.size, covered: f.body.size}
+	f.spill = &spill{Spill: sealedSpill{s}, appended: f.body.size, covered: f.body.size}
 	f.body.clear()
 	f.owed += f.giveBack()
 }
 
-// fixed is a BodySource as a Spill that takes no more.
-type fixed struct{ BodySource }
+// sealedSpill is a BodySource as a Spill that takes no more.
+type sealedSpill struct{ BodySource }
 
-func (fixed) Append([]byte) error                                     { return ErrEnded }
-func (fixed) Await(context.Context, int64) (written int64, err error) { return 0, ErrEnded }
-func (fixed) Seal() error                                             { return nil }
+func (sealedSpill) Append([]byte) error                                     { return ErrEnded }
+func (sealedSpill) Await(context.Context, int64) (written int64, err error) { return 0, ErrEnded }
+func (sealedSpill) Seal() error                                             { return nil }
 
-// spoil notes that the body, although it came whole, is not to be had whole for storing.
-func (f *Flight) spoil() {
+// markUnstorable notes that the body, although it came whole, cannot be had whole for storing.
+func (f *Flight) markUnstorable() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.overflow = NoRoom
 }
 
-// behind tells whether the reader is where only the Spill has the bytes.
+// behind reports whether only the Spill has the bytes at the reader's place.
 func (r *Reader) behind() bool {
 	f := r.member.flight
 	return f.spillInUse() != nil && r.pos < f.spill.covered
 }
 
-// load reads the spilled bytes at the reader's place, which may take as long as a disk does: under no lock.
+// load reads the spilled bytes at the reader's place. It may take as long as a disk does, so it
+// runs under no lock.
 func (r *Reader) load(s Spill) error {
 	b, err := s.Chunk(r.pos)
 	if err == nil && len(b) == 0 {
@@ -251,7 +261,8 @@ func (r *Reader) load(s Spill) error {
 	return nil
 }
 
-// at returns the bytes at the reader's place, as far as they are in memory: the flight's, or what this reader has loaded.
+// at returns the bytes at the reader's place, as far as they are in memory: the flight's, or what
+// this reader has loaded.
 func (r *Reader) at() []byte {
 	if b := r.member.flight.body.at(r.pos); len(b) > 0 {
 		r.loaded = nil

@@ -14,7 +14,8 @@ import (
 
 var errDisk = errors.New("disk broke")
 
-// fakeSpill is a Spill that checks how it is used, is as slow as it is told and fails when it is told.
+// fakeSpill is a Spill that checks how it is used, is as slow as it is told and fails when it is
+// told.
 type fakeSpill struct {
 	t    *testing.T
 	want []byte // the body
@@ -135,15 +136,15 @@ const resident = 256 << 10
 // spilling begins a shared flight of a leader and n followers whose body may spill.
 func spilling(t *testing.T, g *Group[string], n int, s Spiller) (*Flight, []*Member) {
 	t.Helper()
-	f, all := boarded(t, g, n)
+	f, all := joined(t, g, n)
 	f.SpillTo(s)
 	f.Share(nil, -1)
 	return f, all
 }
 
 func leave(members []*Member) {
-	for _, p := range members {
-		p.Leave()
+	for _, m := range members {
+		m.Leave()
 	}
 }
 
@@ -166,7 +167,7 @@ func TestSpilledBodyIsReadByAll(t *testing.T) {
 				f, all := spilling(t, g, 2, &oneSpill{spill: s})
 				f.Expect(int64(len(want)))
 				fetch(f, want)
-				<-f.Done() // although nobody has read
+				<-f.Done() // although no reader has read
 				f.mu.Lock()
 				held := f.body.held
 				f.mu.Unlock()
@@ -255,13 +256,13 @@ func TestSpillFails(t *testing.T) {
 				}()
 				synctest.Wait() // the fetch is as far as it can be, and everybody behind
 				ends := make(chan error)
-				for _, p := range all {
+				for _, m := range all {
 					go func() {
-						got, err := readAll(p.Reader())
+						got, err := readAll(m.Reader())
 						if err == nil && !bytes.Equal(got, want) {
 							t.Errorf("read %d bytes, want these %d", len(got), len(want))
 						}
-						p.Leave()
+						m.Leave()
 						ends <- err
 					}()
 				}
@@ -284,13 +285,14 @@ func TestSpillFails(t *testing.T) {
 	}
 }
 
-// A body past the limit leaves the spill to those who are behind; when they have caught up it is closed.
+// A body past the limit leaves the spill to those who are behind; when they have caught up it is
+// closed.
 func TestSpilledBodyPastMax(t *testing.T) {
 	inBubble(t, 1<<30, Limits{Resident: resident, Window: window}, func(t *testing.T, g *Group[string], b *ledger) {
 		want := pattern(23, 12*resident)
 		s := &fakeSpill{t: t, want: want, failFrom: -1}
 		f, lead := join(t, g, true)
-		_, p := join(t, g, false)
+		_, m := join(t, g, false)
 		f.SpillTo(&oneSpill{spill: s})
 		f.Share(nil, 6*resident)
 		go func() {
@@ -305,7 +307,7 @@ func TestSpilledBodyPastMax(t *testing.T) {
 		}
 		slow := make(chan []byte)
 		go func() {
-			got, _ := sip(p.Reader(), 10*time.Millisecond)
+			got, _ := sip(m.Reader(), 10*time.Millisecond)
 			slow <- got
 		}()
 		expectBody(t, lead.Reader(), want, nil)
@@ -317,11 +319,12 @@ func TestSpilledBodyPastMax(t *testing.T) {
 		if _, err := lead.Reader().Next(t.Context()); !errors.Is(err, ErrPassed) {
 			t.Errorf("back to the start: %v, want %v", err, ErrPassed)
 		}
-		leave([]*Member{lead, p})
+		leave([]*Member{lead, m})
 	})
 }
 
-// Past Limits.Life a flight that spills is kept whole, lets nobody board, and is given up when nobody reads.
+// Past Limits.Life a flight that spills is kept whole, cannot be joined, and is given up without
+// readers.
 func TestSpilledBodyGrowsOld(t *testing.T) {
 	for _, read := range []bool{true, false} {
 		inBubble(t, 1<<30, Limits{Resident: resident, Life: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
@@ -333,9 +336,9 @@ func TestSpilledBodyGrowsOld(t *testing.T) {
 				leave(all)
 			}
 			time.Sleep(2 * time.Minute)
-			fresh, p := join(t, g, true)
+			fresh, m := join(t, g, true)
 			fresh.Settle()
-			p.Leave()
+			m.Leave()
 			if !read {
 				expectCause(t, f, ErrNoClientLeft)
 				f.Fail(context.Cause(f.Context()))

@@ -13,14 +13,14 @@ import (
 
 const window = 256 << 10
 
-// boarded begins a flight of a leader and n followers that is worth finishing.
-func boarded(t *testing.T, g *Group[string], n int) (*Flight, []*Member) {
+// joined begins a flight of a leader and n followers that is worth finishing.
+func joined(t *testing.T, g *Group[string], n int) (*Flight, []*Member) {
 	t.Helper()
 	f, lead := join(t, g, true)
 	all := []*Member{lead}
 	for range n {
-		_, p := join(t, g, false)
-		all = append(all, p)
+		_, m := join(t, g, false)
+		all = append(all, m)
 	}
 	f.Keep(true)
 	return f, all
@@ -29,13 +29,13 @@ func boarded(t *testing.T, g *Group[string], n int) (*Flight, []*Member) {
 // windowing begins a shared flight of a leader and n followers that keeps at most limit bytes.
 func windowing(t *testing.T, g *Group[string], n int, limit int64) (*Flight, []*Member) {
 	t.Helper()
-	f, all := boarded(t, g, n)
+	f, all := joined(t, g, n)
 	f.Share(nil, limit)
 	return f, all
 }
 
-// peak watches how much f holds at the most. The ledger's own peak may be higher: what readers free is given back a
-// moment after the fetch may have seen that it is free.
+// peak watches how much f holds at the most. The ledger's own peak may be higher: what readers free
+// is given back a moment after the fetch may have seen that it is free.
 func peak(f *Flight, l *ledger) *int64 {
 	most := new(int64)
 	l.asked = func(n int64) { // on the goroutine of the fetch, which alone adds to what is held
@@ -83,9 +83,9 @@ func TestWindowIsPacedByItsSlowestReader(t *testing.T) {
 		if b.now() != window || f.Overflow() != PastMax {
 			t.Errorf("%d bytes held, overflow %v, want a full window, %v", b.now(), f.Overflow(), PastMax)
 		}
-		fresh, p := join(t, g, true) // nobody boards a window
+		fresh, m := join(t, g, true) // a window cannot be joined
 		fresh.Settle()
-		p.Leave()
+		m.Leave()
 
 		quick := make(chan []byte)
 		go func() {
@@ -102,8 +102,8 @@ func TestWindowIsPacedByItsSlowestReader(t *testing.T) {
 		if _, whole := f.Body(); whole {
 			t.Error("a windowed body is whole")
 		}
-		for _, p := range all {
-			p.Leave()
+		for _, m := range all {
+			m.Leave()
 		}
 	})
 }
@@ -135,8 +135,8 @@ func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
 				if err := <-slow; !errors.Is(err, tc.want) {
 					t.Errorf("slow reader: %v, want %v", err, tc.want)
 				}
-				for _, p := range all {
-					p.Leave()
+				for _, m := range all {
+					m.Leave()
 				}
 				if tc.want != nil && dropped != 10*time.Second {
 					t.Errorf("dropped after %v, want 10s", dropped)
@@ -170,8 +170,8 @@ func TestWindowThatAllHaveLeft(t *testing.T) {
 		f, all := windowing(t, g, 1, 0)
 		fetch(f, pattern(9, 2*window))
 		synctest.Wait()
-		for _, p := range all {
-			p.Leave()
+		for _, m := range all {
+			m.Leave()
 		}
 		<-f.Done()
 		if !errors.Is(f.Err(), ErrNoClientLeft) || b.now() != 0 {
@@ -190,15 +190,15 @@ func TestWindowHoldsBackReadersThatPause(t *testing.T) {
 				f, all := windowing(t, g, readers-1, 0)
 				fetch(f, want)
 				var reading sync.WaitGroup
-				for _, p := range all {
+				for _, m := range all {
 					reading.Go(func() {
-						defer p.Leave()
-						first, err := p.Reader().Next(t.Context())
+						defer m.Leave()
+						first, err := m.Reader().Next(t.Context())
 						if err != nil {
 							t.Error(err)
 						}
 						time.Sleep(time.Hour)
-						expectBody(t, p.Reader(), want[len(first):], nil)
+						expectBody(t, m.Reader(), want[len(first):], nil)
 					})
 				}
 				reading.Wait()
@@ -231,7 +231,7 @@ func TestWindowCountsFromWhenAnotherWaits(t *testing.T) {
 		if err := <-quick; err != nil {
 			t.Error(err)
 		}
-		synctest.Wait() // what is done for the one that was dropped has a goroutine of its own, and Leave may come before it
+		synctest.Wait() // OnDrop's function has its own goroutine, and Leave may come before it
 		all[1].Leave()
 		if dropped != 2*time.Minute+10*time.Second {
 			t.Errorf("the one that takes nothing was dropped after %v, want 10s after the window was full", dropped)
@@ -257,7 +257,7 @@ func TestWhatIsDoneForADroppedReader(t *testing.T) {
 		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
 			called, proceed := make(chan struct{}), make(chan struct{})
 			over := false
-			p := drop(t, g, func() {
+			m := drop(t, g, func() {
 				close(called)
 				<-proceed
 				over = true
@@ -265,7 +265,7 @@ func TestWhatIsDoneForADroppedReader(t *testing.T) {
 			<-called // the good reader has the whole
 			left := make(chan bool)
 			go func() {
-				p.Leave()
+				m.Leave()
 				left <- over
 			}()
 			close(proceed)
@@ -277,11 +277,11 @@ func TestWhatIsDoneForADroppedReader(t *testing.T) {
 	t.Run("the reader is dropped before it is known", func(t *testing.T) {
 		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
 			calls := 0
-			p := drop(t, g, nil)
+			m := drop(t, g, nil)
 			synctest.Wait()
-			p.Reader().OnDrop(func() { calls++ })
-			p.Reader().OnDrop(func() { calls++ })
-			p.Leave()
+			m.Reader().OnDrop(func() { calls++ })
+			m.Reader().OnDrop(func() { calls++ })
+			m.Leave()
 			if calls != 2 {
 				t.Errorf("%d of 2 writes to a client that takes nothing are broken off", calls)
 			}
@@ -333,9 +333,9 @@ func TestBudgetRefuses(t *testing.T) {
 				f.Expect(int64(len(want)))
 				fetch(f, want)
 				bodies := make(chan []byte)
-				for i, p := range all {
+				for i, m := range all {
 					go func() {
-						got, _ := sip(p.Reader(), time.Duration(i)*time.Second)
+						got, _ := sip(m.Reader(), time.Duration(i)*time.Second)
 						bodies <- got
 					}()
 				}
@@ -347,8 +347,8 @@ func TestBudgetRefuses(t *testing.T) {
 				if _, whole := f.Body(); whole || f.Overflow() != NoRoom {
 					t.Errorf("whole %v, overflow %v, want false, %v", whole, f.Overflow(), NoRoom)
 				}
-				for _, p := range all {
-					p.Leave()
+				for _, m := range all {
+					m.Leave()
 				}
 			})
 		})

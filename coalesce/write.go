@@ -5,16 +5,17 @@ import (
 	"time"
 )
 
-// Expect announces the length of the body, so that small ones get a chunk that fits. It is a hint: the body may turn
-// out longer or shorter.
+// Expect announces the length of the body, so that small ones get a chunk that fits. It is a hint:
+// the body may turn out longer or shorter.
 func (f *Flight) Expect(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.expected = n
 }
 
-// Write appends a copy of p to the body of a shared flight. In a windowed one it waits for the slowest reader. It fails
-// when the flight is not shared, has ended, or is cancelled; the error is then the cause.
+// Write appends a copy of p to the body of a shared flight. In a windowed one it waits for the
+// slowest reader. It fails when the flight is not shared, has ended, or is cancelled; the error is
+// then the cause.
 func (f *Flight) Write(p []byte) (int, error) {
 	written := 0
 	for written < len(p) {
@@ -22,7 +23,7 @@ func (f *Flight) Write(p []byte) (int, error) {
 		if err != nil {
 			return written, err
 		}
-		// The copy needs no lock: nobody else writes, and nobody reads beyond what is published.
+		// The copy needs no lock: this is the only writer, and readers stop at what is published.
 		n := copy(space, p[written:])
 		f.publish(n)
 		written += n
@@ -34,7 +35,7 @@ func (f *Flight) publish(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.body.publish(n)
-	f.progress = time.Since(f.entered.at)
+	f.progress = time.Since(f.registration.at)
 	f.wake()
 }
 
@@ -45,7 +46,7 @@ func (f *Flight) space(want int) ([]byte, error) {
 		if err != nil || len(spare) > 0 {
 			return spare, err
 		}
-		f.relieve()
+		f.spillIfLarge()
 		if err := f.awaitRoom(limit); err != nil {
 			return nil, err
 		}
@@ -57,8 +58,8 @@ func (f *Flight) space(want int) ([]byte, error) {
 	}
 }
 
-// plan returns what is left of the last chunk, or else how large a chunk want more bytes need and how much a window may
-// hold beside it. A body that grows past max becomes windowed here.
+// plan returns what is left of the last chunk, or else how large a chunk want more bytes need and
+// how much a window may hold beside it. A body that grows past max becomes windowed here.
 func (f *Flight) plan(want int) (spare []byte, need int, limit int64, err error) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -71,8 +72,8 @@ func (f *Flight) plan(want int) (spare []byte, need int, limit int64, err error)
 	if spare = f.body.spare(); len(spare) > 0 {
 		return spare, 0, 0, nil
 	}
-	f.freePassed() // readers that stand further on, by Skip, have not told us
-	window := f.terms.limits.Window
+	f.freePassed() // a reader may have moved on by Skip, which does not signal it
+	window := f.config.limits.Window
 	need = int(min(int64(f.nextChunk(want)), window))
 	return nil, need, window - int64(need), nil
 }
@@ -88,8 +89,8 @@ func (f *Flight) writable() error {
 	return context.Cause(f.ctx)
 }
 
-// nextChunk returns the capacity for the next chunk: what is announced, or else twice the last, so that many small
-// writes make few allocations.
+// nextChunk returns the capacity for the next chunk: what is announced, or else twice the last, so
+// that many small writes make few allocations.
 func (f *Flight) nextChunk(want int) int {
 	if rest := f.expected - f.body.size; rest > 0 {
 		return int(min(rest, maxChunk))
@@ -101,13 +102,14 @@ func (f *Flight) nextChunk(want int) int {
 	return min(size, maxChunk)
 }
 
-// grow adds a chunk, reserved in the budget. When the budget refuses, a flight that can spill does; one chunk and what
-// the spill does not take yet then go beyond the budget. Any other that streams becomes windowed; limit is what the
-// flight may still hold before it makes sense to try again.
+// grow adds a chunk, reserved in the Budget. When the Budget refuses, a flight that can spill does
+// so; one chunk and what the Spill does not take yet then go beyond the Budget. Any other flight
+// that streams becomes windowed; limit is what it may still hold before it makes sense to try
+// again.
 func (f *Flight) grow(capacity int) (limit int64, ok bool) {
-	granted := f.terms.budget.Reserve(int64(capacity)) // may evict, so not under the lock
-	if !granted && f.shed() {
-		granted = f.terms.budget.Reserve(int64(capacity))
+	granted := f.config.budget.Reserve(int64(capacity)) // may evict, so not under the lock
+	if !granted && f.spillAll() {
+		granted = f.config.budget.Reserve(int64(capacity))
 	}
 	f.mu.Lock()
 	defer f.unlock()
@@ -124,18 +126,20 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	if f.body.held > 0 {
 		return f.body.held - 1, false
 	}
-	// Nothing held and still refused: no reader could make room, so one chunk goes beyond the budget.
+	// Nothing is held and the budget still refuses: no reader could make room, so one chunk goes
+	// beyond the budget.
 	f.body.add(capacity)
 	return 0, true
 }
 
-// startWindow turns a streaming flight into a windowed one: nobody joins, and the body will not be stored.
+// startWindow turns a streaming flight into a windowed one: no more requests can join, and the body
+// will not be stored.
 func (f *Flight) startWindow(why Overflow) {
 	if f.phase != streaming {
 		return
 	}
 	f.phase, f.overflow, f.closed = windowed, why, true
-	f.unstorable()
+	f.tellStorer()
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
 	f.stopIfUseless()
@@ -147,8 +151,8 @@ func (f *Flight) freePassed() {
 		return
 	}
 	low := f.body.size
-	for _, p := range f.members {
-		low = min(low, p.reader.pos)
+	for _, m := range f.members {
+		low = min(low, m.reader.pos)
 	}
 	if f.spill != nil && low >= f.spill.covered {
 		f.closeSpill()
@@ -159,15 +163,15 @@ func (f *Flight) freePassed() {
 		return
 	}
 	f.owed += f.giveBack()
-	f.tellRoom()
+	f.signalRoom()
 }
 
-// tellRoom has a fetch that waits in awaitRoom look again. It is without effect before the flight
-// has a window.
-func (f *Flight) tellRoom() {
+// signalRoom has a fetch that waits in awaitRoom look again. It has no effect before the flight has
+// a window.
+func (f *Flight) signalRoom() {
 	select {
 	case f.room <- struct{}{}:
-	default: // it is told already
+	default: // a signal is waiting already
 	}
 }
 
@@ -178,8 +182,8 @@ func (f *Flight) giveBack() int64 {
 	return n
 }
 
-// awaitRoom waits until a windowed flight holds at most limit bytes. A reader that stands in the
-// way of one that waits for more, and takes nothing for Limits.ReaderIdle, is dropped. Where none
+// awaitRoom waits until a windowed flight holds at most limit bytes. It drops a reader that stands
+// in the way of one that waits for more, and takes nothing for Limits.ReaderIdle. Where no reader
 // waits for more, all are held back and none is dropped: a client that pauses its download goes on
 // with it as it would without this package.
 func (f *Flight) awaitRoom(limit int64) error {
@@ -212,10 +216,10 @@ func (f *Flight) awaitReaders(due time.Time) {
 	}
 }
 
-// lookForRoom is one step of awaitRoom: it tells whether the window is full still, drops idle
-// readers, and tells when the next one is due, if any. Their time counts from since, the start of
-// this wait, and from when another began to wait for them, at the earliest: before, there was
-// nothing to hurry for.
+// lookForRoom is one step of awaitRoom. It returns whether the window is still full, drops idle
+// readers, and returns when the next one is due, if any. Their time counts from since, the start of
+// this wait, and from when another began to wait for them, at the earliest: before that there was
+// no reason to hurry.
 func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.Time, dropped []*Reader, err error) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -234,14 +238,15 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.
 }
 
 // dropIdle drops the readers that stand in the way of a window and have taken nothing for
-// Limits.ReaderIdle, counted from since at the earliest. It tells when it is time to look again.
+// Limits.ReaderIdle, counted from since at the earliest. It returns when it is time to look again.
 func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reader) {
-	idle := f.terms.limits.ReaderIdle
+	idle := f.config.limits.ReaderIdle
 	due = now.Add(idle)
 	end, _ := f.body.firstEnd()
-	for i := len(f.members) - 1; i >= 0; i-- { //nolint:modernize // disembark changes the list: it puts the last, looked at already, in the place of p
-		p := f.members[i]
-		r := &p.reader
+	// remove puts the last member, which was looked at already, in the place of the one it takes.
+	for i := len(f.members) - 1; i >= 0; i-- { //nolint:modernize // remove changes the list
+		m := f.members[i]
+		r := &m.reader
 		if r.pos >= end {
 			continue
 		}
@@ -252,16 +257,16 @@ func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reade
 		}
 		r.dropped = true
 		dropped = append(dropped, r)
-		f.disembark(p)
+		f.remove(m)
 	}
 	return due, dropped
 }
 
-// starvedSince tells since when a reader has waited for more than a window holds; zero if none
+// starvedSince returns since when a reader has waited for more than a window holds; zero if none
 // does.
 func (f *Flight) starvedSince() (since time.Time) {
-	for _, p := range f.members {
-		if at := p.reader.starved; !at.IsZero() && (since.IsZero() || at.Before(since)) {
+	for _, m := range f.members {
+		if at := m.reader.starved; !at.IsZero() && (since.IsZero() || at.Before(since)) {
 			since = at
 		}
 	}
