@@ -3,33 +3,12 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
-
-// listing is the answer of GET /larder/entries.
-type listing struct {
-	Entries []struct {
-		URL    string   `json:"url"`
-		Status int      `json:"status"`
-		Size   int64    `json:"size"`
-		Age    int64    `json:"age"`
-		TTL    int64    `json:"ttl"`
-		Tags   []string `json:"tags"`
-		Tier   string   `json:"tier"`
-	} `json:"entries"`
-	Next string `json:"next"`
-}
-
-func (in *instance) entries(query string) listing {
-	in.t.Helper()
-	var l listing
-	if status := in.adminCall(http.MethodGet, "/larder/entries"+query, "", &l); status != http.StatusOK {
-		in.t.Fatalf("entries%s: %d", query, status)
-	}
-	return l
-}
 
 // TestTags fills and looks at the tags that were kept.
 func TestTags(t *testing.T) {
@@ -274,4 +253,24 @@ func TestInvalidateFollowsTheKeysOfEveryHandler(t *testing.T) {
 	in.get("/list?id=1").want(t, 200, "1", "")
 	in.do(http.MethodPost, "/list?id=1", "x")
 	in.get("/list?id=1").want(t, 200, "3", "Larder; fwd=uri-miss; stored")
+}
+
+// TestTagLimitsLogOneLine: however many tags of a response are dropped.
+func TestTagLimitsLogOneLine(t *testing.T) {
+	var tags []string
+	for i := range 150 {
+		tags = append(tags, fmt.Sprintf("t%d", i))
+	}
+	tags = append(tags, strings.Repeat("x", 257), "é")
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Surrogate-Key", strings.Join(tags, " ")))
+	log := filepath.Join(t.TempDir(), "log")
+	s := proxied("larder")
+	s.global = "log tags {\noutput file " + log + "\nformat json\ninclude http.handlers.larder\n}"
+	in := start(t, s, o)
+	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	eventually(t, "the line is written", func() bool {
+		text, err := os.ReadFile(log)
+		return err == nil && strings.Count(string(text), "tags of a response are not kept") == 1 &&
+			strings.Contains(string(text), `"dropped":24,"kept":128`)
+	})
 }

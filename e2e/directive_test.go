@@ -10,309 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// answering answers with the status, the header fields given as pairs, and a body that is different each time: "1", "2", and so on.
-func answering(status int, header ...string) http.HandlerFunc {
-	var n atomic.Int64
-	return func(w http.ResponseWriter, _ *http.Request) {
-		for i := 0; i < len(header); i += 2 {
-			w.Header().Add(header[i], header[i+1])
-		}
-		w.WriteHeader(status)
-		_, _ = fmt.Fprint(w, n.Add(1))
-	}
-}
-
-// isHit reports whether the answer came from the store.
-func (a *answer) isHit() bool { return strings.HasPrefix(a.cacheStatus(), "Larder; hit") }
-
-// ttl is the ttl parameter of our member of Cache-Status.
-func (a *answer) ttl(t *testing.T) int {
-	t.Helper()
-	_, rest, found := strings.Cut(a.cacheStatus(), "; ttl=")
-	digits, _, _ := strings.Cut(rest, ";")
-	n, err := strconv.Atoi(digits)
-	if !found || err != nil {
-		t.Fatalf("Cache-Status %q has no ttl", a.cacheStatus())
-	}
-	return n
-}
-
-// wantTTL compares ttl with want, and leaves a slow machine a few seconds.
-func (a *answer) wantTTL(t *testing.T, want int) {
-	t.Helper()
-	if got := a.ttl(t); got > want || got < want-5 {
-		t.Errorf("Cache-Status %q, want ttl=%d", a.cacheStatus(), want)
-	}
-}
-
-// block is the directive with lines in its block.
-func block(lines ...string) string { return "larder {\n" + strings.Join(lines, "\n") + "\n}" }
-
-// httpDate is the time d from now as it stands in header fields.
-func httpDate(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
-
-// TestLifetime asks twice: the second answer is a hit with this rest of freshness, or comes from the origin.
-func TestLifetime(t *testing.T) {
-	const never = -1
-	type pairs = []string
-	lastModified := pairs{"Last-Modified", httpDate(-960 * time.Second)} // a tenth is 96 s, and 100 s on a machine that takes 40 s to come to it
-	for _, tc := range []struct {
-		name      string
-		directive string
-		status    int
-		response  pairs
-		request   pairs
-		want      int // ttl of the second answer, or never
-	}{
-		{"no directive of its own, nothing said", "larder", 200, nil, nil, never},
-		{"max-age", "larder", 200, pairs{"Cache-Control", "max-age=60"}, nil, 60},
-		{"s-maxage beats max-age", "larder", 200, pairs{"Cache-Control", "max-age=60, s-maxage=90"}, nil, 90},
-		{"Expires", "larder", 200, pairs{"Expires", httpDate(100 * time.Second)}, nil, 100},
-		{"a 404 with max-age", "larder", 404, pairs{"Cache-Control", "max-age=60"}, nil, 60},
-		{"a 500 with max-age", "larder", 500, pairs{"Cache-Control", "max-age=60"}, nil, 60},
-		{"a 404 that says nothing", "larder", 404, nil, nil, never},
-
-		{"ttl", block("ttl 5m"), 200, nil, nil, 300},
-		{"ttl 203", block("ttl 5m"), 203, nil, nil, 300},
-		{"ttl 300", block("ttl 5m"), 300, nil, nil, 300},
-		{"ttl 301", block("ttl 5m"), 301, pairs{"Location", "/x"}, nil, 300},
-		{"ttl 308", block("ttl 5m"), 308, pairs{"Location", "/x"}, nil, 300},
-		{"ttl is not for 302", block("ttl 5m"), 302, pairs{"Location", "/x"}, nil, never},
-		{"ttl is not for 404", block("ttl 5m"), 404, nil, nil, never},
-		{"ttl is not for 500", block("ttl 5m"), 500, nil, nil, never},
-		{"ttl yields to max-age", block("ttl 5m"), 200, pairs{"Cache-Control", "max-age=60"}, nil, 60},
-		{"ttl yields to Expires", block("ttl 5m"), 200, pairs{"Expires", httpDate(100 * time.Second)}, nil, 100},
-		{"ttl yields to an Expires in the past", block("ttl 5m"), 200, pairs{"Expires", "0"}, nil, never},
-		{"ttl yields to no-store", block("ttl 5m"), 200, pairs{"Cache-Control", "no-store"}, nil, never},
-		{"ttl yields to private", block("ttl 5m"), 200, pairs{"Cache-Control", "private"}, nil, never},
-		{"ttl yields to no-cache", block("ttl 5m"), 200, pairs{"Cache-Control", "no-cache"}, nil, never},
-		{"ttl beside public", block("ttl 5m"), 200, pairs{"Cache-Control", "public"}, nil, 300},
-		{"ttl with a status", block("ttl 1m 404"), 404, nil, nil, 60},
-		{"ttl with another status", block("ttl 1m 404"), 410, nil, nil, never},
-		{"ttl with a status is not for 200", block("ttl 1m 404"), 200, nil, nil, never},
-		{"ttl with 302", block("ttl 1m 302"), 302, pairs{"Location", "/x"}, nil, 60},
-		{"ttl with a class", block("ttl 1m 4xx"), 410, nil, nil, 60},
-		{"ttl with the class of server errors", block("ttl 1m 404 5xx"), 503, nil, nil, 60},
-		{"ttl: the status beats its class", block("ttl 1m 4xx", "ttl 2m 404"), 404, nil, nil, 120},
-		{"ttl: the status beats its class, whatever the order", block("ttl 2m 404", "ttl 1m 4xx"), 404, nil, nil, 120},
-		{"ttl: one with status beats the general", block("ttl 1m", "ttl 2m 200"), 200, nil, nil, 120},
-		{"ttl is not for Authorization", block("ttl 5m"), 200, nil, pairs{"Authorization", "Basic eDp5"}, never},
-		{"ttl is not for Authorization, public or not", block("ttl 5m"), 200, pairs{"Cache-Control", "public"}, pairs{"Authorization", "Basic eDp5"}, never},
-		{"ttl is not for a cookie", block("ttl 5m"), 200, nil, pairs{"Cookie", "a=b"}, never},
-		{"ttl is for a cookie in the key", block("ttl 5m", "key {\ncookie a\n}"), 200, nil, pairs{"Cookie", "a=b"}, 300},
-		{"ttl is not for a cookie beside one in the key", block("ttl 5m", "key {\ncookie a\n}"), 200, nil, pairs{"Cookie", "a=b; c=d"}, never},
-		{"ttl after the cookie was dropped", "request_header -Cookie\n" + block("ttl 5m"), 200, nil, pairs{"Cookie", "a=b"}, 300},
-		{"a cookie matters not to the origin's own word", block("ttl 5m"), 200, pairs{"Cache-Control", "max-age=60"}, pairs{"Cookie", "a=b"}, 60},
-		{"ttl is not for event streams", block("ttl 5m"), 200, pairs{"Content-Type", "text/event-stream; charset=utf-8"}, nil, never},
-		{"ttl counts from here, not from the origin's Age", block("ttl 5m"), 200, pairs{"Age", "1000"}, nil, 300},
-
-		{"force_ttl", block("force_ttl 5m"), 200, nil, nil, 300},
-		{"force_ttl beats max-age", block("force_ttl 5m"), 200, pairs{"Cache-Control", "max-age=60"}, nil, 300},
-		{"force_ttl beats s-maxage", block("force_ttl 5m"), 200, pairs{"Cache-Control", "s-maxage=0"}, nil, 300},
-		{"force_ttl beats a longer max-age", block("force_ttl 1m"), 200, pairs{"Cache-Control", "max-age=600"}, nil, 60},
-		{"force_ttl beats Expires", block("force_ttl 5m"), 200, pairs{"Expires", "0"}, nil, 300},
-		{"force_ttl beats no-cache", block("force_ttl 5m"), 200, pairs{"Cache-Control", "no-cache"}, nil, 300},
-		{"force_ttl beats Pragma", block("force_ttl 5m"), 200, pairs{"Pragma", "no-cache"}, nil, 300},
-		{"force_ttl beats must-revalidate", block("force_ttl 5m"), 200, pairs{"Cache-Control", "must-revalidate, max-age=0"}, nil, 300},
-		{"force_ttl beats a targeted field", block("force_ttl 5m"), 200, pairs{"CDN-Cache-Control", "max-age=0"}, nil, 300},
-		{"force_ttl yields to no-store", block("force_ttl 5m"), 200, pairs{"Cache-Control", "no-store"}, nil, never},
-		{"force_ttl yields to private", block("force_ttl 5m"), 200, pairs{"Cache-Control", "private, max-age=60"}, nil, never},
-		{"force_ttl yields to Set-Cookie", block("force_ttl 5m"), 200, pairs{"Set-Cookie", "a=b"}, nil, never},
-		{"force_ttl yields to Vary: *", block("force_ttl 5m"), 200, pairs{"Vary", "*"}, nil, never},
-		{"force_ttl yields to Authorization", block("force_ttl 5m"), 200, pairs{"Cache-Control", "max-age=60"}, pairs{"Authorization", "Basic eDp5"}, never},
-		{"force_ttl is not for Authorization that is let in", block("force_ttl 5m"), 200, pairs{"Cache-Control", "public, max-age=60"}, pairs{"Authorization", "Basic eDp5"}, 60},
-		{"force_ttl is not for a cookie", block("force_ttl 5m"), 200, pairs{"Cache-Control", "max-age=60"}, pairs{"Cookie", "a=b"}, 60},
-		{"force_ttl is not for event streams", block("force_ttl 5m"), 200, pairs{"Content-Type", "text/event-stream"}, nil, never},
-		{"force_ttl without a status is not for 404", block("force_ttl 5m"), 404, pairs{"Cache-Control", "max-age=60"}, nil, 60},
-		{"force_ttl with a status", block("force_ttl 5m 404"), 404, pairs{"Cache-Control", "max-age=60"}, nil, 300},
-		{"force_ttl beats ttl", block("force_ttl 5m", "ttl 1m"), 200, nil, nil, 300},
-
-		{"max_ttl", block("max_ttl 10s"), 200, pairs{"Cache-Control", "max-age=60"}, nil, 10},
-		{"max_ttl that is longer", block("max_ttl 100s"), 200, pairs{"Cache-Control", "max-age=60"}, nil, 60},
-		{"max_ttl caps ttl", block("max_ttl 10s", "ttl 1m"), 200, nil, nil, 10},
-		{"max_ttl caps force_ttl", block("max_ttl 10s", "force_ttl 1m"), 200, nil, nil, 10},
-		{"max_ttl caps heuristics", block("max_ttl 10s", "heuristic on"), 200, lastModified, nil, 10},
-		{"max_ttl caps a targeted field", block("max_ttl 10s"), 200, pairs{"CDN-Cache-Control", "max-age=60"}, nil, 10},
-
-		{"heuristic is off", "larder", 200, lastModified, nil, never},
-		{"heuristic on", block("heuristic on"), 200, lastModified, nil, 100},
-		{"heuristic off", block("heuristic off"), 200, lastModified, nil, never},
-		{"heuristic yields to max-age", block("heuristic on"), 200, append(pairs{"Cache-Control", "max-age=60"}, lastModified...), nil, 60},
-		{"heuristic is at most a day", block("heuristic on"), 200, pairs{"Last-Modified", httpDate(-100 * 24 * time.Hour)}, nil, 86400},
-		{"heuristic 404", block("heuristic on"), 404, lastModified, nil, 100},
-		{"heuristic 302", block("heuristic on"), 302, append(pairs{"Location", "/x"}, lastModified...), nil, never},
-		{"ttl beats heuristics", block("heuristic on", "ttl 5m"), 200, lastModified, nil, 300},
-
-		{"ignore Cache-Control", block("ignore Cache-Control", "ttl 5m"), 200, pairs{"Cache-Control", "no-store, private, max-age=0"}, nil, 300},
-		{"ignore Cache-Control leaves Expires", block("ignore Cache-Control"), 200, pairs{"Cache-Control", "no-store", "Expires", httpDate(100 * time.Second)}, nil, 100},
-		{"ignore Cache-Control alone gives no lifetime", block("ignore Cache-Control"), 200, pairs{"Cache-Control", "max-age=60"}, nil, never},
-		{"ignore Expires", block("ignore Expires", "ttl 5m"), 200, pairs{"Expires", "0"}, nil, 300},
-		{"ignore Set-Cookie", block("ignore Set-Cookie"), 200, pairs{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, nil, 60},
-		{"ignore Vary", block("ignore Vary"), 200, pairs{"Cache-Control", "max-age=60", "Vary", "*"}, nil, 60},
-		// Go's client adds Cache-Control: no-cache where a response has Pragma: no-cache alone.
-		{"ignore Pragma", block("ignore Pragma Cache-Control", "ttl 5m"), 200, pairs{"Pragma", "no-cache"}, nil, 300},
-		{"ignore in lower case", block("ignore set-cookie vary"), 200, pairs{"Cache-Control", "max-age=60", "Set-Cookie", "a=b", "Vary", "*"}, nil, 60},
-		{"ignore Cache-Control leaves Authorization", block("ignore Cache-Control", "ttl 5m"), 200, pairs{"Cache-Control", "public"}, pairs{"Authorization", "Basic eDp5"}, never},
-
-		{"set_cookie refuse", block("set_cookie refuse"), 200, pairs{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, nil, never},
-		{"set_cookie strip", block("set_cookie strip"), 200, pairs{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, nil, 60},
-		{"set_cookie store", block("set_cookie store"), 200, pairs{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, nil, 60},
-
-		{"targeted: CDN-Cache-Control", "larder", 200, pairs{"CDN-Cache-Control", "max-age=60", "Cache-Control", "no-store"}, nil, 60},
-		{"targeted: ours first", "larder", 200, pairs{"CDN-Cache-Control", "max-age=60", "Larder-Cache-Control", "max-age=90"}, nil, 90},
-		{"targeted: no-store in it", "larder", 200, pairs{"CDN-Cache-Control", "no-store", "Cache-Control", "max-age=60"}, nil, never},
-		{"targeted: one that is no dictionary is as if absent", "larder", 200, pairs{"CDN-Cache-Control", "max-age=60, ???", "Cache-Control", "max-age=30"}, nil, 30},
-		{"targeted: the next if the first is invalid", "larder", 200, pairs{"Larder-Cache-Control", "&", "CDN-Cache-Control", "max-age=60", "Cache-Control", "no-store"}, nil, 60},
-		{"targeted: an empty one is as if absent", "larder", 200, pairs{"CDN-Cache-Control", "", "Cache-Control", "max-age=30"}, nil, 30},
-		{"targeted: parameters are ignored", "larder", 200, pairs{"CDN-Cache-Control", "max-age=60;a=b"}, nil, 60},
-		{"targeted: the last of equal members counts", "larder", 200, pairs{"CDN-Cache-Control", "max-age=60, max-age=70"}, nil, 70},
-		{"targeted: a string is no lifetime", "larder", 200, pairs{"CDN-Cache-Control", `max-age="60", foo`, "Cache-Control", "max-age=30"}, nil, never},
-		{"targeted: Expires is not asked beside it", "larder", 200, pairs{"CDN-Cache-Control", "public", "Expires", httpDate(100 * time.Second)}, nil, never},
-		{"targeted: other fields", block("targeted X-Edge-Control"), 200, pairs{"X-Edge-Control", "max-age=60", "CDN-Cache-Control", "no-store"}, nil, 60},
-		{"targeted: the default is replaced", block("targeted X-Edge-Control"), 200, pairs{"CDN-Cache-Control", "max-age=60"}, nil, never},
-		{"targeted: the order is the operator's", block("targeted B-Cache-Control A-Cache-Control"), 200, pairs{"A-Cache-Control", "max-age=60", "B-Cache-Control", "max-age=90"}, nil, 90},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			o := newOrigin(t, answering(tc.status, tc.response...))
-			in := start(t, proxied(tc.directive), o)
-			in.get("/", tc.request...).want(t, tc.status, "1", "")
-			second := in.get("/", tc.request...)
-			if tc.want == never {
-				second.want(t, tc.status, "2", "")
-				return
-			}
-			second.want(t, tc.status, "1", "")
-			second.wantTTL(t, tc.want)
-		})
-	}
-}
-
-// TestTTLOfOneIsNotForAnother: what is fresh by the operator's word alone is not for requests to which that word does not apply.
-func TestTTLOfOneIsNotForAnother(t *testing.T) {
-	for name, rule := range map[string]string{"ttl": "ttl 5m", "force_ttl": "force_ttl 5m"} {
-		for who, header := range map[string][]string{"a cookie": {"Cookie", "session=1"}, "Authorization": {"Authorization", "Basic eDp5"}} {
-			t.Run(name+", "+who, func(t *testing.T) {
-				o := newOrigin(t, answering(200))
-				in := start(t, proxied(block(rule)), o)
-				in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
-				in.get("/", header...).want(t, 200, "2", "")
-				in.get("/", header...).want(t, 200, "3", "")
-				in.get("/").want(t, 200, "1", "")
-			})
-		}
-	}
-	t.Run("what the origin made cacheable is", func(t *testing.T) {
-		o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
-		in := start(t, proxied(block("ttl 5m")), o)
-		in.get("/").want(t, 200, "1", "")
-		in.get("/", "Cookie", "session=1").want(t, 200, "1", "")
-		in.get("/", "Authorization", "Basic eDp5").want(t, 200, "1", "")
-	})
-}
-
-func TestIgnoredVaryKeepsOneVariant(t *testing.T) {
-	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Vary", "User-Agent"))
-	in := start(t, proxied(block("ignore Vary")), o)
-	in.get("/", "User-Agent", "a").want(t, 200, "1", "")
-	in.get("/", "User-Agent", "b").want(t, 200, "1", "")
-}
-
-func TestSetCookieOfAStoredResponse(t *testing.T) {
-	const cookie = "a=b"
-	for _, tc := range []struct {
-		name, directive, hit string
-	}{
-		{"strip", block("set_cookie strip"), ""},
-		{"ignore", block("ignore Set-Cookie"), ""},
-		{"store", block("set_cookie store"), cookie},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Set-Cookie", cookie))
-			in := start(t, proxied(tc.directive), o)
-			if got := in.get("/").Header.Get("Set-Cookie"); got != cookie {
-				t.Errorf("whose request fetched it got Set-Cookie %q", got)
-			}
-			hit := in.get("/")
-			hit.want(t, 200, "1", "")
-			if got := hit.Header.Get("Set-Cookie"); got != tc.hit {
-				t.Errorf("a hit has Set-Cookie %q, want %q", got, tc.hit)
-			}
-		})
-	}
-}
-
-// TestStricterRulesHoldForWhatIsStored reloads with other rules after a response was stored.
-func TestStricterRulesHoldForWhatIsStored(t *testing.T) {
-	for _, tc := range []struct {
-		name          string
-		before, after string
-		response      []string
-		served        bool
-		check         func(t *testing.T, a *answer)
-	}{
-		{"set_cookie refuse", block("set_cookie store"), "larder", []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, false, nil},
-		{"set_cookie strip", block("set_cookie store"), block("set_cookie strip"), []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, true, withoutCookie},
-		{"ignore Set-Cookie", block("set_cookie store"), block("ignore Set-Cookie"), []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, true, withoutCookie},
-		{"max_ttl", "larder", block("max_ttl 10s"), []string{"Cache-Control", "max-age=60"}, true, func(t *testing.T, a *answer) { a.wantTTL(t, 10) }},
-		{"ttl", block("ttl 5m"), block("ttl 1m"), nil, true, func(t *testing.T, a *answer) { a.wantTTL(t, 60) }},
-		{"no ttl", block("ttl 5m"), "larder", nil, false, nil},
-		{"no ignore", block("ignore Cache-Control", "ttl 5m"), block("ttl 5m"), []string{"Cache-Control", "private"}, false, nil},
-		{"set_cookie strip no more", block("set_cookie strip"), "larder", []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, false, nil},
-		{"no ignore Set-Cookie", block("ignore Set-Cookie"), "larder", []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, false, nil},
-		{"set_cookie store no more, by a field that private names", block("set_cookie store"), "larder", []string{"Cache-Control", `max-age=60, private="set-cookie"`, "Set-Cookie", "a=b"}, false, nil},
-		{"no ignore Vary", block("ignore Vary"), "larder", []string{"Cache-Control", "max-age=60", "Vary", "X-Id"}, false, nil},
-		{"no ignore Vary, of a star", block("ignore Vary"), "larder", []string{"Cache-Control", "max-age=60", "Vary", "*"}, false, nil},
-		{"no ignore Vary, of a response without", block("ignore Vary"), "larder", []string{"Cache-Control", "max-age=60"}, true, nil},
-		{"ignore Vary", "larder", block("ignore Vary"), []string{"Cache-Control", "max-age=60", "Vary", "X-Id"}, true, nil},
-		{"no heuristic", block("heuristic on"), "larder", []string{"Last-Modified", httpDate(-1000 * time.Second)}, false, nil},
-		{"targeted", "larder", block("targeted X-Other"), []string{"CDN-Cache-Control", "max-age=60", "Cache-Control", "no-store"}, false, nil},
-		{"max_body", "larder", block("max_body 1B"), []string{"Cache-Control", "max-age=60", "X-Long", "yes"}, false, nil},
-		{
-			"tags keep_headers", block("tags {\nkeep_headers\n}"), "larder",
-			[]string{"Cache-Control", "max-age=60", "Surrogate-Key", "a"},
-			true,
-			func(t *testing.T, a *answer) {
-				if got := a.Header.Get("Surrogate-Key"); got != "" {
-					t.Errorf("Surrogate-Key %q", got)
-				}
-			},
-		},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
-				for i := 0; i < len(tc.response); i += 2 {
-					w.Header().Add(tc.response[i], tc.response[i+1])
-				}
-				_, _ = io.WriteString(w, "body")
-			})
-			in := start(t, proxied(tc.before), o)
-			in.get("/")
-			if a := in.get("/"); !a.isHit() {
-				t.Fatalf("not stored: %q", a.cacheStatus())
-			}
-			in.load(proxied(tc.after), o)
-			a := in.get("/")
-			if a.isHit() != tc.served {
-				t.Fatalf("Cache-Status %q after the reload, want a hit: %v", a.cacheStatus(), tc.served)
-			}
-			if tc.check != nil {
-				tc.check(t, a)
-			}
-		})
-	}
-}
-
-func withoutCookie(t *testing.T, a *answer) {
-	t.Helper()
-	if got := a.Header.Get("Set-Cookie"); got != "" {
-		t.Errorf("Set-Cookie %q", got)
-	}
-}
 
 func TestClientDirectives(t *testing.T) {
 	for _, tc := range []struct {
@@ -345,22 +45,6 @@ func TestClientDirectives(t *testing.T) {
 		in.get("/", "Cache-Control", "no-store, only-if-cached").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
 		in.get("/").want(t, 200, "1", "")
 	})
-}
-
-// stale answers with what is stale on arrival, and from the second request on as then says.
-func stale(then http.HandlerFunc, header ...string) http.HandlerFunc {
-	var n atomic.Int64
-	return func(w http.ResponseWriter, r *http.Request) {
-		if n.Add(1) > 1 {
-			then(w, r)
-			return
-		}
-		for i := 0; i < len(header); i += 2 {
-			w.Header().Add(header[i], header[i+1])
-		}
-		w.Header().Set("Age", "100")
-		_, _ = io.WriteString(w, "old")
-	}
 }
 
 func TestStaleWhileRevalidate(t *testing.T) {
@@ -567,4 +251,212 @@ func TestTwoGlobalBlocksAreAnError(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "larder") || !strings.Contains(err.Error(), "Caddyfile:") {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestIgnoredVaryKeepsOneVariant(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Vary", "User-Agent"))
+	in := start(t, proxied(block("ignore Vary")), o)
+	in.get("/", "User-Agent", "a").want(t, 200, "1", "")
+	in.get("/", "User-Agent", "b").want(t, 200, "1", "")
+}
+
+func TestSetCookieOfAStoredResponse(t *testing.T) {
+	const cookie = "a=b"
+	for _, tc := range []struct {
+		name, directive, hit string
+	}{
+		{"strip", block("set_cookie strip"), ""},
+		{"ignore", block("ignore Set-Cookie"), ""},
+		{"store", block("set_cookie store"), cookie},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Set-Cookie", cookie))
+			in := start(t, proxied(tc.directive), o)
+			if got := in.get("/").Header.Get("Set-Cookie"); got != cookie {
+				t.Errorf("whose request fetched it got Set-Cookie %q", got)
+			}
+			hit := in.get("/")
+			hit.want(t, 200, "1", "")
+			if got := hit.Header.Get("Set-Cookie"); got != tc.hit {
+				t.Errorf("a hit has Set-Cookie %q, want %q", got, tc.hit)
+			}
+		})
+	}
+}
+
+// TestStricterRulesHoldForWhatIsStored reloads with other rules after a response was stored.
+func TestStricterRulesHoldForWhatIsStored(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		before, after string
+		response      []string
+		served        bool
+		check         func(t *testing.T, a *answer)
+	}{
+		{"set_cookie refuse", block("set_cookie store"), "larder", []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, false, nil},
+		{"set_cookie strip", block("set_cookie store"), block("set_cookie strip"), []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, true, withoutCookie},
+		{"ignore Set-Cookie", block("set_cookie store"), block("ignore Set-Cookie"), []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, true, withoutCookie},
+		{"max_ttl", "larder", block("max_ttl 10s"), []string{"Cache-Control", "max-age=60"}, true, func(t *testing.T, a *answer) { a.wantTTL(t, 10) }},
+		{"ttl", block("ttl 5m"), block("ttl 1m"), nil, true, func(t *testing.T, a *answer) { a.wantTTL(t, 60) }},
+		{"no ttl", block("ttl 5m"), "larder", nil, false, nil},
+		{"no ignore", block("ignore Cache-Control", "ttl 5m"), block("ttl 5m"), []string{"Cache-Control", "private"}, false, nil},
+		{"set_cookie strip no more", block("set_cookie strip"), "larder", []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, false, nil},
+		{"no ignore Set-Cookie", block("ignore Set-Cookie"), "larder", []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, false, nil},
+		{"set_cookie store no more, by a field that private names", block("set_cookie store"), "larder", []string{"Cache-Control", `max-age=60, private="set-cookie"`, "Set-Cookie", "a=b"}, false, nil},
+		{"no ignore Vary", block("ignore Vary"), "larder", []string{"Cache-Control", "max-age=60", "Vary", "X-Id"}, false, nil},
+		{"no ignore Vary, of a star", block("ignore Vary"), "larder", []string{"Cache-Control", "max-age=60", "Vary", "*"}, false, nil},
+		{"no ignore Vary, of a response without", block("ignore Vary"), "larder", []string{"Cache-Control", "max-age=60"}, true, nil},
+		{"ignore Vary", "larder", block("ignore Vary"), []string{"Cache-Control", "max-age=60", "Vary", "X-Id"}, true, nil},
+		{"no heuristic", block("heuristic on"), "larder", []string{"Last-Modified", httpDate(-1000 * time.Second)}, false, nil},
+		{"targeted", "larder", block("targeted X-Other"), []string{"CDN-Cache-Control", "max-age=60", "Cache-Control", "no-store"}, false, nil},
+		{"max_body", "larder", block("max_body 1B"), []string{"Cache-Control", "max-age=60", "X-Long", "yes"}, false, nil},
+		{
+			"tags keep_headers", block("tags {\nkeep_headers\n}"), "larder",
+			[]string{"Cache-Control", "max-age=60", "Surrogate-Key", "a"},
+			true,
+			func(t *testing.T, a *answer) {
+				if got := a.Header.Get("Surrogate-Key"); got != "" {
+					t.Errorf("Surrogate-Key %q", got)
+				}
+			},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+				for i := 0; i < len(tc.response); i += 2 {
+					w.Header().Add(tc.response[i], tc.response[i+1])
+				}
+				_, _ = io.WriteString(w, "body")
+			})
+			in := start(t, proxied(tc.before), o)
+			in.get("/")
+			if a := in.get("/"); !a.isHit() {
+				t.Fatalf("not stored: %q", a.cacheStatus())
+			}
+			in.load(proxied(tc.after), o)
+			a := in.get("/")
+			if a.isHit() != tc.served {
+				t.Fatalf("Cache-Status %q after the reload, want a hit: %v", a.cacheStatus(), tc.served)
+			}
+			if tc.check != nil {
+				tc.check(t, a)
+			}
+		})
+	}
+}
+
+func withoutCookie(t *testing.T, a *answer) {
+	t.Helper()
+	if got := a.Header.Get("Set-Cookie"); got != "" {
+		t.Errorf("Set-Cookie %q", got)
+	}
+}
+
+// pageFor answers with the number of the request and the X-Id that it was asked with.
+func pageFor(header ...string) func(w http.ResponseWriter, v *visit) {
+	return func(w http.ResponseWriter, v *visit) {
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Add(header[i], header[i+1])
+		}
+		_, _ = io.WriteString(w, "page of "+v.Header.Get("X-Id"))
+	}
+}
+
+// laxAndStrict has two handlers for one URL: the lax one for X-Id 1, the strict one for all else.
+func laxAndStrict(lax, strict string) setup {
+	return proxied("@lax header X-Id 1\n@strict not header X-Id 1\n" +
+		"larder @lax {\n" + lax + "\n}\nlarder @strict {\n" + strict + "\n}")
+}
+
+// TestStricterHandlerOfTheSameURL: what a lax handler has stored or is fetching is no answer at one
+// that would have refused it.
+func TestStricterHandlerOfTheSameURL(t *testing.T) {
+	for _, tc := range []struct {
+		name, lax, strict string
+		request           []string // fields of every request
+		response          []string
+		stores            bool // the strict handler does, under a key of its own kind
+	}{
+		{"set_cookie", "set_cookie strip", "set_cookie refuse", nil, []string{"Set-Cookie", "sid=1"}, false},
+		{"ignore Set-Cookie", "ignore Set-Cookie", "", nil, []string{"Set-Cookie", "sid=1"}, false},
+		{"ignore Vary", "ignore Vary", "", nil, []string{"Vary", "X-Id"}, true},
+		{"ignore Vary of a star", "ignore Vary", "", nil, []string{"Vary", "*"}, false},
+		{"client_directives", "client_directives ignore", "", []string{"Cache-Control", "no-store"}, nil, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := newGate(t, pageFor(append(tc.response, "Cache-Control", "max-age=60")...))
+			in := start(t, laxAndStrict(tc.lax, tc.strict), g.origin)
+			as := func(id string) func(int) []string {
+				return func(int) []string { return append([]string{"X-Id", id}, tc.request...) }
+			}
+			first := gather(t, in, 1, http.MethodGet, "/", as("1"))
+			fetch := g.next(t, 1)
+			second := gather(t, in, 1, http.MethodGet, "/", as("2"))
+			if len(tc.request) == 0 {
+				parked(t, 2)
+			} else { // no-store waits for nobody
+				open(g.next(t, 1)...)
+			}
+			open(fetch...)
+			first.all()[0].want(t, 200, "page of 1", "Larder; fwd=uri-miss; stored")
+			if len(tc.request) == 0 {
+				open(g.next(t, 1)...)
+			}
+			second.all()[0].want(t, 200, "page of 2", "")
+			settled(t, in)
+
+			if a := in.get("/", as("1")(0)...); !a.isHit() || a.body != "page of 1" {
+				t.Errorf("the lax handler: %q %q", a.cacheStatus(), a.body)
+			}
+			third := gather(t, in, 1, http.MethodGet, "/", as("2"))
+			if !tc.stores {
+				open(g.next(t, 1)...)
+			}
+			if a := third.all()[0]; a.isHit() != tc.stores || a.body != "page of 2" {
+				t.Errorf("the strict handler: %q %q", a.cacheStatus(), a.body)
+			}
+			in.client.CloseIdleConnections()
+		})
+	}
+}
+
+// TestNoStoreThatWasIgnored: what a request with no-store has fetched where that had no effect is
+// not used once it has (RFC 9111 5.2.1.5).
+func TestNoStoreThatWasIgnored(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
+	in := start(t, proxied(block("client_directives ignore")), o)
+	in.get("/", "Cache-Control", "no-store").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	if a := in.get("/"); !a.isHit() {
+		t.Fatalf("not stored: %q", a.cacheStatus())
+	}
+	in.load(proxied("larder"), o)
+	in.get("/").want(t, 200, "2", "")
+}
+
+// TestVaryOf304WhereItIsIgnored: a 304 that adds a Vary where that is ignored leaves nothing that a
+// handler which obeys it would give to others.
+func TestVaryOf304WhereItIsIgnored(t *testing.T) {
+	o := newOrigin(t, counted(func(w http.ResponseWriter, r *http.Request, number int) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Etag", `"a"`)
+		switch number {
+		case 1:
+			w.Header().Set("Age", "60")
+		default:
+			w.Header().Set("Vary", "X-Id")
+		}
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = io.WriteString(w, "page of "+r.Header.Get("X-Id"))
+	}))
+	in := start(t, proxied(block("ignore Vary")), o)
+	in.get("/", "X-Id", "1").want(t, 200, "page of 1", "")
+	in.get("/", "X-Id", "1").want(t, 200, "page of 1", "Larder; fwd=stale; fwd-status=304; stored")
+	if a := in.get("/", "X-Id", "2"); !a.isHit() {
+		t.Fatalf("not renewed: %q", a.cacheStatus())
+	}
+	in.load(proxied("larder"), o)
+	in.get("/", "X-Id", "2").want(t, 200, "page of 2", "")
 }

@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"path"
 	"regexp"
 	"slices"
@@ -178,31 +175,4 @@ func loadExample(t *testing.T, text string, site, origin int) *instance {
 	in := &instance{t: t, port: site, client: &http.Client{Timeout: 10 * time.Second}}
 	t.Cleanup(in.client.CloseIdleConnections)
 	return in
-}
-
-// serveOn starts a cacheable upstream on a port.
-func serveOn(t *testing.T, port int) {
-	t.Helper()
-	serveHandlerOn(t, port, numbered("Cache-Control", "max-age=60"))
-}
-
-// serveHandlerOn starts an upstream on a port.
-func serveHandlerOn(t *testing.T, port int, handler http.HandlerFunc) *origin {
-	t.Helper()
-	l, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &origin{}
-	o.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o.mu.Lock()
-		o.seen = append(o.seen, r.Clone(context.Background()))
-		o.mu.Unlock()
-		handler(w, r)
-	}))
-	o.Listener.Close()
-	o.Listener = l
-	o.Start()
-	t.Cleanup(o.Close)
-	return o
 }

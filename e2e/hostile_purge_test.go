@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -93,4 +95,141 @@ func adminRaw(t *testing.T, in *instance, method, path, body string, header []st
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode
+}
+
+// quoted is text as a JSON string.
+func quoted(t *testing.T, text string) string {
+	t.Helper()
+	b, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// C26: raw bytes in a request line, as curl and old clients send them, are named by a purge as they
+// were typed and as a browser sends them. A raw query was found by neither, nor a path with a raw
+// byte beside ( ) ! ' *.
+func TestRawBytesArePurged(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	in := start(t, proxied("larder"), o)
+	for _, tc := range []struct{ sent, typed, browser string }{
+		{"/?q=ü", "/?q=ü", "/?q=%C3%BC"},
+		{"/ü", "/ü", "/%C3%BC"},
+		{"/(ü)!'*", "/(ü)!'*", "/(%C3%BC)!'*"},
+		{"/a%2Fb/ü", "/a%2Fb/ü", "/a%2Fb/%C3%BC"},
+		{"/%2f%41(é?é=%e9", "/%2f%41(é?é=%e9", "/%2f%41(%C3%A9?%C3%A9=%e9"},
+		{"/{a}|(\"b\"?{c}", "/{a}|(\"b\"?{c}", "/%7Ba%7D%7C(%22b%22?{c}"},
+		{"/\xff(?\xff", "/%FF(?%FF", "/%FF(?%FF"},
+		{"/a#b(", "/a%23b(", "/a%23b("},
+		{"/a?x#y", "/a?x%23y", "/a?x%23y"},
+		{"/plain(1)", "/plain(1)", "/plain(1)"},
+	} {
+		for _, text := range []string{tc.typed, tc.browser} {
+			if a := in.rawGet(tc.sent); a.StatusCode != http.StatusOK || a.isHit() {
+				t.Fatalf("%q: %d %q", tc.sent, a.StatusCode, a.cacheStatus())
+			}
+			if !in.rawGet(tc.sent).isHit() {
+				t.Errorf("%q is not stored", tc.sent)
+			}
+			if n := in.purge(`{"urls":[` + quoted(t, in.url("")+text) + `]}`); n != 1 {
+				t.Errorf("%q was asked for, a purge of %q matches %d; listed is %v", tc.sent, text, n, in.entries("").Entries)
+				in.purge(`{"all":true}`)
+			}
+			in.rawGet(tc.sent)
+			if n := in.purge(`{"prefixes":[` + quoted(t, in.url("")+text) + `]}`); n != 1 {
+				t.Errorf("%q was asked for, a purge of the prefix %q matches %d", tc.sent, text, n)
+				in.purge(`{"all":true}`)
+			}
+		}
+	}
+	if n := len(in.entries("").Entries); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+// C26: the same in what the origin names for itself.
+func TestRawBytesInLocationInvalidate(t *testing.T) {
+	const path = "/(ü?ü"
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.Header().Set("Content-Location", path)
+			return
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, "page")
+	})
+	in := start(t, proxied("larder"), o)
+	in.rawGet(path)
+	if !in.rawGet(path).isHit() {
+		t.Fatal("not stored")
+	}
+	in.do(http.MethodPost, "/edit", "x").want(t, 200, "", "")
+	if a := in.rawGet(path); a.isHit() {
+		t.Errorf("after the POST: %q", a.cacheStatus())
+	}
+}
+
+// C26: a request target that is no URL shares no key and is stored under no name: it bypasses. `GET
+// http:one` and `GET http:two` had one entry, and that of `GET *` outlived every purge of its host.
+func TestTargetsThatNoPurgeCouldName(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	port := freePort(t)
+	s := setup{site: "respond unused", more: fmt.Sprintf("http://:%d {\nlarder\nreverse_proxy {{origin}}\n}", port)}
+	s.global = "servers {\nprotocols h1 h2c\n}"
+	in := start(t, s, o)
+	in.port = port
+	for _, tc := range []struct{ name, head string }{
+		{"asterisk", "GET * HTTP/1.1\nHost: example.com"},
+		{"opaque", "GET http:one HTTP/1.1\nHost: example.com"},
+		{"another opaque one", "GET http:two HTTP/1.1\nHost: example.com"},
+		{"authority", "GET example.com:80 HTTP/1.1\nHost: example.com"},
+		{"another scheme", "GET ftp://example.com/ HTTP/1.1\nHost: example.com"},
+		{"no host in an absolute one", "GET http:///a HTTP/1.1\nHost: example.com"},
+		{"HTTP/1.0 without Host", "GET / HTTP/1.0"},
+		{"empty Host", "GET / HTTP/1.1\nHost:"},
+		{"a Host that is no name", "GET / HTTP/1.1\nHost: a!b"},
+		{"a Host of dots", "GET / HTTP/1.1\nHost: ."},
+		{"a Host with a word for a port", "GET / HTTP/1.1\nHost: example.com:x"},
+		{"a Host with a port too large", "GET / HTTP/1.1\nHost: example.com:65536"},
+	} {
+		for range 2 {
+			a := in.raw(tc.head + "\nConnection: close\n\n")
+			// net/http and reverse_proxy refuse some of them. None is stored.
+			if a.StatusCode == http.StatusOK && a.cacheStatus() != "Larder; fwd=bypass; detail=target" || a.isHit() {
+				t.Errorf("%s: %d %q", tc.name, a.StatusCode, a.cacheStatus())
+			}
+		}
+	}
+	for _, tc := range []struct{ name, target string }{
+		{"origin", "/a"},
+		{"absolute", "http://example.com/a"},
+		{"absolute, https", "https://example.com/a"},
+		{"two slashes", "//example.com/a"},
+		{"absolute without a path", "http://example.com"},
+		{"only a query", "http://example.com?a"},
+	} {
+		in.raw("GET "+tc.target+" HTTP/1.1\nHost: example.com\nConnection: close\n\n").want(t, 200, "", "")
+	}
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols}
+	t.Cleanup(transport.CloseIdleConnections)
+	r := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: fmt.Sprintf("localhost:%d", port), Path: "*"}, Host: "example.com", Header: http.Header{}}
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if got := resp.Header.Get("Cache-Status"); resp.ProtoMajor != 2 || got != "Larder; fwd=bypass; detail=target" {
+		t.Errorf("%s: %q", resp.Proto, got)
+	}
+	for _, entry := range in.entries("").Entries {
+		if !strings.HasPrefix(entry.URL, "http://example.com/") {
+			t.Errorf("stored: %s", entry.URL)
+		}
+	}
+	if n := in.purge(`{"hosts":["example.com"]}`); n != 4 || len(in.entries("").Entries) != 0 {
+		t.Errorf("a purge of the host matched %d, left are %v", n, in.entries("").Entries)
+	}
 }

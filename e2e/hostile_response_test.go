@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -122,47 +121,6 @@ func TestResponseSplitting(t *testing.T) {
 	if a := in.get("/?x=plain"); !a.isHit() || a.Header.Get("X-Echo") != "plain" {
 		t.Errorf("an ordinary value: %q %q", a.cacheStatus(), a.Header.Get("X-Echo"))
 	}
-}
-
-// unread asks for path and reads what comes without judging it: net/http's client refuses some answers.
-func (in *instance) unread(path string) {
-	in.t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("localhost:%d", in.port))
-	if err != nil {
-		in.t.Fatal(err)
-	}
-	defer conn.Close()
-	_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", path, in.port)
-	_, _ = io.Copy(io.Discard, conn)
-}
-
-// rawOrigin is an upstream that answers with bytes.
-func rawOrigin(t *testing.T, answers map[string]string) *origin {
-	t.Helper()
-	l, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				head := make([]byte, 4096)
-				n, _ := conn.Read(head)
-				_, path, _ := strings.Cut(string(head[:n]), " ")
-				path, _, _ = strings.Cut(path, " ")
-				_, _ = io.WriteString(conn, strings.ReplaceAll(answers[path], "\n", "\r\n"))
-			}()
-		}
-	}()
-	o := newOrigin(t, echo)
-	o.URL = "http://" + l.Addr().String()
-	return o
 }
 
 // C12: an upstream that frames its answer in two ways, or breaks off, leaves nothing in the store but what all parsers agree on.

@@ -1,39 +1,17 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
-// What an attacker sends, to a site whose origin gives everything back and calls it public. Each test stands for a row of the table in
-// SECURITY.md. Requests that net/http's client refuses to send are written to the socket as they are.
-
-// echo answers with all that it was sent, cacheable for a minute unless the request's path says otherwise.
-func echo(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	w.Header().Set("Content-Type", "text/plain")
-	if !strings.HasPrefix(r.URL.Path, "/unstated") {
-		w.Header().Set("Cache-Control", "public, max-age=60")
-	}
-	_, _ = fmt.Fprintf(w, "%s %s\nHost: %s\n", r.Method, r.RequestURI, r.Host)
-	names := make([]string, 0, len(r.Header))
-	for name := range r.Header {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		_, _ = fmt.Fprintf(w, "%s: %s\n", name, strings.Join(r.Header[name], " | "))
-	}
-	_, _ = fmt.Fprintf(w, "\n%s", body)
-}
+// What an attacker sends, to a site whose origin gives everything back and calls it public. Each
+// test stands for a row of the table in SECURITY.md. Requests that net/http's client refuses to send
+// are written to the socket as they are.
 
 // marker is what no clean request may ever get to see.
 const marker = "marker-of-the-attacker"
@@ -49,34 +27,6 @@ func (a *answer) clean(t *testing.T) {
 			t.Errorf("poisoned: %s: %s", name, values)
 		}
 	}
-}
-
-// raw writes text to a connection of its own, "\n" standing for a line's end, and reads one response.
-func (in *instance) raw(text string) *answer {
-	in.t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("localhost:%d", in.port))
-	if err != nil {
-		in.t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	go func() { // a server that refuses may not read to the end
-		_, _ = io.WriteString(conn, strings.ReplaceAll(text, "\n", "\r\n"))
-	}()
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		in.t.Fatalf("%.60q: %v", text, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return &answer{Response: resp, body: string(body), err: err}
-}
-
-// rawGet asks for target, to the letter.
-func (in *instance) rawGet(target string, lines ...string) *answer {
-	in.t.Helper()
-	lines = append(lines, "Connection: close")
-	return in.raw(fmt.Sprintf("GET %s HTTP/1.1\nHost: localhost:%d\n%s\n\n", target, in.port, strings.Join(lines, "\n")))
 }
 
 // defended are the fields that cannot poison anything by default, and how that is.

@@ -13,6 +13,46 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
+// TestNotModifiedUpdatesWhatIsStored is RFC 9111 4.3.4 and 3.2.
+func TestNotModifiedUpdatesWhatIsStored(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		if r.Header.Get("If-None-Match") == `"v1"` && r.Header.Get("If-Modified-Since") != "" {
+			h.Set("Cache-Control", "max-age=60")
+			h.Set("Etag", `"v1"`)
+			h.Set("X-New", "1")
+			h.Set("X-Both", "new")
+			h.Set("Content-Length", "99")
+			h.Set("Content-Encoding", "gzip")
+			h.Set("Set-Cookie", "a=b")
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		h.Set("Cache-Control", "max-age=90")
+		h.Set("Age", "100")
+		h.Set("Etag", `"v1"`)
+		h.Set("Last-Modified", "Mon, 02 Jan 2023 03:04:05 GMT")
+		h.Set("X-Old", "1")
+		h.Set("X-Both", "old")
+		_, _ = io.WriteString(w, "body")
+	})
+	in := start(t, withDisk(t, "larder"), o)
+	in.get("/").want(t, 200, "body", "Larder; fwd=uri-miss; stored")
+	in.get("/").want(t, 200, "body", "Larder; fwd=stale; fwd-status=304; stored")
+	hit := in.get("/")
+	hit.want(t, 200, "body", "")
+	hit.wantTTL(t, 60)
+	for name, want := range map[string]string{
+		"X-Old": "1", "X-New": "1", "X-Both": "new", "Etag": `"v1"`, "Cache-Control": "max-age=60",
+		"Content-Encoding": "", "Set-Cookie": "", "Content-Length": "4", "Last-Modified": "Mon, 02 Jan 2023 03:04:05 GMT",
+	} {
+		if got := hit.Header.Get(name); got != want {
+			t.Errorf("%s %q, want %q", name, got, want)
+		}
+	}
+	o.asked(t, 2)
+}
+
 // validated answers with a page that is stale on arrival, and a validation with 304 and the fields
 // given as pairs.
 func validated(notModified ...string) http.HandlerFunc {

@@ -6,11 +6,6 @@ import (
 	"testing"
 )
 
-// proxied is a site with the directive in front of the origin.
-func proxied(directive string) setup {
-	return setup{site: directive + "\n\treverse_proxy {{origin}}"}
-}
-
 func TestMissThenHit(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60", "Etag", `"v1"`))
 	in := start(t, proxied("larder"), o)

@@ -1,26 +1,16 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
-
-func init() {
-	caddy.RegisterModule(foreignWriter{})
-	httpcaddyfile.RegisterHandlerDirective("foreign_writer", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		h.Next()
-		return foreignWriter{}, nil
-	})
-}
 
 // foreignWriter is a handler of somebody else's that writes a field into the requests that pass it.
 type foreignWriter struct{}
@@ -33,22 +23,6 @@ func (foreignWriter) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	r.Header.Set("X-Foreign", host)
 	return next.ServeHTTP(w, r)
-}
-
-// from is a client with another address.
-func (in *instance) from(t *testing.T, address string) *instance {
-	t.Helper()
-	other := *in
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
-	transport := &http.Transport{
-		DisableCompression: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp4", fmt.Sprintf("127.0.0.1:%d", in.port))
-		},
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	other.client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
-	return &other
 }
 
 // varying answers with the value of the request field that its path names, and says that it varies
@@ -255,4 +229,12 @@ func TestVaryThatStillSelects(t *testing.T) {
 			o.asked(t, 1)
 		})
 	}
+}
+
+func init() {
+	caddy.RegisterModule(foreignWriter{})
+	httpcaddyfile.RegisterHandlerDirective("foreign_writer", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		h.Next()
+		return foreignWriter{}, nil
+	})
 }

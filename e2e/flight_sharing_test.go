@@ -5,10 +5,125 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Who waits for whom after an answer that was for one client only.
+// Answers that are for one client only: who waits for whom, before one is known and after.
+
+// Answers that are for one client each: everybody gets their own, and as soon as the first header has shown that, nobody waits.
+func TestWhatIsNotShared(t *testing.T) {
+	const n = 20
+	user := func(name string) func(int) []string {
+		return func(i int) []string { return []string{name, fmt.Sprintf("user=%d", i), "X-User", fmt.Sprint(i)} }
+	}
+	for name, tc := range map[string]struct {
+		header    func(i int) []string
+		directive string // Cache-Control of the response; or another of its fields, named before a colon
+		status    int
+	}{
+		"Set-Cookie":                        {user("X-Any"), "Set-Cookie: a=b", 200},
+		"Vary: *":                           {user("X-Any"), "Vary: *", 200},
+		"Authorization":                     {user("Authorization"), "", 200},
+		"Authorization, with a lifetime":    {user("Authorization"), "max-age=60", 200},
+		"cookies":                           {user("Cookie"), "", 200},
+		"no-store":                          {user("X-Any"), "no-store", 200},
+		"private":                           {user("X-Any"), "private, max-age=60", 200},
+		"not found":                         {user("X-Any"), "", 404},
+		"forbidden":                         {user("X-Any"), "", 403},
+		"redirect that is not to be cached": {user("X-Any"), "", 302},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, func(w http.ResponseWriter, v *visit) {
+				if name, value, other := strings.Cut(tc.directive, ": "); other {
+					w.Header().Set("Cache-Control", "max-age=60")
+					w.Header().Set(name, value)
+				} else if tc.directive != "" {
+					w.Header().Set("Cache-Control", tc.directive)
+				}
+				w.WriteHeader(tc.status)
+				_, _ = io.WriteString(w, "for "+v.Header.Get("X-User"))
+			})
+			in := start(t, proxied("larder"), g.origin)
+			c := gather(t, in, n, http.MethodGet, "/", tc.header)
+			parked(t, n)
+			leader := g.next(t, 1)
+			g.nobody(t)
+			open(leader...)
+			open(g.next(t, n-1)...) // all at once: none of these is answered yet
+			for i, a := range c.all() {
+				a.want(t, tc.status, fmt.Sprint("for ", i), "")
+				if strings.Contains(a.cacheStatus(), "collapsed") || strings.Contains(a.cacheStatus(), "stored") {
+					t.Errorf("client %d: %q", i, a.cacheStatus())
+				}
+			}
+			// The key is remembered now: not even one waits for another.
+			c = gather(t, in, n, http.MethodGet, "/", tc.header)
+			open(g.next(t, n)...)
+			for i, a := range c.all() {
+				a.want(t, tc.status, fmt.Sprint("for ", i), "Larder; fwd=miss")
+			}
+			settled(t, in)
+		})
+	}
+}
+
+func TestHitForMissForgets(t *testing.T) {
+	var storable atomic.Bool
+	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if storable.Load() {
+			w.Header().Set("Cache-Control", "max-age=60")
+		}
+		_, _ = io.WriteString(w, "body")
+	})
+	in := start(t, proxied("larder"), o)
+	in.get("/").want(t, 200, "body", "Larder; fwd=uri-miss")
+	in.get("/").want(t, 200, "body", "Larder; fwd=miss")
+	storable.Store(true)
+	in.get("/").want(t, 200, "body", "Larder; fwd=miss") // the one that finds out
+	in.get("/").want(t, 200, "body", "Larder; fwd=uri-miss; stored")
+	settled(t, in)
+	if hit := in.get("/"); !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") {
+		t.Errorf("Cache-Status %q", hit.cacheStatus())
+	}
+}
+
+// What is for one client goes to its real writer, whose connection an inner handler may take over.
+func TestHijackOfWhatIsNotShared(t *testing.T) {
+	ts := newTurnstile(t, func(_ int, w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
+		w.Header().Set("Upgrade", "echo")
+		w.Header().Set("Connection", "Upgrade")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return fmt.Errorf("hijacking: %w", err)
+		}
+		defer conn.Close()
+		line, err := rw.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		_, _ = rw.WriteString("echo " + line)
+		return rw.Flush()
+	})
+	in := start(t, setup{site: "route {\nlarder\ntest_breaker\n}"}, nil)
+	c := in.dial()
+	c.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") // without Upgrade, with which it would bypass
+	parked(t, 1)
+	ts.let(t)
+	if resp := c.response(http.MethodGet); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%s %v", resp.Status, resp.Header)
+	}
+	c.send("hello\n")
+	if got, err := c.r.ReadString('\n'); err != nil || got != "echo hello\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	_ = c.Close()
+	settled(t, in)
+}
 
 // Five clients that wait for a message each have a request of their own at the origin, also those
 // that come while the others' is open.

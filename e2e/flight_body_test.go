@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func TestBodyOverMaxBody(t *testing.T) {
+	const n = 5
+	body := strings.Repeat("0123456789abcdef", 16<<10) // 256 KiB
+	for name, length := range map[string]string{"with Content-Length": fmt.Sprint(len(body)), "without": ""} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, func(w http.ResponseWriter, _ *visit) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				if length != "" {
+					w.Header().Set("Content-Length", length)
+				}
+				_, _ = io.WriteString(w, body)
+			})
+			in := start(t, proxied("larder {\nmax_body 64KiB\nstatus full\n}"), g.origin)
+			c := gather(t, in, n, http.MethodGet, "/", nil)
+			parked(t, n)
+			open(g.next(t, 1)...)
+			if length != "" { // known at the header: not shared
+				open(g.next(t, n-1)...)
+			}
+			for _, a := range c.all() {
+				if a.err != nil || a.body != body {
+					t.Errorf("%d bytes, %v", len(a.body), a.err)
+				}
+				if length != "" && (strings.Contains(a.cacheStatus(), "stored") || !strings.HasSuffix(a.cacheStatus(), "detail=too-large")) {
+					t.Errorf("Cache-Status %q", a.cacheStatus())
+				}
+			}
+			settled(t, in)
+			again := gather(t, in, 1, http.MethodGet, "/", nil)
+			open(g.next(t, 1)...)
+			if a := again.all()[0]; a.body != body || strings.HasPrefix(a.cacheStatus(), "Larder; hit") {
+				t.Errorf("afterwards: %d bytes, %q", len(a.body), a.cacheStatus())
+			}
+			if stats := in.stats(); stats.Memory.Entries != 0 {
+				t.Errorf("%d entries are stored", stats.Memory.Entries)
+			}
+		})
+	}
+}
+
+// 64 MiB go through a window of 4 MiB; a reader that takes nothing is dropped after a while and keeps nobody else from the whole.
+func TestWindow(t *testing.T) {
+	const size = 64 << 20
+	block := strings.Repeat("0123456789abcdef", 4096)
+	for _, dead := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dead reader %v", dead), func(t *testing.T) {
+			if dead && testing.Short() {
+				t.Skip("a dead reader is waited for 10 s")
+			}
+			g := newGate(t, func(w http.ResponseWriter, _ *visit) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				for range size / len(block) {
+					if _, err := io.WriteString(w, block); err != nil {
+						return
+					}
+				}
+			})
+			in := start(t, proxied("larder {\nmax_body 1MiB\n}"), g.origin)
+			followers := 2
+			var c *connection
+			if dead {
+				c = in.dial()
+				c.send("GET / HTTP/1.1\r\nHost: localhost:" + fmt.Sprint(in.port) + "\r\n\r\n")
+				followers++
+			}
+			readers := gather(t, in, 2, http.MethodGet, "/", nil)
+			parked(t, followers)
+			open(g.next(t, 1)...)
+			for _, a := range readers.all() {
+				if a.err != nil || len(a.body) != size {
+					t.Errorf("%d bytes, %v", len(a.body), a.err)
+				}
+			}
+			if dead {
+				if whole, err := io.ReadAll(c.r); err == nil && len(whole) >= size {
+					t.Error("the dead reader had the whole all the same")
+				}
+			}
+			settled(t, in)
+			g.nobody(t)
+			if stats := in.stats(); stats.Memory.Entries != 0 {
+				t.Errorf("%d entries are stored", stats.Memory.Entries)
+			}
+		})
+	}
+}
+
+// A body that goes on past its Content-Length is no clean answer: as many bytes as were announced are not known to be the response.
+func TestOverlongBody(t *testing.T) {
+	whole := strings.Repeat("0123456789abcdef", 4096) // more than net/http keeps back
+	for name, writes := range map[string][]string{
+		"in one write":              {whole + " and more"},
+		"after the announced bytes": {whole, " and more"},
+	} {
+		for how, status := range map[string]func(err error) error{
+			"noticed":      func(err error) error { return err },
+			"not noticed":  func(error) error { return nil },
+			"by a panic":   func(error) error { panic(http.ErrAbortHandler) },
+			"as an answer": func(err error) error { return caddyhttp.Error(http.StatusBadGateway, err) },
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				const n = 3
+				read := make(chan struct{}) // all have had the announced bytes
+				ts := newTurnstile(t, func(_ int, w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
+					w.Header().Set("Cache-Control", "max-age=60")
+					w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
+					var err error
+					for i, p := range writes {
+						if i > 0 {
+							<-read
+						}
+						if _, e := io.WriteString(w, p); e != nil {
+							err = e
+						}
+					}
+					return status(err)
+				})
+				in := start(t, setup{site: "route {\nlarder\ntest_breaker\n}"}, nil)
+				c := gather(t, in, n, http.MethodGet, "/", nil)
+				parked(t, n)
+				ts.let(t)
+				if len(writes) == 1 { // it breaks off before its first byte, so there is another fetch for those who wait
+					parked(t, n-1)
+					ts.let(t)
+				} else {
+					eventually(t, "all have read", func() bool { return goroutinesIn(awaitingTheStore) == n })
+					close(read)
+				}
+				c.clients.Wait()
+				for i := range c.answers {
+					if got := sketch(c.answers[i], c.errs[i]); got != "" && c.answers[i].StatusCode == http.StatusOK {
+						t.Errorf("client %d got a clean answer of %d bytes", i, len(c.answers[i].body))
+					}
+				}
+				settled(t, in)
+				if st := in.stats(); st.Memory.Entries != 0 {
+					t.Errorf("%d entries are stored", st.Memory.Entries)
+				}
+			})
+		}
+	}
+}
+
+// Clients that take their time with a body that has come whole cost no memory beside the store's, which is counted, whether they come early or late,
+// and have the right bytes even when the response is purged meanwhile.
+func TestSlowReadersOfAStoredBody(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the memory tier is on the heap")
+	}
+	block := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+	const size = 32 << 20 // far more than the kernel's socket buffers hold
+	g := newGate(t, func(w http.ResponseWriter, _ *visit) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Content-Length", fmt.Sprint(size))
+		for range size / len(block) {
+			_, _ = w.Write(block)
+		}
+	})
+	s := proxied("larder")
+	s.options = "memory 64MiB"
+	in := start(t, s, g.origin)
+	before := int64(heapInUse())
+	clients := make([]*connection, 3)
+	for i := range clients {
+		clients[i] = in.dial()
+		clients[i].send("GET / HTTP/1.1\r\nHost: localhost:" + fmt.Sprint(in.port) + "\r\n\r\n")
+		parked(t, i+1)
+	}
+	open(g.next(t, 1)...)
+	answers := make([]*http.Response, len(clients))
+	for i, c := range clients {
+		answers[i] = c.response(http.MethodGet)
+	}
+	eventually(t, "the fetch is over", func() bool { return in.stats().InFlight == 0 })
+	if grown := int64(heapInUse()) - before; grown > size/4 {
+		t.Errorf("the heap has grown by %d bytes for readers of %d", grown, size)
+	}
+	if st := in.stats(); st.Memory.Bytes < size || st.Memory.Bytes > st.Memory.Budget {
+		t.Errorf("%d bytes are counted, of a body of %d and a budget of %d", st.Memory.Bytes, size, st.Memory.Budget)
+	}
+	if n := in.purge(`{"all":true}`); n != 1 {
+		t.Errorf("the purge matched %d", n)
+	}
+	for i, a := range answers {
+		got, err := io.ReadAll(a.Body)
+		if err != nil || !bytes.Equal(got, bytes.Repeat(block, size/len(block))) {
+			t.Errorf("client %d read %d bytes, %v", i, len(got), err)
+		}
+		_ = clients[i].Close()
+	}
+	settled(t, in)
+	eventually(t, "the bytes are given back", func() bool { return in.stats().Memory.Bytes < size })
+}

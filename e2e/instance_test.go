@@ -1,0 +1,379 @@
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/larder-cache/larder"
+)
+
+// instance is a running Caddy with Larder.
+type instance struct {
+	t      *testing.T
+	port   int
+	admin  string
+	disk   string // folder, "" for none
+	client *http.Client
+	file   string // the Caddyfile as it is loaded
+}
+
+// setup describes a Caddyfile with one site.
+type setup struct {
+	options string // inside the global larder block, besides disk
+	disk    string // folder; "" means off
+	budget  string // of the disk tier; "" means 64MiB
+	global  string // further global options
+	site    string // the site's body; {{origin}} stands for the upstream's address
+	more    string // further sites
+	routes  string // named routes, before the site
+}
+
+// start loads a Caddyfile and stops Caddy at the end of the test.
+func start(t *testing.T, s setup, o *origin) *instance {
+	t.Helper()
+	in := &instance{t: t, port: freePort(t), admin: fmt.Sprintf("localhost:%d", freePort(t)), disk: s.disk}
+	in.client = &http.Client{
+		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       30 * time.Second,
+	}
+	t.Cleanup(in.client.CloseIdleConnections)
+	t.Cleanup(func() {
+		_ = caddy.Stop()
+		awaitClosedStores(t)
+	})
+	in.load(s, o)
+	return in
+}
+
+// proxied is a site with the directive in front of the origin.
+func proxied(directive string) setup {
+	return setup{site: directive + "\n\treverse_proxy {{origin}}"}
+}
+
+// block is the directive with lines in its block.
+func block(lines ...string) string { return "larder {\n" + strings.Join(lines, "\n") + "\n}" }
+
+// withDisk is a proxied site with a disk tier.
+func withDisk(t *testing.T, directive string) setup {
+	s := proxied(directive)
+	s.disk = t.TempDir()
+	return s
+}
+
+// startTLS starts one site twice, in clear text and with a certificate of its own.
+func startTLS(t *testing.T, o *origin) (plain, secure *instance) {
+	t.Helper()
+	clearPort, port := freePort(t), freePort(t)
+	s := setup{
+		site: "respond unused",
+		more: fmt.Sprintf("http://:%d {\nlarder\nreverse_proxy {{origin}}\n}\nhttps://localhost:%d, https://example.com:%d {\ntls internal\nlarder\nreverse_proxy {{origin}}\n}",
+			clearPort, port, port),
+		global: "skip_install_trust\nlocal_certs\nstorage file_system " + t.TempDir(),
+	}
+	plain = start(t, s, o)
+	plain.port = clearPort
+	if err := loadCaddyfile(t, strings.Replace(plain.file, "auto_https off", "auto_https disable_redirects", 1)); err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "example.com"}, // the certificate is the test's own
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	copied := *plain
+	secure = &copied
+	secure.port = port
+	secure.client = &http.Client{Transport: overTLS{transport}, CheckRedirect: plain.client.CheckRedirect, Timeout: 20 * time.Second}
+	eventually(t, "the certificate is made", func() bool {
+		conn, err := tls.Dial("tcp", fmt.Sprintf("localhost:%d", port), transport.TLSClientConfig.Clone())
+		return err == nil && conn.Close() == nil
+	})
+	return plain, secure
+}
+
+// overTLS sends what is made for http by https.
+type overTLS struct{ *http.Transport }
+
+func (o overTLS) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Scheme = "https"
+	return o.Transport.RoundTrip(r)
+}
+
+// load replaces the configuration, as `caddy reload` does.
+func (in *instance) load(s setup, o *origin) {
+	in.t.Helper()
+	if err := in.tryLoad(s, o); err != nil {
+		in.t.Fatal(err)
+	}
+	in.client.CloseIdleConnections() // those of the configuration that has gone
+}
+
+func (in *instance) tryLoad(s setup, o *origin) error {
+	in.t.Helper()
+	disk := "off"
+	if s.disk != "" {
+		disk = s.disk + " " + cmp.Or(s.budget, "64MiB")
+	}
+	in.file = fmt.Sprintf(`{
+	admin %s
+	auto_https off
+	persist_config off
+	grace_period 2s
+	log {
+		level ERROR
+	}
+	larder {
+		disk %s
+		%s
+	}
+	%s
+}
+%s
+http://localhost:%d {
+	%s
+}
+%s
+`, in.admin, disk, s.options, s.global, s.routes, in.port, s.site, s.more)
+	if o != nil {
+		in.file = strings.ReplaceAll(in.file, "{{origin}}", strings.TrimPrefix(o.URL, "http://"))
+	}
+	return loadCaddyfile(in.t, in.file)
+}
+
+func loadCaddyfile(t *testing.T, file string) error {
+	t.Helper()
+	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(file), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		if !strings.Contains(w.Message, "not formatted") {
+			t.Logf("adapt: %s", w.Message)
+		}
+	}
+	return caddy.Load(config, true)
+}
+
+// handedOut are the ports that freePort has returned.
+var handedOut sync.Map
+
+// freePort returns a port that nobody listens at. It is none of those that the kernel gives to connections and to listeners at port 0: those
+// are many, and one of them, or another test process, might have it before it is used.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 1000 {
+		port := 10_000 + rand.IntN(20_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		if _, taken := handedOut.LoadOrStore(port, true); !taken {
+			return port
+		}
+	}
+	t.Fatal("no free port from 10000 to 29999")
+	return 0
+}
+
+// adminCall calls the admin API and decodes its JSON.
+func (in *instance) adminCall(method, path, body string, into any) int {
+	in.t.Helper()
+	r, err := http.NewRequest(method, "http://"+in.admin+path, bytes.NewReader([]byte(body)))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		in.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return resp.StatusCode
+}
+
+// purge purges and returns how many responses matched.
+func (in *instance) purge(body string) int {
+	in.t.Helper()
+	var answer struct {
+		Matched int    `json:"matched"`
+		Error   string `json:"error"`
+	}
+	if status := in.adminCall(http.MethodPost, "/larder/purge", body, &answer); status != http.StatusOK {
+		in.t.Fatalf("purge %s: %d %s", body, status, answer.Error)
+	}
+	return answer.Matched
+}
+
+// listing is the answer of GET /larder/entries.
+type listing struct {
+	Entries []struct {
+		URL    string   `json:"url"`
+		Status int      `json:"status"`
+		Size   int64    `json:"size"`
+		Age    int64    `json:"age"`
+		TTL    int64    `json:"ttl"`
+		Tags   []string `json:"tags"`
+		Tier   string   `json:"tier"`
+	} `json:"entries"`
+	Next string `json:"next"`
+}
+
+func (in *instance) entries(query string) listing {
+	in.t.Helper()
+	var l listing
+	if status := in.adminCall(http.MethodGet, "/larder/entries"+query, "", &l); status != http.StatusOK {
+		in.t.Fatalf("entries%s: %d", query, status)
+	}
+	return l
+}
+
+// awaitDisk returns when so many entries are on disk.
+func (in *instance) awaitDisk(n int) {
+	in.t.Helper()
+	eventually(in.t, "all is on disk", func() bool { return in.stats().Disk.Entries == int64(n) })
+}
+
+// stats is GET /larder/stats.
+type stats struct {
+	Memory, Disk struct {
+		Entries, Bytes, Budget int64
+		State                  string
+	}
+	Requests      map[string]uint64
+	InFlight      int `json:"in_flight"`
+	PurgesPending int `json:"purges_pending"`
+}
+
+func (in *instance) stats() stats {
+	in.t.Helper()
+	var s stats
+	if status := in.adminCall(http.MethodGet, "/larder/stats", "", &s); status != http.StatusOK {
+		in.t.Fatalf("stats: %d", status)
+	}
+	return s
+}
+
+// scrape returns what Prometheus would get.
+func (in *instance) scrape() string {
+	in.t.Helper()
+	resp, err := http.Get("http://" + in.admin + "/metrics")
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return string(body)
+}
+
+// metric is the value of one series, 0 if there is none.
+func (in *instance) metric(name, labels string) float64 {
+	in.t.Helper()
+	if labels != "" {
+		name += "{" + labels + "}"
+	}
+	for line := range strings.Lines(in.scrape()) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				in.t.Fatalf("%s: %v", line, err)
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// series is the value of a series that has to exist.
+func (in *instance) series(name string) float64 {
+	in.t.Helper()
+	if !strings.Contains(in.scrape(), "\n"+name+" ") {
+		in.t.Errorf("no series %s", name)
+	}
+	bare, labels, _ := strings.Cut(strings.TrimSuffix(name, "}"), "{")
+	return in.metric(bare, labels)
+}
+
+// accessLog is a JSON log in a file that a test can read.
+type accessLog struct{ file string }
+
+func newAccessLog(t *testing.T) accessLog {
+	return accessLog{filepath.Join(t.TempDir(), "access.log")}
+}
+
+func (l accessLog) directive() string {
+	return "log {\noutput file " + l.file + "\nformat json\n}\n"
+}
+
+// entry waits for the access-log line of the first request for uri.
+func (l accessLog) entry(t *testing.T, method, uri string) map[string]any {
+	t.Helper()
+	var found map[string]any
+	eventually(t, "a log line of "+uri, func() bool {
+		text, err := os.ReadFile(l.file)
+		if err != nil {
+			return false
+		}
+		for line := range strings.SplitSeq(string(text), "\n") {
+			var fields map[string]any
+			if json.Unmarshal([]byte(line), &fields) != nil {
+				continue
+			}
+			if request, ok := fields["request"].(map[string]any); ok && request["uri"] == uri && request["method"] == method {
+				found = fields
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// warnings loads a site and returns what it has larder warn of, each as its message, server and
+// route.
+func warnings(t *testing.T, s setup, o *origin) []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "larder.log")
+	s.global += "\nlog larder {\noutput file " + file + "\nformat json\ninclude larder\nlevel WARN\n}"
+	start(t, s, o)
+	text, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	var all []string
+	for line := range strings.Lines(string(text)) {
+		var entry struct{ Msg, Server, Route string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		all = append(all, entry.Server+" "+entry.Route+": "+entry.Msg)
+	}
+	return all
+}
