@@ -22,11 +22,13 @@ func TestImportsPointOneWay(t *testing.T) {
 		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
 		"coalesce": {},
 		"store":    {"github.com/google/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix"},
-		"urlform":  {},
-		"purge":    {caddy, caddy + "/cmd", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
+		"urlform":  {modulePath + "/rfc9111"},
+		"purge": {
+			caddy, caddy + "/cmd", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap",
+		},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
-			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", "golang.org/x/net/http/httpguts",
+			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/rfc9111", "golang.org/x/net/http/httpguts",
 		},
 	}
 	for folder, imports := range want {

@@ -10,10 +10,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
-)
 
-// maxTagBytes is the longest a tag may be.
-const maxTagBytes = 256
+	"github.com/larder-cache/larder/rfc9111"
+)
 
 // Check returns an error that names the field if the configuration says
 // something that cannot be meant or contradicts itself. A Caddyfile has passed
@@ -287,8 +286,8 @@ func checkTagText(tag string) error {
 	if strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("%q is not a tag; write visible ASCII without white space", tag)
 	}
-	if len(tag) > maxTagBytes && !strings.Contains(tag, "{") {
-		return fmt.Errorf("a tag of %d bytes is too long; write at most %d", len(tag), maxTagBytes)
+	if len(tag) > rfc9111.MaxTagBytes && !strings.Contains(tag, "{") {
+		return fmt.Errorf("a tag of %d bytes is too long; write at most %d", len(tag), rfc9111.MaxTagBytes)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/larder-cache/larder/rfc9111"
 )
 
 // WithDefaults returns a copy in which everything that was left out has its
@@ -26,7 +28,7 @@ func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.MaxVariants = orDefault(c.MaxVariants, 32)
 	c.Coalesce = copyOrNew(c.Coalesce)
 	c.Coalesce.Wait = orDefault(c.Coalesce.Wait, caddy.Duration(10*time.Second))
-	c.Targeted = canonical(orList(c.Targeted, "Larder-Cache-Control", "CDN-Cache-Control"))
+	c.Targeted = canonical(orList(c.Targeted, rfc9111.DefaultTargeted...))
 	c.Status = orDefault(c.Status, StatusShort)
 	return c
 }
@@ -40,7 +42,7 @@ func keyWithDefaults(k *KeyConfig) *KeyConfig {
 
 func tagsWithDefaults(t *TagsConfig) *TagsConfig {
 	t = copyOrNew(t)
-	t.From = canonical(orList(t.From, "Surrogate-Key", "Cache-Tag", "xkey"))
+	t.From = canonical(orList(t.From, rfc9111.DefaultTagFields...))
 	return t
 }
 
@@ -69,7 +71,7 @@ func orDefault[T comparable](value, fallback T) T {
 
 func orList(list []string, fallback ...string) []string {
 	if len(list) == 0 {
-		return fallback
+		return slices.Clone(fallback)
 	}
 	return slices.Clone(list)
 }

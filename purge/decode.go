@@ -11,10 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-)
 
-// maxTagBytes is the longest tag an entry can have.
-const maxTagBytes = 256
+	"github.com/larder-cache/larder/rfc9111"
+)
 
 // Limits of a page of the listing.
 const (
@@ -121,8 +120,8 @@ func checkTag(tag string) (string, error) {
 	switch {
 	case strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return "", fmt.Errorf("%s is not a tag; send visible ASCII without white space", quote(tag))
-	case len(tag) > maxTagBytes:
-		return "", fmt.Errorf("a tag of %d bytes is too long; send at most %d", len(tag), maxTagBytes)
+	case len(tag) > rfc9111.MaxTagBytes:
+		return "", fmt.Errorf("a tag of %d bytes is too long; send at most %d", len(tag), rfc9111.MaxTagBytes)
 	default:
 		return tag, nil
 	}

@@ -109,14 +109,13 @@ func (c *CacheStatus) String() string {
 // appendString renders a structured-field String (RFC 9651 3.3.3). It holds
 // printable ASCII only; anything else is percent-encoded, as in a URL.
 func appendString(b []byte, s string) []byte {
-	const hex = "0123456789ABCDEF"
 	b = append(b, '"')
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
 		case c < ' ' || c > '~':
-			b = append(b, '%', hex[c>>4], hex[c&15])
+			b = appendPercent(b, c)
 		default:
 			b = append(b, c)
 		}

@@ -26,11 +26,11 @@
 //	cachestatus.go   Cache-Status                            RFC 9211
 //	tags.go          surrogate keys, Cache-Groups            RFC 9875
 //	forwarding.go    Incremental, CDN-Loop                   RFC 10036, RFC 8586
-//	search.go        No-Vary-Search                          draft-ietf-httpbis-no-vary-search
+//	novarysearch.go  No-Vary-Search                          draft-ietf-httpbis-no-vary-search
 //	deception.go     does the Content-Type fit the URL       SECURITY.md, C7
 //
-// policy.go has what the operator says, reason.go the words for why a response
-// is not stored.
+// percent.go percent-encodes URLs. policy.go has what the operator says, reason.go the words for
+// why a response is not stored.
 //
 // # Choices
 //

@@ -43,7 +43,7 @@ func InvalidatedURLs(target *url.URL, h http.Header) []string {
 			if len(line) > maxField { // to resolve dots in a path costs its square
 				continue
 			}
-			ref, err := url.Parse(encodeRaw(trimOWS(line)))
+			ref, err := url.Parse(encodeReference(trimOWS(line)))
 			if err != nil {
 				continue
 			}
@@ -59,25 +59,16 @@ func InvalidatedURLs(target *url.URL, h http.Header) []string {
 	return urls
 }
 
-// encodeRaw percent-encodes what a reference may not have as it is: many origins put
-// raw UTF-8 into Location. Left to url.URL, one such byte has the whole path encoded
-// anew, and /(ü becomes /%28%C3%BC.
-func encodeRaw(ref string) string {
-	const hex = "0123456789ABCDEF"
-	forbidden := "\"<>\\^`{|}" // RFC 3986 2
-	b := make([]byte, 0, len(ref))
-	for i := range len(ref) {
-		c := ref[i]
-		if c == '?' {
-			forbidden = "\"<>" // what browsers encode in a query, and no more
-		}
-		if c > ' ' && c < 0x7f && strings.IndexByte(forbidden, c) < 0 {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
+// encodeReference percent-encodes what a reference may not have as it is: many origins put raw
+// UTF-8 into Location. Left to url.URL, one such byte has the whole path encoded anew, and /(ü
+// becomes /%28%C3%BC. A # begins the fragment, here as well as there.
+func encodeReference(ref string) string {
+	path, query, hasQuery := strings.Cut(ref, "?")
+	path = PercentEncode(path, func(c byte) bool { return c == '#' || standsInPath(c) })
+	if !hasQuery {
+		return path
 	}
-	return string(b)
+	return path + "?" + PercentEncode(query, func(c byte) bool { return c == '#' || standsInQuery(c) })
 }
 
 // absolute renders a URL as the key of a stored response has it.

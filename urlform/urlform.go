@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/larder-cache/larder/rfc9111"
 )
 
 // Parse gives an absolute URL, as somebody writes it, the form in which entries carry theirs. It
@@ -54,7 +56,7 @@ func Join(scheme, authority string, u *url.URL, query string) string {
 
 // Append is Join at the end of b.
 func Append(b []byte, scheme, authority string, u *url.URL, query string) []byte {
-	path := encode(PathAsSent(u), inPath)
+	path := rfc9111.EncodePath(PathAsSent(u))
 	if path == "" {
 		path = "/" // RFC 9110 4.2.3
 	}
@@ -76,53 +78,12 @@ func PathAsSent(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// Query is a raw query, or a piece of one, in the form of an entry's URL: what browsers encode in a
-// query is encoded (URL Standard, query percent-encode set).
-func Query(raw string) string { return encode(raw, inQuery) }
+// Query is a raw query, or a piece of one, in the form of an entry's URL.
+func Query(raw string) string { return rfc9111.EncodeQuery(raw) }
 
 // EscapeNonASCII percent-encodes what is not ASCII in the text of a URL.
-func EscapeNonASCII(text string) string { return encode(text, func(c byte) bool { return c <= 0x7f }) }
-
-// inPath tells which bytes stand in a path as they are (RFC 3986 3.3, and the brackets, which servers
-// and browsers leave alone).
-func inPath(c byte) bool {
-	switch {
-	case c <= ' ', c >= 0x7f:
-		return false
-	case strings.IndexByte("\"#<>?\\^`{|}", c) >= 0:
-		return false
-	}
-	return true
-}
-
-// inQuery tells which bytes stand in a query as they are.
-func inQuery(c byte) bool {
-	switch c {
-	case '"', '#', '<', '>':
-		return false
-	}
-	return c > ' ' && c < 0x7f
-}
-
-// encode percent-encodes the bytes that may not stand as they are. It allocates only if there are any.
-func encode(text string, allowed func(byte) bool) string {
-	const hex = "0123456789ABCDEF"
-	first := 0
-	for first < len(text) && allowed(text[first]) {
-		first++
-	}
-	if first == len(text) {
-		return text
-	}
-	b := append(make([]byte, 0, len(text)+16), text[:first]...)
-	for i := first; i < len(text); i++ {
-		if c := text[i]; allowed(c) {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(b)
+func EscapeNonASCII(text string) string {
+	return rfc9111.PercentEncode(text, func(c byte) bool { return c <= 0x7f })
 }
 
 // Authority is host and port in lower case, without the scheme's default port and without trailing
