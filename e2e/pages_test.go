@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -281,4 +283,27 @@ func declaredTests(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	return existing
+}
+
+// TestJSONOfThePages: a whole configuration in JSON is one that Caddy takes.
+func TestJSONOfThePages(t *testing.T) {
+	var run int
+	for _, p := range readPages(t, pagePatterns...) {
+		_, blocks := p.parts()
+		for _, b := range blocks {
+			if b.language != "json" || !strings.Contains(b.text, `"apps"`) {
+				continue
+			}
+			run++
+			var config caddy.Config
+			if err := json.Unmarshal([]byte(b.text), &config); err != nil {
+				t.Errorf("%s:%d: %v", b.page, b.line, err)
+			} else if err := caddy.Validate(&config); err != nil {
+				t.Errorf("%s:%d: %v", b.page, b.line, err)
+			}
+		}
+	}
+	if run == 0 {
+		t.Error("the pages have no configuration in JSON")
+	}
 }

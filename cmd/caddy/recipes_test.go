@@ -40,15 +40,22 @@ func TestRecipesOfThePages(t *testing.T) {
 			}
 		})
 	}
-	t.Run("deploy", func(t *testing.T) { // by the command line, and a second time by curl, when nothing is left to mark
-		needs(t, "curl")
-		for _, script := range recipes["sh"] {
+	for _, script := range recipes["sh"] {
+		if !strings.HasPrefix(script, "#!/bin/sh\n") {
+			t.Run("commands", func(t *testing.T) { // each has to succeed, whatever is stored
+				needs(t, "curl")
+				c.program(t, "commands", "set -e\ncurl() { command curl -fsS \"$@\"; }\n"+script, []string{"sh"})
+			})
+			continue
+		}
+		t.Run("deploy", func(t *testing.T) { // by the command line, and a second time by curl, when nothing is left to mark
+			needs(t, "curl")
 			out := c.afterHit(t, func() string { return c.program(t, "deploy", script, []string{"sh"}) })
 			if !strings.Contains(out, "marked 1 response stale") || !strings.Contains(out, `"matched":0,"soft":true`) {
 				t.Errorf("printed %q", out)
 			}
-		}
-	})
+		})
+	}
 }
 
 func needs(t *testing.T, program string) {
