@@ -7,20 +7,19 @@ import (
 	"time"
 )
 
-// Age is current_age of RFC 9111 4.2.3 at now. It is not rounded; the Age field
-// carries its whole seconds.
+// Age is current_age of RFC 9111 4.2.3 at now. It is not rounded; the Age field carries its whole
+// seconds.
 func (f *Freshness) Age(now time.Time) time.Duration {
 	residentTime := now.Sub(f.ResponseTime)
 	return f.InitialAge + max(residentTime, 0)
 }
 
-// initialAge is corrected_initial_age of RFC 9111 4.2.3, with the names used
-// there.
+// initialAge is corrected_initial_age of RFC 9111 4.2.3, with the names used there.
 func initialAge(x *Exchange) time.Duration {
 	apparentAge := time.Duration(0)
-	if date, valid := originated(x.Header); valid {
-		// Date has whole seconds, so the arrival is taken in whole seconds too:
-		// a response of this very second has no age.
+	if date, valid := dateOf(x.Header); valid {
+		// Date has whole seconds, so the arrival is taken in whole seconds too: a response of this
+		// very second has no age.
 		apparentAge = clamp(x.ResponseTime.Truncate(time.Second).Sub(date))
 	}
 	correctedAgeValue := clamp(ageValue(x.Header["Age"]) + responseDelay(x))
@@ -30,9 +29,9 @@ func initialAge(x *Exchange) time.Duration {
 // responseDelay is response_delay of RFC 9111 4.2.3.
 func responseDelay(x *Exchange) time.Duration { return clamp(x.ResponseTime.Sub(x.RequestTime)) }
 
-// ageValue is age_value (RFC 9111 5.1): the first member where there is a list, on
-// one line or on several, which RFC 9110 5.3 takes for the same; 0 where that is no
-// number of seconds, since an invalid Age is ignored.
+// ageValue is age_value (RFC 9111 5.1): the first member where there is a list, on one line or on
+// several, which RFC 9110 5.3 takes for the same; 0 where that is no number of seconds, since an
+// invalid Age is ignored.
 func ageValue(lines []string) time.Duration {
 	for _, line := range lines {
 		for member := range strings.SplitSeq(line, ",") {
@@ -61,8 +60,8 @@ func parseDelta(s string) (time.Duration, bool) {
 	return time.Duration(n) * time.Second, true
 }
 
-// dateField returns the date in a field that holds one. Several lines that are
-// not equal are no date.
+// dateField returns the date in a field that holds one. Several lines that are not equal are no
+// date.
 func dateField(lines []string) (time.Time, bool) {
 	if len(lines) == 0 {
 		return time.Time{}, false
@@ -75,34 +74,33 @@ func dateField(lines []string) (time.Time, bool) {
 	return parseDate(lines[0])
 }
 
-// origination is a Date that has been read, and what was found in it.
-type origination struct {
+// parsedDate is a Date that has been read, and the result.
+type parsedDate struct {
 	text  string
 	date  time.Time
 	valid bool
 }
 
-// lastOrigination is the Date read last. All responses of a second have the
-// same, and to read it costs more than the rest of the calculation of an age.
-var lastOrigination atomic.Pointer[origination]
+// lastDate is the Date that was read last. All responses of a second have the same, and to read it
+// costs more than the rest of the calculation of an age.
+var lastDate atomic.Pointer[parsedDate]
 
-// originated returns the date in the Date field (RFC 9110 6.6.1).
-func originated(h http.Header) (time.Time, bool) {
+// dateOf returns the date in the Date field (RFC 9110 6.6.1).
+func dateOf(h http.Header) (time.Time, bool) {
 	lines := h["Date"]
 	if len(lines) != 1 {
 		return dateField(lines)
 	}
-	if last := lastOrigination.Load(); last != nil && last.text == lines[0] {
+	if last := lastDate.Load(); last != nil && last.text == lines[0] {
 		return last.date, last.valid
 	}
 	date, valid := parseDate(lines[0])
-	lastOrigination.Store(&origination{strings.Clone(lines[0]), date, valid})
+	lastDate.Store(&parsedDate{strings.Clone(lines[0]), date, valid})
 	return date, valid
 }
 
-// parseDate reads an HTTP-date (RFC 9110 5.6.7) in any of its three forms, to the
-// letter but for its case, which RFC 9111 4.2 has caches leave aside. The weekday
-// need not be that of the day.
+// parseDate reads an HTTP-date (RFC 9110 5.6.7) in any of its three forms, to the letter but for
+// its case, which RFC 9111 4.2 has caches leave aside. The weekday need not be that of the day.
 func parseDate(s string) (time.Time, bool) {
 	s = trimOWS(s)
 	if len(s) < len(time.ANSIC) || len(s) > len(rfc850)+len("Wednes")-len("Mon") {
@@ -137,9 +135,9 @@ func upperGMT(s string) string {
 	return s
 }
 
-// sameDate compares a date as it is written with how it is to be written, but for
-// the weekday: time.Parse takes more than it says, several spaces for one, missing
-// digits, fractions of a second.
+// sameDate compares a date as it is written with how it is to be written, but for the weekday:
+// time.Parse takes more than it says, several spaces for one, missing digits, fractions of a
+// second.
 func sameDate(formatted, written string) bool {
 	f, w := strings.IndexAny(formatted, ", "), strings.IndexAny(written, ", ")
 	return f >= 0 && w >= 0 && strings.EqualFold(formatted[f:], written[w:])

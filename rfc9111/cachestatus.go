@@ -19,8 +19,8 @@ type CacheStatus struct {
 	Forward Forward
 	// FwdStatus is the status the origin sent, 0 to leave it out.
 	FwdStatus int
-	// TTL is the rest of freshness in seconds, negative when stale; it is there
-	// if HasTTL. See [CacheStatus.SetTTL].
+	// TTL is the rest of freshness in seconds, negative when stale; it is there if HasTTL. See
+	// [CacheStatus.SetTTL].
 	HasTTL bool
 	TTL    int64
 	// Stored: the response is being stored. Collapsed: it was fetched for another.
@@ -29,9 +29,8 @@ type CacheStatus struct {
 	Key, Detail string
 }
 
-// SetTTL sets TTL from a duration such as [Freshness.TTL]. A fresh one is
-// rounded up, so that it and a whole Age add up to the lifetime; a stale one
-// down, so that it is negative.
+// SetTTL sets TTL from a duration such as [Freshness.TTL]. A fresh one is rounded up, so that it
+// and a whole Age add up to the lifetime; a stale one down, so that it is negative.
 func (c *CacheStatus) SetTTL(d time.Duration) {
 	c.HasTTL = true
 	c.TTL = int64(d / time.Second)
@@ -45,11 +44,10 @@ func (c *CacheStatus) SetTTL(d time.Duration) {
 
 const cacheStatusField = "Cache-Status"
 
-// Append adds the member to h as its own field line behind those there (RFC 9211
-// 2). Lines that as a whole are no structured field would take ours with them;
-// every recipient must ignore such a field, so they go, and so do more than 8 KiB
-// of them, which nobody has checked. The slice in h is not
-// written to, it may be shared.
+// Append adds the member to h as its own field line behind those there (RFC 9211 2). Recipients
+// must ignore a field that as a whole is no structured field, and ours would be ignored with it. So
+// lines that are none are removed, and so are more than 8 KiB of them, which are not checked. The
+// slice in h is not written to, it may be shared.
 func (c *CacheStatus) Append(h http.Header) {
 	lines := h[cacheStatusField]
 	if len(lines) > 0 && !isList(lines) {
@@ -66,8 +64,8 @@ func isList(lines []string) bool {
 	return err == nil && len(list) > 0
 }
 
-// String renders the member: the name, hit or fwd, then fwd-status, ttl, stored,
-// collapsed, key and detail, those that are set.
+// String renders the member: the name, hit or fwd, then fwd-status, ttl, stored, collapsed, key and
+// detail, those that are set.
 func (c *CacheStatus) String() string {
 	var room [128]byte
 	b := append(room[:0], CacheName...)
@@ -106,8 +104,8 @@ func (c *CacheStatus) String() string {
 	return string(b)
 }
 
-// appendString renders a structured-field String (RFC 9651 3.3.3). It holds
-// printable ASCII only; anything else is percent-encoded, as in a URL.
+// appendString renders a structured-field String (RFC 9651 3.3.3). It holds printable ASCII only;
+// anything else is percent-encoded, as in a URL.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := 0; i < len(s); i++ {

@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// typesOf says which media types a file of an extension can have: one type
-// ("text/css"), or all that begin alike ("image/*"). What is not listed here is
-// no file as far as the guard is concerned.
+// typesOf says which media types a file of an extension can have: one type ("text/css"), or all
+// that begin so ("image/*"). To the guard, an extension that is not listed here is none of a file.
 var typesOf = func() map[string][]string {
 	script := []string{"text/javascript", "application/javascript", "application/x-javascript", "text/ecmascript", "application/ecmascript"}
 	data := []string{"application/json", "text/json", "application/manifest+json", "application/geo+json"}
@@ -44,17 +43,16 @@ var typesOf = func() map[string][]string {
 	return types
 }()
 
-// ExtensionAgrees reports whether the extension at the end of rawURL and the
-// Content-Type can be those of one file. It is a guard against web cache
-// deception: a victim is led to /account/x.css, the origin answers with the
-// account, and something in front of it has called all that ends in .css
-// public.
+// ExtensionAgrees reports whether the extension at the end of rawURL and the Content-Type can be
+// those of one file. It is a guard against web cache deception: a victim is led to /account/x.css,
+// the origin answers with the account, and something in front of it has called all that ends in
+// .css public.
 //
-// An extension that is not known to be a file's says nothing, so it agrees, and
-// so does application/octet-stream, which servers send for what they do not
-// know and browsers do not show. A file's extension without a Content-Type does
-// not agree. The path is read as the loosest origin would: unescaped, with and
-// without what follows a semicolon, a NUL, a question mark or a fragment.
+// An extension that is not known to be a file's says nothing, so it agrees, and so does
+// application/octet-stream, which servers send for what they do not know and browsers do not show.
+// A file's extension without a Content-Type does not agree. The path is read as the loosest origin
+// would: unescaped, with and without what follows a semicolon, a NUL, a question mark or a
+// fragment.
 func ExtensionAgrees(rawURL string, h http.Header) bool {
 	path := pathOf(rawURL)
 	if unescaped, err := url.PathUnescape(path); err == nil {
@@ -81,8 +79,7 @@ func pathOf(rawURL string) string {
 	return ""
 }
 
-// mediaTypeOf is the Content-Type without parameters, empty if there is none or
-// more than one.
+// mediaTypeOf is the Content-Type without parameters, empty if there is none or more than one.
 func mediaTypeOf(h http.Header) string {
 	if lines := h["Content-Type"]; len(lines) != 1 || longer(lines, maxField) {
 		return ""

@@ -15,22 +15,21 @@ type seconds struct {
 	value time.Duration
 }
 
-// maxDelta is the largest time that is reckoned with, 68 years. RFC 9111 1.2.2:
-// a recipient of a larger value must consider it to be 2^31 or the greatest
-// integer it can represent.
+// maxDelta is the largest time that is reckoned with, 68 years. RFC 9111 1.2.2: a recipient of a
+// larger value must consider it to be 2^31 or the greatest integer it can represent.
 const maxDelta = (1<<31 - 1) * time.Second
 
-// lower takes one more occurrence of a directive. RFC 9111 4.2.1 lets a cache
-// use the first of several or consider the response stale; the smallest is at
-// most the first and never fresher than either sender meant.
+// lower takes one more occurrence of a directive. RFC 9111 4.2.1 lets a cache use the first of
+// several or consider the response stale; the smallest is at most the first and never fresher than
+// either sender meant.
 func (s *seconds) lower(n time.Duration) {
 	if !s.given || n < s.value {
 		s.given, s.value = true, min(n, maxDelta)
 	}
 }
 
-// directives are the response directives of RFC 9111 5.2.2 and its extensions,
-// whichever field they came from.
+// directives are the response directives of RFC 9111 5.2.2 and its extensions, whichever field they
+// came from.
 type directives struct {
 	noStore         bool
 	private         bool // unqualified
@@ -49,52 +48,51 @@ type directives struct {
 	staleWhileRevalidate, staleIfError seconds
 }
 
-// parseCacheControl reads all lines of a response's Cache-Control. A line that
-// was read before, as nearly all are, is looked up: a site writes few different
-// ones, and to read one costs more than all else that is asked of a response that
-// is not stored.
+// parseCacheControl reads all lines of a response's Cache-Control. A line that was read before, as
+// nearly all are, is looked up: a site writes few different ones, and to read one costs more than
+// all else that is asked of a response that is not stored.
 func parseCacheControl(lines []string) directives {
-	if len(lines) != 1 || len(lines[0]) > maxKnownLine {
+	if len(lines) != 1 || len(lines[0]) > maxParsedLine {
 		return readCacheControl(lines)
 	}
-	place := &knownLines[maphash.String(knownSeed, lines[0])%uint64(len(knownLines))]
+	place := &parsedLines[maphash.String(lineSeed, lines[0])%uint64(len(parsedLines))]
 	if known := place.Load(); known != nil && known.line == lines[0] {
 		return known.directives
 	}
-	known := &knownLine{strings.Clone(lines[0]), readCacheControl(lines)}
+	known := &parsedLine{strings.Clone(lines[0]), readCacheControl(lines)}
 	place.Store(known)
 	return known.directives
 }
 
-// knownLine is a line of Cache-Control with what it says, which nobody changes.
-type knownLine struct {
+// parsedLine is a line of Cache-Control with its directives. It is not changed once it is stored.
+type parsedLine struct {
 	line       string
 	directives directives
 }
 
-// knownLines are bounded, 64 lines of at most maxKnownLine bytes, since origins
-// write what they like. The seed keeps anybody from choosing their places.
+// parsedLines are bounded, 64 lines of at most maxParsedLine bytes, since origins write what they
+// like. The seed keeps senders from choosing their places.
 var (
-	knownLines [64]atomic.Pointer[knownLine]
-	knownSeed  = maphash.MakeSeed()
+	parsedLines [64]atomic.Pointer[parsedLine]
+	lineSeed    = maphash.MakeSeed()
 )
 
-const maxKnownLine = 256
+const maxParsedLine = 256
 
-// unread is what a field says that is too long to be read.
-var unread = directives{noStore: true, malformed: true}
+// tooLong stands for a field that is too long to be read.
+var tooLong = directives{noStore: true, malformed: true}
 
 // readCacheControl reads lines that are not known.
 //
-// Each directive is parsed by itself. A parser that gives up at the first thing
-// it does not understand would lose the no-store behind it, so what is not a
-// directive is searched for the words that forbid something, and those hold.
+// Each directive is parsed by itself. A parser that gives up at the first thing it does not
+// understand would lose the no-store behind it, so what is not a directive is searched for the
+// words that forbid something, and those hold.
 //
-// A field that is too long to be read keeps the response out of the store: what it
-// forbids is not known.
+// A field that is too long to be read keeps the response out of the store: what it forbids is not
+// known.
 func readCacheControl(lines []string) directives {
 	if longer(lines, maxField) {
-		return unread
+		return tooLong
 	}
 	var d directives
 	for element := range elements(lines) {
@@ -103,12 +101,12 @@ func readCacheControl(lines []string) directives {
 	return d
 }
 
-// add takes one element of the list. The parser gets directives alone: what is
-// none it would split as it sees fit, and find a lifetime there.
+// add takes one element of the list. The parser gets directives only. It would split anything else
+// as it sees fit, and find a lifetime there.
 func (d *directives) add(element string) {
 	name, argument, ok := cutDirective(element)
 	if !ok {
-		d.addGarbage(element)
+		d.addMalformed(element)
 		return
 	}
 	cd, err := cacheobject.ParseResponseCacheControl(element)
@@ -120,9 +118,9 @@ func (d *directives) add(element string) {
 	if strings.EqualFold(name, "must-understand") {
 		d.mustUnderstand = true
 	}
-	// ext=", no-store, x=" is a legal argument, but a lost quotation mark is
-	// the likelier story; a no-store between commas counts. So it does in a list
-	// of field names, where no field is called that.
+	// ext=", no-store, x=" is a legal argument, but a lost quotation mark is the likelier story; a
+	// no-store between commas counts. So it does in a list of field names, where no field is called
+	// that.
 	if strings.Contains(argument, ",") {
 		for word := range words(argument) {
 			d.forbidWord(word)
@@ -130,9 +128,9 @@ func (d *directives) add(element string) {
 	}
 }
 
-// addGarbage takes an element that is no directive. Its words forbid and grant
-// nothing: "foo; max-age=60" is a lifetime that is invalid.
-func (d *directives) addGarbage(element string) {
+// addMalformed takes an element that is no directive. Its words may forbid, and grant nothing:
+// "foo; max-age=60" is a lifetime that is invalid.
+func (d *directives) addMalformed(element string) {
 	d.malformed = true
 	for word := range words(element) {
 		d.addInvalid(word)
@@ -154,9 +152,9 @@ func (d *directives) addParsed(cd *cacheobject.ResponseCacheDirectives) {
 	addDelta(&d.staleIfError, cd.StaleIfError)
 }
 
-// addQualified merges private or no-cache, with or without field names
-// (RFC 9111 5.2.2.4 and 5.2.2.7). An argument that is not a list of names
-// restricts nothing one could rely on, so the unqualified form is taken.
+// addQualified merges private or no-cache, with or without field names (RFC 9111 5.2.2.4 and
+// 5.2.2.7). An argument that is not a list of names restricts nothing one could rely on, so the
+// unqualified form is taken.
 func addQualified(whole *bool, fields *[]string, present bool, names cacheobject.FieldNames) {
 	if !present {
 		return
@@ -179,10 +177,9 @@ func addDelta(s *seconds, n cacheobject.DeltaSeconds) {
 	}
 }
 
-// addInvalid takes a known directive with an argument that makes no sense.
-// RFC 9111 4.2.1 encourages to consider responses with invalid freshness
-// information stale; for directives that forbid, the argument does not matter;
-// the rest is dropped.
+// addInvalid takes a known directive with an argument that makes no sense. RFC 9111 4.2.1
+// encourages to consider responses with invalid freshness information stale; for directives that
+// forbid, the argument does not matter; the rest is dropped.
 func (d *directives) addInvalid(name string) {
 	switch strings.ToLower(name) {
 	case "max-age":
@@ -210,8 +207,8 @@ func (d *directives) forbidWord(word string) {
 	}
 }
 
-// cutDirective splits token [ "=" ( token / quoted-string ) ]. ok is false for
-// anything else; then name is the token it begins with, if any.
+// cutDirective splits token [ "=" ( token / quoted-string ) ]. ok is false for anything else; then
+// name is the token it begins with, if any.
 func cutDirective(element string) (name, argument string, ok bool) {
 	n := 0
 	for n < len(element) && isTokenChar(element[n]) {

@@ -7,8 +7,8 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// Incremental reports Incremental: ?1 (RFC 10036): the message is wanted as it
-// comes. Anything but that Boolean is as if absent.
+// Incremental reports Incremental: ?1 (RFC 10036): the message is wanted as it comes. Anything but
+// that Boolean is as if absent.
 func Incremental(h http.Header) bool {
 	lines := h["Incremental"]
 	if len(lines) == 0 || longer(lines, maxField) {
@@ -22,8 +22,8 @@ func Incremental(h http.Header) bool {
 	return isBool && incremental
 }
 
-// CDNLoopCount counts the members of CDN-Loop (RFC 8586) that are token, in any
-// case and with any parameters.
+// CDNLoopCount counts the members of CDN-Loop (RFC 8586) that are token, in any case and with any
+// parameters.
 func CDNLoopCount(h http.Header, token string) int {
 	count := 0
 	for _, line := range h["Cdn-Loop"] {

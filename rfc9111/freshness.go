@@ -5,36 +5,35 @@ import (
 	"time"
 )
 
-// Freshness is all that depends neither on the request nor on the moment. It is
-// computed once per stored response and policy; its methods are then cheap,
-// allocate nothing and are safe for concurrent use.
+// Freshness is all that depends neither on the request nor on the moment. It is computed once per
+// stored response and policy; its methods are then cheap, allocate nothing and are safe for
+// concurrent use.
 type Freshness struct {
 	// Lifetime is the freshness lifetime (RFC 9111 4.2.1), 0 if there is none.
 	Lifetime time.Duration
 	// InitialAge is corrected_initial_age (RFC 9111 4.2.3).
 	InitialAge time.Duration
-	// ResponseDelay is the part of InitialAge that may have passed before the
-	// response was made: what the origin took to answer.
+	// ResponseDelay is the part of InitialAge that may have passed before the response was made:
+	// what the origin took to answer.
 	ResponseDelay time.Duration
-	// StaleWhileRevalidate and StaleIfError are the windows of RFC 5861 after
-	// the end of the lifetime; 0 where MustRevalidate or NoCache forbid them.
+	// StaleWhileRevalidate and StaleIfError are the windows of RFC 5861 after the end of the
+	// lifetime; 0 where MustRevalidate or NoCache forbid them.
 	StaleWhileRevalidate, StaleIfError time.Duration
 	// ResponseTime is when the response arrived.
 	ResponseTime time.Time
 	// NoCache: it must be validated before each use (RFC 9111 5.2.2.4).
 	NoCache bool
-	// MustRevalidate: once stale it must not be used unvalidated, by
-	// must-revalidate or proxy-revalidate (RFC 9111 5.2.2.2, 5.2.2.8).
+	// MustRevalidate: once stale it must not be used unvalidated, by must-revalidate or
+	// proxy-revalidate (RFC 9111 5.2.2.2, 5.2.2.8).
 	MustRevalidate bool
-	// SharedOnly: the lifetime is s-maxage, which binds clients like
-	// proxy-revalidate (RFC 9111 5.2.2.10); see the package documentation.
+	// SharedOnly: the lifetime is s-maxage, which binds clients like proxy-revalidate (RFC 9111
+	// 5.2.2.10); see the package documentation.
 	SharedOnly bool
-	// Immutable: a client's max-age makes nobody ask while it is fresh (RFC 8246).
+	// Immutable: while it is fresh, a client's max-age does not have the origin asked (RFC 8246).
 	Immutable bool
 	// Source says where the lifetime comes from.
 	Source LifetimeSource
-	// Reason is what [Policy.Storable] says, so that admission is checked
-	// again at look-up.
+	// Reason is what [Policy.Storable] says, so that admission is checked again at look-up.
 	Reason Reason
 
 	privateFields, noCacheFields []string // for MakeStorable
@@ -91,8 +90,8 @@ func (s LifetimeSource) String() string {
 func (p *Policy) Freshness(x *Exchange) Freshness {
 	s := p.statement(x.Header)
 	f := p.freshness(x, &s)
-	if f.Reason = p.refusal(x, &s); f.Reason == Storable {
-		f.Reason = p.worth(x, &s, &f)
+	if f.Reason = p.reasonForbidden(x, &s); f.Reason == Storable {
+		f.Reason = p.reasonUseless(x, &s, &f)
 	}
 	f.privateFields, f.noCacheFields = s.privateFields, s.noCacheFields
 	return f
@@ -117,17 +116,17 @@ func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
 		f.Lifetime = min(f.Lifetime, p.MaxTTL)
 	}
 	if f.Source == SourceTTL || f.Source == SourceForceTTL {
-		// The operator speaks of the time it stays here. Behind another cache a
-		// response arrives with an age, and would else arrive stale.
+		// The operator speaks of the time it stays here. Behind another cache a response arrives
+		// with an age, and would else arrive stale.
 		f.Lifetime = clamp(f.Lifetime + f.InitialAge)
 	}
 	p.staleWindows(&f, x, s)
 	return f
 }
 
-// staleWindows is RFC 5861: what the response says, else what the operator says,
-// else nothing; forbidden as RFC 9111 4.2.4 lists, which an operator cannot lift.
-// To a POST the operator's windows are as little as the operator's lifetimes.
+// staleWindows is RFC 5861: what the response says, else what the operator says, else nothing;
+// forbidden as RFC 9111 4.2.4 lists, which an operator cannot lift. The operator's windows do not
+// apply to a POST, as the operator's lifetimes do not.
 func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 	if f.NoCache || f.MustRevalidate {
 		return
@@ -143,16 +142,15 @@ func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 	}
 }
 
-// mayAssume is the one rule for lifetimes that the origin has not stated: ttl,
-// force_ttl and heuristic. What was fetched by or is for one user (Authorization, a
-// Cookie that is not in the key) needs the origin's own word, so does an unsafe
-// method (RFC 9110 9.3.3), and an event stream is no document that could be fresh.
+// mayAssume is the one rule for lifetimes that the origin has not stated: ttl, force_ttl and
+// heuristic. A response that was fetched by or is for one user (Authorization, a Cookie that is not
+// in the key) needs the origin's own word. So does one to an unsafe method (RFC 9110 9.3.3). An
+// event stream is no document that could be fresh.
 func (p *Policy) mayAssume(x *Exchange) bool {
 	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.Unsafe(x.Method) && !IsEventStream(x.Header)
 }
 
-// Unsafe reports whether the method may change something at the origin: POST, without
-// SafePost.
+// Unsafe reports whether the method may change something at the origin: POST, without SafePost.
 func (p *Policy) Unsafe(method string) bool { return method == http.MethodPost && !p.SafePost }
 
 // lifetime is RFC 9111 4.2.1 with the operator's word before and after.
@@ -207,15 +205,15 @@ func (p *Policy) explicitLifetime(x *Exchange, s *statement) (time.Duration, Lif
 	if !ok {
 		return 0, SourceExpires
 	}
-	date, ok := originated(x.Header)
+	date, ok := dateOf(x.Header)
 	if !ok {
 		date = x.ResponseTime
 	}
 	return clamp(expires.Sub(date)), SourceExpires
 }
 
-// maxHeuristic bounds heuristic freshness. RFC 9111 4.2.2 used to ask for a
-// warning beyond a day; a day is what the field settled on.
+// maxHeuristic bounds heuristic freshness. RFC 9111 4.2.2 used to ask for a warning beyond a day; a
+// day is what the field settled on.
 const maxHeuristic = 24 * time.Hour
 
 // heuristicLifetime is RFC 9111 4.2.2.
@@ -227,7 +225,7 @@ func (p *Policy) heuristicLifetime(x *Exchange, s *statement) (time.Duration, bo
 	if !ok {
 		return 0, false
 	}
-	date, ok := originated(x.Header)
+	date, ok := dateOf(x.Header)
 	if !ok {
 		date = x.ResponseTime
 	}
@@ -249,12 +247,12 @@ func heuristicallyCacheable(status int) bool {
 // TTL is what is left of the lifetime at now, negative when stale.
 func (f *Freshness) TTL(now time.Time) time.Duration { return f.Lifetime - f.Age(now) }
 
-// validationKeep is how long a stale response with a validator is worth its
-// room: a 304 then saves the body. Past a day it is rarely unchanged and asked for.
+// validationKeep is how long a stale response with a validator is worth its room: a 304 then saves
+// the body. Past a day it is rarely unchanged and asked for.
 const validationKeep = 24 * time.Hour
 
-// KeepUntil is when the entry is of no further use: the end of its lifetime and
-// of its stale windows, and with a validator a day more for revalidation.
+// KeepUntil is when the entry is of no further use: the end of its lifetime and of its stale
+// windows, and with a validator a day more for revalidation.
 func (f *Freshness) KeepUntil(validator bool) time.Time {
 	keep := f.Lifetime - f.InitialAge + max(f.StaleWhileRevalidate, f.StaleIfError)
 	keep = max(keep, 0)

@@ -6,24 +6,22 @@ import (
 	"strings"
 )
 
-// hopByHop are the fields that RFC 9111 3.1 and RFC 9110 7.6.1 keep out of a
-// store, beside those that Connection names.
+// hopByHop are the fields that RFC 9111 3.1 and RFC 9110 7.6.1 keep out of a store, beside those
+// that Connection names.
 var hopByHop = [...]string{
 	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization", "Proxy-Connection",
 }
 
-// decisive are fields that Connection cannot take away: without them what is
-// stored would be used where it must not be. RFC 9110 7.6.1 forbids to name
-// fields meant for all recipients.
-var decisive = [...]string{"Age", "Cache-Control", "Date", "Expires", "Vary"}
+// protectedFields are fields that Connection cannot take away: without them what is stored would be
+// used where it must not be. RFC 9110 7.6.1 forbids to name fields meant for all recipients.
+var protectedFields = [...]string{"Age", "Cache-Control", "Date", "Expires", "Vary"}
 
-// StorableHeader returns what is stored of the header of x (RFC 9111 3.1), a new
-// map with slices of its own. It goes without
+// StorableHeader returns what is stored of the header of x (RFC 9111 3.1), a new map with slices of
+// its own. It goes without
 //   - hop-by-hop fields and those Connection names,
-//   - the fields named in private="…" (5.2.2.7) and in no-cache="…" (5.2.2.4):
-//     the latter may be sent after validation only, and a stored response is
-//     mostly sent without,
+//   - the fields named in private="…" (5.2.2.7) and in no-cache="…" (5.2.2.4): the latter may be
+//     sent after validation only, and a stored response is mostly sent without,
 //   - Set-Cookie under [SetCookieStrip] and where the policy ignores it,
 //   - fields that are marked as trailers, as net/http has it: see [Policy.StorableTrailer].
 //
@@ -37,8 +35,8 @@ func StorableHeader(x *Exchange, p *Policy) http.Header {
 	return h
 }
 
-// MakeStorable does to a header that is the caller's what [StorableHeader] does
-// to a copy. f is the freshness of the response under p.
+// MakeStorable does in place what [StorableHeader] does to a copy; h has to be the caller's own. f
+// is the freshness of the response under p.
 func (p *Policy) MakeStorable(h http.Header, f *Freshness) {
 	p.makeStorable(h, statement{directives: directives{privateFields: f.privateFields, noCacheFields: f.noCacheFields}})
 }
@@ -61,7 +59,7 @@ func removeHopByHop(h http.Header) {
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
 			name = http.CanonicalHeaderKey(trimOWS(name))
-			if !slices.Contains(decisive[:], name) {
+			if !slices.Contains(protectedFields[:], name) {
 				delete(h, name)
 			}
 		}
@@ -77,18 +75,17 @@ func removeFields(h http.Header, names []string) {
 	}
 }
 
-// describesBody are the fields a 304 or a HEAD does not update. RFC 9111 3.2
-// exempts Content-Length and allows to exempt what the stored body depends on:
-// the body is kept, so what says how to read it is kept with it.
+// describesBody are the fields a 304 or a HEAD does not update. RFC 9111 3.2 exempts Content-Length
+// and allows to exempt what the stored body depends on: the body is kept, so what says how to read
+// it is kept with it.
 var describesBody = [...]string{
 	"Content-Length", "Content-Encoding", "Content-Range", "Content-Md5", "Content-Digest", "Etag",
 }
 
-// Merge returns the stored header updated by that of a 304 (RFC 9111 3.2), a new
-// map, as the client gets it whose request has been validated: every field that
-// the 304 has replaces the stored one, but for those that describe the body and
-// hop-by-hop fields. Age and Date that the 304 does not have go, as they are those
-// of an older response.
+// Merge returns the stored header updated by that of a 304 (RFC 9111 3.2), a new map, for the
+// client whose request has been validated. Every field of the 304 replaces the stored one, but for
+// those that describe the body and hop-by-hop fields. Age and Date that the 304 does not have are
+// removed, because they are those of an older response.
 //
 // A new Vary may select differently: the caller reads it again.
 func Merge(stored, notModified http.Header) http.Header {
@@ -102,17 +99,19 @@ func Merge(stored, notModified http.Header) http.Header {
 	removeHopByHop(update)
 	removeFields(update, describesBody[:])
 	for name, values := range update {
-		if len(values) > 0 || len(merged[name]) == 0 { // without values it takes away what an outer handler has set, no field of the response's
+		// Without values it takes away what an outer handler has set, and no field of the
+		// response's.
+		if len(values) > 0 || len(merged[name]) == 0 {
 			merged[name] = values
 		}
 	}
 	return merged
 }
 
-// MergeStorable is [Merge] for the store and for all other clients. Fields that
-// private="…" or no-cache="…" name, in the 304 or from before, are left out, and
-// so is a Set-Cookie but under [SetCookieStore]: a 200 with one would not have been
-// shared, or without it (RFC 9111 7.3).
+// MergeStorable is [Merge] for the store and for all other clients. Fields that private="…" or
+// no-cache="…" name, in the 304 or from before, are left out. A Set-Cookie is left out unless the
+// policy is [SetCookieStore]: a 200 with one would not have been shared, or without it (RFC 9111
+// 7.3).
 func (p *Policy) MergeStorable(stored, notModified http.Header) http.Header {
 	update := notModified
 	if p.SetCookie != SetCookieStore {

@@ -8,15 +8,14 @@ import (
 	"strings"
 )
 
-// Invalidates reports whether a response invalidates what is stored for its
-// target (RFC 9111 4.4): a non-error answer to a method that is not known to be
-// safe.
+// Invalidates reports whether a response invalidates what is stored for its target (RFC 9111 4.4):
+// a non-error answer to a method that is not known to be safe.
 func Invalidates(method string, status int) bool {
 	return !isSafe(method) && status >= 200 && status < 400
 }
 
-// isSafe lists the methods that IANA's registry calls safe. Methods are
-// case-sensitive, and an unknown one is unsafe.
+// isSafe lists the methods that IANA's registry calls safe. Methods are case-sensitive, and an
+// unknown one is unsafe.
 func isSafe(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace,
@@ -26,20 +25,21 @@ func isSafe(method string) bool {
 	return false
 }
 
-// maxNamed is how many URLs of a field that has one are looked at.
-const maxNamed = 8
+// maxReferences is how many lines of a field are looked at; a field has one URL.
+const maxReferences = 8
 
-// InvalidatedURLs returns what else such a response invalidates (RFC 9111 4.4):
-// the URLs in its Location and Content-Location that have the origin of the
-// absolute target; anybody could name another's. A field has one URL; more than
-// eight, and what is longer than 8 KiB, are left alone. They are absolute, without
-// fragment, scheme and host in lower case, the default port and a trailing dot
-// dropped, path and query as written but for bytes that no URL may have, which are
-// percent-encoded.
+// InvalidatedURLs returns what else such a response invalidates (RFC 9111 4.4): the URLs in its
+// Location and Content-Location that have the origin of the absolute target. Those of other origins
+// are ignored, because any origin could name them. A field has one URL; more than eight, and what
+// is longer than 8 KiB, are ignored.
+//
+// The URLs are absolute, without fragment. Scheme and host are in lower case, without the default
+// port and a trailing dot. Path and query are as written, but for bytes that no URL may have, which
+// are percent-encoded.
 func InvalidatedURLs(target *url.URL, h http.Header) []string {
 	var urls []string
 	for _, name := range [...]string{"Location", "Content-Location"} {
-		for _, line := range h[name][:min(len(h[name]), maxNamed)] {
+		for _, line := range h[name][:min(len(h[name]), maxReferences)] {
 			if len(line) > maxField { // to resolve dots in a path costs its square
 				continue
 			}

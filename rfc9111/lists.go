@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// This file reads fields that are lists. Whatever is in one, to read it takes a
-// time that grows with its length and no faster: FuzzWork holds that for every
-// field that is read.
+// This file reads fields that are lists. Whatever is in one, to read it takes a time that grows
+// with its length and no faster: FuzzWork holds that for every field that is read.
 
-// maxField is the length of the longest field that is read where each member of it
-// costs more than to look at it. Servers take 8 KiB for all fields together.
+// maxField is the length of the longest field that is read where each member of it costs more than
+// to look at it. Servers take 8 KiB for all fields together.
 const maxField = 8 << 10
 
 // longer reports whether the lines of a field, joined by commas, are longer than n.
@@ -22,8 +21,7 @@ func longer(lines []string, n int) bool {
 	return n < 0
 }
 
-// elements are the elements of a list field that are not empty, over all of its
-// lines.
+// elements are the elements of a list field that are not empty, over all of its lines.
 func elements(lines []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, line := range lines {
@@ -38,9 +36,8 @@ func elements(lines []string) iter.Seq[string] {
 	}
 }
 
-// cutElement cuts the first element off a comma-separated list, trimmed. A
-// comma in a quoted string does not separate, if the string is the argument of
-// a directive, is closed, and ends the element.
+// cutElement cuts the first element off a comma-separated list, trimmed. A comma in a quoted string
+// does not separate, if the string is the argument of a directive, is closed, and ends the element.
 func cutElement(list string) (element, rest string) {
 	for i := 0; i < len(list); i++ {
 		switch {
@@ -55,8 +52,7 @@ func cutElement(list string) (element, rest string) {
 	return trimOWS(list), ""
 }
 
-// closingQuote returns the index of the quotation mark that closes the one at
-// open, or -1.
+// closingQuote returns the index of the quotation mark that closes the one at open, or -1.
 func closingQuote(s string, open int) int {
 	for i := open + 1; i < len(s); i++ {
 		switch s[i] {
@@ -75,18 +71,18 @@ func endsElement(rest string) bool {
 }
 
 // words are the tokens in what is no list and no directive.
-func words(garbage string) iter.Seq[string] {
-	return strings.FieldsFuncSeq(garbage, func(r rune) bool {
+func words(text string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(text, func(r rune) bool {
 		return r >= 0x80 || !isTokenChar(byte(r))
 	})
 }
 
-// quotedMembers are the members of one line of a list, split at the commas that
-// stand in no quoted string. A quotation mark that nothing closes quotes nothing.
+// quotedMembers are the members of one line of a list, split at the commas that stand in no quoted
+// string. A quotation mark that nothing closes quotes nothing.
 //
-// Where one is not closed none behind it is: each of those stands escaped in the
-// reach of the first, so a search from there would see what that one saw. It is
-// not made, or a line of them would cost its square.
+// After one that is not closed, no later one is closed either: each of those stands escaped in the
+// reach of the first, so a search from it would see what the first search saw. That search is not
+// made, because a line of such marks would cost its square.
 func quotedMembers(line string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		start, closed := 0, true
@@ -134,8 +130,8 @@ func isToken(s string) bool {
 
 func isTokenChar(c byte) bool { return tokenChars[c] }
 
-// tokenChars are the tchar of RFC 9110 5.6.2. It is a table because every byte
-// of every name in a response's header is looked up.
+// tokenChars are the tchar of RFC 9110 5.6.2. It is a table because every byte of every name in a
+// response's header is looked up.
 var tokenChars = func() (is [256]bool) {
 	for _, c := range "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" {
 		is[c] = true

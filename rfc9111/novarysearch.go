@@ -9,9 +9,9 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// SearchVariance says which parameters of a query make a different resource: a
-// response's No-Vary-Search (draft-ietf-httpbis-no-vary-search 4). The zero
-// value is the default, under which queries are compared as they are written.
+// SearchVariance says which parameters of a query make a different resource: a response's
+// No-Vary-Search (draft-ietf-httpbis-no-vary-search 4). The zero value is the default, under which
+// queries are compared as they are written.
 type SearchVariance struct {
 	ignoreOrder bool
 	// names are those without effect, sorted; with allBut every name is, except them.
@@ -20,14 +20,13 @@ type SearchVariance struct {
 	custom bool
 }
 
-// ParseNoVarySearch reads No-Vary-Search, a structured-field Dictionary. What is
-// not valid or longer than 8 KiB is the default, unknown members are ignored.
+// ParseNoVarySearch reads No-Vary-Search, a structured-field Dictionary. What is not valid or
+// longer than 8 KiB is the default, unknown members are ignored.
 //
-// Drafts differ in how "all but these" is written: except=("a") alone is the
-// newest form; params, except=("a") and params alone are what browsers
-// implemented, and read as meant. They also differ on key-order alone, which
-// their introduction uses and is honoured here. params=("a") and except together
-// contradict each other: the default.
+// Drafts differ in how "all but these" is written: except=("a") alone is the newest form; params,
+// except=("a") and params alone are what browsers implemented, and read as meant. They also differ
+// on key-order alone, which their introduction uses and is honoured here. params=("a") and except
+// together contradict each other: the default.
 func ParseNoVarySearch(h http.Header) SearchVariance {
 	lines := h["No-Vary-Search"]
 	if len(lines) == 0 || longer(lines, maxField) {
@@ -76,8 +75,8 @@ func (v *SearchVariance) parseNames(dict *httpsfv.Dictionary) (ok bool) {
 	return ok
 }
 
-// flagMember returns a Boolean member, false if it is missing. ok is false if it
-// is of another type.
+// flagMember returns a Boolean member, false if it is missing. ok is false if it is of another
+// type.
 func flagMember(dict *httpsfv.Dictionary, name string) (value, ok bool) {
 	member, found := dict.Get(name)
 	if !found {
@@ -91,8 +90,8 @@ func flagMember(dict *httpsfv.Dictionary, name string) (value, ok bool) {
 	return value, ok
 }
 
-// stringMembers returns the names in an inner list, decoded like a query, sorted:
-// each parameter of each query is looked for among them.
+// stringMembers returns the names in an inner list, decoded like a query, sorted: each parameter of
+// each query is looked for among them.
 func stringMembers(list httpsfv.InnerList) (names []string, ok bool) {
 	for _, item := range list.Items {
 		name, isString := item.Value.(string)
@@ -108,10 +107,9 @@ func stringMembers(list httpsfv.InnerList) (names []string, ok bool) {
 // IsDefault reports that queries are compared as they are written.
 func (v SearchVariance) IsDefault() bool { return !v.custom }
 
-// Normalize returns a form of a raw query that is equal for two queries exactly
-// if they are equivalent under v (section 6): without the parameters that have
-// no effect and, if their order has none, sorted by name, equal names keeping
-// theirs. Under the default it is the raw query.
+// Normalize returns a form of a raw query that is equal for two queries exactly if they are
+// equivalent under v (section 6): without the parameters that have no effect and, if their order
+// has none, sorted by name, equal names keeping theirs. Under the default it is the raw query.
 func (v SearchVariance) Normalize(rawQuery string) string {
 	if !v.custom {
 		return rawQuery
@@ -143,8 +141,8 @@ func (v SearchVariance) Normalize(rawQuery string) string {
 	return b.String()
 }
 
-// decodeQuery decodes one name or value of application/x-www-form-urlencoded.
-// A percent sign that begins no escape stands for itself.
+// decodeQuery decodes one name or value of application/x-www-form-urlencoded. A percent sign that
+// begins no escape stands for itself.
 func decodeQuery(s string) string {
 	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s

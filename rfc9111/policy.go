@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Policy is what the operator says beyond the RFCs. The zero value is the RFC
-// for a shared cache: nothing is stored without an explicit lifetime. A Policy
-// must not change while it is in use; then it is safe for concurrent use.
+// Policy is what the operator says beyond the RFCs. The zero value is the RFC for a shared cache:
+// nothing is stored without an explicit lifetime. A Policy must not change while it is in use; then
+// it is safe for concurrent use.
 type Policy struct {
-	// TTL is the freshness of responses that state none themselves. The first
-	// row that matches the status counts.
+	// TTL is the freshness of responses that state none themselves. The first row that matches the
+	// status counts.
 	TTL []StatusTTL
 
-	// ForceTTL replaces what the origin says of freshness: max-age, s-maxage,
-	// Expires, no-cache, must-revalidate and proxy-revalidate. no-store,
-	// private, Set-Cookie, Vary: * and the rule for Authorization stand.
+	// ForceTTL replaces what the origin says of freshness: max-age, s-maxage, Expires, no-cache,
+	// must-revalidate and proxy-revalidate. no-store, private, Set-Cookie, Vary: * and the rule for
+	// Authorization stand.
 	ForceTTL []StatusTTL
 
 	// MaxTTL caps every lifetime. 0 means no cap.
@@ -27,40 +27,39 @@ type Policy struct {
 	// Ignore holds field names: the response is judged as if it lacked them.
 	Ignore []string
 
-	// IgnoreClientDirectives says that a request's Cache-Control and Pragma
-	// are without effect. The caller then passes the zero [RequestDirectives].
+	// IgnoreClientDirectives says that a request's Cache-Control and Pragma are without effect. The
+	// caller then passes the zero [RequestDirectives].
 	IgnoreClientDirectives bool
 
 	// Heuristic turns on heuristic freshness (RFC 9111 4.2.2).
 	Heuristic bool
 
-	// SafePost is the operator's word that POST changes nothing here. Without it
-	// a POST needs the origin's own lifetime (RFC 9110 9.3.3).
+	// SafePost is the operator's word that POST changes nothing here. Without it a POST needs the
+	// origin's own lifetime (RFC 9110 9.3.3).
 	SafePost bool
 
-	// StaleWhileRevalidate is the window of RFC 5861 3 for responses that say
-	// nothing of it themselves.
+	// StaleWhileRevalidate is the window of RFC 5861 3 for responses that say nothing of it
+	// themselves.
 	StaleWhileRevalidate time.Duration
 
-	// StaleIfError is the window of RFC 5861 4 for responses that say nothing
-	// of it themselves.
+	// StaleIfError is the window of RFC 5861 4 for responses that say nothing of it themselves.
 	StaleIfError time.Duration
 
 	// SetCookie says what becomes of a response with Set-Cookie.
 	SetCookie SetCookie
 
-	// DeceptionGuard refuses a response whose Content-Type does not agree with
-	// the extension in its URL, see [ExtensionAgrees].
+	// DeceptionGuard refuses a response whose Content-Type does not agree with the extension in its
+	// URL, see [ExtensionAgrees].
 	DeceptionGuard bool
 
-	// Targeted lists the RFC 9213 fields that are obeyed, the first valid one
-	// wins. The names are as [http.CanonicalHeaderKey] writes them. nil means
-	// [DefaultTargeted]; an empty list means none.
+	// Targeted lists the RFC 9213 fields that are obeyed, the first valid one wins. The names are
+	// as [http.CanonicalHeaderKey] writes them. nil means [DefaultTargeted]; an empty list means
+	// none.
 	Targeted []string
 }
 
-// DefaultTargeted are the targeted Cache-Control fields (RFC 9213) obeyed
-// unless the operator names others.
+// DefaultTargeted are the targeted Cache-Control fields (RFC 9213) obeyed unless the operator names
+// others.
 var DefaultTargeted = []string{"Larder-Cache-Control", "Cdn-Cache-Control"}
 
 // StatusTTL is a lifetime for some statuses.
@@ -83,8 +82,7 @@ func (t StatusTTL) matches(status int) bool {
 	return slices.ContainsFunc(t.Statuses, func(c StatusClass) bool { return c.Matches(status) })
 }
 
-// StatusClass is one status code (404), or a whole class by its first digit
-// (5 stands for 5xx).
+// StatusClass is one status code (404), or a whole class by its first digit (5 stands for 5xx).
 type StatusClass int
 
 // ParseStatusClass reads "404" or "4xx".
@@ -142,37 +140,35 @@ func (s SetCookie) String() string {
 	return "unknown"
 }
 
-// Exchange is a response, as it arrived or as it is stored, with what is
-// remembered of the request that fetched it.
+// Exchange is a response, as it arrived or as it is stored, with what is remembered of the request
+// that fetched it.
 type Exchange struct {
 	// Method of the request: GET, HEAD, POST or QUERY.
 	Method string
-	// URL of the request as the client sent it, absolute. Only the
-	// DeceptionGuard reads it.
+	// URL of the request as the client sent it, absolute. Only the DeceptionGuard reads it.
 	URL string
-	// Status and Header of the response; Trailer are the fields behind its body,
-	// nil while they are not known.
+	// Status and Header of the response; Trailer are the fields behind its body, nil while they are
+	// not known.
 	Status          int
 	Header, Trailer http.Header
-	// RequestTime is when the fetch began, ResponseTime when its header
-	// arrived (RFC 9111 4.2.3: request_time and response_time).
+	// RequestTime is when the fetch began, ResponseTime when its header arrived (RFC 9111 4.2.3:
+	// request_time and response_time).
 	RequestTime, ResponseTime time.Time
 	// Authorized says that the request carried Authorization (RFC 9111 3.5).
 	Authorized bool
 	// UnkeyedCookie says that it carried a Cookie that is not part of the key.
 	UnkeyedCookie bool
-	// Personal says that a request is to have the response that did not fetch it
-	// and carries Authorization or such a Cookie. The response is then judged for
-	// that request: see the lifetimes that the origin has not stated.
+	// Personal says that the response is to answer a request that did not fetch it and carries
+	// Authorization or such a Cookie. It is then judged for that request: see the lifetimes that
+	// the origin has not stated.
 	Personal bool
-	// VaryUnseen says that the origin saw a field that Vary names otherwise than the
-	// cache, so that nothing can be selected by it.
+	// VaryUnseen says that the origin saw another value than the cache of a field that Vary names,
+	// so that nothing can be selected by it.
 	VaryUnseen bool
-	// RequestNoStore says that it carried Cache-Control: no-store. It counts where
-	// client directives are obeyed.
+	// RequestNoStore says that it carried Cache-Control: no-store. It counts where client
+	// directives are obeyed.
 	RequestNoStore bool
-	// HadSetCookie says that the response came with a Set-Cookie, which a stored
-	// Header may have no more: by [SetCookieStrip], where it is ignored, or because
-	// private="…" or the like names it.
+	// HadSetCookie says that the response came with a Set-Cookie. A stored Header may have lost it:
+	// by [SetCookieStrip], where it is ignored, or because private="…" or no-cache="…" names it.
 	HadSetCookie bool
 }

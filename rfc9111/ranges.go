@@ -16,14 +16,14 @@ func (r ByteRange) ContentRange(size int64) string {
 		strconv.FormatInt(r.Start+r.Length-1, 10) + "/" + strconv.FormatInt(size, 10)
 }
 
-// maxRanges bounds the parts of one answer. RFC 9110 14.2 lets a server ignore
-// many small or overlapping ranges, which cost it more than the client.
+// maxRanges bounds the parts of one answer. RFC 9110 14.2 lets a server ignore many small or
+// overlapping ranges, which cost it more than the client.
 const maxRanges = 32
 
-// ParseRange reads Range and If-Range of a GET (RFC 9110 14.2, 13.1.5) for a
-// whole stored 200 with the given header and size. ok is false if Range is to be
-// ignored and the whole be sent: there is none, If-Range does not hold, it makes
-// no sense, or asks for more than the whole. unsatisfiable asks for a 416.
+// ParseRange reads Range and If-Range of a GET (RFC 9110 14.2, 13.1.5) for a whole stored 200 with
+// the given header and size. ok is false if Range is to be ignored and the whole be sent: there is
+// none, If-Range does not hold, it makes no sense, or asks for more than the whole. unsatisfiable
+// asks for a 416.
 func ParseRange(h, stored http.Header, size int64) (ranges []ByteRange, unsatisfiable, ok bool) {
 	lines := h["Range"]
 	if len(lines) != 1 || !ifRangeHolds(h["If-Range"], stored) {
@@ -62,8 +62,8 @@ func parseRangeSet(set string, size int64) (ranges []ByteRange, ok bool) {
 	return ranges, specs > 0
 }
 
-// parseRangeSpec reads first-last, first- or -suffix. Length 0 means that the
-// range is not satisfiable.
+// parseRangeSpec reads first-last, first- or -suffix. Length 0 means that the range is not
+// satisfiable.
 func parseRangeSpec(spec string, size int64) (r ByteRange, valid bool) {
 	first, last, found := strings.Cut(spec, "-")
 	if !found {
@@ -90,8 +90,8 @@ func parseRangeSpec(spec string, size int64) (r ByteRange, valid bool) {
 	return ByteRange{Start: start, Length: end - start + 1}, true
 }
 
-// parseSuffix reads the last n bytes. Of an empty body they are satisfiable and
-// cannot be expressed as Content-Range, so the whole is sent: not valid.
+// parseSuffix reads the last n bytes. Of an empty body they are satisfiable and cannot be expressed
+// as Content-Range, so the whole is sent: not valid.
 func parseSuffix(s string, size int64) (r ByteRange, valid bool) {
 	n, valid := parsePosition(s)
 	if !valid || size == 0 && n > 0 {
@@ -113,8 +113,8 @@ func parsePosition(s string) (int64, bool) {
 	return n, true
 }
 
-// excessive reports ranges that ask for more bytes than there are, or of which
-// more than two overlap (RFC 9110 14.2).
+// excessive reports ranges that ask for more bytes than there are, or of which more than two
+// overlap (RFC 9110 14.2).
 func excessive(ranges []ByteRange, size int64) bool {
 	if len(ranges) < 2 {
 		return false
@@ -134,10 +134,9 @@ func excessive(ranges []ByteRange, size int64) bool {
 	return overlaps > 2
 }
 
-// ClearForUnsatisfiable makes the header of a stored 200 that of a 416 (RFC 9110
-// 15.5.17): what describes the representation goes, and so does what gives it a
-// lifetime, in any field, since the refusal of one range says nothing about the
-// next.
+// ClearForUnsatisfiable makes the header of a stored 200 that of a 416 (RFC 9110 15.5.17): what
+// describes the representation goes, and so does what gives it a lifetime, in any field, since the
+// refusal of one range says nothing about the next.
 func (p *Policy) ClearForUnsatisfiable(h http.Header) {
 	removeFields(h, metadata[:])
 	removeFields(h, p.targets())
@@ -149,8 +148,8 @@ func (p *Policy) ClearForUnsatisfiable(h http.Header) {
 	}
 }
 
-// ifRangeHolds is RFC 9110 13.1.5: the same strong entity tag, or the same date
-// if that date is a strong validator (8.8.2.2).
+// ifRangeHolds is RFC 9110 13.1.5: the same strong entity tag, or the same date if that date is a
+// strong validator (8.8.2.2).
 func ifRangeHolds(lines []string, stored http.Header) bool {
 	if len(lines) == 0 {
 		return true
@@ -164,6 +163,6 @@ func ifRangeHolds(lines []string, stored http.Header) bool {
 	}
 	wanted, ok := parseDate(value)
 	modified, has := dateField(stored["Last-Modified"])
-	date, dated := originated(stored)
+	date, dated := dateOf(stored)
 	return ok && has && dated && modified.Equal(wanted) && date.Sub(modified) >= time.Second
 }

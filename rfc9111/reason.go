@@ -1,7 +1,7 @@
 package rfc9111
 
-// Reason names why a response was not stored. The words of [Reason.String] are
-// the ones that stand in the detail of Cache-Status, in metrics and in logs.
+// Reason names why a response was not stored. The words of [Reason.String] are the ones that stand
+// in the detail of Cache-Status, in metrics and in logs.
 type Reason uint8
 
 // The reasons. The zero value says that the response may be stored.
@@ -20,35 +20,34 @@ const (
 	ReasonRequestNoStore
 	// ReasonPrivate: the response is for one user (RFC 9111 5.2.2.7).
 	ReasonPrivate
-	// ReasonAuthorization: the request was authorised and the response does not
-	// say that it may be shared (RFC 9111 3.5).
+	// ReasonAuthorization: the request was authorised and the response does not say that it may be
+	// shared (RFC 9111 3.5).
 	ReasonAuthorization
 	// ReasonSetCookie: the response sets a cookie and the operator did not allow that.
 	ReasonSetCookie
 	// ReasonVaryStar: Vary: * matches no later request (RFC 9111 4.1).
 	ReasonVaryStar
-	// ReasonNoLifetime: nothing gives the response a lifetime. A validator does not
-	// make up for that: what says nothing of caching is not cached.
+	// ReasonNoLifetime: nothing gives the response a lifetime. A validator does not make up for
+	// that: what says nothing of caching is not cached.
 	ReasonNoLifetime
-	// ReasonNoValidator: it would have to be validated before its first use, as it is
-	// stale when it arrives or says no-cache, and cannot be: it has no validator, or
-	// answers a POST, which validates nothing.
+	// ReasonNoValidator: it would have to be validated before its first use, as it is stale when it
+	// arrives or says no-cache, and cannot be: it has no validator, or answers a POST, which
+	// validates nothing.
 	ReasonNoValidator
-	// ReasonCookie: the operator's ttl, force_ttl or heuristic would give it a lifetime,
-	// had the request not carried a Cookie that is not in the key.
+	// ReasonCookie: the operator's ttl, force_ttl or heuristic would give it a lifetime, had the
+	// request not carried a Cookie that is not in the key.
 	ReasonCookie
-	// ReasonField: a field's name or value cannot stand in a message (RFC 9110
-	// 5.1, 5.5): it has CR, LF or NUL, or the name is no token.
+	// ReasonField: a field's name or value cannot stand in a message (RFC 9110 5.1, 5.5): it has
+	// CR, LF or NUL, or the name is no token.
 	ReasonField
-	// ReasonContentType: the extension in the URL and the Content-Type do not
-	// agree, and the operator guards against that.
+	// ReasonContentType: the extension in the URL and the Content-Type do not agree, and the
+	// operator guards against that.
 	ReasonContentType
 	// ReasonTooLarge: the body is larger than the limit. Added by the handler.
 	ReasonTooLarge
 	// ReasonIncomplete: the body ended early or the fetch failed. Added by the handler.
 	ReasonIncomplete
-	// ReasonPurged: a purge came while the response was being fetched. Added by
-	// the handler.
+	// ReasonPurged: a purge came while the response was being fetched. Added by the handler.
 	ReasonPurged
 	// ReasonFull: the store has no room and may not evict. Added by the handler.
 	ReasonFull
@@ -86,8 +85,8 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
-// Reasons returns every reason but [Storable], so that metrics can be made
-// before the first one happens.
+// Reasons returns every reason but [Storable], so that metrics can be made before the first one
+// happens.
 func Reasons() []Reason {
 	all := make([]Reason, 0, reasonCount-1)
 	for r := Storable + 1; r < reasonCount; r++ {

@@ -8,22 +8,21 @@ import (
 	"github.com/pquerna/cachecontrol/cacheobject"
 )
 
-// RequestDirectives are the cache directives of a request (RFC 9111 5.2.1). The
-// zero value is a request without any.
+// RequestDirectives are the cache directives of a request (RFC 9111 5.2.1). The zero value is a
+// request without any.
 type RequestDirectives struct {
 	NoStore, NoCache, OnlyIfCached bool
 
 	HasMaxAge, HasMinFresh, HasMaxStale, HasStaleIfError bool
 
-	// MaxAge, MinFresh, MaxStale and StaleIfError hold where Has… says so.
-	// max-stale without an argument is the largest time there is.
+	// MaxAge, MinFresh, MaxStale and StaleIfError hold where Has… says so. max-stale without an
+	// argument is the largest time there is.
 	MaxAge, MinFresh, MaxStale, StaleIfError time.Duration
 }
 
-// ParseRequest reads Cache-Control of a request, and Pragma where there is no
-// Cache-Control (RFC 9111 5.4). Invalid times are as if absent, but an invalid
-// max-age is 0 and a no-store or no-cache holds whatever stands beside it. A field
-// that is too long to be read is a no-store.
+// ParseRequest reads Cache-Control of a request, and Pragma where there is no Cache-Control (RFC
+// 9111 5.4). Invalid times are as if absent, but an invalid max-age is 0 and a no-store or no-cache
+// holds whatever stands beside it. A field that is too long to be read is a no-store.
 func ParseRequest(h http.Header) RequestDirectives {
 	lines := h["Cache-Control"]
 	if len(lines) == 0 {
@@ -103,16 +102,15 @@ type Use uint8
 const (
 	// UseFresh: it is served.
 	UseFresh Use = iota
-	// UseStale: it is served although stale, because the client accepts that
-	// (max-stale). Nothing need be fetched.
+	// UseStale: it is served although stale, because the client accepts that (max-stale). Nothing
+	// need be fetched.
 	UseStale
-	// UseRefresh: it is served stale and refreshed behind
-	// (stale-while-revalidate).
+	// UseRefresh: it is served stale and refreshed behind (stale-while-revalidate).
 	UseRefresh
 	// UseValidate: the origin is asked first; only-if-cached then means 504.
 	UseValidate
-	// UseNever: by today's policy it would not have been stored, so it is as if
-	// it were not: no validation, no stale answer.
+	// UseNever: by today's policy it would not have been stored, so it is as if it were not: no
+	// validation, no stale answer.
 	UseNever
 )
 
@@ -133,8 +131,8 @@ func (u Use) String() string {
 	return "unknown"
 }
 
-// Forward says why a request goes on to the origin: the fwd parameter of
-// Cache-Status (RFC 9211 2.2).
+// Forward says why a request goes on to the origin: the fwd parameter of Cache-Status (RFC 9211
+// 2.2).
 type Forward uint8
 
 // The tokens of RFC 9211 2.2.
@@ -184,10 +182,10 @@ func (f Forward) String() string {
 	return "unknown"
 }
 
-// Use decides what may be done with the stored response for a request with the
-// directives d (RFC 9111 4, 4.2.4, 5.2.1). soft says that it was purged softly,
-// which makes it stale at once; its windows still end when they would have.
-// Forward says why the origin must be asked, for [UseValidate] and [UseNever].
+// Use decides what may be done with the stored response for a request with the directives d (RFC
+// 9111 4, 4.2.4, 5.2.1). soft says that it was purged softly, which makes it stale at once; its
+// windows still end when they would have. Forward says why the origin must be asked, for
+// [UseValidate] and [UseNever].
 func (f *Freshness) Use(d RequestDirectives, now time.Time, soft bool) (Use, Forward) {
 	if f.Reason != Storable {
 		return UseNever, ForwardURIMiss
@@ -207,35 +205,35 @@ func (f *Freshness) Use(d RequestDirectives, now time.Time, soft bool) (Use, For
 	return UseFresh, ForwardNone
 }
 
-// UseFor is [Freshness.Use] for a request that came at came. A response that
-// arrived later than that was made while the request was waiting: to all who
-// waited it is the answer to their own question, however short its lifetime. A
-// lifetime is for those who ask afterwards, and so is what they ask of age. RFC
-// 9111 4 lets one response answer the requests that were collapsed into one.
-// Not so where each use asks for a validation of its own (no-cache).
-func (f *Freshness) UseFor(d RequestDirectives, came, now time.Time, soft bool) (Use, Forward) {
+// UseFor is [Freshness.Use] for a request that was received at received. A response that arrived
+// later than that was made while the request was waiting: it answers all requests that waited,
+// however short its lifetime. A lifetime is for requests that come afterwards, and so are the
+// limits that a request sets to age. RFC 9111 4 lets one response answer the requests that were
+// collapsed into one. This does not hold where each use asks for a validation of its own
+// (no-cache).
+func (f *Freshness) UseFor(d RequestDirectives, received, now time.Time, soft bool) (Use, Forward) {
 	use, forward := f.Use(d, now, soft)
 	switch {
 	case use != UseValidate && use != UseNever, soft, f.NoCache:
 		return use, forward
 	case f.Reason != Storable && !f.UsableByFollowers():
 		return use, forward
-	case f.ResponseTime.Before(came), f.ResponseTime.After(now): // the clock may have been set back
+	case f.ResponseTime.Before(received), f.ResponseTime.After(now): // the clock may have been set back
 		return use, forward
 	}
 	return UseFresh, ForwardNone
 }
 
-// UsableByFollowers reports whether a response that is not worth storing is still
-// an answer to all who wait for it: it states a lifetime, and was fresh when it
-// was made, but the origin took longer to answer than that lasts.
+// UsableByFollowers reports whether a response that is not worth storing still answers all requests
+// that wait for it: it states a lifetime and was fresh when it was made, but the origin took longer
+// to answer than that lasts.
 func (f *Freshness) UsableByFollowers() bool {
 	return f.Reason == ReasonNoValidator && !f.NoCache && f.Lifetime > 0 && f.Lifetime > f.InitialAge-f.ResponseDelay
 }
 
-// useStale decides for a response that is not fresh (RFC 9111 4.2.4). A client
-// that limits age or asks for a rest of freshness does not accept a stale
-// response, unless it says max-stale (5.2.1.1).
+// useStale decides for a response that is not fresh (RFC 9111 4.2.4). A client that limits age or
+// asks for a rest of freshness does not accept a stale response, unless it says max-stale
+// (5.2.1.1).
 func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, soft bool) (Use, Forward) {
 	limited := d.HasMaxAge && (age > d.MaxAge || !d.HasMaxStale)
 	switch {
@@ -249,8 +247,8 @@ func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, 
 	return UseValidate, ForwardStale
 }
 
-// OriginFailed reports whether a status is a failure that a stale response may
-// stand in for (RFC 5861 4). A fetch that ends without a response is one too.
+// OriginFailed reports whether a status is a failure that a stale response may stand in for (RFC
+// 5861 4). A fetch that ends without a response is one too.
 func OriginFailed(status int) bool {
 	switch status {
 	case http.StatusInternalServerError, http.StatusBadGateway,
@@ -260,11 +258,10 @@ func OriginFailed(status int) bool {
 	return false
 }
 
-// UsableOnError reports whether the stored response may be served after the
-// origin failed (RFC 5861 4): while it is fresh, within its own or the operator's
-// window, within the client's, or within stale-while-revalidate, where a refresh
-// that fails changes nothing (RFC 5861 3). Never where must-revalidate,
-// proxy-revalidate or no-cache stand, or the request says no-cache.
+// UsableOnError reports whether the stored response may be served after the origin failed (RFC 5861
+// 4): while it is fresh, within its own or the operator's window, within the client's, or within
+// stale-while-revalidate, where a refresh that fails changes nothing (RFC 5861 3). Never where
+// must-revalidate, proxy-revalidate or no-cache stand, or the request says no-cache.
 func (f *Freshness) UsableOnError(d RequestDirectives, now time.Time, soft bool) bool {
 	if f.Reason != Storable || f.NoCache || d.NoCache {
 		return false

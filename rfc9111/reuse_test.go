@@ -50,8 +50,8 @@ func TestOriginFailed(t *testing.T) {
 	}
 }
 
-// TestStalenessIsForGood walks through the life of responses second by second:
-// what may be done with one only ever gets less.
+// TestStalenessIsForGood walks through the life of responses second by second: what may be done
+// with one only ever gets less.
 func TestStalenessIsForGood(t *testing.T) {
 	for _, cacheControl := range []string{
 		"max-age=20", "max-age=10, stale-while-revalidate=10", "max-age=10, stale-if-error=20",

@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-// Storable says whether the response may be stored: [Storable], or the first
-// reason against it, from what no header can change to what a header lacks.
+// Storable says whether the response may be stored: [Storable], or the first reason against it,
+// from what no header can change to what a header lacks.
 //
-// It depends on no moment, so it may be asked again at every look-up, of what
-// is stored, under rules that became stricter meanwhile.
+// It depends on no moment, so it may be asked again at every look-up, of what is stored, under
+// rules that became stricter meanwhile.
 func (p *Policy) Storable(x *Exchange) Reason {
 	s := p.statement(x.Header)
-	if reason := p.refusal(x, &s); reason != Storable {
+	if reason := p.reasonForbidden(x, &s); reason != Storable {
 		return reason
 	}
 	f := p.freshness(x, &s)
-	return p.worth(x, &s, &f)
+	return p.reasonUseless(x, &s, &f)
 }
 
-// refusal is RFC 9111 3, clause by clause, up to the last item.
-func (p *Policy) refusal(x *Exchange, s *statement) Reason {
+// reasonForbidden is RFC 9111 3, clause by clause, up to the last item.
+func (p *Policy) reasonForbidden(x *Exchange, s *statement) Reason {
 	switch {
 	case !methodUnderstood(x.Method):
 		return ReasonMethod
 	case x.Status == http.StatusPartialContent, x.Status == http.StatusNotModified:
-		// Neither is the representation. Stored as it is, a 206 would be served
-		// as the whole (3.3), a 304 as an empty one.
+		// Neither is the representation. Stored as it is, a 206 would be served as the whole (3.3),
+		// a 304 as an empty one.
 		return ReasonPartial
 	case !statusStorable(x.Status), s.mustUnderstand && !statusUnderstood(x.Status):
 		return ReasonStatus
@@ -38,8 +38,8 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 		return ReasonPrivate
 	case x.Authorized && !s.shareable():
 		return ReasonAuthorization
-	// private="Set-Cookie" would allow to store the rest; the operator's word is
-	// about the response.
+	// private="Set-Cookie" would allow to store the rest; the operator's word is about the
+	// response.
 	case p.SetCookie == SetCookieRefuse && x.setsCookie() && !p.Ignores("Set-Cookie"):
 		return ReasonSetCookie
 	case p.varyStar(x):
@@ -55,8 +55,7 @@ func (p *Policy) refusal(x *Exchange, s *statement) Reason {
 // setsCookie reports whether the response has a Set-Cookie, or came with one.
 func (x *Exchange) setsCookie() bool { return x.HadSetCookie || len(x.Header["Set-Cookie"]) > 0 }
 
-// methodUnderstood is 3, first item. HEAD is not among them: its response has
-// no body to store.
+// methodUnderstood is 3, first item. HEAD is not among them: its response has no body to store.
 func methodUnderstood(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodPost, "QUERY":
@@ -65,9 +64,9 @@ func methodUnderstood(method string) bool {
 	return false
 }
 
-// statusStorable is 3, second item: the status is final. The three that answer
-// to what a fill never sends (Range, Expect, Upgrade) would be somebody's attack
-// on everybody else, so they are refused whatever they carry.
+// statusStorable is 3, second item: the status is final. Three statuses are refused whatever they
+// carry. They answer what a fetch never sends (Range, Expect, Upgrade), so one client could have
+// them stored for all others.
 func statusStorable(status int) bool {
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusUpgradeRequired:
@@ -76,13 +75,12 @@ func statusStorable(status int) bool {
 	return status >= 200 && status <= 599
 }
 
-// statusUnderstood is 5.2.2.3: the caching requirements of the registered
-// statuses are known, and those of 206 and 304 are met by not storing them.
+// statusUnderstood is 5.2.2.3: the caching requirements of the registered statuses are known, and
+// those of 206 and 304 are met by not storing them.
 func statusUnderstood(status int) bool { return http.StatusText(status) != "" }
 
-// forbidsStoring is 5.2.2.5, and 5.2.2.3: no-store beside must-understand is
-// for caches that do not understand the status. In a field that is damaged,
-// no-store is taken at its word.
+// forbidsStoring is 5.2.2.5, and 5.2.2.3: no-store beside must-understand is for caches that do not
+// understand the status. In a field that is damaged, no-store is taken at its word.
 func (s *statement) forbidsStoring(status int) bool {
 	if s.mustUnderstand && !s.malformed && statusUnderstood(status) {
 		return false
@@ -90,8 +88,8 @@ func (s *statement) forbidsStoring(status int) bool {
 	return s.noStore
 }
 
-// shareable is 3.5: what a response to an authorised request must say. Said in a
-// field that is damaged it does not count.
+// shareable is 3.5: what a response to an authorised request must say. Said in a field that is
+// damaged it does not count.
 func (s *statement) shareable() bool {
 	if s.malformed {
 		return false
@@ -99,8 +97,8 @@ func (s *statement) shareable() bool {
 	return s.public || s.mustRevalidate || s.sMaxAge.given
 }
 
-// varyStar is 4.1: a stored response with Vary: * matches no request. One that the
-// origin selected by what the cache has not seen is like it.
+// varyStar is 4.1: a stored response with Vary: * matches no request. Neither does one that the
+// origin selected by what the cache has not seen.
 func (p *Policy) varyStar(x *Exchange) bool {
 	if len(x.Header["Vary"]) == 0 || p.Ignores("Vary") {
 		return false
@@ -109,27 +107,25 @@ func (p *Policy) varyStar(x *Exchange) bool {
 	return star || x.VaryUnseen
 }
 
-// worth is worthStoring, and tells where nothing but the request's Cookie stands
-// against it: to a browser with a cookie of its own all would else look as if ttl
-// had no effect.
-func (p *Policy) worth(x *Exchange, s *statement, f *Freshness) Reason {
-	reason := worthStoring(x, f)
+// reasonUseless is uselessBecause, and says ReasonCookie where the request's Cookie is the only
+// reason: to a browser with a cookie of its own, ttl would otherwise seem to have no effect.
+func (p *Policy) reasonUseless(x *Exchange, s *statement, f *Freshness) Reason {
+	reason := uselessBecause(x, f)
 	if reason == Storable || !x.UnkeyedCookie || len(p.TTL)+len(p.ForceTTL) == 0 && !p.Heuristic {
 		return reason
 	}
 	without := *x
 	without.UnkeyedCookie = false
 	fresh := p.freshness(&without, s)
-	if worthStoring(&without, &fresh) == Storable {
+	if uselessBecause(&without, &fresh) == Storable {
 		return ReasonCookie
 	}
 	return reason
 }
 
-// worthStoring is 3, last item, seen from the other end: a response is stored
-// if it can be used without asking, at least for a moment or after a failure,
-// or if asking can be answered with 304.
-func worthStoring(x *Exchange, f *Freshness) Reason {
+// uselessBecause is 3, last item, seen from the other end: a response is stored if it can be used
+// without asking, at least for a moment or after a failure, or if asking can be answered with 304.
+func uselessBecause(x *Exchange, f *Freshness) Reason {
 	switch {
 	case f.Source == SourceNone && !f.NoCache:
 		return ReasonNoLifetime
@@ -143,11 +139,10 @@ func worthStoring(x *Exchange, f *Freshness) Reason {
 	return ReasonNoValidator
 }
 
-// ValidFields reports whether every field of h can stand in a message (RFC 9110
-// 5.1, 5.5). Upstreams over HTTP are held to that by their parser; a handler that
-// writes what a client sent into a field is not, and what ends a line in one
-// answer must not be kept for all others. A value of nil, which takes a field of
-// an outer handler away, is valid.
+// ValidFields reports whether every field of h can stand in a message (RFC 9110 5.1, 5.5).
+// Upstreams over HTTP are held to that by their parser; a handler that writes what a client sent
+// into a field is not, and what ends a line in one answer must not be kept for all others. A value
+// of nil, which takes a field of an outer handler away, is valid.
 func ValidFields(h http.Header) bool {
 	for name, values := range h {
 		if !validField(name, values) {
@@ -169,8 +164,7 @@ func validField(name string, values []string) bool {
 	return true
 }
 
-// IsEventStream reports text/event-stream, a response that has no end, whatever its
-// parameters are.
+// IsEventStream reports text/event-stream, a response that has no end, whatever its parameters are.
 func IsEventStream(h http.Header) bool {
 	mediaType, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.EqualFold(trimOWS(mediaType), "text/event-stream")

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// garbage are pieces of which fields are made that no parser was made for. None
-// of them closes a quotation that another opened around a whole directive.
+// garbage are pieces of which fields are made that no parser was made for. None of them closes a
+// quotation that another opened around a whole directive.
 var garbage = []string{
 	"max-age=60", "s-maxage=60", "public", "max-age=abc", "max-age", "=", "=1", "\"", "a\"b", "\\", "\\\"",
 	"foo", "foo=bar", "foo=\"bar\"", "foo=\"b,c\"", "x=\"", "y=\"a", ";", "a;b", "\x00", "\x80\xff", "ü",
@@ -17,8 +17,8 @@ var garbage = []string{
 	"s-maxage=\"60\"", "immutable=2", "private-ish", "no-storage", "max-age=60;x=\"",
 }
 
-// TestForbiddenIsNeverStored puts no-store or private anywhere among garbage, on
-// any line, in any case: such a response is never storable.
+// TestForbiddenIsNeverStored puts no-store or private anywhere among garbage, on any line, in any
+// case: such a response is never storable.
 func TestForbiddenIsNeverStored(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

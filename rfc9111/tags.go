@@ -16,15 +16,13 @@ const (
 	MaxTagBytes = 256
 )
 
-// DefaultTagFields are the response fields that carry tags unless the operator
-// names others.
+// DefaultTagFields are the response fields that carry tags unless the operator names others.
 var DefaultTagFields = []string{"Surrogate-Key", "Cache-Tag", "Xkey"}
 
-// Tags returns the tags in the fields from ([DefaultTagFields] if it is empty),
-// each once, in the order of the fields. Surrogate-Key and xkey are split at
-// white space, Cache-Tag at commas, any other field at both. A tag is 1 to
-// [MaxTagBytes] bytes of visible ASCII; dropped counts those that are not, and
-// those beyond [MaxTags].
+// Tags returns the tags in the fields from ([DefaultTagFields] if it is empty), each once, in the
+// order of the fields. Surrogate-Key and xkey are split at white space, Cache-Tag at commas, any
+// other field at both. A tag is 1 to [MaxTagBytes] bytes of visible ASCII; dropped counts those
+// that are not, and those beyond [MaxTags].
 func Tags(h http.Header, from []string) (tags []string, dropped int) {
 	if len(from) == 0 {
 		from = DefaultTagFields
@@ -49,8 +47,8 @@ func Tags(h http.Header, from []string) (tags []string, dropped int) {
 	return tags, dropped
 }
 
-// set tells what a list has, which grows at its end alone. A short list is quicker
-// to search than to keep a map for.
+// set tells what a list has, which grows at its end alone. A short list is quicker to search than
+// to keep a map for.
 type set struct{ members map[string]struct{} }
 
 func (s *set) has(list []string, one string) bool {
@@ -92,18 +90,17 @@ func ValidTag(tag string) bool {
 	return tag != "" && len(tag) <= MaxTagBytes
 }
 
-// maxGroups is the length of the longest field of groups that is read: it has room
-// for twice as many as count, each as long as one may be.
+// maxGroups is the length of the longest field of groups that is read: it has room for twice as
+// many as count, each as long as one may be.
 const maxGroups = 64 << 10
 
-// CacheGroups returns the groups in a field of RFC 9875, Cache-Groups or
-// Cache-Group-Invalidation: a structured-field List of Strings, each once. A
-// field that is anything else, or longer than 64 KiB, is as if absent. Of more than
-// [MaxTags] groups the rest are dropped, as are those longer than [MaxTagBytes];
-// RFC 9875 2.1 asks for 32 of 32.
+// CacheGroups returns the groups in a field of RFC 9875, Cache-Groups or Cache-Group-Invalidation:
+// a structured-field List of Strings, each once. A field that is anything else, or longer than 64
+// KiB, is as if absent. Of more than [MaxTags] groups the rest are dropped, as are those longer
+// than [MaxTagBytes]; RFC 9875 2.1 asks for 32 of 32.
 //
-// Groups belong to one origin, and Cache-Group-Invalidation counts only on a
-// response that [Invalidates]; both are the caller's to see to.
+// Groups belong to one origin, and Cache-Group-Invalidation counts only on a response that
+// [Invalidates]; both are the caller's to see to.
 func CacheGroups(h http.Header, field string) []string {
 	lines := h[http.CanonicalHeaderKey(field)]
 	if len(lines) == 0 || longer(lines, maxGroups) {

@@ -9,17 +9,17 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// statement is what a response says of caching, after the question which of its
-// fields speak to this cache.
+// statement is what a response says of caching, after the question which of its fields speak to
+// this cache.
 type statement struct {
 	directives
-	// targeted says that an RFC 9213 field spoke, so that Cache-Control,
-	// Expires and Pragma are without effect.
+	// targeted says that an RFC 9213 field spoke, so that Cache-Control, Expires and Pragma are
+	// without effect.
 	targeted bool
 }
 
-// statement picks the field that counts (RFC 9213 2.2): the first targeted one
-// that is valid and not empty, otherwise Cache-Control.
+// statement picks the field that counts (RFC 9213 2.2): the first targeted one that is valid and
+// not empty, otherwise Cache-Control.
 func (p *Policy) statement(h http.Header) statement {
 	for _, field := range p.targets() {
 		if p.Ignores(field) {
@@ -47,8 +47,8 @@ func (p *Policy) targets() []string {
 	return p.Targeted
 }
 
-// pragma reads Pragma: no-cache of a response without Cache-Control. RFC 9111
-// 5.4 leaves it undefined there; senders that write it mean no-cache.
+// pragma reads Pragma: no-cache of a response without Cache-Control. RFC 9111 5.4 leaves it
+// undefined there; senders that write it mean no-cache.
 func (p *Policy) pragma(h http.Header) directives {
 	if p.Ignores("Pragma") {
 		return directives{}
@@ -61,16 +61,16 @@ func (p *Policy) Ignores(field string) bool {
 	return slices.ContainsFunc(p.Ignore, func(ignored string) bool { return strings.EqualFold(ignored, field) })
 }
 
-// parseTargeted reads a targeted field, a structured-field Dictionary
-// (RFC 9213 2.1). ok is false where the field is as if absent: missing, empty,
-// or not parseable as a whole. A member of the wrong type is as if absent. A field
-// that is too long to be read forbids to store, as Cache-Control does.
+// parseTargeted reads a targeted field, a structured-field Dictionary (RFC 9213 2.1). ok is false
+// where the field is as if absent: missing, empty, or not parseable as a whole. A member of the
+// wrong type is as if absent. A field that is too long to be read forbids to store, as
+// Cache-Control does.
 func parseTargeted(lines []string) (d directives, ok bool) {
 	if len(lines) == 0 {
 		return d, false
 	}
 	if longer(lines, maxField) {
-		return unread, true
+		return tooLong, true
 	}
 	dict, err := httpsfv.UnmarshalDictionary(lines)
 	if err != nil || len(dict.Names()) == 0 {
@@ -112,8 +112,8 @@ func (d *directives) addFlag(name string) {
 	}
 }
 
-// addInteger takes a time. A negative one is an Integer, so it is consumed, and
-// it is invalid freshness information: stale (RFC 9111 4.2.1).
+// addInteger takes a time. A negative one is an Integer, so it is consumed, and it is invalid
+// freshness information: stale (RFC 9111 4.2.1).
 func (d *directives) addInteger(name string, n int64) {
 	value := time.Duration(min(max(n, 0), int64(maxDelta/time.Second))) * time.Second
 	switch name {

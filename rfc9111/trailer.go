@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// Every rule for the fields of a header holds for those behind the body, and one
-// more: what has to be known before the body is no trailer field.
+// Every rule for the fields of a header holds for those behind the body, and one more: what has to
+// be known before the body is no trailer field.
 
-// headerOnly are the fields that RFC 9110 6.5.1 keeps out of trailers: framing,
-// routing, request modifiers, authentication, response controls, content format.
-// Set-Cookie is one too, and is left to the rule for cookies.
+// headerOnly are the fields that RFC 9110 6.5.1 keeps out of trailers: framing, routing, request
+// modifiers, authentication, response controls, content format. Set-Cookie is one too, and is left
+// to the rule for cookies.
 var headerOnly = [...]string{
 	"Content-Length", "Host",
 	"Cache-Control", "Expect", "Max-Forwards", "Pragma", "Range",
@@ -22,9 +22,8 @@ var headerOnly = [...]string{
 	"Content-Encoding", "Content-Range", "Content-Type",
 }
 
-// CleanTrailer takes out of a response's trailer fields, in place, what no client is to
-// get: fields that are none in a trailer, hop-by-hop ones, and those that Connection
-// of the header names.
+// CleanTrailer removes from a response's trailer fields, in place, what no client may get: fields
+// that cannot stand in a trailer, hop-by-hop ones, and those that Connection of the header names.
 func CleanTrailer(header, trailer http.Header) {
 	for _, line := range header["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
@@ -35,11 +34,11 @@ func CleanTrailer(header, trailer http.Header) {
 	removeFields(trailer, headerOnly[:])
 }
 
-// StorableTrailer returns what is stored of the trailer fields of a response with
-// the given header, and sent to others than the client that it was made for: not
-// what [CleanTrailer] takes out, nor what private="…" and no-cache="…" name, nor
-// Set-Cookie but under [SetCookieStore], nor fields that cannot stand in a message.
-// It is trailer itself where all of that may stay, else a new map.
+// StorableTrailer returns what is stored of the trailer fields of a response with the given header,
+// and sent to clients other than the one that it was made for. It leaves out what [CleanTrailer]
+// removes, what private="…" and no-cache="…" name, Set-Cookie unless the policy is
+// [SetCookieStore], and fields that cannot stand in a message. It is trailer itself where all of
+// that may stay, else a new map.
 func (p *Policy) StorableTrailer(header, trailer http.Header) http.Header {
 	if len(trailer) == 0 {
 		return nil
@@ -62,8 +61,8 @@ func (p *Policy) StorableTrailer(header, trailer http.Header) http.Header {
 	return trailer
 }
 
-// TrailerReason says whether a response that [Policy.Storable] would have stored by
-// its header may be, now that the fields behind its body are known.
+// TrailerReason says whether a response that [Policy.Storable] would have stored by its header may
+// be, now that the fields behind its body are known.
 func (p *Policy) TrailerReason(trailer http.Header) Reason {
 	for name := range trailer {
 		if trailerName(name) == "Set-Cookie" && p.SetCookie == SetCookieRefuse && !p.Ignores("Set-Cookie") {
@@ -76,8 +75,7 @@ func (p *Policy) TrailerReason(trailer http.Header) Reason {
 	return Storable
 }
 
-// trailerName is the name of a trailer field, also where it is marked as one as
-// net/http has it.
+// trailerName is the name of a trailer field, also where it is marked as one as net/http has it.
 func trailerName(name string) string {
 	return http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// HasValidator reports whether a response can be validated (RFC 9111 4.3.1): it
-// has an entity tag or a date of last modification.
+// HasValidator reports whether a response can be validated (RFC 9111 4.3.1): it has an entity tag
+// or a date of last modification.
 func HasValidator(h http.Header) bool {
 	if entityTag(h) != "" {
 		return true
@@ -15,9 +15,9 @@ func HasValidator(h http.Header) bool {
 	return ok
 }
 
-// Validates reports whether a request with the method can ask whether a stored
-// response still holds. To a POST If-None-Match is a condition for acting at all, and
-// the answer is 412 (RFC 9110 13.1.2).
+// Validates reports whether a request with the method can ask whether a stored response still
+// holds. For a POST, If-None-Match decides whether it is carried out at all, and the answer is 412
+// (RFC 9110 13.1.2).
 func Validates(method string) bool { return method != http.MethodPost }
 
 // entityTag returns the ETag, empty if there is none or more than one.
@@ -29,16 +29,16 @@ func entityTag(h http.Header) string {
 	return trimOWS(lines[0])
 }
 
-// MakeConditional makes a fill a conditional request for the stored response (RFC 9111
-// 4.3.1): the client's conditionals go, If-None-Match and If-Modified-Since are
-// set from the stored validators.
-func MakeConditional(fill, stored http.Header) {
-	ClearConditions(fill)
+// MakeConditional makes a fetch a conditional request for the stored response (RFC 9111 4.3.1): it
+// removes the client's conditionals, and sets If-None-Match and If-Modified-Since from the stored
+// validators.
+func MakeConditional(fetch, stored http.Header) {
+	ClearConditions(fetch)
 	if tag := entityTag(stored); tag != "" {
-		fill["If-None-Match"] = []string{tag}
+		fetch["If-None-Match"] = []string{tag}
 	}
 	if _, ok := dateField(stored["Last-Modified"]); ok {
-		fill["If-Modified-Since"] = []string{trimOWS(stored["Last-Modified"][0])}
+		fetch["If-Modified-Since"] = []string{trimOWS(stored["Last-Modified"][0])}
 	}
 }
 
@@ -48,13 +48,13 @@ var conditions = [...]string{
 	"If-Range", "Range", "Expect",
 }
 
-// ClearConditions removes what would make the answer one for this client only:
-// conditionals, Range, If-Range and Expect. A fill carries none of a client's.
+// ClearConditions removes the fields that would make the answer one for a single client:
+// conditionals, Range, If-Range and Expect. No fetch carries those of a client.
 func ClearConditions(h http.Header) { removeFields(h, conditions[:]) }
 
-// Selects reports whether a 304 to a fill made by [MakeConditional] speaks of the
-// stored response (RFC 9111 4.3.4). By the entity tag if the 304 has one, else
-// by Last-Modified; a 304 with neither answers the one question that was asked.
+// Selects reports whether a 304 to a fetch made by [MakeConditional] speaks of the stored response
+// (RFC 9111 4.3.4). By the entity tag if the 304 has one, else by Last-Modified; a 304 with neither
+// answers the one question that was asked.
 func Selects(stored, notModified http.Header) bool {
 	if len(notModified["Etag"]) > 0 {
 		return selectsTag(stored, notModified)
@@ -67,14 +67,12 @@ func Selects(stored, notModified http.Header) bool {
 	return true
 }
 
-// selectsTag reports whether an answer's entity tag is that of the stored
-// response.
+// selectsTag reports whether an answer's entity tag is that of the stored response.
 //
-// RFC 9111 4.3.4 wants a strong tag to meet a strong one. Weakness is left aside:
-// servers that compress on the fly (nginx) send W/"x" with the body and "x" with
-// the 304, and the origin has just matched the two itself. Caddy's encode appends
-// the coding to a strong tag, takes it off again on the way in, and leaves a 304
-// alone, so "x" also speaks of a stored "x-gzip".
+// RFC 9111 4.3.4 wants a strong tag to meet a strong one. Weakness is left aside: servers that
+// compress on the fly (nginx) send W/"x" with the body and "x" with the 304, and the origin has
+// just matched the two itself. Caddy's encode appends the coding to a strong tag, takes it off
+// again on the way in, and leaves a 304 alone, so "x" also speaks of a stored "x-gzip".
 func selectsTag(stored, answer http.Header) bool {
 	mine, theirs := entityTag(stored), entityTag(answer)
 	if mine == "" || theirs == "" {
@@ -100,21 +98,18 @@ func isWeak(tag string) bool { return strings.HasPrefix(tag, "W/") }
 // opaque is an entity tag without its weakness (RFC 9110 8.8.3.2).
 func opaque(tag string) string { return strings.TrimPrefix(tag, "W/") }
 
-// Gone reports whether a status says that there is no such resource any more, so
-// that what is stored of it goes too. Every other answer that may not be stored
-// leaves what is stored as it is: RFC 9111 4.3.3 has it used for the request that
-// it answers, and no more. It may be private, a redirect to a login, or speak of
-// an odd field of the request, and anybody can make an origin give it; that must
-// take nothing away from everybody else.
+// Gone reports whether a status says that the resource exists no more, so that what is stored of it
+// is removed too. Every other answer that may not be stored leaves what is stored as it is: RFC
+// 9111 4.3.3 has it used for the request that it answers, and no more. It may be private, a
+// redirect to a login, or due to an odd field of the request. Any client can make an origin give
+// such an answer, and must not be able to take a response away from the others.
 func Gone(status int) bool { return status == http.StatusNotFound || status == http.StatusGone }
 
-// FreshenByHead applies a 200 to HEAD to a stored response to GET (RFC 9111
-// 4.3.5). ok is false if they differ in a validator or in Content-Length: then
-// the stored response is out of date and must be considered stale. Otherwise
-// merged is the updated header, as from a 304.
+// FreshenByHead applies a 200 to HEAD to a stored response to GET (RFC 9111 4.3.5). ok is false if
+// they differ in a validator or in Content-Length: then the stored response is out of date and must
+// be considered stale. Otherwise merged is the updated header, as from a 304.
 //
-// The handler of this module does not call it: it asks about what is stale by
-// GET, also for a HEAD.
+// The handler of this module does not call it: it asks about what is stale by GET, also for a HEAD.
 func FreshenByHead(stored, head http.Header) (merged http.Header, ok bool) {
 	if len(head["Etag"]) > 0 && !selectsTag(stored, head) {
 		return nil, false

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestResultsAreCopies holds that no result shares a slice with its argument,
-// which is in a store and read by others.
+// TestResultsAreCopies holds that no result shares a slice with its argument, which is in a store
+// and read by others.
 func TestResultsAreCopies(t *testing.T) {
 	stored := http.Header{"A": {"1"}, "Etag": {`"a"`}, "Cache-Control": {"max-age=60"}}
 	answer := http.Header{"B": {"2"}, "Etag": {`"a"`}}

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// maxVaryNames bounds the names of a Vary, as each costs every look-up. What
-// varies by more is selected by nothing that will come again.
+// maxVaryNames bounds the names of a Vary, as each costs every look-up. A response that varies by
+// more is selected by no later request.
 const maxVaryNames = 64
 
-// VaryNames returns the request fields that selected the response (RFC 9111
-// 4.1): canonical, sorted, each once. star says that no later request matches:
-// the field has a member "*", one that is no field name, or too many.
+// VaryNames returns the request fields that selected the response (RFC 9111 4.1): canonical,
+// sorted, each once. star says that no later request matches: the field has a member "*", one that
+// is no field name, or too many.
 //
 // Range, Expect and the conditionals are left out. A fetch carries none of them
 // ([ClearConditions]), so none of them has selected what it brought.
@@ -38,10 +38,10 @@ func VaryNames(h http.Header) (names []string, star bool) {
 	return names, false
 }
 
-// WrittenByProxies reports whether proxies write the request field of themselves, so
-// that an origin behind one sees another value than a cache before it. What they
-// write into X-Forwarded-Proto and X-Forwarded-Host is scheme and authority, which
-// every key has; the field of RFC 8470 depends on the moment.
+// WrittenByProxies reports whether proxies write the request field themselves, so that an origin
+// behind one sees another value than a cache before it. What they write into X-Forwarded-Proto and
+// X-Forwarded-Host is scheme and authority, which every key has. Early-Data (RFC 8470) depends on
+// the moment.
 func WrittenByProxies(name string) bool {
 	switch name {
 	case "Forwarded", "Via", "X-Real-Ip", "Early-Data":
@@ -52,8 +52,8 @@ func WrittenByProxies(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-")
 }
 
-// ContentCoding returns the coding of a stored response as [VariantScore] wants
-// it: the Content-Encoding in lower case, empty for identity.
+// ContentCoding returns the coding of a stored response as [VariantScore] wants it: the
+// Content-Encoding in lower case, empty for identity.
 func ContentCoding(h http.Header) string {
 	coding := strings.ToLower(trimOWS(strings.Join(h["Content-Encoding"], ",")))
 	if coding == identity {
@@ -67,17 +67,16 @@ const (
 	acceptLanguage = "Accept-Language"
 	identity       = "identity"
 
-	// absent stands for a field the request does not have; an empty one is
-	// written as a space, which no trimmed value is.
+	// absent stands for a field the request does not have; an empty one is written as a space,
+	// which no trimmed value is.
 	absent  = ""
 	present = " "
 )
 
-// VariantValues returns the values of names in the request that fetched a
-// response, normalised (RFC 9111 4.1): Accept-Encoding as the sorted set of
-// codings the client accepts, Accept-Language as its list by weight, every other
-// as the list of its trimmed members. A field that is defined as no list, or is longer
-// than 1 KiB, stands as it is. Equal values mean equal variants.
+// VariantValues returns the values of names in the request that fetched a response, normalised (RFC
+// 9111 4.1): Accept-Encoding as the sorted set of codings the client accepts, Accept-Language as
+// its list by weight, every other as the list of its trimmed members. A field that is defined as no
+// list, or is longer than 1 KiB, stands as it is. Equal values mean equal variants.
 func VariantValues(names []string, req http.Header) []string {
 	values := make([]string, len(names))
 	for i, name := range names {
@@ -86,15 +85,15 @@ func VariantValues(names []string, req http.Header) []string {
 	return values
 }
 
-// maxNormalized is the length of the longest field that is normalised. A request
-// is compared with every variant of its URL, within a read transaction where they
-// are on disk, and browsers send a fifth of it. No longer field is equal to a
-// normalised one, since to normalise makes nothing longer.
+// maxNormalized is the length of the longest field that is normalised. A request is compared with
+// every variant of its URL, within a read transaction where they are on disk, and browsers send a
+// fifth of it. No longer field is equal to a normalised one, since to normalise makes nothing
+// longer.
 const maxNormalized = 1 << 10
 
-// isOpaque reports whether the definition of a request field is no list, so that white space
-// around a comma in it may mean something (RFC 9111 4.1, RFC 9110 5.5). Of a field that is not
-// known nobody can say; it is taken for a list, as most are (RFC 9110 5.3).
+// isOpaque reports whether the definition of a request field is no list, so that white space around
+// a comma in it may mean something (RFC 9111 4.1, RFC 9110 5.5). A field that is not known is taken
+// for a list, as most are (RFC 9110 5.3).
 func isOpaque(name string) bool {
 	switch name {
 	case "Authorization", "Proxy-Authorization", "Cookie", "User-Agent", "Referer", "From", "Origin", "Host",
@@ -125,14 +124,13 @@ func normalize(name string, lines []string) string {
 	return normalizeList(lines)
 }
 
-// VariantScore says how well the stored response that was selected by values of
-// names, with the given [ContentCoding], suits a request: 0 not at all, more is
-// better. Several that suit and score alike are for the caller: RFC 9111 4.1
-// prefers the latest Date.
+// VariantScore says how well the stored response that was selected by values of names, with the
+// given [ContentCoding], suits a request: 0 not at all, more is better. Of several with the same
+// score, RFC 9111 4.1 prefers the latest Date; that choice is the caller's.
 //
-// A coded response suits every request whose Accept-Encoding names its coding.
-// A request without Accept-Encoding, which formally accepts anything, gets only
-// what was fetched by one like it: such clients seldom decode.
+// A coded response suits every request whose Accept-Encoding names its coding. A request without
+// Accept-Encoding, which formally accepts anything, gets only what another such request fetched:
+// clients of this kind seldom decode.
 func VariantScore(names, values []string, coding string, req http.Header) int {
 	if len(names) != len(values) {
 		return 0
@@ -190,16 +188,16 @@ func isJoined(s, comma string, lines []string) bool {
 	return s == ""
 }
 
-// maxCodings bounds the members of Accept-Encoding that are looked at, as two
-// long lists cost their product to compare. There are about a dozen codings; what
-// stands behind the bound is not accepted.
+// maxCodings bounds the members of Accept-Encoding that are looked at, as two long lists cost their
+// product to compare. There are about a dozen codings; what stands behind the bound is not
+// accepted.
 const maxCodings = 32
 
 // maxWeight is a quality value of 1, in thousandths (RFC 9110 12.4.2).
 const maxWeight = 1000
 
-// scoreCoding is the score of a stored response for Accept-Encoding: the
-// client's weight first, then a denser coding before an older one.
+// scoreCoding is the score of a stored response for Accept-Encoding: the client's weight first,
+// then a denser coding before an older one.
 func scoreCoding(stored, coding string, lines []string) int {
 	if coding != "" {
 		if w := acceptedWeight(coding, lines); w > 0 {
@@ -212,8 +210,8 @@ func scoreCoding(stored, coding string, lines []string) int {
 		}
 		return 1
 	}
-	// What is left is what was fetched with the very same field, for instance a
-	// coded answer to a client that asked for none.
+	// What is left is what was fetched with the very same field, for instance a coded answer to a
+	// client that asked for none.
 	if len(lines) == 0 {
 		if stored == absent || stored == identity && coding == "" {
 			return 1
@@ -236,12 +234,12 @@ func codingRank(coding string) int {
 	return 1
 }
 
-// maxCoding is the length of the longest Content-Encoding that is looked at: each
-// of its codings is searched for in what the client accepts.
+// maxCoding is the length of the longest Content-Encoding that is looked at: each of its codings is
+// searched for in what the client accepts.
 const maxCoding = 128
 
-// acceptedWeight is the least weight the request gives any of the codings in a
-// Content-Encoding, 0 if it accepts one of them not.
+// acceptedWeight is the least weight the request gives any of the codings in a Content-Encoding, 0
+// if it does not accept one of them.
 func acceptedWeight(coding string, lines []string) int {
 	if len(coding) > maxCoding {
 		return 0
@@ -254,8 +252,8 @@ func acceptedWeight(coding string, lines []string) int {
 	return least
 }
 
-// codingWeight is the weight a request gives one coding (RFC 9110 12.5.3).
-// named says that it does so by its name and not by "*".
+// codingWeight is the weight a request gives one coding (RFC 9110 12.5.3). named says that it does
+// so by its name and not by "*".
 func codingWeight(coding string, lines []string) (weight int, named bool) {
 	star, members := 0, 0
 	for _, line := range lines {
@@ -274,9 +272,8 @@ func codingWeight(coding string, lines []string) (weight int, named bool) {
 	return star, false
 }
 
-// identitySuits reports whether a stored response without coding suits a
-// request: the client does not refuse it, and every coding it accepts was on
-// offer when the origin preferred to send none.
+// identitySuits reports whether a stored response without coding suits a request: the client does
+// not refuse it, and every coding it accepts was on offer when the origin preferred to send none.
 func identitySuits(stored string, lines []string) bool {
 	members := 0
 	for _, line := range lines {
@@ -314,13 +311,12 @@ const noIdentity = "identity;q=0"
 
 func refusesIdentity(set string) bool { return strings.Contains(set, noIdentity) }
 
-// sameCoding compares coding names; x-gzip and x-compress are gzip and compress
-// (RFC 9110 8.4.1).
+// sameCoding compares coding names; x-gzip and x-compress are gzip and compress (RFC 9110 8.4.1).
 func sameCoding(a, b string) bool {
-	return strings.EqualFold(trimX(a), trimX(b))
+	return strings.EqualFold(withoutXPrefix(a), withoutXPrefix(b))
 }
 
-func trimX(coding string) string {
+func withoutXPrefix(coding string) string {
 	if len(coding) > 2 && (coding[0] == 'x' || coding[0] == 'X') && coding[1] == '-' {
 		if name := coding[2:]; strings.EqualFold(name, "gzip") || strings.EqualFold(name, "compress") {
 			return name
@@ -329,9 +325,8 @@ func trimX(coding string) string {
 	return coding
 }
 
-// normalizeCodings returns the sorted set of codings a client accepts. identity
-// alone is written so; what is refused stands in the set only where it matters,
-// beside "*" and for identity.
+// normalizeCodings returns the sorted set of codings a client accepts. identity alone is written
+// so; what is refused stands in the set only where it matters, beside "*" and for identity.
 func normalizeCodings(lines []string) string {
 	var accepted, refused []string
 	star, members := false, 0
@@ -340,7 +335,7 @@ func normalizeCodings(lines []string) string {
 			var name string
 			var w int
 			name, w, rest = cutWeighted(rest)
-			name = strings.ToLower(trimX(name))
+			name = strings.ToLower(withoutXPrefix(name))
 			switch {
 			case name == "":
 			case w == 0:
@@ -363,9 +358,8 @@ func normalizeCodings(lines []string) string {
 	return strings.Join(slices.Compact(accepted), ",")
 }
 
-// normalizeLanguages returns the language ranges in lower case by falling
-// weight. Those of equal weight are sorted: RFC 9110 12.5.4 gives their order no
-// meaning.
+// normalizeLanguages returns the language ranges in lower case by falling weight. Those of equal
+// weight are sorted: RFC 9110 12.5.4 gives their order no meaning.
 func normalizeLanguages(lines []string) string {
 	type weighted struct {
 		name   string
@@ -402,8 +396,8 @@ func normalizeLanguages(lines []string) string {
 	return b.String()
 }
 
-// cutWeighted cuts the first member off a weighted list (RFC 9110 12.4.2) and
-// returns its name and weight in thousandths. A weight that is none counts as 1.
+// cutWeighted cuts the first member off a weighted list (RFC 9110 12.4.2) and returns its name and
+// weight in thousandths. A weight that is none counts as 1.
 func cutWeighted(list string) (name string, weight int, rest string) {
 	member, rest, _ := strings.Cut(list, ",")
 	name, params, _ := strings.Cut(member, ";")
@@ -419,8 +413,8 @@ func cutWeighted(list string) (name string, weight int, rest string) {
 	return trimOWS(name), weight, rest
 }
 
-// parseWeight reads a qvalue (RFC 9110 12.4.2): 0 to 1 with at most three
-// decimals; more are cut off.
+// parseWeight reads a qvalue (RFC 9110 12.4.2): 0 to 1 with at most three decimals; more are cut
+// off.
 func parseWeight(s string) int {
 	if s == "" || s[0] != '0' {
 		return maxWeight
@@ -442,8 +436,8 @@ func parseWeight(s string) int {
 	return weight
 }
 
-// normalizeList joins all lines of a field as RFC 9110 5.3 allows, without the
-// white space around its members.
+// normalizeList joins all lines of a field as RFC 9110 5.3 allows, without the white space around
+// its members.
 func normalizeList(lines []string) string {
 	if len(lines) == 1 && strings.IndexByte(lines[0], ',') < 0 {
 		if v := trimOWS(lines[0]); v != "" {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestVariantPreference holds the order in which variants of one URL suit a
-// request, best first; what does not suit is not listed.
+// TestVariantPreference holds the order in which variants of one URL suit a request, best first;
+// what does not suit is not listed.
 func TestVariantPreference(t *testing.T) {
 	fetchedBy := map[string]string{"": "identity", "gzip": "gzip", "br": "br, gzip", "zstd": "zstd, br, gzip"}
 	for _, tc := range []struct {
@@ -67,8 +67,8 @@ func TestManyCodings(t *testing.T) {
 	}
 }
 
-// TestLongFieldsAreComparedAsTheyAre holds that a field past the bound is not
-// normalised: it suits itself, on one line or on several, and nothing else.
+// TestLongFieldsAreComparedAsTheyAre holds that a field past the bound is not normalised: it suits
+// itself, on one line or on several, and nothing else.
 func TestLongFieldsAreComparedAsTheyAre(t *testing.T) {
 	for _, name := range []string{"Accept-Encoding", "Accept-Language", "X-Other"} {
 		t.Run(name, func(t *testing.T) {
@@ -100,8 +100,8 @@ func TestLongFieldsAreComparedAsTheyAre(t *testing.T) {
 	}
 }
 
-// TestVaryByTooMany holds that a Vary of more names than are compared selects
-// nothing, and that one of as many as are does.
+// TestVaryByTooMany holds that a Vary of more names than are compared selects nothing, and that one
+// of as many as are does.
 func TestVaryByTooMany(t *testing.T) {
 	var list []string
 	for i := range maxVaryNames {
@@ -160,8 +160,8 @@ func FuzzVariant(f *testing.F) {
 		names := []string{"Accept-Encoding", "Accept-Language", "X-Other"}
 		req := http.Header{"Accept-Encoding": {encoding}, "Accept-Language": {language}, "X-Other": {other}}
 		values := VariantValues(names, req)
-		// A request suits what it fetched, as long as it does not refuse
-		// identity and gets it, which is the origin's doing.
+		// A request suits what it fetched, as long as it does not refuse identity and gets it,
+		// which is the origin's doing.
 		if VariantScore(names, values, "", req) == 0 {
 			t.Errorf("%q does not suit itself", values)
 		}
@@ -188,8 +188,8 @@ func TestWrittenByProxies(t *testing.T) {
 	}
 }
 
-// What the origin has selected by a field that the cache sees otherwise is as if it
-// were selected by anything.
+// What the origin has selected by a field that the cache sees otherwise is as if it were selected
+// by anything.
 func TestVaryUnseen(t *testing.T) {
 	for _, tc := range []struct {
 		vary   string

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// A vector is one decision, as it stands in testdata/rfc9111. Fields are written
-// "Name: value"; {+60} in a value is the HTTP-date 60 seconds after the response
-// arrived. What expected does not name is not checked.
+// A vector is one decision, as it stands in testdata/rfc9111. Fields are written "Name: value";
+// {+60} in a value is the HTTP-date 60 seconds after the response arrived. What expected does not
+// name is not checked.
 type vector struct {
 	Name   string
 	Clause string
 	Policy vectorPolicy
-	// Request fetched the response; Again is a later one. Validation is the
-	// origin's answer to it, a 304 or the 200 of a HEAD.
+	// Request fetched the response; Again is a later one. Validation is the origin's answer to it,
+	// a 304 or the 200 of a HEAD.
 	Request, Response, Again, Validation message
-	// Clock: how many seconds the fetch took, how many passed since, and how many
-	// after the response the later request came.
+	// Clock: how many seconds the fetch took, how many passed since, and how many after the
+	// response the later request came.
 	Clock struct {
 		Delay, At float64
 		Came      *float64
@@ -82,8 +82,8 @@ type expectation struct {
 
 	Stored []string
 	Absent []string
-	// Behind and NotBehind: of the trailer, for the store; OwnBehind and
-	// NotOwnBehind for the client that the response was made for.
+	// Behind and NotBehind: of the trailer, for the store; OwnBehind and NotOwnBehind for the
+	// client that the response was made for.
 	Behind, NotBehind, OwnBehind, NotOwnBehind []string
 
 	Condition []string
@@ -159,8 +159,7 @@ func readVectors(t *testing.T, file string) []vector {
 	return vectors
 }
 
-// check runs every check that the vector has an expectation for and returns how
-// many those were.
+// check runs every check that the vector has an expectation for and returns how many those were.
 func (v *vector) check(t *testing.T) int {
 	checks := 0
 	for _, check := range []func(*testing.T) int{
@@ -232,9 +231,9 @@ func (v *vector) checkTrailer(t *testing.T) int {
 func (v *vector) checkValidation(t *testing.T) int {
 	e := v.Expected
 	stored, answer := v.header(t, v.Response), v.header(t, v.Validation)
-	fill := v.header(t, v.Again)
-	verdict := Precondition(method(v.Again), fill, v.status(), stored, arrival)
-	MakeConditional(fill, stored)
+	fetch := v.header(t, v.Again)
+	verdict := Precondition(method(v.Again), fetch, v.status(), stored, arrival)
+	MakeConditional(fetch, stored)
 	merged, fresh := FreshenByHead(stored, answer)
 	if e.Head == nil {
 		merged = v.policy(t).MergeStorable(stored, answer)
@@ -244,7 +243,7 @@ func (v *vector) checkValidation(t *testing.T) int {
 	v.has(t, "own", Merge(merged, answer), e.Own)
 	renewed := v.exchange(t)
 	renewed.Header = merged
-	return equalList(t, "condition", e.Condition, lines(fill)) +
+	return equalList(t, "condition", e.Condition, lines(fetch)) +
 		equal(t, "selects", e.Selects, Selects(stored, answer)) +
 		equal(t, "head", e.Head, fresh) +
 		equal(t, "verdict", e.Verdict, verdict.String()) +

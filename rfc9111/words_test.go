@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestWords holds that every constant of every enumeration has a word of its
-// own, and that what is none says so.
+// TestWords holds that every constant of every enumeration has a word of its own, and that what is
+// none says so.
 func TestWords(t *testing.T) {
 	for _, tc := range []struct {
 		name string

@@ -136,8 +136,8 @@ func search(lines []string) {
 	}
 }
 
-// TestFieldsTooLongToRead holds what a field says that is longer than is read: what
-// grants is not granted, what forbids may be behind the bound and so is obeyed.
+// TestFieldsTooLongToRead holds what a field says that is longer than is read: what grants is not
+// granted, what forbids may be behind the bound and so is obeyed.
 func TestFieldsTooLongToRead(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
