@@ -27,8 +27,7 @@ const (
 	dashes  = "----------\n"
 )
 
-// testHandler stands in for the root package's handler, which this package
-// cannot import.
+// testHandler stands in for the root package's handler, which this package cannot import.
 type testHandler struct {
 	HandlerConfig
 }
@@ -47,8 +46,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestAdapt adapts the Caddyfile at the top of every golden and compares the
-// JSON, or the error, with what stands under the dashes, to the letter.
+// TestAdapt adapts the Caddyfile at the top of every golden and compares the JSON, or the error,
+// with what stands under the dashes, to the letter.
 func TestAdapt(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
 	if err != nil || len(files) == 0 {
@@ -85,8 +84,8 @@ func readGolden(t testing.TB, file string) (input, want string) {
 	return input, want
 }
 
-// adapt returns the indented JSON of a Caddyfile, or the text of its error, and
-// holds the JSON to what the module that loads it will ask.
+// adapt returns the indented JSON of a Caddyfile, or the text of its error, and holds the JSON to
+// what the module that loads it will ask.
 func adapt(t *testing.T, input string) string {
 	t.Helper()
 	result, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
@@ -104,8 +103,7 @@ func adapt(t *testing.T, input string) string {
 	return indented.String() + "\n"
 }
 
-// checkAdapted loads every larder module in the configuration as strictly as
-// Caddy will.
+// checkAdapted loads every larder module in the configuration as strictly as Caddy will.
 func checkAdapted(t *testing.T, config []byte) {
 	t.Helper()
 	var loaded caddy.Config
@@ -158,8 +156,8 @@ func eachHandler(value any, visit func(map[string]any)) {
 	}
 }
 
-// TestEveryWordHasGoldens holds the goldens to the grammar: each word stands in
-// one that adapts and in one that does not.
+// TestEveryWordHasGoldens holds the goldens to the grammar: each word stands in one that adapts and
+// in one that does not.
 func TestEveryWordHasGoldens(t *testing.T) {
 	good, bad := goldenLines(t)
 	for _, line := range []string{
@@ -181,8 +179,8 @@ func TestEveryWordHasGoldens(t *testing.T) {
 // refusedAt finds the line at which an adapter's error says the fault is.
 var refusedAt = regexp.MustCompile(`at Caddyfile:(\d+)`)
 
-// goldenLines returns all lines of the Caddyfiles that adapt, and of each of
-// the others the one at which it is refused.
+// goldenLines returns all lines of the Caddyfiles that adapt, and of each of the others the one at
+// which it is refused.
 func goldenLines(t *testing.T) (good, bad []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))

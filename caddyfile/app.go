@@ -7,78 +7,76 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// The words of eviction: who makes room when a tier is full.
+// The words of eviction: which entry makes room when a tier is full.
 const (
 	EvictionLRU  = "lru"  // the least recently used
 	EvictionLFU  = "lfu"  // the least frequently used
 	EvictionFIFO = "fifo" // the one stored first
-	EvictionNone = "none" // nobody, new entries are refused
+	EvictionNone = "none" // none does, new entries are refused
 )
 
-// Smallest budgets with which a tier can do its work: below them an entry of
-// ordinary size would not fit beside the tier's own structures.
+// Smallest budgets with which a tier can do its work: below them an entry of ordinary size would
+// not fit beside the tier's own structures.
 const (
 	minMemory = 64 << 10
 	minDisk   = 1 << 20
 )
 
-// smallDisk is the budget from which on the file stays within one and a half
-// times as much. Pieces of bodies have 256 KiB that lie side by side, for which
-// a smaller file has to grow although it has free pages.
+// smallDisk is the budget from which on the file stays within one and a half times as much. Pieces
+// of bodies are 256 KiB that lie side by side. For one of them a smaller file has to grow although
+// it has free pages.
 const smallDisk = 16 << 20
 
-// AppConfig describes the store. There is one per Caddy process, shared by all
-// handlers; it outlives the configuration. Sizes are bytes.
+// AppConfig describes the store. There is one per Caddy process, shared by all handlers; it
+// outlives the configuration. Sizes are bytes.
 type AppConfig struct {
-	// The budget of the memory tier, in bytes: bodies, headers, keys, index
-	// and bodies in flight. What does not fit is passed on and not stored. At
-	// least 64 KiB. Default: 256 MiB.
+	// The budget of the memory tier, in bytes: bodies, headers, keys, index and bodies in flight.
+	// What does not fit is passed on and not stored. At least 64 KiB. Default: 256 MiB.
 	Memory int64 `json:"memory,omitempty"`
 
-	// The disk tier, one bbolt file named larder.db. Default: on, in the
-	// folder larder of Caddy's data directory, with a budget of 1 GiB.
+	// The disk tier, one bbolt file named larder.db. Default: on, in the folder larder of Caddy's
+	// data directory, with a budget of 1 GiB.
 	Disk *DiskConfig `json:"disk,omitempty"`
 
-	// Who makes room in a full tier: `lru`, `lfu`, `fifo`, or `none`, which
-	// refuses new entries instead. Default: `lru`.
+	// Which entry makes room in a full tier: `lru`, `lfu`, `fifo`, or `none`, which refuses new
+	// entries instead. Default: `lru`.
 	Eviction string `json:"eviction,omitempty"`
 
-	// The largest body that is stored, in bytes; a larger one is passed on.
-	// A route can lower it. Default: 64 MiB.
+	// The largest body that is stored, in bytes; a larger one is passed on. A route can lower it.
+	// Default: 64 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 }
 
 // DiskConfig describes the disk tier.
 type DiskConfig struct {
-	// The folder of the file. One that the configuration names must be usable,
-	// otherwise Caddy does not start; the default one may fail, and the cache
-	// then runs from memory alone. Placeholders such as {env.STATE_DIRECTORY}
-	// are allowed. Default: the folder larder of Caddy's data directory.
+	// The folder of the file. One that the configuration names must be usable, otherwise Caddy does
+	// not start; the default one may fail, and the cache then runs from memory alone. Placeholders
+	// such as {env.STATE_DIRECTORY} are allowed. Default: the folder larder of Caddy's data
+	// directory.
 	Path string `json:"path,omitempty"`
 
-	// The budget of the tier in bytes, counted in allocated pages; the file
-	// stays within one and a half times as much, of a budget below 16 MiB
-	// within twice as much where bodies are large. At least 1 MiB.
-	// Default: 1 GiB.
+	// The budget of the tier in bytes, counted in allocated pages; the file stays within one and a
+	// half times as much, of a budget below 16 MiB within twice as much where bodies are large. At
+	// least 1 MiB. Default: 1 GiB.
 	Budget int64 `json:"budget,omitempty"`
 
 	// Whether the cache runs from memory alone. Default: false.
 	Off bool `json:"off,omitempty"`
 }
 
-// DiskChosen reports whether the configuration itself names the folder of the
-// disk tier. A chosen folder that cannot be used is an error at start-up, the
-// default one only a warning. Call it before WithDefaults hides the difference.
+// DiskChosen reports whether the configuration itself names the folder of the disk tier. A chosen
+// folder that cannot be used is an error at start-up, the default one only a warning. WithDefaults
+// hides the difference, so it is called before that.
 func (c *AppConfig) DiskChosen() bool {
 	return c.Disk != nil && !c.Disk.Off && c.Disk.Path != ""
 }
 
-// SmallDisk reports whether the disk tier has so small a budget that its file
-// may take up to twice as much. Call it after WithDefaults.
+// SmallDisk reports whether the disk tier has so small a budget that its file may take up to twice
+// as much. Call it after WithDefaults.
 func (c *AppConfig) SmallDisk() bool { return !c.Disk.Off && c.Disk.Budget < smallDisk }
 
-// Check returns an error that names the field if the configuration says
-// something that cannot be meant.
+// Check returns an error that names the field if the configuration says something that cannot be
+// meant.
 func (c *AppConfig) Check() error {
 	return firstError(
 		checkBudget("memory", c.Memory, minMemory),

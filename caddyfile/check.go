@@ -14,15 +14,14 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// Check returns an error that names the field if the configuration says
-// something that cannot be meant or contradicts itself. A Caddyfile has passed
-// it when it is adapted; JSON has not.
+// Check returns an error that names the field if the configuration says something that cannot be
+// meant or contradicts itself. A Caddyfile has passed it when it is adapted; JSON has not.
 func (c *HandlerConfig) Check() error {
 	return firstError(c.checkLines(), c.checkWhole())
 }
 
-// checkLines finds what no further line can put right. The parser calls it
-// after every line, which gives its errors their position.
+// checkLines finds what no further line can put right. The parser calls it after every line, which
+// gives its errors their position.
 func (c *HandlerConfig) checkLines() error {
 	return firstError(
 		c.TTL.check("ttl"),
@@ -232,8 +231,8 @@ func (c *HandlerConfig) checkTargeted() error {
 	return nil
 }
 
-// What follows are checks that several fields share. All accept the zero
-// value, which stands for the default.
+// What follows are checks that several fields share. All accept the zero value, which stands for
+// the default.
 
 func checkWindow(field string, d caddy.Duration) error {
 	if d < 0 {
@@ -249,8 +248,8 @@ func checkChoice(field, value string, choices ...string) error {
 	return nil
 }
 
-// checkList refuses empty and repeated elements and asks element about the
-// others; a nil element accepts all.
+// checkList refuses empty and repeated elements and asks element about the others; a nil element
+// accepts all.
 func checkList(field string, list []string, element func(string) error) error {
 	seen := make(map[string]bool, len(list))
 	for _, text := range list {
@@ -280,8 +279,8 @@ func checkHeaders(field string, names []string) error {
 	})
 }
 
-// checkTagText looks at a tag as it is written. One with a placeholder is only
-// known when the placeholder is expanded, so its length is left open.
+// checkTagText looks at a tag as it is written. The length of one with a placeholder is not
+// checked, because it is known only when the placeholder is expanded.
 func checkTagText(tag string) error {
 	if strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("%q is not a tag; write visible ASCII without white space", tag)

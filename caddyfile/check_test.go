@@ -7,9 +7,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestCheckJSON holds JSON to the rules that a Caddyfile is held to. What both
-// can say is covered by the goldens; here stands what only JSON can say, and
-// one row for each check to show that it is called for JSON at all.
+// TestCheckJSON holds JSON to the rules that a Caddyfile is held to. What both can say is covered
+// by the goldens; here stands what only JSON can say, and one row for each check to show that it is
+// called for JSON at all.
 func TestCheckJSON(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -100,8 +100,8 @@ func TestCheckAppJSON(t *testing.T) {
 	}
 }
 
-// TestUnknownJSONIsRefused would fail if a type of the configuration got an
-// UnmarshalJSON that hides Caddy's strictness.
+// TestUnknownJSONIsRefused would fail if a type of the configuration got an UnmarshalJSON that
+// hides Caddy's strictness.
 func TestUnknownJSONIsRefused(t *testing.T) {
 	for _, text := range []string{
 		`{"ttls":[]}`,

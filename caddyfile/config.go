@@ -25,115 +25,104 @@ const (
 	StatusOff   = "off"   // the field is not sent
 )
 
-// HandlerConfig is what one larder directive says. Its zero value is a working
-// configuration: RFC 9111 for a shared cache, nothing stored that the origin
-// did not allow. WithDefaults fills in what was left out, Check says what
-// cannot be meant.
+// HandlerConfig is what one larder directive says. Its zero value is a working configuration: RFC
+// 9111 for a shared cache, nothing stored that the origin did not allow. WithDefaults fills in what
+// was left out, Check says what cannot be meant.
 type HandlerConfig struct {
-	// How long a response is fresh that states no lifetime of its own, by
-	// Cache-Control or Expires. A rule without statuses speaks of 200, 203,
-	// 300, 301 and 308. Default: none, such responses are not stored. No rule
-	// applies to a request with Authorization or a Cookie that is not in the
-	// key, to a POST without `safe_post`, or to text/event-stream.
+	// How long a response is fresh that states no lifetime of its own, by Cache-Control or Expires.
+	// A rule without statuses speaks of 200, 203, 300, 301 and 308. Default: none, such responses
+	// are not stored. No rule applies to a request with Authorization or a Cookie that is not in
+	// the key, to a POST without `safe_post`, or to text/event-stream.
 	TTL TTLRules `json:"ttl,omitempty"`
 
-	// Like `ttl`, but in place of what the origin says of freshness (max-age,
-	// s-maxage, Expires, no-cache, must-revalidate). no-store, private,
-	// Set-Cookie, `Vary: *` and Authorization stand. Default: none.
+	// Like `ttl`, but in place of what the origin says of freshness (max-age, s-maxage, Expires,
+	// no-cache, must-revalidate). no-store, private, Set-Cookie, `Vary: *` and Authorization stand.
+	// Default: none.
 	ForceTTL TTLRules `json:"force_ttl,omitempty"`
 
-	// The longest lifetime any response gets, whoever asked for it. It holds
-	// for what is already stored as well. Default: no cap.
+	// The longest lifetime any response gets, whatever asks for more. It holds for what is already
+	// stored as well. Default: no cap.
 	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
 
-	// Response headers to overlook when it is decided whether and how long to
-	// store: any of Cache-Control, Expires, Set-Cookie, Vary and Pragma.
-	// Meant for upstreams one does not own; a response made for one visitor
-	// can then reach another. A response whose Set-Cookie is overlooked is
-	// stored without it. Default: none.
+	// Response headers to overlook when it is decided whether and how long to store: any of
+	// Cache-Control, Expires, Set-Cookie, Vary and Pragma. Meant for upstreams one does not own; a
+	// response made for one visitor can then reach another. A response whose Set-Cookie is
+	// overlooked is stored without it. Default: none.
 	Ignore []string `json:"ignore,omitempty"`
 
-	// What Cache-Control and Pragma of a request do: `obey` follows RFC 9111,
-	// `ignore` leaves them without effect, so that a reload button cannot
-	// reach a slow or paid upstream. Default: `obey`.
+	// What Cache-Control and Pragma of a request do: `obey` follows RFC 9111, `ignore` leaves them
+	// without effect, so that a reload button cannot reach a slow or paid upstream. Default:
+	// `obey`.
 	ClientDirectives string `json:"client_directives,omitempty"`
 
-	// Whether a response with Last-Modified and no stated lifetime gets one of
-	// a tenth of its age, at most 24 hours (RFC 9111, section 4.2.2).
-	// Default: false.
+	// Whether a response with Last-Modified and no stated lifetime gets one of a tenth of its age,
+	// at most 24 hours (RFC 9111, section 4.2.2). Default: false.
 	Heuristic bool `json:"heuristic,omitempty"`
 
-	// Whether a response is refused whose Content-Type does not fit the file
-	// extension at the end of its path (HTML under /account/x.css): a guard
-	// against web cache deception, for origins that call public what looks
-	// like a file. Pages such as /wiki/Node.js are then not stored either.
-	// Default: false.
+	// Whether a response is refused whose Content-Type does not fit the file extension at the end
+	// of its path (HTML under /account/x.css): a guard against web cache deception, for origins
+	// that call public what looks like a file. Pages such as /wiki/Node.js are then not stored
+	// either. Default: false.
 	DeceptionGuard bool `json:"deception_guard,omitempty"`
 
-	// How long past its lifetime a response may be served while it is renewed
-	// in the background, where the response does not say so itself
-	// (RFC 5861). Default: 0, not at all.
+	// How long past its lifetime a response may be served while it is renewed in the background,
+	// where the response does not say so itself (RFC 5861). Default: 0, not at all.
 	StaleWhileRevalidate caddy.Duration `json:"stale_while_revalidate,omitempty"`
 
-	// How long past its lifetime a response may be served because the origin
-	// fails, where the response does not say so itself (RFC 5861).
-	// Default: 0, not at all.
+	// How long past its lifetime a response may be served because the origin fails, where the
+	// response does not say so itself (RFC 5861). Default: 0, not at all.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
-	// What makes two requests the same, besides method, scheme, authority,
-	// port, path and query.
+	// What makes two requests the same, besides method, scheme, authority, port, path and query.
 	Key *KeyConfig `json:"key,omitempty"`
 
-	// The request methods that are answered from the cache: GET, which cannot
-	// be left out, HEAD, QUERY, and POST, which needs `body` in the key. All
-	// others pass through. Default: GET and HEAD.
+	// The request methods that are answered from the cache: GET, which cannot be left out, HEAD,
+	// QUERY, and POST, which needs `body` in the key. All others pass through. Default: GET and
+	// HEAD.
 	Methods []string `json:"methods,omitempty"`
 
-	// The operator's word that the POSTs which come here change nothing
-	// (searches, reports). `ttl`, `force_ttl`, `heuristic` and the stale windows
-	// then hold for them as for GET, and they invalidate nothing. Without it a
-	// POST is answered from the cache only by a lifetime that its origin states
-	// (RFC 9110, section 9.3.3). Default: false.
+	// The operator's word that the POSTs which come here change nothing (searches, reports). `ttl`,
+	// `force_ttl`, `heuristic` and the stale windows then hold for them as for GET, and they
+	// invalidate nothing. Without it a POST is answered from the cache only by a lifetime that its
+	// origin states (RFC 9110, section 9.3.3). Default: false.
 	SafePost bool `json:"safe_post,omitempty"`
 
 	// Where the tags (surrogate keys) of a response come from.
 	Tags *TagsConfig `json:"tags,omitempty"`
 
-	// What a successful unsafe request (POST, PUT, …; answered 2xx or 3xx)
-	// invalidates, besides its own URL. Every rule that matches applies.
+	// What a successful unsafe request (POST, PUT, …; answered 2xx or 3xx) invalidates, besides its
+	// own URL. Every rule that matches applies.
 	Invalidate []InvalidateRule `json:"invalidate,omitempty"`
 
-	// What becomes of a response with Set-Cookie: `refuse` does not store it,
-	// `strip` stores it without its cookies, `store` stores it with them, so
-	// that every visitor gets the cookie of the first. Default: `refuse`.
+	// What becomes of a response with Set-Cookie: `refuse` does not store it, `strip` stores it
+	// without its cookies, `store` stores it with them, so that every visitor gets the cookie of
+	// the first. Default: `refuse`.
 	SetCookie string `json:"set_cookie,omitempty"`
 
-	// The largest body that is stored, in bytes. A larger one is passed on. It
-	// can lower the limit of the app, not raise it. Default: the app's.
+	// The largest body that is stored, in bytes. A larger one is passed on. It can lower the limit
+	// of the app, not raise it. Default: the app's.
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// How many variants (responses chosen by Vary) one URL may have. The least
-	// recently used one makes room. Default: 32.
+	// How many variants (responses chosen by Vary) one URL may have. The least recently used one
+	// makes room. Default: 32.
 	MaxVariants int `json:"max_variants,omitempty"`
 
-	// How concurrent requests for the same missing response wait for each
-	// other. Default: they share one fetch and wait up to 10s for its header.
+	// How concurrent requests for the same missing response wait for each other. Default: they
+	// share one fetch and wait up to 10s for its header.
 	Coalesce *CoalesceConfig `json:"coalesce,omitempty"`
 
-	// The targeted response fields (RFC 9213) to obey in place of
-	// Cache-Control, most important first; the first valid one wins.
-	// Default: Larder-Cache-Control, then CDN-Cache-Control.
+	// The targeted response fields (RFC 9213) to obey in place of Cache-Control, most important
+	// first; the first valid one wins. Default: Larder-Cache-Control, then CDN-Cache-Control.
 	Targeted []string `json:"targeted,omitempty"`
 
-	// What the Cache-Status header (RFC 9211) tells the client: `short` the
-	// outcome, `full` the key and the reason why a response was not stored as
-	// well, `off` nothing. Default: `short`.
+	// What the Cache-Status header (RFC 9211) tells the client: `short` the outcome, `full` the key
+	// and the reason why a response was not stored as well, `off` nothing. Default: `short`.
 	Status string `json:"status,omitempty"`
 }
 
-// KeyConfig says what the cache key holds besides the request's own address.
-// Every part added makes hits rarer; a part that changes the response and is
-// missing gives one visitor the response of another.
+// KeyConfig says what the cache key holds besides the request's own address. Every part added makes
+// hits rarer; a part that changes the response and is missing gives one visitor the response of
+// another.
 type KeyConfig struct {
 	// What of the query string counts. Default: all of it, as it was sent.
 	Query *QueryConfig `json:"query,omitempty"`
@@ -144,77 +133,71 @@ type KeyConfig struct {
 	// Cookies whose values become part of the key. Default: none.
 	Cookie []string `json:"cookie,omitempty"`
 
-	// Texts, with placeholders, that become part of the key once expanded.
-	// Default: none.
+	// Texts, with placeholders, that become part of the key once expanded. Default: none.
 	Add []string `json:"add,omitempty"`
 
-	// Whether the body of a POST is part of the key; that of a QUERY always
-	// is. A body over 64 KiB bypasses the cache. Default: false.
+	// Whether the body of a POST is part of the key; that of a QUERY always is. A body over 64 KiB
+	// bypasses the cache. Default: false.
 	Body bool `json:"body,omitempty"`
 }
 
-// QueryConfig says which query parameters count, in the key and in the fetch
-// that fills it. In a pattern `*` stands for any run of characters, so `utm_*`
-// covers utm_source and utm_medium.
+// QueryConfig says which query parameters count, in the key and in the fetch that fills it. In a
+// pattern `*` stands for any run of characters, so `utm_*` covers utm_source and utm_medium.
 type QueryConfig struct {
-	// Whether parameters are sorted by name, so that `?b=2&a=1` equals
-	// `?a=1&b=2`. Parameters of the same name keep their order.
-	// Default: false.
+	// Whether parameters are sorted by name, so that `?b=2&a=1` equals `?a=1&b=2`. Parameters of
+	// the same name keep their order. Default: false.
 	Sort bool `json:"sort,omitempty"`
 
-	// Patterns of parameters to leave out. It cannot be combined with `only`.
-	// Default: none.
+	// Patterns of parameters to leave out. It cannot be combined with `only`. Default: none.
 	Ignore []string `json:"ignore,omitempty"`
 
-	// Patterns of the only parameters to keep. It cannot be combined with
-	// `ignore`. Default: all parameters are kept.
+	// Patterns of the only parameters to keep. It cannot be combined with `ignore`. Default: all
+	// parameters are kept.
 	Only []string `json:"only,omitempty"`
 }
 
-// TagsConfig says which tags (surrogate keys) a stored response gets. A tag is
-// 1 to 256 bytes of visible ASCII and is compared exactly.
+// TagsConfig says which tags (surrogate keys) a stored response gets. A tag is 1 to 256 bytes of
+// visible ASCII and is compared exactly.
 type TagsConfig struct {
-	// Response headers that carry tags. Surrogate-Key and xkey are split at
-	// white space, Cache-Tag at commas, others at both. Default:
-	// Surrogate-Key, Cache-Tag and xkey.
+	// Response headers that carry tags. Surrogate-Key and xkey are split at white space, Cache-Tag
+	// at commas, others at both. Default: Surrogate-Key, Cache-Tag and xkey.
 	From []string `json:"from,omitempty"`
 
-	// Tags that every stored response gets. Placeholders are expanded.
-	// Default: none.
+	// Tags that every stored response gets. Placeholders are expanded. Default: none.
 	Add []string `json:"add,omitempty"`
 
-	// Whether the headers that carry tags are sent to clients as well.
-	// Default: false, they are removed.
+	// Whether the headers that carry tags are sent to clients as well. Default: false, they are
+	// removed.
 	KeepHeaders bool `json:"keep_headers,omitempty"`
 }
 
-// InvalidateRule says what a successful unsafe request invalidates. A rule
-// names at least one tag or URL.
+// InvalidateRule says what a successful unsafe request invalidates. A rule names at least one tag
+// or URL.
 type InvalidateRule struct {
-	// The requests this rule speaks of; a request that matches any of the sets
-	// is meant. It is evaluated before the inner handlers, which may rewrite
-	// the URL. Default: every unsafe request.
+	// The requests this rule speaks of; a request that matches any of the sets is meant. It is
+	// evaluated before the inner handlers, which may rewrite the URL. Default: every unsafe
+	// request.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	// Tags to invalidate. Placeholders are expanded after the inner handlers.
 	Tags []string `json:"tags,omitempty"`
 
-	// Paths to invalidate on the authority and listener of the request, each with
-	// all its variants. Placeholders are expanded after the inner handlers; they
-	// may also give absolute URLs of that authority.
+	// Paths to invalidate on the authority and listener of the request, each with all its variants.
+	// Placeholders are expanded after the inner handlers; they may also give absolute URLs of that
+	// authority.
 	URLs []string `json:"urls,omitempty"`
 
 	// Whether what matches is marked stale instead of removed. Default: false.
 	Soft bool `json:"soft,omitempty"`
 }
 
-// CoalesceConfig says how concurrent requests for one missing response wait
-// for each other. Off and Wait exclude each other.
+// CoalesceConfig says how concurrent requests for one missing response wait for each other. Off and
+// Wait exclude each other.
 type CoalesceConfig struct {
 	// Whether every request fetches for itself. Default: false.
 	Off bool `json:"off,omitempty"`
 
-	// The longest a request waits for the response header of another's fetch
-	// before it fetches for itself. Default: 10s.
+	// The longest a request waits for the response header of another's fetch before it fetches for
+	// itself. Default: 10s.
 	Wait caddy.Duration `json:"wait,omitempty"`
 }

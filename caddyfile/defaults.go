@@ -11,13 +11,12 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// WithDefaults returns a copy in which everything that was left out has its
-// default: Key, Key.Query, Tags and Coalesce are never nil, the words of
-// set_cookie, client_directives and status never empty, header names are in
-// their canonical form. MaxBody stays 0 where the app's limit holds, and TTL,
-// ForceTTL, MaxTTL and the stale windows stay as they are, because off is
-// their default. The receiver is not changed and shares no list with the copy
-// that the copy could change.
+// WithDefaults returns a copy in which everything that was left out has its default. Key,
+// Key.Query, Tags and Coalesce are never nil; the words of set_cookie, client_directives and status
+// are never empty; header names are in their canonical form. MaxBody stays 0 where the app's limit
+// holds. TTL, ForceTTL, MaxTTL and the stale windows stay as they are, because off is their
+// default. The receiver is not changed, and shares no list with the copy that the copy could
+// change.
 func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.Ignore = canonical(c.Ignore)
 	c.ClientDirectives = orDefault(c.ClientDirectives, ClientDirectivesObey)
@@ -46,9 +45,8 @@ func tagsWithDefaults(t *TagsConfig) *TagsConfig {
 	return t
 }
 
-// WithDefaults returns a copy in which everything that was left out has its
-// default; Disk is never nil. With the disk tier off, its path and budget stay
-// empty. The receiver is not changed.
+// WithDefaults returns a copy in which everything that was left out has its default; Disk is never
+// nil. With the disk tier off, its path and budget stay empty. The receiver is not changed.
 func (c AppConfig) WithDefaults() AppConfig {
 	c.Memory = orDefault(c.Memory, 256<<20)
 	c.Disk = copyOrNew(c.Disk)

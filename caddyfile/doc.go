@@ -1,29 +1,44 @@
-// Package caddyfile holds what a user can say to Larder: the configuration of
-// the handler and of the app, its JSON form, its Caddyfile form, its defaults
-// and its checks. It runs nothing.
+// Package caddyfile holds what a user can say to Larder: the configuration of the handler and of
+// the app, its JSON form, its Caddyfile form, its defaults and its checks. It runs nothing.
 //
-// Reading order: config.go and app.go are the vocabulary, status.go the one
-// type with a JSON form of its own. check.go says what cannot be meant and
-// defaults.go what is meant when nothing is said, both for JSON and Caddyfile
-// alike. words.go is the small parser that every block shares; handler.go and
-// global.go list the words of the directive and of the global option.
-// register.go tells Caddy about them.
+// # Where to read
 //
-// The running types live in the root package, which embeds HandlerConfig and
-// AppConfig. A plugin build imports the root package only, so root must import
-// this one, and this one can name none of root's types: Register is handed a
-// constructor instead.
+//	config.go    what the directive says; status.go has the one type with a JSON form of its own
+//	app.go       what the global option says
+//	check.go     what cannot be meant, in JSON and Caddyfile alike
+//	defaults.go  what is meant when nothing is said
+//	words.go     the parser that every block shares
+//	handler.go   the words of the directive; global.go has those of the global option
+//	register.go  tells Caddy about them
+//
+// # To add a word
+//
+// In this package it takes
+//
+//   - a field of HandlerConfig in config.go, with its JSON name and its documentation,
+//   - a line in handlerParser.words and one in the syntax above parseHandler, both in handler.go,
+//   - a check in checkLines, or in checkWhole where it depends on other words, if a value can be
+//     wrong,
+//   - a line in WithDefaults, if its default is not the zero value.
+//
+// testdata/adapt gets a Caddyfile with the word and its JSON, and one for each error. A misplaced
+// word is answered with its block without further ado: see placesOf.
+//
+// Outside of the package the root's module.go turns the field into what the cache is given.
 //
 // # Caveats
 //
-// Every exported method of HandlerConfig and AppConfig is promoted to the types
-// that embed them. None may therefore be called Provision, Validate, Cleanup,
-// CaddyModule, ServeHTTP or UnmarshalJSON: Caddy would take it for the
-// module's own.
+// The running types live in the root package, which embeds HandlerConfig and AppConfig. A plugin
+// build imports the root package only, so the root must import this package, and this one cannot
+// name the root's types: Register is handed a constructor instead.
 //
-// A zero value in JSON is the same as a missing one and means the default. In a
-// Caddyfile a zero is refused, because whoever typed it meant something else.
+// Every exported method of HandlerConfig and AppConfig is promoted to the types that embed them.
+// None may therefore be called Provision, Validate, Cleanup, CaddyModule, ServeHTTP or
+// UnmarshalJSON: Caddy would take it for the module's own.
 //
-// Configurations are plain values. They are written by one goroutine (the
-// adapter, or the decoder of the JSON) and only read after that.
+// A zero value in JSON is the same as a missing one and means the default. In a Caddyfile a zero is
+// refused, because a user who writes it means something else.
+//
+// Configurations are plain values. They are written by one goroutine (the adapter, or the decoder
+// of the JSON) and only read after that.
 package caddyfile

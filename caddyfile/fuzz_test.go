@@ -11,9 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 )
 
-// FuzzParse feeds the tokens of any text to both parsers. Neither may panic,
-// and what a parser accepts must pass Check and survive the way through JSON
-// that every adapted configuration takes.
+// FuzzParse feeds the tokens of any text to both parsers. Neither may panic, and what a parser
+// accepts must pass Check and survive the way through JSON that every adapted configuration takes.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// parseApp parses the global option. existing is what an earlier block of the
-// same name gave: the store is one, so a second block is an error. Syntax:
+// parseApp parses the global option. existing is what an earlier block of the same name gave: the
+// store is one, so a second block is an error. Syntax:
 //
 //	larder {
 //	    memory   <size>
@@ -25,16 +25,19 @@ func parseApp(d *caddyfile.Dispenser, existing any) (AppConfig, error) {
 		return AppConfig{}, d.Errf("the global option larder takes a block, not %q", args[0])
 	}
 	var c AppConfig
-	words := []word{
+	if err := parseBlock(d, "the global option larder", appWords(&c), c.Check); err != nil {
+		return AppConfig{}, err
+	}
+	return c, nil
+}
+
+func appWords(c *AppConfig) []word {
+	return []word{
 		{name: "memory", usage: "memory <size>", args: sizeInto(&c.Memory)},
 		{name: "disk", usage: "disk <folder> [<size>], or disk off", args: diskInto(&c.Disk)},
 		{name: "eviction", usage: "eviction lru|lfu|fifo|none", args: textInto(&c.Eviction)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
 	}
-	if err := parseBlock(d, "the global option larder", words, c.Check); err != nil {
-		return AppConfig{}, err
-	}
-	return c, nil
 }
 
 func diskInto(field **DiskConfig) func([]string) error {

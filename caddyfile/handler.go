@@ -7,8 +7,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// parseHandler parses the directive. The matcher behind its name is the
-// adapter's and gone already. Syntax:
+// parseHandler parses the directive. The matcher behind its name is the adapter's and gone already.
+// Syntax:
 //
 //	larder [<matcher>] {
 //	    ttl       <duration> [<status>...]
@@ -50,8 +50,8 @@ import (
 //	    status       short|full|off
 //	}
 //
-// ttl, force_ttl and invalidate may stand more than once, as may query with
-// another word behind it; every other word stands at most once.
+// ttl, force_ttl and invalidate may stand more than once, as may query with another word behind it;
+// every other word stands at most once.
 func parseHandler(h httpcaddyfile.Helper) (HandlerConfig, error) {
 	h.Next() // the directive's own name
 	if args := h.RemainingArgs(); len(args) > 0 {
@@ -102,13 +102,17 @@ func (p *handlerParser) words() []word {
 func (p *handlerParser) key() error {
 	key := &KeyConfig{}
 	p.config.Key = key
-	return parseFullBlock(p.h.Dispenser, "key", []word{
+	return parseFullBlock(p.h.Dispenser, "key", p.keyWords(key), p.config.checkLines)
+}
+
+func (p *handlerParser) keyWords(key *KeyConfig) []word {
+	return []word{
 		{name: "query", usage: "query sort, query ignore <pattern>... or query only <pattern>...", args: p.query, repeats: true},
 		{name: "header", usage: "header <name>...", args: listInto(&key.Header)},
 		{name: "cookie", usage: "cookie <name>...", args: listInto(&key.Cookie)},
 		{name: "add", usage: "add <text>...", args: listInto(&key.Add)},
 		{name: "body", usage: "body", args: presenceInto(&key.Body)},
-	}, p.config.checkLines)
+	}
 }
 
 func (p *handlerParser) query(args []string) error {
@@ -145,11 +149,15 @@ func once(field *[]string, what string, args []string) error {
 func (p *handlerParser) tags() error {
 	tags := &TagsConfig{}
 	p.config.Tags = tags
-	return parseFullBlock(p.h.Dispenser, "tags", []word{
+	return parseFullBlock(p.h.Dispenser, "tags", tagsWords(tags), p.config.checkLines)
+}
+
+func tagsWords(tags *TagsConfig) []word {
+	return []word{
 		{name: "from", usage: "from <header>...", args: listInto(&tags.From)},
 		{name: "add", usage: "add <text>...", args: listInto(&tags.Add)},
 		{name: "keep_headers", usage: "keep_headers", args: presenceInto(&tags.KeepHeaders)},
-	}, p.config.checkLines)
+	}
 }
 
 func (p *handlerParser) invalidate() error {
@@ -157,12 +165,7 @@ func (p *handlerParser) invalidate() error {
 	if err := p.matcher(&rule); err != nil {
 		return err
 	}
-	err := parseFullBlock(p.h.Dispenser, "invalidate", []word{
-		{name: "tags", usage: "tags <text>...", args: listInto(&rule.Tags)},
-		{name: "urls", usage: "urls <path>...", args: listInto(&rule.URLs)},
-		{name: "soft", usage: "soft", args: presenceInto(&rule.Soft)},
-	}, rule.checkTargets)
-	if err != nil {
+	if err := parseFullBlock(p.h.Dispenser, "invalidate", invalidateWords(&rule), rule.checkTargets); err != nil {
 		return err
 	}
 	if err := rule.checkNotEmpty(); err != nil {
@@ -172,8 +175,16 @@ func (p *handlerParser) invalidate() error {
 	return nil
 }
 
-// matcher takes the matcher behind invalidate, if there is one: @name, /path
-// or *. The helper knows the named ones of the site.
+func invalidateWords(rule *InvalidateRule) []word {
+	return []word{
+		{name: "tags", usage: "tags <text>...", args: listInto(&rule.Tags)},
+		{name: "urls", usage: "urls <path>...", args: listInto(&rule.URLs)},
+		{name: "soft", usage: "soft", args: presenceInto(&rule.Soft)},
+	}
+}
+
+// matcher takes the matcher behind invalidate, if there is one: @name, /path or *. The helper knows
+// the named matchers of the site.
 func (p *handlerParser) matcher(rule *InvalidateRule) error {
 	if p.h.CountRemainingArgs() == 0 {
 		return nil

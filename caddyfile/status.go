@@ -18,18 +18,18 @@ type TTLRule struct {
 	// The lifetime; more than zero.
 	Duration caddy.Duration `json:"duration"`
 
-	// The statuses meant: numbers such as 404, or the classes "4xx" and "5xx".
-	// Default: 200, 203, 300, 301 and 308. The most exact rule wins, whatever
-	// the order: a status before its class before a rule without statuses.
+	// The statuses meant: numbers such as 404, or the classes "4xx" and "5xx". Default: 200, 203,
+	// 300, 301 and 308. The most exact rule wins, whatever the order: a status before its class
+	// before a rule without statuses.
 	Status []StatusMatch `json:"status,omitempty"`
 }
 
-// StatusMatch is a status code such as 404, or a class of them: 4 stands for
-// 4xx and 5 for 5xx. In JSON and in a Caddyfile a class is written 4xx.
+// StatusMatch is a status code such as 404, or a class of them: 4 stands for 4xx and 5 for 5xx. In
+// JSON and in a Caddyfile a class is written 4xx.
 type StatusMatch int
 
-// ParseStatus reads a status as it stands in a Caddyfile, 404 or 4xx. It knows
-// the form only; whether the status can be cached is for Check to say.
+// ParseStatus reads a status as it stands in a Caddyfile, 404 or 4xx. It knows the form only;
+// whether the status can be cached is for Check to say.
 func ParseStatus(text string) (StatusMatch, error) {
 	if digit, ok := strings.CutSuffix(text, "xx"); ok && len(digit) == 1 && digit >= "1" && digit <= "9" {
 		return StatusMatch(digit[0] - '0'), nil

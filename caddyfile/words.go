@@ -13,18 +13,18 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// word is one word that a block understands. It has either args, for a word
-// that ends with its line, or block, for one that may open a block.
+// word is one word that a block understands. It has either args, for a word that ends with its
+// line, or block, for one that may open a block.
 type word struct {
 	name  string
 	usage string // the line as one would write it, shown when the arguments do not fit
 
-	// args takes the arguments on the line and returns errUsage if their
-	// number is wrong. Its errors get file and line from the caller.
+	// args takes the arguments on the line and returns errUsage if their number is wrong. Its
+	// errors get file and line from the caller.
 	args func(args []string) error
 
-	// block parses the rest of the line and the block. The dispenser stands at
-	// the word. Its errors carry file and line already.
+	// block parses the rest of the line and the block. The dispenser stands at the word. Its errors
+	// carry file and line already.
 	block func() error
 
 	repeats bool // more than one line of it makes sense
@@ -33,9 +33,9 @@ type word struct {
 // errUsage says that a word has too few or too many arguments.
 var errUsage = errors.New("wrong number of arguments")
 
-// parseBlock parses the block that the current line opens, if it opens one.
-// After every line it calls check, so that what check finds is reported at the
-// line that made it wrong; check must therefore accept what is only incomplete.
+// parseBlock parses the block that the current line opens, if it opens one. After every line it
+// calls check, so that what check finds is reported at the line that made it wrong; check must
+// therefore accept what is only incomplete.
 func parseBlock(d *caddyfile.Dispenser, within string, words []word, check func() error) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -57,8 +57,7 @@ func parseBlock(d *caddyfile.Dispenser, within string, words []word, check func(
 	return nil
 }
 
-// parseFullBlock is parseBlock for a word that means nothing without a block
-// that holds at least one line.
+// parseFullBlock is parseBlock for a word that needs a block with at least one line.
 func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check func() error) error {
 	lines := 0
 	counted := func() error {
@@ -84,33 +83,40 @@ func findWord(text, within string, words []word) (word, error) {
 		return words[i], nil
 	case text == "{":
 		return word{}, fmt.Errorf("the word before this brace opens no block in %s", within)
-	case homes[text] != "":
-		return word{}, fmt.Errorf("%s does not stand in %s, but in %s", text, within, homes[text])
-	default:
-		return word{}, fmt.Errorf("unknown word %q in %s; it knows: %s", text, within, names(words))
 	}
+	if places := placesOf(text); len(places) > 0 {
+		return word{}, fmt.Errorf("%s does not stand in %s, but in %s", text, within, strings.Join(places, " or "))
+	}
+	return word{}, fmt.Errorf("unknown word %q in %s; it knows: %s", text, within, names(words))
 }
 
-// homes is where each word stands, for one that was written into another block.
-var homes = func() map[string]string {
-	homes := make(map[string]string)
-	for home, words := range map[string][]string{
-		"the global option: { larder { … } } at the top of the file": {"memory", "disk", "eviction"},
-		"key { … }":                    {"query", "header", "cookie", "body"},
-		"tags { … }":                   {"from", "keep_headers"},
-		"key { … } or tags { … }":      {"add"},
-		"invalidate [<matcher>] { … }": {"urls", "soft"},
-		"the larder directive of a site": {
-			"ttl", "force_ttl", "max_ttl", "ignore", "client_directives", "heuristic", "deception_guard", "stale_while_revalidate",
-			"stale_if_error", "key", "methods", "tags", "invalidate", "set_cookie", "max_variants", "coalesce", "targeted", "status",
-		},
-	} {
-		for _, word := range words {
-			homes[word] = home
+// placesOf returns the blocks that know a word, for one that was written into another block: those
+// at the top, or else those within the directive.
+func placesOf(text string) (places []string) {
+	type block struct {
+		name  string
+		words []word
+	}
+	p := &handlerParser{}
+	for _, level := range [][]block{{
+		{"the global option: { larder { … } } at the top of the file", appWords(&AppConfig{})},
+		{"the larder directive of a site", p.words()},
+	}, {
+		{"key { … }", p.keyWords(&KeyConfig{})},
+		{"tags { … }", tagsWords(&TagsConfig{})},
+		{"invalidate [<matcher>] { … }", invalidateWords(&InvalidateRule{})},
+	}} {
+		for _, b := range level {
+			if slices.ContainsFunc(b.words, func(w word) bool { return w.name == text }) {
+				places = append(places, b.name)
+			}
+		}
+		if len(places) > 0 {
+			return places
 		}
 	}
-	return homes
-}()
+	return nil
+}
 
 func (w word) parse(d *caddyfile.Dispenser) error {
 	if w.block != nil {
@@ -136,8 +142,8 @@ func names(words []word) string {
 	return strings.Join(list, " ")
 }
 
-// What follows are the kinds of arguments. Each returns a word's args function
-// that writes to the field it is given.
+// What follows are the kinds of arguments. Each returns a word's args function that writes to the
+// field it is given.
 
 func durationInto(field *caddy.Duration) func([]string) error {
 	return func(args []string) error {
@@ -175,8 +181,8 @@ func countInto(field *int) func([]string) error {
 	}
 }
 
-// textInto takes one argument; whether the text is one of a choice is for
-// check to say, which has to say it of JSON too.
+// textInto takes one argument. Whether it is one of the choices is for check to say, which says it
+// of JSON too.
 func textInto(field *string) func([]string) error {
 	return func(args []string) error {
 		if len(args) != 1 {
@@ -245,8 +251,8 @@ func ttlInto(rules *TTLRules) func([]string) error {
 	}
 }
 
-// parseDuration reads a duration that somebody typed, so zero is an error: in
-// every place where a duration can stand, zero is the same as no line at all.
+// parseDuration reads a duration that a user wrote, so zero is an error: wherever a duration can
+// stand, zero is the same as no line at all.
 func parseDuration(text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)
 	switch {
