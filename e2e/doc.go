@@ -1,10 +1,11 @@
-// Package e2e holds the tests that see Larder from outside: each starts the real Caddy in the test's
-// process, with the real bbolt file and a real upstream, and asks it over TCP. What they observe is
-// what a user can: responses, the admin API, metrics, logs and files.
+// Package e2e holds the tests that see Larder from outside: each starts the real Caddy, most in the
+// test's own process, with the real bbolt file and a real upstream, and asks it over TCP. What they
+// observe is what a user can: responses, the admin API, metrics, logs and files.
 //
 // The harness stands in files of its own: instance_test.go (a running Caddy and its Caddyfile),
-// client_test.go (requests and what is wanted of answers), origin_test.go (upstreams),
-// goroutines_test.go (what is still at work), pages_test.go (the pages for users).
+// process_test.go (the binary as a process of its own), client_test.go (requests and what is wanted
+// of answers), origin_test.go (upstreams), goroutines_test.go (what is still at work) and
+// pages_test.go (the pages for users).
 //
 // Caddy is one a process, so the tests do not run in parallel.
 package e2e

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ func TestRecipesOfThePages(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
 	}
-	c := build(t)
+	c := newProcess(t)
 	c.start()
 	defer c.kill()
 	recipes := c.recipes()
@@ -68,20 +68,12 @@ func needs(t *testing.T, program string) {
 // recipes are the programs that README and docs show, by the language of their block, and scripts as "sh", for this server.
 func (c *caddyProcess) recipes() map[string][]string {
 	c.t.Helper()
-	pages, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	recipes := make(map[string][]string)
-	for _, page := range append(pages, "../../README.md") {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for blocks := strings.Split(string(text), "\n```"); len(blocks) > 2; blocks = blocks[2:] {
-			language, program, _ := strings.Cut(blocks[1], "\n")
-			recipes[language] = append(recipes[language],
-				strings.NewReplacer("localhost:2019", c.admin, "www.example.com", c.site).Replace(program)+"\n")
+	for _, page := range readPages(c.t, pagePatterns...) {
+		_, blocks := page.parts()
+		for _, b := range blocks {
+			program := strings.NewReplacer("localhost:2019", c.admin, "www.example.com", c.site).Replace(b.text)
+			recipes[b.language] = append(recipes[b.language], program)
 		}
 	}
 	for _, language := range []string{"go", "php", "python", "js", "sh"} {

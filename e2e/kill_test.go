@@ -1,7 +1,8 @@
-package main
+package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -20,7 +21,7 @@ import (
 // request that starts later may see an older version: neither in the same life of the process nor in a later one. It goes a few rounds,
 // or for as long as LARDER_HISTORY says (a duration):
 //
-//	LARDER_HISTORY=10m go test -run TestPurgeOutlivesKill -timeout 30m ./cmd/caddy
+//	LARDER_HISTORY=10m go test -run TestPurgeOutlivesKill -timeout 30m ./e2e
 func TestPurgeOutlivesKill(t *testing.T) {
 	rounds, until := 4, time.Time{}
 	if text := os.Getenv("LARDER_HISTORY"); text != "" {
@@ -37,7 +38,7 @@ func TestPurgeOutlivesKill(t *testing.T) {
 	w := &killWorld{purges: make(map[string]int)}
 	origin := httptest.NewServer(w)
 	defer origin.Close()
-	c := build(t)
+	c := newProcess(t)
 	w.site, w.admin = c.site, c.admin
 	if err := os.WriteFile(c.config, []byte(w.caddyfile(c.dir, origin.URL)), 0o600); err != nil {
 		t.Fatal(err)
@@ -197,4 +198,89 @@ func (w *killWorld) call(ctx context.Context, method, url, body string) (status 
 		return 0, "", ""
 	}
 	return resp.StatusCode, resp.Header.Get("Cache-Status"), string(b)
+}
+
+// TestStoredUnderPurgesOutlivesKill: what is stored while purges and invalidating POSTs come
+// without a gap, from several clients at once, comes to the disk all the same, and is there after
+// kill -9.
+func TestStoredUnderPurgesOutlivesKill(t *testing.T) {
+	const kept, clients = 40, 16
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=600")
+		w.Header().Set("Surrogate-Key", "tag"+strings.ReplaceAll(r.URL.Path, "/", "-"))
+		size := 5_000
+		if strings.HasPrefix(r.URL.Path, "/kept/") {
+			size = 300_000 // too large for the memory of this store: such a page waits for the disk, or is there
+		}
+		_, _ = fmt.Fprint(w, strings.Repeat("x", size))
+	}))
+	defer origin.Close()
+	c := newProcess(t)
+	w := &killWorld{site: c.site, admin: c.admin}
+	if err := os.WriteFile(c.config, []byte(strings.Replace(w.caddyfile(c.dir, origin.URL), "128KiB", "1MiB", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	defer c.kill()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var storm sync.WaitGroup
+	var posts, purges atomic.Int64
+	for client := range clients {
+		storm.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				page := fmt.Sprintf("http://%s/storm/%d-%d", c.site, client, i%50)
+				switch {
+				case client%2 == 0:
+					w.call(ctx, http.MethodPost, "http://"+c.admin+"/larder/purge", fmt.Sprintf(`{"tags":["tag-storm-%d"]}`, rand.IntN(50)))
+					purges.Add(1)
+				case i%100 == 0:
+					w.call(ctx, http.MethodGet, page, "")
+					fallthrough
+				default:
+					if status, _, _ := w.call(ctx, http.MethodPost, page, ""); status == http.StatusOK {
+						posts.Add(1)
+					}
+				}
+			}
+		})
+	}
+	page := func(n int) string { return fmt.Sprintf("http://%s/kept/%d", c.site, n) }
+	eventually(t, "the storm begins", func() bool { return posts.Load() > 100 && purges.Load() > 100 })
+	eventually(t, "what is stored comes to the disk", func() bool {
+		for n := range kept { // again where there was no room in memory
+			w.call(ctx, http.MethodGet, page(n), "")
+		}
+		return onDisk(ctx, w, "http://"+c.site+"/kept/") == kept
+	})
+	c.kill()
+	cancel()
+	storm.Wait()
+	t.Logf("%d POSTs, %d purges", posts.Load(), purges.Load())
+	c.start()
+	for n := range kept {
+		if _, how, _ := w.call(t.Context(), http.MethodGet, page(n), ""); !strings.HasPrefix(how, "Larder; hit") {
+			t.Errorf("%s after kill -9: %q", page(n), how)
+		}
+	}
+}
+
+// onDisk is how many of the stored responses with a prefix are on disk and not in memory.
+func onDisk(ctx context.Context, w *killWorld, prefix string) (n int) {
+	_, _, text := w.call(ctx, http.MethodGet, "http://"+w.admin+"/larder/entries?limit=1000&prefix="+prefix, "")
+	var listing struct {
+		Entries []struct {
+			Tier string `json:"tier"`
+		} `json:"entries"`
+	}
+	if err := json.Unmarshal([]byte(text), &listing); err != nil {
+		return 0
+	}
+	for _, e := range listing.Entries {
+		if e.Tier == "disk" {
+			n++
+		}
+	}
+	return n
 }
