@@ -22,7 +22,7 @@
 //   - a line in WithDefaults, if its default is not the zero value.
 //
 // testdata/adapt gets a Caddyfile with the word and its JSON, and one for each error. A misplaced
-// word is answered with its block without further ado: see placesOf.
+// word is answered with its block by itself, see placesOf.
 //
 // Outside of the package the root's module.go turns the field into what the cache is given.
 //

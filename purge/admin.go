@@ -17,8 +17,8 @@ import (
 // maxBodyBytes is the largest purge request that is read.
 const maxBodyBytes = 1 << 20
 
-func registerAdmin(target func() Cache) {
-	caddy.RegisterModule(&adminAPI{target: target})
+func registerAdmin(cache func() Cache) {
+	caddy.RegisterModule(&adminAPI{cache: cache})
 }
 
 // adminAPI is the router of the admin API:
@@ -27,22 +27,22 @@ func registerAdmin(target func() Cache) {
 //	GET  /larder/stats    what the cache holds and has done
 //	GET  /larder/entries  a page of what is stored
 //
-// An error is a status of 400 or more and {"error":"…"}, one sentence that says
-// what to send instead.
+// An error is a status of 400 or more and {"error":"…"}, one sentence that says what to send
+// instead.
 type adminAPI struct {
-	target func() Cache
+	cache func() Cache
 }
 
 // CaddyModule returns the Caddy module information.
 func (a *adminAPI) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "admin.api.larder",
-		New: func() caddy.Module { return &adminAPI{target: a.target} },
+		New: func() caddy.Module { return &adminAPI{cache: a.cache} },
 	}
 }
 
-// Routes returns the paths of the API. The last one answers what the others
-// leave, so that a misspelt path is told in JSON too.
+// Routes returns the paths of the API. The last one answers all other paths, so that a misspelt one
+// gets its error in JSON too.
 func (a *adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/larder/purge", Handler: caddy.AdminHandlerFunc(a.servePurge)},
@@ -52,38 +52,38 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// purgeAnswer is what a purge is answered with.
-type purgeAnswer struct {
+// purgeResult is the JSON that answers a purge.
+type purgeResult struct {
 	Matched int  `json:"matched"`
 	Soft    bool `json:"soft"`
 	DryRun  bool `json:"dry_run"`
 }
 
 func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request) error {
-	if err := allow(w, r, http.MethodPost); err != nil {
+	if err := allowMethods(w, r, http.MethodPost); err != nil {
 		return err
 	}
 	selectors, err := readSelectors(r)
 	if err != nil {
 		return err
 	}
-	target, err := a.running()
+	cache, err := a.runningCache()
 	if err != nil {
 		return err
 	}
-	// A caller who leaves must not stop half a purge: whether it happened
-	// would depend on timing, and nobody would be told.
-	matched, err := target.Purge(context.WithoutCancel(r.Context()), selectors)
+	// A caller that leaves must not stop half a purge: whether it happened would depend on timing,
+	// and no answer would tell.
+	matched, err := cache.Purge(context.WithoutCancel(r.Context()), selectors)
 	logPurge(caddy.Log().Named("admin.api.larder"), r, selectors, matched, err)
 	if err != nil {
 		return unavailable(fmt.Errorf("the purge could not be made durable; send it again: %w", err))
 	}
-	return writeJSON(w, purgeAnswer{Matched: matched, Soft: selectors.Soft, DryRun: selectors.DryRun})
+	return writeJSON(w, purgeResult{Matched: matched, Soft: selectors.Soft, DryRun: selectors.DryRun})
 }
 
-// readSelectors decodes a purge request. The Content-Type is not looked at,
-// since curl -d labels every body as a form: a label protects nobody here, what
-// keeps browsers out are Caddy's checks of Host and Origin.
+// readSelectors decodes a purge request. The Content-Type is not looked at: curl -d labels every
+// body as a form, and a label protects against nothing. Caddy's checks of Host and Origin keep
+// browsers out.
 func readSelectors(r *http.Request) (Selectors, error) {
 	if r.URL.RawQuery != "" {
 		return Selectors{}, badRequest(errors.New("a purge has no query string; send selectors and options in the JSON body"))
@@ -106,29 +106,29 @@ func readSelectors(r *http.Request) (Selectors, error) {
 }
 
 func (a *adminAPI) serveStats(w http.ResponseWriter, r *http.Request) error {
-	if err := allow(w, r, http.MethodGet, http.MethodHead); err != nil {
+	if err := allowMethods(w, r, http.MethodGet, http.MethodHead); err != nil {
 		return err
 	}
-	target, err := a.running()
+	cache, err := a.runningCache()
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, target.Stats())
+	return writeJSON(w, cache.Stats())
 }
 
 func (a *adminAPI) serveEntries(w http.ResponseWriter, r *http.Request) error {
-	if err := allow(w, r, http.MethodGet, http.MethodHead); err != nil {
+	if err := allowMethods(w, r, http.MethodGet, http.MethodHead); err != nil {
 		return err
 	}
 	query, err := decodeQuery(r.URL.RawQuery)
 	if err != nil {
 		return badRequest(err)
 	}
-	target, err := a.running()
+	cache, err := a.runningCache()
 	if err != nil {
 		return err
 	}
-	listing, err := target.Entries(query)
+	listing, err := cache.Entries(query)
 	switch {
 	case errors.Is(err, ErrCursor):
 		return badRequest(fmt.Errorf("cursor: %w; send the \"next\" of the page before", err))
@@ -158,15 +158,15 @@ func (a *adminAPI) serveUnknown(http.ResponseWriter, *http.Request) error {
 	}
 }
 
-// running returns the cache that serves requests now.
-func (a *adminAPI) running() (Cache, error) {
-	if target := a.target(); target != nil {
-		return target, nil
+// runningCache returns the cache that serves requests now.
+func (a *adminAPI) runningCache() (Cache, error) {
+	if cache := a.cache(); cache != nil {
+		return cache, nil
 	}
 	return nil, unavailable(errors.New("no cache is running; load a configuration that has larder in it"))
 }
 
-func allow(w http.ResponseWriter, r *http.Request, methods ...string) error {
+func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) error {
 	if slices.Contains(methods, r.Method) {
 		return nil
 	}
@@ -185,8 +185,8 @@ func unavailable(err error) error {
 	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 }
 
-// writeJSON encodes before it writes, so that what cannot be encoded is an
-// error and not half an answer.
+// writeJSON encodes before it writes, so that a value that cannot be encoded is an error and not
+// half an answer.
 func writeJSON(w http.ResponseWriter, value any) error {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)

@@ -17,17 +17,17 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// The tests of this file and of command_test.go speak to the admin listener of
-// a real Caddy, in this process, with a fake cache behind it.
+// The tests of this file and of command_test.go speak to the admin listener of a real Caddy, in
+// this process, with a fake cache behind it.
 var (
 	adminAddress string
-	current      atomic.Pointer[fakeTarget] // nil while no cache runs
+	current      atomic.Pointer[fakeCache] // nil while no cache runs
 )
 
 func TestMain(m *testing.M) {
 	Register(func() Cache {
-		if target := current.Load(); target != nil {
-			return target
+		if cache := current.Load(); cache != nil {
+			return cache
 		}
 		return nil // an interface that holds no pointer, not a nil pointer in one
 	})
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 }
 
 func startCaddy() error {
-	// Caddy cannot tell which port it was given for :0, so a free one is found
-	// first. Another process may take it in between: then the start fails.
+	// Caddy cannot tell which port it was given for :0, so a free one is found first. Another
+	// process may take it in between: then the start fails.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -56,8 +56,8 @@ func startCaddy() error {
 	})
 }
 
-// fakeTarget answers what it is told to and remembers what it was asked.
-type fakeTarget struct {
+// fakeCache answers what it is told to and remembers what it was asked.
+type fakeCache struct {
 	matched int
 	err     error
 	pages   map[string]Listing // by cursor
@@ -67,17 +67,17 @@ type fakeTarget struct {
 	ctxErr  error // of the last purge's context, after its caller may have left
 }
 
-func (f *fakeTarget) Purge(ctx context.Context, s Selectors) (int, error) {
+func (f *fakeCache) Purge(ctx context.Context, s Selectors) (int, error) {
 	f.purges = append(f.purges, s)
 	f.ctxErr = ctx.Err()
 	return f.matched, f.err
 }
 
-func (f *fakeTarget) Stats() any {
+func (f *fakeCache) Stats() any {
 	return map[string]any{"memory": map[string]int{"entries": 1, "bytes": 2, "budget": 3}, "in_flight": 0}
 }
 
-func (f *fakeTarget) Entries(q Query) (Listing, error) {
+func (f *fakeCache) Entries(q Query) (Listing, error) {
 	f.queries = append(f.queries, q)
 	if f.err != nil {
 		return Listing{}, f.err
@@ -89,12 +89,12 @@ func (f *fakeTarget) Entries(q Query) (Listing, error) {
 	return page, nil
 }
 
-// use makes the target the running cache for the rest of the test.
-func use(t *testing.T, target *fakeTarget) *fakeTarget {
+// use makes the cache the running cache for the rest of the test.
+func use(t *testing.T, cache *fakeCache) *fakeCache {
 	t.Helper()
-	current.Store(target)
+	current.Store(cache)
 	t.Cleanup(func() { current.Store(nil) })
-	return target
+	return cache
 }
 
 // send makes one request to the admin listener.
@@ -116,8 +116,8 @@ func send(t *testing.T, method, uri, body string) (*http.Response, string) {
 	return response, string(answer)
 }
 
-// expectFailure holds an answer to the form of errors: the status, JSON, one
-// member "error" with one sentence that contains want.
+// expectFailure holds an answer to the form of errors: the status, JSON, one member "error" with
+// one sentence that contains want.
 func expectFailure(t *testing.T, response *http.Response, body string, status int, want string) {
 	t.Helper()
 	if response.StatusCode != status {
@@ -146,20 +146,20 @@ func TestPurgeAnswers(t *testing.T) {
 		{"dry run", `{"all":true,"dry_run":true}`, Selectors{All: true, DryRun: true}, `{"matched":3,"soft":false,"dry_run":true}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			target := use(t, &fakeTarget{matched: 3})
+			cache := use(t, &fakeCache{matched: 3})
 			response, body := send(t, "POST", "/larder/purge", tc.body)
 			if response.StatusCode != 200 || response.Header.Get("Content-Type") != "application/json" || body != tc.want+"\n" {
 				t.Errorf("answer %d %q %q, want %q", response.StatusCode, response.Header.Get("Content-Type"), body, tc.want)
 			}
-			if !reflect.DeepEqual(target.purges, []Selectors{tc.asked}) {
-				t.Errorf("the cache was asked for %+v, want %+v", target.purges, tc.asked)
+			if !reflect.DeepEqual(cache.purges, []Selectors{tc.asked}) {
+				t.Errorf("the cache was asked for %+v, want %+v", cache.purges, tc.asked)
 			}
 		})
 	}
 }
 
 func TestPurgeRefuses(t *testing.T) {
-	target := use(t, &fakeTarget{})
+	cache := use(t, &fakeCache{})
 	for _, tc := range badBodies {
 		t.Run(tc.name, func(t *testing.T) {
 			response, body := send(t, "POST", "/larder/purge", tc.body)
@@ -174,18 +174,18 @@ func TestPurgeRefuses(t *testing.T) {
 		response, body := send(t, "POST", "/larder/purge", bodyOf(1<<20+1))
 		expectFailure(t, response, body, 413, "larger than 1 MiB")
 	})
-	if len(target.purges) > 0 {
-		t.Errorf("a refused request purged %+v", target.purges)
+	if len(cache.purges) > 0 {
+		t.Errorf("a refused request purged %+v", cache.purges)
 	}
 }
 
 // TestPurgeTakesThousandsOfSelectors sends a body of exactly the limit.
 func TestPurgeTakesThousandsOfSelectors(t *testing.T) {
-	target := use(t, &fakeTarget{})
+	cache := use(t, &fakeCache{})
 	if response, body := send(t, "POST", "/larder/purge", bodyOf(1<<20)); response.StatusCode != 200 {
 		t.Fatalf("answer %d %q", response.StatusCode, body)
 	}
-	if got := len(target.purges[0].Tags); got < 5000 {
+	if got := len(cache.purges[0].Tags); got < 5000 {
 		t.Errorf("%d tags arrived", got)
 	}
 }
@@ -205,15 +205,15 @@ func bodyOf(size int) string {
 }
 
 func TestPurgeThatIsNotDurable(t *testing.T) {
-	use(t, &fakeTarget{err: errors.New("no space left on device")})
+	use(t, &fakeCache{err: errors.New("no space left on device")})
 	response, body := send(t, "POST", "/larder/purge", `{"all":true}`)
 	expectFailure(t, response, body, 503, "no space left on device")
 }
 
 // TestPurgeOutlivesItsCaller hands the handler a request whose caller has left.
 func TestPurgeOutlivesItsCaller(t *testing.T) {
-	target := &fakeTarget{}
-	api := &adminAPI{target: func() Cache { return target }}
+	cache := &fakeCache{}
+	api := &adminAPI{cache: func() Cache { return cache }}
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
 	r, err := http.NewRequestWithContext(ctx, "POST", "/larder/purge", strings.NewReader(`{"all":true}`))
@@ -223,8 +223,8 @@ func TestPurgeOutlivesItsCaller(t *testing.T) {
 	if err := api.servePurge(discardWriter{}, r); err != nil {
 		t.Fatal(err)
 	}
-	if len(target.purges) != 1 || target.ctxErr != nil {
-		t.Errorf("purges %+v, context %v", target.purges, target.ctxErr)
+	if len(cache.purges) != 1 || cache.ctxErr != nil {
+		t.Errorf("purges %+v, context %v", cache.purges, cache.ctxErr)
 	}
 }
 
@@ -235,7 +235,7 @@ func (discardWriter) Write(b []byte) (int, error) { return 0, net.ErrClosed }
 func (discardWriter) WriteHeader(int)             {}
 
 func TestStatsAnswer(t *testing.T) {
-	use(t, &fakeTarget{})
+	use(t, &fakeCache{})
 	response, body := send(t, "GET", "/larder/stats", "")
 	const want = `{"in_flight":0,"memory":{"budget":3,"bytes":2,"entries":1}}` + "\n"
 	if response.StatusCode != 200 || response.Header.Get("Content-Type") != "application/json" || body != want {
@@ -244,7 +244,7 @@ func TestStatsAnswer(t *testing.T) {
 }
 
 func TestEntriesAnswers(t *testing.T) {
-	target := use(t, &fakeTarget{pages: map[string]Listing{
+	cache := use(t, &fakeCache{pages: map[string]Listing{
 		"":   {Entries: []Entry{{URL: "http://a/?b&c", Status: 200, Size: 5, Age: 6, TTL: -7, Tags: []string{"t"}, Tier: "memory"}}, Next: "p2"},
 		"p2": {Entries: []Entry{{URL: "http://a/2", Status: 404, Tier: "disk", Variant: "gzip"}}},
 		"p3": {},
@@ -267,7 +267,7 @@ func TestEntriesAnswers(t *testing.T) {
 			if response.StatusCode != 200 || body != tc.want+"\n" {
 				t.Errorf("answer %d %q, want %q", response.StatusCode, body, tc.want)
 			}
-			if got := target.queries[len(target.queries)-1]; got != tc.asked {
+			if got := cache.queries[len(cache.queries)-1]; got != tc.asked {
 				t.Errorf("the cache was asked for %+v, want %+v", got, tc.asked)
 			}
 		})
@@ -275,29 +275,29 @@ func TestEntriesAnswers(t *testing.T) {
 }
 
 func TestEntriesRefuses(t *testing.T) {
-	target := use(t, &fakeTarget{})
+	cache := use(t, &fakeCache{})
 	for _, tc := range badQueries {
 		t.Run(tc.name, func(t *testing.T) {
 			response, body := send(t, "GET", "/larder/entries?"+tc.raw, "")
 			expectFailure(t, response, body, 400, tc.want)
 		})
 	}
-	if len(target.queries) > 0 {
-		t.Errorf("a refused request was passed on: %+v", target.queries)
+	if len(cache.queries) > 0 {
+		t.Errorf("a refused request was passed on: %+v", cache.queries)
 	}
 	t.Run("unknown cursor", func(t *testing.T) {
 		response, body := send(t, "GET", "/larder/entries?cursor=made-up", "")
 		expectFailure(t, response, body, 400, "cursor")
 	})
 	t.Run("unreadable", func(t *testing.T) {
-		use(t, &fakeTarget{err: errors.New("the file is gone")})
+		use(t, &fakeCache{err: errors.New("the file is gone")})
 		response, body := send(t, "GET", "/larder/entries", "")
 		expectFailure(t, response, body, 503, "the file is gone")
 	})
 }
 
 func TestWrongMethod(t *testing.T) {
-	target := use(t, &fakeTarget{})
+	cache := use(t, &fakeCache{})
 	for _, tc := range []struct{ method, path, allow string }{
 		{"GET", "/larder/purge", "POST"},
 		{"PUT", "/larder/purge", "POST"},
@@ -316,8 +316,8 @@ func TestWrongMethod(t *testing.T) {
 			}
 		})
 	}
-	if len(target.purges) > 0 {
-		t.Errorf("a wrong method purged %+v", target.purges)
+	if len(cache.purges) > 0 {
+		t.Errorf("a wrong method purged %+v", cache.purges)
 	}
 }
 
@@ -341,10 +341,10 @@ func TestNoCacheRuns(t *testing.T) {
 	}
 }
 
-// TestForeignOriginIsRefused shows that Caddy's own protection stands before
-// the API: a page of another site cannot purge through a browser.
+// TestForeignOriginIsRefused shows that Caddy's own protection stands before the API: a page of
+// another site cannot purge through a browser.
 func TestForeignOriginIsRefused(t *testing.T) {
-	target := use(t, &fakeTarget{})
+	cache := use(t, &fakeCache{})
 	for _, tc := range []struct{ name, header, value string }{
 		{"origin", "Origin", "https://evil.test"},
 		{"rebound host", "Host", "evil.test"},
@@ -368,7 +368,7 @@ func TestForeignOriginIsRefused(t *testing.T) {
 			}
 		})
 	}
-	if len(target.purges) > 0 {
-		t.Errorf("purged %+v", target.purges)
+	if len(cache.purges) > 0 {
+		t.Errorf("purged %+v", cache.purges)
 	}
 }

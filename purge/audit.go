@@ -7,13 +7,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxLogged is how many selectors of a kind the log names; beyond it they are
-// counted.
+// maxLogged is how many selectors of a kind the log names; beyond it they are counted.
 const maxLogged = 20
 
-// logPurge leaves the one log line of a purge: who sent it, what it selected,
-// how many responses it matched. A dry run and a failed purge, which may hold
-// in memory, leave theirs too.
+// logPurge writes the one log line of a purge: who sent it, what it selected, how many responses it
+// matched. A dry run and a failed purge, which may hold in memory, are logged too.
 func logPurge(log *zap.Logger, r *http.Request, s Selectors, matched int, err error) {
 	fields := []zap.Field{zap.String("remote_addr", r.RemoteAddr)}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {

@@ -25,9 +25,9 @@ func registerCommand() {
 	})
 }
 
-// buildCommand makes cmd the command `caddy larder`, which talks to the admin
-// API of a running Caddy and nothing else. A failure is returned, so that cobra
-// prints it as one line on standard error and Caddy exits with status 1.
+// buildCommand makes cmd the command `caddy larder`, which talks to the admin API of a running
+// Caddy and to nothing else. A failure is returned, so that cobra prints it as one line on standard
+// error and Caddy exits with status 1.
 func buildCommand(cmd *cobra.Command) {
 	api := &client{}
 	cmd.Long = `
@@ -76,12 +76,12 @@ func runPurge(out io.Writer, api *client, s Selectors) error {
 	if s.Empty() {
 		return errors.New("nothing is selected; give at least one of --tag, --url, --prefix, --host or --all")
 	}
-	s.URLs, s.Prefixes = carried(s.URLs), carried(s.Prefixes)
+	s.URLs, s.Prefixes = escapeInvalidUTF8(s.URLs), escapeInvalidUTF8(s.Prefixes)
 	request, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
-	var answer purgeAnswer
+	var answer purgeResult
 	if err := api.call(http.MethodPost, "/larder/purge", bytes.NewReader(request), &answer); err != nil {
 		return err
 	}
@@ -89,9 +89,9 @@ func runPurge(out io.Writer, api *client, s Selectors) error {
 	return err
 }
 
-// carried escapes the bytes of a shell's argument that JSON cannot carry: it
-// would put another character in their place, and nothing would match.
-func carried(urls []string) []string {
+// escapeInvalidUTF8 escapes the bytes of a shell's argument that JSON cannot carry: it would put
+// another character in their place, and nothing would match.
+func escapeInvalidUTF8(urls []string) []string {
 	escaped := make([]string, 0, len(urls))
 	for _, text := range urls {
 		if !utf8.ValidString(text) {
@@ -102,8 +102,8 @@ func carried(urls []string) []string {
 	return escaped
 }
 
-// sentence says what happened, for people.
-func (a purgeAnswer) sentence() string {
+// sentence says what happened.
+func (a purgeResult) sentence() string {
 	responses := fmt.Sprintf("%d responses", a.Matched)
 	if a.Matched == 1 {
 		responses = "1 response"
@@ -162,8 +162,8 @@ func (c *client) call(method, uri string, body io.Reader, answer any) error {
 	return nil
 }
 
-// oneLine returns the message of an error that may quote an answer of Caddy's,
-// which ends with a newline.
+// oneLine returns the message of an error in one line. The answer of Caddy's that it may quote ends
+// with a newline.
 func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// larder runs `caddy larder` with the arguments, in this process and as Caddy
-// builds it, against the admin listener of admin_test.go.
+// larder runs `caddy larder` with the arguments, in this process and as Caddy builds it, against
+// the admin listener of admin_test.go.
 func larder(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	if registered := caddycmd.Commands()["larder"]; registered.CobraFunc == nil {
@@ -63,22 +63,22 @@ func TestPurgeCommand(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			target := use(t, &fakeTarget{matched: tc.matched})
+			cache := use(t, &fakeCache{matched: tc.matched})
 			stdout, stderr, err := larder(t, append([]string{"purge", "--address", adminAddress}, tc.args...)...)
 			if err != nil || stdout != tc.want || stderr != "" {
 				t.Errorf("printed %q and %q, %v; want %q", stdout, stderr, err, tc.want)
 			}
-			if !reflect.DeepEqual(target.purges, []Selectors{tc.asked}) {
-				t.Errorf("the cache was asked for %+v, want %+v", target.purges, tc.asked)
+			if !reflect.DeepEqual(cache.purges, []Selectors{tc.asked}) {
+				t.Errorf("the cache was asked for %+v, want %+v", cache.purges, tc.asked)
 			}
 		})
 	}
 }
 
-// TestCommandFails holds every failure to an error (which makes Caddy exit with
-// status 1), one line on standard error, and nothing on standard output.
+// TestCommandFails holds every failure to an error (which makes Caddy exit with status 1), one line
+// on standard error, and nothing on standard output.
 func TestCommandFails(t *testing.T) {
-	target := use(t, &fakeTarget{})
+	cache := use(t, &fakeCache{})
 	for _, tc := range []struct {
 		name string
 		args []string
@@ -103,13 +103,13 @@ func TestCommandFails(t *testing.T) {
 			expectOneLine(t, stdout, stderr, err, tc.want)
 		})
 	}
-	if len(target.purges) > 0 {
-		t.Errorf("a failed command purged %+v", target.purges)
+	if len(cache.purges) > 0 {
+		t.Errorf("a failed command purged %+v", cache.purges)
 	}
 }
 
 func TestCommandTellsWhatTheServerSays(t *testing.T) {
-	use(t, &fakeTarget{err: errors.New("no space left on device")})
+	use(t, &fakeCache{err: errors.New("no space left on device")})
 	stdout, stderr, err := larder(t, "purge", "--all", "--address", adminAddress)
 	expectOneLine(t, stdout, stderr, err, "HTTP 503")
 	expectOneLine(t, stdout, stderr, err, "no space left on device")
@@ -129,7 +129,7 @@ func expectOneLine(t *testing.T, stdout, stderr string, err error, want string) 
 }
 
 func TestStatsCommand(t *testing.T) {
-	use(t, &fakeTarget{})
+	use(t, &fakeCache{})
 	stdout, stderr, err := larder(t, "stats", "--address", adminAddress)
 	const want = `{
   "in_flight": 0,
@@ -146,7 +146,7 @@ func TestStatsCommand(t *testing.T) {
 }
 
 func TestListCommand(t *testing.T) {
-	target := use(t, &fakeTarget{pages: map[string]Listing{
+	cache := use(t, &fakeCache{pages: map[string]Listing{
 		"":   {Entries: []Entry{{URL: "http://a/1", Status: 200, Size: 5, Age: 6, TTL: 7, Tags: []string{"t", "u"}, Tier: "memory"}}, Next: "p2"},
 		"p2": {Next: "p3"}, // a page may be empty before the last
 		"p3": {Entries: []Entry{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk"}}},
@@ -161,19 +161,19 @@ func TestListCommand(t *testing.T) {
 		{Tag: "t", Prefix: "http://a/", Limit: 1000, Cursor: "p2"},
 		{Tag: "t", Prefix: "http://a/", Limit: 1000, Cursor: "p3"},
 	}
-	if !reflect.DeepEqual(target.queries, asked) {
-		t.Errorf("the cache was asked for %+v, want %+v", target.queries, asked)
+	if !reflect.DeepEqual(cache.queries, asked) {
+		t.Errorf("the cache was asked for %+v, want %+v", cache.queries, asked)
 	}
 }
 
 func TestListCommandEndsWhenCursorsDoNot(t *testing.T) {
-	use(t, &fakeTarget{pages: map[string]Listing{"": {Next: "p"}, "p": {Next: "p"}}})
+	use(t, &fakeCache{pages: map[string]Listing{"": {Next: "p"}, "p": {Next: "p"}}})
 	stdout, stderr, err := larder(t, "ls", "--address", adminAddress)
 	expectOneLine(t, stdout, stderr, err, "does not advance")
 }
 
 func TestAddressFromConfiguration(t *testing.T) {
-	use(t, &fakeTarget{matched: 1})
+	use(t, &fakeCache{matched: 1})
 	file := filepath.Join(t.TempDir(), "caddy.json")
 	if err := os.WriteFile(file, []byte(`{"admin":{"listen":"`+adminAddress+`"}}`), 0o600); err != nil {
 		t.Fatal(err)

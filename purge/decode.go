@@ -21,10 +21,9 @@ const (
 	maxLimit     = 1000
 )
 
-// decodeSelectors reads the body of a purge request. It is stricter than
-// encoding/json, which overlooks the case of names, repeated names and nulls:
-// a request that is misunderstood removes the wrong things, or nothing, and
-// says neither.
+// decodeSelectors reads the body of a purge request. It is stricter than encoding/json, which
+// overlooks the case of names, repeated names and nulls: a request that is misunderstood removes
+// the wrong things, or nothing, without an error.
 func decodeSelectors(body []byte) (Selectors, error) {
 	var s Selectors
 	fields := map[string]func(json.RawMessage) error{
@@ -114,8 +113,8 @@ func flagField(field *bool) func(json.RawMessage) error {
 	}
 }
 
-// checkTag refuses what no entry can be tagged with, so that a misspelt purge
-// is not answered with "0 matched".
+// checkTag refuses a tag that no entry can have, so that a misspelt purge is not answered with "0
+// matched".
 func checkTag(tag string) (string, error) {
 	switch {
 	case strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r > '~' }):
@@ -139,7 +138,8 @@ func decodeQuery(raw string) (Query, error) {
 		"prefix": textField(&q.Prefix, normalizePrefix),
 		"host":   textField(&q.Host, normalizeHost),
 		"limit":  limitField(&q.Limit),
-		"cursor": func(cursor string) error { q.Cursor = cursor; return nil }, // opaque, and empty for the first page
+		// Opaque, and empty for the first page.
+		"cursor": func(cursor string) error { q.Cursor = cursor; return nil },
 	}
 	for _, name := range sortedNames(values) {
 		field, known := fields[name]

@@ -38,8 +38,7 @@ func TestDecodeSelectors(t *testing.T) {
 	}
 }
 
-// badBodies are purge requests that must purge nothing. The admin API's test
-// sends them too.
+// badBodies are purge requests that must purge nothing. The admin API's test sends them too.
 var badBodies = []struct{ name, body, want string }{
 	{"nothing", ``, "not a JSON object"},
 	{"not JSON", `tags=a`, "not a JSON object"},
@@ -146,8 +145,8 @@ func TestDecodeQueryRefuses(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSelectors holds that what is accepted selects something, and means
-// the same when it is sent again.
+// FuzzDecodeSelectors holds that what is accepted selects something, and means the same when it is
+// sent again.
 func FuzzDecodeSelectors(f *testing.F) {
 	for _, tc := range badBodies {
 		f.Add([]byte(tc.body))

@@ -38,9 +38,8 @@ between: URL, status, size in bytes, age in seconds, seconds of freshness left
 	return cmd
 }
 
-// list prints page after page. The cache goes on serving meanwhile, so the
-// whole is no snapshot: what is stored or removed between two pages may or may
-// not be in it.
+// list prints page after page. The cache goes on serving meanwhile, so the whole is no snapshot:
+// what is stored or removed between two pages may or may not be in it.
 func list(out io.Writer, api *client, filters url.Values) error {
 	for {
 		var page Listing

@@ -7,8 +7,7 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// normalizeURL gives an absolute URL the form in which entries carry theirs, which
-// is urlform's.
+// normalizeURL gives an absolute URL the form in which entries carry theirs.
 func normalizeURL(text string) (string, error) {
 	normalized, err := urlform.Parse(text)
 	if err != nil {
@@ -17,15 +16,15 @@ func normalizeURL(text string) (string, error) {
 	return normalized, nil
 }
 
-// normalizePrefix gives the beginning of a URL the form of normalizeURL. The
-// authority of a prefix is always whole: http://example.com becomes
-// http://example.com/ and so cannot match http://example.com.evil.test/.
+// normalizePrefix gives the beginning of a URL the form of normalizeURL. The authority of a prefix
+// is always whole: http://example.com becomes http://example.com/ and so cannot match
+// http://example.com.evil.test/.
 func normalizePrefix(text string) (string, error) {
 	return normalizeURL(text)
 }
 
-// normalizeHost gives an authority the form in which the URLs of entries carry
-// theirs. A default port stays, as it is the default of one scheme only.
+// normalizeHost gives an authority the form in which the URLs of entries carry theirs. A default
+// port stays, as it is the default of one scheme only.
 func normalizeHost(text string) (string, error) {
 	authority, err := urlform.Authority("", text)
 	if err != nil {

@@ -75,8 +75,7 @@ func TestNormalizeURLRefuses(t *testing.T) {
 	}
 }
 
-// TestPrefixHasAWholeAuthority is about http://example.com matching
-// http://example.com.evil.test/.
+// TestPrefixHasAWholeAuthority is about http://example.com matching http://example.com.evil.test/.
 func TestPrefixHasAWholeAuthority(t *testing.T) {
 	got, err := normalizePrefix("HTTP://example.com:80")
 	if err != nil || got != "http://example.com/" {
@@ -111,8 +110,8 @@ func TestNormalizeHost(t *testing.T) {
 	}
 }
 
-// FuzzNormalizeURL holds that the form is a fixed point: what an entry carries
-// is never changed by asking for it.
+// FuzzNormalizeURL holds that the form is a fixed point: what an entry carries is never changed by
+// asking for it.
 func FuzzNormalizeURL(f *testing.F) {
 	f.Add("https://example.com/a?b=c")
 	f.Add("HTTP://EXAMPLE.com.:80?q")

@@ -5,15 +5,14 @@ import (
 	"errors"
 )
 
-// Selectors is a decoded purge request. The lists are OR-ed: an entry that
-// matches any of them is meant, with all its variants. Everything in it is
-// normalised: URLs and prefixes are absolute, with scheme and authority in
-// lower case, default port and trailing dot dropped; hosts are authorities in
-// the same form.
+// Selectors is a decoded purge request. An entry that matches any of the lists is selected, with
+// all its variants. Everything is normalised: URLs and prefixes are absolute, with scheme and
+// authority in lower case, without default port and trailing dot; hosts are authorities in the same
+// form.
 type Selectors struct {
 	Tags     []string `json:"tags,omitempty"`     // exact tags
-	URLs     []string `json:"urls,omitempty"`     // absolute URLs; the key's query rules are still to be applied
-	Prefixes []string `json:"prefixes,omitempty"` // beginnings of absolute URLs, at least a whole authority and a slash
+	URLs     []string `json:"urls,omitempty"`     // absolute URLs, before the key's query rules
+	Prefixes []string `json:"prefixes,omitempty"` // beginnings of absolute URLs, past the authority
 	Hosts    []string `json:"hosts,omitempty"`    // authorities
 	All      bool     `json:"all,omitempty"`      // everything
 
@@ -26,8 +25,8 @@ func (s Selectors) Empty() bool {
 	return len(s.Tags) == 0 && len(s.URLs) == 0 && len(s.Prefixes) == 0 && len(s.Hosts) == 0 && !s.All
 }
 
-// Query asks for a page of the listing. Filters that are set must all match;
-// they are normalised as in Selectors.
+// Query asks for a page of the listing. Filters that are set must all match; they are normalised as
+// in Selectors.
 type Query struct {
 	Tag    string // exact tag, or empty
 	Prefix string // beginning of an absolute URL, or empty
@@ -54,16 +53,15 @@ type Entry struct {
 	Variant string   `json:"variant,omitempty"` // what Vary chose it by
 }
 
-// ErrCursor is what Cache.Entries returns, wrapped or not, for a cursor it
-// never gave out. It is the caller's mistake and not the cache's.
+// ErrCursor is what Cache.Entries returns, wrapped or not, for a cursor that it never gave out. The
+// caller has made a mistake then, and not the cache.
 var ErrCursor = errors.New("the cursor is not one that a listing gave")
 
 // Cache is what the admin API needs of the running cache.
 type Cache interface {
-	// Purge carries a purge out, or only counts if s.DryRun. When it returns
-	// nil the purge holds: no request that starts later gets a response that
-	// was stored, or whose fetch began, before. matched counts stored
-	// responses. An error means that the purge could not be made durable.
+	// Purge carries a purge out, or only counts if s.DryRun. When it returns nil the purge holds:
+	// no request that starts later gets a response that was stored, or whose fetch began, before.
+	// matched counts stored responses. An error means that the purge could not be made durable.
 	Purge(ctx context.Context, s Selectors) (matched int, err error)
 
 	// Stats returns a value that encoding/json can marshal to an object.
@@ -73,12 +71,11 @@ type Cache interface {
 	Entries(q Query) (Listing, error)
 }
 
-// Register adds the admin API and the command to Caddy. target returns the
-// running cache, or nil while there is none (no configuration with larder has
-// been loaded); requests are then answered 503. It is called at every request,
-// from any goroutine. Register panics if another plugin has taken the names,
-// and is called once, from an init function.
-func Register(target func() Cache) {
-	registerAdmin(target)
+// Register adds the admin API and the command to Caddy. cache returns the running cache, or nil
+// while there is none (no configuration with larder has been loaded); requests are then answered
+// 503. It is called at every request, from any goroutine. Register panics if another plugin has
+// taken the names, and is called once, from an init function.
+func Register(cache func() Cache) {
+	registerAdmin(cache)
 	registerCommand()
 }

@@ -1,10 +1,10 @@
-// Package urlform gives URLs the one form in which stored responses carry them, and by which purges,
-// listings and invalidations name them. A request's URL and the URL that somebody writes both pass
-// through here, so that what was stored can be named.
+// Package urlform gives URLs the one form in which stored responses carry them, and by which
+// purges, listings and invalidations name them. The URL of a request and the URL that a user writes
+// both pass through here, so that what was stored can be named.
 //
 // The form is the URL as the client sent it, written in characters that a URL may have: raw bytes
-// that a client should have percent-encoded are, and escapes stay as they are. So %2F is not /, and
-// /a/../b is not /b.
+// that a client should have percent-encoded are encoded, and escapes stay as they are. So %2F is
+// not /, and /a/../b is not /b.
 package urlform
 
 import (
@@ -18,9 +18,8 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// Parse gives an absolute URL, as somebody writes it, the form in which entries carry theirs. It
-// refuses what no stored response can have been asked for by; the error is a sentence without its
-// subject.
+// Parse gives an absolute URL that a user writes the form in which entries carry theirs. It refuses
+// what no stored response can have been asked for by; the error is a sentence without its subject.
 func Parse(text string) (string, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -42,8 +41,8 @@ func Parse(text string) (string, error) {
 	return Absolute(u.Scheme, authority, u), nil
 }
 
-// Absolute is scheme://authority/path?query of u. Scheme and authority are given because a request's
-// URL has none; authority is one of Authority's.
+// Absolute is scheme://authority/path?query of u. Scheme and authority are parameters because a
+// request's URL has none; authority is one of Authority's.
 func Absolute(scheme, authority string, u *url.URL) string {
 	return Join(scheme, authority, u, Query(u.RawQuery))
 }
@@ -68,9 +67,9 @@ func Append(b []byte, scheme, authority string, u *url.URL, query string) []byte
 	return b
 }
 
-// PathAsSent is the path to the letter, with raw bytes where the client sent such. It holds for a URL that
-// was parsed and not changed since: url.URL's EscapedPath encodes the whole path anew where a single
-// byte of it is not allowed, and /a%2F(ü becomes /a/%28%C3%BC.
+// PathAsSent is the path as the client sent it, with its raw bytes. It holds for a URL that was
+// parsed and not changed since. url.URL's EscapedPath would encode the whole path anew where a
+// single byte of it is not allowed: /a%2F(ü becomes /a/%28%C3%BC.
 func PathAsSent(u *url.URL) string {
 	if u.RawPath != "" {
 		return u.RawPath
@@ -87,10 +86,10 @@ func EscapeNonASCII(text string) string {
 }
 
 // Authority is host and port in lower case, without the scheme's default port and without trailing
-// dots. An empty scheme has no default port. An error says what keeps text from being one:
-// what it refuses no URL can name.
+// dots. An empty scheme has no default port. The error says why text is no authority; no URL can
+// have such a one.
 func Authority(scheme, text string) (string, error) {
-	host, port, err := split(text)
+	host, port, err := splitAuthority(text)
 	if err != nil {
 		return "", err
 	}
@@ -104,7 +103,7 @@ func Authority(scheme, text string) (string, error) {
 }
 
 // split returns the host, an IPv6 address in its brackets, and the port, or an empty one.
-func split(text string) (host, port string, err error) {
+func splitAuthority(text string) (host, port string, err error) {
 	if strings.HasPrefix(text, "[") {
 		end := strings.IndexByte(text, ']') + 1
 		if end == 0 {
