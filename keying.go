@@ -55,6 +55,7 @@ func (rules *keying) key(k *keyed) store.Key {
 	b.text(k.method)
 	b.text(k.scheme)
 	b.text(k.authority)
+	b.text(k.listener.server)
 	b.count(k.listener.port)
 	b.text(k.listener.socket)
 	b.url(urlform.PathAsSent(k.client), k.client, &rules.query, k.variance)
@@ -93,8 +94,11 @@ func (rules *keying) key(k *keyed) store.Key {
 	return sha256.Sum256(*b)
 }
 
-// listener is where a connection came in: a port, or the path of a socket.
+// listener is where a connection came in: Caddy's server, by its addresses, and a port of it or the
+// path of a socket. The port alone does not tell: two servers may have the same one at different
+// addresses, and behind the PROXY protocol it is what the header says.
 type listener struct {
+	server string // see serverName
 	port   int
 	socket string
 }
@@ -104,6 +108,7 @@ type listener struct {
 func (k *keyed) listenerName() string { return string(k.appendListenerName(nil)) }
 
 func (k *keyed) appendListenerName(b []byte) []byte {
+	b = append(append(b, k.listener.server...), ':')
 	if b = append(b, k.listener.socket...); k.listener.socket == "" {
 		b = strconv.AppendInt(b, int64(k.listener.port), 10)
 	}

@@ -295,6 +295,7 @@ func TestKeyPartsCount(t *testing.T) {
 		{"trailing dot", func(k *keyed) { k.dotted = true }},
 		{"trusted proxy", func(k *keyed) { k.trusted = true }},
 		{"trusted proxy and trailing dot", func(k *keyed) { k.trusted, k.dotted = true, true }},
+		{"server", func(k *keyed) { k.listener.server = "s" }},
 		{"port", func(k *keyed) { k.listener.port = 81 }},
 		{"socket", func(k *keyed) { k.listener = listener{socket: "80"} }},
 		{"path", func(k *keyed) { k.client = &url.URL{Path: "/b", RawQuery: "b=c"}; k.inner = k.client }},

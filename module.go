@@ -49,6 +49,7 @@ type Handler struct {
 	keying      keying
 	invalidate  []invalidateRule
 	decisive    []string // fields kept with a response wherever they come from
+	server      string   // serverName of the one that it belongs to
 	maxBody     int64
 	coalesceOff bool
 	ttlRules    bool // ttl, force_ttl or heuristic treat requests with an unkeyed cookie apart
@@ -90,6 +91,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the %s app: %w", moduleName, err)
 	}
 	h.app = app.(*App)
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	h.server = serverName(server)
 	h.maxBody = h.app.MaxBody
 	if h.MaxBody > 0 {
 		h.maxBody = min(h.maxBody, h.MaxBody)

@@ -125,7 +125,7 @@ func (q *request) classify() Bypass {
 // authority: net/http has put that into Host.
 func (q *request) readTarget() bool {
 	k, u := &q.keyed, clientURL(q.r)
-	k.client, k.scheme, k.listener = u, schemeOf(q.r), listenerOf(q.r)
+	k.client, k.scheme, k.listener = u, schemeOf(q.r), q.listener()
 	k.dotted = dotted(q.r.Host) && q.h.app.hasOtherHandlers(serverOf(q.r))
 	switch {
 	case u.Opaque != "":
@@ -285,17 +285,18 @@ func clientURL(r *http.Request) *url.URL {
 	return r.URL
 }
 
-// listenerOf tells where the request's connection came in.
-func listenerOf(r *http.Request) listener {
-	switch addr := r.Context().Value(http.LocalAddrContextKey).(type) {
+// listener tells where the request's connection came in.
+func (q *request) listener() listener {
+	l := listener{server: q.h.server}
+	switch addr := q.r.Context().Value(http.LocalAddrContextKey).(type) {
 	case *net.TCPAddr:
-		return listener{port: addr.Port}
+		l.port = addr.Port
 	case *net.UDPAddr: // HTTP/3
-		return listener{port: addr.Port}
+		l.port = addr.Port
 	case net.Addr:
-		return listener{socket: addr.String()}
+		l.socket = addr.String()
 	}
-	return listener{}
+	return l
 }
 
 // expand expands the placeholders of texts for this request.

@@ -1,7 +1,10 @@
 package larder
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/http"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -10,6 +13,20 @@ import (
 func serverOf(r *http.Request) *caddyhttp.Server {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	return server
+}
+
+// serverName names a server by the addresses that it is configured to listen at, so that what is
+// stored is found again after a reload and a restart: Caddy's own names are numbers, which change
+// with the sites of a Caddyfile. It is short, as each entry's URL ends with one. A nil server has
+// none.
+func serverName(server *caddyhttp.Server) string {
+	if server == nil {
+		return ""
+	}
+	var b keyBytes
+	b.texts(slices.Sorted(slices.Values(server.Listen)))
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
 }
 
 // hasOtherHandlers reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd
