@@ -144,6 +144,13 @@ func TestSnippetsOfThePages(t *testing.T) {
 	}
 }
 
+// TestREADMEIsOnePage: what is longer belongs into docs.
+func TestREADMEIsOnePage(t *testing.T) {
+	if lines := strings.Count(readPages(t, "README.md")[0].text, "\n"); lines > 170 {
+		t.Errorf("README.md has %d lines, want at most 170", lines)
+	}
+}
+
 // TestLinksOfThePages: a relative link leads to a file that is there and, where it names one, to a heading in it.
 func TestLinksOfThePages(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^()\s]+(?:\([^()\s]*\))?[^()\s]*)\)`)
