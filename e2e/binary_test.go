@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestAsAUserRunsIt builds the binary and does with it what README shows: miss, hit, fifty at once, purge from the command line, a restart,
-// and a kill.
+// TestAsAUserRunsIt builds the binary and does with it what README shows: miss, hit, purge from the
+// command line, fifty at once, and a kill; and an orderly restart between them.
 func TestAsAUserRunsIt(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
