@@ -43,21 +43,11 @@ func TestAlone(t *testing.T) {
 // A body that is to be kept goes on without readers for as long as it grows, and is given up when
 // nothing of it has come for Limits.Unattended.
 func TestStalledBodyWithoutReaders(t *testing.T) {
-	limits := Limits{Unattended: time.Minute}
-	begin := func(t *testing.T, g *Group[string]) *Flight {
-		f, lead := join(t, g, true)
-		f.Keep(true)
-		f.Share(nil, -1)
-		write(t, f, []byte("a"))
-		lead.Leave()
-		return f
-	}
 	for name, grow := range map[string]time.Duration{"stalls at once": 0, "stalls after an hour of dribbling": time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			limits := limits
-			limits.Life = 2 * time.Hour
+			limits := Limits{Unattended: time.Minute, Life: 2 * time.Hour}
 			inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-				f := begin(t, g)
+				f := readerless(t, g)
 				for range grow / (3 * time.Second) {
 					time.Sleep(3 * time.Second)
 					write(t, f, []byte("b"))
@@ -73,46 +63,62 @@ func TestStalledBodyWithoutReaders(t *testing.T) {
 			})
 		})
 	}
-	t.Run("the header came without a body", func(t *testing.T) {
-		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-			f, lead := join(t, g, true)
-			lead.Leave()
-			time.Sleep(50 * time.Second)
-			f.Keep(true)
-			f.Share(nil, -1) // the minute begins anew
-			time.Sleep(time.Minute - 1)
-			expectCause(t, f, nil)
-			time.Sleep(time.Nanosecond)
-			<-f.Context().Done()
-			expectCause(t, f, ErrNoClientLeft)
-			f.Fail(context.Cause(f.Context()))
-		})
+}
+
+// readerless begins a flight that has a header and a byte, and no members any more.
+func readerless(t *testing.T, g *Group[string]) *Flight {
+	f, lead := join(t, g, true)
+	f.Keep(true)
+	f.Share(nil, -1)
+	write(t, f, []byte("a"))
+	lead.Leave()
+	return f
+}
+
+// The header is progress of a flight without members.
+func TestHeaderWithoutBodyOrReaders(t *testing.T) {
+	inBubble(t, 1<<20, Limits{Unattended: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, lead := join(t, g, true)
+		lead.Leave()
+		time.Sleep(50 * time.Second)
+		f.Keep(true)
+		f.Share(nil, -1) // the minute begins anew
+		time.Sleep(time.Minute - 1)
+		expectCause(t, f, nil)
+		time.Sleep(time.Nanosecond)
+		<-f.Context().Done()
+		expectCause(t, f, ErrNoClientLeft)
+		f.Fail(context.Cause(f.Context()))
 	})
-	t.Run("a reader waits with it", func(t *testing.T) {
-		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-			f := begin(t, g)
-			_, reader := join(t, g, false)
-			time.Sleep(5 * time.Minute)
-			expectCause(t, f, nil)
-			f.Finish(nil)
-			f.Settle()
-			expectBody(t, reader.Reader(), []byte("a"), nil)
-			reader.Leave()
-		})
+}
+
+// A body that stalls is not given up while it has a reader.
+func TestStalledBodyWithAReader(t *testing.T) {
+	inBubble(t, 1<<20, Limits{Unattended: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f := readerless(t, g)
+		_, reader := join(t, g, false)
+		time.Sleep(5 * time.Minute)
+		expectCause(t, f, nil)
+		f.Finish(nil)
+		f.Settle()
+		expectBody(t, reader.Reader(), []byte("a"), nil)
+		reader.Leave()
 	})
-	t.Run("a dribble for ever", func(t *testing.T) {
-		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-			start := time.Now()
-			f := begin(t, g)
-			for context.Cause(f.Context()) == nil && time.Since(start) < time.Hour {
-				time.Sleep(3 * time.Second)
-				_, _ = f.Write([]byte("b"))
-			}
-			if d := time.Since(start); d < 10*time.Minute || d > 10*time.Minute+3*time.Second {
-				t.Errorf("cancelled after %v, want Limits.Life, which is 10m", d)
-			}
-			f.Fail(context.Cause(f.Context()))
-		})
+}
+
+// Limits.Life ends a body that dribbles for ever.
+func TestDribbleWithoutReaders(t *testing.T) {
+	inBubble(t, 1<<20, Limits{Unattended: time.Minute}, func(t *testing.T, g *Group[string], _ *ledger) {
+		start := time.Now()
+		f := readerless(t, g)
+		for context.Cause(f.Context()) == nil && time.Since(start) < time.Hour {
+			time.Sleep(3 * time.Second)
+			_, _ = f.Write([]byte("b"))
+		}
+		if d := time.Since(start); d < 10*time.Minute || d > 10*time.Minute+3*time.Second {
+			t.Errorf("cancelled after %v, want Limits.Life, which is 10m", d)
+		}
+		f.Fail(context.Cause(f.Context()))
 	})
 }
 

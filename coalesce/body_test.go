@@ -146,10 +146,7 @@ func TestChunks(t *testing.T) {
 			kept := bytes.Clone(early)
 			f.Finish(nil)
 			chunks, whole := f.Body()
-			largest := 0
-			for _, c := range chunks {
-				largest = max(largest, cap(c))
-			}
+			largest := cap(slices.MaxFunc(chunks, func(a, b []byte) int { return cap(a) - cap(b) }))
 			if !whole || len(chunks) != tc.chunks || largest != tc.largest {
 				t.Errorf("whole %v, %d chunks, largest %d, want true, %d, %d", whole, len(chunks), largest, tc.chunks, tc.largest)
 			}

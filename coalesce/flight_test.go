@@ -171,85 +171,92 @@ func TestThousandRequestsMakeOneFetch(t *testing.T) {
 	})
 }
 
-func TestLife(t *testing.T) {
-	limits := Limits{Life: time.Minute}
-	t.Run("no header", func(t *testing.T) {
-		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-			start := time.Now()
-			f, lead := join(t, g, true)
-			<-f.Context().Done()
-			if d := time.Since(start); d != time.Minute {
-				t.Errorf("cancelled after %v, want 1m", d)
-			}
-			expectCause(t, f, ErrExpired)
-			next, m := join(t, g, true) // although the old fetch has not come back
-			next.Settle()
-			m.Leave()
-			f.Fail(context.Cause(f.Context()))
-			park(lead, 0, nil).expect(t, Failed)
-			lead.Leave()
-		})
+// life is the time that a flight has in the tests of Limits.Life.
+var life = Limits{Life: time.Minute}
+
+// Limits.Life ends a fetch that has no header.
+func TestLifeWithoutHeader(t *testing.T) {
+	inBubble(t, 1<<20, life, func(t *testing.T, g *Group[string], _ *ledger) {
+		start := time.Now()
+		f, lead := join(t, g, true)
+		<-f.Context().Done()
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("cancelled after %v, want 1m", d)
+		}
+		expectCause(t, f, ErrExpired)
+		next, m := join(t, g, true) // although the old fetch has not come back
+		next.Settle()
+		m.Leave()
+		f.Fail(context.Cause(f.Context()))
+		park(lead, 0, nil).expect(t, Failed)
+		lead.Leave()
 	})
-	t.Run("each in its own time", func(t *testing.T) {
-		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-			var ages [5]time.Duration
-			var wg sync.WaitGroup
-			for i := range ages {
-				f, lead := g.Solo(nil)
-				// The oldest, one in the middle and the youngest end before.
-				start, short := time.Now(), i%2 == 0
-				wg.Go(func() {
-					if short {
-						time.Sleep(15 * time.Second)
-					} else {
-						<-f.Context().Done()
-					}
-					ages[i] = time.Since(start)
-					f.Fail(context.Cause(f.Context()))
-					lead.Leave()
-				})
-				time.Sleep(10 * time.Second)
-			}
-			wg.Wait()
-			if want := [5]time.Duration{15 * time.Second, time.Minute, 15 * time.Second, time.Minute, 15 * time.Second}; ages != want {
-				t.Errorf("ended after %v, want %v", ages, want)
-			}
-		})
+}
+
+// One timer ends the lives of all flights, each in its own time.
+func TestEachFlightHasItsOwnLife(t *testing.T) {
+	inBubble(t, 1<<20, life, func(t *testing.T, g *Group[string], _ *ledger) {
+		var ages [5]time.Duration
+		var wg sync.WaitGroup
+		for i := range ages {
+			f, lead := g.Solo(nil)
+			// The oldest, one in the middle and the youngest end before.
+			start, short := time.Now(), i%2 == 0
+			wg.Go(func() {
+				if short {
+					time.Sleep(15 * time.Second)
+				} else {
+					<-f.Context().Done()
+				}
+				ages[i] = time.Since(start)
+				f.Fail(context.Cause(f.Context()))
+				lead.Leave()
+			})
+			time.Sleep(10 * time.Second)
+		}
+		wg.Wait()
+		if want := [5]time.Duration{15 * time.Second, time.Minute, 15 * time.Second, time.Minute, 15 * time.Second}; ages != want {
+			t.Errorf("ended after %v, want %v", ages, want)
+		}
 	})
-	t.Run("streaming becomes windowed", func(t *testing.T) {
-		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-			f, lead := join(t, g, true)
-			f.Keep(true)
-			f.Share(nil, -1)
-			write(t, f, []byte("before "))
-			time.Sleep(time.Minute)
-			synctest.Wait()
-			next, m := join(t, g, true)
-			next.Settle()
-			m.Leave()
-			write(t, f, []byte("after"))
-			f.Finish(nil)
-			expectBody(t, lead.Reader(), []byte("before after"), nil)
-			if _, whole := f.Body(); whole || f.Overflow() != TooOld {
-				t.Errorf("whole %v, overflow %v, want false, %v", whole, f.Overflow(), TooOld)
-			}
-			lead.Leave()
-		})
+}
+
+// A flight that streams when its life is over goes on through a window.
+func TestOldFlightIsWindowed(t *testing.T) {
+	inBubble(t, 1<<20, life, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, lead := join(t, g, true)
+		f.Keep(true)
+		f.Share(nil, -1)
+		write(t, f, []byte("before "))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		next, m := join(t, g, true)
+		next.Settle()
+		m.Leave()
+		write(t, f, []byte("after"))
+		f.Finish(nil)
+		expectBody(t, lead.Reader(), []byte("before after"), nil)
+		if _, whole := f.Body(); whole || f.Overflow() != TooOld {
+			t.Errorf("whole %v, overflow %v, want false, %v", whole, f.Overflow(), TooOld)
+		}
+		lead.Leave()
 	})
-	t.Run("released has no limit", func(t *testing.T) {
-		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
-			f, lead := join(t, g, true)
-			w := park(lead, 0, "writer")
-			f.Release()
-			if _, ok := f.TakeOver(); !ok {
-				t.Fatal("no writer")
-			}
-			time.Sleep(time.Hour)
-			expectCause(t, f, nil)
-			f.Finish(nil)
-			w.expect(t, TakenOver)
-			lead.Leave()
-		})
+}
+
+// A released flight lives as long as its client.
+func TestReleasedFlightHasNoLife(t *testing.T) {
+	inBubble(t, 1<<20, life, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, lead := join(t, g, true)
+		w := park(lead, 0, "writer")
+		f.Release()
+		if _, ok := f.TakeOver(); !ok {
+			t.Fatal("no writer")
+		}
+		time.Sleep(time.Hour)
+		expectCause(t, f, nil)
+		f.Finish(nil)
+		w.expect(t, TakenOver)
+		lead.Leave()
 	})
 }
 

@@ -243,21 +243,11 @@ func TestWindowCountsFromWhenAnotherWaits(t *testing.T) {
 // What is to be done for a reader that is dropped is its own business: it holds up neither the
 // fetch nor others, and when the reader has left it is over, or will not be done.
 func TestWhatIsDoneForADroppedReader(t *testing.T) {
-	drop := func(t *testing.T, g *Group[string], fn func()) (dropped *Member) {
-		t.Helper()
-		want := pattern(17, 3*window)
-		f, all := windowing(t, g, 1, 0)
-		all[1].Reader().OnDrop(fn)
-		fetch(f, want)
-		expectBody(t, all[0].Reader(), want, nil)
-		all[0].Leave()
-		return all[1]
-	}
 	t.Run("it hangs", func(t *testing.T) {
 		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
 			called, proceed := make(chan struct{}), make(chan struct{})
 			over := false
-			m := drop(t, g, func() {
+			m := dropOne(t, g, func() {
 				close(called)
 				<-proceed
 				over = true
@@ -277,7 +267,7 @@ func TestWhatIsDoneForADroppedReader(t *testing.T) {
 	t.Run("the reader is dropped before it is known", func(t *testing.T) {
 		inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
 			calls := 0
-			m := drop(t, g, nil)
+			m := dropOne(t, g, nil)
 			synctest.Wait()
 			m.Reader().OnDrop(func() { calls++ })
 			m.Reader().OnDrop(func() { calls++ })
@@ -301,6 +291,18 @@ func TestWhatIsDoneForADroppedReader(t *testing.T) {
 			all[0].Leave()
 		})
 	})
+}
+
+// dropOne has a window drop one of its two readers, whose OnDrop is fn.
+func dropOne(t *testing.T, g *Group[string], fn func()) (dropped *Member) {
+	t.Helper()
+	want := pattern(17, 3*window)
+	f, all := windowing(t, g, 1, 0)
+	all[1].Reader().OnDrop(fn)
+	fetch(f, want)
+	expectBody(t, all[0].Reader(), want, nil)
+	all[0].Leave()
+	return all[1]
 }
 
 // A member that a window drops before it has looked at the header fetches for itself.
