@@ -325,7 +325,7 @@ func (a *delivery) sendBody(w http.ResponseWriter, off, n int64) error {
 	if a.streaming != nil {
 		return a.streaming.send(w, off, n)
 	}
-	return sendStored(w, a.stored, off, n)
+	return store.WriteBody(w, a.stored, off, n)
 }
 
 // trailers returns the fields behind the body, as this client gets them. Those of a streaming one are
@@ -454,26 +454,4 @@ func abort(err error) {
 		panic(p.Value)
 	}
 	panic(http.ErrAbortHandler)
-}
-
-// sendStored writes a part of a body in the store.
-func sendStored(w http.ResponseWriter, b store.Body, off, n int64) error {
-	end := b.Len()
-	if n >= 0 {
-		end = off + n
-	}
-	for off < end {
-		chunk, err := b.Chunk(off)
-		if err != nil {
-			return fmt.Errorf("reading a stored body: %w", err)
-		}
-		if left := end - off; int64(len(chunk)) > left {
-			chunk = chunk[:left]
-		}
-		if _, err := w.Write(chunk); err != nil {
-			return err
-		}
-		off += int64(len(chunk))
-	}
-	return nil
 }

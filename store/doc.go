@@ -8,6 +8,7 @@
 //	settings.go  budgets, policies and the words for how things end
 //	store.go     the life of a store: New, Open, Apply, Close; taking up a file, setting one aside
 //	lookup.go    memory, then the write-behind queue, then disk (lookup_disk.go); coming to memory
+//	disk_body.go a body on disk, read in pieces
 //	put.go       storing, replacing, removing
 //	draft.go     large bodies, to disk while they arrive
 //	purge.go     the promise of a purge and the argument for it (purge_count.go: what it matches)
@@ -38,7 +39,8 @@
 // that was renewed: in memory the extent of that counts until the last of its renewals is gone, on
 // disk the record alone is written, under the same id as the chunks. Reservations count, what waits
 // for the disk with 256 bytes of bookkeeping, and what is kept decoded, at most a thirty-second
-// part of the budget by an estimate of what its maps take. Not counted are free slots (beyond 4
+// part of the budget by an estimate of what its maps take. Not counted is what a reader of a body on
+// disk has in hand while its client accepts it, 32 KiB at most. Not counted are free slots (beyond 4
 // MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied), free
 // pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once (64
 // bytes an item), which is used again and not given back.
@@ -102,7 +104,7 @@
 // the records may be used, and drafts.mu while pins.mu is taken when a draft begins.
 //
 // Nothing is written to a client under any of them, and no transaction is open while a client is
-// written to: bodies are read chunk by chunk, each copied out of a transaction of its own.
+// written to: bodies are read in pieces (disk_body.go), each copied out of a transaction of its own.
 //
 // # Caveats
 //

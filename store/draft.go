@@ -166,15 +166,15 @@ func (d *Draft) Body() Body {
 	if length > inlineSize {
 		return body
 	}
-	small, err := body.Chunk(0) // it belongs into the record, and its chunk is swept
-	if err != nil {
+	small := make([]byte, length) // it belongs into the record, and its chunk is swept
+	if err := copyBody(small, body); err != nil {
 		return nil
 	}
 	return NewBody([][]byte{small})
 }
 
-// Chunk returns a copy of the bytes from off to the end of the chunk that holds off. It has what is
-// on disk and nothing else, until Close.
+// Chunk returns a copy of up to 32 KiB from off on. It has what is on disk and nothing else, until
+// Close.
 func (d *Draft) Chunk(off int64) ([]byte, error) {
 	set := &d.s.drafts
 	set.mu.Lock()

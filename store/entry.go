@@ -99,9 +99,9 @@ func (e *Entry) Renewal() *Entry {
 type Body interface {
 	// Len is the whole length in bytes.
 	Len() int64
-	// Chunk returns the bytes from off to the end of the chunk that holds off; none and no error at
-	// off == Len. The bytes are those of the memory tier, good until the Result is released, or a
-	// private copy (disk, at most 256 KiB); the caller must not write to them.
+	// Chunk returns some bytes from off on, one at least; none and no error at off == Len. They are
+	// those of the memory tier, good until the Result is released, or a private copy (disk, at most
+	// 32 KiB); the caller must not write to them.
 	Chunk(off int64) ([]byte, error)
 }
 

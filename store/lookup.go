@@ -1,8 +1,6 @@
 package store
 
 import (
-	"bytes"
-	"fmt"
 	"slices"
 	"time"
 
@@ -282,41 +280,4 @@ func (s *Store) pin(b *diskBody) bool {
 		return false
 	}
 	return true
-}
-
-// diskBody is a body on disk, read chunk by chunk, each in a transaction of its own.
-type diskBody struct {
-	s      *Store
-	id     uint64
-	length int64
-	draft  *Draft // of a body that has not been put yet, or just now
-}
-
-// Len is the whole length in bytes.
-func (b *diskBody) Len() int64 { return b.length }
-
-// Chunk returns a copy of the bytes from off to the end of the chunk that holds off.
-func (b *diskBody) Chunk(off int64) ([]byte, error) {
-	if off < 0 || off > b.length {
-		return nil, errOffset(off, b.length)
-	}
-	if off == b.length {
-		return nil, nil
-	}
-	var data []byte
-	err := b.s.disk.view(func(tx *bbolt.Tx) error {
-		t := new(tables)
-		var err error
-		if t.chunks, err = openBucket(tx, chunksBucket); err != nil {
-			return err
-		}
-		data, err = t.chunk(b.id, int(off/chunkSize), b.length)
-		data = bytes.Clone(data)
-		return err
-	})
-	if err != nil {
-		b.s.readFailed(err)
-		return nil, fmt.Errorf("read body: %w", err)
-	}
-	return data[off%chunkSize:], nil
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -148,11 +149,12 @@ func (d *diskSearch) consider(t *tables, row *keyRow) error {
 	return nil
 }
 
-// promoteBytes is up to where a body is read whole and may come to memory.
+// promoteBytes is up to where a body may come to memory.
 const promoteBytes = 4 << 20
 
 // read takes an entry out of the transaction: to an extent where it is small enough and there is
-// room, else to the Go heap, or without its body, which is then read chunk by chunk.
+// room. Else its body is read piece by piece. Only what stands in the record, which is no more than
+// a piece, comes to the Go heap.
 func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 	s := d.sel.s
 	e, err := decodeRecord(id, r)
@@ -161,10 +163,7 @@ func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 	}
 	length := r.bodyLen()
 	if inline == nil && length > chunkSize && length > min(promoteBytes, s.settings.Load().Memory/8) {
-		d.giveUp()
-		e.Body = &diskBody{s: s, id: id, length: length}
-		d.entry = e
-		return nil
+		return d.readLater(e, id, length)
 	}
 	if err := r.checkBody(id, inline); err != nil {
 		return err
@@ -189,13 +188,35 @@ func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 			return nil
 		}
 	}
-	data := make([]byte, length)
-	if err := copyBody(data, body); err != nil {
-		return err
+	if inline == nil {
+		if err := checkChunks(body); err != nil {
+			return err
+		}
+		return d.readLater(e, id, length)
 	}
 	d.giveUp()
-	e.Body = NewBody([][]byte{data})
+	e.Body = NewBody([][]byte{bytes.Clone(inline)})
 	d.entry = e
+	return nil
+}
+
+// readLater takes an entry whose body is read when the transaction is over.
+func (d *diskSearch) readLater(e *Entry, id uint64, length int64) error {
+	d.giveUp()
+	e.Body = &diskBody{s: d.sel.s, id: id, length: length}
+	d.entry = e
+	return nil
+}
+
+// checkChunks reads a body to its end, so that damage is a miss and no answer that breaks off.
+func checkChunks(body Body) error {
+	for off := int64(0); off < body.Len(); {
+		c, err := body.Chunk(off)
+		if err != nil {
+			return err
+		}
+		off += int64(len(c))
+	}
 	return nil
 }
 

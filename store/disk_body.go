@@ -1,0 +1,98 @@
+package store
+
+import (
+	"fmt"
+	"io"
+	"sync"
+
+	"go.etcd.io/bbolt"
+)
+
+// pieceSize is how much of a body on disk a reader has in hand at once, on the Go heap and not
+// counted, for as long as its client takes to accept it. It is what reverse_proxy has in hand for a
+// client. Whole chunks would be no faster: each of them is a large allocation.
+const pieceSize = 32 << 10
+
+// pieces are buffers of pieceSize bytes that have been used.
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// WriteBody writes n bytes of a body from off on to w, or all that follow if n is negative. Its
+// errors are those of w, and those of the body, which say so.
+func WriteBody(w io.Writer, b Body, off, n int64) error {
+	end := b.Len()
+	if n >= 0 {
+		end = off + n
+	}
+	onDisk, ok := b.(*diskBody)
+	if !ok {
+		return writePieces(w, b.Chunk, off, end)
+	}
+	room := pieces.Get().(*[pieceSize]byte)
+	err := writePieces(w, func(off int64) ([]byte, error) { return onDisk.read(room[:], off) }, off, end)
+	if err == nil { // else a read that came too late may still be filling it
+		pieces.Put(room)
+	}
+	return err
+}
+
+func writePieces(w io.Writer, next func(off int64) ([]byte, error), off, end int64) error {
+	for off < end {
+		piece, err := next(off)
+		if err != nil {
+			return fmt.Errorf("reading a stored body: %w", err)
+		}
+		if left := end - off; int64(len(piece)) > left {
+			piece = piece[:left]
+		}
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+		off += int64(len(piece))
+	}
+	return nil
+}
+
+// diskBody is a body on disk, read piece by piece, each in a transaction of its own.
+type diskBody struct {
+	s      *Store
+	id     uint64
+	length int64
+	draft  *Draft // of a body that has not been put yet, or just now
+}
+
+// Len is the whole length in bytes.
+func (b *diskBody) Len() int64 { return b.length }
+
+// Chunk returns a copy of up to pieceSize bytes from off on.
+func (b *diskBody) Chunk(off int64) ([]byte, error) {
+	if off < 0 || off > b.length {
+		return nil, errOffset(off, b.length)
+	}
+	if off == b.length {
+		return nil, nil
+	}
+	return b.read(make([]byte, min(pieceSize, b.length-off, chunkSize-off%chunkSize)), off)
+}
+
+// read fills room from off on, as far as the chunk on disk reaches that has these bytes, and returns
+// what it has filled. The chunk is checked as a whole each time.
+func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
+	n := 0
+	err := b.s.disk.view(func(tx *bbolt.Tx) error {
+		t := new(tables)
+		var err error
+		if t.chunks, err = openBucket(tx, chunksBucket); err != nil {
+			return err
+		}
+		data, err := t.chunk(b.id, int(off/chunkSize), b.length)
+		if err == nil {
+			n = copy(room, data[off%chunkSize:])
+		}
+		return err
+	})
+	if err != nil {
+		b.s.readFailed(err)
+		return nil, fmt.Errorf("read body: %w", err)
+	}
+	return room[:n], nil
+}
