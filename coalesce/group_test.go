@@ -75,7 +75,7 @@ func TestJoinWhileTheFlightIsReplaced(t *testing.T) {
 	})
 }
 
-func TestSoloIsJoinedByNobody(t *testing.T) {
+func TestSoloCannotBeJoined(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		solo, alone := g.Solo("tag")
 		f, m := join(t, g, true)

@@ -7,7 +7,7 @@ import (
 )
 
 // A fetch that has no header yet outlives those who asked for it, but not for ever.
-func TestAlone(t *testing.T) {
+func TestUnattended(t *testing.T) {
 	limits := Limits{Unattended: time.Minute}
 	t.Run("no request comes", func(t *testing.T) {
 		inBubble(t, 1<<20, limits, func(t *testing.T, g *Group[string], _ *ledger) {
