@@ -85,7 +85,7 @@ func TestLoginsExample(t *testing.T) {
 func TestLoginsExampleLeavesLoginsAlone(t *testing.T) {
 	text := example(t, "logins")
 	origin := freePort(t)
-	o := serveHandlerOn(t, origin, func(w http.ResponseWriter, r *http.Request) {
+	o := newOriginAt(t, fmt.Sprintf("localhost:%d", origin), func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Header.Get("Cookie"))
 	})
 	in := loadExample(t, text, freePort(t), origin)
@@ -120,7 +120,7 @@ func TestLoginsExampleLeavesLoginsAlone(t *testing.T) {
 func TestMembersExample(t *testing.T) {
 	text := example(t, "members")
 	origin := freePort(t)
-	serveHandlerOn(t, origin, func(w http.ResponseWriter, r *http.Request) {
+	newOriginAt(t, fmt.Sprintf("localhost:%d", origin), func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, r.Cookies())
 	})
 	in := loadExample(t, text, freePort(t), origin)
@@ -142,7 +142,7 @@ func runExample(t *testing.T, text string) *instance {
 	t.Helper()
 	origin := freePort(t)
 	if !strings.Contains(text, "http://localhost:9000 {") {
-		serveOn(t, origin)
+		newOriginAt(t, fmt.Sprintf("localhost:%d", origin), numbered("Cache-Control", "max-age=60"))
 	}
 	return loadExample(t, text, freePort(t), origin)
 }

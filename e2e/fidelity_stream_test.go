@@ -63,15 +63,7 @@ func TestStreamsArriveEventByEvent(t *testing.T) {
 				for i := 0; i < len(tc.response); i += 2 {
 					w.Header().Set(tc.response[i], tc.response[i+1])
 				}
-				for i := range events {
-					_, _ = fmt.Fprintf(w, "data: %d\n", i)
-					_ = http.NewResponseController(w).Flush()
-					select {
-					case <-arrived:
-					case <-r.Context().Done():
-						return
-					}
-				}
+				writeEvents(w, r, events, arrived)
 			})
 			// Without flush_interval reverse_proxy itself would buffer what is not text/event-stream.
 			in := start(t, setup{site: tc.directive + "\nreverse_proxy {{origin}} {\nflush_interval -1\n}"}, o)
@@ -87,6 +79,20 @@ func TestStreamsArriveEventByEvent(t *testing.T) {
 	}
 }
 
+// writeEvents writes n events, each when the one before has arrived.
+func writeEvents(w http.ResponseWriter, r *http.Request, n int, arrived <-chan struct{}) {
+	for i := range n {
+		_, _ = fmt.Fprintf(w, "data: %d\n", i)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-arrived:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// readEvents reads the events that writeEvents writes, and says of each that it has arrived.
 func readEvents(t *testing.T, in *instance, header []string, n int, arrived chan<- struct{}) {
 	t.Helper()
 	resp := in.open(t.Context(), "/events", header...)
@@ -117,15 +123,7 @@ func TestIncrementalIsFlushedAtEveryWrite(t *testing.T) {
 				o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set(header[0], header[1])
 					w.Header().Set("Cache-Control", directive)
-					for i := range 3 {
-						_, _ = fmt.Fprintf(w, "data: %d\n", i)
-						_ = http.NewResponseController(w).Flush()
-						select {
-						case <-arrived:
-						case <-r.Context().Done():
-							return
-						}
-					}
+					writeEvents(w, r, 3, arrived)
 				})
 				in := start(t, proxied("larder"), o)
 				readEvents(t, in, nil, 3, arrived)

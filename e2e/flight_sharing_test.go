@@ -134,9 +134,7 @@ func TestLongPollsWaitForNobody(t *testing.T) {
 		_, _ = io.WriteString(w, "message")
 	})
 	in := start(t, proxied("larder"), g.origin)
-	first := gather(t, in, 1, http.MethodGet, "/poll", nil)
-	open(g.next(t, 1)...)
-	first.all()
+	g.letThrough(t, in, "/poll")
 	polls := gather(t, in, n, http.MethodGet, "/poll", nil)
 	all := g.next(t, n)
 	open(all...)
@@ -227,9 +225,7 @@ func TestPersonalAnswerIsNotRememberedForOthers(t *testing.T) {
 			g := newGate(t, personally)
 			in := start(t, proxied("larder"), g.origin)
 			for range 2 {
-				personal := gather(t, in, 1, http.MethodGet, "/", func(int) []string { return header })
-				open(g.next(t, 1)...)
-				personal.all()
+				g.letThrough(t, in, "/", header...)
 			}
 			crowd := gather(t, in, 100, http.MethodGet, "/", nil)
 			parked(t, 100)
@@ -289,9 +285,7 @@ func TestMembersWaitForNobody(t *testing.T) {
 	in := start(t, proxied("larder"), g.origin)
 	fill(t, in, g, "/")
 	member := func(i int) []string { return []string{"Cookie", fmt.Sprint("session=", i)} }
-	first := gather(t, in, 1, http.MethodGet, "/", member)
-	open(g.next(t, 1)...)
-	first.all()
+	g.letThrough(t, in, "/", member(0)...)
 	crowd := gather(t, in, n, http.MethodGet, "/", member)
 	open(g.next(t, n)...)
 	for i, a := range crowd.all() {

@@ -277,9 +277,7 @@ func staleOrigin(t *testing.T, directive string) *gate {
 // fill makes the first request and lets it through.
 func fill(t *testing.T, in *instance, g *gate, path string) {
 	t.Helper()
-	c := gather(t, in, 1, http.MethodGet, path, nil)
-	open(g.next(t, 1)...)
-	c.all()[0].want(t, 200, "", "Larder; fwd=uri-miss; stored")
+	g.letThrough(t, in, path).want(t, 200, "", "Larder; fwd=uri-miss; stored")
 	settled(t, in)
 }
 

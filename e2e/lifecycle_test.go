@@ -16,11 +16,19 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-func TestRestartIsWarm(t *testing.T) {
-	o := newOrigin(t, numbered("Cache-Control", "max-age=60", "Surrogate-Key", "a"))
-	s := withDisk(t, "larder")
+// startStored starts a site whose pages are numbered, tagged "a" and fresh for ten minutes, and has
+// the first one stored, which says "1".
+func startStored(t *testing.T, s setup) (*instance, *origin) {
+	t.Helper()
+	o := newOrigin(t, numbered("Cache-Control", "max-age=600", "Surrogate-Key", "a"))
 	in := start(t, s, o)
 	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	return in, o
+}
+
+func TestRestartIsWarm(t *testing.T) {
+	s := withDisk(t, "larder")
+	in, o := startStored(t, s)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -37,10 +45,8 @@ func TestRestartIsWarm(t *testing.T) {
 }
 
 func TestPurgeSurvivesARestart(t *testing.T) {
-	o := newOrigin(t, numbered("Cache-Control", "max-age=60", "Surrogate-Key", "a"))
 	s := withDisk(t, "larder")
-	in := start(t, s, o)
-	in.get("/").want(t, 200, "1", "")
+	in, o := startStored(t, s)
 	if got := in.purge(`{"tags":["a"]}`); got != 1 {
 		t.Errorf("matched %d", got)
 	}
@@ -54,11 +60,9 @@ func TestPurgeSurvivesARestart(t *testing.T) {
 func TestReloadLosesNothing(t *testing.T) {
 	for name, disk := range map[string]string{"memory": "", "disk": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
-			o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 			s := proxied("larder")
 			s.disk = disk
-			in := start(t, s, o)
-			in.get("/").want(t, 200, "1", "")
+			in, o := startStored(t, s)
 			for i := range 5 {
 				s.options = fmt.Sprintf("memory %dMiB", 16+i)
 				in.load(s, o)
@@ -72,11 +76,9 @@ func TestReloadLosesNothing(t *testing.T) {
 }
 
 func TestFailedReloadChangesNothing(t *testing.T) {
-	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	s := withDisk(t, "larder")
 	s.options = "memory 32MiB"
-	in := start(t, s, o)
-	in.get("/").want(t, 200, "1", "")
+	in, o := startStored(t, s)
 
 	bad := s
 	bad.options = "memory 1MiB"
@@ -91,10 +93,8 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 }
 
 func TestSwitchedDiskPathBeginsAnEmptyStore(t *testing.T) {
-	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	s := withDisk(t, "larder")
-	in := start(t, s, o)
-	in.get("/").want(t, 200, "1", "")
+	in, o := startStored(t, s)
 	first := s.disk
 	s.disk = t.TempDir()
 	in.load(s, o)
@@ -165,13 +165,11 @@ func TestDiskFolderWithPlaceholders(t *testing.T) {
 }
 
 func TestCorruptFileIsSetAside(t *testing.T) {
-	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	s := withDisk(t, "larder")
 	if err := os.WriteFile(filepath.Join(s.disk, "larder.db"), []byte(strings.Repeat("no database", 10000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	in := start(t, s, o)
-	in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
+	in, _ := startStored(t, s)
 	aside, err := filepath.Glob(filepath.Join(s.disk, "larder.db.corrupt-*"))
 	if err != nil || len(aside) != 1 {
 		t.Errorf("set aside: %v, %v", aside, err)
@@ -182,10 +180,8 @@ func TestCorruptFileIsSetAside(t *testing.T) {
 }
 
 func TestValidateOpensNoStore(t *testing.T) {
-	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	s := withDisk(t, "larder")
-	in := start(t, s, o)
-	in.get("/").want(t, 200, "1", "")
+	in, _ := startStored(t, s)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(in.file), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -339,10 +335,8 @@ func TestRevertedDiskPathHasMissedNoPurge(t *testing.T) {
 		"unsafe request": func(in *instance) { in.do("POST", "/", "") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := newOrigin(t, numbered("Cache-Control", "max-age=600"))
 			s := withDisk(t, "larder")
-			in := start(t, s, o)
-			in.get("/").want(t, 200, "1", "")
+			in, o := startStored(t, s)
 			first := s.disk
 			s.disk = t.TempDir()
 			in.load(s, o)
@@ -361,15 +355,13 @@ func TestRevertedDiskPathHasMissedNoPurge(t *testing.T) {
 // only from then on, so that the next reload took it for another folder and found the file locked,
 // by itself.
 func TestDiskPathBehindALink(t *testing.T) {
-	o := newOrigin(t, numbered("Cache-Control", "max-age=600"))
 	s := withDisk(t, "larder")
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(s.disk, link); err != nil {
 		t.Skipf("no links here: %v", err)
 	}
 	s.disk = filepath.Join(link, "state", "larder")
-	in := start(t, s, o)
-	in.get("/").want(t, 200, "1", "")
+	in, o := startStored(t, s)
 	s.options = "memory 32MiB"
 	in.load(s, o)
 	in.get("/").want(t, 200, "1", "")

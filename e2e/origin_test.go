@@ -26,37 +26,13 @@ type origin struct {
 // newOrigin starts an upstream that answers by handler.
 func newOrigin(t *testing.T, handler http.HandlerFunc) *origin {
 	t.Helper()
-	o := &origin{}
-	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o.mu.Lock()
-		o.seen = append(o.seen, r.Clone(context.Background()))
-		o.mu.Unlock()
-		handler(w, r)
-	}))
-	t.Cleanup(o.Close)
-	return o
+	return newOriginAt(t, "127.0.0.1:0", handler)
 }
 
-// newQuietOrigin starts an upstream that counts nothing and logs no panic of its handler.
-func newQuietOrigin(t *testing.T, handler http.HandlerFunc) *origin {
+// newOriginAt starts an upstream that answers by handler at an address.
+func newOriginAt(t *testing.T, address string, handler http.HandlerFunc) *origin {
 	t.Helper()
-	o := &origin{Server: httptest.NewUnstartedServer(handler)}
-	o.Config.ErrorLog = log.New(io.Discard, "", 0)
-	o.Start()
-	t.Cleanup(o.Close)
-	return o
-}
-
-// serveOn starts a cacheable upstream on a port.
-func serveOn(t *testing.T, port int) {
-	t.Helper()
-	serveHandlerOn(t, port, numbered("Cache-Control", "max-age=60"))
-}
-
-// serveHandlerOn starts an upstream on a port.
-func serveHandlerOn(t *testing.T, port int, handler http.HandlerFunc) *origin {
-	t.Helper()
-	l, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port))
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +43,18 @@ func serveHandlerOn(t *testing.T, port int, handler http.HandlerFunc) *origin {
 		o.mu.Unlock()
 		handler(w, r)
 	}))
-	o.Listener.Close()
+	_ = o.Listener.Close()
 	o.Listener = l
+	o.Start()
+	t.Cleanup(o.Close)
+	return o
+}
+
+// newQuietOrigin starts an upstream that counts nothing and logs no panic of its handler.
+func newQuietOrigin(t *testing.T, handler http.HandlerFunc) *origin {
+	t.Helper()
+	o := &origin{Server: httptest.NewUnstartedServer(handler)}
+	o.Config.ErrorLog = log.New(io.Discard, "", 0)
 	o.Start()
 	t.Cleanup(o.Close)
 	return o
@@ -234,6 +220,14 @@ func (g *gate) nobody(t *testing.T) {
 	}
 }
 
+// letThrough makes one request and lets it through.
+func (g *gate) letThrough(t *testing.T, in *instance, path string, header ...string) *answer {
+	t.Helper()
+	c := gather(t, in, 1, http.MethodGet, path, func(int) []string { return header })
+	open(g.next(t, 1)...)
+	return c.all()[0]
+}
+
 // open lets a visit go on.
 func open(visits ...*visit) {
 	for _, v := range visits {
@@ -271,7 +265,7 @@ func heldOrigin(t *testing.T) (o *origin, arrived, release chan struct{}) {
 // rawOrigin is an upstream that answers with bytes.
 func rawOrigin(t *testing.T, answers map[string]string) *origin {
 	t.Helper()
-	l, err := net.Listen("tcp", "localhost:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

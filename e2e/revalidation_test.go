@@ -125,9 +125,7 @@ func TestFollowersOfANotModifiedThatForbidsStoring(t *testing.T) {
 	answer := validated("Cache-Control", "no-store", "X-Secret", marker)
 	g := newGate(t, func(w http.ResponseWriter, v *visit) { answer(w, v.Request) })
 	in := start(t, proxied("larder"), g.origin)
-	first := gather(t, in, 1, http.MethodGet, "/", nil)
-	open(g.next(t, 1)...)
-	first.all()
+	g.letThrough(t, in, "/")
 
 	c := gather(t, in, 5, http.MethodGet, "/", nil)
 	parked(t, 5)
@@ -165,9 +163,7 @@ func TestOneClientsFieldsOfANotModified(t *testing.T) {
 			answer := validated("Cache-Control", tc.cacheControl, tc.field, "u=1")
 			g := newGate(t, func(w http.ResponseWriter, v *visit) { answer(w, v.Request) })
 			in := start(t, proxied(tc.directive), g.origin)
-			first := gather(t, in, 1, http.MethodGet, "/", nil)
-			open(g.next(t, 1)...)
-			first.all()
+			g.letThrough(t, in, "/")
 
 			c := gather(t, in, 5, http.MethodGet, "/", nil)
 			parked(t, 5)

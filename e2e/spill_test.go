@@ -296,24 +296,52 @@ func TestLargeBodyThatBreaksOff(t *testing.T) {
 	})
 }
 
+const downloadSize = 1 << 30
+
+var downloadPart = bytes.Repeat([]byte("0123456789abcdef"), 4096)
+
+func writeDownload(w io.Writer) {
+	for range downloadSize / len(downloadPart) {
+		if _, err := w.Write(downloadPart); err != nil {
+			return
+		}
+	}
+}
+
+// readDownload reads what writeDownload writes, and looks around sixteen times on the way.
+func readDownload(t *testing.T, resp *http.Response, look func()) {
+	t.Helper()
+	defer resp.Body.Close()
+	buf, got := make([]byte, len(downloadPart)), 0
+	for ; ; got += len(buf) {
+		_, err := io.ReadFull(resp.Body, buf)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || !bytes.Equal(buf, downloadPart) {
+			t.Fatalf("%s: wrong bytes at %d: %v", resp.Request.URL.Path, got, err)
+		}
+		if got%(downloadSize/16) == 0 {
+			look()
+		}
+	}
+	if got != downloadSize {
+		t.Errorf("%s: %d bytes", resp.Request.URL.Path, got)
+	}
+}
+
 // TestDownloadLargerThanMemory passes 1 GiB, with and without Content-Length, through a cache of 64 MiB: whole, and never with more in
 // memory than the budget.
 func TestDownloadLargerThanMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 2 GiB over loopback")
 	}
-	const size = 1 << 30
-	pattern := bytes.Repeat([]byte("0123456789abcdef"), 4096)
 	o := newQuietOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		if r.URL.Path == "/known" {
-			w.Header().Set("Content-Length", fmt.Sprint(size))
+			w.Header().Set("Content-Length", fmt.Sprint(downloadSize))
 		}
-		for sent := 0; sent < size; sent += len(pattern) {
-			if _, err := w.Write(pattern); err != nil {
-				return
-			}
-		}
+		writeDownload(w)
 	})
 	s := proxied("larder")
 	s.options = "memory 64MiB"
@@ -325,30 +353,15 @@ func TestDownloadLargerThanMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		buf := make([]byte, len(pattern))
-		got := 0
-		for ; ; got += len(pattern) {
-			_, err := io.ReadFull(resp.Body, buf)
-			if errors.Is(err, io.EOF) {
-				break
+		readDownload(t, resp, func() {
+			if st := in.stats(); st.Memory.Bytes > st.Memory.Budget {
+				t.Errorf("%s: %d bytes of %d in memory", path, st.Memory.Bytes, st.Memory.Budget)
 			}
-			if err != nil || !bytes.Equal(buf, pattern) {
-				t.Fatalf("%s: wrong bytes at %d: %v", path, got, err)
+			runtime.ReadMemStats(&peak)
+			if peak.HeapInuse > before.HeapInuse+192<<20 {
+				t.Errorf("%s: %d MiB of heap, %d before", path, peak.HeapInuse>>20, before.HeapInuse>>20)
 			}
-			if got%(size/8) == 0 {
-				if st := in.stats(); st.Memory.Bytes > st.Memory.Budget {
-					t.Errorf("%s: %d bytes of %d in memory", path, st.Memory.Bytes, st.Memory.Budget)
-				}
-				runtime.ReadMemStats(&peak)
-				if peak.HeapInuse > before.HeapInuse+192<<20 {
-					t.Errorf("%s: %d MiB of heap, %d before", path, peak.HeapInuse>>20, before.HeapInuse>>20)
-				}
-			}
-		}
-		resp.Body.Close()
-		if got != size {
-			t.Errorf("%s: %d bytes", path, got)
-		}
+		})
 	}
 	if st := in.stats(); st.Memory.Entries != 0 {
 		t.Errorf("%d responses are stored", st.Memory.Entries)
@@ -360,15 +373,9 @@ func TestDownloadLargerThanMemoryIsStored(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 1 GiB to disk")
 	}
-	const size = 1 << 30
-	pattern := bytes.Repeat([]byte("0123456789abcdef"), 4096)
 	o := newQuietOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=600")
-		for range size / len(pattern) {
-			if _, err := w.Write(pattern); err != nil {
-				return
-			}
-		}
+		writeDownload(w)
 	})
 	s := proxied("larder")
 	s.disk, s.budget, s.options = t.TempDir(), "4GiB", "memory 64MiB\nmax_body 2GiB"
@@ -384,28 +391,14 @@ func TestDownloadLargerThanMemoryIsStored(t *testing.T) {
 		if got := resp.Header.Get("Cache-Status"); len(got) < len(want) || got[:len(want)] != want {
 			t.Errorf("Cache-Status %q, want %q", got, want)
 		}
-		buf, got := make([]byte, len(pattern)), 0
 		var heap uint64
-		for ; ; got += len(pattern) {
-			_, err := io.ReadFull(resp.Body, buf)
-			if errors.Is(err, io.EOF) {
-				break
+		readDownload(t, resp, func() {
+			runtime.ReadMemStats(&now)
+			heap = max(heap, now.HeapInuse)
+			if st := in.stats(); st.Memory.Bytes > 8<<20 {
+				t.Errorf("%d bytes are in memory", st.Memory.Bytes)
 			}
-			if err != nil || !bytes.Equal(buf, pattern) {
-				t.Fatalf("wrong bytes at %d: %v", got, err)
-			}
-			if got%(size/16) == 0 {
-				runtime.ReadMemStats(&now)
-				heap = max(heap, now.HeapInuse)
-				if st := in.stats(); st.Memory.Bytes > 8<<20 {
-					t.Errorf("%d bytes are in memory", st.Memory.Bytes)
-				}
-			}
-		}
-		resp.Body.Close()
-		if got != size {
-			t.Errorf("%d bytes", got)
-		}
+		})
 		if heap > before.HeapInuse+64<<20 {
 			t.Errorf("%d MiB of heap, %d before", heap>>20, before.HeapInuse>>20)
 		}
