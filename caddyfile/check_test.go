@@ -7,61 +7,64 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
+// jsonChecks are configurations in JSON, with what Check says of them.
+var jsonChecks = []struct {
+	name string
+	json string
+	want string // part of the error, or empty for none
+}{
+	{"nothing", `{}`, ""},
+	{"zeros", `{"ttl":[],"max_ttl":0,"max_body":0,"max_variants":0,"set_cookie":"","coalesce":{"wait":0}}`, ""},
+	{"empty groups", `{"key":{"query":{}},"tags":{},"coalesce":{}}`, ""},
+	{"the contract's example", `{
+		"ttl":[{"duration":"5m"},{"duration":"1m","status":[404,"5xx"]}], "force_ttl":[{"duration":60000000000}],
+		"key":{"query":{"sort":true,"ignore":[],"only":[]},"header":[],"cookie":[],"add":[],"body":true},
+		"tags":{"from":[],"add":[],"keep_headers":true},
+		"invalidate":[{"match":[{"path":["/a"]}],"tags":["a"],"urls":["/b"],"soft":true}],
+		"coalesce":{"wait":"10s"}, "heuristic":true, "deception_guard":true, "max_body":1024, "status":"short"}`, ""},
+
+	{"ttl without duration", `{"ttl":[{"status":[404]}]}`, "ttl: a duration is not more than zero"},
+	{"ttl with a class that is none", `{"ttl":[{"duration":"1m","status":["3xx"]}]}`, "ttl: 3xx is not a class"},
+	{"ttl with a large number", `{"ttl":[{"duration":"1m","status":[600]}]}`, "ttl: 600 is not a final status"},
+	{"force_ttl twice", `{"force_ttl":[{"duration":"1m"},{"duration":"2m"}]}`, "force_ttl: two rules without a status"},
+	{"max_ttl", `{"max_ttl":-1}`, "max_ttl: the duration is negative"},
+	{"ignore", `{"ignore":["Age"]}`, "ignore: Age cannot be ignored"},
+	{"client_directives", `{"client_directives":"on"}`, "client_directives: unknown value"},
+	{"stale_while_revalidate", `{"stale_while_revalidate":"-1s"}`, "stale_while_revalidate: the duration is negative"},
+	{"stale_if_error", `{"stale_if_error":"-1s"}`, "stale_if_error: the duration is negative"},
+	{"key query", `{"key":{"query":{"ignore":["a"],"only":["b"]}}}`, "key query: both ignore and only"},
+	{"key header", `{"key":{"header":[""]}}`, "key header: an element is empty"},
+	{"key cookie", `{"key":{"cookie":["a;b"]}}`, "key cookie"},
+	{"key add", `{"key":{"add":["a","a"]}}`, "key add: a stands twice"},
+	{"key body", `{"key":{"body":true}}`, ""},
+	{"methods unknown", `{"methods":["GET","DELETE"]}`, "methods: \"DELETE\" cannot be cached"},
+	{"methods without GET", `{"methods":["HEAD"]}`, "methods: GET is missing"},
+	{"methods POST", `{"methods":["GET","POST"],"key":{"body":true}}`, ""},
+	{"methods POST without its body", `{"methods":["GET","POST"]}`, "methods: POST needs its body in the key"},
+	{"safe_post", `{"methods":["GET","POST"],"key":{"body":true},"safe_post":true}`, ""},
+	{"safe_post without POST", `{"safe_post":true}`, "safe_post: methods lacks POST"},
+	{"methods QUERY", `{"methods":["GET","QUERY"]}`, ""},
+	{"tags from", `{"tags":{"from":["a b"]}}`, "tags from"},
+	{"tags add", `{"tags":{"add":["a b"]}}`, "tags add"},
+	{"invalidate nothing", `{"invalidate":[{}]}`, "invalidate: a rule names nothing"},
+	{"invalidate same matcher", `{"invalidate":[{"tags":["a"]},{"urls":["/a"]}]}`, "invalidate: two rules with the same matcher"},
+	{"invalidate one soft, one hard", `{"invalidate":[{"tags":["a"]},{"urls":["/a"],"soft":true}]}`, ""},
+	{"invalidate tag", `{"invalidate":[{"tags":["é"]}]}`, "invalidate tags"},
+	{"invalidate URL", `{"invalidate":[{"urls":["http://a/"]}]}`, "invalidate urls"},
+	{"set_cookie", `{"set_cookie":"drop"}`, "set_cookie: unknown value"},
+	{"max_body", `{"max_body":-1}`, "max_body: -1 bytes is negative"},
+	{"max_variants", `{"max_variants":-1}`, "max_variants: -1 is negative"},
+	{"coalesce both", `{"coalesce":{"off":true,"wait":"1s"}}`, "coalesce: it is off and has a wait"},
+	{"coalesce wait", `{"coalesce":{"wait":"-1s"}}`, "coalesce wait: the duration is negative"},
+	{"targeted", `{"targeted":["Cache-Control"]}`, "targeted: Cache-Control"},
+	{"status", `{"status":"on"}`, "status: unknown value"},
+}
+
 // TestCheckJSON holds JSON to the rules that a Caddyfile is held to. What both can say is covered
 // by the goldens; here stands what only JSON can say, and one row for each check to show that it is
 // called for JSON at all.
 func TestCheckJSON(t *testing.T) {
-	for _, tc := range []struct {
-		name string
-		json string
-		want string // part of the error, or empty for none
-	}{
-		{"nothing", `{}`, ""},
-		{"zeros", `{"ttl":[],"max_ttl":0,"max_body":0,"max_variants":0,"set_cookie":"","coalesce":{"wait":0}}`, ""},
-		{"empty groups", `{"key":{"query":{}},"tags":{},"coalesce":{}}`, ""},
-		{"the contract's example", `{
-			"ttl":[{"duration":"5m"},{"duration":"1m","status":[404,"5xx"]}], "force_ttl":[{"duration":60000000000}],
-			"key":{"query":{"sort":true,"ignore":[],"only":[]},"header":[],"cookie":[],"add":[],"body":true},
-			"tags":{"from":[],"add":[],"keep_headers":true},
-			"invalidate":[{"match":[{"path":["/a"]}],"tags":["a"],"urls":["/b"],"soft":true}],
-			"coalesce":{"wait":"10s"}, "heuristic":true, "deception_guard":true, "max_body":1024, "status":"short"}`, ""},
-
-		{"ttl without duration", `{"ttl":[{"status":[404]}]}`, "ttl: a duration is not more than zero"},
-		{"ttl with a class that is none", `{"ttl":[{"duration":"1m","status":["3xx"]}]}`, "ttl: 3xx is not a class"},
-		{"ttl with a large number", `{"ttl":[{"duration":"1m","status":[600]}]}`, "ttl: 600 is not a final status"},
-		{"force_ttl twice", `{"force_ttl":[{"duration":"1m"},{"duration":"2m"}]}`, "force_ttl: two rules without a status"},
-		{"max_ttl", `{"max_ttl":-1}`, "max_ttl: the duration is negative"},
-		{"ignore", `{"ignore":["Age"]}`, "ignore: Age cannot be ignored"},
-		{"client_directives", `{"client_directives":"on"}`, "client_directives: unknown value"},
-		{"stale_while_revalidate", `{"stale_while_revalidate":"-1s"}`, "stale_while_revalidate: the duration is negative"},
-		{"stale_if_error", `{"stale_if_error":"-1s"}`, "stale_if_error: the duration is negative"},
-		{"key query", `{"key":{"query":{"ignore":["a"],"only":["b"]}}}`, "key query: both ignore and only"},
-		{"key header", `{"key":{"header":[""]}}`, "key header: an element is empty"},
-		{"key cookie", `{"key":{"cookie":["a;b"]}}`, "key cookie"},
-		{"key add", `{"key":{"add":["a","a"]}}`, "key add: a stands twice"},
-		{"key body", `{"key":{"body":true}}`, ""},
-		{"methods unknown", `{"methods":["GET","DELETE"]}`, "methods: \"DELETE\" cannot be cached"},
-		{"methods without GET", `{"methods":["HEAD"]}`, "methods: GET is missing"},
-		{"methods POST", `{"methods":["GET","POST"],"key":{"body":true}}`, ""},
-		{"methods POST without its body", `{"methods":["GET","POST"]}`, "methods: POST needs its body in the key"},
-		{"safe_post", `{"methods":["GET","POST"],"key":{"body":true},"safe_post":true}`, ""},
-		{"safe_post without POST", `{"safe_post":true}`, "safe_post: methods lacks POST"},
-		{"methods QUERY", `{"methods":["GET","QUERY"]}`, ""},
-		{"tags from", `{"tags":{"from":["a b"]}}`, "tags from"},
-		{"tags add", `{"tags":{"add":["a b"]}}`, "tags add"},
-		{"invalidate nothing", `{"invalidate":[{}]}`, "invalidate: a rule names nothing"},
-		{"invalidate same matcher", `{"invalidate":[{"tags":["a"]},{"urls":["/a"]}]}`, "invalidate: two rules with the same matcher"},
-		{"invalidate one soft, one hard", `{"invalidate":[{"tags":["a"]},{"urls":["/a"],"soft":true}]}`, ""},
-		{"invalidate tag", `{"invalidate":[{"tags":["é"]}]}`, "invalidate tags"},
-		{"invalidate URL", `{"invalidate":[{"urls":["http://a/"]}]}`, "invalidate urls"},
-		{"set_cookie", `{"set_cookie":"drop"}`, "set_cookie: unknown value"},
-		{"max_body", `{"max_body":-1}`, "max_body: -1 bytes is negative"},
-		{"max_variants", `{"max_variants":-1}`, "max_variants: -1 is negative"},
-		{"coalesce both", `{"coalesce":{"off":true,"wait":"1s"}}`, "coalesce: it is off and has a wait"},
-		{"coalesce wait", `{"coalesce":{"wait":"-1s"}}`, "coalesce wait: the duration is negative"},
-		{"targeted", `{"targeted":["Cache-Control"]}`, "targeted: Cache-Control"},
-		{"status", `{"status":"on"}`, "status: unknown value"},
-	} {
+	for _, tc := range jsonChecks {
 		t.Run(tc.name, func(t *testing.T) {
 			var c HandlerConfig
 			if err := caddy.StrictUnmarshalJSON([]byte(tc.json), &c); err != nil {

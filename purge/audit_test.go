@@ -15,6 +15,17 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
+// logCase is a purge and the line that is logged of it.
+type logCase struct {
+	name      string
+	subject   string // of the client certificate, if any
+	selectors Selectors
+	err       error
+	level     zapcore.Level
+	message   string
+	want      map[string]any
+}
+
 func TestLogPurge(t *testing.T) {
 	many := make([]string, 25)
 	for i := range many {
@@ -24,15 +35,7 @@ func TestLogPurge(t *testing.T) {
 	for _, tag := range many[:20] {
 		first20 = append(first20, tag)
 	}
-	for _, tc := range []struct {
-		name      string
-		subject   string // of the client certificate, if any
-		selectors Selectors
-		err       error
-		level     zapcore.Level
-		message   string
-		want      map[string]any
-	}{
+	for _, tc := range []logCase{
 		{
 			name:      "by address",
 			selectors: Selectors{Tags: []string{"a"}, Hosts: []string{"h"}, Soft: true},
@@ -59,25 +62,27 @@ func TestLogPurge(t *testing.T) {
 			want: map[string]any{"remote_addr": "192.0.2.1:1234", "all": true, "soft": false, "dry_run": false, "matched": int64(7), "error": "disk full"},
 		},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			core, logs := observer.New(zapcore.DebugLevel)
-			r := httptest.NewRequest("POST", "/larder/purge", nil)
-			if tc.subject != "" {
-				cert := &x509.Certificate{Subject: pkix.Name{CommonName: tc.subject}}
-				r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
-			}
-			logPurge(zap.New(core), r, tc.selectors, 7, tc.err)
+		t.Run(tc.name, tc.check)
+	}
+}
 
-			if logs.Len() != 1 {
-				t.Fatalf("%d log lines, want 1", logs.Len())
-			}
-			line := logs.All()[0]
-			if line.Level != tc.level || line.Message != tc.message {
-				t.Errorf("logged %s %q, want %s %q", line.Level, line.Message, tc.level, tc.message)
-			}
-			if got := line.ContextMap(); !reflect.DeepEqual(got, tc.want) {
-				t.Errorf("fields %v, want %v", got, tc.want)
-			}
-		})
+func (tc logCase) check(t *testing.T) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	r := httptest.NewRequest("POST", "/larder/purge", nil)
+	if tc.subject != "" {
+		cert := &x509.Certificate{Subject: pkix.Name{CommonName: tc.subject}}
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
+	}
+	logPurge(zap.New(core), r, tc.selectors, 7, tc.err)
+
+	if logs.Len() != 1 {
+		t.Fatalf("%d log lines, want 1", logs.Len())
+	}
+	line := logs.All()[0]
+	if line.Level != tc.level || line.Message != tc.message {
+		t.Errorf("logged %s %q, want %s %q", line.Level, line.Message, tc.level, tc.message)
+	}
+	if got := line.ContextMap(); !reflect.DeepEqual(got, tc.want) {
+		t.Errorf("fields %v, want %v", got, tc.want)
 	}
 }
