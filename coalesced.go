@@ -113,7 +113,7 @@ func (q *request) storedMeanwhile(x *fetch) bool {
 		return false
 	}
 	x.hold(found)
-	x.share(&sharedResponse{source: fromStore, entry: found.Entry, freshness: freshness, variant: found.Entry.Variant, tags: found.Entry.Tags}, 0)
+	x.share(&sharedResponse{source: fromStore, entry: found.Entry, freshness: freshness, variant: found.Entry.Variant, was: found.Entry}, 0)
 	x.flight.Finish(nil)
 	return true
 }
@@ -123,17 +123,13 @@ func (q *request) storedMeanwhile(x *fetch) bool {
 func (q *request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
 	hd, decided := f.Head().(*sharedResponse)
-	var tags []string
-	if decided {
-		tags = hd.tags
-		if !q.inTime(hd) {
-			return false
-		}
+	if !decided {
+		hard, soft := q.cache.store.Purged(tag.url, nil, tag.generation)
+		return !hard && !soft
 	}
-	hard, soft := q.cache.store.Purged(tag.url, tags, tag.generation)
 	// Where the ticket has ended the store may have forgotten the purge; then the head has known of
 	// it since before.
-	return !hard && !soft && (!decided || !hd.purged.Load())
+	return q.inTime(hd) && !hd.purgedSince(q.cache.store, tag.url, tag.generation) && !hd.purged.Load()
 }
 
 // inTime reports whether a flight's response answers this request although it was there before: as

@@ -200,8 +200,7 @@ func (x *fetch) Unstorable() { x.endTicket() }
 func (x *fetch) endTicket() {
 	x.ticketEnd.Do(func() {
 		if hd, ok := x.flight.Head().(*sharedResponse); ok {
-			hard, soft := x.cache.store.Purged(x.url, hd.tags, x.ticket.Generation())
-			hd.purged.Store(hard || soft)
+			hd.purged.Store(hd.purgedSince(x.cache.store, x.url, x.ticket.Generation()))
 		}
 		x.ticket.End()
 	})

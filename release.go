@@ -58,7 +58,7 @@ func (x *fetch) backOff() {
 // staleOnError offers the stored response in place of a failure.
 func (x *fetch) staleOnError(status int) *sharedResponse {
 	return &sharedResponse{
-		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, tags: x.stale.Tags, soft: x.soft,
+		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, was: x.stale, soft: x.soft,
 		origin: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
 	}
 }

@@ -25,11 +25,11 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	entry.Tags = x.tags(own)                   // a 304 need not repeat what carried them
 	if freshness.Reason == rfc9111.Storable {
 		x.noteVariance(entry.Header)
-		entry.Key = x.key
+		entry.Key, entry.URL = x.key, x.url // together: a purge finds by its URL what is found by its key
 	}
 	hd := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
-		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags,
+		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
 		exchange: now, origin: http.StatusNotModified, own: x.h.withoutTags(fieldsOf(own)),
 	}
 	switch {

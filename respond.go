@@ -42,8 +42,9 @@ type sharedResponse struct {
 	length   int64           // of the body, -1 if not known yet
 	over     <-chan struct{} // closed when the response has been stored
 	tags     []string
-	purged   atomic.Bool // before the ticket ended, see fetch.endTicket
-	untyped  atomic.Bool // set by the first byte of the body: see fetchWriter.untyped
+	was      *store.Entry // what was stored before, where the answer is that or a renewal of it
+	purged   atomic.Bool  // before the ticket ended, see fetch.endTicket
+	untyped  atomic.Bool  // set by the first byte of the body: see fetchWriter.untyped
 	variant  store.Variant
 	search   rfc9111.SearchVariance // what the answer says of queries
 	key      store.Key              // by that
@@ -71,6 +72,20 @@ func (hd *sharedResponse) forFollowers(h *Handler) []field {
 // kept reports whether the response is stored when it is whole; else it is for those who wait, or
 // for its leader alone.
 func (hd *sharedResponse) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
+
+// purgedSince reports whether the answer to a fetch for url was purged, hard or soft, since the
+// generation in which that began. A renewed response is purged by what it was stored with, too: a
+// purge that has answered found it by that.
+func (hd *sharedResponse) purgedSince(s *store.Store, url string, generation uint64) bool {
+	if hard, soft := s.Purged(url, hd.tags, generation); hard || soft {
+		return true
+	}
+	if hd.was == nil {
+		return false
+	}
+	hard, soft := s.Purged(hd.was.URL, hd.was.Tags, generation)
+	return hard || soft
+}
 
 // flags are what is stored with the response beside its header.
 func (hd *sharedResponse) flags() store.Flags {

@@ -87,8 +87,9 @@ func (e *Entry) Clone() *Entry {
 }
 
 // Renewal is Clone for a stored response that was validated: whatever else is changed, the Body
-// stays. When it is put with the same Key and Variant it takes e's place and its ID, and a large
-// body is neither copied nor written again.
+// stays. When it is put with the same Key, URL and Variant it takes e's place and its ID, and a large
+// body is neither copied nor written again. It is not stored where e was purged meanwhile, by whatever
+// e had: a renewal may have other tags.
 func (e *Entry) Renewal() *Entry {
 	r := e.Clone()
 	r.renews = e

@@ -22,6 +22,9 @@ package store
 //     may come between Put's check and its insertion. The record stays in force until the ticket
 //     has ended (tickets.oldest), and only then does the final sweep begin; Put comes before End,
 //     so the final sweep finds what it stored.
+//   - Validation under way. What a 304 renews may have other tags and another URL than before, so that
+//     the record does not mask it. Put asks under the shard's lock, after which the purge counts that
+//     shard, whether what is renewed was purged since the ticket began, and refuses.
 //   - Fetch begun around the purge. begin reads the generation and registers the ticket in one
 //     step. Either it reads a generation below G, and holds the record; or it reads G, and then it
 //     began after the purge had taken effect.

@@ -27,6 +27,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 		return RefusedPurged
 	}
 	defer s.tickets.unkeep(kept)
+	validated := e.renews
 	if refusal := s.admit(e); refusal != Stored {
 		return refusal
 	}
@@ -44,6 +45,9 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	sh := s.memory.shard(e.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if s.purgedUnder(validated, e.Generation) {
+		return RefusedPurged
+	}
 	// Under the lock: these numbers of a key ascend in the order of their effects.
 	below := s.ids.Add(1)
 	e.ID = below
@@ -85,7 +89,7 @@ type renewal struct {
 func (s *Store) renewed(e *Entry) (r renewal) {
 	old := e.renews
 	e.renews = nil
-	if old == nil || old.ID == 0 || old.Key != e.Key || !old.Variant.Equal(&e.Variant) || e.Body.Len() <= inlineSize {
+	if old == nil || old.ID == 0 || old.Key != e.Key || old.URL != e.URL || !old.Variant.Equal(&e.Variant) || e.Body.Len() <= inlineSize {
 		return r
 	}
 	if body, onDisk := e.Body.(*diskBody); onDisk && body.id != old.ID {
@@ -179,10 +183,22 @@ func (s *Store) admit(e *Entry) Refusal {
 		return RefusedTooLarge
 	case !s.now().Before(e.KeepUntil):
 		return RefusedExpired
-	case hard:
+	case hard, s.purgedUnder(e.renews, e.Generation):
 		return RefusedPurged
 	}
 	return Stored
+}
+
+// purgedUnder tells whether an entry was purged, hard or soft, while it was validated under generation
+// gen. What renews it may have other tags and another URL, by which no record of that purge masks it.
+// Asked under the shard's lock it tells for good: a purge that comes later counts this shard later,
+// and finds the entry renewed.
+func (s *Store) purgedUnder(old *Entry, gen uint64) bool {
+	if old == nil {
+		return false
+	}
+	hard, soft := s.records.judge(old.URL, old.Tags, gen, everything)
+	return hard || soft
 }
 
 // mayReside tells whether an entry should be in memory: not one that would push out much of the

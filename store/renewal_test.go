@@ -243,3 +243,82 @@ func TestRenewalsAtRandom(t *testing.T) {
 		must(t, s.Close())
 	}
 }
+
+// TestRenewalOfWhatWasPurged: a 304 that brings other tags, or another URL, took the entry out of
+// reach of a purge that had answered before it came.
+func TestRenewalOfWhatWasPurged(t *testing.T) {
+	const url, later = "http://example.com/p?u=x", "http://example.com/p"
+	for name, sel := range map[string]Selectors{
+		"tag":    {Tags: []string{"old"}},
+		"url":    {URLs: []string{url}},
+		"prefix": {Prefixes: []string{url}},
+	} {
+		for _, soft := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, soft %v", name, soft), func(t *testing.T) {
+				s := openStore(t, Config{}, Settings{Memory: 1 << 20})
+				s.Put(signedEntry(s, url, 1, 100, "old"), 0)
+				ticket := s.Begin()
+				defer ticket.End()
+				r := s.Lookup(keyOf(url), matchAny)
+				defer r.Release()
+				if n, err := s.Purge(sel, PurgeOptions{Soft: soft}); n != 1 || err != nil {
+					t.Fatalf("purged %d: %v", n, err)
+				}
+				e := r.Entry.Renewal()
+				e.URL, e.Tags, e.Generation = later, []string{"new"}, ticket.Generation()
+				if refusal := s.Put(e, 0); refusal != RefusedPurged {
+					t.Errorf("stored all the same: %v", refusal)
+				}
+				after := s.Lookup(keyOf(url), matchAny)
+				defer after.Release()
+				if soft && (after.Entry == nil || !after.Soft) || !soft && after.Entry != nil {
+					t.Errorf("found %v, soft %v", after.Entry, after.Soft)
+				}
+			})
+		}
+	}
+}
+
+// TestRenewalUnderAnotherURL: a body that is large is written again with the URL that it has now.
+func TestRenewalUnderAnotherURL(t *testing.T) {
+	const size, url, later = 8 << 20, "http://example.com/p?u=x", "http://example.com/p"
+	for name, settings := range map[string]Settings{
+		"from memory": {Memory: 64 << 20, Disk: 64 << 20},
+		"from disk":   {Memory: 1 << 20, Disk: 64 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, Config{Path: t.TempDir(), Required: true}, settings)
+			s.Put(signedEntry(s, url, 1, size, "tag"), 0)
+			must(t, s.Sync())
+			ticket := s.Begin()
+			r := s.Lookup(keyOf(url), matchAny)
+			e := r.Entry.Renewal()
+			e.URL, e.Tags, e.Generation, e.ResponseTime = later, nil, ticket.Generation(), s.now()
+			if refusal := s.Put(e, 0); refusal != Stored {
+				t.Fatal(refusal)
+			}
+			r.Release()
+			ticket.End()
+			must(t, s.Sync())
+			wantBody := func() {
+				t.Helper()
+				after := s.Lookup(keyOf(url), matchAny)
+				defer after.Release()
+				if after.Entry == nil || after.Entry.URL != later {
+					t.Fatalf("found %+v", after.Entry)
+				}
+				if body := bodyOf(t, after.Entry); !bytes.Equal(body, signedBody(url, 1, size)) {
+					t.Errorf("the body is another, of %d bytes", len(body))
+				}
+			}
+			wantBody()
+			if n, err := s.Purge(Selectors{URLs: []string{url}}, PurgeOptions{}); n != 0 || err != nil {
+				t.Errorf("by the URL of before %d were purged: %v", n, err)
+			}
+			wantBody()
+			if n, err := s.Purge(Selectors{URLs: []string{later}}, PurgeOptions{}); n != 1 || err != nil {
+				t.Errorf("%d were purged: %v", n, err)
+			}
+		})
+	}
+}
