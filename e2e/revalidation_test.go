@@ -82,6 +82,7 @@ func TestNotModifiedThatForbidsStoring(t *testing.T) {
 	}{
 		{"no-store", "no-store", []string{"Cache-Control", "no-store"}, nil},
 		{"private", "private", []string{"Cache-Control", "private, max-age=60"}, nil},
+		{"private that names Vary", "private", []string{"Cache-Control", `max-age=60, private="Vary"`}, nil},
 		{"Vary: *", "vary-star", []string{"Cache-Control", "max-age=60", "Vary", "*"}, nil},
 		{"to Authorization", "authorization", []string{"Cache-Control", "max-age=60"}, []string{"Authorization", "x"}},
 	} {

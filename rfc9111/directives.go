@@ -153,8 +153,8 @@ func (d *directives) addParsed(cd *cacheobject.ResponseCacheDirectives) {
 }
 
 // addQualified merges private or no-cache, with or without field names (RFC 9111 5.2.2.4 and
-// 5.2.2.7). An argument that is not a list of names restricts nothing one could rely on, so the
-// unqualified form is taken.
+// 5.2.2.7). An argument that is not a list of names restricts nothing one could rely on, and a
+// response without a field that selects or decodes it is another, so the unqualified form is taken.
 func addQualified(whole *bool, fields *[]string, present bool, names cacheobject.FieldNames) {
 	if !present {
 		return
@@ -163,7 +163,7 @@ func addQualified(whole *bool, fields *[]string, present bool, names cacheobject
 		*whole = true
 	}
 	for name := range names {
-		if !isToken(name) {
+		if !isToken(name) || indispensable(name) {
 			*whole = true
 			return
 		}

@@ -53,7 +53,10 @@
 // must-understand lifts no-store for every registered status (5.2.2.3), if the field is
 // well-formed.
 //
-// A qualified private="f" or no-cache="f" stores the response without f.
+// A qualified private="f" or no-cache="f" stores the response without f. Where f
+// says who gets the body, for how long, or how to read it (Vary, No-Vary-Search, Cache-Control and
+// targeted fields, Expires, Date, Age, Pragma, Content-Type, Content-Encoding, Content-Range), the
+// directive counts as unqualified, as 5.2.2.4 and 5.2.2.7 allow.
 //
 // The operator's ttl and force_ttl count from the arrival of the response, whatever age it has by
 // then. max_ttl caps the lifetime, which counts from its origin, so that nothing older is served.

@@ -2,7 +2,6 @@ package rfc9111
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -13,9 +12,17 @@ var hopByHop = [...]string{
 	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization", "Proxy-Connection",
 }
 
-// protectedFields are fields that Connection cannot take away: without them what is stored would be
-// used where it must not be. RFC 9110 7.6.1 forbids to name fields meant for all recipients.
-var protectedFields = [...]string{"Age", "Cache-Control", "Date", "Expires", "Vary"}
+// indispensable reports whether a response cannot be stored without a field: it says who gets the
+// body, for how long, or how to read it. Connection cannot take it away, as RFC 9110 7.6.1 forbids to
+// name fields meant for all recipients.
+func indispensable(name string) bool {
+	switch name {
+	case "Age", "Cache-Control", "Date", "Expires", "Pragma", "Vary", "No-Vary-Search",
+		"Content-Encoding", "Content-Range", "Content-Type":
+		return true
+	}
+	return strings.HasSuffix(name, "-Cache-Control") // RFC 9213
+}
 
 // StorableHeader returns what is stored of the header of x (RFC 9111 3.1), a new map with slices of
 // its own. It goes without
@@ -59,7 +66,7 @@ func removeHopByHop(h http.Header) {
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
 			name = http.CanonicalHeaderKey(trimOWS(name))
-			if !slices.Contains(protectedFields[:], name) {
+			if !indispensable(name) {
 				delete(h, name)
 			}
 		}
