@@ -1,7 +1,6 @@
 package larder
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -11,59 +10,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 )
-
-// nullWriter takes a response at no cost.
-type nullWriter struct{ header http.Header }
-
-func (w *nullWriter) Header() http.Header         { return w.header }
-func (w *nullWriter) Write(p []byte) (int, error) { return len(p), nil }
-func (w *nullWriter) WriteHeader(int)             {}
-
-// newBenchHandler returns a handler outside of any server, with a store in memory.
-func newBenchHandler(tb testing.TB) *Handler {
-	tb.Helper()
-	return newBenchHandlerWith(tb, `{"disk":{"off":true}}`)
-}
-
-// newBenchHandlerWith does so with a configuration of the app.
-func newBenchHandlerWith(tb testing.TB, app string) *Handler {
-	tb.Helper()
-	ctx, err := caddy.ProvisionContext(&caddy.Config{
-		Admin:   &caddy.AdminConfig{Disabled: true},
-		AppsRaw: caddy.ModuleMap{moduleName: json.RawMessage(app)},
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	h := new(Handler)
-	if err := h.Provision(ctx); err != nil {
-		tb.Fatal(err)
-	}
-	if err := h.app.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		_ = h.app.Cleanup()
-		awaitPantries(tb)
-	})
-	return h
-}
-
-func benchRequest(w http.ResponseWriter, header ...string) *http.Request {
-	r := httptest.NewRequest(http.MethodGet, "http://example.com/some/path?and=query", nil)
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
-}
 
 // BenchmarkHit measures what a hit costs in Larder alone: no server, no socket.
 func BenchmarkHit(b *testing.B) {
 	for name, size := range map[string]int{"1KiB": 1 << 10, "16KiB": 16 << 10, "100KiB": 100 << 10} {
 		b.Run(name, func(b *testing.B) {
-			h := newBenchHandler(b)
+			h := newTestHandler(b)
 			body := strings.Repeat("x", size)
 			next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				w.Header().Set("Cache-Control", "max-age=3600")
@@ -73,11 +26,11 @@ func BenchmarkHit(b *testing.B) {
 				return err
 			})
 			fill := &nullWriter{make(http.Header)}
-			if err := h.ServeHTTP(fill, benchRequest(fill), next); err != nil {
+			if err := h.ServeHTTP(fill, newTestRequest(fill), next); err != nil {
 				b.Fatal(err)
 			}
 			w := &nullWriter{make(http.Header)}
-			r := benchRequest(w, "Accept-Encoding", "gzip, br", "User-Agent", "bench")
+			r := newTestRequest(w, "Accept-Encoding", "gzip, br", "User-Agent", "bench")
 			repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 			unused := *repl
 			b.ReportAllocs()
@@ -99,7 +52,7 @@ func BenchmarkHit(b *testing.B) {
 // for a request is not counted, but what Larder has it make is, as entries in a new replacer's map are.
 func TestHitAllocations(t *testing.T) {
 	const mostAllocs, mostBytes = 6, 1 << 10
-	h := newBenchHandler(t)
+	h := newTestHandler(t)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		for name, value := range map[string]string{
 			"Cache-Control": "max-age=3600", "Content-Type": "text/plain", "Etag": `"v1"`, "Date": time.Now().UTC().Format(http.TimeFormat),

@@ -22,7 +22,7 @@ type confirming struct {
 }
 
 func newConfirming(t *testing.T, next caddyhttp.HandlerFunc) *confirming {
-	c := &confirming{t: t, h: newBenchHandler(t), now: time.Now(), next: next}
+	c := &confirming{t: t, h: newTestHandler(t), now: time.Now(), next: next}
 	c.h.app.cache.hitForMiss.now = func() time.Time { return c.now }
 	return c
 }
@@ -31,7 +31,7 @@ func newConfirming(t *testing.T, next caddyhttp.HandlerFunc) *confirming {
 func (c *confirming) ask(header ...string) string {
 	c.t.Helper()
 	w := httptest.NewRecorder()
-	if err := c.h.ServeHTTP(w, benchRequest(w, header...), c.next); err != nil {
+	if err := c.h.ServeHTTP(w, newTestRequest(w, header...), c.next); err != nil {
 		c.t.Fatal(err)
 	}
 	return w.Header().Get("Cache-Status")

@@ -34,7 +34,7 @@ func newRig(tb testing.TB, method, cacheControl string) *rig {
 	raw := httptest.NewRequest(method, "http://example.com:8080/some/path", nil)
 	raw.Header = http.Header{"Accept-Encoding": {"gzip, br"}, "User-Agent": {"bench"}, "Accept": {"*/*"}}
 	return &rig{
-		tb: tb, h: newBenchHandler(tb), server: new(caddyhttp.Server), raw: raw,
+		tb: tb, h: newTestHandler(tb), server: new(caddyhttp.Server), raw: raw,
 		w: &nullWriter{make(http.Header)},
 		next: func(w http.ResponseWriter, _ *http.Request) error {
 			maps.Copy(w.Header(), own)

@@ -140,20 +140,3 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 		}
 	}
 }
-
-// awaitPantries waits until there are none. One outlives its configuration until its last request
-// and fetch have ended, so that another test could find what the last one stored.
-func awaitPantries(tb testing.TB) {
-	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); cachesInUse() > 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			tb.Errorf("%d caches outlive their configurations", cachesInUse())
-			return
-		}
-	}
-}
-
-func cachesInUse() (n int) {
-	pool.Range(func(_, _ any) bool { n++; return true })
-	return n
-}

@@ -75,7 +75,7 @@ func (c *scaleClient) hit(b *testing.B, h *Handler, page int) {
 
 // filledHandler is a handler whose store holds n pages.
 func filledHandler(b *testing.B, n int) *Handler {
-	h := newBenchHandlerWith(b, `{"disk":{"off":true},"memory":8589934592}`)
+	h := newTestHandlerWith(b, `{"disk":{"off":true},"memory":8589934592}`)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header()["Cache-Control"] = []string{"max-age=3600"}
 		_, err := io.WriteString(w, "a page")

@@ -35,7 +35,7 @@ var unsafeFields = []string{"Cache-Group-Invalidation", "Content-Location", "Loc
 // newWorkHandler returns a handler with rules for all that it may have rules for. 32 variants of
 // one URL are stored.
 func newWorkHandler(tb testing.TB) *Handler {
-	h := newBenchHandlerWith(tb, `{"disk":{"path":`+strconv.Quote(tb.TempDir())+`,"budget":67108864},"memory":16777216}`)
+	h := newTestHandlerWith(tb, `{"disk":{"path":`+strconv.Quote(tb.TempDir())+`,"budget":67108864},"memory":16777216}`)
 	h.logger = zap.NewNop() // tags that are dropped are told of
 	h.keying = keying{
 		query:   queryRules{sort: true, ignore: []string{"utm_*", "*a*b*c*"}},
@@ -43,7 +43,7 @@ func newWorkHandler(tb testing.TB) *Handler {
 	}
 	for i := range 32 {
 		w := httptest.NewRecorder()
-		r := benchRequest(w, "X-Vary", strconv.Itoa(i), "Accept-Language", "en")
+		r := newTestRequest(w, "X-Vary", strconv.Itoa(i), "Accept-Language", "en")
 		next := answeringWith(http.Header{"Vary": {"X-Vary, Accept-Encoding, Accept-Language"}, "Cache-Control": {"max-age=60"}, "Etag": {`"a"`}})
 		if err := h.ServeHTTP(w, r, next); err != nil {
 			tb.Fatal(err)
@@ -74,14 +74,14 @@ func FuzzRequestWork(f *testing.F) {
 		for _, name := range requestFields {
 			worktest.Check(t, name, func(lines []string) {
 				w := httptest.NewRecorder()
-				r := benchRequest(w, "X-Vary", "1")
+				r := newTestRequest(w, "X-Vary", "1")
 				r.Header[name] = lines
 				_ = h.ServeHTTP(w, r, next) // which may refuse it
 			}, head, unit, tail)
 		}
 		worktest.Check(t, "query", func(lines []string) {
 			w := httptest.NewRecorder()
-			r := benchRequest(w)
+			r := newTestRequest(w)
 			r.URL.RawQuery = strings.Join(lines, "&")
 			_ = h.ServeHTTP(w, r, next)
 		}, head, unit, tail)
@@ -100,7 +100,7 @@ func FuzzResponseWork(f *testing.F) {
 		paths++
 		for range 2 {
 			w := httptest.NewRecorder()
-			r := benchRequest(w, "X-Vary", "1")
+			r := newTestRequest(w, "X-Vary", "1")
 			r.Method, r.URL.Path = method, "/"+strconv.Itoa(paths)
 			_ = h.ServeHTTP(w, r, next)
 		}

@@ -1,20 +1,29 @@
 package larder
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/store"
 )
 
 // What an outer handler of one client does to the trailers that it sees is not seen by the next client.
 func TestTrailersAreEachClientsOwn(t *testing.T) {
-	h := newBenchHandler(t)
+	h := newTestHandler(t)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("Trailer", "X-Sum")
@@ -23,10 +32,7 @@ func TestTrailersAreEachClientsOwn(t *testing.T) {
 		return err
 	})
 	for _, client := range []string{"the leader", "a hit", "the next hit"} {
-		w := httptest.NewRecorder()
-		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
-			t.Fatal(err)
-		}
+		w := ask(t, h, next)
 		sum := w.Header()["X-Sum"]
 		if sum == nil { // not announced by what is stored, as Trailer is hop by hop
 			sum = w.Header()[http.TrailerPrefix+"X-Sum"]
@@ -40,7 +46,7 @@ func TestTrailersAreEachClientsOwn(t *testing.T) {
 
 // A fetch that the leader did not get its answer from leaves nothing in the leader's vars, whose handlers may be running still.
 func TestVarsOfAnAbandonedFetch(t *testing.T) {
-	h := newBenchHandler(t)
+	h := newTestHandler(t)
 	answered := make(chan struct{})
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
@@ -60,7 +66,7 @@ func TestVarsOfAnAbandonedFetch(t *testing.T) {
 		}
 	})
 	w := httptest.NewRecorder()
-	r := benchRequest(w, "Range", "bytes=0-1")
+	r := newTestRequest(w, "Range", "bytes=0-1")
 	err := h.ServeHTTP(w, r, next)
 	close(answered)
 	if err != nil {
@@ -79,10 +85,10 @@ func TestDateOfAHandlerWithout(t *testing.T) {
 		_, err := io.WriteString(w, "body")
 		return err
 	})
-	h := newBenchHandler(t)
+	h := newTestHandler(t)
 	miss, hit := httptest.NewRecorder(), httptest.NewRecorder()
 	for _, w := range []*httptest.ResponseRecorder{miss, hit} {
-		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
+		if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -107,13 +113,10 @@ func TestDateOfARenewalWithout(t *testing.T) {
 		_, err := io.WriteString(w, "body")
 		return err
 	})
-	h := newBenchHandler(t)
+	h := newTestHandler(t)
 	var hit *httptest.ResponseRecorder
 	for range 3 {
-		hit = httptest.NewRecorder()
-		if err := h.ServeHTTP(hit, benchRequest(hit), next); err != nil {
-			t.Fatal(err)
-		}
+		hit = ask(t, h, next)
 	}
 	if _, err := http.ParseTime(hit.Header().Get("Date")); err != nil || hit.Header().Get("Date") == old {
 		t.Errorf("the hit has Date %q", hit.Header()["Date"])
@@ -123,7 +126,7 @@ func TestDateOfARenewalWithout(t *testing.T) {
 // TestTrailersThatAreMarkedBeforeTheHeader: net/http's mark makes them trailers also where they are
 // set before the header, so they are no fields of the header that is stored.
 func TestTrailersThatAreMarkedBeforeTheHeader(t *testing.T) {
-	h := newBenchHandler(t)
+	h := newTestHandler(t)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", `max-age=60, private="X-User"`)
 		for _, name := range []string{"x-user", "surrogate-key", "X-Sum"} {
@@ -133,10 +136,7 @@ func TestTrailersThatAreMarkedBeforeTheHeader(t *testing.T) {
 		return err
 	})
 	for i, want := range []string{"X-Sum X-User", "X-Sum", "X-Sum"} {
-		w := httptest.NewRecorder()
-		if err := h.ServeHTTP(w, benchRequest(w), next); err != nil {
-			t.Fatal(err)
-		}
+		w := ask(t, h, next)
 		var names []string
 		for name := range w.Header() {
 			bare, marked := strings.CutPrefix(name, http.TrailerPrefix)
@@ -154,7 +154,7 @@ func TestTrailersThatAreMarkedBeforeTheHeader(t *testing.T) {
 // TestTagsBehindAResponseThatFails: nor do they get out behind a body whose handler returns an
 // error.
 func TestTagsBehindAResponseThatFails(t *testing.T) {
-	h := newBenchHandler(t)
+	h := newTestHandler(t)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Trailer", "Surrogate-Key, X-Sum")
@@ -165,11 +165,81 @@ func TestTagsBehindAResponseThatFails(t *testing.T) {
 	})
 	for _, client := range []string{"the leader", "forwarded"} {
 		w := httptest.NewRecorder()
-		if err := h.ServeHTTP(w, benchRequest(w), next); err == nil {
+		if err := h.ServeHTTP(w, newTestRequest(w), next); err == nil {
 			t.Errorf("%s: no error", client)
 		}
 		if trailer := w.Result().Trailer; trailer.Get("Surrogate-Key") != "" || trailer.Get("X-Sum") != "42" {
 			t.Errorf("%s: %q", client, trailer)
 		}
+	}
+}
+
+// deadWriter is a client that takes nothing. Its deadline ends the write, and panics, as HTTP/2's
+// does when the stream has ended.
+type deadWriter struct {
+	*httptest.ResponseRecorder
+	broken chan struct{}
+}
+
+func (w *deadWriter) Write([]byte) (int, error) {
+	<-w.broken
+	return 0, errors.New("deadline exceeded")
+}
+
+func (w *deadWriter) SetWriteDeadline(time.Time) error {
+	close(w.broken)
+	var ended *http.Request
+	return ended.Context().Err() // a nil dereference
+}
+
+// A reader that a window drops cannot take others along, whatever its client's writer does when it
+// is broken off.
+func TestDroppedReaderHarmsNobody(t *testing.T) {
+	synctest.Test(t, droppedReaderHarmsNobody)
+}
+
+func droppedReaderHarmsNobody(t *testing.T) {
+	defer time.Sleep(2 * workerIdle) // of the bubble's time: the goroutine of the fetch ends by then
+	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	h := newTestHandler(t)
+	h.maxBody = 1 << 10
+	h.app.cache.flights = coalesce.NewGroup[store.Key](h.app.cache.store, coalesce.Limits{Window: 64 << 10, ReaderIdle: time.Minute})
+	seen, logged := observer.New(zap.ErrorLevel)
+	h.logger = zap.New(seen)
+	proceed := make(chan struct{})
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		<-proceed
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, err := w.Write(body)
+		return err
+	})
+	good, dead := httptest.NewRecorder(), &deadWriter{httptest.NewRecorder(), make(chan struct{})}
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		if err := h.ServeHTTP(good, newTestRequest(good), next); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	f, p, ok := h.app.cache.flights.JoinRunning(h.keyOf(good, next), nil)
+	if !ok {
+		t.Fatal("no fetch is under way")
+	}
+	p.Leave()
+	clients.Go(func() {
+		defer func() { _ = recover() }() // its connection breaks
+		_ = h.ServeHTTP(dead, newTestRequest(dead), next)
+	})
+	synctest.Wait()
+	if f.Waiting() == 0 {
+		t.Error("the second client does not wait")
+	}
+	close(proceed)
+	clients.Wait()
+	if !bytes.Equal(good.Body.Bytes(), body) {
+		t.Errorf("the good reader has %d of %d bytes", good.Body.Len(), len(body))
+	}
+	if n := logged.FilterMessage("panic of a response writer at SetWriteDeadline").Len(); n != 1 {
+		t.Errorf("the panic is logged %d times: %v", n, logged.All())
 	}
 }

@@ -16,7 +16,7 @@ func TestRewrittenMethodInvalidatesAllTheSame(t *testing.T) {
 	})
 	c.ask()
 	w := httptest.NewRecorder()
-	r := benchRequest(w)
+	r := newTestRequest(w)
 	r.Method = http.MethodDelete
 	if err := c.h.ServeHTTP(w, r, c.next); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,101 @@
+package larder
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
+)
+
+// newTestHandler returns a handler outside of any server, with a store in memory.
+func newTestHandler(tb testing.TB) *Handler {
+	tb.Helper()
+	return newTestHandlerWith(tb, `{"disk":{"off":true}}`)
+}
+
+// newTestHandlerWith does so with a configuration of the app.
+func newTestHandlerWith(tb testing.TB, app string) *Handler {
+	tb.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:   &caddy.AdminConfig{Disabled: true},
+		AppsRaw: caddy.ModuleMap{moduleName: json.RawMessage(app)},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h := new(Handler)
+	if err := h.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	if err := h.app.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = h.app.Cleanup()
+		awaitClosedCaches(tb)
+	})
+	return h
+}
+
+// newTestRequest returns a request as a server prepares it, with header fields given as pairs.
+func newTestRequest(w http.ResponseWriter, header ...string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "http://example.com/some/path?and=query", nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+}
+
+// storable answers with nothing, which is fresh for a minute.
+var storable = caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Cache-Control", "max-age=60")
+	return nil
+})
+
+// counting returns next, and the number of its calls so far.
+func counting(next caddyhttp.Handler) (counted caddyhttp.Handler, calls *int) {
+	calls = new(int)
+	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		*calls++
+		return next.ServeHTTP(w, r)
+	}), calls
+}
+
+// ask has a handler answer a new test request.
+func ask(tb testing.TB, h *Handler, next caddyhttp.Handler) *httptest.ResponseRecorder {
+	tb.Helper()
+	w := httptest.NewRecorder()
+	if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
+		tb.Fatal(err)
+	}
+	return w
+}
+
+// nullWriter takes a response at no cost.
+type nullWriter struct{ header http.Header }
+
+func (w *nullWriter) Header() http.Header         { return w.header }
+func (w *nullWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (w *nullWriter) WriteHeader(int)             {}
+
+// awaitClosedCaches waits until there are none. One outlives its configuration until its last request
+// and fetch have ended, so that another test could find what the last one stored.
+func awaitClosedCaches(tb testing.TB) {
+	tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); cachesInUse() > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Errorf("%d caches outlive their configurations", cachesInUse())
+			return
+		}
+	}
+}
+
+func cachesInUse() (n int) {
+	pool.Range(func(_, _ any) bool { n++; return true })
+	return n
+}
