@@ -275,7 +275,7 @@ func (h *Handler) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
 // shareFetched shares a response that may be stored, or is for those who wait alone.
 func (x *fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	// What the inner handlers go on to write into their map are trailers. What is shared and stored is a copy.
-	own := withoutTrailers(changes(x.seed, ex.Header))
+	own := withoutTrailers(changes(x.seed, ex.Header, x.h.decisive))
 	hd := &x.response
 	*hd = sharedResponse{
 		source: fromOrigin, handler: x.h, status: ex.Status, exchange: *ex, freshness: freshness,
@@ -328,6 +328,7 @@ func (x *fetch) provided(changed []field) http.Header {
 	for _, f := range changed {
 		header[f.name] = f.values
 	}
+	noteAdded(header, changed)
 	if len(header["Date"]) == 0 { // RFC 9110 6.6.1; a handler may have put nil there, to keep net/http from adding one
 		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
 	}

@@ -19,16 +19,24 @@ var decisive = []string{
 	"Cache-Control", "Expires", "Pragma", "Age", "Date", "Vary", "Etag", "Last-Modified", "Content-Type", "Content-Encoding",
 }
 
-// changes returns what of header differs from seed. The values are copied: header may go on to change.
-func changes(seed []field, header http.Header) []field {
+// changes returns what of header differs from seed. Values behind those of the seed are an addition:
+// reverse_proxy adds the origin's values to those that are there, and each client's own outer values
+// are its own. Fields in whole are taken as they are. The values are copied: header may go on to
+// change.
+func changes(seed []field, header http.Header, whole []string) []field {
 	copied, changed := make([]string, 0, len(header)), make([]field, 0, len(header)+len(seed))
 	for name, values := range header {
-		if slices.ContainsFunc(seed, func(f field) bool { return f.name == name && slices.Equal(f.values, values) }) {
+		before := linesOf(seed, name)
+		if slices.Equal(before, values) && slices.ContainsFunc(seed, func(f field) bool { return f.name == name }) {
 			continue
+		}
+		added := len(before) > 0 && len(values) > len(before) && slices.Equal(before, values[:len(before)]) && !slices.Contains(whole, name)
+		if added {
+			values = values[len(before):]
 		}
 		from := len(copied)
 		copied = append(copied, values...) // where it outgrows its array, the fields so far keep the old one
-		changed = append(changed, field{name, copied[from:len(copied):len(copied)]})
+		changed = append(changed, field{name: name, values: copied[from:len(copied):len(copied)], added: added})
 	}
 	for _, f := range seed {
 		if _, kept := header[f.name]; !kept {
@@ -36,6 +44,34 @@ func changes(seed []field, header http.Header) []field {
 		}
 	}
 	return changed
+}
+
+// addedField stands in a stored header, and in no other, with the names of the fields that are
+// additions to what a client's outer handlers have set.
+const addedField = "Larder-Added"
+
+// noteAdded replaces addedField by what the fields say.
+func noteAdded(h http.Header, fields []field) {
+	delete(h, addedField)
+	for _, f := range fields {
+		if f.added {
+			h[addedField] = append(h[addedField], f.name)
+		}
+	}
+}
+
+// mergeAdded makes merged, which is stored with the fields of update, say which are additions.
+func mergeAdded(merged, stored, update http.Header) {
+	delete(merged, addedField)
+	for _, name := range stored[addedField] {
+		if len(update[name]) == 0 {
+			merged[addedField] = append(merged[addedField], name)
+		}
+	}
+	merged[addedField] = append(merged[addedField], update[addedField]...)
+	if len(merged[addedField]) == 0 {
+		delete(merged, addedField)
+	}
 }
 
 // scratch is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places
@@ -76,12 +112,16 @@ func fieldNames(lines []string) iter.Seq[string] {
 type field struct {
 	name   string
 	values []string
+	added  bool // to the values that are there, in whose place they are else
 }
 
+// fieldsOf are the fields of a stored header.
 func fieldsOf(h http.Header) []field {
-	fields := make([]field, 0, len(h))
+	fields, added := make([]field, 0, len(h)), h[addedField]
 	for name, values := range h {
-		fields = append(fields, field{name, values})
+		if name != addedField {
+			fields = append(fields, field{name: name, values: values, added: slices.Contains(added, name)})
+		}
 	}
 	return fields
 }
@@ -97,7 +137,7 @@ func linesOf(fields []field, name string) []string {
 }
 
 // snapshot is fieldsOf with copied values.
-func snapshot(h http.Header) []field { return changes(nil, h) }
+func snapshot(h http.Header) []field { return changes(nil, h, nil) }
 
 // headerOf is the opposite of snapshot: the map and its values may be written to.
 func headerOf(fields []field) http.Header {
@@ -130,6 +170,8 @@ func overlay(h http.Header, changed []field, room scratch) {
 		switch {
 		case n == 0:
 			delete(h, f.name)
+		case f.added && len(h[f.name]) > 0:
+			h[f.name] = slices.Concat(h[f.name], f.values)
 		case n > len(room)-next:
 			h[f.name] = slices.Clone(f.values)
 		default:

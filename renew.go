@@ -22,7 +22,8 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 	now.VaryUnseen = !x.seesAll(entry.Header)
 	freshness := x.h.policy.Freshness(&now)
 	own := rfc9111.Merge(entry.Header, update) // with what is for one client only
-	entry.Tags = x.tags(own)                   // a 304 need not repeat what carried them
+	mergeAdded(own, entry.Header, update)
+	entry.Tags = x.tags(own) // a 304 need not repeat what carried them
 	if freshness.Reason == rfc9111.Storable {
 		x.noteVariance(entry.Header)
 		entry.Key, entry.URL = x.key, x.url // together: a purge finds by its URL what is found by its key
@@ -48,7 +49,7 @@ func (x *fetch) confirm(ex *rfc9111.Exchange) {
 // update is the header of a 304. Of what an outer handler has set, that counts which decides about
 // storing the response, but for what says how to read a body: the stored one came with its own.
 func (x *fetch) update(header http.Header) http.Header {
-	changed := withoutTrailers(changes(x.seed, header))
+	changed := withoutTrailers(changes(x.seed, header, x.h.decisive))
 	update := x.provided(changed)
 	for _, name := range [...]string{"Content-Type", "Last-Modified"} {
 		if !slices.ContainsFunc(changed, func(f field) bool { return f.name == name }) {
@@ -62,6 +63,7 @@ func (x *fetch) update(header http.Header) http.Header {
 func (x *fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	entry := x.stale.Renewal()
 	entry.Header = x.h.policy.MergeStorable(x.stale.Header, update)
+	mergeAdded(entry.Header, x.stale.Header, update)
 	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
 	entry.Generation = x.ticket.Generation()
 	entry.Variant = x.renewedVariant(entry.Header)

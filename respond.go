@@ -374,6 +374,7 @@ func (q *request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 func (q *request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, err error) {
 	h := q.w.Header()
 	overlay(h, a.fields, q.scratch)
+	q.h.stripTags(h) // of outer handlers
 	if a.aged {
 		h["Age"] = q.scratch.one(scratchAge, strconv.FormatInt(int64(a.age/time.Second), 10))
 	}
