@@ -76,13 +76,24 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 			to = &soft
 		}
 		// A placeholder may stand for nothing: a field that this request has not got.
-		to.Tags = append(to.Tags, filled(in.q.expand(rule.tags))...)
-		for _, text := range filled(in.q.expand(rule.urls)) {
+		to.Tags = append(to.Tags, in.possibleTags(rule.tags)...)
+		for _, text := range filled(in.q.expandURLs(rule.urls)) {
 			to.URLs = append(to.URLs, in.named(text)...)
 		}
 	}
 	in.purge(&hard, store.PurgeOptions{})
 	in.purge(&soft, store.PurgeOptions{Soft: true})
+}
+
+// possibleTags are the tags that texts stand for. What can be no tag is on no response.
+func (in *invalidation) possibleTags(texts []string) []string {
+	return slices.DeleteFunc(filled(in.q.expand(texts)), func(tag string) bool {
+		if rfc9111.ValidTag(tag) {
+			return false
+		}
+		in.q.h.logger.Warn("nothing is invalidated by what is no tag: a tag is 1 to 256 bytes of visible ASCII", zap.String("tag", tag))
+		return true
+	})
 }
 
 func filled(texts []string) []string {

@@ -13,14 +13,23 @@ import (
 // tags are the surrogate keys of a response: those the origin sent, those the directive adds, its
 // cache groups (RFC 9875), and those by which a purge of a URL finds what answers for it.
 func (x *fetch) tags(header http.Header) []string {
-	tags, dropped := rfc9111.Tags(header, x.h.Tags.From)
-	for _, text := range x.h.Tags.Add {
-		tag := x.context.replacer.ReplaceAll(text, "")
-		if len(tags) >= rfc9111.MaxTags || !rfc9111.ValidTag(tag) {
+	sent, dropped := rfc9111.Tags(header, x.h.Tags.From)
+	tags := make([]string, 0, len(x.h.Tags.Add)+len(sent)+2) // and those of a path
+	for _, text := range x.h.Tags.Add {                      // first: an origin with many must not push out the operator's own
+		if tag := x.context.replacer.ReplaceAll(text, ""); len(tags) < rfc9111.MaxTags && rfc9111.ValidTag(tag) {
+			tags = append(tags, tag)
+		} else {
 			dropped++
-			continue
 		}
-		tags = append(tags, tag)
+	}
+	for _, tag := range sent {
+		switch {
+		case slices.Contains(tags[:min(len(tags), len(x.h.Tags.Add))], tag):
+		case len(tags) < rfc9111.MaxTags:
+			tags = append(tags, tag)
+		default:
+			dropped++
+		}
 	}
 	if dropped > 0 {
 		x.h.logger.Warn("some tags of a response are not kept: "+

@@ -1,0 +1,131 @@
+package larder
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/larder-cache/larder/urlform"
+)
+
+// expandURLs expands the placeholders of texts that name URLs. Caddy has decoded what most of those
+// stand for that are parts of the request's URL; in a URL they stand as the client sent them, or
+// with what would end the path, or begin an escape, percent-encoded.
+func (q *request) expandURLs(texts []string) []string {
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		path, query, hasQuery := strings.Cut(text, "?")
+		out[i] = q.expandIn(path, endsPath)
+		if hasQuery {
+			out[i] += "?" + q.expandIn(query, endsParam)
+		}
+	}
+	return out
+}
+
+// The bytes that have a meaning of their own in a path, and in a parameter of a query.
+const (
+	endsPath  = "%?#"
+	endsParam = "%#&+"
+)
+
+// expandIn expands the placeholders of a part of a URL, in which reserved have a meaning.
+func (q *request) expandIn(text, reserved string) string {
+	expanded, _ := q.repl.ReplaceFunc(text, func(name string, value any) (any, error) { // the error would be this function's
+		return q.inURL(name, caddy.ToString(value), reserved), nil
+	})
+	return expanded
+}
+
+// inURL is the value of a placeholder as it stands in a URL. What is no part of the request's URL is
+// taken as it is: a field such as Destination carries a URL.
+func (q *request) inURL(name, value, reserved string) string {
+	switch of, part, _ := strings.Cut(name, ".path"); of {
+	case "http.request.uri":
+		if sent, ok := sentPart(q.r.URL, part, value); ok {
+			return sent
+		}
+	case "http.request.orig_uri":
+		if sent, ok := sentPart(clientURL(q.r), part, value); ok {
+			return sent
+		}
+	}
+	if param, ok := strings.CutPrefix(name, "http.request.uri.query."); ok && reserved == endsParam {
+		if sent, ok := sentParam(q.r.URL, param, value); ok {
+			return sent
+		}
+	}
+	switch {
+	case strings.HasSuffix(name, "_escaped"):
+		return value
+	case strings.HasPrefix(name, "http.request.uri.path"), strings.HasPrefix(name, "http.request.orig_uri.path"),
+		strings.HasPrefix(name, "http.request.uri.query."):
+		return escape(value, reserved, false)
+	case strings.HasPrefix(name, "http.regexp."): // of a path, which is decoded, or of a field that may have escapes
+		return escape(value, reserved, true)
+	}
+	return value
+}
+
+// sentPart is the path of u, or the segment that a part such as ".1" names, as the client sent it,
+// where u is the URL that Caddy has decoded it from. In /a%2Fb/c Caddy counts three segments, and
+// whoever has sent it two.
+func sentPart(u *url.URL, part, decoded string) (string, bool) {
+	sent := urlform.PathAsSent(u)
+	if part == "" {
+		return sent, decoded == u.Path
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(part, "."))
+	if err != nil || n < 0 || segment(u.Path, n) != decoded {
+		return "", false
+	}
+	return segment(sent, n), true
+}
+
+// sentParam is the value of a parameter of u's query as the client sent it.
+func sentParam(u *url.URL, name, decoded string) (string, bool) {
+	for piece := range strings.SplitSeq(u.RawQuery, "&") {
+		n, v, _ := strings.Cut(piece, "=")
+		param, errName := url.QueryUnescape(n)
+		value, errValue := url.QueryUnescape(v)
+		if errName == nil && errValue == nil && param == name && value == decoded {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// segment is the nth of a path, as Caddy counts them, empty past the end.
+func segment(path string, n int) string {
+	all := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	if n >= len(all) {
+		return ""
+	}
+	return all[n]
+}
+
+// escape percent-encodes the bytes of reserved. Where the text may have escapes, these stay.
+func escape(text, reserved string, mayHaveEscapes bool) string {
+	var b strings.Builder
+	for i := range len(text) {
+		c := text[i]
+		if strings.IndexByte(reserved, c) < 0 || c == '%' && mayHaveEscapes && isEscape(text[i:]) {
+			b.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&b, "%%%02X", c)
+	}
+	return b.String()
+}
+
+// isEscape reports whether text begins with a percent-encoded byte.
+func isEscape(text string) bool {
+	if len(text) < 3 {
+		return false
+	}
+	_, err := strconv.ParseUint(text[1:3], 16, 8)
+	return err == nil
+}
