@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -131,11 +130,13 @@ func (x *fetch) searchTags(header http.Header) []string {
 	return []string{searchTag(x.url), searchTag(store.BareURL(x.url))}
 }
 
-// reachSearched adds to selectors what the URLs in them reach by No-Vary-Search.
+// reachSearched adds to selectors what the URLs in them reach by No-Vary-Search. Those of one path
+// reach the same, one after the other mostly; the store takes each selector once.
 func reachSearched(selectors *store.Selectors) {
+	last := ""
 	for _, url := range selectors.URLs {
-		if tag := searchTag(url); !slices.Contains(selectors.Tags, tag) {
-			selectors.Tags = append(selectors.Tags, tag)
+		if tag := searchTag(url); tag != last {
+			selectors.Tags, last = append(selectors.Tags, tag), tag
 		}
 	}
 }

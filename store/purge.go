@@ -133,11 +133,12 @@ func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error)
 	if !s.isOpen() {
 		return 0, ErrClosed
 	}
+	sel = sel.distinct()
 	req := &purgeRequest{dryRun: opts.DryRun, done: make(chan struct{})}
 	if opts.DryRun {
 		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, soft: opts.Soft, sel: sel}
 	} else {
-		req.rec = s.records.issue(sel.clone(), opts.Soft, uint64(nanos(s.now())))
+		req.rec = s.records.issue(sel, opts.Soft, uint64(nanos(s.now())))
 	}
 	s.keeper.waiting.Add(1)
 	timer := time.NewTimer(s.patience())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -211,5 +212,28 @@ func TestPurgeTellsTagsApart(t *testing.T) {
 				t.Errorf("%d hits of %d", n, len(urls))
 			}
 		})
+	}
+}
+
+// C34a: what a purge costs grows with what it says, not with how often: the same selector many times
+// is noted and counted as one.
+func TestSelectorsThatStandThereManyTimesAreOne(t *testing.T) {
+	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
+	ticket := s.Begin() // so that the purge stays in force
+	defer ticket.End()
+	many := func(text string) []string { return slices.Repeat([]string{text, text + "2"}, 1000) }
+	if _, err := s.Purge(Selectors{
+		Tags: many("t"), URLs: many("http://a/"), Prefixes: many("http://b/"), Hosts: many("c"),
+	}, PurgeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.records.mu.Lock()
+	defer s.records.mu.Unlock()
+	for name, by := range map[string]map[string]*generations{"tags": s.records.tags, "urls": s.records.urls, "hosts": s.records.hosts, "prefixes": s.records.prefixes} {
+		for text, g := range by {
+			if len(by) != 2 || len(g.hard) != 1 {
+				t.Errorf("%s: %q is noted %d times, of %d", name, text, len(g.hard), len(by))
+			}
+		}
 	}
 }

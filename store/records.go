@@ -43,12 +43,15 @@ func (s *Selectors) check() error {
 	return nil
 }
 
-// clone copies the lists, which belong to the caller.
-func (s *Selectors) clone() Selectors {
-	return Selectors{
-		Tags: slices.Clone(s.Tags), URLs: slices.Clone(s.URLs),
-		Prefixes: slices.Clone(s.Prefixes), Hosts: slices.Clone(s.Hosts), All: s.All,
+// distinct copies the lists, which belong to the caller, each selector once: those that stand there
+// many times would cost their number each, where they are noted and counted.
+func (s *Selectors) distinct() Selectors {
+	once := func(list []string) []string {
+		list = slices.Clone(list)
+		slices.Sort(list)
+		return slices.Compact(list)
 	}
+	return Selectors{Tags: once(s.Tags), URLs: once(s.URLs), Prefixes: once(s.Prefixes), Hosts: once(s.Hosts), All: s.All}
 }
 
 // match tells whether any selector names the entry.

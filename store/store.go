@@ -117,7 +117,7 @@ func (s *Store) purgeEarly(sel Selectors, opts PurgeOptions) bool {
 		return false
 	}
 	if !opts.DryRun { // there is nothing to count
-		s.records.setCounted(s.records.issue(sel.clone(), opts.Soft, uint64(nanos(s.now()))))
+		s.records.setCounted(s.records.issue(sel.distinct(), opts.Soft, uint64(nanos(s.now()))))
 	}
 	return true
 }
