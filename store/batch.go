@@ -49,6 +49,7 @@ type removal struct {
 	id     uint64
 	key    Key
 	reason Reason
+	after  int // so many of inserted were before it: a renewal has the id of what it renews
 }
 
 // full tells whether the batch should be committed: sooner when a purge waits, but not for nothing.
@@ -105,12 +106,12 @@ func (b *batch) remove(id uint64, key Key, why Reason) error {
 		why = Damaged
 	}
 	found, err := b.deleteDamaged(id, key, &b.k.s.disk.pins)
-	return b.gone(removal{id, key, why}, found, err)
+	return b.gone(removal{id: id, key: key, reason: why}, found, err)
 }
 
 // removeRecord is remove for an entry whose record was read already.
 func (b *batch) removeRecord(id uint64, r record, inline []byte, why Reason) error {
-	return b.gone(removal{id, r.key(), why}, true, b.delete(id, r, inline, &b.k.s.disk.pins))
+	return b.gone(removal{id: id, key: r.key(), reason: why}, true, b.delete(id, r, inline, &b.k.s.disk.pins))
 }
 
 // gone notes a removal that found something.
@@ -121,6 +122,7 @@ func (b *batch) gone(r removal, found bool, err error) error {
 	b.k.pending = true // where chunks were left; nothing is read when there are none
 	if found {
 		b.entries--
+		r.after = len(b.inserted)
 		b.removed = append(b.removed, r)
 	}
 	return nil
@@ -155,15 +157,25 @@ func (k *keeper) transact(fn func(b *batch) error) error {
 	}
 	k.lastID = id
 	k.s.disk.entries.Add(b.entries)
-	for _, it := range b.inserted { // before the removals: it may be among them
-		it.set(isOnDisk)
-	}
-	for _, r := range b.removed {
-		k.s.memory.leftDisk(r.key, r.id)
-		k.s.counts.evicted(DiskTier, r.reason)
-	}
+	b.tellMemory()
 	k.recovered()
 	return nil
+}
+
+// tellMemory notes what has come to the disk and what has left it, in the order of the batch.
+func (b *batch) tellMemory() {
+	inserted := b.inserted
+	for _, r := range b.removed {
+		for len(b.inserted)-len(inserted) < r.after {
+			inserted[0].set(isOnDisk)
+			inserted = inserted[1:]
+		}
+		b.k.s.memory.leftDisk(r.key, r.id)
+		b.k.s.counts.evicted(DiskTier, r.reason)
+	}
+	for _, it := range inserted {
+		it.set(isOnDisk)
+	}
 }
 
 // leaveToCommit leaves items to a commit that nobody waits for any more, and that may still read
@@ -281,9 +293,9 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 	b.variants(j.key, func(row keyRow, rowErr error) {
 		switch {
 		case rowErr != nil:
-			gone = append(gone, removal{row.id, j.key, Damaged})
+			gone = append(gone, removal{id: row.id, key: j.key, reason: Damaged})
 		case j.superseded(row.id, &row.variant):
-			gone = append(gone, removal{row.id, j.key, Replaced})
+			gone = append(gone, removal{id: row.id, key: j.key, reason: Replaced})
 		default:
 			rest = append(rest, row)
 		}

@@ -322,3 +322,29 @@ func TestRenewalUnderAnotherURL(t *testing.T) {
 		})
 	}
 }
+
+// TestRenewalOfWhatIsRemovedCountsOnce: where one batch removes an entry and writes its renewal under
+// the same id, the renewal is in memory and on disk, and a purge counts it once.
+func TestRenewalOfWhatIsRemovedCountsOnce(t *testing.T) {
+	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})
+	const url = "http://example.com/"
+	s.Put(testEntry(s, url, make([]byte, 3*chunkSize)), 0)
+	if err := s.keeper.flush(); err != nil {
+		t.Fatal(err)
+	}
+	r := s.Lookup(keyOf(url), matchAny)
+	defer r.Release()
+	s.Remove(r.Entry)
+	renewal := r.Entry.Renewal()
+	if got := s.Put(renewal, 0); got != Stored || renewal.ID != r.Entry.ID {
+		t.Fatalf("Put = %v, id %d of %d", got, renewal.ID, r.Entry.ID)
+	}
+	if err := s.keeper.flush(); err != nil {
+		t.Fatal(err)
+	}
+	sh := s.memory.shard(keyOf(url))
+	key := keyOf(url)
+	if it := sh.find(&key, renewal.ID); it == nil || !it.is(isOnDisk) {
+		t.Errorf("the renewal is in memory %v, and not known to be on disk", it != nil)
+	}
+}
