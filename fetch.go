@@ -405,24 +405,30 @@ func (x *fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 }
 
 // overtaken reports whether what is stored may be newer than what this fetch has brought, which may
-// not take its place then: the URL was softly purged while the fetch was under way, or the fetch
-// stood still, so that another took its place.
+// not take its place then: the URL was softly purged while the fetch was under way, or another fetch
+// began later and was faster. Fetches of one key run side by side where one stood still, or where
+// requests do not wait for each other: with Authorization, say, or without coalescing.
 func (x *fetch) overtaken(entry *store.Entry) bool {
 	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
 		return true
 	}
-	if !x.flight.Replaced() {
+	if x.cache.store.Absent(entry.Key) { // as a rule; the look-up costs an allocation
 		return false
 	}
-	variant := entry.Variant // for what follows alone: the entry of every miss would go to the heap
-	newer := x.cache.store.Lookup(entry.Key, func(v *store.Variant) int {
+	now := x.stored(entry.Key, entry.Variant)
+	defer now.Release()
+	// A request time to come is of before the clock was set back.
+	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) && !now.Entry.RequestTime.After(time.Now())
+}
+
+// stored looks up what is stored of exactly this variant.
+func (x *fetch) stored(key store.Key, variant store.Variant) store.Result {
+	return x.cache.store.Lookup(key, func(v *store.Variant) int {
 		if v.Equal(&variant) {
 			return 1
 		}
 		return 0
 	})
-	defer newer.Release()
-	return newer.Entry != nil && newer.Entry.RequestTime.After(entry.RequestTime)
 }
 
 func reasonOf(refusal store.Refusal) rfc9111.Reason {

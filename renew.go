@@ -91,10 +91,22 @@ func (x *fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 // renew puts the updated response in the place of the old one and reports whether it is stored.
 func (x *fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	x.cache.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
+	if !x.staleIsStored() {
+		x.h.metrics.notStored(reasonOf(store.RefusedPurged))
+		return false
+	}
 	stored := x.put(entry, freshness, nil)
 	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
 		// A new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it.
 		x.cache.store.Remove(x.stale)
 	}
 	return stored
+}
+
+// staleIsStored reports whether that is still stored which a 304 speaks of. Where another fetch has
+// brought something else meanwhile, or a 404, the 304 is an answer for those who wait for it.
+func (x *fetch) staleIsStored() bool {
+	now := x.stored(x.stale.Key, x.stale.Variant)
+	defer now.Release()
+	return now.Entry != nil && now.Entry.ID == x.stale.ID
 }

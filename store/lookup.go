@@ -70,6 +70,15 @@ func (s *Store) Lookup(key Key, match func(*Variant) int) Result {
 	return s.lookupBoth(key, sel, sh, slices.Clone(found), stamp)
 }
 
+// Absent tells that nothing is stored of key, as far as that is known without asking the disk: a
+// look-up has found nothing a moment ago, and nothing has come since.
+func (s *Store) Absent(key Key) bool {
+	sh := s.memory.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.count(&key) == 0 && (s.disk == nil || sh.isAbsent(&key))
+}
+
 // candidate is an item in memory that may be what a look-up wants. It is held.
 type candidate struct {
 	item  *item
