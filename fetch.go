@@ -232,6 +232,8 @@ func (x *fetch) decide(status int, header http.Header) {
 	case rfc9111.OriginFailed(status) && x.staleStandsIn(): // even if it may be stored: what it would replace is what visitors came for
 		x.backOff()
 		x.share(x.staleOnError(status), 0)
+	case rfc9111.OriginFailed(status) && x.staleIsKept(): // its client would have no stale answer, and gets the failure
+		x.fail(status, header.Get("Retry-After"))
 	case freshness.Reason == rfc9111.Storable:
 		x.shareFetched(&ex, &freshness)
 	case freshness.UsableByFollowers():

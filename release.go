@@ -34,6 +34,12 @@ func (x *fetch) staleStandsIn() bool {
 	return x.stale != nil && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
 }
 
+// staleIsKept reports whether what is stored may stand in for a failure to others, who do not ask as
+// the client of this fetch does (no-cache). It is not lost then to a failure that may be stored.
+func (x *fetch) staleIsKept() bool {
+	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), x.soft)
+}
+
 // fail takes an answer that says the origin failed, where nothing stored stands in for it.
 func (x *fetch) fail(status int, retryAfter string) {
 	x.backOff()

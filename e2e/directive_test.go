@@ -132,6 +132,41 @@ func TestStaleIfError(t *testing.T) {
 	}
 }
 
+// A client that wants no stored response (no-cache) sees the failure of the origin. It does not lose the
+// page for everybody else, not even to a failure that may be stored.
+func TestReloadWhileTheOriginFailsLeavesThePage(t *testing.T) {
+	for _, tc := range []struct {
+		name, directive, cacheControl string
+		failure                       []string
+		kept                          bool
+	}{
+		{"ttl 5xx", block("ttl 1m 5xx"), "max-age=600, stale-if-error=86400", nil, true},
+		{"a lifetime of its own", "larder", "max-age=600, stale-if-error=86400", []string{"Cache-Control", "max-age=60"}, true},
+		{"fresh without a window", block("ttl 1m 5xx"), "max-age=600", nil, true},
+		{"stale without a window", block("ttl 1m 5xx"), "max-age=1", nil, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			failure := answering(500, tc.failure...)
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("X-Fail") != "" {
+					failure(w, r)
+					return
+				}
+				w.Header().Set("Cache-Control", tc.cacheControl)
+				w.Header().Set("Age", "5")
+				w.Header().Set("Etag", `"page"`)
+				_, _ = io.WriteString(w, "page")
+			})
+			in := start(t, proxied(tc.directive), o)
+			in.get("/").want(t, 200, "page", "")
+			in.get("/", "Cache-Control", "no-cache", "X-Fail", "1").want(t, 500, "", "")
+			if a := in.get("/", "X-Fail", "1"); (a.body == "page") != tc.kept {
+				t.Errorf("the next client gets %d %q %q", a.StatusCode, a.body, a.cacheStatus())
+			}
+		})
+	}
+}
+
 // TestStaleIfErrorWhenNobodyListens stops the origin: the dial fails.
 func TestStaleIfErrorWhenNobodyListens(t *testing.T) {
 	o := newOrigin(t, stale(nil, "Cache-Control", "max-age=90"))
