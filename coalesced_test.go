@@ -83,8 +83,8 @@ func (h *Handler) keyOf(w http.ResponseWriter, next caddyhttp.Handler) store.Key
 	return q.flightKey()
 }
 
-// A flight may find, at its last look into the store, that the response has arrived there. A request
-// that has joined meanwhile and must not be answered from the store without asking is not.
+// A flight may find, at its last look into the store, that the response has arrived there. A
+// request that has joined meanwhile and must not be answered from the store without asking is not.
 func TestStoredAnswerOfAFlight(t *testing.T) {
 	for _, tc := range []struct {
 		name, directive string
@@ -326,7 +326,8 @@ func TestAnswerOfThoseWhoWaitIsNotStored(t *testing.T) {
 	})
 }
 
-// All waits of a follower together are as long as `coalesce wait`: for a first fetch that fails, for the one that follows, for another variant's.
+// All waits of a follower together are as long as `coalesce wait`: for a first fetch that fails,
+// for the one that follows, for another variant's.
 func TestPatienceOfAFollower(t *testing.T) {
 	h := newTestHandler(t)
 	h.Coalesce.Wait = caddy.Duration(10 * time.Second)
@@ -351,8 +352,8 @@ func TestPatienceOfAFollower(t *testing.T) {
 	})
 }
 
-// Where the last answer was for one client only, nobody waits long for a header that comes late,
-// however long that was ago.
+// Where the last answer was for one client only, no request waits long for a header that comes
+// late, however long that was ago.
 func TestNoPatienceWithWhatWasNotShareable(t *testing.T) {
 	h := newTestHandler(t)
 	now := time.Now()

@@ -119,9 +119,9 @@ func atStalledOrigin(t *testing.T, where string, test func(t *testing.T, s *stal
 	})
 }
 
-// One fetch that stands still takes the URL away from nobody who comes later: when it has for as
-// long as a follower waits, the next one begins another. What comes of the first all the same does
-// not take the place of what was asked for after it.
+// A fetch that stands still does not block its URL: when it has for as long as a follower waits,
+// the next request starts another. What comes of the first all the same does not take the place of
+// what was asked for after it.
 func TestStalledFetchIsNotJoined(t *testing.T) {
 	for _, where := range []string{"header", "first byte", "mid-body"} {
 		t.Run(where, func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestFailedRefreshBacksOff(t *testing.T) {
 func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that the fetch is looked at before the request that began it goes on
 	h := newTestHandler(t)
-	crew := &h.app.cache.workers
+	workers := &h.app.cache.workers
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=600")
 		w.Header().Set("Age", "100")
@@ -252,13 +252,13 @@ func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 	ask()
 	mine := &worker{next: make(chan task)}
 	waits := func() bool {
-		crew.mu.Lock()
-		defer crew.mu.Unlock()
-		return slices.Contains(crew.idle, mine)
+		workers.mu.Lock()
+		defer workers.mu.Unlock()
+		return slices.Contains(workers.idle, mine)
 	}
-	crew.mu.Lock()
-	crew.idle = append(crew.idle, mine)
-	crew.mu.Unlock()
+	workers.mu.Lock()
+	workers.idle = append(workers.idle, mine)
+	workers.mu.Unlock()
 	go ask() // finds it stale
 	for waits() {
 		runtime.Gosched()
@@ -290,7 +290,7 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 	}
 	var held *cache // of each row
 	for name, fails := range map[string]caddyhttp.HandlerFunc{
-		"cancelled, as nobody waits or it takes too long": func(http.ResponseWriter, *http.Request) error {
+		"cancelled, as no client waits or it takes too long": func(http.ResponseWriter, *http.Request) error {
 			held.flights.CancelAll(coalesce.ErrNoClientLeft)
 			return caddyhttp.Error(499, coalesce.ErrNoClientLeft)
 		},

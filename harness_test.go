@@ -83,8 +83,8 @@ func (w *nullWriter) Header() http.Header         { return w.header }
 func (w *nullWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (w *nullWriter) WriteHeader(int)             {}
 
-// awaitClosedCaches waits until there are none. One outlives its configuration until its last request
-// and fetch have ended, so that another test could find what the last one stored.
+// awaitClosedCaches waits until there are none. One outlives its configuration until its last
+// request and fetch have ended, so that another test could find what the last one stored.
 func awaitClosedCaches(tb testing.TB) {
 	tb.Helper()
 	for deadline := time.Now().Add(10 * time.Second); cachesInUse() > 0; time.Sleep(5 * time.Millisecond) {

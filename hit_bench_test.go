@@ -48,8 +48,9 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-// TestHitAllocations bounds what a hit adds to the heap: the number is the same on every machine, so a test can hold it. What Caddy makes
-// for a request is not counted, but what Larder has it make is, as entries in a new replacer's map are.
+// TestHitAllocations bounds what a hit adds to the heap: the number is the same on every machine,
+// so a test can hold it. What Caddy makes for a request is not counted, but what Larder has it make
+// is, as entries in a new replacer's map are.
 func TestHitAllocations(t *testing.T) {
 	const mostAllocs, mostBytes = 6, 1 << 10
 	h := newTestHandler(t)

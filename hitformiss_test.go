@@ -134,7 +134,7 @@ func TestLateHeaderOfWhatWasNotShareable(t *testing.T) {
 	polled = true
 	c.now = c.now.Add(hitForMissTTL + 1)
 	answers := make(chan string, 3)
-	for n := range 3 { // one leads, one gives up waiting for it, one waits for nobody
+	for n := range 3 { // one leads, one gives up waiting for it, one does not wait
 		go func() { answers <- c.ask() }()
 		select {
 		case <-arrived:

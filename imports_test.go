@@ -14,8 +14,9 @@ import (
 
 const modulePath = "github.com/larder-cache/larder"
 
-// TestImportsPointOneWay holds the shape of the house: what each package imports from outside the standard library, to the letter. The
-// root package may import what it needs, but of ours all and no more than is said here.
+// TestImportsPointOneWay holds the shape of the house: what each package imports from outside the
+// standard library, to the letter. The root package may import what it needs, but of ours all and
+// no more than is said here.
 func TestImportsPointOneWay(t *testing.T) {
 	const caddy = "github.com/caddyserver/caddy/v2"
 	want := map[string][]string{

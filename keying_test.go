@@ -110,8 +110,9 @@ func TestCookieValues(t *testing.T) {
 	}
 }
 
-// FuzzQueryRules: the rules take away whole parameters or put them in order, and a second time they change nothing. The key is that of
-// what is sent, so what has no effect on the key cannot have one on the answer.
+// FuzzQueryRules: the rules take away whole parameters or put them in order, and a second time they
+// change nothing. The key is that of what is sent, so what has no effect on the key cannot have one
+// on the answer.
 func FuzzQueryRules(f *testing.F) {
 	for _, raw := range []string{"", "a", "b=2&a=1&a=0", "utm_source=x&a=1", "&&", "a=1;utm_b=2", "%75tm_a=1", "a=%26b", "=x", "utm_=1&utm_"} {
 		for rules := range byte(6) {
@@ -180,7 +181,8 @@ func keyOf(rules *keying, u *url.URL) store.Key {
 	return rules.key(&keyed{method: "GET", scheme: "http", authority: "h", client: u, inner: u, header: http.Header{}})
 }
 
-// FuzzKeysDoNotCollide: two requests have the same key if and only if all that is keyed is the same.
+// FuzzKeysDoNotCollide: two requests have the same key if and only if all that is keyed is the
+// same.
 func FuzzKeysDoNotCollide(f *testing.F) {
 	// Each pair would be one for a key that puts its parts together with a delimiter.
 	f.Add("/a", "b", "", "c", "", "/a", "", "b", "c", "")

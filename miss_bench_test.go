@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A rig serves requests of one kind with a handler outside of any server, or without it: what the same request costs either way is what
-// Larder costs.
+// A rig serves requests of one kind with a handler outside of any server, or without it: what the
+// same request costs either way is what Larder costs.
 type rig struct {
 	tb     testing.TB
 	h      *Handler
@@ -78,7 +78,8 @@ var passages = []struct {
 	{"post", http.MethodPost, "max-age=3600", false, "Larder; fwd=bypass; detail=method"},
 }
 
-// BenchmarkPassage measures requests that reach the origin: no server, no socket, no proxy. "past" is the same without Larder.
+// BenchmarkPassage measures requests that reach the origin: no server, no socket, no proxy. "past"
+// is the same without Larder.
 func BenchmarkPassage(b *testing.B) {
 	for _, p := range passages {
 		for name, through := range map[string]bool{"through": true, "past": false} {
@@ -97,8 +98,8 @@ func BenchmarkPassage(b *testing.B) {
 	}
 }
 
-// TestPassageAllocations bounds what Larder adds to the heap where the origin is asked. Numbers are the same on every machine, so a test
-// can hold them.
+// TestPassageAllocations bounds what Larder adds to the heap where the origin is asked. Numbers are
+// the same on every machine, so a test can hold them.
 func TestPassageAllocations(t *testing.T) {
 	most := map[string]float64{"miss": 53, "no-store": 6, "bypass": 5, "post": 8}
 	for _, p := range passages {

@@ -111,8 +111,8 @@ func closeOne(t *testing.T, folder string) {
 	}
 }
 
-// TestPurgeOfAPathThatIsReopened: the store that a purge is about to reach is closed, and another one has opened
-// its file, with all that is in it, before the purge comes to it.
+// TestPurgeOfAPathThatIsReopened: the store that a purge is about to reach is closed, and another
+// one has opened its file, with all that is in it, before the purge comes to it.
 func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	folder := t.TempDir()
 	closeOne(t, folder)

@@ -12,7 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// The whole of a hit, from Caddy's request to the response written, as the cache grows and as goroutines do:
+// The whole of a hit, from Caddy's request to the response written, as the cache grows and as
+// goroutines do:
 //
 //	go test -run '^$' -bench Scale -cpu 1,2 ./store .
 
@@ -44,7 +45,8 @@ func BenchmarkScaleGoroutines(b *testing.B) {
 	}
 }
 
-// scaleClient asks for one page after the other. What Caddy makes for each request is part of the cost.
+// scaleClient asks for one page after the other. What Caddy makes for each request is part of the
+// cost.
 type scaleClient struct {
 	w      *nullWriter
 	r      *http.Request

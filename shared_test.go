@@ -21,7 +21,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// What an outer handler of one client does to the trailers that it sees is not seen by the next client.
+// What an outer handler of one client does to the trailers that it sees is not seen by the next
+// client.
 func TestTrailersAreEachClientsOwn(t *testing.T) {
 	h := newTestHandler(t)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -44,7 +45,8 @@ func TestTrailersAreEachClientsOwn(t *testing.T) {
 	}
 }
 
-// A fetch that the leader did not get its answer from leaves nothing in the leader's vars, whose handlers may be running still.
+// A fetch that the leader did not get its answer from leaves nothing in the leader's vars, whose
+// handlers may be running still.
 func TestVarsOfAnAbandonedFetch(t *testing.T) {
 	h := newTestHandler(t)
 	answered := make(chan struct{})
@@ -77,7 +79,8 @@ func TestVarsOfAnAbandonedFetch(t *testing.T) {
 	}
 }
 
-// TestDateOfAHandlerWithout: what is stored has a Date also where an inner handler sends none in the way net/http has for that.
+// TestDateOfAHandlerWithout: what is stored has a Date also where an inner handler sends none in
+// the way net/http has for that.
 func TestDateOfAHandlerWithout(t *testing.T) {
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -195,10 +198,10 @@ func (w *deadWriter) SetWriteDeadline(time.Time) error {
 // A reader that a window drops cannot take others along, whatever its client's writer does when it
 // is broken off.
 func TestDroppedReaderHarmsNobody(t *testing.T) {
-	synctest.Test(t, droppedReaderHarmsNobody)
+	synctest.Test(t, droppedReaderHarmsNoOther)
 }
 
-func droppedReaderHarmsNobody(t *testing.T) {
+func droppedReaderHarmsNoOther(t *testing.T) {
 	defer time.Sleep(2 * workerIdle) // of the bubble's time: the goroutine of the fetch ends by then
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	h := newTestHandler(t)

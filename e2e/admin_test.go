@@ -281,7 +281,7 @@ func TestListingByPages(t *testing.T) {
 	}
 }
 
-// TestListingOfACursorNobodyGave: the one who asks is at fault, not the store.
+// TestListingOfACursorNobodyGave: a cursor that no listing gave is the client's error.
 func TestListingOfACursorNobodyGave(t *testing.T) {
 	in := start(t, proxied("larder"), newOrigin(t, answering(200)))
 	var answer struct {

@@ -94,8 +94,8 @@ func (c *caddyProcess) fiftyAtOnce(old string) {
 	}
 }
 
-// TestFaultValidateBesideAServer: `caddy validate` and `caddy adapt` with the configuration of a server that is running take nothing from
-// it.
+// TestFaultValidateBesideAServer: `caddy validate` and `caddy adapt` with the configuration of a
+// server that is running take nothing from it.
 func TestFaultValidateBesideAServer(t *testing.T) {
 	c := newProcess(t)
 	c.start()

@@ -113,8 +113,9 @@ func (in *instance) get(path string, header ...string) *answer {
 	return in.do(http.MethodGet, path, "", header...)
 }
 
-// do sends a request and fails the test if there is no response. At a reload the server that goes may take a connection and close it
-// without a word; a browser asks again for what is safe to ask for, and so does this.
+// do sends a request and fails the test if there is no response. At a reload the server that goes
+// may take a connection and close it without a word; a browser asks again for what is safe to ask
+// for, and so does this.
 func (in *instance) do(method, path, body string, header ...string) *answer {
 	in.t.Helper()
 	a, err := in.try(context.Background(), method, path, body, header...)
@@ -226,7 +227,8 @@ func (c *connection) response(method string) *http.Response {
 	return resp
 }
 
-// raw writes text to a connection of its own, "\n" standing for a line's end, and reads one response.
+// raw writes text to a connection of its own, "\n" standing for a line's end, and reads one
+// response.
 func (in *instance) raw(text string) *answer {
 	in.t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("localhost:%d", in.port))
@@ -254,7 +256,8 @@ func (in *instance) rawGet(target string, lines ...string) *answer {
 	return in.raw(fmt.Sprintf("GET %s HTTP/1.1\nHost: localhost:%d\n%s\n\n", target, in.port, strings.Join(lines, "\n")))
 }
 
-// unread asks for path and reads what comes without judging it: net/http's client refuses some answers.
+// unread asks for path and reads what comes without judging it: net/http's client refuses some
+// answers.
 func (in *instance) unread(path string) {
 	in.t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("localhost:%d", in.port))

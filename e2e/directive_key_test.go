@@ -21,7 +21,8 @@ func describing(header ...string) http.HandlerFunc {
 // keyed is a directive with a key block.
 func keyed(lines ...string) string { return block("key {\n" + strings.Join(lines, "\n") + "\n}") }
 
-// TestKeyQuery asks for two URLs and looks whether the second is answered by the first, and what the origin was asked.
+// TestKeyQuery asks for two URLs and looks whether the second is answered by the first, and what
+// the origin was asked.
 func TestKeyQuery(t *testing.T) {
 	for _, tc := range []struct {
 		name, directive, first, second string
@@ -63,7 +64,8 @@ func TestKeyQuery(t *testing.T) {
 	}
 }
 
-// TestIgnoredParametersReachNoInnerHandler: whatever an inner handler looks at, what is not in the key is not there.
+// TestIgnoredParametersReachNoInnerHandler: whatever an inner handler looks at, what is not in the
+// key is not there.
 func TestIgnoredParametersReachNoInnerHandler(t *testing.T) {
 	for name, site := range map[string]string{
 		"plain":            "{{larder}}\nreverse_proxy {{origin}} {\n{{up}}\n}",

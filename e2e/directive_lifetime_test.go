@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestLifetime asks twice: the second answer is a hit with this rest of freshness, or comes from the origin.
+// TestLifetime asks twice: the second answer is a hit with this rest of freshness, or comes from
+// the origin.
 func TestLifetime(t *testing.T) {
 	const never = -1
 	type pairs = []string
@@ -144,7 +145,8 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
-// TestTTLOfOneIsNotForAnother: what is fresh by the operator's word alone is not for requests to which that word does not apply.
+// TestTTLOfOneIsNotForAnother: what is fresh by the operator's word alone is not for requests to
+// which that word does not apply.
 func TestTTLOfOneIsNotForAnother(t *testing.T) {
 	for name, rule := range map[string]string{"ttl": "ttl 5m", "force_ttl": "force_ttl 5m"} {
 		for who, header := range map[string][]string{"a cookie": {"Cookie", "session=1"}, "Authorization": {"Authorization", "Basic eDp5"}} {
@@ -212,7 +214,7 @@ func TestAssumedLifetimes(t *testing.T) {
 					afterReload(t, in, k.method, k.header).want(t, 200, "", "")
 					o.asked(t, 2)
 				})
-				t.Run("followers", func(t *testing.T) { followNobody(t, rule, k.method, k.header) })
+				t.Run("followers", func(t *testing.T) { wantOwnFetches(t, rule, k.method, k.header) })
 			})
 		}
 	}
@@ -232,9 +234,9 @@ func afterReload(t *testing.T, in *instance, method string, header []string) *an
 	return a
 }
 
-// followNobody has a request of the kind come while one that is of none, or for a POST the same, is
+// wantOwnFetches has a request of the kind come while one without credentials, or the same POST, is
 // being fetched.
-func followNobody(t *testing.T, rule, method string, header []string) {
+func wantOwnFetches(t *testing.T, rule, method string, header []string) {
 	g := newGate(t, func(w http.ResponseWriter, v *visit) { unstated(w, v.Request, v.number) })
 	in := start(t, proxied(postDirective(rule)), g.origin)
 	leader := gather(t, in, 1, method, "/", nil)
@@ -297,8 +299,8 @@ func TestOriginsWordIsForAll(t *testing.T) {
 	}
 }
 
-// TestKeyedCredentials: what the key has keeps nothing out. Each who shows the same credentials has
-// the same page, and nobody else.
+// TestKeyedCredentials: what the key has keeps nothing out. All who show the same credentials have
+// the same page, and no others have it.
 func TestKeyedCredentials(t *testing.T) {
 	for _, tc := range []struct{ key, field, bob, eve string }{
 		{"header Authorization", "Authorization", "Basic Ym9iOmJvYg==", "Basic ZXZlOmV2ZQ=="},

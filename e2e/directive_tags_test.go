@@ -191,7 +191,8 @@ func TestInvalidate(t *testing.T) {
 	}
 }
 
-// TestInvalidateAroundARewrite: the matcher sees the request as it came, the placeholders what the inner handlers made of it.
+// TestInvalidateAroundARewrite: the matcher sees the request as it came, the placeholders what the
+// inner handlers made of it.
 func TestInvalidateAroundARewrite(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -237,7 +238,8 @@ func TestInvalidateSoftly(t *testing.T) {
 	eventually(t, "the refresh is stored", func() bool { return in.get("/").body != "1" })
 }
 
-// TestInvalidateFollowsTheKeysOfEveryHandler: what a handler with other query rules has stored goes too.
+// TestInvalidateFollowsTheKeysOfEveryHandler: what a handler with other query rules has stored goes
+// too.
 func TestInvalidateFollowsTheKeysOfEveryHandler(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
 	in := start(t, setup{site: `

@@ -429,7 +429,7 @@ func TestStricterHandlerOfTheSameURL(t *testing.T) {
 			second := gather(t, in, 1, http.MethodGet, "/", as("2"))
 			if len(tc.request) == 0 {
 				parked(t, 2)
-			} else { // no-store waits for nobody
+			} else { // a request with no-store does not wait
 				open(g.next(t, 1)...)
 			}
 			open(fetch...)

@@ -14,7 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestExamples runs every example Caddyfile, with free ports in place of its own, and holds the pages to quoting each as it is.
+// TestExamples runs every example Caddyfile, with free ports in place of its own, and holds the
+// pages to quoting each as it is.
 func TestExamples(t *testing.T) {
 	var quoted []string
 	for _, p := range readPages(t, pagePatterns...) {

@@ -151,7 +151,8 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// TestHandlersThatFailAreNoted has a request that ends in an error counted and logged, and its error route told, as any other.
+// TestHandlersThatFailAreNoted has a request that ends in an error counted and logged, and its
+// error route told, as any other.
 func TestHandlersThatFailAreNoted(t *testing.T) {
 	log := newAccessLog(t)
 	in := start(t, setup{site: log.directive() + `
@@ -193,8 +194,8 @@ func TestStatusPlaceholderInADeferredHeader(t *testing.T) {
 	}
 }
 
-// What inner handlers have set by the response header is there for outer handlers that write into it. A hit has no inner handlers, so this
-// is about misses, stored or not.
+// What inner handlers have set by the response header is there for outer handlers that write into
+// it. A hit has no inner handlers, so this is about misses, stored or not.
 func TestOuterHeaderFromInnerPlaceholders(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", r.URL.Query().Get("cc"))

@@ -76,8 +76,8 @@ func TestHTTP2(t *testing.T) {
 	o.asked(t, 2)
 }
 
-// TestHTTP3 asks one TLS site by HTTP/1.1, HTTP/2 and HTTP/3: what one has fetched, the others hit, and Alt-Svc, which is the connection's,
-// is not stored.
+// TestHTTP3 asks one TLS site by HTTP/1.1, HTTP/2 and HTTP/3: what one has fetched, the others hit,
+// and Alt-Svc, which is the connection's, is not stored.
 func TestHTTP3(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	port := freePort(t)

@@ -39,7 +39,8 @@ func TestSameForFollowers(t *testing.T) {
 	settled(t, s.with)
 }
 
-// Every event of a stream arrives before the origin sends the next. The origin waits for the client to say so.
+// Every event of a stream arrives before the origin sends the next. The origin waits for the client
+// to say so.
 func TestStreamsArriveEventByEvent(t *testing.T) {
 	const events = 5
 	for name, tc := range map[string]struct {
@@ -111,7 +112,8 @@ func readEvents(t *testing.T, in *instance, header []string, n int, arrived chan
 	}
 }
 
-// Where writes are to be passed on at once, that holds without reverse_proxy's flush_interval as well.
+// Where writes are to be passed on at once, that holds without reverse_proxy's flush_interval as
+// well.
 func TestIncrementalIsFlushedAtEveryWrite(t *testing.T) {
 	for name, header := range map[string][]string{
 		"Incremental":       {"Incremental", "?1"},
@@ -363,7 +365,7 @@ func TestTrailersAreHeldToTheRules(t *testing.T) {
 			if got := trailers(hit); !hit.isHit() || got != tc.others {
 				t.Errorf("%q: trailers %q, want %q", hit.cacheStatus(), got, tc.others)
 			}
-			g.nobody(t)
+			g.noMore(t)
 		})
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// With and without Larder a client sees the same. Each case here runs the same site twice, side by side: once with the
-// directive and once with nothing in its place.
+// With and without Larder a client sees the same. Each case here runs the same site twice, side by
+// side: once with the directive and once with nothing in its place.
 
 // sides are the two sites of one configuration.
 type sides struct {
@@ -65,8 +65,9 @@ func (s sides) same(t *testing.T, p probe) {
 	}
 }
 
-// differences reports what a client would see differently with Larder. Age and Cache-Status are Larder's to add; a stored body's length
-// is known even where the origin did not say it, and net/http adds the length of a short body that came in one piece.
+// differences reports what a client would see differently with Larder. Age and Cache-Status are
+// Larder's to add; a stored body's length is known even where the origin did not say it, and
+// net/http adds the length of a short body that came in one piece.
 func differences(t *testing.T, name string, want, got *answer) {
 	t.Helper()
 	if (want.err == nil) != (got.err == nil) {
@@ -210,7 +211,8 @@ func TestSameWithEncode(t *testing.T) {
 		p.path = "/"
 		s.same(t, p)
 	}
-	// encode itself answers 304 with the origin's ETag, and knows neither weak ones nor lists; from the store they are right.
+	// encode itself answers 304 with the origin's ETag, and knows neither weak ones nor lists; from
+	// the store they are right.
 	for _, tags := range []string{`"v1-gzip"`, `W/"v1-gzip"`, `"x", "v1-gzip"`, "*"} {
 		coded := s.with.get("/", "Accept-Encoding", "gzip", "If-None-Match", tags)
 		coded.want(t, 304, "", "")
@@ -228,7 +230,8 @@ func TestSameWithEncode(t *testing.T) {
 	o.asked(t, before) // by no coded hit
 }
 
-// A coded variant that went stale is validated by the ETag its origin knows, and its clients keep the one they know.
+// A coded variant that went stale is validated by the ETag its origin knows, and its clients keep
+// the one they know.
 func TestEncodedVariantIsRevalidated(t *testing.T) {
 	o := newOrigin(t, longPage("Age", "100"))
 	in := start(t, setup{site: "larder\nencode gzip\nreverse_proxy {{origin}}"}, o)
@@ -293,8 +296,8 @@ func TestSameWithErrors(t *testing.T) {
 	}
 }
 
-// Templates take {file.*} away from what a client may write into a page. That of a fetch must not get it back from the replacer behind its
-// own, nor outer templates from that of the fetch.
+// Templates take {file.*} away from what a client may write into a page. That of a fetch must not
+// get it back from the replacer behind its own, nor outer templates from that of the fetch.
 func TestTemplatesReadNoFiles(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {

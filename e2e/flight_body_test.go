@@ -51,7 +51,8 @@ func TestBodyOverMaxBody(t *testing.T) {
 	}
 }
 
-// 64 MiB go through a window of 4 MiB; a reader that takes nothing is dropped after a while and keeps nobody else from the whole.
+// 64 MiB go through a window of 4 MiB; a reader that takes nothing is dropped after a while,
+// and the others get the whole.
 func TestWindow(t *testing.T) {
 	const size = 64 << 20
 	block := strings.Repeat("0123456789abcdef", 4096)
@@ -90,7 +91,7 @@ func TestWindow(t *testing.T) {
 				}
 			}
 			settled(t, in)
-			g.nobody(t)
+			g.noMore(t)
 			if stats := in.stats(); stats.Memory.Entries != 0 {
 				t.Errorf("%d entries are stored", stats.Memory.Entries)
 			}
@@ -98,7 +99,8 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// A body that goes on past its Content-Length is no clean answer: as many bytes as were announced are not known to be the response.
+// A body that goes on past its Content-Length is no clean answer: as many bytes as were announced
+// are not known to be the response.
 func TestOverlongBody(t *testing.T) {
 	whole := strings.Repeat("0123456789abcdef", 4096) // more than net/http keeps back
 	for name, writes := range map[string][]string{
@@ -154,8 +156,9 @@ func TestOverlongBody(t *testing.T) {
 	}
 }
 
-// Clients that take their time with a body that has come whole cost no memory beside the store's, which is counted, whether they come early or late,
-// and have the right bytes even when the response is purged meanwhile.
+// Clients that take their time with a body that has come whole cost no memory beside the store's,
+// which is counted, whether they come early or late, and have the right bytes even when the
+// response is purged meanwhile.
 func TestSlowReadersOfAStoredBody(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the memory tier is on the heap")

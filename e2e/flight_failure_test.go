@@ -12,7 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A body that breaks off breaks every reader's connection, is not stored, and the next request begins anew.
+// A body that breaks off breaks every reader's connection, is not stored, and the next request
+// begins anew.
 func TestBrokenBody(t *testing.T) {
 	const n = 10
 	for name, declared := range map[string]string{"Content-Length too long": "100", "chunked, connection cut": ""} {
@@ -57,14 +58,15 @@ func TestBrokenBody(t *testing.T) {
 			}
 			close(cut)
 			clients.Wait()
-			g.nobody(t)
+			g.noMore(t)
 			g.letThrough(t, in, "/").want(t, 200, "whole", "Larder; fwd=uri-miss; stored")
 			settled(t, in)
 		})
 	}
 }
 
-// A failure costs two fetches, however many wait: the leader's client has its own as it came, the others have the second's.
+// A failure costs two fetches, however many wait: the leader's client has its own as it came, the
+// others have the second's.
 func TestFailureWithFollowers(t *testing.T) {
 	const followers = 10
 	fail := func(w http.ResponseWriter, number int) {
@@ -126,7 +128,7 @@ func TestFailureWithFollowers(t *testing.T) {
 			}
 			v = g.next(t, 1)
 			parked(t, followers) // all gather on the second fetch
-			g.nobody(t)
+			g.noMore(t)
 			open(v...)
 			if more := tc.fetches - 2; more > 0 {
 				open(g.next(t, more)...)
@@ -139,13 +141,13 @@ func TestFailureWithFollowers(t *testing.T) {
 					t.Errorf("follower %d: Retry-After %q, want %q", i, a.Header.Get("Retry-After"), want)
 				}
 			}
-			g.nobody(t)
+			g.noMore(t)
 			settled(t, in)
 		})
 	}
 }
 
-// Where a stale answer is allowed, a failure costs one fetch and nobody sees it.
+// Where a stale answer is allowed, a failure costs one fetch and no client sees it.
 func TestStaleAnswerForAllWhoWait(t *testing.T) {
 	const n = 20
 	for name, answer := range map[string]func(w http.ResponseWriter){
@@ -200,7 +202,7 @@ func TestStaleAnswerForAllWhoWait(t *testing.T) {
 					t.Errorf("Cache-Status %q", a.cacheStatus())
 				}
 			}
-			g.nobody(t)
+			g.noMore(t)
 			settled(t, in)
 		})
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// The fetch is nobody's: its leader's client may go whenever it likes.
+// A fetch outlives the client that started it.
 func TestLeaderLeaves(t *testing.T) {
 	const followers = 5
 	for _, when := range []string{"before the header", "in mid-body"} {
@@ -62,7 +62,7 @@ func TestLeaderLeaves(t *testing.T) {
 			if hit := in.get("/"); !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") || hit.body != "first last" {
 				t.Errorf("afterwards: %q %q", hit.cacheStatus(), hit.body)
 			}
-			g.nobody(t)
+			g.noMore(t)
 		})
 	}
 }
@@ -240,7 +240,8 @@ func statusOfHalfClosed(t *testing.T, c *connection, early bool, answer func()) 
 	return http.StatusOK
 }
 
-// A leader that takes nothing does not hold up the fetch by the 1xx that come before the header: these go to it alone.
+// A leader that takes nothing does not hold up the fetch by the 1xx that come before the header:
+// these go to it alone.
 func TestInformationalResponsesToALeaderThatReadsNothing(t *testing.T) {
 	link := "<" + strings.Repeat("x", 256<<10) + ">; rel=preload"
 	ts := newTurnstile(t, func(_ int, w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {

@@ -13,7 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// What becomes of a flight when a handler within, the proxy's connection, or Larder itself breaks while others wait.
+// What becomes of a flight when a handler within, the proxy's connection, or Larder itself breaks
+// while others wait.
 
 func init() {
 	caddy.RegisterModule(breaker{})

@@ -13,7 +13,8 @@ import (
 
 // Answers that are for one client only: who waits for whom, before one is known and after.
 
-// Answers that are for one client each: everybody gets their own, and as soon as the first header has shown that, nobody waits.
+// Answers that are for one client each: every client gets its own, and as soon as the first header
+// has shown that, none waits.
 func TestWhatIsNotShared(t *testing.T) {
 	const n = 20
 	user := func(name string) func(int) []string {
@@ -50,7 +51,7 @@ func TestWhatIsNotShared(t *testing.T) {
 			c := gather(t, in, n, http.MethodGet, "/", tc.header)
 			parked(t, n)
 			leader := g.next(t, 1)
-			g.nobody(t)
+			g.noMore(t)
 			open(leader...)
 			open(g.next(t, n-1)...) // all at once: none of these is answered yet
 			for i, a := range c.all() {
@@ -141,11 +142,11 @@ func TestLongPollsWaitForNobody(t *testing.T) {
 	for _, a := range polls.all() {
 		a.want(t, 200, "message", "Larder; fwd=miss")
 	}
-	g.nobody(t)
+	g.noMore(t)
 }
 
-// EventSource waits for nobody, and nobody for it: neither on a cold key nor where a stale response
-// is to be validated.
+// A request of an EventSource neither waits nor is waited for: neither on a cold key nor where a
+// stale response is to be validated.
 func TestEventStreamsWaitForNobody(t *testing.T) {
 	const n = 5
 	accept := func(int) []string { return []string{"Accept", "text/event-stream"} }
@@ -233,7 +234,7 @@ func TestPersonalAnswerIsNotRememberedForOthers(t *testing.T) {
 			for _, a := range crowd.all() {
 				a.want(t, 200, "for all", "")
 			}
-			g.nobody(t)
+			g.noMore(t)
 		})
 	}
 }
@@ -243,7 +244,7 @@ func TestPersonalAnswerIsNotRememberedForOthers(t *testing.T) {
 func TestFollowersOfAPersonalRequestGather(t *testing.T) {
 	for name, header := range personalRequests {
 		if header[0] == "Authorization" {
-			continue // it leads none but its like
+			continue // it leads only requests with the same Authorization
 		}
 		t.Run(name, func(t *testing.T) {
 			const n = 50
@@ -261,7 +262,7 @@ func TestFollowersOfAPersonalRequestGather(t *testing.T) {
 			for _, a := range crowd.all() {
 				a.want(t, 200, "for all", "")
 			}
-			g.nobody(t)
+			g.noMore(t)
 		})
 	}
 }
@@ -297,7 +298,7 @@ func TestMembersWaitForNobody(t *testing.T) {
 	for _, a := range visitors.all() {
 		a.want(t, 200, "for all", "")
 	}
-	g.nobody(t)
+	g.noMore(t)
 }
 
 // What the old rules called not shareable was remembered through a reload: the first hit under the

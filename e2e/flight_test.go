@@ -65,14 +65,15 @@ func TestOneFetchForFiftyAndAllStream(t *testing.T) {
 	if got["Larder; fwd=uri-miss; stored"] != 1 || got["Larder; fwd=uri-miss; fwd-status=200; collapsed"] != n-1 {
 		t.Errorf("Cache-Status: %v", got)
 	}
-	g.nobody(t)
+	g.noMore(t)
 	settled(t, in)
 	if hit := in.get("/"); !strings.HasPrefix(hit.cacheStatus(), "Larder; hit") || hit.body != `{"rows":[1]}` {
 		t.Errorf("afterwards: %q %q", hit.cacheStatus(), hit.body)
 	}
 }
 
-// A client that has the whole of an answer finds it stored: its next request is a hit, its purge counts it.
+// A client that has the whole of an answer finds it stored: its next request is a hit, its purge
+// counts it.
 func TestWhoHasTheWholeFindsItStored(t *testing.T) {
 	body := strings.Repeat("0123456789abcdef", 4096)
 	for name, answer := range map[string]func(w http.ResponseWriter){
@@ -130,7 +131,7 @@ func TestCoalesceWait(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		_, _ = fmt.Fprint(w, v.number)
 	})
-	in := start(t, proxied("larder {\ncoalesce wait 1s\n}"), g.origin) // so long that the second comes aboard in time
+	in := start(t, proxied("larder {\ncoalesce wait 1s\n}"), g.origin) // so long that the second joins in time
 	first := gather(t, in, 1, http.MethodGet, "/", nil)
 	leader := g.next(t, 1)
 	second := gather(t, in, 1, http.MethodGet, "/", nil)
@@ -158,7 +159,7 @@ func TestEachVariantIsFetchedOnce(t *testing.T) {
 	for i, a := range c.all() {
 		a.want(t, 200, fmt.Sprint("in l", i%languages), "")
 	}
-	g.nobody(t)
+	g.noMore(t)
 	settled(t, in)
 	for i := range languages {
 		hit := in.get("/", language(i)...)
@@ -197,13 +198,14 @@ func TestHeadJoinsARunningGet(t *testing.T) {
 			}
 			close(rest)
 			get.all()[0].want(t, 200, "first last", "Larder; fwd=uri-miss; stored")
-			g.nobody(t)
+			g.noMore(t)
 			settled(t, in)
 		})
 	}
 }
 
-// A fetch that began before a purge is of no use to requests that start after it, and is not stored.
+// A fetch that began before a purge is of no use to requests that start after it, and is not
+// stored.
 func TestPurgeOfAFetchUnderWay(t *testing.T) {
 	for _, when := range []string{"before the header", "in mid-body"} {
 		for name, selector := range map[string]string{
@@ -252,13 +254,14 @@ func TestPurgeOfAFetchUnderWay(t *testing.T) {
 				before.all()[0].want(t, 200, "old", "")
 				settled(t, in)
 				in.get("/").want(t, 200, "new", "")
-				g.nobody(t)
+				g.noMore(t)
 			})
 		}
 	}
 }
 
-// staleOrigin is a gate whose first answer, let through by itself, is stale as soon as it comes; then it answers conditionals with 304.
+// staleOrigin is a gate whose first answer, let through by itself, is stale as soon as it comes;
+// then it answers conditionals with 304.
 func staleOrigin(t *testing.T, directive string) *gate {
 	return newGate(t, func(w http.ResponseWriter, v *visit) {
 		w.Header().Set("Cache-Control", directive)
@@ -322,7 +325,7 @@ func TestOneValidationForFifty(t *testing.T) {
 	if leaders != 1 {
 		t.Errorf("%d requests say they stored the answer", leaders)
 	}
-	g.nobody(t)
+	g.noMore(t)
 	settled(t, in)
 }
 
@@ -338,14 +341,14 @@ func TestOneBackgroundFetchWhileStale(t *testing.T) {
 		}
 	}
 	v := g.next(t, 1)
-	g.nobody(t)
+	g.noMore(t)
 	open(v...)
 	settled(t, in)
 	fresh := in.get("/")
 	if fresh.want(t, 200, "body", ""); !strings.HasPrefix(fresh.cacheStatus(), "Larder; hit; ttl=") || strings.Contains(fresh.cacheStatus(), "swr") {
 		t.Errorf("after the refresh: %q", fresh.cacheStatus())
 	}
-	g.nobody(t)
+	g.noMore(t)
 }
 
 // Nothing is left of flights when they are over: neither goroutines nor bytes.

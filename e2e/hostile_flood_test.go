@@ -20,7 +20,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// C13: a response that varies by what clients make up has a bounded number of variants, and one that varies by everything none.
+// C13: a response that varies by what clients make up has a bounded number of variants, and one
+// that varies by everything none.
 func TestVaryFlood(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -41,7 +42,8 @@ func TestVaryFlood(t *testing.T) {
 	}
 }
 
-// C14: the origin hangs on the first request. Everybody else is answered when their wait is over, and nothing is left behind.
+// C14: the origin hangs on the first request. Everybody else is answered when their wait is over,
+// and nothing is left behind.
 func TestHangingOrigin(t *testing.T) {
 	g := newGate(t, func(w http.ResponseWriter, v *visit) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -81,7 +83,8 @@ func TestHangingOrigin(t *testing.T) {
 	settled(t, in)
 }
 
-// C22: bodies whose size nobody has announced, more of them at once than there is memory. All arrive, none takes more than its share.
+// C22: bodies whose size is not announced, more of them at once than there is memory. All
+// arrive, none takes more than its share.
 func TestSizeBombs(t *testing.T) {
 	const size = 1 << 20
 	chunk := []byte(strings.Repeat("x", 32<<10))
@@ -112,16 +115,18 @@ func TestSizeBombs(t *testing.T) {
 	settled(t, in)
 }
 
-// TestFlood is C13, C14 and C22 together, at full speed: distinct URLs, variants, followers, slow readers and header fields as large as the
-// server takes them, in front of a small memory tier, while ordinary clients ask for a hot set. It runs for two seconds, or for as long as
-// LARDER_FLOOD says:
+// TestFlood is C13, C14 and C22 together, at full speed: distinct URLs, variants, followers, slow
+// readers and header fields as large as the server takes them, in front of a small memory tier,
+// while ordinary clients ask for a hot set. It runs for two seconds, or for as long as LARDER_FLOOD
+// says:
 //
 //	LARDER_FLOOD=5m go test -run TestFlood -timeout 30m ./e2e
 //
-// In five minutes that is a million URLs, a hundred thousand variants, ten thousand followers at once every minute and a thousand slow
-// readers. How much of it gets through in a second, and so how many hits the hot set keeps, depends on the machine: the short form prints
-// that, the long one judges it, and on a slow machine goes on until as much has come as is asked for. LARDER_FLOOD_OPTION is a line of the
-// global option, as `eviction lfu`.
+// In five minutes that is a million URLs, a hundred thousand variants, ten thousand followers at
+// once every minute and a thousand slow readers. How much of it gets through in a second, and so
+// how many hits the hot set keeps, depends on the machine: the short form prints that, the long one
+// judges it, and on a slow machine goes on until as much has come as is asked for.
+// LARDER_FLOOD_OPTION is a line of the global option, as `eviction lfu`.
 func TestFlood(t *testing.T) {
 	f := &flood{length: 2 * time.Second, followers: 200, slow: 20, memory: 32}
 	text := os.Getenv("LARDER_FLOOD")
@@ -155,7 +160,8 @@ func TestFlood(t *testing.T) {
 	if text != "" {
 		f.judge(t, share)
 	}
-	// The store counts what it is about to take before it evicts for it, so a reading may be over by what is on its way in.
+	// The store counts what it is about to take before it evicts for it, so a reading may be over by
+	// what is on its way in.
 	if budget := int64(f.memory) << 20; f.peak.Load() > budget+budget/64 {
 		t.Errorf("%d bytes in memory, over the budget", f.peak.Load())
 	}
@@ -178,7 +184,8 @@ func (f *flood) judge(t *testing.T, share float64) {
 	}
 }
 
-// backToBase: nobody is left at work, and what a purge of everything leaves on the heap is what was there before.
+// backToBase: no goroutine is left at work, and what a purge of everything leaves on the heap is
+// what was there before.
 func (f *flood) backToBase(t *testing.T, in *instance, o *origin, goroutines int, heap uint64) {
 	settled(t, in)
 	o.CloseClientConnections()
@@ -188,7 +195,8 @@ func (f *flood) backToBase(t *testing.T, in *instance, o *origin, goroutines int
 	}
 	in.purge(`{"all":true}`)
 	eventually(t, "the memory tier is swept", func() bool { return in.stats().Memory.Entries == 0 })
-	// The store keeps the bookkeeping of as many entries as there were (store/doc.go): of small ones some 64 bytes in 400.
+	// The store keeps the bookkeeping of as many entries as there were (store/doc.go): of small ones
+	// some 64 bytes in 400.
 	slack := uint64(16<<20) + uint64(f.memory)<<20/6
 	if !within(20*time.Second, func() bool { return liveHeap() < heap+slack }) {
 		t.Errorf("%d MiB of live heap, %d before", liveHeap()>>20, heap>>20)
@@ -206,11 +214,14 @@ func liveHeap() uint64 {
 
 const (
 	hotPages = 500
-	// hotPause is what a hot client rests between two requests: the hot set is asked for as a site's visitors do, not as a benchmark does.
+	// hotPause is what a hot client rests between two requests: the hot set is asked for as a site's
+	// visitors do, not as a benchmark does.
 	hotPause = time.Millisecond
-	// sipPause keeps a slow reader at 2 KiB a second, so that a thousand of them take connections and not the processor.
+	// sipPause keeps a slow reader at 2 KiB a second, so that a thousand of them take connections and
+	// not the processor.
 	sipPause = 500 * time.Millisecond
-	// largePause leaves the other attackers something of the machine: a megabyte of header costs more than a thousand small requests.
+	// largePause leaves the other attackers something of the machine: a megabyte of header costs more
+	// than a thousand small requests.
 	largePause = 100 * time.Millisecond
 )
 
@@ -244,7 +255,8 @@ type flood struct {
 	hot, hits, distinct, variants, followed, slowed, large, refused, peak atomic.Int64
 }
 
-// run loads the cache until the time is over and all that is wanted has come, or four times as long.
+// run loads the cache until the time is over and all that is wanted has come, or four times as
+// long.
 func (f *flood) run(t *testing.T, in *instance) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*f.length)
@@ -300,8 +312,8 @@ func (f *flood) run(t *testing.T, in *instance) {
 	f.took = time.Since(began)
 }
 
-// crawl asks for one thing after the other on a connection of its own, written by hand: net/http's client would take more of the machine
-// than the server.
+// crawl asks for one thing after the other on a connection of its own, written by hand: net/http's
+// client would take more of the machine than the server.
 func (f *flood) crawl(ctx context.Context, t *testing.T, in *instance, counter *atomic.Int64, ask func() (path, agent string)) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("localhost:%d", in.port))
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// C4: parameters are whole pieces between ampersands. What is keyed is what the origin gets, so nothing can be smuggled past the key.
+// C4: parameters are whole pieces between ampersands. What is keyed is what the origin gets, so
+// nothing can be smuggled past the key.
 func TestParameterCloaking(t *testing.T) {
 	o := newOrigin(t, echo)
 	in := start(t, proxied("larder {\nkey {\nquery ignore utm_* callback\n}\n}"), o)
@@ -47,7 +48,8 @@ func TestParameterCloaking(t *testing.T) {
 	in.rawGet("/p").clean(t)
 }
 
-// C5: no parts of one request can be put together to look like those of another. The origin says what it was sent.
+// C5: no parts of one request can be put together to look like those of another. The origin says
+// what it was sent.
 func TestKeyCollisions(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -84,7 +86,8 @@ func TestKeyCollisions(t *testing.T) {
 	}
 }
 
-// C6: two paths that some server takes for the same are two, and each is answered as without a cache.
+// C6: two paths that some server takes for the same are two, and each is answered as without a
+// cache.
 func TestPathNormalisation(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -117,7 +120,8 @@ func TestPathNormalisation(t *testing.T) {
 	}
 }
 
-// C7: no name of a file makes anything storable, and no rule of the operator overrules what the origin says of privacy.
+// C7: no name of a file makes anything storable, and no rule of the operator overrules what the
+// origin says of privacy.
 func TestWebCacheDeception(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -165,7 +169,8 @@ func TestWebCacheDeception(t *testing.T) {
 	})
 }
 
-// C11: one authority for the key and for the origin, however the request spells it, and in HTTP/2 as in HTTP/1.1.
+// C11: one authority for the key and for the origin, however the request spells it, and in HTTP/2
+// as in HTTP/1.1.
 func TestHostConfusion(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -228,8 +233,8 @@ func TestHostConfusion(t *testing.T) {
 	}
 }
 
-// C11: Caddy's host matcher takes a name with a trailing dot for another, so such a request comes to the catch-all site. What that answers
-// is not the named site's.
+// C11: Caddy's host matcher takes a name with a trailing dot for another, so such a request comes
+// to the catch-all site. What that answers is not the named site's.
 func TestTrailingDotOfAnotherSite(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -259,7 +264,8 @@ http://:%d {
 	o.asked(t, 2)
 }
 
-// C11: a placeholder of an outer handler that goes by the host's spelling is expanded with the one that is keyed.
+// C11: a placeholder of an outer handler that goes by the host's spelling is expanded with the one
+// that is keyed.
 func TestHostSpellingInAMap(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")

@@ -35,7 +35,8 @@ func TestSitesPurgeNothing(t *testing.T) {
 	}
 }
 
-// C19: Caddy's own checks of Host and Origin stand before the admin API, and what a browser can send without asking first does not purge.
+// C19: Caddy's own checks of Host and Origin stand before the admin API, and what a browser can
+// send without asking first does not purge.
 func TestPurgeFromABrowser(t *testing.T) {
 	in := start(t, proxied("larder"), newOrigin(t, echo))
 	in.get("/page").want(t, 200, "", "Larder; fwd=uri-miss; stored")

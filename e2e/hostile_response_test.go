@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// C8: an error that one request causes is nobody else's answer, and takes no answer away from anybody.
+// C8: an error that one request causes is no other's answer, and takes no answer away from
+// others.
 func TestErrorsThatARequestCauses(t *testing.T) {
 	status := func(r *http.Request) int {
 		var n int
@@ -73,7 +74,8 @@ func TestHeadersThatServersRefuse(t *testing.T) {
 	}
 }
 
-// C8: an origin that stamps a lifetime on everything, its errors included, is taken at its word. SECURITY.md's example takes it back.
+// C8: an origin that stamps a lifetime on everything, its errors included, is taken at its word.
+// SECURITY.md's example takes it back.
 func TestErrorsThatTheOriginCallsFresh(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=60")
@@ -96,8 +98,8 @@ func TestErrorsThatTheOriginCallsFresh(t *testing.T) {
 	}
 }
 
-// C12: a handler that writes what the client sent into a field. What would end a line is not stored, and reaches nobody as a line of its
-// own.
+// C12: a handler that writes what the client sent into a field. What would end a line is not
+// stored, and reaches no client as a line of its own.
 func TestResponseSplitting(t *testing.T) {
 	in := start(t, setup{site: `route {
 		larder
@@ -123,11 +125,13 @@ func TestResponseSplitting(t *testing.T) {
 	}
 }
 
-// C12: an upstream that frames its answer in two ways, or breaks off, leaves nothing in the store but what all parsers agree on.
+// C12: an upstream that frames its answer in two ways, or breaks off, leaves nothing in the store
+// but what all parsers agree on.
 func TestDamagedUpstreamAnswers(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\nCache-Control: max-age=60\n"
 	smuggled := "HTTP/1.1 200 OK\nContent-Length: 8\n\nsmuggled"
-	// Without keep-alive: net/http may give the bytes behind an answer to the next request on the connection, with or without a cache.
+	// Without keep-alive: net/http may give the bytes behind an answer to the next request on the
+	// connection, with or without a cache.
 	fresh := setup{site: "larder\nreverse_proxy {{origin}} {\ntransport http {\nkeepalive off\n}\n}"}
 	in := start(t, fresh, rawOrigin(t, map[string]string{
 		"/both":     head + "Content-Length: 4\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n" + smuggled,
@@ -170,7 +174,8 @@ func TestDamagedUpstreamAnswers(t *testing.T) {
 	}
 }
 
-// C17: fields that carry tags stay inside, whatever becomes of the response. Cache-Groups are public.
+// C17: fields that carry tags stay inside, whatever becomes of the response. Cache-Groups are
+// public.
 func TestTagHeadersStayInside(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -215,7 +220,8 @@ func TestTagHeadersStayInside(t *testing.T) {
 	}
 }
 
-// C18: what an attacker makes the origin say of tags and groups is bounded, and invalidates nothing.
+// C18: what an attacker makes the origin say of tags and groups is bounded, and invalidates
+// nothing.
 func TestTagInjection(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -250,7 +256,8 @@ func TestTagInjection(t *testing.T) {
 	}
 }
 
-// C20: by default Cache-Status tells neither keys nor reasons; it can be turned off, and the cache be divided.
+// C20: by default Cache-Status tells neither keys nor reasons; it can be turned off, and the cache
+// be divided.
 func TestCacheStatusAsAnOracle(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", strings.TrimPrefix(r.URL.Path, "/"))
@@ -331,8 +338,8 @@ func TestDeceptiveNotModified(t *testing.T) {
 	}
 }
 
-// When a 304 speaks of another response the origin is asked again, with the request as it came: its body not read yet, its URL not
-// rewritten, and no route taken.
+// When a 304 speaks of another response the origin is asked again, with the request as it came: its
+// body not read yet, its URL not rewritten, and no route taken.
 func TestAskedAgainAsItCame(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -10,8 +10,8 @@ import (
 )
 
 // What an attacker sends, to a site whose origin gives everything back and calls it public. Each
-// test stands for a row of the table in SECURITY.md. Requests that net/http's client refuses to send
-// are written to the socket as they are.
+// test stands for a row of the table in SECURITY.md. Requests that net/http's client refuses to
+// send are written to the socket as they are.
 
 // marker is what no clean request may ever get to see.
 const marker = "marker-of-the-attacker"
@@ -43,7 +43,8 @@ var defended = map[string][]string{
 	},
 }
 
-// undefended are fields that an origin may well look at, but without which no ordinary request comes. Only the operator knows.
+// undefended are fields that an origin may well look at, but without which no ordinary request
+// comes. Only the operator knows.
 var undefended = []string{
 	"X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "Client-IP", "X-Originating-IP", "X-Cluster-Client-IP", "X-Wap-Profile",
 	"User-Agent", "Referer", "Origin", "Accept", "Accept-Language", "X-Requested-With", "X-Ghost-Preview", "X-Anything-Else", "Via",
@@ -76,7 +77,8 @@ func TestUnkeyedHeaders(t *testing.T) {
 	}
 }
 
-// What only the operator can know has two remedies: the field is made part of the key, or taken away.
+// What only the operator can know has two remedies: the field is made part of the key, or taken
+// away.
 func TestUnkeyedHeadersOfTheOperator(t *testing.T) {
 	for _, remedy := range []struct{ name, site string }{
 		{"keyed", "larder {\nkey {\nheader " + strings.Join(undefended, " ") + "\n}\n}\nreverse_proxy {{origin}}"},
@@ -95,7 +97,8 @@ func TestUnkeyedHeadersOfTheOperator(t *testing.T) {
 	}
 }
 
-// C1 behind a proxy that is trusted: what it says reaches the origin, and each answer is for those of whom the same was said.
+// C1 behind a proxy that is trusted: what it says reaches the origin, and each answer is for those
+// of whom the same was said.
 func TestClaimsOfATrustedProxy(t *testing.T) {
 	s := proxied("larder")
 	s.global = "servers {\ntrusted_proxies static private_ranges\n}"
@@ -122,7 +125,8 @@ func TestClaimsOfATrustedProxy(t *testing.T) {
 	}
 }
 
-// C2: without an explicit word of the origin, what was fetched with a cookie is for nobody else. With it, the origin has answered for it.
+// C2: without an explicit word of the origin, what was fetched with a cookie is for no other
+// client. With it, the origin has answered for it.
 func TestUnkeyedCookies(t *testing.T) {
 	for _, tc := range []struct {
 		name, site, path string
@@ -176,7 +180,8 @@ func TestFatGet(t *testing.T) {
 	}
 }
 
-// C9: a fill is everybody's, so it goes without what one client asks for itself alone, and an answer to that cannot be stored.
+// C9: a fill is everybody's, so it goes without what one client asks for itself alone, and an
+// answer to that cannot be stored.
 func TestFillCarriesNothingOfOneClients(t *testing.T) {
 	o := newOrigin(t, echo)
 	in := start(t, proxied("larder"), o)
@@ -206,7 +211,8 @@ func TestFillCarriesNothingOfOneClients(t *testing.T) {
 	}
 }
 
-// C9: whatever they carry, answers to Range, Expect and Upgrade are not stored; an Upgrade goes straight through.
+// C9: whatever they carry, answers to Range, Expect and Upgrade are not stored; an Upgrade goes
+// straight through.
 func TestErrorsToOddRequests(t *testing.T) {
 	for _, status := range []int{206, 416, 417, 426} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -230,7 +236,8 @@ func TestErrorsToOddRequests(t *testing.T) {
 	in.get("/").clean(t)
 }
 
-// C10: what Connection names is dropped on the way to the origin, behind what was decided by it. Such a request takes no part.
+// C10: what Connection names is dropped on the way to the origin, behind what was decided by it.
+// Such a request takes no part.
 func TestHopByHopAbuse(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -250,7 +257,7 @@ func TestHopByHopAbuse(t *testing.T) {
 	}
 }
 
-// C15: nobody waits for a fetch whose leader has sent something that the origin may answer to.
+// C15: no request waits for a fetch whose leader has sent something that the origin may answer to.
 func TestLeaderWithOddHeaders(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -276,12 +283,13 @@ func TestLeaderWithOddHeaders(t *testing.T) {
 			open(led...)
 			attack.all()
 			in.get("/").clean(t)
-			g.nobody(t)
+			g.noMore(t)
 		})
 	}
 }
 
-// C16: a hundred at once, each with credentials or a cookie, and an origin that does not say a word about caching.
+// C16: a hundred at once, each with credentials or a cookie, and an origin that does not say a word
+// about caching.
 func TestCoalescedPrivateAnswers(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Header.Get("Authorization")+r.Header.Get("Cookie"))

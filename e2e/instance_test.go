@@ -175,8 +175,9 @@ func loadCaddyfile(t *testing.T, file string) error {
 // handedOut are the ports that freePort has returned.
 var handedOut sync.Map
 
-// freePort returns a port that nobody listens at. It is none of those that the kernel gives to connections and to listeners at port 0: those
-// are many, and one of them, or another test process, might have it before it is used.
+// freePort returns a port that nothing listens at. It is none of those that the kernel gives to
+// connections and to listeners at port 0: those are many, and one of them, or another test process,
+// might have it before it is used.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 1000 {
@@ -194,8 +195,8 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// adminCall calls the admin API and decodes its JSON. As in do, what is safe to ask for is asked for
-// again where a server that goes has closed the connection.
+// adminCall calls the admin API and decodes its JSON. As in do, what is safe to ask for is asked
+// for again where a server that goes has closed the connection.
 func (in *instance) adminCall(method, path, body string, into any) int {
 	in.t.Helper()
 	resp, err := in.tryAdmin(method, path, body)

@@ -17,9 +17,10 @@ import (
 	"time"
 )
 
-// TestPurgeOutlivesKill kills a Caddy under load at random moments and starts it again on the same file. After a purge has answered, no
-// request that starts later may see an older version: neither in the same life of the process nor in a later one. It goes a few rounds,
-// or for as long as LARDER_HISTORY says (a duration):
+// TestPurgeOutlivesKill kills a Caddy under load at random moments and starts it again on the same
+// file. After a purge has answered, no request that starts later may see an older version: neither
+// in the same life of the process nor in a later one. It goes a few rounds, or for as long as
+// LARDER_HISTORY says (a duration):
 //
 //	LARDER_HISTORY=10m go test -run TestPurgeOutlivesKill -timeout 30m ./e2e
 func TestPurgeOutlivesKill(t *testing.T) {

@@ -105,7 +105,7 @@ func TestSwitchedDiskPathBeginsAnEmptyStore(t *testing.T) {
 	in.get("/").want(t, 200, "1", "")
 }
 
-// canLock reports whether nobody holds the database.
+// canLock reports whether no process holds the database.
 func canLock(file string) bool {
 	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: 1})
 	if err != nil {
@@ -148,7 +148,8 @@ func TestDiskFolderThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// TestDiskFolderWithPlaceholders has a folder named as log files may be, and refuses one that would lie elsewhere than was meant.
+// TestDiskFolderWithPlaceholders has a folder named as log files may be, and refuses one that would
+// lie elsewhere than was meant.
 func TestDiskFolderWithPlaceholders(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("LARDER_TEST_STATE", dir)
@@ -212,8 +213,9 @@ func TestValidateOpensNoStore(t *testing.T) {
 	}
 }
 
-// TestFaultReloads reloads under load, with budgets of both tiers and the policy changing: no miss is added, every answer is right, and
-// neither goroutines nor memory are left behind. It goes round 30 times, or 1,000 where LARDER_FAULTS is "long".
+// TestFaultReloads reloads under load, with budgets of both tiers and the policy changing: no miss
+// is added, every answer is right, and neither goroutines nor memory are left behind. It goes round
+// 30 times, or 1,000 where LARDER_FAULTS is "long".
 func TestFaultReloads(t *testing.T) {
 	rounds := 30
 	if os.Getenv("LARDER_FAULTS") == "long" {

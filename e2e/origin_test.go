@@ -101,7 +101,8 @@ func numbered(header ...string) http.HandlerFunc {
 	}
 }
 
-// answering answers with the status, the header fields given as pairs, and a body that is different each time: "1", "2", and so on.
+// answering answers with the status, the header fields given as pairs, and a body that is different
+// each time: "1", "2", and so on.
 func answering(status int, header ...string) http.HandlerFunc {
 	var n atomic.Int64
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -143,7 +144,8 @@ func stale(then http.HandlerFunc, header ...string) http.HandlerFunc {
 // httpDate is the time d from now as it stands in header fields.
 func httpDate(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
 
-// echo answers with all that it was sent, cacheable for a minute unless the request's path says otherwise.
+// echo answers with all that it was sent, cacheable for a minute unless the request's path says
+// otherwise.
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("Content-Type", "text/plain")
@@ -210,8 +212,8 @@ func (g *gate) next(t *testing.T, n int) []*visit {
 	return all
 }
 
-// nobody fails the test if a request has come that was not asked for.
-func (g *gate) nobody(t *testing.T) {
+// noMore fails the test if a request has come that was not asked for.
+func (g *gate) noMore(t *testing.T) {
 	t.Helper()
 	select {
 	case v := <-g.arrived:
@@ -235,7 +237,8 @@ func open(visits ...*visit) {
 	}
 }
 
-// twoParts answers with "first ", and with "last" when rest is closed; not whole if the one who asked goes before.
+// twoParts answers with "first ", and with "last" when rest is closed; not whole if the one who
+// asked goes before.
 func twoParts(w http.ResponseWriter, v *visit, rest <-chan struct{}) (whole bool) {
 	_, _ = io.WriteString(w, "first ")
 	_ = http.NewResponseController(w).Flush()

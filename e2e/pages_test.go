@@ -209,7 +209,8 @@ func anchors(t *testing.T, file string) []string {
 	return names
 }
 
-// TestFaultTable holds the pages' table of faults to the tree: every row names a test, and every test of a fault is in a row.
+// TestFaultTable holds the pages' table of faults to the tree: every row names a test, and every
+// test of a fault is in a row.
 func TestFaultTable(t *testing.T) {
 	table := section(t, readPages(t, pagePatterns...), "What the disk can do to you")
 	existing := declaredTests(t)
@@ -240,7 +241,8 @@ func TestFaultTable(t *testing.T) {
 	}
 }
 
-// TestSecurityTable holds SECURITY.md to the tree: every row names a test, every test it names exists, and every fuzz target is listed.
+// TestSecurityTable holds SECURITY.md to the tree: every row names a test, every test it names
+// exists, and every fuzz target is listed.
 func TestSecurityTable(t *testing.T) {
 	page := readPages(t, "SECURITY.md")[0].text
 	existing := declaredTests(t)

@@ -16,10 +16,11 @@ import (
 	"time"
 )
 
-// TestPurgeHistory checks the promise of purges on the real Caddy: clients, new versions at the origin, purges of every kind and mode,
-// invalidations and reloads run side by side, and once a purge has answered, no request that starts later may see an older version. Softly
-// purged responses may still be served inside their window, marked as stale; without one they must be validated. It runs for three
-// seconds, or for as long as LARDER_HISTORY says (a duration):
+// TestPurgeHistory checks the promise of purges on the real Caddy: clients, new versions at the
+// origin, purges of every kind and mode, invalidations and reloads run side by side, and once a
+// purge has answered, no request that starts later may see an older version. Softly purged
+// responses may still be served inside their window, marked as stale; without one they must be
+// validated. It runs for three seconds, or for as long as LARDER_HISTORY says (a duration):
 //
 //	LARDER_HISTORY=10m go test -race -run TestPurgeHistory -timeout 30m ./e2e
 func TestPurgeHistory(t *testing.T) {
@@ -127,7 +128,8 @@ func newHistoryWorld() *historyWorld {
 	return w
 }
 
-// serve is the origin. It takes its time between reading a version and answering, so that purges come in between.
+// serve is the origin. It takes its time between reading a version and answering, so that purges
+// come in between.
 func (w *historyWorld) serve(rw http.ResponseWriter, r *http.Request) {
 	host, _, _ := strings.Cut(r.Host, ":")
 	h := rw.Header()
@@ -203,7 +205,7 @@ func (w *historyWorld) reader(ctx context.Context, t *testing.T, in *instance, r
 func (w *historyWorld) purger(ctx context.Context, t *testing.T, in *instance, random *rand.Rand) {
 	for ctx.Err() == nil {
 		for range random.IntN(8) {
-			w.pages[random.IntN(len(w.pages))].version.Add(1) // what nobody purges may be old
+			w.pages[random.IntN(len(w.pages))].version.Add(1) // what is not purged may be old
 		}
 		p := w.pages[random.IntN(len(w.pages))]
 		p.version.Add(1)
@@ -321,7 +323,8 @@ func (a *historyPurge) do(ctx context.Context, t *testing.T, in *instance) bool 
 	return in.tryPurge(ctx, string(body))
 }
 
-// tryPurge purges from any goroutine; false when there was no answer, which is so while the admin endpoint restarts at a reload.
+// tryPurge purges from any goroutine; false when there was no answer, which is so while the admin
+// endpoint restarts at a reload.
 func (in *instance) tryPurge(ctx context.Context, body string) bool {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+in.admin+"/larder/purge", strings.NewReader(body))
 	if err != nil {

@@ -157,7 +157,8 @@ func TestPurgedEvent(t *testing.T) {
 	}
 }
 
-// TestMatchedCountsEachResponseOnce: in whichever tiers it is, with each variant, and none that is purged already.
+// TestMatchedCountsEachResponseOnce: in whichever tiers it is, with each variant, and none that is
+// purged already.
 func TestMatchedCountsEachResponseOnce(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")

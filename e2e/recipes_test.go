@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// TestRecipesOfThePages pastes the recipes for purging of README and docs into programs and runs them against the binary: what is stored
-// must be gone after, and counted. A language that is not installed is skipped, unless LARDER_RECIPES asks for all.
+// TestRecipesOfThePages pastes the recipes for purging of README and docs into programs and runs
+// them against the binary: what is stored must be gone after, and counted. A language that is not
+// installed is skipped, unless LARDER_RECIPES asks for all.
 func TestRecipesOfThePages(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
@@ -65,7 +66,8 @@ func needs(t *testing.T, program string) {
 	}
 }
 
-// recipes are the programs that README and docs show, by the language of their block, and scripts as "sh", for this server.
+// recipes are the programs that README and docs show, by the language of their block, and scripts
+// as "sh", for this server.
 func (c *caddyProcess) recipes() map[string][]string {
 	c.t.Helper()
 	recipes := make(map[string][]string)
@@ -84,7 +86,8 @@ func (c *caddyProcess) recipes() map[string][]string {
 	return recipes
 }
 
-// afterHit sees to it that the page is stored, runs a recipe and checks that the page is not served from the store any more.
+// afterHit sees to it that the page is stored, runs a recipe and checks that the page is not served
+// from the store any more.
 func (c *caddyProcess) afterHit(t *testing.T, recipe func() string) string {
 	t.Helper()
 	c.get()
@@ -99,7 +102,8 @@ func (c *caddyProcess) afterHit(t *testing.T, recipe func() string) string {
 	return out
 }
 
-// program writes a program and runs it in a folder that has a deploy.sh; `caddy` is the binary, told where the admin API is.
+// program writes a program and runs it in a folder that has a deploy.sh; `caddy` is the binary,
+// told where the admin API is.
 func (c *caddyProcess) program(t *testing.T, name, text string, command []string) string {
 	t.Helper()
 	dir := t.TempDir()

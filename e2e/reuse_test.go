@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// TestRequestDirectives asks for what is stored, aged 50 s of 100, with directives of its own (RFC 9111 5.2.1).
+// TestRequestDirectives asks for what is stored, aged 50 s of 100, with directives of its own (RFC
+// 9111 5.2.1).
 func TestRequestDirectives(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -103,8 +104,8 @@ func TestAge(t *testing.T) {
 	}
 }
 
-// TestDateIsAdded: what is stored has a Date even if the origin sent none. Go's server would add one of the present to what has none, so
-// the site marks the one that is there before.
+// TestDateIsAdded: what is stored has a Date even if the origin sent none. Go's server would add
+// one of the present to what has none, so the site marks the one that is there before.
 func TestDateIsAdded(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Date"] = nil
@@ -123,7 +124,8 @@ func TestDateIsAdded(t *testing.T) {
 	}
 }
 
-// TestConditionals has the order of RFC 9110 13.2.2, on a hit, on a miss, and on what is passed through.
+// TestConditionals has the order of RFC 9110 13.2.2, on a hit, on a miss, and on what is passed
+// through.
 func TestConditionals(t *testing.T) {
 	const modified = "Mon, 02 Jan 2023 03:04:05 GMT"
 	earlier, later := "Sun, 01 Jan 2023 00:00:00 GMT", "Tue, 03 Jan 2023 00:00:00 GMT"

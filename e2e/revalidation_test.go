@@ -176,7 +176,7 @@ func TestOneClientsFieldsOfANotModified(t *testing.T) {
 					t.Errorf("%s is there: %v, for %q", tc.field, got, a.cacheStatus())
 				}
 			}
-			g.nobody(t)
+			g.noMore(t)
 			settled(t, in)
 		})
 	}
@@ -248,8 +248,9 @@ func TestNotModifiedToACookieUnderForceTTL(t *testing.T) {
 	a.wantTTL(t, 3600)
 }
 
-// TestNotModifiedForAnotherResponse: a 304 with an entity tag that is not the stored one speaks of a response that is not here, so it
-// updates nothing (RFC 9111 4.3.4), and the origin is asked again without a condition.
+// TestNotModifiedForAnotherResponse: a 304 with an entity tag that is not the stored one speaks of
+// a response that is not here, so it updates nothing (RFC 9111 4.3.4), and the origin is asked
+// again without a condition.
 func TestNotModifiedForAnotherResponse(t *testing.T) {
 	for name, current := range map[string]int{"storable": http.StatusOK, "odd status": 999} {
 		t.Run(name, func(t *testing.T) {
@@ -307,7 +308,7 @@ func TestOneClientsFieldsOfAResponse(t *testing.T) {
 					t.Errorf("%s is there: %v, for %q", tc.field, got, a.cacheStatus())
 				}
 			}
-			g.nobody(t)
+			g.noMore(t)
 			settled(t, in)
 		})
 	}
@@ -350,6 +351,6 @@ func TestFollowersByTheirOwnRules(t *testing.T) {
 			t.Errorf("%q: %q", a.cacheStatus(), a.Header)
 		}
 	}
-	g.nobody(t)
+	g.noMore(t)
 	settled(t, in)
 }

@@ -117,7 +117,7 @@ func TestFollowersByWhatTheAnswerSaysOfQueries(t *testing.T) {
 			if a.want(t, 200, "", ""); tc.method == http.MethodGet && a.body != query+"." {
 				t.Errorf("the follower has %q, want %q", a.body, query+".")
 			}
-			g.nobody(t)
+			g.noMore(t)
 			settled(t, in)
 		})
 	}
@@ -138,8 +138,8 @@ func TestStoredByWhatAPathSaidBefore(t *testing.T) {
 	in.get("/a").want(t, 200, "y=1.", "")
 }
 
-// indifferent answers a GET with how many there have been, for all values of u alike. A POST to /other
-// names /n.
+// indifferent answers a GET with how many there have been, for all values of u alike. A POST to
+// /other names /n.
 func indifferent() http.HandlerFunc {
 	count := numbered("Cache-Control", "max-age=600", "No-Vary-Search", `params=("u")`)
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -153,9 +153,9 @@ func indifferent() http.HandlerFunc {
 	}
 }
 
-// A response that was stored under a spelling of the query that somebody chose (/n?id=1&u=x) answers for
-// /n?id=1 by its No-Vary-Search, so what takes /n?id=1 takes it, also when the process has forgotten what the
-// path said of queries.
+// A response that was stored under a spelling of the query that somebody chose (/n?id=1&u=x)
+// answers for /n?id=1 by its No-Vary-Search, so what takes /n?id=1 takes it, also when the process
+// has forgotten what the path said of queries.
 func TestPurgeReachesWhatAnswersByNoVarySearch(t *testing.T) {
 	post := func(path string) func(in *instance) { return func(in *instance) { in.do(http.MethodPost, path, "x") } }
 	for name, change := range map[string]func(in *instance){
@@ -230,8 +230,8 @@ func TestNoVarySearchShowsNoTags(t *testing.T) {
 	}
 }
 
-// What a handler stores that stands behind another is asked for by what the other's query rules have
-// left, and a purge by the client's URL reaches it.
+// What a handler stores that stands behind another is asked for by what the other's query rules
+// have left, and a purge by the client's URL reaches it.
 func TestPurgeThroughTheRulesOfTwoHandlers(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=600"))
 	inner := freePort(t)

@@ -20,9 +20,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestSoak keeps a Caddy under mixed load: hits, misses, validations, variants, private and broken responses, large bodies, slow and
-// cancelling clients, purges of every kind, reloads. Every body says what it is and carries a checksum, and after a purge has answered no
-// request that starts later may see what was there before. It runs for two seconds, or for as long as LARDER_SOAK says (a duration):
+// TestSoak keeps a Caddy under mixed load: hits, misses, validations, variants, private and broken
+// responses, large bodies, slow and cancelling clients, purges of every kind, reloads. Every body
+// says what it is and carries a checksum, and after a purge has answered no request that starts
+// later may see what was there before. It runs for two seconds, or for as long as LARDER_SOAK says
+// (a duration):
 //
 //	LARDER_SOAK=10m go test -race -run TestSoak -timeout 30m ./e2e
 func TestSoak(t *testing.T) {
@@ -175,7 +177,8 @@ func (w *soakWorld) client(ctx context.Context, t *testing.T, in *instance, rand
 	}
 }
 
-// check judges a whole response: the right page, for the right user, undamaged, and not from before the last purge.
+// check judges a whole response: the right page, for the right user, undamaged, and not from before
+// the last purge.
 func (w *soakWorld) check(t *testing.T, a *answer, kind string, n int, user string, floor int64) {
 	if a.StatusCode != http.StatusOK {
 		t.Errorf("/%s/%d: status %d", kind, n, a.StatusCode)

@@ -24,8 +24,8 @@ func (in *instance) slowReaders(t *testing.T, n int, fields func(i int) string) 
 	return answers
 }
 
-// Clients that are slow to read a body from disk cost the heap a small piece of it each, and not a chunk as it is on disk: of a whole body,
-// of parts, and of one that is still on its way.
+// Clients that are slow to read a body from disk cost the heap a small piece of it each, and not a
+// chunk as it is on disk: of a whole body, of parts, and of one that is still on its way.
 func TestSlowReadersOfTheDiskCostLittle(t *testing.T) {
 	const n, each = 32, 128 << 10 // a piece, and what net/http has for a connection
 	whole := func(int) string { return "" }

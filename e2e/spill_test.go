@@ -22,7 +22,8 @@ import (
 
 const largeBody = 20 << 20
 
-// spilled is a site with 2 MiB of memory, in which a large body never fits, and 64 MiB of disk, in which it does.
+// spilled is a site with 2 MiB of memory, in which a large body never fits, and 64 MiB of disk, in
+// which it does.
 func spilled(t *testing.T) setup {
 	s := withDisk(t, "larder")
 	s.options = "memory 2MiB\nmax_body 32MiB"
@@ -46,8 +47,8 @@ func largeSum() string {
 	return string(sum.Sum(nil))
 }
 
-// TestPartsOfWhatHasNoPlace has a client seek in a film that max_body would let in, but that is more than half of the disk: what it asks for is
-// fetched, not the whole each time.
+// TestPartsOfWhatHasNoPlace has a client seek in a film that max_body would let in, but that is
+// more than half of the disk: what it asks for is fetched, not the whole each time.
 func TestPartsOfWhatHasNoPlace(t *testing.T) {
 	film := largePart(0, 4<<20)
 	var sent atomic.Int64
@@ -143,7 +144,8 @@ func (r *reading) to(t *testing.T, off int64) {
 	}
 }
 
-// toEnd reads the rest and fails the test if it is not the large body, or not answered as cacheStatus begins.
+// toEnd reads the rest and fails the test if it is not the large body, or not answered as
+// cacheStatus begins.
 func (r *reading) toEnd(t *testing.T, cacheStatus string) {
 	t.Helper()
 	n, err := io.Copy(r.sum, r.resp.Body)
@@ -211,7 +213,8 @@ func (in *instance) checkLargeHit(t *testing.T) {
 	}
 }
 
-// A range and a HEAD join a large body under way; the range has its bytes from what is on disk already.
+// A range and a HEAD join a large body under way; the range has its bytes from what is on disk
+// already.
 func TestPartOfALargeBodyUnderWay(t *testing.T) {
 	o := newHalves(t, "Content-Length", fmt.Sprint(largeBody))
 	in := start(t, spilled(t), o.origin)
@@ -271,7 +274,8 @@ func TestReloadDuringALargeBody(t *testing.T) {
 	o.asked(t, 1)
 }
 
-// A large body that breaks off is broken for everybody, also for those who read it from the disk, and leaves nothing there.
+// A large body that breaks off is broken for everybody, also for those who read it from the disk,
+// and leaves nothing there.
 func TestLargeBodyThatBreaksOff(t *testing.T) {
 	o := newHalves(t)
 	o.broken = true
@@ -330,8 +334,8 @@ func readDownload(t *testing.T, resp *http.Response, look func()) {
 	}
 }
 
-// TestDownloadLargerThanMemory passes 1 GiB, with and without Content-Length, through a cache of 64 MiB: whole, and never with more in
-// memory than the budget.
+// TestDownloadLargerThanMemory passes 1 GiB, with and without Content-Length, through a cache of 64
+// MiB: whole, and never with more in memory than the budget.
 func TestDownloadLargerThanMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 2 GiB over loopback")
@@ -368,7 +372,8 @@ func TestDownloadLargerThanMemory(t *testing.T) {
 	}
 }
 
-// TestDownloadLargerThanMemoryIsStored stores 1 GiB through a memory budget of 64 MiB, and serves it from disk.
+// TestDownloadLargerThanMemoryIsStored stores 1 GiB through a memory budget of 64 MiB, and serves
+// it from disk.
 func TestDownloadLargerThanMemoryIsStored(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 1 GiB to disk")

@@ -162,7 +162,8 @@ func orElse(s, fallback string) string {
 	return s
 }
 
-// TestCacheStatusOfAFollower asks again while the body of the first answer is on its way: it is in the store only when it is whole.
+// TestCacheStatusOfAFollower asks again while the body of the first answer is on its way: it is in
+// the store only when it is whole.
 func TestCacheStatusOfAFollower(t *testing.T) {
 	release := make(chan struct{})
 	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -233,8 +233,8 @@ func TestPostThatAnswersAfterAnothersFailure(t *testing.T) {
 	settled(t, in)
 }
 
-// TestPostWithRangeIsSentOnce: Range has a meaning for GET alone (RFC 9110 14.2), so the whole is the
-// answer to a POST, and no second POST asks for a part.
+// TestPostWithRangeIsSentOnce: Range has a meaning for GET alone (RFC 9110 14.2), so the whole is
+// the answer to a POST, and no second POST asks for a part.
 func TestPostWithRangeIsSentOnce(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "private"))
 	in := start(t, proxied(postDirective("status short")), o)

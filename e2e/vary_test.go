@@ -55,7 +55,8 @@ var writers = []struct{ name, field, site, routes string }{
 }
 
 // TestVaryOnWhatIsWrittenBehind is the exchange in which one client got another's page although
-// Vary told them apart, by the field that reverse_proxy writes behind Larder, and its like.
+// Vary told them apart, by the field that reverse_proxy writes behind Larder, and by others like
+// it.
 func TestVaryOnWhatIsWrittenBehind(t *testing.T) {
 	for _, tc := range writers {
 		t.Run(tc.name, func(t *testing.T) {

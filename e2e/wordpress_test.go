@@ -238,7 +238,7 @@ func (p page) own(t *testing.T) {
 	}
 }
 
-// visitorsShare has two people come who are nobody in particular.
+// visitorsShare has two people come who have not signed in.
 func (wp *wordPress) visitorsShare(t *testing.T) {
 	for _, path := range []string{"/", "/?p=1"} {
 		wp.browser(t).get(path)
