@@ -73,6 +73,9 @@ func (q *request) startFetch(f *coalesce.Flight, p *coalesce.Member, started boo
 		ticket.End()
 		return s
 	}
+	if q.found.Entry != nil && q.found.Ready(0) != nil {
+		q.dropFound() // it is not to be validated
+	}
 	s.fetch = q.newFetch(f, ticket)
 	q.run(s.fetch)
 	return s
@@ -108,7 +111,7 @@ func (q *request) storedMeanwhile(x *fetch) bool {
 	q.updateNow() // it is asked about what has come since
 	freshness := q.evaluate(found.Entry)
 	use, _ := freshness.UseFor(q.directives, q.arrivedAt(), q.now, found.Soft)
-	if use != rfc9111.UseFresh || !varianceAgrees(found.Entry.Header, q.keyed.variance) {
+	if use != rfc9111.UseFresh || !varianceAgrees(found.Entry.Header, q.keyed.variance) || found.Ready(0) != nil {
 		found.Release()
 		return false
 	}
@@ -332,7 +335,7 @@ func (q *request) failFollowers(err error) error {
 // staleOnError answers from what is stored, if it may be used after the origin failed (RFC 5861 4).
 func (q *request) staleOnError() (err error, ok bool) {
 	q.updateNow() // it has waited
-	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) {
+	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) || !q.bodyReady() {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, detailSIE), true

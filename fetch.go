@@ -220,8 +220,9 @@ func (x *fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 func (x *fetch) decide(status int, header http.Header) {
 	ex := x.exchange(status, header)
 	if x.validates() && status == http.StatusNotModified {
-		if !rfc9111.Selects(x.stale.Header, header) {
-			x.foreign304 = true // RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing
+		if !rfc9111.Selects(x.stale.Header, header) || store.IsDamaged(x.stale.Body) {
+			// RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing; or of one whose body is lost.
+			x.foreign304 = true
 			return
 		}
 		x.confirm(&ex)
@@ -441,6 +442,8 @@ func reasonOf(refusal store.Refusal) rfc9111.Reason {
 		return rfc9111.ReasonTooLarge
 	case store.RefusedPurged:
 		return rfc9111.ReasonPurged
+	case store.RefusedDamaged:
+		return rfc9111.ReasonIncomplete
 	case store.RefusedExpired:
 		return rfc9111.ReasonNoValidator // one would have kept it
 	case store.Stored:

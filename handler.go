@@ -118,6 +118,11 @@ func (q *request) lookUp() rfc9111.Use {
 	if use == rfc9111.UseNever { // today's rules would not have let it in
 		q.found.Entry, q.freshness = nil, nil
 	}
+	if use != rfc9111.UseNever && use != rfc9111.UseValidate && !q.bodyReady() {
+		q.dropFound()
+		q.varyNames = nil
+		return rfc9111.UseNever
+	}
 	return use
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
 )
 
 // What becomes of a fetch whose response is not for all: it was cancelled, the origin failed, or
@@ -31,7 +32,7 @@ func (x *fetch) cancelled() bool {
 // staleStandsIn reports whether a failure of the origin is answered with what is stored
 // (RFC 5861 4).
 func (x *fetch) staleStandsIn() bool {
-	return x.stale != nil && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
+	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
 }
 
 // staleIsKept reports whether what is stored may stand in for a failure to others, who do not ask as

@@ -111,7 +111,8 @@ func (s *Store) decode(it *item) *Entry {
 // body is the body of an item, which the caller has to hold.
 func (s *Store) body(it *item) Body {
 	if source := s.memory.source(it); source != 0 {
-		return &diskBody{s: s, id: source, length: s.memory.record(it).bodyLen()}
+		r := s.memory.record(it)
+		return &diskBody{s: s, id: source, key: r.key(), length: r.bodyLen()}
 	}
 	return s.memory.bodyOf(it)
 }

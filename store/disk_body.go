@@ -56,6 +56,7 @@ func writePieces(w io.Writer, next func(off int64) ([]byte, error), off, end int
 type diskBody struct {
 	s      *Store
 	id     uint64
+	key    Key // of its entry; that of a draft is known to the draft
 	length int64
 	draft  *Draft // of a body that has not been put yet, or just now
 }
@@ -91,7 +92,7 @@ func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 		return err
 	})
 	if err != nil {
-		b.s.readFailed(err)
+		b.failed(err)
 		return nil, fmt.Errorf("read body: %w", err)
 	}
 	return room[:n], nil

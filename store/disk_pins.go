@@ -10,6 +10,9 @@ type pins struct {
 	going map[uint64]struct{} // a transaction that deletes their chunks is under way
 	left  bool                // one of held is not pinned any more: its chunks can be swept
 	held  map[uint64]struct{} // deleted while pinned
+	// spoiled are known to be damaged. Each is noted as long as it is pinned: by then its deletion is
+	// queued, and look-ups find it no more.
+	spoiled map[uint64]struct{}
 }
 
 // pin keeps the chunks of id until unpin; false when they are being deleted already. The caller
@@ -32,6 +35,7 @@ func (p *pins) unpin(id uint64) {
 		return
 	}
 	delete(p.count, id)
+	delete(p.spoiled, id)
 	if _, deleted := p.held[id]; deleted {
 		delete(p.held, id)
 		p.left = true
@@ -74,4 +78,27 @@ func (p *pins) pinned(id uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.count[id] > 0
+}
+
+// spoil notes that a chunk of id is damaged; false when that is known.
+func (p *pins) spoil(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.spoiled[id]; known {
+		return false
+	}
+	if p.count[id] > 0 {
+		if p.spoiled == nil {
+			p.spoiled = make(map[uint64]struct{})
+		}
+		p.spoiled[id] = struct{}{}
+	}
+	return true
+}
+
+func (p *pins) isSpoiled(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, spoiled := p.spoiled[id]
+	return spoiled
 }

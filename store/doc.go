@@ -87,7 +87,8 @@
 // the queue is full it stays in memory only. Close writes everything. A draft's chunks are
 // committed as they come, and are an entry when its record is; what a crash leaves of one is swept
 // at the next start. Every record, body, chunk and key row carries a checksum that covers its place
-// too, so that damage is a miss, counted and deleted, and never another entry's bytes.
+// too, so that damage is a miss, counted and deleted, and never another entry's bytes. Of a body
+// that is read piece by piece it shows when a piece is: see damaged.go.
 //
 // # Faults
 //

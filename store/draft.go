@@ -36,6 +36,7 @@ type Draft struct {
 	sealed   bool
 	awaited  bool // somebody waits, so even a single chunk is worth a transaction
 	taken    bool // Put has made an entry of it
+	key      Key  // of that
 	closed   bool
 	err      error
 }
@@ -184,7 +185,7 @@ func (d *Draft) Chunk(off int64) ([]byte, error) {
 		return nil, errNotThere
 	}
 	// Before the draft is sealed all its chunks are full ones, so this body ends with one.
-	return (&diskBody{s: d.s, id: d.id, length: written}).Chunk(off)
+	return (&diskBody{s: d.s, id: d.id, length: written, draft: d}).Chunk(off)
 }
 
 // Close says that nobody appends or reads any more. Unless Put has made an entry of it, what is
@@ -198,14 +199,14 @@ func (d *Draft) Close() {
 }
 
 // take makes an entry of the draft's chunks; false when one has been made of them before.
-func (d *Draft) take() bool {
+func (d *Draft) take(key Key) bool {
 	set := &d.s.drafts
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.taken || d.closed || d.err != nil {
 		return false
 	}
-	d.taken = true
+	d.taken, d.key = true, key
 	set.held -= d.appended // from here on it is evicted like any other
 	return true
 }

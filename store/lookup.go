@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -272,21 +274,33 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 }
 
 // pin keeps the chunks of a body that is read without a transaction; false when they have just been
-// deleted, or when that has begun. The first chunk goes first, so it vouches for the others. The
-// record would not do: that of a draft may still be queued.
+// deleted, when that has begun, or when they are known to be damaged. The first chunk goes first, so
+// it vouches for the others. The record would not do: that of a draft may still be queued. But a
+// record without its first chunk is damaged.
 func (s *Store) pin(b *diskBody) bool {
 	if !s.disk.pins.pin(b.id) {
 		return false
 	}
-	err := s.disk.view(func(tx *bbolt.Tx) error {
-		if tx.Bucket(chunksBucket).Get(chunkKey(b.id, 0)) == nil {
-			return errNotThere
-		}
-		return nil
-	})
-	if err != nil {
+	if IsDamaged(b) {
 		s.disk.pins.unpin(b.id)
 		return false
 	}
-	return true
+	err := s.disk.view(func(tx *bbolt.Tx) error {
+		switch {
+		case tx.Bucket(chunksBucket).Get(chunkKey(b.id, 0)) != nil:
+			return nil
+		case tx.Bucket(recordsBucket).Get(idBytes(b.id)) != nil:
+			return fmt.Errorf("chunk 0 of %d is missing: %w", b.id, errDamaged)
+		default:
+			return errNotThere
+		}
+	})
+	if err == nil {
+		return true
+	}
+	if !errors.Is(err, errNotThere) {
+		b.failed(err)
+	}
+	s.disk.pins.unpin(b.id)
+	return false
 }

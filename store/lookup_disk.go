@@ -203,7 +203,7 @@ func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
 // readLater takes an entry whose body is read when the transaction is over.
 func (d *diskSearch) readLater(e *Entry, id uint64, length int64) error {
 	d.giveUp()
-	e.Body = &diskBody{s: d.sel.s, id: id, length: length}
+	e.Body = &diskBody{s: d.sel.s, id: id, key: d.key, length: length}
 	d.entry = e
 	return nil
 }

@@ -51,8 +51,11 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	// Under the lock: these numbers of a key ascend in the order of their effects.
 	below := s.ids.Add(1)
 	e.ID = below
-	if d := draftOf(e); d != nil && d.take() {
+	if d := draftOf(e); d != nil && d.take(e.Key) {
 		e.ID = d.id
+	}
+	if IsDamaged(e.Body) { // after take: damage found from here on finds the job
+		return RefusedDamaged
 	}
 	if old.id != 0 {
 		e.ID = old.id
@@ -315,28 +318,4 @@ func deletion(id uint64, key Key, why Reason) *job {
 }
 
 // Remove forgets an entry that Lookup returned, in both tiers: one found unservable, say.
-func (s *Store) Remove(e *Entry) {
-	if !s.isOpen() {
-		return
-	}
-	sh := s.memory.shard(e.Key)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	*sh.stamp(e.Key)++
-	if it := sh.find(&e.Key, e.ID); it != nil {
-		it.set(isDead)
-		s.memory.discard(sh, it, Removed)
-	}
-	if s.disk == nil {
-		return
-	}
-	var buf [4]*job
-	jobs := s.queue.of(e.Key, buf[:0])
-	for _, j := range jobs {
-		if j.kind == jobPut && j.id == e.ID {
-			j.item.set(isDead)
-		}
-	}
-	s.memory.unholdJobs(jobs)
-	s.queue.push(deletion(e.ID, e.Key, Removed))
-}
+func (s *Store) Remove(e *Entry) { s.forget(e.Key, e.ID, Removed) }

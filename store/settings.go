@@ -124,6 +124,8 @@ const (
 	RefusedExpired
 	// RefusedClosed means that the store is not open.
 	RefusedClosed
+	// RefusedDamaged means that the body is on disk already and was found damaged there.
+	RefusedDamaged
 )
 
 // String returns the refusal as one word.
@@ -141,6 +143,8 @@ func (r Refusal) String() string {
 		return "expired"
 	case RefusedClosed:
 		return "closed"
+	case RefusedDamaged:
+		return "damaged"
 	default:
 		return fmt.Sprintf("refusal(%d)", uint8(r))
 	}
