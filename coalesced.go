@@ -3,6 +3,7 @@ package larder
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -358,6 +359,24 @@ func (q *request) refreshInBackground() {
 		return
 	}
 	x := q.newFetch(f, ticket)
+	x.dropDirectives(q.varyNames)
 	x.leaderGone.Store(true) // before it runs: a panic that it begins with is to be heard of too
 	q.run(x)
+}
+
+// dropDirectives takes the client's directives from a background refresh (RFC 9111 5.2.1): they are about
+// the answer that the client has got. A cache behind this one would say 504 to only-if-cached, and give
+// what is as stale to max-stale. They stay where responses are told apart by them.
+func (x *fetch) dropDirectives(varyNames []string) {
+	x.directives = rfc9111.RequestDirectives{}
+	for _, name := range [...]string{"Cache-Control", "Pragma"} {
+		if slices.Contains(varyNames, name) || slices.Contains(x.h.keying.headers, name) {
+			continue
+		}
+		x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == name })
+		delete(x.request.Header, name)
+		if x.refetchCall != nil {
+			delete(x.refetchCall.request.Header, name)
+		}
+	}
 }
