@@ -10,7 +10,7 @@ import (
 
 // evaluation is what a handler makes of a stored response whoever asks for it, and whenever. It
 // depends on the response and the handler's rules alone, so it is worked out once and kept with the
-// entry, as its Memo, for the hits that follow. The entry outlives the handler's configuration, so
+// entry, as its Derived, for the hits that follow. The entry outlives the handler's configuration, so
 // it points to nothing of that.
 type evaluation struct {
 	serial    uint64 // the handler's
@@ -22,11 +22,11 @@ type evaluation struct {
 	length    string             // Content-Length
 }
 
-// evaluated returns the conclusion about e, from its Memo if that is this handler's: one under
+// evaluated returns the conclusion about e, from its Derived if that is this handler's: one under
 // other rules may have answered from e last.
 func (h *Handler) evaluated(e *store.Entry) *evaluation {
-	if memo := e.Memo.Load(); memo != nil {
-		if c, ok := (*memo).(*evaluation); ok && c.serial == h.serial {
+	if derived := e.Derived.Load(); derived != nil {
+		if c, ok := (*derived).(*evaluation); ok && c.serial == h.serial {
 			return c
 		}
 	}
@@ -44,8 +44,8 @@ func (h *Handler) evaluated(e *store.Entry) *evaluation {
 	h.stripTags(c.header)
 	c.trailer = h.trailersWithoutTags(h.policy.StorableTrailer(e.Header, e.Trailer))
 	c.fields, c.length = fieldsOf(c.header), strconv.FormatInt(e.Body.Len(), 10)
-	var memo any = c
-	e.Memo.Store(&memo)
+	var derived any = c
+	e.Derived.Store(&derived)
 	return c
 }
 

@@ -69,12 +69,12 @@ type fetch struct {
 	exposed      bool       // the leader's replacer asks the fetch's
 	varsReturned bool       // the leader's request has the vars as they are in the end
 
-	seed     []field // the header as the leader's outer handlers had filled it
-	writer   *fetchWriter
-	first    fetchWriter // of the first call of next; here to spare allocations, as what follows
-	response sharedResponse
-	body     flightBody   // as the leader reads it
-	draft    *store.Draft // nil unless the body is so large that it goes to disk while it arrives
+	seed       []field // the header as the leader's outer handlers had filled it
+	writer     *fetchWriter
+	first      fetchWriter // of the first call of next; here to spare allocations, as what follows
+	response   sharedResponse
+	body       flightBody        // as the leader reads it
+	bodyWriter *store.BodyWriter // nil unless the body is so large that it goes to disk while it arrives
 
 	begun      time.Time
 	foreign304 bool        // the validation was answered by a 304 for something else: ask again without
@@ -434,7 +434,7 @@ func (x *fetch) stored(key store.Key, variant store.Variant) store.Result {
 	})
 }
 
-func reasonOf(refusal store.Refusal) rfc9111.Reason {
+func reasonOf(refusal store.PutResult) rfc9111.Reason {
 	switch refusal {
 	case store.RefusedFull, store.RefusedClosed:
 		return rfc9111.ReasonFull

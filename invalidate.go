@@ -165,7 +165,7 @@ func (in *invalidation) purge(selectors *store.Selectors, options store.PurgeOpt
 		reachSearched(selectors)
 	}
 	touched := slices.DeleteFunc(all, func(p *cache) bool {
-		return p.store.Untouched(selectors, func() bool { return p.inFlight.any(selectors) })
+		return p.store.PurgeIsNoop(selectors, func() bool { return p.inFlight.any(selectors) })
 	})
 	if len(touched) == 0 {
 		purges.Add(1) // the second count, see withOthers: a store that is closed may have what it names

@@ -10,8 +10,8 @@ func searches(s *Store) uint64 {
 	return begun
 }
 
-// TestAbsenceIsAskedForOnce: of a key that is nowhere the disk is asked once, until something of it, or
-// of one that shares its counter, is stored.
+// TestAbsenceIsAskedForOnce: of a key that is nowhere the disk is asked once, until something of
+// it, or of one that shares its counter, is stored.
 func TestAbsenceIsAskedForOnce(t *testing.T) {
 	const url = "http://example.com/a"
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 1, Disk: 64 << 20})

@@ -17,8 +17,8 @@ func checkAgreement(t *testing.T, s *Store) {
 	}
 	// A sweep holds what it is about to take.
 	waitFor(t, func() bool { return s.Stats().PurgesPending == 0 })
-	// Expiry goes on by itself, and gives bytes back a moment after it took the entry out: only what stays
-	// different is wrong.
+	// Expiry goes on by itself, and gives bytes back a moment after it took the entry out: only
+	// what stays different is wrong.
 	var stats TierStats
 	var entries, bytes int64
 	defer func() {
@@ -34,8 +34,8 @@ func checkAgreement(t *testing.T, s *Store) {
 	if s.disk == nil {
 		return
 	}
-	// Expiry goes on by itself, and counts a moment after it has committed: only what stays different is
-	// wrong.
+	// Expiry goes on by itself, and counts a moment after it has committed: only what stays
+	// different is wrong.
 	waitFor(t, func() bool {
 		counted, same := s.disk.entries.Load(), false
 		if err := s.disk.view(func(tx *bbolt.Tx) error {
@@ -52,8 +52,8 @@ func checkAgreement(t *testing.T, s *Store) {
 	})
 }
 
-// checkShards checks that each shard's counters and indexes agree with its entries, and returns what all
-// hold.
+// checkShards checks that each shard's counters and indexes agree with its entries, and returns
+// what all hold.
 func checkShards(t *testing.T, s *Store) (entries, bytes int64) {
 	t.Helper()
 	for i, sh := range s.memory.shards {
@@ -85,8 +85,8 @@ func checkShards(t *testing.T, s *Store) (entries, bytes int64) {
 	return entries, bytes
 }
 
-// checkTagLists checks that every row of a tag agrees with its entry and stands where it is found, and
-// returns how many there are.
+// checkTagLists checks that every row of a tag agrees with its entry and stands where it is found,
+// and returns how many there are.
 func checkTagLists(t *testing.T, x *index) (refs int) {
 	for hash, place := range x.tags {
 		var rows []tagRow

@@ -48,7 +48,7 @@ type batch struct {
 type removal struct {
 	id     uint64
 	key    Key
-	reason Reason
+	reason EvictionReason
 	after  int // so many of inserted were before it: a renewal has the id of what it renews
 }
 
@@ -96,7 +96,7 @@ func (b *batch) breathe() {
 }
 
 // remove deletes an entry of which the id is known, and the key where that is known too.
-func (b *batch) remove(id uint64, key Key, why Reason) error {
+func (b *batch) remove(id uint64, key Key, why EvictionReason) error {
 	r, inline, err := b.record(id)
 	if err == nil {
 		return b.removeRecord(id, r, inline, why)
@@ -110,7 +110,7 @@ func (b *batch) remove(id uint64, key Key, why Reason) error {
 }
 
 // removeRecord is remove for an entry whose record was read already.
-func (b *batch) removeRecord(id uint64, r record, inline []byte, why Reason) error {
+func (b *batch) removeRecord(id uint64, r record, inline []byte, why EvictionReason) error {
 	return b.gone(removal{id: id, key: r.key(), reason: why}, true, b.delete(id, r, inline, &b.k.s.disk.pins))
 }
 

@@ -14,8 +14,8 @@ import (
 type clockWorld struct {
 	t     *testing.T
 	clock *testClock
-	// jump is held while the clock jumps, for reading by everything else: within one call the time is
-	// the same. Stores are closed and opened under it too.
+	// jump is held while the clock jumps, for reading by everything else: within one call the time
+	// is the same. Stores are closed and opened under it too.
 	jump  sync.RWMutex
 	s     *Store
 	pages []clockPage // each worker has its own
@@ -37,9 +37,9 @@ const (
 
 func clockURL(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
 
-// TestFaultClockJumps has the clock jump to and fro by up to a day while a store is used, and once in
-// a while over a restart. What is not expired is found, what is expired or purged is not, whenever
-// that was.
+// TestFaultClockJumps has the clock jump to and fro by up to a day while a store is used, and once
+// in a while over a restart. What is not expired is found, what is expired or purged is not,
+// whenever that was.
 func TestFaultClockJumps(t *testing.T) {
 	for _, tt := range []struct {
 		name     string

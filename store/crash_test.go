@@ -67,8 +67,8 @@ func killURL(pid, writer, n int) string {
 func killTag(pid, writer, tag int) string { return fmt.Sprintf("p%dw%dt%d", pid, writer, tag) }
 
 // writeUntilKilled stores ever new versions of many pages from several goroutines, and reports on
-// standard output what it has put, what Sync has vouched for, and purges before they begin and after
-// they were answered. Without syncs only the write-behind's own promise holds.
+// standard output what it has put, what Sync has vouched for, and purges before they begin and
+// after they were answered. Without syncs only the write-behind's own promise holds.
 func writeUntilKilled(dir string, syncs bool) int {
 	s := New(Config{Path: dir, Required: true}, crashTier)
 	if err := s.Open(); err != nil {
@@ -132,10 +132,10 @@ func writeOne(s *Store, writer, version int, syncs bool) error {
 	return nil
 }
 
-// writeAhead brings a body to disk by a draft, beside another that comes to no end: of both the kill may find
-// chunks and no record.
+// writeAhead brings a body to disk by a body writer, beside another that comes to no end: of both
+// the kill may find chunks and no record.
 func writeAhead(s *Store, body Body) (Body, error) {
-	unfinished, err := s.Draft(-1)
+	unfinished, err := s.NewBodyWriter(-1)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func writeAhead(s *Store, body Body) (Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.Draft(body.Len())
+	d, err := s.NewBodyWriter(body.Len())
 	if err != nil {
 		return nil, err
 	}
@@ -159,9 +159,9 @@ func writeAhead(s *Store, body Body) (Body, error) {
 }
 
 // TestFaultKill kills a writing process at random moments, on the file of those killed before. It
-// always opens, no body is wrong or mixed, and what was reported is true: what Sync vouched for, what
-// had been stored for two seconds, the purges that were answered. The two seconds are asked of a
-// machine that has the time for them, so only where the test is told to be long.
+// always opens, no body is wrong or mixed, and what was reported is true: what Sync vouched for,
+// what had been stored for two seconds, the purges that were answered. The two seconds are asked of
+// a machine that has the time for them, so only where the test is told to be long.
 func TestFaultKill(t *testing.T) {
 	rng := seeded(t)
 	var dir string

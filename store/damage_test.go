@@ -116,10 +116,10 @@ func damage(t *testing.T, rng *rand.Rand, file *os.File, size int64) string {
 	}
 }
 
-// childNumber is how far before a byte of a child's number in a branch page something else stands, 0 where
-// the byte is none of that: a child that is its own parent ends the process (see the caveats in doc.go). Of
-// the files here, of some hundred pages, one flipped bit in a few makes such a circle; of real ones, one in
-// millions.
+// childNumber is how far before a byte of a child's number in a branch page something else stands,
+// 0 where the byte is none of that: a child that is its own parent ends the process (see the
+// caveats in doc.go). Of the files here, of some hundred pages, one flipped bit in a few makes such
+// a circle; of real ones, one in millions.
 func childNumber(t *testing.T, file *os.File, page int64, off int) int {
 	t.Helper()
 	const number = 8 // an element is pos(4), length of the key(4), child(8)
@@ -145,8 +145,8 @@ func treePage(t *testing.T, file *os.File, page int64) bool {
 	return id == byte(page) && flags != 0 && flags&^0x17 == 0 && head[9] == 0
 }
 
-// useDamaged does everything a server does with a store, and accepts every answer but a wrong body. A
-// purge may miss what damaged index rows no longer lead to: see the caveats in doc.go.
+// useDamaged does everything a server does with a store, and accepts every answer but a wrong body.
+// A purge may miss what damaged index rows no longer lead to: see the caveats in doc.go.
 func useDamaged(t *testing.T, rng *rand.Rand, s *Store, version int) {
 	t.Helper()
 	for range 60 {
@@ -176,8 +176,8 @@ func useDamaged(t *testing.T, rng *rand.Rand, s *Store, version int) {
 	_ = s.Sync()
 }
 
-// TestFaultDamagedPages damages the file at random places, before it is opened and while it is open.
-// There are right bodies or misses, and in the end the disk works.
+// TestFaultDamagedPages damages the file at random places, before it is opened and while it is
+// open. There are right bodies or misses, and in the end the disk works.
 func TestFaultDamagedPages(t *testing.T) {
 	rng := seeded(t)
 	image := damagedFile(t, rng)
@@ -225,8 +225,8 @@ func TestFaultDamagedPages(t *testing.T) {
 	t.Logf("%d files set aside, %d given up while running", aside, failed)
 }
 
-// TestFaultFileEmptied empties the file under readers and a writer: nobody waits for ever for a lock
-// of the database, memory goes on, and a new file is begun.
+// TestFaultFileEmptied empties the file under readers and a writer: nobody waits for ever for a
+// lock of the database, memory goes on, and a new file is begun.
 func TestFaultFileEmptied(t *testing.T) {
 	dir := t.TempDir()
 	clock := newTestClock()

@@ -22,15 +22,15 @@ func (r *Result) Ready(off int64) error {
 // ReadsDisk tells whether the Body is read from the disk piece by piece.
 func (r *Result) ReadsDisk() bool { return r.pinned != nil }
 
-// IsDamaged tells whether a part of a stored body is known to be damaged. It reads nothing. The body
-// is that of a Result which is not released.
+// IsDamaged tells whether a part of a stored body is known to be damaged. It reads nothing. The
+// body is that of a Result which is not released.
 func IsDamaged(b Body) bool {
 	body, onDisk := b.(*diskBody)
 	return onDisk && body.s.disk.pins.isSpoiled(body.id)
 }
 
-// failed is what a reader of the body does with an error. Damage costs the entry: it is counted once
-// and deleted, whoever else reads it. Those read on what is sound.
+// failed is what a reader of the body does with an error. Damage costs the entry: it is counted
+// once and deleted, whoever else reads it. Those read on what is sound.
 func (b *diskBody) failed(err error) {
 	s := b.s
 	if !errors.Is(err, errDamaged) || isWholeFile(err) || s.disk.isPast(err) {
@@ -45,8 +45,8 @@ func (b *diskBody) failed(err error) {
 		return
 	}
 	key, stored := b.key, true
-	if b.draft != nil {
-		key, stored = b.draft.damaged(err)
+	if b.writer != nil {
+		key, stored = b.writer.damaged(err)
 	}
 	if stored {
 		s.forget(key, b.id, Damaged)
@@ -59,10 +59,10 @@ func isWholeFile(err error) bool {
 	return wedged || errors.Is(err, errLost)
 }
 
-// damaged fails a draft whose chunks are damaged, so that nothing is made of it. Where Put has made
-// an entry of it already, that is stored under key.
-func (d *Draft) damaged(err error) (key Key, stored bool) {
-	set := &d.s.drafts
+// damaged fails a writer whose chunks are damaged, so that nothing is made of it. Where Put has
+// made an entry of it already, that is stored under key.
+func (d *BodyWriter) damaged(err error) (key Key, stored bool) {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if !d.taken {
@@ -72,7 +72,7 @@ func (d *Draft) damaged(err error) (key Key, stored bool) {
 }
 
 // forget drops an entry from memory, from the queue and from disk.
-func (s *Store) forget(key Key, id uint64, why Reason) {
+func (s *Store) forget(key Key, id uint64, why EvictionReason) {
 	if !s.isOpen() {
 		return
 	}

@@ -198,7 +198,7 @@ func TestDamagedDraft(t *testing.T) {
 		t.Run(fmt.Sprintf("put %v", put), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(3, 4))
 			s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
-			d := drafted(t, s, rng, randomBody(rng, largeSize))
+			d := writtenBody(t, s, rng, randomBody(rng, largeSize))
 			e := testEntry(s, largeURL, nil)
 			e.Body = d.Body()
 			spoilNow(t, s, 1)

@@ -3,9 +3,9 @@ package store
 import "net/http"
 
 // decodedSet keeps some resident entries of a shard in the form that Lookup returns, with what the
-// handler has noted in their Memo, so that what is asked for all the time is not decoded each time.
-// It is bounded by bytes, which count against the budget like everything else. Which one goes is
-// CLOCK's choice: one that was used since the hand last came by stays another round. It is
+// handler has noted in their Derived, so that what is asked for all the time is not decoded each
+// time. It is bounded by bytes, which count against the budget like everything else. Which one goes
+// is CLOCK's choice: one that was used since the hand last came by stays another round. It is
 // unlocked.
 type decodedSet struct {
 	slots []decodedSlot
@@ -118,7 +118,7 @@ func (s *Store) body(it *item) Body {
 }
 
 // Estimates of what the runtime keeps for a decoded entry beside its strings. What the handler
-// notes in its Memo is about as much again: the header as it is sent.
+// derives is about as much again: the header as it is sent.
 const (
 	decodedOverhead = 400               // the entry, a slot
 	headerOverhead  = 48 + 300          // a map and its first slots
@@ -126,10 +126,10 @@ const (
 	memoOverhead    = 300
 )
 
-// decodedCost estimates the bytes that a decoded entry and its Memo keep alive.
+// decodedCost estimates the bytes that a decoded entry and its Derived keep alive.
 func decodedCost(e *Entry) int64 {
 	n := int64(decodedOverhead + memoOverhead + len(e.URL) + len(e.Variant.Coding))
-	// The header twice, for the Memo.
+	// The header twice, for Derived.
 	for i, h := range []http.Header{e.Header, e.Header, e.Trailer} {
 		if i < 2 || len(h) > 0 {
 			n += headerOverhead

@@ -56,9 +56,9 @@ func writePieces(w io.Writer, next func(off int64) ([]byte, error), off, end int
 type diskBody struct {
 	s      *Store
 	id     uint64
-	key    Key // of its entry; that of a draft is known to the draft
+	key    Key // of its entry; that of a BodyWriter's is known to that
 	length int64
-	draft  *Draft // of a body that has not been put yet, or just now
+	writer *BodyWriter // of a body that has not been put yet, or just now
 }
 
 // Len is the whole length in bytes.
@@ -75,8 +75,8 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 	return b.read(make([]byte, min(pieceSize, b.length-off, chunkSize-off%chunkSize)), off)
 }
 
-// read fills room from off on, as far as the chunk on disk reaches that has these bytes, and returns
-// what it has filled. The chunk is checked as a whole each time.
+// read fills room from off on, as far as the chunk on disk reaches that has these bytes, and
+// returns what it has filled. The chunk is checked as a whole each time.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 	n := 0
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {

@@ -10,8 +10,8 @@ type pins struct {
 	going map[uint64]struct{} // a transaction that deletes their chunks is under way
 	left  bool                // one of held is not pinned any more: its chunks can be swept
 	held  map[uint64]struct{} // deleted while pinned
-	// spoiled are known to be damaged. Each is noted as long as it is pinned: by then its deletion is
-	// queued, and look-ups find it no more.
+	// spoiled are known to be damaged. Each is noted as long as it is pinned: by then its deletion
+	// is queued, and look-ups find it no more.
 	spoiled map[uint64]struct{}
 }
 

@@ -10,9 +10,9 @@
 //	lookup.go    memory, then the write-behind queue, then disk (lookup_disk.go); coming to memory
 //	disk_body.go a body on disk, read in pieces
 //	put.go       storing, replacing, removing
-//	draft.go     large bodies, to disk while they arrive
+//	body_writer.go  large bodies, to disk while they arrive
 //	purge.go     the promise of a purge and the argument for it (purge_count.go: what it matches)
-//	untouched.go whether a purge would change nothing
+//	purge_noop.go  whether a purge would change nothing
 //	records.go   purges in force
 //	tickets.go   tickets of fetches under way
 //	list.go      listing by cursor: by URL, or by the age of a tag's entries
@@ -39,19 +39,19 @@
 // that was renewed: in memory the extent of that counts until the last of its renewals is gone, on
 // disk the record alone is written, under the same id as the chunks. Reservations count, what waits
 // for the disk with 256 bytes of bookkeeping, and what is kept decoded, at most a thirty-second
-// part of the budget by an estimate of what its maps take. Not counted is what a reader of a body on
-// disk has in hand while its client accepts it, 32 KiB at most. Not counted are free slots (beyond 4
-// MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied), free
-// pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once (64
-// bytes an item), which is used again and not given back.
+// part of the budget by an estimate of what its maps take. Not counted is what a reader of a body
+// on disk has in hand while its client accepts it, 32 KiB at most. Not counted are free slots
+// (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied),
+// free pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once
+// (64 bytes an item), which is used again and not given back.
 //
 // Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts
 // for itself before it is written, and is bounded by the pages it changes, which are in the file
 // twice until it has committed; where the file has grown all the same, because no free pages lay
 // side by side, less of the budget is used. So the file stays within one and a half times the
 // budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get free.
-// A body may take half of the budget; drafts, which cannot be evicted, three quarters together.
-// What a draft has appended and not written is its caller's to count.
+// A body may take half of the budget; bodies on their way, which cannot be evicted, three quarters
+// together. What is appended to a BodyWriter and not written is its caller's to count.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
 // Entries that are expired or purged count until they are swept, and are served no more before
@@ -83,12 +83,12 @@
 //
 // A purge is on disk before it answers, unless nothing there is for it to hit. An entry is on disk
 // a quarter of a second after Put, sooner where many come together, and a second at most while the
-// queue is not full, also while purges come without a gap: writing, sweeping and expiring take turns; when
-// the queue is full it stays in memory only. Close writes everything. A draft's chunks are
-// committed as they come, and are an entry when its record is; what a crash leaves of one is swept
-// at the next start. Every record, body, chunk and key row carries a checksum that covers its place
-// too, so that damage is a miss, counted and deleted, and never another entry's bytes. Of a body
-// that is read piece by piece it shows when a piece is: see damaged.go.
+// queue is not full, also while purges come without a gap: writing, sweeping and expiring take
+// turns; when the queue is full it stays in memory only. Close writes everything. The chunks of a
+// BodyWriter are committed as they come, and are an entry when its record is; what a crash leaves
+// of one is swept at the next start. Every record, body, chunk and key row carries a checksum that
+// covers its place too, so that damage is a miss, counted and deleted, and never another entry's
+// bytes. Of a body that is read piece by piece it shows when a piece is: see damaged.go.
 //
 // # Faults
 //
@@ -100,12 +100,13 @@
 // # Locks
 //
 // In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu,
-// recordSet.mu, tickets.mu, pins.mu, touches.mu, arena.mu, table.mu, drafts.mu. There are two
+// recordSet.mu, tickets.mu, pins.mu, touches.mu, arena.mu, table.mu, bodyWriters.mu. There are two
 // exceptions: disk.mu is held for reading around a transaction, within which memory, the queue and
-// the records may be used, and drafts.mu while pins.mu is taken when a draft begins.
+// the records may be used, and bodyWriters.mu while pins.mu is taken when a BodyWriter begins.
 //
 // Nothing is written to a client under any of them, and no transaction is open while a client is
-// written to: bodies are read in pieces (disk_body.go), each copied out of a transaction of its own.
+// written to: bodies are read in pieces (disk_body.go), each copied out of a transaction of its
+// own.
 //
 // # Caveats
 //

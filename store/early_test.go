@@ -54,8 +54,8 @@ func TestDiscard(t *testing.T) {
 	}
 }
 
-// TestEarlyPurgeIsCounted: one that was made before Open had batches look at no purge any more, for as long as the
-// process lived.
+// TestEarlyPurgeIsCounted: one that was made before Open had batches look at no purge any more, for
+// as long as the process lived.
 func TestEarlyPurgeIsCounted(t *testing.T) {
 	for name, dir := range map[string]string{"with a file": t.TempDir(), "memory alone": ""} {
 		t.Run(name, func(t *testing.T) {

@@ -35,8 +35,9 @@ func (v *Variant) Equal(o *Variant) bool {
 // Entry is one stored response. It is immutable once put: share the pointer, copy with Clone. Its
 // strings are good for ever; its Body, where Lookup returned it, until the Result is released.
 type Entry struct {
-	// ID is given by Put, ascending over the life of the store and of its file; that of a draft was
-	// given when it began, and that of a renewed large body is that of the first with it.
+	// ID is given by Put, ascending over the life of the store and of its file; that of a
+	// BodyWriter was given when it began, and that of a renewed large body is that of the first
+	// with it.
 	ID uint64
 	// Key is the primary key, as the handler computed it.
 	Key Key
@@ -67,14 +68,14 @@ type Entry struct {
 	Generation uint64
 	// Body is the response body, whole.
 	Body Body
-	// Memo is room for what the handler concluded from an entry, so that it need not conclude it
+	// Derived is room for what the handler derived from an entry, so that it need not derive it
 	// again while the entry is among those kept decoded. It is not stored and begins nil.
-	Memo atomic.Pointer[any]
+	Derived atomic.Pointer[any]
 
 	renews *Entry // see Renewal
 }
 
-// Clone returns a shallow copy with no ID and no Memo: what a refreshed response starts from.
+// Clone returns a shallow copy with no ID and no Derived: what a refreshed response starts from.
 // Header and Trailer are shared and must be replaced, not changed.
 func (e *Entry) Clone() *Entry {
 	return &Entry{
@@ -87,9 +88,9 @@ func (e *Entry) Clone() *Entry {
 }
 
 // Renewal is Clone for a stored response that was validated: whatever else is changed, the Body
-// stays. When it is put with the same Key, URL and Variant it takes e's place and its ID, and a large
-// body is neither copied nor written again. It is not stored where e was purged meanwhile, by whatever
-// e had: a renewal may have other tags.
+// stays. When it is put with the same Key, URL and Variant it takes e's place and its ID, and a
+// large body is neither copied nor written again. It is not stored where e was purged meanwhile, by
+// whatever e had: a renewal may have other tags.
 func (e *Entry) Renewal() *Entry {
 	r := e.Clone()
 	r.renews = e

@@ -86,7 +86,7 @@ const rankIDBits = 56
 func (k *keeper) evictStep() (bool, error) {
 	waiting, queued, _ := k.s.queue.state()
 	budget := k.diskBudget()
-	room := min(queued+k.s.drafts.queued(), int64(k.batchLimit())) * 5 / 4
+	room := min(queued+k.s.bodyWriters.queued(), int64(k.batchLimit())) * 5 / 4
 	over := k.s.disk.used.Load() + room - k.diskRoom()
 	// What does not fit is refused; only a smaller budget evicts.
 	if k.s.settings.Load().Eviction == None {

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestExpiryGivesBackAllRoom compares what the walks leave resident with what is alive, while entries come
-// and lives are of all lengths: a shard that is passed over because nothing in it can have expired must have
-// nothing expired in it.
+// TestExpiryGivesBackAllRoom compares what the walks leave resident with what is alive, while
+// entries come and lives are of all lengths: a shard that is passed over because nothing in it can
+// have expired must have nothing expired in it.
 func TestExpiryGivesBackAllRoom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -35,7 +35,8 @@ func TestExpiryGivesBackAllRoom(t *testing.T) {
 			s.keeper.expireMemory()
 			put()
 		}
-		// What came since the last whole walk lives for a nanosecond at least, and the clock stands.
+		// What came since the last whole walk lives for a nanosecond at least, and the clock
+		// stands.
 		var want int64
 		for _, until := range lives {
 			if until.After(clock.now()) {

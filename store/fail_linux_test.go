@@ -104,14 +104,14 @@ func TestPurgeThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-func TestDraftOfADiskThatFails(t *testing.T) {
+func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	rng := seeded(t)
 	clock := newTestClock()
 	clock.nanos.Store(time.Now().UnixNano())
 	files := &breakable{}
 	s := openStore(t, Config{Path: t.TempDir(), Required: true, OpenFile: files.openFile, Now: clock.now}, diskTier)
-	sealed := drafted(t, s, rng, randomBody(rng, 3<<20))
-	growing, err := s.Draft(-1)
+	sealed := writtenBody(t, s, rng, randomBody(rng, 3<<20))
+	growing, err := s.NewBodyWriter(-1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,28 +136,28 @@ func TestDraftOfADiskThatFails(t *testing.T) {
 	if _, err := growing.Chunk(0); !errors.Is(err, errDetached) {
 		t.Errorf("Chunk: %v", err)
 	}
-	if _, err := s.Draft(-1); !errors.Is(err, ErrNoDisk) {
-		t.Errorf("Draft: %v", err)
+	if _, err := s.NewBodyWriter(-1); !errors.Is(err, ErrNoDisk) {
+		t.Errorf("NewBodyWriter: %v", err)
 	}
 	if sealed.Body() != nil {
-		t.Error("a draft sealed before the failure is still a body")
+		t.Error("a body writer sealed before the failure is still a body")
 	}
 	files.mend()
 	waitFor(t, func() bool {
-		clock.advance(retryTime) // more than once: a draft learns of the failure before the keeper is through with it
+		clock.advance(retryTime) // more than once: a body writer learns of the failure before the keeper is through with it
 		return s.Stats().Disk.State == "open"
 	})
 	if b, err := growing.Chunk(0); err != nil || !bytes.HasPrefix(begin, b) {
 		t.Errorf("Chunk of the same file: %d bytes, %v", len(b), err)
 	}
 	if err := growing.Append([]byte("a")); !errors.Is(err, ErrNoDisk) {
-		t.Errorf("Append to a draft that has failed: %v", err)
+		t.Errorf("Append to a body writer that has failed: %v", err)
 	}
 	sealed.Close()
 	growing.Close()
 	allSwept(t, s, 0)
 	body := randomBody(rng, 2<<20)
-	if r := putDraft(t, s, rng, "http://example.com/", body); r != Stored {
+	if r := putWritten(t, s, rng, "http://example.com/", body); r != Stored {
 		t.Errorf("Put = %v", r)
 	}
 	wantBody(t, s, "http://example.com/", body)
@@ -165,11 +165,11 @@ func TestDraftOfADiskThatFails(t *testing.T) {
 }
 
 // A record is not written for chunks that are in another file.
-func TestDraftOfAFileThatIsSetAside(t *testing.T) {
+func TestBodyWriterOfAFileThatIsSetAside(t *testing.T) {
 	rng := seeded(t)
 	files := &breakable{}
 	s := openStore(t, Config{Path: t.TempDir(), Required: true, OpenFile: files.openFile}, diskTier)
-	d := drafted(t, s, rng, randomBody(rng, 3<<20))
+	d := writtenBody(t, s, rng, randomBody(rng, 3<<20))
 	defer d.Close()
 	e := testEntry(s, "http://example.com/", nil)
 	e.Body = d.Body()
@@ -187,13 +187,13 @@ func TestDraftOfAFileThatIsSetAside(t *testing.T) {
 	}
 	for _, late := range []bool{false, true} {
 		if late { // the file went after Put had looked
-			s.drafts.mu.Lock()
+			s.bodyWriters.mu.Lock()
 			d.err = nil
-			s.drafts.mu.Unlock()
+			s.bodyWriters.mu.Unlock()
 		}
 		s.Put(e, 0)
 		if (e.ID == d.id) != late {
-			t.Errorf("late %v: id %d, the draft's is %d", late, e.ID, d.id)
+			t.Errorf("late %v: id %d, the body writer's is %d", late, e.ID, d.id)
 		}
 		if err := s.Sync(); err != nil {
 			t.Errorf("Sync: %v", err)

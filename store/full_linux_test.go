@@ -16,8 +16,8 @@ import (
 // mountedTest says that a test runs in a child with mounts of its own.
 const mountedTest = "LARDER_TEST_MOUNTED"
 
-// mounted runs a test again in a process that may mount what it likes, where the system allows that;
-// it returns true in there.
+// mounted runs a test again in a process that may mount what it likes, where the system allows
+// that; it returns true in there.
 func mounted(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(mountedTest) != "" {

@@ -10,8 +10,8 @@ import (
 	"unsafe"
 )
 
-// TestResultKeepsItsBytes: what a look-up returned stays as it is, whatever becomes of the entry, until
-// it is released; and it counts for as long.
+// TestResultKeepsItsBytes: what a look-up returned stays as it is, whatever becomes of the entry,
+// until it is released; and it counts for as long.
 func TestResultKeepsItsBytes(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -57,15 +57,15 @@ func TestResultKeepsItsBytes(t *testing.T) {
 	}
 }
 
-// TestPutHeld: what is put is held as if it had been looked up, also when it is to go to disk only, and not
-// where it is refused.
+// TestPutHeld: what is put is held as if it had been looked up, also when it is to go to disk only,
+// and not where it is refused.
 func TestPutHeld(t *testing.T) {
 	body := bytes.Repeat([]byte("x"), 300_000)
 	for _, tt := range []struct {
 		name     string
 		settings Settings
 		disk     bool
-		want     Refusal
+		want     PutResult
 	}{
 		{"in memory", Settings{Memory: 1 << 20}, false, Stored},
 		{"in memory and on disk", Settings{Memory: 2 << 20, Disk: 16 << 20}, true, Stored},
@@ -228,8 +228,8 @@ func TestSizeShiftsGiveRoom(t *testing.T) {
 	checkAgreement(t, s)
 }
 
-// TestRoomIsNotCompacted: entries of all sizes leave many slabs half used, which is no reason to evict while
-// the budget is far away.
+// TestRoomIsNotCompacted: entries of all sizes leave many slabs half used, which is no reason to
+// evict while the budget is far away.
 func TestRoomIsNotCompacted(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 30})
 	const n = 2000

@@ -56,7 +56,7 @@ type keeper struct {
 	pending             bool   // there may be chunks to sweep
 	writing             uint64 // the entry whose chunks are written ahead
 	pace                pace   // of what nobody waits for
-	draftsTurn          bool   // to write, before the queue's
+	bodiesTurn          bool   // to write, before the queue's
 	turn                int    // which kind of work is next,
 	pacedTurn           int    // and which of what is paced
 	sweeps              sweeps
@@ -276,9 +276,9 @@ func (k *keeper) detach() {
 	k.touched.reset()
 }
 
-// detachQueue empties the queue and shuts it, and ends the drafts.
+// detachQueue empties the queue and shuts it, and ends the body writers.
 func (k *keeper) detachQueue() {
-	k.s.drafts.setAccepting(false)
+	k.s.bodyWriters.setAccepting(false)
 	for _, j := range k.s.queue.setOpen(false) {
 		if j.kind == jobPut {
 			k.s.counts.skipped.Add(1)

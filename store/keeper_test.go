@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// keptByHand is a store with its file, open but for the keeper's goroutine: the test takes the steps.
+// keptByHand is a store with its file, open but for the keeper's goroutine: the test takes the
+// steps.
 func keptByHand(t testing.TB, settings Settings) *Store {
 	t.Helper()
 	s := New(Config{Path: t.TempDir(), Required: true}, settings)
@@ -32,8 +33,8 @@ func purgeByHand(s *Store, tag string) *purgeRecord {
 	return rec
 }
 
-// TestSweepLeavesTurnsToWrites: where a sync takes as long as the pace gives a step, the next step of the
-// sweep is always due. What waits to be written has its turn all the same.
+// TestSweepLeavesTurnsToWrites: where a sync takes as long as the pace gives a step, the next step
+// of the sweep is always due. What waits to be written has its turn all the same.
 func TestSweepLeavesTurnsToWrites(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	for i := range 1000 {
@@ -59,8 +60,8 @@ func TestSweepLeavesTurnsToWrites(t *testing.T) {
 	}
 }
 
-// TestWritesHaveTheirTurnUnderPurges: purges that come without a gap, each with something to sweep, keep
-// nothing from the disk. They are swept as fast as they come.
+// TestWritesHaveTheirTurnUnderPurges: purges that come without a gap, each with something to sweep,
+// keep nothing from the disk. They are swept as fast as they come.
 func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	fetch := s.Begin() // an older one, so that each is swept twice
@@ -92,8 +93,8 @@ func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
 	}
 }
 
-// TestSweepGivenUpHoldsNothing: a file that comes anew begins the sweeps anew, and what they had in hand
-// is given back.
+// TestSweepGivenUpHoldsNothing: a file that comes anew begins the sweeps anew, and what they had in
+// hand is given back.
 func TestSweepGivenUpHoldsNothing(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	for i := range 4 * sweepItems * shardCount {
@@ -143,8 +144,8 @@ func TestSyncEnds(t *testing.T) {
 	load.Wait()
 }
 
-// TestSweepDoesSomething: a step of a sweep removes an entry even when its time is up before it has begun, as on
-// a slow machine for as long as purges wait.
+// TestSweepDoesSomething: a step of a sweep removes an entry even when its time is up before it has
+// begun, as on a slow machine for as long as purges wait.
 func TestSweepDoesSomething(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	for i := range 3 {
@@ -169,8 +170,8 @@ func TestSweepDoesSomething(t *testing.T) {
 	}))
 }
 
-// TestExpiryHasItsTurnUnderSweeps: while purges leave something to sweep without a gap, what has expired goes all
-// the same.
+// TestExpiryHasItsTurnUnderSweeps: while purges leave something to sweep without a gap, what has
+// expired goes all the same.
 func TestExpiryHasItsTurnUnderSweeps(t *testing.T) {
 	clock := newTestClock()
 	s := keptByHand(t, bothTiers)
@@ -202,7 +203,8 @@ func TestExpiryHasItsTurnUnderSweeps(t *testing.T) {
 	}
 }
 
-// TestTickComesBetweenSteps: work without a gap keeps nothing from the keeper that comes with the clock.
+// TestTickComesBetweenSteps: work without a gap keeps nothing from the keeper that comes with the
+// clock.
 func TestTickComesBetweenSteps(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	tick := make(chan time.Time, 1)
@@ -226,8 +228,8 @@ func TestBatchDoesSomething(t *testing.T) {
 	}
 }
 
-// TestWritesGiveWay: writing lets others have the core, but not while the queue fills up, nor when what it
-// writes has waited so long that it might miss its second.
+// TestWritesGiveWay: writing lets others have the core, but not while the queue fills up, nor when
+// what it writes has waited so long that it might miss its second.
 func TestWritesGiveWay(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -277,9 +279,9 @@ func TestBatchIsFullSoonerForAPurge(t *testing.T) {
 	}
 }
 
-// TestWedgedFileIsAbandoned: of two readers of a damaged file the one meets an error, which is reported, and
-// the other a panic that leaves bbolt's locks held. To close the database would take as long as these are,
-// which is for ever.
+// TestWedgedFileIsAbandoned: of two readers of a damaged file the one meets an error, which is
+// reported, and the other a panic that leaves bbolt's locks held. To close the database would take
+// as long as these are, which is for ever.
 func TestWedgedFileIsAbandoned(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	stuck, err := s.disk.use.db.Begin(false) // what closing waits for

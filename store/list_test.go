@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// listWorld is a store with n entries of one host, in the tiers that settings allow, and others around them.
+// listWorld is a store with n entries of one host, in the tiers that settings allow, and others
+// around them.
 func listWorld(t *testing.T, n int, disk bool, settings Settings) *Store {
 	t.Helper()
 	config := Config{Required: true}
@@ -25,7 +26,8 @@ func listWorld(t *testing.T, n int, disk bool, settings Settings) *Store {
 	return s
 }
 
-// TestListingCostsWhatItsLimitSays: what a page of one entry allocates does not grow with what is stored.
+// TestListingCostsWhatItsLimitSays: what a page of one entry allocates does not grow with what is
+// stored.
 func TestListingCostsWhatItsLimitSays(t *testing.T) {
 	few, many := 100, 3000
 	for _, tiers := range []struct {
@@ -64,7 +66,8 @@ func TestListingCostsWhatItsLimitSays(t *testing.T) {
 	}
 }
 
-// TestListingOfWhatNothingPasses: a page has an end although nothing passes its filters, and its last one too.
+// TestListingOfWhatNothingPasses: a page has an end although nothing passes its filters, and its
+// last one too.
 func TestListingOfWhatNothingPasses(t *testing.T) {
 	const n = 3 * lookedAt
 	for _, disk := range []bool{false, true} {

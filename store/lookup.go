@@ -274,9 +274,9 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 }
 
 // pin keeps the chunks of a body that is read without a transaction; false when they have just been
-// deleted, when that has begun, or when they are known to be damaged. The first chunk goes first, so
-// it vouches for the others. The record would not do: that of a draft may still be queued. But a
-// record without its first chunk is damaged.
+// deleted, when that has begun, or when they are known to be damaged. The first chunk goes first,
+// so it vouches for the others. The record would not do: that of a BodyWriter's may still be
+// queued. But a record without its first chunk is damaged.
 func (s *Store) pin(b *diskBody) bool {
 	if !s.disk.pins.pin(b.id) {
 		return false

@@ -19,8 +19,8 @@ func taggedEntry(s *Store, i, tags, length int) *Entry {
 	return testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 500), names...)
 }
 
-// TestFileStaysWithinItsBudgetWithManyTags: one and a half times, from the smallest budget on, whatever tags the
-// entries have. What such a budget has no room to write at once stays in memory.
+// TestFileStaysWithinItsBudgetWithManyTags: one and a half times, from the smallest budget on,
+// whatever tags the entries have. What such a budget has no room to write at once stays in memory.
 func TestFileStaysWithinItsBudgetWithManyTags(t *testing.T) {
 	for _, c := range []struct {
 		budget       int64
@@ -65,8 +65,8 @@ func TestFileStaysWithinItsBudgetWithManyTags(t *testing.T) {
 	}
 }
 
-// TestFileStaysWithinItsBudgetWithBodies: from 16 MiB on, up to half of it each. Below that it has been seen to take twice
-// as much.
+// TestFileStaysWithinItsBudgetWithBodies: from 16 MiB on, up to half of it each. Below that it has
+// been seen to take twice as much.
 func TestFileStaysWithinItsBudgetWithBodies(t *testing.T) {
 	const budget = 16 << 20
 	rng := seeded(t)

@@ -136,7 +136,7 @@ func (m *memory) compact() {
 }
 
 // discard drops a resident item under the shard's lock held by the caller.
-func (m *memory) discard(s *shard, it *item, why Reason) {
+func (m *memory) discard(s *shard, it *item, why EvictionReason) {
 	if !it.is(isResident) {
 		return
 	}

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// TestPaceSweepsInTime plays a sweep of 100,000 entries by the pace alone: however long each step takes,
-// up to what the disk of the slowest would make it, all are through within 30 s, and a fast disk does
-// not make it faster than hits can bear.
+// TestPaceSweepsInTime plays a sweep of 100,000 entries by the pace alone: however long each step
+// takes, up to what the disk of the slowest would make it, all are through within 30 s, and a fast
+// disk does not make it faster than hits can bear.
 func TestPaceSweepsInTime(t *testing.T) {
 	for _, tt := range []struct {
 		step            time.Duration // what a step takes, its sync included

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// pendingByHand is a store kept by hand with n purges pending: of URLs, each with a row on disk, and all
-// issued while a fetch is under way. swept says whether they wait for that fetch alone.
+// pendingByHand is a store kept by hand with n purges pending: of URLs, each with a row on disk,
+// and all issued while a fetch is under way. swept says whether they wait for that fetch alone.
 func pendingByHand(t testing.TB, n int, swept bool) (*Store, *Ticket) {
 	t.Helper()
 	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 1 << 30})
@@ -44,9 +44,9 @@ func purgeNow(t testing.TB, s *Store, sel Selectors, soft bool) int {
 	return req.matched
 }
 
-// TestPendingPurgesAreNotWalkedThrough: what a purge costs does not grow with the purges that are pending,
-// neither those that wait for a slow fetch nor those that are to be swept yet. What is counted is records
-// looked at one after the other, and cursors moved in the file.
+// TestPendingPurgesAreNotWalkedThrough: what a purge costs does not grow with the purges that are
+// pending, neither those that wait for a slow fetch nor those that are to be swept yet. What is
+// counted is records looked at one after the other, and cursors moved in the file.
 func TestPendingPurgesAreNotWalkedThrough(t *testing.T) {
 	for _, swept := range []bool{true, false} {
 		t.Run(fmt.Sprintf("swept %v", swept), func(t *testing.T) {
@@ -83,8 +83,8 @@ func TestPendingPurgesAreNotWalkedThrough(t *testing.T) {
 	}
 }
 
-// TestManyRowsAndManyPending: a purge with many rows counts those alone that purges before it have left, by
-// either way to find out.
+// TestManyRowsAndManyPending: a purge with many rows counts those alone that purges before it have
+// left, by either way to find out.
 func TestManyRowsAndManyPending(t *testing.T) {
 	const n = 500
 	for _, pending := range []int{1, 3, n - 1} {
@@ -104,8 +104,8 @@ func TestManyRowsAndManyPending(t *testing.T) {
 	}
 }
 
-// TestPurgesThatSayTheSameAreOne: while a fetch is under way, which keeps purges in force, the last of those
-// that say the same stands for all. What the fetch brings is purged by it.
+// TestPurgesThatSayTheSameAreOne: while a fetch is under way, which keeps purges in force, the last
+// of those that say the same stands for all. What the fetch brings is purged by it.
 func TestPurgesThatSayTheSameAreOne(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	const url = "http://example.com/a"
@@ -138,8 +138,8 @@ func TestPurgesThatSayTheSameAreOne(t *testing.T) {
 	}
 }
 
-// TestMergedPurgesCountOnce: a purge that came between two that say the same, and is counted after both, is
-// told what the first has hit.
+// TestMergedPurgesCountOnce: a purge that came between two that say the same, and is counted after
+// both, is told what the first has hit.
 func TestMergedPurgesCountOnce(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	fetch := s.Begin()
@@ -190,8 +190,9 @@ func TestTicketsKnowTheOldest(t *testing.T) {
 	}
 }
 
-// A fetch that goes on for long has the purges kept that come meanwhile. Anybody may cause those of a POST, each of a
-// URL of its own, so their memory is bounded: then the fetch may not be stored, and no purge is kept for it.
+// A fetch that goes on for long has the purges kept that come meanwhile. Anybody may cause those of
+// a POST, each of a URL of its own, so their memory is bounded: then the fetch may not be stored,
+// and no purge is kept for it.
 func TestPendingPurgesAreBounded(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 	slow := s.Begin()
@@ -220,7 +221,8 @@ func TestPendingPurgesAreBounded(t *testing.T) {
 	}
 }
 
-// What is just being stored is not revoked: a sweep that took no heed of it could have passed its place.
+// What is just being stored is not revoked: a sweep that took no heed of it could have passed its
+// place.
 func TestWhatIsBeingStoredIsNotRevoked(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 	fetch := s.Begin()
@@ -243,8 +245,8 @@ func TestWhatIsBeingStoredIsNotRevoked(t *testing.T) {
 	}
 }
 
-// BenchmarkPurgePending purges a URL of which nothing is stored, with so many purges pending for a fetch that
-// is under way.
+// BenchmarkPurgePending purges a URL of which nothing is stored, with so many purges pending for a
+// fetch that is under way.
 func BenchmarkPurgePending(b *testing.B) {
 	for _, n := range []int{0, 5_000, 20_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -265,9 +267,10 @@ func BenchmarkPurgePending(b *testing.B) {
 	}
 }
 
-// TestPurgeBehindOneNotCounted: a purge that hits nothing on disk is not written down, and what a fetch brings that
-// is older is judged as it is written. While a purge before it is on its way to the keeper, batches look at
-// neither: the page came to the disk fresh, and was back as soon as memory had evicted it.
+// TestPurgeBehindOneNotCounted: a purge that hits nothing on disk is not written down, and what a
+// fetch brings that is older is judged as it is written. While a purge before it is on its way to
+// the keeper, batches look at neither: the page came to the disk fresh, and was back as soon as
+// memory had evicted it.
 func TestPurgeBehindOneNotCounted(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	const url = "http://example.com/a"

@@ -8,8 +8,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// wantPieces reads a body by Chunk and fails the test unless each piece is a small allocation of its
-// own: a client that takes its time keeps it on the heap, uncounted.
+// wantPieces reads a body by Chunk and fails the test unless each piece is a small allocation of
+// its own: a client that takes its time keeps it on the heap, uncounted.
 func wantPieces(t *testing.T, want []byte, chunk func(off int64) ([]byte, error)) {
 	t.Helper()
 	for off := 0; off < len(want); {
@@ -24,15 +24,16 @@ func wantPieces(t *testing.T, want []byte, chunk func(off int64) ([]byte, error)
 	}
 }
 
-// A reader of a body on disk has a small piece of it in hand, and not a whole chunk: of a draft that
-// still arrives, of a body that is too large for memory, and of one that memory has no room for.
+// A reader of a body on disk has a small piece of it in hand, and not a whole chunk: of a body
+// writer that still arrives, of a body that is too large for memory, and of one that memory has no
+// room for.
 func TestReadersOfTheDiskHoldLittle(t *testing.T) {
 	rng := seeded(t)
 	for _, size := range []int{inlineSize, inlineSize + 1, chunkSize, chunkSize + 1, 3 << 20, 9_999_999} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 64 << 20, Disk: 64 << 20})
 			want := randomBody(rng, size)
-			d := drafted(t, s, rng, want)
+			d := writtenBody(t, s, rng, want)
 			wantPieces(t, want, d.Chunk)
 			e := testEntry(s, "http://example.com/", nil)
 			e.Body = d.Body()
@@ -53,8 +54,8 @@ func TestReadersOfTheDiskHoldLittle(t *testing.T) {
 	}
 }
 
-// TestDamageOfWhatHasNoRoomIsAMiss: a body that memory has no room for is read to its end before any
-// of it is sent.
+// TestDamageOfWhatHasNoRoomIsAMiss: a body that memory has no room for is read to its end before
+// any of it is sent.
 func TestDamageOfWhatHasNoRoomIsAMiss(t *testing.T) {
 	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})
 	e := testEntry(s, "http://example.com/", make([]byte, 3<<20))

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A copy with the size and the time of the file takes its place. What a purge wrote went into the file that had lost
-// its name, and a crash brought back what was purged.
+// A copy with the size and the time of the file takes its place. What a purge wrote went into the
+// file that had lost its name, and a crash brought back what was purged.
 func TestFaultCopyInPlaceOfTheFile(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, Config{Path: dir, Required: true}, bothTiers)
@@ -43,8 +43,8 @@ func replaceByCopy(t *testing.T, file string) {
 	must(t, os.Rename(file+".copy", file))
 }
 
-// The folder is replaced by something that is none. That said nothing, so the store went on writing into a file that
-// was gone.
+// The folder is replaced by something that is none. That said nothing, so the store went on writing
+// into a file that was gone.
 func TestFaultFolderIsNoneAnyMore(t *testing.T) {
 	for name, replace := range map[string]func(folder string) error{
 		"a file":              func(folder string) error { return os.WriteFile(folder, []byte("x"), 0o600) },

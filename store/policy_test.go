@@ -134,8 +134,8 @@ func TestSegmentedLRUAgainstModel(t *testing.T) {
 	}
 }
 
-// TestScanLeavesTheHotSet: a crawler over many URLs evicts none of those that are asked for again and
-// again, as long as they are no more than the protected may be.
+// TestScanLeavesTheHotSet: a crawler over many URLs evicts none of those that are asked for again
+// and again, as long as they are no more than the protected may be.
 func TestScanLeavesTheHotSet(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 8 << 20})
 	hot := make([]Key, 1000)

@@ -16,13 +16,13 @@ import (
 
 // What is simulated here, and what not. bbolt commits in three steps: the file is made longer where
 // it must be, and synced; the changed pages are written to places that no committed state uses, and
-// synced; one of the two meta pages is written, and synced. A loss of power between two syncs leaves
-// any part of what was written since the first of them, in any order, torn at any sector. The test
-// records the writes of a working store as bbolt makes them, takes the file as it was before a
-// transaction, and adds such parts: every file that can come out opens as it was before the
-// transaction or after it, purges included, and goes on working. A disk that does not keep to its
-// syncs can leave the meta page without the pages it speaks of. Of that no state can be promised;
-// bodies are right or there are none, and nothing crashes.
+// synced; one of the two meta pages is written, and synced. A loss of power between two syncs
+// leaves any part of what was written since the first of them, in any order, torn at any sector.
+// The test records the writes of a working store as bbolt makes them, takes the file as it was
+// before a transaction, and adds such parts: every file that can come out opens as it was before
+// the transaction or after it, purges included, and goes on working. A disk that does not keep to
+// its syncs can leave the meta page without the pages it speaks of. Of that no state can be
+// promised; bodies are right or there are none, and nothing crashes.
 
 const (
 	powerURLs = 40

@@ -22,9 +22,9 @@ package store
 //     may come between Put's check and its insertion. The record stays in force until the ticket
 //     has ended (tickets.oldest), and only then does the final sweep begin; Put comes before End,
 //     so the final sweep finds what it stored.
-//   - Validation under way. What a 304 renews may have other tags and another URL than before, so that
-//     the record does not mask it. Put asks under the shard's lock, after which the purge counts that
-//     shard, whether what is renewed was purged since the ticket began, and refuses.
+//   - Validation under way. What a 304 renews may have other tags and another URL than before, so
+//     that the record does not mask it. Put asks under the shard's lock, after which the purge
+//     counts that shard, whether what is renewed was purged since the ticket began, and refuses.
 //   - Fetch begun around the purge. begin reads the generation and registers the ticket in one
 //     step. Either it reads a generation below G, and holds the record; or it reads G, and then it
 //     began after the purge had taken effect.
@@ -44,7 +44,7 @@ package store
 //     neither the sweep nor the writing of a batch looks at records that are not counted. matched
 //     is counted by the keeper in the transaction that commits the record, against the records of
 //     lower generations: of purges that overlap, each entry counts in one.
-//   - Nothing anywhere. untouched.go has the argument for leaving such a purge out.
+//   - Nothing anywhere. purge_noop.go has the argument for leaving such a purge out.
 //   - Nothing on disk. Where no index row is one that the record may hit, it is not written down,
 //     as of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the keeper,
 //     which judges it by the record in memory: gone, it is not written; stale, its rows say so. So

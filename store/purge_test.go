@@ -25,7 +25,8 @@ func purgeRows(t *testing.T, s *Store) int {
 	return n
 }
 
-// TestPurgeOfNothingOnDisk: such a purge writes nothing, and holds all the same, across a restart too.
+// TestPurgeOfNothingOnDisk: such a purge writes nothing, and holds all the same, across a restart
+// too.
 func TestPurgeOfNothingOnDisk(t *testing.T) {
 	const a, b, c = "http://example.com/a", "http://example.com/b", "http://example.com/c"
 	dir := t.TempDir()
@@ -94,8 +95,8 @@ func TestPurgeOfNothingOnDisk(t *testing.T) {
 	r.Release()
 }
 
-// TestPurgesThatOverlapCountOnce: what an earlier purge has hit is not counted again, also while its sweep is
-// still to come.
+// TestPurgesThatOverlapCountOnce: what an earlier purge has hit is not counted again, also while
+// its sweep is still to come.
 func TestPurgesThatOverlapCountOnce(t *testing.T) {
 	for _, disk := range []bool{false, true} {
 		t.Run(fmt.Sprintf("disk %v", disk), func(t *testing.T) {
@@ -164,8 +165,8 @@ func TestSharedPin(t *testing.T) {
 	waitFor(t, func() bool { return s.Stats().Disk.Bytes < int64(len(body)) })
 }
 
-// BenchmarkTagReference measures what one tag of one entry costs the memory tier's index. Every entry has ten
-// tags, of thousands in use or that no other has.
+// BenchmarkTagReference measures what one tag of one entry costs the memory tier's index. Every
+// entry has ten tags, of thousands in use or that no other has.
 func BenchmarkTagReference(b *testing.B) {
 	for _, tags := range []int{2_000, 50_000, 250_000, 500_000} {
 		b.Run(fmt.Sprint("tags ", tags), func(b *testing.B) { benchmarkTagReference(b, tags) })
@@ -215,8 +216,8 @@ func TestPurgeTellsTagsApart(t *testing.T) {
 	}
 }
 
-// C34a: what a purge costs grows with what it says, not with how often: the same selector many times
-// is noted and counted as one.
+// C34a: what a purge costs grows with what it says, not with how often: the same selector many
+// times is noted and counted as one.
 func TestSelectorsThatStandThereManyTimesAreOne(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 	ticket := s.Begin() // so that the purge stays in force

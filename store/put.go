@@ -11,17 +11,17 @@ import (
 // than maxVariants others, the least recently used goes; 0 means no limit. The entry belongs to the
 // store from then on. It is found at once and on disk within a second, unless the write-behind
 // queue is full: then it stays in memory only, and Stats.Skipped counts it.
-func (s *Store) Put(e *Entry, maxVariants int) Refusal { return s.put(e, maxVariants, nil) }
+func (s *Store) Put(e *Entry, maxVariants int) PutResult { return s.put(e, maxVariants, nil) }
 
 // PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored,
 // held.Entry is e with the body as the store has it, counted in its budget until held is released,
 // so that the caller can let go of its copy. A body that is on disk already is not held.
-func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, refusal Refusal) {
+func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, refusal PutResult) {
 	refusal = s.put(e, maxVariants, &held)
 	return held, refusal
 }
 
-func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
+func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	kept, ok := s.tickets.keep(e.Generation)
 	if !ok {
 		return RefusedPurged
@@ -51,7 +51,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) Refusal {
 	// Under the lock: these numbers of a key ascend in the order of their effects.
 	below := s.ids.Add(1)
 	e.ID = below
-	if d := draftOf(e); d != nil && d.take(e.Key) {
+	if d := bodyWriterOf(e); d != nil && d.take(e.Key) {
 		e.ID = d.id
 	}
 	if IsDamaged(e.Body) { // after take: damage found from here on finds the job
@@ -117,7 +117,7 @@ func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 		return false
 	}
 	waiting := s.queue.waiting()
-	if renews || draftOf(e) != nil {
+	if renews || bodyWriterOf(e) != nil {
 		waiting -= e.Body.Len() // it counts in what is used
 	}
 	x := writeSize{url: len(e.URL), tags: len(e.Tags), body: e.Body.Len()}
@@ -177,7 +177,7 @@ func distinct(tags []string) []string {
 }
 
 // admit checks what needs no room.
-func (s *Store) admit(e *Entry) Refusal {
+func (s *Store) admit(e *Entry) PutResult {
 	settings := s.settings.Load()
 	switch hard, _ := s.records.judge(e.URL, e.Tags, e.Generation, everything); {
 	case !s.isOpen():
@@ -192,10 +192,10 @@ func (s *Store) admit(e *Entry) Refusal {
 	return Stored
 }
 
-// purgedUnder tells whether an entry was purged, hard or soft, while it was validated under generation
-// gen. What renews it may have other tags and another URL, by which no record of that purge masks it.
-// Asked under the shard's lock it tells for good: a purge that comes later counts this shard later,
-// and finds the entry renewed.
+// purgedUnder tells whether an entry was purged, hard or soft, while it was validated under
+// generation gen. What renews it may have other tags and another URL, by which no record of that
+// purge masks it. Asked under the shard's lock it tells for good: a purge that comes later counts
+// this shard later, and finds the entry renewed.
 func (s *Store) purgedUnder(old *Entry, gen uint64) bool {
 	if old == nil {
 		return false
@@ -313,7 +313,7 @@ func (s *Store) endPut(it *item) {
 	s.memory.unhold(it)
 }
 
-func deletion(id uint64, key Key, why Reason) *job {
+func deletion(id uint64, key Key, why EvictionReason) *job {
 	return &job{kind: jobDelete, id: id, key: key, reason: why, cost: deletionCost, at: time.Now()}
 }
 

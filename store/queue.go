@@ -14,12 +14,12 @@ type job struct {
 	variant     Variant
 	key         Key
 	maxVariants int
-	reason      Reason // jobDelete
+	reason      EvictionReason // jobDelete
 	cost        int64
 	at          time.Time
 	written     int // jobPut: chunks of a large body that are on disk already
 	// below is what an entry of the same variant is older than: the id that Put gave, which is the
-	// item's unless that has the id of its draft.
+	// item's unless that has the id of its BodyWriter.
 	below uint64
 	ahead bool // jobPut: the whole body is on disk already
 	// renews says that the item has the id, and the body, of the entry that it renews.

@@ -21,8 +21,8 @@ type Selectors struct {
 	URLs []string
 	// Prefixes are beginnings of absolute URLs.
 	Prefixes []string
-	// Hosts are authorities, of http and https alike: in lower case, with a default port only where that
-	// is meant, see selectsHost.
+	// Hosts are authorities, of http and https alike: in lower case, with a default port only where
+	// that is meant, see selectsHost.
 	Hosts []string
 	// All selects everything.
 	All bool
@@ -91,8 +91,9 @@ type purgeRecord struct {
 	sweep      *sweep
 }
 
-// What a selector of a purge in force takes, by measurement: the record, rows of the maps and what the
-// keeper notes of it, with as much again for garbage; and its text, which stands in several of them.
+// What a selector of a purge in force takes, by measurement: the record, rows of the maps and what
+// the keeper notes of it, with as much again for garbage; and its text, which stands in several of
+// them.
 const (
 	selectorSize  = 512
 	selectorTexts = 4

@@ -323,8 +323,8 @@ func TestRenewalUnderAnotherURL(t *testing.T) {
 	}
 }
 
-// TestRenewalOfWhatIsRemovedCountsOnce: where one batch removes an entry and writes its renewal under
-// the same id, the renewal is in memory and on disk, and a purge counts it once.
+// TestRenewalOfWhatIsRemovedCountsOnce: where one batch removes an entry and writes its renewal
+// under the same id, the renewal is in memory and on disk, and a purge counts it once.
 func TestRenewalOfWhatIsRemovedCountsOnce(t *testing.T) {
 	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})
 	const url = "http://example.com/"

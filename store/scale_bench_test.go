@@ -6,8 +6,8 @@ import (
 )
 
 // BenchmarkScaleEntries looks up hits among ever more entries: the cost is to stay flat but for the
-// processor's caches. BenchmarkScaleGoroutines does so with ever more goroutines a core: no lock may be one
-// that all share.
+// processor's caches. BenchmarkScaleGoroutines does so with ever more goroutines a core: no lock
+// may be one that all share.
 //
 //	go test -run '^$' -bench Scale -cpu 1,2 ./store .
 
@@ -37,7 +37,8 @@ func BenchmarkScaleGoroutines(b *testing.B) {
 	}
 }
 
-// BenchmarkScaleOneEntry has all goroutines ask for the same entry, as when one page is what everybody wants.
+// BenchmarkScaleOneEntry has all goroutines ask for the same entry, as when one page is what
+// everybody wants.
 func BenchmarkScaleOneEntry(b *testing.B) {
 	for _, each := range []int{1, 2, 4, 8} {
 		b.Run(fmt.Sprint(each), func(b *testing.B) {

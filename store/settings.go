@@ -107,13 +107,13 @@ func (t Tier) String() string {
 	return fmt.Sprintf("tier(%d)", uint8(t))
 }
 
-// Refusal tells what became of a Put.
-type Refusal uint8
+// PutResult tells what became of a Put.
+type PutResult uint8
 
 // The ways a Put ends.
 const (
 	// Stored means that the entry is found from now on.
-	Stored Refusal = iota
+	Stored PutResult = iota
 	// RefusedFull means that no tier has room for it, or that the policy is None and all are full.
 	RefusedFull
 	// RefusedTooLarge means that the body is larger than Settings.MaxBody.
@@ -128,8 +128,8 @@ const (
 	RefusedDamaged
 )
 
-// String returns the refusal as one word.
-func (r Refusal) String() string {
+// String returns the result as one word.
+func (r PutResult) String() string {
 	switch r {
 	case Stored:
 		return "stored"
@@ -146,17 +146,17 @@ func (r Refusal) String() string {
 	case RefusedDamaged:
 		return "damaged"
 	default:
-		return fmt.Sprintf("refusal(%d)", uint8(r))
+		return fmt.Sprintf("put result(%d)", uint8(r))
 	}
 }
 
-// Reason tells why an entry left a tier.
-type Reason uint8
+// EvictionReason tells why an entry left a tier.
+type EvictionReason uint8
 
 // The reasons.
 const (
 	// Capacity means that the tier's budget was needed for others.
-	Capacity Reason = iota
+	Capacity EvictionReason = iota
 	// Expired means that KeepUntil had passed.
 	Expired
 	// Variants means that its Key had more variants than allowed.
@@ -173,7 +173,7 @@ const (
 )
 
 // String returns the word used in statistics and metrics.
-func (r Reason) String() string {
+func (r EvictionReason) String() string {
 	switch r {
 	case Capacity:
 		return "capacity"

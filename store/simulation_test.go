@@ -192,10 +192,10 @@ func (m *simulation) put(i int) {
 	e.Variant = Variant{Names: []string{"V"}, Values: []string{variant}}
 	e.KeepUntil = m.clock.now().Add(time.Duration(1+m.rng.IntN(3600)) * time.Second)
 	if m.sets.Disk > 0 && m.rng.IntN(20) == 0 {
-		d := drafted(m.t, m.s, m.rng, body)
+		d := writtenBody(m.t, m.s, m.rng, body)
 		defer d.Close()
 		e.Body = d.Body()
-		m.note("draft %d", d.id)
+		m.note("body writer %d", d.id)
 	}
 	if r := m.s.Put(e, 0); r != Stored {
 		m.t.Errorf("Put = %v", r)

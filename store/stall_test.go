@@ -76,11 +76,11 @@ func TestFaultDiskStandsStill(t *testing.T) {
 		s.Put(signedEntry(s, url(10), 1, 500), 0)
 		<-disk.reached
 		none := func() bool { return false }
-		within(t, "Untouched", 0, func() {
-			if !s.Untouched(&Selectors{URLs: []string{"http://example.com/nothing"}}, none) {
+		within(t, "PurgeIsNoop", 0, func() {
+			if !s.PurgeIsNoop(&Selectors{URLs: []string{"http://example.com/nothing"}}, none) {
 				t.Error("a URL of which nothing is stored is to be purged, which waits for the disk")
 			}
-			if s.Untouched(&Selectors{URLs: []string{url(10)}}, none) {
+			if s.PurgeIsNoop(&Selectors{URLs: []string{url(10)}}, none) {
 				t.Error("what is queued counts as not there")
 			}
 		})
@@ -102,8 +102,8 @@ func TestFaultDiskStandsStill(t *testing.T) {
 			if items, _, err := s.List(Filter{}, 100, ""); err != nil || len(items) != 9 {
 				t.Errorf("List: %d, %v", len(items), err)
 			}
-			if _, err := s.Draft(-1); !errors.Is(err, ErrNoDisk) {
-				t.Errorf("Draft: %v", err)
+			if _, err := s.NewBodyWriter(-1); !errors.Is(err, ErrNoDisk) {
+				t.Errorf("NewBodyWriter: %v", err)
 			}
 			s.Apply(bothTiers)
 			if st := s.Stats(); st.Disk.State != "failed" || st.Errors[DiskTier] == 0 {
@@ -321,9 +321,9 @@ func TestFaultFileTakenAway(t *testing.T) {
 	}
 }
 
-// TestFaultReaderStallsWhileABatchIsMade: a reader has waited too long for its page while the keeper is between
-// the beginning of a transaction and its end. The transaction ends all the same, else the file is never closed,
-// and no other is opened in its place.
+// TestFaultReaderStallsWhileABatchIsMade: a reader has waited too long for its page while the
+// keeper is between the beginning of a transaction and its end. The transaction ends all the same,
+// else the file is never closed, and no other is opened in its place.
 func TestFaultReaderStallsWhileABatchIsMade(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	s.Put(testEntry(s, "http://example.com/a", nil), 0)
@@ -346,8 +346,8 @@ func TestFaultReaderStallsWhileABatchIsMade(t *testing.T) {
 	}))
 }
 
-// TestFaultCommitThatComesLate: what a batch writes is read by its commit. Where nobody waits for that any more the
-// bytes belong to it until it has come back, and to others after that.
+// TestFaultCommitThatComesLate: what a batch writes is read by its commit. Where nobody waits for
+// that any more the bytes belong to it until it has come back, and to others after that.
 func TestFaultCommitThatComesLate(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	s.Put(testEntry(s, "http://example.com/a", make([]byte, 1000)), 0)
@@ -374,8 +374,8 @@ func TestFaultCommitThatComesLate(t *testing.T) {
 	}
 }
 
-// TestFaultLateReaderThatFails: a look-up that was given up, and has an entry in hand when it meets an error,
-// gives that back as one that was through.
+// TestFaultLateReaderThatFails: a look-up that was given up, and has an entry in hand when it meets
+// an error, gives that back as one that was through.
 func TestFaultLateReaderThatFails(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	given := 0

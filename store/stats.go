@@ -20,7 +20,7 @@ type EvictionCount struct {
 	// Tier is the tier they left.
 	Tier Tier
 	// Reason is why.
-	Reason Reason
+	Reason EvictionReason
 	// Count never falls.
 	Count uint64
 }
@@ -49,7 +49,7 @@ type counters struct {
 	skipped   atomic.Uint64
 }
 
-func (c *counters) evicted(t Tier, r Reason) { c.evictions[t][r].Add(1) }
+func (c *counters) evicted(t Tier, r EvictionReason) { c.evictions[t][r].Add(1) }
 
 // read copies the counts into st.
 func (c *counters) read(st *Stats) {

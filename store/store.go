@@ -14,19 +14,19 @@ import (
 // Store keeps responses in two tiers. All methods are safe for concurrent use. Before Open and
 // after Close, look-ups miss and entries are refused.
 type Store struct {
-	cfg      Config
-	log      *slog.Logger
-	now      func() time.Time
-	settings atomic.Pointer[Settings]
-	counts   counters
-	memory   *memory
-	queue    *queue
-	drafts   drafts
-	disk     *disk // nil when there is no disk tier
-	records  *recordSet
-	tickets  tickets
-	ids      atomic.Uint64 // the last given
-	keeper   *keeper
+	cfg         Config
+	log         *slog.Logger
+	now         func() time.Time
+	settings    atomic.Pointer[Settings]
+	counts      counters
+	memory      *memory
+	queue       *queue
+	bodyWriters bodyWriters
+	disk        *disk // nil when there is no disk tier
+	records     *recordSet
+	tickets     tickets
+	ids         atomic.Uint64 // the last given
+	keeper      *keeper
 
 	state atomic.Uint32
 	ready chan struct{}
@@ -53,7 +53,7 @@ func New(cfg Config, settings Settings) *Store {
 	s.memory = newMemory(settings, &s.counts)
 	s.queue = newQueue(s.memory)
 	s.memory.queue = s.queue
-	s.drafts = drafts{s: s, patience: draftPatience}
+	s.bodyWriters = bodyWriters{s: s, patience: bodyWriteTimeout}
 	if cfg.Path != "" {
 		s.disk = newDisk(cfg)
 		s.disk.onStall = s.report
@@ -196,7 +196,7 @@ func (s *Store) Stats() Stats {
 		PurgesPending: s.records.pending(),
 	}
 	_, st.Queue, _ = s.queue.state()
-	st.Queue += s.drafts.queued()
+	st.Queue += s.bodyWriters.queued()
 	if s.disk != nil {
 		st.Disk = TierStats{
 			Entries: s.disk.entries.Load(), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
@@ -252,7 +252,7 @@ func (s *Store) attach() error {
 	s.keeper.attached, s.keeper.expiring, s.keeper.pending, s.keeper.writing = true, true, true, 0
 	s.keeper.dropping, s.keeper.removed, s.keeper.discard = false, false, false
 	s.queue.setOpen(true)
-	s.drafts.setAccepting(true)
+	s.bodyWriters.setAccepting(true)
 	return nil
 }
 

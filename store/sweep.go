@@ -98,8 +98,8 @@ func (k *keeper) sweepAnew() {
 	}
 }
 
-// recordsShare is which part of the memory budget purges in force may take, which is what those take
-// that wait for fetches; recordsLeast is what they may take in any case.
+// recordsShare is which part of the memory budget purges in force may take, which is what those
+// take that wait for fetches; recordsLeast is what they may take in any case.
 const (
 	recordsShare = 8
 	recordsLeast = 1 << 20

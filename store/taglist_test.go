@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestTagListStaysInOrder: rows come at the end, and back from the disk in between; they go in any order.
+// TestTagListStaysInOrder: rows come at the end, and back from the disk in between; they go in any
+// order.
 func TestTagListStaysInOrder(t *testing.T) {
 	rng := seeded(t)
 	var l tagList

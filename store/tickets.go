@@ -118,17 +118,17 @@ func (t *tickets) oldest() uint64 {
 	return everything
 }
 
-// revoke takes from all fetches of generations before gen the leave to store what they bring, so that
-// no purge need be remembered for them.
+// revoke takes from all fetches of generations before gen the leave to store what they bring, so
+// that no purge need be remembered for them.
 func (t *tickets) revoke(gen uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.revoked.Store(max(t.revoked.Load(), gen))
 }
 
-// keep has the fetch of a generation not revoked until unkeep, while its response comes to its place:
-// a sweep that takes no heed of it any more could have passed that place already. ok is false if it
-// has been revoked.
+// keep has the fetch of a generation not revoked until unkeep, while its response comes to its
+// place: a sweep that takes no heed of it any more could have passed that place already. ok is
+// false if it has been revoked.
 func (t *tickets) keep(gen uint64) (o *openGeneration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -162,8 +162,8 @@ type Ticket struct {
 
 // Begin opens the ticket of a fetch that is about to begin. Records of later purges are kept until
 // End, so that its response can be judged however long it takes; but where they come to more than
-// an eighth of the memory budget, and a MiB, the tickets of the oldest fetches are revoked, and what
-// these bring counts as purged.
+// an eighth of the memory budget, and a MiB, the tickets of the oldest fetches are revoked, and
+// what these bring counts as purged.
 func (s *Store) Begin() *Ticket {
 	return &Ticket{store: s, gen: s.tickets.beginFetch(s.records)}
 }

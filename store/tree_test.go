@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTreeInACircle: a page that leads back to one above it, or out of the file, is noticed before bbolt goes
-// there.
+// TestTreeInACircle: a page that leads back to one above it, or out of the file, is noticed before
+// bbolt goes there.
 func TestTreeInACircle(t *testing.T) {
 	dir := t.TempDir()
 	urls := fill(t, dir, 500, 100)

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// BenchmarkStore writes entries of 1 KiB with every index through to the disk: -benchtime gives their
-// number. Run with -cpu 1 it tells what one core sustains. The rates are of the last tenth, when the
-// trees are at their largest. In order is how a crawler comes by, and a site that is filled anew;
-// shuffled, no two rows of an entry's neighbours stand together.
+// BenchmarkStore writes entries of 1 KiB with every index through to the disk: -benchtime gives
+// their number. Run with -cpu 1 it tells what one core sustains. The rates are of the last tenth,
+// when the trees are at their largest. In order is how a crawler comes by, and a site that is
+// filled anew; shuffled, no two rows of an entry's neighbours stand together.
 func BenchmarkStore(b *testing.B) {
 	b.Run("in order", func(b *testing.B) { benchmarkStore(b, func(i int) int { return i }) })
 	b.Run("shuffled", func(b *testing.B) {
@@ -54,8 +54,8 @@ func benchmarkStore(b *testing.B, number func(int) int) {
 	b.ReportMetric(float64(info.Size())/float64(b.N), "file-B/entry")
 }
 
-// BenchmarkStoreSteady stores at a steady rate, far below what the disk sustains: what an entry costs then
-// depends on how many share a transaction. The processor time includes Put.
+// BenchmarkStoreSteady stores at a steady rate, far below what the disk sustains: what an entry
+// costs then depends on how many share a transaction. The processor time includes Put.
 func BenchmarkStoreSteady(b *testing.B) {
 	for _, rate := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(rate), func(b *testing.B) {
@@ -110,9 +110,9 @@ func drainQueue(b *testing.B, s *Store, limit int64) {
 	}
 }
 
-// BenchmarkTags stores as many small entries as -benchtime says, each with ten tags that ten others have too
-// and the URL as its only other index, and reports what a reference of a tag costs in the file, and how
-// long it takes to count one tag, a prefix and a host that name them all.
+// BenchmarkTags stores as many small entries as -benchtime says, each with ten tags that ten others
+// have too and the URL as its only other index, and reports what a reference of a tag costs in the
+// file, and how long it takes to count one tag, a prefix and a host that name them all.
 func BenchmarkTags(b *testing.B) {
 	size := func(tags int) (float64, *Store) {
 		s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 16 << 20, Disk: 64 << 30})
@@ -145,8 +145,9 @@ func BenchmarkTags(b *testing.B) {
 	}
 }
 
-// BenchmarkLookupBySize looks up one entry after the other in files of a thousand to a hundred thousand
-// and, with -benchtime in the tens of thousands, tells whether a look-up grows with the number stored.
+// BenchmarkLookupBySize looks up one entry after the other in files of a thousand to a hundred
+// thousand and, with -benchtime in the tens of thousands, tells whether a look-up grows with the
+// number stored.
 func BenchmarkLookupBySize(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

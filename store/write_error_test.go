@@ -49,9 +49,9 @@ func (f *failing) wrap(write writeAt) writeAt {
 	}
 }
 
-// TestFaultWriteErrors has the disk fail at any write of any transaction, in the ways disks fail, and
-// come back after two retries. Memory goes on meanwhile; it is said once in the log and counted each
-// time; what was durable before is there again, unless it was purged meanwhile.
+// TestFaultWriteErrors has the disk fail at any write of any transaction, in the ways disks fail,
+// and come back after two retries. Memory goes on meanwhile; it is said once in the log and counted
+// each time; what was durable before is there again, unless it was purged meanwhile.
 func TestFaultWriteErrors(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
@@ -154,8 +154,8 @@ func (r *refusing) openFile(name string, flag int, perm os.FileMode) (*os.File, 
 	return os.OpenFile(name, flag, perm)
 }
 
-// TestFaultShortReads: the file ends before what a reader wants of it, while it is open. What is left
-// is served; in the end the file is begun anew.
+// TestFaultShortReads: the file ends before what a reader wants of it, while it is open. What is
+// left is served; in the end the file is begun anew.
 func TestFaultShortReads(t *testing.T) {
 	dir := t.TempDir()
 	clock := newTestClock()

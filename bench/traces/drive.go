@@ -75,7 +75,7 @@ func keyOf(object int32) store.Key {
 	return sha256.Sum256(number[:])
 }
 
-func put(s *store.Store, key store.Key, object int32, size int64) store.Refusal {
+func put(s *store.Store, key store.Key, object int32, size int64) store.PutResult {
 	ticket := s.Begin()
 	defer ticket.End()
 	now := time.Now()

@@ -10,8 +10,8 @@ import (
 // fetched. A purge of such a URL would change nothing, but it is a record in force, a message to
 // the keeper and back, and a sweep: as much work as the rest of the request.
 //
-// Untouched finds that out without any of it. Let T be the moment at which it asks fetching. It may
-// answer true only if nothing that was fetched, or begun to be, before T can be served later.
+// PurgeIsNoop finds that out without any of it. Let T be the moment at which it asks fetching. It
+// may answer true only if nothing that was fetched, or begun to be, before T can be served later.
 // Interleaving by interleaving:
 //
 //   - Fetch begun before T. Then fetching is true, and the answer false; or it had ended, and had
@@ -34,10 +34,10 @@ import (
 // errRow ends a scan at the first row.
 var errRow = errors.New("there is a row")
 
-// Untouched reports whether a purge of sel would change nothing: nothing it selects is stored, and
-// by what fetching says, which is asked first, no fetch under way can bring any. The store does not
-// know what is fetched under its tickets.
-func (s *Store) Untouched(sel *Selectors, fetching func() bool) bool {
+// PurgeIsNoop reports whether a purge of sel would change nothing: nothing it selects is stored,
+// and by what fetching says, which is asked first, no fetch under way can bring any. The store does
+// not know what is fetched under its tickets.
+func (s *Store) PurgeIsNoop(sel *Selectors, fetching func() bool) bool {
 	reading, begun := s.tickets.readers()
 	if !s.isOpen() || reading || fetching() {
 		return false

@@ -11,61 +11,61 @@ import (
 	"time"
 )
 
-// Draft is a body on its way to disk while it arrives, so that a large one is never whole in
+// BodyWriter writes a body to disk while it arrives, so that a large one is never whole in
 // memory:
 //
-//	Draft ─► Append … Await … ─► Seal ─► Body ─► Put      the record makes the chunks an entry
+//	NewBodyWriter ─► Append … Await … ─► Seal ─► Body ─► Put      the record makes the chunks an entry
 //	            │                  │
 //	            └──────────────────┴──► Close             without a record the chunks are swept
 //
 // Its chunks are written under an id that is in the pending bucket from the first of them on, and
 // leaves it in the transaction that writes the record. So a crash at any point leaves an entry or
-// something to sweep. As long as the draft is open its id is pinned: nobody sweeps what it still
-// writes, or what its readers have not read yet.
+// something to sweep. As long as the writer is open its id is pinned: what it still writes, or
+// what its readers have not read yet, is not swept.
 //
 // Append, Await, Seal and Put belong to the goroutine that has the body; Chunk is for any.
-type Draft struct {
+type BodyWriter struct {
 	s        *Store
 	id       uint64
 	progress chan struct{} // tells Await that something has changed
 
-	// Guarded by the lock of the store's drafts.
+	// Guarded by bodyWriters.mu.
 	pieces   [][]byte // appended and not on disk
 	appended int64
-	written  int64 // on disk; whole chunks until the draft is sealed
+	written  int64 // on disk; whole chunks until the writer is sealed
 	sealed   bool
-	awaited  bool // somebody waits, so even a single chunk is worth a transaction
+	awaited  bool // Await is under way, so even a single chunk is worth a transaction
 	taken    bool // Put has made an entry of it
 	key      Key  // of that
 	closed   bool
 	err      error
 }
 
-// Errors of a Draft. After any of them it takes no more; what is written can still be read.
+// Errors of a BodyWriter. After any of them it takes no more; what is written can still be read.
 var (
 	// ErrNoDisk means that there is no disk tier, or that it has failed.
-	ErrNoDisk = errors.New("draft: the disk tier is not available")
+	ErrNoDisk = errors.New("body writer: the disk tier is not available")
 	// ErrNoSpace means that the body, alone or with the others under way, would take more than its
 	// share of the disk budget.
-	ErrNoSpace = errors.New("draft: no room in the disk budget")
-	// ErrDiskSlow means that nothing at all was written for 10 s while somebody waited for it.
-	ErrDiskSlow = errors.New("draft: the disk does not keep up")
-	errSealed   = errors.New("draft: sealed or closed")
-	errNotThere = errors.New("draft: not written")
+	ErrNoSpace = errors.New("body writer: no room in the disk budget")
+	// ErrDiskSlow means that nothing at all was written for 10 s while the fetch waited for it.
+	ErrDiskSlow = errors.New("body writer: the disk does not keep up")
+	errSealed   = errors.New("body writer: sealed or closed")
+	errNotThere = errors.New("body writer: not written")
 )
 
-// draftPatience is how long the disk may write nothing of a draft that is waited for.
-const draftPatience = 10 * time.Second
+// bodyWriteTimeout is how long the disk may write nothing of a body that Await waits for.
+const bodyWriteTimeout = 10 * time.Second
 
-// Draft begins a body of length bytes, -1 if that is not known yet. It fails where the disk tier
-// is off or has failed, and where so long a body has no place. The caller ends it with Close,
+// NewBodyWriter begins a body of length bytes, -1 if that is not known yet. It fails where the disk
+// tier is off or has failed, and where so long a body has no place. The caller ends it with Close,
 // whatever becomes of it.
-func (s *Store) Draft(length int64) (*Draft, error) {
+func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	if s.disk == nil {
 		return nil, ErrNoDisk
 	}
-	d := &Draft{s: s, progress: make(chan struct{}, 1)}
-	set := &s.drafts
+	d := &BodyWriter{s: s, progress: make(chan struct{}, 1)}
+	set := &s.bodyWriters
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if !set.accepting {
@@ -75,15 +75,15 @@ func (s *Store) Draft(length int64) (*Draft, error) {
 		return nil, err
 	}
 	d.id = s.ids.Add(1)
-	s.disk.pins.pin(d.id) // never refused: nobody else has the id
+	s.disk.pins.pin(d.id) // never refused: the id is new
 	set.list = append(set.list, d)
 	return d, nil
 }
 
-// Append adds p, which nobody writes to from then on, and does not wait: who appends faster than
-// the disk writes is to Await.
-func (d *Draft) Append(p []byte) error {
-	set := &d.s.drafts
+// Append adds p, which must not be written to from then on, and does not wait. A caller that
+// appends faster than the disk writes calls Await.
+func (d *BodyWriter) Append(p []byte) error {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.sealed || d.closed {
@@ -108,10 +108,10 @@ func (d *Draft) Append(p []byte) error {
 
 // Await waits until at most behind bytes are not on disk, or less than fills a chunk. It returns
 // how many are, from the beginning: Chunk has those.
-func (d *Draft) Await(ctx context.Context, behind int64) (written int64, err error) {
+func (d *BodyWriter) Await(ctx context.Context, behind int64) (written int64, err error) {
 	written, done, err := d.look(behind)
 	for !done && err == nil {
-		timer := time.NewTimer(d.s.drafts.patience)
+		timer := time.NewTimer(d.s.bodyWriters.patience)
 		select {
 		case <-d.progress:
 		case <-timer.C:
@@ -128,8 +128,8 @@ func (d *Draft) Await(ctx context.Context, behind int64) (written int64, err err
 }
 
 // look is one step of Await.
-func (d *Draft) look(behind int64) (written int64, done bool, err error) {
-	set := &d.s.drafts
+func (d *BodyWriter) look(behind int64) (written int64, done bool, err error) {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if !d.sealed {
@@ -144,8 +144,8 @@ func (d *Draft) look(behind int64) (written int64, done bool, err error) {
 }
 
 // Seal says that nothing follows, and waits until all is on disk.
-func (d *Draft) Seal() error {
-	set := &d.s.drafts
+func (d *BodyWriter) Seal() error {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	d.sealed = true
 	set.mu.Unlock()
@@ -155,15 +155,15 @@ func (d *Draft) Seal() error {
 
 // Body is what the entry gets that is put with it: its record alone is left to be written then. It
 // is nil unless Seal has succeeded.
-func (d *Draft) Body() Body {
-	set := &d.s.drafts
+func (d *BodyWriter) Body() Body {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	whole, length := d.sealed && d.err == nil && d.written == d.appended, d.written
 	set.mu.Unlock()
 	if !whole {
 		return nil
 	}
-	body := &diskBody{s: d.s, id: d.id, length: length, draft: d}
+	body := &diskBody{s: d.s, id: d.id, length: length, writer: d}
 	if length > inlineSize {
 		return body
 	}
@@ -176,31 +176,31 @@ func (d *Draft) Body() Body {
 
 // Chunk returns a copy of up to 32 KiB from off on. It has what is on disk and nothing else, until
 // Close.
-func (d *Draft) Chunk(off int64) ([]byte, error) {
-	set := &d.s.drafts
+func (d *BodyWriter) Chunk(off int64) ([]byte, error) {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	written, closed := d.written, d.closed
 	set.mu.Unlock()
 	if closed || off < 0 || off >= written {
 		return nil, errNotThere
 	}
-	// Before the draft is sealed all its chunks are full ones, so this body ends with one.
-	return (&diskBody{s: d.s, id: d.id, length: written, draft: d}).Chunk(off)
+	// Before the writer is sealed all its chunks are full ones, so this body ends with one.
+	return (&diskBody{s: d.s, id: d.id, length: written, writer: d}).Chunk(off)
 }
 
-// Close says that nobody appends or reads any more. Unless Put has made an entry of it, what is
-// written is swept. More than once does no harm.
-func (d *Draft) Close() {
-	if !d.s.drafts.remove(d) {
+// Close ends appending and reading. Unless Put has made an entry of it, what is written is swept. A
+// second call does nothing.
+func (d *BodyWriter) Close() {
+	if !d.s.bodyWriters.remove(d) {
 		return
 	}
 	d.s.disk.pins.delete(d.id) // which is refused, being pinned, and remembered
 	d.s.disk.pins.unpin(d.id)
 }
 
-// take makes an entry of the draft's chunks; false when one has been made of them before.
-func (d *Draft) take(key Key) bool {
-	set := &d.s.drafts
+// take makes an entry of the chunks; false when one has been made of them before.
+func (d *BodyWriter) take(key Key) bool {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.taken || d.closed || d.err != nil {
@@ -211,9 +211,9 @@ func (d *Draft) take(key Key) bool {
 	return true
 }
 
-// giveUp fails the draft unless more of it than written has come to disk.
-func (d *Draft) giveUp(written int64, err error) {
-	set := &d.s.drafts
+// giveUp fails the writer unless more of it than written has come to disk.
+func (d *BodyWriter) giveUp(written int64, err error) {
+	set := &d.s.bodyWriters
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.written == written {
@@ -221,8 +221,8 @@ func (d *Draft) giveUp(written int64, err error) {
 	}
 }
 
-// due tells whether the draft has enough for a transaction.
-func (d *Draft) due() bool {
+// due tells whether the writer has enough for a transaction.
+func (d *BodyWriter) due() bool {
 	left := d.appended - d.written
 	switch {
 	case d.err != nil || left == 0:
@@ -233,21 +233,21 @@ func (d *Draft) due() bool {
 	return left >= lingerBytes || d.awaited && left >= chunkSize
 }
 
-// drafts are the bodies on their way to disk.
-type drafts struct {
+// bodyWriters are the bodies on their way to disk.
+type bodyWriters struct {
 	s        *Store
 	patience time.Duration
 
 	mu        sync.Mutex
-	accepting bool     // there is a file to write to
-	list      []*Draft // those not closed; those written last are last
-	waiting   int64    // bytes appended and not on disk
-	held      int64    // bytes appended to drafts that are no entries
+	accepting bool          // there is a file to write to
+	list      []*BodyWriter // those not closed; those written last are last
+	waiting   int64         // bytes appended and not on disk
+	held      int64         // bytes appended to bodies that are no entries
 }
 
 // roomFor tells whether n more bytes of d have a place: like any other body it may take half of the
-// disk budget; all drafts together, which nothing can evict, three quarters.
-func (set *drafts) roomFor(d *Draft, n int64) error {
+// disk budget; all bodies on their way together, which nothing can evict, three quarters.
+func (set *bodyWriters) roomFor(d *BodyWriter, n int64) error {
 	settings := set.s.settings.Load()
 	budget, evicts := settings.Disk, settings.Eviction != None
 	switch {
@@ -261,9 +261,9 @@ func (set *drafts) roomFor(d *Draft, n int64) error {
 	return nil
 }
 
-// fail ends a draft that can take no more; nil is no failure. What the keeper is just writing of it
-// does not count.
-func (set *drafts) fail(d *Draft, err error) {
+// fail ends a writer that can take no more; nil is no failure. What the keeper is just writing of
+// it does not count.
+func (set *bodyWriters) fail(d *BodyWriter, err error) {
 	if d.err != nil || err == nil {
 		return
 	}
@@ -274,15 +274,15 @@ func (set *drafts) fail(d *Draft, err error) {
 }
 
 // moved tells Await to look again.
-func (d *Draft) moved() {
+func (d *BodyWriter) moved() {
 	select {
 	case d.progress <- struct{}{}:
 	default: // it is told already
 	}
 }
 
-// remove takes a draft off; false when it is off already.
-func (set *drafts) remove(d *Draft) bool {
+// remove takes a writer off the list; false when it is off already.
+func (set *bodyWriters) remove(d *BodyWriter) bool {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.closed {
@@ -297,12 +297,12 @@ func (set *drafts) remove(d *Draft) bool {
 	return true
 }
 
-func (set *drafts) forget(d *Draft) {
-	set.list = slices.DeleteFunc(set.list, func(other *Draft) bool { return other == d })
+func (set *bodyWriters) forget(d *BodyWriter) {
+	set.list = slices.DeleteFunc(set.list, func(other *BodyWriter) bool { return other == d })
 }
 
-// setAccepting opens and shuts the set with the queue; shutting it fails all drafts.
-func (set *drafts) setAccepting(accepting bool) {
+// setAccepting opens and shuts the set with the queue; shutting it fails all writers.
+func (set *bodyWriters) setAccepting(accepting bool) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	set.accepting = accepting
@@ -315,15 +315,15 @@ func (set *drafts) setAccepting(accepting bool) {
 }
 
 // queued is how many bytes wait for the disk.
-func (set *drafts) queued() int64 {
+func (set *bodyWriters) queued() int64 {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	return set.waiting
 }
 
-// portion is what a batch writes of one draft: pieces from an offset on, which is a chunk's.
+// portion is what a batch writes of one body: pieces from an offset on, which is a chunk's.
 type portion struct {
-	draft  *Draft
+	writer *BodyWriter
 	from   int64
 	pieces [][]byte
 	length int64
@@ -331,7 +331,7 @@ type portion struct {
 }
 
 // due are the portions worth a transaction, of about limit bytes at most but for the last.
-func (set *drafts) due(limit int) (portions []portion) {
+func (set *bodyWriters) due(limit int) (portions []portion) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	for _, d := range set.list {
@@ -345,18 +345,18 @@ func (set *drafts) due(limit int) (portions []portion) {
 		if !d.sealed {
 			length -= length % chunkSize
 		}
-		portions = append(portions, portion{draft: d, from: d.written, pieces: slices.Clip(d.pieces), length: length})
+		portions = append(portions, portion{writer: d, from: d.written, pieces: slices.Clip(d.pieces), length: length})
 		limit -= int(length)
 	}
 	return portions
 }
 
 // done notes what has been committed.
-func (set *drafts) done(portions []portion) {
+func (set *bodyWriters) done(portions []portion) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	for _, p := range portions {
-		d := p.draft
+		d := p.writer
 		if p.wrote == 0 || d.err != nil {
 			continue
 		}
@@ -383,25 +383,25 @@ func advance(pieces [][]byte, n int64) [][]byte {
 	return pieces
 }
 
-// writeInTurn writes what is queued or what drafts have brought: in turn, so that neither waits for
+// writeInTurn writes the queue or bodies on their way, in turn, so that neither waits for
 // the end of the other.
 func (k *keeper) writeInTurn() (bool, error) {
-	steps := [2]func() (bool, error){k.writeStep, k.draftStep}
-	if k.draftsTurn {
+	steps := [2]func() (bool, error){k.writeStep, k.writeBodies}
+	if k.bodiesTurn {
 		steps[0], steps[1] = steps[1], steps[0]
 	}
 	for i, step := range steps {
 		if did, err := step(); did || err != nil {
-			k.draftsTurn = k.draftsTurn == (i == 1) // whoever has not had it
+			k.bodiesTurn = k.bodiesTurn == (i == 1) // the other's turn is next
 			return did, err
 		}
 	}
 	return false, nil
 }
 
-// draftStep writes one transaction's worth of drafts.
-func (k *keeper) draftStep() (bool, error) {
-	portions := k.s.drafts.due(k.batchLimit())
+// writeBodies writes one transaction's worth of bodies on their way.
+func (k *keeper) writeBodies() (bool, error) {
+	portions := k.s.bodyWriters.due(k.batchLimit())
 	if len(portions) == 0 {
 		return false, nil
 	}
@@ -411,7 +411,7 @@ func (k *keeper) draftStep() (bool, error) {
 				return nil
 			}
 			if err := b.writePortion(&portions[i]); err != nil {
-				return fmt.Errorf("write draft %d: %w", portions[i].draft.id, err)
+				return fmt.Errorf("write body %d: %w", portions[i].writer.id, err)
 			}
 		}
 		return nil
@@ -419,13 +419,13 @@ func (k *keeper) draftStep() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	k.s.drafts.done(portions)
+	k.s.bodyWriters.done(portions)
 	return true, nil
 }
 
-// writePortion writes chunks of a draft, one at least, as many as the batch has room for.
+// writePortion writes chunks of a body, one at least, as many as the batch has room for.
 func (b *batch) writePortion(p *portion) error {
-	id := p.draft.id
+	id := p.writer.id
 	if err := b.pending.Put(idBytes(id), nil); err != nil {
 		return err
 	}
@@ -458,10 +458,10 @@ func gather(v []byte, pieces [][]byte, off int64) []byte {
 	return v
 }
 
-// draftOf is the draft that the body of e is, or nil.
-func draftOf(e *Entry) *Draft {
+// bodyWriterOf is the writer that has written the body of e, or nil.
+func bodyWriterOf(e *Entry) *BodyWriter {
 	if body, ok := e.Body.(*diskBody); ok {
-		return body.draft
+		return body.writer
 	}
 	return nil
 }
@@ -472,13 +472,13 @@ func aheadOf(e *Entry) bool {
 	return ok && body.id == e.ID
 }
 
-// adopt makes the chunks of a draft those of a record that is about to be written. The row in the
-// pending bucket vouches for their being in this file, which may be another than they were written
-// to.
+// adopt makes the chunks of a body writer those of a record that is about to be written. The row in
+// the pending bucket vouches for their being in this file, which may be another than they were
+// written to.
 func (b *batch) adopt(id uint64) error {
 	row := idBytes(id)
 	if found, _ := b.pending.Cursor().Seek(row); !bytes.Equal(found, row) {
-		return fmt.Errorf("%w: the draft is not in this file", errBody)
+		return fmt.Errorf("%w: the body is not in this file", errBody)
 	}
 	return b.pending.Delete(row)
 }

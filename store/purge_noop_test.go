@@ -67,8 +67,8 @@ func TestUntouched(t *testing.T) {
 			if c.fetching == nil {
 				c.fetching = func() bool { s.tickets.end(s.tickets.begin(s.records)); return false }
 			}
-			if got := s.Untouched(&c.sel, c.fetching); got != c.want {
-				t.Errorf("Untouched = %v, want %v", got, c.want)
+			if got := s.PurgeIsNoop(&c.sel, c.fetching); got != c.want {
+				t.Errorf("PurgeIsNoop = %v, want %v", got, c.want)
 			}
 		})
 	}

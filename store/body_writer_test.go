@@ -13,12 +13,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// drafted brings body into a draft in random pieces, and waits now and then as a flight does.
-func drafted(t testing.TB, s *Store, rng *rand.Rand, body []byte) *Draft {
+// writtenBody brings body into a body writer in random pieces, and waits now and then as a flight
+// does.
+func writtenBody(t testing.TB, s *Store, rng *rand.Rand, body []byte) *BodyWriter {
 	t.Helper()
-	d, err := s.Draft(int64(len(body)))
+	d, err := s.NewBodyWriter(int64(len(body)))
 	if err != nil {
-		t.Fatalf("Draft: %v", err)
+		t.Fatalf("NewBodyWriter: %v", err)
 	}
 	for rest := body; len(rest) > 0; {
 		n := min(len(rest), 1+rng.IntN(100_000))
@@ -38,10 +39,10 @@ func drafted(t testing.TB, s *Store, rng *rand.Rand, body []byte) *Draft {
 	return d
 }
 
-// putDraft stores body through a draft.
-func putDraft(t testing.TB, s *Store, rng *rand.Rand, url string, body []byte, tags ...string) Refusal {
+// putWritten stores body through a body writer.
+func putWritten(t testing.TB, s *Store, rng *rand.Rand, url string, body []byte, tags ...string) PutResult {
 	t.Helper()
-	d := drafted(t, s, rng, body)
+	d := writtenBody(t, s, rng, body)
 	defer d.Close()
 	e := testEntry(s, url, nil, tags...)
 	e.Body = d.Body()
@@ -90,14 +91,14 @@ func wantBody(t testing.TB, s *Store, url string, body []byte) {
 	}
 }
 
-func TestDraftBecomesAnEntry(t *testing.T) {
+func TestBodyWriterBecomesAnEntry(t *testing.T) {
 	rng := seeded(t)
 	for _, size := range []int{0, 1, inlineSize, inlineSize + 1, chunkSize - 1, chunkSize, chunkSize + 1, 4 * chunkSize, 9_999_999} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			cfg := Config{Path: t.TempDir(), Required: true}
 			s := openStore(t, cfg, diskTier)
 			url, want := "http://example.com/", append([]byte{}, randomBody(rng, size)...)
-			d := drafted(t, s, rng, want)
+			d := writtenBody(t, s, rng, want)
 			wantBody(t, s, url, nil)
 			for off := 0; off < size; {
 				b, err := d.Chunk(int64(off))
@@ -109,7 +110,7 @@ func TestDraftBecomesAnEntry(t *testing.T) {
 			e := testEntry(s, url, nil, "tag")
 			e.Body = d.Body()
 			if r := s.Put(e, 0); r != Stored || (e.ID == d.id) != (size > inlineSize) {
-				t.Fatalf("Put = %v, id %d, the draft's is %d", r, e.ID, d.id)
+				t.Fatalf("Put = %v, id %d, the body writer's is %d", r, e.ID, d.id)
 			}
 			d.Close()
 			wantBody(t, s, url, want)
@@ -133,14 +134,14 @@ func TestDraftBecomesAnEntry(t *testing.T) {
 	}
 }
 
-func TestDraftThatIsGivenUpIsSwept(t *testing.T) {
+func TestBodyWriterThatIsGivenUpIsSwept(t *testing.T) {
 	rng := seeded(t)
 	for _, tt := range []struct {
 		name string
-		end  func(s *Store, d *Draft)
+		end  func(s *Store, d *BodyWriter)
 	}{
-		{"closed", func(_ *Store, d *Draft) { d.Close() }},
-		{"put, and purged since it began", func(s *Store, d *Draft) {
+		{"closed", func(_ *Store, d *BodyWriter) { d.Close() }},
+		{"put, and purged since it began", func(s *Store, d *BodyWriter) {
 			defer s.Begin().End()
 			e := testEntry(s, "http://example.com/", nil)
 			e.Body = d.Body()
@@ -152,7 +153,7 @@ func TestDraftThatIsGivenUpIsSwept(t *testing.T) {
 			}
 			d.Close()
 		}},
-		{"put, and purged before its record was written", func(s *Store, d *Draft) {
+		{"put, and purged before its record was written", func(s *Store, d *BodyWriter) {
 			e := testEntry(s, "http://example.com/", nil)
 			e.Body = d.Body()
 			if r := s.Put(e, 0); r != Stored {
@@ -163,7 +164,7 @@ func TestDraftThatIsGivenUpIsSwept(t *testing.T) {
 				t.Errorf("Purge = %d, %v", n, err)
 			}
 		}},
-		{"put, and replaced at once", func(s *Store, d *Draft) {
+		{"put, and replaced at once", func(s *Store, d *BodyWriter) {
 			e := testEntry(s, "http://example.com/", nil)
 			e.Body = d.Body()
 			s.Put(e, 0)
@@ -177,7 +178,7 @@ func TestDraftThatIsGivenUpIsSwept(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
-			d := drafted(t, s, rng, randomBody(rng, 6<<20))
+			d := writtenBody(t, s, rng, randomBody(rng, 6<<20))
 			tt.end(s, d)
 			d.Close() // once more does no harm
 			wantBody(t, s, "http://example.com/", nil)
@@ -187,15 +188,15 @@ func TestDraftThatIsGivenUpIsSwept(t *testing.T) {
 			wantBody(t, s, "http://example.com/", nil)
 			allSwept(t, s, 0)
 			checkAgreement(t, s)
-			if s.drafts.held != 0 || s.drafts.waiting != 0 || len(s.drafts.list) != 0 {
-				t.Errorf("%d bytes held, %d waiting, %d drafts", s.drafts.held, s.drafts.waiting, len(s.drafts.list))
+			if s.bodyWriters.held != 0 || s.bodyWriters.waiting != 0 || len(s.bodyWriters.list) != 0 {
+				t.Errorf("%d bytes held, %d waiting, %d body writers", s.bodyWriters.held, s.bodyWriters.waiting, len(s.bodyWriters.list))
 			}
 		})
 	}
 }
 
-// TestChunksOfABodyThatBreaksAreSwept: of a renewed entry whose body turns out to be damaged, the chunks
-// copied before that are not left in the file.
+// TestChunksOfABodyThatBreaksAreSwept: of a renewed entry whose body turns out to be damaged, the
+// chunks copied before that are not left in the file.
 func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
 	s := keptByHand(t, diskTier)
 	s.Put(testEntry(s, "http://example.com/", make([]byte, 3*chunkSize)), 0)
@@ -231,11 +232,11 @@ func sweepPending(t *testing.T, s *Store) {
 	}
 }
 
-// TestDraftSweptWhileItIsFound: a look-up that has chosen a draft in the queue, of which the purge of a
-// moment later leaves nothing, does not return a body without bytes.
-func TestDraftSweptWhileItIsFound(t *testing.T) {
+// TestBodyWriterSweptWhileItIsFound: a look-up that has chosen a body writer in the queue, of which
+// the purge of a moment later leaves nothing, does not return a body without bytes.
+func TestBodyWriterSweptWhileItIsFound(t *testing.T) {
 	s := keptByHand(t, diskTier)
-	d, err := s.Draft(-1)
+	d, err := s.NewBodyWriter(-1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +245,7 @@ func TestDraftSweptWhileItIsFound(t *testing.T) {
 	}
 	d.sealed = true
 	for d.Body() == nil {
-		if _, err := s.keeper.draftStep(); err != nil {
+		if _, err := s.keeper.writeBodies(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -271,15 +272,15 @@ func TestDraftSweptWhileItIsFound(t *testing.T) {
 	}
 }
 
-// Whoever puts last has the place, however early its draft began.
-func TestDraftsReplaceInTheOrderOfPut(t *testing.T) {
+// Whoever puts last has the place, however early its body writer began.
+func TestBodyWritersReplaceInTheOrderOfPut(t *testing.T) {
 	rng := seeded(t)
 	cfg := Config{Path: t.TempDir(), Required: true}
 	s := openStore(t, cfg, diskTier)
 	url := "http://example.com/"
-	early := drafted(t, s, rng, []byte("the draft begun first, put last"))
-	late := drafted(t, s, rng, []byte("the draft begun last, put first"))
-	put := func(d *Draft) {
+	early := writtenBody(t, s, rng, []byte("the body writer begun first, put last"))
+	late := writtenBody(t, s, rng, []byte("the body writer begun last, put first"))
+	put := func(d *BodyWriter) {
 		t.Helper()
 		e := testEntry(s, url, nil, "t")
 		e.Body = d.Body()
@@ -301,13 +302,13 @@ func TestDraftsReplaceInTheOrderOfPut(t *testing.T) {
 	}
 	for _, sync := range []bool{true, false} {
 		put(late)
-		step("the draft begun last, put first", sync)
-		s.Put(testEntry(s, url, []byte("no draft"), "t"), 0)
-		step("no draft", sync)
+		step("the body writer begun last, put first", sync)
+		s.Put(testEntry(s, url, []byte("no body writer"), "t"), 0)
+		step("no body writer", sync)
 		put(early)
-		step("the draft begun first, put last", sync)
-		early = drafted(t, s, rng, []byte("the draft begun first, put last"))
-		late = drafted(t, s, rng, []byte("the draft begun last, put first"))
+		step("the body writer begun first, put last", sync)
+		early = writtenBody(t, s, rng, []byte("the body writer begun first, put last"))
+		late = writtenBody(t, s, rng, []byte("the body writer begun last, put first"))
 	}
 	early.Close()
 	late.Close()
@@ -315,16 +316,16 @@ func TestDraftsReplaceInTheOrderOfPut(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openStore(t, cfg, diskTier)
-	step("the draft begun first, put last", true)
+	step("the body writer begun first, put last", true)
 	allSwept(t, s, 0)
 }
 
-// What is read through an open draft stays, whatever becomes of the entry.
-func TestOpenDraftKeepsItsChunks(t *testing.T) {
+// What is read through an open body writer stays, whatever becomes of the entry.
+func TestOpenBodyWriterKeepsItsChunks(t *testing.T) {
 	rng := seeded(t)
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
 	want := randomBody(rng, 5<<20)
-	d := drafted(t, s, rng, want)
+	d := writtenBody(t, s, rng, want)
 	e := testEntry(s, "http://example.com/", nil)
 	e.Body = d.Body()
 	s.Put(e, 0)
@@ -348,9 +349,9 @@ func TestOpenDraftKeepsItsChunks(t *testing.T) {
 	allSwept(t, s, 0)
 }
 
-func TestDraftsKeepToTheDiskBudget(t *testing.T) {
+func TestBodyWritersKeepToTheDiskBudget(t *testing.T) {
 	const mib = 1 << 20
-	full := func(d *Draft) error {
+	full := func(d *BodyWriter) error {
 		for range 64 {
 			if err := d.Append(make([]byte, mib)); err != nil {
 				return err
@@ -365,15 +366,15 @@ func TestDraftsKeepToTheDiskBudget(t *testing.T) {
 		try      func(s *Store) error
 		want     error
 	}{
-		{"half", Settings{Disk: 64 * mib}, true, func(s *Store) error { _, err := s.Draft(32*mib - 4096); return err }, nil},
-		{"announced larger than half", Settings{Disk: 64 * mib}, true, func(s *Store) error { _, err := s.Draft(32 * mib); return err }, ErrNoSpace},
+		{"half", Settings{Disk: 64 * mib}, true, func(s *Store) error { _, err := s.NewBodyWriter(32*mib - 4096); return err }, nil},
+		{"announced larger than half", Settings{Disk: 64 * mib}, true, func(s *Store) error { _, err := s.NewBodyWriter(32 * mib); return err }, ErrNoSpace},
 		{"grows larger than half", Settings{Disk: 64 * mib}, true, func(s *Store) error {
-			d, err := s.Draft(-1)
+			d, err := s.NewBodyWriter(-1)
 			return errors.Join(err, full(d))
 		}, ErrNoSpace},
 		{"three at once", Settings{Disk: 64 * mib}, true, func(s *Store) error {
 			for range 3 {
-				d, err := s.Draft(-1)
+				d, err := s.NewBodyWriter(-1)
 				if err != nil {
 					return err
 				}
@@ -393,16 +394,16 @@ func TestDraftsKeepToTheDiskBudget(t *testing.T) {
 					return err
 				}
 			}
-			d, err := s.Draft(-1)
+			d, err := s.NewBodyWriter(-1)
 			return errors.Join(err, d.Append(make([]byte, 4*mib)))
 		}, ErrNoSpace},
-		{"no disk", Settings{Memory: 64 * mib}, false, func(s *Store) error { _, err := s.Draft(1); return err }, ErrNoDisk},
+		{"no disk", Settings{Memory: 64 * mib}, false, func(s *Store) error { _, err := s.NewBodyWriter(1); return err }, ErrNoDisk},
 		{"closed", Settings{Disk: 64 * mib}, true, func(s *Store) error {
-			d, err := s.Draft(-1)
+			d, err := s.NewBodyWriter(-1)
 			if err := errors.Join(err, s.Close()); err != nil {
 				return err
 			}
-			if _, err := s.Draft(-1); !errors.Is(err, ErrNoDisk) {
+			if _, err := s.NewBodyWriter(-1); !errors.Is(err, ErrNoDisk) {
 				return err
 			}
 			return d.Append([]byte("a"))
@@ -421,13 +422,13 @@ func TestDraftsKeepToTheDiskBudget(t *testing.T) {
 }
 
 // Large entries are evicted one for one, and the file does not outgrow its budget.
-func TestDraftsEvictWhatTheyNeed(t *testing.T) {
+func TestBodyWritersEvictWhatTheyNeed(t *testing.T) {
 	const budget, size, n = 32 << 20, 3 << 20, 40
 	rng := seeded(t)
 	dir := t.TempDir()
 	s := openStore(t, Config{Path: dir, Required: true}, Settings{Memory: 1, Disk: budget})
 	for i := range n {
-		if r := putDraft(t, s, rng, fmt.Sprint("http://example.com/", i), make([]byte, size)); r != Stored {
+		if r := putWritten(t, s, rng, fmt.Sprint("http://example.com/", i), make([]byte, size)); r != Stored {
 			t.Fatalf("Put = %v", r)
 		}
 	}
@@ -441,11 +442,12 @@ func TestDraftsEvictWhatTheyNeed(t *testing.T) {
 	}
 }
 
-// A disk that writes nothing is not waited for without end, and nothing is lost but the draft.
-func TestDraftOfADiskThatStandsStill(t *testing.T) {
+// A disk that writes nothing is not waited for without end, and nothing is lost but the body
+// writer.
+func TestBodyWriterOfADiskThatStandsStill(t *testing.T) {
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
-	s.drafts.patience = 1
-	d, err := s.Draft(-1)
+	s.bodyWriters.patience = 1
+	d, err := s.NewBodyWriter(-1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -471,7 +473,7 @@ func TestDraftOfADiskThatStandsStill(t *testing.T) {
 
 func TestAwaitEndsWithItsContext(t *testing.T) {
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
-	d, err := s.Draft(-1)
+	d, err := s.NewBodyWriter(-1)
 	if err != nil {
 		t.Fatal(err)
 	}
