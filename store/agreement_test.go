@@ -39,7 +39,7 @@ func checkAgreement(t *testing.T, s *Store) {
 	waitFor(t, func() bool {
 		counted, same := s.disk.entries.Load(), false
 		if err := s.disk.view(func(tx *bbolt.Tx) error {
-			tb, err := openTables(tx)
+			tb, err := openBuckets(tx)
 			if same = err == nil && tb.number(metaEntries) == uint64(counted); same {
 				return checkTables(t, counted, tx)
 			}
@@ -117,7 +117,7 @@ func checkTagLists(t *testing.T, x *index) (refs int) {
 
 // checkTables checks that every index row has its record and every record its rows.
 func checkTables(t *testing.T, entries int64, tx *bbolt.Tx) error {
-	tb, err := openTables(tx)
+	tb, err := openBuckets(tx)
 	if err != nil {
 		return err
 	}

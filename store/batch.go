@@ -29,11 +29,11 @@ const (
 
 // batch is one write transaction under way.
 type batch struct {
-	*tables
-	k        *keeper
+	*buckets
+	k        *diskWriter
 	now      time.Time // the store's clock
 	began    time.Time // the machine's
-	breath   time.Time // when others last had the core
+	yielded  time.Time // when others last had the core
 	away     time.Duration
 	bytes    int
 	asked    bool   // full has been
@@ -77,22 +77,22 @@ func (b *batch) full() bool {
 
 // touched is how many bytes of pages the transaction will write anew, but for those that it makes.
 func (b *batch) touched() int {
-	if b.tables == nil {
+	if b.buckets == nil {
 		return 0
 	}
 	stats := b.meta.Tx().Stats()
 	return int(stats.GetNodeCount()) * pageSize
 }
 
-// breathe lets others have the core for a moment, unless a purge waits for the end of the batch.
-func (b *batch) breathe() {
-	if time.Since(b.breath) < breathTime || b.k.waiting.Load() > 0 {
+// yield lets others have the core for a moment, unless a purge waits for the end of the batch.
+func (b *batch) yield() {
+	if time.Since(b.yielded) < yieldTime || b.k.waiting.Load() > 0 {
 		return
 	}
 	from := time.Now()
 	runtime.Gosched()
-	b.breath = time.Now()
-	b.away += b.breath.Sub(from)
+	b.yielded = time.Now()
+	b.away += b.yielded.Sub(from)
 }
 
 // remove deletes an entry of which the id is known, and the key where that is known too.
@@ -130,21 +130,21 @@ func (b *batch) gone(r removal, found bool, err error) error {
 
 // transact runs fn in a write transaction with the counters every commit carries, and tells memory
 // what has left the disk.
-func (k *keeper) transact(fn func(b *batch) error) error {
-	b := &batch{k: k, now: k.s.now(), began: time.Now(), below: k.s.records.countedBelow()}
-	b.breath = b.began
+func (k *diskWriter) transact(fn func(b *batch) error) error {
+	b := &batch{k: k, now: k.s.now(), began: time.Now(), below: k.s.purges.countedBelow()}
+	b.yielded = b.began
 	defer k.s.disk.pins.settle()
 	id := k.s.ids.Load()
 	err := k.s.disk.update(func(tx *bbolt.Tx) error {
 		var err error
-		if b.tables, err = openTables(tx); err != nil {
+		if b.buckets, err = openBuckets(tx); err != nil {
 			return err
 		}
 		if err := fn(b); err != nil {
 			return err
 		}
 		return errors.Join(
-			b.setNumber(metaGeneration, k.s.records.last.Load()),
+			b.setNumber(metaGeneration, k.s.purges.last.Load()),
 			b.setNumber(metaID, id),
 			b.setNumber(metaEntries, uint64(max(0, k.s.disk.entries.Load()+b.entries))),
 		)
@@ -180,7 +180,7 @@ func (b *batch) tellMemory() {
 
 // leaveToCommit leaves items to a commit that nobody waits for any more, and that may still read
 // their bytes: they are given back when it has come back.
-func (k *keeper) leaveToCommit(items []*item) {
+func (k *diskWriter) leaveToCommit(items []*item) {
 	for _, it := range items {
 		it.hold()
 	}
@@ -204,7 +204,7 @@ func (m *memory) leftDisk(key Key, id uint64) {
 }
 
 // writeJobs writes one batch from the front of the queue.
-func (k *keeper) writeJobs() error {
+func (k *diskWriter) writeJobs() error {
 	jobs := k.s.queue.head(batchJobs)
 	if len(jobs) == 0 {
 		return nil
@@ -226,7 +226,7 @@ func (k *keeper) writeJobs() error {
 			}
 			done++
 			if givesWay(waiting, time.Since(jobs[0].at)) {
-				b.breathe()
+				b.yield()
 			}
 		}
 		return nil
@@ -244,7 +244,7 @@ func (k *keeper) writeJobs() error {
 }
 
 // givesWay tells whether writing lets others have the core in between, with so many bytes waiting
-// and the oldest job of such an age. Where many goroutines want the core each breath takes as long
+// and the oldest job of such an age. Where many goroutines want the core each yield takes as long
 // as a turn of all of them: then entries would miss their second, and the queue would fill up.
 func givesWay(waiting int64, age time.Duration) bool { return waiting < queueBytes/2 && age < lateTime }
 
@@ -273,7 +273,7 @@ func (b *batch) wanted(j *job) bool {
 	if j.item.is(isDead) || !live(r.keepUntil(), b.now) {
 		return false
 	}
-	if hard, _ := b.k.s.records.judgeRecord(r, b.below); hard {
+	if hard, _ := b.k.s.purges.recordPurgedBy(r, b.below); hard {
 		return false
 	}
 	waiting := int64(b.bytes) * 3 / 2
@@ -331,7 +331,7 @@ func (b *batch) write(j *job) (bool, error) {
 	if err := b.limitVariants(j, rest); err != nil {
 		return false, err
 	}
-	_, soft := b.k.s.records.judgeRecord(r, b.below)
+	_, soft := b.k.s.purges.recordPurgedBy(r, b.below)
 	seal(j.id, value, len(r)) // in place: nobody else looks at the checksums
 	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)

@@ -142,8 +142,8 @@ func BenchmarkPurgeTag(b *testing.B) {
 }
 
 // BenchmarkSweepStall tells how long a hit waits for its core while a purge of 100,000 entries is
-// counted and swept. Run it with -cpu 1. A goroutine takes turns with the keeper; what is measured
-// is the processor time between two of its turns, which other processes do not lengthen.
+// counted and swept. Run it with -cpu 1. A goroutine takes turns with the disk writer; what is
+// measured is the processor time between two of its turns, which other processes do not lengthen.
 func BenchmarkSweepStall(b *testing.B) {
 	const entries = 100_000
 	for range b.N {

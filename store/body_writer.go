@@ -101,7 +101,7 @@ func (d *BodyWriter) Append(p []byte) error {
 	set.waiting += n
 	set.held += n
 	if d.due() {
-		d.s.keeper.wake()
+		d.s.diskWriter.wake()
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (d *BodyWriter) look(behind int64) (written int64, done bool, err error) {
 	done = d.appended-d.written <= behind
 	d.awaited = !done
 	if d.awaited {
-		d.s.keeper.wake()
+		d.s.diskWriter.wake()
 	}
 	return d.written, done, d.err
 }
@@ -261,8 +261,8 @@ func (set *bodyWriters) roomFor(d *BodyWriter, n int64) error {
 	return nil
 }
 
-// fail ends a writer that can take no more; nil is no failure. What the keeper is just writing of
-// it does not count.
+// fail ends a writer that can take no more; nil is no failure. What the disk writer is just writing
+// of it does not count.
 func (set *bodyWriters) fail(d *BodyWriter, err error) {
 	if d.err != nil || err == nil {
 		return
@@ -385,7 +385,7 @@ func advance(pieces [][]byte, n int64) [][]byte {
 
 // writeInTurn writes the queue or bodies on their way, in turn, so that neither waits for
 // the end of the other.
-func (k *keeper) writeInTurn() (bool, error) {
+func (k *diskWriter) writeInTurn() (bool, error) {
 	steps := [2]func() (bool, error){k.writeStep, k.writeBodies}
 	if k.bodiesTurn {
 		steps[0], steps[1] = steps[1], steps[0]
@@ -400,7 +400,7 @@ func (k *keeper) writeInTurn() (bool, error) {
 }
 
 // writeBodies writes one transaction's worth of bodies on their way.
-func (k *keeper) writeBodies() (bool, error) {
+func (k *diskWriter) writeBodies() (bool, error) {
 	portions := k.s.bodyWriters.due(k.batchLimit())
 	if len(portions) == 0 {
 		return false, nil

@@ -200,7 +200,7 @@ func TestBodyWriterThatIsGivenUpIsSwept(t *testing.T) {
 func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
 	s := keptByHand(t, diskTier)
 	s.Put(testEntry(s, "http://example.com/", make([]byte, 3*chunkSize)), 0)
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	r := s.Lookup(keyOf("http://example.com/"), matchAny)
@@ -211,7 +211,7 @@ func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
 	}
 	s.Put(r.Entry.Clone(), 0)
 	r.Release()
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	sweepPending(t, s)
@@ -220,13 +220,13 @@ func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
 	}
 }
 
-// sweepPending sweeps the chunks without a record that nobody reads, as the keeper does.
+// sweepPending sweeps the chunks without a record that nobody reads, as the disk writer does.
 func sweepPending(t *testing.T, s *Store) {
 	t.Helper()
 	s.disk.pins.takeLeft()
-	s.keeper.pending = true
-	for s.keeper.pending {
-		if _, err := s.keeper.pendingStep(); err != nil {
+	s.diskWriter.pending = true
+	for s.diskWriter.pending {
+		if _, err := s.diskWriter.pendingStep(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -245,7 +245,7 @@ func TestBodyWriterSweptWhileItIsFound(t *testing.T) {
 	}
 	d.sealed = true
 	for d.Body() == nil {
-		if _, err := s.keeper.writeBodies(); err != nil {
+		if _, err := s.diskWriter.writeBodies(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,9 +256,9 @@ func TestBodyWriterSweptWhileItIsFound(t *testing.T) {
 	r := s.Lookup(e.Key, func(*Variant) int {
 		rec := purgeByHand(s, "tag")
 		for rec.sweep == nil || !rec.sweep.memoryDone() {
-			s.keeper.step()
+			s.diskWriter.step()
 		}
-		if err := s.keeper.flush(); err != nil {
+		if err := s.diskWriter.flush(); err != nil {
 			t.Error(err)
 		}
 		sweepPending(t, s)
@@ -452,7 +452,7 @@ func TestBodyWriterOfADiskThatStandsStill(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	s.disk.mu.Lock() // the keeper can begin no transaction
+	s.disk.mu.Lock() // the disk writer can begin no transaction
 	err = d.Append(make([]byte, 1<<20))
 	_, awaited := d.Await(t.Context(), 0)
 	again := d.Append(make([]byte, 1))

@@ -162,7 +162,7 @@ func TestDamagedEntryIsNotRenewed(t *testing.T) {
 				}
 			}
 			e := r.Entry.Renewal()
-			e.Header, e.Generation = http.Header{"Renewed": {"1"}}, s.records.last.Load()
+			e.Header, e.Generation = http.Header{"Renewed": {"1"}}, s.purges.last.Load()
 			want := Stored
 			if when == "before" {
 				meet()

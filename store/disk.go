@@ -328,7 +328,7 @@ func (u *use) read(fn func(tx *bbolt.Tx) error) error {
 	return u.finish(tx, err)
 }
 
-// update runs fn in a write transaction and commits it. Only the keeper calls it.
+// update runs fn in a write transaction and commits it. Only the disk writer calls it.
 func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -344,7 +344,7 @@ func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 }
 
 // update is update for a file that need not be attached. fn runs on the caller's goroutine, since
-// it works with what is the keeper's: it writes nothing to the file, which the commit does.
+// it works with what is the disk writer's: it writes nothing to the file, which the commit does.
 func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 	var begun *bbolt.Tx
 	err := u.do(func() error {

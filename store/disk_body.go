@@ -80,7 +80,7 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 	n := 0
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
-		t := new(tables)
+		t := new(buckets)
 		var err error
 		if t.chunks, err = openBucket(tx, chunksBucket); err != nil {
 			return err

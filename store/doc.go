@@ -13,7 +13,7 @@
 //	body_writer.go  large bodies, to disk while they arrive
 //	purge.go     the promise of a purge and the argument for it (purge_count.go: what it matches)
 //	purge_noop.go  whether a purge would change nothing
-//	records.go   purges in force
+//	purge_set.go purges in force
 //	tickets.go   tickets of fetches under way
 //	list.go      listing by cursor: by URL, or by the age of a tag's entries
 //	stats.go     what is counted
@@ -25,10 +25,11 @@
 // memory.go (one budget). The disk tier is rows.go (buckets and rows) behind disk.go (the only
 // place that opens and calls bbolt, once head.go and tree.go have looked at the file), disk_pins.go
 // (chunks that are read without a transaction) and stall.go (nobody waits for a disk that stands
-// still), written by one goroutine: keeper.go (what it does when), queue.go, batch.go (writing),
-// evict.go (evicting, expiring, recency), sweep.go (what purges leave behind; purge_scan.go: the
-// rows that a selector names), pace.go (how fast what nobody waits for goes). lock_flock.go is
-// bbolt's lock on the file, poison_race.go has freed bytes overwritten under the race detector.
+// still), written by one goroutine: disk_writer.go (what it does when), queue.go, batch.go
+// (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave behind;
+// purge_scan.go: the rows that a selector names), pace.go (how fast what nobody waits for goes).
+// lock_flock.go is bbolt's lock on the file, poison_race.go has freed bytes overwritten under the
+// race detector.
 //
 // # Budgets
 //
@@ -100,7 +101,7 @@
 // # Locks
 //
 // In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu,
-// recordSet.mu, tickets.mu, pins.mu, touches.mu, arena.mu, table.mu, bodyWriters.mu. There are two
+// purgeSet.mu, tickets.mu, pins.mu, accesses.mu, arena.mu, table.mu, bodyWriters.mu. There are two
 // exceptions: disk.mu is held for reading around a transaction, within which memory, the queue and
 // the records may be used, and bodyWriters.mu while pins.mu is taken when a BodyWriter begins.
 //

@@ -63,8 +63,8 @@ func TestEarlyPurgeIsCounted(t *testing.T) {
 			if _, err := s.Purge(Selectors{All: true}, PurgeOptions{}); err != nil {
 				t.Error(err)
 			}
-			if below := s.records.countedBelow(); below <= s.records.last.Load() {
-				t.Errorf("only purges below %d are looked at, of %d", below, s.records.last.Load())
+			if below := s.purges.countedBelow(); below <= s.purges.last.Load() {
+				t.Errorf("only purges below %d are looked at, of %d", below, s.purges.last.Load())
 			}
 			must(t, s.Open())
 			defer func() { must(t, s.Close()) }()

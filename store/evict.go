@@ -14,14 +14,14 @@ import (
 const stepEntries = 512
 
 // diskBudget is the budget of the disk tier in force.
-func (k *keeper) diskBudget() int64 { return k.s.settings.Load().Disk }
+func (k *diskWriter) diskBudget() int64 { return k.s.settings.Load().Disk }
 
 // diskRoom is what of the budget may be used. The pages of a record of some length, or of a chunk,
 // have to lie side by side, and where many pages change one by one no free ones do: then the file
 // grows although it has free pages. So where it has grown by more than an eighth beyond its budget,
 // twice as much less of it is used, down to half. A file of more than twice its budget was made for
 // another one, and has room enough.
-func (k *keeper) diskRoom() int64 {
+func (k *diskWriter) diskRoom() int64 {
 	budget, size := k.diskBudget(), k.s.disk.size.Load()
 	if size > 2*budget {
 		return budget
@@ -30,11 +30,11 @@ func (k *keeper) diskRoom() int64 {
 }
 
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
-func (k *keeper) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
+func (k *diskWriter) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
 
 // touchLimit is how many bytes of pages one transaction may change, about: of small budgets, of
 // either tier, only a part.
-func (k *keeper) touchLimit() int {
+func (k *diskWriter) touchLimit() int {
 	settings := k.s.settings.Load()
 	return int(min(touchBytes, max(settings.Disk/8, 64<<10), max(settings.Memory/6, 1<<20)))
 }
@@ -58,7 +58,7 @@ func (x writeSize) touches() int64 { return int64(x.tags+12) * pageSize }
 // fits tells whether an entry may go to disk at all, after so many bytes that wait already. What
 // may change more than a quarter of the file at once, by its tags, is none for so small a budget:
 // all the pages that one transaction changes are in the file twice.
-func (k *keeper) fits(x writeSize, waiting int64) bool {
+func (k *diskWriter) fits(x writeSize, waiting int64) bool {
 	size := x.body + entryRoom + int64(x.rows()-x.url-rowBytes)*3/2
 	if x.url > maxURLOnDisk || size > k.s.settings.Load().largestOnDisk() || x.touches() > k.diskBudget()/4 {
 		return false
@@ -69,9 +69,9 @@ func (k *keeper) fits(x writeSize, waiting int64) bool {
 // firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
 // entry used ranks with those stored when it was used. Under lfu the number of uses comes before
 // that.
-func (k *keeper) firstRank(id uint64) uint64 { return k.rank(1, id) }
+func (k *diskWriter) firstRank(id uint64) uint64 { return k.rank(1, id) }
 
-func (k *keeper) rank(uses uint8, id uint64) uint64 {
+func (k *diskWriter) rank(uses uint8, id uint64) uint64 {
 	id &= 1<<rankIDBits - 1
 	if k.s.settings.Load().Eviction == LFU {
 		return uint64(uses)<<rankIDBits | id
@@ -83,7 +83,7 @@ func (k *keeper) rank(uses uint8, id uint64) uint64 {
 const rankIDBits = 56
 
 // evictStep evicts one transaction's worth when the budget and the next batch ask for it.
-func (k *keeper) evictStep() (bool, error) {
+func (k *diskWriter) evictStep() (bool, error) {
 	waiting, queued, _ := k.s.queue.state()
 	budget := k.diskBudget()
 	room := min(queued+k.s.bodyWriters.queued(), int64(k.batchLimit())) * 5 / 4
@@ -97,8 +97,8 @@ func (k *keeper) evictStep() (bool, error) {
 		return true, k.writeJobs()
 	}
 	if over <= 0 || k.s.disk.entries.Load() == 0 {
-		if k.touched.len() > maxTouches/2 {
-			return true, k.writeTouches()
+		if k.accesses.len() > maxAccesses/2 {
+			return true, k.writeAccesses()
 		}
 		return false, nil
 	}
@@ -161,8 +161,8 @@ func (b *batch) promote(id uint64, key Key, row []byte, uses uint8) error {
 
 // usesSince is how often an entry was used since its rank was written, in either tier; 0 where the
 // policy does not ask.
-func (k *keeper) usesSince(id uint64, key Key) uint8 {
-	uses := k.touched.take(id)
+func (k *diskWriter) usesSince(id uint64, key Key) uint8 {
+	uses := k.accesses.take(id)
 	if policy := k.s.settings.Load().Eviction; policy == FIFO || policy == None {
 		return 0
 	}
@@ -173,13 +173,13 @@ func (k *keeper) usesSince(id uint64, key Key) uint8 {
 }
 
 // writeTouches writes the recency of entries used on disk, one transaction's worth.
-func (k *keeper) writeTouches() error {
-	ids := k.touched.some(stepEntries)
+func (k *diskWriter) writeAccesses() error {
+	ids := k.accesses.some(stepEntries)
 	err := k.transact(func(b *batch) error {
 		for _, id := range ids {
 			r, _, err := b.record(id)
 			if err != nil {
-				k.touched.take(id)
+				k.accesses.take(id)
 				continue
 			}
 			uses := k.usesSince(id, r.key())
@@ -200,7 +200,7 @@ func (k *keeper) writeTouches() error {
 
 // expireStep removes up to limit entries that have expired on disk, in one transaction. It returns
 // how many there were.
-func (k *keeper) expireStep(limit int) (int, bool, error) {
+func (k *diskWriter) expireStep(limit int) (int, bool, error) {
 	if !k.expiring || k.s.disk == nil || !k.s.disk.up.Load() {
 		return 0, false, nil
 	}
@@ -222,7 +222,7 @@ func (k *keeper) expireStep(limit int) (int, bool, error) {
 				return err
 			}
 			handled++
-			b.breathe()
+			b.yield()
 		}
 		return nil
 	})
@@ -233,7 +233,7 @@ func (k *keeper) expireStep(limit int) (int, bool, error) {
 }
 
 // expired are up to limit rows of entries that have expired.
-func (k *keeper) expired(limit int) ([][]byte, error) {
+func (k *diskWriter) expired(limit int) ([][]byte, error) {
 	now := uint64(nanos(k.s.now()))
 	var due [][]byte // the transaction's, which may go on when nobody waits for it any more
 	err := k.s.disk.view(func(tx *bbolt.Tx) error {
@@ -254,7 +254,7 @@ func (k *keeper) expired(limit int) ([][]byte, error) {
 
 // pendingStep deletes chunks that belong to no record: of large entries deleted, and of those whose
 // writing was interrupted.
-func (k *keeper) pendingStep() (bool, error) {
+func (k *diskWriter) pendingStep() (bool, error) {
 	if !k.pending {
 		return false, nil
 	}
@@ -270,7 +270,7 @@ func (k *keeper) pendingStep() (bool, error) {
 			}
 			n, err := b.deleteChunks(id, deleteChunksAtOnce)
 			if err == nil && n < deleteChunksAtOnce {
-				err = b.tables.pending.Delete(idBytes(id))
+				err = b.buckets.pending.Delete(idBytes(id))
 			}
 			if err != nil {
 				return fmt.Errorf("delete chunks of %d: %w", id, err)
@@ -285,7 +285,7 @@ func (k *keeper) pendingStep() (bool, error) {
 }
 
 // pendingIDs are those whose chunks nobody reads and nobody writes.
-func (k *keeper) pendingIDs() ([]uint64, error) {
+func (k *diskWriter) pendingIDs() ([]uint64, error) {
 	writing := k.writing
 	var ids []uint64 // the transaction's, as in expired
 	err := k.s.disk.view(func(tx *bbolt.Tx) error {
@@ -311,7 +311,7 @@ type expiryPosition struct {
 
 // expireMemory looks at a part of the memory tier for expired entries: all of it takes a dozen
 // ticks, if it is large. Look-ups pass them over anyway; this only gives back their room.
-func (k *keeper) expireMemory() {
+func (k *diskWriter) expireMemory() {
 	now := k.s.now()
 	began := time.Now()
 	for range shardCount + k.s.memory.entries()/(12*expireStep) {

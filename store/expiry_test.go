@@ -32,7 +32,7 @@ func TestExpiryGivesBackAllRoom(t *testing.T) {
 	for range 12 {
 		clock.advance(time.Duration(rng.Int64N(int64(10 * time.Minute))))
 		for range 30 { // two walks at least
-			s.keeper.expireMemory()
+			s.diskWriter.expireMemory()
 			put()
 		}
 		// What came since the last whole walk lives for a nanosecond at least, and the clock

@@ -144,7 +144,7 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	}
 	files.mend()
 	waitFor(t, func() bool {
-		clock.advance(retryTime) // more than once: a body writer learns of the failure before the keeper is through with it
+		clock.advance(retryTime) // more than once: a body writer learns of the failure before the disk writer is through with it
 		return s.Stats().Disk.State == "open"
 	})
 	if b, err := growing.Chunk(0); err != nil || !bytes.HasPrefix(begin, b) {

@@ -32,7 +32,7 @@ type item struct {
 	flags atomic.Uint32
 
 	tags      uint32 // immutable
-	home      uint8  // its shard; immutable
+	shard     uint8  // its shard; immutable
 	uses      uint8  // lfu
 	protected bool   // lru
 }
@@ -41,7 +41,7 @@ type item struct {
 const (
 	isResident uint32 = 1 << iota // in its shard; changes under the shard's lock
 	isQueued                      // waits to be written
-	isOnDisk                      // its record is committed; set and cleared by the keeper
+	isOnDisk                      // its record is committed; set and cleared by the disk writer
 	isSoft                        // a soft purge whose record may be gone has hit it
 	isDead                        // a newer response has taken its place, or it was removed
 	isUsed                        // looked up since the disk tier last asked
@@ -158,7 +158,7 @@ func (m *memory) store(d *content) (*item, error) {
 	}
 	it.at, it.id, it.tags, it.units = at, d.id, uint32(d.tags), uint32(m.cost(d)/costUnit)
 	key := d.record.key()
-	it.home = key[0] % shardCount
+	it.shard = key[0] % shardCount
 	it.holds.Store(1)
 	place := d.source
 	if d.base != nil {

@@ -199,7 +199,7 @@ func (l *listing) add(id uint64, r record, tier Tier, soft bool) {
 	if !live(r.keepUntil(), l.now) || !l.filter.passes(r) {
 		return
 	}
-	hard, softened := l.s.records.judgeRecord(r, everything)
+	hard, softened := l.s.purges.recordPurgedBy(r, everything)
 	if hard {
 		return
 	}
@@ -331,7 +331,7 @@ func (l *listing) walk(sc *scan, after []byte) error {
 	for more := true; more; {
 		step, from, last := l.clone(), after, []byte(nil)
 		err := l.s.disk.view(func(tx *bbolt.Tx) error {
-			t, err := openTables(tx)
+			t, err := openBuckets(tx)
 			if err != nil {
 				return err
 			}
@@ -363,7 +363,7 @@ func (l *listing) clone() *listing {
 }
 
 // addRow looks at one row; false ends the walk.
-func (l *listing) addRow(t *tables, key, value []byte) bool {
+func (l *listing) addRow(t *buckets, key, value []byte) bool {
 	p := place{id: rowID(key)}
 	if l.filter.Tag == "" {
 		p.url, _, _ = cutURLRowKey(key)

@@ -121,7 +121,7 @@ func (sel *selection) consider(c *candidate) {
 	}
 	// The flags are read after the judgement: the sweep sets them before the record goes, so one of
 	// the two tells.
-	hard, soft := sel.s.records.judgeRecord(r, everything)
+	hard, soft := sel.s.purges.recordPurgedBy(r, everything)
 	if hard || c.item.is(isDead) {
 		return
 	}
@@ -191,7 +191,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 // disk before, so whoever looks into the queue first misses nothing. The ticket keeps the records
 // of purges until what was read is resident or given up.
 func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate, stamp uint32) Result {
-	gen := s.tickets.begin(s.records)
+	gen := s.tickets.begin(s.purges)
 	defer s.tickets.end(gen)
 	resident := found
 	var buf [4]*job
@@ -203,7 +203,7 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 		}
 		c := candidate{item: j.item} // held by of
 		found = append(found, c)
-		if j.homeless() {
+		if j.queuedOnly() {
 			sel.consider(&c)
 			alone = false
 		}
@@ -229,7 +229,7 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 	for i := range found {
 		s.memory.unhold(found[i].item)
 	}
-	s.keeper.touched.add(search.entry.ID)
+	s.diskWriter.accesses.add(search.entry.ID)
 	return s.fromDisk(search, sh, stamp)
 }
 

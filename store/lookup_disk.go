@@ -20,13 +20,13 @@ func (s *Store) search(sel *selection, key Key, jobs []*job, resident []candidat
 		for _, c := range resident {
 			d.resident = append(d.resident, c.item.id)
 		}
-		drops := s.records.drops.Load()
+		drops := s.purges.drops.Load()
 		err := s.disk.viewOr(d.run, d.giveUp)
 		if errors.Is(err, errStalled) {
 			d.leave()
 			return &diskSearch{}, err
 		}
-		if err == nil && drops == s.records.drops.Load() {
+		if err == nil && drops == s.purges.drops.Load() {
 			*sel = d.sel
 			sel.match = d.match
 			return d, nil
@@ -77,7 +77,7 @@ func (d *diskSearch) leave() {
 
 // run is called in a read transaction.
 func (d *diskSearch) run(tx *bbolt.Tx) error {
-	t := new(tables)
+	t := new(buckets)
 	var err error
 	if t.keys, err = openBucket(tx, keysBucket); err != nil {
 		return err
@@ -123,10 +123,10 @@ func (d *diskSearch) elsewhere(row *keyRow) bool {
 
 // consider lets a row compete. It reads the record of a row that may win, and of one that a purge
 // may have hit: only the record knows the tags.
-func (d *diskSearch) consider(t *tables, row *keyRow) error {
+func (d *diskSearch) consider(t *buckets, row *keyRow) error {
 	sel := &d.sel
 	before := *sel
-	if row.generation >= sel.s.records.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
+	if row.generation >= sel.s.purges.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
 		return nil
 	}
 	*sel = before
@@ -137,7 +137,7 @@ func (d *diskSearch) consider(t *tables, row *keyRow) error {
 	if err != nil {
 		return err
 	}
-	hard, soft := sel.s.records.judgeRecord(r, everything)
+	hard, soft := sel.s.purges.recordPurgedBy(r, everything)
 	if hard || !sel.beats(&row.variant, row.responseTime) {
 		return nil
 	}
@@ -155,7 +155,7 @@ const promoteBytes = 4 << 20
 // read takes an entry out of the transaction: to an extent where it is small enough and there is
 // room. Else its body is read piece by piece. Only what stands in the record, which is no more than
 // a piece, comes to the Go heap.
-func (d *diskSearch) read(t *tables, id uint64, r record, inline []byte) error {
+func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error {
 	s := d.sel.s
 	e, err := decodeRecord(id, r)
 	if err != nil {
@@ -231,7 +231,7 @@ func (d *diskSearch) giveUp() {
 
 // rowsBody is a body in chunks as it is within a transaction.
 type rowsBody struct {
-	t      *tables
+	t      *buckets
 	id     uint64
 	length int64
 }

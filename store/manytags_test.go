@@ -103,17 +103,17 @@ func TestBatchIsBoundedByPages(t *testing.T) {
 	}
 	for range 8 { // so that there are some pages
 		store(200)
-		if err := s.keeper.flush(); err != nil {
+		if err := s.diskWriter.flush(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	limit := int64(s.keeper.touchLimit()/pageSize + 2*(tags+12))
+	limit := int64(s.diskWriter.touchLimit()/pageSize + 2*(tags+12))
 	store(600)
 	batches := 0
 	for s.queue.waiting() > 0 {
 		stats := s.disk.use.db.Stats().TxStats
 		before := stats.GetNodeCount()
-		if err := s.keeper.writeJobs(); err != nil {
+		if err := s.diskWriter.writeJobs(); err != nil {
 			t.Fatal(err)
 		}
 		stats = s.disk.use.db.Stats().TxStats
@@ -150,7 +150,7 @@ func tagReference(entries, each, tags int) float64 {
 	}
 	before := heap()
 	for _, it := range items {
-		s.memory.shards[it.home].index.add(it)
+		s.memory.shards[it.shard].index.add(it)
 	}
 	with := heap() - before
 	runtime.KeepAlive(s)
@@ -169,7 +169,7 @@ func TestQueueIsCounted(t *testing.T) {
 	if n := s.memory.used.Load(); n < 100*deletionCost {
 		t.Errorf("%d bytes are counted of a hundred deletions, %d of an entry", n, one)
 	}
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.memory.used.Load(); n != 0 {

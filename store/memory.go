@@ -127,7 +127,7 @@ func (m *memory) compact() {
 		if !it.tryHold() {
 			continue
 		}
-		s := m.shards[it.home]
+		s := m.shards[it.shard]
 		s.mu.Lock()
 		m.discard(s, it, Capacity)
 		s.mu.Unlock()

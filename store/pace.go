@@ -9,8 +9,8 @@ const (
 	paceRate  = 5000 // entries a second
 	paceLeast = 64   // entries in a step: a commit costs a sync, and the pages above its rows
 	paceMost  = 256  // after a slow sync
-	// breathTime is how long a step works before it lets others have the core.
-	breathTime = 250 * time.Microsecond
+	// yieldTime is how long a step works before it lets others have the core.
+	yieldTime = 250 * time.Microsecond
 )
 
 // pace tells how much background work may be done when.
@@ -42,7 +42,7 @@ func (p *pace) idle() { *p = pace{} }
 func (p *pace) rest() (time.Duration, bool) { return time.Until(p.due), !p.last.IsZero() }
 
 // pacedStep does one step of what is paced, when it is due. Sweeping and expiring take turns.
-func (k *keeper) pacedStep() (bool, error) {
+func (k *diskWriter) pacedStep() (bool, error) {
 	n := k.pace.step(time.Now())
 	if n == 0 {
 		return false, nil

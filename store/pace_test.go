@@ -43,7 +43,7 @@ func TestPaceSweepsInTime(t *testing.T) {
 	}
 }
 
-// TestPaceRests tells when the keeper is to be woken.
+// TestPaceRests tells when the disk writer is to be woken.
 func TestPaceRests(t *testing.T) {
 	var p pace
 	if _, more := p.rest(); more {

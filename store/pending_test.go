@@ -13,18 +13,18 @@ func pendingByHand(t testing.TB, n int, swept bool) (*Store, *Ticket) {
 	for i := range n {
 		s.Put(testEntry(s, pendingURL(i), nil, "all", fmt.Sprint("own-", i)), 0)
 	}
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	fetch := s.Begin()
 	for i := range n {
 		purgeNow(t, s, Selectors{URLs: []string{pendingURL(i)}}, false)
 	}
-	for swept && len(s.keeper.sweeps.memory)+len(s.keeper.sweeps.disk) > 0 {
-		s.keeper.pace.due = s.keeper.pace.last
-		s.keeper.step()
+	for swept && len(s.diskWriter.sweeps.memory)+len(s.diskWriter.sweeps.disk) > 0 {
+		s.diskWriter.pace.due = s.diskWriter.pace.last
+		s.diskWriter.step()
 	}
-	if got := s.records.pending(); got != n {
+	if got := s.purges.pending(); got != n {
 		t.Fatalf("%d purges pending, want %d", got, n)
 	}
 	return s, fetch
@@ -32,12 +32,12 @@ func pendingByHand(t testing.TB, n int, swept bool) (*Store, *Ticket) {
 
 func pendingURL(i int) string { return fmt.Sprintf("http://example.com/%d", i) }
 
-// purgeNow purges as the keeper does and returns what matched.
+// purgeNow purges as the disk writer does and returns what matched.
 func purgeNow(t testing.TB, s *Store, sel Selectors, soft bool) int {
 	t.Helper()
-	req := &purgeRequest{rec: s.records.issue(sel, soft, 0), done: make(chan struct{})}
-	s.keeper.waiting.Add(1)
-	s.keeper.commitPurges([]*purgeRequest{req})
+	req := &purgeRequest{rec: s.purges.issue(sel, soft, 0), done: make(chan struct{})}
+	s.diskWriter.waiting.Add(1)
+	s.diskWriter.commitPurges([]*purgeRequest{req})
 	if req.err != nil {
 		t.Fatal(req.err)
 	}
@@ -54,10 +54,10 @@ func TestPendingPurgesAreNotWalkedThrough(t *testing.T) {
 				s, fetch := pendingByHand(t, pending, swept)
 				defer fetch.End()
 				s.Put(testEntry(s, "http://example.com/new", nil, "new"), 0)
-				if err := s.keeper.flush(); err != nil {
+				if err := s.diskWriter.flush(); err != nil {
 					t.Fatal(err)
 				}
-				walked, stats := s.records.walked, s.disk.use.db.Stats().TxStats
+				walked, stats := s.purges.walked, s.disk.use.db.Stats().TxStats
 				for range 10 {
 					if n := purgeNow(t, s, Selectors{URLs: []string{"http://example.com/none"}}, false); n != 0 {
 						t.Errorf("matched %d of none", n)
@@ -69,8 +69,8 @@ func TestPendingPurgesAreNotWalkedThrough(t *testing.T) {
 				if n := purgeNow(t, s, Selectors{URLs: []string{pendingURL(0)}}, false); n != 0 {
 					t.Errorf("matched %d of what is purged already", n)
 				}
-				if s.records.walked != walked {
-					t.Errorf("%d records were walked through", s.records.walked-walked)
+				if s.purges.walked != walked {
+					t.Errorf("%d records were walked through", s.purges.walked-walked)
 				}
 				after := s.disk.use.db.Stats().TxStats
 				return after.GetCursorCount() - stats.GetCursorCount()
@@ -92,7 +92,7 @@ func TestManyRowsAndManyPending(t *testing.T) {
 		for i := range n {
 			s.Put(testEntry(s, pendingURL(i), nil, "all", fmt.Sprint("own-", i)), 0)
 		}
-		if err := s.keeper.flush(); err != nil {
+		if err := s.diskWriter.flush(); err != nil {
 			t.Fatal(err)
 		}
 		for i := range pending {
@@ -113,12 +113,12 @@ func TestPurgesThatSayTheSameAreOne(t *testing.T) {
 	for range 50 {
 		purgeNow(t, s, Selectors{URLs: []string{url}}, false)
 		purgeNow(t, s, Selectors{URLs: []string{url}}, true)
-		for len(s.keeper.sweeps.memory)+len(s.keeper.sweeps.disk) > 0 {
-			s.keeper.pace.due = s.keeper.pace.last
-			s.keeper.step()
+		for len(s.diskWriter.sweeps.memory)+len(s.diskWriter.sweeps.disk) > 0 {
+			s.diskWriter.pace.due = s.diskWriter.pace.last
+			s.diskWriter.step()
 		}
 	}
-	if n := s.records.pending(); n != 2 {
+	if n := s.purges.pending(); n != 2 {
 		t.Errorf("%d purges are pending, want a hard one and a soft one", n)
 	}
 	late := testEntry(s, url, nil)
@@ -127,10 +127,10 @@ func TestPurgesThatSayTheSameAreOne(t *testing.T) {
 		t.Errorf("Put of what was purged while it was fetched = %v", r)
 	}
 	fetch.End()
-	for s.keeper.step() {
+	for s.diskWriter.step() {
 		continue
 	}
-	if n := s.records.pending(); n != 0 {
+	if n := s.purges.pending(); n != 0 {
 		t.Errorf("%d purges are pending after the fetch", n)
 	}
 	if r := s.Put(testEntry(s, url, nil), 0); r != Stored {
@@ -146,16 +146,16 @@ func TestMergedPurgesCountOnce(t *testing.T) {
 	defer fetch.End()
 	purgeNow(t, s, Selectors{Tags: []string{"t"}}, false)
 	stepAll(s)
-	between := s.records.issue(Selectors{Tags: []string{"u"}}, false, 0)
+	between := s.purges.issue(Selectors{Tags: []string{"u"}}, false, 0)
 	purgeNow(t, s, Selectors{Tags: []string{"t"}}, false)
 	stepAll(s)
-	if n := s.records.pending(); n != 3 {
+	if n := s.purges.pending(); n != 3 {
 		t.Errorf("%d purges are pending, want 3: one is not counted yet", n)
 	}
-	s.records.setCounted(between)
-	s.keeper.addSweep(between)
+	s.purges.setCounted(between)
+	s.diskWriter.addSweep(between)
 	stepAll(s)
-	if n := s.records.pending(); n != 2 {
+	if n := s.purges.pending(); n != 2 {
 		t.Errorf("%d purges are pending, want one of each that say the same", n)
 	}
 }
@@ -167,10 +167,10 @@ func TestTicketsKnowTheOldest(t *testing.T) {
 	open := map[uint64]int{}
 	for range 2000 {
 		if rng.IntN(3) == 0 {
-			s.records.issue(Selectors{All: true}, true, 0)
+			s.purges.issue(Selectors{All: true}, true, 0)
 		}
 		if rng.IntN(2) == 0 {
-			open[s.tickets.beginFetch(s.records)]++
+			open[s.tickets.beginFetch(s.purges)]++
 		} else {
 			for gen := range open {
 				s.tickets.endFetch(gen)
@@ -203,7 +203,7 @@ func TestPendingPurgesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, func() bool { return s.records.bytes() <= s.recordsLimit() })
+	waitFor(t, func() bool { return s.purges.bytes() <= s.recordsLimit() })
 	if hard, _ := s.Purged(url, nil, slow.Generation()); !hard {
 		t.Error("newcomers may still join the fetch for which no purge is kept")
 	}
@@ -227,12 +227,12 @@ func TestWhatIsBeingStoredIsNotRevoked(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 	fetch := s.Begin()
 	defer fetch.End()
-	s.records.issue(Selectors{All: true}, false, 0)
+	s.purges.issue(Selectors{All: true}, false, 0)
 	kept, ok := s.tickets.keep(fetch.Generation())
 	if !ok {
 		t.Fatal("refused before it was revoked")
 	}
-	s.tickets.revoke(s.records.last.Load())
+	s.tickets.revoke(s.purges.last.Load())
 	if got := s.tickets.oldest(); got != fetch.Generation() {
 		t.Errorf("oldest = %d while generation %d is being stored", got, fetch.Generation())
 	}
@@ -269,13 +269,13 @@ func BenchmarkPurgePending(b *testing.B) {
 
 // TestPurgeBehindOneNotCounted: a purge that hits nothing on disk is not written down, and what a
 // fetch brings that is older is judged as it is written. While a purge before it is on its way to
-// the keeper, batches look at neither: the page came to the disk fresh, and was back as soon as
-// memory had evicted it.
+// the disk writer, batches look at neither: the page came to the disk fresh, and was back as soon
+// as memory had evicted it.
 func TestPurgeBehindOneNotCounted(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	const url = "http://example.com/a"
 	fetch := s.Begin()
-	before := s.records.issue(Selectors{Tags: []string{"other"}}, false, 0)
+	before := s.purges.issue(Selectors{Tags: []string{"other"}}, false, 0)
 	purgeNow(t, s, Selectors{URLs: []string{url}}, true)
 	if n := purgeRows(t, s); n != 1 {
 		t.Errorf("%d purges are in the file, want the one that the next batch does not look at", n)
@@ -284,13 +284,13 @@ func TestPurgeBehindOneNotCounted(t *testing.T) {
 	e := testEntry(s, url, nil)
 	e.Generation = fetch.Generation()
 	s.Put(e, 0)
-	must(t, s.keeper.flush())
+	must(t, s.diskWriter.flush())
 	fetch.End()
 	req := &purgeRequest{rec: before, done: make(chan struct{})}
-	s.keeper.waiting.Add(1)
-	s.keeper.commitPurges([]*purgeRequest{req})
+	s.diskWriter.waiting.Add(1)
+	s.diskWriter.commitPurges([]*purgeRequest{req})
 	stepAll(s)
-	if n := s.records.pending(); n != 0 {
+	if n := s.purges.pending(); n != 0 {
 		t.Errorf("%d purges are pending", n)
 	}
 	s.memory.clear()
@@ -301,9 +301,9 @@ func TestPurgeBehindOneNotCounted(t *testing.T) {
 	}
 }
 
-// stepAll has the keeper do all that it can do now.
+// stepAll has the disk writer do all that it can do now.
 func stepAll(s *Store) {
-	for s.keeper.step() {
-		s.keeper.pace.due = s.keeper.pace.last
+	for s.diskWriter.step() {
+		s.diskWriter.pace.due = s.diskWriter.pace.last
 	}
 }

@@ -60,7 +60,7 @@ func TestDamageOfWhatHasNoRoomIsAMiss(t *testing.T) {
 	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})
 	e := testEntry(s, "http://example.com/", make([]byte, 3<<20))
 	s.Put(e, 0)
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.disk.update(func(tx *bbolt.Tx) error {

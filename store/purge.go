@@ -4,10 +4,10 @@ package store
 // stored, or begun to be fetched, before it.
 //
 // How it is kept. A purge takes the next generation G and its record is put in force
-// (recordSet.issue); then the keeper commits the record to the file; then it answers. Every entry
-// carries the generation g in which its fetch began. While the record is in force, an entry that it
-// matches with g < G is masked: judge says so to whoever asks. The record leaves force only when
-// nothing it masks is left anywhere. Interleaving by interleaving:
+// (purgeSet.issue); then the disk writer commits the record to the file; then it answers. Every
+// entry carries the generation g in which its fetch began. While the record is in force, an entry
+// that it matches with g < G is masked: purgedBy says so. The record leaves force only when nothing
+// it masks is left anywhere. Interleaving by interleaving:
 //
 //   - Memory. Lookup judges every candidate after it has it in hand. The record is in force before
 //     the answer, so a look-up that starts after the answer sees it, or else it was dropped in
@@ -30,33 +30,34 @@ package store
 //     began after the purge had taken effect.
 //   - Flight joined later. A follower that starts after the answer must not be given a flight begun
 //     before: the flight carries its ticket's generation, and Purged judges it.
-//   - Queue. Look-ups judge what they find there. The keeper judges again before it writes. What
-//     waits and is in no shard is found by the queue's own index, and marked after the shards are
-//     swept: an entry that leaves its shard unswept is in that index before the sweep looks there.
-//     So at the end of the final sweep everything that waits is marked, before the record can go.
-//   - Batch being written. The keeper writes and sweeps on one goroutine, so no batch is under way
-//     while it sweeps, and every batch it begins later passes the judge or the mark. A step of the
-//     sweep, or a count, that lets others have the core goes on in the same transaction.
+//   - Queue. Look-ups judge what they find there. The disk writer judges again before it writes.
+//     What waits and is in no shard is found by the queue's own index, and marked after the shards
+//     are swept: an entry that leaves its shard unswept is in that index before the sweep looks
+//     there. So at the end of the final sweep everything that waits is marked, before the record
+//     can go.
+//   - Batch being written. The disk writer writes and sweeps on one goroutine, so no batch is under
+//     way while it sweeps, and every batch it begins later passes purgedBy or the mark. A step of
+//     the sweep, or a count, that lets others have the core goes on in the same transaction.
 //   - Disk to memory. A look-up that reads an old row may make it resident after the sweep of
 //     memory. So it holds a ticket from before the reading until after the insertion, and the
 //     record stays.
-//   - Counting. Between issue and the keeper's count nothing is removed for the record's sake:
+//   - Counting. Between issue and the disk writer's count nothing is removed for the record's sake:
 //     neither the sweep nor the writing of a batch looks at records that are not counted. matched
-//     is counted by the keeper in the transaction that commits the record, against the records of
-//     lower generations: of purges that overlap, each entry counts in one.
+//     is counted by the disk writer in the transaction that commits the record, against the records
+//     of lower generations: of purges that overlap, each entry counts in one.
 //   - Nothing anywhere. purge_noop.go has the argument for leaving such a purge out.
 //   - Nothing on disk. Where no index row is one that the record may hit, it is not written down,
-//     as of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the keeper,
-//     which judges it by the record in memory: gone, it is not written; stale, its rows say so. So
-//     at no moment is there a row that a crash could uncover. What is counted and this are read by
-//     the keeper, between its batches, so no row is on its way meanwhile.
+//     as of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the disk
+//     writer, which judges it by the record in memory: gone, it is not written; stale, its rows say
+//     so. So at no moment is there a row that a crash could uncover. What is counted and this are
+//     read by the disk writer, between its batches, so no row is on its way meanwhile.
 //   - Counted in another order. A batch looks at no record from the first on that is not counted.
 //     So a record is swept only once all that are lower are counted, and one that comes to the
-//     keeper before a lower one is written down whatever it may hit: what a batch has written
+//     disk writer before a lower one is written down whatever it may hit: what a batch has written
 //     meanwhile its sweep finds.
 //   - Rows swept. Once the rows of a record are swept it is like one that had none, and leaves the
-//     file with the last of them: what comes to the disk later passes the keeper. The record itself
-//     stays in memory for as long as a fetch is under way that is older.
+//     file with the last of them: what comes to the disk later passes the disk writer. The record
+//     itself stays in memory for as long as a fetch is under way that is older.
 //   - Two that say the same. A record that waits for older fetches alone leaves force when a later
 //     one, of the same selectors and as hard, waits for them too: whatever the earlier masks the
 //     later does, and it stays at least as long. Both are swept, so that no purge between them
@@ -115,7 +116,7 @@ func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) 
 	if gen < s.tickets.revoked.Load() {
 		return true, false // by what purges is not known any more
 	}
-	return s.records.judge(url, tags, gen, everything)
+	return s.purges.purgedBy(url, tags, gen, everything)
 }
 
 // Purge makes every entry that sel selects gone, or stale, and counts those that were neither
@@ -138,17 +139,17 @@ func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error)
 	if opts.DryRun {
 		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, soft: opts.Soft, sel: sel}
 	} else {
-		req.rec = s.records.issue(sel, opts.Soft, uint64(nanos(s.now())))
+		req.rec = s.purges.issue(sel, opts.Soft, uint64(nanos(s.now())))
 	}
-	s.keeper.waiting.Add(1)
+	s.diskWriter.waiting.Add(1)
 	timer := time.NewTimer(s.patience())
 	defer timer.Stop()
 	select {
-	case s.keeper.purges <- req:
-	case <-s.keeper.done:
+	case s.diskWriter.purges <- req:
+	case <-s.diskWriter.done:
 		return 0, fmt.Errorf("%w: %w", ErrNotDurable, ErrClosed)
 	case <-timer.C:
-		go s.keeper.takeLate(req)
+		go s.diskWriter.takeLate(req)
 		return 0, s.purgeStalled()
 	}
 	select {
@@ -159,7 +160,7 @@ func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error)
 	}
 }
 
-// purgeRequest is a purge that waits for the keeper.
+// purgeRequest is a purge that waits for the disk writer.
 type purgeRequest struct {
 	rec     *purgeRecord
 	dryRun  bool
@@ -172,7 +173,7 @@ type purgeRequest struct {
 const maxGathered = 256
 
 // gather collects the purges that wait together with first.
-func (k *keeper) gather(first *purgeRequest) []*purgeRequest {
+func (k *diskWriter) gather(first *purgeRequest) []*purgeRequest {
 	reqs := []*purgeRequest{first}
 	for len(reqs) < maxGathered {
 		select {
@@ -186,14 +187,14 @@ func (k *keeper) gather(first *purgeRequest) []*purgeRequest {
 }
 
 // commitPurges counts and writes down purges that are in force already, and answers them.
-func (k *keeper) commitPurges(reqs []*purgeRequest) {
+func (k *diskWriter) commitPurges(reqs []*purgeRequest) {
 	for _, req := range reqs {
 		req.rec.gathered = true
 	}
 	defer func() {
 		for _, req := range reqs {
 			if !req.dryRun {
-				k.s.records.setCounted(req.rec)
+				k.s.purges.setCounted(req.rec)
 				k.addSweep(req.rec)
 			}
 			close(req.done)
@@ -230,7 +231,7 @@ func (k *keeper) commitPurges(reqs []*purgeRequest) {
 }
 
 // writePurges commits the records that are needed on disk, if any is.
-func (k *keeper) writePurges(reqs []*purgeRequest) error {
+func (k *diskWriter) writePurges(reqs []*purgeRequest) error {
 	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *purgeRequest) bool { return req.dryRun || req.rec.memoryOnly })
 	if len(needed) == 0 {
 		return nil
@@ -254,12 +255,12 @@ func (k *keeper) writePurges(reqs []*purgeRequest) error {
 
 // countOnDisk counts purges by the file and memory, and notes those that have nothing on disk to
 // hit.
-func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
+func (k *diskWriter) countOnDisk(reqs []*purgeRequest) error {
 	type result struct{ matched, rows int }
 	var results []result // the transaction's own: it may go on when nobody waits for it any more
 	sweeping := k.sweeps
 	err := k.s.disk.view(func(tx *bbolt.Tx) error {
-		t, err := openTables(tx)
+		t, err := openBuckets(tx)
 		for i := 0; err == nil && i < len(reqs); i++ {
 			var r result
 			r.matched, r.rows, err = k.count(t, reqs[i].rec, &sweeping)
@@ -270,7 +271,7 @@ func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
 	if err != nil {
 		return err
 	}
-	onTheWay := k.s.records.onTheWay()
+	onTheWay := k.s.purges.onTheWay()
 	for i, req := range reqs {
 		req.matched, req.rec.rows = results[i].matched, results[i].rows
 		req.rec.memoryOnly = req.rec.rows == 0 && req.rec.gen < onTheWay
@@ -279,13 +280,13 @@ func (k *keeper) countOnDisk(reqs []*purgeRequest) error {
 }
 
 // countInMemory counts purges without the file: there is none, or it fails.
-func (k *keeper) countInMemory(reqs []*purgeRequest) {
+func (k *diskWriter) countInMemory(reqs []*purgeRequest) {
 	for _, req := range reqs {
 		req.matched, _, _ = k.count(nil, req.rec, &k.sweeps) // only the file can fail
 		req.rec.memoryOnly = false
 	}
 }
 
-func (t *tables) putPurge(rec *purgeRecord) error {
+func (t *buckets) putPurge(rec *purgeRecord) error {
 	return t.purges.Put(idBytes(rec.gen), encodePurge(rec))
 }

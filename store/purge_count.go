@@ -8,16 +8,17 @@ import (
 
 // count counts what rec matches: entries on disk by their index rows (t nil: no disk), the others
 // in memory and in the queue. rows is how many rows it could hit, whether they count or not. It
-// runs on the keeper, so that nothing becomes an entry on disk, or ceases to be queued, meanwhile.
-func (k *keeper) count(t *tables, rec *purgeRecord, sweeping *sweeps) (matched, rows int, err error) {
+// runs on the disk writer, so that nothing becomes an entry on disk, or ceases to be queued,
+// meanwhile.
+func (k *diskWriter) count(t *buckets, rec *purgeRecord, sweeping *sweeps) (matched, rows int, err error) {
 	c := &counting{
 		k: k, t: t, rec: rec, sweeping: sweeping, now: nanos(k.s.now()),
 		seen: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
 	}
-	c.breath = time.Now()
+	c.yielded = time.Now()
 	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
-	if c.others = k.s.records.anyBelow(rec.gen); c.others {
-		c.earlier = slices.Concat(sweeping.onDisk, k.s.records.uncountedBelow(rec.gen))
+	if c.others = k.s.purges.anyBelow(rec.gen); c.others {
+		c.earlier = slices.Concat(sweeping.onDisk, k.s.purges.uncountedBelow(rec.gen))
 	}
 	for _, s := range k.s.memory.shards {
 		c.countShard(s)
@@ -36,8 +37,8 @@ func (k *keeper) count(t *tables, rec *purgeRecord, sweeping *sweeps) (matched, 
 
 // counting is one count under way.
 type counting struct {
-	k        *keeper
-	t        *tables
+	k        *diskWriter
+	t        *buckets
 	rec      *purgeRecord
 	now      int64
 	single   bool // one selector: rows cannot come twice
@@ -51,7 +52,7 @@ type counting struct {
 	queued  map[uint64]struct{} // counted in memory while they were queued too
 	rest    []uncounted         // rows that have passed all but the queue
 	looked  int                 // rows seen
-	breath  time.Time           // when others last had the core
+	yielded time.Time           // when others last had the core
 	n       int
 	rows    int // met on disk that the purge may hit
 }
@@ -84,7 +85,7 @@ func (c *counting) before(it *item) bool {
 	if !c.others {
 		return true
 	}
-	hard, soft := c.k.s.records.judgeRecord(c.k.s.memory.record(it), c.rec.gen)
+	hard, soft := c.k.s.purges.recordPurgedBy(c.k.s.memory.record(it), c.rec.gen)
 	return !hard && (!soft || !c.rec.soft)
 }
 
@@ -130,14 +131,14 @@ func (c *counting) countShard(s *shard) {
 	})
 }
 
-// breathe lets others have the core now and then: a hundred thousand rows take long for a hit that
+// yield lets others have the core now and then: a hundred thousand rows take long for a hit that
 // waits, and the purge has time for that.
-func (c *counting) breathe() {
-	if c.looked++; c.looked%256 != 0 || time.Since(c.breath) < countTime {
+func (c *counting) yield() {
+	if c.looked++; c.looked%256 != 0 || time.Since(c.yielded) < countTime {
 		return
 	}
 	runtime.Gosched()
-	c.breath = time.Now()
+	c.yielded = time.Now()
 }
 
 // countTime is how long a count keeps the core. Under load it gets the core back after some sixty
@@ -158,7 +159,7 @@ func (c *counting) isMasked(id uint64) (bool, error) {
 		if err != nil {
 			return false, nil //nolint:nilerr // it is met and counted by who looks it up
 		}
-		hard, soft := c.k.s.records.judgeRecord(r, c.rec.gen)
+		hard, soft := c.k.s.purges.recordPurgedBy(r, c.rec.gen)
 		return hard || soft && c.rec.soft, nil
 	}
 	if c.masked == nil {
@@ -186,7 +187,7 @@ func (c *counting) findMasked() error {
 				continue // neither needs that to be noted: see coveredBy
 			}
 			err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
-				c.breathe()
+				c.yield()
 				if decodeIndexRow(value).generation < other.gen {
 					c.masked[rowID(key)] = struct{}{}
 				}
@@ -202,9 +203,9 @@ func (c *counting) findMasked() error {
 
 // countRows counts the rows of one scan.
 func (c *counting) countRows(sc scan) error {
-	covered := sc.coveredBy(c.k.s.records, c.rec)
+	covered := sc.coveredBy(c.k.s.purges, c.rec)
 	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
-		c.breathe()
+		c.yield()
 		row, id := decodeIndexRow(value), rowID(key)
 		if row.generation < c.rec.gen {
 			c.rows++

@@ -8,7 +8,7 @@ import (
 
 // Most unsafe requests (RFC 9111 4.4) are for URLs of which nothing is stored and nothing is being
 // fetched. A purge of such a URL would change nothing, but it is a record in force, a message to
-// the keeper and back, and a sweep: as much work as the rest of the request.
+// the disk writer and back, and a sweep: as much work as the rest of the request.
 //
 // PurgeIsNoop finds that out without any of it. Let T be the moment at which it asks fetching. It
 // may answer true only if nothing that was fetched, or begun to be, before T can be served later.
@@ -77,7 +77,7 @@ func (s *Store) diskHas(sel *Selectors) bool {
 	// Here, so that what most unsafe requests need stays on the caller's stack.
 	scans := scansOf(sel)
 	return s.disk.view(func(tx *bbolt.Tx) error {
-		t, err := openTables(tx)
+		t, err := openBuckets(tx)
 		if err != nil {
 			return err
 		}

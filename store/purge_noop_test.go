@@ -43,7 +43,7 @@ func TestUntouched(t *testing.T) {
 		"a look-up in the file": {
 			disk: true, sel: Selectors{URLs: []string{url}}, fetching: none,
 			before: func(t *testing.T, s *Store) {
-				gen := s.tickets.begin(s.records)
+				gen := s.tickets.begin(s.purges)
 				t.Cleanup(func() { s.tickets.end(gen) })
 			},
 		},
@@ -65,7 +65,7 @@ func TestUntouched(t *testing.T) {
 				c.before(t, s)
 			}
 			if c.fetching == nil {
-				c.fetching = func() bool { s.tickets.end(s.tickets.begin(s.records)); return false }
+				c.fetching = func() bool { s.tickets.end(s.tickets.begin(s.purges)); return false }
 			}
 			if got := s.PurgeIsNoop(&c.sel, c.fetching); got != c.want {
 				t.Errorf("PurgeIsNoop = %v, want %v", got, c.want)

@@ -47,7 +47,7 @@ func scansOf(sel *Selectors) []scan {
 }
 
 // each calls fn for every row behind after, or from the first when after is nil, while fn agrees.
-func (sc *scan) each(t *tables, after []byte, fn func(key, value []byte) (bool, error)) error {
+func (sc *scan) each(t *buckets, after []byte, fn func(key, value []byte) (bool, error)) error {
 	bucket := t.urls
 	if sc.kind == scanTag {
 		bucket = t.tags
@@ -90,7 +90,7 @@ func (sc *scan) names(key []byte) bool {
 
 // coveredBy is the latest purge before rec of everything, or of the very same selector: rows of
 // lower generations have been purged already.
-func (sc *scan) coveredBy(r *recordSet, rec *purgeRecord) uint64 {
+func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var covered uint64
@@ -107,7 +107,7 @@ func (sc *scan) coveredBy(r *recordSet, rec *purgeRecord) uint64 {
 }
 
 // of are the generations of the records with the selector of a scan.
-func (r *recordSet) of(sc *scan) *generations {
+func (r *purgeSet) of(sc *scan) *generations {
 	switch sc.kind {
 	case scanTag:
 		return r.tags[sc.value]

@@ -228,9 +228,9 @@ func TestSelectorsThatStandThereManyTimesAreOne(t *testing.T) {
 	}, PurgeOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s.records.mu.Lock()
-	defer s.records.mu.Unlock()
-	for name, by := range map[string]map[string]*generations{"tags": s.records.tags, "urls": s.records.urls, "hosts": s.records.hosts, "prefixes": s.records.prefixes} {
+	s.purges.mu.Lock()
+	defer s.purges.mu.Unlock()
+	for name, by := range map[string]map[string]*generations{"tags": s.purges.tags, "urls": s.purges.urls, "hosts": s.purges.hosts, "prefixes": s.purges.prefixes} {
 		for text, g := range by {
 			if len(by) != 2 || len(g.hard) != 1 {
 				t.Errorf("%s: %q is noted %d times, of %d", name, text, len(g.hard), len(by))

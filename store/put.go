@@ -124,7 +124,7 @@ func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 	for _, tag := range e.Tags {
 		x.tagBytes += len(tag)
 	}
-	return s.keeper.fits(x, waiting)
+	return s.diskWriter.fits(x, waiting)
 }
 
 // scratch has buffers to encode records in.
@@ -179,7 +179,7 @@ func distinct(tags []string) []string {
 // admit checks what needs no room.
 func (s *Store) admit(e *Entry) PutResult {
 	settings := s.settings.Load()
-	switch hard, _ := s.records.judge(e.URL, e.Tags, e.Generation, everything); {
+	switch hard, _ := s.purges.purgedBy(e.URL, e.Tags, e.Generation, everything); {
 	case !s.isOpen():
 		return RefusedClosed
 	case settings.MaxBody > 0 && e.Body.Len() > settings.MaxBody:
@@ -200,7 +200,7 @@ func (s *Store) purgedUnder(old *Entry, gen uint64) bool {
 	if old == nil {
 		return false
 	}
-	hard, soft := s.records.judge(old.URL, old.Tags, gen, everything)
+	hard, soft := s.purges.purgedBy(old.URL, old.Tags, gen, everything)
 	return hard || soft
 }
 
@@ -277,8 +277,8 @@ func (s *Store) dropVariant(sh *shard, key *Key) {
 	}
 }
 
-// enqueue hands an item to the keeper; false when it has no room. Older rows of the variant are
-// deleted then all the same, so that they do not come back when the item leaves memory. It runs
+// enqueue hands an item to the disk writer; false when it has no room. Older rows of the variant
+// are deleted then all the same, so that they do not come back when the item leaves memory. It runs
 // under the shard's lock, so that jobs are in the order of their effects on memory.
 func (s *Store) enqueue(it *item, e *Entry, below uint64, renews bool, maxVariants int, toDisk bool) bool {
 	if s.disk == nil {

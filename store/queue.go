@@ -208,8 +208,8 @@ func (q *queue) mark(rec *purgeRecord) {
 	})
 }
 
-// homeless tells whether the job has a live item that is not resident. The caller holds the item.
-func (j *job) homeless() bool {
+// queuedOnly tells whether the job has a live item that is not resident. The caller holds the item.
+func (j *job) queuedOnly() bool {
 	return j.kind == jobPut && !j.item.is(isDead|isResident)
 }
 
@@ -226,8 +226,8 @@ func (q *queue) supersedes(id uint64, r record) bool {
 	return slices.ContainsFunc(jobs, func(j *job) bool { return j.key == key && j.superseded(id, &v) })
 }
 
-// head returns up to n jobs from the front; they stay queued until done. It is for the keeper, who
-// alone takes jobs off.
+// head returns up to n jobs from the front; they stay queued until done. It is for the disk writer,
+// which alone takes jobs off.
 func (q *queue) head(n int) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()

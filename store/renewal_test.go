@@ -165,7 +165,7 @@ func TestRenewalOfWhatIsNotThere(t *testing.T) {
 				before(t, s, r.Entry)
 				e := r.Entry.Renewal()
 				e.Header = http.Header{"Version": {"1"}, "Renewed": {"late"}}
-				e.Generation = s.records.last.Load()
+				e.Generation = s.purges.last.Load()
 				refusal := s.Put(e, 0)
 				r.Release()
 				_ = s.Sync()
@@ -329,7 +329,7 @@ func TestRenewalOfWhatIsRemovedCountsOnce(t *testing.T) {
 	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})
 	const url = "http://example.com/"
 	s.Put(testEntry(s, url, make([]byte, 3*chunkSize)), 0)
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	r := s.Lookup(keyOf(url), matchAny)
@@ -339,7 +339,7 @@ func TestRenewalOfWhatIsRemovedCountsOnce(t *testing.T) {
 	if got := s.Put(renewal, 0); got != Stored || renewal.ID != r.Entry.ID {
 		t.Fatalf("Put = %v, id %d of %d", got, renewal.ID, r.Entry.ID)
 	}
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	sh := s.memory.shard(keyOf(url))

@@ -224,12 +224,12 @@ func rowID(k []byte) uint64 {
 	return binary.BigEndian.Uint64(k[len(k)-8:])
 }
 
-// tables are the buckets of one transaction.
-type tables struct {
+// buckets are those of one transaction.
+type buckets struct {
 	meta, records, chunks, keys, tags, urls, expiry, recency, purges, pending *bbolt.Bucket
 }
 
-func openTables(tx *bbolt.Tx) (*tables, error) {
+func openBuckets(tx *bbolt.Tx) (*buckets, error) {
 	var b [10]*bbolt.Bucket
 	for i, name := range allBuckets {
 		if b[i] = tx.Bucket(name); b[i] == nil {
@@ -241,7 +241,7 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 			b[i].FillPercent = 0.95
 		}
 	}
-	return &tables{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]}, nil
+	return &buckets{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]}, nil
 }
 
 // openBucket opens one bucket, for look-ups: to open all of them takes longer than to search in
@@ -253,7 +253,7 @@ func openBucket(tx *bbolt.Tx, name []byte) (*bbolt.Bucket, error) {
 	return nil, fmt.Errorf("bucket %s is missing: %w", name, errDamaged)
 }
 
-func (t *tables) number(name []byte) uint64 {
+func (t *buckets) number(name []byte) uint64 {
 	v := t.meta.Get(name)
 	if len(v) != 8 {
 		return 0
@@ -261,10 +261,10 @@ func (t *tables) number(name []byte) uint64 {
 	return binary.BigEndian.Uint64(v)
 }
 
-func (t *tables) setNumber(name []byte, n uint64) error { return t.meta.Put(name, idBytes(n)) }
+func (t *buckets) setNumber(name []byte, n uint64) error { return t.meta.Put(name, idBytes(n)) }
 
 // variants calls fn for every row of a key; damaged rows come as errors with their id.
-func (t *tables) variants(key Key, fn func(row keyRow, err error)) {
+func (t *buckets) variants(key Key, fn func(row keyRow, err error)) {
 	c := t.keys.Cursor()
 	half := key[:keyHalf]
 	for k, v := c.Seek(half); k != nil && bytes.HasPrefix(k, half); k, v = c.Next() {
@@ -276,7 +276,7 @@ func (t *tables) variants(key Key, fn func(row keyRow, err error)) {
 
 // record reads the record id, and its body where that is inline, unchecked, in the transaction's
 // memory.
-func (t *tables) record(id uint64) (r record, inline []byte, err error) {
+func (t *buckets) record(id uint64) (r record, inline []byte, err error) {
 	v := t.records.Get(idBytes(id))
 	if v == nil {
 		return nil, nil, fmt.Errorf("record %d is missing: %w", id, errDamaged)
@@ -285,7 +285,7 @@ func (t *tables) record(id uint64) (r record, inline []byte, err error) {
 }
 
 // entry copies the record id. The body, whose length is told, is left out.
-func (t *tables) entry(id uint64) (*Entry, int64, error) {
+func (t *buckets) entry(id uint64) (*Entry, int64, error) {
 	r, _, err := t.record(id)
 	if err != nil {
 		return nil, 0, err
@@ -295,7 +295,7 @@ func (t *tables) entry(id uint64) (*Entry, int64, error) {
 }
 
 // chunk reads one chunk of a body, in the transaction's memory.
-func (t *tables) chunk(id uint64, number int, length int64) ([]byte, error) {
+func (t *buckets) chunk(id uint64, number int, length int64) ([]byte, error) {
 	k := chunkKey(id, number)
 	v := t.chunks.Get(k)
 	want := min(length-int64(number)*chunkSize, chunkSize)
@@ -306,14 +306,14 @@ func (t *tables) chunk(id uint64, number int, length int64) ([]byte, error) {
 }
 
 // putChunk writes one chunk.
-func (t *tables) putChunk(id uint64, number int, data []byte) error {
+func (t *buckets) putChunk(id uint64, number int, data []byte) error {
 	k := chunkKey(id, number)
 	v := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(data)), checksum(k, data))
 	return t.chunks.Put(k, append(v, data...))
 }
 
 // deleteChunks deletes up to limit chunks of id and returns how many there were.
-func (t *tables) deleteChunks(id uint64, limit int) (int, error) {
+func (t *buckets) deleteChunks(id uint64, limit int) (int, error) {
 	prefix := idBytes(id)
 	c := t.chunks.Cursor()
 	n := 0
@@ -328,7 +328,7 @@ func (t *tables) deleteChunks(id uint64, limit int) (int, error) {
 
 // insert writes the record and the index rows of an entry. value is the record, sealed, with the
 // body where that is inline; chunks are there already.
-func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint64) error {
+func (t *buckets) insert(id uint64, r record, value []byte, soft bool, rank uint64) error {
 	keep := r.keepUntil()
 	row := keyRow{
 		id: id, generation: r.generation(), keepUntil: keep, responseTime: r.responseTime(),
@@ -352,7 +352,7 @@ func (t *tables) insert(id uint64, r record, value []byte, soft bool, rank uint6
 
 // delete removes an entry, read by record, with all its rows, and its chunks unless they are still
 // read. The record goes last: the rest is found by it.
-func (t *tables) delete(id uint64, r record, inline []byte, p *pins) error {
+func (t *buckets) delete(id uint64, r record, inline []byte, p *pins) error {
 	errs := []error{t.deleteRows(id, r)}
 	if inline == nil {
 		errs = append(errs, t.dropChunks(id, r.bodyLen(), false, p))
@@ -361,7 +361,7 @@ func (t *tables) delete(id uint64, r record, inline []byte, p *pins) error {
 }
 
 // deleteRows removes what leads to an entry.
-func (t *tables) deleteRows(id uint64, r record) error {
+func (t *buckets) deleteRows(id uint64, r record) error {
 	rk := keyRowKey(r.key(), id)
 	errs := make([]error, 0, 8)
 	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil {
@@ -378,7 +378,7 @@ func (t *tables) deleteRows(id uint64, r record) error {
 // deleteDamaged removes what can be found of an entry without its record: what the key, where the
 // caller knows it, leads to. The rest is dropped where it is met. It reports whether there was a
 // record.
-func (t *tables) deleteDamaged(id uint64, key Key, p *pins) (bool, error) {
+func (t *buckets) deleteDamaged(id uint64, key Key, p *pins) (bool, error) {
 	var errs []error
 	rk := keyRowKey(key, id)
 	if v := t.keys.Get(rk); v != nil {
@@ -396,7 +396,7 @@ func (t *tables) deleteDamaged(id uint64, key Key, p *pins) (bool, error) {
 // pending bucket, so that no transaction grows with the size of a body.
 const deleteChunksAtOnce = 16
 
-func (t *tables) dropChunks(id uint64, length int64, unknown bool, p *pins) error {
+func (t *buckets) dropChunks(id uint64, length int64, unknown bool, p *pins) error {
 	if !p.delete(id) {
 		return t.pending.Put(idBytes(id), nil)
 	}
@@ -410,7 +410,7 @@ func (t *tables) dropChunks(id uint64, length int64, unknown bool, p *pins) erro
 }
 
 // markSoft sets the soft flag in all rows of an entry.
-func (t *tables) markSoft(id uint64, r record) error {
+func (t *buckets) markSoft(id uint64, r record) error {
 	rk := keyRowKey(r.key(), id)
 	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil && !row.soft {
 		row.soft = true
@@ -419,7 +419,7 @@ func (t *tables) markSoft(id uint64, r record) error {
 	return nil // damaged rows are met and counted by look-ups
 }
 
-func (t *tables) putSoft(rk []byte, row keyRow, r record) error {
+func (t *buckets) putSoft(rk []byte, row keyRow, r record) error {
 	index := indexRow{row.generation, row.keepUntil, keyPrefix(r.key()), true}.encode()
 	errs := make([]error, 0, 8)
 	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(string(r.url()), row.id), index))
@@ -430,7 +430,7 @@ func (t *tables) putSoft(rk []byte, row keyRow, r record) error {
 }
 
 // rerank moves an entry in the order of eviction.
-func (t *tables) rerank(rk []byte, row keyRow, rank uint64) error {
+func (t *buckets) rerank(rk []byte, row keyRow, rank uint64) error {
 	old := numberedKey(row.rank, row.id)
 	row.rank = rank
 	return errors.Join(

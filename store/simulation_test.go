@@ -59,7 +59,7 @@ func testEntry(s *Store, url string, body []byte, tags ...string) *Entry {
 	return &Entry{
 		Key: keyOf(url), URL: url, Method: http.MethodGet, Status: http.StatusOK, Header: http.Header{"A": {"b"}},
 		Tags: tags, RequestTime: now, ResponseTime: now, FreshUntil: now.Add(time.Minute), KeepUntil: now.Add(time.Hour),
-		Generation: s.records.last.Load(), Body: NewBody([][]byte{body}),
+		Generation: s.purges.last.Load(), Body: NewBody([][]byte{body}),
 	}
 }
 

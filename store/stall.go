@@ -44,7 +44,7 @@ type use struct {
 	stalled chan struct{}  // closed when the file has not answered
 	once    sync.Once      // of that
 	late    sync.WaitGroup // tasks under way that nobody waits for any more
-	release []func()       // gives back what these may read, when there is none; the keeper's
+	release []func()       // gives back what these may read, when there is none; the disk writer's
 }
 
 func (d *disk) newUse() *use {
@@ -146,7 +146,7 @@ func (u *use) perform(t *task) {
 	u.late.Done()
 }
 
-// await waits for another task; nil sends the helper home.
+// await waits for another task; nil ends the helper.
 func (u *use) await() *task {
 	if u.idle.Add(1) > maxIdle {
 		u.idle.Add(-1)
@@ -272,9 +272,9 @@ func (s *Store) patience() time.Duration {
 	return s.disk.wait()
 }
 
-// takeLate hands the keeper a purge that nobody waits for any more. Until it is counted nothing is
-// swept.
-func (k *keeper) takeLate(req *purgeRequest) {
+// takeLate hands the disk writer a purge that nobody waits for any more. Until it is counted
+// nothing is swept.
+func (k *diskWriter) takeLate(req *purgeRequest) {
 	select {
 	case k.purges <- req:
 	case <-k.done:

@@ -322,20 +322,20 @@ func TestFaultFileTakenAway(t *testing.T) {
 }
 
 // TestFaultReaderStallsWhileABatchIsMade: a reader has waited too long for its page while the
-// keeper is between the beginning of a transaction and its end. The transaction ends all the same,
+// disk writer is between the beginning of a transaction and its end. The transaction ends all the same,
 // else the file is never closed, and no other is opened in its place.
 func TestFaultReaderStallsWhileABatchIsMade(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	s.Put(testEntry(s, "http://example.com/a", nil), 0)
-	must(t, s.keeper.flush())
-	err := s.keeper.transact(func(b *batch) error {
+	must(t, s.diskWriter.flush())
+	err := s.diskWriter.transact(func(b *batch) error {
 		s.disk.use.stall()
 		return b.pending.Put(idBytes(1), nil)
 	})
 	if !errors.Is(err, errStalled) {
 		t.Errorf("the batch ends by %v", err)
 	}
-	s.keeper.failed(err)
+	s.diskWriter.failed(err)
 	waitFor(t, func() bool { return s.disk.stuck.Load() == 0 })
 	must(t, s.attach())
 	must(t, s.disk.view(func(tx *bbolt.Tx) error {
@@ -358,11 +358,11 @@ func TestFaultCommitThatComesLate(t *testing.T) {
 		<-disk.reached
 		u.stall()
 	}()
-	err := s.keeper.writeJobs()
+	err := s.diskWriter.writeJobs()
 	if !errors.Is(err, errStalled) {
 		t.Errorf("the batch ends by %v", err)
 	}
-	s.keeper.failed(err)
+	s.diskWriter.failed(err)
 	s.memory.clear()
 	if s.memory.used.Load() == 0 {
 		t.Error("the entry's bytes are given back while its commit may read them")
@@ -383,7 +383,7 @@ func TestFaultLateReaderThatFails(t *testing.T) {
 		s.disk.use.stall()
 		return errNotThere
 	}, func() { given++ })
-	s.keeper.failed(err)
+	s.diskWriter.failed(err)
 	waitFor(t, func() bool { return s.disk.stuck.Load() == 0 })
 	if given != 1 {
 		t.Errorf("it was given back %d times", given)

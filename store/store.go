@@ -23,10 +23,10 @@ type Store struct {
 	queue       *queue
 	bodyWriters bodyWriters
 	disk        *disk // nil when there is no disk tier
-	records     *recordSet
+	purges      *purgeSet
 	tickets     tickets
 	ids         atomic.Uint64 // the last given
-	keeper      *keeper
+	diskWriter  *diskWriter
 
 	state atomic.Uint32
 	ready chan struct{}
@@ -60,10 +60,10 @@ func New(cfg Config, settings Settings) *Store {
 	}
 	// Both counters begin by the clock, so that what a process does without its file comes after
 	// what is in it.
-	s.records = newRecordSet(uint64(nanos(s.now())))
+	s.purges = newRecordSet(uint64(nanos(s.now())))
 	s.ids.Store(uint64(s.now().UnixMicro()))
 	s.tickets.open = make(map[uint64]*openGeneration)
-	s.keeper = newKeeper(s)
+	s.diskWriter = newDiskWriter(s)
 	return s
 }
 
@@ -86,13 +86,13 @@ func (s *Store) Open() error {
 			}
 			s.log.Warn("disk tier is not available; running from memory",
 				slog.Duration("retry", retryTime), slog.Any("error", err))
-			s.keeper.retryAt = s.now().Add(retryTime)
+			s.diskWriter.retryAt = s.now().Add(retryTime)
 		}
 	} else {
-		s.keeper.sweepAnew()
+		s.diskWriter.sweepAnew()
 	}
 	s.state.Store(stateOpen)
-	go s.keeper.run()
+	go s.diskWriter.run()
 	close(s.ready)
 	return nil
 }
@@ -103,7 +103,7 @@ func (s *Store) Discard() {
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.state.Load() == stateNew {
-		s.keeper.discard = true
+		s.diskWriter.discard = true
 	}
 }
 
@@ -117,7 +117,7 @@ func (s *Store) purgeEarly(sel Selectors, opts PurgeOptions) bool {
 		return false
 	}
 	if !opts.DryRun { // there is nothing to count
-		s.records.setCounted(s.records.issue(sel.distinct(), opts.Soft, uint64(nanos(s.now()))))
+		s.purges.setCounted(s.purges.issue(sel.distinct(), opts.Soft, uint64(nanos(s.now()))))
 	}
 	return true
 }
@@ -133,7 +133,7 @@ func (s *Store) Apply(settings Settings) {
 	defer s.life.Unlock()
 	old := s.settings.Swap(&settings)
 	s.memory.apply(*old, settings)
-	s.keeper.wake()
+	s.diskWriter.wake()
 }
 
 // Close writes what is queued and closes the file. More than once does no harm.
@@ -144,9 +144,9 @@ func (s *Store) Close() error {
 	if was != stateOpen {
 		return nil
 	}
-	close(s.keeper.stop)
-	<-s.keeper.done
-	s.keeper.detachQueue()
+	close(s.diskWriter.stop)
+	<-s.diskWriter.done
+	s.diskWriter.detachQueue()
 	var err error
 	if s.disk != nil {
 		err = s.disk.detach()
@@ -163,9 +163,9 @@ func (s *Store) Sync() error {
 	}
 	reply := make(chan error, 1)
 	select {
-	case s.keeper.syncs <- reply:
+	case s.diskWriter.syncs <- reply:
 		return <-reply
-	case <-s.keeper.done:
+	case <-s.diskWriter.done:
 		return ErrClosed
 	}
 }
@@ -193,7 +193,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Memory:        TierStats{Entries: s.memory.entries(), Bytes: s.memory.used.Load(), Budget: settings.Memory, State: s.lifeState()},
 		Disk:          TierStats{State: "off"},
-		PurgesPending: s.records.pending(),
+		PurgesPending: s.purges.pending(),
 	}
 	_, st.Queue, _ = s.queue.state()
 	st.Queue += s.bodyWriters.queued()
@@ -240,7 +240,7 @@ func (s *Store) attach() error {
 		if asideErr != nil {
 			return fmt.Errorf("%w; %w", err, asideErr)
 		}
-		s.keeper.tell(slog.LevelError, "disk tier: the file cannot be used; it is set aside and a new one begun",
+		s.diskWriter.tell(slog.LevelError, "disk tier: the file cannot be used; it is set aside and a new one begun",
 			slog.String("name", name), slog.Any("error", err))
 		o, err = s.openFile()
 	}
@@ -249,8 +249,8 @@ func (s *Store) attach() error {
 	}
 	s.disk.attach(o.use)
 	s.memory.forgetDisk(!o.known)
-	s.keeper.attached, s.keeper.expiring, s.keeper.pending, s.keeper.writing = true, true, true, 0
-	s.keeper.dropping, s.keeper.removed, s.keeper.discard = false, false, false
+	s.diskWriter.attached, s.diskWriter.expiring, s.diskWriter.pending, s.diskWriter.writing = true, true, true, 0
+	s.diskWriter.dropping, s.diskWriter.removed, s.diskWriter.discard = false, false, false
 	s.queue.setOpen(true)
 	s.bodyWriters.setAccepting(true)
 	return nil
@@ -280,9 +280,9 @@ func (s *Store) openFile() (*prepared, error) {
 	var purges []*purgeRecord
 	err = o.update(func(tx *bbolt.Tx) error {
 		switch name, _ := tx.Cursor().First(); {
-		case name != nil && s.keeper.removed:
+		case name != nil && s.diskWriter.removed:
 			return errForeign
-		case name != nil && s.keeper.discard:
+		case name != nil && s.diskWriter.discard:
 			return errMissed
 		}
 		t, err := schema(tx)
@@ -290,31 +290,31 @@ func (s *Store) openFile() (*prepared, error) {
 			return err
 		}
 		id, generation, entries = t.number(metaID), t.number(metaGeneration), t.number(metaEntries)
-		purges, err = t.restorePurges(s.records)
+		purges, err = t.restorePurges(s.purges)
 		return err
 	})
 	if err != nil {
 		err = fmt.Errorf("disk tier: %s: %w", s.disk.path, err)
 		return nil, errors.Join(err, o.close())
 	}
-	s.keeper.endSweeps()
+	s.diskWriter.endSweeps()
 	// All of them are written now, and none is swept here.
-	for _, rec := range s.records.snapshot() {
+	for _, rec := range s.purges.snapshot() {
 		rec.written, rec.memoryOnly = true, false
 	}
 	for _, rec := range purges {
-		s.records.restore(rec)
+		s.purges.restore(rec)
 	}
-	s.records.raise(generation)
-	s.keeper.sweepAnew()
-	p.known = s.keeper.attached && id == s.keeper.lastID && entries == s.keeper.lastEntries
+	s.purges.raise(generation)
+	s.diskWriter.sweepAnew()
+	p.known = s.diskWriter.attached && id == s.diskWriter.lastID && entries == s.diskWriter.lastEntries
 	s.raiseIDs(id)
 	s.disk.entries.Store(int64(entries))
 	return p, nil
 }
 
 // schema makes the buckets of a new file and checks those of an old one.
-func schema(tx *bbolt.Tx) (*tables, error) {
+func schema(tx *bbolt.Tx) (*buckets, error) {
 	if name, _ := tx.Cursor().First(); name == nil {
 		for _, bucket := range allBuckets {
 			if _, err := tx.CreateBucket(bucket); err != nil {
@@ -325,7 +325,7 @@ func schema(tx *bbolt.Tx) (*tables, error) {
 			return nil, fmt.Errorf("write schema version: %w", err)
 		}
 	}
-	t, err := openTables(tx)
+	t, err := openBuckets(tx)
 	if err != nil {
 		return nil, err
 	}
@@ -348,7 +348,7 @@ func (s *Store) raiseIDs(id uint64) {
 // readFailed is what a reader does with an error of the disk: it counts, and it has the file given
 // up when that has become unusable.
 func (s *Store) readFailed(err error) {
-	if errors.Is(err, errDetached) || errors.Is(err, errStalled) { // the keeper counts that, once
+	if errors.Is(err, errDetached) || errors.Is(err, errStalled) { // the disk writer counts that, once
 		return
 	}
 	s.counts.errors[DiskTier].Add(1)
@@ -361,10 +361,10 @@ func (s *Store) readFailed(err error) {
 	}
 }
 
-// report has the keeper give the file up.
+// report has the disk writer give the file up.
 func (s *Store) report(err error) {
 	select {
-	case s.keeper.broken <- err:
+	case s.diskWriter.broken <- err:
 	default: // it is told already
 	}
 }

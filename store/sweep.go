@@ -47,16 +47,16 @@ type sweeps struct {
 const sweepTime = 2 * time.Millisecond
 
 // sweepMemoryStep does one bounded piece of sweeping memory, for the purge that came first.
-func (k *keeper) sweepMemoryStep() (bool, error) {
-	if k.s.records.newest.Load() == 0 {
+func (k *diskWriter) sweepMemoryStep() (bool, error) {
+	if k.s.purges.newest.Load() == 0 {
 		return false, nil
 	}
 	k.wakeResting()
 	if len(k.sweeps.memory) == 0 {
 		return false, nil
 	}
-	below := k.s.records.countedBelow()
-	if k.sweeps.memory[0].gen >= below { // a lower one is on its way to the keeper
+	below := k.s.purges.countedBelow()
+	if k.sweeps.memory[0].gen >= below { // a lower one is on its way to the disk writer
 		return false, nil
 	}
 	for began := time.Now(); len(k.sweeps.memory) > 0 && time.Since(began) < sweepTime; {
@@ -80,7 +80,7 @@ func (k *keeper) sweepMemoryStep() (bool, error) {
 }
 
 // addSweep begins the sweep of a purge that has been counted.
-func (k *keeper) addSweep(rec *purgeRecord) {
+func (k *diskWriter) addSweep(rec *purgeRecord) {
 	k.sweeps.memory = append(k.sweeps.memory, rec)
 	if k.s.disk != nil && !rec.memoryOnly {
 		k.sweeps.onDisk = append(k.sweeps.onDisk, rec)
@@ -89,9 +89,9 @@ func (k *keeper) addSweep(rec *purgeRecord) {
 }
 
 // sweepAnew begins the sweeps of all purges that have been counted. The others are on their way to
-// the keeper.
-func (k *keeper) sweepAnew() {
-	for _, rec := range k.s.records.snapshot() {
+// the disk writer.
+func (k *diskWriter) sweepAnew() {
+	for _, rec := range k.s.purges.snapshot() {
 		if rec.counted {
 			k.addSweep(rec)
 		}
@@ -113,11 +113,11 @@ func (s *Store) recordsLimit() int64 {
 
 // wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way
 // for.
-func (k *keeper) wakeResting() {
+func (k *diskWriter) wakeResting() {
 	if len(k.sweeps.resting) == 0 {
 		return
 	}
-	if k.s.records.bytes() > k.s.recordsLimit() {
+	if k.s.purges.bytes() > k.s.recordsLimit() {
 		// An origin that hangs, or a client that reads slowly, would have the purges of ten
 		// minutes remembered, and anybody may cause those of a POST. The fetches that half of
 		// the purges wait for are not stored.
@@ -135,9 +135,9 @@ func (k *keeper) wakeResting() {
 
 // endOfSweep takes a purge out of force that is swept for good. What is not waits for older
 // fetches.
-func (k *keeper) endOfSweep(rec *purgeRecord) {
+func (k *diskWriter) endOfSweep(rec *purgeRecord) {
 	if rec.sweep.final {
-		k.s.records.drop(rec)
+		k.s.purges.drop(rec)
 		return
 	}
 	k.merge(rec)
@@ -149,7 +149,7 @@ func compareGenerations(a, b *purgeRecord) int { return cmp.Compare(a.gen, b.gen
 
 // merge takes a purge out of force that rests, where rec says the same and is later: what the one
 // masks the other does, for as long as it could be needed.
-func (k *keeper) merge(rec *purgeRecord) {
+func (k *diskWriter) merge(rec *purgeRecord) {
 	says := rec.says()
 	if old := k.sweeps.merged[says]; old != nil && old.gen > rec.gen {
 		return
@@ -157,7 +157,7 @@ func (k *keeper) merge(rec *purgeRecord) {
 		if at, found := slices.BinarySearchFunc(k.sweeps.resting, old, compareGenerations); found {
 			k.sweeps.resting = slices.Delete(k.sweeps.resting, at, at+1)
 		}
-		k.s.records.drop(old)
+		k.s.purges.drop(old)
 	}
 	if k.sweeps.merged == nil {
 		k.sweeps.merged = make(map[string]*purgeRecord)
@@ -165,7 +165,7 @@ func (k *keeper) merge(rec *purgeRecord) {
 	k.sweeps.merged[says] = rec
 }
 
-func (k *keeper) unmerge(rec *purgeRecord) {
+func (k *diskWriter) unmerge(rec *purgeRecord) {
 	if says := rec.says(); k.sweeps.merged[says] == rec {
 		delete(k.sweeps.merged, says)
 	}
@@ -175,18 +175,18 @@ func (k *keeper) unmerge(rec *purgeRecord) {
 func (rec *purgeRecord) says() string { return string(encodePurge(rec)[4:]) }
 
 // beginSweep starts over.
-func (k *keeper) beginSweep(rec *purgeRecord) {
+func (k *diskWriter) beginSweep(rec *purgeRecord) {
 	rec.sweep = &sweep{final: k.s.tickets.oldest() >= rec.gen}
 	if k.s.disk != nil && !rec.memoryOnly {
 		rec.sweep.scans = scansOf(&rec.sel)
 	}
 }
 
-// sweepItems is how many items of memory are swept between two breaths of the keeper.
+// sweepItems is how many items of memory are swept between two yields of the disk writer.
 const sweepItems = 128
 
 // sweepMemory sweeps up to sweepItems items.
-func (k *keeper) sweepMemory(rec *purgeRecord) {
+func (k *diskWriter) sweepMemory(rec *purgeRecord) {
 	if rec.sweep == nil {
 		k.beginSweep(rec)
 	}
@@ -197,7 +197,7 @@ func (k *keeper) sweepMemory(rec *purgeRecord) {
 	}
 	n := min(len(sw.items), sweepItems)
 	for _, it := range sw.items[:n] {
-		s := k.s.memory.shards[it.home]
+		s := k.s.memory.shards[it.shard]
 		s.mu.Lock()
 		it.set(rec.mark()) // for look-ups that have it in hand, too
 		if !rec.soft {
@@ -224,8 +224,8 @@ func (rec *purgeRecord) mark() uint32 {
 
 // endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file
 // comes anew.
-func (k *keeper) endSweeps() {
-	for _, rec := range k.s.records.snapshot() {
+func (k *diskWriter) endSweeps() {
+	for _, rec := range k.s.purges.snapshot() {
 		for _, it := range rec.items() {
 			k.s.memory.unhold(it)
 		}
@@ -258,8 +258,9 @@ func (s *shard) masked(rec *purgeRecord) []*item {
 
 // sweepDisk sweeps up to limit entries, in one transaction, of all purges that memory is rid of. It
 // returns how many entries it swept. A purge whose rows are swept is not needed in the file any
-// more: what comes to the disk later passes the keeper, who judges it by the record in memory.
-func (k *keeper) sweepDisk(limit int) (int, bool, error) {
+// more: what comes to the disk later passes the disk writer, which judges it by the record in
+// memory.
+func (k *diskWriter) sweepDisk(limit int) (int, bool, error) {
 	if len(k.sweeps.disk) == 0 || !k.s.disk.up.Load() {
 		return 0, false, nil
 	}
@@ -323,7 +324,7 @@ func (b *batch) sweepRows(rec *purgeRecord, left *int) (bool, error) {
 			}
 			sw.after = row
 			*left--
-			b.breathe()
+			b.yield()
 		}
 		if sw.after = last; last == nil {
 			sw.scans = sw.scans[1:]
@@ -340,7 +341,7 @@ func (b *batch) sweepRows(rec *purgeRecord, left *int) (bool, error) {
 // moves cursors. last is where to go on; nil when the scan is at its end.
 func (b *batch) nextRows(rec *purgeRecord, limit int) (rows [][]byte, last []byte, err error) {
 	looked := 0
-	err = rec.sweep.scans[0].each(b.tables, rec.sweep.after, func(key, value []byte) (bool, error) {
+	err = rec.sweep.scans[0].each(b.buckets, rec.sweep.after, func(key, value []byte) (bool, error) {
 		row := decodeIndexRow(value)
 		if row.generation < rec.gen && (!rec.soft || !row.soft) {
 			rows = append(rows, bytes.Clone(key))
@@ -375,7 +376,7 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 }
 
 // restorePurges reads the purges bucket and adds the purges that are in force and not in it.
-func (t *tables) restorePurges(r *recordSet) ([]*purgeRecord, error) {
+func (t *buckets) restorePurges(r *purgeSet) ([]*purgeRecord, error) {
 	stored := make(map[uint64]bool)
 	var found []*purgeRecord
 	err := t.purges.ForEach(func(key, value []byte) error {

@@ -30,7 +30,7 @@ type openGeneration struct {
 
 // begin reads the generation and registers it in one step: were the reading outside of the lock, a
 // record could be dropped between the two that this fetch still needs.
-func (t *tickets) begin(r *recordSet) uint64 {
+func (t *tickets) begin(r *purgeSet) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reading++
@@ -49,7 +49,7 @@ func (t *tickets) end(gen uint64) {
 }
 
 // beginFetch and endFetch are begin and end for a fetch.
-func (t *tickets) beginFetch(r *recordSet) uint64 {
+func (t *tickets) beginFetch(r *purgeSet) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.issue(r)
@@ -61,7 +61,7 @@ func (t *tickets) endFetch(gen uint64) {
 	t.takeBack(gen)
 }
 
-func (t *tickets) issue(r *recordSet) uint64 {
+func (t *tickets) issue(r *purgeSet) uint64 {
 	gen := r.last.Load()
 	o := t.open[gen]
 	if o == nil {
@@ -165,7 +165,7 @@ type Ticket struct {
 // an eighth of the memory budget, and a MiB, the tickets of the oldest fetches are revoked, and
 // what these bring counts as purged.
 func (s *Store) Begin() *Ticket {
-	return &Ticket{store: s, gen: s.tickets.beginFetch(s.records)}
+	return &Ticket{store: s, gen: s.tickets.beginFetch(s.purges)}
 }
 
 // Generation is what the entries of this fetch carry.

@@ -18,7 +18,7 @@ import (
 func openImpatient(t *testing.T, cfg Config, settings Settings) *Store {
 	t.Helper()
 	s := New(cfg, settings)
-	s.keeper.tick = 5 * time.Millisecond
+	s.diskWriter.tick = 5 * time.Millisecond
 	if err := s.Open(); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestFaultShortReads(t *testing.T) {
 			there++
 		}
 	}
-	if st := s.Stats(); there == 60 || st.Errors[DiskTier] == 0 { // the keeper may have met it first
+	if st := s.Stats(); there == 60 || st.Errors[DiskTier] == 0 { // the disk writer may have met it first
 		t.Errorf("%d of 60 found in half a file; errors %v", there, st.Errors)
 	}
 	for n := 0; s.Stats().Disk.State == "open" && n < 1_000; n++ {

@@ -27,9 +27,9 @@ const (
 	maxPanics = 16
 )
 
-// keeper is the one goroutine that writes to the disk. It does one bounded piece of work at a time,
-// purges before everything else.
-type keeper struct {
+// diskWriter is the one goroutine that writes to the disk. It does one bounded piece of work at a
+// time, purges before everything else.
+type diskWriter struct {
 	s      *Store
 	stop   chan struct{}
 	done   chan struct{}
@@ -41,14 +41,14 @@ type keeper struct {
 	// waiting is how many purges wait for an answer: batches under way are cut short for them.
 	waiting atomic.Int32
 
-	ticks    int
-	retryAt  time.Time // of the store's clock; zero: no retry is due
-	trouble  trouble
-	dropping bool // the file is to be removed when the disk answers
-	discard  bool // what is in the file has missed purges
-	removed  bool // the file was taken away: one that is in its place is not ours
-	strikes  int  // failures by damage of this file
-	attached bool // this process has had the file open
+	ticks       int
+	retryAt     time.Time // of the store's clock; zero: no retry is due
+	trouble     trouble
+	dropping    bool // the file is to be removed when the disk answers
+	discard     bool // what is in the file has missed purges
+	removed     bool // the file was taken away: one that is in its place is not ours
+	damageCount int  // failures by damage of this file
+	attached    bool // this process has had the file open
 	// The id and the number of entries last committed tell, when the file is opened again, whether
 	// it is as it was left.
 	lastID, lastEntries uint64
@@ -61,19 +61,19 @@ type keeper struct {
 	pacedTurn           int    // and which of what is paced
 	sweeps              sweeps
 	expiry              expiryPosition
-	touched             touches
+	accesses            accesses
 }
 
-func newKeeper(s *Store) *keeper {
-	return &keeper{
+func newDiskWriter(s *Store) *diskWriter {
+	return &diskWriter{
 		s: s, stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
 		purges: make(chan *purgeRequest), syncs: make(chan chan error), broken: make(chan error, 1),
 		tick: tickTime,
 	}
 }
 
-// run is the keeper's life.
-func (k *keeper) run() {
+// run does the work until it is told to stop.
+func (k *diskWriter) run() {
 	defer close(k.done)
 	defer k.endSweeps()
 	ticker := time.NewTicker(k.tick)
@@ -93,17 +93,17 @@ func (k *keeper) run() {
 	}
 }
 
-// wake has the keeper look for something to do.
-func (k *keeper) wake() {
+// wake has the disk writer look for something to do.
+func (k *diskWriter) wake() {
 	select {
 	case k.kick <- struct{}{}:
 	default: // it is told already
 	}
 }
 
-// answer serves who waits for the keeper, and the clock, without waiting itself; true when it is
-// told to stop.
-func (k *keeper) answer(tick <-chan time.Time) bool {
+// answer serves who waits for the disk writer, and the clock, without waiting itself; true when it
+// is told to stop.
+func (k *diskWriter) answer(tick <-chan time.Time) bool {
 	select {
 	case <-k.stop:
 		return true
@@ -121,7 +121,7 @@ func (k *keeper) answer(tick <-chan time.Time) bool {
 }
 
 // wait sleeps until there is something to do; true when it is told to stop.
-func (k *keeper) wait(tick <-chan time.Time) bool {
+func (k *diskWriter) wait(tick <-chan time.Time) bool {
 	var linger <-chan time.Time
 	if n, _, oldest := k.s.queue.state(); n > 0 {
 		timer := time.NewTimer(time.Until(oldest.Add(lingerTime)))
@@ -156,7 +156,7 @@ func (k *keeper) wait(tick <-chan time.Time) bool {
 // step does one bounded piece of work; false when there is nothing to do now. Kinds of work take
 // turns, because each of them may never end: entries come as fast as they are written, purges as
 // they are swept, and where a sync is slow the next step of what is paced is always due.
-func (k *keeper) step() bool {
+func (k *diskWriter) step() bool {
 	works := [...]func() (bool, error){k.writeTurn, k.sweepMemoryStep, k.pacedStep, k.pendingTurn}
 	for range works {
 		work := works[k.turn]
@@ -174,10 +174,10 @@ func (k *keeper) step() bool {
 }
 
 // diskUp tells whether there is a file to write to.
-func (k *keeper) diskUp() bool { return k.s.disk != nil && k.s.disk.up.Load() }
+func (k *diskWriter) diskUp() bool { return k.s.disk != nil && k.s.disk.up.Load() }
 
 // writeTurn makes room for what waits, or writes it.
-func (k *keeper) writeTurn() (bool, error) {
+func (k *diskWriter) writeTurn() (bool, error) {
 	if !k.diskUp() {
 		return false, nil
 	}
@@ -188,7 +188,7 @@ func (k *keeper) writeTurn() (bool, error) {
 }
 
 // pendingTurn sweeps chunks that belong to no record.
-func (k *keeper) pendingTurn() (bool, error) {
+func (k *diskWriter) pendingTurn() (bool, error) {
 	if !k.diskUp() {
 		return false, nil
 	}
@@ -196,7 +196,7 @@ func (k *keeper) pendingTurn() (bool, error) {
 }
 
 // writeStep writes a batch when enough has come together or waited long enough.
-func (k *keeper) writeStep() (bool, error) {
+func (k *diskWriter) writeStep() (bool, error) {
 	n, bytes, oldest := k.s.queue.state()
 	if n == 0 || (bytes < lingerBytes && time.Since(oldest) < lingerTime) {
 		return false, nil
@@ -205,7 +205,7 @@ func (k *keeper) writeStep() (bool, error) {
 }
 
 // onTick starts what nobody asks for.
-func (k *keeper) onTick() {
+func (k *diskWriter) onTick() {
 	k.expireMemory()
 	k.expiring = true
 	k.pending = k.pending || k.s.disk != nil && k.s.disk.pins.takeLeft()
@@ -220,7 +220,7 @@ func (k *keeper) onTick() {
 }
 
 // retry tries to open the file again.
-func (k *keeper) retry() {
+func (k *diskWriter) retry() {
 	if err := k.s.attach(); err != nil {
 		k.retryAt = k.s.now().Add(retryTime)
 		k.s.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
@@ -233,14 +233,14 @@ func (k *keeper) retry() {
 }
 
 // reported is failed for what a reader has met, perhaps in a file that was given up since.
-func (k *keeper) reported(err error) {
+func (k *diskWriter) reported(err error) {
 	if !k.s.disk.isPast(err) {
 		k.failed(err)
 	}
 }
 
 // failed gives the file up after an error: memory goes on alone, and the file is tried again later.
-func (k *keeper) failed(err error) {
+func (k *diskWriter) failed(err error) {
 	if errors.Is(err, errDetached) {
 		return
 	}
@@ -259,25 +259,25 @@ func (k *keeper) failed(err error) {
 		return
 	}
 	if errors.Is(err, errDamaged) {
-		if k.strikes++; k.strikes >= 3 || k.s.disk.panics.Load() >= maxPanics {
+		if k.damageCount++; k.damageCount >= 3 || k.s.disk.panics.Load() >= maxPanics {
 			k.replaceFile()
 		}
 	}
 }
 
 // detach stops using the file. What is queued stays in memory only.
-func (k *keeper) detach() {
+func (k *diskWriter) detach() {
 	k.lastEntries = uint64(k.s.disk.entries.Load())
 	k.detachQueue()
 	// It is closed when the disk answers.
 	if err := k.s.disk.detach(); err != nil && !errors.Is(err, errStalled) {
 		k.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
 	}
-	k.touched.reset()
+	k.accesses.reset()
 }
 
 // detachQueue empties the queue and shuts it, and ends the body writers.
-func (k *keeper) detachQueue() {
+func (k *diskWriter) detachQueue() {
 	k.s.bodyWriters.setAccepting(false)
 	for _, j := range k.s.queue.setOpen(false) {
 		if j.kind == jobPut {
@@ -289,7 +289,7 @@ func (k *keeper) detachQueue() {
 
 // replaceFile sets the detached file aside for good, so that somebody may look into it, and begins
 // another one.
-func (k *keeper) replaceFile() {
+func (k *diskWriter) replaceFile() {
 	name, err := k.s.disk.setAside("corrupt", k.s.now())
 	if err != nil {
 		k.tell(slog.LevelError, "disk tier: the file cannot be set aside", slog.Any("error", err))
@@ -301,7 +301,7 @@ func (k *keeper) replaceFile() {
 
 // dropFile removes the detached file, into which a purge could not be written, and begins another
 // one. Nobody may have what is in it, and a full disk has the room back.
-func (k *keeper) dropFile() {
+func (k *diskWriter) dropFile() {
 	if k.dropping && k.s.disk.stuck.Load() > 0 {
 		return
 	}
@@ -317,8 +317,8 @@ func (k *keeper) dropFile() {
 	}
 }
 
-func (k *keeper) beginAnew() {
-	k.strikes = 0
+func (k *diskWriter) beginAnew() {
+	k.damageCount = 0
 	k.s.memory.forgetDisk(true)
 	k.retry()
 }
@@ -337,7 +337,7 @@ const calmTime = 5 * time.Minute
 func (t *trouble) on() bool { return t.told != nil }
 
 // tell logs what has gone wrong, once in a trouble.
-func (k *keeper) tell(level slog.Level, message string, details ...slog.Attr) {
+func (k *diskWriter) tell(level slog.Level, message string, details ...slog.Attr) {
 	t := &k.trouble
 	t.last = k.s.now()
 	if t.told[message] {
@@ -351,7 +351,7 @@ func (k *keeper) tell(level slog.Level, message string, details ...slog.Attr) {
 }
 
 // recovered notes a commit.
-func (k *keeper) recovered() {
+func (k *diskWriter) recovered() {
 	if k.trouble.on() && k.s.now().Sub(k.trouble.last) >= calmTime {
 		k.trouble = trouble{}
 		k.s.log.Info("disk tier works again", slog.String("file", k.s.disk.path))
@@ -359,7 +359,7 @@ func (k *keeper) recovered() {
 }
 
 // flush writes everything that is queued now, and not what comes meanwhile: that may never end.
-func (k *keeper) flush() error {
+func (k *diskWriter) flush() error {
 	if k.s.disk == nil {
 		return nil
 	}
@@ -383,42 +383,42 @@ func (k *keeper) flush() error {
 }
 
 // drain is the orderly end: everything queued and what is known of recency goes to disk.
-func (k *keeper) drain() {
+func (k *diskWriter) drain() {
 	if k.s.disk == nil {
 		return
 	}
 	if err := k.flush(); err != nil {
 		return
 	}
-	for k.touched.len() > 0 && k.s.disk.up.Load() {
-		if err := k.writeTouches(); err != nil {
+	for k.accesses.len() > 0 && k.s.disk.up.Load() {
+		if err := k.writeAccesses(); err != nil {
 			k.failed(err)
 		}
 	}
 }
 
-// touches are the entries that disk look-ups have used since their rank was written, with how
+// accesses are the entries that disk look-ups have used since their rank was written, with how
 // often. Past its bound it forgets: recency is a hint.
-type touches struct {
+type accesses struct {
 	mu   sync.Mutex
 	uses map[uint64]uint8
 }
 
-const maxTouches = 1 << 16
+const maxAccesses = 1 << 16
 
-func (t *touches) add(id uint64) {
+func (t *accesses) add(id uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.uses == nil {
 		t.uses = make(map[uint64]uint8)
 	}
-	if n, known := t.uses[id]; known || len(t.uses) < maxTouches {
+	if n, known := t.uses[id]; known || len(t.uses) < maxAccesses {
 		t.uses[id] = min(n, 254) + 1
 	}
 }
 
 // take returns and forgets the uses of id.
-func (t *touches) take(id uint64) uint8 {
+func (t *accesses) take(id uint64) uint8 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.uses[id]
@@ -427,7 +427,7 @@ func (t *touches) take(id uint64) uint8 {
 }
 
 // some returns up to n ids.
-func (t *touches) some(n int) []uint64 {
+func (t *accesses) some(n int) []uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var ids []uint64
@@ -440,13 +440,13 @@ func (t *touches) some(n int) []uint64 {
 	return ids
 }
 
-func (t *touches) len() int {
+func (t *accesses) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.uses)
 }
 
-func (t *touches) reset() {
+func (t *accesses) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.uses)

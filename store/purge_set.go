@@ -80,8 +80,8 @@ type purgeRecord struct {
 
 	prev, next *purgeRecord // in the set, by generation
 
-	// What follows belongs to the keeper.
-	gathered bool // it has come to the keeper
+	// What follows belongs to the disk writer.
+	gathered bool // it has come to the disk writer
 	counted  bool // its matches have been counted; before, nothing may be removed for its sake
 	written  bool // it is in the purges bucket of the open file
 	// memoryOnly says that there is no row it may hit, since it was counted or since its rows were
@@ -92,8 +92,8 @@ type purgeRecord struct {
 }
 
 // What a selector of a purge in force takes, by measurement: the record, rows of the maps and what
-// the keeper notes of it, with as much again for garbage; and its text, which stands in several of
-// them.
+// the disk writer notes of it, with as much again for garbage; and its text, which stands in
+// several of them.
 const (
 	selectorSize  = 512
 	selectorTexts = 4
@@ -109,9 +109,9 @@ func (rec *purgeRecord) size() (n int64) {
 	return n + selectorSize
 }
 
-// recordSet holds the purges in force, found by their selectors. Nothing that happens for each
+// purgeSet holds the purges in force, found by their selectors. Nothing that happens for each
 // purge or each entry walks through them all: how many there are, the slowest fetch decides.
-type recordSet struct {
+type purgeSet struct {
 	// newest is the generation of the latest record, 0 without any: the one load that a look-up
 	// pays when nothing was purged lately, and all that an entry pays that is newer than all
 	// purges.
@@ -157,8 +157,8 @@ func latestBelow(list []uint64, below uint64) uint64 {
 	return list[n-1]
 }
 
-func newRecordSet(generation uint64) *recordSet {
-	r := &recordSet{
+func newRecordSet(generation uint64) *purgeSet {
+	r := &purgeSet{
 		tags: make(map[string]*generations), urls: make(map[string]*generations),
 		hosts: make(map[string]*generations), prefixes: make(map[string]*generations),
 		lengths: make(map[int]int),
@@ -169,7 +169,7 @@ func newRecordSet(generation uint64) *recordSet {
 
 // issue puts a purge in force under the next generation. Generations follow the wall clock where
 // they can, so that those of a process that starts without its file are later than those in it.
-func (r *recordSet) issue(sel Selectors, soft bool, wall uint64) *purgeRecord {
+func (r *purgeSet) issue(sel Selectors, soft bool, wall uint64) *purgeRecord {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec := &purgeRecord{gen: max(r.last.Load()+1, wall), soft: soft, sel: sel}
@@ -180,14 +180,14 @@ func (r *recordSet) issue(sel Selectors, soft bool, wall uint64) *purgeRecord {
 }
 
 // bytes is about what all records take of memory.
-func (r *recordSet) bytes() int64 {
+func (r *purgeSet) bytes() int64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.size
 }
 
 // restore puts a record read from the file in force, unless it is already.
-func (r *recordSet) restore(rec *purgeRecord) {
+func (r *purgeSet) restore(rec *purgeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if known := r.atOrBelow(rec.gen); known != nil && known.gen == rec.gen {
@@ -200,7 +200,7 @@ func (r *recordSet) restore(rec *purgeRecord) {
 
 // atOrBelow is the latest record of a generation not above gen. It looks from the end: records come
 // in the order of their generations, but for those of a file that is taken up late.
-func (r *recordSet) atOrBelow(gen uint64) *purgeRecord {
+func (r *purgeSet) atOrBelow(gen uint64) *purgeRecord {
 	rec := r.latest
 	for rec != nil && rec.gen > gen {
 		rec = rec.prev
@@ -208,7 +208,7 @@ func (r *recordSet) atOrBelow(gen uint64) *purgeRecord {
 	return rec
 }
 
-func (r *recordSet) add(rec *purgeRecord) {
+func (r *purgeSet) add(rec *purgeRecord) {
 	r.link(rec)
 	r.count++
 	r.size += rec.size()
@@ -223,7 +223,7 @@ func (r *recordSet) add(rec *purgeRecord) {
 	r.newest.Store(r.latest.gen)
 }
 
-func (r *recordSet) link(rec *purgeRecord) {
+func (r *purgeSet) link(rec *purgeRecord) {
 	if rec.prev = r.atOrBelow(rec.gen); rec.prev != nil {
 		rec.next, rec.prev.next = rec.prev.next, rec
 	} else {
@@ -236,7 +236,7 @@ func (r *recordSet) link(rec *purgeRecord) {
 	}
 }
 
-func (r *recordSet) unlink(rec *purgeRecord) {
+func (r *purgeSet) unlink(rec *purgeRecord) {
 	if rec.prev != nil {
 		rec.prev.next = rec.next
 	} else {
@@ -250,7 +250,7 @@ func (r *recordSet) unlink(rec *purgeRecord) {
 }
 
 // each calls fn with the generations of every selector of rec. Those that fn leaves empty go.
-func (r *recordSet) each(rec *purgeRecord, fn func(g *generations)) {
+func (r *purgeSet) each(rec *purgeRecord, fn func(g *generations)) {
 	of := func(m map[string]*generations, keys []string) {
 		for _, key := range keys {
 			g := m[key]
@@ -273,14 +273,14 @@ func (r *recordSet) each(rec *purgeRecord, fn func(g *generations)) {
 }
 
 // raise makes later generations later than those in a file.
-func (r *recordSet) raise(generation uint64) {
+func (r *purgeSet) raise(generation uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last.Store(max(r.last.Load(), generation))
 }
 
-// setCounted notes that the keeper has counted a record.
-func (r *recordSet) setCounted(rec *purgeRecord) {
+// setCounted notes that the disk writer has counted a record.
+func (r *purgeSet) setCounted(rec *purgeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec.counted = true
@@ -292,7 +292,7 @@ func (r *recordSet) setCounted(rec *purgeRecord) {
 
 // drop takes a record out of force. The caller has swept all it can match, or another record that
 // stays in force matches all that it does.
-func (r *recordSet) drop(rec *purgeRecord) {
+func (r *purgeSet) drop(rec *purgeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drops.Add(1)
@@ -317,12 +317,12 @@ func (r *recordSet) drop(rec *purgeRecord) {
 	r.newest.Store(newest)
 }
 
-// everything is a bound for judge that takes in all records.
+// everything is a bound for purgedBy that takes in all records.
 const everything = uint64(math.MaxUint64)
 
-// judge tells whether a response of generation gen has been purged by a record of a generation in
-// (gen, below).
-func (r *recordSet) judge(url string, tags []string, gen, below uint64) (hard, soft bool) {
+// purgedBy tells whether a response of generation gen has been purged by a record of a generation
+// in (gen, below).
+func (r *purgeSet) purgedBy(url string, tags []string, gen, below uint64) (hard, soft bool) {
 	if gen >= r.newest.Load() {
 		return false, false
 	}
@@ -358,17 +358,18 @@ func (r *recordSet) judge(url string, tags []string, gen, below uint64) (hard, s
 	return hard, soft
 }
 
-// judgeRecord is judge for a response in its stored form, of which it reads no more than needed.
-func (r *recordSet) judgeRecord(rec record, below uint64) (hard, soft bool) {
+// recordPurgedBy is purgedBy for a response in its stored form, of which it reads no more than
+// needed.
+func (r *purgeSet) recordPurgedBy(rec record, below uint64) (hard, soft bool) {
 	gen := rec.generation()
 	if gen >= r.newest.Load() {
 		return false, false
 	}
-	return r.judge(string(rec.url()), rec.tags(), gen, below)
+	return r.purgedBy(string(rec.url()), rec.tags(), gen, below)
 }
 
 // snapshot copies the list of records, for when a file is taken up or the store is closed.
-func (r *recordSet) snapshot() []*purgeRecord {
+func (r *purgeSet) snapshot() []*purgeRecord {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	records := make([]*purgeRecord, 0, r.count)
@@ -379,9 +380,9 @@ func (r *recordSet) snapshot() []*purgeRecord {
 	return records
 }
 
-// countedBelow is a bound for judge that takes in the records that have been counted so far, and
+// countedBelow is a bound for purgedBy that takes in the records that have been counted so far, and
 // none that is issued from now on.
-func (r *recordSet) countedBelow() uint64 {
+func (r *purgeSet) countedBelow() uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if len(r.uncounted) > 0 {
@@ -390,9 +391,9 @@ func (r *recordSet) countedBelow() uint64 {
 	return r.last.Load() + 1
 }
 
-// onTheWay is the lowest generation of a record that has not come to the keeper yet, everything
-// without one.
-func (r *recordSet) onTheWay() uint64 {
+// onTheWay is the lowest generation of a record that has not come to the disk writer yet,
+// everything without one.
+func (r *purgeSet) onTheWay() uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, rec := range r.uncounted {
@@ -404,7 +405,7 @@ func (r *recordSet) onTheWay() uint64 {
 }
 
 // uncountedBelow are the records below gen that are not counted yet.
-func (r *recordSet) uncountedBelow(gen uint64) []*purgeRecord {
+func (r *purgeSet) uncountedBelow(gen uint64) []*purgeRecord {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	n, _ := slices.BinarySearchFunc(r.uncounted, gen, func(o *purgeRecord, gen uint64) int { return cmp.Compare(o.gen, gen) })
@@ -412,13 +413,13 @@ func (r *recordSet) uncountedBelow(gen uint64) []*purgeRecord {
 }
 
 // anyBelow tells whether a record of a generation below gen is in force.
-func (r *recordSet) anyBelow(gen uint64) bool {
+func (r *purgeSet) anyBelow(gen uint64) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.first != nil && r.first.gen < gen
 }
 
-func (r *recordSet) pending() int {
+func (r *purgeSet) pending() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.count

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// keptByHand is a store with its file, open but for the keeper's goroutine: the test takes the
+// keptByHand is a store with its file, open but for the disk writer's goroutine: the test takes the
 // steps.
 func keptByHand(t testing.TB, settings Settings) *Store {
 	t.Helper()
@@ -18,18 +18,18 @@ func keptByHand(t testing.TB, settings Settings) *Store {
 	}
 	s.state.Store(stateOpen)
 	t.Cleanup(func() {
-		s.keeper.endSweeps()
-		s.keeper.detach()
+		s.diskWriter.endSweeps()
+		s.diskWriter.detach()
 		s.memory.clear()
 	})
 	return s
 }
 
-// purgeByHand purges a tag as the keeper does.
+// purgeByHand purges a tag as the disk writer does.
 func purgeByHand(s *Store, tag string) *purgeRecord {
-	rec := s.records.issue(Selectors{Tags: []string{tag}}, false, 0)
-	s.keeper.waiting.Add(1)
-	s.keeper.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
+	rec := s.purges.issue(Selectors{Tags: []string{tag}}, false, 0)
+	s.diskWriter.waiting.Add(1)
+	s.diskWriter.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
 	return rec
 }
 
@@ -40,19 +40,19 @@ func TestSweepLeavesTurnsToWrites(t *testing.T) {
 	for i := range 1000 {
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
 	}
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	rec := purgeByHand(s, "tag")
 	for rec.sweep == nil || !rec.sweep.memoryDone() {
-		s.keeper.step()
+		s.diskWriter.step()
 	}
 	s.Put(testEntry(s, "http://example.com/new", make([]byte, lingerBytes)), 0)
 	for range 4 {
-		s.keeper.pace.due = s.keeper.pace.last // as after a slow sync
-		s.keeper.step()
+		s.diskWriter.pace.due = s.diskWriter.pace.last // as after a slow sync
+		s.diskWriter.step()
 	}
-	if s.records.pending() == 0 {
+	if s.purges.pending() == 0 {
 		t.Fatal("the sweep is over, so that this shows nothing")
 	}
 	if n, _, _ := s.queue.state(); n > 0 {
@@ -71,13 +71,13 @@ func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
 	for i := range storm {
 		url := fmt.Sprintf("http://example.com/%d", i)
 		s.Put(testEntry(s, url, nil, "tag"), 0)
-		rec := s.records.issue(Selectors{URLs: []string{url}, Tags: []string{fmt.Sprint("own-", i)}}, false, 0)
-		s.keeper.waiting.Add(1) // the next one waits already
-		s.keeper.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
-		s.keeper.waiting.Add(1)
-		s.keeper.step()
-		s.keeper.waiting.Add(-1)
-		most = max(most, len(s.keeper.sweeps.memory)+len(s.keeper.sweeps.disk))
+		rec := s.purges.issue(Selectors{URLs: []string{url}, Tags: []string{fmt.Sprint("own-", i)}}, false, 0)
+		s.diskWriter.waiting.Add(1) // the next one waits already
+		s.diskWriter.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
+		s.diskWriter.waiting.Add(1)
+		s.diskWriter.step()
+		s.diskWriter.waiting.Add(-1)
+		most = max(most, len(s.diskWriter.sweeps.memory)+len(s.diskWriter.sweeps.disk))
 	}
 	if s.disk.entries.Load() == 0 {
 		t.Error("nothing was written while purges came")
@@ -86,9 +86,9 @@ func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
 		t.Errorf("%d purges of %d were not swept", most, storm)
 	}
 	fetch.End()
-	for s.records.pending() > 0 {
-		if !s.keeper.step() {
-			s.keeper.pace.due = s.keeper.pace.last
+	for s.purges.pending() > 0 {
+		if !s.diskWriter.step() {
+			s.diskWriter.pace.due = s.diskWriter.pace.last
 		}
 	}
 }
@@ -100,15 +100,15 @@ func TestSweepGivenUpHoldsNothing(t *testing.T) {
 	for i := range 4 * sweepItems * shardCount {
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
 	}
-	if err := s.keeper.flush(); err != nil {
+	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	rec := purgeByHand(s, "tag")
-	s.keeper.sweepMemory(rec)
+	s.diskWriter.sweepMemory(rec)
 	if len(rec.sweep.items) == 0 {
 		t.Fatal("the sweep has nothing in hand, so that this shows nothing")
 	}
-	s.keeper.detach()
+	s.diskWriter.detach()
 	if err := s.attach(); err != nil {
 		t.Fatal(err)
 	}
@@ -151,18 +151,18 @@ func TestSweepDoesSomething(t *testing.T) {
 	for i := range 3 {
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
 	}
-	must(t, s.keeper.flush())
+	must(t, s.diskWriter.flush())
 	rec := purgeByHand(s, "tag")
-	for len(s.keeper.sweeps.disk) == 0 {
-		s.keeper.step()
+	for len(s.diskWriter.sweeps.disk) == 0 {
+		s.diskWriter.step()
 	}
 	rec.sweep.scans = scansOf(&rec.sel)
-	s.keeper.waiting.Add(1)
-	defer s.keeper.waiting.Add(-1)
-	must(t, s.keeper.transact(func(b *batch) error {
+	s.diskWriter.waiting.Add(1)
+	defer s.diskWriter.waiting.Add(-1)
+	must(t, s.diskWriter.transact(func(b *batch) error {
 		b.began = time.Time{}
 		left := stepEntries
-		through, err := b.sweepPurges(s.keeper.sweeps.disk, &left)
+		through, err := b.sweepPurges(s.diskWriter.sweeps.disk, &left)
 		if left == stepEntries {
 			t.Errorf("nothing was swept, through with %d", through)
 		}
@@ -182,20 +182,20 @@ func TestExpiryHasItsTurnUnderSweeps(t *testing.T) {
 	short := testEntry(s, "http://example.com/short", nil)
 	short.KeepUntil = clock.now().Add(time.Second)
 	s.Put(short, 0)
-	must(t, s.keeper.flush())
+	must(t, s.diskWriter.flush())
 	clock.advance(2 * time.Second)
 	purgeByHand(s, "tag")
-	for len(s.keeper.sweeps.disk) == 0 {
-		s.keeper.sweepMemoryStep()
+	for len(s.diskWriter.sweeps.disk) == 0 {
+		s.diskWriter.sweepMemoryStep()
 	}
-	s.keeper.expiring = true
+	s.diskWriter.expiring = true
 	for range 2 {
-		s.keeper.pace.due = s.keeper.pace.last
-		if _, err := s.keeper.pacedStep(); err != nil {
+		s.diskWriter.pace.due = s.diskWriter.pace.last
+		if _, err := s.diskWriter.pacedStep(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(s.keeper.sweeps.disk) == 0 {
+	if len(s.diskWriter.sweeps.disk) == 0 {
 		t.Fatal("the sweep is over, so that this shows nothing")
 	}
 	if n := s.counts.evictions[DiskTier][Expired].Load(); n != 1 {
@@ -203,23 +203,23 @@ func TestExpiryHasItsTurnUnderSweeps(t *testing.T) {
 	}
 }
 
-// TestTickComesBetweenSteps: work without a gap keeps nothing from the keeper that comes with the
-// clock.
+// TestTickComesBetweenSteps: work without a gap keeps nothing from the disk writer that comes with
+// the clock.
 func TestTickComesBetweenSteps(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	tick := make(chan time.Time, 1)
 	tick <- time.Now()
 	for range 2 {
-		s.keeper.answer(tick)
+		s.diskWriter.answer(tick)
 	}
-	if s.keeper.ticks != 1 {
-		t.Errorf("%d ticks were noticed, want 1", s.keeper.ticks)
+	if s.diskWriter.ticks != 1 {
+		t.Errorf("%d ticks were noticed, want 1", s.diskWriter.ticks)
 	}
 }
 
 // TestBatchDoesSomething: even when its time was up before it began.
 func TestBatchDoesSomething(t *testing.T) {
-	b := &batch{k: newKeeper(New(Config{}, bothTiers))}
+	b := &batch{k: newDiskWriter(New(Config{}, bothTiers))}
 	if b.full() {
 		t.Error("full before anything was done")
 	}
@@ -268,10 +268,10 @@ func TestBatchIsFullSoonerForAPurge(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.purge {
-				s.keeper.waiting.Add(1)
-				defer s.keeper.waiting.Add(-1)
+				s.diskWriter.waiting.Add(1)
+				defer s.diskWriter.waiting.Add(-1)
 			}
-			b := &batch{k: s.keeper, began: time.Now(), asked: true, late: tc.late, bytes: tc.bytes}
+			b := &batch{k: s.diskWriter, began: time.Now(), asked: true, late: tc.late, bytes: tc.bytes}
 			if got := b.full(); got != tc.want {
 				t.Errorf("full() = %v with %d bytes", got, tc.bytes)
 			}
@@ -297,7 +297,7 @@ func TestWedgedFileIsAbandoned(t *testing.T) {
 	if err := s.disk.use.finish(nil, fmt.Errorf("in Begin: %w", errPanicked)); !errors.As(err, &wedged) {
 		t.Fatalf("finish: %v, want a %T", err, wedged)
 	}
-	s.keeper.failed(errLost) // returns
+	s.diskWriter.failed(errLost) // returns
 	if err := s.attach(); err != nil {
 		t.Errorf("the file is not let go of: %v", err)
 	}
