@@ -4,32 +4,43 @@
 //
 // # Where to read
 //
-//	entry.go     what is stored: Key, Variant, Entry, Body
-//	settings.go  budgets, policies and the words for how things end
-//	store.go     the life of a store: New, Open, Apply, Close; taking up a file, setting one aside
-//	lookup.go    memory, then the write-behind queue, then disk (lookup_disk.go); coming to memory
-//	disk_body.go a body on disk, read in pieces
-//	put.go       storing, replacing, removing
-//	body_writer.go  large bodies, to disk while they arrive
-//	purge.go     the promise of a purge and the argument for it (purge_count.go: what it matches)
-//	purge_noop.go  whether a purge would change nothing
-//	purge_set.go purges in force
-//	tickets.go   tickets of fetches under way
-//	list.go      listing by cursor: by URL, or by the age of a tag's entries
-//	stats.go     what is counted
+//	entry.go      what is stored: Key, Variant, Entry, Body
+//	settings.go   budgets, policies and the words for how things end
+//	store.go      the life of a store: New, Open, Apply, Close; opening a file, setting one aside
+//	lookup.go     memory, then the write-behind queue, then disk (disk_lookup.go)
+//	put.go        storing, replacing, removing
+//	list.go       listing by cursor: by URL, or by the age of a tag's entries
+//	tickets.go    tickets of fetches under way
+//	host.go       selectors of hosts; listener.go: URLs with the listener they were asked for at
+//	stats.go      what is counted
+//	record.go     how both tiers lay out an entry, with what codec.go has
 //
-// Both tiers keep an entry as record.go lays it out, with what codec.go has. The memory tier is
-// arena.go (extents outside of the Go heap: arena_unix.go) and item.go (bookkeeping without
-// pointers), policy.go (unlocked lists: lru, lfu, fifo), index.go (unlocked: by tag, by URL;
-// taglist.go) and decoded.go (unlocked: what is asked for all the time) in shard.go (one lock) in
-// memory.go (one budget). The disk tier is rows.go (buckets and rows) behind disk.go (the only
-// place that opens and calls bbolt, once head.go and tree.go have looked at the file), disk_pins.go
-// (chunks that are read without a transaction) and stall.go (nobody waits for a disk that stands
-// still), written by one goroutine: disk_writer.go (what it does when), queue.go, batch.go
-// (writing), evict.go (evicting, expiring, recency), sweep.go (what purges leave behind;
-// purge_scan.go: the rows that a selector names), pace.go (how fast what nobody waits for goes).
-// lock_flock.go is bbolt's lock on the file, poison_race.go has freed bytes overwritten under the
-// race detector.
+//	memory.go           the memory tier: shards under one budget
+//	memory_shard.go     one lock, and what is under it
+//	memory_item.go      the bookkeeping of an entry, without pointers
+//	memory_policy.go    lists of lru, lfu and fifo; unlocked
+//	memory_index.go     by tag (memory_taglist.go) and by URL; unlocked
+//	memory_decoded.go   what is asked for all the time, decoded; unlocked
+//	arena.go            extents outside of the Go heap (arena_unix.go, poison_race.go)
+//
+//	disk.go             the only place that opens and calls bbolt
+//	disk_schema.go      buckets and rows
+//	disk_body.go        a body on disk, read in pieces without a transaction (disk_pins.go)
+//	disk_body_writer.go large bodies, to disk while they arrive
+//	disk_damaged.go     what damage of a body costs
+//	disk_stall.go       a disk that does not answer is waited for only so long
+//	disk_writer.go      the one goroutine that writes: what it does when
+//	disk_queue.go       what waits for it; disk_batch.go: one transaction of it
+//	disk_evict.go       evicting, expiring, recency
+//	disk_pace.go        how fast goes what no request waits for
+//	disk_lock_flock.go  bbolt's lock on the file
+//	head.go, tree.go    what is checked of a file before bbolt opens it
+//
+//	purge.go            the promise of a purge and the argument for it
+//	purge_set.go        purges in force, found by their selectors
+//	purge_count.go      what a purge matches (purge_scan.go: the rows that a selector names)
+//	purge_noop.go       whether a purge would change nothing
+//	purge_sweep.go      deleting what purges have hit
 //
 // # Budgets
 //
