@@ -2,15 +2,16 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"math"
 	"time"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
 // errDamaged is wrapped by every error that says that bytes read back are not those written.
-var errDamaged = errors.New("damaged")
+var errDamaged = boltcheck.ErrDamaged
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
 const (
@@ -123,12 +125,12 @@ func damage(t *testing.T, rng *rand.Rand, file *os.File, size int64) string {
 func childNumber(t *testing.T, file *os.File, page int64, off int) int {
 	t.Helper()
 	const number = 8 // an element is pos(4), length of the key(4), child(8)
-	var head [boltHeader]byte
-	if _, err := file.ReadAt(head[:], page*pageBytes); err != nil || head[8]&boltBranch == 0 {
+	var head [boltcheck.PageHeader]byte
+	if _, err := file.ReadAt(head[:], page*pageBytes); err != nil || head[8]&boltcheck.Branch == 0 {
 		return 0
 	}
 	count := int(binary.NativeEndian.Uint16(head[10:]))
-	if off >= boltHeader && off < boltHeader+count*boltElement && (off-boltHeader)%boltElement >= number {
+	if off >= boltcheck.PageHeader && off < boltcheck.PageHeader+count*boltcheck.Element && (off-boltcheck.PageHeader)%boltcheck.Element >= number {
 		return number
 	}
 	return 0
@@ -137,7 +139,7 @@ func childNumber(t *testing.T, file *os.File, page int64, off int) int {
 // treePage tells whether a page is a branch, a leaf, a meta page or the list of free pages.
 func treePage(t *testing.T, file *os.File, page int64) bool {
 	t.Helper()
-	var head [boltHeader]byte
+	var head [boltcheck.PageHeader]byte
 	if _, err := file.ReadAt(head[:], page*pageBytes); err != nil {
 		return false
 	}
@@ -271,15 +273,15 @@ func TestFaultFileEmptied(t *testing.T) {
 // file is opened and while it is open.
 func TestDamagedListOfFreePages(t *testing.T) {
 	image := damagedFile(t, seeded(t))
-	meta, ok := readMeta(bytes.NewReader(image))
+	meta, ok := boltcheck.ReadMeta(bytes.NewReader(image))
 	if !ok {
 		t.Fatal("no meta page")
 	}
-	list, err := readListHead(bytes.NewReader(image), meta)
-	if err != nil || list.count < 2 {
-		t.Fatalf("%d free pages, %v", list.count, err)
+	list, err := boltcheck.ReadList(bytes.NewReader(image), meta)
+	if err != nil || list.Count < 2 {
+		t.Fatalf("%d free pages, %v", list.Count, err)
 	}
-	page := int64(meta.freelist) * meta.pageSize
+	page := int64(meta.Freelist) * meta.PageSize
 	for _, tt := range []struct {
 		name string
 		at   int64
@@ -306,8 +308,8 @@ func TestDamagedListOfFreePages(t *testing.T) {
 				if running {
 					s := openStore(t, Config{Path: dir, Required: true}, damageTier)
 					s.disk.mu.Lock() // no transaction is under way
-					meta, _ := readMeta(mustOpen(t, file))
-					overwrite(t, file, int64(meta.freelist)*meta.pageSize+tt.at, tt.data)
+					meta, _ := boltcheck.ReadMeta(mustOpen(t, file))
+					overwrite(t, file, int64(meta.Freelist)*meta.PageSize+tt.at, tt.data)
 					s.disk.mu.Unlock()
 					s.Put(signedEntry(s, damageURL(1), 2, 10), 0)
 					waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })

@@ -16,6 +16,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
 // errDetached is returned while there is no open file.
@@ -93,7 +95,7 @@ func (d *disk) openNow(budget int64) (*use, error) {
 				f, err := d.openFile(name, flag, perm)
 				u.file = f
 				if err == nil && tryLock(f) { // else another process may be writing to it
-					err = errors.Join(checkFreelist(f), checkTree(f))
+					err = errors.Join(boltcheck.Freelist(f), boltcheck.Tree(f))
 				}
 				return f, err
 			},
@@ -314,7 +316,7 @@ func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
 
 // read is view for a helper.
 func (u *use) read(fn func(tx *bbolt.Tx) error) error {
-	if err := checkMeta(u.file); err != nil {
+	if err := boltcheck.Meta(u.file); err != nil {
 		return err
 	}
 	var tx *bbolt.Tx
@@ -336,7 +338,7 @@ func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 	if u == nil {
 		return errDetached
 	}
-	err := u.do(func() error { return errors.Join(u.checkPlace(), checkListHead(u.file)) }, nil)
+	err := u.do(func() error { return errors.Join(u.checkPlace(), boltcheck.FreelistHead(u.file)) }, nil)
 	if err != nil {
 		return err
 	}

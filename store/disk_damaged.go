@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
 // Ready checks the chunk of the Body that holds off, where the body is read from the disk: so the
@@ -56,7 +58,7 @@ func (b *diskBody) failed(err error) {
 // isWholeFile tells whether an error says that the file is unusable, and not one entry.
 func isWholeFile(err error) bool {
 	_, wedged := errors.AsType[*wedgedError](err)
-	return wedged || errors.Is(err, errLost)
+	return wedged || errors.Is(err, boltcheck.ErrLost)
 }
 
 // damaged fails a writer whose chunks are damaged, so that nothing is made of it. Where Put has

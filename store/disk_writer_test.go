@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
 // keptByHand is a store with its file, open but for the disk writer's goroutine: the test takes the
@@ -297,7 +299,7 @@ func TestWedgedFileIsAbandoned(t *testing.T) {
 	if err := s.disk.use.finish(nil, fmt.Errorf("in Begin: %w", errPanicked)); !errors.As(err, &wedged) {
 		t.Fatalf("finish: %v, want a %T", err, wedged)
 	}
-	s.diskWriter.failed(errLost) // returns
+	s.diskWriter.failed(boltcheck.ErrLost) // returns
 	if err := s.attach(); err != nil {
 		t.Errorf("the file is not let go of: %v", err)
 	}

@@ -34,7 +34,7 @@
 //	disk_evict.go       evicting, expiring, recency
 //	disk_pace.go        how fast goes what no request waits for
 //	disk_lock_flock.go  bbolt's lock on the file
-//	head.go, tree.go    what is checked of a file before bbolt opens it
+//	internal/boltcheck  what is checked of a file before bbolt opens it
 //
 //	purge.go            the promise of a purge and the argument for it
 //	purge_set.go        purges in force, found by their selectors
@@ -100,14 +100,14 @@
 // BodyWriter are committed as they come, and are an entry when its record is; what a crash leaves
 // of one is swept at the next start. Every record, body, chunk and key row carries a checksum that
 // covers its place too, so that damage is a miss, counted and deleted, and never another entry's
-// bytes. Of a body that is read piece by piece it shows when a piece is: see damaged.go.
+// bytes. Of a body that is read piece by piece it shows when a piece is: see disk_damaged.go.
 //
 // # Faults
 //
 // docs/guarantees.md has a table of what can happen to the file, what the store does, and the test
 // of each. The tests go round many times more where LARDER_FAULTS is "long"; .ci/long runs that. A
 // loss of power is simulated on the writes as bbolt makes them, see powerloss_test.go. What bbolt
-// believes unchecked in every transaction, head.go looks at before.
+// believes unchecked in every transaction, internal/boltcheck looks at before.
 //
 // # Locks
 //
@@ -137,9 +137,9 @@
 //   - bbolt believes how many overflow pages a page of its tree says to have, and which children.
 //     Damage in just those bytes can make it allocate without bound, or, where a page becomes its
 //     own ancestor's parent, go round in circles until the process ends, and neither can be
-//     recovered from. tree.go checks this when a file is opened: of one of up to 4 MiB wholly, of a
-//     larger one for 8,192 pages or a tenth of a second, from the top. What is damaged while the
-//     file is open is not noticed.
+//     recovered from. boltcheck.Tree checks this when a file is opened: of one of up to 4 MiB
+//     wholly, of a larger one for 8,192 pages or a tenth of a second, from the top. What is damaged
+//     while the file is open is not noticed.
 //   - Index rows carry no checksum. Where damage took some, a purge does not find what they led to.
 //   - matched counts index rows; two tags of more than 64 bytes that begin alike, and whose SHA-256
 //     begin with the same 17 bytes, would be counted together. They are never purged together.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
 // Store keeps responses in two tiers. All methods are safe for concurrent use. Before Open and
@@ -356,7 +358,7 @@ func (s *Store) readFailed(err error) {
 		return
 	}
 	_, wedged := errors.AsType[*wedgedError](err)
-	if wedged || errors.Is(err, errLost) || s.disk.panics.Load() >= maxPanics {
+	if wedged || errors.Is(err, boltcheck.ErrLost) || s.disk.panics.Load() >= maxPanics {
 		s.report(err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
 // TestTreeInACircle: a page that leads back to one above it, or out of the file, is noticed before
@@ -19,24 +21,24 @@ func TestTreeInACircle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkTree(bytes.NewReader(sound)); err != nil {
+	if err := boltcheck.Tree(bytes.NewReader(sound)); err != nil {
 		t.Fatalf("a sound file: %v", err)
 	}
-	meta, _ := readMeta(bytes.NewReader(sound))
+	meta, _ := boltcheck.ReadMeta(bytes.NewReader(sound))
 	order, last := binary.NativeEndian, []byte(nil)
 	for _, id := range branches(sound, meta) {
-		const firstChild, overflow = boltHeader + 8, 12
+		const firstChild, overflow = boltcheck.PageHeader + 8, 12
 		child := order.Uint64(sound[id*pageBytes+firstChild:])
 		for name, harm := range map[string]func(image []byte){
 			"its own child":     func(image []byte) { order.PutUint64(image[id*pageBytes+firstChild:], id) },
-			"the root's parent": func(image []byte) { order.PutUint64(image[id*pageBytes+firstChild:], meta.root) },
-			"child of two":      func(image []byte) { order.PutUint64(image[id*pageBytes+firstChild+boltElement:], child) },
-			"child outside":     func(image []byte) { order.PutUint64(image[id*pageBytes+firstChild:], meta.pages) },
-			"too long":          func(image []byte) { order.PutUint32(image[id*pageBytes+overflow:], uint32(meta.pages)) },
+			"the root's parent": func(image []byte) { order.PutUint64(image[id*pageBytes+firstChild:], meta.Root) },
+			"child of two":      func(image []byte) { order.PutUint64(image[id*pageBytes+firstChild+boltcheck.Element:], child) },
+			"child outside":     func(image []byte) { order.PutUint64(image[id*pageBytes+firstChild:], meta.Pages) },
+			"too long":          func(image []byte) { order.PutUint32(image[id*pageBytes+overflow:], uint32(meta.Pages)) },
 		} {
 			last = bytes.Clone(sound)
 			harm(last)
-			if err := checkTree(bytes.NewReader(last)); !errors.Is(err, errDamaged) {
+			if err := boltcheck.Tree(bytes.NewReader(last)); !errors.Is(err, errDamaged) {
 				t.Errorf("page %d %s: %v", id, name, err)
 			}
 		}
@@ -54,15 +56,15 @@ func TestTreeInACircle(t *testing.T) {
 }
 
 // branches are the branch pages of a tree.
-func branches(image []byte, meta boltMeta) (found []uint64) {
-	for level := []uint64{meta.root}; len(level) > 0; {
+func branches(image []byte, meta boltcheck.MetaPage) (found []uint64) {
+	for level := []uint64{meta.Root}; len(level) > 0; {
 		var below []uint64
 		for _, id := range level {
 			page := image[id*pageBytes : (id+1)*pageBytes]
-			if binary.NativeEndian.Uint16(page[8:]) == boltBranch {
+			if binary.NativeEndian.Uint16(page[8:]) == boltcheck.Branch {
 				found = append(found, id)
 			}
-			below = appendChildren(below, page)
+			below = boltcheck.Children(below, page)
 		}
 		level = below
 	}
