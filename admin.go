@@ -1,19 +1,16 @@
 package larder
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
-	"github.com/larder-cache/larder/urlform"
 )
 
 // adminView is the running cache as the admin API sees it.
@@ -27,69 +24,25 @@ func runningCache() purge.Cache {
 	return nil
 }
 
-// Purge implements purge.Cache. During a reload that switches the disk path two stores serve
-// requests: both are purged, by the URLs that the rules of any configuration make.
-func (t adminView) Purge(_ context.Context, s purge.Selectors) (matched int, err error) {
-	all := t.cache.withOthers(nil)
-	var rules []*keying
-	for _, p := range all {
-		for _, app := range p.apps() {
-			rules = append(rules, app.rules()...)
-		}
-	}
+// Purge implements purge.Cache. A URL is purged in all the forms that the rules of any configuration
+// make of it.
+func (t adminView) Purge(ctx context.Context, s purge.Selectors) (matched int, err error) {
+	rules := keyRules()
 	selectors := store.Selectors{Tags: slices.Clone(s.Tags), Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
 	for _, raw := range s.URLs {
-		urls, err := normalizeURL(raw, rules)
+		urls, err := httpcache.StoredURLs(raw, rules)
 		if err != nil {
 			return 0, err
 		}
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
-	reachSearched(&selectors)
-	matched, err = t.cache.purgeAll(all, selectors, store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun})
+	options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun}}
+	matched, err = t.cache.Purge(ctx, selectors, options)
 	if !s.DryRun {
 		t.countPurge(s)
 		t.emitPurged(s, matched)
 	}
 	return matched, err
-}
-
-// purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have been
-// closed since it was listed: then the purge goes to what may have taken its file over.
-func (p *cache) purgeAll(all []*cache, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
-	if !options.DryRun {
-		purges.Add(1)
-	}
-	for left := all; len(left) > 0; {
-		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
-		matched, err = matched+n, cmp.Or(err, purgeErr)
-		if left = nil; closed && !options.DryRun {
-			left = slices.DeleteFunc(p.withOthers(nil), func(other *cache) bool { return slices.Contains(all, other) })
-			all = slices.Concat(all, left)
-			purges.Add(1) // the second count, see withOthers
-		}
-	}
-	return matched, err
-}
-
-// purgeOnce is one round of purgeAll; closed says that another store than p's takes no purge any more.
-func (p *cache) purgeOnce(all []*cache, selectors store.Selectors, options store.PurgeOptions) (matched int, closed bool, err error) {
-	var mu sync.Mutex
-	var waiting sync.WaitGroup
-	for _, each := range all {
-		waiting.Go(func() {
-			n, purgeErr := each.store.Purge(selectors, options)
-			mu.Lock()
-			defer mu.Unlock()
-			if errors.Is(purgeErr, store.ErrClosed) && each != p {
-				closed, purgeErr = true, nil // it answers nothing any more
-			}
-			matched += n
-			err = cmp.Or(err, purgeErr)
-		})
-	}
-	waiting.Wait()
-	return matched, closed, err
 }
 
 // emitPurged tells Caddy's event subscribers.
@@ -98,40 +51,6 @@ func (t adminView) emitPurged(s purge.Selectors, matched int) {
 		"tags": s.Tags, "urls": s.URLs, "prefixes": s.Prefixes, "hosts": s.Hosts, "all": s.All,
 		"soft": s.Soft, "matched": matched,
 	})
-}
-
-// normalizeURL returns the URLs under which the handlers of a configuration may have stored an absolute URL: each has its own query rules, and
-// one behind another is asked for what the other's rules have left.
-func normalizeURL(raw string, rules []*keying) ([]string, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("not a URL: %w", err)
-	}
-	authority, err := urlform.Authority(u.Scheme, u.Host)
-	if err != nil {
-		return nil, fmt.Errorf("not an authority: %w", err)
-	}
-	var urls []string
-	for _, query := range spellings(urlform.Query(u.RawQuery), rules) {
-		urls = append(urls, urlform.Join(u.Scheme, authority, u, query))
-	}
-	return urls, nil
-}
-
-// maxSpellings bounds what rules make of the results of others. What one handler makes of the query itself is never left out.
-const maxSpellings = 64
-
-// spellings are a query and what the rules make of it, and of what others have made of it.
-func spellings(query string, rules []*keying) []string {
-	all := []string{query}
-	for i := 0; i < len(all) && (i == 0 || len(all) < maxSpellings); i++ {
-		for _, r := range rules {
-			if next := r.query.apply(all[i]); !slices.Contains(all, next) {
-				all = append(all, next)
-			}
-		}
-	}
-	return all
 }
 
 // tierStats and stats are the JSON of GET /larder/stats. Its fields are those of store.Stats; the counts of requests and fetches are the
@@ -157,7 +76,7 @@ type stats struct {
 
 // Stats implements purge.Cache.
 func (t adminView) Stats() any {
-	s := t.cache.store.Stats()
+	s := t.cache.Store().Stats()
 	return stats{
 		Memory:        tierStats(s.Memory),
 		Disk:          tierStats(s.Disk),
@@ -176,7 +95,7 @@ func (t adminView) Stats() any {
 
 // Entries implements purge.Cache.
 func (t adminView) Entries(query purge.Query) (purge.Listing, error) {
-	items, next, err := t.cache.store.List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
+	items, next, err := t.cache.Store().List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
 	if errors.Is(err, store.ErrCursor) {
 		return purge.Listing{}, purge.ErrCursor // which is the client's fault
 	}

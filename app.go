@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -26,15 +25,13 @@ type App struct {
 	cfg.AppConfig
 
 	settings store.Settings
-	cache    *cache
+	cache    *pooled
 	events   *caddyevents.App
 	ctx      caddy.Context
 	logger   *zap.Logger
 
-	mu            sync.Mutex
-	handlers      []*Handler
-	queryRules    atomic.Bool // any of them has rules for queries
-	otherHandlers sync.Map    // *caddyhttp.Server to bool, see severalIn
+	routes        httpcache.Siblings
+	otherHandlers sync.Map // *caddyhttp.Server to bool, see severalIn
 }
 
 // CaddyModule returns the Caddy module information.
@@ -103,57 +100,11 @@ func (a *App) Cleanup() error {
 	running.remove(a)
 	if a.cache != nil {
 		if caddy.Exiting() {
-			a.cache.flights.CancelAll(context.Canceled)
+			a.cache.CancelFetches(context.Canceled)
 		}
 		a.cache.unclaim(a)
 	}
 	return nil
-}
-
-// adopt notes a handler of this configuration: its query rules take part in purging by URL.
-func (a *App) adopt(h *Handler) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.handlers = append(a.handlers, h)
-	if !h.keying.query.none() {
-		a.queryRules.Store(true)
-	}
-}
-
-// rewritesQueries reports whether any handler has rules for queries.
-func (a *App) rewritesQueries() bool { return a.queryRules.Load() }
-
-// rules returns the keying of every handler.
-func (a *App) rules() []*keying {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	all := make([]*keying, len(a.handlers))
-	for i, h := range a.handlers {
-		all[i] = &h.keying
-	}
-	return all
-}
-
-// openWait is how long a request waits for a store that is being opened. Past it the request bypasses the cache.
-const openWait = time.Second
-
-// open reports whether the store is open, after waiting for it a while.
-func (a *App) open(ctx context.Context) bool {
-	ready := a.cache.store.Ready()
-	select {
-	case <-ready:
-		return true
-	default:
-	}
-	timer := time.NewTimer(openWait)
-	defer timer.Stop()
-	select {
-	case <-ready:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return false
 }
 
 // running lists the apps that have been started and not cleaned up, oldest first. On a reload there are two for a while; after one

@@ -11,19 +11,16 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// expandURLs expands the placeholders of texts that name URLs. Caddy has decoded what most of those
-// stand for that are parts of the request's URL; in a URL they stand as the client sent them, or
-// with what would end the path, or begin an escape, percent-encoded.
-func (q *request) expandURLs(texts []string) []string {
-	out := make([]string, len(texts))
-	for i, text := range texts {
-		path, query, hasQuery := strings.Cut(text, "?")
-		out[i] = q.expandIn(path, endsPath)
-		if hasQuery {
-			out[i] += "?" + q.expandIn(query, endsParam)
-		}
+// ExpandURL implements httpcache.Origin. Caddy has decoded what most of the placeholders stand for
+// that are parts of the request's URL; in a URL they stand as the client sent them, or with what
+// would end the path, or begin an escape, percent-encoded.
+func (c *clientRequest) ExpandURL(text string) string {
+	path, query, hasQuery := strings.Cut(text, "?")
+	expanded := c.expandIn(path, endsPath)
+	if hasQuery {
+		expanded += "?" + c.expandIn(query, endsParam)
 	}
-	return out
+	return expanded
 }
 
 // The bytes that have a meaning of their own in a path, and in a parameter of a query.
@@ -33,28 +30,28 @@ const (
 )
 
 // expandIn expands the placeholders of a part of a URL, in which reserved have a meaning.
-func (q *request) expandIn(text, reserved string) string {
-	expanded, _ := q.repl.ReplaceFunc(text, func(name string, value any) (any, error) { // the error would be this function's
-		return q.inURL(name, caddy.ToString(value), reserved), nil
+func (c *clientRequest) expandIn(text, reserved string) string {
+	expanded, _ := c.repl.ReplaceFunc(text, func(name string, value any) (any, error) { // the error would be this function's
+		return c.inURL(name, caddy.ToString(value), reserved), nil
 	})
 	return expanded
 }
 
 // inURL is the value of a placeholder as it stands in a URL. What is no part of the request's URL is
 // taken as it is: a field such as Destination carries a URL.
-func (q *request) inURL(name, value, reserved string) string {
+func (c *clientRequest) inURL(name, value, reserved string) string {
 	switch of, part, _ := strings.Cut(name, ".path"); of {
 	case "http.request.uri":
-		if sent, ok := sentPart(q.r.URL, part, value); ok {
+		if sent, ok := sentPart(c.HTTP().URL, part, value); ok {
 			return sent
 		}
 	case "http.request.orig_uri":
-		if sent, ok := sentPart(clientURL(q.r), part, value); ok {
+		if sent, ok := sentPart(clientURL(c.HTTP()), part, value); ok {
 			return sent
 		}
 	}
 	if param, ok := strings.CutPrefix(name, "http.request.uri.query."); ok && reserved == endsParam {
-		if sent, ok := sentParam(q.r.URL, param, value); ok {
+		if sent, ok := sentParam(c.HTTP().URL, param, value); ok {
 			return sent
 		}
 	}

@@ -1,173 +1,138 @@
 package larder
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"net/http"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
-	"github.com/larder-cache/larder/rfc9111"
-	"github.com/larder-cache/larder/store"
+	"github.com/larder-cache/larder/httpcache"
 )
 
-// The request story:
-//
-//	request ─ classify ─ key ─ lookUp ─ decide ─┬─ fresh ───────────────────────────────► respondStored
-//	   │                                        ├─ stale, may be served ─► respondStored, refreshInBackground
-//	   │                                        └─ else ─► join a flight ─► fetch ─ admit ─ store
-//	   └─ bypass ─► next, untouched                            └──────────────────────► respondShared, from the streaming body
-//
-// The arrows are the methods of request: classify and key in request.go, boarding a flight in coalesced.go, the ways to answer in respond.go, and
-// in pass.go for what is passed on. evaluate.go has what is worked out about a stored response once for all hits. A fetch (fetch.go) runs
-// apart from every request; what it may do with a response is decided in rfc9111.
+// ServeHTTP implements caddyhttp.MiddlewareHandler: httpcache tells the story of a request, this file
+// what Caddy has to do with it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	c := &clientRequest{next: next, repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
+	return toCaddy(h.route.Serve(&c.Request, w, r, h.identify(r), c))
+}
+
+// clientRequest is a client's request, as Caddy and the cache have it. It implements
+// httpcache.Origin.
+type clientRequest struct {
+	httpcache.Request
+	next      caddyhttp.Handler
+	repl      *caddy.Replacer
+	decided   bool
+	published bool
+}
+
+// ServeHTTP implements httpcache.Origin.
+func (c *clientRequest) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	c.publish()
+	return toCache(c.next.ServeHTTP(w, r))
+}
+
+// Detach implements httpcache.Origin.
+func (c *clientRequest) Detach(ctx context.Context, r *http.Request, copies int) httpcache.OriginRequest {
+	return newSubrequest(ctx, c, r, copies)
+}
+
+// Expand implements httpcache.Origin.
+func (c *clientRequest) Expand(text string) string { return c.repl.ReplaceAll(text, "") }
+
+// Decided implements httpcache.Origin.
+func (c *clientRequest) Decided(d *httpcache.Decision) {
+	c.decided = true
+	c.publish()
+	if !c.logged() {
+		return
+	}
+	if extra, ok := c.HTTP().Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.String("larder_status", d.Outcome.String()))
+		if reason := d.Reason(); reason != "" {
+			extra.Set(zap.String("larder_reason", reason))
+		}
+	}
+}
+
+// logged reports whether the request can come into an access log. Fields for one that cannot would
+// cost what the rest of a hit does.
+func (c *clientRequest) logged() bool {
+	server := serverOf(c.HTTP())
+	return server != nil && server.Logs != nil
+}
 
 const (
-	// loopToken is this cache's name in CDN-Loop (RFC 8586).
-	loopToken = "larder"
-	// maxLoops is how often a request may have come by already.
-	maxLoops = 10
-	// maxRounds bounds how often a request is sorted anew because a flight's response turned out not to be for it.
-	maxRounds = 4
+	statusPlaceholder = "http.larder.status"
+	reasonPlaceholder = "http.larder.reason"
 )
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
-		return loopError()
+// publish has the placeholders answered. The replacer asks its providers in the order in which they
+// came, so ours comes before those of a fetch, and of a handler of ours within: what is told to the
+// client is the outermost's. To set them in the replacer's map would be simpler, but the map is
+// mostly empty, and to make it costs a third of what a hit allocates. Being asked costs nothing
+// unless somebody asks.
+func (c *clientRequest) publish() {
+	if !c.published {
+		c.published = true
+		c.repl.Map(c.placeholder)
 	}
-	q := h.newRequest(w, r, next)
-	if why := q.classify(); why != NotBypassed {
-		return q.bypass(why)
-	}
-	q.cache.acquire()
-	defer q.cache.release()
-	q.readKey()
-	return q.answer()
 }
 
-func loopError() error {
-	return caddyhttp.Error(http.StatusLoopDetected,
-		fmt.Errorf("the request has passed %d times: CDN-Loop names %s as often", maxLoops, loopToken))
+// placeholder is a caddy.ReplacerFunc.
+func (c *clientRequest) placeholder(name string) (value any, known bool) {
+	if !c.decided {
+		return nil, false
+	}
+	switch name {
+	case statusPlaceholder:
+		return outcomeWords[c.Decision().Outcome], true
+	case reasonPlaceholder:
+		return c.Decision().Reason(), true
+	}
+	return nil, false
 }
 
-// answer goes round until the request has its answer. One round is enough but where a flight's response turns out to be for others:
-// selected by other values of its Vary, or purged since.
-func (q *request) answer() error {
-	for round := range maxRounds {
-		if round > 0 {
-			q.updateNow() // it has waited for a flight
+// outcomeWords are the words as Caddy's replacer takes them, made once.
+var outcomeWords = func() (words [httpcache.OutcomeCount]any) {
+	for o := range httpcache.OutcomeCount {
+		words[o] = o.String()
+	}
+	return words
+}()
+
+// toCache gives the cache the status that Caddy would answer an error with.
+func toCache(err error) error {
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		return &httpcache.Error{Status: handlerErr.StatusCode, Err: err}
+	}
+	return err
+}
+
+// toCaddy is the opposite: an error of the handlers is what they returned, one of the cache's own is
+// what handle_errors takes.
+func toCaddy(err error) error {
+	own, ok := errors.AsType[*httpcache.Error](err)
+	if !ok {
+		return err
+	}
+	for ok { // what a fetch failed with, for those who waited
+		var cause *httpcache.Error
+		if cause, ok = own.Err.(*httpcache.Error); ok { //nolint:errorlint // the one directly within
+			own = cause
 		}
-		if answered, err := q.round(); answered {
-			return err
-		}
 	}
-	return q.passUncached(q.forward, "")
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](own.Err); ok && handlerErr.StatusCode == own.Status {
+		return own.Err
+	}
+	return caddyhttp.Error(own.Status, own.Err)
 }
 
-// round answers the request from the store, or fetches. answered is false when it has to be sorted anew.
-func (q *request) round() (answered bool, err error) {
-	use := q.lookUp()
-	held := q.found // a flight's answer may take its place
-	defer held.Release()
-	switch use {
-	case rfc9111.UseFresh:
-		return true, q.respondStored(OutcomeHit, "")
-	case rfc9111.UseStale:
-		return true, q.respondStored(OutcomeStale, "")
-	case rfc9111.UseRefresh:
-		if q.sharing() != sharingHitForMiss {
-			q.refreshInBackground()
-			return true, q.respondStored(OutcomeStale, detailSWR)
-		}
-		q.forward = rfc9111.ForwardStale // a refresh has brought what may not replace it, so it stands in for a failure only
-	case rfc9111.UseValidate, rfc9111.UseNever:
-	}
-	if q.directives.OnlyIfCached {
-		return true, q.refuse()
-	}
-	return q.fetch()
-}
-
-// refuse is the answer to only-if-cached where nothing stored will do (RFC 9111 5.2.1.7).
-func (q *request) refuse() error {
-	q.note(OutcomeMiss, "only-if-cached")
-	return caddyhttp.Error(http.StatusGatewayTimeout, errOnlyIfCached)
-}
-
-// lookUp finds what is stored for the request and decides what may be done with it.
-func (q *request) lookUp() rfc9111.Use {
-	q.found = q.cache.store.Lookup(q.key, q.selects)
-	q.freshness = nil
-	if e := q.found.Entry; e != nil && !varianceAgrees(e.Header, q.keyed.variance) {
-		q.found.Entry = nil
-	}
-	if q.found.Entry == nil {
-		q.forward = rfc9111.ForwardURIMiss
-		if known := q.found.Known; known != nil {
-			q.forward = rfc9111.ForwardVaryMiss
-			q.varyNames = known.Names
-		}
-		return rfc9111.UseNever
-	}
-	if q.varyNames = q.found.Entry.Variant.Names; isVaryIgnored(&q.found.Entry.Variant) {
-		q.varyNames = nil // who ignores Vary is of one kind
-	}
-	q.freshness = q.evaluate(q.found.Entry)
-	use, forward := q.freshness.UseFor(q.directives, q.arrivedAt(), q.now, q.found.Soft)
-	q.forward = forward
-	if use == rfc9111.UseNever { // today's rules would not have let it in
-		q.found.Entry, q.freshness = nil, nil
-	}
-	if use != rfc9111.UseNever && use != rfc9111.UseValidate && !q.bodyReady() {
-		q.dropFound()
-		q.varyNames = nil
-		return rfc9111.UseNever
-	}
-	return use
-}
-
-// selects is the match of RFC 9111 4.1.
-func (q *request) selects(v *store.Variant) int {
-	if isVaryIgnored(v) {
-		if q.h.policy.Ignores("Vary") {
-			return 1
-		}
-		return 0
-	}
-	if !q.seesAll(v.Names) {
-		return 0
-	}
-	return rfc9111.VariantScore(v.Names, v.Values, v.Coding, q.r.Header)
-}
-
-// fetch gets the response from the origin, alone or together with others. answered is false when what came is not for this request, which
-// then has to be sorted anew.
-func (q *request) fetch() (answered bool, err error) {
-	switch {
-	case q.directives.NoStore:
-		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so nobody can share it.
-		return true, q.passUncached(q.forward, rfc9111.ReasonRequestNoStore.String())
-	case wantsEvents(q.r.Header):
-		return q.fetchAlone(q.forward)
-	case q.sharing() == sharingHitForMiss:
-		return q.fetchAlone(rfc9111.ForwardMiss)
-	case q.r.Method == http.MethodHead && q.found.Entry == nil:
-		// A cold HEAD is not worth a body. If the body is on its way, its header will do.
-		return q.joinRunning()
-	case q.h.coalesceOff || q.freshness != nil && q.freshness.NoCache:
-		// no-cache (RFC 9111 5.2.2.4) asks for a validation of each request's own.
-		return q.serveFrom(q.solo())
-	default:
-		return q.serveFrom(q.join())
-	}
-}
-
-// fetchAlone asks the origin for a request that waits for nobody: as it came where nothing is
-// stored, else with the question whether that still holds, so that a 304 renews it and a failure
-// may be answered with it.
-func (q *request) fetchAlone(forward rfc9111.Forward) (answered bool, err error) {
-	if q.found.Entry == nil {
-		return true, q.passUncached(forward, "")
-	}
-	return q.serveFrom(q.solo())
-}
+// Interface guards.
+var (
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ httpcache.Origin            = (*clientRequest)(nil)
+)

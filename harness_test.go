@@ -51,31 +51,6 @@ func newTestRequest(w http.ResponseWriter, header ...string) *http.Request {
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
 }
 
-// storable answers with nothing, which is fresh for a minute.
-var storable = caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Cache-Control", "max-age=60")
-	return nil
-})
-
-// counting returns next, and the number of its calls so far.
-func counting(next caddyhttp.Handler) (counted caddyhttp.Handler, calls *int) {
-	calls = new(int)
-	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		*calls++
-		return next.ServeHTTP(w, r)
-	}), calls
-}
-
-// ask has a handler answer a new test request.
-func ask(tb testing.TB, h *Handler, next caddyhttp.Handler) *httptest.ResponseRecorder {
-	tb.Helper()
-	w := httptest.NewRecorder()
-	if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
-		tb.Fatal(err)
-	}
-	return w
-}
-
 // nullWriter takes a response at no cost.
 type nullWriter struct{ header http.Header }
 

@@ -28,6 +28,10 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"store/internal/boltcheck": {},
 		"urlform":                  {modulePath + "/rfc9111"},
+		"httpcache": {
+			"github.com/hashicorp/golang-lru/v2",
+			modulePath + "/coalesce", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
+		},
 		"purge": {
 			caddy, caddy + "/cmd", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap",
 		},
@@ -50,19 +54,17 @@ func TestImportsPointOneWay(t *testing.T) {
 				ours = append(ours, rest)
 			}
 		}
-		if want := []string{"caddyfile", "coalesce", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
+		if want := []string{"caddyfile", "httpcache", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}
 	})
 }
 
-// TestTheCoreKnowsNoCaddy looks through what the three import, all the way down.
+// TestTheCoreKnowsNoCaddy looks through what they import, all the way down.
 func TestTheCoreKnowsNoCaddy(t *testing.T) {
-	for _, folder := range []string{"rfc9111", "coalesce", "store"} {
+	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "httpcache"} {
 		for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+folder) {
-			ours := strings.HasPrefix(path, modulePath) && path != modulePath+"/"+folder &&
-				!strings.HasPrefix(path, modulePath+"/"+folder+"/internal/")
-			if ours || strings.HasPrefix(path, "github.com/caddyserver/") {
+			if strings.HasPrefix(path, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", folder, path)
 			}
 		}

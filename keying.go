@@ -2,389 +2,92 @@ package larder
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
-	"iter"
+	"encoding/hex"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 
-	"github.com/larder-cache/larder/rfc9111"
-	"github.com/larder-cache/larder/store"
-	"github.com/larder-cache/larder/urlform"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/httpcache"
 )
 
-// keying is how a handler turns requests into keys; docs/configuration.md, "Key", says for users what
-// they are made of. It is pure: placeholders come expanded, bodies come read. Names such as C5 are
-// rows of the table of attacks in SECURITY.md, here and elsewhere.
-type keying struct {
-	query   queryRules
-	headers []string // canonical names whose values are part of the key
-	cookies []string // names whose values are part of the key
+// identify says which URL a request asks for, and where it came in, by what Caddy knows of it.
+func (h *Handler) identify(r *http.Request) httpcache.Identity {
+	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
+	id := httpcache.Identify(r, clientURL(r), claims && fromTrustedProxy(r))
+	id.Listener.Server = h.server
+	id.Dotted = dotted(r.Host) && h.app.hasOtherHandlers(serverOf(r))
+	return id
 }
 
-// keyed is what of a request goes into its key. Two requests have the same key only if every field here is equal
-// after the handler's query rules.
-type keyed struct {
-	method    string // the method class: GET stands for HEAD too
-	scheme    string
-	authority string   // canonical, see urlform.Authority
-	site      site     // of the entry's URL
-	listener  listener // Host is the client's word, and two sites must not share
-	client    *url.URL // path and query as the client sent them
-	inner     *url.URL // path and query as they are when Larder sees them
-	header    http.Header
-	added     []string // expanded texts of `key { add }`
-	body      []byte   // the request's content, for POST and QUERY
-	hasBody   bool
-	trusted   bool                   // claims about scheme or host are a trusted proxy's
-	dotted    bool                   // the Host had a trailing dot, and that may have led it to another site
-	variance  rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
-}
-
-// origin is scheme and authority of the entry's URL.
-func (k *keyed) origin() string { return k.site.scheme + "://" + k.site.authority }
-
-// key hashes k. Every part is preceded by its length, so that no two different requests can spell the same bytes (C5).
-func (rules *keying) key(k *keyed) store.Key {
-	b := keyRooms.Get().(*keyBytes)
-	defer keyRooms.Put(b)
-	*b = (*b)[:0]
-	b.text(k.method)
-	b.text(k.scheme)
-	b.text(k.authority)
-	b.text(k.listener.server)
-	b.count(k.listener.port)
-	b.text(k.listener.socket)
-	b.url(urlform.PathAsSent(k.client), k.client, &rules.query, k.variance)
-	// Where a rewrite or handle_path has changed the URL, the changed form counts as well: two `handle_path` blocks with different
-	// origins behind them must not mix.
-	if sameTarget(k.client, k.inner) {
-		b.count(0)
-	} else {
-		b.url(k.inner.EscapedPath(), k.inner, &rules.query, k.variance)
+// clientURL is the URL as the client sent it, before any rewrite.
+func clientURL(r *http.Request) *url.URL {
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && orig.URL != nil {
+		return orig.URL
 	}
-	// The names stand beside the values: another handler may key others for the same URL.
-	b.count(len(rules.headers))
-	for _, name := range rules.headers {
-		b.text(name)
-		b.texts(k.header[name])
-	}
-	b.count(len(rules.cookies))
-	if len(rules.cookies) > 0 {
-		jar := cookieValues(k.header, rules.cookies)
-		for _, name := range rules.cookies {
-			b.text(name)
-			b.texts(jar[name])
-		}
-	}
-	b.texts(k.added)
-	b.forwarded(k.header)
-	b.flag(k.dotted)
-	b.flag(k.trusted) // reverse_proxy tells the origin other things for others who claim the same
-	if k.hasBody {
-		// RFC 10008 2.7: the content and what says how to read it.
-		b.texts(k.header["Content-Type"])
-		b.texts(k.header["Content-Encoding"])
-		b.count(len(k.body))
-		*b = append(*b, k.body...)
-	}
-	return sha256.Sum256(*b)
+	return r.URL
 }
 
-// listener is where a connection came in: Caddy's server, by its addresses, and a port of it or the
-// path of a socket. The port alone does not tell: two servers may have the same one at different
-// addresses, and behind the PROXY protocol it is what the header says.
-type listener struct {
-	server string // see serverName
-	port   int
-	socket string
+// fromTrustedProxy reports whether the request comes from one of the server's trusted_proxies.
+func fromTrustedProxy(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
 }
 
-// listenerName names where the request came in, as the URLs of entries have it (store.URLAt): the door,
-// and whether a dot has led it to another site there.
-func (k *keyed) listenerName() string { return string(k.appendListenerName(nil)) }
-
-func (k *keyed) appendListenerName(b []byte) []byte {
-	b = append(append(b, k.listener.server...), ':')
-	if b = append(b, k.listener.socket...); k.listener.socket == "" {
-		b = strconv.AppendInt(b, int64(k.listener.port), 10)
-	}
-	if k.dotted {
-		b = append(b, '.')
-	}
-	return b
-}
-
-func sameTarget(a, b *url.URL) bool {
-	if a.RawQuery != b.RawQuery || a.ForceQuery != b.ForceQuery {
-		return false
-	}
-	// What the escaped path is made of is mostly equal, and cheaper to compare.
-	return a.Path == b.Path && a.RawPath == b.RawPath || a.EscapedPath() == b.EscapedPath()
-}
-
-// keyBytes is what gets hashed: length-prefixed parts.
-type keyBytes []byte
-
-// keyRooms spare each request an allocation.
-var keyRooms = sync.Pool{New: func() any {
-	b := make(keyBytes, 0, 1024)
-	return &b
-}}
-
-func (b *keyBytes) count(n int) { *b = binary.AppendUvarint(*b, uint64(n)) }
-
-func (b *keyBytes) flag(set bool) {
-	if set {
-		b.count(1)
-	} else {
-		b.count(0)
-	}
-}
-
-func (b *keyBytes) text(s string) {
-	b.count(len(s))
-	*b = append(*b, s...)
-}
-
-func (b *keyBytes) texts(list []string) {
-	b.count(len(list))
-	for _, s := range list {
-		b.text(s)
-	}
-}
-
-// url writes a path and the query of u. A bare "?" counts: the origin can tell it from none.
-func (b *keyBytes) url(path string, u *url.URL, rules *queryRules, variance rfc9111.SearchVariance) {
-	b.count(1)
-	b.text(path)
-	query := rules.apply(u.RawQuery)
-	if !variance.IsDefault() {
-		query = variance.Normalize(query)
-	}
-	switch {
-	case query != "":
-		b.count(2)
-	case u.ForceQuery && u.RawQuery == "":
-		b.count(1)
-	default:
-		b.count(0)
-	}
-	b.text(query)
-}
-
-// methodOverrides are fields by which frameworks take a request for one with another method or URL. No browser and no proxy sends them on a GET,
-// so a request with one bypasses: it reaches the origin as it is, and nobody else gets what it answers (C1, C8).
-var methodOverrides = [...]string{
-	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-	"X-Original-Url", "X-Rewrite-Url",
-}
-
-// hasMethodOverride reports whether a request has one of the overrides, unless the handler's key tells its values apart.
-func (rules *keying) hasMethodOverride(h http.Header) bool {
-	for _, name := range methodOverrides {
-		if len(h[name]) > 0 && !slices.Contains(rules.headers, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// forwardedFields are fields that tell an origin under which scheme, host, port or prefix it is asked. Origins build redirects and links from them
-// without saying so in Vary. Proxies before Caddy send them on every request, so they can neither be dropped nor make a request bypass:
-// they are part of the key (C1, C24). Where a proxy always says the same, nothing is lost by it.
-//
-// Fields about the client's address are not among them, nor is what Forwarded says of it: they would give each client a cache of its own.
-var forwardedFields = [...]string{
-	"Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol",
-	"X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl", "X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme", "X-Url-Scheme",
-}
-
-// forwarded writes the claims that are there, each with its name.
-func (b *keyBytes) forwarded(h http.Header) {
-	for _, name := range forwardedFields {
-		values := h[name]
-		if name == "Forwarded" {
-			values = addresseesOf(values)
-		}
-		if len(values) > 0 {
-			b.text(name)
-			b.texts(values)
-		}
-	}
-	b.count(0)
-}
-
-// addresseesOf are the parameters of Forwarded (RFC 7239) that are not about who asks (`for`) or passes on (`by`). A semicolon or comma
-// within a quoted string splits it too, which only makes more of it count.
-func addresseesOf(lines []string) []string {
-	var kept []string
-	for _, line := range lines {
-		for pair := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == ',' || r == ';' }) {
-			name, _, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			if !strings.EqualFold(name, "for") && !strings.EqualFold(name, "by") {
-				kept = append(kept, strings.TrimSpace(pair))
-			}
-		}
-	}
-	return kept
-}
-
-// variantKey names one variant of key for coalescing: requests with different values for the names of Vary do not wait
-// for each other.
-func variantKey(key store.Key, names, values []string) store.Key {
-	b := keyRooms.Get().(*keyBytes)
-	defer keyRooms.Put(b)
-	*b = append((*b)[:0], key[:]...)
-	b.texts(names)
-	b.texts(values)
-	return sha256.Sum256(*b)
-}
-
-// entryURL is the URL by which a stored response is purged, listed and invalidated: the one the
-// client sent, in urlform's form and its query under the handler's rules. Requests with the same
-// key have the same: what it is made of is in the key, to the letter.
-func (rules *keying) entryURL(scheme, authority string, u *url.URL) string {
-	return urlform.Join(scheme, authority, u, rules.query.apply(urlform.Query(u.RawQuery)))
-}
-
-// storedURL is entryURL of k at its listener, which is how the store has it: store.URLAt, made in one
-// piece.
-func (rules *keying) storedURL(k *keyed) string {
-	var room [256]byte
-	b := urlform.Append(room[:0], k.site.scheme, k.site.authority, k.client, rules.query.apply(urlform.Query(k.client.RawQuery)))
-	return string(k.appendListenerName(append(b, store.AtListener...)))
-}
-
-// dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for another name than example.com, so the
-// request may have come to another site, a catch-all one, than those whose key it would share.
+// dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for
+// another name than example.com, so the request may have come to another site, a catch-all one, than
+// those whose key it would share.
 func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
 
-// queryRules say which parameters count, in the key and in the fetch that fills it. What is keyed is what is sent
-// upstream, so that a parameter without effect on the key cannot have one on the answer (C4).
-type queryRules struct {
-	sort   bool
-	ignore []string
-	only   []string
+// serverOf is the server that the request came to, nil if it came to none.
+func serverOf(r *http.Request) *caddyhttp.Server {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server
 }
 
-func (q *queryRules) none() bool { return !q.sort && len(q.ignore) == 0 && len(q.only) == 0 }
-
-// apply returns the raw query that is left. Parameters are whole pieces between `&`: never split at
-// `;`, never decoded, because two parties that decode differently are what parameter cloaking lives
-// on. Names are compared in the form of an entry's URL, so that a raw query and its URL's form lose
-// the same parameters and come in the same order.
-func (q *queryRules) apply(raw string) string {
-	if raw == "" || q.none() {
-		return raw
+// serverName names a server by the addresses that it is configured to listen at, so that what is
+// stored is found again after a reload and a restart: Caddy's own names are numbers, which change
+// with the sites of a Caddyfile. It is short, as each entry's URL ends with one. A nil server has
+// none.
+func serverName(server *caddyhttp.Server) string {
+	if server == nil {
+		return ""
 	}
-	params := strings.Split(raw, "&")
-	if len(q.ignore) > 0 {
-		params = slices.DeleteFunc(params, func(p string) bool { return matchesAny(q.ignore, paramName(p)) })
-	}
-	if len(q.only) > 0 {
-		params = slices.DeleteFunc(params, func(p string) bool { return !matchesAny(q.only, paramName(p)) })
-	}
-	if q.sort {
-		slices.SortStableFunc(params, func(a, b string) int { return strings.Compare(paramName(a), paramName(b)) })
-	}
-	return strings.Join(params, "&")
+	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(server.Listen)), "\n")))
+	return hex.EncodeToString(sum[:8])
 }
 
-// applied returns u itself where the rules change nothing, otherwise a copy with the query that is left.
-func (q *queryRules) applied(u *url.URL) *url.URL {
-	raw := q.apply(u.RawQuery)
-	if raw == u.RawQuery {
-		return u
+// hasOtherHandlers reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd
+// spellings only, and remembered for as long as the configuration lives.
+func (a *App) hasOtherHandlers(server *caddyhttp.Server) bool {
+	if server == nil {
+		return true
 	}
-	c := *u
-	c.RawQuery = raw
-	return &c
+	if known, ok := a.otherHandlers.Load(server); ok {
+		return known.(bool)
+	}
+	n := handlersIn(server.Routes)
+	for _, route := range server.NamedRoutes {
+		n += handlersIn(caddyhttp.RouteList{*route})
+	}
+	// None at all: ours is somewhere that this walk does not know, and another may be as well.
+	a.otherHandlers.Store(server, n != 1)
+	return n != 1
 }
 
-func paramName(param string) string {
-	name, _, _ := strings.Cut(param, "=")
-	return urlform.Query(name)
-}
-
-// matchesAny matches with `*` as the only wildcard. The patterns were checked when the configuration was loaded.
-func matchesAny(patterns []string, name string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool { return wildcard(pattern, name) })
-}
-
-// wildcard reports whether name matches pattern, in which `*` stands for any run of bytes.
-func wildcard(pattern, name string) bool {
-	prefix, rest, starred := strings.Cut(pattern, "*")
-	if !starred {
-		return name == pattern
-	}
-	if !strings.HasPrefix(name, prefix) {
-		return false
-	}
-	name = name[len(prefix):]
-	for {
-		part, more, again := strings.Cut(rest, "*")
-		if !again {
-			return strings.HasSuffix(name, part)
-		}
-		i := strings.Index(name, part)
-		if i < 0 {
-			return false
-		}
-		name, rest = name[i+len(part):], more
-	}
-}
-
-// cookies yields the request's cookies in the order they were sent. A value is all behind the name,
-// "=" included, and unparsed: what a parser would drop may still reach the origin. The name goes
-// without white space, as origins read it.
-func cookies(h http.Header) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		for _, line := range h["Cookie"] {
-			for pair := range strings.SplitSeq(line, ";") {
-				if pair = strings.TrimSpace(pair); pair == "" {
-					continue
-				}
-				name, _, _ := strings.Cut(pair, "=")
-				if name = strings.TrimSpace(name); !yield(name, pair[len(name):]) {
-					return
-				}
+// handlersIn counts the larder handlers in routes and the routes within.
+func handlersIn(routes caddyhttp.RouteList) (n int) {
+	for _, route := range routes {
+		for _, handler := range route.Handlers {
+			switch h := handler.(type) {
+			case *Handler:
+				n++
+			case *caddyhttp.Subroute:
+				n += handlersIn(h.Routes)
 			}
 		}
 	}
-}
-
-// cookieValues lists the values of the cookies that are wanted, by name. Others are as many as a
-// client likes, and are not kept.
-func cookieValues(h http.Header, wanted []string) map[string][]string {
-	jar := make(map[string][]string, len(wanted))
-	for name, value := range cookies(h) {
-		if slices.Contains(wanted, name) {
-			jar[name] = append(jar[name], value)
-		}
-	}
-	return jar
-}
-
-// hasUnkeyedAuthorization reports whether the request carries Authorization that is not part of the
-// key. What is keyed is shared by those alone who show the same credentials, so RFC 9111 3.5 has
-// nothing to keep apart.
-func (rules *keying) hasUnkeyedAuthorization(h http.Header) bool {
-	return len(h["Authorization"]) > 0 && !slices.Contains(rules.headers, "Authorization")
-}
-
-// hasUnkeyedCookie reports whether the request carries a cookie that is not part of the key.
-func (rules *keying) hasUnkeyedCookie(h http.Header) bool {
-	if len(h["Cookie"]) == 0 || slices.Contains(rules.headers, "Cookie") {
-		return false
-	}
-	for name := range cookies(h) {
-		if !slices.Contains(rules.cookies, name) {
-			return true
-		}
-	}
-	return false
+	return n
 }

@@ -2,11 +2,13 @@ package larder
 
 import (
 	"errors"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -17,7 +19,7 @@ var collectors = newMetrics()
 
 // metrics are the counts of the process.
 type metrics struct {
-	requests      [outcomeCount]prometheus.Counter
+	requests      [httpcache.OutcomeCount]prometheus.Counter
 	requestsVec   *prometheus.CounterVec
 	notStoredVec  *prometheus.CounterVec
 	reasons       map[rfc9111.Reason]prometheus.Counter
@@ -44,7 +46,7 @@ func newMetrics() *metrics {
 		}),
 		reasons: make(map[rfc9111.Reason]prometheus.Counter),
 	}
-	for o := range outcomeCount {
+	for o := range httpcache.OutcomeCount {
 		m.requests[o] = m.requestsVec.WithLabelValues(o.String())
 	}
 	for _, reason := range rfc9111.Reasons() {
@@ -69,7 +71,14 @@ func (a *App) registerMetrics(ctx caddy.Context) error {
 	return nil
 }
 
-func (m *metrics) notStored(reason rfc9111.Reason) {
+// Request implements httpcache.Metrics.
+func (m *metrics) Request(o httpcache.Outcome) { m.requests[o].Inc() }
+
+// FetchDone implements httpcache.Metrics.
+func (m *metrics) FetchDone(took time.Duration) { m.fetchDuration.Observe(took.Seconds()) }
+
+// NotStored implements httpcache.Metrics.
+func (m *metrics) NotStored(reason rfc9111.Reason) {
 	if c := m.reasons[reason]; c != nil {
 		c.Inc()
 	}
@@ -77,8 +86,8 @@ func (m *metrics) notStored(reason rfc9111.Reason) {
 
 // requestCounts returns the requests by outcome.
 func (m *metrics) requestCounts() map[string]uint64 {
-	counts := make(map[string]uint64, outcomeCount)
-	for o := range outcomeCount {
+	counts := make(map[string]uint64, httpcache.OutcomeCount)
+	for o := range httpcache.OutcomeCount {
 		counts[o.String()] = read(m.requests[o])
 	}
 	return counts
@@ -132,7 +141,7 @@ func (storeCollector) Collect(ch chan<- prometheus.Metric) {
 	if app == nil {
 		return
 	}
-	s := app.cache.store.Stats()
+	s := app.cache.Store().Stats()
 	for tier, t := range map[store.Tier]store.TierStats{store.MemoryTier: s.Memory, store.DiskTier: s.Disk} {
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), tier.String())
 		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(t.Bytes), tier.String())

@@ -6,6 +6,8 @@
 package larder
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -42,34 +45,12 @@ func init() {
 type Handler struct {
 	cfg.HandlerConfig
 
-	app         *App
-	logger      *zap.Logger
-	metrics     *metrics
-	policy      rfc9111.Policy
-	keying      keying
-	invalidate  []invalidateRule
-	decisive    []string // fields kept with a response wherever they come from
-	server      string   // serverName of the one that it belongs to
-	maxBody     int64
-	coalesceOff bool
-	ttlRules    bool // ttl, force_ttl or heuristic treat requests with an unkeyed cookie apart
-	statusMode  statusMode
-	rules       store.Key                      // fingerprint of what decides about storing
-	serial      uint64                         // no other handler of the process has it
-	writes      *atomic.Pointer[writtenFields] // see written.go
+	app    *App
+	server string // serverName of the one that it belongs to
+	route  *httpcache.Route
+	logger *zap.Logger
+	writes *atomic.Pointer[writtenFields] // see written.go
 }
-
-// serials counts the handlers that have been provisioned.
-var serials atomic.Uint64
-
-// statusMode is how much Cache-Status tells.
-type statusMode uint8
-
-const (
-	statusShort statusMode = iota
-	statusFull
-	statusOff
-)
 
 // CaddyModule returns the Caddy module information.
 func (Handler) CaddyModule() caddy.ModuleInfo {
@@ -85,7 +66,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.HandlerConfig = h.WithDefaults()
-	h.logger, h.metrics, h.serial = ctx.Logger(), collectors, serials.Add(1)
+	h.logger, h.writes = ctx.Logger(), new(atomic.Pointer[writtenFields])
 	app, err := ctx.App(moduleName)
 	if err != nil {
 		return fmt.Errorf("loading the %s app: %w", moduleName, err)
@@ -93,51 +74,75 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.server = serverName(server)
-	h.maxBody = h.app.MaxBody
-	if h.MaxBody > 0 {
-		h.maxBody = min(h.maxBody, h.MaxBody)
-	}
 	if h.MaxBody > h.app.MaxBody {
 		h.logger.Warn("max_body of the directive is larger than that of the global option, which holds: raise that one",
 			zap.Int64("max_body", h.MaxBody), zap.Int64("global", h.app.MaxBody))
 	}
-	h.policy = policyOf(&h.HandlerConfig)
-	h.keying = keyingOf(h.Key)
-	h.decisive = append(append(append([]string{}, decisive...), h.policy.Targeted...), h.Tags.From...)
-	h.coalesceOff, h.writes = h.Coalesce.Off, new(atomic.Pointer[writtenFields])
-	h.ttlRules = len(h.TTL)+len(h.ForceTTL) > 0 || h.Heuristic
-	h.statusMode = map[string]statusMode{cfg.StatusShort: statusShort, cfg.StatusFull: statusFull, cfg.StatusOff: statusOff}[h.Status]
-	if h.rules, err = h.fingerprint(); err != nil {
-		return fmt.Errorf("taking a fingerprint of the rules: %w", err)
-	}
-	if err := h.provisionInvalidate(ctx); err != nil {
+	rules, err := h.rules(ctx)
+	if err != nil {
 		return err
 	}
-	h.app.adopt(h)
+	h.route = h.app.cache.NewRoute(rules, &h.app.routes)
 	return nil
 }
 
-// provisionInvalidate loads the matchers of the invalidate blocks.
-func (h *Handler) provisionInvalidate(ctx caddy.Context) error {
+// rules translates the configuration for httpcache.
+func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
+	rules = httpcache.Rules{
+		Policy: policyOf(&h.HandlerConfig), Key: keyRulesOf(h.Key),
+		Tags:    httpcache.TagRules{From: h.Tags.From, Add: h.Tags.Add, KeepHeaders: h.Tags.KeepHeaders},
+		Methods: h.Methods, MaxBody: h.app.MaxBody, MaxVariants: h.MaxVariants,
+		Wait: time.Duration(h.Coalesce.Wait), CoalesceOff: h.Coalesce.Off,
+		CookiesApart: len(h.TTL)+len(h.ForceTTL) > 0 || h.Heuristic,
+		Status:       statusModes[h.Status],
+		Behind:       handlersBehind{h}, Logger: ctx.Slogger(),
+	}
+	if h.MaxBody > 0 {
+		rules.MaxBody = min(rules.MaxBody, h.MaxBody)
+	}
+	if rules.Invalidate, err = h.invalidateRules(ctx); err != nil {
+		return rules, err
+	}
+	if rules.Fingerprint, err = fingerprint(&rules, h.app.settings); err != nil {
+		return rules, fmt.Errorf("taking a fingerprint of the rules: %w", err)
+	}
+	return rules, nil
+}
+
+var statusModes = map[string]httpcache.StatusMode{
+	cfg.StatusShort: httpcache.StatusShort, cfg.StatusFull: httpcache.StatusFull, cfg.StatusOff: httpcache.StatusOff,
+}
+
+// fingerprint is of everything that decides whether a response may be stored.
+func fingerprint(rules *httpcache.Rules, settings store.Settings) (store.Key, error) {
+	text, err := json.Marshal(struct {
+		Policy   rfc9111.Policy
+		MaxBody  int64
+		Settings store.Settings
+	}{rules.Policy, rules.MaxBody, settings})
+	return sha256.Sum256(text), err
+}
+
+// invalidateRules loads the matchers of the invalidate blocks.
+func (h *Handler) invalidateRules(ctx caddy.Context) (rules []httpcache.InvalidateRule, err error) {
 	for i := range h.Invalidate {
-		rule := &h.Invalidate[i]
-		loaded := invalidateRule{tags: rule.Tags, urls: rule.URLs, soft: rule.Soft}
-		if rule.MatcherSetsRaw != nil {
-			mods, err := ctx.LoadModule(rule, "MatcherSetsRaw")
+		block := &h.Invalidate[i]
+		var matchers caddyhttp.MatcherSets
+		if block.MatcherSetsRaw != nil {
+			mods, err := ctx.LoadModule(block, "MatcherSetsRaw")
 			if err != nil {
-				return fmt.Errorf("invalidate: loading matchers: %w", err)
+				return nil, fmt.Errorf("invalidate: loading matchers: %w", err)
 			}
-			if err := loaded.matchers.FromInterface(mods); err != nil {
-				return fmt.Errorf("invalidate: %w", err)
+			if err := matchers.FromInterface(mods); err != nil {
+				return nil, fmt.Errorf("invalidate: %w", err)
 			}
 		}
-		h.invalidate = append(h.invalidate, loaded)
+		rules = append(rules, httpcache.InvalidateRule{
+			Match: matchers.AnyMatchWithError, Tags: block.Tags, URLs: block.URLs, Soft: block.Soft,
+		})
 	}
-	return nil
+	return rules, nil
 }
-
-// largestBody is the length past which a body is not stored: what is configured, or what the store has a place for.
-func (h *Handler) largestBody() int64 { return min(h.maxBody, h.app.cache.store.LargestBody()) }
 
 // policyOf translates the configuration for rfc9111.
 func policyOf(c *cfg.HandlerConfig) rfc9111.Policy {
@@ -182,10 +187,10 @@ func ttlRules(rules cfg.TTLRules) []rfc9111.StatusTTL {
 	return append(append(exact, class...), general...)
 }
 
-func keyingOf(k *cfg.KeyConfig) keying {
-	return keying{
-		query:   queryRules{sort: k.Query.Sort, ignore: patterns(k.Query.Ignore), only: patterns(k.Query.Only)},
-		headers: k.Header, cookies: k.Cookie,
+func keyRulesOf(k *cfg.KeyConfig) httpcache.KeyRules {
+	return httpcache.KeyRules{
+		Query:   httpcache.QueryRules{Sort: k.Query.Sort, Ignore: patterns(k.Query.Ignore), Only: patterns(k.Query.Only)},
+		Headers: k.Header, Cookies: k.Cookie, Add: k.Add,
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
+
+	"github.com/larder-cache/larder/httpcache"
 )
 
 // passage goes along what stands behind a larder handler as a request does, and notes which fields
@@ -20,7 +22,7 @@ import (
 // staff` the origin sees another X-Role for a stranger who sends the same.
 type passage struct {
 	writtenFields
-	rules     *keying
+	rules     *httpcache.KeyRules
 	chosen    bool // from here on, requests that share a key may have come different ways
 	rewritten bool // and their URL or Host may differ
 }
@@ -85,7 +87,7 @@ func (w *passage) looksAtKey(set caddyhttp.MatcherSet) bool {
 // keysFields reports whether the key has the fields, and the request still has them as they were.
 func (w *passage) keysFields(names iter.Seq[string]) bool {
 	for name := range names {
-		if name = http.CanonicalHeaderKey(name); !slices.Contains(w.rules.headers, name) || w.has(name) {
+		if name = http.CanonicalHeaderKey(name); !slices.Contains(w.rules.Headers, name) || w.has(name) {
 			return false
 		}
 	}
@@ -200,7 +202,7 @@ func (w *passage) isKeyed(name string) bool {
 	case slices.ContainsFunc(keyedPlaceholders, among):
 		return true
 	case among("http.request.orig_uri"): // it has what `key { query }` leaves out
-		return w.rules.query.none()
+		return w.rules.Query.None()
 	}
 	return !w.rewritten && slices.ContainsFunc(innerPlaceholders, among)
 }

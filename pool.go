@@ -1,14 +1,18 @@
 package larder
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -19,27 +23,19 @@ var pool = caddy.NewUsagePool()
 // memoryOnly is the key of the cache without a disk tier.
 const memoryOnly = "memory"
 
-// cache is what outlives a configuration: the store, the flights that fill it, and what is remembered of keys that cannot
-// be shared. Configurations hold it through the usage pool, requests and fetches through hold and drop, so that
-// a reload neither waits for them nor takes the store away from them.
-type cache struct {
-	key            string
-	store          *store.Store
-	flights        *coalesce.Group[store.Key]
-	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
-	refreshBackoff *recentKeys // whose background refresh has just failed
-	varianceHints  *varianceHints
-	inFlight       inFlight
-	workers        workers
+// pooled is a cache that outlives configurations. They claim it through the usage pool, and it is
+// closed when none does and no request or fetch is under way, so that a reload neither waits for
+// these nor takes the store away from them.
+type pooled struct {
+	*httpcache.Cache
+	key string
 
-	opened    atomic.Bool // the store has been: from then on its file has heard of every purge
-	undurable atomic.Bool // the last invalidation held in memory only, which is logged
+	opened atomic.Bool // the store has been: from then on its file has heard of every purge
 
 	mu     sync.Mutex
 	claims []claim
 
-	users     atomic.Int64 // requests and fetches under way
-	unclaimed atomic.Int64 // references to give back to the pool when holds is 0
+	unclaimed atomic.Int64 // references to give back to the pool when nothing is under way
 	closing   sync.Mutex
 }
 
@@ -75,31 +71,28 @@ func withoutLinks(path string) string {
 }
 
 // fromPool returns the cache for folder ("" for none), new or in use. It opens nothing.
-func fromPool(folder string, required bool, settings store.Settings, log *slog.Logger) (*cache, error) {
+func fromPool(folder string, required bool, settings store.Settings, log *slog.Logger) (*pooled, error) {
 	key := poolKey(folder)
 	v, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
 		s := store.New(store.Config{Path: folder, Required: required, Logger: log}, settings)
 		cachesOpen.Add(1)
-		return &cache{
-			key:            key,
-			store:          s,
-			flights:        coalesce.NewGroup[store.Key](s, coalesce.Limits{}),
-			hitForMiss:     newHitForMiss(),
-			refreshBackoff: newRefreshBackoff(),
-			varianceHints:  newVarianceHints(),
-		}, nil
+		p := &pooled{key: key}
+		p.Cache = httpcache.New(httpcache.Options{
+			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Logger: log, Idle: p.idle,
+		})
+		return p, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return v.(*cache), nil
+	return v.(*pooled), nil
 }
 
 // fetchesUnderWay counts the fetches of the whole process: those of a store that a reload has replaced go on.
 func fetchesUnderWay() (n int) {
 	pool.Range(func(_, v any) bool {
-		if p, ok := v.(*cache); ok {
-			n += p.flights.Len()
+		if p, ok := v.(*pooled); ok {
+			n += p.Fetches()
 		}
 		return true
 	})
@@ -114,14 +107,14 @@ var cachesOpen atomic.Int32
 // ended, and that of the new one, before it is opened. The list is for a purge, which is counted here
 // and once more when the list is complete. A cache that comes after it is opened after the first
 // count, one that has gone before it has noted less than the second: see open and giveBack.
-func (p *cache) withOthers(all []*cache) []*cache {
+func (p *pooled) withOthers(all []*pooled) []*pooled {
 	purges.Add(1)
 	all = append(all, p)
 	if cachesOpen.Load() < 2 {
 		return all
 	}
 	pool.Range(func(_, v any) bool {
-		if other, ok := v.(*cache); ok && other != p {
+		if other, ok := v.(*pooled); ok && other != p {
 			all = append(all, other)
 		}
 		return true
@@ -129,14 +122,74 @@ func (p *cache) withOthers(all []*cache) []*cache {
 	return all
 }
 
-// apps are the configurations that hold the cache.
-func (p *cache) apps() (apps []*App) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, t := range p.claims {
-		apps = append(apps, t.app)
+// keyRules are those of every configuration that holds a cache.
+func keyRules() (rules []*httpcache.KeyRules) {
+	pool.Range(func(_, v any) bool {
+		p := v.(*pooled)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, c := range p.claims {
+			rules = append(rules, c.app.routes.Rules()...)
+		}
+		return true
+	})
+	return rules
+}
+
+// Purge implements httpcache.Purger for all caches of the process: during a reload that switches the
+// disk path two stores serve requests.
+func (p *pooled) Purge(_ context.Context, selectors store.Selectors, options httpcache.PurgeOptions) (matched int, err error) {
+	var room [4]*pooled // on the stack: most unsafe requests find nothing to purge
+	all := p.withOthers(room[:0])
+	if !options.UnlessNoop || slices.ContainsFunc(all, func(p *pooled) bool { return p.MayReachBySearch(&selectors) }) {
+		httpcache.ReachSearched(&selectors)
 	}
-	return apps
+	if options.UnlessNoop {
+		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors) })
+		if len(all) == 0 {
+			purges.Add(1) // the second count, see withOthers: a store that is closed may have what it names
+			return 0, nil
+		}
+	}
+	return p.purgeAll(slices.Clone(all), selectors, options.PurgeOptions)
+}
+
+// purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have been
+// closed since it was listed: then the purge goes to what may have taken its file over.
+func (p *pooled) purgeAll(all []*pooled, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
+	if !options.DryRun {
+		purges.Add(1)
+	}
+	for left := all; len(left) > 0; {
+		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
+		matched, err = matched+n, cmp.Or(err, purgeErr)
+		if left = nil; closed && !options.DryRun {
+			left = slices.DeleteFunc(p.withOthers(nil), func(other *pooled) bool { return slices.Contains(all, other) })
+			all = slices.Concat(all, left)
+			purges.Add(1) // the second count, see withOthers
+		}
+	}
+	return matched, err
+}
+
+// purgeOnce is one round of purgeAll; closed says that another store than p's takes no purge any more.
+func (p *pooled) purgeOnce(all []*pooled, selectors store.Selectors, options store.PurgeOptions) (matched int, closed bool, err error) {
+	var mu sync.Mutex
+	var waiting sync.WaitGroup
+	for _, each := range all {
+		waiting.Go(func() {
+			n, purgeErr := each.Store().Purge(selectors, options)
+			mu.Lock()
+			defer mu.Unlock()
+			if errors.Is(purgeErr, store.ErrClosed) && each != p {
+				closed, purgeErr = true, nil // it answers nothing any more
+			}
+			matched += n
+			err = cmp.Or(err, purgeErr)
+		})
+	}
+	waiting.Wait()
+	return matched, closed, err
 }
 
 // purges counts what has been purged in the process, so that a file can be told of which some of it
@@ -153,7 +206,7 @@ type predecessor struct {
 
 var predecessors sync.Map // of *past by key: as many as configurations have named
 
-func (p *cache) predecessor() *predecessor {
+func (p *pooled) predecessor() *predecessor {
 	v, _ := predecessors.LoadOrStore(p.key, new(predecessor))
 	return v.(*predecessor)
 }
@@ -161,15 +214,15 @@ func (p *cache) predecessor() *predecessor {
 // open opens the store if nobody has, once the one that had its file before has closed it: after a
 // quick change of mind that may still be writing out its queue. A file that has missed purges since
 // then is begun anew.
-func (p *cache) open() error {
+func (p *pooled) open() error {
 	before := p.predecessor()
 	before.closing.Lock()
 	missed := before.known && before.purges != purges.Load()
 	before.closing.Unlock()
 	if missed {
-		p.store.Discard()
+		p.Store().Discard()
 	}
-	err := p.store.Open()
+	err := p.Store().Open()
 	if err == nil {
 		p.opened.Store(true)
 	}
@@ -177,7 +230,7 @@ func (p *cache) open() error {
 }
 
 // returnToPool gives one reference back to the pool, which closes the store with the last.
-func (p *cache) returnToPool() error {
+func (p *pooled) returnToPool() error {
 	before := p.predecessor()
 	before.closing.Lock()
 	defer before.closing.Unlock()
@@ -190,13 +243,13 @@ func (p *cache) returnToPool() error {
 }
 
 // Destruct closes the store; the usage pool calls it when the last reference is given back.
-func (p *cache) Destruct() error {
+func (p *pooled) Destruct() error {
 	defer cachesOpen.Add(-1)
-	return p.store.Close()
+	return p.Store().Close()
 }
 
 // claim puts an app's settings in force beside those of the apps that hold the cache already.
-func (p *cache) claim(app *App, settings store.Settings) {
+func (p *pooled) claim(app *App, settings store.Settings) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.claims = append(p.claims, claim{app, settings})
@@ -204,7 +257,7 @@ func (p *cache) claim(app *App, settings store.Settings) {
 }
 
 // unclaim takes an app's settings out of force and gives its reference back, as soon as no request holds the cache any more.
-func (p *cache) unclaim(app *App) {
+func (p *pooled) unclaim(app *App) {
 	p.mu.Lock()
 	for i, t := range p.claims {
 		if t.app == app {
@@ -222,32 +275,30 @@ func (p *cache) unclaim(app *App) {
 
 // apply puts the largest budgets that anyone asks for in force, so that a reload that fails has shrunk nothing. The policy is
 // that of the newest configuration.
-func (p *cache) apply() {
+func (p *pooled) apply() {
 	in := p.claims[len(p.claims)-1].settings
 	for _, t := range p.claims {
 		in.Memory = max(in.Memory, t.settings.Memory)
 		in.Disk = max(in.Disk, t.settings.Disk)
 		in.MaxBody = max(in.MaxBody, t.settings.MaxBody)
 	}
-	p.store.Apply(in)
+	p.Store().Apply(in)
 }
 
-// acquire keeps the cache from being closed until drop.
-func (p *cache) acquire() { p.users.Add(1) }
-
-func (p *cache) release() {
-	if p.users.Add(-1) == 0 && p.unclaimed.Load() > 0 {
+// idle is called when the last request or fetch has ended.
+func (p *pooled) idle() {
+	if p.unclaimed.Load() > 0 {
 		go p.closeIdle() // closing writes the queue out; no client waits for that
 	}
 }
 
 // closeIdle gives back what references it can. Whoever comes last of leave and drop finds both conditions met: each changes its
 // own number first and looks at the other's after.
-func (p *cache) closeIdle() {
+func (p *pooled) closeIdle() {
 	p.closing.Lock()
 	defer p.closing.Unlock()
 	// A process that exits takes everything with it; what is queued is written while there is time.
-	for p.unclaimed.Load() > 0 && (p.users.Load() == 0 || caddy.Exiting()) {
+	for p.unclaimed.Load() > 0 && (p.Users() == 0 || caddy.Exiting()) {
 		p.unclaimed.Add(-1)
 		if err := p.returnToPool(); err != nil {
 			caddy.Log().Named(moduleName).Error("closing the store: " + err.Error())

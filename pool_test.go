@@ -17,9 +17,9 @@ import (
 // refused, as if by another process.
 func TestReopenedPathWaitsForItsFile(t *testing.T) {
 	folder := t.TempDir()
-	take := func() *cache { return takeTestPantry(t, folder) }
+	take := func() *pooled { return takeTestPantry(t, folder) }
 	closeOne(t, folder)
-	closing := &(&cache{key: poolKey(folder)}).predecessor().closing
+	closing := &(&pooled{key: poolKey(folder)}).predecessor().closing
 	closing.Lock() // as giveBack does
 	old, err := bbolt.Open(filepath.Join(folder, store.FileName), 0o600, nil)
 	if err != nil {
@@ -45,8 +45,8 @@ func TestReopenedPathWaitsForItsFile(t *testing.T) {
 // having heard of the purges. And it did where the purge had listed the stores before there was one
 // for the path, and was counted after that one had been opened.
 func TestReopenedPathHasMissedNoPurge(t *testing.T) {
-	for name, purged := range map[string]func(p *cache, folder string){
-		"before a configuration that failed": func(p *cache, folder string) {
+	for name, purged := range map[string]func(p *pooled, folder string){
+		"before a configuration that failed": func(p *pooled, folder string) {
 			if _, err := p.purgeAll(p.withOthers(nil), store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
 				t.Error(err)
 			}
@@ -54,8 +54,8 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		"listed before it is opened": func(p *cache, _ string) { p.withOthers(nil) },
-		"not at all":                 func(*cache, string) {},
+		"listed before it is opened": func(p *pooled, _ string) { p.withOthers(nil) },
+		"not at all":                 func(*pooled, string) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
@@ -69,10 +69,10 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 			if err := again.open(); err != nil {
 				t.Fatal(err)
 			}
-			if n := again.store.Stats().Disk.Entries; n == 0 != (name != "not at all") {
+			if n := again.Store().Stats().Disk.Entries; n == 0 != (name != "not at all") {
 				t.Errorf("%d entries are there", n)
 			}
-			for _, p := range []*cache{again, other} {
+			for _, p := range []*pooled{again, other} {
 				if err := p.returnToPool(); err != nil {
 					t.Error(err)
 				}
@@ -81,7 +81,7 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 	}
 }
 
-func takeTestPantry(t *testing.T, folder string) *cache {
+func takeTestPantry(t *testing.T, folder string) *pooled {
 	t.Helper()
 	settings := store.Settings{Memory: 1 << 20, Disk: 8 << 20, MaxBody: 1 << 20}
 	p, err := fromPool(folder, true, settings, slog.New(slog.DiscardHandler))
@@ -103,7 +103,7 @@ func closeOne(t *testing.T, folder string) {
 		URL: store.URLAt("http://example.com/", "80"), Method: http.MethodGet, Status: http.StatusOK,
 		FreshUntil: hour, KeepUntil: hour, Body: store.NewBody([][]byte{[]byte("body")}),
 	}
-	if refusal := p.store.Put(entry, 1); refusal != store.Stored {
+	if refusal := p.Store().Put(entry, 1); refusal != store.Stored {
 		t.Fatal(refusal)
 	}
 	if err := p.returnToPool(); err != nil {
@@ -117,7 +117,7 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	folder := t.TempDir()
 	closeOne(t, folder)
 	other, first := takeTestPantry(t, t.TempDir()), takeTestPantry(t, folder)
-	for _, p := range []*cache{other, first} {
+	for _, p := range []*pooled{other, first} {
 		if err := p.open(); err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	if n != 1 || err != nil {
 		t.Errorf("matched %d, %v; want the one that is in the file", n, err)
 	}
-	for _, p := range []*cache{second, other} {
+	for _, p := range []*pooled{second, other} {
 		if err := p.returnToPool(); err != nil {
 			t.Error(err)
 		}

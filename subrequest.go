@@ -1,9 +1,7 @@
 package larder
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"maps"
 	"net/http"
 	"reflect"
@@ -14,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/httpcache"
 )
 
 // A fetch runs the inner handlers with a request of its own, because its client may leave, and what the client's goroutine goes on to
@@ -73,51 +71,74 @@ func (c *detached) Value(key any) any {
 	return c.client.Value(key)
 }
 
-// detach gives the fetch a request of its own. It is called on the goroutine of q.
-func (x *fetch) detach(q *request) {
-	// A copy, whose list of providers stays as it is: the client's replacer will come to ask the fetch's, and the two would ask each other
-	// for ever.
-	x.behind = *q.repl
-	x.context = &x.own
-	x.request = x.requestOf(q, x.context)
-	if x.validates() {
-		x.refetchCall = new(secondCall)
-		x.refetchCall.request = x.requestOf(q, &x.refetchCall.context)
-	}
+// subrequest is what a fetch asks the inner handlers with. It implements httpcache.OriginRequest.
+type subrequest struct {
+	fetch  httpcache.Fetch
+	next   caddyhttp.Handler
+	first  call
+	second *call // where there may be one
+	asked  *call // which of them the handlers have
+	writer http.ResponseWriter
+
+	behind       caddy.Replacer // the client's
+	httpVars     httpVars
+	vars         []namedVar // of the context, as they were at the response header
+	exposed      bool       // the leader's replacer asks this one's
+	varsReturned bool       // the leader's request has the vars as they are in the end
 }
 
-// secondCall is what next is called with when a 304 turned out to be for another response. It is made with the first: inner handlers will
-// have read the body, rewritten the URL and satisfied route groups, and the client may have left.
-type secondCall struct {
+// call is a request with its context.
+type call struct {
 	request *http.Request
 	context detached
 }
 
-// requestOf makes a request of the fetch's own, with the context that is to be its.
-func (x *fetch) requestOf(q *request, ctx *detached) *http.Request {
-	rules := &x.h.keying.query
-	ctx.detach(x.flight.Context(), q.r.Context(), rules)
-	ctx.replacer.Map(x.placeholder)
-	r := q.r.Clone(ctx)
-	if r.Method == http.MethodHead {
-		r.Method = http.MethodGet // it answers everybody
+// newSubrequest copies r for a fetch. It is called on the goroutine of the client.
+func newSubrequest(ctx context.Context, c *clientRequest, r *http.Request, copies int) *subrequest {
+	// The replacer is a copy, whose list of providers stays as it is: the client's will come to ask
+	// the fetch's, and the two would ask each other for ever.
+	s := &subrequest{next: c.next, behind: *c.repl}
+	s.asked = &s.first
+	rules := &c.Route().Key.Query
+	s.copy(&s.first, ctx, r, rules)
+	if copies > 1 {
+		s.second = new(call)
+		s.copy(s.second, ctx, r, rules)
 	}
-	r.Body, r.ContentLength = http.NoBody, int64(len(q.keyed.body))
-	if len(q.keyed.body) > 0 {
-		r.Body = io.NopCloser(bytes.NewReader(q.keyed.body))
-	}
-	r.Trailer, r.TransferEncoding = nil, nil
-	if u := rules.applied(r.URL); u != r.URL {
-		r.URL = u
-		r.RequestURI = u.RequestURI()
-	}
-	x.condition(r.Header)
-	rfc9111.AppendCDNLoop(r.Header, loopToken)
-	return r
+	return s
 }
 
+func (s *subrequest) copy(to *call, ctx context.Context, r *http.Request, rules *httpcache.QueryRules) {
+	to.context.detach(ctx, r.Context(), rules)
+	to.context.replacer.Map(s.placeholder)
+	to.request = r.Clone(&to.context)
+}
+
+// Fetch implements httpcache.OriginRequest.
+func (s *subrequest) Fetch() *httpcache.Fetch { return &s.fetch }
+
+func (s *subrequest) call(n int) *call {
+	if n > 0 {
+		return s.second
+	}
+	return &s.first
+}
+
+// Request implements httpcache.OriginRequest.
+func (s *subrequest) Request(n int) *http.Request { return s.call(n).request }
+
+// Do implements httpcache.OriginRequest.
+func (s *subrequest) Do(n int, w http.ResponseWriter) error {
+	s.asked, s.writer = s.call(n), w
+	s.httpVars.bound = nil // to the first request and writer
+	return toCache(s.next.ServeHTTP(w, s.asked.request))
+}
+
+// Expand implements httpcache.OriginRequest.
+func (s *subrequest) Expand(text string) string { return s.asked.context.replacer.ReplaceAll(text, "") }
+
 // detach copies from the client's context what the inner handlers may change.
-func (c *detached) detach(flight, client context.Context, rules *queryRules) {
+func (c *detached) detach(flight, client context.Context, rules *httpcache.QueryRules) {
 	c.Context, c.client = flight, client
 	c.replacer = caddy.NewReplacer()
 	if c.vars = maps.Clone(varsOf(client)); c.vars == nil {
@@ -129,7 +150,7 @@ func (c *detached) detach(flight, client context.Context, rules *queryRules) {
 	}
 	c.original = client.Value(caddyhttp.OriginalRequestCtxKey)
 	if orig, ok := c.original.(http.Request); ok && orig.URL != nil {
-		if u := rules.applied(orig.URL); u != orig.URL {
+		if u := rules.Applied(orig.URL); u != orig.URL {
 			orig.URL, orig.RequestURI = u, u.RequestURI()
 			c.original = orig
 		}
@@ -147,16 +168,16 @@ func ofRequest(name string) bool {
 func ofFile(name string) bool { return strings.HasPrefix(name, "file.") }
 
 // placeholder is the last provider of the fetch's replacer: it answers placeholders of the request, and those that outer handlers have set.
-func (x *fetch) placeholder(name string) (value any, known bool) {
+func (s *subrequest) placeholder(name string) (value any, known bool) {
 	if ofFile(name) {
 		return nil, false
 	}
 	if ofRequest(name) {
-		if value, known = x.httpVars.get(x, name); known {
+		if value, known = s.httpVars.get(s, name); known {
 			return value, true
 		}
 	}
-	return x.behind.Get(name)
+	return s.behind.Get(name)
 }
 
 // httpVars answers the placeholders of a request. Most fetches ask for none, so it makes what it needs when it is asked.
@@ -166,29 +187,19 @@ type httpVars struct {
 	replacer *caddy.Replacer
 }
 
-// get answers from the request of x as it is now: PrepareRequest binds its placeholders to a request that it makes, which has to become
+// get answers from the request of s as it is now: PrepareRequest binds its placeholders to a request that it makes, which has to become
 // like ours first.
-func (v *httpVars) get(x *fetch, name string) (value any, known bool) {
+func (v *httpVars) get(s *subrequest, name string) (value any, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.bound == nil {
 		v.replacer = caddy.NewEmptyReplacer()
-		v.bound = caddyhttp.PrepareRequest(x.request, v.replacer, x.writer, nil)
+		v.bound = caddyhttp.PrepareRequest(s.asked.request, v.replacer, s.writer, nil)
 	}
-	*v.bound = *x.request
+	*v.bound = *s.asked.request
 	value, known = v.replacer.Get(name)
-	x.request.Body = v.bound.Body // {http.request.body} has read it and put it back
+	s.asked.request.Body = v.bound.Body // {http.request.body} has read it and put it back
 	return value, known
-}
-
-// condition makes the fill's header: nothing of the client's that would make the answer one for it alone, and the question whether
-// what is stored still holds.
-func (x *fetch) condition(h http.Header) {
-	if x.validates() {
-		rfc9111.MakeConditional(h, x.stale.Header)
-		return
-	}
-	rfc9111.ClearConditions(h)
 }
 
 // namedVar is one of the vars.
@@ -197,35 +208,49 @@ type namedVar struct {
 	value any
 }
 
-// noteVars keeps the vars for show. It is called on the fetch's goroutine, which may go on to change them.
-func (x *fetch) noteVars() {
-	x.vars = make([]namedVar, 0, len(x.context.vars))
-	for name, value := range x.context.vars {
-		x.vars = append(x.vars, namedVar{name, value})
+// HeaderWritten implements httpcache.OriginRequest: it keeps the vars for Expose.
+func (s *subrequest) HeaderWritten() {
+	s.vars = make([]namedVar, 0, len(s.asked.context.vars))
+	for name, value := range s.asked.context.vars {
+		s.vars = append(s.vars, namedVar{name, value})
 	}
 }
 
-// expose lets the leader's request see the vars and placeholders that inner handlers have set by the response header, because outer handlers
-// may write them into it (`header >X-Upstream {rp.upstream.hostport}`). It is called on the leader's goroutine, or while that is parked.
-func (x *fetch) expose(q *request) {
-	if x.returned.Load() { // nobody changes them any more, so they are as they will be given back
-		x.returnVars(q)
-	} else if vars := varsOf(q.r.Context()); vars != nil {
-		for _, v := range x.vars {
+// Expose implements httpcache.OriginRequest: the leader's request has the vars and placeholders that
+// inner handlers have set, because outer handlers may write them into the response header
+// (`header >X-Upstream {rp.upstream.hostport}`).
+func (s *subrequest) Expose(leader httpcache.Origin, returned bool) {
+	c := leader.(*clientRequest)
+	if returned { // no handler changes them any more, so they are as they will be in the end
+		s.returnVars(c)
+	} else if vars := varsOf(c.HTTP().Context()); vars != nil {
+		for _, v := range s.vars {
 			vars[v.name] = v.value
 		}
 	}
-	x.exposePlaceholders(q)
+	s.exposePlaceholders(c)
 }
 
-// returnVars copies the vars to the leader's request, once. It is called when the inner handlers have returned.
-func (x *fetch) returnVars(q *request) {
-	if x.varsReturned {
+// Finish implements httpcache.OriginRequest: vars, placeholders and access-log fields are in the
+// leader's request as they would be without Larder.
+func (s *subrequest) Finish(leader httpcache.Origin) {
+	c := leader.(*clientRequest)
+	s.exposePlaceholders(c)
+	s.returnVars(c)
+	if to, ok := c.HTTP().Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		appendLogFields(to, &s.asked.context.logFields)
+	}
+}
+
+// returnVars copies the vars to the leader's request, once. It is called when the inner handlers
+// have returned.
+func (s *subrequest) returnVars(c *clientRequest) {
+	if s.varsReturned {
 		return
 	}
-	x.varsReturned = true
-	if vars := varsOf(q.r.Context()); vars != nil {
-		maps.Copy(vars, x.context.vars)
+	s.varsReturned = true
+	if vars := varsOf(c.HTTP().Context()); vars != nil {
+		maps.Copy(vars, s.asked.context.vars)
 	}
 }
 
@@ -235,30 +260,20 @@ func varsOf(ctx context.Context) map[string]any {
 	return vars
 }
 
-func (x *fetch) exposePlaceholders(q *request) {
-	if !x.exposed {
-		x.exposed = true
-		q.publish()
-		q.repl.Map(x.exposedPlaceholder)
+func (s *subrequest) exposePlaceholders(c *clientRequest) {
+	if !s.exposed {
+		s.exposed = true
+		c.publish()
+		c.repl.Map(s.exposedPlaceholder)
 	}
 }
 
 // exposedPlaceholder is the provider of the leader's replacer for what the fetch's knows.
-func (x *fetch) exposedPlaceholder(name string) (value any, known bool) {
+func (s *subrequest) exposedPlaceholder(name string) (value any, known bool) {
 	if ofFile(name) || ofRequest(name) {
 		return nil, false
 	}
-	return x.context.replacer.Get(name)
-}
-
-// finish takes to the leader's request what the inner handlers left in the fetch's: vars, placeholders and access-log fields are there as
-// they would be without Larder. It is called on the leader's goroutine when the fetch has ended.
-func (x *fetch) finish(q *request) {
-	x.exposePlaceholders(q)
-	x.returnVars(q)
-	if to, ok := q.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		appendLogFields(to, &x.context.logFields)
-	}
+	return s.asked.context.replacer.Get(name)
 }
 
 // appendLogFields appends the access-log fields of from to those of to. ExtraLogFields can be added to but not read, and Caddy offers no
@@ -282,3 +297,5 @@ var logFieldList = func() int {
 	}
 	return list.Index[0]
 }()
+
+var _ httpcache.OriginRequest = (*subrequest)(nil)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/rfc9111"
 )
 
@@ -32,7 +33,7 @@ type writtenFields struct {
 }
 
 func (w *writtenFields) has(name string) bool {
-	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && matchesAny(w.deleted, strings.ToLower(name))
+	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && httpcache.MatchesAny(w.deleted, strings.ToLower(name))
 }
 
 // written tells what is written behind h. The routes of the server are there as soon as requests
@@ -46,7 +47,7 @@ func (h *Handler) written(r *http.Request) *writtenFields {
 		return new(writtenFields)
 	}
 	after, several := behind(server, h)
-	w := passage{rules: &h.keying, chosen: several}
+	w := passage{rules: &h.route.Key, chosen: several}
 	for _, s := range after {
 		w.come(s)
 	}
@@ -71,44 +72,22 @@ func behind(server *caddyhttp.Server, h *Handler) (after []step, several bool) {
 	return after, found != 1
 }
 
-// sees reports whether the origin sees the named field of r as Larder does, which has these lines
+// handlersBehind is what stands behind a handler. It implements httpcache.Behind.
+type handlersBehind struct{ handler *Handler }
+
+// WritesAlike implements httpcache.Behind.
+func (b handlersBehind) WritesAlike(r *http.Request, name string) bool {
+	return slices.Contains(b.handler.written(r).alike, name)
+}
+
+// Sees implements httpcache.Behind: it reports whether the origin sees the named field of r as Larder does, which has these lines
 // of it. What a trusted proxy in front says of a request, the proxies behind pass on.
-func (h *Handler) sees(r *http.Request, name string, lines []string) bool {
+func (b handlersBehind) Sees(r *http.Request, name string, lines []string) bool {
 	switch {
-	case h.written(r).has(name):
+	case b.handler.written(r).has(name):
 		return false
 	case !rfc9111.WrittenByProxies(name):
 		return true
 	}
 	return len(lines) > 0 && fromTrustedProxy(r)
-}
-
-// seesAll reports whether the origin sees all fields by which a response is selected as Larder
-// does.
-func (q *request) seesAll(names []string) bool {
-	for _, name := range names {
-		if !q.h.sees(q.r, name, q.r.Header[name]) {
-			return false
-		}
-	}
-	return true
-}
-
-// seesAll reports the same of the fetch that brought a response with this header. Its request shows
-// by now what has been written into it.
-func (x *fetch) seesAll(header http.Header) bool {
-	if len(header["Vary"]) == 0 {
-		return true
-	}
-	names, _ := rfc9111.VaryNames(header)
-	for _, name := range names {
-		lines, now := linesOf(x.clientHeader, name), x.request.Header[name]
-		if !x.h.sees(x.request, name, lines) {
-			return false
-		}
-		if len(now) > 0 && !slices.Equal(now, lines) && !slices.Contains(x.h.written(x.request).alike, name) {
-			return false
-		}
-	}
-	return true
 }

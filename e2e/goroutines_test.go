@@ -18,9 +18,9 @@ const module = "github.com/larder-cache/larder"
 // names to the tree, so that no renamed function is waited for in vain, or taken to be over.
 const (
 	waitingForAFetch = "coalesce.(*Member).Wait"
-	fetching         = "larder.(*fetch).run"
-	readingAFlight   = "larder.(*flightBody).next"
-	awaitingTheStore = "larder.(*flightBody).awaitStored"
+	fetching         = "httpcache.(*Fetch).run"
+	readingAFlight   = "httpcache.(*flightBody).next"
+	awaitingTheStore = "httpcache.(*flightBody).awaitStored"
 )
 
 // goroutinesIn counts the goroutines that are in function.

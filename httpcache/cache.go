@@ -1,0 +1,134 @@
+package httpcache
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// Options are what a [Cache] is made of.
+type Options struct {
+	// Store holds the responses. It may still have to be opened; until then requests bypass.
+	Store *store.Store
+	// OnDisk says that the store may hold responses of an earlier process.
+	OnDisk bool
+	// Limits bound what is under way. Zero values mean the defaults.
+	Limits coalesce.Limits
+	// Metrics counts. nil: nothing is counted.
+	Metrics Metrics
+	// Purger carries out what unsafe requests invalidate (RFC 9111 4.4). nil: the Cache itself.
+	Purger Purger
+	// Logger is for what concerns the Cache alone. nil: slog's default.
+	Logger *slog.Logger
+	// Idle, if set, is called when the last request and fetch under way has ended, on a goroutine
+	// that must not wait.
+	Idle func()
+}
+
+// Metrics counts what becomes of requests and of responses. It is called by many goroutines.
+type Metrics interface {
+	Request(o Outcome)
+	NotStored(reason rfc9111.Reason)
+	FetchDone(took time.Duration)
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Request(Outcome)          {}
+func (noMetrics) NotStored(rfc9111.Reason) {}
+func (noMetrics) FetchDone(time.Duration)  {}
+
+// Cache is a store with the flights that fill it, and what is remembered of keys whose responses
+// cannot be shared. Routes use it; it outlives them.
+type Cache struct {
+	store          *store.Store
+	flights        *coalesce.Group[store.Key]
+	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
+	refreshBackoff *recentKeys // whose background refresh has just failed
+	varianceHints  *varianceHints
+	inFlight       inFlight
+	workers        workers
+
+	metrics   Metrics
+	purger    Purger
+	logger    *slog.Logger
+	idle      func()
+	onDisk    bool
+	undurable atomic.Bool  // the last invalidation held in memory only, which is logged
+	users     atomic.Int64 // requests and fetches under way
+}
+
+// New returns a Cache over a store.
+func New(o Options) *Cache {
+	c := &Cache{
+		store:          o.Store,
+		flights:        coalesce.NewGroup[store.Key](o.Store, o.Limits),
+		hitForMiss:     newHitForMiss(),
+		refreshBackoff: newRefreshBackoff(),
+		varianceHints:  newVarianceHints(),
+		metrics:        o.Metrics,
+		purger:         o.Purger,
+		logger:         o.Logger,
+		idle:           o.Idle,
+		onDisk:         o.OnDisk,
+	}
+	if c.metrics == nil {
+		c.metrics = noMetrics{}
+	}
+	if c.purger == nil {
+		c.purger = c
+	}
+	if c.logger == nil {
+		c.logger = slog.Default()
+	}
+	return c
+}
+
+// Store returns the store that the Cache was made with.
+func (c *Cache) Store() *store.Store { return c.store }
+
+// Fetches returns how many fetches are under way.
+func (c *Cache) Fetches() int { return c.flights.Len() }
+
+// CancelFetches ends every fetch under way with cause, as for a process that exits.
+func (c *Cache) CancelFetches(cause error) { c.flights.CancelAll(cause) }
+
+// Users returns how many requests and fetches are under way.
+func (c *Cache) Users() int64 { return c.users.Load() }
+
+// acquire notes that a request or a fetch is under way, until release.
+func (c *Cache) acquire() { c.users.Add(1) }
+
+func (c *Cache) release() {
+	if c.users.Add(-1) == 0 && c.idle != nil {
+		c.idle()
+	}
+}
+
+// openWait is how long a request waits for a store that is being opened. Past it the request
+// bypasses the cache.
+const openWait = time.Second
+
+// open reports whether the store is open, after waiting for it a while.
+func (c *Cache) open(ctx context.Context) bool {
+	ready := c.store.Ready()
+	select {
+	case <-ready:
+		return true
+	default:
+	}
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
+	select {
+	case <-ready:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}

@@ -1,0 +1,380 @@
+package httpcache
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// flightTag is what is known of a flight from its start.
+type flightTag struct {
+	key        store.Key // in the group of flights
+	url        string
+	generation uint64 // of the purges, when its fetch began
+}
+
+// membership is a request's place on a flight.
+type membership struct {
+	flight *coalesce.Flight
+	party  *coalesce.Member
+	fetch  *Fetch // not nil for the leader
+}
+
+// following is what a request notes that waits for others' fetches.
+type following struct {
+	deadline time.Time // it waits until then, for all of them together
+	again    bool      // one of them was for another client only, so it has been sorted anew
+}
+
+// join boards the flight for the request's key, or begins one.
+func (q *Request) join() membership {
+	ticket, tag := q.begin()
+	f, p, started := q.cache.flights.Join(tag.key, tag, q.joinable)
+	return q.startFetch(f, p, started, ticket)
+}
+
+// solo begins a flight that nobody else can board.
+func (q *Request) solo() membership {
+	ticket, tag := q.begin()
+	f, p := q.cache.flights.Solo(tag)
+	return q.startFetch(f, p, true, ticket)
+}
+
+// joinRunning boards the flight for the request's key if there is one, and forwards the request as it is if not.
+func (q *Request) joinRunning() (answered bool, err error) {
+	f, p, ok := q.cache.flights.JoinRunning(q.flightKey(), q.joinable)
+	if !ok {
+		return true, q.passUncached(q.forward, rfc9111.Storable)
+	}
+	return q.serveFrom(membership{flight: f, party: p})
+}
+
+// retry boards the one flight that follows a failed one.
+func (q *Request) retry(s membership) (next membership, ok bool) {
+	ticket, tag := q.begin()
+	f, p, started := s.party.Retry(tag)
+	if f == nil {
+		ticket.End()
+		return membership{}, false
+	}
+	return q.startFetch(f, p, started, ticket), true
+}
+
+// startFetch starts the fetch where this request leads.
+func (q *Request) startFetch(f *coalesce.Flight, p *coalesce.Member, started bool, ticket ticket) membership {
+	s := membership{flight: f, party: p}
+	if !started {
+		ticket.End()
+		return s
+	}
+	if q.found.Entry != nil && q.found.Ready(0) != nil {
+		q.dropFound() // it is not to be validated
+	}
+	s.fetch = q.newFetch(f, ticket)
+	q.run(s.fetch)
+	return s
+}
+
+// run starts the fetch, unless its response has arrived in the store meanwhile.
+func (q *Request) run(x *Fetch) {
+	if q.storedMeanwhile(x) {
+		x.end()
+		return
+	}
+	q.cache.workers.run(x)
+}
+
+// begin opens a ticket for a fetch that this request may have to make, and says what is known of it.
+func (q *Request) begin() (ticket, *flightTag) {
+	tag := &flightTag{key: q.flightKey(), url: q.storedURL()}
+	t := q.cache.begin(tag.url)
+	tag.generation = t.Generation()
+	return t, tag
+}
+
+// storedMeanwhile takes a last look into the store. Between this request's look-up and its joining, a flight for the same key may have stored its
+// response and ended; a new fetch would then be one too many.
+func (q *Request) storedMeanwhile(x *Fetch) bool {
+	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest {
+		return false
+	}
+	found := q.cache.store.Lookup(q.key, q.selects)
+	if found.Entry == nil {
+		return false
+	}
+	q.updateNow() // it is asked about what has come since
+	freshness := q.evaluate(found.Entry)
+	use, _ := freshness.UseFor(q.directives, q.arrivedAt(), q.now, found.Soft)
+	if use != rfc9111.UseFresh || !varianceAgrees(found.Entry.Header, q.keyed.variance) || found.Ready(0) != nil {
+		found.Release()
+		return false
+	}
+	x.hold(found)
+	x.share(&sharedResponse{source: fromStore, entry: found.Entry, freshness: freshness, variant: found.Entry.Variant, was: found.Entry}, 0)
+	x.flight.Finish(nil)
+	return true
+}
+
+// usable reports whether a running flight may answer this request, as far as purges and the age of
+// its answer go.
+func (q *Request) usable(f *coalesce.Flight) bool {
+	tag := f.Tag().(*flightTag)
+	hd, decided := f.Head().(*sharedResponse)
+	if !decided {
+		hard, soft := q.cache.store.Purged(tag.url, nil, tag.generation)
+		return !hard && !soft
+	}
+	// Where the ticket has ended the store may have forgotten the purge; then the head has known of
+	// it since before.
+	return q.inTime(hd) && !hd.purgedSince(q.cache.store, tag.url, tag.generation) && !hd.purged.Load()
+}
+
+// inTime reports whether a flight's response answers this request although it was there before: as
+// one in the store would. Where it stands in for a failure, or has come from the store,
+// respondShared asks more.
+func (q *Request) inTime(hd *sharedResponse) bool {
+	if hd.source != fromOrigin && hd.source != fromValidation {
+		return true
+	}
+	use, _ := hd.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), false)
+	return use != rfc9111.UseValidate && use != rfc9111.UseNever
+}
+
+// joinable reports whether the request may come aboard a running flight. It does not where the
+// origin has sent nothing for as long as a follower waits: one fetch that hangs must not take a URL
+// away from all who come, while the origin is well. Where the flight's header is all that the
+// request needs, it may hang.
+func (q *Request) joinable(f *coalesce.Flight) bool {
+	if !q.usable(f) {
+		return false
+	}
+	if f.Silent() < q.route.Wait {
+		return true
+	}
+	hd, decided := f.Head().(*sharedResponse)
+	return decided && hd.source == fromOrigin && q.headerIsEnough(hd)
+}
+
+// headerIsEnough reports whether the answer to this request from a shared response has no body.
+func (q *Request) headerIsEnough(hd *sharedResponse) bool {
+	return q.r.Method == http.MethodHead ||
+		rfc9111.Precondition(q.r.Method, q.r.Header, hd.status, hd.header, hd.exchange.ResponseTime) == rfc9111.NotModified
+}
+
+// serveFrom waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.
+func (q *Request) serveFrom(s membership) (answered bool, err error) {
+	for {
+		outcome := s.party.Wait(q.r.Context(), q.waitTimeout(s), q)
+		if outcome == coalesce.Shared || outcome == coalesce.Failed && s.owesHeader() {
+			if answered, err = q.serveShared(s); !errors.Is(err, errBrokenEarly) {
+				return answered, err
+			}
+			outcome = coalesce.Failed
+		}
+		next, again := membership{}, false
+		if outcome == coalesce.Failed && s.fetch == nil && q.unsafe() {
+			defer q.leave(s, false)
+			return q.fetchAlone(q.forward)
+		}
+		if outcome == coalesce.Failed && s.fetch == nil {
+			if err, ok := q.staleOnError(); ok {
+				q.leave(s, false)
+				return true, err
+			}
+			next, again = q.retry(s)
+		}
+		if !again {
+			if outcome == coalesce.Released && q.mayRejoin(s) {
+				q.leave(s, false)
+				return false, nil
+			}
+			defer q.leave(s, outcome == coalesce.TakenOver || outcome == coalesce.Failed)
+			return true, q.serveUnshared(s, outcome)
+		}
+		s = next
+	}
+}
+
+// unsafe reports whether the request may change something at the origin. Such requests wait for each
+// other in the hope of an answer that says it is for all who send the same (RFC 9110 9.3.3). Of any
+// other each has its own: a failure, or what came for one client, says nothing of what becomes of a
+// request that has not been sent.
+func (q *Request) unsafe() bool { return q.route.Policy.Unsafe(q.keyed.method) }
+
+// owesHeader reports whether the flight was begun for this request and has a header, so that its
+// failure came too late to be answered by anything but that header.
+func (s membership) owesHeader() bool {
+	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Head() != nil
+}
+
+// waitTimeout is how long the request waits for a flight's decision. That of a follower lasts for all its waits together: a flight that fails is
+// followed by another, and one for other values of a Vary by its own.
+func (q *Request) waitTimeout(s membership) time.Duration {
+	if s.fetch != nil {
+		return 0 // the fetch is for it
+	}
+	if q.following == nil {
+		wait := q.route.Wait
+		if q.sharing() != sharingOpen {
+			wait = min(wait, lateHeader)
+		}
+		q.following = &following{deadline: time.Now().Add(wait)}
+	}
+	return max(1, time.Until(q.following.deadline)) // 0 would be for ever
+}
+
+// mayRejoin reports whether a follower is sorted anew whose flight was released: once, if what
+// came for the leader says nothing about this request's own answer, because the leader's request
+// was personal or odd. Its like gather on a flight of one of them.
+func (q *Request) mayRejoin(s membership) bool {
+	if s.fetch != nil || q.following == nil || q.following.again || q.unsafe() {
+		return false
+	}
+	q.following.again = true
+	return q.sharing() != sharingHitForMiss
+}
+
+// serveShared answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is
+// kept where another attempt may follow.
+func (q *Request) serveShared(s membership) (answered bool, err error) {
+	answered = true
+	defer func() {
+		if !errors.Is(err, errBrokenEarly) {
+			q.leave(s, answered)
+		}
+	}()
+	return q.respondShared(s)
+}
+
+// serveUnshared answers a request whose flight has nothing to share.
+func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error {
+	switch outcome {
+	case coalesce.TakenOver:
+		if s.fetch.writer.out == nil { // an error and no response: the pass writer of one would have said how it went
+			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, Detail: DetailError})
+		}
+		return q.leaderError(s)
+	case coalesce.Failed:
+		if s.fetch != nil && s.flight.Attempt() == 1 {
+			if e, ok := q.staleOnError(); ok {
+				return e
+			}
+			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete})
+			return q.leaderError(s)
+		}
+		return q.failFollowers(s.flight.Err())
+	case coalesce.Released:
+		return q.passUncached(q.forward, rfc9111.Storable)
+	case coalesce.TimedOut, coalesce.Crowded:
+		if q.sharing() == sharingOpen {
+			return q.bypass(BypassCoalesceWait)
+		}
+		q.cache.hitForMiss.note(q.hitForMissKey()) // as before, a header that is long in coming
+		_, err := q.fetchAlone(rfc9111.ForwardMiss)
+		return err
+	case coalesce.Left, coalesce.Shared:
+	}
+	return q.respondGone()
+}
+
+// leave gives up the seat. A leader that has stayed to the end, and has its answer from the fetch, takes along what inner handlers left for the
+// access log. A flight may end at the response header, with the handlers going on: then they still write to what it would take.
+func (q *Request) leave(s membership, stayed bool) {
+	if s.fetch != nil {
+		switch {
+		case !s.flight.Ended():
+			s.fetch.leaderGone.Store(true)
+		case stayed && s.fetch.returned.Load():
+			s.fetch.origin.Finish(q.origin)
+		}
+	}
+	s.party.Leave()
+}
+
+// leaderError is what the fetch ended with, for the client it was begun for: as without Larder, a panic included.
+func (q *Request) leaderError(s membership) error {
+	if w := s.fetch.writer; w.out == nil { // no response came, but error handlers see what was set for one
+		replaceHeader(q.w.Header(), w.header)
+		q.route.stripTags(q.w.Header())
+	}
+	err := s.flight.Err()
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
+		panic(p.Value)
+	}
+	return err
+}
+
+// failFollowers is the answer to those who waited when the second fetch failed too: its status, without the origin's body, as an error
+// that handle_errors can treat.
+func (q *Request) failFollowers(err error) error {
+	if e, ok := q.staleOnError(); ok {
+		return e
+	}
+	d := Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete}
+	status := http.StatusBadGateway
+	if failure, ok := errors.AsType[*originError](err); ok {
+		status, d.NotStored = failure.status, rfc9111.ReasonStatus
+		if failure.retryAfter != "" {
+			q.w.Header().Set("Retry-After", failure.retryAfter)
+		}
+	} else if handlerErr, ok := errors.AsType[*Error](err); ok {
+		d.NotStored, d.Detail = rfc9111.Storable, DetailError
+		if handlerErr.Status != 0 {
+			status = handlerErr.Status
+		}
+	}
+	q.decide(d)
+	return fail(status, err)
+}
+
+// staleOnError answers from what is stored, if it may be used after the origin failed (RFC 5861 4).
+func (q *Request) staleOnError() (err error, ok bool) {
+	q.updateNow() // it has waited
+	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) || !q.bodyReady() {
+		return nil, false
+	}
+	return q.respondStored(OutcomeStale, DetailSIE), true
+}
+
+// refreshInBackground fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it. After one that
+// failed there is a pause; who has to wait for the origin anyway pays no heed to that.
+func (q *Request) refreshInBackground() {
+	if q.directives.NoStore { // what is fetched for it may not be stored (RFC 9111 5.2.1.5)
+		return
+	}
+	if age, known := q.cache.refreshBackoff.age(q.hitForMissKey()); known && age < refreshPause {
+		return
+	}
+	ticket, tag := q.begin()
+	f, p, started := q.cache.flights.Join(tag.key, tag, q.joinable)
+	defer p.Leave()
+	if !started {
+		ticket.End()
+		return
+	}
+	x := q.newFetch(f, ticket)
+	x.dropDirectives(q.varyNames)
+	x.leaderGone.Store(true) // before it runs: a panic that it begins with is to be heard of too
+	q.run(x)
+}
+
+// dropDirectives takes the client's directives from a background refresh (RFC 9111 5.2.1): they are about
+// the answer that the client has got. A cache behind this one would say 504 to only-if-cached, and give
+// what is as stale to max-stale. They stay where responses are told apart by them.
+func (x *Fetch) dropDirectives(varyNames []string) {
+	x.directives = rfc9111.RequestDirectives{}
+	for _, name := range [...]string{"Cache-Control", "Pragma"} {
+		if slices.Contains(varyNames, name) || slices.Contains(x.route.Key.Headers, name) {
+			continue
+		}
+		x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == name })
+		for n := range x.copies() {
+			delete(x.origin.Request(n).Header, name)
+		}
+	}
+}

@@ -1,0 +1,334 @@
+package httpcache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// mode is where the body of a fetch goes.
+type mode uint8
+
+const (
+	modeUndecided mode = iota // no header yet
+	modeShared                // into the flight, for everybody
+	modePassed                // to the leader's client, straight through
+	modeDiscarded             // nowhere
+)
+
+// fetchWriter is the http.ResponseWriter of a fetch. It belongs to the goroutine of the fetch.
+type fetchWriter struct {
+	fetch     *Fetch
+	header    http.Header
+	mode      mode
+	status    int
+	headerAt  time.Time
+	declared  int64 // Content-Length, -1 for none
+	written   int64
+	flushed   bool            // before the first byte
+	postponed *postponed      // what is decided at the first byte, not at the header
+	shared    *sharedResponse // in modeShared, when the body is ours
+	out       *passWriter     // in modeThrough
+}
+
+// begin makes w the writer of a call of next.
+func (w *fetchWriter) begin(x *Fetch) {
+	w.fetch, w.header, w.declared = x, headerOf(x.seed), -1
+}
+
+// Header returns the fetch's own header map, or the client's once that is written to.
+func (w *fetchWriter) Header() http.Header {
+	if w.out != nil {
+		return w.out.Header()
+	}
+	return w.header
+}
+
+// WriteHeader takes the response header, at which everything is decided.
+func (w *fetchWriter) WriteHeader(status int) {
+	switch {
+	case w.out != nil:
+		w.out.WriteHeader(status)
+		return
+	case status < http.StatusOK && status != http.StatusSwitchingProtocols:
+		w.inform(status)
+		return
+	case w.status != 0:
+		return
+	}
+	w.status, w.headerAt = status, time.Now()
+	if status != http.StatusNoContent && status != http.StatusNotModified {
+		w.declared = declaredLength(w.header)
+	}
+	w.fetch.origin.HeaderWritten()
+	if w.fetch.cancelled() {
+		return
+	}
+	w.fetch.decide(status, w.header)
+	if w.fetch.foreign304 {
+		w.mode = modeUndecided
+	}
+}
+
+// inform passes a 1xx on at once, to the leader's client if it waits (RFC 9110 15.2). It is never stored. The fetch does not wait until it is
+// written: that client may take nothing.
+func (w *fetchWriter) inform(status int) {
+	if status < http.StatusContinue {
+		panic(fmt.Sprintf("invalid WriteHeader code %d", status)) // as net/http does, which would do so on the leader's goroutine
+	}
+	header := w.header.Clone()
+	w.fetch.route.stripTags(header)
+	w.fetch.flight.Inform(func(lent any) {
+		out := lent.(*Request).w
+		own := out.Header().Clone()
+		replaceHeader(out.Header(), header)
+		out.WriteHeader(status)
+		replaceHeader(out.Header(), own)
+	})
+}
+
+// postponed is a decision that waits for the first byte of the body, or for its clean end without one.
+type postponed struct {
+	decide func()
+	header http.Header // as it was at WriteHeader: what the inner handlers go on to write into their map are trailers
+}
+
+func (w *fetchWriter) postpone(decide func()) {
+	w.postponed = &postponed{decide, w.header.Clone()}
+}
+
+// decidePostponed makes the decision that was put off, once.
+func (w *fetchWriter) decidePostponed() {
+	if l := w.postponed; l != nil && l.decide != nil {
+		decide := l.decide
+		l.decide = nil
+		decide()
+	}
+}
+
+// passToLeader hands the leader's real writer to the fetch.
+func (w *fetchWriter) passToLeader(q *Request, reason rfc9111.Reason) {
+	w.mode = modePassed
+	w.fetch.expose(q.origin)
+	header := w.header
+	if w.postponed != nil {
+		header = w.postponed.header
+	}
+	replaceHeader(q.w.Header(), header)
+	w.out = newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: reason})
+	w.out.received = w.headerAt
+	// RFC 9111 4.4 for a POST that may not be stored.
+	w.out.onHeader, w.out.unsafe = (*passWriter).invalidate, q.invalidation()
+	if w.untyped() {
+		leaveUntyped(w.out.Header())
+	}
+	w.out.WriteHeader(w.status)
+}
+
+// untyped reports whether the client is to get no Content-Type. net/http guesses one from the first
+// bytes, but for a header that goes out before them or that has nil in its place. Without Larder the
+// header goes out with the first flush; here it waits for the first byte (RFC 9110 8.3).
+func (w *fetchWriter) untyped() bool {
+	values, present := w.header["Content-Type"]
+	return len(values) == 0 && (w.flushed || present)
+}
+
+func (w *fetchWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.decidePostponed()
+	switch w.mode {
+	case modePassed:
+		return w.out.Write(p)
+	case modeShared:
+		if w.shared == nil {
+			return len(p), nil // a 304 has no body, a failure's is nobody's
+		}
+		if w.written == 0 && w.untyped() {
+			w.shared.untyped.Store(true) // before any reader has the byte that it waits for
+		}
+		w.written += int64(len(p))
+		if w.declared >= 0 && w.written > w.declared {
+			return 0, errOverlong
+		}
+		return w.fetch.flight.Write(p)
+	case modeUndecided:
+		return len(p), nil
+	case modeDiscarded:
+	}
+	return 0, errNotShareable
+}
+
+// ReadFrom implements io.ReaderFrom: an embedded one would go past Write.
+func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.out != nil {
+		return w.out.ReadFrom(r)
+	}
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, r, *buf)
+}
+
+// FlushError implements what http.ResponseController looks for. Readers of a flight see every byte
+// at once anyway. What waits for its first byte goes on waiting: reverse_proxy flushes a header
+// behind which the body broke off.
+func (w *fetchWriter) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.out != nil {
+		return w.out.FlushError()
+	}
+	w.flushed = w.flushed || w.written == 0
+	return nil
+}
+
+// Unwrap leads http.ResponseController to the client's writer, as soon as there is one.
+func (w *fetchWriter) Unwrap() http.ResponseWriter {
+	if w.out != nil {
+		return w.out
+	}
+	return nil
+}
+
+// finish ends the flight with what the inner handlers returned.
+func (w *fetchWriter) finish(err error) {
+	if err == nil && w.status == 0 && !w.fetch.foreign304 {
+		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
+	}
+	if err == nil {
+		w.decidePostponed()
+	}
+	flight := w.fetch.flight
+	switch w.mode {
+	case modeUndecided:
+		if err == nil {
+			err = errForeign304
+		}
+		w.failed(err)
+	case modeShared:
+		w.finishShared(err)
+	case modePassed:
+		if err != nil {
+			w.out.finish()
+			flight.Fail(err)
+			return
+		}
+		// Handlers that asked for the header map early still have the fetch's own.
+		setTrailers(w.out.Header(), w.trailer())
+		w.out.finish()
+		flight.Finish(nil)
+	case modeDiscarded: // the flight has failed already
+	}
+}
+
+func (w *fetchWriter) finishShared(err error) {
+	x := w.fetch
+	if w.shared == nil { // the answer was the store's from the header on
+		x.flight.Finish(nil)
+		return
+	}
+	switch {
+	case w.declared < 0 || w.written == w.declared:
+	case w.written > w.declared && !errors.Is(err, errOverlong): // whatever the handlers made of it
+		err = errors.Join(errOverlong, err)
+	case err == nil:
+		err = errIncomplete
+	}
+	if err != nil {
+		x.backOff()
+		x.cache.metrics.NotStored(rfc9111.ReasonIncomplete)
+		x.flight.Fail(err)
+		return
+	}
+	trailer := w.trailer()
+	rfc9111.CleanTrailer(w.header, trailer)
+	x.flight.Finish(trailer)
+	if !w.shared.kept() {
+		return
+	}
+	if reason := x.route.Policy.TrailerReason(trailer); reason != rfc9111.Storable {
+		x.cache.metrics.NotStored(reason)
+		return
+	}
+	x.store(w.shared, trailer)
+}
+
+// failed ends a fetch that has no response: the same as a response that says the origin failed, but for handlers that return their
+// 4xx as an error (file_server's 404).
+func (w *fetchWriter) failed(err error) {
+	x := w.fetch
+	if x.cancelled() {
+		return
+	}
+	status := http.StatusInternalServerError
+	if handlerErr, ok := errors.AsType[*Error](err); ok && handlerErr.Status != 0 {
+		status = handlerErr.Status
+	}
+	_, panicked := errors.AsType[*coalesce.PanicError](err)
+	x.backOff()
+	switch {
+	case status < http.StatusInternalServerError:
+		x.cache.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
+		x.removeGone(status)
+		x.flight.Release()
+		x.flight.TakeOver()
+	case (panicked || rfc9111.OriginFailed(status)) && x.staleStandsIn():
+		x.share(x.staleOnError(status), 0)
+		x.flight.Finish(nil)
+		return
+	case x.flight.Attempt() == 1:
+		x.flight.Reject()
+		x.flight.TakeOver()
+	}
+	x.flight.Fail(err)
+}
+
+// trailer collects the fields that the inner handlers set behind the header: announced ones, and those with net/http's prefix.
+func (w *fetchWriter) trailer() http.Header {
+	var trailer http.Header
+	add := func(name string, values []string) {
+		if len(values) == 0 || slices.ContainsFunc(w.fetch.seed, func(f field) bool { return f.name == name && slices.Equal(f.values, values) }) {
+			return // an outer handler's are its client's own
+		}
+		if trailer == nil {
+			trailer = make(http.Header)
+		}
+		name = http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))
+		trailer[name] = append(trailer[name], values...)
+	}
+	for name := range fieldNames(w.header["Trailer"]) {
+		if _, again := trailer[name]; !again { // named twice it comes once
+			add(name, w.header[name])
+		}
+	}
+	for name, values := range w.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			add(name, values)
+		}
+	}
+	return trailer
+}
+
+var copyBuffers = sync.Pool{New: func() any {
+	buf := make([]byte, 32<<10)
+	return &buf
+}}
+
+// Interface guards.
+var (
+	_ http.ResponseWriter = (*fetchWriter)(nil)
+	_ io.ReaderFrom       = (*fetchWriter)(nil)
+)

@@ -1,0 +1,231 @@
+package httpcache
+
+import (
+	"iter"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// A handler before ours may have put fields into the response's header map that belong to one client (Server, Alt-Svc, a request ID). What
+// is shared and stored is therefore what the inner handlers changed: a field with its new values, or one without
+// values, which says that they took it away.
+
+// decisive are fields that are kept with a response even where an outer handler set them, because storing it was decided by them
+// (`header Cache-Control …` in front of a proxy).
+var decisive = []string{
+	"Cache-Control", "Expires", "Pragma", "Age", "Date", "Vary", "Etag", "Last-Modified", "Content-Type", "Content-Encoding",
+}
+
+// changes returns what of header differs from seed. Values behind those of the seed are an addition:
+// reverse_proxy adds the origin's values to those that are there, and each client's own outer values
+// are its own. Fields in whole are taken as they are. The values are copied: header may go on to
+// change.
+func changes(seed []field, header http.Header, whole []string) []field {
+	copied, changed := make([]string, 0, len(header)), make([]field, 0, len(header)+len(seed))
+	for name, values := range header {
+		before := linesOf(seed, name)
+		if slices.Equal(before, values) && slices.ContainsFunc(seed, func(f field) bool { return f.name == name }) {
+			continue
+		}
+		added := len(before) > 0 && len(values) > len(before) && slices.Equal(before, values[:len(before)]) && !slices.Contains(whole, name)
+		if added {
+			values = values[len(before):]
+		}
+		from := len(copied)
+		copied = append(copied, values...) // where it outgrows its array, the fields so far keep the old one
+		changed = append(changed, field{name: name, values: copied[from:len(copied):len(copied)], added: added})
+	}
+	for _, f := range seed {
+		if _, kept := header[f.name]; !kept {
+			changed = append(changed, field{name: f.name})
+		}
+	}
+	return changed
+}
+
+// addedField stands in a stored header, and in no other, with the names of the fields that are
+// additions to what a client's outer handlers have set.
+const addedField = "Larder-Added"
+
+// noteAdded replaces addedField by what the fields say.
+func noteAdded(h http.Header, fields []field) {
+	delete(h, addedField)
+	for _, f := range fields {
+		if f.added {
+			h[addedField] = append(h[addedField], f.name)
+		}
+	}
+}
+
+// mergeAdded makes merged, which is stored with the fields of update, say which are additions.
+func mergeAdded(merged, stored, update http.Header) {
+	delete(merged, addedField)
+	for _, name := range stored[addedField] {
+		if len(update[name]) == 0 {
+			merged[addedField] = append(merged[addedField], name)
+		}
+	}
+	merged[addedField] = append(merged[addedField], update[addedField]...)
+	if len(merged[addedField]) == 0 {
+		delete(merged, addedField)
+	}
+}
+
+// scratch is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places
+// are for our own fields; what does not fit gets slices of its own.
+type scratch []string
+
+const (
+	scratchStatus = iota
+	scratchAge
+	scratchLength
+	scratchFields // from here on, those of the response
+	scratchSize   = 14
+)
+
+// one returns value as the only one of a field, at the given place.
+func (v scratch) one(place int, value string) []string {
+	if place >= len(v) {
+		return []string{value}
+	}
+	v[place] = value
+	return v[place : place+1 : place+1]
+}
+
+// fieldNames yields the field names in a list of them, canonical.
+func fieldNames(lines []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range lines {
+			for name := range strings.SplitSeq(line, ",") {
+				if name = strings.TrimSpace(name); name != "" && !yield(http.CanonicalHeaderKey(name)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// field is one field of a header. Several are quicker to go through than a map, and take one allocation where a map takes three.
+type field struct {
+	name   string
+	values []string
+	added  bool // to the values that are there, in whose place they are else
+}
+
+// fieldsOf are the fields of a stored header.
+func fieldsOf(h http.Header) []field {
+	fields, added := make([]field, 0, len(h)), h[addedField]
+	for name, values := range h {
+		if name != addedField {
+			fields = append(fields, field{name: name, values: values, added: slices.Contains(added, name)})
+		}
+	}
+	return fields
+}
+
+// linesOf are the lines of a field.
+func linesOf(fields []field, name string) []string {
+	for _, f := range fields {
+		if f.name == name {
+			return f.values
+		}
+	}
+	return nil
+}
+
+// snapshot is fieldsOf with copied values.
+func snapshot(h http.Header) []field { return changes(nil, h, nil) }
+
+// headerOf is the opposite of snapshot: the map and its values may be written to.
+func headerOf(fields []field) http.Header {
+	h, copied := make(http.Header, len(fields)), make([]string, 0, len(fields))
+	for _, f := range fields {
+		from := len(copied)
+		copied = append(copied, f.values...)
+		h[f.name] = copied[from:len(copied):len(copied)]
+	}
+	return h
+}
+
+// variantValues returns the values that a request with this header has for the names of a Vary.
+func variantValues(names []string, fields []field) []string {
+	named := make(http.Header, len(names))
+	for _, f := range fields {
+		if slices.Contains(names, f.name) {
+			named[f.name] = f.values
+		}
+	}
+	return rfc9111.VariantValues(names, named)
+}
+
+// overlay applies what changes returned to another client's header map. The values are copied, into room as far as they fit: later
+// handlers may change them in place, and these are everybody's.
+func overlay(h http.Header, changed []field, room scratch) {
+	next := scratchFields
+	for _, f := range changed {
+		n := len(f.values)
+		switch {
+		case n == 0:
+			delete(h, f.name)
+		case f.added && len(h[f.name]) > 0:
+			h[f.name] = slices.Concat(h[f.name], f.values)
+		case n > len(room)-next:
+			h[f.name] = slices.Clone(f.values)
+		default:
+			copy(room[next:], f.values)
+			h[f.name] = room[next : next+n : next+n]
+			next += n
+		}
+	}
+}
+
+// replaceHeader makes to the same as from, in place.
+func replaceHeader(to, from http.Header) {
+	clear(to)
+	for name, values := range from {
+		to[name] = slices.Clone(values)
+	}
+}
+
+// leaveUntyped keeps net/http from guessing a Content-Type where there is none.
+func leaveUntyped(h http.Header) {
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil
+	}
+}
+
+// overwriteWithNotModified reduces the header of a 200 to that of a 304 (RFC 9110 15.4.5): fields that describe the body go.
+func overwriteWithNotModified(h http.Header) {
+	keep := rfc9111.NotModifiedHeader(h)
+	for name := range h {
+		if _, ok := keep[name]; !ok {
+			delete(h, name)
+		}
+	}
+	delete(h, "Trailer")
+}
+
+// withoutTrailers leaves out the fields that a handler has marked as trailers: they are collected
+// at the end. It writes to the list.
+func withoutTrailers(fields []field) []field {
+	return slices.DeleteFunc(fields, func(f field) bool { return strings.HasPrefix(f.name, http.TrailerPrefix) })
+}
+
+// setTrailers has net/http send fields behind the body of a response with the header h. The values
+// are copied: later handlers may change them in place, and these are everybody's.
+func setTrailers(h, trailers http.Header) {
+	announced := make(map[string]bool)
+	for name := range fieldNames(h["Trailer"]) {
+		announced[name] = true
+	}
+	for name, values := range trailers {
+		name = http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))
+		if !announced[name] {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = slices.Clone(values)
+	}
+}

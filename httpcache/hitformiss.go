@@ -1,0 +1,132 @@
+package httpcache
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// Requests wait for each other in the hope of an answer for all. Where the last answer was for one
+// client only, that hope costs latency, and of a long poll it costs the messages that come while
+// the client waits for another's. So such an answer is remembered (Varnish: hit-for-miss; pingora:
+// cacheability predictor):
+//
+//	last answer            requests for the key
+//	───────────            ────────────────────
+//	shareable, or none     wait for one fetch
+//	not shareable, lately  wait for none. Each answer that is passed on renews the memory if it may
+//	                       not be shared either; the first that may be ends it
+//	not shareable, once    wait for one fetch, but not for a header that comes late. A request that
+//	                       gives up waiting renews the memory
+//
+// It is remembered for each kind of request apart, see hitForMissKey: an answer that was made for
+// one client says nothing about the copy for all.
+
+// sharing says whether a request should wait for another's fetch.
+type sharing uint8
+
+const (
+	sharingOpen       sharing = iota // nothing speaks against it
+	sharingDoubtful                  // the last answer was not shareable, but that is a while ago
+	sharingHitForMiss                // the last answer was not shareable
+)
+
+const (
+	// hitForMissTTL is how long the last answer counts. It has to be longer than a long poll is
+	// usually open (30 to 60 s), whose answers are what renews it. It is Varnish's default.
+	hitForMissTTL = 2 * time.Minute
+	// hitForMissKeep is how long after the last answer a doubt is left, and at most twice as long.
+	hitForMissKeep = 10 * time.Minute
+	// hitForMissKeys bounds each half of the memory: 40 bytes and the map's own cost each, about
+	// 8 MiB in all when full.
+	hitForMissKeys = 1 << 16
+	// lateHeader is how long a request waits for another's fetch in doubt.
+	lateHeader = time.Second
+)
+
+func newHitForMiss() *recentKeys { return newRecentKeys(hitForMissKeys, hitForMissKeep, time.Second) }
+
+// refreshPause is the shortest time between a background refresh that failed and the next one of
+// its key. While the origin is down each request for a stale response would start one as soon as
+// the last has failed, and an origin that fails because it has too much to do fails fast.
+const refreshPause = time.Second
+
+func newRefreshBackoff() *recentKeys { return newRecentKeys(hitForMissKeys, refreshPause, 0) }
+
+// sharing returns what the last answer to a request like this one says.
+func (q *Request) sharing() sharing {
+	switch age, known := q.cache.hitForMiss.age(q.hitForMissKey()); {
+	case !known:
+		return sharingOpen
+	case age < hitForMissTTL:
+		return sharingHitForMiss
+	}
+	return sharingDoubtful
+}
+
+// hitForMissKey is the key under which an answer to this request is remembered. Requests have one
+// key if they can share a flight, are judged by the same rules (a reload that changes these begins
+// anew) and are of one kind. Keys are SHA-256, so what is mixed in by XOR makes no key that another
+// request could have.
+func (q *Request) hitForMissKey() store.Key {
+	key := q.flightKey()
+	subtle.XORBytes(key[:], key[:], q.route.Fingerprint[:])
+	key[0] ^= q.kind()
+	return key
+}
+
+// kind tells, as bits, what makes an answer to this request perhaps one for its client alone.
+// Authorization is in flightKey.
+func (q *Request) kind() (bits byte) {
+	if q.unkeyedCookie {
+		bits |= 1
+	}
+	if d := &q.directives; d.NoCache || d.HasMaxAge || d.HasMinFresh {
+		bits |= 2
+	}
+	if wantsEvents(q.r.Header) {
+		bits |= 4
+	}
+	return bits
+}
+
+// wantsEvents reports whether a request names text/event-stream, as EventSource does: its answer
+// has no end, and each client has its own.
+func wantsEvents(h http.Header) bool {
+	for _, line := range h["Accept"] {
+		for element := range strings.SplitSeq(line, ",") {
+			mediaType, _, _ := strings.Cut(element, ";")
+			if strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// updateHitForMiss remembers whether an answer with status, judged as f says, could be shared.
+func (c *Cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness) {
+	reason := f.Reason
+	switch {
+	case reason == rfc9111.Storable, f.UsableByFollowers():
+		c.hitForMiss.forget(key)
+	case reason == rfc9111.ReasonRequestNoStore, reason == rfc9111.ReasonPartial, aboutTheRequest(status):
+	default:
+		c.hitForMiss.note(key)
+	}
+}
+
+// aboutTheRequest reports a status that answers how a request was made, or that the origin failed.
+// Anybody can have an origin say so, with an odd field; it says nothing about the next answer.
+func aboutTheRequest(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
+		http.StatusGone, http.StatusUnavailableForLegalReasons:
+		return false
+	}
+	return status >= http.StatusBadRequest
+}

@@ -1,0 +1,143 @@
+package httpcache
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/larder-cache/larder/urlform"
+)
+
+// Identity is what a server knows of which URL a request asks for and where it came in, beside what
+// the request itself says.
+type Identity struct {
+	// URL has path and query as the client sent them, before any rewrite.
+	URL *url.URL
+	// Authority is the request's Host, in its canonical form.
+	Authority string
+	// Site is scheme and authority of the URL by which a response is purged and listed.
+	Site Site
+	// Listener is where the connection came in. Host is the client's word, and two sites must not
+	// share.
+	Listener Listener
+	// TLS says that the client has spoken to the server in https.
+	TLS bool
+	// Trusted says that what the request claims about scheme or host is a trusted proxy's word.
+	Trusted bool
+	// Dotted says that the Host had a trailing dot, which may have led the request to another site.
+	Dotted bool
+	// Purgeable says that the request asks for a URL that a purge could name.
+	Purgeable bool
+}
+
+// Listener is where a connection came in: a server, and a port of it or the path of a socket. The
+// port alone does not tell: two servers may have the same one at different addresses, and behind the
+// PROXY protocol it is what the header says.
+type Listener struct {
+	// Server names the server; it stays the same across restarts.
+	Server string
+	Port   int
+	Socket string
+}
+
+// Site is scheme and authority of the URLs under which responses are stored: what people call the
+// site. Behind a proxy that ends TLS, or that asks for another host, that is not what the server is
+// asked for, and a purge of https://example.com/ would find nothing.
+type Site struct{ Scheme, Authority string }
+
+// IdentityOf is the identity of a request to a plain net/http server.
+func IdentityOf(r *http.Request) Identity { return Identify(r, r.URL, false) }
+
+// Identify makes the identity of r, whose client has sent it with this URL. trusted says that a
+// trusted proxy has sent it.
+func Identify(r *http.Request, client *url.URL, trusted bool) Identity {
+	id := Identity{URL: client, TLS: r.TLS != nil, Listener: listenerOf(r)}
+	authority, err := urlform.Authority(id.scheme(), r.Host)
+	id.Authority, id.Site = authority, Site{id.scheme(), authority}
+	id.Purgeable = err == nil && namesURL(client)
+	if h := r.Header; trusted && len(h["X-Forwarded-Proto"])+len(h["X-Forwarded-Host"]) > 0 {
+		id.Trusted, id.Site = true, id.Site.forwarded(h)
+	}
+	return id
+}
+
+// namesURL reports whether a request target is one that a purge could name. Others reach handlers as
+// they are, and what comes of them would outlive every purge of its host: asterisk-form (`GET *`),
+// authority-form (`GET host:80`), what has no slash in front (`GET http:one`), another scheme than
+// http and https, a Host that is none or that no URL can have (RFC 9112 3.2). Absolute-form is the
+// URL of its authority: net/http has put that into Host.
+func namesURL(u *url.URL) bool {
+	switch {
+	case u.Opaque != "":
+		return false
+	case u.Scheme == "":
+		return strings.HasPrefix(u.Path, "/")
+	}
+	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && (u.Path == "" || u.Path[0] == '/')
+}
+
+// scheme is how the client has spoken to the server.
+func (id *Identity) scheme() string {
+	if id.TLS {
+		return "https"
+	}
+	return "http"
+}
+
+// listenerOf tells where the request's connection came in.
+func listenerOf(r *http.Request) Listener {
+	switch addr := r.Context().Value(http.LocalAddrContextKey).(type) {
+	case *net.TCPAddr:
+		return Listener{Port: addr.Port}
+	case *net.UDPAddr: // HTTP/3
+		return Listener{Port: addr.Port}
+	case net.Addr:
+		return Listener{Socket: addr.String()}
+	}
+	return Listener{}
+}
+
+// forwarded is the site that a trusted proxy names by X-Forwarded-Proto and X-Forwarded-Host. A
+// claim that is no scheme or no authority is as if it were not there.
+func (s Site) forwarded(h http.Header) Site {
+	if scheme := strings.ToLower(nearest(h["X-Forwarded-Proto"])); scheme == "http" || scheme == "https" {
+		s.Scheme = scheme
+	}
+	for _, host := range [...]string{nearest(h["X-Forwarded-Host"]), s.Authority} {
+		if authority, err := urlform.Authority(s.Scheme, host); err == nil {
+			s.Authority = authority
+			break
+		}
+	}
+	return s
+}
+
+// nearest is the last member of a list, which the proxy has added that is trusted; those before it
+// may be its client's own.
+func nearest(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	last := lines[len(lines)-1]
+	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+}
+
+// origin is scheme and authority of the entry's URL.
+func (id *Identity) origin() string { return id.Site.Scheme + "://" + id.Site.Authority }
+
+// listenerName names where the request came in, as the URLs of entries have it (store.URLAt): the
+// listener, and whether a dot has led the request to another site there.
+func (id *Identity) listenerName() string { return string(id.appendListenerName(nil)) }
+
+func (id *Identity) appendListenerName(b []byte) []byte {
+	b = append(append(b, id.Listener.Server...), ':')
+	if b = append(b, id.Listener.Socket...); id.Listener.Socket == "" {
+		b = strconv.AppendInt(b, int64(id.Listener.Port), 10)
+	}
+	if id.Dotted {
+		b = append(b, '.')
+	}
+	return b
+}

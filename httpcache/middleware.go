@@ -1,0 +1,102 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// Middleware puts a route before any http.Handler. What the handler is called with in a fetch has a
+// context that ends with the fetch, not with the client that led it; it has the values of that
+// client's.
+func Middleware(rt *Route) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		handle := func(w http.ResponseWriter, r *http.Request) error {
+			next.ServeHTTP(w, r)
+			return nil
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := rt.serve(w, r, handle); err != nil {
+				answerError(w, err)
+			}
+		})
+	}
+}
+
+// answerError answers with the status of an error of the cache.
+func answerError(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	if own, ok := errors.AsType[*Error](err); ok && own.Status != 0 {
+		status = own.Status
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+// serve answers a request of a net/http server.
+func (rt *Route) serve(w http.ResponseWriter, r *http.Request, next handlerFunc) error {
+	q := &plainRequest{next: next}
+	return rt.Serve(&q.Request, w, r, IdentityOf(r), q)
+}
+
+// handlerFunc is a handler that may fail.
+type handlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// plainRequest is a request of a net/http server. It implements Origin.
+type plainRequest struct {
+	Request
+	next handlerFunc
+}
+
+func (p *plainRequest) ServeHTTP(w http.ResponseWriter, r *http.Request) error { return p.next(w, r) }
+
+func (p *plainRequest) Detach(ctx context.Context, r *http.Request, copies int) OriginRequest {
+	s := &plainFetch{next: p.next}
+	detached := &detachedContext{ctx, r.Context()}
+	for n := range copies {
+		s.requests[n] = r.Clone(detached)
+	}
+	return s
+}
+
+// Expand returns the text as it is: net/http has no placeholders.
+func (p *plainRequest) Expand(text string) string { return text }
+
+// ExpandURL returns the text as it is, too.
+func (p *plainRequest) ExpandURL(text string) string { return text }
+
+func (p *plainRequest) Decided(*Decision) {}
+
+// plainFetch is the requests of a fetch. It implements OriginRequest.
+type plainFetch struct {
+	fetch    Fetch
+	next     handlerFunc
+	requests [2]*http.Request
+}
+
+func (s *plainFetch) Fetch() *Fetch                         { return &s.fetch }
+func (s *plainFetch) Request(n int) *http.Request           { return s.requests[n] }
+func (s *plainFetch) Do(n int, w http.ResponseWriter) error { return s.next(w, s.requests[n]) }
+func (s *plainFetch) Expand(text string) string             { return text }
+func (s *plainFetch) HeaderWritten()                        {}
+func (s *plainFetch) Expose(Origin, bool)                   {}
+func (s *plainFetch) Finish(Origin)                         {}
+
+// detachedContext ends with the fetch and has the values of the client's context.
+type detachedContext struct {
+	context.Context // the fetch's
+	client          context.Context
+}
+
+// Value implements context.Context.
+func (c *detachedContext) Value(key any) any {
+	if v := c.Context.Value(key); v != nil { // it is there that the context package looks for what cancels
+		return v
+	}
+	return c.client.Value(key)
+}
+
+// Interface guards.
+var (
+	_ Origin        = (*plainRequest)(nil)
+	_ OriginRequest = (*plainFetch)(nil)
+)

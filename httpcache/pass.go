@@ -1,0 +1,266 @@
+package httpcache
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// passWriter passes a response straight through to one client. At the header it takes out what clients
+// are not to get and adds our member of Cache-Status; flush, hijack and trailers are the real
+// writer's. That holds for a 101 too: what follows it is another protocol's, and the handlers have
+// the connection for it, but its header is HTTP's.
+type passWriter struct {
+	http.ResponseWriter
+	q         *Request
+	decision  Decision
+	fwdStatus int // of the response, where Cache-Status tells it
+
+	// received is when the response arrived, set where the client's own conditionals did not reach
+	// the origin, so that a whole 200 is still to be judged by them.
+	received time.Time
+	// onHeader, if set, sees the final header before the client does. It is a method of pass writer: a closure would be one allocation more.
+	onHeader func(o *passWriter, status int, header http.Header)
+	unsafe   *invalidation // for invalidate, nil for safe methods
+	begun    time.Time     // for judge
+
+	hitForMissKey store.Key // for judge
+
+	wroteHeader bool
+	scratch     [1]string // for our own field
+	hijacked    bool      // the handlers have the connection
+	bodiless    bool      // what the origin sends as body is not part of this answer
+	flushEach   bool      // RFC 10036, X-Accel-Buffering
+}
+
+func newPassWriter(q *Request, d Decision) *passWriter {
+	o := &passWriter{ResponseWriter: q.w, q: q, decision: d}
+	q.scratch = o.scratch[:]
+	return o
+}
+
+// WriteHeader sends the header on.
+func (o *passWriter) WriteHeader(status int) {
+	if o.wroteHeader {
+		return
+	}
+	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
+		o.q.route.stripTags(o.Header())
+		o.ResponseWriter.WriteHeader(status)
+		return
+	}
+	o.wroteHeader = true
+	h := o.Header()
+	if o.onHeader != nil {
+		o.onHeader(o, status, h)
+	}
+	o.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
+	o.q.route.stripTags(h)
+	if o.decision.Forward == rfc9111.ForwardStale {
+		o.fwdStatus = status
+	}
+	o.q.decide(o.decision)
+	if !o.received.IsZero() && rfc9111.Precondition(o.q.r.Method, o.q.r.Header, status, h, o.received) == rfc9111.NotModified {
+		o.bodiless = true
+		o.fwdStatus = status
+		overwriteWithNotModified(h)
+		status = http.StatusNotModified
+	}
+	o.q.sendStatus(h, rfc9111.CacheStatus{Forward: o.decision.Forward, FwdStatus: o.fwdStatus, Detail: o.decision.Reason()})
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *passWriter) Write(p []byte) (int, error) {
+	if !o.wroteHeader {
+		o.WriteHeader(http.StatusOK)
+	}
+	if o.bodiless {
+		return len(p), nil
+	}
+	n, err := o.ResponseWriter.Write(p)
+	if err == nil && o.flushEach {
+		err = o.FlushError()
+	}
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom with the real writer's where nothing has to be done in between.
+func (o *passWriter) ReadFrom(r io.Reader) (int64, error) {
+	if !o.wroteHeader {
+		o.WriteHeader(http.StatusOK)
+	}
+	if o.bodiless || o.flushEach {
+		buf := copyBuffers.Get().(*[]byte)
+		defer copyBuffers.Put(buf)
+		return io.CopyBuffer(struct{ io.Writer }{o}, r, *buf)
+	}
+	return io.Copy(o.ResponseWriter, r)
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (o *passWriter) FlushError() error {
+	if !o.wroteHeader {
+		o.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(o.ResponseWriter).Flush()
+}
+
+// Unwrap returns the client's writer, for http.ResponseController.
+func (o *passWriter) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+// Push implements http.Pusher with the real writer's.
+func (o *passWriter) Push(target string, options *http.PushOptions) error {
+	if pusher, ok := o.ResponseWriter.(http.Pusher); ok {
+		return pusher.Push(target, options)
+	}
+	return http.ErrNotSupported
+}
+
+// Flush implements http.Flusher, for handlers that ask for it by type.
+func (o *passWriter) Flush() { _ = o.FlushError() }
+
+// Hijack implements http.Hijacker with the real writer's. What the handlers then write to the
+// connection is theirs.
+func (o *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
+	if err == nil && !o.wroteHeader {
+		o.q.decide(o.decision)
+	}
+	o.hijacked = err == nil
+	return conn, rw, err
+}
+
+// finish takes tags out of the trailers, which are what the inner handlers have left in the header
+// map.
+func (o *passWriter) finish() {
+	h := o.Header()
+	o.q.route.stripTags(h)
+	for name := range h {
+		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && !o.q.route.Tags.KeepHeaders &&
+			slices.Contains(o.q.route.Tags.From, http.CanonicalHeaderKey(bare)) {
+			delete(h, name)
+		}
+	}
+}
+
+// bypass passes the request to the inner handlers and the response to the client, with nothing stored and nobody waiting.
+func (q *Request) bypass(why Bypass) error {
+	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
+	out := newPassWriter(q, Decision{Outcome: OutcomeBypass, Bypass: why, Forward: rfc9111.ForwardBypass})
+	if out.unsafe = q.invalidation(); why == BypassCoalesceWait {
+		out.willJudge()
+	} else if out.unsafe != nil {
+		out.onHeader = (*passWriter).invalidate
+	}
+	return q.pass(out)
+}
+
+// passUncached passes the client's own request to the origin and the response straight to the client: nobody waits for it, and it is
+// not stored. An answer that could have been stored makes the next request fetch for all.
+func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) error {
+	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
+	q.rewind()
+	out := newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: forward, NotStored: reason})
+	out.unsafe = q.invalidation()
+	out.willJudge()
+	return q.pass(out)
+}
+
+// willJudge has judge called at the header, with what the request is before inner handlers rewrite
+// it in place.
+func (o *passWriter) willJudge() {
+	o.onHeader, o.begun, o.hitForMissKey = (*passWriter).judge, time.Now(), o.q.hitForMissKey()
+}
+
+// judge notes whether a response that is passed on could have been stored. One to HEAD is not
+// remembered: it need not be what GET is answered with.
+func (o *passWriter) judge(status int, header http.Header) {
+	q := o.q
+	x := o.exchange(status, header)
+	passed := q.route.judge(&x, declaredLength(header))
+	shared := &passed
+	if status == http.StatusNotModified || status == http.StatusPartialContent { // these speak of a 200 that other requests get
+		x.Status = http.StatusOK
+		whole := q.route.judge(&x, completeLength(header))
+		shared = &whole
+	}
+	if q.r.Method != http.MethodHead {
+		q.cache.updateHitForMiss(o.hitForMissKey, status, shared)
+	}
+	reason := passed.Reason
+	if reason == rfc9111.Storable {
+		return
+	}
+	if o.decision.Outcome != OutcomeBypass {
+		q.cache.metrics.NotStored(reason)
+		o.decision.NotStored = reason
+	}
+	o.invalidate(status, header)
+}
+
+// exchange is the response that is passed on, as a fetch would have got it.
+func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
+	q := o.q
+	x := rfc9111.Exchange{
+		Method: q.keyed.method, Status: status, Header: header, RequestTime: o.begun, ResponseTime: time.Now(),
+		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
+	}
+	if len(header["Vary"]) > 0 {
+		names, _ := rfc9111.VaryNames(header)
+		x.VaryUnseen = !q.seesAll(names)
+	}
+	if q.route.Policy.DeceptionGuard { // nothing else asks for it
+		x.URL = q.url()
+	}
+	return x
+}
+
+// completeLength is the length in Content-Range, -1 where it is not given (RFC 9110 14.4).
+func completeLength(h http.Header) int64 {
+	_, complete, _ := strings.Cut(h.Get("Content-Range"), "/")
+	n, err := strconv.ParseInt(complete, 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// invalidate does what a successful unsafe request does to what is stored.
+func (o *passWriter) invalidate(status int, header http.Header) {
+	if o.unsafe != nil {
+		o.unsafe.onHeader(status, header)
+	}
+}
+
+// pass runs the inner handlers on the client's own goroutine.
+func (q *Request) pass(out *passWriter) error {
+	err := q.origin.ServeHTTP(out, q.r)
+	out.finish()
+	if !out.wroteHeader && !out.hijacked {
+		if err == nil {
+			out.WriteHeader(http.StatusOK)
+		} else {
+			if out.decision.Reason() == "" {
+				out.decision.Detail = DetailError
+			}
+			q.decide(out.decision)
+		}
+	}
+	return err
+}
+
+// Interface guards.
+var (
+	_ http.ResponseWriter = (*passWriter)(nil)
+	_ http.Flusher        = (*passWriter)(nil)
+	_ http.Hijacker       = (*passWriter)(nil)
+	_ io.ReaderFrom       = (*passWriter)(nil)
+)

@@ -1,0 +1,92 @@
+package httpcache
+
+import (
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"strconv"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// sendRanges answers with parts of the whole (RFC 9110 14).
+func (q *Request) sendRanges(a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange, unsatisfiable bool) error {
+	h := q.w.Header()
+	if !cs.Hit && cs.FwdStatus == 0 {
+		cs.FwdStatus = a.status
+	}
+	delete(h, "Trailer") // with a Content-Length there are none
+	switch {
+	case unsatisfiable:
+		q.route.Policy.ClearForUnsatisfiable(h)
+		h.Set("Content-Range", "bytes */"+strconv.FormatInt(a.length, 10))
+		q.sendStatus(h, *cs)
+		q.w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return nil
+	case len(ranges) == 1:
+		part := ranges[0]
+		h.Set("Content-Range", part.ContentRange(a.length))
+		h.Set("Content-Length", strconv.FormatInt(part.Length, 10))
+		q.sendStatus(h, *cs)
+		q.w.WriteHeader(http.StatusPartialContent)
+		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {
+			return q.brokenOff(a, err)
+		}
+		return nil
+	default:
+		return q.sendMultipart(a, cs, ranges)
+	}
+}
+
+// sendMultipart answers with several parts as multipart/byteranges (RFC 9110 14.6).
+func (q *Request) sendMultipart(a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange) error {
+	h := q.w.Header()
+	contentType := h.Get("Content-Type")
+	parts := multipart.NewWriter(q.w)
+	h.Set("Content-Type", "multipart/byteranges; boundary="+parts.Boundary())
+	h.Set("Content-Length", strconv.FormatInt(multipartLength(parts.Boundary(), contentType, ranges, a.length), 10))
+	q.sendStatus(h, *cs)
+	q.w.WriteHeader(http.StatusPartialContent)
+	for _, part := range ranges {
+		if _, err := parts.CreatePart(partHeader(contentType, part, a.length)); err != nil {
+			return q.brokenOff(a, err)
+		}
+		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {
+			return q.brokenOff(a, err)
+		}
+	}
+	_ = parts.Close()
+	return nil
+}
+
+func partHeader(contentType string, part rfc9111.ByteRange, size int64) textproto.MIMEHeader {
+	h := textproto.MIMEHeader{"Content-Range": {part.ContentRange(size)}}
+	if contentType != "" {
+		h["Content-Type"] = []string{contentType}
+	}
+	return h
+}
+
+// multipartLength is the length of what sendMultipart writes, found by writing all but the bodies to a counter.
+func multipartLength(boundary, contentType string, ranges []rfc9111.ByteRange, size int64) int64 {
+	var count byteCounter
+	w := multipart.NewWriter(&count)
+	_ = w.SetBoundary(boundary)
+	for _, part := range ranges {
+		_, _ = w.CreatePart(partHeader(contentType, part, size))
+		count += byteCounter(part.Length)
+	}
+	_ = w.Close()
+	return int64(count)
+}
+
+// byteCounter counts what is written to it.
+type byteCounter int64
+
+func (c *byteCounter) Write(p []byte) (int, error) {
+	*c += byteCounter(len(p))
+	return len(p), nil
+}
+
+var _ io.Writer = (*byteCounter)(nil)

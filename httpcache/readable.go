@@ -1,0 +1,49 @@
+package httpcache
+
+import (
+	"net/http"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// A large body is read from the disk while it is sent, and damage shows then. What is read first is
+// checked before the header goes out, so that damage there is a miss and no broken answer.
+
+// bodyReady reports whether the body of what was found can be read, as far as the answer begins
+// with it. An answer without a body needs none.
+func (q *Request) bodyReady() bool {
+	if !q.found.ReadsDisk() {
+		return true
+	}
+	off, needed := q.firstByte()
+	return !needed || q.found.Ready(off) == nil
+}
+
+// firstByte is where the answer from what was found begins in its body.
+func (q *Request) firstByte() (off int64, needed bool) {
+	e := q.found.Entry
+	header := q.route.evaluated(e).header
+	if q.r.Method == http.MethodHead || !bodyAllowed(e.Status) ||
+		rfc9111.Precondition(q.r.Method, q.r.Header, e.Status, header, e.ResponseTime) == rfc9111.NotModified {
+		return 0, false
+	}
+	if e.Status != http.StatusOK || len(q.r.Header["Range"]) == 0 || q.r.Method != http.MethodGet {
+		return 0, true
+	}
+	switch ranges, unsatisfiable, ok := rfc9111.ParseRange(q.r.Header, header, e.Body.Len()); {
+	case !ok:
+		return 0, true
+	case unsatisfiable:
+		return 0, false
+	default:
+		return ranges[0].Start, true
+	}
+}
+
+// dropFound goes on as if nothing were stored.
+func (q *Request) dropFound() {
+	q.found.Entry, q.found.Soft, q.freshness = nil, false, nil
+	if q.forward == rfc9111.ForwardStale || q.forward == rfc9111.ForwardNone {
+		q.forward = rfc9111.ForwardURIMiss
+	}
+}

@@ -1,0 +1,75 @@
+package httpcache
+
+import (
+	"sync"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// recentKeys remembers when something was last noted of a key. It is bounded in number, and forgets
+// in halves: what was noted of a key since as many others came as fit into a half is still there.
+// So a flood of other keys pushes out what is quiet, not what is in use.
+type recentKeys struct {
+	capacity int           // of a half
+	keep     time.Duration // how long a key is remembered, and at most twice as long
+	grain    time.Duration // a key noted less than this ago is not noted again: to look takes a shared lock only
+	now      func() time.Time
+
+	mu         sync.RWMutex
+	young, old map[store.Key]int64 // nanoseconds since epoch
+	turned     int64
+	epoch      time.Time
+}
+
+func newRecentKeys(capacity int, keep, grain time.Duration) *recentKeys {
+	return &recentKeys{capacity: capacity, keep: keep, grain: grain, now: time.Now, epoch: time.Now()}
+}
+
+// age returns how long ago key was noted. known is false if that is not remembered.
+func (m *recentKeys) age(key store.Key) (age time.Duration, known bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	at, known := m.young[key]
+	if !known {
+		at, known = m.old[key]
+	}
+	if !known { // as a rule; the clock costs more than the maps
+		return 0, false
+	}
+	age = time.Duration(m.clock() - at)
+	return age, age < 2*m.keep
+}
+
+// note remembers key as of now.
+func (m *recentKeys) note(key store.Key) {
+	if age, known := m.age(key); known && age < m.grain {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.clock()
+	switch age := time.Duration(now - m.turned); {
+	case age >= 2*m.keep:
+		m.old, m.young, m.turned = nil, nil, now
+	case age >= m.keep || len(m.young) >= m.capacity:
+		m.old, m.young, m.turned = m.young, nil, now
+	}
+	if m.young == nil {
+		m.young = make(map[store.Key]int64)
+	}
+	m.young[key] = now
+}
+
+// forget removes key.
+func (m *recentKeys) forget(key store.Key) {
+	if _, known := m.age(key); !known {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.young, key)
+	delete(m.old, key)
+}
+
+func (m *recentKeys) clock() int64 { return int64(m.now().Sub(m.epoch)) }

@@ -1,0 +1,112 @@
+package httpcache
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// confirm takes a 304 to our own question (RFC 9111 4.3.4): the stored response, its header
+// updated, is the answer. It is judged as a new response would be:
+//
+//	                ┌─ storable ─► it takes the place of the old one, and is the answer for all who wait
+//	update ─ judge ─┤
+//	                └─ else ─────► its own client's answer alone; what is stored stays as it was
+func (x *Fetch) confirm(ex *rfc9111.Exchange) {
+	update := x.update(ex.Header)
+	entry := x.updated(ex, update)
+	now := exchangeOf(entry)
+	now.Authorized, now.UnkeyedCookie = now.Authorized || x.authorized, now.UnkeyedCookie || x.unkeyedCookie
+	now.VaryUnseen = !x.seesAll(entry.Header)
+	freshness := x.route.Policy.Freshness(&now)
+	own := rfc9111.Merge(entry.Header, update) // with what is for one client only
+	mergeAdded(own, entry.Header, update)
+	entry.Tags = x.tags(own) // a 304 need not repeat what carried them
+	if freshness.Reason == rfc9111.Storable {
+		x.noteVariance(entry.Header)
+		entry.Key, entry.URL = x.key, x.url // together: a purge finds by its URL what is found by its key
+	}
+	hd := &sharedResponse{
+		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
+		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
+		exchange: now, origin: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
+	}
+	switch {
+	case freshness.Reason != rfc9111.Storable:
+		x.cache.metrics.NotStored(freshness.Reason)
+		x.backOff()
+		x.cache.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
+	case x.speaksForAll(entry, &freshness):
+		hd.stored = x.renew(entry, &freshness)
+	default:
+		x.backOff()
+	}
+	x.share(hd, 0)
+}
+
+// update is the header of a 304. Of what an outer handler has set, that counts which decides about
+// storing the response, but for what says how to read a body: the stored one came with its own.
+func (x *Fetch) update(header http.Header) http.Header {
+	changed := withoutTrailers(changes(x.seed, header, x.route.decisive))
+	update := x.provided(changed)
+	for _, name := range [...]string{"Content-Type", "Last-Modified"} {
+		if !slices.ContainsFunc(changed, func(f field) bool { return f.name == name }) {
+			delete(update, name)
+		}
+	}
+	return update
+}
+
+// updated is the stored response with what the 304 says of it.
+func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
+	entry := x.stale.Renewal()
+	entry.Header = x.route.Policy.MergeStorable(x.stale.Header, update)
+	mergeAdded(entry.Header, x.stale.Header, update)
+	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
+	entry.Generation = x.ticket.Generation()
+	entry.Variant = x.renewedVariant(entry.Header)
+	if x.noStore {
+		entry.Flags |= flagNoStore
+	}
+	if len(x.stale.Header["Set-Cookie"]) > 0 { // of an earlier 304, maybe, and taken away now
+		entry.Flags |= flagSetCookie
+	}
+	return entry
+}
+
+// speaksForAll reports whether the updated response is as long fresh by the request that validated
+// it as by the one that fetched it. The operator's lifetimes do not apply to a request with
+// Authorization or a cookie outside the key, so what a 304 says to that may not have one.
+func (x *Fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) bool {
+	if !x.authorized && !x.unkeyedCookie {
+		return true
+	}
+	fetched := exchangeOf(entry)
+	f := x.route.Policy.Freshness(&fetched)
+	return f.Source == freshness.Source
+}
+
+// renew puts the updated response in the place of the old one and reports whether it is stored.
+func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
+	x.cache.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
+	if !x.staleIsStored() {
+		x.cache.metrics.NotStored(reasonOf(store.RefusedPurged))
+		return false
+	}
+	stored := x.put(entry, freshness, nil)
+	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
+		// A new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it.
+		x.cache.store.Remove(x.stale)
+	}
+	return stored
+}
+
+// staleIsStored reports whether that is still stored which a 304 speaks of. Where another fetch has
+// brought something else meanwhile, or a 404, the 304 is an answer for those who wait for it.
+func (x *Fetch) staleIsStored() bool {
+	now := x.stored(x.stale.Key, x.stale.Variant)
+	defer now.Release()
+	return now.Entry != nil && now.Entry.ID == x.stale.ID
+}

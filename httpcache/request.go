@@ -1,0 +1,322 @@
+package httpcache
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+var errOnlyIfCached = errors.New("the request says only-if-cached, and nothing stored may answer it")
+
+// maxKeyedBody is the largest request body that is read to become part of a key.
+const maxKeyedBody = 64 << 10
+
+// Request is one client's request on its way through the story in serve.go. An adapter embeds one in
+// its own struct, so that a hit allocates both at once. It belongs to the client's goroutine; a fetch
+// touches it only while its leader waits for that.
+type Request struct {
+	route  *Route
+	cache  *Cache
+	w      http.ResponseWriter
+	r      *http.Request
+	origin Origin
+	now    time.Time
+	waited time.Duration // from its arrival to now; shorter than another time.Time, which every hit would pay for
+
+	// Set by readKey.
+	directives    rfc9111.RequestDirectives
+	keyed         keyed // its identity is there from the start, its body from classify on
+	key           store.Key
+	authorized    bool // it carries Authorization, and the key lacks it
+	unkeyedCookie bool
+	hops          int // how often the request has come by already
+
+	// Set by lookUp.
+	found     store.Result
+	freshness *rfc9111.Freshness // of found.Entry
+	varyNames []string           // what is known of the URL's Vary
+	forward   rfc9111.Forward    // why the origin must be asked
+
+	decision  Decision
+	following *following // others' fetches; a pointer because most follow none, and a hit allocates a request
+	scratch   scratch    // of its answer
+}
+
+// Route returns the route that the request came by.
+func (q *Request) Route() *Route { return q.route }
+
+// HTTP returns the request as the server has it.
+func (q *Request) HTTP() *http.Request { return q.r }
+
+// Decision returns how the request was answered. It is decided when Origin.Decided has been called.
+func (q *Request) Decision() *Decision { return &q.decision }
+
+// updateNow sets the time anew for a request that has waited.
+func (q *Request) updateNow() {
+	now := time.Now()
+	q.waited += now.Sub(q.now)
+	q.now = now
+}
+
+// arrivedAt is when the request arrived.
+func (q *Request) arrivedAt() time.Time { return q.now.Add(-q.waited) }
+
+// classify tells whether the request has anything to do with a cache.
+func (q *Request) classify() Bypass {
+	r := q.r
+	if len(r.Header["Upgrade"]) > 0 || len(r.Header["Http2-Settings"]) > 0 {
+		ignoreH2C(r.Header)
+	}
+	switch {
+	case r.Method == http.MethodConnect, isUpgrade(r.Header):
+		return BypassUpgrade
+	case !q.keyed.Purgeable:
+		return BypassTarget
+	case !slices.Contains(q.route.Methods, r.Method):
+		return BypassMethod
+	case !ordinaryConnection(r.Header):
+		return BypassConnection
+	case q.route.Key.hasMethodOverride(r.Header):
+		return BypassOverride
+	}
+	if carriesBody(r) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return BypassBody // a "fat GET": the origin may look at what is not in the key (C3)
+		}
+		if !q.readBody() {
+			return BypassBody
+		}
+	}
+	if !q.cache.open(r.Context()) {
+		return BypassStore
+	}
+	return NotBypassed
+}
+
+// carriesBody reports whether the request has content. Where the header leaves that open (chunked,
+// or HTTP/2 and HTTP/3 without a Content-Length), the first byte is asked for: what sends none has
+// ended by then, and is no fat GET. Whoever waits to be asked for the body (Expect) has one.
+func carriesBody(r *http.Request) bool {
+	if r.ContentLength >= 0 || r.Body == nil || r.Body == http.NoBody || len(r.Header["Expect"]) > 0 {
+		return r.ContentLength != 0
+	}
+	var first [1]byte
+	n, err := io.ReadFull(r.Body, first[:])
+	if n == 0 && errors.Is(err, io.EOF) {
+		r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
+		return false
+	}
+	r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(first[:n]), r.Body), Closer: r.Body}
+	return true
+}
+
+// resumed is a body of which the beginning has been read already.
+type resumed struct {
+	io.Reader
+	io.Closer
+}
+
+// readBody reads the body for the key. It reports false, and leaves the body as it was, when that is
+// too large, cannot be read, or has trailers behind it: these are not part of the key, and a fetch
+// would lose them.
+func (q *Request) readBody() bool {
+	body, err := io.ReadAll(io.LimitReader(q.r.Body, maxKeyedBody+1))
+	if err != nil || len(body) > maxKeyedBody || len(q.r.Trailer) > 0 {
+		q.r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), q.r.Body), Closer: q.r.Body}
+		return false
+	}
+	q.keyed.body = body
+	q.r.Body = io.NopCloser(bytes.NewReader(body))
+	return true
+}
+
+// isUpgrade reports whether the request wants another protocol (RFC 9110 7.8).
+func isUpgrade(h http.Header) bool { return len(h["Upgrade"]) > 0 }
+
+// ignoreH2C takes the offer to go on in HTTP/2 out of a request, and what Connection says of it.
+// Java's HttpClient and `curl --http2` make it with every request in clear text; RFC 9110 7.8 lets
+// a server ignore it, and RFC 9113 3.1 has dropped it.
+func ignoreH2C(h http.Header) {
+	upgrade := without(h["Upgrade"], "h2c")
+	gone := []string{"http2-settings"}
+	if len(upgrade) == 0 {
+		gone = append(gone, "upgrade")
+	}
+	setOrDelete(h, "Upgrade", upgrade)
+	setOrDelete(h, "Connection", without(h["Connection"], gone...))
+	delete(h, "Http2-Settings")
+}
+
+// without are the members of comma-separated lines but for those that are named, in lower case.
+func without(lines []string, names ...string) []string {
+	var left []string
+	for _, line := range lines {
+		for member := range strings.SplitSeq(line, ",") {
+			member = strings.TrimSpace(member)
+			if member != "" && !slices.Contains(names, strings.ToLower(member)) {
+				left = append(left, member)
+			}
+		}
+	}
+	return left
+}
+
+func setOrDelete(h http.Header, name string, members []string) {
+	if len(members) == 0 {
+		delete(h, name)
+		return
+	}
+	h[name] = []string{strings.Join(members, ", ")}
+}
+
+// ordinaryConnection reports whether Connection names nothing but the connection's own business. Anything else would have a proxy drop
+// fields that the key, or the rule for Authorization, has already counted (C10).
+func ordinaryConnection(h http.Header) bool {
+	for _, line := range h["Connection"] {
+		for option := range strings.SplitSeq(line, ",") {
+			switch strings.ToLower(strings.TrimSpace(option)) {
+			case "", "close", "keep-alive", "upgrade", "te", "http2-settings":
+			default:
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// readKey computes the key and notes what of the request decides about storing.
+func (q *Request) readKey() {
+	r, k := q.r, &q.keyed
+	k.method = r.Method
+	if r.Method == http.MethodHead {
+		k.method = http.MethodGet
+	}
+	if r.Host != k.Authority {
+		// Of the spellings that share a key, the origin and every placeholder that is still to be expanded gets one (C11).
+		r.Host = k.Authority
+	}
+	k.inner = r.URL
+	k.header, k.added = r.Header, q.expand(q.route.Key.Add)
+	k.hasBody = k.method != http.MethodGet
+	k.variance = q.cache.varianceHints.variance(&q.route.Key, k)
+	q.key = q.route.Key.key(k)
+	q.authorized = q.route.Key.hasUnkeyedAuthorization(r.Header)
+	q.unkeyedCookie = q.route.Key.hasUnkeyedCookie(r.Header)
+	q.hops = rfc9111.CDNLoopCount(r.Header, loopToken)
+	if !q.route.Policy.IgnoreClientDirectives {
+		q.directives = rfc9111.ParseRequest(r.Header)
+	}
+}
+
+// saysNoStore reports whether the request has no-store (RFC 9111 5.2.1.5), whether this handler
+// obeys that or not: another may.
+func (q *Request) saysNoStore() bool {
+	if q.route.Policy.IgnoreClientDirectives {
+		return rfc9111.ParseRequest(q.r.Header).NoStore
+	}
+	return q.directives.NoStore
+}
+
+// expand expands the placeholders of texts for this request.
+func (q *Request) expand(texts []string) []string {
+	if len(texts) == 0 {
+		return nil
+	}
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		out[i] = q.origin.Expand(text)
+	}
+	return out
+}
+
+// expandURLs expands the placeholders of texts that name URLs.
+func (q *Request) expandURLs(texts []string) []string {
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		out[i] = q.origin.ExpandURL(text)
+	}
+	return out
+}
+
+// url is the URL by which a response to this request is purged and listed.
+func (q *Request) url() string {
+	return q.route.Key.entryURL(q.keyed.Site.Scheme, q.keyed.Site.Authority, q.keyed.URL)
+}
+
+// storedURL is url at the listener that the request came in by, which is how the store has it.
+func (q *Request) storedURL() string { return q.route.Key.storedURL(&q.keyed) }
+
+// flightKey names the fetch that this request can share. Requests with Authorization, and those with a cookie where a ttl option
+// treats them apart, share only among themselves: what their responses may be used for differs, and an answer that is private for one
+// must not have the others found not shareable. A request that has come by before may be the fetch itself, in a loop: it must not
+// wait for its own answer, so requests share only with those that have come by as often.
+func (q *Request) flightKey() store.Key {
+	class := classOf(q.authorized, q.unkeyedCookie && q.route.CookiesApart)
+	if class == ordinary && q.hops == 0 && len(q.varyNames) == 0 {
+		return q.key
+	}
+	names := append([]string{class}, q.varyNames...)
+	values := append([]string{strconv.Itoa(q.hops)}, rfc9111.VariantValues(q.varyNames, q.r.Header)...)
+	return variantKey(q.key, names, values)
+}
+
+// ordinary is the class of requests whose responses are for everybody.
+const ordinary = " "
+
+// classOf spells the two facts as a name that no header field can have.
+func classOf(authorized, cookie bool) string {
+	switch {
+	case authorized && cookie:
+		return " authorization cookie"
+	case authorized:
+		return " authorization"
+	case cookie:
+		return " cookie"
+	}
+	return ordinary
+}
+
+// decide records how the request is answered. It is called once, before the response header is
+// written.
+func (q *Request) decide(d Decision) {
+	d.Forward = q.forward
+	q.decision = d
+	q.cache.metrics.Request(d.Outcome)
+	q.origin.Decided(&q.decision)
+}
+
+// sendStatus appends our member of Cache-Status to the response, as much of it as the handler is to tell.
+func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
+	switch q.route.Status {
+	case StatusOff:
+		return
+	case StatusShort:
+		if !cs.Hit && cs.Forward != rfc9111.ForwardBypass {
+			cs.Detail = ""
+		}
+	case StatusFull:
+		if cs.Forward != rfc9111.ForwardBypass {
+			cs.Key = q.keyed.method + " " + q.url()
+		}
+	}
+	if len(h["Cache-Status"]) > 0 {
+		cs.Append(h)
+		return
+	}
+	h["Cache-Status"] = q.scratch.one(scratchStatus, cs.String())
+}
+
+// rewind puts the body that was read for the key back, for the inner handlers.
+func (q *Request) rewind() {
+	if len(q.keyed.body) > 0 {
+		q.r.Body = io.NopCloser(bytes.NewReader(q.keyed.body))
+	}
+}

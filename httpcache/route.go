@@ -1,0 +1,130 @@
+package httpcache
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// Rules are the configuration of a [Route].
+type Rules struct {
+	// Policy says what may be stored and reused.
+	Policy rfc9111.Policy
+	// Key says what a key is made of.
+	Key KeyRules
+	// Tags says where surrogate keys come from.
+	Tags TagRules
+	// Methods are those that go through the cache.
+	Methods []string
+	// MaxBody is the largest body that is stored, in bytes.
+	MaxBody int64
+	// MaxVariants is the largest number of variants of one key.
+	MaxVariants int
+	// Wait is how long a request waits for another's fetch to have a header.
+	Wait time.Duration
+	// CoalesceOff has each request fetch for itself.
+	CoalesceOff bool
+	// CookiesApart says that the policy treats requests with a cookie outside of the key apart, so
+	// these share flights among themselves only.
+	CookiesApart bool
+	// Status is how much Cache-Status tells.
+	Status StatusMode
+	// Fingerprint is of everything that decides about storing: what is remembered of answers under
+	// other rules does not count.
+	Fingerprint store.Key
+	// Invalidate says what unsafe requests invalidate beside their own URL.
+	Invalidate []InvalidateRule
+	// Behind is what handlers behind the cache write. nil: what proxies write.
+	Behind Behind
+	// Logger is for what concerns the operator of the route. nil: slog's default.
+	Logger *slog.Logger
+}
+
+// TagRules say where the surrogate keys of a response come from.
+type TagRules struct {
+	// From are the canonical names of the response fields that carry them.
+	From []string
+	// Add are texts with placeholders that every response gets.
+	Add []string
+	// KeepHeaders leaves the fields in what clients get.
+	KeepHeaders bool
+}
+
+// StatusMode is how much Cache-Status tells.
+type StatusMode uint8
+
+// The modes.
+const (
+	// StatusShort tells the outcome, without key and reason.
+	StatusShort StatusMode = iota
+	// StatusFull tells everything.
+	StatusFull
+	// StatusOff adds no member of our own.
+	StatusOff
+)
+
+// Route answers requests from a [Cache] under its own rules. It holds nothing of the server that it
+// is used by but what the rules name.
+type Route struct {
+	Rules
+	cache    *Cache
+	siblings *Siblings
+	serial   uint64   // no other route of the process has it
+	decisive []string // fields kept with a response wherever they come from
+}
+
+// serials counts the routes that have been made.
+var serials atomic.Uint64
+
+// NewRoute returns a route. siblings are the routes of the same configuration, of which it becomes
+// one; nil if there are none.
+func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
+	if siblings == nil {
+		siblings = new(Siblings)
+	}
+	if rules.Behind == nil {
+		rules.Behind = nothingKnown{}
+	}
+	if rules.Logger == nil {
+		rules.Logger = slog.Default()
+	}
+	rt := &Route{
+		Rules: rules, cache: c, siblings: siblings, serial: serials.Add(1),
+		decisive: slices.Concat(decisive, rules.Policy.Targeted, rules.Tags.From),
+	}
+	siblings.add(&rt.Key)
+	return rt
+}
+
+// largestBody is the length past which a body is not stored: what is configured, or what the store
+// has a place for.
+func (rt *Route) largestBody() int64 { return min(rt.MaxBody, rt.cache.store.LargestBody()) }
+
+// Siblings are the routes of one configuration. Each has query rules of its own, so one URL may be
+// stored under as many.
+type Siblings struct {
+	mu       sync.Mutex
+	rules    []*KeyRules
+	rewrites atomic.Bool // any of them has rules for queries
+}
+
+func (s *Siblings) add(rules *KeyRules) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = append(s.rules, rules)
+	if !rules.Query.None() {
+		s.rewrites.Store(true)
+	}
+}
+
+// Rules returns the key rules of every route.
+func (s *Siblings) Rules() []*KeyRules {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.rules)
+}

@@ -1,0 +1,80 @@
+package httpcache
+
+import (
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// tags are the surrogate keys of a response: those the origin sent, those the directive adds, its
+// cache groups (RFC 9875), and those by which a purge of a URL finds what answers for it.
+func (x *Fetch) tags(header http.Header) []string {
+	sent, dropped := rfc9111.Tags(header, x.route.Tags.From)
+	tags := make([]string, 0, len(x.route.Tags.Add)+len(sent)+2) // and those of a path
+	for _, text := range x.route.Tags.Add {                      // first: an origin with many must not push out the operator's own
+		if tag := x.origin.Expand(text); len(tags) < rfc9111.MaxTags && rfc9111.ValidTag(tag) {
+			tags = append(tags, tag)
+		} else {
+			dropped++
+		}
+	}
+	for _, tag := range sent {
+		switch {
+		case slices.Contains(tags[:min(len(tags), len(x.route.Tags.Add))], tag):
+		case len(tags) < rfc9111.MaxTags:
+			tags = append(tags, tag)
+		default:
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		x.route.Logger.Warn("some tags of a response are not kept: "+
+			"a tag is 1 to 256 bytes of visible ASCII, a response has at most 128",
+			slog.Int("dropped", dropped), slog.Int("kept", len(tags)))
+	}
+	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
+		tags = append(tags, groupTag(x.keyed.origin(), x.keyed.listenerName(), group))
+	}
+	return append(tags, x.searchTags(header)...)
+}
+
+// groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin
+// (RFC 9875 2.2), which is one site's only at the listener that the request came in by.
+func groupTag(origin, listener, group string) string {
+	return "\x00group\x00" + origin + "\x00" + listener + "\x00" + group
+}
+
+// withoutTags leaves out the fields that carry tags, unless the handler is to keep them. It writes
+// to the list.
+func (rt *Route) withoutTags(fields []field) []field {
+	if rt.Tags.KeepHeaders {
+		return fields
+	}
+	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(rt.Tags.From, f.name) })
+}
+
+// trailersWithoutTags are trailer fields without those that carry tags, unless the handler is to
+// keep them.
+func (rt *Route) trailersWithoutTags(trailer http.Header) http.Header {
+	for _, name := range rt.Tags.From {
+		if _, ok := trailer[name]; ok && !rt.Tags.KeepHeaders {
+			own := maps.Clone(trailer)
+			rt.stripTags(own)
+			return own
+		}
+	}
+	return trailer
+}
+
+// stripTags removes the fields that carry tags, unless the handler is to keep them.
+func (rt *Route) stripTags(header http.Header) {
+	if rt.Tags.KeepHeaders {
+		return
+	}
+	for _, name := range rt.Tags.From {
+		delete(header, name)
+	}
+}

@@ -1,0 +1,48 @@
+package httpcache
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+type taskFunc func()
+
+func (f taskFunc) run() { f() }
+
+func (c *workers) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.idle)
+}
+
+// TestCrew: fetches begin at once, however many run; their goroutines wait a moment for the next
+// ones, and then end. That they do is asked of synctest, which fails where one is left.
+func TestCrew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := new(workers)
+		began := make(chan struct{}, 10)
+		finish := make(chan struct{})
+		work := taskFunc(func() { began <- struct{}{}; <-finish })
+		for range 3 {
+			for range 10 {
+				c.run(work)
+			}
+			for range 10 {
+				<-began // none waits for another to end
+			}
+			for range 10 {
+				finish <- struct{}{}
+			}
+			synctest.Wait()
+			if n := c.waiting(); n != 10 {
+				t.Errorf("%d goroutines wait, want the same 10", n)
+			}
+		}
+		time.Sleep(2 * workerIdle)
+		synctest.Wait()
+		if n := c.waiting(); n != 0 {
+			t.Errorf("%d goroutines still wait", n)
+		}
+	})
+}
