@@ -23,9 +23,10 @@ func TestImportsPointOneWay(t *testing.T) {
 		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
 		"coalesce": {},
 		"store": {
-			"github.com/google/btree", modulePath + "/store/internal/boltcheck", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors",
-			"golang.org/x/sys/unix",
+			"github.com/google/btree", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck",
+			"go.etcd.io/bbolt", "go.etcd.io/bbolt/errors",
 		},
+		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},
 		"urlform":                  {modulePath + "/rfc9111"},
 		"httpcache": {

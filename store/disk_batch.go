@@ -75,6 +75,9 @@ func (b *batch) full() bool {
 	return b.bytes >= limit || b.touched() >= touch || (b.bytes == 0 && time.Since(b.began)-b.away >= end)
 }
 
+// pageSize is how large a page of the file is, as a rule.
+const pageSize = 4 << 10
+
 // touched is how many bytes of pages the transaction will write anew, but for those that it makes.
 func (b *batch) touched() int {
 	if b.buckets == nil {

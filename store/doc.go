@@ -21,7 +21,7 @@
 //	memory_policy.go    lists of lru, lfu and fifo; unlocked
 //	memory_index.go     by tag (memory_taglist.go) and by URL; unlocked
 //	memory_decoded.go   what is asked for all the time, decoded; unlocked
-//	arena.go            extents outside of the Go heap (arena_unix.go, poison_race.go)
+//	internal/arena      extents outside of the Go heap
 //
 //	disk.go             the only place that opens and calls bbolt
 //	disk_schema.go      buckets and rows

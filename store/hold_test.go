@@ -49,8 +49,8 @@ func TestResultKeepsItsBytes(t *testing.T) {
 				}
 				second.Release()
 				_ = s.Close()
-				if n := s.memory.used.Load(); n != 0 || s.memory.arena.pages != 0 {
-					t.Errorf("%d bytes are counted in a closed store, %d pages held", n, s.memory.arena.pages)
+				if n, pages := s.memory.used.Load(), arenaPages(s); n != 0 || pages != 0 {
+					t.Errorf("%d bytes are counted in a closed store, %d bytes of pages held", n, pages)
 				}
 			})
 		}
@@ -94,8 +94,8 @@ func TestPutHeld(t *testing.T) {
 				}
 			}
 			held.Release()
-			if n := s.memory.used.Load(); n != 0 || s.memory.arena.pages != 0 {
-				t.Errorf("%d bytes are counted in a closed store, %d pages held", n, s.memory.arena.pages)
+			if n, pages := s.memory.used.Load(), arenaPages(s); n != 0 || pages != 0 {
+				t.Errorf("%d bytes are counted in a closed store, %d bytes of pages held", n, pages)
 			}
 		})
 	}
@@ -151,8 +151,8 @@ func TestBrokenBodyLeavesNothing(t *testing.T) {
 			if body.err != nil && s.Stats().Errors[MemoryTier] != 1 {
 				t.Error("the failure is not counted")
 			}
-			if n := s.memory.used.Load(); n != 0 || s.memory.arena.used != 0 {
-				t.Errorf("%d bytes are counted, %d in use, of an entry that was not made", n, s.memory.arena.used)
+			if n, used := s.memory.used.Load(), arenaUsed(s); n != 0 || used != 0 {
+				t.Errorf("%d bytes are counted, %d in use, of an entry that was not made", n, used)
 			}
 		})
 	}
@@ -219,11 +219,9 @@ func TestSizeShiftsGiveRoom(t *testing.T) {
 	for i := range 30_000 {
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/large/%d", i), make([]byte, 5000)), 0)
 	}
-	s.memory.arena.mu.Lock()
-	held := (s.memory.arena.pages + s.memory.arena.dirty) * pageSize
-	s.memory.arena.mu.Unlock()
-	if held > budget*5/4 {
-		t.Errorf("%d bytes are held under a budget of %d", held, budget)
+	_, pages, dirty := s.memory.arena.Held()
+	if held := pages + dirty; held > budget*5/4 {
+		t.Errorf("%d bytes are held under a budget of %d", pages+dirty, budget)
 	}
 	checkAgreement(t, s)
 }
@@ -252,4 +250,14 @@ func TestSizesOfTheIndex(t *testing.T) {
 	if itemBytes != 112 || tagBytes != 64 || itemBytes%costUnit != 0 || tagBytes%costUnit != 0 {
 		t.Errorf("an entry is charged %d bytes of index, a tag %d", itemBytes, tagBytes)
 	}
+}
+
+func arenaUsed(s *Store) int64 {
+	used, _, _ := s.memory.arena.Held()
+	return used
+}
+
+func arenaPages(s *Store) int64 {
+	_, pages, _ := s.memory.arena.Held()
+	return pages
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/larder-cache/larder/store/internal/arena"
 )
 
 // shardCount is fixed: sixteen locks are enough for the cores a proxy has.
@@ -16,7 +18,7 @@ const shardCount = 16
 type memory struct {
 	shards [shardCount]*shard
 	items  *table
-	arena  *arena
+	arena  *arena.Arena
 	used   atomic.Int64
 	budget atomic.Int64
 	evicts atomic.Bool // the policy is not None
@@ -27,7 +29,7 @@ type memory struct {
 }
 
 func newMemory(settings Settings, counts *counters) *memory {
-	m := &memory{counts: counts, items: newTable(), arena: newArena(), tagSeed: maphash.MakeSeed()}
+	m := &memory{counts: counts, items: newTable(), arena: arena.New(), tagSeed: maphash.MakeSeed()}
 	m.budget.Store(settings.Memory)
 	for i := range m.shards {
 		m.shards[i] = newShard(m, settings.Eviction)
@@ -121,9 +123,9 @@ func (m *memory) overgrown(scattered int64) bool {
 // compact evicts what lies in the sparsest slab, so that its pages are free for other sizes: what
 // is resident has to follow the budget, and not the largest there ever was of each size.
 func (m *memory) compact() {
-	var buf [slabSlots]ref
-	for _, r := range m.arena.sparse(buf[:0]) {
-		it := m.items.at(r)
+	var buf [arena.SlabSlots]uint32
+	for _, r := range m.arena.Sparse(buf[:0]) {
+		it := m.items.at(ref(r))
 		if !it.tryHold() {
 			continue
 		}

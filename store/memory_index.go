@@ -6,6 +6,8 @@ import (
 	"hash/maphash"
 
 	"github.com/google/btree"
+
+	"github.com/larder-cache/larder/store/internal/arena"
 )
 
 // tagRow is one item in the list of one tag, with all that counting needs: rows stand side by side,
@@ -48,7 +50,7 @@ const inList tagPlace = 1 << 31
 // listed is an item in listing order. It says where the URL is: on the way there through the item
 // and its record's lengths each comparison would wait for memory four times.
 type listed struct {
-	url    address
+	url    arena.Address
 	length uint32
 	item   ref
 }
@@ -81,7 +83,7 @@ func (x *index) url(l listed) []byte {
 	if l.item == 0 {
 		return x.probe.url
 	}
-	return x.m.arena.bytes(l.url, int(l.length))
+	return x.m.arena.Bytes(l.url, int(l.length))
 }
 
 func (x *index) id(l listed) uint64 {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/larder-cache/larder/store/internal/arena"
 )
 
 // ref names an item: its place in the table, counted from 1; 0 is none. Structures of many items
@@ -17,10 +19,10 @@ type ref uint32
 // lock. Whoever has one in hand outside of that lock holds it (hold, unhold): with the last hold
 // the extent and the item go to others.
 type item struct {
-	at    address // immutable
-	id    uint64  // the entry's; immutable once it can be found
-	self  ref     // immutable
-	units uint32  // what it costs, in costUnits; immutable
+	at    arena.Address // immutable
+	id    uint64        // the entry's; immutable once it can be found
+	self  ref           // immutable
+	units uint32        // what it costs, in costUnits; immutable
 
 	prev, next ref // the policy's list
 	sibling    ref // the next variant whose key begins alike
@@ -143,14 +145,14 @@ func (d *content) bodyFollows() bool { return d.source == 0 && d.base == nil }
 
 // cost is what the item will cost.
 func (m *memory) cost(d *content) int64 {
-	return m.arena.extentSize(d.size()) + itemBytes + tagBytes*int64(d.tags)
+	return m.arena.ExtentSize(d.size()) + itemBytes + tagBytes*int64(d.tags)
 }
 
 // store makes an item of content whose cost has been charged, and holds it for the caller. When it
 // fails the charge is given back.
 func (m *memory) store(d *content) (*item, error) {
 	it := m.items.take()
-	at, scattered, err := m.arena.alloc(d.size(), it.self)
+	at, scattered, err := m.arena.Alloc(d.size(), uint32(it.self))
 	if err != nil {
 		m.items.put(it)
 		m.used.Add(-m.cost(d))
@@ -166,13 +168,13 @@ func (m *memory) store(d *content) (*item, error) {
 		place, it.units = baseMark|uint64(d.base.self), it.units+d.base.units
 	}
 	filled := false
-	binary.LittleEndian.PutUint64(m.arena.bytes(at, headBytes)[8:], place)
+	binary.LittleEndian.PutUint64(m.arena.Bytes(at, headBytes)[8:], place)
 	defer func() { // by an error, or by a panic of a database whose page is damaged
 		if !filled {
 			m.unhold(it)
 		}
 	}()
-	extent := m.arena.bytes(at, d.size())
+	extent := m.arena.Bytes(at, d.size())
 	rest := extent[headBytes:]
 	rest = rest[copy(rest, d.record):]
 	if d.bodyFollows() {
@@ -220,7 +222,7 @@ func (m *memory) unhold(it *item) {
 	case n > 0:
 	case n == 0:
 		cost, base := m.ownCost(it), m.base(it)
-		m.arena.free(it.at)
+		m.arena.Free(it.at)
 		m.items.put(it)
 		m.used.Add(-cost)
 		if base != nil {
@@ -233,28 +235,28 @@ func (m *memory) unhold(it *item) {
 
 // record is the entry's, as long as the item is held.
 func (m *memory) record(it *item) record {
-	fixed := m.arena.bytes(it.at, headBytes+12)
+	fixed := m.arena.Bytes(it.at, headBytes+12)
 	n := int(binary.BigEndian.Uint32(fixed[headBytes+8:]))
-	return record(m.arena.bytes(it.at, headBytes+n)[headBytes:])
+	return record(m.arena.Bytes(it.at, headBytes+n)[headBytes:])
 }
 
 // urlOf is where the entry's URL is, and its length.
-func (m *memory) urlOf(it *item) (at address, length uint32) {
-	fixed := record(m.arena.bytes(it.at, headBytes+recordFixed)[headBytes:])
-	return it.at + address(headBytes+recordFixed), fixed.urlLen()
+func (m *memory) urlOf(it *item) (at arena.Address, length uint32) {
+	fixed := record(m.arena.Bytes(it.at, headBytes+recordFixed)[headBytes:])
+	return it.at + arena.Address(headBytes+recordFixed), fixed.urlLen()
 }
 
 // value is the record with the body that follows it; for an item that has one.
 func (m *memory) value(it *item) []byte {
 	r := m.record(it)
-	return m.arena.bytes(it.at, headBytes+len(r)+int(r.bodyLen()))[headBytes:]
+	return m.arena.Bytes(it.at, headBytes+len(r)+int(r.bodyLen()))[headBytes:]
 }
 
 // baseMark is set in an extent's head where what stands there is the item that has the body.
 const baseMark = 1 << 63
 
 func (m *memory) place(it *item) uint64 {
-	return binary.LittleEndian.Uint64(m.arena.bytes(it.at, headBytes)[8:])
+	return binary.LittleEndian.Uint64(m.arena.Bytes(it.at, headBytes)[8:])
 }
 
 // source is the id under which the body is on disk, or 0 where it is in memory.

@@ -1,4 +1,5 @@
-package store
+// Package arena is memory outside of the Go heap for what a cache stores.
+package arena
 
 import (
 	"encoding/binary"
@@ -10,14 +11,14 @@ import (
 	"sync/atomic"
 )
 
-// arena gives out extents: pieces of memory outside of the garbage collector's view, which neither
+// Arena gives out extents: pieces of memory outside of the garbage collector's view, which neither
 // marks them nor doubles them. Small extents are slots of slabs, each slab of one size; larger ones
 // are runs of pages of their own. Slabs and runs are cut from regions, large mappings of which only
 // what is in use is resident: the pages of free runs are given back to the system, while their
 // addresses stay reserved for later ones.
 //
 // Its mutex is a leaf, and readers do not take it: an extent stays where it is until it is freed.
-type arena struct {
+type Arena struct {
 	mu      sync.Mutex
 	regions atomic.Pointer[[]*region] // by the upper bits of an address; copied to be changed
 	classes []class
@@ -28,8 +29,8 @@ type arena struct {
 	dirty   int64    // pages of free runs that have not been given back yet, at most
 }
 
-// address is where an extent begins.
-type address uint64
+// Address is where an extent begins.
+type Address uint64
 
 const (
 	pageSize    = 4 << 10
@@ -38,7 +39,8 @@ const (
 	// minExtent and maxSlot are the smallest and the largest slot.
 	minExtent = 128
 	maxSlot   = 32 << 10
-	slabSlots = 64 << 10 / minExtent
+	// SlabSlots is how many slots a slab has at most.
+	SlabSlots = 64 << 10 / minExtent
 	// slackPages, or a part of what is in use if that is more, may stay resident without use.
 	slackPages = 1 << 20 / pageSize
 	slackPart  = 32
@@ -56,11 +58,11 @@ type class struct {
 
 // slab is a run of pages in slots.
 type slab struct {
-	at    address
+	at    Address
 	class uint16
 	used  uint16
 	pos   uint32 // in class.partial
-	taken [slabSlots / 64]uint64
+	taken [SlabSlots / 64]uint64
 }
 
 // region is one mapping.
@@ -81,8 +83,9 @@ type span struct {
 
 const ownRun = 1 << 31
 
-func newArena() *arena {
-	a := &arena{classes: makeClasses()}
+// New returns an arena without regions: the first extent maps one.
+func New() *Arena {
+	a := &Arena{classes: makeClasses()}
 	a.regions.Store(new([]*region))
 	return a
 }
@@ -105,40 +108,40 @@ func makeClasses() []class {
 	return classes
 }
 
-// extentSize is what an extent for n bytes takes up.
-func (a *arena) extentSize(n int) int64 {
+// ExtentSize is what an extent for n bytes takes up.
+func (a *Arena) ExtentSize(n int) int64 {
 	if i := a.classFor(n); i < len(a.classes) {
 		return int64(a.classes[i].size)
 	}
 	return (int64(n) + pageSize - 1) &^ (pageSize - 1)
 }
 
-func (a *arena) classFor(n int) int {
+func (a *Arena) classFor(n int) int {
 	return sort.Search(len(a.classes), func(i int) bool { return int(a.classes[i].size) >= n })
 }
 
-// bytes is the memory from an address on, n bytes of it. The caller holds the extent.
-func (a *arena) bytes(at address, n int) []byte {
+// Bytes is the memory from an address on, n bytes of it. The caller holds the extent.
+func (a *Arena) Bytes(at Address, n int) []byte {
 	r := (*a.regions.Load())[at>>regionBits]
 	off := int(at & (regionSize - 1))
 	return r.data[off : off+n : off+n]
 }
 
-// alloc returns an extent of n bytes, whose first four are owner already. It fails when the system
+// Alloc returns an extent of n bytes, whose first four are owner already. It fails when the system
 // has no more memory. scattered is how many bytes of slabs are free, in slots here and there: see
-// sparse.
-func (a *arena) alloc(n int, owner ref) (at address, scattered int64, err error) {
+// Sparse.
+func (a *Arena) Alloc(n int, owner uint32) (at Address, scattered int64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at, err = a.take(n); err != nil {
 		return 0, 0, fmt.Errorf("memory tier: %w", err)
 	}
-	a.used += a.extentSize(n)
-	binary.LittleEndian.PutUint32(a.bytes(at, 4), uint32(owner))
+	a.used += a.ExtentSize(n)
+	binary.LittleEndian.PutUint32(a.Bytes(at, 4), owner)
 	return at, a.pages*pageSize - a.used, nil
 }
 
-func (a *arena) take(n int) (address, error) {
+func (a *Arena) take(n int) (Address, error) {
 	i := a.classFor(n)
 	if i == len(a.classes) {
 		pages := uint32((n + pageSize - 1) / pageSize)
@@ -161,7 +164,7 @@ func (a *arena) take(n int) (address, error) {
 	if c.free--; uint32(s.used) == c.slots {
 		c.partial = c.partial[:len(c.partial)-1]
 	}
-	return s.at + address(slot)*address(c.size), nil
+	return s.at + Address(slot)*Address(c.size), nil
 }
 
 func (s *slab) firstFree() int {
@@ -173,7 +176,7 @@ func (s *slab) firstFree() int {
 	return 0 // not reached: the slab is among the partial ones
 }
 
-func (a *arena) addSlab(i int) error {
+func (a *Arena) addSlab(i int) error {
 	c := &a.classes[i]
 	at, err := a.takeRun(c.pages)
 	if err != nil {
@@ -190,19 +193,19 @@ func (a *arena) addSlab(i int) error {
 	c.partial = append(c.partial, n)
 	c.free += int(c.slots)
 	for p := range c.pages {
-		*a.owner(at + address(p)*pageSize) = n
+		*a.owner(at + Address(p)*pageSize) = n
 	}
 	return nil
 }
 
 // owner is the note about the page of an address.
-func (a *arena) owner(at address) *uint32 {
+func (a *Arena) owner(at Address) *uint32 {
 	r := (*a.regions.Load())[at>>regionBits]
 	return &r.owner[(at&(regionSize-1))/pageSize]
 }
 
-// free takes an extent back.
-func (a *arena) free(at address) {
+// Free takes an extent back.
+func (a *Arena) Free(at Address) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := *a.owner(at)
@@ -230,7 +233,7 @@ func (a *arena) free(at address) {
 	}
 }
 
-func (a *arena) dropSlab(n uint32) {
+func (a *Arena) dropSlab(n uint32) {
 	s := &a.slabs[n]
 	c := &a.classes[s.class]
 	last := c.partial[len(c.partial)-1]
@@ -243,9 +246,9 @@ func (a *arena) dropSlab(n uint32) {
 }
 
 // poison overwrites what is freed in tests with the race detector, so that a use after free shows.
-func (a *arena) poison(at address, n int) {
+func (a *Arena) poison(at Address, n int) {
 	if poisoning {
-		data := a.bytes(at, n)
+		data := a.Bytes(at, n)
 		for i := range data {
 			data[i] = 0xdb
 		}
@@ -253,7 +256,7 @@ func (a *arena) poison(at address, n int) {
 }
 
 // takeRun returns so many pages side by side, the first that are free.
-func (a *arena) takeRun(pages uint32) (address, error) {
+func (a *Arena) takeRun(pages uint32) (Address, error) {
 	regions := *a.regions.Load()
 	for i, r := range regions {
 		if r == nil || r.largest < pages {
@@ -264,7 +267,7 @@ func (a *arena) takeRun(pages uint32) (address, error) {
 				a.dirty = max(0, a.dirty-int64(pages))
 			}
 			a.pages += int64(pages)
-			return address(i)<<regionBits | address(s.start)*pageSize, nil
+			return Address(i)<<regionBits | Address(s.start)*pageSize, nil
 		}
 	}
 	i, err := a.addRegion(pages)
@@ -273,7 +276,7 @@ func (a *arena) takeRun(pages uint32) (address, error) {
 	}
 	(*a.regions.Load())[i].take(pages) // from its beginning
 	a.pages += int64(pages)
-	return address(i) << regionBits, nil
+	return Address(i) << regionBits, nil
 }
 
 // take cuts pages off the first free run that has so many.
@@ -296,7 +299,7 @@ func (r *region) take(pages uint32) (cut span, ok bool) {
 }
 
 // addRegion maps another region; one that is larger than most for a run that is.
-func (a *arena) addRegion(pages uint32) (int, error) {
+func (a *Arena) addRegion(pages uint32) (int, error) {
 	n := max(pages, regionPages)
 	data, err := mapRegion(int(n) * pageSize)
 	if err != nil {
@@ -315,7 +318,7 @@ func (a *arena) addRegion(pages uint32) (int, error) {
 }
 
 // freeRun takes pages back, and gives them to the system when there are many.
-func (a *arena) freeRun(at address, pages uint32) {
+func (a *Arena) freeRun(at Address, pages uint32) {
 	i := int(at >> regionBits)
 	r := (*a.regions.Load())[i]
 	r.put(span{uint32(at&(regionSize-1)) / pageSize, pages, true})
@@ -350,7 +353,7 @@ func (r *region) put(s span) {
 	r.largest = max(r.largest, s.pages)
 }
 
-func (a *arena) dropRegion(i int) {
+func (a *Arena) dropRegion(i int) {
 	regions := slices.Clone(*a.regions.Load())
 	a.dirty = max(0, a.dirty-int64(len(regions[i].owner)))
 	unmapRegion(regions[i].data)
@@ -358,8 +361,16 @@ func (a *arena) dropRegion(i int) {
 	a.regions.Store(&regions)
 }
 
+// Held is how many bytes extents take, rounded up to slots and pages; how many the pages take that
+// these are in; and how many free pages have that may still be resident, at most.
+func (a *Arena) Held() (used, pages, dirty int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.used, a.pages * pageSize, a.dirty * pageSize
+}
+
 // giveBack tells the system that it may have the memory of all free runs.
-func (a *arena) giveBack() {
+func (a *Arena) giveBack() {
 	for _, r := range *a.regions.Load() {
 		if r == nil {
 			continue
@@ -374,10 +385,10 @@ func (a *arena) giveBack() {
 	a.dirty = 0
 }
 
-// sparse returns the owners of what lies in the slab with the fewest extents of the class with the
+// Sparse returns the owners of what lies in the slab with the fewest extents of the class with the
 // most free slots. When sizes shift, slots of a size that is no longer stored would else stay, with
 // a few entries in each slab.
-func (a *arena) sparse(dst []ref) []ref {
+func (a *Arena) Sparse(dst []uint32) []uint32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	worst := slices.MaxFunc(a.classes, func(x, y class) int {
@@ -390,7 +401,7 @@ func (a *arena) sparse(dst []ref) []ref {
 	s := &a.slabs[least]
 	for slot := range int(worst.slots) {
 		if s.taken[slot/64]&(1<<(slot%64)) != 0 {
-			dst = append(dst, ref(binary.LittleEndian.Uint32(a.bytes(s.at+address(slot)*address(worst.size), 4))))
+			dst = append(dst, binary.LittleEndian.Uint32(a.Bytes(s.at+Address(slot)*Address(worst.size), 4)))
 		}
 	}
 	return dst

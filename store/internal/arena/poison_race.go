@@ -1,6 +1,6 @@
 //go:build race
 
-package store
+package arena
 
 // poisoning is on wherever the race detector is, so that every test run with it looks for uses
 // after free too.

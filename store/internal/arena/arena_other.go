@@ -1,6 +1,6 @@
 //go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
 
-package store
+package arena
 
 // regionBits makes regions of 4 MiB: the garbage collector counts them as live.
 const regionBits = 22

@@ -1,15 +1,16 @@
-package store
+package arena
 
 import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // extent is one that a test has, with what it wrote there.
 type extent struct {
-	at   address
+	at   Address
 	n    int
 	fill byte
 }
@@ -17,17 +18,17 @@ type extent struct {
 // arenaModel drives an arena and a list of what it gave out side by side.
 type arenaModel struct {
 	t    *testing.T
-	a    *arena
+	a    *Arena
 	have []extent
 }
 
 func (m *arenaModel) alloc(n int, fill byte) {
 	m.t.Helper()
-	at, _, err := m.a.alloc(n, ref(n))
+	at, _, err := m.a.Alloc(n, uint32(n))
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	data := m.a.bytes(at, n)
+	data := m.a.Bytes(at, n)
 	if owner := binary.LittleEndian.Uint32(data); owner != uint32(n) {
 		m.t.Errorf("extent of %d bytes belongs to %d", n, owner)
 	}
@@ -47,12 +48,12 @@ func edges(data []byte) [2][]byte {
 func (m *arenaModel) free(i int) {
 	m.t.Helper()
 	x := m.have[i]
-	for _, part := range edges(m.a.bytes(x.at, x.n)) {
+	for _, part := range edges(m.a.Bytes(x.at, x.n)) {
 		if bytes.Count(part, []byte{x.fill}) != len(part) {
 			m.t.Errorf("extent of %d bytes at %x was written to by another", x.n, x.at)
 		}
 	}
-	m.a.free(x.at)
+	m.a.Free(x.at)
 	m.have[i] = m.have[len(m.have)-1]
 	m.have = m.have[:len(m.have)-1]
 }
@@ -62,7 +63,7 @@ func (m *arenaModel) check() {
 	m.t.Helper()
 	var want int64
 	for _, x := range m.have {
-		want += m.a.extentSize(x.n)
+		want += m.a.ExtentSize(x.n)
 	}
 	if m.a.used != want {
 		m.t.Errorf("%d bytes in use, want %d", m.a.used, want)
@@ -94,7 +95,7 @@ func (m *arenaModel) check() {
 
 func TestArenaAgainstModel(t *testing.T) {
 	rng := seeded(t)
-	m := &arenaModel{t: t, a: newArena()}
+	m := &arenaModel{t: t, a: New()}
 	for step := range 12_000 {
 		grow := step/2500%2 == 0
 		if len(m.have) == 0 || (rng.IntN(10) < 7) == grow {
@@ -131,7 +132,7 @@ func randomSize(rng *rand.Rand) int {
 }
 
 func TestArenaLargerThanARegion(t *testing.T) {
-	m := &arenaModel{t: t, a: newArena()}
+	m := &arenaModel{t: t, a: New()}
 	m.alloc(1000, 1)
 	m.alloc(regionSize+12345, 2)
 	m.alloc(regionSize, 3)
@@ -147,14 +148,14 @@ func TestArenaLargerThanARegion(t *testing.T) {
 }
 
 func TestSlotSizes(t *testing.T) {
-	a := newArena()
+	a := New()
 	for n := 1; n <= maxSlot+1; n++ {
-		if got := a.extentSize(n); got < int64(n) || (n > 1024 && got > int64(n)*9/8+8) {
+		if got := a.ExtentSize(n); got < int64(n) || (n > 1024 && got > int64(n)*9/8+8) {
 			t.Fatalf("%d bytes take up %d", n, got)
 		}
 	}
 	for i, c := range a.classes {
-		if c.size*c.slots > c.pages*pageSize || c.slots > slabSlots || (i > 0 && c.size <= a.classes[i-1].size) {
+		if c.size*c.slots > c.pages*pageSize || c.slots > SlabSlots || (i > 0 && c.size <= a.classes[i-1].size) {
 			t.Errorf("class %d: %+v", i, c)
 		}
 	}
@@ -165,36 +166,44 @@ func TestFreedBytesArePoisoned(t *testing.T) {
 	if !poisoning {
 		t.Skip("only with the race detector")
 	}
-	a := newArena()
+	a := New()
 	for _, n := range []int{500, 100_000} {
-		keep, _, err := a.alloc(n, 1) // else the region goes with the last extent
+		keep, _, err := a.Alloc(n, 1) // else the region goes with the last extent
 		if err != nil {
 			t.Fatal(err)
 		}
-		at, _, err := a.alloc(n, 1)
+		at, _, err := a.Alloc(n, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		data := a.bytes(at, n)
-		a.free(at)
+		data := a.Bytes(at, n)
+		a.Free(at)
 		if len(bytes.Trim(data, "\xdb")) != 0 {
 			t.Errorf("%d bytes can still be read after they were freed", n)
 		}
-		a.free(keep)
+		a.Free(keep)
 	}
 }
 
 func BenchmarkArena(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	a := newArena()
-	have := make([]address, 10_000)
+	a := New()
+	have := make([]Address, 10_000)
 	for i := range have {
-		have[i], _, _ = a.alloc(100+rng.IntN(4000), 1)
+		have[i], _, _ = a.Alloc(100+rng.IntN(4000), 1)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		i := rng.IntN(len(have))
-		a.free(have[i])
-		have[i], _, _ = a.alloc(100+rng.IntN(4000), 1)
+		a.Free(have[i])
+		have[i], _, _ = a.Alloc(100+rng.IntN(4000), 1)
 	}
+}
+
+// seeded is a generator whose seed the test's log has.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
 }
