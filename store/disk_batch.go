@@ -108,13 +108,13 @@ func (b *batch) remove(id uint64, key Key, why EvictionReason) error {
 	if why == Capacity || why == Expired || why == PurgedHard {
 		why = Damaged
 	}
-	found, err := b.deleteDamaged(id, key, &b.k.s.disk.pins)
+	found, err := b.deleteDamaged(id, key, &b.k.disk.pins)
 	return b.gone(removal{id: id, key: key, reason: why}, found, err)
 }
 
 // removeRecord is remove for an entry whose record was read already.
 func (b *batch) removeRecord(id uint64, r record, inline []byte, why EvictionReason) error {
-	return b.gone(removal{id: id, key: r.key(), reason: why}, true, b.delete(id, r, inline, &b.k.s.disk.pins))
+	return b.gone(removal{id: id, key: r.key(), reason: why}, true, b.delete(id, r, inline, &b.k.disk.pins))
 }
 
 // gone notes a removal that found something.
@@ -134,11 +134,11 @@ func (b *batch) gone(r removal, found bool, err error) error {
 // transact runs fn in a write transaction with the counters every commit carries, and tells memory
 // what has left the disk.
 func (k *diskWriter) transact(fn func(b *batch) error) error {
-	b := &batch{k: k, now: k.s.now(), began: time.Now(), below: k.s.purges.countedBelow()}
+	b := &batch{k: k, now: k.now(), began: time.Now(), below: k.purges.countedBelow()}
 	b.yielded = b.began
-	defer k.s.disk.pins.settle()
-	id := k.s.ids.Load()
-	err := k.s.disk.update(func(tx *bbolt.Tx) error {
+	defer k.disk.pins.settle()
+	id := k.ids.Load()
+	err := k.disk.update(func(tx *bbolt.Tx) error {
 		var err error
 		if b.buckets, err = openBuckets(tx); err != nil {
 			return err
@@ -147,9 +147,9 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 			return err
 		}
 		return errors.Join(
-			b.setNumber(metaGeneration, k.s.purges.last.Load()),
+			b.setNumber(metaGeneration, k.purges.last.Load()),
 			b.setNumber(metaID, id),
-			b.setNumber(metaEntries, uint64(max(0, k.s.disk.entries.Load()+b.entries))),
+			b.setNumber(metaEntries, uint64(max(0, k.disk.entries.Load()+b.entries))),
 		)
 	})
 	if errors.Is(err, errStalled) {
@@ -159,7 +159,7 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 		return err
 	}
 	k.lastID = id
-	k.s.disk.entries.Add(b.entries)
+	k.disk.entries.Add(b.entries)
 	b.tellMemory()
 	k.recovered()
 	return nil
@@ -173,8 +173,8 @@ func (b *batch) tellMemory() {
 			inserted[0].set(isOnDisk)
 			inserted = inserted[1:]
 		}
-		b.k.s.memory.leftDisk(r.key, r.id)
-		b.k.s.counts.evicted(DiskTier, r.reason)
+		b.k.memory.leftDisk(r.key, r.id)
+		b.k.counts.evicted(DiskTier, r.reason)
 	}
 	for _, it := range inserted {
 		it.set(isOnDisk)
@@ -187,9 +187,9 @@ func (k *diskWriter) leaveToCommit(items []*item) {
 	for _, it := range items {
 		it.hold()
 	}
-	k.s.disk.use.release = append(k.s.disk.use.release, func() {
+	k.disk.use.release = append(k.disk.use.release, func() {
 		for _, it := range items {
-			k.s.memory.unhold(it)
+			k.memory.unhold(it)
 		}
 	})
 }
@@ -208,14 +208,14 @@ func (m *memory) leftDisk(key Key, id uint64) {
 
 // writeJobs writes one batch from the front of the queue.
 func (k *diskWriter) writeJobs() error {
-	jobs := k.s.queue.head(batchJobs)
+	jobs := k.queue.head(batchJobs)
 	if len(jobs) == 0 {
 		return nil
 	}
 	done := 0
 	err := k.transact(func(b *batch) error {
 		b.late = time.Since(jobs[0].at) >= lateTime
-		waiting := k.s.queue.waiting()
+		waiting := k.queue.waiting()
 		for _, j := range jobs {
 			if b.full() {
 				return nil
@@ -237,7 +237,7 @@ func (k *diskWriter) writeJobs() error {
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
-	k.s.queue.done(done)
+	k.queue.done(done)
 	for _, j := range jobs[:done] {
 		if j.kind == jobPut {
 			k.s.endPut(j.item)
@@ -258,7 +258,7 @@ func (b *batch) perform(j *job) (bool, error) {
 	}
 	if j.kind == jobSupersede || !b.wanted(j) {
 		var err error
-		if !b.k.s.queue.succeeded(j) {
+		if !b.k.queue.succeeded(j) {
 			_, err = b.supersede(j)
 		}
 		if j.written > 0 { // chunks went ahead; their row in the pending bucket has them swept
@@ -272,11 +272,11 @@ func (b *batch) perform(j *job) (bool, error) {
 // wanted tells whether a job's item is still worth a place on disk. A purge since Put, or a newer
 // response, makes it not.
 func (b *batch) wanted(j *job) bool {
-	r := b.k.s.memory.record(j.item)
+	r := b.k.memory.record(j.item)
 	if j.item.is(isDead) || !live(r.keepUntil(), b.now) {
 		return false
 	}
-	if hard, _ := b.k.s.purges.recordPurgedBy(r, b.below); hard {
+	if hard, _ := b.k.purges.recordPurgedBy(r, b.below); hard {
 		return false
 	}
 	waiting := int64(b.bytes) * 3 / 2
@@ -284,7 +284,7 @@ func (b *batch) wanted(j *job) bool {
 		waiting -= r.bodyLen() // it counts in what is used
 	}
 	if !b.k.fits(r.writeSize(), waiting) {
-		b.k.s.counts.skipped.Add(1)
+		b.k.counts.skipped.Add(1)
 		return false
 	}
 	return true
@@ -314,13 +314,13 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 // write stores a response with its body. Chunks of a large one go ahead, batch by batch, under an
 // id in the pending bucket; the record comes last and makes it exist.
 func (b *batch) write(j *job) (bool, error) {
-	r := b.k.s.memory.record(j.item)
+	r := b.k.memory.record(j.item)
 	value := []byte(r)
 	renewed := false
 	if r.bodyLen() <= inlineSize { // bodies that are on disk already are larger
-		value = b.k.s.memory.value(j.item)
+		value = b.k.memory.value(j.item)
 	} else if finished, err := b.renewOrWriteBody(j, r, &renewed); errors.Is(err, errBody) { // the entry's fault, not the file's
-		b.k.s.counts.skipped.Add(1)
+		b.k.counts.skipped.Add(1)
 		b.k.writing, b.k.pending = 0, true
 		_, err = b.supersede(j)
 		return true, errors.Join(err, b.pending.Put(idBytes(j.id), nil)) // of the chunks before
@@ -334,7 +334,7 @@ func (b *batch) write(j *job) (bool, error) {
 	if err := b.limitVariants(j, rest); err != nil {
 		return false, err
 	}
-	_, soft := b.k.s.purges.recordPurgedBy(r, b.below)
+	_, soft := b.k.purges.recordPurgedBy(r, b.below)
 	seal(j.id, value, len(r)) // in place: nobody else looks at the checksums
 	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)

@@ -401,7 +401,7 @@ func (k *diskWriter) writeInTurn() (bool, error) {
 
 // writeBodies writes one transaction's worth of bodies on their way.
 func (k *diskWriter) writeBodies() (bool, error) {
-	portions := k.s.bodyWriters.due(k.batchLimit())
+	portions := k.bodyWriters.due(k.batchLimit())
 	if len(portions) == 0 {
 		return false, nil
 	}
@@ -419,7 +419,7 @@ func (k *diskWriter) writeBodies() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	k.s.bodyWriters.done(portions)
+	k.bodyWriters.done(portions)
 	return true, nil
 }
 

@@ -14,7 +14,7 @@ import (
 const stepEntries = 512
 
 // diskBudget is the budget of the disk tier in force.
-func (k *diskWriter) diskBudget() int64 { return k.s.settings.Load().Disk }
+func (k *diskWriter) diskBudget() int64 { return k.settings.Load().Disk }
 
 // diskRoom is what of the budget may be used. The pages of a record of some length, or of a chunk,
 // have to lie side by side, and where many pages change one by one no free ones do: then the file
@@ -22,7 +22,7 @@ func (k *diskWriter) diskBudget() int64 { return k.s.settings.Load().Disk }
 // twice as much less of it is used, down to half. A file of more than twice its budget was made for
 // another one, and has room enough.
 func (k *diskWriter) diskRoom() int64 {
-	budget, size := k.diskBudget(), k.s.disk.size.Load()
+	budget, size := k.diskBudget(), k.disk.size.Load()
 	if size > 2*budget {
 		return budget
 	}
@@ -35,7 +35,7 @@ func (k *diskWriter) batchLimit() int { return int(min(batchBytes, max(k.diskBud
 // touchLimit is how many bytes of pages one transaction may change, about: of small budgets, of
 // either tier, only a part.
 func (k *diskWriter) touchLimit() int {
-	settings := k.s.settings.Load()
+	settings := k.settings.Load()
 	return int(min(touchBytes, max(settings.Disk/8, 64<<10), max(settings.Memory/6, 1<<20)))
 }
 
@@ -60,10 +60,10 @@ func (x writeSize) touches() int64 { return int64(x.tags+12) * pageSize }
 // all the pages that one transaction changes are in the file twice.
 func (k *diskWriter) fits(x writeSize, waiting int64) bool {
 	size := x.body + entryRoom + int64(x.rows()-x.url-rowBytes)*3/2
-	if x.url > maxURLOnDisk || size > k.s.settings.Load().largestOnDisk() || x.touches() > k.diskBudget()/4 {
+	if x.url > maxURLOnDisk || size > k.settings.Load().largestOnDisk() || x.touches() > k.diskBudget()/4 {
 		return false
 	}
-	return k.s.settings.Load().Eviction != None || k.s.disk.used.Load()+waiting+size <= k.diskRoom()
+	return k.settings.Load().Eviction != None || k.disk.used.Load()+waiting+size <= k.diskRoom()
 }
 
 // firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
@@ -73,7 +73,7 @@ func (k *diskWriter) firstRank(id uint64) uint64 { return k.rank(1, id) }
 
 func (k *diskWriter) rank(uses uint8, id uint64) uint64 {
 	id &= 1<<rankIDBits - 1
-	if k.s.settings.Load().Eviction == LFU {
+	if k.settings.Load().Eviction == LFU {
 		return uint64(uses)<<rankIDBits | id
 	}
 	return id
@@ -84,19 +84,19 @@ const rankIDBits = 56
 
 // evictStep evicts one transaction's worth when the budget and the next batch ask for it.
 func (k *diskWriter) evictStep() (bool, error) {
-	waiting, queued, _ := k.s.queue.state()
+	waiting, queued, _ := k.queue.state()
 	budget := k.diskBudget()
-	room := min(queued+k.s.bodyWriters.queued(), int64(k.batchLimit())) * 5 / 4
-	over := k.s.disk.used.Load() + room - k.diskRoom()
+	room := min(queued+k.bodyWriters.queued(), int64(k.batchLimit())) * 5 / 4
+	over := k.disk.used.Load() + room - k.diskRoom()
 	// What does not fit is refused; only a smaller budget evicts.
-	if k.s.settings.Load().Eviction == None {
-		over = k.s.disk.used.Load() - budget
+	if k.settings.Load().Eviction == None {
+		over = k.disk.used.Load() - budget
 	}
-	if over > 0 && waiting > 0 && k.s.disk.entries.Load() == 0 {
+	if over > 0 && waiting > 0 && k.disk.entries.Load() == 0 {
 		// Bodies that went ahead fill the disk, and can go when their records have come.
 		return true, k.writeJobs()
 	}
-	if over <= 0 || k.s.disk.entries.Load() == 0 {
+	if over <= 0 || k.disk.entries.Load() == 0 {
 		if k.accesses.len() > maxAccesses/2 {
 			return true, k.writeAccesses()
 		}
@@ -156,17 +156,17 @@ func (b *batch) promote(id uint64, key Key, row []byte, uses uint8) error {
 		return errors.Join(b.recency.Delete(row), b.remove(id, key, Damaged))
 	}
 	total := min(uint16(kr.rank>>rankIDBits)+uint16(uses), 255)
-	return b.rerank(rk, kr, b.k.rank(uint8(total), b.k.s.ids.Load()))
+	return b.rerank(rk, kr, b.k.rank(uint8(total), b.k.ids.Load()))
 }
 
 // usesSince is how often an entry was used since its rank was written, in either tier; 0 where the
 // policy does not ask.
 func (k *diskWriter) usesSince(id uint64, key Key) uint8 {
 	uses := k.accesses.take(id)
-	if policy := k.s.settings.Load().Eviction; policy == FIFO || policy == None {
+	if policy := k.settings.Load().Eviction; policy == FIFO || policy == None {
 		return 0
 	}
-	if k.s.memory.usedSince(key, id) && uses < 255 {
+	if k.memory.usedSince(key, id) && uses < 255 {
 		uses++
 	}
 	return uses
@@ -201,7 +201,7 @@ func (k *diskWriter) writeAccesses() error {
 // expireStep removes up to limit entries that have expired on disk, in one transaction. It returns
 // how many there were.
 func (k *diskWriter) expireStep(limit int) (int, bool, error) {
-	if !k.expiring || k.s.disk == nil || !k.s.disk.up.Load() {
+	if !k.expiring || k.disk == nil || !k.disk.up.Load() {
 		return 0, false, nil
 	}
 	due, err := k.expired(limit)
@@ -234,9 +234,9 @@ func (k *diskWriter) expireStep(limit int) (int, bool, error) {
 
 // expired are up to limit rows of entries that have expired.
 func (k *diskWriter) expired(limit int) ([][]byte, error) {
-	now := uint64(nanos(k.s.now()))
+	now := uint64(nanos(k.now()))
 	var due [][]byte // the transaction's, which may go on when nobody waits for it any more
-	err := k.s.disk.view(func(tx *bbolt.Tx) error {
+	err := k.disk.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(expiryBucket).Cursor()
 		for row, _ := c.First(); row != nil && len(due) < limit; row, _ = c.Next() {
 			if len(row) == 16 && binary.BigEndian.Uint64(row) > now {
@@ -265,7 +265,7 @@ func (k *diskWriter) pendingStep() (bool, error) {
 	}
 	err = k.transact(func(b *batch) error {
 		for _, id := range ids {
-			if !b.k.s.disk.pins.delete(id) { // a reader came in between
+			if !b.k.disk.pins.delete(id) { // a reader came in between
 				continue
 			}
 			n, err := b.deleteChunks(id, deleteChunksAtOnce)
@@ -288,9 +288,9 @@ func (k *diskWriter) pendingStep() (bool, error) {
 func (k *diskWriter) pendingIDs() ([]uint64, error) {
 	writing := k.writing
 	var ids []uint64 // the transaction's, as in expired
-	err := k.s.disk.view(func(tx *bbolt.Tx) error {
+	err := k.disk.view(func(tx *bbolt.Tx) error {
 		return tx.Bucket(pendingBucket).ForEach(func(row, _ []byte) error {
-			if id := rowID(row); id != writing && !k.s.disk.pins.pinned(id) && len(ids) < stepEntries {
+			if id := rowID(row); id != writing && !k.disk.pins.pinned(id) && len(ids) < stepEntries {
 				ids = append(ids, id)
 			}
 			return nil
@@ -312,11 +312,11 @@ type expiryPosition struct {
 // expireMemory looks at a part of the memory tier for expired entries: all of it takes a dozen
 // ticks, if it is large. Look-ups pass them over anyway; this only gives back their room.
 func (k *diskWriter) expireMemory() {
-	now := k.s.now()
+	now := k.now()
 	began := time.Now()
-	for range shardCount + k.s.memory.entries()/(12*expireStep) {
+	for range shardCount + k.memory.entries()/(12*expireStep) {
 		p := &k.expiry
-		p.url, p.id = k.s.memory.expire(k.s.memory.shards[p.shard], now, p.url, p.id)
+		p.url, p.id = k.memory.expire(k.memory.shards[p.shard], now, p.url, p.id)
 		if p.url == "" {
 			p.shard = (p.shard + 1) % shardCount
 			if p.shard == 0 { // all seen

@@ -276,7 +276,7 @@ func (s *Store) patience() time.Duration {
 // nothing is swept.
 func (k *diskWriter) takeLate(req *purgeRequest) {
 	select {
-	case k.purges <- req:
+	case k.requests <- req:
 	case <-k.done:
 	}
 }

@@ -30,14 +30,26 @@ const (
 // diskWriter is the one goroutine that writes to the disk. It does one bounded piece of work at a
 // time, purges before everything else.
 type diskWriter struct {
-	s      *Store
-	stop   chan struct{}
-	done   chan struct{}
-	kick   chan struct{}
-	purges chan *purgeRequest
-	syncs  chan chan error
-	broken chan error // readers' reports that the file must be given up
-	tick   time.Duration
+	s           *Store // to open the file, and to give back what was put
+	disk        *disk  // nil when there is no disk tier
+	queue       *queue
+	bodyWriters *bodyWriters
+	memory      *memory
+	purges      *purgeSet
+	tickets     *tickets
+	ids         *atomic.Uint64
+	settings    *atomic.Pointer[Settings]
+	counts      *counters
+	now         func() time.Time
+	log         *slog.Logger
+
+	stop     chan struct{}
+	done     chan struct{}
+	kick     chan struct{}
+	requests chan *purgeRequest
+	syncs    chan chan error
+	broken   chan error // readers' reports that the file must be given up
+	tick     time.Duration
 	// waiting is how many purges wait for an answer: batches under way are cut short for them.
 	waiting atomic.Int32
 
@@ -66,8 +78,10 @@ type diskWriter struct {
 
 func newDiskWriter(s *Store) *diskWriter {
 	return &diskWriter{
-		s: s, stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
-		purges: make(chan *purgeRequest), syncs: make(chan chan error), broken: make(chan error, 1),
+		s: s, disk: s.disk, queue: s.queue, bodyWriters: &s.bodyWriters, memory: s.memory, purges: s.purges,
+		tickets: &s.tickets, ids: &s.ids, settings: &s.settings, counts: &s.counts, now: s.now, log: s.log,
+		stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
+		requests: make(chan *purgeRequest), syncs: make(chan chan error), broken: make(chan error, 1),
 		tick: tickTime,
 	}
 }
@@ -107,7 +121,7 @@ func (k *diskWriter) answer(tick <-chan time.Time) bool {
 	select {
 	case <-k.stop:
 		return true
-	case req := <-k.purges:
+	case req := <-k.requests:
 		k.commitPurges(k.gather(req))
 	case reply := <-k.syncs:
 		reply <- k.flush()
@@ -123,7 +137,7 @@ func (k *diskWriter) answer(tick <-chan time.Time) bool {
 // wait sleeps until there is something to do; true when it is told to stop.
 func (k *diskWriter) wait(tick <-chan time.Time) bool {
 	var linger <-chan time.Time
-	if n, _, oldest := k.s.queue.state(); n > 0 {
+	if n, _, oldest := k.queue.state(); n > 0 {
 		timer := time.NewTimer(time.Until(oldest.Add(lingerTime)))
 		defer timer.Stop()
 		linger = timer.C
@@ -137,7 +151,7 @@ func (k *diskWriter) wait(tick <-chan time.Time) bool {
 	select {
 	case <-k.stop:
 		return true
-	case req := <-k.purges:
+	case req := <-k.requests:
 		k.commitPurges(k.gather(req))
 	case reply := <-k.syncs:
 		reply <- k.flush()
@@ -146,7 +160,7 @@ func (k *diskWriter) wait(tick <-chan time.Time) bool {
 	case <-tick:
 		k.onTick()
 	case <-k.kick:
-	case <-k.s.queue.wake:
+	case <-k.queue.wake:
 	case <-linger:
 	case <-rested:
 	}
@@ -174,7 +188,7 @@ func (k *diskWriter) step() bool {
 }
 
 // diskUp tells whether there is a file to write to.
-func (k *diskWriter) diskUp() bool { return k.s.disk != nil && k.s.disk.up.Load() }
+func (k *diskWriter) diskUp() bool { return k.disk != nil && k.disk.up.Load() }
 
 // writeTurn makes room for what waits, or writes it.
 func (k *diskWriter) writeTurn() (bool, error) {
@@ -197,7 +211,7 @@ func (k *diskWriter) pendingTurn() (bool, error) {
 
 // writeStep writes a batch when enough has come together or waited long enough.
 func (k *diskWriter) writeStep() (bool, error) {
-	n, bytes, oldest := k.s.queue.state()
+	n, bytes, oldest := k.queue.state()
 	if n == 0 || (bytes < lingerBytes && time.Since(oldest) < lingerTime) {
 		return false, nil
 	}
@@ -208,12 +222,12 @@ func (k *diskWriter) writeStep() (bool, error) {
 func (k *diskWriter) onTick() {
 	k.expireMemory()
 	k.expiring = true
-	k.pending = k.pending || k.s.disk != nil && k.s.disk.pins.takeLeft()
-	if !k.retryAt.IsZero() && !k.s.now().Before(k.retryAt) {
+	k.pending = k.pending || k.disk != nil && k.disk.pins.takeLeft()
+	if !k.retryAt.IsZero() && !k.now().Before(k.retryAt) {
 		k.retry()
 	}
-	if k.ticks++; k.ticks%placeTicks == 0 && k.s.disk != nil {
-		if err := k.s.disk.checkPlace(); err != nil {
+	if k.ticks++; k.ticks%placeTicks == 0 && k.disk != nil {
+		if err := k.disk.checkPlace(); err != nil {
 			k.failed(err)
 		}
 	}
@@ -222,19 +236,19 @@ func (k *diskWriter) onTick() {
 // retry tries to open the file again.
 func (k *diskWriter) retry() {
 	if err := k.s.attach(); err != nil {
-		k.retryAt = k.s.now().Add(retryTime)
-		k.s.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
+		k.retryAt = k.now().Add(retryTime)
+		k.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
 		return
 	}
 	k.retryAt = time.Time{}
 	if !k.trouble.on() {
-		k.s.log.Info("disk tier is open again", slog.String("file", k.s.disk.path))
+		k.log.Info("disk tier is open again", slog.String("file", k.disk.path))
 	}
 }
 
 // reported is failed for what a reader has met, perhaps in a file that was given up since.
 func (k *diskWriter) reported(err error) {
-	if !k.s.disk.isPast(err) {
+	if !k.disk.isPast(err) {
 		k.failed(err)
 	}
 }
@@ -244,14 +258,14 @@ func (k *diskWriter) failed(err error) {
 	if errors.Is(err, errDetached) {
 		return
 	}
-	k.s.counts.errors[DiskTier].Add(1)
+	k.counts.errors[DiskTier].Add(1)
 	if errors.Is(err, errRemoved) {
 		k.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
 	} else {
 		k.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
 	// First: who sees that the file is given up may count on the retry.
-	k.retryAt = k.s.now().Add(retryTime)
+	k.retryAt = k.now().Add(retryTime)
 	k.detach()
 	if errors.Is(err, errRemoved) {
 		k.removed = true
@@ -259,7 +273,7 @@ func (k *diskWriter) failed(err error) {
 		return
 	}
 	if errors.Is(err, errDamaged) {
-		if k.damageCount++; k.damageCount >= 3 || k.s.disk.panics.Load() >= maxPanics {
+		if k.damageCount++; k.damageCount >= 3 || k.disk.panics.Load() >= maxPanics {
 			k.replaceFile()
 		}
 	}
@@ -267,10 +281,10 @@ func (k *diskWriter) failed(err error) {
 
 // detach stops using the file. What is queued stays in memory only.
 func (k *diskWriter) detach() {
-	k.lastEntries = uint64(k.s.disk.entries.Load())
+	k.lastEntries = uint64(k.disk.entries.Load())
 	k.detachQueue()
 	// It is closed when the disk answers.
-	if err := k.s.disk.detach(); err != nil && !errors.Is(err, errStalled) {
+	if err := k.disk.detach(); err != nil && !errors.Is(err, errStalled) {
 		k.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
 	}
 	k.accesses.reset()
@@ -278,10 +292,10 @@ func (k *diskWriter) detach() {
 
 // detachQueue empties the queue and shuts it, and ends the body writers.
 func (k *diskWriter) detachQueue() {
-	k.s.bodyWriters.setAccepting(false)
-	for _, j := range k.s.queue.setOpen(false) {
+	k.bodyWriters.setAccepting(false)
+	for _, j := range k.queue.setOpen(false) {
 		if j.kind == jobPut {
-			k.s.counts.skipped.Add(1)
+			k.counts.skipped.Add(1)
 			k.s.endPut(j.item)
 		}
 	}
@@ -290,7 +304,7 @@ func (k *diskWriter) detachQueue() {
 // replaceFile sets the detached file aside for good, so that somebody may look into it, and begins
 // another one.
 func (k *diskWriter) replaceFile() {
-	name, err := k.s.disk.setAside("corrupt", k.s.now())
+	name, err := k.disk.setAside("corrupt", k.now())
 	if err != nil {
 		k.tell(slog.LevelError, "disk tier: the file cannot be set aside", slog.Any("error", err))
 		return
@@ -302,10 +316,10 @@ func (k *diskWriter) replaceFile() {
 // dropFile removes the detached file, into which a purge could not be written, and begins another
 // one. Nobody may have what is in it, and a full disk has the room back.
 func (k *diskWriter) dropFile() {
-	if k.dropping && k.s.disk.stuck.Load() > 0 {
+	if k.dropping && k.disk.stuck.Load() > 0 {
 		return
 	}
-	switch err := k.s.disk.drop(k.s.now()); {
+	switch err := k.disk.drop(k.now()); {
 	case err == nil:
 		k.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed")
 		k.beginAnew()
@@ -319,7 +333,7 @@ func (k *diskWriter) dropFile() {
 
 func (k *diskWriter) beginAnew() {
 	k.damageCount = 0
-	k.s.memory.forgetDisk(true)
+	k.memory.forgetDisk(true)
 	k.retry()
 }
 
@@ -339,7 +353,7 @@ func (t *trouble) on() bool { return t.told != nil }
 // tell logs what has gone wrong, once in a trouble.
 func (k *diskWriter) tell(level slog.Level, message string, details ...slog.Attr) {
 	t := &k.trouble
-	t.last = k.s.now()
+	t.last = k.now()
 	if t.told[message] {
 		return
 	}
@@ -347,26 +361,26 @@ func (k *diskWriter) tell(level slog.Level, message string, details ...slog.Attr
 		t.told = make(map[string]bool)
 	}
 	t.told[message] = true
-	k.s.log.LogAttrs(context.Background(), level, message, append(details, slog.String("file", k.s.disk.path))...)
+	k.log.LogAttrs(context.Background(), level, message, append(details, slog.String("file", k.disk.path))...)
 }
 
 // recovered notes a commit.
 func (k *diskWriter) recovered() {
-	if k.trouble.on() && k.s.now().Sub(k.trouble.last) >= calmTime {
+	if k.trouble.on() && k.now().Sub(k.trouble.last) >= calmTime {
 		k.trouble = trouble{}
-		k.s.log.Info("disk tier works again", slog.String("file", k.s.disk.path))
+		k.log.Info("disk tier works again", slog.String("file", k.disk.path))
 	}
 }
 
 // flush writes everything that is queued now, and not what comes meanwhile: that may never end.
 func (k *diskWriter) flush() error {
-	if k.s.disk == nil {
+	if k.disk == nil {
 		return nil
 	}
-	taken, end := k.s.queue.position()
-	for ; taken < end; taken, _ = k.s.queue.position() {
+	taken, end := k.queue.position()
+	for ; taken < end; taken, _ = k.queue.position() {
 		select {
-		case req := <-k.purges:
+		case req := <-k.requests:
 			k.commitPurges(k.gather(req))
 		default:
 		}
@@ -384,13 +398,13 @@ func (k *diskWriter) flush() error {
 
 // drain is the orderly end: everything queued and what is known of recency goes to disk.
 func (k *diskWriter) drain() {
-	if k.s.disk == nil {
+	if k.disk == nil {
 		return
 	}
 	if err := k.flush(); err != nil {
 		return
 	}
-	for k.accesses.len() > 0 && k.s.disk.up.Load() {
+	for k.accesses.len() > 0 && k.disk.up.Load() {
 		if err := k.writeAccesses(); err != nil {
 			k.failed(err)
 		}

@@ -177,7 +177,7 @@ func TestSweepDoesSomething(t *testing.T) {
 func TestExpiryHasItsTurnUnderSweeps(t *testing.T) {
 	clock := newTestClock()
 	s := keptByHand(t, bothTiers)
-	s.now = clock.now
+	s.now, s.diskWriter.now = clock.now, clock.now
 	for i := range 10 * paceMost {
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
 	}

@@ -145,7 +145,7 @@ func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error)
 	timer := time.NewTimer(s.patience())
 	defer timer.Stop()
 	select {
-	case s.diskWriter.purges <- req:
+	case s.diskWriter.requests <- req:
 	case <-s.diskWriter.done:
 		return 0, fmt.Errorf("%w: %w", ErrNotDurable, ErrClosed)
 	case <-timer.C:
@@ -177,7 +177,7 @@ func (k *diskWriter) gather(first *purgeRequest) []*purgeRequest {
 	reqs := []*purgeRequest{first}
 	for len(reqs) < maxGathered {
 		select {
-		case req := <-k.purges:
+		case req := <-k.requests:
 			reqs = append(reqs, req)
 		default:
 			return reqs
@@ -194,14 +194,14 @@ func (k *diskWriter) commitPurges(reqs []*purgeRequest) {
 	defer func() {
 		for _, req := range reqs {
 			if !req.dryRun {
-				k.s.purges.setCounted(req.rec)
+				k.purges.setCounted(req.rec)
 				k.addSweep(req.rec)
 			}
 			close(req.done)
 		}
 		k.waiting.Add(-int32(len(reqs)))
 	}()
-	if k.s.disk == nil {
+	if k.disk == nil {
 		k.countInMemory(reqs)
 		return
 	}
@@ -259,7 +259,7 @@ func (k *diskWriter) countOnDisk(reqs []*purgeRequest) error {
 	type result struct{ matched, rows int }
 	var results []result // the transaction's own: it may go on when nobody waits for it any more
 	sweeping := k.sweeps
-	err := k.s.disk.view(func(tx *bbolt.Tx) error {
+	err := k.disk.view(func(tx *bbolt.Tx) error {
 		t, err := openBuckets(tx)
 		for i := 0; err == nil && i < len(reqs); i++ {
 			var r result
@@ -271,7 +271,7 @@ func (k *diskWriter) countOnDisk(reqs []*purgeRequest) error {
 	if err != nil {
 		return err
 	}
-	onTheWay := k.s.purges.onTheWay()
+	onTheWay := k.purges.onTheWay()
 	for i, req := range reqs {
 		req.matched, req.rec.rows = results[i].matched, results[i].rows
 		req.rec.memoryOnly = req.rec.rows == 0 && req.rec.gen < onTheWay

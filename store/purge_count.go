@@ -12,15 +12,15 @@ import (
 // meanwhile.
 func (k *diskWriter) count(t *buckets, rec *purgeRecord, sweeping *sweeps) (matched, rows int, err error) {
 	c := &counting{
-		k: k, t: t, rec: rec, sweeping: sweeping, now: nanos(k.s.now()),
+		k: k, t: t, rec: rec, sweeping: sweeping, now: nanos(k.now()),
 		seen: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
 	}
 	c.yielded = time.Now()
 	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
-	if c.others = k.s.purges.anyBelow(rec.gen); c.others {
-		c.earlier = slices.Concat(sweeping.onDisk, k.s.purges.uncountedBelow(rec.gen))
+	if c.others = k.purges.anyBelow(rec.gen); c.others {
+		c.earlier = slices.Concat(sweeping.onDisk, k.purges.uncountedBelow(rec.gen))
 	}
-	for _, s := range k.s.memory.shards {
+	for _, s := range k.memory.shards {
 		c.countShard(s)
 	}
 	c.countQueue()
@@ -85,18 +85,18 @@ func (c *counting) before(it *item) bool {
 	if !c.others {
 		return true
 	}
-	hard, soft := c.k.s.purges.recordPurgedBy(c.k.s.memory.record(it), c.rec.gen)
+	hard, soft := c.k.purges.recordPurgedBy(c.k.memory.record(it), c.rec.gen)
 	return !hard && (!soft || !c.rec.soft)
 }
 
 // countQueue counts what waits for the disk and is not resident. It comes after memory, in the
 // direction in which entries go: one that was evicted meanwhile was counted there.
 func (c *counting) countQueue() {
-	c.k.s.queue.matching(&c.rec.sel, func(it *item) {
+	c.k.queue.matching(&c.rec.sel, func(it *item) {
 		if _, counted := c.queued[it.id]; counted {
 			return
 		}
-		r := c.k.s.memory.record(it)
+		r := c.k.memory.record(it)
 		if c.counts(r.generation(), r.keepUntil()) && c.before(it) {
 			c.once(it.id)
 		}
@@ -159,7 +159,7 @@ func (c *counting) isMasked(id uint64) (bool, error) {
 		if err != nil {
 			return false, nil //nolint:nilerr // it is met and counted by who looks it up
 		}
-		hard, soft := c.k.s.purges.recordPurgedBy(r, c.rec.gen)
+		hard, soft := c.k.purges.recordPurgedBy(r, c.rec.gen)
 		return hard || soft && c.rec.soft, nil
 	}
 	if c.masked == nil {
@@ -203,7 +203,7 @@ func (c *counting) findMasked() error {
 
 // countRows counts the rows of one scan.
 func (c *counting) countRows(sc scan) error {
-	covered := sc.coveredBy(c.k.s.purges, c.rec)
+	covered := sc.coveredBy(c.k.purges, c.rec)
 	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
 		c.yield()
 		row, id := decodeIndexRow(value), rowID(key)
@@ -238,10 +238,10 @@ func (c *counting) countRow(row uncounted) {
 
 // settle counts the rows gathered.
 func (c *counting) settle() {
-	queued := c.k.s.queue.having(c.rest)
+	queued := c.k.queue.having(c.rest)
 	c.n += len(c.rest) - len(queued)
 	for _, row := range queued {
-		if !c.superseded(row.id, c.k.s.queue.ofPrefix(row.key)) {
+		if !c.superseded(row.id, c.k.queue.ofPrefix(row.key)) {
 			c.n++
 		}
 	}

@@ -157,7 +157,7 @@ func latestBelow(list []uint64, below uint64) uint64 {
 	return list[n-1]
 }
 
-func newRecordSet(generation uint64) *purgeSet {
+func newPurgeSet(generation uint64) *purgeSet {
 	r := &purgeSet{
 		tags: make(map[string]*generations), urls: make(map[string]*generations),
 		hosts: make(map[string]*generations), prefixes: make(map[string]*generations),

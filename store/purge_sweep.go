@@ -48,14 +48,14 @@ const sweepTime = 2 * time.Millisecond
 
 // sweepMemoryStep does one bounded piece of sweeping memory, for the purge that came first.
 func (k *diskWriter) sweepMemoryStep() (bool, error) {
-	if k.s.purges.newest.Load() == 0 {
+	if k.purges.newest.Load() == 0 {
 		return false, nil
 	}
 	k.wakeResting()
 	if len(k.sweeps.memory) == 0 {
 		return false, nil
 	}
-	below := k.s.purges.countedBelow()
+	below := k.purges.countedBelow()
 	if k.sweeps.memory[0].gen >= below { // a lower one is on its way to the disk writer
 		return false, nil
 	}
@@ -68,9 +68,9 @@ func (k *diskWriter) sweepMemoryStep() (bool, error) {
 		if !rec.sweep.memoryDone() {
 			continue
 		}
-		k.s.queue.mark(rec)
+		k.queue.mark(rec)
 		k.sweeps.memory = k.sweeps.memory[1:]
-		if k.s.disk == nil || rec.memoryOnly {
+		if k.disk == nil || rec.memoryOnly {
 			k.endOfSweep(rec)
 		} else {
 			k.sweeps.disk = append(k.sweeps.disk, rec)
@@ -82,7 +82,7 @@ func (k *diskWriter) sweepMemoryStep() (bool, error) {
 // addSweep begins the sweep of a purge that has been counted.
 func (k *diskWriter) addSweep(rec *purgeRecord) {
 	k.sweeps.memory = append(k.sweeps.memory, rec)
-	if k.s.disk != nil && !rec.memoryOnly {
+	if k.disk != nil && !rec.memoryOnly {
 		k.sweeps.onDisk = append(k.sweeps.onDisk, rec)
 		k.sweeps.rows += rec.rows + 1
 	}
@@ -91,7 +91,7 @@ func (k *diskWriter) addSweep(rec *purgeRecord) {
 // sweepAnew begins the sweeps of all purges that have been counted. The others are on their way to
 // the disk writer.
 func (k *diskWriter) sweepAnew() {
-	for _, rec := range k.s.purges.snapshot() {
+	for _, rec := range k.purges.snapshot() {
 		if rec.counted {
 			k.addSweep(rec)
 		}
@@ -117,13 +117,13 @@ func (k *diskWriter) wakeResting() {
 	if len(k.sweeps.resting) == 0 {
 		return
 	}
-	if k.s.purges.bytes() > k.s.recordsLimit() {
+	if k.purges.bytes() > k.s.recordsLimit() {
 		// An origin that hangs, or a client that reads slowly, would have the purges of ten
 		// minutes remembered, and anybody may cause those of a POST. The fetches that half of
 		// the purges wait for are not stored.
-		k.s.tickets.revoke(k.sweeps.resting[(len(k.sweeps.resting)-1)/2].gen)
+		k.tickets.revoke(k.sweeps.resting[(len(k.sweeps.resting)-1)/2].gen)
 	}
-	oldest := k.s.tickets.oldest()
+	oldest := k.tickets.oldest()
 	for len(k.sweeps.resting) > 0 && k.sweeps.resting[0].gen <= oldest {
 		rec := k.sweeps.resting[0]
 		k.sweeps.resting = k.sweeps.resting[1:]
@@ -137,7 +137,7 @@ func (k *diskWriter) wakeResting() {
 // fetches.
 func (k *diskWriter) endOfSweep(rec *purgeRecord) {
 	if rec.sweep.final {
-		k.s.purges.drop(rec)
+		k.purges.drop(rec)
 		return
 	}
 	k.merge(rec)
@@ -157,7 +157,7 @@ func (k *diskWriter) merge(rec *purgeRecord) {
 		if at, found := slices.BinarySearchFunc(k.sweeps.resting, old, compareGenerations); found {
 			k.sweeps.resting = slices.Delete(k.sweeps.resting, at, at+1)
 		}
-		k.s.purges.drop(old)
+		k.purges.drop(old)
 	}
 	if k.sweeps.merged == nil {
 		k.sweeps.merged = make(map[string]*purgeRecord)
@@ -176,8 +176,8 @@ func (rec *purgeRecord) says() string { return string(encodePurge(rec)[4:]) }
 
 // beginSweep starts over.
 func (k *diskWriter) beginSweep(rec *purgeRecord) {
-	rec.sweep = &sweep{final: k.s.tickets.oldest() >= rec.gen}
-	if k.s.disk != nil && !rec.memoryOnly {
+	rec.sweep = &sweep{final: k.tickets.oldest() >= rec.gen}
+	if k.disk != nil && !rec.memoryOnly {
 		rec.sweep.scans = scansOf(&rec.sel)
 	}
 }
@@ -192,19 +192,19 @@ func (k *diskWriter) sweepMemory(rec *purgeRecord) {
 	}
 	sw := rec.sweep
 	if len(sw.items) == 0 {
-		sw.items = k.s.memory.shards[sw.shard].masked(rec)
+		sw.items = k.memory.shards[sw.shard].masked(rec)
 		sw.shard++
 	}
 	n := min(len(sw.items), sweepItems)
 	for _, it := range sw.items[:n] {
-		s := k.s.memory.shards[it.shard]
+		s := k.memory.shards[it.shard]
 		s.mu.Lock()
 		it.set(rec.mark()) // for look-ups that have it in hand, too
 		if !rec.soft {
-			k.s.memory.discard(s, it, PurgedHard)
+			k.memory.discard(s, it, PurgedHard)
 		}
 		s.mu.Unlock()
-		k.s.memory.unhold(it)
+		k.memory.unhold(it)
 	}
 	if sw.items = sw.items[n:]; len(sw.items) == 0 {
 		sw.items = nil
@@ -225,9 +225,9 @@ func (rec *purgeRecord) mark() uint32 {
 // endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file
 // comes anew.
 func (k *diskWriter) endSweeps() {
-	for _, rec := range k.s.purges.snapshot() {
+	for _, rec := range k.purges.snapshot() {
 		for _, it := range rec.items() {
-			k.s.memory.unhold(it)
+			k.memory.unhold(it)
 		}
 		rec.sweep = nil
 	}
@@ -261,7 +261,7 @@ func (s *shard) masked(rec *purgeRecord) []*item {
 // more: what comes to the disk later passes the disk writer, which judges it by the record in
 // memory.
 func (k *diskWriter) sweepDisk(limit int) (int, bool, error) {
-	if len(k.sweeps.disk) == 0 || !k.s.disk.up.Load() {
+	if len(k.sweeps.disk) == 0 || !k.disk.up.Load() {
 		return 0, false, nil
 	}
 	left, through := limit, 0

@@ -62,7 +62,7 @@ func New(cfg Config, settings Settings) *Store {
 	}
 	// Both counters begin by the clock, so that what a process does without its file comes after
 	// what is in it.
-	s.purges = newRecordSet(uint64(nanos(s.now())))
+	s.purges = newPurgeSet(uint64(nanos(s.now())))
 	s.ids.Store(uint64(s.now().UnixMicro()))
 	s.tickets.open = make(map[uint64]*openGeneration)
 	s.diskWriter = newDiskWriter(s)
