@@ -38,7 +38,7 @@ type disk struct {
 	use *use // nil: no file is open
 
 	tasks   sync.Pool    // of *task
-	stuck   atomic.Int32 // what apart is at, and nobody may wait for any more
+	stuck   atomic.Int32 // calls of apart under way, waited for or not
 	onStall func(error)  // a file has not answered
 	// patience is stallTime, but for tests.
 	patience atomic.Int64
@@ -203,8 +203,8 @@ func (d *disk) detach() error {
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
 
 // drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a
-// map of it is left, its name is taken from it. Behind a call that has not come back nobody waits
-// for it: it takes effect when the disk answers again, before the file can be opened again.
+// map of it is left, its name is taken from it. Behind a call that has not come back it is not
+// waited for: it takes effect when the disk answers again, before the file can be opened again.
 func (d *disk) drop(now time.Time) error {
 	patience := d.wait()
 	if d.stuck.Load() > 0 {
@@ -287,7 +287,7 @@ func (d *disk) isPast(err error) bool {
 	return ok && (d.use == nil || e.time != d.times.Load())
 }
 
-// view runs fn in a read transaction. fn copies what it keeps, and writes to nobody. After
+// view runs fn in a read transaction. fn copies what it keeps, and writes to no client. After
 // errStalled it may still be running, so that what it writes to is to be looked at only after
 // success.
 func (d *disk) view(fn func(tx *bbolt.Tx) error) error { return d.viewOr(fn, nil) }
@@ -372,7 +372,7 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 		if err = u.finish(tx, err); err != nil {
 			return err
 		}
-		if err = u.checkPlace(); err != nil { // a copy that had the file's size and time has not what was written now
+		if err = u.checkPlace(); err != nil { // a copy lacks what was written now
 			return err
 		}
 		return u.measure()

@@ -14,7 +14,7 @@ const (
 	batchBytes = 4 << 20
 	batchTime  = 10 * time.Millisecond
 	batchJobs  = 8192
-	rowBytes   = 512 // what an entry writes beside its record, its URL and its tags, about: five rows
+	rowBytes   = 512 // what an entry writes beside its record, URL and tags, about: five rows
 	tagRoom    = 64  // and beside a tag in the row of that
 	// touchBytes is how many pages one transaction may change. Rows of tags that few entries have,
 	// and of keys, are each in a page of their own, of which bbolt makes three times as much of
@@ -181,7 +181,7 @@ func (b *batch) tellMemory() {
 	}
 }
 
-// leaveToCommit leaves items to a commit that nobody waits for any more, and that may still read
+// leaveToCommit leaves items to a commit that is not waited for any more, and that may still read
 // their bytes: they are given back when it has come back.
 func (k *diskWriter) leaveToCommit(items []*item) {
 	for _, it := range items {
@@ -319,7 +319,8 @@ func (b *batch) write(j *job) (bool, error) {
 	renewed := false
 	if r.bodyLen() <= inlineSize { // bodies that are on disk already are larger
 		value = b.k.memory.value(j.item)
-	} else if finished, err := b.renewOrWriteBody(j, r, &renewed); errors.Is(err, errBody) { // the entry's fault, not the file's
+	} else if finished, err := b.renewOrWriteBody(j, r, &renewed); errors.Is(err, errBody) {
+		// It is the entry's fault, not the file's.
 		b.k.counts.skipped.Add(1)
 		b.k.writing, b.k.pending = 0, true
 		_, err = b.supersede(j)
@@ -335,7 +336,7 @@ func (b *batch) write(j *job) (bool, error) {
 		return false, err
 	}
 	_, soft := b.k.purges.recordPurgedBy(r, b.below)
-	seal(j.id, value, len(r)) // in place: nobody else looks at the checksums
+	seal(j.id, value, len(r)) // in place: nothing else looks at the checksums
 	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}

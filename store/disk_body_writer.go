@@ -14,7 +14,7 @@ import (
 // BodyWriter writes a body to disk while it arrives, so that a large one is never whole in
 // memory:
 //
-//	NewBodyWriter ─► Append … Await … ─► Seal ─► Body ─► Put      the record makes the chunks an entry
+//	NewBodyWriter ─► Append … Await … ─► Seal ─► Body ─► Put    the record makes it an entry
 //	            │                  │
 //	            └──────────────────┴──► Close             without a record the chunks are swept
 //

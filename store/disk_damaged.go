@@ -32,7 +32,7 @@ func IsDamaged(b Body) bool {
 }
 
 // failed is what a reader of the body does with an error. Damage costs the entry: it is counted
-// once and deleted, whoever else reads it. Those read on what is sound.
+// once and deleted. Its other readers read on what is sound.
 func (b *diskBody) failed(err error) {
 	s := b.s
 	if !errors.Is(err, errDamaged) || isWholeFile(err) || s.disk.isPast(err) {

@@ -235,7 +235,7 @@ func (k *diskWriter) expireStep(limit int) (int, bool, error) {
 // expired are up to limit rows of entries that have expired.
 func (k *diskWriter) expired(limit int) ([][]byte, error) {
 	now := uint64(nanos(k.now()))
-	var due [][]byte // the transaction's, which may go on when nobody waits for it any more
+	var due [][]byte // the transaction's, which may go on after a stall
 	err := k.disk.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(expiryBucket).Cursor()
 		for row, _ := c.First(); row != nil && len(due) < limit; row, _ = c.Next() {
@@ -284,7 +284,7 @@ func (k *diskWriter) pendingStep() (bool, error) {
 	return err == nil, err
 }
 
-// pendingIDs are those whose chunks nobody reads and nobody writes.
+// pendingIDs are those whose chunks are neither read nor written.
 func (k *diskWriter) pendingIDs() ([]uint64, error) {
 	writing := k.writing
 	var ids []uint64 // the transaction's, as in expired

@@ -58,7 +58,7 @@ type diskSearch struct {
 	damaged []uint64
 }
 
-// asked is match as long as somebody waits for the answer.
+// asked is match as long as the look-up waits for the answer.
 func (d *diskSearch) asked(v *Variant) int {
 	d.asking.Lock()
 	defer d.asking.Unlock()
@@ -68,7 +68,7 @@ func (d *diskSearch) asked(v *Variant) int {
 	return d.match(v)
 }
 
-// leave says that nobody waits any more.
+// leave says that the look-up does not wait any more.
 func (d *diskSearch) leave() {
 	d.asking.Lock()
 	defer d.asking.Unlock()

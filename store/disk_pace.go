@@ -2,9 +2,9 @@ package store
 
 import "time"
 
-// What nobody waits for, sweeping and expiring, goes at a pace. On one core every step of it keeps
-// hits waiting, so that steps are short, and between them come pauses; but 100,000 entries are to
-// be gone within 30 s.
+// Sweeping and expiring, which no request waits for, go at a pace. On one core every step of it
+// keeps hits waiting, so that steps are short, and between them come pauses; but 100,000 entries
+// are to be gone within 30 s.
 const (
 	paceRate  = 5000 // entries a second
 	paceLeast = 64   // entries in a step: a commit costs a sync, and the pages above its rows
@@ -15,7 +15,7 @@ const (
 
 // pace tells how much background work may be done when.
 type pace struct {
-	last time.Time // when the last step began, by the machine's clock; zero when there was nothing to do
+	last time.Time // when the last step began; zero when there was nothing to do
 	due  time.Time // when the next may begin
 }
 

@@ -65,7 +65,7 @@ func (p *pins) settle() {
 	clear(p.going)
 }
 
-// takeLeft tells, once, that chunks of deleted entries are read by nobody any more.
+// takeLeft tells, once, that chunks of deleted entries are not read any more.
 func (p *pins) takeLeft() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

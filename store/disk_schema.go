@@ -23,7 +23,7 @@ const schemaVersion = 4
 //	meta     name                        → number: schema, generation, id, entries
 //	records  id                          → record, with the body where that is small
 //	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
-//	keys     half of the key(16), id     → keyRow: checksum, all a look-up needs to choose a variant
+//	keys     half of the key(16), id     → keyRow: checksum, what a look-up chooses a variant by
 //	tags     tag, NUL, id                → indexRow: generation, keepUntil, key(8), flags
 //	urls     URL and listener, NUL, id   → indexRow
 //	expiry   keepUntil(8), id            → nothing
@@ -174,7 +174,7 @@ const (
 // tagStart is where the rows of a tag begin: with the tag, or the beginning of a long one and half
 // of its hash, which together are longer than any tag that stands there as it is. A collision costs
 // a comparison in the sweeper, which looks at the tags themselves, and could miscount; hence a hash
-// that nobody can aim.
+// that cannot be aimed.
 func tagStart(tag string) []byte {
 	if len(tag) <= maxTagInRow {
 		return append(append(make([]byte, 0, len(tag)+9), tag...), 0)
@@ -187,7 +187,7 @@ func tagRowKey(tag string, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(tagStart(tag), id)
 }
 
-// keyHalf is how much of a key its rows begin with. Keys are hashes too long for anybody to find
+// keyHalf is how much of a key its rows begin with. Keys are hashes too long to find
 // two that agree so far; the record has the whole one.
 const keyHalf = 16
 

@@ -14,7 +14,7 @@ import (
 
 // A file can stand still: a network file system that is gone, a volume that is detached, fsfreeze.
 // Then a system call does not return, and neither does whatever waits for the locks that bbolt
-// holds around it. So no goroutine that somebody waits for makes such a call: a helper makes it,
+// holds around it. So no goroutine that a request waits for makes such a call: a helper makes it,
 // and who asked for it waits for stallTime at most. After that the file counts as stalled. It is
 // given up as after an error, at once for all who wait and all who come, and it is closed when its
 // last call has come back; until then no other file is opened in its place.
@@ -24,7 +24,7 @@ import (
 // system answers such a read by an error in the end (NFS mounted soft, a block device with a
 // timeout), it is an error like any other.
 
-// stallTime is how long anybody waits for the disk.
+// stallTime is how long the disk is waited for.
 const stallTime = 10 * time.Second
 
 // errStalled says that the disk has not answered.
@@ -43,7 +43,7 @@ type use struct {
 	over    chan struct{}  // closed when none is needed any more
 	stalled chan struct{}  // closed when the file has not answered
 	once    sync.Once      // of that
-	late    sync.WaitGroup // tasks under way that nobody waits for any more
+	late    sync.WaitGroup // tasks under way that are not waited for any more
 	release []func()       // gives back what these may read, when there is none; the disk writer's
 }
 
@@ -67,7 +67,7 @@ type task struct {
 const (
 	taskUnderWay  uint32 = iota
 	taskFinished         // its outcome is in done
-	taskAbandoned        // nobody waits for its outcome
+	taskAbandoned        // its outcome is not waited for
 )
 
 // do has a helper do the work and returns its outcome, or errStalled. Then the work may still be
@@ -79,7 +79,7 @@ func (u *use) do(work func() error, undo func()) error {
 	return u.call(work, undo)
 }
 
-// call is do for what has to be done even if the file has stalled: then nobody waits for it.
+// call is do for what has to be done even if the file has stalled: then it is not waited for.
 func (u *use) call(work func() error, undo func()) error {
 	t := u.d.task(work, undo)
 	select {
@@ -183,8 +183,8 @@ func (u *use) isStalled() bool {
 // lock on one is held, by this process.
 var unanswered sync.Map
 
-// close ends the use of a file, after the calls under way. Of one that is stalled nobody waits for
-// that.
+// close ends the use of a file, after the calls under way. Where the file is stalled it does not
+// wait for them.
 func (u *use) close() error {
 	close(u.over)
 	patience := u.d.wait()
@@ -211,7 +211,7 @@ func (u *use) close() error {
 func (d *disk) apart(patience time.Duration, work func() error, late func()) error {
 	d.stuck.Add(1)
 	done := make(chan error, 1)
-	var given atomic.Bool // whoever is first has the outcome
+	var given atomic.Bool // the first of the two has the outcome
 	go func() {
 		err := work()
 		if !given.CompareAndSwap(false, true) && err == nil && late != nil {
@@ -272,7 +272,7 @@ func (s *Store) patience() time.Duration {
 	return s.disk.wait()
 }
 
-// takeLate hands the disk writer a purge that nobody waits for any more. Until it is counted
+// takeLate hands the disk writer a purge that is not waited for any more. Until it is counted
 // nothing is swept.
 func (k *diskWriter) takeLate(req *purgeRequest) {
 	select {

@@ -321,8 +321,8 @@ func TestFaultFileTakenAway(t *testing.T) {
 	}
 }
 
-// TestFaultReaderStallsWhileABatchIsMade: a reader has waited too long for its page while the
-// disk writer is between the beginning of a transaction and its end. The transaction ends all the same,
+// TestFaultReaderStallsWhileABatchIsMade: a reader has waited too long for its page while the disk
+// writer is between the beginning of a transaction and its end. The transaction ends all the same,
 // else the file is never closed, and no other is opened in its place.
 func TestFaultReaderStallsWhileABatchIsMade(t *testing.T) {
 	s := keptByHand(t, bothTiers)

@@ -67,7 +67,7 @@ type diskWriter struct {
 	expiring            bool   // there may be expired rows
 	pending             bool   // there may be chunks to sweep
 	writing             uint64 // the entry whose chunks are written ahead
-	pace                pace   // of what nobody waits for
+	pace                pace   // of what no request waits for
 	bodiesTurn          bool   // to write, before the queue's
 	turn                int    // which kind of work is next,
 	pacedTurn           int    // and which of what is paced
@@ -218,7 +218,7 @@ func (k *diskWriter) writeStep() (bool, error) {
 	return true, k.writeJobs()
 }
 
-// onTick starts what nobody asks for.
+// onTick starts the work that comes with time.
 func (k *diskWriter) onTick() {
 	k.expireMemory()
 	k.expiring = true
@@ -301,7 +301,7 @@ func (k *diskWriter) detachQueue() {
 	}
 }
 
-// replaceFile sets the detached file aside for good, so that somebody may look into it, and begins
+// replaceFile sets the detached file aside for good, so that it can be looked into, and begins
 // another one.
 func (k *diskWriter) replaceFile() {
 	name, err := k.disk.setAside("corrupt", k.now())
@@ -314,7 +314,7 @@ func (k *diskWriter) replaceFile() {
 }
 
 // dropFile removes the detached file, into which a purge could not be written, and begins another
-// one. Nobody may have what is in it, and a full disk has the room back.
+// one. What is in it must not be served, and a full disk has the room back.
 func (k *diskWriter) dropFile() {
 	if k.dropping && k.disk.stuck.Load() > 0 {
 		return

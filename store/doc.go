@@ -46,7 +46,7 @@
 //
 // Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112
 // bytes of index, and 64 bytes for each tag: one that no other entry has takes 40, one of two 80,
-// of many 45. It counts while anybody has the entry in hand: resident, waiting for the disk, or
+// of many 45. It counts while the entry is held: resident, waiting for the disk, or
 // being sent to a client. A renewed entry (Renewal, Put) has its large body where the one has it
 // that was renewed: in memory the extent of that counts until the last of its renewals is gone, on
 // disk the record alone is written, under the same id as the chunks. Reservations count, what waits

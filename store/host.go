@@ -6,8 +6,8 @@ import "strings"
 //
 //	selector       selects
 //	example.com    http://example.com and https://example.com
-//	example.com:N  http://example.com:N and https://example.com:N, of which the one whose default port
-//	               N is has no port in the URLs of entries
+//	example.com:N  http://example.com:N and https://example.com:N, of which the one with
+//	               N as its default port has no port in the URLs of entries
 
 // defaultPorts are those that the URLs of entries have not.
 var defaultPorts = map[string]string{"http": ":80", "https": ":443"}

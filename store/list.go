@@ -355,7 +355,7 @@ func (l *listing) walk(sc *scan, after []byte) error {
 	return nil
 }
 
-// clone is for a transaction, which may go on when nobody waits for it any more.
+// clone is for a transaction, which may go on after a stall.
 func (l *listing) clone() *listing {
 	step := *l
 	step.found = slices.Clone(l.found)

@@ -2,9 +2,9 @@ package store
 
 import "strings"
 
-// Host is the client's word: whoever asks a site at one listener may name the host of another site,
-// at another. So an entry's URL says at which listener it was asked for, and a selector may say so
-// too:
+// Host is the client's word: a client that asks a site at one listener may name the host of another
+// site, at another. So an entry's URL says at which listener it was asked for, and a selector may
+// say so too:
 //
 //	selector                  selects
 //	URL                       the URL, wherever it was asked for

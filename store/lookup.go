@@ -188,7 +188,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 }
 
 // lookupBoth selects among memory, queue and disk. The order matters: what leaves the queue is on
-// disk before, so whoever looks into the queue first misses nothing. The ticket keeps the records
+// disk before, so a look into the queue first misses nothing. The ticket keeps the records
 // of purges until what was read is resident or given up.
 func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate, stamp uint32) Result {
 	gen := s.tickets.begin(s.purges)

@@ -13,8 +13,8 @@ import (
 const shardCount = 16
 
 // memory is the memory tier: shards under one byte budget. What counts is everything held: items,
-// from when they are made until nobody holds them, so those evicted but still queued for the disk
-// or read by a client too; decoded entries; and reservations.
+// from when they are made until their last hold is given up, so those evicted but still queued for
+// the disk or read by a client too; decoded entries; and reservations.
 type memory struct {
 	shards [shardCount]*shard
 	items  *table
@@ -76,7 +76,7 @@ func (m *memory) shrink() {
 }
 
 // evictOne evicts from the fullest shard and returns the victim's cost; 0 when nothing is left.
-// Keys are hashes, so the fullest shard's oldest is as old as anybody's.
+// Keys are hashes, so the fullest shard's oldest is as old as any other's.
 func (m *memory) evictOne() int64 {
 	for range shardCount {
 		s := m.fullest()

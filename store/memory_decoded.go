@@ -93,7 +93,7 @@ type decodedEntry struct {
 	extent extentBody
 }
 
-// decode makes the entry of an item. Its strings belong to nobody else; its body is read from the
+// decode makes the entry of an item. Its strings are its own; its body is read from the
 // extent, which the caller has to hold.
 func (s *Store) decode(it *item) *Entry {
 	d := new(decodedEntry)

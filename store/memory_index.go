@@ -28,7 +28,7 @@ func (r tagRow) compare(o tagRow) int {
 // index finds the items of one shard by tag and by URL, or those of the queue that are in no shard.
 // It is unlocked.
 //
-// Tags are known by a hash of 64 bits with a seed that nobody knows, and not by their text, which
+// Tags are known by a hash of 64 bits with a secret seed, and not by their text, which
 // would take several times as much memory as the rest. So two tags may share a list, once in 2^64
 // pairs. What is removed or listed by a list is compared with its text; what is counted is not.
 type index struct {

@@ -16,7 +16,7 @@ type ref uint32
 
 // item is a stored response with the memory tier's bookkeeping; the response itself is in its
 // extent. It has no pointers and fills one cache line. Fields without a note belong to the shard's
-// lock. Whoever has one in hand outside of that lock holds it (hold, unhold): with the last hold
+// lock. Code that uses one outside of that lock holds it (hold, unhold): with the last hold
 // the extent and the item go to others.
 type item struct {
 	at    arena.Address // immutable
@@ -61,14 +61,14 @@ func (it *item) clear(flag uint32)   { it.flags.And(^flag) }
 // costUnit keeps costs in 32 bits: up to 32 GiB an entry. Extents are multiples of it.
 const costUnit = 8
 
-// cost is what counts against the budget while anybody holds the item.
+// cost is what counts against the budget while the item is held.
 func (it *item) cost() int64 { return int64(it.units) * costUnit }
 
 // What an entry costs beside its extent, in whole costUnits. Maps and trees are estimated by what
 // they take on average.
 const (
-	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24 // the item, its slots in the key map and the URL order
-	tagBytes  = int64(unsafe.Sizeof(tagRow{})) + 32    // its row, a share of the list and of the map
+	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24 // itself, its slots in key map and URL order
+	tagBytes  = int64(unsafe.Sizeof(tagRow{})) + 32    // its row, a share of list and map
 	headBytes = 16                                     // of an extent, in front of the record
 )
 
@@ -277,7 +277,7 @@ func (m *memory) base(it *item) *item {
 	return nil
 }
 
-// ownCost is cost without that of the base, which counts as long as anybody holds that.
+// ownCost is cost without that of the base, which counts as long as that is held.
 func (m *memory) ownCost(it *item) int64 {
 	if base := m.base(it); base != nil {
 		return it.cost() - base.cost()

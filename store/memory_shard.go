@@ -14,7 +14,7 @@ const stampCount = 64
 type shard struct {
 	m       *memory
 	mu      sync.Mutex
-	keys    map[uint64]ref // by keyPrefix: the first of the variants whose key begins so, linked by sibling
+	keys    map[uint64]ref // by keyPrefix: the first variant whose key begins so; see sibling
 	policy  policy
 	index   *index
 	decoded decodedSet

@@ -218,7 +218,7 @@ func (k *diskWriter) commitPurges(reqs []*purgeRequest) {
 	lost := false
 	for _, req := range reqs {
 		switch {
-		case !req.dryRun && !req.rec.written: // else it is in the file that was begun in place of one removed
+		case !req.dryRun && !req.rec.written: // else it is in the file begun in place of one removed
 			req.err = fmt.Errorf("%w: %w", ErrNotDurable, err)
 			lost = true
 		case req.dryRun && !errors.Is(err, errDetached):
@@ -257,7 +257,7 @@ func (k *diskWriter) writePurges(reqs []*purgeRequest) error {
 // hit.
 func (k *diskWriter) countOnDisk(reqs []*purgeRequest) error {
 	type result struct{ matched, rows int }
-	var results []result // the transaction's own: it may go on when nobody waits for it any more
+	var results []result // the transaction's own: it may go on after a stall
 	sweeping := k.sweeps
 	err := k.disk.view(func(tx *bbolt.Tx) error {
 		t, err := openBuckets(tx)

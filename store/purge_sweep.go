@@ -35,8 +35,8 @@ type sweeps struct {
 	// merged are the latest of those that rest, by what they say.
 	merged map[string]*purgeRecord
 	// rows is how many rows purges may hit that are still to be swept from disk, and onDisk which
-	// these are. What is in it is not written to: a count may go on when nobody waits for it any
-	// more.
+	// these are. What is in it is not written to: a count may go on after a
+	// stall.
 	rows   int
 	onDisk []*purgeRecord
 }
@@ -119,7 +119,7 @@ func (k *diskWriter) wakeResting() {
 	}
 	if k.purges.bytes() > k.s.recordsLimit() {
 		// An origin that hangs, or a client that reads slowly, would have the purges of ten
-		// minutes remembered, and anybody may cause those of a POST. The fetches that half of
+		// minutes remembered, and any client may cause those of a POST. The fetches that half of
 		// the purges wait for are not stored.
 		k.tickets.revoke(k.sweeps.resting[(len(k.sweeps.resting)-1)/2].gen)
 	}

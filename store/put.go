@@ -130,7 +130,7 @@ func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 // scratch has buffers to encode records in.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
-// stage makes the item of an entry, held and to be found by nobody yet; nil when there is no room.
+// stage makes the item of an entry, held and not to be found yet; nil when there is no room.
 // resident says that it fits in memory. One that does not, but is on its way to disk, counts all
 // the same for as long as that takes.
 func (s *Store) stage(e *Entry, base *item, maxVariants int, toDisk bool) (it *item, resident bool) {

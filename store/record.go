@@ -24,7 +24,7 @@ const recordVersion = 3
 //	28  requestTime(8), responseTime(8), freshUntil(8), keepUntil(8)
 //	60  key(32)
 //	92  lengths(4 each)  of URL, variant, tags
-//	104 checksum(4)      of the id and the body, where that is in the same row; filled in on the way to the disk
+//	104 checksum(4)      of the id and the body in the same row; filled in on the way to the disk
 //	108 URL              and listener, see URLAt
 //	    variant          coding, number of names, names and values in turn
 //	    tags             number of tags, tags

@@ -262,7 +262,7 @@ func (s *Store) attach() error {
 // purged since it was written, by purges that have been swept in ours and are not known any more.
 var errForeign = errors.New("this file was put in the place of the one in use, and may hold what has been purged")
 
-// errMissed says that purges were made while nobody had the file open.
+// errMissed says that purges were made while the file was not open.
 var errMissed = errors.New("this file has missed purges")
 
 // prepared is an opened file with what was read from it.
@@ -350,7 +350,7 @@ func (s *Store) raiseIDs(id uint64) {
 // readFailed is what a reader does with an error of the disk: it counts, and it has the file given
 // up when that has become unusable.
 func (s *Store) readFailed(err error) {
-	if errors.Is(err, errDetached) || errors.Is(err, errStalled) { // the disk writer counts that, once
+	if errors.Is(err, errDetached) || errors.Is(err, errStalled) { // the disk writer counts it
 		return
 	}
 	s.counts.errors[DiskTier].Add(1)

@@ -12,7 +12,7 @@ type tickets struct {
 	open    map[uint64]*openGeneration
 	first   *openGeneration // the oldest; generations only ascend, so the list is in their order
 	last    *openGeneration
-	spare   *openGeneration // the one that ended last, for the next: most fetches are alone in their generation
+	spare   *openGeneration // the one that ended last, for the next: most have one fetch
 	reading int             // look-ups under way
 	reads   uint64          // look-ups begun
 

@@ -29,7 +29,7 @@ func mapRegion(n int) ([]byte, error) {
 	return data, nil
 }
 
-// unmapRegion gives a region back. Nobody has any of it.
+// unmapRegion gives a region back. None of it is in use.
 func unmapRegion(data []byte) { _ = unix.Munmap(data) }
 
 // releasePages lets the system have the memory; the addresses stay valid. Linux takes it at once,
