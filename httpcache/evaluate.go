@@ -58,6 +58,3 @@ func (q *Request) evaluate(e *store.Entry) *rfc9111.Freshness {
 	}
 	return &c.freshness
 }
-
-// personal reports whether the request carries Authorization or a cookie, and the key lacks them.
-func (q *Request) personal() bool { return q.authorized || q.unkeyedCookie }

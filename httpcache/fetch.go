@@ -8,9 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,19 +35,13 @@ type Fetch struct {
 
 	hitForMissKey store.Key // of the leader's request
 
-	// Facts of the leader's request; the request itself may be over before the fetch is.
-	keyed         keyed   // but for its header, which is
-	clientHeader  []field // this
-	inner         url.URL // of keyed: an inner rewrite changes the request's own
-	key           store.Key
-	url           string // with the listener, see Request.storedURL
-	method        string
-	directives    rfc9111.RequestDirectives
-	authorized    bool
-	unkeyedCookie bool
-	noStore       bool // it says so, whether that is obeyed or not
-	wantsPart     bool // it has Range
-	forward       rfc9111.Forward
+	presented    // of the leader, but for its keyed.header, which is clientHeader
+	clientHeader []field
+	inner        url.URL // of keyed: an inner rewrite changes the request's own
+	url          string  // with the listener, see Request.storedURL
+	method       string
+	noStore      bool // the request says it, whether that is obeyed or not
+	wantsPart    bool // the request has Range
 
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
@@ -70,6 +61,15 @@ type Fetch struct {
 	returned   atomic.Bool // the handlers have, for good
 	leaderGone atomic.Bool
 	over       chan struct{} // closed when what is to be stored is stored
+}
+
+// leader is what a fetch knows of the request that it was begun for. That lends itself to the flight
+// while it waits; the fetch calls it on its own goroutine then.
+type leader interface {
+	// inform sends a 1xx to the client.
+	inform(status int, header http.Header)
+	// passResponse returns the writer by which a response with this header goes to the client.
+	passResponse(x *Fetch, header http.Header, reason rfc9111.Reason) *passWriter
 }
 
 // originError is a response that says the origin failed.
@@ -99,11 +99,10 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache, origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
-		keyed: q.keyed, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
-		key: q.key, url: tag.url, method: q.keyed.method, directives: q.directives,
-		authorized: q.authorized, unkeyedCookie: q.unkeyedCookie, noStore: q.saysNoStore(),
-		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(), forward: q.forward,
-		stale: q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,
+		presented: q.presented, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
+		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
+		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
+		stale:     q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,
 		seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner
@@ -246,256 +245,5 @@ func (x *Fetch) endTicket() {
 	})
 }
 
-// exchange is the response with what decides about storing it.
-func (x *Fetch) exchange(status int, header http.Header) rfc9111.Exchange {
-	return rfc9111.Exchange{
-		Method: x.method, URL: store.BareURL(x.url), Status: status, Header: header,
-		RequestTime: x.begun, ResponseTime: x.writer.headerAt,
-		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.noStore,
-		HadSetCookie: len(header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAll(header),
-	}
-}
-
-// decide settles at the response header what becomes of the flight.
-func (x *Fetch) decide(status int, header http.Header) {
-	ex := x.exchange(status, header)
-	if x.validates() && status == http.StatusNotModified {
-		if !rfc9111.Selects(x.stale.Header, header) || store.IsDamaged(x.stale.Body) {
-			// RFC 9111 4.3.4: it speaks of none of ours, so it updates nothing; or of one whose body is lost.
-			x.foreign304 = true
-			return
-		}
-		x.confirm(&ex)
-		return
-	}
-	freshness := x.route.judge(&ex, x.writer.declared)
-	switch {
-	case rfc9111.OriginFailed(status) && x.staleStandsIn(): // even if it may be stored: what it would replace is what visitors came for
-		x.backOff()
-		x.share(x.staleOnError(status), 0)
-	case rfc9111.OriginFailed(status) && x.staleIsKept(): // its client would have no stale answer, and gets the failure
-		x.fail(status, header.Get("Retry-After"))
-	case freshness.Reason == rfc9111.Storable:
-		x.shareFetched(&ex, &freshness)
-	case freshness.UsableByFollowers():
-		x.backOff()
-		x.cache.metrics.NotStored(freshness.Reason)
-		x.shareFetched(&ex, &freshness)
-	case x.mayBreakOff(status):
-		x.writer.postpone(func() { x.decideUnshared(status, &freshness) })
-	default:
-		x.decideUnshared(status, &freshness)
-	}
-}
-
-// mayBreakOff reports whether a response that is not for all should have its first byte before its
-// leader's client gets the header: what breaks off before that is a failure, which a stale response
-// stands in for.
-func (x *Fetch) mayBreakOff(status int) bool {
-	return x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(x.writer.header) && x.staleStandsIn()
-}
-
-// decideUnshared settles what becomes of a response that is not for all.
-func (x *Fetch) decideUnshared(status int, freshness *rfc9111.Freshness) {
-	if status >= http.StatusInternalServerError {
-		x.fail(status, x.writer.header.Get("Retry-After"))
-		return
-	}
-	x.release(freshness)
-}
-
-// judge says whether a response may be stored, with a body of length (-1 if that is not known), and
-// how long it is fresh. It judges what a fetch brings and what is passed on alike: were a slow
-// answer too old by one and not by the other, requests would wait for each other in vain for ever.
-func (rt *Route) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
-	f := rt.Policy.Freshness(x)
-	if f.Reason == rfc9111.Storable && length > rt.largestBody() {
-		f.Reason = rfc9111.ReasonTooLarge
-	}
-	return f
-}
-
-// shareFetched shares a response that may be stored, or is for those who wait alone.
-func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
-	// What the inner handlers go on to write into their map are trailers. What is shared and stored is a copy.
-	own := withoutTrailers(changes(x.seed, ex.Header, x.route.decisive))
-	hd := &x.response
-	*hd = sharedResponse{
-		source: fromOrigin, route: x.route, status: ex.Status, exchange: *ex, freshness: freshness,
-		header: x.storable(own, freshness), variant: x.variant(ex.Header),
-		seed: x.seed, own: x.route.withoutTags(own),
-		length: x.writer.declared, over: x.over,
-		tags: x.tags(ex.Header),
-	}
-	hd.exchange.Header = nil
-	x.noteVariance(ex.Header)
-	hd.key, hd.search = x.key, x.keyed.variance
-	x.cache.updateHitForMiss(x.hitForMissKey, ex.Status, freshness)
-	if x.writer.declared >= 0 {
-		x.flight.Expect(x.writer.declared)
-	}
-	x.writer.shared = hd
-	if hd.kept() {
-		x.flight.SpillTo(x)
-	}
-	x.share(hd, x.route.MaxBody)
-	if !hd.kept() { // nobody joins for this answer any more
-		x.endTicket()
-	}
-}
-
-// share hands hd to all who wait. The fetch goes on when they leave, but where it is for them
-// alone: the response is worth storing.
-func (x *Fetch) share(hd *sharedResponse, limit int64) {
-	x.writer.mode = modeShared
-	x.flight.Keep(hd.source != fromOrigin || hd.kept())
-	x.flight.Share(hd, limit)
-}
-
-// storable is the header as it is stored.
-func (x *Fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Header {
-	header := x.provided(changed)
-	x.route.Policy.MakeStorable(header, freshness)
-	return header
-}
-
-// provided is the response's header: what the inner handlers changed, and of what they left as it
-// was that which decides about storing it.
-func (x *Fetch) provided(changed []field) http.Header {
-	header := make(http.Header, len(changed)+1) // and Date
-	for _, f := range x.seed {
-		if slices.Contains(x.route.decisive, f.name) {
-			header[f.name] = f.values
-		}
-	}
-	for _, f := range changed {
-		header[f.name] = f.values
-	}
-	noteAdded(header, changed)
-	if len(header["Date"]) == 0 { // RFC 9110 6.6.1; a handler may have put nil there, to keep net/http from adding one
-		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
-	}
-	return header
-}
-
 // validates reports whether the fetch asks if what is stored still holds.
 func (x *Fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
-
-// store keeps the response, now that it is whole.
-func (x *Fetch) store(hd *sharedResponse, trailer http.Header) {
-	body, whole := x.wholeBody()
-	if !whole {
-		reason := rfc9111.ReasonTooLarge
-		if x.flight.Overflow() == coalesce.NoRoom {
-			reason = rfc9111.ReasonFull
-		}
-		x.backOff()
-		x.cache.metrics.NotStored(reason)
-		return
-	}
-	entry := &store.Entry{
-		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: hd.flags(),
-		Status: hd.status, Header: hd.header, Trailer: x.route.Policy.StorableTrailer(hd.header, trailer),
-		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
-		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
-	}
-	if body.Len() <= smallBody || x.flight.Spilled() {
-		x.put(entry, hd.freshness, nil)
-		return
-	}
-	var held store.Result
-	if x.put(entry, hd.freshness, &held); held.Entry != nil {
-		x.flight.MoveTo(&heldBody{Body: held.Entry.Body, held: held})
-	} else {
-		x.flight.TakeBack()
-	}
-}
-
-// smallBody is how much of a body that is stored may be in memory a second time, uncounted, while its clients take their time: what the
-// kernel holds for a connection is more. Of larger bodies they read the store's copy.
-const smallBody = 64 << 10
-
-// heldBody is a stored body that those read who came for it while it was on its way.
-type heldBody struct {
-	store.Body
-	held store.Result
-}
-
-// Close implements coalesce.BodySource.
-func (b *heldBody) Close() { b.held.Release() }
-
-// put stores an entry and reports whether it went in. Where hold is not nil, that has it then.
-func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
-	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
-	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header) && rfc9111.Validates(entry.Method))
-	refusal := store.RefusedPurged
-	if !x.overtaken(entry) {
-		if hold == nil {
-			refusal = x.cache.store.Put(entry, x.route.MaxVariants)
-		} else {
-			*hold, refusal = x.cache.store.PutHeld(entry, x.route.MaxVariants)
-		}
-	}
-	if refusal == store.Stored {
-		x.cache.refreshBackoff.forget(x.hitForMissKey)
-		return true
-	}
-	if refusal != store.RefusedPurged { // no failure: what is purged softly meanwhile is to be refreshed at once
-		x.backOff()
-	}
-	x.cache.metrics.NotStored(reasonOf(refusal))
-	return false
-}
-
-// overtaken reports whether what is stored may be newer than what this fetch has brought, which may
-// not take its place then: the URL was softly purged while the fetch was under way, or another fetch
-// began later and was faster. Fetches of one key run side by side where one stood still, or where
-// requests do not wait for each other: with Authorization, say, or without coalescing.
-func (x *Fetch) overtaken(entry *store.Entry) bool {
-	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
-		return true
-	}
-	if x.cache.store.Absent(entry.Key) { // as a rule; the look-up costs an allocation
-		return false
-	}
-	now := x.stored(entry.Key, entry.Variant)
-	defer now.Release()
-	// A request time to come is of before the clock was set back.
-	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) && !now.Entry.RequestTime.After(time.Now())
-}
-
-// stored looks up what is stored of exactly this variant.
-func (x *Fetch) stored(key store.Key, variant store.Variant) store.Result {
-	return x.cache.store.Lookup(key, func(v *store.Variant) int {
-		if v.Equal(&variant) {
-			return 1
-		}
-		return 0
-	})
-}
-
-func reasonOf(refusal store.PutResult) rfc9111.Reason {
-	switch refusal {
-	case store.RefusedFull, store.RefusedClosed:
-		return rfc9111.ReasonFull
-	case store.RefusedTooLarge:
-		return rfc9111.ReasonTooLarge
-	case store.RefusedPurged:
-		return rfc9111.ReasonPurged
-	case store.RefusedDamaged:
-		return rfc9111.ReasonIncomplete
-	case store.RefusedExpired:
-		return rfc9111.ReasonNoValidator // one would have kept it
-	case store.Stored:
-	}
-	return rfc9111.Storable
-}
-
-// declaredLength is Content-Length, -1 where there is none or it cannot be read.
-func declaredLength(h http.Header) int64 {
-	n, err := strconv.ParseInt(strings.TrimSpace(h.Get("Content-Length")), 10, 64)
-	if err != nil || n < 0 {
-		return -1
-	}
-	return n
-}

@@ -72,10 +72,8 @@ func (w *fetchWriter) WriteHeader(status int) {
 	if w.fetch.cancelled() {
 		return
 	}
-	w.fetch.decide(status, w.header)
-	if w.fetch.foreign304 {
-		w.mode = modeUndecided
-	}
+	v, exchange, freshness := w.fetch.judge(status, w.header)
+	w.fetch.carryOut(v, &exchange, freshness)
 }
 
 // inform passes a 1xx on at once, to the leader's client if it waits (RFC 9110 15.2). It is never stored. The fetch does not wait until it is
@@ -86,13 +84,7 @@ func (w *fetchWriter) inform(status int) {
 	}
 	header := w.header.Clone()
 	w.fetch.route.stripTags(header)
-	w.fetch.flight.Inform(func(lent any) {
-		out := lent.(*Request).w
-		own := out.Header().Clone()
-		replaceHeader(out.Header(), header)
-		out.WriteHeader(status)
-		replaceHeader(out.Header(), own)
-	})
+	w.fetch.flight.Inform(func(lent any) { lent.(leader).inform(status, header) })
 }
 
 // postponed is a decision that waits for the first byte of the body, or for its clean end without one.
@@ -114,19 +106,15 @@ func (w *fetchWriter) decidePostponed() {
 	}
 }
 
-// passToLeader hands the leader's real writer to the fetch.
-func (w *fetchWriter) passToLeader(q *Request, reason rfc9111.Reason) {
+// passToLeader has the response go to the leader's client, straight through from here on.
+func (w *fetchWriter) passToLeader(to leader, reason rfc9111.Reason) {
 	w.mode = modePassed
-	w.fetch.expose(q.origin)
 	header := w.header
 	if w.postponed != nil {
 		header = w.postponed.header
 	}
-	replaceHeader(q.w.Header(), header)
-	w.out = newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: reason})
+	w.out = to.passResponse(w.fetch, header, reason)
 	w.out.received = w.headerAt
-	// RFC 9111 4.4 for a POST that may not be stored.
-	w.out.onHeader, w.out.unsafe = (*passWriter).invalidate, q.invalidation()
 	if w.untyped() {
 		leaveUntyped(w.out.Header())
 	}

@@ -151,6 +151,24 @@ func (o *passWriter) finish() {
 	}
 }
 
+// inform implements leader.
+func (q *Request) inform(status int, header http.Header) {
+	own := q.w.Header().Clone()
+	replaceHeader(q.w.Header(), header)
+	q.w.WriteHeader(status)
+	replaceHeader(q.w.Header(), own)
+}
+
+// passResponse implements leader.
+func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reason) *passWriter {
+	x.expose(q.origin)
+	replaceHeader(q.w.Header(), header)
+	out := newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: reason})
+	// RFC 9111 4.4 for a POST that may not be stored.
+	out.onHeader, out.unsafe = (*passWriter).invalidate, q.invalidation()
+	return out
+}
+
 // bypass passes the request to the inner handlers and the response to the client, with nothing stored and nobody waiting.
 func (q *Request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
@@ -259,6 +277,7 @@ func (q *Request) pass(out *passWriter) error {
 
 // Interface guards.
 var (
+	_ leader              = (*Request)(nil)
 	_ http.ResponseWriter = (*passWriter)(nil)
 	_ http.Flusher        = (*passWriter)(nil)
 	_ http.Hijacker       = (*passWriter)(nil)

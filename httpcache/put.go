@@ -2,46 +2,122 @@ package httpcache
 
 import (
 	"fmt"
+	"net/http"
+	"time"
 
 	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
-// What is kept with a response beside its header, so that rules which are stricter than those that
-// let it in, after a reload or at another handler of the same URL, can be held against it.
-
-// The facts of a fetch that are kept with its response, as the stored header does not tell them and
-// stricter rules than those that let it in may ask for them.
-const (
-	flagAuthorized store.Flags = 1 << iota
-	flagUnkeyedCookie
-	flagSetCookie
-	flagNoStore
-	flagUntyped // it has no Content-Type, and none is guessed: see fetchWriter.untyped
-)
-
-func flagsOf(x *rfc9111.Exchange) (f store.Flags) {
-	note := func(flag store.Flags, set bool) {
-		if set {
-			f |= flag
+// store keeps the response, now that it is whole.
+func (x *Fetch) store(hd *sharedResponse, trailer http.Header) {
+	body, whole := x.wholeBody()
+	if !whole {
+		reason := rfc9111.ReasonTooLarge
+		if x.flight.Overflow() == coalesce.NoRoom {
+			reason = rfc9111.ReasonFull
 		}
+		x.backOff()
+		x.cache.metrics.NotStored(reason)
+		return
 	}
-	note(flagAuthorized, x.Authorized)
-	note(flagUnkeyedCookie, x.UnkeyedCookie)
-	note(flagSetCookie, x.HadSetCookie)
-	note(flagNoStore, x.RequestNoStore)
-	return f
+	entry := &store.Entry{
+		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: hd.flags(),
+		Status: hd.status, Header: hd.header, Trailer: x.route.Policy.StorableTrailer(hd.header, trailer),
+		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
+		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
+	}
+	if body.Len() <= smallBody || x.flight.Spilled() {
+		x.put(entry, hd.freshness, nil)
+		return
+	}
+	var held store.Result
+	if x.put(entry, hd.freshness, &held); held.Entry != nil {
+		x.flight.MoveTo(&heldBody{Body: held.Entry.Body, held: held})
+	} else {
+		x.flight.TakeBack()
+	}
 }
 
-// exchangeOf is a stored response as rfc9111 sees it.
-func exchangeOf(e *store.Entry) rfc9111.Exchange {
-	return rfc9111.Exchange{
-		Method: e.Method, URL: store.BareURL(e.URL), Status: e.Status, Header: e.Header, Trailer: e.Trailer,
-		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
-		Authorized: e.Flags&flagAuthorized != 0, UnkeyedCookie: e.Flags&flagUnkeyedCookie != 0,
-		HadSetCookie: e.Flags&flagSetCookie != 0, RequestNoStore: e.Flags&flagNoStore != 0,
+// smallBody is how much of a body that is stored may be in memory a second time, uncounted, while its clients take their time: what the
+// kernel holds for a connection is more. Of larger bodies they read the store's copy.
+const smallBody = 64 << 10
+
+// heldBody is a stored body that those read who came for it while it was on its way.
+type heldBody struct {
+	store.Body
+	held store.Result
+}
+
+// Close implements coalesce.BodySource.
+func (b *heldBody) Close() { b.held.Release() }
+
+// put stores an entry and reports whether it went in. Where hold is not nil, that has it then.
+func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
+	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
+	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header) && rfc9111.Validates(entry.Method))
+	refusal := store.RefusedPurged
+	if !x.overtaken(entry) {
+		if hold == nil {
+			refusal = x.cache.store.Put(entry, x.route.MaxVariants)
+		} else {
+			*hold, refusal = x.cache.store.PutHeld(entry, x.route.MaxVariants)
+		}
 	}
+	if refusal == store.Stored {
+		x.cache.refreshBackoff.forget(x.hitForMissKey)
+		return true
+	}
+	if refusal != store.RefusedPurged { // no failure: what is purged softly meanwhile is to be refreshed at once
+		x.backOff()
+	}
+	x.cache.metrics.NotStored(reasonOf(refusal))
+	return false
+}
+
+// overtaken reports whether what is stored may be newer than what this fetch has brought, which may
+// not take its place then: the URL was softly purged while the fetch was under way, or another fetch
+// began later and was faster. Fetches of one key run side by side where one stood still, or where
+// requests do not wait for each other: with Authorization, say, or without coalescing.
+func (x *Fetch) overtaken(entry *store.Entry) bool {
+	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
+		return true
+	}
+	if x.cache.store.Absent(entry.Key) { // as a rule; the look-up costs an allocation
+		return false
+	}
+	now := x.stored(entry.Key, entry.Variant)
+	defer now.Release()
+	// A request time to come is of before the clock was set back.
+	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) && !now.Entry.RequestTime.After(time.Now())
+}
+
+// stored looks up what is stored of exactly this variant.
+func (x *Fetch) stored(key store.Key, variant store.Variant) store.Result {
+	return x.cache.store.Lookup(key, func(v *store.Variant) int {
+		if v.Equal(&variant) {
+			return 1
+		}
+		return 0
+	})
+}
+
+func reasonOf(refusal store.PutResult) rfc9111.Reason {
+	switch refusal {
+	case store.RefusedFull, store.RefusedClosed:
+		return rfc9111.ReasonFull
+	case store.RefusedTooLarge:
+		return rfc9111.ReasonTooLarge
+	case store.RefusedPurged:
+		return rfc9111.ReasonPurged
+	case store.RefusedDamaged:
+		return rfc9111.ReasonIncomplete
+	case store.RefusedExpired:
+		return rfc9111.ReasonNoValidator // one would have kept it
+	case store.Stored:
+	}
+	return rfc9111.Storable
 }
 
 // Spill begins to write the body to disk while it arrives. The flight asks for it when the body outgrows what it may hold in memory.

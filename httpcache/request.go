@@ -31,24 +31,32 @@ type Request struct {
 	now    time.Time
 	waited time.Duration // from its arrival to now; shorter than another time.Time, which every hit would pay for
 
-	// Set by readKey.
-	directives    rfc9111.RequestDirectives
-	keyed         keyed // its identity is there from the start, its body from classify on
-	key           store.Key
-	authorized    bool // it carries Authorization, and the key lacks it
-	unkeyedCookie bool
-	hops          int // how often the request has come by already
+	presented
+	hops int // how often the request has come by already, set by readKey
 
 	// Set by lookUp.
 	found     store.Result
 	freshness *rfc9111.Freshness // of found.Entry
 	varyNames []string           // what is known of the URL's Vary
-	forward   rfc9111.Forward    // why the origin must be asked
 
 	decision  Decision
 	following *following // others' fetches; a pointer because most follow none, and a hit allocates a request
 	scratch   scratch    // of its answer
 }
+
+// presented is what decides about storing and reuse of a request (RFC 9111 calls it the presented
+// one). A fetch has a copy of its leader's, which may be over before the fetch is.
+type presented struct {
+	keyed         keyed // its identity is there from the start, its body from classify on
+	key           store.Key
+	directives    rfc9111.RequestDirectives
+	authorized    bool // it carries Authorization, and the key lacks it
+	unkeyedCookie bool
+	forward       rfc9111.Forward // why the origin must be asked, set by lookUp
+}
+
+// personal reports whether the request carries Authorization or a cookie, and the key lacks them.
+func (p *presented) personal() bool { return p.authorized || p.unkeyedCookie }
 
 // Route returns the route that the request came by.
 func (q *Request) Route() *Route { return q.route }

@@ -1,0 +1,40 @@
+package httpcache
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// The verdicts, by what they rest on.
+func TestVerdicts(t *testing.T) {
+	private := rfc9111.ReasonPrivate
+	for _, tc := range []struct {
+		name string
+		facts
+		want verdict
+	}{
+		{"storable", facts{status: 200}, verdictShare},
+		{"storable failure, nothing stored", facts{status: 503}, verdictShare},
+		{"storable failure, stale stands in", facts{status: 503, standsIn: true, isKept: true}, verdictStale},
+		{"storable failure, stale is kept for others", facts{status: 503, isKept: true}, verdictFail},
+		{"failure", facts{status: 503, reason: private}, verdictFail},
+		{"failure, stale stands in", facts{status: 503, reason: private, standsIn: true}, verdictStale},
+		{"501 is no failure that stale stands in for", facts{status: 501, reason: private, standsIn: true, isKept: true}, verdictFail},
+		{"for those who wait", facts{status: 200, reason: private, followers: true}, verdictShare},
+		{"for one", facts{status: 200, reason: private}, verdictRelease},
+		{"for one, may break off", facts{status: 200, reason: private, mayBreakOff: true}, verdictRelease},
+		{"for one, may break off, stale stands in", facts{status: 200, reason: private, mayBreakOff: true, standsIn: true}, verdictPostpone},
+		{"404 that is not stored", facts{status: 404, reason: rfc9111.ReasonStatus}, verdictRelease},
+		{"304 to the client's own question", facts{status: 304, reason: rfc9111.ReasonStatus}, verdictRelease},
+		{"304 to ours", facts{status: 304, validated: true, speaksOfOurs: true}, verdictConfirm},
+		{"foreign 304", facts{status: 304, validated: true}, verdictRefetch},
+		{"200 to our question", facts{status: 200, validated: true}, verdictShare},
+		{"101", facts{status: http.StatusSwitchingProtocols, reason: rfc9111.ReasonStatus}, verdictRelease},
+	} {
+		if got := decide(tc.facts); got != tc.want {
+			t.Errorf("%s: verdict %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package httpcache
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// delivery is a whole response to be given to one client, as its own conditionals, range and method ask for it. Its body is either stored,
+// with trailer behind it, or streaming, whose trailers come with its end.
+type delivery struct {
+	status     int
+	header     http.Header // as stored
+	fields     []field     // of header, as the client gets them; see changes
+	length     int64       // of the body, -1 if not known yet
+	lengthText string      // length as text, where it has been written before
+	age        time.Duration
+	aged       bool // it comes from the store, so it has an Age
+
+	stored    store.Body
+	trailer   http.Header
+	streaming *flightBody
+	leads     bool // streaming was fetched for this client
+	untyped   bool // it has no Content-Type, and net/http is not to guess one
+}
+
+// sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its
+// errors are those of w, for a client that has gone, and the body's.
+func (a *delivery) sendBody(w http.ResponseWriter, off, n int64) error {
+	if a.streaming != nil {
+		return a.streaming.send(w, off, n)
+	}
+	return store.WriteBody(w, a.stored, off, n)
+}
+
+// trailers returns the fields behind the body, as this client gets them. Those of a streaming one are
+// known when it has been sent.
+func (q *Request) trailers(a *delivery) http.Header {
+	if a.streaming == nil {
+		return a.trailer
+	}
+	trailer, _ := a.streaming.flight.Trailer().(http.Header)
+	if !a.leads {
+		trailer = q.route.Policy.StorableTrailer(a.header, trailer)
+	}
+	return q.route.trailersWithoutTags(trailer)
+}
+
+// send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request
+// has a new goroutine, and to grow its stack there costs more than the rest of a hit.
+func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
+	if whole, err := q.sendHeader(a, cs); !whole {
+		return err
+	}
+	if err := a.sendBody(q.w, 0, -1); err != nil {
+		return q.brokenOff(a, err)
+	}
+	q.sendTrailers(q.trailers(a))
+	return nil
+}
+
+// sendHeader writes the header, and all of an answer that is not a whole body: 304, parts, and what has none. whole says that the whole
+// body is to follow.
+func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, err error) {
+	h := q.w.Header()
+	overlay(h, a.fields, q.scratch)
+	q.route.stripTags(h) // of outer handlers
+	if a.aged {
+		h["Age"] = q.scratch.one(scratchAge, strconv.FormatInt(int64(a.age/time.Second), 10))
+	}
+	if rfc9111.Precondition(q.r.Method, q.r.Header, a.status, a.header, q.received(a)) == rfc9111.NotModified {
+		overwriteWithNotModified(h)
+		if !cs.Hit && cs.FwdStatus == 0 {
+			cs.FwdStatus = a.status
+		}
+		q.sendStatus(h, *cs)
+		q.w.WriteHeader(http.StatusNotModified)
+		return false, nil
+	}
+	if a.status == http.StatusOK && a.length >= 0 && len(q.r.Header["Range"]) > 0 && q.r.Method == http.MethodGet {
+		ranges, unsatisfiable, ok := rfc9111.ParseRange(q.r.Header, a.header, a.length)
+		if ok {
+			return false, q.sendRanges(a, cs, ranges, unsatisfiable)
+		}
+	}
+	// Trailers need a body without Content-Length in HTTP/1.1.
+	if a.length >= 0 && bodyAllowed(a.status) && len(a.trailer) == 0 {
+		if a.lengthText == "" {
+			a.lengthText = strconv.FormatInt(a.length, 10)
+		}
+		h["Content-Length"] = q.scratch.one(scratchLength, a.lengthText)
+	}
+	if bodyAllowed(a.status) {
+		a.announce(h)
+	}
+	if a.untyped {
+		leaveUntyped(h)
+	}
+	q.sendStatus(h, *cs)
+	q.w.WriteHeader(a.status)
+	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
+}
+
+// received is when the response that is the answer arrived.
+func (q *Request) received(a *delivery) time.Time {
+	if a.streaming != nil {
+		return a.streaming.flight.Head().(*sharedResponse).exchange.ResponseTime
+	}
+	return q.found.Entry.ResponseTime
+}
+
+// sendTrailers sends the fields behind the body. The header is flushed before: net/http would else give a short body a Content-Length,
+// which leaves no place for them.
+func (q *Request) sendTrailers(trailers http.Header) {
+	if len(trailers) == 0 || http.NewResponseController(q.w).Flush() != nil {
+		return
+	}
+	setTrailers(q.w.Header(), trailers)
+}
+
+// announce says which fields come behind the body (RFC 9110 6.6.2): of a stored answer those that
+// are there, of a streaming one those that the inner handlers announced. The leader has that field
+// from them; Trailer is hop by hop, so the stored header goes without.
+func (a *delivery) announce(h http.Header) {
+	switch {
+	case a.streaming != nil && len(a.streaming.announced) > 0:
+		h["Trailer"] = slices.Clone(a.streaming.announced)
+	case len(a.trailer) > 0:
+		names := make([]string, 0, len(a.trailer))
+		for name := range a.trailer {
+			names = append(names, http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix)))
+		}
+		slices.Sort(names)
+		h["Trailer"] = []string{strings.Join(slices.Compact(names), ", ")}
+	}
+}
+
+// bodyAllowed is RFC 9110 6.4.1.
+func bodyAllowed(status int) bool {
+	return status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// brokenOff ends an answer that its source or its client has left unfinished, so that it does not
+// look like a clean end: a client that has closed only its own side of the connection reads on. What
+// there is of a response from the origin reaches the client before, as with reverse_proxy alone.
+func (q *Request) brokenOff(a *delivery, err error) error {
+	// Not where the client is at fault: of a reader that was dropped another goroutine sets the deadline at this moment.
+	if a.streaming != nil {
+		if failure := a.streaming.flight.Err(); failure != nil && errors.Is(err, failure) {
+			_ = http.NewResponseController(q.w).Flush() // the client may have gone
+		}
+	}
+	abort(err)
+	return err
+}
+
+// abort breaks the client's connection, with the panic of the inner handlers if that is the cause.
+func abort(err error) {
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
+		panic(p.Value)
+	}
+	panic(http.ErrAbortHandler)
+}
