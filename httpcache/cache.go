@@ -21,6 +21,10 @@ type Options struct {
 	Limits coalesce.Limits
 	// Metrics counts. nil: nothing is counted.
 	Metrics Metrics
+	// Admission decides which requests reach the origin. nil: all do.
+	Admission Admission
+	// Remote holds responses of other machines. nil: there is none.
+	Remote Remote
 	// Purger carries out what unsafe requests invalidate (RFC 9111 4.4). nil: the Cache itself.
 	Purger Purger
 	// Logger is for what concerns the Cache alone. nil: slog's default.
@@ -55,6 +59,8 @@ type Cache struct {
 	workers        workers
 
 	metrics   Metrics
+	admission Admission
+	remote    Remote
 	purger    Purger
 	logger    *slog.Logger
 	idle      func()
@@ -72,6 +78,8 @@ func New(o Options) *Cache {
 		refreshBackoff: newRefreshBackoff(),
 		varianceHints:  newVarianceHints(),
 		metrics:        o.Metrics,
+		admission:      o.Admission,
+		remote:         o.Remote,
 		purger:         o.Purger,
 		logger:         o.Logger,
 		idle:           o.Idle,

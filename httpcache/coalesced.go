@@ -359,6 +359,7 @@ func (q *Request) refreshInBackground() {
 	}
 	x := q.newFetch(f, ticket)
 	x.dropDirectives(q.varyNames)
+	x.class = ClassRefresh
 	x.leaderGone.Store(true) // before it runs: a panic that it begins with is to be heard of too
 	q.run(x)
 }

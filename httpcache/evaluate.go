@@ -52,8 +52,12 @@ func (rt *Route) evaluated(e *store.Entry) *evaluation {
 // evaluate returns the freshness of e for this request: what keeps a response that such a request
 // fetches out of the store keeps what is in the store from such a request.
 func (q *Request) evaluate(e *store.Entry) *rfc9111.Freshness {
-	c := q.route.evaluated(e)
-	if q.personal() {
+	return q.route.evaluateFor(e, q.personal())
+}
+
+func (rt *Route) evaluateFor(e *store.Entry, personal bool) *rfc9111.Freshness {
+	c := rt.evaluated(e)
+	if personal {
 		return c.personal
 	}
 	return &c.freshness

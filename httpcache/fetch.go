@@ -48,6 +48,7 @@ type Fetch struct {
 	soft      bool
 	renews    bool // something is stored, whatever becomes of the question about it
 
+	class      Class
 	call       int     // which of the origin's requests is asked, from 0
 	seed       []field // the header as the leader's outer handlers had filled it
 	writer     *fetchWriter
@@ -146,13 +147,27 @@ func (x *Fetch) run() {
 
 // fill calls the inner handlers and ends the flight with what they return.
 func (x *Fetch) fill() error {
-	err := guarded(x.callNext)
+	if x.cache.remote != nil && x.answerFromRemote() {
+		return nil
+	}
+	err := x.askOrigin()
+	x.returned.Store(true)
+	x.writer.finish(err)
+	return err
+}
+
+// askOrigin calls the handlers, twice where the first answer was a foreign 304.
+func (x *Fetch) askOrigin() error {
+	done, err := x.cache.admit(x.flight.Context(), x.class)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = guarded(x.callNext)
 	if x.foreign304 && x.writer.mode == modeUndecided {
 		x.refetch()
 		err = guarded(x.callNext)
 	}
-	x.returned.Store(true)
-	x.writer.finish(err)
 	return err
 }
 

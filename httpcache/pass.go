@@ -260,7 +260,7 @@ func (o *passWriter) invalidate(status int, header http.Header) {
 
 // pass runs the inner handlers on the client's own goroutine.
 func (q *Request) pass(out *passWriter) error {
-	err := q.origin.ServeHTTP(out, q.r)
+	err := q.askOrigin(out)
 	out.finish()
 	if !out.wroteHeader && !out.hijacked {
 		if err == nil {
@@ -273,6 +273,16 @@ func (q *Request) pass(out *passWriter) error {
 		}
 	}
 	return err
+}
+
+// askOrigin has the origin answer the client's own request.
+func (q *Request) askOrigin(w http.ResponseWriter) error {
+	done, err := q.cache.admit(q.r.Context(), ClassPass)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return q.origin.ServeHTTP(w, q.r)
 }
 
 // Interface guards.

@@ -53,8 +53,18 @@ type heldBody struct {
 // Close implements coalesce.BodySource.
 func (b *heldBody) Close() { b.held.Release() }
 
-// put stores an entry and reports whether it went in. Where hold is not nil, that has it then.
+// put stores what has come from the origin and reports whether it went in. Where hold is not nil,
+// that has it then.
 func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
+	stored := x.putHere(entry, freshness, hold)
+	if stored && x.cache.remote != nil {
+		x.cache.remote.Put(entry.Clone()) // a copy: else the entry of every miss would be on the heap
+	}
+	return stored
+}
+
+// putHere stores an entry on this machine.
+func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
 	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
 	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header) && rfc9111.Validates(entry.Method))
 	refusal := store.RefusedPurged

@@ -129,16 +129,10 @@ func (q *Request) lookUp() rfc9111.Use {
 
 // selects is the match of RFC 9111 4.1.
 func (q *Request) selects(v *store.Variant) int {
-	if isVaryIgnored(v) {
-		if q.route.Policy.Ignores("Vary") {
-			return 1
-		}
+	if !isVaryIgnored(v) && !q.seesAll(v.Names) {
 		return 0
 	}
-	if !q.seesAll(v.Names) {
-		return 0
-	}
-	return rfc9111.VariantScore(v.Names, v.Values, v.Coding, q.r.Header)
+	return q.route.variantScore(v, q.r.Header)
 }
 
 // fetch gets the response from the origin, alone or together with others. answered is false when what came is not for this request, which

@@ -47,6 +47,17 @@ func (x *Fetch) renewedVariant(header http.Header) store.Variant {
 	return x.variant(header)
 }
 
+// variantScore tells how well a variant suits a request with this header, 0 for not at all.
+func (rt *Route) variantScore(v *store.Variant, header http.Header) int {
+	if !isVaryIgnored(v) {
+		return rfc9111.VariantScore(v.Names, v.Values, v.Coding, header)
+	}
+	if rt.Policy.Ignores("Vary") {
+		return 1
+	}
+	return 0
+}
+
 // seesAll reports whether the origin sees all fields by which a response is selected as Larder
 // does.
 func (q *Request) seesAll(names []string) bool {
