@@ -38,7 +38,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
-			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/rfc9111", "golang.org/x/net/http/httpguts",
+			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/httpcache", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
 		},
 	}
 	for folder, imports := range want {

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,7 +20,6 @@ import (
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
-	"github.com/larder-cache/larder/urlform"
 )
 
 // moduleName is the app's name, the directive's, the command's, and the metrics' prefix.
@@ -86,20 +84,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// rules translates the configuration for httpcache.
+// rules are what the configuration says, with what only a running one knows.
 func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
-	rules = httpcache.Rules{
-		Policy: policyOf(&h.HandlerConfig), Key: keyRulesOf(h.Key),
-		Tags:    httpcache.TagRules{From: h.Tags.From, Add: h.Tags.Add, KeepHeaders: h.Tags.KeepHeaders},
-		Methods: h.Methods, MaxBody: h.app.MaxBody, MaxVariants: h.MaxVariants,
-		Wait: time.Duration(h.Coalesce.Wait), CoalesceOff: h.Coalesce.Off,
-		CookiesApart: len(h.TTL)+len(h.ForceTTL) > 0 || h.Heuristic,
-		Status:       statusModes[h.Status],
-		Behind:       handlersBehind{h}, Logger: ctx.Slogger(),
+	rules = h.Rules()
+	if rules.MaxBody == 0 || rules.MaxBody > h.app.MaxBody {
+		rules.MaxBody = h.app.MaxBody
 	}
-	if h.MaxBody > 0 {
-		rules.MaxBody = min(rules.MaxBody, h.MaxBody)
-	}
+	rules.Behind, rules.Logger = handlersBehind{h}, ctx.Slogger()
 	if rules.Invalidate, err = h.invalidateRules(ctx); err != nil {
 		return rules, err
 	}
@@ -107,10 +98,6 @@ func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 		return rules, fmt.Errorf("taking a fingerprint of the rules: %w", err)
 	}
 	return rules, nil
-}
-
-var statusModes = map[string]httpcache.StatusMode{
-	cfg.StatusShort: httpcache.StatusShort, cfg.StatusFull: httpcache.StatusFull, cfg.StatusOff: httpcache.StatusOff,
 }
 
 // fingerprint is of everything that decides whether a response may be stored.
@@ -142,65 +129,6 @@ func (h *Handler) invalidateRules(ctx caddy.Context) (rules []httpcache.Invalida
 		})
 	}
 	return rules, nil
-}
-
-// policyOf translates the configuration for rfc9111.
-func policyOf(c *cfg.HandlerConfig) rfc9111.Policy {
-	p := rfc9111.Policy{
-		TTL: ttlRules(c.TTL), ForceTTL: ttlRules(c.ForceTTL), MaxTTL: time.Duration(c.MaxTTL),
-		Ignore:                 c.Ignore,
-		IgnoreClientDirectives: c.ClientDirectives == cfg.ClientDirectivesIgnore,
-		Heuristic:              c.Heuristic,
-		SafePost:               c.SafePost,
-		StaleWhileRevalidate:   time.Duration(c.StaleWhileRevalidate),
-		StaleIfError:           time.Duration(c.StaleIfError),
-		DeceptionGuard:         c.DeceptionGuard,
-		Targeted:               c.Targeted,
-	}
-	switch c.SetCookie {
-	case cfg.SetCookieStrip:
-		p.SetCookie = rfc9111.SetCookieStrip
-	case cfg.SetCookieStore:
-		p.SetCookie = rfc9111.SetCookieStore
-	}
-	return p
-}
-
-// ttlRules puts the most exact rules first, because rfc9111 takes the first that matches: a status before its class before a rule
-// without statuses.
-func ttlRules(rules cfg.TTLRules) []rfc9111.StatusTTL {
-	var exact, class, general []rfc9111.StatusTTL
-	for _, rule := range rules {
-		d := time.Duration(rule.Duration)
-		if len(rule.Status) == 0 {
-			general = append(general, rfc9111.StatusTTL{Duration: d})
-		}
-		for _, status := range rule.Status {
-			ttl := rfc9111.StatusTTL{Duration: d, Statuses: []rfc9111.StatusClass{rfc9111.StatusClass(status)}}
-			if status < 10 {
-				class = append(class, ttl)
-			} else {
-				exact = append(exact, ttl)
-			}
-		}
-	}
-	return append(append(exact, class...), general...)
-}
-
-func keyRulesOf(k *cfg.KeyConfig) httpcache.KeyRules {
-	return httpcache.KeyRules{
-		Query:   httpcache.QueryRules{Sort: k.Query.Sort, Ignore: patterns(k.Query.Ignore), Only: patterns(k.Query.Only)},
-		Headers: k.Header, Cookies: k.Cookie, Add: k.Add,
-	}
-}
-
-// patterns are as they were written, but in the form in which names are compared.
-func patterns(written []string) []string {
-	formed := make([]string, len(written))
-	for i, pattern := range written {
-		formed[i] = urlform.Query(pattern)
-	}
-	return formed
 }
 
 // Interface guards.

@@ -7,6 +7,7 @@
 //	app.go       what the global option says
 //	check.go     what cannot be meant, in JSON and Caddyfile alike
 //	defaults.go  what is meant when nothing is said
+//	rules.go     what the cache is given of it
 //	words.go     the parser that every block shares
 //	handler.go   the words of the directive; global.go has those of the global option
 //	register.go  tells Caddy about them
@@ -19,12 +20,13 @@
 //   - a line in handlerParser.words and one in the syntax above parseHandler, both in handler.go,
 //   - a check in checkLines, or in checkWhole where it depends on other words, if a value can be
 //     wrong,
-//   - a line in WithDefaults, if its default is not the zero value.
+//   - a line in WithDefaults, if its default is not the zero value,
+//   - a line in rules.go, which gives it to the cache.
 //
 // testdata/adapt gets a Caddyfile with the word and its JSON, and one for each error. A misplaced
 // word is answered with its block by itself, see placesOf.
 //
-// Outside of the package the root's module.go turns the field into what the cache is given.
+// Outside of the package it takes the one file of httpcache, or of rfc9111, that obeys it.
 //
 // # Caveats
 //
