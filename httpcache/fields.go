@@ -9,20 +9,22 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// A handler before ours may have put fields into the response's header map that belong to one client (Server, Alt-Svc, a request ID). What
-// is shared and stored is therefore what the inner handlers changed: a field with its new values, or one without
-// values, which says that they took it away.
+// A handler in front of the cache may have put fields into the response's header map that belong to
+// one client (Server, Alt-Svc, a request ID). So the cache shares and stores what the origin
+// changed. A change is a field with its new values. A field without values says that the origin
+// removed it.
 
-// decisive are fields that are kept with a response even where an outer handler set them, because storing it was decided by them
-// (`header Cache-Control …` in front of a proxy).
+// decisive are fields that decided whether the response may be stored. They are kept with it even
+// where an outer handler set them (`header Cache-Control …` in front of a proxy).
 var decisive = []string{
-	"Cache-Control", "Expires", "Pragma", "Age", "Date", "Vary", "Etag", "Last-Modified", "Content-Type", "Content-Encoding",
+	"Cache-Control", "Expires", "Pragma", "Age", "Date", "Vary", "Etag", "Last-Modified",
+	"Content-Type", "Content-Encoding",
 }
 
-// changes returns what of header differs from seed. Values behind those of the seed are an addition:
-// reverse_proxy adds the origin's values to those that are there, and each client's own outer values
-// are its own. Fields in whole are taken as they are. The values are copied: header may go on to
-// change.
+// changes returns the fields of header that differ from seed. Values behind those of the seed are
+// an addition: a proxy adds the origin's values to those that are there, and each client has outer
+// values of its own. Fields named in whole are taken with all their values. The values are copied,
+// because header may change afterwards.
 func changes(seed []field, header http.Header, whole []string) []field {
 	copied, changed := make([]string, 0, len(header)), make([]field, 0, len(header)+len(seed))
 	for name, values := range header {
@@ -30,12 +32,13 @@ func changes(seed []field, header http.Header, whole []string) []field {
 		if slices.Equal(before, values) && slices.ContainsFunc(seed, func(f field) bool { return f.name == name }) {
 			continue
 		}
-		added := len(before) > 0 && len(values) > len(before) && slices.Equal(before, values[:len(before)]) && !slices.Contains(whole, name)
+		added := len(before) > 0 && len(values) > len(before) &&
+			slices.Equal(before, values[:len(before)]) && !slices.Contains(whole, name)
 		if added {
 			values = values[len(before):]
 		}
 		from := len(copied)
-		copied = append(copied, values...) // where it outgrows its array, the fields so far keep the old one
+		copied = append(copied, values...) // if it outgrows its array, earlier fields keep the old one
 		changed = append(changed, field{name: name, values: copied[from:len(copied):len(copied)], added: added})
 	}
 	for _, f := range seed {
@@ -46,11 +49,11 @@ func changes(seed []field, header http.Header, whole []string) []field {
 	return changed
 }
 
-// addedField stands in a stored header, and in no other, with the names of the fields that are
-// additions to what a client's outer handlers have set.
+// addedField names, in a stored header and in no other, the fields that are additions to what a
+// client's outer handlers have set.
 const addedField = "Larder-Added"
 
-// noteAdded replaces addedField by what the fields say.
+// noteAdded sets addedField to the names of the added fields.
 func noteAdded(h http.Header, fields []field) {
 	delete(h, addedField)
 	for _, f := range fields {
@@ -60,7 +63,7 @@ func noteAdded(h http.Header, fields []field) {
 	}
 }
 
-// mergeAdded makes merged, which is stored with the fields of update, say which are additions.
+// mergeAdded sets addedField of merged, which is stored with the fields of update.
 func mergeAdded(merged, stored, update http.Header) {
 	delete(merged, addedField)
 	for _, name := range stored[addedField] {
@@ -74,8 +77,9 @@ func mergeAdded(merged, stored, update http.Header) {
 	}
 }
 
-// scratch is room for the values that one answer puts into a client's header map, so that these need no allocation each. The first places
-// are for our own fields; what does not fit gets slices of its own.
+// scratch holds the values that one answer puts into a client's header map, so that these need no
+// allocation each. The first places are for the cache's own fields. A value that does not fit gets
+// a slice of its own.
 type scratch []string
 
 const (
@@ -95,7 +99,7 @@ func (v scratch) one(place int, value string) []string {
 	return v[place : place+1 : place+1]
 }
 
-// fieldNames yields the field names in a list of them, canonical.
+// fieldNames yields the field names in a comma-separated list, canonical.
 func fieldNames(lines []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, line := range lines {
@@ -108,11 +112,12 @@ func fieldNames(lines []string) iter.Seq[string] {
 	}
 }
 
-// field is one field of a header. Several are quicker to go through than a map, and take one allocation where a map takes three.
+// field is one field of a header. A slice of fields is quicker to go through than a map, and takes
+// one allocation where a map takes three.
 type field struct {
 	name   string
 	values []string
-	added  bool // to the values that are there, in whose place they are else
+	added  bool // the values go behind those that are there; otherwise they replace them
 }
 
 // fieldsOf are the fields of a stored header.
@@ -161,8 +166,8 @@ func variantValues(names []string, fields []field) []string {
 	return rfc9111.VariantValues(names, named)
 }
 
-// overlay applies what changes returned to another client's header map. The values are copied, into room as far as they fit: later
-// handlers may change them in place, and these are everybody's.
+// overlay applies the result of changes to another client's header map. The values are copied, into
+// room as far as they fit. Later handlers may change them in place, and the originals are shared.
 func overlay(h http.Header, changed []field, room scratch) {
 	next := scratchFields
 	for _, f := range changed {
@@ -182,7 +187,7 @@ func overlay(h http.Header, changed []field, room scratch) {
 	}
 }
 
-// replaceHeader makes to the same as from, in place.
+// replaceHeader makes to equal to from, in place.
 func replaceHeader(to, from http.Header) {
 	clear(to)
 	for name, values := range from {
@@ -197,7 +202,8 @@ func leaveUntyped(h http.Header) {
 	}
 }
 
-// overwriteWithNotModified reduces the header of a 200 to that of a 304 (RFC 9110 15.4.5): fields that describe the body go.
+// overwriteWithNotModified reduces the header of a 200 to that of a 304 (RFC 9110 15.4.5): it
+// removes the fields that describe the body.
 func overwriteWithNotModified(h http.Header) {
 	keep := rfc9111.NotModifiedHeader(h)
 	for name := range h {
@@ -208,14 +214,14 @@ func overwriteWithNotModified(h http.Header) {
 	delete(h, "Trailer")
 }
 
-// withoutTrailers leaves out the fields that a handler has marked as trailers: they are collected
+// withoutTrailers leaves out the fields that a handler has marked as trailers. They are collected
 // at the end. It writes to the list.
 func withoutTrailers(fields []field) []field {
 	return slices.DeleteFunc(fields, func(f field) bool { return strings.HasPrefix(f.name, http.TrailerPrefix) })
 }
 
 // setTrailers has net/http send fields behind the body of a response with the header h. The values
-// are copied: later handlers may change them in place, and these are everybody's.
+// are copied. Later handlers may change them in place, and the originals are shared.
 func setTrailers(h, trailers http.Header) {
 	announced := make(map[string]bool)
 	for name := range fieldNames(h["Trailer"]) {

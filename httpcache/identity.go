@@ -10,8 +10,8 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// Identity is what a server knows of which URL a request asks for and where it came in, beside what
-// the request itself says.
+// Identity is what a server knows about the URL that a request asks for and where the request came
+// in, beyond the request itself.
 type Identity struct {
 	// URL has path and query as the client sent them, before any rewrite.
 	URL *url.URL
@@ -19,12 +19,12 @@ type Identity struct {
 	Authority string
 	// Site is scheme and authority of the URL by which a response is purged and listed.
 	Site Site
-	// Listener is where the connection came in. Host is the client's word, and two sites must not
-	// share.
+	// Listener is where the connection came in. The client chooses Host, so Host alone would let
+	// two sites share responses.
 	Listener Listener
-	// TLS says that the client has spoken to the server in https.
+	// TLS says that the client spoke https to the server.
 	TLS bool
-	// Trusted says that what the request claims about scheme or host is a trusted proxy's word.
+	// Trusted says that a trusted proxy made the request's claims about scheme or host.
 	Trusted bool
 	// Dotted says that the Host had a trailing dot, which may have led the request to another site.
 	Dotted bool
@@ -32,9 +32,9 @@ type Identity struct {
 	Purgeable bool
 }
 
-// Listener is where a connection came in: a server, and a port of it or the path of a socket. The
-// port alone does not tell: two servers may have the same one at different addresses, and behind the
-// PROXY protocol it is what the header says.
+// Listener is where a connection came in: a server, and its port or the path of its socket. The
+// port alone does not identify it. Two servers may use the same port at different addresses, and
+// behind the PROXY protocol the port is what that protocol's header says.
 type Listener struct {
 	// Server names the server; it stays the same across restarts.
 	Server string
@@ -43,15 +43,15 @@ type Listener struct {
 }
 
 // Site is scheme and authority of the URLs under which responses are stored: what people call the
-// site. Behind a proxy that ends TLS, or that asks for another host, that is not what the server is
-// asked for, and a purge of https://example.com/ would find nothing.
+// site. Behind a proxy that ends TLS, or that asks for another host, the server is asked for
+// another URL than the client asked for. A purge of https://example.com/ would then find nothing.
 type Site struct{ Scheme, Authority string }
 
 // IdentityOf is the identity of a request to a plain net/http server.
 func IdentityOf(r *http.Request) Identity { return Identify(r, r.URL, false) }
 
-// Identify makes the identity of r, whose client has sent it with this URL. trusted says that a
-// trusted proxy has sent it.
+// Identify makes the identity of r. client is the URL as the client sent it. trusted says that r
+// came from a trusted proxy.
 func Identify(r *http.Request, client *url.URL, trusted bool) Identity {
 	id := Identity{URL: client, TLS: r.TLS != nil, Listener: listenerOf(r)}
 	authority, err := urlform.Authority(id.scheme(), r.Host)
@@ -63,11 +63,11 @@ func Identify(r *http.Request, client *url.URL, trusted bool) Identity {
 	return id
 }
 
-// namesURL reports whether a request target is one that a purge could name. Others reach handlers as
-// they are, and what comes of them would outlive every purge of its host: asterisk-form (`GET *`),
-// authority-form (`GET host:80`), what has no slash in front (`GET http:one`), another scheme than
-// http and https, a Host that is none or that no URL can have (RFC 9112 3.2). Absolute-form is the
-// URL of its authority: net/http has put that into Host.
+// namesURL reports whether a purge could name the request target. Other targets reach handlers as
+// they are, and what is stored of them would outlive every purge of its host. They are
+// asterisk-form (`GET *`), authority-form (`GET host:80`), a target without a slash in front (`GET
+// http:one`), another scheme than http and https, and a Host that is empty or that no URL can have
+// (RFC 9112 3.2). Absolute-form is the URL of its authority: net/http has put that into Host.
 func namesURL(u *url.URL) bool {
 	switch {
 	case u.Opaque != "":
@@ -78,7 +78,7 @@ func namesURL(u *url.URL) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && (u.Path == "" || u.Path[0] == '/')
 }
 
-// scheme is how the client has spoken to the server.
+// scheme is the scheme in which the client spoke to the server.
 func (id *Identity) scheme() string {
 	if id.TLS {
 		return "https"
@@ -100,7 +100,7 @@ func listenerOf(r *http.Request) Listener {
 }
 
 // forwarded is the site that a trusted proxy names by X-Forwarded-Proto and X-Forwarded-Host. A
-// claim that is no scheme or no authority is as if it were not there.
+// claim that is not a scheme or not an authority is ignored.
 func (s Site) forwarded(h http.Header) Site {
 	if scheme := strings.ToLower(nearest(h["X-Forwarded-Proto"])); scheme == "http" || scheme == "https" {
 		s.Scheme = scheme
@@ -114,8 +114,8 @@ func (s Site) forwarded(h http.Header) Site {
 	return s
 }
 
-// nearest is the last member of a list, which the proxy has added that is trusted; those before it
-// may be its client's own.
+// nearest is the last member of a list. The trusted proxy added it; those before it may come from
+// the proxy's client.
 func nearest(lines []string) string {
 	if len(lines) == 0 {
 		return ""
@@ -127,8 +127,8 @@ func nearest(lines []string) string {
 // origin is scheme and authority of the entry's URL.
 func (id *Identity) origin() string { return id.Site.Scheme + "://" + id.Site.Authority }
 
-// listenerName names where the request came in, as the URLs of entries have it (store.URLAt): the
-// listener, and whether a dot has led the request to another site there.
+// listenerName names where the request came in, in the form that the URLs of entries have
+// (store.URLAt): the listener, and whether a dot led the request to another site there.
 func (id *Identity) listenerName() string { return string(id.appendListenerName(nil)) }
 
 func (id *Identity) appendListenerName(b []byte) []byte {

@@ -15,9 +15,9 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// KeyRules are how a route turns requests into keys; docs/configuration.md, "Key", says for users what
-// they are made of. It is pure: placeholders come expanded, bodies come read. Names such as C5 are
-// rows of the table of attacks in SECURITY.md, here and elsewhere.
+// KeyRules say how a route turns requests into keys. docs/configuration.md, "Key", tells users what
+// a key is made of. The rules are pure: they get placeholders expanded and bodies read. Names such
+// as C5 are rows of the table of attacks in SECURITY.md, here and elsewhere.
 type KeyRules struct {
 	Query   QueryRules
 	Headers []string // canonical names whose values are part of the key
@@ -25,8 +25,8 @@ type KeyRules struct {
 	Add     []string // texts with placeholders that are part of the key
 }
 
-// keyed is what of a request goes into its key. Two requests have the same key only if every field here is equal
-// after the handler's query rules.
+// keyed is the part of a request that its key is made of. Two requests have the same key only if
+// every field here is equal after the route's query rules.
 type keyed struct {
 	Identity
 	method   string   // the method class: GET stands for HEAD too
@@ -38,10 +38,11 @@ type keyed struct {
 	variance rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }
 
-// key hashes k. Every part is preceded by its length, so that no two different requests can spell the same bytes (C5).
+// key hashes k. Every part is preceded by its length, so two different requests cannot spell the
+// same bytes (C5).
 func (rules *KeyRules) key(k *keyed) store.Key {
-	b := keyRooms.Get().(*keyBytes)
-	defer keyRooms.Put(b)
+	b := keyBuffers.Get().(*keyBytes)
+	defer keyBuffers.Put(b)
 	*b = (*b)[:0]
 	b.text(k.method)
 	b.text(k.scheme())
@@ -50,14 +51,14 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 	b.count(k.Listener.Port)
 	b.text(k.Listener.Socket)
 	b.url(urlform.PathAsSent(k.URL), k.URL, &rules.Query, k.variance)
-	// Where a rewrite or handle_path has changed the URL, the changed form counts as well: two `handle_path` blocks with different
-	// origins behind them must not mix.
+	// A rewrite in front of the cache may have changed the URL. Then the changed form counts as
+	// well: two rewrites that lead to different origins must not share a key.
 	if sameTarget(k.URL, k.inner) {
 		b.count(0)
 	} else {
 		b.url(k.inner.EscapedPath(), k.inner, &rules.Query, k.variance)
 	}
-	// The names stand beside the values: another handler may key others for the same URL.
+	// The names stand beside the values: another route may key other fields for the same URL.
 	b.count(len(rules.Headers))
 	for _, name := range rules.Headers {
 		b.text(name)
@@ -74,7 +75,7 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 	b.texts(k.added)
 	b.forwarded(k.header)
 	b.flag(k.Dotted)
-	b.flag(k.Trusted) // reverse_proxy tells the origin other things for others who claim the same
+	b.flag(k.Trusted) // proxies pass on a trusted client's claims and replace another's
 	if k.hasBody {
 		// RFC 10008 2.7: the content and what says how to read it.
 		b.texts(k.header["Content-Type"])
@@ -89,15 +90,15 @@ func sameTarget(a, b *url.URL) bool {
 	if a.RawQuery != b.RawQuery || a.ForceQuery != b.ForceQuery {
 		return false
 	}
-	// What the escaped path is made of is mostly equal, and cheaper to compare.
+	// The parts of the escaped path are mostly equal, and cheaper to compare.
 	return a.Path == b.Path && a.RawPath == b.RawPath || a.EscapedPath() == b.EscapedPath()
 }
 
-// keyBytes is what gets hashed: length-prefixed parts.
+// keyBytes is what a key hashes: length-prefixed parts.
 type keyBytes []byte
 
-// keyRooms spare each request an allocation.
-var keyRooms = sync.Pool{New: func() any {
+// keyBuffers spare each request an allocation.
+var keyBuffers = sync.Pool{New: func() any {
 	b := make(keyBytes, 0, 1024)
 	return &b
 }}
@@ -124,8 +125,10 @@ func (b *keyBytes) texts(list []string) {
 	}
 }
 
-// url writes a path and the query of u. A bare "?" counts: the origin can tell it from none.
-func (b *keyBytes) url(path string, u *url.URL, rules *QueryRules, variance rfc9111.SearchVariance) {
+// url writes a path and the query of u. A bare "?" counts: the origin can tell it from no query.
+func (b *keyBytes) url(
+	path string, u *url.URL, rules *QueryRules, variance rfc9111.SearchVariance,
+) {
 	b.count(1)
 	b.text(path)
 	query := rules.apply(u.RawQuery)
@@ -143,14 +146,16 @@ func (b *keyBytes) url(path string, u *url.URL, rules *QueryRules, variance rfc9
 	b.text(query)
 }
 
-// methodOverrides are fields by which frameworks take a request for one with another method or URL. No browser and no proxy sends them on a GET,
-// so a request with one bypasses: it reaches the origin as it is, and nobody else gets what it answers (C1, C8).
+// methodOverrides are fields by which frameworks take a request for one with another method or URL.
+// No browser and no proxy sends them on a GET. A request with one bypasses: it reaches the origin
+// as it is, and no other client gets its answer (C1, C8).
 var methodOverrides = [...]string{
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 	"X-Original-Url", "X-Rewrite-Url",
 }
 
-// hasMethodOverride reports whether a request has one of the overrides, unless the handler's key tells its values apart.
+// hasMethodOverride reports whether a request has one of these fields. One whose values the key
+// tells apart does not count.
 func (rules *KeyRules) hasMethodOverride(h http.Header) bool {
 	for _, name := range methodOverrides {
 		if len(h[name]) > 0 && !slices.Contains(rules.Headers, name) {
@@ -160,17 +165,21 @@ func (rules *KeyRules) hasMethodOverride(h http.Header) bool {
 	return false
 }
 
-// forwardedFields are fields that tell an origin under which scheme, host, port or prefix it is asked. Origins build redirects and links from them
-// without saying so in Vary. Proxies before Caddy send them on every request, so they can neither be dropped nor make a request bypass:
-// they are part of the key (C1, C24). Where a proxy always says the same, nothing is lost by it.
+// forwardedFields tell an origin under which scheme, host, port or prefix it is asked. Origins
+// build redirects and links from them without naming them in Vary. A proxy in front sends them on
+// every request, so the cache can neither remove them nor let such requests bypass. They are part
+// of the key (C1, C24). That costs nothing where the proxy always sends the same values.
 //
-// Fields about the client's address are not among them, nor is what Forwarded says of it: they would give each client a cache of its own.
+// Fields about the client's address are not among them, nor is what Forwarded says of it: each
+// client would get a cache of its own.
 var forwardedFields = [...]string{
-	"Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol",
-	"X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl", "X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme", "X-Url-Scheme",
+	"Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
+	"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server",
+	"X-Forwarded-Ssl", "X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme",
+	"X-Url-Scheme",
 }
 
-// forwarded writes the claims that are there, each with its name.
+// forwarded writes the forwarded fields that the request has, each with its name.
 func (b *keyBytes) forwarded(h http.Header) {
 	for _, name := range forwardedFields {
 		values := h[name]
@@ -185,8 +194,9 @@ func (b *keyBytes) forwarded(h http.Header) {
 	b.count(0)
 }
 
-// addresseesOf are the parameters of Forwarded (RFC 7239) that are not about who asks (`for`) or passes on (`by`). A semicolon or comma
-// within a quoted string splits it too, which only makes more of it count.
+// addresseesOf returns the parameters of Forwarded (RFC 7239) that do not name the client (`for`)
+// or a proxy (`by`). It splits at a semicolon or comma within a quoted string too, which only makes
+// more of the field count.
 func addresseesOf(lines []string) []string {
 	var kept []string
 	for _, line := range lines {
@@ -200,34 +210,36 @@ func addresseesOf(lines []string) []string {
 	return kept
 }
 
-// variantKey names one variant of key for coalescing: requests with different values for the names of Vary do not wait
-// for each other.
+// variantKey is the key of one variant for coalescing. Requests with different values for the names
+// of Vary do not wait for each other.
 func variantKey(key store.Key, names, values []string) store.Key {
-	b := keyRooms.Get().(*keyBytes)
-	defer keyRooms.Put(b)
+	b := keyBuffers.Get().(*keyBytes)
+	defer keyBuffers.Put(b)
 	*b = append((*b)[:0], key[:]...)
 	b.texts(names)
 	b.texts(values)
 	return sha256.Sum256(*b)
 }
 
-// entryURL is the URL by which a stored response is purged, listed and invalidated: the one the
-// client sent, in urlform's form and its query under the handler's rules. Requests with the same
-// key have the same: what it is made of is in the key, to the letter.
+// entryURL is the URL by which a stored response is purged, listed and invalidated. It is the one
+// that the client sent, in urlform's form, with the query that the rules leave. Requests with the
+// same key have the same entryURL: all its parts are in the key, unchanged.
 func (rules *KeyRules) entryURL(scheme, authority string, u *url.URL) string {
 	return urlform.Join(scheme, authority, u, rules.Query.apply(urlform.Query(u.RawQuery)))
 }
 
-// storedURL is entryURL of k at its listener, which is how the store has it: store.URLAt, made in one
-// piece.
+// storedURL is the entryURL of k at its listener, which is the form that the store keeps. It makes
+// what store.URLAt would make, in one piece.
 func (rules *KeyRules) storedURL(k *keyed) string {
 	var room [256]byte
-	b := urlform.Append(room[:0], k.Site.Scheme, k.Site.Authority, k.URL, rules.Query.apply(urlform.Query(k.URL.RawQuery)))
+	query := rules.Query.apply(urlform.Query(k.URL.RawQuery))
+	b := urlform.Append(room[:0], k.Site.Scheme, k.Site.Authority, k.URL, query)
 	return string(k.appendListenerName(append(b, store.AtListener...)))
 }
 
-// QueryRules say which parameters count, in the key and in the fetch that fills it. What is keyed is what is sent
-// upstream, so that a parameter without effect on the key cannot have one on the answer (C4).
+// QueryRules say which parameters count, in the key and in the fetch that fills it. The origin is
+// sent the query that is keyed, so a parameter without effect on the key has none on the answer
+// (C4).
 type QueryRules struct {
 	Sort   bool
 	Ignore []string
@@ -237,10 +249,10 @@ type QueryRules struct {
 // None reports whether there is no rule.
 func (q *QueryRules) None() bool { return !q.Sort && len(q.Ignore) == 0 && len(q.Only) == 0 }
 
-// apply returns the raw query that is left. Parameters are whole pieces between `&`: never split at
-// `;`, never decoded, because two parties that decode differently are what parameter cloaking lives
-// on. Names are compared in the form of an entry's URL, so that a raw query and its URL's form lose
-// the same parameters and come in the same order.
+// apply returns the raw query without the parameters that do not count. A parameter is a whole
+// piece between `&`. It is never split at `;` and never decoded: parameter cloaking lives on two
+// programs that decode differently. Names are compared in the form of an entry's URL, so a raw
+// query and its URL's form lose the same parameters and come in the same order.
 func (q *QueryRules) apply(raw string) string {
 	if raw == "" || q.None() {
 		return raw
@@ -258,7 +270,8 @@ func (q *QueryRules) apply(raw string) string {
 	return strings.Join(params, "&")
 }
 
-// Applied returns u itself where the rules change nothing, otherwise a copy with the query that is left.
+// Applied returns u itself where the rules change nothing, otherwise a copy with the query that
+// apply returns.
 func (q *QueryRules) Applied(u *url.URL) *url.URL {
 	raw := q.apply(u.RawQuery)
 	if raw == u.RawQuery {
@@ -274,7 +287,8 @@ func paramName(param string) string {
 	return urlform.Query(name)
 }
 
-// MatchesAny matches with `*` as the only wildcard. The patterns were checked when the configuration was loaded.
+// MatchesAny reports whether name matches a pattern, with `*` as the only wildcard. The patterns
+// were checked when the configuration was loaded.
 func MatchesAny(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return wildcard(pattern, name) })
 }
@@ -302,9 +316,9 @@ func wildcard(pattern, name string) bool {
 	}
 }
 
-// cookies yields the request's cookies in the order they were sent. A value is all behind the name,
-// "=" included, and unparsed: what a parser would drop may still reach the origin. The name goes
-// without white space, as origins read it.
+// cookies yields the request's cookies in the order in which they were sent. A value is everything
+// behind the name, "=" included. It is not parsed: a part that a parser would drop may still reach
+// the origin. Names have no white space around them, because origins read them so.
 func cookies(h http.Header) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, line := range h["Cookie"] {
@@ -321,8 +335,8 @@ func cookies(h http.Header) iter.Seq2[string, string] {
 	}
 }
 
-// cookieValues lists the values of the cookies that are wanted, by name. Others are as many as a
-// client likes, and are not kept.
+// cookieValues lists the values of the wanted cookies, by name. A client may send any number of
+// others; they are not kept.
 func cookieValues(h http.Header, wanted []string) map[string][]string {
 	jar := make(map[string][]string, len(wanted))
 	for name, value := range cookies(h) {
@@ -334,7 +348,7 @@ func cookieValues(h http.Header, wanted []string) map[string][]string {
 }
 
 // hasUnkeyedAuthorization reports whether the request carries Authorization that is not part of the
-// key. What is keyed is shared by those alone who show the same credentials, so RFC 9111 3.5 has
+// key. Keyed credentials are shared only by clients that show the same ones, so RFC 9111 3.5 has
 // nothing to keep apart.
 func (rules *KeyRules) hasUnkeyedAuthorization(h http.Header) bool {
 	return len(h["Authorization"]) > 0 && !slices.Contains(rules.Headers, "Authorization")

@@ -14,9 +14,10 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// varianceHints remembers for each path what its origin last said of queries (No-Vary-Search): which parameters make a difference. It is a hint
-// for building keys and lives in memory only: after a restart, or when it is pushed out, the next response to the path teaches
-// it again. What is found by it is checked against the stored response's own field.
+// varianceHints remembers for each path which query parameters make a difference, as its origin
+// last said (No-Vary-Search). It is a hint for building keys and lives in memory only. After a
+// restart, or when a path has been pushed out, the next response to it brings the hint back. A
+// stored response that is found by a hint is checked against its own field.
 type varianceHints struct {
 	used  atomic.Bool // so that a process whose origins never say it pays one load
 	known *lru.Cache[store.Key, rfc9111.SearchVariance]
@@ -42,7 +43,7 @@ func (s *varianceHints) variance(rules *KeyRules, k *keyed) rfc9111.SearchVarian
 	return v
 }
 
-// note notes what a response says and reports whether that is new.
+// note remembers what a response says and reports whether that is new.
 func (s *varianceHints) note(rules *KeyRules, k *keyed, said rfc9111.SearchVariance) bool {
 	if reflect.DeepEqual(said, k.variance) {
 		return false
@@ -71,12 +72,14 @@ func withoutQuery(u *url.URL) *url.URL {
 	return &c
 }
 
-// varianceAgrees reports whether a stored response is one that was looked for rightly: under the variance its own field names.
+// varianceAgrees reports whether a stored response was looked up by the variance that its own field
+// names.
 func varianceAgrees(header http.Header, used rfc9111.SearchVariance) bool {
 	return used.IsDefault() || reflect.DeepEqual(rfc9111.ParseNoVarySearch(header), used)
 }
 
-// noteVariance takes in what the response says of queries. From now on its path is looked up by that, so this response is stored there.
+// noteVariance remembers what the response says of queries. From now on its path is looked up by
+// that, so this response is stored there.
 func (x *Fetch) noteVariance(header http.Header) {
 	said := rfc9111.ParseNoVarySearch(header)
 	if said.IsDefault() && x.keyed.variance.IsDefault() {
@@ -89,9 +92,9 @@ func (x *Fetch) noteVariance(header http.Header) {
 	}
 }
 
-// sameVariance reports whether an answer is for the request by what it says of queries itself: a
-// flight is shared by what its path last said. Where it is not, the request is looked for by what
-// is known now.
+// sameVariance reports whether an answer fits the request by what the answer itself says of
+// queries. A flight is shared by what its path said before. Where the answer does not fit, the
+// request gets the key of what is known now.
 func (q *Request) sameVariance(hd *sharedResponse) bool {
 	key := q.key
 	if !hd.search.IsDefault() || !q.keyed.variance.IsDefault() {
@@ -107,14 +110,15 @@ func (q *Request) sameVariance(hd *sharedResponse) bool {
 	return false
 }
 
-// A response with No-Vary-Search answers for URLs that it was not asked for by, so a purge of one of
-// these has to reach it. Which they are is known to the response alone: what a path said is forgotten
-// in a restart, and one that is on its way has yet to say it. So it carries a tag of its path, and a
-// purge of a URL is one of the tag as well: it takes all of the path that says so.
+// A response with No-Vary-Search answers for URLs by which it was not asked for. A purge of one of
+// these has to reach it. Only the response knows which they are: a hint is lost in a restart, and a
+// response on its way has not given one yet. So the response carries a tag of its path, and a purge
+// of a URL purges that tag as well: it takes every response of the path that has the field.
 
 const searchTagPrefix = "\x00search\x00"
 
-// searchTag is the tag for the path of an absolute URL, at the listener that it names or at all.
+// searchTag is the tag for the path of an absolute URL: at the listener that the URL names, or at
+// any.
 func searchTag(url string) string {
 	bare := store.BareURL(url)
 	path, _, _ := strings.Cut(bare, "?")
@@ -122,7 +126,7 @@ func searchTag(url string) string {
 	return searchTagPrefix + string(sum[:16])
 }
 
-// searchTags are those that a response to the fetch carries, if it says anything of queries.
+// searchTags are the tags that a response to the fetch carries if it has No-Vary-Search.
 func (x *Fetch) searchTags(header http.Header) []string {
 	if rfc9111.ParseNoVarySearch(header).IsDefault() {
 		return nil
@@ -130,8 +134,9 @@ func (x *Fetch) searchTags(header http.Header) []string {
 	return []string{searchTag(x.url), searchTag(store.BareURL(x.url))}
 }
 
-// ReachSearched adds to selectors what the URLs in them reach by No-Vary-Search. Those of one path
-// reach the same, one after the other mostly; the store takes each selector once.
+// ReachSearched adds to selectors the tags by which their URLs reach responses with No-Vary-Search.
+// URLs of one path have the same tag, and mostly follow each other; the store takes each selector
+// once.
 func ReachSearched(selectors *store.Selectors) {
 	last := ""
 	for _, url := range selectors.URLs {
