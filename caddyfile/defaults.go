@@ -4,10 +4,10 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/rfc9111"
 )
 
@@ -21,12 +21,12 @@ func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.Ignore = canonical(c.Ignore)
 	c.ClientDirectives = orDefault(c.ClientDirectives, ClientDirectivesObey)
 	c.Key = keyWithDefaults(c.Key)
-	c.Methods = orList(c.Methods, http.MethodGet, http.MethodHead)
+	c.Methods = orList(c.Methods, httpcache.DefaultMethods...)
 	c.Tags = tagsWithDefaults(c.Tags)
 	c.SetCookie = orDefault(c.SetCookie, SetCookieRefuse)
-	c.MaxVariants = orDefault(c.MaxVariants, 32)
+	c.MaxVariants = orDefault(c.MaxVariants, httpcache.DefaultMaxVariants)
 	c.Coalesce = copyOrNew(c.Coalesce)
-	c.Coalesce.Wait = orDefault(c.Coalesce.Wait, caddy.Duration(10*time.Second))
+	c.Coalesce.Wait = orDefault(c.Coalesce.Wait, caddy.Duration(httpcache.DefaultWait))
 	c.Targeted = canonical(orList(c.Targeted, rfc9111.DefaultTargeted...))
 	c.Status = orDefault(c.Status, StatusShort)
 	return c
@@ -55,7 +55,7 @@ func (c AppConfig) WithDefaults() AppConfig {
 		c.Disk.Budget = orDefault(c.Disk.Budget, 1<<30)
 	}
 	c.Eviction = orDefault(c.Eviction, EvictionLRU)
-	c.MaxBody = orDefault(c.MaxBody, 64<<20)
+	c.MaxBody = orDefault(c.MaxBody, httpcache.DefaultMaxBody)
 	return c
 }
 

@@ -267,7 +267,7 @@ func (q *Request) storedURL() string { return q.route.Key.storedURL(&q.keyed) }
 // must not have the others found not shareable. A request that has come by before may be the fetch itself, in a loop: it must not
 // wait for its own answer, so requests share only with those that have come by as often.
 func (q *Request) flightKey() store.Key {
-	class := classOf(q.authorized, q.unkeyedCookie && q.route.CookiesApart)
+	class := classOf(q.authorized, q.unkeyedCookie && q.route.cookiesApart)
 	if class == ordinary && q.hops == 0 && len(q.varyNames) == 0 {
 		return q.key
 	}

@@ -11,31 +11,32 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Rules are the configuration of a [Route].
+// Rules are the configuration of a [Route]. The zero value is RFC 9111 for a shared cache: nothing is
+// stored that the origin has not given a lifetime. See defaults.go for what a zero field means.
 type Rules struct {
-	// Policy says what may be stored and reused.
+	// Policy says what may be stored and reused. Of a zero Policy it is what the RFC says.
 	Policy rfc9111.Policy
-	// Key says what a key is made of.
+	// Key says what a key is made of beside method, scheme, host and URL.
 	Key KeyRules
 	// Tags says where surrogate keys come from.
 	Tags TagRules
-	// Methods are those that go through the cache.
+	// Methods are those that go through the cache, in upper case. Others bypass it. nil: GET and
+	// HEAD, see [DefaultMethods].
 	Methods []string
-	// MaxBody is the largest body that is stored, in bytes.
+	// MaxBody is the largest body that is stored, in bytes. 0: [DefaultMaxBody]. The store may have
+	// a smaller limit, see [store.Store.LargestBody].
 	MaxBody int64
-	// MaxVariants is the largest number of variants of one key.
+	// MaxVariants is the largest number of variants (Vary) of one key. 0: [DefaultMaxVariants].
 	MaxVariants int
-	// Wait is how long a request waits for another's fetch to have a header.
+	// Wait is how long a request waits for another's fetch to have a header, before it asks the
+	// origin for itself. 0: [DefaultWait].
 	Wait time.Duration
 	// CoalesceOff has each request fetch for itself.
 	CoalesceOff bool
-	// CookiesApart says that the policy treats requests with a cookie outside of the key apart, so
-	// these share flights among themselves only.
-	CookiesApart bool
-	// Status is how much Cache-Status tells.
+	// Status is how much Cache-Status tells. The zero value is [StatusShort].
 	Status StatusMode
 	// Fingerprint is of everything that decides about storing: what is remembered of answers under
-	// other rules does not count.
+	// other rules does not count. Zero: one of Policy and MaxBody.
 	Fingerprint store.Key
 	// Invalidate says what unsafe requests invalidate beside their own URL.
 	Invalidate []InvalidateRule
@@ -47,7 +48,8 @@ type Rules struct {
 
 // TagRules say where the surrogate keys of a response come from.
 type TagRules struct {
-	// From are the canonical names of the response fields that carry them.
+	// From are the canonical names (http.CanonicalHeaderKey) of the response fields that carry
+	// them. nil: [rfc9111.DefaultTagFields].
 	From []string
 	// Add are texts with placeholders that every response gets.
 	Add []string
@@ -76,26 +78,26 @@ type Route struct {
 	siblings *Siblings
 	serial   uint64   // no other route of the process has it
 	decisive []string // fields kept with a response wherever they come from
+
+	// cookiesApart says that the policy treats requests with a cookie outside of the key apart, so
+	// these share flights among themselves only.
+	cookiesApart bool
 }
 
 // serials counts the routes that have been made.
 var serials atomic.Uint64
 
-// NewRoute returns a route. siblings are the routes of the same configuration, of which it becomes
-// one; nil if there are none.
+// NewRoute returns a route. What rules leave out has its default. They must not change afterwards.
+// siblings are the routes of the same configuration, of which it becomes one; nil if there are none.
 func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 	if siblings == nil {
 		siblings = new(Siblings)
 	}
-	if rules.Behind == nil {
-		rules.Behind = nothingKnown{}
-	}
-	if rules.Logger == nil {
-		rules.Logger = slog.Default()
-	}
+	rules = rules.withDefaults()
 	rt := &Route{
 		Rules: rules, cache: c, siblings: siblings, serial: serials.Add(1),
-		decisive: slices.Concat(decisive, rules.Policy.Targeted, rules.Tags.From),
+		decisive:     slices.Concat(decisive, rules.Policy.Targeted, rules.Tags.From),
+		cookiesApart: assumesLifetimes(&rules.Policy),
 	}
 	siblings.add(&rt.Key)
 	return rt
