@@ -15,16 +15,16 @@ type flightBody struct {
 	flight *coalesce.Flight
 	reader *coalesce.Reader
 	ctx    context.Context
-	head   []byte // what first took
-	pos    int64  // of the reader, head not counted as read
+	head   []byte // the bytes that first read
+	pos    int64  // of the reader; head does not count as read
 	err    error
 	length int64           // -1 if not known
 	over   <-chan struct{} // closed when the body has been stored
 
-	announced []string // Trailer, for who has not got it with the header
+	announced []string // Trailer, for a client that did not get it with the header
 }
 
-// first waits for the first bytes, or the end; with a limit that is not zero so long, then its
+// first waits for the first bytes or the end. A limit other than zero bounds the wait; past it the
 // error is errStalled.
 func (b *flightBody) first(limit time.Duration) error {
 	ctx := b.ctx
@@ -46,7 +46,8 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 		chunk, err := b.next(w)
 		if errors.Is(err, io.EOF) || b.length >= 0 && b.pos+int64(len(chunk)) >= b.length {
 			b.awaitStored()
-			if err := b.flight.Err(); errors.Is(err, errOverlong) { // the announced bytes are there, but are they the response?
+			// All announced bytes are here, but the origin sent more, so they may not be the response.
+			if err := b.flight.Err(); errors.Is(err, errOverlong) {
 				return err
 			}
 		}
@@ -71,11 +72,11 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 }
 
 // awaitStored keeps the end of a body back until the fetch is over, which is when its handlers have
-// returned: a client that has the whole and asks again is to have a hit, and one that purges is to
-// have it counted.
+// returned. A client that has the whole body and asks again gets a hit then, and a purge that it
+// sends counts the response.
 func (b *flightBody) awaitStored() {
 	select {
-	case <-b.over: // as a rule; to look at one channel is quicker
+	case <-b.over: // the usual case; looking at one channel is quicker
 		return
 	default:
 	}
@@ -85,7 +86,8 @@ func (b *flightBody) awaitStored() {
 	}
 }
 
-// next returns the next bytes. Before it has to wait for them it sends on what the client is owed.
+// next returns the next bytes. Before it waits for them it flushes what the client has not been
+// sent yet.
 func (b *flightBody) next(w http.ResponseWriter) ([]byte, error) {
 	if len(b.head) > 0 || b.err != nil {
 		chunk, err := b.head, b.err

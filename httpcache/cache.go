@@ -11,7 +11,7 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Options are what a [Cache] is made of.
+// Options are the parts that a [Cache] is made of.
 type Options struct {
 	// Store holds the responses. It may still have to be opened; until then requests bypass.
 	Store *store.Store
@@ -27,14 +27,14 @@ type Options struct {
 	Remote Remote
 	// Purger carries out what unsafe requests invalidate (RFC 9111 4.4). nil: the Cache itself.
 	Purger Purger
-	// Logger is for what concerns the Cache alone. nil: slog's default.
+	// Logger is for messages about the Cache itself. nil: slog's default.
 	Logger *slog.Logger
 	// Idle, if set, is called when the last request and fetch under way has ended, on a goroutine
 	// that must not wait.
 	Idle func()
 }
 
-// Metrics counts what becomes of requests and of responses. It is called by many goroutines.
+// Metrics counts what becomes of requests and of responses. Many goroutines call it.
 type Metrics interface {
 	Request(o Outcome)
 	NotStored(reason rfc9111.Reason)
@@ -47,8 +47,8 @@ func (noMetrics) Request(Outcome)          {}
 func (noMetrics) NotStored(rfc9111.Reason) {}
 func (noMetrics) FetchDone(time.Duration)  {}
 
-// Cache is a store with the flights that fill it, and what is remembered of keys whose responses
-// cannot be shared. Routes use it; it outlives them.
+// Cache is a store, the flights that fill it, and a memory of the keys whose responses cannot be
+// shared. Routes use it; it outlives them.
 type Cache struct {
 	store          *store.Store
 	flights        *coalesce.Group[store.Key]
@@ -65,7 +65,7 @@ type Cache struct {
 	logger    *slog.Logger
 	idle      func()
 	onDisk    bool
-	undurable atomic.Bool  // the last invalidation held in memory only, which is logged
+	undurable atomic.Bool  // the last invalidation holds in memory only, and that is logged
 	users     atomic.Int64 // requests and fetches under way
 }
 
@@ -109,7 +109,7 @@ func (c *Cache) CancelFetches(cause error) { c.flights.CancelAll(cause) }
 // Users returns how many requests and fetches are under way.
 func (c *Cache) Users() int64 { return c.users.Load() }
 
-// acquire notes that a request or a fetch is under way, until release.
+// acquire counts a request or a fetch as under way, until release.
 func (c *Cache) acquire() { c.users.Add(1) }
 
 func (c *Cache) release() {
@@ -118,11 +118,11 @@ func (c *Cache) release() {
 	}
 }
 
-// openWait is how long a request waits for a store that is being opened. Past it the request
+// openWait is how long a request waits for a store that is being opened. After that the request
 // bypasses the cache.
 const openWait = time.Second
 
-// open reports whether the store is open, after waiting for it a while.
+// open reports whether the store is open. It waits for up to openWait.
 func (c *Cache) open(ctx context.Context) bool {
 	ready := c.store.Ready()
 	select {

@@ -56,21 +56,22 @@ type Bypass uint8
 const (
 	// NotBypassed: it does go through the cache.
 	NotBypassed Bypass = iota
-	// BypassMethod: the handler does not cache the method.
+	// BypassMethod: the route does not cache the method.
 	BypassMethod
 	// BypassUpgrade: the connection is to become another protocol's.
 	BypassUpgrade
-	// BypassTarget: no URL that a purge could name is asked for.
+	// BypassTarget: the request does not ask for a URL that a purge could name.
 	BypassTarget
 	// BypassBody: a body on GET or HEAD, or one too large for the key.
 	BypassBody
-	// BypassConnection: Connection names more than the connection's own business (C10).
+	// BypassConnection: Connection names fields that are not about the connection (C10).
 	BypassConnection
 	// BypassOverride: a field asks for another method or URL than the request line (C1, C8).
 	BypassOverride
 	// BypassStore: no store is open.
 	BypassStore
-	// BypassCoalesceWait: another's fetch had no header in time, or has too many waiting.
+	// BypassCoalesceWait: the fetch of another request had no header in time, or too many requests
+	// wait for it.
 	BypassCoalesceWait
 )
 
@@ -99,7 +100,7 @@ func (b Bypass) String() string {
 	return fmt.Sprintf("bypass(%d)", uint8(b))
 }
 
-// Detail is what else there is to say of an answer.
+// Detail is what else there is to say about an answer.
 type Detail uint8
 
 // The details.
@@ -110,9 +111,9 @@ const (
 	DetailSWR
 	// DetailSIE: stale after the origin failed.
 	DetailSIE
-	// DetailOnlyIfCached: the request says so, and nothing stored may answer it.
+	// DetailOnlyIfCached: the request has only-if-cached, and no stored response may answer it.
 	DetailOnlyIfCached
-	// DetailClientGone: the client had gone before its answer.
+	// DetailClientGone: the client left before its answer.
 	DetailClientGone
 	// DetailError: the handlers returned an error instead of a response: nothing listens at the
 	// origin, or file_server found no file.
@@ -138,13 +139,13 @@ func (d Detail) String() string {
 	return fmt.Sprintf("detail(%d)", uint8(d))
 }
 
-// Decision is how a request is answered, and why. Cache-Status, placeholders, metrics and the access
-// log tell it, each in its own form.
+// Decision is how a request is answered, and why. Cache-Status, placeholders, metrics and the
+// access log tell it, each in its own form.
 type Decision struct {
 	Outcome   Outcome
 	Bypass    Bypass          // beside OutcomeBypass
 	Forward   rfc9111.Forward // why the origin was asked, where the store was
-	NotStored rfc9111.Reason  // why the response is not stored; Storable where it is, or was not fetched
+	NotStored rfc9111.Reason  // why the response is not stored; Storable if it is, or was not fetched
 	Detail    Detail
 }
 

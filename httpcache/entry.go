@@ -5,17 +5,18 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// What is kept with a response beside its header, so that rules which are stricter than those that
-// let it in, after a reload or at another handler of the same URL, can be held against it.
+// This file has what is stored with a response besides its header. A route may judge the response
+// by stricter rules than those under which it was stored: after a reload, or as another route of
+// the same URL.
 
-// The facts of a fetch that are kept with its response, as the stored header does not tell them and
-// stricter rules than those that let it in may ask for them.
+// The facts of a fetch that are stored with its response. The stored header does not tell them, and
+// stricter rules may ask for them.
 const (
 	flagAuthorized store.Flags = 1 << iota
 	flagUnkeyedCookie
 	flagSetCookie
 	flagNoStore
-	flagUntyped // it has no Content-Type, and none is guessed: see fetchWriter.untyped
+	flagUntyped // it has no Content-Type, and none may be guessed: see fetchWriter.untyped
 )
 
 func flagsOf(x *rfc9111.Exchange) (f store.Flags) {
@@ -31,7 +32,7 @@ func flagsOf(x *rfc9111.Exchange) (f store.Flags) {
 	return f
 }
 
-// exchangeOf is a stored response as rfc9111 sees it.
+// exchangeOf returns a stored response in the form that rfc9111 judges.
 func exchangeOf(e *store.Entry) rfc9111.Exchange {
 	return rfc9111.Exchange{
 		Method: e.Method, URL: store.BareURL(e.URL), Status: e.Status, Header: e.Header, Trailer: e.Trailer,

@@ -10,8 +10,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Requests wait for each other in the hope of an answer for all. Where the last answer was for one
-// client only, that hope costs latency, and of a long poll it costs the messages that come while
+// Requests wait for each other because one answer may do for all of them. Where the last answer was
+// for one client only, waiting costs latency. Of a long poll it costs the messages that come while
 // the client waits for another's. So such an answer is remembered (Varnish: hit-for-miss; pingora:
 // cacheability predictor):
 //
@@ -23,41 +23,43 @@ import (
 //	not shareable, once    wait for one fetch, but not for a header that comes late. A request that
 //	                       gives up waiting renews the memory
 //
-// It is remembered for each kind of request apart, see hitForMissKey: an answer that was made for
-// one client says nothing about the copy for all.
+// It is remembered for each kind of request separately, see hitForMissKey: an answer that was made
+// for one client says nothing about the response that all others share.
 
 // sharing says whether a request should wait for another's fetch.
 type sharing uint8
 
 const (
-	sharingOpen       sharing = iota // nothing speaks against it
+	sharingOpen       sharing = iota // no reason against it is known
 	sharingDoubtful                  // the last answer was not shareable, but that is a while ago
 	sharingHitForMiss                // the last answer was not shareable
 )
 
 const (
 	// hitForMissTTL is how long the last answer counts. It has to be longer than a long poll is
-	// usually open (30 to 60 s), whose answers are what renews it. It is Varnish's default.
+	// usually open (30 to 60 s), because the answers of long polls are what renews it. It is
+	// Varnish's default.
 	hitForMissTTL = 2 * time.Minute
-	// hitForMissKeep is how long after the last answer a doubt is left, and at most twice as long.
+	// hitForMissKeep is how long a doubt lasts after the last answer. It may last up to twice as
+	// long.
 	hitForMissKeep = 10 * time.Minute
-	// hitForMissKeys bounds each half of the memory: 40 bytes and the map's own cost each, about
-	// 8 MiB in all when full.
+	// hitForMissKeys bounds each half of the memory. A key takes 40 bytes and the map's own cost,
+	// about 8 MiB in all when full.
 	hitForMissKeys = 1 << 16
-	// lateHeader is how long a request waits for another's fetch in doubt.
+	// lateHeader is how long a request with a doubt waits for the header of another's fetch.
 	lateHeader = time.Second
 )
 
 func newHitForMiss() *recentKeys { return newRecentKeys(hitForMissKeys, hitForMissKeep, time.Second) }
 
 // refreshPause is the shortest time between a background refresh that failed and the next one of
-// its key. While the origin is down each request for a stale response would start one as soon as
-// the last has failed, and an origin that fails because it has too much to do fails fast.
+// its key. While the origin is down, each request for a stale response would otherwise start one as
+// soon as the last has failed. An overloaded origin fails fast, so these would add to its load.
 const refreshPause = time.Second
 
 func newRefreshBackoff() *recentKeys { return newRecentKeys(hitForMissKeys, refreshPause, 0) }
 
-// sharing returns what the last answer to a request like this one says.
+// sharing returns what the last answer to a request of this kind says.
 func (q *Request) sharing() sharing {
 	switch age, known := q.cache.hitForMiss.age(q.hitForMissKey()); {
 	case !known:
@@ -68,10 +70,10 @@ func (q *Request) sharing() sharing {
 	return sharingDoubtful
 }
 
-// hitForMissKey is the key under which an answer to this request is remembered. Requests have one
-// key if they can share a flight, are judged by the same rules (a reload that changes these begins
-// anew) and are of one kind. Keys are SHA-256, so what is mixed in by XOR makes no key that another
-// request could have.
+// hitForMissKey is the key under which an answer to this request is remembered. Requests have the
+// same key if they can share a flight, are judged by the same rules, and are of the same kind. A
+// reload that changes the rules starts afresh. Keys are SHA-256, so mixing in the rest by XOR does
+// not make the key of another request.
 func (q *Request) hitForMissKey() store.Key {
 	key := q.flightKey()
 	subtle.XORBytes(key[:], key[:], q.route.Fingerprint[:])
@@ -79,8 +81,8 @@ func (q *Request) hitForMissKey() store.Key {
 	return key
 }
 
-// kind tells, as bits, what makes an answer to this request perhaps one for its client alone.
-// Authorization is in flightKey.
+// kind tells, as bits, why an answer to this request may be for its client alone. Authorization is
+// in flightKey.
 func (q *Request) kind() (bits byte) {
 	if q.unkeyedCookie {
 		bits |= 1
@@ -94,8 +96,8 @@ func (q *Request) kind() (bits byte) {
 	return bits
 }
 
-// wantsEvents reports whether a request names text/event-stream, as EventSource does: its answer
-// has no end, and each client has its own.
+// wantsEvents reports whether a request names text/event-stream, as EventSource does. Such an
+// answer has no end, and each client has its own.
 func wantsEvents(h http.Header) bool {
 	for _, line := range h["Accept"] {
 		for element := range strings.SplitSeq(line, ",") {
@@ -120,8 +122,9 @@ func (c *Cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness
 	}
 }
 
-// aboutTheRequest reports a status that answers how a request was made, or that the origin failed.
-// Anybody can have an origin say so, with an odd field; it says nothing about the next answer.
+// aboutTheRequest reports whether a status answers the way in which a request was made, or says
+// that the origin failed. Any client can bring such an answer about with an odd field, so it says
+// nothing about the next answer.
 func aboutTheRequest(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,

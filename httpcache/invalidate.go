@@ -11,37 +11,40 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// InvalidateRule says what successful unsafe requests invalidate beside their own URL.
+// InvalidateRule says what successful unsafe requests invalidate besides their own URL.
 type InvalidateRule struct {
-	// Match reports whether a request is one that the rule is for.
+	// Match reports whether the rule applies to a request.
 	Match func(*http.Request) (bool, error)
-	// Tags and URLs are texts with placeholders, expanded when the request has succeeded.
+	// Tags and URLs are texts with placeholders, which are expanded when the request has succeeded.
 	Tags, URLs []string
 	Soft       bool
 }
 
-// invalidation is what a request with an unsafe method will invalidate if it succeeds (RFC 9111 4.4): its URL and what the rules say that
-// matched before the inner handlers rewrote anything.
+// invalidation is what a request with an unsafe method invalidates if it succeeds (RFC 9111 4.4):
+// its URL, and what the matching rules say. The rules are matched before handlers behind the cache
+// rewrite the request.
 type invalidation struct {
 	q         *Request
-	method    string // as the client sent it: an inner handler may write another into the request
-	url       string // as the client sent it; empty where that is none
+	method    string // as the client sent it: handlers may write another into the request
+	url       string // as the client sent it; empty if a purge could not name it
 	storedURL string // url at the listener that the request came in by
 	rules     []*InvalidateRule
 }
 
-// invalidation returns nil for safe methods and for POST where the operator says so, for CONNECT, whose success is a tunnel and no change of
-// what is stored (RFC 9110 9.3.6), and while no store is open.
+// invalidation returns nil for safe methods, for POST where the operator calls it safe, and while
+// no store is open. It returns nil for CONNECT too: its success opens a tunnel and changes nothing
+// that is stored (RFC 9110 9.3.6).
 func (q *Request) invalidation() *invalidation {
 	if q.r.Method == http.MethodPost && q.route.Policy.SafePost {
 		return nil
 	}
-	if q.r.Method == http.MethodConnect || !rfc9111.Invalidates(q.r.Method, http.StatusOK) || !q.cache.open(q.r.Context()) {
+	if q.r.Method == http.MethodConnect || !rfc9111.Invalidates(q.r.Method, http.StatusOK) ||
+		!q.cache.open(q.r.Context()) {
 		return nil
 	}
 	in := &invalidation{q: q, method: q.r.Method}
 	if q.keyed.Purgeable { // otherwise nothing is stored for others
-		in.storedURL = new(KeyRules).storedURL(&q.keyed)
+		in.storedURL = new(KeyRules).storedURL(&q.keyed) // without query rules
 		in.url = store.BareURL(in.storedURL)
 	}
 	for i := range q.route.Invalidate {
@@ -58,7 +61,8 @@ func (q *Request) invalidation() *invalidation {
 	return in
 }
 
-// onHeader invalidates before the client hears of its success, so that what it asks for next is new.
+// onHeader invalidates before the client learns that it succeeded, so the client's next request is
+// answered with the new state.
 func (in *invalidation) onHeader(status int, header http.Header) {
 	if !rfc9111.Invalidates(in.method, status) {
 		return
@@ -72,7 +76,7 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 		if rule.Soft {
 			to = &soft
 		}
-		// A placeholder may stand for nothing: a field that this request has not got.
+		// A placeholder may be empty: the request may lack the field that it stands for.
 		to.Tags = append(to.Tags, in.possibleTags(rule.Tags)...)
 		for _, text := range filled(in.q.expandURLs(rule.URLs)) {
 			to.URLs = append(to.URLs, in.named(text)...)
@@ -82,13 +86,16 @@ func (in *invalidation) onHeader(status int, header http.Header) {
 	in.purge(&soft, PurgeOptions{PurgeOptions: store.PurgeOptions{Soft: true}})
 }
 
-// possibleTags are the tags that texts stand for. What can be no tag is on no response.
+// possibleTags returns the tags that texts stand for. A text that is not a valid tag is on no
+// response, so it is left out.
 func (in *invalidation) possibleTags(texts []string) []string {
 	return slices.DeleteFunc(filled(in.q.expand(texts)), func(tag string) bool {
 		if rfc9111.ValidTag(tag) {
 			return false
 		}
-		in.q.route.Logger.Warn("nothing is invalidated by what is no tag: a tag is 1 to 256 bytes of visible ASCII", slog.String("tag", tag))
+		in.q.route.Logger.Warn(
+			"nothing is invalidated by what is no tag: a tag is 1 to 256 bytes of visible ASCII",
+			slog.String("tag", tag))
 		return true
 	})
 }
@@ -97,8 +104,9 @@ func filled(texts []string) []string {
 	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }
 
-// named are the URLs that a text of `urls` stands for: a path, or an absolute URL of the request's host, as in WebDAV's Destination
-// (RFC 4918 10.3). Its scheme does not count: a proxy in front may have taken TLS away. Another host is not the client's to name.
+// named returns the URLs that a text of `urls` stands for: a path, or an absolute URL of the
+// request's host, as in WebDAV's Destination (RFC 4918 10.3). The scheme is not compared, because a
+// proxy in front may have ended TLS. A client may not name another host.
 func (in *invalidation) named(text string) []string {
 	if in.url == "" {
 		return nil
@@ -110,16 +118,19 @@ func (in *invalidation) named(text string) []string {
 	u, err := url.Parse(text)
 	if err == nil {
 		authority, badHost := urlform.Authority(u.Scheme, u.Host)
-		if badHost == nil && (u.Scheme == "http" || u.Scheme == "https") && authority == in.q.keyed.Site.Authority {
+		if badHost == nil && (u.Scheme == "http" || u.Scheme == "https") &&
+			authority == in.q.keyed.Site.Authority {
 			return in.normalized(urlform.Absolute(in.q.keyed.Site.Scheme, authority, u))
 		}
 	}
-	in.q.route.Logger.Warn("nothing is invalidated by what is neither a path nor a URL of the request's host", slog.String("url", text))
+	in.q.route.Logger.Warn(
+		"nothing is invalidated by what is neither a path nor a URL of the request's host",
+		slog.String("url", text))
 	return nil
 }
 
-// selectOwn adds what every unsafe request invalidates that succeeds: its URL, those of the same origin that the response names, and the
-// groups that it names (RFC 9875 3).
+// selectOwn adds what every successful unsafe request invalidates: its URL, the URLs of the same
+// origin that the response names, and the groups that it names (RFC 9875 3).
 func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 	hard.URLs = in.normalized(in.url)
 	if len(header["Location"]) > 0 || len(header["Content-Location"]) > 0 {
@@ -134,15 +145,16 @@ func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 	}
 }
 
-// normalized are the URLs under which what raw names may be stored, at the listener that the request came in by: its Host is the client's
-// word, and another listener's sites are not this one's to change.
+// normalized returns the URLs under which responses to raw may be stored at the listener of the
+// request. The client chooses Host, so a request must not change the sites of another listener.
 func (in *invalidation) normalized(raw string) []string {
 	if raw == in.url && !in.q.route.siblings.rewrites.Load() {
-		return []string{in.storedURL} // it is normal, but for the rules that handlers may have for queries
+		return []string{in.storedURL} // it is normal already, and no route has query rules
 	}
 	urls, err := StoredURLs(raw, in.q.route.siblings.Rules())
 	if err != nil {
-		in.q.route.Logger.Warn("nothing is invalidated by a URL that cannot be read", slog.String("url", raw), slog.Any("error", err))
+		in.q.route.Logger.Warn("nothing is invalidated by a URL that cannot be read",
+			slog.String("url", raw), slog.Any("error", err))
 	}
 	for i := range urls {
 		urls[i] = store.URLAt(urls[i], in.q.keyed.listenerName())
@@ -150,7 +162,7 @@ func (in *invalidation) normalized(raw string) []string {
 	return urls
 }
 
-// purge leaves out what would change nothing, as most unsafe requests would.
+// purge purges unless that would change nothing, as for most unsafe requests.
 func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) {
 	if len(selectors.URLs) == 0 && len(selectors.Tags) == 0 {
 		return
@@ -158,7 +170,10 @@ func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) 
 	options.UnlessNoop = true
 	c := in.q.cache
 	_, err := c.purger.Purge(in.q.r.Context(), *selectors, options)
-	if failed := err != nil; c.undurable.Swap(failed) != failed && failed { // once, until one succeeds
-		in.q.route.Logger.Error("an invalidation could not be made durable; it holds in memory, as those that follow", slog.Any("error", err))
+	// Logged once, until an invalidation succeeds.
+	if failed := err != nil; c.undurable.Swap(failed) != failed && failed {
+		in.q.route.Logger.Error(
+			"an invalidation could not be made durable; it holds in memory, as those that follow",
+			slog.Any("error", err))
 	}
 }

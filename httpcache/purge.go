@@ -13,24 +13,26 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// Purger carries out purges: of the admin API, of the command, and of unsafe requests
-// (RFC 9111 4.4).
+// Purger carries out the purges of the admin API, of the command, and of unsafe requests (RFC 9111
+// 4.4).
 type Purger interface {
-	// Purge purges what the selectors name and returns how many responses matched. When it has
+	// Purge purges the responses that the selectors name and returns how many matched. After it has
 	// returned without an error, no request that starts later is answered with any of them, nor
-	// with what was on its way, whatever becomes of the process.
+	// with one of them that was still being fetched. A crash of the process does not change that.
 	Purge(ctx context.Context, selectors store.Selectors, options PurgeOptions) (matched int, err error)
 }
 
-// PurgeOptions are how a purge is carried out.
+// PurgeOptions say how a purge is carried out.
 type PurgeOptions struct {
 	store.PurgeOptions
-	// UnlessNoop leaves a purge out that would change nothing. The selectors are URLs and tags.
+	// UnlessNoop skips a purge that would change nothing. The selectors must be URLs and tags.
 	UnlessNoop bool
 }
 
-// Purge implements Purger, for this Cache alone.
-func (c *Cache) Purge(_ context.Context, selectors store.Selectors, options PurgeOptions) (matched int, err error) {
+// Purge implements Purger for this Cache alone.
+func (c *Cache) Purge(
+	_ context.Context, selectors store.Selectors, options PurgeOptions,
+) (matched int, err error) {
 	if !options.UnlessNoop || c.MayReachBySearch(&selectors) {
 		ReachSearched(&selectors)
 	}
@@ -40,22 +42,23 @@ func (c *Cache) Purge(_ context.Context, selectors store.Selectors, options Purg
 	return c.store.Purge(selectors, options.PurgeOptions)
 }
 
-// IsNoop reports whether a purge of the selectors, which are URLs and tags, would change nothing of
-// what is stored or on its way.
+// IsNoop reports whether a purge of the selectors, which are URLs and tags, would change nothing
+// that is stored or being fetched.
 func (c *Cache) IsNoop(selectors *store.Selectors) bool {
 	return c.store.PurgeIsNoop(selectors, func() bool { return c.inFlight.any(selectors) })
 }
 
-// MayReachBySearch reports whether anything may be stored, or on its way, that answers for the URLs
-// of selectors without being stored under them. Else most unsafe requests would make tags for
-// nothing.
+// MayReachBySearch reports whether a response may be stored, or be on its way, that answers for the
+// URLs of selectors but is stored under others. Without this check most unsafe requests would make
+// tags for nothing.
 func (c *Cache) MayReachBySearch(selectors *store.Selectors) bool {
 	return c.onDisk || c.varianceHints.used.Load() ||
 		slices.ContainsFunc(selectors.URLs, func(url string) bool { return c.inFlight.of(url).Load() > 0 })
 }
 
-// StoredURLs returns the URLs under which the handlers of a configuration may have stored an absolute URL: each has its own query rules, and
-// one behind another is asked for what the other's rules have left.
+// StoredURLs returns the URLs under which the routes of a configuration may have stored an absolute
+// URL. Each route has its own query rules, and a route behind another is asked for the query that
+// the other's rules have left.
 func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -72,10 +75,12 @@ func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
 	return urls, nil
 }
 
-// maxSpellings bounds what rules make of the results of others. What one handler makes of the query itself is never left out.
+// maxSpellings bounds how many results of applying rules to the results of others are kept. The
+// result of one route's rules on the query itself is never left out.
 const maxSpellings = 64
 
-// spellings are a query and what the rules make of it, and of what others have made of it.
+// spellings returns a query, the results of applying the rules to it, and the results of applying
+// them to these results.
 func spellings(query string, rules []*KeyRules) []string {
 	all := []string{query}
 	for i := 0; i < len(all) && (i == 0 || len(all) < maxSpellings); i++ {
@@ -88,8 +93,9 @@ func spellings(query string, rules []*KeyRules) []string {
 	return all
 }
 
-// inFlight counts the fetches under way by the hash of their URL without the query, so that an invalidation can tell, nearly always,
-// whether there is one that it could hit: by its path too, see searchTag. URLs with the same place are taken for one.
+// inFlight counts the fetches under way by a hash of their URL's path. So an invalidation can tell,
+// nearly always, whether it could hit one of them, by its path as well (see searchTag). URLs with
+// the same hash count as one.
 type inFlight struct {
 	total  atomic.Int32
 	byPath [1 << 10]atomic.Int32
@@ -102,16 +108,19 @@ func (f *inFlight) of(url string) *atomic.Int32 {
 	return &f.byPath[maphash.String(fetchingSeed, path)%uint64(len(f.byPath))]
 }
 
-// any reports whether a fetch is under way whose response the selectors, which are URLs and tags, may name. Its tags nobody knows yet, but
-// those of its path.
+// any reports whether a fetch is under way whose response the selectors, which are URLs and tags,
+// may name. Its tags are not known before it has a header, except for that of its path.
 func (f *inFlight) any(selectors *store.Selectors) bool {
-	if slices.ContainsFunc(selectors.Tags, func(tag string) bool { return !strings.HasPrefix(tag, searchTagPrefix) }) {
+	if slices.ContainsFunc(selectors.Tags, func(tag string) bool {
+		return !strings.HasPrefix(tag, searchTagPrefix)
+	}) {
 		return f.total.Load() > 0
 	}
 	return slices.ContainsFunc(selectors.URLs, func(url string) bool { return f.of(url).Load() > 0 })
 }
 
-// ticket is the store's, counted in fetching from before it is opened until after it has ended.
+// ticket is the store's ticket. It is counted as in flight from before the store opens it until
+// after it has ended.
 type ticket struct {
 	*store.Ticket
 	fetching *inFlight

@@ -40,11 +40,12 @@ func (x *Fetch) store(hd *sharedResponse, trailer http.Header) {
 	}
 }
 
-// smallBody is how much of a body that is stored may be in memory a second time, uncounted, while its clients take their time: what the
-// kernel holds for a connection is more. Of larger bodies they read the store's copy.
+// smallBody is the size up to which a stored body may be in memory a second time, uncounted, while
+// slow clients read it. The kernel holds more than that for a connection. Of larger bodies clients
+// read the store's copy.
 const smallBody = 64 << 10
 
-// heldBody is a stored body that those read who came for it while it was on its way.
+// heldBody is a stored body, read by the clients that came for it while it was on its way.
 type heldBody struct {
 	store.Body
 	held store.Result
@@ -53,12 +54,12 @@ type heldBody struct {
 // Close implements coalesce.BodySource.
 func (b *heldBody) Close() { b.held.Release() }
 
-// put stores what has come from the origin and reports whether it went in. Where hold is not nil,
-// that has it then.
+// put stores the response from the origin and reports whether it went in. If hold is not nil, it
+// has the stored body then.
 func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
 	stored := x.putHere(entry, freshness, hold)
 	if stored && x.cache.remote != nil {
-		x.cache.remote.Put(entry.Clone()) // a copy: else the entry of every miss would be on the heap
+		x.cache.remote.Put(entry.Clone()) // a copy, lest every miss allocate its entry
 	}
 	return stored
 }
@@ -79,17 +80,18 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		x.cache.refreshBackoff.forget(x.hitForMissKey)
 		return true
 	}
-	if refusal != store.RefusedPurged { // no failure: what is purged softly meanwhile is to be refreshed at once
+	// A purge during the fetch is no failure: a response purged softly is refreshed at once.
+	if refusal != store.RefusedPurged {
 		x.backOff()
 	}
 	x.cache.metrics.NotStored(reasonOf(refusal))
 	return false
 }
 
-// overtaken reports whether what is stored may be newer than what this fetch has brought, which may
-// not take its place then: the URL was softly purged while the fetch was under way, or another fetch
-// began later and was faster. Fetches of one key run side by side where one stood still, or where
-// requests do not wait for each other: with Authorization, say, or without coalescing.
+// overtaken reports whether the stored response may be newer than the one of this fetch, which must
+// not replace it then. Either the URL was softly purged while the fetch was under way, or another
+// fetch began later and was faster. Fetches of one key run side by side where one stalled, or where
+// requests do not wait for each other: with Authorization, for example, or without coalescing.
 func (x *Fetch) overtaken(entry *store.Entry) bool {
 	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
 		return true
@@ -99,11 +101,12 @@ func (x *Fetch) overtaken(entry *store.Entry) bool {
 	}
 	now := x.stored(entry.Key, entry.Variant)
 	defer now.Release()
-	// A request time to come is of before the clock was set back.
-	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) && !now.Entry.RequestTime.After(time.Now())
+	// A request time in the future is from before the clock was set back.
+	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) &&
+		!now.Entry.RequestTime.After(time.Now())
 }
 
-// stored looks up what is stored of exactly this variant.
+// stored looks up the stored response of exactly this variant.
 func (x *Fetch) stored(key store.Key, variant store.Variant) store.Result {
 	return x.cache.store.Lookup(key, func(v *store.Variant) int {
 		if v.Equal(&variant) {
@@ -130,7 +133,8 @@ func reasonOf(refusal store.PutResult) rfc9111.Reason {
 	return rfc9111.Storable
 }
 
-// Spill begins to write the body to disk while it arrives. The flight asks for it when the body outgrows what it may hold in memory.
+// Spill begins to write the body to disk while it arrives. The flight calls it when the body
+// outgrows its share of memory.
 func (x *Fetch) Spill() (coalesce.Spill, error) {
 	bodyWriter, err := x.cache.store.NewBodyWriter(x.writer.declared)
 	if err != nil {
@@ -140,7 +144,8 @@ func (x *Fetch) Spill() (coalesce.Spill, error) {
 	return bodyWriter, nil
 }
 
-// wholeBody is the body for the store, if the flight has it whole: from the disk where it was spilled.
+// wholeBody returns the body for the store, if the flight has the whole of it. A spilled body is on
+// the disk already.
 func (x *Fetch) wholeBody() (body store.Body, whole bool) {
 	chunks, whole := x.flight.HandOver()
 	if whole && x.flight.Spilled() {

@@ -11,12 +11,14 @@ import (
 )
 
 // sendRanges answers with parts of the whole (RFC 9110 14).
-func (q *Request) sendRanges(a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange, unsatisfiable bool) error {
+func (q *Request) sendRanges(
+	a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange, unsatisfiable bool,
+) error {
 	h := q.w.Header()
 	if !cs.Hit && cs.FwdStatus == 0 {
 		cs.FwdStatus = a.status
 	}
-	delete(h, "Trailer") // with a Content-Length there are none
+	delete(h, "Trailer") // a response with Content-Length has no trailers
 	switch {
 	case unsatisfiable:
 		q.route.Policy.ClearForUnsatisfiable(h)
@@ -45,7 +47,8 @@ func (q *Request) sendMultipart(a *delivery, cs *rfc9111.CacheStatus, ranges []r
 	contentType := h.Get("Content-Type")
 	parts := multipart.NewWriter(q.w)
 	h.Set("Content-Type", "multipart/byteranges; boundary="+parts.Boundary())
-	h.Set("Content-Length", strconv.FormatInt(multipartLength(parts.Boundary(), contentType, ranges, a.length), 10))
+	length := multipartLength(parts.Boundary(), contentType, ranges, a.length)
+	h.Set("Content-Length", strconv.FormatInt(length, 10))
 	q.sendStatus(h, *cs)
 	q.w.WriteHeader(http.StatusPartialContent)
 	for _, part := range ranges {
@@ -68,7 +71,8 @@ func partHeader(contentType string, part rfc9111.ByteRange, size int64) textprot
 	return h
 }
 
-// multipartLength is the length of what sendMultipart writes, found by writing all but the bodies to a counter.
+// multipartLength is the length of what sendMultipart writes. It writes all but the bodies to a
+// counter.
 func multipartLength(boundary, contentType string, ranges []rfc9111.ByteRange, size int64) int64 {
 	var count byteCounter
 	w := multipart.NewWriter(&count)

@@ -6,11 +6,11 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// A large body is read from the disk while it is sent, and damage shows then. What is read first is
-// checked before the header goes out, so that damage there is a miss and no broken answer.
+// A large body is read from the disk while it is sent, so damage shows only then. The first part is
+// checked before the header goes out. Damage there is a miss and not a broken answer.
 
-// bodyReady reports whether the body of what was found can be read, as far as the answer begins
-// with it. An answer without a body needs none.
+// bodyReady reports whether the part of the stored body that the answer begins with can be read. An
+// answer without a body needs none.
 func (q *Request) bodyReady() bool {
 	if !q.found.ReadsDisk() {
 		return true
@@ -19,7 +19,8 @@ func (q *Request) bodyReady() bool {
 	return !needed || q.found.Ready(off) == nil
 }
 
-// firstByte is where the answer from what was found begins in its body.
+// firstByte returns where in the stored body the answer begins. needed is false if the answer has
+// no body.
 func (q *Request) firstByte() (off int64, needed bool) {
 	e := q.found.Entry
 	header := q.route.evaluated(e).header
@@ -40,7 +41,7 @@ func (q *Request) firstByte() (off int64, needed bool) {
 	}
 }
 
-// dropFound goes on as if nothing were stored.
+// dropFound treats the request as if nothing were stored for it.
 func (q *Request) dropFound() {
 	q.found.Entry, q.found.Soft, q.freshness = nil, false, nil
 	if q.forward == rfc9111.ForwardStale || q.forward == rfc9111.ForwardNone {

@@ -7,13 +7,13 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// recentKeys remembers when something was last noted of a key. It is bounded in number, and forgets
-// in halves: what was noted of a key since as many others came as fit into a half is still there.
-// So a flood of other keys pushes out what is quiet, not what is in use.
+// recentKeys remembers when a key was last noted. It is bounded in number, and forgets in halves: a
+// key is remembered at least until as many other keys as fit into a half have been noted. So a
+// flood of other keys pushes out quiet keys, not those in use.
 type recentKeys struct {
 	capacity int           // of a half
-	keep     time.Duration // how long a key is remembered, and at most twice as long
-	grain    time.Duration // a key noted less than this ago is not noted again: to look takes a shared lock only
+	keep     time.Duration // how long a key is remembered; it may be up to twice as long
+	grain    time.Duration // a key is noted again after this time only: looking takes a shared lock
 	now      func() time.Time
 
 	mu         sync.RWMutex
@@ -34,7 +34,7 @@ func (m *recentKeys) age(key store.Key) (age time.Duration, known bool) {
 	if !known {
 		at, known = m.old[key]
 	}
-	if !known { // as a rule; the clock costs more than the maps
+	if !known { // the usual case; the clock costs more than the maps
 		return 0, false
 	}
 	age = time.Duration(m.clock() - at)

@@ -9,12 +9,14 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// tags are the surrogate keys of a response: those the origin sent, those the directive adds, its
-// cache groups (RFC 9875), and those by which a purge of a URL finds what answers for it.
+// tags returns the surrogate keys of a response: those that the origin sent, those that the route
+// adds, its cache groups (RFC 9875), and those by which a purge of a URL finds a response that
+// answers for it.
 func (x *Fetch) tags(header http.Header) []string {
 	sent, dropped := rfc9111.Tags(header, x.route.Tags.From)
-	tags := make([]string, 0, len(x.route.Tags.Add)+len(sent)+2) // and those of a path
-	for _, text := range x.route.Tags.Add {                      // first: an origin with many must not push out the operator's own
+	tags := make([]string, 0, len(x.route.Tags.Add)+len(sent)+2) // 2 for the path
+	// The operator's tags come first: an origin with many must not push them out.
+	for _, text := range x.route.Tags.Add {
 		if tag := x.origin.Expand(text); len(tags) < rfc9111.MaxTags && rfc9111.ValidTag(tag) {
 			tags = append(tags, tag)
 		} else {
@@ -41,14 +43,14 @@ func (x *Fetch) tags(header http.Header) []string {
 	return append(tags, x.searchTags(header)...)
 }
 
-// groupTag is a cache group as a tag: internal, as it begins with NUL, and scoped to its origin
-// (RFC 9875 2.2), which is one site's only at the listener that the request came in by.
+// groupTag is a cache group as a tag. It begins with NUL, which makes it internal. It is scoped to
+// its origin (RFC 9875 2.2), which is one site only at the listener that the request came in by.
 func groupTag(origin, listener, group string) string {
 	return "\x00group\x00" + origin + "\x00" + listener + "\x00" + group
 }
 
-// withoutTags leaves out the fields that carry tags, unless the handler is to keep them. It writes
-// to the list.
+// withoutTags leaves out the fields that carry tags, unless the route keeps them. It writes to the
+// list.
 func (rt *Route) withoutTags(fields []field) []field {
 	if rt.Tags.KeepHeaders {
 		return fields
@@ -56,8 +58,8 @@ func (rt *Route) withoutTags(fields []field) []field {
 	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(rt.Tags.From, f.name) })
 }
 
-// trailersWithoutTags are trailer fields without those that carry tags, unless the handler is to
-// keep them.
+// trailersWithoutTags returns the trailer fields without those that carry tags, unless the route
+// keeps them.
 func (rt *Route) trailersWithoutTags(trailer http.Header) http.Header {
 	for _, name := range rt.Tags.From {
 		if _, ok := trailer[name]; ok && !rt.Tags.KeepHeaders {
@@ -69,7 +71,7 @@ func (rt *Route) trailersWithoutTags(trailer http.Header) http.Header {
 	return trailer
 }
 
-// stripTags removes the fields that carry tags, unless the handler is to keep them.
+// stripTags removes the fields that carry tags, unless the route keeps them.
 func (rt *Route) stripTags(header http.Header) {
 	if rt.Tags.KeepHeaders {
 		return

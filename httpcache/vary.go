@@ -8,19 +8,19 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Vary selects by what the origin saw of a request. Where a handler behind the cache writes a field,
-// the cache sees another value than the origin, the same one for clients that the origin tells
-// apart: a proxy writes X-Forwarded-For. By such a field nothing can be selected, so a Vary that
-// names it is as good as `Vary: *`, at storing, at look-up and for those who wait. Behind tells
-// which fields these are.
+// Vary selects by what the origin saw of a request. A handler behind the cache may write a field,
+// as a proxy writes X-Forwarded-For. Then the cache sees another value than the origin, and the
+// same one for clients that the origin tells apart. No response can be selected by such a field. So
+// a Vary that names it counts as `Vary: *`: when a response is stored, at look-up, and for requests
+// that wait. Behind tells which fields these are.
 
-// varyIgnored is the variant of a response whose Vary was ignored. It suits every request at the
-// handlers that ignore Vary, and as `Vary: *` does, none at the others.
+// varyIgnored is the variant of a response whose Vary was ignored. It matches every request at
+// routes that ignore Vary, and none at other routes, as with `Vary: *`.
 func varyIgnored() store.Variant { return store.Variant{Names: []string{"*"}, Values: []string{""}} }
 
 func isVaryIgnored(v *store.Variant) bool { return len(v.Names) == 1 && v.Names[0] == "*" }
 
-// variant is what selected the response (RFC 9111 4.1).
+// variant returns what selected the response (RFC 9111 4.1).
 func (x *Fetch) variant(header http.Header) store.Variant {
 	names, star := rfc9111.VaryNames(header)
 	if x.route.Policy.Ignores("Vary") {
@@ -35,8 +35,8 @@ func (x *Fetch) variant(header http.Header) store.Variant {
 	}
 }
 
-// renewedVariant is what selects a stored response that a 304 has updated to this header. Where Vary
-// is ignored it stays as it was, unless the Vary is another now.
+// renewedVariant returns what selects a stored response after a 304 has updated its header. Where
+// Vary is ignored it stays as it was, unless the 304 changed Vary.
 func (x *Fetch) renewedVariant(header http.Header) store.Variant {
 	if was := x.stale.Variant; x.route.Policy.Ignores("Vary") {
 		names, star := rfc9111.VaryNames(header)
@@ -58,8 +58,8 @@ func (rt *Route) variantScore(v *store.Variant, header http.Header) int {
 	return 0
 }
 
-// seesAll reports whether the origin sees all fields by which a response is selected as Larder
-// does.
+// seesAll reports whether the origin sees all fields by which a response is selected as the cache
+// sees them.
 func (q *Request) seesAll(names []string) bool {
 	for _, name := range names {
 		if !q.route.Behind.Sees(q.r, name, q.r.Header[name]) {
@@ -69,8 +69,8 @@ func (q *Request) seesAll(names []string) bool {
 	return true
 }
 
-// seesAll reports the same of the fetch that brought a response with this header. Its request shows
-// by now what has been written into it.
+// seesAll reports the same of the fetch that brought a response with this header. By now the
+// fetch's request shows what handlers have written into it.
 func (x *Fetch) seesAll(header http.Header) bool {
 	if len(header["Vary"]) == 0 {
 		return true

@@ -6,15 +6,18 @@ import (
 	"time"
 )
 
-// workers is the goroutines that fetches run on. A fetch goes deep: through the inner handlers into a proxy's transport. A new goroutine begins with
-// a small stack that has to be copied several times on the way, which cost a tenth of a miss without any proxy; a server's own goroutine, where
-// the handlers would run without Larder, has grown once for all requests of its connection. So a goroutine whose fetch is over waits a moment for another.
+// workers are the goroutines that fetches run on. A fetch calls deep into handlers and a proxy's
+// transport. A new goroutine begins with a small stack, which has to be copied several times on the
+// way; that cost a tenth of a miss without any proxy. A server's own goroutine, where handlers run
+// without a cache, grows once for all requests of its connection. So a goroutine whose fetch is
+// over waits a moment for another.
 //
-// Each waits at a channel of its own, and one timer sends home those that wait too long: to wait at a common channel and at a timer as well took a
-// goroutine longer than all else that it does between two fetches.
+// Each worker waits at a channel of its own, and one timer stops those that wait too long. Waiting
+// at a common channel and at a timer took a goroutine longer than everything else that it does
+// between two fetches.
 type workers struct {
 	mu     sync.Mutex
-	idle   []*worker // by how long they have waited: the last to come is the first to go
+	idle   []*worker // the longest wait first; the last to come is the first to get a fetch
 	rounds int       // how often the timer has gone off
 	timer  *time.Timer
 	set    bool
@@ -22,8 +25,8 @@ type workers struct {
 
 // worker is a goroutine that waits for a fetch.
 type worker struct {
-	next  chan task // nil sends it home
-	since int       // crew.rounds when it began to wait
+	next  chan task // nil ends the goroutine
+	since int       // workers.rounds when it began to wait
 }
 
 // task is a *Fetch.
@@ -32,77 +35,79 @@ type task interface{ run() }
 // workerIdle is how long a goroutine waits for another fetch, and at most twice as long.
 const workerIdle = 100 * time.Millisecond
 
-// run runs the fetch on a goroutine of its own, at once: where none waits there is a new one.
-func (c *workers) run(x task) {
-	h := c.take()
-	if h == nil {
-		h = &worker{next: make(chan task, 1)}
-		go c.work(h)
+// run runs the fetch on another goroutine, at once. If no worker is idle it starts one.
+func (ws *workers) run(t task) {
+	w := ws.popIdle()
+	if w == nil {
+		w = &worker{next: make(chan task, 1)}
+		go ws.work(w)
 	}
-	h.next <- x
+	w.next <- t
 }
 
-// take takes the hand that came last from those who wait: its stack is the warmest.
-func (c *workers) take() *worker {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	last := len(c.idle) - 1
+// popIdle removes the worker from the idle ones that came last: its stack is the warmest. It
+// returns nil if none is idle.
+func (ws *workers) popIdle() *worker {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	last := len(ws.idle) - 1
 	if last < 0 {
 		return nil
 	}
-	h := c.idle[last]
-	c.idle[last], c.idle = nil, c.idle[:last]
-	return h
+	w := ws.idle[last]
+	ws.idle[last], ws.idle = nil, ws.idle[:last]
+	return w
 }
 
-func (c *workers) work(h *worker) {
-	for h.work() {
-		c.park(h)
+func (ws *workers) work(w *worker) {
+	for w.work() {
+		ws.park(w)
 	}
 }
 
-// work runs one fetch; false if it is told to go home. It is a function of its own so that nothing of a fetch is kept while there is none.
-func (h *worker) work() bool {
-	x := <-h.next
-	if x == nil {
+// work runs one fetch. It reports false if the worker is to end. It is a function of its own so
+// that an idle worker keeps nothing of a fetch alive.
+func (w *worker) work() bool {
+	t := <-w.next
+	if t == nil {
 		return false
 	}
-	x.run()
+	t.run()
 	return true
 }
 
-// park puts a hand among those who wait.
-func (c *workers) park(h *worker) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	h.since = c.rounds
-	c.idle = append(c.idle, h)
+// park adds a worker to the idle ones.
+func (ws *workers) park(w *worker) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w.since = ws.rounds
+	ws.idle = append(ws.idle, w)
 	switch {
-	case c.set:
+	case ws.set:
 		return
-	case c.timer == nil:
-		c.timer = time.AfterFunc(workerIdle, c.reap)
+	case ws.timer == nil:
+		ws.timer = time.AfterFunc(workerIdle, ws.reap)
 	default:
-		c.timer.Reset(workerIdle)
+		ws.timer.Reset(workerIdle)
 	}
-	c.set = true
+	ws.set = true
 }
 
-// reap sends home those that have waited since before the last round.
-func (c *workers) reap() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// reap ends the workers that have been idle since before the last round.
+func (ws *workers) reap() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
 	gone := 0
-	for _, h := range c.idle {
-		if h.since == c.rounds {
+	for _, w := range ws.idle {
+		if w.since == ws.rounds {
 			break
 		}
-		h.next <- nil
+		w.next <- nil
 		gone++
 	}
-	c.idle = slices.Delete(c.idle, 0, gone)
-	c.rounds++
-	if c.set = len(c.idle) > 0; c.set {
-		c.timer.Reset(workerIdle)
+	ws.idle = slices.Delete(ws.idle, 0, gone)
+	ws.rounds++
+	if ws.set = len(ws.idle) > 0; ws.set {
+		ws.timer.Reset(workerIdle)
 	}
 }

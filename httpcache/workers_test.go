@@ -16,9 +16,9 @@ func (c *workers) waiting() int {
 	return len(c.idle)
 }
 
-// TestCrew: fetches begin at once, however many run; their goroutines wait a moment for the next
+// TestWorkers: fetches begin at once, however many run; their goroutines wait a moment for the next
 // ones, and then end. That they do is asked of synctest, which fails where one is left.
-func TestCrew(t *testing.T) {
+func TestWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := new(workers)
 		began := make(chan struct{}, 10)
