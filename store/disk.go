@@ -37,6 +37,11 @@ type disk struct {
 	mu  sync.RWMutex
 	use *use // nil: no file is open
 
+	// takeAway removes the file or takes its name from it; another function only for tests.
+	takeAway func(now time.Time) error
+	marked   atomic.Bool // it was this store that put the mark beside the file, see mark
+	locked   atomic.Bool // the last open failed because another process has the file
+
 	tasks   sync.Pool    // of *task
 	stuck   atomic.Int32 // calls of apart under way, waited for or not
 	onStall func(error)  // a file has not answered
@@ -56,6 +61,7 @@ func newDisk(cfg Config) *disk {
 	if d.openFile == nil {
 		d.openFile = os.OpenFile
 	}
+	d.takeAway = d.removeOrRename
 	d.patience.Store(int64(stallTime))
 	d.pins.count = make(map[uint64]int)
 	d.pins.going = make(map[uint64]struct{})
@@ -85,6 +91,7 @@ func (d *disk) openNow(budget int64) (*use, error) {
 		return nil, err
 	}
 	u := d.newUse()
+	d.locked.Store(false)
 	err := guarded(func() error {
 		var err error
 		u.db, err = bbolt.Open(d.path, 0o600, &bbolt.Options{
@@ -104,7 +111,11 @@ func (d *disk) openNow(budget int64) (*use, error) {
 	})
 	if err == nil {
 		u.db.AllocSize = int(min(max(budget/64, 64<<10), 16<<20))
-		return u, nil
+		u.missed, err = d.hasForeignMark()
+		if err == nil {
+			return u, nil
+		}
+		return nil, errors.Join(d.explain(err), u.db.Close())
 	}
 	if u.file != nil {
 		_ = abandon(u.file) // closed by bbolt already, unless it panicked
@@ -134,6 +145,7 @@ func (d *disk) explain(err error) error {
 	case errors.Is(err, berrors.ErrTimeout) && d.isOurs():
 		return fmt.Errorf("disk tier: %s is held by the store that had it before, to which the disk has not answered: %w", d.path, err)
 	case errors.Is(err, berrors.ErrTimeout):
+		d.locked.Store(true)
 		return fmt.Errorf("disk tier: %s is locked by another process; stop that one, or give this one a folder of its own: %w", d.path, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("disk tier: no permission for %s: %w", d.path, err)
@@ -201,24 +213,6 @@ func (d *disk) detach() error {
 
 // abandon lets go of a file whose database cannot be closed, lock and handle.
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
-
-// drop removes the file, which must not be open. Where it cannot be removed, as on Windows while a
-// map of it is left, its name is taken from it. Behind a call that has not come back it is not
-// waited for: it takes effect when the disk answers again, before the file can be opened again.
-func (d *disk) drop(now time.Time) error {
-	patience := d.wait()
-	if d.stuck.Load() > 0 {
-		patience = 0
-	}
-	return d.apart(patience, func() error {
-		if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			_, err = d.rename("purged", now)
-			return err
-		}
-		d.syncFolder()
-		return nil
-	}, nil)
-}
 
 // setAside renames the file, which must not be open, so that it is never used again.
 func (d *disk) setAside(why string, now time.Time) (name string, err error) {

@@ -35,6 +35,8 @@ type use struct {
 	d    *disk
 	db   *bbolt.DB
 	file *os.File
+	// missed says that the file had a mark beside it when it was opened, see disk.mark.
+	missed bool
 	// wedged says that bbolt has panicked where it may have kept its locks.
 	wedged atomic.Bool
 

@@ -56,7 +56,7 @@ type diskWriter struct {
 	ticks       int
 	retryAt     time.Time // of the store's clock; zero: no retry is due
 	trouble     trouble
-	dropping    bool // the file is to be removed when the disk answers
+	dropping    bool // the file is to be removed, or marked, when the disk answers
 	discard     bool // what is in the file has missed purges
 	removed     bool // the file was taken away: one that is in its place is not ours
 	damageCount int  // failures by damage of this file
@@ -313,12 +313,29 @@ func (k *diskWriter) replaceFile() {
 	k.beginAnew()
 }
 
+// giveUpFile sees to it that a file which has missed a purge is not used without it.
+func (k *diskWriter) giveUpFile() {
+	switch {
+	case k.dropping && k.disk.stuck.Load() > 0: // it is under way
+	case k.attached:
+		k.dropFile()
+	case !k.disk.locked.Load(): // else it is in use, by a process that purges for itself
+		k.markFile()
+	}
+}
+
+// markFile marks a file that this process could not open yet: it may be able to later, and writes
+// the purge down then.
+func (k *diskWriter) markFile() {
+	err := k.disk.apart(k.disk.shortWait(), k.disk.mark, nil)
+	if k.dropping = errors.Is(err, errStalled); err != nil && !k.dropping {
+		k.tell(slog.LevelError, "disk tier: a purge could be neither written nor noted beside the file", slog.Any("error", err))
+	}
+}
+
 // dropFile removes the detached file, into which a purge could not be written, and begins another
 // one. What is in it must not be served, and a full disk has the room back.
 func (k *diskWriter) dropFile() {
-	if k.dropping && k.disk.stuck.Load() > 0 {
-		return
-	}
 	switch err := k.disk.drop(k.now()); {
 	case err == nil:
 		k.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed")

@@ -104,6 +104,54 @@ func TestPurgeThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// TestPurgeOfAFileThatCannotBeRemoved: a purge can neither be written nor the file be removed, as
+// where it has been made immutable. It said 503, and the next process served what it had hit. The
+// process itself still knows the purge, and keeps what is in the file.
+func TestPurgeOfAFileThatCannotBeRemoved(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		opened  bool // by the process that purges
+		restart bool
+		left    int // of 6 entries that are not purged
+	}{
+		{"at the next start", true, true, 0},
+		{"at the next start, by a process that could not open it", false, true, 0},
+		{"when it can be written again", true, false, 6},
+		{"when it can be opened", false, false, 6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			urls := fill(t, dir, 10, 1000)
+			clock := newTestClock()
+			clock.nanos.Store(time.Now().UnixNano())
+			files := &breakable{deny: !tt.opened}
+			cfg := Config{Path: dir, Required: tt.opened, OpenFile: files.openFile, Now: clock.now}
+			s := openStore(t, cfg, diskTier)
+			s.disk.takeAway = func(time.Time) error { return syscall.EPERM }
+			files.breakWrites(t)
+			if _, err := s.Purge(Selectors{URLs: urls[:4]}, PurgeOptions{}); !errors.Is(err, ErrNotDurable) {
+				t.Errorf("Purge: %v", err)
+			}
+			files.mend()
+			if tt.restart {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+				s = openStore(t, cfg, diskTier)
+			} else {
+				clock.advance(retryTime)
+				waitFor(t, func() bool { return s.Stats().Disk.State == "open" })
+			}
+			if purged, left := hits(t, s, urls[:4]), hits(t, s, urls[4:]); purged != 0 || left != tt.left {
+				t.Errorf("%d purged entries are back, %d others are there, want %d", purged, left, tt.left)
+			}
+			if aside := asideFiles(t, dir); len(aside) > 0 {
+				t.Errorf("left beside the file: %q", aside)
+			}
+		})
+	}
+}
+
 func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	rng := seeded(t)
 	clock := newTestClock()

@@ -68,11 +68,13 @@ package store
 //     commits and from which counting goes on, so later fetches and purges have later generations.
 //   - Crash within the sweep. Rows go in transactions; the record's row goes in the last.
 //   - Restart without the file (locked, failing), file taken up later. Purges answered meanwhile
-//     were answered with ErrNotDurable; they stay in force, are written to the file before the
-//     first look-up in it, and by the wall clock have later generations than what is in it. Where
+//     were answered with ErrNotDurable, and the file is marked as one that has missed them, unless
+//     another process has it. They stay in force, are written to the file before the first look-up
+//     in it, after which the mark is removed, and by the wall clock have later generations than what is in it. Where
 //     they have not, the file is set aside.
 //   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even
-//     a crash brings it back, and where that fails too the case above holds.
+//     a crash brings it back. Where that fails too, a mark is put beside it. Another process that
+//     finds the mark begins the file anew; this one takes the file up as in the case above.
 //   - Commit does not return. The same after stallTime. The file is removed as soon as the disk
 //     answers, even if the process was killed meanwhile, as long as the call that removes it is in
 //     the kernel's hands.
@@ -122,7 +124,7 @@ func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) 
 // Purge makes every entry that sel selects gone, or stale, and counts those that were neither
 // expired nor purged before. When it returns without error, the purge holds across a crash. An
 // error that wraps ErrNotDurable means that it holds until the process ends, and that the file it
-// could not be written to is not used again. Before Open it matches nothing and holds for what Open
+// could not be written to is not used again without it. Before Open it matches nothing and holds for what Open
 // finds.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
 	if err := sel.check(); err != nil {
@@ -225,8 +227,8 @@ func (k *diskWriter) commitPurges(reqs []*purgeRequest) {
 			req.err = fmt.Errorf("count matches: %w", err)
 		}
 	}
-	if k.attached && lost {
-		k.dropFile()
+	if lost {
+		k.giveUpFile()
 	}
 }
 

@@ -249,6 +249,10 @@ func (s *Store) attach() error {
 	if err != nil {
 		return err
 	}
+	if err := s.disk.apart(s.disk.wait(), s.disk.unmark, nil); err != nil {
+		s.diskWriter.tell(slog.LevelWarn, "disk tier: the mark of missed purges cannot be removed, so the file is begun anew at the next start",
+			slog.String("name", s.disk.path+markSuffix), slog.Any("error", err))
+	}
 	s.disk.attach(o.use)
 	s.memory.forgetDisk(!o.known)
 	s.diskWriter.attached, s.diskWriter.expiring, s.diskWriter.pending, s.diskWriter.writing = true, true, true, 0
@@ -284,7 +288,7 @@ func (s *Store) openFile() (*prepared, error) {
 		switch name, _ := tx.Cursor().First(); {
 		case name != nil && s.diskWriter.removed:
 			return errForeign
-		case name != nil && s.diskWriter.discard:
+		case name != nil && (s.diskWriter.discard || o.missed):
 			return errMissed
 		}
 		t, err := schema(tx)
