@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func start(t *testing.T, s setup, o *origin) *instance {
 	t.Helper()
 	in := &instance{t: t, port: freePort(t), admin: fmt.Sprintf("localhost:%d", freePort(t)), disk: s.disk}
 	in.client = &http.Client{
-		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100},
+		Transport:     newRenewable(&http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       30 * time.Second,
 	}
@@ -61,6 +62,31 @@ func start(t *testing.T, s setup, o *origin) *instance {
 	})
 	in.load(s, o)
 	return in
+}
+
+// renewable is a transport that leaves all its connections behind where an http.Transport closes those
+// that are idle: one that is still being dialled may have been taken by a server that goes, which
+// would answer a later request by its own configuration.
+type renewable struct {
+	current atomic.Pointer[http.Transport]
+}
+
+func newRenewable(first *http.Transport) *renewable {
+	n := new(renewable)
+	n.current.Store(first)
+	return n
+}
+
+// RoundTrip implements http.RoundTripper.
+func (n *renewable) RoundTrip(r *http.Request) (*http.Response, error) {
+	return n.current.Load().RoundTrip(r)
+}
+
+// CloseIdleConnections is what http.Client calls by the method of its own with this name.
+func (n *renewable) CloseIdleConnections() {
+	last := n.current.Load()
+	n.current.Store(last.Clone())
+	last.CloseIdleConnections()
 }
 
 // proxied is a site with the directive in front of the origin.
@@ -123,6 +149,11 @@ func (in *instance) load(s setup, o *origin) {
 	if err := in.tryLoad(s, o); err != nil {
 		in.t.Fatal(err)
 	}
+	// Caddy returns when the goroutine that does this has begun. Until then the kernel gives the
+	// old server some of the connections that are new.
+	eventually(in.t, "the configuration that goes has closed its listener", func() bool {
+		return caddy.ListenerUsage("tcp", fmt.Sprintf(":%d", in.port)) <= 1
+	})
 	in.client.CloseIdleConnections() // those of the configuration that has gone
 }
 
