@@ -43,6 +43,8 @@ var writers = []struct{ name, field, site, routes string }{
 	{"reverse_proxy of itself", "X-Forwarded-For", "larder\nreverse_proxy {{origin}}", ""},
 	{"header_up", "X-Client", "larder\nreverse_proxy {{origin}} {\nheader_up X-Client {remote_host}\n}", ""},
 	{"header_up, the usual one", "X-Real-IP", "larder\nreverse_proxy {{origin}} {\nheader_up X-Real-IP {remote_host}\n}", ""},
+	{"header_up of a conditional", "If-None-Match", "larder\nreverse_proxy {{origin}} {\nheader_up If-None-Match {remote_host}\n}", ""},
+	{"header_up of Range", "Range", "larder\nreverse_proxy {{origin}} {\nheader_up Range {remote_host}\n}", ""},
 	{"header_up, added", "X-Client", "larder\nreverse_proxy {{origin}} {\nheader_up +X-Client {remote_host}\n}", ""},
 	{"request_header behind", "X-Client", "route {\nlarder\nrequest_header X-Client {remote_host}\nreverse_proxy {{origin}}\n}", ""},
 	{"request_header in a handle", "X-Client", "larder\nhandle {\nrequest_header X-Client {remote_host}\nreverse_proxy {{origin}}\n}", ""},

@@ -233,7 +233,7 @@ func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
 	}
 	if len(header["Vary"]) > 0 {
 		names, _ := rfc9111.VaryNames(header)
-		x.VaryUnseen = !q.seesAll(names)
+		x.VaryUnseen = !q.seesAll(names) || !q.seesAll(rfc9111.VaryConditions(header))
 	}
 	if q.route.Policy.DeceptionGuard { // nothing else asks for it
 		x.URL = q.url()

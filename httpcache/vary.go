@@ -76,6 +76,11 @@ func (x *Fetch) seesAll(header http.Header) bool {
 		return true
 	}
 	r := x.request()
+	for _, name := range rfc9111.VaryConditions(header) { // the fetch writes these itself, so their values tell nothing
+		if !x.route.Behind.Sees(r, name, nil) {
+			return false
+		}
+	}
 	names, _ := rfc9111.VaryNames(header)
 	for _, name := range names {
 		lines, now := linesOf(x.clientHeader, name), r.Header[name]

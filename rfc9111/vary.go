@@ -38,6 +38,20 @@ func VaryNames(h http.Header) (names []string, star bool) {
 	return names, false
 }
 
+// VaryConditions returns the names in Vary that [VaryNames] leaves out, each once. Where something
+// behind the cache writes such a field of its own accord, it has selected the response after all.
+func VaryConditions(h http.Header) (names []string) {
+	for _, line := range h["Vary"] {
+		for member := range strings.SplitSeq(line, ",") {
+			name := http.CanonicalHeaderKey(trimOWS(member))
+			if slices.Contains(conditions[:], name) && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
 // WrittenByProxies reports whether proxies write the request field themselves, so that an origin
 // behind one sees another value than a cache before it. What they write into X-Forwarded-Proto and
 // X-Forwarded-Host is scheme and authority, which every key has. Early-Data (RFC 8470) depends on

@@ -115,6 +115,16 @@ func TestVaryByTooMany(t *testing.T) {
 	}
 }
 
+func TestVaryConditions(t *testing.T) {
+	h := http.Header{"Vary": {"Accept, range", "IF-None-Match,Range,", "*"}}
+	if got, want := VaryConditions(h), []string{"Range", "If-None-Match"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := VaryConditions(http.Header{"Vary": {"Accept"}}); got != nil {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestVaryNames(t *testing.T) {
 	names, star := VaryNames(http.Header{"Vary": {"foo,  Bar", "", "FOO"}})
 	if star || !slices.Equal(names, []string{"Bar", "Foo"}) {
