@@ -370,6 +370,8 @@ func TestAnswerThatWasOvertaken(t *testing.T) {
 		{"304 without coalescing", block("coalesce off"), true, []string{"Cache-Control", "no-cache"}, 304, 200},
 		{"304 to Authorization", "larder", true, []string{"Authorization", "x", "Cache-Control", "no-cache"}, 304, 200},
 		{"304 after a 404", "larder", true, []string{"Authorization", "x", "Cache-Control", "no-cache"}, 304, 404},
+		{"200 after a 404", "larder", true, []string{"Authorization", "x", "Cache-Control", "no-cache"}, 200, 404},
+		{"200 after a 404 without coalescing", block("coalesce off"), true, []string{"Cache-Control", "no-cache"}, 200, 404},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := newGate(t, func(w http.ResponseWriter, v *visit) {

@@ -54,6 +54,7 @@ type Cache struct {
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
 	refreshBackoff *recentKeys // whose background refresh has just failed
+	removals       *recentKeys // whose response a 404 or 410 has removed
 	varianceHints  *varianceHints
 	inFlight       inFlight
 	workers        workers
@@ -76,6 +77,7 @@ func New(o Options) *Cache {
 		flights:        coalesce.NewGroup[store.Key](o.Store, o.Limits),
 		hitForMiss:     newHitForMiss(),
 		refreshBackoff: newRefreshBackoff(),
+		removals:       newRemovals(),
 		varianceHints:  newVarianceHints(),
 		metrics:        o.Metrics,
 		admission:      o.Admission,

@@ -301,8 +301,15 @@ func (x *Fetch) removeGone(status int) {
 	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
 		return
 	}
+	x.cache.removals.note(x.stale.Key) // first, so that what is stored at this moment has heard of it
 	x.cache.store.Remove(x.stale)
 }
+
+// removalsKeep is how long a removal is remembered, and at most twice as long: it has to outlast the
+// fetches that had begun before.
+const removalsKeep = 10 * time.Minute
+
+func newRemovals() *recentKeys { return newRecentKeys(hitForMissKeys, removalsKeep, 0) }
 
 // takeOver lets the fetch write to its leader's client, straight through from here on.
 func (x *Fetch) takeOver(reason rfc9111.Reason) {
