@@ -6,9 +6,20 @@ import (
 	"net/http"
 )
 
-// Middleware puts a route before any http.Handler. What the handler is called with in a fetch has a
-// context that ends with the fetch, not with the client that led it; it has the values of that
-// client's.
+// Middleware puts a route before any http.Handler. Many clients may share what the handler answers
+// to one, so it runs apart from that client:
+//
+//   - The request's context ends with the fetch, not with the client. It has the values of the
+//     client's context.
+//   - A HEAD that renews what is stored comes as GET. Conditional fields are the cache's own.
+//   - Where it answers a conditional request with a 304 for another entity tag, it is called once
+//     more, without the condition.
+//   - Its panic goes on, on the goroutine of the client for which it was called.
+//   - The writer is an http.Flusher. It can be hijacked where the request asks for an upgrade.
+//
+// Failures of the cache are answered as [http.Error] does: 504 for only-if-cached with nothing
+// stored, 508 for a loop, and 502 or the origin's status for those who waited for a fetch that
+// failed. Placeholders in [KeyRules], [TagRules] and [InvalidateRule] are taken as plain text.
 func Middleware(rt *Route) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		handle := func(w http.ResponseWriter, r *http.Request) error {

@@ -9,17 +9,6 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// The request story:
-//
-//	request ─ classify ─ key ─ lookUp ─ decide ─┬─ fresh ───────────────────────────────► respondStored
-//	   │                                        ├─ stale, may be served ─► respondStored, refreshInBackground
-//	   │                                        └─ else ─► join a flight ─► fetch ─ admit ─ store
-//	   └─ bypass ─► next, untouched                            └──────────────────────► respondShared, from the streaming body
-//
-// The arrows are the methods of request: classify and key in request.go, boarding a flight in coalesced.go, the ways to answer in respond.go, and
-// in pass.go for what is passed on. evaluate.go has what is worked out about a stored response once for all hits. A fetch (fetch.go) runs
-// apart from every request; what it may do with a response is decided in rfc9111.
-
 const (
 	// loopToken is this cache's name in CDN-Loop (RFC 8586).
 	loopToken = "larder"
