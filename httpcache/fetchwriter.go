@@ -183,6 +183,9 @@ func (w *fetchWriter) FlushError() error {
 	return nil
 }
 
+// Flush implements http.Flusher, for handlers that ask for it by type.
+func (w *fetchWriter) Flush() { _ = w.FlushError() }
+
 // Unwrap leads http.ResponseController to the client's writer, as soon as there is one.
 func (w *fetchWriter) Unwrap() http.ResponseWriter {
 	if w.out != nil {
@@ -318,5 +321,6 @@ var copyBuffers = sync.Pool{New: func() any {
 // Interface guards.
 var (
 	_ http.ResponseWriter = (*fetchWriter)(nil)
+	_ http.Flusher        = (*fetchWriter)(nil)
 	_ io.ReaderFrom       = (*fetchWriter)(nil)
 )
