@@ -224,30 +224,32 @@ func TestWantsEvents(t *testing.T) {
 // gave up and asked for itself tells those who come after it, although the fetch that they all
 // waited for still has no header: each waited as long before.
 func TestAnswerOfARequestThatGaveUpWaitingIsRemembered(t *testing.T) {
-	hangs, proceed := make(chan struct{}), make(chan struct{})
-	first := true
-	c := newConfirming(t, func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Cache-Control", "no-store")
-		if first {
-			first = false
-			close(hangs)
-			<-proceed
+	inBubble(t, func(t *testing.T) {
+		hangs, proceed := make(chan struct{}), make(chan struct{})
+		first := true
+		c := newConfirming(t, func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "no-store")
+			if first {
+				first = false
+				close(hangs)
+				<-proceed
+			}
+			return nil
+		})
+		c.h.Wait = time.Millisecond
+		leader := make(chan string, 1)
+		go func() { leader <- c.ask() }()
+		<-hangs
+		if got := c.ask(); got != "Larder; fwd=bypass; detail=coalesce-wait" {
+			t.Errorf("the second: %q", got)
 		}
-		return nil
+		c.h.Wait = time.Hour
+		if got := c.ask(); got != "Larder; fwd=miss" {
+			t.Errorf("the third: %q", got)
+		}
+		close(proceed)
+		if got := <-leader; got != "Larder; fwd=uri-miss" {
+			t.Errorf("the first: %q", got)
+		}
 	})
-	c.h.Wait = time.Millisecond
-	leader := make(chan string, 1)
-	go func() { leader <- c.ask() }()
-	<-hangs
-	if got := c.ask(); got != "Larder; fwd=bypass; detail=coalesce-wait" {
-		t.Errorf("the second: %q", got)
-	}
-	c.h.Wait = time.Hour
-	if got := c.ask(); got != "Larder; fwd=miss" {
-		t.Errorf("the third: %q", got)
-	}
-	close(proceed)
-	if got := <-leader; got != "Larder; fwd=uri-miss" {
-		t.Errorf("the first: %q", got)
-	}
 }
