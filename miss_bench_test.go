@@ -112,6 +112,9 @@ func TestPassageAllocations(t *testing.T) {
 				t.Fatalf("Cache-Status: %s, want %s", got, p.status)
 			}
 			t.Logf("%.0f allocations, %d bytes", through-past, throughBytes-pastBytes)
+			if raceDetector {
+				return // the detector's own are among them
+			}
 			if through-past > most[p.name] {
 				t.Errorf("%.0f allocations more than without Larder, want at most %.0f", through-past, most[p.name])
 			}
