@@ -53,11 +53,7 @@ func newTestHandlerWith(tb testing.TB, config store.Config, settings store.Setti
 			tb.Error(err)
 		}
 	})
-	return &testHandler{c.NewRoute(Rules{
-		Tags:    TagRules{From: []string{"Surrogate-Key", "Cache-Tag", "Xkey"}},
-		Methods: []string{http.MethodGet, http.MethodHead},
-		MaxBody: 64 << 20, MaxVariants: 32, Wait: 10 * time.Second,
-	}, nil)}
+	return &testHandler{c.NewRoute(Rules{}, nil)}
 }
 
 // newTestRequest returns a request as a server has it, with header fields given as pairs.

@@ -1,0 +1,58 @@
+package httpcache
+
+import (
+	"log/slog"
+	"net/http"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// Empty fields mean the defaults; what is said stands, an empty list included.
+func TestRulesDefaults(t *testing.T) {
+	got := Rules{}.withDefaults()
+	want := Rules{
+		Policy: rfc9111.Policy{Targeted: []string{"Larder-Cache-Control", "Cdn-Cache-Control"}},
+		Tags:   TagRules{From: []string{"Surrogate-Key", "Cache-Tag", "Xkey"}}, Methods: []string{"GET", "HEAD"},
+		MaxBody: 64 << 20, MaxVariants: 32, Wait: 10 * time.Second,
+		Behind: nothingKnown{}, Logger: slog.Default(), Fingerprint: got.Fingerprint,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	said := Rules{
+		Policy: rfc9111.Policy{Targeted: []string{}}, Tags: TagRules{From: []string{}}, Methods: []string{http.MethodGet},
+		MaxBody: 1, MaxVariants: 2, Wait: 3, Behind: nothingKnown{}, Logger: slog.New(slog.DiscardHandler), Fingerprint: store.Key{1},
+	}
+	if got := said.withDefaults(); !reflect.DeepEqual(got, said) {
+		t.Errorf("got %+v, want %+v", got, said)
+	}
+}
+
+// Rules that judge otherwise have another fingerprint, and of them those that assume lifetimes keep
+// requests with a cookie apart.
+func TestRulesFollowFromThePolicy(t *testing.T) {
+	h := newTestHandler(t)
+	plain := h.cache.NewRoute(Rules{}, nil)
+	if again := h.cache.NewRoute(Rules{}, nil); again.Fingerprint != plain.Fingerprint || again.cookiesApart {
+		t.Error("the same rules have another fingerprint, or keep cookies apart")
+	}
+	assumed := []rfc9111.StatusTTL{{Duration: time.Minute}}
+	for name, tc := range map[string]struct {
+		rules Rules
+		apart bool
+	}{
+		"ttl":       {Rules{Policy: rfc9111.Policy{TTL: assumed}}, true},
+		"force_ttl": {Rules{Policy: rfc9111.Policy{ForceTTL: assumed}}, true},
+		"heuristic": {Rules{Policy: rfc9111.Policy{Heuristic: true}}, true},
+		"max_ttl":   {Rules{Policy: rfc9111.Policy{MaxTTL: time.Minute}}, false},
+		"max_body":  {Rules{MaxBody: 1}, false},
+	} {
+		if rt := h.cache.NewRoute(tc.rules, nil); rt.Fingerprint == plain.Fingerprint || rt.cookiesApart != tc.apart {
+			t.Errorf("%s: other fingerprint: %t, cookies apart: %t", name, rt.Fingerprint != plain.Fingerprint, rt.cookiesApart)
+		}
+	}
+}
