@@ -30,7 +30,8 @@ type pooled struct {
 	*httpcache.Cache
 	key string
 
-	opened atomic.Bool // the store has been: from then on its file has heard of every purge
+	opened atomic.Bool // the store has been
+	heard  uint64      // the count of purges when the pool listed the cache: it gets all later ones
 
 	mu     sync.Mutex
 	claims []claim
@@ -73,10 +74,12 @@ func withoutLinks(path string) string {
 // fromPool returns the cache for folder ("" for none), new or in use. It opens nothing.
 func fromPool(folder string, required bool, settings store.Settings, log *slog.Logger) (*pooled, error) {
 	key := poolKey(folder)
+	purges.Lock()
+	defer purges.Unlock()
 	v, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
 		s := store.New(store.Config{Path: folder, Required: required, Logger: log}, settings)
 		cachesOpen.Add(1)
-		p := &pooled{key: key}
+		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{
 			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Logger: log, Idle: p.idle,
 		})
@@ -104,11 +107,11 @@ var cachesOpen atomic.Int32
 
 // withOthers appends to all the cache and all others whose store can still answer, or soon will: while a
 // reload switches the disk path there are that of the old configuration, until its last request has
-// ended, and that of the new one, before it is opened. The list is for a purge, which is counted here
-// and once more when the list is complete. A cache that comes after it is opened after the first
-// count, one that has gone before it has noted less than the second: see open and giveBack.
+// ended, and that of the new one, before it is opened. The list is for a purge, which is counted here.
 func (p *pooled) withOthers(all []*pooled) []*pooled {
-	purges.Add(1)
+	purges.RLock()
+	defer purges.RUnlock()
+	purges.count.Add(1)
 	all = append(all, p)
 	if cachesOpen.Load() < 2 {
 		return all
@@ -147,8 +150,7 @@ func (p *pooled) Purge(_ context.Context, selectors store.Selectors, options htt
 	if options.UnlessNoop {
 		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors) })
 		if len(all) == 0 {
-			purges.Add(1) // the second count, see withOthers: a store that is closed may have what it names
-			return 0, nil
+			return 0, nil // a store that is closed may have what it names, and was not asked: see missed
 		}
 	}
 	return p.purgeAll(slices.Clone(all), selectors, options.PurgeOptions)
@@ -157,16 +159,12 @@ func (p *pooled) Purge(_ context.Context, selectors store.Selectors, options htt
 // purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have been
 // closed since it was listed: then the purge goes to what may have taken its file over.
 func (p *pooled) purgeAll(all []*pooled, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
-	if !options.DryRun {
-		purges.Add(1)
-	}
 	for left := all; len(left) > 0; {
 		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
 		matched, err = matched+n, cmp.Or(err, purgeErr)
 		if left = nil; closed && !options.DryRun {
 			left = slices.DeleteFunc(p.withOthers(nil), func(other *pooled) bool { return slices.Contains(all, other) })
 			all = slices.Concat(all, left)
-			purges.Add(1) // the second count, see withOthers
 		}
 	}
 	return matched, err
@@ -192,19 +190,23 @@ func (p *pooled) purgeOnce(all []*pooled, selectors store.Selectors, options sto
 	return matched, closed, err
 }
 
-// purges counts what has been purged in the process, so that a file can be told of which some of it
-// was kept.
-var purges atomic.Uint64
-
-// predecessor is what is known of a cache's key when there is no cache: between two that have the same
-// file.
-type predecessor struct {
-	closing sync.Mutex // held while the file is being closed
-	known   bool       // there was one, and it was opened
-	purges  uint64     // as it was when the store could still take all of them
+// purges counts what has been purged in the process, so that a file can be told that some of it did not
+// reach. The lock is held for reading while a purge is counted and lists the caches it goes to, for
+// writing while the list gains or loses one. So a purge either is counted before a cache comes, or
+// reaches it; and either reaches a cache that goes, or is counted after.
+var purges struct {
+	sync.RWMutex
+	count atomic.Uint64
 }
 
-var predecessors sync.Map // of *past by key: as many as configurations have named
+// predecessor is what is known of a cache's key when there is no cache: between two that have the same
+// file, and before the first.
+type predecessor struct {
+	closing sync.Mutex // held while the file is being closed
+	purges  uint64     // the count up to which the file has all of them; a file of an earlier process has none
+}
+
+var predecessors sync.Map // of *predecessor by key: as many as configurations have named
 
 func (p *pooled) predecessor() *predecessor {
 	v, _ := predecessors.LoadOrStore(p.key, new(predecessor))
@@ -212,14 +214,10 @@ func (p *pooled) predecessor() *predecessor {
 }
 
 // open opens the store if nobody has, once the one that had its file before has closed it: after a
-// quick change of mind that may still be writing out its queue. A file that has missed purges since
-// then is begun anew.
+// quick change of mind that may still be writing out its queue. A file that has missed purges is begun
+// anew.
 func (p *pooled) open() error {
-	before := p.predecessor()
-	before.closing.Lock()
-	missed := before.known && before.purges != purges.Load()
-	before.closing.Unlock()
-	if missed {
+	if p.missed() {
 		p.Store().Discard()
 	}
 	err := p.Store().Open()
@@ -229,15 +227,28 @@ func (p *pooled) open() error {
 	return err
 }
 
-// returnToPool gives one reference back to the pool, which closes the store with the last.
+// missed tells whether the process has purged something, before there was this cache, that did not
+// reach its file: since the cache that had it before has closed it, or since the process began.
+func (p *pooled) missed() bool {
+	before := p.predecessor()
+	before.closing.Lock()
+	defer before.closing.Unlock()
+	return before.purges != p.heard
+}
+
+// returnToPool gives one reference back to the pool, which closes the store with the last. Only a file
+// that is open until then has heard of every purge.
 func (p *pooled) returnToPool() error {
 	before := p.predecessor()
 	before.closing.Lock()
 	defer before.closing.Unlock()
-	heard := purges.Load() // before the pool forgets the cache: who looks for it later counts after that
+	complete := p.opened.Load() && p.Store().Stats().Disk.State != "failed"
+	purges.Lock()
+	heard := purges.count.Load()
+	purges.Unlock()
 	deleted, err := pool.Delete(p.key)
-	if deleted && p.opened.Load() {
-		before.known, before.purges = true, heard
+	if deleted && complete {
+		before.purges = heard
 	}
 	return err
 }

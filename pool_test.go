@@ -17,10 +17,10 @@ import (
 // refused, as if by another process.
 func TestReopenedPathWaitsForItsFile(t *testing.T) {
 	folder := t.TempDir()
-	take := func() *pooled { return takeTestPantry(t, folder) }
+	take := func() *pooled { return takeTestCache(t, folder) }
 	closeOne(t, folder)
 	closing := &(&pooled{key: poolKey(folder)}).predecessor().closing
-	closing.Lock() // as giveBack does
+	closing.Lock() // as returnToPool does
 	old, err := bbolt.Open(filepath.Join(folder, store.FileName), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 			if _, err := p.purgeAll(p.withOthers(nil), store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
 				t.Error(err)
 			}
-			if err := takeTestPantry(t, folder).returnToPool(); err != nil {
+			if err := takeTestCache(t, folder).returnToPool(); err != nil {
 				t.Error(err)
 			}
 		},
@@ -60,12 +60,12 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
 			closeOne(t, folder)
-			other := takeTestPantry(t, t.TempDir())
+			other := takeTestCache(t, t.TempDir())
 			if err := other.open(); err != nil {
 				t.Fatal(err)
 			}
 			purged(other, folder)
-			again := takeTestPantry(t, folder)
+			again := takeTestCache(t, folder)
 			if err := again.open(); err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +81,58 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 	}
 }
 
-func takeTestPantry(t *testing.T, folder string) *pooled {
+// A file that an earlier process has left serves nothing that this one has purged before it opened the
+// file. It did where the configuration whose store had heard of the purge failed before that was
+// opened, and where no configuration had named the path when the purge came.
+func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
+	purgeAll := func(p *pooled) {
+		if _, err := p.purgeAll(p.withOthers(nil), store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		purged func(other *pooled, folder string)
+		left   int64
+	}{
+		{"by a configuration that failed", func(other *pooled, folder string) {
+			failed := takeTestCache(t, folder)
+			purgeAll(other)
+			if err := failed.returnToPool(); err != nil {
+				t.Error(err)
+			}
+		}, 0},
+		{"before the path was named", func(other *pooled, _ string) { purgeAll(other) }, 0},
+		{"not at all", func(*pooled, string) {}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			folder := t.TempDir()
+			closeOne(t, folder)
+			other := takeTestCache(t, t.TempDir())
+			if err := other.open(); err != nil {
+				t.Fatal(err)
+			}
+			// As in another process, which has purged nothing yet and does not know the path.
+			purges.count.Store(0)
+			predecessors.Delete(poolKey(folder))
+			tt.purged(other, folder)
+			again := takeTestCache(t, folder)
+			if err := again.open(); err != nil {
+				t.Fatal(err)
+			}
+			if n := again.Store().Stats().Disk.Entries; n != tt.left {
+				t.Errorf("%d entries are there, want %d", n, tt.left)
+			}
+			for _, p := range []*pooled{again, other} {
+				if err := p.returnToPool(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func takeTestCache(t *testing.T, folder string) *pooled {
 	t.Helper()
 	settings := store.Settings{Memory: 1 << 20, Disk: 8 << 20, MaxBody: 1 << 20}
 	p, err := fromPool(folder, true, settings, slog.New(slog.DiscardHandler))
@@ -94,7 +145,7 @@ func takeTestPantry(t *testing.T, folder string) *pooled {
 // closeOne leaves a file with one entry behind, of a store that is closed.
 func closeOne(t *testing.T, folder string) {
 	t.Helper()
-	p := takeTestPantry(t, folder)
+	p := takeTestCache(t, folder)
 	if err := p.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +167,7 @@ func closeOne(t *testing.T, folder string) {
 func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	folder := t.TempDir()
 	closeOne(t, folder)
-	other, first := takeTestPantry(t, t.TempDir()), takeTestPantry(t, folder)
+	other, first := takeTestCache(t, t.TempDir()), takeTestCache(t, folder)
 	for _, p := range []*pooled{other, first} {
 		if err := p.open(); err != nil {
 			t.Fatal(err)
@@ -126,7 +177,7 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	if err := first.returnToPool(); err != nil {
 		t.Fatal(err)
 	}
-	second := takeTestPantry(t, folder)
+	second := takeTestCache(t, folder)
 	if err := second.open(); err != nil {
 		t.Fatal(err)
 	}
