@@ -24,8 +24,8 @@ func runningCache() purge.Cache {
 	return nil
 }
 
-// Purge implements purge.Cache. A URL is purged in all the forms that the rules of any configuration
-// make of it.
+// Purge implements purge.Cache. A URL is purged in all the forms that the rules of any
+// configuration make of it.
 func (t adminView) Purge(ctx context.Context, s purge.Selectors) (matched int, err error) {
 	rules := keyRules()
 	selectors := store.Selectors{Tags: slices.Clone(s.Tags), Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
@@ -53,8 +53,8 @@ func (t adminView) emitPurged(s purge.Selectors, matched int) {
 	})
 }
 
-// tierStats and stats are the JSON of GET /larder/stats. Its fields are those of store.Stats; the counts of requests and fetches are the
-// process's, and begin with it.
+// tierStats and stats are the JSON of GET /larder/stats. Its fields are those of store.Stats; the
+// counts of requests and fetches are the process's, and begin with it.
 type tierStats struct {
 	Entries int64  `json:"entries"`
 	Bytes   int64  `json:"bytes"`

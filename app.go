@@ -15,17 +15,19 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// App owns the store that all larder handlers of a configuration share. There is one store for each disk path in a Caddy process (and
-// one for memory alone), and it outlives configurations: a reload with the same path goes on with the same store.
+// App owns the store that all larder handlers of a configuration share. There is one store for each
+// disk path in a Caddy process (and one for memory alone), and it outlives configurations: a reload
+// with the same path goes on with the same store.
 //
-// Life cycle: Provision takes the cache but opens nothing (so `caddy validate` beside a running server touches no file), Start
-// opens it if nobody has, Cleanup gives it back. On a reload the cache is open already, and usable before Start runs: Caddy starts
-// apps in no fixed order.
+// Life cycle: Provision takes the cache but opens nothing (so `caddy validate` beside a running
+// server touches no file), Start opens it unless it is open, Cleanup gives it back. On a reload the
+// cache is open already, and usable before Start runs: Caddy starts apps in no fixed order.
 type App struct {
 	cfg.AppConfig
 
 	settings store.Settings
 	cache    *pooled
+	claim    *claim // on the cache
 	events   *caddyevents.App
 	ctx      caddy.Context
 	logger   *zap.Logger
@@ -65,7 +67,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.logger.Info("the disk budget is below 16MiB: with large bodies the file may take up to twice as much", zap.Int64("budget", a.Disk.Budget))
 	}
 	a.settings = store.Settings{Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody}
-	if err := a.registerMetrics(ctx); err != nil {
+	if err := collectors.register(ctx.GetMetricsRegistry(), &storeCollector{running.stats, fetchesUnderWay}); err != nil {
 		return err
 	}
 	events, err := ctx.App("events")
@@ -73,12 +75,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
-	// The store outlives this configuration and its loggers, so it logs through whatever is Caddy's default at the time.
+	// The store outlives this configuration and its loggers, so it logs through whatever is Caddy's
+	// default at the time.
 	a.cache, err = fromPool(a.Disk.Path, required, a.settings, storeLogger())
 	if err != nil {
 		return err
 	}
-	a.cache.claim(a, a.settings)
+	a.claim = &claim{&a.routes, a.settings}
+	a.cache.add(a.claim)
 	return nil
 }
 
@@ -92,7 +96,8 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: requests of this configuration may still be under way. Cleanup gives the cache back.
+// Stop does nothing: requests of this configuration may still be under way. Cleanup gives the cache
+// back.
 func (a *App) Stop() error { return nil }
 
 // Cleanup gives the cache back. Caddy calls it also when Provision failed half way.
@@ -102,13 +107,13 @@ func (a *App) Cleanup() error {
 		if caddy.Exiting() {
 			a.cache.CancelFetches(context.Canceled)
 		}
-		a.cache.unclaim(a)
+		a.cache.remove(a.claim)
 	}
 	return nil
 }
 
-// running lists the apps that have been started and not cleaned up, oldest first. On a reload there are two for a while; after one
-// that failed, the older is alone again.
+// running lists the apps that have been started and not cleaned up, oldest first. On a reload there
+// are two for a while; after one that failed, the older is alone again.
 var running apps
 
 type apps struct {
@@ -136,6 +141,15 @@ func (r *apps) newest() *App {
 		return nil
 	}
 	return r.list[len(r.list)-1]
+}
+
+// stats describes the store of the newest app; false if there is none.
+func (r *apps) stats() (store.Stats, bool) {
+	app := r.newest()
+	if app == nil {
+		return store.Stats{}, false
+	}
+	return app.cache.Store().Stats(), true
 }
 
 // Interface guards.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -13,8 +12,9 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// collectors are the process's metrics. Caddy makes a new registry for each configuration, so they are made once and registered in
-// each: a reload loses no count. No label carries a key, URL, host or tag.
+// collectors are the process's metrics. Caddy makes a new registry for each configuration, so they
+// are made once and registered in each: a reload loses no count. No label carries a key, URL, host
+// or tag.
 var collectors = newMetrics()
 
 // metrics are the counts of the process.
@@ -25,7 +25,6 @@ type metrics struct {
 	reasons       map[rfc9111.Reason]prometheus.Counter
 	purged        *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
-	state         storeCollector
 }
 
 func newMetrics() *metrics {
@@ -58,12 +57,10 @@ func newMetrics() *metrics {
 	return m
 }
 
-// registerMetrics registers the collectors in the registry of a new configuration.
-func (a *App) registerMetrics(ctx caddy.Context) error {
-	registry := ctx.GetMetricsRegistry()
-	for _, c := range []prometheus.Collector{
-		collectors.requestsVec, collectors.notStoredVec, collectors.purged, collectors.fetchDuration, collectors.state,
-	} {
+// register registers the counts in the registry of a new configuration, and what is read of the
+// store.
+func (m *metrics) register(registry prometheus.Registerer, ofStore *storeCollector) error {
+	for _, c := range []prometheus.Collector{m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, ofStore} {
 		if err := registry.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
 		}
@@ -113,7 +110,10 @@ func read(c prometheus.Counter) uint64 {
 }
 
 // storeCollector reads the running store when it is scraped.
-type storeCollector struct{}
+type storeCollector struct {
+	stats   func() (store.Stats, bool) // false while no store runs
+	fetches func() int                 // under way
+}
 
 var (
 	entriesDesc   = storeDesc("entries", "Stored responses.", "tier")
@@ -128,20 +128,19 @@ func storeDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // Describe implements prometheus.Collector.
-func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
+func (*storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{entriesDesc, bytesDesc, evictionsDesc, errorsDesc, inFlightDesc} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (storeCollector) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(fetchesUnderWay()))
-	app := running.newest()
-	if app == nil {
+func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(c.fetches()))
+	s, ok := c.stats()
+	if !ok {
 		return
 	}
-	s := app.cache.Store().Stats()
 	for tier, t := range map[store.Tier]store.TierStats{store.MemoryTier: s.Memory, store.DiskTier: s.Disk} {
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), tier.String())
 		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(t.Bytes), tier.String())

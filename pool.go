@@ -16,8 +16,9 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// pool holds every cache in use, by the canonical path of its disk tier, or memoryOnly. The key is the path alone: settings may
-// change while the store lives (a key with settings in it would open the same file twice and lock itself out).
+// pool holds every cache in use, by the canonical path of its disk tier, or memoryOnly. The key is
+// the path alone: settings may change while the store lives (a key with settings in it would open
+// the same file twice and lock itself out).
 var pool = caddy.NewUsagePool()
 
 // memoryOnly is the key of the cache without a disk tier.
@@ -34,7 +35,7 @@ type pooled struct {
 	heard  uint64      // the count of purges when the pool listed the cache: it gets all later ones
 
 	mu     sync.Mutex
-	claims []claim
+	claims []*claim
 
 	unclaimed atomic.Int64 // references to give back to the pool when nothing is under way
 	closing   sync.Mutex
@@ -42,7 +43,7 @@ type pooled struct {
 
 // claim is one configuration's claim on the cache.
 type claim struct {
-	app      *App
+	routes   *httpcache.Siblings
 	settings store.Settings
 }
 
@@ -91,7 +92,8 @@ func fromPool(folder string, required bool, settings store.Settings, log *slog.L
 	return v.(*pooled), nil
 }
 
-// fetchesUnderWay counts the fetches of the whole process: those of a store that a reload has replaced go on.
+// fetchesUnderWay counts the fetches of the whole process: those of a store that a reload has
+// replaced go on.
 func fetchesUnderWay() (n int) {
 	pool.Range(func(_, v any) bool {
 		if p, ok := v.(*pooled); ok {
@@ -105,9 +107,10 @@ func fetchesUnderWay() (n int) {
 // cachesOpen is how many there are, those being closed included.
 var cachesOpen atomic.Int32
 
-// withOthers appends to all the cache and all others whose store can still answer, or soon will: while a
-// reload switches the disk path there are that of the old configuration, until its last request has
-// ended, and that of the new one, before it is opened. The list is for a purge, which is counted here.
+// withOthers appends to all the cache and all others whose store can still answer, or soon will:
+// while a reload switches the disk path there are that of the old configuration, until its last
+// request has ended, and that of the new one, before it is opened. The list is for a purge, which
+// is counted here.
 func (p *pooled) withOthers(all []*pooled) []*pooled {
 	purges.RLock()
 	defer purges.RUnlock()
@@ -132,15 +135,15 @@ func keyRules() (rules []*httpcache.KeyRules) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, c := range p.claims {
-			rules = append(rules, c.app.routes.Rules()...)
+			rules = append(rules, c.routes.Rules()...)
 		}
 		return true
 	})
 	return rules
 }
 
-// Purge implements httpcache.Purger for all caches of the process: during a reload that switches the
-// disk path two stores serve requests.
+// Purge implements httpcache.Purger for all caches of the process: during a reload that switches
+// the disk path two stores serve requests.
 func (p *pooled) Purge(_ context.Context, selectors store.Selectors, options httpcache.PurgeOptions) (matched int, err error) {
 	var room [4]*pooled // on the stack: most unsafe requests find nothing to purge
 	all := p.withOthers(room[:0])
@@ -156,8 +159,8 @@ func (p *pooled) Purge(_ context.Context, selectors store.Selectors, options htt
 	return p.purgeAll(slices.Clone(all), selectors, options.PurgeOptions)
 }
 
-// purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have been
-// closed since it was listed: then the purge goes to what may have taken its file over.
+// purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have
+// been closed since it was listed: then the purge goes to what may have taken its file over.
 func (p *pooled) purgeAll(all []*pooled, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
 	for left := all; len(left) > 0; {
 		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
@@ -170,7 +173,8 @@ func (p *pooled) purgeAll(all []*pooled, selectors store.Selectors, options stor
 	return matched, err
 }
 
-// purgeOnce is one round of purgeAll; closed says that another store than p's takes no purge any more.
+// purgeOnce is one round of purgeAll; closed says that another store than p's takes no purge any
+// more.
 func (p *pooled) purgeOnce(all []*pooled, selectors store.Selectors, options store.PurgeOptions) (matched int, closed bool, err error) {
 	var mu sync.Mutex
 	var waiting sync.WaitGroup
@@ -190,17 +194,17 @@ func (p *pooled) purgeOnce(all []*pooled, selectors store.Selectors, options sto
 	return matched, closed, err
 }
 
-// purges counts what has been purged in the process, so that a file can be told that some of it did not
-// reach. The lock is held for reading while a purge is counted and lists the caches it goes to, for
-// writing while the list gains or loses one. So a purge either is counted before a cache comes, or
-// reaches it; and either reaches a cache that goes, or is counted after.
+// purges counts what has been purged in the process, so that a file can be told that some of it did
+// not reach. The lock is held for reading while a purge is counted and lists the caches it goes to,
+// for writing while the list gains or loses one. So a purge either is counted before a cache comes,
+// or reaches it; and either reaches a cache that goes, or is counted after.
 var purges struct {
 	sync.RWMutex
 	count atomic.Uint64
 }
 
-// predecessor is what is known of a cache's key when there is no cache: between two that have the same
-// file, and before the first.
+// predecessor is what is known of a cache's key when there is no cache: between two that have the
+// same file, and before the first.
 type predecessor struct {
 	closing sync.Mutex // held while the file is being closed
 	purges  uint64     // the count up to which the file has all of them; a file of an earlier process has none
@@ -213,9 +217,9 @@ func (p *pooled) predecessor() *predecessor {
 	return v.(*predecessor)
 }
 
-// open opens the store if nobody has, once the one that had its file before has closed it: after a
-// quick change of mind that may still be writing out its queue. A file that has missed purges is begun
-// anew.
+// open opens the store unless it is open, once the one that had its file before has closed it:
+// after a quick change of mind that may still be writing out its queue. A file that has missed
+// purges is begun anew.
 func (p *pooled) open() error {
 	if p.missed() {
 		p.Store().Discard()
@@ -236,8 +240,8 @@ func (p *pooled) missed() bool {
 	return before.purges != p.heard
 }
 
-// returnToPool gives one reference back to the pool, which closes the store with the last. Only a file
-// that is open until then has heard of every purge.
+// returnToPool gives one reference back to the pool, which closes the store with the last. Only a
+// file that is open until then has heard of every purge.
 func (p *pooled) returnToPool() error {
 	before := p.predecessor()
 	before.closing.Lock()
@@ -259,23 +263,19 @@ func (p *pooled) Destruct() error {
 	return p.Store().Close()
 }
 
-// claim puts an app's settings in force beside those of the apps that hold the cache already.
-func (p *pooled) claim(app *App, settings store.Settings) {
+// add puts the settings of a claim in force beside those of the claims that are there already.
+func (p *pooled) add(c *claim) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.claims = append(p.claims, claim{app, settings})
+	p.claims = append(p.claims, c)
 	p.apply()
 }
 
-// unclaim takes an app's settings out of force and gives its reference back, as soon as no request holds the cache any more.
-func (p *pooled) unclaim(app *App) {
+// remove takes the settings of a claim out of force and gives its reference back, as soon as no
+// request holds the cache any more.
+func (p *pooled) remove(c *claim) {
 	p.mu.Lock()
-	for i, t := range p.claims {
-		if t.app == app {
-			p.claims = append(p.claims[:i:i], p.claims[i+1:]...)
-			break
-		}
-	}
+	p.claims = slices.DeleteFunc(p.claims, func(o *claim) bool { return o == c })
 	if len(p.claims) > 0 {
 		p.apply()
 	}
@@ -284,14 +284,14 @@ func (p *pooled) unclaim(app *App) {
 	p.closeIdle()
 }
 
-// apply puts the largest budgets that anyone asks for in force, so that a reload that fails has shrunk nothing. The policy is
-// that of the newest configuration.
+// apply puts the largest budgets that anyone asks for in force, so that a reload that fails has
+// shrunk nothing. The policy is that of the newest configuration.
 func (p *pooled) apply() {
 	in := p.claims[len(p.claims)-1].settings
-	for _, t := range p.claims {
-		in.Memory = max(in.Memory, t.settings.Memory)
-		in.Disk = max(in.Disk, t.settings.Disk)
-		in.MaxBody = max(in.MaxBody, t.settings.MaxBody)
+	for _, c := range p.claims {
+		in.Memory = max(in.Memory, c.settings.Memory)
+		in.Disk = max(in.Disk, c.settings.Disk)
+		in.MaxBody = max(in.MaxBody, c.settings.MaxBody)
 	}
 	p.Store().Apply(in)
 }
@@ -303,8 +303,9 @@ func (p *pooled) idle() {
 	}
 }
 
-// closeIdle gives back what references it can. Whoever comes last of leave and drop finds both conditions met: each changes its
-// own number first and looks at the other's after.
+// closeIdle gives back what references it can. The last request to end and the last remove change
+// each its own number first and look at the other's after: the later of the two finds both
+// conditions met.
 func (p *pooled) closeIdle() {
 	p.closing.Lock()
 	defer p.closing.Unlock()
