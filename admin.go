@@ -24,7 +24,7 @@ func runningCache() purge.Cache {
 	return nil
 }
 
-// Purge implements purge.Cache. A URL is purged in all the forms that the rules of any
+// Purge implements purge.Cache. It purges a URL in all the forms that the rules of any
 // configuration make of it.
 func (t adminView) Purge(ctx context.Context, s purge.Selectors) (matched int, err error) {
 	rules := keyRules()
@@ -53,7 +53,7 @@ func (t adminView) emitPurged(s purge.Selectors, matched int) {
 	})
 }
 
-// tierStats and stats are the JSON of GET /larder/stats. Its fields are those of store.Stats; the
+// tierStats and stats are the JSON of GET /larder/stats. Their fields are those of store.Stats. The
 // counts of requests and fetches are the process's, and begin with it.
 type tierStats struct {
 	Entries int64  `json:"entries"`
@@ -66,7 +66,7 @@ type stats struct {
 	Memory        tierStats         `json:"memory"`
 	Disk          tierStats         `json:"disk"`
 	Requests      map[string]uint64 `json:"requests"`   // by outcome
-	NotStored     map[string]uint64 `json:"not_stored"` // by reason; those that have not happened are left out
+	NotStored     map[string]uint64 `json:"not_stored"` // by reason; reasons without a response are left out
 	InFlight      int               `json:"in_flight"`
 	Queue         int64             `json:"queue_bytes"`
 	Skipped       uint64            `json:"disk_writes_skipped"`
@@ -95,7 +95,8 @@ func (t adminView) Stats() any {
 
 // Entries implements purge.Cache.
 func (t adminView) Entries(query purge.Query) (purge.Listing, error) {
-	items, next, err := t.cache.Store().List(store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}, query.Limit, query.Cursor)
+	filter := store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}
+	items, next, err := t.cache.Store().List(filter, query.Limit, query.Cursor)
 	if errors.Is(err, store.ErrCursor) {
 		return purge.Listing{}, purge.ErrCursor // which is the client's fault
 	}
@@ -115,7 +116,10 @@ func listed(item *store.Item, now time.Time) purge.Entry {
 	if item.Soft {
 		ttl = min(ttl, 0)
 	}
-	x := rfc9111.Exchange{Method: item.Method, Status: item.Status, Header: item.Header, RequestTime: item.RequestTime, ResponseTime: item.StoredAt}
+	x := rfc9111.Exchange{
+		Method: item.Method, Status: item.Status, Header: item.Header,
+		RequestTime: item.RequestTime, ResponseTime: item.StoredAt,
+	}
 	freshness := new(rfc9111.Policy).Freshness(&x)
 	variant := url.Values{}
 	for i, name := range item.Variant.Names {
@@ -130,7 +134,9 @@ func listed(item *store.Item, now time.Time) purge.Entry {
 
 // countPurge counts the selectors of a purge by kind.
 func (t adminView) countPurge(s purge.Selectors) {
-	for kind, n := range map[string]int{"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts)} {
+	for kind, n := range map[string]int{
+		"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts),
+	} {
 		collectors.purged.WithLabelValues(kind).Add(float64(n))
 	}
 	if s.All {

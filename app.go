@@ -15,13 +15,14 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// App owns the store that all larder handlers of a configuration share. There is one store for each
-// disk path in a Caddy process (and one for memory alone), and it outlives configurations: a reload
-// with the same path goes on with the same store.
+// App owns the cache that all larder handlers of a configuration share. A Caddy process has one
+// cache for each disk path, and one for memory alone. It outlives configurations: a reload with the
+// same path goes on with the same cache.
 //
-// Life cycle: Provision takes the cache but opens nothing (so `caddy validate` beside a running
-// server touches no file), Start opens it unless it is open, Cleanup gives it back. On a reload the
-// cache is open already, and usable before Start runs: Caddy starts apps in no fixed order.
+// Life cycle: Provision claims the cache but opens nothing, so `caddy validate` beside a running
+// server touches no file. Start opens the cache unless it is open already. Cleanup ends the claim.
+// On a reload the cache is open already, and usable before Start runs: Caddy starts apps in no
+// fixed order.
 type App struct {
 	cfg.AppConfig
 
@@ -33,7 +34,7 @@ type App struct {
 	logger   *zap.Logger
 
 	routes        httpcache.Siblings
-	otherHandlers sync.Map // *caddyhttp.Server to bool, see severalIn
+	otherHandlers sync.Map // *caddyhttp.Server to bool, see hasOtherHandlers
 }
 
 // CaddyModule returns the Caddy module information.
@@ -44,7 +45,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration and takes the cache it names, without opening it.
+// Provision checks the configuration and claims the cache that it names, without opening it.
 func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.Check(); err != nil {
 		return err
@@ -52,7 +53,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	required := a.DiskChosen()
 	a.AppConfig = a.WithDefaults()
-	if required { // as of a log's file, placeholders are allowed: {env.STATE_DIRECTORY}
+	if required { // placeholders are allowed, as in a log's file name: {env.STATE_DIRECTORY}
 		path, err := caddy.NewReplacer().ReplaceOrErr(a.Disk.Path, true, true)
 		if err != nil {
 			return fmt.Errorf("disk: %w", err)
@@ -64,9 +65,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("eviction: %w", err)
 	}
 	if a.SmallDisk() {
-		a.logger.Info("the disk budget is below 16MiB: with large bodies the file may take up to twice as much", zap.Int64("budget", a.Disk.Budget))
+		a.logger.Info(
+			"the disk budget is below 16MiB: with large bodies the file may take up to twice as much",
+			zap.Int64("budget", a.Disk.Budget))
 	}
-	a.settings = store.Settings{Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody}
+	a.settings = store.Settings{
+		Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody,
+	}
 	if err := collectors.register(ctx.GetMetricsRegistry(), &storeCollector{running.stats, fetchesUnderWay}); err != nil {
 		return err
 	}
@@ -75,8 +80,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
-	// The store outlives this configuration and its loggers, so it logs through whatever is Caddy's
-	// default at the time.
+	// The store outlives this configuration and its loggers, so it logs to the logger that is
+	// Caddy's default at the time.
 	a.cache, err = fromPool(a.Disk.Path, required, a.settings, storeLogger())
 	if err != nil {
 		return err
@@ -96,11 +101,11 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: requests of this configuration may still be under way. Cleanup gives the cache
-// back.
+// Stop does nothing: requests of this configuration may still be under way. Cleanup ends the claim
+// on the cache.
 func (a *App) Stop() error { return nil }
 
-// Cleanup gives the cache back. Caddy calls it also when Provision failed half way.
+// Cleanup ends the claim on the cache. Caddy calls it also when Provision failed half way.
 func (a *App) Cleanup() error {
 	running.remove(a)
 	if a.cache != nil {
@@ -112,8 +117,8 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-// running lists the apps that have been started and not cleaned up, oldest first. On a reload there
-// are two for a while; after one that failed, the older is alone again.
+// running lists the apps that have been started and not cleaned up, oldest first. During a reload
+// there are two. After a reload that failed, only the older one is left.
 var running apps
 
 type apps struct {

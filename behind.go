@@ -10,12 +10,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// A handler is not told what stands behind it: Caddy hands it a next that it cannot look into. So
-// the routes of its server are walked, once for each configuration. What a request may come to
-// behind larder counts as standing there, whatever the matchers say; what chooses it is noted
-// beside it.
+// Caddy does not tell a handler what stands behind it: it passes a next that the handler cannot
+// look into. So larder walks the routes of its server, once for each configuration. Every handler
+// that a request may reach behind larder counts as standing there, whatever the matchers say. The
+// matchers on its way are noted beside it.
 //
-// The walk knows the handlers of the standard modules that have routes within. Inside of others it
+// The walk knows the handlers of the standard modules that contain routes. In other handlers it
 // finds nothing.
 
 // place is where a larder handler stands in a server.
@@ -24,7 +24,7 @@ type place struct {
 	path    string   // of its route, as the configuration has it: routes/0/handle/1/routes/2
 	hosts   []string // that the route and those around it match; empty for any
 	after   []step   // in the order in which a request comes to them
-	open    bool     // what follows the list of routes may be reached too
+	open    bool     // a request may go on to what follows the list of routes
 }
 
 // step is a handler behind a larder handler, or a route that has none.
@@ -33,14 +33,14 @@ type step struct {
 	gates   []gate                      // what a request passes between the two, from the outside in
 }
 
-// gate is what lets some requests in and others not.
+// gate is a route that lets some requests in and others not.
 type gate struct {
 	route    *caddyhttp.Route
-	response bool // the routes are for some responses or errors, whatever their matchers say
+	response bool // the route is for some responses or errors, whatever its matchers say
 }
 
-// placesIn finds the larder handlers of a server, with all that a request may come to behind each.
-// One in a named route has a place wherever that is invoked.
+// placesIn finds the larder handlers of a server, with all that a request may reach behind each. A
+// handler in a named route has a place wherever that route is invoked.
 func placesIn(server *caddyhttp.Server) []place {
 	w := walker{named: server.NamedRoutes}
 	places := w.routes(server.Routes, "routes", nil)
@@ -53,7 +53,7 @@ func placesIn(server *caddyhttp.Server) []place {
 // walker goes through the routes of a server.
 type walker struct {
 	named   map[string]*caddyhttp.Route
-	invoked []string // the named routes under way: one that invokes itself has no end
+	invoked []string // the named routes being walked: one that invokes itself would have no end
 }
 
 // routes finds the places in a list of routes, and what follows each within the list.
@@ -91,7 +91,8 @@ func (w *walker) route(route *caddyhttp.Route, path string, hosts []string) (pla
 	return places
 }
 
-// following lists the steps in routes behind one of the given group, of which no other is run.
+// following lists the steps in routes behind a route of the given group. No other route of that
+// group runs.
 func (w *walker) following(list caddyhttp.RouteList, group string) []step {
 	return w.enter(list, group, nil, false)
 }
@@ -107,7 +108,7 @@ func (w *walker) enter(list caddyhttp.RouteList, group string, gates []gate, res
 	return all
 }
 
-// all lists handlers and those in the routes within.
+// all lists handlers and those in the routes inside of them.
 func (w *walker) all(handlers []caddyhttp.MiddlewareHandler, gates []gate) (all []step) {
 	for _, handler := range handlers {
 		all = append(all, step{handler, gates})
@@ -118,12 +119,12 @@ func (w *walker) all(handlers []caddyhttp.MiddlewareHandler, gates []gate) (all 
 	return all
 }
 
-// forResponses reports whether within has this name for routes that only some responses come to.
+// forResponses reports whether within has this name for routes that only some responses reach.
 func forResponses(name string) bool {
 	return strings.HasPrefix(name, "handle_response/") || strings.HasPrefix(name, "errors/")
 }
 
-// within visits the routes inside of a handler. name is where its configuration has them.
+// within visits the routes inside of a handler. name is their place in the handler's configuration.
 func (w *walker) within(handler caddyhttp.MiddlewareHandler, visit func(list caddyhttp.RouteList, name string)) {
 	responses := func(list []caddyhttp.ResponseHandler) {
 		for i := range list {
@@ -161,7 +162,7 @@ func hostsOf(route *caddyhttp.Route) (hosts []string) {
 	return hosts
 }
 
-// String names the place as somebody who edits the configuration would look for it.
+// String names the place for an operator who looks for it in the configuration.
 func (p *place) String() string {
 	if len(p.hosts) == 0 {
 		return p.path

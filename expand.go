@@ -11,9 +11,9 @@ import (
 	"github.com/larder-cache/larder/urlform"
 )
 
-// ExpandURL implements httpcache.Origin. Caddy has decoded what most of the placeholders stand for
-// that are parts of the request's URL; in a URL they stand as the client sent them, or with what
-// would end the path, or begin an escape, percent-encoded.
+// ExpandURL implements httpcache.Origin. Caddy has decoded most of the placeholders that are parts
+// of the request's URL. In a URL they stand as the client sent them. Where that is not known, the
+// bytes that would end the path or begin an escape are percent-encoded.
 func (c *clientRequest) ExpandURL(text string) string {
 	path, query, hasQuery := strings.Cut(text, "?")
 	expanded := c.expandIn(path, endsPath)
@@ -23,22 +23,23 @@ func (c *clientRequest) ExpandURL(text string) string {
 	return expanded
 }
 
-// The bytes that have a meaning of their own in a path, and in a parameter of a query.
+// The bytes with a meaning of their own in a path, and in a parameter of a query.
 const (
 	endsPath  = "%?#"
 	endsParam = "%#&+"
 )
 
-// expandIn expands the placeholders of a part of a URL, in which reserved have a meaning.
+// expandIn expands the placeholders of a part of a URL in which the reserved bytes have a meaning.
 func (c *clientRequest) expandIn(text, reserved string) string {
-	expanded, _ := c.repl.ReplaceFunc(text, func(name string, value any) (any, error) { // the error would be this function's
+	replace := func(name string, value any) (any, error) {
 		return c.inURL(name, caddy.ToString(value), reserved), nil
-	})
+	}
+	expanded, _ := c.repl.ReplaceFunc(text, replace) // its only error would be one of replace
 	return expanded
 }
 
-// inURL is the value of a placeholder as it stands in a URL. What is no part of the request's URL is
-// taken as it is: a field such as Destination carries a URL.
+// inURL returns the value of a placeholder as it stands in a URL. A value that is not part of the
+// request's URL is taken as it is: a field such as Destination carries a URL.
 func (c *clientRequest) inURL(name, value, reserved string) string {
 	switch of, part, _ := strings.Cut(name, ".path"); of {
 	case "http.request.uri":
@@ -61,15 +62,15 @@ func (c *clientRequest) inURL(name, value, reserved string) string {
 	case strings.HasPrefix(name, "http.request.uri.path"), strings.HasPrefix(name, "http.request.orig_uri.path"),
 		strings.HasPrefix(name, "http.request.uri.query."):
 		return escape(value, reserved, false)
-	case strings.HasPrefix(name, "http.regexp."): // of a path, which is decoded, or of a field that may have escapes
+	case strings.HasPrefix(name, "http.regexp."): // of a decoded path, or of a field that may have escapes
 		return escape(value, reserved, true)
 	}
 	return value
 }
 
-// sentPart is the path of u, or the segment that a part such as ".1" names, as the client sent it,
-// where u is the URL that Caddy has decoded it from. In /a%2Fb/c Caddy counts three segments, and
-// whoever has sent it two.
+// sentPart returns the path of u as the client sent it, or the segment of it that a part such as
+// ".1" names. It reports false if u is not the URL that Caddy decoded. In /a%2Fb/c Caddy counts
+// three segments, the client two.
 func sentPart(u *url.URL, part, decoded string) (string, bool) {
 	sent := urlform.PathAsSent(u)
 	if part == "" {
@@ -82,7 +83,7 @@ func sentPart(u *url.URL, part, decoded string) (string, bool) {
 	return segment(sent, n), true
 }
 
-// sentParam is the value of a parameter of u's query as the client sent it.
+// sentParam returns the value of a parameter of u's query as the client sent it.
 func sentParam(u *url.URL, name, decoded string) (string, bool) {
 	for piece := range strings.SplitSeq(u.RawQuery, "&") {
 		n, v, _ := strings.Cut(piece, "=")
@@ -95,7 +96,7 @@ func sentParam(u *url.URL, name, decoded string) (string, bool) {
 	return "", false
 }
 
-// segment is the nth of a path, as Caddy counts them, empty past the end.
+// segment returns the nth segment of a path as Caddy counts them, empty past the end.
 func segment(path string, n int) string {
 	all := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	if n >= len(all) {
@@ -104,7 +105,7 @@ func segment(path string, n int) string {
 	return all[n]
 }
 
-// escape percent-encodes the bytes of reserved. Where the text may have escapes, these stay.
+// escape percent-encodes the bytes of reserved. If the text may have escapes, these stay.
 func escape(text, reserved string, mayHaveEscapes bool) string {
 	var b strings.Builder
 	for i := range len(text) {

@@ -12,14 +12,14 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 )
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler: httpcache tells the story of a request, this file
-// what Caddy has to do with it.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. httpcache tells the story of a request; this
+// file has the part of it that is Caddy's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	c := &clientRequest{next: next, repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
 	return toCaddy(h.route.Serve(&c.Request, w, r, h.identify(r), c))
 }
 
-// clientRequest is a client's request, as Caddy and the cache have it. It implements
+// clientRequest is a client's request as Caddy and the cache know it. It implements
 // httpcache.Origin.
 type clientRequest struct {
 	httpcache.Request
@@ -58,8 +58,8 @@ func (c *clientRequest) Decided(d *httpcache.Decision) {
 	}
 }
 
-// logged reports whether the request can come into an access log. Fields for one that cannot would
-// cost what the rest of a hit does.
+// logged reports whether the request can appear in an access log. Fields for one that cannot would
+// cost as much as the rest of a hit.
 func (c *clientRequest) logged() bool {
 	server := serverOf(c.HTTP())
 	return server != nil && server.Logs != nil
@@ -70,11 +70,11 @@ const (
 	reasonPlaceholder = "http.larder.reason"
 )
 
-// publish has the placeholders answered. The replacer asks its providers in the order in which they
-// came, so ours comes before those of a fetch, and of a handler of ours within: what is told to the
-// client is the outermost's. To set them in the replacer's map would be simpler, but the map is
-// mostly empty, and to make it costs a third of what a hit allocates. Being asked costs nothing
-// unless somebody asks.
+// publish adds the placeholders to the request's replacer. The replacer asks its providers in the
+// order in which they were added. So this handler's come before those of a fetch and of a larder
+// handler behind this one, and the client is told the outermost answer. Setting them in the
+// replacer's map would be simpler. But that map is mostly empty, and making it costs a third of
+// what a hit allocates. A provider costs nothing until a placeholder is used.
 func (c *clientRequest) publish() {
 	if !c.published {
 		c.published = true
@@ -104,7 +104,7 @@ var outcomeWords = func() (words [httpcache.OutcomeCount]any) {
 	return words
 }()
 
-// toCache gives the cache the status that Caddy would answer an error with.
+// toCache gives an error the status that Caddy would answer it with.
 func toCache(err error) error {
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
 		return &httpcache.Error{Status: handlerErr.StatusCode, Err: err}
@@ -112,14 +112,14 @@ func toCache(err error) error {
 	return err
 }
 
-// toCaddy is the opposite: an error of the handlers is what they returned, one of the cache's own is
-// what handle_errors takes.
+// toCaddy is the opposite. An error of the handlers becomes again what they returned. One of the
+// cache's own becomes an error that handle_errors takes.
 func toCaddy(err error) error {
 	own, ok := errors.AsType[*httpcache.Error](err)
 	if !ok {
 		return err
 	}
-	for ok { // what a fetch failed with, for those who waited
+	for ok { // the failure of a fetch, wrapped once more for each request that waited
 		var cause *httpcache.Error
 		if cause, ok = own.Err.(*httpcache.Error); ok { //nolint:errorlint // the one directly within
 			own = cause

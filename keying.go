@@ -13,7 +13,7 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 )
 
-// identify says which URL a request asks for, and where it came in, by what Caddy knows of it.
+// identify makes the identity of a request from what Caddy knows about it.
 func (h *Handler) identify(r *http.Request) httpcache.Identity {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	id := httpcache.Identify(r, clientURL(r), claims && fromTrustedProxy(r))
@@ -22,7 +22,7 @@ func (h *Handler) identify(r *http.Request) httpcache.Identity {
 	return id
 }
 
-// clientURL is the URL as the client sent it, before any rewrite.
+// clientURL returns the URL as the client sent it, before any rewrite.
 func clientURL(r *http.Request) *url.URL {
 	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && orig.URL != nil {
 		return orig.URL
@@ -36,21 +36,21 @@ func fromTrustedProxy(r *http.Request) bool {
 	return trusted
 }
 
-// dotted reports whether a Host has a trailing dot. Caddy's host matcher takes example.com. for
-// another name than example.com, so the request may have come to another site, a catch-all one, than
-// those whose key it would share.
+// dotted reports whether a Host has a trailing dot. To Caddy's host matcher example.com. is another
+// name than example.com. So the request may have reached another site, a catch-all one, than the
+// requests whose key it would share.
 func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
 
-// serverOf is the server that the request came to, nil if it came to none.
+// serverOf returns the server that the request came to, nil if there is none.
 func serverOf(r *http.Request) *caddyhttp.Server {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	return server
 }
 
-// serverName names a server by the addresses that it is configured to listen at, so that what is
-// stored is found again after a reload and a restart: Caddy's own names are numbers, which change
-// with the sites of a Caddyfile. It is short, as each entry's URL ends with one. A nil server has
-// none.
+// serverName names a server by the addresses that it is configured to listen at. So stored
+// responses are found again after a reload and a restart: Caddy's own names are numbers, which
+// change with the sites of a Caddyfile. The name is short, because the URL of each entry ends with
+// it. A nil server has an empty name.
 func serverName(server *caddyhttp.Server) string {
 	if server == nil {
 		return ""
@@ -59,8 +59,9 @@ func serverName(server *caddyhttp.Server) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// hasOtherHandlers reports whether a request to server can come to one larder handler or another, as its Host is spelled. It is asked for odd
-// spellings only, and remembered for as long as the configuration lives.
+// hasOtherHandlers reports whether a request to server can reach different larder handlers,
+// depending on how its Host is spelled. It is called for odd spellings only. The result is kept as
+// long as the configuration lives.
 func (a *App) hasOtherHandlers(server *caddyhttp.Server) bool {
 	if server == nil {
 		return true
@@ -72,7 +73,8 @@ func (a *App) hasOtherHandlers(server *caddyhttp.Server) bool {
 	for _, route := range server.NamedRoutes {
 		n += handlersIn(caddyhttp.RouteList{*route})
 	}
-	// None at all: ours is somewhere that this walk does not know, and another may be as well.
+	// If there is none at all, this handler is in a place that the walk does not know, and another
+	// may be as well.
 	a.otherHandlers.Store(server, n != 1)
 	return n != 1
 }

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 )
 
-// storeLogger returns a logger for what outlives configurations: each record goes to the logger that is Caddy's default when
-// it is written, because an older one may be closed.
+// storeLogger returns a logger for what outlives configurations. Each record goes to the logger
+// that is Caddy's default when it is written, because an older one may be closed.
 func storeLogger() *slog.Logger { return slog.New(currentLog{}) }
 
 type currentLog struct{ attrs []slog.Attr }
@@ -35,5 +35,5 @@ func (l currentLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return currentLog{attrs: append(slices.Clip(l.attrs), attrs...)}
 }
 
-// WithGroup is not used by the store; its attributes stay flat.
+// WithGroup keeps attributes flat. The store does not use it.
 func (l currentLog) WithGroup(string) slog.Handler { return l }

@@ -12,9 +12,9 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// collectors are the process's metrics. Caddy makes a new registry for each configuration, so they
-// are made once and registered in each: a reload loses no count. No label carries a key, URL, host
-// or tag.
+// collectors are the process's metrics. Caddy makes a new registry for each configuration. So they
+// are made once and registered in each, and a reload loses no count. No label carries a key, URL,
+// host or tag.
 var collectors = newMetrics()
 
 // metrics are the counts of the process.
@@ -109,7 +109,7 @@ func read(c prometheus.Counter) uint64 {
 	return uint64(metric.GetCounter().GetValue())
 }
 
-// storeCollector reads the running store when it is scraped.
+// storeCollector reads the state of the running store when it is scraped.
 type storeCollector struct {
 	stats   func() (store.Stats, bool) // false while no store runs
 	fetches func() int                 // under way

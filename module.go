@@ -1,8 +1,11 @@
-// Package larder is a response cache for Caddy: RFC 9111 for a shared cache, one fetch for any number of concurrent misses, a
-// memory tier over a bbolt file that survives restarts, and purging by surrogate key.
+// Package larder is a response cache for Caddy: RFC 9111 for a shared cache, one fetch for any
+// number of concurrent misses, a memory tier over a bbolt file that survives restarts, and purging
+// by surrogate key.
 //
-// To read it: init below lists everything the plugin adds to Caddy, handler.go tells the story of a request, rfc9111 holds what may be
-// stored and reused, coalesce the flights, store the two tiers and purge by generation.
+// To read it, begin with init below, which lists everything that the plugin adds to Caddy.
+// handler.go has a request's way into the cache, and httpcache tells the story of a request.
+// rfc9111 decides what may be stored and reused, coalesce has the flights, store the two tiers and
+// purge by generation.
 package larder
 
 import (
@@ -22,7 +25,7 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// moduleName is the app's name, the directive's, the command's, and the metrics' prefix.
+// moduleName is the name of the app, of the directive and of the command, and the metrics' prefix.
 const moduleName = "larder"
 
 func init() {
@@ -32,19 +35,20 @@ func init() {
 	purge.Register(runningCache)
 }
 
-// Handler answers requests from the cache, and fills it from what the handlers after it answer.
+// Handler answers requests from the cache, and fills it with the answers of the handlers behind it.
 //
 // Placeholders it sets:
 //
 //   - {http.larder.status}: hit, stale, revalidated, miss, collapsed or bypass
-//   - {http.larder.reason}: why, where there is something to say: swr, sie, a bypass's reason, or why a response was not stored
+//   - {http.larder.reason}: the reason, where there is one: swr, sie, a bypass's reason, or why
+//     a response was not stored
 //
 // The access log has them as larder_status and larder_reason.
 type Handler struct {
 	cfg.HandlerConfig
 
 	app    *App
-	server string // serverName of the one that it belongs to
+	server string // serverName of the server that it belongs to
 	route  *httpcache.Route
 	logger *zap.Logger
 	writes *atomic.Pointer[writtenFields] // see written.go
@@ -58,7 +62,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision fills in defaults and finds the app whose store is used.
+// Provision fills in defaults and finds the app whose cache is used.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.Check(); err != nil {
 		return err
@@ -73,7 +77,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.server = serverName(server)
 	if h.MaxBody > h.app.MaxBody {
-		h.logger.Warn("max_body of the directive is larger than that of the global option, which holds: raise that one",
+		h.logger.Warn("max_body of the directive is larger than that of the global option, "+
+			"which holds: raise that one",
 			zap.Int64("max_body", h.MaxBody), zap.Int64("global", h.app.MaxBody))
 	}
 	rules, err := h.rules(ctx)
@@ -84,7 +89,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// rules are what the configuration says, with what only a running one knows.
+// rules returns the rules of the configuration, completed with what only a running one knows.
 func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 	rules = h.Rules()
 	if rules.MaxBody == 0 || rules.MaxBody > h.app.MaxBody {
@@ -100,7 +105,7 @@ func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 	return rules, nil
 }
 
-// fingerprint is of everything that decides whether a response may be stored.
+// fingerprint hashes everything that decides whether a response may be stored.
 func fingerprint(rules *httpcache.Rules, settings store.Settings) (store.Key, error) {
 	text, err := json.Marshal(struct {
 		Policy   rfc9111.Policy

@@ -11,12 +11,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// A cache in front of authentication answers before anybody has asked who it is for. By its default
-// place the directive stands behind basic_auth and forward_auth; `order larder before rewrite`,
-// which the configurations of other caches teach, moves it in front without a word.
+// A cache in front of authentication answers before the client is authenticated. By default the
+// directive stands behind basic_auth and forward_auth. `order larder before rewrite`, which the
+// configurations of other caches teach, moves it in front without a warning.
 
-// warnOfOrder logs each larder handler that stands in front of an authentication handler. By the
-// time apps start, the routes of all servers are provisioned.
+// warnOfOrder logs each larder handler that stands in front of an authentication handler. When apps
+// start, the routes of all servers have been provisioned.
 func (a *App) warnOfOrder() {
 	app, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -50,10 +50,10 @@ func authenticationIn(after []step) string {
 	return ""
 }
 
-// asksForPermission recognises what forward_auth makes of itself: a reverse_proxy that sends a
-// request of its own and, after a 2xx, goes on to what stands behind it. `method` and `@ok status`
-// may have been written otherwise than forward_auth does: which method it asks with, and which 2xx
-// it takes for a yes, makes no difference. One that goes on whatever the answer is asks nobody.
+// asksForPermission recognises the handler that forward_auth becomes: a reverse_proxy that sends a
+// request of its own and goes on to the handlers behind it after a 2xx. Its `method` and `@ok
+// status` may differ from those of forward_auth: which method it uses, and which 2xx it takes for a
+// yes, makes no difference. A handler that goes on after any answer does not ask for permission.
 func asksForPermission(rp *reverseproxy.Handler) bool {
 	for _, response := range rp.HandleResponse {
 		if response.Match != nil && takesSuccess(response.Match) && !answers(response.Routes) {
@@ -63,7 +63,8 @@ func asksForPermission(rp *reverseproxy.Handler) bool {
 	return false
 }
 
-// takesSuccess reports whether a response with some 2xx matches, with the header that it wants.
+// takesSuccess reports whether a response with some 2xx matches, if it has the header that match
+// asks for.
 func takesSuccess(match *caddyhttp.ResponseMatcher) bool {
 	byStatus := caddyhttp.ResponseMatcher{StatusCode: match.StatusCode}
 	for status := http.StatusOK; status < http.StatusMultipleChoices; status++ {
@@ -74,7 +75,7 @@ func takesSuccess(match *caddyhttp.ResponseMatcher) bool {
 	return false
 }
 
-// answers reports whether anything in the routes may do more than change the request.
+// answers reports whether any handler in the routes may do more than change the request.
 func answers(routes caddyhttp.RouteList) bool {
 	for _, route := range routes {
 		for _, handler := range route.Handlers {

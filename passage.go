@@ -16,20 +16,22 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 )
 
-// passage goes along what stands behind a larder handler as a request does, and notes which fields
-// are written on the way and whether alike for all requests that share a key. A constant is alike
-// only if nothing that the key has not decides who comes by: with `request_header @staff X-Role
-// staff` the origin sees another X-Role for a stranger who sends the same.
+// passage follows what stands behind a larder handler in the order of a request. It notes which
+// fields are written on the way, and whether alike for all requests that share a key. A constant is
+// alike only if nothing outside of the key decides which requests pass the handler that writes it.
+// With `request_header @staff X-Role staff` the origin sees another X-Role for a stranger who sends
+// the same.
 type passage struct {
 	writtenFields
 	rules     *httpcache.KeyRules
-	chosen    bool // from here on, requests that share a key may have come different ways
-	rewritten bool // and their URL or Host may differ
+	chosen    bool // from here on, requests that share a key may have taken different ways
+	rewritten bool // from here on, their URL or Host may differ
 }
 
-// come takes one step. What is chosen and may answer, or keeps requests from what follows, makes a
-// choice of all that follows.
-func (w *passage) come(s step) {
+// follow notes one step. A step counts as chosen if something outside of the key decides whether a
+// request takes it. If it may also answer, or keep requests from what follows, all that follows
+// counts as chosen too.
+func (w *passage) follow(s step) {
 	before, closed := w.chosen, false
 	for _, g := range s.gates {
 		if !w.admitsAlike(g) {
@@ -54,8 +56,8 @@ func (w *passage) admitsAlike(g gate) bool {
 	return true
 }
 
-// looksAtKey reports whether matchers look at nothing but what the key has. Those that are not
-// known may look at anything.
+// looksAtKey reports whether matchers look at the key alone. A matcher that is not known may look
+// at anything.
 func (w *passage) looksAtKey(set caddyhttp.MatcherSet) bool {
 	for _, matcher := range set {
 		keyed := false
@@ -84,7 +86,7 @@ func (w *passage) looksAtKey(set caddyhttp.MatcherSet) bool {
 	return true
 }
 
-// keysFields reports whether the key has the fields, and the request still has them as they were.
+// keysFields reports whether the key has the fields and no handler has written them on the way.
 func (w *passage) keysFields(names iter.Seq[string]) bool {
 	for name := range names {
 		if name = http.CanonicalHeaderKey(name); !slices.Contains(w.rules.Headers, name) || w.has(name) {
@@ -94,12 +96,11 @@ func (w *passage) keysFields(names iter.Seq[string]) bool {
 	return true
 }
 
-// mayAnswer reports whether a request need not go on behind a handler, with an answer that others
-// with its key might get. What sends an error, or `respond` without a field of its own, is not
-// such.
+// mayAnswer reports whether a request may end at a handler, with an answer that others with its key
+// might get. Handlers that return an error, and `respond` without a field of its own, do not count.
 func mayAnswer(handler caddyhttp.MiddlewareHandler) bool {
 	switch h := handler.(type) {
-	case nil, *caddyhttp.Subroute, *caddyhttp.Invoke: // what is within has steps of its own
+	case nil, *caddyhttp.Subroute, *caddyhttp.Invoke: // the handlers inside have steps of their own
 		return false
 	case *caddyhttp.StaticResponse:
 		return len(h.Headers) > 0
@@ -107,17 +108,20 @@ func mayAnswer(handler caddyhttp.MiddlewareHandler) bool {
 	return !slices.Contains(goingOn, moduleID(handler))
 }
 
-// goingOn are handlers that never answer for themselves, but with an error.
+// goingOn are handlers that never answer by themselves, except with an error.
 var goingOn = []string{
-	"http.handlers.authentication", "http.handlers.encode", "http.handlers.error", "http.handlers.headers", "http.handlers.intercept",
-	"http.handlers.log_append", "http.handlers.map", "http.handlers.request_body", "http.handlers.rewrite", "http.handlers.templates",
-	"http.handlers.timeouts", "http.handlers.tracing", "http.handlers.vars",
+	"http.handlers.authentication", "http.handlers.encode", "http.handlers.error",
+	"http.handlers.headers", "http.handlers.intercept", "http.handlers.log_append",
+	"http.handlers.map", "http.handlers.request_body", "http.handlers.rewrite",
+	"http.handlers.templates", "http.handlers.timeouts", "http.handlers.tracing",
+	"http.handlers.vars",
 }
 
-// keepingURL are the other handlers of Caddy that leave a request's URL as it is.
+// keepingURL are the other handlers of Caddy that leave a request's URL unchanged.
 var keepingURL = []string{
-	"http.handlers.acme_server", "http.handlers.file_server", "http.handlers.invoke", "http.handlers.larder", "http.handlers.metrics",
-	"http.handlers.push", "http.handlers.reverse_proxy", "http.handlers.static_response", "http.handlers.subroute",
+	"http.handlers.acme_server", "http.handlers.file_server", "http.handlers.invoke",
+	"http.handlers.larder", "http.handlers.metrics", "http.handlers.push",
+	"http.handlers.reverse_proxy", "http.handlers.static_response", "http.handlers.subroute",
 	"http.handlers.copy_response", "http.handlers.copy_response_headers",
 }
 
@@ -154,7 +158,8 @@ func (w *passage) noteFields(ops *headers.HeaderOps) {
 			return w.anyDiffers([]string{r.Replace, r.Search, r.SearchRegexp})
 		}))
 	}
-	for _, pattern := range ops.Delete { // from all alike, nothing is left that could select wrongly
+	// A field that is removed from all requests alike cannot select wrongly.
+	for _, pattern := range ops.Delete {
 		switch {
 		case w.differsByClient(pattern) || w.chosen && strings.Contains(pattern, "{"):
 			w.any = true
@@ -171,8 +176,8 @@ func (w *passage) writesHost(ops *headers.HeaderOps) bool {
 	return alone.has("Host")
 }
 
-// name adds a field that is written, with a value that differs for requests that share a key or
-// not.
+// name adds a field that is written. differs says that its value may differ for requests that share
+// a key.
 func (w *passage) name(name string, differs bool) {
 	differs = differs || w.chosen || w.differsByClient(name)
 	open := name == "*" || strings.Contains(name, "{")
@@ -186,11 +191,11 @@ func (w *passage) name(name string, differs bool) {
 	}
 }
 
-// keyedPlaceholders are those whose values are in every key, or the same for all requests. A field
-// that is made of them and of constants is the same for all who share a key.
+// keyedPlaceholders have values that are in every key, or the same for all requests. A field that
+// is made of them and of constants is the same for all requests that share a key.
 var keyedPlaceholders = []string{"http.request.scheme", "http.request.orig_uri.path", "env.", "system.", "file."}
 
-// innerPlaceholders are in every key as long as nothing behind Larder has changed them.
+// innerPlaceholders are in every key as long as no handler behind larder has changed them.
 var innerPlaceholders = []string{"http.request.host", "http.request.hostport", "http.request.port", "http.request.uri"}
 
 // isKeyed reports whether requests that share a key have one value for a placeholder.
@@ -230,8 +235,8 @@ func (w *passage) anyDiffers(texts []string) bool {
 	return slices.ContainsFunc(texts, w.differsByClient)
 }
 
-// rewriteDiffers reports whether any text of a rewrite differs. They are read from its JSON, which
-// has all of them.
+// rewriteDiffers reports whether any text of a rewrite differs by client. It reads them from the
+// rewrite's JSON, which has all of them.
 func (w *passage) rewriteDiffers(h *rewrite.Rewrite) bool {
 	var parts any
 	encoded, err := json.Marshal(h)

@@ -16,17 +16,17 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// pool holds every cache in use, by the canonical path of its disk tier, or memoryOnly. The key is
-// the path alone: settings may change while the store lives (a key with settings in it would open
-// the same file twice and lock itself out).
+// pool has every cache in use, by the canonical path of its disk tier, or memoryOnly. The key is
+// the path alone, because settings may change while the store lives. A key with settings in it
+// would open the same file twice, and the second open would wait for the first one's lock.
 var pool = caddy.NewUsagePool()
 
 // memoryOnly is the key of the cache without a disk tier.
 const memoryOnly = "memory"
 
-// pooled is a cache that outlives configurations. They claim it through the usage pool, and it is
-// closed when none does and no request or fetch is under way, so that a reload neither waits for
-// these nor takes the store away from them.
+// pooled is a cache that outlives configurations. They claim it through the usage pool. It is
+// closed when no configuration claims it and no request or fetch is under way. So a reload neither
+// waits for these nor takes the store away from them.
 type pooled struct {
 	*httpcache.Cache
 	key string
@@ -37,7 +37,7 @@ type pooled struct {
 	mu     sync.Mutex
 	claims []*claim
 
-	unclaimed atomic.Int64 // references to give back to the pool when nothing is under way
+	unclaimed atomic.Int64 // references to return to the pool when nothing is under way
 	closing   sync.Mutex
 }
 
@@ -47,7 +47,7 @@ type claim struct {
 	settings store.Settings
 }
 
-// poolKey is the pool's key for a folder, the same for all spellings of it.
+// poolKey returns the pool's key for a folder, the same for all spellings of it.
 func poolKey(folder string) string {
 	if folder == "" {
 		return memoryOnly
@@ -58,9 +58,9 @@ func poolKey(folder string) string {
 	return "disk " + withoutLinks(folder)
 }
 
-// withoutLinks follows the links of a path as far as it is there. What is not is made when the
-// store is opened, and the key must be the same after that: under another one the next reload would
-// find the file locked, by itself.
+// withoutLinks follows the links of a path as far as the path exists. The rest is made when the
+// store is opened, and the key must be the same after that. Under another key the next reload would
+// find the file locked by this process.
 func withoutLinks(path string) string {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {
@@ -73,7 +73,9 @@ func withoutLinks(path string) string {
 }
 
 // fromPool returns the cache for folder ("" for none), new or in use. It opens nothing.
-func fromPool(folder string, required bool, settings store.Settings, log *slog.Logger) (*pooled, error) {
+func fromPool(
+	folder string, required bool, settings store.Settings, log *slog.Logger,
+) (*pooled, error) {
 	key := poolKey(folder)
 	purges.Lock()
 	defer purges.Unlock()
@@ -92,7 +94,7 @@ func fromPool(folder string, required bool, settings store.Settings, log *slog.L
 	return v.(*pooled), nil
 }
 
-// fetchesUnderWay counts the fetches of the whole process: those of a store that a reload has
+// fetchesUnderWay counts the fetches of the whole process. Those of a store that a reload has
 // replaced go on.
 func fetchesUnderWay() (n int) {
 	pool.Range(func(_, v any) bool {
@@ -104,13 +106,15 @@ func fetchesUnderWay() (n int) {
 	return n
 }
 
-// cachesOpen is how many there are, those being closed included.
+// cachesOpen is the number of caches, those being closed included.
 var cachesOpen atomic.Int32
 
-// withOthers appends to all the cache and all others whose store can still answer, or soon will:
-// while a reload switches the disk path there are that of the old configuration, until its last
-// request has ended, and that of the new one, before it is opened. The list is for a purge, which
-// is counted here.
+// withOthers appends to all this cache and all others whose store can answer requests, or soon
+// will. While a reload switches the disk path there are two: the cache of the old configuration,
+// until its last request has ended, and that of the new one, before it is opened. The list is for a
+// purge, which is counted here and once more when the list is complete. A cache that is added later
+// is opened after the first count. One that is already gone has recorded less than the second: see
+// open and returnToPool.
 func (p *pooled) withOthers(all []*pooled) []*pooled {
 	purges.RLock()
 	defer purges.RUnlock()
@@ -128,7 +132,7 @@ func (p *pooled) withOthers(all []*pooled) []*pooled {
 	return all
 }
 
-// keyRules are those of every configuration that holds a cache.
+// keyRules returns the key rules of every configuration that claims a cache.
 func keyRules() (rules []*httpcache.KeyRules) {
 	pool.Range(func(_, v any) bool {
 		p := v.(*pooled)
@@ -142,12 +146,15 @@ func keyRules() (rules []*httpcache.KeyRules) {
 	return rules
 }
 
-// Purge implements httpcache.Purger for all caches of the process: during a reload that switches
+// Purge implements httpcache.Purger for all caches of the process. During a reload that switches
 // the disk path two stores serve requests.
-func (p *pooled) Purge(_ context.Context, selectors store.Selectors, options httpcache.PurgeOptions) (matched int, err error) {
+func (p *pooled) Purge(
+	_ context.Context, selectors store.Selectors, options httpcache.PurgeOptions,
+) (matched int, err error) {
 	var room [4]*pooled // on the stack: most unsafe requests find nothing to purge
 	all := p.withOthers(room[:0])
-	if !options.UnlessNoop || slices.ContainsFunc(all, func(p *pooled) bool { return p.MayReachBySearch(&selectors) }) {
+	mayReach := func(p *pooled) bool { return p.MayReachBySearch(&selectors) }
+	if !options.UnlessNoop || slices.ContainsFunc(all, mayReach) {
 		httpcache.ReachSearched(&selectors)
 	}
 	if options.UnlessNoop {
@@ -159,23 +166,29 @@ func (p *pooled) Purge(_ context.Context, selectors store.Selectors, options htt
 	return p.purgeAll(slices.Clone(all), selectors, options.PurgeOptions)
 }
 
-// purgeAll purges stores, all at once: each may wait for its disk. Another one than p's may have
-// been closed since it was listed: then the purge goes to what may have taken its file over.
-func (p *pooled) purgeAll(all []*pooled, selectors store.Selectors, options store.PurgeOptions) (matched int, err error) {
+// purgeAll purges stores, all at once, because each may wait for its disk. Another cache than p may
+// have been closed since it was listed. Then the purge goes to the caches that may have taken over
+// its file.
+func (p *pooled) purgeAll(
+	all []*pooled, selectors store.Selectors, options store.PurgeOptions,
+) (matched int, err error) {
 	for left := all; len(left) > 0; {
 		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
 		matched, err = matched+n, cmp.Or(err, purgeErr)
 		if left = nil; closed && !options.DryRun {
-			left = slices.DeleteFunc(p.withOthers(nil), func(other *pooled) bool { return slices.Contains(all, other) })
+			known := func(other *pooled) bool { return slices.Contains(all, other) }
+			left = slices.DeleteFunc(p.withOthers(nil), known)
 			all = slices.Concat(all, left)
 		}
 	}
 	return matched, err
 }
 
-// purgeOnce is one round of purgeAll; closed says that another store than p's takes no purge any
-// more.
-func (p *pooled) purgeOnce(all []*pooled, selectors store.Selectors, options store.PurgeOptions) (matched int, closed bool, err error) {
+// purgeOnce is one round of purgeAll. closed says that another store than p's takes purges no
+// longer.
+func (p *pooled) purgeOnce(
+	all []*pooled, selectors store.Selectors, options store.PurgeOptions,
+) (matched int, closed bool, err error) {
 	var mu sync.Mutex
 	var waiting sync.WaitGroup
 	for _, each := range all {
@@ -184,7 +197,7 @@ func (p *pooled) purgeOnce(all []*pooled, selectors store.Selectors, options sto
 			mu.Lock()
 			defer mu.Unlock()
 			if errors.Is(purgeErr, store.ErrClosed) && each != p {
-				closed, purgeErr = true, nil // it answers nothing any more
+				closed, purgeErr = true, nil // it answers no requests any more
 			}
 			matched += n
 			err = cmp.Or(err, purgeErr)
@@ -194,17 +207,14 @@ func (p *pooled) purgeOnce(all []*pooled, selectors store.Selectors, options sto
 	return matched, closed, err
 }
 
-// purges counts what has been purged in the process, so that a file can be told that some of it did
-// not reach. The lock is held for reading while a purge is counted and lists the caches it goes to,
-// for writing while the list gains or loses one. So a purge either is counted before a cache comes,
-// or reaches it; and either reaches a cache that goes, or is counted after.
+// purges counts the purges of the process, so that a file that has missed one can be recognised.
 var purges struct {
 	sync.RWMutex
 	count atomic.Uint64
 }
 
-// predecessor is what is known of a cache's key when there is no cache: between two that have the
-// same file, and before the first.
+// predecessor is what is known of a cache's key while it has no cache: between two that have the
+// same file.
 type predecessor struct {
 	closing sync.Mutex // held while the file is being closed
 	purges  uint64     // the count up to which the file has all of them; a file of an earlier process has none
@@ -217,9 +227,9 @@ func (p *pooled) predecessor() *predecessor {
 	return v.(*predecessor)
 }
 
-// open opens the store unless it is open, once the one that had its file before has closed it:
-// after a quick change of mind that may still be writing out its queue. A file that has missed
-// purges is begun anew.
+// open opens the store unless it is open, after the cache that had its file before has closed it.
+// After two quick reloads that one may still be writing out its queue. A file that has missed
+// purges since then is discarded.
 func (p *pooled) open() error {
 	if p.missed() {
 		p.Store().Discard()
@@ -240,8 +250,7 @@ func (p *pooled) missed() bool {
 	return before.purges != p.heard
 }
 
-// returnToPool gives one reference back to the pool, which closes the store with the last. Only a
-// file that is open until then has heard of every purge.
+// returnToPool returns one reference to the pool. The last one closes the store.
 func (p *pooled) returnToPool() error {
 	before := p.predecessor()
 	before.closing.Lock()
@@ -257,7 +266,7 @@ func (p *pooled) returnToPool() error {
 	return err
 }
 
-// Destruct closes the store; the usage pool calls it when the last reference is given back.
+// Destruct closes the store. The usage pool calls it when the last reference is returned.
 func (p *pooled) Destruct() error {
 	defer cachesOpen.Add(-1)
 	return p.Store().Close()
@@ -284,8 +293,8 @@ func (p *pooled) remove(c *claim) {
 	p.closeIdle()
 }
 
-// apply puts the largest budgets that anyone asks for in force, so that a reload that fails has
-// shrunk nothing. The policy is that of the newest configuration.
+// apply puts the largest budgets that any app asks for in force, so that a failed reload has shrunk
+// nothing. The eviction policy is that of the newest configuration.
 func (p *pooled) apply() {
 	in := p.claims[len(p.claims)-1].settings
 	for _, c := range p.claims {
@@ -303,13 +312,13 @@ func (p *pooled) idle() {
 	}
 }
 
-// closeIdle gives back what references it can. The last request to end and the last remove change
-// each its own number first and look at the other's after: the later of the two finds both
-// conditions met.
+// closeIdle returns the references that it can. The last of unclaim and Cache.release finds both
+// conditions met: each changes its own number first and then looks at the other's.
 func (p *pooled) closeIdle() {
 	p.closing.Lock()
 	defer p.closing.Unlock()
-	// A process that exits takes everything with it; what is queued is written while there is time.
+	// A process that exits does not wait for requests. What is queued is written while there is
+	// time.
 	for p.unclaimed.Load() > 0 && (p.Users() == 0 || caddy.Exiting()) {
 		p.unclaimed.Add(-1)
 		if err := p.returnToPool(); err != nil {

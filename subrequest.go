@@ -15,17 +15,22 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 )
 
-// A fetch runs the inner handlers with a request of its own, because its client may leave, and what the client's goroutine goes on to
-// do with its request must not race with the fetch. To the inner handlers it has to look like the client's all the same:
+// A fetch runs the handlers behind larder with a request of its own. Its client may leave, and what
+// the client's goroutine goes on to do with its request must not race with the fetch. To the
+// handlers the request has to look like the client's all the same:
 //
-//   - the vars are a copy (`root`, `client_ip`, matchers' results), the satisfied route groups too (or a sibling `handle` would run),
-//   - the original request stays the original one (PHP's REQUEST_URI), with the query rules applied to it as well,
-//   - placeholders that outer handlers set (regexp captures) are asked of the client's replacer, last,
+//   - the vars are a copy (`root`, `client_ip`, matchers' results); so are the satisfied route
+//     groups, or a sibling `handle` would run,
+//   - the original request stays the original one (PHP's REQUEST_URI), with the query rules
+//     applied to it as well,
+//   - placeholders that outer handlers set (regexp captures) are asked of the client's
+//     replacer, last,
 //   - idle timeouts are about the client's connection and do not apply.
 //
-// Caddy has no function for this. caddyhttp.PrepareRequest, the one for a new request, makes all of it anew; most of that would have to be
-// put back, and it is a tenth of what a miss allocates. So the context answers for itself, and PrepareRequest is called for the one thing
-// that only it can make, the placeholders of a request, when the first of them is asked for.
+// Caddy has no function for this. caddyhttp.PrepareRequest, the one for a new request, makes all of
+// it anew. Most of that would have to be put back, and it is a tenth of what a miss allocates. So
+// the context answers by itself. PrepareRequest is called when the first placeholder of a request
+// is asked for, because only it can make these.
 
 // Context keys that Caddy does not export. They are plain strings of caddy.CtxKey, and a test fails if one changes.
 const (
@@ -33,8 +38,8 @@ const (
 	idleTimeoutsCtxKey = caddy.CtxKey("idle_timeouts")
 )
 
-// detached is the context of a fetch: cancelled with the flight, with what Caddy keeps of a request in its context the fetch's own, and
-// everything else the client's.
+// detached is the context of a fetch. It is cancelled with the flight. What Caddy keeps of a
+// request in its context is the fetch's own; everything else is the client's.
 type detached struct {
 	context.Context // the flight's
 	client          context.Context
@@ -65,26 +70,27 @@ func (c *detached) Value(key any) any {
 		}
 		return c.client.Value(key)
 	}
-	if v := c.Context.Value(key); v != nil { // it is there that the context package looks for what cancels
+	if v := c.Context.Value(key); v != nil { // the context package looks there for what cancels
 		return v
 	}
 	return c.client.Value(key)
 }
 
-// subrequest is what a fetch asks the inner handlers with. It implements httpcache.OriginRequest.
+// subrequest is the request of a fetch to the handlers behind larder. It implements
+// httpcache.OriginRequest.
 type subrequest struct {
 	fetch  httpcache.Fetch
 	next   caddyhttp.Handler
 	first  call
-	second *call // where there may be one
-	asked  *call // which of them the handlers have
+	second *call // nil if there will be none
+	asked  *call // the one that the handlers have
 	writer http.ResponseWriter
 
 	behind       caddy.Replacer // the client's
 	httpVars     httpVars
 	vars         []namedVar // of the context, as they were at the response header
-	exposed      bool       // the leader's replacer asks this one's
-	varsReturned bool       // the leader's request has the vars as they are in the end
+	exposed      bool       // the leader's replacer asks the fetch's
+	varsReturned bool       // the leader's request has the final vars
 }
 
 // call is a request with its context.
@@ -95,8 +101,8 @@ type call struct {
 
 // newSubrequest copies r for a fetch. It is called on the goroutine of the client.
 func newSubrequest(ctx context.Context, c *clientRequest, r *http.Request, copies int) *subrequest {
-	// The replacer is a copy, whose list of providers stays as it is: the client's will come to ask
-	// the fetch's, and the two would ask each other for ever.
+	// The replacer is a copy, whose list of providers stays as it is. The client's replacer will
+	// come to ask the fetch's, and without a copy the two would ask each other for ever.
 	s := &subrequest{next: c.next, behind: *c.repl}
 	s.asked = &s.first
 	rules := &c.Route().Key.Query
@@ -137,7 +143,7 @@ func (s *subrequest) Do(n int, w http.ResponseWriter) error {
 // Expand implements httpcache.OriginRequest.
 func (s *subrequest) Expand(text string) string { return s.asked.context.replacer.ReplaceAll(text, "") }
 
-// detach copies from the client's context what the inner handlers may change.
+// detach copies from the client's context what handlers may change.
 func (c *detached) detach(flight, client context.Context, rules *httpcache.QueryRules) {
 	c.Context, c.client = flight, client
 	c.replacer = caddy.NewReplacer()
@@ -157,17 +163,19 @@ func (c *detached) detach(flight, client context.Context, rules *httpcache.Query
 	}
 }
 
-// ofRequest reports whether a placeholder is about a request: the replacers of the client's request and of the fetch's each have their own
-// answer.
+// ofRequest reports whether a placeholder is about a request. The client's replacer and the fetch's
+// each have their own answer to it.
 func ofRequest(name string) bool {
 	return strings.HasPrefix(name, "http.request.") || strings.HasPrefix(name, "http.response.") || strings.HasPrefix(name, "http.vars.")
 }
 
-// ofFile reports whether a placeholder is the content of a file. It is answered by the replacer that is asked and by no other behind it:
-// handlers take its provider out of theirs where a client may have written the placeholder (templates).
+// ofFile reports whether a placeholder is the content of a file. Only the replacer that is asked
+// may answer it, and no other behind it. Handlers remove its provider from their replacer where a
+// client may have written the placeholder (templates).
 func ofFile(name string) bool { return strings.HasPrefix(name, "file.") }
 
-// placeholder is the last provider of the fetch's replacer: it answers placeholders of the request, and those that outer handlers have set.
+// placeholder is the last provider of the fetch's replacer. It answers placeholders of the request,
+// and those that outer handlers have set.
 func (s *subrequest) placeholder(name string) (value any, known bool) {
 	if ofFile(name) {
 		return nil, false
@@ -180,15 +188,16 @@ func (s *subrequest) placeholder(name string) (value any, known bool) {
 	return s.behind.Get(name)
 }
 
-// httpVars answers the placeholders of a request. Most fetches ask for none, so it makes what it needs when it is asked.
+// httpVars answers the placeholders of a request. Most fetches ask for none, so it makes what it
+// needs when it is asked.
 type httpVars struct {
 	mu       sync.Mutex
 	bound    *http.Request
 	replacer *caddy.Replacer
 }
 
-// get answers from the request of s as it is now: PrepareRequest binds its placeholders to a request that it makes, which has to become
-// like ours first.
+// get answers from the request of s as it is now. PrepareRequest binds its placeholders to a
+// request that it makes, so that one is first made equal to ours.
 func (v *httpVars) get(s *subrequest, name string) (value any, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -208,7 +217,7 @@ type namedVar struct {
 	value any
 }
 
-// HeaderWritten implements httpcache.OriginRequest: it keeps the vars for Expose.
+// HeaderWritten implements httpcache.OriginRequest. It keeps the vars for Expose.
 func (s *subrequest) HeaderWritten() {
 	s.vars = make([]namedVar, 0, len(s.asked.context.vars))
 	for name, value := range s.asked.context.vars {
@@ -216,12 +225,12 @@ func (s *subrequest) HeaderWritten() {
 	}
 }
 
-// Expose implements httpcache.OriginRequest: the leader's request has the vars and placeholders that
-// inner handlers have set, because outer handlers may write them into the response header
-// (`header >X-Upstream {rp.upstream.hostport}`).
+// Expose implements httpcache.OriginRequest. The leader's request gets the vars and placeholders
+// that the handlers behind larder have set, because outer handlers may write them into the response
+// header (`header >X-Upstream {rp.upstream.hostport}`).
 func (s *subrequest) Expose(leader httpcache.Origin, returned bool) {
 	c := leader.(*clientRequest)
-	if returned { // no handler changes them any more, so they are as they will be in the end
+	if returned { // no handler changes them any more
 		s.returnVars(c)
 	} else if vars := varsOf(c.HTTP().Context()); vars != nil {
 		for _, v := range s.vars {
@@ -231,8 +240,8 @@ func (s *subrequest) Expose(leader httpcache.Origin, returned bool) {
 	s.exposePlaceholders(c)
 }
 
-// Finish implements httpcache.OriginRequest: vars, placeholders and access-log fields are in the
-// leader's request as they would be without Larder.
+// Finish implements httpcache.OriginRequest. It leaves vars, placeholders and access-log fields in
+// the leader's request as they would be without larder.
 func (s *subrequest) Finish(leader httpcache.Origin) {
 	c := leader.(*clientRequest)
 	s.exposePlaceholders(c)
@@ -242,8 +251,8 @@ func (s *subrequest) Finish(leader httpcache.Origin) {
 	}
 }
 
-// returnVars copies the vars to the leader's request, once. It is called when the inner handlers
-// have returned.
+// returnVars copies the vars to the leader's request, once. It is called when the handlers have
+// returned.
 func (s *subrequest) returnVars(c *clientRequest) {
 	if s.varsReturned {
 		return
@@ -254,7 +263,7 @@ func (s *subrequest) returnVars(c *clientRequest) {
 	}
 }
 
-// varsOf are the vars of a request, nil where a request has not been through Caddy.
+// varsOf returns the vars of a request, nil if the request has not been through Caddy.
 func varsOf(ctx context.Context) map[string]any {
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	return vars
@@ -268,7 +277,7 @@ func (s *subrequest) exposePlaceholders(c *clientRequest) {
 	}
 }
 
-// exposedPlaceholder is the provider of the leader's replacer for what the fetch's knows.
+// exposedPlaceholder is the provider by which the leader's replacer asks the fetch's.
 func (s *subrequest) exposedPlaceholder(name string) (value any, known bool) {
 	if ofFile(name) || ofRequest(name) {
 		return nil, false
@@ -276,9 +285,10 @@ func (s *subrequest) exposedPlaceholder(name string) (value any, known bool) {
 	return s.asked.context.replacer.Get(name)
 }
 
-// appendLogFields appends the access-log fields of from to those of to. ExtraLogFields can be added to but not read, and Caddy offers no
-// other way to carry fields from one request to another; the address of its list is therefore taken by reflection. The test of `log_append`
-// through a miss fails if Caddy changes it.
+// appendLogFields appends the access-log fields of from to those of to. ExtraLogFields can be added
+// to but not read, and Caddy offers no other way to carry fields from one request to another. So
+// the address of its list is taken by reflection. The test of `log_append` through a miss fails if
+// Caddy changes it.
 func appendLogFields(to, from *caddyhttp.ExtraLogFields) {
 	if logFieldList < 0 {
 		return
@@ -289,7 +299,8 @@ func appendLogFields(to, from *caddyhttp.ExtraLogFields) {
 	}
 }
 
-// logFieldList is which field of ExtraLogFields is its list; -1 if there is none of that name and type.
+// logFieldList is the index of the field of ExtraLogFields that holds its list, -1 if there is none
+// of that name and type.
 var logFieldList = func() int {
 	list, ok := reflect.TypeFor[caddyhttp.ExtraLogFields]().FieldByName("fields")
 	if !ok || len(list.Index) != 1 || list.Type != reflect.TypeFor[[]zap.Field]() {

@@ -11,33 +11,34 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// Vary selects by what the origin saw of a request. Where a handler behind Larder writes a field,
-// Larder sees another value than the origin, the same one for clients that the origin tells apart:
-// reverse_proxy writes X-Forwarded-For. By such a field nothing can be selected, so a Vary that
-// names it is as good as `Vary: *`, at storing, at look-up and for who waits.
+// Vary selects by what the origin saw of a request. A handler behind larder may write a field, as
+// reverse_proxy writes X-Forwarded-For. Then larder sees another value than the origin, and the
+// same one for clients that the origin tells apart. No response can be selected by such a field. So
+// a Vary that names it counts as `Vary: *`: when a response is stored, at look-up, and for requests
+// that wait.
 //
-// Which fields these are is known in three ways: those that proxies write of themselves, those that
+// Which fields these are is known in three ways: those that proxies write by themselves, those that
 // the configuration has written behind this handler (header_up, request_header, copy_headers), and
-// those that another handler turns out to have written by the time a response comes. What is
-// written alike for all requests with one key does no harm; passage.go tells that. Not known is
-// what a foreign module writes into a copy of the request, or for some requests and not for the one
-// that is being fetched.
+// those that a handler turns out to have written when a response arrives. A field that is written
+// alike for all requests with one key does no harm; passage.go decides that. Two things are not
+// known: what a foreign module writes into a copy of the request, and what it writes for some
+// requests but not for the one that is being fetched.
 
-// writtenFields are the request fields that the configuration has handlers behind Larder write or
-// take away.
+// writtenFields are the request fields that handlers behind larder write or remove, by the
+// configuration.
 type writtenFields struct {
-	any     bool     // one whose name only the request tells
-	names   []string // those that may differ for requests that share a key
-	deleted []string // patterns of names, in lower case, that may be taken from some of such requests
-	alike   []string // those that may not
+	any     bool     // some field's name is known only when a request comes
+	names   []string // fields that may differ for requests that share a key
+	deleted []string // patterns of names, in lower case, that some of such requests may lose
+	alike   []string // fields that are the same for such requests
 }
 
 func (w *writtenFields) has(name string) bool {
 	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && httpcache.MatchesAny(w.deleted, strings.ToLower(name))
 }
 
-// written tells what is written behind h. The routes of the server are there as soon as requests
-// are.
+// written returns what is written behind h. It is made at the first request, because the routes of
+// the server are complete by then.
 func (h *Handler) written(r *http.Request) *writtenFields {
 	if known := h.writes.Load(); known != nil {
 		return known
@@ -49,14 +50,14 @@ func (h *Handler) written(r *http.Request) *writtenFields {
 	after, several := behind(server, h)
 	w := passage{rules: &h.route.Key, chosen: several}
 	for _, s := range after {
-		w.come(s)
+		w.follow(s)
 	}
 	h.writes.Store(&w.writtenFields)
 	return &w.writtenFields
 }
 
-// behind lists what a request may come to behind h, and reports whether it may be more than one
-// such list. Where h stands in no route that is known, that is everything.
+// behind lists the steps that a request may take behind h. several reports that there may be more
+// than one such list. Where h stands in no route that the walk knows, the list is everything.
 func behind(server *caddyhttp.Server, h *Handler) (after []step, several bool) {
 	found := 0
 	for _, p := range placesIn(server) {
@@ -80,8 +81,9 @@ func (b handlersBehind) WritesAlike(r *http.Request, name string) bool {
 	return slices.Contains(b.handler.written(r).alike, name)
 }
 
-// Sees implements httpcache.Behind: it reports whether the origin sees the named field of r as Larder does, which has these lines
-// of it. What a trusted proxy in front says of a request, the proxies behind pass on.
+// Sees implements httpcache.Behind. It reports whether the origin sees the named field of r as
+// larder does, which has these lines of it. Proxies behind larder pass on what a trusted proxy in
+// front says of a request.
 func (b handlersBehind) Sees(r *http.Request, name string, lines []string) bool {
 	switch {
 	case b.handler.written(r).has(name):
