@@ -95,7 +95,8 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestOrigin: what the origin answers is as long as the bench expects, and says of caching what the case needs.
+// TestOrigin: what the origin answers is as long as the bench expects, and says of caching what the
+// case needs.
 func TestOrigin(t *testing.T) {
 	server := httptest.NewServer(new(origin))
 	defer server.Close()

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Upgraded connections: what WebSocket is to a proxy, without its frames. wrk knows no such thing, so the bench's own binary is the
-// generator, in a process of its own that can be pinned as wrk is.
+// Upgraded connections: what WebSocket is to a proxy, without its frames. wrk knows no such thing,
+// so the bench's own binary is the generator, in a process of its own that can be pinned as wrk is.
 
 const (
 	echoProtocol = "bench-echo"

@@ -27,8 +27,8 @@ const (
 	tagsEach      = 20
 )
 
-// settledRSS is RssAnon after a collection, when the runtime has given back what it will. A heap profile with gc=1 is Caddy's way to have
-// one.
+// settledRSS is RssAnon after a collection, when the runtime has given back what it will. A heap
+// profile with gc=1 is Caddy's way to have one.
 func (b *bench) settledRSS(ctx context.Context, s *subject) (int64, error) {
 	if b.short {
 		return s.process.rssAnon() // nobody looks at it

@@ -64,8 +64,8 @@ func (b *bench) wrk(ctx context.Context, base string, l load, d time.Duration) (
 	return parseWrk(out)
 }
 
-// lua is a script for wrk that makes the requests. Their text is put together here: wrk.format would cost the generator more than
-// the request costs the server.
+// lua is a script for wrk that makes the requests. Their text is put together here: wrk.format
+// would cost the generator more than the request costs the server.
 func (l load) lua(host string) string {
 	method := l.method
 	if method == "" {
@@ -142,8 +142,8 @@ func (b *bench) h2load(ctx context.Context, base string, l load, d time.Duration
 
 var h2loadRate = regexp.MustCompile(`finished in \S+, ([\d.]+) req/s`)
 
-// parseH2load reads the rate from the output and the latencies from the log: a line is start, status and duration, times in
-// microseconds.
+// parseH2load reads the rate from the output and the latencies from the log: a line is start,
+// status and duration, times in microseconds.
 func parseH2load(out []byte, log io.Reader) (turn, error) {
 	m := h2loadRate.FindSubmatch(out)
 	if m == nil {
@@ -187,8 +187,8 @@ func quantiles(d []time.Duration) (p50, p99 time.Duration) {
 // driveRequests is how many requests drive sends.
 const driveRequests = 1000
 
-// drive sends a few requests with Go's client and looks at each answer: for the short form, which asks whether the bench and the servers do
-// what they say, not how fast.
+// drive sends a few requests with Go's client and looks at each answer: for the short form, which
+// asks whether the bench and the servers do what they say, not how fast.
 func (b *bench) drive(ctx context.Context, base string, l load) (turn, error) {
 	var (
 		mu    sync.Mutex

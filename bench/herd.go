@@ -69,8 +69,9 @@ func herd(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	return nil
 }
 
-// oneHerd sends a herd after a cold URL and returns how far its last follower's first byte came behind the leader's, and how often the
-// origin was asked. It fails if that was not once, or by more than one.
+// oneHerd sends a herd after a cold URL and returns how far its last follower's first byte came
+// behind the leader's, and how often the origin was asked. It fails if that was not once, or by
+// more than one.
 func (b *bench) oneHerd(ctx context.Context, crowd crowd, path string) (lag time.Duration, fetches int64, err error) {
 	before, err := b.fetches(ctx)
 	if err != nil {
@@ -113,8 +114,8 @@ func lagOf(arrivals []arrival) (lag time.Duration, leaders int) {
 	return last - leader, leaders
 }
 
-// crowd is the connections of a herd. They are bare: net/http's client needs as much of a core for a thousand responses as the server does,
-// and a first byte that waits for it would count as late.
+// crowd is the connections of a herd. They are bare: net/http's client needs as much of a core for
+// a thousand responses as the server does, and a first byte that waits for it would count as late.
 type crowd []member
 
 type member struct {

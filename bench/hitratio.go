@@ -11,7 +11,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// hitRow is what one cache made of one trace: shares of hits among the requests and among the bytes, a crawler's left out.
+// hitRow is what one cache made of one trace: shares of hits among the requests and among the
+// bytes, a crawler's left out.
 type hitRow struct {
 	Trace   string  `json:"trace"`
 	Cache   string  `json:"cache"`
@@ -19,7 +20,8 @@ type hitRow struct {
 	Bytes   float64 `json:"bytes"`
 }
 
-// The caches of the table, in its order. The policies are the real store's, the others the simulator's.
+// The caches of the table, in its order. The policies are the real store's, the others the
+// simulator's.
 var (
 	policies = []store.Eviction{store.LRU, store.LFU, store.FIFO}
 	caches   = []string{"lru", "lfu", "fifo", plainLRU, clairvoyant}

@@ -1,5 +1,6 @@
-// Command bench measures Larder on this machine against the fastest handler that Caddy can have (the ceiling), against plain reverse_proxy,
-// and beside nginx and Varnish where they are installed. See bench/README.md for what it measures and what was found.
+// Command bench measures Larder on this machine against the fastest handler that Caddy can have
+// (the ceiling), against plain reverse_proxy, and beside nginx and Varnish where they are
+// installed. See bench/README.md for what it measures and what was found.
 package main
 
 import (

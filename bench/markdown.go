@@ -18,7 +18,8 @@ const (
 // defaultMarkdown is the document that shows the last whole run.
 const defaultMarkdown = "docs/performance.md"
 
-// markdownFile is the flag -markdown: alone it names defaultMarkdown, with -markdown=FILE another document.
+// markdownFile is the flag -markdown: alone it names defaultMarkdown, with -markdown=FILE another
+// document.
 type markdownFile string
 
 func (f *markdownFile) String() string   { return string(*f) }
@@ -36,7 +37,8 @@ func (f *markdownFile) Set(value string) error {
 	return nil
 }
 
-// writeMarkdown puts the report into the place that a document has for it, or makes a file of it where there is none.
+// writeMarkdown puts the report into the place that a document has for it, or makes a file of it
+// where there is none.
 func (r *report) writeMarkdown(name string) error {
 	text := r.markdown()
 	old, err := os.ReadFile(name)
@@ -67,7 +69,8 @@ func (r *report) markdown() string {
 	return out.String()
 }
 
-// markdownRows is a line for each case: Larder by its reference, and others that took part beside them.
+// markdownRows is a line for each case: Larder by its reference, and others that took part beside
+// them.
 func (r *report) markdownRows(out *strings.Builder) {
 	if len(r.Rows) == 0 {
 		return

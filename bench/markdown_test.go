@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestMarkdown: the report as docs/performance.md has it, with what others did beside and what is missed in bold.
+// TestMarkdown: the report as docs/performance.md has it, with what others did beside and what is
+// missed in bold.
 func TestMarkdown(t *testing.T) {
 	limit, floor := 50.0, 0.99
 	r := &report{
@@ -72,7 +73,8 @@ func TestWriteMarkdown(t *testing.T) {
 	}
 }
 
-// TestMarkdownFlag: -markdown alone writes to the page for the whole run, which has the place for it.
+// TestMarkdownFlag: -markdown alone writes to the page for the whole run, which has the place for
+// it.
 func TestMarkdownFlag(t *testing.T) {
 	for _, tt := range []struct{ argument, file string }{
 		{"-markdown", defaultMarkdown},

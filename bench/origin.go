@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// The origin answers /<size>/<anything> with size bytes. What stands behind the question mark says how:
+// The origin answers /<size>/<anything> with size bytes. What stands behind the question mark says
+// how:
 //
 //	(nothing)       storable for an hour
 //	nostore         Cache-Control: no-store
@@ -26,7 +27,8 @@ import (
 //
 // A request to upgrade to echoProtocol gets its connection's bytes back.
 //
-// GET /fetches answers the number of other requests so far. /pages/ and /renew/ are the soak's: see pages.go.
+// GET /fetches answers the number of other requests so far. /pages/ and /renew/ are the soak's: see
+// pages.go.
 
 const (
 	sseEvents  = 20

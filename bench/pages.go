@@ -12,8 +12,9 @@ import (
 	"sync/atomic"
 )
 
-// The pages of the soak: what page n is follows from its number, what it says from its number, its version and the language asked for.
-// Whoever has a body can thus tell whether it is the right one, whole and undamaged, and whether it is older than a purge.
+// The pages of the soak: what page n is follows from its number, what it says from its number, its
+// version and the language asked for. Whoever has a body can thus tell whether it is the right one,
+// whole and undamaged, and whether it is older than a purge.
 
 const (
 	soakPages  = 80_000 // about 2 GiB in all
@@ -39,7 +40,8 @@ func (n page) private() bool { return n%pageKinds == 0 }
 // translated pages differ by Accept-Language.
 func (n page) translated() bool { return n%pageKinds == 4 }
 
-// cacheControl is what the origin says of the page: some are not storable, some validated every few seconds, some expire in minutes.
+// cacheControl is what the origin says of the page: some are not storable, some validated every few
+// seconds, some expire in minutes.
 func (n page) cacheControl() string {
 	switch kind := n % pageKinds; {
 	case n.private():
@@ -63,7 +65,8 @@ type version struct{ own, group uint32 }
 func (v version) before(o version) bool { return v.own < o.own || v.group < o.group }
 func (v version) String() string        { return fmt.Sprintf("%d.%d", v.own, v.group) }
 
-// versions are those of all pages: at the origin the present ones, at the client the least that may still be seen.
+// versions are those of all pages: at the origin the present ones, at the client the least that may
+// still be seen.
 type versions struct {
 	pages  [soakPages]atomic.Uint32
 	groups [soakGroups]atomic.Uint32
@@ -95,7 +98,8 @@ func (n page) render(v version, language string) []byte {
 	return body
 }
 
-// judge tells what is wrong with a body that came for the page, if anything is. old reports that it is right but from before floor.
+// judge tells what is wrong with a body that came for the page, if anything is. old reports that it
+// is right but from before floor.
 func (n page) judge(body []byte, language string, floor version) (old bool, err error) {
 	line, _, found := bytes.Cut(body, []byte("\n"))
 	var number int

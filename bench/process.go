@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// The server has one core and the generator, with the origin, another: what the server reaches on one core is then a measure of its own
-// cost, not of who got the processor.
+// The server has one core and the generator, with the origin, another: what the server reaches on
+// one core is then a measure of its own cost, not of who got the processor.
 const (
 	serverCore    = "0"
 	generatorCore = "1"
@@ -115,7 +115,8 @@ func (p *process) family() []int {
 	return pids
 }
 
-// cpu is the processor time the program has used, in steps of 10 ms (/proc/PID/stat, fields 14 and 15 in ticks of 1/100 s).
+// cpu is the processor time the program has used, in steps of 10 ms (/proc/PID/stat, fields 14 and
+// 15 in ticks of 1/100 s).
 func (p *process) cpu() time.Duration {
 	var ticks int64
 	for _, pid := range p.family() {

@@ -21,8 +21,9 @@ const (
 	busyEvery    = 20 * time.Millisecond
 )
 
-// purgeTag purges one tag with many entries, several times, while hits on another URL go on. What the hits suffer is told by their p99 in
-// the second of a purge, by that of a second just before: medians over the times.
+// purgeTag purges one tag with many entries, several times, while hits on another URL go on. What
+// the hits suffer is told by their p99 in the second of a purge, by that of a second just before:
+// medians over the times.
 func purgeTag(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	n, times := purgeEntries, purgeTimes
 	if b.short {
@@ -62,8 +63,8 @@ type purged struct {
 	before, during turn
 }
 
-// purgeOnce fills a tag and purges it at the beginning of a turn of hits. A turn is a second: the generator makes tens of thousands of
-// requests in it, hundreds of which are behind the p99.
+// purgeOnce fills a tag and purges it at the beginning of a turn of hits. A turn is a second: the
+// generator makes tens of thousands of requests in it, hundreds of which are behind the p99.
 func (b *bench) purgeOnce(ctx context.Context, s *subject, tag string, n int) (p purged, err error) {
 	had, err := b.stats(ctx, s)
 	if err != nil {
@@ -103,7 +104,8 @@ func (b *bench) purgeOnce(ctx context.Context, s *subject, tag string, n int) (p
 	return p, err
 }
 
-// purgeSaturated purges small tags, one after the other, while misses come as fast as they can and the disk's writer is never idle.
+// purgeSaturated purges small tags, one after the other, while misses come as fast as they can and
+// the disk's writer is never idle.
 func purgeSaturated(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	n := busyPurges
 	if b.short {

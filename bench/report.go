@@ -205,7 +205,8 @@ func (r *report) write(ctx context.Context, jsonFile, svgFile, markdownFile stri
 	return draw(ctx, jsonFile, svgFile)
 }
 
-// draw runs the chart program, which is a module of its own so that a plotting library is no dependency of the plugin.
+// draw runs the chart program, which is a module of its own so that a plotting library is no
+// dependency of the plugin.
 func draw(ctx context.Context, jsonFile, svgFile string) error {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/larder-cache/larder").Output()
 	if err != nil {

@@ -31,7 +31,8 @@ var sampleHead = []string{
 	"requests_per_second", "hit_ratio", "p50_ms", "p99_ms", "errors", "fetches", "base", "memory_budget", "disk_budget",
 }
 
-// sampler watches a soak and writes a line for each look, so that the table is there however the run ends.
+// sampler watches a soak and writes a line for each look, so that the table is there however the
+// run ends.
 type sampler struct {
 	*soak
 	base  int64 // RssAnon before

@@ -14,8 +14,9 @@ import (
 	"github.com/larder-cache/larder/bench/traces"
 )
 
-// The soak: the real binary under mixed load for as long as -soak says, over more data than memory and disk together may hold, with purges,
-// validations, clients that leave and reloads. Every body is checked whole, and the budgets are held to what was seen at every sample.
+// The soak: the real binary under mixed load for as long as -soak says, over more data than memory
+// and disk together may hold, with purges, validations, clients that leave and reloads. Every body
+// is checked whole, and the budgets are held to what was seen at every sample.
 
 const (
 	soakMemory     = 128 * mib
@@ -69,12 +70,14 @@ func runSoak(ctx context.Context, b *bench, c *benchCase, r *report) (err error)
 // csvOf is the table beside a graph.
 func csvOf(graph string) string { return strings.TrimSuffix(graph, filepath.Ext(graph)) + ".csv" }
 
-// soakBlock is the block of the directive for the nth configuration: Caddy does nothing for one that is equal to the last.
+// soakBlock is the block of the directive for the nth configuration: Caddy does nothing for one
+// that is equal to the last.
 func soakBlock(n int) string {
 	return fmt.Sprintf("{\n\t\tstale_while_revalidate 1s\n\t\tstale_if_error 10s\n\t\tmax_variants %d\n\t}", 16+n%2)
 }
 
-// base is RssAnon of a server that has passed on what it may not store for a while: what serving costs, with the garbage of it.
+// base is RssAnon of a server that has passed on what it may not store for a while: what serving
+// costs, with the garbage of it.
 func (s *soak) base(ctx context.Context, length time.Duration) (int64, error) {
 	if !s.short {
 		length = min(max(length, 5*time.Second), 30*time.Second)
@@ -129,7 +132,8 @@ func (s *soak) idle(ctx context.Context) error {
 	return err
 }
 
-// operate is what operators do: purge what was made anew, reload now and then. One at a time, as a reload begins the admin API anew.
+// operate is what operators do: purge what was made anew, reload now and then. One at a time, as a
+// reload begins the admin API anew.
 func (s *soak) operate(ctx context.Context, length time.Duration) error {
 	random := rand.New(rand.NewPCG(s.seed, 1))
 	reloadEvery := min(max(length/60, time.Second), time.Minute)
@@ -154,7 +158,8 @@ func (s *soak) operate(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// renew makes a page or a group of pages anew at the origin and purges it. Once that has answered nobody may see the old one.
+// renew makes a page or a group of pages anew at the origin and purges it. Once that has answered
+// nobody may see the old one.
 func (s *soak) renew(ctx context.Context, random *rand.Rand) error {
 	n := s.popular(random)
 	what, number, body := "page", int(n), fmt.Sprintf(`{"urls":[%q]}`, s.subject.h1+n.path())

@@ -75,7 +75,8 @@ func (s *soak) popular(random *rand.Rand) page {
 	return page(rank * stride % soakPages)
 }
 
-// clients send requests at the soak's rate, whatever the answers take, until the length or ctx is over.
+// clients send requests at the soak's rate, whatever the answers take, until the length or ctx is
+// over.
 func (s *soak) clients(ctx context.Context, length time.Duration, choose func(*rand.Rand) page) {
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
@@ -94,8 +95,8 @@ func (s *soak) clients(ctx context.Context, length time.Duration, choose func(*r
 	workers.Wait()
 }
 
-// pace puts a token into due for each request that ought to be sent. Where all workers wait, the request is given up: the load must not
-// come in one heap after a pause.
+// pace puts a token into due for each request that ought to be sent. Where all workers wait, the
+// request is given up: the load must not come in one heap after a pause.
 func (s *soak) pace(ctx context.Context, due chan<- struct{}) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -146,12 +147,14 @@ func (s *soak) ask(ctx context.Context, n page, random *rand.Rand) {
 	s.judge(n, a, language, floor)
 }
 
-// reloadPause is how long after a reload a connection may be found closed. A server that shuts down closes what is idle, and what has been
-// open for five seconds without a request (net/http: Server.Shutdown); net/http's client sends a request again only on a connection that
-// had one before.
+// reloadPause is how long after a reload a connection may be found closed. A server that shuts down
+// closes what is idle, and what has been open for five seconds without a request (net/http:
+// Server.Shutdown); net/http's client sends a request again only on a connection that had one
+// before.
 const reloadPause = 10 * time.Second
 
-// fetch asks for a page, again where a reload has closed the connection before anything was answered, as browsers do.
+// fetch asks for a page, again where a reload has closed the connection before anything was
+// answered, as browsers do.
 func (s *soak) fetch(ctx context.Context, n page, language string) (reply, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.subject.h1+n.path(), nil)
 	if err != nil {

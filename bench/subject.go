@@ -117,7 +117,8 @@ func (b *bench) command(s *subject) (argv, env []string, err error) {
 	return argv, env, os.WriteFile(file, []byte(b.caddyfile(s)), 0o600)
 }
 
-// caddyfile is the configuration of the three subjects that are Caddy. They differ in the middle alone.
+// caddyfile is the configuration of the three subjects that are Caddy. They differ in the middle
+// alone.
 func (b *bench) caddyfile(s *subject) string {
 	var options, handlers string
 	proxy := fmt.Sprintf("\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 1024\n\t\t}\n\t}\n", b.originAddress)
@@ -165,7 +166,8 @@ func ceilingHeader(hit http.Header) string {
 	return d.String()
 }
 
-// nginxConfig caches in files, as nginx does. sendfile and Nagle's algorithm do not go together well on loopback.
+// nginxConfig caches in files, as nginx does. sendfile and Nagle's algorithm do not go together
+// well on loopback.
 func (b *bench) nginxConfig(s *subject) string {
 	account := ""
 	if current, err := user.Current(); err == nil && os.Geteuid() == 0 {

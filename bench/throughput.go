@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// throughput measures how many requests a second each of some subjects answers, in turns: what disturbs the machine then disturbs
-// them alike.
+// throughput measures how many requests a second each of some subjects answers, in turns: what
+// disturbs the machine then disturbs them alike.
 type throughput struct {
 	subjects  []subjectOf
 	reference string // the name of the subject the others are compared with

@@ -132,8 +132,8 @@ func TestStaleIfError(t *testing.T) {
 	}
 }
 
-// A client that wants no stored response (no-cache) sees the failure of the origin. It does not lose the
-// page for everybody else, not even to a failure that may be stored.
+// A client that wants no stored response (no-cache) sees the failure of the origin. It does not
+// lose the page for everybody else, not even to a failure that may be stored.
 func TestReloadWhileTheOriginFailsLeavesThePage(t *testing.T) {
 	for _, tc := range []struct {
 		name, directive, cacheControl string

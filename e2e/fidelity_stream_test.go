@@ -66,7 +66,8 @@ func TestStreamsArriveEventByEvent(t *testing.T) {
 				}
 				writeEvents(w, r, events, arrived)
 			})
-			// Without flush_interval reverse_proxy itself would buffer what is not text/event-stream.
+			// Without flush_interval reverse_proxy itself would buffer what is not
+			// text/event-stream.
 			in := start(t, setup{site: tc.directive + "\nreverse_proxy {{origin}} {\nflush_interval -1\n}"}, o)
 			for range 2 {
 				if readEvents(t, in, tc.request, events, arrived); t.Failed() {

@@ -81,7 +81,8 @@ func TestBreakWithFollowers(t *testing.T) {
 	panics := func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("a handler's own mistake") }
 	ours := func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		w.Header().Set("Cache-Control", "max-age=60")
-		// Larder asks for this when the handler has returned: a tag of the response it has not written.
+		// Larder asks for this when the handler has returned: a tag of the response it has not
+		// written.
 		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Map(func(name string) (any, bool) {
 			if name == "test.tag" {
 				panic("a mistake within Larder's own call")

@@ -160,8 +160,8 @@ func TestFlood(t *testing.T) {
 	if text != "" {
 		f.judge(t, share)
 	}
-	// The store counts what it is about to take before it evicts for it, so a reading may be over by
-	// what is on its way in.
+	// The store counts what it is about to take before it evicts for it, so a reading may be over
+	// by what is on its way in.
 	if budget := int64(f.memory) << 20; f.peak.Load() > budget+budget/64 {
 		t.Errorf("%d bytes in memory, over the budget", f.peak.Load())
 	}
@@ -195,8 +195,8 @@ func (f *flood) backToBase(t *testing.T, in *instance, o *origin, goroutines int
 	}
 	in.purge(`{"all":true}`)
 	eventually(t, "the memory tier is swept", func() bool { return in.stats().Memory.Entries == 0 })
-	// The store keeps the bookkeeping of as many entries as there were (store/doc.go): of small ones
-	// some 64 bytes in 400.
+	// The store keeps the bookkeeping of as many entries as there were (store/doc.go): of small
+	// ones some 64 bytes in 400.
 	slack := uint64(16<<20) + uint64(f.memory)<<20/6
 	if !within(20*time.Second, func() bool { return liveHeap() < heap+slack }) {
 		t.Errorf("%d MiB of live heap, %d before", liveHeap()>>20, heap>>20)
@@ -214,14 +214,14 @@ func liveHeap() uint64 {
 
 const (
 	hotPages = 500
-	// hotPause is what a hot client rests between two requests: the hot set is asked for as a site's
-	// visitors do, not as a benchmark does.
+	// hotPause is what a hot client rests between two requests: the hot set is asked for as a
+	// site's visitors do, not as a benchmark does.
 	hotPause = time.Millisecond
-	// sipPause keeps a slow reader at 2 KiB a second, so that a thousand of them take connections and
-	// not the processor.
+	// sipPause keeps a slow reader at 2 KiB a second, so that a thousand of them take connections
+	// and not the processor.
 	sipPause = 500 * time.Millisecond
-	// largePause leaves the other attackers something of the machine: a megabyte of header costs more
-	// than a thousand small requests.
+	// largePause leaves the other attackers something of the machine: a megabyte of header costs
+	// more than a thousand small requests.
 	largePause = 100 * time.Millisecond
 )
 

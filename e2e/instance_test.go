@@ -64,9 +64,9 @@ func start(t *testing.T, s setup, o *origin) *instance {
 	return in
 }
 
-// renewable is a transport that leaves all its connections behind where an http.Transport closes those
-// that are idle: one that is still being dialled may have been taken by a server that goes, which
-// would answer a later request by its own configuration.
+// renewable is a transport that leaves all its connections behind where an http.Transport closes
+// those that are idle: one that is still being dialled may have been taken by a server that goes,
+// which would answer a later request by its own configuration.
 type renewable struct {
 	current atomic.Pointer[http.Transport]
 }

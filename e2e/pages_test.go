@@ -82,7 +82,8 @@ func (p docPage) parts() (prose []string, blocks []fencedBlock) {
 	return prose, blocks
 }
 
-// section is what stands below the only heading of the pages with these words, up to the next heading of its rank.
+// section is what stands below the only heading of the pages with these words, up to the next
+// heading of its rank.
 func section(t *testing.T, pages []docPage, heading string) string {
 	t.Helper()
 	begin := regexp.MustCompile(`^(#+) ` + regexp.QuoteMeta(heading) + `$`)
@@ -110,8 +111,8 @@ func section(t *testing.T, pages []docPage, heading string) string {
 	return found[0]
 }
 
-// TestSnippetsOfThePages runs each Caddyfile block of the pages that is not a whole example: a route with the directive goes before an
-// origin and has to store and to answer.
+// TestSnippetsOfThePages runs each Caddyfile block of the pages that is not a whole example: a
+// route with the directive goes before an origin and has to store and to answer.
 func TestSnippetsOfThePages(t *testing.T) {
 	examples := slices.Collect(maps.Values(exampleFiles(t)))
 	var run int
@@ -151,7 +152,8 @@ func TestREADMEIsOnePage(t *testing.T) {
 	}
 }
 
-// TestLinksOfThePages: a relative link leads to a file that is there and, where it names one, to a heading in it.
+// TestLinksOfThePages: a relative link leads to a file that is there and, where it names one, to a
+// heading in it.
 func TestLinksOfThePages(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^()\s]+(?:\([^()\s]*\))?[^()\s]*)\)`)
 	code := regexp.MustCompile("`[^`]*`")

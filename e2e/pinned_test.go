@@ -140,8 +140,8 @@ func TestStreamThatIsNotStoredPinsNoPurge(t *testing.T) {
 			c.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			open(g.next(t, 1)...)
 			resp := c.response(http.MethodGet)
-			// Where the length is known reverse_proxy does not flush, so the end of the block waits in
-			// the server's buffer of 4 KiB.
+			// Where the length is known reverse_proxy does not flush, so the end of the block waits
+			// in the server's buffer of 4 KiB.
 			if n, err := io.ReadFull(resp.Body, make([]byte, block-8<<10)); err != nil || resp.StatusCode != tc.status {
 				t.Fatalf("status %d, %d bytes, %v", resp.StatusCode, n, err)
 			}

@@ -427,8 +427,8 @@ func TestAnswerThatWasOvertaken(t *testing.T) {
 	}
 }
 
-// A background refresh is the cache's own request: what its client says of the answer that it has got
-// already is not for the origin, which may be a cache.
+// A background refresh is the cache's own request: what its client says of the answer that it has
+// got already is not for the origin, which may be a cache.
 func TestRefreshSaysNothingOfItsClientsDirectives(t *testing.T) {
 	for _, vary := range []string{"", "Cache-Control"} {
 		t.Run("Vary: "+vary, func(t *testing.T) {

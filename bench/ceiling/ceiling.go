@@ -1,5 +1,6 @@
-// Package ceiling is the fastest handler that Caddy can have: it writes header fields and a body that it holds in a map. What it reaches is
-// the limit for any cache in Caddy, so the bench measures Larder against it. It is of no use otherwise.
+// Package ceiling is the fastest handler that Caddy can have: it writes header fields and a body
+// that it holds in a map. What it reaches is the limit for any cache in Caddy, so the bench
+// measures Larder against it. It is of no use otherwise.
 package ceiling
 
 import (

@@ -1,5 +1,6 @@
-// Command chart draws what the bench has measured as SVG: the ratios of a report (chart report.json chart.svg), or the course of a soak
-// (chart soak.csv soak.svg). It is a module of its own, so that the plotting library does not come into the requirements of the plugin.
+// Command chart draws what the bench has measured as SVG: the ratios of a report (chart report.json
+// chart.svg), or the course of a soak (chart soak.csv soak.svg). It is a module of its own, so that
+// the plotting library does not come into the requirements of the plugin.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command server is the Caddy that the bench measures: stock Caddy, Larder and the ceiling in one build, so that the ceiling, plain
-// reverse_proxy and Larder differ in their configuration alone.
+// Command server is the Caddy that the bench measures: stock Caddy, Larder and the ceiling in one
+// build, so that the ceiling, plain reverse_proxy and Larder differ in their configuration alone.
 package main
 
 import (

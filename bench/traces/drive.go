@@ -11,7 +11,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Drive sends t to a store without a disk, through the calls that the handler makes, and counts the hits: each miss is stored.
+// Drive sends t to a store without a disk, through the calls that the handler makes, and counts the
+// hits: each miss is stored.
 func Drive(t *Trace, memory int64, policy store.Eviction) (Ratio, error) {
 	s := store.New(store.Config{}, store.Settings{Memory: memory, Eviction: policy})
 	if err := s.Open(); err != nil {
@@ -34,8 +35,8 @@ func Drive(t *Trace, memory int64, policy store.Eviction) (Ratio, error) {
 	return n.ratio(), nil
 }
 
-// Overhead is what a store charges for an object beside its body, on average over the first of t: what the reference caches must count as
-// well.
+// Overhead is what a store charges for an object beside its body, on average over the first of t:
+// what the reference caches must count as well.
 func Overhead(t *Trace) (int64, error) {
 	s := store.New(store.Config{}, store.Settings{Memory: 1 << 40})
 	if err := s.Open(); err != nil {

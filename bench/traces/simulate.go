@@ -7,10 +7,11 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Ratio is what a cache made of a trace. Hits count the first request of each object as a miss, so no cache can have all.
+// Ratio is what a cache made of a trace. Hits count the first request of each object as a miss, so
+// no cache can have all.
 type Ratio struct {
-	// Objects is the share of the requests that were hits, Bytes that of the bytes asked for. A crawler's requests, which no cache can
-	// have, are not counted.
+	// Objects is the share of the requests that were hits, Bytes that of the bytes asked for. A
+	// crawler's requests, which no cache can have, are not counted.
 	Objects, Bytes float64
 }
 
@@ -36,8 +37,8 @@ func (n *tally) ratio() Ratio {
 	return Ratio{share(n.hits, n.asked), share(n.hitBytes, n.bytes)}
 }
 
-// LRU is what a cache of capacity bytes makes of t that evicts the least recently used object and nothing else. Each object takes overhead
-// bytes beside its own.
+// LRU is what a cache of capacity bytes makes of t that evicts the least recently used object and
+// nothing else. Each object takes overhead bytes beside its own.
 func LRU(t *Trace, capacity, overhead int64) Ratio {
 	cache, err := simplelru.NewLRU[int32, int64](math.MaxInt, nil)
 	if err != nil {
@@ -61,8 +62,9 @@ func LRU(t *Trace, capacity, overhead int64) Ratio {
 	return n.ratio()
 }
 
-// Clairvoyant is what a cache makes of t that knows the future: it evicts what is needed last, be it what has just come (Belady 1966). With
-// objects of one size none can make more hits; with different sizes a few more are possible, which to find is NP-hard.
+// Clairvoyant is what a cache makes of t that knows the future: it evicts what is needed last, be
+// it what has just come (Belady 1966). With objects of one size none can make more hits; with
+// different sizes a few more are possible, which to find is NP-hard.
 func Clairvoyant(t *Trace, capacity, overhead int64) Ratio {
 	next := nextUses(t)
 	at := make([]int, len(t.Sizes)) // the next use of what is in the cache, 0 for others

@@ -1,5 +1,6 @@
-// Package traces asks how many hits the store's memory tier makes of a sequence of requests, beside what plain LRU would and what nobody
-// could exceed. The sequences are generated: by Zipf's law, with crawlers, loops and drifts in it, and as file systems read blocks.
+// Package traces asks how many hits the store's memory tier makes of a sequence of requests, beside
+// what plain LRU would and what nobody could exceed. The sequences are generated: by Zipf's law,
+// with crawlers, loops and drifts in it, and as file systems read blocks.
 package traces
 
 import (
@@ -89,7 +90,8 @@ func (c Scale) zipf(name string, s float64, seed uint64) *Trace {
 	return t
 }
 
-// scanned has a crawler that passes over distinct objects while the others' requests are the same as in zipf.
+// scanned has a crawler that passes over distinct objects while the others' requests are the same
+// as in zipf.
 func (c Scale) scanned(name string, s float64, seed uint64) *Trace {
 	plain := c.zipf(name, s, seed)
 	t := newTrace(name, c.Objects+c.Scan, seed)
@@ -103,7 +105,8 @@ func (c Scale) scanned(name string, s float64, seed uint64) *Trace {
 	return t
 }
 
-// loop goes round and round over somewhat more than the cache holds: LRU throws away each object just before it comes again.
+// loop goes round and round over somewhat more than the cache holds: LRU throws away each object
+// just before it comes again.
 func (c Scale) loop(name string, times float64, seed uint64) *Trace {
 	n := int(times * float64(c.Fit))
 	t := newTrace(name, n, seed)
@@ -137,8 +140,8 @@ func (c Scale) jump(name string, s float64, seed uint64) *Trace {
 	return t
 }
 
-// blocks mixes what a disk under a file system sees: a few hot blocks, sequential runs of all lengths through a large space, and blocks
-// read again soon after.
+// blocks mixes what a disk under a file system sees: a few hot blocks, sequential runs of all
+// lengths through a large space, and blocks read again soon after.
 func (c Scale) blocks(name string, seed uint64) *Trace {
 	const hot, run = 0.4, 0.3 // shares of the choices; the rest reads again
 	space := 4 * c.Objects
@@ -162,7 +165,8 @@ func (c Scale) blocks(name string, seed uint64) *Trace {
 	return t
 }
 
-// Memory is a budget into which about Fit objects go that take overhead bytes each beside their own.
+// Memory is a budget into which about Fit objects go that take overhead bytes each beside their
+// own.
 func (c Scale) Memory(overhead int64) int64 {
 	mean := sizeMedian * math.Exp(sizeSigma*sizeSigma/2)
 	return int64(float64(c.Fit) * (mean + float64(overhead)))

@@ -7,8 +7,9 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// TestScanLeavesTheHotSet: a crawler that passes over two hundred times what the cache holds, as often asking as all others, leaves them a
-// share of the hits that plain LRU has without it. Traces and keys are the same in each run, so this is no matter of time or chance.
+// TestScanLeavesTheHotSet: a crawler that passes over two hundred times what the cache holds, as
+// often asking as all others, leaves them a share of the hits that plain LRU has without it. Traces
+// and keys are the same in each run, so this is no matter of time or chance.
 func TestScanLeavesTheHotSet(t *testing.T) {
 	if racing {
 		t.Skip("one goroutine drives, a hundred times slower")
@@ -64,7 +65,8 @@ func TestReferences(t *testing.T) {
 		{"all fit", sequence(1, 2, 1, 2), 2, 2, 2},
 		{"a loop that does not", sequence(1, 2, 3, 1, 2, 3, 1, 2, 3), 2, 0, 4},
 		{"scan", sequence(1, 1, 2, 3, 4, 1), 1, 1, 2},
-		// The textbooks' string has 9 faults where what comes must be taken in; one of them is spared where it need not.
+		// The textbooks' string has 9 faults where what comes must be taken in; one of them is
+		// spared where it need not.
 		{"the textbooks' string", sequence(7, 0, 1, 2, 0, 3, 0, 4, 2, 3, 0, 3, 2, 1, 2, 0, 1, 7, 0, 1), 3, 8, 12},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"sort"
 )
 
-// Zipf draws ranks from 0 by Zipf's law: rank r as often as 1/(r+1)^s. Unlike rand.Zipf it takes exponents up to 1 too, which is where the
-// web lies.
+// Zipf draws ranks from 0 by Zipf's law: rank r as often as 1/(r+1)^s. Unlike rand.Zipf it takes
+// exponents up to 1 too, which is where the web lies.
 type Zipf struct {
 	cumulative []float64
 }

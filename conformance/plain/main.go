@@ -33,8 +33,8 @@ func main() {
 	log.Fatal(server.ListenAndServe())
 }
 
-// profile is the behaviour that RFC 9111 allows and that is off by default, and Surrogate-Control as
-// one more targeted field.
+// profile is the behaviour that RFC 9111 allows and that is off by default, and Surrogate-Control
+// as one more targeted field.
 var profile = rfc9111.Policy{
 	Heuristic:    true,
 	StaleIfError: 24 * time.Hour,
