@@ -85,7 +85,8 @@ func memoryPerObject(ctx context.Context, b *bench, c *benchCase, r *report) err
 	if err != nil {
 		return err
 	}
-	if err := b.fillMany(ctx, s, "/1024/up%d?nostore", 2000); err != nil { // what serving costs is no part of the objects
+	// What serving costs is no part of the objects.
+	if err := b.fillMany(ctx, s, "/1024/up%d?nostore", 2000); err != nil {
 		return err
 	}
 	base, err := b.settledRSS(ctx, s)

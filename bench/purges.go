@@ -155,7 +155,8 @@ func (b *bench) purge(ctx context.Context, s *subject, body string) (took time.D
 		return 0, 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", "purge") // so that net/http sends it again where a reload has closed an idle connection
+	// So that net/http sends it again where a reload has closed an idle connection.
+	req.Header.Set("Idempotency-Key", "purge")
 	start := time.Now()
 	a, err := b.do(req)
 	took = time.Since(start)

@@ -48,8 +48,9 @@ type row struct {
 	P50     float64 `json:"p50_ms"`
 	P99     float64 `json:"p99_ms"`
 	// Ratio is the median over the rounds of the rate by the rate of Reference in the same round.
-	Ratio     float64 `json:"ratio,omitempty"`
-	CPURatio  float64 `json:"cpu_ratio,omitempty"` // the reference's CPU by this one's: what Ratio would be were the server all there is
+	Ratio float64 `json:"ratio,omitempty"`
+	// The reference's CPU by this one's: what Ratio would be were the server all there is.
+	CPURatio  float64 `json:"cpu_ratio,omitempty"`
 	Reference string  `json:"reference,omitempty"`
 	Target    float64 `json:"target,omitempty"`
 }

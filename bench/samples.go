@@ -14,8 +14,9 @@ import (
 
 // sample is the state of the server at one moment of a soak; sizes in bytes.
 type sample struct {
-	Elapsed            time.Duration
-	RSSAnon, RSSMap    int64 // the map is bbolt's of its file: the kernel takes it back when it needs it
+	Elapsed time.Duration
+	// The map is bbolt's of its file: the kernel takes it back when it needs it.
+	RSSAnon, RSSMap    int64
 	File               int64
 	Memory, MemoryIn   int64 // charged, and entries
 	Disk, DiskIn       int64
@@ -165,7 +166,8 @@ func (p *process) rssOf(file string) (int64, error) {
 	within := false
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		line := lines.Text()
-		if name, value, ok := strings.Cut(line, ":"); ok && !strings.Contains(name, "-") { // a field of the mapping; its own line has a range first
+		// A field of the mapping; its own line has a range first.
+		if name, value, ok := strings.Cut(line, ":"); ok && !strings.Contains(name, "-") {
 			if within && name == "Rss" {
 				kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 				if err != nil {

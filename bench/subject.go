@@ -155,7 +155,8 @@ func ceilingHeader(hit http.Header) string {
 	var d strings.Builder
 	d.WriteString("\tbench_ceiling 1024 16384 102400 {\n")
 	for name, values := range hit {
-		if name == "Content-Length" || name == "Server" { // the one differs, the other is Caddy's own
+		// The one differs, the other is Caddy's own.
+		if name == "Content-Length" || name == "Server" {
 			continue
 		}
 		for _, v := range values {

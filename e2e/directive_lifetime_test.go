@@ -13,7 +13,8 @@ import (
 func TestLifetime(t *testing.T) {
 	const never = -1
 	type pairs = []string
-	lastModified := pairs{"Last-Modified", httpDate(-960 * time.Second)} // a tenth is 96 s, and 100 s on a machine that takes 40 s to come to it
+	// A tenth is 96 s, and 100 s on a machine that takes 40 s to come to it.
+	lastModified := pairs{"Last-Modified", httpDate(-960 * time.Second)}
 	for _, tc := range []struct {
 		name      string
 		directive string

@@ -288,7 +288,8 @@ func TestInvalidateNamesWhatIsEscaped(t *testing.T) {
 	}`)), o)
 	for _, name := range []string{"7", "caf%C3%A9", "a%20b", "50%25", "a%3Fb", "a%2Fb", "x%23y", "a%2fb", "%2541", "a&b", "a+b"} {
 		gone := []string{"/list/" + name, "/orig/" + name + "/end", "/copy/all/" + name}
-		if !strings.Contains(strings.ToLower(name), "%2f") { // the file is what stands behind the last slash
+		// The file is what stands behind the last slash.
+		if !strings.Contains(strings.ToLower(name), "%2f") {
 			gone = append(gone, "/file/"+name)
 		}
 		if name != "a&b" { // in a query that is two parameters

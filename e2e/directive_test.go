@@ -22,7 +22,8 @@ func TestClientDirectives(t *testing.T) {
 	}{
 		{"no-cache", []string{"Cache-Control", "no-cache"}, "2"},
 		{"Pragma", []string{"Pragma", "no-cache"}, "2"},
-		{"no-store", []string{"Cache-Control", "no-store"}, "1"}, // it forbids storing, not using what is stored
+		// It forbids storing, not using what is stored.
+		{"no-store", []string{"Cache-Control", "no-store"}, "1"},
 		{"max-age=0", []string{"Cache-Control", "max-age=0"}, "2"},
 		{"min-fresh", []string{"Cache-Control", "min-fresh=1000"}, "2"},
 	} {

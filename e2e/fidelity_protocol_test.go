@@ -345,7 +345,8 @@ func TestLoops(t *testing.T) {
 	if got := o.last().Header["Cdn-Loop"]; strings.Join(got, ", ") != "other; v=1, larder" {
 		t.Errorf("CDN-Loop forwarded as %q", got)
 	}
-	in.get("/a", "CDN-Loop", strings.TrimSuffix(strings.Repeat("larder, ", 9), ", ")).want(t, 200, "1", "") // a hit: not in the key
+	// A hit: not in the key.
+	in.get("/a", "CDN-Loop", strings.TrimSuffix(strings.Repeat("larder, ", 9), ", ")).want(t, 200, "1", "")
 	in.get("/b", "CDN-Loop", strings.TrimSuffix(strings.Repeat("larder, ", 9), ", ")).want(t, 200, "2", "")
 	in.get("/b", "CDN-Loop", strings.TrimSuffix(strings.Repeat("larder, ", 10), ", ")).want(t, 508, "", "")
 	in.do("POST", "/b", "", "CDN-Loop", strings.TrimSuffix(strings.Repeat("larder;x=y, ", 10), ", ")).want(t, 508, "", "")

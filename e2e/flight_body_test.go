@@ -134,7 +134,9 @@ func TestOverlongBody(t *testing.T) {
 				c := gather(t, in, n, http.MethodGet, "/", nil)
 				parked(t, n)
 				ts.let(t)
-				if len(writes) == 1 { // it breaks off before its first byte, so there is another fetch for those who wait
+				// It breaks off before its first byte, so there is another fetch for those who
+				// wait.
+				if len(writes) == 1 {
 					parked(t, n-1)
 					ts.let(t)
 				} else {

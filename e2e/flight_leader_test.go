@@ -139,7 +139,8 @@ func TestSlowLeaderSlowsNobody(t *testing.T) {
 	})
 	in := start(t, proxied("larder"), g.origin)
 	c := in.dial()
-	c.send("GET / HTTP/1.1\r\nHost: localhost:" + fmt.Sprint(in.port) + "\r\n\r\n") // and reads nothing
+	// And reads nothing.
+	c.send("GET / HTTP/1.1\r\nHost: localhost:" + fmt.Sprint(in.port) + "\r\n\r\n")
 	v := g.next(t, 1)
 	followers := gather(t, in, 3, http.MethodGet, "/", nil)
 	parked(t, 4)

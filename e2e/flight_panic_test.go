@@ -95,7 +95,8 @@ func TestBreakWithFollowers(t *testing.T) {
 		return next.ServeHTTP(w, r)
 	}
 	timesOut := func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
-		return caddyhttp.Error(http.StatusGatewayTimeout, context.DeadlineExceeded) // as reverse_proxy does
+		// As reverse_proxy does.
+		return caddyhttp.Error(http.StatusGatewayTimeout, context.DeadlineExceeded)
 	}
 	for name, tc := range map[string]struct {
 		first, second  call

@@ -21,8 +21,9 @@ func TestWhatIsNotShared(t *testing.T) {
 		return func(i int) []string { return []string{name, fmt.Sprintf("user=%d", i), "X-User", fmt.Sprint(i)} }
 	}
 	for name, tc := range map[string]struct {
-		header    func(i int) []string
-		directive string // Cache-Control of the response; or another of its fields, named before a colon
+		header func(i int) []string
+		// Cache-Control of the response; or another of its fields, named before a colon.
+		directive string
 		status    int
 	}{
 		"Set-Cookie":                        {user("X-Any"), "Set-Cookie: a=b", 200},
@@ -112,7 +113,8 @@ func TestHijackOfWhatIsNotShared(t *testing.T) {
 	})
 	in := start(t, setup{site: "route {\nlarder\ntest_breaker\n}"}, nil)
 	c := in.dial()
-	c.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") // without Upgrade, with which it would bypass
+	// Without Upgrade, with which it would bypass.
+	c.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	parked(t, 1)
 	ts.let(t)
 	if resp := c.response(http.MethodGet); resp.StatusCode != http.StatusSwitchingProtocols {

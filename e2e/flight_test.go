@@ -131,7 +131,8 @@ func TestCoalesceWait(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		_, _ = fmt.Fprint(w, v.number)
 	})
-	in := start(t, proxied("larder {\ncoalesce wait 1s\n}"), g.origin) // so long that the second joins in time
+	// So long that the second joins in time.
+	in := start(t, proxied("larder {\ncoalesce wait 1s\n}"), g.origin)
 	first := gather(t, in, 1, http.MethodGet, "/", nil)
 	leader := g.next(t, 1)
 	second := gather(t, in, 1, http.MethodGet, "/", nil)
@@ -237,7 +238,8 @@ func TestPurgeOfAFetchUnderWay(t *testing.T) {
 				in.purge(strings.NewReplacer("%s", in.url(""), "%h", host).Replace(selector))
 				after := gather(t, in, 1, http.MethodGet, "/", nil)
 				if when == "before the header" {
-					if name == "tag" || name == "soft" { // what tags it has is known at the header only
+					// What tags it has is known at the header only.
+					if name == "tag" || name == "soft" {
 						parked(t, 2)
 						open(v...)
 					} else {
@@ -334,7 +336,8 @@ func TestOneBackgroundFetchWhileStale(t *testing.T) {
 	g := staleOrigin(t, "max-age=60, stale-while-revalidate=600")
 	in := start(t, proxied("larder"), g.origin)
 	fill(t, in, g, "/")
-	for _, a := range gather(t, in, n, http.MethodGet, "/", nil).all() { // all are answered while the origin still thinks
+	// All are answered while the origin still thinks.
+	for _, a := range gather(t, in, n, http.MethodGet, "/", nil).all() {
 		a.want(t, 200, "body", "")
 		if !strings.HasPrefix(a.cacheStatus(), "Larder; hit; ttl=-") || !strings.HasSuffix(a.cacheStatus(), "; detail=swr") {
 			t.Errorf("Cache-Status %q", a.cacheStatus())

@@ -61,7 +61,8 @@ func TestHangingOrigin(t *testing.T) {
 	const others = 200
 	waiting := gather(t, in, others, "GET", "/", func(int) []string { return nil })
 	answered := make(chan struct{})
-	go func() { // those who have waited fetch for themselves; who comes later than that begins a fetch for all
+	// Those who have waited fetch for themselves; who comes later than that begins a fetch for all.
+	go func() {
 		for {
 			select {
 			case v := <-g.arrived:
@@ -143,7 +144,8 @@ func TestFlood(t *testing.T) {
 	f.seed = uint64(time.Now().UnixNano())
 	t.Logf("seed %d", f.seed)
 	s := proxied("larder")
-	s.global = "servers {\nprotocols h1 h2 h2c\n}" // the followers share connections: there are not enough files for ten thousand
+	// The followers share connections: there are not enough files for ten thousand.
+	s.global = "servers {\nprotocols h1 h2 h2c\n}"
 	s.options = fmt.Sprintf("memory %dMiB\n%s", f.memory, os.Getenv("LARDER_FLOOD_OPTION"))
 	o := newQuietOrigin(t, floodOrigin)
 	in := start(t, s, o)
@@ -358,7 +360,9 @@ func (f *flood) ask(ctx context.Context, t *testing.T, in *instance, path string
 	switch {
 	case ctx.Err() != nil:
 	case err != nil && len(header) > 0 && strings.Contains(err.Error(), "broken pipe"):
-		f.refused.Add(1) // a connection that was closed under a megabyte of header; net/http repeats small requests only
+		// A connection that was closed under a megabyte of header; net/http repeats small requests
+		// only.
+		f.refused.Add(1)
 	case err != nil || a.err != nil:
 		t.Errorf("%s: %v", path, errors.Join(err, a.errOrNil()))
 	case a.StatusCode >= 500:
@@ -389,7 +393,8 @@ func (f *flood) follow(ctx context.Context, t *testing.T, in *instance) {
 		shared := *in
 		shared.client = &http.Client{Transport: transport}
 		groups[i] = &shared
-		f.ask(ctx, t, groups[i], "/follow/first") // opens the connection: all at once would each open one
+		// Opens the connection: all at once would each open one.
+		f.ask(ctx, t, groups[i], "/follow/first")
 	}
 	for wave := 0; ctx.Err() == nil; wave++ {
 		var clients sync.WaitGroup

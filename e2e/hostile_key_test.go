@@ -134,7 +134,8 @@ func TestWebCacheDeception(t *testing.T) {
 			w.Header().Set("Cache-Control", "no-store")
 		case strings.HasPrefix(r.URL.Path, "/cookie"):
 			w.Header().Set("Set-Cookie", "a=b")
-		case strings.HasPrefix(r.URL.Path, "/stamped"): // something in front of the origin goes by the extension
+		// Something in front of the origin goes by the extension.
+		case strings.HasPrefix(r.URL.Path, "/stamped"):
 			w.Header().Set("Cache-Control", "public, max-age=600")
 		}
 		_, _ = io.WriteString(w, "the account of "+r.Header.Get("Cookie"))

@@ -156,7 +156,8 @@ func TestDamagedUpstreamAnswers(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/both", "/more"} { // net/http reads one body of it, drops the length, and closes the connection
+	// Net/http reads one body of it, drops the length, and closes the connection.
+	for _, path := range []string{"/both", "/more"} {
 		for range 2 {
 			in.get(path).want(t, 200, "hello", "")
 		}
@@ -239,8 +240,10 @@ func TestTagInjection(t *testing.T) {
 	})
 	in := start(t, proxied("larder"), o)
 	in.get("/victim").want(t, 200, "", "Larder; fwd=uri-miss; stored")
-	in.get("/?invalidate=%22g%22").want(t, 200, "", "")                                 // a GET may not (RFC 9875 3)
-	in.do("POST", "/other", "", "Cache-Group-Invalidation", `"g"`).want(t, 200, "", "") // nor a client
+	// A GET may not (RFC 9875 3).
+	in.get("/?invalidate=%22g%22").want(t, 200, "", "")
+	// Nor a client.
+	in.do("POST", "/other", "", "Cache-Group-Invalidation", `"g"`).want(t, 200, "", "")
 	in.do("POST", "/x?invalidate=%22g%22", "", "Host", "other.localhost").want(t, 200, "", "")
 	if a := in.get("/victim"); !a.isHit() {
 		t.Errorf("invalidated from outside: %q", a.cacheStatus())
@@ -254,7 +257,8 @@ func TestTagInjection(t *testing.T) {
 			t.Errorf("tag %.20q matches %d, want %d", tag, got.Matched, want)
 		}
 	}
-	if in.do("POST", "/x?invalidate=%22g%22", ""); in.get("/victim").isHit() { // the origin itself may
+	// The origin itself may.
+	if in.do("POST", "/x?invalidate=%22g%22", ""); in.get("/victim").isHit() {
 		t.Error("an unsafe request of the same origin invalidates nothing")
 	}
 }

@@ -38,7 +38,8 @@ var defended = map[string][]string{
 	},
 	"overwritten": {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}, // by reverse_proxy
 	"dropped": {
-		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range", // by the fill
+		// By the fill.
+		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range",
 		"Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Trailer", // hop by hop
 	},
 }
@@ -138,7 +139,8 @@ func TestUnkeyedCookies(t *testing.T) {
 		{"heuristic", "larder {\nheuristic on\n}\nreverse_proxy {{origin}}", "/unstated", false},
 		{"cookie in the key", "larder {\nkey {\ncookie lang\n}\n}\nreverse_proxy {{origin}}", "/", false},
 		{"cookie taken away", "request_header -Cookie\nlarder\nreverse_proxy {{origin}}", "/", false},
-		{"public by the origin's word", "larder\nreverse_proxy {{origin}}", "/", true}, // RFC 9111 3: Cookie is like any field
+		// RFC 9111 3: Cookie is like any field.
+		{"public by the origin's word", "larder\nreverse_proxy {{origin}}", "/", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			in := start(t, setup{site: tc.site}, newOrigin(t, echo))

@@ -120,7 +120,8 @@ func startTLS(t *testing.T, o *origin) (plain, secure *instance) {
 		t.Fatal(err)
 	}
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "example.com"}, // the certificate is the test's own
+		// The certificate is the test's own.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "example.com"},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	copied := *plain

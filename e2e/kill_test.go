@@ -154,7 +154,8 @@ func (w *killWorld) purger(ctx context.Context, t *testing.T, random *rand.Rand)
 		case 3, 4, 5:
 			kind, body = "url", fmt.Sprintf(`{"urls":["http://%s/%d"]}`, w.site, n)
 		case 6, 7, 8:
-			kind, body = "soft tag", fmt.Sprintf(`{"tags":["page-%d"],"soft":true}`, n) // without a window it must be validated
+			// Without a window it must be validated.
+			kind, body = "soft tag", fmt.Sprintf(`{"tags":["page-%d"],"soft":true}`, n)
 		case 9:
 			kind, hits = "soft mod", func(m int) bool { return m%7 == n%7 }
 			body = fmt.Sprintf(`{"tags":["mod-%d"],"soft":true}`, n%7)
@@ -211,7 +212,8 @@ func TestStoredUnderPurgesOutlivesKill(t *testing.T) {
 		w.Header().Set("Surrogate-Key", "tag"+strings.ReplaceAll(r.URL.Path, "/", "-"))
 		size := 5_000
 		if strings.HasPrefix(r.URL.Path, "/kept/") {
-			size = 300_000 // too large for the memory of this store: such a page waits for the disk, or is there
+			// Too large for the memory of this store: such a page waits for the disk, or is there.
+			size = 300_000
 		}
 		_, _ = fmt.Fprint(w, strings.Repeat("x", size))
 	}))

@@ -40,7 +40,8 @@ func TestPurgeHistory(t *testing.T) {
 		}
 	}
 	reverse_proxy {{origin}}`
-	s := setup{site: site, disk: t.TempDir(), options: "memory 2MiB"} // less than there is: much is read from disk
+	// Less than there is: much is read from disk.
+	s := setup{site: site, disk: t.TempDir(), options: "memory 2MiB"}
 	in := start(t, s, o)
 	s.more = fmt.Sprintf("http://other.localhost:%d {\n%s\n}", in.port, site)
 	in.load(s, o)

@@ -49,7 +49,8 @@ func TestRecipesOfThePages(t *testing.T) {
 			})
 			continue
 		}
-		t.Run("deploy", func(t *testing.T) { // by the command line, and a second time by curl, when nothing is left to mark
+		// By the command line, and a second time by curl, when nothing is left to mark.
+		t.Run("deploy", func(t *testing.T) {
 			needs(t, "curl")
 			out := c.afterHit(t, func() string { return c.program(t, "deploy", script, []string{"sh"}) })
 			if !strings.Contains(out, "marked 1 response stale") || !strings.Contains(out, `"matched":0,"soft":true`) {

@@ -118,7 +118,8 @@ func TestRangeOfWhatCannotBeStoredIsTheClientsOwn(t *testing.T) {
 	})
 	in := start(t, proxied("larder"), o)
 	in.get("/", "Range", "bytes=2-4").want(t, 206, "234", "")
-	in.get("/", "Range", "bytes=2-4").want(t, 206, "234", "Larder; fwd=miss") // remembered: no whole is tried again
+	// Remembered: no whole is tried again.
+	in.get("/", "Range", "bytes=2-4").want(t, 206, "234", "Larder; fwd=miss")
 	o.asked(t, 3)
 }
 

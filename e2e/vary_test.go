@@ -193,7 +193,8 @@ func TestVaryOnWhatATrustedProxySays(t *testing.T) {
 	for _, address := range []string{"127.0.0.1", "127.0.0.9"} { // they are clients themselves
 		in.from(t, address).get("/X-Forwarded-For").want(t, 200, "X-Forwarded-For: "+address, "")
 	}
-	s.site = "larder\nreverse_proxy {{origin}} {\nheader_up X-Forwarded-For {remote_host}\n}" // which overwrites what the proxy said
+	// Which overwrites what the proxy said.
+	s.site = "larder\nreverse_proxy {{origin}} {\nheader_up X-Forwarded-For {remote_host}\n}"
 	in.load(s, o)
 	for _, address := range []string{"127.0.0.1", "127.0.0.9"} {
 		in.from(t, address).get("/X-Forwarded-For", "X-Forwarded-For", "203.0.113.1").want(t, 200, "X-Forwarded-For: "+address, "")

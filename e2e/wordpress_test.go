@@ -274,7 +274,8 @@ func (wp *wordPress) logIn(t *testing.T) {
 		p.shows(t, "wpadminbar")
 		p.own(t)
 	}
-	wp.browser(t).get("/wp-admin/").shows(t, "Lost your password?") // it is still a login form to others
+	// It is still a login form to others.
+	wp.browser(t).get("/wp-admin/").shows(t, "Lost your password?")
 	out := regexp.MustCompile(`href=['"]([^'"]*action=logout[^'"]*)`).FindStringSubmatch(p.text)
 	if out == nil {
 		t.Fatalf("no link to log out in %s", p.text)

@@ -218,7 +218,8 @@ func (f *Freshness) UseFor(d RequestDirectives, received, now time.Time, soft bo
 		return use, forward
 	case f.Reason != Storable && !f.UsableByFollowers():
 		return use, forward
-	case f.ResponseTime.Before(received), f.ResponseTime.After(now): // the clock may have been set back
+	// The clock may have been set back.
+	case f.ResponseTime.Before(received), f.ResponseTime.After(now):
 		return use, forward
 	}
 	return UseFresh, ForwardNone

@@ -147,7 +147,8 @@ func save(plots [][]*plot.Plot, width, height vg.Length, to string) error {
 	const pad = 10
 	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadY: pad, PadTop: pad, PadBottom: pad, PadLeft: pad, PadRight: 2 * pad}
 	whole := draw.New(canvas)
-	whole.FillPolygon(color.White, []vg.Point{{X: 0, Y: 0}, {X: width, Y: 0}, {X: width, Y: height}, {X: 0, Y: height}}) // GitHub's page may be dark
+	// GitHub's page may be dark.
+	whole.FillPolygon(color.White, []vg.Point{{X: 0, Y: 0}, {X: width, Y: 0}, {X: width, Y: height}, {X: 0, Y: height}})
 	for i, row := range plot.Align(plots, tiles, whole) {
 		plots[i][0].Draw(row[0])
 	}

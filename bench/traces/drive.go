@@ -51,7 +51,8 @@ func Overhead(t *Trace) (int64, error) {
 	}
 	charged := s.Stats().Memory.Bytes // before the look-ups, which may leave something of their own
 	var bodies, resident int64
-	for object := range count { // not all need be there: a store may give up an entry for the room between others
+	// Not all need be there: a store may give up an entry for the room between others.
+	for object := range count {
 		found := s.Lookup(keyOf(object), matchAny)
 		if found.Entry != nil {
 			bodies += t.Sizes[object]
