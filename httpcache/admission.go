@@ -2,14 +2,14 @@ package httpcache
 
 import "context"
 
-// Admission decides which requests reach the origin, and when: for an origin with a budget, or one
-// that is to have a rest. Every way to the origin comes by it, once for each request of a client and
-// once for each fetch.
+// Admission decides which requests reach the origin, and when. It serves an origin with a budget,
+// or one that needs a rest. Every way to the origin passes it, once for each request of a client
+// and once for each fetch.
 type Admission interface {
 	// Admit waits until a request of this class may go to the origin, or ctx ends. done is called
-	// when the origin has answered it. An error is what the client gets in place of a response, and
-	// for a fetch it counts as a failure of the origin, so that a stale response may stand in; an
-	// [Error] has the status.
+	// when the origin has answered it. The client gets an error in place of a response; an [Error]
+	// has the status. For a fetch the error counts as a failure of the origin, so a stale response
+	// may stand in.
 	Admit(ctx context.Context, class Class) (done func(), err error)
 }
 
@@ -26,7 +26,7 @@ const (
 	ClassPass
 )
 
-// admit asks the Admission, where there is one.
+// admit asks the Admission, if there is one.
 func (c *Cache) admit(ctx context.Context, class Class) (done func(), err error) {
 	if c.admission == nil {
 		return func() {}, nil

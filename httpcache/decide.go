@@ -12,7 +12,7 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// exchange is the response with what decides about storing it.
+// exchange returns the response in the form that rfc9111 judges.
 func (x *Fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 	return rfc9111.Exchange{
 		Method: x.method, URL: store.BareURL(x.url), Status: status, Header: header,
@@ -22,35 +22,36 @@ func (x *Fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 	}
 }
 
-// verdict is what becomes of a flight by its response header.
+// verdict says how a flight goes on after its response header.
 type verdict uint8
 
 const (
-	// verdictShare: everybody streams from the body; where it may be stored it is, when whole.
+	// verdictShare: all requests stream from the body. It is stored when whole, if it may be.
 	verdictShare verdict = iota
-	// verdictConfirm: a 304 to our own question; what is stored is the answer.
+	// verdictConfirm: a 304 to the fetch's validation. The stored response is the answer.
 	verdictConfirm
-	// verdictRefetch: a 304 that speaks of nothing of ours; the origin is asked without a question.
+	// verdictRefetch: a 304 about a response that is not stored. The origin is asked without a
+	// validation.
 	verdictRefetch
-	// verdictStale: the origin failed, and what is stored stands in.
+	// verdictStale: the origin failed, and the stored response stands in.
 	verdictStale
-	// verdictFail: the origin failed. The leader gets that, and the others one more fetch.
+	// verdictFail: the origin failed. The leader gets the failure, the others one more fetch.
 	verdictFail
-	// verdictRelease: the response is the leader's; the others ask for themselves.
+	// verdictRelease: the response is for the leader. The others fetch for themselves.
 	verdictRelease
-	// verdictPostpone: as verdictFail or verdictRelease, when the first byte has come.
+	// verdictPostpone: verdictFail or verdictRelease, when the first byte has come.
 	verdictPostpone
 )
 
-// facts are what a verdict rests on.
+// facts are what a verdict depends on.
 type facts struct {
 	status       int
-	validated    bool // the origin was asked whether what is stored still holds
-	speaksOfOurs bool // the response speaks of what is stored (RFC 9111 4.3.4)
+	validated    bool // the fetch validates the stored response
+	speaksOfOurs bool // the response is about the stored one (RFC 9111 4.3.4)
 	reason       rfc9111.Reason
-	followers    bool // those who wait may have it, although it is not stored
-	standsIn     bool // what is stored may be served instead of a failure
-	isKept       bool // it may be, to others than the leader
+	followers    bool // the requests that wait may have it, although it is not stored
+	standsIn     bool // the stored response may be served instead of a failure
+	isKept       bool // it may be served so to others than the leader
 	mayBreakOff  bool // the body may still break off before its first byte
 }
 
@@ -62,7 +63,7 @@ func decide(f facts) verdict {
 		return verdictRefetch
 	case f.validated && f.status == http.StatusNotModified:
 		return verdictConfirm
-	case failed && f.standsIn: // even if it may be stored: what it would replace is what visitors came for
+	case failed && f.standsIn: // even if the failure may be stored: visitors came for the other
 		return verdictStale
 	case failed && f.isKept: // its client would have no stale answer, and gets the failure
 		return verdictFail
@@ -74,7 +75,7 @@ func decide(f facts) verdict {
 	return decideUnshared(f.status)
 }
 
-// decideUnshared is the verdict on a response that is not for all.
+// decideUnshared is the verdict on a response that is not for all requests.
 func decideUnshared(status int) verdict {
 	if status >= http.StatusInternalServerError {
 		return verdictFail
@@ -82,7 +83,7 @@ func decideUnshared(status int) verdict {
 	return verdictRelease
 }
 
-// judge returns the verdict on the response with this header, with what it rests on.
+// judge returns the verdict on the response with this header, and what it depends on.
 func (x *Fetch) judge(status int, header http.Header) (verdict, rfc9111.Exchange, *rfc9111.Freshness) {
 	ex := x.exchange(status, header)
 	f := facts{status: status, validated: x.validates()}
@@ -93,13 +94,13 @@ func (x *Fetch) judge(status int, header http.Header) (verdict, rfc9111.Exchange
 	freshness := x.route.judge(&ex, x.writer.declared)
 	f.reason, f.followers = freshness.Reason, freshness.UsableByFollowers()
 	f.standsIn, f.isKept = x.staleStandsIn(), x.staleIsKept()
-	// What breaks off before its first byte is a failure, which a stale response stands in for. So
-	// its leader's client gets no header before that byte.
+	// A body that breaks off before its first byte is a failure, for which a stale response stands
+	// in. So the leader's client gets no header before that byte.
 	f.mayBreakOff = x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(header)
 	return decide(f), ex, &freshness
 }
 
-// carryOut does what the verdict says.
+// carryOut carries out the verdict.
 func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	switch v {
 	case verdictRefetch:
@@ -123,7 +124,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 	}
 }
 
-// carryOutUnshared does what a verdict on a response says that is not for all.
+// carryOutUnshared carries out a verdict on a response that is not for all requests.
 func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Freshness) {
 	if v == verdictFail {
 		x.fail(status, x.writer.header.Get("Retry-After"))
@@ -132,9 +133,9 @@ func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Fresh
 	x.release(freshness)
 }
 
-// judge says whether a response may be stored, with a body of length (-1 if that is not known), and
-// how long it is fresh. It judges what a fetch brings and what is passed on alike: were a slow
-// answer too old by one and not by the other, requests would wait for each other in vain for ever.
+// judge says whether a response may be stored, with a body of length (-1 if unknown), and how long
+// it is fresh. A fetched response and one that is passed on are judged alike. If only one of the
+// two judged a slow answer too old, requests would wait for each other in vain, for ever.
 func (rt *Route) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
 	f := rt.Policy.Freshness(x)
 	if f.Reason == rfc9111.Storable && length > rt.largestBody() {
@@ -143,9 +144,9 @@ func (rt *Route) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
 	return f
 }
 
-// shareFetched shares a response that may be stored, or is for those who wait alone.
+// shareFetched shares a response that may be stored, or is for the requests that wait.
 func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
-	// What the inner handlers go on to write into their map are trailers. What is shared and stored is a copy.
+	// What handlers write into their map after this are trailers. A copy is shared and stored.
 	own := withoutTrailers(changes(x.seed, ex.Header, x.route.decisive))
 	hd := &x.response
 	*hd = sharedResponse{
@@ -167,28 +168,28 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 		x.flight.SpillTo(x)
 	}
 	x.share(hd, x.route.MaxBody)
-	if !hd.kept() { // nobody joins for this answer any more
+	if !hd.kept() { // no request joins for this answer any more
 		x.endTicket()
 	}
 }
 
-// share hands hd to all who wait. The fetch goes on when they leave, but where it is for them
-// alone: the response is worth storing.
+// share gives hd to all requests that wait. If the response is worth storing, the fetch goes on
+// after they have left.
 func (x *Fetch) share(hd *sharedResponse, limit int64) {
 	x.writer.mode = modeShared
 	x.flight.Keep(hd.source != fromOrigin || hd.kept())
 	x.flight.Share(hd, limit)
 }
 
-// storable is the header as it is stored.
+// storable returns the header as it is stored.
 func (x *Fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Header {
 	header := x.provided(changed)
 	x.route.Policy.MakeStorable(header, freshness)
 	return header
 }
 
-// provided is the response's header: what the inner handlers changed, and of what they left as it
-// was that which decides about storing it.
+// provided returns the response's header: the fields that the origin changed, and of the others
+// those that decide about storing it.
 func (x *Fetch) provided(changed []field) http.Header {
 	header := make(http.Header, len(changed)+1) // and Date
 	for _, f := range x.seed {
@@ -200,13 +201,14 @@ func (x *Fetch) provided(changed []field) http.Header {
 		header[f.name] = f.values
 	}
 	noteAdded(header, changed)
-	if len(header["Date"]) == 0 { // RFC 9110 6.6.1; a handler may have put nil there, to keep net/http from adding one
+	// RFC 9110 6.6.1. A handler may have put nil there, to keep net/http from adding one.
+	if len(header["Date"]) == 0 {
 		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
 	}
 	return header
 }
 
-// declaredLength is Content-Length, -1 where there is none or it cannot be read.
+// declaredLength returns Content-Length, -1 if there is none or it cannot be read.
 func declaredLength(h http.Header) int64 {
 	n, err := strconv.ParseInt(strings.TrimSpace(h.Get("Content-Length")), 10, 64)
 	if err != nil || n < 0 {
@@ -215,11 +217,11 @@ func declaredLength(h http.Header) int64 {
 	return n
 }
 
-// What becomes of a fetch whose response is not for all: it was cancelled, the origin failed, or
-// what came is for one client.
+// The rest is about a fetch whose response is not for all requests: it was cancelled, the origin
+// failed, or the response is for one client.
 
-// cancelled ends a fetch that was cancelled before its header: nobody waited for it any more, or it
-// took too long. What the inner handlers make of that (reverse_proxy says 499) is no answer of the
+// cancelled ends a fetch that was cancelled before its header: no request waits for it any more, or
+// it took too long. What handlers make of that (a proxy may say 499) is not an answer of the
 // origin's and says nothing about it.
 func (x *Fetch) cancelled() bool {
 	cause := context.Cause(x.flight.Context())
@@ -232,19 +234,20 @@ func (x *Fetch) cancelled() bool {
 	return true
 }
 
-// staleStandsIn reports whether a failure of the origin is answered with what is stored
-// (RFC 5861 4).
+// staleStandsIn reports whether the stored response is the answer to a failure of the origin (RFC
+// 5861 4).
 func (x *Fetch) staleStandsIn() bool {
 	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
 }
 
-// staleIsKept reports whether what is stored may stand in for a failure to others, who do not ask as
-// the client of this fetch does (no-cache). It is not lost then to a failure that may be stored.
+// staleIsKept reports whether the stored response may stand in for a failure to other clients,
+// whose requests lack the directives of this fetch's (no-cache). A failure that may be stored then
+// does not replace it.
 func (x *Fetch) staleIsKept() bool {
 	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), x.soft)
 }
 
-// fail takes an answer that says the origin failed, where nothing stored stands in for it.
+// fail takes a response that says the origin failed, if no stored one stands in for it.
 func (x *Fetch) fail(status int, retryAfter string) {
 	x.backOff()
 	if x.flight.Attempt() > 1 {
@@ -256,9 +259,8 @@ func (x *Fetch) fail(status int, retryAfter string) {
 	x.takeOver(rfc9111.ReasonStatus)
 }
 
-// backOff puts the next background refresh off. Each way to end without a stored response has to
-// come by here before the flight can no longer be joined: until then a refresh is one that joins
-// it.
+// backOff delays the next background refresh. Each way to end without a stored response calls it
+// while the flight can still be joined: until then a refresh joins the flight.
 func (x *Fetch) backOff() {
 	if x.renews {
 		x.cache.refreshBackoff.note(x.hitForMissKey)
@@ -273,7 +275,7 @@ func (x *Fetch) staleOnError(status int) *sharedResponse {
 	}
 }
 
-// release lets everybody but the leader go: what came is for one client at most.
+// release lets all but the leader go: the response is for one client at most.
 func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	reason := freshness.Reason
 	x.cache.metrics.NotStored(reason)
@@ -282,7 +284,7 @@ func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	x.removeGone(x.writer.status)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {
-		// The client asked for a part, the fetch for the whole. It has to ask for itself.
+		// The client asked for a part, the fetch for the whole. The client has to ask for itself.
 		x.writer.mode = modeDiscarded
 		x.flight.Fail(errNotShareable)
 		return
@@ -290,9 +292,9 @@ func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	x.takeOver(reason)
 }
 
-// removeGone removes what is stored where the origin says to anybody that the resource is gone.
-// What it says to a user or to a cookie, and whatever else may not be stored, is no word about the
-// copy that is for everybody.
+// removeGone removes the stored response if the origin says to any client that the resource is
+// gone. Such an answer to one user, or to a cookie, says nothing about the response that is for all
+// clients. Nor does any other answer that may not be stored.
 func (x *Fetch) removeGone(status int) {
 	if x.stale == nil || !rfc9111.Gone(status) {
 		return
@@ -311,7 +313,7 @@ const removalsKeep = 10 * time.Minute
 
 func newRemovals() *recentKeys { return newRecentKeys(hitForMissKeys, removalsKeep, 0) }
 
-// takeOver lets the fetch write to its leader's client, straight through from here on.
+// takeOver makes the fetch write straight to its leader's client from now on.
 func (x *Fetch) takeOver(reason rfc9111.Reason) {
 	lent, ok := x.flight.TakeOver()
 	if !ok {

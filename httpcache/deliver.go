@@ -13,26 +13,27 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// delivery is a whole response to be given to one client, as its own conditionals, range and method ask for it. Its body is either stored,
-// with trailer behind it, or streaming, whose trailers come with its end.
+// delivery is a whole response to give to one client, as its conditionals, range and method ask for
+// it. Its body is either stored, with the trailer known, or streaming, with trailers that come at
+// its end.
 type delivery struct {
 	status     int
 	header     http.Header // as stored
 	fields     []field     // of header, as the client gets them; see changes
 	length     int64       // of the body, -1 if not known yet
-	lengthText string      // length as text, where it has been written before
+	lengthText string      // length as text, if known
 	age        time.Duration
-	aged       bool // it comes from the store, so it has an Age
+	aged       bool // it comes from the store, so the client gets an Age
 
 	stored    store.Body
 	trailer   http.Header
 	streaming *flightBody
 	leads     bool // streaming was fetched for this client
-	untyped   bool // it has no Content-Type, and net/http is not to guess one
+	untyped   bool // it has no Content-Type, and net/http must not guess one
 }
 
-// sendBody writes n bytes of the body from off to w, all that there are if n is negative. Its
-// errors are those of w, for a client that has gone, and the body's.
+// sendBody writes n bytes of the body from off to w, all the rest if n is negative. It returns an
+// error of w, whose client may have gone, or of the body.
 func (a *delivery) sendBody(w http.ResponseWriter, off, n int64) error {
 	if a.streaming != nil {
 		return a.streaming.send(w, off, n)
@@ -40,8 +41,8 @@ func (a *delivery) sendBody(w http.ResponseWriter, off, n int64) error {
 	return store.WriteBody(w, a.stored, off, n)
 }
 
-// trailers returns the fields behind the body, as this client gets them. Those of a streaming one are
-// known when it has been sent.
+// trailers returns the fields behind the body as this client gets them. Those of a streaming body
+// are known when it has been sent.
 func (q *Request) trailers(a *delivery) http.Header {
 	if a.streaming == nil {
 		return a.trailer
@@ -53,8 +54,9 @@ func (q *Request) trailers(a *delivery) http.Header {
 	return q.route.trailersWithoutTags(trailer)
 }
 
-// send writes the answer. That the header has a function of its own keeps the stack below the body's writes shallow: in HTTP/2 each request
-// has a new goroutine, and to grow its stack there costs more than the rest of a hit.
+// send writes the answer. The header has a function of its own, which keeps the stack below the
+// body's writes shallow. In HTTP/2 each request has a new goroutine, and growing its stack there
+// costs more than the rest of a hit.
 func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 	if whole, err := q.sendHeader(a, cs); !whole {
 		return err
@@ -66,8 +68,8 @@ func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 	return nil
 }
 
-// sendHeader writes the header, and all of an answer that is not a whole body: 304, parts, and what has none. whole says that the whole
-// body is to follow.
+// sendHeader writes the header, and the whole of an answer that is not a whole body: a 304, parts,
+// and an answer without a body. whole says that the whole body has to follow.
 func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, err error) {
 	h := q.w.Header()
 	overlay(h, a.fields, q.scratch)
@@ -108,7 +110,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
 }
 
-// received is when the response that is the answer arrived.
+// received returns when the response arrived.
 func (q *Request) received(a *delivery) time.Time {
 	if a.streaming != nil {
 		return a.streaming.flight.Head().(*sharedResponse).exchange.ResponseTime
@@ -116,8 +118,8 @@ func (q *Request) received(a *delivery) time.Time {
 	return q.found.Entry.ResponseTime
 }
 
-// sendTrailers sends the fields behind the body. The header is flushed before: net/http would else give a short body a Content-Length,
-// which leaves no place for them.
+// sendTrailers sends the fields behind the body. It flushes first. Otherwise net/http would give a
+// short body a Content-Length, which leaves no place for them.
 func (q *Request) sendTrailers(trailers http.Header) {
 	if len(trailers) == 0 || http.NewResponseController(q.w).Flush() != nil {
 		return
@@ -125,9 +127,9 @@ func (q *Request) sendTrailers(trailers http.Header) {
 	setTrailers(q.w.Header(), trailers)
 }
 
-// announce says which fields come behind the body (RFC 9110 6.6.2): of a stored answer those that
-// are there, of a streaming one those that the inner handlers announced. The leader has that field
-// from them; Trailer is hop by hop, so the stored header goes without.
+// announce says which fields come behind the body (RFC 9110 6.6.2): the trailers of a stored
+// answer, and those that the handlers announced for a streaming one. The leader has that field from
+// them. Trailer is hop by hop, so the stored header lacks it.
 func (a *delivery) announce(h http.Header) {
 	switch {
 	case a.streaming != nil && len(a.streaming.announced) > 0:
@@ -147,11 +149,12 @@ func bodyAllowed(status int) bool {
 	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// brokenOff ends an answer that its source or its client has left unfinished, so that it does not
-// look like a clean end: a client that has closed only its own side of the connection reads on. What
-// there is of a response from the origin reaches the client before, as with reverse_proxy alone.
+// brokenOff ends an answer that its source or its client has left unfinished. It must not look like
+// a clean end: a client that has closed only its own side of the connection reads on. The part of
+// the response that the origin has sent reaches the client before, as it does without a cache.
 func (q *Request) brokenOff(a *delivery, err error) error {
-	// Not where the client is at fault: of a reader that was dropped another goroutine sets the deadline at this moment.
+	// Not if the client is at fault: then another goroutine sets a deadline for the dropped reader
+	// now.
 	if a.streaming != nil {
 		if failure := a.streaming.flight.Err(); failure != nil && errors.Is(err, failure) {
 			_ = http.NewResponseController(q.w).Flush() // the client may have gone
@@ -161,7 +164,7 @@ func (q *Request) brokenOff(a *delivery, err error) error {
 	return err
 }
 
-// abort breaks the client's connection, with the panic of the inner handlers if that is the cause.
+// abort breaks the client's connection, with the handlers' panic if that is the cause.
 func abort(err error) {
 	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
 		panic(p.Value)

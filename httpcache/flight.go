@@ -14,58 +14,58 @@ type source uint8
 
 const (
 	fromOrigin       source = iota // the streaming body of the flight
-	fromValidation                 // the store: a 304 renewed what was there
-	fromStore                      // the store: it had arrived before the fetch began
+	fromValidation                 // the store: a 304 renewed the stored response
+	fromStore                      // the store: it was stored before the fetch began
 	fromStaleOnError               // the store: stale, because the origin failed
 )
 
-// sharedResponse is what a flight decided at the response header, for all who wait. It is not changed after
-// that, but for purged.
+// sharedResponse is what a flight decided at the response header, for all requests that wait. Only
+// purged and untyped change after that.
 type sharedResponse struct {
 	source   source
-	exchange rfc9111.Exchange // for headFetched without its header
-	origin   int              // the origin's status where the answer has another, else 0
+	exchange rfc9111.Exchange // without its header if fromOrigin
+	origin   int              // the origin's status if the answer has another, else 0
 	status   int
 	seed     []field         // the header as the leader's outer handlers had filled it
-	own      []field         // for the leader: what the inner handlers changed of that
+	own      []field         // for the leader: what the origin changed in seed
 	header   http.Header     // as stored
 	length   int64           // of the body, -1 if not known yet
 	over     <-chan struct{} // closed when the response has been stored
 	tags     []string
-	was      *store.Entry // what was stored before, where the answer is that or a renewal of it
-	purged   atomic.Bool  // before the ticket ended, see fetch.endTicket
+	was      *store.Entry // the response stored before, if the answer is that or renews it
+	purged   atomic.Bool  // before the ticket ended, see Fetch.endTicket
 	untyped  atomic.Bool  // set by the first byte of the body: see fetchWriter.untyped
 	variant  store.Variant
 	search   rfc9111.SearchVariance // what the answer says of queries
-	key      store.Key              // by that
+	key      store.Key              // under search
 
-	entry     *store.Entry // for all kinds but headFetched
+	entry     *store.Entry // nil if fromOrigin
 	freshness *rfc9111.Freshness
 	soft      bool
 	stored    bool
 
-	route  *Route // for headFetched: which found it storable, and whose tags clients do not get
+	route  *Route // if fromOrigin: the route that found it storable and strips its tags
 	once   sync.Once
 	shared []field
 }
 
-// forFollowers is the header as a follower at h gets it. For those at the handler that fetched it
-// is made once.
+// forFollowers returns the header as a follower at rt gets it. For the route that fetched it the
+// header is made once.
 func (hd *sharedResponse) forFollowers(rt *Route) []field {
-	if hd.route != rt { // whose rules leave out more, maybe
+	if hd.route != rt { // the rules of rt may leave out more
 		return rt.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: hd.header}, &rt.Policy)))
 	}
 	hd.once.Do(func() { hd.shared = rt.withoutTags(fieldsOf(hd.header)) })
 	return hd.shared
 }
 
-// kept reports whether the response is stored when it is whole; else it is for those who wait, or
-// for its leader alone.
+// kept reports whether the response is stored when it is whole. Otherwise it is for the requests
+// that wait, or for the leader alone.
 func (hd *sharedResponse) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
 
 // purgedSince reports whether the answer to a fetch for url was purged, hard or soft, since the
-// generation in which that began. A renewed response is purged by what it was stored with, too: a
-// purge that has answered found it by that.
+// generation in which the fetch began. A purge also reaches a renewed response by the URL and tags
+// that it was stored with: a purge that has returned found it by these.
 func (hd *sharedResponse) purgedSince(s *store.Store, url string, generation uint64) bool {
 	if hard, soft := s.Purged(url, hd.tags, generation); hard || soft {
 		return true
@@ -77,7 +77,7 @@ func (hd *sharedResponse) purgedSince(s *store.Store, url string, generation uin
 	return hard || soft
 }
 
-// flags are what is stored with the response beside its header.
+// flags returns the flags that are stored with the response.
 func (hd *sharedResponse) flags() store.Flags {
 	f := flagsOf(&hd.exchange)
 	if hd.untyped.Load() {

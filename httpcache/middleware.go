@@ -6,20 +6,9 @@ import (
 	"net/http"
 )
 
-// Middleware puts a route before any http.Handler. Many clients may share what the handler answers
-// to one, so it runs apart from that client:
-//
-//   - The request's context ends with the fetch, not with the client. It has the values of the
-//     client's context.
-//   - A HEAD that renews what is stored comes as GET. Conditional fields are the cache's own.
-//   - Where it answers a conditional request with a 304 for another entity tag, it is called once
-//     more, without the condition.
-//   - Its panic goes on, on the goroutine of the client for which it was called.
-//   - The writer is an http.Flusher. It can be hijacked where the request asks for an upgrade.
-//
-// Failures of the cache are answered as [http.Error] does: 504 for only-if-cached with nothing
-// stored, 508 for a loop, and 502 or the origin's status for those who waited for a fetch that
-// failed. Placeholders in [KeyRules], [TagRules] and [InvalidateRule] are taken as plain text.
+// Middleware puts a route in front of any http.Handler. In a fetch the handler's request has a
+// context that ends with the fetch, not with the client that led it. It has the values of that
+// client's context.
 func Middleware(rt *Route) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		handle := func(w http.ResponseWriter, r *http.Request) error {
@@ -77,7 +66,7 @@ func (p *plainRequest) ExpandURL(text string) string { return text }
 
 func (p *plainRequest) Decided(*Decision) {}
 
-// plainFetch is the requests of a fetch. It implements OriginRequest.
+// plainFetch has the requests of a fetch. It implements OriginRequest.
 type plainFetch struct {
 	fetch    Fetch
 	next     handlerFunc
@@ -100,7 +89,7 @@ type detachedContext struct {
 
 // Value implements context.Context.
 func (c *detachedContext) Value(key any) any {
-	if v := c.Context.Value(key); v != nil { // it is there that the context package looks for what cancels
+	if v := c.Context.Value(key); v != nil { // the context package looks there for what cancels
 		return v
 	}
 	return c.client.Value(key)

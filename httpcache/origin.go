@@ -8,52 +8,52 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// Origin is one request's way to the handlers that answer what the cache cannot, and to what its
+// Origin is a request's way to the handlers that answer what the cache cannot, and to what its
 // server knows of it. Its methods are called on the goroutine of the request. An error of theirs
 // that is not an [Error] counts as a status of 500.
 type Origin interface {
 	// ServeHTTP passes the client's own request on. The response is the client's alone.
 	ServeHTTP(w http.ResponseWriter, r *http.Request) error
-	// Detach makes what a fetch asks the origin with, so that the client may leave: one copy of r
-	// in ctx, or two where the answer to the first may turn out to be for another response. The
-	// handlers are to see in them what they would see in r.
+	// Detach makes the requests by which a fetch asks the origin, so that the client may leave. It
+	// makes one copy of r in ctx, or two where the first answer may be about another response.
+	// Handlers are to see in them what they would see in r.
 	Detach(ctx context.Context, r *http.Request, copies int) OriginRequest
 	// Expand replaces the placeholders in a text of the configuration.
 	Expand(text string) string
-	// ExpandURL does so in a text that names a URL: what stands for parts of the request's URL
-	// stands there as the client sent it.
+	// ExpandURL does so in a text that names a URL. A placeholder for a part of the request's URL
+	// stands for that part as the client sent it.
 	ExpandURL(text string) string
-	// Decided hears how the request is answered, before the response header is written. The
-	// decision is the request's own: it is valid as long as the request.
+	// Decided is told how the request is answered, before the response header is written. The
+	// decision belongs to the request and is valid as long as that.
 	Decided(d *Decision)
 }
 
-// OriginRequest is the requests of one fetch. It outlives the client's. But where a method says
-// something else, it is called on the goroutine of the fetch.
+// OriginRequest has the requests of one fetch. It outlives the client's request. Its methods are
+// called on the goroutine of the fetch, except where they say otherwise.
 type OriginRequest interface {
-	// Fetch returns the same Fetch each time. An OriginRequest embeds one: a miss then allocates
-	// both at once.
+	// Fetch returns the same Fetch each time. An OriginRequest embeds it, so a miss allocates both
+	// at once.
 	Fetch() *Fetch
-	// Request returns a copy that Detach has made, counted from 0. The cache edits it before Do.
+	// Request returns a copy that Detach made, counted from 0. The cache edits it before Do.
 	Request(n int) *http.Request
-	// Do has the handlers answer that copy. A panic of theirs is let through.
+	// Do makes the handlers answer that copy. It lets their panics through.
 	Do(n int, w http.ResponseWriter) error
 	// Expand replaces the placeholders in a text of the configuration.
 	Expand(text string) string
-	// HeaderWritten says that the handlers have written the response header. They may go on to
-	// change what Expose tells the leader.
+	// HeaderWritten says that the handlers have written the response header. They may still change
+	// what Expose tells the leader.
 	HeaderWritten()
-	// Expose has the leader's server see what the handlers had set by the response header, because
-	// outer handlers may write that into it. returned says that the handlers have returned. It is
-	// called on the leader's goroutine, or while that waits for the fetch.
+	// Expose shows the leader's server what the handlers had set by the response header, because
+	// outer handlers may write that into it. returned says that the handlers have returned. Expose
+	// is called on the leader's goroutine, or while the leader waits for the fetch.
 	Expose(leader Origin, returned bool)
-	// Finish takes over the rest of what the handlers have left, for the leader's access log. It is
+	// Finish takes the rest of what the handlers have left, for the leader's access log. It is
 	// called on the leader's goroutine, when the handlers have returned.
 	Finish(leader Origin)
 }
 
-// Behind is what the configuration has handlers behind the cache do to requests. Where one writes a
-// field, the cache sees another value than the origin, so nothing can be selected by it.
+// Behind tells what the handlers behind the cache do to requests. Where one writes a field, the
+// cache sees another value than the origin, so no response can be selected by it.
 type Behind interface {
 	// Sees reports whether the origin sees a field of r as the cache does, which has these lines of
 	// it.
@@ -62,7 +62,7 @@ type Behind interface {
 	WritesAlike(r *http.Request, name string) bool
 }
 
-// nothingKnown is the Behind of a Route that is told of none: proxies write what proxies write.
+// nothingKnown is the Behind of a Route that has none. It assumes the fields that proxies write.
 type nothingKnown struct{}
 
 func (nothingKnown) Sees(_ *http.Request, name string, _ []string) bool {
@@ -71,8 +71,8 @@ func (nothingKnown) Sees(_ *http.Request, name string, _ []string) bool {
 
 func (nothingKnown) WritesAlike(*http.Request, string) bool { return false }
 
-// Error is a failure with the status that the client is to get for it: the cache's own, or one that
-// handlers return in place of a response.
+// Error is a failure with the status that the client gets for it. It is the cache's own, or one
+// that handlers return in place of a response.
 type Error struct {
 	Status int
 	Err    error // may be nil

@@ -14,20 +14,21 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// passWriter passes a response straight through to one client. At the header it takes out what clients
-// are not to get and adds our member of Cache-Status; flush, hijack and trailers are the real
-// writer's. That holds for a 101 too: what follows it is another protocol's, and the handlers have
-// the connection for it, but its header is HTTP's.
+// passWriter passes a response straight through to one client. At the header it removes the fields
+// that clients do not get and adds the cache's member of Cache-Status. Flush, hijack and trailers
+// are the real writer's. That holds for a 101 too: the handlers have the connection for what
+// follows it, which is another protocol's, but its header is HTTP's.
 type passWriter struct {
 	http.ResponseWriter
 	q         *Request
 	decision  Decision
-	fwdStatus int // of the response, where Cache-Status tells it
+	fwdStatus int // the response's status, if Cache-Status tells it
 
-	// received is when the response arrived, set where the client's own conditionals did not reach
-	// the origin, so that a whole 200 is still to be judged by them.
+	// received is when the response arrived. It is set where the client's own conditionals did not
+	// reach the origin, so a whole 200 still has to be judged by them.
 	received time.Time
-	// onHeader, if set, sees the final header before the client does. It is a method of pass writer: a closure would be one allocation more.
+	// onHeader, if set, sees the final header before the client does. It is a method expression: a
+	// closure would be one allocation more.
 	onHeader func(o *passWriter, status int, header http.Header)
 	unsafe   *invalidation // for invalidate, nil for safe methods
 	begun    time.Time     // for judge
@@ -35,9 +36,9 @@ type passWriter struct {
 	hitForMissKey store.Key // for judge
 
 	wroteHeader bool
-	scratch     [1]string // for our own field
+	scratch     [1]string // for Cache-Status
 	hijacked    bool      // the handlers have the connection
-	bodiless    bool      // what the origin sends as body is not part of this answer
+	bodiless    bool      // the origin's body is not part of this answer
 	flushEach   bool      // RFC 10036, X-Accel-Buffering
 }
 
@@ -47,7 +48,7 @@ func newPassWriter(q *Request, d Decision) *passWriter {
 	return o
 }
 
-// WriteHeader sends the header on.
+// WriteHeader passes the header on.
 func (o *passWriter) WriteHeader(status int) {
 	if o.wroteHeader {
 		return
@@ -92,7 +93,7 @@ func (o *passWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom with the real writer's where nothing has to be done in between.
+// ReadFrom implements io.ReaderFrom with the real writer's unless each write needs work here.
 func (o *passWriter) ReadFrom(r io.Reader) (int64, error) {
 	if !o.wroteHeader {
 		o.WriteHeader(http.StatusOK)
@@ -138,8 +139,7 @@ func (o *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// finish takes tags out of the trailers, which are what the inner handlers have left in the header
-// map.
+// finish removes tags from the trailers, which are what the handlers have left in the header map.
 func (o *passWriter) finish() {
 	h := o.Header()
 	o.q.route.stripTags(h)
@@ -169,7 +169,8 @@ func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reas
 	return out
 }
 
-// bypass passes the request to the inner handlers and the response to the client, with nothing stored and nobody waiting.
+// bypass passes the request to the origin and the response to the client. Nothing is stored, and no
+// request waits for it.
 func (q *Request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newPassWriter(q, Decision{Outcome: OutcomeBypass, Bypass: why, Forward: rfc9111.ForwardBypass})
@@ -181,8 +182,9 @@ func (q *Request) bypass(why Bypass) error {
 	return q.pass(out)
 }
 
-// passUncached passes the client's own request to the origin and the response straight to the client: nobody waits for it, and it is
-// not stored. An answer that could have been stored makes the next request fetch for all.
+// passUncached passes the client's own request to the origin and the response straight to the
+// client. It is not stored, and no request waits for it. If the answer could have been stored, the
+// next request fetches for all.
 func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
@@ -192,20 +194,21 @@ func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) e
 	return q.pass(out)
 }
 
-// willJudge has judge called at the header, with what the request is before inner handlers rewrite
+// willJudge makes judge run at the header. It records what the request is before handlers rewrite
 // it in place.
 func (o *passWriter) willJudge() {
 	o.onHeader, o.begun, o.hitForMissKey = (*passWriter).judge, time.Now(), o.q.hitForMissKey()
 }
 
-// judge notes whether a response that is passed on could have been stored. One to HEAD is not
-// remembered: it need not be what GET is answered with.
+// judge records whether a response that is passed on could have been stored. A response to HEAD is
+// not recorded: the one to GET may differ.
 func (o *passWriter) judge(status int, header http.Header) {
 	q := o.q
 	x := o.exchange(status, header)
 	passed := q.route.judge(&x, declaredLength(header))
 	shared := &passed
-	if status == http.StatusNotModified || status == http.StatusPartialContent { // these speak of a 200 that other requests get
+	// A 304 and a 206 are about a 200 that other requests get.
+	if status == http.StatusNotModified || status == http.StatusPartialContent {
 		x.Status = http.StatusOK
 		whole := q.route.judge(&x, completeLength(header))
 		shared = &whole
@@ -224,7 +227,7 @@ func (o *passWriter) judge(status int, header http.Header) {
 	o.invalidate(status, header)
 }
 
-// exchange is the response that is passed on, as a fetch would have got it.
+// exchange returns the response that is passed on in the form in which a fetch would judge it.
 func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
 	q := o.q
 	x := rfc9111.Exchange{
@@ -235,7 +238,7 @@ func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
 		names, _ := rfc9111.VaryNames(header)
 		x.VaryUnseen = !q.seesAll(names) || !q.seesAll(rfc9111.VaryConditions(header))
 	}
-	if q.route.Policy.DeceptionGuard { // nothing else asks for it
+	if q.route.Policy.DeceptionGuard { // no other rule needs the URL
 		x.URL = q.url()
 	}
 	return x
@@ -251,14 +254,14 @@ func completeLength(h http.Header) int64 {
 	return n
 }
 
-// invalidate does what a successful unsafe request does to what is stored.
+// invalidate carries out what a successful unsafe request invalidates.
 func (o *passWriter) invalidate(status int, header http.Header) {
 	if o.unsafe != nil {
 		o.unsafe.onHeader(status, header)
 	}
 }
 
-// pass runs the inner handlers on the client's own goroutine.
+// pass asks the origin on the client's own goroutine.
 func (q *Request) pass(out *passWriter) error {
 	err := q.askOrigin(out)
 	out.finish()

@@ -9,19 +9,19 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Remote is a store that other machines share. It is asked inside a flight: one question for any
-// number of requests, before the origin is.
+// Remote is a store that several machines share. It is asked inside a flight, before the origin:
+// one question for any number of requests.
 type Remote interface {
-	// Get returns the response to key that selects likes best, nil if there is none. selects scores
-	// a variant, 0 for one that does not match (RFC 9111 4.1). The entry's body is whole.
+	// Get returns the response to key that selects scores highest, nil if there is none. selects
+	// returns 0 for a variant that does not match (RFC 9111 4.1). The entry's body is whole.
 	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) (*store.Entry, error)
 	// Put offers a copy of a response that has been fetched and stored here. Its body may be read
-	// until Put returns. Put must not wait for a network: clients wait for it.
+	// until Put returns. Clients wait for Put, so it must not wait for a network.
 	Put(entry *store.Entry)
 }
 
-// answerFromRemote answers a flight from the Remote, if that has a response which may be used as it
-// is. Otherwise the origin is asked: also where the Remote fails, which is logged.
+// answerFromRemote answers a flight from the Remote, if that has a response which may be used
+// unchanged. Otherwise the origin is asked. It is asked too if the Remote fails, which is logged.
 func (x *Fetch) answerFromRemote() bool {
 	if x.forward == rfc9111.ForwardRequest { // its client wants it from the origin
 		return false
@@ -42,12 +42,14 @@ func (x *Fetch) answerFromRemote() bool {
 	if !x.putHere(entry, freshness, nil) { // it may have been purged since the fetch began
 		return false
 	}
-	x.share(&sharedResponse{source: fromStore, entry: entry, freshness: freshness, variant: entry.Variant, was: entry}, 0)
+	x.share(&sharedResponse{
+		source: fromStore, entry: entry, freshness: freshness, variant: entry.Variant, was: entry,
+	}, 0)
 	x.flight.Finish(nil)
 	return true
 }
 
-// selects is the match of RFC 9111 4.1 for what the leader presented.
+// selects scores a variant by RFC 9111 4.1 for the leader's request.
 func (x *Fetch) selects(v *store.Variant) int {
 	header := headerOf(x.clientHeader)
 	for _, name := range v.Names {

@@ -19,9 +19,9 @@ var errOnlyIfCached = errors.New("the request says only-if-cached, and nothing s
 // maxKeyedBody is the largest request body that is read to become part of a key.
 const maxKeyedBody = 64 << 10
 
-// Request is one client's request on its way through the story in serve.go. An adapter embeds one in
-// its own struct, so that a hit allocates both at once. It belongs to the client's goroutine; a fetch
-// touches it only while its leader waits for that.
+// Request is one client's request on its way through the story in serve.go. An adapter embeds one
+// in its own struct, so a hit allocates both at once. It belongs to the client's goroutine. A fetch
+// uses it only while its leader waits for that fetch.
 type Request struct {
 	route  *Route
 	cache  *Cache
@@ -29,25 +29,26 @@ type Request struct {
 	r      *http.Request
 	origin Origin
 	now    time.Time
-	waited time.Duration // from its arrival to now; shorter than another time.Time, which every hit would pay for
+	waited time.Duration // from its arrival to now; a second time.Time would cost every hit more
 
 	presented
-	hops int // how often the request has come by already, set by readKey
+	hops int // how often the request has passed this cache already, set by readKey
 
 	// Set by lookUp.
 	found     store.Result
 	freshness *rfc9111.Freshness // of found.Entry
 	varyNames []string           // what is known of the URL's Vary
 
-	decision  Decision
-	following *following // others' fetches; a pointer because most follow none, and a hit allocates a request
+	decision  Decision   // see decide
+	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
 }
 
-// presented is what decides about storing and reuse of a request (RFC 9111 calls it the presented
-// one). A fetch has a copy of its leader's, which may be over before the fetch is.
+// presented has what decides about storing and reuse of a request, which RFC 9111 calls the
+// presented one. A fetch has a copy of its leader's, because the leader may be over before the
+// fetch is.
 type presented struct {
-	keyed         keyed // its identity is there from the start, its body from classify on
+	keyed         keyed // Serve sets its identity, classify its body, readKey the rest
 	key           store.Key
 	directives    rfc9111.RequestDirectives
 	authorized    bool // it carries Authorization, and the key lacks it
@@ -58,16 +59,16 @@ type presented struct {
 // personal reports whether the request carries Authorization or a cookie, and the key lacks them.
 func (p *presented) personal() bool { return p.authorized || p.unkeyedCookie }
 
-// Route returns the route that the request came by.
+// Route returns the route that answers the request.
 func (q *Request) Route() *Route { return q.route }
 
 // HTTP returns the request as the server has it.
 func (q *Request) HTTP() *http.Request { return q.r }
 
-// Decision returns how the request was answered. It is decided when Origin.Decided has been called.
+// Decision returns how the request was answered. It is valid from the call of Origin.Decided on.
 func (q *Request) Decision() *Decision { return &q.decision }
 
-// updateNow sets the time anew for a request that has waited.
+// updateNow sets the time again for a request that has waited.
 func (q *Request) updateNow() {
 	now := time.Now()
 	q.waited += now.Sub(q.now)
@@ -77,7 +78,7 @@ func (q *Request) updateNow() {
 // arrivedAt is when the request arrived.
 func (q *Request) arrivedAt() time.Time { return q.now.Add(-q.waited) }
 
-// classify tells whether the request has anything to do with a cache.
+// classify reports why the request bypasses the cache, if it does.
 func (q *Request) classify() Bypass {
 	r := q.r
 	if len(r.Header["Upgrade"]) > 0 || len(r.Header["Http2-Settings"]) > 0 {
@@ -97,7 +98,7 @@ func (q *Request) classify() Bypass {
 	}
 	if carriesBody(r) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			return BypassBody // a "fat GET": the origin may look at what is not in the key (C3)
+			return BypassBody // a "fat GET": the origin may read a body that the key lacks (C3)
 		}
 		if !q.readBody() {
 			return BypassBody
@@ -109,9 +110,10 @@ func (q *Request) classify() Bypass {
 	return NotBypassed
 }
 
-// carriesBody reports whether the request has content. Where the header leaves that open (chunked,
-// or HTTP/2 and HTTP/3 without a Content-Length), the first byte is asked for: what sends none has
-// ended by then, and is no fat GET. Whoever waits to be asked for the body (Expect) has one.
+// carriesBody reports whether the request has content. The header may leave that open: chunked, or
+// HTTP/2 and HTTP/3 without a Content-Length. Then the first byte is read. A request without one
+// has ended by then, and is not a fat GET. A client that waits to be asked for the body (Expect)
+// has one.
 func carriesBody(r *http.Request) bool {
 	if r.ContentLength >= 0 || r.Body == nil || r.Body == http.NoBody || len(r.Header["Expect"]) > 0 {
 		return r.ContentLength != 0
@@ -126,15 +128,15 @@ func carriesBody(r *http.Request) bool {
 	return true
 }
 
-// resumed is a body of which the beginning has been read already.
+// resumed is a body whose beginning has been read already.
 type resumed struct {
 	io.Reader
 	io.Closer
 }
 
-// readBody reads the body for the key. It reports false, and leaves the body as it was, when that is
-// too large, cannot be read, or has trailers behind it: these are not part of the key, and a fetch
-// would lose them.
+// readBody reads the body for the key. It reports false and leaves the body as it was if that is
+// too large, cannot be read, or has trailers behind it. Trailers are not part of the key, and a
+// fetch would lose them.
 func (q *Request) readBody() bool {
 	body, err := io.ReadAll(io.LimitReader(q.r.Body, maxKeyedBody+1))
 	if err != nil || len(body) > maxKeyedBody || len(q.r.Trailer) > 0 {
@@ -146,12 +148,12 @@ func (q *Request) readBody() bool {
 	return true
 }
 
-// isUpgrade reports whether the request wants another protocol (RFC 9110 7.8).
+// isUpgrade reports whether the request asks for another protocol (RFC 9110 7.8).
 func isUpgrade(h http.Header) bool { return len(h["Upgrade"]) > 0 }
 
-// ignoreH2C takes the offer to go on in HTTP/2 out of a request, and what Connection says of it.
-// Java's HttpClient and `curl --http2` make it with every request in clear text; RFC 9110 7.8 lets
-// a server ignore it, and RFC 9113 3.1 has dropped it.
+// ignoreH2C removes the offer to go on in HTTP/2 from a request, and its names from Connection.
+// Java's HttpClient and `curl --http2` make the offer with every request in clear text. RFC 9110
+// 7.8 lets a server ignore it, and RFC 9113 3.1 has dropped it.
 func ignoreH2C(h http.Header) {
 	upgrade := without(h["Upgrade"], "h2c")
 	gone := []string{"http2-settings"}
@@ -163,7 +165,8 @@ func ignoreH2C(h http.Header) {
 	delete(h, "Http2-Settings")
 }
 
-// without are the members of comma-separated lines but for those that are named, in lower case.
+// without returns the members of comma-separated lines except the named ones. names are in lower
+// case.
 func without(lines []string, names ...string) []string {
 	var left []string
 	for _, line := range lines {
@@ -185,8 +188,9 @@ func setOrDelete(h http.Header, name string, members []string) {
 	h[name] = []string{strings.Join(members, ", ")}
 }
 
-// ordinaryConnection reports whether Connection names nothing but the connection's own business. Anything else would have a proxy drop
-// fields that the key, or the rule for Authorization, has already counted (C10).
+// ordinaryConnection reports whether Connection names only fields that are about the connection. By
+// any other name a proxy would remove a field that the key, or the rule for Authorization, has
+// already counted (C10).
 func ordinaryConnection(h http.Header) bool {
 	for _, line := range h["Connection"] {
 		for option := range strings.SplitSeq(line, ",") {
@@ -200,7 +204,7 @@ func ordinaryConnection(h http.Header) bool {
 	return true
 }
 
-// readKey computes the key and notes what of the request decides about storing.
+// readKey computes the key and reads from the request what else decides about storing.
 func (q *Request) readKey() {
 	r, k := q.r, &q.keyed
 	k.method = r.Method
@@ -208,7 +212,8 @@ func (q *Request) readKey() {
 		k.method = http.MethodGet
 	}
 	if r.Host != k.Authority {
-		// Of the spellings that share a key, the origin and every placeholder that is still to be expanded gets one (C11).
+		// Spellings of a host share a key. The origin, and every placeholder that is still to be
+		// expanded, gets one of them (C11).
 		r.Host = k.Authority
 	}
 	k.inner = r.URL
@@ -224,8 +229,8 @@ func (q *Request) readKey() {
 	}
 }
 
-// saysNoStore reports whether the request has no-store (RFC 9111 5.2.1.5), whether this handler
-// obeys that or not: another may.
+// saysNoStore reports whether the request has no-store (RFC 9111 5.2.1.5). This route may ignore
+// that; another may not.
 func (q *Request) saysNoStore() bool {
 	if q.route.Policy.IgnoreClientDirectives {
 		return rfc9111.ParseRequest(q.r.Header).NoStore
@@ -254,18 +259,22 @@ func (q *Request) expandURLs(texts []string) []string {
 	return out
 }
 
-// url is the URL by which a response to this request is purged and listed.
+// url returns the URL by which a response to this request is purged and listed.
 func (q *Request) url() string {
 	return q.route.Key.entryURL(q.keyed.Site.Scheme, q.keyed.Site.Authority, q.keyed.URL)
 }
 
-// storedURL is url at the listener that the request came in by, which is how the store has it.
+// storedURL returns url at the listener of the request, which is the form that the store keeps.
 func (q *Request) storedURL() string { return q.route.Key.storedURL(&q.keyed) }
 
-// flightKey names the fetch that this request can share. Requests with Authorization, and those with a cookie where a ttl option
-// treats them apart, share only among themselves: what their responses may be used for differs, and an answer that is private for one
-// must not have the others found not shareable. A request that has come by before may be the fetch itself, in a loop: it must not
-// wait for its own answer, so requests share only with those that have come by as often.
+// flightKey is the key of the flight that this request can share.
+//
+// Requests with Authorization share only among themselves. So do those with a cookie where a ttl
+// option treats them apart. Their responses may be used for less, and an answer that is private for
+// one of them must not make the others count as not shareable.
+//
+// A request that has passed this cache before may be the fetch itself, in a loop, and must not wait
+// for its own answer. So requests share only with those that have passed as often.
 func (q *Request) flightKey() store.Key {
 	class := classOf(q.authorized, q.unkeyedCookie && q.route.cookiesApart)
 	if class == ordinary && q.hops == 0 && len(q.varyNames) == 0 {
@@ -276,10 +285,10 @@ func (q *Request) flightKey() store.Key {
 	return variantKey(q.key, names, values)
 }
 
-// ordinary is the class of requests whose responses are for everybody.
+// ordinary is the class of requests whose responses may be for all clients.
 const ordinary = " "
 
-// classOf spells the two facts as a name that no header field can have.
+// classOf returns the class as a name that no header field can have.
 func classOf(authorized, cookie bool) string {
 	switch {
 	case authorized && cookie:
@@ -301,7 +310,8 @@ func (q *Request) decide(d Decision) {
 	q.origin.Decided(&q.decision)
 }
 
-// sendStatus appends our member of Cache-Status to the response, as much of it as the handler is to tell.
+// sendStatus appends the cache's member of Cache-Status to the response, as far as the route tells
+// it.
 func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 	switch q.route.Status {
 	case StatusOff:
@@ -322,7 +332,7 @@ func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 	h["Cache-Status"] = q.scratch.one(scratchStatus, cs.String())
 }
 
-// rewind puts the body that was read for the key back, for the inner handlers.
+// rewind restores the body that was read for the key, for the origin.
 func (q *Request) rewind() {
 	if len(q.keyed.body) > 0 {
 		q.r.Body = io.NopCloser(bytes.NewReader(q.keyed.body))

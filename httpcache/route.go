@@ -26,23 +26,23 @@ type Rules struct {
 	// MaxBody is the largest body that is stored, in bytes. 0: [DefaultMaxBody]. The store may have
 	// a smaller limit, see [store.Store.LargestBody].
 	MaxBody int64
-	// MaxVariants is the largest number of variants (Vary) of one key. 0: [DefaultMaxVariants].
+	// MaxVariants is the largest number of variants of one key.
 	MaxVariants int
 	// Wait is how long a request waits for another's fetch to have a header, before it asks the
 	// origin for itself. 0: [DefaultWait].
 	Wait time.Duration
-	// CoalesceOff has each request fetch for itself.
+	// CoalesceOff makes each request fetch for itself.
 	CoalesceOff bool
 	// Status is how much Cache-Status tells. The zero value is [StatusShort].
 	Status StatusMode
-	// Fingerprint is of everything that decides about storing: what is remembered of answers under
-	// other rules does not count. Zero: one of Policy and MaxBody.
+	// Fingerprint is a hash of everything that decides about storing. What is remembered of answers
+	// under other rules does not count.
 	Fingerprint store.Key
-	// Invalidate says what unsafe requests invalidate beside their own URL.
+	// Invalidate says what unsafe requests invalidate besides their own URL.
 	Invalidate []InvalidateRule
-	// Behind is what handlers behind the cache write. nil: what proxies write.
+	// Behind tells what handlers behind the cache write. nil: what proxies write.
 	Behind Behind
-	// Logger is for what concerns the operator of the route. nil: slog's default.
+	// Logger is for messages to the operator of the route. nil: slog's default.
 	Logger *slog.Logger
 }
 
@@ -53,7 +53,7 @@ type TagRules struct {
 	From []string
 	// Add are texts with placeholders that every response gets.
 	Add []string
-	// KeepHeaders leaves the fields in what clients get.
+	// KeepHeaders keeps these fields in what clients get.
 	KeepHeaders bool
 }
 
@@ -66,17 +66,17 @@ const (
 	StatusShort StatusMode = iota
 	// StatusFull tells everything.
 	StatusFull
-	// StatusOff adds no member of our own.
+	// StatusOff adds no member of the cache's own.
 	StatusOff
 )
 
-// Route answers requests from a [Cache] under its own rules. It holds nothing of the server that it
-// is used by but what the rules name.
+// Route answers requests from a [Cache] under its own rules. Of the server that uses it, it holds
+// only what the rules name.
 type Route struct {
 	Rules
 	cache    *Cache
 	siblings *Siblings
-	serial   uint64   // no other route of the process has it
+	serial   uint64   // unique in the process
 	decisive []string // fields kept with a response wherever they come from
 
 	// cookiesApart says that the policy treats requests with a cookie outside of the key apart, so
@@ -87,8 +87,8 @@ type Route struct {
 // serials counts the routes that have been made.
 var serials atomic.Uint64
 
-// NewRoute returns a route. What rules leave out has its default. They must not change afterwards.
-// siblings are the routes of the same configuration, of which it becomes one; nil if there are none.
+// NewRoute returns a route and adds it to siblings, the routes of the same configuration. nil: it
+// has none.
 func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 	if siblings == nil {
 		siblings = new(Siblings)
@@ -103,16 +103,16 @@ func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 	return rt
 }
 
-// largestBody is the length past which a body is not stored: what is configured, or what the store
-// has a place for.
+// largestBody is the length past which a body is not stored: the configured one, or the largest
+// that the store has room for.
 func (rt *Route) largestBody() int64 { return min(rt.MaxBody, rt.cache.store.LargestBody()) }
 
 // Siblings are the routes of one configuration. Each has query rules of its own, so one URL may be
-// stored under as many.
+// stored under several.
 type Siblings struct {
 	mu       sync.Mutex
 	rules    []*KeyRules
-	rewrites atomic.Bool // any of them has rules for queries
+	rewrites atomic.Bool // one of them has rules for queries
 }
 
 func (s *Siblings) add(rules *KeyRules) {

@@ -12,15 +12,17 @@ import (
 const (
 	// loopToken is this cache's name in CDN-Loop (RFC 8586).
 	loopToken = "larder"
-	// maxLoops is how often a request may have come by already.
+	// maxLoops is how often a request may have passed this cache already.
 	maxLoops = 10
-	// maxRounds bounds how often a request is sorted anew because a flight's response turned out not to be for it.
+	// maxRounds bounds how often a request starts again because a flight's response was not for it.
 	maxRounds = 4
 )
 
-// Serve answers r, which q is to be the request of, from the cache or from o. Its error is one of o's,
-// or an [Error] of its own; then no response has been written.
-func (rt *Route) Serve(q *Request, w http.ResponseWriter, r *http.Request, id Identity, o Origin) error {
+// Serve answers r from the cache or from o. q becomes the request of r. The error is one of o's or
+// an [Error] of the cache; then no response has been written.
+func (rt *Route) Serve(
+	q *Request, w http.ResponseWriter, r *http.Request, id Identity, o Origin,
+) error {
 	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
 		return loopError()
 	}
@@ -40,8 +42,9 @@ func loopError() error {
 		fmt.Errorf("the request has passed %d times: CDN-Loop names %s as often", maxLoops, loopToken))
 }
 
-// answer goes round until the request has its answer. One round is enough but where a flight's response turns out to be for others:
-// selected by other values of its Vary, or purged since.
+// answer repeats rounds until the request has its answer. One round is enough unless the response
+// of a flight is not for this request: it was selected by other values of its Vary, or purged
+// since.
 func (q *Request) answer() error {
 	for round := range maxRounds {
 		if round > 0 {
@@ -54,7 +57,8 @@ func (q *Request) answer() error {
 	return q.passUncached(q.forward, rfc9111.Storable)
 }
 
-// round answers the request from the store, or fetches. answered is false when it has to be sorted anew.
+// round answers the request from the store, or fetches. answered is false if the request needs
+// another round.
 func (q *Request) round() (answered bool, err error) {
 	use := q.lookUp()
 	held := q.found // a flight's answer may take its place
@@ -69,7 +73,8 @@ func (q *Request) round() (answered bool, err error) {
 			q.refreshInBackground()
 			return true, q.respondStored(OutcomeStale, DetailSWR)
 		}
-		q.forward = rfc9111.ForwardStale // a refresh has brought what may not replace it, so it stands in for a failure only
+		// A refresh brought a response that may not replace it, so it stands in for a failure only.
+		q.forward = rfc9111.ForwardStale
 	case rfc9111.UseValidate, rfc9111.UseNever:
 	}
 	if q.directives.OnlyIfCached {
@@ -78,13 +83,13 @@ func (q *Request) round() (answered bool, err error) {
 	return q.fetch()
 }
 
-// refuse is the answer to only-if-cached where nothing stored will do (RFC 9111 5.2.1.7).
+// refuse answers only-if-cached where no stored response may be used (RFC 9111 5.2.1.7).
 func (q *Request) refuse() error {
 	q.decide(Decision{Outcome: OutcomeMiss, Detail: DetailOnlyIfCached})
 	return fail(http.StatusGatewayTimeout, errOnlyIfCached)
 }
 
-// lookUp finds what is stored for the request and decides what may be done with it.
+// lookUp finds the stored response for the request and decides how it may be used.
 func (q *Request) lookUp() rfc9111.Use {
 	q.found = q.cache.store.Lookup(q.key, q.selects)
 	q.freshness = nil
@@ -100,12 +105,12 @@ func (q *Request) lookUp() rfc9111.Use {
 		return rfc9111.UseNever
 	}
 	if q.varyNames = q.found.Entry.Variant.Names; isVaryIgnored(&q.found.Entry.Variant) {
-		q.varyNames = nil // who ignores Vary is of one kind
+		q.varyNames = nil // requests that ignore Vary are all alike
 	}
 	q.freshness = q.evaluate(q.found.Entry)
 	use, forward := q.freshness.UseFor(q.directives, q.arrivedAt(), q.now, q.found.Soft)
 	q.forward = forward
-	if use == rfc9111.UseNever { // today's rules would not have let it in
+	if use == rfc9111.UseNever { // today's rules would not have stored it
 		q.found.Entry, q.freshness = nil, nil
 	}
 	if use != rfc9111.UseNever && use != rfc9111.UseValidate && !q.bodyReady() {
@@ -116,7 +121,7 @@ func (q *Request) lookUp() rfc9111.Use {
 	return use
 }
 
-// selects is the match of RFC 9111 4.1.
+// selects scores a variant by RFC 9111 4.1.
 func (q *Request) selects(v *store.Variant) int {
 	if !isVaryIgnored(v) && !q.seesAll(v.Names) {
 		return 0
@@ -124,31 +129,33 @@ func (q *Request) selects(v *store.Variant) int {
 	return q.route.variantScore(v, q.r.Header)
 }
 
-// fetch gets the response from the origin, alone or together with others. answered is false when what came is not for this request, which
-// then has to be sorted anew.
+// fetch gets the response from the origin, alone or together with other requests. answered is false
+// if the response is not for this request, which then needs another round.
 func (q *Request) fetch() (answered bool, err error) {
 	switch {
 	case q.directives.NoStore:
-		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so nobody can share it.
+		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so none can be
+		// shared.
 		return true, q.passUncached(q.forward, rfc9111.ReasonRequestNoStore)
 	case wantsEvents(q.r.Header):
 		return q.fetchAlone(q.forward)
 	case q.sharing() == sharingHitForMiss:
 		return q.fetchAlone(rfc9111.ForwardMiss)
 	case q.r.Method == http.MethodHead && q.found.Entry == nil:
-		// A cold HEAD is not worth a body. If the body is on its way, its header will do.
+		// A HEAD without a stored response does not fetch a body. If a fetch is under way, its
+		// header will do.
 		return q.joinRunning()
 	case q.route.CoalesceOff || q.freshness != nil && q.freshness.NoCache:
-		// no-cache (RFC 9111 5.2.2.4) asks for a validation of each request's own.
+		// no-cache (RFC 9111 5.2.2.4) asks each request to validate for itself.
 		return q.serveFrom(q.solo())
 	default:
 		return q.serveFrom(q.join())
 	}
 }
 
-// fetchAlone asks the origin for a request that waits for nobody: as it came where nothing is
-// stored, else with the question whether that still holds, so that a 304 renews it and a failure
-// may be answered with it.
+// fetchAlone asks the origin for a request that waits for no other. Without a stored response the
+// request is passed as it came. Otherwise the fetch validates the stored one, so a 304 renews it
+// and it may stand in for a failure.
 func (q *Request) fetchAlone(forward rfc9111.Forward) (answered bool, err error) {
 	if q.found.Entry == nil {
 		return true, q.passUncached(forward, rfc9111.Storable)
