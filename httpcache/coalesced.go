@@ -21,66 +21,67 @@ type flightTag struct {
 // membership is a request's place on a flight.
 type membership struct {
 	flight *coalesce.Flight
-	party  *coalesce.Member
+	member *coalesce.Member
 	fetch  *Fetch // not nil for the leader
 }
 
-// following is what a request notes that waits for others' fetches.
+// following is the state of a request that waits for the fetches of others.
 type following struct {
-	deadline time.Time // it waits until then, for all of them together
-	again    bool      // one of them was for another client only, so it has been sorted anew
+	deadline time.Time // how long it waits, for all of them together
+	again    bool      // one was for another client only, so it had another round
 }
 
-// join boards the flight for the request's key, or begins one.
+// join joins the flight for the request's key, or begins one.
 func (q *Request) join() membership {
 	ticket, tag := q.begin()
-	f, p, started := q.cache.flights.Join(tag.key, tag, q.joinable)
-	return q.startFetch(f, p, started, ticket)
+	f, m, started := q.cache.flights.Join(tag.key, tag, q.joinable)
+	return q.startFetch(f, m, started, ticket)
 }
 
-// solo begins a flight that nobody else can board.
+// solo begins a flight that no other request can join.
 func (q *Request) solo() membership {
 	ticket, tag := q.begin()
-	f, p := q.cache.flights.Solo(tag)
-	return q.startFetch(f, p, true, ticket)
+	f, m := q.cache.flights.Solo(tag)
+	return q.startFetch(f, m, true, ticket)
 }
 
-// joinRunning boards the flight for the request's key if there is one, and forwards the request as it is if not.
+// joinRunning joins the flight for the request's key if there is one. Otherwise it passes the
+// request on as it is.
 func (q *Request) joinRunning() (answered bool, err error) {
-	f, p, ok := q.cache.flights.JoinRunning(q.flightKey(), q.joinable)
+	f, m, ok := q.cache.flights.JoinRunning(q.flightKey(), q.joinable)
 	if !ok {
 		return true, q.passUncached(q.forward, rfc9111.Storable)
 	}
-	return q.serveFrom(membership{flight: f, party: p})
+	return q.serveFrom(membership{flight: f, member: m})
 }
 
-// retry boards the one flight that follows a failed one.
+// retry joins the one flight that follows a failed one.
 func (q *Request) retry(s membership) (next membership, ok bool) {
 	ticket, tag := q.begin()
-	f, p, started := s.party.Retry(tag)
+	f, m, started := s.member.Retry(tag)
 	if f == nil {
 		ticket.End()
 		return membership{}, false
 	}
-	return q.startFetch(f, p, started, ticket), true
+	return q.startFetch(f, m, started, ticket), true
 }
 
-// startFetch starts the fetch where this request leads.
-func (q *Request) startFetch(f *coalesce.Flight, p *coalesce.Member, started bool, ticket ticket) membership {
-	s := membership{flight: f, party: p}
+// startFetch starts the fetch if this request leads the flight.
+func (q *Request) startFetch(f *coalesce.Flight, m *coalesce.Member, started bool, ticket ticket) membership {
+	s := membership{flight: f, member: m}
 	if !started {
 		ticket.End()
 		return s
 	}
 	if q.found.Entry != nil && q.found.Ready(0) != nil {
-		q.dropFound() // it is not to be validated
+		q.dropFound() // it must not be validated
 	}
 	s.fetch = q.newFetch(f, ticket)
 	q.run(s.fetch)
 	return s
 }
 
-// run starts the fetch, unless its response has arrived in the store meanwhile.
+// run starts the fetch, unless its response has been stored meanwhile.
 func (q *Request) run(x *Fetch) {
 	if q.storedMeanwhile(x) {
 		x.end()
@@ -89,7 +90,8 @@ func (q *Request) run(x *Fetch) {
 	q.cache.workers.run(x)
 }
 
-// begin opens a ticket for a fetch that this request may have to make, and says what is known of it.
+// begin opens a ticket for a fetch that this request may have to make, and returns it with its
+// flightTag.
 func (q *Request) begin() (ticket, *flightTag) {
 	tag := &flightTag{key: q.flightKey(), url: q.storedURL()}
 	t := q.cache.begin(tag.url)
@@ -97,8 +99,9 @@ func (q *Request) begin() (ticket, *flightTag) {
 	return t, tag
 }
 
-// storedMeanwhile takes a last look into the store. Between this request's look-up and its joining, a flight for the same key may have stored its
-// response and ended; a new fetch would then be one too many.
+// storedMeanwhile looks into the store once more. Between this request's look-up and its joining, a
+// flight for the same key may have stored its response and ended. A new fetch would then be one too
+// many.
 func (q *Request) storedMeanwhile(x *Fetch) bool {
 	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest {
 		return false
@@ -107,7 +110,7 @@ func (q *Request) storedMeanwhile(x *Fetch) bool {
 	if found.Entry == nil {
 		return false
 	}
-	q.updateNow() // it is asked about what has come since
+	q.updateNow() // the response may be newer than q.now
 	freshness := q.evaluate(found.Entry)
 	use, _ := freshness.UseFor(q.directives, q.arrivedAt(), q.now, found.Soft)
 	if use != rfc9111.UseFresh || !varianceAgrees(found.Entry.Header, q.keyed.variance) || found.Ready(0) != nil {
@@ -115,13 +118,16 @@ func (q *Request) storedMeanwhile(x *Fetch) bool {
 		return false
 	}
 	x.hold(found)
-	x.share(&sharedResponse{source: fromStore, entry: found.Entry, freshness: freshness, variant: found.Entry.Variant, was: found.Entry}, 0)
+	x.share(&sharedResponse{
+		source: fromStore, entry: found.Entry, freshness: freshness,
+		variant: found.Entry.Variant, was: found.Entry,
+	}, 0)
 	x.flight.Finish(nil)
 	return true
 }
 
-// usable reports whether a running flight may answer this request, as far as purges and the age of
-// its answer go.
+// usable reports whether a running flight may answer this request, by purges and the age of its
+// answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
 	hd, decided := f.Head().(*sharedResponse)
@@ -129,14 +135,14 @@ func (q *Request) usable(f *coalesce.Flight) bool {
 		hard, soft := q.cache.store.Purged(tag.url, nil, tag.generation)
 		return !hard && !soft
 	}
-	// Where the ticket has ended the store may have forgotten the purge; then the head has known of
-	// it since before.
+	// If the ticket has ended, the store may have forgotten a purge. Then the shared response has
+	// recorded it.
 	return q.inTime(hd) && !hd.purgedSince(q.cache.store, tag.url, tag.generation) && !hd.purged.Load()
 }
 
-// inTime reports whether a flight's response answers this request although it was there before: as
-// one in the store would. Where it stands in for a failure, or has come from the store,
-// respondShared asks more.
+// inTime reports whether a flight's response, which is older than this request, may answer it, as a
+// stored one would. If it stands in for a failure, or came from the store, respondShared checks
+// more.
 func (q *Request) inTime(hd *sharedResponse) bool {
 	if hd.source != fromOrigin && hd.source != fromValidation {
 		return true
@@ -145,10 +151,9 @@ func (q *Request) inTime(hd *sharedResponse) bool {
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
-// joinable reports whether the request may come aboard a running flight. It does not where the
-// origin has sent nothing for as long as a follower waits: one fetch that hangs must not take a URL
-// away from all who come, while the origin is well. Where the flight's header is all that the
-// request needs, it may hang.
+// joinable reports whether the request may join a running flight. It may not if the origin has sent
+// nothing for as long as a follower waits: one fetch that hangs must not make a URL unavailable
+// while the origin is well. A flight may hang if its header is all that the request needs.
 func (q *Request) joinable(f *coalesce.Flight) bool {
 	if !q.usable(f) {
 		return false
@@ -166,10 +171,11 @@ func (q *Request) headerIsEnough(hd *sharedResponse) bool {
 		rfc9111.Precondition(q.r.Method, q.r.Header, hd.status, hd.header, hd.exchange.ResponseTime) == rfc9111.NotModified
 }
 
-// serveFrom waits for the flight's decision and acts on it. answered is false when the request has to be sorted anew.
+// serveFrom waits for the flight's decision and acts on it. answered is false if the request needs
+// another round.
 func (q *Request) serveFrom(s membership) (answered bool, err error) {
 	for {
-		outcome := s.party.Wait(q.r.Context(), q.waitTimeout(s), q)
+		outcome := s.member.Wait(q.r.Context(), q.waitTimeout(s), q)
 		if outcome == coalesce.Shared || outcome == coalesce.Failed && s.owesHeader() {
 			if answered, err = q.serveShared(s); !errors.Is(err, errBrokenEarly) {
 				return answered, err
@@ -200,20 +206,21 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 	}
 }
 
-// unsafe reports whether the request may change something at the origin. Such requests wait for each
-// other in the hope of an answer that says it is for all who send the same (RFC 9110 9.3.3). Of any
-// other each has its own: a failure, or what came for one client, says nothing of what becomes of a
-// request that has not been sent.
+// unsafe reports whether the request may change something at the origin. Such requests wait for
+// each other because the answer may say that it is for all requests with the same content (RFC 9110
+// 9.3.3). Any other answer is for one request alone. A failure, or an answer for one client, says
+// nothing about a request that has not been sent.
 func (q *Request) unsafe() bool { return q.route.Policy.Unsafe(q.keyed.method) }
 
-// owesHeader reports whether the flight was begun for this request and has a header, so that its
-// failure came too late to be answered by anything but that header.
+// owesHeader reports whether the flight was begun for this request and has a header. Its failure
+// then came too late for an answer other than that header.
 func (s membership) owesHeader() bool {
 	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Head() != nil
 }
 
-// waitTimeout is how long the request waits for a flight's decision. That of a follower lasts for all its waits together: a flight that fails is
-// followed by another, and one for other values of a Vary by its own.
+// waitTimeout returns how long the request waits for a flight's decision. A follower's timeout
+// covers all its waits together: a flight that fails is followed by another, and one for other
+// values of a Vary by one for its own.
 func (q *Request) waitTimeout(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // the fetch is for it
@@ -228,9 +235,9 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 	return max(1, time.Until(q.following.deadline)) // 0 would be for ever
 }
 
-// mayRejoin reports whether a follower is sorted anew whose flight was released: once, if what
-// came for the leader says nothing about this request's own answer, because the leader's request
-// was personal or odd. Its like gather on a flight of one of them.
+// mayRejoin reports whether a follower whose flight was released gets another round. It gets one if
+// the leader's answer says nothing about its own, because the leader's request was personal or odd.
+// Requests such as the leader's share a flight among themselves.
 func (q *Request) mayRejoin(s membership) bool {
 	if s.fetch != nil || q.following == nil || q.following.again || q.unsafe() {
 		return false
@@ -239,8 +246,8 @@ func (q *Request) mayRejoin(s membership) bool {
 	return q.sharing() != sharingHitForMiss
 }
 
-// serveShared answers from a flight that shares its response, and gives up the seat: by a panic, which is how an answer breaks off, as well. The seat is
-// kept where another attempt may follow.
+// serveShared answers from a flight that shares its response, and leaves the flight. It leaves
+// after a panic as well, which is how an answer breaks off. It stays if another attempt may follow.
 func (q *Request) serveShared(s membership) (answered bool, err error) {
 	answered = true
 	defer func() {
@@ -255,7 +262,7 @@ func (q *Request) serveShared(s membership) (answered bool, err error) {
 func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error {
 	switch outcome {
 	case coalesce.TakenOver:
-		if s.fetch.writer.out == nil { // an error and no response: the pass writer of one would have said how it went
+		if s.fetch.writer.out == nil { // an error and no response, so no pass writer has decided
 			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, Detail: DetailError})
 		}
 		return q.leaderError(s)
@@ -274,7 +281,7 @@ func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error
 		if q.sharing() == sharingOpen {
 			return q.bypass(BypassCoalesceWait)
 		}
-		q.cache.hitForMiss.note(q.hitForMissKey()) // as before, a header that is long in coming
+		q.cache.hitForMiss.note(q.hitForMissKey()) // again a header that comes late
 		_, err := q.fetchAlone(rfc9111.ForwardMiss)
 		return err
 	case coalesce.Left, coalesce.Shared:
@@ -282,8 +289,9 @@ func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error
 	return q.respondGone()
 }
 
-// leave gives up the seat. A leader that has stayed to the end, and has its answer from the fetch, takes along what inner handlers left for the
-// access log. A flight may end at the response header, with the handlers going on: then they still write to what it would take.
+// leave leaves the flight. A leader that stayed to the end and has its answer from the fetch takes
+// what the handlers left for the access log. A flight may end at the response header while the
+// handlers go on. Then they still write to what the leader would take, so it takes nothing.
 func (q *Request) leave(s membership, stayed bool) {
 	if s.fetch != nil {
 		switch {
@@ -293,10 +301,11 @@ func (q *Request) leave(s membership, stayed bool) {
 			s.fetch.origin.Finish(q.origin)
 		}
 	}
-	s.party.Leave()
+	s.member.Leave()
 }
 
-// leaderError is what the fetch ended with, for the client it was begun for: as without Larder, a panic included.
+// leaderError returns what the fetch ended with to the leader, as without a cache. That includes a
+// panic.
 func (q *Request) leaderError(s membership) error {
 	if w := s.fetch.writer; w.out == nil { // no response came, but error handlers see what was set for one
 		replaceHeader(q.w.Header(), w.header)
@@ -309,8 +318,8 @@ func (q *Request) leaderError(s membership) error {
 	return err
 }
 
-// failFollowers is the answer to those who waited when the second fetch failed too: its status, without the origin's body, as an error
-// that handle_errors can treat.
+// failFollowers answers the followers when the second fetch failed too. They get its status without
+// the origin's body, as an error that error handlers can treat.
 func (q *Request) failFollowers(err error) error {
 	if e, ok := q.staleOnError(); ok {
 		return e
@@ -332,7 +341,8 @@ func (q *Request) failFollowers(err error) error {
 	return fail(status, err)
 }
 
-// staleOnError answers from what is stored, if it may be used after the origin failed (RFC 5861 4).
+// staleOnError answers with the stored response, if that may be used after the origin failed (RFC
+// 5861 4).
 func (q *Request) staleOnError() (err error, ok bool) {
 	q.updateNow() // it has waited
 	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) || !q.bodyReady() {
@@ -341,18 +351,19 @@ func (q *Request) staleOnError() (err error, ok bool) {
 	return q.respondStored(OutcomeStale, DetailSIE), true
 }
 
-// refreshInBackground fetches anew what is being served stale (RFC 5861 3): one fetch for any number of requests, and none waits for it. After one that
-// failed there is a pause; who has to wait for the origin anyway pays no heed to that.
+// refreshInBackground fetches again what is being served stale (RFC 5861 3). There is one fetch for
+// any number of requests, and none waits for it. After a failed one there is a pause. A request
+// that has to wait for the origin anyway ignores the pause.
 func (q *Request) refreshInBackground() {
-	if q.directives.NoStore { // what is fetched for it may not be stored (RFC 9111 5.2.1.5)
+	if q.directives.NoStore { // a response to it may not be stored (RFC 9111 5.2.1.5)
 		return
 	}
 	if age, known := q.cache.refreshBackoff.age(q.hitForMissKey()); known && age < refreshPause {
 		return
 	}
 	ticket, tag := q.begin()
-	f, p, started := q.cache.flights.Join(tag.key, tag, q.joinable)
-	defer p.Leave()
+	f, m, started := q.cache.flights.Join(tag.key, tag, q.joinable)
+	defer m.Leave()
 	if !started {
 		ticket.End()
 		return
@@ -360,13 +371,14 @@ func (q *Request) refreshInBackground() {
 	x := q.newFetch(f, ticket)
 	x.dropDirectives(q.varyNames)
 	x.class = ClassRefresh
-	x.leaderGone.Store(true) // before it runs: a panic that it begins with is to be heard of too
+	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
 	q.run(x)
 }
 
-// dropDirectives takes the client's directives from a background refresh (RFC 9111 5.2.1): they are about
-// the answer that the client has got. A cache behind this one would say 504 to only-if-cached, and give
-// what is as stale to max-stale. They stay where responses are told apart by them.
+// dropDirectives removes the client's directives from a background refresh (RFC 9111 5.2.1): they
+// are about the answer that the client has got. A cache behind this one would answer only-if-cached
+// with 504, and max-stale with what is already stale. Directives stay if responses are told apart
+// by them.
 func (x *Fetch) dropDirectives(varyNames []string) {
 	x.directives = rfc9111.RequestDirectives{}
 	for _, name := range [...]string{"Cache-Control", "Pragma"} {

@@ -17,14 +17,16 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Fetch runs the handlers for a flight. It belongs to no client: it has its own goroutine,
-// request, context and header map (subrequest.go), and what it decides at the response header holds for
-// all who wait:
+// Fetch runs the handlers for a flight. It belongs to no client: it has its own goroutine, request,
+// context and header map. What it decides at the response header holds for all requests that wait:
 //
-//	                 ┌─ storable ──────────► share     everybody streams from the streaming body; stored when whole
-//	                 ├─ 304 to our question ► confirm  the stored response, its header updated, is everybody's answer, or its own client's
-//	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more fetch for the others
-//	                 └─ else ───────────────► release  the leader's real writer takes over, the others fetch for themselves
+//	                 ┌─ storable ──────────► share     all stream from the body; it is stored when whole
+//	                 ├─ 304 to a validation ► confirm  the stored response, its header updated, is the
+//	                 │                                 answer for all, or for the leader alone
+//	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more
+//	                 │                                 fetch for the others
+//	                 └─ else ───────────────► release  the response goes straight to the leader's
+//	                                                   client, the others fetch for themselves
 type Fetch struct {
 	route     *Route
 	cache     *Cache
@@ -37,16 +39,16 @@ type Fetch struct {
 
 	presented    // of the leader, but for its keyed.header, which is clientHeader
 	clientHeader []field
-	inner        url.URL // of keyed: an inner rewrite changes the request's own
+	inner        url.URL // of keyed: handlers may rewrite the request's own
 	url          string  // with the listener, see Request.storedURL
 	method       string
-	noStore      bool // the request says it, whether that is obeyed or not
+	noStore      bool // the request has no-store, whether the route obeys that or not
 	wantsPart    bool // the request has Range
 
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
 	soft      bool
-	renews    bool // something is stored, whatever becomes of the question about it
+	renews    bool // a response is stored, even if refetch drops its validation
 
 	class      Class
 	call       int     // which of the origin's requests is asked, from 0
@@ -55,17 +57,17 @@ type Fetch struct {
 	first      fetchWriter // of the first call; here to spare allocations, as what follows
 	response   sharedResponse
 	body       flightBody        // as the leader reads it
-	bodyWriter *store.BodyWriter // nil unless the body is so large that it goes to disk while it arrives
+	bodyWriter *store.BodyWriter // nil unless the body goes to disk while it arrives
 
 	begun      time.Time
-	foreign304 bool        // the validation was answered by a 304 for something else: ask again without
-	returned   atomic.Bool // the handlers have, for good
+	foreign304 bool        // a 304 for another response came: ask again without a validation
+	returned   atomic.Bool // the handlers have returned, for good
 	leaderGone atomic.Bool
-	over       chan struct{} // closed when what is to be stored is stored
+	over       chan struct{} // closed when the fetch is over and its response stored, if it may be
 }
 
-// leader is what a fetch knows of the request that it was begun for. That lends itself to the flight
-// while it waits; the fetch calls it on its own goroutine then.
+// leader is what a fetch knows of the request that it was begun for. The request lends itself to
+// the flight while it waits. The fetch calls it on its own goroutine then.
 type leader interface {
 	// inform sends a 1xx to the client.
 	inform(status int, header http.Header)
@@ -120,11 +122,12 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	return x
 }
 
-// hold keeps what a look-up found until the fetch is over and nobody answers from its flight any more.
+// hold keeps what a look-up found until the fetch is over and no request is answered from its
+// flight any more.
 func (x *Fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Release() }) }
 
-// run fetches until the flight has ended. Nothing may leave its goroutine by panic: it would end the process, and reverse_proxy panics at every
-// body that breaks off.
+// run fetches until the flight has ended. No panic may leave its goroutine: it would end the
+// process, and proxies panic at every body that breaks off.
 func (x *Fetch) run() {
 	defer func() {
 		x.cache.metrics.FetchDone(time.Since(x.begun))
@@ -135,7 +138,7 @@ func (x *Fetch) run() {
 		return
 	}
 	x.backOff()
-	x.flight.Fail(err) // where the panic is not one of the inner handlers, which the writer has heard of
+	x.flight.Fail(err) // no change if the writer has failed the flight already
 	p, panicked := errors.AsType[*coalesce.PanicError](err)
 	if !panicked || errors.Is(err, http.ErrAbortHandler) {
 		return
@@ -145,7 +148,7 @@ func (x *Fetch) run() {
 	}
 }
 
-// fill calls the inner handlers and ends the flight with what they return.
+// fill calls the handlers and ends the flight with what they return.
 func (x *Fetch) fill() error {
 	if x.cache.remote != nil && x.answerFromRemote() {
 		return nil
@@ -156,7 +159,7 @@ func (x *Fetch) fill() error {
 	return err
 }
 
-// askOrigin calls the handlers, twice where the first answer was a foreign 304.
+// askOrigin calls the handlers, twice if the first answer was a foreign 304.
 func (x *Fetch) askOrigin() error {
 	done, err := x.cache.admit(x.flight.Context(), x.class)
 	if err != nil {
@@ -171,9 +174,9 @@ func (x *Fetch) askOrigin() error {
 	return err
 }
 
-// refetch makes the fetch one that validates nothing. Its request was made with the first: handlers
-// will have read the body, rewritten the URL and satisfied route groups, and the client may have
-// left.
+// refetch makes the fetch one that validates nothing. Its request was made together with the first.
+// By now handlers have read the body, rewritten the URL and satisfied route groups, and the client
+// may have left.
 func (x *Fetch) refetch() {
 	x.stale, x.freshness, x.foreign304 = nil, nil, false
 	x.call = 1
@@ -184,7 +187,7 @@ func (x *Fetch) refetch() {
 
 func (x *Fetch) callNext() error { return x.origin.Do(x.call, x.writer) }
 
-// copies is how many requests the origin has made for it.
+// copies returns how many requests the origin makes for the fetch.
 func (x *Fetch) copies() int {
 	if x.renews && rfc9111.Validates(x.method) {
 		return 2 // the answer to the first may be a foreign 304
@@ -192,13 +195,14 @@ func (x *Fetch) copies() int {
 	return 1
 }
 
-// request is what the origin is asked with. Its header has what handlers have written into it.
+// request returns the request that the origin is asked. Its header has what handlers have written
+// into it.
 func (x *Fetch) request() *http.Request { return x.origin.Request(x.call) }
 
-// prepare makes a copy of the leader's request one that is for all.
+// prepare changes a copy of the leader's request so that the answer can be for all requests.
 func (x *Fetch) prepare(r *http.Request) {
 	if r.Method == http.MethodHead {
-		r.Method = http.MethodGet // it answers everybody
+		r.Method = http.MethodGet // its answer is for GET as well
 	}
 	r.Body, r.ContentLength = http.NoBody, int64(len(x.keyed.body))
 	if len(x.keyed.body) > 0 {
@@ -213,8 +217,8 @@ func (x *Fetch) prepare(r *http.Request) {
 	rfc9111.AppendCDNLoop(r.Header, loopToken)
 }
 
-// condition takes out of a request's header what would make the answer one for its client alone, and
-// asks whether what is stored still holds.
+// condition removes the conditions that would make the answer one for its client alone. It adds
+// those that validate the stored response.
 func (x *Fetch) condition(h http.Header) {
 	if x.validates() {
 		rfc9111.MakeConditional(h, x.stale.Header)
@@ -223,7 +227,7 @@ func (x *Fetch) condition(h http.Header) {
 	rfc9111.ClearConditions(h)
 }
 
-// expose has the leader's server see what the handlers have set so far.
+// expose shows the leader's server what the handlers have set so far.
 func (x *Fetch) expose(leader Origin) { x.origin.Expose(leader, x.returned.Load()) }
 
 // guarded turns a panic of f into an error.
@@ -236,7 +240,7 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// end gives back all that the fetch holds, whether it has run or not.
+// end releases all that the fetch holds, whether it has run or not.
 func (x *Fetch) end() {
 	x.flight.Settle()
 	x.endTicket()
@@ -247,10 +251,10 @@ func (x *Fetch) end() {
 // Unstorable implements coalesce.Storer.
 func (x *Fetch) Unstorable() { x.endTicket() }
 
-// endTicket ends the ticket, so that purges need not be remembered for this fetch any more: it is
-// over, or its response will not be stored. It may then go on for long, as an event stream does.
-// Those who are aboard and have yet to look whether the response was purged find it noted in the
-// head. It may be called by any goroutine, and more than once.
+// endTicket ends the ticket, so that purges need not be remembered for this fetch any more. Either
+// it is over, or its response will not be stored; then it may go on for long, as an event stream
+// does. Members that have yet to check whether the response was purged find that in the shared
+// response. Any goroutine may call it, more than once.
 func (x *Fetch) endTicket() {
 	x.ticketEnd.Do(func() {
 		if hd, ok := x.flight.Head().(*sharedResponse); ok {
@@ -260,5 +264,5 @@ func (x *Fetch) endTicket() {
 	})
 }
 
-// validates reports whether the fetch asks if what is stored still holds.
+// validates reports whether the fetch validates the stored response.
 func (x *Fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }

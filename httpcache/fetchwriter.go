@@ -19,7 +19,7 @@ type mode uint8
 
 const (
 	modeUndecided mode = iota // no header yet
-	modeShared                // into the flight, for everybody
+	modeShared                // into the flight, for all its requests
 	modePassed                // to the leader's client, straight through
 	modeDiscarded             // nowhere
 )
@@ -34,17 +34,17 @@ type fetchWriter struct {
 	declared  int64 // Content-Length, -1 for none
 	written   int64
 	flushed   bool            // before the first byte
-	postponed *postponed      // what is decided at the first byte, not at the header
-	shared    *sharedResponse // in modeShared, when the body is ours
-	out       *passWriter     // in modeThrough
+	postponed *postponed      // a decision at the first byte, not at the header
+	shared    *sharedResponse // in modeShared, if the body is from the origin
+	out       *passWriter     // in modePassed
 }
 
-// begin makes w the writer of a call of next.
+// begin makes w the writer of one call of the handlers.
 func (w *fetchWriter) begin(x *Fetch) {
 	w.fetch, w.header, w.declared = x, headerOf(x.seed), -1
 }
 
-// Header returns the fetch's own header map, or the client's once that is written to.
+// Header returns the fetch's own header map, or the client's once the response goes there.
 func (w *fetchWriter) Header() http.Header {
 	if w.out != nil {
 		return w.out.Header()
@@ -52,7 +52,7 @@ func (w *fetchWriter) Header() http.Header {
 	return w.header
 }
 
-// WriteHeader takes the response header, at which everything is decided.
+// WriteHeader takes the response header, which decides everything.
 func (w *fetchWriter) WriteHeader(status int) {
 	switch {
 	case w.out != nil:
@@ -76,28 +76,30 @@ func (w *fetchWriter) WriteHeader(status int) {
 	w.fetch.carryOut(v, &exchange, freshness)
 }
 
-// inform passes a 1xx on at once, to the leader's client if it waits (RFC 9110 15.2). It is never stored. The fetch does not wait until it is
-// written: that client may take nothing.
+// inform passes a 1xx on at once, to the leader's client if it waits (RFC 9110 15.2). It is never
+// stored. The fetch does not wait until it is written, because that client may read nothing.
 func (w *fetchWriter) inform(status int) {
 	if status < http.StatusContinue {
-		panic(fmt.Sprintf("invalid WriteHeader code %d", status)) // as net/http does, which would do so on the leader's goroutine
+		// As net/http does, which would do so on the leader's goroutine.
+		panic(fmt.Sprintf("invalid WriteHeader code %d", status))
 	}
 	header := w.header.Clone()
 	w.fetch.route.stripTags(header)
 	w.fetch.flight.Inform(func(lent any) { lent.(leader).inform(status, header) })
 }
 
-// postponed is a decision that waits for the first byte of the body, or for its clean end without one.
+// postponed is a decision that waits for the first byte of the body, or for its clean end without
+// one.
 type postponed struct {
 	decide func()
-	header http.Header // as it was at WriteHeader: what the inner handlers go on to write into their map are trailers
+	header http.Header // as it was at WriteHeader: what handlers add to their map later are trailers
 }
 
 func (w *fetchWriter) postpone(decide func()) {
 	w.postponed = &postponed{decide, w.header.Clone()}
 }
 
-// decidePostponed makes the decision that was put off, once.
+// decidePostponed makes the postponed decision, once.
 func (w *fetchWriter) decidePostponed() {
 	if l := w.postponed; l != nil && l.decide != nil {
 		decide := l.decide
@@ -106,7 +108,7 @@ func (w *fetchWriter) decidePostponed() {
 	}
 }
 
-// passToLeader has the response go to the leader's client, straight through from here on.
+// passToLeader makes the response go straight to the leader's client from now on.
 func (w *fetchWriter) passToLeader(to leader, reason rfc9111.Reason) {
 	w.mode = modePassed
 	header := w.header
@@ -122,8 +124,8 @@ func (w *fetchWriter) passToLeader(to leader, reason rfc9111.Reason) {
 }
 
 // untyped reports whether the client is to get no Content-Type. net/http guesses one from the first
-// bytes, but for a header that goes out before them or that has nil in its place. Without Larder the
-// header goes out with the first flush; here it waits for the first byte (RFC 9110 8.3).
+// bytes, unless the header goes out before them or has nil in its place. Without a cache the header
+// goes out with the first flush. Here it waits for the first byte (RFC 9110 8.3).
 func (w *fetchWriter) untyped() bool {
 	values, present := w.header["Content-Type"]
 	return len(values) == 0 && (w.flushed || present)
@@ -139,10 +141,10 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 		return w.out.Write(p)
 	case modeShared:
 		if w.shared == nil {
-			return len(p), nil // a 304 has no body, a failure's is nobody's
+			return len(p), nil // a 304 has no body, and a failure's is not sent
 		}
 		if w.written == 0 && w.untyped() {
-			w.shared.untyped.Store(true) // before any reader has the byte that it waits for
+			w.shared.untyped.Store(true) // before any reader gets the byte that it waits for
 		}
 		w.written += int64(len(p))
 		if w.declared >= 0 && w.written > w.declared {
@@ -170,8 +172,8 @@ func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
 }
 
 // FlushError implements what http.ResponseController looks for. Readers of a flight see every byte
-// at once anyway. What waits for its first byte goes on waiting: reverse_proxy flushes a header
-// behind which the body broke off.
+// at once anyway. A postponed decision goes on waiting for the first byte: proxies flush a header
+// even if the body then breaks off.
 func (w *fetchWriter) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -186,7 +188,7 @@ func (w *fetchWriter) FlushError() error {
 // Flush implements http.Flusher, for handlers that ask for it by type.
 func (w *fetchWriter) Flush() { _ = w.FlushError() }
 
-// Unwrap leads http.ResponseController to the client's writer, as soon as there is one.
+// Unwrap returns the client's writer for http.ResponseController, once there is one.
 func (w *fetchWriter) Unwrap() http.ResponseWriter {
 	if w.out != nil {
 		return w.out
@@ -194,7 +196,7 @@ func (w *fetchWriter) Unwrap() http.ResponseWriter {
 	return nil
 }
 
-// finish ends the flight with what the inner handlers returned.
+// finish ends the flight with what the handlers returned.
 func (w *fetchWriter) finish(err error) {
 	if err == nil && w.status == 0 && !w.fetch.foreign304 {
 		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
@@ -217,7 +219,7 @@ func (w *fetchWriter) finish(err error) {
 			flight.Fail(err)
 			return
 		}
-		// Handlers that asked for the header map early still have the fetch's own.
+		// Handlers that called Header early still write to the fetch's own map.
 		setTrailers(w.out.Header(), w.trailer())
 		w.out.finish()
 		flight.Finish(nil)
@@ -227,7 +229,7 @@ func (w *fetchWriter) finish(err error) {
 
 func (w *fetchWriter) finishShared(err error) {
 	x := w.fetch
-	if w.shared == nil { // the answer was the store's from the header on
+	if w.shared == nil { // the answer came from the store
 		x.flight.Finish(nil)
 		return
 	}
@@ -257,8 +259,8 @@ func (w *fetchWriter) finishShared(err error) {
 	x.store(w.shared, trailer)
 }
 
-// failed ends a fetch that has no response: the same as a response that says the origin failed, but for handlers that return their
-// 4xx as an error (file_server's 404).
+// failed ends a fetch that has no response. It counts as a response that says the origin failed,
+// except for handlers that return their 4xx as an error (as for a missing file).
 func (w *fetchWriter) failed(err error) {
 	x := w.fetch
 	if x.cancelled() {
@@ -287,12 +289,13 @@ func (w *fetchWriter) failed(err error) {
 	x.flight.Fail(err)
 }
 
-// trailer collects the fields that the inner handlers set behind the header: announced ones, and those with net/http's prefix.
+// trailer collects the fields that handlers set behind the header: announced ones, and those with
+// net/http's prefix.
 func (w *fetchWriter) trailer() http.Header {
 	var trailer http.Header
 	add := func(name string, values []string) {
 		if len(values) == 0 || slices.ContainsFunc(w.fetch.seed, func(f field) bool { return f.name == name && slices.Equal(f.values, values) }) {
-			return // an outer handler's are its client's own
+			return // fields of outer handlers belong to their client
 		}
 		if trailer == nil {
 			trailer = make(http.Header)
@@ -301,7 +304,7 @@ func (w *fetchWriter) trailer() http.Header {
 		trailer[name] = append(trailer[name], values...)
 	}
 	for name := range fieldNames(w.header["Trailer"]) {
-		if _, again := trailer[name]; !again { // named twice it comes once
+		if _, again := trailer[name]; !again { // a name that is announced twice counts once
 			add(name, w.header[name])
 		}
 	}

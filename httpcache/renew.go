@@ -8,12 +8,12 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// confirm takes a 304 to our own question (RFC 9111 4.3.4): the stored response, its header
-// updated, is the answer. It is judged as a new response would be:
+// confirm takes a 304 to the fetch's validation (RFC 9111 4.3.4). The stored response with its
+// header updated is the answer. It is judged as a new response would be:
 //
-//	                ┌─ storable ─► it takes the place of the old one, and is the answer for all who wait
+//	                ┌─ storable ─► it replaces the old one, and is the answer for all who wait
 //	update ─ judge ─┤
-//	                └─ else ─────► its own client's answer alone; what is stored stays as it was
+//	                └─ else ─────► the answer for the leader alone; the stored one stays unchanged
 func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	update := x.update(ex.Header)
 	entry := x.updated(ex, update)
@@ -21,7 +21,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	now.Authorized, now.UnkeyedCookie = now.Authorized || x.authorized, now.UnkeyedCookie || x.unkeyedCookie
 	now.VaryUnseen = !x.seesAll(entry.Header)
 	freshness := x.route.Policy.Freshness(&now)
-	own := rfc9111.Merge(entry.Header, update) // with what is for one client only
+	own := rfc9111.Merge(entry.Header, update) // with the fields for one client only
 	mergeAdded(own, entry.Header, update)
 	entry.Tags = x.tags(own) // a 304 need not repeat what carried them
 	if freshness.Reason == rfc9111.Storable {
@@ -46,8 +46,9 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	x.share(hd, 0)
 }
 
-// update is the header of a 304. Of what an outer handler has set, that counts which decides about
-// storing the response, but for what says how to read a body: the stored one came with its own.
+// update returns the header of a 304. A field that an outer handler set counts if it decides about
+// storing the response. Fields that say how to read a body do not count: the stored response came
+// with its own.
 func (x *Fetch) update(header http.Header) http.Header {
 	changed := withoutTrailers(changes(x.seed, header, x.route.decisive))
 	update := x.provided(changed)
@@ -59,7 +60,7 @@ func (x *Fetch) update(header http.Header) http.Header {
 	return update
 }
 
-// updated is the stored response with what the 304 says of it.
+// updated returns the stored response, updated by the 304.
 func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	entry := x.stale.Renewal()
 	entry.Header = x.route.Policy.MergeStorable(x.stale.Header, update)
@@ -70,15 +71,15 @@ func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	if x.noStore {
 		entry.Flags |= flagNoStore
 	}
-	if len(x.stale.Header["Set-Cookie"]) > 0 { // of an earlier 304, maybe, and taken away now
+	if len(x.stale.Header["Set-Cookie"]) > 0 { // an earlier 304 may have set it, and this one removes it
 		entry.Flags |= flagSetCookie
 	}
 	return entry
 }
 
-// speaksForAll reports whether the updated response is as long fresh by the request that validated
-// it as by the one that fetched it. The operator's lifetimes do not apply to a request with
-// Authorization or a cookie outside the key, so what a 304 says to that may not have one.
+// speaksForAll reports whether the updated response has its lifetime from the same source for the
+// request that validated it as for the one that fetched it. The operator's lifetimes do not apply
+// to a request with Authorization or a cookie outside of the key, so a 304 to it may lack one.
 func (x *Fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	if !x.authorized && !x.unkeyedCookie {
 		return true
@@ -88,7 +89,7 @@ func (x *Fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 	return f.Source == freshness.Source
 }
 
-// renew puts the updated response in the place of the old one and reports whether it is stored.
+// renew replaces the stored response with the updated one and reports whether it is stored.
 func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	x.cache.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
 	if !x.staleIsStored() {
@@ -97,14 +98,16 @@ func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	}
 	stored := x.put(entry, freshness, nil)
 	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
-		// A new Vary or No-Vary-Search selects it otherwise, and the old would be found beside it.
+		// A new Vary or No-Vary-Search selects it by other values, and the old one would be found
+		// beside it.
 		x.cache.store.Remove(x.stale)
 	}
 	return stored
 }
 
-// staleIsStored reports whether that is still stored which a 304 speaks of. Where another fetch has
-// brought something else meanwhile, or a 404, the 304 is an answer for those who wait for it.
+// staleIsStored reports whether the response that a 304 is about is still stored. If another fetch
+// has replaced it meanwhile, or removed it by a 404, the 304 answers only the requests that wait
+// for it.
 func (x *Fetch) staleIsStored() bool {
 	now := x.stored(x.stale.Key, x.stale.Variant)
 	defer now.Release()

@@ -13,14 +13,16 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// errBrokenEarly says that a flight broke off before this client had a byte of it, so that it can still wait for another.
+// errBrokenEarly says that a flight broke off before this client had a byte of it. The client can
+// still wait for another flight.
 var errBrokenEarly = errors.New("the fetch broke off")
 
-// errStalled says that a flight has a header and then, for too long, no byte, so that this client
-// can still be answered otherwise.
+// errStalled says that a flight sent a header and then, for too long, no byte. The client can still
+// be answered otherwise.
 var errStalled = errors.New("the fetch stands still")
 
-// respondShared answers from a flight that shares its response. answered is false when that is not for this request.
+// respondShared answers from a flight that shares its response. answered is false if the response
+// is not for this request.
 func (q *Request) respondShared(s membership) (answered bool, err error) {
 	hd := s.flight.Head().(*sharedResponse)
 	q.updateNow() // it has waited
@@ -32,7 +34,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		case !q.sameVariance(hd):
 			return false, nil
 		case q.selects(&hd.variant) == 0:
-			q.varyNames = hd.variant.Names // now that they are known, it is sorted among its like
+			q.varyNames = hd.variant.Names // now known: the next flight is for its own values
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
 		case q.unsafe() && (hd.source == fromStaleOnError || !hd.kept()): // a failure, or no answer for all
@@ -50,7 +52,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 	case fromStaleOnError:
 		q.found, q.freshness = store.Result{Entry: hd.entry, Soft: hd.soft}, hd.freshness
 		if !leads {
-			q.freshness = q.evaluate(hd.entry) // its own handler may allow less
+			q.freshness = q.evaluate(hd.entry) // its own route may allow less
 		}
 		if !leads && !q.freshness.UsableOnError(q.directives, q.now, hd.soft) {
 			return true, q.failFollowers(&originError{status: hd.origin})
@@ -66,7 +68,8 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 	return false, fmt.Errorf("flight with an answer of unknown kind %d", hd.source)
 }
 
-// mayShare reports whether a follower's own handler would have let the response in, and whether it is for more than one request at all.
+// mayShare reports whether a follower's own route would have stored or shared the response, and
+// whether the response is for more than one request at all.
 func (q *Request) mayShare(hd *sharedResponse) bool {
 	if hd.source == fromStaleOnError {
 		return true
@@ -93,14 +96,14 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 	cs := rfc9111.CacheStatus{Hit: true, Detail: detail.String()}
 	ttl := q.freshness.TTL(now)
 	if q.found.Soft {
-		ttl = min(ttl, 0) // purged softly: stale, whatever is left
+		ttl = min(ttl, 0) // purged softly, so stale
 	}
 	cs.SetTTL(ttl)
 	q.decide(Decision{Outcome: outcome, Detail: detail})
 	return q.send(q.stored(now), &cs)
 }
 
-// respondRenewed answers from the store what the origin has just said still holds.
+// respondRenewed answers with the stored response that the origin has just confirmed.
 func (q *Request) respondRenewed(hd *sharedResponse, leads bool) error {
 	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: hd.origin, Stored: hd.stored && leads, Collapsed: !leads}
 	a := q.stored(q.now)
@@ -115,7 +118,7 @@ func (q *Request) respondRenewed(hd *sharedResponse, leads bool) error {
 	return q.send(a, &cs)
 }
 
-// stored is the entry found as an answer.
+// stored returns the entry that was found as a delivery.
 func (q *Request) stored(now time.Time) *delivery {
 	e := q.found.Entry
 	c := q.route.evaluated(e)
@@ -128,7 +131,8 @@ func (q *Request) stored(now time.Time) *delivery {
 	return a
 }
 
-// newDelivery returns an empty answer. With it comes the room for the header values that it sets, so that it takes one allocation.
+// newDelivery returns an empty delivery. The header values that it sets have their room in the same
+// allocation.
 func (q *Request) newDelivery() *delivery {
 	a := new(struct {
 		delivery
@@ -152,11 +156,12 @@ func (q *Request) respondFlight(s membership, hd *sharedResponse, leads bool) er
 	} else {
 		a.fields, a.streaming = hd.forFollowers(q.route), new(flightBody)
 	}
-	*a.streaming = flightBody{flight: s.flight, reader: s.party.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
+	*a.streaming = flightBody{flight: s.flight, reader: s.member.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
 	if !leads {
 		a.streaming.announced = linesOf(hd.own, "Trailer")
 	}
-	// The header goes out with the first byte: until then a failed fetch can still be made good by another.
+	// The header goes out with the first byte. Until then another fetch can make up for a failed
+	// one.
 	reason := hd.freshness.Reason
 	if !q.headerIsEnough(hd) {
 		if err := a.streaming.first(q.byteWait(s)); err != nil && !errors.Is(err, io.EOF) {
@@ -167,7 +172,7 @@ func (q *Request) respondFlight(s membership, hd *sharedResponse, leads bool) er
 		}
 	}
 	a.untyped = hd.untyped.Load()
-	s.party.Reader().OnDrop(q.breakWrite)
+	s.member.Reader().OnDrop(q.breakWrite)
 	if leads {
 		cs.Detail = reason.String()
 		q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: reason})
@@ -177,8 +182,8 @@ func (q *Request) respondFlight(s membership, hd *sharedResponse, leads bool) er
 	return q.send(a, &cs)
 }
 
-// byteWait is how long the request waits for the first byte of a shared body: a follower, until it
-// would not come aboard any more.
+// byteWait returns how long the request waits for the first byte of a shared body. A follower waits
+// as long as it could still join.
 func (q *Request) byteWait(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // as long as it takes
@@ -186,9 +191,9 @@ func (q *Request) byteWait(s membership) time.Duration {
 	return max(1, q.route.Wait-s.flight.Silent())
 }
 
-// respondUnbegun answers where err has come in place of the first byte of a shared body, so that
-// nothing has gone out yet. It does not answer the client whose own fetch that was: this one sees
-// what it would see without Larder, the header and a body that breaks off.
+// respondUnbegun answers if err came in place of the first byte of a shared body, when nothing has
+// gone out yet. It does not answer the client whose own fetch that was: this one gets what it would
+// get without a cache, the header and a body that breaks off.
 func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ error) {
 	switch {
 	case q.r.Context().Err() != nil:
@@ -207,13 +212,13 @@ func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ erro
 	return true, errBrokenEarly
 }
 
-// statusClientGone is nginx's status for a client that has gone before its answer, and
-// reverse_proxy's.
+// statusClientGone is the status that nginx and Caddy's proxy log for a client that left before its
+// answer.
 const statusClientGone = 499
 
-// respondGone answers a client that has gone. As a rule nobody but the access log sees it; but a
-// client that has closed only its own side of the connection reads it, and must not take an empty
-// 200 for the response.
+// respondGone answers a client that has gone. Mostly only the access log sees it. But a client that
+// has closed only its own side of the connection reads it, and must not take an empty 200 for the
+// response.
 func (q *Request) respondGone() error {
 	d := Decision{Outcome: OutcomeMiss, Forward: q.forward, Detail: DetailClientGone}
 	q.decide(d)
@@ -222,9 +227,8 @@ func (q *Request) respondGone() error {
 	return nil
 }
 
-// breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on neither
-// the client's goroutine nor the fetch's, while the handler waits for it: a panic of the writer
-// would end the process.
+// breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on a
+// goroutine of neither the client nor the fetch, where a panic of the writer would end the process.
 func (q *Request) breakWrite() {
 	err := guarded(func() error { return http.NewResponseController(q.w).SetWriteDeadline(time.Now()) })
 	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
