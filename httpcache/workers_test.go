@@ -10,10 +10,10 @@ type taskFunc func()
 
 func (f taskFunc) run() { f() }
 
-func (c *workers) waiting() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.idle)
+func (ws *workers) waiting() int {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return len(ws.idle)
 }
 
 // TestWorkers: fetches begin at once, however many run; their goroutines wait a moment for the next
