@@ -102,6 +102,9 @@ func BenchmarkPassage(b *testing.B) {
 // the same on every machine, so a test can hold them.
 func TestPassageAllocations(t *testing.T) {
 	most := map[string]float64{"miss": 53, "no-store": 6, "bypass": 5, "post": 8}
+	if raceDetector {
+		most["miss"]++ // a build with the detector makes 54 where one without makes 53
+	}
 	for _, p := range passages {
 		t.Run(p.name, func(t *testing.T) {
 			g := newRig(t, p.method, p.cacheControl)
@@ -112,9 +115,6 @@ func TestPassageAllocations(t *testing.T) {
 				t.Fatalf("Cache-Status: %s, want %s", got, p.status)
 			}
 			t.Logf("%.0f allocations, %d bytes", through-past, throughBytes-pastBytes)
-			if raceDetector {
-				return // the detector's own are among them
-			}
 			if through-past > most[p.name] {
 				t.Errorf("%.0f allocations more than without Larder, want at most %.0f", through-past, most[p.name])
 			}

@@ -141,3 +141,27 @@ func TestDamagedBodyIsNotServedStale(t *testing.T) {
 	o.Close()
 	in.get("/").want(t, 502, "", "")
 }
+
+// A background refresh asks whether what is stored still holds. What is damaged does not, also where
+// the request that begins it needs no body.
+func TestDamagedBodyIsNotRefreshed(t *testing.T) {
+	body := lines(100_000)
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=90, stale-while-revalidate=86400")
+		w.Header().Set("Age", "100")
+		w.Header().Set("Etag", `"v1"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.Header().Set("Age", "0")
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = w.Write(body)
+	})
+	s := withDisk(t, "larder")
+	s.options = "memory 4MiB"
+	in := start(t, s, o)
+	in.get("/").want(t, 200, string(body), "Larder; fwd=uri-miss; stored")
+	spoilStored(t, in, s, o, 100)
+	in.do(http.MethodHead, "/", "").want(t, 200, "", "Larder; fwd=uri-miss")
+	in.get("/").want(t, 200, string(body), "Larder; fwd=uri-miss; stored")
+}

@@ -113,7 +113,9 @@ func (q *Request) lookUp() rfc9111.Use {
 	if use == rfc9111.UseNever { // today's rules would not have stored it
 		q.found.Entry, q.freshness = nil, nil
 	}
-	if use != rfc9111.UseNever && use != rfc9111.UseValidate && !q.bodyReady() {
+	answers := use != rfc9111.UseNever && use != rfc9111.UseValidate
+	damaged := use == rfc9111.UseRefresh && q.found.Ready(0) != nil // a refresh would renew it
+	if damaged || answers && !q.bodyReady() {
 		q.dropFound()
 		q.varyNames = nil
 		return rfc9111.UseNever
