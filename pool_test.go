@@ -154,8 +154,8 @@ func closeOne(t *testing.T, folder string) {
 		URL: store.URLAt("http://example.com/", "80"), Method: http.MethodGet, Status: http.StatusOK,
 		FreshUntil: hour, KeepUntil: hour, Body: store.NewBody([][]byte{[]byte("body")}),
 	}
-	if refusal := p.Store().Put(entry, 1); refusal != store.Stored {
-		t.Fatal(refusal)
+	if result := p.Store().Put(entry, 1); result != store.Stored {
+		t.Fatal(result)
 	}
 	if err := p.returnToPool(); err != nil {
 		t.Fatal(err)

@@ -49,18 +49,18 @@ type writeSize struct {
 }
 
 // rows is what its rows take beside the record, about.
-func (x writeSize) rows() int { return x.url + rowBytes + x.tagBytes + tagRoom*x.tags }
+func (w writeSize) rows() int { return w.url + rowBytes + w.tagBytes + tagRoom*w.tags }
 
-// touches is how many bytes of pages an entry changes at most, about: one for each tag, two for
+// changed is how many bytes of pages an entry changes at most, about: one for each tag, two for
 // each other row.
-func (x writeSize) touches() int64 { return int64(x.tags+12) * pageSize }
+func (w writeSize) changed() int64 { return int64(w.tags+12) * pageSize }
 
 // fits tells whether an entry may go to disk at all, after so many bytes that wait already. What
 // may change more than a quarter of the file at once, by its tags, is none for so small a budget:
 // all the pages that one transaction changes are in the file twice.
-func (k *diskWriter) fits(x writeSize, waiting int64) bool {
-	size := x.body + entryRoom + int64(x.rows()-x.url-rowBytes)*3/2
-	if x.url > maxURLOnDisk || size > k.settings.Load().largestOnDisk() || x.touches() > k.diskBudget()/4 {
+func (k *diskWriter) fits(w writeSize, waiting int64) bool {
+	size := w.body + entryRoom + int64(w.rows()-w.url-rowBytes)*3/2
+	if w.url > maxURLOnDisk || size > k.settings.Load().largestOnDisk() || w.changed() > k.diskBudget()/4 {
 		return false
 	}
 	return k.settings.Load().Eviction != None || k.disk.used.Load()+waiting+size <= k.diskRoom()

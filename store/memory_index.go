@@ -62,9 +62,9 @@ type position struct {
 }
 
 func newIndex(m *memory) *index {
-	x := &index{m: m, tags: make(map[uint64]tagPlace)}
-	x.urls = btree.NewG(urlDegree, x.less)
-	return x
+	ix := &index{m: m, tags: make(map[uint64]tagPlace)}
+	ix.urls = btree.NewG(urlDegree, ix.less)
+	return ix
 }
 
 // urlDegree makes nodes of up to 63 items.
@@ -72,113 +72,113 @@ const urlDegree = 32
 
 // less orders by URL, then by ID: the order of listings. A renewed entry may be there beside the
 // one it renews, under the same ID.
-func (x *index) less(a, b listed) bool {
-	if c := bytes.Compare(x.url(a), x.url(b)); c != 0 {
+func (ix *index) less(a, b listed) bool {
+	if c := bytes.Compare(ix.url(a), ix.url(b)); c != 0 {
 		return c < 0
 	}
-	return cmp.Or(cmp.Compare(x.id(a), x.id(b)), cmp.Compare(a.item, b.item)) < 0
+	return cmp.Or(cmp.Compare(ix.id(a), ix.id(b)), cmp.Compare(a.item, b.item)) < 0
 }
 
-func (x *index) url(l listed) []byte {
+func (ix *index) url(l listed) []byte {
 	if l.item == 0 {
-		return x.probe.url
+		return ix.probe.url
 	}
-	return x.m.arena.Bytes(l.url, int(l.length))
+	return ix.m.arena.Bytes(l.url, int(l.length))
 }
 
-func (x *index) id(l listed) uint64 {
+func (ix *index) id(l listed) uint64 {
 	if l.item == 0 {
-		return x.probe.id
+		return ix.probe.id
 	}
-	return x.m.items.at(l.item).id
+	return ix.m.items.at(l.item).id
 }
 
 // listing is an item's place in listing order.
-func (x *index) listing(it *item) listed {
-	at, length := x.m.urlOf(it)
+func (ix *index) listing(it *item) listed {
+	at, length := ix.m.urlOf(it)
 	return listed{at, length, it.self}
 }
 
-func (x *index) add(it *item) {
-	x.urls.ReplaceOrInsert(x.listing(it))
+func (ix *index) add(it *item) {
+	ix.urls.ReplaceOrInsert(ix.listing(it))
 	if it.tags == 0 {
 		return
 	}
-	row := x.row(it)
-	x.m.record(it).eachTag(func(tag []byte) { x.addTag(maphash.Bytes(x.m.tagSeed, tag), row) })
+	row := ix.row(it)
+	ix.m.record(it).eachTag(func(tag []byte) { ix.addTag(maphash.Bytes(ix.m.tagSeed, tag), row) })
 }
 
 // row is what the list of each of its tags has of an item.
-func (x *index) row(it *item) tagRow {
-	r := x.m.record(it)
+func (ix *index) row(it *item) tagRow {
+	r := ix.m.record(it)
 	return tagRow{it.id, r.generation(), r.keepUntil(), it.self}
 }
 
-func (x *index) addTag(hash uint64, row tagRow) {
-	place, known := x.tags[hash]
+func (ix *index) addTag(hash uint64, row tagRow) {
+	place, known := ix.tags[hash]
 	switch {
 	case !known:
-		x.tags[hash] = tagPlace(row.item)
+		ix.tags[hash] = tagPlace(row.item)
 	case place&inList != 0:
-		x.lists[place&^inList].insert(row)
+		ix.lists[place&^inList].insert(row)
 	default:
-		n := x.newList()
-		x.lists[n].insert(x.row(x.m.items.at(ref(place))))
-		x.lists[n].insert(row)
-		x.tags[hash] = inList | tagPlace(n)
+		n := ix.newList()
+		ix.lists[n].insert(ix.row(ix.m.items.at(ref(place))))
+		ix.lists[n].insert(row)
+		ix.tags[hash] = inList | tagPlace(n)
 	}
 }
 
-func (x *index) newList() (n uint32) {
-	if last := len(x.free) - 1; last >= 0 {
-		n, x.free = x.free[last], x.free[:last]
+func (ix *index) newList() (n uint32) {
+	if last := len(ix.free) - 1; last >= 0 {
+		n, ix.free = ix.free[last], ix.free[:last]
 		return n
 	}
-	x.lists = append(x.lists, tagList{})
-	return uint32(len(x.lists) - 1)
+	ix.lists = append(ix.lists, tagList{})
+	return uint32(len(ix.lists) - 1)
 }
 
-func (x *index) remove(it *item) {
-	x.urls.Delete(x.listing(it))
+func (ix *index) remove(it *item) {
+	ix.urls.Delete(ix.listing(it))
 	if it.tags == 0 {
 		return
 	}
-	row := x.row(it)
-	x.m.record(it).eachTag(func(tag []byte) { x.removeTag(maphash.Bytes(x.m.tagSeed, tag), row) })
+	row := ix.row(it)
+	ix.m.record(it).eachTag(func(tag []byte) { ix.removeTag(maphash.Bytes(ix.m.tagSeed, tag), row) })
 }
 
-func (x *index) removeTag(hash uint64, row tagRow) {
-	place := x.tags[hash]
+func (ix *index) removeTag(hash uint64, row tagRow) {
+	place := ix.tags[hash]
 	if place&inList == 0 {
-		delete(x.tags, hash)
+		delete(ix.tags, hash)
 		return
 	}
-	l := &x.lists[place&^inList]
+	l := &ix.lists[place&^inList]
 	l.remove(row)
 	if only, single := l.single(); single {
 		*l = nil
-		x.free = append(x.free, uint32(place&^inList))
-		x.tags[hash] = tagPlace(only.item)
+		ix.free = append(ix.free, uint32(place&^inList))
+		ix.tags[hash] = tagPlace(only.item)
 	}
 }
 
 // match calls fn for every item the selectors name; more than once where they overlap.
-func (x *index) match(sel *Selectors, fn func(it *item)) {
+func (ix *index) match(sel *Selectors, fn func(it *item)) {
 	if sel.All {
-		x.ascend("", 0, func(it *item) bool { fn(it); return true })
+		ix.ascend("", 0, func(it *item) bool { fn(it); return true })
 		return
 	}
 	for _, tag := range sel.Tags {
-		x.tagged(tag, 0, func(row tagRow) bool {
-			if it := x.m.items.at(row.item); x.m.record(it).hasTag(tag) {
+		ix.tagged(tag, 0, func(row tagRow) bool {
+			if it := ix.m.items.at(row.item); ix.m.record(it).hasTag(tag) {
 				fn(it)
 			}
 			return true
 		})
 	}
 	for _, url := range sel.URLs {
-		x.ascend(url, 0, func(it *item) bool {
-			if !selectsURL(url, string(x.m.record(it).url())) {
+		ix.ascend(url, 0, func(it *item) bool {
+			if !selectsURL(url, string(ix.m.record(it).url())) {
 				return false
 			}
 			fn(it)
@@ -186,12 +186,12 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 		})
 	}
 	for _, prefix := range sel.Prefixes {
-		x.prefix(prefix, fn)
+		ix.prefix(prefix, fn)
 	}
 	for _, host := range sel.Hosts {
 		for _, prefix := range hostPrefixes(host) {
-			x.prefix(prefix, func(it *item) {
-				if selectsHost(host, string(x.m.record(it).url())) {
+			ix.prefix(prefix, func(it *item) {
+				if selectsHost(host, string(ix.m.record(it).url())) {
 					fn(it)
 				}
 			})
@@ -201,22 +201,22 @@ func (x *index) match(sel *Selectors, fn func(it *item)) {
 
 // tagged walks the rows of a tag from an id on, by age, while fn agrees. fn must not change the
 // index.
-func (x *index) tagged(tag string, from uint64, fn func(row tagRow) bool) {
-	place, known := x.tags[maphash.String(x.m.tagSeed, tag)]
+func (ix *index) tagged(tag string, from uint64, fn func(row tagRow) bool) {
+	place, known := ix.tags[maphash.String(ix.m.tagSeed, tag)]
 	switch {
 	case !known:
 	case place&inList != 0:
-		x.lists[place&^inList].ascend(from, fn)
+		ix.lists[place&^inList].ascend(from, fn)
 	default:
-		if row := x.row(x.m.items.at(ref(place))); row.id >= from {
+		if row := ix.row(ix.m.items.at(ref(place))); row.id >= from {
 			fn(row)
 		}
 	}
 }
 
-func (x *index) prefix(prefix string, fn func(it *item)) {
-	x.ascend(prefix, 0, func(it *item) bool {
-		if !bytes.HasPrefix(x.m.record(it).url(), []byte(prefix)) {
+func (ix *index) prefix(prefix string, fn func(it *item)) {
+	ix.ascend(prefix, 0, func(it *item) bool {
+		if !bytes.HasPrefix(ix.m.record(it).url(), []byte(prefix)) {
 			return false
 		}
 		fn(it)
@@ -226,7 +226,7 @@ func (x *index) prefix(prefix string, fn func(it *item)) {
 
 // ascend walks the items from (url, id) on in listing order, while fn agrees. fn must not change
 // the index nor walk it.
-func (x *index) ascend(url string, id uint64, fn func(it *item) bool) {
-	x.probe = position{[]byte(url), id}
-	x.urls.AscendGreaterOrEqual(listed{}, func(l listed) bool { return fn(x.m.items.at(l.item)) })
+func (ix *index) ascend(url string, id uint64, fn func(it *item) bool) {
+	ix.probe = position{[]byte(url), id}
+	ix.urls.AscendGreaterOrEqual(listed{}, func(l listed) bool { return fn(ix.m.items.at(l.item)) })
 }

@@ -175,13 +175,13 @@ func (p *slruPolicy) each(fn func(it *item)) {
 const lfuClasses = 9
 
 // lfuPolicy evicts from the class with the fewest uses, within it the least recently used. Every
-// use is O(1). Uses age: after ten touches for each item held, every class sinks into the one
+// use is O(1). Uses age: after ten uses for each item held, every class sinks into the one
 // below, so that what was hot yesterday can go. Sinking splices whole lists; an item's own count is
 // halved when it is next looked at, by the epochs that have passed.
 type lfuPolicy struct {
 	classes [lfuClasses]itemList
 	count   int
-	touches int
+	counted int // uses since the last epoch began
 	epoch   uint32
 }
 
@@ -207,7 +207,7 @@ func (p *lfuPolicy) touch(it *item) {
 		it.uses++
 	}
 	p.classes[p.class(it)].pushFront(it)
-	if p.touches++; p.touches >= 10*p.count {
+	if p.counted++; p.counted >= 10*p.count {
 		p.age()
 	}
 }
@@ -239,7 +239,7 @@ func (p *lfuPolicy) class(it *item) int {
 }
 
 func (p *lfuPolicy) age() {
-	p.touches = 0
+	p.counted = 0
 	p.epoch++
 	for i := 1; i < lfuClasses; i++ {
 		p.classes[i].appendList(&p.classes[i-1])

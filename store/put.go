@@ -16,9 +16,9 @@ func (s *Store) Put(e *Entry, maxVariants int) PutResult { return s.put(e, maxVa
 // PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored,
 // held.Entry is e with the body as the store has it, counted in its budget until held is released,
 // so that the caller can let go of its copy. A body that is on disk already is not held.
-func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, refusal PutResult) {
-	refusal = s.put(e, maxVariants, &held)
-	return held, refusal
+func (s *Store) PutHeld(e *Entry, maxVariants int) (held Result, result PutResult) {
+	result = s.put(e, maxVariants, &held)
+	return held, result
 }
 
 func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
@@ -28,8 +28,8 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	}
 	defer s.tickets.unkeep(kept)
 	validated := e.renews
-	if refusal := s.admit(e); refusal != Stored {
-		return refusal
+	if result := s.admit(e); result != Stored {
+		return result
 	}
 	e.Tags = distinct(e.Tags)
 	old := s.renewed(e)
@@ -50,15 +50,9 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	}
 	// Under the lock: these numbers of a key ascend in the order of their effects.
 	below := s.ids.Add(1)
-	e.ID = below
-	if d := bodyWriterOf(e); d != nil && d.take(e.Key) {
-		e.ID = d.id
-	}
-	if IsDamaged(e.Body) { // after take: damage found from here on finds the job
+	e.ID = old.idFor(e, below)
+	if IsDamaged(e.Body) { // after the id: damage found from here on finds the job
 		return RefusedDamaged
-	}
-	if old.id != 0 {
-		e.ID = old.id
 	}
 	it.id = e.ID
 	*sh.stamp(e.Key)++
@@ -72,18 +66,36 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		return RefusedFull
 	}
 	if held != nil && s.memory.source(it) == 0 {
-		it.hold()
-		entry := e.Clone()
-		entry.ID, entry.Body = e.ID, s.body(it)
-		*held = Result{Entry: entry, Tier: MemoryTier, memory: s.memory, item: it}
+		*held = s.hold(it, e)
 	}
 	return Stored
+}
+
+// hold is a result with the body of e as the store has it.
+func (s *Store) hold(it *item, e *Entry) Result {
+	it.hold()
+	entry := e.Clone()
+	entry.ID, entry.Body = e.ID, s.body(it)
+	return Result{Entry: entry, Tier: MemoryTier, memory: s.memory, item: it}
 }
 
 // renewal is what an entry renews: the id that it takes over, and the item that has the body, held.
 type renewal struct {
 	id   uint64
 	base *item
+}
+
+// idFor is the id that e is stored under: that of what it renews, or of its chunks on disk, which
+// become its own, or else a new one.
+func (r *renewal) idFor(e *Entry, next uint64) uint64 {
+	id := next
+	if d := bodyWriterOf(e); d != nil && d.take(e.Key) {
+		id = d.id
+	}
+	if r.id != 0 {
+		return r.id
+	}
+	return id
 }
 
 // renewed tells what e renews; id is 0 where e is stored like any other: a small body stands beside
@@ -120,11 +132,11 @@ func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 	if renews || bodyWriterOf(e) != nil {
 		waiting -= e.Body.Len() // it counts in what is used
 	}
-	x := writeSize{url: len(e.URL), tags: len(e.Tags), body: e.Body.Len()}
+	w := writeSize{url: len(e.URL), tags: len(e.Tags), body: e.Body.Len()}
 	for _, tag := range e.Tags {
-		x.tagBytes += len(tag)
+		w.tagBytes += len(tag)
 	}
-	return s.diskWriter.fits(x, waiting)
+	return s.diskWriter.fits(w, waiting)
 }
 
 // scratch has buffers to encode records in.

@@ -166,10 +166,10 @@ func TestRenewalOfWhatIsNotThere(t *testing.T) {
 				e := r.Entry.Renewal()
 				e.Header = http.Header{"Version": {"1"}, "Renewed": {"late"}}
 				e.Generation = s.purges.last.Load()
-				refusal := s.Put(e, 0)
+				result := s.Put(e, 0)
 				r.Release()
 				_ = s.Sync()
-				if refusal == Stored && (name != "another file" || settings.Memory >= 3<<20) { // whose chunks are gone
+				if result == Stored && (name != "another file" || settings.Memory >= 3<<20) { // whose chunks are gone
 					wantRenewed(t, s, url, 1, "late")
 				}
 				checkAgreement(t, s)
@@ -266,8 +266,8 @@ func TestRenewalOfWhatWasPurged(t *testing.T) {
 				}
 				e := r.Entry.Renewal()
 				e.URL, e.Tags, e.Generation = later, []string{"new"}, ticket.Generation()
-				if refusal := s.Put(e, 0); refusal != RefusedPurged {
-					t.Errorf("stored all the same: %v", refusal)
+				if result := s.Put(e, 0); result != RefusedPurged {
+					t.Errorf("stored all the same: %v", result)
 				}
 				after := s.Lookup(keyOf(url), matchAny)
 				defer after.Release()
@@ -294,8 +294,8 @@ func TestRenewalUnderAnotherURL(t *testing.T) {
 			r := s.Lookup(keyOf(url), matchAny)
 			e := r.Entry.Renewal()
 			e.URL, e.Tags, e.Generation, e.ResponseTime = later, nil, ticket.Generation(), s.now()
-			if refusal := s.Put(e, 0); refusal != Stored {
-				t.Fatal(refusal)
+			if result := s.Put(e, 0); result != Stored {
+				t.Fatal(result)
 			}
 			r.Release()
 			ticket.End()

@@ -59,8 +59,8 @@ func filled(b *testing.B, n int) (*Store, []Key) {
 	keys := make([]Key, n)
 	for i := range keys {
 		e := testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, 100))
-		if refusal := s.Put(e, 0); refusal != Stored {
-			b.Fatal(refusal)
+		if result := s.Put(e, 0); result != Stored {
+			b.Fatal(result)
 		}
 		keys[i] = e.Key
 	}
