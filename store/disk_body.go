@@ -61,6 +61,9 @@ type diskBody struct {
 	writer *BodyWriter // of a body that has not been put yet, or just now
 }
 
+// pins are those of its file: they keep its chunks.
+func (b *diskBody) pins() *pins { return &b.s.disk.pins }
+
 // Len is the whole length in bytes.
 func (b *diskBody) Len() int64 { return b.length }
 

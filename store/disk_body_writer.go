@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,7 @@ import (
 //
 // Append, Await, Seal and Put belong to the goroutine that has the body; Chunk is for any.
 type BodyWriter struct {
-	s        *Store
+	set      *bodyWriters
 	id       uint64
 	progress chan struct{} // tells Await that something has changed
 
@@ -64,8 +65,8 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	if s.disk == nil {
 		return nil, ErrNoDisk
 	}
-	d := &BodyWriter{s: s, progress: make(chan struct{}, 1)}
 	set := &s.bodyWriters
+	d := &BodyWriter{set: set, progress: make(chan struct{}, 1)}
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if !set.accepting {
@@ -83,7 +84,7 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 // Append adds p, which must not be written to from then on, and does not wait. A caller that
 // appends faster than the disk writes calls Await.
 func (d *BodyWriter) Append(p []byte) error {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.sealed || d.closed {
@@ -101,7 +102,7 @@ func (d *BodyWriter) Append(p []byte) error {
 	set.waiting += n
 	set.held += n
 	if d.due() {
-		d.s.diskWriter.wake()
+		set.wake()
 	}
 	return nil
 }
@@ -111,7 +112,7 @@ func (d *BodyWriter) Append(p []byte) error {
 func (d *BodyWriter) Await(ctx context.Context, behind int64) (written int64, err error) {
 	written, done, err := d.look(behind)
 	for !done && err == nil {
-		timer := time.NewTimer(d.s.bodyWriters.patience)
+		timer := time.NewTimer(d.set.patience)
 		select {
 		case <-d.progress:
 		case <-timer.C:
@@ -129,7 +130,7 @@ func (d *BodyWriter) Await(ctx context.Context, behind int64) (written int64, er
 
 // look is one step of Await.
 func (d *BodyWriter) look(behind int64) (written int64, done bool, err error) {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if !d.sealed {
@@ -138,14 +139,14 @@ func (d *BodyWriter) look(behind int64) (written int64, done bool, err error) {
 	done = d.appended-d.written <= behind
 	d.awaited = !done
 	if d.awaited {
-		d.s.diskWriter.wake()
+		set.wake()
 	}
 	return d.written, done, d.err
 }
 
 // Seal says that nothing follows, and waits until all is on disk.
 func (d *BodyWriter) Seal() error {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	d.sealed = true
 	set.mu.Unlock()
@@ -156,14 +157,14 @@ func (d *BodyWriter) Seal() error {
 // Body is what the entry gets that is put with it: its record alone is left to be written then. It
 // is nil unless Seal has succeeded.
 func (d *BodyWriter) Body() Body {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	whole, length := d.sealed && d.err == nil && d.written == d.appended, d.written
 	set.mu.Unlock()
 	if !whole {
 		return nil
 	}
-	body := &diskBody{s: d.s, id: d.id, length: length, writer: d}
+	body := d.body(length)
 	if length > inlineSize {
 		return body
 	}
@@ -177,7 +178,7 @@ func (d *BodyWriter) Body() Body {
 // Chunk returns a copy of up to 32 KiB from off on. It has what is on disk and nothing else, until
 // Close.
 func (d *BodyWriter) Chunk(off int64) ([]byte, error) {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	written, closed := d.written, d.closed
 	set.mu.Unlock()
@@ -185,22 +186,27 @@ func (d *BodyWriter) Chunk(off int64) ([]byte, error) {
 		return nil, errNotThere
 	}
 	// Before the writer is sealed all its chunks are full ones, so this body ends with one.
-	return (&diskBody{s: d.s, id: d.id, length: written, writer: d}).Chunk(off)
+	return d.body(written).Chunk(off)
+}
+
+// body is what is on disk, up to length.
+func (d *BodyWriter) body(length int64) *diskBody {
+	return &diskBody{s: d.set.store, id: d.id, length: length, writer: d}
 }
 
 // Close ends appending and reading. Unless Put has made an entry of it, what is written is swept. A
 // second call does nothing.
 func (d *BodyWriter) Close() {
-	if !d.s.bodyWriters.remove(d) {
+	if !d.set.remove(d) {
 		return
 	}
-	d.s.disk.pins.delete(d.id) // which is refused, being pinned, and remembered
-	d.s.disk.pins.unpin(d.id)
+	d.set.disk.pins.delete(d.id) // which is refused, being pinned, and remembered
+	d.set.disk.pins.unpin(d.id)
 }
 
 // take makes an entry of the chunks; false when one has been made of them before.
 func (d *BodyWriter) take(key Key) bool {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.taken || d.closed || d.err != nil {
@@ -213,7 +219,7 @@ func (d *BodyWriter) take(key Key) bool {
 
 // giveUp fails the writer unless more of it than written has come to disk.
 func (d *BodyWriter) giveUp(written int64, err error) {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.written == written {
@@ -235,7 +241,10 @@ func (d *BodyWriter) due() bool {
 
 // bodyWriters are the bodies on their way to disk.
 type bodyWriters struct {
-	s        *Store
+	store    *Store // that their bodies are read from
+	disk     *disk  // nil when there is no disk tier
+	settings *atomic.Pointer[Settings]
+	wake     func() // the disk writer
 	patience time.Duration
 
 	mu        sync.Mutex
@@ -248,14 +257,14 @@ type bodyWriters struct {
 // roomFor tells whether n more bytes of d have a place: like any other body it may take half of the
 // disk budget; all bodies on their way together, which nothing can evict, three quarters.
 func (set *bodyWriters) roomFor(d *BodyWriter, n int64) error {
-	settings := set.s.settings.Load()
+	settings := set.settings.Load()
 	budget, evicts := settings.Disk, settings.Eviction != None
 	switch {
 	case d.appended+n+entryRoom > settings.largestOnDisk():
 		return fmt.Errorf("%w: more than half of %d bytes", ErrNoSpace, budget)
 	case set.held+n > budget/4*3:
 		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, budget)
-	case !evicts && set.s.disk.used.Load()+set.waiting+n > budget:
+	case !evicts && set.disk.used.Load()+set.waiting+n > budget:
 		return fmt.Errorf("%w: %d bytes are full and nothing is evicted", ErrNoSpace, budget)
 	}
 	return nil

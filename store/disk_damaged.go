@@ -28,7 +28,7 @@ func (r *Result) ReadsDisk() bool { return r.pinned != nil }
 // body is that of a Result which is not released.
 func IsDamaged(b Body) bool {
 	body, onDisk := b.(*diskBody)
-	return onDisk && body.s.disk.pins.isSpoiled(body.id)
+	return onDisk && body.pins().isSpoiled(body.id)
 }
 
 // failed is what a reader of the body does with an error. Damage costs the entry: it is counted
@@ -39,7 +39,7 @@ func (b *diskBody) failed(err error) {
 		s.readFailed(err)
 		return
 	}
-	first := s.disk.pins.spoil(b.id)
+	first := b.pins().spoil(b.id)
 	if first || errors.Is(err, errPanicked) { // panics are counted: after some the file is given up
 		s.readFailed(err)
 	}
@@ -64,7 +64,7 @@ func isWholeFile(err error) bool {
 // damaged fails a writer whose chunks are damaged, so that nothing is made of it. Where Put has
 // made an entry of it already, that is stored under key.
 func (d *BodyWriter) damaged(err error) (key Key, stored bool) {
-	set := &d.s.bodyWriters
+	set := d.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if !d.taken {

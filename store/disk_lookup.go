@@ -126,7 +126,7 @@ func (d *diskSearch) elsewhere(row *keyRow) bool {
 func (d *diskSearch) consider(t *buckets, row *keyRow) error {
 	sel := &d.sel
 	before := *sel
-	if row.generation >= sel.s.purges.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
+	if row.generation >= sel.purges.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
 		return nil
 	}
 	*sel = before
@@ -137,7 +137,7 @@ func (d *diskSearch) consider(t *buckets, row *keyRow) error {
 	if err != nil {
 		return err
 	}
-	hard, soft := sel.s.purges.recordPurgedBy(r, everything)
+	hard, soft := sel.purges.recordPurgedBy(r, everything)
 	if hard || !sel.beats(&row.variant, row.responseTime) {
 		return nil
 	}
@@ -156,7 +156,7 @@ const promoteBytes = 4 << 20
 // room. Else its body is read piece by piece. Only what stands in the record, which is no more than
 // a piece, comes to the Go heap.
 func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error {
-	s := d.sel.s
+	s := d.sel.store
 	e, err := decodeRecord(id, r)
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 // readLater takes an entry whose body is read when the transaction is over.
 func (d *diskSearch) readLater(e *Entry, id uint64, length int64) error {
 	d.giveUp()
-	e.Body = &diskBody{s: d.sel.s, id: id, key: d.key, length: length}
+	e.Body = &diskBody{s: d.sel.store, id: id, key: d.key, length: length}
 	d.entry = e
 	return nil
 }
@@ -223,7 +223,7 @@ func checkChunks(body Body) error {
 // giveUp lets go of the best row so far.
 func (d *diskSearch) giveUp() {
 	if d.item != nil {
-		d.sel.s.memory.unhold(d.item)
+		d.sel.memory.unhold(d.item)
 		d.item = nil
 	}
 	d.entry = nil

@@ -72,9 +72,13 @@ func (s *Store) List(f Filter, limit int, cursor string) (items []Item, next str
 	if !s.isOpen() || limit <= 0 {
 		return nil, "", nil
 	}
-	l := &listing{s: s, filter: f, limit: limit, now: s.now(), after: after}
+	l := &listing{
+		memory: s.memory, queue: s.queue, disk: s.disk, purges: s.purges,
+		filter: f, limit: limit, now: s.now(), after: after,
+	}
 	if err := l.collect(); err != nil {
-		return nil, "", err
+		s.readFailed(err)
+		return nil, "", fmt.Errorf("list: %w", err)
 	}
 	items, end := l.page()
 	if end != nil {
@@ -124,7 +128,11 @@ func decodeCursor(f *Filter, cursor string) (p place, err error) {
 // listing collects from every source the first entries behind the cursor, one more than asked for;
 // the first of all of them together are then the page.
 type listing struct {
-	s      *Store
+	memory *memory
+	queue  *queue
+	disk   *disk // nil when there is no disk tier
+	purges *purgeSet
+
 	filter Filter
 	limit  int
 	now    time.Time
@@ -148,17 +156,17 @@ const lookedAt = 2048
 // collect asks every source: memory, queue, disk, in the direction in which entries go, so that
 // none is missed on its way.
 func (l *listing) collect() error {
-	for _, sh := range l.s.memory.shards {
+	for _, sh := range l.memory.shards {
 		l.looked = 0
 		sh.mu.Lock()
 		l.addIndex(sh.index)
 		sh.mu.Unlock()
 	}
 	l.looked = 0
-	l.s.queue.mu.Lock()
-	l.addIndex(l.s.queue.index)
-	l.s.queue.mu.Unlock()
-	if l.s.disk == nil {
+	l.queue.mu.Lock()
+	l.addIndex(l.queue.index)
+	l.queue.mu.Unlock()
+	if l.disk == nil {
 		return nil
 	}
 	l.looked = 0
@@ -166,11 +174,10 @@ func (l *listing) collect() error {
 	if err == nil {
 		err = l.confirm()
 	}
-	if err != nil && !errors.Is(err, errDetached) {
-		l.s.readFailed(err)
-		return fmt.Errorf("list: %w", err)
+	if errors.Is(err, errDetached) { // what is in memory is all
+		return nil
 	}
-	return nil
+	return err
 }
 
 // wants tells whether the entry at a place is to be looked at; false ends the walk through its
@@ -199,7 +206,7 @@ func (l *listing) add(id uint64, r record, tier Tier, soft bool) {
 	if !live(r.keepUntil(), l.now) || !l.filter.passes(r) {
 		return
 	}
-	hard, softened := l.s.purges.recordPurgedBy(r, everything)
+	hard, softened := l.purges.recordPurgedBy(r, everything)
 	if hard {
 		return
 	}
@@ -276,9 +283,9 @@ func (l *listing) begin(span urlSpan) (from place, ok bool) {
 }
 
 // addIndex adds what is in memory. The caller holds the lock of the index.
-func (l *listing) addIndex(x *index) {
+func (l *listing) addIndex(ix *index) {
 	consider := func(it *item) bool {
-		r := l.s.memory.record(it)
+		r := l.memory.record(it)
 		if !l.wants(l.place(it.id, r)) {
 			return false
 		}
@@ -288,7 +295,7 @@ func (l *listing) addIndex(x *index) {
 		return true
 	}
 	if tag := l.filter.Tag; tag != "" {
-		x.tagged(tag, l.after.id+1, func(row tagRow) bool { return consider(x.m.items.at(row.item)) })
+		ix.tagged(tag, l.after.id+1, func(row tagRow) bool { return consider(ix.m.items.at(row.item)) })
 		return
 	}
 	for _, span := range l.filter.spans() {
@@ -296,8 +303,8 @@ func (l *listing) addIndex(x *index) {
 		if !ok {
 			continue
 		}
-		x.ascend(from.url, from.id, func(it *item) bool {
-			return span.has(string(l.s.memory.record(it).url())) && consider(it)
+		ix.ascend(from.url, from.id, func(it *item) bool {
+			return span.has(string(l.memory.record(it).url())) && consider(it)
 		})
 	}
 }
@@ -330,7 +337,7 @@ func (l *listing) addDisk() error {
 func (l *listing) walk(sc *scan, after []byte) error {
 	for more := true; more; {
 		step, from, last := l.clone(), after, []byte(nil)
-		err := l.s.disk.view(func(tx *bbolt.Tx) error {
+		err := l.disk.view(func(tx *bbolt.Tx) error {
 			t, err := openBuckets(tx)
 			if err != nil {
 				return err
@@ -376,7 +383,7 @@ func (l *listing) addRow(t *buckets, key, value []byte) bool {
 		return true
 	}
 	r, _, err := t.record(p.id)
-	if err != nil || l.s.queue.supersedes(p.id, r) {
+	if err != nil || l.queue.supersedes(p.id, r) {
 		return true
 	}
 	l.add(p.id, r, DiskTier, row.soft)
@@ -391,7 +398,7 @@ func (l *listing) confirm() error {
 		l.endAt(l.found[l.limit].place) // fewer may be left
 	}
 	step := l.clone()
-	err := l.s.disk.view(func(tx *bbolt.Tx) error {
+	err := l.disk.view(func(tx *bbolt.Tx) error {
 		keys, err := openBucket(tx, keysBucket)
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ func (r *Result) Release() {
 		r.item = nil
 	}
 	if r.pinned != nil {
-		r.pinned.s.disk.pins.unpin(r.pinned.id)
+		r.pinned.pins().unpin(r.pinned.id)
 		r.pinned = nil
 	}
 }
@@ -45,7 +45,7 @@ func (r *Result) Share() Result {
 		r.item.hold()
 	}
 	if r.pinned != nil {
-		r.pinned.s.disk.pins.pin(r.pinned.id) // never refused to what is pinned already
+		r.pinned.pins().pin(r.pinned.id) // never refused to what is pinned already
 	}
 	return *r
 }
@@ -58,7 +58,7 @@ func (s *Store) Lookup(key Key, match func(*Variant) int) Result {
 	if !s.isOpen() {
 		return Result{}
 	}
-	sel := selection{s: s, match: match, now: s.now()}
+	sel := selection{store: s, memory: s.memory, purges: s.purges, match: match, now: s.now()}
 	sh := s.memory.shard(key)
 	var buf [8]candidate
 	found, complete, stamp := sh.candidates(&key, buf[:0])
@@ -102,9 +102,11 @@ func (s *shard) candidates(key *Key, dst []candidate) (found []candidate, comple
 
 // selection is the choice among the variants of a key.
 type selection struct {
-	s     *Store
-	match func(*Variant) int
-	now   time.Time
+	store  *Store // to decode, and to pin a body on disk
+	memory *memory
+	purges *purgeSet
+	match  func(*Variant) int
+	now    time.Time
 
 	best  candidate
 	soft  bool
@@ -115,13 +117,13 @@ type selection struct {
 
 // consider lets an item in memory compete.
 func (sel *selection) consider(c *candidate) {
-	r := sel.s.memory.record(c.item)
+	r := sel.memory.record(c.item)
 	if !live(r.keepUntil(), sel.now) {
 		return
 	}
 	// The flags are read after the judgement: the sweep sets them before the record goes, so one of
 	// the two tells.
-	hard, soft := sel.s.purges.recordPurgedBy(r, everything)
+	hard, soft := sel.purges.recordPurgedBy(r, everything)
 	if hard || c.item.is(isDead) {
 		return
 	}
@@ -153,7 +155,7 @@ func (sel *selection) beats(v *Variant, at int64) bool {
 // result is the outcome when an item in memory, or nothing, was selected. It gives up the
 // candidates but for that one, which may be among them twice: resident and queued.
 func (sel *selection) result(sh *shard, found []candidate) Result {
-	m, best := sel.s.memory, sel.best
+	m, best := sel.memory, sel.best
 	kept := false
 	for i := range found {
 		if !kept && found[i].item == best.item {
@@ -166,7 +168,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 		return Result{Known: sel.known}
 	}
 	if best.entry == nil {
-		best.entry = sel.s.decode(best.item)
+		best.entry = sel.store.decode(best.item)
 	}
 	sh.mu.Lock()
 	if best.item.is(isResident) {
@@ -178,7 +180,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 	}
 	r := Result{Entry: best.entry, Soft: sel.soft, Tier: MemoryTier, memory: m, item: best.item}
 	if body, ok := best.entry.Body.(*diskBody); ok {
-		if !sel.s.pin(body) {
+		if !sel.store.pin(body) {
 			m.unhold(best.item)
 			return Result{Known: sel.known}
 		}

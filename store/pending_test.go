@@ -203,7 +203,7 @@ func TestPendingPurgesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, func() bool { return s.purges.bytes() <= s.recordsLimit() })
+	waitFor(t, func() bool { return s.purges.bytes() <= s.diskWriter.recordsLimit() })
 	if hard, _ := s.Purged(url, nil, slow.Generation()); !hard {
 		t.Error("newcomers may still join the fetch for which no purge is kept")
 	}

@@ -107,8 +107,8 @@ const (
 
 // recordsLimit is how many bytes of purges may be in force before fetches that they wait for are
 // revoked.
-func (s *Store) recordsLimit() int64 {
-	return max(s.settings.Load().Memory/recordsShare, recordsLeast)
+func (k *diskWriter) recordsLimit() int64 {
+	return max(k.settings.Load().Memory/recordsShare, recordsLeast)
 }
 
 // wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way
@@ -117,7 +117,7 @@ func (k *diskWriter) wakeResting() {
 	if len(k.sweeps.resting) == 0 {
 		return
 	}
-	if k.purges.bytes() > k.s.recordsLimit() {
+	if k.purges.bytes() > k.recordsLimit() {
 		// An origin that hangs, or a client that reads slowly, would have the purges of ten
 		// minutes remembered, and any client may cause those of a POST. The fetches that half of
 		// the purges wait for are not stored.

@@ -55,7 +55,6 @@ func New(cfg Config, settings Settings) *Store {
 	s.memory = newMemory(settings, &s.counts)
 	s.queue = newQueue(s.memory)
 	s.memory.queue = s.queue
-	s.bodyWriters = bodyWriters{s: s, patience: bodyWriteTimeout}
 	if cfg.Path != "" {
 		s.disk = newDisk(cfg)
 		s.disk.onStall = s.report
@@ -66,6 +65,8 @@ func New(cfg Config, settings Settings) *Store {
 	s.ids.Store(uint64(s.now().UnixMicro()))
 	s.tickets.open = make(map[uint64]*openGeneration)
 	s.diskWriter = newDiskWriter(s)
+	s.bodyWriters.store, s.bodyWriters.disk, s.bodyWriters.settings = s, s.disk, &s.settings
+	s.bodyWriters.wake, s.bodyWriters.patience = s.diskWriter.wake, bodyWriteTimeout
 	return s
 }
 
