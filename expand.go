@@ -3,6 +3,7 @@ package larder
 import (
 	"fmt"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 
@@ -15,8 +16,8 @@ import (
 // of the request's URL. In a URL they stand as the client sent them. Where that is not known, the
 // bytes that would end the path or begin an escape are percent-encoded.
 func (c *clientRequest) ExpandURL(text string) string {
-	path, query, hasQuery := strings.Cut(text, "?")
-	expanded := c.expandIn(path, endsPath)
+	target, query, hasQuery := strings.Cut(text, "?")
+	expanded := c.expandIn(target, endsPath)
 	if hasQuery {
 		expanded += "?" + c.expandIn(query, endsParam)
 	}
@@ -51,8 +52,11 @@ func (c *clientRequest) inURL(name, value, reserved string) string {
 			return sent
 		}
 	}
-	if param, ok := strings.CutPrefix(name, "http.request.uri.query."); ok && reserved == endsParam {
+	if param, ok := strings.CutPrefix(name, "http.request.uri.query."); ok {
 		if sent, ok := sentParam(c.HTTP().URL, param, value); ok {
+			if reserved == endsPath { // there a plus is a plus, and no space
+				sent = strings.NewReplacer("+", "%20", "?", "%3F").Replace(sent)
+			}
 			return sent
 		}
 	}
@@ -68,19 +72,38 @@ func (c *clientRequest) inURL(name, value, reserved string) string {
 	return value
 }
 
-// sentPart returns the path of u as the client sent it, or the segment of it that a part such as
-// ".1" names. It reports false if u is not the URL that Caddy decoded. In /a%2Fb/c Caddy counts
+// sentPart returns the path of u as the client sent it, or what a part such as ".1" or ".file" names
+// of it. It reports false if u is not the URL that Caddy decoded. In /a%2Fb/c Caddy counts
 // three segments, the client two.
 func sentPart(u *url.URL, part, decoded string) (string, bool) {
 	sent := urlform.PathAsSent(u)
 	if part == "" {
 		return sent, decoded == u.Path
 	}
-	n, err := strconv.Atoi(strings.TrimPrefix(part, "."))
-	if err != nil || n < 0 || segment(u.Path, n) != decoded {
+	of := partOf(part)
+	if of == nil || of(u.Path) != decoded {
 		return "", false
 	}
-	return segment(sent, n), true
+	return of(sent), true
+}
+
+// partOf returns how Caddy takes the part from a path, nil if it knows no such part.
+func partOf(part string) func(urlPath string) string {
+	switch part {
+	case ".file":
+		return func(p string) string { _, file := path.Split(p); return file }
+	case ".dir":
+		return func(p string) string { dir, _ := path.Split(p); return dir }
+	case ".file.base":
+		return func(p string) string { return strings.TrimSuffix(path.Base(p), path.Ext(p)) }
+	case ".file.ext":
+		return path.Ext
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(part, "."))
+	if err != nil || n < 0 {
+		return nil
+	}
+	return func(p string) string { return segment(p, n) }
 }
 
 // sentParam returns the value of a parameter of u's query as the client sent it.
@@ -97,8 +120,8 @@ func sentParam(u *url.URL, name, decoded string) (string, bool) {
 }
 
 // segment returns the nth segment of a path as Caddy counts them, empty past the end.
-func segment(path string, n int) string {
-	all := strings.Split(strings.TrimPrefix(path, "/"), "/")
+func segment(urlPath string, n int) string {
+	all := strings.Split(strings.TrimPrefix(urlPath, "/"), "/")
 	if n >= len(all) {
 		return ""
 	}

@@ -282,18 +282,15 @@ func TestTagLimitsLogOneLine(t *testing.T) {
 func TestInvalidateNamesWhatIsEscaped(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
 	in := start(t, proxied(block(`invalidate /products/* {
-		urls /list/{path.1} /orig/{http.request.orig_uri.path.1}/end /file/{file} /q?of={query.of}
+		urls /list/{path.1} /orig/{http.request.orig_uri.path.1}/end /file/{file} /q?of={query.of} /q/{query.of} /base/{file.base}
 	}`, `invalidate /all/* {
 		urls /copy{path}
 	}`)), o)
-	for _, name := range []string{"7", "caf%C3%A9", "a%20b", "50%25", "a%3Fb", "a%2Fb", "x%23y", "a%2fb", "%2541", "a&b", "a+b"} {
+	for _, name := range []string{"7", "caf%C3%A9", "a%20b", "50%25", "a%3Fb", "a%2Fb", "x%23y", "a%2fb", "%2541", "a&b", "a+b", "a%2Bb", "a%3Bb", "a%41", "caf%c3%a9"} {
 		gone := []string{"/list/" + name, "/orig/" + name + "/end", "/copy/all/" + name}
-		// The file is what stands behind the last slash.
-		if !strings.Contains(strings.ToLower(name), "%2f") {
-			gone = append(gone, "/file/"+name)
-		}
+		gone = append(gone, "/file/"+name, "/base/"+name)
 		if name != "a&b" { // in a query that is two parameters
-			gone = append(gone, "/q?of="+name)
+			gone = append(gone, "/q?of="+name, "/q/"+strings.ReplaceAll(name, "+", "%20"))
 		}
 		for _, path := range gone {
 			in.rawGet(path)

@@ -383,7 +383,7 @@ func TestAskedAgainAsItCame(t *testing.T) {
 	o.asked(t, 3) // once, to validate, and again
 }
 
-// C21b: reverse_proxy adds the origin's values to those that an outer handler has set for one
+// C21f: reverse_proxy adds the origin's values to those that an outer handler has set for one
 // client. What is shared is the addition: each client gets its own outer value before it, as
 // without Larder, from the store, as a follower, after a 304 and after a restart.
 func TestOuterValuesOfAFieldStayTheClientsOwn(t *testing.T) {
@@ -426,6 +426,24 @@ func TestOuterValuesOfAFieldStayTheClientsOwn(t *testing.T) {
 	restarted := in.get("/", me(9)...)
 	if want("after a restart", 9, restarted, "renewed"); !restarted.isHit() {
 		t.Errorf("after a restart: %q", restarted.cacheStatus())
+	}
+}
+
+// C21g: an inner handler sets a field for everybody. That the client which fetched had the same
+// value from outside does not give the others their own values back.
+func TestInnerValueThatEqualsAnOuterOneIsForEverybody(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
+	in := start(t, setup{site: `header Access-Control-Allow-Origin {header.Origin}
+	route {
+		larder
+		header Access-Control-Allow-Origin https://app.test
+		reverse_proxy {{origin}}
+	}`}, o)
+	for _, origin := range []string{"https://app.test", "https://evil.test", "https://other.test"} {
+		a := in.get("/", "Origin", origin)
+		if got := a.Header["Access-Control-Allow-Origin"]; !slices.Equal(got, []string{"https://app.test"}) {
+			t.Errorf("%s gets %q (%s)", origin, got, a.cacheStatus())
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +40,7 @@ type fetchWriter struct {
 
 // begin makes w the writer of one call of the handlers.
 func (w *fetchWriter) begin(x *Fetch) {
-	w.fetch, w.header, w.declared = x, headerOf(x.seed), -1
+	w.fetch, w.header, w.declared = x, lend(x.seed), -1
 }
 
 // Header returns the fetch's own header map, or the client's once the response goes there.
@@ -294,7 +293,7 @@ func (w *fetchWriter) failed(err error) {
 func (w *fetchWriter) trailer() http.Header {
 	var trailer http.Header
 	add := func(name string, values []string) {
-		if len(values) == 0 || slices.ContainsFunc(w.fetch.seed, func(f field) bool { return f.name == name && slices.Equal(f.values, values) }) {
+		if len(values) == 0 || isUntouched(w.fetch.seed, name, values) {
 			return // fields of outer handlers belong to their client
 		}
 		if trailer == nil {

@@ -29,7 +29,7 @@ func changes(seed []field, header http.Header, whole []string) []field {
 	copied, changed := make([]string, 0, len(header)), make([]field, 0, len(header)+len(seed))
 	for name, values := range header {
 		before := linesOf(seed, name)
-		if slices.Equal(before, values) && slices.ContainsFunc(seed, func(f field) bool { return f.name == name }) {
+		if isUntouched(seed, name, values) {
 			continue
 		}
 		added := len(before) > 0 && len(values) > len(before) &&
@@ -47,6 +47,29 @@ func changes(seed []field, header http.Header, whole []string) []field {
 		}
 	}
 	return changed
+}
+
+// isUntouched reports whether a field is as the seed has it. A handler that sets the same values sets
+// them for everybody: another client may have other outer ones. So a list counts as untouched only
+// if it is the one that lend has put there.
+func isUntouched(seed []field, name string, values []string) bool {
+	for _, f := range seed {
+		if f.name == name {
+			return slices.Equal(f.values, values) && (f.lent == nil || len(values) == 0 || f.lent == &values[0])
+		}
+	}
+	return false
+}
+
+// lend returns a header map with copies of the fields of a seed, and notes which lists these are.
+func lend(seed []field) http.Header {
+	h := headerOf(seed)
+	for i := range seed {
+		if values := h[seed[i].name]; len(values) > 0 {
+			seed[i].lent = &values[0]
+		}
+	}
+	return h
 }
 
 // addedField names, in a stored header and in no other, the fields that are additions to what a
@@ -117,7 +140,8 @@ func fieldNames(lines []string) iter.Seq[string] {
 type field struct {
 	name   string
 	values []string
-	added  bool // the values go behind those that are there; otherwise they replace them
+	added  bool    // the values go behind those that are there; otherwise they replace them
+	lent   *string // of a seed: the first of the values that handlers were given, see lend
 }
 
 // fieldsOf are the fields of a stored header.

@@ -23,11 +23,12 @@ const (
 func (rt *Route) Serve(
 	q *Request, w http.ResponseWriter, r *http.Request, id Identity, o Origin,
 ) error {
-	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
-		return loopError()
-	}
 	q.route, q.cache, q.w, q.r, q.origin, q.now = rt, rt.cache, w, r, o, time.Now()
 	q.keyed.Identity = id
+	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
+		q.decide(Decision{Outcome: OutcomeMiss, Detail: DetailError})
+		return loopError()
+	}
 	if why := q.classify(); why != NotBypassed {
 		return q.bypass(why)
 	}
