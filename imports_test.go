@@ -23,11 +23,12 @@ func TestImportsPointOneWay(t *testing.T) {
 		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
 		"coalesce": {},
 		"store": {
-			"github.com/google/btree", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck",
+			"github.com/google/btree", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck", modulePath + "/store/internal/wire",
 			"go.etcd.io/bbolt", "go.etcd.io/bbolt/errors",
 		},
 		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},
+		"store/internal/wire":      {},
 		"urlform":                  {modulePath + "/rfc9111"},
 		"httpcache": {
 			"github.com/hashicorp/golang-lru/v2",

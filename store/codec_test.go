@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/store/internal/wire"
 )
 
 // fullEntry has something in every field.
@@ -75,14 +77,6 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 }
 
-func TestWellKnownNames(t *testing.T) {
-	for i, name := range wellKnown {
-		if http.CanonicalHeaderKey(name) != name || int(wellKnownCode[name]) != i+1 {
-			t.Errorf("%q is not canonical or not there once", name)
-		}
-	}
-}
-
 func FuzzDecodeRecord(f *testing.F) {
 	s := New(Config{Now: newTestClock().now}, Settings{})
 	valid := sealed(fullEntry(s), []byte("body"))
@@ -133,7 +127,7 @@ func FuzzDecodePurge(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		value := append(make([]byte, 4), data...)
-		binary.BigEndian.PutUint32(value, checksum(key, data))
+		binary.BigEndian.PutUint32(value, wire.Checksum(key, data))
 		rec, err := decodePurge(key, value)
 		if err != nil {
 			return
@@ -149,7 +143,7 @@ func FuzzDecodeKeyRow(f *testing.F) {
 	row := keyRow{id: 7, generation: 1, keepUntil: 2, responseTime: 3, rank: 5, soft: true, variant: Variant{Names: []string{"A"}, Values: []string{""}, Coding: "br"}}
 	f.Add(row.encode(key)[4:])
 	f.Fuzz(func(t *testing.T, data []byte) {
-		sum := checksum(key, data)
+		sum := wire.Checksum(key, data)
 		value := append([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, data...)
 		row, err := decodeKeyRow(key, value)
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/larder-cache/larder/store/internal/wire"
 )
 
 // BodyWriter writes a body to disk while it arrives, so that a large one is never whole in
@@ -442,7 +444,7 @@ func (b *batch) writePortion(p *portion) error {
 		size := min(p.length-p.wrote, chunkSize)
 		k := chunkKey(id, int((p.from+p.wrote)/chunkSize))
 		v := gather(make([]byte, 4, 4+size), p.pieces, p.wrote)
-		binary.BigEndian.PutUint32(v, checksum(k, v[4:]))
+		binary.BigEndian.PutUint32(v, wire.Checksum(k, v[4:]))
 		if err := b.chunks.Put(k, v); err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/store/internal/wire"
 )
 
 // schemaVersion is that of the whole file; a file of another one is set aside.
@@ -83,7 +85,7 @@ type keyRow struct {
 
 const keyRowFixed = 4 + 1 + 3*8
 
-// encode lays the row out: checksum(4), flags(1), generation(8), keepUntil(8), responseTime(8), and
+// encode lays the row out: wire.Checksum(4), flags(1), generation(8), keepUntil(8), responseTime(8), and
 // in uvarints and strings the rank, which is the id until the entry is used, and the variant.
 func (r *keyRow) encode(key []byte) []byte {
 	v := make([]byte, keyRowFixed, keyRowFixed+16)
@@ -94,17 +96,17 @@ func (r *keyRow) encode(key []byte) []byte {
 	binary.BigEndian.PutUint64(v[13:], uint64(r.keepUntil))
 	binary.BigEndian.PutUint64(v[21:], uint64(r.responseTime))
 	v = binary.AppendUvarint(v, r.rank^r.id)
-	v = appendString(v, r.variant.Coding)
+	v = wire.AppendString(v, r.variant.Coding)
 	for i, name := range r.variant.Names {
-		v = appendString(appendString(v, name), r.variant.Values[i])
+		v = wire.AppendString(wire.AppendString(v, name), r.variant.Values[i])
 	}
-	binary.BigEndian.PutUint32(v, checksum(key, v[4:]))
+	binary.BigEndian.PutUint32(v, wire.Checksum(key, v[4:]))
 	return v
 }
 
 // decodeKeyRow reads a row of the keys bucket; nothing in it shares the transaction's memory.
 func decodeKeyRow(key, v []byte) (keyRow, error) {
-	if len(key) != keyHalf+8 || len(v) < keyRowFixed || binary.BigEndian.Uint32(v) != checksum(key, v[4:]) {
+	if len(key) != keyHalf+8 || len(v) < keyRowFixed || binary.BigEndian.Uint32(v) != wire.Checksum(key, v[4:]) {
 		return keyRow{}, fmt.Errorf("key row: checksum: %w", errDamaged)
 	}
 	r := keyRow{
@@ -114,14 +116,14 @@ func decodeKeyRow(key, v []byte) (keyRow, error) {
 		responseTime: int64(binary.BigEndian.Uint64(v[21:])),
 		soft:         v[4]&rowSoft != 0,
 	}
-	d := decoder{rest: string(v[keyRowFixed:])}
-	r.rank = d.uvarint() ^ r.id
-	r.variant.Coding = d.string()
-	for d.rest != "" {
-		r.variant.Names = append(r.variant.Names, d.string())
-		r.variant.Values = append(r.variant.Values, d.string())
+	d := wire.NewDecoder(string(v[keyRowFixed:]))
+	r.rank = d.Uvarint() ^ r.id
+	r.variant.Coding = d.Text()
+	for !d.AtEnd() {
+		r.variant.Names = append(r.variant.Names, d.Text())
+		r.variant.Values = append(r.variant.Values, d.Text())
 	}
-	if d.bad {
+	if d.Bad() {
 		return keyRow{}, fmt.Errorf("key row: variant: %w", errDamaged)
 	}
 	return r, nil
@@ -299,7 +301,7 @@ func (t *buckets) chunk(id uint64, number int, length int64) ([]byte, error) {
 	k := chunkKey(id, number)
 	v := t.chunks.Get(k)
 	want := min(length-int64(number)*chunkSize, chunkSize)
-	if int64(len(v)) != want+4 || binary.BigEndian.Uint32(v) != checksum(k, v[4:]) {
+	if int64(len(v)) != want+4 || binary.BigEndian.Uint32(v) != wire.Checksum(k, v[4:]) {
 		return nil, fmt.Errorf("chunk %d of %d: %w", number, id, errDamaged)
 	}
 	return v[4:], nil
@@ -308,7 +310,7 @@ func (t *buckets) chunk(id uint64, number int, length int64) ([]byte, error) {
 // putChunk writes one chunk.
 func (t *buckets) putChunk(id uint64, number int, data []byte) error {
 	k := chunkKey(id, number)
-	v := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(data)), checksum(k, data))
+	v := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(data)), wire.Checksum(k, data))
 	return t.chunks.Put(k, append(v, data...))
 }
 

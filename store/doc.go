@@ -13,7 +13,9 @@
 //	tickets.go    tickets of fetches under way
 //	host.go       selectors of hosts; listener.go: URLs with the listener they were asked for at
 //	stats.go      what is counted
-//	record.go     how both tiers lay out an entry, with what codec.go has
+//	record.go     how both tiers lay out an entry
+//	codec.go      purges and times as they are on disk
+//	internal/wire strings, lists and header fields as bytes
 //
 //	memory.go           the memory tier: shards under one budget
 //	memory_shard.go     one lock, and what is under it

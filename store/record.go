@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/http"
-	"slices"
+
+	"github.com/larder-cache/larder/store/internal/wire"
 )
 
 // recordVersion is the fifth byte of a record; another one does not decode and counts as damaged.
@@ -14,7 +15,7 @@ const recordVersion = 3
 // stands at fixed places, so that looking at it decodes nothing. Numbers are big-endian, times
 // nanoseconds since 1970.
 //
-//	 0  checksum(4)      of the id and the rest of the record; filled in on the way to the disk
+//	 0  wire.Checksum(4)      of the id and the rest of the record; filled in on the way to the disk
 //	 4  version(1)
 //	 5  flags(1)         of the handler
 //	 6  status(2)
@@ -24,7 +25,7 @@ const recordVersion = 3
 //	28  requestTime(8), responseTime(8), freshUntil(8), keepUntil(8)
 //	60  key(32)
 //	92  lengths(4 each)  of URL, variant, tags
-//	104 checksum(4)      of the id and the body in the same row; filled in on the way to the disk
+//	104 wire.Checksum(4)      of the id and the body in the same row; filled in on the way to the disk
 //	108 URL              and listener, see URLAt
 //	    variant          coding, number of names, names and values in turn
 //	    tags             number of tags, tags
@@ -44,42 +45,20 @@ const (
 	recordBodySum = 104
 )
 
-// wellKnown are names of fields that are one byte in a record: the place of the name here, counted
-// from 1. New ones go to the end; another order is another schema.
-var wellKnown = [...]string{
-	"Accept-Ranges", "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
-	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Age", "Alt-Svc", "Cache-Control", "Cache-Groups", "Cache-Status",
-	"Cache-Tag", "Cdn-Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length",
-	"Content-Location", "Content-Security-Policy", "Content-Type", "Cross-Origin-Embedder-Policy", "Cross-Origin-Opener-Policy",
-	"Cross-Origin-Resource-Policy", "Date", "Etag", "Expires", "Last-Modified", "Link", "Location", "Nel", "Permissions-Policy",
-	"Pragma", "Referrer-Policy", "Report-To", "Server", "Server-Timing", "Set-Cookie", "Strict-Transport-Security",
-	"Surrogate-Control", "Surrogate-Key", "Timing-Allow-Origin", "Trailer", "Vary", "Via", "X-Cache", "X-Content-Type-Options",
-	"X-Frame-Options", "X-Powered-By", "X-Request-Id", "X-Xss-Protection", "Xkey",
-}
-
-// wellKnownCode is the inverse of wellKnown.
-var wellKnownCode = func() map[string]byte {
-	codes := make(map[string]byte, len(wellKnown))
-	for i, name := range wellKnown {
-		codes[name] = byte(i + 1)
-	}
-	return codes
-}()
-
 // appendRecord encodes an entry without its body and its checksum.
 func appendRecord(b []byte, e *Entry) record {
 	start := len(b)
 	var fixed [recordFixed]byte
 	b = append(append(b, fixed[:]...), e.URL...)
 	variant := len(b)
-	b = binary.AppendUvarint(appendString(b, e.Variant.Coding), uint64(len(e.Variant.Names)))
+	b = binary.AppendUvarint(wire.AppendString(b, e.Variant.Coding), uint64(len(e.Variant.Names)))
 	for i, name := range e.Variant.Names {
-		b = appendString(appendString(b, name), e.Variant.Values[i])
+		b = wire.AppendString(wire.AppendString(b, name), e.Variant.Values[i])
 	}
 	tags := len(b)
-	b = appendList(b, e.Tags)
+	b = wire.AppendList(b, e.Tags)
 	rest := len(b)
-	b = appendHeader(appendHeader(appendString(b, e.Method), e.Header), e.Trailer)
+	b = wire.AppendHeader(wire.AppendHeader(wire.AppendString(b, e.Method), e.Header), e.Trailer)
 
 	r := b[start:]
 	r[4], r[5] = recordVersion, byte(e.Flags)
@@ -98,32 +77,13 @@ func appendRecord(b []byte, e *Entry) record {
 	return record(b)
 }
 
-func appendHeader(b []byte, h http.Header) []byte {
-	b = binary.AppendUvarint(b, uint64(len(h)))
-	place, total := len(b), 0
-	b = append(b, 0) // for total, which takes a byte in nearly all headers
-	for name, values := range h {
-		total += len(values)
-		code := wellKnownCode[name]
-		if b = append(b, code); code == 0 {
-			b = appendString(b, name)
-		}
-		b = appendList(b, values)
-	}
-	if total < 0x80 {
-		b[place] = byte(total)
-		return b
-	}
-	return slices.Replace(b, place, place+1, binary.AppendUvarint(nil, uint64(total))...)
-}
-
 // seal fills in the checksums for the value of a row: the record, which ends at n, and the body
 // where that follows.
 func seal(id uint64, value []byte, n int) {
 	if n < len(value) {
-		binary.BigEndian.PutUint32(value[recordBodySum:], checksum(idBytes(id), value[n:]))
+		binary.BigEndian.PutUint32(value[recordBodySum:], wire.Checksum(idBytes(id), value[n:]))
 	}
-	binary.BigEndian.PutUint32(value, checksum(idBytes(id), value[4:n]))
+	binary.BigEndian.PutUint32(value, wire.Checksum(idBytes(id), value[4:n]))
 }
 
 // openRecord checks the value of a row and parts it into the record and the body that follows it,
@@ -136,7 +96,7 @@ func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
 	if n < recordFixed || n > uint64(len(value)) {
 		return nil, nil, fmt.Errorf("record %d: length: %w", id, errDamaged)
 	}
-	if binary.BigEndian.Uint32(value) != checksum(idBytes(id), value[4:n]) {
+	if binary.BigEndian.Uint32(value) != wire.Checksum(idBytes(id), value[4:n]) {
 		return nil, nil, fmt.Errorf("record %d: checksum: %w", id, errDamaged)
 	}
 	if value[4] != recordVersion {
@@ -154,7 +114,7 @@ func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
 
 // checkBody checks a body that is in the same row.
 func (r record) checkBody(id uint64, inline []byte) error {
-	if len(inline) > 0 && binary.BigEndian.Uint32(r[recordBodySum:]) != checksum(idBytes(id), inline) {
+	if len(inline) > 0 && binary.BigEndian.Uint32(r[recordBodySum:]) != wire.Checksum(idBytes(id), inline) {
 		return fmt.Errorf("record %d: checksum of the body: %w", id, errDamaged)
 	}
 	return nil
@@ -174,17 +134,17 @@ func decodeRecord(id uint64, r record) (*Entry, error) {
 func decodeInto(e *Entry, id uint64, r record) bool {
 	order := binary.BigEndian
 	url, variant, tags := uint64(order.Uint32(r[92:])), uint64(order.Uint32(r[96:])), uint64(order.Uint32(r[100:]))
-	all := decoder{rest: string(r[recordFixed:])} // the one copy
-	e.URL = all.take(url)
-	v := decoder{rest: all.take(variant)}
-	e.Variant = v.variant()
-	t := decoder{rest: all.take(tags)}
-	e.Tags = t.list()
-	e.Method = all.string()
-	if e.Header = all.header(); e.Header == nil {
+	all := wire.NewDecoder(string(r[recordFixed:])) // the one copy
+	e.URL = all.Take(url)
+	v := wire.NewDecoder(all.Take(variant))
+	e.Variant = decodeVariant(&v)
+	t := wire.NewDecoder(all.Take(tags))
+	e.Tags = t.List()
+	e.Method = all.Text()
+	if e.Header = all.Header(); e.Header == nil {
 		e.Header = http.Header{}
 	}
-	e.Trailer = all.header()
+	e.Trailer = all.Header()
 	times := [4]int64{}
 	for i := range times {
 		if times[i] = int64(order.Uint64(r[28+8*i:])); times[i] < 0 {
@@ -194,52 +154,19 @@ func decodeInto(e *Entry, id uint64, r record) bool {
 	e.RequestTime, e.ResponseTime = instant(times[0]), instant(times[1])
 	e.FreshUntil, e.KeepUntil = instant(times[2]), instant(times[3])
 	e.ID, e.Key, e.Flags, e.Status, e.Generation = id, r.key(), Flags(r[5]), int(order.Uint16(r[6:])), r.generation()
-	return !all.bad && !v.bad && !t.bad && all.rest == "" && v.rest == "" && t.rest == "" && r.bodyLen() >= 0
+	return all.Done() && v.Done() && t.Done() && r.bodyLen() >= 0
 }
 
-func (d *decoder) variant() Variant {
-	v := Variant{Coding: d.string()}
-	if n := d.count(2); n > 0 {
+func decodeVariant(d *wire.Decoder) Variant {
+	v := Variant{Coding: d.Text()}
+	if n := d.Count(2); n > 0 {
 		list := make([]string, 2*n)
 		v.Names, v.Values = list[:n:n], list[n:]
 		for i := range n {
-			v.Names[i], v.Values[i] = d.string(), d.string()
+			v.Names[i], v.Values[i] = d.Text(), d.Text()
 		}
 	}
 	return v
-}
-
-// header reads the fields; nil where there are none. All values share one array.
-func (d *decoder) header() http.Header {
-	names, total := d.count(1), d.count(1)
-	if names == 0 {
-		d.bad = d.bad || total > 0
-		return nil
-	}
-	h, values := make(http.Header, names), make([]string, total)
-	for range names {
-		var name string
-		if code := d.byte(); code == 0 {
-			name = d.string()
-		} else if int(code) <= len(wellKnown) {
-			name = wellKnown[code-1]
-		} else {
-			d.fail()
-		}
-		n := d.uvarint()
-		if n > uint64(len(values)) {
-			d.fail()
-			return h
-		}
-		for i := range n {
-			values[i] = d.string()
-		}
-		h[name], values = values[:n:n], values[n:]
-	}
-	if len(values) > 0 || len(h) != names {
-		d.fail()
-	}
-	return h
 }
 
 // What follows reads single fields of a record that has been checked, or made here.
@@ -264,8 +191,8 @@ func (r record) section(i int) []byte { // 0: variant, 1: tags
 
 // variant copies the variant.
 func (r record) variant() Variant {
-	d := decoder{rest: string(r.section(0))}
-	return d.variant()
+	d := wire.NewDecoder(string(r.section(0)))
+	return decodeVariant(&d)
 }
 
 // tags copies the tags.
@@ -274,8 +201,8 @@ func (r record) tags() []string {
 	if section[0] == 0 {
 		return nil
 	}
-	d := decoder{rest: string(section)}
-	return d.list()
+	d := wire.NewDecoder(string(section))
+	return d.List()
 }
 
 // writeSize is what there is of the entry to write.
