@@ -227,7 +227,7 @@ func TestFaultDamagedPages(t *testing.T) {
 	t.Logf("%d files set aside, %d given up while running", aside, failed)
 }
 
-// TestFaultFileEmptied empties the file under readers and a writer: nobody waits for ever for a
+// TestFaultFileEmptied empties the file under readers and a writer: none waits for ever for a
 // lock of the database, memory goes on, and a new file is begun.
 func TestFaultFileEmptied(t *testing.T) {
 	dir := t.TempDir()

@@ -220,7 +220,7 @@ func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
 	}
 }
 
-// sweepPending sweeps the chunks without a record that nobody reads, as the disk writer does.
+// sweepPending sweeps the chunks without a record that have no reader, as the disk writer does.
 func sweepPending(t *testing.T, s *Store) {
 	t.Helper()
 	s.disk.pins.takeLeft()
@@ -480,7 +480,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	defer d.Close()
 	s.disk.mu.Lock()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	gone := errors.New("nobody is left")
+	gone := errors.New("no reader is left")
 	cancel(gone)
 	err = d.Append(make([]byte, 1<<20))
 	_, awaited := d.Await(ctx, 0)

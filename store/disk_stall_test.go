@@ -346,7 +346,7 @@ func TestFaultReaderStallsWhileABatchIsMade(t *testing.T) {
 	}))
 }
 
-// TestFaultCommitThatComesLate: what a batch writes is read by its commit. Where nobody waits for
+// TestFaultCommitThatComesLate: what a batch writes is read by its commit. Where none waits for
 // that any more the bytes belong to it until it has come back, and to others after that.
 func TestFaultCommitThatComesLate(t *testing.T) {
 	s := keptByHand(t, bothTiers)
