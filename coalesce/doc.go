@@ -74,7 +74,8 @@
 // says, as soon as it has had none for so long; after it, once nothing of its body has come for so
 // long as well. A body that dribbles is one that comes, and Limits.Life bounds it. A flight that
 // Join has replaced is given up when it has had no members for Limits.Unattended, whether its body
-// comes or not.
+// comes or not. Before the header their number is bounded as well: past Limits.Orphans the oldest
+// is given up, but for those of the Background.
 //
 // # Failure
 //

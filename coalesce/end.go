@@ -42,6 +42,7 @@ func (f *Flight) end(err error) {
 	if f.unattended != nil {
 		f.unattended.Stop()
 	}
+	f.adopt()
 	f.cancel(err)
 	if err == nil && f.phase == streaming {
 		f.body.trim()

@@ -1,6 +1,7 @@
 package coalesce
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"sync"
@@ -83,6 +84,8 @@ type Flight struct {
 	ctx        context.Context // nil until a member starts the fetch
 	cancel     context.CancelCauseFunc
 	unattended *time.Timer // nil until the last member has left before the header
+	background bool        // see Background
+	orphaned   bool        // among the orphans, or has been given up as one
 
 	leader  *Member // who started the fetch; nil until then
 	members []*Member
@@ -104,7 +107,8 @@ type Flight struct {
 	onEmpty []func() // see OnEmpty
 	storer  Storer   // nil when it has been told
 
-	registration registration // see registry
+	registration registration  // see registry
+	orphan       *list.Element // guarded by the lock of orphans
 
 	// What a change under the lock owes to others; unlock pays.
 	owed         int64    // bytes for Budget.Unreserve
@@ -162,6 +166,23 @@ func (f *Flight) add(m *Member) {
 	m.flight, m.index = f, len(f.members)
 	m.reader.member = m
 	f.members = append(f.members, m)
+	f.adopt()
+}
+
+// adopt takes the flight off the orphans, if it is one.
+func (f *Flight) adopt() {
+	if f.orphaned {
+		f.orphaned = false
+		f.config.orphans.remove(f)
+	}
+}
+
+// Background says that the flight was begun without a client that would wait for it. It is not given
+// up because many others have none.
+func (f *Flight) Background() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.background = true
 }
 
 // remove takes m off the members, and ends what was done for m alone.
@@ -186,6 +207,9 @@ func (f *Flight) remove(m *Member) {
 // stopIfUseless cancels a fetch that has no members and whose response will not be stored. Before
 // the header it may still turn out to be worth storing, so it goes on for a while.
 func (f *Flight) stopIfUseless() {
+	if f.phase != fetching {
+		f.adopt()
+	}
 	if len(f.members) > 0 || f.ended {
 		return
 	}
@@ -196,6 +220,12 @@ func (f *Flight) stopIfUseless() {
 			return
 		}
 		f.giveUpLater()
+		if !f.background && !f.orphaned {
+			f.orphaned = true
+			if oldest := f.config.orphans.add(f); oldest != nil {
+				f.due = append(f.due, oldest.giveUpOrphan)
+			}
+		}
 	case streaming:
 		if !f.keep {
 			f.stop(ErrNoClientLeft)

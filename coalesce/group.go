@@ -39,6 +39,9 @@ type Limits struct {
 	// while nothing of its body comes. It may be worth storing, but clients that ask and leave must
 	// not pile up fetches of an origin that hangs. Default 1 min.
 	Unattended time.Duration
+	// Orphans is how many fetches may go on that all members have left before the header. One more,
+	// and the oldest is cancelled. Default 256.
+	Orphans int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -60,6 +63,9 @@ func (l Limits) withDefaults() Limits {
 	if l.Unattended <= 0 {
 		l.Unattended = time.Minute
 	}
+	if l.Orphans <= 0 {
+		l.Orphans = 256
+	}
 	return l
 }
 
@@ -76,6 +82,7 @@ type config struct {
 	budget   Budget
 	limits   Limits
 	registry *registry
+	orphans  *orphans
 }
 
 // NewGroup returns an empty group whose flights reserve what they hold in b; a nil b has room for
@@ -87,7 +94,7 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 	l = l.withDefaults()
 	// The registry's timer must not keep the group, and the budget, once they are given up.
 	r := &registry{life: l.Life}
-	return &Group[K]{config: config{budget: b, limits: l, registry: r}, flights: make(map[K]*Flight)}
+	return &Group[K]{config: config{budget: b, limits: l, registry: r, orphans: &orphans{limit: l.Orphans}}, flights: make(map[K]*Flight)}
 }
 
 // Join joins the flight under way for key, or begins one.

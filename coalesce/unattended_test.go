@@ -197,3 +197,36 @@ func TestSilent(t *testing.T) {
 		lead.Leave()
 	})
 }
+
+// Fetches that their clients have left before the header are bounded in number: the oldest is given
+// up. One that has a member again, or a header, is none of them, nor is one of the background.
+func TestOrphansAreBounded(t *testing.T) {
+	inBubble(t, 1<<20, Limits{Orphans: 2}, func(t *testing.T, g *Group[string], _ *ledger) {
+		leave := func(key string, prepare func(f *Flight)) *Flight {
+			f, m, _ := g.Join(key, nil, nil)
+			prepare(f)
+			m.Leave()
+			return f
+		}
+		nothing := func(*Flight) {}
+		background := leave("background", (*Flight).Background)
+		header := leave("header", nothing)
+		header.Keep(true)
+		header.Share(nil, -1)
+		taken := leave("taken up", nothing)
+		_, back, _ := g.Join("taken up", nil, nil)
+		first, second, third := leave("first", nothing), leave("second", nothing), leave("third", nothing)
+		expectCause(t, first, ErrNoClientLeft)
+		for _, f := range []*Flight{background, header, taken, second, third} {
+			expectCause(t, f, nil)
+		}
+		second.Fail(errOrigin) // over, so there is room
+		fourth := leave("fourth", nothing)
+		expectCause(t, third, nil)
+		back.Leave()
+		expectCause(t, third, ErrNoClientLeft)
+		for _, f := range []*Flight{background, header, taken, first, third, fourth} {
+			f.Fail(errOrigin)
+		}
+	})
+}

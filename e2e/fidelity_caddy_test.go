@@ -270,6 +270,10 @@ func TestContentTypeThatNobodySent(t *testing.T) {
 		check("fetched", path, "?cc=max-age=60", want)
 		check("a hit", path, "?cc=max-age=60", want)
 		check("not stored", path, "?cc=no-store", want)
+		part := in.get(path+"?cc=max-age=60", "Range", "bytes=0-5")
+		if got := part.Header.Get("Content-Type"); want == "" && got != "" {
+			t.Errorf("%s, a part: Content-Type %q", path, got)
+		}
 	}
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)

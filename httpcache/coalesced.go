@@ -371,6 +371,7 @@ func (q *Request) refreshInBackground() {
 	x := q.newFetch(f, ticket)
 	x.dropDirectives(q.varyNames)
 	x.class = ClassRefresh
+	f.Background()
 	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
 	q.run(x)
 }

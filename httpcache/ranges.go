@@ -30,6 +30,9 @@ func (q *Request) sendRanges(
 		part := ranges[0]
 		h.Set("Content-Range", part.ContentRange(a.length))
 		h.Set("Content-Length", strconv.FormatInt(part.Length, 10))
+		if a.untyped {
+			leaveUntyped(h)
+		}
 		q.sendStatus(h, *cs)
 		q.w.WriteHeader(http.StatusPartialContent)
 		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {

@@ -1,0 +1,53 @@
+package coalesce
+
+import (
+	"container/list"
+	"sync"
+)
+
+// orphans lists the flights that all members have left before the header, by how long ago that was.
+// Each may still bring what is worth storing, but a client that asks and leaves costs its connection
+// nothing, so their number is bounded: one more, and the oldest is given up.
+type orphans struct {
+	limit int
+
+	mu    sync.Mutex
+	order list.List // of *Flight
+}
+
+// add lists a flight and returns the one that is to be given up for it, if any.
+func (o *orphans) add(f *Flight) (oldest *Flight) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if f.orphan == nil {
+		f.orphan = o.order.PushBack(f)
+	}
+	if o.order.Len() <= o.limit {
+		return nil
+	}
+	return o.take(o.order.Front())
+}
+
+// remove takes a flight off the list: it has a member again or a header, or is over.
+func (o *orphans) remove(f *Flight) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if f.orphan != nil {
+		o.take(f.orphan)
+	}
+}
+
+func (o *orphans) take(e *list.Element) *Flight {
+	f := o.order.Remove(e).(*Flight)
+	f.orphan = nil
+	return f
+}
+
+// giveUpOrphan cancels a flight that has still neither members nor a header.
+func (f *Flight) giveUpOrphan() {
+	f.mu.Lock()
+	defer f.unlock()
+	if !f.ended && len(f.members) == 0 && f.phase == fetching {
+		f.stop(ErrNoClientLeft)
+	}
+}
