@@ -296,15 +296,31 @@ func (x *Fetch) release(freshness *rfc9111.Freshness) {
 // gone. Such an answer to one user, or to a cookie, says nothing about the response that is for all
 // clients. Nor does any other answer that may not be stored.
 func (x *Fetch) removeGone(status int) {
-	if x.stale == nil || !rfc9111.Gone(status) {
+	if !rfc9111.Gone(status) {
 		return
 	}
-	selectedBy := x.stale.Variant.Names
+	if x.stale != nil {
+		x.remove(x.stale)
+	}
+	if x.cache.store.Absent(x.key) {
+		return
+	}
+	// Another fetch may have stored it since, although it began before this one.
+	now := x.cache.store.Lookup(x.key, x.selects)
+	defer now.Release()
+	if now.Entry != nil && now.Entry.RequestTime.Before(x.begun) {
+		x.remove(now.Entry)
+	}
+}
+
+// remove removes what is stored, unless it is for others than this fetch speaks for.
+func (x *Fetch) remove(e *store.Entry) {
+	selectedBy := e.Variant.Names
 	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
 		return
 	}
-	x.cache.removals.note(x.stale.Key) // first, so that what is stored at this moment has heard of it
-	x.cache.store.Remove(x.stale)
+	x.cache.removals.note(e.Key) // first, so that what is stored at this moment has heard of it
+	x.cache.store.Remove(e)
 }
 
 // removalsKeep is how long a removal is remembered, and at most twice as long: it has to outlast the

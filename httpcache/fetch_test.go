@@ -387,3 +387,44 @@ func TestNoStoreBeginsNoRefresh(t *testing.T) {
 		}
 	}
 }
+
+// A 404 that was asked for later than what is stored, and came later, removes it, whatever was stored
+// when its fetch began.
+func TestGoneRemovesWhatWasStoredMeanwhile(t *testing.T) {
+	h := newTestHandler(t)
+	asked := make(chan chan int, 2)
+	next := func(w http.ResponseWriter, r *http.Request) error {
+		status := http.StatusOK
+		if r.Header.Get("Cache-Control") != "" {
+			answer := make(chan int)
+			asked <- answer
+			status = <-answer
+		}
+		if status == http.StatusOK {
+			w.Header().Set("Cache-Control", "public, max-age=600")
+		}
+		w.WriteHeader(status)
+		return nil
+	}
+	begin := func(header ...string) (origin chan int, done chan struct{}) {
+		done = make(chan struct{})
+		go func() {
+			defer close(done)
+			w := httptest.NewRecorder()
+			if err := h.ServeHTTP(w, newTestRequest(w, append(header, "Cache-Control", "no-cache")...), next); err != nil {
+				t.Error(err)
+			}
+		}()
+		return <-asked, done
+	}
+	ask(t, h, next)
+	earlier, stored := begin("Authorization", "x")
+	later, gone := begin()
+	earlier <- http.StatusOK
+	<-stored
+	later <- http.StatusNotFound
+	<-gone
+	if got := ask(t, h, next).Header().Get("Cache-Status"); strings.HasPrefix(got, "Larder; hit") {
+		t.Errorf("after the 404: %q", got)
+	}
+}

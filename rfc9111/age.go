@@ -7,10 +7,20 @@ import (
 	"time"
 )
 
+// clockStep is how far a clock may be set back without an effect on freshness. A larger step would
+// have a response stay fresh for as long as the clock was ahead.
+const clockStep = time.Minute
+
 // Age is current_age of RFC 9111 4.2.3 at now. It is not rounded; the Age field carries its whole
 // seconds.
+//
+// A response that came at a time which is still to come was stored before the clock was set back.
+// How old it is cannot be told, so it counts as no longer fresh.
 func (f *Freshness) Age(now time.Time) time.Duration {
 	residentTime := now.Sub(f.ResponseTime)
+	if residentTime < -clockStep {
+		return max(f.InitialAge, f.Lifetime)
+	}
 	return f.InitialAge + max(residentTime, 0)
 }
 

@@ -78,3 +78,23 @@ func FuzzFreshness(f *testing.F) {
 		}
 	})
 }
+
+// A clock that was far ahead when a response came, and is right now, does not keep it fresh until it
+// has caught up.
+func TestClockThatWasAhead(t *testing.T) {
+	stored := time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)
+	f := Freshness{Lifetime: time.Second, ResponseTime: stored}
+	for _, tc := range []struct {
+		now   time.Time
+		fresh bool
+	}{
+		{stored, true},
+		{stored.Add(-10 * time.Second), true},
+		{stored.Add(-24 * time.Hour), false},
+		{stored.Add(2 * time.Second), false},
+	} {
+		if got := f.TTL(tc.now) > 0; got != tc.fresh {
+			t.Errorf("at %v: fresh %v, want %v", tc.now, got, tc.fresh)
+		}
+	}
+}
