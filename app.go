@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	cfg "github.com/larder-cache/larder/caddyfile"
@@ -33,8 +34,8 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 
-	routes        httpcache.Siblings
-	otherHandlers sync.Map // *caddyhttp.Server to bool, see hasOtherHandlers
+	routes   httpcache.Siblings
+	handlers handlerCounts
 }
 
 // CaddyModule returns the Caddy module information.
@@ -97,7 +98,9 @@ func (a *App) Start() error {
 		return err
 	}
 	running.add(a)
-	a.warnOfOrder()
+	if sites, err := a.ctx.AppIfConfigured("http"); err == nil {
+		warnOfOrder(sites.(*caddyhttp.App).Servers, a.logger)
+	}
 	return nil
 }
 

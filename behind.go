@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -20,7 +21,7 @@ import (
 
 // place is where a larder handler stands in a server.
 type place struct {
-	handler *Handler
+	handler caddyhttp.MiddlewareHandler
 	path    string   // of its route, as the configuration has it: routes/0/handle/1/routes/2
 	hosts   []string // that the route and those around it match; empty for any
 	after   []step   // in the order in which a request comes to them
@@ -75,8 +76,8 @@ func (w *walker) routes(list caddyhttp.RouteList, path string, hosts []string) (
 func (w *walker) route(route *caddyhttp.Route, path string, hosts []string) (places []place) {
 	for j, handler := range route.Handlers {
 		var found []place
-		if h, ok := handler.(*Handler); ok {
-			found = []place{{handler: h, path: path, hosts: hosts, open: true}}
+		if isLarder(handler) {
+			found = []place{{handler: handler, path: path, hosts: hosts, open: true}}
 		}
 		w.within(handler, func(list caddyhttp.RouteList, name string) {
 			found = append(found, w.routes(list, fmt.Sprintf("%s/handle/%d/%s", path, j, name), hosts)...)
@@ -168,4 +169,16 @@ func (p *place) String() string {
 		return p.path
 	}
 	return p.path + " (" + strings.Join(p.hosts, ", ") + ")"
+}
+
+func moduleID(handler caddyhttp.MiddlewareHandler) string {
+	if module, ok := handler.(caddy.Module); ok {
+		return string(module.CaddyModule().ID)
+	}
+	return ""
+}
+
+// isLarder reports whether a handler is one of ours.
+func isLarder(handler caddyhttp.MiddlewareHandler) bool {
+	return moduleID(handler) == "http.handlers."+moduleName
 }

@@ -7,18 +7,20 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/larder-cache/larder/httpcache"
 )
 
-// identify makes the identity of a request from what Caddy knows about it.
-func (h *Handler) identify(r *http.Request) httpcache.Identity {
+// identify makes the identity of a request from what Caddy knows about it. name is that of its
+// server.
+func identify(r *http.Request, name string, handlers *handlerCounts) httpcache.Identity {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	id := httpcache.Identify(r, clientURL(r), claims && fromTrustedProxy(r))
-	id.Listener.Server = h.server
-	id.Dotted = dotted(r.Host) && h.app.hasOtherHandlers(serverOf(r))
+	id.Listener.Server = name
+	id.Dotted = dotted(r.Host) && handlers.several(serverOf(r))
 	return id
 }
 
@@ -59,14 +61,17 @@ func serverName(server *caddyhttp.Server) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// hasOtherHandlers reports whether a request to server can reach different larder handlers,
-// depending on how its Host is spelled. It is called for odd spellings only. The result is kept as
-// long as the configuration lives.
-func (a *App) hasOtherHandlers(server *caddyhttp.Server) bool {
+// handlerCounts knows of which servers have more than one larder handler. It lives as long as the
+// configuration.
+type handlerCounts struct{ known sync.Map } // *caddyhttp.Server to bool
+
+// several reports whether a request to server can reach different larder handlers, depending on how
+// its Host is spelled. It is called for odd spellings only.
+func (c *handlerCounts) several(server *caddyhttp.Server) bool {
 	if server == nil {
 		return true
 	}
-	if known, ok := a.otherHandlers.Load(server); ok {
+	if known, ok := c.known.Load(server); ok {
 		return known.(bool)
 	}
 	n := handlersIn(server.Routes)
@@ -75,7 +80,7 @@ func (a *App) hasOtherHandlers(server *caddyhttp.Server) bool {
 	}
 	// If there is none at all, this handler is in a place that the walk does not know, and another
 	// may be as well.
-	a.otherHandlers.Store(server, n != 1)
+	c.known.Store(server, n != 1)
 	return n != 1
 }
 
@@ -83,11 +88,10 @@ func (a *App) hasOtherHandlers(server *caddyhttp.Server) bool {
 func handlersIn(routes caddyhttp.RouteList) (n int) {
 	for _, route := range routes {
 		for _, handler := range route.Handlers {
-			switch h := handler.(type) {
-			case *Handler:
+			if within, ok := handler.(*caddyhttp.Subroute); ok {
+				n += handlersIn(within.Routes)
+			} else if isLarder(handler) {
 				n++
-			case *caddyhttp.Subroute:
-				n += handlersIn(h.Routes)
 			}
 		}
 	}

@@ -9,6 +9,9 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 )
 
+// moduleName is the name of the app, of the directive and of the command, and the metrics' prefix.
+const moduleName = "larder"
+
 // storeLogger returns a logger for what outlives configurations. Each record goes to the logger
 // that is Caddy's default when it is written, because an older one may be closed.
 func storeLogger() *slog.Logger { return slog.New(currentLog{}) }

@@ -12,7 +12,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -24,9 +23,6 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
-
-// moduleName is the name of the app, of the directive and of the command, and the metrics' prefix.
-const moduleName = "larder"
 
 func init() {
 	caddy.RegisterModule(new(App))
@@ -51,7 +47,6 @@ type Handler struct {
 	server string // serverName of the server that it belongs to
 	route  *httpcache.Route
 	logger *zap.Logger
-	writes *atomic.Pointer[writtenFields] // see written.go
 }
 
 // CaddyModule returns the Caddy module information.
@@ -68,7 +63,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.HandlerConfig = h.WithDefaults()
-	h.logger, h.writes = ctx.Logger(), new(atomic.Pointer[writtenFields])
+	h.logger = ctx.Logger()
 	app, err := ctx.App(moduleName)
 	if err != nil {
 		return fmt.Errorf("loading the %s app: %w", moduleName, err)
@@ -95,7 +90,7 @@ func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 	if rules.MaxBody == 0 || rules.MaxBody > h.app.MaxBody {
 		rules.MaxBody = h.app.MaxBody
 	}
-	rules.Behind, rules.Logger = handlersBehind{h}, ctx.Slogger()
+	rules.Behind, rules.Logger = &handlersBehind{handler: h, rules: &rules.Key}, ctx.Slogger()
 	if rules.Invalidate, err = h.invalidateRules(ctx); err != nil {
 		return rules, err
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
@@ -17,19 +16,14 @@ import (
 
 // warnOfOrder logs each larder handler that stands in front of an authentication handler. When apps
 // start, the routes of all servers have been provisioned.
-func (a *App) warnOfOrder() {
-	app, err := a.ctx.AppIfConfigured("http")
-	if err != nil {
-		return // no sites, so no order either
-	}
-	servers := app.(*caddyhttp.App).Servers
+func warnOfOrder(servers map[string]*caddyhttp.Server, logger *zap.Logger) {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		for _, p := range placesIn(servers[name]) {
 			kind := authenticationIn(p.after)
 			if kind == "" {
 				continue
 			}
-			a.logger.Warn("larder stands in front of "+kind+": what is stored is answered without asking who it is for. "+
+			logger.Warn("larder stands in front of "+kind+": what is stored is answered without asking who it is for. "+
 				"Take `order larder …` out of the global options, by default larder stands behind; "+
 				"within a `route` write larder below it, and where it stands in a `handle` put larder into that, too",
 				zap.String("server", name), zap.String("route", p.String()))
@@ -85,11 +79,4 @@ func answers(routes caddyhttp.RouteList) bool {
 		}
 	}
 	return false
-}
-
-func moduleID(handler caddyhttp.MiddlewareHandler) string {
-	if module, ok := handler.(caddy.Module); ok {
-		return string(module.CaddyModule().ID)
-	}
-	return ""
 }

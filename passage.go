@@ -16,6 +16,19 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 )
 
+// writtenFields are the request fields that handlers behind larder write or remove, by the
+// configuration.
+type writtenFields struct {
+	any     bool     // some field's name is known only when a request comes
+	names   []string // fields that may differ for requests that share a key
+	deleted []string // patterns of names, in lower case, that some of such requests may lose
+	alike   []string // fields that are the same for such requests
+}
+
+func (w *writtenFields) has(name string) bool {
+	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && httpcache.MatchesAny(w.deleted, strings.ToLower(name))
+}
+
 // passage follows what stands behind a larder handler in the order of a request. It notes which
 // fields are written on the way, and whether alike for all requests that share a key. A constant is
 // alike only if nothing outside of the key decides which requests pass the handler that writes it.

@@ -3,7 +3,7 @@ package larder
 import (
 	"net/http"
 	"slices"
-	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -24,41 +24,9 @@ import (
 // known: what a foreign module writes into a copy of the request, and what it writes for some
 // requests but not for the one that is being fetched.
 
-// writtenFields are the request fields that handlers behind larder write or remove, by the
-// configuration.
-type writtenFields struct {
-	any     bool     // some field's name is known only when a request comes
-	names   []string // fields that may differ for requests that share a key
-	deleted []string // patterns of names, in lower case, that some of such requests may lose
-	alike   []string // fields that are the same for such requests
-}
-
-func (w *writtenFields) has(name string) bool {
-	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && httpcache.MatchesAny(w.deleted, strings.ToLower(name))
-}
-
-// written returns what is written behind h. It is made at the first request, because the routes of
-// the server are complete by then.
-func (h *Handler) written(r *http.Request) *writtenFields {
-	if known := h.writes.Load(); known != nil {
-		return known
-	}
-	server := serverOf(r)
-	if server == nil {
-		return new(writtenFields)
-	}
-	after, several := behind(server, h)
-	w := passage{rules: &h.route.Key, chosen: several}
-	for _, s := range after {
-		w.follow(s)
-	}
-	h.writes.Store(&w.writtenFields)
-	return &w.writtenFields
-}
-
 // behind lists the steps that a request may take behind h. several reports that there may be more
 // than one such list. Where h stands in no route that the walk knows, the list is everything.
-func behind(server *caddyhttp.Server, h *Handler) (after []step, several bool) {
+func behind(server *caddyhttp.Server, h caddyhttp.MiddlewareHandler) (after []step, several bool) {
 	found := 0
 	for _, p := range placesIn(server) {
 		if p.handler == h {
@@ -74,19 +42,42 @@ func behind(server *caddyhttp.Server, h *Handler) (after []step, several bool) {
 }
 
 // handlersBehind is what stands behind a handler. It implements httpcache.Behind.
-type handlersBehind struct{ handler *Handler }
+type handlersBehind struct {
+	handler caddyhttp.MiddlewareHandler
+	rules   *httpcache.KeyRules
+	known   atomic.Pointer[writtenFields]
+}
+
+// written returns what is written. It is made at the first request, because the routes of the server
+// are complete by then.
+func (b *handlersBehind) written(r *http.Request) *writtenFields {
+	if known := b.known.Load(); known != nil {
+		return known
+	}
+	server := serverOf(r)
+	if server == nil {
+		return new(writtenFields)
+	}
+	after, several := behind(server, b.handler)
+	w := passage{rules: b.rules, chosen: several}
+	for _, s := range after {
+		w.follow(s)
+	}
+	b.known.Store(&w.writtenFields)
+	return &w.writtenFields
+}
 
 // WritesAlike implements httpcache.Behind.
-func (b handlersBehind) WritesAlike(r *http.Request, name string) bool {
-	return slices.Contains(b.handler.written(r).alike, name)
+func (b *handlersBehind) WritesAlike(r *http.Request, name string) bool {
+	return slices.Contains(b.written(r).alike, name)
 }
 
 // Sees implements httpcache.Behind. It reports whether the origin sees the named field of r as
 // larder does, which has these lines of it. Proxies behind larder pass on what a trusted proxy in
 // front says of a request.
-func (b handlersBehind) Sees(r *http.Request, name string, lines []string) bool {
+func (b *handlersBehind) Sees(r *http.Request, name string, lines []string) bool {
 	switch {
-	case b.handler.written(r).has(name):
+	case b.written(r).has(name):
 		return false
 	case !rfc9111.WrittenByProxies(name):
 		return true

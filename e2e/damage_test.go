@@ -110,6 +110,7 @@ func TestDamageInALargeStoredBody(t *testing.T) {
 			in.get("/").want(t, 200, string(body), "Larder; fwd=uri-miss; stored")
 			spoilStored(t, in, s, o, tc.line)
 			tc.check(t, in, o)
+			settled(t, in) // a part is answered before its fetch is over
 			o.asked(t, 2)
 			in.awaitDisk(1)
 			if tc.header[1] == fresh[1] {
