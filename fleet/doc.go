@@ -1,0 +1,2 @@
+// Package fleet makes the caches of many machines one.
+package fleet

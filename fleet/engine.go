@@ -1,0 +1,146 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Engine is a server that all nodes of a fleet reach: Redis, Valkey, or another that can do what
+// these methods say. It orders purges, and it keeps records that it does not understand. It may
+// lose its newest writes, all of its content, or the connection: an Engine says what it has, and
+// the fleet draws the conclusions.
+//
+// Many goroutines call it. A method ends soon after its context has. An error says that it is not
+// known whether the server has done what was asked. What is handed to a method must stay unchanged
+// until it returns, and the Engine keeps none of it after that.
+type Engine interface {
+	Log
+	Tier
+	Leases
+	// Close ends what is under way with errors.
+	Close() error
+}
+
+// Generation is the place of a record in the log. Records have ascending generations, with gaps. It
+// is below 2^53. 0 comes before all records.
+type Generation uint64
+
+// Log is the order of purges, and the list of nodes that have to apply them. Each method is one
+// step for the server: none sees another half done.
+//
+// Before it does anything else each method that returns a State sees to it that the log is whole.
+// Where there is no list of nodes or no log, it begins a new epoch. Where the server may have lost
+// what it had acknowledged (it was started anew, or a replica was promoted), it begins a new term:
+// generations go on far above those that may have been lost. Both append a mark.
+type Log interface {
+	// Beat notes that a node is alive and how far it has applied the log. The first beat registers
+	// the node.
+	Beat(ctx context.Context, node Node) (State, error)
+	// Append appends a record. It returns when it is in the log and, with replicas above 0, when so
+	// many replicas have it or the context's time is nearly over. nodes are those that were
+	// registered then.
+	Append(ctx context.Context, data []byte, replicas int) (Appended, error)
+	// Read returns up to limit records after a generation, oldest first. Where there are none it
+	// waits for one, for as long as wait.
+	Read(ctx context.Context, after Generation, limit int, wait time.Duration) ([]Record, error)
+	// Nodes returns the registered nodes.
+	Nodes(ctx context.Context) ([]Node, State, error)
+	// Evict removes a node from the list, unless it has beaten since it was seen like this.
+	Evict(ctx context.Context, seen Node) error
+	// Leave removes a node that answers no more requests.
+	Leave(ctx context.Context, id string) error
+}
+
+// Record is one record of the log. Data is what Append was given. A mark has none.
+type Record struct {
+	Generation Generation
+	Mark       bool
+	Data       []byte
+}
+
+// State is what a server says of its log.
+type State struct {
+	Epoch string        // random, made with the list of nodes and lost with it
+	Tail  Generation    // of the newest record
+	First Generation    // of the oldest that is still there
+	Term  time.Duration // since the newest mark
+	Now   time.Time     // by the server's clock
+}
+
+// Appended is what became of an Append.
+type Appended struct {
+	Generation Generation
+	Nodes      []Node
+	State      State
+	Replicas   int // that are known to have it
+}
+
+// Node is a process in the list of nodes. The fields after Applied are for people.
+type Node struct {
+	ID      string // random, of one process
+	Epoch   string // of the log that it has applied, "" before it has read any
+	Applied Generation
+	Beats   uint64    // since it was registered; the server counts
+	Seen    time.Time // its last beat, by the server's clock; the server sets it
+	State   string    // one of the words of Stats
+	Name    string    // of its machine
+	Address string
+	Version string
+}
+
+// Tier keeps the records of stored responses. It understands none of it. A record that is gone is
+// nil and no error.
+type Tier interface {
+	// Find returns the record of one variant of a key, and all rows of the key's index by variant.
+	Find(ctx context.Context, key, variant string) (record []byte, index map[string][]byte, err error)
+	// Record returns the record of one variant of a key.
+	Record(ctx context.Context, key, variant string) ([]byte, error)
+	// PutRecord stores a record and its row in the index, for as long as ttl. Both go at once.
+	PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error
+	// RemoveRecord removes a record and its row, unless the record is another than seen.
+	RemoveRecord(ctx context.Context, key, variant string, seen []byte) error
+	// Chunks returns chunks of a body by their numbers. Each may be nil.
+	Chunks(ctx context.Context, id string, numbers []int) ([][]byte, error)
+	// PutChunk stores one.
+	PutChunk(ctx context.Context, id string, number int, chunk []byte, ttl time.Duration) error
+	// KeepChunks has chunks 0 to n-1 live for ttl from now on. It reports whether all were there.
+	KeepChunks(ctx context.Context, id string, n int, ttl time.Duration) (all bool, err error)
+}
+
+// Leases let one node fetch for all. A lease has a token, the facts that its holder has published,
+// and the nodes that wait for it.
+type Leases interface {
+	// Take takes the lease of a key for ttl, or makes the node one that waits for it. Where the key
+	// is marked as not for sharing it does neither.
+	Take(ctx context.Context, key, token, node string, ttl time.Duration) (Lease, error)
+	// Hold renews a lease for ttl and publishes what its holder knows by now; nil facts leave them
+	// as they are. Those who wait are woken where there are new facts. ok is false where the token
+	// holds the lease no longer.
+	Hold(ctx context.Context, key, token string, facts []byte, ttl time.Duration) (ok bool, err error)
+	// Release ends a lease and wakes those who wait with a message. With alone above 0 the key is
+	// marked as not for sharing for so long. ok is false where the token held it no longer: then
+	// nothing is done.
+	Release(ctx context.Context, key, token string, message []byte, alone time.Duration) (ok bool, err error)
+	// Look returns a lease as it is, for those who have missed a message.
+	Look(ctx context.Context, key string) (Lease, error)
+	// Listen calls wake for each message to a node, until the context ends or the connection is
+	// lost. ready is called when messages from then on are heard.
+	Listen(ctx context.Context, node string, ready func(), wake func(key string, message []byte)) error
+}
+
+// Lease is the state of a key's lease.
+type Lease struct {
+	Taken bool   // by this call
+	Held  bool   // by another
+	Alone bool   // the key is marked as not for sharing
+	Facts []byte // that its holder has published
+}
+
+// Errors of an Engine, beside those of its connection.
+var (
+	// ErrReadOnly says that the server takes no writes: it is a replica, or out of memory.
+	ErrReadOnly = errors.New("the server takes no writes")
+	// ErrRefused says that the server does not let this node in: a wrong password, no permission.
+	ErrRefused = errors.New("the server refuses this node")
+)
