@@ -109,19 +109,21 @@ type Tier interface {
 }
 
 // Leases let one node fetch for all. A lease has a token, the facts that its holder has published,
-// and the nodes that wait for it.
+// and the nodes that wait for it. When it has ended, a message may stand in its place for a while.
+// Facts and messages are not empty.
 type Leases interface {
-	// Take takes the lease of a key for ttl, or makes the node one that waits for it. Where the key
-	// is marked as not for sharing it does neither.
-	Take(ctx context.Context, key, token, node string, ttl time.Duration) (Lease, error)
-	// Hold renews a lease for ttl and publishes what its holder knows by now; nil facts leave them
-	// as they are. Those who wait are woken where there are new facts. ok is false where the token
-	// holds the lease no longer.
-	Hold(ctx context.Context, key, token string, facts []byte, ttl time.Duration) (ok bool, err error)
-	// Release ends a lease and wakes those who wait with a message. With alone above 0 the key is
-	// marked as not for sharing for so long. ok is false where the token held it no longer: then
+	// Take takes the lease of a key for ttl, where it is free and the message in its place is seen
+	// (nil: there is none). The message goes then, so one of many takers has the lease. Where
+	// another holds it the node becomes one that waits for it. Where another message is in its place
 	// nothing is done.
-	Release(ctx context.Context, key, token string, message []byte, alone time.Duration) (ok bool, err error)
+	Take(ctx context.Context, key, token, node string, seen []byte, ttl time.Duration) (Lease, error)
+	// Hold renews a lease for ttl and publishes what its holder knows by now; nil facts leave them
+	// as they are. New facts wake those who wait, with the facts as the message. ok is false where
+	// the token holds the lease no longer.
+	Hold(ctx context.Context, key, token string, facts []byte, ttl time.Duration) (ok bool, err error)
+	// Release ends a lease and wakes those who wait with a message, which stands in its place for
+	// keep; 0 is not at all. ok is false where the token held it no longer: then nothing is done.
+	Release(ctx context.Context, key, token string, message []byte, keep time.Duration) (ok bool, err error)
 	// Look returns a lease as it is, for those who have missed a message.
 	Look(ctx context.Context, key string) (Lease, error)
 	// Listen calls wake for each message to a node, until the context ends or the connection is
@@ -129,12 +131,12 @@ type Leases interface {
 	Listen(ctx context.Context, node string, ready func(), wake func(key string, message []byte)) error
 }
 
-// Lease is the state of a key's lease.
+// Lease is the state of a key's lease. Where it is neither Taken nor Held it is free.
 type Lease struct {
 	Taken bool   // by this call
 	Held  bool   // by another
-	Alone bool   // the key is marked as not for sharing
 	Facts []byte // that its holder has published
+	Left  []byte // the message in the place of a free one
 }
 
 // Errors of an Engine, beside those of its connection.
