@@ -40,10 +40,12 @@
 //	internal/boltcheck  what is checked of a file before bbolt opens it
 //
 //	purge.go            the promise of a purge and the argument for it
-//	purge_set.go        purges in force, found by their selectors
+//	purge_set.go        purges in force, found by their selectors (selectors.go)
 //	purge_count.go      what a purge matches (purge_scan.go: the rows that a selector names)
 //	purge_noop.go       whether a purge would change nothing
 //	purge_sweep.go      deleting what purges have hit
+//	severity.go         what a purge makes of a response
+//	masks.go            purges over responses that are kept elsewhere
 //
 // # Budgets
 //
@@ -115,9 +117,10 @@
 // # Locks
 //
 // In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu,
-// purgeSet.mu, tickets.mu, pins.mu, accesses.mu, arena.mu, table.mu, bodyWriters.mu. There are two
-// exceptions: disk.mu is held for reading around a transaction, within which memory, the queue and
-// the records may be used, and bodyWriters.mu while pins.mu is taken when a BodyWriter begins.
+// purgeSet.mu, tickets.mu, pins.mu, accesses.mu, arena.mu, table.mu, bodyWriters.mu, Masks.mu.
+// There are two exceptions: disk.mu is held for reading around a transaction, within which memory,
+// the queue and the records may be used, and bodyWriters.mu while pins.mu is taken when a
+// BodyWriter begins.
 //
 // Nothing is written to a client under any of them, and no transaction is open while a client is
 // written to: bodies are read in pieces (disk_body.go), each copied out of a transaction of its

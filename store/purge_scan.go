@@ -8,48 +8,38 @@ import (
 
 // scan is one range of index rows that a selector names.
 type scan struct {
-	kind  scanKind
-	value string // the tag, URL, prefix or host
-	from  []byte // where the rows begin, which all of them begin with
+	selector
+	from []byte // where the rows begin, which all of them begin with
 }
-
-type scanKind uint8
-
-const (
-	scanTag scanKind = iota
-	scanURL
-	scanPrefix
-	scanHost
-	scanAll
-)
 
 // scansOf are the ranges of all selectors.
 func scansOf(sel *Selectors) []scan {
 	if sel.All {
-		return []scan{{kind: scanAll}}
+		return []scan{{selector: selector{kind: byAll}}}
 	}
 	var scans []scan
-	for _, t := range sel.Tags {
-		scans = append(scans, scan{scanTag, t, tagStart(t)})
-	}
-	for _, u := range sel.URLs {
-		scans = append(scans, scan{scanURL, u, append([]byte(u), 0)})
-	}
-	for _, p := range sel.Prefixes {
-		scans = append(scans, scan{scanPrefix, p, []byte(p)})
-	}
-	for _, h := range sel.Hosts {
-		for _, p := range hostPrefixes(h) {
-			scans = append(scans, scan{scanHost, h, []byte(p)})
+	sel.each(func(s selector) {
+		switch s.kind {
+		case byTag:
+			scans = append(scans, scan{s, tagStart(s.value)})
+		case byURL:
+			scans = append(scans, scan{s, append([]byte(s.value), 0)})
+		case byPrefix:
+			scans = append(scans, scan{s, []byte(s.value)})
+		case byHost:
+			for _, p := range hostPrefixes(s.value) {
+				scans = append(scans, scan{s, []byte(p)})
+			}
+		case byAll:
 		}
-	}
+	})
 	return scans
 }
 
 // each calls fn for every row behind after, or from the first when after is nil, while fn agrees.
 func (sc *scan) each(t *buckets, after []byte, fn func(key, value []byte) (bool, error)) error {
 	bucket := t.urls
-	if sc.kind == scanTag {
+	if sc.kind == byTag {
 		bucket = t.tags
 	}
 	c := bucket.Cursor()
@@ -73,17 +63,17 @@ func (sc *scan) each(t *buckets, after []byte, fn func(key, value []byte) (bool,
 // names tells whether a row in the range is meant, as far as the row can tell.
 func (sc *scan) names(key []byte) bool {
 	switch sc.kind {
-	case scanTag: // may have NULs in it
+	case byTag: // may have NULs in it
 		return len(key) == len(sc.from)+8
-	case scanURL:
+	case byURL:
 		url, _, ok := cutURLRowKey(key)
 		return ok && selectsURL(sc.value, url)
-	case scanHost:
+	case byHost:
 		url, _, ok := cutURLRowKey(key)
 		return ok && selectsHost(sc.value, url)
-	case scanPrefix:
+	case byPrefix:
 		return len(key)-9 >= len(sc.value)
-	case scanAll:
+	case byAll:
 	}
 	return true
 }
@@ -94,7 +84,7 @@ func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var covered uint64
-	for _, g := range []*generations{&r.all, r.of(sc)} {
+	for _, g := range []*generations{r.bySelector.all, r.bySelector.get(sc.selector)} {
 		if g == nil {
 			continue
 		}
@@ -106,40 +96,24 @@ func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
 	return covered
 }
 
-// of are the generations of the records with the selector of a scan.
-func (r *purgeSet) of(sc *scan) *generations {
-	switch sc.kind {
-	case scanTag:
-		return r.tags[sc.value]
-	case scanURL:
-		return r.urls[sc.value]
-	case scanPrefix:
-		return r.prefixes[sc.value]
-	case scanHost:
-		return r.hosts[sc.value]
-	case scanAll:
-	}
-	return &r.all
-}
-
 // sameAs tells whether a scan is for a selector of sel.
 func (sc *scan) sameAs(sel *Selectors) bool {
-	return slices.ContainsFunc(scansOf(sel), func(o scan) bool { return o.kind == sc.kind && o.value == sc.value })
+	return slices.ContainsFunc(scansOf(sel), func(o scan) bool { return o.selector == sc.selector })
 }
 
 // hits tells whether the entry is what the selector names; a tag's row may be another's by its
 // hash.
 func (sc *scan) hits(r record) bool {
 	switch sc.kind {
-	case scanTag:
+	case byTag:
 		return slices.Contains(r.tags(), sc.value)
-	case scanURL:
+	case byURL:
 		return selectsURL(sc.value, string(r.url()))
-	case scanPrefix:
+	case byPrefix:
 		return strings.HasPrefix(string(r.url()), sc.value)
-	case scanHost:
+	case byHost:
 		return selectsHost(sc.value, string(r.url()))
-	case scanAll:
+	case byAll:
 	}
 	return true
 }

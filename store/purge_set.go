@@ -2,75 +2,11 @@ package store
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
-
-// Selectors say what to purge. They are OR-ed; strings are compared exactly, so the caller
-// normalises URLs first.
-type Selectors struct {
-	// Tags are surrogate keys, internal ones included.
-	Tags []string
-	// URLs are absolute and go with all their variants: at every listener, or at one, as URLAt has
-	// it.
-	URLs []string
-	// Prefixes are beginnings of absolute URLs.
-	Prefixes []string
-	// Hosts are authorities, of http and https alike: in lower case, with a default port only where
-	// that is meant, see selectsHost.
-	Hosts []string
-	// All selects everything.
-	All bool
-}
-
-// ErrNoSelector is returned for a purge that selects nothing.
-var ErrNoSelector = errors.New("purge: no selector")
-
-func (s *Selectors) check() error {
-	if !s.All && len(s.Tags)+len(s.URLs)+len(s.Prefixes)+len(s.Hosts) == 0 {
-		return ErrNoSelector
-	}
-	for _, list := range [][]string{s.Tags, s.URLs, s.Prefixes, s.Hosts} {
-		if slices.Contains(list, "") {
-			return fmt.Errorf("purge: empty selector: %w", ErrNoSelector)
-		}
-	}
-	return nil
-}
-
-// distinct copies the lists, which belong to the caller, each selector once: those that stand there
-// many times would cost their number each, where they are noted and counted.
-func (s *Selectors) distinct() Selectors {
-	once := func(list []string) []string {
-		list = slices.Clone(list)
-		slices.Sort(list)
-		return slices.Compact(list)
-	}
-	return Selectors{Tags: once(s.Tags), URLs: once(s.URLs), Prefixes: once(s.Prefixes), Hosts: once(s.Hosts), All: s.All}
-}
-
-// match tells whether any selector names the entry.
-func (s *Selectors) match(url string, tags []string) bool {
-	if s.All || slices.ContainsFunc(s.URLs, func(selector string) bool { return selectsURL(selector, url) }) {
-		return true
-	}
-	for _, t := range s.Tags {
-		if slices.Contains(tags, t) {
-			return true
-		}
-	}
-	for _, p := range s.Prefixes {
-		if strings.HasPrefix(url, p) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(s.Hosts, func(selector string) bool { return selectsHost(selector, url) })
-}
 
 // purgeRecord is one purge in force.
 type purgeRecord struct {
@@ -123,16 +59,13 @@ type purgeSet struct {
 	// been swept since, and the record dropped.
 	drops atomic.Uint64
 
-	mu              sync.RWMutex
-	first, latest   *purgeRecord // the ends of the list, by generation
-	count           int
-	size            int64          // bytes, see purgeRecord.size
-	walked          int            // records that walks through all of them have passed, for tests
-	uncounted       []*purgeRecord // ascending
-	tags, urls      map[string]*generations
-	hosts, prefixes map[string]*generations
-	lengths         map[int]int // of prefixes, with how many records have one of that length
-	all             generations
+	mu            sync.RWMutex
+	first, latest *purgeRecord // the ends of the list, by generation
+	count         int
+	size          int64          // bytes, see purgeRecord.size
+	walked        int            // records that walks through all of them have passed, for tests
+	uncounted     []*purgeRecord // ascending
+	bySelector    bySelector[*generations]
 }
 
 // generations are those of the records with one selector, each list ascending.
@@ -158,11 +91,7 @@ func latestBelow(list []uint64, below uint64) uint64 {
 }
 
 func newPurgeSet(generation uint64) *purgeSet {
-	r := &purgeSet{
-		tags: make(map[string]*generations), urls: make(map[string]*generations),
-		hosts: make(map[string]*generations), prefixes: make(map[string]*generations),
-		lengths: make(map[int]int),
-	}
+	r := &purgeSet{bySelector: newBySelector[*generations]()}
 	r.last.Store(generation)
 	return r
 }
@@ -217,9 +146,6 @@ func (r *purgeSet) add(rec *purgeRecord) {
 		at, _ := slices.BinarySearch(*list, rec.gen)
 		*list = slices.Insert(*list, at, rec.gen)
 	})
-	for _, p := range rec.sel.Prefixes {
-		r.lengths[len(p)]++
-	}
 	r.newest.Store(r.latest.gen)
 }
 
@@ -251,25 +177,16 @@ func (r *purgeSet) unlink(rec *purgeRecord) {
 
 // each calls fn with the generations of every selector of rec. Those that fn leaves empty go.
 func (r *purgeSet) each(rec *purgeRecord, fn func(g *generations)) {
-	of := func(m map[string]*generations, keys []string) {
-		for _, key := range keys {
-			g := m[key]
-			if g == nil {
-				g = new(generations)
-				m[key] = g
-			}
-			if fn(g); len(g.hard)+len(g.soft) == 0 {
-				delete(m, key)
-			}
+	rec.sel.each(func(s selector) {
+		g := r.bySelector.get(s)
+		if g == nil {
+			g = new(generations)
+			r.bySelector.put(s, g)
 		}
-	}
-	of(r.tags, rec.sel.Tags)
-	of(r.urls, rec.sel.URLs)
-	of(r.hosts, rec.sel.Hosts)
-	of(r.prefixes, rec.sel.Prefixes)
-	if rec.sel.All {
-		fn(&r.all)
-	}
+		if fn(g); len(g.hard)+len(g.soft) == 0 {
+			r.bySelector.remove(s)
+		}
+	})
 }
 
 // raise makes later generations later than those in a file.
@@ -305,11 +222,6 @@ func (r *purgeSet) drop(rec *purgeRecord) {
 			*list = slices.Delete(*list, at, at+1)
 		}
 	})
-	for _, p := range rec.sel.Prefixes {
-		if r.lengths[len(p)]--; r.lengths[len(p)] == 0 {
-			delete(r.lengths, len(p))
-		}
-	}
 	var newest uint64
 	if r.latest != nil {
 		newest = r.latest.gen
@@ -328,33 +240,10 @@ func (r *purgeSet) purgedBy(url string, tags []string, gen, below uint64) (hard,
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	hit := func(g *generations) {
-		if g != nil {
-			hard = hard || latestBelow(g.hard, below) > gen
-			soft = soft || latestBelow(g.soft, below) > gen
-		}
-	}
-	hit(&r.all)
-	for _, t := range tags {
-		hit(r.tags[t])
-	}
-	if len(r.urls) > 0 {
-		hit(r.urls[url])
-		if bare := BareURL(url); len(bare) < len(url) {
-			hit(r.urls[bare])
-		}
-	}
-	if len(r.hosts) > 0 {
-		host, full := hostOf(url), withPort(url)
-		if hit(r.hosts[host]); full != host {
-			hit(r.hosts[full])
-		}
-	}
-	for n := range r.lengths {
-		if n <= len(url) {
-			hit(r.prefixes[url[:n]])
-		}
-	}
+	r.bySelector.naming(url, tags, func(g *generations) {
+		hard = hard || latestBelow(g.hard, below) > gen
+		soft = soft || latestBelow(g.soft, below) > gen
+	})
 	return hard, soft
 }
 

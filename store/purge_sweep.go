@@ -361,7 +361,7 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	r, inline, err := b.record(id)
 	if err != nil {
 		bucket := b.urls
-		if sc.kind == scanTag {
+		if sc.kind == byTag {
 			bucket = b.tags
 		}
 		return errors.Join(bucket.Delete(row), b.remove(id, Key{}, Damaged))

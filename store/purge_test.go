@@ -230,10 +230,11 @@ func TestSelectorsThatStandThereManyTimesAreOne(t *testing.T) {
 	}
 	s.purges.mu.Lock()
 	defer s.purges.mu.Unlock()
-	for name, by := range map[string]map[string]*generations{"tags": s.purges.tags, "urls": s.purges.urls, "hosts": s.purges.hosts, "prefixes": s.purges.prefixes} {
-		for text, g := range by {
-			if len(by) != 2 || len(g.hard) != 1 {
-				t.Errorf("%s: %q is noted %d times, of %d", name, text, len(g.hard), len(by))
+	by := &s.purges.bySelector
+	for name, of := range map[string]map[string]*generations{"tags": by.tags, "urls": by.urls, "hosts": by.hosts, "prefixes": by.prefixes} {
+		for text, g := range of {
+			if len(of) != 2 || len(g.hard) != 1 {
+				t.Errorf("%s: %q is noted %d times, of %d", name, text, len(g.hard), len(of))
 			}
 		}
 	}
