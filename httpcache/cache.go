@@ -19,6 +19,9 @@ type Options struct {
 	OnDisk bool
 	// Limits bound what is under way. Zero values mean the defaults.
 	Limits coalesce.Limits
+	// Pass reports whether stored responses may be used without asking the origin first. It is
+	// called once for each request. nil: they may, always.
+	Pass func() bool
 	// Metrics counts. nil: nothing is counted.
 	Metrics Metrics
 	// Admission decides which requests reach the origin. nil: all do.
@@ -59,6 +62,7 @@ type Cache struct {
 	inFlight       inFlight
 	workers        workers
 
+	pass      func() bool
 	metrics   Metrics
 	admission Admission
 	remote    Remote
@@ -79,6 +83,7 @@ func New(o Options) *Cache {
 		refreshBackoff: newRefreshBackoff(),
 		removals:       newRemovals(),
 		varianceHints:  newVarianceHints(),
+		pass:           o.Pass,
 		metrics:        o.Metrics,
 		admission:      o.Admission,
 		remote:         o.Remote,

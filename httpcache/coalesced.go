@@ -15,7 +15,8 @@ import (
 type flightTag struct {
 	key        store.Key // in the group of flights
 	url        string
-	generation uint64 // of the purges, when its fetch began
+	generation uint64    // of the purges, when its fetch began
+	begun      time.Time // its fetch began then, or a little later
 }
 
 // membership is a request's place on a flight.
@@ -93,7 +94,7 @@ func (q *Request) run(x *Fetch) {
 // begin opens a ticket for a fetch that this request may have to make, and returns it with its
 // flightTag.
 func (q *Request) begin() (ticket, *flightTag) {
-	tag := &flightTag{key: q.flightKey(), url: q.storedURL()}
+	tag := &flightTag{key: q.flightKey(), url: q.storedURL(), begun: q.now}
 	t := q.cache.begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag
@@ -103,7 +104,7 @@ func (q *Request) begin() (ticket, *flightTag) {
 // flight for the same key may have stored its response and ended. A new fetch would then be one too
 // many.
 func (q *Request) storedMeanwhile(x *Fetch) bool {
-	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest {
+	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest || q.mustValidate {
 		return false
 	}
 	found := q.cache.store.Lookup(q.key, q.selects)
@@ -126,9 +127,12 @@ func (q *Request) storedMeanwhile(x *Fetch) bool {
 	return true
 }
 
-// usable reports whether a running flight may answer this request, by purges and the age of its
-// answer.
+// usable reports whether a running flight may answer this request, by purges, by its beginning and
+// the age of its answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
+	if !q.began(f) {
+		return false
+	}
 	tag := f.Tag().(*flightTag)
 	hd, decided := f.Head().(*sharedResponse)
 	if !decided {
@@ -345,7 +349,7 @@ func (q *Request) failFollowers(err error) error {
 // 5861 4).
 func (q *Request) staleOnError() (err error, ok bool) {
 	q.updateNow() // it has waited
-	if q.found.Entry == nil || !q.freshness.UsableOnError(q.directives, q.now, q.found.Soft) || !q.bodyReady() {
+	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, q.found.Soft) || !q.bodyReady() {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, DetailSIE), true

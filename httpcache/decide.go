@@ -237,7 +237,7 @@ func (x *Fetch) cancelled() bool {
 // staleStandsIn reports whether the stored response is the answer to a failure of the origin (RFC
 // 5861 4).
 func (x *Fetch) staleStandsIn() bool {
-	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
+	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.usableOnError(x.freshness, time.Now(), x.soft)
 }
 
 // staleIsKept reports whether the stored response may stand in for a failure to other clients,

@@ -118,6 +118,9 @@ const (
 	// DetailError: the handlers returned an error instead of a response: nothing listens at the
 	// origin, or file_server found no file.
 	DetailError
+	// DetailNoPass: what is stored was not used, or a fetch under way not waited for, because this
+	// machine may not know of every purge.
+	DetailNoPass
 )
 
 // String returns the word, empty for NoDetail.
@@ -135,6 +138,8 @@ func (d Detail) String() string {
 		return "client-gone"
 	case DetailError:
 		return "error"
+	case DetailNoPass:
+		return "no-pass"
 	}
 	return fmt.Sprintf("detail(%d)", uint8(d))
 }

@@ -23,7 +23,7 @@ type Remote interface {
 // answerFromRemote answers a flight from the Remote, if that has a response which may be used
 // unchanged. Otherwise the origin is asked. It is asked too if the Remote fails, which is logged.
 func (x *Fetch) answerFromRemote() bool {
-	if x.forward == rfc9111.ForwardRequest { // its client wants it from the origin
+	if x.forward == rfc9111.ForwardRequest || x.mustValidate { // it is wanted from the origin
 		return false
 	}
 	entry, err := x.cache.remote.Get(x.flight.Context(), x.key, x.selects)

@@ -40,6 +40,7 @@ type Request struct {
 	varyNames []string           // what is known of the URL's Vary
 
 	decision  Decision   // see decide
+	withheld  Detail     // why what was found, or is under way, is no answer
 	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
 }
@@ -53,6 +54,7 @@ type presented struct {
 	directives    rfc9111.RequestDirectives
 	authorized    bool // it carries Authorization, and the key lacks it
 	unkeyedCookie bool
+	mustValidate  bool            // nothing stored answers it unconfirmed, see withoutpass.go
 	forward       rfc9111.Forward // why the origin must be asked, set by lookUp
 }
 
@@ -305,6 +307,9 @@ func classOf(authorized, cookie bool) string {
 // written.
 func (q *Request) decide(d Decision) {
 	d.Forward = q.forward
+	if d.Reason() == "" {
+		d.Detail = q.withheld
+	}
 	q.decision = d
 	q.cache.metrics.Request(d.Outcome)
 	q.origin.Decided(&q.decision)
@@ -323,6 +328,9 @@ func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 	case StatusFull:
 		if cs.Forward != rfc9111.ForwardBypass {
 			cs.Key = q.keyed.method + " " + q.url()
+		}
+		if cs.Detail == "" {
+			cs.Detail = q.decision.Detail.String()
 		}
 	}
 	if len(h["Cache-Status"]) > 0 {

@@ -54,7 +54,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		if !leads {
 			q.freshness = q.evaluate(hd.entry) // its own route may allow less
 		}
-		if !leads && !q.freshness.UsableOnError(q.directives, q.now, hd.soft) {
+		if !leads && !q.usableOnError(q.freshness, q.now, hd.soft) {
 			return true, q.failFollowers(&originError{status: hd.origin})
 		}
 		return true, q.respondStored(OutcomeStale, DetailSIE)
