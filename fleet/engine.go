@@ -32,7 +32,9 @@ type Generation uint64
 // Before it does anything else each method that returns a State sees to it that the log is whole.
 // Where there is no list of nodes or no log, it begins a new epoch. Where the server may have lost
 // what it had acknowledged (it was started anew, or a replica was promoted), it begins a new term:
-// generations go on far above those that may have been lost. Both append a mark.
+// generations go on far above those that may have been lost, and two terms that begin at the same
+// place do not meet again. So an applied generation above Tail is one that was lost. Both append a
+// mark. The list of nodes stays where the log alone is lost, and the other way round.
 type Log interface {
 	// Beat notes that a node is alive and how far it has applied the log. The first beat registers
 	// the node.
@@ -46,7 +48,8 @@ type Log interface {
 	Read(ctx context.Context, after Generation, limit int, wait time.Duration) ([]Record, error)
 	// Nodes returns the registered nodes.
 	Nodes(ctx context.Context) ([]Node, State, error)
-	// Evict removes a node from the list, unless it has beaten since it was seen like this.
+	// Evict removes a node from the list, unless it has beaten since it was seen like this: its Beats
+	// and Seen are compared.
 	Evict(ctx context.Context, seen Node) error
 	// Leave removes a node that answers no more requests.
 	Leave(ctx context.Context, id string) error
@@ -96,9 +99,12 @@ type Tier interface {
 	Find(ctx context.Context, key, variant string) (record []byte, index map[string][]byte, err error)
 	// Record returns the record of one variant of a key.
 	Record(ctx context.Context, key, variant string) ([]byte, error)
-	// PutRecord stores a record and its row in the index, for as long as ttl. Both go at once.
+	// PutRecord stores a record and its row in the index, for as long as ttl: both are there at once.
+	// A row may outlive its record, so it may be found without one. Where the server has the key's
+	// rows in one place it drops those that are over with this.
 	PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error
-	// RemoveRecord removes a record and its row, unless the record is another than seen.
+	// RemoveRecord removes a record and its row, unless the record is another than seen. Where there
+	// is none it removes the row.
 	RemoveRecord(ctx context.Context, key, variant string, seen []byte) error
 	// Chunks returns chunks of a body by their numbers. Each may be nil.
 	Chunks(ctx context.Context, id string, numbers []int) ([][]byte, error)
@@ -115,11 +121,12 @@ type Leases interface {
 	// Take takes the lease of a key for ttl, where it is free and the message in its place is seen
 	// (nil: there is none). The message goes then, so one of many takers has the lease. Where
 	// another holds it the node becomes one that waits for it. Where another message is in its place
-	// nothing is done.
+	// nothing is done. The token that holds a lease takes it again, as after a reply that was lost. A
+	// lease that ends by its ttl leaves nothing and wakes nobody.
 	Take(ctx context.Context, key, token, node string, seen []byte, ttl time.Duration) (Lease, error)
 	// Hold renews a lease for ttl and publishes what its holder knows by now; nil facts leave them
-	// as they are. New facts wake those who wait, with the facts as the message. ok is false where
-	// the token holds the lease no longer.
+	// as they are. New facts wake those who wait, who wait on, with the facts as the message. ok is
+	// false where the token holds the lease no longer.
 	Hold(ctx context.Context, key, token string, facts []byte, ttl time.Duration) (ok bool, err error)
 	// Release ends a lease and wakes those who wait with a message, which stands in its place for
 	// keep; 0 is not at all. ok is false where the token held it no longer: then nothing is done.

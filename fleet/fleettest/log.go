@@ -1,0 +1,143 @@
+package fleettest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/larder-cache/larder/fleet"
+)
+
+// Beat implements fleet.Log.
+func (e *Engine) Beat(ctx context.Context, node fleet.Node) (state fleet.State, err error) {
+	err = e.write(ctx, "Beat", func(s *Server) {
+		s.ensure()
+		node.Beats = s.data.nodes[node.ID].Beats + 1
+		node.Seen = s.now()
+		s.data.nodes[node.ID] = node
+		state = s.state()
+	})
+	return state, err
+}
+
+// Append implements fleet.Log.
+func (e *Engine) Append(ctx context.Context, data []byte, replicas int) (out fleet.Appended, err error) {
+	err = e.write(ctx, "Append", func(s *Server) {
+		s.ensure()
+		s.append(fleet.Record{Generation: s.data.gen + 1, Data: bytes.Clone(data)})
+		out = fleet.Appended{Generation: s.data.gen, Nodes: s.nodes(), State: s.state()}
+		if replicas > 0 {
+			out.Replicas = s.replicas
+		}
+	})
+	return out, err
+}
+
+// Nodes implements fleet.Log.
+func (e *Engine) Nodes(ctx context.Context) (nodes []fleet.Node, state fleet.State, err error) {
+	err = e.write(ctx, "Nodes", func(s *Server) {
+		s.ensure()
+		nodes, state = s.nodes(), s.state()
+	})
+	return nodes, state, err
+}
+
+// Evict implements fleet.Log.
+func (e *Engine) Evict(ctx context.Context, seen fleet.Node) error {
+	return e.write(ctx, "Evict", func(s *Server) {
+		if now := s.data.nodes[seen.ID]; now.Beats == seen.Beats && now.Seen.Equal(seen.Seen) {
+			delete(s.data.nodes, seen.ID)
+		}
+	})
+}
+
+// Leave implements fleet.Log.
+func (e *Engine) Leave(ctx context.Context, id string) error {
+	return e.write(ctx, "Leave", func(s *Server) { delete(s.data.nodes, id) })
+}
+
+// Read implements fleet.Log.
+func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wait time.Duration) ([]fleet.Record, error) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for over := wait <= 0; ; {
+		var records []fleet.Record
+		var grown <-chan struct{}
+		err := e.read(ctx, "Read", func(s *Server) { records, grown = s.after(after, limit), s.grown })
+		if err != nil || len(records) > 0 || over {
+			return records, err
+		}
+		select {
+		case <-grown:
+		case <-timer.C:
+			over = true
+		case <-ctx.Done():
+		case <-e.closed:
+		}
+	}
+}
+
+// ensure begins a new epoch or a new term where it has to.
+func (s *Server) ensure() {
+	switch {
+	case s.data.epoch == "" || !s.data.hasLog:
+		s.epochs++
+		s.data.epoch = "epoch " + strconv.Itoa(s.epochs)
+	case s.data.run == s.run:
+		return
+	}
+	s.data.run = s.run
+	s.data.since = s.now()
+	s.append(fleet.Record{Generation: s.nextTerm(), Mark: true})
+}
+
+// nextTerm is above all that was lost: what is there, what the clock says, and then a stretch that
+// two terms do not share, though they begin at the same place.
+func (s *Server) nextTerm() fleet.Generation {
+	last := s.data.gen
+	if n := len(s.data.log); n > 0 {
+		last = max(last, s.data.log[n-1].Generation)
+	}
+	if last == 0 {
+		return fleet.Generation(s.now().UnixMicro())
+	}
+	return last + 1<<32 + fleet.Generation(s.run+s.epochs)<<20
+}
+
+func (s *Server) append(r fleet.Record) {
+	s.data.gen, s.data.hasLog = r.Generation, true
+	s.data.log = append(s.data.log, r)
+	if len(s.data.log) > s.history+s.history/10 {
+		s.data.trim(s.history)
+	}
+	close(s.grown)
+	s.grown = make(chan struct{})
+}
+
+func (s *Server) after(g fleet.Generation, limit int) []fleet.Record {
+	first, _ := slices.BinarySearchFunc(s.data.log, g+1, func(r fleet.Record, g fleet.Generation) int {
+		return cmp.Compare(r.Generation, g)
+	})
+	records := slices.Clone(s.data.log[first:min(len(s.data.log), first+limit)])
+	for i := range records {
+		records[i].Data = bytes.Clone(records[i].Data)
+	}
+	return records
+}
+
+func (s *Server) state() fleet.State {
+	state := fleet.State{Epoch: s.data.epoch, Tail: s.data.gen, First: s.data.gen, Now: s.now()}
+	state.Term = state.Now.Sub(s.data.since)
+	if len(s.data.log) > 0 {
+		state.First = s.data.log[0].Generation
+	}
+	return state
+}
+
+func (s *Server) nodes() []fleet.Node {
+	return slices.SortedFunc(maps.Values(s.data.nodes), func(a, b fleet.Node) int { return cmp.Compare(a.ID, b.ID) })
+}
