@@ -265,26 +265,3 @@ func (d *disk) checkPlace() error {
 	}
 	return d.use.do(d.use.checkPlace, nil)
 }
-
-// patience is how long a purge waits for the disk.
-func (s *Store) patience() time.Duration {
-	if s.disk == nil {
-		return stallTime
-	}
-	return s.disk.wait()
-}
-
-// takeLate hands the disk writer a purge that is not waited for any more. Until it is counted
-// nothing is swept.
-func (k *diskWriter) takeLate(req *purgeRequest) {
-	select {
-	case k.requests <- req:
-	case <-k.done:
-	}
-}
-
-// purgeStalled is the outcome of a purge that has waited too long.
-func (s *Store) purgeStalled() error {
-	s.counts.errors[DiskTier].Add(1)
-	return fmt.Errorf("%w: %w", ErrNotDurable, errStalled)
-}

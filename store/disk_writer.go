@@ -46,7 +46,7 @@ type diskWriter struct {
 	stop     chan struct{}
 	done     chan struct{}
 	kick     chan struct{}
-	requests chan *purgeRequest
+	requests purgeRequests
 	syncs    chan chan error
 	broken   chan error // readers' reports that the file must be given up
 	tick     time.Duration
@@ -81,7 +81,7 @@ func newDiskWriter(s *Store) *diskWriter {
 		s: s, disk: s.disk, queue: s.queue, bodyWriters: &s.bodyWriters, memory: s.memory, purges: s.purges,
 		tickets: &s.tickets, ids: &s.ids, settings: &s.settings, counts: &s.counts, now: s.now, log: s.log,
 		stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
-		requests: make(chan *purgeRequest), syncs: make(chan chan error), broken: make(chan error, 1),
+		requests: purgeRequests{wake: make(chan struct{}, 1)}, syncs: make(chan chan error), broken: make(chan error, 1),
 		tick: tickTime,
 	}
 }
@@ -121,8 +121,8 @@ func (k *diskWriter) answer(tick <-chan time.Time) bool {
 	select {
 	case <-k.stop:
 		return true
-	case req := <-k.requests:
-		k.commitPurges(k.gather(req))
+	case <-k.requests.wake:
+		k.commitWaiting()
 	case reply := <-k.syncs:
 		reply <- k.flush()
 	case err := <-k.broken:
@@ -151,8 +151,8 @@ func (k *diskWriter) wait(tick <-chan time.Time) bool {
 	select {
 	case <-k.stop:
 		return true
-	case req := <-k.requests:
-		k.commitPurges(k.gather(req))
+	case <-k.requests.wake:
+		k.commitWaiting()
 	case reply := <-k.syncs:
 		reply <- k.flush()
 	case err := <-k.broken:
@@ -396,11 +396,7 @@ func (k *diskWriter) flush() error {
 	}
 	taken, end := k.queue.position()
 	for ; taken < end; taken, _ = k.queue.position() {
-		select {
-		case req := <-k.requests:
-			k.commitPurges(k.gather(req))
-		default:
-		}
+		k.commitWaiting()
 		made, err := k.evictStep()
 		if err == nil && !made { // there is room
 			err = k.writeJobs()
@@ -413,8 +409,12 @@ func (k *diskWriter) flush() error {
 	return nil
 }
 
-// drain is the orderly end: everything queued and what is known of recency goes to disk.
+// drain is the orderly end: purges in force are answered, everything queued and what is known of
+// recency goes to disk.
 func (k *diskWriter) drain() {
+	for !k.requests.end() {
+		k.commitWaiting()
+	}
 	if k.disk == nil {
 		return
 	}

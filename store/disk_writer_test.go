@@ -31,7 +31,7 @@ func keptByHand(t testing.TB, settings Settings) *Store {
 func purgeByHand(s *Store, tag string) *purgeRecord {
 	rec := s.purges.issue(Selectors{Tags: []string{tag}}, false, 0)
 	s.diskWriter.waiting.Add(1)
-	s.diskWriter.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
+	s.diskWriter.commitPurges([]*PurgeRequest{{rec: rec, done: make(chan struct{})}})
 	return rec
 }
 
@@ -75,7 +75,7 @@ func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
 		s.Put(testEntry(s, url, nil, "tag"), 0)
 		rec := s.purges.issue(Selectors{URLs: []string{url}, Tags: []string{fmt.Sprint("own-", i)}}, false, 0)
 		s.diskWriter.waiting.Add(1) // the next one waits already
-		s.diskWriter.commitPurges([]*purgeRequest{{rec: rec, done: make(chan struct{})}})
+		s.diskWriter.commitPurges([]*PurgeRequest{{rec: rec, done: make(chan struct{})}})
 		s.diskWriter.waiting.Add(1)
 		s.diskWriter.step()
 		s.diskWriter.waiting.Add(-1)

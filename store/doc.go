@@ -40,6 +40,7 @@
 //	internal/boltcheck  what is checked of a file before bbolt opens it
 //
 //	purge.go            the promise of a purge and the argument for it
+//	purge_request.go    the two steps of a purge: in force, then counted and written down
 //	purge_set.go        purges in force, found by their selectors (selectors.go)
 //	purge_count.go      what a purge matches (purge_scan.go: the rows that a selector names)
 //	purge_noop.go       whether a purge would change nothing
@@ -98,7 +99,8 @@
 //
 // # Durability
 //
-// A purge is on disk before it answers, unless nothing there is for it to hit. An entry is on disk
+// A purge is on disk before it answers, unless nothing there is for it to hit; BeginPurge returns
+// before that. An entry is on disk
 // a quarter of a second after Put, sooner where many come together, and a second at most while the
 // queue is not full, also while purges come without a gap: writing, sweeping and expiring take
 // turns; when the queue is full it stays in memory only. Close writes everything. The chunks of a

@@ -12,8 +12,8 @@ import (
 // origin is a page whose content is its version.
 type origin struct{ version atomic.Int64 }
 
-// TestPurgeHistory has readers, fetchers and purgers at the same pages at once. After a purge has
-// answered, no look-up that begins later may see a version that was current before the purge began:
+// TestPurgeHistory has readers, fetchers and purgers at the same pages at once. After a purge is in
+// force, and after it has answered, no look-up that begins later may see a version that was current before the purge began:
 // a fetch reads the version after its ticket has begun, and every purge is preceded by a new
 // version.
 func TestPurgeHistory(t *testing.T) {
@@ -121,8 +121,19 @@ func (h *history) purge(rng *rand.Rand) {
 		{Hosts: []string{fmt.Sprintf("h%d.example", page%2)}},
 		{All: true},
 	}[rng.IntN(5)]
-	if _, err := h.s.Purge(sel, PurgeOptions{Soft: rng.IntN(4) == 0}); err != nil {
-		h.t.Errorf("Purge: %v", err)
+	req, err := h.s.BeginPurge(sel, PurgeOptions{Soft: rng.IntN(4) == 0})
+	if err != nil {
+		h.t.Errorf("BeginPurge: %v", err)
+		return
 	}
-	h.least[page].Store(version)
+	inForce := rng.IntN(2) == 0
+	if inForce {
+		h.least[page].Store(version)
+	}
+	if _, err := req.Wait(); err != nil {
+		h.t.Errorf("Wait: %v", err)
+	}
+	if !inForce {
+		h.least[page].Store(version)
+	}
 }

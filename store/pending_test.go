@@ -35,9 +35,9 @@ func pendingURL(i int) string { return fmt.Sprintf("http://example.com/%d", i) }
 // purgeNow purges as the disk writer does and returns what matched.
 func purgeNow(t testing.TB, s *Store, sel Selectors, soft bool) int {
 	t.Helper()
-	req := &purgeRequest{rec: s.purges.issue(sel, soft, 0), done: make(chan struct{})}
+	req := &PurgeRequest{rec: s.purges.issue(sel, soft, 0), done: make(chan struct{})}
 	s.diskWriter.waiting.Add(1)
-	s.diskWriter.commitPurges([]*purgeRequest{req})
+	s.diskWriter.commitPurges([]*PurgeRequest{req})
 	if req.err != nil {
 		t.Fatal(req.err)
 	}
@@ -286,9 +286,9 @@ func TestPurgeBehindOneNotCounted(t *testing.T) {
 	s.Put(e, 0)
 	must(t, s.diskWriter.flush())
 	fetch.End()
-	req := &purgeRequest{rec: before, done: make(chan struct{})}
+	req := &PurgeRequest{rec: before, done: make(chan struct{})}
 	s.diskWriter.waiting.Add(1)
-	s.diskWriter.commitPurges([]*purgeRequest{req})
+	s.diskWriter.commitPurges([]*PurgeRequest{req})
 	stepAll(s)
 	if n := s.purges.pending(); n != 0 {
 		t.Errorf("%d purges are pending", n)

@@ -4,7 +4,8 @@ package store
 // stored, or begun to be fetched, before it.
 //
 // How it is kept. A purge takes the next generation G and its record is put in force
-// (purgeSet.issue); then the disk writer commits the record to the file; then it answers. Every
+// (purgeSet.issue), upon which BeginPurge returns; then the disk writer commits the record to the
+// file; then it answers, which is when Wait returns, and Purge, which is the two in a row. Every
 // entry carries the generation g in which its fetch began. While the record is in force, an entry
 // that it matches with g < G is masked: purgedBy says so. The record leaves force only when nothing
 // it masks is left anywhere. Interleaving by interleaving:
@@ -62,6 +63,9 @@ package store
 //     one, of the same selectors and as hard, waits for them too: whatever the earlier masks the
 //     later does, and it stays at least as long. Both are swept, so that no purge between them
 //     still has to count against the earlier.
+//   - In force and not answered. Nothing above depends on the answer but for Counting, which
+//     removes nothing before it: all of it holds from the return of BeginPurge on. What does not is
+//     what follows, which is about crashes.
 //   - Crash before the commit. No answer was given.
 //   - Crash after the commit. The record is read back before Ready and before any look-up; no entry
 //     in the file has a generation that is not below or equal to the file's, which every batch
@@ -78,6 +82,8 @@ package store
 //   - Commit does not return. The same after stallTime. The file is removed as soon as the disk
 //     answers, even if the process was killed meanwhile, as long as the call that removes it is in
 //     the kernel's hands.
+//   - Closed meanwhile. The disk writer commits what has come to it before it ends, and from then on
+//     nothing comes to it: such a purge is refused by ErrClosed, and nothing is served any more.
 //   - File removed under us. Each commit looks for its name before, and a new file is begun with
 //     all records in force.
 //   - Record damaged on disk. What it masked is not known any more: the file is set aside.
@@ -85,15 +91,7 @@ package store
 // A soft purge is the same with "stale" for "gone": the sweep sets the soft flag of the item and of
 // its rows in place of deleting them, and only then the record goes.
 
-import (
-	"errors"
-	"fmt"
-	"math"
-	"slices"
-	"time"
-
-	"go.etcd.io/bbolt"
-)
+import "errors"
 
 // Errors of Purge.
 var (
@@ -127,168 +125,9 @@ func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) 
 // could not be written to is not used again without it. Before Open it matches nothing and holds for what Open
 // finds.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
-	if err := sel.check(); err != nil {
+	req, err := s.BeginPurge(sel, opts)
+	if err != nil {
 		return 0, err
 	}
-	if s.state.Load() == stateNew && s.purgeEarly(sel, opts) {
-		return 0, nil
-	}
-	if !s.isOpen() {
-		return 0, ErrClosed
-	}
-	sel = sel.distinct()
-	req := &purgeRequest{dryRun: opts.DryRun, done: make(chan struct{})}
-	if opts.DryRun {
-		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, soft: opts.Soft, sel: sel}
-	} else {
-		req.rec = s.purges.issue(sel, opts.Soft, uint64(nanos(s.now())))
-	}
-	s.diskWriter.waiting.Add(1)
-	timer := time.NewTimer(s.patience())
-	defer timer.Stop()
-	select {
-	case s.diskWriter.requests <- req:
-	case <-s.diskWriter.done:
-		return 0, fmt.Errorf("%w: %w", ErrNotDurable, ErrClosed)
-	case <-timer.C:
-		go s.diskWriter.takeLate(req)
-		return 0, s.purgeStalled()
-	}
-	select {
-	case <-req.done:
-		return req.matched, req.err
-	case <-timer.C:
-		return 0, s.purgeStalled()
-	}
-}
-
-// purgeRequest is a purge that waits for the disk writer.
-type purgeRequest struct {
-	rec     *purgeRecord
-	dryRun  bool
-	matched int
-	err     error
-	done    chan struct{}
-}
-
-// maxGathered is how many purges share one transaction at most.
-const maxGathered = 256
-
-// gather collects the purges that wait together with first.
-func (k *diskWriter) gather(first *purgeRequest) []*purgeRequest {
-	reqs := []*purgeRequest{first}
-	for len(reqs) < maxGathered {
-		select {
-		case req := <-k.requests:
-			reqs = append(reqs, req)
-		default:
-			return reqs
-		}
-	}
-	return reqs
-}
-
-// commitPurges counts and writes down purges that are in force already, and answers them.
-func (k *diskWriter) commitPurges(reqs []*purgeRequest) {
-	for _, req := range reqs {
-		req.rec.gathered = true
-	}
-	defer func() {
-		for _, req := range reqs {
-			if !req.dryRun {
-				k.purges.setCounted(req.rec)
-				k.addSweep(req.rec)
-			}
-			close(req.done)
-		}
-		k.waiting.Add(-int32(len(reqs)))
-	}()
-	if k.disk == nil {
-		k.countInMemory(reqs)
-		return
-	}
-	err := k.countOnDisk(reqs)
-	if err != nil {
-		k.countInMemory(reqs)
-	} else {
-		err = k.writePurges(reqs)
-	}
-	if err == nil {
-		return
-	}
-	k.failed(err)
-	lost := false
-	for _, req := range reqs {
-		switch {
-		case !req.dryRun && !req.rec.written: // else it is in the file begun in place of one removed
-			req.err = fmt.Errorf("%w: %w", ErrNotDurable, err)
-			lost = true
-		case req.dryRun && !errors.Is(err, errDetached):
-			req.err = fmt.Errorf("count matches: %w", err)
-		}
-	}
-	if lost {
-		k.giveUpFile()
-	}
-}
-
-// writePurges commits the records that are needed on disk, if any is.
-func (k *diskWriter) writePurges(reqs []*purgeRequest) error {
-	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *purgeRequest) bool { return req.dryRun || req.rec.memoryOnly })
-	if len(needed) == 0 {
-		return nil
-	}
-	err := k.transact(func(b *batch) error {
-		for _, req := range needed {
-			if err := b.putPurge(req.rec); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, req := range needed {
-		req.rec.written = true
-	}
-	return nil
-}
-
-// countOnDisk counts purges by the file and memory, and notes those that have nothing on disk to
-// hit.
-func (k *diskWriter) countOnDisk(reqs []*purgeRequest) error {
-	type result struct{ matched, rows int }
-	var results []result // the transaction's own: it may go on after a stall
-	sweeping := k.sweeps
-	err := k.disk.view(func(tx *bbolt.Tx) error {
-		t, err := openBuckets(tx)
-		for i := 0; err == nil && i < len(reqs); i++ {
-			var r result
-			r.matched, r.rows, err = k.count(t, reqs[i].rec, &sweeping)
-			results = append(results, r)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	onTheWay := k.purges.onTheWay()
-	for i, req := range reqs {
-		req.matched, req.rec.rows = results[i].matched, results[i].rows
-		req.rec.memoryOnly = req.rec.rows == 0 && req.rec.gen < onTheWay
-	}
-	return nil
-}
-
-// countInMemory counts purges without the file: there is none, or it fails.
-func (k *diskWriter) countInMemory(reqs []*purgeRequest) {
-	for _, req := range reqs {
-		req.matched, _, _ = k.count(nil, req.rec, &k.sweeps) // only the file can fail
-		req.rec.memoryOnly = false
-	}
-}
-
-func (t *buckets) putPurge(rec *purgeRecord) error {
-	return t.purges.Put(idBytes(rec.gen), encodePurge(rec))
+	return req.Wait()
 }

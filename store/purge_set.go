@@ -202,7 +202,10 @@ func (r *purgeSet) setCounted(rec *purgeRecord) {
 	defer r.mu.Unlock()
 	rec.counted = true
 	at, found := slices.BinarySearchFunc(r.uncounted, rec.gen, func(o *purgeRecord, gen uint64) int { return cmp.Compare(o.gen, gen) })
-	if found {
+	switch {
+	case found && at == 0: // as a rule; there may be a hundred thousand behind it
+		r.uncounted = r.uncounted[1:]
+	case found:
 		r.uncounted = slices.Delete(r.uncounted, at, at+1)
 	}
 }

@@ -1,0 +1,250 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// PurgeRequest is a purge that is in force, and is being counted and written down.
+type PurgeRequest struct {
+	store    *Store
+	rec      *purgeRecord
+	dryRun   bool
+	deadline time.Time     // of the machine: the disk is waited for until then
+	done     chan struct{} // closed when what follows is known
+	matched  int
+	err      error
+}
+
+// BeginPurge is the first half of Purge: it puts a purge in force and does not wait for the disk.
+// From its return on no look-up that starts later finds anything that was stored, or begun to be
+// fetched, before. The second half is going on, whether it is waited for or not. An error says that
+// nothing is in force.
+func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, error) {
+	if err := sel.check(); err != nil {
+		return nil, err
+	}
+	req := &PurgeRequest{store: s, dryRun: opts.DryRun, done: make(chan struct{})}
+	if s.state.Load() == stateNew && s.purgeEarly(sel, opts) {
+		close(req.done)
+		return req, nil
+	}
+	if !s.isOpen() {
+		return nil, ErrClosed
+	}
+	sel = sel.distinct()
+	if opts.DryRun {
+		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, soft: opts.Soft, sel: sel}
+	} else {
+		req.rec = s.purges.issue(sel, opts.Soft, uint64(nanos(s.now())))
+	}
+	req.deadline = time.Now().Add(s.patience())
+	s.diskWriter.waiting.Add(1)
+	if !s.diskWriter.requests.add(req) {
+		return nil, ErrClosed
+	}
+	return req, nil
+}
+
+// Wait waits until the purge has been counted and committed, and returns what Purge does. More than
+// once does no harm.
+func (req *PurgeRequest) Wait() (matched int, err error) {
+	select {
+	case <-req.done:
+		return req.matched, req.err
+	default:
+	}
+	timer := time.NewTimer(time.Until(req.deadline))
+	defer timer.Stop()
+	select {
+	case <-req.done:
+		return req.matched, req.err
+	case <-timer.C:
+		return 0, req.store.purgeStalled()
+	}
+}
+
+// purgeStalled is the outcome of a purge that has waited too long. The disk writer comes to it all
+// the same, and until it is counted nothing is swept.
+func (s *Store) purgeStalled() error {
+	s.counts.errors[DiskTier].Add(1)
+	return fmt.Errorf("%w: %w", ErrNotDurable, errStalled)
+}
+
+// patience is how long a purge waits for the disk.
+func (s *Store) patience() time.Duration {
+	if s.disk == nil {
+		return stallTime
+	}
+	return s.disk.wait()
+}
+
+// purgeRequests are those that the disk writer has not come to, in the order in which they came.
+type purgeRequests struct {
+	mu   sync.Mutex
+	list []*PurgeRequest
+	shut bool          // the disk writer has ended
+	wake chan struct{} // told when there are some
+}
+
+// add has the disk writer come to a purge; false when it has ended.
+func (q *purgeRequests) add(req *PurgeRequest) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.shut {
+		return false
+	}
+	q.list = append(q.list, req)
+	q.tell()
+	return true
+}
+
+// end has no more come, unless there are some.
+func (q *purgeRequests) end() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.shut = len(q.list) == 0
+	return q.shut
+}
+
+func (q *purgeRequests) tell() {
+	select {
+	case q.wake <- struct{}{}:
+	default: // it is told already
+	}
+}
+
+// maxGathered is how many purges share one transaction at most.
+const maxGathered = 256
+
+// take returns those that came first, as many as may share a transaction.
+func (q *purgeRequests) take() []*PurgeRequest {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.list), maxGathered)
+	taken := q.list[:n:n]
+	if q.list = q.list[n:]; len(q.list) > 0 {
+		q.tell()
+	} else {
+		q.list = nil
+	}
+	return taken
+}
+
+// commitWaiting answers the purges that came first, if any wait.
+func (k *diskWriter) commitWaiting() {
+	if reqs := k.requests.take(); len(reqs) > 0 {
+		k.commitPurges(reqs)
+	}
+}
+
+// commitPurges counts and writes down purges that are in force already, and answers them.
+func (k *diskWriter) commitPurges(reqs []*PurgeRequest) {
+	for _, req := range reqs {
+		req.rec.gathered = true
+	}
+	defer func() {
+		for _, req := range reqs {
+			if !req.dryRun {
+				k.purges.setCounted(req.rec)
+				k.addSweep(req.rec)
+			}
+			close(req.done)
+		}
+		k.waiting.Add(-int32(len(reqs)))
+	}()
+	if k.disk == nil {
+		k.countInMemory(reqs)
+		return
+	}
+	err := k.countOnDisk(reqs)
+	if err != nil {
+		k.countInMemory(reqs)
+	} else {
+		err = k.writePurges(reqs)
+	}
+	if err == nil {
+		return
+	}
+	k.failed(err)
+	lost := false
+	for _, req := range reqs {
+		switch {
+		case !req.dryRun && !req.rec.written: // else it is in the file begun in place of one removed
+			req.err = fmt.Errorf("%w: %w", ErrNotDurable, err)
+			lost = true
+		case req.dryRun && !errors.Is(err, errDetached):
+			req.err = fmt.Errorf("count matches: %w", err)
+		}
+	}
+	if lost {
+		k.giveUpFile()
+	}
+}
+
+// writePurges commits the records that are needed on disk, if any is.
+func (k *diskWriter) writePurges(reqs []*PurgeRequest) error {
+	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun || req.rec.memoryOnly })
+	if len(needed) == 0 {
+		return nil
+	}
+	err := k.transact(func(b *batch) error {
+		for _, req := range needed {
+			if err := b.putPurge(req.rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, req := range needed {
+		req.rec.written = true
+	}
+	return nil
+}
+
+// countOnDisk counts purges by the file and memory, and notes those that have nothing on disk to
+// hit.
+func (k *diskWriter) countOnDisk(reqs []*PurgeRequest) error {
+	type result struct{ matched, rows int }
+	var results []result // the transaction's own: it may go on after a stall
+	sweeping := k.sweeps
+	err := k.disk.view(func(tx *bbolt.Tx) error {
+		t, err := openBuckets(tx)
+		for i := 0; err == nil && i < len(reqs); i++ {
+			var r result
+			r.matched, r.rows, err = k.count(t, reqs[i].rec, &sweeping)
+			results = append(results, r)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	onTheWay := k.purges.onTheWay()
+	for i, req := range reqs {
+		req.matched, req.rec.rows = results[i].matched, results[i].rows
+		req.rec.memoryOnly = req.rec.rows == 0 && req.rec.gen < onTheWay
+	}
+	return nil
+}
+
+// countInMemory counts purges without the file: there is none, or it fails.
+func (k *diskWriter) countInMemory(reqs []*PurgeRequest) {
+	for _, req := range reqs {
+		req.matched, _, _ = k.count(nil, req.rec, &k.sweeps) // only the file can fail
+		req.rec.memoryOnly = false
+	}
+}
+
+func (t *buckets) putPurge(rec *purgeRecord) error {
+	return t.purges.Put(idBytes(rec.gen), encodePurge(rec))
+}
