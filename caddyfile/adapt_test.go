@@ -118,6 +118,7 @@ func checkAdapted(t *testing.T, config []byte) {
 		if err := app.Check(); err != nil {
 			t.Errorf("app: %v", err)
 		}
+		checkShared(t, app.Shared)
 	}
 	var parsed any
 	if err := json.Unmarshal(config, &parsed); err != nil {
@@ -137,6 +138,30 @@ func checkAdapted(t *testing.T, config []byte) {
 			t.Errorf("handler: %v", err)
 		}
 	})
+}
+
+// checkShared loads what is adapted of the fleet as the module that engine names will.
+func checkShared(t *testing.T, raw json.RawMessage) {
+	t.Helper()
+	if raw == nil {
+		return
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(raw, &fields); err != nil || fields["engine"] != RedisEngine {
+		t.Fatalf("shared: engine %v, %v", fields["engine"], err)
+	}
+	delete(fields, "engine")
+	rest, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c RedisConfig
+	if err := caddy.StrictUnmarshalJSON(rest, &c); err != nil {
+		t.Errorf("shared: %v", err)
+	}
+	if err := c.Check(); err != nil {
+		t.Errorf("shared: %v", err)
+	}
 }
 
 func eachHandler(value any, visit func(map[string]any)) {
@@ -165,7 +190,9 @@ func TestEveryWordHasGoldens(t *testing.T) {
 		"ttl", "force_ttl", "max_ttl", "ignore", "client_directives", "heuristic", "deception_guard", "stale_while_revalidate",
 		"stale_if_error", "key", "query sort", "query ignore", "query only", "header", "cookie", "add", "methods", "safe_post",
 		"tags", "from", "keep_headers", "invalidate", "urls", "soft", "set_cookie", "max_body", "max_variants",
-		"coalesce off", "coalesce wait", "targeted", "status",
+		"coalesce off", "coalesce wait", "targeted", "status", "shared",
+		"sentinel", "name", "fence", "lost validate", "lost serve", "replicas", "timeout", "ttl", "history", "store", "secret",
+		"tls", "ca", "cert", "key",
 	} {
 		if !hasLine(good, line) {
 			t.Errorf("no golden adapts %q", line)

@@ -1,6 +1,7 @@
 package caddyfile
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -45,6 +46,9 @@ type AppConfig struct {
 	// The largest body that is stored, in bytes; a larger one is passed on. A route can lower it.
 	// Default: 64 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// What the caches of several machines share, and by which engine. Default: nothing.
+	Shared json.RawMessage `json:"shared,omitempty" caddy:"namespace=larder.shared inline_key=engine"`
 }
 
 // DiskConfig describes the disk tier.

@@ -118,6 +118,10 @@ type HandlerConfig struct {
 	// What the Cache-Status header (RFC 9211) tells the client: `short` the outcome, `full` the key
 	// and the reason why a response was not stored as well, `off` nothing. Default: `short`.
 	Status string `json:"status,omitempty"`
+
+	// Whether responses are shared with other machines, where the app has a fleet. Purges reach
+	// them all the same. Default: true.
+	Shared *bool `json:"shared,omitempty"`
 }
 
 // KeyConfig says what the cache key holds besides the request's own address. Every part added makes

@@ -4,7 +4,7 @@
 // # Where to read
 //
 //	config.go    what the directive says; status.go has the one type with a JSON form of its own
-//	app.go       what the global option says
+//	app.go       what the global option says; shared.go what its block for many machines says
 //	check.go     what cannot be meant, in JSON and Caddyfile alike
 //	defaults.go  what is meant when nothing is said
 //	rules.go     what the cache is given of it

@@ -1,8 +1,11 @@
 package caddyfile
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -15,6 +18,25 @@ import (
 //	    disk     off
 //	    eviction lru|lfu|fifo|none
 //	    max_body <size>
+//	    shared   <url>... {
+//	        sentinel <master>
+//	        name     <name>
+//	        fence    <duration>
+//	        lost     validate
+//	        lost     serve <duration>
+//	        replicas <n>
+//	        timeout  <duration>
+//	        max_body <size>
+//	        ttl      <duration>
+//	        history  <n>
+//	        store    on|off
+//	        secret   <text>
+//	        tls {
+//	            ca   <file>
+//	            cert <file>
+//	            key  <file>
+//	        }
+//	    }
 //	}
 func parseApp(d *caddyfile.Dispenser, existing any) (AppConfig, error) {
 	d.Next() // the option's own name
@@ -24,19 +46,106 @@ func parseApp(d *caddyfile.Dispenser, existing any) (AppConfig, error) {
 	if args := d.RemainingArgs(); len(args) > 0 {
 		return AppConfig{}, d.Errf("the global option larder takes a block, not %q", args[0])
 	}
-	var c AppConfig
-	if err := parseBlock(d, "the global option larder", appWords(&c), c.Check); err != nil {
+	p := appParser{d: d}
+	if err := parseBlock(d, "the global option larder", p.words(), p.config.Check); err != nil {
 		return AppConfig{}, err
 	}
-	return c, nil
+	return p.config, nil
 }
 
-func appWords(c *AppConfig) []word {
+// appParser fills config while the lines of the global option pass.
+type appParser struct {
+	d      *caddyfile.Dispenser
+	config AppConfig
+}
+
+func (p *appParser) words() []word {
+	c := &p.config
 	return []word{
 		{name: "memory", usage: "memory <size>", args: sizeInto(&c.Memory)},
 		{name: "disk", usage: "disk <folder> [<size>], or disk off", args: diskInto(&c.Disk)},
 		{name: "eviction", usage: "eviction lru|lfu|fifo|none", args: textInto(&c.Eviction)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
+		{name: "shared", block: p.shared},
+	}
+}
+
+// shared parses what the fleet shares by. The addresses say that it is Redis or Valkey; another
+// engine is configured in JSON.
+func (p *appParser) shared() error {
+	c := &RedisConfig{URLs: p.d.RemainingArgs()}
+	if err := c.checkURLs(); err != nil {
+		return p.d.WrapErr(err)
+	}
+	if len(c.URLs) == 0 {
+		return p.d.Errf("shared: %w; write shared redis://localhost:6379", errUsage)
+	}
+	if err := parseBlock(p.d, "shared", sharedWords(p.d, c), c.checkLines); err != nil {
+		return err
+	}
+	if err := c.checkWhole(); err != nil {
+		return p.d.WrapErr(err)
+	}
+	p.config.Shared = caddyconfig.JSONModuleObject(c, "engine", RedisEngine, nil)
+	return nil
+}
+
+func sharedWords(d *caddyfile.Dispenser, c *RedisConfig) []word {
+	return []word{
+		{name: "sentinel", usage: "sentinel <master>", args: textInto(&c.Sentinel)},
+		{name: "name", usage: "name <name>", args: textInto(&c.Name)},
+		{name: "fence", usage: "fence <duration>", args: durationInto(&c.Fence)},
+		{name: "lost", usage: "lost validate, or lost serve <duration>", args: lostInto(&c.Lost)},
+		{name: "replicas", usage: "replicas <n>", args: numberInto(&c.Replicas)},
+		{name: "timeout", usage: "timeout <duration>", args: durationInto(&c.Timeout)},
+		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
+		{name: "ttl", usage: "ttl <duration>", args: durationInto(&c.TTL)},
+		{name: "history", usage: "history <n>", args: countInto(&c.History)},
+		{name: "store", usage: "store on|off", args: choiceInto(&c.Store)},
+		{name: "secret", usage: "secret <text>", args: textInto(&c.Secret)},
+		{name: "tls", block: func() error {
+			c.TLS = &TLSConfig{}
+			return parseFullBlock(d, "tls", tlsWords(c.TLS), c.checkLines)
+		}},
+	}
+}
+
+func tlsWords(t *TLSConfig) []word {
+	return []word{
+		{name: "ca", usage: "ca <file>", args: textInto(&t.CA)},
+		{name: "cert", usage: "cert <file>", args: textInto(&t.Cert)},
+		{name: "key", usage: "key <file>", args: textInto(&t.Key)},
+	}
+}
+
+func lostInto(field **LostConfig) func([]string) error {
+	return func(args []string) error {
+		lost := &LostConfig{}
+		*field = lost
+		switch {
+		case len(args) == 1 && args[0] == "validate":
+			lost.Validate = true
+			return nil
+		case len(args) == 2 && args[0] == "serve":
+			return durationInto(&lost.Serve)(args[1:])
+		default:
+			return errUsage
+		}
+	}
+}
+
+// numberInto is countInto for a number that may be 0.
+func numberInto(field *int) func([]string) error {
+	return func(args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		n, err := strconv.Atoi(args[0])
+		if err != nil || n < 0 {
+			return errors.New(args[0] + " is not a whole number from 0 up")
+		}
+		*field = n
+		return nil
 	}
 }
 

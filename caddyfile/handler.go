@@ -48,6 +48,7 @@ import (
 //	    coalesce     wait <duration>
 //	    targeted     <field>...
 //	    status       short|full|off
+//	    shared       on|off
 //	}
 //
 // ttl, force_ttl and invalidate may stand more than once, as may query with another word behind it;
@@ -96,6 +97,7 @@ func (p *handlerParser) words() []word {
 		{name: "coalesce", usage: "coalesce off, or coalesce wait <duration>", args: p.coalesce},
 		{name: "targeted", usage: "targeted <field>...", args: listInto(&c.Targeted)},
 		{name: "status", usage: "status short|full|off", args: textInto(&c.Status)},
+		{name: "shared", usage: "shared on|off", args: choiceInto(&c.Shared)},
 	}
 }
 

@@ -97,14 +97,16 @@ func placesOf(text string) (places []string) {
 		name  string
 		words []word
 	}
-	p := &handlerParser{}
+	p, app := &handlerParser{}, &appParser{}
 	for _, level := range [][]block{{
-		{"the global option: { larder { … } } at the top of the file", appWords(&AppConfig{})},
+		{"the global option: { larder { … } } at the top of the file", app.words()},
 		{"the larder directive of a site", p.words()},
 	}, {
 		{"key { … }", p.keyWords(&KeyConfig{})},
 		{"tags { … }", tagsWords(&TagsConfig{})},
 		{"invalidate [<matcher>] { … }", invalidateWords(&InvalidateRule{})},
+		{"shared <url>... { … } of the global option", sharedWords(nil, &RedisConfig{})},
+		{"tls { … } of shared", tlsWords(&TLSConfig{})},
 	}} {
 		for _, b := range level {
 			if slices.ContainsFunc(b.words, func(w word) bool { return w.name == text }) {
@@ -216,6 +218,14 @@ func onOffInto(field *bool) func([]string) error {
 		}
 		*field = args[0] == "on"
 		return nil
+	}
+}
+
+// choiceInto is onOffInto for what is on by default.
+func choiceInto(field **bool) func([]string) error {
+	return func(args []string) error {
+		*field = new(bool)
+		return onOffInto(*field)(args)
 	}
 }
 

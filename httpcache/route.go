@@ -35,6 +35,8 @@ type Rules struct {
 	CoalesceOff bool
 	// Status is how much Cache-Status tells. The zero value is [StatusShort].
 	Status StatusMode
+	// RemoteOff says that the Remote is neither asked for responses nor given any.
+	RemoteOff bool
 	// Fingerprint is a hash of everything that decides about storing. What is remembered of answers
 	// under other rules does not count.
 	Fingerprint store.Key
