@@ -26,23 +26,28 @@ func runningCache() purge.Cache {
 
 // Purge implements purge.Cache. It purges a URL in all the forms that the rules of any
 // configuration make of it.
-func (t adminView) Purge(ctx context.Context, s purge.Selectors) (matched int, err error) {
+func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, error) {
 	rules := keyRules()
 	selectors := store.Selectors{Tags: slices.Clone(s.Tags), Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
 	for _, raw := range s.URLs {
 		urls, err := httpcache.StoredURLs(raw, rules)
 		if err != nil {
-			return 0, err
+			return purge.Purged{}, err
 		}
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
 	options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun}}
-	matched, err = t.cache.Purge(ctx, selectors, options)
+	matched, err := t.cache.Purge(ctx, selectors, options)
 	if !s.DryRun {
 		t.countPurge(s)
 		t.emitPurged(s, matched)
 	}
-	return matched, err
+	return purge.Purged{Matched: matched}, err
+}
+
+// Fleet implements purge.Cache.
+func (t adminView) Fleet(context.Context) (purge.Fleet, error) {
+	return purge.Fleet{}, purge.ErrNoFleet
 }
 
 // emitPurged tells Caddy's event subscribers.

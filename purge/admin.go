@@ -26,6 +26,7 @@ func registerAdmin(cache func() Cache) {
 //	POST /larder/purge    remove, or mark stale, what the selectors in the body match
 //	GET  /larder/stats    what the cache holds and has done
 //	GET  /larder/entries  a page of what is stored
+//	GET  /larder/fleet    the machines that share the cache
 //
 // An error is a status of 400 or more and {"error":"…"}, one sentence that says what to send
 // instead.
@@ -48,6 +49,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/larder/purge", Handler: caddy.AdminHandlerFunc(a.servePurge)},
 		{Pattern: "/larder/stats", Handler: caddy.AdminHandlerFunc(a.serveStats)},
 		{Pattern: "/larder/entries", Handler: caddy.AdminHandlerFunc(a.serveEntries)},
+		{Pattern: "/larder/fleet", Handler: caddy.AdminHandlerFunc(a.serveFleet)},
 		{Pattern: "/larder/", Handler: caddy.AdminHandlerFunc(a.serveUnknown)},
 	}
 }
@@ -57,6 +59,7 @@ type purgeResult struct {
 	Matched int  `json:"matched"`
 	Soft    bool `json:"soft"`
 	DryRun  bool `json:"dry_run"`
+	*Reach       // of a fleet
 }
 
 func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request) error {
@@ -73,12 +76,25 @@ func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request) error {
 	}
 	// A caller that leaves must not stop half a purge: whether it happened would depend on timing,
 	// and no answer would tell.
-	matched, err := cache.Purge(context.WithoutCancel(r.Context()), selectors)
-	logPurge(caddy.Log().Named("admin.api.larder"), r, selectors, matched, err)
-	if err != nil {
+	purged, err := cache.Purge(context.WithoutCancel(r.Context()), selectors)
+	logPurge(caddy.Log().Named("admin.api.larder"), r, selectors, purged, err)
+	switch {
+	case errors.Is(err, ErrNoReply):
+		return unavailable(fmt.Errorf("the purge holds on this node only; send it again: %w", err))
+	case err != nil:
 		return unavailable(fmt.Errorf("the purge could not be made durable; send it again: %w", err))
 	}
-	return writeJSON(w, purgeResult{Matched: matched, Soft: selectors.Soft, DryRun: selectors.DryRun})
+	return writeJSON(w, purgeResult{
+		Matched: purged.Matched, Soft: selectors.Soft, DryRun: selectors.DryRun, Reach: purged.Reach.withoutNulls(),
+	})
+}
+
+// withoutNulls makes missing lists empty ones: [] in JSON, not null.
+func (r *Reach) withoutNulls() *Reach {
+	if r == nil {
+		return nil
+	}
+	return &Reach{Nodes: r.Nodes, Fenced: append([]string{}, r.Fenced...), Uncertain: append([]string{}, r.Uncertain...)}
 }
 
 // readSelectors decodes a purge request. The Content-Type is not looked at: curl -d labels every
@@ -152,10 +168,7 @@ func withoutNulls(l Listing) Listing {
 }
 
 func (a *adminAPI) serveUnknown(http.ResponseWriter, *http.Request) error {
-	return caddy.APIError{
-		HTTPStatus: http.StatusNotFound,
-		Err:        errors.New("no such path; send POST /larder/purge, GET /larder/stats or GET /larder/entries"),
-	}
+	return notFound(errors.New("no such path; send POST /larder/purge, GET /larder/stats, GET /larder/entries or GET /larder/fleet"))
 }
 
 // runningCache returns the cache that serves requests now.
@@ -179,6 +192,10 @@ func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) err
 
 func badRequest(err error) error {
 	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+}
+
+func notFound(err error) error {
+	return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
 }
 
 func unavailable(err error) error {

@@ -59,6 +59,8 @@ func startCaddy() error {
 // fakeCache answers what it is told to and remembers what it was asked.
 type fakeCache struct {
 	matched int
+	reach   *Reach
+	fleet   Fleet
 	err     error
 	pages   map[string]Listing // by cursor
 
@@ -67,11 +69,13 @@ type fakeCache struct {
 	ctxErr  error // of the last purge's context, after its caller may have left
 }
 
-func (f *fakeCache) Purge(ctx context.Context, s Selectors) (int, error) {
+func (f *fakeCache) Purge(ctx context.Context, s Selectors) (Purged, error) {
 	f.purges = append(f.purges, s)
 	f.ctxErr = ctx.Err()
-	return f.matched, f.err
+	return Purged{Matched: f.matched, Reach: f.reach}, f.err
 }
+
+func (f *fakeCache) Fleet(context.Context) (Fleet, error) { return f.fleet, f.err }
 
 func (f *fakeCache) Stats() any {
 	return map[string]any{"memory": map[string]int{"entries": 1, "bytes": 2, "budget": 3}, "in_flight": 0}

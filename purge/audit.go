@@ -11,8 +11,8 @@ import (
 const maxLogged = 20
 
 // logPurge writes the one log line of a purge: who sent it, what it selected, how many responses it
-// matched. A dry run and a failed purge, which may hold in memory, are logged too.
-func logPurge(log *zap.Logger, r *http.Request, s Selectors, matched int, err error) {
+// matched, and how far it reaches in a fleet. A dry run and a failed purge, which may hold in memory, are logged too.
+func logPurge(log *zap.Logger, r *http.Request, s Selectors, purged Purged, err error) {
 	fields := []zap.Field{zap.String("remote_addr", r.RemoteAddr)}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		fields = append(fields, zap.String("client_certificate", r.TLS.PeerCertificates[0].Subject.String()))
@@ -34,8 +34,12 @@ func logPurge(log *zap.Logger, r *http.Request, s Selectors, matched int, err er
 		zap.Bool("all", s.All),
 		zap.Bool("soft", s.Soft),
 		zap.Bool("dry_run", s.DryRun),
-		zap.Int("matched", matched),
+		zap.Int("matched", purged.Matched),
 	)
+	if reach := purged.Reach; reach != nil {
+		fields = append(fields,
+			zap.Int("nodes", reach.Nodes), zap.Strings("fenced", reach.Fenced), zap.Strings("uncertain", reach.Uncertain))
+	}
 	if err != nil {
 		log.Error("purge failed", append(fields, zap.Error(err))...)
 		return

@@ -73,7 +73,7 @@ func (tc logCase) check(t *testing.T) {
 		cert := &x509.Certificate{Subject: pkix.Name{CommonName: tc.subject}}
 		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
 	}
-	logPurge(zap.New(core), r, tc.selectors, 7, tc.err)
+	logPurge(zap.New(core), r, tc.selectors, Purged{Matched: 7}, tc.err)
 
 	if logs.Len() != 1 {
 		t.Fatalf("%d log lines, want 1", logs.Len())

@@ -19,7 +19,7 @@ import (
 func registerCommand() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "larder",
-		Usage:     "purge|stats|ls",
+		Usage:     "purge|stats|ls|fleet",
 		Short:     "Purges, counts and lists the responses that Larder has stored",
 		CobraFunc: buildCommand,
 	})
@@ -42,7 +42,7 @@ default, localhost:2019.`
 	flags.StringVarP(&api.config, "config", "c", "", "Configuration file to take the address of the admin API from")
 	flags.StringVarP(&api.adapter, "adapter", "a", "", "Name of the config adapter to apply")
 
-	cmd.AddCommand(purgeCommand(api), statsCommand(api), listCommand(api))
+	cmd.AddCommand(purgeCommand(api), statsCommand(api), listCommand(api), fleetCommand(api))
 }
 
 func purgeCommand(api *client) *cobra.Command {
@@ -104,6 +104,24 @@ func escapeInvalidUTF8(urls []string) []string {
 
 // sentence says what happened.
 func (a purgeResult) sentence() string {
+	sentence := a.matchedSentence()
+	if a.Reach == nil || a.DryRun {
+		return sentence
+	}
+	sentence += fmt.Sprintf("; it holds on %d nodes", a.Nodes)
+	if a.Nodes == 1 {
+		sentence = strings.TrimSuffix(sentence, "s")
+	}
+	if len(a.Fenced) > 0 {
+		sentence += "; gave no answer and were waited out: " + strings.Join(a.Fenced, " ")
+	}
+	if len(a.Uncertain) > 0 {
+		sentence += "; may answer from older content: " + strings.Join(a.Uncertain, " ")
+	}
+	return sentence
+}
+
+func (a purgeResult) matchedSentence() string {
 	responses := fmt.Sprintf("%d responses", a.Matched)
 	if a.Matched == 1 {
 		responses = "1 response"
@@ -130,14 +148,18 @@ func statsCommand(api *client) *cobra.Command {
 			if err := api.call(http.MethodGet, "/larder/stats", nil, &stats); err != nil {
 				return err
 			}
-			var readable bytes.Buffer
-			if err := json.Indent(&readable, stats, "", "  "); err != nil {
-				return fmt.Errorf("decoding the answer: %w", err)
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), readable.String())
-			return err
+			return printIndented(cmd.OutOrStdout(), stats)
 		},
 	}
+}
+
+func printIndented(out io.Writer, answer json.RawMessage) error {
+	var readable bytes.Buffer
+	if err := json.Indent(&readable, answer, "", "  "); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	_, err := fmt.Fprintln(out, readable.String())
+	return err
 }
 
 // client finds and calls the admin API.

@@ -8,10 +8,12 @@
 //	normalize.go  URLs and authorities get the form in which entries carry theirs
 //	admin.go      the admin API; audit.go its log line
 //	command.go    the command line, which knows the admin API only; list.go its ls
+//	fleet.go      the machines that share a cache, for both
 //
 // # Caveats
 //
-// The admin API purges the process it belongs to. Several nodes each get their own call.
+// The admin API purges the process it belongs to. Several nodes each get their own call, unless they
+// are a fleet: then one call purges all.
 //
 // Caddy decides who may call: its checks of Host and Origin, its client certificates and
 // permissions stand before every handler here. A purge and a look have paths and methods of their

@@ -57,18 +57,28 @@ type Entry struct {
 // caller has made a mistake then, and not the cache.
 var ErrCursor = errors.New("the cursor is not one that a listing gave")
 
+// Purged is what became of a purge.
+type Purged struct {
+	Matched int    // stored responses of this process
+	Reach   *Reach // nil where there is no fleet
+}
+
 // Cache is what the admin API needs of the running cache.
 type Cache interface {
 	// Purge carries a purge out, or only counts if s.DryRun. When it returns nil the purge holds:
 	// no request that starts later gets a response that was stored, or whose fetch began, before.
-	// matched counts stored responses. An error means that the purge could not be made durable.
-	Purge(ctx context.Context, s Selectors) (matched int, err error)
+	// An error means that the purge could not be made durable, or, if it wraps ErrNoReply, that it
+	// holds on this node of a fleet only.
+	Purge(ctx context.Context, s Selectors) (Purged, error)
 
 	// Stats returns a value that encoding/json can marshal to an object.
 	Stats() any
 
 	// Entries returns a page of the listing, or an error that wraps ErrCursor.
 	Entries(q Query) (Listing, error)
+
+	// Fleet returns the nodes of the fleet, or an error that wraps ErrNoFleet.
+	Fleet(ctx context.Context) (Fleet, error)
 }
 
 // Register adds the admin API and the command to Caddy. cache returns the running cache, or nil
