@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 var childJobs = map[string]func(dir string) int{
 	"sync":   func(dir string) int { return writeUntilKilled(dir, true) },
 	"behind": func(dir string) int { return writeUntilKilled(dir, false) },
+
+	"position": stepUntilKilled,
 }
 
 // child starts this test binary again.

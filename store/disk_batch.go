@@ -138,6 +138,7 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 	b.yielded = b.began
 	defer k.disk.pins.settle()
 	id := k.ids.Load()
+	positionWritten := func() {}
 	err := k.disk.update(func(tx *bbolt.Tx) error {
 		var err error
 		if b.buckets, err = openBuckets(tx); err != nil {
@@ -146,7 +147,9 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 		if err := fn(b); err != nil {
 			return err
 		}
+		positionWritten, err = k.s.position.write(b)
 		return errors.Join(
+			err,
 			b.setNumber(metaGeneration, k.purges.last.Load()),
 			b.setNumber(metaID, id),
 			b.setNumber(metaEntries, uint64(max(0, k.disk.entries.Load()+b.entries))),
@@ -159,6 +162,7 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 		return err
 	}
 	k.lastID = id
+	positionWritten()
 	k.disk.entries.Add(b.entries)
 	b.tellMemory()
 	k.recovered()

@@ -22,7 +22,7 @@ const schemaVersion = 4
 // only keys, which are hashes, are at random places: where the file is large, a page of their tree
 // is written for each entry.
 //
-//	meta     name                        → number: schema, generation, id, entries
+//	meta     name                        → number: schema, generation, id, entries; position
 //	records  id                          → record, with the body where that is small
 //	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
 //	keys     half of the key(16), id     → keyRow: checksum, what a look-up chooses a variant by

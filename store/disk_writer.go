@@ -231,6 +231,9 @@ func (k *diskWriter) onTick() {
 			k.failed(err)
 		}
 	}
+	if err := k.commitPosition(); err != nil {
+		k.failed(err)
+	}
 }
 
 // retry tries to open the file again.
@@ -425,6 +428,9 @@ func (k *diskWriter) drain() {
 		if err := k.writeAccesses(); err != nil {
 			k.failed(err)
 		}
+	}
+	if err := k.commitPosition(); err != nil {
+		k.failed(err)
 	}
 }
 

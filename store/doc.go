@@ -45,6 +45,7 @@
 //	purge_count.go      what a purge matches (purge_scan.go: the rows that a selector names)
 //	purge_noop.go       whether a purge would change nothing
 //	purge_sweep.go      deleting what purges have hit
+//	position.go         how far the store has come in somebody else's list of purges
 //	severity.go         what a purge makes of a response
 //	masks.go            purges over responses that are kept elsewhere
 //
@@ -100,11 +101,10 @@
 // # Durability
 //
 // A purge is on disk before it answers, unless nothing there is for it to hit; BeginPurge returns
-// before that. An entry is on disk
-// a quarter of a second after Put, sooner where many come together, and a second at most while the
-// queue is not full, also while purges come without a gap: writing, sweeping and expiring take
-// turns; when the queue is full it stays in memory only. Close writes everything. The chunks of a
-// BodyWriter are committed as they come, and are an entry when its record is; what a crash leaves
+// before that. A position follows the purges within about a second. An entry is on disk a quarter
+// of a second after Put, sooner where many come together, and a second at most while the queue is
+// not full, also while purges come without a gap: writing, sweeping and expiring take turns; when
+// the queue is full it stays in memory only. Close writes everything. The chunks of a BodyWriter are committed as they come, and are an entry when its record is; what a crash leaves
 // of one is swept at the next start. Every record, body, chunk and key row carries a checksum that
 // covers its place too, so that damage is a miss, counted and deleted, and never another entry's
 // bytes. Of a body that is read piece by piece it shows when a piece is: see disk_damaged.go.

@@ -149,7 +149,8 @@ func (c *commit) lied(rng *rand.Rand) []byte {
 	return image
 }
 
-// sight is what a store shows of an image: versions by URL, negative where a soft purge has hit.
+// sight is what a store shows of an image: versions by URL, negative where a soft purge has hit, and
+// its position.
 type sight map[string]int
 
 // look opens a store on an image. The caller closes it.
@@ -169,6 +170,9 @@ func look(t *testing.T, dir string, image []byte) (*Store, sight) {
 		if version != 0 {
 			seen[powerURL(n)] = version
 		}
+	}
+	if p := positionOf(s); p != 0 {
+		seen[positionKey] = p
 	}
 	return s, seen
 }
@@ -217,7 +221,9 @@ func recordLife(t *testing.T, rng *rand.Rand, steps int) ([]commit, []promises) 
 		}
 		if rng.IntN(4) == 0 {
 			tag, soft := rng.IntN(powerTags), rng.IntN(3) == 0
-			if _, err := s.Purge(Selectors{Tags: []string{fmt.Sprintf("t%d", tag)}}, PurgeOptions{Soft: soft}); err != nil {
+			req := beginPurge(t, s, Selectors{Tags: []string{fmt.Sprintf("t%d", tag)}}, PurgeOptions{Soft: soft})
+			must(t, s.SetPosition(idBytes(uint64(version))))
+			if _, err := req.Wait(); err != nil {
 				t.Fatal(err)
 			}
 			for n := tag; n < powerURLs && !soft; n += powerTags {
@@ -268,6 +274,8 @@ func TestFaultPowerLoss(t *testing.T) {
 		for _, p := range answered {
 			p.check(t, after, i+1)
 		}
+		checkPosition(t, before, answered)
+		checkPosition(t, after, answered)
 		for range rounds(4, 40) {
 			image, how := c.cut(rng)
 			dir := t.TempDir()

@@ -66,7 +66,8 @@ package store
 //   - In force and not answered. Nothing above depends on the answer but for Counting, which
 //     removes nothing before it: all of it holds from the return of BeginPurge on. What does not is
 //     what follows, which is about crashes.
-//   - Crash before the commit. No answer was given.
+//   - Crash before the commit. No answer was given. Who has acted upon the return of BeginPurge
+//     carries the purge out again: position.go has the argument for how he knows.
 //   - Crash after the commit. The record is read back before Ready and before any look-up; no entry
 //     in the file has a generation that is not below or equal to the file's, which every batch
 //     commits and from which counting goes on, so later fetches and purges have later generations.

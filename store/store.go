@@ -28,6 +28,7 @@ type Store struct {
 	purges      *purgeSet
 	tickets     tickets
 	ids         atomic.Uint64 // the last given
+	position    storePosition
 	diskWriter  *diskWriter
 
 	state atomic.Uint32
@@ -255,6 +256,7 @@ func (s *Store) attach() error {
 			slog.String("name", s.disk.path+markSuffix), slog.Any("error", err))
 	}
 	s.disk.attach(o.use)
+	s.position.opened(o.position)
 	s.memory.forgetDisk(!o.known)
 	s.diskWriter.attached, s.diskWriter.expiring, s.diskWriter.pending, s.diskWriter.writing = true, true, true, 0
 	s.diskWriter.dropping, s.diskWriter.removed, s.diskWriter.discard = false, false, false
@@ -273,7 +275,8 @@ var errMissed = errors.New("this file has missed purges")
 // prepared is an opened file with what was read from it.
 type prepared struct {
 	*use
-	known bool // it is as this process left it
+	known    bool // it is as this process left it
+	position []byte
 }
 
 // openFile opens the file, checks it, and brings its purges and ours together.
@@ -297,6 +300,7 @@ func (s *Store) openFile() (*prepared, error) {
 			return err
 		}
 		id, generation, entries = t.number(metaID), t.number(metaGeneration), t.number(metaEntries)
+		p.position = t.position()
 		purges, err = t.restorePurges(s.purges)
 		return err
 	})
