@@ -34,6 +34,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			"github.com/hashicorp/golang-lru/v2",
 			modulePath + "/coalesce", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
 		},
+		"fleet":           {modulePath + "/store", "golang.org/x/sys/unix"},
 		"fleet/fleettest": {modulePath + "/fleet"},
 		"purge": {
 			caddy, caddy + "/cmd", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap",

@@ -43,9 +43,10 @@ type Log interface {
 	// many replicas have it or the context's time is nearly over. nodes are those that were
 	// registered then.
 	Append(ctx context.Context, data []byte, replicas int) (Appended, error)
-	// Read returns up to limit records after a generation, oldest first. Where there are none it
-	// waits for one, for as long as wait.
-	Read(ctx context.Context, after Generation, limit int, wait time.Duration) ([]Record, error)
+	// Read returns up to limit records after a generation, oldest first, and the state of the log at
+	// the moment at which they were read: without it nobody can tell whether records between have
+	// been lost, or trimmed. Where there are none it waits for one, for as long as wait.
+	Read(ctx context.Context, after Generation, limit int, wait time.Duration) ([]Record, State, error)
 	// Nodes returns the registered nodes.
 	Nodes(ctx context.Context) ([]Node, State, error)
 	// Evict removes a node from the list, unless it has beaten since it was seen like this: its Beats
@@ -67,6 +68,7 @@ type State struct {
 	Epoch string        // random, made with the list of nodes and lost with it
 	Tail  Generation    // of the newest record
 	First Generation    // of the oldest that is still there
+	Mark  Generation    // of the newest mark, whether it is still there or not
 	Term  time.Duration // since the newest mark
 	Now   time.Time     // by the server's clock
 }
@@ -79,15 +81,16 @@ type Appended struct {
 	Replicas   int // that are known to have it
 }
 
-// Node is a process in the list of nodes. The fields after Applied are for people.
+// Node is a process in the list of nodes. The fields after Seen are for people.
 type Node struct {
 	ID      string // random, of one process
-	Epoch   string // of the log that it has applied, "" before it has read any
+	Epoch   string // of what it has applied, with the term, "" before it has read any; see termName
 	Applied Generation
-	Beats   uint64    // since it was registered; the server counts
-	Seen    time.Time // its last beat, by the server's clock; the server sets it
-	State   string    // one of the words of Stats
-	Name    string    // of its machine
+	Serves  time.Duration // how long it answers from what it has when its pass is over
+	Beats   uint64        // since it was registered; the server counts
+	Seen    time.Time     // its last beat, by the server's clock; the server sets it
+	State   string        // one of the words of Stats
+	Name    string        // of its machine
 	Address string
 	Version string
 }

@@ -61,15 +61,19 @@ func (e *Engine) Leave(ctx context.Context, id string) error {
 }
 
 // Read implements fleet.Log.
-func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wait time.Duration) ([]fleet.Record, error) {
+func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wait time.Duration) (
+	records []fleet.Record, state fleet.State, err error,
+) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for over := wait <= 0; ; {
-		var records []fleet.Record
 		var grown <-chan struct{}
-		err := e.read(ctx, "Read", func(s *Server) { records, grown = s.after(after, limit), s.grown })
+		err := e.write(ctx, "Read", func(s *Server) {
+			s.ensure()
+			records, state, grown = s.after(after, limit), s.state(), s.grown
+		})
 		if err != nil || len(records) > 0 || over {
-			return records, err
+			return records, state, err
 		}
 		select {
 		case <-grown:
@@ -92,7 +96,8 @@ func (s *Server) ensure() {
 	}
 	s.data.run = s.run
 	s.data.since = s.now()
-	s.append(fleet.Record{Generation: s.nextTerm(), Mark: true})
+	s.data.mark = s.nextTerm()
+	s.append(fleet.Record{Generation: s.data.mark, Mark: true})
 }
 
 // nextTerm is above all that was lost: what is there, what the clock says, and then a stretch that
@@ -130,7 +135,7 @@ func (s *Server) after(g fleet.Generation, limit int) []fleet.Record {
 }
 
 func (s *Server) state() fleet.State {
-	state := fleet.State{Epoch: s.data.epoch, Tail: s.data.gen, First: s.data.gen, Now: s.now()}
+	state := fleet.State{Epoch: s.data.epoch, Tail: s.data.gen, First: s.data.gen, Mark: s.data.mark, Now: s.now()}
 	state.Term = state.Now.Sub(s.data.since)
 	if len(s.data.log) > 0 {
 		state.First = s.data.log[0].Generation

@@ -32,6 +32,7 @@ type data struct {
 	run     int // in which the newest term began
 	since   time.Time
 	gen     fleet.Generation
+	mark    fleet.Generation
 	nodes   map[string]fleet.Node
 	log     []fleet.Record
 	hasLog  bool
@@ -107,7 +108,7 @@ func (s *Server) Restart() { s.change(s.restart) }
 // LoseNodes loses the list of nodes, and the epoch with it.
 func (s *Server) LoseNodes() {
 	s.change(func() {
-		s.data.epoch, s.data.run, s.data.since, s.data.gen = "", 0, time.Time{}, 0
+		s.data.epoch, s.data.run, s.data.since, s.data.gen, s.data.mark = "", 0, time.Time{}, 0, 0
 		s.data.nodes = map[string]fleet.Node{}
 	})
 }

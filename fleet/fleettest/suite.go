@@ -83,7 +83,7 @@ func readAll(t *testing.T, e fleet.Engine, after fleet.Generation) []fleet.Recor
 	t.Helper()
 	var all []fleet.Record
 	for {
-		records, err := e.Read(within(t), after, 1000, 0)
+		records, _, err := e.Read(within(t), after, 1000, 0)
 		must(t, err)
 		if len(records) == 0 {
 			return all

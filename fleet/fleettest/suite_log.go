@@ -31,7 +31,7 @@ var logTests = []test{
 
 func logBegins(t *testing.T, a, b fleet.Engine) {
 	nodes, state := nodesOf(t, a)
-	if state.Epoch == "" || state.Tail == 0 || state.Tail >= 1<<52 || state.First != state.Tail || len(nodes) != 0 {
+	if state.Epoch == "" || state.Tail == 0 || state.Tail >= 1<<52 || state.First != state.Tail || state.Mark != state.Tail || len(nodes) != 0 {
 		t.Fatalf("begins with %+v, nodes %v", state, nodes)
 	}
 	if state.Term < 0 || state.Term > long || state.Now.IsZero() {
@@ -48,7 +48,7 @@ func logBegins(t *testing.T, a, b fleet.Engine) {
 
 func logBeat(t *testing.T, a, b fleet.Engine) {
 	want := fleet.Node{
-		ID: "one", Epoch: "an epoch: \"x\"", Applied: 1<<53 - 1, State: "ready", Name: "höst, \x00 1",
+		ID: "one", Epoch: "an epoch: \"x\"", Applied: 1<<53 - 1, Serves: time.Minute, State: "ready", Name: "höst, \x00 1",
 		Address: "[::1]:80", Version: "v1|2",
 	}
 	state := beat(t, a, want)
@@ -87,7 +87,7 @@ func logAppend(t *testing.T, a, b fleet.Engine) {
 		}
 		last = out.Generation
 	}
-	if now := beat(t, b, fleet.Node{ID: "x"}); now.Tail != last || now.First != state.Tail {
+	if now := beat(t, b, fleet.Node{ID: "x"}); now.Tail != last || now.First != state.Tail || now.Mark != state.Mark {
 		t.Errorf("a beat says %+v, want first %d, tail %d", now, state.Tail, last)
 	}
 	for i, r := range readAll(t, b, state.Tail) {
@@ -120,12 +120,15 @@ func logLimit(t *testing.T, a, b fleet.Engine) {
 	for range 5 {
 		want = append(want, appendRecord(t, a, "x").Generation)
 	}
-	after := state.Tail
+	after, tail := state.Tail, want[4]
 	for _, n := range []int{2, 2, 1, 0} {
-		records, err := b.Read(within(t), after, 2, 0)
+		records, now, err := b.Read(within(t), after, 2, 0)
 		must(t, err)
 		if len(records) != n {
 			t.Fatalf("read %d after %d, want %d", len(records), after, n)
+		}
+		if now.Epoch != state.Epoch || now.Tail != tail || now.First != state.First || now.Mark != state.Mark {
+			t.Errorf("read at %+v, which began as %+v", now, state)
 		}
 		for _, r := range records {
 			if after = r.Generation; after != want[0] {
@@ -140,9 +143,9 @@ func logWait(t *testing.T, a, b fleet.Engine) {
 	_, state := nodesOf(t, a)
 	read := make(chan []fleet.Record)
 	go func() {
-		records, err := b.Read(within(t), state.Tail, 10, long)
-		if err != nil {
-			t.Error(err)
+		records, now, err := b.Read(within(t), state.Tail, 10, long)
+		if err != nil || len(records) == 0 || now.Tail < records[0].Generation {
+			t.Errorf("read %v at %+v: %v", records, now, err)
 		}
 		read <- records
 	}()
@@ -154,13 +157,13 @@ func logWait(t *testing.T, a, b fleet.Engine) {
 
 func logNothing(t *testing.T, a, _ fleet.Engine) {
 	_, state := nodesOf(t, a)
-	if records, err := a.Read(within(t), state.Tail, 10, short); len(records) > 0 || err != nil {
+	if records, _, err := a.Read(within(t), state.Tail, 10, short); len(records) > 0 || err != nil {
 		t.Errorf("%v, %v", records, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), short)
 	defer cancel()
 	begun := time.Now()
-	if records, err := a.Read(ctx, state.Tail, 10, time.Hour); len(records) > 0 || err == nil || time.Since(begun) > long {
+	if records, _, err := a.Read(ctx, state.Tail, 10, time.Hour); len(records) > 0 || err == nil || time.Since(begun) > long {
 		t.Errorf("%v, %v after %v", records, err, time.Since(begun))
 	}
 }

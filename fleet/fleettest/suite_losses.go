@@ -114,6 +114,9 @@ func marked(t *testing.T, was, is before, records int) {
 			t.Errorf("record %d is %v, was %v", i, is.log[i], was.log[i])
 		}
 	}
+	if is.state.Mark != is.state.Tail {
+		t.Errorf("the newest mark is said to be %d, want %d", is.state.Mark, is.state.Tail)
+	}
 	if is.state.Term > long {
 		t.Errorf("the term has lasted %v", is.state.Term)
 	}
@@ -123,7 +126,7 @@ func afterFlush(t *testing.T, e fleet.Engine, was, is before) {
 	if is.state.Epoch == was.state.Epoch || len(is.nodes) != 0 || is.record != "" || is.lease.Held {
 		t.Errorf("after the loss %+v", is)
 	}
-	if len(is.log) != 1 || !is.log[0].Mark || is.state.First != is.state.Tail {
+	if len(is.log) != 1 || !is.log[0].Mark || is.state.First != is.state.Tail || is.state.Mark != is.state.Tail {
 		t.Errorf("the log is %+v, %+v, want a mark", is.log, is.state)
 	}
 	beat(t, e, fleet.Node{ID: "one", Applied: 1})
