@@ -26,8 +26,9 @@ type Options struct {
 	Metrics Metrics
 	// Admission decides which requests reach the origin. nil: all do.
 	Admission Admission
-	// Remote holds responses of other machines. nil: there is none.
-	Remote Remote
+	// Remote begins a fetch's use of what other machines have. It returns nil while that is not to be
+	// used, and otherwise before the fetch asks anybody. nil: there are no other machines.
+	Remote func() RemoteFetch
 	// Purger carries out what unsafe requests invalidate (RFC 9111 4.4). nil: the Cache itself.
 	Purger Purger
 	// Logger is for messages about the Cache itself. nil: slog's default.
@@ -65,7 +66,7 @@ type Cache struct {
 	pass      func() bool
 	metrics   Metrics
 	admission Admission
-	remote    Remote
+	remote    func() RemoteFetch
 	purger    Purger
 	logger    *slog.Logger
 	idle      func()

@@ -17,6 +17,7 @@ type flightTag struct {
 	url        string
 	generation uint64    // of the purges, when its fetch began
 	begun      time.Time // its fetch began then, or a little later
+	solo       bool      // no other request can join
 }
 
 // membership is a request's place on a flight.
@@ -42,6 +43,7 @@ func (q *Request) join() membership {
 // solo begins a flight that no other request can join.
 func (q *Request) solo() membership {
 	ticket, tag := q.begin()
+	tag.solo = true
 	f, m := q.cache.flights.Solo(tag)
 	return q.startFetch(f, m, true, ticket)
 }
@@ -271,7 +273,7 @@ func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error
 		}
 		return q.leaderError(s)
 	case coalesce.Failed:
-		if s.fetch != nil && s.flight.Attempt() == 1 {
+		if s.fetch != nil && s.flight.Attempt() == 1 && !failedElsewhere(s.flight.Err()) {
 			if e, ok := q.staleOnError(); ok {
 				return e
 			}
@@ -291,6 +293,13 @@ func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error
 	case coalesce.Left, coalesce.Shared:
 	}
 	return q.respondGone()
+}
+
+// failedElsewhere reports whether a flight failed because fetches of other machines have. Then its
+// leader has no response of its own.
+func failedElsewhere(err error) bool {
+	failure, ok := errors.AsType[*originError](err)
+	return ok && failure.elsewhere
 }
 
 // leave leaves the flight. A leader that stayed to the end and has its answer from the fetch takes

@@ -109,6 +109,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 		x.confirm(ex)
 	case verdictStale:
 		x.backOff()
+		x.tellRemote(v, ex.Status, freshness)
 		x.share(x.staleOnError(ex.Status), 0)
 	case verdictShare:
 		if freshness.Reason != rfc9111.Storable {
@@ -116,6 +117,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 			x.cache.metrics.NotStored(freshness.Reason)
 		}
 		x.shareFetched(ex, freshness)
+		x.tellRemote(v, ex.Status, freshness)
 	case verdictPostpone:
 		status := ex.Status
 		x.writer.postpone(func() { x.carryOutUnshared(decideUnshared(status), status, freshness) })
@@ -126,6 +128,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 
 // carryOutUnshared carries out a verdict on a response that is not for all requests.
 func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Freshness) {
+	x.tellRemote(v, status, freshness)
 	if v == verdictFail {
 		x.fail(status, x.writer.header.Get("Retry-After"))
 		return
@@ -229,6 +232,9 @@ func (x *Fetch) cancelled() bool {
 		return false
 	}
 	x.backOff()
+	if x.remote != nil {
+		x.remote.Failed(http.StatusGatewayTimeout, "")
+	}
 	x.writer.mode = modeDiscarded
 	x.flight.Fail(fail(http.StatusGatewayTimeout, cause))
 	return true

@@ -42,14 +42,17 @@ type Fetch struct {
 	inner        url.URL // of keyed: handlers may rewrite the request's own
 	url          string  // with the listener, see Request.storedURL
 	method       string
-	noStore      bool // the request has no-store, whether the route obeys that or not
-	wantsPart    bool // the request has Range
+	varyNames    []string  // what was known of the URL's Vary
+	lease        store.Key // see leaseKey
+	noStore      bool      // the request has no-store, whether the route obeys that or not
+	wantsPart    bool      // the request has Range
 
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
 	soft      bool
 	renews    bool // a response is stored, even if refetch drops its validation
 
+	remote     RemoteFetch // nil: other machines have no part in it
 	class      Class
 	call       int     // which of the origin's requests is asked, from 0
 	seed       []field // the header as the leader's outer handlers had filled it
@@ -79,6 +82,7 @@ type leader interface {
 type originError struct {
 	status     int
 	retryAfter string
+	elsewhere  bool // to other machines
 }
 
 // Error implements error.
@@ -103,6 +107,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	*x = Fetch{
 		route: q.route, cache: q.cache, origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
+		varyNames: q.varyNames, lease: q.leaseBase(),
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,
@@ -150,7 +155,8 @@ func (x *Fetch) run() {
 
 // fill calls the handlers and ends the flight with what they return.
 func (x *Fetch) fill() error {
-	if x.cache.remote != nil && x.answerFromRemote() {
+	x.beginRemote()
+	if x.answerFromRemote() {
 		return nil
 	}
 	err := x.askOrigin()
@@ -244,6 +250,9 @@ func guarded(f func() error) (err error) {
 func (x *Fetch) end() {
 	x.flight.Settle()
 	x.endTicket()
+	if x.remote != nil {
+		x.remote.End()
+	}
 	close(x.over)
 	x.cache.release()
 }

@@ -241,6 +241,7 @@ func (w *fetchWriter) finishShared(err error) {
 	}
 	if err != nil {
 		x.backOff()
+		x.tellFailure(http.StatusBadGateway)
 		x.cache.metrics.NotStored(rfc9111.ReasonIncomplete)
 		x.flight.Fail(err)
 		return
@@ -271,6 +272,7 @@ func (w *fetchWriter) failed(err error) {
 	}
 	_, panicked := errors.AsType[*coalesce.PanicError](err)
 	x.backOff()
+	x.tellFailure(status)
 	switch {
 	case status < http.StatusInternalServerError:
 		x.cache.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})

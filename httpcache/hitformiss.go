@@ -81,6 +81,14 @@ func (q *Request) hitForMissKey() store.Key {
 	return key
 }
 
+// leaseBase is the key by which fetches of several machines wait for each other, before the names of
+// Vary. A machine's rules are not part of it: they depend on its memory, too.
+func (q *Request) leaseBase() store.Key {
+	key := q.flightKeyFor(nil)
+	key[0] ^= q.kind()
+	return key
+}
+
 // kind tells, as bits, why an answer to this request may be for its client alone. Authorization is
 // in flightKey.
 func (q *Request) kind() (bits byte) {
@@ -112,14 +120,17 @@ func wantsEvents(h http.Header) bool {
 
 // updateHitForMiss remembers whether an answer with status, judged as f says, could be shared.
 func (c *Cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness) {
-	reason := f.Reason
 	switch {
-	case reason == rfc9111.Storable, f.UsableByFollowers():
+	case f.Reason == rfc9111.Storable, f.UsableByFollowers():
 		c.hitForMiss.forget(key)
-	case reason == rfc9111.ReasonRequestNoStore, reason == rfc9111.ReasonPartial, aboutTheRequest(status):
-	default:
+	case remembered(status, f):
 		c.hitForMiss.note(key)
 	}
+}
+
+// remembered reports whether an answer that could not be shared says the same of the next one.
+func remembered(status int, f *rfc9111.Freshness) bool {
+	return f.Reason != rfc9111.ReasonRequestNoStore && f.Reason != rfc9111.ReasonPartial && !aboutTheRequest(status)
 }
 
 // aboutTheRequest reports whether a status answers the way in which a request was made, or says

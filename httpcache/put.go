@@ -57,15 +57,15 @@ func (b *heldBody) Close() { b.held.Release() }
 // put stores the response from the origin and reports whether it went in. If hold is not nil, it
 // has the stored body then.
 func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
-	stored := x.putHere(entry, freshness, hold)
-	if stored && x.cache.remote != nil {
-		x.cache.remote.Put(entry.Clone()) // a copy, lest every miss allocate its entry
+	stored := x.putHere(entry, freshness, hold) == store.Stored
+	if stored {
+		x.offer(entry, false)
 	}
 	return stored
 }
 
 // putHere stores an entry on this machine.
-func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
+func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) store.PutResult {
 	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
 	entry.KeepUntil = freshness.KeepUntil(rfc9111.HasValidator(entry.Header) && rfc9111.Validates(entry.Method))
 	refusal := store.RefusedPurged
@@ -78,14 +78,14 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 	}
 	if refusal == store.Stored {
 		x.cache.refreshBackoff.forget(x.hitForMissKey)
-		return true
+		return store.Stored
 	}
 	// A purge during the fetch is no failure: a response purged softly is refreshed at once.
 	if refusal != store.RefusedPurged {
 		x.backOff()
 	}
 	x.cache.metrics.NotStored(reasonOf(refusal))
-	return false
+	return refusal
 }
 
 // overtaken reports whether the stored response may be newer than the one of this fetch, which must

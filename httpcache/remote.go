@@ -2,51 +2,166 @@ package httpcache
 
 import (
 	"context"
-	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
-// Remote is a store that several machines share. It is asked inside a flight, before the origin:
-// one question for any number of requests.
-type Remote interface {
-	// Get returns the response to key that selects scores highest, nil if there is none. selects
-	// returns 0 for a variant that does not match (RFC 9111 4.1). The entry's body is whole.
-	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) (*store.Entry, error)
-	// Put offers a copy of a response that has been fetched and stored here. Its body may be read
-	// until Put returns. Clients wait for Put, so it must not wait for a network.
-	Put(entry *store.Entry)
+// RemoteFetch is what a fetch asks of the other machines: for a response that one of them has
+// stored, and not to fetch what one of them is fetching. It is asked inside a flight, by the fetch
+// alone, so there is one question for any number of requests:
+//
+//	Get ─┬─ a fresh response ───────────────────► answer, End
+//	     └─ none ─► Await ─┬─ another has stored ► Get
+//	                       ├─ others have failed ► answer with their status, End
+//	                       └─ ask the origin ────► Storable, Put │ Unshared │ Failed; End
+//
+// Its methods return no errors: what fails there counts as not found, and the origin is asked.
+// Storable, Unshared, Failed, Put and End do not wait for a network.
+type RemoteFetch interface {
+	// Get returns what a look-up in a store would: the response to key that selects scores highest,
+	// or a variant that is known. selects returns 0 for a variant that does not match (RFC 9111 4.1).
+	// The result is not released. The Body may be read until ctx ends, and a part of it may be lost.
+	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result
+	// Await waits while another machine fetches for the same lease, until a time at most. again says
+	// that it has stored the response. failed is the status with which others have failed; otherwise
+	// it is 0. selected reports whether a response of a variant is for this fetch: it does not wait
+	// for one that is not.
+	Await(ctx context.Context, lease store.Key, until time.Time, selected func(*store.Variant) bool) (
+		again bool, failed int, retryAfter string)
+	// Storable tells at the response header that the response will be offered by Put when it is
+	// whole. length is -1 if it is not known.
+	Storable(v *store.Variant, length int64)
+	// Unshared tells that the response is for this machine alone, and with lasting that so will be
+	// the next.
+	Unshared(lasting bool)
+	// Failed tells that the origin failed.
+	Failed(status int, retryAfter string)
+	// Put offers the response, which is stored here. held is released when it is not read any more.
+	// renews says that a 304 has confirmed a response that was stored before.
+	Put(held store.Result, renews bool)
+	// End ends the use. It comes last.
+	End()
 }
 
-// answerFromRemote answers a flight from the Remote, if that has a response which may be used
-// unchanged. Otherwise the origin is asked. It is asked too if the Remote fails, which is logged.
+// beginRemote begins the use of what other machines have, if there are any and the route lets it.
+func (x *Fetch) beginRemote() {
+	if x.cache.remote != nil && !x.route.RemoteOff {
+		x.remote = x.cache.remote()
+	}
+}
+
+// answerFromRemote answers a flight with what another machine has stored, or is about to store. If
+// it reports false, the origin is asked.
 func (x *Fetch) answerFromRemote() bool {
-	if x.forward == rfc9111.ForwardRequest || x.mustValidate { // it is wanted from the origin
+	if x.remote == nil || x.forward == rfc9111.ForwardRequest || x.mustValidate { // it is wanted from the origin
 		return false
 	}
-	entry, err := x.cache.remote.Get(x.flight.Context(), x.key, x.selects)
-	if err != nil {
-		x.cache.logger.Warn("the remote store does not answer; the origin is asked", slog.Any("error", err))
-		return false
+	ctx, until := x.flight.Context(), x.begun.Add(x.route.Wait)
+	for {
+		found := x.remote.Get(ctx, x.key, x.selects)
+		if x.answerWith(&found) {
+			return true
+		}
+		if !x.waitsForOthers() {
+			return false
+		}
+		again, failed, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.selected)
+		if failed != 0 {
+			x.failElsewhere(failed, retryAfter)
+			return true
+		}
+		if !again {
+			return false
+		}
 	}
+}
+
+// waitsForOthers reports whether the fetch waits for those of other machines. It does so where
+// requests of this machine would wait for it: the answer may then be for all of them.
+func (x *Fetch) waitsForOthers() bool {
+	return !x.route.CoalesceOff && !x.flight.Tag().(*flightTag).solo && !x.route.Policy.Unsafe(x.method)
+}
+
+// leaseKey names what fetches of several machines may be one: those that could share a flight if
+// they were on one, and are of the same kind (see hitForMissKey). known is a variant that another
+// machine has stored, from which its names are known.
+func (x *Fetch) leaseKey(known *store.Variant) store.Key {
+	names := x.varyNames
+	if known != nil && !isVaryIgnored(known) {
+		names = known.Names
+	}
+	if len(names) == 0 {
+		return x.lease
+	}
+	return variantKey(x.lease, names, variantValues(names, x.clientHeader))
+}
+
+// wholeBodyMax is the size up to which a body of another machine's is read whole before it is used.
+const wholeBodyMax = 4 << 20
+
+// answerWith answers a flight with a response that another machine has stored, if that may be used
+// unchanged. One that has to be validated first is, if it is small: then the fetch goes on from it.
+func (x *Fetch) answerWith(found *store.Result) bool {
+	entry := found.Entry
 	if entry == nil || !varianceAgrees(entry.Header, x.keyed.variance) {
 		return false
 	}
 	freshness := x.route.evaluateFor(entry, x.personal())
-	if use, _ := freshness.UseFor(x.directives, x.begun, time.Now(), false); use != rfc9111.UseFresh {
+	use, _ := freshness.UseFor(x.directives, x.begun, time.Now(), found.Soft)
+	if use != rfc9111.UseFresh {
 		return false
 	}
-	entry.Generation = x.ticket.Generation()
-	if !x.putHere(entry, freshness, nil) { // it may have been purged since the fetch began
+	length := entry.Body.Len()
+	if length > x.route.largestBody() || length > wholeBodyMax {
 		return false
+	}
+	if !x.cache.store.Reserve(length) {
+		return false
+	}
+	defer x.cache.store.Unreserve(length)
+	if entry.Body = readWhole(entry.Body); entry.Body == nil {
+		return false
+	}
+	return x.answerFetched(entry, freshness)
+}
+
+// answerFetched stores a response of another machine's and answers the flight with it. It reports
+// false if the response was purged while it came.
+func (x *Fetch) answerFetched(entry *store.Entry, freshness *rfc9111.Freshness) bool {
+	entry.Generation = x.ticket.Generation() // the ticket is older than the look-up
+	var held store.Result
+	switch x.putHere(entry, freshness, &held) {
+	case store.RefusedPurged:
+		return false
+	case store.Stored:
+		if held.Entry != nil { // of the two copies it is the one that counts in the budget
+			entry = held.Entry
+			x.hold(held)
+		}
+	case store.RefusedFull, store.RefusedClosed, store.RefusedTooLarge, store.RefusedDamaged, store.RefusedExpired:
 	}
 	x.share(&sharedResponse{
 		source: fromStore, entry: entry, freshness: freshness, variant: entry.Variant, was: entry,
 	}, 0)
 	x.flight.Finish(nil)
 	return true
+}
+
+// readWhole returns a body in memory, nil if a part of it is lost.
+func readWhole(body store.Body) store.Body {
+	var chunks [][]byte
+	for off := int64(0); off < body.Len(); {
+		chunk, err := body.Chunk(off)
+		if err != nil {
+			return nil
+		}
+		chunks = append(chunks, chunk)
+		off += int64(len(chunk))
+	}
+	return store.NewBody(chunks)
 }
 
 // selects scores a variant by RFC 9111 4.1 for the leader's request.
@@ -58,4 +173,64 @@ func (x *Fetch) selects(v *store.Variant) int {
 		}
 	}
 	return x.route.variantScore(v, header)
+}
+
+// selected reports whether a response of a variant is for the leader's request.
+func (x *Fetch) selected(v *store.Variant) bool { return x.selects(v) > 0 }
+
+// failElsewhere ends the flight with the status with which two fetches of other machines have
+// failed.
+func (x *Fetch) failElsewhere(status int, retryAfter string) {
+	x.backOff()
+	if x.staleStandsIn() {
+		x.share(x.staleOnError(status), 0)
+		x.flight.Finish(nil)
+		return
+	}
+	x.flight.Fail(&originError{status: status, retryAfter: retryAfter, elsewhere: true})
+}
+
+// offer offers to other machines a response that has just been stored here.
+func (x *Fetch) offer(entry *store.Entry, renews bool) {
+	if x.remote == nil {
+		return
+	}
+	held := x.stored(entry.Key, entry.Variant)
+	if held.Entry == nil || held.Entry.ID != entry.ID {
+		held.Release()
+		return
+	}
+	x.remote.Put(held, renews)
+}
+
+// tellRemote tells other machines what was decided at the header.
+func (x *Fetch) tellRemote(v verdict, status int, freshness *rfc9111.Freshness) {
+	if x.remote == nil {
+		return
+	}
+	switch v {
+	case verdictShare:
+		if freshness.Reason == rfc9111.Storable {
+			x.remote.Storable(&x.response.variant, x.writer.declared)
+		} else {
+			x.remote.Unshared(true)
+		}
+	case verdictStale, verdictFail:
+		x.remote.Failed(status, x.writer.header.Get("Retry-After"))
+	case verdictRelease:
+		x.remote.Unshared(remembered(status, freshness))
+	case verdictConfirm, verdictRefetch, verdictPostpone:
+	}
+}
+
+// tellFailure tells other machines of a fetch that has no whole response.
+func (x *Fetch) tellFailure(status int) {
+	if x.remote == nil {
+		return
+	}
+	if status < http.StatusInternalServerError {
+		x.remote.Unshared(!aboutTheRequest(status))
+		return
+	}
+	x.remote.Failed(status, "")
 }

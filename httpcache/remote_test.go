@@ -3,25 +3,54 @@ package httpcache
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/larder-cache/larder/store"
 )
 
-// sharedMap is a Remote in memory.
+// sharedMap is what test handlers have in common: a map of responses, and what they say of their
+// fetches.
 type sharedMap struct {
 	mu      sync.Mutex
 	entries map[store.Key]*store.Entry
 	asked   int
-	fails   error
-	during  func() // called within Get
+	said    []string
+	soft    bool
+	body    func(store.Body) store.Body // what becomes of a body on its way
+	during  func()                      // called within Get
+	await   func(call int) (again bool, failed int)
 }
 
-func (m *sharedMap) Get(_ context.Context, key store.Key, selects func(*store.Variant) int) (*store.Entry, error) {
+// begin is Options.Remote.
+func (m *sharedMap) begin() RemoteFetch { return &sharedMapFetch{sharedMap: m} }
+
+func (m *sharedMap) say(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.said = append(m.said, fmt.Sprintf(format, args...))
+}
+
+// heard returns what has been said since the last time.
+func (m *sharedMap) heard() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer func() { m.said = nil }()
+	return strings.Join(m.said, ", ")
+}
+
+// sharedMapFetch is one fetch's use of it.
+type sharedMapFetch struct {
+	*sharedMap
+	waits int
+}
+
+func (m *sharedMapFetch) Get(_ context.Context, key store.Key, selects func(*store.Variant) int) store.Result {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked++
@@ -29,24 +58,55 @@ func (m *sharedMap) Get(_ context.Context, key store.Key, selects func(*store.Va
 		m.during()
 	}
 	e := m.entries[key]
-	if m.fails != nil || e == nil || selects(&e.Variant) == 0 {
-		return nil, m.fails
+	if e == nil || selects(&e.Variant) == 0 {
+		return store.Result{}
 	}
-	return e.Clone(), nil
+	e = e.Clone()
+	if m.body != nil {
+		e.Body = m.body(e.Body)
+	}
+	return store.Result{Entry: e, Soft: m.soft}
 }
 
-func (m *sharedMap) Put(e *store.Entry) {
+func (m *sharedMapFetch) Await(
+	context.Context, store.Key, time.Time, func(*store.Variant) bool,
+) (again bool, failed int, retryAfter string) {
+	if m.await == nil {
+		return false, 0, ""
+	}
+	m.waits++
+	again, failed = m.await(m.waits)
+	return again, failed, "7"
+}
+
+func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) { m.say("storable %d", length) }
+func (m *sharedMapFetch) Unshared(lasting bool)                   { m.say("unshared %t", lasting) }
+func (m *sharedMapFetch) Failed(status int, _ string)             { m.say("failed %d", status) }
+func (m *sharedMapFetch) End()                                    { m.say("end") }
+
+func (m *sharedMapFetch) Put(held store.Result, renews bool) {
+	m.say("put renews=%t", renews)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	e := held.Entry.Clone()
+	var text []byte
+	for off := int64(0); off < e.Body.Len(); {
+		chunk, err := e.Body.Chunk(off)
+		if err != nil {
+			panic(err)
+		}
+		text, off = append(text, chunk...), off+int64(len(chunk))
+	}
+	e.Body = store.NewBody([][]byte{text})
+	held.Release()
 	m.entries[e.Key] = e
 }
 
-// machines returns handlers with a store each and one Remote.
+// machines returns handlers with a store each and one sharedMap.
 func machines(t *testing.T) (one, two *testHandler, remote *sharedMap) {
 	remote = &sharedMap{entries: make(map[store.Key]*store.Entry)}
 	one, two = newTestHandler(t), newTestHandler(t)
-	one.cache.remote, two.cache.remote = remote, remote
-	two.cache.logger = slog.New(slog.DiscardHandler)
+	one.cache.remote, two.cache.remote = remote.begin, remote.begin
 	return one, two, remote
 }
 
@@ -70,11 +130,17 @@ func TestRemoteAnswersForTheOrigin(t *testing.T) {
 	}
 	asked := remote.asked
 	if ask(t, two, next); remote.asked != asked {
-		t.Error("a hit asks the remote store")
+		t.Error("a hit asks the other machines")
 	}
 }
 
-// A response for others, one that is purged while it comes, and a failure are no answer.
+// lostBody is a body of which a part is lost.
+type lostBody struct{ store.Body }
+
+func (lostBody) Chunk(int64) ([]byte, error) { return nil, errors.New("lost") }
+
+// A response for others, one that is purged while it comes or has been, and one of which a part is
+// lost are no answer. Nor is any for a client that wants the origin's, or on a route of its own.
 func TestRemoteIsNoAnswer(t *testing.T) {
 	for name, spoil := range map[string]func(two *testHandler, remote *sharedMap){
 		"another variant": func(_ *testHandler, remote *sharedMap) {
@@ -87,7 +153,12 @@ func TestRemoteIsNoAnswer(t *testing.T) {
 				_, _ = two.cache.Purge(context.Background(), store.Selectors{All: true}, PurgeOptions{})
 			}
 		},
-		"a failure": func(_ *testHandler, remote *sharedMap) { remote.fails = errors.New("no connection") },
+		"purged softly": func(_ *testHandler, remote *sharedMap) { remote.soft = true },
+		"a lost part": func(_ *testHandler, remote *sharedMap) {
+			remote.body = func(b store.Body) store.Body { return lostBody{b} }
+		},
+		"a route apart":   func(two *testHandler, _ *sharedMap) { two.RemoteOff = true },
+		"another lost it": func(_ *testHandler, remote *sharedMap) { clear(remote.entries) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			one, two, remote := machines(t)
@@ -98,5 +169,112 @@ func TestRemoteIsNoAnswer(t *testing.T) {
 				t.Errorf("%d calls of the origin, %q", *calls, w.Body)
 			}
 		})
+	}
+}
+
+// What other machines are told of a fetch, by the answer of the origin. A fetch that they are to
+// wait for is told to be storable at its header, and offered before it ends.
+func TestRemoteIsTold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer handlerFunc
+		want   string
+	}{
+		"storable":    {storable, "storable -1, put renews=false, end"},
+		"private":     {answering(200, "private"), "unshared true, end"},
+		"a bad query": {answering(400, ""), "unshared false, end"},
+		"a failure":   {answering(503, ""), "failed 503, end"},
+		"no answer":   {func(http.ResponseWriter, *http.Request) error { return errors.New("no connection") }, "failed 500, end"},
+		"no file":     {func(http.ResponseWriter, *http.Request) error { return &Error{Status: 404} }, "unshared true, end"},
+		"broken off": {func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Content-Length", "2")
+			_, err := w.Write([]byte("1"))
+			return errors.Join(err, errors.New("broken off"))
+		}, "storable 2, failed 502, end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one, _, remote := machines(t)
+			w := new(nullWriter)
+			w.header = make(http.Header)
+			_ = guarded(func() error { return one.ServeHTTP(w, newTestRequest(nil), tc.answer) })
+			awaitIdle(t, one)
+			if got := remote.heard(); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// A response that was confirmed is offered as a renewal.
+func TestRemoteIsToldOfARenewal(t *testing.T) {
+	one, _, remote := machines(t)
+	next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Etag", `"v"`)
+		w.Header().Set("Cache-Control", "max-age=0")
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+		}
+		return nil
+	})
+	ask(t, one, next)
+	awaitIdle(t, one)
+	remote.heard()
+	ask(t, one, next)
+	awaitIdle(t, one)
+	if got, want := remote.heard(), "put renews=true, end"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A fetch that has waited for another machine's looks again, as often as it is told to. When others
+// have failed it answers with their status, and a stale response stands in for that.
+func TestRemoteIsWaitedFor(t *testing.T) {
+	_, two, remote := machines(t)
+	one, _, _ := machines(t)
+	one.cache.remote = remote.begin
+	next, calls := counting(storable)
+	remote.await = func(call int) (bool, int) {
+		if call == 2 {
+			remote.await = nil
+			ask(t, one, next)
+			awaitIdle(t, one)
+		}
+		return true, 0
+	}
+	if w := ask(t, two, next); *calls != 1 || !strings.HasPrefix(w.Header().Get("Cache-Status"), "Larder; hit") {
+		t.Errorf("%d calls, %q", *calls, w.Header())
+	}
+}
+
+func TestRemoteHasFailed(t *testing.T) {
+	_, two, remote := machines(t)
+	remote.await = func(int) (bool, int) { return false, 503 }
+	next, calls := counting(storable)
+	w := &nullWriter{header: make(http.Header)}
+	err := two.ServeHTTP(w, newTestRequest(nil), next)
+	var failure *Error
+	if !errors.As(err, &failure) || failure.Status != 503 || *calls != 0 || !slices.Equal(w.header["Retry-After"], []string{"7"}) {
+		t.Errorf("%v, %d calls, %q", err, *calls, w.header)
+	}
+}
+
+// answering answers with a status and a Cache-Control.
+func answering(status int, cacheControl string) handlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		if cacheControl != "" {
+			w.Header().Set("Cache-Control", cacheControl)
+		}
+		w.WriteHeader(status)
+		return nil
+	}
+}
+
+// awaitIdle waits until the fetches of a handler are over.
+func awaitIdle(t *testing.T, h *testHandler) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); h.cache.Users() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests and fetches do not end", h.cache.Users())
+		}
 	}
 }

@@ -96,7 +96,10 @@ func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 		x.cache.metrics.NotStored(reasonOf(store.RefusedPurged))
 		return false
 	}
-	stored := x.put(entry, freshness, nil)
+	stored := x.putHere(entry, freshness, nil) == store.Stored
+	if stored {
+		x.offer(entry, true)
+	}
 	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
 		// A new Vary or No-Vary-Search selects it by other values, and the old one would be found
 		// beside it.

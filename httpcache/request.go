@@ -277,13 +277,16 @@ func (q *Request) storedURL() string { return q.route.Key.storedURL(&q.keyed) }
 //
 // A request that has passed this cache before may be the fetch itself, in a loop, and must not wait
 // for its own answer. So requests share only with those that have passed as often.
-func (q *Request) flightKey() store.Key {
+func (q *Request) flightKey() store.Key { return q.flightKeyFor(q.varyNames) }
+
+// flightKeyFor is flightKey where these names of Vary are known.
+func (q *Request) flightKeyFor(varyNames []string) store.Key {
 	class := classOf(q.authorized, q.unkeyedCookie && q.route.cookiesApart)
-	if class == ordinary && q.hops == 0 && len(q.varyNames) == 0 {
+	if class == ordinary && q.hops == 0 && len(varyNames) == 0 {
 		return q.key
 	}
-	names := append([]string{class}, q.varyNames...)
-	values := append([]string{strconv.Itoa(q.hops)}, rfc9111.VariantValues(q.varyNames, q.r.Header)...)
+	names := append([]string{class}, varyNames...)
+	values := append([]string{strconv.Itoa(q.hops)}, rfc9111.VariantValues(varyNames, q.r.Header)...)
 	return variantKey(q.key, names, values)
 }
 

@@ -35,7 +35,7 @@ type Rules struct {
 	CoalesceOff bool
 	// Status is how much Cache-Status tells. The zero value is [StatusShort].
 	Status StatusMode
-	// RemoteOff says that the Remote is neither asked for responses nor given any.
+	// RemoteOff keeps the responses of the route from other machines, and theirs from it.
 	RemoteOff bool
 	// Fingerprint is a hash of everything that decides about storing. What is remembered of answers
 	// under other rules does not count.

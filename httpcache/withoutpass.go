@@ -16,7 +16,7 @@ import (
 //     when the origin fails.
 //   - It waits for no fetch that began before the request did. That fetch may have been answered
 //     before a purge which the request must see.
-//   - The Remote is not asked.
+//   - Other machines are not asked.
 //
 // The pass is read once, after the request has begun and before anything is looked up. Read after
 // the look-up, it could be a new one that says nothing of what was found. What is fetched is stored
