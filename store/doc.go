@@ -14,6 +14,7 @@
 //	host.go       selectors of hosts; listener.go: URLs with the listener they were asked for at
 //	stats.go      what is counted
 //	record.go     how both tiers lay out an entry
+//	entry_bytes.go  an entry for a tier that keeps it as bytes
 //	codec.go      purges and times as they are on disk
 //	internal/wire strings, lists and header fields as bytes
 //
@@ -104,10 +105,11 @@
 // before that. A position follows the purges within about a second. An entry is on disk a quarter
 // of a second after Put, sooner where many come together, and a second at most while the queue is
 // not full, also while purges come without a gap: writing, sweeping and expiring take turns; when
-// the queue is full it stays in memory only. Close writes everything. The chunks of a BodyWriter are committed as they come, and are an entry when its record is; what a crash leaves
-// of one is swept at the next start. Every record, body, chunk and key row carries a checksum that
-// covers its place too, so that damage is a miss, counted and deleted, and never another entry's
-// bytes. Of a body that is read piece by piece it shows when a piece is: see disk_damaged.go.
+// the queue is full it stays in memory only. Close writes everything. The chunks of a BodyWriter
+// are committed as they come, and are an entry when its record is; what a crash leaves of one is
+// swept at the next start. Every record, body, chunk and key row carries a checksum that covers its
+// place too, so that damage is a miss, counted and deleted, and never another entry's bytes. Of a
+// body that is read piece by piece it shows when a piece is: see disk_damaged.go.
 //
 // # Faults
 //

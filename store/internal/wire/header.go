@@ -49,6 +49,10 @@ func AppendHeader(b []byte, h http.Header) []byte {
 	return slices.Replace(b, place, place+1, binary.AppendUvarint(nil, uint64(total))...)
 }
 
+// maxNamesAhead is for how many names there is room before any of them has been read: a map takes
+// many times as much as what claims that there are names.
+const maxNamesAhead = 64
+
 // Header reads the fields; nil where there are none. All values share one array.
 func (d *Decoder) Header() http.Header {
 	names, total := d.Count(1), d.Count(1)
@@ -56,7 +60,7 @@ func (d *Decoder) Header() http.Header {
 		d.bad = d.bad || total > 0
 		return nil
 	}
-	h, values := make(http.Header, names), make([]string, total)
+	h, values := make(http.Header, min(names, maxNamesAhead)), make([]string, total)
 	for range names {
 		var name string
 		if code := d.Byte(); code == 0 {
