@@ -36,6 +36,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"fleet":           {modulePath + "/store", "golang.org/x/sys/unix"},
 		"fleet/fleettest": {modulePath + "/fleet"},
+		"fleet/redis":     {modulePath + "/fleet", "github.com/redis/rueidis"},
 		"purge": {
 			caddy, caddy + "/cmd", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap",
 		},
@@ -66,7 +67,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // TestTheCoreKnowsNoCaddy looks through what they import, all the way down.
 func TestTheCoreKnowsNoCaddy(t *testing.T) {
-	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "httpcache"} {
+	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
 		for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+folder) {
 			if strings.HasPrefix(path, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", folder, path)

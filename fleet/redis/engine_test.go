@@ -1,0 +1,30 @@
+package redis
+
+import (
+	"testing"
+
+	"github.com/larder-cache/larder/fleet"
+	"github.com/larder-cache/larder/fleet/fleettest"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t)
+	fleettest.TestEngine(t, func(t *testing.T) []fleet.Engine {
+		config := Config{Addresses: []string{s.url()}, Name: newName()}
+		return []fleet.Engine{open(t, config), open(t, config)}
+	})
+}
+
+func TestLosses(t *testing.T) {
+	t.Parallel()
+	fleettest.TestLosses(t, func(t *testing.T) ([]fleet.Engine, fleettest.Losses) {
+		s := newServer(t, "--appendonly", "yes", "--appendfsync", "always")
+		return []fleet.Engine{s.open(t), s.open(t), s.open(t)}, fleettest.Losses{
+			Flush:     func() { s.do("FLUSHALL") },
+			Restart:   func() { s.kill(); s.start() },
+			LoseNodes: func() { s.do("DEL", "{larder:1:larder}:fleet") },
+			LoseLog:   func() { s.do("DEL", "{larder:1:larder}:log") },
+		}
+	})
+}

@@ -1,0 +1,49 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/larder-cache/larder/fleet"
+)
+
+// The first words of Redis' errors that have a name in fleet.
+var (
+	// A replica; full; its disk fails; too few replicas (min-replicas-to-write).
+	readOnly = []string{"READONLY", "OOM", "MISCONF", "NOREPLICAS"}
+	refused  = []string{"WRONGPASS", "NOAUTH", "NOPERM"}
+)
+
+// named gives an error its name in fleet.
+func named(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case begins(err, readOnly...):
+		return fmt.Errorf("%w: %w", fleet.ErrReadOnly, err)
+	case begins(err, refused...):
+		return fmt.Errorf("%w: %w", fleet.ErrRefused, err)
+	case errors.Is(err, rueidis.ErrClosing):
+		return fmt.Errorf("the connection is closed: %w", err)
+	}
+	return err
+}
+
+func isReplica(err error) bool { return begins(err, "READONLY") }
+
+func begins(err error, words ...string) bool {
+	var of *rueidis.RedisError
+	if !errors.As(err, &of) || of.IsNil() {
+		return false
+	}
+	first, _, _ := strings.Cut(of.Error(), " ")
+	for _, word := range words {
+		if first == word {
+			return true
+		}
+	}
+	return false
+}

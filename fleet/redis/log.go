@@ -1,0 +1,311 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/larder-cache/larder/fleet"
+)
+
+// Beat implements fleet.Log.
+func (e *Engine) Beat(ctx context.Context, node fleet.Node) (fleet.State, error) {
+	says, err := json.Marshal(nodeWords{
+		Epoch: node.Epoch, Applied: node.Applied, Serves: node.Serves, State: node.State,
+		Name: node.Name, Address: node.Address, Version: node.Version,
+	})
+	if err != nil {
+		return fleet.State{}, err
+	}
+	args := e.args(node.ID, string(says))
+	return call(ctx, e.small, func(c rueidis.Client) (fleet.State, error) {
+		return stateOf(scriptBeat.run(context.Background(), c, e.control(), args).ToMessage())
+	})
+}
+
+// Append implements fleet.Log.
+func (e *Engine) Append(ctx context.Context, data []byte, replicas int) (fleet.Appended, error) {
+	args := e.args(string(data))
+	if replicas > 0 {
+		return e.appendTo(ctx, args, replicas)
+	}
+	return call(ctx, e.small, func(c rueidis.Client) (fleet.Appended, error) {
+		return appendedOf(scriptAppend.run(context.Background(), c, e.control(), args))
+	})
+}
+
+// Nodes implements fleet.Log.
+func (e *Engine) Nodes(ctx context.Context) ([]fleet.Node, fleet.State, error) {
+	args := e.args()
+	out, err := call(ctx, e.small, func(c rueidis.Client) (fleet.Appended, error) {
+		return appendedOf(scriptNodes.run(context.Background(), c, e.control(), args))
+	})
+	return out.Nodes, out.State, err
+}
+
+// Evict implements fleet.Log.
+func (e *Engine) Evict(ctx context.Context, seen fleet.Node) error {
+	args := []string{seen.ID, strconv.FormatUint(seen.Beats, 10), strconv.FormatInt(seen.Seen.UnixMicro(), 10)}
+	return e.run(ctx, scriptEvict, []string{e.nodes}, args)
+}
+
+// Leave implements fleet.Log.
+func (e *Engine) Leave(ctx context.Context, id string) error {
+	_, err := call(ctx, e.small, func(c rueidis.Client) (int64, error) {
+		return c.Do(context.Background(), c.B().Hdel().Key(e.nodes).Field("n:"+id).Build()).AsInt64()
+	})
+	return err
+}
+
+// Read implements fleet.Log.
+func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wait time.Duration) (
+	[]fleet.Record, fleet.State, error,
+) {
+	end := time.Now().Add(wait)
+	for {
+		now, err := e.readNow(ctx, after, limit)
+		left := time.Until(end)
+		if err != nil || len(now.records) > 0 || left <= 0 {
+			return now.records, now.state, err
+		}
+		if err := e.grown(ctx, now.state.Tail, left); err != nil {
+			return nil, fleet.State{}, err
+		}
+	}
+}
+
+// reading is records with the state of the log in the moment at which they were read.
+type reading struct {
+	records []fleet.Record
+	state   fleet.State
+}
+
+func (e *Engine) readNow(ctx context.Context, after fleet.Generation, limit int) (reading, error) {
+	args := e.args(strconv.FormatUint(uint64(after), 10), strconv.Itoa(max(1, limit)))
+	return call(ctx, e.small, func(c rueidis.Client) (reading, error) {
+		parts, err := scriptRead.run(context.Background(), c, e.control(), args).ToArray()
+		if err != nil {
+			return reading{}, err
+		}
+		if len(parts) != 2 {
+			return reading{}, errReply
+		}
+		state, err := stateOf(parts[0], nil)
+		if err != nil {
+			return reading{}, err
+		}
+		entries, err := parts[1].AsXRange()
+		if err != nil {
+			return reading{}, err
+		}
+		records, err := recordsOf(entries)
+		return reading{records, state}, err
+	})
+}
+
+// grown waits until the log has a record after the tail, or for as long as wait. It has a connection
+// of its own: on one that others use they would wait with it.
+func (e *Engine) grown(ctx context.Context, tail fleet.Generation, wait time.Duration) error {
+	client, err := e.small.get(ctx)
+	if err != nil {
+		return named(err)
+	}
+	waiting, cancel := e.waiting(ctx, wait)
+	defer cancel()
+	err = client.Do(waiting, client.B().Xread().Count(1).Block(milliseconds(wait)).
+		Streams().Key(e.log).Id(strconv.FormatUint(uint64(tail), 10)+"-0").Build()).Error()
+	switch {
+	case err == nil, rueidis.IsRedisNil(err):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case e.life.Err() != nil:
+		return errClosed
+	}
+	return named(err)
+}
+
+// appendTo appends, and waits for replicas on the same connection: WAIT counts those that have what
+// its own connection has written.
+func (e *Engine) appendTo(ctx context.Context, args []string, replicas int) (fleet.Appended, error) {
+	wait := e.untilNearly(ctx)
+	return call(ctx, e.small, func(c rueidis.Client) (out fleet.Appended, err error) {
+		waiting, cancel := e.waiting(context.Background(), wait)
+		defer cancel()
+		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
+			out, err = e.appendOn(waiting, d, args, replicas, wait)
+			return err
+		})
+		return out, err
+	})
+}
+
+func (e *Engine) appendOn(
+	ctx context.Context, d rueidis.DedicatedClient, args []string, replicas int, wait time.Duration,
+) (fleet.Appended, error) {
+	build := scriptAppend.byHash
+	for {
+		replies := d.DoMulti(ctx, build(d, e.control(), args),
+			d.B().Wait().Numreplicas(int64(replicas)).Timeout(milliseconds(wait)).Build())
+		if isUnknownScript(replies[0].Error()) {
+			build = scriptAppend.byText
+			continue
+		}
+		out, err := appendedOf(replies[0])
+		if err != nil {
+			return out, err
+		}
+		// It is in the log, whatever becomes of the wait.
+		if n, err := replies[1].AsInt64(); err == nil {
+			out.Replicas = int(n)
+		}
+		return out, nil
+	}
+}
+
+// untilNearly is how long to wait for replicas: nine tenths of the context's time.
+func (e *Engine) untilNearly(ctx context.Context) time.Duration {
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		return e.patience
+	}
+	left := time.Until(end)
+	return left - min(max(left/10, 5*time.Millisecond), time.Second)
+}
+
+// control are the keys of ensure.lua, args its arguments and a script's own.
+func (e *Engine) control() []string { return []string{e.nodes, e.log} }
+
+func (e *Engine) args(own ...string) []string {
+	var stretch [4]byte
+	_, _ = rand.Read(stretch[:]) // it never fails
+	n := binary.BigEndian.Uint32(stretch[:]) >> 1
+	return append([]string{rand.Text(), strconv.FormatUint(uint64(n), 10), e.history}, own...)
+}
+
+// run runs a script whose reply says nothing.
+func (e *Engine) run(ctx context.Context, s script, keys, args []string) error {
+	_, err := call(ctx, e.small, func(c rueidis.Client) (int64, error) {
+		return s.run(context.Background(), c, keys, args).AsInt64()
+	})
+	return err
+}
+
+var errReply = errors.New("a reply that is none of Larder's scripts")
+
+// appendedOf reads {state, {field, value, …}}.
+func appendedOf(reply rueidis.RedisResult) (fleet.Appended, error) {
+	parts, err := reply.ToArray()
+	if err != nil {
+		return fleet.Appended{}, err
+	}
+	if len(parts) != 2 {
+		return fleet.Appended{}, errReply
+	}
+	state, err := stateOf(parts[0], nil)
+	if err != nil {
+		return fleet.Appended{}, err
+	}
+	fields, err := parts[1].AsStrMap()
+	return fleet.Appended{Generation: state.Tail, State: state, Nodes: nodesOf(fields)}, err
+}
+
+// stateOf reads {epoch, tail, first, mark, since, now}, the times in microseconds.
+func stateOf(reply rueidis.RedisMessage, err error) (fleet.State, error) {
+	if err != nil {
+		return fleet.State{}, err
+	}
+	words, err := reply.AsStrSlice()
+	if err != nil {
+		return fleet.State{}, err
+	}
+	if len(words) != 6 {
+		return fleet.State{}, errReply
+	}
+	var numbers [5]int64
+	for i := range numbers {
+		if numbers[i], err = strconv.ParseInt(words[i+1], 10, 64); err != nil || numbers[i] < 0 {
+			return fleet.State{}, errReply
+		}
+	}
+	return fleet.State{
+		Epoch: words[0], Tail: fleet.Generation(numbers[0]), First: fleet.Generation(numbers[1]),
+		Mark: fleet.Generation(numbers[2]),
+		// A clock that was set back makes a term young, not old.
+		Term: time.Duration(max(0, numbers[4]-numbers[3])) * time.Microsecond,
+		Now:  time.UnixMicro(numbers[4]),
+	}, nil
+}
+
+// nodeWords are what a node says of itself. The server puts its beats and when it was seen in front.
+type nodeWords struct {
+	Epoch   string           `json:"epoch,omitempty"`
+	Applied fleet.Generation `json:"applied"`
+	Serves  time.Duration    `json:"serves,omitempty"` // in nanoseconds
+	State   string           `json:"state,omitempty"`
+	Name    string           `json:"name,omitempty"`
+	Address string           `json:"address,omitempty"`
+	Version string           `json:"version,omitempty"`
+}
+
+func nodesOf(fields map[string]string) []fleet.Node {
+	var nodes []fleet.Node
+	for name, value := range fields {
+		if id, is := strings.CutPrefix(name, "n:"); is {
+			nodes = append(nodes, nodeOf(id, value))
+		}
+	}
+	return nodes
+}
+
+// nodeOf reads "beats seen {words}". A node that says nothing of this has applied nothing: who
+// purges waits for it, and evicts it then.
+func nodeOf(id, value string) fleet.Node {
+	n := fleet.Node{ID: id, Seen: time.UnixMicro(0)}
+	var seen int64
+	var says nodeWords
+	parts := strings.SplitN(value, " ", 3)
+	if len(parts) < 3 {
+		return n
+	}
+	beats, err := strconv.ParseUint(parts[0], 10, 64)
+	if err == nil {
+		seen, err = strconv.ParseInt(parts[1], 10, 64)
+	}
+	if err != nil {
+		return n
+	}
+	n.Beats, n.Seen = beats, time.UnixMicro(seen)
+	if json.Unmarshal([]byte(parts[2]), &says) != nil {
+		return n
+	}
+	n.Epoch, n.Applied, n.Serves, n.State = says.Epoch, says.Applied, says.Serves, says.State
+	n.Name, n.Address, n.Version = says.Name, says.Address, says.Version
+	return n
+}
+
+// recordsOf reads entries of the stream. One that has neither field is a record that says nothing.
+func recordsOf(entries []rueidis.XRangeEntry) ([]fleet.Record, error) {
+	records := make([]fleet.Record, len(entries))
+	for i, entry := range entries {
+		digits, _, _ := strings.Cut(entry.ID, "-")
+		generation, err := strconv.ParseUint(digits, 10, 53)
+		if err != nil {
+			return nil, fmt.Errorf("the log has a record %q: %w", entry.ID, err)
+		}
+		_, mark := entry.FieldValues["mark"]
+		records[i] = fleet.Record{Generation: fleet.Generation(generation), Mark: mark}
+		if !mark {
+			records[i].Data = []byte(entry.FieldValues["data"])
+		}
+	}
+	return records, nil
+}

@@ -1,0 +1,150 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Find implements fleet.Tier.
+func (e *Engine) Find(ctx context.Context, key, variant string) ([]byte, map[string][]byte, error) {
+	type found struct {
+		record []byte
+		index  map[string][]byte
+	}
+	recordKey, indexKey := e.recordKey(key, variant), e.indexKey(key)
+	out, err := call(ctx, e.small, func(c rueidis.Client) (found, error) {
+		replies := c.DoMulti(context.Background(),
+			c.B().Get().Key(recordKey).Build(), c.B().Hgetall().Key(indexKey).Build())
+		record, err := bytesOf(replies[0])
+		if err != nil {
+			return found{}, err
+		}
+		index, err := indexOf(replies[1])
+		return found{record, index}, err
+	})
+	return out.record, out.index, err
+}
+
+// Record implements fleet.Tier.
+func (e *Engine) Record(ctx context.Context, key, variant string) ([]byte, error) {
+	recordKey := e.recordKey(key, variant)
+	return call(ctx, e.small, func(c rueidis.Client) ([]byte, error) {
+		return bytesOf(c.Do(context.Background(), c.B().Get().Key(recordKey).Build()))
+	})
+}
+
+// PutRecord implements fleet.Tier.
+func (e *Engine) PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error {
+	keys := []string{e.recordKey(key, variant), e.indexKey(key)}
+	args := []string{
+		variant, string(record), string(row), strconv.FormatInt(milliseconds(ttl), 10), rows, e.recordKey(key, ""),
+	}
+	_, err := call(ctx, e.way(record), func(c rueidis.Client) (int64, error) {
+		return scriptPut.run(context.Background(), c, keys, args).AsInt64()
+	})
+	return err
+}
+
+// RemoveRecord implements fleet.Tier.
+func (e *Engine) RemoveRecord(ctx context.Context, key, variant string, seen []byte) error {
+	keys, args := []string{e.recordKey(key, variant), e.indexKey(key)}, []string{variant, string(seen)}
+	_, err := call(ctx, e.way(seen), func(c rueidis.Client) (int64, error) {
+		return scriptRemove.run(context.Background(), c, keys, args).AsInt64()
+	})
+	return err
+}
+
+// Chunks implements fleet.Tier.
+func (e *Engine) Chunks(ctx context.Context, id string, numbers []int) ([][]byte, error) {
+	keys := e.chunkKeys(id, numbers)
+	if len(keys) == 0 {
+		return nil, ctx.Err()
+	}
+	return call(ctx, e.bodies, func(c rueidis.Client) ([][]byte, error) {
+		commands := make(rueidis.Commands, len(keys))
+		for i, key := range keys {
+			commands[i] = c.B().Get().Key(key).Build()
+		}
+		chunks := make([][]byte, len(keys))
+		for i, reply := range c.DoMulti(context.Background(), commands...) {
+			var err error
+			if chunks[i], err = bytesOf(reply); err != nil {
+				return nil, err
+			}
+		}
+		return chunks, nil
+	})
+}
+
+// PutChunk implements fleet.Tier.
+func (e *Engine) PutChunk(ctx context.Context, id string, number int, chunk []byte, ttl time.Duration) error {
+	key, value := e.chunkKeys(id, []int{number})[0], string(chunk)
+	_, err := call(ctx, e.bodies, func(c rueidis.Client) (string, error) {
+		set := c.B().Set().Key(key).Value(value).PxMilliseconds(milliseconds(ttl)).Build()
+		return c.Do(context.Background(), set).ToString()
+	})
+	return err
+}
+
+// KeepChunks implements fleet.Tier.
+func (e *Engine) KeepChunks(ctx context.Context, id string, n int, ttl time.Duration) (bool, error) {
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	keys := e.chunkKeys(id, numbers)
+	if n == 0 {
+		return true, ctx.Err()
+	}
+	return call(ctx, e.small, func(c rueidis.Client) (bool, error) {
+		commands := make(rueidis.Commands, len(keys))
+		for i, key := range keys {
+			commands[i] = c.B().Pexpire().Key(key).Milliseconds(milliseconds(ttl)).Build()
+		}
+		all := true
+		for _, reply := range c.DoMulti(context.Background(), commands...) {
+			kept, err := reply.AsInt64()
+			if err != nil {
+				return false, err
+			}
+			all = all && kept == 1
+		}
+		return all, nil
+	})
+}
+
+// way is the link for a value of such a length.
+func (e *Engine) way(value []byte) *link {
+	if len(value) > large {
+		return e.bodies
+	}
+	return e.small
+}
+
+// chunkKeys have no part that a Cluster would look at alone, so the chunks of a body are all over it.
+func (e *Engine) chunkKeys(id string, numbers []int) []string {
+	keys := make([]string, len(numbers))
+	for i, number := range numbers {
+		keys[i] = e.prefix + "c:" + id + ":" + strconv.Itoa(number)
+	}
+	return keys
+}
+
+// indexOf reads rows, each of which has in front when it ends.
+func indexOf(reply rueidis.RedisResult) (map[string][]byte, error) {
+	fields, err := reply.AsStrMap()
+	if err != nil {
+		return nil, err
+	}
+	index := make(map[string][]byte, len(fields))
+	for variant, value := range fields {
+		if _, row, is := strings.Cut(value, " "); is {
+			index[variant] = []byte(row)
+		}
+	}
+	return index, nil
+}
