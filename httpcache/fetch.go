@@ -52,15 +52,17 @@ type Fetch struct {
 	soft      bool
 	renews    bool // a response is stored, even if refetch drops its validation
 
-	remote     RemoteFetch // nil: other machines have no part in it
-	class      Class
-	call       int     // which of the origin's requests is asked, from 0
-	seed       []field // the header as the leader's outer handlers had filled it
-	writer     *fetchWriter
-	first      fetchWriter // of the first call; here to spare allocations, as what follows
-	response   sharedResponse
-	body       flightBody        // as the leader reads it
-	bodyWriter *store.BodyWriter // nil unless the body goes to disk while it arrives
+	remote RemoteFetch // nil: other machines have no part in it
+	// remoteLimit is how long a body may be for them, negative if it is too long already.
+	remoteLimit int64
+	class       Class
+	call        int     // which of the origin's requests is asked, from 0
+	seed        []field // the header as the leader's outer handlers had filled it
+	writer      *fetchWriter
+	first       fetchWriter // of the first call; here to spare allocations, as what follows
+	response    sharedResponse
+	body        flightBody        // as the leader reads it
+	bodyWriter  *store.BodyWriter // nil unless the body goes to disk while it arrives
 
 	begun      time.Time
 	foreign304 bool        // a 304 for another response came: ask again without a validation

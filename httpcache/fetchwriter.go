@@ -146,6 +146,7 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 			w.shared.untyped.Store(true) // before any reader gets the byte that it waits for
 		}
 		w.written += int64(len(p))
+		w.fetch.tellGrowth(w.written)
 		if w.declared >= 0 && w.written > w.declared {
 			return 0, errOverlong
 		}

@@ -32,8 +32,8 @@ type RemoteFetch interface {
 	Await(ctx context.Context, lease store.Key, until time.Time, selected func(*store.Variant) bool) (
 		again bool, failed int, retryAfter string)
 	// Storable tells at the response header that the response will be offered by Put when it is
-	// whole. length is -1 if it is not known.
-	Storable(v *store.Variant, length int64)
+	// whole. length is -1 if it is not known. A body that turns out longer than limit is Unshared.
+	Storable(v *store.Variant, length int64) (limit int64)
 	// Unshared tells that the response is for this machine alone, and with lasting that so will be
 	// the next.
 	Unshared(lasting bool)
@@ -49,7 +49,7 @@ type RemoteFetch interface {
 // beginRemote begins the use of what other machines have, if there are any and the route lets it.
 func (x *Fetch) beginRemote() {
 	if x.cache.remote != nil && !x.route.RemoteOff {
-		x.remote = x.cache.remote()
+		x.remote, x.remoteLimit = x.cache.remote(), -1
 	}
 }
 
@@ -211,7 +211,7 @@ func (x *Fetch) tellRemote(v verdict, status int, freshness *rfc9111.Freshness) 
 	switch v {
 	case verdictShare:
 		if freshness.Reason == rfc9111.Storable {
-			x.remote.Storable(&x.response.variant, x.writer.declared)
+			x.remoteLimit = x.remote.Storable(&x.response.variant, x.writer.declared)
 		} else {
 			x.remote.Unshared(true)
 		}
@@ -220,6 +220,14 @@ func (x *Fetch) tellRemote(v verdict, status int, freshness *rfc9111.Freshness) 
 	case verdictRelease:
 		x.remote.Unshared(remembered(status, freshness))
 	case verdictConfirm, verdictRefetch, verdictPostpone:
+	}
+}
+
+// tellGrowth tells other machines of a body that has turned out too long for them.
+func (x *Fetch) tellGrowth(written int64) {
+	if x.remote != nil && written > x.remoteLimit && x.remoteLimit >= 0 {
+		x.remoteLimit = -1
+		x.remote.Unshared(false)
 	}
 }
 

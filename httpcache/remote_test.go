@@ -79,10 +79,14 @@ func (m *sharedMapFetch) Await(
 	return again, failed, "7"
 }
 
-func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) { m.say("storable %d", length) }
-func (m *sharedMapFetch) Unshared(lasting bool)                   { m.say("unshared %t", lasting) }
-func (m *sharedMapFetch) Failed(status int, _ string)             { m.say("failed %d", status) }
-func (m *sharedMapFetch) End()                                    { m.say("end") }
+func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) (limit int64) {
+	m.say("storable %d", length)
+	return 10
+}
+
+func (m *sharedMapFetch) Unshared(lasting bool)       { m.say("unshared %t", lasting) }
+func (m *sharedMapFetch) Failed(status int, _ string) { m.say("failed %d", status) }
+func (m *sharedMapFetch) End()                        { m.say("end") }
 
 func (m *sharedMapFetch) Put(held store.Result, renews bool) {
 	m.say("put renews=%t", renews)
@@ -185,6 +189,15 @@ func TestRemoteIsTold(t *testing.T) {
 		"a failure":   {answering(503, ""), "failed 503, end"},
 		"no answer":   {func(http.ResponseWriter, *http.Request) error { return errors.New("no connection") }, "failed 500, end"},
 		"no file":     {func(http.ResponseWriter, *http.Request) error { return &Error{Status: 404} }, "unshared true, end"},
+		"long": {func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=60")
+			for range 3 {
+				if _, err := w.Write(make([]byte, 6)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, "storable -1, unshared false, put renews=false, end"},
 		"broken off": {func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Cache-Control", "max-age=60")
 			w.Header().Set("Content-Length", "2")

@@ -1,0 +1,202 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+const (
+	// leaseTTL is how long a lease lives without its holder. A dead one costs that much.
+	leaseTTL   = 3 * time.Second
+	leaseRenew = time.Second
+	// leasePoll is how often those who wait look for themselves: messages may be lost.
+	leasePoll = 100 * time.Millisecond
+	// listenPause is the pause before messages are listened to again.
+	listenPause = time.Second
+)
+
+// leases has the fetches of this node that wait for leases of others.
+type leases struct {
+	tier *SharedTier
+
+	mu      sync.Mutex
+	waiters map[string]map[*waiter]struct{} // by key
+}
+
+// waiter is a fetch that waits. news has the last message that it has not looked at.
+type waiter struct{ news chan []byte }
+
+// listen hears the messages to this node until the tier is closed.
+func (l *leases) listen() {
+	t := l.tier
+	for t.ctx.Err() == nil {
+		err := t.engine.Listen(t.ctx, t.config.Node, func() {}, l.wake)
+		if t.ctx.Err() == nil {
+			t.config.Logger.Debug("messages of other nodes are not heard for a moment", slog.Any("error", err))
+		}
+		pauseFor(t.ctx, listenPause)
+	}
+}
+
+// wake passes a message on. A later one replaces one that has not been looked at: it says more.
+func (l *leases) wake(key string, message []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for w := range l.waiters[key] {
+		select {
+		case <-w.news:
+		default:
+		}
+		w.news <- message
+	}
+}
+
+// wait registers a fetch for the messages about a key.
+func (l *leases) wait(key string) *waiter {
+	w := &waiter{news: make(chan []byte, 1)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiters[key] == nil {
+		l.waiters[key] = make(map[*waiter]struct{})
+	}
+	l.waiters[key][w] = struct{}{}
+	return w
+}
+
+func (l *leases) leave(key string, w *waiter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if delete(l.waiters[key], w); len(l.waiters[key]) == 0 {
+		delete(l.waiters, key)
+	}
+}
+
+// Await lets one node fetch for all. It returns at once where this node is the one, and otherwise
+// when it is known how the fetch goes on, or at the time until. selected tells whether a response of
+// a variant would be for this request.
+//
+// again says that another node has stored its response. If Get finds nothing in it for this request,
+// another Await says how it goes on. failed is the status of another node's fetch that has failed and
+// was the second to fail, with its Retry-After: one more would be one too many. Otherwise the fetch
+// goes to the origin.
+func (f *Fetch) Await(
+	ctx context.Context, key store.Key, until time.Time, selected func(*store.Variant) bool,
+) (again bool, failed int, retryAfter string) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	a := awaiting{fetch: f, tier: f.tier, key: keyText(key), selected: selected}
+	a.waiter = f.tier.leases.wait(a.key)
+	defer f.tier.leases.leave(a.key, a.waiter)
+	move, outcome := a.run(ctx)
+	f.tier.config.Metrics.Lease(outcome)
+	if move == moveFail {
+		return false, a.sight.news.status, a.sight.news.retryAfter
+	}
+	return move == moveLook, 0, ""
+}
+
+// awaiting is one call of Await.
+type awaiting struct {
+	fetch    *Fetch
+	tier     *SharedTier
+	key      string
+	waiter   *waiter
+	selected func(*store.Variant) bool
+	sight    sight
+}
+
+// run makes moves until one is the last. The first is to take the lease, from where an earlier call
+// has left off.
+func (a *awaiting) run(ctx context.Context) (move, LeaseOutcome) {
+	for next := moveTake; ; {
+		var outcome LeaseOutcome
+		var err error
+		switch next {
+		case moveTake:
+			err = a.take(ctx)
+		case moveWait:
+			err = a.hear(ctx)
+		case moveLook, moveLead, moveFetch, moveFail:
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return moveFetch, LeaseTimeout
+			}
+			return moveFetch, LeaseError
+		}
+		if next, outcome = a.fetch.turn.next(a.sight, a.selected); next != moveTake && next != moveWait {
+			return next, outcome
+		}
+	}
+}
+
+// take asks for the lease.
+func (a *awaiting) take(ctx context.Context) error {
+	t, token := a.tier, rand.Text()
+	var l Lease
+	err := t.ask(ctx, t.config.Timeout, func(ctx context.Context) (err error) {
+		l, err = t.engine.Take(ctx, a.key, token, t.config.Node, a.fetch.turn.seen, leaseTTL)
+		return err
+	})
+	if err != nil {
+		if !errors.Is(err, errBreakerOpen) { // the server may have given it all the same
+			t.under.Go((&heldLease{tier: t, key: a.key, token: token}).giveBack)
+		}
+		return err
+	}
+	a.see(l)
+	if l.Taken {
+		a.fetch.held = t.hold(a.key, token, max(1, a.fetch.turn.attempt))
+	}
+	return nil
+}
+
+// hear waits for a message, and looks for itself every now and then. A server that gives no answer
+// is asked again, until the breaker opens.
+func (a *awaiting) hear(ctx context.Context) error {
+	t := a.tier
+	timer := time.NewTimer(leasePoll)
+	defer timer.Stop()
+	select {
+	case message := <-a.waiter.news:
+		a.read(message)
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var l Lease
+	err := t.ask(ctx, t.config.Timeout, func(ctx context.Context) (err error) {
+		l, err = t.engine.Look(ctx, a.key)
+		return err
+	})
+	switch {
+	case err == nil:
+		a.see(l)
+	case ctx.Err() != nil || !t.breaker.closed():
+		return err
+	}
+	return nil
+}
+
+// see takes the state of the lease as what the fetch sees.
+func (a *awaiting) see(l Lease) {
+	a.sight = sight{taken: l.Taken, held: l.Held}
+	if raw := l.Left; raw != nil && !l.Held && !l.Taken {
+		a.read(raw)
+	} else if l.Held && l.Facts != nil {
+		a.sight.news = decodeNews(l.Facts, &a.tier.sealer, a.key)
+	}
+}
+
+// read takes a message as what the fetch sees.
+func (a *awaiting) read(message []byte) {
+	n := decodeNews(message, &a.tier.sealer, a.key)
+	a.sight = sight{held: n.kind == newsStorable, news: n, raw: message}
+}

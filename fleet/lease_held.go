@@ -1,0 +1,181 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// heldLease is a lease that this node holds. A goroutine renews it and carries out what the fetch
+// has to say, so that the fetch waits for no network.
+type heldLease struct {
+	tier    *SharedTier
+	key     string
+	token   string
+	attempt int
+
+	facts chan []byte // at most one
+	end   chan ending // at most one
+
+	mu    sync.Mutex
+	ended bool
+	lost  bool
+	until time.Time // it is held at least until then, if it is not lost
+}
+
+// ending is how a lease ends.
+type ending struct {
+	message []byte
+	keep    time.Duration
+}
+
+// hold begins to renew a lease that has just been taken.
+func (t *SharedTier) hold(key, token string, attempt int) *heldLease {
+	h := &heldLease{
+		tier: t, key: key, token: token, attempt: attempt,
+		facts: make(chan []byte, 1), end: make(chan ending, 1), until: time.Now().Add(leaseTTL),
+	}
+	t.under.Go(h.renew)
+	return h
+}
+
+// renew renews the lease every second until its end.
+func (h *heldLease) renew() {
+	ticker := time.NewTicker(leaseRenew)
+	defer ticker.Stop()
+	var facts []byte // that have not reached the server
+	for {
+		select {
+		case e := <-h.end:
+			h.release(e)
+			return
+		case facts = <-h.facts:
+		case <-ticker.C:
+		case <-h.tier.ctx.Done():
+			return // it ends by itself
+		}
+		if h.extend(h.tier.ctx, facts) == nil {
+			facts = nil
+		}
+	}
+}
+
+// extend renews the lease and publishes facts.
+func (h *heldLease) extend(ctx context.Context, facts []byte) error {
+	t, begun := h.tier, time.Now()
+	var ok bool
+	err := t.ask(ctx, t.config.Timeout, func(ctx context.Context) (err error) {
+		ok, err = t.engine.Hold(ctx, h.key, h.token, facts, leaseTTL)
+		return err
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.lost:
+	case err == nil && ok:
+		h.until = begun.Add(leaseTTL)
+	case err == nil || !time.Now().Before(h.until):
+		h.lost = true
+		t.config.Metrics.Lease(LeaseLost)
+	}
+	if err == nil && h.lost {
+		return errSuperseded
+	}
+	return err
+}
+
+// release ends the lease at the server. If that fails, it ends by itself.
+func (h *heldLease) release(e ending) {
+	t := h.tier
+	_ = t.ask(t.ctx, t.config.Timeout, func(ctx context.Context) error {
+		_, err := t.engine.Release(ctx, h.key, h.token, e.message, e.keep)
+		return err
+	})
+}
+
+// giveBack ends a lease of which it is not known whether it was taken.
+func (h *heldLease) giveBack() {
+	n := news{kind: newsUnstored}
+	h.release(ending{message: n.encode(&h.tier.sealer, h.key)})
+}
+
+// holdsLease reports whether the fetch may store: it has no lease, or still holds it.
+func (f *Fetch) holdsLease(ctx context.Context) bool {
+	if f.held == nil {
+		return true
+	}
+	err := f.held.extend(ctx, nil)
+	if err == nil {
+		return true
+	}
+	f.held.mu.Lock()
+	defer f.held.mu.Unlock()
+	return !f.held.lost && !errors.Is(err, errSuperseded)
+}
+
+// endLease ends the lease of the fetch, if it holds one that has not ended, and says why.
+func (f *Fetch) endLease(n news, stands time.Duration) {
+	h := f.held
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return
+	}
+	h.ended = true
+	n.attempt = h.attempt
+	h.end <- ending{n.encode(&h.tier.sealer, h.key), stands}
+}
+
+// Storable tells those who wait that the response may be stored, at its header. length is that of
+// its body, -1 if it is not known. Those for whom it is not, or who would wait for a body that is
+// too long for the tier, fetch for themselves. limit is how long a body may be: if one turns out
+// longer, Unshared tells so.
+func (f *Fetch) Storable(v *store.Variant, length int64) (limit int64) {
+	limit = f.tier.config.MaxBody
+	if f.tier.config.StoreOff {
+		limit = -1
+	}
+	h := f.held
+	if h == nil {
+		return limit
+	}
+	if length > limit || limit < 0 {
+		f.endLease(news{kind: newsUnstored}, 0)
+		return limit
+	}
+	n := news{kind: newsStorable, variant: *v}
+	select {
+	case h.facts <- n.encode(&h.tier.sealer, h.key):
+	default:
+	}
+	return limit
+}
+
+// Unshared tells those who wait that the response is not for them. lasting says that the next one
+// will not be either, as far as can be told.
+func (f *Fetch) Unshared(lasting bool) {
+	if lasting {
+		f.endLease(news{kind: newsAlone}, newsAloneStands)
+		return
+	}
+	f.endLease(news{kind: newsUnstored}, 0)
+}
+
+// Failed tells those who wait that the origin has failed with a status.
+func (f *Fetch) Failed(status int, retryAfter string) {
+	f.endLease(news{kind: newsFailed, status: status, retryAfter: retryAfter}, newsFailedStands)
+}
+
+// End ends the fetch. A lease that it still holds goes on for as long as the upload of its response,
+// if Put has been given that.
+func (f *Fetch) End() {
+	if !f.handed {
+		f.endLease(news{kind: newsUnstored}, 0)
+	}
+}

@@ -1,0 +1,205 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// SharedTier keeps stored responses where all nodes of the fleet find them, and lets one node fetch
+// for all. It is asked inside a flight, by its leader alone:
+//
+//	Begin ─► Get ─┬─ found ─────────────────────────────────────────► End
+//	              └─ nothing ─► Await ─┬─ another has stored ─► Get
+//	                                   ├─ another has failed ───────► End
+//	                                   └─ fetch ─► Storable … Put ──► End
+//	                                            ├► Unshared ────────► End
+//	                                            └► Failed ──────────► End
+//
+// A failure of the server is never one of a request: nothing is found then, and nothing waited for.
+type SharedTier struct {
+	engine  Engine
+	log     Position
+	config  TierConfig
+	sealer  sealer
+	breaker breaker
+	likely  likelyVariants
+	uploads uploads
+	leases  leases
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	under  sync.WaitGroup // what Close waits for
+}
+
+// Position is a node's place in the log, and what it knows by that: a *Fleet.
+type Position interface {
+	Begin() (stamp Stamp, ok bool)
+	Judge(stamp Stamp, url string, tags []string) (severity store.Severity, ours bool)
+	Ahead() (least, most time.Duration)
+}
+
+// TierConfig is the configuration of a SharedTier. A zero value is a default.
+type TierConfig struct {
+	Node    string        // this node's id
+	Timeout time.Duration // of one look-up. Default 100 ms
+	MaxBody int64         // bytes of the longest body. Default 4 MiB
+	TTL     time.Duration // longest stay. Default 24 h
+	// StoreOff keeps nothing there: the server has leases alone.
+	StoreOff bool
+	Secret   string // authenticates what is read back
+	Metrics  TierMetrics
+	Logger   *slog.Logger
+}
+
+// TierMetrics counts what the shared tier is asked for. Many goroutines call it.
+type TierMetrics interface {
+	// SharedRequest is called for each Get, Put and removal.
+	SharedRequest(op Op, outcome Outcome, took time.Duration)
+	// Lease is called for each fetch that has asked for a lease.
+	Lease(outcome LeaseOutcome)
+}
+
+type noTierMetrics struct{}
+
+func (noTierMetrics) SharedRequest(Op, Outcome, time.Duration) {}
+func (noTierMetrics) Lease(LeaseOutcome)                       {}
+
+var (
+	errBreakerOpen = errors.New("the server is not asked after many failures")
+	errClosed      = errors.New("the shared tier is closed")
+)
+
+// NewSharedTier returns a tier on an engine. It asks for nothing before Start.
+func NewSharedTier(engine Engine, log Position, config TierConfig) *SharedTier {
+	if config.Timeout <= 0 {
+		config.Timeout = 100 * time.Millisecond
+	}
+	if config.MaxBody <= 0 {
+		config.MaxBody = 4 << 20
+	}
+	config.MaxBody = min(config.MaxBody, maxBodyBytes)
+	if config.TTL <= 0 {
+		config.TTL = 24 * time.Hour
+	}
+	if config.Metrics == nil {
+		config.Metrics = noTierMetrics{}
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	t := &SharedTier{engine: engine, log: log, config: config, sealer: sealer{[]byte(config.Secret)}}
+	t.uploads.tier, t.leases.tier = t, t
+	t.leases.waiters = make(map[string]map[*waiter]struct{})
+	t.ctx, t.cancel = context.WithCancelCause(context.Background())
+	return t
+}
+
+// Start begins to listen for messages of other nodes.
+func (t *SharedTier) Start() { t.under.Go(t.leases.listen) }
+
+// Close ends what is under way. What has not been uploaded is given up.
+func (t *SharedTier) Close() {
+	t.cancel(errClosed)
+	t.uploads.close()
+	t.under.Wait()
+}
+
+// TierStats are what a SharedTier tells of itself.
+type TierStats struct {
+	UploadBytes int64  // that wait to be uploaded
+	Skipped     uint64 // responses that were not uploaded, because the queue was full or the server failed
+	Breaker     BreakerState
+	Opened      uint64 // how often the breaker has opened
+}
+
+// Stats returns the statistics.
+func (t *SharedTier) Stats() TierStats {
+	s := TierStats{}
+	s.UploadBytes, s.Skipped = t.uploads.stats()
+	s.Breaker, s.Opened = t.breaker.current()
+	return s
+}
+
+// Begin begins a fetch. It returns nil where this node has no pass.
+func (t *SharedTier) Begin() *Fetch {
+	stamp, ok := t.log.Begin()
+	if !ok {
+		return nil
+	}
+	return &Fetch{tier: t, stamp: stamp}
+}
+
+// Fetch is one fetch's use of the shared tier. It belongs to one goroutine.
+type Fetch struct {
+	tier   *SharedTier
+	stamp  Stamp
+	turn   turn
+	held   *heldLease // nil: it fetches without one
+	handed bool       // Put has been called, which ends the lease
+}
+
+// ask calls the engine, unless the breaker is open. Its answer, or the lack of one, counts for the
+// breaker.
+func (t *SharedTier) ask(ctx context.Context, timeout time.Duration, call func(ctx context.Context) error) error {
+	if !t.breaker.closed() {
+		return errBreakerOpen
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := call(limited)
+	switch {
+	case err == nil, errors.Is(err, ErrReadOnly): // it answers those who only read
+		t.breaker.succeeded()
+	case ctx.Err() != nil: // the caller has gone, which says nothing of the server
+	default:
+		if pause := t.breaker.failed(); pause > 0 {
+			t.config.Logger.Warn("the shared tier does not answer and is not asked for a while", slog.Any("error", err))
+			t.probeIn(pause)
+		}
+	}
+	return err
+}
+
+// probeIn probes the server after a pause, and again until it answers.
+func (t *SharedTier) probeIn(pause time.Duration) {
+	t.under.Go(func() {
+		for pause > 0 && pauseFor(t.ctx, pause) {
+			t.breaker.probing()
+			ctx, cancel := context.WithTimeout(t.ctx, t.config.Timeout)
+			_, err := t.engine.Look(ctx, "probe")
+			cancel()
+			if pause = t.breaker.probed(err == nil); pause == 0 {
+				t.config.Logger.Info("the shared tier answers again")
+			}
+		}
+	})
+}
+
+// pauseFor waits. It reports false if the context ends before.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// toServer and fromServer turn times by this node's clock into the server's and back. How far the
+// two are apart is known within the time of a beat. Each errs so that responses come out older.
+func (t *SharedTier) toServer(at time.Time) time.Time {
+	least, _ := t.log.Ahead()
+	return at.Add(least)
+}
+
+func (t *SharedTier) fromServer(at time.Time) time.Time {
+	_, most := t.log.Ahead()
+	return at.Add(-most)
+}

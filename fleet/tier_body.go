@@ -1,0 +1,131 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// batchChunks is how many chunks are read at a time.
+const batchChunks = 4
+
+// errLost says that a chunk is gone, or is not what the record says.
+var errLost = errors.New("a chunk of the body is lost")
+
+// openBody gives a record's entry its body. Of a long one the first chunks are read: a body whose
+// beginning is lost is not begun.
+func (t *SharedTier) openBody(ctx context.Context, r *record) error {
+	if r.length <= inlineBody {
+		r.entry.Body = store.NewBody([][]byte{r.inline})
+		return nil
+	}
+	b := &chunkedBody{tier: t, ctx: ctx, record: r, id: chunkID(r.sums)}
+	r.entry.Body = b
+	_, err := b.Chunk(0)
+	return err
+}
+
+// chunkedBody is a body that is read from the server while it is sent. It keeps one batch of its
+// chunks.
+type chunkedBody struct {
+	tier   *SharedTier
+	ctx    context.Context // of the fetch that has found it
+	record *record
+	id     string
+
+	mu    sync.Mutex
+	first int // of the batch
+	batch [][]byte
+}
+
+// Len implements store.Body.
+func (b *chunkedBody) Len() int64 { return b.record.length }
+
+// Chunk implements store.Body.
+func (b *chunkedBody) Chunk(off int64) ([]byte, error) {
+	if off < 0 || off > b.record.length {
+		return nil, fmt.Errorf("offset %d outside of %d bytes", off, b.record.length)
+	}
+	if off == b.record.length {
+		return nil, nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := int(off / chunkBytes)
+	if i < b.first || i >= b.first+len(b.batch) {
+		if err := b.read(i); err != nil {
+			return nil, err
+		}
+	}
+	return b.batch[i-b.first][off%chunkBytes:], nil
+}
+
+// read reads a batch that begins with chunk i.
+func (b *chunkedBody) read(i int) error {
+	numbers := make([]int, 0, batchChunks)
+	for n := i; n < chunksOf(b.record.length) && len(numbers) < batchChunks; n++ {
+		numbers = append(numbers, n)
+	}
+	var chunks [][]byte
+	t := b.tier
+	err := t.ask(b.ctx, t.config.Timeout, func(ctx context.Context) (err error) {
+		chunks, err = t.engine.Chunks(ctx, b.id, numbers)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(chunks) != len(numbers) {
+		return errLost
+	}
+	for at, n := range numbers {
+		sum := sha256.Sum256(chunks[at])
+		if int64(len(chunks[at])) != b.lengthOf(n) || !bytes.Equal(sum[:], b.record.sum(n)) {
+			return fmt.Errorf("chunk %d: %w", n, errLost)
+		}
+	}
+	b.first, b.batch = i, chunks
+	return nil
+}
+
+// lengthOf is the length of chunk n.
+func (b *chunkedBody) lengthOf(n int) int64 {
+	return min(chunkBytes, b.record.length-int64(n)*chunkBytes)
+}
+
+// sumsOf returns the sums of a body's chunks. It reads all of the body.
+func sumsOf(body store.Body) ([]byte, error) {
+	sums := make([]byte, 0, chunksOf(body.Len())*sha256.Size)
+	err := eachChunk(body, func(_ int, chunk []byte) error {
+		sum := sha256.Sum256(chunk)
+		sums = append(sums, sum[:]...)
+		return nil
+	})
+	return sums, err
+}
+
+// eachChunk calls fn for each chunk of a body, which is fn's until it returns.
+func eachChunk(body store.Body, fn func(n int, chunk []byte) error) error {
+	buf := make([]byte, 0, chunkBytes)
+	for off, n := int64(0), 0; off < body.Len(); n++ {
+		buf = buf[:0]
+		for len(buf) < chunkBytes && off < body.Len() {
+			piece, err := body.Chunk(off)
+			if err != nil {
+				return fmt.Errorf("reading a stored body: %w", err)
+			}
+			piece = piece[:min(len(piece), chunkBytes-len(buf))]
+			buf = append(buf, piece...)
+			off += int64(len(piece))
+		}
+		if err := fn(n, buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// What has been fetched is uploaded behind the back of its clients: a queue that is bounded in
+// bytes, and a few workers that end when it is empty. A body is not copied into the queue, it is
+// held in the store. Where the queue is full or the server does not answer, the response is skipped.
+const (
+	uploadQueue   = 32 << 20
+	uploadWorkers = 4
+	// uploadCost is what a job counts beside its bytes.
+	uploadCost = 4 << 10
+	// uploadPatience is how many times as long as a look-up one step of an upload may take.
+	uploadPatience = 10
+	// chunksOutlive is by how much chunks outlive their record.
+	chunksOutlive = time.Minute
+)
+
+var (
+	errSuperseded = errors.New("another node has the lease by now")
+	errExpired    = errors.New("the response is of no more use")
+)
+
+// upload is a job: to put a response, or to remove a record.
+type upload struct {
+	fetch  *Fetch // nil: remove
+	held   store.Result
+	renews bool
+
+	at  place
+	raw []byte
+
+	bytes int64
+}
+
+// uploads is the queue.
+type uploads struct {
+	tier *SharedTier
+
+	mu      sync.Mutex
+	waiting []*upload
+	bytes   int64 // of those that wait and those under way
+	running int   // workers
+	closed  bool
+	skipped uint64
+}
+
+// Put offers a response that the fetch has brought and that is stored here. It does not wait. held
+// is released when it is uploaded, or is not to be. renews says that a response which was stored
+// before has been confirmed, so the tier may have its body already.
+func (f *Fetch) Put(held store.Result, renews bool) {
+	t := f.tier
+	f.handed = true
+	j := &upload{fetch: f, held: held, renews: renews, bytes: uploadCost}
+	if t.config.StoreOff || held.Entry.Body.Len() > t.config.MaxBody {
+		held.Release()
+		f.endLease(news{kind: newsUnstored}, 0)
+		return
+	}
+	j.bytes += held.Entry.Body.Len()
+	if !t.breaker.closed() || !t.uploads.add(j) {
+		t.uploads.skip(j)
+	}
+}
+
+// remove has a record removed that was refused, unless it is another by then.
+func (u *uploads) remove(at place, raw []byte) {
+	u.add(&upload{at: at, raw: raw, bytes: uploadCost + int64(len(raw))})
+}
+
+// add appends a job. It reports false where there is no room.
+func (u *uploads) add(j *upload) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed || u.bytes+j.bytes > uploadQueue {
+		return false
+	}
+	u.bytes += j.bytes
+	u.waiting = append(u.waiting, j)
+	if u.running < uploadWorkers {
+		u.running++
+		u.tier.under.Go(u.work)
+	}
+	return true
+}
+
+// work does jobs until there are none.
+func (u *uploads) work() {
+	for {
+		j := u.next()
+		if j == nil {
+			return
+		}
+		u.do(j)
+		u.mu.Lock()
+		u.bytes -= j.bytes
+		u.mu.Unlock()
+	}
+}
+
+// next takes the first job, nil when this worker is to end.
+func (u *uploads) next() *upload {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.waiting) == 0 {
+		u.running--
+		u.waiting = nil
+		return nil
+	}
+	j := u.waiting[0]
+	u.waiting[0] = nil
+	u.waiting = u.waiting[1:]
+	return j
+}
+
+func (u *uploads) do(j *upload) {
+	t, begun, op := u.tier, time.Now(), OpPut
+	var err error
+	if j.fetch == nil {
+		op = OpRemove
+		err = t.write(func(ctx context.Context) error {
+			return t.engine.RemoveRecord(ctx, keyText(j.at.key), j.at.variant, j.raw)
+		})
+	} else if err = t.put(j); err != nil {
+		u.skip(j)
+	} else {
+		j.held.Release()
+		j.fetch.endLease(news{kind: newsStored}, newsStoredStands)
+	}
+	t.config.Metrics.SharedRequest(op, outcomeOf(err), time.Since(begun))
+}
+
+// skip gives a job up.
+func (u *uploads) skip(j *upload) {
+	u.mu.Lock()
+	u.skipped++
+	u.mu.Unlock()
+	j.held.Release()
+	j.fetch.endLease(news{kind: newsUnstored}, 0)
+}
+
+// close gives up what waits.
+func (u *uploads) close() {
+	u.mu.Lock()
+	waiting := u.waiting
+	u.waiting, u.closed = nil, true
+	u.mu.Unlock()
+	for _, j := range waiting {
+		if j.fetch != nil {
+			u.skip(j)
+		}
+	}
+}
+
+func (u *uploads) stats() (bytes int64, skipped uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.bytes, u.skipped
+}
+
+// write calls the engine for a step of an upload.
+func (t *SharedTier) write(call func(ctx context.Context) error) error {
+	return t.ask(t.ctx, uploadPatience*t.config.Timeout, call)
+}
+
+// put uploads a response: its chunks, then its record, which makes it one.
+func (t *SharedTier) put(j *upload) error {
+	e := j.held.Entry
+	ttl := min(t.config.TTL, time.Until(e.KeepUntil))
+	if ttl < time.Millisecond {
+		return errExpired
+	}
+	r := &record{stamp: j.fetch.stamp, entry: e, length: e.Body.Len()}
+	if err := t.putBody(r, j.renews, ttl+chunksOutlive); err != nil {
+		return err
+	}
+	at := place{e.Key, variantID(&e.Variant)}
+	raw, err := t.sealer.appendRecord(nil, r, at, t.toServer)
+	if err != nil {
+		return err
+	}
+	row := appendRow(nil, &e.Variant)
+	if len(raw) > maxRecordBytes || len(row) > maxRowBytes || len(e.Variant.Names) > maxNames {
+		return errTooLarge
+	}
+	if !j.fetch.holdsLease(t.ctx) {
+		return errSuperseded
+	}
+	return t.write(func(ctx context.Context) error {
+		return t.engine.PutRecord(ctx, keyText(at.key), at.variant, raw, row, ttl)
+	})
+}
+
+// putBody puts a body into its record, or uploads its chunks. Those of a response that was renewed
+// are there already as a rule, and are kept. For a new response they are uploaded in any case: what
+// stands there under their name may be damaged.
+func (t *SharedTier) putBody(r *record, renews bool, ttl time.Duration) (err error) {
+	if r.length <= inlineBody {
+		return eachChunk(r.entry.Body, func(_ int, chunk []byte) error {
+			r.inline = append([]byte(nil), chunk...)
+			return nil
+		})
+	}
+	if r.sums, err = sumsOf(r.entry.Body); err != nil {
+		return err
+	}
+	id, all := chunkID(r.sums), false
+	if renews {
+		err = t.write(func(ctx context.Context) (err error) {
+			all, err = t.engine.KeepChunks(ctx, id, chunksOf(r.length), ttl)
+			return err
+		})
+		if all || err != nil {
+			return err
+		}
+	}
+	return eachChunk(r.entry.Body, func(n int, chunk []byte) error {
+		return t.write(func(ctx context.Context) error { return t.engine.PutChunk(ctx, id, n, chunk, ttl) })
+	})
+}
