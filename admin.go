@@ -37,17 +37,12 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
 	options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun}}
-	matched, err := t.cache.Purge(ctx, selectors, options)
+	purged, err := t.purgeAll(ctx, selectors, options)
 	if !s.DryRun {
 		t.countPurge(s)
-		t.emitPurged(s, matched)
+		t.emitPurged(s, purged.Matched)
 	}
-	return purge.Purged{Matched: matched}, err
-}
-
-// Fleet implements purge.Cache.
-func (t adminView) Fleet(context.Context) (purge.Fleet, error) {
-	return purge.Fleet{}, purge.ErrNoFleet
+	return purged, err
 }
 
 // emitPurged tells Caddy's event subscribers.
@@ -77,6 +72,7 @@ type stats struct {
 	Skipped       uint64            `json:"disk_writes_skipped"`
 	PurgesPending int               `json:"purges_pending"`
 	Errors        map[string]uint64 `json:"errors"` // by tier
+	Shared        *sharedStats      `json:"shared,omitempty"`
 }
 
 // Stats implements purge.Cache.
@@ -95,6 +91,7 @@ func (t adminView) Stats() any {
 			store.MemoryTier.String(): s.Errors[store.MemoryTier],
 			store.DiskTier.String():   s.Errors[store.DiskTier],
 		},
+		Shared: t.node.stats(),
 	}
 }
 

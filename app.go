@@ -30,6 +30,8 @@ type App struct {
 	settings store.Settings
 	cache    *pooled
 	claim    *claim // on the cache
+	node     *node  // of the fleet, nil without one
+	fleetKey string // of node in fleets
 	events   *caddyevents.App
 	ctx      caddy.Context
 	logger   *zap.Logger
@@ -73,7 +75,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.settings = store.Settings{
 		Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody,
 	}
-	if err := collectors.register(ctx.GetMetricsRegistry(), &storeCollector{running.stats, fetchesUnderWay}); err != nil {
+	if err := collectors.register(ctx.GetMetricsRegistry(), &storeCollector{running.stats, fetchesUnderWay, running.node}); err != nil {
 		return err
 	}
 	events, err := ctx.App("events")
@@ -83,11 +85,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.events = events.(*caddyevents.App)
 	// The store outlives this configuration and its loggers, so it logs to the logger that is
 	// Caddy's default at the time.
+	if err := a.claimFleet(ctx); err != nil {
+		return err
+	}
 	a.cache, err = fromPool(a.Disk.Path, required, a.settings, storeLogger())
 	if err != nil {
 		return err
 	}
-	a.claim = &claim{&a.routes, a.settings}
+	a.claim = &claim{&a.routes, a.settings, a.node}
 	a.cache.add(a.claim)
 	return nil
 }
@@ -96,6 +101,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Start() error {
 	if err := a.cache.open(); err != nil {
 		return err
+	}
+	if a.node != nil {
+		a.node.join()
 	}
 	running.add(a)
 	if sites, err := a.ctx.AppIfConfigured("http"); err == nil {
@@ -117,7 +125,11 @@ func (a *App) Cleanup() error {
 		}
 		a.cache.remove(a.claim)
 	}
-	return nil
+	if a.node == nil {
+		return nil
+	}
+	_, err := fleets.Delete(a.fleetKey)
+	return err
 }
 
 // running lists the apps that have been started and not cleaned up, oldest first. During a reload
@@ -158,6 +170,14 @@ func (r *apps) stats() (store.Stats, bool) {
 		return store.Stats{}, false
 	}
 	return app.cache.Store().Stats(), true
+}
+
+// node returns the node of the newest app, nil if there is none.
+func (r *apps) node() *node {
+	if app := r.newest(); app != nil {
+		return app.node
+	}
+	return nil
 }
 
 // Interface guards.

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -25,6 +26,7 @@ type metrics struct {
 	reasons       map[rfc9111.Reason]prometheus.Counter
 	purged        *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
+	purgeWait     prometheus.Histogram
 }
 
 func newMetrics() *metrics {
@@ -43,6 +45,11 @@ func newMetrics() *metrics {
 			Help:    "Time from the start of a fetch to the end of its response.",
 			Buckets: prometheus.DefBuckets,
 		}),
+		purgeWait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "purge_wait_seconds",
+			Help:    "Time until a purge held on every node of the fleet.",
+			Buckets: []float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 60},
+		}),
 		reasons: make(map[rfc9111.Reason]prometheus.Counter),
 	}
 	for o := range httpcache.OutcomeCount {
@@ -60,7 +67,9 @@ func newMetrics() *metrics {
 // register registers the counts in the registry of a new configuration, and what is read of the
 // store.
 func (m *metrics) register(registry prometheus.Registerer, ofStore *storeCollector) error {
-	for _, c := range []prometheus.Collector{m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, ofStore} {
+	for _, c := range []prometheus.Collector{
+		m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, m.purgeWait, ofStore,
+	} {
 		if err := registry.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
 		}
@@ -113,6 +122,7 @@ func read(c prometheus.Counter) uint64 {
 type storeCollector struct {
 	stats   func() (store.Stats, bool) // false while no store runs
 	fetches func() int                 // under way
+	node    func() *node               // nil without a fleet
 }
 
 var (
@@ -121,6 +131,10 @@ var (
 	evictionsDesc = storeDesc("evictions_total", "Responses that left a tier, by reason.", "tier", "reason")
 	errorsDesc    = storeDesc("errors_total", "Failures of a tier, damaged records included.", "tier")
 	inFlightDesc  = storeDesc("in_flight", "Fetches under way.")
+
+	sharedStateDesc = storeDesc("shared_state", "1 for how this node stands to its fleet, 0 for the other states.", "state")
+	sharedLagDesc   = storeDesc("shared_lag_seconds", "For how long this node has not been known to have applied every purge.")
+	fleetNodesDesc  = storeDesc("fleet_nodes", "Nodes of the fleet.")
 )
 
 func storeDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -129,7 +143,9 @@ func storeDesc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (*storeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{entriesDesc, bytesDesc, evictionsDesc, errorsDesc, inFlightDesc} {
+	for _, d := range []*prometheus.Desc{
+		entriesDesc, bytesDesc, evictionsDesc, errorsDesc, inFlightDesc, sharedStateDesc, sharedLagDesc, fleetNodesDesc,
+	} {
 		ch <- d
 	}
 }
@@ -137,6 +153,7 @@ func (*storeCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(c.fetches()))
+	c.collectFleet(ch)
 	s, ok := c.stats()
 	if !ok {
 		return
@@ -149,4 +166,21 @@ func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, e := range s.Evictions {
 		ch <- prometheus.MustNewConstMetric(evictionsDesc, prometheus.CounterValue, float64(e.Count), e.Tier.String(), e.Reason.String())
 	}
+}
+
+func (c *storeCollector) collectFleet(ch chan<- prometheus.Metric) {
+	n := c.node()
+	if n == nil {
+		return
+	}
+	s := n.Stats()
+	for _, condition := range fleet.Conditions {
+		value := 0.0
+		if condition == s.Condition {
+			value = 1
+		}
+		ch <- prometheus.MustNewConstMetric(sharedStateDesc, prometheus.GaugeValue, value, condition.String())
+	}
+	ch <- prometheus.MustNewConstMetric(sharedLagDesc, prometheus.GaugeValue, s.Lag.Seconds())
+	ch <- prometheus.MustNewConstMetric(fleetNodesDesc, prometheus.GaugeValue, float64(s.Nodes))
 }

@@ -1,9 +1,7 @@
 package larder
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/store"
 )
@@ -36,6 +35,7 @@ type pooled struct {
 
 	mu     sync.Mutex
 	claims []*claim
+	nodes  atomic.Pointer[[]*node] // of the claims, nil where none has a fleet; see pass
 
 	unclaimed atomic.Int64 // references to return to the pool when nothing is under way
 	closing   sync.Mutex
@@ -45,6 +45,7 @@ type pooled struct {
 type claim struct {
 	routes   *httpcache.Siblings
 	settings store.Settings
+	node     *node // nil without a fleet
 }
 
 // poolKey returns the pool's key for a folder, the same for all spellings of it.
@@ -84,7 +85,7 @@ func fromPool(
 		cachesOpen.Add(1)
 		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{
-			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Logger: log, Idle: p.idle,
+			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Pass: p.pass, Logger: log, Idle: p.idle,
 		})
 		return p, nil
 	})
@@ -123,9 +124,22 @@ func (p *pooled) withOthers(all []*pooled) []*pooled {
 	if cachesOpen.Load() < 2 {
 		return all
 	}
+	return listCaches(all)
+}
+
+// everyCache lists all caches for a purge, as withOthers does.
+func everyCache() []*pooled {
+	purges.RLock()
+	defer purges.RUnlock()
+	purges.count.Add(1)
+	return listCaches(nil)
+}
+
+// listCaches appends to a list the caches of the process that it lacks.
+func listCaches(all []*pooled) []*pooled {
 	pool.Range(func(_, v any) bool {
-		if other, ok := v.(*pooled); ok && other != p {
-			all = append(all, other)
+		if p, ok := v.(*pooled); ok && !slices.Contains(all, p) {
+			all = append(all, p)
 		}
 		return true
 	})
@@ -154,57 +168,40 @@ func (p *pooled) Purge(
 	var room [4]*pooled // on the stack: most unsafe requests find nothing to purge
 	all := p.withOthers(room[:0])
 	mayReach := func(p *pooled) bool { return p.MayReachBySearch(&selectors) }
+	elsewhere := selectors
 	if !options.UnlessNoop || slices.ContainsFunc(all, mayReach) {
 		httpcache.ReachSearched(&selectors)
 	}
 	if options.UnlessNoop {
 		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors) })
-		if len(all) == 0 {
+		if len(all) == 0 && !options.Named {
 			return 0, nil // a store that is closed may have what it names, and was not asked: see missed
 		}
 	}
-	return p.purgeAll(slices.Clone(all), selectors, options.PurgeOptions)
+	begun := beginPurge(slices.Clone(all), p, selectors, options.PurgeOptions)
+	p.invalidateElsewhere(elsewhere, options.Soft)
+	return begun.wait()
 }
 
-// purgeAll purges stores, all at once, because each may wait for its disk. Another cache than p may
-// have been closed since it was listed. Then the purge goes to the caches that may have taken over
-// its file.
-func (p *pooled) purgeAll(
-	all []*pooled, selectors store.Selectors, options store.PurgeOptions,
-) (matched int, err error) {
-	for left := all; len(left) > 0; {
-		n, closed, purgeErr := p.purgeOnce(left, selectors, options)
-		matched, err = matched+n, cmp.Or(err, purgeErr)
-		if left = nil; closed && !options.DryRun {
-			known := func(other *pooled) bool { return slices.Contains(all, other) }
-			left = slices.DeleteFunc(p.withOthers(nil), known)
-			all = slices.Concat(all, left)
-		}
+// invalidateElsewhere hands what an unsafe request invalidates to the other nodes, and does not wait
+// for them.
+func (p *pooled) invalidateElsewhere(selectors store.Selectors, soft bool) {
+	nodes := p.nodes.Load()
+	if nodes == nil {
+		return
 	}
-	return matched, err
+	selectors.Tags = slices.Clone(selectors.Tags)
+	httpcache.ReachSearched(&selectors) // they may have what no request has brought here
+	for _, n := range *nodes {
+		n.Invalidate(fleet.Purge{Selectors: selectors, Severity: severityOf(soft)})
+	}
 }
 
-// purgeOnce is one round of purgeAll. closed says that another store than p's takes purges no
-// longer.
-func (p *pooled) purgeOnce(
-	all []*pooled, selectors store.Selectors, options store.PurgeOptions,
-) (matched int, closed bool, err error) {
-	var mu sync.Mutex
-	var waiting sync.WaitGroup
-	for _, each := range all {
-		waiting.Go(func() {
-			n, purgeErr := each.Store().Purge(selectors, options)
-			mu.Lock()
-			defer mu.Unlock()
-			if errors.Is(purgeErr, store.ErrClosed) && each != p {
-				closed, purgeErr = true, nil // it answers no requests any more
-			}
-			matched += n
-			err = cmp.Or(err, purgeErr)
-		})
+func severityOf(soft bool) store.Severity {
+	if soft {
+		return store.Soft
 	}
-	waiting.Wait()
-	return matched, closed, err
+	return store.Hard
 }
 
 // purges counts the purges of the process, so that a file that has missed one can be recognised.
@@ -233,6 +230,9 @@ func (p *pooled) predecessor() *predecessor {
 func (p *pooled) open() error {
 	if p.missed() {
 		p.Store().Discard()
+	}
+	if nodesJoined.Load() > 0 && !p.opened.Load() { // the file may be of before what the node has applied
+		processCaches{}.suspect([]*pooled{p})
 	}
 	err := p.Store().Open()
 	if err == nil {
@@ -278,6 +278,7 @@ func (p *pooled) add(c *claim) {
 	defer p.mu.Unlock()
 	p.claims = append(p.claims, c)
 	p.apply()
+	p.setNodes()
 }
 
 // remove takes the settings of a claim out of force and gives its reference back, as soon as no
@@ -285,8 +286,9 @@ func (p *pooled) add(c *claim) {
 func (p *pooled) remove(c *claim) {
 	p.mu.Lock()
 	p.claims = slices.DeleteFunc(p.claims, func(o *claim) bool { return o == c })
-	if len(p.claims) > 0 {
+	if len(p.claims) > 0 { // else requests may still be under way, by the rules of the last
 		p.apply()
+		p.setNodes()
 	}
 	p.mu.Unlock()
 	p.unclaimed.Add(1)
@@ -303,6 +305,36 @@ func (p *pooled) apply() {
 		in.MaxBody = max(in.MaxBody, c.settings.MaxBody)
 	}
 	p.Store().Apply(in)
+}
+
+// setNodes has the cache answer by the passes of those who claim it.
+func (p *pooled) setNodes() {
+	var nodes []*node
+	for _, c := range p.claims {
+		if c.node != nil && !slices.Contains(nodes, c.node) {
+			nodes = append(nodes, c.node)
+		}
+	}
+	if nodes == nil {
+		p.nodes.Store(nil)
+		return
+	}
+	p.nodes.Store(&nodes)
+}
+
+// pass is the httpcache.Options.Pass of the cache. A reload that changes the fleet has two for a
+// moment: a purge may come by either, so the pass of both is needed.
+func (p *pooled) pass() bool {
+	nodes := p.nodes.Load()
+	if nodes == nil {
+		return true
+	}
+	for _, n := range *nodes {
+		if !n.Pass() {
+			return false
+		}
+	}
+	return true
 }
 
 // idle is called when the last request or fetch has ended.

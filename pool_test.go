@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -47,7 +48,7 @@ func TestReopenedPathWaitsForItsFile(t *testing.T) {
 func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 	for name, purged := range map[string]func(p *pooled, folder string){
 		"before a configuration that failed": func(p *pooled, folder string) {
-			if _, err := p.purgeAll(p.withOthers(nil), store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
+			if _, err := p.Purge(t.Context(), store.Selectors{All: true}, httpcache.PurgeOptions{}); err != nil {
 				t.Error(err)
 			}
 			if err := takeTestCache(t, folder).returnToPool(); err != nil {
@@ -86,7 +87,7 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 // opened, and where no configuration had named the path when the purge came.
 func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
 	purgeAll := func(p *pooled) {
-		if _, err := p.purgeAll(p.withOthers(nil), store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
+		if _, err := p.Purge(t.Context(), store.Selectors{All: true}, httpcache.PurgeOptions{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -181,7 +182,8 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 	if err := second.open(); err != nil {
 		t.Fatal(err)
 	}
-	n, err := other.purgeAll(listed, store.Selectors{All: true}, store.PurgeOptions{})
+	begun := beginPurge(listed, other, store.Selectors{All: true}, store.PurgeOptions{})
+	n, err := begun.wait()
 	if n != 1 || err != nil {
 		t.Errorf("matched %d, %v; want the one that is in the file", n, err)
 	}

@@ -199,7 +199,7 @@ func (c *RedisConfig) checkWhole() error {
 		return err
 	}
 	switch {
-	case c.TLS != nil && first.Scheme != "rediss":
+	case c.TLS != nil && first.Scheme != "rediss" && first.Scheme != "valkeys":
 		return fmt.Errorf("tls: %s is an address without TLS; write rediss://", first.Redacted())
 	case c.Sentinel == "" && len(c.URLs) > 1 && redisDatabase(first) != "0":
 		return fmt.Errorf("shared: %s names a database, and a Cluster has none; leave %s out", first.Redacted(), first.Path)
@@ -240,6 +240,9 @@ func (c *RedisConfig) checkURLs() error {
 // sharedPlaceholder matches what Caddy's replacer may take for a placeholder.
 var sharedPlaceholder = regexp.MustCompile(`\{[^{}]*\}`)
 
+// redisSchemes are those of addresses. Redis and Valkey speak the same protocol.
+var redisSchemes = []string{"redis", "rediss", "valkey", "valkeys"}
+
 // parseRedisURL parses an address. What placeholders stand for is not known yet, so a 1 stands in
 // for each: it may be a host, a port and a number. No error shows a password.
 func parseRedisURL(raw string) (*url.URL, error) {
@@ -250,7 +253,7 @@ func parseRedisURL(raw string) (*url.URL, error) {
 	database, err := strconv.Atoi(redisDatabase(u))
 	port, portErr := strconv.Atoi(u.Port())
 	switch {
-	case u.Scheme != "redis" && u.Scheme != "rediss":
+	case !slices.Contains(redisSchemes, u.Scheme):
 		return nil, fmt.Errorf("shared: %q is no scheme of an address; write redis:// or rediss://", u.Scheme)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("shared: %s has no host; write an address such as redis://localhost:6379", u.Redacted())

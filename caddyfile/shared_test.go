@@ -18,6 +18,8 @@ func TestCheckSharedJSON(t *testing.T) {
 		{"zeros", `{"urls":["redis://localhost"],"name":"","fence":0,"lost":{},"replicas":0,"timeout":0,"max_body":0,"ttl":0,"history":0}`, ""},
 		{"the contract's words", `{"urls":["rediss://user:pass@host:6379/0"],"sentinel":"main","name":"larder","fence":"10s","lost":{"serve":"1m"},
 			"replicas":1,"timeout":"100ms","max_body":4194304,"ttl":"24h","history":100000,"store":true,"secret":"s","tls":{"ca":"{env.CA}"}}`, ""},
+		{"Valkey", `{"urls":["valkey://a"]}`, ""},
+		{"Valkey with TLS", `{"urls":["valkeys://a"],"tls":{"ca":"{env.CA}"}}`, ""},
 		{"no address", `{}`, "shared: no address"},
 		{"an empty address", `{"urls":[""]}`, "is no scheme"},
 		{"a placeholder for all of it", `{"urls":["{env.REDIS_URL}"]}`, ""},

@@ -27,6 +27,9 @@ type PurgeOptions struct {
 	store.PurgeOptions
 	// UnlessNoop skips a purge that would change nothing. The selectors must be URLs and tags.
 	UnlessNoop bool
+	// Named says that an operator's rule or the origin names the selectors. Other machines may have
+	// what they name, even if this one has not.
+	Named bool
 }
 
 // Purge implements Purger for this Cache alone.

@@ -39,7 +39,7 @@ type Node struct {
 	LastBeat time.Time `json:"last_beat"` // by the server's clock
 	Silent   int64     `json:"silent_ms"` // since then
 	Applied  uint64    `json:"applied"`   // the newest record of the log that it has applied
-	Lag      uint64    `json:"lag"`       // how many purges it has yet to apply
+	Lag      int64     `json:"lag"`       // how many purges it has yet to apply, -1 if that is not known
 }
 
 // Errors of Cache.Fleet and Cache.Purge, wrapped or not.
@@ -112,8 +112,12 @@ func (n Node) line() string {
 	if n.This {
 		name += " *"
 	}
+	lag := "-"
+	if n.Lag >= 0 {
+		lag = strconv.FormatInt(n.Lag, 10)
+	}
 	silent := (time.Duration(n.Silent) * time.Millisecond).String() + " ago"
-	return name + "\t" + orDash(n.Version) + "\t" + orDash(n.Address) + "\t" + orDash(n.State) + "\t" + silent + "\t" + strconv.FormatUint(n.Lag, 10)
+	return name + "\t" + orDash(n.Version) + "\t" + orDash(n.Address) + "\t" + orDash(n.State) + "\t" + silent + "\t" + lag
 }
 
 // orDash keeps a column from being empty.

@@ -1,0 +1,172 @@
+package larder
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/fleet"
+)
+
+// SharedEngine is a guest module in the namespace larder.shared: a server by which the caches of
+// several machines are one. Its JSON has the fields of [cfg.SharedConfig] beside its own. It is
+// provisioned, as by `caddy validate`, without a connection to anything.
+type SharedEngine interface {
+	// Fleet returns what the configuration says of the fleet, with its defaults.
+	Fleet() cfg.SharedConfig
+	// Open returns the engine. It connects when it is first asked for something, and tries again
+	// where it cannot.
+	Open(logger *slog.Logger) (fleet.Engine, error)
+}
+
+// fleets has the fleets of the process by what their configurations say. A reload that says the same
+// goes on with the same: it neither leaves nor joins.
+var fleets = caddy.NewUsagePool()
+
+// node is this process as a node of a fleet.
+type node struct {
+	*fleet.Fleet
+	name   string // of the fleet
+	engine fleet.Engine
+	fence  time.Duration
+	start  sync.Once
+}
+
+// claimFleet loads the engine that the configuration names, if it names one, and claims its fleet.
+// It connects to nothing.
+func (a *App) claimFleet(ctx caddy.Context) error {
+	if len(a.Shared) == 0 {
+		return nil
+	}
+	loaded, err := ctx.LoadModule(&a.AppConfig, "Shared")
+	if err != nil {
+		return fmt.Errorf("shared: %w", err)
+	}
+	engine, ok := loaded.(SharedEngine)
+	if !ok {
+		return fmt.Errorf("shared: module %T is no engine of a fleet", loaded)
+	}
+	if a.fleetKey, err = fleetKey(loaded.(caddy.Module)); err != nil {
+		return fmt.Errorf("shared: %w", err)
+	}
+	value, _, err := fleets.LoadOrNew(a.fleetKey, func() (caddy.Destructor, error) { return newNode(engine) })
+	if err != nil {
+		a.fleetKey = ""
+		return fmt.Errorf("shared: %w", err)
+	}
+	a.node = value.(*node)
+	return nil
+}
+
+// fleetKey is the same for engines that say the same, once placeholders are replaced.
+func fleetKey(engine caddy.Module) (string, error) {
+	text, err := json.Marshal(engine)
+	return string(engine.CaddyModule().ID) + " " + string(bytes.TrimSpace(text)), err
+}
+
+// newNode makes the node of a fleet, which has not joined it.
+func newNode(module SharedEngine) (*node, error) {
+	config, logger := module.Fleet(), storeLogger()
+	engine, err := module.Open(logger)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{name: config.Name, engine: engine, fence: time.Duration(config.Fence)}
+	n.Fleet = fleet.New(fleet.Options{
+		Engine: engine, Caches: processCaches{}, Logger: logger,
+		Fence: time.Duration(config.Fence), Serve: time.Duration(config.Lost.Serve),
+		Replicas: config.Replicas, Secret: []byte(config.Secret),
+		Name: hostName(), Address: hostAddress(), Version: buildVersion(),
+	})
+	return n, nil
+}
+
+// nodesJoined counts the nodes of the process that have joined and not left: one as a rule, two
+// during a reload that changes the fleet.
+var nodesJoined atomic.Int32
+
+// join has the node join its fleet, unless it has.
+func (n *node) join() {
+	n.start.Do(func() {
+		nodesJoined.Add(1)
+		n.Start()
+	})
+}
+
+// leaveTimeout is how long a process that ends waits for the server to hear of it. A node that has
+// not left is waited for by the next purge.
+const leaveTimeout = 2 * time.Second
+
+// Destruct leaves the fleet. The usage pool calls it when no configuration claims it any more, which
+// is when serving has stopped.
+func (n *node) Destruct() error {
+	joined := true
+	n.start.Do(func() { joined = false })
+	defer n.engine.Close()
+	if !joined {
+		return nil
+	}
+	defer nodesJoined.Add(-1)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	return n.Close(ctx)
+}
+
+// hostName is how people know this machine.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// hostAddress is the first of this machine's addresses that others may reach, of IPv4 if it has one.
+func hostAddress() string {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	var found []string
+	for _, a := range addresses {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() {
+			found = append(found, ip.IP.String())
+		}
+	}
+	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(strings.Count(a, ":"), strings.Count(b, ":")) })
+	return slices.Concat(found, []string{""})[0]
+}
+
+// goModule is the Go module that Larder is.
+const goModule = "github.com/larder-cache/larder"
+
+// buildVersion is the version of Larder in this build.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	if info.Main.Path == goModule {
+		return info.Main.Version
+	}
+	for _, dependency := range info.Deps {
+		if dependency.Path == goModule {
+			return dependency.Version
+		}
+	}
+	return ""
+}
