@@ -3,8 +3,8 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +33,7 @@ type Options struct {
 }
 
 // Caches are what a node keeps by itself: all stores of the process. The Fleet calls one method at
-// a time, but for those that Apply returns.
+// a time, but for those that Apply returns. They must not call the Fleet.
 type Caches interface {
 	// Apply puts a purge in force in every store before it returns, and does not wait for a disk.
 	// wait returns when it is counted and durable, with how many stored responses it has hit. It
@@ -82,9 +82,28 @@ type Stamp struct {
 // Fleet is this process as a node of a fleet. All methods are safe for concurrent use.
 type Fleet struct {
 	options Options
+	engine  Engine
+	caches  Caches
+	log     *slog.Logger
 	id      string
-	view    atomic.Pointer[view]
-	pass    atomic.Int64 // the pass is over then, by now
+	clock   func() time.Duration
+
+	pass atomic.Int64 // the pass is over then, by clock, with what Options.Serve adds
+	view atomic.Pointer[view]
+
+	// acting is held from when the node is told something until that is done: one thing at a time.
+	acting sync.Mutex
+	node   node
+	moved  chan struct{}        // closed when node has applied something, or is in another term
+	own    map[uint64]*ownPurge // purges of this node that wait, by their tokens
+
+	watch         watch
+	invalidations invalidations
+
+	beatNow chan struct{}
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 }
 
 // New returns a node that has not joined yet: it has no pass, and nothing is judged ours.
@@ -95,8 +114,14 @@ func New(o Options) *Fleet {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	f := &Fleet{options: o, id: rand.Text()}
+	f := &Fleet{
+		options: o, engine: o.Engine, caches: o.Caches, log: o.Logger, id: rand.Text(), clock: now,
+		node:  node{fence: o.Fence},
+		moved: make(chan struct{}), own: make(map[uint64]*ownPurge), beatNow: make(chan struct{}, 1),
+		watch: watch{seen: make(sightings)}, invalidations: newInvalidations(),
+	}
 	f.view.Store(&view{masks: new(store.Masks)})
+	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
 }
 
@@ -104,32 +129,25 @@ func New(o Options) *Fleet {
 func (f *Fleet) ID() string { return f.id }
 
 // Start has the node join and stay, until Close. It returns at once, whether the server can be
-// reached or not.
-func (f *Fleet) Start() {}
+// reached or not. The Caches must know their position by now.
+func (f *Fleet) Start() {
+	epoch, applied := f.caches.Position()
+	f.acting.Lock()
+	f.node.position = Stamp{epoch, applied}
+	f.acting.Unlock()
+	f.running.Go(f.beat)
+	f.running.Go(f.read)
+	f.running.Go(f.invalidate)
+}
 
-// Close leaves the fleet, so that no purge waits for this node any more. Serving must have stopped.
-// The Engine stays open.
-func (f *Fleet) Close(ctx context.Context) error { return errNotYet }
-
-// Purge purges every node: when it returns without error none answers a request that begins later
-// with anything whose fetch began before the call. It takes as long as 1.05 × Options.Fence where a
-// node has gone without leaving, and in the first such time of a term. ctx should allow for it.
-//
-// An error means that it holds on this node, and may not on others. To purge again does no harm.
-func (f *Fleet) Purge(ctx context.Context, p Purge) (Purged, error) { return Purged{}, errNotYet }
-
-// Invalidate purges every node as far as that is easy: batched, without an answer. It is for unsafe
-// requests (RFC 9111 4.4). The caller has purged this node itself.
-func (f *Fleet) Invalidate(p Purge) {}
-
-// Ahead returns by how much the server's clock is ahead of this machine's wall clock: at least and
-// at most.
-func (f *Fleet) Ahead() (least, most time.Duration) { return 0, 0 }
-
-// Nodes returns the nodes of the fleet, by name.
-func (f *Fleet) Nodes(ctx context.Context) ([]Node, error) { return nil, errNotYet }
-
-// Stats returns the statistics of now.
-func (f *Fleet) Stats() Stats { return Stats{} }
-
-var errNotYet = errors.New("fleet: not built yet")
+// Close leaves the fleet, so that no purge waits for this node any more. Serving must have stopped:
+// there is no pass from now on. The Engine stays open.
+func (f *Fleet) Close(ctx context.Context) error {
+	f.acting.Lock()
+	f.node.left = true
+	f.pass.Store(0)
+	f.acting.Unlock()
+	f.cancel()
+	f.running.Wait()
+	return f.engine.Leave(ctx, f.id)
+}

@@ -1,6 +1,9 @@
 package fleet
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Condition is how a node stands to its fleet.
 type Condition uint8
@@ -50,5 +53,17 @@ func (c Condition) String() string {
 		return "left"
 	default:
 		return fmt.Sprintf("condition(%d)", uint8(c))
+	}
+}
+
+// conditionOf is that of a node without a pass whose last call has failed.
+func conditionOf(err error) Condition {
+	switch {
+	case errors.Is(err, ErrReadOnly):
+		return ReadOnly
+	case errors.Is(err, ErrRefused):
+		return Refused
+	default:
+		return Unreachable
 	}
 }

@@ -20,3 +20,29 @@ type Stats struct {
 	Lag       time.Duration `json:"-"`
 	Condition Condition     `json:"-"`
 }
+
+// Stats returns the statistics of now.
+func (f *Fleet) Stats() Stats {
+	masks, bytes := f.view.Load().masks.Size()
+	f.invalidations.mu.Lock()
+	skipped := f.invalidations.skipped
+	f.invalidations.mu.Unlock()
+	f.watch.mu.Lock()
+	nodes, err := f.watch.nodes, f.watch.err
+	f.watch.mu.Unlock()
+
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	now := f.clock()
+	condition := f.node.condition(now, err)
+	s := Stats{
+		State: condition.String(), Condition: condition, Epoch: f.node.term(),
+		Applied: f.node.applied, Tail: f.node.tail, Floor: f.node.floor,
+		PassMS: max(0, f.node.until-now).Milliseconds(),
+		Nodes:  nodes, Masks: masks, MaskBytes: bytes, InvalidationsSkipped: skipped,
+	}
+	if f.node.caught > 0 && (f.node.applied < f.node.tail || condition != Held) {
+		s.Lag = now - f.node.caught
+	}
+	return s
+}

@@ -1,0 +1,138 @@
+package fleet
+
+import "time"
+
+// margin is how much longer a node waits for others than they hold a pass: clocks may differ in
+// their rate by so much. It is 5 %.
+func margin(d time.Duration) time.Duration { return d + d/20 }
+
+// sightings are when each node of the list was first seen as it is listed now: it has not beaten
+// since.
+type sightings map[string]sighting
+
+type sighting struct {
+	node  Node
+	since time.Duration
+}
+
+// saw takes a list of nodes that came then.
+func (s sightings) saw(nodes []Node, came time.Duration) {
+	listed := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		listed[n.ID] = true
+		if was, seen := s[n.ID]; !seen || was.node.Beats != n.Beats || !was.node.Seen.Equal(n.Seen) {
+			s[n.ID] = sighting{n, came}
+		}
+	}
+	for id := range s {
+		if !listed[id] {
+			delete(s, id)
+		}
+	}
+}
+
+// silentFor is for how long a node has not beaten, at least, by a reply to what was asked then.
+func (s sightings) silentFor(n Node, asked time.Duration) time.Duration {
+	was, seen := s[n.ID]
+	if !seen || was.node.Beats != n.Beats || !was.node.Seen.Equal(n.Seen) {
+		return 0
+	}
+	return asked - was.since
+}
+
+// waiting is a purge that is in the log, and waits for the nodes that have to apply it. Like node
+// it has no clock, and does nothing.
+type waiting struct {
+	fence time.Duration
+	term  string
+	gen   Generation
+	since time.Duration   // it was in the log by then
+	nodes map[string]bool // that have not applied it yet
+	held  int             // so many have
+}
+
+// progress is how far a purge has come.
+type progress struct {
+	outcome   progressOutcome
+	held      int    // nodes that have applied it
+	fenced    []Node // that have not, and have no pass
+	uncertain []Node // that have neither, and answer all the same
+	evict     []Node // that are gone
+}
+
+type progressOutcome uint8
+
+const (
+	stillWaiting progressOutcome = iota
+	everywhere                   // it holds on every node
+	appendAgain                  // it may be lost with the end of a log
+)
+
+// appended begins to wait for a purge of node self, whose Append was replied to then.
+func appended(fence time.Duration, self string, a Appended, came time.Duration) *waiting {
+	w := &waiting{fence: fence, term: a.State.term(), gen: a.Generation, since: came, nodes: make(map[string]bool)}
+	for _, n := range a.Nodes {
+		if n.ID != self {
+			w.nodes[n.ID] = true
+		}
+	}
+	return w
+}
+
+// listed takes the nodes as they were listed at a moment after asked. seen has taken them too.
+func (w *waiting) listed(nodes []Node, s State, asked time.Duration, seen sightings) (p progress) {
+	if s.term() != w.term {
+		return progress{outcome: appendAgain}
+	}
+	listed := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		listed[n.ID] = true
+		if !w.nodes[n.ID] {
+			continue
+		}
+		if n.Epoch == w.term && n.Applied >= w.gen {
+			delete(w.nodes, n.ID)
+			w.held++
+			continue
+		}
+		w.wait(n, asked, seen, &p)
+	}
+	for id := range w.nodes {
+		if !listed[id] { // it has left, or somebody has waited for it already
+			delete(w.nodes, id)
+		}
+	}
+	p.held = w.held
+	if len(p.fenced)+len(p.uncertain) == len(w.nodes) && s.Term >= margin(w.fence) {
+		p.outcome = everywhere
+	}
+	return p
+}
+
+// wait tells whether a node that has not applied the purge has to be waited for any longer. Its
+// passes are of beats before the purge, and of beats before it was last seen to have beaten.
+func (w *waiting) wait(n Node, asked time.Duration, seen sightings, p *progress) {
+	silent := seen.silentFor(n, asked)
+	since := max(silent, asked-w.since)
+	switch {
+	case since < margin(w.fence):
+		return
+	case since < margin(w.fence+n.Serves):
+		p.uncertain = append(p.uncertain, n)
+	default:
+		p.fenced = append(p.fenced, n)
+	}
+	// A purge that does not find it listed will not wait for it. It has a pass to come by each beat
+	// that has not been silence.
+	if silent >= margin(w.fence+n.Serves) {
+		p.evict = append(p.evict, n)
+	}
+}
+
+// pollAfter is how long to wait before the list of nodes is asked for the n'th time.
+func pollAfter(n int) time.Duration {
+	if n < 3 {
+		return time.Millisecond << n
+	}
+	return 10 * time.Millisecond
+}

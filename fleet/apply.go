@@ -1,0 +1,118 @@
+package fleet
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// waitFunc is what Caches.Apply returns.
+type waitFunc = func(context.Context) (matched int, err error)
+
+// ownPurge is a purge of this node that waits for its records to come back.
+type ownPurge struct{ counted []waitFunc }
+
+// perform does what a reply leaves to do, but for done. The masks have a purge before the caches
+// have it, and the caches before anybody is told: doc.go says why.
+func (f *Fleet) perform(do todo) (counted []waitFunc) {
+	records := f.decode(do.records)
+	f.publish(&change{fresh: do.fresh, records: records})
+	if do.suspect {
+		f.log.Warn("purges may have been lost: what is stored is validated before its next use",
+			slog.String("epoch", f.node.term()))
+		f.caches.Suspect()
+	}
+	var others union
+	for _, r := range records {
+		if !f.node.reaches(r.generation) {
+			continue
+		}
+		if own := f.own[r.token]; own != nil && r.who == f.id {
+			own.counted = append(own.counted, f.caches.Apply(r.Purge))
+		} else {
+			others.add(r.Purge)
+		}
+	}
+	for _, p := range others.purges() {
+		counted = append(counted, f.caches.Apply(p))
+	}
+	return counted
+}
+
+// placedRecord is a record in its place.
+type placedRecord struct {
+	logRecord
+	generation Generation
+}
+
+func (f *Fleet) decode(records []Record) (out []placedRecord) {
+	for _, r := range records {
+		if r.Mark {
+			continue
+		}
+		record, err := understand(r.Data, f.options.Secret)
+		if err != nil {
+			f.log.Error("a record of the fleet's log is not understood: everything is purged",
+				slog.Uint64("generation", uint64(r.Generation)), slog.Any("error", err))
+		}
+		out = append(out, placedRecord{record, r.Generation})
+	}
+	return out
+}
+
+// change is what becomes of a view.
+type change struct {
+	fresh   bool // the masks are of another log
+	records []placedRecord
+}
+
+// publish shows what the node knows to those who judge.
+func (f *Fleet) publish(c *change) {
+	next := f.node.view(f.view.Load(), c)
+	f.view.Store(next)
+	next.masks.DropBelow(uint64(next.floor)) // not before all read the floor
+}
+
+// view is what the node knows, with purges that are being applied.
+func (n *node) view(was *view, c *change) *view {
+	masks := was.masks
+	if c != nil {
+		if c.fresh {
+			masks = new(store.Masks)
+		}
+		for _, r := range c.records {
+			masks.Add(uint64(r.generation), r.Selectors, r.Severity)
+			if r.Selectors.All && r.Severity == store.Hard {
+				n.floor = max(n.floor, r.generation)
+			}
+		}
+	}
+	return &view{epoch: n.term(), applied: n.applied, floor: n.floor, masks: masks}
+}
+
+// union puts many purges into few.
+type union [store.Hard]store.Selectors
+
+func (u *union) add(p Purge) {
+	into := &u[p.Severity-1]
+	from := p.Selectors
+	for i, list := range lists(into) {
+		*list = append(*list, *lists(&from)[i]...)
+	}
+	into.All = into.All || p.Selectors.All
+}
+
+// purges are the severest first.
+func (u *union) purges() (purges []Purge) {
+	for severity := store.Hard; severity > store.NotPurged; severity-- {
+		s := u[severity-1]
+		if s.All { // it selects all that the others do
+			s = store.Selectors{All: true}
+		} else if len(s.Tags)+len(s.URLs)+len(s.Prefixes)+len(s.Hosts) == 0 {
+			continue
+		}
+		purges = append(purges, Purge{s, severity})
+	}
+	return purges
+}

@@ -1,0 +1,216 @@
+package fleet
+
+import (
+	"strconv"
+	"time"
+)
+
+// node is what a node knows of the log, and what follows from that. It has no clock and does
+// nothing by itself: it is told what the server said, when it was asked, and when the reply came,
+// and says what is to be done. All times are by the clock of its machine. See doc.go for why.
+type node struct {
+	fence time.Duration
+	// position is what the caches had when the process was started.
+	position Stamp
+
+	// What log it reads: none before the first reply. Two marks make two logs of one.
+	epoch   string
+	mark    Generation
+	learned time.Duration // a reply to what was asked before may be of an older log
+
+	applied Generation // all records up to it have been. 0: none yet
+	// kept is up to where purges need not reach the caches: they have them, or all that they had is
+	// suspect.
+	kept  Generation
+	tail  Generation // of the log, as far as known
+	floor Generation // above all that the masks do not know
+
+	until    time.Duration // the pass is over then. 0: there was none yet
+	promises []promise
+	suspect  bool          // since the last pass
+	caught   time.Duration // it had applied all of the log at that time, as far as known
+	left     bool
+}
+
+// promise is a pass that holds as soon as the log is applied up to tail.
+type promise struct {
+	tail  Generation
+	until time.Duration
+}
+
+// maxPromises bounds the promises. A node that is so many beats behind gets its pass by later ones.
+const maxPromises = 64
+
+// todo is what a reply leaves to do, in this order.
+type todo struct {
+	fresh   bool // the masks are of another log: begin without
+	suspect bool // what the caches have is suspect
+	records []Record
+	upTo    Generation // then the log is applied up to here
+}
+
+// termName tells the terms of all epochs apart. What has a generation is compared within one alone.
+func termName(epoch string, mark Generation) string {
+	if epoch == "" {
+		return ""
+	}
+	return epoch + "." + strconv.FormatUint(uint64(mark), 36)
+}
+
+func (s *State) term() string { return termName(s.Epoch, s.Mark) }
+
+func (n *node) term() string { return termName(n.epoch, n.mark) }
+
+// beaten takes the reply to a beat.
+func (n *node) beaten(asked, came time.Duration, s State) (do todo) {
+	do.upTo = n.applied
+	if !n.heard(asked, came, s, &do) {
+		return do
+	}
+	do.upTo = n.applied
+	if s.Tail <= n.applied {
+		n.grant(asked)
+	} else if len(n.promises) < maxPromises {
+		n.promises = append(n.promises, promise{s.Tail, asked + n.fence})
+	}
+	return do
+}
+
+// read takes the records after a generation.
+func (n *node) read(asked, came time.Duration, after Generation, records []Record, s State) (do todo) {
+	current := n.heard(asked, came, s, &do)
+	do.upTo = n.applied
+	if !current || after != n.applied {
+		return do
+	}
+	// What is between has been trimmed, or may have been.
+	if max(n.applied, n.kept)+1 < s.First {
+		n.lose(s, &do)
+	}
+	for _, r := range records {
+		if r.Generation <= do.upTo || r.Generation > s.Tail {
+			return do // so it is no log
+		}
+		do.upTo = r.Generation
+		do.records = append(do.records, r)
+	}
+	if len(records) == 0 {
+		do.upTo = max(do.upTo, s.Tail)
+	}
+	return do
+}
+
+// heard takes what a reply says of the log. It reports whether the reply is of the log that the
+// node reads.
+func (n *node) heard(asked, came time.Duration, s State, do *todo) (current bool) {
+	if s.Epoch == "" || s.Mark == 0 || s.Tail < s.Mark {
+		return false
+	}
+	if s.Epoch != n.epoch || s.Mark != n.mark {
+		if n.epoch != "" && asked <= n.learned {
+			return false
+		}
+		n.adopt(came, s, do)
+	}
+	n.tail = max(n.tail, s.Tail)
+	n.floor = max(n.floor, s.Mark, s.First)
+	n.drop(came)
+	return true
+}
+
+// adopt turns to another log, or to another term of the same.
+func (n *node) adopt(came time.Duration, s State, do *todo) {
+	pass := came < n.until
+	goesOn := s.Epoch == n.epoch && s.Mark > n.applied && s.Mark > n.mark
+	known := n.epoch == "" && n.position.Epoch == s.term() && n.position.Generation <= s.Tail
+	n.epoch, n.mark, n.learned = s.Epoch, s.Mark, came
+	n.promises = nil
+	n.tail = s.Tail
+	if goesOn {
+		// Purges that were lost have not been answered while the pass ran, and are appended again.
+		if !pass {
+			n.lose(s, do)
+		}
+		return
+	}
+	do.fresh = true
+	n.applied, n.floor = 0, 0
+	switch {
+	case known:
+		n.kept = n.position.Generation
+	case pass && s.First <= s.Mark: // the same, and none of the new term is missing
+		n.kept = s.First - 1
+	default:
+		n.lose(s, do)
+	}
+}
+
+// lose notes that purges may be lost: what the caches have is suspect, for all that is not in the
+// log any more.
+func (n *node) lose(s State, do *todo) {
+	do.suspect, n.suspect = true, true
+	n.kept = max(n.kept, s.First-1)
+	if do.fresh {
+		n.kept = s.First - 1
+	}
+}
+
+// done notes that what was to be done has been, and gives the passes that follow.
+func (n *node) done(do todo) (advanced bool) {
+	if do.upTo <= n.applied {
+		return false
+	}
+	n.applied = do.upTo
+	rest := n.promises[:0]
+	for _, p := range n.promises {
+		if p.tail <= n.applied {
+			n.grant(p.until - n.fence)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	n.promises = rest
+	return true
+}
+
+// grant gives the pass of a beat that was sent then, all that the reply told of being applied.
+func (n *node) grant(asked time.Duration) {
+	n.until = max(n.until, asked+n.fence)
+	n.caught = max(n.caught, asked)
+	n.suspect = false
+}
+
+// drop forgets the promises that are over.
+func (n *node) drop(now time.Duration) {
+	rest := n.promises[:0]
+	for _, p := range n.promises {
+		if p.until > now {
+			rest = append(rest, p)
+		}
+	}
+	n.promises = rest
+}
+
+// reaches tells whether a record has to reach the caches.
+func (n *node) reaches(g Generation) bool { return g > n.kept }
+
+// stamp is the place of what begins now, and of what the caches have.
+func (n *node) stamp() Stamp { return Stamp{n.term(), n.applied} }
+
+// condition is how the node stands to its fleet, err being of its last call.
+func (n *node) condition(now time.Duration, err error) Condition {
+	switch {
+	case n.left:
+		return Left
+	case now < n.until:
+		return Held
+	case err != nil:
+		return conditionOf(err)
+	case n.until == 0:
+		return Joining
+	case n.suspect:
+		return Suspect
+	default:
+		return Lost
+	}
+}

@@ -1,0 +1,174 @@
+package fleet
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// readLimit is how many records are read at once. With records of usual size that is 50 KiB.
+	readLimit = 512
+	readWait  = time.Second
+
+	firstBackoff = 20 * time.Millisecond
+	lastBackoff  = time.Second
+)
+
+// beat tells the server that this node is alive, and gets its passes: every tenth of a fence, and
+// at once when something was applied.
+func (f *Fleet) beat() {
+	pause := backoff{last: min(lastBackoff, f.options.Fence/4)}
+	var err error
+	for f.ctx.Err() == nil {
+		f.tell(err)
+		if err = f.beatOnce(); err != nil {
+			f.sleep(pause.next())
+			continue
+		}
+		pause.reset()
+		f.watchNodes()
+		f.awaitBeat()
+	}
+}
+
+// awaitBeat waits until the next beat is due.
+func (f *Fleet) awaitBeat() {
+	timer := time.NewTimer(f.options.Fence / 10)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.beatNow:
+	case <-f.ctx.Done():
+	}
+}
+
+// callTimeout is how long a short call may take.
+func (f *Fleet) callTimeout() time.Duration { return f.options.Fence / 4 }
+
+func (f *Fleet) beatOnce() error {
+	ctx, cancel := context.WithTimeout(f.ctx, f.callTimeout())
+	defer cancel()
+	self := f.self()
+	wall, asked := time.Now(), f.clock()
+	state, err := f.engine.Beat(ctx, self)
+	came := f.clock()
+	if err != nil {
+		return err
+	}
+	f.watch.ahead(wall, state.Now, time.Now())
+	f.act(func() todo { return f.node.beaten(asked, came, state) })
+	return nil
+}
+
+// self is this node, as the list has it. What it says to have applied it has.
+func (f *Fleet) self() Node {
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	return Node{
+		ID: f.id, Epoch: f.node.term(), Applied: f.node.applied, Serves: f.options.Serve,
+		State: f.node.condition(f.clock(), f.watch.failure()).String(),
+		Name:  f.options.Name, Address: f.options.Address, Version: f.options.Version,
+	}
+}
+
+// read follows the log.
+func (f *Fleet) read() {
+	pause := backoff{last: min(lastBackoff, f.options.Fence/4)}
+	for f.ctx.Err() == nil {
+		if err := f.readOnce(); err != nil {
+			f.sleep(pause.next())
+			continue
+		}
+		pause.reset()
+	}
+}
+
+func (f *Fleet) readOnce() error {
+	wait := min(readWait, f.options.Fence/2)
+	ctx, cancel := context.WithTimeout(f.ctx, wait+f.options.Fence/2)
+	defer cancel()
+	f.acting.Lock()
+	after := f.node.applied
+	f.acting.Unlock()
+	asked := f.clock()
+	records, state, err := f.engine.Read(ctx, after, readLimit, wait)
+	came := f.clock()
+	if err != nil {
+		return err
+	}
+	counted := f.act(func() todo { return f.node.read(asked, came, after, records, state) })
+	if len(records) == readLimit && !f.Pass() {
+		// There is more to come, and nobody waits for this node any longer than for a disk: what was
+		// applied should not gather in memory.
+		for _, wait := range counted {
+			_, _ = wait(f.ctx) // whoever keeps the caches has heard of an error
+		}
+	}
+	return nil
+}
+
+// act tells the node something, and does what that leaves to do.
+func (f *Fleet) act(told func() todo) (counted []waitFunc) {
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	if f.node.left {
+		return nil
+	}
+	term := f.node.term()
+	do := told()
+	counted = f.perform(do)
+	advanced := f.node.done(do)
+	if advanced || f.node.term() != term {
+		f.publish(nil)
+		close(f.moved)
+		f.moved = make(chan struct{})
+	}
+	if advanced {
+		if f.node.applied >= f.node.kept {
+			f.caches.SetPosition(f.node.term(), f.node.applied)
+		}
+		select {
+		case f.beatNow <- struct{}{}:
+		default:
+		}
+	}
+	if f.node.until > 0 {
+		f.pass.Store(int64(f.node.until + f.options.Serve))
+	}
+	return counted
+}
+
+func (f *Fleet) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.ctx.Done():
+	}
+}
+
+// tell logs when the server begins or ceases to answer.
+func (f *Fleet) tell(err error) {
+	was := f.watch.fail(err)
+	switch {
+	case f.ctx.Err() != nil:
+	case err != nil && (was == nil || conditionOf(was) != conditionOf(err)):
+		f.log.Warn("the server of the fleet does not serve this node; it is tried again",
+			slog.String("state", conditionOf(err).String()), slog.Any("error", err))
+	case err == nil && was != nil:
+		f.log.Info("the server of the fleet serves this node again")
+	}
+}
+
+// backoff is how long to wait after failures in a row: doubling, and spread so that many nodes do
+// not come back at once.
+type backoff struct{ now, last time.Duration }
+
+func (b *backoff) next() time.Duration {
+	b.now = min(max(2*b.now, firstBackoff), b.last)
+	return b.now/2 + rand.N(b.now)
+}
+
+func (b *backoff) reset() { b.now = 0 }
