@@ -130,24 +130,24 @@ func (q *Request) storedMeanwhile(x *Fetch) bool {
 // answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
-	hd, decided := f.Head().(*sharedResponse)
+	shared, decided := f.Head().(*sharedResponse)
 	if !decided {
 		hard, soft := q.cache.store.Purged(tag.url, nil, tag.generation)
 		return !hard && !soft
 	}
 	// If the ticket has ended, the store may have forgotten a purge. Then the shared response has
 	// recorded it.
-	return q.inTime(hd) && !hd.purgedSince(q.cache.store, tag.url, tag.generation) && !hd.purged.Load()
+	return q.inTime(shared) && !shared.purgedSince(q.cache.store, tag.url, tag.generation) && !shared.purged.Load()
 }
 
 // inTime reports whether a flight's response, which is older than this request, may answer it, as a
 // stored one would. If it stands in for a failure, or came from the store, respondShared checks
 // more.
-func (q *Request) inTime(hd *sharedResponse) bool {
-	if hd.source != fromOrigin && hd.source != fromValidation {
+func (q *Request) inTime(shared *sharedResponse) bool {
+	if shared.source != fromOrigin && shared.source != fromValidation {
 		return true
 	}
-	use, _ := hd.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), false)
+	use, _ := shared.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), false)
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
@@ -161,14 +161,14 @@ func (q *Request) joinable(f *coalesce.Flight) bool {
 	if f.Silent() < q.route.Wait {
 		return true
 	}
-	hd, decided := f.Head().(*sharedResponse)
-	return decided && hd.source == fromOrigin && q.headerIsEnough(hd)
+	shared, decided := f.Head().(*sharedResponse)
+	return decided && shared.source == fromOrigin && q.headerIsEnough(shared)
 }
 
 // headerIsEnough reports whether the answer to this request from a shared response has no body.
-func (q *Request) headerIsEnough(hd *sharedResponse) bool {
+func (q *Request) headerIsEnough(shared *sharedResponse) bool {
 	return q.r.Method == http.MethodHead ||
-		rfc9111.Precondition(q.r.Method, q.r.Header, hd.status, hd.header, hd.exchange.ResponseTime) == rfc9111.NotModified
+		rfc9111.Precondition(q.r.Method, q.r.Header, shared.status, shared.header, shared.exchange.ResponseTime) == rfc9111.NotModified
 }
 
 // serveFrom waits for the flight's decision and acts on it. answered is false if the request needs

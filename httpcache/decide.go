@@ -148,37 +148,37 @@ func (rt *Route) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
 func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	// What handlers write into their map after this are trailers. A copy is shared and stored.
 	own := withoutTrailers(changes(x.seed, ex.Header, x.route.decisive))
-	hd := &x.response
-	*hd = sharedResponse{
+	shared := &x.response
+	*shared = sharedResponse{
 		source: fromOrigin, route: x.route, status: ex.Status, exchange: *ex, freshness: freshness,
 		header: x.storable(own, freshness), variant: x.variant(ex.Header),
 		seed: x.seed, own: x.route.withoutTags(own),
 		length: x.writer.declared, over: x.over,
 		tags: x.tags(ex.Header),
 	}
-	hd.exchange.Header = nil
+	shared.exchange.Header = nil
 	x.noteVariance(ex.Header)
-	hd.key, hd.search = x.key, x.keyed.variance
+	shared.key, shared.search = x.key, x.keyed.variance
 	x.cache.updateHitForMiss(x.hitForMissKey, ex.Status, freshness)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
-	x.writer.shared = hd
-	if hd.kept() {
+	x.writer.shared = shared
+	if shared.kept() {
 		x.flight.SpillTo(x)
 	}
-	x.share(hd, x.route.MaxBody)
-	if !hd.kept() { // no request joins for this answer any more
+	x.share(shared, x.route.MaxBody)
+	if !shared.kept() { // no request joins for this answer any more
 		x.endTicket()
 	}
 }
 
-// share gives hd to all requests that wait. If the response is worth storing, the fetch goes on
+// share gives shared to all requests that wait. If the response is worth storing, the fetch goes on
 // after they have left.
-func (x *Fetch) share(hd *sharedResponse, limit int64) {
+func (x *Fetch) share(shared *sharedResponse, limit int64) {
 	x.writer.mode = modeShared
-	x.flight.Keep(hd.source != fromOrigin || hd.kept())
-	x.flight.Share(hd, limit)
+	x.flight.Keep(shared.source != fromOrigin || shared.kept())
+	x.flight.Share(shared, limit)
 }
 
 // storable returns the header as it is stored.

@@ -257,8 +257,8 @@ func (x *Fetch) Unstorable() { x.endTicket() }
 // response. Any goroutine may call it, more than once.
 func (x *Fetch) endTicket() {
 	x.ticketEnd.Do(func() {
-		if hd, ok := x.flight.Head().(*sharedResponse); ok {
-			hd.purged.Store(hd.purgedSince(x.cache.store, x.url, x.ticket.Generation()))
+		if shared, ok := x.flight.Head().(*sharedResponse); ok {
+			shared.purged.Store(shared.purgedSince(x.cache.store, x.url, x.ticket.Generation()))
 		}
 		x.ticket.End()
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // store keeps the response, now that it is whole.
-func (x *Fetch) store(hd *sharedResponse, trailer http.Header) {
+func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 	body, whole := x.wholeBody()
 	if !whole {
 		reason := rfc9111.ReasonTooLarge
@@ -23,17 +23,17 @@ func (x *Fetch) store(hd *sharedResponse, trailer http.Header) {
 		return
 	}
 	entry := &store.Entry{
-		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: hd.flags(),
-		Status: hd.status, Header: hd.header, Trailer: x.route.Policy.StorableTrailer(hd.header, trailer),
-		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
-		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
+		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags(),
+		Status: shared.status, Header: shared.header, Trailer: x.route.Policy.StorableTrailer(shared.header, trailer),
+		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
+		Tags: shared.tags, Generation: x.ticket.Generation(), Body: body,
 	}
 	if body.Len() <= smallBody || x.flight.Spilled() {
-		x.put(entry, hd.freshness, nil)
+		x.put(entry, shared.freshness, nil)
 		return
 	}
 	var held store.Result
-	if x.put(entry, hd.freshness, &held); held.Entry != nil {
+	if x.put(entry, shared.freshness, &held); held.Entry != nil {
 		x.flight.MoveTo(&heldBody{Body: held.Entry.Body, held: held})
 	} else {
 		x.flight.TakeBack()

@@ -28,7 +28,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 		x.noteVariance(entry.Header)
 		entry.Key, entry.URL = x.key, x.url // together: a purge finds by its URL what is found by its key
 	}
-	hd := &sharedResponse{
+	shared := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
 		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
 		exchange: now, origin: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
@@ -39,11 +39,11 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 		x.backOff()
 		x.cache.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
 	case x.speaksForAll(entry, &freshness):
-		hd.stored = x.renew(entry, &freshness)
+		shared.stored = x.renew(entry, &freshness)
 	default:
 		x.backOff()
 	}
-	x.share(hd, 0)
+	x.share(shared, 0)
 }
 
 // update returns the header of a 304. A field that an outer handler set counts if it decides about
