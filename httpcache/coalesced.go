@@ -184,7 +184,7 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 		}
 		next, again := membership{}, false
 		if outcome == coalesce.Failed && s.fetch == nil && q.unsafe() {
-			defer q.leave(s, false)
+			q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		}
 		if outcome == coalesce.Failed && s.fetch == nil {
@@ -199,7 +199,6 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 				q.leave(s, false)
 				return false, nil
 			}
-			defer q.leave(s, outcome == coalesce.TakenOver || outcome == coalesce.Failed)
 			return true, q.serveUnshared(s, outcome)
 		}
 		s = next
@@ -258,40 +257,52 @@ func (q *Request) serveShared(s membership) (answered bool, err error) {
 	return q.respondShared(s)
 }
 
-// serveUnshared answers a request whose flight has nothing to share.
+// serveUnshared answers a request whose flight has nothing to share, and leaves the flight. It
+// leaves first if it asks the origin for itself.
 func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error {
-	switch outcome {
-	case coalesce.TakenOver:
+	if outcome == coalesce.TakenOver || outcome == coalesce.Failed {
+		defer q.leave(s, true)
+		return q.serveEnded(s, outcome)
+	}
+	q.leave(s, false)
+	switch {
+	case outcome == coalesce.Released:
+		return q.passUncached(q.forward, rfc9111.Storable)
+	case outcome != coalesce.TimedOut && outcome != coalesce.Crowded:
+		return q.respondGone()
+	case q.sharing() == sharingOpen:
+		return q.bypass(BypassCoalesceWait)
+	}
+	q.cache.hitForMiss.note(q.hitForMissKey()) // again a header that comes late
+	_, err := q.fetchAlone(rfc9111.ForwardMiss)
+	return err
+}
+
+// serveEnded answers a request whose flight ended without a response to share: it failed, or its
+// response has gone straight to this request's client.
+func (q *Request) serveEnded(s membership, outcome coalesce.WaitResult) error {
+	switch {
+	case outcome == coalesce.TakenOver:
 		if s.fetch.writer.out == nil { // an error and no response, so no pass writer has decided
 			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, Detail: DetailError})
 		}
 		return q.leaderError(s)
-	case coalesce.Failed:
-		if s.fetch != nil && s.flight.Attempt() == 1 {
-			if e, ok := q.staleOnError(); ok {
-				return e
-			}
-			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete})
-			return q.leaderError(s)
-		}
+	case s.fetch == nil || s.flight.Attempt() > 1:
 		return q.failFollowers(s.flight.Err())
-	case coalesce.Released:
-		return q.passUncached(q.forward, rfc9111.Storable)
-	case coalesce.TimedOut, coalesce.Crowded:
-		if q.sharing() == sharingOpen {
-			return q.bypass(BypassCoalesceWait)
-		}
-		q.cache.hitForMiss.note(q.hitForMissKey()) // again a header that comes late
-		_, err := q.fetchAlone(rfc9111.ForwardMiss)
-		return err
-	case coalesce.Left, coalesce.Shared:
 	}
-	return q.respondGone()
+	if e, ok := q.staleOnError(); ok {
+		return e
+	}
+	q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete})
+	return q.leaderError(s)
 }
 
-// leave leaves the flight. A leader that stayed to the end and has its answer from the fetch takes
-// what the handlers left for the access log. A flight may end at the response header while the
-// handlers go on. Then they still write to what the leader would take, so it takes nothing.
+// leave leaves the flight. A request that asks the origin for itself leaves before it does: the
+// window of a large body waits for the slowest member, and that one would read nothing.
+//
+// A leader that stayed to the end and has its answer from the fetch takes what the handlers left for
+// the access log. A flight may end at the response header while the handlers go on. Then they still
+// write to what the leader would take, so it takes nothing.
 func (q *Request) leave(s membership, stayed bool) {
 	if s.fetch != nil {
 		switch {

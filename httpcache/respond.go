@@ -38,8 +38,10 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
 		case q.unsafe() && (shared.source == fromStaleOnError || !shared.kept()): // a failure, or no answer for all
+			q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		case !q.mayShare(shared):
+			q.leave(s, false)
 			return true, q.passUncached(q.forward, rfc9111.Storable)
 		case !q.usable(s.flight):
 			return false, nil
@@ -199,6 +201,7 @@ func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ erro
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
 	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow): // the flight goes on for others
+		q.leave(s, false)
 		return true, q.passUncached(q.forward, rfc9111.Storable)
 	case errors.Is(err, errStalled):
 		return true, err
