@@ -72,8 +72,8 @@ func (c *clientRequest) inURL(name, value, reserved string) string {
 	return value
 }
 
-// sentPart returns the path of u as the client sent it, or what a part such as ".1" or ".file" names
-// of it. It reports false if u is not the URL that Caddy decoded. In /a%2Fb/c Caddy counts
+// sentPart returns the path of u as the client sent it, or what a part such as ".1" or ".file"
+// names of it. It reports false if u is not the URL that Caddy decoded. In /a%2Fb/c Caddy counts
 // three segments, the client two.
 func sentPart(u *url.URL, part, decoded string) (string, bool) {
 	sent := urlform.PathAsSent(u)

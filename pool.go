@@ -312,8 +312,9 @@ func (p *pooled) idle() {
 	}
 }
 
-// closeIdle returns the references that it can. The last of unclaim and Cache.release finds both
-// conditions met: each changes its own number first and then looks at the other's.
+// closeIdle returns the references that it can. It is called by remove, and by idle after the last
+// Cache.release. Whichever of the two comes last finds both conditions met: each changes its own
+// number first and then looks at the other's.
 func (p *pooled) closeIdle() {
 	p.closing.Lock()
 	defer p.closing.Unlock()

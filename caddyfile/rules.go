@@ -47,8 +47,8 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 	return p
 }
 
-// ttlRules puts the most exact rules first, because rfc9111 takes the first that matches: a status before its class before a rule
-// without statuses.
+// ttlRules puts the most exact rules first, because rfc9111 takes the first that matches: a status
+// before its class before a rule without statuses.
 func ttlRules(rules TTLRules) []rfc9111.StatusTTL {
 	var exact, class, general []rfc9111.StatusTTL
 	for _, rule := range rules {

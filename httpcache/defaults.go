@@ -68,8 +68,8 @@ func fingerprint(r *Rules) store.Key {
 	return sha256.Sum256(text)
 }
 
-// assumesLifetimes reports whether a policy gives lifetimes that the origin has not stated. These do
-// not hold for requests with a cookie outside of the key.
+// assumesLifetimes reports whether a policy gives lifetimes that the origin has not stated. These
+// do not hold for requests with a cookie outside of the key.
 func assumesLifetimes(p *rfc9111.Policy) bool {
 	return len(p.TTL)+len(p.ForceTTL) > 0 || p.Heuristic
 }

@@ -388,8 +388,8 @@ func TestNoStoreBeginsNoRefresh(t *testing.T) {
 	}
 }
 
-// A 404 that was asked for later than what is stored, and came later, removes it, whatever was stored
-// when its fetch began.
+// A 404 that was asked for later than what is stored, and came later, removes it, whatever was
+// stored when its fetch began.
 func TestGoneRemovesWhatWasStoredMeanwhile(t *testing.T) {
 	h := newTestHandler(t)
 	asked := make(chan chan int, 2)

@@ -49,9 +49,9 @@ func changes(seed []field, header http.Header, whole []string) []field {
 	return changed
 }
 
-// isUntouched reports whether a field is as the seed has it. A handler that sets the same values sets
-// them for everybody: another client may have other outer ones. So a list counts as untouched only
-// if it is the one that lend has put there.
+// isUntouched reports whether a field is as the seed has it. A handler that sets the same values
+// sets them for everybody: another client may have other outer ones. So a list counts as untouched
+// only if it is the one that lend has put there.
 func isUntouched(seed []field, name string, values []string) bool {
 	for _, f := range seed {
 		if f.name == name {

@@ -70,8 +70,8 @@ package store
 //   - Restart without the file (locked, failing), file taken up later. Purges answered meanwhile
 //     were answered with ErrNotDurable, and the file is marked as one that has missed them, unless
 //     another process has it. They stay in force, are written to the file before the first look-up
-//     in it, after which the mark is removed, and by the wall clock have later generations than what is in it. Where
-//     they have not, the file is set aside.
+//     in it, after which the mark is removed, and by the wall clock have later generations than
+//     what is in it. Where they have not, the file is set aside.
 //   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even
 //     a crash brings it back. Where that fails too, a mark is put beside it. Another process that
 //     finds the mark begins the file anew; this one takes the file up as in the case above.
@@ -124,8 +124,8 @@ func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) 
 // Purge makes every entry that sel selects gone, or stale, and counts those that were neither
 // expired nor purged before. When it returns without error, the purge holds across a crash. An
 // error that wraps ErrNotDurable means that it holds until the process ends, and that the file it
-// could not be written to is not used again without it. Before Open it matches nothing and holds for what Open
-// finds.
+// could not be written to is not used again without it. Before Open it matches nothing and holds
+// for what Open finds.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
 	if err := sel.check(); err != nil {
 		return 0, err

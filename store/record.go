@@ -17,7 +17,7 @@ const recordVersion = 3
 //
 //	 0  wire.Checksum(4)      of the id and the rest of the record; filled in on the way to the disk
 //	 4  version(1)
-//	 5  flags(1)         of the handler
+//	 5  flags(1)         of the caller
 //	 6  status(2)
 //	 8  length(4)        of the record
 //	12  body(8)          length of the body

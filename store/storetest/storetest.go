@@ -3,8 +3,8 @@
 //
 // # Caveats
 //
-// The suite stores up to 2 MiB at a time; a tier that takes part must have at least 8 MiB, unless it
-// is meant to be too small to hold anything (memory of a few KiB over a disk). It uses the wall
+// The suite stores up to 2 MiB at a time; a tier that takes part must have at least 8 MiB, unless
+// it is meant to be too small to hold anything (memory of a few KiB over a disk). It uses the wall
 // clock, so what depends on the passing of time is tested beside the store itself.
 package storetest
 
