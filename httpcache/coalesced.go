@@ -28,7 +28,7 @@ type membership struct {
 // following is the state of a request that waits for the fetches of others.
 type following struct {
 	deadline time.Time // how long it waits, for all of them together
-	again    bool      // one was for another client only, so it had another round
+	rejoined bool      // one of them was for another client only, and it has had another round since
 }
 
 // join joins the flight for the request's key, or begins one.
@@ -81,9 +81,9 @@ func (q *Request) startFetch(f *coalesce.Flight, m *coalesce.Member, started boo
 	return s
 }
 
-// run starts the fetch, unless its response has been stored meanwhile.
+// run starts the fetch, unless what it would fetch has been stored meanwhile.
 func (q *Request) run(x *Fetch) {
-	if q.storedMeanwhile(x) {
+	if q.answerFromStore(x) {
 		x.end()
 		return
 	}
@@ -99,10 +99,10 @@ func (q *Request) begin() (ticket, *flightTag) {
 	return t, tag
 }
 
-// storedMeanwhile looks into the store once more. Between this request's look-up and its joining, a
-// flight for the same key may have stored its response and ended. A new fetch would then be one too
-// many.
-func (q *Request) storedMeanwhile(x *Fetch) bool {
+// answerFromStore answers the flight of a fetch that has not begun from the store, and reports
+// whether it did. Between this request's look-up and its joining, another flight for the same key
+// may have stored its response and ended. The fetch would then be one too many.
+func (q *Request) answerFromStore(x *Fetch) bool {
 	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest {
 		return false
 	}
@@ -173,21 +173,28 @@ func (q *Request) headerIsEnough(shared *sharedResponse) bool {
 
 // serveFrom waits for the flight's decision and acts on it. answered is false if the request needs
 // another round.
+//
+//	shared    the answer is the flight's
+//	failed    a follower gets the stored response, if it may stand in. Otherwise it waits for the
+//	          one flight that follows, and goes round the loop again
+//	released  a follower fetches for itself, at once or in another round
+//
+// serveUnshared has the rest, and serveEnded what a leader gets of a failure.
 func (q *Request) serveFrom(s membership) (answered bool, err error) {
 	for {
-		outcome := s.member.Wait(q.r.Context(), q.waitTimeout(s), q)
-		if outcome == coalesce.Shared || outcome == coalesce.Failed && s.owesHeader() {
+		result := s.member.Wait(q.r.Context(), q.waitTimeout(s), q)
+		if result == coalesce.Shared || result == coalesce.Failed && s.owesHeader() {
 			if answered, err = q.serveShared(s); !errors.Is(err, errBrokenEarly) {
 				return answered, err
 			}
-			outcome = coalesce.Failed
+			result = coalesce.Failed
 		}
 		next, again := membership{}, false
-		if outcome == coalesce.Failed && s.fetch == nil && q.unsafe() {
+		if result == coalesce.Failed && s.fetch == nil && q.unsafe() { // another's failure says nothing about it
 			q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		}
-		if outcome == coalesce.Failed && s.fetch == nil {
+		if result == coalesce.Failed && s.fetch == nil {
 			if err, ok := q.staleOnError(); ok {
 				q.leave(s, false)
 				return true, err
@@ -195,11 +202,11 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			next, again = q.retry(s)
 		}
 		if !again {
-			if outcome == coalesce.Released && q.mayRejoin(s) {
+			if result == coalesce.Released && q.mayRejoin(s) {
 				q.leave(s, false)
 				return false, nil
 			}
-			return true, q.serveUnshared(s, outcome)
+			return true, q.serveUnshared(s, result)
 		}
 		s = next
 	}
@@ -238,10 +245,10 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 // the leader's answer says nothing about its own, because the leader's request was personal or odd.
 // Requests such as the leader's share a flight among themselves.
 func (q *Request) mayRejoin(s membership) bool {
-	if s.fetch != nil || q.following == nil || q.following.again || q.unsafe() {
+	if s.fetch != nil || q.following == nil || q.following.rejoined || q.unsafe() {
 		return false
 	}
-	q.following.again = true
+	q.following.rejoined = true
 	return q.sharing() != sharingHitForMiss
 }
 
@@ -259,16 +266,16 @@ func (q *Request) serveShared(s membership) (answered bool, err error) {
 
 // serveUnshared answers a request whose flight has nothing to share, and leaves the flight. It
 // leaves first if it asks the origin for itself.
-func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error {
-	if outcome == coalesce.TakenOver || outcome == coalesce.Failed {
+func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error {
+	if result == coalesce.TakenOver || result == coalesce.Failed {
 		defer q.leave(s, true)
-		return q.serveEnded(s, outcome)
+		return q.serveEnded(s, result)
 	}
 	q.leave(s, false)
 	switch {
-	case outcome == coalesce.Released:
+	case result == coalesce.Released:
 		return q.passUncached(q.forward, rfc9111.Storable)
-	case outcome != coalesce.TimedOut && outcome != coalesce.Crowded:
+	case result != coalesce.TimedOut && result != coalesce.Crowded:
 		return q.respondGone()
 	case q.sharing() == sharingOpen:
 		return q.bypass(BypassCoalesceWait)
@@ -280,9 +287,9 @@ func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error
 
 // serveEnded answers a request whose flight ended without a response to share: it failed, or its
 // response has gone straight to this request's client.
-func (q *Request) serveEnded(s membership, outcome coalesce.WaitResult) error {
+func (q *Request) serveEnded(s membership, result coalesce.WaitResult) error {
 	switch {
-	case outcome == coalesce.TakenOver:
+	case result == coalesce.TakenOver:
 		if s.fetch.writer.out == nil { // an error and no response, so no pass writer has decided
 			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, Detail: DetailError})
 		}

@@ -49,9 +49,9 @@ type facts struct {
 	validated    bool // the fetch validates the stored response
 	speaksOfOurs bool // the response is about the stored one (RFC 9111 4.3.4)
 	reason       rfc9111.Reason
-	followers    bool // the requests that wait may have it, although it is not stored
-	standsIn     bool // the stored response may be served instead of a failure
-	isKept       bool // it may be served so to others than the leader
+	forFollowers bool // those who wait may have the response, although it is not stored
+	standsIn     bool // the stored response may be served instead of a failure, to the leader
+	standsInElse bool // it may, to clients without the leader's directives
 	mayBreakOff  bool // the body may still break off before its first byte
 }
 
@@ -63,11 +63,11 @@ func decide(f facts) verdict {
 		return verdictRefetch
 	case f.validated && f.status == http.StatusNotModified:
 		return verdictConfirm
-	case failed && f.standsIn: // even if the failure may be stored: visitors came for the other
+	case failed && f.standsIn: // even if the failure may be stored: clients prefer the stale page
 		return verdictStale
-	case failed && f.isKept: // its client would have no stale answer, and gets the failure
+	case failed && f.standsInElse: // the leader wants nothing stale, so it gets the failure
 		return verdictFail
-	case f.reason == rfc9111.Storable, f.followers:
+	case f.reason == rfc9111.Storable, f.forFollowers:
 		return verdictShare
 	case f.mayBreakOff && f.standsIn:
 		return verdictPostpone
@@ -92,8 +92,8 @@ func (x *Fetch) judge(status int, header http.Header) (verdict, rfc9111.Exchange
 		return decide(f), ex, nil
 	}
 	freshness := x.route.judge(&ex, x.writer.declared)
-	f.reason, f.followers = freshness.Reason, freshness.UsableByFollowers()
-	f.standsIn, f.isKept = x.staleStandsIn(), x.staleIsKept()
+	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
+	f.standsIn, f.standsInElse = x.staleStandsIn(), x.staleStandsInElse()
 	// A body that breaks off before its first byte is a failure, for which a stale response stands
 	// in. So the leader's client gets no header before that byte.
 	f.mayBreakOff = x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(header)
@@ -136,8 +136,8 @@ func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Fresh
 // judge says whether a response may be stored, with a body of length (-1 if unknown), and how long
 // it is fresh. A fetched response and one that is passed on are judged alike. If only one of the
 // two judged a slow answer too old, requests would wait for each other in vain, for ever.
-func (rt *Route) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
-	f := rt.Policy.Freshness(x)
+func (rt *Route) judge(ex *rfc9111.Exchange, length int64) rfc9111.Freshness {
+	f := rt.Policy.Freshness(ex)
 	if f.Reason == rfc9111.Storable && length > rt.largestBody() {
 		f.Reason = rfc9111.ReasonTooLarge
 	}
@@ -240,10 +240,10 @@ func (x *Fetch) staleStandsIn() bool {
 	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.freshness.UsableOnError(x.directives, time.Now(), x.soft)
 }
 
-// staleIsKept reports whether the stored response may stand in for a failure to other clients,
-// whose requests lack the directives of this fetch's (no-cache). A failure that may be stored then
-// does not replace it.
-func (x *Fetch) staleIsKept() bool {
+// staleStandsInElse reports whether the stored response may stand in for a failure to clients whose
+// requests lack the leader's directives (no-cache). A failure that may be stored then does not
+// replace it.
+func (x *Fetch) staleStandsInElse() bool {
 	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), x.soft)
 }
 
@@ -323,8 +323,8 @@ func (x *Fetch) remove(e *store.Entry) {
 	x.cache.store.Remove(e)
 }
 
-// removalsKeep is how long a removal is remembered, and at most twice as long: it has to outlast the
-// fetches that had begun before.
+// removalsKeep is how long a removal is remembered at least. It has to outlast the fetches that had
+// begun before.
 const removalsKeep = 10 * time.Minute
 
 func newRemovals() *recentKeys { return newRecentKeys(hitForMissKeys, removalsKeep, 0) }

@@ -1,5 +1,5 @@
-// Package httpcache is a response cache for HTTP servers: RFC 9111 for a shared cache, one fetch for
-// any number of concurrent misses, and purging by surrogate key. It knows net/http and no server in
+// Package httpcache is a response cache for HTTP servers: RFC 9111 for a shared cache, one fetch
+// for any number of concurrent misses, and purging by surrogate key. It knows net/http and no server in
 // particular: [Middleware] puts it before any http.Handler, and the Caddy module has an adapter.
 //
 // A [Cache] is a store with the fetches that fill it. A [Route] answers requests from it under the

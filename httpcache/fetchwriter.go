@@ -100,9 +100,9 @@ func (w *fetchWriter) postpone(decide func()) {
 
 // decidePostponed makes the postponed decision, once.
 func (w *fetchWriter) decidePostponed() {
-	if l := w.postponed; l != nil && l.decide != nil {
-		decide := l.decide
-		l.decide = nil
+	if p := w.postponed; p != nil && p.decide != nil {
+		decide := p.decide
+		p.decide = nil
 		decide()
 	}
 }

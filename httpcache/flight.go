@@ -32,12 +32,12 @@ type sharedResponse struct {
 	length   int64           // of the body, -1 if not known yet
 	over     <-chan struct{} // closed when the response has been stored
 	tags     []string
-	was      *store.Entry // the response stored before, if the answer is that or renews it
-	purged   atomic.Bool  // before the ticket ended, see Fetch.endTicket
+	was      *store.Entry // what was stored before, if the answer is that response or renews it
+	purged   atomic.Bool  // it was, before the ticket ended: see Fetch.endTicket
 	untyped  atomic.Bool  // set by the first byte of the body: see fetchWriter.untyped
 	variant  store.Variant
-	search   rfc9111.SearchVariance // what the answer says of queries
-	key      store.Key              // under search
+	search   rfc9111.SearchVariance // which queries it answers (No-Vary-Search)
+	key      store.Key              // that of the fetch, made under search
 
 	entry     *store.Entry // nil if fromOrigin
 	freshness *rfc9111.Freshness
@@ -46,7 +46,7 @@ type sharedResponse struct {
 
 	route     *Route // if fromOrigin: the route that found it storable and strips its tags
 	once      sync.Once
-	followers []field
+	followers []field // see forFollowers; made once
 }
 
 // forFollowers returns the header as a follower at rt gets it. For the route that fetched it the

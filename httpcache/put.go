@@ -59,7 +59,7 @@ func (b *heldBody) Close() { b.held.Release() }
 func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
 	stored := x.putHere(entry, freshness, hold)
 	if stored && x.cache.remote != nil {
-		x.cache.remote.Put(entry.Clone()) // a copy, lest every miss allocate its entry
+		x.cache.remote.Put(entry.Clone()) // an entry that escaped here would be allocated by every miss
 	}
 	return stored
 }
@@ -88,9 +88,9 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 	return false
 }
 
-// overtaken reports whether the stored response may be newer than the one of this fetch, which must
-// not replace it then. Either the URL was softly purged while the fetch was under way, or a 404 or 410
-// has removed what was stored, or another fetch began later and was faster. Fetches of one key run
+// overtaken reports whether the response of this fetch may be older than what is known of the URL
+// by now. Then it must not be stored. Either the URL was softly purged while the fetch was under
+// way, or a 404 or 410 has removed what was stored, or another fetch began later and was faster. Fetches of one key run
 // side by side where one stalled, or where requests do not wait for each other: with Authorization,
 // for example, or without coalescing.
 func (x *Fetch) overtaken(entry *store.Entry) bool {
@@ -103,15 +103,15 @@ func (x *Fetch) overtaken(entry *store.Entry) bool {
 	if x.cache.store.Absent(entry.Key) { // as a rule; the look-up costs an allocation
 		return false
 	}
-	now := x.stored(entry.Key, entry.Variant)
+	now := x.storedVariant(entry.Key, entry.Variant)
 	defer now.Release()
 	// A request time in the future is from before the clock was set back.
 	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) &&
 		!now.Entry.RequestTime.After(time.Now())
 }
 
-// stored looks up the stored response of exactly this variant.
-func (x *Fetch) stored(key store.Key, variant store.Variant) store.Result {
+// storedVariant looks up the stored response of exactly this variant.
+func (x *Fetch) storedVariant(key store.Key, variant store.Variant) store.Result {
 	return x.cache.store.Lookup(key, func(v *store.Variant) int {
 		if v.Equal(&variant) {
 			return 1

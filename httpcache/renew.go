@@ -109,7 +109,7 @@ func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 // has replaced it meanwhile, or removed it by a 404, the 304 answers only the requests that wait
 // for it.
 func (x *Fetch) staleIsStored() bool {
-	now := x.stored(x.stale.Key, x.stale.Variant)
+	now := x.storedVariant(x.stale.Key, x.stale.Variant)
 	defer now.Release()
 	return now.Entry != nil && now.Entry.ID == x.stale.ID
 }

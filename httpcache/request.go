@@ -39,7 +39,7 @@ type Request struct {
 	freshness *rfc9111.Freshness // of found.Entry
 	varyNames []string           // what is known of the URL's Vary
 
-	decision  Decision   // see decide
+	decision  Decision   // set by Request.decide
 	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
 }

@@ -14,7 +14,7 @@ import (
 // Rules are the configuration of a [Route]. The zero value is RFC 9111 for a shared cache: nothing
 // is stored that the origin has not given a lifetime. See defaults.go for what a zero field means.
 type Rules struct {
-	// Policy says what may be stored and reused. Of a zero Policy it is what the RFC says.
+	// Policy says what may be stored and reused. A zero Policy says what the RFC says.
 	Policy rfc9111.Policy
 	// Key says what a key is made of beside method, scheme, host and URL.
 	Key KeyRules
