@@ -2,6 +2,8 @@ package httpcache
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -35,6 +37,40 @@ func TestVerdicts(t *testing.T) {
 	} {
 		if got := decide(tc.facts); got != tc.want {
 			t.Errorf("%s: verdict %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestDecisionSaysWhyTheOriginAnswered: a Decision has the reason that the client is told.
+func TestDecisionSaysWhyTheOriginAnswered(t *testing.T) {
+	h := newTestHandler(t)
+	h.Status = StatusFull
+	private := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "private")
+		return nil
+	})
+	for _, tc := range []struct {
+		name, method string
+		next         handlerFunc
+		want         rfc9111.Forward
+	}{
+		{"bypass", http.MethodPut, storable, rfc9111.ForwardBypass},
+		{"for one client", http.MethodGet, private, rfc9111.ForwardURIMiss},
+		{"for one client again", http.MethodGet, private, rfc9111.ForwardMiss},
+		{"for all", http.MethodGet, storable, rfc9111.ForwardMiss},
+		{"fetched", http.MethodGet, storable, rfc9111.ForwardURIMiss},
+		{"stored", http.MethodGet, storable, rfc9111.ForwardNone},
+	} {
+		w := httptest.NewRecorder()
+		q := &plainRequest{next: tc.next}
+		r := newTestRequest(w)
+		r.Method = tc.method
+		if err := h.Serve(&q.Request, w, r, IdentityOf(r), q); err != nil {
+			t.Fatal(err)
+		}
+		told := w.Header().Get("Cache-Status")
+		if got := q.Decision().Forward; got != tc.want || got != rfc9111.ForwardNone && !strings.Contains(told, "fwd="+got.String()) {
+			t.Errorf("%s: decided fwd=%v, want %v; the client is told %q", tc.name, got, tc.want, told)
 		}
 	}
 }

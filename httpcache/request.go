@@ -304,7 +304,6 @@ func classOf(authorized, cookie bool) string {
 // decide records how the request is answered. It is called once, before the response header is
 // written.
 func (q *Request) decide(d Decision) {
-	d.Forward = q.forward
 	q.decision = d
 	q.cache.metrics.Request(d.Outcome)
 	q.origin.Decided(&q.decision)
