@@ -74,7 +74,7 @@ func (q *Request) startFetch(f *coalesce.Flight, m *coalesce.Member, started boo
 		return s
 	}
 	if q.found.Entry != nil && q.found.Ready(0) != nil {
-		q.dropFound() // it must not be validated
+		q.treatAsMiss() // it must not be validated
 	}
 	s.fetch = q.newFetch(f, ticket)
 	q.run(s.fetch)
@@ -330,9 +330,7 @@ func (q *Request) leaderError(s membership) error {
 		q.route.stripTags(q.w.Header())
 	}
 	err := s.flight.Err()
-	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
-		panic(p.Value)
-	}
+	rethrow(err)
 	return err
 }
 
@@ -387,25 +385,25 @@ func (q *Request) refreshInBackground() {
 		return
 	}
 	x := q.newFetch(f, ticket)
-	x.dropDirectives(q.varyNames)
+	x.removeDirectives(q.varyNames)
 	x.class = ClassRefresh
 	f.Background()
 	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
 	q.run(x)
 }
 
-// dropDirectives removes the client's directives from a background refresh (RFC 9111 5.2.1): they
+// removeDirectives removes the client's directives from a background refresh (RFC 9111 5.2.1): they
 // are about the answer that the client has got. A cache behind this one would answer only-if-cached
 // with 504, and max-stale with what is already stale. Directives stay if responses are told apart
 // by them.
-func (x *Fetch) dropDirectives(varyNames []string) {
+func (x *Fetch) removeDirectives(varyNames []string) {
 	x.directives = rfc9111.RequestDirectives{}
 	for _, name := range [...]string{"Cache-Control", "Pragma"} {
 		if slices.Contains(varyNames, name) || slices.Contains(x.route.Key.Headers, name) {
 			continue
 		}
 		x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == name })
-		for n := range x.copies() {
+		for n := range copies(x.renews, x.method) {
 			delete(x.origin.Request(n).Header, name)
 		}
 	}

@@ -83,8 +83,8 @@ func decideUnshared(status int) verdict {
 	return verdictRelease
 }
 
-// judge returns the verdict on the response with this header, and what it depends on.
-func (x *Fetch) judge(status int, header http.Header) (verdict, rfc9111.Exchange, *rfc9111.Freshness) {
+// verdict returns the verdict on the response with this header, and what it depends on.
+func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchange, *rfc9111.Freshness) {
 	ex := x.exchange(status, header)
 	f := facts{status: status, validated: x.validates()}
 	if f.validated && status == http.StatusNotModified {
@@ -164,11 +164,11 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 		x.flight.Expect(x.writer.declared)
 	}
 	x.writer.shared = shared
-	if shared.kept() {
+	if shared.storable() {
 		x.flight.SpillTo(x)
 	}
 	x.share(shared, x.route.MaxBody)
-	if !shared.kept() { // no request joins for this answer any more
+	if !shared.storable() { // no request joins for this answer any more
 		x.endTicket()
 	}
 }
@@ -177,7 +177,7 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 // after they have left.
 func (x *Fetch) share(shared *sharedResponse, limit int64) {
 	x.writer.mode = modeShared
-	x.flight.Keep(shared.source != fromOrigin || shared.kept())
+	x.flight.Keep(shared.source != fromOrigin || shared.storable())
 	x.flight.Share(shared, limit)
 }
 
@@ -271,7 +271,7 @@ func (x *Fetch) backOff() {
 func (x *Fetch) staleOnError(status int) *sharedResponse {
 	return &sharedResponse{
 		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, was: x.stale, soft: x.soft,
-		origin: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
+		originStatus: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -166,8 +165,6 @@ func (q *Request) brokenOff(a *delivery, err error) error {
 
 // abort breaks the client's connection, with the handlers' panic if that is the cause.
 func abort(err error) {
-	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
-		panic(p.Value)
-	}
+	rethrow(err)
 	panic(http.ErrAbortHandler)
 }

@@ -22,22 +22,22 @@ const (
 // sharedResponse is what a flight decided at the response header, for all requests that wait. Only
 // purged and untyped change after that.
 type sharedResponse struct {
-	source   source
-	exchange rfc9111.Exchange // without its header if fromOrigin
-	origin   int              // the origin's status if the answer has another, else 0
-	status   int
-	seed     []field         // the header as the leader's outer handlers had filled it
-	own      []field         // for the leader: what the origin changed in seed
-	header   http.Header     // as stored
-	length   int64           // of the body, -1 if not known yet
-	over     <-chan struct{} // closed when the response has been stored
-	tags     []string
-	was      *store.Entry // what was stored before, if the answer is that response or renews it
-	purged   atomic.Bool  // it was, before the ticket ended: see Fetch.endTicket
-	untyped  atomic.Bool  // set by the first byte of the body: see fetchWriter.untyped
-	variant  store.Variant
-	search   rfc9111.SearchVariance // which queries it answers (No-Vary-Search)
-	key      store.Key              // that of the fetch, made under search
+	source       source
+	exchange     rfc9111.Exchange // without its header if fromOrigin
+	originStatus int              // the origin's if the answer has another, else 0
+	status       int
+	seed         []field         // the header as the leader's outer handlers had filled it
+	own          []field         // for the leader: what the origin changed in seed
+	header       http.Header     // as stored
+	length       int64           // of the body, -1 if not known yet
+	over         <-chan struct{} // closed when the response has been stored
+	tags         []string
+	was          *store.Entry // what was stored before, if the answer is that response or renews it
+	purged       atomic.Bool  // it was, before the ticket ended: see Fetch.endTicket
+	untyped      atomic.Bool  // set by the first byte of the body: see fetchWriter.untyped
+	variant      store.Variant
+	search       rfc9111.SearchVariance // which queries it answers (No-Vary-Search)
+	key          store.Key              // that of the fetch, made under search
 
 	entry     *store.Entry // nil if fromOrigin
 	freshness *rfc9111.Freshness
@@ -59,9 +59,9 @@ func (sr *sharedResponse) forFollowers(rt *Route) []field {
 	return sr.followers
 }
 
-// kept reports whether the response is stored when it is whole. Otherwise it is for the requests
+// storable reports whether the response is stored when it is whole. Otherwise it is for the requests
 // that wait, or for the leader alone.
-func (sr *sharedResponse) kept() bool { return sr.freshness.Reason == rfc9111.Storable }
+func (sr *sharedResponse) storable() bool { return sr.freshness.Reason == rfc9111.Storable }
 
 // purgedSince reports whether the answer to a fetch for url was purged, hard or soft, since the
 // generation in which the fetch began. A purge also reaches a renewed response by the URL and tags

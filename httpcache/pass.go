@@ -27,13 +27,13 @@ type passWriter struct {
 	// received is when the response arrived. It is set where the client's own conditionals did not
 	// reach the origin, so a whole 200 still has to be judged by them.
 	received time.Time
-	// onHeader, if set, sees the final header before the client does. It is a method expression: a
-	// closure would be one allocation more.
-	onHeader func(o *passWriter, status int, header http.Header)
-	unsafe   *invalidation // for invalidate, nil for safe methods
-	begun    time.Time     // for judge
+	// invalidation is what the request invalidates if it succeeds, nil for safe methods.
+	invalidation *invalidation
 
-	hitForMissKey store.Key // for judge
+	// Set by willRecord.
+	records       bool
+	begun         time.Time
+	hitForMissKey store.Key
 
 	wroteHeader bool
 	scratch     [1]string // for Cache-Status
@@ -60,8 +60,8 @@ func (o *passWriter) WriteHeader(status int) {
 	}
 	o.wroteHeader = true
 	h := o.Header()
-	if o.onHeader != nil {
-		o.onHeader(o, status, h)
+	if storable := o.records && o.record(status, h); !storable && o.invalidation != nil {
+		o.invalidation.carryOut(status, h)
 	}
 	o.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
 	o.q.route.stripTags(h)
@@ -99,9 +99,7 @@ func (o *passWriter) ReadFrom(r io.Reader) (int64, error) {
 		o.WriteHeader(http.StatusOK)
 	}
 	if o.bodiless || o.flushEach {
-		buf := copyBuffers.Get().(*[]byte)
-		defer copyBuffers.Put(buf)
-		return io.CopyBuffer(struct{ io.Writer }{o}, r, *buf)
+		return copyThrough(o, r)
 	}
 	return io.Copy(o.ResponseWriter, r)
 }
@@ -164,8 +162,7 @@ func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reas
 	x.expose(q.origin)
 	replaceHeader(q.w.Header(), header)
 	out := newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: reason})
-	// RFC 9111 4.4 for a POST that may not be stored.
-	out.onHeader, out.unsafe = (*passWriter).invalidate, q.invalidation()
+	out.invalidation = q.invalidation() // RFC 9111 4.4 for a POST that may not be stored
 	return out
 }
 
@@ -174,10 +171,9 @@ func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reas
 func (q *Request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newPassWriter(q, Decision{Outcome: OutcomeBypass, Bypass: why, Forward: rfc9111.ForwardBypass})
-	if out.unsafe = q.invalidation(); why == BypassCoalesceWait {
-		out.willJudge()
-	} else if out.unsafe != nil {
-		out.onHeader = (*passWriter).invalidate
+	out.invalidation = q.invalidation()
+	if why == BypassCoalesceWait {
+		out.willRecord()
 	}
 	return q.pass(out)
 }
@@ -189,59 +185,58 @@ func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) e
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
 	out := newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: forward, NotStored: reason})
-	out.unsafe = q.invalidation()
-	out.willJudge()
+	out.invalidation = q.invalidation()
+	out.willRecord()
 	return q.pass(out)
 }
 
-// willJudge makes judge run at the header. It records what the request is before handlers rewrite
-// it in place.
-func (o *passWriter) willJudge() {
-	o.onHeader, o.begun, o.hitForMissKey = (*passWriter).judge, time.Now(), o.q.hitForMissKey()
+// willRecord makes record run at the header. It notes what the request is before handlers rewrite it
+// in place.
+func (o *passWriter) willRecord() {
+	o.records, o.begun, o.hitForMissKey = true, time.Now(), o.q.hitForMissKey()
 }
 
-// judge records whether a response that is passed on could have been stored. A response to HEAD is
-// not recorded: the one to GET may differ.
-func (o *passWriter) judge(status int, header http.Header) {
+// record notes for the next requests whether a response that is passed on could have been stored,
+// and reports it. A response to HEAD is not noted: the one to GET may differ.
+func (o *passWriter) record(status int, header http.Header) (storable bool) {
 	q := o.q
-	x := o.exchange(status, header)
-	passed := q.route.judge(&x, declaredLength(header))
+	ex := o.exchange(status, header)
+	passed := q.route.judge(&ex, declaredLength(header))
 	shared := &passed
 	// A 304 and a 206 are about a 200 that other requests get.
 	if status == http.StatusNotModified || status == http.StatusPartialContent {
-		x.Status = http.StatusOK
-		whole := q.route.judge(&x, completeLength(header))
+		ex.Status = http.StatusOK
+		whole := q.route.judge(&ex, completeLength(header))
 		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
 		q.cache.updateHitForMiss(o.hitForMissKey, status, shared)
 	}
-	reason := passed.Reason
-	if reason == rfc9111.Storable {
-		return
+	if passed.Reason == rfc9111.Storable {
+		return true
 	}
 	if o.decision.Outcome != OutcomeBypass {
-		q.cache.metrics.NotStored(reason)
-		o.decision.NotStored = reason
+		q.cache.metrics.NotStored(passed.Reason)
+		o.decision.NotStored = passed.Reason
 	}
-	o.invalidate(status, header)
+	return false
 }
 
 // exchange returns the response that is passed on in the form in which a fetch would judge it.
 func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
 	q := o.q
-	x := rfc9111.Exchange{
+	ex := rfc9111.Exchange{
 		Method: q.keyed.method, Status: status, Header: header, RequestTime: o.begun, ResponseTime: time.Now(),
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
 	}
 	if len(header["Vary"]) > 0 {
 		names, _ := rfc9111.VaryNames(header)
-		x.VaryUnseen = !q.seesAll(names) || !q.seesAll(rfc9111.VaryConditions(header))
+		ex.VaryUnseen = !q.seesAll(names) || !q.seesAll(rfc9111.VaryConditions(header))
 	}
 	if q.route.Policy.DeceptionGuard { // no other rule needs the URL
-		x.URL = q.url()
+		ex.URL = q.url()
 	}
-	return x
+	return ex
 }
 
 // completeLength is the length in Content-Range, -1 where it is not given (RFC 9110 14.4).
@@ -252,13 +247,6 @@ func completeLength(h http.Header) int64 {
 		return -1
 	}
 	return n
-}
-
-// invalidate carries out what a successful unsafe request invalidates.
-func (o *passWriter) invalidate(status int, header http.Header) {
-	if o.unsafe != nil {
-		o.unsafe.onHeader(status, header)
-	}
 }
 
 // pass asks the origin on the client's own goroutine.

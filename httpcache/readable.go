@@ -41,8 +41,8 @@ func (q *Request) firstByte() (off int64, needed bool) {
 	}
 }
 
-// dropFound treats the request as if nothing were stored for it.
-func (q *Request) dropFound() {
+// treatAsMiss treats the request as if nothing were stored for it.
+func (q *Request) treatAsMiss() {
 	q.found.Entry, q.found.Soft, q.freshness = nil, false, nil
 	if q.forward == rfc9111.ForwardStale || q.forward == rfc9111.ForwardNone {
 		q.forward = rfc9111.ForwardURIMiss

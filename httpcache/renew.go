@@ -31,7 +31,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	shared := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
 		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
-		exchange: now, origin: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
+		exchange: now, originStatus: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
 	}
 	switch {
 	case freshness.Reason != rfc9111.Storable:

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -37,7 +36,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 			q.varyNames = shared.variant.Names // now known: the next flight is for its own values
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
-		case q.unsafe() && (shared.source == fromStaleOnError || !shared.kept()): // a failure, or no answer for all
+		case q.unsafe() && (shared.source == fromStaleOnError || !shared.storable()): // a failure, or no answer for all
 			q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		case !q.mayShare(shared):
@@ -57,7 +56,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 			q.freshness = q.evaluate(shared.entry) // its own route may allow less
 		}
 		if !leads && !q.freshness.UsableOnError(q.directives, q.now, shared.soft) {
-			return true, q.failFollowers(&originError{status: shared.origin})
+			return true, q.failFollowers(&originError{status: shared.originStatus})
 		}
 		return true, q.respondStored(OutcomeStale, DetailSIE)
 	case fromStore:
@@ -76,19 +75,19 @@ func (q *Request) mayShare(shared *sharedResponse) bool {
 	if shared.source == fromStaleOnError {
 		return true
 	}
-	if shared.freshness.NoCache || !shared.kept() && !shared.freshness.UsableByFollowers() {
+	if shared.freshness.NoCache || !shared.storable() && !shared.freshness.UsableByFollowers() {
 		return false
 	}
 	if shared.route == q.route && !q.personal() {
 		return true
 	}
-	x := shared.exchange
-	x.Personal = q.personal()
+	ex := shared.exchange
+	ex.Personal = q.personal()
 	if shared.source == fromOrigin {
-		x.Header = headerOf(shared.seed)
-		overlay(x.Header, shared.own, nil)
+		ex.Header = headerOf(shared.seed)
+		overlay(ex.Header, shared.own, nil)
 	}
-	own := q.route.Policy.Freshness(&x)
+	own := q.route.Policy.Freshness(&ex)
 	return own.Reason == rfc9111.Storable || own.UsableByFollowers()
 }
 
@@ -107,7 +106,7 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 
 // respondRenewed answers with the stored response that the origin has just confirmed.
 func (q *Request) respondRenewed(shared *sharedResponse, leads bool) error {
-	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: shared.origin, Stored: shared.stored && leads, Collapsed: !leads}
+	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: shared.originStatus, Stored: shared.stored && leads, Collapsed: !leads}
 	a := q.stored(q.now)
 	if leads {
 		a.fields = shared.own
@@ -146,7 +145,7 @@ func (q *Request) newDelivery() *delivery {
 
 // respondFlight answers from the streaming body.
 func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool) error {
-	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads && shared.kept(), Collapsed: !leads}
+	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads && shared.storable(), Collapsed: !leads}
 	if !leads || q.forward == rfc9111.ForwardStale {
 		cs.FwdStatus = shared.status
 	}
@@ -235,6 +234,6 @@ func (q *Request) respondGone() error {
 func (q *Request) breakWrite() {
 	err := guarded(func() error { return http.NewResponseController(q.w).SetWriteDeadline(time.Now()) })
 	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
-		q.route.Logger.Error("panic of a response writer at SetWriteDeadline", slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
+		q.route.logPanic("panic of a response writer at SetWriteDeadline", p)
 	}
 }

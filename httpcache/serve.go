@@ -118,7 +118,7 @@ func (q *Request) lookUp() rfc9111.Use {
 	// A refresh by 304 would renew a damaged body, whatever part of it this request needs.
 	damaged := use == rfc9111.UseRefresh && q.found.Ready(0) != nil
 	if damaged || answers && !q.bodyReady() {
-		q.dropFound()
+		q.treatAsMiss()
 		q.varyNames = nil
 		return rfc9111.UseNever
 	}
