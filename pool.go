@@ -32,7 +32,7 @@ type pooled struct {
 	key string
 
 	opened atomic.Bool // the store has been
-	heard  uint64      // the count of purges when the pool listed the cache: it gets all later ones
+	heard  uint64      // the count of purges when the pool took the cache in: it gets all later ones
 
 	mu     sync.Mutex
 	claims []*claim
@@ -111,10 +111,11 @@ var cachesOpen atomic.Int32
 
 // withOthers appends to all this cache and all others whose store can answer requests, or soon
 // will. While a reload switches the disk path there are two: the cache of the old configuration,
-// until its last request has ended, and that of the new one, before it is opened. The list is for a
-// purge, which is counted here and once more when the list is complete. A cache that is added later
-// is opened after the first count. One that is already gone has recorded less than the second: see
-// open and returnToPool.
+// until its last request has ended, and that of the new one, before it is opened.
+//
+// The list is for a purge, which is counted here. No cache is added meanwhile, because fromPool
+// waits for the lock. A cache that is added later has heard of the purge (see missed). One that is
+// already gone has recorded a lower count (see returnToPool).
 func (p *pooled) withOthers(all []*pooled) []*pooled {
 	purges.RLock()
 	defer purges.RUnlock()

@@ -43,107 +43,107 @@ type passWriter struct {
 }
 
 func newPassWriter(q *Request, d Decision) *passWriter {
-	o := &passWriter{ResponseWriter: q.w, q: q, decision: d}
-	q.scratch = o.scratch[:]
-	return o
+	pw := &passWriter{ResponseWriter: q.w, q: q, decision: d}
+	q.scratch = pw.scratch[:]
+	return pw
 }
 
 // WriteHeader passes the header on.
-func (o *passWriter) WriteHeader(status int) {
-	if o.wroteHeader {
+func (pw *passWriter) WriteHeader(status int) {
+	if pw.wroteHeader {
 		return
 	}
 	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
-		o.q.route.stripTags(o.Header())
-		o.ResponseWriter.WriteHeader(status)
+		pw.q.route.stripTags(pw.Header())
+		pw.ResponseWriter.WriteHeader(status)
 		return
 	}
-	o.wroteHeader = true
-	h := o.Header()
-	if storable := o.records && o.record(status, h); !storable && o.invalidation != nil {
-		o.invalidation.carryOut(status, h)
+	pw.wroteHeader = true
+	h := pw.Header()
+	if storable := pw.records && pw.record(status, h); !storable && pw.invalidation != nil {
+		pw.invalidation.carryOut(status, h)
 	}
-	o.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
-	o.q.route.stripTags(h)
-	if o.decision.Forward == rfc9111.ForwardStale {
-		o.fwdStatus = status
+	pw.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
+	pw.q.route.stripTags(h)
+	if pw.decision.Forward == rfc9111.ForwardStale {
+		pw.fwdStatus = status
 	}
-	o.q.decide(o.decision)
-	if !o.received.IsZero() && rfc9111.Precondition(o.q.r.Method, o.q.r.Header, status, h, o.received) == rfc9111.NotModified {
-		o.bodiless = true
-		o.fwdStatus = status
+	pw.q.decide(pw.decision)
+	if !pw.received.IsZero() && rfc9111.Precondition(pw.q.r.Method, pw.q.r.Header, status, h, pw.received) == rfc9111.NotModified {
+		pw.bodiless = true
+		pw.fwdStatus = status
 		overwriteWithNotModified(h)
 		status = http.StatusNotModified
 	}
-	o.q.sendStatus(h, rfc9111.CacheStatus{Forward: o.decision.Forward, FwdStatus: o.fwdStatus, Detail: o.decision.Reason()})
-	o.ResponseWriter.WriteHeader(status)
+	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: pw.decision.Forward, FwdStatus: pw.fwdStatus, Detail: pw.decision.Reason()})
+	pw.ResponseWriter.WriteHeader(status)
 }
 
-func (o *passWriter) Write(p []byte) (int, error) {
-	if !o.wroteHeader {
-		o.WriteHeader(http.StatusOK)
+func (pw *passWriter) Write(p []byte) (int, error) {
+	if !pw.wroteHeader {
+		pw.WriteHeader(http.StatusOK)
 	}
-	if o.bodiless {
+	if pw.bodiless {
 		return len(p), nil
 	}
-	n, err := o.ResponseWriter.Write(p)
-	if err == nil && o.flushEach {
-		err = o.FlushError()
+	n, err := pw.ResponseWriter.Write(p)
+	if err == nil && pw.flushEach {
+		err = pw.FlushError()
 	}
 	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom with the real writer's unless each write needs work here.
-func (o *passWriter) ReadFrom(r io.Reader) (int64, error) {
-	if !o.wroteHeader {
-		o.WriteHeader(http.StatusOK)
+func (pw *passWriter) ReadFrom(r io.Reader) (int64, error) {
+	if !pw.wroteHeader {
+		pw.WriteHeader(http.StatusOK)
 	}
-	if o.bodiless || o.flushEach {
-		return copyThrough(o, r)
+	if pw.bodiless || pw.flushEach {
+		return copyThrough(pw, r)
 	}
-	return io.Copy(o.ResponseWriter, r)
+	return io.Copy(pw.ResponseWriter, r)
 }
 
 // FlushError implements what http.ResponseController looks for.
-func (o *passWriter) FlushError() error {
-	if !o.wroteHeader {
-		o.WriteHeader(http.StatusOK)
+func (pw *passWriter) FlushError() error {
+	if !pw.wroteHeader {
+		pw.WriteHeader(http.StatusOK)
 	}
-	return http.NewResponseController(o.ResponseWriter).Flush()
+	return http.NewResponseController(pw.ResponseWriter).Flush()
 }
 
 // Unwrap returns the client's writer, for http.ResponseController.
-func (o *passWriter) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+func (pw *passWriter) Unwrap() http.ResponseWriter { return pw.ResponseWriter }
 
 // Push implements http.Pusher with the real writer's.
-func (o *passWriter) Push(target string, options *http.PushOptions) error {
-	if pusher, ok := o.ResponseWriter.(http.Pusher); ok {
+func (pw *passWriter) Push(target string, options *http.PushOptions) error {
+	if pusher, ok := pw.ResponseWriter.(http.Pusher); ok {
 		return pusher.Push(target, options)
 	}
 	return http.ErrNotSupported
 }
 
 // Flush implements http.Flusher, for handlers that ask for it by type.
-func (o *passWriter) Flush() { _ = o.FlushError() }
+func (pw *passWriter) Flush() { _ = pw.FlushError() }
 
 // Hijack implements http.Hijacker with the real writer's. What the handlers then write to the
 // connection is theirs.
-func (o *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
-	if err == nil && !o.wroteHeader {
-		o.q.decide(o.decision)
+func (pw *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(pw.ResponseWriter).Hijack()
+	if err == nil && !pw.wroteHeader {
+		pw.q.decide(pw.decision)
 	}
-	o.hijacked = err == nil
+	pw.hijacked = err == nil
 	return conn, rw, err
 }
 
 // finish removes tags from the trailers, which are what the handlers have left in the header map.
-func (o *passWriter) finish() {
-	h := o.Header()
-	o.q.route.stripTags(h)
+func (pw *passWriter) finish() {
+	h := pw.Header()
+	pw.q.route.stripTags(h)
 	for name := range h {
-		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && !o.q.route.Tags.KeepHeaders &&
-			slices.Contains(o.q.route.Tags.From, http.CanonicalHeaderKey(bare)) {
+		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && !pw.q.route.Tags.KeepHeaders &&
+			slices.Contains(pw.q.route.Tags.From, http.CanonicalHeaderKey(bare)) {
 			delete(h, name)
 		}
 	}
@@ -192,15 +192,15 @@ func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) e
 
 // willRecord makes record run at the header. It notes what the request is before handlers rewrite it
 // in place.
-func (o *passWriter) willRecord() {
-	o.records, o.begun, o.hitForMissKey = true, time.Now(), o.q.hitForMissKey()
+func (pw *passWriter) willRecord() {
+	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
 }
 
 // record notes for the next requests whether a response that is passed on could have been stored,
 // and reports it. A response to HEAD is not noted: the one to GET may differ.
-func (o *passWriter) record(status int, header http.Header) (storable bool) {
-	q := o.q
-	ex := o.exchange(status, header)
+func (pw *passWriter) record(status int, header http.Header) (storable bool) {
+	q := pw.q
+	ex := pw.exchange(status, header)
 	passed := q.route.judge(&ex, declaredLength(header))
 	shared := &passed
 	// A 304 and a 206 are about a 200 that other requests get.
@@ -210,23 +210,23 @@ func (o *passWriter) record(status int, header http.Header) (storable bool) {
 		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
-		q.cache.updateHitForMiss(o.hitForMissKey, status, shared)
+		q.cache.updateHitForMiss(pw.hitForMissKey, status, shared)
 	}
 	if passed.Reason == rfc9111.Storable {
 		return true
 	}
-	if o.decision.Outcome != OutcomeBypass {
+	if pw.decision.Outcome != OutcomeBypass {
 		q.cache.metrics.NotStored(passed.Reason)
-		o.decision.NotStored = passed.Reason
+		pw.decision.NotStored = passed.Reason
 	}
 	return false
 }
 
 // exchange returns the response that is passed on in the form in which a fetch would judge it.
-func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
-	q := o.q
+func (pw *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
+	q := pw.q
 	ex := rfc9111.Exchange{
-		Method: q.keyed.method, Status: status, Header: header, RequestTime: o.begun, ResponseTime: time.Now(),
+		Method: q.keyed.method, Status: status, Header: header, RequestTime: pw.begun, ResponseTime: time.Now(),
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
 	}
 	if len(header["Vary"]) > 0 {
