@@ -84,7 +84,7 @@ func fromPool(
 		cachesOpen.Add(1)
 		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{
-			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Logger: log, Idle: p.idle,
+			Store: s, Metrics: collectors, Purger: p, Logger: log, Idle: p.idle,
 		})
 		return p, nil
 	})

@@ -10,7 +10,7 @@ import (
 
 // Rules are what the directive says, as the cache is given it. The receiver has its defaults
 // (WithDefaults). Left out is what only a running configuration knows: the app's limit of MaxBody,
-// Invalidate with its matchers, Behind, Logger and Fingerprint.
+// Invalidate with its matchers, Behind and Logger.
 func (c *HandlerConfig) Rules() httpcache.Rules {
 	return httpcache.Rules{
 		Policy: policyOf(c), Key: keyRulesOf(c.Key),

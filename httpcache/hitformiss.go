@@ -76,7 +76,7 @@ func (q *Request) sharing() sharing {
 // not make the key of another request.
 func (q *Request) hitForMissKey() store.Key {
 	key := q.flightKey()
-	subtle.XORBytes(key[:], key[:], q.route.Fingerprint[:])
+	subtle.XORBytes(key[:], key[:], q.route.fingerprint[:])
 	key[0] ^= q.kind()
 	return key
 }

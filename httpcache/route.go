@@ -35,9 +35,6 @@ type Rules struct {
 	CoalesceOff bool
 	// Status is how much Cache-Status tells. The zero value is [StatusShort].
 	Status StatusMode
-	// Fingerprint is a hash of everything that decides about storing. What is remembered of answers
-	// under other rules does not count.
-	Fingerprint store.Key
 	// Invalidate says what unsafe requests invalidate besides their own URL.
 	Invalidate []InvalidateRule
 	// Behind tells what handlers behind the cache write. nil: what proxies write.
@@ -79,6 +76,10 @@ type Route struct {
 	serial   uint64   // unique in the process
 	decisive []string // fields kept with a response wherever they come from
 
+	// fingerprint is a hash of everything that decides about storing. What is remembered of answers
+	// under other rules does not count.
+	fingerprint store.Key
+
 	// cookiesApart says that the policy treats requests with a cookie outside of the key apart, so
 	// these share flights among themselves only.
 	cookiesApart bool
@@ -97,6 +98,7 @@ func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 	rt := &Route{
 		Rules: rules, cache: c, siblings: siblings, serial: serials.Add(1),
 		decisive:     slices.Concat(decisive, rules.Policy.Targeted, rules.Tags.From),
+		fingerprint:  fingerprint(&rules, c.store.Settings()),
 		cookiesApart: assumesLifetimes(&rules.Policy),
 	}
 	siblings.add(&rt.Key)
