@@ -307,9 +307,9 @@ func (q *Request) serveEnded(s membership, result coalesce.WaitResult) error {
 // leave leaves the flight. A request that asks the origin for itself leaves before it does: the
 // window of a large body waits for the slowest member, and that one would read nothing.
 //
-// A leader that stayed to the end and has its answer from the fetch takes what the handlers left for
-// the access log. A flight may end at the response header while the handlers go on. Then they still
-// write to what the leader would take, so it takes nothing.
+// A leader that stayed to the end and has its answer from the fetch takes what the handlers left
+// for the access log. A flight may end at the response header while the handlers go on. Then they
+// still write to what the leader would take, so it takes nothing.
 func (q *Request) leave(s membership, stayed bool) {
 	if s.fetch != nil {
 		switch {

@@ -59,8 +59,8 @@ func (sr *sharedResponse) forFollowers(rt *Route) []field {
 	return sr.followers
 }
 
-// storable reports whether the response is stored when it is whole. Otherwise it is for the requests
-// that wait, or for the leader alone.
+// storable reports whether the response is stored when it is whole. Otherwise it is for the
+// requests that wait, or for the leader alone.
 func (sr *sharedResponse) storable() bool { return sr.freshness.Reason == rfc9111.Storable }
 
 // purgedSince reports whether the answer to a fetch for url was purged, hard or soft, since the

@@ -190,8 +190,8 @@ func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) e
 	return q.pass(out)
 }
 
-// willRecord makes record run at the header. It notes what the request is before handlers rewrite it
-// in place.
+// willRecord makes record run at the header. It notes what the request is before handlers rewrite
+// it in place.
 func (pw *passWriter) willRecord() {
 	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
 }
