@@ -66,7 +66,8 @@ func (c *clientRequest) inURL(name, value, reserved string) string {
 	case strings.HasPrefix(name, "http.request.uri.path"), strings.HasPrefix(name, "http.request.orig_uri.path"),
 		strings.HasPrefix(name, "http.request.uri.query."):
 		return escape(value, reserved, false)
-	case strings.HasPrefix(name, "http.regexp."): // of a decoded path, or of a field that may have escapes
+	case strings.HasPrefix(name, "http.regexp."):
+		// Of a decoded path, or of a field that may have escapes.
 		return escape(value, reserved, true)
 	}
 	return value

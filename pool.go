@@ -32,7 +32,8 @@ type pooled struct {
 	key string
 
 	opened atomic.Bool // the store has been
-	heard  uint64      // the count of purges when the pool took the cache in: it gets all later ones
+	// The count of purges when the pool took the cache in: it gets all later ones.
+	heard uint64
 
 	mu     sync.Mutex
 	claims []*claim
@@ -161,7 +162,8 @@ func (p *pooled) Purge(
 	if options.UnlessNoop {
 		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors) })
 		if len(all) == 0 {
-			return 0, nil // a store that is closed may have what it names, and was not asked: see missed
+			// A store that is closed may have what it names, and was not asked: see missed.
+			return 0, nil
 		}
 	}
 	return p.purgeAll(slices.Clone(all), selectors, options.PurgeOptions)
@@ -218,7 +220,8 @@ var purges struct {
 // same file.
 type predecessor struct {
 	closing sync.Mutex // held while the file is being closed
-	purges  uint64     // the count up to which the file has all of them; a file of an earlier process has none
+	// The count up to which the file has all of them; a file of an earlier process has none.
+	purges uint64
 }
 
 var predecessors sync.Map // of *predecessor by key: as many as configurations have named

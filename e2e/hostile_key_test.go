@@ -194,7 +194,8 @@ func TestHostConfusion(t *testing.T) {
 		{"empty port", "/", "example.com:", "example.com"},
 		{"case and port", "/", "Example.COM:80", "example.com"},
 		{"absolute form", "http://example.com/", "example.com", "example.com"},
-		{"absolute form beside another Host", "http://example.com/", "evil.test", "example.com"}, // RFC 9112 3.2.2
+		// RFC 9112 3.2.2.
+		{"absolute form beside another Host", "http://example.com/", "evil.test", "example.com"},
 		{"absolute form with user", "http://user:secret@example.com/", "evil.test", "example.com"},
 		{"absolute form, case and port", "HTTP://EXAMPLE.com:80/", "evil.test", "example.com"},
 		{"https in an absolute form", "https://example.com/", "example.com", "example.com"},
@@ -204,7 +205,8 @@ func TestHostConfusion(t *testing.T) {
 			t.Errorf("%s: %d %q %q", tc.name, a.StatusCode, a.body, a.cacheStatus())
 		}
 	}
-	for i, host := range []string{"example.com.", "Example.COM.:80", "example.com..:"} { // one name, and another than without a dot
+	for i, host := range []string{"example.com.", "Example.COM.:80", "example.com..:"} {
+		// One name, and another than without a dot.
 		a := get("/", host)
 		if a.StatusCode != http.StatusOK || a.body != "example.com" || a.isHit() != (i > 0) {
 			t.Errorf("%s: %d %q %q", host, a.StatusCode, a.body, a.cacheStatus())

@@ -28,7 +28,8 @@ type membership struct {
 // following is the state of a request that waits for the fetches of others.
 type following struct {
 	deadline time.Time // how long it waits, for all of them together
-	rejoined bool      // one of them was for another client only, and it has had another round since
+	// One of them was for another client only, and it has had another round since.
+	rejoined bool
 }
 
 // join joins the flight for the request's key, or begins one.
@@ -190,7 +191,8 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			result = coalesce.Failed
 		}
 		next, again := membership{}, false
-		if result == coalesce.Failed && s.fetch == nil && q.unsafe() { // another's failure says nothing about it
+		if result == coalesce.Failed && s.fetch == nil && q.unsafe() {
+			// Another's failure says nothing about it.
 			q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		}
@@ -325,7 +327,8 @@ func (q *Request) leave(s membership, stayed bool) {
 // leaderError returns what the fetch ended with to the leader, as without a cache. That includes a
 // panic.
 func (q *Request) leaderError(s membership) error {
-	if w := s.fetch.writer; w.out == nil { // no response came, but error handlers see what was set for one
+	if w := s.fetch.writer; w.out == nil {
+		// No response came, but error handlers see what was set for one.
 		replaceHeader(q.w.Header(), w.header)
 		q.route.stripTags(q.w.Header())
 	}

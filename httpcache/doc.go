@@ -11,7 +11,7 @@
 //	request ─ classify ─ key ─ lookUp ─┬─ fresh ───────────────► respondStored
 //	   │                               ├─ stale, may be served ► respondStored, refreshInBackground
 //	   │                               └─ else ─► join a flight ─► fetch ─ decide ─ store
-//	   └─ bypass ─► next, untouched                    └───────► respondShared, while the body arrives
+//	   └─ bypass ─► next, untouched                    └──────► respondShared as the body arrives
 //
 // serve.go has the story as code. The steps are methods of [Request]: classify and key in
 // request.go and key.go, flights in coalesced.go, the ways to answer in respond.go and deliver.go,

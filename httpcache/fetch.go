@@ -20,15 +20,15 @@ import (
 // Fetch runs the handlers for a flight. It belongs to no client: it has its own goroutine, request,
 // context and header map. What it decides at the response header holds for all requests that wait:
 //
-//	             ┌─ may be stored, or shared ─► share    all stream from the body; it is stored when
-//	             │                                       whole, if it may be
-//	             ├─ 304 to a validation ──────► confirm  the stored response, its header updated, is
-//	             │                                       the answer for all, or for the leader alone
-//	             ├─ 304 about another one ────► refetch  the origin is asked again, unconditionally
-//	WriteHeader ─┼─ failure ──┬─ stale may ───► stale    the stored response is the answer for all
-//	             │            └─ else ────────► fail     the leader gets it, the others one more fetch
-//	             └─ else ─────────────────────► release  the leader's client gets it, the others fetch
-//	                                                     for themselves
+//	            ┌─ may be stored, or shared ► share    all stream from the body; it is stored when
+//	            │                                      whole, if it may be
+//	            ├─ 304 to a validation ─────► confirm  the stored response, its header updated, is
+//	            │                                      the answer for all, or for the leader alone
+//	            ├─ 304 about another one ───► refetch  the origin is asked again, unconditionally
+//	WriteHeader ┼─ failure ──┬─ stale may ──► stale    the stored response is the answer for all
+//	            │            └─ else ───────► fail     the leader gets it, the others one more fetch
+//	            └─ else ────────────────────► release  the leader's client gets it, the others fetch
+//	                                                   for themselves
 //
 // decide.go has the verdicts. The last two may wait for the first byte of the body (postpone).
 type Fetch struct {

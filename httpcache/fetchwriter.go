@@ -91,7 +91,8 @@ func (w *fetchWriter) inform(status int) {
 // one.
 type postponed struct {
 	decide func()
-	header http.Header // as it was at WriteHeader: what handlers add to their map later are trailers
+	// As it was at WriteHeader: what handlers add to their map later are trailers.
+	header http.Header
 }
 
 func (w *fetchWriter) postpone(decide func()) {

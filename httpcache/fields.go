@@ -38,7 +38,8 @@ func changes(seed []field, header http.Header, whole []string) []field {
 			values = values[len(before):]
 		}
 		from := len(copied)
-		copied = append(copied, values...) // if it outgrows its array, earlier fields keep the old one
+		// If it outgrows its array, earlier fields keep the old one.
+		copied = append(copied, values...)
 		changed = append(changed, field{name: name, values: copied[from:len(copied):len(copied)], added: added})
 	}
 	for _, f := range seed {

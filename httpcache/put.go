@@ -59,7 +59,8 @@ func (b *heldBody) Close() { b.held.Release() }
 func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
 	stored := x.putHere(entry, freshness, hold)
 	if stored && x.cache.remote != nil {
-		x.cache.remote.Put(entry.Clone()) // an entry that escaped here would be allocated by every miss
+		// An entry that escaped here would be allocated by every miss.
+		x.cache.remote.Put(entry.Clone())
 	}
 	return stored
 }

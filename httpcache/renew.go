@@ -26,7 +26,8 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	entry.Tags = x.tags(own) // a 304 need not repeat what carried them
 	if freshness.Reason == rfc9111.Storable {
 		x.noteVariance(entry.Header)
-		entry.Key, entry.URL = x.key, x.url // together: a purge finds by its URL what is found by its key
+		// Together: a purge finds by its URL what is found by its key.
+		entry.Key, entry.URL = x.key, x.url
 	}
 	shared := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
@@ -71,7 +72,8 @@ func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	if x.noStore {
 		entry.Flags |= flagNoStore
 	}
-	if len(x.stale.Header["Set-Cookie"]) > 0 { // an earlier 304 may have set it, and this one removes it
+	if len(x.stale.Header["Set-Cookie"]) > 0 {
+		// An earlier 304 may have set it, and this one removes it.
 		entry.Flags |= flagSetCookie
 	}
 	return entry

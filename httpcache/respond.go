@@ -28,7 +28,8 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 	leads := s.fetch != nil
 	if !leads {
 		switch {
-		case shared.source == fromStore: // whether it may be used depends on the request: look it up
+		case shared.source == fromStore:
+			// Whether it may be used depends on the request: look it up.
 			return false, nil
 		case !q.sameVariance(shared):
 			return false, nil
@@ -36,7 +37,8 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 			q.varyNames = shared.variant.Names // now known: the next flight is for its own values
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
-		case q.unsafe() && (shared.source == fromStaleOnError || !shared.storable()): // a failure, or no answer for all
+		case q.unsafe() && (shared.source == fromStaleOnError || !shared.storable()):
+			// A failure, or no answer for all.
 			q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		case !q.mayShare(shared):
@@ -199,7 +201,8 @@ func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ erro
 	switch {
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
-	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow): // the flight goes on for others
+	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow):
+		// The flight goes on for others.
 		q.leave(s, false)
 		return true, q.passUncached(q.forward, rfc9111.Storable)
 	case errors.Is(err, errStalled):

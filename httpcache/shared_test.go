@@ -165,7 +165,8 @@ func TestDroppedReaderHarmsNobody(t *testing.T) {
 }
 
 func droppedReaderHarmsNoOther(t *testing.T) {
-	defer time.Sleep(2 * workerIdle) // of the bubble's time: the goroutine of the fetch ends by then
+	// In the bubble's time: the goroutine of the fetch ends by then.
+	defer time.Sleep(2 * workerIdle)
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	h := newTestHandler(t)
 	h.MaxBody = 1 << 10
@@ -217,7 +218,8 @@ func TestFollowerThatPassesHoldsNoReader(t *testing.T) {
 }
 
 func followerThatPassesHoldsNoReader(t *testing.T) {
-	defer time.Sleep(2 * workerIdle) // of the bubble's time: the goroutine of the fetch ends by then
+	// In the bubble's time: the goroutine of the fetch ends by then.
+	defer time.Sleep(2 * workerIdle)
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	h := newTestHandler(t)
 	h.MaxBody = 1 << 10
@@ -227,7 +229,8 @@ func followerThatPassesHoldsNoReader(t *testing.T) {
 	calls := 0
 	next := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		calls++
-		if calls > 1 { // the follower's own request: its answer has no end while the leader is served
+		if calls > 1 {
+			// The follower's own request: its answer has no end while the leader is served.
 			<-passed
 			return nil
 		}

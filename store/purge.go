@@ -221,7 +221,8 @@ func (k *diskWriter) commitPurges(reqs []*purgeRequest) {
 	lost := false
 	for _, req := range reqs {
 		switch {
-		case !req.dryRun && !req.rec.written: // else it is in the file begun in place of one removed
+		case !req.dryRun && !req.rec.written:
+			// Else it is in the file begun in place of one removed.
 			req.err = fmt.Errorf("%w: %w", ErrNotDurable, err)
 			lost = true
 		case req.dryRun && !errors.Is(err, errDetached):
