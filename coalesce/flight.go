@@ -77,9 +77,9 @@ type Flight struct {
 	ended    bool // by Finish or Fail
 	settled  bool // ended, and the body is not waiting to be stored
 
-	tag, head, trailer any
-	err                error
-	retry              *Flight // the second attempt
+	tag, shared, trailer any
+	err                  error
+	retry                *Flight // the second attempt
 
 	ctx        context.Context // nil until a member starts the fetch
 	cancel     context.CancelCauseFunc

@@ -131,7 +131,7 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 // answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
-	shared, decided := f.Head().(*sharedResponse)
+	shared, decided := f.Shared().(*sharedResponse)
 	if !decided {
 		hard, soft := q.cache.store.Purged(tag.url, nil, tag.generation)
 		return !hard && !soft
@@ -162,7 +162,7 @@ func (q *Request) joinable(f *coalesce.Flight) bool {
 	if f.Silent() < q.route.Wait {
 		return true
 	}
-	shared, decided := f.Head().(*sharedResponse)
+	shared, decided := f.Shared().(*sharedResponse)
 	return decided && shared.source == fromOrigin && q.headerIsEnough(shared)
 }
 
@@ -223,7 +223,7 @@ func (q *Request) unsafe() bool { return q.route.Policy.Unsafe(q.keyed.method) }
 // owesHeader reports whether the flight was begun for this request and has a header. Its failure
 // then came too late for an answer other than that header.
 func (s membership) owesHeader() bool {
-	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Head() != nil
+	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Shared() != nil
 }
 
 // waitTimeout returns how long the request waits for a flight's decision. A follower's timeout

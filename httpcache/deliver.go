@@ -112,7 +112,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 // received returns when the response arrived.
 func (q *Request) received(a *delivery) time.Time {
 	if a.streaming != nil {
-		return a.streaming.flight.Head().(*sharedResponse).exchange.ResponseTime
+		return a.streaming.flight.Shared().(*sharedResponse).exchange.ResponseTime
 	}
 	return q.found.Entry.ResponseTime
 }

@@ -269,7 +269,7 @@ func (x *Fetch) Unstorable() { x.endTicket() }
 // response. Any goroutine may call it, more than once.
 func (x *Fetch) endTicket() {
 	x.ticketEnd.Do(func() {
-		if shared, ok := x.flight.Head().(*sharedResponse); ok {
+		if shared, ok := x.flight.Shared().(*sharedResponse); ok {
 			shared.purged.Store(shared.purgedSince(x.cache.store, x.url, x.ticket.Generation()))
 		}
 		x.ticket.End()

@@ -23,7 +23,7 @@ var errStalled = errors.New("the fetch stands still")
 // respondShared answers from a flight that shares its response. answered is false if the response
 // is not for this request.
 func (q *Request) respondShared(s membership) (answered bool, err error) {
-	shared := s.flight.Head().(*sharedResponse)
+	shared := s.flight.Shared().(*sharedResponse)
 	q.updateNow() // it has waited
 	leads := s.fetch != nil
 	if !leads {
