@@ -128,7 +128,7 @@ func listed(item *store.Item, now time.Time) purge.Entry {
 	return purge.Entry{
 		URL: item.URL, Status: item.Status, Size: item.Size,
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
-		Tags: append([]string{}, item.Tags...), Tier: item.Tier.String(), Variant: variant.Encode(),
+		Tags: item.Tags, Tier: item.Tier.String(), Variant: variant.Encode(),
 	}
 }
 

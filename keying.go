@@ -17,7 +17,8 @@ import (
 // server.
 func identify(r *http.Request, name string) httpcache.Identity {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
-	id := httpcache.Identify(r, clientURL(r), claims && fromTrustedProxy(r))
+	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
+	id := httpcache.Identify(r, client, trusted)
 	id.Listener.Server = name
 	return id
 }

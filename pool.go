@@ -98,13 +98,15 @@ func fromPool(
 // fetchesUnderWay counts the fetches of the whole process. Those of a store that a reload has
 // replaced go on.
 func fetchesUnderWay() (n int) {
-	pool.Range(func(_, v any) bool {
-		if p, ok := v.(*pooled); ok {
-			n += p.Fetches()
-		}
-		return true
-	})
+	for p := range caches {
+		n += p.Fetches()
+	}
 	return n
+}
+
+// caches yields every cache of the process.
+func caches(yield func(*pooled) bool) {
+	pool.Range(func(_, v any) bool { return yield(v.(*pooled)) })
 }
 
 // cachesOpen is the number of caches, those being closed included.
@@ -125,26 +127,23 @@ func (p *pooled) withOthers(all []*pooled) []*pooled {
 	if cachesOpen.Load() < 2 {
 		return all
 	}
-	pool.Range(func(_, v any) bool {
-		if other, ok := v.(*pooled); ok && other != p {
+	for other := range caches {
+		if other != p {
 			all = append(all, other)
 		}
-		return true
-	})
+	}
 	return all
 }
 
 // keyRules returns the key rules of every configuration that claims a cache.
 func keyRules() (rules []*httpcache.KeyRules) {
-	pool.Range(func(_, v any) bool {
-		p := v.(*pooled)
+	for p := range caches {
 		p.mu.Lock()
-		defer p.mu.Unlock()
 		for _, c := range p.claims {
 			rules = append(rules, c.routes.Rules()...)
 		}
-		return true
-	})
+		p.mu.Unlock()
+	}
 	return rules
 }
 

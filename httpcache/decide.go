@@ -327,7 +327,7 @@ func (x *Fetch) remove(e *store.Entry) {
 // begun before.
 const removalsKeep = 10 * time.Minute
 
-func newRemovals() *recentKeys { return newRecentKeys(hitForMissKeys, removalsKeep, 0) }
+func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKeep, 0) }
 
 // takeOver makes the fetch write straight to its leader's client from now on.
 func (x *Fetch) takeOver(reason rfc9111.Reason) {
