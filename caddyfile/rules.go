@@ -22,7 +22,7 @@ func (c *HandlerConfig) Rules() httpcache.Rules {
 }
 
 var statusModes = map[string]httpcache.StatusMode{
-	StatusShort: httpcache.StatusShort, StatusFull: httpcache.StatusFull, StatusOff: httpcache.StatusOff,
+	statusShort: httpcache.StatusShort, statusFull: httpcache.StatusFull, statusOff: httpcache.StatusOff,
 }
 
 // policyOf translates the configuration for rfc9111.
@@ -30,7 +30,7 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 	p := rfc9111.Policy{
 		TTL: ttlRules(c.TTL), ForceTTL: ttlRules(c.ForceTTL), MaxTTL: time.Duration(c.MaxTTL),
 		Ignore:                 c.Ignore,
-		IgnoreClientDirectives: c.ClientDirectives == ClientDirectivesIgnore,
+		IgnoreClientDirectives: c.ClientDirectives == clientDirectivesIgnore,
 		Heuristic:              c.Heuristic,
 		SafePost:               c.SafePost,
 		StaleWhileRevalidate:   time.Duration(c.StaleWhileRevalidate),
@@ -39,9 +39,9 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 		Targeted:               c.Targeted,
 	}
 	switch c.SetCookie {
-	case SetCookieStrip:
+	case setCookieStrip:
 		p.SetCookie = rfc9111.SetCookieStrip
-	case SetCookieStore:
+	case setCookieStore:
 		p.SetCookie = rfc9111.SetCookieStore
 	}
 	return p

@@ -194,7 +194,7 @@ func ttlInto(rules *TTLRules) func([]string) error {
 		}
 		rule := TTLRule{Duration: d}
 		for _, arg := range args[1:] {
-			match, err := ParseStatus(arg)
+			match, err := parseStatus(arg)
 			if err != nil {
 				return err
 			}
