@@ -169,7 +169,7 @@ func (q *Request) joinable(f *coalesce.Flight) bool {
 // headerIsEnough reports whether the answer to this request from a shared response has no body.
 func (q *Request) headerIsEnough(shared *sharedResponse) bool {
 	return q.r.Method == http.MethodHead ||
-		rfc9111.Precondition(q.r.Method, q.r.Header, shared.status, shared.header, shared.exchange.ResponseTime) == rfc9111.NotModified
+		q.notModified(shared.status, shared.header, shared.exchange.ResponseTime)
 }
 
 // serveFrom waits for the flight's decision and acts on it. answered is false if the request needs

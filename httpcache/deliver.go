@@ -76,7 +76,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	if a.aged {
 		h["Age"] = q.scratch.one(scratchAge, strconv.FormatInt(int64(a.age/time.Second), 10))
 	}
-	if rfc9111.Precondition(q.r.Method, q.r.Header, a.status, a.header, q.received(a)) == rfc9111.NotModified {
+	if q.notModified(a.status, a.header, q.received(a)) {
 		overwriteWithNotModified(h)
 		if !cs.Hit && cs.FwdStatus == 0 {
 			cs.FwdStatus = a.status
@@ -85,11 +85,8 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 		q.w.WriteHeader(http.StatusNotModified)
 		return false, nil
 	}
-	if a.status == http.StatusOK && a.length >= 0 && len(q.r.Header["Range"]) > 0 && q.r.Method == http.MethodGet {
-		ranges, unsatisfiable, ok := rfc9111.ParseRange(q.r.Header, a.header, a.length)
-		if ok {
-			return false, q.sendRanges(a, cs, ranges, unsatisfiable)
-		}
+	if ranges, unsatisfiable, ok := q.ranges(a.status, a.header, a.length); ok {
+		return false, q.sendRanges(a, cs, ranges, unsatisfiable)
 	}
 	// Trailers need a body without Content-Length in HTTP/1.1.
 	if a.length >= 0 && bodyAllowed(a.status) && len(a.trailer) == 0 {
@@ -107,6 +104,12 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	q.sendStatus(h, *cs)
 	q.w.WriteHeader(a.status)
 	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
+}
+
+// notModified reports whether a response that has arrived then is a 304 to this client, by the
+// request's own conditionals.
+func (q *Request) notModified(status int, header http.Header, received time.Time) bool {
+	return rfc9111.Precondition(q.r.Method, q.r.Header, status, header, received) == rfc9111.NotModified
 }
 
 // received returns when the response arrived.

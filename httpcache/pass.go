@@ -69,7 +69,7 @@ func (pw *passWriter) WriteHeader(status int) {
 		pw.fwdStatus = status
 	}
 	pw.q.decide(pw.decision)
-	if !pw.received.IsZero() && rfc9111.Precondition(pw.q.r.Method, pw.q.r.Header, status, h, pw.received) == rfc9111.NotModified {
+	if !pw.received.IsZero() && pw.q.notModified(status, h, pw.received) {
 		pw.bodiless = true
 		pw.fwdStatus = status
 		overwriteWithNotModified(h)
