@@ -66,7 +66,7 @@ type stats struct {
 	Memory        tierStats         `json:"memory"`
 	Disk          tierStats         `json:"disk"`
 	Requests      map[string]uint64 `json:"requests"`   // by outcome
-	NotStored     map[string]uint64 `json:"not_stored"` // by reason; reasons without a response are left out
+	NotStored     map[string]uint64 `json:"not_stored"` // by reason, those that have occurred
 	InFlight      int               `json:"in_flight"`
 	Queue         int64             `json:"queue_bytes"`
 	Skipped       uint64            `json:"disk_writes_skipped"`
@@ -130,7 +130,7 @@ func listed(item *store.Item, now time.Time) purge.Entry {
 	return purge.Entry{
 		URL: item.URL, Status: item.Status, Size: item.Size,
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
-		Tags: append([]string{}, item.Tags...), Tier: item.Tier.String(), Variant: variant.Encode(),
+		Tags: item.Tags, Tier: item.Tier.String(), Variant: variant.Encode(),
 	}
 }
 

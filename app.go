@@ -36,8 +36,7 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 
-	routes   httpcache.Siblings
-	handlers handlerCounts
+	routes httpcache.Siblings
 }
 
 // CaddyModule returns the Caddy module information.

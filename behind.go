@@ -31,7 +31,8 @@ type place struct {
 // step is a handler behind a larder handler, or a route that has none.
 type step struct {
 	handler caddyhttp.MiddlewareHandler // nil: the route alone
-	gates   []gate                      // what a request passes between the two, from the outside in
+	// What a request passes between the two, from the outside in.
+	gates []gate
 }
 
 // gate is a route that lets some requests in and others not.

@@ -66,14 +66,15 @@ func (c *clientRequest) inURL(name, value, reserved string) string {
 	case strings.HasPrefix(name, "http.request.uri.path"), strings.HasPrefix(name, "http.request.orig_uri.path"),
 		strings.HasPrefix(name, "http.request.uri.query."):
 		return escape(value, reserved, false)
-	case strings.HasPrefix(name, "http.regexp."): // of a decoded path, or of a field that may have escapes
+	case strings.HasPrefix(name, "http.regexp."):
+		// Of a decoded path, or of a field that may have escapes.
 		return escape(value, reserved, true)
 	}
 	return value
 }
 
-// sentPart returns the path of u as the client sent it, or what a part such as ".1" or ".file" names
-// of it. It reports false if u is not the URL that Caddy decoded. In /a%2Fb/c Caddy counts
+// sentPart returns the path of u as the client sent it, or what a part such as ".1" or ".file"
+// names of it. It reports false if u is not the URL that Caddy decoded. In /a%2Fb/c Caddy counts
 // three segments, the client two.
 func sentPart(u *url.URL, part, decoded string) (string, bool) {
 	sent := urlform.PathAsSent(u)

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -16,11 +15,11 @@ import (
 
 // identify makes the identity of a request from what Caddy knows about it. name is that of its
 // server.
-func identify(r *http.Request, name string, handlers *handlerCounts) httpcache.Identity {
+func identify(r *http.Request, name string) httpcache.Identity {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
-	id := httpcache.Identify(r, clientURL(r), claims && fromTrustedProxy(r))
+	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
+	id := httpcache.Identify(r, client, trusted)
 	id.Listener.Server = name
-	id.Dotted = dotted(r.Host) && handlers.several(serverOf(r))
 	return id
 }
 
@@ -38,11 +37,6 @@ func fromTrustedProxy(r *http.Request) bool {
 	return trusted
 }
 
-// dotted reports whether a Host has a trailing dot. To Caddy's host matcher example.com. is another
-// name than example.com. So the request may have reached another site, a catch-all one, than the
-// requests whose key it would share.
-func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
-
 // serverOf returns the server that the request came to, nil if there is none.
 func serverOf(r *http.Request) *caddyhttp.Server {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -59,41 +53,4 @@ func serverName(server *caddyhttp.Server) string {
 	}
 	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(server.Listen)), "\n")))
 	return hex.EncodeToString(sum[:8])
-}
-
-// handlerCounts knows of which servers have more than one larder handler. It lives as long as the
-// configuration.
-type handlerCounts struct{ known sync.Map } // *caddyhttp.Server to bool
-
-// several reports whether a request to server can reach different larder handlers, depending on how
-// its Host is spelled. It is called for odd spellings only.
-func (c *handlerCounts) several(server *caddyhttp.Server) bool {
-	if server == nil {
-		return true
-	}
-	if known, ok := c.known.Load(server); ok {
-		return known.(bool)
-	}
-	n := handlersIn(server.Routes)
-	for _, route := range server.NamedRoutes {
-		n += handlersIn(caddyhttp.RouteList{*route})
-	}
-	// If there is none at all, this handler is in a place that the walk does not know, and another
-	// may be as well.
-	c.known.Store(server, n != 1)
-	return n != 1
-}
-
-// handlersIn counts the larder handlers in routes and the routes within.
-func handlersIn(routes caddyhttp.RouteList) (n int) {
-	for _, route := range routes {
-		for _, handler := range route.Handlers {
-			if within, ok := handler.(*caddyhttp.Subroute); ok {
-				n += handlersIn(within.Routes)
-			} else if isLarder(handler) {
-				n++
-			}
-		}
-	}
-	return n
 }

@@ -9,8 +9,6 @@
 package larder
 
 import (
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,8 +18,6 @@ import (
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/purge"
-	"github.com/larder-cache/larder/rfc9111"
-	"github.com/larder-cache/larder/store"
 )
 
 func init() {
@@ -91,23 +87,8 @@ func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 		rules.MaxBody = h.app.MaxBody
 	}
 	rules.Behind, rules.Logger = &handlersBehind{handler: h, rules: &rules.Key}, ctx.Slogger()
-	if rules.Invalidate, err = h.invalidateRules(ctx); err != nil {
-		return rules, err
-	}
-	if rules.Fingerprint, err = fingerprint(&rules, h.app.settings); err != nil {
-		return rules, fmt.Errorf("taking a fingerprint of the rules: %w", err)
-	}
-	return rules, nil
-}
-
-// fingerprint hashes everything that decides whether a response may be stored.
-func fingerprint(rules *httpcache.Rules, settings store.Settings) (store.Key, error) {
-	text, err := json.Marshal(struct {
-		Policy   rfc9111.Policy
-		MaxBody  int64
-		Settings store.Settings
-	}{rules.Policy, rules.MaxBody, settings})
-	return sha256.Sum256(text), err
+	rules.Invalidate, err = h.invalidateRules(ctx)
+	return rules, err
 }
 
 // invalidateRules loads the matchers of the invalidate blocks.

@@ -163,11 +163,11 @@ func (w *passage) noteFields(ops *headers.HeaderOps) {
 	}
 	for _, fields := range []http.Header{ops.Add, ops.Set} {
 		for name, values := range fields {
-			w.name(name, w.anyDiffers(values))
+			w.noteField(name, w.anyDiffers(values))
 		}
 	}
 	for name, replacements := range ops.Replace {
-		w.name(name, slices.ContainsFunc(replacements, func(r headers.Replacement) bool {
+		w.noteField(name, slices.ContainsFunc(replacements, func(r headers.Replacement) bool {
 			return w.anyDiffers([]string{r.Replace, r.Search, r.SearchRegexp})
 		}))
 	}
@@ -189,9 +189,9 @@ func (w *passage) writesHost(ops *headers.HeaderOps) bool {
 	return alone.has("Host")
 }
 
-// name adds a field that is written. differs says that its value may differ for requests that share
-// a key.
-func (w *passage) name(name string, differs bool) {
+// noteField adds a field that is written. differs says that its value may differ for requests that
+// share a key.
+func (w *passage) noteField(name string, differs bool) {
 	differs = differs || w.chosen || w.differsByClient(name)
 	open := name == "*" || strings.Contains(name, "{")
 	switch name = http.CanonicalHeaderKey(name); {

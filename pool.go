@@ -31,7 +31,8 @@ type pooled struct {
 	key string
 
 	opened atomic.Bool // the store has been
-	heard  uint64      // the count of purges when the pool listed the cache: it gets all later ones
+	// The count of purges when the pool took the cache in: it gets all later ones.
+	heard uint64
 
 	mu     sync.Mutex
 	claims []*claim
@@ -85,7 +86,7 @@ func fromPool(
 		cachesOpen.Add(1)
 		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{
-			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Pass: p.pass, Logger: log, Idle: p.idle,
+			Store: s, Metrics: collectors, Purger: p, Pass: p.pass, Logger: log, Idle: p.idle,
 		})
 		return p, nil
 	})
@@ -98,13 +99,15 @@ func fromPool(
 // fetchesUnderWay counts the fetches of the whole process. Those of a store that a reload has
 // replaced go on.
 func fetchesUnderWay() (n int) {
-	pool.Range(func(_, v any) bool {
-		if p, ok := v.(*pooled); ok {
-			n += p.Fetches()
-		}
-		return true
-	})
+	for p := range caches {
+		n += p.Fetches()
+	}
 	return n
+}
+
+// caches yields every cache of the process.
+func caches(yield func(*pooled) bool) {
+	pool.Range(func(_, v any) bool { return yield(v.(*pooled)) })
 }
 
 // cachesOpen is the number of caches, those being closed included.
@@ -112,10 +115,11 @@ var cachesOpen atomic.Int32
 
 // withOthers appends to all this cache and all others whose store can answer requests, or soon
 // will. While a reload switches the disk path there are two: the cache of the old configuration,
-// until its last request has ended, and that of the new one, before it is opened. The list is for a
-// purge, which is counted here and once more when the list is complete. A cache that is added later
-// is opened after the first count. One that is already gone has recorded less than the second: see
-// open and returnToPool.
+// until its last request has ended, and that of the new one, before it is opened.
+//
+// The list is for a purge, which is counted here. No cache is added meanwhile, because fromPool
+// waits for the lock. A cache that is added later has heard of the purge (see missed). One that is
+// already gone has recorded a lower count (see returnToPool).
 func (p *pooled) withOthers(all []*pooled) []*pooled {
 	purges.RLock()
 	defer purges.RUnlock()
@@ -137,26 +141,23 @@ func everyCache() []*pooled {
 
 // listCaches appends to a list the caches of the process that it lacks.
 func listCaches(all []*pooled) []*pooled {
-	pool.Range(func(_, v any) bool {
-		if p, ok := v.(*pooled); ok && !slices.Contains(all, p) {
+	for p := range caches {
+		if !slices.Contains(all, p) {
 			all = append(all, p)
 		}
-		return true
-	})
+	}
 	return all
 }
 
 // keyRules returns the key rules of every configuration that claims a cache.
 func keyRules() (rules []*httpcache.KeyRules) {
-	pool.Range(func(_, v any) bool {
-		p := v.(*pooled)
+	for p := range caches {
 		p.mu.Lock()
-		defer p.mu.Unlock()
 		for _, c := range p.claims {
 			rules = append(rules, c.routes.Rules()...)
 		}
-		return true
-	})
+		p.mu.Unlock()
+	}
 	return rules
 }
 
@@ -175,7 +176,8 @@ func (p *pooled) Purge(
 	if options.UnlessNoop {
 		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors) })
 		if len(all) == 0 && !options.Named {
-			return 0, nil // a store that is closed may have what it names, and was not asked: see missed
+			// A store that is closed may have what it names, and was not asked: see missed.
+			return 0, nil
 		}
 	}
 	begun := beginPurge(slices.Clone(all), p, selectors, options.PurgeOptions)
@@ -214,7 +216,8 @@ var purges struct {
 // same file.
 type predecessor struct {
 	closing sync.Mutex // held while the file is being closed
-	purges  uint64     // the count up to which the file has all of them; a file of an earlier process has none
+	// The count up to which the file has all of them; a file of an earlier process has none.
+	purges uint64
 }
 
 var predecessors sync.Map // of *predecessor by key: as many as configurations have named
@@ -344,8 +347,9 @@ func (p *pooled) idle() {
 	}
 }
 
-// closeIdle returns the references that it can. The last of unclaim and Cache.release finds both
-// conditions met: each changes its own number first and then looks at the other's.
+// closeIdle returns the references that it can. It is called by remove, and by idle after the last
+// Cache.release. Whichever of the two comes last finds both conditions met: each changes its own
+// number first and then looks at the other's.
 func (p *pooled) closeIdle() {
 	p.closing.Lock()
 	defer p.closing.Unlock()

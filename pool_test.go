@@ -82,9 +82,9 @@ func TestReopenedPathHasMissedNoPurge(t *testing.T) {
 	}
 }
 
-// A file that an earlier process has left serves nothing that this one has purged before it opened the
-// file. It did where the configuration whose store had heard of the purge failed before that was
-// opened, and where no configuration had named the path when the purge came.
+// A file that an earlier process has left serves nothing that this one has purged before it opened
+// the file. It did where the configuration whose store had heard of the purge failed before that
+// was opened, and where no configuration had named the path when the purge came.
 func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
 	purgeAll := func(p *pooled) {
 		if _, err := p.Purge(t.Context(), store.Selectors{All: true}, httpcache.PurgeOptions{}); err != nil {

@@ -32,7 +32,8 @@ import (
 // the context answers by itself. PrepareRequest is called when the first placeholder of a request
 // is asked for, because only it can make these.
 
-// Context keys that Caddy does not export. They are plain strings of caddy.CtxKey, and a test fails if one changes.
+// Context keys that Caddy does not export. They are plain strings of caddy.CtxKey. A test fails if
+// one changes.
 const (
 	routeGroupCtxKey   = caddy.CtxKey("route_group")
 	idleTimeoutsCtxKey = caddy.CtxKey("idle_timeouts")

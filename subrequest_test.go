@@ -8,7 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A fetch that the leader did not get its answer from leaves nothing in the leader's vars, whose handlers may be running still.
+// A fetch that the leader did not get its answer from leaves nothing in the leader's vars, whose
+// handlers may be running still.
 func TestVarsOfAnAbandonedFetch(t *testing.T) {
 	h := newTestHandler(t)
 	answered := make(chan struct{})

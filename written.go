@@ -48,8 +48,8 @@ type handlersBehind struct {
 	known   atomic.Pointer[writtenFields]
 }
 
-// written returns what is written. It is made at the first request, because the routes of the server
-// are complete by then.
+// written returns what is written. It is made at the first request, because the routes of the
+// server are complete by then.
 func (b *handlersBehind) written(r *http.Request) *writtenFields {
 	if known := b.known.Load(); known != nil {
 		return known

@@ -1,6 +1,9 @@
 package main
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // benchCase is one thing to measure.
 type benchCase struct {
@@ -44,6 +47,11 @@ var (
 
 // cases lists all, in the order they run in.
 func cases() []benchCase {
+	return slices.Concat(hitCases(), missCases(), passCases(), otherCases())
+}
+
+// hitCases measure hits beside the ceiling.
+func hitCases() []benchCase {
 	hit := func(name, about, path string, h2 bool) benchCase {
 		t := throughput{
 			reference: theCeiling.name, target: hitTarget, p99: p99Factor,
@@ -70,6 +78,12 @@ func cases() []benchCase {
 			fill:     diskObjects,
 			unasked:  true,
 		}.run},
+	}
+}
+
+// missCases measure distinct URLs, fetched and stored, beside a reverse_proxy without a cache.
+func missCases() []benchCase {
+	return []benchCase{
 		{name: "miss-disk", about: "miss and store, disk on, distinct 1 KiB URLs", needs: generators, run: throughput{
 			reference: theProxy.name, target: missOnDisk,
 			subjects: []subjectOf{theProxy, onDisk, theNginx},
@@ -83,31 +97,38 @@ func cases() []benchCase {
 			load:     load{conns: wrkConns, path: "/1024/n%d"},
 			distinct: true,
 		}.run},
-		{name: "no-store", about: "not cacheable, 100 at a time on one URL", needs: generators, run: throughput{
+	}
+}
+
+// passCases measure what a cache only passes on, beside a reverse_proxy without one.
+func passCases() []benchCase {
+	pass := func(name, about string, l load) benchCase {
+		t := throughput{
 			reference: theProxy.name, target: passTarget,
 			subjects: []subjectOf{theProxy, inMemory},
-			load:     load{conns: 100, path: "/1024/same?nostore"},
-		}.run},
-		{name: "sse", about: "event streams of 20 flushed events", needs: generators, run: throughput{
-			reference: theProxy.name, target: passTarget,
-			subjects: []subjectOf{theProxy, inMemory},
-			load:     load{conns: wrkConns, path: "/64/same?sse"},
-		}.run},
-		{name: "upgrade", about: "messages of 1 KiB there and back on upgraded connections, as of WebSocket", needs: servers, run: throughput{
-			reference: theProxy.name, target: passTarget,
-			subjects: []subjectOf{theProxy, inMemory},
-			load:     load{conns: wrkConns, path: "/echo", echoes: true},
-		}.run},
-		{name: "bypass", about: "OPTIONS, which is not cached", needs: generators, run: throughput{
-			reference: theProxy.name, target: passTarget,
-			subjects: []subjectOf{theProxy, inMemory},
-			load:     load{conns: wrkConns, path: "/1024/same", method: "OPTIONS"},
-		}.run},
-		{name: "post", about: "POST, which is not cached and invalidates its URL (RFC 9111 4.4)", needs: generators, run: throughput{
-			reference: theProxy.name, target: passTarget,
-			subjects: []subjectOf{theProxy, inMemory},
-			load:     load{conns: wrkConns, path: "/1024/same", method: "POST"},
-		}.run},
+			load:     l,
+		}
+		needs := generators
+		if l.echoes {
+			needs = servers // its client is the bench's own
+		}
+		return benchCase{name: name, about: about, needs: needs, run: t.run}
+	}
+	return []benchCase{
+		pass("no-store", "not cacheable, 100 at a time on one URL", load{conns: 100, path: "/1024/same?nostore"}),
+		pass("sse", "event streams of 20 flushed events", load{conns: wrkConns, path: "/64/same?sse"}),
+		pass("upgrade", "messages of 1 KiB there and back on upgraded connections, as of WebSocket",
+			load{conns: wrkConns, path: "/echo", echoes: true}),
+		pass("bypass", "OPTIONS, which is not cached",
+			load{conns: wrkConns, path: "/1024/same", method: "OPTIONS"}),
+		pass("post", "POST, which is not cached and invalidates its URL (RFC 9111 4.4)",
+			load{conns: wrkConns, path: "/1024/same", method: "POST"}),
+	}
+}
+
+// otherCases measure what is not a rate of requests.
+func otherCases() []benchCase {
+	return []benchCase{
 		{name: "herd", about: "1,000 concurrent requests, one cold URL, slow origin", needs: servers, run: herd},
 		{name: "memory-per-object", about: "RssAnon per stored 1 KiB object, disk off", needs: servers, run: memoryPerObject},
 		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", needs: servers, run: memoryChurn},

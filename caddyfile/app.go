@@ -10,10 +10,10 @@ import (
 
 // The words of eviction: which entry makes room when a tier is full.
 const (
-	EvictionLRU  = "lru"  // the least recently used
-	EvictionLFU  = "lfu"  // the least frequently used
-	EvictionFIFO = "fifo" // the one stored first
-	EvictionNone = "none" // none does, new entries are refused
+	evictionLRU  = "lru"  // the least recently used
+	evictionLFU  = "lfu"  // the least frequently used
+	evictionFIFO = "fifo" // the one stored first
+	evictionNone = "none" // none does, new entries are refused
 )
 
 // Smallest budgets with which a tier can do its work: below them an entry of ordinary size would
@@ -85,7 +85,7 @@ func (c *AppConfig) Check() error {
 	return firstError(
 		checkBudget("memory", c.Memory, minMemory),
 		c.Disk.check(),
-		checkChoice("eviction", c.Eviction, EvictionLRU, EvictionLFU, EvictionFIFO, EvictionNone),
+		checkChoice("eviction", c.Eviction, evictionLRU, evictionLFU, evictionFIFO, evictionNone),
 		checkBudget("max_body", c.MaxBody, 1),
 	)
 }

@@ -28,19 +28,19 @@ func (c *HandlerConfig) checkLines() error {
 		c.ForceTTL.check("force_ttl"),
 		checkWindow("max_ttl", c.MaxTTL),
 		c.checkIgnore(),
-		checkChoice("client_directives", c.ClientDirectives, ClientDirectivesObey, ClientDirectivesIgnore),
+		checkChoice("client_directives", c.ClientDirectives, clientDirectivesObey, clientDirectivesIgnore),
 		checkWindow("stale_while_revalidate", c.StaleWhileRevalidate),
 		checkWindow("stale_if_error", c.StaleIfError),
 		c.Key.check(),
 		c.checkMethods(),
 		c.Tags.check(),
 		c.checkInvalidate(),
-		checkChoice("set_cookie", c.SetCookie, SetCookieRefuse, SetCookieStrip, SetCookieStore),
+		checkChoice("set_cookie", c.SetCookie, setCookieRefuse, setCookieStrip, setCookieStore),
 		checkBudget("max_body", c.MaxBody, 1),
 		c.checkMaxVariants(),
 		c.Coalesce.check(),
 		c.checkTargeted(),
-		checkChoice("status", c.Status, StatusShort, StatusFull, StatusOff),
+		checkChoice("status", c.Status, statusShort, statusFull, statusOff),
 	)
 }
 
@@ -103,7 +103,7 @@ func (c *HandlerConfig) checkIgnore() error {
 			return fmt.Errorf("ignore: %s cannot be ignored; write any of %s", c.Ignore[i], strings.Join(overlookable, " "))
 		}
 	}
-	if c.SetCookie == SetCookieStore && slices.Contains(names, "Set-Cookie") {
+	if c.SetCookie == setCookieStore && slices.Contains(names, "Set-Cookie") {
 		return errors.New("ignore: Set-Cookie is stored without, but set_cookie says store; keep one of the two")
 	}
 	return nil

@@ -7,22 +7,22 @@ import (
 
 // The words of set_cookie: what becomes of a response that carries Set-Cookie.
 const (
-	SetCookieRefuse = "refuse" // it is not stored
-	SetCookieStrip  = "strip"  // it is stored without its cookies
-	SetCookieStore  = "store"  // it is stored as it is, cookies included
+	setCookieRefuse = "refuse" // it is not stored
+	setCookieStrip  = "strip"  // it is stored without its cookies
+	setCookieStore  = "store"  // it is stored as it is, cookies included
 )
 
 // The words of client_directives: what a request's Cache-Control and Pragma do.
 const (
-	ClientDirectivesObey   = "obey"   // what RFC 9111 says
-	ClientDirectivesIgnore = "ignore" // nothing
+	clientDirectivesObey   = "obey"   // what RFC 9111 says
+	clientDirectivesIgnore = "ignore" // nothing
 )
 
 // The words of status: how much Cache-Status tells the client.
 const (
-	StatusShort = "short" // outcome only
-	StatusFull  = "full"  // outcome, key and the reason why a response was not stored
-	StatusOff   = "off"   // the field is not sent
+	statusShort = "short" // outcome only
+	statusFull  = "full"  // outcome, key and the reason why a response was not stored
+	statusOff   = "off"   // the field is not sent
 )
 
 // HandlerConfig is what one larder directive says. Its zero value is a working configuration: RFC

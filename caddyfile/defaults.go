@@ -19,16 +19,16 @@ import (
 // change.
 func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.Ignore = canonical(c.Ignore)
-	c.ClientDirectives = orDefault(c.ClientDirectives, ClientDirectivesObey)
+	c.ClientDirectives = orDefault(c.ClientDirectives, clientDirectivesObey)
 	c.Key = keyWithDefaults(c.Key)
 	c.Methods = orList(c.Methods, httpcache.DefaultMethods...)
 	c.Tags = tagsWithDefaults(c.Tags)
-	c.SetCookie = orDefault(c.SetCookie, SetCookieRefuse)
+	c.SetCookie = orDefault(c.SetCookie, setCookieRefuse)
 	c.MaxVariants = orDefault(c.MaxVariants, httpcache.DefaultMaxVariants)
 	c.Coalesce = copyOrNew(c.Coalesce)
 	c.Coalesce.Wait = orDefault(c.Coalesce.Wait, caddy.Duration(httpcache.DefaultWait))
 	c.Targeted = canonical(orList(c.Targeted, rfc9111.DefaultTargeted...))
-	c.Status = orDefault(c.Status, StatusShort)
+	c.Status = orDefault(c.Status, statusShort)
 	return c
 }
 
@@ -54,7 +54,7 @@ func (c AppConfig) WithDefaults() AppConfig {
 		c.Disk.Path = orDefault(c.Disk.Path, filepath.Join(caddy.AppDataDir(), "larder"))
 		c.Disk.Budget = orDefault(c.Disk.Budget, 1<<30)
 	}
-	c.Eviction = orDefault(c.Eviction, EvictionLRU)
+	c.Eviction = orDefault(c.Eviction, evictionLRU)
 	c.MaxBody = orDefault(c.MaxBody, httpcache.DefaultMaxBody)
 	return c
 }

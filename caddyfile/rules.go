@@ -10,7 +10,7 @@ import (
 
 // Rules are what the directive says, as the cache is given it. The receiver has its defaults
 // (WithDefaults). Left out is what only a running configuration knows: the app's limit of MaxBody,
-// Invalidate with its matchers, Behind, Logger and Fingerprint.
+// Invalidate with its matchers, Behind and Logger.
 func (c *HandlerConfig) Rules() httpcache.Rules {
 	return httpcache.Rules{
 		Policy: policyOf(c), Key: keyRulesOf(c.Key),
@@ -22,7 +22,7 @@ func (c *HandlerConfig) Rules() httpcache.Rules {
 }
 
 var statusModes = map[string]httpcache.StatusMode{
-	StatusShort: httpcache.StatusShort, StatusFull: httpcache.StatusFull, StatusOff: httpcache.StatusOff,
+	statusShort: httpcache.StatusShort, statusFull: httpcache.StatusFull, statusOff: httpcache.StatusOff,
 }
 
 // policyOf translates the configuration for rfc9111.
@@ -30,7 +30,7 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 	p := rfc9111.Policy{
 		TTL: ttlRules(c.TTL), ForceTTL: ttlRules(c.ForceTTL), MaxTTL: time.Duration(c.MaxTTL),
 		Ignore:                 c.Ignore,
-		IgnoreClientDirectives: c.ClientDirectives == ClientDirectivesIgnore,
+		IgnoreClientDirectives: c.ClientDirectives == clientDirectivesIgnore,
 		Heuristic:              c.Heuristic,
 		SafePost:               c.SafePost,
 		StaleWhileRevalidate:   time.Duration(c.StaleWhileRevalidate),
@@ -39,16 +39,16 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 		Targeted:               c.Targeted,
 	}
 	switch c.SetCookie {
-	case SetCookieStrip:
+	case setCookieStrip:
 		p.SetCookie = rfc9111.SetCookieStrip
-	case SetCookieStore:
+	case setCookieStore:
 		p.SetCookie = rfc9111.SetCookieStore
 	}
 	return p
 }
 
-// ttlRules puts the most exact rules first, because rfc9111 takes the first that matches: a status before its class before a rule
-// without statuses.
+// ttlRules puts the most exact rules first, because rfc9111 takes the first that matches: a status
+// before its class before a rule without statuses.
 func ttlRules(rules TTLRules) []rfc9111.StatusTTL {
 	var exact, class, general []rfc9111.StatusTTL
 	for _, rule := range rules {

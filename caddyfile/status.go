@@ -28,9 +28,9 @@ type TTLRule struct {
 // JSON and in a Caddyfile a class is written 4xx.
 type StatusMatch int
 
-// ParseStatus reads a status as it stands in a Caddyfile, 404 or 4xx. It knows the form only;
+// parseStatus reads a status as it stands in a Caddyfile, 404 or 4xx. It knows the form only;
 // whether the status can be cached is for Check to say.
-func ParseStatus(text string) (StatusMatch, error) {
+func parseStatus(text string) (StatusMatch, error) {
 	if digit, ok := strings.CutSuffix(text, "xx"); ok && len(digit) == 1 && digit >= "1" && digit <= "9" {
 		return StatusMatch(digit[0] - '0'), nil
 	}
@@ -66,7 +66,7 @@ func (s *StatusMatch) UnmarshalJSON(data []byte) error {
 	}
 	var class string
 	if err := json.Unmarshal(data, &class); err == nil {
-		if match, err := ParseStatus(class); err == nil && match.isClass() {
+		if match, err := parseStatus(class); err == nil && match.isClass() {
 			*s = match
 			return nil
 		}

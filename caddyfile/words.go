@@ -147,54 +147,21 @@ func names(words []word) string {
 // What follows are the kinds of arguments. Each returns a word's args function that writes to the
 // field it is given.
 
-func durationInto(field *caddy.Duration) func([]string) error {
+func durationInto(field *caddy.Duration) func([]string) error { return oneInto(field, parseDuration) }
+func sizeInto(field *int64) func([]string) error              { return oneInto(field, parseSize) }
+func countInto(field *int) func([]string) error               { return oneInto(field, parseCount) }
+func textInto(field *string) func([]string) error             { return oneInto(field, parseText) }
+func onOffInto(field *bool) func([]string) error              { return oneInto(field, parseOnOff) }
+
+// oneInto takes exactly one argument.
+func oneInto[T any](field *T, parse func(string) (T, error)) func([]string) error {
 	return func(args []string) error {
 		if len(args) != 1 {
 			return errUsage
 		}
-		d, err := parseDuration(args[0])
-		*field = d
+		value, err := parse(args[0])
+		*field = value
 		return err
-	}
-}
-
-func sizeInto(field *int64) func([]string) error {
-	return func(args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
-		size, err := parseSize(args[0])
-		*field = size
-		return err
-	}
-}
-
-func countInto(field *int) func([]string) error {
-	return func(args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
-		n, err := strconv.Atoi(args[0])
-		if err != nil || n < 1 {
-			return fmt.Errorf("%q is not a whole number from 1 up; write one such as 32", args[0])
-		}
-		*field = n
-		return nil
-	}
-}
-
-// textInto takes one argument. Whether it is one of the choices is for check to say, which says it
-// of JSON too.
-func textInto(field *string) func([]string) error {
-	return func(args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
-		if args[0] == "" {
-			return errors.New("the text is empty; write a word, or leave the line out")
-		}
-		*field = args[0]
-		return nil
 	}
 }
 
@@ -204,19 +171,6 @@ func listInto(field *[]string) func([]string) error {
 			return errUsage
 		}
 		*field = args
-		return nil
-	}
-}
-
-func onOffInto(field *bool) func([]string) error {
-	return func(args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
-		if args[0] != "on" && args[0] != "off" {
-			return fmt.Errorf("%q is neither on nor off; write one of them", args[0])
-		}
-		*field = args[0] == "on"
 		return nil
 	}
 }
@@ -250,7 +204,7 @@ func ttlInto(rules *TTLRules) func([]string) error {
 		}
 		rule := TTLRule{Duration: d}
 		for _, arg := range args[1:] {
-			match, err := ParseStatus(arg)
+			match, err := parseStatus(arg)
 			if err != nil {
 				return err
 			}
@@ -285,4 +239,28 @@ func parseSize(text string) (int64, error) {
 	default:
 		return int64(size), nil
 	}
+}
+
+func parseCount(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%q is not a whole number from 1 up; write one such as 32", text)
+	}
+	return n, nil
+}
+
+// parseText takes any text. Whether it is one of the choices is for check to say, which says it of
+// JSON too.
+func parseText(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("the text is empty; write a word, or leave the line out")
+	}
+	return text, nil
+}
+
+func parseOnOff(text string) (bool, error) {
+	if text != "on" && text != "off" {
+		return false, fmt.Errorf("%q is neither on nor off; write one of them", text)
+	}
+	return text == "on", nil
 }

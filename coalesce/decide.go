@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Share decides that the response is for all members and for those who still join. head is what
+// Share decides that the response is for all members and for those who still join. shared is what
 // they need besides the body; this package does not look at it. A body of more than limit bytes
 // makes the flight windowed; a negative limit means none. Share has no effect when the flight is
 // decided, ended or cancelled.
-func (f *Flight) Share(head any, limit int64) {
+func (f *Flight) Share(shared any, limit int64) {
 	f.mu.Lock()
 	defer f.unlock()
 	if f.phase != fetching || f.ended || f.ctx.Err() != nil {
@@ -18,7 +18,7 @@ func (f *Flight) Share(head any, limit int64) {
 	if limit < 0 {
 		limit = math.MaxInt64
 	}
-	f.phase, f.head, f.max, f.progress = streaming, head, limit, time.Since(f.registration.at)
+	f.phase, f.shared, f.max, f.progress = streaming, shared, limit, time.Since(f.registration.at)
 	f.wake()
 	f.stopIfUseless()
 }

@@ -138,8 +138,8 @@
 //   - The Group has one lock for its map, held for a look-up only and never while a caller's
 //     function runs. A whole flight without followers takes 1 to 2 µs, of which the map is the
 //     least part, so the map is not sharded.
-//   - Tag, head, trailer and the lent writer are any, not type parameters: a dozen of the package's
-//     hundred methods touch them, and every one would have to carry the three types.
+//   - Tag, what is shared, trailer and the lent writer are any, not type parameters: a dozen of the
+//     package's hundred methods touch them, and every one would have to carry the three types.
 //
 // Lock order: Group.mu, then Flight.mu (an older flight before its retry), then registry.mu.
 // Budget, Spill, usable and OnDrop's function are called under none of them. OnDrop's has a lock of

@@ -14,7 +14,7 @@ func TestOnEmpty(t *testing.T) {
 		name string
 		end  func(f *Flight)
 	}{
-		{"finished", func(f *Flight) { f.Share("head", -1); f.Finish(nil) }},
+		{"finished", func(f *Flight) { f.Share("response", -1); f.Finish(nil) }},
 		{"failed", func(f *Flight) { f.Fail(errors.New("broken")) }},
 		{"released", func(f *Flight) { f.Release(); f.Finish(nil) }},
 	} {

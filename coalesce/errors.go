@@ -10,7 +10,7 @@ import (
 // context.
 var (
 	// ErrNoClientLeft ends a fetch that has no members and is not to be kept.
-	ErrNoClientLeft = errors.New("nobody is left who waits for the response")
+	ErrNoClientLeft = errors.New("no client waits for the response any more")
 	// ErrExpired ends a fetch that had no header within Limits.Life.
 	ErrExpired = errors.New("no response header within the life of the flight")
 	// ErrDrained ends a fetch that Drain no longer waited for.

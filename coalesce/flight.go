@@ -47,7 +47,7 @@ const (
 	TooOld                     // under way for longer than Limits.Life
 )
 
-// String returns a word for logs and metrics; it is empty for NotOutgrown.
+// String returns a word for logs and metrics; it is empty for NoOverflow.
 func (o Overflow) String() string {
 	switch o {
 	case NoOverflow:
@@ -77,9 +77,9 @@ type Flight struct {
 	ended    bool // by Finish or Fail
 	settled  bool // ended, and the body is not waiting to be stored
 
-	tag, head, trailer any
-	err                error
-	retry              *Flight // the second attempt
+	tag, shared, trailer any
+	err                  error
+	retry                *Flight // the second attempt
 
 	ctx        context.Context // nil until a member starts the fetch
 	cancel     context.CancelCauseFunc
@@ -177,8 +177,8 @@ func (f *Flight) adopt() {
 	}
 }
 
-// Background says that the flight was begun without a client that would wait for it. It is not given
-// up because many others have none.
+// Background says that the flight was begun without a client that would wait for it. It is not
+// given up because many others have none.
 func (f *Flight) Background() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -37,7 +37,7 @@ func TestFollowersStreamFromTheStart(t *testing.T) {
 			t.Errorf("waiting %d, readers %d, want 1, 0", f.Waiting(), f.Readers())
 		}
 		f.Keep(true)
-		f.Share("head", -1)
+		f.Share("response", -1)
 		for _, w := range waiting {
 			w.expect(t, Shared)
 		}
@@ -50,8 +50,8 @@ func TestFollowersStreamFromTheStart(t *testing.T) {
 
 		_, late := join(t, g, false)
 		park(late, time.Second, nil).expect(t, Shared)
-		if f.Head() != "head" || f.Readers() != 3 {
-			t.Errorf("head %v, readers %d, want head, 3", f.Head(), f.Readers())
+		if f.Shared() != "response" || f.Readers() != 3 {
+			t.Errorf("shared %v, readers %d, want response, 3", f.Shared(), f.Readers())
 		}
 		f.Finish("trailer")
 		_, afterwards := join(t, g, false) // not stored yet, so still to be had here

@@ -2,11 +2,11 @@ package coalesce
 
 import "time"
 
-// Head returns what Share was given, or nil before that.
-func (f *Flight) Head() any {
+// Shared returns what Share was given, or nil before that.
+func (f *Flight) Shared() any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.head
+	return f.shared
 }
 
 // Trailer returns what Finish was given, or nil before that.

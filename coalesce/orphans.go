@@ -6,8 +6,8 @@ import (
 )
 
 // orphans lists the flights that all members have left before the header, by how long ago that was.
-// Each may still bring what is worth storing, but a client that asks and leaves costs its connection
-// nothing, so their number is bounded: one more, and the oldest is given up.
+// Each may still bring what is worth storing, but a client that asks and leaves costs its
+// connection nothing, so their number is bounded: one more, and the oldest is given up.
 type orphans struct {
 	limit int
 

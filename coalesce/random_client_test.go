@@ -127,7 +127,7 @@ func (c *client) check(ctx context.Context, f *Flight, m *Member, o WaitResult, 
 	ok := true
 	switch o {
 	case Shared:
-		ok = f.Head() == rec && rec.decision == streaming
+		ok = f.Shared() == rec && rec.decision == streaming
 	case Released:
 		ok = rec.decision == released || m.reader.dropped || m.Leader() && rec.decision == rejected
 	case TakenOver:
@@ -155,7 +155,7 @@ func (c *client) check(ctx context.Context, f *Flight, m *Member, o WaitResult, 
 
 // read reads as the client is used to. It returns false if the flight broke before the first byte.
 func (c *client) read(ctx context.Context, f *Flight, m *Member) (got bool) {
-	rec, r := f.Head().(*fetchRecord), m.Reader()
+	rec, r := f.Shared().(*fetchRecord), m.Reader()
 	rec.readers.Add(1)
 	var left atomic.Bool
 	defer func() {

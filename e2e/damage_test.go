@@ -143,8 +143,8 @@ func TestDamagedBodyIsNotServedStale(t *testing.T) {
 	in.get("/").want(t, 502, "", "")
 }
 
-// A background refresh asks whether what is stored still holds. What is damaged does not, also where
-// the request that begins it needs no body.
+// A background refresh asks whether what is stored still holds. What is damaged does not, also
+// where the request that begins it needs no body.
 func TestDamagedBodyIsNotRefreshed(t *testing.T) {
 	body := lines(100_000)
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {

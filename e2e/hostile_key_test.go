@@ -192,10 +192,10 @@ func TestHostConfusion(t *testing.T) {
 		{"case", "/", "EXAMPLE.com", "example.com"},
 		{"default port", "/", "example.com:80", "example.com"},
 		{"empty port", "/", "example.com:", "example.com"},
-		{"trailing dot", "/", "example.com.", "example.com"},
-		{"all of them", "/", "Example.COM.:80", "example.com"},
+		{"case and port", "/", "Example.COM:80", "example.com"},
 		{"absolute form", "http://example.com/", "example.com", "example.com"},
-		{"absolute form beside another Host", "http://example.com/", "evil.test", "example.com"}, // RFC 9112 3.2.2
+		// RFC 9112 3.2.2.
+		{"absolute form beside another Host", "http://example.com/", "evil.test", "example.com"},
 		{"absolute form with user", "http://user:secret@example.com/", "evil.test", "example.com"},
 		{"absolute form, case and port", "HTTP://EXAMPLE.com:80/", "evil.test", "example.com"},
 		{"https in an absolute form", "https://example.com/", "example.com", "example.com"},
@@ -203,6 +203,13 @@ func TestHostConfusion(t *testing.T) {
 		a := get(tc.target, tc.host)
 		if a.StatusCode != http.StatusOK || a.body != tc.want || a.isHit() != (i > 0) {
 			t.Errorf("%s: %d %q %q", tc.name, a.StatusCode, a.body, a.cacheStatus())
+		}
+	}
+	for i, host := range []string{"example.com.", "Example.COM.:80", "example.com..:"} {
+		// One name, and another than without a dot.
+		a := get("/", host)
+		if a.StatusCode != http.StatusOK || a.body != "example.com" || a.isHit() != (i > 0) {
+			t.Errorf("%s: %d %q %q", host, a.StatusCode, a.body, a.cacheStatus())
 		}
 	}
 	for _, host := range []string{"evil.test", "example.com:8080", "www.example.com", "xn--bcher-kva.example", "example.com.evil.test", "[::1]"} {
@@ -229,7 +236,7 @@ func TestHostConfusion(t *testing.T) {
 	transport := &http.Transport{Protocols: &protocols}
 	t.Cleanup(transport.CloseIdleConnections)
 	in.client.Transport = transport
-	for _, host := range []string{"example.com", "EXAMPLE.com.", "example.com:80"} {
+	for _, host := range []string{"example.com", "EXAMPLE.com", "example.com:80"} {
 		if a := in.get("/", "Host", host); a.ProtoMajor != 2 || a.body != "example.com" || !a.isHit() {
 			t.Errorf("%s %s: %q (%s)", a.Proto, host, a.body, a.cacheStatus())
 		}
@@ -265,6 +272,37 @@ http://:%d {
 		}
 	}
 	o.asked(t, 2)
+}
+
+// The same where the directive of the other site stands where only some requests come, and where
+// one directive has handlers in front of it that go by the host.
+func TestTrailingDotOfOtherHandlers(t *testing.T) {
+	const named = "http://example.com:%[1]d {\n\tlarder\n\treverse_proxy {{origin}} {\n\t\theader_up X-Site named\n\t}\n}\n"
+	const another = "larder\n\treverse_proxy {{origin}} {\n\t\theader_up X-Site any\n\t}\n"
+	for name, sites := range map[string]string{
+		"handle_errors":   named + "http://:%[1]d {\n\terror 503\n\thandle_errors {\n\t" + another + "\t}\n}",
+		"handle_response": named + "http://:%[1]d {\n\treverse_proxy {{origin}} {\n\t@ok status 200\n\thandle_response @ok {\n\t" + another + "}\n}\n}",
+		"a matcher in front": "http://:%[1]d {\n\t@named host example.com\n\t@any not host example.com\n\t" +
+			"request_header @named X-Site named\n\trequest_header @any X-Site any\n\tlarder\n\treverse_proxy {{origin}}\n}",
+		"a named route": "&(shared) {\n\troute {\n\t\tlarder\n\t\treverse_proxy {{origin}}\n\t}\n}\n" +
+			"http://example.com:%[1]d {\n\trequest_header X-Site named\n\tinvoke shared\n}\n" +
+			"http://:%[1]d {\n\trequest_header X-Site any\n\tinvoke shared\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				_, _ = io.WriteString(w, r.Header.Get("X-Site"))
+			})
+			port := freePort(t)
+			in := start(t, setup{site: "respond unused", more: fmt.Sprintf(sites, port)}, o)
+			in.port = port
+			for _, tc := range []struct{ host, site string }{
+				{"example.com.", "any"}, {"example.com", "named"}, {"EXAMPLE.com", "named"},
+			} {
+				in.get("/", "Host", tc.host).want(t, 200, tc.site, "")
+			}
+		})
+	}
 }
 
 // C11: a placeholder of an outer handler that goes by the host's spelling is expanded with the one

@@ -82,7 +82,8 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 
 	bad := s
 	bad.options = "memory 1MiB"
-	bad.more = "http://localhost:1 {\n\tbind 203.0.113.1\n}" // an address this machine does not have
+	// An address this machine does not have.
+	bad.more = "http://localhost:1 {\n\tbind 203.0.113.1\n}"
 	if err := in.tryLoad(bad, o); err == nil {
 		t.Fatal("the reload should have failed")
 	}

@@ -46,7 +46,7 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 		chunk, err := b.next(w)
 		if errors.Is(err, io.EOF) || b.length >= 0 && b.pos+int64(len(chunk)) >= b.length {
 			b.awaitStored()
-			// All announced bytes are here, but the origin sent more, so they may not be the response.
+			// All announced bytes are here. If the origin sent more, they may not be the response.
 			if err := b.flight.Err(); errors.Is(err, errOverlong) {
 				return err
 			}

@@ -15,8 +15,6 @@ import (
 type Options struct {
 	// Store holds the responses. It may still have to be opened; until then requests bypass.
 	Store *store.Store
-	// OnDisk says that the store may hold responses of an earlier process.
-	OnDisk bool
 	// Limits bound what is under way. Zero values mean the defaults.
 	Limits coalesce.Limits
 	// Pass reports whether stored responses may be used without asking the origin first. It is
@@ -70,7 +68,6 @@ type Cache struct {
 	purger    Purger
 	logger    *slog.Logger
 	idle      func()
-	onDisk    bool
 	undurable atomic.Bool  // the last invalidation holds in memory only, and that is logged
 	users     atomic.Int64 // requests and fetches under way
 }
@@ -91,7 +88,6 @@ func New(o Options) *Cache {
 		purger:         o.Purger,
 		logger:         o.Logger,
 		idle:           o.Idle,
-		onDisk:         o.OnDisk,
 	}
 	if c.metrics == nil {
 		c.metrics = noMetrics{}

@@ -30,7 +30,8 @@ type membership struct {
 // following is the state of a request that waits for the fetches of others.
 type following struct {
 	deadline time.Time // how long it waits, for all of them together
-	again    bool      // one was for another client only, so it had another round
+	// One of them was for another client only, and it has had another round since.
+	rejoined bool
 }
 
 // join joins the flight for the request's key, or begins one.
@@ -77,16 +78,16 @@ func (q *Request) startFetch(f *coalesce.Flight, m *coalesce.Member, started boo
 		return s
 	}
 	if q.found.Entry != nil && q.found.Ready(0) != nil {
-		q.dropFound() // it must not be validated
+		q.treatAsMiss() // it must not be validated
 	}
 	s.fetch = q.newFetch(f, ticket)
 	q.run(s.fetch)
 	return s
 }
 
-// run starts the fetch, unless its response has been stored meanwhile.
+// run starts the fetch, unless what it would fetch has been stored meanwhile.
 func (q *Request) run(x *Fetch) {
-	if q.storedMeanwhile(x) {
+	if q.answerFromStore(x) {
 		x.end()
 		return
 	}
@@ -102,10 +103,10 @@ func (q *Request) begin() (ticket, *flightTag) {
 	return t, tag
 }
 
-// storedMeanwhile looks into the store once more. Between this request's look-up and its joining, a
-// flight for the same key may have stored its response and ended. A new fetch would then be one too
-// many.
-func (q *Request) storedMeanwhile(x *Fetch) bool {
+// answerFromStore answers the flight of a fetch that has not begun from the store, and reports
+// whether it did. Between this request's look-up and its joining, another flight for the same key
+// may have stored its response and ended. The fetch would then be one too many.
+func (q *Request) answerFromStore(x *Fetch) bool {
 	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest || q.mustValidate {
 		return false
 	}
@@ -136,24 +137,24 @@ func (q *Request) usable(f *coalesce.Flight) bool {
 		return false
 	}
 	tag := f.Tag().(*flightTag)
-	hd, decided := f.Head().(*sharedResponse)
+	shared, decided := f.Shared().(*sharedResponse)
 	if !decided {
 		hard, soft := q.cache.store.Purged(tag.url, nil, tag.generation)
 		return !hard && !soft
 	}
 	// If the ticket has ended, the store may have forgotten a purge. Then the shared response has
 	// recorded it.
-	return q.inTime(hd) && !hd.purgedSince(q.cache.store, tag.url, tag.generation) && !hd.purged.Load()
+	return q.inTime(shared) && !shared.purgedSince(q.cache.store, tag.url, tag.generation) && !shared.purged.Load()
 }
 
 // inTime reports whether a flight's response, which is older than this request, may answer it, as a
 // stored one would. If it stands in for a failure, or came from the store, respondShared checks
 // more.
-func (q *Request) inTime(hd *sharedResponse) bool {
-	if hd.source != fromOrigin && hd.source != fromValidation {
+func (q *Request) inTime(shared *sharedResponse) bool {
+	if shared.source != fromOrigin && shared.source != fromValidation {
 		return true
 	}
-	use, _ := hd.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), false)
+	use, _ := shared.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), false)
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
@@ -167,33 +168,41 @@ func (q *Request) joinable(f *coalesce.Flight) bool {
 	if f.Silent() < q.route.Wait {
 		return true
 	}
-	hd, decided := f.Head().(*sharedResponse)
-	return decided && hd.source == fromOrigin && q.headerIsEnough(hd)
+	shared, decided := f.Shared().(*sharedResponse)
+	return decided && shared.source == fromOrigin && q.headerIsEnough(shared)
 }
 
 // headerIsEnough reports whether the answer to this request from a shared response has no body.
-func (q *Request) headerIsEnough(hd *sharedResponse) bool {
+func (q *Request) headerIsEnough(shared *sharedResponse) bool {
 	return q.r.Method == http.MethodHead ||
-		rfc9111.Precondition(q.r.Method, q.r.Header, hd.status, hd.header, hd.exchange.ResponseTime) == rfc9111.NotModified
+		q.notModified(shared.status, shared.header, shared.exchange.ResponseTime)
 }
 
 // serveFrom waits for the flight's decision and acts on it. answered is false if the request needs
 // another round.
+//
+//	shared    the answer is the flight's
+//	failed    a follower gets the stored response, if it may stand in. Otherwise it waits for the
+//	          one flight that follows, and goes round the loop again
+//	released  a follower fetches for itself, at once or in another round
+//
+// serveUnshared has the rest, and serveEnded what a leader gets of a failure.
 func (q *Request) serveFrom(s membership) (answered bool, err error) {
 	for {
-		outcome := s.member.Wait(q.r.Context(), q.waitTimeout(s), q)
-		if outcome == coalesce.Shared || outcome == coalesce.Failed && s.owesHeader() {
+		result := s.member.Wait(q.r.Context(), q.waitTimeout(s), q)
+		if result == coalesce.Shared || result == coalesce.Failed && s.owesHeader() {
 			if answered, err = q.serveShared(s); !errors.Is(err, errBrokenEarly) {
 				return answered, err
 			}
-			outcome = coalesce.Failed
+			result = coalesce.Failed
 		}
 		next, again := membership{}, false
-		if outcome == coalesce.Failed && s.fetch == nil && q.unsafe() {
-			defer q.leave(s, false)
+		if result == coalesce.Failed && s.fetch == nil && q.unsafe() {
+			// Another's failure says nothing about it.
+			q.leave(s, false)
 			return q.fetchAlone(q.forward)
 		}
-		if outcome == coalesce.Failed && s.fetch == nil {
+		if result == coalesce.Failed && s.fetch == nil {
 			if err, ok := q.staleOnError(); ok {
 				q.leave(s, false)
 				return true, err
@@ -201,12 +210,11 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			next, again = q.retry(s)
 		}
 		if !again {
-			if outcome == coalesce.Released && q.mayRejoin(s) {
+			if result == coalesce.Released && q.mayRejoin(s) {
 				q.leave(s, false)
 				return false, nil
 			}
-			defer q.leave(s, outcome == coalesce.TakenOver || outcome == coalesce.Failed)
-			return true, q.serveUnshared(s, outcome)
+			return true, q.serveUnshared(s, result)
 		}
 		s = next
 	}
@@ -221,7 +229,7 @@ func (q *Request) unsafe() bool { return q.route.Policy.Unsafe(q.keyed.method) }
 // owesHeader reports whether the flight was begun for this request and has a header. Its failure
 // then came too late for an answer other than that header.
 func (s membership) owesHeader() bool {
-	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Head() != nil
+	return s.fetch != nil && s.flight.Attempt() == 1 && s.flight.Shared() != nil
 }
 
 // waitTimeout returns how long the request waits for a flight's decision. A follower's timeout
@@ -245,10 +253,10 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 // the leader's answer says nothing about its own, because the leader's request was personal or odd.
 // Requests such as the leader's share a flight among themselves.
 func (q *Request) mayRejoin(s membership) bool {
-	if s.fetch != nil || q.following == nil || q.following.again || q.unsafe() {
+	if s.fetch != nil || q.following == nil || q.following.rejoined || q.unsafe() {
 		return false
 	}
-	q.following.again = true
+	q.following.rejoined = true
 	return q.sharing() != sharingHitForMiss
 }
 
@@ -264,35 +272,44 @@ func (q *Request) serveShared(s membership) (answered bool, err error) {
 	return q.respondShared(s)
 }
 
-// serveUnshared answers a request whose flight has nothing to share.
-func (q *Request) serveUnshared(s membership, outcome coalesce.WaitResult) error {
-	switch outcome {
-	case coalesce.TakenOver:
+// serveUnshared answers a request whose flight has nothing to share, and leaves the flight. It
+// leaves first if it asks the origin for itself.
+func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error {
+	if result == coalesce.TakenOver || result == coalesce.Failed {
+		defer q.leave(s, true)
+		return q.serveEnded(s, result)
+	}
+	q.leave(s, false)
+	switch {
+	case result == coalesce.Released:
+		return q.passUncached(q.forward, rfc9111.Storable)
+	case result != coalesce.TimedOut && result != coalesce.Crowded:
+		return q.respondGone()
+	case q.sharing() == sharingOpen:
+		return q.bypass(BypassCoalesceWait)
+	}
+	q.cache.hitForMiss.note(q.hitForMissKey()) // again a header that comes late
+	_, err := q.fetchAlone(rfc9111.ForwardMiss)
+	return err
+}
+
+// serveEnded answers a request whose flight ended without a response to share: it failed, or its
+// response has gone straight to this request's client.
+func (q *Request) serveEnded(s membership, result coalesce.WaitResult) error {
+	switch {
+	case result == coalesce.TakenOver:
 		if s.fetch.writer.out == nil { // an error and no response, so no pass writer has decided
 			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, Detail: DetailError})
 		}
 		return q.leaderError(s)
-	case coalesce.Failed:
-		if s.fetch != nil && s.flight.Attempt() == 1 && !failedElsewhere(s.flight.Err()) {
-			if e, ok := q.staleOnError(); ok {
-				return e
-			}
-			q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete})
-			return q.leaderError(s)
-		}
+	case s.fetch == nil || s.flight.Attempt() > 1 || failedElsewhere(s.flight.Err()):
 		return q.failFollowers(s.flight.Err())
-	case coalesce.Released:
-		return q.passUncached(q.forward, rfc9111.Storable)
-	case coalesce.TimedOut, coalesce.Crowded:
-		if q.sharing() == sharingOpen {
-			return q.bypass(BypassCoalesceWait)
-		}
-		q.cache.hitForMiss.note(q.hitForMissKey()) // again a header that comes late
-		_, err := q.fetchAlone(rfc9111.ForwardMiss)
-		return err
-	case coalesce.Left, coalesce.Shared:
 	}
-	return q.respondGone()
+	if e, ok := q.staleOnError(); ok {
+		return e
+	}
+	q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete})
+	return q.leaderError(s)
 }
 
 // failedElsewhere reports whether a flight failed because fetches of other machines have. Then its
@@ -302,9 +319,12 @@ func failedElsewhere(err error) bool {
 	return ok && failure.elsewhere
 }
 
-// leave leaves the flight. A leader that stayed to the end and has its answer from the fetch takes
-// what the handlers left for the access log. A flight may end at the response header while the
-// handlers go on. Then they still write to what the leader would take, so it takes nothing.
+// leave leaves the flight. A request that asks the origin for itself leaves before it does: the
+// window of a large body waits for the slowest member, and that one would read nothing.
+//
+// A leader that stayed to the end and has its answer from the fetch takes what the handlers left
+// for the access log. A flight may end at the response header while the handlers go on. Then they
+// still write to what the leader would take, so it takes nothing.
 func (q *Request) leave(s membership, stayed bool) {
 	if s.fetch != nil {
 		switch {
@@ -320,14 +340,13 @@ func (q *Request) leave(s membership, stayed bool) {
 // leaderError returns what the fetch ended with to the leader, as without a cache. That includes a
 // panic.
 func (q *Request) leaderError(s membership) error {
-	if w := s.fetch.writer; w.out == nil { // no response came, but error handlers see what was set for one
+	if w := s.fetch.writer; w.out == nil {
+		// No response came, but error handlers see what was set for one.
 		replaceHeader(q.w.Header(), w.header)
 		q.route.stripTags(q.w.Header())
 	}
 	err := s.flight.Err()
-	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
-		panic(p.Value)
-	}
+	rethrow(err)
 	return err
 }
 
@@ -382,25 +401,25 @@ func (q *Request) refreshInBackground() {
 		return
 	}
 	x := q.newFetch(f, ticket)
-	x.dropDirectives(q.varyNames)
+	x.removeDirectives(q.varyNames)
 	x.class = ClassRefresh
 	f.Background()
 	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
 	q.run(x)
 }
 
-// dropDirectives removes the client's directives from a background refresh (RFC 9111 5.2.1): they
+// removeDirectives removes the client's directives from a background refresh (RFC 9111 5.2.1): they
 // are about the answer that the client has got. A cache behind this one would answer only-if-cached
 // with 504, and max-stale with what is already stale. Directives stay if responses are told apart
 // by them.
-func (x *Fetch) dropDirectives(varyNames []string) {
+func (x *Fetch) removeDirectives(varyNames []string) {
 	x.directives = rfc9111.RequestDirectives{}
 	for _, name := range [...]string{"Cache-Control", "Pragma"} {
 		if slices.Contains(varyNames, name) || slices.Contains(x.route.Key.Headers, name) {
 			continue
 		}
 		x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == name })
-		for n := range x.copies() {
+		for n := range copies(x.renews, x.method) {
 			delete(x.origin.Request(n).Header, name)
 		}
 	}

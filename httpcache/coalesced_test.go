@@ -124,7 +124,8 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 				follower.classify()
 				follower.readKey()
 				follower.now = time.Now()
-				if _, err := follower.serveFrom(follower.join()); err != nil { // it has not found what arrived since
+				if _, err := follower.serveFrom(follower.join()); err != nil {
+					// It has not found what arrived since.
 					t.Fatal(err)
 				}
 				if answered, err := follower.round(); !answered || err != nil {

@@ -49,9 +49,9 @@ type facts struct {
 	validated    bool // the fetch validates the stored response
 	speaksOfOurs bool // the response is about the stored one (RFC 9111 4.3.4)
 	reason       rfc9111.Reason
-	followers    bool // the requests that wait may have it, although it is not stored
-	standsIn     bool // the stored response may be served instead of a failure
-	isKept       bool // it may be served so to others than the leader
+	forFollowers bool // those who wait may have the response, although it is not stored
+	standsIn     bool // the stored response may be served instead of a failure, to the leader
+	standsInElse bool // it may, to clients without the leader's directives
 	mayBreakOff  bool // the body may still break off before its first byte
 }
 
@@ -63,11 +63,11 @@ func decide(f facts) verdict {
 		return verdictRefetch
 	case f.validated && f.status == http.StatusNotModified:
 		return verdictConfirm
-	case failed && f.standsIn: // even if the failure may be stored: visitors came for the other
+	case failed && f.standsIn: // even if the failure may be stored: clients prefer the stale page
 		return verdictStale
-	case failed && f.isKept: // its client would have no stale answer, and gets the failure
+	case failed && f.standsInElse: // the leader wants nothing stale, so it gets the failure
 		return verdictFail
-	case f.reason == rfc9111.Storable, f.followers:
+	case f.reason == rfc9111.Storable, f.forFollowers:
 		return verdictShare
 	case f.mayBreakOff && f.standsIn:
 		return verdictPostpone
@@ -83,8 +83,8 @@ func decideUnshared(status int) verdict {
 	return verdictRelease
 }
 
-// judge returns the verdict on the response with this header, and what it depends on.
-func (x *Fetch) judge(status int, header http.Header) (verdict, rfc9111.Exchange, *rfc9111.Freshness) {
+// verdict returns the verdict on the response with this header, and what it depends on.
+func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchange, *rfc9111.Freshness) {
 	ex := x.exchange(status, header)
 	f := facts{status: status, validated: x.validates()}
 	if f.validated && status == http.StatusNotModified {
@@ -92,8 +92,8 @@ func (x *Fetch) judge(status int, header http.Header) (verdict, rfc9111.Exchange
 		return decide(f), ex, nil
 	}
 	freshness := x.route.judge(&ex, x.writer.declared)
-	f.reason, f.followers = freshness.Reason, freshness.UsableByFollowers()
-	f.standsIn, f.isKept = x.staleStandsIn(), x.staleIsKept()
+	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
+	f.standsIn, f.standsInElse = x.staleStandsIn(), x.staleStandsInElse()
 	// A body that breaks off before its first byte is a failure, for which a stale response stands
 	// in. So the leader's client gets no header before that byte.
 	f.mayBreakOff = x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(header)
@@ -139,8 +139,8 @@ func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Fresh
 // judge says whether a response may be stored, with a body of length (-1 if unknown), and how long
 // it is fresh. A fetched response and one that is passed on are judged alike. If only one of the
 // two judged a slow answer too old, requests would wait for each other in vain, for ever.
-func (rt *Route) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
-	f := rt.Policy.Freshness(x)
+func (rt *Route) judge(ex *rfc9111.Exchange, length int64) rfc9111.Freshness {
+	f := rt.Policy.Freshness(ex)
 	if f.Reason == rfc9111.Storable && length > rt.largestBody() {
 		f.Reason = rfc9111.ReasonTooLarge
 	}
@@ -151,37 +151,37 @@ func (rt *Route) judge(x *rfc9111.Exchange, length int64) rfc9111.Freshness {
 func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
 	// What handlers write into their map after this are trailers. A copy is shared and stored.
 	own := withoutTrailers(changes(x.seed, ex.Header, x.route.decisive))
-	hd := &x.response
-	*hd = sharedResponse{
+	shared := &x.response
+	*shared = sharedResponse{
 		source: fromOrigin, route: x.route, status: ex.Status, exchange: *ex, freshness: freshness,
 		header: x.storable(own, freshness), variant: x.variant(ex.Header),
 		seed: x.seed, own: x.route.withoutTags(own),
 		length: x.writer.declared, over: x.over,
 		tags: x.tags(ex.Header),
 	}
-	hd.exchange.Header = nil
+	shared.exchange.Header = nil
 	x.noteVariance(ex.Header)
-	hd.key, hd.search = x.key, x.keyed.variance
+	shared.key, shared.search = x.key, x.keyed.variance
 	x.cache.updateHitForMiss(x.hitForMissKey, ex.Status, freshness)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
-	x.writer.shared = hd
-	if hd.kept() {
+	x.writer.shared = shared
+	if shared.storable() {
 		x.flight.SpillTo(x)
 	}
-	x.share(hd, x.route.MaxBody)
-	if !hd.kept() { // no request joins for this answer any more
+	x.share(shared, x.route.MaxBody)
+	if !shared.storable() { // no request joins for this answer any more
 		x.endTicket()
 	}
 }
 
-// share gives hd to all requests that wait. If the response is worth storing, the fetch goes on
+// share gives shared to all requests that wait. If the response is worth storing, the fetch goes on
 // after they have left.
-func (x *Fetch) share(hd *sharedResponse, limit int64) {
+func (x *Fetch) share(shared *sharedResponse, limit int64) {
 	x.writer.mode = modeShared
-	x.flight.Keep(hd.source != fromOrigin || hd.kept())
-	x.flight.Share(hd, limit)
+	x.flight.Keep(shared.source != fromOrigin || shared.storable())
+	x.flight.Share(shared, limit)
 }
 
 // storable returns the header as it is stored.
@@ -246,10 +246,10 @@ func (x *Fetch) staleStandsIn() bool {
 	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.usableOnError(x.freshness, time.Now(), x.soft)
 }
 
-// staleIsKept reports whether the stored response may stand in for a failure to other clients,
-// whose requests lack the directives of this fetch's (no-cache). A failure that may be stored then
-// does not replace it.
-func (x *Fetch) staleIsKept() bool {
+// staleStandsInElse reports whether the stored response may stand in for a failure to clients whose
+// requests lack the leader's directives (no-cache). A failure that may be stored then does not
+// replace it.
+func (x *Fetch) staleStandsInElse() bool {
 	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), x.soft)
 }
 
@@ -277,7 +277,7 @@ func (x *Fetch) backOff() {
 func (x *Fetch) staleOnError(status int) *sharedResponse {
 	return &sharedResponse{
 		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, was: x.stale, soft: x.soft,
-		origin: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
+		originStatus: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
 	}
 }
 
@@ -329,11 +329,11 @@ func (x *Fetch) remove(e *store.Entry) {
 	x.cache.store.Remove(e)
 }
 
-// removalsKeep is how long a removal is remembered, and at most twice as long: it has to outlast the
-// fetches that had begun before.
+// removalsKeep is how long a removal is remembered at least. It has to outlast the fetches that had
+// begun before.
 const removalsKeep = 10 * time.Minute
 
-func newRemovals() *recentKeys { return newRecentKeys(hitForMissKeys, removalsKeep, 0) }
+func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKeep, 0) }
 
 // takeOver makes the fetch write straight to its leader's client from now on.
 func (x *Fetch) takeOver(reason rfc9111.Reason) {

@@ -2,6 +2,8 @@ package httpcache
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -17,12 +19,12 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"storable", facts{status: 200}, verdictShare},
 		{"storable failure, nothing stored", facts{status: 503}, verdictShare},
-		{"storable failure, stale stands in", facts{status: 503, standsIn: true, isKept: true}, verdictStale},
-		{"storable failure, stale is kept for others", facts{status: 503, isKept: true}, verdictFail},
+		{"storable failure, stale stands in", facts{status: 503, standsIn: true, standsInElse: true}, verdictStale},
+		{"storable failure, stale is kept for others", facts{status: 503, standsInElse: true}, verdictFail},
 		{"failure", facts{status: 503, reason: private}, verdictFail},
 		{"failure, stale stands in", facts{status: 503, reason: private, standsIn: true}, verdictStale},
-		{"501 is no failure that stale stands in for", facts{status: 501, reason: private, standsIn: true, isKept: true}, verdictFail},
-		{"for those who wait", facts{status: 200, reason: private, followers: true}, verdictShare},
+		{"501 is no failure that stale stands in for", facts{status: 501, reason: private, standsIn: true, standsInElse: true}, verdictFail},
+		{"for those who wait", facts{status: 200, reason: private, forFollowers: true}, verdictShare},
 		{"for one", facts{status: 200, reason: private}, verdictRelease},
 		{"for one, may break off", facts{status: 200, reason: private, mayBreakOff: true}, verdictRelease},
 		{"for one, may break off, stale stands in", facts{status: 200, reason: private, mayBreakOff: true, standsIn: true}, verdictPostpone},
@@ -35,6 +37,40 @@ func TestVerdicts(t *testing.T) {
 	} {
 		if got := decide(tc.facts); got != tc.want {
 			t.Errorf("%s: verdict %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestDecisionSaysWhyTheOriginAnswered: a Decision has the reason that the client is told.
+func TestDecisionSaysWhyTheOriginAnswered(t *testing.T) {
+	h := newTestHandler(t)
+	h.Status = StatusFull
+	private := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "private")
+		return nil
+	})
+	for _, tc := range []struct {
+		name, method string
+		next         handlerFunc
+		want         rfc9111.Forward
+	}{
+		{"bypass", http.MethodPut, storable, rfc9111.ForwardBypass},
+		{"for one client", http.MethodGet, private, rfc9111.ForwardURIMiss},
+		{"for one client again", http.MethodGet, private, rfc9111.ForwardMiss},
+		{"for all", http.MethodGet, storable, rfc9111.ForwardMiss},
+		{"fetched", http.MethodGet, storable, rfc9111.ForwardURIMiss},
+		{"stored", http.MethodGet, storable, rfc9111.ForwardNone},
+	} {
+		w := httptest.NewRecorder()
+		q := &plainRequest{next: tc.next}
+		r := newTestRequest(w)
+		r.Method = tc.method
+		if err := h.Serve(&q.Request, w, r, IdentityOf(r), q); err != nil {
+			t.Fatal(err)
+		}
+		told := w.Header().Get("Cache-Status")
+		if got := q.Decision().Forward; got != tc.want || got != rfc9111.ForwardNone && !strings.Contains(told, "fwd="+got.String()) {
+			t.Errorf("%s: decided fwd=%v, want %v; the client is told %q", tc.name, got, tc.want, told)
 		}
 	}
 }

@@ -149,8 +149,8 @@ func (d Detail) String() string {
 type Decision struct {
 	Outcome   Outcome
 	Bypass    Bypass          // beside OutcomeBypass
-	Forward   rfc9111.Forward // why the origin was asked, where the store was
-	NotStored rfc9111.Reason  // why the response is not stored; Storable if it is, or was not fetched
+	Forward   rfc9111.Forward // why the origin answered: fwd of Cache-Status
+	NotStored rfc9111.Reason  // why it is not stored; Storable if it is, or was not fetched
 	Detail    Detail
 }
 

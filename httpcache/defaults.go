@@ -50,26 +50,24 @@ func (r Rules) withDefaults() Rules {
 	if r.Logger == nil {
 		r.Logger = slog.Default()
 	}
-	if r.Fingerprint == (store.Key{}) {
-		r.Fingerprint = fingerprint(&r)
-	}
 	return r
 }
 
-// fingerprint is of what the rules themselves say of storing.
-func fingerprint(r *Rules) store.Key {
+// fingerprint hashes everything that decides whether a response may be stored.
+func fingerprint(r *Rules, settings store.Settings) store.Key {
 	text, err := json.Marshal(struct {
-		Policy  rfc9111.Policy
-		MaxBody int64
-	}{r.Policy, r.MaxBody})
+		Policy   rfc9111.Policy
+		MaxBody  int64
+		Settings store.Settings
+	}{r.Policy, r.MaxBody, settings})
 	if err != nil {
-		panic(err) // a Policy has nothing but numbers and texts
+		panic(err) // it has nothing but numbers and texts
 	}
 	return sha256.Sum256(text)
 }
 
-// assumesLifetimes reports whether a policy gives lifetimes that the origin has not stated. These do
-// not hold for requests with a cookie outside of the key.
+// assumesLifetimes reports whether a policy gives lifetimes that the origin has not stated. These
+// do not hold for requests with a cookie outside of the key.
 func assumesLifetimes(p *rfc9111.Policy) bool {
 	return len(p.TTL)+len(p.ForceTTL) > 0 || p.Heuristic
 }

@@ -18,14 +18,14 @@ func TestRulesDefaults(t *testing.T) {
 		Policy: rfc9111.Policy{Targeted: []string{"Larder-Cache-Control", "Cdn-Cache-Control"}},
 		Tags:   TagRules{From: []string{"Surrogate-Key", "Cache-Tag", "Xkey"}}, Methods: []string{"GET", "HEAD"},
 		MaxBody: 64 << 20, MaxVariants: 32, Wait: 10 * time.Second,
-		Behind: nothingKnown{}, Logger: slog.Default(), Fingerprint: got.Fingerprint,
+		Behind: nothingKnown{}, Logger: slog.Default(),
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	said := Rules{
 		Policy: rfc9111.Policy{Targeted: []string{}}, Tags: TagRules{From: []string{}}, Methods: []string{http.MethodGet},
-		MaxBody: 1, MaxVariants: 2, Wait: 3, Behind: nothingKnown{}, Logger: slog.New(slog.DiscardHandler), Fingerprint: store.Key{1},
+		MaxBody: 1, MaxVariants: 2, Wait: 3, Behind: nothingKnown{}, Logger: slog.New(slog.DiscardHandler),
 	}
 	if got := said.withDefaults(); !reflect.DeepEqual(got, said) {
 		t.Errorf("got %+v, want %+v", got, said)
@@ -37,8 +37,12 @@ func TestRulesDefaults(t *testing.T) {
 func TestRulesFollowFromThePolicy(t *testing.T) {
 	h := newTestHandler(t)
 	plain := h.cache.NewRoute(Rules{}, nil)
-	if again := h.cache.NewRoute(Rules{}, nil); again.Fingerprint != plain.Fingerprint || again.cookiesApart {
+	if again := h.cache.NewRoute(Rules{}, nil); again.fingerprint != plain.fingerprint || again.cookiesApart {
 		t.Error("the same rules have another fingerprint, or keep cookies apart")
+	}
+	h.cache.store.Apply(store.Settings{Memory: 1 << 20})
+	if richer := h.cache.NewRoute(Rules{}, nil); richer.fingerprint == plain.fingerprint {
+		t.Error("a store with another budget leaves the fingerprint as it was")
 	}
 	assumed := []rfc9111.StatusTTL{{Duration: time.Minute}}
 	for name, tc := range map[string]struct {
@@ -51,8 +55,8 @@ func TestRulesFollowFromThePolicy(t *testing.T) {
 		"max_ttl":   {Rules{Policy: rfc9111.Policy{MaxTTL: time.Minute}}, false},
 		"max_body":  {Rules{MaxBody: 1}, false},
 	} {
-		if rt := h.cache.NewRoute(tc.rules, nil); rt.Fingerprint == plain.Fingerprint || rt.cookiesApart != tc.apart {
-			t.Errorf("%s: other fingerprint: %t, cookies apart: %t", name, rt.Fingerprint != plain.Fingerprint, rt.cookiesApart)
+		if rt := h.cache.NewRoute(tc.rules, nil); rt.fingerprint == plain.fingerprint || rt.cookiesApart != tc.apart {
+			t.Errorf("%s: other fingerprint: %t, cookies apart: %t", name, rt.fingerprint != plain.fingerprint, rt.cookiesApart)
 		}
 	}
 }

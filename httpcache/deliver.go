@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -77,7 +76,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	if a.aged {
 		h["Age"] = q.scratch.one(scratchAge, strconv.FormatInt(int64(a.age/time.Second), 10))
 	}
-	if rfc9111.Precondition(q.r.Method, q.r.Header, a.status, a.header, q.received(a)) == rfc9111.NotModified {
+	if q.notModified(a.status, a.header, q.received(a)) {
 		overwriteWithNotModified(h)
 		if !cs.Hit && cs.FwdStatus == 0 {
 			cs.FwdStatus = a.status
@@ -86,11 +85,8 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 		q.w.WriteHeader(http.StatusNotModified)
 		return false, nil
 	}
-	if a.status == http.StatusOK && a.length >= 0 && len(q.r.Header["Range"]) > 0 && q.r.Method == http.MethodGet {
-		ranges, unsatisfiable, ok := rfc9111.ParseRange(q.r.Header, a.header, a.length)
-		if ok {
-			return false, q.sendRanges(a, cs, ranges, unsatisfiable)
-		}
+	if ranges, unsatisfiable, ok := q.ranges(a.status, a.header, a.length); ok {
+		return false, q.sendRanges(a, cs, ranges, unsatisfiable)
 	}
 	// Trailers need a body without Content-Length in HTTP/1.1.
 	if a.length >= 0 && bodyAllowed(a.status) && len(a.trailer) == 0 {
@@ -110,10 +106,16 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
 }
 
+// notModified reports whether a response that has arrived then is a 304 to this client, by the
+// request's own conditionals.
+func (q *Request) notModified(status int, header http.Header, received time.Time) bool {
+	return rfc9111.Precondition(q.r.Method, q.r.Header, status, header, received) == rfc9111.NotModified
+}
+
 // received returns when the response arrived.
 func (q *Request) received(a *delivery) time.Time {
 	if a.streaming != nil {
-		return a.streaming.flight.Head().(*sharedResponse).exchange.ResponseTime
+		return a.streaming.flight.Shared().(*sharedResponse).exchange.ResponseTime
 	}
 	return q.found.Entry.ResponseTime
 }
@@ -166,8 +168,6 @@ func (q *Request) brokenOff(a *delivery, err error) error {
 
 // abort breaks the client's connection, with the handlers' panic if that is the cause.
 func abort(err error) {
-	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
-		panic(p.Value)
-	}
+	rethrow(err)
 	panic(http.ErrAbortHandler)
 }

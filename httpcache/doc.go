@@ -1,6 +1,7 @@
-// Package httpcache is a response cache for HTTP servers: RFC 9111 for a shared cache, one fetch for
-// any number of concurrent misses, and purging by surrogate key. It knows net/http and no server in
-// particular: [Middleware] puts it before any http.Handler, and the Caddy module has an adapter.
+// Package httpcache is a response cache for HTTP servers: RFC 9111 for a shared cache, one fetch
+// for any number of concurrent misses, and purging by surrogate key. It knows net/http and no
+// server in particular: [Middleware] puts it before any http.Handler, and the Caddy module has an
+// adapter.
 //
 // A [Cache] is a store with the fetches that fill it. A [Route] answers requests from it under the
 // [Rules] of one part of a configuration; the zero Rules are sane defaults.
@@ -10,13 +11,14 @@
 //	request ─ classify ─ key ─ lookUp ─┬─ fresh ───────────────► respondStored
 //	   │                               ├─ stale, may be served ► respondStored, refreshInBackground
 //	   │                               └─ else ─► join a flight ─► fetch ─ decide ─ store
-//	   └─ bypass ─► next, untouched                    └───────► respondShared, while the body arrives
+//	   └─ bypass ─► next, untouched                    └──────► respondShared as the body arrives
 //
-// serve.go has the story as code. The steps are methods of [Request]: classify and key in request.go
-// and key.go, flights in coalesced.go, the ways to answer in respond.go and deliver.go, and pass.go
-// for what is passed on. evaluate.go has what is worked out about a stored response once for all
-// hits. A fetch (fetch.go) runs apart from every request, so that its client may leave; decide.go
-// says what becomes of its response, and package rfc9111 what may be stored and reused.
+// serve.go has the story as code. The steps are methods of [Request]: classify and key in
+// request.go and key.go, flights in coalesced.go, the ways to answer in respond.go and deliver.go,
+// and pass.go for what is passed on. evaluate.go has what is worked out about a stored response
+// once for all hits. A fetch (fetch.go) runs apart from every request, so that its client may
+// leave; decide.go says what becomes of its response, and package rfc9111 what may be stored and
+// reused.
 //
 // # The seams
 //

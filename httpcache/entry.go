@@ -19,16 +19,16 @@ const (
 	flagUntyped // it has no Content-Type, and none may be guessed: see fetchWriter.untyped
 )
 
-func flagsOf(x *rfc9111.Exchange) (f store.Flags) {
+func flagsOf(ex *rfc9111.Exchange) (f store.Flags) {
 	note := func(flag store.Flags, set bool) {
 		if set {
 			f |= flag
 		}
 	}
-	note(flagAuthorized, x.Authorized)
-	note(flagUnkeyedCookie, x.UnkeyedCookie)
-	note(flagSetCookie, x.HadSetCookie)
-	note(flagNoStore, x.RequestNoStore)
+	note(flagAuthorized, ex.Authorized)
+	note(flagUnkeyedCookie, ex.UnkeyedCookie)
+	note(flagSetCookie, ex.HadSetCookie)
+	note(flagNoStore, ex.RequestNoStore)
 	return f
 }
 

@@ -30,15 +30,15 @@ func (rt *Route) evaluated(e *store.Entry) *evaluation {
 			return ev
 		}
 	}
-	x := exchangeOf(e)
+	ex := exchangeOf(e)
 	ev := &evaluation{
-		serial: rt.serial, freshness: rt.Policy.Freshness(&x),
-		header: rfc9111.StorableHeader(&x, &rt.Policy),
+		serial: rt.serial, freshness: rt.Policy.Freshness(&ex),
+		header: rfc9111.StorableHeader(&ex, &rt.Policy),
 	}
 	ev.personal = &ev.freshness
 	if ev.freshness.Source.Assumed() {
-		x.Personal = true
-		own := rt.Policy.Freshness(&x)
+		ex.Personal = true
+		own := rt.Policy.Freshness(&ex)
 		ev.personal = &own
 	}
 	if e.Body.Len() > rt.MaxBody {

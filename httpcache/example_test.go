@@ -12,8 +12,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// A cache of 64 MiB before a handler of net/http. What the handler gives a lifetime is answered from
-// memory until that is over.
+// A cache of 64 MiB before a handler of net/http. What the handler gives a lifetime is answered
+// from memory until that is over.
 func ExampleMiddleware() {
 	origin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Println("the handler is asked")

@@ -20,13 +20,17 @@ import (
 // Fetch runs the handlers for a flight. It belongs to no client: it has its own goroutine, request,
 // context and header map. What it decides at the response header holds for all requests that wait:
 //
-//	                 ┌─ storable ──────────► share     all stream from the body; it is stored when whole
-//	                 ├─ 304 to a validation ► confirm  the stored response, its header updated, is the
-//	                 │                                 answer for all, or for the leader alone
-//	WriteHeader ─────┼─ failure ────────────► fail     a stale answer, or the leader's own and one more
-//	                 │                                 fetch for the others
-//	                 └─ else ───────────────► release  the response goes straight to the leader's
-//	                                                   client, the others fetch for themselves
+//	            ┌─ may be stored, or shared ► share    all stream from the body; it is stored when
+//	            │                                      whole, if it may be
+//	            ├─ 304 to a validation ─────► confirm  the stored response, its header updated, is
+//	            │                                      the answer for all, or for the leader alone
+//	            ├─ 304 about another one ───► refetch  the origin is asked again, unconditionally
+//	WriteHeader ┼─ failure ──┬─ stale may ──► stale    the stored response is the answer for all
+//	            │            └─ else ───────► fail     the leader gets it, the others one more fetch
+//	            └─ else ────────────────────► release  the leader's client gets it, the others fetch
+//	                                                   for themselves
+//
+// decide.go has the verdicts. The last two may wait for the first byte of the body (postpone).
 type Fetch struct {
 	route     *Route
 	cache     *Cache
@@ -93,18 +97,14 @@ func (e *originError) Error() string { return fmt.Sprintf("the origin answered %
 var (
 	errIncomplete   = errors.New("the body ended before its Content-Length")
 	errOverlong     = errors.New("the body goes on past its Content-Length")
-	errNotShareable = errors.New("the response is not for sharing and nobody is left to have it")
+	errNotShareable = errors.New("the response is for one client, which does not wait for it any more")
 	errForeign304   = errors.New("the origin answered a validation with 304 for another response")
 )
 
 // newFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
-	copies := 1
-	if q.found.Entry != nil && rfc9111.Validates(q.keyed.method) {
-		copies = 2 // see Fetch.copies
-	}
-	origin := q.origin.Detach(f.Context(), q.r, copies)
+	origin := q.origin.Detach(f.Context(), q.r, copies(q.found.Entry != nil, q.keyed.method))
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache, origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
@@ -117,11 +117,11 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
-	x.writer.begin(x)
+	x.writer.init(x)
 	if q.found.Entry != nil {
 		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}
-	for n := range x.copies() {
+	for n := range copies(x.renews, x.method) {
 		x.prepare(origin.Request(n))
 	}
 	x.cache.acquire()
@@ -151,7 +151,7 @@ func (x *Fetch) run() {
 		return
 	}
 	if x.leaderGone.Load() || x.flight.Err() == nil { // otherwise the leader panics with it
-		x.route.Logger.Error("panic in a fetch that no client hears of", slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
+		x.route.logPanic("panic in a fetch that no client hears of", p)
 	}
 }
 
@@ -190,14 +190,14 @@ func (x *Fetch) refetch() {
 	x.call = 1
 	rfc9111.ClearConditions(x.request().Header)
 	x.writer = new(fetchWriter)
-	x.writer.begin(x)
+	x.writer.init(x)
 }
 
 func (x *Fetch) callNext() error { return x.origin.Do(x.call, x.writer) }
 
-// copies returns how many requests the origin makes for the fetch.
-func (x *Fetch) copies() int {
-	if x.renews && rfc9111.Validates(x.method) {
+// copies returns how many requests the origin makes for a fetch.
+func copies(renews bool, method string) int {
+	if renews && rfc9111.Validates(method) {
 		return 2 // the answer to the first may be a foreign 304
 	}
 	return 1
@@ -248,6 +248,18 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
+// rethrow panics on this goroutine if err is a panic of another, or of guarded.
+func rethrow(err error) {
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
+		panic(p.Value)
+	}
+}
+
+// logPanic logs a panic that ends nothing.
+func (rt *Route) logPanic(text string, p *coalesce.PanicError) {
+	rt.Logger.Error(text, slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
+}
+
 // end releases all that the fetch holds, whether it has run or not.
 func (x *Fetch) end() {
 	x.flight.Settle()
@@ -268,8 +280,8 @@ func (x *Fetch) Unstorable() { x.endTicket() }
 // response. Any goroutine may call it, more than once.
 func (x *Fetch) endTicket() {
 	x.ticketEnd.Do(func() {
-		if hd, ok := x.flight.Head().(*sharedResponse); ok {
-			hd.purged.Store(hd.purgedSince(x.cache.store, x.url, x.ticket.Generation()))
+		if shared, ok := x.flight.Shared().(*sharedResponse); ok {
+			shared.purged.Store(shared.purgedSince(x.cache.store, x.url, x.ticket.Generation()))
 		}
 		x.ticket.End()
 	})

@@ -233,7 +233,8 @@ func TestFailedRefreshBacksOff(t *testing.T) {
 // A background refresh has no client that would hear of its panic. The fetch knows that before it
 // runs.
 func TestRefreshHasNoClientFromTheStart(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that the fetch is looked at before the request that began it goes on
+	// So that the fetch is looked at before the request that began it goes on.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	h := newTestHandler(t)
 	workers := &h.cache.workers
 	next := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -388,8 +389,8 @@ func TestNoStoreBeginsNoRefresh(t *testing.T) {
 	}
 }
 
-// A 404 that was asked for later than what is stored, and came later, removes it, whatever was stored
-// when its fetch began.
+// A 404 that was asked for later than what is stored, and came later, removes it, whatever was
+// stored when its fetch began.
 func TestGoneRemovesWhatWasStoredMeanwhile(t *testing.T) {
 	h := newTestHandler(t)
 	asked := make(chan chan int, 2)

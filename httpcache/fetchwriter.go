@@ -38,8 +38,8 @@ type fetchWriter struct {
 	out       *passWriter     // in modePassed
 }
 
-// begin makes w the writer of one call of the handlers.
-func (w *fetchWriter) begin(x *Fetch) {
+// init makes w the writer of one call of the handlers.
+func (w *fetchWriter) init(x *Fetch) {
 	w.fetch, w.header, w.declared = x, lend(x.seed), -1
 }
 
@@ -71,7 +71,7 @@ func (w *fetchWriter) WriteHeader(status int) {
 	if w.fetch.cancelled() {
 		return
 	}
-	v, exchange, freshness := w.fetch.judge(status, w.header)
+	v, exchange, freshness := w.fetch.verdict(status, w.header)
 	w.fetch.carryOut(v, &exchange, freshness)
 }
 
@@ -91,7 +91,8 @@ func (w *fetchWriter) inform(status int) {
 // one.
 type postponed struct {
 	decide func()
-	header http.Header // as it was at WriteHeader: what handlers add to their map later are trailers
+	// As it was at WriteHeader: what handlers add to their map later are trailers.
+	header http.Header
 }
 
 func (w *fetchWriter) postpone(decide func()) {
@@ -100,9 +101,9 @@ func (w *fetchWriter) postpone(decide func()) {
 
 // decidePostponed makes the postponed decision, once.
 func (w *fetchWriter) decidePostponed() {
-	if l := w.postponed; l != nil && l.decide != nil {
-		decide := l.decide
-		l.decide = nil
+	if p := w.postponed; p != nil && p.decide != nil {
+		decide := p.decide
+		p.decide = nil
 		decide()
 	}
 }
@@ -166,9 +167,7 @@ func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
 	if w.out != nil {
 		return w.out.ReadFrom(r)
 	}
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	return io.CopyBuffer(struct{ io.Writer }{w}, r, *buf)
+	return copyThrough(w, r)
 }
 
 // FlushError implements what http.ResponseController looks for. Readers of a flight see every byte
@@ -250,7 +249,7 @@ func (w *fetchWriter) finishShared(err error) {
 	trailer := w.trailer()
 	rfc9111.CleanTrailer(w.header, trailer)
 	x.flight.Finish(trailer)
-	if !w.shared.kept() {
+	if !w.shared.storable() {
 		return
 	}
 	if reason := x.route.Policy.TrailerReason(trailer); reason != rfc9111.Storable {
@@ -267,10 +266,7 @@ func (w *fetchWriter) failed(err error) {
 	if x.cancelled() {
 		return
 	}
-	status := http.StatusInternalServerError
-	if handlerErr, ok := errors.AsType[*Error](err); ok && handlerErr.Status != 0 {
-		status = handlerErr.Status
-	}
+	status := statusOf(err)
 	_, panicked := errors.AsType[*coalesce.PanicError](err)
 	x.backOff()
 	x.tellFailure(status)
@@ -316,6 +312,13 @@ func (w *fetchWriter) trailer() http.Header {
 		}
 	}
 	return trailer
+}
+
+// copyThrough copies r to w by its Write, although it may have a ReadFrom.
+func copyThrough(w io.Writer, r io.Reader) (int64, error) {
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, r, *buf)
 }
 
 var copyBuffers = sync.Pool{New: func() any {

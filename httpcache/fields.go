@@ -38,7 +38,8 @@ func changes(seed []field, header http.Header, whole []string) []field {
 			values = values[len(before):]
 		}
 		from := len(copied)
-		copied = append(copied, values...) // if it outgrows its array, earlier fields keep the old one
+		// If it outgrows its array, earlier fields keep the old one.
+		copied = append(copied, values...)
 		changed = append(changed, field{name: name, values: copied[from:len(copied):len(copied)], added: added})
 	}
 	for _, f := range seed {
@@ -49,9 +50,9 @@ func changes(seed []field, header http.Header, whole []string) []field {
 	return changed
 }
 
-// isUntouched reports whether a field is as the seed has it. A handler that sets the same values sets
-// them for everybody: another client may have other outer ones. So a list counts as untouched only
-// if it is the one that lend has put there.
+// isUntouched reports whether a field is as the seed has it. A handler that sets the same values
+// sets them for everybody: another client may have other outer ones. So a list counts as untouched
+// only if it is the one that lend has put there.
 func isUntouched(seed []field, name string, values []string) bool {
 	for _, f := range seed {
 		if f.name == name {

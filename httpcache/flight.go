@@ -22,65 +22,65 @@ const (
 // sharedResponse is what a flight decided at the response header, for all requests that wait. Only
 // purged and untyped change after that.
 type sharedResponse struct {
-	source   source
-	exchange rfc9111.Exchange // without its header if fromOrigin
-	origin   int              // the origin's status if the answer has another, else 0
-	status   int
-	seed     []field         // the header as the leader's outer handlers had filled it
-	own      []field         // for the leader: what the origin changed in seed
-	header   http.Header     // as stored
-	length   int64           // of the body, -1 if not known yet
-	over     <-chan struct{} // closed when the response has been stored
-	tags     []string
-	was      *store.Entry // the response stored before, if the answer is that or renews it
-	purged   atomic.Bool  // before the ticket ended, see Fetch.endTicket
-	untyped  atomic.Bool  // set by the first byte of the body: see fetchWriter.untyped
-	variant  store.Variant
-	search   rfc9111.SearchVariance // what the answer says of queries
-	key      store.Key              // under search
+	source       source
+	exchange     rfc9111.Exchange // without its header if fromOrigin
+	originStatus int              // the origin's if the answer has another, else 0
+	status       int
+	seed         []field         // the header as the leader's outer handlers had filled it
+	own          []field         // for the leader: what the origin changed in seed
+	header       http.Header     // as stored
+	length       int64           // of the body, -1 if not known yet
+	over         <-chan struct{} // closed when the response has been stored
+	tags         []string
+	was          *store.Entry // what was stored before, if the answer is that response or renews it
+	purged       atomic.Bool  // it was, before the ticket ended: see Fetch.endTicket
+	untyped      atomic.Bool  // set by the first byte of the body: see fetchWriter.untyped
+	variant      store.Variant
+	search       rfc9111.SearchVariance // which queries it answers (No-Vary-Search)
+	key          store.Key              // that of the fetch, made under search
 
 	entry     *store.Entry // nil if fromOrigin
 	freshness *rfc9111.Freshness
 	soft      bool
 	stored    bool
 
-	route  *Route // if fromOrigin: the route that found it storable and strips its tags
-	once   sync.Once
-	shared []field
+	route     *Route // if fromOrigin: the route that found it storable and strips its tags
+	once      sync.Once
+	followers []field // see forFollowers; made once
 }
 
 // forFollowers returns the header as a follower at rt gets it. For the route that fetched it the
 // header is made once.
-func (hd *sharedResponse) forFollowers(rt *Route) []field {
-	if hd.route != rt { // the rules of rt may leave out more
-		return rt.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: hd.header}, &rt.Policy)))
+func (sr *sharedResponse) forFollowers(rt *Route) []field {
+	if sr.route != rt { // the rules of rt may leave out more
+		return rt.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: sr.header}, &rt.Policy)))
 	}
-	hd.once.Do(func() { hd.shared = rt.withoutTags(fieldsOf(hd.header)) })
-	return hd.shared
+	sr.once.Do(func() { sr.followers = rt.withoutTags(fieldsOf(sr.header)) })
+	return sr.followers
 }
 
-// kept reports whether the response is stored when it is whole. Otherwise it is for the requests
-// that wait, or for the leader alone.
-func (hd *sharedResponse) kept() bool { return hd.freshness.Reason == rfc9111.Storable }
+// storable reports whether the response is stored when it is whole. Otherwise it is for the
+// requests that wait, or for the leader alone.
+func (sr *sharedResponse) storable() bool { return sr.freshness.Reason == rfc9111.Storable }
 
 // purgedSince reports whether the answer to a fetch for url was purged, hard or soft, since the
 // generation in which the fetch began. A purge also reaches a renewed response by the URL and tags
 // that it was stored with: a purge that has returned found it by these.
-func (hd *sharedResponse) purgedSince(s *store.Store, url string, generation uint64) bool {
-	if hard, soft := s.Purged(url, hd.tags, generation); hard || soft {
+func (sr *sharedResponse) purgedSince(s *store.Store, url string, generation uint64) bool {
+	if hard, soft := s.Purged(url, sr.tags, generation); hard || soft {
 		return true
 	}
-	if hd.was == nil {
+	if sr.was == nil {
 		return false
 	}
-	hard, soft := s.Purged(hd.was.URL, hd.was.Tags, generation)
+	hard, soft := s.Purged(sr.was.URL, sr.was.Tags, generation)
 	return hard || soft
 }
 
 // flags returns the flags that are stored with the response.
-func (hd *sharedResponse) flags() store.Flags {
-	f := flagsOf(&hd.exchange)
-	if hd.untyped.Load() {
+func (sr *sharedResponse) flags() store.Flags {
+	f := flagsOf(&sr.exchange)
+	if sr.untyped.Load() {
 		f |= flagUntyped
 	}
 	return f

@@ -41,7 +41,7 @@ func newTestHandlerWith(tb testing.TB, config store.Config, settings store.Setti
 	if err := s.Open(); err != nil {
 		tb.Fatal(err)
 	}
-	c := New(Options{Store: s, OnDisk: config.Path != ""})
+	c := New(Options{Store: s})
 	tb.Cleanup(func() {
 		for deadline := time.Now().Add(10 * time.Second); c.Users() > 0; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {

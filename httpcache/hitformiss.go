@@ -43,21 +43,18 @@ const (
 	// hitForMissKeep is how long a doubt lasts after the last answer. It may last up to twice as
 	// long.
 	hitForMissKeep = 10 * time.Minute
-	// hitForMissKeys bounds each half of the memory. A key takes 40 bytes and the map's own cost,
-	// about 8 MiB in all when full.
-	hitForMissKeys = 1 << 16
 	// lateHeader is how long a request with a doubt waits for the header of another's fetch.
 	lateHeader = time.Second
 )
 
-func newHitForMiss() *recentKeys { return newRecentKeys(hitForMissKeys, hitForMissKeep, time.Second) }
+func newHitForMiss() *recentKeys { return newRecentKeys(maxRecentKeys, hitForMissKeep, time.Second) }
 
 // refreshPause is the shortest time between a background refresh that failed and the next one of
 // its key. While the origin is down, each request for a stale response would otherwise start one as
 // soon as the last has failed. An overloaded origin fails fast, so these would add to its load.
 const refreshPause = time.Second
 
-func newRefreshBackoff() *recentKeys { return newRecentKeys(hitForMissKeys, refreshPause, 0) }
+func newRefreshBackoff() *recentKeys { return newRecentKeys(maxRecentKeys, refreshPause, 0) }
 
 // sharing returns what the last answer to a request of this kind says.
 func (q *Request) sharing() sharing {
@@ -76,7 +73,7 @@ func (q *Request) sharing() sharing {
 // not make the key of another request.
 func (q *Request) hitForMissKey() store.Key {
 	key := q.flightKey()
-	subtle.XORBytes(key[:], key[:], q.route.Fingerprint[:])
+	subtle.XORBytes(key[:], key[:], q.route.fingerprint[:])
 	key[0] ^= q.kind()
 	return key
 }

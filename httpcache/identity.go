@@ -26,7 +26,9 @@ type Identity struct {
 	TLS bool
 	// Trusted says that a trusted proxy made the request's claims about scheme or host.
 	Trusted bool
-	// Dotted says that the Host had a trailing dot, which may have led the request to another site.
+	// Dotted says that the Host had a trailing dot. To the matchers of a server, such as Caddy's,
+	// example.com. is another name than example.com. So the request may have come to another site,
+	// or past other handlers in front of the cache.
 	Dotted bool
 	// Purgeable says that the request asks for a URL that a purge could name.
 	Purgeable bool
@@ -53,7 +55,7 @@ func IdentityOf(r *http.Request) Identity { return Identify(r, r.URL, false) }
 // Identify makes the identity of r. client is the URL as the client sent it. trusted says that r
 // came from a trusted proxy.
 func Identify(r *http.Request, client *url.URL, trusted bool) Identity {
-	id := Identity{URL: client, TLS: r.TLS != nil, Listener: listenerOf(r)}
+	id := Identity{URL: client, TLS: r.TLS != nil, Listener: listenerOf(r), Dotted: dotted(r.Host)}
 	authority, err := urlform.Authority(id.scheme(), r.Host)
 	id.Authority, id.Site = authority, Site{id.scheme(), authority}
 	id.Purgeable = err == nil && namesURL(client)
@@ -77,6 +79,9 @@ func namesURL(u *url.URL) bool {
 	}
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && (u.Path == "" || u.Path[0] == '/')
 }
+
+// dotted reports whether the name in a Host has a trailing dot.
+func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
 
 // scheme is the scheme in which the client spoke to the server.
 func (id *Identity) scheme() string {
@@ -128,7 +133,7 @@ func nearest(lines []string) string {
 func (id *Identity) origin() string { return id.Site.Scheme + "://" + id.Site.Authority }
 
 // listenerName names where the request came in, in the form that the URLs of entries have
-// (store.URLAt): the listener, and whether a dot led the request to another site there.
+// (store.URLAt): the listener, and a dot if the Host had one behind it.
 func (id *Identity) listenerName() string { return string(id.appendListenerName(nil)) }
 
 func (id *Identity) appendListenerName(b []byte) []byte {

@@ -61,9 +61,9 @@ func (q *Request) invalidation() *invalidation {
 	return in
 }
 
-// onHeader invalidates before the client learns that it succeeded, so the client's next request is
-// answered with the new state.
-func (in *invalidation) onHeader(status int, header http.Header) {
+// carryOut invalidates before the client learns that its request succeeded, so the client's next
+// one is answered with the new state.
+func (in *invalidation) carryOut(status int, header http.Header) {
 	if !rfc9111.Invalidates(in.method, status) {
 		return
 	}

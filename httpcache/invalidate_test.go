@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/larder-cache/larder/store"
 )
 
 // An unsafe request invalidates by the method that its client sent. One that Caddy's `method`
@@ -23,5 +25,35 @@ func TestRewrittenMethodInvalidatesAllTheSame(t *testing.T) {
 	}
 	if got := c.ask(); got != "Larder; fwd=uri-miss; stored" {
 		t.Errorf("after a DELETE: %q", got)
+	}
+}
+
+// An unsafe request reaches what an earlier process stored for another query of its path, although
+// nothing has said in this process that queries of that path make no difference.
+func TestInvalidationAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	next := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("No-Vary-Search", "params")
+		return nil
+	})
+	open := func() *testHandler {
+		return newTestHandlerWith(t, store.Config{Path: dir}, store.Settings{Memory: 1 << 20, Disk: 8 << 20})
+	}
+	first := open()
+	ask(t, first, next)
+	if err := first.cache.store.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.cache.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := open()
+	put := httptest.NewRequest(http.MethodPut, "http://example.com/some/path?other=query", nil)
+	if err := second.ServeHTTP(httptest.NewRecorder(), put, storable); err != nil {
+		t.Fatal(err)
+	}
+	if items, _, err := second.cache.store.List(store.Filter{}, 10, ""); err != nil || len(items) > 0 {
+		t.Errorf("stored after the PUT: %v, %v", items, err)
 	}
 }

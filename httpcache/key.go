@@ -75,7 +75,9 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 	b.texts(k.added)
 	b.forwarded(k.header)
 	b.flag(k.Dotted)
-	b.flag(k.Trusted) // proxies pass on a trusted client's claims and replace another's
+	// A proxy behind the cache passes on what a trusted client says in X-Forwarded fields, and
+	// replaces what any other says.
+	b.flag(k.Trusted)
 	if k.hasBody {
 		// RFC 10008 2.7: the content and what says how to read it.
 		b.texts(k.header["Content-Type"])
@@ -228,8 +230,8 @@ func (rules *KeyRules) entryURL(scheme, authority string, u *url.URL) string {
 	return urlform.Join(scheme, authority, u, rules.Query.apply(urlform.Query(u.RawQuery)))
 }
 
-// storedURL is the entryURL of k at its listener, which is the form that the store keeps. It makes
-// what store.URLAt would make, in one piece.
+// storedURL is the entryURL of k at its listener, which is the form that the store keeps. It is
+// store.URLAt of both, made without the string between.
 func (rules *KeyRules) storedURL(k *keyed) string {
 	var room [256]byte
 	query := rules.Query.apply(urlform.Query(k.URL.RawQuery))

@@ -211,7 +211,8 @@ func FuzzKeysDoNotCollide(f *testing.F) {
 			t.Errorf("the keys are the same: %v\n%s\n%s", got, spelled(rules, one), spelled(rules, two))
 		}
 		if a, b := rules.entryURL("http", "h", one.URL), rules.entryURL("http", "h", two.URL); same && a != b {
-			t.Errorf("one key, and a purge would have to name %s or %s", a, b) // whichever was asked for first
+			// Whichever was asked for first.
+			t.Errorf("one key, and a purge would have to name %s or %s", a, b)
 		}
 		if first, second := rules.key(one), rules.key(one); first != second {
 			t.Error("the key is not the same the second time")

@@ -2,7 +2,6 @@ package httpcache
 
 import (
 	"context"
-	"errors"
 	"net/http"
 )
 
@@ -25,10 +24,7 @@ func Middleware(rt *Route) func(http.Handler) http.Handler {
 
 // answerError answers with the status of an error of the cache.
 func answerError(w http.ResponseWriter, err error) {
-	status := http.StatusInternalServerError
-	if own, ok := errors.AsType[*Error](err); ok && own.Status != 0 {
-		status = own.Status
-	}
+	status := statusOf(err)
 	http.Error(w, http.StatusText(status), status)
 }
 

@@ -153,8 +153,8 @@ func TestMiddlewareAsksAgainAfterForeign304(t *testing.T) {
 	}
 }
 
-// What the handler panics with reaches the goroutine of the client that led the fetch: outer handlers
-// see it, and net/http cuts the connection. In mid-body the answer breaks off.
+// What the handler panics with reaches the goroutine of the client that led the fetch: outer
+// handlers see it, and net/http cuts the connection. In mid-body the answer breaks off.
 func TestMiddlewarePanics(t *testing.T) {
 	for name, tc := range map[string]struct {
 		with   any

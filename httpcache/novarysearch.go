@@ -95,14 +95,14 @@ func (x *Fetch) noteVariance(header http.Header) {
 // sameVariance reports whether an answer fits the request by what the answer itself says of
 // queries. A flight is shared by what its path said before. Where the answer does not fit, the
 // request gets the key of what is known now.
-func (q *Request) sameVariance(hd *sharedResponse) bool {
+func (q *Request) sameVariance(shared *sharedResponse) bool {
 	key := q.key
-	if !hd.search.IsDefault() || !q.keyed.variance.IsDefault() {
+	if !shared.search.IsDefault() || !q.keyed.variance.IsDefault() {
 		keyed := q.keyed
-		keyed.variance = hd.search
+		keyed.variance = shared.search
 		key = q.route.Key.key(&keyed)
 	}
-	if key == hd.key {
+	if key == shared.key {
 		return true
 	}
 	q.keyed.variance = q.cache.varianceHints.variance(&q.route.Key, &q.keyed)

@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -90,3 +91,11 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 func fail(status int, err error) error { return &Error{Status: status, Err: err} }
+
+// statusOf is the status that an error of the handlers or of the cache is answered with.
+func statusOf(err error) int {
+	if own, ok := errors.AsType[*Error](err); ok && own.Status != 0 {
+		return own.Status
+	}
+	return http.StatusInternalServerError
+}

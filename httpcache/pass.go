@@ -27,13 +27,13 @@ type passWriter struct {
 	// received is when the response arrived. It is set where the client's own conditionals did not
 	// reach the origin, so a whole 200 still has to be judged by them.
 	received time.Time
-	// onHeader, if set, sees the final header before the client does. It is a method expression: a
-	// closure would be one allocation more.
-	onHeader func(o *passWriter, status int, header http.Header)
-	unsafe   *invalidation // for invalidate, nil for safe methods
-	begun    time.Time     // for judge
+	// invalidation is what the request invalidates if it succeeds, nil for safe methods.
+	invalidation *invalidation
 
-	hitForMissKey store.Key // for judge
+	// Set by willRecord.
+	records       bool
+	begun         time.Time
+	hitForMissKey store.Key
 
 	wroteHeader bool
 	scratch     [1]string // for Cache-Status
@@ -43,109 +43,107 @@ type passWriter struct {
 }
 
 func newPassWriter(q *Request, d Decision) *passWriter {
-	o := &passWriter{ResponseWriter: q.w, q: q, decision: d}
-	q.scratch = o.scratch[:]
-	return o
+	pw := &passWriter{ResponseWriter: q.w, q: q, decision: d}
+	q.scratch = pw.scratch[:]
+	return pw
 }
 
 // WriteHeader passes the header on.
-func (o *passWriter) WriteHeader(status int) {
-	if o.wroteHeader {
+func (pw *passWriter) WriteHeader(status int) {
+	if pw.wroteHeader {
 		return
 	}
 	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
-		o.q.route.stripTags(o.Header())
-		o.ResponseWriter.WriteHeader(status)
+		pw.q.route.stripTags(pw.Header())
+		pw.ResponseWriter.WriteHeader(status)
 		return
 	}
-	o.wroteHeader = true
-	h := o.Header()
-	if o.onHeader != nil {
-		o.onHeader(o, status, h)
+	pw.wroteHeader = true
+	h := pw.Header()
+	if storable := pw.records && pw.record(status, h); !storable && pw.invalidation != nil {
+		pw.invalidation.carryOut(status, h)
 	}
-	o.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
-	o.q.route.stripTags(h)
-	if o.decision.Forward == rfc9111.ForwardStale {
-		o.fwdStatus = status
+	pw.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
+	pw.q.route.stripTags(h)
+	if pw.decision.Forward == rfc9111.ForwardStale {
+		pw.fwdStatus = status
 	}
-	o.q.decide(o.decision)
-	if !o.received.IsZero() && rfc9111.Precondition(o.q.r.Method, o.q.r.Header, status, h, o.received) == rfc9111.NotModified {
-		o.bodiless = true
-		o.fwdStatus = status
+	pw.q.decide(pw.decision)
+	if !pw.received.IsZero() && pw.q.notModified(status, h, pw.received) {
+		pw.bodiless = true
+		pw.fwdStatus = status
 		overwriteWithNotModified(h)
 		status = http.StatusNotModified
 	}
-	o.q.sendStatus(h, rfc9111.CacheStatus{Forward: o.decision.Forward, FwdStatus: o.fwdStatus, Detail: o.decision.Reason()})
-	o.ResponseWriter.WriteHeader(status)
+	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: pw.decision.Forward, FwdStatus: pw.fwdStatus, Detail: pw.decision.Reason()})
+	pw.ResponseWriter.WriteHeader(status)
 }
 
-func (o *passWriter) Write(p []byte) (int, error) {
-	if !o.wroteHeader {
-		o.WriteHeader(http.StatusOK)
+func (pw *passWriter) Write(p []byte) (int, error) {
+	if !pw.wroteHeader {
+		pw.WriteHeader(http.StatusOK)
 	}
-	if o.bodiless {
+	if pw.bodiless {
 		return len(p), nil
 	}
-	n, err := o.ResponseWriter.Write(p)
-	if err == nil && o.flushEach {
-		err = o.FlushError()
+	n, err := pw.ResponseWriter.Write(p)
+	if err == nil && pw.flushEach {
+		err = pw.FlushError()
 	}
 	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom with the real writer's unless each write needs work here.
-func (o *passWriter) ReadFrom(r io.Reader) (int64, error) {
-	if !o.wroteHeader {
-		o.WriteHeader(http.StatusOK)
+func (pw *passWriter) ReadFrom(r io.Reader) (int64, error) {
+	if !pw.wroteHeader {
+		pw.WriteHeader(http.StatusOK)
 	}
-	if o.bodiless || o.flushEach {
-		buf := copyBuffers.Get().(*[]byte)
-		defer copyBuffers.Put(buf)
-		return io.CopyBuffer(struct{ io.Writer }{o}, r, *buf)
+	if pw.bodiless || pw.flushEach {
+		return copyThrough(pw, r)
 	}
-	return io.Copy(o.ResponseWriter, r)
+	return io.Copy(pw.ResponseWriter, r)
 }
 
 // FlushError implements what http.ResponseController looks for.
-func (o *passWriter) FlushError() error {
-	if !o.wroteHeader {
-		o.WriteHeader(http.StatusOK)
+func (pw *passWriter) FlushError() error {
+	if !pw.wroteHeader {
+		pw.WriteHeader(http.StatusOK)
 	}
-	return http.NewResponseController(o.ResponseWriter).Flush()
+	return http.NewResponseController(pw.ResponseWriter).Flush()
 }
 
 // Unwrap returns the client's writer, for http.ResponseController.
-func (o *passWriter) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+func (pw *passWriter) Unwrap() http.ResponseWriter { return pw.ResponseWriter }
 
 // Push implements http.Pusher with the real writer's.
-func (o *passWriter) Push(target string, options *http.PushOptions) error {
-	if pusher, ok := o.ResponseWriter.(http.Pusher); ok {
+func (pw *passWriter) Push(target string, options *http.PushOptions) error {
+	if pusher, ok := pw.ResponseWriter.(http.Pusher); ok {
 		return pusher.Push(target, options)
 	}
 	return http.ErrNotSupported
 }
 
 // Flush implements http.Flusher, for handlers that ask for it by type.
-func (o *passWriter) Flush() { _ = o.FlushError() }
+func (pw *passWriter) Flush() { _ = pw.FlushError() }
 
 // Hijack implements http.Hijacker with the real writer's. What the handlers then write to the
 // connection is theirs.
-func (o *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
-	if err == nil && !o.wroteHeader {
-		o.q.decide(o.decision)
+func (pw *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(pw.ResponseWriter).Hijack()
+	if err == nil && !pw.wroteHeader {
+		pw.q.decide(pw.decision)
 	}
-	o.hijacked = err == nil
+	pw.hijacked = err == nil
 	return conn, rw, err
 }
 
 // finish removes tags from the trailers, which are what the handlers have left in the header map.
-func (o *passWriter) finish() {
-	h := o.Header()
-	o.q.route.stripTags(h)
+func (pw *passWriter) finish() {
+	h := pw.Header()
+	pw.q.route.stripTags(h)
 	for name := range h {
-		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && !o.q.route.Tags.KeepHeaders &&
-			slices.Contains(o.q.route.Tags.From, http.CanonicalHeaderKey(bare)) {
+		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && !pw.q.route.Tags.KeepHeaders &&
+			slices.Contains(pw.q.route.Tags.From, http.CanonicalHeaderKey(bare)) {
 			delete(h, name)
 		}
 	}
@@ -164,8 +162,7 @@ func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reas
 	x.expose(q.origin)
 	replaceHeader(q.w.Header(), header)
 	out := newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: reason})
-	// RFC 9111 4.4 for a POST that may not be stored.
-	out.onHeader, out.unsafe = (*passWriter).invalidate, q.invalidation()
+	out.invalidation = q.invalidation() // RFC 9111 4.4 for a POST that may not be stored
 	return out
 }
 
@@ -174,10 +171,9 @@ func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reas
 func (q *Request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newPassWriter(q, Decision{Outcome: OutcomeBypass, Bypass: why, Forward: rfc9111.ForwardBypass})
-	if out.unsafe = q.invalidation(); why == BypassCoalesceWait {
-		out.willJudge()
-	} else if out.unsafe != nil {
-		out.onHeader = (*passWriter).invalidate
+	out.invalidation = q.invalidation()
+	if why == BypassCoalesceWait {
+		out.willRecord()
 	}
 	return q.pass(out)
 }
@@ -189,59 +185,58 @@ func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) e
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	q.rewind()
 	out := newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: forward, NotStored: reason})
-	out.unsafe = q.invalidation()
-	out.willJudge()
+	out.invalidation = q.invalidation()
+	out.willRecord()
 	return q.pass(out)
 }
 
-// willJudge makes judge run at the header. It records what the request is before handlers rewrite
+// willRecord makes record run at the header. It notes what the request is before handlers rewrite
 // it in place.
-func (o *passWriter) willJudge() {
-	o.onHeader, o.begun, o.hitForMissKey = (*passWriter).judge, time.Now(), o.q.hitForMissKey()
+func (pw *passWriter) willRecord() {
+	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
 }
 
-// judge records whether a response that is passed on could have been stored. A response to HEAD is
-// not recorded: the one to GET may differ.
-func (o *passWriter) judge(status int, header http.Header) {
-	q := o.q
-	x := o.exchange(status, header)
-	passed := q.route.judge(&x, declaredLength(header))
+// record notes for the next requests whether a response that is passed on could have been stored,
+// and reports it. A response to HEAD is not noted: the one to GET may differ.
+func (pw *passWriter) record(status int, header http.Header) (storable bool) {
+	q := pw.q
+	ex := pw.exchange(status, header)
+	passed := q.route.judge(&ex, declaredLength(header))
 	shared := &passed
 	// A 304 and a 206 are about a 200 that other requests get.
 	if status == http.StatusNotModified || status == http.StatusPartialContent {
-		x.Status = http.StatusOK
-		whole := q.route.judge(&x, completeLength(header))
+		ex.Status = http.StatusOK
+		whole := q.route.judge(&ex, completeLength(header))
 		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
-		q.cache.updateHitForMiss(o.hitForMissKey, status, shared)
+		q.cache.updateHitForMiss(pw.hitForMissKey, status, shared)
 	}
-	reason := passed.Reason
-	if reason == rfc9111.Storable {
-		return
+	if passed.Reason == rfc9111.Storable {
+		return true
 	}
-	if o.decision.Outcome != OutcomeBypass {
-		q.cache.metrics.NotStored(reason)
-		o.decision.NotStored = reason
+	if pw.decision.Outcome != OutcomeBypass {
+		q.cache.metrics.NotStored(passed.Reason)
+		pw.decision.NotStored = passed.Reason
 	}
-	o.invalidate(status, header)
+	return false
 }
 
 // exchange returns the response that is passed on in the form in which a fetch would judge it.
-func (o *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
-	q := o.q
-	x := rfc9111.Exchange{
-		Method: q.keyed.method, Status: status, Header: header, RequestTime: o.begun, ResponseTime: time.Now(),
+func (pw *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
+	q := pw.q
+	ex := rfc9111.Exchange{
+		Method: q.keyed.method, Status: status, Header: header, RequestTime: pw.begun, ResponseTime: time.Now(),
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
 	}
 	if len(header["Vary"]) > 0 {
 		names, _ := rfc9111.VaryNames(header)
-		x.VaryUnseen = !q.seesAll(names) || !q.seesAll(rfc9111.VaryConditions(header))
+		ex.VaryUnseen = !q.seesAll(names) || !q.seesAll(rfc9111.VaryConditions(header))
 	}
 	if q.route.Policy.DeceptionGuard { // no other rule needs the URL
-		x.URL = q.url()
+		ex.URL = q.url()
 	}
-	return x
+	return ex
 }
 
 // completeLength is the length in Content-Range, -1 where it is not given (RFC 9110 14.4).
@@ -252,13 +247,6 @@ func completeLength(h http.Header) int64 {
 		return -1
 	}
 	return n
-}
-
-// invalidate carries out what a successful unsafe request invalidates.
-func (o *passWriter) invalidate(status int, header http.Header) {
-	if o.unsafe != nil {
-		o.unsafe.onHeader(status, header)
-	}
 }
 
 // pass asks the origin on the client's own goroutine.

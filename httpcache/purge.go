@@ -55,7 +55,7 @@ func (c *Cache) IsNoop(selectors *store.Selectors) bool {
 // URLs of selectors but is stored under others. Without this check most unsafe requests would make
 // tags for nothing.
 func (c *Cache) MayReachBySearch(selectors *store.Selectors) bool {
-	return c.onDisk || c.varianceHints.used.Load() ||
+	return c.store.HasDisk() || c.varianceHints.used.Load() ||
 		slices.ContainsFunc(selectors.URLs, func(url string) bool { return c.inFlight.of(url).Load() > 0 })
 }
 

@@ -130,8 +130,8 @@ func FuzzPurgeNamesWhatWasAsked(f *testing.F) {
 	})
 }
 
-// TestSpellingsAreBounded: ten rules that each leave out a parameter of their own make 1,024 queries of one. What each makes of it by
-// itself is there, and the rest is bounded.
+// TestSpellingsAreBounded: ten rules that each leave out a parameter of their own make 1,024
+// queries of one. What each makes of it by itself is there, and the rest is bounded.
 func TestSpellingsAreBounded(t *testing.T) {
 	var rules []*KeyRules
 	var params []string

@@ -11,7 +11,7 @@ import (
 )
 
 // store keeps the response, now that it is whole.
-func (x *Fetch) store(hd *sharedResponse, trailer http.Header) {
+func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 	body, whole := x.wholeBody()
 	if !whole {
 		reason := rfc9111.ReasonTooLarge
@@ -23,17 +23,17 @@ func (x *Fetch) store(hd *sharedResponse, trailer http.Header) {
 		return
 	}
 	entry := &store.Entry{
-		Key: x.key, URL: x.url, Variant: hd.variant, Method: x.method, Flags: hd.flags(),
-		Status: hd.status, Header: hd.header, Trailer: x.route.Policy.StorableTrailer(hd.header, trailer),
-		RequestTime: hd.exchange.RequestTime, ResponseTime: hd.exchange.ResponseTime,
-		Tags: hd.tags, Generation: x.ticket.Generation(), Body: body,
+		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags(),
+		Status: shared.status, Header: shared.header, Trailer: x.route.Policy.StorableTrailer(shared.header, trailer),
+		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
+		Tags: shared.tags, Generation: x.ticket.Generation(), Body: body,
 	}
 	if body.Len() <= smallBody || x.flight.Spilled() {
-		x.put(entry, hd.freshness, nil)
+		x.put(entry, shared.freshness, nil)
 		return
 	}
 	var held store.Result
-	if x.put(entry, hd.freshness, &held); held.Entry != nil {
+	if x.put(entry, shared.freshness, &held); held.Entry != nil {
 		x.flight.MoveTo(&heldBody{Body: held.Entry.Body, held: held})
 	} else {
 		x.flight.TakeBack()
@@ -88,11 +88,11 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 	return refusal
 }
 
-// overtaken reports whether the stored response may be newer than the one of this fetch, which must
-// not replace it then. Either the URL was softly purged while the fetch was under way, or a 404 or 410
-// has removed what was stored, or another fetch began later and was faster. Fetches of one key run
-// side by side where one stalled, or where requests do not wait for each other: with Authorization,
-// for example, or without coalescing.
+// overtaken reports whether the response of this fetch may be older than what is known of the URL
+// by now. Then it must not be stored. Either the URL was softly purged while the fetch was under
+// way, or a 404 or 410 has removed what was stored, or another fetch began later and was faster.
+// Fetches of one key run side by side where one stalled, or where requests do not wait for each
+// other: with Authorization, for example, or without coalescing.
 func (x *Fetch) overtaken(entry *store.Entry) bool {
 	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
 		return true
@@ -103,15 +103,15 @@ func (x *Fetch) overtaken(entry *store.Entry) bool {
 	if x.cache.store.Absent(entry.Key) { // as a rule; the look-up costs an allocation
 		return false
 	}
-	now := x.stored(entry.Key, entry.Variant)
+	now := x.storedVariant(entry.Key, entry.Variant)
 	defer now.Release()
 	// A request time in the future is from before the clock was set back.
 	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) &&
 		!now.Entry.RequestTime.After(time.Now())
 }
 
-// stored looks up the stored response of exactly this variant.
-func (x *Fetch) stored(key store.Key, variant store.Variant) store.Result {
+// storedVariant looks up the stored response of exactly this variant.
+func (x *Fetch) storedVariant(key store.Key, variant store.Variant) store.Result {
 	return x.cache.store.Lookup(key, func(v *store.Variant) int {
 		if v.Equal(&variant) {
 			return 1

@@ -10,6 +10,17 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
+// ranges returns the parts that the request asks for of a body of this length, -1 if that is not
+// known yet. ok is false if its answer is the whole.
+func (q *Request) ranges(
+	status int, header http.Header, length int64,
+) (parts []rfc9111.ByteRange, unsatisfiable, ok bool) {
+	if status != http.StatusOK || length < 0 || len(q.r.Header["Range"]) == 0 || q.r.Method != http.MethodGet {
+		return nil, false, false
+	}
+	return rfc9111.ParseRange(q.r.Header, header, length)
+}
+
 // sendRanges answers with parts of the whole (RFC 9110 14).
 func (q *Request) sendRanges(
 	a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange, unsatisfiable bool,

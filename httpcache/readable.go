@@ -25,13 +25,10 @@ func (q *Request) firstByte() (off int64, needed bool) {
 	e := q.found.Entry
 	header := q.route.evaluated(e).header
 	if q.r.Method == http.MethodHead || !bodyAllowed(e.Status) ||
-		rfc9111.Precondition(q.r.Method, q.r.Header, e.Status, header, e.ResponseTime) == rfc9111.NotModified {
+		q.notModified(e.Status, header, e.ResponseTime) {
 		return 0, false
 	}
-	if e.Status != http.StatusOK || len(q.r.Header["Range"]) == 0 || q.r.Method != http.MethodGet {
-		return 0, true
-	}
-	switch ranges, unsatisfiable, ok := rfc9111.ParseRange(q.r.Header, header, e.Body.Len()); {
+	switch ranges, unsatisfiable, ok := q.ranges(e.Status, header, e.Body.Len()); {
 	case !ok:
 		return 0, true
 	case unsatisfiable:
@@ -41,8 +38,8 @@ func (q *Request) firstByte() (off int64, needed bool) {
 	}
 }
 
-// dropFound treats the request as if nothing were stored for it.
-func (q *Request) dropFound() {
+// treatAsMiss treats the request as if nothing were stored for it.
+func (q *Request) treatAsMiss() {
 	q.found.Entry, q.found.Soft, q.freshness = nil, false, nil
 	if q.forward == rfc9111.ForwardStale || q.forward == rfc9111.ForwardNone {
 		q.forward = rfc9111.ForwardURIMiss

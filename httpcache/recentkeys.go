@@ -22,6 +22,10 @@ type recentKeys struct {
 	epoch      time.Time
 }
 
+// maxRecentKeys bounds each half of such a memory. A key takes 40 bytes and the map's own cost,
+// about 8 MiB in all when both halves are full.
+const maxRecentKeys = 1 << 16
+
 func newRecentKeys(capacity int, keep, grain time.Duration) *recentKeys {
 	return &recentKeys{capacity: capacity, keep: keep, grain: grain, now: time.Now, epoch: time.Now()}
 }

@@ -195,7 +195,7 @@ func (x *Fetch) offer(entry *store.Entry, renews bool) {
 	if x.remote == nil {
 		return
 	}
-	held := x.stored(entry.Key, entry.Variant)
+	held := x.storedVariant(entry.Key, entry.Variant)
 	if held.Entry == nil || held.Entry.ID != entry.ID {
 		held.Release()
 		return

@@ -26,12 +26,13 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	entry.Tags = x.tags(own) // a 304 need not repeat what carried them
 	if freshness.Reason == rfc9111.Storable {
 		x.noteVariance(entry.Header)
-		entry.Key, entry.URL = x.key, x.url // together: a purge finds by its URL what is found by its key
+		// Together: a purge finds by its URL what is found by its key.
+		entry.Key, entry.URL = x.key, x.url
 	}
-	hd := &sharedResponse{
+	shared := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
 		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
-		exchange: now, origin: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
+		exchange: now, originStatus: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
 	}
 	switch {
 	case freshness.Reason != rfc9111.Storable:
@@ -39,11 +40,11 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 		x.backOff()
 		x.cache.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
 	case x.speaksForAll(entry, &freshness):
-		hd.stored = x.renew(entry, &freshness)
+		shared.stored = x.renew(entry, &freshness)
 	default:
 		x.backOff()
 	}
-	x.share(hd, 0)
+	x.share(shared, 0)
 }
 
 // update returns the header of a 304. A field that an outer handler set counts if it decides about
@@ -71,7 +72,8 @@ func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
 	if x.noStore {
 		entry.Flags |= flagNoStore
 	}
-	if len(x.stale.Header["Set-Cookie"]) > 0 { // an earlier 304 may have set it, and this one removes it
+	if len(x.stale.Header["Set-Cookie"]) > 0 {
+		// An earlier 304 may have set it, and this one removes it.
 		entry.Flags |= flagSetCookie
 	}
 	return entry
@@ -112,7 +114,7 @@ func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 // has replaced it meanwhile, or removed it by a 404, the 304 answers only the requests that wait
 // for it.
 func (x *Fetch) staleIsStored() bool {
-	now := x.stored(x.stale.Key, x.stale.Variant)
+	now := x.storedVariant(x.stale.Key, x.stale.Variant)
 	defer now.Release()
 	return now.Entry != nil && now.Entry.ID == x.stale.ID
 }

@@ -39,7 +39,7 @@ type Request struct {
 	freshness *rfc9111.Freshness // of found.Entry
 	varyNames []string           // what is known of the URL's Vary
 
-	decision  Decision   // see decide
+	decision  Decision   // set by Request.decide
 	withheld  Detail     // why what was found, or is under way, is no answer
 	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
@@ -309,7 +309,6 @@ func classOf(authorized, cookie bool) string {
 // decide records how the request is answered. It is called once, before the response header is
 // written.
 func (q *Request) decide(d Decision) {
-	d.Forward = q.forward
 	if d.Reason() == "" {
 		d.Detail = q.withheld
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -24,69 +23,73 @@ var errStalled = errors.New("the fetch stands still")
 // respondShared answers from a flight that shares its response. answered is false if the response
 // is not for this request.
 func (q *Request) respondShared(s membership) (answered bool, err error) {
-	hd := s.flight.Head().(*sharedResponse)
+	shared := s.flight.Shared().(*sharedResponse)
 	q.updateNow() // it has waited
 	leads := s.fetch != nil
 	if !leads {
 		switch {
-		case hd.source == fromStore: // whether it may be used depends on the request: look it up
+		case shared.source == fromStore:
+			// Whether it may be used depends on the request: look it up.
 			return false, nil
-		case !q.sameVariance(hd):
+		case !q.sameVariance(shared):
 			return false, nil
-		case q.selects(&hd.variant) == 0:
-			q.varyNames = hd.variant.Names // now known: the next flight is for its own values
+		case q.selects(&shared.variant) == 0:
+			q.varyNames = shared.variant.Names // now known: the next flight is for its own values
 			q.forward = rfc9111.ForwardVaryMiss
 			return false, nil
-		case q.unsafe() && (hd.source == fromStaleOnError || !hd.kept()): // a failure, or no answer for all
+		case q.unsafe() && (shared.source == fromStaleOnError || !shared.storable()):
+			// A failure, or no answer for all.
+			q.leave(s, false)
 			return q.fetchAlone(q.forward)
-		case !q.mayShare(hd):
+		case !q.mayShare(shared):
+			q.leave(s, false)
 			return true, q.passUncached(q.forward, rfc9111.Storable)
 		case !q.usable(s.flight):
 			return false, nil
 		}
 	}
-	switch hd.source {
+	switch shared.source {
 	case fromOrigin:
-		err := q.respondFlight(s, hd, leads)
+		err := q.respondFlight(s, shared, leads)
 		return !errors.Is(err, errStalled), err
 	case fromStaleOnError:
-		q.found, q.freshness = store.Result{Entry: hd.entry, Soft: hd.soft}, hd.freshness
+		q.found, q.freshness = store.Result{Entry: shared.entry, Soft: shared.soft}, shared.freshness
 		if !leads {
-			q.freshness = q.evaluate(hd.entry) // its own route may allow less
+			q.freshness = q.evaluate(shared.entry) // its own route may allow less
 		}
-		if !leads && !q.usableOnError(q.freshness, q.now, hd.soft) {
-			return true, q.failFollowers(&originError{status: hd.origin})
+		if !leads && !q.usableOnError(q.freshness, q.now, shared.soft) {
+			return true, q.failFollowers(&originError{status: shared.originStatus})
 		}
 		return true, q.respondStored(OutcomeStale, DetailSIE)
 	case fromStore:
-		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
+		q.found, q.freshness = store.Result{Entry: shared.entry}, shared.freshness
 		return true, q.respondStored(OutcomeHit, NoDetail)
 	case fromValidation:
-		q.found, q.freshness = store.Result{Entry: hd.entry}, hd.freshness
-		return true, q.respondRenewed(hd, leads)
+		q.found, q.freshness = store.Result{Entry: shared.entry}, shared.freshness
+		return true, q.respondRenewed(shared, leads)
 	}
-	return false, fmt.Errorf("flight with an answer of unknown kind %d", hd.source)
+	return false, fmt.Errorf("flight with an answer of unknown kind %d", shared.source)
 }
 
 // mayShare reports whether a follower's own route would have stored or shared the response, and
 // whether the response is for more than one request at all.
-func (q *Request) mayShare(hd *sharedResponse) bool {
-	if hd.source == fromStaleOnError {
+func (q *Request) mayShare(shared *sharedResponse) bool {
+	if shared.source == fromStaleOnError {
 		return true
 	}
-	if hd.freshness.NoCache || !hd.kept() && !hd.freshness.UsableByFollowers() {
+	if shared.freshness.NoCache || !shared.storable() && !shared.freshness.UsableByFollowers() {
 		return false
 	}
-	if hd.route == q.route && !q.personal() {
+	if shared.route == q.route && !q.personal() {
 		return true
 	}
-	x := hd.exchange
-	x.Personal = q.personal()
-	if hd.source == fromOrigin {
-		x.Header = headerOf(hd.seed)
-		overlay(x.Header, hd.own, nil)
+	ex := shared.exchange
+	ex.Personal = q.personal()
+	if shared.source == fromOrigin {
+		ex.Header = headerOf(shared.seed)
+		overlay(ex.Header, shared.own, nil)
 	}
-	own := q.route.Policy.Freshness(&x)
+	own := q.route.Policy.Freshness(&ex)
 	return own.Reason == rfc9111.Storable || own.UsableByFollowers()
 }
 
@@ -104,12 +107,12 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 }
 
 // respondRenewed answers with the stored response that the origin has just confirmed.
-func (q *Request) respondRenewed(hd *sharedResponse, leads bool) error {
-	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: hd.origin, Stored: hd.stored && leads, Collapsed: !leads}
+func (q *Request) respondRenewed(shared *sharedResponse, leads bool) error {
+	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: shared.originStatus, Stored: shared.stored && leads, Collapsed: !leads}
 	a := q.stored(q.now)
 	if leads {
-		a.fields = hd.own
-		d := Decision{Outcome: OutcomeRevalidated, Forward: q.forward, NotStored: hd.freshness.Reason}
+		a.fields = shared.own
+		d := Decision{Outcome: OutcomeRevalidated, Forward: q.forward, NotStored: shared.freshness.Reason}
 		cs.Detail = d.Reason()
 		q.decide(d)
 	} else {
@@ -143,27 +146,27 @@ func (q *Request) newDelivery() *delivery {
 }
 
 // respondFlight answers from the streaming body.
-func (q *Request) respondFlight(s membership, hd *sharedResponse, leads bool) error {
-	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads && hd.kept(), Collapsed: !leads}
+func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool) error {
+	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: leads && shared.storable(), Collapsed: !leads}
 	if !leads || q.forward == rfc9111.ForwardStale {
-		cs.FwdStatus = hd.status
+		cs.FwdStatus = shared.status
 	}
 	a := q.newDelivery()
-	*a = delivery{status: hd.status, header: hd.header, length: hd.length, leads: leads}
+	*a = delivery{status: shared.status, header: shared.header, length: shared.length, leads: leads}
 	if leads {
-		a.fields, a.streaming = hd.own, &s.fetch.body
+		a.fields, a.streaming = shared.own, &s.fetch.body
 		s.fetch.expose(q.origin)
 	} else {
-		a.fields, a.streaming = hd.forFollowers(q.route), new(flightBody)
+		a.fields, a.streaming = shared.forFollowers(q.route), new(flightBody)
 	}
-	*a.streaming = flightBody{flight: s.flight, reader: s.member.Reader(), ctx: q.r.Context(), length: hd.length, over: hd.over}
+	*a.streaming = flightBody{flight: s.flight, reader: s.member.Reader(), ctx: q.r.Context(), length: shared.length, over: shared.over}
 	if !leads {
-		a.streaming.announced = linesOf(hd.own, "Trailer")
+		a.streaming.announced = linesOf(shared.own, "Trailer")
 	}
 	// The header goes out with the first byte. Until then another fetch can make up for a failed
 	// one.
-	reason := hd.freshness.Reason
-	if !q.headerIsEnough(hd) {
+	reason := shared.freshness.Reason
+	if !q.headerIsEnough(shared) {
 		if err := a.streaming.first(q.byteWait(s)); err != nil && !errors.Is(err, io.EOF) {
 			if answered, err := q.respondUnbegun(s, err); answered {
 				return err
@@ -171,7 +174,7 @@ func (q *Request) respondFlight(s membership, hd *sharedResponse, leads bool) er
 			reason, cs.Stored = rfc9111.ReasonIncomplete, false // the header goes out, and no body
 		}
 	}
-	a.untyped = hd.untyped.Load()
+	a.untyped = shared.untyped.Load()
 	s.member.Reader().OnDrop(q.breakWrite)
 	if leads {
 		cs.Detail = reason.String()
@@ -198,7 +201,9 @@ func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ erro
 	switch {
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
-	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow): // the flight goes on for others
+	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow):
+		// The flight goes on for others.
+		q.leave(s, false)
 		return true, q.passUncached(q.forward, rfc9111.Storable)
 	case errors.Is(err, errStalled):
 		return true, err
@@ -232,6 +237,6 @@ func (q *Request) respondGone() error {
 func (q *Request) breakWrite() {
 	err := guarded(func() error { return http.NewResponseController(q.w).SetWriteDeadline(time.Now()) })
 	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
-		q.route.Logger.Error("panic of a response writer at SetWriteDeadline", slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
+		q.route.logPanic("panic of a response writer at SetWriteDeadline", p)
 	}
 }

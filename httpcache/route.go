@@ -11,10 +11,10 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// Rules are the configuration of a [Route]. The zero value is RFC 9111 for a shared cache: nothing is
-// stored that the origin has not given a lifetime. See defaults.go for what a zero field means.
+// Rules are the configuration of a [Route]. The zero value is RFC 9111 for a shared cache: nothing
+// is stored that the origin has not given a lifetime. See defaults.go for what a zero field means.
 type Rules struct {
-	// Policy says what may be stored and reused. Of a zero Policy it is what the RFC says.
+	// Policy says what may be stored and reused. A zero Policy says what the RFC says.
 	Policy rfc9111.Policy
 	// Key says what a key is made of beside method, scheme, host and URL.
 	Key KeyRules
@@ -37,9 +37,6 @@ type Rules struct {
 	Status StatusMode
 	// RemoteOff keeps the responses of the route from other machines, and theirs from it.
 	RemoteOff bool
-	// Fingerprint is a hash of everything that decides about storing. What is remembered of answers
-	// under other rules does not count.
-	Fingerprint store.Key
 	// Invalidate says what unsafe requests invalidate besides their own URL.
 	Invalidate []InvalidateRule
 	// Behind tells what handlers behind the cache write. nil: what proxies write.
@@ -81,6 +78,10 @@ type Route struct {
 	serial   uint64   // unique in the process
 	decisive []string // fields kept with a response wherever they come from
 
+	// fingerprint is a hash of everything that decides about storing. What is remembered of answers
+	// under other rules does not count.
+	fingerprint store.Key
+
 	// cookiesApart says that the policy treats requests with a cookie outside of the key apart, so
 	// these share flights among themselves only.
 	cookiesApart bool
@@ -99,6 +100,7 @@ func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 	rt := &Route{
 		Rules: rules, cache: c, siblings: siblings, serial: serials.Add(1),
 		decisive:     slices.Concat(decisive, rules.Policy.Targeted, rules.Tags.From),
+		fingerprint:  fingerprint(&rules, c.store.Settings()),
 		cookiesApart: assumesLifetimes(&rules.Policy),
 	}
 	siblings.add(&rt.Key)

@@ -116,9 +116,10 @@ func (q *Request) lookUp() rfc9111.Use {
 		q.found.Entry, q.freshness = nil, nil
 	}
 	answers := use != rfc9111.UseNever && use != rfc9111.UseValidate
-	damaged := use == rfc9111.UseRefresh && q.found.Ready(0) != nil // a refresh would renew it
+	// A refresh by 304 would renew a damaged body, whatever part of it this request needs.
+	damaged := use == rfc9111.UseRefresh && q.found.Ready(0) != nil
 	if damaged || answers && !q.bodyReady() {
-		q.dropFound()
+		q.treatAsMiss()
 		q.varyNames = nil
 		return rfc9111.UseNever
 	}

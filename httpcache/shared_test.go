@@ -165,7 +165,8 @@ func TestDroppedReaderHarmsNobody(t *testing.T) {
 }
 
 func droppedReaderHarmsNoOther(t *testing.T) {
-	defer time.Sleep(2 * workerIdle) // of the bubble's time: the goroutine of the fetch ends by then
+	// In the bubble's time: the goroutine of the fetch ends by then.
+	defer time.Sleep(2 * workerIdle)
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	h := newTestHandler(t)
 	h.MaxBody = 1 << 10
@@ -207,5 +208,63 @@ func droppedReaderHarmsNoOther(t *testing.T) {
 	}
 	if n := strings.Count(logged.String(), "panic of a response writer at SetWriteDeadline"); n != 1 {
 		t.Errorf("the panic is logged %d times: %v", n, logged.String())
+	}
+}
+
+// TestFollowerThatPassesHoldsNoReader: a follower that asks the origin for itself reads nothing of
+// the body that it had waited for, so the window of that body does not wait for it.
+func TestFollowerThatPassesHoldsNoReader(t *testing.T) {
+	synctest.Test(t, followerThatPassesHoldsNoReader)
+}
+
+func followerThatPassesHoldsNoReader(t *testing.T) {
+	// In the bubble's time: the goroutine of the fetch ends by then.
+	defer time.Sleep(2 * workerIdle)
+	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	h := newTestHandler(t)
+	h.MaxBody = 1 << 10
+	h.cache.flights = coalesce.NewGroup[store.Key](h.cache.store, coalesce.Limits{Window: 64 << 10})
+	proceed, passed := make(chan struct{}), make(chan struct{})
+	leader, follower := httptest.NewRecorder(), httptest.NewRecorder()
+	calls := 0
+	next := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		calls++
+		if calls > 1 {
+			// The follower's own request: its answer has no end while the leader is served.
+			<-passed
+			return nil
+		}
+		<-proceed
+		w.Header().Set("Cache-Control", "max-age=60, no-cache") // each request asks for itself
+		w.Header().Set("Etag", `"v1"`)
+		_, err := w.Write(body)
+		return err
+	})
+	var leading, following sync.WaitGroup
+	leading.Go(func() {
+		if err := h.ServeHTTP(leader, newTestRequest(leader), next); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	following.Go(func() {
+		if err := h.ServeHTTP(follower, newTestRequest(follower), next); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	begun := time.Now()
+	close(proceed)
+	leading.Wait()
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("the leader has its body after %v: it waits for a follower that reads nothing", took)
+	}
+	if !bytes.Equal(leader.Body.Bytes(), body) {
+		t.Errorf("the leader has %d of %d bytes", leader.Body.Len(), len(body))
+	}
+	close(passed)
+	following.Wait()
+	if calls != 2 {
+		t.Errorf("the origin is asked %d times, want 2", calls)
 	}
 }

@@ -76,7 +76,8 @@ func (x *Fetch) seesAll(header http.Header) bool {
 		return true
 	}
 	r := x.request()
-	for _, name := range rfc9111.VaryConditions(header) { // the fetch writes these itself, so their values tell nothing
+	for _, name := range rfc9111.VaryConditions(header) {
+		// The fetch writes these itself, so their values tell nothing.
 		if !x.route.Behind.Sees(r, name, nil) {
 			return false
 		}

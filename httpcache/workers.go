@@ -32,7 +32,8 @@ type worker struct {
 // task is a *Fetch.
 type task interface{ run() }
 
-// workerIdle is how long a goroutine waits for another fetch, and at most twice as long.
+// workerIdle is how long a goroutine waits for another fetch at least. It waits twice as long at
+// most.
 const workerIdle = 100 * time.Millisecond
 
 // run runs the fetch on another goroutine, at once. If no worker is idle it starts one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -141,7 +142,8 @@ func decodeQuery(raw string) (Query, error) {
 		// Opaque, and empty for the first page.
 		"cursor": func(cursor string) error { q.Cursor = cursor; return nil },
 	}
-	for _, name := range sortedNames(values) {
+	// In order, so that the first error of several is the same at every call.
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		field, known := fields[name]
 		if !known {
 			return Query{}, fmt.Errorf("unknown parameter %s; send tag, prefix, host, limit or cursor", quote(name))
@@ -176,16 +178,6 @@ func limitField(field *int) func(string) error {
 		*field = n
 		return nil
 	}
-}
-
-// sortedNames makes the first error of several the same at every call.
-func sortedNames(values url.Values) []string {
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // readAll reads a body to its end and reports whether it fits the limit.

@@ -39,7 +39,8 @@ func TestExtensionAgrees(t *testing.T) {
 		{"behind a line break", "https://h/account%0ax.css", "text/html", false},
 		{"behind a backslash", "https://h/account%5cx.css", "text/html", false},
 		{"the dot escaped", "https://h/account/x%2ecss", "text/html", false},
-		{"an article about a file", "https://h/wiki/Node.js", "text/html", false}, // what the guard costs
+		// What the guard costs.
+		{"an article about a file", "https://h/wiki/Node.js", "text/html", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := http.Header{}

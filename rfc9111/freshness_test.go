@@ -79,8 +79,8 @@ func FuzzFreshness(f *testing.F) {
 	})
 }
 
-// A clock that was far ahead when a response came, and is right now, does not keep it fresh until it
-// has caught up.
+// A clock that was far ahead when a response came, and is right now, does not keep it fresh until
+// it has caught up.
 func TestClockThatWasAhead(t *testing.T) {
 	stored := time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)
 	f := Freshness{Lifetime: time.Second, ResponseTime: stored}

@@ -13,8 +13,8 @@ var hopByHop = [...]string{
 }
 
 // indispensable reports whether a response cannot be stored without a field: it says who gets the
-// body, for how long, or how to read it. Connection cannot take it away, as RFC 9110 7.6.1 forbids to
-// name fields meant for all recipients.
+// body, for how long, or how to read it. Connection cannot take it away, as RFC 9110 7.6.1 forbids
+// to name fields meant for all recipients.
 func indispensable(name string) bool {
 	switch name {
 	case "Age", "Cache-Control", "Date", "Expires", "Pragma", "Vary", "No-Vary-Search",

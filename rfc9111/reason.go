@@ -4,7 +4,8 @@ package rfc9111
 // in the detail of Cache-Status, in metrics and in logs.
 type Reason uint8
 
-// The reasons. The zero value says that the response may be stored.
+// The reasons. The zero value says that the response may be stored. [Policy.Storable] returns those
+// up to ReasonContentType. The last four are found after it: the cache that asks adds them.
 const (
 	// Storable is no reason at all: the response may be stored.
 	Storable Reason = iota
@@ -43,13 +44,13 @@ const (
 	// ReasonContentType: the extension in the URL and the Content-Type do not agree, and the
 	// operator guards against that.
 	ReasonContentType
-	// ReasonTooLarge: the body is larger than the limit. Added by the handler.
+	// ReasonTooLarge: the body is larger than the limit.
 	ReasonTooLarge
-	// ReasonIncomplete: the body ended early or the fetch failed. Added by the handler.
+	// ReasonIncomplete: the body ended early or the fetch failed.
 	ReasonIncomplete
-	// ReasonPurged: a purge came while the response was being fetched. Added by the handler.
+	// ReasonPurged: a purge came while the response was being fetched.
 	ReasonPurged
-	// ReasonFull: the store has no room and may not evict. Added by the handler.
+	// ReasonFull: the store has no room and may not evict.
 	ReasonFull
 
 	reasonCount

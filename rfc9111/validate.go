@@ -109,7 +109,7 @@ func Gone(status int) bool { return status == http.StatusNotFound || status == h
 // they differ in a validator or in Content-Length: then the stored response is out of date and must
 // be considered stale. Otherwise merged is the updated header, as from a 304.
 //
-// The handler of this module does not call it: it asks about what is stale by GET, also for a HEAD.
+// httpcache does not call it: it asks about what is stale by GET, also for a HEAD.
 func FreshenByHead(stored, head http.Header) (merged http.Header, ok bool) {
 	if len(head["Etag"]) > 0 && !selectsTag(stored, head) {
 		return nil, false

@@ -281,7 +281,8 @@ func (r *killReport) check(t *testing.T, s *Store, kept map[string]int) (promise
 				kept[url] = version
 			}
 			purging, purged := r.purging[writer][n%killTags], r.purged[writer][n%killTags]
-			must := page.durable > purging // a purge begun and not answered may have come to the file
+			// A purge begun and not answered may have come to the file.
+			must := page.durable > purging
 			if must {
 				promised++
 			}

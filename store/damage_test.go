@@ -75,7 +75,9 @@ func damage(t *testing.T, rng *rand.Rand, file *os.File, size int64) string {
 	switch rng.IntN(7) {
 	case 0:
 		off := rng.IntN(62)
-		if off >= 14 { // the upper half of the number of overflow pages is left out: see the caveats in doc.go
+		if off >= 14 {
+			// The upper half of the number of overflow pages is left out: see the caveats in
+			// doc.go.
 			off += 2
 		}
 		off -= childNumber(t, file, page, off)
@@ -260,7 +262,8 @@ func TestFaultFileEmptied(t *testing.T) {
 	}
 	waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })
 	waitFor(t, func() bool {
-		clock.advance(retryTime) // the first try may still meet the lock of the file that was given up
+		// The first try may still meet the lock of the file that was given up.
+		clock.advance(retryTime)
 		return s.Stats().Disk.State == "open"
 	})
 	close(stop)

@@ -172,7 +172,7 @@ func (k *diskWriter) usesSince(id uint64, key Key) uint8 {
 	return uses
 }
 
-// writeTouches writes the recency of entries used on disk, one transaction's worth.
+// writeAccesses writes the recency of entries used on disk, one transaction's worth.
 func (k *diskWriter) writeAccesses() error {
 	ids := k.accesses.some(stepEntries)
 	err := k.transact(func(b *batch) error {

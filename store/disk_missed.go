@@ -52,7 +52,8 @@ const markSuffix = ".missed-purges"
 // purges in force, and writes them down when it opens the file.
 func (d *disk) mark() error {
 	f, err := os.OpenFile(d.path+markSuffix, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) { // as is, or there is no folder
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		// As is, or there is no folder.
 		return nil
 	}
 	if err != nil {

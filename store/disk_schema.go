@@ -85,8 +85,9 @@ type keyRow struct {
 
 const keyRowFixed = 4 + 1 + 3*8
 
-// encode lays the row out: wire.Checksum(4), flags(1), generation(8), keepUntil(8), responseTime(8), and
-// in uvarints and strings the rank, which is the id until the entry is used, and the variant.
+// encode lays the row out: wire.Checksum(4), flags(1), generation(8), keepUntil(8),
+// responseTime(8), then in uvarints and strings the rank, which is the id until the entry is used,
+// and the variant.
 func (r *keyRow) encode(key []byte) []byte {
 	v := make([]byte, keyRowFixed, keyRowFixed+16)
 	if r.soft {

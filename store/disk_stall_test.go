@@ -157,7 +157,8 @@ func TestFaultDiskAnswersAgain(t *testing.T) {
 		if st := s.Stats(); st.Disk.State != "failed" || st.Errors[DiskTier] != 1 {
 			t.Errorf("stats %+v, errors %v", st.Disk, st.Errors)
 		}
-		err := New(Config{Path: dir, Required: true}, diskTier).Open() // as after a reload with another path, and back
+		// As after a reload with another path, and back.
+		err := New(Config{Path: dir, Required: true}, diskTier).Open()
 		if err == nil || !strings.Contains(err.Error(), "has not answered") || strings.Contains(err.Error(), "another process") {
 			t.Errorf("Open while the file is held: %v", err)
 		}
@@ -196,7 +197,8 @@ func TestFaultReadersOfADiskThatStandsStill(t *testing.T) {
 	interceptWrites(t, s, disk.wrap(0, 2*pageBytes))
 	s.Put(signedEntry(s, url+"other", 1, 500), 0)
 	<-disk.reached
-	s.disk.patience.Store(int64(20 * time.Millisecond)) // of those that come now: they wait in any case
+	// Of those that come now: they wait in any case.
+	s.disk.patience.Store(int64(20 * time.Millisecond))
 	asked := false
 	r := s.Lookup(keyOf(url), func(*Variant) int { asked = true; return 1 })
 	if r.Entry != nil || asked {

@@ -52,26 +52,42 @@
 //
 // # Budgets
 //
-// Memory counts for an entry its extent, rounded up to a slot or to pages (3 % on average), 112
-// bytes of index, and 64 bytes for each tag: one that no other entry has takes 40, one of two 80,
-// of many 45. It counts while the entry is held: resident, waiting for the disk, or
-// being sent to a client. A renewed entry (Renewal, Put) has its large body where the one has it
-// that was renewed: in memory the extent of that counts until the last of its renewals is gone, on
-// disk the record alone is written, under the same id as the chunks. Reservations count, what waits
-// for the disk with 256 bytes of bookkeeping, and what is kept decoded, at most a thirty-second
-// part of the budget by an estimate of what its maps take. Not counted is what a reader of a body
-// on disk has in hand while its client accepts it, 32 KiB at most. Not counted are free slots
-// (beyond 4 MiB, or a twenty-fourth of the budget if that is more, the sparsest slabs are emptied),
-// free pages (at most a megabyte, or a thirty-second part), and bookkeeping that was needed once
-// (64 bytes an item), which is used again and not given back.
+// Memory counts for an entry
+//
+//   - its extent, rounded up to a slot or to pages (3 % on average),
+//   - 112 bytes of index,
+//   - 64 bytes for each tag. One that no other entry has takes 40, one that two have 80, one that
+//     many have 45.
+//
+// An entry counts while it is held: resident, waiting for the disk, or being sent to a client. A
+// renewed entry (Renewal, Put) has its large body in common with the entry that was renewed. In
+// memory that extent counts until the last of its renewals is gone. On disk the record alone is
+// written, under the same id as the chunks.
+//
+// Memory also counts
+//
+//   - what is reserved for bodies on their way,
+//   - 256 bytes of bookkeeping for each entry that waits for the disk,
+//   - what is kept decoded, by an estimate of what its maps take: at most a thirty-second part of
+//     the budget.
+//
+// It does not count
+//
+//   - what a reader of a body on disk has in hand while its client accepts it: 32 KiB at most,
+//   - free slots. Beyond 4 MiB, or a twenty-fourth of the budget if that is more, the sparsest
+//     slabs are emptied,
+//   - free pages: at most a megabyte, or a thirty-second part of the budget,
+//   - bookkeeping that was needed once, 64 bytes an item. It is used again and not given back.
 //
 // Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts
-// for itself before it is written, and is bounded by the pages it changes, which are in the file
-// twice until it has committed; where the file has grown all the same, because no free pages lay
-// side by side, less of the budget is used. So the file stays within one and a half times the
-// budget; bbolt's files never shrink, so after Apply with a smaller budget only the pages get free.
-// A body may take half of the budget; bodies on their way, which cannot be evicted, three quarters
-// together. What is appended to a BodyWriter and not written is its caller's to count.
+// for itself before it is written. It is bounded by the pages that it changes, which are in the
+// file twice until it has committed. The file may have grown all the same, because no free pages
+// lay side by side; then less of the budget is used. So the file stays within one and a half times
+// the budget. bbolt's files never shrink: after Apply with a smaller budget pages only get free.
+//
+// A body may take half of the disk budget. Bodies on their way cannot be evicted, and may take
+// three quarters together. What is appended to a BodyWriter and not written is its caller's to
+// count.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
 // Entries that are expired or purged count until they are swept, and are served no more before

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Key names everything the handler keyed: the SHA-256 of it. All variants of a URL share one Key.
+// Key names everything the caller keyed: the SHA-256 of it. All variants of a URL share one Key.
 type Key [32]byte
 
-// Flags are facts of the fetching request that the handler wants back with the entry. They are
+// Flags are facts of the fetching request that the caller wants back with the entry. They are
 // opaque to the store.
 type Flags uint8
 
@@ -39,16 +39,16 @@ type Entry struct {
 	// BodyWriter was given when it began, and that of a renewed large body is that of the first
 	// with it.
 	ID uint64
-	// Key is the primary key, as the handler computed it.
+	// Key is the primary key, as the caller computed it.
 	Key Key
-	// URL is what the client asked for, normalised by the handler: absolute, for purge and listing,
+	// URL is what the client asked for, normalised by the caller: absolute, for purge and listing,
 	// and with the listener at which it was asked for, as URLAt has it.
 	URL string
 	// Variant is what selected this response among those of its Key.
 	Variant Variant
 	// Method is the request method that fetched it.
 	Method string
-	// Flags are the handler's, kept as they are.
+	// Flags are the caller's, kept as they are.
 	Flags Flags
 	// Status is the response's status code.
 	Status int
@@ -68,7 +68,7 @@ type Entry struct {
 	Generation uint64
 	// Body is the response body, whole.
 	Body Body
-	// Derived is room for what the handler derived from an entry, so that it need not derive it
+	// Derived is room for what the caller derived from an entry, so that it need not derive it
 	// again while the entry is among those kept decoded. It is not stored and begins nil.
 	Derived atomic.Pointer[any]
 

@@ -92,7 +92,8 @@ func TestPurgeThatCannotBeWritten(t *testing.T) {
 	if n := hits(t, s, urls); n != 6 {
 		t.Errorf("%d hits after the purge", n)
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 { // a full disk, which is the likely cause, has its room back
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		// A full disk, which is the likely cause, has its room back.
 		t.Errorf("left in the folder: %v, %v", left, err)
 	}
 	if err := s.Close(); err != nil {
@@ -192,7 +193,9 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	}
 	files.mend()
 	waitFor(t, func() bool {
-		clock.advance(retryTime) // more than once: a body writer learns of the failure before the disk writer is through with it
+		// More than once: a body writer learns of the failure before the disk writer is through
+		// with it.
+		clock.advance(retryTime)
 		return s.Stats().Disk.State == "open"
 	})
 	if b, err := growing.Chunk(0); err != nil || !bytes.HasPrefix(begin, b) {

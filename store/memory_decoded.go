@@ -117,7 +117,7 @@ func (s *Store) body(it *item) Body {
 	return s.memory.bodyOf(it)
 }
 
-// Estimates of what the runtime keeps for a decoded entry beside its strings. What the handler
+// Estimates of what the runtime keeps for a decoded entry beside its strings. What the caller
 // derives is about as much again: the header as it is sent.
 const (
 	decodedOverhead = 400               // the entry, a slot

@@ -22,7 +22,7 @@ type item struct {
 	at    arena.Address // immutable
 	id    uint64        // the entry's; immutable once it can be found
 	self  ref           // immutable
-	units uint32        // what it costs, in costUnits; immutable
+	units uint32        // what it costs, in units of costUnit bytes; immutable
 
 	prev, next ref // the policy's list
 	sibling    ref // the next variant whose key begins alike
@@ -64,8 +64,8 @@ const costUnit = 8
 // cost is what counts against the budget while the item is held.
 func (it *item) cost() int64 { return int64(it.units) * costUnit }
 
-// What an entry costs beside its extent, in whole costUnits. Maps and trees are estimated by what
-// they take on average.
+// What an entry costs beside its extent, in whole units of costUnit. Maps and trees are estimated
+// by what they take on average.
 const (
 	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24 // itself, its slots in key map and URL order
 	tagBytes  = int64(unsafe.Sizeof(tagRow{})) + 32    // its row, a share of list and map

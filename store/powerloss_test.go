@@ -316,7 +316,8 @@ func TestFaultLyingDisk(t *testing.T) {
 			for n := range powerURLs {
 				s.Put(signedEntry(s, powerURL(n), 1<<20, 3_000, "t0"), 0)
 			}
-			_, _ = s.Purge(Selectors{Prefixes: []string{powerURL(1)}}, PurgeOptions{}) // may find the damage
+			// May find the damage.
+			_, _ = s.Purge(Selectors{Prefixes: []string{powerURL(1)}}, PurgeOptions{})
 			_ = s.Sync()
 			for n := range powerURLs {
 				found(t, s, powerURL(n))

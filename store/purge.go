@@ -11,10 +11,11 @@ package store
 // it masks is left anywhere. Interleaving by interleaving:
 //
 //   - Memory. Lookup judges every candidate after it has it in hand. The record is in force before
-//     the answer, so a look-up that starts after the answer sees it, or else it was dropped in
-//     between: then the sweep has set the item's flag before, which Lookup reads after judging. The
-//     look-up holds the item from under the shard's lock on, so neither what it judges nor the flag
-//     can become another entry's meanwhile. A decoded entry is only looked at through its item.
+//     the answer, so a look-up that starts after the answer sees it, unless it was dropped in
+//     between. Then the sweep has set the item's flag before that, and Lookup reads the flag after
+//     judging. The look-up holds the item from under the shard's lock on, so neither what it judges
+//     nor the flag can become another entry's meanwhile. A decoded entry is only looked at through
+//     its item.
 //   - Snapshot of the file. A look-up may hold a transaction that still sees rows which the sweep
 //     has deleted, and judge them when the record is gone. It counts drops around both, and begins
 //     again.
@@ -47,15 +48,15 @@ package store
 //     is counted by the disk writer in the transaction that commits the record, against the records
 //     of lower generations: of purges that overlap, each entry counts in one.
 //   - Nothing anywhere. purge_noop.go has the argument for leaving such a purge out.
-//   - Nothing on disk. Where no index row is one that the record may hit, it is not written down,
-//     as of most unsafe requests (RFC 9111 4.4). What comes to the disk later passes the disk
-//     writer, which judges it by the record in memory: gone, it is not written; stale, its rows say
-//     so. So at no moment is there a row that a crash could uncover. What is counted and this are
-//     read by the disk writer, between its batches, so no row is on its way meanwhile.
-//   - Counted in another order. A batch looks at no record from the first on that is not counted.
-//     So a record is swept only once all that are lower are counted, and one that comes to the
-//     disk writer before a lower one is written down whatever it may hit: what a batch has written
-//     meanwhile its sweep finds.
+//   - Nothing on disk. A record that can hit no index row is not written down, which is so for most
+//     unsafe requests (RFC 9111 4.4). What comes to the disk later passes the disk writer, which
+//     judges it by the record in memory: what is gone is not written, what is stale has it in its
+//     rows. So at no moment is there a row that a crash could uncover. The disk writer looks for
+//     such rows while it counts, between its batches, so no row is on its way meanwhile.
+//   - Counted in another order. A batch looks at the records up to the first that is not counted,
+//     and at none from there on. So a record is swept only once all that are lower are counted. One
+//     that comes to the disk writer before a lower one is written down whatever it may hit: its
+//     sweep finds what a batch has written meanwhile.
 //   - Rows swept. Once the rows of a record are swept it is like one that had none, and leaves the
 //     file with the last of them: what comes to the disk later passes the disk writer. The record
 //     itself stays in memory for as long as a fetch is under way that is older.
@@ -68,15 +69,15 @@ package store
 //     what follows, which is about crashes.
 //   - Crash before the commit. No answer was given. Who has acted upon the return of BeginPurge
 //     carries the purge out again: position.go has the argument for how he knows.
-//   - Crash after the commit. The record is read back before Ready and before any look-up; no entry
-//     in the file has a generation that is not below or equal to the file's, which every batch
-//     commits and from which counting goes on, so later fetches and purges have later generations.
+//   - Crash after the commit. restorePurges reads the record back before Ready and before any
+//     look-up. No entry in the file has a higher generation than the file's own, which every batch
+//     commits and from which counting goes on. So later fetches and purges have later generations.
 //   - Crash within the sweep. Rows go in transactions; the record's row goes in the last.
 //   - Restart without the file (locked, failing), file taken up later. Purges answered meanwhile
 //     were answered with ErrNotDurable, and the file is marked as one that has missed them, unless
-//     another process has it. They stay in force, are written to the file before the first look-up
-//     in it, after which the mark is removed, and by the wall clock have later generations than what is in it. Where
-//     they have not, the file is set aside.
+//     another process has it. They stay in force, and are written to the file before the first
+//     look-up in it; then the mark is removed. By the wall clock they have later generations than
+//     what is in it. Where they have not, the file is set aside.
 //   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even
 //     a crash brings it back. Where that fails too, a mark is put beside it. Another process that
 //     finds the mark begins the file anew; this one takes the file up as in the case above.
@@ -123,8 +124,8 @@ func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) 
 // Purge makes every entry that sel selects gone, or stale, and counts those that were neither
 // expired nor purged before. When it returns without error, the purge holds across a crash. An
 // error that wraps ErrNotDurable means that it holds until the process ends, and that the file it
-// could not be written to is not used again without it. Before Open it matches nothing and holds for what Open
-// finds.
+// could not be written to is not used again without it. Before Open it matches nothing and holds
+// for what Open finds.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
 	req, err := s.BeginPurge(sel, opts)
 	if err != nil {

@@ -15,17 +15,17 @@ const recordVersion = 3
 // stands at fixed places, so that looking at it decodes nothing. Numbers are big-endian, times
 // nanoseconds since 1970.
 //
-//	 0  wire.Checksum(4)      of the id and the rest of the record; filled in on the way to the disk
+//	 0  wire.Checksum(4) of the id and the rest of the record; filled in on the way to the disk
 //	 4  version(1)
-//	 5  flags(1)         of the handler
+//	 5  flags(1)         of the caller
 //	 6  status(2)
 //	 8  length(4)        of the record
 //	12  body(8)          length of the body
 //	20  generation(8)
-//	28  requestTime(8), responseTime(8), freshUntil(8), keepUntil(8)
+//	28  RequestTime(8), ResponseTime(8), FreshUntil(8), KeepUntil(8)
 //	60  key(32)
 //	92  lengths(4 each)  of URL, variant, tags
-//	104 wire.Checksum(4)      of the id and the body in the same row; filled in on the way to the disk
+//	104 wire.Checksum(4) of the id and the body in the same row; filled in on the way to the disk
 //	108 URL              and listener, see URLAt
 //	    variant          coding, number of names, names and values in turn
 //	    tags             number of tags, tags

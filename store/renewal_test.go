@@ -169,7 +169,8 @@ func TestRenewalOfWhatIsNotThere(t *testing.T) {
 				result := s.Put(e, 0)
 				r.Release()
 				_ = s.Sync()
-				if result == Stored && (name != "another file" || settings.Memory >= 3<<20) { // whose chunks are gone
+				if result == Stored && (name != "another file" || settings.Memory >= 3<<20) {
+					// Whose chunks are gone.
 					wantRenewed(t, s, url, 1, "late")
 				}
 				checkAgreement(t, s)

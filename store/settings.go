@@ -165,7 +165,7 @@ const (
 	Replaced
 	// PurgedHard means that a purge removed it.
 	PurgedHard
-	// Removed means that the handler asked for it.
+	// Removed means that the caller asked for it.
 	Removed
 	// Damaged means that what was read back did not agree with its checksum.
 	Damaged

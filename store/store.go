@@ -140,6 +140,12 @@ func (s *Store) Apply(settings Settings) {
 	s.diskWriter.wake()
 }
 
+// Settings returns those in force.
+func (s *Store) Settings() Settings { return *s.settings.Load() }
+
+// HasDisk reports whether there is a disk tier, which may have responses of an earlier process.
+func (s *Store) HasDisk() bool { return s.disk != nil }
+
 // Close writes what is queued and closes the file. More than once does no harm.
 func (s *Store) Close() error {
 	s.life.Lock()

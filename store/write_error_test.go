@@ -177,13 +177,15 @@ func TestFaultShortReads(t *testing.T) {
 			there++
 		}
 	}
-	if st := s.Stats(); there == 60 || st.Errors[DiskTier] == 0 { // the disk writer may have met it first
+	if st := s.Stats(); there == 60 || st.Errors[DiskTier] == 0 {
+		// The disk writer may have met it first.
 		t.Errorf("%d of 60 found in half a file; errors %v", there, st.Errors)
 	}
 	for n := 0; s.Stats().Disk.State == "open" && n < 1_000; n++ {
 		found(t, s, url(n%60))
 	}
-	waitFor(t, func() bool { // it is set aside at the latest when writes have met the damage three times
+	waitFor(t, func() bool {
+		// It is set aside at the latest when writes have met the damage three times.
 		s.Put(signedEntry(s, url(0), 2, 100), 0)
 		_ = s.Sync()
 		clock.advance(retryTime)

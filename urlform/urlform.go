@@ -102,7 +102,7 @@ func Authority(scheme, text string) (string, error) {
 	return strings.ToLower(host) + ":" + port, nil
 }
 
-// split returns the host, an IPv6 address in its brackets, and the port, or an empty one.
+// splitAuthority returns the host, an IPv6 address in its brackets, and the port, or an empty one.
 func splitAuthority(text string) (host, port string, err error) {
 	if strings.HasPrefix(text, "[") {
 		end := strings.IndexByte(text, ']') + 1

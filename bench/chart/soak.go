@@ -65,6 +65,26 @@ func soak(from, to string) error {
 	if err != nil {
 		return err
 	}
+	var plots [][]*plot.Plot
+	for _, panel := range t.panels() {
+		p, err := t.plot(panel.title, panel.curves)
+		if err != nil {
+			return err
+		}
+		plots = append(plots, []*plot.Plot{p})
+	}
+	plots[len(plots)-1][0].X.Label.Text = "minutes"
+	return save(plots, vg.Points(720), vg.Points(820), to)
+}
+
+// panel is what one plot shows.
+type panel struct {
+	title  string
+	curves []curve
+}
+
+// panels are those of a soak, from the top down.
+func (t table) panels() []panel {
 	const mib = 1 << 20
 	column := func(name string, unit float64) func(int) float64 {
 		return func(i int) float64 { return t[name][i] / unit }
@@ -78,10 +98,7 @@ func soak(from, to string) error {
 			return v
 		}
 	}
-	panels := []struct {
-		title  string
-		curves []curve
-	}{
+	return []panel{
 		{"Memory, MiB", []curve{
 			{"RssAnon", column("rss_anon", mib), green, false},
 			{"charged to the budget", column("memory_bytes", mib), blue, false},
@@ -100,20 +117,10 @@ func soak(from, to string) error {
 			{"99th percentile", column("p99_ms", 1), orange, false},
 		}},
 	}
-	plots := make([][]*plot.Plot, len(panels))
-	for i, panel := range panels {
-		p, err := t.panel(panel.title, panel.curves)
-		if err != nil {
-			return err
-		}
-		plots[i] = []*plot.Plot{p}
-	}
-	plots[len(plots)-1][0].X.Label.Text = "minutes"
-	return save(plots, vg.Points(720), vg.Points(820), to)
 }
 
-// panel is one plot of curves over time, from 0 up.
-func (t table) panel(title string, curves []curve) (*plot.Plot, error) {
+// plot draws curves over time, from 0 up.
+func (t table) plot(title string, curves []curve) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = title
 	p.Legend.Top = true
