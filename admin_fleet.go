@@ -107,5 +107,8 @@ func (n *node) stats() *sharedStats {
 	if n == nil {
 		return nil
 	}
-	return &sharedStats{Stats: n.Stats()}
+	tier := n.tier.Stats()
+	return &sharedStats{
+		Stats: n.Stats(), UploadBytes: tier.UploadBytes, Skipped: tier.Skipped, Breaker: tier.Breaker.String(),
+	}
 }

@@ -85,7 +85,7 @@ func fromPool(
 		cachesOpen.Add(1)
 		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{
-			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Pass: p.pass, Logger: log, Idle: p.idle,
+			Store: s, OnDisk: folder != "", Metrics: collectors, Purger: p, Pass: p.pass, Remote: p.remote, Logger: log, Idle: p.idle,
 		})
 		return p, nil
 	})
@@ -335,6 +335,18 @@ func (p *pooled) pass() bool {
 		}
 	}
 	return true
+}
+
+// remote is the httpcache.Options.Remote of the cache: the shared tier of the newest configuration.
+func (p *pooled) remote() httpcache.RemoteFetch {
+	nodes := p.nodes.Load()
+	if nodes == nil {
+		return nil
+	}
+	if f := (*nodes)[len(*nodes)-1].tier.Begin(); f != nil {
+		return f
+	}
+	return nil // and no interface that holds a nil pointer
 }
 
 // idle is called when the last request or fetch has ended.
