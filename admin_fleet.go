@@ -30,7 +30,7 @@ func (t adminView) purgeAll(
 	ctx, cancel := context.WithTimeout(ctx, n.patience())
 	defer cancel()
 	begun := time.Now()
-	done, err := n.Purge(ctx, fleet.Purge{Selectors: selectors, Severity: severityOf(options.Soft)})
+	done, err := n.Purge(ctx, fleet.Purge{Selectors: selectors, Severity: options.Severity})
 	collectors.purgeWait.Observe(time.Since(begun).Seconds())
 	if err != nil && !errors.Is(err, store.ErrNotDurable) {
 		err = fmt.Errorf("%w: %w", purge.ErrNoReply, err)

@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -179,13 +180,13 @@ func (p *pooled) Purge(
 		}
 	}
 	begun := beginPurge(slices.Clone(all), p, selectors, options.PurgeOptions)
-	p.invalidateElsewhere(elsewhere, options.Soft)
+	p.invalidateElsewhere(elsewhere, options.Severity)
 	return begun.wait()
 }
 
 // invalidateElsewhere hands what an unsafe request invalidates to the other nodes, and does not wait
 // for them.
-func (p *pooled) invalidateElsewhere(selectors store.Selectors, soft bool) {
+func (p *pooled) invalidateElsewhere(selectors store.Selectors, severity store.Severity) {
 	nodes := p.nodes.Load()
 	if nodes == nil {
 		return
@@ -193,15 +194,8 @@ func (p *pooled) invalidateElsewhere(selectors store.Selectors, soft bool) {
 	selectors.Tags = slices.Clone(selectors.Tags)
 	httpcache.ReachSearched(&selectors) // they may have what no request has brought here
 	for _, n := range *nodes {
-		n.Invalidate(fleet.Purge{Selectors: selectors, Severity: severityOf(soft)})
+		n.Invalidate(fleet.Purge{Selectors: selectors, Severity: cmp.Or(severity, store.Hard)})
 	}
-}
-
-func severityOf(soft bool) store.Severity {
-	if soft {
-		return store.Soft
-	}
-	return store.Hard
 }
 
 // purges counts the purges of the process, so that a file that has missed one can be recognised.

@@ -50,11 +50,11 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		err := q.respondFlight(s, hd, leads)
 		return !errors.Is(err, errStalled), err
 	case fromStaleOnError:
-		q.found, q.freshness = store.Result{Entry: hd.entry, Soft: hd.soft}, hd.freshness
+		q.found, q.freshness = store.Result{Entry: hd.entry, Severity: hd.severity}, hd.freshness
 		if !leads {
 			q.freshness = q.evaluate(hd.entry) // its own route may allow less
 		}
-		if !leads && !q.usableOnError(q.freshness, q.now, hd.soft) {
+		if !leads && !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) {
 			return true, q.failFollowers(&originError{status: hd.origin})
 		}
 		return true, q.respondStored(OutcomeStale, DetailSIE)
@@ -95,8 +95,8 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 	now := q.now
 	cs := rfc9111.CacheStatus{Hit: true, Detail: detail.String()}
 	ttl := q.freshness.TTL(now)
-	if q.found.Soft {
-		ttl = min(ttl, 0) // purged softly, so stale
+	if q.found.Severity != store.NotPurged {
+		ttl = min(ttl, 0) // purged, so stale
 	}
 	cs.SetTTL(ttl)
 	q.decide(Decision{Outcome: outcome, Detail: detail})
