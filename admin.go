@@ -36,13 +36,20 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 		}
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
-	options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Soft: s.Soft, DryRun: s.DryRun}}
+	options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: severityOf(s), DryRun: s.DryRun}}
 	purged, err := t.purgeAll(ctx, selectors, options)
 	if !s.DryRun {
 		t.countPurge(s)
 		t.emitPurged(s, purged.Matched)
 	}
 	return purged, err
+}
+
+func severityOf(s purge.Selectors) store.Severity {
+	if s.Soft {
+		return store.Soft
+	}
+	return store.Hard
 }
 
 // emitPurged tells Caddy's event subscribers.
@@ -115,7 +122,7 @@ func (t adminView) Entries(query purge.Query) (purge.Listing, error) {
 
 func listed(item *store.Item, now time.Time) purge.Entry {
 	ttl := item.FreshUntil.Sub(now)
-	if item.Soft {
+	if item.Severity != store.NotPurged {
 		ttl = min(ttl, 0)
 	}
 	x := rfc9111.Exchange{

@@ -30,7 +30,7 @@ func (t adminView) purgeAll(
 	ctx, cancel := context.WithTimeout(ctx, n.patience())
 	defer cancel()
 	begun := time.Now()
-	done, err := n.Purge(ctx, fleet.Purge{Selectors: selectors, Severity: severityOf(options.Soft)})
+	done, err := n.Purge(ctx, fleet.Purge{Selectors: selectors, Severity: options.Severity})
 	collectors.purgeWait.Observe(time.Since(begun).Seconds())
 	if err != nil && !errors.Is(err, store.ErrNotDurable) {
 		err = fmt.Errorf("%w: %w", purge.ErrNoReply, err)
@@ -107,5 +107,8 @@ func (n *node) stats() *sharedStats {
 	if n == nil {
 		return nil
 	}
-	return &sharedStats{Stats: n.Stats()}
+	tier := n.tier.Stats()
+	return &sharedStats{
+		Stats: n.Stats(), UploadBytes: tier.UploadBytes, Skipped: tier.Skipped, Breaker: tier.Breaker.String(),
+	}
 }

@@ -74,7 +74,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.settings = store.Settings{
 		Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody,
 	}
-	if err := collectors.register(ctx.GetMetricsRegistry(), &storeCollector{running.stats, fetchesUnderWay, running.node}); err != nil {
+	if err := a.registerMetrics(ctx); err != nil {
 		return err
 	}
 	events, err := ctx.App("events")
@@ -94,6 +94,33 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.claim = &claim{&a.routes, a.settings, a.node}
 	a.cache.add(a.claim)
 	return nil
+}
+
+// nameServer returns what names a server. With a fleet that depends on the other servers of the
+// configuration, which are known when the first request comes.
+func (a *App) nameServer(server *caddyhttp.Server) func() string {
+	if a.node == nil {
+		name := serverName(server)
+		return func() string { return name }
+	}
+	return sync.OnceValue(func() string {
+		sites, err := a.ctx.AppIfConfigured("http")
+		if err != nil {
+			return serverName(server)
+		}
+		return sharedServerName(server, sites.(*caddyhttp.App).Servers)
+	})
+}
+
+func (a *App) registerMetrics(ctx caddy.Context) error {
+	registry := ctx.GetMetricsRegistry()
+	if err := collectors.register(registry, &storeCollector{running.stats, fetchesUnderWay, running.node}); err != nil {
+		return err
+	}
+	if len(a.Shared) == 0 {
+		return nil
+	}
+	return collectors.registerShared(registry)
 }
 
 // Start opens the store if it is not open yet.

@@ -59,7 +59,7 @@ type processCaches struct{}
 
 // Apply implements fleet.Caches.
 func (processCaches) Apply(p fleet.Purge) (wait func(context.Context) (matched int, err error)) {
-	begun := beginPurge(everyCache(), nil, p.Selectors, purgeOptions(p.Severity))
+	begun := beginPurge(everyCache(), nil, p.Selectors, store.PurgeOptions{Severity: p.Severity})
 	return func(context.Context) (int, error) { return begun.wait() }
 }
 
@@ -70,13 +70,7 @@ func (processCaches) Suspect() {
 
 // suspect has all that some caches have stored be validated before its next use.
 func (processCaches) suspect(caches []*pooled) {
-	beginPurge(caches, nil, store.Selectors{All: true}, purgeOptions(store.Invalid))
-}
-
-// purgeOptions are those of a purge of a severity. What would have to be validated is gone: that is
-// more than is asked for.
-func purgeOptions(severity store.Severity) store.PurgeOptions {
-	return store.PurgeOptions{Soft: severity == store.Soft}
+	beginPurge(caches, nil, store.Selectors{All: true}, store.PurgeOptions{Severity: store.Invalid})
 }
 
 // Position implements fleet.Caches. A cache in memory alone has nothing from before a start.

@@ -59,7 +59,7 @@ func TestImportsPointOneWay(t *testing.T) {
 				ours = append(ours, rest)
 			}
 		}
-		if want := []string{"caddyfile", "fleet", "httpcache", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
+		if want := []string{"caddyfile", "fleet", "fleet/redis", "httpcache", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}
 	})

@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/larder-cache/larder/httpcache"
@@ -51,6 +53,38 @@ func serverName(server *caddyhttp.Server) string {
 	if server == nil {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(server.Listen)), "\n")))
+	return nameOf(server.Listen)
+}
+
+func nameOf(addresses []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(addresses)), "\n")))
 	return hex.EncodeToString(sum[:8])
+}
+
+// sharedServerName names a server of a node of a fleet, by its ports: the nodes have addresses of
+// their own, and share what came in by the same ports. Where another server of this node has the
+// same ports the addresses tell them apart, as they do without a fleet.
+func sharedServerName(server *caddyhttp.Server, all map[string]*caddyhttp.Server) string {
+	if server == nil {
+		return ""
+	}
+	name := nameOf(withoutHosts(server.Listen))
+	for _, other := range all {
+		if other != server && nameOf(withoutHosts(other.Listen)) == name {
+			return serverName(server)
+		}
+	}
+	return name
+}
+
+// withoutHosts leaves the hosts out of addresses.
+func withoutHosts(addresses []string) []string {
+	without := make([]string, len(addresses))
+	for i, address := range addresses {
+		without[i] = address
+		if parsed, err := caddy.ParseNetworkAddress(address); err == nil && !parsed.IsUnixNetwork() && !parsed.IsFdNetwork() {
+			without[i] = caddy.JoinNetworkAddress(parsed.Network, "", strconv.FormatUint(uint64(parsed.StartPort), 10)+"-"+strconv.FormatUint(uint64(parsed.EndPort), 10))
+		}
+	}
+	return without
 }

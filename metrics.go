@@ -27,14 +27,21 @@ type metrics struct {
 	purged        *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
 	purgeWait     prometheus.Histogram
+
+	sharedRequests    [fleet.OpCount][fleet.OutcomeCount]prometheus.Counter
+	sharedRequestsVec *prometheus.CounterVec
+	sharedSeconds     [fleet.OpCount]prometheus.Observer
+	sharedSecondsVec  *prometheus.HistogramVec
+	leases            [fleet.LeaseOutcomeCount]prometheus.Counter
+	leasesVec         *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
 	const namespace, subsystem = "caddy", moduleName
-	counter := func(name, help, label string) *prometheus.CounterVec {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
-		}, []string{label})
+		}, labels)
 	}
 	m := &metrics{
 		requestsVec:  counter("requests_total", "Requests by how they were answered.", "outcome"),
@@ -51,6 +58,14 @@ func newMetrics() *metrics {
 			Buckets: []float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 60},
 		}),
 		reasons: make(map[rfc9111.Reason]prometheus.Counter),
+
+		sharedRequestsVec: counter("shared_requests_total", "Requests to the server that the fleet shares, by what was asked for and what came of it.", "op", "outcome"),
+		sharedSecondsVec: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "shared_seconds",
+			Help:    "Time that requests to the server of the fleet took.",
+			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5},
+		}, []string{"op"}),
+		leasesVec: counter("leases_total", "Fetches that asked to be the fleet's only one, by how they went on.", "outcome"),
 	}
 	for o := range httpcache.OutcomeCount {
 		m.requests[o] = m.requestsVec.WithLabelValues(o.String())
@@ -61,15 +76,31 @@ func newMetrics() *metrics {
 	for _, kind := range []string{"tag", "url", "prefix", "host", "all"} {
 		m.purged.WithLabelValues(kind)
 	}
+	for op := range fleet.OpCount {
+		m.sharedSeconds[op] = m.sharedSecondsVec.WithLabelValues(op.String())
+		for o := range fleet.OutcomeCount {
+			m.sharedRequests[op][o] = m.sharedRequestsVec.WithLabelValues(op.String(), o.String())
+		}
+	}
+	for o := range fleet.LeaseOutcomeCount {
+		m.leases[o] = m.leasesVec.WithLabelValues(o.String())
+	}
 	return m
 }
 
 // register registers the counts in the registry of a new configuration, and what is read of the
 // store.
 func (m *metrics) register(registry prometheus.Registerer, ofStore *storeCollector) error {
-	for _, c := range []prometheus.Collector{
-		m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, m.purgeWait, ofStore,
-	} {
+	return registerAll(registry, m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, ofStore)
+}
+
+// registerShared registers what is counted where there is a fleet.
+func (m *metrics) registerShared(registry prometheus.Registerer) error {
+	return registerAll(registry, m.purgeWait, m.sharedRequestsVec, m.sharedSecondsVec, m.leasesVec)
+}
+
+func registerAll(registry prometheus.Registerer, collectors ...prometheus.Collector) error {
+	for _, c := range collectors {
 		if err := registry.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
 		}
@@ -89,6 +120,15 @@ func (m *metrics) NotStored(reason rfc9111.Reason) {
 		c.Inc()
 	}
 }
+
+// SharedRequest implements fleet.TierMetrics.
+func (m *metrics) SharedRequest(op fleet.Op, outcome fleet.Outcome, took time.Duration) {
+	m.sharedRequests[op][outcome].Inc()
+	m.sharedSeconds[op].Observe(took.Seconds())
+}
+
+// Lease implements fleet.TierMetrics.
+func (m *metrics) Lease(outcome fleet.LeaseOutcome) { m.leases[outcome].Inc() }
 
 // requestCounts returns the requests by outcome.
 func (m *metrics) requestCounts() map[string]uint64 {

@@ -23,6 +23,7 @@ import (
 func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(new(Redis))
 	cfg.Register(func(c cfg.HandlerConfig) caddyhttp.MiddlewareHandler { return &Handler{HandlerConfig: c} })
 	purge.Register(runningCache)
 }
@@ -40,7 +41,7 @@ type Handler struct {
 	cfg.HandlerConfig
 
 	app    *App
-	server string // serverName of the server that it belongs to
+	server func() string // the name of the server that it belongs to
 	route  *httpcache.Route
 	logger *zap.Logger
 }
@@ -66,7 +67,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	h.server = serverName(server)
+	h.server = h.app.nameServer(server)
 	if h.MaxBody > h.app.MaxBody {
 		h.logger.Warn("max_body of the directive is larger than that of the global option, "+
 			"which holds: raise that one",

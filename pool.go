@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -86,7 +87,7 @@ func fromPool(
 		cachesOpen.Add(1)
 		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{
-			Store: s, Metrics: collectors, Purger: p, Pass: p.pass, Logger: log, Idle: p.idle,
+			Store: s, Metrics: collectors, Purger: p, Pass: p.pass, Remote: p.remote, Logger: log, Idle: p.idle,
 		})
 		return p, nil
 	})
@@ -181,13 +182,13 @@ func (p *pooled) Purge(
 		}
 	}
 	begun := beginPurge(slices.Clone(all), p, selectors, options.PurgeOptions)
-	p.invalidateElsewhere(elsewhere, options.Soft)
+	p.invalidateElsewhere(elsewhere, options.Severity)
 	return begun.wait()
 }
 
 // invalidateElsewhere hands what an unsafe request invalidates to the other nodes, and does not wait
 // for them.
-func (p *pooled) invalidateElsewhere(selectors store.Selectors, soft bool) {
+func (p *pooled) invalidateElsewhere(selectors store.Selectors, severity store.Severity) {
 	nodes := p.nodes.Load()
 	if nodes == nil {
 		return
@@ -195,15 +196,8 @@ func (p *pooled) invalidateElsewhere(selectors store.Selectors, soft bool) {
 	selectors.Tags = slices.Clone(selectors.Tags)
 	httpcache.ReachSearched(&selectors) // they may have what no request has brought here
 	for _, n := range *nodes {
-		n.Invalidate(fleet.Purge{Selectors: selectors, Severity: severityOf(soft)})
+		n.Invalidate(fleet.Purge{Selectors: selectors, Severity: cmp.Or(severity, store.Hard)})
 	}
-}
-
-func severityOf(soft bool) store.Severity {
-	if soft {
-		return store.Soft
-	}
-	return store.Hard
 }
 
 // purges counts the purges of the process, so that a file that has missed one can be recognised.
@@ -338,6 +332,18 @@ func (p *pooled) pass() bool {
 		}
 	}
 	return true
+}
+
+// remote is the httpcache.Options.Remote of the cache: the shared tier of the newest configuration.
+func (p *pooled) remote() httpcache.RemoteFetch {
+	nodes := p.nodes.Load()
+	if nodes == nil {
+		return nil
+	}
+	if f := (*nodes)[len(*nodes)-1].tier.Begin(); f != nil {
+		return f
+	}
+	return nil // and no interface that holds a nil pointer
 }
 
 // idle is called when the last request or fetch has ended.

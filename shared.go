@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -42,6 +43,7 @@ type node struct {
 	*fleet.Fleet
 	name   string // of the fleet
 	engine fleet.Engine
+	tier   *fleet.SharedTier
 	fence  time.Duration
 	start  sync.Once
 }
@@ -92,6 +94,10 @@ func newNode(module SharedEngine) (*node, error) {
 		Replicas: config.Replicas, Secret: []byte(config.Secret),
 		Name: hostName(), Address: hostAddress(), Version: buildVersion(),
 	})
+	n.tier = fleet.NewSharedTier(engine, n.Fleet, fleet.TierConfig{
+		Node: n.ID(), Timeout: time.Duration(config.Timeout), MaxBody: config.MaxBody, TTL: time.Duration(config.TTL),
+		StoreOff: !*config.Store, Secret: config.Secret, Metrics: collectors, Logger: logger,
+	})
 	return n, nil
 }
 
@@ -104,6 +110,7 @@ func (n *node) join() {
 	n.start.Do(func() {
 		nodesJoined.Add(1)
 		n.Start()
+		n.tier.Start()
 	})
 }
 
@@ -116,14 +123,14 @@ const leaveTimeout = 2 * time.Second
 func (n *node) Destruct() error {
 	joined := true
 	n.start.Do(func() { joined = false })
-	defer n.engine.Close()
 	if !joined {
-		return nil
+		return n.engine.Close()
 	}
 	defer nodesJoined.Add(-1)
+	n.tier.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	return n.Close(ctx)
+	return errors.Join(n.Close(ctx), n.engine.Close())
 }
 
 // hostName is how people know this machine.

@@ -142,7 +142,11 @@ func TestAHandlerAsksForThePass(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		return nil
 	})
-	h.app.cache.nodes.Store(&[]*node{{Fleet: fleet.New(fleet.Options{})}})
+	n, err := newNode(new(memoryEngine)) // that has never joined
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.app.cache.nodes.Store(&[]*node{n})
 	for range 2 {
 		w := &nullWriter{make(http.Header)}
 		if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
@@ -151,5 +155,66 @@ func TestAHandlerAsksForThePass(t *testing.T) {
 	}
 	if calls != 2 {
 		t.Errorf("a node that has no pass asks the origin %d times for two requests", calls)
+	}
+}
+
+// A Redis block is checked when it is provisioned, with what its placeholders stand for.
+func TestProvisionRedis(t *testing.T) {
+	t.Setenv("LARDER_TEST_REDIS", "redis://:pa55w0rd@localhost:6379")
+	t.Setenv("LARDER_TEST_EMPTY", "")
+	for block, want := range map[string]string{
+		`"urls":["{env.LARDER_TEST_REDIS}"]`:                              "",
+		`"urls":["redis://localhost"],"secret":"{env.LARDER_TEST_EMPTY}"`: "is empty",
+		`"urls":["{env.LARDER_TEST_REDIS}/x"]`:                            "names no database by a number",
+		`"urls":["rediss://localhost"],"tls":{"ca":"/nonexistent"}`:       "tls ca",
+		`"urls":["rediss://localhost"],"tls":{"ca":"shared_test.go"}`:     "has no certificate",
+		`"urls":["redis://localhost"],"fence":"10ms"`:                     "fence",
+	} {
+		app, err := provisionApp(t, `{"disk":{"off":true},"shared":{"engine":"redis",`+block+`}}`)
+		switch {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %q in it", block, err, want)
+		case err != nil && strings.Contains(err.Error(), "pa55w0rd"):
+			t.Errorf("%s: the error has the password: %v", block, err)
+		case err == nil:
+			if err := app.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	awaitClosedCaches(t)
+}
+
+// The nodes of a fleet share what came in by the same ports, whatever addresses they have. Servers
+// of one node are kept apart all the same.
+func TestSharedServerNames(t *testing.T) {
+	name := func(of string, others ...string) string {
+		server := &caddyhttp.Server{Listen: strings.Fields(of)}
+		all := map[string]*caddyhttp.Server{"srv0": server}
+		for _, other := range others {
+			all[other] = &caddyhttp.Server{Listen: strings.Fields(other)}
+		}
+		return sharedServerName(server, all)
+	}
+	for _, tc := range []struct {
+		one, two string
+		same     bool
+	}{
+		{name("10.0.0.1:443"), name("10.0.0.2:443"), true},
+		{name("10.0.0.1:443"), name(":443"), true},
+		{name("10.0.0.1:443 10.0.0.1:80"), name("[::1]:80 [::1]:443"), true},
+		{name("10.0.0.1:443", ":80"), name("10.0.0.2:443", ":80", ":81"), true},
+		{name(":443"), name(":8443"), false},
+		{name(":443"), name("udp/:443"), false},
+		{name("10.0.0.1:443", "10.0.0.9:443"), name("10.0.0.9:443", "10.0.0.1:443"), false},
+		{name("unix//run/a.sock"), name("unix//run/b.sock"), false},
+		{name("unix//run/a.sock"), name("unix//run/a.sock"), true},
+	} {
+		if (tc.one == tc.two) != tc.same {
+			t.Errorf("%+v", tc)
+		}
+	}
+	if sharedServerName(nil, nil) != "" {
+		t.Error("no server has a name")
 	}
 }

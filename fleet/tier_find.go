@@ -123,7 +123,7 @@ func (t *SharedTier) open(
 		return store.Result{}, err
 	}
 	t.likely.note(&r.entry.Variant)
-	return store.Result{Entry: r.entry, Soft: severity == store.Soft}, nil
+	return store.Result{Entry: r.entry, Severity: severity}, nil
 }
 
 // isOtherVersion reports whether a record is one of this format in another version.

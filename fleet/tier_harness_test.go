@@ -152,7 +152,7 @@ func (s *site) purge(sel store.Selectors, severity store.Severity) {
 	s.t.Helper()
 	s.log.masks.Add(s.log.applied.Load()+1, sel, severity)
 	for _, nd := range s.nodes {
-		if _, err := nd.cache.Purge(s.t.Context(), sel, httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Soft: severity == store.Soft}}); err != nil {
+		if _, err := nd.cache.Purge(s.t.Context(), sel, httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: severity}}); err != nil {
 			s.t.Error(err)
 		}
 	}

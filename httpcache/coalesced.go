@@ -116,7 +116,7 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 	}
 	q.updateNow() // the response may be newer than q.now
 	freshness := q.evaluate(found.Entry)
-	use, _ := freshness.UseFor(q.directives, q.arrivedAt(), q.now, found.Soft)
+	use, _ := freshness.UseFor(q.directives, q.arrivedAt(), q.now, validityOf(found.Severity))
 	if use != rfc9111.UseFresh || !varianceAgrees(found.Entry.Header, q.keyed.variance) || found.Ready(0) != nil {
 		found.Release()
 		return false
@@ -139,8 +139,7 @@ func (q *Request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
 	shared, decided := f.Shared().(*sharedResponse)
 	if !decided {
-		hard, soft := q.cache.store.Purged(tag.url, nil, tag.generation)
-		return !hard && !soft
+		return q.cache.store.Purged(tag.url, nil, tag.generation) == store.NotPurged
 	}
 	// If the ticket has ended, the store may have forgotten a purge. Then the shared response has
 	// recorded it.
@@ -154,7 +153,7 @@ func (q *Request) inTime(shared *sharedResponse) bool {
 	if shared.source != fromOrigin && shared.source != fromValidation {
 		return true
 	}
-	use, _ := shared.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), false)
+	use, _ := shared.freshness.UseFor(q.directives, q.arrivedAt(), time.Now(), rfc9111.Valid)
 	return use != rfc9111.UseValidate && use != rfc9111.UseNever
 }
 
@@ -377,7 +376,7 @@ func (q *Request) failFollowers(err error) error {
 // 5861 4).
 func (q *Request) staleOnError() (err error, ok bool) {
 	q.updateNow() // it has waited
-	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, q.found.Soft) || !q.bodyReady() {
+	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) || !q.bodyReady() {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, DetailSIE), true

@@ -243,14 +243,14 @@ func (x *Fetch) cancelled() bool {
 // staleStandsIn reports whether the stored response is the answer to a failure of the origin (RFC
 // 5861 4).
 func (x *Fetch) staleStandsIn() bool {
-	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.usableOnError(x.freshness, time.Now(), x.soft)
+	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.usableOnError(x.freshness, time.Now(), validityOf(x.severity))
 }
 
 // staleStandsInElse reports whether the stored response may stand in for a failure to clients whose
 // requests lack the leader's directives (no-cache). A failure that may be stored then does not
 // replace it.
 func (x *Fetch) staleStandsInElse() bool {
-	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), x.soft)
+	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(x.severity))
 }
 
 // fail takes a response that says the origin failed, if no stored one stands in for it.
@@ -276,7 +276,7 @@ func (x *Fetch) backOff() {
 // staleOnError offers the stored response in place of a failure.
 func (x *Fetch) staleOnError(status int) *sharedResponse {
 	return &sharedResponse{
-		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, was: x.stale, soft: x.soft,
+		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, was: x.stale, severity: x.severity,
 		originStatus: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
 	}
 }

@@ -65,3 +65,16 @@ func (rt *Route) evaluateFor(e *store.Entry, personal bool) *rfc9111.Freshness {
 	}
 	return &ev.freshness
 }
+
+// validityOf is what purges have left of a response, in the words of the RFC. What is gone comes
+// from no store; where it comes all the same it is not to be used.
+func validityOf(s store.Severity) rfc9111.Validity {
+	switch s {
+	case store.NotPurged:
+		return rfc9111.Valid
+	case store.Soft:
+		return rfc9111.Stale
+	case store.Invalid, store.Hard:
+	}
+	return rfc9111.Invalid
+}

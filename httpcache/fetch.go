@@ -53,7 +53,7 @@ type Fetch struct {
 
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
-	soft      bool
+	severity  store.Severity
 	renews    bool // a response is stored, even if refetch drops its validation
 
 	remote RemoteFetch // nil: other machines have no part in it
@@ -112,7 +112,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		varyNames: q.varyNames, lease: q.leaseBase(),
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
-		stale:     q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,
+		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
 		seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner

@@ -41,7 +41,7 @@ type sharedResponse struct {
 
 	entry     *store.Entry // nil if fromOrigin
 	freshness *rfc9111.Freshness
-	soft      bool
+	severity  store.Severity
 	stored    bool
 
 	route     *Route // if fromOrigin: the route that found it storable and strips its tags
@@ -63,18 +63,14 @@ func (sr *sharedResponse) forFollowers(rt *Route) []field {
 // requests that wait, or for the leader alone.
 func (sr *sharedResponse) storable() bool { return sr.freshness.Reason == rfc9111.Storable }
 
-// purgedSince reports whether the answer to a fetch for url was purged, hard or soft, since the
+// purgedSince reports whether the answer to a fetch for url was purged, however severely, since the
 // generation in which the fetch began. A purge also reaches a renewed response by the URL and tags
 // that it was stored with: a purge that has returned found it by these.
 func (sr *sharedResponse) purgedSince(s *store.Store, url string, generation uint64) bool {
-	if hard, soft := s.Purged(url, sr.tags, generation); hard || soft {
+	if s.Purged(url, sr.tags, generation) != store.NotPurged {
 		return true
 	}
-	if sr.was == nil {
-		return false
-	}
-	hard, soft := s.Purged(sr.was.URL, sr.was.Tags, generation)
-	return hard || soft
+	return sr.was != nil && s.Purged(sr.was.URL, sr.was.Tags, generation) != store.NotPurged
 }
 
 // flags returns the flags that are stored with the response.

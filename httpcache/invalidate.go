@@ -84,7 +84,7 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 	}
 	named := len(in.rules) > 0 || len(header["Cache-Group-Invalidation"]) > 0
 	in.purge(&hard, PurgeOptions{Named: named})
-	in.purge(&soft, PurgeOptions{PurgeOptions: store.PurgeOptions{Soft: true}, Named: named})
+	in.purge(&soft, PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: store.Soft}, Named: named})
 }
 
 // possibleTags returns the tags that texts stand for. A text that is not a valid tag is on no

@@ -80,7 +80,7 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		x.cache.refreshBackoff.forget(x.hitForMissKey)
 		return store.Stored
 	}
-	// A purge during the fetch is no failure: a response purged softly is refreshed at once.
+	// A purge during the fetch is no failure: what is stale now is refreshed at once.
 	if refusal != store.RefusedPurged {
 		x.backOff()
 	}
@@ -89,12 +89,12 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 }
 
 // overtaken reports whether the response of this fetch may be older than what is known of the URL
-// by now. Then it must not be stored. Either the URL was softly purged while the fetch was under
-// way, or a 404 or 410 has removed what was stored, or another fetch began later and was faster.
-// Fetches of one key run side by side where one stalled, or where requests do not wait for each
-// other: with Authorization, for example, or without coalescing.
+// by now. Then it must not be stored. Either the URL was purged while the fetch was under way, or a
+// 404 or 410 has removed what was stored, or another fetch began later and was faster. Fetches of
+// one key run side by side where one stalled, or where requests do not wait for each other: with
+// Authorization, for example, or without coalescing.
 func (x *Fetch) overtaken(entry *store.Entry) bool {
-	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
+	if x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation) != store.NotPurged {
 		return true
 	}
 	if age, removed := x.cache.removals.age(entry.Key); removed && age < time.Since(x.begun) {

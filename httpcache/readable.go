@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
 )
 
 // A large body is read from the disk while it is sent, so damage shows only then. The first part is
@@ -40,7 +41,7 @@ func (q *Request) firstByte() (off int64, needed bool) {
 
 // treatAsMiss treats the request as if nothing were stored for it.
 func (q *Request) treatAsMiss() {
-	q.found.Entry, q.found.Soft, q.freshness = nil, false, nil
+	q.found.Entry, q.found.Severity, q.freshness = nil, store.NotPurged, nil
 	if q.forward == rfc9111.ForwardStale || q.forward == rfc9111.ForwardNone {
 		q.forward = rfc9111.ForwardURIMiss
 	}

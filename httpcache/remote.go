@@ -110,7 +110,7 @@ func (x *Fetch) answerWith(found *store.Result) bool {
 		return false
 	}
 	freshness := x.route.evaluateFor(entry, x.personal())
-	use, _ := freshness.UseFor(x.directives, x.begun, time.Now(), found.Soft)
+	use, _ := freshness.UseFor(x.directives, x.begun, time.Now(), validityOf(found.Severity))
 	if use != rfc9111.UseFresh {
 		return false
 	}

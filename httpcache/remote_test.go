@@ -21,7 +21,7 @@ type sharedMap struct {
 	entries map[store.Key]*store.Entry
 	asked   int
 	said    []string
-	soft    bool
+	purged  store.Severity
 	body    func(store.Body) store.Body // what becomes of a body on its way
 	during  func()                      // called within Get
 	await   func(call int) (again bool, failed int)
@@ -65,7 +65,7 @@ func (m *sharedMapFetch) Get(_ context.Context, key store.Key, selects func(*sto
 	if m.body != nil {
 		e.Body = m.body(e.Body)
 	}
-	return store.Result{Entry: e, Soft: m.soft}
+	return store.Result{Entry: e, Severity: m.purged}
 }
 
 func (m *sharedMapFetch) Await(
@@ -157,7 +157,7 @@ func TestRemoteIsNoAnswer(t *testing.T) {
 				_, _ = two.cache.Purge(context.Background(), store.Selectors{All: true}, PurgeOptions{})
 			}
 		},
-		"purged softly": func(_ *testHandler, remote *sharedMap) { remote.soft = true },
+		"purged softly": func(_ *testHandler, remote *sharedMap) { remote.purged = store.Soft },
 		"a lost part": func(_ *testHandler, remote *sharedMap) {
 			remote.body = func(b store.Body) store.Body { return lostBody{b} }
 		},

@@ -53,11 +53,11 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		err := q.respondFlight(s, shared, leads)
 		return !errors.Is(err, errStalled), err
 	case fromStaleOnError:
-		q.found, q.freshness = store.Result{Entry: shared.entry, Soft: shared.soft}, shared.freshness
+		q.found, q.freshness = store.Result{Entry: shared.entry, Severity: shared.severity}, shared.freshness
 		if !leads {
 			q.freshness = q.evaluate(shared.entry) // its own route may allow less
 		}
-		if !leads && !q.usableOnError(q.freshness, q.now, shared.soft) {
+		if !leads && !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) {
 			return true, q.failFollowers(&originError{status: shared.originStatus})
 		}
 		return true, q.respondStored(OutcomeStale, DetailSIE)
@@ -98,8 +98,8 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 	now := q.now
 	cs := rfc9111.CacheStatus{Hit: true, Detail: detail.String()}
 	ttl := q.freshness.TTL(now)
-	if q.found.Soft {
-		ttl = min(ttl, 0) // purged softly, so stale
+	if q.found.Severity != store.NotPurged {
+		ttl = min(ttl, 0) // purged, so stale
 	}
 	cs.SetTTL(ttl)
 	q.decide(Decision{Outcome: outcome, Detail: detail})

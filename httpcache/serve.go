@@ -110,7 +110,7 @@ func (q *Request) lookUp() rfc9111.Use {
 		q.varyNames = nil // requests that ignore Vary are all alike
 	}
 	q.freshness = q.evaluate(q.found.Entry)
-	use, forward := q.validated(q.freshness.UseFor(q.directives, q.arrivedAt(), q.now, q.found.Soft))
+	use, forward := q.validated(q.freshness.UseFor(q.directives, q.arrivedAt(), q.now, validityOf(q.found.Severity)))
 	q.forward = forward
 	if use == rfc9111.UseNever { // today's rules would not have stored it
 		q.found.Entry, q.freshness = nil, nil

@@ -49,6 +49,6 @@ func (q *Request) began(f *coalesce.Flight) bool {
 
 // usableOnError reports whether a stored response may be the answer after the origin failed (RFC
 // 5861 4).
-func (p *presented) usableOnError(f *rfc9111.Freshness, now time.Time, soft bool) bool {
-	return !p.mustValidate && f.UsableOnError(p.directives, now, soft)
+func (p *presented) usableOnError(f *rfc9111.Freshness, now time.Time, validity rfc9111.Validity) bool {
+	return !p.mustValidate && f.UsableOnError(p.directives, now, validity)
 }

@@ -69,7 +69,7 @@ func FuzzFreshness(f *testing.F) {
 		if keep := fresh.KeepUntil(true); keep.Before(arrival) {
 			t.Errorf("kept until %v", keep)
 		}
-		use, forward := fresh.Use(RequestDirectives{}, now, false)
+		use, forward := fresh.Use(RequestDirectives{}, now, Valid)
 		if (use == UseValidate || use == UseNever) == (forward == ForwardNone) {
 			t.Errorf("use %v, forward %v", use, forward)
 		}

@@ -182,21 +182,32 @@ func (f Forward) String() string {
 	return "unknown"
 }
 
+// Validity is what an invalidation has left of a stored response (RFC 9111 4.4).
+type Validity uint8
+
+const (
+	// Valid: none has hit it.
+	Valid Validity = iota
+	// Stale: it counts as stale, however fresh it is. Its windows still end when they would have.
+	Stale
+	// Invalid: it is "in need of mandatory validation". As after no-cache, there is no window.
+	Invalid
+)
+
 // Use decides what may be done with the stored response for a request with the directives d (RFC
-// 9111 4, 4.2.4, 5.2.1). soft says that it was purged softly, which makes it stale at once; its
-// windows still end when they would have. Forward says why the origin must be asked, for
-// [UseValidate] and [UseNever].
-func (f *Freshness) Use(d RequestDirectives, now time.Time, soft bool) (Use, Forward) {
+// 9111 4, 4.2.4, 5.2.1). Forward says why the origin must be asked, for [UseValidate] and
+// [UseNever].
+func (f *Freshness) Use(d RequestDirectives, now time.Time, validity Validity) (Use, Forward) {
 	if f.Reason != Storable {
 		return UseNever, ForwardURIMiss
 	}
 	age := f.Age(now)
 	staleness := age - f.Lifetime
 	switch {
-	case f.NoCache:
+	case f.NoCache, validity == Invalid:
 		return UseValidate, ForwardStale
-	case soft || staleness >= 0:
-		return f.useStale(d, age, staleness, soft)
+	case validity == Stale || staleness >= 0:
+		return f.useStale(d, age, staleness, validity)
 	case d.NoCache,
 		d.HasMaxAge && age > d.MaxAge && !f.Immutable,
 		d.HasMinFresh && -staleness < d.MinFresh:
@@ -211,10 +222,10 @@ func (f *Freshness) Use(d RequestDirectives, now time.Time, soft bool) (Use, For
 // limits that a request sets to age. RFC 9111 4 lets one response answer the requests that were
 // collapsed into one. This does not hold where each use asks for a validation of its own
 // (no-cache).
-func (f *Freshness) UseFor(d RequestDirectives, received, now time.Time, soft bool) (Use, Forward) {
-	use, forward := f.Use(d, now, soft)
+func (f *Freshness) UseFor(d RequestDirectives, received, now time.Time, validity Validity) (Use, Forward) {
+	use, forward := f.Use(d, now, validity)
 	switch {
-	case use != UseValidate && use != UseNever, soft, f.NoCache:
+	case use != UseValidate && use != UseNever, validity != Valid, f.NoCache:
 		return use, forward
 	case f.Reason != Storable && !f.UsableByFollowers():
 		return use, forward
@@ -235,14 +246,14 @@ func (f *Freshness) UsableByFollowers() bool {
 // useStale decides for a response that is not fresh (RFC 9111 4.2.4). A client that limits age or
 // asks for a rest of freshness does not accept a stale response, unless it says max-stale
 // (5.2.1.1).
-func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, soft bool) (Use, Forward) {
+func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, validity Validity) (Use, Forward) {
 	limited := d.HasMaxAge && (age > d.MaxAge || !d.HasMaxStale)
 	switch {
 	case f.MustRevalidate, d.NoCache, d.HasMinFresh, limited:
 		return UseValidate, ForwardStale
 	case f.StaleWhileRevalidate > 0 && staleness < f.StaleWhileRevalidate:
 		return UseRefresh, ForwardNone
-	case d.HasMaxStale && staleness <= d.MaxStale && !soft && !f.SharedOnly:
+	case d.HasMaxStale && staleness <= d.MaxStale && validity == Valid && !f.SharedOnly:
 		return UseStale, ForwardNone
 	}
 	return UseValidate, ForwardStale
@@ -262,13 +273,14 @@ func OriginFailed(status int) bool {
 // UsableOnError reports whether the stored response may be served after the origin failed (RFC 5861
 // 4): while it is fresh, within its own or the operator's window, within the client's, or within
 // stale-while-revalidate, where a refresh that fails changes nothing (RFC 5861 3). Never where
-// must-revalidate, proxy-revalidate or no-cache stand, or the request says no-cache.
-func (f *Freshness) UsableOnError(d RequestDirectives, now time.Time, soft bool) bool {
-	if f.Reason != Storable || f.NoCache || d.NoCache {
+// must-revalidate, proxy-revalidate or no-cache stand, where it is invalid, or the request says
+// no-cache.
+func (f *Freshness) UsableOnError(d RequestDirectives, now time.Time, validity Validity) bool {
+	if f.Reason != Storable || f.NoCache || d.NoCache || validity == Invalid {
 		return false
 	}
 	staleness := f.Age(now) - f.Lifetime
-	if staleness < 0 && !soft {
+	if staleness < 0 && validity == Valid {
 		return true
 	}
 	if f.MustRevalidate {

@@ -64,8 +64,8 @@ func TestStalenessIsForGood(t *testing.T) {
 			last, usable := UseFresh, true
 			for second := range 60 {
 				now := arrival.Add(time.Duration(second) * time.Second)
-				use, _ := f.Use(RequestDirectives{}, now, false)
-				onError := f.UsableOnError(RequestDirectives{}, now, false)
+				use, _ := f.Use(RequestDirectives{}, now, Valid)
+				onError := f.UsableOnError(RequestDirectives{}, now, Valid)
 				if use < last || onError && !usable {
 					t.Errorf("second %d: %v after %v, usable on error %v", second, use, last, onError)
 				}
@@ -82,7 +82,7 @@ func TestUseAllocatesNothing(t *testing.T) {
 	f := (&Policy{}).Freshness(freshExchange())
 	now := arrival.Add(10 * time.Second)
 	use := UseNever
-	if n := testing.AllocsPerRun(100, func() { use, _ = f.Use(RequestDirectives{}, now, false) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { use, _ = f.Use(RequestDirectives{}, now, Valid) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 	if use != UseFresh {
@@ -106,7 +106,7 @@ func BenchmarkUse(b *testing.B) {
 	now := arrival.Add(10 * time.Second)
 	b.ReportAllocs()
 	for b.Loop() {
-		f.Use(RequestDirectives{}, now, false)
+		f.Use(RequestDirectives{}, now, Valid)
 	}
 }
 

@@ -29,7 +29,7 @@ type vector struct {
 		Delay, At float64
 		Came      *float64
 	}
-	Soft     bool
+	Validity string // "" is valid
 	Size     int64
 	Expected expectation
 }
@@ -185,18 +185,27 @@ func (v *vector) checkFreshness(t *testing.T) int {
 		equal(t, "keep", e.Keep, f.KeepUntil(HasValidator(x.Header)).Sub(arrival).Seconds())
 }
 
+func (v *vector) validity(t *testing.T) Validity {
+	t.Helper()
+	validity, known := map[string]Validity{"": Valid, "stale": Stale, "invalid": Invalid}[v.Validity]
+	if !known {
+		t.Fatalf("validity %q", v.Validity)
+	}
+	return validity
+}
+
 func (v *vector) checkUse(t *testing.T) int {
 	e := v.Expected
 	f := v.policy(t).Freshness(v.exchange(t))
 	d := v.directives(t, v.Again)
-	use, forward := f.Use(d, v.now(), v.Soft)
+	use, forward := f.Use(d, v.now(), v.validity(t))
 	if came := v.Clock.Came; came != nil {
-		use, forward = f.UseFor(d, arrival.Add(duration(*came)), v.now(), v.Soft)
+		use, forward = f.UseFor(d, arrival.Add(duration(*came)), v.now(), v.validity(t))
 	}
 	return equal(t, "use", e.Use, use.String()) +
 		equal(t, "forward", e.Forward, forward.String()) +
 		equal(t, "for those waiting", e.Waiting, f.UsableByFollowers()) +
-		equal(t, "usable on error", e.OnError, f.UsableOnError(d, v.now(), v.Soft))
+		equal(t, "usable on error", e.OnError, f.UsableOnError(d, v.now(), v.validity(t)))
 }
 
 func (v *vector) checkVary(t *testing.T) int {

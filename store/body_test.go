@@ -57,16 +57,16 @@ func readSigned(url string, body []byte) (version int, err error) {
 
 // found looks a signed body up; version 0 is a miss. A body that breaks off with an error counts as
 // a miss: its reader is told.
-func found(t *testing.T, s *Store, url string) (version int, soft bool) {
+func found(t *testing.T, s *Store, url string) (version int, severity Severity) {
 	t.Helper()
 	r := s.Lookup(keyOf(url), matchAny)
 	defer r.Release()
 	if r.Entry == nil {
-		return 0, false
+		return 0, NotPurged
 	}
 	body, err := wholeBody(r.Entry.Body)
 	if errors.Is(err, errCutShort) {
-		return 0, false
+		return 0, NotPurged
 	}
 	if version, err = readSigned(url, body); err != nil {
 		t.Errorf("wrong body: %v", err)
@@ -74,7 +74,7 @@ func found(t *testing.T, s *Store, url string) (version int, soft bool) {
 	if r.Entry.URL != url || r.Entry.Header.Get("Version") != fmt.Sprint(version) {
 		t.Errorf("%s: entry of %s, header %v around version %d", url, r.Entry.URL, r.Entry.Header, version)
 	}
-	return version, r.Soft
+	return version, r.Severity
 }
 
 // errCutShort says that a body came to an end with an error.

@@ -17,14 +17,19 @@ var errDamaged = boltcheck.ErrDamaged
 const (
 	purgeSoft = 1 << iota
 	purgeAll
+	purgeInvalid // a version that does not know it purges hard
 )
 
 // encodePurge is the value of a purge record, under its generation: checksum, flags, the lists of
 // selectors.
 func encodePurge(rec *purgeRecord) []byte {
 	v := make([]byte, 5, 64)
-	if rec.soft {
+	switch rec.severity {
+	case Soft:
 		v[4] |= purgeSoft
+	case Invalid:
+		v[4] |= purgeInvalid
+	case NotPurged, Hard:
 	}
 	if rec.sel.All {
 		v[4] |= purgeAll
@@ -45,9 +50,14 @@ func decodePurge(key, value []byte) (*purgeRecord, error) {
 	if !d.Done() {
 		return nil, fmt.Errorf("purge record: selectors: %w", errDamaged)
 	}
-	return &purgeRecord{
-		gen: binary.BigEndian.Uint64(key), soft: value[4]&purgeSoft != 0, sel: sel, written: true, counted: true,
-	}, nil
+	severity := Hard
+	switch {
+	case value[4]&purgeInvalid != 0:
+		severity = Invalid
+	case value[4]&purgeSoft != 0:
+		severity = Soft
+	}
+	return &purgeRecord{gen: binary.BigEndian.Uint64(key), severity: severity, sel: sel, written: true, counted: true}, nil
 }
 
 // latest is the last time that can be stored, in April 2262.

@@ -123,7 +123,9 @@ func FuzzDecodeRecord(f *testing.F) {
 func FuzzDecodePurge(f *testing.F) {
 	key := idBytes(7)
 	for _, sel := range []Selectors{{All: true}, {Tags: []string{"a", "\x00b"}, URLs: []string{"u"}, Prefixes: []string{"p"}, Hosts: []string{"h"}}} {
-		f.Add(encodePurge(&purgeRecord{gen: 7, soft: true, sel: sel})[4:])
+		for severity := Soft; severity <= Hard; severity++ {
+			f.Add(encodePurge(&purgeRecord{gen: 7, severity: severity, sel: sel})[4:])
+		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		value := append(make([]byte, 4), data...)
@@ -138,9 +140,38 @@ func FuzzDecodePurge(f *testing.F) {
 	})
 }
 
+// TestSeveritiesOnDisk: files of versions before there was an invalid one mean what they meant. To
+// such a version a purge that makes invalid is a hard one, and an entry that is invalid is stale.
+func TestSeveritiesOnDisk(t *testing.T) {
+	for severity, want := range map[Severity]struct{ purge, row byte }{
+		NotPurged: {0, 0}, Soft: {1, 1}, Invalid: {4, 3}, Hard: {0, 0},
+	} {
+		purge := encodePurge(&purgeRecord{gen: 7, severity: severity, sel: Selectors{Tags: []string{"t"}}})
+		if got := purge[4]; got != want.purge {
+			t.Errorf("%v: flags %b of a purge, want %b", severity, got, want.purge)
+		}
+		rec, err := decodePurge(idBytes(7), purge)
+		if err != nil || rec.severity != (PurgeOptions{Severity: severity}).severity() {
+			t.Errorf("%v: read back as %+v, %v", severity, rec, err)
+		}
+		key := keyRowKey(Key{1}, 7)
+		row, index := keyRow{id: 7, severity: severity}, indexRow{severity: severity}
+		if key, index := row.encode(key)[4], index.encode()[24]; key != want.row || index != want.row {
+			t.Errorf("%v: flags %b and %b of rows, want %b", severity, key, index, want.row)
+		}
+		if severity == Hard {
+			continue // there are no rows of what is gone
+		}
+		back, err := decodeKeyRow(key, row.encode(key))
+		if err != nil || back.severity != severity || decodeIndexRow(index.encode()).severity != severity {
+			t.Errorf("%v: rows read back as %v, %v, %v", severity, back.severity, decodeIndexRow(index.encode()).severity, err)
+		}
+	}
+}
+
 func FuzzDecodeKeyRow(f *testing.F) {
 	key := keyRowKey(Key{1}, 7)
-	row := keyRow{id: 7, generation: 1, keepUntil: 2, responseTime: 3, rank: 5, soft: true, variant: Variant{Names: []string{"A"}, Values: []string{""}, Coding: "br"}}
+	row := keyRow{id: 7, generation: 1, keepUntil: 2, responseTime: 3, rank: 5, severity: Invalid, variant: Variant{Names: []string{"A"}, Values: []string{""}, Coding: "br"}}
 	f.Add(row.encode(key)[4:])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sum := wire.Checksum(key, data)

@@ -38,7 +38,7 @@ func damagedFile(t *testing.T, rng *rand.Rand) []byte {
 		}
 		s.Put(signedEntry(s, damageURL(n), 1, size, fmt.Sprintf("t%d", n%damageTags), "all"), 0)
 	}
-	if _, err := s.Purge(Selectors{Tags: []string{"t0"}}, PurgeOptions{Soft: true}); err != nil {
+	if _, err := s.Purge(Selectors{Tags: []string{"t0"}}, PurgeOptions{Severity: Soft}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -173,7 +173,7 @@ func useDamaged(t *testing.T, rng *rand.Rand, s *Store, version int) {
 			found(t, s, damageURL(n))
 		}
 	}
-	_, _ = s.Purge(Selectors{Tags: []string{fmt.Sprintf("t%d", rng.IntN(damageTags))}}, PurgeOptions{Soft: rng.IntN(2) == 0})
+	_, _ = s.Purge(Selectors{Tags: []string{fmt.Sprintf("t%d", rng.IntN(damageTags))}}, PurgeOptions{Severity: Severity(rng.IntN(4))})
 	for n := range damageURLs {
 		found(t, s, damageURL(n))
 	}

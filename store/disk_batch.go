@@ -280,7 +280,7 @@ func (b *batch) wanted(j *job) bool {
 	if j.item.is(isDead) || !live(r.keepUntil(), b.now) {
 		return false
 	}
-	if hard, _ := b.k.purges.recordPurgedBy(r, b.below); hard {
+	if b.k.purges.recordPurgedBy(r, b.below) == Hard {
 		return false
 	}
 	waiting := int64(b.bytes) * 3 / 2
@@ -339,9 +339,9 @@ func (b *batch) write(j *job) (bool, error) {
 	if err := b.limitVariants(j, rest); err != nil {
 		return false, err
 	}
-	_, soft := b.k.purges.recordPurgedBy(r, b.below)
+	severity := max(b.k.purges.recordPurgedBy(r, b.below), j.item.severity())
 	seal(j.id, value, len(r)) // in place: nothing else looks at the checksums
-	if err := b.insert(j.id, r, value, soft || j.item.is(isSoft), b.k.firstRank(j.below)); err != nil {
+	if err := b.insert(j.id, r, value, severity, b.k.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}
 	if !renewed {

@@ -49,13 +49,13 @@ type diskSearch struct {
 	left   bool       // and must not be any more: who looked the key up has gone
 	match  func(*Variant) int
 
-	entry   *Entry // of the best row, when that beats what is in memory
-	item    *item  // the same, held, where it may come to memory
-	soft    bool
-	buf     [1]keyRow // enough for most keys
-	rows    int       // of the key, whatever is in them
-	others  int       // live ones that are not resident
-	damaged []uint64
+	entry    *Entry // of the best row, when that beats what is in memory
+	item     *item  // the same, held, where it may come to memory
+	severity Severity
+	buf      [1]keyRow // enough for most keys
+	rows     int       // of the key, whatever is in them
+	others   int       // live ones that are not resident
+	damaged  []uint64
 }
 
 // asked is match as long as the look-up waits for the answer.
@@ -137,15 +137,15 @@ func (d *diskSearch) consider(t *buckets, row *keyRow) error {
 	if err != nil {
 		return err
 	}
-	hard, soft := sel.purges.recordPurgedBy(r, everything)
-	if hard || !sel.beats(&row.variant, row.responseTime) {
+	severity := sel.purges.recordPurgedBy(r, everything)
+	if severity == Hard || !sel.beats(&row.variant, row.responseTime) {
 		return nil
 	}
 	if err := d.read(t, row.id, r, inline); err != nil {
 		*sel = before
 		return err
 	}
-	d.soft = soft || row.soft
+	d.severity = max(severity, row.severity)
 	return nil
 }
 

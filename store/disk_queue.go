@@ -203,7 +203,7 @@ func (q *queue) has(sel *Selectors) (has bool) {
 func (q *queue) mark(rec *purgeRecord) {
 	q.matching(&rec.sel, func(it *item) {
 		if q.index.m.record(it).generation() < rec.gen {
-			it.set(rec.mark())
+			it.set(flagOf(rec.severity))
 		}
 	})
 }

@@ -69,8 +69,33 @@ const (
 	maxURLOnDisk = bbolt.MaxKeySize - 64
 )
 
-// rowSoft is the flag of rows whose entry a soft purge has hit.
-const rowSoft = 1
+// The flags of rows whose entry a purge has hit that left it there. Of an invalid one both are set:
+// a version that does not know the second takes it for stale.
+const (
+	rowSoft = 1 << iota
+	rowInvalid
+)
+
+func rowFlags(s Severity) byte {
+	switch s {
+	case Soft:
+		return rowSoft
+	case Invalid:
+		return rowSoft | rowInvalid
+	case NotPurged, Hard: // there are no rows of what is gone
+	}
+	return 0
+}
+
+func rowSeverity(flags byte) Severity {
+	switch {
+	case flags&rowInvalid != 0:
+		return Invalid
+	case flags&rowSoft != 0:
+		return Soft
+	}
+	return NotPurged
+}
 
 // keyRow is one variant of a key.
 type keyRow struct {
@@ -79,7 +104,7 @@ type keyRow struct {
 	keepUntil    int64
 	responseTime int64
 	rank         uint64
-	soft         bool
+	severity     Severity
 	variant      Variant
 }
 
@@ -90,9 +115,7 @@ const keyRowFixed = 4 + 1 + 3*8
 // and the variant.
 func (r *keyRow) encode(key []byte) []byte {
 	v := make([]byte, keyRowFixed, keyRowFixed+16)
-	if r.soft {
-		v[4] = rowSoft
-	}
+	v[4] = rowFlags(r.severity)
 	binary.BigEndian.PutUint64(v[5:], r.generation)
 	binary.BigEndian.PutUint64(v[13:], uint64(r.keepUntil))
 	binary.BigEndian.PutUint64(v[21:], uint64(r.responseTime))
@@ -115,7 +138,7 @@ func decodeKeyRow(key, v []byte) (keyRow, error) {
 		generation:   binary.BigEndian.Uint64(v[5:]),
 		keepUntil:    int64(binary.BigEndian.Uint64(v[13:])),
 		responseTime: int64(binary.BigEndian.Uint64(v[21:])),
-		soft:         v[4]&rowSoft != 0,
+		severity:     rowSeverity(v[4]),
 	}
 	d := wire.NewDecoder(string(v[keyRowFixed:]))
 	r.rank = d.Uvarint() ^ r.id
@@ -135,7 +158,7 @@ type indexRow struct {
 	generation uint64
 	keepUntil  int64
 	key        uint64 // keyPrefix, to tell rows whose key has something queued
-	soft       bool
+	severity   Severity
 }
 
 const indexRowSize = 3*8 + 1
@@ -148,9 +171,7 @@ func (r indexRow) encode() []byte {
 	binary.BigEndian.PutUint64(v, r.generation)
 	binary.BigEndian.PutUint64(v[8:], uint64(r.keepUntil))
 	binary.BigEndian.PutUint64(v[16:], r.key)
-	if r.soft {
-		v[24] = rowSoft
-	}
+	v[24] = rowFlags(r.severity)
 	return v
 }
 
@@ -163,7 +184,7 @@ func decodeIndexRow(v []byte) indexRow {
 		generation: binary.BigEndian.Uint64(v),
 		keepUntil:  int64(binary.BigEndian.Uint64(v[8:])),
 		key:        binary.BigEndian.Uint64(v[16:]),
-		soft:       v[24]&rowSoft != 0,
+		severity:   rowSeverity(v[24]),
 	}
 }
 
@@ -331,14 +352,14 @@ func (t *buckets) deleteChunks(id uint64, limit int) (int, error) {
 
 // insert writes the record and the index rows of an entry. value is the record, sealed, with the
 // body where that is inline; chunks are there already.
-func (t *buckets) insert(id uint64, r record, value []byte, soft bool, rank uint64) error {
+func (t *buckets) insert(id uint64, r record, value []byte, severity Severity, rank uint64) error {
 	keep := r.keepUntil()
 	row := keyRow{
 		id: id, generation: r.generation(), keepUntil: keep, responseTime: r.responseTime(),
-		rank: rank, soft: soft, variant: r.variant(),
+		rank: rank, severity: severity, variant: r.variant(),
 	}
 	key := keyRowKey(r.key(), id)
-	index := indexRow{row.generation, keep, keyPrefix(r.key()), soft}.encode()
+	index := indexRow{row.generation, keep, keyPrefix(r.key()), severity}.encode()
 	tags := r.tags()
 	errs := append(make([]error, 0, 5+len(tags)),
 		t.records.Put(idBytes(id), value),
@@ -412,18 +433,18 @@ func (t *buckets) dropChunks(id uint64, length int64, unknown bool, p *pins) err
 	return nil
 }
 
-// markSoft sets the soft flag in all rows of an entry.
-func (t *buckets) markSoft(id uint64, r record) error {
+// mark has all rows of an entry say that a purge has hit it, unless they say as much already.
+func (t *buckets) mark(id uint64, r record, severity Severity) error {
 	rk := keyRowKey(r.key(), id)
-	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil && !row.soft {
-		row.soft = true
-		return t.putSoft(rk, row, r)
+	if row, err := decodeKeyRow(rk, t.keys.Get(rk)); err == nil && row.severity < severity {
+		row.severity = severity
+		return t.putMarked(rk, row, r)
 	}
 	return nil // damaged rows are met and counted by look-ups
 }
 
-func (t *buckets) putSoft(rk []byte, row keyRow, r record) error {
-	index := indexRow{row.generation, row.keepUntil, keyPrefix(r.key()), true}.encode()
+func (t *buckets) putMarked(rk []byte, row keyRow, r record) error {
+	index := indexRow{row.generation, row.keepUntil, keyPrefix(r.key()), row.severity}.encode()
 	errs := make([]error, 0, 8)
 	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(string(r.url()), row.id), index))
 	for _, tag := range r.tags() {

@@ -29,7 +29,7 @@ func keptByHand(t testing.TB, settings Settings) *Store {
 
 // purgeByHand purges a tag as the disk writer does.
 func purgeByHand(s *Store, tag string) *purgeRecord {
-	rec := s.purges.issue(Selectors{Tags: []string{tag}}, false, 0)
+	rec := s.purges.issue(Selectors{Tags: []string{tag}}, Hard, 0)
 	s.diskWriter.waiting.Add(1)
 	s.diskWriter.commitPurges([]*PurgeRequest{{rec: rec, done: make(chan struct{})}})
 	return rec
@@ -73,7 +73,7 @@ func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
 	for i := range storm {
 		url := fmt.Sprintf("http://example.com/%d", i)
 		s.Put(testEntry(s, url, nil, "tag"), 0)
-		rec := s.purges.issue(Selectors{URLs: []string{url}, Tags: []string{fmt.Sprint("own-", i)}}, false, 0)
+		rec := s.purges.issue(Selectors{URLs: []string{url}, Tags: []string{fmt.Sprint("own-", i)}}, Hard, 0)
 		s.diskWriter.waiting.Add(1) // the next one waits already
 		s.diskWriter.commitPurges([]*PurgeRequest{{rec: rec, done: make(chan struct{})}})
 		s.diskWriter.waiting.Add(1)

@@ -94,7 +94,7 @@ func (h *history) get(page int) {
 	defer r.Release()
 	if r.Entry != nil {
 		version, err := strconv.ParseInt(r.Entry.Header.Get("Version"), 10, 64)
-		if err != nil || (version < least && !r.Soft) {
+		if err != nil || (version < least && r.Severity == NotPurged) {
 			h.t.Errorf("page %d: version %d (%v) from %v; %d was purged before the request", page, version, err, r.Tier, least)
 		}
 		return
@@ -121,7 +121,7 @@ func (h *history) purge(rng *rand.Rand) {
 		{Hosts: []string{fmt.Sprintf("h%d.example", page%2)}},
 		{All: true},
 	}[rng.IntN(5)]
-	req, err := h.s.BeginPurge(sel, PurgeOptions{Soft: rng.IntN(4) == 0})
+	req, err := h.s.BeginPurge(sel, PurgeOptions{Severity: Severity(rng.IntN(4))})
 	if err != nil {
 		h.t.Errorf("BeginPurge: %v", err)
 		return

@@ -52,8 +52,8 @@ type Item struct {
 	Tier Tier
 	// Variant is what it was selected by.
 	Variant Variant
-	// Soft says that a soft purge has hit it.
-	Soft bool
+	// Severity is what purges have made of it: NotPurged, Soft or Invalid.
+	Severity Severity
 }
 
 // ErrCursor is returned for a cursor that List has not given out.
@@ -202,12 +202,12 @@ func (l *listing) endAt(p place) {
 }
 
 // add takes an entry in, in its place, unless it is live no more or there already.
-func (l *listing) add(id uint64, r record, tier Tier, soft bool) {
+func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	if !live(r.keepUntil(), l.now) || !l.filter.passes(r) {
 		return
 	}
-	hard, softened := l.purges.recordPurgedBy(r, everything)
-	if hard {
+	severity := max(marked, l.purges.recordPurgedBy(r, everything))
+	if severity == Hard {
 		return
 	}
 	at, there := slices.BinarySearchFunc(l.found, l.place(id, r), func(f foundItem, p place) int { return f.place.compare(p) })
@@ -221,7 +221,7 @@ func (l *listing) add(id uint64, r record, tier Tier, soft bool) {
 	l.found = slices.Insert(l.found, at, foundItem{place: l.place(id, r), key: e.Key, Item: Item{
 		ID: id, URL: BareURL(e.URL), Method: e.Method, Status: e.Status, Size: r.bodyLen(),
 		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
-		Tags: visibleTags(e.Tags), Tier: tier, Variant: e.Variant, Soft: soft || softened,
+		Tags: visibleTags(e.Tags), Tier: tier, Variant: e.Variant, Severity: severity,
 	}})
 	if len(l.found) > l.limit+1 {
 		l.found = slices.Delete(l.found, l.limit+1, len(l.found))
@@ -290,7 +290,7 @@ func (l *listing) addIndex(ix *index) {
 			return false
 		}
 		if !it.is(isDead) {
-			l.add(it.id, r, MemoryTier, it.is(isSoft))
+			l.add(it.id, r, MemoryTier, it.severity())
 		}
 		return true
 	}
@@ -386,7 +386,7 @@ func (l *listing) addRow(t *buckets, key, value []byte) bool {
 	if err != nil || l.queue.supersedes(p.id, r) {
 		return true
 	}
-	l.add(p.id, r, DiskTier, row.soft)
+	l.add(p.id, r, DiskTier, row.severity)
 	return true
 }
 
@@ -407,7 +407,7 @@ func (l *listing) confirm() error {
 			if f := &step.found[i]; f.Tier == DiskTier {
 				rk := keyRowKey(f.key, f.ID)
 				row, err := decodeKeyRow(rk, keys.Get(rk))
-				f.gone, f.Soft = err != nil, f.Soft || row.soft
+				f.gone, f.Severity = err != nil, max(f.Severity, row.severity)
 			}
 		}
 		return nil

@@ -72,8 +72,8 @@ func purgeInEveryTier(t *testing.T, places []string, cases []purgeCase) {
 		"after a restart": {disk: true, synced: true, reopened: true, settings: bothTiers},
 	} {
 		for _, sel := range cases {
-			for _, soft := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s, %+v, soft %v", name, sel.sel, soft), func(t *testing.T) {
+			for _, severity := range []Severity{Soft, Invalid, Hard} {
+				t.Run(fmt.Sprintf("%s, %+v, %v", name, sel.sel, severity), func(t *testing.T) {
 					cfg := Config{}
 					if tc.disk {
 						cfg = Config{Path: t.TempDir(), Required: true}
@@ -98,20 +98,20 @@ func purgeInEveryTier(t *testing.T, places []string, cases []purgeCase) {
 					}
 					before := s.Begin()
 					defer before.End()
-					if n, err := s.Purge(sel.sel, PurgeOptions{Soft: soft}); n != sel.gone || err != nil {
+					if n, err := s.Purge(sel.sel, PurgeOptions{Severity: severity}); n != sel.gone || err != nil {
 						t.Errorf("Purge = %d, %v, want %d", n, err, sel.gone)
 					}
 					gone := 0
 					for _, place := range places {
-						hard, softly := s.Purged(place, nil, before.Generation())
+						ofFlight := s.Purged(place, nil, before.Generation())
 						r := s.Lookup(keyOf(place), matchAny)
-						hit := r.Entry == nil || r.Soft
+						hit := r.Entry == nil || r.Severity == severity
 						if r.Entry != nil && r.Entry.URL != place {
 							t.Errorf("the URL of %q is %q", place, r.Entry.URL)
 						}
 						r.Release()
-						if hit != (hard || softly) || hit && soft != softly {
-							t.Errorf("%q: stored %v, for a flight hard %v, soft %v", place, !hit, hard, softly)
+						if hit != (ofFlight == severity) || !hit && ofFlight != NotPurged {
+							t.Errorf("%q: hit %v, for a flight %v", place, hit, ofFlight)
 						}
 						if hit {
 							gone++

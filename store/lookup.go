@@ -13,8 +13,8 @@ import (
 type Result struct {
 	// Entry is the response selected; nil when nothing matched.
 	Entry *Entry
-	// Soft says that a soft purge has hit Entry since it was fetched: it counts as stale.
-	Soft bool
+	// Severity is what purges have made of Entry since it was fetched: NotPurged, Soft or Invalid.
+	Severity Severity
 	// Known is a live variant of the key when Entry is nil and there is one: a vary-miss.
 	Known *Variant
 	// Tier is where Entry was found.
@@ -108,11 +108,11 @@ type selection struct {
 	match  func(*Variant) int
 	now    time.Time
 
-	best  candidate
-	soft  bool
-	score int
-	at    int64 // ResponseTime of the best
-	known *Variant
+	best     candidate
+	severity Severity // of the best
+	score    int
+	at       int64 // ResponseTime of the best
+	known    *Variant
 }
 
 // consider lets an item in memory compete.
@@ -123,8 +123,8 @@ func (sel *selection) consider(c *candidate) {
 	}
 	// The flags are read after the judgement: the sweep sets them before the record goes, so one of
 	// the two tells.
-	hard, soft := sel.purges.recordPurgedBy(r, everything)
-	if hard || c.item.is(isDead) {
+	severity := sel.purges.recordPurgedBy(r, everything)
+	if severity == Hard || c.item.is(isDead) {
 		return
 	}
 	var v *Variant
@@ -135,7 +135,7 @@ func (sel *selection) consider(c *candidate) {
 		v = &copied
 	}
 	if sel.beats(v, r.responseTime()) {
-		sel.best, sel.soft = *c, soft || c.item.is(isSoft)
+		sel.best, sel.severity = *c, max(severity, c.item.severity())
 	}
 }
 
@@ -178,7 +178,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 	if !best.item.is(isUsed) {
 		best.item.set(isUsed)
 	}
-	r := Result{Entry: best.entry, Soft: sel.soft, Tier: MemoryTier, memory: m, item: best.item}
+	r := Result{Entry: best.entry, Severity: sel.severity, Tier: MemoryTier, memory: m, item: best.item}
 	if body, ok := best.entry.Body.(*diskBody); ok {
 		if !sel.store.pin(body) {
 			m.unhold(best.item)
@@ -247,7 +247,7 @@ func (s *shard) noteComplete(key *Key, n int, stamp uint32) {
 
 // fromDisk is the outcome when a row was selected.
 func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
-	r := Result{Entry: d.entry, Soft: d.soft, Tier: DiskTier, memory: s.memory, item: d.item}
+	r := Result{Entry: d.entry, Severity: d.severity, Tier: DiskTier, memory: s.memory, item: d.item}
 	if body, ok := d.entry.Body.(*diskBody); ok {
 		if !s.pin(body) {
 			return Result{Known: &d.entry.Variant}
@@ -265,9 +265,7 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 		return r
 	}
 	it.set(isOnDisk)
-	if d.soft {
-		it.set(isSoft)
-	}
+	it.set(flagOf(d.severity))
 	sh.insert(it)
 	if d.others == 1 && len(d.jobs) == 0 && sh.count(&d.key) == len(d.resident)+1 {
 		sh.setComplete(&d.key, true)

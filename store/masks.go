@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,9 +54,7 @@ func (m *mask) size() int64 { return maskBytes + int64(len(m.value)) }
 // Add puts a purge of generation gen in force. Generations may come in any order, and more than
 // once.
 func (ms *Masks) Add(gen uint64, sel Selectors, severity Severity) {
-	if severity == NotPurged {
-		severity = Hard
-	}
+	severity = cmp.Or(severity, Hard)
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if ms.bySelector.tags == nil {

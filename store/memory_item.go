@@ -52,7 +52,34 @@ const (
 	isComplete
 	isWaiting    // among the queue's jobs; changes under the queue's lock
 	isQueuedOnly // in the queue's index; changes under the queue's lock
+	isInvalid    // as isSoft, of a purge that makes invalid
 )
+
+// flagOf is the flag of an item that says for good what a purge has made of it: isDead where that
+// is nothing any more.
+func flagOf(s Severity) uint32 {
+	switch s {
+	case NotPurged:
+		return 0
+	case Soft:
+		return isSoft
+	case Invalid:
+		return isInvalid
+	case Hard:
+	}
+	return isDead
+}
+
+// severity is what the flags say that purges have made of an item which is not dead.
+func (it *item) severity() Severity {
+	switch flags := it.flags.Load(); {
+	case flags&isInvalid != 0:
+		return Invalid
+	case flags&isSoft != 0:
+		return Soft
+	}
+	return NotPurged
+}
 
 func (it *item) is(flag uint32) bool { return it.flags.Load()&flag != 0 }
 func (it *item) set(flag uint32)     { it.flags.Or(flag) }

@@ -18,7 +18,7 @@ func pendingByHand(t testing.TB, n int, swept bool) (*Store, *Ticket) {
 	}
 	fetch := s.Begin()
 	for i := range n {
-		purgeNow(t, s, Selectors{URLs: []string{pendingURL(i)}}, false)
+		purgeNow(t, s, Selectors{URLs: []string{pendingURL(i)}}, Hard)
 	}
 	for swept && len(s.diskWriter.sweeps.memory)+len(s.diskWriter.sweeps.disk) > 0 {
 		s.diskWriter.pace.due = s.diskWriter.pace.last
@@ -33,9 +33,9 @@ func pendingByHand(t testing.TB, n int, swept bool) (*Store, *Ticket) {
 func pendingURL(i int) string { return fmt.Sprintf("http://example.com/%d", i) }
 
 // purgeNow purges as the disk writer does and returns what matched.
-func purgeNow(t testing.TB, s *Store, sel Selectors, soft bool) int {
+func purgeNow(t testing.TB, s *Store, sel Selectors, severity Severity) int {
 	t.Helper()
-	req := &PurgeRequest{rec: s.purges.issue(sel, soft, 0), done: make(chan struct{})}
+	req := &PurgeRequest{rec: s.purges.issue(sel, severity, 0), done: make(chan struct{})}
 	s.diskWriter.waiting.Add(1)
 	s.diskWriter.commitPurges([]*PurgeRequest{req})
 	if req.err != nil {
@@ -59,14 +59,14 @@ func TestPendingPurgesAreNotWalkedThrough(t *testing.T) {
 				}
 				walked, stats := s.purges.walked, s.disk.use.db.Stats().TxStats
 				for range 10 {
-					if n := purgeNow(t, s, Selectors{URLs: []string{"http://example.com/none"}}, false); n != 0 {
+					if n := purgeNow(t, s, Selectors{URLs: []string{"http://example.com/none"}}, Hard); n != 0 {
 						t.Errorf("matched %d of none", n)
 					}
 				}
-				if n := purgeNow(t, s, Selectors{Tags: []string{"new"}}, false); n != 1 {
+				if n := purgeNow(t, s, Selectors{Tags: []string{"new"}}, Hard); n != 1 {
 					t.Errorf("matched %d, want 1", n)
 				}
-				if n := purgeNow(t, s, Selectors{URLs: []string{pendingURL(0)}}, false); n != 0 {
+				if n := purgeNow(t, s, Selectors{URLs: []string{pendingURL(0)}}, Hard); n != 0 {
 					t.Errorf("matched %d of what is purged already", n)
 				}
 				if s.purges.walked != walked {
@@ -96,9 +96,9 @@ func TestManyRowsAndManyPending(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range pending {
-			purgeNow(t, s, Selectors{Tags: []string{fmt.Sprint("own-", i)}}, false)
+			purgeNow(t, s, Selectors{Tags: []string{fmt.Sprint("own-", i)}}, Hard)
 		}
-		if got := purgeNow(t, s, Selectors{Tags: []string{"all"}}, false); got != n-pending {
+		if got := purgeNow(t, s, Selectors{Tags: []string{"all"}}, Hard); got != n-pending {
 			t.Errorf("%d pending: matched %d, want %d", pending, got, n-pending)
 		}
 	}
@@ -111,8 +111,8 @@ func TestPurgesThatSayTheSameAreOne(t *testing.T) {
 	const url = "http://example.com/a"
 	fetch := s.Begin()
 	for range 50 {
-		purgeNow(t, s, Selectors{URLs: []string{url}}, false)
-		purgeNow(t, s, Selectors{URLs: []string{url}}, true)
+		purgeNow(t, s, Selectors{URLs: []string{url}}, Hard)
+		purgeNow(t, s, Selectors{URLs: []string{url}}, Soft)
 		for len(s.diskWriter.sweeps.memory)+len(s.diskWriter.sweeps.disk) > 0 {
 			s.diskWriter.pace.due = s.diskWriter.pace.last
 			s.diskWriter.step()
@@ -144,10 +144,10 @@ func TestMergedPurgesCountOnce(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	fetch := s.Begin()
 	defer fetch.End()
-	purgeNow(t, s, Selectors{Tags: []string{"t"}}, false)
+	purgeNow(t, s, Selectors{Tags: []string{"t"}}, Hard)
 	stepAll(s)
-	between := s.purges.issue(Selectors{Tags: []string{"u"}}, false, 0)
-	purgeNow(t, s, Selectors{Tags: []string{"t"}}, false)
+	between := s.purges.issue(Selectors{Tags: []string{"u"}}, Hard, 0)
+	purgeNow(t, s, Selectors{Tags: []string{"t"}}, Hard)
 	stepAll(s)
 	if n := s.purges.pending(); n != 3 {
 		t.Errorf("%d purges are pending, want 3: one is not counted yet", n)
@@ -167,7 +167,7 @@ func TestTicketsKnowTheOldest(t *testing.T) {
 	open := map[uint64]int{}
 	for range 2000 {
 		if rng.IntN(3) == 0 {
-			s.purges.issue(Selectors{All: true}, true, 0)
+			s.purges.issue(Selectors{All: true}, Soft, 0)
 		}
 		if rng.IntN(2) == 0 {
 			open[s.tickets.beginFetch(s.purges)]++
@@ -204,7 +204,7 @@ func TestPendingPurgesAreBounded(t *testing.T) {
 		}
 	}
 	waitFor(t, func() bool { return s.purges.bytes() <= s.diskWriter.recordsLimit() })
-	if hard, _ := s.Purged(url, nil, slow.Generation()); !hard {
+	if s.Purged(url, nil, slow.Generation()) != Hard {
 		t.Error("newcomers may still join the fetch for which no purge is kept")
 	}
 	e := testEntry(s, url, nil)
@@ -227,7 +227,7 @@ func TestWhatIsBeingStoredIsNotRevoked(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 	fetch := s.Begin()
 	defer fetch.End()
-	s.purges.issue(Selectors{All: true}, false, 0)
+	s.purges.issue(Selectors{All: true}, Hard, 0)
 	kept, ok := s.tickets.keep(fetch.Generation())
 	if !ok {
 		t.Fatal("refused before it was revoked")
@@ -275,8 +275,8 @@ func TestPurgeBehindOneNotCounted(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	const url = "http://example.com/a"
 	fetch := s.Begin()
-	before := s.purges.issue(Selectors{Tags: []string{"other"}}, false, 0)
-	purgeNow(t, s, Selectors{URLs: []string{url}}, true)
+	before := s.purges.issue(Selectors{Tags: []string{"other"}}, Hard, 0)
+	purgeNow(t, s, Selectors{URLs: []string{url}}, Soft)
 	if n := purgeRows(t, s); n != 1 {
 		t.Errorf("%d purges are in the file, want the one that the next batch does not look at", n)
 	}
@@ -296,8 +296,8 @@ func TestPurgeBehindOneNotCounted(t *testing.T) {
 	s.memory.clear()
 	r := s.Lookup(keyOf(url), matchAny)
 	defer r.Release()
-	if r.Entry == nil || !r.Soft {
-		t.Errorf("what was purged is found as %v, soft %v", r.Entry, r.Soft)
+	if r.Entry == nil || r.Severity != Soft {
+		t.Errorf("what was purged is found as %v, %v", r.Entry, r.Severity)
 	}
 }
 

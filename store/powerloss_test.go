@@ -149,9 +149,12 @@ func (c *commit) lied(rng *rand.Rand) []byte {
 	return image
 }
 
-// sight is what a store shows of an image: versions by URL, negative where a soft purge has hit, and
-// its position.
+// sight is what a store shows of an image: versions by URL, what purges have made of them by
+// severityKey, and its position.
 type sight map[string]int
+
+// severityKey is where a sight has what purges have made of a URL.
+func severityKey(url string) string { return "severity of " + url }
 
 // look opens a store on an image. The caller closes it.
 func look(t *testing.T, dir string, image []byte) (*Store, sight) {
@@ -163,12 +166,9 @@ func look(t *testing.T, dir string, image []byte) (*Store, sight) {
 	s := openStore(t, Config{Path: dir, Required: true, Now: clock.now}, powerTier)
 	seen := sight{}
 	for n := range powerURLs {
-		version, soft := found(t, s, powerURL(n))
-		if soft {
-			version = -version
-		}
+		version, severity := found(t, s, powerURL(n))
 		if version != 0 {
-			seen[powerURL(n)] = version
+			seen[powerURL(n)], seen[severityKey(powerURL(n))] = version, int(severity)
 		}
 	}
 	if p := positionOf(s); p != 0 {
@@ -184,6 +184,13 @@ type promises struct {
 	commits int
 	least   map[string]int // versions that Sync has vouched for, but for what was purged since
 	purged  map[string]int // the latest version that a hard purge has answered for
+	marked  map[string]answeredMark
+}
+
+// answeredMark is up to which version a purge has answered for, and as what these are to be found.
+type answeredMark struct {
+	version  int
+	severity Severity
 }
 
 // recordLife has a store live for a while: it is filled, refilled, purged and swept.
@@ -200,7 +207,7 @@ func recordLife(t *testing.T, rng *rand.Rand, steps int) ([]commit, []promises) 
 		}
 		return r.wrap(write)
 	})
-	put, least, purged := map[string]int{}, map[string]int{}, map[string]int{}
+	put, least, purged, marked := map[string]int{}, map[string]int{}, map[string]int{}, map[string]answeredMark{}
 	var answered []promises
 	for version := 1; version <= steps; version++ {
 		for range 1 + rng.IntN(12) {
@@ -220,19 +227,24 @@ func recordLife(t *testing.T, rng *rand.Rand, steps int) ([]commit, []promises) 
 			maps.Copy(least, put)
 		}
 		if rng.IntN(4) == 0 {
-			tag, soft := rng.IntN(powerTags), rng.IntN(3) == 0
-			req := beginPurge(t, s, Selectors{Tags: []string{fmt.Sprintf("t%d", tag)}}, PurgeOptions{Soft: soft})
+			tag, severity := rng.IntN(powerTags), []Severity{Hard, Hard, Invalid, Soft}[rng.IntN(4)]
+			req := beginPurge(t, s, Selectors{Tags: []string{fmt.Sprintf("t%d", tag)}}, PurgeOptions{Severity: severity})
 			must(t, s.SetPosition(idBytes(uint64(version))))
 			if _, err := req.Wait(); err != nil {
 				t.Fatal(err)
 			}
-			for n := tag; n < powerURLs && !soft; n += powerTags {
-				delete(least, powerURL(n))
-				delete(put, powerURL(n))
-				purged[powerURL(n)] = version
+			for n := tag; n < powerURLs; n += powerTags {
+				url := powerURL(n)
+				if severity != Hard {
+					marked[url] = answeredMark{version, severity}
+					continue
+				}
+				delete(least, url)
+				delete(put, url)
+				purged[url] = version
 			}
 		}
-		answered = append(answered, promises{r.count(), maps.Clone(least), maps.Clone(purged)})
+		answered = append(answered, promises{r.count(), maps.Clone(least), maps.Clone(purged), maps.Clone(marked)})
 	}
 	if err := s.Close(); err != nil || r.fault != nil {
 		t.Fatal(err, r.fault)
@@ -247,16 +259,27 @@ func (p *promises) check(t *testing.T, seen sight, commits int) {
 		return
 	}
 	for url, version := range p.least {
-		if got := max(seen[url], -seen[url]); got < version && got <= p.purged[url] {
+		if got := seen[url]; got < version && got <= p.purged[url] {
 			// A later purge may have taken it away; promises of that time say so themselves.
 			continue
 		} else if got < version {
 			t.Errorf("after %d commits: %s: version %d, want %d", commits, url, got, version)
 		}
 	}
+	p.checkPurges(t, seen, fmt.Sprintf("after %d commits", commits))
+}
+
+// checkPurges holds a sight to the purges that had been answered.
+func (p *promises) checkPurges(t *testing.T, seen sight, when string) {
+	t.Helper()
 	for url, version := range p.purged {
-		if got := max(seen[url], -seen[url]); got > 0 && got <= version {
-			t.Errorf("after %d commits: %s: version %d is back after its purge at %d", commits, url, got, version)
+		if got := seen[url]; got > 0 && got <= version {
+			t.Errorf("%s: %s: version %d is there, which was purged at %d", when, url, got, version)
+		}
+	}
+	for url, m := range p.marked {
+		if got, is := seen[url], Severity(seen[severityKey(url)]); got > 0 && got <= m.version && is < m.severity {
+			t.Errorf("%s: %s: version %d is %v, and was made %v at %d", when, url, got, is, m.severity, m.version)
 		}
 	}
 }

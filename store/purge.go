@@ -61,7 +61,7 @@ package store
 //     file with the last of them: what comes to the disk later passes the disk writer. The record
 //     itself stays in memory for as long as a fetch is under way that is older.
 //   - Two that say the same. A record that waits for older fetches alone leaves force when a later
-//     one, of the same selectors and as hard, waits for them too: whatever the earlier masks the
+//     one, of the same selectors and as severe, waits for them too: whatever the earlier masks the
 //     later does, and it stays at least as long. Both are swept, so that no purge between them
 //     still has to count against the earlier.
 //   - In force and not answered. Nothing above depends on the answer but for Counting, which
@@ -90,10 +90,17 @@ package store
 //     all records in force.
 //   - Record damaged on disk. What it masked is not known any more: the file is set aside.
 //
-// A soft purge is the same with "stale" for "gone": the sweep sets the soft flag of the item and of
-// its rows in place of deleting them, and only then the record goes.
+// A purge that is not hard is the same with "stale", or "invalid", for "gone": the sweep sets a flag
+// of the item and of its rows in place of deleting them, and only then the record goes. Where an
+// entry is hit more than once the severest counts: flags are added, never taken away, and what a
+// record and the flags say is compared. So whatever was true of an entry stays true, or is made
+// worse. What is put later carries no flag: a response that was validated is put anew, under the
+// generation of the ticket of its validation.
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+)
 
 // Errors of Purge.
 var (
@@ -105,27 +112,29 @@ var (
 
 // PurgeOptions say how to purge.
 type PurgeOptions struct {
-	// Soft marks entries stale instead of removing them.
-	Soft bool
+	// Severity is what the purge makes of entries. The zero value is Hard.
+	Severity Severity
 	// DryRun only counts.
 	DryRun bool
 }
 
-// Purged tells whether a response with this URL (URLAt's) and tags, fetched under generation gen,
-// has been purged since, hard or soft. It is for responses that are not stored (yet): flights.
-// Without a purge newer than gen it costs two atomic loads.
-func (s *Store) Purged(url string, tags []string, gen uint64) (hard, soft bool) {
+func (o PurgeOptions) severity() Severity { return cmp.Or(o.Severity, Hard) }
+
+// Purged returns what purges have made of a response with this URL (URLAt's) and tags since it was
+// fetched under generation gen. It is for responses that are not stored (yet): flights. Without a
+// purge newer than gen it costs two atomic loads.
+func (s *Store) Purged(url string, tags []string, gen uint64) Severity {
 	if gen < s.tickets.revoked.Load() {
-		return true, false // by what purges is not known any more
+		return Hard // by what purges is not known any more
 	}
 	return s.purges.purgedBy(url, tags, gen, everything)
 }
 
-// Purge makes every entry that sel selects gone, or stale, and counts those that were neither
-// expired nor purged before. When it returns without error, the purge holds across a crash. An
-// error that wraps ErrNotDurable means that it holds until the process ends, and that the file it
-// could not be written to is not used again without it. Before Open it matches nothing and holds
-// for what Open finds.
+// Purge makes every entry that sel selects gone, invalid or stale, and counts those that were
+// neither expired nor purged as severely before. When it returns without error, the purge holds
+// across a crash. An error that wraps ErrNotDurable means that it holds until the process ends, and
+// that the file it could not be written to is not used again without it. Before Open it matches
+// nothing and holds for what Open finds.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
 	req, err := s.BeginPurge(sel, opts)
 	if err != nil {

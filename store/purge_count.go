@@ -79,14 +79,10 @@ func (c *counting) counts(generation uint64, keepUntil int64) bool {
 
 // before tells whether an entry in memory is left by the purges before this one.
 func (c *counting) before(it *item) bool {
-	if c.rec.soft && it.is(isSoft) {
+	if it.severity() >= c.rec.severity {
 		return false
 	}
-	if !c.others {
-		return true
-	}
-	hard, soft := c.k.purges.recordPurgedBy(c.k.memory.record(it), c.rec.gen)
-	return !hard && (!soft || !c.rec.soft)
+	return !c.others || c.k.purges.recordPurgedBy(c.k.memory.record(it), c.rec.gen) < c.rec.severity
 }
 
 // countQueue counts what waits for the disk and is not resident. It comes after memory, in the
@@ -159,8 +155,7 @@ func (c *counting) isMasked(id uint64) (bool, error) {
 		if err != nil {
 			return false, nil //nolint:nilerr // it is met and counted by who looks it up
 		}
-		hard, soft := c.k.purges.recordPurgedBy(r, c.rec.gen)
-		return hard || soft && c.rec.soft, nil
+		return c.k.purges.recordPurgedBy(r, c.rec.gen) >= c.rec.severity, nil
 	}
 	if c.masked == nil {
 		if err := c.findMasked(); err != nil {
@@ -179,7 +174,7 @@ const countRecords = 64
 func (c *counting) findMasked() error {
 	c.masked = make(map[uint64]struct{})
 	for _, other := range c.earlier {
-		if other.gen >= c.rec.gen || other.sel.All || (other.soft && !c.rec.soft) {
+		if other.gen >= c.rec.gen || other.sel.All || other.severity < c.rec.severity {
 			continue // what All has hit is told by the generation
 		}
 		for _, sc := range scansOf(&other.sel) {
@@ -210,7 +205,7 @@ func (c *counting) countRows(sc scan) error {
 		if row.generation < c.rec.gen {
 			c.rows++
 		}
-		if !c.counts(row.generation, row.keepUntil) || row.generation < covered || (row.soft && c.rec.soft) {
+		if !c.counts(row.generation, row.keepUntil) || row.generation < covered || row.severity >= c.rec.severity {
 			return true, nil
 		}
 		if _, seen := c.seen[id]; seen {

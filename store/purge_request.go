@@ -40,9 +40,9 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	}
 	sel = sel.distinct()
 	if opts.DryRun {
-		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, soft: opts.Soft, sel: sel}
+		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, severity: opts.severity(), sel: sel}
 	} else {
-		req.rec = s.purges.issue(sel, opts.Soft, uint64(nanos(s.now())))
+		req.rec = s.purges.issue(sel, opts.severity(), uint64(nanos(s.now())))
 	}
 	req.deadline = time.Now().Add(s.patience())
 	s.diskWriter.waiting.Add(1)

@@ -35,25 +35,25 @@ func TestPurgeIsInForceBeforeItsCommit(t *testing.T) {
 		var reqs []*PurgeRequest
 		within(t, "BeginPurge", 0, func() {
 			for n := range 3 {
-				reqs = append(reqs, beginPurge(t, s, Selectors{URLs: []string{url(n)}}, PurgeOptions{Soft: n == 2}))
+				reqs = append(reqs, beginPurge(t, s, Selectors{URLs: []string{url(n)}}, PurgeOptions{Severity: []Severity{Hard, Hard, Invalid}[n]}))
 			}
 		})
 		<-disk.reached
 		within(t, "what follows", 0, func() {
 			for n, want := range []int{0, 0, 1, 1} {
-				if version, soft := found(t, s, url(n)); version != want || soft != (n == 2) {
-					t.Errorf("%s: version %d, soft %v", url(n), version, soft)
+				if version, severity := found(t, s, url(n)); version != want || (severity == Invalid) != (n == 2) {
+					t.Errorf("%s: version %d, %v", url(n), version, severity)
 				}
 			}
-			if hard, _ := s.Purged(url(0), nil, before.Generation()); !hard {
+			if s.Purged(url(0), nil, before.Generation()) != Hard {
 				t.Error("a fetch begun before is not purged")
 			}
 		})
 		before.End()
 		within(t, "Wait", stallTime, func() {
 			for _, req := range reqs {
-				if n, err := req.Wait(); n != 0 || !errors.Is(err, ErrNotDurable) {
-					t.Errorf("Wait = %d, %v", n, err)
+				if _, err := req.Wait(); !errors.Is(err, ErrNotDurable) {
+					t.Errorf("Wait: %v", err)
 				}
 			}
 		})

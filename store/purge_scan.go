@@ -79,7 +79,7 @@ func (sc *scan) names(key []byte) bool {
 }
 
 // coveredBy is the latest purge before rec of everything, or of the very same selector: rows of
-// lower generations have been purged already.
+// lower generations have been purged as severely already.
 func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -88,9 +88,8 @@ func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
 		if g == nil {
 			continue
 		}
-		covered = max(covered, latestBelow(g.hard, rec.gen))
-		if rec.soft {
-			covered = max(covered, latestBelow(g.soft, rec.gen))
+		for severity := rec.severity; severity <= Hard; severity++ {
+			covered = max(covered, latestBelow(*g.of(severity), rec.gen))
 		}
 	}
 	return covered

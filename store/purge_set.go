@@ -10,9 +10,9 @@ import (
 
 // purgeRecord is one purge in force.
 type purgeRecord struct {
-	gen  uint64
-	soft bool
-	sel  Selectors
+	gen      uint64
+	severity Severity
+	sel      Selectors
 
 	prev, next *purgeRecord // in the set, by generation
 
@@ -68,15 +68,13 @@ type purgeSet struct {
 	bySelector    bySelector[*generations]
 }
 
-// generations are those of the records with one selector, each list ascending.
-type generations struct{ hard, soft []uint64 }
+// generations are those of the records with one selector by their severity, each list ascending.
+type generations [Hard][]uint64
 
-func (g *generations) list(soft bool) *[]uint64 {
-	if soft {
-		return &g.soft
-	}
-	return &g.hard
-}
+// of are those of a severity.
+func (g *generations) of(s Severity) *[]uint64 { return &g[s-1] }
+
+func (g *generations) none() bool { return len(g[0])+len(g[1])+len(g[2]) == 0 }
 
 // latestBelow is the last of a list that is below a bound, 0 without any.
 func latestBelow(list []uint64, below uint64) uint64 {
@@ -98,10 +96,10 @@ func newPurgeSet(generation uint64) *purgeSet {
 
 // issue puts a purge in force under the next generation. Generations follow the wall clock where
 // they can, so that those of a process that starts without its file are later than those in it.
-func (r *purgeSet) issue(sel Selectors, soft bool, wall uint64) *purgeRecord {
+func (r *purgeSet) issue(sel Selectors, severity Severity, wall uint64) *purgeRecord {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rec := &purgeRecord{gen: max(r.last.Load()+1, wall), soft: soft, sel: sel}
+	rec := &purgeRecord{gen: max(r.last.Load()+1, wall), severity: severity, sel: sel}
 	r.add(rec)
 	r.uncounted = append(r.uncounted, rec)
 	r.last.Store(rec.gen)
@@ -142,7 +140,7 @@ func (r *purgeSet) add(rec *purgeRecord) {
 	r.count++
 	r.size += rec.size()
 	r.each(rec, func(g *generations) {
-		list := g.list(rec.soft)
+		list := g.of(rec.severity)
 		at, _ := slices.BinarySearch(*list, rec.gen)
 		*list = slices.Insert(*list, at, rec.gen)
 	})
@@ -183,7 +181,7 @@ func (r *purgeSet) each(rec *purgeRecord, fn func(g *generations)) {
 			g = new(generations)
 			r.bySelector.put(s, g)
 		}
-		if fn(g); len(g.hard)+len(g.soft) == 0 {
+		if fn(g); g.none() {
 			r.bySelector.remove(s)
 		}
 	})
@@ -220,7 +218,7 @@ func (r *purgeSet) drop(rec *purgeRecord) {
 	r.count--
 	r.size -= rec.size()
 	r.each(rec, func(g *generations) {
-		list := g.list(rec.soft)
+		list := g.of(rec.severity)
 		if at, found := slices.BinarySearch(*list, rec.gen); found {
 			*list = slices.Delete(*list, at, at+1)
 		}
@@ -235,27 +233,29 @@ func (r *purgeSet) drop(rec *purgeRecord) {
 // everything is a bound for purgedBy that takes in all records.
 const everything = uint64(math.MaxUint64)
 
-// purgedBy tells whether a response of generation gen has been purged by a record of a generation
-// in (gen, below).
-func (r *purgeSet) purgedBy(url string, tags []string, gen, below uint64) (hard, soft bool) {
+// purgedBy is what records of a generation in (gen, below) make of a response of generation gen.
+func (r *purgeSet) purgedBy(url string, tags []string, gen, below uint64) (severity Severity) {
 	if gen >= r.newest.Load() {
-		return false, false
+		return NotPurged
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	r.bySelector.naming(url, tags, func(g *generations) {
-		hard = hard || latestBelow(g.hard, below) > gen
-		soft = soft || latestBelow(g.soft, below) > gen
+		for s := Hard; s > severity; s-- {
+			if latestBelow(*g.of(s), below) > gen {
+				severity = s
+			}
+		}
 	})
-	return hard, soft
+	return severity
 }
 
 // recordPurgedBy is purgedBy for a response in its stored form, of which it reads no more than
 // needed.
-func (r *purgeSet) recordPurgedBy(rec record, below uint64) (hard, soft bool) {
+func (r *purgeSet) recordPurgedBy(rec record, below uint64) Severity {
 	gen := rec.generation()
 	if gen >= r.newest.Load() {
-		return false, false
+		return NotPurged
 	}
 	return r.purgedBy(string(rec.url()), rec.tags(), gen, below)
 }

@@ -199,8 +199,8 @@ func (k *diskWriter) sweepMemory(rec *purgeRecord) {
 	for _, it := range sw.items[:n] {
 		s := k.memory.shards[it.shard]
 		s.mu.Lock()
-		it.set(rec.mark()) // for look-ups that have it in hand, too
-		if !rec.soft {
+		it.set(flagOf(rec.severity)) // for look-ups that have it in hand, too
+		if rec.severity == Hard {
 			k.memory.discard(s, it, PurgedHard)
 		}
 		s.mu.Unlock()
@@ -212,14 +212,6 @@ func (k *diskWriter) sweepMemory(rec *purgeRecord) {
 	if n > 0 {
 		runtime.Gosched()
 	}
-}
-
-// mark is the flag of an item that says for good what the record says while it is in force.
-func (rec *purgeRecord) mark() uint32 {
-	if rec.soft {
-		return isSoft
-	}
-	return isDead
 }
 
 // endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file
@@ -343,7 +335,7 @@ func (b *batch) nextRows(rec *purgeRecord, limit int) (rows [][]byte, last []byt
 	looked := 0
 	err = rec.sweep.scans[0].each(b.buckets, rec.sweep.after, func(key, value []byte) (bool, error) {
 		row := decodeIndexRow(value)
-		if row.generation < rec.gen && (!rec.soft || !row.soft) {
+		if row.generation < rec.gen && row.severity < rec.severity {
 			rows = append(rows, bytes.Clone(key))
 		}
 		if looked++; looked == 8*stepEntries || len(rows) == limit {
@@ -369,10 +361,10 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	if r.generation() >= rec.gen || !sc.hits(r) {
 		return nil
 	}
-	if rec.soft {
-		return b.markSoft(id, r)
+	if rec.severity == Hard {
+		return b.removeRecord(id, r, inline, PurgedHard)
 	}
-	return b.removeRecord(id, r, inline, PurgedHard)
+	return b.mark(id, r, rec.severity)
 }
 
 // restorePurges reads the purges bucket and adds the purges that are in force and not in it.

@@ -46,7 +46,7 @@ func TestPurgeOfNothingOnDisk(t *testing.T) {
 	if n, err := s.Purge(Selectors{Tags: []string{"b"}, URLs: []string{b}}, PurgeOptions{}); n != 0 || err != nil {
 		t.Fatalf("Purge = %d, %v", n, err)
 	}
-	if n, err := s.Purge(Selectors{Tags: []string{"c"}}, PurgeOptions{Soft: true}); n != 0 || err != nil {
+	if n, err := s.Purge(Selectors{Tags: []string{"c"}}, PurgeOptions{Severity: Soft}); n != 0 || err != nil {
 		t.Fatalf("soft Purge = %d, %v", n, err)
 	}
 	if n := purgeRows(t, s); n != 0 {
@@ -58,7 +58,7 @@ func TestPurgeOfNothingOnDisk(t *testing.T) {
 	if r := s.Put(begun(c, "c"), 0); r != Stored {
 		t.Errorf("Put of what was softly purged while it was fetched = %v", r)
 	}
-	if n, err := s.Purge(Selectors{Tags: []string{"c"}}, PurgeOptions{Soft: true}); n != 0 || err != nil {
+	if n, err := s.Purge(Selectors{Tags: []string{"c"}}, PurgeOptions{Severity: Soft}); n != 0 || err != nil {
 		t.Errorf("purging softly again = %d, %v", n, err)
 	}
 	if err := s.Sync(); err != nil { // the file's generation is later than the purges now
@@ -89,8 +89,8 @@ func TestPurgeOfNothingOnDisk(t *testing.T) {
 		t.Errorf("%d purged entries are back after a restart", n)
 	}
 	r := s.Lookup(keyOf(c), matchAny)
-	if r.Entry == nil || !r.Soft {
-		t.Errorf("after a restart: entry %v, soft %v", r.Entry != nil, r.Soft)
+	if r.Entry == nil || r.Severity != Soft {
+		t.Errorf("after a restart: entry %v, %v", r.Entry != nil, r.Severity)
 	}
 	r.Release()
 }
@@ -115,20 +115,26 @@ func TestPurgesThatOverlapCountOnce(t *testing.T) {
 			ticket := s.Begin() // no record goes before it ends
 			defer ticket.End()
 			for _, step := range []struct {
-				sel  Selectors
-				soft bool
-				want int
+				sel      Selectors
+				severity Severity
+				want     int
 			}{
-				{Selectors{Tags: []string{"three-0"}}, true, 10},
-				{Selectors{Tags: []string{"three-0", "three-1"}}, true, 10},
-				{Selectors{Hosts: []string{"h0.example"}}, false, 15}, // the soft ones of it too
-				{Selectors{Tags: []string{"two-0"}}, false, 0},
-				{Selectors{Prefixes: []string{"http://h1.example/"}, Tags: []string{"three-2"}}, true, 5},
-				{Selectors{Tags: []string{"all"}}, false, 15},
-				{Selectors{All: true}, false, 0},
+				{Selectors{Tags: []string{"three-0"}}, Soft, 10},
+				{Selectors{Tags: []string{"three-0", "three-1"}}, Soft, 10},
+				{Selectors{Tags: []string{"three-1"}}, Invalid, 10}, // the soft ones too
+				{Selectors{Tags: []string{"three-0", "three-1"}}, Soft, 0},
+				{Selectors{Tags: []string{"three-1"}}, Invalid, 0},
+				{Selectors{Hosts: []string{"h0.example"}}, Hard, 15}, // those too
+				{Selectors{Tags: []string{"two-0"}}, Hard, 0},
+				{Selectors{Prefixes: []string{"http://h1.example/"}, Tags: []string{"three-2"}}, Soft, 5},
+				{Selectors{All: true}, Invalid, 10},
+				{Selectors{All: true}, Soft, 0},
+				{Selectors{Tags: []string{"all"}}, Hard, 15},
+				{Selectors{All: true}, Invalid, 0},
+				{Selectors{All: true}, Hard, 0},
 			} {
-				if n, err := s.Purge(step.sel, PurgeOptions{Soft: step.soft}); n != step.want || err != nil {
-					t.Errorf("Purge(%+v, soft %v) = %d, %v, want %d", step.sel, step.soft, n, err, step.want)
+				if n, err := s.Purge(step.sel, PurgeOptions{Severity: step.severity}); n != step.want || err != nil {
+					t.Errorf("Purge(%+v, %v) = %d, %v, want %d", step.sel, step.severity, n, err, step.want)
 				}
 			}
 		})
@@ -233,8 +239,8 @@ func TestSelectorsThatStandThereManyTimesAreOne(t *testing.T) {
 	by := &s.purges.bySelector
 	for name, of := range map[string]map[string]*generations{"tags": by.tags, "urls": by.urls, "hosts": by.hosts, "prefixes": by.prefixes} {
 		for text, g := range of {
-			if len(of) != 2 || len(g.hard) != 1 {
-				t.Errorf("%s: %q is noted %d times, of %d", name, text, len(g.hard), len(of))
+			if len(of) != 2 || len(*g.of(Hard)) != 1 {
+				t.Errorf("%s: %q is noted %d times, of %d", name, text, len(*g.of(Hard)), len(of))
 			}
 		}
 	}

@@ -191,20 +191,20 @@ func distinct(tags []string) []string {
 // admit checks what needs no room.
 func (s *Store) admit(e *Entry) PutResult {
 	settings := s.settings.Load()
-	switch hard, _ := s.purges.purgedBy(e.URL, e.Tags, e.Generation, everything); {
+	switch severity := s.purges.purgedBy(e.URL, e.Tags, e.Generation, everything); {
 	case !s.isOpen():
 		return RefusedClosed
 	case settings.MaxBody > 0 && e.Body.Len() > settings.MaxBody:
 		return RefusedTooLarge
 	case !s.now().Before(e.KeepUntil):
 		return RefusedExpired
-	case hard, s.purgedUnder(e.renews, e.Generation):
+	case severity == Hard, s.purgedUnder(e.renews, e.Generation):
 		return RefusedPurged
 	}
 	return Stored
 }
 
-// purgedUnder tells whether an entry was purged, hard or soft, while it was validated under
+// purgedUnder tells whether an entry was purged, however severely, while it was validated under
 // generation gen. What renews it may have other tags and another URL, by which no record of that
 // purge masks it. Asked under the shard's lock it tells for good: a purge that comes later counts
 // this shard later, and finds the entry renewed.
@@ -212,8 +212,7 @@ func (s *Store) purgedUnder(old *Entry, gen uint64) bool {
 	if old == nil {
 		return false
 	}
-	hard, soft := s.purges.purgedBy(old.URL, old.Tags, gen, everything)
-	return hard || soft
+	return s.purges.purgedBy(old.URL, old.Tags, gen, everything) != NotPurged
 }
 
 // mayReside tells whether an entry should be in memory: not one that would push out much of the

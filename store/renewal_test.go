@@ -209,7 +209,7 @@ func TestRenewalsAtRandom(t *testing.T) {
 						versions[n]++
 						s.Put(signedEntry(s, url(n), versions[n], rng.IntN(900_000), "tag", fmt.Sprint("tag", n)), 0)
 					case 2:
-						if _, err := s.Purge(Selectors{Tags: []string{fmt.Sprint("tag", n)}}, PurgeOptions{Soft: rng.IntN(2) == 0}); err != nil {
+						if _, err := s.Purge(Selectors{Tags: []string{fmt.Sprint("tag", n)}}, PurgeOptions{Severity: Severity(rng.IntN(4))}); err != nil {
 							t.Errorf("Purge: %v", err)
 						}
 					case 3:
@@ -254,15 +254,15 @@ func TestRenewalOfWhatWasPurged(t *testing.T) {
 		"url":    {URLs: []string{url}},
 		"prefix": {Prefixes: []string{url}},
 	} {
-		for _, soft := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, soft %v", name, soft), func(t *testing.T) {
+		for _, severity := range []Severity{Soft, Invalid, Hard} {
+			t.Run(fmt.Sprintf("%s, %v", name, severity), func(t *testing.T) {
 				s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 				s.Put(signedEntry(s, url, 1, 100, "old"), 0)
 				ticket := s.Begin()
 				defer ticket.End()
 				r := s.Lookup(keyOf(url), matchAny)
 				defer r.Release()
-				if n, err := s.Purge(sel, PurgeOptions{Soft: soft}); n != 1 || err != nil {
+				if n, err := s.Purge(sel, PurgeOptions{Severity: severity}); n != 1 || err != nil {
 					t.Fatalf("purged %d: %v", n, err)
 				}
 				e := r.Entry.Renewal()
@@ -272,8 +272,8 @@ func TestRenewalOfWhatWasPurged(t *testing.T) {
 				}
 				after := s.Lookup(keyOf(url), matchAny)
 				defer after.Release()
-				if soft && (after.Entry == nil || !after.Soft) || !soft && after.Entry != nil {
-					t.Errorf("found %v, soft %v", after.Entry, after.Soft)
+				if gone := severity == Hard; gone != (after.Entry == nil) || !gone && after.Severity != severity {
+					t.Errorf("found %v, %v", after.Entry, after.Severity)
 				}
 			})
 		}

@@ -83,7 +83,7 @@ type modelEntry struct {
 	tags         []string
 	body         []byte
 	keepUntil    time.Time
-	soft         bool
+	severity     Severity
 	entry        *Entry
 }
 
@@ -227,8 +227,8 @@ func (m *simulation) lookup(url, variant string) {
 	case (r.Entry == nil) != (want == nil):
 		m.t.Errorf("%s %s: found %v, want %v; %+v", url, variant, r.Entry != nil, want != nil, r.Entry)
 	case want == nil:
-	case r.Soft != want.soft:
-		m.t.Errorf("%s %s: soft %v, want %v", url, variant, r.Soft, want.soft)
+	case r.Severity != want.severity:
+		m.t.Errorf("%s %s: %v, want %v", url, variant, r.Severity, want.severity)
 	default:
 		if got := bodyOf(m.t, r.Entry); !bytes.Equal(got, want.body) {
 			m.t.Errorf("%s %s: body %.60q, want %.60q", url, variant, got, want.body)
@@ -257,20 +257,20 @@ func (m *simulation) purge() {
 			}
 		}
 	}
-	opts := PurgeOptions{Soft: m.rng.IntN(2) == 0, DryRun: m.rng.IntN(4) == 0}
+	opts := PurgeOptions{Severity: []Severity{Soft, Invalid, Hard, NotPurged}[m.rng.IntN(4)], DryRun: m.rng.IntN(4) == 0}
 	want := 0
 	for name := range m.model {
 		e := m.live(name)
-		if e == nil || !sel.match(e.url, e.tags) || (opts.Soft && e.soft) {
+		if e == nil || !sel.match(e.url, e.tags) || e.severity >= opts.severity() {
 			continue
 		}
 		want++
 		switch {
 		case opts.DryRun:
-		case opts.Soft:
-			e.soft = true
-		default:
+		case opts.severity() == Hard:
 			delete(m.model, name)
+		default:
+			e.severity = opts.severity()
 		}
 	}
 	got, err := m.s.Purge(sel, opts)

@@ -121,7 +121,7 @@ func (s *Store) purgeEarly(sel Selectors, opts PurgeOptions) bool {
 		return false
 	}
 	if !opts.DryRun { // there is nothing to count
-		s.purges.setCounted(s.purges.issue(sel.distinct(), opts.Soft, uint64(nanos(s.now()))))
+		s.purges.setCounted(s.purges.issue(sel.distinct(), opts.severity(), uint64(nanos(s.now()))))
 	}
 	return true
 }

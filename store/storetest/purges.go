@@ -90,30 +90,49 @@ func purgeCounts(t *testing.T, s *store.Store) {
 	}
 }
 
-func softPurge(t *testing.T, s *store.Store) {
-	fillSite(t, s)
-	sync(t, s)
+// marking is a purge that leaves entries where they are. A severer one hits them again, a milder one
+// changes nothing.
+func marking(t *testing.T, s *store.Store) {
 	sel := store.Selectors{Tags: []string{"p1"}}
-	for _, want := range []int{3, 0} {
-		if n, err := s.Purge(sel, store.PurgeOptions{Soft: true}); n != want || err != nil {
-			t.Errorf("soft: %d, %v; want %d", n, err, want)
+	for _, settled := range []bool{true, false} { // on disk, or on its way
+		fillSite(t, s)
+		if settled {
+			sync(t, s)
 		}
-	}
-	for url, tags := range siteURLs {
-		r := s.Lookup(KeyOf(url), Any)
-		if r.Entry == nil || r.Soft != slices.Contains(tags, "p1") {
-			t.Errorf("%s: found %v, soft %v", url, r.Entry != nil, r.Soft)
+		for _, step := range []struct {
+			severity, left store.Severity
+			want           int
+		}{
+			{store.Soft, store.Soft, 3},
+			{store.Soft, store.Soft, 0},
+			{store.Invalid, store.Invalid, 3},
+			{store.Soft, store.Invalid, 0},
+			{store.Invalid, store.Invalid, 0},
+		} {
+			if n, err := s.Purge(sel, store.PurgeOptions{Severity: step.severity}); n != step.want || err != nil {
+				t.Errorf("%v: %d, %v; want %d", step.severity, n, err, step.want)
+			}
+			for url, tags := range siteURLs {
+				want := store.NotPurged
+				if slices.Contains(tags, "p1") {
+					want = step.left
+				}
+				r := s.Lookup(KeyOf(url), Any)
+				if r.Entry == nil || r.Severity != want {
+					t.Errorf("%s after %v: found %v, %v; want %v", url, step.severity, r.Entry != nil, r.Severity, want)
+				}
+				r.Release()
+			}
 		}
-		r.Release()
-	}
-	put(t, s, NewEntry(s, "http://a.example/p/1", []byte("renewed"), "p1"))
-	r := s.Lookup(KeyOf("http://a.example/p/1"), Any)
-	defer r.Release()
-	if r.Entry == nil || r.Soft {
-		t.Errorf("renewed: found %v, soft %v", r.Entry != nil, r.Soft)
-	}
-	if n, err := s.Purge(sel, store.PurgeOptions{}); n != 3 || err != nil {
-		t.Errorf("hard after soft: %d, %v; want 3", n, err)
+		put(t, s, NewEntry(s, "http://a.example/p/1", []byte("renewed"), "p1"))
+		if r := s.Lookup(KeyOf("http://a.example/p/1"), Any); r.Entry == nil || r.Severity != store.NotPurged {
+			t.Errorf("renewed: found %v, %v", r.Entry != nil, r.Severity)
+		} else {
+			r.Release()
+		}
+		if n, err := s.Purge(sel, store.PurgeOptions{}); n != 3 || err != nil {
+			t.Errorf("hard after that: %d, %v; want 3", n, err)
+		}
 	}
 }
 
@@ -124,11 +143,11 @@ func purgeOlderFetch(t *testing.T, s *store.Store) {
 		t.Fatal(err)
 	}
 	newer := s.Begin()
-	if hard, soft := s.Purged(url, nil, older.Generation()); !hard || soft {
-		t.Errorf("older flight: hard %v, soft %v", hard, soft)
+	if severity := s.Purged(url, nil, older.Generation()); severity != store.Hard {
+		t.Errorf("older flight: %v", severity)
 	}
-	if hard, soft := s.Purged(url, nil, newer.Generation()); hard || soft {
-		t.Errorf("newer flight: hard %v, soft %v", hard, soft)
+	if severity := s.Purged(url, nil, newer.Generation()); severity != store.NotPurged {
+		t.Errorf("newer flight: %v", severity)
 	}
 	e := NewEntry(s, url, []byte("old"))
 	e.Generation = older.Generation()

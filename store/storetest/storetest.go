@@ -36,7 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"refusals", refusals},
 		{"purge selectors", purgeSelectors},
 		{"purge counts each entry once", purgeCounts},
-		{"soft purge", softPurge},
+		{"purges that leave entries", marking},
 		{"purge beats an older fetch", purgeOlderFetch},
 		{"purge without selector", purgeNothing},
 		{"listing", listing},
