@@ -57,3 +57,24 @@ func TestInvalidationAfterARestart(t *testing.T) {
 		t.Errorf("stored after the PUT: %v, %v", items, err)
 	}
 }
+
+// TestInvalidationKeepsItsStore: a request that bypasses and may invalidate counts as under way, so
+// that its store is still there when it has succeeded. One that cannot invalidate does not count: it
+// may be a connection that lasts for days.
+func TestInvalidationKeepsItsStore(t *testing.T) {
+	h := newTestHandler(t)
+	for method, want := range map[string]int64{http.MethodPut: 1, http.MethodOptions: 0} {
+		var users int64
+		next := handlerFunc(func(http.ResponseWriter, *http.Request) error {
+			users = h.cache.Users()
+			return nil
+		})
+		r := httptest.NewRequest(method, "http://example.com/", nil)
+		if err := h.ServeHTTP(httptest.NewRecorder(), r, next); err != nil {
+			t.Fatal(err)
+		}
+		if users != want || h.cache.Users() != 0 {
+			t.Errorf("%s: %d users meanwhile, want %d; %d after it", method, users, want, h.cache.Users())
+		}
+	}
+}

@@ -171,7 +171,10 @@ func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reas
 func (q *Request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newPassWriter(q, Decision{Outcome: OutcomeBypass, Bypass: why, Forward: rfc9111.ForwardBypass})
-	out.invalidation = q.invalidation()
+	if out.invalidation = q.invalidation(); out.invalidation != nil {
+		q.cache.acquire() // its store is purged when it has succeeded
+		defer q.cache.release()
+	}
 	if why == BypassCoalesceWait {
 		out.willRecord()
 	}
