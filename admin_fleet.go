@@ -27,23 +27,17 @@ func (t adminView) purgeAll(
 		return purged, err
 	}
 	httpcache.ReachSearched(&selectors)
-	ctx, cancel := context.WithTimeout(ctx, n.patience())
-	defer cancel()
 	begun := time.Now()
 	done, err := n.Purge(ctx, fleet.Purge{Selectors: selectors, Severity: options.Severity})
 	collectors.purgeWait.Observe(time.Since(begun).Seconds())
-	if err != nil && !errors.Is(err, store.ErrNotDurable) {
-		err = fmt.Errorf("%w: %w", purge.ErrNoReply, err)
+	if errors.Is(err, fleet.ErrNotEverywhere) {
+		err = fmt.Errorf("%w: %w", purge.ErrNotEverywhere, err)
 	}
 	return purge.Purged{
 		Matched: done.Matched,
 		Reach:   &purge.Reach{Nodes: done.Nodes, Fenced: done.Fenced, Uncertain: done.Uncertain},
 	}, err
 }
-
-// patience is how long a purge may take: the fence of a node that has gone, and as much for a
-// server that comes back.
-func (n *node) patience() time.Duration { return 2*n.fence + 5*time.Second }
 
 // Fleet implements purge.Cache.
 func (t adminView) Fleet(ctx context.Context) (purge.Fleet, error) {

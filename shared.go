@@ -44,7 +44,6 @@ type node struct {
 	name   string // of the fleet
 	engine fleet.Engine
 	tier   *fleet.SharedTier
-	fence  time.Duration
 	start  sync.Once
 }
 
@@ -87,7 +86,7 @@ func newNode(module SharedEngine) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: config.Name, engine: engine, fence: time.Duration(config.Fence)}
+	n := &node{name: config.Name, engine: engine}
 	n.Fleet = fleet.New(fleet.Options{
 		Engine: engine, Caches: processCaches{}, Logger: logger,
 		Fence: time.Duration(config.Fence), Serve: time.Duration(config.Lost.Serve),

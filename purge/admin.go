@@ -79,8 +79,8 @@ func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request) error {
 	purged, err := cache.Purge(context.WithoutCancel(r.Context()), selectors)
 	logPurge(caddy.Log().Named("admin.api.larder"), r, selectors, purged, err)
 	switch {
-	case errors.Is(err, ErrNoReply):
-		return unavailable(fmt.Errorf("the purge holds on this node only; send it again: %w", err))
+	case errors.Is(err, ErrNotEverywhere):
+		return unavailable(fmt.Errorf("the purge may not hold on every node; send it again: %w", err))
 	case err != nil:
 		return unavailable(fmt.Errorf("the purge could not be made durable; send it again: %w", err))
 	}

@@ -46,8 +46,8 @@ type Node struct {
 var (
 	// ErrNoFleet says that the running configuration has no fleet.
 	ErrNoFleet = errors.New("this configuration has no fleet; write shared in the global option larder")
-	// ErrNoReply says that the fleet's server gave no reply: a purge holds on this node only.
-	ErrNoReply = errors.New("the server of the fleet gives no reply")
+	// ErrNotEverywhere says that a purge holds on this node, and may not on others.
+	ErrNotEverywhere = errors.New("it holds on this node only")
 )
 
 func (a *adminAPI) serveFleet(w http.ResponseWriter, r *http.Request) error {

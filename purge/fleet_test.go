@@ -48,10 +48,10 @@ func TestPurgeInAFleet(t *testing.T) {
 
 // Without a reply of the server the answer is an error that says where the purge holds.
 func TestPurgeWithoutReply(t *testing.T) {
-	use(t, &fakeCache{err: fmt.Errorf("%w: connection refused", ErrNoReply)})
+	use(t, &fakeCache{err: fmt.Errorf("%w: connection refused", ErrNotEverywhere)})
 	response, body := send(t, "POST", "/larder/purge", `{"all":true}`)
-	expectFailure(t, response, body, 503, "the purge holds on this node only; send it again: the server of the fleet gives no reply: connection refused")
-	if _, errOut, err := larder(t, "purge", "--all", "--address", adminAddress); err == nil || !strings.Contains(errOut, "holds on this node only") {
+	expectFailure(t, response, body, 503, "the purge may not hold on every node; send it again: it holds on this node only: connection refused")
+	if _, errOut, err := larder(t, "purge", "--all", "--address", adminAddress); err == nil || !strings.Contains(errOut, "it holds on this node only") {
 		t.Errorf("the command says %q, %v", errOut, err)
 	}
 }
