@@ -14,7 +14,8 @@ import (
 var (
 	// A replica; full; its disk fails; too few replicas (min-replicas-to-write).
 	readOnly = []string{"READONLY", "OOM", "MISCONF", "NOREPLICAS"}
-	refused  = []string{"WRONGPASS", "NOAUTH", "NOPERM"}
+	// The last is NOPERM of a script, before Redis 7.2.
+	refused = []string{"WRONGPASS", "NOAUTH", "NOPERM", "The user executing the script"}
 )
 
 // named gives an error its name in fleet.
@@ -39,9 +40,8 @@ func begins(err error, words ...string) bool {
 	if !errors.As(err, &of) || of.IsNil() {
 		return false
 	}
-	first, _, _ := strings.Cut(of.Error(), " ")
 	for _, word := range words {
-		if first == word {
+		if strings.HasPrefix(of.Error(), word+" ") {
 			return true
 		}
 	}

@@ -134,51 +134,46 @@ func (e *Engine) grown(ctx context.Context, tail fleet.Generation, wait time.Dur
 }
 
 // appendTo appends, and waits for replicas on the same connection: WAIT counts those that have what
-// its own connection has written.
+// its own connection has written. So this is a connection that follows no server of a Cluster to
+// another one.
 func (e *Engine) appendTo(ctx context.Context, args []string, replicas int) (fleet.Appended, error) {
-	wait := e.untilNearly(ctx)
-	return call(ctx, e.small, func(c rueidis.Client) (out fleet.Appended, err error) {
-		waiting, cancel := e.waiting(context.Background(), wait)
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		end = time.Now().Add(e.patience)
+	}
+	appended := make(chan fleet.Appended, 1)
+	out, err := call(ctx, e.small, func(c rueidis.Client) (out fleet.Appended, err error) {
+		waiting, cancel := e.waiting(context.Background(), time.Until(end))
 		defer cancel()
 		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
-			out, err = e.appendOn(waiting, d, args, replicas, wait)
-			return err
+			out, err = appendedOf(scriptAppend.run(waiting, d, e.control(), args))
+			if err != nil {
+				return err
+			}
+			appended <- out
+			if n, err := d.Do(waiting, waitFor(d, replicas, time.Until(end))).AsInt64(); err == nil {
+				out.Replicas = int(n)
+			}
+			return nil
 		})
 		return out, err
 	})
-}
-
-func (e *Engine) appendOn(
-	ctx context.Context, d rueidis.DedicatedClient, args []string, replicas int, wait time.Duration,
-) (fleet.Appended, error) {
-	build := scriptAppend.byHash
-	for {
-		replies := d.DoMulti(ctx, build(d, e.control(), args),
-			d.B().Wait().Numreplicas(int64(replicas)).Timeout(milliseconds(wait)).Build())
-		if isUnknownScript(replies[0].Error()) {
-			build = scriptAppend.byText
-			continue
-		}
-		out, err := appendedOf(replies[0])
+	select {
+	case is := <-appended:
 		if err != nil {
-			return out, err
+			// It is in the log, whatever became of the wait.
+			return is, nil
 		}
-		// It is in the log, whatever becomes of the wait.
-		if n, err := replies[1].AsInt64(); err == nil {
-			out.Replicas = int(n)
-		}
-		return out, nil
+	default:
 	}
+	return out, err
 }
 
-// untilNearly is how long to wait for replicas: nine tenths of the context's time.
-func (e *Engine) untilNearly(ctx context.Context) time.Duration {
-	end, bounded := ctx.Deadline()
-	if !bounded {
-		return e.patience
-	}
-	left := time.Until(end)
-	return left - min(max(left/10, 5*time.Millisecond), time.Second)
+// waitFor is a WAIT for four fifths of the time that is left, or all of it but a second: the answer
+// has to be back in time, and Redis looks at its clock ten times a second.
+func waitFor(d rueidis.DedicatedClient, replicas int, left time.Duration) rueidis.Completed {
+	wait := milliseconds(left - min(left/5, time.Second))
+	return d.B().Wait().Numreplicas(int64(replicas)).Timeout(wait).Build()
 }
 
 // control are the keys of ensure.lua, args its arguments and a script's own.

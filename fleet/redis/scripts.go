@@ -64,20 +64,13 @@ func newScript(text string) script {
 	return script{text: text, hash: hex.EncodeToString(sum[:])}
 }
 
-func (s script) byHash(c rueidis.CommandClient, keys, args []string) rueidis.Completed {
-	return c.B().Evalsha().Sha1(s.hash).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
-}
-
-func (s script) byText(c rueidis.CommandClient, keys, args []string) rueidis.Completed {
-	return c.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
-}
-
 // run runs the script, and sends its text where the server does not know it: it has been started,
 // promoted, or told SCRIPT FLUSH.
 func (s script) run(ctx context.Context, c rueidis.CommandClient, keys, args []string) rueidis.RedisResult {
-	reply := c.Do(ctx, s.byHash(c, keys, args))
+	n := int64(len(keys))
+	reply := c.Do(ctx, c.B().Evalsha().Sha1(s.hash).Numkeys(n).Key(keys...).Arg(args...).Build())
 	if isUnknownScript(reply.Error()) {
-		reply = c.Do(ctx, s.byText(c, keys, args))
+		reply = c.Do(ctx, c.B().Eval().Script(s.text).Numkeys(n).Key(keys...).Arg(args...).Build())
 	}
 	return reply
 }

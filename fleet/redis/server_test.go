@@ -1,12 +1,16 @@
+//go:build unix
+
 package redis
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,11 +30,11 @@ const long = 30 * time.Second
 // server is a redis-server of a test, on a free port of the loopback interface, in a folder of its
 // own. It is killed by its process when the test ends.
 type server struct {
-	t      testing.TB
-	port   int
-	dir    string
-	args   []string
-	binary string
+	t            testing.TB
+	port         int
+	dir          string
+	before, args []string // before and after what all servers are told
+	binary       string
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -58,13 +62,18 @@ func newServer(t testing.TB, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), binary: program(t, "redis-server"), port: freePort(t)}
 	s.args = append([]string{"--save", "", "--appendonly", "no", "--logfile", "log"}, args...)
+	s.connect()
+	t.Cleanup(s.end)
+	s.start()
+	return s
+}
+
+// connect says how the test itself connects to it.
+func (s *server) connect() {
 	s.tell = rueidis.ClientOption{
 		InitAddress: []string{s.address()}, DisableCache: true, ForceSingleClient: true, PipelineMultiplex: -1,
 		ClientSetInfo: rueidis.DisableClientSetInfo,
 	}
-	t.Cleanup(s.end)
-	s.start()
-	return s
 }
 
 var lastPort atomic.Int32
@@ -99,9 +108,9 @@ func (s *server) url() string { return "redis://" + s.address() }
 // start returns when the server answers.
 func (s *server) start() {
 	s.t.Helper()
-	args := append([]string{
+	args := slices.Concat(s.before, []string{
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no",
-	}, s.args...)
+	}, s.args)
 	cmd := exec.Command(s.binary, args...)
 	cmd.Dir = s.dir
 	if err := cmd.Start(); err != nil {
@@ -251,6 +260,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	theEnd.dir = dir
+	// They wait for other processes for most of their time.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	for _, end := range theEnd.ends {
 		end()

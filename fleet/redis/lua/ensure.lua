@@ -27,16 +27,6 @@ local function oldest()
 	return record and string.match(record[1], '^%d+') or digits(gen)
 end
 
-local function append(generation, kind, data)
-	local before = length
-	redis.call('XADD', log, 'MAXLEN', '~', ARGV[3], digits(generation) .. '-0', kind, data)
-	gen, length = generation, redis.call('XLEN', log)
-	if not first or before == 0 or length ~= before + 1 then
-		first = oldest()
-	end
-	redis.call('HSET', fleet, 'gen', digits(gen), 'first', first, 'length', length)
-end
-
 -- last is the highest generation that is known of, 0 where there is none.
 local function last()
 	local highest = gen or 0
@@ -49,6 +39,21 @@ local function last()
 		end
 	end
 	return highest
+end
+
+local function append(generation, kind, data)
+	local before = length
+	local added = redis.pcall('XADD', log, 'MAXLEN', '~', ARGV[3], digits(generation) .. '-0', kind, data)
+	if type(added) == 'table' and added.err then
+		-- The stream has a record that the hash does not know of: somebody else's.
+		generation = last() + 1
+		redis.call('XADD', log, 'MAXLEN', '~', ARGV[3], digits(generation) .. '-0', kind, data)
+	end
+	gen, length = generation, redis.call('XLEN', log)
+	if not first or before == 0 or length ~= before + 1 then
+		first = oldest()
+	end
+	redis.call('HSET', fleet, 'gen', digits(gen), 'first', first, 'length', length)
 end
 
 local whole = epoch and since and gen and mark and length > 0

@@ -1,0 +1,383 @@
+//go:build unix
+
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/larder-cache/larder/fleet"
+)
+
+// briefly calls with a context that ends soon, and asks that the call does.
+func briefly(t *testing.T, d time.Duration, call func(context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	begun := time.Now()
+	err := call(ctx)
+	if took := time.Since(begun); took > d+2*time.Second {
+		t.Errorf("a call for %v has taken %v", d, took)
+	}
+	return err
+}
+
+func appendWith(e *Engine) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := e.Append(ctx, []byte("x"), 0)
+		return err
+	}
+}
+
+// toReplica appends, and waits a moment for a replica that there may be.
+func toReplica(t *testing.T, e *Engine) error {
+	t.Helper()
+	return briefly(t, time.Second, func(ctx context.Context) error {
+		_, err := e.Append(ctx, []byte("x"), 1)
+		return err
+	})
+}
+
+// worksAgain asks until all sorts of calls do.
+func worksAgain(t *testing.T, e *Engine) fleet.State {
+	t.Helper()
+	state := stateOfLog(t, e)
+	var err error
+	eventually(t, "all calls work", func() bool {
+		if _, err = e.Append(within(t), []byte("again"), 0); err != nil {
+			return false
+		}
+		if err = toReplica(t, e); err != nil {
+			return false
+		}
+		if err = e.PutChunk(within(t), "again", 0, make([]byte, 256<<10), time.Hour); err != nil {
+			return false
+		}
+		if _, _, err = e.Find(within(t), "again", ""); err != nil {
+			return false
+		}
+		_, _, err = e.Read(within(t), state.Tail, 10, 0)
+		return err == nil
+	})
+	return stateOfLog(t, e)
+}
+
+func TestKilledWithoutAFile(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := s.open(t)
+	was := stateOfLog(t, e)
+	reading := make(chan error, 1)
+	go func() {
+		_, _, err := e.Read(t.Context(), was.Tail, 1, time.Hour)
+		reading <- err
+	}()
+	listening, ready := make(chan error, 1), make(chan struct{})
+	go func() {
+		listening <- e.Listen(t.Context(), "n", func() { close(ready) }, func(string, []byte) {})
+	}()
+	<-ready
+	s.kill()
+	for what, ended := range map[string]chan error{"Read": reading, "Listen": listening} {
+		if err := <-ended; err == nil {
+			t.Errorf("%s ended without an error", what)
+		}
+	}
+	for range 20 {
+		if err := briefly(t, time.Second, appendWith(e)); err == nil {
+			t.Error("appended to a server that is down")
+		}
+	}
+	s.start()
+	if is := worksAgain(t, e); is.Epoch == was.Epoch {
+		t.Errorf("the epoch is %q still", is.Epoch)
+	}
+}
+
+// A server that is down at first is no error of New.
+func TestDownAtFirst(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.kill()
+	e := s.open(t)
+	for range 20 {
+		if err := briefly(t, time.Second, appendWith(e)); err == nil {
+			t.Error("appended to a server that is down")
+		}
+	}
+	s.start()
+	worksAgain(t, e)
+}
+
+// While a server is busy calls end with their contexts, many more of them than a connection of
+// rueidis has room for, and none of them is in the way later.
+func TestBusyServer(t *testing.T) {
+	t.Parallel()
+	for name, busy := range map[string]func(s *server){
+		"DEBUG SLEEP":  func(s *server) { go func() { _ = s.try("DEBUG", "SLEEP", "1.5") }() },
+		"CLIENT PAUSE": func(s *server) { s.do("CLIENT", "PAUSE", "1500", "ALL") },
+		"SIGSTOP": func(s *server) {
+			s.signal(syscall.SIGSTOP)
+			time.AfterFunc(1500*time.Millisecond, func() { s.signal(syscall.SIGCONT) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, "--enable-debug-command", "yes")
+			e := s.open(t)
+			was := worksAgain(t, e)
+			busy(s)
+			eventually(t, "the server is busy", func() bool { return briefly(t, 20*time.Millisecond, appendWith(e)) != nil })
+			var group sync.WaitGroup
+			for i := range 3000 {
+				group.Go(func() {
+					err := briefly(t, 100*time.Millisecond, func(ctx context.Context) error {
+						_, err := e.Record(ctx, "key", fmt.Sprint(i))
+						return err
+					})
+					if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+						t.Error(err)
+					}
+				})
+			}
+			group.Wait()
+			if is := worksAgain(t, e); is.Epoch != was.Epoch || is.Mark != was.Mark {
+				t.Errorf("%+v, was %+v", is, was)
+			}
+		})
+	}
+}
+
+// A server that does not answer for longer loses its connections, and gets new ones.
+func TestStoppedForLong(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := s.open(t)
+	was := worksAgain(t, e)
+	listening, ready := make(chan error, 1), make(chan struct{})
+	go func() {
+		listening <- e.Listen(t.Context(), "n", func() { close(ready) }, func(string, []byte) {})
+	}()
+	<-ready
+	s.signal(syscall.SIGSTOP)
+	begun := time.Now()
+	_, _, err := e.Read(within(t), was.Tail, 1, 100*time.Millisecond)
+	if err == nil {
+		t.Error("read from a server that is stopped")
+	}
+	if err := <-listening; err == nil {
+		t.Error("listening ended without an error")
+	}
+	t.Logf("given up after %v", time.Since(begun))
+	s.signal(syscall.SIGCONT)
+	if is := worksAgain(t, e); is.Epoch != was.Epoch || is.Mark != was.Mark {
+		t.Errorf("%+v, was %+v", is, was)
+	}
+}
+
+func TestScriptsAreSentAgain(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := s.open(t)
+	worksAgain(t, e)
+	for range 2 {
+		s.do("SCRIPT", "FLUSH")
+		must(t, toReplica(t, e))
+		s.do("SCRIPT", "FLUSH")
+		if l, err := e.Take(within(t), "key", "token", "n", nil, time.Hour); err != nil || !l.Taken {
+			t.Error(l, err)
+		}
+		s.do("SCRIPT", "FLUSH")
+		must(t, e.PutRecord(within(t), "key", "v", []byte("x"), nil, time.Hour))
+	}
+}
+
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
+		p := newProxy(t, s.address())
+		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
+		p.slow(30 * time.Millisecond)
+		state := stateOfLog(t, e)
+		if err := briefly(t, 10*time.Millisecond, appendWith(e)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		// It was on its way, and it arrives: an error says that this is not known.
+		eventually(t, "it is in the log", func() bool {
+			records, _, err := e.Read(within(t), state.Tail, 10, time.Second)
+			return err == nil && len(records) == 1
+		})
+	})
+	t.Run("no replies", func(t *testing.T) {
+		t.Parallel()
+		p := newProxy(t, s.address())
+		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
+		state := stateOfLog(t, e)
+		p.silence(false, true)
+		if err := briefly(t, 50*time.Millisecond, appendWith(e)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		p.silence(false, false)
+		records, _, err := e.Read(within(t), state.Tail, 10, 0)
+		if err != nil || len(records) != 1 {
+			t.Errorf("%d records, %v: want what had no reply", len(records), err)
+		}
+	})
+	t.Run("a black hole", func(t *testing.T) {
+		t.Parallel()
+		p := newProxy(t, s.address())
+		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
+		worksAgain(t, e)
+		p.silence(true, true)
+		begun := time.Now()
+		_, err := e.Append(within(t), []byte("x"), 0)
+		if took := time.Since(begun); err == nil || took > long/2 {
+			t.Errorf("%v after %v", err, took)
+		}
+		// New connections get through, while the old ones stay as they are.
+		p2 := newProxy(t, s.address())
+		p.lead(p2.listener.Addr().String())
+		p.silence(false, false)
+		worksAgain(t, e)
+	})
+	t.Run("resets", func(t *testing.T) {
+		t.Parallel()
+		p := newProxy(t, s.address())
+		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
+		for range 4 {
+			worksAgain(t, e)
+			p.reset()
+		}
+		worksAgain(t, e)
+	})
+}
+
+// The address of a primary that has been demoted and stays up leads to the new one: only new
+// connections get there.
+func TestAnAddressThatMoves(t *testing.T) {
+	t.Parallel()
+	old, next := newServer(t), newServer(t)
+	p := newProxy(t, old.address())
+	e := open(t, Config{Addresses: []string{p.url()}})
+	worksAgain(t, e)
+	p.lead(next.address())
+	old.do("REPLICAOF", "127.0.0.1", fmt.Sprint(next.port))
+	met := false
+	eventually(t, "it gets to the new primary", func() bool {
+		_, err := e.Append(within(t), []byte("x"), 0)
+		met = met || errors.Is(err, fleet.ErrReadOnly)
+		return err == nil
+	})
+	if !met {
+		t.Error("it never met the replica")
+	}
+}
+
+func TestTrimmedByOthers(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := open(t, Config{Addresses: []string{s.url()}, History: 200})
+	var all []fleet.Generation
+	for range 1000 {
+		out, err := e.Append(within(t), []byte("x"), 0)
+		must(t, err)
+		all = append(all, out.Generation)
+	}
+	records, state, err := e.Read(within(t), 0, 2000, 0)
+	if err != nil || len(records) < 200 || len(records) > 400 || records[0].Generation != state.First {
+		t.Errorf("%d records, %v, first %d: %+v", len(records), err, records[0].Generation, state)
+	}
+	s.do("XTRIM", "{larder:1:larder}:log", "MAXLEN", "=", "3")
+	if state, err := e.Beat(within(t), fleet.Node{ID: "n"}); err != nil || state.First != all[997] || state.Tail != all[999] {
+		t.Errorf("%+v, %v, want first %d", state, err, all[997])
+	}
+	s.do("XTRIM", "{larder:1:larder}:log", "MAXLEN", "=", "0")
+	if is := stateOfLog(t, e); is.Epoch == state.Epoch || is.Tail <= all[999] {
+		t.Errorf("an empty log: %+v, was %+v", is, state)
+	}
+}
+
+// A key with more variants than an index has keeps the newest.
+func TestIndexIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := s.open(t)
+	must(t, e.PutRecord(within(t), "key", "over", []byte("x"), nil, time.Millisecond))
+	for i := range 150 {
+		must(t, e.PutRecord(within(t), "key", fmt.Sprint(i), []byte("x"), []byte("row"), time.Hour+time.Duration(i)*time.Second))
+	}
+	record, index, err := e.Find(within(t), "key", "0")
+	if err != nil || record != nil || len(index) != 100 || index["149"] == nil || index["over"] != nil {
+		t.Errorf("%q, %d rows, %v", record, len(index), err)
+	}
+	eventually(t, "there are 100 records and an index", func() bool {
+		keys := s.do("DBSIZE")
+		n, err := keys.AsInt64()
+		return err == nil && n == 101
+	})
+}
+
+// What a stranger has put into the keys is no reason to stop.
+func TestForeignContent(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := s.open(t)
+	state := stateOfLog(t, e)
+	s.do("HSET", "{larder:1:larder}:fleet", "n:odd", "nonsense", "n:other", "7 8 {nonsense")
+	s.do("XADD", "{larder:1:larder}:log", fmt.Sprintf("%d-0", state.Tail+1), "what", "ever")
+	records, _, err := e.Read(within(t), state.Tail, 10, 0)
+	if err != nil || len(records) != 1 || records[0].Mark || len(records[0].Data) != 0 {
+		t.Errorf("%+v, %v, want a record that says nothing", records, err)
+	}
+	nodes, _, err := e.Nodes(within(t))
+	if err != nil || len(nodes) != 2 {
+		t.Fatalf("nodes %+v, %v", nodes, err)
+	}
+	for _, n := range nodes {
+		must(t, e.Evict(within(t), n))
+	}
+	if nodes, _, _ = e.Nodes(within(t)); len(nodes) != 0 {
+		t.Errorf("nodes %+v stay", nodes)
+	}
+	// The log goes on above a record that the list does not know of.
+	out, err := e.Append(within(t), []byte("x"), 0)
+	if err != nil || out.Generation <= state.Tail+1 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	s.do("SET", "{larder:1:larder}:log", "a string")
+	if _, err := e.Append(within(t), []byte("x"), 0); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Errorf("a log that is a string: %v", err)
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	s := newServer(t)
+	before := goleak.IgnoreCurrent()
+	e := s.open(t)
+	worksAgain(t, e)
+	ready := make(chan struct{})
+	ended := make(chan struct{}, 2)
+	go func() {
+		_ = e.Listen(t.Context(), "n", func() { close(ready) }, func(string, []byte) {})
+		ended <- struct{}{}
+	}()
+	go func() {
+		_, _, _ = e.Read(t.Context(), 1<<53-1, 1, time.Hour)
+		ended <- struct{}{}
+	}()
+	<-ready
+	must(t, e.Close())
+	<-ended
+	<-ended
+	goleak.VerifyNone(t, before)
+}
