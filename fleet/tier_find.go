@@ -64,7 +64,7 @@ func (t *SharedTier) find(ctx context.Context, key store.Key, selects func(*stor
 			return store.Result{Known: known}, nil
 		}
 	}
-	found, err := t.open(ctx, raw, place{key, best}, selects)
+	found, err := t.open(ctx, raw, place{key, best})
 	if found.Entry == nil {
 		found.Known = known
 	}
@@ -96,9 +96,7 @@ func choose(
 }
 
 // open reads a record. One that is refused is removed.
-func (t *SharedTier) open(
-	ctx context.Context, raw []byte, at place, selects func(*store.Variant) int,
-) (store.Result, error) {
+func (t *SharedTier) open(ctx context.Context, raw []byte, at place) (store.Result, error) {
 	r, err := t.sealer.decodeRecord(raw, at, t.fromServer)
 	if err != nil {
 		if !isOtherVersion(raw) { // nodes of another version have a use for it
@@ -110,10 +108,10 @@ func (t *SharedTier) open(
 	switch {
 	case !ours: // a node that is behind must not remove what the others have stored since
 		return store.Result{}, fmt.Errorf("epoch or floor: %w", errForeign)
-	case severity > store.Soft:
+	case severity == store.Hard:
 		t.uploads.remove(at, raw)
 		return store.Result{}, fmt.Errorf("purged: %w", errForeign)
-	case selects(&r.entry.Variant) == 0, !time.Now().Before(r.entry.KeepUntil):
+	case !time.Now().Before(r.entry.KeepUntil):
 		return store.Result{}, nil
 	}
 	if err := t.openBody(ctx, r); err != nil {

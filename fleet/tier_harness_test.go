@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -26,7 +27,6 @@ type testLog struct {
 	applied atomic.Uint64
 	noPass  atomic.Bool
 	epoch   atomic.Pointer[string]
-	ahead   time.Duration // the server's clock
 }
 
 func (l *testLog) Begin() (fleet.Stamp, bool) {
@@ -37,7 +37,13 @@ func (l *testLog) Judge(s fleet.Stamp, url string, tags []string) (store.Severit
 	return l.masks.Judge(url, tags, uint64(s.Generation)), s.Epoch == *l.epoch.Load()
 }
 
-func (l *testLog) Ahead() (least, most time.Duration) { return l.ahead, l.ahead }
+// position is a node's place in it.
+type position struct {
+	*testLog
+	ahead time.Duration // the server's clock, of this node's
+}
+
+func (p *position) Ahead() (least, most time.Duration) { return p.ahead, p.ahead }
 
 // site is some nodes before one origin.
 type site struct {
@@ -47,6 +53,38 @@ type site struct {
 	nodes  []*node
 	calls  atomic.Int64 // of the origin
 	origin atomic.Pointer[http.HandlerFunc]
+
+	mu     sync.Mutex
+	puts   []putCall
+	chunks []string // the ids of bodies whose first chunk was put
+}
+
+// putCall is a call of PutRecord.
+type putCall struct {
+	key, variant string
+	record, row  []byte
+}
+
+// recording notes the records that nodes put.
+type recording struct {
+	fleet.Engine
+	site *site
+}
+
+func (r recording) PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error {
+	r.site.mu.Lock()
+	r.site.puts = append(r.site.puts, putCall{key, variant, bytes.Clone(record), bytes.Clone(row)})
+	r.site.mu.Unlock()
+	return r.Engine.PutRecord(ctx, key, variant, record, row, ttl)
+}
+
+func (r recording) PutChunk(ctx context.Context, id string, number int, chunk []byte, ttl time.Duration) error {
+	if number == 0 {
+		r.site.mu.Lock()
+		r.site.chunks = append(r.site.chunks, id)
+		r.site.mu.Unlock()
+	}
+	return r.Engine.PutChunk(ctx, id, number, chunk, ttl)
 }
 
 // node is a machine of a site.
@@ -56,6 +94,7 @@ type node struct {
 	store   *store.Store
 	cache   *httpcache.Cache
 	tier    *fleet.SharedTier
+	log     *position
 	metrics *testMetrics
 }
 
@@ -100,7 +139,7 @@ func newSite(t *testing.T, n int, origin http.HandlerFunc, change func(*fleet.Ti
 // add adds a node.
 func (s *site) add(i int, engine fleet.Engine, change func(*fleet.TierConfig, *httpcache.Rules)) {
 	config, rules := fleet.TierConfig{Node: fmt.Sprint("node", i), Logger: slog.New(slog.DiscardHandler)}, httpcache.Rules{Status: httpcache.StatusFull}
-	nd := &node{site: s, metrics: &testMetrics{count: map[string]int{}}}
+	nd := &node{site: s, log: &position{testLog: s.log}, metrics: &testMetrics{count: map[string]int{}}}
 	config.Metrics = nd.metrics
 	if change != nil {
 		change(&config, &rules)
@@ -109,7 +148,7 @@ func (s *site) add(i int, engine fleet.Engine, change func(*fleet.TierConfig, *h
 	if err := nd.store.Open(); err != nil {
 		s.t.Fatal(err)
 	}
-	nd.tier = fleet.NewSharedTier(engine, s.log, config)
+	nd.tier = fleet.NewSharedTier(recording{engine, s}, nd.log, config)
 	nd.tier.Start()
 	nd.cache = httpcache.New(httpcache.Options{Store: nd.store, Remote: func() httpcache.RemoteFetch {
 		if f := nd.tier.Begin(); f != nil {
@@ -173,6 +212,7 @@ type answer struct {
 	body   string
 	cache  string // Cache-Status without ttl and key
 	header http.Header
+	broken bool // off, by closing the connection
 }
 
 func (a answer) String() string {
@@ -189,9 +229,11 @@ func (nd *node) get(path string, header ...string) answer {
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
+	broken := false
 	func() {
 		defer func() {
-			if v := recover(); v != nil && v != http.ErrAbortHandler {
+			v := recover()
+			if broken = v != nil; broken && v != http.ErrAbortHandler {
 				panic(v)
 			}
 		}()
@@ -203,7 +245,7 @@ func (nd *node) get(path string, header ...string) answer {
 			cache = append(cache, part)
 		}
 	}
-	return answer{w.Code, w.Body.String(), strings.Join(cache, "; "), w.Header()}
+	return answer{w.Code, w.Body.String(), strings.Join(cache, "; "), w.Header(), broken}
 }
 
 // want checks an answer and how often the origin has been asked so far.

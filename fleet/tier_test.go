@@ -3,9 +3,11 @@ package fleet_test
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -418,6 +420,302 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// A body longer than what is read whole arrives while it is sent, comes home, and is not uploaded
+// again. Its followers get the same.
+func TestLongBody(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		text := strings.Repeat("0123456789abcdef", 9<<16)
+		s := newSite(t, 2, page(text), func(c *fleet.TierConfig, _ *httpcache.Rules) { c.MaxBody = 32 << 20 })
+		s.nodes[0].get("/")
+		s.nodes[0].awaitIdle()
+		time.Sleep(5 * time.Second)
+		s.server.SetFault(func(c fleettest.Call) fleettest.Fault { return fleettest.Fault{Delay: 10 * time.Millisecond} })
+		var clients sync.WaitGroup
+		for range 10 {
+			clients.Go(func() {
+				if got := s.nodes[1].get("/"); got.body != text || got.cache != "hit" || got.header.Get("Age") != "5" {
+					t.Errorf("%v, %q", got, got.header)
+				}
+			})
+		}
+		clients.Wait()
+		s.nodes[1].awaitIdle()
+		s.want(s.nodes[1].get("/"), fmt.Sprintf("200 %s…%d hit", text[:20], len(text)), 1)
+		if m := s.nodes[1].metrics; m.of("get hit") != 1 || m.of("put done") != 0 {
+			t.Errorf("%v", m.count)
+		}
+	})
+}
+
+// A part that is lost before the first byte makes it a miss, one that is lost later breaks the
+// connection. It never makes a short answer that looks whole.
+func TestLostChunk(t *testing.T) {
+	for _, length := range []int{1 << 20, 9 << 20} {
+		for lost := 1; lost <= 3; lost++ {
+			inBubble(t, func(t *testing.T) {
+				text := strings.Repeat("x", length)
+				s := newSite(t, 2, page(text), func(c *fleet.TierConfig, _ *httpcache.Rules) { c.MaxBody = 32 << 20 })
+				s.nodes[0].get("/")
+				s.nodes[0].awaitIdle()
+				time.Sleep(2 * time.Second)
+				var reads atomic.Int64
+				s.server.SetFault(func(c fleettest.Call) fleettest.Fault {
+					if c.Method == "Chunks" && reads.Add(1) == int64(lost) {
+						return fleettest.Fault{Err: fleettest.ErrLost}
+					}
+					return fleettest.Fault{}
+				})
+				got := s.nodes[1].get("/")
+				switch {
+				case lost == 1 && (got.body != text || got.cache != "fwd=uri-miss; stored"):
+					t.Errorf("%d bytes, read %d: %v", length, lost, got)
+				case lost > 1 && length > 4<<20 && (!got.broken || len(got.body) >= length):
+					t.Errorf("%d bytes, read %d: %v", length, lost, got)
+				}
+				if got = s.nodes[1].get("/"); got.body != text {
+					t.Errorf("afterwards: %v", got)
+				}
+			})
+		}
+	}
+}
+
+// A chunk that is another's, or of another length, is lost. What is fetched then takes its place.
+func TestDamagedChunk(t *testing.T) {
+	for name, chunk := range map[string][]byte{
+		"other bytes": []byte(strings.Repeat("y", 256<<10)), "longer": []byte(strings.Repeat("x", 300<<10)), "empty": {},
+	} {
+		inBubble(t, func(t *testing.T) {
+			text := strings.Repeat("x", 1<<20)
+			s := newSite(t, 3, page(text), nil)
+			s.nodes[0].get("/")
+			s.nodes[0].awaitIdle()
+			if err := s.server.Clients(1)[0].PutChunk(t.Context(), s.chunks[0], 2, chunk, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			for i, want := range []string{"fwd=uri-miss; stored", "hit"} {
+				if got := s.nodes[i+1].get("/"); got.body != text || got.cache != want {
+					t.Errorf("%s, node %d: %v", name, i+1, got)
+				}
+				s.nodes[i+1].awaitIdle()
+			}
+		})
+	}
+}
+
+// A lease whose taker has not heard that he has it is given back, so that the next one need not wait
+// for its end.
+func TestLostReply(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, 2, page("text"), nil)
+		var takes atomic.Int64
+		s.server.SetFault(func(c fleettest.Call) (f fleettest.Fault) {
+			if c.Method == "Take" && takes.Add(1) == 1 {
+				f.ReplyErr = fleettest.ErrLost
+			}
+			if c.Method == "PutRecord" {
+				f.Err = fleettest.ErrLost
+			}
+			return f
+		})
+		s.nodes[0].get("/")
+		begun := time.Now()
+		if got := s.nodes[1].get("/"); got.body != "text" || time.Since(begun) > 200*time.Millisecond {
+			t.Errorf("%v after %v", got, time.Since(begun))
+		}
+	})
+}
+
+// What was purged softly, or as invalid, is validated, by whoever is asked for it first.
+func TestSoftPurge(t *testing.T) {
+	for _, tc := range []struct {
+		severity store.Severity
+		changed  bool
+	}{{store.Soft, false}, {store.Soft, true}, {store.Invalid, false}, {store.Invalid, true}} {
+		inBubble(t, func(t *testing.T) {
+			tag := atomic.Pointer[string]{}
+			old, now := `"old"`, `"new"`
+			tag.Store(&old)
+			s := newSite(t, 3, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Etag", *tag.Load())
+				if r.Header.Get("If-None-Match") == *tag.Load() {
+					w.Header().Set("Cache-Control", "max-age=60")
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				page(*tag.Load())(w, r)
+			}, nil)
+			s.nodes[0].get("/")
+			s.nodes[0].awaitIdle()
+			time.Sleep(2 * time.Second)
+			s.purge(store.Selectors{Tags: []string{"page"}}, tc.severity)
+			want := "200 " + old + " fwd=stale; fwd-status=304; stored"
+			if tc.changed {
+				tag.Store(&now)
+				want = "200 " + now + " fwd=uri-miss; stored"
+			}
+			s.want(s.nodes[1].get("/"), want, 2)
+			s.nodes[1].awaitIdle()
+			s.want(s.nodes[2].get("/"), "200 "+*tag.Load()+" hit", 2)
+			s.want(s.nodes[0].get("/"), "200 "+*tag.Load()+" hit", 2)
+		})
+	}
+}
+
+// The origin fails, and a stale response of another node stands in where it may.
+func TestStaleOfAnotherNode(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, 2, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Etag", `"v"`)
+			w.Header().Set("Cache-Control", "max-age=10, stale-if-error=600")
+			_, _ = io.WriteString(w, "text")
+		}, nil)
+		s.nodes[0].get("/")
+		s.nodes[0].awaitIdle()
+		time.Sleep(20 * time.Second)
+		down := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusServiceUnavailable) })
+		s.origin.Store(&down)
+		s.want(s.nodes[1].get("/"), "200 text hit; detail=sie", 2)
+	})
+}
+
+// A 304 that is about another response than the one it was asked about is no answer: the origin is
+// asked again.
+func TestForeign304(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, 2, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("If-None-Match") != "" {
+				w.Header().Set("Etag", `"other"`)
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			w.Header().Set("Etag", `"v"`)
+			page("text")(w, r)
+		}, nil)
+		s.nodes[0].get("/")
+		s.nodes[0].awaitIdle()
+		time.Sleep(61 * time.Second)
+		s.want(s.nodes[1].get("/"), "200 text fwd=uri-miss; stored", 3)
+	})
+}
+
+// Whatever stands in the tier, nobody gets what was not fetched for his request: records that are
+// damaged, moved to another key, or not sealed with the secret are none.
+func TestHostileRecords(t *testing.T) {
+	type put func(place int, record, row []byte) // in the place of one that a node has put
+	for name, spoil := range map[string]func(put put, record, row []byte){
+		"damaged": func(put put, record, row []byte) {
+			record[len(record)/2] ^= 1
+			put(0, record, row)
+		},
+		"cut short":        func(put put, record, row []byte) { put(0, record[:len(record)-1], row) },
+		"empty":            func(put put, _, row []byte) { put(0, nil, row) },
+		"text":             func(put put, _, row []byte) { put(0, []byte("HTTP/1.1 200 OK\r\n\r\nhello"), row) },
+		"a bad row":        func(put put, record, _ []byte) { put(0, record, []byte{0xff, 0xff, 0xff}) },
+		"an empty row":     func(put put, record, _ []byte) { put(0, record, nil) },
+		"long":             func(put put, record, row []byte) { put(0, append(record, make([]byte, 3<<20)...), row) },
+		"of another":       func(put put, record, row []byte) { put(1, record, row) },
+		"another's secret": func(put put, _, _ []byte) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newSite(t, 2, func(w http.ResponseWriter, r *http.Request) { page("of "+r.URL.Path)(w, r) },
+					func(c *fleet.TierConfig, _ *httpcache.Rules) {
+						if c.Secret = "secret"; name == "another's secret" {
+							c.Secret = c.Node
+						}
+					})
+				for _, path := range []string{"/", "/other"} {
+					s.nodes[0].get(path)
+					s.nodes[0].awaitIdle()
+				}
+				puts := s.puts
+				spoil(func(place int, record, row []byte) {
+					p := puts[place]
+					if err := s.server.Clients(1)[0].PutRecord(t.Context(), p.key, p.variant, record, row, time.Hour); err != nil {
+						t.Error(err)
+					}
+				}, puts[0].record, puts[0].row)
+				time.Sleep(2 * time.Second)
+				for _, path := range []string{"/other", "/"} {
+					if got := s.nodes[1].get(path); got.body != "of "+path {
+						t.Errorf("%s: %v", path, got)
+					}
+				}
+				s.nodes[1].awaitIdle()
+				if m := s.nodes[1].metrics; m.of("get refused") == 0 && name != "a bad row" && name != "an empty row" {
+					t.Errorf("nothing is refused: %v", m.count)
+				}
+			})
+		})
+	}
+}
+
+// Nodes that meet whatever can go wrong with calls to the server fail no request, and give nobody
+// another's response. Then the server is well again, and so are they.
+func TestRandomFaults(t *testing.T) {
+	for range 20 {
+		seed := rand.Uint64()
+		inBubble(t, func(t *testing.T) {
+			rng, mu := rand.New(rand.NewPCG(seed, 0)), sync.Mutex{}
+			chance := func(n int) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return rng.IntN(n) == 0
+			}
+			s := newSite(t, 3, func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(50 * time.Millisecond)
+				w.Header().Set("Vary", "X-Lang")
+				w.Header().Set("Cache-Control", "max-age=5")
+				text := r.URL.Path + r.Header.Get("X-Lang")
+				if strings.HasPrefix(r.URL.Path, "/long") {
+					text = strings.Repeat(text, 100<<10/len(text))
+				}
+				_, _ = io.WriteString(w, text)
+			}, nil)
+			s.server.SetFault(func(fleettest.Call) (f fleettest.Fault) {
+				switch {
+				case chance(20):
+					f.Err = fleettest.ErrLost
+				case chance(20):
+					f.ReplyErr = fleettest.ErrLost
+				case chance(20):
+					f.Delay = 300 * time.Millisecond
+				case chance(20):
+					f.ReplyDelay = 300 * time.Millisecond
+				}
+				return f
+			})
+			var clients sync.WaitGroup
+			for i, nd := range s.nodes {
+				for range 5 {
+					clients.Go(func() {
+						for n := range 30 {
+							path, lang := fmt.Sprintf("/%d", (n+i)%3), fmt.Sprint(n%2)
+							if n%5 == 0 {
+								path = "/long"
+							}
+							if got := nd.get(path, "X-Lang", lang); got.status != 200 || !strings.HasPrefix(got.body, path+lang) {
+								t.Errorf("seed %d: %s in %s is %v", seed, path, lang, got)
+							}
+							time.Sleep(700 * time.Millisecond)
+						}
+					})
+				}
+			}
+			clients.Wait()
+			s.server.SetFault(func(fleettest.Call) fleettest.Fault { return fleettest.Fault{} })
+			time.Sleep(20 * time.Second)
+			s.nodes[0].get("/last")
+			s.nodes[0].awaitIdle()
+			if got := s.nodes[1].get("/last"); got.cache != "hit" {
+				t.Errorf("seed %d: %v, %v, %v", seed, got, s.nodes[0].metrics.count, s.nodes[1].metrics.count)
+			}
+		})
+	}
+}
+
 // A server that is dead, slow or without memory fails no request. After a few look-ups nobody waits
 // for it, and it comes back by itself.
 func TestTierDown(t *testing.T) {
@@ -458,18 +756,39 @@ func TestTierDown(t *testing.T) {
 	}
 }
 
-// Nodes whose clocks disagree agree about what is expired: times in the tier are the server's.
+// Nodes whose clocks disagree agree about what is expired: times in the tier are the server's. In a
+// bubble all clocks are one, so the second node's is set ahead by waiting.
 func TestSkewedClocks(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		s := newSite(t, 2, page("text"), nil)
-		s.nodes[0].get("/")
-		s.nodes[0].awaitIdle()
-		// For the second node the server is an hour behind: its own clock is an hour ahead.
-		s.log.ahead = -time.Hour
-		time.Sleep(50 * time.Second)
-		got := s.nodes[1].get("/")
-		if got.cache == "hit" && got.header.Get("Age") < "50" {
-			t.Errorf("%v, age %s", got, got.header.Get("Age"))
-		}
-	})
+	for name, tc := range map[string]struct {
+		ahead [2]time.Duration // the server's clock, of each node's
+		wait  time.Duration
+		want  string
+	}{
+		"behind, fresh":          {[2]time.Duration{time.Hour, 0}, time.Hour + 50*time.Second, "hit"},
+		"behind, expired":        {[2]time.Duration{time.Hour, 0}, time.Hour + 70*time.Second, "fwd=uri-miss; stored"},
+		"ahead, expired":         {[2]time.Duration{-time.Hour, 0}, 10 * time.Second, "fwd=uri-miss; stored"},
+		"the other behind":       {[2]time.Duration{0, time.Hour}, 10 * time.Second, "fwd=uri-miss; stored"},
+		"both ahead by the same": {[2]time.Duration{-time.Hour, -time.Hour}, 50 * time.Second, "hit"},
+	} {
+		inBubble(t, func(t *testing.T) {
+			s := newSite(t, 2, func(w http.ResponseWriter, r *http.Request) {
+				if ahead := tc.ahead[0]; ahead > 0 { // by the server's clock, which is right; a node that is ahead would store nothing
+					w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+				}
+				page("text")(w, r)
+			}, nil)
+			s.nodes[0].log.ahead, s.nodes[1].log.ahead = tc.ahead[0], tc.ahead[1]
+			s.nodes[0].get("/")
+			s.nodes[0].awaitIdle()
+			p := s.puts[0] // for longer than its entry lives
+			if err := s.server.Clients(1)[0].PutRecord(t.Context(), p.key, p.variant, p.record, p.row, 24*time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(tc.wait)
+			got := s.nodes[1].get("/")
+			if got.cache != tc.want || tc.want == "hit" && got.header.Get("Age") != "50" {
+				t.Errorf("%s: %v, age %s", name, got, got.header.Get("Age"))
+			}
+		})
+	}
 }

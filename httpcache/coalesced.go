@@ -418,7 +418,7 @@ func (x *Fetch) removeDirectives(varyNames []string) {
 			continue
 		}
 		x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == name })
-		for n := range copies(x.renews, x.method) {
+		for n := range x.copies {
 			delete(x.origin.Request(n).Header, name)
 		}
 	}

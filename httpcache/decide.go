@@ -305,7 +305,7 @@ func (x *Fetch) removeGone(status int) {
 	if !rfc9111.Gone(status) {
 		return
 	}
-	if x.stale != nil {
+	if x.stale != nil && !x.elsewhere {
 		x.remove(x.stale)
 	}
 	if x.cache.store.Absent(x.key) {

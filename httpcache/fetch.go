@@ -55,6 +55,8 @@ type Fetch struct {
 	freshness *rfc9111.Freshness
 	severity  store.Severity
 	renews    bool // a response is stored, even if refetch drops its validation
+	elsewhere bool // stale is another machine's, and not stored here
+	copies    int  // of the origin's requests
 
 	remote RemoteFetch // nil: other machines have no part in it
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
@@ -104,7 +106,8 @@ var (
 // newFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
-	origin := q.origin.Detach(f.Context(), q.r, copies(q.found.Entry != nil, q.keyed.method))
+	copies := q.copies()
+	origin := q.origin.Detach(f.Context(), q.r, copies)
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache, origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
@@ -113,7 +116,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
-		seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
+		copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
@@ -121,7 +124,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	if q.found.Entry != nil {
 		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}
-	for n := range copies(x.renews, x.method) {
+	for n := range x.copies {
 		x.prepare(origin.Request(n))
 	}
 	x.cache.acquire()
@@ -195,9 +198,9 @@ func (x *Fetch) refetch() {
 
 func (x *Fetch) callNext() error { return x.origin.Do(x.call, x.writer) }
 
-// copies returns how many requests the origin makes for a fetch.
-func copies(renews bool, method string) int {
-	if renews && rfc9111.Validates(method) {
+// copies returns how many requests the origin makes for the fetch.
+func (q *Request) copies() int {
+	if rfc9111.Validates(q.keyed.method) && (q.found.Entry != nil || q.cache.remote != nil && !q.route.RemoteOff) {
 		return 2 // the answer to the first may be a foreign 304
 	}
 	return 1
@@ -264,9 +267,7 @@ func (rt *Route) logPanic(text string, p *coalesce.PanicError) {
 func (x *Fetch) end() {
 	x.flight.Settle()
 	x.endTicket()
-	if x.remote != nil {
-		x.remote.End()
-	}
+	x.endRemote()
 	close(x.over)
 	x.cache.release()
 }

@@ -23,6 +23,7 @@ const (
 // purged and untyped change after that.
 type sharedResponse struct {
 	source       source
+	elsewhere    bool             // the response, or the one that was renewed, is another machine's
 	exchange     rfc9111.Exchange // without its header if fromOrigin
 	originStatus int              // the origin's if the answer has another, else 0
 	status       int

@@ -2,9 +2,11 @@ package httpcache
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -53,6 +55,14 @@ func (x *Fetch) beginRemote() {
 	}
 }
 
+// endRemote ends the use.
+func (x *Fetch) endRemote() {
+	if x.remote != nil {
+		x.remote.End()
+		x.remote = nil
+	}
+}
+
 // answerFromRemote answers a flight with what another machine has stored, or is about to store. If
 // it reports false, the origin is asked.
 func (x *Fetch) answerFromRemote() bool {
@@ -82,7 +92,8 @@ func (x *Fetch) answerFromRemote() bool {
 // waitsForOthers reports whether the fetch waits for those of other machines. It does so where
 // requests of this machine would wait for it: the answer may then be for all of them.
 func (x *Fetch) waitsForOthers() bool {
-	return !x.route.CoalesceOff && !x.flight.Tag().(*flightTag).solo && !x.route.Policy.Unsafe(x.method)
+	return !x.route.CoalesceOff && !x.flight.Tag().(*flightTag).solo && !x.route.Policy.Unsafe(x.method) &&
+		(x.freshness == nil || !x.freshness.NoCache) // each validates for itself then
 }
 
 // leaseKey names what fetches of several machines may be one: those that could share a flight if
@@ -112,12 +123,64 @@ func (x *Fetch) answerWith(found *store.Result) bool {
 	freshness := x.route.evaluateFor(entry, x.personal())
 	use, _ := freshness.UseFor(x.directives, x.begun, time.Now(), validityOf(found.Severity))
 	if use != rfc9111.UseFresh {
+		if use != rfc9111.UseNever {
+			x.validateElsewhere(found, freshness)
+		}
 		return false
 	}
+	switch length := entry.Body.Len(); {
+	case length > x.route.largestBody():
+		return false
+	case length > wholeBodyMax:
+		x.streamFrom(entry, freshness)
+		return true
+	default:
+		return x.answerWhole(entry, freshness)
+	}
+}
+
+// validateElsewhere makes the fetch one that validates a response of another machine's, where none is
+// stored here. It may stand in for a failure, too. A 304 would not be worth reading a long body.
+func (x *Fetch) validateElsewhere(found *store.Result, freshness *rfc9111.Freshness) {
+	entry := found.Entry
+	if x.stale != nil && !x.elsewhere || entry.Body.Len() > smallBody ||
+		!rfc9111.Validates(x.method) || !rfc9111.HasValidator(entry.Header) {
+		return
+	}
+	x.stale, x.freshness, x.severity, x.elsewhere = entry, freshness, found.Severity, true
+	x.condition(x.request().Header)
+}
+
+// streamFrom answers a flight with the body of another machine's response while it arrives, as with
+// one from the origin. A part that is lost breaks the answer off.
+func (x *Fetch) streamFrom(entry *store.Entry, freshness *rfc9111.Freshness) {
+	x.endRemote() // what is stored in the end is there already
+	x.writer.declared = entry.Body.Len()
+	exchange := exchangeOf(entry)
+	header := rfc9111.StorableHeader(&exchange, &x.route.Policy) // by the rules of today
+	shared := &x.response
+	*shared = sharedResponse{
+		source: fromOrigin, elsewhere: true, route: x.route, status: entry.Status, exchange: exchange, freshness: freshness,
+		header: header, own: fieldsOf(header), variant: entry.Variant, length: entry.Body.Len(), over: x.over,
+		tags: entry.Tags, was: entry, key: x.key, search: x.keyed.variance,
+	}
+	shared.exchange.Header = nil
+	shared.untyped.Store(entry.Flags&flagUntyped != 0)
+	x.flight.Expect(shared.length)
+	x.flight.SpillTo(x)
+	x.share(shared, x.route.MaxBody)
+	if err := copyInto(x.flight, entry.Body); err != nil {
+		x.backOff()
+		x.flight.Fail(err)
+		return
+	}
+	x.flight.Finish(entry.Trailer)
+	x.store(shared, entry.Trailer)
+}
+
+// answerWhole answers a flight with the body read whole: if a part is lost, there is no answer.
+func (x *Fetch) answerWhole(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	length := entry.Body.Len()
-	if length > x.route.largestBody() || length > wholeBodyMax {
-		return false
-	}
 	if !x.cache.store.Reserve(length) {
 		return false
 	}
@@ -148,6 +211,21 @@ func (x *Fetch) answerFetched(entry *store.Entry, freshness *rfc9111.Freshness) 
 	}, 0)
 	x.flight.Finish(nil)
 	return true
+}
+
+// copyInto writes a body into a flight.
+func copyInto(flight *coalesce.Flight, body store.Body) error {
+	for off := int64(0); off < body.Len(); {
+		chunk, err := body.Chunk(off)
+		if err == nil {
+			_, err = flight.Write(chunk)
+		}
+		if err != nil {
+			return fmt.Errorf("another machine's response: %w", err)
+		}
+		off += int64(len(chunk))
+	}
+	return nil
 }
 
 // readWhole returns a body in memory, nil if a part of it is lost.

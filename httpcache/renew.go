@@ -32,7 +32,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	shared := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
 		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
-		exchange: now, originStatus: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
+		elsewhere: x.elsewhere, exchange: now, originStatus: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
 	}
 	switch {
 	case freshness.Reason != rfc9111.Storable:
@@ -94,7 +94,7 @@ func (x *Fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 // renew replaces the stored response with the updated one and reports whether it is stored.
 func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	x.cache.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
-	if !x.staleIsStored() {
+	if !x.elsewhere && !x.staleIsStored() {
 		x.cache.metrics.NotStored(reasonOf(store.RefusedPurged))
 		return false
 	}
@@ -102,7 +102,7 @@ func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	if stored {
 		x.offer(entry, true)
 	}
-	if stored && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
+	if stored && !x.elsewhere && (entry.Key != x.stale.Key || !entry.Variant.Equal(&x.stale.Variant)) {
 		// A new Vary or No-Vary-Search selects it by other values, and the old one would be found
 		// beside it.
 		x.cache.store.Remove(x.stale)

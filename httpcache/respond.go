@@ -108,6 +108,9 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 
 // respondRenewed answers with the stored response that the origin has just confirmed.
 func (q *Request) respondRenewed(shared *sharedResponse, leads bool) error {
+	if shared.elsewhere && leads {
+		q.forward = rfc9111.ForwardStale // it was not known when the request began to wait
+	}
 	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: shared.originStatus, Stored: shared.stored && leads, Collapsed: !leads}
 	a := q.stored(q.now)
 	if leads {
@@ -153,10 +156,16 @@ func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool
 	}
 	a := q.newDelivery()
 	*a = delivery{status: shared.status, header: shared.header, length: shared.length, leads: leads}
-	if leads {
+	switch {
+	case shared.elsewhere:
+		cs = rfc9111.CacheStatus{Hit: true}
+		cs.SetTTL(shared.freshness.TTL(q.now))
+		a.leads, a.age, a.aged = false, shared.freshness.Age(q.now), true
+		a.fields, a.streaming = shared.forFollowers(q.route), new(flightBody)
+	case leads:
 		a.fields, a.streaming = shared.own, &s.fetch.body
 		s.fetch.expose(q.origin)
-	} else {
+	default:
 		a.fields, a.streaming = shared.forFollowers(q.route), new(flightBody)
 	}
 	*a.streaming = flightBody{flight: s.flight, reader: s.member.Reader(), ctx: q.r.Context(), length: shared.length, over: shared.over}
@@ -176,10 +185,13 @@ func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool
 	}
 	a.untyped = shared.untyped.Load()
 	s.member.Reader().OnDrop(q.breakWrite)
-	if leads {
+	switch {
+	case shared.elsewhere:
+		q.decide(Decision{Outcome: OutcomeHit})
+	case leads:
 		cs.Detail = reason.String()
 		q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: reason})
-	} else {
+	default:
 		q.decide(Decision{Outcome: OutcomeCollapsed, Forward: q.forward})
 	}
 	return q.send(a, &cs)
