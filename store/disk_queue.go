@@ -131,7 +131,7 @@ func (q *queue) ofPrefix(prefix uint64) []*job {
 }
 
 // having are those of the rows for whose key something is queued: nearly always none.
-func (q *queue) having(rows []uncounted) (queued []uncounted) {
+func (q *queue) having(rows []unsettled) (queued []unsettled) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, row := range rows {

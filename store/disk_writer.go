@@ -52,6 +52,8 @@ type diskWriter struct {
 	tick     time.Duration
 	// waiting is how many purges wait for an answer: batches under way are cut short for them.
 	waiting atomic.Int32
+	// answered is how many have been answered.
+	answered atomic.Uint64
 
 	ticks       int
 	retryAt     time.Time // of the store's clock; zero: no retry is due

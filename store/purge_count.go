@@ -18,7 +18,7 @@ func (k *diskWriter) count(t *buckets, rec *purgeRecord, sweeping *sweeps) (matc
 	c.yielded = time.Now()
 	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
 	if c.others = k.purges.anyBelow(rec.gen); c.others {
-		c.earlier = slices.Concat(sweeping.onDisk, k.purges.uncountedBelow(rec.gen))
+		c.uncounted = k.purges.uncountedBelow(rec.gen)
 	}
 	for _, s := range k.memory.shards {
 		c.countShard(s)
@@ -44,21 +44,22 @@ type counting struct {
 	single   bool // one selector: rows cannot come twice
 	others   bool // there are purges before rec in force
 	sweeping *sweeps
-	// earlier are those that have rows on disk to be swept yet, or may have.
-	earlier []*purgeRecord
-	seen    map[uint64]struct{} // counted
-	masked  map[uint64]struct{} // on disk, purged before and not swept yet; nil until it is needed
-	judged  int                 // rows judged by their records
-	queued  map[uint64]struct{} // counted in memory while they were queued too
-	rest    []uncounted         // rows that have passed all but the queue
-	looked  int                 // rows seen
-	yielded time.Time           // when others last had the core
-	n       int
-	rows    int // met on disk that the purge may hit
+	// uncounted are those of them that are not counted yet. Together with those to be swept from
+	// disk they are all that may have rows there.
+	uncounted []*purgeRecord
+	seen      map[uint64]struct{} // counted
+	masked    map[uint64]struct{} // on disk, purged before and not swept yet; nil until it is needed
+	judged    int                 // rows judged by their records
+	queued    map[uint64]struct{} // counted in memory while they were queued too
+	rest      []unsettled         // rows that have passed all but the queue
+	looked    int                 // rows seen
+	yielded   time.Time           // when others last had the core
+	n         int
+	rows      int // met on disk that the purge may hit
 }
 
-// uncounted is a row of the disk that counts unless what is queued for its key takes its place.
-type uncounted struct{ id, key uint64 }
+// unsettled is a row of the disk that counts unless what is queued for its key takes its place.
+type unsettled struct{ id, key uint64 }
 
 // once counts id unless it was seen.
 func (c *counting) once(id uint64) {
@@ -146,7 +147,7 @@ const countTime = 2 * time.Millisecond
 // looked for instead: to read the record of each of a hundred thousand rows would take hundreds of
 // times as long as to count them.
 func (c *counting) isMasked(id uint64) (bool, error) {
-	if len(c.earlier) == 0 {
+	if !c.others || len(c.sweeping.onDisk)+len(c.uncounted) == 0 {
 		return false, nil
 	}
 	if c.masked == nil && c.judged < c.sweeping.rows+countRecords {
@@ -173,7 +174,7 @@ const countRecords = 64
 // from their index rows.
 func (c *counting) findMasked() error {
 	c.masked = make(map[uint64]struct{})
-	for _, other := range c.earlier {
+	for _, other := range slices.Concat(c.sweeping.onDisk, c.uncounted) {
 		if other.gen >= c.rec.gen || other.sel.All || other.severity < c.rec.severity {
 			continue // what All has hit is told by the generation
 		}
@@ -213,7 +214,7 @@ func (c *counting) countRows(sc scan) error {
 		}
 		masked, err := c.isMasked(id)
 		if err == nil && !masked {
-			c.countRow(uncounted{id, row.key})
+			c.countRow(unsettled{id, row.key})
 		}
 		return true, err
 	})
@@ -222,7 +223,7 @@ func (c *counting) countRows(sc scan) error {
 }
 
 // countRow counts a row, later: the queue is asked for many at once.
-func (c *counting) countRow(row uncounted) {
+func (c *counting) countRow(row unsettled) {
 	if !c.single {
 		c.seen[row.id] = struct{}{}
 	}

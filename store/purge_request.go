@@ -16,7 +16,8 @@ type PurgeRequest struct {
 	store    *Store
 	rec      *purgeRecord
 	dryRun   bool
-	deadline time.Time     // of the machine: the disk is waited for until then
+	deadline time.Time     // of the machine: the disk is waited for until then,
+	answered uint64        // and longer if more purges than so many have been answered by then
 	done     chan struct{} // closed when what follows is known
 	matched  int
 	err      error
@@ -44,7 +45,7 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	} else {
 		req.rec = s.purges.issue(sel, opts.severity(), uint64(nanos(s.now())))
 	}
-	req.deadline = time.Now().Add(s.patience())
+	req.deadline, req.answered = time.Now().Add(s.patience()), s.diskWriter.answered.Load()
 	s.diskWriter.waiting.Add(1)
 	if !s.diskWriter.requests.add(req) {
 		return nil, ErrClosed
@@ -52,21 +53,30 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	return req, nil
 }
 
-// Wait waits until the purge has been counted and committed, and returns what Purge does. More than
-// once does no harm.
+// Wait waits until the purge has been counted and committed, and returns what Purge does. Behind
+// many others that takes its time: it gives up where none of them has been answered for as long as
+// the disk is waited for. More than once does no harm.
 func (req *PurgeRequest) Wait() (matched int, err error) {
 	select {
 	case <-req.done:
 		return req.matched, req.err
 	default:
 	}
+	answered := req.answered
 	timer := time.NewTimer(time.Until(req.deadline))
 	defer timer.Stop()
-	select {
-	case <-req.done:
-		return req.matched, req.err
-	case <-timer.C:
-		return 0, req.store.purgeStalled()
+	for {
+		select {
+		case <-req.done:
+			return req.matched, req.err
+		case <-timer.C:
+		}
+		now := req.store.diskWriter.answered.Load()
+		if now == answered {
+			return 0, req.store.purgeStalled()
+		}
+		answered = now
+		timer.Reset(req.store.patience())
 	}
 }
 
@@ -157,6 +167,7 @@ func (k *diskWriter) commitPurges(reqs []*PurgeRequest) {
 			}
 			close(req.done)
 		}
+		k.answered.Add(uint64(len(reqs)))
 		k.waiting.Add(-int32(len(reqs)))
 	}()
 	if k.disk == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // beginPurge begins a purge that is not to be refused.
@@ -146,4 +147,35 @@ func TestCloseAnswersPurges(t *testing.T) {
 	if gone, left := hits(t, s, urls[:pages-1]), hits(t, s, urls[pages-1:]); gone != 0 || left != 1 {
 		t.Errorf("%d of what was purged, %d of the rest", gone, left)
 	}
+}
+
+// TestPurgesAreWaitedForBehindOthers: a purge behind many gives up when the disk has answered none
+// of them for a while, and not when they take their time.
+func TestPurgesAreWaitedForBehindOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := keptByHand(t, bothTiers) // nothing is answered but by hand
+		req := beginPurge(t, s, Selectors{All: true}, PurgeOptions{})
+		began, took := time.Now(), make(chan time.Duration)
+		wait := func(want error) {
+			if _, err := req.Wait(); !errors.Is(err, want) {
+				t.Errorf("Wait: %v, want %v", err, want)
+			}
+			took <- time.Since(began)
+		}
+		go wait(ErrNotDurable)
+		for range 3 { // others
+			time.Sleep(stallTime - time.Second)
+			other := &PurgeRequest{rec: s.purges.issue(Selectors{Tags: []string{"t"}}, Hard, 0), done: make(chan struct{})}
+			s.diskWriter.waiting.Add(1)
+			s.diskWriter.commitPurges([]*PurgeRequest{other})
+		}
+		if got := <-took; got != 4*stallTime {
+			t.Errorf("it has waited %v, want %v", got, 4*stallTime)
+		}
+		s.diskWriter.commitWaiting()
+		go wait(nil)
+		if got := <-took; got != 4*stallTime {
+			t.Errorf("an answer that is there takes until %v", got)
+		}
+	})
 }
