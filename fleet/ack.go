@@ -1,6 +1,9 @@
 package fleet
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // margin is how much longer a node waits for others than they hold a pass: clocks may differ in
 // their rate by so much. It is 5 %.
@@ -17,18 +20,23 @@ type sighting struct {
 
 // saw takes a list of nodes that came then.
 func (s sightings) saw(nodes []Node, came time.Duration) {
-	listed := make(map[string]bool, len(nodes))
 	for _, n := range nodes {
-		listed[n.ID] = true
 		if was, seen := s[n.ID]; !seen || was.node.Beats != n.Beats || !was.node.Seen.Equal(n.Seen) {
 			s[n.ID] = sighting{n, came}
 		}
 	}
-	for id := range s {
-		if !listed[id] {
-			delete(s, id)
-		}
+	if len(s) > len(nodes) {
+		keepListed(s, nodes)
 	}
+}
+
+// keepListed removes all ids that are not those of nodes.
+func keepListed[V any](ids map[string]V, nodes []Node) {
+	listed := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		listed[n.ID] = true
+	}
+	maps.DeleteFunc(ids, func(id string, _ V) bool { return !listed[id] })
 }
 
 // silentFor is for how long a node has not beaten, at least, by a reply to what was asked then.
@@ -44,7 +52,9 @@ func (s sightings) silentFor(n Node, asked time.Duration) time.Duration {
 // it has no clock, and does nothing.
 type waiting struct {
 	fence time.Duration
-	term  string
+	epoch string
+	mark  Generation
+	term  string // of both
 	gen   Generation
 	since time.Duration   // it was in the log by then
 	nodes map[string]bool // that have not applied it yet
@@ -70,7 +80,10 @@ const (
 
 // appended begins to wait for a purge of node self, whose Append was replied to then.
 func appended(fence time.Duration, self string, a Appended, came time.Duration) *waiting {
-	w := &waiting{fence: fence, term: a.State.term(), gen: a.Generation, since: came, nodes: make(map[string]bool)}
+	w := &waiting{
+		fence: fence, epoch: a.State.Epoch, mark: a.State.Mark, term: a.State.term(),
+		gen: a.Generation, since: came, nodes: make(map[string]bool),
+	}
 	for _, n := range a.Nodes {
 		if n.ID != self {
 			w.nodes[n.ID] = true
@@ -81,12 +94,10 @@ func appended(fence time.Duration, self string, a Appended, came time.Duration) 
 
 // listed takes the nodes as they were listed at a moment after asked. seen has taken them too.
 func (w *waiting) listed(nodes []Node, s State, asked time.Duration, seen sightings) (p progress) {
-	if s.term() != w.term {
+	if s.Epoch != w.epoch || s.Mark != w.mark {
 		return progress{outcome: appendAgain}
 	}
-	listed := make(map[string]bool, len(nodes))
 	for _, n := range nodes {
-		listed[n.ID] = true
 		if !w.nodes[n.ID] {
 			continue
 		}
@@ -97,11 +108,7 @@ func (w *waiting) listed(nodes []Node, s State, asked time.Duration, seen sighti
 		}
 		w.wait(n, asked, seen, &p)
 	}
-	for id := range w.nodes {
-		if !listed[id] { // it has left, or somebody has waited for it already
-			delete(w.nodes, id)
-		}
-	}
+	keepListed(w.nodes, nodes) // others have left, or somebody has waited for them already
 	p.held = w.held
 	if len(p.fenced)+len(p.uncertain) == len(w.nodes) && s.Term >= margin(w.fence) {
 		p.outcome = everywhere

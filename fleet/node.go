@@ -16,6 +16,7 @@ type node struct {
 	// What log it reads: none before the first reply. Two marks make two logs of one.
 	epoch   string
 	mark    Generation
+	name    string        // of both, see termName
 	learned time.Duration // a reply to what was asked before may be of an older log
 
 	applied Generation // all records up to it have been. 0: none yet
@@ -59,7 +60,7 @@ func termName(epoch string, mark Generation) string {
 
 func (s *State) term() string { return termName(s.Epoch, s.Mark) }
 
-func (n *node) term() string { return termName(n.epoch, n.mark) }
+func (n *node) term() string { return n.name }
 
 // beaten takes the reply to a beat.
 func (n *node) beaten(asked, came time.Duration, s State) (do todo) {
@@ -123,7 +124,7 @@ func (n *node) adopt(came time.Duration, s State, do *todo) {
 	pass := came < n.until
 	goesOn := s.Epoch == n.epoch && s.Mark > n.applied && s.Mark > n.mark
 	known := n.epoch == "" && n.position.Epoch == s.term() && n.position.Generation <= s.Tail
-	n.epoch, n.mark, n.learned = s.Epoch, s.Mark, came
+	n.epoch, n.mark, n.name, n.learned = s.Epoch, s.Mark, s.term(), came
 	n.promises = nil
 	n.tail = s.Tail
 	if goesOn {

@@ -1,0 +1,311 @@
+package fleet
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// simNode is a process of the simulation: the machine of node.go, driven like run.go does, with one
+// cache. What a process does takes steps, between which other things happen, or it stands still.
+type simNode struct {
+	sim    *sim
+	number int
+	life   int           // it was started so often
+	dead   bool          // between two lives
+	offset time.Duration // of its clock
+	paused time.Duration // it stands still until then
+	cut    time.Duration // no call reaches the server until then
+
+	f       *Fleet
+	busy    bool     // it does what a reply leaves to do
+	waiting []func() // replies meanwhile
+
+	cache   simCache
+	disk    simDisk
+	flights [simKeys]*simFlight
+}
+
+// simCache is what a node has stored, and what store does: purges mask what is older, whenever it
+// is put.
+type simCache struct {
+	gen     uint64
+	purged  [simKeys]uint64
+	suspect uint64
+	entries [simKeys]simEntry
+}
+
+type simEntry struct {
+	stored bool
+	ticket uint64
+	begun  time.Duration // its fetch
+}
+
+// simDisk is what outlives a crash. The position is of the cache, or older.
+type simDisk struct {
+	cache    simCache
+	position Stamp
+}
+
+// simFlight is a fetch that others may join.
+type simFlight struct {
+	ticket uint64
+	answer []func(begun time.Duration)
+}
+
+func (c *simCache) purge(keys byte) {
+	c.gen++
+	for k := range simKeys {
+		if keys&(1<<k) != 0 {
+			c.purged[k] = c.gen
+		}
+	}
+}
+
+func (c *simCache) holds(key int, ticket uint64) bool {
+	return ticket >= c.purged[key] && ticket >= c.suspect
+}
+
+// after has the process do something, unless it is killed before.
+func (n *simNode) after(d time.Duration, do func()) {
+	n.sim.at(n.sim.now+d, n.alive(do))
+}
+
+func (n *simNode) alive(do func()) func() {
+	life := n.life
+	var run func()
+	run = func() {
+		switch {
+		case n.life != life || n.dead:
+		case n.sim.now < n.paused:
+			n.sim.at(n.paused, run)
+		default:
+			do()
+		}
+	}
+	return run
+}
+
+func (n *simNode) step() time.Duration { return time.Duration(n.sim.rng.IntN(3)) * time.Millisecond }
+
+// longStep is one that waits for a disk, or for a core, now and then.
+func (n *simNode) longStep() time.Duration {
+	if n.sim.rng.IntN(4) == 0 {
+		return n.sim.upTo(simFence / 5)
+	}
+	return n.step()
+}
+
+// start begins a life with what is on disk.
+func (n *simNode) start() {
+	n.life++
+	n.dead, n.busy, n.waiting, n.flights = false, false, nil, [simKeys]*simFlight{}
+	n.cache = n.disk.cache
+	n.offset = time.Duration(n.sim.rng.IntN(1e6)) * time.Millisecond
+	n.f = &Fleet{
+		id:    strconv.Itoa(n.number) + "/" + strconv.Itoa(n.life),
+		clock: func() time.Duration { return n.sim.now + n.offset },
+		node:  node{fence: simFence, position: n.disk.position},
+		watch: watch{seen: make(sightings)},
+		own:   map[uint64]*ownPurge{},
+	}
+	n.f.view.Store(&view{masks: new(store.Masks)})
+	n.beat()
+	n.read()
+	n.commit()
+}
+
+func (n *simNode) crash() {
+	n.dead = true
+	n.sim.at(n.sim.now+n.sim.upTo(2*simFence), n.start)
+}
+
+// leave ends a life in order.
+func (n *simNode) leave() {
+	n.f.pass.Store(0)
+	n.disk.cache, n.disk.position = n.cache, n.f.node.stamp()
+	id := n.f.id
+	n.sim.at(n.sim.now+n.sim.delay(), func() { n.sim.server.leave(id) })
+	n.crash()
+}
+
+// commit writes the cache to the disk now and then, the position with it or later.
+func (n *simNode) commit() {
+	n.after(n.sim.upTo(simFence), func() {
+		n.disk.cache = n.cache
+		if n.sim.rng.IntN(3) > 0 && !n.busy && n.f.node.applied >= n.f.node.kept {
+			n.disk.position = n.f.node.stamp()
+		}
+		n.commit()
+	})
+}
+
+// call sends a request. Then do happens at the server, and reply here, or fail.
+func (n *simNode) call(do, reply, fail func()) {
+	n.callWaiting(func(done func()) { do(); done() }, reply, fail, simFence/4)
+}
+
+// callWaiting is call for what the server does not reply to at once. A call whose reply does not
+// come in time has failed, though it may be done later.
+func (n *simNode) callWaiting(do func(done func()), reply, fail func(), timeout time.Duration) {
+	s := n.sim
+	end := s.now + timeout
+	failed := func() { s.at(end, n.alive(fail)) }
+	there := s.now + s.delay()
+	if s.lost() || s.now < n.cut {
+		failed()
+		return
+	}
+	late := there >= end
+	if late {
+		failed()
+	}
+	s.at(there, func() {
+		do(func() {
+			back := s.now + s.delay()
+			switch {
+			case late:
+			case s.lost() || s.now < n.cut || back >= end:
+				failed()
+			default:
+				s.at(back, n.alive(reply))
+			}
+		})
+	})
+}
+
+// beat is Fleet.beat.
+func (n *simNode) beat() {
+	asked := n.f.clock()
+	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
+	var state State
+	n.after(n.step(), func() {
+		n.call(func() { state = n.sim.server.beat(self) }, func() {
+			came := n.f.clock()
+			n.after(n.step(), func() { n.act(func() todo { return n.f.node.beaten(asked, came, state) }) })
+			n.after(simFence/5, n.beat)
+		}, func() { n.after(simFence/20, n.beat) })
+	})
+}
+
+// beatAtOnce is a beat beside those that are due, after something was applied.
+func (n *simNode) beatAtOnce() {
+	asked := n.f.clock()
+	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
+	var state State
+	n.call(func() { state = n.sim.server.beat(self) }, func() {
+		came := n.f.clock()
+		n.act(func() todo { return n.f.node.beaten(asked, came, state) })
+	}, func() {})
+}
+
+// read is Fleet.read.
+func (n *simNode) read() {
+	after, asked := n.f.node.applied, n.f.clock()
+	var records []Record
+	var state State
+	reply := func() {
+		came := n.f.clock()
+		n.after(n.step(), func() {
+			n.act(func() todo { return n.f.node.read(asked, came, after, records, state) })
+			n.then(n.read)
+		})
+	}
+	n.callWaiting(func(done func()) {
+		server := &n.sim.server
+		waited := false
+		var try func()
+		try = func() {
+			if records, state = server.read(after); len(records) > 0 || waited {
+				done()
+				done = func() {}
+			} else {
+				server.blocked = append(server.blocked, try)
+			}
+		}
+		n.sim.at(n.sim.now+2*simFence/5, func() { waited = true; try() })
+		try()
+	}, reply, func() { n.after(simFence/20, n.read) }, simFence*3/5)
+}
+
+// act is Fleet.act, in steps.
+func (n *simNode) act(told func() todo) {
+	n.then(func() {
+		term := n.f.node.term()
+		do := told()
+		if len(do.records) == 0 && !do.fresh && !do.suspect && n.f.node.term() == term {
+			n.acted(do)
+			return
+		}
+		n.busy = true
+		records := n.decode(do.records)
+		publish := func() { n.f.publish(&change{fresh: do.fresh, records: records}) }
+		caches := func() {
+			if do.suspect {
+				n.cache.gen++
+				n.cache.suspect = n.cache.gen
+			}
+			for i, r := range do.records {
+				if !r.Mark && n.f.node.reaches(r.Generation) {
+					n.cache.purge(do.records[i].Data[0])
+				}
+			}
+		}
+		steps := []func(){publish, caches, func() { n.acted(do) }}
+		switch {
+		case n.sim.mutant.cachesFirst:
+			steps[0], steps[1] = caches, publish
+		case n.sim.mutant.ackFirst:
+			steps = []func(){func() { n.f.node.done(do); n.f.pass.Store(int64(n.f.node.until)); n.beatAtOnce() }, publish, caches, steps[2]}
+		}
+		n.steps(steps)
+	})
+}
+
+func (n *simNode) steps(steps []func()) {
+	if len(steps) == 0 {
+		n.busy = false
+		for len(n.waiting) > 0 && !n.busy {
+			next := n.waiting[0]
+			n.waiting = n.waiting[1:]
+			next()
+		}
+		return
+	}
+	steps[0]()
+	pause := n.step()
+	if n.sim.rng.IntN(8) == 0 {
+		pause = n.longStep()
+	}
+	n.after(pause, func() { n.steps(steps[1:]) })
+}
+
+// then does something when nothing is being done.
+func (n *simNode) then(do func()) {
+	if n.busy {
+		n.waiting = append(n.waiting, do)
+	} else {
+		do()
+	}
+}
+
+func (n *simNode) acted(do todo) {
+	advanced := n.f.node.done(do)
+	n.f.publish(nil)
+	if n.f.node.until > 0 {
+		n.f.pass.Store(int64(n.f.node.until))
+	}
+	if advanced {
+		n.beatAtOnce()
+	}
+}
+
+func (n *simNode) decode(records []Record) (out []placedRecord) {
+	for _, r := range records {
+		if !r.Mark {
+			out = append(out, placedRecord{logRecord{Purge: simPurges[r.Data[0]]}, r.Generation})
+		}
+	}
+	return out
+}
