@@ -21,6 +21,17 @@ func newTestHandler(tb testing.TB) *Handler {
 // newTestHandlerWith does so with a configuration of the app.
 func newTestHandlerWith(tb testing.TB, app string) *Handler {
 	tb.Helper()
+	h := startTestHandler(tb, app)
+	tb.Cleanup(func() {
+		_ = h.app.Cleanup()
+		awaitClosedCaches(tb)
+	})
+	return h
+}
+
+// startTestHandler does so, and leaves it to the test to clean up.
+func startTestHandler(tb testing.TB, app string) *Handler {
+	tb.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{
 		Admin:   &caddy.AdminConfig{Disabled: true},
 		AppsRaw: caddy.ModuleMap{moduleName: json.RawMessage(app)},
@@ -35,10 +46,6 @@ func newTestHandlerWith(tb testing.TB, app string) *Handler {
 	if err := h.app.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		_ = h.app.Cleanup()
-		awaitClosedCaches(tb)
-	})
 	return h
 }
 

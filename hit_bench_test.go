@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/fleet/fleettest"
 )
 
 // BenchmarkHit measures what a hit costs in Larder alone: no server, no socket.
@@ -52,8 +54,17 @@ func BenchmarkHit(b *testing.B) {
 // so a test can hold it. What Caddy makes for a request is not counted, but what Larder has it make
 // is, as entries in a new replacer's map are.
 func TestHitAllocations(t *testing.T) {
+	t.Run("alone", func(t *testing.T) { expectCheapHit(t, newTestHandler(t)) })
+	t.Run("in a fleet", func(t *testing.T) {
+		memoryServer.Store(fleettest.NewServer())
+		h := newTestHandlerWith(t, `{"disk":{"off":true},"shared":{"engine":"memory"}}`)
+		awaitPass(t, h.app.node)
+		expectCheapHit(t, h)
+	})
+}
+
+func expectCheapHit(t *testing.T, h *Handler) {
 	const mostAllocs, mostBytes = 6, 1 << 10
-	h := newTestHandler(t)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		for name, value := range map[string]string{
 			"Cache-Control": "max-age=3600", "Content-Type": "text/plain", "Etag": `"v1"`, "Date": time.Now().UTC().Format(http.TimeFormat),

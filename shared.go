@@ -44,7 +44,11 @@ type node struct {
 	name   string // of the fleet
 	engine fleet.Engine
 	tier   *fleet.SharedTier
-	start  sync.Once
+
+	replicas int // that a purge waits for
+	life     context.Context
+	end      context.CancelFunc
+	start    sync.Once
 }
 
 // claimFleet loads the engine that the configuration names, if it names one, and claims its fleet.
@@ -86,7 +90,8 @@ func newNode(module SharedEngine) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: config.Name, engine: engine}
+	n := &node{name: config.Name, engine: engine, replicas: config.Replicas}
+	n.life, n.end = context.WithCancel(context.Background())
 	n.Fleet = fleet.New(fleet.Options{
 		Engine: engine, Caches: processCaches{}, Logger: logger,
 		Fence: time.Duration(config.Fence), Serve: time.Duration(config.Lost.Serve),
@@ -110,7 +115,35 @@ func (n *node) join() {
 		nodesJoined.Add(1)
 		n.Start()
 		n.tier.Start()
+		if counts, ok := n.engine.(replicaCounter); ok && n.replicas > 0 {
+			go warnOfReplicas(n.life, counts, n.replicas, storeLogger())
+		}
 	})
+}
+
+// replicaCounter is an engine that knows how many replicas its server has.
+type replicaCounter interface {
+	Replicas(ctx context.Context) (int, error)
+}
+
+// replicasPause is the pause before a server that does not answer is asked for its replicas again.
+const replicasPause = time.Second
+
+// warnOfReplicas warns if a purge waits for more replicas than the server has when it first answers.
+func warnOfReplicas(ctx context.Context, engine replicaCounter, replicas int, logger *slog.Logger) {
+	has, err := engine.Replicas(ctx)
+	for err != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(replicasPause):
+		}
+		has, err = engine.Replicas(ctx)
+	}
+	if has < replicas {
+		logger.Warn("shared: replicas is more than the server has, so purges are answered by 503",
+			slog.Int("replicas", replicas), slog.Int("has", has))
+	}
 }
 
 // leaveTimeout is how long a process that ends waits for the server to hear of it. A node that has
@@ -120,6 +153,7 @@ const leaveTimeout = 2 * time.Second
 // Destruct leaves the fleet. The usage pool calls it when no configuration claims it any more, which
 // is when serving has stopped.
 func (n *node) Destruct() error {
+	n.end()
 	joined := true
 	n.start.Do(func() { joined = false })
 	if !joined {

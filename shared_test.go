@@ -1,12 +1,19 @@
 package larder
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -155,6 +162,83 @@ func TestAHandlerAsksForThePass(t *testing.T) {
 	}
 	if calls != 2 {
 		t.Errorf("a node that has no pass asks the origin %d times for two requests", calls)
+	}
+}
+
+// awaitPass returns when a node has a pass.
+func awaitPass(t *testing.T, n *node) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !n.Pass(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("the node has no pass: %+v", n.Stats())
+		}
+	}
+}
+
+// A file that is opened while a node runs may be of before what the node has applied: what is in it
+// needs the origin's word once.
+func TestAFileOpenedInAFleetIsSuspect(t *testing.T) {
+	memoryServer.Store(fleettest.NewServer())
+	calls := 0
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		calls++
+		w.Header().Set("Cache-Control", "max-age=600")
+		w.Header().Set("Etag", `"v"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+		}
+		return nil
+	})
+	const shared = `"shared":{"engine":"memory","store":false}`
+	inMemory := newTestHandlerWith(t, `{"disk":{"off":true},`+shared+`}`)
+	awaitPass(t, inMemory.app.node)
+	disk := `{"disk":{"path":` + strconv.Quote(t.TempDir()) + `},` + shared + `}`
+	for _, want := range []string{"Larder; fwd=uri-miss; stored", "Larder; fwd=stale; fwd-status=304; stored"} {
+		h := startTestHandler(t, disk)
+		if h.app.node != inMemory.app.node {
+			t.Fatal("it is another node")
+		}
+		for _, want := range []string{want, "Larder; hit"} {
+			w := &nullWriter{make(http.Header)}
+			if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.header.Get("Cache-Status"); !strings.HasPrefix(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+		if err := h.app.Cleanup(); err != nil {
+			t.Error(err)
+		}
+		for cachesInUse() > 1 {
+			runtime.Gosched()
+		}
+	}
+	if calls != 2 {
+		t.Errorf("the origin was asked %d times, want 2", calls)
+	}
+}
+
+// replicasOf is an engine that answers, after a failure, how many replicas its server has.
+type replicasOf struct{ has, asked int }
+
+func (r *replicasOf) Replicas(context.Context) (int, error) {
+	if r.asked++; r.asked == 1 {
+		return 0, errors.New("no connection")
+	}
+	return r.has, nil
+}
+
+// A purge that waits for more replicas than there are is never done, so that is said at the start.
+func TestReplicasThatAreMissing(t *testing.T) {
+	for has, want := range []string{"replicas=2 has=0", "replicas=2 has=1", ""} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			warnOfReplicas(t.Context(), &replicasOf{has: has}, 2, slog.New(slog.NewTextHandler(&log, nil)))
+			if got := log.String(); want == "" && got != "" || !strings.Contains(got, want) {
+				t.Errorf("of %d replicas: %q, want %q in it", has, got, want)
+			}
+		})
 	}
 }
 

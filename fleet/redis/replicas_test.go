@@ -60,6 +60,12 @@ func TestReplicas(t *testing.T) {
 	if n := count(1, long); n != 1 {
 		t.Errorf("%d replicas have it, want 1", n)
 	}
+	if n, err := e.Replicas(within(t)); n != 1 || err != nil {
+		t.Errorf("Replicas is %d, %v", n, err)
+	}
+	if n, err := onReplica.Replicas(within(t)); n != 0 || err != nil {
+		t.Errorf("a replica's Replicas is %d, %v", n, err)
+	}
 	if n := count(2, time.Second); n != 1 {
 		t.Errorf("of two %d have it, want 1", n)
 	}
