@@ -10,6 +10,7 @@ type benchCase struct {
 	name, about string
 	long        bool
 	needs       needs
+	redis       bool // Redis is needed too; without it the case is left out
 	run         func(context.Context, *bench, *benchCase, *report) error
 }
 
@@ -32,7 +33,8 @@ const (
 	diskTarget  = 0.60 // of the ceiling
 	missOnDisk  = 0.60 // of plain reverse_proxy
 	missNoDisk  = 0.85
-	p99Factor   = 1.2 // a hit's p99 by the ceiling's
+	fleetTarget = 0.98 // of the same without a fleet
+	p99Factor   = 1.2  // a hit's p99 by the ceiling's
 	diskObjects = 4000
 )
 
@@ -57,6 +59,7 @@ func hitCases() []benchCase {
 			reference: theCeiling.name, target: hitTarget, p99: p99Factor,
 			subjects: []subjectOf{theCeiling, inMemory},
 			load:     load{conns: wrkConns, path: path, h2: h2},
+			hit:      true,
 		}
 		if !h2 {
 			t.subjects = append(t.subjects, theNginx, theVarnish)
@@ -137,6 +140,13 @@ func otherCases() []benchCase {
 		{name: "purge", about: "purge of one tag with 100,000 entries, hits meanwhile", needs: generators, run: purgeTag},
 		{name: "restart", about: "first hit after a restart with many entries on disk", long: true, needs: servers, run: restart},
 		{name: "soak", about: "mixed load for as long as -soak says: budgets, right bodies, purges, reloads", long: true, needs: servers, run: runSoak},
+		{name: "fleet-hit", about: "memory hit, 1 KiB, by one of a fleet by one that is alone", needs: generators, redis: true, run: fleetHit},
+		{name: "fleet-shared", about: "hit in the shared tier, 1 KiB, over loopback, one at a time", needs: servers, redis: true, run: fleetShared},
+		{name: "fleet-purge", about: "purges of 5 nodes", needs: servers, redis: true, run: fleetPurges},
+		{name: "fleet-cold", about: "100 requests to each of 10 nodes at once, one cold URL, slow origin", needs: servers, redis: true, run: fleetCold},
+		{name: "fleet-crash", about: "purges of 5 nodes of which one has been killed, fence 2s", needs: servers, redis: true, run: fleetCrash},
+		{name: "fleet-join", about: "joining a fleet with 100,000 purges in its log", needs: servers, redis: true, run: fleetJoin},
+		{name: "fleet-redis-killed", about: "Redis killed, or hanging", needs: servers, redis: true, run: fleetLoss},
 		{name: "hit-ratio", about: "hits of generated traces, by policy, beside plain LRU and the clairvoyant bound", run: hitRatio},
 		{name: "allocations", about: "allocations of a hit in Larder's own code", run: allocations},
 	}

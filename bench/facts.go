@@ -64,7 +64,7 @@ func (b *bench) fillMany(ctx context.Context, s *subject, path string, n int) er
 	for w := range workers {
 		group.Go(func() {
 			for i := w; i < n && ctx.Err() == nil; i += workers {
-				if _, err := b.request(ctx, http.MethodGet, s.h1+fmt.Sprintf(path, i)); err != nil {
+				if _, err := b.ask(ctx, s, fmt.Sprintf(path, i)); err != nil {
 					once.Do(func() { first = err })
 					return
 				}

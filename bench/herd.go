@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func herd(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		size, herds = size/10, 1
 	}
 	// Connections are opened before, and what they cost is part of the base.
-	crowd, err := gather(ctx, s.address, size)
+	crowd, err := gather(ctx, s, size)
 	if err != nil {
 		return err
 	}
@@ -96,6 +97,7 @@ func (b *bench) oneHerd(ctx context.Context, crowd crowd, path string) (lag time
 // arrival is one request of the herd.
 type arrival struct {
 	first    time.Duration // byte, since all set off
+	last     time.Duration // byte of who leads, which reads at once
 	follower bool
 	sum      uint64 // of the body
 	err      error
@@ -121,18 +123,19 @@ type crowd []member
 type member struct {
 	conn net.Conn
 	in   *bufio.Reader
+	host string // of its requests
 }
 
-// gather opens n connections.
-func gather(ctx context.Context, address string, n int) (crowd, error) {
+// gather opens n connections to s.
+func gather(ctx context.Context, s *subject, n int) (crowd, error) {
 	var c crowd
 	for range n {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.address)
 		if err != nil {
 			c.leave()
 			return nil, err
 		}
-		c = append(c, member{conn, bufio.NewReader(conn)})
+		c = append(c, member{conn, bufio.NewReader(conn), s.hostHeader()})
 	}
 	return c, nil
 }
@@ -161,10 +164,14 @@ func (c crowd) stampede(path string) ([]arrival, error) {
 			a.err = m.ask(path)
 			a.first = time.Since(start)
 			begun.Done()
-			begun.Wait() // what is read now keeps nobody's first byte waiting
-			if a.err == nil {
-				a.follower, a.sum, a.err = m.hear()
+			if a.err != nil {
+				return
 			}
+			if m.follows() {
+				begun.Wait() // what is read now keeps nobody's first byte waiting
+			}
+			a.follower, a.sum, a.err = m.hear()
+			a.last = time.Since(start)
 		})
 	}
 	ready.Wait()
@@ -187,27 +194,48 @@ func (m member) ask(path string) error {
 	if err := m.conn.SetDeadline(time.Now().Add(herdTimeout)); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(m.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, m.conn.RemoteAddr()); err != nil {
+	if _, err := fmt.Fprintf(m.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, m.host); err != nil {
 		return err
 	}
 	_, err := m.in.Peek(1)
 	return err
 }
 
+// follows tells whether what has come of a response is of one that others have been fetching.
+func (m member) follows() bool {
+	head, _ := m.in.Peek(m.in.Buffered())
+	return bytes.Contains(head, []byte("collapsed")) || bytes.Contains(head, []byte("Larder; hit"))
+}
+
 // hear reads the response.
 func (m member) hear() (follower bool, sum uint64, err error) {
+	got, sum, err := m.read()
+	if err == nil && (got.status != http.StatusOK || got.size != herdBody) {
+		err = fmt.Errorf("status %d with %d bytes, want 200 with %d", got.status, got.size, herdBody)
+	}
+	return strings.Contains(got.cacheStatus, "collapsed") || isHit(got), sum, err
+}
+
+// read reads the response, whatever it is. sum is that of its body.
+func (m member) read() (got reply, sum uint64, err error) {
 	resp, err := http.ReadResponse(m.in, nil)
 	if err != nil {
-		return false, 0, err
+		return got, 0, err
 	}
 	defer resp.Body.Close()
 	var body maphash.Hash
 	body.SetSeed(bodySeed)
-	n, err := io.Copy(&body, resp.Body)
-	if err == nil && (resp.StatusCode != http.StatusOK || n != herdBody) {
-		err = fmt.Errorf("status %d with %d bytes, want 200 with %d", resp.StatusCode, n, herdBody)
+	got = reply{status: resp.StatusCode, cacheStatus: resp.Header.Get("Cache-Status")}
+	got.size, err = io.Copy(&body, resp.Body)
+	return got, body.Sum64(), err
+}
+
+// visit sends a request for path and reads the response. took is until its end.
+func (m member) visit(path string) (got reply, took time.Duration, err error) {
+	start := time.Now()
+	if err := m.ask(path); err != nil {
+		return got, 0, err
 	}
-	got := reply{status: resp.StatusCode, cacheStatus: resp.Header.Get("Cache-Status")}
-	follower = strings.Contains(got.cacheStatus, "collapsed") || isHit(got)
-	return follower, body.Sum64(), err
+	got, _, err = m.read()
+	return got, time.Since(start), err
 }

@@ -134,6 +134,10 @@ func (b *bench) measure(ctx context.Context, selected []benchCase) (report *repo
 	defer func() { report.Load.After = loadAverage() }()
 	for _, c := range selected {
 		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), c.name)
+		if c.redis && !redisInstalled() {
+			report.skip(&c, redisHint)
+			continue
+		}
 		first := len(b.running)
 		err := c.run(ctx, b, &c, report)
 		b.stopFrom(first)

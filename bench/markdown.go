@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// What stands between these lines of a document is the report's.
-const (
-	markdownBegin = "<!-- bench: begin -->\n"
-	markdownEnd   = "<!-- bench: end -->\n"
-)
+// markdownPlace returns the lines of a document between which a report stands. A document may have
+// places for several reports: those with a name have it in their lines.
+func markdownPlace(name string) (begin, end string) {
+	mark := strings.TrimSpace("bench " + name)
+	return "<!-- " + mark + ": begin -->\n", "<!-- " + mark + ": end -->\n"
+}
 
 // defaultMarkdown is the document that shows the last whole run.
 const defaultMarkdown = "docs/performance.md"
 
 // markdownFile is the flag -markdown: alone it names defaultMarkdown, with -markdown=FILE another
-// document.
+// document, and with -markdown=FILE#NAME the place in it that has the name.
 type markdownFile string
 
 func (f *markdownFile) String() string   { return string(*f) }
@@ -39,19 +40,21 @@ func (f *markdownFile) Set(value string) error {
 
 // writeMarkdown puts the report into the place that a document has for it, or makes a file of it
 // where there is none.
-func (r *report) writeMarkdown(name string) error {
+func (r *report) writeMarkdown(to string) error {
+	name, place, _ := strings.Cut(to, "#")
+	begin, end := markdownPlace(place)
 	text := r.markdown()
 	old, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if len(old) > 0 {
-		before, rest, found := strings.Cut(string(old), markdownBegin)
-		_, after, ended := strings.Cut(rest, markdownEnd)
+		before, rest, found := strings.Cut(string(old), begin)
+		_, after, ended := strings.Cut(rest, end)
 		if !found || !ended {
-			return fmt.Errorf("%s: no place for a report; it needs the lines %q and %q", name, strings.TrimSpace(markdownBegin), strings.TrimSpace(markdownEnd))
+			return fmt.Errorf("%s: no place for a report; it needs the lines %q and %q", name, strings.TrimSpace(begin), strings.TrimSpace(end))
 		}
-		text = before + markdownBegin + text + markdownEnd + after
+		text = before + begin + text + end + after
 	}
 	return os.WriteFile(name, []byte(text), 0o644) //nolint:gosec // a report is for everyone
 }
@@ -65,6 +68,9 @@ func (r *report) markdown() string {
 	r.markdownFacts(&out)
 	if len(r.Hits) > 0 {
 		out.WriteString("\n" + r.hitTable())
+	}
+	for _, c := range r.Skipped {
+		fmt.Fprintf(&out, "\nLeft out: %s.\n", c)
 	}
 	return out.String()
 }

@@ -40,9 +40,15 @@ func TestMarkdown(t *testing.T) {
 // TestWriteMarkdown: a document keeps what stands around the place for the report.
 func TestWriteMarkdown(t *testing.T) {
 	r := &report{Command: "go run ./bench"}
+	markdownBegin, markdownEnd := markdownPlace("")
+	namedBegin, namedEnd := markdownPlace("named")
 	for _, tt := range []struct{ name, old, want string }{
 		{"no document", "", r.markdown()},
 		{"a document", "above\n" + markdownBegin + "old\n" + markdownEnd + "below\n", "above\n" + markdownBegin + r.markdown() + markdownEnd + "below\n"},
+		{
+			"a place with a name", markdownBegin + "old\n" + markdownEnd + namedBegin + "old\n" + namedEnd + "below\n",
+			markdownBegin + "old\n" + markdownEnd + namedBegin + r.markdown() + namedEnd + "below\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "performance.md")
@@ -51,7 +57,11 @@ func TestWriteMarkdown(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := r.writeMarkdown(name); err != nil {
+			place := ""
+			if strings.Contains(tt.old, namedBegin) {
+				place = "#named"
+			}
+			if err := r.writeMarkdown(name + place); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := os.ReadFile(name); err != nil || string(got) != tt.want {
@@ -79,6 +89,7 @@ func TestMarkdownFlag(t *testing.T) {
 	for _, tt := range []struct{ argument, file string }{
 		{"-markdown", defaultMarkdown},
 		{"-markdown=bench/README.md", "bench/README.md"},
+		{"-markdown=docs/performance.md#fleet", "docs/performance.md#fleet"},
 		{"-markdown=false", ""},
 	} {
 		var file markdownFile
@@ -90,8 +101,10 @@ func TestMarkdownFlag(t *testing.T) {
 		if tt.file == "" {
 			continue
 		}
-		page, err := os.ReadFile(filepath.Join("..", tt.file))
-		if err != nil || !strings.Contains(string(page), markdownBegin) {
+		name, place, _ := strings.Cut(tt.file, "#")
+		begin, _ := markdownPlace(place)
+		page, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil || !strings.Contains(string(page), begin) {
 			t.Errorf("%s has no place for a report: %v", tt.file, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 //	slow            storable, its header after slowHeader, its body in slowParts parts
 //	tag=<tag>       storable, with the tag as its Surrogate-Key
 //	tags=<n>        storable, with n of a thousand tags
+//	serial=<tag>    as with tag, and Serial has a number that grows with each fetch
 //
 // A request to upgrade to echoProtocol gets its connection's bytes back.
 //
@@ -71,7 +72,7 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, o.fetches.Load())
 		return
 	}
-	o.fetches.Add(1)
+	serial := o.fetches.Add(1)
 	if r.Header.Get("Upgrade") == echoProtocol {
 		echo(w)
 		return
@@ -93,7 +94,11 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := o.body(size)
 	tag, tagged := strings.CutPrefix(r.URL.RawQuery, "tag=")
 	count, counted := strings.CutPrefix(r.URL.RawQuery, "tags=")
+	serialTag, numbered := strings.CutPrefix(r.URL.RawQuery, "serial=")
 	switch {
+	case numbered:
+		h["Surrogate-Key"] = []string{serialTag}
+		h["Serial"] = []string{strconv.FormatInt(serial, 10)}
 	case tagged:
 		h["Surrogate-Key"] = []string{tag}
 	case counted:

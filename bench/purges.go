@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -150,23 +147,9 @@ func purgeSaturated(ctx context.Context, b *bench, c *benchCase, r *report) erro
 
 // purge posts body to the admin API.
 func (b *bench) purge(ctx context.Context, s *subject, body string) (took time.Duration, matched int, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.admin+"/larder/purge", strings.NewReader(body))
+	a, err := b.purgeFrom(ctx, s, body)
 	if err != nil {
 		return 0, 0, err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	// So that net/http sends it again where a reload has closed an idle connection.
-	req.Header.Set("Idempotency-Key", "purge")
-	start := time.Now()
-	a, err := b.do(req)
-	took = time.Since(start)
-	if err != nil {
-		return took, 0, err
-	}
-	m := regexp.MustCompile(`"matched":\s*(\d+)`).FindSubmatch(a.body)
-	if m == nil {
-		return took, 0, fmt.Errorf("purge: status %d: %s", a.status, a.body)
-	}
-	matched, err = strconv.Atoi(string(m[1]))
-	return took, matched, err
+	return a.took, *a.Matched, nil
 }

@@ -28,6 +28,7 @@ type report struct {
 	Rows     []row    `json:"rows"`
 	Facts    []fact   `json:"facts"`
 	Hits     []hitRow `json:"hits,omitempty"`
+	Skipped  []string `json:"skipped,omitempty"` // cases, with what they lack
 }
 
 type machine struct {
@@ -111,6 +112,12 @@ func (r *report) note(c *benchCase, what string, value float64, unit string) {
 	r.Facts = append(r.Facts, fact{Case: c.name, About: c.about, What: what, Value: value, Unit: unit})
 }
 
+// skip notes that a case was left out, and says so at once.
+func (r *report) skip(c *benchCase, why string) {
+	r.Skipped = append(r.Skipped, c.name+": "+why)
+	fmt.Fprintf(os.Stderr, "%s is SKIPPED: %s\n", c.name, why)
+}
+
 // verdict is how a value stands to its target.
 func (f *fact) verdict() string {
 	switch {
@@ -156,6 +163,9 @@ func (r *report) table() string {
 	_ = w.Flush()
 	if len(r.Hits) > 0 {
 		out.WriteString("\n" + r.hitTable())
+	}
+	for _, c := range r.Skipped {
+		fmt.Fprintf(&out, "SKIPPED %s\n", c)
 	}
 	return out.String()
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -41,6 +42,9 @@ type subjectOf struct {
 	disk   bool
 	budget string // of the disk tier; 8GiB where empty
 	block  string // of the larder directive, in braces; none where empty
+	shared string // in the global option; none where empty
+	host   string // it listens at; 127.0.0.1 where empty
+	port   string // a free one where empty
 	// free: not pinned to the server's core.
 	free bool
 }
@@ -56,8 +60,18 @@ type subject struct {
 	process *process
 }
 
-// serve starts a subject and waits until it answers.
+// serve starts a subject and waits until it answers, a node of a fleet until it does so from what
+// it has.
 func (b *bench) serve(ctx context.Context, of subjectOf) (*subject, error) {
+	s, err := b.place(of)
+	if err != nil {
+		return nil, err
+	}
+	return s, b.run(ctx, s)
+}
+
+// place gives a subject its folder and its addresses.
+func (b *bench) place(of subjectOf) (*subject, error) {
 	b.served++
 	s := &subject{subjectOf: of, folder: filepath.Join(b.dir, fmt.Sprintf("%s-%d", of.name, b.served))}
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
@@ -70,17 +84,28 @@ func (b *bench) serve(ctx context.Context, of subjectOf) (*subject, error) {
 			return nil, err
 		}
 	}
+	if of.port != "" {
+		s.address = net.JoinHostPort(of.host, of.port)
+	}
 	s.h1, s.admin = "http://"+s.address, "http://"+admin
 	s.h2 = "https://localhost:" + portOf(s.secure)
-	return s, b.run(ctx, s)
+	return s, nil
 }
 
 func (s *subject) diskFolder() string { return filepath.Join(s.folder, "disk") }
 
 func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// run starts the program of s, anew after a stop.
+// run starts the program of s, anew after a stop, and waits as serve does.
 func (b *bench) run(ctx context.Context, s *subject) error {
+	if err := b.launch(s); err != nil {
+		return err
+	}
+	return b.awaitUp(ctx, s)
+}
+
+// launch starts the program of s.
+func (b *bench) launch(s *subject) error {
 	argv, env, err := b.command(s)
 	if err != nil {
 		return err
@@ -89,10 +114,16 @@ func (b *bench) run(ctx context.Context, s *subject) error {
 	if s.free {
 		core = ""
 	}
-	if s.process, err = b.start(filepath.Base(s.folder), core, env, argv...); err != nil {
+	s.process, err = b.start(filepath.Base(s.folder), core, env, argv...)
+	return err
+}
+
+// awaitUp waits until s answers as it will.
+func (b *bench) awaitUp(ctx context.Context, s *subject) error {
+	if err := b.await(ctx, s.process, s.h1+"/1024/up?nostore"); err != nil || s.shared == "" {
 		return err
 	}
-	return b.await(ctx, s.process, s.h1+"/1024/up?nostore")
+	return b.awaitPass(ctx, s)
 }
 
 // command writes the configuration of s and returns what runs it.
@@ -128,26 +159,31 @@ func (b *bench) caddyfile(s *subject) string {
 		if s.disk {
 			disk = s.diskFolder() + " " + cmp.Or(s.budget, "8GiB")
 		}
-		options = fmt.Sprintf("\tlarder {\n\t\tmemory %s\n\t\tdisk %s\n\t}\n", s.memory, disk)
+		options = fmt.Sprintf("\tlarder {\n\t\tmemory %s\n\t\tdisk %s\n%s\t}\n", s.memory, disk, s.shared)
 		handlers = "\tlarder " + s.block + "\n" + proxy
 	case ceilingKind:
 		handlers = "\troute {\n" + b.ceilingDirective + proxy + "\t}\n"
 	case proxyKind, nginxKind, varnishKind:
 		handlers = proxy
 	}
+	site := s.address
+	if s.shared != "" {
+		site = ":" + portOf(s.address) // any Host
+	}
+	host := cmp.Or(s.host, "127.0.0.1")
 	return fmt.Sprintf(`{
 	admin %s
 	persist_config off
 	auto_https off
 %s}
 http://%s {
-	bind 127.0.0.1
+	bind %s
 %s}
 https://localhost:%s {
-	bind 127.0.0.1
+	bind %s
 	tls %s %s
 %s}
-`, strings.TrimPrefix(s.admin, "http://"), options, s.address, handlers, portOf(s.secure), b.cert, b.key, handlers)
+`, strings.TrimPrefix(s.admin, "http://"), options, site, host, handlers, portOf(s.secure), host, b.cert, b.key, handlers)
 }
 
 // ceilingHeader writes the directive of the ceiling: the fields that a hit has.
@@ -254,6 +290,18 @@ type cacheStats struct {
 	Skipped      int64 `json:"disk_writes_skipped"`
 	Pending      int   `json:"purges_pending"`
 	InFlight     int   `json:"in_flight"`
+	Shared       *sharedStats
+}
+
+// sharedStats is what they have of a fleet.
+type sharedStats struct {
+	State       string
+	Nodes       int
+	Masks       int
+	MaskBytes   int64 `json:"mask_bytes"`
+	UploadBytes int64 `json:"upload_bytes"`
+	Skipped     int64
+	Breaker     string
 }
 
 func (b *bench) stats(ctx context.Context, s *subject) (cacheStats, error) {

@@ -19,6 +19,7 @@ type throughput struct {
 	p99       float64 // the most a latency may be of the reference's, 0 for any
 	load      load
 
+	hit      bool // load.path is to be stored before
 	fill     int  // numbered URLs to be stored before
 	distinct bool // no URL twice
 	unasked  bool // the origin must not be asked meanwhile
@@ -94,7 +95,7 @@ func (t throughput) warm(ctx context.Context, b *bench, s *subject) error {
 			return err
 		}
 	}
-	if t.target == hitTarget && t.p99 > 0 {
+	if t.hit {
 		_, err := b.warm(ctx, s, s.base(t.load)+t.load.path)
 		return err
 	}
@@ -199,7 +200,7 @@ func (t throughput) report(c *benchCase, r *report, all []*contender) {
 			line.Ratio = median(s.each(func(i int) float64 { return s.turns[i].rate / reference.turns[i].rate }))
 			line.CPURatio = median(s.each(func(i int) float64 { return reference.cpu[i] / max(s.cpu[i], 0.1) }))
 		}
-		if s.kind == larderKind {
+		if s.kind == larderKind && s != reference {
 			line.Target = t.target
 			if t.p99 > 0 {
 				factor := median(s.each(func(i int) float64 {
