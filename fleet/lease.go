@@ -136,8 +136,12 @@ func (a *awaiting) run(ctx context.Context) (move, LeaseOutcome) {
 	}
 }
 
-// take asks for the lease.
+// take asks for the lease. A server that has just let a look-up wait in vain would let this one wait
+// as long: a miss costs one timeout, not two.
 func (a *awaiting) take(ctx context.Context) error {
+	if a.fetch.late {
+		return errLate
+	}
 	t, token := a.tier, rand.Text()
 	var l Lease
 	err := t.ask(ctx, t.config.Timeout, func(ctx context.Context) (err error) {

@@ -71,6 +71,7 @@ func (noTierMetrics) Lease(LeaseOutcome)                       {}
 
 var (
 	errBreakerOpen = errors.New("the server is not asked after many failures")
+	errLate        = errors.New("the server has not answered in time")
 	errClosed      = errors.New("the shared tier is closed")
 )
 
@@ -141,6 +142,7 @@ type Fetch struct {
 	turn   turn
 	held   *heldLease // nil: it fetches without one
 	handed bool       // Put has been called, which ends the lease
+	late   bool       // the server had no answer for Get in time: it is not waited for once more
 }
 
 // ask calls the engine, unless the breaker is open. Its answer, or the lack of one, counts for the

@@ -735,7 +735,7 @@ func TestTierDown(t *testing.T) {
 				for i := range 20 {
 					begun := time.Now()
 					got := s.nodes[0].get(fmt.Sprintf("/%d", i))
-					if took := time.Since(begun); got.status != 200 || took > 200*time.Millisecond || i > 6 && took > 0 {
+					if took := time.Since(begun); got.status != 200 || took > 100*time.Millisecond || i > 8 && took > 0 {
 						t.Errorf("request %d: %v after %v", i, got, took)
 					}
 					s.nodes[0].awaitIdle()
