@@ -83,13 +83,15 @@ func (l *leases) leave(key string, w *waiter) {
 //
 // again says that another node has stored its response. If Get finds nothing in it for this request,
 // another Await says how it goes on. failed is the status of another node's fetch that has failed and
-// was the second to fail, with its Retry-After: one more would be one too many. Otherwise the fetch
+// was the second to fail while this one waited, with its Retry-After: one more would be one too many.
+// waited says that its requests have waited for a fetch of this node that failed. Otherwise the fetch
 // goes to the origin.
 func (f *Fetch) Await(
-	ctx context.Context, key store.Key, until time.Time, selected func(*store.Variant) bool,
+	ctx context.Context, key store.Key, until time.Time, waited bool, selected func(*store.Variant) bool,
 ) (again bool, failed int, retryAfter string) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
+	f.turn.waited = f.turn.waited || waited
 	a := awaiting{fetch: f, tier: f.tier, key: keyText(key), selected: selected}
 	a.waiter = f.tier.leases.wait(a.key)
 	defer f.tier.leases.leave(a.key, a.waiter)
@@ -150,7 +152,7 @@ func (a *awaiting) take(ctx context.Context) error {
 	})
 	if err != nil {
 		if !errors.Is(err, errBreakerOpen) { // the server may have given it all the same
-			t.under.Go((&heldLease{tier: t, key: a.key, token: token}).giveBack)
+			t.spawn((&heldLease{tier: t, key: a.key, token: token}).giveBack)
 		}
 		return err
 	}

@@ -38,7 +38,7 @@ func (t *SharedTier) hold(key, token string, attempt int) *heldLease {
 		tier: t, key: key, token: token, attempt: attempt,
 		facts: make(chan []byte, 1), end: make(chan ending, 1), until: time.Now().Add(leaseTTL),
 	}
-	t.under.Go(h.renew)
+	t.spawn(h.renew)
 	return h
 }
 
@@ -55,7 +55,8 @@ func (h *heldLease) renew() {
 		case facts = <-h.facts:
 		case <-ticker.C:
 		case <-h.tier.ctx.Done():
-			return // it ends by itself
+			h.giveBack()
+			return
 		}
 		if h.extend(h.tier.ctx, facts) == nil {
 			facts = nil
@@ -87,16 +88,17 @@ func (h *heldLease) extend(ctx context.Context, facts []byte) error {
 	return err
 }
 
-// release ends the lease at the server. If that fails, it ends by itself.
+// release ends the lease at the server, after Close too. If that fails, it ends by itself.
 func (h *heldLease) release(e ending) {
 	t := h.tier
-	_ = t.ask(t.ctx, t.config.Timeout, func(ctx context.Context) error {
+	_ = t.ask(context.WithoutCancel(t.ctx), t.config.Timeout, func(ctx context.Context) error {
 		_, err := t.engine.Release(ctx, h.key, h.token, e.message, e.keep)
 		return err
 	})
 }
 
-// giveBack ends a lease of which it is not known whether it was taken.
+// giveBack ends a lease that is of no use to this node, or of which it is not known whether it was
+// taken.
 func (h *heldLease) giveBack() {
 	n := news{kind: newsUnstored}
 	h.release(ending{message: n.encode(&h.tier.sealer, h.key)})

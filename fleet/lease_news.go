@@ -38,8 +38,7 @@ const (
 // How long news stands in the place of a lease that has ended.
 const (
 	newsAloneStands = 30 * time.Second
-	// newsFailedStands is how long the second failure is the answer for all, as for the followers of
-	// a flight.
+	// newsFailedStands is for those who wait and have missed the message.
 	newsFailedStands = time.Second
 	// newsStoredStands has to outlast the way from a look-up to the lease: who has looked before the
 	// record came then looks again.

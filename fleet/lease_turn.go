@@ -11,12 +11,13 @@ import "github.com/larder-cache/larder/store"
 //	               ├─ held, for others ──────────► fetch
 //	               ├─ stored ────────────────────► look, and if there is nothing for it: take
 //	               ├─ the first attempt failed ──► take
-//	               ├─ the second failed ─────────► fail
+//	               ├─ the second failed ─────────► fail, if it has waited for it, and else take
 //	               └─ unstored, alone ───────────► fetch
 type turn struct {
 	seen    []byte // the message that it goes on from
 	attempt int    // which one its own fetch would be, for all nodes together
 	looks   int    // how often it has looked for what others have stored
+	waited  bool   // for a fetch of another node, or its requests for one of this node
 }
 
 // move is what a fetch does next.
@@ -52,6 +53,7 @@ func (t *turn) next(s sight, selected func(*store.Variant) bool) (move, LeaseOut
 	case s.held && s.news.kind == newsStorable && !selected(&s.news.variant):
 		return moveFetch, LeaseDiffers
 	case s.held && (s.news.kind == newsStorable || s.news.kind == newsNone):
+		t.waited = true
 		return moveWait, 0
 	case s.news.kind == newsNone:
 		t.seen, t.attempt = nil, 1
@@ -66,10 +68,14 @@ func (t *turn) next(s sight, selected func(*store.Variant) bool) (move, LeaseOut
 		t.seen = s.raw
 		return moveLook, LeaseStored
 	case newsFailed:
-		if s.news.attempt >= failedAttemptMax {
-			return moveFail, LeaseFailed
+		attempt := s.news.attempt + 1
+		if attempt > failedAttemptMax {
+			if t.waited {
+				return moveFail, LeaseFailed
+			}
+			attempt = 1 // what failed for others' requests says little of one that comes later
 		}
-		t.seen, t.attempt = s.raw, s.news.attempt+1
+		t.seen, t.attempt = s.raw, attempt
 		return moveTake, 0
 	case newsNone, newsStorable, newsUnstored, newsAlone:
 	}

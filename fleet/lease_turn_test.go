@@ -45,8 +45,8 @@ func TestTurn(t *testing.T) {
 			[]move{moveTake, moveWait, moveFail},
 			LeaseFailed, first, 2,
 		},
-		"failed twice":           {[]sight{{news: news{kind: newsFailed, attempt: 2, status: 502}}}, []move{moveFail}, LeaseFailed, nil, 0},
-		"failed once, then gone": {[]sight{{news: news{kind: newsFailed, attempt: 1}, raw: first}, free}, []move{moveTake, moveTake}, 0, nil, 1},
+		"failed twice for others": {[]sight{{news: news{kind: newsFailed, attempt: 2, status: 502}, raw: first}}, []move{moveTake}, 0, first, 1},
+		"failed once, then gone":  {[]sight{{news: news{kind: newsFailed, attempt: 1}, raw: first}, free}, []move{moveTake, moveTake}, 0, nil, 1},
 		"the second was no failure": {
 			[]sight{{news: news{kind: newsFailed, attempt: 1}, raw: first}, {news: news{kind: newsStored}, raw: second}},
 			[]move{moveTake, moveLook},

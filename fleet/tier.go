@@ -33,6 +33,9 @@ type SharedTier struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
+
+	mu     sync.Mutex
+	closed bool
 	under  sync.WaitGroup // what Close waits for
 }
 
@@ -101,13 +104,26 @@ func NewSharedTier(engine Engine, log Position, config TierConfig) *SharedTier {
 }
 
 // Start begins to listen for messages of other nodes.
-func (t *SharedTier) Start() { t.under.Go(t.leases.listen) }
+func (t *SharedTier) Start() { t.spawn(t.leases.listen) }
 
-// Close ends what is under way. What has not been uploaded is given up.
+// Close ends what is under way. What has not been uploaded is given up, and leases are given back.
+// Fetches may go on without the tier.
 func (t *SharedTier) Close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
 	t.cancel(errClosed)
 	t.uploads.close()
 	t.under.Wait()
+}
+
+// spawn calls f on a goroutine that Close waits for. After Close it does nothing.
+func (t *SharedTier) spawn(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.under.Go(f)
+	}
 }
 
 // TierStats are what a SharedTier tells of itself.
@@ -126,10 +142,10 @@ func (t *SharedTier) Stats() TierStats {
 	return s
 }
 
-// Begin begins a fetch. It returns nil where this node has no pass.
+// Begin begins a fetch. It returns nil where this node has no pass, and after Close.
 func (t *SharedTier) Begin() *Fetch {
 	stamp, ok := t.log.Begin()
-	if !ok {
+	if !ok || t.ctx.Err() != nil {
 		return nil
 	}
 	return &Fetch{tier: t, stamp: stamp}
@@ -169,7 +185,7 @@ func (t *SharedTier) ask(ctx context.Context, timeout time.Duration, call func(c
 
 // probeIn probes the server after a pause, and again until it answers.
 func (t *SharedTier) probeIn(pause time.Duration) {
-	t.under.Go(func() {
+	t.spawn(func() {
 		for pause > 0 && pauseFor(t.ctx, pause) {
 			t.breaker.probing()
 			ctx, cancel := context.WithTimeout(t.ctx, t.config.Timeout)

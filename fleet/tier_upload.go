@@ -86,7 +86,7 @@ func (u *uploads) add(j *upload) bool {
 	u.waiting = append(u.waiting, j)
 	if u.running < uploadWorkers {
 		u.running++
-		u.tier.under.Go(u.work)
+		u.tier.spawn(u.work)
 	}
 	return true
 }

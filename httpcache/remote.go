@@ -28,10 +28,11 @@ type RemoteFetch interface {
 	// The result is not released. The Body may be read until ctx ends, and a part of it may be lost.
 	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result
 	// Await waits while another machine fetches for the same lease, until a time at most. again says
-	// that it has stored the response. failed is the status with which others have failed; otherwise
-	// it is 0. selected reports whether a response of a variant is for this fetch: it does not wait
-	// for one that is not.
-	Await(ctx context.Context, lease store.Key, until time.Time, selected func(*store.Variant) bool) (
+	// that it has stored the response. failed is the status with which others have failed meanwhile;
+	// otherwise it is 0. waited says that requests have waited for a fetch of this machine, too, and
+	// that it failed. selected reports whether a response of a variant is for this fetch: it does not
+	// wait for one that is not.
+	Await(ctx context.Context, lease store.Key, until time.Time, waited bool, selected func(*store.Variant) bool) (
 		again bool, failed int, retryAfter string)
 	// Storable tells at the response header that the response will be offered by Put when it is
 	// whole. length is -1 if it is not known. A body that turns out longer than limit is Unshared.
@@ -78,7 +79,7 @@ func (x *Fetch) answerFromRemote() bool {
 		if !x.waitsForOthers() {
 			return false
 		}
-		again, failed, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.selected)
+		again, failed, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.flight.Attempt() > 1, x.selected)
 		if failed != 0 {
 			x.failElsewhere(failed, retryAfter)
 			return true

@@ -69,7 +69,7 @@ func (m *sharedMapFetch) Get(_ context.Context, key store.Key, selects func(*sto
 }
 
 func (m *sharedMapFetch) Await(
-	context.Context, store.Key, time.Time, func(*store.Variant) bool,
+	context.Context, store.Key, time.Time, bool, func(*store.Variant) bool,
 ) (again bool, failed int, retryAfter string) {
 	if m.await == nil {
 		return false, 0, ""
