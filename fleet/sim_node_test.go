@@ -68,23 +68,11 @@ func (c *simCache) holds(key int, ticket uint64) bool {
 }
 
 // after has the process do something, unless it is killed before.
-func (n *simNode) after(d time.Duration, do func()) {
-	n.sim.at(n.sim.now+d, n.alive(do))
-}
+func (n *simNode) after(d time.Duration, do func()) { n.at(n.sim.now+d, n.life, do) }
 
-func (n *simNode) alive(do func()) func() {
-	life := n.life
-	var run func()
-	run = func() {
-		switch {
-		case n.life != life || n.dead:
-		case n.sim.now < n.paused:
-			n.sim.at(n.paused, run)
-		default:
-			do()
-		}
-	}
-	return run
+// at is after for what belongs to a life of the process.
+func (n *simNode) at(t time.Duration, life int, do func()) {
+	n.sim.schedule(event{at: t, node: n, life: life, do: do})
 }
 
 func (n *simNode) step() time.Duration { return time.Duration(n.sim.rng.IntN(3)) * time.Millisecond }
@@ -149,9 +137,9 @@ func (n *simNode) call(do, reply, fail func()) {
 // callWaiting is call for what the server does not reply to at once. A call whose reply does not
 // come in time has failed, though it may be done later.
 func (n *simNode) callWaiting(do func(done func()), reply, fail func(), timeout time.Duration) {
-	s := n.sim
+	s, life := n.sim, n.life
 	end := s.now + timeout
-	failed := func() { s.at(end, n.alive(fail)) }
+	failed := func() { n.at(end, life, fail) }
 	there := s.now + s.delay()
 	if s.lost() || s.now < n.cut {
 		failed()
@@ -169,7 +157,7 @@ func (n *simNode) callWaiting(do func(done func()), reply, fail func(), timeout 
 			case s.lost() || s.now < n.cut || back >= end:
 				failed()
 			default:
-				s.at(back, n.alive(reply))
+				n.at(back, life, reply)
 			}
 		})
 	})

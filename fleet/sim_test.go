@@ -67,6 +67,8 @@ type event struct {
 	at    time.Duration
 	count uint64
 	do    func()
+	node  *simNode // whose process does it, in this life; nil: it happens by itself
+	life  int
 }
 
 type events []event
@@ -106,9 +108,12 @@ func (e *events) pop() event {
 	return first
 }
 
-func (s *sim) at(t time.Duration, do func()) {
+func (s *sim) at(t time.Duration, do func()) { s.schedule(event{at: t, do: do}) }
+
+func (s *sim) schedule(e event) {
 	s.count++
-	s.events.push(event{max(t, s.now), s.count, do})
+	e.at, e.count = max(e.at, s.now), s.count
+	s.events.push(e)
 }
 
 // upTo is a time of up to d, rather short.
@@ -234,7 +239,16 @@ func (s *sim) runUntil(end time.Duration) {
 	for len(s.events) > 0 && s.events[0].at <= end && s.broken == "" {
 		e := s.events.pop()
 		s.now = e.at
-		e.do()
+		switch n := e.node; {
+		case n == nil:
+			e.do()
+		case n.life != e.life || n.dead:
+		case s.now < n.paused:
+			e.at = n.paused
+			s.schedule(e)
+		default:
+			e.do()
+		}
 	}
 	s.now = end
 }
@@ -243,8 +257,8 @@ func (s *sim) runUntil(end time.Duration) {
 // well.
 func runSim(seed uint64, m mutant) *sim {
 	s := newSim(seed, m)
-	s.runUntil(3 * simFence)
-	if seed%4 == 0 {
+	s.runUntil(5 * simFence / 2)
+	if seed%8 == 0 {
 		s.runUntil(6 * simFence)
 	}
 	if s.broken != "" || seed%8 > 0 {
@@ -277,7 +291,7 @@ func simSeeds(t *testing.T, n int) int {
 		return more
 	}
 	if raceEnabled {
-		return n / 50
+		return n / 500
 	}
 	return n
 }
