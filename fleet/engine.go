@@ -104,7 +104,8 @@ type Tier interface {
 	Record(ctx context.Context, key, variant string) ([]byte, error)
 	// PutRecord stores a record and its row in the index, for as long as ttl: both are there at once.
 	// A row may outlive its record, so it may be found without one. Where the server has the key's
-	// rows in one place it drops those that are over with this.
+	// rows in one place it drops those that are over with this. It may bound them: then those that
+	// end first go, with their records.
 	PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error
 	// RemoveRecord removes a record and its row, unless the record is another than seen. Where there
 	// is none it removes the row.

@@ -67,13 +67,15 @@ func heard(t *testing.T, e fleet.Engine, node string) <-chan string {
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended, out := make(chan struct{}), make(chan error, 1), make(chan string, 100)
 	go func() {
+		defer close(ended)
 		ended <- e.Listen(ctx, node, func() { close(ready) }, func(key string, message []byte) {
 			out <- key + "=" + string(message)
 		})
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-ended
+		for range ended {
+		}
 	})
 	select {
 	case <-ready:

@@ -160,13 +160,12 @@ func (e *Engine) appendTo(ctx context.Context, args []string, replicas int) (fle
 	})
 	select {
 	case is := <-appended:
-		if err != nil {
-			// It is in the log, whatever became of the wait.
-			return is, nil
-		}
+		// It is in the log, whatever became of the wait.
+		is.Replicas = out.Replicas
+		return is, nil
 	default:
+		return out, err
 	}
-	return out, err
 }
 
 // waitFor is a WAIT for four fifths of the time that is left, or all of it but a second: the answer
