@@ -96,8 +96,10 @@ type Fleet struct {
 	node   node
 	moved  chan struct{}        // closed when node has applied something, or is in another term
 	own    map[uint64]*ownPurge // purges of this node that wait, by their tokens
+	tokens atomic.Uint64        // given
 
 	watch         watch
+	questions     questions
 	invalidations invalidations
 
 	beatNow chan struct{}

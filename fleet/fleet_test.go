@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +141,35 @@ func TestAPurgeHoldsOnEveryNode(t *testing.T) {
 			if m.caches.purged("t") != 1 {
 				t.Errorf("node %d has purged it %d times", i, m.caches.purged("t"))
 			}
+		}
+	})
+}
+
+// TestManyPurgesAskTogether: a thousand at once ask the server for the nodes a few times.
+func TestManyPurgesAskTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		var asked atomic.Int64
+		server.SetFault(func(c fleettest.Call) fleettest.Fault {
+			if c.Method == "Nodes" {
+				asked.Add(1)
+			}
+			return fleettest.Fault{Delay: time.Millisecond}
+		})
+		nodes := start(t, server, 3, nil)
+		time.Sleep(2 * fence)
+		asked.Store(0)
+		var group sync.WaitGroup
+		for i := range 1000 {
+			group.Go(func() {
+				if purged := purgeTag(t, nodes[i%2], fmt.Sprint(i)); purged.Nodes != 3 || purged.Matched != 1 {
+					t.Errorf("purge %d: %+v", i, purged)
+				}
+			})
+		}
+		group.Wait()
+		if asked.Load() > 20 {
+			t.Errorf("the nodes were asked for %d times", asked.Load())
 		}
 	})
 }

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -90,7 +89,7 @@ func (f *Fleet) invalidate() {
 func (f *Fleet) appendInvalidations(ctx context.Context) {
 	var err error
 	for _, p := range f.invalidations.take() {
-		record := logRecord{Purge: p.distinct(), token: rand.Uint64(), who: f.id}
+		record := logRecord{Purge: p.distinct(), token: f.tokens.Add(1), who: f.id}
 		for _, r := range record.split() {
 			if err == nil {
 				_, _, _, err = f.append(ctx, r.encode(f.options.Secret))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -34,7 +33,7 @@ func (f *Fleet) Purge(ctx context.Context, p Purge) (Purged, error) {
 	if p.Severity == store.NotPurged {
 		p.Severity = store.Hard
 	}
-	record := logRecord{Purge: p, token: rand.Uint64(), who: f.id}
+	record := logRecord{Purge: p, token: f.tokens.Add(1), who: f.id}
 	records := record.split()
 	if len(records) == 0 {
 		return Purged{}, store.ErrNoSelector
@@ -198,15 +197,16 @@ var errLeft = errors.New("this node has left the fleet")
 
 // askNodes asks for the list of nodes. Without a reply it returns what it was given.
 func (f *Fleet) askNodes(ctx context.Context, w *waiting, was progress) progress {
-	ctx, cancel := context.WithTimeout(ctx, f.callTimeout())
-	defer cancel()
-	asked := f.clock()
-	nodes, state, err := f.engine.Nodes(ctx)
-	came := f.clock()
-	if err != nil {
+	q := f.questions.ask(f)
+	select {
+	case <-q.done:
+	case <-ctx.Done():
 		return was
 	}
-	p := f.watch.listed(w, nodes, state, asked, came)
+	if q.err != nil {
+		return was
+	}
+	p := f.watch.listed(w, q.nodes, q.state, q.asked, q.came)
 	for _, n := range p.evict {
 		_ = f.engine.Evict(ctx, n) // the next purge tries again
 	}

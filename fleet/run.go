@@ -168,7 +168,7 @@ type backoff struct{ now, last time.Duration }
 
 func (b *backoff) next() time.Duration {
 	b.now = min(max(2*b.now, firstBackoff), b.last)
-	return b.now/2 + rand.N(b.now)
+	return b.now/2 + rand.N(b.now) //nolint:gosec // it keeps no secret
 }
 
 func (b *backoff) reset() { b.now = 0 }
