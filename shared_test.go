@@ -219,6 +219,60 @@ func TestAFileOpenedInAFleetIsSuspect(t *testing.T) {
 	}
 }
 
+// Of unsafe requests the other nodes hear what an operator's rule names, whether it is stored here or
+// not, and else only what is stored here.
+func TestInvalidationsTravel(t *testing.T) {
+	server := fleettest.NewServer()
+	memoryServer.Store(server)
+	h := newTestHandlerWith(t, `{"disk":{"off":true},"shared":{"engine":"memory","store":false}}`)
+	awaitPass(t, h.app.node)
+	named := &Handler{HandlerConfig: cfg.HandlerConfig{Invalidate: []cfg.InvalidateRule{{Tags: []string{"a"}}}}}
+	if err := named.Provision(h.app.ctx); err != nil {
+		t.Fatal(err)
+	}
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=600")
+		return nil
+	})
+	log, after := server.Clients(1)[0], fleet.Generation(0)
+	for _, tc := range []struct {
+		name    string
+		handler *Handler
+		method  string
+		travels bool
+	}{
+		{"nothing is stored", h, http.MethodPut, false},
+		{"a rule names it", named, http.MethodPut, true},
+		{"it is stored", h, http.MethodGet, false},
+		{"now it is", h, http.MethodPut, true},
+	} {
+		_, state, err := log.Read(t.Context(), after, 1000, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for h.app.node.Stats().Applied < state.Tail { // or what is stored now goes by the record before
+			runtime.Gosched()
+		}
+		w := &nullWriter{make(http.Header)}
+		r := newTestRequest(w)
+		r.Method = tc.method
+		if err := tc.handler.ServeHTTP(w, r, next); err != nil {
+			t.Fatal(err)
+		}
+		wait := 10 * invalidationsGather
+		if tc.travels {
+			wait = 30 * time.Second
+		}
+		records, _, err := log.Read(t.Context(), state.Tail, 1000, wait)
+		if err != nil || len(records) > 0 != tc.travels {
+			t.Errorf("%s: %d records, %v", tc.name, len(records), err)
+		}
+	}
+}
+
+// invalidationsGather is about how long they gather until they are appended.
+const invalidationsGather = 10 * time.Millisecond
+
 // replicasOf is an engine that answers, after a failure, how many replicas its server has.
 type replicasOf struct{ has, asked int }
 

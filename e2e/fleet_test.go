@@ -183,6 +183,21 @@ func (n *fleetNode) fleetStats() fleetStats {
 	return s.Shared
 }
 
+// metrics is what Prometheus would get.
+func (n *fleetNode) metrics() string {
+	n.t.Helper()
+	response, err := n.client.Get("http://" + n.admin + "/metrics")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // awaits returns when the node stands to its fleet like that.
 func (n *fleetNode) awaits(state string) {
 	n.t.Helper()
@@ -270,6 +285,15 @@ func TestFleetOfTwo(t *testing.T) {
 	table := a.larder(0, "fleet")
 	if lines := strings.Split(strings.TrimSpace(table), "\n"); len(lines) != 3 || strings.Count(table, " * ") != 1 || strings.Count(table, "held") != 2 {
 		t.Errorf("caddy larder fleet:\n%s", table)
+	}
+	for _, series := range []string{
+		`caddy_larder_shared_state{state="held"} 1`, `caddy_larder_shared_state{state="lost"} 0`, "caddy_larder_fleet_nodes 2",
+		`caddy_larder_purge_wait_seconds_count 1`, `caddy_larder_shared_requests_total{op="get",outcome="hit"}`,
+		`caddy_larder_leases_total{outcome="taken"}`, `caddy_larder_shared_seconds_count{op="get"}`, "caddy_larder_shared_lag_seconds",
+	} {
+		if !strings.Contains(b.metrics(), "\n"+series) {
+			t.Errorf("no %s among the metrics", series)
+		}
 	}
 	if out := b.larder(0, "purge", "--all"); !strings.HasSuffix(out, "; it holds on 2 nodes\n") {
 		t.Errorf("caddy larder purge: %q", out)
