@@ -154,7 +154,7 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	shared := &x.response
 	*shared = sharedResponse{
 		source: fromOrigin, route: x.route, status: ex.Status, exchange: *ex, freshness: freshness,
-		header: x.storable(own, freshness), variant: x.variant(ex.Header),
+		header: x.storable(own, freshness), added: addedNames(own), variant: x.variant(ex.Header),
 		seed: x.seed, own: x.route.withoutTags(own),
 		length: x.writer.declared, over: x.over,
 		tags: x.tags(ex.Header),
@@ -203,7 +203,6 @@ func (x *Fetch) provided(changed []field) http.Header {
 	for _, f := range changed {
 		header[f.name] = f.values
 	}
-	noteAdded(header, changed)
 	// RFC 9110 6.6.1. A handler may have put nil there, to keep net/http from adding one.
 	if len(header["Date"]) == 0 {
 		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
@@ -305,14 +304,24 @@ func (x *Fetch) removeGone(status int) {
 	if !rfc9111.Gone(status) {
 		return
 	}
+	if !x.personal() { // first, so that what is stored at this moment has heard of it
+		x.cache.removals.note(x.key)
+	}
 	if x.stale != nil && !x.elsewhere {
 		x.remove(x.stale)
 	}
-	if x.cache.store.Absent(x.key) {
+	x.removeStored(x.key)
+	if key := x.hintedKey(); key != x.key {
+		x.removeStored(key)
+	}
+}
+
+// removeStored removes what another fetch may have stored since, although it began before this one.
+func (x *Fetch) removeStored(key store.Key) {
+	if x.cache.store.Absent(key) {
 		return
 	}
-	// Another fetch may have stored it since, although it began before this one.
-	now := x.cache.store.Lookup(x.key, x.selects)
+	now := x.cache.store.Lookup(key, x.selects)
 	defer now.Release()
 	if now.Entry != nil && now.Entry.RequestTime.Before(x.begun) {
 		x.remove(now.Entry)
@@ -325,11 +334,11 @@ func (x *Fetch) remove(e *store.Entry) {
 	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
 		return
 	}
-	x.cache.removals.note(e.Key) // first, so that what is stored at this moment has heard of it
+	x.cache.removals.note(e.Key)
 	x.cache.store.Remove(e)
 }
 
-// removalsKeep is how long a removal is remembered at least. It has to outlast the fetches that had
+// removalsKeep is how long a 404 or 410 is remembered at least. It has to outlast the fetches that had
 // begun before.
 const removalsKeep = 10 * time.Minute
 
@@ -339,6 +348,9 @@ func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKee
 func (x *Fetch) takeOver(reason rfc9111.Reason) {
 	lent, ok := x.flight.TakeOver()
 	if !ok {
+		if x.invalidation != nil { // its client has left, and will not be passed the response
+			x.invalidation.carryOut(x.writer.status, x.writer.header)
+		}
 		x.writer.mode = modeDiscarded
 		x.flight.Fail(errNotShareable)
 		return

@@ -23,7 +23,7 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		return
 	}
 	entry := &store.Entry{
-		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags(),
+		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags(), Notes: shared.added,
 		Status: shared.status, Header: shared.header, Trailer: x.route.Policy.StorableTrailer(shared.header, trailer),
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
 		Tags: shared.tags, Generation: x.ticket.Generation(), Body: body,
@@ -75,13 +75,18 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		} else {
 			*hold, refusal = x.cache.store.PutHeld(entry, x.route.MaxVariants)
 		}
+		if refusal == store.Stored && x.overtakenMeanwhile(entry) {
+			x.cache.store.Remove(entry)
+			refusal = store.RefusedOlder
+		}
 	}
 	if refusal == store.Stored {
 		x.cache.refreshBackoff.forget(x.hitForMissKey)
 		return store.Stored
 	}
-	// A purge during the fetch is no failure: what is stale now is refreshed at once.
-	if refusal != store.RefusedPurged {
+	// A purge during the fetch is no failure: what is stale now is refreshed at once. Nor is a newer
+	// response.
+	if refusal != store.RefusedPurged && refusal != store.RefusedOlder {
 		x.backOff()
 	}
 	x.cache.metrics.NotStored(reasonOf(refusal))
@@ -90,34 +95,29 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 
 // overtaken reports whether the response of this fetch may be older than what is known of the URL
 // by now. Then it must not be stored. Either the URL was purged while the fetch was under way, or a
-// 404 or 410 has removed what was stored, or another fetch began later and was faster. Fetches of
-// one key run side by side where one stalled, or where requests do not wait for each other: with
-// Authorization, for example, or without coalescing.
+// 404 or 410 has come, or another fetch began later and was faster. Fetches of one key run side by
+// side where one stalled, or where requests do not wait for each other: with Authorization, for
+// example, or without coalescing.
+//
+// What is stored under the key itself the store compares, while it replaces that.
 func (x *Fetch) overtaken(entry *store.Entry) bool {
 	if x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation) != store.NotPurged {
 		return true
 	}
-	if age, removed := x.cache.removals.age(entry.Key); removed && age < time.Since(x.begun) {
-		return true
-	}
-	if x.cache.store.Absent(entry.Key) { // as a rule; the look-up costs an allocation
-		return false
-	}
-	now := x.storedVariant(entry.Key, entry.Variant)
-	defer now.Release()
-	// A request time in the future is from before the clock was set back.
-	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) &&
-		!now.Entry.RequestTime.After(time.Now())
+	return x.gone(entry.Key) || x.gone(x.asked) || x.overtakenElsewhere(entry)
 }
 
-// storedVariant looks up the stored response of exactly this variant.
-func (x *Fetch) storedVariant(key store.Key, variant store.Variant) store.Result {
-	return x.cache.store.Lookup(key, func(v *store.Variant) int {
-		if v.Equal(&variant) {
-			return 1
-		}
-		return 0
-	})
+// overtakenMeanwhile reports it of a response that has just been stored. Whatever comes from now on
+// finds that response and removes it, or has the path looked up otherwise.
+func (x *Fetch) overtakenMeanwhile(entry *store.Entry) bool {
+	x.hintAgain(entry.Header)
+	return x.gone(entry.Key) || x.gone(x.asked) || x.overtakenElsewhere(entry)
+}
+
+// gone reports whether a 404 or 410 has come for key since the fetch began.
+func (x *Fetch) gone(key store.Key) bool {
+	age, gone := x.cache.removals.age(key)
+	return gone && age < time.Since(x.begun)
 }
 
 func reasonOf(refusal store.PutResult) rfc9111.Reason {
@@ -126,7 +126,7 @@ func reasonOf(refusal store.PutResult) rfc9111.Reason {
 		return rfc9111.ReasonFull
 	case store.RefusedTooLarge:
 		return rfc9111.ReasonTooLarge
-	case store.RefusedPurged:
+	case store.RefusedPurged, store.RefusedOlder:
 		return rfc9111.ReasonPurged
 	case store.RefusedDamaged:
 		return rfc9111.ReasonIncomplete

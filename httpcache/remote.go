@@ -162,7 +162,7 @@ func (x *Fetch) streamFrom(entry *store.Entry, freshness *rfc9111.Freshness) {
 	shared := &x.response
 	*shared = sharedResponse{
 		source: fromOrigin, elsewhere: true, route: x.route, status: entry.Status, exchange: exchange, freshness: freshness,
-		header: header, own: fieldsOf(header), variant: entry.Variant, length: entry.Body.Len(), over: x.over,
+		header: header, added: entry.Notes, own: fieldsOf(header, entry.Notes), variant: entry.Variant, length: entry.Body.Len(), over: x.over,
 		tags: entry.Tags, was: entry, key: x.key, search: x.keyed.variance,
 	}
 	shared.exchange.Header = nil
@@ -274,7 +274,12 @@ func (x *Fetch) offer(entry *store.Entry, renews bool) {
 	if x.remote == nil {
 		return
 	}
-	held := x.storedVariant(entry.Key, entry.Variant)
+	held := x.cache.store.Lookup(entry.Key, func(v *store.Variant) int {
+		if v.Equal(&entry.Variant) {
+			return 1
+		}
+		return 0
+	})
 	if held.Entry == nil || held.Entry.ID != entry.ID {
 		held.Release()
 		return

@@ -18,6 +18,7 @@ import (
 func fullEntry(s *Store) *Entry {
 	e := testEntry(s, "http://example.com/", []byte("body"), "tag", "\x00internal")
 	e.ID, e.Flags, e.Generation = 1, 3, 1<<63+1
+	e.Notes = []string{"one", ""}
 	e.Variant = Variant{Names: []string{"Accept", "Cookie"}, Values: []string{"a\xff", ""}, Coding: "gzip"}
 	e.Header = http.Header{"Etag": {`"v1"`}, "X-Own": {"", "\xff"}, "Link": {"</a>", "</b>", "</c>"}, "lower-case": {"kept"}}
 	e.Trailer = http.Header{"Server-Timing": {"total;dur=1"}}
@@ -67,7 +68,7 @@ func TestRecordRoundTrip(t *testing.T) {
 				t.Errorf("entry\n%+v\nwant\n%+v", got, &want)
 			}
 			if string(r.url()) != want.URL || r.key() != want.Key || r.generation() != want.Generation ||
-				!slices.Equal(r.tags(), want.Tags) || r.keepUntil() != nanos(want.KeepUntil) || r.responseTime() != nanos(want.ResponseTime) {
+				!slices.Equal(r.tags(), want.Tags) || r.keepUntil() != nanos(want.KeepUntil) || r.requestTime() != nanos(want.RequestTime) {
 				t.Error("fields read at their places differ")
 			}
 			if v := r.variant(); !v.Equal(&want.Variant) {
@@ -171,7 +172,7 @@ func TestSeveritiesOnDisk(t *testing.T) {
 
 func FuzzDecodeKeyRow(f *testing.F) {
 	key := keyRowKey(Key{1}, 7)
-	row := keyRow{id: 7, generation: 1, keepUntil: 2, responseTime: 3, rank: 5, severity: Invalid, variant: Variant{Names: []string{"A"}, Values: []string{""}, Coding: "br"}}
+	row := keyRow{id: 7, generation: 1, keepUntil: 2, requestTime: 3, rank: 5, severity: Invalid, variant: Variant{Names: []string{"A"}, Values: []string{""}, Coding: "br"}}
 	f.Add(row.encode(key)[4:])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sum := wire.Checksum(key, data)
