@@ -305,7 +305,7 @@ func (x *Fetch) removeGone(status int) {
 	if !rfc9111.Gone(status) {
 		return
 	}
-	if x.stale != nil && !x.elsewhere {
+	if x.stale != nil {
 		x.remove(x.stale)
 	}
 	if x.cache.store.Absent(x.key) {
@@ -326,7 +326,12 @@ func (x *Fetch) remove(e *store.Entry) {
 		return
 	}
 	x.cache.removals.note(e.Key) // first, so that what is stored at this moment has heard of it
-	x.cache.store.Remove(e)
+	if x.remote != nil {
+		x.remote.Remove(e.Key, &e.Variant, x.begun)
+	}
+	if e != x.stale || !x.elsewhere {
+		x.cache.store.Remove(e)
+	}
 }
 
 // removalsKeep is how long a removal is remembered at least. It has to outlast the fetches that had

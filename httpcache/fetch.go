@@ -71,6 +71,7 @@ type Fetch struct {
 	bodyWriter  *store.BodyWriter // nil unless the body goes to disk while it arrives
 
 	begun      time.Time
+	asked      bool        // the origin is, or was
 	foreign304 bool        // a 304 for another response came: ask again without a validation
 	returned   atomic.Bool // the handlers have returned, for good
 	leaderGone atomic.Bool
@@ -140,7 +141,9 @@ func (x *Fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Relea
 // process, and proxies panic at every body that breaks off.
 func (x *Fetch) run() {
 	defer func() {
-		x.cache.metrics.FetchDone(time.Since(x.begun))
+		if x.asked {
+			x.cache.metrics.FetchDone(time.Since(x.begun))
+		}
 		x.end()
 	}()
 	err := guarded(x.fill)
@@ -163,6 +166,9 @@ func (x *Fetch) fill() error {
 	x.beginRemote()
 	if x.answerFromRemote() {
 		return nil
+	}
+	if x.asked = true; x.remote != nil {
+		x.begun = time.Now() // it may have waited; to count that as the response's age would be too much
 	}
 	err := x.askOrigin()
 	x.returned.Store(true)
