@@ -36,6 +36,7 @@ func fleetCold(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		return err
 	}
 	lags, most := make([]float64, herds), int64(0)
+	busy := n.cpu()
 	for i := range lags {
 		lag, fetches, err := b.coldOnce(ctx, all, fmt.Sprintf("/%d/cold%d?slow", herdBody, i))
 		if err != nil {
@@ -43,6 +44,7 @@ func fleetCold(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		}
 		lags[i], most = milliseconds(lag), max(most, fetches)
 	}
+	busy = n.cpu() - busy
 	if b.short {
 		if most != 1 {
 			return fmt.Errorf("%d fetches for all nodes, want 1", most)
@@ -53,6 +55,7 @@ func fleetCold(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	what := fmt.Sprintf("last first byte of all %d behind the last byte of whoever was first", count*each)
 	r.atMost(c, what+", median", median(lags), "ms", coldLimit)
 	r.note(c, what+", longest", slices.Max(lags), "ms")
+	r.note(c, "processor time of all nodes and Redis for a herd", milliseconds(busy)/float64(herds), "ms")
 	return nil
 }
 

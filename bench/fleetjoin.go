@@ -13,16 +13,16 @@ const (
 	joinPurges    = 100_000
 	joinLimit     = 1000.0 // ms
 	joinRSS       = 30.0   // MiB
-	joinPurgersAt = 64     // at once, to fill the log
+	joinPurgersAt = 16     // at once, to fill the log
 )
 
 // fleetJoin starts a node of a fleet with a long log, and of one with an empty log, in turn.
 func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
-	purges, rounds := joinPurges, b.rounds
+	purges, rounds, fence := joinPurges, b.rounds, usualFence
 	if b.short {
-		purges, rounds = 500, 1
+		purges, rounds, fence = 500, 1, time.Second
 	}
-	n, err := b.serveNodes(ctx, 1, time.Second, false)
+	n, err := b.serveNodes(ctx, 1, fence, false)
 	if err != nil {
 		return err
 	}
@@ -49,8 +49,8 @@ func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
 			return fmt.Errorf("a node that has joined knows of %d purges, want %d", j.masks, purges)
 		}
 	}
-	if b.short {
-		return nil
+	if err := b.profileJoin(ctx, c, late); err != nil || b.short {
+		return err
 	}
 	each := func(all []joined, value func(joined) float64) (values []float64) {
 		for _, j := range all {
@@ -59,12 +59,14 @@ func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		return values
 	}
 	passed := func(j joined) float64 { return milliseconds(j.passed) }
+	busy := func(j joined) float64 { return milliseconds(j.busy) }
 	most := func(j joined) float64 { return float64(j.most) / mib }
 	settled := func(j joined) float64 { return float64(j.settled) / mib }
 	what := fmt.Sprintf("median of %d", rounds)
 	r.atMost(c, "pass held after the process began, "+what, median(each(long, passed)), "ms", joinLimit)
 	r.note(c, "the same, longest", slices.Max(each(long, passed)), "ms")
 	r.note(c, "the same with an empty log, "+what, median(each(empty, passed)), "ms")
+	r.note(c, "processor time until the pass, above that with an empty log", median(each(long, busy))-median(each(empty, busy)), "ms")
 	r.atMost(c, "most RssAnon until a second later, above that with an empty log, "+what,
 		median(each(long, most))-median(each(empty, most)), "MiB", joinRSS)
 	r.note(c, "the same after a collection", median(each(long, settled))-median(each(empty, settled)), "MiB")
@@ -73,7 +75,7 @@ func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
 
 // joined is how a node has come to its fleet.
 type joined struct {
-	passed        time.Duration // it had a pass, since the process began
+	passed, busy  time.Duration // until it had a pass, since the process began, and on a processor
 	most, settled int64         // RssAnon
 	masks         int
 }
@@ -93,7 +95,7 @@ func (b *bench) join(ctx context.Context, of subjectOf) (j joined, err error) {
 	stop, peak := make(chan struct{}), make(chan int64, 1)
 	go func() { peak <- s.process.watchRSS(stop) }()
 	err = b.awaitUp(ctx, s)
-	j.passed = time.Since(start)
+	j.passed, j.busy = time.Since(start), s.process.cpu()
 	if err == nil {
 		time.Sleep(time.Second) // what was applied is counted then
 	}
@@ -108,6 +110,22 @@ func (b *bench) join(ctx context.Context, of subjectOf) (j joined, err error) {
 	j.masks = st.Shared.Masks
 	j.settled, err = b.settledRSS(ctx, s)
 	return j, err
+}
+
+// profileJoin takes a CPU profile of one more node from when it begins.
+func (b *bench) profileJoin(ctx context.Context, c *benchCase, of subjectOf) error {
+	if b.profiles == "" {
+		return nil
+	}
+	s, err := b.place(of)
+	if err != nil {
+		return err
+	}
+	if err := b.launch(s); err != nil {
+		return err
+	}
+	const joining = 2 * time.Second
+	return errors.Join(b.takeProfile(ctx, s, c.name+"-"+s.name, joining), b.awaitUp(ctx, s))
 }
 
 // purgeMany purges that many tags by the first node.

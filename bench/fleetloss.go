@@ -11,7 +11,7 @@ import (
 const (
 	lossEach      = 200   // requests of a kind, before and after
 	lossMiss      = 100.0 // ms, of a miss above the usual until the breaker opens
-	lossHits      = 1.1   // of hits by the usual: what is measured of the same twice differs so much
+	lossHits      = 1.1   // of hits by the usual: the same measured twice differs so much
 	lossMostTries = 50    // misses until the breaker opens
 	lossLate      = 3 * time.Second
 )

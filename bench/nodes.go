@@ -111,6 +111,15 @@ func (b *bench) awaitPass(ctx context.Context, s *subject) error {
 	}
 }
 
+// cpu is the processor time that all nodes and their Redis have used.
+func (n *nodes) cpu() time.Duration {
+	sum := n.redis.cpu()
+	for _, s := range n.all {
+		sum += s.process.cpu()
+	}
+	return sum
+}
+
 // settle waits until purges do not wait for the term to be older than the fence.
 func (n *nodes) settle(ctx context.Context) error {
 	a, err := n.purgeFrom(ctx, n.all[0], `{"tags":["none"]}`)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -167,23 +168,32 @@ func (t throughput) profile(ctx context.Context, b *bench, c *benchCase, s *cont
 	if b.profiles == "" || s.kind == nginxKind || s.kind == varnishKind {
 		return nil
 	}
-	if err := os.MkdirAll(b.profiles, 0o755); err != nil { //nolint:gosec // profiles are for everyone
-		return err
-	}
 	ended := make(chan error, 1)
 	go func() {
-		a, err := http.Get(fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.admin, max(1, int(b.duration.Seconds())-1)))
-		if err == nil {
-			defer a.Body.Close()
-			err = save(filepath.Join(b.profiles, c.name+"-"+s.name+".pprof"), a.Body)
-		}
-		ended <- err
+		ended <- b.takeProfile(ctx, s.subject, c.name+"-"+s.name, b.duration-time.Second)
 	}()
 	measured := *s
 	if err := t.turn(ctx, b, &measured, b.duration+time.Second); err != nil {
 		return err
 	}
 	return <-ended
+}
+
+// takeProfile writes a CPU profile of s for d to the folder of profiles, as soon as it takes
+// requests.
+func (b *bench) takeProfile(ctx context.Context, s *subject, name string, d time.Duration) error {
+	if err := os.MkdirAll(b.profiles, 0o755); err != nil { //nolint:gosec // profiles are for everyone
+		return err
+	}
+	if err := s.process.awaitPort(ctx, strings.TrimPrefix(s.admin, "http://")); err != nil {
+		return err
+	}
+	a, err := http.Get(fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.admin, max(1, int(d.Seconds()))))
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	return save(filepath.Join(b.profiles, name+".pprof"), a.Body)
 }
 
 // report adds a row for each subject.

@@ -290,7 +290,7 @@ func simSeeds(t *testing.T, n int) int {
 		}
 		return more
 	}
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		return n / 500
 	}
 	return n

@@ -615,6 +615,53 @@ func TestSoftPurge(t *testing.T) {
 	}
 }
 
+// A 404 removes what is stored in the tier, too: it stands in for no failure.
+func TestGone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, 3, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Etag", `"v"`)
+			w.Header().Set("Cache-Control", "max-age=10, stale-if-error=600")
+			_, _ = io.WriteString(w, "text")
+		}, nil)
+		s.nodes[0].get("/")
+		s.nodes[0].awaitIdle()
+		time.Sleep(20 * time.Second)
+		for i, status := range []int{404, 503} {
+			fails := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", status) })
+			s.origin.Store(&fails)
+			if got := s.nodes[i+1].get("/"); got.status != status {
+				t.Errorf("%v, want %d", got, status)
+			}
+			s.nodes[i+1].awaitIdle()
+		}
+		if n := s.nodes[1].metrics.of("remove done"); n != 1 {
+			t.Errorf("%v", s.nodes[1].metrics.count)
+		}
+	})
+}
+
+// The time that a fetch has waited for another node's is none of its response's age.
+func TestAgeAfterWaiting(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var s *site
+		s = newSite(t, 2, func(w http.ResponseWriter, r *http.Request) {
+			if s.calls.Load() == 1 {
+				time.Sleep(5 * time.Second)
+				w.Header().Set("Cache-Control", "private")
+				return
+			}
+			w.Header().Set("Cache-Control", "max-age=2")
+			_, _ = io.WriteString(w, "text")
+		}, nil)
+		var clients sync.WaitGroup
+		clients.Go(func() { s.nodes[0].get("/") })
+		synctest.Wait()
+		s.want(s.nodes[1].get("/"), "200 text fwd=uri-miss; stored", 2)
+		s.want(s.nodes[1].get("/"), "200 text hit", 2)
+		clients.Wait()
+	})
+}
+
 // The origin fails, and a stale response of another node stands in where it may.
 func TestStaleOfAnotherNode(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

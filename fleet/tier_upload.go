@@ -34,8 +34,9 @@ type upload struct {
 	held   store.Result
 	renews bool
 
-	at  place
-	raw []byte
+	at     place
+	raw    []byte    // the record, nil if there is none
+	before time.Time // if not zero, whatever record is of a request before that
 
 	bytes int64
 }
@@ -68,6 +69,11 @@ func (f *Fetch) Put(held store.Result, renews bool) {
 	if !t.breaker.closed() || !t.uploads.add(j) {
 		t.uploads.skip(j)
 	}
+}
+
+// Remove has the record of a response removed that was requested before a time: the resource is gone.
+func (f *Fetch) Remove(key store.Key, v *store.Variant, before time.Time) {
+	f.tier.uploads.add(&upload{at: place{key, variantID(v)}, before: before, bytes: uploadCost})
 }
 
 // remove has a record removed that was refused, unless it is another by then.
@@ -124,10 +130,7 @@ func (u *uploads) do(j *upload) {
 	t, begun, op := u.tier, time.Now(), OpPut
 	var err error
 	if j.fetch == nil {
-		op = OpRemove
-		err = t.write(func(ctx context.Context) error {
-			return t.engine.RemoveRecord(ctx, keyText(j.at.key), j.at.variant, j.raw)
-		})
+		op, err = OpRemove, t.remove(j)
 	} else if err = t.put(j); err != nil {
 		u.skip(j)
 	} else {
@@ -168,6 +171,25 @@ func (u *uploads) stats() (bytes int64, skipped uint64) {
 // write calls the engine for a step of an upload.
 func (t *SharedTier) write(call func(ctx context.Context) error) error {
 	return t.ask(t.ctx, uploadPatience*t.config.Timeout, call)
+}
+
+// remove removes a record, unless it is another by now.
+func (t *SharedTier) remove(j *upload) error {
+	key, raw := keyText(j.at.key), j.raw
+	if !j.before.IsZero() {
+		err := t.write(func(ctx context.Context) (err error) {
+			raw, err = t.engine.Record(ctx, key, j.at.variant)
+			return err
+		})
+		if err != nil || raw == nil {
+			return err
+		}
+		r, err := t.sealer.decodeRecord(raw, j.at, t.fromServer)
+		if err != nil || !r.entry.RequestTime.Before(j.before) {
+			return err
+		}
+	}
+	return t.write(func(ctx context.Context) error { return t.engine.RemoveRecord(ctx, key, j.at.variant, raw) })
 }
 
 // put uploads a response: its chunks, then its record, which makes it one.

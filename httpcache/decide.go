@@ -307,7 +307,7 @@ func (x *Fetch) removeGone(status int) {
 	if !x.personal() { // first, so that what is stored at this moment has heard of it
 		x.cache.removals.note(x.key)
 	}
-	if x.stale != nil && !x.elsewhere {
+	if x.stale != nil {
 		x.remove(x.stale)
 	}
 	x.removeStored(x.key)
@@ -334,8 +334,13 @@ func (x *Fetch) remove(e *store.Entry) {
 	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
 		return
 	}
-	x.cache.removals.note(e.Key)
-	x.cache.store.Remove(e)
+	x.cache.removals.note(e.Key) // first, so that what is stored at this moment has heard of it
+	if x.remote != nil {
+		x.remote.Remove(e.Key, &e.Variant, x.begun)
+	}
+	if e != x.stale || !x.elsewhere {
+		x.cache.store.Remove(e)
+	}
 }
 
 // removalsKeep is how long a 404 or 410 is remembered at least. It has to outlast the fetches that had

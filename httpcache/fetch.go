@@ -73,7 +73,8 @@ type Fetch struct {
 	body        flightBody        // as the leader reads it
 	bodyWriter  *store.BodyWriter // nil unless the body goes to disk while it arrives
 
-	begun time.Time
+	begun       time.Time
+	originAsked bool // or it was
 	// contradicted says that the answer to a later request says otherwise of queries.
 	contradicted bool
 	foreign304   bool        // a 304 for another response came: ask again without a validation
@@ -150,7 +151,9 @@ func (x *Fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Relea
 // process, and proxies panic at every body that breaks off.
 func (x *Fetch) run() {
 	defer func() {
-		x.cache.metrics.FetchDone(time.Since(x.begun))
+		if x.originAsked {
+			x.cache.metrics.FetchDone(time.Since(x.begun))
+		}
 		x.end()
 	}()
 	err := guarded(x.fill)
@@ -173,6 +176,9 @@ func (x *Fetch) fill() error {
 	x.beginRemote()
 	if x.answerFromRemote() {
 		return nil
+	}
+	if x.originAsked = true; x.remote != nil {
+		x.begun = time.Now() // it may have waited; to count that as the response's age would be too much
 	}
 	err := x.askOrigin()
 	x.returned.Store(true)

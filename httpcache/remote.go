@@ -21,7 +21,7 @@ import (
 //	                       └─ ask the origin ────► Storable, Put │ Unshared │ Failed; End
 //
 // Its methods return no errors: what fails there counts as not found, and the origin is asked.
-// Storable, Unshared, Failed, Put and End do not wait for a network.
+// From Storable on none waits for a network.
 type RemoteFetch interface {
 	// Get returns what a look-up in a store would: the response to key that selects scores highest,
 	// or a variant that is known. selects returns 0 for a variant that does not match (RFC 9111 4.1).
@@ -45,6 +45,8 @@ type RemoteFetch interface {
 	// Put offers the response, which is stored here. held is released when it is not read any more.
 	// renews says that a 304 has confirmed a response that was stored before.
 	Put(held store.Result, renews bool)
+	// Remove tells that the resource is gone. A response that was requested before a time is removed.
+	Remove(key store.Key, v *store.Variant, before time.Time)
 	// End ends the use. It comes last.
 	End()
 }

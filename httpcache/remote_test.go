@@ -88,6 +88,15 @@ func (m *sharedMapFetch) Unshared(lasting bool)       { m.say("unshared %t", las
 func (m *sharedMapFetch) Failed(status int, _ string) { m.say("failed %d", status) }
 func (m *sharedMapFetch) End()                        { m.say("end") }
 
+func (m *sharedMapFetch) Remove(key store.Key, v *store.Variant, _ time.Time) {
+	m.say("remove")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.entries[key]; e != nil && e.Variant.Equal(v) {
+		delete(m.entries, key)
+	}
+}
+
 func (m *sharedMapFetch) Put(held store.Result, renews bool) {
 	m.say("put renews=%t", renews)
 	m.mu.Lock()

@@ -1,0 +1,199 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+)
+
+// at is a state of the first epoch.
+func at(mark, first, tail Generation) State {
+	return State{Epoch: "e", Mark: mark, First: first, Tail: tail, Term: time.Hour}
+}
+
+// records are those from a generation up to another.
+func records(from, to Generation) (list []Record) {
+	for g := from; g <= to; g++ {
+		list = append(list, Record{Generation: g, Data: []byte{1}})
+	}
+	return list
+}
+
+// joined is a node that has applied all up to tail by the time 100 and got a pass then.
+func joined(t *testing.T, tail Generation) *node {
+	t.Helper()
+	n := &node{fence: 1000}
+	n.done(n.read(90, 95, 0, records(10, tail), at(10, 10, tail)))
+	n.done(n.beaten(100, 105, at(10, 10, tail)))
+	if n.applied != tail || n.until != 1100 || n.condition(105, nil) != Held {
+		t.Fatalf("it has not joined: %+v", n)
+	}
+	return n
+}
+
+func TestABeatPromisesAPass(t *testing.T) {
+	n := &node{fence: 1000}
+	if do := n.beaten(10, 20, at(10, 10, 12)); !do.suspect || !do.fresh || n.until != 0 || n.condition(20, nil) != Joining {
+		t.Errorf("it has a pass before it has read anything: %+v, %+v", n, do)
+	}
+	n.done(n.read(20, 30, 0, records(10, 11), at(10, 10, 12)))
+	if n.until != 0 {
+		t.Errorf("it has a pass before it is as far as the beat's reply: %+v", n)
+	}
+	do := n.read(30, 40, 11, records(12, 12), at(10, 10, 12))
+	if n.until != 0 {
+		t.Errorf("it has a pass before the purge is in force: %+v", n)
+	}
+	if n.done(do); n.until != 1010 || n.condition(1009, nil) != Held || n.condition(1010, nil) != Lost {
+		t.Errorf("the pass is not the beat's: %+v", n)
+	}
+}
+
+func TestAPromiseGoesWithItsTerm(t *testing.T) {
+	n := joined(t, 12)
+	n.beaten(200, 205, at(10, 10, 14))
+	do := n.read(210, 215, 12, []Record{{Generation: 5000, Mark: true}}, at(5000, 10, 5000))
+	if n.done(do); n.until != 1100 || do.suspect || n.floor != 5000 || n.applied != 5000 {
+		t.Errorf("with a pass in a new term: %+v, %+v", n, do)
+	}
+	// A reply of before the end of the old term that comes now is none.
+	if n.done(n.beaten(212, 220, at(10, 10, 14))); n.until != 1100 || n.mark != 5000 {
+		t.Errorf("by a reply of the old term: %+v", n)
+	}
+	if n.done(n.beaten(220, 225, at(5000, 10, 5000))); n.until != 1220 {
+		t.Errorf("in the new term: %+v", n)
+	}
+}
+
+func TestATermWithoutAPass(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		came    time.Duration
+		s       State
+		suspect bool
+		applied Generation
+	}{
+		{"a mark, with a pass", 1099, at(5000, 10, 5000), false, 12},
+		{"a mark, without", 1100, at(5000, 10, 5000), true, 12},
+		{"an epoch, with a pass", 1099, State{Epoch: "f", Mark: 3, First: 3, Tail: 4}, false, 0},
+		{"an epoch, without", 1100, State{Epoch: "f", Mark: 3, First: 3, Tail: 4}, true, 0},
+		{"an epoch that is trimmed, with a pass", 1099, State{Epoch: "f", Mark: 3, First: 4, Tail: 4}, true, 0},
+		{"a mark among what is applied", 1099, at(11, 10, 11), false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := joined(t, 12)
+			do := n.beaten(tt.came-5, tt.came, tt.s)
+			if do.suspect != tt.suspect || do.upTo != tt.applied || n.applied != tt.applied || do.fresh != (tt.applied == 0) || n.floor != max(tt.s.Mark, tt.s.First) {
+				t.Errorf("it is to do %+v: %+v", do, n)
+			}
+			if want := map[bool]Condition{true: Suspect, false: Held}[tt.suspect && tt.came >= 1100]; n.condition(tt.came, nil) != want {
+				t.Errorf("it is %v, want %v", n.condition(tt.came, nil), want)
+			}
+		})
+	}
+}
+
+func TestALogThatIsTrimmed(t *testing.T) {
+	for _, tt := range []struct {
+		first   Generation
+		suspect bool
+	}{{10, false}, {12, false}, {13, false}, {14, true}} {
+		n := joined(t, 12)
+		do := n.read(200, 205, 12, records(tt.first, 15)[max(0, 13-int(tt.first)):], at(10, tt.first, 15))
+		if do.suspect != tt.suspect || do.upTo != 15 {
+			t.Errorf("trimmed up to %d: %+v", tt.first, do)
+		}
+		if !n.reaches(15) || n.reaches(tt.first-1) && tt.suspect {
+			t.Errorf("trimmed up to %d, it keeps up to %d", tt.first, n.kept)
+		}
+	}
+}
+
+func TestPositions(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		position Stamp
+		suspect  bool
+		reaches  Generation // the first purge that goes to the caches
+	}{
+		{"none", Stamp{}, true, 10},
+		{"of the term", Stamp{termName("e", 10), 12}, false, 13},
+		{"of the term, trimmed past", Stamp{termName("e", 10), 8}, true, 10},
+		{"of the term, just not", Stamp{termName("e", 10), 9}, false, 10},
+		{"of another term", Stamp{termName("e", 9), 12}, true, 10},
+		{"ahead of the log", Stamp{termName("e", 10), 15}, true, 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := &node{fence: 1000, position: tt.position}
+			do := n.read(1, 2, 0, records(10, 14), at(10, 10, 14))
+			if do.suspect != tt.suspect || n.reaches(tt.reaches-1) || !n.reaches(tt.reaches) || len(do.records) != 5 {
+				t.Errorf("it is to do %+v: %+v", do, n)
+			}
+		})
+	}
+}
+
+// TestRepliesThatAreNone change nothing.
+func TestRepliesThatAreNone(t *testing.T) {
+	for name, s := range map[string]State{
+		"no epoch": {Mark: 1, Tail: 1, First: 1}, "no mark": {Epoch: "e", Tail: 12, First: 1}, "a tail below the mark": at(20, 10, 12),
+	} {
+		n := joined(t, 12)
+		if do := n.beaten(500, 505, s); do.suspect || do.upTo != 12 || n.done(do) || n.until != 1100 {
+			t.Errorf("%s: %+v, %+v", name, do, n)
+		}
+	}
+	n := joined(t, 12)
+	for name, list := range map[string][]Record{
+		"not ascending": {{Generation: 14}, {Generation: 13}}, "behind the tail": {{Generation: 14}, {Generation: 99}}, "old": {{Generation: 12}},
+	} {
+		if do := n.read(200, 205, 12, list, at(10, 10, 15)); do.upTo > 14 || do.suspect {
+			t.Errorf("%s: %+v", name, do)
+		}
+	}
+	if do := n.read(200, 205, 11, records(12, 15), at(10, 10, 15)); len(do.records) > 0 || do.upTo != 12 {
+		t.Errorf("what was asked for before: %+v", do)
+	}
+}
+
+// listing is a list with one node that is waited for.
+func listing(beats uint64, epoch string, applied Generation) []Node {
+	return []Node{{ID: "self"}, {ID: "n", Name: "n", Beats: beats, Epoch: epoch, Applied: applied}}
+}
+
+func TestAPurgeWaits(t *testing.T) {
+	const fence, over = 1000, 1050
+	term := termName("e", 10)
+	state := at(10, 10, 20)
+	young := state
+	young.Term = over - 1
+	for _, tt := range []struct {
+		name  string
+		asked time.Duration
+		nodes []Node
+		s     State
+		want  progressOutcome
+		held  int
+		names [3]int // fenced, uncertain, evicted
+	}{
+		{"for one that has not applied it", 500, listing(1, term, 19), state, stillWaiting, 0, [3]int{}},
+		{"not for one that has", 500, listing(2, term, 20), state, everywhere, 1, [3]int{}},
+		{"for one that has in another term", 500, listing(2, termName("e", 9), 99), state, stillWaiting, 0, [3]int{}},
+		{"not for one that has left", 500, listing(1, term, 19)[:1], state, everywhere, 0, [3]int{}},
+		{"for a silent one until its pass is over", 100 + over - 1, listing(1, term, 19), state, stillWaiting, 0, [3]int{}},
+		{"not for a silent one whose pass is over", 100 + over, listing(1, term, 19), state, everywhere, 0, [3]int{1, 0, 1}},
+		{"not for one that beats, and that one stays", 100 + over, listing(2, term, 19), state, everywhere, 0, [3]int{1, 0, 0}},
+		{"in a young term", 100 + over, listing(2, term, 20), young, stillWaiting, 1, [3]int{}},
+		{"no more in another term", 500, listing(2, term, 20), at(11, 10, 20), appendAgain, 0, [3]int{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			seen := sightings{}
+			w := appended(fence, "self", Appended{Generation: 20, Nodes: listing(1, term, 19), State: state}, 100)
+			seen.saw(listing(1, term, 19), 100)
+			seen.saw(tt.nodes, tt.asked+1)
+			p := w.listed(tt.nodes, tt.s, tt.asked, seen)
+			if got := [3]int{len(p.fenced), len(p.uncertain), len(p.evict)}; p.outcome != tt.want || p.held != tt.held || got != tt.names {
+				t.Errorf("it has come to %+v", p)
+			}
+		})
+	}
+}
