@@ -59,8 +59,8 @@ func TestInvalidationAfterARestart(t *testing.T) {
 }
 
 // TestInvalidationKeepsItsStore: a request that bypasses and may invalidate counts as under way, so
-// that its store is still there when it has succeeded. One that cannot invalidate does not count: it
-// may be a connection that lasts for days.
+// that its store is still there when it has succeeded. One that cannot invalidate does not count:
+// it may be a connection that lasts for days.
 func TestInvalidationKeepsItsStore(t *testing.T) {
 	h := newTestHandler(t)
 	for method, want := range map[string]int64{http.MethodPut: 1, http.MethodOptions: 0} {
