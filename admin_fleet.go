@@ -71,8 +71,8 @@ func (n *node) listed(of *fleet.Node, s *fleet.Stats) purge.Node {
 	}
 }
 
-// lagOf is how many purges a node has yet to apply, -1 if that is not known: it has yet to read this
-// log, or there is a gap between.
+// lagOf is how many purges a node has yet to apply, -1 if that is not known: it has yet to read
+// this log, or there is a gap between.
 func lagOf(of *fleet.Node, s *fleet.Stats) int64 {
 	switch behind := int64(s.Tail) - int64(of.Applied); {
 	case of.Epoch != s.Epoch || behind > 1<<31:

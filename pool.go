@@ -186,8 +186,8 @@ func (p *pooled) Purge(
 	return begun.wait()
 }
 
-// invalidateElsewhere hands what an unsafe request invalidates to the other nodes, and does not wait
-// for them.
+// invalidateElsewhere hands what an unsafe request invalidates to the other nodes, and does not
+// wait for them.
 func (p *pooled) invalidateElsewhere(selectors store.Selectors, severity store.Severity) {
 	nodes := p.nodes.Load()
 	if nodes == nil {

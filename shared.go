@@ -34,8 +34,8 @@ type SharedEngine interface {
 	Open(logger *slog.Logger) (fleet.Engine, error)
 }
 
-// fleets has the fleets of the process by what their configurations say. A reload that says the same
-// goes on with the same: it neither leaves nor joins.
+// fleets has the fleets of the process by what their configurations say. A reload that says the
+// same goes on with the same: it neither leaves nor joins.
 var fleets = caddy.NewUsagePool()
 
 // node is this process as a node of a fleet.
@@ -129,7 +129,8 @@ type replicaCounter interface {
 // replicasPause is the pause before a server that does not answer is asked for its replicas again.
 const replicasPause = time.Second
 
-// warnOfReplicas warns if a purge waits for more replicas than the server has when it first answers.
+// warnOfReplicas warns if a purge waits for more replicas than the server has when it first
+// answers.
 func warnOfReplicas(ctx context.Context, engine replicaCounter, replicas int, logger *slog.Logger) {
 	has, err := engine.Replicas(ctx)
 	for err != nil {
@@ -150,8 +151,8 @@ func warnOfReplicas(ctx context.Context, engine replicaCounter, replicas int, lo
 // not left is waited for by the next purge.
 const leaveTimeout = 2 * time.Second
 
-// Destruct leaves the fleet. The usage pool calls it when no configuration claims it any more, which
-// is when serving has stopped.
+// Destruct leaves the fleet. The usage pool calls it when no configuration claims it any more,
+// which is when serving has stopped.
 func (n *node) Destruct() error {
 	n.end()
 	joined := true
@@ -175,7 +176,8 @@ func hostName() string {
 	return name
 }
 
-// hostAddress is the first of this machine's addresses that others may reach, of IPv4 if it has one.
+// hostAddress is the first of this machine's addresses that others may reach, of IPv4 if it has
+// one.
 func hostAddress() string {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {

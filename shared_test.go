@@ -219,8 +219,8 @@ func TestAFileOpenedInAFleetIsSuspect(t *testing.T) {
 	}
 }
 
-// Of unsafe requests the other nodes hear what an operator's rule names, whether it is stored here or
-// not, and else only what is stored here.
+// Of unsafe requests the other nodes hear what an operator's rule names, whether it is stored here
+// or not, and else only what is stored here.
 func TestInvalidationsTravel(t *testing.T) {
 	server := fleettest.NewServer()
 	memoryServer.Store(server)

@@ -246,8 +246,8 @@ const (
 	fleetConfirmed = "fwd=stale; fwd-status=304; stored; detail=no-pass"
 )
 
-// TestFleetOfTwo: what one node has fetched the other answers with, and a purge on one holds on both
-// when it has answered.
+// TestFleetOfTwo: what one node has fetched the other answers with, and a purge on one holds on
+// both when it has answered.
 func TestFleetOfTwo(t *testing.T) {
 	redis, o := startRedis(t), versions(t)
 	nodes := newFleet(t, 2, fmt.Sprintf("shared redis://127.0.0.1:%d", redis.port), o)
@@ -309,8 +309,9 @@ func TestFleetOfTwo(t *testing.T) {
 	}
 }
 
-// TestFleetWithoutRedis: within the fence hits go on, after it what is stored needs the origin's 304,
-// and when the server is back all is as before. A purge in between holds here alone, and says so.
+// TestFleetWithoutRedis: within the fence hits go on, after it what is stored needs the origin's
+// 304, and when the server is back all is as before. A purge in between holds here alone, and says
+// so.
 func TestFleetWithoutRedis(t *testing.T) {
 	redis, o := startRedis(t), versions(t)
 	nodes := newFleet(t, 1, fmt.Sprintf("shared redis://127.0.0.1:%d {\nfence 3s\n}", redis.port), o)

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// recheck is for how long the monotonic clock is trusted. No machine falls asleep and wakes up in
-	// less: that clock runs while processes are stopped and devices are put to sleep, and while both
-	// come back.
+	// recheck is for how long the monotonic clock is trusted. No machine falls asleep and wakes up
+	// in less: that clock runs while processes are stopped and devices are put to sleep, and while
+	// both come back.
 	recheck = time.Millisecond
 	// doubt is how far apart two clocks may have been read that are compared.
 	doubt = 100 * time.Microsecond

@@ -43,14 +43,14 @@ type Log interface {
 	// many replicas have it or the context's time is nearly over. nodes are those that were
 	// registered then.
 	Append(ctx context.Context, data []byte, replicas int) (Appended, error)
-	// Read returns up to limit records after a generation, oldest first, and the state of the log at
-	// the moment at which they were read: without it nobody can tell whether records between have
-	// been lost, or trimmed. Where there are none it waits for one, for as long as wait.
+	// Read returns up to limit records after a generation, oldest first, and the state of the log
+	// at the moment at which they were read: without it nobody can tell whether records between
+	// have been lost, or trimmed. Where there are none it waits for one, for as long as wait.
 	Read(ctx context.Context, after Generation, limit int, wait time.Duration) ([]Record, State, error)
 	// Nodes returns the registered nodes.
 	Nodes(ctx context.Context) ([]Node, State, error)
-	// Evict removes a node from the list, unless it has beaten since it was seen like this: its Beats
-	// and Seen are compared.
+	// Evict removes a node from the list, unless it has beaten since it was seen like this: its
+	// Beats and Seen are compared.
 	Evict(ctx context.Context, seen Node) error
 	// Leave removes a node that answers no more requests.
 	Leave(ctx context.Context, id string) error
@@ -102,13 +102,13 @@ type Tier interface {
 	Find(ctx context.Context, key, variant string) (record []byte, index map[string][]byte, err error)
 	// Record returns the record of one variant of a key.
 	Record(ctx context.Context, key, variant string) ([]byte, error)
-	// PutRecord stores a record and its row in the index, for as long as ttl: both are there at once.
-	// A row may outlive its record, so it may be found without one. Where the server has the key's
-	// rows in one place it drops those that are over with this. It may bound them: then those that
-	// end first go, with their records.
+	// PutRecord stores a record and its row in the index, for as long as ttl: both are there at
+	// once. A row may outlive its record, so it may be found without one. Where the server has the
+	// key's rows in one place it drops those that are over with this. It may bound them: then those
+	// that end first go, with their records.
 	PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error
-	// RemoveRecord removes a record and its row, unless the record is another than seen. Where there
-	// is none it removes the row.
+	// RemoveRecord removes a record and its row, unless the record is another than seen. Where
+	// there is none it removes the row.
 	RemoveRecord(ctx context.Context, key, variant string, seen []byte) error
 	// Chunks returns chunks of a body by their numbers. Each may be nil.
 	Chunks(ctx context.Context, id string, numbers []int) ([][]byte, error)
@@ -124,9 +124,9 @@ type Tier interface {
 type Leases interface {
 	// Take takes the lease of a key for ttl, where it is free and the message in its place is seen
 	// (nil: there is none). The message goes then, so one of many takers has the lease. Where
-	// another holds it the node becomes one that waits for it. Where another message is in its place
-	// nothing is done. The token that holds a lease takes it again, as after a reply that was lost. A
-	// lease that ends by its ttl leaves nothing and wakes nobody.
+	// another holds it the node becomes one that waits for it. Where another message is in its
+	// place nothing is done. The token that holds a lease takes it again, as after a reply that was
+	// lost. A lease that ends by its ttl leaves nothing and wakes nobody.
 	Take(ctx context.Context, key, token, node string, seen []byte, ttl time.Duration) (Lease, error)
 	// Hold renews a lease for ttl and publishes what its holder knows by now; nil facts leave them
 	// as they are. New facts wake those who wait, who wait on, with the facts as the message. ok is

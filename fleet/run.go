@@ -100,8 +100,8 @@ func (f *Fleet) readOnce() error {
 	}
 	counted := f.act(func() todo { return f.node.read(asked, came, after, records, state) })
 	if len(records) == readLimit && !f.Pass() {
-		// There is more to come, and nobody waits for this node any longer than for a disk: what was
-		// applied should not gather in memory.
+		// There is more to come, and nobody waits for this node any longer than for a disk: what
+		// was applied should not gather in memory.
 		for _, wait := range counted {
 			_, _ = wait(f.ctx) // whoever keeps the caches has heard of an error
 		}

@@ -15,8 +15,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// leaving is a site with two stored pages, of which the second has a tag, and an origin that answers
-// an unsafe request after a while, unless the request is cancelled.
+// leaving is a site with two stored pages, of which the second has a tag, and an origin that
+// answers an unsafe request after a while, unless the request is cancelled.
 type leaving struct {
 	t      *testing.T
 	h      *testHandler

@@ -84,8 +84,8 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		x.cache.refreshBackoff.forget(x.hitForMissKey)
 		return store.Stored
 	}
-	// A purge during the fetch is no failure: what is stale now is refreshed at once. Nor is a newer
-	// response.
+	// A purge during the fetch is no failure: what is stale now is refreshed at once. Nor is a
+	// newer response.
 	if refusal != store.RefusedPurged && refusal != store.RefusedOlder {
 		x.backOff()
 	}

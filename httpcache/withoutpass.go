@@ -12,8 +12,8 @@ import (
 // purge that has been answered. A request for which there is none goes by these rules:
 //
 //   - A stored response answers it when the origin has confirmed it by a 304, and not before.
-//   - No stale response answers it: not while it is refreshed, not for a client that accepts one, not
-//     when the origin fails.
+//   - No stale response answers it: not while it is refreshed, not for a client that accepts one,
+//     not when the origin fails.
 //   - It waits for no fetch that began before the request did. That fetch may have been answered
 //     before a purge which the request must see.
 //   - Other machines are not asked.

@@ -12,8 +12,8 @@
 //
 // # Caveats
 //
-// The admin API purges the process it belongs to. Several nodes each get their own call, unless they
-// are a fleet: then one call purges all.
+// The admin API purges the process it belongs to. Several nodes each get their own call, unless
+// they are a fleet: then one call purges all.
 //
 // Caddy decides who may call: its checks of Host and Origin, its client certificates and
 // permissions stand before every handler here. A purge and a look have paths and methods of their

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// In a fleet the answer to a purge says how far it reaches, with empty lists where there is nobody to
-// name.
+// In a fleet the answer to a purge says how far it reaches, with empty lists where there is nobody
+// to name.
 func TestPurgeInAFleet(t *testing.T) {
 	for _, tc := range []struct {
 		name, body, want, sentence string

@@ -13,9 +13,9 @@ import (
 type origin struct{ version atomic.Int64 }
 
 // TestPurgeHistory has readers, fetchers and purgers at the same pages at once. After a purge is in
-// force, and after it has answered, no look-up that begins later may see a version that was current before the purge began:
-// a fetch reads the version after its ticket has begun, and every purge is preceded by a new
-// version.
+// force, and after it has answered, no look-up that begins later may see a version that was current
+// before the purge began: a fetch reads the version after its ticket has begun, and every purge is
+// preceded by a new version.
 func TestPurgeHistory(t *testing.T) {
 	for _, tt := range []struct {
 		name     string

@@ -84,15 +84,15 @@ package store
 //   - Commit does not return. The same after stallTime. The file is removed as soon as the disk
 //     answers, even if the process was killed meanwhile, as long as the call that removes it is in
 //     the kernel's hands.
-//   - Closed meanwhile. The disk writer commits what has come to it before it ends, and from then on
-//     nothing comes to it: such a purge is refused by ErrClosed, and nothing is served any more.
+//   - Closed meanwhile. The disk writer commits what has come to it before it ends, and from then
+//     on nothing comes to it: such a purge is refused by ErrClosed, and nothing is served any more.
 //   - File removed under us. Each commit looks for its name before, and a new file is begun with
 //     all records in force.
 //   - Record damaged on disk. What it masked is not known any more: the file is set aside.
 //
-// A purge that is not hard is the same with "stale", or "invalid", for "gone": the sweep sets a flag
-// of the item and of its rows in place of deleting them, and only then the record goes. Where an
-// entry is hit more than once the severest counts: flags are added, never taken away, and what a
+// A purge that is not hard is the same with "stale", or "invalid", for "gone": the sweep sets a
+// flag of the item and of its rows in place of deleting them, and only then the record goes. Where
+// an entry is hit more than once the severest counts: flags are added, never taken away, and what a
 // record and the flags say is compared. So whatever was true of an entry stays true, or is made
 // worse. What is put later carries no flag: a response that was validated is put anew, under the
 // generation of the ticket of its validation.

@@ -208,7 +208,8 @@ func (e *Engine) Look(ctx context.Context, key string) (lease fleet.Lease, err e
 	return lease, err
 }
 
-// Listen has an answer that goes on: keys and messages, after a first line that says that it listens.
+// Listen has an answer that goes on: keys and messages, after a first line that says that it
+// listens.
 func (e *Engine) Listen(ctx context.Context, node string, ready func(), wake func(key string, message []byte)) error {
 	return e.post(ctx, "Listen", in{node}, func(d *gob.Decoder) error {
 		var news wakeUp

@@ -98,7 +98,8 @@ func (c Config) option() (rueidis.ClientOption, error) {
 		},
 		// A command that is late outside of a pipeline takes its connection with it.
 		AlwaysPipelining: true,
-		// One connection for each link: what is slow to send goes another way, and Redis is one thread.
+		// One connection for each link: what is slow to send goes another way, and Redis is one
+		// thread.
 		PipelineMultiplex: -1,
 		// A record is asked for once, and who asks decides what an error means.
 		DisableRetry: true, DisableCache: true,

@@ -39,9 +39,9 @@
 //
 // # Caveats
 //
-// A full server (maxmemory with noeviction, or with volatile-* and nothing to evict) refuses records
-// with fleet.ErrReadOnly, and takes purges and leases all the same. allkeys-* may evict the list of
-// nodes or the log: each time a new epoch begins, and the shared tier is empty.
+// A full server (maxmemory with noeviction, or with volatile-* and nothing to evict) refuses
+// records with fleet.ErrReadOnly, and takes purges and leases all the same. allkeys-* may evict the
+// list of nodes or the log: each time a new epoch begins, and the shared tier is empty.
 //
 // A term's age is told by the server's clock. If that is set forward within the first seconds of a
 // term, a purge may not wait for nodes that were lost with the term before.

@@ -97,7 +97,7 @@ func goesOn(t *testing.T, e *Engine, token string) {
 	must(t, e.Leave(within(t), "m"))
 }
 
-// volatile-* has nothing to evict where all else that is there stays for ever.
+// TestFullOfOthers: volatile-* has nothing to evict where all else that is there stays for ever.
 func TestFullOfOthers(t *testing.T) {
 	t.Parallel()
 	s, e := full(t, "volatile-lru")
@@ -109,7 +109,7 @@ func TestFullOfOthers(t *testing.T) {
 	goesOn(t, e, "t")
 }
 
-// min-replicas-to-write has a primary that is alone refuse all writes.
+// TestTooFewReplicas: min-replicas-to-write has a primary that is alone refuse all writes.
 func TestTooFewReplicas(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, "--min-replicas-to-write", "1")

@@ -111,8 +111,8 @@ func (e *Engine) readNow(ctx context.Context, after fleet.Generation, limit int)
 	})
 }
 
-// grown waits until the log has a record after the tail, or for as long as wait. It has a connection
-// of its own: on one that others use they would wait with it.
+// grown waits until the log has a record after the tail, or for as long as wait. It has a
+// connection of its own: on one that others use they would wait with it.
 func (e *Engine) grown(ctx context.Context, tail fleet.Generation, wait time.Duration) error {
 	client, err := e.small.get(ctx)
 	if err != nil {
@@ -239,7 +239,8 @@ func stateOf(reply rueidis.RedisMessage, err error) (fleet.State, error) {
 	}, nil
 }
 
-// nodeWords are what a node says of itself. The server puts its beats and when it was seen in front.
+// nodeWords are what a node says of itself. The server puts its beats and when it was seen in
+// front.
 type nodeWords struct {
 	Epoch   string           `json:"epoch,omitempty"`
 	Applied fleet.Generation `json:"applied"`

@@ -125,7 +125,8 @@ func (e *Engine) way(value []byte) *link {
 	return e.small
 }
 
-// chunkKeys have no part that a Cluster would look at alone, so the chunks of a body are all over it.
+// chunkKeys have no part that a Cluster would look at alone, so the chunks of a body are all over
+// it.
 func (e *Engine) chunkKeys(id string, numbers []int) []string {
 	keys := make([]string, len(numbers))
 	for i, number := range numbers {

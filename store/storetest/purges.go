@@ -90,8 +90,8 @@ func purgeCounts(t *testing.T, s *store.Store) {
 	}
 }
 
-// marking is a purge that leaves entries where they are. A severer one hits them again, a milder one
-// changes nothing.
+// marking is a purge that leaves entries where they are. A severer one hits them again, a milder
+// one changes nothing.
 func marking(t *testing.T, s *store.Store) {
 	sel := store.Selectors{Tags: []string{"p1"}}
 	for _, settled := range []bool{true, false} { // on disk, or on its way
