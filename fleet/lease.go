@@ -78,14 +78,14 @@ func (l *leases) leave(key string, w *waiter) {
 }
 
 // Await lets one node fetch for all. It returns at once where this node is the one, and otherwise
-// when it is known how the fetch goes on, or at the time until. selected tells whether a response of
-// a variant would be for this request.
+// when it is known how the fetch goes on, or at the time until. selected tells whether a response
+// of a variant would be for this request.
 //
-// again says that another node has stored its response. If Get finds nothing in it for this request,
-// another Await says how it goes on. failed is the status of another node's fetch that has failed and
-// was the second to fail while this one waited, with its Retry-After: one more would be one too many.
-// waited says that its requests have waited for a fetch of this node that failed. Otherwise the fetch
-// goes to the origin.
+// again says that another node has stored its response. If Get finds nothing in it for this
+// request, another Await says how it goes on. failed is the status of another node's fetch that has
+// failed and was the second to fail while this one waited, with its Retry-After: one more would be
+// one too many. waited says that its requests have waited for a fetch of this node that failed.
+// Otherwise the fetch goes to the origin.
 func (f *Fetch) Await(
 	ctx context.Context, key store.Key, until time.Time, waited bool, selected func(*store.Variant) bool,
 ) (again bool, failed int, retryAfter string) {
@@ -138,8 +138,8 @@ func (a *awaiting) run(ctx context.Context) (move, LeaseOutcome) {
 	}
 }
 
-// take asks for the lease. A server that has just let a look-up wait in vain would let this one wait
-// as long: a miss costs one timeout, not two.
+// take asks for the lease. A server that has just let a look-up wait in vain would let this one
+// wait as long: a miss costs one timeout, not two.
 func (a *awaiting) take(ctx context.Context) error {
 	if a.fetch.late {
 		return errLate

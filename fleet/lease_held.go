@@ -174,8 +174,8 @@ func (f *Fetch) Failed(status int, retryAfter string) {
 	f.endLease(news{kind: newsFailed, status: status, retryAfter: retryAfter}, newsFailedStands)
 }
 
-// End ends the fetch. A lease that it still holds goes on for as long as the upload of its response,
-// if Put has been given that.
+// End ends the fetch. A lease that it still holds goes on for as long as the upload of its
+// response, if Put has been given that.
 func (f *Fetch) End() {
 	if !f.handed {
 		f.endLease(news{kind: newsUnstored}, 0)

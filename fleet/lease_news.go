@@ -40,8 +40,8 @@ const (
 	newsAloneStands = 30 * time.Second
 	// newsFailedStands is for those who wait and have missed the message.
 	newsFailedStands = time.Second
-	// newsStoredStands has to outlast the way from a look-up to the lease: who has looked before the
-	// record came then looks again.
+	// newsStoredStands has to outlast the way from a look-up to the lease: who has looked before
+	// the record came then looks again.
 	newsStoredStands = time.Second
 )
 

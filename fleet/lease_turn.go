@@ -32,8 +32,8 @@ const (
 	moveFail              // answer with the status of another's
 )
 
-// maxLooks is how often a fetch looks for what others have stored. If it is not for this request, or
-// is purged again and again, there is no point in waiting for more.
+// maxLooks is how often a fetch looks for what others have stored. If it is not for this request,
+// or is purged again and again, there is no point in waiting for more.
 const maxLooks = 2
 
 // sight is what a fetch sees of a lease.

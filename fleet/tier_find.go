@@ -12,10 +12,11 @@ import (
 
 // Get looks for the response to key that selects scores highest; 0 is for a variant that does not
 // match. The result is what a look-up in a store would be, and need not be released. The Generation
-// of its Entry is the caller's to set. The Body of its Entry may be read until ctx ends, and that may
-// fail: a part of it may be gone.
+// of its Entry is the caller's to set. The Body of its Entry may be read until ctx ends, and that
+// may fail: a part of it may be gone.
 //
-// It asks the server once, as a rule: for all rows of the index, and for the variant that is likely.
+// It asks the server once, as a rule: for all rows of the index, and for the variant that is
+// likely.
 func (f *Fetch) Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result {
 	t := f.tier
 	if t.config.StoreOff {

@@ -112,7 +112,8 @@ const (
 	LeaseTaken LeaseOutcome = iota
 	// LeaseStored: another node has fetched and stored.
 	LeaseStored
-	// LeaseAlone: the response is not for sharing, or not in the shared tier. It fetches for itself.
+	// LeaseAlone: the response is not for sharing, or not in the shared tier. It fetches for
+	// itself.
 	LeaseAlone
 	// LeaseDiffers: another node fetches for other values of the Vary. It fetches for itself.
 	LeaseDiffers

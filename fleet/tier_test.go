@@ -259,8 +259,8 @@ func TestOtherValuesOfVary(t *testing.T) {
 	})
 }
 
-// A failure is followed by one more fetch for all nodes, and then its status is the answer of all who
-// have waited.
+// A failure is followed by one more fetch for all nodes, and then its status is the answer of all
+// who have waited.
 func TestFailures(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newSite(t, 3, func(w http.ResponseWriter, _ *http.Request) {
@@ -275,8 +275,8 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// A failure is the answer of those who waited for it. It is not that of one who comes later, whatever
-// the request was that brought it about.
+// A failure is the answer of those who waited for it. It is not that of one who comes later,
+// whatever the request was that brought it about.
 func TestFailureOfOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newSite(t, 2, func(w http.ResponseWriter, r *http.Request) {
@@ -556,8 +556,8 @@ func TestDamagedChunk(t *testing.T) {
 	}
 }
 
-// A lease whose taker has not heard that he has it is given back, so that the next one need not wait
-// for its end.
+// A lease whose taker has not heard that he has it is given back, so that the next one need not
+// wait for its end.
 func TestLostReply(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newSite(t, 2, page("text"), nil)

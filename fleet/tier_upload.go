@@ -11,7 +11,8 @@ import (
 
 // What has been fetched is uploaded behind the back of its clients: a queue that is bounded in
 // bytes, and a few workers that end when it is empty. A body is not copied into the queue, it is
-// held in the store. Where the queue is full or the server does not answer, the response is skipped.
+// held in the store. Where the queue is full or the server does not answer, the response is
+// skipped.
 const (
 	uploadQueue   = 32 << 20
 	uploadWorkers = 4
@@ -71,7 +72,8 @@ func (f *Fetch) Put(held store.Result, renews bool) {
 	}
 }
 
-// Remove has the record of a response removed that was requested before a time: the resource is gone.
+// Remove has the record of a response removed that was requested before a time: the resource is
+// gone.
 func (f *Fetch) Remove(key store.Key, v *store.Variant, before time.Time) {
 	f.tier.uploads.add(&upload{at: place{key, variantID(v)}, before: before, bytes: uploadCost})
 }

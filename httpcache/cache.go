@@ -25,8 +25,8 @@ type Options struct {
 	Metrics Metrics
 	// Admission decides which requests reach the origin. nil: all do.
 	Admission Admission
-	// Remote begins a fetch's use of what other machines have. It returns nil while that is not to be
-	// used, and otherwise before the fetch asks anybody. nil: there are no other machines.
+	// Remote begins a fetch's use of what other machines have. It returns nil while that is not to
+	// be used, and otherwise before the fetch asks anybody. nil: there are no other machines.
 	Remote func() RemoteFetch
 	// Purger carries out what unsafe requests invalidate (RFC 9111 4.4). nil: the Cache itself.
 	Purger Purger

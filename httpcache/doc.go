@@ -28,9 +28,9 @@
 //     [OriginRequest], with which a fetch asks them.
 //   - [Behind]: which request fields those handlers write, so that nothing is selected by them. nil
 //     in [Rules]: what proxies write.
-//   - [Admission]: when the origin may be asked. [RemoteFetch]: what other machines have stored, and
-//     what they are fetching. [Purger]: where unsafe requests invalidate. [Metrics]: what is counted.
-//     All are in [Options], and nil is a default there.
+//   - [Admission]: when the origin may be asked. [RemoteFetch]: what other machines have stored,
+//     and what they are fetching. [Purger]: where unsafe requests invalidate. [Metrics]: what is
+//     counted. All are in [Options], and nil is a default there.
 //   - [Decision]: how a request was answered and why, in enums. Cache-Status, logs and metrics
 //     render it.
 //

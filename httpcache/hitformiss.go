@@ -78,8 +78,8 @@ func (q *Request) hitForMissKey() store.Key {
 	return key
 }
 
-// leaseBase is the key by which fetches of several machines wait for each other, before the names of
-// Vary. A machine's rules are not part of it: they depend on its memory, too.
+// leaseBase is the key by which fetches of several machines wait for each other, before the names
+// of Vary. A machine's rules are not part of it: they depend on its memory, too.
 func (q *Request) leaseBase() store.Key {
 	key := q.flightKeyFor(nil)
 	key[0] ^= q.kind()

@@ -24,14 +24,15 @@ import (
 // From Storable on none waits for a network.
 type RemoteFetch interface {
 	// Get returns what a look-up in a store would: the response to key that selects scores highest,
-	// or a variant that is known. selects returns 0 for a variant that does not match (RFC 9111 4.1).
-	// The result is not released. The Body may be read until ctx ends, and a part of it may be lost.
+	// or a variant that is known. selects returns 0 for a variant that does not match (RFC 9111
+	// 4.1). The result is not released. The Body may be read until ctx ends, and a part of it may
+	// be lost.
 	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result
-	// Await waits while another machine fetches for the same lease, until a time at most. again says
-	// that it has stored the response. failed is the status with which others have failed meanwhile;
-	// otherwise it is 0. waited says that requests have waited for a fetch of this machine, too, and
-	// that it failed. selected reports whether a response of a variant is for this fetch: it does not
-	// wait for one that is not.
+	// Await waits while another machine fetches for the same lease, until a time at most. again
+	// says that it has stored the response. failed is the status with which others have failed
+	// meanwhile; otherwise it is 0. waited says that requests have waited for a fetch of this
+	// machine, too, and that it failed. selected reports whether a response of a variant is for
+	// this fetch: it does not wait for one that is not.
 	Await(ctx context.Context, lease store.Key, until time.Time, waited bool, selected func(*store.Variant) bool) (
 		again bool, failed int, retryAfter string)
 	// Storable tells at the response header that the response will be offered by Put when it is
@@ -45,7 +46,8 @@ type RemoteFetch interface {
 	// Put offers the response, which is stored here. held is released when it is not read any more.
 	// renews says that a 304 has confirmed a response that was stored before.
 	Put(held store.Result, renews bool)
-	// Remove tells that the resource is gone. A response that was requested before a time is removed.
+	// Remove tells that the resource is gone. A response that was requested before a time is
+	// removed.
 	Remove(key store.Key, v *store.Variant, before time.Time)
 	// End ends the use. It comes last.
 	End()
@@ -142,8 +144,8 @@ func (x *Fetch) answerWith(found *store.Result) bool {
 	}
 }
 
-// validateElsewhere makes the fetch one that validates a response of another machine's, where none is
-// stored here. It may stand in for a failure, too. A 304 would not be worth reading a long body.
+// validateElsewhere makes the fetch one that validates a response of another machine's, where none
+// is stored here. It may stand in for a failure, too. A 304 would not be worth reading a long body.
 func (x *Fetch) validateElsewhere(found *store.Result, freshness *rfc9111.Freshness) {
 	entry := found.Entry
 	if x.stale != nil && !x.elsewhere || entry.Body.Len() > smallBody ||
