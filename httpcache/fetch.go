@@ -112,7 +112,8 @@ var (
 // newFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
-	copies := q.copies()
+	remote := q.beginRemote()
+	copies := q.copies(remote)
 	origin := q.origin.Detach(f.Context(), q.r, copies)
 	x := origin.Fetch()
 	*x = Fetch{
@@ -122,7 +123,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
-		copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
+		remote: remote, remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
@@ -173,7 +174,6 @@ func (x *Fetch) run() {
 
 // fill calls the handlers and ends the flight with what they return.
 func (x *Fetch) fill() error {
-	x.beginRemote()
 	if x.answerFromRemote() {
 		return nil
 	}
@@ -215,8 +215,8 @@ func (x *Fetch) refetch() {
 func (x *Fetch) callNext() error { return x.origin.Do(x.call, x.writer) }
 
 // copies returns how many requests the origin makes for the fetch.
-func (q *Request) copies() int {
-	if rfc9111.Validates(q.keyed.method) && (q.found.Entry != nil || q.cache.remote != nil && !q.route.RemoteOff) {
+func (q *Request) copies(remote RemoteFetch) int {
+	if rfc9111.Validates(q.keyed.method) && (q.found.Entry != nil || remote != nil) {
 		return 2 // the answer to the first may be a foreign 304
 	}
 	return 1

@@ -53,11 +53,13 @@ type RemoteFetch interface {
 	End()
 }
 
-// beginRemote begins the use of what other machines have, if there are any and the route lets it.
-func (x *Fetch) beginRemote() {
-	if x.cache.remote != nil && !x.route.RemoteOff {
-		x.remote, x.remoteLimit = x.cache.remote(), -1
+// beginRemote begins a fetch's use of what other machines have, if there are any and the route lets
+// it. Otherwise it returns nil.
+func (q *Request) beginRemote() RemoteFetch {
+	if q.cache.remote == nil || q.route.RemoteOff {
+		return nil
 	}
+	return q.cache.remote()
 }
 
 // endRemote ends the use.
