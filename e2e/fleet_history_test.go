@@ -66,7 +66,7 @@ func newFleet(t *testing.T, nodes int) *fleet {
 	f := &fleet{killWorld: &killWorld{purges: make(map[string]int)}, redis: startRedis(t)}
 	origin := httptest.NewServer(f.killWorld)
 	t.Cleanup(origin.Close)
-	port, admin := freePort(t), freePort(t)
+	port := freePort(t)
 	f.host = fmt.Sprintf("fleet.test:%d", port)
 	f.options = fmt.Sprintf("shared redis://%s {\nfence %s\nsecret history\n}", f.redis.address, fleetFence)
 	for n := range nodes {
@@ -77,7 +77,7 @@ func newFleet(t *testing.T, nodes int) *fleet {
 			probe.Close()
 		}
 		c := newProcess(t)
-		c.site, c.admin = fmt.Sprintf("%s:%d", address, port), fmt.Sprintf("%s:%d", address, admin)
+		c.site = fmt.Sprintf("%s:%d", address, port)
 		if err := os.WriteFile(c.config, []byte(f.caddyfile(c, origin.URL)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestOneFetchForTheFleet(t *testing.T) {
 	const nodes, requests = 3, 40
 	f := newFleet(t, nodes)
 	for _, c := range f.nodes {
-		eventually(t, "the node is in the fleet", func() bool { return c.inFleet(t.Context()) })
+		eventually(t, "the node is in the fleet", func() bool { return c.state(t.Context()) == "held" })
 	}
 	for n := range 3 {
 		before := f.fetches.Load()
@@ -161,7 +161,7 @@ func TestExampleFleet(t *testing.T) {
 	}
 	script := exec.Command("bash", filepath.Join(treeRoot, "testdata/examples/fleet/run"))
 	script.Env = append(os.Environ(), "CADDY="+binary)
-	for _, name := range []string{"PORT", "ADMIN_PORT", "ORIGIN_PORT", "REDIS_PORT"} {
+	for _, name := range []string{"PORT", "ADMIN_A", "ADMIN_B", "ORIGIN_PORT", "REDIS_PORT"} {
 		script.Env = append(script.Env, fmt.Sprintf("%s=%d", name, freePort(t)))
 	}
 	if out, err := script.CombinedOutput(); err != nil {

@@ -3,8 +3,10 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -78,10 +80,22 @@ func (r *redisProcess) signal(s syscall.Signal) { _ = r.cmd.Process.Signal(s) }
 
 func (c *caddyProcess) signal(s syscall.Signal) { _ = c.cmd.Process.Signal(s) }
 
-// inFleet reports whether a node answers from what is stored.
-func (c *caddyProcess) inFleet(ctx context.Context) bool {
-	cmd := exec.CommandContext(ctx, c.binary, "larder", "fleet", "--address", c.admin)
-	cmd.Env = c.environment()
-	out, err := cmd.Output()
-	return err == nil && strings.Contains(string(out), "held")
+// state is how a node stands to its fleet, "" where it does not answer.
+func (c *caddyProcess) state(ctx context.Context) string {
+	var stats struct {
+		Shared struct{ State string }
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.admin+"/larder/stats", http.NoBody)
+	if err != nil {
+		return ""
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&stats); err != nil {
+		return ""
+	}
+	return stats.Shared.State
 }
