@@ -31,7 +31,7 @@ func TestPurgeHoldsInTheFleet(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 
-	f := newFleet(t, 5)
+	f := newHistoryFleet(t, 5)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var load sync.WaitGroup
@@ -53,22 +53,22 @@ func TestPurgeHoldsInTheFleet(t *testing.T) {
 // fleetFence is the shortest that can be configured, so that much happens at its end.
 const fleetFence = time.Second
 
-// fleet is a killWorld of several nodes and their Redis.
-type fleet struct {
+// historyFleet is a killWorld of several nodes and their Redis.
+type historyFleet struct {
 	*killWorld
-	redis *redisProcess
+	redis *redisServer
 }
 
-// newFleet starts a Redis and nodes at 127.0.0.1, 127.0.0.2 and so on, at the same port: nodes share
+// newHistoryFleet starts a Redis and nodes at 127.0.0.1, 127.0.0.2 and so on, at the same port: nodes share
 // what listeners with the same port have stored.
-func newFleet(t *testing.T, nodes int) *fleet {
+func newHistoryFleet(t *testing.T, nodes int) *historyFleet {
 	t.Helper()
-	f := &fleet{killWorld: &killWorld{purges: make(map[string]int)}, redis: startRedis(t)}
+	f := &historyFleet{killWorld: &killWorld{purges: make(map[string]int)}, redis: startRedis(t)}
 	origin := httptest.NewServer(f.killWorld)
 	t.Cleanup(origin.Close)
 	port := freePort(t)
 	f.host = fmt.Sprintf("fleet.test:%d", port)
-	f.options = fmt.Sprintf("shared redis://%s {\nfence %s\nsecret history\n}", f.redis.address, fleetFence)
+	f.options = fmt.Sprintf("shared redis://127.0.0.1:%d {\nfence %s\nsecret history\n}", f.redis.port, fleetFence)
 	for n := range nodes {
 		address := fmt.Sprintf("127.0.0.%d", n+1)
 		if probe, err := net.Listen("tcp", address+":0"); err != nil {
@@ -89,7 +89,7 @@ func newFleet(t *testing.T, nodes int) *fleet {
 }
 
 // fault does something to a node or to Redis, mends it, and returns what it was.
-func (f *fleet) fault(random *rand.Rand) string {
+func (f *historyFleet) fault(random *rand.Rand) string {
 	node := f.any(random)
 	switch random.IntN(8) {
 	case 0, 1:
@@ -131,9 +131,9 @@ func pause(random *rand.Rand, most time.Duration) {
 // origin is asked once.
 func TestOneFetchForTheFleet(t *testing.T) {
 	const nodes, requests = 3, 40
-	f := newFleet(t, nodes)
+	f := newHistoryFleet(t, nodes)
 	for _, c := range f.nodes {
-		eventually(t, "the node is in the fleet", func() bool { return c.state(t.Context()) == "held" })
+		(&fleetNode{c, http.DefaultClient}).awaits("held")
 	}
 	for n := range 3 {
 		before := f.fetches.Load()
@@ -168,3 +168,5 @@ func TestExampleFleet(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+func (c *caddyProcess) signal(s syscall.Signal) { _ = c.cmd.Process.Signal(s) }

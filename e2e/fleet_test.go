@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,57 +13,6 @@ import (
 	"testing"
 	"time"
 )
-
-// redisServer is a redis-server without persistence.
-type redisServer struct {
-	t       *testing.T
-	program string
-	port    int
-	args    []string
-	cmd     *exec.Cmd
-}
-
-// startRedis starts one. The test is skipped where the program is missing, unless LARDER_REDIS says
-// that it may not be.
-func startRedis(t *testing.T, args ...string) *redisServer {
-	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	switch {
-	case err == nil:
-	case os.Getenv("LARDER_REDIS") == "required":
-		t.Fatal("redis-server is missing, and LARDER_REDIS says that it is required")
-	default:
-		t.Skip("SKIPPED: redis-server IS MISSING, SO NO FLEET IS TESTED HERE (apt-get install redis-server)")
-	}
-	r := &redisServer{t: t, program: program, port: freePort(t), args: args}
-	t.Cleanup(r.kill)
-	r.start()
-	return r
-}
-
-// start runs the server and returns when it listens. It has forgotten all.
-func (r *redisServer) start() {
-	r.t.Helper()
-	r.cmd = exec.Command(r.program, append([]string{
-		"--bind", "127.0.0.1", "--port", fmt.Sprint(r.port), "--dir", r.t.TempDir(), "--save", "", "--appendonly", "no",
-	}, r.args...)...)
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	eventually(r.t, "redis-server listens", func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
-		return err == nil && conn.Close() == nil
-	})
-}
-
-// kill ends the server as kill -9 does.
-func (r *redisServer) kill() {
-	if r.cmd != nil {
-		_ = r.cmd.Process.Kill()
-		_ = r.cmd.Wait()
-		r.cmd = nil
-	}
-}
 
 // fleetNode is a Caddy process of a fleet. All nodes have the same port, and an address each.
 type fleetNode struct {
