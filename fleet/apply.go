@@ -19,8 +19,7 @@ func (f *Fleet) perform(do todo) (counted []waitFunc) {
 	records := f.decode(do.records)
 	f.publish(&change{fresh: do.fresh, records: records})
 	if do.suspect {
-		f.log.Warn("purges may have been lost: what is stored is validated before its next use",
-			slog.String("epoch", f.node.term()))
+		f.tellSuspect()
 		f.caches.Suspect()
 	}
 	var others union
@@ -38,6 +37,17 @@ func (f *Fleet) perform(do todo) (counted []waitFunc) {
 		counted = append(counted, f.caches.Apply(p))
 	}
 	return counted
+}
+
+// tellSuspect logs why what is stored has to be validated. At the first start of a node that is as
+// it should be.
+func (f *Fleet) tellSuspect() {
+	epoch := slog.String("epoch", f.node.term())
+	if f.node.until == 0 && f.node.position == (Stamp{}) {
+		f.log.Info("this node is new to the fleet: what is stored is validated before its next use", epoch)
+		return
+	}
+	f.log.Warn("purges may have been lost: what is stored is validated before its next use", epoch)
 }
 
 // placedRecord is a record in its place.
