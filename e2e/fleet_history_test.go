@@ -59,8 +59,8 @@ type historyFleet struct {
 	redis *redisServer
 }
 
-// newHistoryFleet starts a Redis and nodes at 127.0.0.1, 127.0.0.2 and so on, at the same port: nodes share
-// what listeners with the same port have stored.
+// newHistoryFleet starts a Redis and nodes at 127.0.0.1, 127.0.0.2 and so on, at the same port:
+// nodes share what listeners with the same port have stored.
 func newHistoryFleet(t *testing.T, nodes int) *historyFleet {
 	t.Helper()
 	f := &historyFleet{killWorld: &killWorld{purges: make(map[string]int)}, redis: startRedis(t)}
