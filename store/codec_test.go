@@ -67,7 +67,7 @@ func TestRecordRoundTrip(t *testing.T) {
 				t.Errorf("entry\n%+v\nwant\n%+v", got, &want)
 			}
 			if string(r.url()) != want.URL || r.key() != want.Key || r.generation() != want.Generation ||
-				!slices.Equal(r.tags(), want.Tags) || r.keepUntil() != nanos(want.KeepUntil) || r.responseTime() != nanos(want.ResponseTime) {
+				!slices.Equal(r.tags(), want.Tags) || r.keepUntil() != nanos(want.KeepUntil) || r.requestTime() != nanos(want.RequestTime) {
 				t.Error("fields read at their places differ")
 			}
 			if v := r.variant(); !v.Equal(&want.Variant) {
@@ -140,7 +140,7 @@ func FuzzDecodePurge(f *testing.F) {
 
 func FuzzDecodeKeyRow(f *testing.F) {
 	key := keyRowKey(Key{1}, 7)
-	row := keyRow{id: 7, generation: 1, keepUntil: 2, responseTime: 3, rank: 5, soft: true, variant: Variant{Names: []string{"A"}, Values: []string{""}, Coding: "br"}}
+	row := keyRow{id: 7, generation: 1, keepUntil: 2, requestTime: 3, rank: 5, soft: true, variant: Variant{Names: []string{"A"}, Values: []string{""}, Coding: "br"}}
 	f.Add(row.encode(key)[4:])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sum := wire.Checksum(key, data)

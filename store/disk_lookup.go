@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -126,7 +127,7 @@ func (d *diskSearch) elsewhere(row *keyRow) bool {
 func (d *diskSearch) consider(t *buckets, row *keyRow) error {
 	sel := &d.sel
 	before := *sel
-	if row.generation >= sel.purges.newest.Load() && !sel.beats(&row.variant, row.responseTime) {
+	if row.generation >= sel.purges.newest.Load() && !sel.beats(&row.variant, row.requestTime) {
 		return nil
 	}
 	*sel = before
@@ -138,7 +139,7 @@ func (d *diskSearch) consider(t *buckets, row *keyRow) error {
 		return err
 	}
 	hard, soft := sel.purges.recordPurgedBy(r, everything)
-	if hard || !sel.beats(&row.variant, row.responseTime) {
+	if hard || !sel.beats(&row.variant, row.requestTime) {
 		return nil
 	}
 	if err := d.read(t, row.id, r, inline); err != nil {
@@ -246,4 +247,48 @@ func (b *rowsBody) Chunk(off int64) ([]byte, error) {
 		return nil, err
 	}
 	return data[off%chunkSize:], nil
+}
+
+// EachNewestTagged calls fn for each tag that begins with prefix and is of an entry in the file, and
+// with the entry of that tag which came last, without its body, while fn agrees. These tags are to
+// be of one length, up to 64 bytes. It is for what the caller has to know of a file before it asks
+// for entries. After an error fn may still be called.
+func (s *Store) EachNewestTagged(prefix string, fn func(tag string, e *Entry) bool) error {
+	if s.disk == nil || !s.isOpen() || !s.disk.up.Load() {
+		return nil
+	}
+	now := s.now()
+	err := s.disk.view(func(tx *bbolt.Tx) error {
+		t, err := openBuckets(tx)
+		if err != nil {
+			return err
+		}
+		c := t.tags.Cursor()
+		for k, _ := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); {
+			if len(k) < 9 {
+				return fmt.Errorf("tag row: length: %w", errDamaged)
+			}
+			tag := string(k[:len(k)-9])
+			next, _ := c.Seek(tagRowKey(tag, math.MaxUint64))
+			last, _ := c.Prev()
+			if next == nil {
+				last, _ = c.Last()
+			}
+			e, _, err := t.entry(rowID(last))
+			if err == nil && live(nanos(e.KeepUntil), now) && !s.hardPurged(e) && !fn(tag, e) {
+				return nil
+			}
+			k = next
+		}
+		return nil
+	})
+	if err != nil {
+		s.readFailed(err)
+	}
+	return err
+}
+
+func (s *Store) hardPurged(e *Entry) bool {
+	hard, _ := s.purges.purgedBy(e.URL, e.Tags, e.Generation, everything)
+	return hard
 }

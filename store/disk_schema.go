@@ -14,7 +14,7 @@ import (
 )
 
 // schemaVersion is that of the whole file; a file of another one is set aside.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
 // expiry of like lifetimes, and recency are appended at the right edge of their trees. Tags and
@@ -74,19 +74,19 @@ const rowSoft = 1
 
 // keyRow is one variant of a key.
 type keyRow struct {
-	id           uint64
-	generation   uint64
-	keepUntil    int64
-	responseTime int64
-	rank         uint64
-	soft         bool
-	variant      Variant
+	id          uint64
+	generation  uint64
+	keepUntil   int64
+	requestTime int64
+	rank        uint64
+	soft        bool
+	variant     Variant
 }
 
 const keyRowFixed = 4 + 1 + 3*8
 
 // encode lays the row out: wire.Checksum(4), flags(1), generation(8), keepUntil(8),
-// responseTime(8), then in uvarints and strings the rank, which is the id until the entry is used,
+// requestTime(8), then in uvarints and strings the rank, which is the id until the entry is used,
 // and the variant.
 func (r *keyRow) encode(key []byte) []byte {
 	v := make([]byte, keyRowFixed, keyRowFixed+16)
@@ -95,7 +95,7 @@ func (r *keyRow) encode(key []byte) []byte {
 	}
 	binary.BigEndian.PutUint64(v[5:], r.generation)
 	binary.BigEndian.PutUint64(v[13:], uint64(r.keepUntil))
-	binary.BigEndian.PutUint64(v[21:], uint64(r.responseTime))
+	binary.BigEndian.PutUint64(v[21:], uint64(r.requestTime))
 	v = binary.AppendUvarint(v, r.rank^r.id)
 	v = wire.AppendString(v, r.variant.Coding)
 	for i, name := range r.variant.Names {
@@ -111,11 +111,11 @@ func decodeKeyRow(key, v []byte) (keyRow, error) {
 		return keyRow{}, fmt.Errorf("key row: checksum: %w", errDamaged)
 	}
 	r := keyRow{
-		id:           rowID(key),
-		generation:   binary.BigEndian.Uint64(v[5:]),
-		keepUntil:    int64(binary.BigEndian.Uint64(v[13:])),
-		responseTime: int64(binary.BigEndian.Uint64(v[21:])),
-		soft:         v[4]&rowSoft != 0,
+		id:          rowID(key),
+		generation:  binary.BigEndian.Uint64(v[5:]),
+		keepUntil:   int64(binary.BigEndian.Uint64(v[13:])),
+		requestTime: int64(binary.BigEndian.Uint64(v[21:])),
+		soft:        v[4]&rowSoft != 0,
 	}
 	d := wire.NewDecoder(string(v[keyRowFixed:]))
 	r.rank = d.Uvarint() ^ r.id
@@ -334,7 +334,7 @@ func (t *buckets) deleteChunks(id uint64, limit int) (int, error) {
 func (t *buckets) insert(id uint64, r record, value []byte, soft bool, rank uint64) error {
 	keep := r.keepUntil()
 	row := keyRow{
-		id: id, generation: r.generation(), keepUntil: keep, responseTime: r.responseTime(),
+		id: id, generation: r.generation(), keepUntil: keep, requestTime: r.requestTime(),
 		rank: rank, soft: soft, variant: r.variant(),
 	}
 	key := keyRowKey(r.key(), id)

@@ -9,6 +9,7 @@
 //	store.go      the life of a store: New, Open, Apply, Close; opening a file, setting one aside
 //	lookup.go     memory, then the write-behind queue, then disk (disk_lookup.go)
 //	put.go        storing, replacing, removing
+//	order.go      which of two answers stays
 //	list.go       listing by cursor: by URL, or by the age of a tag's entries
 //	tickets.go    tickets of fetches under way
 //	host.go       selectors of hosts; listener.go: URLs with the listener they were asked for at
@@ -141,9 +142,8 @@
 //
 // # Caveats
 //
-//   - The order among equals is by ResponseTime, so a clock that jumps back may let the older of
-//     two matching variants win. Equal variants replace each other in the order of Put, whatever
-//     the clock.
+//   - The order of answers is by RequestTime. Where the clock is set back by less than the time
+//     since a request, the next answer counts as older and is not stored.
 //   - Recency reaches the disk in batches: at eviction, when many uses have come together, and at
 //     Close. After a crash the policy starts from when entries were stored.
 //   - While the file is not available, what memory replaces is not replaced in the file. Once it is

@@ -52,7 +52,7 @@ func (r *Result) Share() Result {
 
 // Lookup finds a response of key: in memory, among what waits for the disk, then on disk, from
 // where it comes to memory. match gives each live variant a score, 0 for none; it must not keep
-// the pointer nor call the store. The highest score wins, among equals the latest ResponseTime.
+// the pointer nor call the store. The highest score wins, among equals the latest RequestTime.
 // The Result is to be released.
 func (s *Store) Lookup(key Key, match func(*Variant) int) Result {
 	if !s.isOpen() {
@@ -111,7 +111,7 @@ type selection struct {
 	best  candidate
 	soft  bool
 	score int
-	at    int64 // ResponseTime of the best
+	at    int64 // of the best one's request, see askedBy
 	known *Variant
 }
 
@@ -134,17 +134,17 @@ func (sel *selection) consider(c *candidate) {
 		copied := r.variant()
 		v = &copied
 	}
-	if sel.beats(v, r.responseTime()) {
+	if sel.beats(v, r.requestTime()) {
 		sel.best, sel.soft = *c, soft || c.item.is(isSoft)
 	}
 }
 
 // beats tells whether a live variant is the best so far, and if so notes it.
-func (sel *selection) beats(v *Variant, at int64) bool {
+func (sel *selection) beats(v *Variant, requestTime int64) bool {
 	if sel.known == nil {
 		sel.known = v
 	}
-	score := sel.match(v)
+	score, at := sel.match(v), askedBy(requestTime, nanos(sel.now))
 	if score <= 0 || score < sel.score || (score == sel.score && at <= sel.at) {
 		return false
 	}

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Put stores e, in place of an entry of the same Key and an equal Variant. When the Key has more
+// Put stores e, in place of an entry of the same Key and an equal Variant, unless the request of
+// that was later. A renewal takes the place of what it renews, or none. When the Key has more
 // than maxVariants others, the least recently used goes; 0 means no limit. The entry belongs to the
 // store from then on. It is found at once and on disk within a second, unless the write-behind
 // queue is full: then it stays in memory only, and Stats.Skipped counts it.
@@ -43,10 +44,14 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	}
 	defer s.memory.unhold(it)
 	sh := s.memory.shard(e.Key)
-	sh.mu.Lock()
+	inOrder := s.lockInOrder(sh, e)
 	defer sh.mu.Unlock()
-	if s.purgedUnder(validated, e.Generation) {
+	e.renews = nil
+	switch {
+	case s.purgedUnder(validated, e.Generation):
 		return RefusedPurged
+	case !inOrder:
+		return RefusedOlder
 	}
 	// Under the lock: these numbers of a key ascend in the order of their effects.
 	below := s.ids.Add(1)
@@ -103,7 +108,6 @@ func (r *renewal) idFor(e *Entry, next uint64) uint64 {
 // the renewed record finds them under its own. The same id always has the same body.
 func (s *Store) renewed(e *Entry) (r renewal) {
 	old := e.renews
-	e.renews = nil
 	if old == nil || old.ID == 0 || old.Key != e.Key || old.URL != e.URL || !old.Variant.Equal(&e.Variant) || e.Body.Len() <= inlineSize {
 		return r
 	}
@@ -229,8 +233,10 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 		return true
 	}
 	sh := s.memory.shard(e.Key)
-	sh.mu.Lock()
-	s.replace(sh, e, maxVariants)
+	if s.lockInOrder(sh, e) {
+		s.replace(sh, e, maxVariants)
+		e.renews = nil // it is replaced already
+	}
 	sh.mu.Unlock()
 	return s.memory.charge(cost)
 }

@@ -171,11 +171,11 @@ func decodeVariant(d *wire.Decoder) Variant {
 
 // What follows reads single fields of a record that has been checked, or made here.
 
-func (r record) bodyLen() int64      { return int64(binary.BigEndian.Uint64(r[12:])) }
-func (r record) generation() uint64  { return binary.BigEndian.Uint64(r[20:]) }
-func (r record) responseTime() int64 { return int64(binary.BigEndian.Uint64(r[36:])) }
-func (r record) keepUntil() int64    { return int64(binary.BigEndian.Uint64(r[52:])) }
-func (r record) key() Key            { return Key(r[60:92]) }
+func (r record) bodyLen() int64     { return int64(binary.BigEndian.Uint64(r[12:])) }
+func (r record) generation() uint64 { return binary.BigEndian.Uint64(r[20:]) }
+func (r record) requestTime() int64 { return int64(binary.BigEndian.Uint64(r[28:])) }
+func (r record) keepUntil() int64   { return int64(binary.BigEndian.Uint64(r[52:])) }
+func (r record) key() Key           { return Key(r[60:92]) }
 func (r record) url() []byte {
 	return r[recordFixed : recordFixed+int(r.urlLen())]
 }

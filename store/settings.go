@@ -120,6 +120,9 @@ const (
 	RefusedTooLarge
 	// RefusedPurged means that a hard purge has hit it since its fetch began.
 	RefusedPurged
+	// RefusedOlder means that the answer to a later request is stored, or that what a renewal renews
+	// is not stored any more.
+	RefusedOlder
 	// RefusedExpired means that its KeepUntil has passed already.
 	RefusedExpired
 	// RefusedClosed means that the store is not open.
@@ -139,6 +142,8 @@ func (r PutResult) String() string {
 		return "too-large"
 	case RefusedPurged:
 		return "purged"
+	case RefusedOlder:
+		return "older"
 	case RefusedExpired:
 		return "expired"
 	case RefusedClosed:
