@@ -3,6 +3,7 @@ package httpcache
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,8 +53,9 @@ type Cache struct {
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
 	refreshBackoff *recentKeys // whose background refresh has just failed
-	removals       *recentKeys // whose response a 404 or 410 has removed
+	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
+	restored       sync.Once // they are
 	inFlight       inFlight
 	workers        workers
 
@@ -120,8 +122,17 @@ func (c *Cache) release() {
 // bypasses the cache.
 const openWait = time.Second
 
-// open reports whether the store is open. It waits for up to openWait.
+// open reports whether the store is open, and takes from it what the cache has to know before its
+// first look-up. It waits for up to openWait.
 func (c *Cache) open(ctx context.Context) bool {
+	if !c.ready(ctx) {
+		return false
+	}
+	c.restored.Do(func() { c.varianceHints.restore(c.store) })
+	return true
+}
+
+func (c *Cache) ready(ctx context.Context) bool {
 	ready := c.store.Ready()
 	select {
 	case <-ready:

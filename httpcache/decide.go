@@ -299,14 +299,24 @@ func (x *Fetch) removeGone(status int) {
 	if !rfc9111.Gone(status) {
 		return
 	}
+	if !x.personal() { // first, so that what is stored at this moment has heard of it
+		x.cache.removals.note(x.key)
+	}
 	if x.stale != nil {
 		x.remove(x.stale)
 	}
-	if x.cache.store.Absent(x.key) {
+	x.removeStored(x.key)
+	if key := x.hintedKey(); key != x.key {
+		x.removeStored(key)
+	}
+}
+
+// removeStored removes what another fetch may have stored since, although it began before this one.
+func (x *Fetch) removeStored(key store.Key) {
+	if x.cache.store.Absent(key) {
 		return
 	}
-	// Another fetch may have stored it since, although it began before this one.
-	now := x.cache.store.Lookup(x.key, x.selects)
+	now := x.cache.store.Lookup(key, x.selects)
 	defer now.Release()
 	if now.Entry != nil && now.Entry.RequestTime.Before(x.begun) {
 		x.remove(now.Entry)
@@ -319,11 +329,11 @@ func (x *Fetch) remove(e *store.Entry) {
 	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
 		return
 	}
-	x.cache.removals.note(e.Key) // first, so that what is stored at this moment has heard of it
+	x.cache.removals.note(e.Key)
 	x.cache.store.Remove(e)
 }
 
-// removalsKeep is how long a removal is remembered at least. It has to outlast the fetches that had
+// removalsKeep is how long a 404 or 410 is remembered at least. It has to outlast the fetches that had
 // begun before.
 const removalsKeep = 10 * time.Minute
 

@@ -41,7 +41,8 @@ type Fetch struct {
 
 	hitForMissKey store.Key // of the leader's request
 
-	presented    // of the leader, but for its keyed.header, which is clientHeader
+	presented              // of the leader, but for its keyed.header, which is clientHeader
+	asked        store.Key // key as it was when the fetch began: the answer may change it
 	clientHeader []field
 	inner        url.URL // of keyed: handlers may rewrite the request's own
 	url          string  // with the listener, see Request.storedURL
@@ -63,11 +64,13 @@ type Fetch struct {
 	body       flightBody        // as the leader reads it
 	bodyWriter *store.BodyWriter // nil unless the body goes to disk while it arrives
 
-	begun      time.Time
-	foreign304 bool        // a 304 for another response came: ask again without a validation
-	returned   atomic.Bool // the handlers have returned, for good
-	leaderGone atomic.Bool
-	over       chan struct{} // closed when the fetch is over and its response stored, if it may be
+	begun time.Time
+	// contradicted says that the answer to a later request says otherwise of queries.
+	contradicted bool
+	foreign304   bool        // a 304 for another response came: ask again without a validation
+	returned     atomic.Bool // the handlers have returned, for good
+	leaderGone   atomic.Bool
+	over         chan struct{} // closed when the fetch is over and its response stored, if it may be
 }
 
 // leader is what a fetch knows of the request that it was begun for. The request lends itself to
@@ -102,7 +105,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache, origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
-		presented: q.presented, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
+		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, soft: q.found.Soft, renews: q.found.Entry != nil,

@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -15,19 +17,29 @@ import (
 )
 
 // varianceHints remembers for each path which query parameters make a difference, as its origin
-// last said (No-Vary-Search). It is a hint for building keys and lives in memory only. After a
-// restart, or when a path has been pushed out, the next response to it brings the hint back. A
-// stored response that is found by a hint is checked against its own field.
+// last said (No-Vary-Search): in the answer to the latest request, not in that which came last. It
+// is a hint for building keys. After a restart it is what stored responses say, see restore. When a
+// path has been pushed out, the next response to it brings the hint back. A stored response that is
+// found by a hint is checked against its own field.
 type varianceHints struct {
-	used  atomic.Bool // so that a process whose origins never say it pays one load
-	known *lru.Cache[store.Key, rfc9111.SearchVariance]
+	used     atomic.Bool // so that a process whose origins never say it pays one load
+	known    *lru.Cache[store.Key, varianceHint]
+	restored atomic.Pointer[map[string]varianceHint] // by searchTag, for paths that are not known
+	noting   sync.Mutex
+}
+
+// varianceHint is what the answer to a request of that time says. It says nothing of queries where
+// an earlier answer did.
+type varianceHint struct {
+	says        rfc9111.SearchVariance
+	requestTime time.Time
 }
 
 // searchPaths bounds how many paths are remembered, at some 200 bytes each.
 const searchPaths = 1 << 14
 
 func newVarianceHints() *varianceHints {
-	known, err := lru.New[store.Key, rfc9111.SearchVariance](searchPaths)
+	known, err := lru.New[store.Key, varianceHint](searchPaths)
 	if err != nil {
 		panic(err) // only a size of zero is an error
 	}
@@ -39,23 +51,58 @@ func (s *varianceHints) variance(rules *KeyRules, k *keyed) rfc9111.SearchVarian
 	if !s.used.Load() {
 		return rfc9111.SearchVariance{}
 	}
-	v, _ := s.known.Get(rules.pathKey(k))
-	return v
+	hint, _ := s.of(rules.pathKey(k), rules, k)
+	return hint.says
 }
 
-// note remembers what a response says and reports whether that is new.
-func (s *varianceHints) note(rules *KeyRules, k *keyed, said rfc9111.SearchVariance) bool {
-	if reflect.DeepEqual(said, k.variance) {
-		return false
+func (s *varianceHints) of(path store.Key, rules *KeyRules, k *keyed) (varianceHint, bool) {
+	if hint, ok := s.known.Get(path); ok {
+		return hint, true
 	}
+	if restored := s.restored.Load(); restored != nil {
+		hint, ok := (*restored)[searchTag(rules.storedURL(k))]
+		return hint, ok
+	}
+	return varianceHint{}, false
+}
+
+// note remembers what the answer to a request says. It reports false if the answer to a later
+// request has said otherwise. A request in the future is from before the clock was set back.
+func (s *varianceHints) note(rules *KeyRules, k *keyed, said varianceHint) (holds bool) {
 	path := rules.pathKey(k)
-	if said.IsDefault() {
-		s.known.Remove(path)
+	s.noting.Lock()
+	defer s.noting.Unlock()
+	hint, known := s.of(path, rules, k)
+	switch {
+	case !known && said.says.IsDefault():
 		return true
+	case known && hint.requestTime.After(said.requestTime) && !hint.requestTime.After(time.Now()):
+		return reflect.DeepEqual(hint.says, said.says)
 	}
 	s.known.Add(path, said)
 	s.used.Store(true)
 	return true
+}
+
+// restoreTime bounds how long the first request waits for the hints of stored responses.
+const restoreTime = 100 * time.Millisecond
+
+// restore takes the hints from what is stored, as far as the time allows. A path of which nothing
+// is found is known again by its next response.
+func (s *varianceHints) restore(from *store.Store) {
+	hints, until := make(map[string]varianceHint), time.Now().Add(restoreTime)
+	err := from.EachNewestTagged(searchTagPrefix, func(tag string, e *store.Entry) bool {
+		// A response has two such tags. That with the listener is the one that is looked for.
+		if says := rfc9111.ParseNoVarySearch(e.Header); !says.IsDefault() && tag == searchTag(e.URL) {
+			hints[tag] = varianceHint{says, e.RequestTime}
+		}
+		return len(hints) < searchPaths && time.Now().Before(until)
+	})
+	if err != nil || len(hints) == 0 {
+		return // what was read before the error may still be written to
+	}
+	s.restored.Store(&hints)
+	s.used.Store(true)
 }
 
 // pathKey is the key of k without its queries.
@@ -79,17 +126,64 @@ func varianceAgrees(header http.Header, used rfc9111.SearchVariance) bool {
 }
 
 // noteVariance remembers what the response says of queries. From now on its path is looked up by
-// that, so this response is stored there.
+// that, so this response is stored there, unless the answer to a later request says otherwise.
 func (x *Fetch) noteVariance(header http.Header) {
 	said := rfc9111.ParseNoVarySearch(header)
-	if said.IsDefault() && x.keyed.variance.IsDefault() {
+	if said.IsDefault() && !x.cache.varianceHints.used.Load() {
 		return
 	}
 	x.keyed.header = headerOf(x.clientHeader)
-	if x.cache.varianceHints.note(&x.route.Key, &x.keyed, said) {
+	x.contradicted = !x.hint(said)
+	if !reflect.DeepEqual(said, x.keyed.variance) {
 		x.keyed.variance = said
 		x.key = x.route.Key.key(&x.keyed)
 	}
+}
+
+func (x *Fetch) hint(said rfc9111.SearchVariance) (holds bool) {
+	return x.cache.varianceHints.note(&x.route.Key, &x.keyed, varianceHint{said, x.begun})
+}
+
+// hintAgain remembers what a response says that has just been stored. Between its header and now
+// the answer to an earlier request may have come with another field, as the first of its path, and
+// has heard nothing of this one.
+func (x *Fetch) hintAgain(header http.Header) {
+	if x.cache.varianceHints.used.Load() {
+		x.keyed.header = headerOf(x.clientHeader)
+		x.contradicted = !x.hint(rfc9111.ParseNoVarySearch(header))
+	}
+}
+
+// hintedKey returns the key by which the request of the fetch would be looked up now.
+func (x *Fetch) hintedKey() store.Key {
+	if !x.cache.varianceHints.used.Load() {
+		return x.key
+	}
+	keyed := x.keyed
+	keyed.header = headerOf(x.clientHeader)
+	keyed.variance = x.cache.varianceHints.variance(&x.route.Key, &keyed)
+	return x.route.Key.key(&keyed)
+}
+
+// overtakenElsewhere reports whether the answer to a later request says otherwise of queries. That
+// may be stored under the key by which this request was made, and its path be known for that of
+// this response: then it is looked up by the later answer's from now on.
+func (x *Fetch) overtakenElsewhere(entry *store.Entry) bool {
+	if x.contradicted {
+		return true
+	}
+	if entry.Key == x.asked || x.cache.store.Absent(x.asked) {
+		return false
+	}
+	later := x.cache.store.Lookup(x.asked, x.selects)
+	defer later.Release()
+	e := later.Entry
+	if e == nil || !e.RequestTime.After(entry.RequestTime) || e.RequestTime.After(time.Now()) {
+		return false
+	}
+	says := varianceHint{rfc9111.ParseNoVarySearch(e.Header), e.RequestTime}
+	x.cache.varianceHints.note(&x.route.Key, &x.keyed, says)
+	return true
 }
 
 // sameVariance reports whether an answer fits the request by what the answer itself says of

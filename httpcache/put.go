@@ -76,13 +76,18 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		} else {
 			*hold, refusal = x.cache.store.PutHeld(entry, x.route.MaxVariants)
 		}
+		if refusal == store.Stored && x.overtakenMeanwhile(entry) {
+			x.cache.store.Remove(entry)
+			refusal = store.RefusedOlder
+		}
 	}
 	if refusal == store.Stored {
 		x.cache.refreshBackoff.forget(x.hitForMissKey)
 		return true
 	}
-	// A purge during the fetch is no failure: a response purged softly is refreshed at once.
-	if refusal != store.RefusedPurged {
+	// A purge during the fetch is no failure: a response purged softly is refreshed at once. Nor is
+	// a newer response.
+	if refusal != store.RefusedPurged && refusal != store.RefusedOlder {
 		x.backOff()
 	}
 	x.cache.metrics.NotStored(reasonOf(refusal))
@@ -91,34 +96,29 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 
 // overtaken reports whether the response of this fetch may be older than what is known of the URL
 // by now. Then it must not be stored. Either the URL was softly purged while the fetch was under
-// way, or a 404 or 410 has removed what was stored, or another fetch began later and was faster.
-// Fetches of one key run side by side where one stalled, or where requests do not wait for each
-// other: with Authorization, for example, or without coalescing.
+// way, or a 404 or 410 has come, or another fetch began later and was faster. Fetches of one key run
+// side by side where one stalled, or where requests do not wait for each other: with Authorization,
+// for example, or without coalescing.
+//
+// What is stored under the key itself the store compares, while it replaces that.
 func (x *Fetch) overtaken(entry *store.Entry) bool {
 	if _, soft := x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation); soft {
 		return true
 	}
-	if age, removed := x.cache.removals.age(entry.Key); removed && age < time.Since(x.begun) {
-		return true
-	}
-	if x.cache.store.Absent(entry.Key) { // as a rule; the look-up costs an allocation
-		return false
-	}
-	now := x.storedVariant(entry.Key, entry.Variant)
-	defer now.Release()
-	// A request time in the future is from before the clock was set back.
-	return now.Entry != nil && now.Entry.RequestTime.After(entry.RequestTime) &&
-		!now.Entry.RequestTime.After(time.Now())
+	return x.gone(entry.Key) || x.gone(x.asked) || x.overtakenElsewhere(entry)
 }
 
-// storedVariant looks up the stored response of exactly this variant.
-func (x *Fetch) storedVariant(key store.Key, variant store.Variant) store.Result {
-	return x.cache.store.Lookup(key, func(v *store.Variant) int {
-		if v.Equal(&variant) {
-			return 1
-		}
-		return 0
-	})
+// overtakenMeanwhile reports it of a response that has just been stored. Whatever comes from now on
+// finds that response and removes it, or has the path looked up otherwise.
+func (x *Fetch) overtakenMeanwhile(entry *store.Entry) bool {
+	x.hintAgain(entry.Header)
+	return x.gone(entry.Key) || x.gone(x.asked) || x.overtakenElsewhere(entry)
+}
+
+// gone reports whether a 404 or 410 has come for key since the fetch began.
+func (x *Fetch) gone(key store.Key) bool {
+	age, gone := x.cache.removals.age(key)
+	return gone && age < time.Since(x.begun)
 }
 
 func reasonOf(refusal store.PutResult) rfc9111.Reason {
@@ -127,7 +127,7 @@ func reasonOf(refusal store.PutResult) rfc9111.Reason {
 		return rfc9111.ReasonFull
 	case store.RefusedTooLarge:
 		return rfc9111.ReasonTooLarge
-	case store.RefusedPurged:
+	case store.RefusedPurged, store.RefusedOlder:
 		return rfc9111.ReasonPurged
 	case store.RefusedDamaged:
 		return rfc9111.ReasonIncomplete

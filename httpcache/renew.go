@@ -109,9 +109,14 @@ func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 
 // staleIsStored reports whether the response that a 304 is about is still stored. If another fetch
 // has replaced it meanwhile, or removed it by a 404, the 304 answers only the requests that wait
-// for it.
+// for it. Where the renewed response takes the old one's place, the store asks that again.
 func (x *Fetch) staleIsStored() bool {
-	now := x.storedVariant(x.stale.Key, x.stale.Variant)
+	now := x.cache.store.Lookup(x.stale.Key, func(v *store.Variant) int {
+		if v.Equal(&x.stale.Variant) {
+			return 1
+		}
+		return 0
+	})
 	defer now.Release()
 	return now.Entry != nil && now.Entry.ID == x.stale.ID
 }
