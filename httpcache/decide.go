@@ -151,7 +151,7 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	shared := &x.response
 	*shared = sharedResponse{
 		source: fromOrigin, route: x.route, status: ex.Status, exchange: *ex, freshness: freshness,
-		header: x.storable(own, freshness), variant: x.variant(ex.Header),
+		header: x.storable(own, freshness), added: addedNames(own), variant: x.variant(ex.Header),
 		seed: x.seed, own: x.route.withoutTags(own),
 		length: x.writer.declared, over: x.over,
 		tags: x.tags(ex.Header),
@@ -200,7 +200,6 @@ func (x *Fetch) provided(changed []field) http.Header {
 	for _, f := range changed {
 		header[f.name] = f.values
 	}
-	noteAdded(header, changed)
 	// RFC 9110 6.6.1. A handler may have put nil there, to keep net/http from adding one.
 	if len(header["Date"]) == 0 {
 		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}

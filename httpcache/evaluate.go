@@ -46,7 +46,7 @@ func (rt *Route) evaluated(e *store.Entry) *evaluation {
 	}
 	rt.stripTags(ev.header)
 	ev.trailer = rt.trailersWithoutTags(rt.Policy.StorableTrailer(e.Header, e.Trailer))
-	ev.fields, ev.length = fieldsOf(ev.header), strconv.FormatInt(e.Body.Len(), 10)
+	ev.fields, ev.length = fieldsOf(ev.header, e.Notes), strconv.FormatInt(e.Body.Len(), 10)
 	var derived any = ev
 	e.Derived.Store(&derived)
 	return ev

@@ -73,32 +73,26 @@ func lend(seed []field) http.Header {
 	return h
 }
 
-// addedField names, in a stored header and in no other, the fields that are additions to what a
-// client's outer handlers have set.
-const addedField = "Larder-Added"
-
-// noteAdded sets addedField to the names of the added fields.
-func noteAdded(h http.Header, fields []field) {
-	delete(h, addedField)
+// addedNames returns the names of the added fields. They are stored beside the header: a field that
+// named them in it could be an origin's.
+func addedNames(fields []field) (names []string) {
 	for _, f := range fields {
 		if f.added {
-			h[addedField] = append(h[addedField], f.name)
+			names = append(names, f.name)
 		}
 	}
+	return names
 }
 
-// mergeAdded sets addedField of merged, which is stored with the fields of update.
-func mergeAdded(merged, stored, update http.Header) {
-	delete(merged, addedField)
-	for _, name := range stored[addedField] {
+// mergeAdded returns what of a stored response that a 304 updates is added: what was, unless the
+// 304 replaces it, and what the 304 adds.
+func mergeAdded(stored []string, update http.Header, added []string) (names []string) {
+	for _, name := range stored {
 		if len(update[name]) == 0 {
-			merged[addedField] = append(merged[addedField], name)
+			names = append(names, name)
 		}
 	}
-	merged[addedField] = append(merged[addedField], update[addedField]...)
-	if len(merged[addedField]) == 0 {
-		delete(merged, addedField)
-	}
+	return append(names, added...)
 }
 
 // scratch holds the values that one answer puts into a client's header map, so that these need no
@@ -145,13 +139,11 @@ type field struct {
 	lent   *string // of a seed: the first of the values that handlers were given, see lend
 }
 
-// fieldsOf are the fields of a stored header.
-func fieldsOf(h http.Header) []field {
-	fields, added := make([]field, 0, len(h)), h[addedField]
+// fieldsOf are the fields of a stored header, of which some are added.
+func fieldsOf(h http.Header, added []string) []field {
+	fields := make([]field, 0, len(h))
 	for name, values := range h {
-		if name != addedField {
-			fields = append(fields, field{name: name, values: values, added: slices.Contains(added, name)})
-		}
+		fields = append(fields, field{name: name, values: values, added: slices.Contains(added, name)})
 	}
 	return fields
 }

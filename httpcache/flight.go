@@ -29,6 +29,7 @@ type sharedResponse struct {
 	seed         []field         // the header as the leader's outer handlers had filled it
 	own          []field         // for the leader: what the origin changed in seed
 	header       http.Header     // as stored
+	added        []string        // of its fields, see addedNames
 	length       int64           // of the body, -1 if not known yet
 	over         <-chan struct{} // closed when the response has been stored
 	tags         []string
@@ -53,9 +54,9 @@ type sharedResponse struct {
 // header is made once.
 func (sr *sharedResponse) forFollowers(rt *Route) []field {
 	if sr.route != rt { // the rules of rt may leave out more
-		return rt.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: sr.header}, &rt.Policy)))
+		return rt.withoutTags(fieldsOf(rfc9111.StorableHeader(&rfc9111.Exchange{Header: sr.header}, &rt.Policy), sr.added))
 	}
-	sr.once.Do(func() { sr.followers = rt.withoutTags(fieldsOf(sr.header)) })
+	sr.once.Do(func() { sr.followers = rt.withoutTags(fieldsOf(sr.header, sr.added)) })
 	return sr.followers
 }
 

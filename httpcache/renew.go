@@ -15,15 +15,14 @@ import (
 //	update ─ judge ─┤
 //	                └─ else ─────► the answer for the leader alone; the stored one stays unchanged
 func (x *Fetch) confirm(ex *rfc9111.Exchange) {
-	update := x.update(ex.Header)
-	entry := x.updated(ex, update)
+	update, added := x.update(ex.Header)
+	entry := x.updated(ex, update, added)
 	now := exchangeOf(entry)
 	now.Authorized, now.UnkeyedCookie = now.Authorized || x.authorized, now.UnkeyedCookie || x.unkeyedCookie
 	now.VaryUnseen = !x.seesAll(entry.Header)
 	freshness := x.route.Policy.Freshness(&now)
 	own := rfc9111.Merge(entry.Header, update) // with the fields for one client only
-	mergeAdded(own, entry.Header, update)
-	entry.Tags = x.tags(own) // a 304 need not repeat what carried them
+	entry.Tags = x.tags(own)                   // a 304 need not repeat what carried them
 	if freshness.Reason == rfc9111.Storable {
 		x.noteVariance(entry.Header)
 		// Together: a purge finds by its URL what is found by its key.
@@ -32,7 +31,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	shared := &sharedResponse{
 		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
 		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
-		exchange: now, originStatus: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own)),
+		exchange: now, originStatus: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own, entry.Notes)),
 	}
 	switch {
 	case freshness.Reason != rfc9111.Storable:
@@ -47,25 +46,25 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	x.share(shared, 0)
 }
 
-// update returns the header of a 304. A field that an outer handler set counts if it decides about
+// update returns the header of a 304, and which of its fields are added. A field that an outer handler set counts if it decides about
 // storing the response. Fields that say how to read a body do not count: the stored response came
 // with its own.
-func (x *Fetch) update(header http.Header) http.Header {
+func (x *Fetch) update(header http.Header) (update http.Header, added []string) {
 	changed := withoutTrailers(changes(x.seed, header, x.route.decisive))
-	update := x.provided(changed)
+	update = x.provided(changed)
 	for _, name := range [...]string{"Content-Type", "Last-Modified"} {
 		if !slices.ContainsFunc(changed, func(f field) bool { return f.name == name }) {
 			delete(update, name)
 		}
 	}
-	return update
+	return update, addedNames(changed)
 }
 
 // updated returns the stored response, updated by the 304.
-func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header) *store.Entry {
+func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header, added []string) *store.Entry {
 	entry := x.stale.Renewal()
 	entry.Header = x.route.Policy.MergeStorable(x.stale.Header, update)
-	mergeAdded(entry.Header, x.stale.Header, update)
+	entry.Notes = mergeAdded(x.stale.Notes, update, added)
 	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
 	entry.Generation = x.ticket.Generation()
 	entry.Variant = x.renewedVariant(entry.Header)

@@ -18,6 +18,7 @@ import (
 func fullEntry(s *Store) *Entry {
 	e := testEntry(s, "http://example.com/", []byte("body"), "tag", "\x00internal")
 	e.ID, e.Flags, e.Generation = 1, 3, 1<<63+1
+	e.Notes = []string{"one", ""}
 	e.Variant = Variant{Names: []string{"Accept", "Cookie"}, Values: []string{"a\xff", ""}, Coding: "gzip"}
 	e.Header = http.Header{"Etag": {`"v1"`}, "X-Own": {"", "\xff"}, "Link": {"</a>", "</b>", "</c>"}, "lower-case": {"kept"}}
 	e.Trailer = http.Header{"Server-Timing": {"total;dur=1"}}

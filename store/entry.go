@@ -50,6 +50,8 @@ type Entry struct {
 	Method string
 	// Flags are the caller's, kept as they are.
 	Flags Flags
+	// Notes are the caller's too.
+	Notes []string
 	// Status is the response's status code.
 	Status int
 	// Header and Trailer are the response's fields. They are never written to after Put.
@@ -79,7 +81,7 @@ type Entry struct {
 // Header and Trailer are shared and must be replaced, not changed.
 func (e *Entry) Clone() *Entry {
 	return &Entry{
-		Key: e.Key, URL: e.URL, Variant: e.Variant, Method: e.Method, Flags: e.Flags,
+		Key: e.Key, URL: e.URL, Variant: e.Variant, Method: e.Method, Flags: e.Flags, Notes: e.Notes,
 		Status: e.Status, Header: e.Header, Trailer: e.Trailer,
 		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
 		FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,

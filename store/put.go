@@ -50,6 +50,8 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	switch {
 	case s.purgedUnder(validated, e.Generation):
 		return RefusedPurged
+	case !inOrder && IsDamaged(e.Body):
+		return RefusedDamaged
 	case !inOrder:
 		return RefusedOlder
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // recordVersion is the fifth byte of a record; another one does not decode and counts as damaged.
-const recordVersion = 3
+const recordVersion = 4
 
 // record is an entry but for its body, as both tiers keep it: what is asked of many entries at once
 // stands at fixed places, so that looking at it decodes nothing. Numbers are big-endian, times
@@ -30,6 +30,7 @@ const recordVersion = 3
 //	    variant          coding, number of names, names and values in turn
 //	    tags             number of tags, tags
 //	    method, header, trailer
+//	    notes            number of notes, notes
 //
 // Strings but the URL have their length in front. A header is its number of names, its number of
 // values, and for each name: a byte of wellKnown, or 0 and the name; how many values it has; the
@@ -59,6 +60,7 @@ func appendRecord(b []byte, e *Entry) record {
 	b = wire.AppendList(b, e.Tags)
 	rest := len(b)
 	b = wire.AppendHeader(wire.AppendHeader(wire.AppendString(b, e.Method), e.Header), e.Trailer)
+	b = wire.AppendList(b, e.Notes)
 
 	r := b[start:]
 	r[4], r[5] = recordVersion, byte(e.Flags)
@@ -144,7 +146,7 @@ func decodeInto(e *Entry, id uint64, r record) bool {
 	if e.Header = all.Header(); e.Header == nil {
 		e.Header = http.Header{}
 	}
-	e.Trailer = all.Header()
+	e.Trailer, e.Notes = all.Header(), all.List()
 	times := [4]int64{}
 	for i := range times {
 		if times[i] = int64(order.Uint64(r[28+8*i:])); times[i] < 0 {

@@ -24,6 +24,7 @@ func roundTrip(t *testing.T, s *store.Store) {
 	e.Header = http.Header{"X-Latin": {"caf\xe9"}, "Link": {"a", "b"}}
 	e.Trailer = http.Header{"Checksum": {"x"}}
 	e.Flags, e.Status, e.Method = 5, 404, http.MethodHead
+	e.Notes = []string{"a", "note"}
 	e.Variant = store.Variant{Names: []string{"Accept"}, Values: []string{"text/html"}, Coding: "br"}
 	put(t, s, e)
 	for _, when := range []string{"queued or in memory", "synced"} {
@@ -49,6 +50,7 @@ func compare(t *testing.T, when string, got, want *store.Entry) {
 		{"Variant", got.Variant, want.Variant},
 		{"Method", got.Method, want.Method},
 		{"Flags", got.Flags, want.Flags},
+		{"Notes", fmt.Sprint(got.Notes), fmt.Sprint(want.Notes)},
 		{"Status", got.Status, want.Status},
 		{"Header", got.Header, want.Header},
 		{"Trailer", got.Trailer, want.Trailer},
@@ -131,7 +133,7 @@ func selection(t *testing.T, s *store.Store) {
 	for i, v := range []string{"plain", "good", "best", "alike"} {
 		e := NewEntry(s, url, []byte(v))
 		e.Variant = store.Variant{Names: []string{"Accept"}, Values: []string{v}}
-		e.ResponseTime = base.Add(time.Duration(-i) * time.Second) // the older, the later put
+		e.RequestTime = base.Add(time.Duration(-i) * time.Second) // the older, the later put
 		put(t, s, e)
 		sync(t, s)
 	}
@@ -141,7 +143,7 @@ func selection(t *testing.T, s *store.Store) {
 		want   string
 	}{
 		{"highest score", map[string]int{"plain": 1, "good": 2, "best": 3}, "best"},
-		{"latest among equals", map[string]int{"good": 2, "best": 2, "alike": 2}, "good"},
+		{"latest request among equals", map[string]int{"good": 2, "best": 2, "alike": 2}, "good"},
 		{"only one", map[string]int{"alike": 1}, "alike"},
 		{"none", nil, ""},
 	} {
