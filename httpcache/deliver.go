@@ -97,6 +97,8 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	}
 	if bodyAllowed(a.status) {
 		a.announce(h)
+	} else {
+		delete(h, "Trailer") // a 204 has none (RFC 9110 15.3.5)
 	}
 	if a.untyped {
 		leaveUntyped(h)

@@ -268,3 +268,30 @@ func followerThatPassesHoldsNoReader(t *testing.T) {
 		t.Errorf("the origin is asked %d times, want 2", calls)
 	}
 }
+
+// A Range on an empty body has no effect, and a 204 announces no trailers.
+func TestAnswersWithoutABody(t *testing.T) {
+	h := newTestHandler(t)
+	for range 2 {
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, newTestRequest(w, "Range", "bytes=0-"), storable); err != nil {
+			t.Fatal(err)
+		}
+		if w.Code != http.StatusOK || w.Header().Get("Content-Range") != "" {
+			t.Errorf("Range on an empty body: %d, Content-Range %q", w.Code, w.Header().Get("Content-Range"))
+		}
+	}
+	h = newTestHandler(t)
+	for range 2 {
+		w := ask(t, h, func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Trailer", "X-Sum")
+			w.WriteHeader(http.StatusNoContent)
+			w.Header().Set("X-Sum", "42")
+			return nil
+		})
+		if w.Code != http.StatusNoContent || w.Header().Get("Trailer") != "" || w.Header().Get("X-Sum") != "" {
+			t.Errorf("%d with %v", w.Code, w.Header())
+		}
+	}
+}

@@ -63,7 +63,8 @@ func (p *Policy) Ignores(field string) bool {
 
 // parseTargeted reads a targeted field, a structured-field Dictionary (RFC 9213 2.1). ok is false
 // where the field is as if absent: missing, empty, or not parseable as a whole. A member of the
-// wrong type is as if absent. A field that is too long to be read forbids to store, as
+// wrong type is as if absent, unless it forbids something: then its argument does not matter, as in
+// Cache-Control. A field that is too long to be read forbids to store, as
 // Cache-Control does.
 func parseTargeted(lines []string) (d directives, ok bool) {
 	if len(lines) == 0 {
@@ -80,6 +81,8 @@ func parseTargeted(lines []string) (d directives, ok bool) {
 		member, _ := dict.Get(name)
 		if item, isItem := member.(httpsfv.Item); isItem {
 			d.addMember(name, item.Value)
+		} else {
+			d.forbidWord(name)
 		}
 	}
 	return d, true
@@ -96,6 +99,10 @@ func (d *directives) addMember(name string, value any) {
 		d.addInteger(name, v)
 	case string:
 		d.addFieldNames(name, v)
+	case httpsfv.Token: // recipients ought to accept both forms (RFC 9111 5.2)
+		d.addFieldNames(name, string(v))
+	default:
+		d.forbidWord(name)
 	}
 }
 
@@ -125,10 +132,12 @@ func (d *directives) addInteger(name string, n int64) {
 		d.staleWhileRevalidate.lower(value)
 	case "stale-if-error":
 		d.staleIfError.lower(value)
+	default:
+		d.forbidWord(name)
 	}
 }
 
-// addFieldNames takes no-cache or private with a String of field names.
+// addFieldNames takes no-cache or private with a String of field names, or a Token that is one.
 func (d *directives) addFieldNames(name, list string) {
 	names := make(map[string]bool)
 	for field := range strings.SplitSeq(list, ",") {
@@ -139,5 +148,7 @@ func (d *directives) addFieldNames(name, list string) {
 		addQualified(&d.noCache, &d.noCacheFields, true, names)
 	case "private":
 		addQualified(&d.private, &d.privateFields, true, names)
+	default:
+		d.forbidWord(name)
 	}
 }
