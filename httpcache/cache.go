@@ -57,6 +57,7 @@ type Cache struct {
 	varianceHints  *varianceHints
 	restored       sync.Once // they are
 	inFlight       inFlight
+	outliving      outliving
 	workers        workers
 
 	metrics   Metrics

@@ -342,6 +342,9 @@ func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKee
 func (x *Fetch) takeOver(reason rfc9111.Reason) {
 	lent, ok := x.flight.TakeOver()
 	if !ok {
+		if x.invalidation != nil { // its client has left, and will not be passed the response
+			x.invalidation.carryOut(x.writer.status, x.writer.header)
+		}
 		x.writer.mode = modeDiscarded
 		x.flight.Fail(errNotShareable)
 		return

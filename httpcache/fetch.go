@@ -50,6 +50,8 @@ type Fetch struct {
 	noStore      bool // the request has no-store, whether the route obeys that or not
 	wantsPart    bool // the request has Range
 
+	invalidation *invalidation // of an unsafe request, nil for others
+
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
 	soft      bool
@@ -114,6 +116,11 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
 	x.writer.init(x)
+	if q.unsafe() {
+		if in := q.invalidation(); in != nil {
+			x.invalidation = in.beforehand()
+		}
+	}
 	if q.found.Entry != nil {
 		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}

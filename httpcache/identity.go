@@ -30,6 +30,9 @@ type Identity struct {
 	// example.com. is another name than example.com. So the request may have come to another site,
 	// or past other handlers in front of the cache.
 	Dotted bool
+	// ErrorStatus is the status of the error that the request has ended in, where it comes from the
+	// server's routes for errors, else 0. What answers an error is no answer for the URL.
+	ErrorStatus int
 	// Purgeable says that the request asks for a URL that a purge could name.
 	Purgeable bool
 }

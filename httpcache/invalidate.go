@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -29,16 +30,18 @@ type invalidation struct {
 	url       string // as the client sent it; empty if a purge could not name it
 	storedURL string // url at the listener that the request came in by
 	rules     []*InvalidateRule
+	expanded  bool // the texts of rules are
 }
 
 // invalidation returns nil for safe methods, for POST where the operator calls it safe, and while
 // no store is open. It returns nil for CONNECT too: its success opens a tunnel and changes nothing
-// that is stored (RFC 9110 9.3.6).
+// that is stored (RFC 9110 9.3.6). And it returns nil for a request that has failed: what error routes
+// answer is not the origin's word.
 func (q *Request) invalidation() *invalidation {
 	if q.r.Method == http.MethodPost && q.route.Policy.SafePost {
 		return nil
 	}
-	if q.r.Method == http.MethodConnect || !rfc9111.Invalidates(q.r.Method, http.StatusOK) ||
+	if q.r.Method == http.MethodConnect || q.keyed.ErrorStatus != 0 || !rfc9111.Invalidates(q.r.Method, http.StatusOK) ||
 		!q.cache.open(q.r.Context()) {
 		return nil
 	}
@@ -61,6 +64,19 @@ func (q *Request) invalidation() *invalidation {
 	return in
 }
 
+// beforehand returns the invalidation with its texts expanded now, while the client waits. A fetch
+// carries it out if its client has left.
+func (in *invalidation) beforehand() *invalidation {
+	ahead := *in
+	ahead.expanded, ahead.rules = true, nil
+	for _, rule := range in.rules {
+		ahead.rules = append(ahead.rules, &InvalidateRule{
+			Tags: in.q.expand(rule.Tags), URLs: in.q.expandURLs(rule.URLs), Soft: rule.Soft,
+		})
+	}
+	return &ahead
+}
+
 // carryOut invalidates before the client learns that its request succeeded, so the client's next
 // one is answered with the new state.
 func (in *invalidation) carryOut(status int, header http.Header) {
@@ -78,7 +94,7 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 		}
 		// A placeholder may be empty: the request may lack the field that it stands for.
 		to.Tags = append(to.Tags, in.possibleTags(rule.Tags)...)
-		for _, text := range filled(in.q.expandURLs(rule.URLs)) {
+		for _, text := range filled(in.expandURLs(rule.URLs)) {
 			to.URLs = append(to.URLs, in.named(text)...)
 		}
 	}
@@ -89,7 +105,7 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 // possibleTags returns the tags that texts stand for. A text that is not a valid tag is on no
 // response, so it is left out.
 func (in *invalidation) possibleTags(texts []string) []string {
-	return slices.DeleteFunc(filled(in.q.expand(texts)), func(tag string) bool {
+	return slices.DeleteFunc(filled(in.expand(texts)), func(tag string) bool {
 		if rfc9111.ValidTag(tag) {
 			return false
 		}
@@ -98,6 +114,20 @@ func (in *invalidation) possibleTags(texts []string) []string {
 			slog.String("tag", tag))
 		return true
 	})
+}
+
+func (in *invalidation) expand(texts []string) []string {
+	if in.expanded {
+		return slices.Clone(texts)
+	}
+	return in.q.expand(texts)
+}
+
+func (in *invalidation) expandURLs(texts []string) []string {
+	if in.expanded {
+		return slices.Clone(texts)
+	}
+	return in.q.expandURLs(texts)
 }
 
 func filled(texts []string) []string {
@@ -169,7 +199,8 @@ func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) 
 	}
 	options.UnlessNoop = true
 	c := in.q.cache
-	_, err := c.purger.Purge(in.q.r.Context(), *selectors, options)
+	// The client may have left, and what succeeded has to be invalidated all the same.
+	_, err := c.purger.Purge(context.WithoutCancel(in.q.r.Context()), *selectors, options)
 	// Logged once, until an invalidation succeeds.
 	if failed := err != nil; c.undurable.Swap(failed) != failed && failed {
 		in.q.route.Logger.Error(

@@ -298,6 +298,8 @@ func TestKeyPartsCount(t *testing.T) {
 		{"trailing dot", func(k *keyed) { k.Dotted = true }},
 		{"trusted proxy", func(k *keyed) { k.Trusted = true }},
 		{"trusted proxy and trailing dot", func(k *keyed) { k.Trusted, k.Dotted = true, true }},
+		{"error", func(k *keyed) { k.ErrorStatus = 500 }},
+		{"another error", func(k *keyed) { k.ErrorStatus = 503 }},
 		{"server", func(k *keyed) { k.Listener.Server = "s" }},
 		{"port", func(k *keyed) { k.Listener.Port = 81 }},
 		{"socket", func(k *keyed) { k.Listener = Listener{Socket: "80"} }},

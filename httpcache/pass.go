@@ -29,6 +29,7 @@ type passWriter struct {
 	received time.Time
 	// invalidation is what the request invalidates if it succeeds, nil for safe methods.
 	invalidation *invalidation
+	answered     chan struct{} // closed at the header; set by outlive
 
 	// Set by willRecord.
 	records       bool
@@ -62,6 +63,9 @@ func (pw *passWriter) WriteHeader(status int) {
 	h := pw.Header()
 	if storable := pw.records && pw.record(status, h); !storable && pw.invalidation != nil {
 		pw.invalidation.carryOut(status, h)
+	}
+	if pw.answered != nil {
+		close(pw.answered)
 	}
 	pw.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
 	pw.q.route.stripTags(h)
@@ -270,13 +274,15 @@ func (q *Request) pass(out *passWriter) error {
 }
 
 // askOrigin has the origin answer the client's own request.
-func (q *Request) askOrigin(w http.ResponseWriter) error {
+func (q *Request) askOrigin(out *passWriter) error {
 	done, err := q.cache.admit(q.r.Context(), ClassPass)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return q.origin.ServeHTTP(w, q.r)
+	restore := out.outlive()
+	defer restore()
+	return q.origin.ServeHTTP(out, q.r)
 }
 
 // Interface guards.

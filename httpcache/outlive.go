@@ -1,0 +1,64 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// A client may leave before the origin has answered its unsafe request. A proxy would cancel the
+// request then, and nobody would learn whether it has succeeded. But what has succeeded is to be
+// invalidated (RFC 9111 4.4), whether its client has waited or not. What has not been answered must
+// not be: then any client could empty a page by leaving early. So the request outlives its client
+// until the response header.
+
+const (
+	// outliveTime is how long a request outlives its client at most.
+	outliveTime = 10 * time.Second
+	// maxOutliving is how many do so. One more is cancelled at once, as without a cache.
+	maxOutliving = 256
+)
+
+// outlive gives the client's request a context that outlives the client, until restore. A request
+// that invalidates nothing keeps its own.
+func (pw *passWriter) outlive() (restore func()) {
+	if pw.invalidation == nil {
+		return func() {}
+	}
+	r, client := pw.q.r, pw.q.r.Context()
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(client))
+	pw.answered = make(chan struct{})
+	stop := context.AfterFunc(client, func() {
+		if !errors.Is(client.Err(), context.DeadlineExceeded) {
+			pw.q.cache.outliving.wait(ctx, pw.answered)
+		}
+		cancel(context.Cause(client))
+	})
+	// In place: handlers may rewrite the request, and those in front of the cache see that.
+	*r = *r.WithContext(ctx)
+	return func() {
+		stop()
+		cancel(nil)
+		*r = *r.WithContext(client)
+	}
+}
+
+// outliving counts the requests whose clients have left.
+type outliving struct{ n atomic.Int64 }
+
+// wait returns when a request that outlives its client has its header, is over, or has had its
+// time.
+func (o *outliving) wait(ctx context.Context, answered <-chan struct{}) {
+	defer o.n.Add(-1)
+	if o.n.Add(1) > maxOutliving {
+		return
+	}
+	timer := time.NewTimer(outliveTime)
+	defer timer.Stop()
+	select {
+	case <-answered:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,160 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// leaving is a site with two stored pages, of which the second has a tag, and an origin that answers
+// an unsafe request after a while, unless the request is cancelled.
+type leaving struct {
+	t      *testing.T
+	h      *testHandler
+	after  time.Duration
+	status int
+	ended  time.Duration // when the request was cancelled at the origin, or over
+}
+
+func newLeaving(t *testing.T, after time.Duration, status int) *leaving {
+	l := &leaving{t: t, h: newTestHandler(t), after: after, status: status}
+	l.h.Tags.Add = []string{"tag"}
+	l.h.Invalidate = []InvalidateRule{{
+		Match: func(r *http.Request) (bool, error) { return true, nil }, URLs: []string{"/other"},
+	}}
+	for _, url := range l.urls() {
+		l.do(t.Context(), http.MethodGet, url)
+	}
+	return l
+}
+
+func (l *leaving) urls() []string { return []string{"http://example.com/", "http://example.com/other"} }
+
+func (l *leaving) do(ctx context.Context, method, url string) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(ctx, method, url, strings.NewReader(""))
+	if err := l.h.ServeHTTP(w, r, l.answer); err != nil && ctx.Err() == nil {
+		l.t.Error(err)
+	}
+	if r.Context() != ctx {
+		l.t.Errorf("%s: the request has another context than before", method)
+	}
+}
+
+func (l *leaving) answer(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodGet {
+		w.Header().Set("Cache-Control", "max-age=6000")
+		return nil
+	}
+	began := time.Now()
+	defer func() { l.ended = time.Since(began) }()
+	select {
+	case <-time.After(l.after):
+	case <-r.Context().Done(): // as a proxy
+		return fail(499, context.Cause(r.Context()))
+	}
+	w.WriteHeader(l.status)
+	_, _ = io.WriteString(w, "first")
+	select { // a body that goes on
+	case <-time.After(time.Hour):
+	case <-r.Context().Done():
+	}
+	return nil
+}
+
+func (l *leaving) stored() int {
+	items, _, err := l.h.cache.store.List(store.Filter{}, 10, "")
+	if err != nil {
+		l.t.Error(err)
+	}
+	return len(items)
+}
+
+// What has succeeded at the origin invalidates, although its client has left before the response.
+// What has not been answered in time, or without success, invalidates nothing. From the header on
+// the request ends with its client, as without a cache.
+func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
+	const leaves = time.Second
+	for name, tc := range map[string]struct {
+		method  string
+		methods []string
+		after   time.Duration
+		status  int
+		stored  int
+		ended   time.Duration
+	}{
+		"before success":                     {http.MethodPost, nil, 5 * time.Second, 200, 0, 5 * time.Second},
+		"before success, by PUT":             {http.MethodPut, nil, 5 * time.Second, 201, 0, 5 * time.Second},
+		"before a redirect":                  {http.MethodPost, nil, 5 * time.Second, 303, 0, 5 * time.Second},
+		"before a failure":                   {http.MethodPost, nil, 5 * time.Second, 500, 2, 5 * time.Second},
+		"of an origin that does not answer":  {http.MethodPost, nil, time.Hour, 200, 2, leaves + outliveTime},
+		"after the header":                   {http.MethodPost, nil, 0, 200, 0, leaves},
+		"before success, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, 5 * time.Second, 200, 0, 5 * time.Second},
+		"before failure, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, 5 * time.Second, 404, 2, 5 * time.Second},
+		"a safe method":                      {"PROPFIND", nil, 5 * time.Second, 200, 2, leaves},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLeaving(t, tc.after, tc.status)
+				if tc.methods != nil {
+					l.h.Methods = tc.methods
+				}
+				ctx, leave := context.WithCancel(t.Context())
+				time.AfterFunc(leaves, leave)
+				l.do(ctx, tc.method, l.urls()[0])
+				time.Sleep(15 * time.Minute)
+				if n := l.stored(); n != tc.stored {
+					t.Errorf("%d are stored, want %d", n, tc.stored)
+				}
+				if l.ended != tc.ended {
+					t.Errorf("ended at the origin after %v, want %v", l.ended, tc.ended)
+				}
+			})
+		})
+	}
+}
+
+// Clients that leave one after the other have so many requests go on, and no more.
+func TestOutlivingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHandler(t)
+		ctx, leave := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		ended := map[time.Duration]int{}
+		began := time.Now()
+		next := handlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			<-r.Context().Done()
+			mu.Lock()
+			defer mu.Unlock()
+			ended[time.Since(began)]++
+			return r.Context().Err()
+		})
+		var clients sync.WaitGroup
+		for range maxOutliving + 10 {
+			clients.Go(func() {
+				r := httptest.NewRequestWithContext(ctx, http.MethodPost, "http://example.com/", nil)
+				if err := h.ServeHTTP(httptest.NewRecorder(), r, next); !errors.Is(err, context.Canceled) {
+					t.Errorf("ServeHTTP: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		leave()
+		clients.Wait()
+		if ended[0] != 10 || ended[outliveTime] != maxOutliving {
+			t.Errorf("ended after so long: %v", ended)
+		}
+		if n := h.cache.outliving.n.Load(); n != 0 {
+			t.Errorf("%d are counted in the end", n)
+		}
+	})
+}
