@@ -3,6 +3,7 @@ package larder
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,8 +20,20 @@ func identify(r *http.Request, name string) httpcache.Identity {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
 	id := httpcache.Identify(r, client, trusted)
-	id.Listener.Server = name
+	id.Listener.Server, id.ErrorStatus = name, errorStatus(r)
 	return id
+}
+
+// errorStatus returns the status of the error that brought a request to handle_errors, else 0.
+func errorStatus(r *http.Request) int {
+	err, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	if !failed {
+		return 0
+	}
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		return handlerErr.StatusCode
+	}
+	return http.StatusInternalServerError
 }
 
 // clientURL returns the URL as the client sent it, before any rewrite.

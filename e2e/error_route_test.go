@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"testing"
+)
+
+// C8b: what an error route answers to a URL is not stored as the page, nor the other way round, and
+// not as the page of another error. A POST that fails drops nothing by what the route answers.
+func TestErrorRoutesHaveKeysOfTheirOwn(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, r.Header.Get("X-Error")+" page")
+	})
+	in := start(t, setup{site: `route {
+		@503 header X-Fail 503
+		error @503 503
+		@403 header X-Fail 403
+		error @403 403
+		larder
+		reverse_proxy {{origin}}
+	}
+	handle_errors {
+		larder
+		reverse_proxy {{origin}} {
+			header_up X-Error {err.status_code}
+		}
+	}`}, o)
+	for range 2 {
+		in.get("/", "X-Fail", "503").want(t, 200, "503 page", "")
+		in.get("/").want(t, 200, " page", "")
+		in.get("/", "X-Fail", "403").want(t, 200, "403 page", "")
+	}
+	if a := in.get("/", "X-Fail", "503"); !a.isHit() {
+		t.Errorf("the error page again: %q", a.cacheStatus())
+	}
+	o.asked(t, 3)
+	in.do(http.MethodPost, "/", "", "X-Fail", "503").want(t, 200, "503 page", "")
+	if a := in.get("/"); !a.isHit() {
+		t.Errorf("after a POST that failed: %q", a.cacheStatus())
+	}
+	if n := in.purge(`{"urls":["` + in.url("/") + `"]}`); n != 3 {
+		t.Errorf("%d purged, want the page and two error pages", n)
+	}
+}
