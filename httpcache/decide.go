@@ -332,8 +332,8 @@ func (x *Fetch) remove(e *store.Entry) {
 	x.cache.store.Remove(e)
 }
 
-// removalsKeep is how long a 404 or 410 is remembered at least. It has to outlast the fetches that had
-// begun before.
+// removalsKeep is how long a 404 or 410 is remembered at least. It has to outlast the fetches that
+// had begun before.
 const removalsKeep = 10 * time.Minute
 
 func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKeep, 0) }

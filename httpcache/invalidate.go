@@ -35,8 +35,8 @@ type invalidation struct {
 
 // invalidation returns nil for safe methods, for POST where the operator calls it safe, and while
 // no store is open. It returns nil for CONNECT too: its success opens a tunnel and changes nothing
-// that is stored (RFC 9110 9.3.6). And it returns nil for a request that has failed: what error routes
-// answer is not the origin's word.
+// that is stored (RFC 9110 9.3.6). And it returns nil for a request that has failed: what error
+// routes answer is not the origin's word.
 func (q *Request) invalidation() *invalidation {
 	if q.r.Method == http.MethodPost && q.route.Policy.SafePost {
 		return nil

@@ -96,9 +96,9 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 
 // overtaken reports whether the response of this fetch may be older than what is known of the URL
 // by now. Then it must not be stored. Either the URL was softly purged while the fetch was under
-// way, or a 404 or 410 has come, or another fetch began later and was faster. Fetches of one key run
-// side by side where one stalled, or where requests do not wait for each other: with Authorization,
-// for example, or without coalescing.
+// way, or a 404 or 410 has come, or another fetch began later and was faster. Fetches of one key
+// run side by side where one stalled, or where requests do not wait for each other: with
+// Authorization, for example, or without coalescing.
 //
 // What is stored under the key itself the store compares, while it replaces that.
 func (x *Fetch) overtaken(entry *store.Entry) bool {

@@ -46,9 +46,9 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	x.share(shared, 0)
 }
 
-// update returns the header of a 304, and which of its fields are added. A field that an outer handler set counts if it decides about
-// storing the response. Fields that say how to read a body do not count: the stored response came
-// with its own.
+// update returns the header of a 304, and which of its fields are added. A field that an outer
+// handler set counts if it decides about storing the response. Fields that say how to read a body
+// do not count: the stored response came with its own.
 func (x *Fetch) update(header http.Header) (update http.Header, added []string) {
 	changed := withoutTrailers(changes(x.seed, header, x.route.decisive))
 	update = x.provided(changed)

@@ -22,9 +22,9 @@ const maxRanges = 32
 
 // ParseRange reads Range and If-Range of a GET (RFC 9110 14.2, 13.1.5) for a whole stored 200 with
 // the given header and size. ok is false if Range is to be ignored and the whole be sent: there is
-// none, If-Range does not hold, it makes no sense, or asks for more than the whole. Of an empty body
-// every range would be unsatisfiable; clients that send Range with each request get the whole, as
-// from net/http's file server and from Varnish. unsatisfiable asks for a 416.
+// none, If-Range does not hold, it makes no sense, or asks for more than the whole. Of an empty
+// body every range would be unsatisfiable; clients that send Range with each request get the whole,
+// as from net/http's file server and from Varnish. unsatisfiable asks for a 416.
 func ParseRange(h, stored http.Header, size int64) (ranges []ByteRange, unsatisfiable, ok bool) {
 	lines := h["Range"]
 	if len(lines) != 1 || size == 0 || !ifRangeHolds(h["If-Range"], stored) {

@@ -249,10 +249,10 @@ func (b *rowsBody) Chunk(off int64) ([]byte, error) {
 	return data[off%chunkSize:], nil
 }
 
-// EachNewestTagged calls fn for each tag that begins with prefix and is of an entry in the file, and
-// with the entry of that tag which came last, without its body, while fn agrees. These tags are to
-// be of one length, up to 64 bytes. It is for what the caller has to know of a file before it asks
-// for entries. After an error fn may still be called.
+// EachNewestTagged calls fn for each tag that begins with prefix and is of an entry in the file,
+// and with the entry of that tag which came last, without its body, while fn agrees. These tags are
+// to be of one length, up to 64 bytes. It is for what the caller has to know of a file before it
+// asks for entries. After an error fn may still be called.
 func (s *Store) EachNewestTagged(prefix string, fn func(tag string, e *Entry) bool) error {
 	if s.disk == nil || !s.isOpen() || !s.disk.up.Load() {
 		return nil

@@ -120,8 +120,8 @@ const (
 	RefusedTooLarge
 	// RefusedPurged means that a hard purge has hit it since its fetch began.
 	RefusedPurged
-	// RefusedOlder means that the answer to a later request is stored, or that what a renewal renews
-	// is not stored any more.
+	// RefusedOlder means that the answer to a later request is stored, or that what a renewal
+	// renews is not stored any more.
 	RefusedOlder
 	// RefusedExpired means that its KeepUntil has passed already.
 	RefusedExpired
