@@ -48,10 +48,14 @@ func TestNoVarySearchAfterARestart(t *testing.T) {
 	}
 	h = open()
 	for _, tc := range [][2]string{
-		{"/none?id=1&u=2", miss}, {"/none?id=1&u=1", hit},
-		{"/some?id=1&u=1", hit}, {"/some?id=1&u=2", hit}, {"/some?id=2&u=1", miss},
+		{"/none?id=1&u=2", miss},
+		{"/none?id=1&u=1", hit},
+		{"/some?id=1&u=1", hit},
+		{"/some?id=1&u=2", hit},
+		{"/some?id=2&u=1", miss},
 		{"/some?id=1&u=3", miss}, // the answer before says nothing of queries any more
-		{"/all?id=1&u=1", hit}, {"/all", hit},
+		{"/all?id=1&u=1", hit},
+		{"/all", hit},
 		{"/elsewhere?id=1&u=1", miss},
 	} {
 		if got := get(h, tc[0]); got != tc[1] {
