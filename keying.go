@@ -27,13 +27,13 @@ func identify(r *http.Request, name string) httpcache.Identity {
 }
 
 // errorStatus returns the status of the error that brought a request to handle_errors, else 0.
-func errorStatus(r *http.Request) int {
+func errorStatus(r *http.Request) uint16 {
 	err, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
 	if !failed {
 		return 0
 	}
-	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
-		return handlerErr.StatusCode
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode > 0 {
+		return uint16(handlerErr.StatusCode)
 	}
 	return http.StatusInternalServerError
 }

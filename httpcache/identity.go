@@ -32,7 +32,7 @@ type Identity struct {
 	Dotted bool
 	// ErrorStatus is the status of the error that the request has ended in, where it comes from the
 	// server's routes for errors, else 0. What answers an error is no answer for the URL.
-	ErrorStatus int
+	ErrorStatus uint16
 	// Purgeable says that the request asks for a URL that a purge could name.
 	Purgeable bool
 }

@@ -78,7 +78,7 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 	// A proxy behind the cache passes on what a trusted client says in X-Forwarded fields, and
 	// replaces what any other says.
 	b.flag(k.Trusted)
-	b.count(k.ErrorStatus)
+	b.count(int(k.ErrorStatus))
 	if k.hasBody {
 		// RFC 10008 2.7: the content and what says how to read it.
 		b.texts(k.header["Content-Type"])

@@ -20,36 +20,39 @@ const (
 	maxOutliving = 256
 )
 
-// outlive gives the client's request a context that outlives the client, until restore. A request
-// that invalidates nothing keeps its own.
-func (pw *passWriter) outlive() (restore func()) {
+// outlive gives the client's request a context that outlives the client until seeThrough: at the
+// header, or when the handlers have returned. A request that invalidates nothing keeps its own.
+func (pw *passWriter) outlive() {
 	if pw.invalidation == nil {
-		return func() {}
+		return
 	}
 	r, client := pw.q.r, pw.q.r.Context()
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(client))
-	pw.answered = make(chan struct{})
-	stop := context.AfterFunc(client, func() {
+	answered := make(chan struct{})
+	pw.answered = answered
+	context.AfterFunc(client, func() {
 		if !errors.Is(client.Err(), context.DeadlineExceeded) {
-			pw.q.cache.outliving.wait(ctx, pw.answered)
+			pw.q.cache.outliving.wait(answered)
 		}
 		cancel(context.Cause(client))
 	})
 	// In place: handlers may rewrite the request, and those in front of the cache see that.
 	*r = *r.WithContext(ctx)
-	return func() {
-		stop()
-		cancel(nil)
-		*r = *r.WithContext(client)
+}
+
+// seeThrough ends what outlive has begun: from now on the request ends with its client.
+func (pw *passWriter) seeThrough() {
+	if pw.answered != nil {
+		close(pw.answered)
+		pw.answered = nil
 	}
 }
 
 // outliving counts the requests whose clients have left.
 type outliving struct{ n atomic.Int64 }
 
-// wait returns when a request that outlives its client has its header, is over, or has had its
-// time.
-func (o *outliving) wait(ctx context.Context, answered <-chan struct{}) {
+// wait returns when a request that outlives its client has its header, or has had its time.
+func (o *outliving) wait(answered <-chan struct{}) {
 	defer o.n.Add(-1)
 	if o.n.Add(1) > maxOutliving {
 		return
@@ -59,6 +62,5 @@ func (o *outliving) wait(ctx context.Context, answered <-chan struct{}) {
 	select {
 	case <-answered:
 	case <-timer.C:
-	case <-ctx.Done():
 	}
 }

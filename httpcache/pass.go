@@ -29,7 +29,7 @@ type passWriter struct {
 	received time.Time
 	// invalidation is what the request invalidates if it succeeds, nil for safe methods.
 	invalidation *invalidation
-	answered     chan struct{} // closed at the header; set by outlive
+	answered     chan struct{} // closed by seeThrough; set by outlive
 
 	// Set by willRecord.
 	records       bool
@@ -64,9 +64,7 @@ func (pw *passWriter) WriteHeader(status int) {
 	if storable := pw.records && pw.record(status, h); !storable && pw.invalidation != nil {
 		pw.invalidation.carryOut(status, h)
 	}
-	if pw.answered != nil {
-		close(pw.answered)
-	}
+	pw.seeThrough()
 	pw.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
 	pw.q.route.stripTags(h)
 	if pw.decision.Forward == rfc9111.ForwardStale {
@@ -280,8 +278,8 @@ func (q *Request) askOrigin(out *passWriter) error {
 		return err
 	}
 	defer done()
-	restore := out.outlive()
-	defer restore()
+	out.outlive()
+	defer out.seeThrough()
 	return q.origin.ServeHTTP(out, q.r)
 }
 

@@ -47,13 +47,11 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	inOrder := s.lockInOrder(sh, e)
 	defer sh.mu.Unlock()
 	e.renews = nil
-	switch {
-	case s.purgedUnder(validated, e.Generation):
+	if s.purgedUnder(validated, e.Generation) {
 		return RefusedPurged
-	case !inOrder && IsDamaged(e.Body):
-		return RefusedDamaged
-	case !inOrder:
-		return RefusedOlder
+	}
+	if !inOrder {
+		return outOfOrder(e)
 	}
 	// Under the lock: these numbers of a key ascend in the order of their effects.
 	below := s.ids.Add(1)
@@ -61,6 +59,18 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	if IsDamaged(e.Body) { // after the id: damage found from here on finds the job
 		return RefusedDamaged
 	}
+	s.place(sh, it, e, resident, maxVariants)
+	if !s.enqueue(it, e, below, old.id != 0, maxVariants, toDisk) && !resident {
+		return RefusedFull
+	}
+	if held != nil && s.memory.source(it) == 0 {
+		*held = s.hold(it, e)
+	}
+	return Stored
+}
+
+// place puts an item in place of what e replaces.
+func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) {
 	it.id = e.ID
 	*sh.stamp(e.Key)++
 	s.replace(sh, e, maxVariants)
@@ -69,13 +79,15 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	} else {
 		sh.setComplete(&e.Key, false)
 	}
-	if !s.enqueue(it, e, below, old.id != 0, maxVariants, toDisk) && !resident {
-		return RefusedFull
+}
+
+// outOfOrder is why e is not stored. Damage of the body that a renewal has in common with what it
+// renews has taken that away.
+func outOfOrder(e *Entry) PutResult {
+	if IsDamaged(e.Body) {
+		return RefusedDamaged
 	}
-	if held != nil && s.memory.source(it) == 0 {
-		*held = s.hold(it, e)
-	}
-	return Stored
+	return RefusedOlder
 }
 
 // hold is a result with the body of e as the store has it.
