@@ -280,8 +280,9 @@ func (x *Fetch) offer(entry *store.Entry, renews bool) {
 	if x.remote == nil {
 		return
 	}
+	variant := entry.Variant // an entry that escaped here would be allocated by every miss
 	held := x.cache.store.Lookup(entry.Key, func(v *store.Variant) int {
-		if v.Equal(&entry.Variant) {
+		if v.Equal(&variant) {
 			return 1
 		}
 		return 0
