@@ -33,7 +33,7 @@ func engines(s *Server, n int) []fleet.Engine {
 }
 
 // A reply that is lost was done; a call that met an error was not.
-func TestFaults(t *testing.T) {
+func TestHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewServer()
 		a := s.Clients(2)[1]
