@@ -85,7 +85,7 @@ func (n *nodes) watchedPurge(ctx context.Context, by *subject) (inForce, answere
 		cancel()
 	}
 	watching.Wait()
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(errors.Join(errs...), err); err != nil {
 		return 0, 0, err
 	}
 	if a.Nodes != len(n.all) {

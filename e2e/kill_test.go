@@ -75,7 +75,7 @@ type killWorld struct {
 	floors        [killPages]atomic.Int64 // the versions at the last purges that have answered
 	checked, hits atomic.Int64
 	fetches       atomic.Int64
-	undone        atomic.Int64 // purges that were answered with an error
+	undone        atomic.Int64   // purges that were answered with an error
 	purges        map[string]int // by kind; the purger's
 }
 

@@ -232,8 +232,11 @@ func (nd *node) get(path string, header ...string) answer {
 	broken := false
 	func() {
 		defer func() {
-			v := recover()
-			if broken = v != nil; broken && v != http.ErrAbortHandler {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				broken = true
+			default:
 				panic(v)
 			}
 		}()

@@ -199,12 +199,12 @@ func (x *Fetch) answerWhole(entry *store.Entry, freshness *rfc9111.Freshness) bo
 }
 
 // answerFetched stores a response of another machine's and answers the flight with it. It reports
-// false if the response was purged while it came.
+// false if the response was purged while it came, or a newer one was stored here.
 func (x *Fetch) answerFetched(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	entry.Generation = x.ticket.Generation() // the ticket is older than the look-up
 	var held store.Result
 	switch x.putHere(entry, freshness, &held) {
-	case store.RefusedPurged:
+	case store.RefusedPurged, store.RefusedOlder:
 		return false
 	case store.Stored:
 		if held.Entry != nil { // of the two copies it is the one that counts in the budget

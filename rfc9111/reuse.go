@@ -186,11 +186,11 @@ func (f Forward) String() string {
 type Validity uint8
 
 const (
-	// Valid: none has hit it.
+	// Valid is what none has hit.
 	Valid Validity = iota
-	// Stale: it counts as stale, however fresh it is. Its windows still end when they would have.
+	// Stale counts as stale, however fresh it is. Its windows still end when they would have.
 	Stale
-	// Invalid: it is "in need of mandatory validation". As after no-cache, there is no window.
+	// Invalid is "in need of mandatory validation". As after no-cache, there is no window.
 	Invalid
 )
 

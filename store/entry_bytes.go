@@ -72,7 +72,7 @@ func (e *Entry) check() error {
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		return !letter && !(c < 0x80 && strings.ContainsRune("!#$%&'*+-.^_`|~", c))
+		return !letter && (c >= 0x80 || !strings.ContainsRune("!#$%&'*+-.^_`|~", c))
 	})
 }
 
