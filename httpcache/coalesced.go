@@ -407,8 +407,9 @@ func (q *Request) refreshInBackground() {
 	q.run(x)
 }
 
-// removeDirectives removes the client's directives from a background refresh (RFC 9111 5.2.1): they
-// are about the answer that the client has got. A cache behind this one would answer only-if-cached
+// removeDirectives removes the client's directives from a fetch. In a background refresh they are
+// about the answer that the client has got (RFC 9111 5.2.1). Where the operator has them ignored
+// they have no effect behind this cache either. A cache behind this one would answer only-if-cached
 // with 504, and max-stale with what is already stale. Directives stay if responses are told apart
 // by them.
 func (x *Fetch) removeDirectives(varyNames []string) {

@@ -92,6 +92,9 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 		return decide(f), ex, nil
 	}
 	freshness := x.route.judge(&ex, x.writer.declared)
+	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage() {
+		freshness.Reason = rfc9111.ReasonStatus
+	}
 	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
 	f.standsIn, f.standsInElse = x.staleStandsIn(), x.staleStandsInElse()
 	// A body that breaks off before its first byte is a failure, for which a stale response stands
@@ -250,6 +253,13 @@ func (x *Fetch) staleStandsIn() bool {
 // replace it.
 func (x *Fetch) staleStandsInElse() bool {
 	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(x.severity))
+}
+
+// keepsPage reports whether what is stored is a page, or a redirect, that may still be served to
+// clients without the leader's directives. A refusal that may be stored does not replace it: any
+// client can have its own request refused.
+func (x *Fetch) keepsPage() bool {
+	return x.staleStandsInElse() && x.stale.Status < http.StatusBadRequest && !store.IsDamaged(x.stale.Body)
 }
 
 // fail takes a response that says the origin failed, if no stored one stands in for it.

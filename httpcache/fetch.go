@@ -139,6 +139,9 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	for n := range x.copies {
 		x.prepare(origin.Request(n))
 	}
+	if x.route.Policy.IgnoreClientDirectives {
+		x.removeDirectives(q.varyNames)
+	}
 	x.cache.acquire()
 	f.OnUnstorable(x)
 	return x

@@ -64,12 +64,14 @@ func methodUnderstood(method string) bool {
 	return false
 }
 
-// statusStorable is 3, second item: the status is final. Three statuses are refused whatever they
-// carry. They answer what a fetch never sends (Range, Expect, Upgrade), so one client could have
-// them stored for all others.
+// statusStorable is 3, second item: the status is final. Six statuses are refused whatever they
+// carry. They answer what a fetch never sends (A-IM, Range, Expect, Upgrade), or what is true of one
+// client's request alone (Early-Data; a CDN-Loop, which the client may have made up). So one client
+// could have them stored for all others.
 func statusStorable(status int) bool {
 	switch status {
-	case http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusUpgradeRequired:
+	case http.StatusIMUsed, http.StatusTooEarly, http.StatusLoopDetected,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusUpgradeRequired:
 		return false
 	}
 	return status >= 200 && status <= 599

@@ -45,11 +45,12 @@ func MakeConditional(fetch, stored http.Header) {
 // conditions are the fields that make an answer one for its client only.
 var conditions = [...]string{
 	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
-	"If-Range", "Range", "Expect",
+	"If-Range", "Range", "Expect", "A-Im", "Im",
 }
 
 // ClearConditions removes the fields that would make the answer one for a single client:
-// conditionals, Range, If-Range and Expect. No fetch carries those of a client.
+// conditionals, Range, If-Range, Expect, and A-IM, which beside If-None-Match asks for a delta (RFC
+// 3229 10.5.3). No fetch carries those of a client.
 func ClearConditions(h http.Header) { removeFields(h, conditions[:]) }
 
 // Selects reports whether a 304 to a fetch made by [MakeConditional] speaks of the stored response
@@ -97,6 +98,12 @@ func isWeak(tag string) bool { return strings.HasPrefix(tag, "W/") }
 
 // opaque is an entity tag without its weakness (RFC 9110 8.8.3.2).
 func opaque(tag string) string { return strings.TrimPrefix(tag, "W/") }
+
+// Refused reports whether a status refuses the request and says nothing of the resource, as far as
+// that can be told by it: a 4xx other than those that say [Gone].
+func Refused(status int) bool {
+	return status >= http.StatusBadRequest && status < http.StatusInternalServerError && !Gone(status)
+}
 
 // Gone reports whether a status says that the resource exists no more, so that what is stored of it
 // is removed too. Every other answer that may not be stored leaves what is stored as it is: RFC
