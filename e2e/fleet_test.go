@@ -198,7 +198,7 @@ const (
 // both when it has answered.
 func TestFleetOfTwo(t *testing.T) {
 	redis, o := startRedis(t), versions(t)
-	nodes := newFleet(t, 2, fmt.Sprintf("shared redis://127.0.0.1:%d", redis.port), o)
+	nodes := newFleet(t, 2, fmt.Sprintf("shared redis://127.0.0.1:%d {\ntimeout 10s\n}", redis.port), o)
 	a, b := nodes[0], nodes[1]
 	for _, n := range nodes {
 		n.start()

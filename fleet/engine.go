@@ -95,6 +95,14 @@ type Node struct {
 	Version string
 }
 
+// What a fleet puts into a Tier is no larger than this, in bytes. The server may hold what others
+// have written: an Engine reads nothing that is larger, and takes it for gone.
+const (
+	MaxRecordBytes = 2 << 20
+	MaxIndexBytes  = 2 << 20
+	MaxChunkBytes  = 256 << 10
+)
+
 // Tier keeps the records of stored responses. It understands none of it. A record that is gone is
 // nil and no error.
 type Tier interface {

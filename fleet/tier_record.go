@@ -39,14 +39,12 @@ const (
 	recordFixed   = 27
 
 	inlineBody = 64 << 10
-	chunkBytes = 256 << 10
+	chunkBytes = MaxChunkBytes
 	sealBytes  = sha256.Size
 	// maxEntryBytes bounds what an entry is beside its body.
 	maxEntryBytes = store.MaxEntryBytes
-	// maxRecordBytes bounds a record: no engine has to read a longer one.
-	maxRecordBytes = 2 << 20
 	// maxBodyBytes is how long a body may be whose sums have room in a record.
-	maxBodyBytes = chunkBytes * ((maxRecordBytes - maxEntryBytes - recordFixed - 255 - sealBytes) / sha256.Size)
+	maxBodyBytes = chunkBytes * ((MaxRecordBytes - maxEntryBytes - recordFixed - 255 - sealBytes) / sha256.Size)
 )
 
 // coding says what a body is like in the tier. Compression takes another number, here and in
@@ -125,7 +123,7 @@ func (s *sealer) appendRecord(b []byte, r *record, at place, clock func(time.Tim
 
 // decodeRecord is the inverse. Nothing in the result shares b's memory but the body and the sums.
 func (s *sealer) decodeRecord(b []byte, at place, clock func(time.Time) time.Time) (*record, error) {
-	if len(b) < recordFixed+sealBytes || len(b) > maxRecordBytes ||
+	if len(b) < recordFixed+sealBytes || len(b) > MaxRecordBytes ||
 		string(b[:4]) != recordMagic || b[4] != recordVersion || coding(b[5]) != codingNone {
 		return nil, errForeign
 	}

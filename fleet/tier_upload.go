@@ -211,7 +211,7 @@ func (t *SharedTier) put(j *upload) error {
 		return err
 	}
 	row := appendRow(nil, &e.Variant)
-	if len(raw) > maxRecordBytes || len(row) > maxRowBytes || len(e.Variant.Names) > maxNames {
+	if len(raw) > MaxRecordBytes || len(row) > maxRowBytes || len(e.Variant.Names) > maxNames {
 		return errTooLarge
 	}
 	if !j.fetch.holdsLease(t.ctx) {

@@ -119,7 +119,7 @@ func tierExpires(t *testing.T, a, b fleet.Engine) {
 }
 
 func tierChunks(t *testing.T, a, b fleet.Engine) {
-	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<14)
+	large := bytes.Repeat([]byte("0123456789abcdef"), fleet.MaxChunkBytes/16-1)
 	for i := range 4 {
 		must(t, a.PutChunk(within(t), "{id}:", i, append([]byte{byte(i)}, large...), time.Hour))
 	}

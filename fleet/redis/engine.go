@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/larder-cache/larder/fleet"
 )
 
@@ -96,15 +94,6 @@ func (e *Engine) recordKey(key, variant string) string {
 func (e *Engine) indexKey(key string) string { return e.prefix + "i:" + slot(key) }
 func (e *Engine) leaseKey(key string) string { return e.prefix + "l:" + slot(key) }
 func (e *Engine) channels() string           { return e.prefix + "w:" }
-
-// bytesOf returns a value, nil where there is none.
-func bytesOf(reply rueidis.RedisResult) ([]byte, error) {
-	value, err := reply.AsBytes()
-	if rueidis.IsRedisNil(err) {
-		return nil, nil
-	}
-	return value, err
-}
 
 // milliseconds of a time to live. 0 is none for Redis.
 func milliseconds(d time.Duration) int64 { return max(1, d.Milliseconds()) }

@@ -360,6 +360,42 @@ func TestForeignContent(t *testing.T) {
 	}
 }
 
+// TestTooLargeToRead: what somebody else has put in the place of a record, of an index or of a chunk
+// is not read where it is larger than one can be.
+func TestTooLargeToRead(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := s.open(t)
+	must(t, e.PutRecord(within(t), "key", "v", []byte("record"), []byte("row"), time.Hour))
+	must(t, e.PutChunk(within(t), "id", 0, make([]byte, fleet.MaxChunkBytes), time.Hour))
+	chunks, err := e.Chunks(within(t), "id", []int{0, 1})
+	if err != nil || len(chunks[0]) != fleet.MaxChunkBytes || chunks[1] != nil {
+		t.Errorf("chunks of %d and %d bytes, %v", len(chunks[0]), len(chunks[1]), err)
+	}
+	largest := make([]byte, fleet.MaxRecordBytes)
+	copy(largest, "not zeros alone")
+	must(t, e.PutRecord(within(t), "key", "w", largest, []byte("row"), time.Hour))
+	for _, variant := range []string{"v", "w"} {
+		record, index, err := e.Find(within(t), "key", variant)
+		alone, errAlone := e.Record(within(t), "key", variant)
+		if err != nil || errAlone != nil || len(record) == 0 || len(alone) != len(record) || len(index) != 2 {
+			t.Errorf("%s: %d and %d bytes, %d rows, %v, %v", variant, len(record), len(alone), len(index), err, errAlone)
+		}
+	}
+	s.do("APPEND", e.recordKey("key", "v"), strings.Repeat("x", fleet.MaxRecordBytes))
+	s.do("HSET", e.indexKey("key"), "large", strings.Repeat("x", indexMemory))
+	s.do("APPEND", e.chunkKeys("id", []int{0})[0], "x")
+	record, index, err := e.Find(within(t), "key", "v")
+	alone, errAlone := e.Record(within(t), "key", "v")
+	chunks, errChunks := e.Chunks(within(t), "id", []int{0})
+	if record != nil || len(index) != 0 || alone != nil || chunks[0] != nil {
+		t.Errorf("read %d and %d bytes, %d rows, a chunk of %d", len(record), len(alone), len(index), len(chunks[0]))
+	}
+	if err := errors.Join(err, errAlone, errChunks); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCloseLeavesNothing(t *testing.T) {
 	s := newServer(t)
 	before := goleak.IgnoreCurrent()

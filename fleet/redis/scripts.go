@@ -26,6 +26,8 @@ var (
 	luaRead string
 	//go:embed lua/evict.lua
 	luaEvict string
+	//go:embed lua/find.lua
+	luaFind string
 	//go:embed lua/put.lua
 	luaPut string
 	//go:embed lua/remove.lua
@@ -44,6 +46,7 @@ var (
 	scriptNodes   = newScript(always + luaEnsure + luaNodes)
 	scriptRead    = newScript(always + luaEnsure + luaRead)
 	scriptEvict   = newScript(always + luaEvict)
+	scriptFind    = newScript(readOnlyScript + luaFind)
 	scriptPut     = newScript(unlessFull + luaPut)
 	scriptRemove  = newScript(always + luaRemove)
 	scriptTake    = newScript(always + luaTake)

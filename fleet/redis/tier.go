@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/larder-cache/larder/fleet"
 )
 
 // Find implements fleet.Tier.
@@ -15,25 +17,49 @@ func (e *Engine) Find(ctx context.Context, key, variant string) ([]byte, map[str
 		record []byte
 		index  map[string][]byte
 	}
-	recordKey, indexKey := e.recordKey(key, variant), e.indexKey(key)
+	keys := []string{e.recordKey(key, variant), e.indexKey(key)}
+	args := []string{strconv.Itoa(fleet.MaxRecordBytes), strconv.Itoa(indexMemory)}
 	out, err := call(ctx, e.small, func(c rueidis.Client) (found, error) {
-		replies := c.DoMulti(context.Background(),
-			c.B().Get().Key(recordKey).Build(), c.B().Hgetall().Key(indexKey).Build())
-		record, err := bytesOf(replies[0])
+		replies, err := scriptFind.run(context.Background(), c, keys, args).ToArray()
 		if err != nil {
 			return found{}, err
 		}
-		index, err := indexOf(replies[1])
+		if len(replies) != 2 {
+			return found{}, errReply
+		}
+		record, err := replies[0].AsBytes()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return found{}, err
+		}
+		index, err := indexOf(&replies[1])
 		return found{record, index}, err
 	})
 	return out.record, out.index, err
+}
+
+// indexMemory is what an index takes of Redis at most: rows are up to a quarter larger there than
+// their bytes, with something for each.
+const indexMemory = fleet.MaxIndexBytes*5/4 + 64<<10
+
+// getUpTo reads a value that is no longer than most, and a byte of one that is.
+func getUpTo(c rueidis.Client, key string, most int64) rueidis.Completed {
+	return c.B().Getrange().Key(key).Start(0).End(most).Build()
+}
+
+// bytesOf is the value that getUpTo has read, nil if there is none, or one that is too long.
+func bytesOf(reply rueidis.RedisResult, most int) ([]byte, error) {
+	value, err := reply.AsBytes()
+	if len(value) == 0 || len(value) > most {
+		return nil, err
+	}
+	return value, err
 }
 
 // Record implements fleet.Tier.
 func (e *Engine) Record(ctx context.Context, key, variant string) ([]byte, error) {
 	recordKey := e.recordKey(key, variant)
 	return call(ctx, e.small, func(c rueidis.Client) ([]byte, error) {
-		return bytesOf(c.Do(context.Background(), c.B().Get().Key(recordKey).Build()))
+		return bytesOf(c.Do(context.Background(), getUpTo(c, recordKey, fleet.MaxRecordBytes)), fleet.MaxRecordBytes)
 	})
 }
 
@@ -67,12 +93,12 @@ func (e *Engine) Chunks(ctx context.Context, id string, numbers []int) ([][]byte
 	return call(ctx, e.bodies, func(c rueidis.Client) ([][]byte, error) {
 		commands := make(rueidis.Commands, len(keys))
 		for i, key := range keys {
-			commands[i] = c.B().Get().Key(key).Build()
+			commands[i] = getUpTo(c, key, fleet.MaxChunkBytes)
 		}
 		chunks := make([][]byte, len(keys))
 		for i, reply := range c.DoMulti(context.Background(), commands...) {
 			var err error
-			if chunks[i], err = bytesOf(reply); err != nil {
+			if chunks[i], err = bytesOf(reply, fleet.MaxChunkBytes); err != nil {
 				return nil, err
 			}
 		}
@@ -136,7 +162,7 @@ func (e *Engine) chunkKeys(id string, numbers []int) []string {
 }
 
 // indexOf reads rows, each of which has in front when it ends.
-func indexOf(reply rueidis.RedisResult) (map[string][]byte, error) {
+func indexOf(reply *rueidis.RedisMessage) (map[string][]byte, error) {
 	fields, err := reply.AsStrMap()
 	if err != nil {
 		return nil, err
