@@ -118,6 +118,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 		if freshness.Reason != rfc9111.Storable {
 			x.backOff()
 			x.cache.metrics.NotStored(freshness.Reason)
+			x.removeGone(ex.Status)
 		}
 		x.shareFetched(ex, freshness)
 		x.tellRemote(v, ex.Status, freshness)
@@ -306,58 +307,6 @@ func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	}
 	x.takeOver(reason)
 }
-
-// removeGone removes the stored response if the origin says to any client that the resource is
-// gone. Such an answer to one user, or to a cookie, says nothing about the response that is for all
-// clients. Nor does any other answer that may not be stored.
-func (x *Fetch) removeGone(status int) {
-	if !rfc9111.Gone(status) {
-		return
-	}
-	if !x.personal() { // first, so that what is stored at this moment has heard of it
-		x.cache.removals.note(x.key)
-	}
-	if x.stale != nil {
-		x.remove(x.stale)
-	}
-	x.removeStored(x.key)
-	if key := x.hintedKey(); key != x.key {
-		x.removeStored(key)
-	}
-}
-
-// removeStored removes what another fetch may have stored since, although it began before this one.
-func (x *Fetch) removeStored(key store.Key) {
-	if x.cache.store.Absent(key) {
-		return
-	}
-	now := x.cache.store.Lookup(key, x.selects)
-	defer now.Release()
-	if now.Entry != nil && now.Entry.RequestTime.Before(x.begun) {
-		x.remove(now.Entry)
-	}
-}
-
-// remove removes what is stored, unless it is for others than this fetch speaks for.
-func (x *Fetch) remove(e *store.Entry) {
-	selectedBy := e.Variant.Names
-	if x.authorized && !slices.Contains(selectedBy, "Authorization") || x.unkeyedCookie && !slices.Contains(selectedBy, "Cookie") {
-		return
-	}
-	x.cache.removals.note(e.Key) // first, so that what is stored at this moment has heard of it
-	if x.remote != nil {
-		x.remote.Remove(e.Key, &e.Variant, x.begun)
-	}
-	if e != x.stale || !x.elsewhere {
-		x.cache.store.Remove(e)
-	}
-}
-
-// removalsKeep is how long a 404 or 410 is remembered at least. It has to outlast the fetches that
-// had begun before.
-const removalsKeep = 10 * time.Minute
-
-func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKeep, 0) }
 
 // takeOver makes the fetch write straight to its leader's client from now on.
 func (x *Fetch) takeOver(reason rfc9111.Reason) {

@@ -60,6 +60,7 @@ func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 	stored := x.putHere(entry, freshness, hold) == store.Stored
 	if stored {
 		x.offer(entry, false)
+		x.removeGone(entry.Status)
 	}
 	return stored
 }
