@@ -133,7 +133,7 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 // usable reports whether a running flight may answer this request, by purges, by its beginning and
 // the age of its answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
-	if !q.began(f) {
+	if !q.began(f) || q.foundLater(f) {
 		return false
 	}
 	tag := f.Tag().(*flightTag)
@@ -144,6 +144,16 @@ func (q *Request) usable(f *coalesce.Flight) bool {
 	// If the ticket has ended, the store may have forgotten a purge. Then the shared response has
 	// recorded it.
 	return q.inTime(shared) && !shared.purgedSince(q.cache.store, tag.url, tag.generation) && !shared.purged.Load()
+}
+
+// foundLater reports whether what is stored was asked for later than a flight asked: its answer
+// would be the older one of the two, although the stored one is not fresh any more.
+func (q *Request) foundLater(f *coalesce.Flight) bool {
+	if q.found.Entry == nil {
+		return false
+	}
+	begun, asked := f.Tag().(*flightTag).begun, q.found.Entry.RequestTime
+	return asked.After(begun) && !asked.After(time.Now()) // the clock may have been set back
 }
 
 // inTime reports whether a flight's response, which is older than this request, may answer it, as a

@@ -139,3 +139,60 @@ func TestAnswerToTheLaterRequestCounts(t *testing.T) {
 		}
 	}
 }
+
+// Who has found a stale response does not wait for a fetch that began before the one that brought
+// it.
+func TestOlderFetchIsNotJoined(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before  bool // the response is stored before the fetch begins
+		want    string
+		fetches int
+	}{
+		"an older fetch": {false, "stored", 3},
+		"a newer fetch":  {true, "slow", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHandler(t)
+				release, calls := make(chan struct{}), 0
+				next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+					calls++
+					body := "stored"
+					if r.Header.Get("X-Slow") != "" {
+						<-release
+						body = "slow"
+					}
+					w.Header().Set("Cache-Control", "public, max-age=1, stale-if-error=600")
+					_, err := io.WriteString(w, body)
+					return err
+				})
+				var clients sync.WaitGroup
+				ask := func(header ...string) *httptest.ResponseRecorder {
+					w := httptest.NewRecorder()
+					clients.Go(func() {
+						if err := h.ServeHTTP(w, newTestRequest(w, header...), next); err != nil {
+							t.Error(err)
+						}
+					})
+					synctest.Wait()
+					time.Sleep(2 * time.Second)
+					return w
+				}
+				if tc.before {
+					ask("Authorization", "x")
+				}
+				ask("X-Slow", "1")
+				if !tc.before {
+					ask("Authorization", "x") // does not join it
+				}
+				w := ask()
+				close(release)
+				clients.Wait()
+				if w.Body.String() != tc.want || calls != tc.fetches {
+					t.Errorf("the answer is %q (%s) after %d fetches, want %q after %d", w.Body, w.Header().Get("Cache-Status"), calls, tc.want, tc.fetches)
+				}
+				time.Sleep(time.Minute) // the goroutines of fetches go home
+			})
+		})
+	}
+}
