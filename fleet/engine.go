@@ -122,6 +122,8 @@ type Tier interface {
 	Chunks(ctx context.Context, id string, numbers []int) ([][]byte, error)
 	// PutChunk stores one.
 	PutChunk(ctx context.Context, id string, number int, chunk []byte, ttl time.Duration) error
+	// HasChunks reports whether chunks 0 to n-1 are there.
+	HasChunks(ctx context.Context, id string, n int) (all bool, err error)
 	// KeepChunks has chunks 0 to n-1 live for ttl from now on. It reports whether all were there.
 	KeepChunks(ctx context.Context, id string, n int, ttl time.Duration) (all bool, err error)
 }

@@ -17,25 +17,30 @@ const batchChunks = 4
 // errLost says that a chunk is gone, or is not what the record says.
 var errLost = errors.New("a chunk of the body is lost")
 
-// openBody gives a record's entry its body. Of a long one the first chunks are read: a body whose
-// beginning is lost is not begun.
-func (t *SharedTier) openBody(ctx context.Context, r *record) error {
+// openBody gives a record's entry its body. A long one is not begun unless all of its chunks are
+// there and the first are what the record says: afterwards a loss would break an answer off.
+func (t *SharedTier) openBody(ctx context.Context, r *record, raw []byte, at place) error {
 	if r.length <= inlineBody {
 		r.entry.Body = store.NewBody([][]byte{r.inline})
 		return nil
 	}
-	b := &chunkedBody{tier: t, ctx: ctx, record: r, id: chunkID(r.sums)}
+	b := &chunkedBody{tier: t, ctx: ctx, record: r, raw: raw, at: at, id: chunkID(r.sums)}
 	r.entry.Body = b
+	if err := b.lookForAll(); err != nil {
+		return err
+	}
 	_, err := b.Chunk(0)
 	return err
 }
 
 // chunkedBody is a body that is read from the server while it is sent. It keeps one batch of its
-// chunks.
+// chunks. The first that is lost has its record removed, or the next answer would break off there.
 type chunkedBody struct {
 	tier   *SharedTier
 	ctx    context.Context // of the fetch that has found it
 	record *record
+	raw    []byte // the record as it was read
+	at     place
 	id     string
 
 	mu    sync.Mutex
@@ -65,6 +70,29 @@ func (b *chunkedBody) Chunk(off int64) ([]byte, error) {
 	return b.batch[i-b.first][off%chunkBytes:], nil
 }
 
+// lookForAll asks whether all chunks are there. Where one batch is the whole body that is known when
+// it is read.
+func (b *chunkedBody) lookForAll() error {
+	t, n, all := b.tier, chunksOf(b.record.length), false
+	if n <= batchChunks {
+		return nil
+	}
+	err := t.ask(b.ctx, t.config.Timeout, func(ctx context.Context) (err error) {
+		all, err = t.engine.HasChunks(ctx, b.id, n)
+		return err
+	})
+	if err != nil || all {
+		return err
+	}
+	return b.lose()
+}
+
+// lose has the record removed, unless it is another by now.
+func (b *chunkedBody) lose() error {
+	b.tier.uploads.remove(b.at, b.raw)
+	return errLost
+}
+
 // read reads a batch that begins with chunk i.
 func (b *chunkedBody) read(i int) error {
 	numbers := make([]int, 0, batchChunks)
@@ -81,12 +109,12 @@ func (b *chunkedBody) read(i int) error {
 		return err
 	}
 	if len(chunks) != len(numbers) {
-		return errLost
+		return b.lose()
 	}
 	for at, n := range numbers {
 		sum := sha256.Sum256(chunks[at])
 		if int64(len(chunks[at])) != b.lengthOf(n) || !bytes.Equal(sum[:], b.record.sum(n)) {
-			return fmt.Errorf("chunk %d: %w", n, errLost)
+			return fmt.Errorf("chunk %d: %w", n, b.lose())
 		}
 	}
 	b.first, b.batch = i, chunks

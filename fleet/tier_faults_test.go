@@ -73,6 +73,51 @@ func TestDamagedChunk(t *testing.T) {
 	}
 }
 
+// A chunk that is known to be gone before the first byte makes it a miss, wherever it is. One that
+// is lost or damaged in mid-stream breaks that answer off, and no other: the record goes with it.
+func TestLostLaterChunk(t *testing.T) {
+	other := []byte(strings.Repeat("y", 256<<10))
+	for name, tc := range map[string]struct {
+		chunk  []byte
+		lives  time.Duration
+		broken bool
+	}{
+		"gone":                  {other, time.Nanosecond, false},
+		"gone while it is sent": {[]byte(strings.Repeat("x", 256<<10)), 35 * time.Millisecond, true},
+		"other bytes":           {other, time.Hour, true},
+		"empty":                 {nil, time.Hour, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				text := strings.Repeat("x", 5<<20)
+				s := newSite(t, 3, page(text), func(c *fleet.TierConfig, _ *httpcache.Rules) { c.MaxBody = 32 << 20 })
+				s.nodes[0].get("/")
+				s.nodes[0].awaitIdle()
+				time.Sleep(2 * time.Second)
+				s.server.SetFault(func(fleettest.Call) fleettest.Fault { return fleettest.Fault{Delay: 10 * time.Millisecond} })
+				if err := s.server.Clients(1)[0].PutChunk(t.Context(), s.chunks[0], 17, tc.chunk, tc.lives); err != nil {
+					t.Fatal(err)
+				}
+				if tc.broken {
+					if got := s.nodes[1].get("/"); !got.broken || len(got.body) >= len(text) {
+						t.Errorf("%v is not broken off", got)
+					}
+					s.nodes[1].awaitIdle()
+				}
+				for i, want := range []string{"fwd=uri-miss; stored", "hit"} {
+					if got := s.nodes[i+1].get("/"); got.broken || got.body != text || got.cache != want {
+						t.Errorf("node %d: %v, want %s", i+1, got, want)
+					}
+					s.nodes[i+1].awaitIdle()
+				}
+				if n := s.nodes[1].metrics.of("remove done"); n != 1 {
+					t.Errorf("the record was removed %d times", n)
+				}
+			})
+		})
+	}
+}
+
 // Whatever stands in the tier, nobody gets what was not fetched for his request: records that are
 // damaged, moved to another key, or not sealed with the secret are none.
 func TestHostileRecords(t *testing.T) {

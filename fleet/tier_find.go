@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -97,7 +96,7 @@ func choose(
 	return best, known
 }
 
-// open reads a record. One that is refused is removed.
+// open reads a record. One that is refused is removed, and one whose body has lost a part.
 func (t *SharedTier) open(ctx context.Context, raw []byte, at place) (store.Result, error) {
 	r, err := t.sealer.decodeRecord(raw, at, t.fromServer)
 	if err != nil {
@@ -116,10 +115,7 @@ func (t *SharedTier) open(ctx context.Context, raw []byte, at place) (store.Resu
 	case !time.Now().Before(r.entry.KeepUntil):
 		return store.Result{}, nil
 	}
-	if err := t.openBody(ctx, r); err != nil {
-		if errors.Is(err, errLost) {
-			t.uploads.remove(at, raw)
-		}
+	if err := t.openBody(ctx, r, raw, at); err != nil {
 		return store.Result{}, err
 	}
 	t.likely.note(&r.entry.Variant)

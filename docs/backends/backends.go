@@ -176,6 +176,12 @@ func (e *Engine) PutChunk(ctx context.Context, id string, number int, chunk []by
 	return e.ask(ctx, "PutChunk", in{id, number, chunk, ttl}, nil)
 }
 
+// HasChunks implements fleet.Tier.
+func (e *Engine) HasChunks(ctx context.Context, id string, n int) (all bool, err error) {
+	err = e.ask(ctx, "HasChunks", in{id, n}, out{&all})
+	return all, err
+}
+
 // KeepChunks implements fleet.Tier.
 func (e *Engine) KeepChunks(ctx context.Context, id string, n int, ttl time.Duration) (all bool, err error) {
 	err = e.ask(ctx, "KeepChunks", in{id, n, ttl}, out{&all})

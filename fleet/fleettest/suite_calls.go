@@ -48,6 +48,7 @@ var calls = map[string]func(ctx context.Context, e fleet.Engine) error{
 	"PutChunk": func(ctx context.Context, e fleet.Engine) error {
 		return e.PutChunk(ctx, "id", 1, []byte("x"), time.Minute)
 	},
+	"HasChunks": func(ctx context.Context, e fleet.Engine) error { return last(e.HasChunks(ctx, "id", 1)) },
 	"KeepChunks": func(ctx context.Context, e fleet.Engine) error {
 		return last(e.KeepChunks(ctx, "id", 1, time.Minute))
 	},

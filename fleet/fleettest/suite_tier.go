@@ -141,6 +141,9 @@ func tierKeep(t *testing.T, a, b fleet.Engine) {
 		must(t, a.PutChunk(within(t), "kept", i, []byte("x"), long))
 	}
 	for n, want := range []bool{true, true, true, false} {
+		if all, err := b.HasChunks(within(t), "kept", n); err != nil || all != want {
+			t.Errorf("%d of 2 there: %v, %v", n, all, err)
+		}
 		if all, err := b.KeepChunks(within(t), "kept", n, short); err != nil || all != want {
 			t.Errorf("%d of 2 kept: %v, %v", n, all, err)
 		}

@@ -76,6 +76,17 @@ func (e *Engine) PutChunk(ctx context.Context, id string, number int, data []byt
 	return e.write(ctx, "PutChunk", func(s *Server) { s.data.chunks[chunk{id, number}] = s.expiring(data, ttl) })
 }
 
+// HasChunks implements fleet.Tier.
+func (e *Engine) HasChunks(ctx context.Context, id string, n int) (all bool, err error) {
+	err = e.read(ctx, "HasChunks", func(s *Server) {
+		all = true
+		for number := range n {
+			all = all && live(s, s.data.chunks, chunk{id, number}) != nil
+		}
+	})
+	return all, err
+}
+
 // KeepChunks implements fleet.Tier.
 func (e *Engine) KeepChunks(ctx context.Context, id string, n int, ttl time.Duration) (all bool, err error) {
 	err = e.write(ctx, "KeepChunks", func(s *Server) {

@@ -116,8 +116,24 @@ func (e *Engine) PutChunk(ctx context.Context, id string, number int, chunk []by
 	return err
 }
 
+// HasChunks implements fleet.Tier.
+func (e *Engine) HasChunks(ctx context.Context, id string, n int) (bool, error) {
+	return e.eachChunk(ctx, id, n, func(c rueidis.Client, key string) rueidis.Completed {
+		return c.B().Exists().Key(key).Build()
+	})
+}
+
 // KeepChunks implements fleet.Tier.
 func (e *Engine) KeepChunks(ctx context.Context, id string, n int, ttl time.Duration) (bool, error) {
+	return e.eachChunk(ctx, id, n, func(c rueidis.Client, key string) rueidis.Completed {
+		return c.B().Pexpire().Key(key).Milliseconds(milliseconds(ttl)).Build()
+	})
+}
+
+// eachChunk sends a command for each of chunks 0 to n-1. It reports whether all reply with 1.
+func (e *Engine) eachChunk(
+	ctx context.Context, id string, n int, command func(c rueidis.Client, key string) rueidis.Completed,
+) (bool, error) {
 	numbers := make([]int, n)
 	for i := range numbers {
 		numbers[i] = i
@@ -129,15 +145,15 @@ func (e *Engine) KeepChunks(ctx context.Context, id string, n int, ttl time.Dura
 	return call(ctx, e.small, func(c rueidis.Client) (bool, error) {
 		commands := make(rueidis.Commands, len(keys))
 		for i, key := range keys {
-			commands[i] = c.B().Pexpire().Key(key).Milliseconds(milliseconds(ttl)).Build()
+			commands[i] = command(c, key)
 		}
 		all := true
 		for _, reply := range c.DoMulti(context.Background(), commands...) {
-			kept, err := reply.AsInt64()
+			one, err := reply.AsInt64()
 			if err != nil {
 				return false, err
 			}
-			all = all && kept == 1
+			all = all && one == 1
 		}
 		return all, nil
 	})
