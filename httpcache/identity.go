@@ -83,6 +83,14 @@ func namesURL(u *url.URL) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && (u.Path == "" || u.Path[0] == '/')
 }
 
+// reachesURL reports whether the origin is asked for what may be stored under a URL: that of its
+// site and its path. A proxy asks the origin for these whatever scheme stands in the request target
+// (`POST ftp://example.com/a`, `POST http:/a`), also where such a target is answered from no store.
+func (id *Identity) reachesURL() bool {
+	path := id.URL.Path
+	return id.URL.Opaque == "" && id.Site.Authority != "" && (path == "" || path[0] == '/')
+}
+
 // dotted reports whether the name in a Host has a trailing dot.
 func dotted(host string) bool { return strings.HasSuffix(host, ".") || strings.Contains(host, ".:") }
 

@@ -27,7 +27,7 @@ type InvalidateRule struct {
 type invalidation struct {
 	q         *Request
 	method    string // as the client sent it: handlers may write another into the request
-	url       string // as the client sent it; empty if a purge could not name it
+	url       string // that the origin is asked for; empty if nothing is stored under such a one
 	storedURL string // url at the listener that the request came in by
 	rules     []*InvalidateRule
 	expanded  bool // the texts of rules are
@@ -46,7 +46,7 @@ func (q *Request) invalidation() *invalidation {
 		return nil
 	}
 	in := &invalidation{q: q, method: q.r.Method}
-	if q.keyed.Purgeable { // otherwise nothing is stored for others
+	if q.keyed.reachesURL() {
 		in.storedURL = new(KeyRules).storedURL(&q.keyed) // without query rules
 		in.url = store.BareURL(in.storedURL)
 	}

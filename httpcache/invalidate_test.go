@@ -28,6 +28,37 @@ func TestRewrittenMethodInvalidatesAllTheSame(t *testing.T) {
 	}
 }
 
+// A request target that a purge could not name, but whose path the origin is asked for, invalidates
+// that path.
+func TestOddTargetInvalidatesWhatTheOriginIsAsked(t *testing.T) {
+	for _, tc := range []struct {
+		target string
+		want   bool
+	}{
+		{"/some/path?and=query", true},
+		{"http://example.com/some/path?and=query", true},
+		{"ftp://example.com/some/path?and=query", true},
+		{"http:/some/path?and=query", true},
+		{"http:///some/path?and=query", true},
+		{"ftp://other.test/some/path?and=query", false},
+		{"ftp:some/path?and=query", false},
+		{"*", false},
+	} {
+		h := newTestHandler(t)
+		ask(t, h, storable)
+		r := httptest.NewRequest(http.MethodPost, tc.target, nil)
+		if r.Host == "" {
+			r.Host = "example.com"
+		}
+		if err := h.ServeHTTP(httptest.NewRecorder(), r, handlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(t, h, storable).Header().Get("Cache-Status"); (got == "Larder; fwd=uri-miss; stored") != tc.want {
+			t.Errorf("after POST %s: %q, want it invalidated: %v", tc.target, got, tc.want)
+		}
+	}
+}
+
 // An unsafe request reaches what an earlier process stored for another query of its path, although
 // nothing has said in this process that queries of that path make no difference.
 func TestInvalidationAfterARestart(t *testing.T) {
