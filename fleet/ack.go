@@ -9,6 +9,26 @@ import (
 // their rate by so much. It is 5 %.
 func margin(d time.Duration) time.Duration { return d + d/20 }
 
+// noTime is longer than any fence, and short enough to be added to.
+const noTime = 1 << 60
+
+// fenceOf is for how long a node has a pass by a beat. One that does not say so has own.
+func fenceOf(n Node, own time.Duration) time.Duration {
+	if n.Fence <= 0 {
+		return own
+	}
+	return min(n.Fence, noTime)
+}
+
+// longestFence is the longest of some nodes, and own at least.
+func longestFence(nodes []Node, own time.Duration) time.Duration {
+	longest := own
+	for _, n := range nodes {
+		longest = max(longest, fenceOf(n, own))
+	}
+	return longest
+}
+
 // sightings are when each node of the list was first seen as it is listed now: it has not beaten
 // since.
 type sightings map[string]sighting
@@ -51,7 +71,7 @@ func (s sightings) silentFor(n Node, asked time.Duration) time.Duration {
 // waiting is a purge that is in the log, and waits for the nodes that have to apply it. Like node
 // it has no clock, and does nothing.
 type waiting struct {
-	fence time.Duration
+	fence time.Duration // of this node
 	epoch string
 	mark  Generation
 	term  string // of both
@@ -110,7 +130,7 @@ func (w *waiting) listed(nodes []Node, s State, asked time.Duration, seen sighti
 	}
 	keepListed(w.nodes, nodes) // others have left, or somebody has waited for them already
 	p.held = w.held
-	if len(p.fenced)+len(p.uncertain) == len(w.nodes) && s.Term >= margin(w.fence) {
+	if len(p.fenced)+len(p.uncertain) == len(w.nodes) && s.Term >= margin(longestFence(nodes, w.fence)) {
 		p.outcome = everywhere
 	}
 	return p
@@ -119,19 +139,21 @@ func (w *waiting) listed(nodes []Node, s State, asked time.Duration, seen sighti
 // wait tells whether a node that has not applied the purge has to be waited for any longer. Its
 // passes are of beats before the purge, and of beats before it was last seen to have beaten.
 func (w *waiting) wait(n Node, asked time.Duration, seen sightings, p *progress) {
+	fence := fenceOf(n, w.fence)
+	over := margin(fence + min(max(n.Serves, 0), noTime))
 	silent := seen.silentFor(n, asked)
 	since := max(silent, asked-w.since)
 	switch {
-	case since < margin(w.fence):
+	case since < margin(fence):
 		return
-	case since < margin(w.fence+n.Serves):
+	case since < over:
 		p.uncertain = append(p.uncertain, n)
 	default:
 		p.fenced = append(p.fenced, n)
 	}
 	// A purge that does not find it listed will not wait for it. It has a pass to come by each beat
 	// that has not been silence.
-	if silent >= margin(w.fence+n.Serves) {
+	if silent >= over {
 		p.evict = append(p.evict, n)
 	}
 }

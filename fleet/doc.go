@@ -57,8 +57,8 @@
 //   - Stamps of N's own fetches: done raises applied last. A fetch that began before that has an
 //     older stamp: it is fetched once more at worst.
 //
-// (2) N was waited for: since P was in the log, or since N was seen to have beaten last, 1.05 ×
-// fence have passed (waiting.wait). Every pass of N is of a beat that was sent at most a fence
+// (2) N was waited for: since P was in the log, or since N was seen to have beaten last, 1.05 × its
+// fence have passed (waiting.wait; a beat says the fence). Every pass of N is of a beat that was sent at most a fence
 // before its end. Of a beat before P: that pass is over. Of a beat after P: its reply has a tail of
 // g or more, so node.beaten makes it a promise, and node.done a pass only when P is applied. R asks
 // Pass after it started and before it looks anything up: a pass that it reads there has P applied,
@@ -66,9 +66,9 @@
 //
 // (3) N was not in the list. It has left (Close gives up the pass first); or its first beat came
 // after P, which is as in (2); or it was evicted. A node is evicted when it has not beaten for 1.05
-// × fence (sightings.silentFor), and Evict does nothing where it has beaten since: all its passes
-// are over, and those to come are of beats after P. It is not enough that a purge has waited for
-// it. A beat since that purge may have left a promise, which becomes a pass as soon as the node
+// × its fence (sightings.silentFor), and Evict does nothing where it has beaten since: all its
+// passes are over, and those to come are of beats after P. It is not enough that a purge has waited
+// for it. A beat since that purge may have left a promise, which becomes a pass as soon as the node
 // catches up: if it was off the list by then, the next purge would not wait for it.
 //
 // What the server loses:
@@ -76,8 +76,8 @@
 //   - P is lost before its answer: the term is another, so waiting.listed, or Fleet.here, has it
 //     appended again. That N has applied it does no harm.
 //   - N's registration is lost, and P appended after that without N: P waits until its term is
-//     older than 1.05 × fence (rule 3). N's beats of the old term were sent before it began, so
-//     their passes are over.
+//     older than 1.05 × fence, the longest of its own and those in the list (rule 3). N's beats of
+//     the old term were sent before it began, so their passes are over.
 //   - P is lost after its answer, and N meets the new term (node.adopt) without a pass: node.lose
 //     has all in its caches be validated before its next use, what is being fetched as well. With a
 //     pass: then that pass is of a beat before P, or N has applied P. If of a beat before P, the
@@ -110,8 +110,9 @@
 // for as long as that may be. Invalidations of unsafe requests are batched, and no one waits for
 // them.
 //
-// Not solved: a machine whose clock stands still while it answers requests (now goes on while a
-// machine sleeps, where the system has such a clock); a server's clock that is set ahead by a fence
-// within the first fence of a term; two servers that both take writes for the same nodes, for which
-// Redis has min-replicas-to-write.
+// Not solved: a node that is cut off, has a longer fence than all in the list, and whose
+// registration is lost, because rule 3 does not know of it; a machine whose clock stands still while
+// it answers requests (now goes on while a machine sleeps, where the system has such a clock); a
+// server's clock that is set ahead by a fence within the first fence of a term; two servers that
+// both take writes for the same nodes, for which Redis has min-replicas-to-write.
 package fleet

@@ -86,6 +86,7 @@ type Node struct {
 	ID      string // random, of one process
 	Epoch   string // of what it has applied, with the term, "" before it has read any; see termName
 	Applied Generation
+	Fence   time.Duration // for how long it has a pass by a beat. 0: it does not say
 	Serves  time.Duration // how long it answers from what it has when its pass is over
 	Beats   uint64        // since it was registered; the server counts
 	Seen    time.Time     // its last beat, by the server's clock; the server sets it

@@ -210,6 +210,26 @@ func TestAGoneNodeIsWaitedForOnce(t *testing.T) {
 	})
 }
 
+// TestAPurgeWaitsForALongerFence than that of its own node, as while `fence` is changed on one node
+// after the other.
+func TestAPurgeWaitsForALongerFence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		nodes := start(t, server, 2, func(i int, o *fleet.Options) { o.Fence = []time.Duration{fence, 8 * fence}[i] })
+		time.Sleep(16 * fence)
+		cut(server, 1)
+		if !nodes[1].Pass() {
+			t.Fatal("it has no pass before it is cut off")
+		}
+		if purged := purgeTag(t, nodes[0], "t"); !slices.Equal(purged.Fenced, []string{"b"}) {
+			t.Errorf("%+v, want b fenced", purged)
+		}
+		if nodes[1].Pass() {
+			t.Error("the node that is cut off has a pass, and the purge has answered")
+		}
+	})
+}
+
 // cut has the server lose all calls of a client.
 func cut(server *fleettest.Server, client int) {
 	server.SetFault(func(c fleettest.Call) fleettest.Fault {

@@ -160,12 +160,23 @@ func listing(beats uint64, epoch string, applied Generation) []Node {
 	return []Node{{ID: "self"}, {ID: "n", Name: "n", Beats: beats, Epoch: epoch, Applied: applied}}
 }
 
+// acked has all of a list have applied the purge.
+func acked(nodes []Node) []Node {
+	nodes[1].Applied = 20
+	return nodes
+}
+
 func TestAPurgeWaits(t *testing.T) {
 	const fence, over = 1000, 1050
 	term := termName("e", 10)
 	state := at(10, 10, 20)
-	young := state
-	young.Term = over - 1
+	young, middling := state, state
+	young.Term, middling.Term = over-1, 8*over-1
+	slow := func(beats uint64, fence, serves time.Duration) []Node {
+		nodes := listing(beats, term, 19)
+		nodes[1].Fence, nodes[1].Serves = fence, serves
+		return nodes
+	}
 	for _, tt := range []struct {
 		name  string
 		asked time.Duration
@@ -182,6 +193,14 @@ func TestAPurgeWaits(t *testing.T) {
 		{"for a silent one until its pass is over", 100 + over - 1, listing(1, term, 19), state, stillWaiting, 0, [3]int{}},
 		{"not for a silent one whose pass is over", 100 + over, listing(1, term, 19), state, everywhere, 0, [3]int{1, 0, 1}},
 		{"not for one that beats, and that one stays", 100 + over, listing(2, term, 19), state, everywhere, 0, [3]int{1, 0, 0}},
+		{"for as long as its own fence", 100 + 8*over - 1, slow(1, 8*fence, 0), state, stillWaiting, 0, [3]int{}},
+		{"not longer than its own fence", 100 + 8*over, slow(1, 8*fence, 0), state, everywhere, 0, [3]int{1, 0, 1}},
+		{"less for one whose fence is shorter", 100 + over/2, slow(1, fence/2, 0), state, everywhere, 0, [3]int{1, 0, 1}},
+		{"and names one that serves on, by its own fence", 100 + 8*over, slow(1, 8*fence, fence), state, everywhere, 0, [3]int{0, 1, 0}},
+		{"and evicts it when it has served", 100 + 9*over, slow(1, 8*fence, fence), state, everywhere, 0, [3]int{1, 0, 1}},
+		{"for one that says what cannot be", 100 + 50*over, slow(1, 1<<63-1, 1<<63-1), state, stillWaiting, 0, [3]int{}},
+		{"for this node's fence where a word is none", 100 + over - 1, slow(1, -5, -5), state, stillWaiting, 0, [3]int{}},
+		{"in a term that is young for the longest fence", 100 + over, acked(slow(2, 8*fence, 0)), middling, stillWaiting, 1, [3]int{}},
 		{"in a young term", 100 + over, listing(2, term, 20), young, stillWaiting, 1, [3]int{}},
 		{"no more in another term", 500, listing(2, term, 20), at(11, 10, 20), appendAgain, 0, [3]int{}},
 	} {

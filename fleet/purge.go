@@ -25,7 +25,8 @@ const appendTries = 2
 
 // Purge purges every node: when it returns without error none answers a request that begins later
 // with anything whose fetch began before the call. It takes as long as 1.05 × Options.Fence where a
-// node has gone without leaving, and in the first such time of a term. ctx should allow for it.
+// node has gone without leaving, and in the first such time of a term. Where nodes differ in their
+// fence it is that node's, and the longest in a young term. ctx should allow for it.
 //
 // An error wraps ErrNotEverywhere, or is that of a store that could not write the purge down. To
 // purge again does no harm.
@@ -40,7 +41,7 @@ func (f *Fleet) Purge(ctx context.Context, p Purge) (Purged, error) {
 	}
 	own := f.expect(record.token)
 	defer f.forget(record.token)
-	ctx, cancel := context.WithTimeout(ctx, 4*margin(f.options.Fence))
+	ctx, cancel := context.WithTimeout(ctx, f.purgeTimeout())
 	defer cancel()
 	purged, err := f.purgeNodes(ctx, records)
 	if err != nil {
@@ -53,6 +54,16 @@ func (f *Fleet) Purge(ctx context.Context, p Purge) (Purged, error) {
 		err = errors.Join(err, failed)
 	}
 	return purged, err
+}
+
+// longestPurge is how long a purge may take because another node says that its fence is long.
+const longestPurge = time.Hour
+
+// purgeTimeout is how long a purge may take. Nodes that a purge has to wait for may have a longer
+// fence than this one.
+func (f *Fleet) purgeTimeout() time.Duration {
+	own := 4 * margin(f.options.Fence)
+	return max(own, min(4*margin(f.watch.longest(f.options.Fence)), longestPurge))
 }
 
 // expect has the records with a token counted for their purge.

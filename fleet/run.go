@@ -67,7 +67,7 @@ func (f *Fleet) self() Node {
 	f.acting.Lock()
 	defer f.acting.Unlock()
 	return Node{
-		ID: f.id, Epoch: f.node.term(), Applied: f.node.applied, Serves: f.options.Serve,
+		ID: f.id, Epoch: f.node.term(), Applied: f.node.applied, Fence: f.options.Fence, Serves: f.options.Serve,
 		State: f.node.condition(f.clock(), f.watch.failure()).String(),
 		Name:  f.options.Name, Address: f.options.Address, Version: f.options.Version,
 	}

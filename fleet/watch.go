@@ -13,6 +13,7 @@ type watch struct {
 	mu     sync.Mutex
 	seen   sightings
 	nodes  int           // listed last
+	fence  time.Duration // the longest of those that say so
 	asked  time.Duration // for the list, by watchNodes
 	err    error         // of the last beat
 	behind time.Duration // the server's clock is ahead of the wall clock by so much at least
@@ -28,8 +29,15 @@ func (w *watch) listed(p *waiting, nodes []Node, s State, asked, came time.Durat
 }
 
 func (w *watch) saw(nodes []Node, came time.Duration) {
-	w.nodes = len(nodes)
+	w.nodes, w.fence = len(nodes), longestFence(nodes, 0)
 	w.seen.saw(nodes, came)
+}
+
+// longest is the longest fence of the nodes listed last, and own at least.
+func (w *watch) longest(own time.Duration) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(own, w.fence)
 }
 
 func (w *watch) fail(err error) (was error) {

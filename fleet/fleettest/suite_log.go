@@ -48,7 +48,7 @@ func logBegins(t *testing.T, a, b fleet.Engine) {
 
 func logBeat(t *testing.T, a, b fleet.Engine) {
 	want := fleet.Node{
-		ID: "one", Epoch: "an epoch: \"x\"", Applied: 1<<53 - 1, Serves: time.Minute, State: "ready", Name: "höst, \x00 1",
+		ID: "one", Epoch: "an epoch: \"x\"", Applied: 1<<53 - 1, Fence: time.Second, Serves: time.Minute, State: "ready", Name: "höst, \x00 1",
 		Address: "[::1]:80", Version: "v1|2",
 	}
 	state := beat(t, a, want)

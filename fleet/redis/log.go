@@ -19,7 +19,7 @@ import (
 // Beat implements fleet.Log.
 func (e *Engine) Beat(ctx context.Context, node fleet.Node) (fleet.State, error) {
 	says, err := json.Marshal(nodeWords{
-		Epoch: node.Epoch, Applied: node.Applied, Serves: node.Serves, State: node.State,
+		Epoch: node.Epoch, Applied: node.Applied, Fence: node.Fence, Serves: node.Serves, State: node.State,
 		Name: node.Name, Address: node.Address, Version: node.Version,
 	})
 	if err != nil {
@@ -244,7 +244,8 @@ func stateOf(reply rueidis.RedisMessage, err error) (fleet.State, error) {
 type nodeWords struct {
 	Epoch   string           `json:"epoch,omitempty"`
 	Applied fleet.Generation `json:"applied"`
-	Serves  time.Duration    `json:"serves,omitempty"` // in nanoseconds
+	Fence   time.Duration    `json:"fence,omitempty"`  // in nanoseconds
+	Serves  time.Duration    `json:"serves,omitempty"` // likewise
 	State   string           `json:"state,omitempty"`
 	Name    string           `json:"name,omitempty"`
 	Address string           `json:"address,omitempty"`
@@ -282,7 +283,8 @@ func nodeOf(id, value string) fleet.Node {
 	if json.Unmarshal([]byte(parts[2]), &says) != nil {
 		return n
 	}
-	n.Epoch, n.Applied, n.Serves, n.State = says.Epoch, says.Applied, says.Serves, says.State
+	n.Epoch, n.Applied, n.State = says.Epoch, says.Applied, says.State
+	n.Fence, n.Serves = says.Fence, says.Serves
 	n.Name, n.Address, n.Version = says.Name, says.Address, says.Version
 	return n
 }
