@@ -100,7 +100,7 @@ type Node struct {
 // have written: an Engine reads nothing that is larger, and takes it for gone.
 const (
 	MaxRecordBytes = 2 << 20
-	MaxIndexBytes  = 2 << 20
+	MaxIndexBytes  = 128 << 10
 	MaxChunkBytes  = 256 << 10
 )
 

@@ -194,13 +194,19 @@ func withTimes(e *store.Entry, clock func(time.Time) time.Time) *store.Entry {
 }
 
 // Rows of the index say what the variants of a key are: the names and values that select one, and
-// its coding. A variant's name in the tier is made of its row.
+// its coding. A variant's name in the tier is made of its row. A look-up reads all rows of a key,
+// so they are short: a variant that has longer values is not shared.
 
 const (
-	maxRowBytes = 16 << 10
+	maxRowBytes = 1 << 10
 	maxRows     = 1 << 10
 	maxNames    = 64
 )
+
+// hasRow reports whether a variant has room in a row.
+func hasRow(v *store.Variant) bool {
+	return len(v.Names) <= maxNames && len(appendRow(nil, v)) <= maxRowBytes
+}
 
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)

@@ -184,6 +184,10 @@ func TestRows(t *testing.T) {
 			t.Errorf("%d bytes are a row", i)
 		}
 	}
+	v.Values[0] = strings.Repeat("x", maxRowBytes)
+	if _, ok := parseRow(appendRow(nil, &v)); ok || hasRow(&v) {
+		t.Error("it is too long for a row")
+	}
 	if _, ok := parseRow(append(row, 0)); ok {
 		t.Error("something may follow")
 	}

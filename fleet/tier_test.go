@@ -136,6 +136,52 @@ func TestVariants(t *testing.T) {
 	})
 }
 
+// A variant whose values are long is this node's alone, so that an index of such variants does not
+// make each look-up a long one. Nothing of it is uploaded, and who waits for it is told so at its
+// header.
+func TestLongVariant(t *testing.T) {
+	for length, shared := range map[int]bool{900: true, 2 << 10: false} {
+		inBubble(t, func(t *testing.T) {
+			text := strings.Repeat("x", 1<<20)
+			s := newSite(t, 2, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Vary", "X-Lang")
+				w.Header().Set("Cache-Control", "max-age=60")
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(5 * time.Second)
+				_, _ = io.WriteString(w, text)
+			}, nil)
+			lang := strings.Repeat("y", length)
+			begun := time.Now()
+			var clients sync.WaitGroup
+			for _, nd := range s.nodes {
+				clients.Go(func() {
+					if got := nd.get("/", "X-Lang", lang); got.body != text {
+						t.Errorf("%d: %v", length, got)
+					}
+					nd.awaitIdle()
+				})
+			}
+			clients.Wait()
+			if took := time.Since(begun); took > 6*time.Second {
+				t.Errorf("%d: one has waited for the other's body: %v", length, took)
+			}
+			fetches, skipped := int64(2), uint64(2)
+			if shared {
+				fetches, skipped = 1, 0
+			}
+			got := s.nodes[0].tier.Stats().Skipped + s.nodes[1].tier.Stats().Skipped
+			if s.calls.Load() != fetches || got != skipped || (len(s.puts) > 0) != shared || (len(s.chunks) > 0) != shared {
+				t.Errorf("%d: %d fetches, %d skipped, %d records, %d bodies", length, s.calls.Load(), got, len(s.puts), len(s.chunks))
+			}
+			for _, nd := range s.nodes {
+				if got := nd.get("/", "X-Lang", lang); got.body != text || got.cache != "hit" {
+					t.Errorf("%d: then %v", length, got)
+				}
+			}
+		})
+	}
+}
+
 // A response that a 304 has renewed is renewed in the tier: with its chunks while those live, and
 // with new ones where one is lost.
 func TestRenewal(t *testing.T) {

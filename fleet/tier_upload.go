@@ -201,6 +201,9 @@ func (t *SharedTier) put(j *upload) error {
 	if ttl < time.Millisecond {
 		return errExpired
 	}
+	if !hasRow(&e.Variant) {
+		return errTooLarge
+	}
 	r := &record{stamp: j.fetch.stamp, entry: e, length: e.Body.Len()}
 	if err := t.putBody(r, j.renews, ttl+chunksOutlive); err != nil {
 		return err
@@ -210,15 +213,14 @@ func (t *SharedTier) put(j *upload) error {
 	if err != nil {
 		return err
 	}
-	row := appendRow(nil, &e.Variant)
-	if len(raw) > MaxRecordBytes || len(row) > maxRowBytes || len(e.Variant.Names) > maxNames {
+	if len(raw) > MaxRecordBytes {
 		return errTooLarge
 	}
 	if !j.fetch.holdsLease(t.ctx) {
 		return errSuperseded
 	}
 	return t.write(func(ctx context.Context) error {
-		return t.engine.PutRecord(ctx, keyText(at.key), at.variant, raw, row, ttl)
+		return t.engine.PutRecord(ctx, keyText(at.key), at.variant, raw, appendRow(nil, &e.Variant), ttl)
 	})
 }
 

@@ -360,6 +360,27 @@ func TestForeignContent(t *testing.T) {
 	}
 }
 
+// TestFullIndex: an index of as many rows as a key can have, each of them as long as one can be, is
+// read.
+func TestFullIndex(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	e := s.open(t)
+	row := []byte(strings.Repeat("x", 1<<10))
+	for i := range 110 {
+		must(t, e.PutRecord(within(t), "key", fmt.Sprintf("%032d", i), []byte("record"), row, time.Hour))
+	}
+	_, index, err := e.Find(within(t), "key", "0")
+	must(t, err)
+	total := 0
+	for _, row := range index {
+		total += len(row)
+	}
+	if len(index) != 100 || total != 100<<10 || total > fleet.MaxIndexBytes {
+		t.Errorf("%d rows of %d bytes", len(index), total)
+	}
+}
+
 // TestTooLargeToRead: what somebody else has put in the place of a record, of an index or of a chunk
 // is not read where it is larger than one can be.
 func TestTooLargeToRead(t *testing.T) {
