@@ -22,7 +22,7 @@ type SharedConfig struct {
 	Name string `json:"name,omitempty"`
 
 	// How long a node answers from what it has stored without contact to the server. A purge waits
-	// at most so long for a node that does not answer. At least 1s. Default: 10s.
+	// at most so long for a node that does not answer. From 1s to 24h. Default: 10s.
 	Fence caddy.Duration `json:"fence,omitempty"`
 
 	// What a node does that has been without contact for longer than `fence`. Default: it asks the
@@ -32,13 +32,13 @@ type SharedConfig struct {
 	// For how many replicas of the server a purge waits. Default: 0.
 	Replicas int `json:"replicas,omitempty"`
 
-	// How long a look-up on the server may take; then it is a miss. Default: 100ms.
+	// How long a look-up on the server may take; then it is a miss. At most 1h. Default: 100ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// The largest body that is shared, in bytes. Default: 4 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// The longest time that a response stays on the server. Default: 24h.
+	// The longest time that a response stays on the server. At most 8760h. Default: 24h.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
 	// How many purges the server keeps for nodes that come late. A node that has missed more of
@@ -59,6 +59,7 @@ type LostConfig struct {
 	Validate bool `json:"validate,omitempty"`
 
 	// For so long it goes on to answer as before. The answer to a purge names it as uncertain then.
+	// At most 24h.
 	Serve caddy.Duration `json:"serve,omitempty"`
 }
 
@@ -124,6 +125,15 @@ func (c SharedConfig) WithDefaults() SharedConfig {
 // pause of its own or of the server.
 const minFence = time.Second
 
+// The longest times. A fleet multiplies what it is given, and none of it may overflow: a purge waits
+// for 1.05 times fence and serve, and an upload takes up to 10 times the timeout.
+const (
+	maxFence         = 24 * time.Hour
+	maxServe         = 24 * time.Hour
+	maxSharedTimeout = time.Hour
+	maxSharedTTL     = 365 * 24 * time.Hour
+)
+
 // maxReplicas is more than any server has.
 const maxReplicas = 1000
 
@@ -135,9 +145,9 @@ func (c *SharedConfig) Check() error {
 		c.checkFence(),
 		c.Lost.check(),
 		checkCount("replicas", c.Replicas, maxReplicas),
-		checkWindow("timeout", c.Timeout),
+		checkUpTo("timeout", c.Timeout, maxSharedTimeout),
 		checkBudget("max_body", c.MaxBody, 1),
-		checkWindow("ttl", c.TTL),
+		checkUpTo("ttl", c.TTL, maxSharedTTL),
 		checkCount("history", c.History, 1<<31-1),
 	)
 }
@@ -157,7 +167,7 @@ func (c *SharedConfig) checkFence() error {
 	if c.Fence != 0 && time.Duration(c.Fence) < minFence {
 		return fmt.Errorf("fence: %s is too short; write at least %s", time.Duration(c.Fence), minFence)
 	}
-	return nil
+	return checkUpTo("fence", c.Fence, maxFence)
 }
 
 func (l *LostConfig) check() error {
@@ -167,7 +177,14 @@ func (l *LostConfig) check() error {
 	case l.Validate && l.Serve != 0:
 		return errors.New("lost: both validate and serve; keep one of the two")
 	}
-	return checkWindow("lost serve", l.Serve)
+	return checkUpTo("lost serve", l.Serve, maxServe)
+}
+
+func checkUpTo(field string, d caddy.Duration, most time.Duration) error {
+	if time.Duration(d) > most {
+		return fmt.Errorf("%s: %s is too long; write at most %s", field, time.Duration(d), most)
+	}
+	return checkWindow(field, d)
 }
 
 func checkCount(field string, n, most int) error {
