@@ -92,7 +92,7 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 		return decide(f), ex, nil
 	}
 	freshness := x.route.judge(&ex, x.writer.declared)
-	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage() {
+	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage(header) {
 		freshness.Reason = rfc9111.ReasonStatus
 	}
 	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
@@ -256,11 +256,40 @@ func (x *Fetch) staleStandsInElse() bool {
 	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(x.severity))
 }
 
-// keepsPage reports whether what is stored is a page, or a redirect, that may still be served to
-// clients without the leader's directives. A refusal that may be stored does not replace it: any
-// client can have its own request refused.
-func (x *Fetch) keepsPage() bool {
-	return x.staleStandsInElse() && x.stale.Status < http.StatusBadRequest && !store.IsDamaged(x.stale.Body)
+// keepsPage reports whether a response with this header would replace, or by another Vary hide, a
+// page or redirect that may still be served to clients without the leader's directives. A refusal
+// does not, although it may be stored: any client can have its own request refused.
+func (x *Fetch) keepsPage(header http.Header) bool {
+	if x.staleStandsInElse() && isPage(x.stale) {
+		return true
+	}
+	if x.cache.store.Absent(x.key) {
+		return false
+	}
+	variant := x.variant(header)
+	var seen []*store.Entry
+	for {
+		found := x.cache.store.Lookup(x.key, func(v *store.Variant) int {
+			if !overlap(&variant, v) || slices.ContainsFunc(seen, func(e *store.Entry) bool { return e.Variant.Equal(v) }) {
+				return 0
+			}
+			return 1
+		})
+		e := found.Entry
+		if e == nil {
+			return false
+		}
+		defer found.Release()
+		seen = append(seen, e)
+		freshness := x.route.evaluateFor(e, false)
+		if isPage(e) && freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(found.Severity)) {
+			return true
+		}
+	}
+}
+
+func isPage(e *store.Entry) bool {
+	return e.Status < http.StatusBadRequest && !store.IsDamaged(e.Body)
 }
 
 // fail takes a response that says the origin failed, if no stored one stands in for it.

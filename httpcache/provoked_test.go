@@ -106,3 +106,32 @@ func TestRefusalLeavesThePage(t *testing.T) {
 		})
 	}
 }
+
+// Nor does it by a refusal that varies by nothing, to a request that selects none of the pages.
+func TestRefusalHidesNoVariant(t *testing.T) {
+	for _, tc := range []struct{ name, vary string }{{"for all", ""}, {"for its own", "Accept-Language"}} {
+		h := newTestHandler(t)
+		errorsFor(h)
+		next, calls := counting(func(w http.ResponseWriter, r *http.Request) error {
+			if r.Header.Get("X-Odd") != "" {
+				w.Header().Set("Vary", tc.vary)
+				w.WriteHeader(http.StatusBadRequest)
+				return nil
+			}
+			w.Header().Set("Cache-Control", "max-age=600")
+			w.Header().Set("Vary", "Accept-Language")
+			_, err := io.WriteString(w, "page")
+			return err
+		})
+		askWith(t, h, next, "Accept-Language", "en")
+		askWith(t, h, next, "Accept-Language", "xx", "X-Odd", "1")
+		if w := askWith(t, h, next, "Accept-Language", "en"); w.Body.String() != "page" || *calls != 2 {
+			t.Errorf("%s: %d %q after %d calls", tc.name, w.Code, w.Header().Get("Cache-Status"), *calls)
+		}
+		// A refusal for a variant of its own is stored.
+		w := askWith(t, h, next, "Accept-Language", "xx")
+		if stored := w.Code == http.StatusBadRequest; stored != (tc.vary != "") {
+			t.Errorf("%s: the refusal is stored: %v", tc.name, stored)
+		}
+	}
+}
