@@ -65,9 +65,9 @@ func methodUnderstood(method string) bool {
 }
 
 // statusStorable is 3, second item: the status is final. Six statuses are refused whatever they
-// carry. They answer what a fetch never sends (A-IM, Range, Expect, Upgrade), or what is true of one
-// client's request alone (Early-Data; a CDN-Loop, which it may have made up). So one client could
-// have them stored for all others.
+// carry. They answer what a fetch never sends (A-IM, Range, Expect, Upgrade), or what is true of
+// one client's request alone (Early-Data; a CDN-Loop, which it may have made up). So one client
+// could have them stored for all others.
 func statusStorable(status int) bool {
 	switch status {
 	case http.StatusIMUsed, http.StatusTooEarly, http.StatusLoopDetected,
