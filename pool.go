@@ -169,8 +169,11 @@ func (p *pooled) Purge(
 ) (matched int, err error) {
 	var room [4]*pooled // on the stack: most unsafe requests find nothing to purge
 	all := p.withOthers(room[:0])
+	if !options.DryRun {
+		// Before anything is looked at here, or what another node has stored comes home behind it.
+		p.invalidateElsewhere(selectors, options.Severity)
+	}
 	mayReach := func(p *pooled) bool { return p.MayReachBySearch(&selectors) }
-	elsewhere := selectors
 	if !options.UnlessNoop || slices.ContainsFunc(all, mayReach) {
 		httpcache.ReachSearched(&selectors)
 	}
@@ -182,12 +185,12 @@ func (p *pooled) Purge(
 		}
 	}
 	begun := beginPurge(slices.Clone(all), p, selectors, options.PurgeOptions)
-	p.invalidateElsewhere(elsewhere, options.Severity)
 	return begun.wait()
 }
 
-// invalidateElsewhere hands what an unsafe request invalidates to the other nodes, and does not
-// wait for them.
+// invalidateElsewhere hands what an unsafe request invalidates to the fleet: the shared tier has
+// it no more for this node when it returns, and the other nodes hear of it. They may have what this
+// node has not.
 func (p *pooled) invalidateElsewhere(selectors store.Selectors, severity store.Severity) {
 	nodes := p.nodes.Load()
 	if nodes == nil {

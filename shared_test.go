@@ -21,6 +21,8 @@ import (
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/fleet/fleettest"
+	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/store"
 )
 
 func init() { caddy.RegisterModule(new(memoryEngine)) }
@@ -219,8 +221,8 @@ func TestAFileOpenedInAFleetIsSuspect(t *testing.T) {
 	}
 }
 
-// Of unsafe requests the other nodes hear what an operator's rule names, whether it is stored here
-// or not, and else only what is stored here.
+// Of unsafe requests the other nodes hear, whether what they name is stored here or not: they may
+// have what this node has not. Of a dry run they do not.
 func TestInvalidationsTravel(t *testing.T) {
 	server := fleettest.NewServer()
 	memoryServer.Store(server)
@@ -241,7 +243,7 @@ func TestInvalidationsTravel(t *testing.T) {
 		method  string
 		travels bool
 	}{
-		{"nothing is stored", h, http.MethodPut, false},
+		{"nothing is stored", h, http.MethodPut, true},
 		{"a rule names it", named, http.MethodPut, true},
 		{"it is stored", h, http.MethodGet, false},
 		{"now it is", h, http.MethodPut, true},
@@ -266,6 +268,77 @@ func TestInvalidationsTravel(t *testing.T) {
 		records, _, err := log.Read(t.Context(), state.Tail, 1000, wait)
 		if err != nil || len(records) > 0 != tc.travels {
 			t.Errorf("%s: %d records, %v", tc.name, len(records), err)
+		}
+	}
+	_, state, err := log.Read(t.Context(), after, 1000, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dry := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{DryRun: true}}
+	if _, err := h.app.cache.Purge(t.Context(), store.Selectors{All: true}, dry); err != nil {
+		t.Error(err)
+	}
+	if records, _, err := log.Read(t.Context(), state.Tail, 1000, 10*invalidationsGather); err != nil || len(records) > 0 {
+		t.Errorf("a dry run: %d records, %v", len(records), err)
+	}
+}
+
+// What another node has shared is not the answer to a request that comes after an unsafe one,
+// whether this node had it or not, and whatever the server does with what follows.
+func TestAnUnsafeRequestReachesTheSharedTier(t *testing.T) {
+	server := fleettest.NewServer()
+	memoryServer.Store(server)
+	h := newTestHandlerWith(t, `{"disk":{"off":true},"shared":{"engine":"memory"}}`)
+	awaitPass(t, h.app.node)
+	version := 0
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodPut {
+			version++
+		}
+		w.Header().Set("Cache-Control", "max-age=600")
+		w.Header().Set("Version", strconv.Itoa(version))
+		return nil
+	})
+	ask := func(method string) http.Header {
+		w := &nullWriter{make(http.Header)}
+		r := newTestRequest(w)
+		r.Method = method
+		if err := h.ServeHTTP(w, r, next); err != nil {
+			t.Fatal(err)
+		}
+		return w.header
+	}
+	forget := func() { // this node's copy, as an eviction does
+		if _, err := h.app.cache.Store().Purge(store.Selectors{All: true}, store.PurgeOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, held := range []bool{true, false} {
+		server.SetFault(func(fleettest.Call) fleettest.Fault { return fleettest.Fault{} })
+		version++
+		forget()
+		for deadline := time.Now().Add(30 * time.Second); ; runtime.Gosched() { // until it is in the shared tier
+			ask(http.MethodGet)
+			forget()
+			if strings.Contains(ask(http.MethodGet).Get("Cache-Status"), "hit") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("nothing comes to the shared tier")
+			}
+		}
+		server.SetFault(func(c fleettest.Call) fleettest.Fault {
+			if c.Method == "Append" {
+				return fleettest.Fault{Err: fleet.ErrReadOnly}
+			}
+			return fleettest.Fault{}
+		})
+		if !held {
+			forget()
+		}
+		ask(http.MethodPut)
+		if got := ask(http.MethodGet).Get("Version"); got != strconv.Itoa(version) {
+			t.Errorf("held here %v: version %s after an unsafe request, want %d", held, got, version)
 		}
 	}
 }

@@ -79,8 +79,16 @@ type change struct {
 
 // publish shows what the node knows to those who judge.
 func (f *Fleet) publish(c *change) {
-	next := f.node.view(f.view.Load(), c)
+	was := f.view.Load()
+	next := f.node.view(was, c)
+	f.invalidations.mu.Lock() // so that Invalidate has the view that counts
+	if next.epoch != was.epoch {
+		for _, p := range f.invalidations.unsent() { // they will be in the new log
+			next.ahead(p)
+		}
+	}
 	f.view.Store(next)
+	f.invalidations.mu.Unlock()
 	next.masks.DropBelow(uint64(next.floor)) // not before all read the floor
 }
 
@@ -98,7 +106,7 @@ func (n *node) view(was *view, c *change) *view {
 			}
 		}
 	}
-	return &view{epoch: n.term(), applied: n.applied, floor: n.floor, masks: masks}
+	return &view{epoch: n.term(), applied: n.applied, tail: n.tail, floor: n.floor, masks: masks}
 }
 
 // union puts many purges into few.

@@ -107,8 +107,16 @@
 // After a loss of the server what is shared is fetched anew, and purges take a fence for as long. A
 // node that beats and does not apply is not evicted: each purge waits a fence for it. A node with
 // Options.Serve answers from older content by the operator's choice; purges name it as uncertain,
-// for as long as that may be. Invalidations of unsafe requests are batched, and no one waits for
-// them.
+// for as long as that may be.
+//
+// Invalidations of unsafe requests are batched, and no one waits for them. On the node of the
+// request they are in force before its answer. Invalidate puts them among the masks, and only then
+// the caller looks at its caches and purges them: the order of (1), for the same reason. The masks
+// have them at the end of the log as this node knows it: what another node has stamped further on
+// is not masked until the log brings the invalidation. It is appended until the server takes it,
+// and goes into the masks of each new term meanwhile. What waits is bounded: too many become one of
+// everything, as store.Invalid. A node that crashes loses what waits, and an invalidation that the
+// server loses is not appended again.
 //
 // Not solved: a node that is cut off, has a longer fence than all in the list, and whose
 // registration is lost, because rule 3 does not know of it; a machine whose clock stands still while

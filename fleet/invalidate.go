@@ -2,6 +2,9 @@ package fleet
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -9,94 +12,198 @@ import (
 )
 
 const (
-	// invalidateAfter is how long invalidations gather.
-	invalidateAfter = 10 * time.Millisecond
-	// maxInvalidations is how many selectors gather at most, while the server does not answer.
-	maxInvalidations = 10_000
+	// invalidateAfter is how long invalidations gather, and invalidateLongest where they come
+	// without a gap: each append is a record of the log, and the log has as many as its history.
+	invalidateAfter   = 10 * time.Millisecond
+	invalidateLongest = 500 * time.Millisecond
+	// maxInvalidations and maxInvalidationBytes are how many selectors gather at most, and how long
+	// their texts are together.
+	maxInvalidations     = 10_000
+	maxInvalidationBytes = 1 << 20
 )
 
-// invalidations gather until they are appended.
+// invalidations gather until they are in the log.
 type invalidations struct {
 	mu      sync.Mutex
-	waiting union
-	count   int
-	skipped uint64
+	waiting gathered
+	sending []Purge // those that are being appended
+	widened uint64
 	some    chan struct{}
 }
 
 func newInvalidations() invalidations { return invalidations{some: make(chan struct{}, 1)} }
 
-// Invalidate purges every node as far as that is easy: batched, without an answer. It is for unsafe
-// requests (RFC 9111 4.4), so without a severity it is store.Invalid. The caller has purged this
-// node itself.
+// Invalidate purges every node as far as that is easy: batched, and it waits for no node. When it
+// returns no response is judged to be unpurged on this node that began before, by what this node
+// knows of the log. It is for unsafe requests (RFC 9111 4.4), so without a severity it is
+// store.Invalid. The caller purges its own caches, and does so after it has called: doc.go says why.
 func (f *Fleet) Invalidate(p Purge) {
 	if p.Severity == store.NotPurged {
 		p.Severity = store.Invalid
 	}
-	f.invalidations.add(p)
-}
-
-func (q *invalidations) add(p Purge) {
-	n := len(p.Selectors.Tags) + len(p.Selectors.URLs) + len(p.Selectors.Prefixes) + len(p.Selectors.Hosts)
+	q := &f.invalidations
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.count+n > maxInvalidations {
-		q.skipped += uint64(n)
-		return
+	q.add(p)
+	if all := q.waiting.all; all >= store.Invalid { // the masks are to grow no more than what waits
+		p = Purge{store.Selectors{All: true}, all}
 	}
-	q.count += n
-	q.waiting.add(p)
+	f.view.Load().ahead(p)
+}
+
+// ahead puts a purge among the masks that is not in the log yet, as if it were the next record.
+// What is fetched from now on is masked too, until the purge has come back in the log.
+func (v *view) ahead(p Purge) { v.masks.Add(uint64(v.tail+1), p.Selectors, p.Severity) }
+
+// add has a purge wait. The lock is held.
+func (q *invalidations) add(p Purge) {
+	q.widened += q.waiting.add(p)
 	select {
 	case q.some <- struct{}{}:
 	default:
 	}
 }
 
-// take returns what has gathered.
+// take returns what has gathered. It counts as being sent until sent is called.
 func (q *invalidations) take() []Purge {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	purges := q.waiting.purges()
-	q.waiting, q.count = union{}, 0
-	return purges
+	q.sending = q.waiting.purges()
+	q.waiting = gathered{}
+	return q.sending
 }
 
-func (q *invalidations) skip(p Purge) {
+// sent has what could not be appended wait again.
+func (q *invalidations) sent(left []logRecord) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, list := range lists(&p.Selectors) {
-		q.skipped += uint64(len(*list))
+	q.sending = nil
+	for _, r := range left {
+		q.add(r.Purge)
 	}
 }
 
-// invalidate appends what gathers.
+// unsent is all that is not known to be in the log. The lock is held.
+func (q *invalidations) unsent() []Purge { return slices.Concat(q.sending, q.waiting.purges()) }
+
+// size is how many selectors wait, and how many have been widened.
+func (q *invalidations) size() (waiting int, widened uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting = len(q.waiting.of)
+	for _, p := range q.sending {
+		for _, list := range lists(&p.Selectors) {
+			waiting += len(*list)
+		}
+	}
+	return waiting, q.widened
+}
+
+// invalidate appends what gathers, and tries again until it is in the log.
 func (f *Fleet) invalidate() {
+	pause := backoff{last: min(lastBackoff, f.options.Fence/4)}
+	gather, last := invalidateAfter, f.clock()
 	for {
 		select {
 		case <-f.invalidations.some:
 		case <-f.ctx.Done():
 		}
-		f.sleep(invalidateAfter)
+		if f.clock()-last > invalidateLongest {
+			gather = invalidateAfter
+		}
+		f.sleep(gather)
 		if f.ctx.Err() != nil {
-			f.appendInvalidations(context.WithoutCancel(f.ctx)) // a last time
+			_ = f.appendInvalidations(context.WithoutCancel(f.ctx)) // a last time
 			return
 		}
-		f.appendInvalidations(f.ctx)
+		if err := f.appendInvalidations(f.ctx); err != nil {
+			f.sleep(pause.next())
+			continue
+		}
+		pause.reset()
+		gather, last = min(2*gather, invalidateLongest), f.clock()
 	}
 }
 
-// appendInvalidations gives up at the first error: the server is away, and fetches go on.
-func (f *Fleet) appendInvalidations(ctx context.Context) {
-	var err error
+// appendInvalidations gives up at the first error: the server is away, and the rest waits.
+func (f *Fleet) appendInvalidations(ctx context.Context) error {
+	var records []logRecord
 	for _, p := range f.invalidations.take() {
-		record := logRecord{Purge: p.distinct(), token: f.tokens.Add(1), who: f.id}
-		for _, r := range record.split() {
-			if err == nil {
-				_, _, _, err = f.append(ctx, r.encode(f.options.Secret))
-			}
-			if err != nil {
-				f.invalidations.skip(r.Purge)
-			}
+		record := logRecord{Purge: p, token: f.tokens.Add(1), who: f.id}
+		records = append(records, record.split()...)
+	}
+	for i, r := range records {
+		_, _, _, err := f.append(ctx, r.encode(f.options.Secret))
+		if err != nil && !errors.Is(err, errReplicas) { // then it is in the log, and nobody waits
+			f.invalidations.sent(records[i:])
+			return err
 		}
 	}
+	f.invalidations.sent(nil)
+	return nil
+}
+
+// gathered are selectors, each once, with the severest of the purges by it.
+type gathered struct {
+	of    map[gatheredSelector]store.Severity
+	bytes int
+	all   store.Severity // of a purge of everything
+}
+
+type gatheredSelector struct {
+	list int // of lists
+	text string
+}
+
+// add adds a purge. Where there are too many they become one, of everything, as store.Invalid: what
+// is stored is validated once. It returns how many selectors that has cost their severity or their
+// name.
+func (g *gathered) add(p Purge) (widened uint64) {
+	if p.Selectors.All {
+		g.all = max(g.all, p.Severity)
+		return 0
+	}
+	for i, list := range lists(&p.Selectors) {
+		for _, text := range *list {
+			widened += g.addOne(gatheredSelector{i, text}, p.Severity)
+		}
+	}
+	return widened
+}
+
+func (g *gathered) addOne(s gatheredSelector, severity store.Severity) (widened uint64) {
+	was, waits := g.of[s]
+	switch {
+	case severity <= g.all:
+		return 0
+	case g.all >= store.Invalid:
+		return 1
+	case waits:
+		g.of[s] = max(was, severity)
+		return 0
+	case len(g.of) == maxInvalidations || g.bytes+len(s.text) > maxInvalidationBytes:
+		widened = uint64(len(g.of)) + 1
+		*g = gathered{all: store.Invalid}
+		return widened
+	}
+	if g.of == nil {
+		g.of = make(map[gatheredSelector]store.Severity)
+	}
+	s.text = strings.Clone(s.text) // it may be a small part of something large
+	g.of[s] = severity
+	g.bytes += len(s.text)
+	return 0
+}
+
+// purges are the severest first, as few as can be.
+func (g *gathered) purges() []Purge {
+	var u union
+	if g.all != store.NotPurged {
+		u[g.all-1].All = true
+	}
+	for s, severity := range g.of {
+		list := lists(&u[severity-1])[s.list]
+		*list = append(*list, s.text)
+	}
+	return u.purges()
 }

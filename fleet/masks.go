@@ -8,6 +8,7 @@ import "github.com/larder-cache/larder/store"
 type view struct {
 	epoch   string // with the term, "" before the log has been read
 	applied Generation
+	tail    Generation // of the log, as far as known: it is not below applied
 	// floor is above all that the masks do not know: what was stamped below may have been purged
 	// by records that are not in the log any more, or the masks not. 0 refuses everything.
 	floor Generation

@@ -87,7 +87,7 @@ func (f *Fleet) applied(own *ownPurge, p Purge, failed bool) []waitFunc {
 	f.acting.Lock()
 	defer f.acting.Unlock()
 	if failed {
-		f.view.Load().masks.Add(uint64(f.node.applied+1), p.Selectors, p.Severity)
+		f.view.Load().ahead(p)
 		own.counted = append(own.counted, f.caches.Apply(p))
 	}
 	return own.counted

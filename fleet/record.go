@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"slices"
 
 	"github.com/larder-cache/larder/store"
 )
@@ -197,15 +196,4 @@ func (r *logRecord) split() []logRecord {
 		}
 	}
 	return records
-}
-
-// distinct is the purge with each selector once.
-func (p Purge) distinct() Purge {
-	s := p.Selectors
-	for _, list := range lists(&s) {
-		sorted := slices.Clone(*list)
-		slices.Sort(sorted)
-		*list = slices.Compact(sorted)
-	}
-	return Purge{s, p.Severity}
 }

@@ -14,8 +14,11 @@ type Stats struct {
 	Masks   int        `json:"masks"` // selectors by which the shared tier is judged
 	// MaskBytes is about what those take of memory.
 	MaskBytes int64 `json:"mask_bytes"`
-	// InvalidationsSkipped counts selectors of Invalidate that no other node has heard of.
-	InvalidationsSkipped uint64 `json:"invalidations_skipped"`
+	// InvalidationsWaiting is how many selectors of Invalidate are not in the log yet.
+	InvalidationsWaiting int `json:"invalidations_waiting"`
+	// InvalidationsWidened counts those of which too many waited, so that everything was
+	// invalidated in their place.
+	InvalidationsWidened uint64 `json:"invalidations_widened"`
 	// Lag is for how long this node has not been known to have applied all of the log.
 	Lag       time.Duration `json:"-"`
 	Condition Condition     `json:"-"`
@@ -24,9 +27,7 @@ type Stats struct {
 // Stats returns the statistics of now.
 func (f *Fleet) Stats() Stats {
 	masks, bytes := f.view.Load().masks.Size()
-	f.invalidations.mu.Lock()
-	skipped := f.invalidations.skipped
-	f.invalidations.mu.Unlock()
+	waiting, widened := f.invalidations.size()
 	f.watch.mu.Lock()
 	nodes, err := f.watch.nodes, f.watch.err
 	f.watch.mu.Unlock()
@@ -39,7 +40,8 @@ func (f *Fleet) Stats() Stats {
 		State: condition.String(), Condition: condition, Epoch: f.node.term(),
 		Applied: f.node.applied, Tail: f.node.tail, Floor: f.node.floor,
 		PassMS: max(0, f.node.until-now).Milliseconds(),
-		Nodes:  nodes, Masks: masks, MaskBytes: bytes, InvalidationsSkipped: skipped,
+		Nodes:  nodes, Masks: masks, MaskBytes: bytes,
+		InvalidationsWaiting: waiting, InvalidationsWidened: widened,
 	}
 	if f.node.caught > 0 && (f.node.applied < f.node.tail || condition != Held) {
 		s.Lag = now - f.node.caught

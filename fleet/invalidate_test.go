@@ -1,0 +1,212 @@
+package fleet_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/larder-cache/larder/fleet"
+	"github.com/larder-cache/larder/fleet/fleettest"
+	"github.com/larder-cache/larder/store"
+)
+
+func invalidateTags(m machine, tags ...string) {
+	m.Invalidate(fleet.Purge{Selectors: store.Selectors{Tags: tags}, Severity: store.Hard})
+}
+
+// judged is what a node makes of a response with a tag.
+func judged(t *testing.T, m machine, stamp fleet.Stamp, tag string) store.Severity {
+	t.Helper()
+	severity, ours := m.Judge(stamp, "http://a/", []string{tag})
+	if !ours {
+		t.Errorf("what began at %+v is not the node's", stamp)
+	}
+	return severity
+}
+
+// failAppends has a server append nothing, of whomever.
+func failAppends(server *fleettest.Server, err error) {
+	server.SetFault(func(c fleettest.Call) fleettest.Fault {
+		if c.Method == "Append" {
+			return fleettest.Fault{Err: err}
+		}
+		return fleettest.Fault{}
+	})
+}
+
+func noFault(server *fleettest.Server) {
+	server.SetFault(func(fleettest.Call) fleettest.Fault { return fleettest.Fault{} })
+}
+
+// TestAnInvalidationHoldsHereAtOnce: what is shared is not used any more by the node that was
+// asked, and what it fetches later is, when the log has the invalidation.
+func TestAnInvalidationHoldsHereAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := start(t, fleettest.NewServer(), 2, nil)
+		time.Sleep(2 * fence)
+		before, _ := nodes[1].Begin()
+		invalidateTags(nodes[0], "t")
+		if got := judged(t, nodes[0], before, "t"); got != store.Hard {
+			t.Errorf("right after it: %v", got)
+		}
+		if got := judged(t, nodes[0], before, "u"); got != store.NotPurged {
+			t.Errorf("another tag: %v", got)
+		}
+		time.Sleep(time.Second)
+		after, _ := nodes[1].Begin()
+		for i, m := range nodes {
+			if old, fresh := judged(t, m, before, "t"), judged(t, m, after, "t"); old != store.Hard || fresh != store.NotPurged {
+				t.Errorf("node %d: of before %v, of after %v", i, old, fresh)
+			}
+		}
+	})
+}
+
+// TestInvalidationsAreKept while the server takes none, for however long.
+func TestInvalidationsAreKept(t *testing.T) {
+	for _, failure := range []error{fleet.ErrReadOnly, fleet.ErrRefused, fleettest.ErrLost} {
+		for _, away := range []time.Duration{500 * time.Millisecond, 10 * fence} {
+			synctest.Test(t, func(t *testing.T) {
+				server := fleettest.NewServer()
+				nodes := start(t, server, 2, nil)
+				time.Sleep(2 * fence)
+				before, _ := nodes[1].Begin()
+				failAppends(server, failure)
+				invalidateTags(nodes[0], "t", "u")
+				time.Sleep(away)
+				invalidateTags(nodes[0], "t", "v")
+				if s := nodes[0].Stats(); s.InvalidationsWaiting != 3 || s.InvalidationsWidened != 0 {
+					t.Errorf("%v: %d wait, %d are widened", failure, s.InvalidationsWaiting, s.InvalidationsWidened)
+				}
+				noFault(server)
+				time.Sleep(2 * time.Second)
+				for _, tag := range []string{"t", "u", "v"} {
+					if n, got := nodes[1].caches.purged(tag), judged(t, nodes[1], before, tag); n != 1 || got != store.Hard {
+						t.Errorf("%v for %v: %s is purged %d times on the other node, %v", failure, away, tag, n, got)
+					}
+				}
+				if s := nodes[0].Stats(); s.InvalidationsWaiting != 0 {
+					t.Errorf("%d wait for ever", s.InvalidationsWaiting)
+				}
+			})
+		}
+	}
+}
+
+// TestInvalidationsOutliveALog: what waits holds on its node over what is fetched in a new epoch,
+// and comes to that.
+func TestInvalidationsOutliveALog(t *testing.T) {
+	for name, lose := range map[string]func(*fleettest.Server){
+		"epoch": (*fleettest.Server).Flush, "term": (*fleettest.Server).Restart,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server := fleettest.NewServer()
+			nodes := start(t, server, 2, nil)
+			time.Sleep(2 * fence)
+			failAppends(server, fleet.ErrReadOnly)
+			invalidateTags(nodes[0], "t")
+			lose(server)
+			time.Sleep(2 * fence)
+			stamp, _ := nodes[1].Begin()
+			if got := judged(t, nodes[0], stamp, "t"); got != store.Hard {
+				t.Errorf("%s: %v while it waits", name, got)
+			}
+			noFault(server)
+			time.Sleep(2 * time.Second)
+			if got := judged(t, nodes[1], stamp, "t"); got != store.Hard {
+				t.Errorf("%s: %v on the other node", name, got)
+			}
+		})
+	}
+}
+
+// TestTooManyInvalidations become one of everything, so that none is lost and what waits is bounded.
+func TestTooManyInvalidations(t *testing.T) {
+	for name, text := range map[string]string{"count": "", "bytes": strings.Repeat("x", 1000)} {
+		synctest.Test(t, func(t *testing.T) {
+			server := fleettest.NewServer()
+			nodes := start(t, server, 2, nil)
+			time.Sleep(2 * fence)
+			before, _ := nodes[1].Begin()
+			failAppends(server, fleettest.ErrLost)
+			for i := range 30_000 {
+				invalidateTags(nodes[0], fmt.Sprint(text, i))
+				if i%5000 == 0 {
+					time.Sleep(time.Second)
+				}
+			}
+			if s := nodes[0].Stats(); s.InvalidationsWidened < 15_000 || s.Masks > 20_000 || s.MaskBytes > 4<<20 || s.InvalidationsWaiting > 20_000 {
+				t.Errorf("%s: %+v", name, s)
+			}
+			if got := judged(t, nodes[0], before, fmt.Sprint(text, 29_999)); got < store.Invalid {
+				t.Errorf("%s: the last one is %v here", name, got)
+			}
+			noFault(server)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			everything := func(p fleet.Purge) bool { return p.Selectors.All && p.Severity == store.Invalid }
+			if !slices.ContainsFunc(nodes[1].caches.purges, everything) {
+				t.Errorf("%s: the other node has %d purges, none of everything", name, len(nodes[1].caches.purges))
+			}
+			if got := judged(t, nodes[1], before, "other"); got != store.Invalid {
+				t.Errorf("%s: %v", name, got)
+			}
+		})
+	}
+}
+
+// TestInvalidationsWithoutAGap leave the log its history.
+func TestInvalidationsWithoutAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := start(t, fleettest.NewServer(), 2, nil)
+		time.Sleep(2 * fence)
+		tail := nodes[0].Stats().Tail
+		for i := range 10_000 {
+			invalidateTags(nodes[0], fmt.Sprint(i%10))
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		if n := nodes[1].Stats().Tail - tail; n < 15 || n > 30 {
+			t.Errorf("%d records for 10 s", n)
+		}
+	})
+}
+
+// TestTheSeverestInvalidationCounts of those that wait.
+func TestTheSeverestInvalidationCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := start(t, fleettest.NewServer(), 2, nil)
+		time.Sleep(2 * fence)
+		before, _ := nodes[1].Begin()
+		for _, severity := range []store.Severity{store.Soft, store.Hard, store.Invalid} {
+			nodes[0].Invalidate(fleet.Purge{Selectors: store.Selectors{Tags: []string{"t"}}, Severity: severity})
+		}
+		time.Sleep(time.Second)
+		if n, got := nodes[1].caches.purged("t"), judged(t, nodes[1], before, "t"); n != 1 || got != store.Hard {
+			t.Errorf("purged %d times, %v", n, got)
+		}
+	})
+}
+
+// TestANodeThatLeavesTellsWhatWaits.
+func TestANodeThatLeavesTellsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		nodes := start(t, server, 2, nil)
+		time.Sleep(2 * fence)
+		failAppends(server, fleet.ErrReadOnly)
+		invalidateTags(nodes[0], "t")
+		time.Sleep(time.Minute)
+		noFault(server)
+		if err := nodes[0].Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if nodes[1].caches.purged("t") != 1 {
+			t.Error("the other node has not heard of it")
+		}
+	})
+}
