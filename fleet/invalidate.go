@@ -36,7 +36,7 @@ func newInvalidations() invalidations { return invalidations{some: make(chan str
 // Invalidate purges every node as far as that is easy: batched, and it waits for no node. When it
 // returns no response is judged to be unpurged on this node that began before, by what this node
 // knows of the log. It is for unsafe requests (RFC 9111 4.4), so without a severity it is
-// store.Invalid. The caller purges its own caches, and does so after it has called: doc.go says why.
+// store.Invalid. The caller purges its own caches, and does so after it has called; see doc.go.
 func (f *Fleet) Invalidate(p Purge) {
 	if p.Severity == store.NotPurged {
 		p.Severity = store.Invalid

@@ -123,7 +123,7 @@ func TestInvalidationsOutliveALog(t *testing.T) {
 	}
 }
 
-// TestTooManyInvalidations become one of everything, so that none is lost and what waits is bounded.
+// TestTooManyInvalidations become one of everything, and what waits is bounded.
 func TestTooManyInvalidations(t *testing.T) {
 	for name, text := range map[string]string{"count": "", "bytes": strings.Repeat("x", 1000)} {
 		synctest.Test(t, func(t *testing.T) {
