@@ -81,6 +81,8 @@ func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case errors.Is(err, ErrNotEverywhere):
 		return unavailable(fmt.Errorf("the purge may not hold on every node; send it again: %w", err))
+	case err != nil && selectors.DryRun:
+		return unavailable(fmt.Errorf("the dry run could not count what is stored; send it again: %w", err))
 	case err != nil:
 		return unavailable(fmt.Errorf("the purge could not be made durable; send it again: %w", err))
 	}

@@ -211,7 +211,9 @@ func bodyOf(size int) string {
 func TestPurgeThatIsNotDurable(t *testing.T) {
 	use(t, &fakeCache{err: errors.New("no space left on device")})
 	response, body := send(t, "POST", "/larder/purge", `{"all":true}`)
-	expectFailure(t, response, body, 503, "no space left on device")
+	expectFailure(t, response, body, 503, "could not be made durable; send it again: no space left on device")
+	response, body = send(t, "POST", "/larder/purge", `{"all":true,"dry_run":true}`)
+	expectFailure(t, response, body, 503, "the dry run could not count what is stored; send it again: no space left on device")
 }
 
 // TestPurgeOutlivesItsCaller hands the handler a request whose caller has left.

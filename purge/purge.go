@@ -67,8 +67,9 @@ type Purged struct {
 type Cache interface {
 	// Purge carries a purge out, or only counts if s.DryRun. When it returns nil the purge holds:
 	// no request that starts later gets a response that was stored, or whose fetch began, before.
-	// An error means that the purge could not be made durable, or, if it wraps ErrNotEverywhere,
-	// that it holds on this node of a fleet, and may not on others.
+	// An error means that the purge could not be made durable, that a dry run could not count, or,
+	// if it wraps ErrNotEverywhere, that the purge holds on this node of a fleet, and may not on
+	// others.
 	Purge(ctx context.Context, s Selectors) (Purged, error)
 
 	// Stats returns a value that encoding/json can marshal to an object.

@@ -289,6 +289,11 @@ func (d *disk) view(fn func(tx *bbolt.Tx) error) error { return d.viewOr(fn, nil
 // viewOr is view for an fn that takes something in hand: undo, which may be nil, gives it back if
 // fn has failed, or has been through with success, but too late.
 func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
+	return d.viewLong(fn, undo, longWork{})
+}
+
+// viewLong is viewOr for an fn that may have much to do.
+func (d *disk) viewLong(fn func(tx *bbolt.Tx) error, undo func(), long longWork) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	u := d.use
@@ -301,7 +306,7 @@ func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
 			undo()
 		}
 		return err
-	}, undo)
+	}, undo, long)
 	if err != nil {
 		return &readError{d.times.Load(), err}
 	}
@@ -332,7 +337,7 @@ func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 	if u == nil {
 		return errDetached
 	}
-	err := u.do(func() error { return errors.Join(u.checkPlace(), boltcheck.FreelistHead(u.file)) }, nil)
+	err := u.do(func() error { return errors.Join(u.checkPlace(), boltcheck.FreelistHead(u.file)) }, nil, longWork{})
 	if err != nil {
 		return err
 	}
@@ -349,7 +354,7 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 			return err
 		})
 		return u.finish(nil, err)
-	}, func() { _ = begun.Rollback() })
+	}, func() { _ = begun.Rollback() }, longWork{})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -370,7 +375,7 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 			return err
 		}
 		return u.measure()
-	}, nil)
+	}, nil, longWork{})
 }
 
 // measure reads how much of the file is allocated: its pages less the free ones.

@@ -72,30 +72,56 @@ const (
 	taskAbandoned        // its outcome is not waited for
 )
 
+// longWork is what is known of work that may take longer than the disk is waited for, because there
+// is much of it. The zero value is of work that is short.
+type longWork struct {
+	// progress rises while the disk answers: only where it does not is there a stall. It may be nil.
+	progress *atomic.Uint64
+	// optional work gives up alone where the disk does not answer: the file is not given up for it.
+	optional bool
+}
+
+func (w *longWork) done() uint64 {
+	if w.progress == nil {
+		return 0
+	}
+	return w.progress.Load()
+}
+
 // do has a helper do the work and returns its outcome, or errStalled. Then the work may still be
 // going on: what it changes is its own. If it succeeds after all undo follows.
-func (u *use) do(work func() error, undo func()) error {
+func (u *use) do(work func() error, undo func(), long longWork) error {
 	if u.isStalled() {
 		return errStalled
 	}
-	return u.call(work, undo)
+	return u.call(work, undo, long)
 }
 
 // call is do for what has to be done even if the file has stalled: then it is not waited for.
-func (u *use) call(work func() error, undo func()) error {
+func (u *use) call(work func() error, undo func(), long longWork) error {
 	t := u.d.task(work, undo)
 	select {
 	case u.helpers <- t:
 	default:
 		go u.help(t)
 	}
-	select {
-	case err := <-t.done:
-		u.d.reuse(t)
-		return err
-	case <-t.timer.C:
-		u.stall()
-	case <-u.stalled:
+	for waiting, done := true, long.done(); waiting; {
+		select {
+		case err := <-t.done:
+			u.d.reuse(t)
+			return err
+		case <-t.timer.C:
+			before := done
+			if done = long.done(); done != before {
+				t.timer.Reset(u.d.wait())
+				continue
+			}
+			if !long.optional {
+				u.stall()
+			}
+		case <-u.stalled:
+		}
+		waiting = false
 	}
 	u.late.Add(1)
 	if t.state.CompareAndSwap(taskUnderWay, taskAbandoned) {
@@ -263,5 +289,5 @@ func (d *disk) checkPlace() error {
 	if d.use == nil {
 		return nil
 	}
-	return d.use.do(d.use.checkPlace, nil)
+	return d.use.do(d.use.checkPlace, nil, longWork{})
 }

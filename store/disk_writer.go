@@ -52,8 +52,9 @@ type diskWriter struct {
 	tick     time.Duration
 	// waiting is how many purges wait for an answer: batches under way are cut short for them.
 	waiting atomic.Int32
-	// answered is how many have been answered.
-	answered atomic.Uint64
+	// answered is how many have been answered, and walked how many rows counting has passed: while
+	// one of them rises the disk writer does not stand still.
+	answered, walked atomic.Uint64
 
 	ticks       int
 	retryAt     time.Time // of the store's clock; zero: no retry is due

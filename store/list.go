@@ -312,15 +312,15 @@ func (l *listing) addIndex(ix *index) {
 // addDisk walks the rows of the tag or of the URLs.
 func (l *listing) addDisk() error {
 	if tag := l.filter.Tag; tag != "" {
-		return l.walk(&scan{selector{byTag, tag}, tagStart(tag)}, tagRowKey(tag, l.after.id))
+		return l.walk(&scan{selector: selector{byTag, tag}, from: tagStart(tag)}, tagRowKey(tag, l.after.id))
 	}
 	for _, span := range l.filter.spans() {
 		if _, ok := l.begin(span); !ok {
 			continue
 		}
-		sc := scan{selector{byPrefix, span.text}, []byte(span.text)}
+		sc := scan{selector: selector{byPrefix, span.text}, from: []byte(span.text)}
 		if span.exact {
-			sc = scan{selector{byURL, span.text}, append([]byte(span.text), 0)}
+			sc = scan{selector: selector{byURL, span.text}, from: append([]byte(span.text), 0)}
 		}
 		var after []byte
 		if l.after.url != "" && span.has(l.after.url) {

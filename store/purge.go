@@ -46,7 +46,9 @@ package store
 //   - Counting. Between issue and the disk writer's count nothing is removed for the record's sake:
 //     neither the sweep nor the writing of a batch looks at records that are not counted. matched
 //     is counted by the disk writer in the transaction that commits the record, against the records
-//     of lower generations: of purges that overlap, each entry counts in one.
+//     of lower generations: of purges that overlap, each entry counts in one. Where many have come
+//     to the disk writer their counts may take several transactions, and each is answered when the
+//     one that counted it is through. Between these nothing else is written and nothing swept.
 //   - Nothing anywhere. purge_noop.go has the argument for leaving such a purge out.
 //   - Nothing on disk. A record that can hit no index row is not written down, which is so for most
 //     unsafe requests (RFC 9111 4.4). What comes to the disk later passes the disk writer, which
@@ -81,7 +83,8 @@ package store
 //   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even
 //     a crash brings it back. Where that fails too, a mark is put beside it. Another process that
 //     finds the mark begins the file anew; this one takes the file up as in the case above.
-//   - Commit does not return. The same after stallTime. The file is removed as soon as the disk
+//   - Commit does not return. The same after stallTime, and so where the count meets no row for so
+//     long; how many rows it meets does not matter. The file is removed as soon as the disk
 //     answers, even if the process was killed meanwhile, as long as the call that removes it is in
 //     the kernel's hands.
 //   - Closed meanwhile. The disk writer commits what has come to it before it ends, and from then
@@ -106,6 +109,9 @@ import (
 var (
 	// ErrNotDurable says that a purge holds in this process but could not be written down.
 	ErrNotDurable = errors.New("purge holds in memory but is not durable")
+	// ErrNotCounted says that the file could not be counted for a dry run. Nothing else has come
+	// of it.
+	ErrNotCounted = errors.New("what the purge would match could not be counted")
 	// ErrClosed says that the store is not open.
 	ErrClosed = errors.New("store is not open")
 )
@@ -114,7 +120,7 @@ var (
 type PurgeOptions struct {
 	// Severity is what the purge makes of entries. The zero value is Hard.
 	Severity Severity
-	// DryRun only counts.
+	// DryRun only counts. It may fail with ErrNotCounted, and never with ErrNotDurable.
 	DryRun bool
 }
 

@@ -10,9 +10,9 @@ import (
 // in memory and in the queue. rows is how many rows it could hit, whether they count or not. It
 // runs on the disk writer, so that nothing becomes an entry on disk, or ceases to be queued,
 // meanwhile.
-func (k *diskWriter) count(t *buckets, rec *purgeRecord, sweeping *sweeps) (matched, rows int, err error) {
+func (k *diskWriter) count(t *buckets, rec *purgeRecord, masks *masks) (matched, rows int, err error) {
 	c := &counting{
-		k: k, t: t, rec: rec, sweeping: sweeping, now: nanos(k.now()),
+		k: k, t: t, rec: rec, masks: masks, now: nanos(k.now()),
 		seen: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
 	}
 	c.yielded = time.Now()
@@ -22,6 +22,7 @@ func (k *diskWriter) count(t *buckets, rec *purgeRecord, sweeping *sweeps) (matc
 	}
 	for _, s := range k.memory.shards {
 		c.countShard(s)
+		c.yield()
 	}
 	c.countQueue()
 	if t == nil {
@@ -37,19 +38,18 @@ func (k *diskWriter) count(t *buckets, rec *purgeRecord, sweeping *sweeps) (matc
 
 // counting is one count under way.
 type counting struct {
-	k        *diskWriter
-	t        *buckets
-	rec      *purgeRecord
-	now      int64
-	single   bool // one selector: rows cannot come twice
-	others   bool // there are purges before rec in force
-	sweeping *sweeps
+	k      *diskWriter
+	t      *buckets
+	rec    *purgeRecord
+	now    int64
+	single bool // one selector: rows cannot come twice
+	others bool // there are purges before rec in force
+	masks  *masks
 	// uncounted are those of them that are not counted yet. Together with those to be swept from
 	// disk they are all that may have rows there.
 	uncounted []*purgeRecord
 	seen      map[uint64]struct{} // counted
-	masked    map[uint64]struct{} // on disk, purged before and not swept yet; nil until it is needed
-	judged    int                 // rows judged by their records
+	masked    bool                // masks has all that this purge counts against
 	queued    map[uint64]struct{} // counted in memory while they were queued too
 	rest      []unsettled         // rows that have passed all but the queue
 	looked    int                 // rows seen
@@ -129,8 +129,9 @@ func (c *counting) countShard(s *shard) {
 }
 
 // yield lets others have the core now and then: a hundred thousand rows take long for a hit that
-// waits, and the purge has time for that.
+// waits, and the purge has time for that. It says that counting goes on.
 func (c *counting) yield() {
+	c.k.walked.Add(1)
 	if c.looked++; c.looked%256 != 0 || time.Since(c.yielded) < countTime {
 		return
 	}
@@ -142,66 +143,11 @@ func (c *counting) yield() {
 // turns of others, so that shorter pieces would make the answer late.
 const countTime = 2 * time.Millisecond
 
-// isMasked tells whether purges before this one have hit a row and have not swept it yet. Few rows
-// are judged by their records. Where there are more of them than those purges have rows, these are
-// looked for instead: to read the record of each of a hundred thousand rows would take hundreds of
-// times as long as to count them.
-func (c *counting) isMasked(id uint64) (bool, error) {
-	if !c.others || len(c.sweeping.onDisk)+len(c.uncounted) == 0 {
-		return false, nil
-	}
-	if c.masked == nil && c.judged < c.sweeping.rows+countRecords {
-		c.judged++
-		r, _, err := c.t.record(id)
-		if err != nil {
-			return false, nil //nolint:nilerr // it is met and counted by who looks it up
-		}
-		return c.k.purges.recordPurgedBy(r, c.rec.gen) >= c.rec.severity, nil
-	}
-	if c.masked == nil {
-		if err := c.findMasked(); err != nil {
-			return false, err
-		}
-	}
-	_, masked := c.masked[id]
-	return masked, nil
-}
-
-// countRecords is how many rows are judged by their records in any case.
-const countRecords = 64
-
-// findMasked notes what is on disk that purges before this one have hit and that is not swept yet,
-// from their index rows.
-func (c *counting) findMasked() error {
-	c.masked = make(map[uint64]struct{})
-	for _, other := range slices.Concat(c.sweeping.onDisk, c.uncounted) {
-		if other.gen >= c.rec.gen || other.sel.All || other.severity < c.rec.severity {
-			continue // what All has hit is told by the generation
-		}
-		for _, sc := range scansOf(&other.sel) {
-			if c.single && sc.sameAs(&c.rec.sel) {
-				continue // neither needs that to be noted: see coveredBy
-			}
-			err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
-				c.yield()
-				if decodeIndexRow(value).generation < other.gen {
-					c.masked[rowID(key)] = struct{}{}
-				}
-				return true, nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // countRows counts the rows of one scan.
 func (c *counting) countRows(sc scan) error {
 	covered := sc.coveredBy(c.k.purges, c.rec)
+	sc.step = c.yield
 	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
-		c.yield()
 		row, id := decodeIndexRow(value), rowID(key)
 		if row.generation < c.rec.gen {
 			c.rows++

@@ -17,7 +17,7 @@ type PurgeRequest struct {
 	rec      *purgeRecord
 	dryRun   bool
 	deadline time.Time     // of the machine: the disk is waited for until then,
-	answered uint64        // and longer if more purges than so many have been answered by then
+	progress uint64        // and longer if the disk writer's is another one by then
 	done     chan struct{} // closed when what follows is known
 	matched  int
 	err      error
@@ -45,7 +45,7 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	} else {
 		req.rec = s.purges.issue(sel, opts.severity(), uint64(nanos(s.now())))
 	}
-	req.deadline, req.answered = time.Now().Add(s.patience()), s.diskWriter.answered.Load()
+	req.deadline, req.progress = time.Now().Add(s.patience()), s.diskWriter.progress()
 	s.diskWriter.waiting.Add(1)
 	if !s.diskWriter.requests.add(req) {
 		return nil, ErrClosed
@@ -54,15 +54,15 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 }
 
 // Wait waits until the purge has been counted and committed, and returns what Purge does. Behind
-// many others that takes its time: it gives up where none of them has been answered for as long as
-// the disk is waited for. More than once does no harm.
+// many others that takes its time: it gives up where nothing has been counted for as long as the
+// disk is waited for. More than once does no harm.
 func (req *PurgeRequest) Wait() (matched int, err error) {
 	select {
 	case <-req.done:
 		return req.matched, req.err
 	default:
 	}
-	answered := req.answered
+	progress := req.progress
 	timer := time.NewTimer(time.Until(req.deadline))
 	defer timer.Stop()
 	for {
@@ -71,21 +71,27 @@ func (req *PurgeRequest) Wait() (matched int, err error) {
 			return req.matched, req.err
 		case <-timer.C:
 		}
-		now := req.store.diskWriter.answered.Load()
-		if now == answered {
-			return 0, req.store.purgeStalled()
+		now := req.store.diskWriter.progress()
+		if now == progress {
+			return 0, req.stalled()
 		}
-		answered = now
+		progress = now
 		timer.Reset(req.store.patience())
 	}
 }
 
-// purgeStalled is the outcome of a purge that has waited too long. The disk writer comes to it all
-// the same, and until it is counted nothing is swept.
-func (s *Store) purgeStalled() error {
-	s.counts.errors[DiskTier].Add(1)
+// stalled is the outcome of a purge that has waited too long. The disk writer comes to it all the
+// same, and until it is counted nothing is swept. That the disk stalls is an error of the disk
+// writer's, which counts it once.
+func (req *PurgeRequest) stalled() error {
+	if req.dryRun {
+		return fmt.Errorf("%w: %w", ErrNotCounted, errStalled)
+	}
 	return fmt.Errorf("%w: %w", ErrNotDurable, errStalled)
 }
+
+// progress changes while purges are counted or answered.
+func (k *diskWriter) progress() uint64 { return k.answered.Load() + k.walked.Load() }
 
 // patience is how long a purge waits for the disk.
 func (s *Store) patience() time.Duration {
@@ -154,49 +160,96 @@ func (k *diskWriter) commitWaiting() {
 	}
 }
 
-// commitPurges counts and writes down purges that are in force already, and answers them.
+// commitPurges counts and writes down purges that are in force already, and answers them. Dry runs
+// come last: they count against all that is in force, so that their place among the others is
+// nothing to them, and what they meet is nothing to the others.
 func (k *diskWriter) commitPurges(reqs []*PurgeRequest) {
 	for _, req := range reqs {
 		req.rec.gathered = true
 	}
-	defer func() {
-		for _, req := range reqs {
-			if !req.dryRun {
-				k.purges.setCounted(req.rec)
-				k.addSweep(req.rec)
-			}
-			close(req.done)
+	purges := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun })
+	dryRuns := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return !req.dryRun })
+	found := &masks{}
+	for len(purges) > 0 {
+		n := k.commitSome(purges, found)
+		k.answerPurges(purges[:n])
+		purges = purges[n:]
+	}
+	found = &masks{} // a count that stalled may still have the others
+	for len(dryRuns) > 0 {
+		n := k.countDryRuns(dryRuns, found)
+		k.answerPurges(dryRuns[:n])
+		dryRuns = dryRuns[n:]
+	}
+}
+
+// answerPurges answers purges whose outcome is known.
+func (k *diskWriter) answerPurges(reqs []*PurgeRequest) {
+	for _, req := range reqs {
+		if !req.dryRun {
+			k.purges.setCounted(req.rec)
+			k.addSweep(req.rec)
 		}
-		k.answered.Add(uint64(len(reqs)))
-		k.waiting.Add(-int32(len(reqs)))
-	}()
+		close(req.done)
+	}
+	k.answered.Add(uint64(len(reqs)))
+	k.waiting.Add(-int32(len(reqs)))
+}
+
+// commitSome counts and writes down the first of purges, and returns how many.
+func (k *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 	if k.disk == nil {
 		k.countInMemory(reqs)
-		return
+		return len(reqs)
 	}
-	err := k.countOnDisk(reqs)
-	if err != nil {
-		k.countInMemory(reqs)
-	} else {
+	n, err := k.countOnDisk(reqs, masks)
+	switch {
+	case err == nil:
+		reqs = reqs[:n]
 		err = k.writePurges(reqs)
+	case errors.Is(err, errStalled): // who waits has waited long enough
+		for _, req := range reqs {
+			req.rec.memoryOnly = false
+		}
+	default:
+		k.countInMemory(reqs)
 	}
 	if err == nil {
-		return
+		return len(reqs)
 	}
 	k.failed(err)
 	lost := false
 	for _, req := range reqs {
-		switch {
-		case !req.dryRun && !req.rec.written: // else it is in the file begun in place of one removed
+		if !req.rec.written { // else it is in the file begun in place of one removed
 			req.err = fmt.Errorf("%w: %w", ErrNotDurable, err)
 			lost = true
-		case req.dryRun && !errors.Is(err, errDetached):
-			req.err = fmt.Errorf("count matches: %w", err)
 		}
 	}
 	if lost {
 		k.giveUpFile()
 	}
+	return len(reqs)
+}
+
+// countDryRuns counts the first of dry runs, and returns how many. Where the file fails that is
+// their failure alone: whoever needs it meets that too.
+func (k *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
+	if k.disk == nil {
+		k.countInMemory(reqs)
+		return len(reqs)
+	}
+	n, err := k.countOnDisk(reqs, masks)
+	switch {
+	case err == nil:
+		return n
+	case errors.Is(err, errDetached): // memory is all there is
+		k.countInMemory(reqs)
+	default:
+		for _, req := range reqs {
+			req.err = fmt.Errorf("%w: %w", ErrNotCounted, err)
+		}
+	}
+	return len(reqs)
 }
 
 // writePurges commits the records that are needed on disk, if any is.
@@ -222,36 +275,45 @@ func (k *diskWriter) writePurges(reqs []*PurgeRequest) error {
 	return nil
 }
 
-// countOnDisk counts purges by the file and memory, and notes those that have nothing on disk to
-// hit.
-func (k *diskWriter) countOnDisk(reqs []*PurgeRequest) error {
+// countedRows is about how many rows one transaction counts: an open one keeps the file from using
+// the room of what is deleted meanwhile.
+const countedRows = 1 << 16
+
+// countOnDisk counts the first of purges, one at least, by the file and memory, and notes those
+// that have nothing on disk to hit. It returns how many it has counted. All of them are dry runs,
+// or none is.
+func (k *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, error) {
 	type result struct{ matched, rows int }
-	var results []result // the transaction's own: it may go on after a stall
-	sweeping := k.sweeps
-	err := k.disk.view(func(tx *bbolt.Tx) error {
+	var results []result // the transaction's own, as are the masks: it may go on after a stall
+	masks.onDisk, masks.walkCost = k.sweeps.onDisk, k.sweeps.walkCost
+	err := k.disk.viewLong(func(tx *bbolt.Tx) error {
 		t, err := openBuckets(tx)
-		for i := 0; err == nil && i < len(reqs); i++ {
+		end := k.walked.Load() + countedRows
+		for i := 0; err == nil && i < len(reqs) && (i == 0 || k.walked.Load() < end); i++ {
 			var r result
-			r.matched, r.rows, err = k.count(t, reqs[i].rec, &sweeping)
-			results = append(results, r)
+			r.matched, r.rows, err = k.count(t, reqs[i].rec, masks)
+			if results = append(results, r); !reqs[i].dryRun {
+				masks.walkCost += walkCost(r.rows)
+			}
 		}
 		return err
-	})
+	}, nil, longWork{progress: &k.walked, optional: reqs[0].dryRun})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	onTheWay := k.purges.onTheWay()
-	for i, req := range reqs {
-		req.matched, req.rec.rows = results[i].matched, results[i].rows
-		req.rec.memoryOnly = req.rec.rows == 0 && req.rec.gen < onTheWay
+	for i, r := range results {
+		rec := reqs[i].rec
+		reqs[i].matched, rec.rows = r.matched, r.rows
+		rec.memoryOnly = rec.rows == 0 && rec.gen < onTheWay
 	}
-	return nil
+	return len(results), nil
 }
 
 // countInMemory counts purges without the file: there is none, or it fails.
 func (k *diskWriter) countInMemory(reqs []*PurgeRequest) {
 	for _, req := range reqs {
-		req.matched, _, _ = k.count(nil, req.rec, &k.sweeps) // only the file can fail
+		req.matched, _, _ = k.count(nil, req.rec, &masks{}) // only the file can fail
 		req.rec.memoryOnly = false
 	}
 }

@@ -10,6 +10,7 @@ import (
 type scan struct {
 	selector
 	from []byte // where the rows begin, which all of them begin with
+	step func() // called for every row in the range, meant or not; may be nil
 }
 
 // scansOf are the ranges of all selectors.
@@ -21,14 +22,14 @@ func scansOf(sel *Selectors) []scan {
 	sel.each(func(s selector) {
 		switch s.kind {
 		case byTag:
-			scans = append(scans, scan{s, tagStart(s.value)})
+			scans = append(scans, scan{selector: s, from: tagStart(s.value)})
 		case byURL:
-			scans = append(scans, scan{s, append([]byte(s.value), 0)})
+			scans = append(scans, scan{selector: s, from: append([]byte(s.value), 0)})
 		case byPrefix:
-			scans = append(scans, scan{s, []byte(s.value)})
+			scans = append(scans, scan{selector: s, from: []byte(s.value)})
 		case byHost:
 			for _, p := range hostPrefixes(s.value) {
-				scans = append(scans, scan{s, []byte(p)})
+				scans = append(scans, scan{selector: s, from: []byte(p)})
 			}
 		case byAll:
 		}
@@ -50,6 +51,9 @@ func (sc *scan) each(t *buckets, after []byte, fn func(key, value []byte) (bool,
 		}
 	}
 	for ; key != nil && bytes.HasPrefix(key, sc.from); key, value = c.Next() {
+		if sc.step != nil {
+			sc.step()
+		}
 		if !sc.names(key) {
 			continue
 		}
@@ -93,11 +97,6 @@ func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
 		}
 	}
 	return covered
-}
-
-// sameAs tells whether a scan is for a selector of sel.
-func (sc *scan) sameAs(sel *Selectors) bool {
-	return slices.ContainsFunc(scansOf(sel), func(o scan) bool { return o.selector == sc.selector })
 }
 
 // hits tells whether the entry is what the selector names; a tag's row may be another's by its

@@ -34,11 +34,10 @@ type sweeps struct {
 	resting []*purgeRecord // ascending by generation
 	// merged are the latest of those that rest, by what they say.
 	merged map[string]*purgeRecord
-	// rows is how many rows purges may hit that are still to be swept from disk, and onDisk which
-	// these are. What is in it is not written to: a count may go on after a
-	// stall.
-	rows   int
-	onDisk []*purgeRecord
+	// onDisk are the purges that are still to be swept from disk, and walkCost what it takes to walk
+	// through their rows. What is in onDisk is not written to: a count may go on after a stall.
+	walkCost int
+	onDisk   []*purgeRecord
 }
 
 // sweepTime is how long one turn of sweeping memory takes, about. It is for many purges, each of
@@ -84,7 +83,7 @@ func (k *diskWriter) addSweep(rec *purgeRecord) {
 	k.sweeps.memory = append(k.sweeps.memory, rec)
 	if k.disk != nil && !rec.memoryOnly {
 		k.sweeps.onDisk = append(k.sweeps.onDisk, rec)
-		k.sweeps.rows += rec.rows + 1
+		k.sweeps.walkCost += walkCost(rec.rows)
 	}
 }
 
@@ -266,7 +265,7 @@ func (k *diskWriter) sweepDisk(limit int) (int, bool, error) {
 	}
 	for _, rec := range k.sweeps.disk[:through] {
 		rec.memoryOnly, rec.written = true, false
-		k.sweeps.rows -= rec.rows + 1
+		k.sweeps.walkCost -= walkCost(rec.rows)
 		if k.sweeps.onDisk[0] == rec { // nearly always
 			k.sweeps.onDisk = k.sweeps.onDisk[1:]
 		} else {

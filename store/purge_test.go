@@ -228,7 +228,7 @@ func TestSelectorsThatStandThereManyTimesAreOne(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
 	ticket := s.Begin() // so that the purge stays in force
 	defer ticket.End()
-	many := func(text string) []string { return slices.Repeat([]string{text, text + "2"}, 1000) }
+	many := func(text string) []string { return slices.Repeat([]string{text + "1", text + "2"}, 1000) }
 	if _, err := s.Purge(Selectors{
 		Tags: many("t"), URLs: many("http://a/"), Prefixes: many("http://b/"), Hosts: many("c"),
 	}, PurgeOptions{}); err != nil {

@@ -39,15 +39,31 @@ func (s *Selectors) check() error {
 	return nil
 }
 
-// distinct copies the lists, which belong to the caller, each selector once: those that stand there
-// many times would cost their number each, where they are noted and counted.
+// distinct copies the lists, which belong to the caller, each selector once, and none that another
+// one takes in: those that stand there many times would cost their number each, where they are
+// noted and counted.
 func (s *Selectors) distinct() Selectors {
+	if s.All {
+		return Selectors{All: true}
+	}
 	once := func(list []string) []string {
 		list = slices.Clone(list)
 		slices.Sort(list)
 		return slices.Compact(list)
 	}
-	return Selectors{Tags: once(s.Tags), URLs: once(s.URLs), Prefixes: once(s.Prefixes), Hosts: once(s.Hosts), All: s.All}
+	return Selectors{Tags: once(s.Tags), URLs: once(s.URLs), Prefixes: shortest(once(s.Prefixes)), Hosts: once(s.Hosts)}
+}
+
+// shortest leaves of sorted prefixes those that no other one is a beginning of. A beginning stands
+// before all that begin with it, and these next to each other.
+func shortest(prefixes []string) []string {
+	var kept []string
+	for _, p := range prefixes {
+		if len(kept) == 0 || !strings.HasPrefix(p, kept[len(kept)-1]) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // match tells whether any selector names the entry.
