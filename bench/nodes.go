@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -152,10 +151,6 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
 }
-
-// halt stops the program where it is, as a machine that hangs: its connections stay, and it says
-// nothing.
-func (p *process) halt() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // fleetPurge is the answer to a purge as far as the bench looks at it.
 type fleetPurge struct {

@@ -125,8 +125,8 @@ func (c SharedConfig) WithDefaults() SharedConfig {
 // pause of its own or of the server.
 const minFence = time.Second
 
-// The longest times. A fleet multiplies what it is given, and none of it may overflow: a purge waits
-// for 1.05 times fence and serve, and an upload takes up to 10 times the timeout.
+// The longest times. A fleet multiplies what it is given, and none of it may overflow: a purge
+// waits for 1.05 times fence and serve, and an upload takes up to 10 times the timeout.
 const (
 	maxFence         = 24 * time.Hour
 	maxServe         = 24 * time.Hour

@@ -58,11 +58,12 @@
 //     older stamp: it is fetched once more at worst.
 //
 // (2) N was waited for: since P was in the log, or since N was seen to have beaten last, 1.05 × its
-// fence have passed (waiting.wait; a beat says the fence). Every pass of N is of a beat that was sent at most a fence
-// before its end. Of a beat before P: that pass is over. Of a beat after P: its reply has a tail of
-// g or more, so node.beaten makes it a promise, and node.done a pass only when P is applied. R asks
-// Pass after it started and before it looks anything up: a pass that it reads there has P applied,
-// and (1) holds. A pass that is read after the look-up may be newer than what was found.
+// fence have passed (waiting.wait; a beat says the fence). Every pass of N is of a beat that was
+// sent at most a fence before its end. Of a beat before P: that pass is over. Of a beat after P:
+// its reply has a tail of g or more, so node.beaten makes it a promise, and node.done a pass only
+// when P is applied. R asks Pass after it started and before it looks anything up: a pass that it
+// reads there has P applied, and (1) holds. A pass that is read after the look-up may be newer than
+// what was found.
 //
 // (3) N was not in the list. It has left (Close gives up the pass first); or its first beat came
 // after P, which is as in (2); or it was evicted. A node is evicted when it has not beaten for 1.05
@@ -119,8 +120,8 @@
 // appended again.
 //
 // Not solved: a node that is cut off, has a longer fence than all in the list, and whose
-// registration is lost, because rule 3 does not know of it; a machine whose clock stands still while
-// it answers requests (now goes on while a machine sleeps, where the system has such a clock); a
-// server's clock that is set ahead by a fence within the first fence of a term; two servers that
-// both take writes for the same nodes, for which Redis has min-replicas-to-write.
+// registration is lost, because rule 3 does not know of it; a machine whose clock stands still
+// while it answers requests (now goes on while a machine sleeps, where the system has such a
+// clock); a server's clock that is set ahead by a fence within the first fence of a term; two
+// servers that both take writes for the same nodes, for which Redis has min-replicas-to-write.
 package fleet

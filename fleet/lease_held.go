@@ -136,8 +136,8 @@ func (f *Fetch) endLease(n news, stands time.Duration) {
 
 // Storable tells those who wait that the response may be stored, at its header. length is that of
 // its body, -1 if it is not known. Those for whom it is not, or who would wait for a body or a
-// variant that is too long for the tier, fetch for themselves. limit is how long a body may be: if one turns out
-// longer, Unshared tells so.
+// variant that is too long for the tier, fetch for themselves. limit is how long a body may be: if
+// one turns out longer, Unshared tells so.
 func (f *Fetch) Storable(v *store.Variant, length int64) (limit int64) {
 	limit = f.tier.config.MaxBody
 	if f.tier.config.StoreOff {

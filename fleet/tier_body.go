@@ -70,8 +70,8 @@ func (b *chunkedBody) Chunk(off int64) ([]byte, error) {
 	return b.batch[i-b.first][off%chunkBytes:], nil
 }
 
-// lookForAll asks whether all chunks are there. Where one batch is the whole body that is known when
-// it is read.
+// lookForAll asks whether all chunks are there. Where one batch is the whole body that is known
+// when it is read.
 func (b *chunkedBody) lookForAll() error {
 	t, n, all := b.tier, chunksOf(b.record.length), false
 	if n <= batchChunks {

@@ -75,7 +75,8 @@ const (
 // longWork is what is known of work that may take longer than the disk is waited for, because there
 // is much of it. The zero value is of work that is short.
 type longWork struct {
-	// progress rises while the disk answers: only where it does not is there a stall. It may be nil.
+	// progress rises while the disk answers: only where it does not is there a stall. It may be
+	// nil.
 	progress *atomic.Uint64
 	// optional work gives up alone where the disk does not answer: the file is not given up for it.
 	optional bool

@@ -34,8 +34,9 @@ type sweeps struct {
 	resting []*purgeRecord // ascending by generation
 	// merged are the latest of those that rest, by what they say.
 	merged map[string]*purgeRecord
-	// onDisk are the purges that are still to be swept from disk, and walkCost what it takes to walk
-	// through their rows. What is in onDisk is not written to: a count may go on after a stall.
+	// onDisk are the purges that are still to be swept from disk, and walkCost what it takes to
+	// walk through their rows. What is in onDisk is not written to: a count may go on after a
+	// stall.
 	walkCost int
 	onDisk   []*purgeRecord
 }

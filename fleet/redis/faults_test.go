@@ -381,8 +381,8 @@ func TestFullIndex(t *testing.T) {
 	}
 }
 
-// TestTooLargeToRead: what somebody else has put in the place of a record, of an index or of a chunk
-// is not read where it is larger than one can be.
+// TestTooLargeToRead: what somebody else has put in the place of a record, of an index or of a
+// chunk is not read where it is larger than one can be.
 func TestTooLargeToRead(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
