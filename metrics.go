@@ -76,6 +76,12 @@ func newMetrics() *metrics {
 	for _, kind := range []string{"tag", "url", "prefix", "host", "all"} {
 		m.purged.WithLabelValues(kind)
 	}
+	m.resolveShared()
+	return m
+}
+
+// resolveShared finds the counters of a fleet once, as newMetrics does with the others.
+func (m *metrics) resolveShared() {
 	for op := range fleet.OpCount {
 		m.sharedSeconds[op] = m.sharedSecondsVec.WithLabelValues(op.String())
 		for o := range fleet.OutcomeCount {
@@ -85,7 +91,6 @@ func newMetrics() *metrics {
 	for o := range fleet.LeaseOutcomeCount {
 		m.leases[o] = m.leasesVec.WithLabelValues(o.String())
 	}
-	return m
 }
 
 // register registers the counts in the registry of a new configuration, and what is read of the

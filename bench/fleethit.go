@@ -85,6 +85,12 @@ func fleetShared(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		return nil
 	}
 	r.note(c, "look-ups of all that took longer than 100 ms, and were misses", late, "")
+	reportShared(r, c, rounds, each, &shared, &local, &redis)
+	return nil
+}
+
+// reportShared reports shared hits, and what they are held against.
+func reportShared(r *report, c *benchCase, rounds, each int, shared, local, redis *latencies) {
 	what := fmt.Sprintf("shared hit, %%s, median of %d rounds of %d", rounds, each)
 	r.atMost(c, fmt.Sprintf(what, "p50"), median(shared.p50), "ms", sharedP50Limit)
 	r.atMost(c, fmt.Sprintf(what, "p99"), median(shared.p99), "ms", sharedP99Limit)
@@ -92,7 +98,6 @@ func fleetShared(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	r.note(c, "the same, p99", median(local.p99), "ms")
 	r.note(c, "plain GET of 1 KiB by redis-benchmark, p50", median(redis.p50), "ms")
 	r.note(c, "the same, p99", median(redis.p99), "ms")
-	return nil
 }
 
 // upload stores count numbered URLs of path by the first node, and waits until all are shared.

@@ -52,6 +52,12 @@ func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	if err := b.profileJoin(ctx, c, late); err != nil || b.short {
 		return err
 	}
+	reportJoins(r, c, long, empty)
+	return nil
+}
+
+// reportJoins reports how nodes joined with a long log, and with an empty one.
+func reportJoins(r *report, c *benchCase, long, empty []joined) {
 	each := func(all []joined, value func(joined) float64) (values []float64) {
 		for _, j := range all {
 			values = append(values, value(j))
@@ -62,7 +68,7 @@ func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	busy := func(j joined) float64 { return milliseconds(j.busy) }
 	most := func(j joined) float64 { return float64(j.most) / mib }
 	settled := func(j joined) float64 { return float64(j.settled) / mib }
-	what := fmt.Sprintf("median of %d", rounds)
+	what := fmt.Sprintf("median of %d", len(long))
 	r.atMost(c, "pass held after the process began, "+what, median(each(long, passed)), "ms", joinLimit)
 	r.note(c, "the same, longest", slices.Max(each(long, passed)), "ms")
 	r.note(c, "the same with an empty log, "+what, median(each(empty, passed)), "ms")
@@ -70,7 +76,6 @@ func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	r.atMost(c, "most RssAnon until a second later, above that with an empty log, "+what,
 		median(each(long, most))-median(each(empty, most)), "MiB", joinRSS)
 	r.note(c, "the same after a collection", median(each(long, settled))-median(each(empty, settled)), "MiB")
-	return nil
 }
 
 // joined is how a node has come to its fleet.
