@@ -65,7 +65,7 @@ func TestReadOnly(t *testing.T) {
 	s := NewServer()
 	a := s.Clients(1)[0]
 	s.SetReadOnly(true)
-	reads := []string{"Find", "Record", "Chunks", "Look"}
+	reads := []string{"Find", "Record", "Chunks", "HasChunks", "Look"}
 	for name, call := range calls {
 		if slices.Contains([]string{"Read, waiting", "Listen"}, name) {
 			continue
