@@ -119,8 +119,8 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	*x = Fetch{
 		route: q.route, cache: q.cache, origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
-		varyNames: q.varyNames, lease: q.leaseBase(),
-		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
+		varyNames: q.varyNames,
+		url:       tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
 		remote: remote, remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
@@ -128,6 +128,9 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
 	x.writer.init(x)
+	if remote != nil {
+		x.lease = q.leaseBase()
+	}
 	if q.unsafe() {
 		if in := q.invalidation(); in != nil {
 			x.invalidation = in.beforehand()

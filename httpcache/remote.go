@@ -280,13 +280,7 @@ func (x *Fetch) offer(entry *store.Entry, renews bool) {
 	if x.remote == nil {
 		return
 	}
-	variant := entry.Variant // an entry that escaped here would be allocated by every miss
-	held := x.cache.store.Lookup(entry.Key, func(v *store.Variant) int {
-		if v.Equal(&variant) {
-			return 1
-		}
-		return 0
-	})
+	held := x.cache.lookUpVariant(entry.Key, entry.Variant)
 	if held.Entry == nil || held.Entry.ID != entry.ID {
 		held.Release()
 		return

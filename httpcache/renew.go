@@ -113,12 +113,17 @@ func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 // has replaced it meanwhile, or removed it by a 404, the 304 answers only the requests that wait
 // for it. Where the renewed response takes the old one's place, the store asks that again.
 func (x *Fetch) staleIsStored() bool {
-	now := x.cache.store.Lookup(x.stale.Key, func(v *store.Variant) int {
-		if v.Equal(&x.stale.Variant) {
+	now := x.cache.lookUpVariant(x.stale.Key, x.stale.Variant)
+	defer now.Release()
+	return now.Entry != nil && now.Entry.ID == x.stale.ID
+}
+
+// lookUpVariant looks up the stored response of exactly this variant.
+func (c *Cache) lookUpVariant(key store.Key, variant store.Variant) store.Result {
+	return c.store.Lookup(key, func(v *store.Variant) int {
+		if v.Equal(&variant) {
 			return 1
 		}
 		return 0
 	})
-	defer now.Release()
-	return now.Entry != nil && now.Entry.ID == x.stale.ID
 }
