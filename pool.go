@@ -121,23 +121,20 @@ var cachesOpen atomic.Int32
 // The list is for a purge, which is counted here. No cache is added meanwhile, because fromPool
 // waits for the lock. A cache that is added later has heard of the purge (see missed). One that is
 // already gone has recorded a lower count (see returnToPool).
-func (p *pooled) withOthers(all []*pooled) []*pooled {
+func (p *pooled) withOthers(all []*pooled) []*pooled { return listForPurge(append(all, p)) }
+
+// everyCache lists all caches for a purge, as withOthers does.
+func everyCache() []*pooled { return listForPurge(nil) }
+
+// listForPurge counts a purge and completes its list of caches, which has one or none.
+func listForPurge(all []*pooled) []*pooled {
 	purges.RLock()
 	defer purges.RUnlock()
 	purges.count.Add(1)
-	all = append(all, p)
-	if cachesOpen.Load() < 2 {
+	if len(all) > 0 && cachesOpen.Load() < 2 {
 		return all
 	}
 	return listCaches(all)
-}
-
-// everyCache lists all caches for a purge, as withOthers does.
-func everyCache() []*pooled {
-	purges.RLock()
-	defer purges.RUnlock()
-	purges.count.Add(1)
-	return listCaches(nil)
 }
 
 // listCaches appends to a list the caches of the process that it lacks.

@@ -189,8 +189,10 @@ func hostAddress() string {
 			found = append(found, ip.IP.String())
 		}
 	}
-	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(strings.Count(a, ":"), strings.Count(b, ":")) })
-	return slices.Concat(found, []string{""})[0]
+	if len(found) == 0 {
+		return ""
+	}
+	return slices.MinFunc(found, func(a, b string) int { return cmp.Compare(strings.Count(a, ":"), strings.Count(b, ":")) })
 }
 
 // goModule is the Go module that Larder is.

@@ -11,17 +11,12 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// Vary selects by what the origin saw of a request. A handler behind larder may write a field, as
-// reverse_proxy writes X-Forwarded-For. Then larder sees another value than the origin, and the
-// same one for clients that the origin tells apart. No response can be selected by such a field. So
-// a Vary that names it counts as `Vary: *`: when a response is stored, at look-up, and for requests
-// that wait.
-//
-// Which fields these are is known in three ways: those that proxies write by themselves, those that
-// the configuration has written behind this handler (header_up, request_header, copy_headers), and
-// those that a handler turns out to have written when a response arrives. A field that is written
-// alike for all requests with one key does no harm; passage.go decides that. Two things are not
-// known: what a foreign module writes into a copy of the request, and what it writes for some
+// No response can be selected by a field that handlers behind larder write: httpcache/vary.go says
+// why. Which fields these are is known in three ways: those that proxies write by themselves, those
+// that the configuration has written behind this handler (header_up, request_header, copy_headers),
+// and those that a handler turns out to have written when a response arrives. A field that is
+// written alike for all requests with one key does no harm; passage.go decides that. Two things are
+// not known: what a foreign module writes into a copy of the request, and what it writes for some
 // requests but not for the one that is being fetched.
 
 // behind lists the steps that a request may take behind h. several reports that there may be more
