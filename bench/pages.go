@@ -13,8 +13,8 @@ import (
 )
 
 // The pages of the soak: what page n is follows from its number, what it says from its number, its
-// version and the language asked for. Whoever has a body can thus tell whether it is the right one,
-// whole and undamaged, and whether it is older than a purge.
+// version and the language asked for. The client of a body can thus tell whether it is the right
+// one, whole and undamaged, and whether it is older than a purge.
 
 const (
 	soakPages  = 80_000 // about 2 GiB in all

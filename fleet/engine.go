@@ -44,7 +44,7 @@ type Log interface {
 	// registered then.
 	Append(ctx context.Context, data []byte, replicas int) (Appended, error)
 	// Read returns up to limit records after a generation, oldest first, and the state of the log
-	// at the moment at which they were read: without it nobody can tell whether records between
+	// at the moment at which they were read: without it a node cannot tell whether records between
 	// have been lost, or trimmed. Where there are none it waits for one, for as long as wait.
 	Read(ctx context.Context, after Generation, limit int, wait time.Duration) ([]Record, State, error)
 	// Nodes returns the registered nodes.
@@ -137,7 +137,7 @@ type Leases interface {
 	// (nil: there is none). The message goes then, so one of many takers has the lease. Where
 	// another holds it the node becomes one that waits for it. Where another message is in its
 	// place nothing is done. The token that holds a lease takes it again, as after a reply that was
-	// lost. A lease that ends by its ttl leaves nothing and wakes nobody.
+	// lost. A lease that ends by its ttl leaves nothing and wakes no node.
 	Take(ctx context.Context, key, token, node string, seen []byte, ttl time.Duration) (Lease, error)
 	// Hold renews a lease for ttl and publishes what its holder knows by now; nil facts leave them
 	// as they are. New facts wake those who wait, who wait on, with the facts as the message. ok is

@@ -67,8 +67,8 @@ func (n *news) encode(s *sealer, key string) []byte {
 	return append(b, s.seal(b, "lease", key)[:newsSealBytes]...)
 }
 
-// decodeNews reads news. What no node of this version has written is newsUnstored: whoever reads it
-// fetches for himself.
+// decodeNews reads news. What no node of this version has written is newsUnstored: the node that
+// reads it fetches for himself.
 func decodeNews(b []byte, s *sealer, key string) news {
 	unknown := news{kind: newsUnstored}
 	if len(b) < 2+newsSealBytes || len(b) > maxNewsBytes || b[0] != recordVersion {

@@ -23,7 +23,7 @@ func (f *Fleet) Begin() (stamp Stamp, ok bool) {
 }
 
 // Judge returns what the purges that this node has applied make of a response whose fetch began at
-// that stamp. ours is false where nothing can be said of it, so that nobody may use it: it is of
+// that stamp. ours is false where nothing can be said of it, so that it may not be used: it is of
 // another epoch or term, or older than the purges that are still known, or everything was purged
 // since.
 //

@@ -103,7 +103,7 @@ func (f *Fleet) readOnce() error {
 		// There is more to come, and nobody waits for this node any longer than for a disk: what
 		// was applied should not gather in memory.
 		for _, wait := range counted {
-			_, _ = wait(f.ctx) // whoever keeps the caches has heard of an error
+			_, _ = wait(f.ctx) // the caches report an error themselves
 		}
 	}
 	return nil

@@ -29,8 +29,8 @@ import (
 //
 // The seal is an HMAC with the fleet's secret over the record and the place where it stands, so a
 // record cannot be moved to another key or variant. Without a secret it is a checksum. The chunks
-// of a body stand under a name that is made of their sums: whoever has the record can tell chunks
-// that are not its own, and a response that was renewed has the chunks that it had.
+// of a body stand under a name that is made of their sums: a node that has the record can tell
+// chunks that are not its own, and a response that was renewed has the chunks that it had.
 //
 // What is read is not trusted. A record that is foreign, older, newer or damaged is none.
 const (

@@ -8,7 +8,7 @@ import (
 )
 
 // A client may leave before the origin has answered its unsafe request. A proxy would cancel the
-// request then, and nobody would learn whether it has succeeded. But what has succeeded is to be
+// request then, and no one would learn whether it has succeeded. But what has succeeded is to be
 // invalidated (RFC 9111 4.4), whether its client has waited or not. What has not been answered must
 // not be: then any client could empty a page by leaving early. So the request outlives its client
 // until the response header.

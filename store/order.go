@@ -7,10 +7,10 @@ import (
 )
 
 // Fetches of one key may run side by side, and the answer to the earlier request may come last. So
-// what is stored stays where its request was later, whoever asks first: Put compares the two under
-// the shard's lock, where it also replaces. Of variants that the same requests select, a look-up
-// takes that of the latest request (RFC 9111 4: the most recent one). It does not go by Date, which
-// has whole seconds and is the origin's clock's.
+// what is stored stays where its request was later, whichever asks first: Put compares the two
+// under the shard's lock, where it also replaces. Of variants that the same requests select, a
+// look-up takes that of the latest request (RFC 9111 4: the most recent one). It does not go by
+// Date, which has whole seconds and is the origin's clock's.
 //
 // A request in the future is from before the clock was set back. It counts as the earliest.
 

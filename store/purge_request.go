@@ -232,7 +232,7 @@ func (k *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 }
 
 // countDryRuns counts the first of dry runs, and returns how many. Where the file fails that is
-// their failure alone: whoever needs it meets that too.
+// their failure alone: what needs it next meets that too.
 func (k *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
 	if k.disk == nil {
 		k.countInMemory(reqs)

@@ -11,8 +11,8 @@ import (
 
 // link is a client, made when it is first needed and anew where it is of no more use.
 //
-// rueidis.NewClient dials and fails where nobody answers, so a link tries again behind the calls.
-// Once there is a client it dials by itself, with each command that has no connection.
+// rueidis.NewClient dials and fails where no server answers, so a link tries again behind the
+// calls. Once there is a client it dials by itself, with each command that has no connection.
 type link struct {
 	option rueidis.ClientOption
 	life   context.Context

@@ -1,5 +1,5 @@
--- KEYS: the record, the index. ARGV: how long the one may be, and what the other may take of memory.
--- What is larger is somebody else's.
+-- KEYS: the record, the index. ARGV: how long the one may be, and what the other may take of
+-- memory. What is larger is somebody else's.
 local record, index = false, {}
 if redis.call('STRLEN', KEYS[1]) <= tonumber(ARGV[1]) then
 	record = redis.call('GET', KEYS[1])

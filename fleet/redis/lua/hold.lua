@@ -1,5 +1,5 @@
--- KEYS: the lease. ARGV: the token, what channels begin with, the key, how long in milliseconds, the
--- facts ('' leaves them).
+-- KEYS: the lease. ARGV: the token, what channels begin with, the key, how long in milliseconds,
+-- the facts ('' leaves them).
 local token, facts = unpack(redis.call('HMGET', KEYS[1], 'token', 'facts'))
 if token ~= ARGV[1] then
 	return 0

@@ -1,5 +1,5 @@
--- KEYS: the record, the index. ARGV: the variant, the record, its row, how long in milliseconds, how
--- many rows at most, what the keys of the index's records begin with.
+-- KEYS: the record, the index. ARGV: the variant, the record, its row, how long in milliseconds,
+-- how many rows at most, what the keys of the index's records begin with.
 local variant, ttl, most = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -10,8 +10,8 @@ if redis.call('PTTL', KEYS[2]) < ttl then
 	redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
 
--- The index does not grow with every variant that a client can think of: rows go that are over, then
--- those that end first, with their records.
+-- The index does not grow with every variant that a client can think of: rows go that are over,
+-- then those that end first, with their records.
 if redis.call('HLEN', KEYS[2]) > most then
 	local rows, live = redis.call('HGETALL', KEYS[2]), {}
 	for i = 1, #rows, 2 do

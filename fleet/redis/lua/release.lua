@@ -1,5 +1,5 @@
--- KEYS: the lease. ARGV: the token, what channels begin with, the key, how long the message stays in
--- milliseconds (0: not at all), the message.
+-- KEYS: the lease. ARGV: the token, what channels begin with, the key, how long the message stays
+-- in milliseconds (0: not at all), the message.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then
 	return 0
 end
