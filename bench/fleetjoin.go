@@ -22,11 +22,8 @@ func fleetJoin(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	if b.short {
 		purges, rounds, fence = 500, 1, time.Second
 	}
-	n, err := b.serveNodes(ctx, 1, fence, false)
+	n, err := b.serveSettled(ctx, 1, fence)
 	if err != nil {
-		return err
-	}
-	if err := n.settle(ctx); err != nil {
 		return err
 	}
 	if err := n.purgeMany(ctx, purges); err != nil {

@@ -34,11 +34,8 @@ func fleetPurges(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	if b.short {
 		count, purges, fence = 3, 5, time.Second
 	}
-	n, err := b.serveNodes(ctx, count, fence, false)
+	n, err := b.serveSettled(ctx, count, fence)
 	if err != nil {
-		return err
-	}
-	if err := n.settle(ctx); err != nil {
 		return err
 	}
 	var inForce, answered []time.Duration
@@ -157,11 +154,8 @@ func fleetCrash(ctx context.Context, b *bench, c *benchCase, r *report) error {
 	if b.short {
 		count, rounds, fence = 3, 1, time.Second
 	}
-	n, err := b.serveNodes(ctx, count, fence, false)
+	n, err := b.serveSettled(ctx, count, fence)
 	if err != nil {
-		return err
-	}
-	if err := n.settle(ctx); err != nil {
 		return err
 	}
 	var next, later []time.Duration

@@ -119,6 +119,15 @@ func (n *nodes) cpu() time.Duration {
 	return sum
 }
 
+// serveSettled starts nodes as serveNodes does, unpinned, and waits until they are settled.
+func (b *bench) serveSettled(ctx context.Context, n int, fence time.Duration) (*nodes, error) {
+	all, err := b.serveNodes(ctx, n, fence, false)
+	if err == nil {
+		err = all.settle(ctx)
+	}
+	return all, err
+}
+
 // settle waits until purges do not wait for the term to be older than the fence.
 func (n *nodes) settle(ctx context.Context) error {
 	a, err := n.purgeFrom(ctx, n.all[0], `{"tags":["none"]}`)

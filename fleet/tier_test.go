@@ -292,17 +292,24 @@ func TestSoftPurge(t *testing.T) {
 	}
 }
 
+// newStaleSite is a site whose first node has a response in the tier that is stale by now, and may
+// stand in for a failure.
+func newStaleSite(t *testing.T, nodes int) *site {
+	s := newSite(t, nodes, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Etag", `"v"`)
+		w.Header().Set("Cache-Control", "max-age=10, stale-if-error=600")
+		_, _ = io.WriteString(w, "text")
+	}, nil)
+	s.nodes[0].get("/")
+	s.nodes[0].awaitIdle()
+	time.Sleep(20 * time.Second)
+	return s
+}
+
 // A 404 removes what is stored in the tier, too: it stands in for no failure.
 func TestGone(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := newSite(t, 3, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Etag", `"v"`)
-			w.Header().Set("Cache-Control", "max-age=10, stale-if-error=600")
-			_, _ = io.WriteString(w, "text")
-		}, nil)
-		s.nodes[0].get("/")
-		s.nodes[0].awaitIdle()
-		time.Sleep(20 * time.Second)
+		s := newStaleSite(t, 3)
 		for i, status := range []int{404, 503} {
 			fails := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", status) })
 			s.origin.Store(&fails)
@@ -320,14 +327,7 @@ func TestGone(t *testing.T) {
 // The origin fails, and a stale response of another node stands in where it may.
 func TestStaleOfAnotherNode(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := newSite(t, 2, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Etag", `"v"`)
-			w.Header().Set("Cache-Control", "max-age=10, stale-if-error=600")
-			_, _ = io.WriteString(w, "text")
-		}, nil)
-		s.nodes[0].get("/")
-		s.nodes[0].awaitIdle()
-		time.Sleep(20 * time.Second)
+		s := newStaleSite(t, 2)
 		down := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusServiceUnavailable) })
 		s.origin.Store(&down)
 		s.want(s.nodes[1].get("/"), "200 text hit; detail=sie", 2)
