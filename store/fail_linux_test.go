@@ -179,6 +179,8 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	if n, err := growing.Await(t.Context(), 0); n != written || !errors.Is(err, ErrNoDisk) {
 		t.Errorf("Await = %d, %v; %d are written", n, err, written)
 	}
+	// A body writer learns of the failure before the disk writer has let go of the file.
+	waitFor(t, func() bool { return s.Stats().Disk.State != "open" })
 	if err := growing.Append([]byte("a")); !errors.Is(err, ErrNoDisk) {
 		t.Errorf("Append: %v", err)
 	}
@@ -192,12 +194,8 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 		t.Error("a body writer sealed before the failure is still a body")
 	}
 	files.mend()
-	waitFor(t, func() bool {
-		// More than once: a body writer learns of the failure before the disk writer is through
-		// with it.
-		clock.advance(retryTime)
-		return s.Stats().Disk.State == "open"
-	})
+	clock.advance(retryTime)
+	waitFor(t, func() bool { return s.Stats().Disk.State == "open" })
 	if b, err := growing.Chunk(0); err != nil || !bytes.HasPrefix(begin, b) {
 		t.Errorf("Chunk of the same file: %d bytes, %v", len(b), err)
 	}
