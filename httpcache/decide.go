@@ -171,8 +171,11 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 		x.flight.Expect(x.writer.declared)
 	}
 	x.writer.shared = shared
+	x.awaitStore(ex.Status, ex.Header)
 	if shared.storable() {
 		x.flight.SpillTo(x)
+	} else {
+		x.notStored()
 	}
 	x.share(shared, x.route.MaxBody)
 	if !shared.storable() { // no request joins for this answer any more

@@ -53,6 +53,7 @@ type Fetch struct {
 	wantsPart    bool      // the request has Range
 
 	invalidation *invalidation // of an unsafe request, nil for others
+	unstored     atomic.Pointer[unstored]
 
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
@@ -295,7 +296,10 @@ func (x *Fetch) end() {
 }
 
 // Unstorable implements coalesce.Storer.
-func (x *Fetch) Unstorable() { x.endTicket() }
+func (x *Fetch) Unstorable() {
+	x.endTicket()
+	x.notStored()
+}
 
 // endTicket ends the ticket, so that purges need not be remembered for this fetch any more. Either
 // it is over, or its response will not be stored; then it may go on for long, as an event stream

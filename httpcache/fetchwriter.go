@@ -243,6 +243,7 @@ func (w *fetchWriter) finishShared(err error) {
 		x.backOff()
 		x.tellFailure(http.StatusBadGateway)
 		x.cache.metrics.NotStored(rfc9111.ReasonIncomplete)
+		x.notStored()
 		x.flight.Fail(err)
 		return
 	}
@@ -254,9 +255,10 @@ func (w *fetchWriter) finishShared(err error) {
 	}
 	if reason := x.route.Policy.TrailerReason(trailer); reason != rfc9111.Storable {
 		x.cache.metrics.NotStored(reason)
-		return
+	} else {
+		x.store(w.shared, trailer)
 	}
-	x.store(w.shared, trailer)
+	x.notStored()
 }
 
 // failed ends a fetch that has no response. It counts as a response that says the origin failed,

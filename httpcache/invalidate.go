@@ -26,9 +26,10 @@ type InvalidateRule struct {
 // rewrite the request.
 type invalidation struct {
 	q         *Request
-	method    string // as the client sent it: handlers may write another into the request
-	url       string // that the origin is asked for; empty if nothing is stored under such a one
-	storedURL string // url at the listener that the request came in by
+	ctx       context.Context // the client's, without its end: handlers may replace the request's
+	method    string          // as the client sent it: handlers may write another into the request
+	url       string          // that the origin is asked for; empty if nothing is stored under such a one
+	storedURL string          // url at the listener that the request came in by
 	rules     []*InvalidateRule
 	expanded  bool // the texts of rules are
 }
@@ -45,7 +46,7 @@ func (q *Request) invalidation() *invalidation {
 		!q.cache.open(q.r.Context()) {
 		return nil
 	}
-	in := &invalidation{q: q, method: q.r.Method}
+	in := &invalidation{q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method}
 	if q.keyed.reachesURL() {
 		in.storedURL = new(KeyRules).storedURL(&q.keyed) // without query rules
 		in.url = store.BareURL(in.storedURL)
@@ -75,6 +76,31 @@ func (in *invalidation) beforehand() *invalidation {
 		})
 	}
 	return &ahead
+}
+
+// unstored is what a fetch invalidates if its response is not stored in the end. An unsafe request
+// whose response is stored invalidates nothing: the origin says by a lifetime that its answer holds
+// for the next equal request, so it is a query. Without a stored answer nothing is left of that, and
+// RFC 9111 4.4 holds: the body broke off or was too large, or the store refused it.
+type unstored struct {
+	invalidation *invalidation
+	status       int
+	header       http.Header // as it was at the header
+}
+
+// awaitStore notes what is to be invalidated unless the response is stored.
+func (x *Fetch) awaitStore(status int, header http.Header) {
+	if x.invalidation != nil {
+		x.unstored.Store(&unstored{x.invalidation, status, header.Clone()})
+	}
+}
+
+// notStored invalidates what awaitStore has noted, once. Any goroutine may call it. The fetch calls
+// it before its clients have the end of the answer.
+func (x *Fetch) notStored() {
+	if u := x.unstored.Swap(nil); u != nil {
+		u.invalidation.carryOut(u.status, u.header)
+	}
 }
 
 // carryOut invalidates before the client learns that its request succeeded, so the client's next
@@ -201,7 +227,7 @@ func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) 
 	options.UnlessNoop = true
 	c := in.q.cache
 	// The client may have left, and what succeeded has to be invalidated all the same.
-	_, err := c.purger.Purge(context.WithoutCancel(in.q.r.Context()), *selectors, options)
+	_, err := c.purger.Purge(in.ctx, *selectors, options)
 	// Logged once, until an invalidation succeeds.
 	if failed := err != nil; c.undurable.Swap(failed) != failed && failed {
 		in.q.route.Logger.Error(

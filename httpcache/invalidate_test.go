@@ -1,8 +1,12 @@
 package httpcache
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/larder-cache/larder/store"
@@ -107,5 +111,99 @@ func TestInvalidationKeepsItsStore(t *testing.T) {
 		if users != want || h.cache.Users() != 0 {
 			t.Errorf("%s: %d users meanwhile, want %d; %d after it", method, users, want, h.cache.Users())
 		}
+	}
+}
+
+// A successful POST whose origin gives the answer a lifetime invalidates nothing where that answer
+// is stored. Where it is not stored in the end, it is an unsafe request like any other (RFC 9111
+// 4.4): its page went on being answered from the store.
+func TestPostThatIsNotStoredInTheEndInvalidates(t *testing.T) {
+	large := func(w http.ResponseWriter, n int) error {
+		for range n {
+			if _, err := w.Write(make([]byte, 1<<10)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for name, tc := range map[string]struct {
+		answer  func(w http.ResponseWriter, h *testHandler) error
+		maxBody int64
+		stored  bool
+	}{
+		"stored": {answer: func(w http.ResponseWriter, _ *testHandler) error { return large(w, 1) }, stored: true},
+		"over max_body in mid-stream": {
+			answer: func(w http.ResponseWriter, _ *testHandler) error { return large(w, 64) }, maxBody: 16 << 10,
+		},
+		"breaks off": {answer: func(w http.ResponseWriter, _ *testHandler) error {
+			return errors.Join(large(w, 1), io.ErrUnexpectedEOF)
+		}},
+		"ends before its length": {answer: func(w http.ResponseWriter, _ *testHandler) error {
+			w.Header().Set("Content-Length", "4096")
+			return large(w, 1)
+		}},
+		"panics": {answer: func(w http.ResponseWriter, _ *testHandler) error {
+			_ = large(w, 1)
+			panic(http.ErrAbortHandler)
+		}},
+		"a trailer for one client": {answer: func(w http.ResponseWriter, _ *testHandler) error {
+			err := large(w, 1)
+			w.Header().Set(http.TrailerPrefix+"Set-Cookie", "session=alice")
+			return err
+		}},
+		"purged meanwhile": {answer: func(w http.ResponseWriter, h *testHandler) error {
+			err := large(w, 1)
+			_, purged := h.cache.Purge(t.Context(), store.Selectors{Tags: []string{"t"}}, PurgeOptions{})
+			return errors.Join(err, purged)
+		}},
+		"old when it comes": {answer: func(w http.ResponseWriter, _ *testHandler) error {
+			w.Header().Set("Age", "60")
+			return large(w, 1)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newTestHandler(t)
+			if h.Methods = append(slices.Clone(h.Methods), http.MethodPost); tc.maxBody > 0 {
+				h.MaxBody = tc.maxBody
+			}
+			ask(t, h, storable)
+			post(h, handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Surrogate-Key", "t")
+				return tc.answer(w, h)
+			}))
+			hit := strings.HasPrefix(ask(t, h, storable).Header().Get("Cache-Status"), "Larder; hit")
+			if hit != tc.stored {
+				t.Errorf("the page is a hit: %v, want %v", hit, tc.stored)
+			}
+		})
+	}
+}
+
+// post sends a POST to the URL of ask, and takes what comes of it.
+func post(h *testHandler, next handlerFunc) *httptest.ResponseRecorder {
+	defer func() { _ = recover() }() // an answer that breaks off
+	w := httptest.NewRecorder()
+	r := newTestRequest(w)
+	r.Method, r.Body, r.ContentLength = http.MethodPost, io.NopCloser(strings.NewReader("q=1")), int64(len("q=1"))
+	_ = h.ServeHTTP(w, r, next)
+	return w
+}
+
+// The same for one that is passed on, because requests to its URL wait for no other.
+func TestPostThatIsPassedOnInvalidates(t *testing.T) {
+	h := newTestHandler(t)
+	h.Methods = append(slices.Clone(h.Methods), http.MethodPost)
+	private := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "private")
+		return nil
+	})
+	post(h, private)
+	ask(t, h, storable)
+	if got := post(h, storable).Header().Get("Cache-Status"); got != "Larder; fwd=miss" {
+		t.Fatalf("the POST is not passed on: %q", got)
+	}
+	if got := ask(t, h, storable).Header().Get("Cache-Status"); got != "Larder; fwd=uri-miss; stored" {
+		t.Errorf("after it: %q", got)
 	}
 }

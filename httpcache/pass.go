@@ -61,7 +61,10 @@ func (pw *passWriter) WriteHeader(status int) {
 	}
 	pw.wroteHeader = true
 	h := pw.Header()
-	if storable := pw.records && pw.record(status, h); !storable && pw.invalidation != nil {
+	if pw.records {
+		pw.record(status, h)
+	}
+	if pw.invalidation != nil {
 		pw.invalidation.carryOut(status, h)
 	}
 	pw.seeThrough()
@@ -201,9 +204,9 @@ func (pw *passWriter) willRecord() {
 	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
 }
 
-// record notes for the next requests whether a response that is passed on could have been stored,
-// and reports it. A response to HEAD is not noted: the one to GET may differ.
-func (pw *passWriter) record(status int, header http.Header) (storable bool) {
+// record notes for the next requests whether a response that is passed on could have been stored. A
+// response to HEAD is not noted: the one to GET may differ.
+func (pw *passWriter) record(status int, header http.Header) {
 	q := pw.q
 	ex := pw.exchange(status, header)
 	passed := q.route.judge(&ex, declaredLength(header))
@@ -217,14 +220,10 @@ func (pw *passWriter) record(status int, header http.Header) (storable bool) {
 	if q.r.Method != http.MethodHead {
 		q.cache.updateHitForMiss(pw.hitForMissKey, status, shared)
 	}
-	if passed.Reason == rfc9111.Storable {
-		return true
-	}
-	if pw.decision.Outcome != OutcomeBypass {
+	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {
 		q.cache.metrics.NotStored(passed.Reason)
 		pw.decision.NotStored = passed.Reason
 	}
-	return false
 }
 
 // exchange returns the response that is passed on in the form in which a fetch would judge it.

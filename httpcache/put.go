@@ -59,6 +59,7 @@ func (b *heldBody) Close() { b.held.Release() }
 func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) bool {
 	stored := x.putHere(entry, freshness, hold) == store.Stored
 	if stored {
+		x.unstored.Store(nil)
 		x.offer(entry, false)
 		x.removeGone(entry.Status)
 	}
