@@ -30,6 +30,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"store/internal/boltcheck": {},
 		"store/internal/wire":      {},
 		"urlform":                  {modulePath + "/rfc9111"},
+		"origin":                   {"golang.org/x/time/rate"},
 		"httpcache": {
 			"github.com/hashicorp/golang-lru/v2",
 			modulePath + "/coalesce", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
@@ -67,7 +68,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // TestTheCoreKnowsNoCaddy looks through what they import, all the way down.
 func TestTheCoreKnowsNoCaddy(t *testing.T) {
-	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
+	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "origin", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
 		for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+folder) {
 			if strings.HasPrefix(path, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", folder, path)

@@ -1,0 +1,267 @@
+package origin
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Class is what a request does if it finds no place.
+type Class uint8
+
+// The classes.
+const (
+	// ClassWaiting waits: its client has nothing else to be answered with.
+	ClassWaiting Class = iota
+	// ClassStale is answered otherwise at once.
+	ClassStale
+	// ClassRefresh is dropped: nobody waits for it. While the origin is failing it is the probe.
+	ClassRefresh
+)
+
+// Metrics counts. Many goroutines call it.
+type Metrics interface {
+	// Waiting changes the number of requests that wait for a place.
+	Waiting(by int)
+	// Refused counts a request that did not go to the origin.
+	Refused(why Why)
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Waiting(int) {}
+func (noMetrics) Refused(Why) {}
+
+// Budget is one origin: what it can take, what it has taken on, and how it fares. It is safe for
+// concurrent use.
+type Budget struct {
+	name    string
+	metrics Metrics
+	epoch   time.Time
+
+	mu     sync.Mutex
+	limits Limits
+	taken  int // places
+	queue  queue
+	health health
+	wake   *time.Timer // serves the queue when the rate or the end of a pause lets its first go
+
+	// What is read without the lock. Times are in nanoseconds since epoch.
+	tokens      atomic.Pointer[rate.Limiter] // nil: the rate has no limit
+	closed      atomic.Bool                  // all places are taken, or requests wait
+	pausedUntil atomic.Int64
+	retryAt     atomic.Int64 // when a probe may go; 0 if the origin is not failing
+	lastGood    atomic.Int64 // when the last of the requests began that have succeeded
+}
+
+// New returns the Budget of an origin. The name stands in errors and may be empty. metrics may be
+// nil.
+func New(name string, limits Limits, metrics Metrics) *Budget {
+	if metrics == nil {
+		metrics = noMetrics{}
+	}
+	limits = limits.withDefaults()
+	b := &Budget{name: name, metrics: metrics, epoch: time.Now(), limits: limits}
+	b.tokens.Store(limits.Rate.limiter())
+	b.lastGood.Store(math.MinInt64)
+	return b
+}
+
+// Name returns the name of the origin.
+func (b *Budget) Name() string { return b.name }
+
+// Apply puts other limits in force. What is under way counts on, and what waits goes on waiting.
+func (b *Budget) Apply(limits Limits) {
+	limits = limits.withDefaults()
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch was := b.limits.Rate; {
+	case was == limits.Rate:
+	case was == Rate{} || limits.Rate == Rate{}:
+		b.tokens.Store(limits.Rate.limiter())
+	default:
+		b.tokens.Load().SetLimitAt(now, limits.Rate.perSecond())
+		b.tokens.Load().SetBurstAt(now, limits.Rate.Burst)
+	}
+	b.limits = limits
+	b.settle(now)
+}
+
+// Place is a request's leave to go to the origin. Its zero value is none. It must not be copied.
+type Place struct {
+	budget   *Budget
+	begun    time.Time
+	reported bool
+	held     atomic.Bool
+}
+
+// Take gets a place for a request and returns nil, or says why there is none: a [*Refusal], or the
+// cause for which ctx ended. p must not hold a place already. Each place has to be given back, see
+// [Place.Done].
+func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
+	now := time.Now()
+	b.mu.Lock()
+	why := b.obstacle(now, class)
+	if why == Admitted {
+		b.occupy(p, now, class)
+		b.publish()
+		b.mu.Unlock()
+		return nil
+	}
+	deadline := now.Add(b.limits.Wait)
+	switch {
+	case class == ClassRefresh:
+		why = Refresh
+	case class == ClassStale:
+	case b.health.pausedUntil.After(deadline):
+		why = Paused
+	case b.queue.Len() < b.limits.Queue:
+		w := b.queue.join(p, deadline)
+		b.settle(now)
+		b.mu.Unlock()
+		return b.wait(ctx, w)
+	case why == Busy:
+		why = QueueFull
+	}
+	refusal := b.refusal(now, why)
+	b.mu.Unlock()
+	b.metrics.Refused(why)
+	return refusal
+}
+
+// obstacle returns what keeps a request of the class from going at now.
+func (b *Budget) obstacle(now time.Time, class Class) Why {
+	switch {
+	case now.Before(b.health.pausedUntil):
+		return Paused
+	case b.health.failing && class == ClassStale:
+		return Failing
+	case b.health.failing && class == ClassRefresh && !b.health.mayProbe(now):
+		return Failing
+	case b.queue.Len() > 0 || b.full() || b.untilToken(now) > 0:
+		return Busy
+	}
+	return Admitted
+}
+
+// full reports whether all places are taken.
+func (b *Budget) full() bool {
+	return b.limits.MaxConcurrent > 0 && b.taken >= b.limits.MaxConcurrent
+}
+
+// untilToken returns how long it takes until the rate lets another request go.
+func (b *Budget) untilToken(now time.Time) time.Duration {
+	tokens := b.tokens.Load()
+	if tokens == nil {
+		return 0
+	}
+	missing := 1 - tokens.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	// Rounded down, as the limiter does: what is less than a nanosecond off is there.
+	return time.Duration(missing / float64(tokens.Limit()) * float64(time.Second))
+}
+
+// occupy takes a place and a token, which are there.
+func (b *Budget) occupy(p *Place, now time.Time, class Class) {
+	b.taken++
+	if tokens := b.tokens.Load(); tokens != nil {
+		tokens.AllowN(now, 1)
+	}
+	b.fill(p, now)
+	if b.health.failing && class == ClassRefresh {
+		b.health.probing = p
+	}
+}
+
+// fill makes p a place that has been taken.
+func (b *Budget) fill(p *Place, now time.Time) {
+	p.budget, p.begun, p.reported = b, now, false
+	p.held.Store(true)
+}
+
+// Done gives the place back. It may be called again, and for a place that was never taken, without
+// effect.
+func (p *Place) Done() {
+	if !p.held.Load() {
+		return
+	}
+	b := p.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.giveBack(p)
+	if b.queue.Len() > 0 {
+		b.settle(time.Now())
+		return
+	}
+	b.publish()
+}
+
+// giveBack gives a place back, once.
+func (b *Budget) giveBack(p *Place) {
+	if !p.held.CompareAndSwap(true, false) {
+		return
+	}
+	b.taken--
+	if b.health.probing == p {
+		b.health.probeLost(time.Now())
+	}
+}
+
+// settle lets those go whose turn it is, tells what is read without the lock, and sets the timer
+// for the next.
+func (b *Budget) settle(now time.Time) {
+	for b.queue.Len() > 0 && !b.full() && b.untilTurn(now) <= 0 {
+		w := b.queue.first()
+		b.occupy(w.place, now, ClassWaiting)
+		b.queue.remove(w, Admitted)
+	}
+	b.publish()
+	if b.queue.Len() == 0 || b.full() {
+		return // then a place that is given back serves the queue
+	}
+	if b.wake == nil {
+		b.wake = time.AfterFunc(b.untilTurn(now), b.onWake)
+		return
+	}
+	b.wake.Reset(b.untilTurn(now))
+}
+
+// untilTurn returns how long rate and pause hold the first in the queue back.
+func (b *Budget) untilTurn(now time.Time) time.Duration {
+	return max(b.untilToken(now), b.health.pausedUntil.Sub(now))
+}
+
+func (b *Budget) onWake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.settle(time.Now())
+}
+
+// publish writes what is read without the lock.
+func (b *Budget) publish() {
+	// A store costs more than a load, and mostly nothing has changed.
+	if closed := b.queue.Len() > 0 || b.full(); closed != b.closed.Load() {
+		b.closed.Store(closed)
+	}
+	retryAt := int64(0)
+	switch {
+	case !b.health.failing:
+	case b.health.probing != nil:
+		retryAt = math.MaxInt64
+	default:
+		retryAt = max(1, b.at(b.health.retryAt))
+	}
+	if retryAt != b.retryAt.Load() {
+		b.retryAt.Store(retryAt)
+	}
+}
+
+// at returns a time as it is read without the lock.
+func (b *Budget) at(t time.Time) int64 { return int64(t.Sub(b.epoch)) }

@@ -1,0 +1,71 @@
+// Package origin keeps what is asked of an origin within what it can take. It knows no cache and no
+// server, only requests that want to go, and what came of those that went.
+//
+// A [Budget] is one origin. A request takes a [Place] before it goes, reports what came of it, and
+// gives the place back:
+//
+//	Take ─┬─ a place is free ─────────────────► Place ─► Succeeded | Failed ─► Done
+//	      ├─ none, and nothing else to answer ► queue, first come first served ─┬─► Place
+//	      │                                                                     └─► Refusal
+//	      └─ none, and it can do without ─────► Refusal, at once
+//
+// # Where to read
+//
+//	limits.go      what an origin can take
+//	budget.go      taking a place and giving it back
+//	queue.go       waiting for one
+//	health.go      failures: back-off, pauses, probes, recovery
+//	refusal.go     the ways to be refused, by name
+//	retryafter.go  Retry-After, either form
+//
+// # The rules
+//
+//   - A place is free while fewer than MaxConcurrent are taken, the rate has a token, nobody waits
+//     and the origin is not paused.
+//   - A request that has nothing else to answer with ([ClassWaiting]) waits in the queue for a
+//     place. It is refused if the queue is full, if its time runs out, or at once if a pause lasts
+//     longer than it may wait.
+//   - A request that has a stale response ([ClassStale]) is refused at once. So is a refresh, for
+//     which nobody waits ([ClassRefresh]). Neither goes before a request that waits: there is no
+//     free place as long as one does.
+//   - Who gives up leaves no hole. A place that was given to a request at the moment when it gave up
+//     goes to the next in the queue, with its token.
+//
+// # Failure
+//
+// After a failed request the origin is failing, until the first success:
+//
+//	           Failed                      retryAt
+//	healthy ──────────► failing, backing off ────► failing, a probe may go
+//	   ▲                   ▲  back-off doubled           │
+//	   │                   └──────────── Failed ─────────┤
+//	   └──────────────────────────── Succeeded ──────────┘
+//
+// While it is failing, requests that have a stale response are refused, and of the refreshes one at
+// a time may go, at the pace of the back-off: the probe. Requests that have nothing else go all the
+// same. Their success ends the outage too.
+//
+// Many requests fail together when an origin goes down. Only one that began after retryAt has asked
+// again, so only its failure doubles the back-off. Otherwise thirty requests at once would bring the
+// back-off to its maximum, and requests that have nothing else would put the next probe off for ever.
+// And a failure counts only if no request that began later has succeeded: one that has hung since
+// the outage says nothing about an origin that has recovered.
+//
+// Retry-After sets when the next probe may go, where that is later than the back-off. With
+// [Limits.Pauses] it pauses the origin as well: then nothing goes until it has passed. Success ends
+// an outage and no pause.
+//
+// # What is not here
+//
+// golang.org/x/time/rate has the tokens. golang.org/x/sync/semaphore has a queue as well, and does
+// not serve: its size is fixed, its queue has no bound, and it cannot hold the head of the queue
+// back until a token or the end of a pause. So places are a number and the queue is a list, under
+// one lock.
+//
+// # Caveats
+//
+//   - The rate holds for when places are given. The network may bring two requests closer together.
+//   - What a proxy behind the Budget does by itself is not counted, such as trying again.
+//   - Standing and RefreshDue may be a moment behind. They serve to answer without the origin at
+//     once; Take decides, under the lock.
+package origin

@@ -1,0 +1,190 @@
+package origin
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fail has a request of the class fail.
+func fail(t *testing.T, b *Budget, class Class, retryAfter time.Duration) {
+	t.Helper()
+	p := take(t, b, class)
+	p.Failed(retryAfter)
+	p.Done()
+}
+
+// The back-off doubles with each probe that fails, up to its maximum, and the first success ends it.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{BackoffMin: time.Second, BackoffMax: 5 * time.Second}, nil)
+		fail(t, b, ClassWaiting, 0)
+		for _, backoff := range []time.Duration{1, 2, 4, 5, 5} {
+			if b.Standing(time.Now()) != StandingFailing {
+				t.Fatal("not failing")
+			}
+			expectRefusal(t, b, ClassStale, Failing)
+			time.Sleep(backoff*time.Second - 1)
+			if b.RefreshDue(time.Now()) {
+				t.Fatalf("a probe is due before %v", backoff*time.Second)
+			}
+			expectRefusal(t, b, ClassRefresh, Refresh)
+			time.Sleep(1)
+			if !b.RefreshDue(time.Now()) {
+				t.Fatalf("no probe is due after %v", backoff*time.Second)
+			}
+			fail(t, b, ClassRefresh, 0)
+		}
+		p := take(t, b, ClassWaiting) // one that has nothing else asks all the same
+		p.Succeeded()
+		if b.Standing(time.Now()) != StandingOpen || !b.RefreshDue(time.Now()) {
+			t.Error("still failing after a success")
+		}
+		p.Done()
+		fail(t, b, ClassStale, 0)
+		time.Sleep(time.Second)
+		if !b.RefreshDue(time.Now()) {
+			t.Error("a new outage does not begin with the shortest back-off")
+		}
+	})
+}
+
+// Requests that fail together are one failure, and those that ask all the same delay no probe.
+func TestFailuresTogetherAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		var places [30]*Place
+		for i := range places {
+			places[i] = take(t, b, ClassWaiting)
+		}
+		for _, p := range places {
+			time.Sleep(10 * time.Millisecond)
+			p.Failed(0)
+			p.Done()
+		}
+		time.Sleep(690 * time.Millisecond)
+		fail(t, b, ClassWaiting, 0)
+		time.Sleep(20 * time.Millisecond) // a second after the first failure
+		if !b.RefreshDue(time.Now()) {
+			t.Error("no probe a second after the first failure")
+		}
+	})
+}
+
+// One probe at a time, and one that ends without a result keeps the pace.
+func TestOneProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		fail(t, b, ClassWaiting, 0)
+		time.Sleep(time.Second)
+		probe := take(t, b, ClassRefresh)
+		time.Sleep(time.Hour)
+		if b.RefreshDue(time.Now()) {
+			t.Error("a second probe is due while the first is under way")
+		}
+		expectRefusal(t, b, ClassRefresh, Refresh)
+		probe.Done()
+		expectRefusal(t, b, ClassRefresh, Refresh)
+		time.Sleep(time.Second)
+		probe = take(t, b, ClassRefresh)
+		other := take(t, b, ClassWaiting)
+		other.Succeeded() // ends the outage, whatever the probe does
+		other.Done()
+		take(t, b, ClassRefresh).Done()
+		probe.Done()
+		if b.Standing(time.Now()) != StandingOpen {
+			t.Error("failing")
+		}
+	})
+}
+
+// A request that has hung since the outage says nothing about an origin that has recovered.
+func TestOldFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		hangs := take(t, b, ClassWaiting)
+		fail(t, b, ClassWaiting, 0)
+		time.Sleep(time.Minute)
+		p := take(t, b, ClassRefresh)
+		p.Succeeded()
+		p.Failed(0) // the first report counts
+		p.Done()
+		hangs.Failed(0)
+		hangs.Done()
+		if b.Standing(time.Now()) != StandingOpen {
+			t.Error("failing")
+		}
+		fail(t, b, ClassWaiting, 0)
+		if b.Standing(time.Now()) != StandingFailing {
+			t.Error("not failing after a failure of now")
+		}
+	})
+}
+
+// Retry-After holds for the next probe where it is longer than the back-off. It stops no request
+// that has nothing else, unless the limits say so.
+func TestRetryAfterWithoutPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		fail(t, b, ClassWaiting, time.Minute)
+		if b.Standing(time.Now()) != StandingFailing {
+			t.Error("not failing")
+		}
+		take(t, b, ClassWaiting).Done()
+		time.Sleep(time.Minute - 1)
+		if b.RefreshDue(time.Now()) {
+			t.Error("a probe is due before Retry-After")
+		}
+		time.Sleep(1)
+		fail(t, b, ClassRefresh, time.Nanosecond)
+		time.Sleep(2*time.Second - 1)
+		if b.RefreshDue(time.Now()) {
+			t.Error("a shorter Retry-After has shortened the back-off")
+		}
+	})
+}
+
+// With Pauses nothing goes before Retry-After has passed. Who cannot wait so long is refused at
+// once, whether it comes later or waits already.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		counts := new(count)
+		b := New("", Limits{MaxConcurrent: 2, Queue: 10, Wait: 10 * time.Second, Pauses: true}, counts)
+		first, second := take(t, b, ClassWaiting), take(t, b, ClassWaiting)
+		_, early := queued(t.Context(), b)
+		time.Sleep(5 * time.Second)
+		late, soon := queued(t.Context(), b)
+		first.Failed(8 * time.Second)
+		first.Done()
+		if r, ok := errors.AsType[*Refusal](<-early); !ok || r.Why != Paused || r.RetryAfter != 8*time.Second {
+			t.Errorf("one that waits and cannot wait for the end: %+v", r)
+		}
+		if b.Standing(time.Now()) != StandingPaused || b.RefreshDue(time.Now()) {
+			t.Error("not paused")
+		}
+		expectRefusal(t, b, ClassStale, Paused)
+		expectRefusal(t, b, ClassRefresh, Refresh)
+		second.Succeeded() // no end of the pause
+		second.Done()
+		begin := time.Now()
+		take(t, b, ClassWaiting).Done()
+		if waited := time.Since(begin); waited != 8*time.Second || still(soon) {
+			t.Errorf("waited %v for a pause of 8s", waited)
+		}
+		late.Failed(time.Hour)
+		late.Done()
+		time.Sleep(time.Minute)
+		if r := expectRefusal(t, b, ClassWaiting, Paused); r.RetryAfter != 59*time.Minute {
+			t.Errorf("to be tried again after %v", r.RetryAfter)
+		}
+		if counts.refused[Paused].Load() != 3 {
+			t.Errorf("%d refused by a pause", counts.refused[Paused].Load())
+		}
+		time.Sleep(59 * time.Minute)
+		p := take(t, b, ClassRefresh) // the probe, as the origin is failing since
+		expectRefusal(t, b, ClassRefresh, Refresh)
+		p.Succeeded()
+		p.Done()
+	})
+}
