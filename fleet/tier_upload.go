@@ -73,7 +73,7 @@ func (f *Fetch) Put(held store.Result, renews bool) {
 }
 
 // Remove has the record of a response removed that was requested before a time: the resource is
-// gone.
+// gone, or has changed.
 func (f *Fetch) Remove(key store.Key, v *store.Variant, before time.Time) {
 	f.tier.uploads.add(&upload{at: place{key, variantID(v)}, before: before, bytes: uploadCost})
 }

@@ -118,7 +118,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 		if freshness.Reason != rfc9111.Storable {
 			x.backOff()
 			x.cache.metrics.NotStored(freshness.Reason)
-			x.removeGone(ex.Status)
+			x.removeGone(ex.Status, x.begun)
 		}
 		x.shareFetched(ex, freshness)
 		x.tellRemote(v, ex.Status, freshness)
@@ -329,7 +329,7 @@ func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	x.cache.metrics.NotStored(reason)
 	x.backOff()
 	x.cache.updateHitForMiss(x.hitForMissKey, x.writer.status, freshness)
-	x.removeGone(x.writer.status)
+	x.removeGone(x.writer.status, x.begun)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {
 		// The client asked for a part, the fetch for the whole. The client has to ask for itself.

@@ -275,7 +275,7 @@ func (w *fetchWriter) failed(err error) {
 	switch {
 	case status < http.StatusInternalServerError:
 		x.cache.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
-		x.removeGone(status)
+		x.removeGone(status, x.begun)
 		x.flight.Release()
 		x.flight.TakeOver()
 	case (panicked || rfc9111.OriginFailed(status)) && x.staleStandsIn():

@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -70,8 +71,13 @@ func (r *race) step(gate chan struct{}) {
 
 // fresh is a 200 that says so of queries.
 func fresh(noVarySearch, vary string) func(w http.ResponseWriter) {
+	return freshFor(600, noVarySearch, vary)
+}
+
+// freshFor is so for some seconds.
+func freshFor(seconds int, noVarySearch, vary string) func(w http.ResponseWriter) {
 	return func(w http.ResponseWriter) {
-		w.Header().Set("Cache-Control", "max-age=600")
+		w.Header().Set("Cache-Control", fmt.Sprintf("max-age=%d", seconds))
 		if noVarySearch != "" {
 			w.Header().Set("No-Vary-Search", noVarySearch)
 		}
@@ -90,7 +96,7 @@ func TestAnswerToTheLaterRequestCounts(t *testing.T) {
 	params := `params=("and")`
 	for name, tc := range map[string]struct {
 		older, newer func(w http.ResponseWriter)
-		gone         bool
+		gone         bool // none of them is an answer in the end
 	}{
 		"the same key":                         {fresh("", ""), fresh("", ""), false},
 		"another Vary":                         {fresh("", "Accept"), fresh("", ""), false},
@@ -99,6 +105,9 @@ func TestAnswerToTheLaterRequestCounts(t *testing.T) {
 		"no No-Vary-Search, then one":          {fresh("", ""), fresh(params, ""), false},
 		"No-Vary-Search, then another":         {fresh(params, ""), fresh("params", ""), false},
 		"No-Vary-Search, then none and a Vary": {fresh(params, "Accept"), fresh("", "Accept-Language"), false},
+		"a Vary, then another for a moment":    {fresh("", "Accept"), freshFor(30, "", "Accept-Language"), true},
+		"a Vary, then none for a moment":       {fresh("", "Accept"), freshFor(30, "", ""), true},
+		"no Vary, then one for a moment":       {fresh("", ""), freshFor(30, "", "Accept"), true},
 		"200, then 404":                        {fresh("", ""), notFound, true},
 		"200 with a Vary, then 404":            {fresh("", "Accept"), notFound, true},
 		"200 with No-Vary-Search, then 404":    {fresh(params, ""), notFound, true},
@@ -122,6 +131,9 @@ func TestAnswerToTheLaterRequestCounts(t *testing.T) {
 						r.step(gates[step[2:]])
 					}
 					r.clients.Wait()
+					if tc.gone {
+						time.Sleep(time.Minute) // and what is stored for a moment has expired
+					}
 					w := httptest.NewRecorder()
 					if err := r.h.ServeHTTP(w, newTestRequest(w), handlerFunc(r.ServeHTTP)); err != nil {
 						t.Error(err)

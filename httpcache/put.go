@@ -61,7 +61,7 @@ func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 	if stored {
 		x.unstored.Store(nil)
 		x.offer(entry, false)
-		x.removeGone(entry.Status)
+		x.removeGone(entry.Status, entry.RequestTime)
 	}
 	return stored
 }
@@ -77,7 +77,7 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		} else {
 			*hold, refusal = x.cache.store.PutHeld(entry, x.route.MaxVariants)
 		}
-		if refusal == store.Stored && x.overtakenMeanwhile(entry) {
+		if refusal == store.Stored && (x.overtakenMeanwhile(entry) || !x.outdates(entry)) {
 			x.cache.store.Remove(entry)
 			refusal = store.RefusedOlder
 		}

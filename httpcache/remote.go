@@ -46,8 +46,8 @@ type RemoteFetch interface {
 	// Put offers the response, which is stored here. held is released when it is not read any more.
 	// renews says that a 304 has confirmed a response that was stored before.
 	Put(held store.Result, renews bool)
-	// Remove tells that the resource is gone. A response that was requested before a time is
-	// removed.
+	// Remove tells that a response is outdated: the resource is gone, or has changed. If it was
+	// requested before a time it is removed.
 	Remove(key store.Key, v *store.Variant, before time.Time)
 	// End ends the use. It comes last.
 	End()
@@ -250,14 +250,19 @@ func readWhole(body store.Body) store.Body {
 }
 
 // selects scores a variant by RFC 9111 4.1 for the leader's request.
-func (x *Fetch) selects(v *store.Variant) int {
-	header := headerOf(x.clientHeader)
-	for _, name := range v.Names {
-		if !x.route.Behind.Sees(x.request(), name, header[name]) {
-			return 0
+func (x *Fetch) selects(v *store.Variant) int { return x.selector()(v) }
+
+// selector returns selects for any number of variants.
+func (x *Fetch) selector() func(*store.Variant) int {
+	header, request := headerOf(x.clientHeader), x.request()
+	return func(v *store.Variant) int {
+		for _, name := range v.Names {
+			if !x.route.Behind.Sees(request, name, header[name]) {
+				return 0
+			}
 		}
+		return x.route.variantScore(v, header)
 	}
-	return x.route.variantScore(v, header)
 }
 
 // selected reports whether a response of a variant is for the leader's request.

@@ -81,6 +81,15 @@ func (s *Store) Absent(key Key) bool {
 	return sh.count(&key) == 0 && (s.disk == nil || sh.isAbsent(&key))
 }
 
+// Alone tells that no more than one response of key is stored, as far as that is known without
+// asking the disk: those in memory are all there are.
+func (s *Store) Alone(key Key) bool {
+	sh := s.memory.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.count(&key) <= 1 && (s.disk == nil || sh.complete(&key) || sh.isAbsent(&key))
+}
+
 // candidate is an item in memory that may be what a look-up wants. It is held.
 type candidate struct {
 	item  *item

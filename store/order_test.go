@@ -198,3 +198,30 @@ func TestOrderOfRenewals(t *testing.T) {
 		}
 	}
 }
+
+// TestAlone knows the first response of a key as the only one without asking the disk, and finds
+// the second.
+func TestAlone(t *testing.T) {
+	for _, tt := range orderSettings {
+		t.Run(tt.name, func(t *testing.T) {
+			s, clock := orderStore(t, tt.disk, tt.settings)
+			for i := range 100 {
+				url := fmt.Sprintf("http://example.com/%d", i)
+				if r := s.Lookup(keyOf(url), matchAny); r.Entry != nil {
+					t.Fatal("something is stored")
+				}
+				s.Put(askedAt(s, clock, url, 1), 0)
+				// What is in no memory is known to the disk alone.
+				if alone := s.Alone(keyOf(url)); !alone && tt.settings.Memory > 1 {
+					t.Errorf("%s: the first is not alone", url)
+				}
+				s.Put(askedAt(s, clock, url, 2, "Accept"), 0)
+				if s.Alone(keyOf(url)) {
+					t.Errorf("%s: two are alone", url)
+				}
+				wantSecond(t, s, url, 2)
+			}
+			checkAgreement(t, s)
+		})
+	}
+}

@@ -72,10 +72,13 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 // place puts an item in place of what e replaces.
 func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) {
 	it.id = e.ID
+	first := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
 	*sh.stamp(e.Key)++
 	s.replace(sh, e, maxVariants)
 	if resident {
-		sh.insert(it)
+		if sh.insert(it); first {
+			it.set(isComplete)
+		}
 	} else {
 		sh.setComplete(&e.Key, false)
 	}
