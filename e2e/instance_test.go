@@ -150,12 +150,13 @@ func (in *instance) load(s setup, o *origin) {
 	if err := in.tryLoad(s, o); err != nil {
 		in.t.Fatal(err)
 	}
-	// Caddy returns when the goroutine that does this has begun. Until then the kernel gives the
-	// old server some of the connections that are new.
-	eventually(in.t, "the configuration that goes has closed its listener", func() bool {
-		return caddy.ListenerUsage("tcp", fmt.Sprintf(":%d", in.port)) <= 1
+	// Caddy returns when the goroutines that do this have begun. Until then the kernel gives the old
+	// servers some of the connections that are new.
+	eventually(in.t, "the configuration that goes has closed its listeners", func() bool {
+		return caddy.ListenerUsage("tcp", fmt.Sprintf(":%d", in.port)) <= 1 && caddy.ListenerUsage("tcp", in.admin) <= 1
 	})
 	in.client.CloseIdleConnections() // those of the configuration that has gone
+	http.DefaultClient.CloseIdleConnections()
 }
 
 func (in *instance) tryLoad(s setup, o *origin) error {
