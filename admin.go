@@ -138,6 +138,7 @@ func listed(item *store.Item, now time.Time) purge.Entry {
 		URL: item.URL, Status: item.Status, Size: item.Size,
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
 		Tags: item.Tags, Tier: item.Tier.String(), Variant: variant.Encode(),
+		FetchMS: float64(item.FetchTime.Microseconds()) / 1e3,
 	}
 }
 

@@ -75,7 +75,9 @@ type Fetch struct {
 	bodyWriter  *store.BodyWriter // nil unless the body goes to disk while it arrives
 
 	begun       time.Time
-	originAsked bool // or it was
+	calledAt    time.Time     // the handlers were, last
+	usually     time.Duration // the FetchTime of the stored response
+	originAsked bool          // or it was
 	// contradicted says that the answer to a later request says otherwise of queries.
 	contradicted bool
 	foreign304   bool        // a 304 for another response came: ask again without a validation
@@ -138,6 +140,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		}
 	}
 	if q.found.Entry != nil {
+		x.usually = q.found.Entry.FetchTime
 		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}
 	for n := range x.copies {
@@ -219,7 +222,10 @@ func (x *Fetch) refetch() {
 	x.writer.init(x)
 }
 
-func (x *Fetch) callNext() error { return x.origin.Do(x.call, x.writer) }
+func (x *Fetch) callNext() error {
+	x.calledAt = time.Now()
+	return x.origin.Do(x.call, x.writer)
+}
 
 // copies returns how many requests the origin makes for the fetch.
 func (q *Request) copies(remote RemoteFetch) int {

@@ -26,7 +26,8 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags(), Notes: shared.added,
 		Status: shared.status, Header: shared.header, Trailer: x.route.Policy.StorableTrailer(shared.header, trailer),
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
-		Tags: shared.tags, Generation: x.ticket.Generation(), Body: body,
+		FetchTime: x.fetchTime(shared),
+		Tags:      shared.tags, Generation: x.ticket.Generation(), Body: body,
 	}
 	if body.Len() <= smallBody || x.flight.Spilled() {
 		x.put(entry, shared.freshness, nil)

@@ -155,6 +155,7 @@ func (x *Fetch) validateElsewhere(found *store.Result, freshness *rfc9111.Freshn
 		return
 	}
 	x.stale, x.freshness, x.severity, x.elsewhere = entry, freshness, found.Severity, true
+	x.usually = entry.FetchTime
 	x.condition(x.request().Header)
 }
 

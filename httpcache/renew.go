@@ -66,6 +66,7 @@ func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header, added []string
 	entry.Header = x.route.Policy.MergeStorable(x.stale.Header, update)
 	entry.Notes = mergeAdded(x.stale.Notes, update, added)
 	entry.RequestTime, entry.ResponseTime = ex.RequestTime, ex.ResponseTime
+	entry.FetchTime = x.averageFetchTime()
 	entry.Generation = x.ticket.Generation()
 	entry.Variant = x.renewedVariant(entry.Header)
 	if x.noStore {

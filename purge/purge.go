@@ -51,6 +51,8 @@ type Entry struct {
 	Tags    []string `json:"tags"`              // in no particular order
 	Tier    string   `json:"tier"`              // memory, disk or both
 	Variant string   `json:"variant,omitempty"` // what Vary chose it by
+	// FetchMS is how long the origin takes for it: milliseconds, a moving average of its fetches.
+	FetchMS float64 `json:"fetch_ms,omitempty"`
 }
 
 // ErrCursor is what Cache.Entries returns, wrapped or not, for a cursor that it never gave out. The

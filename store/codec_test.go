@@ -19,6 +19,7 @@ func fullEntry(s *Store) *Entry {
 	e := testEntry(s, "http://example.com/", []byte("body"), "tag", "\x00internal")
 	e.ID, e.Flags, e.Generation = 1, 3, 1<<63+1
 	e.Notes = []string{"one", ""}
+	e.FetchTime = 212_400_001 * time.Nanosecond
 	e.Variant = Variant{Names: []string{"Accept", "Cookie"}, Values: []string{"a\xff", ""}, Coding: "gzip"}
 	e.Header = http.Header{"Etag": {`"v1"`}, "X-Own": {"", "\xff"}, "Link": {"</a>", "</b>", "</c>"}, "lower-case": {"kept"}}
 	e.Trailer = http.Header{"Server-Timing": {"total;dur=1"}}
@@ -75,6 +76,38 @@ func TestRecordRoundTrip(t *testing.T) {
 				t.Errorf("variant %+v, want %+v", v, want.Variant)
 			}
 		})
+	}
+}
+
+// TestRecordsFromBeforeFetchTime: a record that ends where they did is whole.
+func TestRecordsFromBeforeFetchTime(t *testing.T) {
+	e := fullEntry(New(Config{}, Settings{}))
+	e.FetchTime = 0
+	before := sealed(e, nil)
+	for _, tt := range []struct {
+		name  string
+		after []byte
+		want  time.Duration
+		ok    bool
+	}{
+		{"none", nil, 0, true},
+		{"a time", binary.AppendUvarint(nil, 5), 5, true},
+		{"one that overflows", binary.AppendUvarint(nil, 1<<63), 0, false},
+		{"half of one", []byte{0x80}, 0, false},
+		{"more behind it", []byte{5, 5}, 0, false},
+	} {
+		value := append(bytes.Clone(before), tt.after...)
+		binary.BigEndian.PutUint32(value[8:], uint32(len(value)))
+		binary.BigEndian.PutUint64(value[12:], 0) // no body
+		seal(e.ID, value, len(value))
+		r, _, err := openRecord(e.ID, value)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		got, err := decodeRecord(e.ID, r)
+		if (err == nil) != tt.ok || tt.ok && got.FetchTime != tt.want {
+			t.Errorf("%s: %+v, %v", tt.name, got, err)
+		}
 	}
 }
 

@@ -58,6 +58,8 @@ type Entry struct {
 	Header, Trailer http.Header
 	// RequestTime and ResponseTime are those of RFC 9111 4.2.3.
 	RequestTime, ResponseTime time.Time
+	// FetchTime is how long the origin takes for it, an average kept by the caller; 0 if unknown.
+	FetchTime time.Duration
 	// FreshUntil is the end of freshness as judged when stored; for listing only.
 	FreshUntil time.Time
 	// KeepUntil is when the entry is of no use to anyone any more, not even stale or for
@@ -83,7 +85,7 @@ func (e *Entry) Clone() *Entry {
 	return &Entry{
 		Key: e.Key, URL: e.URL, Variant: e.Variant, Method: e.Method, Flags: e.Flags, Notes: e.Notes,
 		Status: e.Status, Header: e.Header, Trailer: e.Trailer,
-		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
+		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime, FetchTime: e.FetchTime,
 		FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
 		Tags: e.Tags, Generation: e.Generation, Body: e.Body,
 	}

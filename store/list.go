@@ -46,6 +46,8 @@ type Item struct {
 	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of
 	// freshness as judged then, KeepUntil the end of all use.
 	RequestTime, StoredAt, FreshUntil, KeepUntil time.Time
+	// FetchTime is the entry's.
+	FetchTime time.Duration
 	// Tags are the surrogate keys without the internal ones.
 	Tags []string
 	// Tier is the first tier that has it: memory before disk.
@@ -221,7 +223,7 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	l.found = slices.Insert(l.found, at, foundItem{place: l.place(id, r), key: e.Key, Item: Item{
 		ID: id, URL: BareURL(e.URL), Method: e.Method, Status: e.Status, Size: r.bodyLen(),
 		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
-		Tags: visibleTags(e.Tags), Tier: tier, Variant: e.Variant, Severity: severity,
+		FetchTime: e.FetchTime, Tags: visibleTags(e.Tags), Tier: tier, Variant: e.Variant, Severity: severity,
 	}})
 	if len(l.found) > l.limit+1 {
 		l.found = slices.Delete(l.found, l.limit+1, len(l.found))

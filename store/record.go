@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/larder-cache/larder/store/internal/wire"
 )
@@ -31,6 +32,8 @@ const recordVersion = 4
 //	    tags             number of tags, tags
 //	    method, header, trailer
 //	    notes            number of notes, notes
+//	    FetchTime        nanoseconds as a uvarint; nothing where it is 0, as in records from before
+//	                     it was kept
 //
 // Strings but the URL have their length in front. A header is its number of names, its number of
 // values, and for each name: a byte of wellKnown, or 0 and the name; how many values it has; the
@@ -61,6 +64,9 @@ func appendRecord(b []byte, e *Entry) record {
 	rest := len(b)
 	b = wire.AppendHeader(wire.AppendHeader(wire.AppendString(b, e.Method), e.Header), e.Trailer)
 	b = wire.AppendList(b, e.Notes)
+	if e.FetchTime > 0 {
+		b = binary.AppendUvarint(b, uint64(e.FetchTime))
+	}
 
 	r := b[start:]
 	r[4], r[5] = recordVersion, byte(e.Flags)
@@ -147,6 +153,11 @@ func decodeInto(e *Entry, id uint64, r record) bool {
 		e.Header = http.Header{}
 	}
 	e.Trailer, e.Notes = all.Header(), all.List()
+	if !all.AtEnd() {
+		if e.FetchTime = time.Duration(all.Uvarint()); e.FetchTime < 0 {
+			return false
+		}
+	}
 	times := [4]int64{}
 	for i := range times {
 		if times[i] = int64(order.Uint64(r[28+8*i:])); times[i] < 0 {

@@ -25,6 +25,7 @@ func roundTrip(t *testing.T, s *store.Store) {
 	e.Trailer = http.Header{"Checksum": {"x"}}
 	e.Flags, e.Status, e.Method = 5, 404, http.MethodHead
 	e.Notes = []string{"a", "note"}
+	e.FetchTime = 212_400_001 * time.Nanosecond
 	e.Variant = store.Variant{Names: []string{"Accept"}, Values: []string{"text/html"}, Coding: "br"}
 	put(t, s, e)
 	for _, when := range []string{"queued or in memory", "synced"} {
@@ -57,6 +58,7 @@ func compare(t *testing.T, when string, got, want *store.Entry) {
 		{"RequestTime", got.RequestTime.UnixNano(), want.RequestTime.UnixNano()},
 		{"ResponseTime", got.ResponseTime.UnixNano(), want.ResponseTime.UnixNano()},
 		{"FreshUntil", got.FreshUntil.UnixNano(), want.FreshUntil.UnixNano()},
+		{"FetchTime", got.FetchTime, want.FetchTime},
 		{"KeepUntil", got.KeepUntil.UnixNano(), want.KeepUntil.UnixNano()},
 		{"Tags", got.Tags, want.Tags},
 		{"Generation", got.Generation, want.Generation},
