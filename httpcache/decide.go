@@ -319,7 +319,7 @@ func (x *Fetch) backOff() {
 func (x *Fetch) staleOnError(status int) *sharedResponse {
 	return &sharedResponse{
 		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, was: x.stale, severity: x.severity,
-		originStatus: status, key: x.stale.Key, search: rfc9111.ParseNoVarySearch(x.stale.Header),
+		originStatus: status, key: x.stale.Key, search: x.route.evaluated(x.stale).search,
 	}
 }
 

@@ -75,9 +75,11 @@ type Fetch struct {
 	bodyWriter  *store.BodyWriter // nil unless the body goes to disk while it arrives
 
 	begun       time.Time
-	calledAt    time.Time     // the handlers were, last
-	usually     time.Duration // the FetchTime of the stored response
-	originAsked bool          // or it was
+	calledAt    time.Time              // the handlers were, last
+	usually     time.Duration          // the FetchTime of the stored response
+	originAsked bool                   // or it was
+	searchLines []string               // No-Vary-Search as it was read last
+	searchSays  rfc9111.SearchVariance // what it says
 	// contradicted says that the answer to a later request says otherwise of queries.
 	contradicted bool
 	foreign304   bool        // a 304 for another response came: ask again without a validation

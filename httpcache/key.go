@@ -267,10 +267,26 @@ func (q *QueryRules) apply(raw string) string {
 	if len(q.Only) > 0 {
 		params = slices.DeleteFunc(params, func(p string) bool { return !MatchesAny(q.Only, paramName(p)) })
 	}
-	if q.Sort {
-		slices.SortStableFunc(params, func(a, b string) int { return strings.Compare(paramName(a), paramName(b)) })
+	if q.Sort && len(params) <= maxSorted {
+		sortByName(params)
 	}
 	return strings.Join(params, "&")
+}
+
+// maxSorted is how many parameters of a query are sorted at most, because each request pays for it
+// several times. More stay in the order in which they were sent, to the origin as well.
+const maxSorted = 1 << 10
+
+// sortByName sorts parameters by their names. Those of one name keep their order.
+func sortByName(params []string) {
+	named := make([]struct{ name, param string }, len(params))
+	for i, p := range params {
+		named[i].name, named[i].param = paramName(p), p
+	}
+	slices.SortStableFunc(named, func(a, b struct{ name, param string }) int { return strings.Compare(a.name, b.name) })
+	for i := range named {
+		params[i] = named[i].param
+	}
 }
 
 // Applied returns u itself where the rules change nothing, otherwise a copy with the query that

@@ -377,3 +377,38 @@ func TestForwardedCountsWithoutTheClientsAddress(t *testing.T) {
 		t.Error("the host that is claimed is not in the key")
 	}
 }
+
+// BenchmarkQueryRules applies rules to queries of 64 KiB.
+func BenchmarkQueryRules(b *testing.B) {
+	var many strings.Builder
+	for i := 0; many.Len() < 64<<10; i++ {
+		fmt.Fprintf(&many, "%x=1&", (i*40503)&0xffff)
+	}
+	rules := QueryRules{Sort: true, Ignore: []string{"utm_*", "*a*b*c*"}}
+	for name, query := range map[string]string{
+		"many": many.String(), "alike": strings.Repeat("a=1&", 16<<10), "empty": strings.Repeat("&", 64<<10),
+		"1,024 long ones": strings.Repeat(strings.Repeat("ab", 31)+"=&", 1023), "one": strings.Repeat("a", 64<<10),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				rules.apply(query)
+			}
+		})
+	}
+}
+
+// TestQuerySortIsBounded leaves a query of more parameters than are sorted as it was sent, in the
+// form of its URL too.
+func TestQuerySortIsBounded(t *testing.T) {
+	rules := QueryRules{Sort: true, Ignore: []string{"u"}}
+	for _, n := range []int{maxSorted, maxSorted + 1} {
+		raw, form := strings.Repeat("b=ü&", n-1)+"a=1", strings.Repeat("b=%C3%BC&", n-1)+"a=1"
+		for _, query := range []string{raw, form} {
+			got := rules.apply(query + "&u=1")
+			if sorted := strings.HasPrefix(got, "a=1&"); sorted != (n == maxSorted) || len(got) != len(query) {
+				t.Errorf("%d parameters: %.20q… of %d bytes", n, got, len(got))
+			}
+		}
+	}
+}

@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"net/http"
 	"net/url"
-	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,7 +77,7 @@ func (s *varianceHints) note(rules *KeyRules, k *keyed, said varianceHint) (hold
 	case !known && said.says.IsDefault():
 		return true
 	case known && hint.requestTime.After(said.requestTime) && !hint.requestTime.After(time.Now()):
-		return reflect.DeepEqual(hint.says, said.says)
+		return hint.says.Equal(said.says)
 	}
 	s.known.Add(path, said)
 	s.used.Store(true)
@@ -121,20 +121,33 @@ func withoutQuery(u *url.URL) *url.URL {
 
 // varianceAgrees reports whether a stored response was looked up by the variance that its own field
 // names.
-func varianceAgrees(header http.Header, used rfc9111.SearchVariance) bool {
-	return used.IsDefault() || reflect.DeepEqual(rfc9111.ParseNoVarySearch(header), used)
+func (rt *Route) varianceAgrees(e *store.Entry, used rfc9111.SearchVariance) bool {
+	return used.IsDefault() || rt.evaluated(e).search.Equal(used)
+}
+
+// says returns what the header of a response says of queries. A fetch asks that of the same field
+// several times.
+func (x *Fetch) says(header http.Header) rfc9111.SearchVariance {
+	lines := header["No-Vary-Search"]
+	if len(lines) == 0 {
+		return rfc9111.SearchVariance{}
+	}
+	if !slices.Equal(lines, x.searchLines) {
+		x.searchLines, x.searchSays = slices.Clone(lines), rfc9111.ParseNoVarySearch(header)
+	}
+	return x.searchSays
 }
 
 // noteVariance remembers what the response says of queries. From now on its path is looked up by
 // that, so this response is stored there, unless the answer to a later request says otherwise.
 func (x *Fetch) noteVariance(header http.Header) {
-	said := rfc9111.ParseNoVarySearch(header)
+	said := x.says(header)
 	if said.IsDefault() && !x.cache.varianceHints.used.Load() {
 		return
 	}
 	x.keyed.header = headerOf(x.clientHeader)
 	x.contradicted = !x.hint(said)
-	if !reflect.DeepEqual(said, x.keyed.variance) {
+	if !said.Equal(x.keyed.variance) {
 		x.keyed.variance = said
 		x.key = x.route.Key.key(&x.keyed)
 	}
@@ -150,7 +163,7 @@ func (x *Fetch) hint(said rfc9111.SearchVariance) (holds bool) {
 func (x *Fetch) hintAgain(header http.Header) {
 	if x.cache.varianceHints.used.Load() {
 		x.keyed.header = headerOf(x.clientHeader)
-		x.contradicted = !x.hint(rfc9111.ParseNoVarySearch(header))
+		x.contradicted = !x.hint(x.says(header))
 	}
 }
 
@@ -181,7 +194,7 @@ func (x *Fetch) overtakenElsewhere(entry *store.Entry) bool {
 	if e == nil || !e.RequestTime.After(entry.RequestTime) || e.RequestTime.After(time.Now()) {
 		return false
 	}
-	says := varianceHint{rfc9111.ParseNoVarySearch(e.Header), e.RequestTime}
+	says := varianceHint{x.route.evaluated(e).search, e.RequestTime}
 	x.cache.varianceHints.note(&x.route.Key, &x.keyed, says)
 	return true
 }
@@ -222,7 +235,7 @@ func searchTag(url string) string {
 
 // searchTags are the tags that a response to the fetch carries if it has No-Vary-Search.
 func (x *Fetch) searchTags(header http.Header) []string {
-	if rfc9111.ParseNoVarySearch(header).IsDefault() {
+	if x.says(header).IsDefault() {
 		return nil
 	}
 	return []string{searchTag(x.url), searchTag(store.BareURL(x.url))}

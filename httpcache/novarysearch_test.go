@@ -76,3 +76,41 @@ func TestNoVarySearchAfterARestart(t *testing.T) {
 		t.Error("purged responses have left hints")
 	}
 }
+
+// A hit does not read the field again, however long it is.
+func TestNoVarySearchIsReadOnce(t *testing.T) {
+	h := newTestHandler(t)
+	next := answeringWith(http.Header{
+		"Cache-Control": {"max-age=60"}, "No-Vary-Search": {`params=("` + strings.Repeat(`a" "`, 2000) + `")`},
+	})
+	ask(t, h, next)
+	hit := func() string {
+		w := &nullWriter{make(http.Header)}
+		if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
+			t.Fatal(err)
+		}
+		return w.Header().Get("Cache-Status")
+	}
+	if status := hit(); !strings.HasPrefix(status, "Larder; hit") {
+		t.Fatalf("%s, want a hit", status)
+	}
+	if n := testing.AllocsPerRun(20, func() { hit() }); n > 100 {
+		t.Errorf("a hit takes %v allocations", n)
+	}
+}
+
+// BenchmarkNoVarySearchHit is a hit by a field of nearly 8 KiB.
+func BenchmarkNoVarySearchHit(b *testing.B) {
+	h := newTestHandler(b)
+	next := answeringWith(http.Header{
+		"Cache-Control": {"max-age=60"}, "No-Vary-Search": {`params=("` + strings.Repeat(`a" "`, 2000) + `")`},
+	})
+	ask(b, h, next)
+	b.ReportAllocs()
+	for b.Loop() {
+		w := &nullWriter{make(http.Header)}
+		if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -124,7 +124,7 @@ const wholeBodyMax = 4 << 20
 // unchanged. One that has to be validated first is, if it is small: then the fetch goes on from it.
 func (x *Fetch) answerWith(found *store.Result) bool {
 	entry := found.Entry
-	if entry == nil || !varianceAgrees(entry.Header, x.keyed.variance) {
+	if entry == nil || !x.route.varianceAgrees(entry, x.keyed.variance) {
 		return false
 	}
 	freshness := x.route.evaluateFor(entry, x.personal())

@@ -29,7 +29,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 		entry.Key, entry.URL = x.key, x.url
 	}
 	shared := &sharedResponse{
-		key: entry.Key, search: rfc9111.ParseNoVarySearch(entry.Header),
+		key: entry.Key, search: x.says(entry.Header),
 		source: fromValidation, entry: entry, freshness: &freshness, variant: entry.Variant, tags: entry.Tags, was: x.stale,
 		elsewhere: x.elsewhere, exchange: now, originStatus: http.StatusNotModified, own: x.route.withoutTags(fieldsOf(own, entry.Notes)),
 	}

@@ -95,7 +95,7 @@ func (q *Request) refuse() error {
 func (q *Request) lookUp() rfc9111.Use {
 	q.found = q.cache.store.Lookup(q.key, q.selects)
 	q.freshness = nil
-	if e := q.found.Entry; e != nil && !varianceAgrees(e.Header, q.keyed.variance) {
+	if e := q.found.Entry; e != nil && !q.route.varianceAgrees(e, q.keyed.variance) {
 		q.found.Entry = nil
 	}
 	if q.found.Entry == nil {

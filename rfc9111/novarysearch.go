@@ -107,9 +107,19 @@ func stringMembers(list httpsfv.InnerList) (names []string, ok bool) {
 // IsDefault reports that queries are compared as they are written.
 func (v SearchVariance) IsDefault() bool { return !v.custom }
 
-// Normalize returns a form of a raw query that is equal for two queries exactly if they are
-// equivalent under v (section 6): without the parameters that have no effect and, if their order
-// has none, sorted by name, equal names keeping theirs. Under the default it is the raw query.
+// Equal reports whether both say the same of every query.
+func (v SearchVariance) Equal(o SearchVariance) bool {
+	return v.custom == o.custom && v.ignoreOrder == o.ignoreOrder && v.allBut == o.allBut && slices.Equal(v.names, o.names)
+}
+
+// maxSorted is how many parameters of a query are sorted at most, because each request pays for it.
+const maxSorted = 1 << 10
+
+// Normalize returns a form of a raw query that is equal for two queries only if they are equivalent
+// under v (section 6): without the parameters that have no effect and, if their order has none,
+// sorted by name, equal names keeping theirs. Equivalent queries have one form, but for those of
+// more than 1,024 parameters that count: these are not sorted. Under the default it is the raw
+// query.
 func (v SearchVariance) Normalize(rawQuery string) string {
 	if !v.custom {
 		return rawQuery
@@ -126,7 +136,7 @@ func (v SearchVariance) Normalize(rawQuery string) string {
 			pairs = append(pairs, p)
 		}
 	}
-	if v.ignoreOrder {
+	if v.ignoreOrder && len(pairs) <= maxSorted {
 		slices.SortStableFunc(pairs, func(a, b pair) int { return strings.Compare(a.name, b.name) })
 	}
 	var b strings.Builder

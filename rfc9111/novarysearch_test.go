@@ -1,7 +1,9 @@
 package rfc9111
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -27,5 +29,61 @@ func TestSearchVarianceIsDefault(t *testing.T) {
 				t.Errorf("%q: default = %v", tc.lines, v.IsDefault())
 			}
 		})
+	}
+}
+
+// BenchmarkParseNoVarySearch reads fields of up to the length that is read.
+func BenchmarkParseNoVarySearch(b *testing.B) {
+	for name, field := range map[string]string{
+		"one name":     `params=("utm_source")`,
+		"8 KiB":        `params=("` + strings.Repeat(`a" "`, (maxField-12)/4) + `")`,
+		"8 KiB of esc": `params=("` + strings.Repeat(`%61%62%63" "`, (maxField-12)/12) + `")`,
+		"8 KiB in one": `params=("` + strings.Repeat(`a`, maxField-12) + `")`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			h := http.Header{"No-Vary-Search": {field}}
+			if ParseNoVarySearch(h).IsDefault() {
+				b.Fatal("not read")
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				ParseNoVarySearch(h)
+			}
+		})
+	}
+}
+
+// BenchmarkNormalize reads queries of 64 KiB, of many parameters and of one.
+func BenchmarkNormalize(b *testing.B) {
+	var many strings.Builder
+	for i := 0; many.Len() < 64<<10; i++ {
+		fmt.Fprintf(&many, "%x=1&", (i*40503)&0xffff)
+	}
+	for name, query := range map[string]string{
+		"many": many.String(), "alike": strings.Repeat("a=1&", 16<<10), "empty": strings.Repeat("&", 64<<10),
+		"escaped": strings.Repeat("%61=%62&", 8<<10), "one": strings.Repeat("a", 64<<10),
+	} {
+		for _, field := range []string{"key-order", `key-order, params=("b")`} {
+			v := ParseNoVarySearch(http.Header{"No-Vary-Search": {field}})
+			b.Run(name+"/"+field, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					v.Normalize(query)
+				}
+			})
+		}
+	}
+}
+
+// TestNormalizeIsBounded sorts no more parameters than a bound. What is not sorted is equal to no
+// other order.
+func TestNormalizeIsBounded(t *testing.T) {
+	v := ParseNoVarySearch(http.Header{"No-Vary-Search": {`key-order, params=("u")`}})
+	for _, n := range []int{maxSorted, maxSorted + 1} {
+		many := strings.Repeat("b=1&", n-1)
+		last, first := v.Normalize(many+"a=1&u=1"), v.Normalize("a=1&"+many)
+		if same := last == first; same != (n == maxSorted) {
+			t.Errorf("%d parameters: the same in another order %v", n, same)
+		}
 	}
 }
