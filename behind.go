@@ -7,8 +7,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // Caddy does not tell a handler what stands behind it: it passes a next that the handler cannot
@@ -23,6 +21,7 @@ import (
 type place struct {
 	handler caddyhttp.MiddlewareHandler
 	path    string   // of its route, as the configuration has it: routes/0/handle/1/routes/2
+	branch  string   // the routes for responses around it, see branch.go; empty for none
 	hosts   []string // that the route and those around it match; empty for any
 	after   []step   // in the order in which a request comes to them
 	open    bool     // a request may go on to what follows the list of routes
@@ -80,8 +79,11 @@ func (w *walker) route(route *caddyhttp.Route, path string, hosts []string) (pla
 		if isLarder(handler) {
 			found = []place{{handler: handler, path: path, hosts: hosts, open: true}}
 		}
-		w.within(handler, func(list caddyhttp.RouteList, name string) {
-			found = append(found, w.routes(list, fmt.Sprintf("%s/handle/%d/%s", path, j, name), hosts)...)
+		w.within(handler, func(list caddyhttp.RouteList, name, branch string) {
+			for _, p := range w.routes(list, fmt.Sprintf("%s/handle/%d/%s", path, j, name), hosts) {
+				p.branch = branch + p.branch
+				found = append(found, p)
+			}
 		})
 		for _, p := range found {
 			if p.open {
@@ -114,7 +116,7 @@ func (w *walker) enter(list caddyhttp.RouteList, group string, gates []gate, res
 func (w *walker) all(handlers []caddyhttp.MiddlewareHandler, gates []gate) (all []step) {
 	for _, handler := range handlers {
 		all = append(all, step{handler, gates})
-		w.within(handler, func(list caddyhttp.RouteList, name string) {
+		w.within(handler, func(list caddyhttp.RouteList, name, _ string) {
 			all = append(all, w.enter(list, "", gates, forResponses(name))...)
 		})
 	}
@@ -126,29 +128,24 @@ func forResponses(name string) bool {
 	return strings.HasPrefix(name, "handle_response/") || strings.HasPrefix(name, "errors/")
 }
 
-// within visits the routes inside of a handler. name is their place in the handler's configuration.
-func (w *walker) within(handler caddyhttp.MiddlewareHandler, visit func(list caddyhttp.RouteList, name string)) {
-	responses := func(list []caddyhttp.ResponseHandler) {
-		for i := range list {
-			visit(list[i].Routes, fmt.Sprintf("handle_response/%d/routes", i))
-		}
+// within visits the routes inside of a handler. name is their place in the handler's configuration,
+// branch is not empty where they are for responses.
+func (w *walker) within(handler caddyhttp.MiddlewareHandler, visit func(list caddyhttp.RouteList, name, branch string)) {
+	for i, response := range responsesOf(handler) {
+		visit(response.Routes, fmt.Sprintf("handle_response/%d/routes", i), branchOf(handler, response.Match))
 	}
 	switch h := handler.(type) {
 	case *caddyhttp.Subroute:
-		visit(h.Routes, "routes")
+		visit(h.Routes, "routes", "")
 		if h.Errors != nil {
-			visit(h.Errors.Routes, "errors/routes")
+			visit(h.Errors.Routes, "errors/routes", "")
 		}
 	case *caddyhttp.Invoke:
 		if route, ok := w.named[h.Name]; ok && !slices.Contains(w.invoked, h.Name) {
 			w.invoked = append(w.invoked, h.Name)
-			visit(caddyhttp.RouteList{*route}, "named_routes/"+h.Name)
+			visit(caddyhttp.RouteList{*route}, "named_routes/"+h.Name, "")
 			w.invoked = w.invoked[:len(w.invoked)-1]
 		}
-	case *reverseproxy.Handler:
-		responses(h.HandleResponse)
-	case *intercept.Intercept:
-		responses(h.HandleResponse)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // file has the part of it that is Caddy's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	c := &clientRequest{next: next, repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
-	return toCaddy(h.route.Serve(&c.Request, w, r, identify(r, h.server()), c))
+	return toCaddy(h.route.Serve(&c.Request, w, r, identify(r, h.server(), h.branch(r)), c))
 }
 
 // clientRequest is a client's request as Caddy and the cache know it. It implements

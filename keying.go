@@ -17,12 +17,12 @@ import (
 )
 
 // identify makes the identity of a request from what Caddy knows about it. name is that of its
-// server.
-func identify(r *http.Request, name string) httpcache.Identity {
+// server, branch that of its routes.
+func identify(r *http.Request, name, branch string) httpcache.Identity {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
 	id := httpcache.Identify(r, client, trusted)
-	id.Listener.Server, id.ErrorStatus = name, errorStatus(r)
+	id.Listener.Server, id.ErrorStatus, id.Branch = name, errorStatus(r), branch
 	return id
 }
 

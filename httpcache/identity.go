@@ -33,6 +33,9 @@ type Identity struct {
 	// ErrorStatus is the status of the error that the request has ended in, where it comes from the
 	// server's routes for errors, else 0. What answers an error is no answer for the URL.
 	ErrorStatus uint16
+	// Branch names the server's routes that the request has come to by what a response to it says,
+	// empty in the main ones. They answer the URL otherwise.
+	Branch string
 	// Purgeable says that the request asks for a URL that a purge could name.
 	Purgeable bool
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"iter"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -78,6 +79,10 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 	// A proxy behind the cache passes on what a trusted client says in X-Forwarded fields, and
 	// replaces what any other says.
 	b.flag(k.Trusted)
+	if k.Branch != "" {
+		b.count(math.MaxUint16 + 1) // which is no status
+		b.text(k.Branch)
+	}
 	b.count(int(k.ErrorStatus))
 	if k.hasBody {
 		// RFC 10008 2.7: the content and what says how to read it.
