@@ -117,7 +117,7 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 	q.updateNow() // the response may be newer than q.now
 	freshness := q.evaluate(found.Entry)
 	use, _ := freshness.UseFor(q.directives, q.arrivedAt(), q.now, validityOf(found.Severity))
-	if use != rfc9111.UseFresh || !q.route.varianceAgrees(found.Entry, q.keyed.variance) || found.Ready(0) != nil {
+	if use != rfc9111.UseFresh || !q.route.varianceAgrees(found.Entry, &q.keyed, q.keyed.variance) || found.Ready(0) != nil {
 		found.Release()
 		return false
 	}

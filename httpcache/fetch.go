@@ -80,12 +80,10 @@ type Fetch struct {
 	originAsked bool                   // or it was
 	searchLines []string               // No-Vary-Search as it was read last
 	searchSays  rfc9111.SearchVariance // what it says
-	// contradicted says that the answer to a later request says otherwise of queries.
-	contradicted bool
-	foreign304   bool        // a 304 for another response came: ask again without a validation
-	returned     atomic.Bool // the handlers have returned, for good
-	leaderGone   atomic.Bool
-	over         chan struct{} // closed when the fetch is over and its response stored, if it may be
+	foreign304  bool                   // a 304 for another response came: ask again without a validation
+	returned    atomic.Bool            // the handlers have returned, for good
+	leaderGone  atomic.Bool
+	over        chan struct{} // closed when the fetch is over and its response stored, if it may be
 }
 
 // leader is what a fetch knows of the request that it was begun for. The request lends itself to

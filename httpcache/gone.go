@@ -28,7 +28,7 @@ func (x *Fetch) removeGone(status int, asked time.Time) {
 		outdated: func(v *store.Variant) bool { return own(v) > 0 },
 		spares:   func(v *store.Variant) bool { return !x.speaksFor(v) },
 	}
-	keys := []store.Key{x.key, x.asked, x.hintedKey()}
+	keys := x.hintedKeys()
 	var removed []*store.Entry
 	if e := x.stale; e != nil && !r.spares(&e.Variant) && askedBefore(e, asked) {
 		if removed = append(removed, e); x.elsewhere {

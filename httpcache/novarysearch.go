@@ -1,11 +1,9 @@
 package httpcache
 
 import (
-	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,87 +14,147 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// varianceHints remembers for each path which query parameters make a difference, as its origin
-// last said (No-Vary-Search): in the answer to the latest request, not in that which came last. It
-// is a hint for building keys. After a restart it is what stored responses say, see restore. When a
-// path has been pushed out, the next response to it brings the hint back. A stored response that is
-// found by a hint is checked against its own field.
+// varianceHints remembers for each path which query parameters make a difference, as its origin has
+// said (No-Vary-Search). They are hints for building keys. After a restart they are what stored
+// responses say, see restore. When a path has been pushed out, the next response to it brings one
+// hint back. A stored response that is found by a hint is checked against its own field.
+//
+// An origin may say one thing of some pages of a path and another of the rest. The draft (7) has a
+// cache keep what was said last, and warns origins that a cache then misses what was stored by
+// another. Chromium keeps all: its map goes from path, field and query to the response. Here the
+// last few are kept, as each costs a look-up one more key. Of what they find the latest response is
+// the answer, as with Vary. A path of which nothing else is said than by its last answer costs one
+// look-up.
 type varianceHints struct {
-	used     atomic.Bool // so that a process whose origins never say it pays one load
-	known    *lru.Cache[store.Key, varianceHint]
+	used     atomic.Bool                             // so that a process whose origins never say it pays one load
+	known    *lru.Cache[store.Key, []varianceHint]   // the latest first; no list is ever written to
 	restored atomic.Pointer[map[string]varianceHint] // by searchTag, for paths that are not known
-	noting   sync.Mutex
+
+	noting sync.Mutex
+	size   int // of what known has, in bytes
 }
 
-// varianceHint is what the answer to a request of that time says. It says nothing of queries where
-// an earlier answer did.
+// varianceHint is what answers of a path say: the last of them to a request of that time.
 type varianceHint struct {
 	says        rfc9111.SearchVariance
 	requestTime time.Time
 }
 
-// searchPaths bounds how many paths are remembered, at some 200 bytes each.
-const searchPaths = 1 << 14
+const (
+	// maxHints is how many different answers of one path are remembered.
+	maxHints = 4
+	// searchPaths bounds how many paths are remembered, and maxHintBytes what they take together.
+	searchPaths  = 1 << 14
+	maxHintBytes = 16 << 20
+	// hintBytes is what a hint takes besides the names, and its share of the path.
+	hintBytes = 200
+)
 
 func newVarianceHints() *varianceHints {
-	known, err := lru.New[store.Key, varianceHint](searchPaths)
+	s := new(varianceHints)
+	var err error
+	s.known, err = lru.NewWithEvict(searchPaths, func(_ store.Key, hints []varianceHint) { s.size -= sizeOf(hints) })
 	if err != nil {
 		panic(err) // only a size of zero is an error
 	}
-	return &varianceHints{known: known}
+	return s
 }
 
-// variance returns what is known of the path of k.
-func (s *varianceHints) variance(rules *KeyRules, k *keyed) rfc9111.SearchVariance {
-	if !s.used.Load() {
-		return rfc9111.SearchVariance{}
+func sizeOf(hints []varianceHint) (size int) {
+	for i := range hints {
+		size += hintBytes + hints[i].says.Size()
 	}
-	hint, _ := s.of(rules.pathKey(k), rules, k)
-	return hint.says
+	return size
 }
 
-func (s *varianceHints) of(path store.Key, rules *KeyRules, k *keyed) (varianceHint, bool) {
-	if hint, ok := s.known.Get(path); ok {
-		return hint, true
+// of returns what is known of the path of k, the latest first.
+func (s *varianceHints) of(rules *KeyRules, k *keyed) []varianceHint {
+	if !s.used.Load() {
+		return nil
+	}
+	return s.ofPath(rules.pathKey(k), rules, k)
+}
+
+func (s *varianceHints) ofPath(path store.Key, rules *KeyRules, k *keyed) []varianceHint {
+	if hints, ok := s.known.Get(path); ok {
+		return hints
 	}
 	if restored := s.restored.Load(); restored != nil {
-		hint, ok := (*restored)[searchTag(rules.storedURL(k))]
-		return hint, ok
+		if hint, ok := (*restored)[searchTag(rules.storedURL(k))]; ok {
+			return []varianceHint{hint}
+		}
 	}
-	return varianceHint{}, false
+	return nil
 }
 
-// note remembers what the answer to a request says. It reports false if the answer to a later
-// request has said otherwise. A request in the future is from before the clock was set back.
-func (s *varianceHints) note(rules *KeyRules, k *keyed, said varianceHint) (holds bool) {
+// latest is by what a request is looked up first. Requests that have one key by it wait for one
+// fetch.
+func latest(hints []varianceHint) rfc9111.SearchVariance {
+	if len(hints) == 0 {
+		return rfc9111.SearchVariance{}
+	}
+	return hints[0].says
+}
+
+// note remembers what the answer to a request says. That queries are compared as they are written
+// is not worth remembering until something else has been said.
+func (s *varianceHints) note(rules *KeyRules, k *keyed, said varianceHint) {
 	path := rules.pathKey(k)
 	s.noting.Lock()
 	defer s.noting.Unlock()
-	hint, known := s.of(path, rules, k)
-	switch {
-	case !known && said.says.IsDefault():
-		return true
-	case known && hint.requestTime.After(said.requestTime) && !hint.requestTime.After(time.Now()):
-		return hint.says.Equal(said.says)
+	hints := s.ofPath(path, rules, k)
+	if len(hints) == 0 && said.says.IsDefault() {
+		return
 	}
-	s.known.Add(path, said)
+	if old, known := s.known.Peek(path); known {
+		s.size -= sizeOf(old)
+	}
+	hints = withHint(hints, said, time.Now())
+	s.size += sizeOf(hints)
+	s.known.Add(path, hints)
+	for s.size > maxHintBytes && s.known.Len() > 1 {
+		s.known.RemoveOldest()
+	}
 	s.used.Store(true)
-	return true
+}
+
+// withHint returns hints with one more, the latest first. A request in the future is from before
+// the clock was set back, and counts as the earliest.
+func withHint(hints []varianceHint, said varianceHint, now time.Time) []varianceHint {
+	at := func(h *varianceHint) time.Time {
+		if h.requestTime.After(now) {
+			return time.Time{}
+		}
+		return h.requestTime
+	}
+	next := make([]varianceHint, 0, len(hints)+1)
+	for _, h := range hints {
+		if !h.says.Equal(said.says) {
+			next = append(next, h)
+		} else if at(&h).After(at(&said)) {
+			said = h
+		}
+	}
+	next = append(next, said)
+	slices.SortStableFunc(next, func(a, b varianceHint) int { return at(&b).Compare(at(&a)) })
+	return next[:min(len(next), maxHints)]
 }
 
 // restoreTime bounds how long the first request waits for the hints of stored responses.
 const restoreTime = 100 * time.Millisecond
 
-// restore takes the hints from what is stored, as far as the time allows. A path of which nothing
-// is found is known again by its next response.
+// restore takes the hints from what is stored, as far as the time allows: of each path what its
+// latest response says that has the field. A path of which nothing is found is known again by its
+// next response.
 func (s *varianceHints) restore(from *store.Store) {
-	hints, until := make(map[string]varianceHint), time.Now().Add(restoreTime)
+	hints, size, until := make(map[string]varianceHint), 0, time.Now().Add(restoreTime)
 	err := from.EachNewestTagged(searchTagPrefix, func(tag string, e *store.Entry) bool {
 		// A response has two such tags. That with the listener is the one that is looked for.
 		if says := rfc9111.ParseNoVarySearch(e.Header); !says.IsDefault() && tag == searchTag(e.URL) {
 			hints[tag] = varianceHint{says, e.RequestTime}
+			size += hintBytes + says.Size()
 		}
-		return len(hints) < searchPaths && time.Now().Before(until)
+		return len(hints) < searchPaths && size < maxHintBytes && time.Now().Before(until)
 	})
 	if err != nil || len(hints) == 0 {
 		return // what was read before the error may still be written to
@@ -119,10 +177,49 @@ func withoutQuery(u *url.URL) *url.URL {
 	return &c
 }
 
-// varianceAgrees reports whether a stored response was looked up by the variance that its own field
-// names.
-func (rt *Route) varianceAgrees(e *store.Entry, used rfc9111.SearchVariance) bool {
-	return used.IsDefault() || rt.evaluated(e).search.Equal(used)
+// keyBy is the key of k by what is said of its queries.
+func (rules *KeyRules) keyBy(k *keyed, says rfc9111.SearchVariance) store.Key {
+	by := *k
+	by.variance = says
+	return rules.key(&by)
+}
+
+// varianceAgrees reports whether a stored response that was found by a variance answers the query
+// of k by what its own field says. It does if that leads to the key by which it was found.
+func (rt *Route) varianceAgrees(e *store.Entry, k *keyed, used rfc9111.SearchVariance) bool {
+	if used.IsDefault() {
+		return true
+	}
+	says := rt.evaluated(e).search
+	return says.Equal(used) || rt.Key.keyBy(k, says) == e.Key
+}
+
+// readHints reads what is known of the path, and what is to be looked up first by it.
+func (q *Request) readHints() {
+	q.keyed.variance = rfc9111.SearchVariance{}
+	q.hints = q.cache.varianceHints.of(&q.route.Key, &q.keyed)
+	q.keyed.variance = latest(q.hints)
+	q.key = q.route.Key.key(&q.keyed)
+}
+
+// lookUpOthers looks for a later response than was found by the latest hint, by the others. The
+// request goes on with the key of the one that it takes.
+func (q *Request) lookUpOthers() {
+	for i := range q.hints {
+		says := q.hints[i].says
+		key := q.route.Key.keyBy(&q.keyed, says)
+		if key == q.key {
+			continue
+		}
+		found := q.cache.store.Lookup(key, q.selects)
+		e, best := found.Entry, q.found.Entry
+		if e == nil || best != nil && !askedBefore(best, e.RequestTime) || !q.route.varianceAgrees(e, &q.keyed, says) {
+			found.Release()
+			continue
+		}
+		q.found.Release()
+		q.found, q.key, q.keyed.variance = found, key, says
+	}
 }
 
 // says returns what the header of a response says of queries. A fetch asks that of the same field
@@ -138,65 +235,50 @@ func (x *Fetch) says(header http.Header) rfc9111.SearchVariance {
 	return x.searchSays
 }
 
-// noteVariance remembers what the response says of queries. From now on its path is looked up by
-// that, so this response is stored there, unless the answer to a later request says otherwise.
+// noteVariance remembers what the response says of queries, and stores it by that.
 func (x *Fetch) noteVariance(header http.Header) {
 	said := x.says(header)
 	if said.IsDefault() && !x.cache.varianceHints.used.Load() {
 		return
 	}
-	x.keyed.header = headerOf(x.clientHeader)
-	x.contradicted = !x.hint(said)
+	x.hint(said, x.begun)
 	if !said.Equal(x.keyed.variance) {
 		x.keyed.variance = said
 		x.key = x.route.Key.key(&x.keyed)
 	}
 }
 
-func (x *Fetch) hint(said rfc9111.SearchVariance) (holds bool) {
-	return x.cache.varianceHints.note(&x.route.Key, &x.keyed, varianceHint{said, x.begun})
+func (x *Fetch) hint(said rfc9111.SearchVariance, asked time.Time) {
+	x.keyed.header = headerOf(x.clientHeader)
+	x.cache.varianceHints.note(&x.route.Key, &x.keyed, varianceHint{said, asked})
 }
 
 // hintAgain remembers what a response says that has just been stored. Between its header and now
-// the answer to an earlier request may have come with another field, as the first of its path, and
-// has heard nothing of this one.
-func (x *Fetch) hintAgain(header http.Header) {
+// the answer to another request may have come with another field, as the first of its path, and has
+// heard nothing of this one.
+func (x *Fetch) hintAgain(entry *store.Entry) {
 	if x.cache.varianceHints.used.Load() {
-		x.keyed.header = headerOf(x.clientHeader)
-		x.contradicted = !x.hint(x.says(header))
+		x.hint(x.says(entry.Header), entry.RequestTime)
 	}
 }
 
-// hintedKey returns the key by which the request of the fetch would be looked up now.
-func (x *Fetch) hintedKey() store.Key {
+// hintedKeys returns the keys by which the request of the fetch is looked up, and that by which it
+// was when the fetch began.
+func (x *Fetch) hintedKeys() []store.Key {
+	keys := []store.Key{x.key}
+	if x.asked != x.key {
+		keys = append(keys, x.asked)
+	}
 	if !x.cache.varianceHints.used.Load() {
-		return x.key
+		return keys
 	}
-	keyed := x.keyed
-	keyed.header = headerOf(x.clientHeader)
-	keyed.variance = x.cache.varianceHints.variance(&x.route.Key, &keyed)
-	return x.route.Key.key(&keyed)
-}
-
-// overtakenElsewhere reports whether the answer to a later request says otherwise of queries. That
-// may be stored under the key by which this request was made, and its path be known for that of
-// this response: then it is looked up by the later answer's from now on.
-func (x *Fetch) overtakenElsewhere(entry *store.Entry) bool {
-	if x.contradicted {
-		return true
+	x.keyed.header = headerOf(x.clientHeader)
+	for _, hint := range x.cache.varianceHints.of(&x.route.Key, &x.keyed) {
+		if key := x.route.Key.keyBy(&x.keyed, hint.says); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
 	}
-	if entry.Key == x.asked || x.cache.store.Absent(x.asked) {
-		return false
-	}
-	later := x.cache.store.Lookup(x.asked, x.selects)
-	defer later.Release()
-	e := later.Entry
-	if e == nil || !e.RequestTime.After(entry.RequestTime) || e.RequestTime.After(time.Now()) {
-		return false
-	}
-	says := varianceHint{x.route.evaluated(e).search, e.RequestTime}
-	x.cache.varianceHints.note(&x.route.Key, &x.keyed, says)
-	return true
+	return keys
 }
 
 // sameVariance reports whether an answer fits the request by what the answer itself says of
@@ -205,50 +287,12 @@ func (x *Fetch) overtakenElsewhere(entry *store.Entry) bool {
 func (q *Request) sameVariance(shared *sharedResponse) bool {
 	key := q.key
 	if !shared.search.IsDefault() || !q.keyed.variance.IsDefault() {
-		keyed := q.keyed
-		keyed.variance = shared.search
-		key = q.route.Key.key(&keyed)
+		key = q.route.Key.keyBy(&q.keyed, shared.search)
 	}
 	if key == shared.key {
 		return true
 	}
-	q.keyed.variance = q.cache.varianceHints.variance(&q.route.Key, &q.keyed)
-	q.key, q.varyNames = q.route.Key.key(&q.keyed), nil
+	q.readHints()
+	q.varyNames = nil
 	return false
-}
-
-// A response with No-Vary-Search answers for URLs by which it was not asked for. A purge of one of
-// these has to reach it. Only the response knows which they are: a hint is lost in a restart, and a
-// response on its way has not given one yet. So the response carries a tag of its path, and a purge
-// of a URL purges that tag as well: it takes every response of the path that has the field.
-
-const searchTagPrefix = "\x00search\x00"
-
-// searchTag is the tag for the path of an absolute URL: at the listener that the URL names, or at
-// any.
-func searchTag(url string) string {
-	bare := store.BareURL(url)
-	path, _, _ := strings.Cut(bare, "?")
-	sum := sha256.Sum256([]byte(store.URLAt(path, strings.TrimPrefix(url[len(bare):], store.AtListener))))
-	return searchTagPrefix + string(sum[:16])
-}
-
-// searchTags are the tags that a response to the fetch carries if it has No-Vary-Search.
-func (x *Fetch) searchTags(header http.Header) []string {
-	if x.says(header).IsDefault() {
-		return nil
-	}
-	return []string{searchTag(x.url), searchTag(store.BareURL(x.url))}
-}
-
-// ReachSearched adds to selectors the tags by which their URLs reach responses with No-Vary-Search.
-// URLs of one path have the same tag, and mostly follow each other; the store takes each selector
-// once.
-func ReachSearched(selectors *store.Selectors) {
-	last := ""
-	for _, url := range selectors.URLs {
-		if tag := searchTag(url); tag != last {
-			selectors.Tags, last = append(selectors.Tags, tag), tag
-		}
-	}
 }

@@ -1,11 +1,18 @@
 package httpcache
 
 import (
+	"cmp"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -53,7 +60,9 @@ func TestNoVarySearchAfterARestart(t *testing.T) {
 		{"/some?id=1&u=1", hit},
 		{"/some?id=1&u=2", hit},
 		{"/some?id=2&u=1", miss},
-		{"/some?id=1&u=3", miss}, // the answer before says nothing of queries any more
+		{"/some?id=1&u=3", hit}, // the answer before says nothing of queries, but this one does
+		{"/some?id=2&u=1", hit},
+		{"/some?id=2&u=2", miss},
 		{"/all?id=1&u=1", hit},
 		{"/all", hit},
 		{"/elsewhere?id=1&u=1", miss},
@@ -112,5 +121,99 @@ func BenchmarkNoVarySearchHit(b *testing.B) {
 		if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// searchStep asks for a query, a second after the step before. The origin says so of queries.
+type searchStep struct {
+	query, says string
+	reload      bool
+	want        string // the step whose answer it gets, its own where that is empty
+}
+
+// An origin may say different things of queries for pages of one path, and for one page after
+// another. Each response answers by its own, and of several that answer the latest does.
+func TestNoVarySearchOfSeveralForms(t *testing.T) {
+	const u, v = `params=("u")`, `params=("v")`
+	for name, steps := range map[string][]searchStep{
+		"pages of several kinds": {
+			{query: "id=1&u=1", says: u},
+			{query: "id=2&u=1"},
+			{query: "id=3&v=1", says: v},
+			{query: "id=1&u=2", want: "0"},
+			{query: "id=2&u=1", want: "1"},
+			{query: "id=3&v=2", want: "2"},
+			{query: "id=2&u=2"},
+			{query: "id=1&u=3", want: "0"},
+		},
+		"the same page, later": {
+			{query: "id=1&u=1", says: u},
+			{query: "id=1&u=2", reload: true},
+			{query: "id=1&u=2", want: "1"},
+			{query: "id=1&u=1"},
+			{query: "id=1&u=3"},
+		},
+		"the latest of two that answer": {
+			{query: "id=1&u=2", says: v},
+			{query: "id=1&u=1", says: u},
+			{query: "id=1&u=2", want: "1"},
+			{query: "id=1&u=2&v=1", want: "0"},
+		},
+		"more than are remembered": {
+			{query: "id=0&a=1", says: `params=("a")`},
+			{query: "id=1&b=1", says: `params=("b")`},
+			{query: "id=2&c=1", says: `params=("c")`},
+			{query: "id=3&d=1", says: `params=("d")`},
+			{query: "id=4&e=1", says: `params=("e")`},
+			{query: "id=4&e=2", want: "4"},
+			{query: "id=1&b=2", want: "1"},
+			{query: "id=0&a=2"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHandler(t)
+				for i, step := range steps {
+					own := strconv.Itoa(i)
+					w := httptest.NewRecorder()
+					r := httptest.NewRequest(http.MethodGet, "http://example.com/?"+step.query, nil)
+					if step.reload {
+						r.Header.Set("Cache-Control", "no-cache")
+					}
+					err := h.ServeHTTP(w, r, func(w http.ResponseWriter, _ *http.Request) error {
+						w.Header().Set("Cache-Control", "max-age=600")
+						if step.says != "" {
+							w.Header().Set("No-Vary-Search", step.says)
+						}
+						_, err := io.WriteString(w, own)
+						return err
+					})
+					if want := cmp.Or(step.want, own); err != nil || w.Body.String() != want {
+						t.Errorf("step %d, %s: the answer of step %q, want %q (%s), %v", i, step.query, w.Body, want, w.Header().Get("Cache-Status"), err)
+					}
+					time.Sleep(time.Second)
+				}
+				time.Sleep(time.Minute) // the goroutines of fetches go home
+			})
+		})
+	}
+}
+
+// What is remembered of queries is bounded in bytes, whatever origins say.
+func TestNoVarySearchHintsAreBounded(t *testing.T) {
+	s, k, rules := newVarianceHints(), &keyed{}, &KeyRules{}
+	says := rfc9111.ParseNoVarySearch(http.Header{"No-Vary-Search": {`params=("` + strings.Repeat("a", 8000) + `")`}})
+	for i := range 3000 {
+		k.URL = &url.URL{Path: "/" + strconv.Itoa(i)}
+		k.inner = k.URL
+		s.note(rules, k, varianceHint{says, time.Now()})
+		s.note(rules, k, varianceHint{says, time.Now()})
+	}
+	size := 0
+	for _, hints := range s.known.Values() {
+		size += sizeOf(hints)
+	}
+	if s.size != size || size > maxHintBytes || size < maxHintBytes/2 {
+		t.Errorf("%d paths of %d bytes, counted as %d", s.known.Len(), size, s.size)
 	}
 }

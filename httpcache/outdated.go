@@ -29,29 +29,46 @@ import (
 // clients that prefer it.
 
 // outdates removes what a response that has just been stored outdates, and reports false if what is
-// stored outdates that one.
+// stored outdates that one. By another key, to which another No-Vary-Search leads, a response that
+// the request selects is one of another Vary.
 func (x *Fetch) outdates(entry *store.Entry) bool {
-	if x.cache.store.Alone(entry.Key) {
+	keys := x.hintedKeys()
+	keys = slices.DeleteFunc(keys, func(key store.Key) bool {
+		return key == entry.Key && x.cache.store.Alone(key) || x.cache.store.Absent(key)
+	})
+	if len(keys) == 0 {
 		return true
 	}
 	own := x.selector()
-	later := x.cache.store.Lookup(entry.Key, func(v *store.Variant) int {
-		if v.Equal(&entry.Variant) || !outdated(&entry.Variant, v, own) {
+	for _, key := range keys {
+		later := x.cache.store.Lookup(key, func(v *store.Variant) int {
+			switch {
+			case key != entry.Key:
+				return min(own(v), 1)
+			case !v.Equal(&entry.Variant) && outdated(&entry.Variant, v, own):
+				return 1
+			}
 			return 0
+		})
+		e := later.Entry
+		outdated := e != nil && askedBefore(entry, e.RequestTime) && !askedBefore(e, entry.RequestTime)
+		if outdated && key != entry.Key {
+			x.hint(x.route.evaluated(e).search, e.RequestTime) // the path may not be known for it
 		}
-		return 1
-	})
-	defer later.Release()
-	if e := later.Entry; e != nil && askedBefore(entry, e.RequestTime) && !askedBefore(e, entry.RequestTime) {
-		return false
+		if later.Release(); outdated {
+			return false
+		}
 	}
-	r := removal{
-		cache: x.cache, remote: x.remote, asked: entry.RequestTime,
-		outdated: func(v *store.Variant) bool {
+	for _, key := range keys {
+		r := removal{cache: x.cache, remote: x.remote, asked: entry.RequestTime}
+		r.outdated = func(v *store.Variant) bool {
+			if key != entry.Key {
+				return own(v) > 0
+			}
 			return !v.Equal(&entry.Variant) && outdated(v, &entry.Variant, own)
-		},
+		}
+		r.removeFrom(key)
 	}
-	r.removeFrom(entry.Key)
 	return true
 }
 

@@ -78,7 +78,7 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		} else {
 			*hold, refusal = x.cache.store.PutHeld(entry, x.route.MaxVariants)
 		}
-		if refusal == store.Stored && (x.overtakenMeanwhile(entry) || !x.outdates(entry)) {
+		if refusal == store.Stored && x.overtakenMeanwhile(entry) {
 			x.cache.store.Remove(entry)
 			refusal = store.RefusedOlder
 		}
@@ -98,23 +98,23 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 
 // overtaken reports whether the response of this fetch may be older than what is known of the URL
 // by now. Then it must not be stored. Either the URL was purged while the fetch was under way, or a
-// 404 or 410 has come, or another fetch began later and was faster. Fetches of one key run side by
-// side where one stalled, or where requests do not wait for each other: with Authorization, for
-// example, or without coalescing.
+// 404 or 410 has come. Fetches of one key run side by side where one stalled, or where requests do
+// not wait for each other: with Authorization, for example, or without coalescing.
 //
-// What is stored under the key itself the store compares, while it replaces that.
+// Another fetch may have begun later and been faster. What is stored of the same variant the store
+// compares, while it replaces that; of the others see outdates.
 func (x *Fetch) overtaken(entry *store.Entry) bool {
 	if x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation) != store.NotPurged {
 		return true
 	}
-	return x.gone(entry.Key) || x.gone(x.asked) || x.overtakenElsewhere(entry)
+	return x.gone(entry.Key) || x.gone(x.asked)
 }
 
 // overtakenMeanwhile reports it of a response that has just been stored. Whatever comes from now on
 // finds that response and removes it, or has the path looked up otherwise.
 func (x *Fetch) overtakenMeanwhile(entry *store.Entry) bool {
-	x.hintAgain(entry.Header)
-	return x.gone(entry.Key) || x.gone(x.asked) || x.overtakenElsewhere(entry)
+	x.hintAgain(entry)
+	return x.gone(entry.Key) || x.gone(x.asked) || !x.outdates(entry)
 }
 
 // gone reports whether a 404 or 410 has come for key since the fetch began.

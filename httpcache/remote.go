@@ -124,7 +124,7 @@ const wholeBodyMax = 4 << 20
 // unchanged. One that has to be validated first is, if it is small: then the fetch goes on from it.
 func (x *Fetch) answerWith(found *store.Result) bool {
 	entry := found.Entry
-	if entry == nil || !x.route.varianceAgrees(entry, x.keyed.variance) {
+	if entry == nil || !x.varianceAgrees(entry) {
 		return false
 	}
 	freshness := x.route.evaluateFor(entry, x.personal())
@@ -144,6 +144,12 @@ func (x *Fetch) answerWith(found *store.Result) bool {
 	default:
 		return x.answerWhole(entry, freshness)
 	}
+}
+
+// varianceAgrees reports whether a response of another machine's was found by the variance that its
+// own field names.
+func (x *Fetch) varianceAgrees(e *store.Entry) bool {
+	return x.keyed.variance.IsDefault() || x.route.evaluated(e).search.Equal(x.keyed.variance)
 }
 
 // validateElsewhere makes the fetch one that validates a response of another machine's, where none

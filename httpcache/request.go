@@ -39,6 +39,8 @@ type Request struct {
 	freshness *rfc9111.Freshness // of found.Entry
 	varyNames []string           // what is known of the URL's Vary
 
+	hints []varianceHint // what is known of the path's queries
+
 	decision  Decision   // set by Request.decide
 	withheld  Detail     // why what was found, or is under way, is no answer
 	following *following // a pointer, because a hit allocates a request and follows no fetch
@@ -221,8 +223,7 @@ func (q *Request) readKey() {
 	k.inner = r.URL
 	k.header, k.added = r.Header, q.expand(q.route.Key.Add)
 	k.hasBody = k.method != http.MethodGet
-	k.variance = q.cache.varianceHints.variance(&q.route.Key, k)
-	q.key = q.route.Key.key(k)
+	q.readHints()
 	q.authorized = q.route.Key.hasUnkeyedAuthorization(r.Header)
 	q.unkeyedCookie = q.route.Key.hasUnkeyedCookie(r.Header)
 	q.hops = rfc9111.CDNLoopCount(r.Header, loopToken)

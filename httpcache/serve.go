@@ -95,8 +95,11 @@ func (q *Request) refuse() error {
 func (q *Request) lookUp() rfc9111.Use {
 	q.found = q.cache.store.Lookup(q.key, q.selects)
 	q.freshness = nil
-	if e := q.found.Entry; e != nil && !q.route.varianceAgrees(e, q.keyed.variance) {
+	if e := q.found.Entry; e != nil && !q.route.varianceAgrees(e, &q.keyed, q.keyed.variance) {
 		q.found.Entry = nil
+	}
+	if len(q.hints) > 1 {
+		q.lookUpOthers()
 	}
 	if q.found.Entry == nil {
 		q.forward = rfc9111.ForwardURIMiss

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/dunglas/httpsfv"
 )
@@ -110,6 +111,14 @@ func (v SearchVariance) IsDefault() bool { return !v.custom }
 // Equal reports whether both say the same of every query.
 func (v SearchVariance) Equal(o SearchVariance) bool {
 	return v.custom == o.custom && v.ignoreOrder == o.ignoreOrder && v.allBut == o.allBut && slices.Equal(v.names, o.names)
+}
+
+// Size is how many bytes the names take.
+func (v SearchVariance) Size() (size int) {
+	for _, name := range v.names {
+		size += len(name) + int(unsafe.Sizeof(name))
+	}
+	return size
 }
 
 // maxSorted is how many parameters of a query are sorted at most, because each request pays for it.
