@@ -31,6 +31,7 @@ func (c *HandlerConfig) checkLines() error {
 		checkChoice("client_directives", c.ClientDirectives, clientDirectivesObey, clientDirectivesIgnore),
 		checkWindow("stale_while_revalidate", c.StaleWhileRevalidate),
 		checkWindow("stale_if_error", c.StaleIfError),
+		c.checkRefreshEarly(),
 		c.Key.check(),
 		c.checkMethods(),
 		c.Tags.check(),
@@ -200,6 +201,17 @@ func (r *InvalidateRule) checkTargets() error {
 func (r *InvalidateRule) checkNotEmpty() error {
 	if len(r.Tags) == 0 && len(r.URLs) == 0 {
 		return errors.New("invalidate: a rule names nothing; add tags or urls to it")
+	}
+	return nil
+}
+
+// maxBeta is the largest beta of refresh_early. At 10 what is asked for ten times within a fetch is
+// renewed some fifty fetches before its end.
+const maxBeta = 10
+
+func (c *HandlerConfig) checkRefreshEarly() error {
+	if !(c.RefreshEarly >= 0 && c.RefreshEarly <= maxBeta) { // NaN is neither
+		return fmt.Errorf("refresh_early: %v is not between 0, which is off, and %d; write 1, which suits most sites", c.RefreshEarly, maxBeta)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 //	    deception_guard on|off
 //	    stale_while_revalidate <duration>
 //	    stale_if_error         <duration>
+//	    refresh_early          <beta>|off
 //	    key {
 //	        query  sort
 //	        query  ignore <pattern>...
@@ -86,6 +87,7 @@ func (p *handlerParser) words() []word {
 		{name: "deception_guard", usage: "deception_guard on|off", args: onOffInto(&c.DeceptionGuard)},
 		{name: "stale_while_revalidate", usage: "stale_while_revalidate <duration>", args: durationInto(&c.StaleWhileRevalidate)},
 		{name: "stale_if_error", usage: "stale_if_error <duration>", args: durationInto(&c.StaleIfError)},
+		{name: "refresh_early", usage: "refresh_early <beta>|off", args: oneInto(&c.RefreshEarly, parseBeta)},
 		{name: "key", block: p.key},
 		{name: "methods", usage: "methods GET HEAD [QUERY] [POST]", args: listInto(&c.Methods)},
 		{name: "safe_post", usage: "safe_post", args: presenceInto(&c.SafePost)},

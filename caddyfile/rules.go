@@ -17,7 +17,8 @@ func (c *HandlerConfig) Rules() httpcache.Rules {
 		Tags:    httpcache.TagRules{From: c.Tags.From, Add: c.Tags.Add, KeepHeaders: c.Tags.KeepHeaders},
 		Methods: c.Methods, MaxBody: c.MaxBody, MaxVariants: c.MaxVariants,
 		Wait: time.Duration(c.Coalesce.Wait), CoalesceOff: c.Coalesce.Off,
-		Status: statusModes[c.Status], RemoteOff: c.Shared != nil && !*c.Shared,
+		RefreshEarly: c.RefreshEarly,
+		Status:       statusModes[c.Status], RemoteOff: c.Shared != nil && !*c.Shared,
 	}
 }
 

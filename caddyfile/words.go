@@ -249,6 +249,18 @@ func parseCount(text string) (int, error) {
 	return n, nil
 }
 
+// parseBeta reads how eagerly to renew.
+func parseBeta(text string) (float64, error) {
+	if text == "off" {
+		return 0, nil
+	}
+	beta, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(beta > 0) || beta > maxBeta {
+		return 0, fmt.Errorf("%q is neither off nor a number above 0 and up to %d; write 1, which suits most sites", text, maxBeta)
+	}
+	return beta, nil
+}
+
 // parseText takes any text. Whether it is one of the choices is for check to say, which says it of
 // JSON too.
 func parseText(text string) (string, error) {

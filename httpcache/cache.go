@@ -69,6 +69,7 @@ type Cache struct {
 	admission Admission
 	remote    func() RemoteFetch
 	purger    Purger
+	draw      func() float64 // see refreshEarly
 	logger    *slog.Logger
 	idle      func()
 	undurable atomic.Bool  // the last invalidation holds in memory only, and that is logged
@@ -89,6 +90,7 @@ func New(o Options) *Cache {
 		admission:      o.Admission,
 		remote:         o.Remote,
 		purger:         o.Purger,
+		draw:           drawing,
 		logger:         o.Logger,
 		idle:           o.Idle,
 	}

@@ -107,11 +107,12 @@ func (q *Request) begin() (ticket, *flightTag) {
 // whether it did. Between this request's look-up and its joining, another flight for the same key
 // may have stored its response and ended. The fetch would then be one too many.
 func (q *Request) answerFromStore(x *Fetch) bool {
-	if q.found.Entry != nil || q.forward == rfc9111.ForwardRequest || q.mustValidate {
+	if q.found.Entry != nil && x.class != ClassRefresh || q.forward == rfc9111.ForwardRequest || q.mustValidate {
 		return false
 	}
 	found := q.cache.store.Lookup(q.key, q.selects)
-	if found.Entry == nil {
+	if found.Entry == nil || q.found.Entry != nil && !found.Entry.RequestTime.After(q.found.Entry.RequestTime) {
+		found.Release()
 		return false
 	}
 	q.updateNow() // the response may be newer than q.now
@@ -392,10 +393,10 @@ func (q *Request) staleOnError() (err error, ok bool) {
 	return q.respondStored(OutcomeStale, DetailSIE), true
 }
 
-// refreshInBackground fetches again what is being served stale (RFC 5861 3). There is one fetch for
-// any number of requests, and none waits for it. After a failed one there is a pause. A request
-// that has to wait for the origin anyway ignores the pause.
-func (q *Request) refreshInBackground() {
+// refreshInBackground fetches again what is being served stale (RFC 5861 3), or early: while it is
+// still fresh. There is one fetch for any number of requests, and none waits for it. After a failed
+// one there is a pause. A request that has to wait for the origin anyway ignores the pause.
+func (q *Request) refreshInBackground(early bool) {
 	if q.directives.NoStore { // a response to it may not be stored (RFC 9111 5.2.1.5)
 		return
 	}
@@ -412,6 +413,9 @@ func (q *Request) refreshInBackground() {
 	x := q.newFetch(f, ticket)
 	x.removeDirectives(q.varyNames)
 	x.class = ClassRefresh
+	if early {
+		x.refreshEarly()
+	}
 	f.Background()
 	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
 	q.run(x)

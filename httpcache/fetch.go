@@ -77,6 +77,7 @@ type Fetch struct {
 	begun       time.Time
 	calledAt    time.Time              // the handlers were, last
 	usually     time.Duration          // the FetchTime of the stored response
+	freshUntil  time.Time              // until when that is fresh, if it is refreshed early
 	originAsked bool                   // or it was
 	searchLines []string               // No-Vary-Search as it was read last
 	searchSays  rfc9111.SearchVariance // what it says

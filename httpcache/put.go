@@ -84,7 +84,11 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		}
 	}
 	if refusal == store.Stored {
-		x.cache.refreshBackoff.forget(x.hitForMissKey)
+		if x.gainsNothing(freshness, entry.FetchTime) {
+			x.backOff()
+		} else {
+			x.cache.refreshBackoff.forget(x.hitForMissKey)
+		}
 		return store.Stored
 	}
 	// A purge during the fetch is no failure: what is stale now is refreshed at once. Nor is a

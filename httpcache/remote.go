@@ -129,6 +129,9 @@ func (x *Fetch) answerWith(found *store.Result) bool {
 	}
 	freshness := x.route.evaluateFor(entry, x.personal())
 	use, _ := freshness.UseFor(x.directives, x.begun, time.Now(), validityOf(found.Severity))
+	if use == rfc9111.UseFresh && x.isNoRenewal(freshness) {
+		return false
+	}
 	if use != rfc9111.UseFresh {
 		if use != rfc9111.UseNever {
 			x.validateElsewhere(found, freshness)

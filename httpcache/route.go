@@ -31,6 +31,9 @@ type Rules struct {
 	// Wait is how long a request waits for another's fetch to have a header, before it asks the
 	// origin for itself. 0: [DefaultWait].
 	Wait time.Duration
+	// RefreshEarly is how eagerly hits have a response fetched anew before its lifetime ends, the
+	// beta of rfc9111.EarlyRefresh. 0: never.
+	RefreshEarly float64
 	// CoalesceOff makes each request fetch for itself.
 	CoalesceOff bool
 	// Status is how much Cache-Status tells. The zero value is [StatusShort].

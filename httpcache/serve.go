@@ -67,12 +67,15 @@ func (q *Request) round() (answered bool, err error) {
 	defer held.Release()
 	switch use {
 	case rfc9111.UseFresh:
+		if q.dueEarly() {
+			q.refreshInBackground(true)
+		}
 		return true, q.respondStored(OutcomeHit, NoDetail)
 	case rfc9111.UseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
 	case rfc9111.UseRefresh:
 		if q.sharing() != sharingHitForMiss {
-			q.refreshInBackground()
+			q.refreshInBackground(false)
 			return true, q.respondStored(OutcomeStale, DetailSWR)
 		}
 		// A refresh brought a response that may not replace it, so it stands in for a failure only.
