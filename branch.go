@@ -87,7 +87,8 @@ func responsesOf(handler caddyhttp.MiddlewareHandler) []caddyhttp.ResponseHandle
 }
 
 // statusOfResponse is the status of the response that has brought a request to its branch, and of
-// the one outside of that: the routes for one answer by it too (`rewrite * /{rp.status_code}.html`).
+// the one outside of that: the routes for one answer by it too, as in
+// `rewrite * /{rp.status_code}.html`.
 func statusOfResponse(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {

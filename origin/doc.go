@@ -28,8 +28,8 @@
 //   - A request that has a stale response ([ClassStale]) is refused at once. So is a refresh, for
 //     which nobody waits ([ClassRefresh]). Neither goes before a request that waits: there is no
 //     free place as long as one does.
-//   - Who gives up leaves no hole. A place that was given to a request at the moment when it gave up
-//     goes to the next in the queue, with its token.
+//   - Who gives up leaves no hole. A place that was given to a request at the moment when it gave
+//     up goes to the next in the queue, with its token.
 //
 // # Failure
 //
@@ -46,10 +46,10 @@
 // same. Their success ends the outage too.
 //
 // Many requests fail together when an origin goes down. Only one that began after retryAt has asked
-// again, so only its failure doubles the back-off. Otherwise thirty requests at once would bring the
-// back-off to its maximum, and requests that have nothing else would put the next probe off for ever.
-// And a failure counts only if no request that began later has succeeded: one that has hung since
-// the outage says nothing about an origin that has recovered.
+// again, so only its failure doubles the back-off. Otherwise thirty requests at once would bring
+// the back-off to its maximum, and requests that have nothing else would put the next probe off for
+// ever. And a failure counts only if no request that began later has succeeded: one that has hung
+// since the outage says nothing about an origin that has recovered.
 //
 // Retry-After sets when the next probe may go, where that is later than the back-off. With
 // [Limits.Pauses] it pauses the origin as well: then nothing goes until it has passed. Success ends

@@ -48,8 +48,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// FuzzRetryAfter: whatever an origin sends, the answer is a time from none to an hour, and of digits
-// it is that many seconds.
+// FuzzRetryAfter: whatever an origin sends, the answer is a time from none to an hour, and of
+// digits it is that many seconds.
 func FuzzRetryAfter(f *testing.F) {
 	for _, text := range []string{"120", "0", "-1", "99999999999999999999", "Sat, 28 Nov 2026 12:00:30 GMT", "Sat Nov 28 12:00:30 2026", " 5", "5\x00"} {
 		f.Add(text, "", int64(1_796_000_000))
