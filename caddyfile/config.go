@@ -75,8 +75,8 @@ type HandlerConfig struct {
 
 	// How eagerly a response is renewed in the background before its lifetime ends: at random, the
 	// earlier the longer its fetches take and the more requests there are (XFetch), never in the
-	// first half of its lifetime. 1 is the paper's; more renews earlier, at most 10. Default: 0, not
-	// at all.
+	// first half of its lifetime. 1 is the paper's; more renews earlier, at most 10. Default: 0,
+	// not at all.
 	RefreshEarly float64 `json:"refresh_early,omitempty"`
 
 	// What makes two requests the same, besides method, scheme, authority, port, path and query.

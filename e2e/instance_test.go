@@ -150,8 +150,8 @@ func (in *instance) load(s setup, o *origin) {
 	if err := in.tryLoad(s, o); err != nil {
 		in.t.Fatal(err)
 	}
-	// Caddy returns when the goroutines that do this have begun. Until then the kernel gives the old
-	// servers some of the connections that are new.
+	// Caddy returns when the goroutines that do this have begun. Until then the kernel gives the
+	// old servers some of the connections that are new.
 	eventually(in.t, "the configuration that goes has closed its listeners", func() bool {
 		return caddy.ListenerUsage("tcp", fmt.Sprintf(":%d", in.port)) <= 1 && caddy.ListenerUsage("tcp", in.admin) <= 1
 	})

@@ -80,8 +80,8 @@ func (in *invalidation) beforehand() *invalidation {
 
 // unstored is what a fetch invalidates if its response is not stored in the end. An unsafe request
 // whose response is stored invalidates nothing: the origin says by a lifetime that its answer holds
-// for the next equal request, so it is a query. Without a stored answer nothing is left of that, and
-// RFC 9111 4.4 holds: the body broke off or was too large, or the store refused it.
+// for the next equal request, so it is a query. Without a stored answer nothing is left of that,
+// and RFC 9111 4.4 holds: the body broke off or was too large, or the store refused it.
 type unstored struct {
 	invalidation *invalidation
 	status       int
