@@ -282,8 +282,8 @@ func (x *Fetch) selected(v *store.Variant) bool { return x.selects(v) > 0 }
 // failed.
 func (x *Fetch) failElsewhere(status int, retryAfter string) {
 	x.backOff()
-	if x.staleStandsIn() {
-		x.share(x.staleOnError(status), 0)
+	if x.staleStandsIn(rfc9111.NoAnswer) {
+		x.share(x.staleOnError(status, rfc9111.NoAnswer), 0)
 		x.flight.Finish(nil)
 		return
 	}
@@ -316,6 +316,10 @@ func (x *Fetch) tellRemote(v verdict, status int, freshness *rfc9111.Freshness) 
 			x.remote.Unshared(true)
 		}
 	case verdictStale, verdictFail:
+		if status < http.StatusInternalServerError { // it is never shared
+			x.remote.Unshared(!aboutTheRequest(status))
+			return
+		}
 		x.remote.Failed(status, x.writer.header.Get("Retry-After"))
 	case verdictRelease:
 		x.remote.Unshared(remembered(status, freshness))
