@@ -217,6 +217,7 @@ func (x *Fetch) answerFetched(entry *store.Entry, freshness *rfc9111.Freshness) 
 	case store.RefusedPurged, store.RefusedOlder:
 		return false
 	case store.Stored:
+		x.removeGone(entry.Status, entry.RequestTime)
 		if held.Entry != nil { // of the two copies it is the one that counts in the budget
 			entry = held.Entry
 			x.hold(held)
@@ -264,15 +265,7 @@ func (x *Fetch) selects(v *store.Variant) int { return x.selector()(v) }
 
 // selector returns selects for any number of variants.
 func (x *Fetch) selector() func(*store.Variant) int {
-	header, request := headerOf(x.clientHeader), x.request()
-	return func(v *store.Variant) int {
-		for _, name := range v.Names {
-			if !x.route.Behind.Sees(request, name, header[name]) {
-				return 0
-			}
-		}
-		return x.route.variantScore(v, header)
-	}
+	return x.route.selector(x.request(), headerOf(x.clientHeader))
 }
 
 // selected reports whether a response of a variant is for the leader's request.
