@@ -1,17 +1,27 @@
 package httpcache
 
-import "context"
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
 
-// Admission decides which requests reach the origin, and when. It serves an origin with a budget,
-// or one that needs a rest. Every way to the origin passes it, once for each request of a client
-// and once for each fetch.
-type Admission interface {
-	// Admit waits until a request of this class may go to the origin, or ctx ends. done is called
-	// when the origin has answered it. The client gets an error in place of a response; an [Error]
-	// has the status. For a fetch the error counts as a failure of the origin, so a stale response
-	// may stand in.
-	Admit(ctx context.Context, class Class) (done func(), err error)
-}
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/origin"
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// The origin has one door. Every way to it passes here, once for each request of a client that is
+// passed on and once for each time a fetch asks: the [origin.Budget] of the route says whether it
+// may go now, later or not at all, and is told what came of it.
+//
+//	fetch ──┐         ┌─ a place ─► the handlers ─► Succeeded | Failed
+//	refresh ┼► enter ─┤
+//	pass ───┘         └─ refused ─► a stale response where one may be used, else 503
+//
+// A request with a usable stale response comes here only while the origin is well: see spareOrigin.
 
 // Class is why a request goes to the origin.
 type Class uint8
@@ -22,14 +32,169 @@ const (
 	ClassMiss Class = iota
 	// ClassRefresh: a fetch in the background, while a stale response is served.
 	ClassRefresh
-	// ClassPass: a client's own request, whose response is not stored.
-	ClassPass
 )
 
-// admit asks the Admission, if there is one.
-func (c *Cache) admit(ctx context.Context, class Class) (done func(), err error) {
-	if c.admission == nil {
-		return func() {}, nil
+// visit is one request at the origin: its place, and what has come of it. The zero value is none.
+type visit struct {
+	ctx    context.Context
+	place  origin.Place
+	header bool // one has come
+}
+
+// errPanic stands for what handlers panic with on a client's own goroutine.
+var errPanic = errors.New("the handlers panicked")
+
+// enter gets a place for the request. The error is an [origin.Refusal], or why ctx ended.
+func (v *visit) enter(ctx context.Context, rt *Route, class origin.Class) error {
+	v.ctx, v.header = ctx, false
+	return rt.Budget.Take(ctx, &v.place, class)
+}
+
+// answered reports a response header. One that says the origin failed does so at once. Any other
+// may still break off before the first byte of its body, unless it has none.
+func (v *visit) answered(status int, h http.Header, bodiless bool) {
+	v.header = true
+	switch {
+	case originFailed(status):
+		v.place.Failed(retryAfter(status, h))
+	case bodiless:
+		v.place.Succeeded()
 	}
-	return c.admission.Admit(ctx, class)
+}
+
+// received reports a byte of the body, or that the connection has become another protocol's.
+func (v *visit) received() { v.place.Succeeded() }
+
+// leave gives the place back when the handlers have returned, and reports what they left open. An
+// answer that breaks off is a failure; an error is what its status says. What ends without either
+// says nothing: its clients have left, or handlers broke it off on purpose, as `abort` does.
+func (v *visit) leave(err error, h http.Header) {
+	defer v.place.Done()
+	aborted := errors.Is(err, errPanic) || errors.Is(err, http.ErrAbortHandler)
+	_, panicked := errors.AsType[*coalesce.PanicError](err)
+	switch status := statusOf(err); {
+	case err == nil:
+		v.place.Succeeded()
+	case v.ctx.Err() != nil && !errors.Is(context.Cause(v.ctx), coalesce.ErrExpired), aborted && !v.header:
+	case aborted, panicked, v.ctx.Err() != nil, originFailed(status), v.header:
+		v.place.Failed(retryAfter(status, h))
+	default: // a 404 that is an error is an answer as well
+		v.place.Succeeded()
+	}
+}
+
+// retryAfter returns for how long a failure asks to leave the origin alone. Only what says that
+// there is too much to do can ask so (RFC 6585 4, RFC 9110 15.6.4).
+func retryAfter(status int, h http.Header) time.Duration {
+	if status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable {
+		return 0
+	}
+	return origin.RetryAfter(h, time.Now())
+}
+
+// originFailed reports whether a status says that the origin failed.
+func originFailed(status int) bool {
+	return status == http.StatusTooManyRequests || rfc9111.OriginFailed(status)
+}
+
+// refusalOf returns the refusal in an error, nil if there is none.
+func refusalOf(err error) *origin.Refusal {
+	refusal, _ := errors.AsType[*origin.Refusal](err)
+	return refusal
+}
+
+// detailOf says why a stale response is the answer although the origin was not asked. open is what
+// to say if it can be.
+func detailOf(s origin.Standing, open Detail) Detail {
+	switch s {
+	case origin.StandingBusy, origin.StandingPaused:
+		return DetailOriginBusy
+	case origin.StandingFailing:
+		return DetailSIE
+	case origin.StandingOpen:
+	}
+	return open
+}
+
+// spareOrigin answers with a stale response at once, if one may be used and the origin is busy,
+// paused or failing. While it fails, one such request at a time asks it again, in the background.
+// A request that may change something is sent in any case.
+func (q *Request) spareOrigin() (answered bool, err error) {
+	if q.found.Entry == nil || q.unsafe() {
+		return false, nil
+	}
+	standing := q.route.Budget.Standing(q.now)
+	if standing == origin.StandingOpen || !q.mayUseStale() {
+		return false, nil
+	}
+	q.route.Budget.Spared(standing)
+	if q.route.Budget.RefreshDue(q.now) {
+		q.refreshInBackground(false)
+	}
+	return true, q.respondStored(OutcomeStale, detailOf(standing, NoDetail))
+}
+
+// mayUseStale reports whether what is stored may be the answer in place of the origin's.
+func (q *Request) mayUseStale() bool {
+	return q.found.Entry != nil && q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) && q.bodyReady()
+}
+
+// admissionClass is what the fetch does if the origin has no place for it.
+func (x *Fetch) admissionClass() origin.Class {
+	switch {
+	case x.class == ClassRefresh:
+		return origin.ClassRefresh
+	case x.route.Policy.Unsafe(x.method):
+		return origin.ClassWaiting
+	case x.staleStandsIn():
+		return origin.ClassStale
+	}
+	return origin.ClassWaiting
+}
+
+// answerRefused answers a request whose flight the origin's budget has refused. answered is false
+// if another flight may follow: the request's own time to wait for a place has not passed.
+func (q *Request) answerRefused(s membership, r *origin.Refusal) (answered bool, err error) {
+	q.updateNow() // it has waited
+	switch {
+	case !q.unsafe() && q.mayUseStale():
+		q.leave(s, false)
+		detail := DetailOriginBusy
+		if r.Why == origin.Failing {
+			detail = DetailSIE
+		}
+		return true, q.respondStored(OutcomeStale, detail)
+	case s.fetch == nil && s.flight.Attempt() == 1 && q.now.Sub(q.arrivedAt()) < q.route.Budget.Wait():
+		return false, nil
+	}
+	q.leave(s, false)
+	return true, q.respondRefused(r, OutcomeMiss)
+}
+
+// respondRefused answers a request that the origin cannot take.
+func (q *Request) respondRefused(r *origin.Refusal, outcome Outcome) error {
+	q.decide(Decision{Outcome: outcome, Detail: DetailOriginBusy})
+	h := q.w.Header()
+	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.RetryAfter.Seconds()))))
+	q.sendStatus(h, rfc9111.CacheStatus{Detail: DetailOriginBusy.String()})
+	return fail(http.StatusServiceUnavailable, r)
+}
+
+// asked notes that the fetch of a flight has its place.
+func (t *flightTag) asked() { t.askedAt.Store(time.Now().UnixNano()) }
+
+// queued reports whether the fetch of a flight still waits for its place.
+func (t *flightTag) queued() bool { return t.askedAt.Load() == 0 }
+
+// queued reports whether the fetch that the request waits for does.
+func (s membership) queued() bool { return s.flight != nil && s.flight.Tag().(*flightTag).queued() }
+
+// silent returns for how long the origin has sent nothing to a flight. While the fetch waits for
+// its place, the origin is not the one that is silent.
+func silent(f *coalesce.Flight) time.Duration {
+	tag := f.Tag().(*flightTag)
+	if tag.queued() {
+		return 0
+	}
+	return min(f.Silent(), time.Duration(time.Now().UnixNano()-tag.askedAt.Load()))
 }

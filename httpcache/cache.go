@@ -23,8 +23,6 @@ type Options struct {
 	Pass func() bool
 	// Metrics counts. nil: nothing is counted.
 	Metrics Metrics
-	// Admission decides which requests reach the origin. nil: all do.
-	Admission Admission
 	// Remote begins a fetch's use of what other machines have. It returns nil while that is not to
 	// be used, and otherwise before the fetch asks anybody. nil: there are no other machines.
 	Remote func() RemoteFetch
@@ -66,7 +64,6 @@ type Cache struct {
 
 	pass      func() bool
 	metrics   Metrics
-	admission Admission
 	remote    func() RemoteFetch
 	purger    Purger
 	draw      func() float64 // see refreshEarly
@@ -87,7 +84,6 @@ func New(o Options) *Cache {
 		varianceHints:  newVarianceHints(),
 		pass:           o.Pass,
 		metrics:        o.Metrics,
-		admission:      o.Admission,
 		remote:         o.Remote,
 		purger:         o.Purger,
 		draw:           drawing,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -16,15 +17,11 @@ import (
 type flightTag struct {
 	key        store.Key // in the group of flights
 	url        string
-	generation uint64    // of the purges, when its fetch began
-	begun      time.Time // its fetch began then, or a little later
-	solo       bool      // no other request can join
-	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
-	failure atomic.Int32
+	generation uint64       // of the purges, when its fetch began
+	begun      time.Time    // its fetch began then, or a little later
+	solo       bool         // no other request can join
+	askedAt    atomic.Int64 // in Unix nanoseconds: the fetch had its place; 0 before that
 }
-
-// failure is the status with which the flight's fetch failed, or [rfc9111.NoAnswer].
-func (s membership) failure() int { return int(s.flight.Tag().(*flightTag).failure.Load()) }
 
 // membership is a request's place on a flight.
 type membership struct {
@@ -181,7 +178,7 @@ func (q *Request) joinable(f *coalesce.Flight) bool {
 	if !q.usable(f) {
 		return false
 	}
-	if f.Silent() < q.route.Wait {
+	if silent(f) < q.route.Wait {
 		return true
 	}
 	shared, decided := f.Shared().(*sharedResponse)
@@ -212,6 +209,11 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			}
 			result = coalesce.Failed
 		}
+		if refusal := refusalOf(s.flight.Err()); result == coalesce.Failed && refusal != nil {
+			if answered, err := q.answerRefused(s, refusal); answered {
+				return true, err
+			}
+		}
 		next, again := membership{}, false
 		if result == coalesce.Failed && s.fetch == nil && q.unsafe() {
 			// Another's failure says nothing about it.
@@ -219,7 +221,7 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			return q.fetchAlone(q.forward)
 		}
 		if result == coalesce.Failed && s.fetch == nil {
-			if err, ok := q.staleOnError(s.failure()); ok {
+			if err, ok := q.staleOnError(); ok {
 				q.leave(s, false)
 				return true, err
 			}
@@ -257,6 +259,9 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 	}
 	if q.following == nil {
 		wait := q.route.Wait
+		if s.queued() {
+			wait += q.route.Budget.Wait()
+		}
 		if q.sharing() != sharingOpen {
 			wait = min(wait, lateHeader)
 		}
@@ -301,6 +306,11 @@ func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error 
 		return q.passUncached(q.forward, rfc9111.Storable)
 	case result != coalesce.TimedOut && result != coalesce.Crowded:
 		return q.respondGone()
+	}
+	if e, ok := q.staleOnError(); ok && !q.unsafe() {
+		return e
+	}
+	switch {
 	case q.sharing() == sharingOpen:
 		return q.bypass(BypassCoalesceWait)
 	}
@@ -319,9 +329,9 @@ func (q *Request) serveEnded(s membership, result coalesce.WaitResult) error {
 		}
 		return q.leaderError(s)
 	case s.fetch == nil || s.flight.Attempt() > 1 || failedElsewhere(s.flight.Err()):
-		return q.failFollowers(s.flight.Err(), s.failure())
+		return q.failFollowers(s.flight.Err())
 	}
-	if e, ok := q.staleOnError(s.failure()); ok {
+	if e, ok := q.staleOnError(); ok {
 		return e
 	}
 	q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete})
@@ -368,8 +378,8 @@ func (q *Request) leaderError(s membership) error {
 
 // failFollowers answers the followers when the second fetch failed too. They get its status without
 // the origin's body, as an error that error handlers can treat.
-func (q *Request) failFollowers(err error, failure int) error {
-	if e, ok := q.staleOnError(failure); ok {
+func (q *Request) failFollowers(err error) error {
+	if e, ok := q.staleOnError(); ok {
 		return e
 	}
 	d := Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete}
@@ -389,11 +399,11 @@ func (q *Request) failFollowers(err error, failure int) error {
 	return fail(status, err)
 }
 
-// staleOnError answers with the stored response, if that may be used after the origin failed with
-// this status, or [rfc9111.NoAnswer] (RFC 5861 4).
-func (q *Request) staleOnError(status int) (err error, ok bool) {
+// staleOnError answers with the stored response, if that may be used after the origin failed (RFC
+// 5861 4).
+func (q *Request) staleOnError() (err error, ok bool) {
 	q.updateNow() // it has waited
-	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), status) || !q.bodyReady() {
+	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) || !q.bodyReady() {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, DetailSIE), true
@@ -401,12 +411,18 @@ func (q *Request) staleOnError(status int) (err error, ok bool) {
 
 // refreshInBackground fetches again what is being served stale (RFC 5861 3), or early: while it is
 // still fresh. There is one fetch for any number of requests, and none waits for it. After a failed
-// one there is a pause. A request that has to wait for the origin anyway ignores the pause.
+// one there is a pause, for what is stored and, see [origin.Budget], for the origin. An origin that
+// cannot take a refresh now is not asked. A request that has to wait for the origin anyway ignores
+// the pause.
 func (q *Request) refreshInBackground(early bool) {
 	if q.directives.NoStore { // a response to it may not be stored (RFC 9111 5.2.1.5)
 		return
 	}
-	if age, known := q.cache.refreshBackoff.age(q.hitForMissKey()); known && age < refreshPause {
+	if !q.route.Budget.RefreshDue(q.now) {
+		q.route.Budget.Dropped()
+		return
+	}
+	if q.refreshedInVain() {
 		return
 	}
 	ticket, tag := q.begin()
@@ -425,6 +441,17 @@ func (q *Request) refreshInBackground(early bool) {
 	f.Background()
 	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
 	q.run(x)
+}
+
+// refreshedInVain reports whether what is stored has just been refreshed and that failed, although
+// the origin is well. One page that is broken is not asked for again at once, while others are. A
+// failing origin is asked again at the pace of its own back-off.
+func (q *Request) refreshedInVain() bool {
+	if q.route.Budget.Standing(q.now) == origin.StandingFailing {
+		return false
+	}
+	age, known := q.cache.refreshBackoff.age(q.hitForMissKey())
+	return known && age < refreshPause
 }
 
 // removeDirectives removes the client's directives from a fetch. In a background refresh they are

@@ -121,6 +121,8 @@ const (
 	// DetailNoPass: what is stored was not used, or a fetch under way not waited for, because this
 	// machine may not know of every purge.
 	DetailNoPass
+	// DetailOriginBusy: the origin cannot take the request, or has asked to be left alone.
+	DetailOriginBusy
 )
 
 // String returns the word, empty for NoDetail.
@@ -140,6 +142,8 @@ func (d Detail) String() string {
 		return "error"
 	case DetailNoPass:
 		return "no-pass"
+	case DetailOriginBusy:
+		return "origin-busy"
 	}
 	return fmt.Sprintf("detail(%d)", uint8(d))
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -46,6 +47,9 @@ func (r Rules) withDefaults() Rules {
 	}
 	if r.Behind == nil {
 		r.Behind = nothingKnown{}
+	}
+	if r.Budget == nil {
+		r.Budget = origin.New("", origin.Limits{}, nil)
 	}
 	if r.Logger == nil {
 		r.Logger = slog.Default()

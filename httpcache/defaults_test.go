@@ -18,14 +18,17 @@ func TestRulesDefaults(t *testing.T) {
 		Policy: rfc9111.Policy{Targeted: []string{"Larder-Cache-Control", "Cdn-Cache-Control"}},
 		Tags:   TagRules{From: []string{"Surrogate-Key", "Cache-Tag", "Xkey"}}, Methods: []string{"GET", "HEAD"},
 		MaxBody: 64 << 20, MaxVariants: 32, Wait: 10 * time.Second,
-		Behind: nothingKnown{}, Logger: slog.Default(),
+		Behind: nothingKnown{}, Budget: got.Budget, Logger: slog.Default(),
+	}
+	if got.Budget == nil || got.Budget == (Rules{}).withDefaults().Budget {
+		t.Error("no budget of its own")
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	said := Rules{
 		Policy: rfc9111.Policy{Targeted: []string{}}, Tags: TagRules{From: []string{}}, Methods: []string{http.MethodGet},
-		MaxBody: 1, MaxVariants: 2, Wait: 3, Behind: nothingKnown{}, Logger: slog.New(slog.DiscardHandler),
+		MaxBody: 1, MaxVariants: 2, Wait: 3, Behind: nothingKnown{}, Budget: got.Budget, Logger: slog.New(slog.DiscardHandler),
 	}
 	if got := said.withDefaults(); !reflect.DeepEqual(got, said) {
 		t.Errorf("got %+v, want %+v", got, said)

@@ -66,6 +66,7 @@ type Fetch struct {
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
 	remoteLimit int64
 	class       Class
+	visit       visit
 	call        int     // which of the origin's requests is asked, from 0
 	seed        []field // the header as the leader's outer handlers had filled it
 	writer      *fetchWriter
@@ -188,27 +189,32 @@ func (x *Fetch) fill() error {
 	if x.answerFromRemote() {
 		return nil
 	}
-	if x.originAsked = true; x.remote != nil {
-		x.begun = time.Now() // it may have waited; to count that as the response's age would be too much
-	}
 	err := x.askOrigin()
 	x.returned.Store(true)
 	x.writer.finish(err)
 	return err
 }
 
-// askOrigin calls the handlers, twice if the first answer was a foreign 304.
+// askOrigin asks the origin, twice if the first answer was a foreign 304.
 func (x *Fetch) askOrigin() error {
-	done, err := x.cache.admit(x.flight.Context(), x.class)
-	if err != nil {
-		return err
-	}
-	defer done()
-	err = guarded(x.callNext)
+	err := x.visitOrigin()
 	if x.foreign304 && x.writer.mode == modeUndecided {
 		x.refetch()
-		err = guarded(x.callNext)
+		err = x.visitOrigin()
 	}
+	return err
+}
+
+// visitOrigin calls the handlers when the origin has a place for the fetch.
+func (x *Fetch) visitOrigin() error {
+	if err := x.visit.enter(x.flight.Context(), x.route, x.admissionClass()); err != nil {
+		return err
+	}
+	x.flight.Tag().(*flightTag).asked()
+	// It may have waited. To count that as the response's age would be too much.
+	x.originAsked, x.begun = true, time.Now()
+	err := guarded(x.callNext)
+	x.visit.leave(err, x.writer.Header())
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -182,11 +183,10 @@ func TestHeaderOfAStalledFetch(t *testing.T) {
 }
 
 // After a background refresh that failed the origin has a pause, however many requests come.
-func TestFailedRefreshBacksOff(t *testing.T) {
+func TestFailedRefreshBacksOff(t *testing.T) { inBubble(t, testFailedRefreshBacksOff) }
+
+func testFailedRefreshBacksOff(t *testing.T) {
 	h := newTestHandler(t)
-	held := h.cache
-	now := time.Now()
-	held.refreshBackoff.now = func() time.Time { return now }
 	var calls int
 	var down bool
 	next := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -205,9 +205,7 @@ func TestFailedRefreshBacksOff(t *testing.T) {
 		if err := h.ServeHTTP(w, newTestRequest(w), next); err != nil {
 			t.Fatal(err)
 		}
-		for held.flights.Len() > 0 {
-			runtime.Gosched()
-		}
+		synctest.Wait()
 		if got := w.header.Get("Cache-Status"); calls != want || !strings.HasPrefix(got, status) {
 			t.Errorf("%d calls of the origin, Cache-Status %s; want %d, %s", calls, got, want, status)
 		}
@@ -220,12 +218,12 @@ func TestFailedRefreshBacksOff(t *testing.T) {
 	for range 10 {
 		ask(3, stale)
 	}
-	now = now.Add(2*refreshPause + 1)
+	time.Sleep(2*refreshPause + 1)
 	ask(4, stale) // fails again
 	ask(4, stale)
 	down = false
 	ask(4, stale) // still at rest
-	now = now.Add(2*refreshPause + 1)
+	time.Sleep(2*refreshPause + 1)
 	ask(5, stale) // good again
 	ask(6, stale) // no pause after what went well
 }
@@ -318,45 +316,48 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newTestHandler(t)
-			h.MaxBody = 100
-			held = h.cache
-			now := time.Now()
-			held.refreshBackoff.now = func() time.Time { return now }
-			var calls int
-			next := writes("body", "Cache-Control", "max-age=60, stale-while-revalidate=600", "Age", "100", "Etag", `"v1"`)
-			ask := func() {
-				t.Helper()
-				w := &nullWriter{make(http.Header)}
-				err := h.ServeHTTP(w, newTestRequest(w), handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-					calls++
-					return next(w, r)
-				}))
-				for held.flights.Len() > 0 {
-					runtime.Gosched()
+			inBubble(t, func(t *testing.T) {
+				h := newTestHandler(t)
+				h.MaxBody = 100
+				held = h.cache
+				var calls int
+				next := writes("body", "Cache-Control", "max-age=60, stale-while-revalidate=600", "Age", "100", "Etag", `"v1"`)
+				ask := func() {
+					t.Helper()
+					standing := h.Budget.Standing(time.Now())
+					w := &nullWriter{make(http.Header)}
+					err := h.ServeHTTP(w, newTestRequest(w), handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+						calls++
+						return next(w, r)
+					}))
+					synctest.Wait()
+					detail := "; detail=swr"
+					if standing == origin.StandingFailing {
+						detail = "; detail=sie"
+					}
+					if got := w.header.Get("Cache-Status"); err != nil || calls > 1 && !strings.HasSuffix(got, detail) {
+						t.Fatalf("%v, %q", err, got)
+					}
 				}
-				if got := w.header.Get("Cache-Status"); err != nil || calls > 1 && !strings.HasSuffix(got, "; detail=swr") {
-					t.Fatalf("%v, %q", err, got)
-				}
-			}
-			ask()
-			next = fails
-			ask()
-			if calls == 1 {
-				t.Fatal("it is not refreshed")
-			}
-			failed := calls
-			for range 30 {
 				ask()
-			}
-			if calls != failed {
-				t.Errorf("%d calls of the origin while it rests", calls-failed)
-			}
-			now = now.Add(refreshPause)
-			ask()
-			if calls == failed {
-				t.Error("it rests for too long")
-			}
+				next = fails
+				ask()
+				if calls == 1 {
+					t.Fatal("it is not refreshed")
+				}
+				failed := calls
+				for range 30 {
+					ask()
+				}
+				if calls != failed {
+					t.Errorf("%d calls of the origin while it rests", calls-failed)
+				}
+				time.Sleep(refreshPause)
+				ask()
+				if calls == failed {
+					t.Error("it rests for too long")
+				}
+			})
 		})
 	}
 }

@@ -71,6 +71,7 @@ func (w *fetchWriter) WriteHeader(status int) {
 	if w.fetch.cancelled() {
 		return
 	}
+	w.fetch.visit.answered(status, w.header, w.declared == 0 || !bodyAllowed(status))
 	v, exchange, freshness := w.fetch.verdict(status, w.header)
 	w.fetch.carryOut(v, &exchange, freshness)
 }
@@ -135,6 +136,7 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.fetch.visit.received()
 	w.decidePostponed()
 	switch w.mode {
 	case modePassed:
@@ -165,7 +167,11 @@ func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	if w.out != nil {
-		return w.out.ReadFrom(r)
+		n, err := w.out.ReadFrom(r)
+		if n > 0 {
+			w.fetch.visit.received()
+		}
+		return n, err
 	}
 	return copyThrough(w, r)
 }
@@ -268,42 +274,30 @@ func (w *fetchWriter) failed(err error) {
 	if x.cancelled() {
 		return
 	}
-	status, failure := statusOf(err), failureOf(err)
-	if w.status != 0 { // the answer broke off
-		failure = rfc9111.NoAnswer
+	if refusalOf(err) != nil { // the origin was not asked, so it says nothing of the response
+		w.mode = modeDiscarded
+		x.flight.Fail(err)
+		return
 	}
+	status := statusOf(err)
+	_, panicked := errors.AsType[*coalesce.PanicError](err)
 	x.backOff()
 	x.tellFailure(status)
-	x.noteFailure(failure)
 	switch {
-	case x.staleStandsIn(failure):
-		x.share(x.staleOnError(status, failure), 0)
-		x.flight.Finish(nil)
-		return
 	case status < http.StatusInternalServerError:
 		x.cache.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
 		x.removeGone(status, x.begun)
 		x.flight.Release()
 		x.flight.TakeOver()
+	case (panicked || rfc9111.OriginFailed(status)) && x.staleStandsIn():
+		x.share(x.staleOnError(status), 0)
+		x.flight.Finish(nil)
+		return
 	case x.flight.Attempt() == 1:
 		x.flight.Reject()
 		x.flight.TakeOver()
 	}
 	x.flight.Fail(err)
-}
-
-// failureOf returns the status with which a fetch failed whose handlers returned err, or
-// [rfc9111.NoAnswer]: for a panic, and where a proxy found nobody to ask or had no answer.
-func failureOf(err error) int {
-	if _, panicked := errors.AsType[*coalesce.PanicError](err); panicked {
-		return rfc9111.NoAnswer
-	}
-	switch status := statusOf(err); status {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return rfc9111.NoAnswer
-	default:
-		return status
-	}
 }
 
 // trailer collects the fields that handlers set behind the header: announced ones, and those with

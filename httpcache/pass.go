@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -21,6 +22,7 @@ import (
 type passWriter struct {
 	http.ResponseWriter
 	q         *Request
+	visit     visit // of a request that no fetch was begun for
 	decision  Decision
 	fwdStatus int // the response's status, if Cache-Status tells it
 
@@ -35,7 +37,6 @@ type passWriter struct {
 	records       bool
 	begun         time.Time
 	hitForMissKey store.Key
-	removeGone    func(status int) // see goneOnPass
 
 	wroteHeader bool
 	scratch     [1]string // for Cache-Status
@@ -62,11 +63,9 @@ func (pw *passWriter) WriteHeader(status int) {
 	}
 	pw.wroteHeader = true
 	h := pw.Header()
+	pw.visit.answered(status, h, declaredLength(h) == 0 || !bodyAllowed(status) || pw.q.r.Method == http.MethodHead)
 	if pw.records {
 		pw.record(status, h)
-	}
-	if pw.removeGone != nil {
-		pw.removeGone(status)
 	}
 	if pw.invalidation != nil {
 		pw.invalidation.carryOut(status, h)
@@ -92,6 +91,7 @@ func (pw *passWriter) Write(p []byte) (int, error) {
 	if !pw.wroteHeader {
 		pw.WriteHeader(http.StatusOK)
 	}
+	pw.visit.received()
 	if pw.bodiless {
 		return len(p), nil
 	}
@@ -110,7 +110,11 @@ func (pw *passWriter) ReadFrom(r io.Reader) (int64, error) {
 	if pw.bodiless || pw.flushEach {
 		return copyThrough(pw, r)
 	}
-	return io.Copy(pw.ResponseWriter, r)
+	n, err := io.Copy(pw.ResponseWriter, r)
+	if n > 0 {
+		pw.visit.received()
+	}
+	return n, err
 }
 
 // FlushError implements what http.ResponseController looks for.
@@ -142,7 +146,9 @@ func (pw *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err == nil && !pw.wroteHeader {
 		pw.q.decide(pw.decision)
 	}
-	pw.hijacked = err == nil
+	if pw.hijacked = err == nil; pw.hijacked {
+		pw.visit.received()
+	}
 	return conn, rw, err
 }
 
@@ -206,7 +212,6 @@ func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) e
 // it in place.
 func (pw *passWriter) willRecord() {
 	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
-	pw.removeGone = pw.q.goneOnPass()
 }
 
 // record notes for the next requests whether a response that is passed on could have been stored. A
@@ -258,17 +263,20 @@ func completeLength(h http.Header) int64 {
 	return n
 }
 
-// pass asks the origin on the client's own goroutine.
+// pass asks the origin on the client's own goroutine, when it has a place for the request.
 func (q *Request) pass(out *passWriter) error {
+	if err := out.visit.enter(q.r.Context(), q.route, origin.ClassWaiting); err != nil {
+		if refusal := refusalOf(err); refusal != nil {
+			return q.respondRefused(refusal, out.decision.Outcome)
+		}
+		return q.respondGone() // while it waited
+	}
 	err := q.askOrigin(out)
 	out.finish()
 	if !out.wroteHeader && !out.hijacked {
 		if err == nil {
 			out.WriteHeader(http.StatusOK)
 		} else {
-			if out.removeGone != nil {
-				out.removeGone(statusOf(err))
-			}
 			if out.decision.Reason() == "" {
 				out.decision.Detail = DetailError
 			}
@@ -279,15 +287,13 @@ func (q *Request) pass(out *passWriter) error {
 }
 
 // askOrigin has the origin answer the client's own request.
-func (q *Request) askOrigin(out *passWriter) error {
-	done, err := q.cache.admit(q.r.Context(), ClassPass)
-	if err != nil {
-		return err
-	}
-	defer done()
+func (q *Request) askOrigin(out *passWriter) (err error) {
+	err = errPanic // unless the handlers return
+	defer func() { out.visit.leave(err, out.Header()) }()
 	out.outlive()
 	defer out.seeThrough()
-	return q.origin.ServeHTTP(out, q.r)
+	err = q.origin.ServeHTTP(out, q.r)
+	return err
 }
 
 // Interface guards.

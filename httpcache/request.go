@@ -325,7 +325,7 @@ func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 	case StatusOff:
 		return
 	case StatusShort:
-		if !cs.Hit && cs.Forward != rfc9111.ForwardBypass {
+		if !cs.Hit && cs.Forward != rfc9111.ForwardBypass && cs.Forward != rfc9111.ForwardNone {
 			cs.Detail = ""
 		}
 	case StatusFull:

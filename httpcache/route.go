@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -44,6 +45,9 @@ type Rules struct {
 	Invalidate []InvalidateRule
 	// Behind tells what handlers behind the cache write. nil: what proxies write.
 	Behind Behind
+	// Budget is what the origin can take, and how it fares. Routes may share one. nil: one of the
+	// route's own, without limits.
+	Budget *origin.Budget
 	// Logger is for messages to the operator of the route. nil: slog's default.
 	Logger *slog.Logger
 }

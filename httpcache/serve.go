@@ -75,8 +75,9 @@ func (q *Request) round() (answered bool, err error) {
 		return true, q.respondStored(OutcomeStale, NoDetail)
 	case rfc9111.UseRefresh:
 		if q.sharing() != sharingHitForMiss {
+			detail := detailOf(q.route.Budget.Standing(q.now), DetailSWR)
 			q.refreshInBackground(false)
-			return true, q.respondStored(OutcomeStale, DetailSWR)
+			return true, q.respondStored(OutcomeStale, detail)
 		}
 		// A refresh brought a response that may not replace it, so it stands in for a failure only.
 		q.forward = rfc9111.ForwardStale
@@ -84,6 +85,9 @@ func (q *Request) round() (answered bool, err error) {
 	}
 	if q.directives.OnlyIfCached {
 		return true, q.refuse()
+	}
+	if answered, err := q.spareOrigin(); answered {
+		return true, err
 	}
 	return q.fetch()
 }

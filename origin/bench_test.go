@@ -58,7 +58,7 @@ func BenchmarkStanding(b *testing.B) {
 	}
 }
 
-// TestAdmitAllocates nothing.
+// Admitting allocates nothing.
 func TestAdmitAllocatesNothing(t *testing.T) {
 	b := New("", Limits{MaxConcurrent: 1, Rate: Rate{Count: 1 << 30, Per: time.Second}}, nil)
 	var p Place

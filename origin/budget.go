@@ -56,6 +56,7 @@ type Budget struct {
 	pausedUntil atomic.Int64
 	retryAt     atomic.Int64 // when a probe may go; 0 if the origin is not failing
 	lastGood    atomic.Int64 // when the last of the requests began that have succeeded
+	longest     atomic.Int64 // of limits: Wait
 }
 
 // New returns the Budget of an origin. The name stands in errors and may be empty. metrics may be
@@ -64,19 +65,20 @@ func New(name string, limits Limits, metrics Metrics) *Budget {
 	if metrics == nil {
 		metrics = noMetrics{}
 	}
-	limits = limits.withDefaults()
+	limits = limits.WithDefaults()
 	b := &Budget{name: name, metrics: metrics, epoch: time.Now(), limits: limits}
 	b.tokens.Store(limits.Rate.limiter())
 	b.lastGood.Store(math.MinInt64)
+	b.longest.Store(int64(limits.Wait))
 	return b
 }
 
-// Name returns the name of the origin.
-func (b *Budget) Name() string { return b.name }
+// Wait returns how long a request may wait for a place.
+func (b *Budget) Wait() time.Duration { return time.Duration(b.longest.Load()) }
 
 // Apply puts other limits in force. What is under way counts on, and what waits goes on waiting.
 func (b *Budget) Apply(limits Limits) {
-	limits = limits.withDefaults()
+	limits = limits.WithDefaults()
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,6 +91,7 @@ func (b *Budget) Apply(limits Limits) {
 		b.tokens.Load().SetBurstAt(now, limits.Rate.Burst)
 	}
 	b.limits = limits
+	b.longest.Store(int64(limits.Wait))
 	b.settle(now)
 }
 

@@ -246,7 +246,7 @@ func TestBurstDefaults(t *testing.T) {
 		{Rate{Count: 5, Per: time.Second, Burst: 1}, 1},
 		{Rate{}, 0},
 	} {
-		if got := (Limits{Rate: tc.rate}).withDefaults().Rate.Burst; got != tc.want {
+		if got := (Limits{Rate: tc.rate}).WithDefaults().Rate.Burst; got != tc.want {
 			t.Errorf("%+v: a burst of %d, want %d", tc.rate, got, tc.want)
 		}
 	}

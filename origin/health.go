@@ -153,3 +153,19 @@ func (b *Budget) RefreshDue(now time.Time) bool {
 	at := b.at(now)
 	return at >= b.pausedUntil.Load() && at >= b.retryAt.Load() && !b.closed.Load() && b.untilToken(now) <= 0
 }
+
+// Spared counts a request that was answered otherwise because of how the origin stands.
+func (b *Budget) Spared(s Standing) {
+	switch s {
+	case StandingBusy:
+		b.metrics.Refused(Busy)
+	case StandingPaused:
+		b.metrics.Refused(Paused)
+	case StandingFailing:
+		b.metrics.Refused(Failing)
+	case StandingOpen:
+	}
+}
+
+// Dropped counts a refresh that was not begun because of how the origin stands.
+func (b *Budget) Dropped() { b.metrics.Refused(Refresh) }

@@ -15,7 +15,7 @@ func fail(t *testing.T, b *Budget, class Class, retryAfter time.Duration) {
 	p.Done()
 }
 
-// The back-off doubles with each probe that fails, up to its maximum, until the first success.
+// The back-off doubles with each probe that fails, up to its maximum. The first success ends it.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New("", Limits{BackoffMin: time.Second, BackoffMax: 5 * time.Second}, nil)

@@ -44,8 +44,8 @@ type Rate struct {
 	Burst int
 }
 
-// withDefaults returns a copy with the default back-off and burst where none is given.
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns a copy with the default back-off and burst where none is given.
+func (l Limits) WithDefaults() Limits {
 	if l.BackoffMin <= 0 {
 		l.BackoffMin = DefaultBackoffMin
 	}
