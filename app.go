@@ -36,7 +36,8 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 
-	routes httpcache.Siblings
+	routes  httpcache.Siblings
+	origins map[string]namedOrigin // that handlers of this configuration give limits
 }
 
 // CaddyModule returns the Caddy module information.

@@ -33,7 +33,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"origin":                   {"golang.org/x/time/rate"},
 		"httpcache": {
 			"github.com/hashicorp/golang-lru/v2",
-			modulePath + "/coalesce", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
+			modulePath + "/coalesce", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
 		},
 		"fleet":           {modulePath + "/store", "golang.org/x/sys/unix"},
 		"fleet/fleettest": {modulePath + "/fleet"},
@@ -43,7 +43,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
-			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/httpcache", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
+			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
 		},
 	}
 	for folder, imports := range want {
@@ -60,7 +60,7 @@ func TestImportsPointOneWay(t *testing.T) {
 				ours = append(ours, rest)
 			}
 		}
-		if want := []string{"caddyfile", "fleet", "fleet/redis", "httpcache", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
+		if want := []string{"caddyfile", "fleet", "fleet/redis", "httpcache", "origin", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}
 	})

@@ -27,6 +27,8 @@ type metrics struct {
 	purged        *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
 	purgeWait     prometheus.Histogram
+	originWaiting *prometheus.GaugeVec
+	originRefused *prometheus.CounterVec
 
 	sharedRequests    [fleet.OpCount][fleet.OutcomeCount]prometheus.Counter
 	sharedRequestsVec *prometheus.CounterVec
@@ -57,7 +59,12 @@ func newMetrics() *metrics {
 			Help:    "Time until a purge held on every node of the fleet.",
 			Buckets: []float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 60},
 		}),
-		reasons: make(map[rfc9111.Reason]prometheus.Counter),
+		originWaiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "origin_waiting",
+			Help: "Requests that wait for a place at an origin.",
+		}, []string{"origin"}),
+		originRefused: counter("origin_refused_total", "Requests that did not go to an origin, by why.", "origin", "why"),
+		reasons:       make(map[rfc9111.Reason]prometheus.Counter),
 
 		sharedRequestsVec: counter("shared_requests_total", "Requests to the server that the fleet shares, by what was asked for and what came of it.", "op", "outcome"),
 		sharedSecondsVec: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -96,7 +103,7 @@ func (m *metrics) resolveShared() {
 // register registers the counts in the registry of a new configuration, and what is read of the
 // store.
 func (m *metrics) register(registry prometheus.Registerer, ofStore *storeCollector) error {
-	return registerAll(registry, m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, ofStore)
+	return registerAll(registry, m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, m.originWaiting, m.originRefused, ofStore)
 }
 
 // registerShared registers what is counted where there is a fleet.

@@ -34,8 +34,8 @@ func init() {
 // Placeholders it sets:
 //
 //   - {http.larder.status}: hit, stale, revalidated, miss, collapsed or bypass
-//   - {http.larder.reason}: the reason, where there is one: swr, sie, a bypass's reason, or why
-//     a response was not stored
+//   - {http.larder.reason}: the reason, where there is one: swr, sie, origin-busy, a bypass's
+//     reason, or why a response was not stored
 //
 // The access log has them as larder_status and larder_reason.
 type Handler struct {
@@ -45,6 +45,7 @@ type Handler struct {
 	server func() string                // the name of the server that it belongs to
 	branch func(r *http.Request) string // the routes for responses that it stands in
 	route  *httpcache.Route
+	origin *originClaim // nil unless it has a name
 	logger *zap.Logger
 }
 
@@ -77,6 +78,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	rules, err := h.rules(ctx)
 	if err != nil {
+		return err
+	}
+	if rules.Budget, err = h.budget(server); err != nil {
 		return err
 	}
 	h.route = h.app.cache.NewRoute(rules, &h.app.routes)
@@ -115,8 +119,12 @@ func (h *Handler) invalidateRules(ctx caddy.Context) (rules []httpcache.Invalida
 	return rules, nil
 }
 
+// Cleanup gives the origin back. Caddy calls it also when Provision failed half way.
+func (h *Handler) Cleanup() error { return h.origin.release() }
+
 // Interface guards.
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -30,8 +30,7 @@ func (c *HandlerConfig) checkLines() error {
 		c.checkIgnore(),
 		checkChoice("client_directives", c.ClientDirectives, clientDirectivesObey, clientDirectivesIgnore),
 		checkWindow("stale_while_revalidate", c.StaleWhileRevalidate),
-		c.StaleIfError.check(),
-		checkKeep(c.Keep),
+		checkWindow("stale_if_error", c.StaleIfError),
 		c.checkRefreshEarly(),
 		c.Key.check(),
 		c.checkMethods(),
@@ -43,6 +42,7 @@ func (c *HandlerConfig) checkLines() error {
 		c.Coalesce.check(),
 		c.checkTargeted(),
 		checkChoice("status", c.Status, statusShort, statusFull, statusOff),
+		c.Origin.check(),
 	)
 }
 
@@ -62,7 +62,7 @@ func (c *HandlerConfig) checkWhole() error {
 			return err
 		}
 	}
-	return nil
+	return c.Origin.checkWhole()
 }
 
 // check looks at each rule, and that no status has two rules of equal rank.

@@ -11,9 +11,7 @@ import (
 )
 
 func TestHandlerDefaults(t *testing.T) {
-	keep := Span(time.Hour)
 	want := HandlerConfig{
-		Keep:             &keep,
 		ClientDirectives: "obey",
 		Key:              &KeyConfig{Query: &QueryConfig{}},
 		Methods:          []string{"GET", "HEAD"},
@@ -38,7 +36,6 @@ func TestHandlerDefaults(t *testing.T) {
 
 func TestHandlerDefaultsKeepWhatIsSaid(t *testing.T) {
 	said := HandlerConfig{
-		Keep:             new(Span), // 0 is said
 		Ignore:           []string{"vary"},
 		ClientDirectives: "ignore",
 		Key:              &KeyConfig{Query: &QueryConfig{Sort: true}, Header: []string{"accept-language"}},

@@ -19,8 +19,7 @@ import (
 //	    heuristic on|off
 //	    deception_guard on|off
 //	    stale_while_revalidate <duration>
-//	    stale_if_error         <duration>|unlimited [<status>...]
-//	    keep      <duration>|unlimited|0
+//	    stale_if_error         <duration>
 //	    refresh_early          <beta>|off
 //	    key {
 //	        query  sort
@@ -50,6 +49,12 @@ import (
 //	    coalesce     wait <duration>
 //	    targeted     <field>...
 //	    status       short|full|off
+//	    origin [<name>] {
+//	        max_concurrent <n>
+//	        rate           <n>/<s|m|h> [<burst>]
+//	        queue          <n> [<duration>]
+//	        backoff        <min> [<max>]
+//	    }
 //	    shared       on|off
 //	}
 //
@@ -87,8 +92,7 @@ func (p *handlerParser) words() []word {
 		{name: "heuristic", usage: "heuristic on|off", args: onOffInto(&c.Heuristic)},
 		{name: "deception_guard", usage: "deception_guard on|off", args: onOffInto(&c.DeceptionGuard)},
 		{name: "stale_while_revalidate", usage: "stale_while_revalidate <duration>", args: durationInto(&c.StaleWhileRevalidate)},
-		{name: "stale_if_error", usage: "stale_if_error <duration>|unlimited [<status>...]", args: staleIfErrorInto(&c.StaleIfError)},
-		{name: "keep", usage: "keep <duration>|unlimited|0", args: keepInto(&c.Keep)},
+		{name: "stale_if_error", usage: "stale_if_error <duration>", args: durationInto(&c.StaleIfError)},
 		{name: "refresh_early", usage: "refresh_early <beta>|off", args: oneInto(&c.RefreshEarly, parseBeta)},
 		{name: "key", block: p.key},
 		{name: "methods", usage: "methods GET HEAD [QUERY] [POST]", args: listInto(&c.Methods)},
@@ -101,6 +105,7 @@ func (p *handlerParser) words() []word {
 		{name: "coalesce", usage: "coalesce off, or coalesce wait <duration>", args: p.coalesce},
 		{name: "targeted", usage: "targeted <field>...", args: listInto(&c.Targeted)},
 		{name: "status", usage: "status short|full|off", args: textInto(&c.Status)},
+		{name: "origin", block: p.origin},
 		{name: "shared", usage: "shared on|off", args: choiceInto(&c.Shared)},
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // Rules are what the directive says, as the cache is given it. The receiver has its defaults
 // (WithDefaults). Left out is what only a running configuration knows: the app's limit of MaxBody,
-// Invalidate with its matchers, Behind and Logger.
+// Invalidate with its matchers, Behind, Budget and Logger.
 func (c *HandlerConfig) Rules() httpcache.Rules {
 	return httpcache.Rules{
 		Policy: policyOf(c), Key: keyRulesOf(c.Key),
@@ -35,18 +35,9 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 		Heuristic:              c.Heuristic,
 		SafePost:               c.SafePost,
 		StaleWhileRevalidate:   time.Duration(c.StaleWhileRevalidate),
-		Keep:                   time.Duration(*c.Keep),
+		StaleIfError:           time.Duration(c.StaleIfError),
 		DeceptionGuard:         c.DeceptionGuard,
 		Targeted:               c.Targeted,
-	}
-	if *c.Keep == 0 {
-		p.Keep = -1
-	}
-	if s := c.StaleIfError; s != nil {
-		p.StaleIfError = time.Duration(s.Duration)
-		for _, status := range s.Status {
-			p.Failures = append(p.Failures, rfc9111.StatusClass(status))
-		}
 	}
 	switch c.SetCookie {
 	case setCookieStrip:

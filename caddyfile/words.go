@@ -105,6 +105,7 @@ func placesOf(text string) (places []string) {
 		{"key { … }", p.keyWords(&KeyConfig{})},
 		{"tags { … }", tagsWords(&TagsConfig{})},
 		{"invalidate [<matcher>] { … }", invalidateWords(&InvalidateRule{})},
+		{"origin [<name>] { … }", originWords(&OriginConfig{})},
 		{"shared <url>... { … } of the global option", sharedWords(nil, &RedisConfig{})},
 		{"tls { … } of shared", tlsWords(&TLSConfig{})},
 	}} {
@@ -203,23 +204,16 @@ func ttlInto(rules *TTLRules) func([]string) error {
 			return err
 		}
 		rule := TTLRule{Duration: d}
-		if rule.Status, err = parseStatuses(args[1:]); err != nil {
-			return err
+		for _, arg := range args[1:] {
+			match, err := parseStatus(arg)
+			if err != nil {
+				return err
+			}
+			rule.Status = append(rule.Status, match)
 		}
 		*rules = append(*rules, rule)
 		return nil
 	}
-}
-
-func parseStatuses(args []string) (statuses []StatusMatch, err error) {
-	for _, arg := range args {
-		match, err := parseStatus(arg)
-		if err != nil {
-			return nil, err
-		}
-		statuses = append(statuses, match)
-	}
-	return statuses, nil
 }
 
 // parseDuration reads a duration that a user wrote, so zero is an error: wherever a duration can

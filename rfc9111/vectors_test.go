@@ -30,7 +30,6 @@ type vector struct {
 		Came      *float64
 	}
 	Validity string // "" is valid
-	Failure  int    // the status with which the origin fails the later request
 	Size     int64
 	Expected expectation
 }
@@ -50,8 +49,7 @@ type vectorPolicy struct {
 	Ignore, Targeted []string
 	Heuristic        bool
 	SafePost         bool
-	SWR, SIE, Keep   float64
-	Failures         []string
+	SWR, SIE         float64
 	SetCookie        string
 	TagFields        []string
 	IgnoreClient     bool
@@ -184,7 +182,7 @@ func (v *vector) checkFreshness(t *testing.T) int {
 		equal(t, "ttl", e.TTL, f.TTL(now).Seconds()) +
 		equal(t, "stale-while-revalidate", e.SWR, f.StaleWhileRevalidate.Seconds()) +
 		equal(t, "stale-if-error", e.SIE, f.StaleIfError.Seconds()) +
-		equal(t, "keep", e.Keep, f.KeepUntil().Sub(arrival).Seconds())
+		equal(t, "keep", e.Keep, f.KeepUntil(HasValidator(x.Header)).Sub(arrival).Seconds())
 }
 
 func (v *vector) validity(t *testing.T) Validity {
@@ -207,7 +205,7 @@ func (v *vector) checkUse(t *testing.T) int {
 	return equal(t, "use", e.Use, use.String()) +
 		equal(t, "forward", e.Forward, forward.String()) +
 		equal(t, "for those waiting", e.Waiting, f.UsableByFollowers()) +
-		equal(t, "usable on error", e.OnError, f.UsableOnError(d, v.now(), v.validity(t), v.Failure))
+		equal(t, "usable on error", e.OnError, f.UsableOnError(d, v.now(), v.validity(t)))
 }
 
 func (v *vector) checkVary(t *testing.T) int {
@@ -392,7 +390,6 @@ func (v *vector) policy(t *testing.T) *Policy {
 		TTL: ttls(t, p.TTL), ForceTTL: ttls(t, p.Force), MaxTTL: duration(p.MaxTTL),
 		Ignore: p.Ignore, Heuristic: p.Heuristic, SafePost: p.SafePost,
 		StaleWhileRevalidate: duration(p.SWR), StaleIfError: duration(p.SIE),
-		Failures: statusClasses(t, p.Failures), Keep: duration(p.Keep),
 	}
 	for _, name := range p.Targeted {
 		policy.Targeted = append(policy.Targeted, http.CanonicalHeaderKey(name))
@@ -415,21 +412,17 @@ func (v *vector) policy(t *testing.T) *Policy {
 func ttls(t *testing.T, rows []vectorTTL) []StatusTTL {
 	var out []StatusTTL
 	for _, row := range rows {
-		out = append(out, StatusTTL{Duration: duration(row.Seconds), Statuses: statusClasses(t, row.Statuses)})
+		ttl := StatusTTL{Duration: duration(row.Seconds)}
+		for _, s := range row.Statuses {
+			class, err := ParseStatusClass(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ttl.Statuses = append(ttl.Statuses, class)
+		}
+		out = append(out, ttl)
 	}
 	return out
-}
-
-func statusClasses(t *testing.T, words []string) (classes []StatusClass) {
-	t.Helper()
-	for _, word := range words {
-		class, err := ParseStatusClass(word)
-		if err != nil {
-			t.Fatal(err)
-		}
-		classes = append(classes, class)
-	}
-	return classes
 }
 
 func method(m message) string {
