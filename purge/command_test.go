@@ -92,6 +92,7 @@ func TestCommandFails(t *testing.T) {
 		{"purge of an empty tag", []string{"purge", "--tag", ""}, "an element is empty"},
 		{"ls with a bad prefix", []string{"ls", "--prefix", "blog"}, "not an absolute URL"},
 		{"ls with an empty tag", []string{"ls", "--tag", ""}, "the value is empty"},
+		{"ls with a URL as its host", []string{"ls", "--host", "http://a"}, "a scheme or a path is no part of one"},
 		{"ls of an unknown cursor", []string{"ls"}, "cursor"}, // the fake knows no page
 		{"stats with an argument", []string{"stats", "all"}, "unknown command"},
 		{"unknown subcommand", []string{"clear"}, "unknown command"},
@@ -151,15 +152,15 @@ func TestListCommand(t *testing.T) {
 		"p2": {Next: "p3"}, // a page may be empty before the last
 		"p3": {Entries: []Entry{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk"}}},
 	}})
-	stdout, stderr, err := larder(t, "ls", "--tag", "t", "--prefix", "http://a", "--address", adminAddress)
+	stdout, stderr, err := larder(t, "ls", "--tag", "t", "--prefix", "http://a", "--host", "A:80", "--address", adminAddress)
 	const want = "http://a/1\t200\t5\t6\t7\tmemory\tt u\n" + "http://a/2\t404\t0\t0\t-1\tdisk\t\n"
 	if err != nil || stdout != want || stderr != "" {
 		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
 	}
 	asked := []Query{
-		{Tag: "t", Prefix: "http://a/", Limit: 1000},
-		{Tag: "t", Prefix: "http://a/", Limit: 1000, Cursor: "p2"},
-		{Tag: "t", Prefix: "http://a/", Limit: 1000, Cursor: "p3"},
+		{Tag: "t", Prefix: "http://a/", Host: "a:80", Limit: 1000},
+		{Tag: "t", Prefix: "http://a/", Host: "a:80", Limit: 1000, Cursor: "p2"},
+		{Tag: "t", Prefix: "http://a/", Host: "a:80", Limit: 1000, Cursor: "p3"},
 	}
 	if !reflect.DeepEqual(cache.queries, asked) {
 		t.Errorf("the cache was asked for %+v, want %+v", cache.queries, asked)

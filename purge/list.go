@@ -13,9 +13,9 @@ import (
 )
 
 func listCommand(api *client) *cobra.Command {
-	var tag, prefix string
+	var tag, prefix, host string
 	cmd := &cobra.Command{
-		Use:   "ls [--tag T] [--prefix P]",
+		Use:   "ls [--tag T] [--prefix P] [--host H]",
 		Short: "Lists stored responses, one a line",
 		Long: `
 Lists the stored responses that match all filters, one a line, with tabs
@@ -24,17 +24,17 @@ between: URL, status, size in bytes, age in seconds, seconds of freshness left
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filters := url.Values{"limit": {strconv.Itoa(maxLimit)}}
-			if cmd.Flags().Changed("tag") {
-				filters.Set("tag", tag)
-			}
-			if cmd.Flags().Changed("prefix") {
-				filters.Set("prefix", prefix)
+			for name, value := range map[string]string{"tag": tag, "prefix": prefix, "host": host} {
+				if cmd.Flags().Changed(name) {
+					filters.Set(name, value)
+				}
 			}
 			return list(cmd.OutOrStdout(), api, filters)
 		},
 	}
 	cmd.Flags().StringVar(&tag, "tag", "", "Only responses that carry this tag")
 	cmd.Flags().StringVar(&prefix, "prefix", "", "Only responses whose absolute URL begins so")
+	cmd.Flags().StringVar(&host, "host", "", "Only responses of this host, or host:port")
 	return cmd
 }
 
