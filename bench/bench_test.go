@@ -106,6 +106,7 @@ func TestOrigin(t *testing.T) {
 		{"/16384/a?nostore", "no-store"},
 		{"/64/a?sse", "no-cache"},
 		{"/10/a?tag=t", "max-age=3600"},
+		{"/10/a?late=1,7", "max-age=7"},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
 			a, err := b.request(t.Context(), http.MethodGet, server.URL+tt.path)
@@ -118,8 +119,8 @@ func TestOrigin(t *testing.T) {
 		})
 	}
 	b.originAddress = strings.TrimPrefix(server.URL, "http://")
-	if n, err := b.fetches(t.Context()); err != nil || n != 4 {
-		t.Errorf("%d fetches, %v, want 4", n, err)
+	if n, err := b.fetches(t.Context()); err != nil || n != 5 {
+		t.Errorf("%d fetches, %v, want 5", n, err)
 	}
 }
 
@@ -138,5 +139,49 @@ func TestCaseNames(t *testing.T) {
 			t.Errorf("case %q is a duplicate or lacks something", c.name)
 		}
 		names = append(names, c.name)
+	}
+}
+
+// TestVisits: they are the same for the same seed, as many as the rate says within seven standard
+// deviations, and mostly for the first page.
+func TestVisits(t *testing.T) {
+	v := visits{pages: 100, rate: 1000, length: 10 * time.Second, unseen: time.Second, seed: visitSeed}
+	all := v.sequence()
+	if again := v.sequence(); !slices.Equal(all, again) {
+		t.Error("another sequence from the same seed")
+	}
+	if n := len(all); n < 11_000-735 || n > 11_000+735 {
+		t.Errorf("%d visits in 11 s", n)
+	}
+	counts := make([]int, v.pages)
+	for i, one := range all {
+		if one.at > v.unseen+v.length || i > 0 && one.at < all[i-1].at {
+			t.Fatalf("visit %d at %v", i, one.at)
+		}
+		counts[one.page]++
+	}
+	if slices.Max(counts) != counts[0] || counts[0] < 5*counts[19] {
+		t.Errorf("not by Zipf's law: %v", counts)
+	}
+}
+
+// TestGauge: what is told is the most at once since it was asked last.
+func TestGauge(t *testing.T) {
+	var g gauge
+	one := g.enter()
+	two := g.enter()
+	two()
+	if most := g.takeMost(); most != 2 {
+		t.Errorf("%d, want 2", most)
+	}
+	if most := g.takeMost(); most != 1 {
+		t.Errorf("%d, want the one that is under way", most)
+	}
+	one()
+	if most := g.takeMost(); most != 1 {
+		t.Errorf("%d, want the one that was", most)
+	}
+	if most := g.takeMost(); most != 0 {
+		t.Errorf("%d, want none", most)
 	}
 }

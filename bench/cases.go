@@ -133,6 +133,7 @@ func passCases() []benchCase {
 func otherCases() []benchCase {
 	return []benchCase{
 		{name: "herd", about: "1,000 concurrent requests, one cold URL, slow origin", needs: servers, run: herd},
+		{name: "refresh-early", about: "100 pages by Zipf (1), 1,000 visitors a second, max-age=10, an origin of 200 ms", needs: servers, run: refreshEarly},
 		{name: "memory-per-object", about: "RssAnon per stored 1 KiB object, disk off", needs: servers, run: memoryPerObject},
 		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", needs: servers, run: memoryChurn},
 		{name: "memory-per-tag", about: "RssAnon per reference of an entry to a tag, disk off", needs: servers, run: memoryPerTag},

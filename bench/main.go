@@ -184,18 +184,23 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.originAddress, err = freeAddress(); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	origin, err := b.start("origin", generatorCore, []string{"GOMAXPROCS=1", originEnv + "=" + b.originAddress}, self)
-	if err != nil {
-		return err
-	}
-	if err := b.await(ctx, origin, "http://"+b.originAddress+"/fetches"); err != nil {
+	if _, err := b.startOrigin(ctx, "origin", b.originAddress); err != nil {
 		return err
 	}
 	return b.learnHeader(ctx)
+}
+
+// startOrigin starts an origin and waits until it answers.
+func (b *bench) startOrigin(ctx context.Context, name, address string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.start(name, generatorCore, []string{"GOMAXPROCS=1", originEnv + "=" + address}, self)
+	if err != nil {
+		return nil, err
+	}
+	return p, b.await(ctx, p, "http://"+address+"/fetches")
 }
 
 // learnHeader asks Larder for a hit, for the ceiling to send the same.

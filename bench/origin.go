@@ -24,11 +24,13 @@ import (
 //	slow            storable, its header after slowHeader, its body in slowParts parts
 //	tag=<tag>       storable, with the tag as its Surrogate-Key
 //	tags=<n>        storable, with n of a thousand tags
+//	late=<ms>,<s>   storable for so many seconds, after so many milliseconds
 //	serial=<tag>    as with tag, and Serial has a number that grows with each fetch
 //
 // A request to upgrade to echoProtocol gets its connection's bytes back.
 //
-// GET /fetches answers the number of other requests so far. /pages/ and /renew/ are the soak's: see
+// GET /fetches answers the number of other requests so far, GET /most how many of them have been
+// under way at once since it was asked last. /pages/ and /renew/ are the soak's: see
 // pages.go.
 
 const (
@@ -43,6 +45,7 @@ const (
 // origin is the handler.
 type origin struct {
 	fetches  atomic.Int64
+	under    gauge
 	bodies   sync.Map // size → []byte
 	versions versions
 }
@@ -72,7 +75,12 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, o.fetches.Load())
 		return
 	}
+	if r.URL.Path == "/most" {
+		fmt.Fprint(w, o.under.takeMost())
+		return
+	}
 	serial := o.fetches.Add(1)
+	defer o.under.enter()()
 	if r.Header.Get("Upgrade") == echoProtocol {
 		echo(w)
 		return
@@ -94,8 +102,11 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := o.body(size)
 	tag, tagged := strings.CutPrefix(r.URL.RawQuery, "tag=")
 	count, counted := strings.CutPrefix(r.URL.RawQuery, "tags=")
+	late, isLate := strings.CutPrefix(r.URL.RawQuery, "late=")
 	serialTag, numbered := strings.CutPrefix(r.URL.RawQuery, "serial=")
 	switch {
+	case isLate:
+		beLate(h, late)
 	case numbered:
 		h["Surrogate-Key"] = []string{serialTag}
 		h["Serial"] = []string{strconv.FormatInt(serial, 10)}
@@ -114,6 +125,14 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h["Content-Length"] = []string{first}
 	_, _ = w.Write(body)
+}
+
+// beLate waits, and says how long the answer is fresh.
+func beLate(h http.Header, late string) {
+	before, age, _ := strings.Cut(late, ",")
+	h["Cache-Control"] = []string{"max-age=" + age}
+	ms, _ := strconv.Atoi(before)
+	time.Sleep(time.Duration(ms) * time.Millisecond)
 }
 
 // someTags makes a Surrogate-Key of n tags, others at each request.
@@ -165,4 +184,32 @@ func drip(w http.ResponseWriter, body []byte) {
 		body = body[n:]
 		time.Sleep(slowPause)
 	}
+}
+
+// gauge counts what is under way, and the most there has been at once.
+type gauge struct {
+	mu        sync.Mutex
+	now, most int
+}
+
+// enter counts one more until leave.
+func (g *gauge) enter() (leave func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now++
+	g.most = max(g.most, g.now)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.now--
+	}
+}
+
+// takeMost returns the most since the last call.
+func (g *gauge) takeMost() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	most := g.most
+	g.most = g.now
+	return most
 }

@@ -45,6 +45,10 @@ type subjectOf struct {
 	shared string // in the global option; none where empty
 	host   string // it listens at; 127.0.0.1 where empty
 	port   string // a free one where empty
+	// origin is the address behind it; the bench's own where empty.
+	origin string
+	// patience is how long the proxy waits for the header of an answer; for ever where 0.
+	patience time.Duration
 	// free: not pinned to the server's core.
 	free bool
 }
@@ -152,7 +156,12 @@ func (b *bench) command(s *subject) (argv, env []string, err error) {
 // alone.
 func (b *bench) caddyfile(s *subject) string {
 	var options, handlers string
-	proxy := fmt.Sprintf("\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 1024\n\t\t}\n\t}\n", b.originAddress)
+	patience := ""
+	if s.patience > 0 {
+		patience = fmt.Sprintf("\t\t\tresponse_header_timeout %s\n", s.patience)
+	}
+	proxy := fmt.Sprintf("\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 1024\n%s\t\t}\n\t}\n",
+		cmp.Or(s.origin, b.originAddress), patience)
 	switch s.kind {
 	case larderKind:
 		disk := "off"
@@ -350,8 +359,11 @@ func (b *bench) settledFetches(ctx context.Context) (int64, error) {
 }
 
 // fetches is how many requests have reached the origin.
-func (b *bench) fetches(ctx context.Context) (int64, error) {
-	a, err := b.request(ctx, http.MethodGet, "http://"+b.originAddress+"/fetches")
+func (b *bench) fetches(ctx context.Context) (int64, error) { return b.askOrigin(ctx, "/fetches") }
+
+// askOrigin asks the origin for a number.
+func (b *bench) askOrigin(ctx context.Context, path string) (int64, error) {
+	a, err := b.request(ctx, http.MethodGet, "http://"+b.originAddress+path)
 	if err != nil {
 		return 0, err
 	}
