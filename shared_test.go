@@ -248,7 +248,7 @@ func TestInvalidationsTravel(t *testing.T) {
 		{"it is stored", h, http.MethodGet, false},
 		{"now it is", h, http.MethodPut, true},
 	} {
-		_, state, err := log.Read(t.Context(), after, 1000, 0)
+		_, state, err := log.Read(t.Context(), fleet.Place{}, after, 1000, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,12 +265,12 @@ func TestInvalidationsTravel(t *testing.T) {
 		if tc.travels {
 			wait = 30 * time.Second
 		}
-		records, _, err := log.Read(t.Context(), state.Tail, 1000, wait)
+		records, _, err := log.Read(t.Context(), fleet.Place{}, state.Tail, 1000, wait)
 		if err != nil || len(records) > 0 != tc.travels {
 			t.Errorf("%s: %d records, %v", tc.name, len(records), err)
 		}
 	}
-	_, state, err := log.Read(t.Context(), after, 1000, 0)
+	_, state, err := log.Read(t.Context(), fleet.Place{}, after, 1000, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestInvalidationsTravel(t *testing.T) {
 	if _, err := h.app.cache.Purge(t.Context(), store.Selectors{All: true}, dry); err != nil {
 		t.Error(err)
 	}
-	if records, _, err := log.Read(t.Context(), state.Tail, 1000, 10*invalidationsGather); err != nil || len(records) > 0 {
+	if records, _, err := log.Read(t.Context(), fleet.Place{}, state.Tail, 1000, 10*invalidationsGather); err != nil || len(records) > 0 {
 		t.Errorf("a dry run: %d records, %v", len(records), err)
 	}
 }

@@ -121,7 +121,8 @@ func (w *waiting) listed(nodes []Node, s State, asked time.Duration, seen sighti
 		if !w.nodes[n.ID] {
 			continue
 		}
-		if n.Epoch == w.term && n.Applied >= w.gen {
+		// What has been trimmed past it the server could not compare, so that proves nothing.
+		if n.Epoch == w.term && n.Applied >= max(w.gen, s.First) {
 			delete(w.nodes, n.ID)
 			w.held++
 			continue

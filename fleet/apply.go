@@ -11,12 +11,16 @@ import (
 type waitFunc = func(context.Context) (matched int, err error)
 
 // ownPurge is a purge of this node that waits for its records to come back.
-type ownPurge struct{ counted []waitFunc }
+type ownPurge struct {
+	counted []waitFunc
+	came    []Generation // where they were
+}
 
 // perform does what a reply leaves to do, but for done. The masks have a purge before the caches
 // have it, and the caches before anybody is told: doc.go says why.
 func (f *Fleet) perform(do todo) (counted []waitFunc) {
 	records := f.decode(do.records)
+	f.comeBack(records)
 	f.publish(&change{fresh: do.fresh, records: records})
 	if do.suspect {
 		f.tellSuspect()
@@ -39,11 +43,20 @@ func (f *Fleet) perform(do todo) (counted []waitFunc) {
 	return counted
 }
 
+// comeBack notes where records of this node's purges are. The lock is held.
+func (f *Fleet) comeBack(records []placedRecord) {
+	for _, r := range records {
+		if own := f.own[r.token]; own != nil && r.who == f.id {
+			own.came = append(own.came, r.generation)
+		}
+	}
+}
+
 // tellSuspect logs why what is stored has to be validated. At the first start of a node that is as
 // it should be.
 func (f *Fleet) tellSuspect() {
 	epoch := slog.String("epoch", f.node.term())
-	if f.node.until == 0 && f.node.position == (Stamp{}) {
+	if f.node.until == 0 && f.node.position == (Place{}) {
 		f.log.Info("this node is new to the fleet: what is stored is validated before its next use", epoch)
 		return
 	}

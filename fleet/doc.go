@@ -32,11 +32,20 @@
 // are of a term by that name. So generations are only compared within a term, in which none is lost
 // and none given twice. Nothing rests on the generations of a new term being higher.
 //
+// That holds while the log only grows. Somebody may put the server's keys back to an older state
+// under it (a backup that is loaded, RESTORE), and then generations of the term are given twice. So
+// each record has a random ID, and each call of a node says which record it has applied last
+// (node.place). The server begins a new epoch where its log has not got that one (Log), and every
+// node reads a new epoch's log from its beginning.
+//
 // # The argument
 //
 // Let P be a purge of generation g, in term T, and R a request that begins after P's answer, on
 // node N. By waiting.listed and Fleet.here, P answers after a reply of the server in term T, and N
-// was either (1) seen with g applied in T, (2) waited for, or (3) not in the list.
+// was either (1) seen with g applied in T, (2) waited for, or (3) not in the list. Of two logs that
+// have had g in T, N has applied the one with P: the server has compared N's place with its log
+// before it listed it, or g was trimmed, and then waiting.listed does not count it. This node has
+// seen P itself come back at g (Fleet.here, Fleet.comeBack).
 //
 // (1) N had applied P. Fleet.self says what has been applied under the lock that Fleet.act holds
 // from hearing of P until done, so P was in force before:
@@ -89,6 +98,14 @@
 //     was asked for before the node learned of its own, and promises go with their term.
 //   - The log was trimmed past N, or may have been: Read returns the State of the same moment, in
 //     which node.read sees it, and N's caches are suspect before it acknowledges anything.
+//   - P was removed from the log before N has read it. Generations of a term have no gaps
+//     (node.follows): N's caches are suspect, and its floor is above the gap, before it
+//     acknowledges anything. The node of P has not seen it come back, and appends it again.
+//   - The log was put back. N has applied what it has not got, so N's next call ends the epoch, as
+//     does the Append of a purge that N makes: it waits as after the loss of a registration. With a
+//     new epoch N applies all that its log has, whatever N had applied at the same places before
+//     (node.adopt), and what is shared is of another epoch. Where an older epoch was put back N
+//     knows it again (node.heard), and ends it too.
 //   - replicas: appendOnce takes nothing for appended that too few have.
 //
 // What N loses: a crash after the acknowledgement. The position that the caches have on disk is
@@ -124,4 +141,11 @@
 // while it answers requests (now goes on while a machine sleeps, where the system has such a
 // clock); a server's clock that is set ahead by a fence within the first fence of a term; two
 // servers that both take writes for the same nodes, for which Redis has min-replicas-to-write.
+//
+// Nor is a log that was put back, for as long as no node has called that has applied what was lost:
+// a tenth of a fence as a rule, for ever where all of them have ended without a position that their
+// caches kept. Until then a purge that is
+// made by a node which has not applied it (it has been started since, or was behind) does not wait
+// for a node that has been registered since the older state was kept, and such a node may take
+// shared responses of before for newer ones.
 package fleet

@@ -22,9 +22,17 @@ type Engine interface {
 	Close() error
 }
 
-// Generation is the place of a record in the log. Records have ascending generations, with gaps. It
-// is below 2^53. 0 comes before all records.
+// Generation is the place of a record in the log: one more than that of the record before, but for
+// a mark, which may leave a gap. It is below 2^53. 0 comes before all records.
 type Generation uint64
+
+// Place is a record that a node has applied: the newest. The zero value is none.
+type Place struct {
+	Epoch      string
+	Mark       Generation // of the newest mark then
+	Generation Generation
+	ID         string // the record's
+}
 
 // Log is the order of purges, and the list of nodes that have to apply them. Each method is one
 // step for the server: none sees another half done.
@@ -35,18 +43,26 @@ type Generation uint64
 // generations go on far above those that may have been lost, and two terms that begin at the same
 // place do not meet again. So an applied generation above Tail is one that was lost. Both append a
 // mark. The list of nodes stays where the log alone is lost, and the other way round.
+//
+// A server may also be put back to an older state while it runs, as by a backup that is loaded. It
+// does not notice, but the nodes know what it had. So each call says in has what its node has
+// applied. Where the log is of the same epoch and has not got that, a new epoch begins. It has not
+// got it where the mark is above its own; or where the marks are equal, and another record, or
+// none, is at a generation from the mark on that has not been trimmed. Where the newest record
+// alone is gone its ID counts.
 type Log interface {
 	// Beat notes that a node is alive and how far it has applied the log. The first beat registers
 	// the node.
-	Beat(ctx context.Context, node Node) (State, error)
+	Beat(ctx context.Context, has Place, node Node) (State, error)
 	// Append appends a record. It returns when it is in the log and, with replicas above 0, when so
 	// many replicas have it or the context's time is nearly over. nodes are those that were
 	// registered then.
-	Append(ctx context.Context, data []byte, replicas int) (Appended, error)
+	Append(ctx context.Context, has Place, data []byte, replicas int) (Appended, error)
 	// Read returns up to limit records after a generation, oldest first, and the state of the log
 	// at the moment at which they were read: without it a node cannot tell whether records between
-	// have been lost, or trimmed. Where there are none it waits for one, for as long as wait.
-	Read(ctx context.Context, after Generation, limit int, wait time.Duration) ([]Record, State, error)
+	// have been lost, or trimmed. Where there are none, and Tail is not above after, it waits for
+	// one, for about as long as wait.
+	Read(ctx context.Context, has Place, after Generation, limit int, wait time.Duration) ([]Record, State, error)
 	// Nodes returns the registered nodes.
 	Nodes(ctx context.Context) ([]Node, State, error)
 	// Evict removes a node from the list, unless it has beaten since it was seen like this: its
@@ -59,6 +75,7 @@ type Log interface {
 // Record is one record of the log. Data is what Append was given. A mark has none.
 type Record struct {
 	Generation Generation
+	ID         string // given by the server, by chance: no other record at this generation has it
 	Mark       bool
 	Data       []byte
 }
@@ -67,11 +84,18 @@ type Record struct {
 type State struct {
 	Epoch string        // random, made with the list of nodes and lost with it
 	Tail  Generation    // of the newest record
+	ID    string        // the same record's
 	First Generation    // of the oldest that is still there
 	Mark  Generation    // of the newest mark, whether it is still there or not
+	Bytes int64         // that its records take, about
 	Term  time.Duration // since the newest mark
 	Now   time.Time     // by the server's clock
 }
+
+// HistoryBytes is about how many bytes of the log an Engine keeps, which keeps so many records: a
+// purge by a few tags takes 150. Without it strangers could fill the server and the nodes by unsafe
+// requests for long URLs. A record that is alone stays, however long it is.
+func HistoryBytes(records int) int64 { return max(4<<20, 512*int64(records)) }
 
 // Appended is what became of an Append.
 type Appended struct {

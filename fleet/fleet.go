@@ -135,7 +135,7 @@ func (f *Fleet) ID() string { return f.id }
 func (f *Fleet) Start() {
 	epoch, applied := f.caches.Position()
 	f.acting.Lock()
-	f.node.position = Stamp{epoch, applied}
+	f.node.position = placeOf(epoch, applied)
 	f.acting.Unlock()
 	f.running.Go(f.beat)
 	f.running.Go(f.read)

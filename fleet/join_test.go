@@ -33,7 +33,7 @@ func TestJoiningIsQuick(t *testing.T) {
 	engine := server.Clients(2)
 	writer := fleet.New(fleet.Options{Engine: engine[0], Caches: &forgetful{}, Logger: slog.New(slog.DiscardHandler)})
 	for i := range n {
-		if _, err := engine[0].Append(t.Context(), writer.Encode(fleet.Purge{
+		if _, err := engine[0].Append(t.Context(), fleet.Place{}, writer.Encode(fleet.Purge{
 			Selectors: store.Selectors{Tags: []string{fmt.Sprintf("product-%08d", i)}}, Severity: store.Hard,
 		}), 0); err != nil {
 			t.Fatal(err)

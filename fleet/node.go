@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -11,15 +13,18 @@ import (
 type node struct {
 	fence time.Duration
 	// position is what the caches had when the process was started.
-	position Stamp
+	position Place
 
 	// What log it reads: none before the first reply. Two marks make two logs of one.
 	epoch   string
 	mark    Generation
 	name    string        // of both, see termName
 	learned time.Duration // a reply to what was asked before may be of an older log
+	past    []string      // epochs that it has read: none of them comes back by itself
+	back    string        // one that has come back all the same
 
 	applied Generation // all records up to it have been. 0: none yet
+	id      string     // of the record there
 	// kept is up to where purges need not reach the caches: they have them, or all that they had is
 	// suspect.
 	kept  Generation
@@ -39,8 +44,12 @@ type promise struct {
 	until time.Duration
 }
 
-// maxPromises bounds the promises. A node that is so many beats behind gets its pass by later ones.
-const maxPromises = 64
+const (
+	// maxPromises bounds the promises. A node that is so many beats behind gets its pass by later
+	// ones.
+	maxPromises = 64
+	maxPast     = 16
+)
 
 // todo is what a reply leaves to do, in this order.
 type todo struct {
@@ -48,6 +57,7 @@ type todo struct {
 	suspect bool // what the caches have is suspect
 	records []Record
 	upTo    Generation // then the log is applied up to here
+	id      string     // of the record there
 }
 
 // termName tells the terms of all epochs apart. What has a generation is compared within one alone.
@@ -58,9 +68,40 @@ func termName(epoch string, mark Generation) string {
 	return epoch + "." + strconv.FormatUint(uint64(mark), 36)
 }
 
+// text and placeOf are the form of a place in which caches keep it, beside its generation.
+func (p *Place) text() string { return termName(p.Epoch, p.Mark) + "." + p.ID }
+
+func placeOf(text string, applied Generation) Place {
+	id := strings.LastIndexByte(text, '.')
+	dot := strings.LastIndexByte(text[:max(0, id)], '.')
+	if dot < 0 || applied == 0 {
+		return Place{}
+	}
+	mark, err := strconv.ParseUint(text[dot+1:id], 36, 53)
+	if err != nil {
+		return Place{}
+	}
+	return Place{text[:dot], Generation(mark), applied, text[id+1:]}
+}
+
 func (s *State) term() string { return termName(s.Epoch, s.Mark) }
 
 func (n *node) term() string { return n.name }
+
+// lastMark is above all marks.
+const lastMark Generation = 1<<53 - 1
+
+// place is what the node says to have applied, for the server to compare. What the caches had at
+// the start counts until something has been applied. An epoch that has come back is to end.
+func (n *node) place() Place {
+	switch {
+	case n.back != "":
+		return Place{Epoch: n.back, Mark: lastMark}
+	case n.applied == 0:
+		return n.position
+	}
+	return Place{n.epoch, n.mark, n.applied, n.id}
+}
 
 // beaten takes the reply to a beat.
 func (n *node) beaten(asked, came time.Duration, s State) (do todo) {
@@ -92,13 +133,25 @@ func (n *node) read(asked, came time.Duration, after Generation, records []Recor
 		if r.Generation <= do.upTo || r.Generation > s.Tail {
 			return do // so it is no log
 		}
-		do.upTo = r.Generation
+		n.follows(r.Generation, s, &do)
+		do.upTo, do.id = r.Generation, r.ID
 		do.records = append(do.records, r)
 	}
-	if len(records) == 0 {
-		do.upTo = max(do.upTo, s.Tail)
+	if len(records) == 0 && s.Tail > do.upTo {
+		n.follows(s.Tail+1, s, &do)
+		do.upTo, do.id = s.Tail, s.ID
 	}
 	return do
+}
+
+// follows sees to it that nothing is missing between the last record and the next one. In a term
+// each generation follows the one before, so what is missing was removed: a purge, maybe.
+func (n *node) follows(next Generation, s State, do *todo) {
+	if next <= max(do.upTo+1, s.First, s.Mark) {
+		return
+	}
+	n.lose(s, do)
+	n.floor = max(n.floor, next-1)
 }
 
 // heard takes what a reply says of the log. It reports whether the reply is of the log that the
@@ -111,8 +164,13 @@ func (n *node) heard(asked, came time.Duration, s State, do *todo) (current bool
 		if n.epoch != "" && asked <= n.learned {
 			return false
 		}
+		if slices.Contains(n.past, s.Epoch) {
+			n.back = s.Epoch
+			return false
+		}
 		n.adopt(came, s, do)
 	}
+	n.back = ""
 	n.tail = max(n.tail, s.Tail)
 	n.floor = max(n.floor, s.Mark, s.First)
 	n.drop(came)
@@ -123,7 +181,10 @@ func (n *node) heard(asked, came time.Duration, s State, do *todo) (current bool
 func (n *node) adopt(came time.Duration, s State, do *todo) {
 	pass := came < n.until
 	goesOn := s.Epoch == n.epoch && s.Mark > n.applied && s.Mark > n.mark
-	known := n.epoch == "" && n.position.Epoch == s.term() && n.position.Generation <= s.Tail
+	known := n.epoch == "" && n.position.Epoch == s.Epoch && n.position.Mark == s.Mark && n.position.Generation <= s.Tail
+	if n.epoch != "" && n.epoch != s.Epoch {
+		n.past = append(n.past[max(0, len(n.past)-maxPast+1):], n.epoch)
+	}
 	n.epoch, n.mark, n.name, n.learned = s.Epoch, s.Mark, s.term(), came
 	n.promises = nil
 	n.tail = s.Tail
@@ -135,7 +196,7 @@ func (n *node) adopt(came time.Duration, s State, do *todo) {
 		return
 	}
 	do.fresh = true
-	n.applied, n.floor = 0, 0
+	n.applied, n.id, n.floor = 0, "", 0
 	switch {
 	case known:
 		n.kept = n.position.Generation
@@ -161,7 +222,7 @@ func (n *node) done(do todo) (advanced bool) {
 	if do.upTo <= n.applied {
 		return false
 	}
-	n.applied = do.upTo
+	n.applied, n.id = do.upTo, do.id
 	rest := n.promises[:0]
 	for _, p := range n.promises {
 		if p.tail <= n.applied {
@@ -194,9 +255,6 @@ func (n *node) drop(now time.Duration) {
 
 // reaches tells whether a record has to reach the caches.
 func (n *node) reaches(g Generation) bool { return g > n.kept }
-
-// stamp is the place of what begins now, and of what the caches have.
-func (n *node) stamp() Stamp { return Stamp{n.term(), n.applied} }
 
 // condition is how the node stands to its fleet, err being of its last call.
 func (n *node) condition(now time.Duration, err error) Condition {

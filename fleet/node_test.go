@@ -108,19 +108,90 @@ func TestALogThatIsTrimmed(t *testing.T) {
 	}
 }
 
+// TestRecordsThatAreMissing may have been purges.
+func TestRecordsThatAreMissing(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		records []Record
+		s       State
+		suspect bool
+		floor   Generation
+	}{
+		{"none", records(13, 15), at(10, 10, 15), false, 10},
+		{"the first", records(14, 15), at(10, 10, 15), true, 13},
+		{"one between", append(records(13, 13), records(15, 15)...), at(10, 10, 15), true, 14},
+		{"the newest", nil, at(10, 10, 15), true, 15},
+		{"one at the end, where there is more to read", records(13, 14), at(10, 10, 15), false, 10},
+		{"those before a mark", records(5000, 5001), at(5000, 10, 5001), false, 5000},
+		{"one after a mark", append(records(5000, 5000), records(5002, 5002)...), at(5000, 10, 5002), true, 5001},
+		{"those before another record that calls itself a mark", []Record{{Generation: 15, Mark: true}}, at(10, 10, 15), true, 14},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := joined(t, 12)
+			do := n.read(200, 205, 12, tt.records, tt.s)
+			if n.done(do); do.suspect != tt.suspect || n.floor != tt.floor || n.applied < 14 {
+				t.Errorf("it is to do %+v: %+v", do, n)
+			}
+		})
+	}
+}
+
+// TestPlaces are what the server compares.
+func TestPlaces(t *testing.T) {
+	n := &node{fence: 1000, position: Place{"e", 10, 12, "twelve"}}
+	if n.place() != n.position {
+		t.Errorf("before it has read: %+v", n.place())
+	}
+	n.done(n.read(90, 95, 0, []Record{{Generation: 10, ID: "a"}, {Generation: 11, ID: "b"}}, at(10, 10, 12)))
+	if want := (Place{"e", 10, 11, "b"}); n.place() != want {
+		t.Errorf("when it has read: %+v", n.place())
+	}
+	s := at(10, 10, 12)
+	s.ID = "c"
+	if n.done(n.read(100, 105, 11, nil, s)); n.place() != (Place{"e", 10, 12, "c"}) {
+		t.Errorf("where the newest record was removed: %+v", n.place())
+	}
+	// Another epoch, and then the old one again: somebody has put it back.
+	n.beaten(200, 205, State{Epoch: "f", Mark: 50, First: 50, Tail: 50})
+	if n.place() != n.position || n.name != termName("f", 50) {
+		t.Errorf("in another epoch: %+v", n)
+	}
+	n.beaten(204, 206, s) // late
+	if n.back != "" {
+		t.Errorf("by a late reply: %+v", n)
+	}
+	n.beaten(210, 215, s)
+	if want := (Place{Epoch: "e", Mark: lastMark}); n.place() != want || n.name != termName("f", 50) {
+		t.Errorf("the first epoch has come back: %+v", n)
+	}
+	if n.beaten(220, 225, State{Epoch: "g", Mark: 70, First: 70, Tail: 70}); n.back != "" || n.name != termName("g", 70) {
+		t.Errorf("in the third epoch: %+v", n)
+	}
+	for _, p := range []Place{{"e", 10, 11, "b"}, {"an epoch", 1<<53 - 1, 1, ""}, {"e.f", 0, 7, "x"}} {
+		if got := placeOf(p.text(), p.Generation); got != p {
+			t.Errorf("%+v comes back from disk as %+v", p, got)
+		}
+	}
+	for _, text := range []string{"", ".", "e", "e.x", "e.!.id", "e.zzzzzzzzzzzzzzzzzzz.id"} {
+		if got := placeOf(text, 7); got != (Place{}) {
+			t.Errorf("%q is %+v", text, got)
+		}
+	}
+}
+
 func TestPositions(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		position Stamp
+		position Place
 		suspect  bool
 		reaches  Generation // the first purge that goes to the caches
 	}{
-		{"none", Stamp{}, true, 10},
-		{"of the term", Stamp{termName("e", 10), 12}, false, 13},
-		{"of the term, trimmed past", Stamp{termName("e", 10), 8}, true, 10},
-		{"of the term, just not", Stamp{termName("e", 10), 9}, false, 10},
-		{"of another term", Stamp{termName("e", 9), 12}, true, 10},
-		{"ahead of the log", Stamp{termName("e", 10), 15}, true, 10},
+		{"none", Place{}, true, 10},
+		{"of the term", Place{"e", 10, 12, "x"}, false, 13},
+		{"of the term, trimmed past", Place{"e", 10, 8, "x"}, true, 10},
+		{"of the term, just not", Place{"e", 10, 9, "x"}, false, 10},
+		{"of another term", Place{"e", 9, 12, "x"}, true, 10},
+		{"ahead of the log", Place{"e", 10, 15, "x"}, true, 10},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := &node{fence: 1000, position: tt.position}
@@ -144,7 +215,7 @@ func TestRepliesThatAreNone(t *testing.T) {
 	}
 	n := joined(t, 12)
 	for name, list := range map[string][]Record{
-		"not ascending": {{Generation: 14}, {Generation: 13}}, "behind the tail": {{Generation: 14}, {Generation: 99}}, "old": {{Generation: 12}},
+		"not ascending": {{Generation: 13}, {Generation: 13}}, "behind the tail": {{Generation: 13}, {Generation: 99}}, "old": {{Generation: 12}},
 	} {
 		if do := n.read(200, 205, 12, list, at(10, 10, 15)); do.upTo > 14 || do.suspect {
 			t.Errorf("%s: %+v", name, do)
@@ -189,6 +260,7 @@ func TestAPurgeWaits(t *testing.T) {
 		{"for one that has not applied it", 500, listing(1, term, 19), state, stillWaiting, 0, [3]int{}},
 		{"not for one that has", 500, listing(2, term, 20), state, everywhere, 1, [3]int{}},
 		{"for one that has in another term", 500, listing(2, termName("e", 9), 99), state, stillWaiting, 0, [3]int{}},
+		{"for one past which the log was trimmed", 500, listing(2, term, 20), at(10, 21, 25), stillWaiting, 0, [3]int{}},
 		{"not for one that has left", 500, listing(1, term, 19)[:1], state, everywhere, 0, [3]int{}},
 		{"for a silent one until its pass is over", 100 + over - 1, listing(1, term, 19), state, stillWaiting, 0, [3]int{}},
 		{"not for a silent one whose pass is over", 100 + over, listing(1, term, 19), state, everywhere, 0, [3]int{1, 0, 1}},

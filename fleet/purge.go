@@ -16,7 +16,7 @@ var ErrNotEverywhere = errors.New("the purge holds on this machine, and may not 
 
 var (
 	errReplicas = errors.New("too few replicas have the purge")
-	errRepeated = errors.New("the log was lost again and again")
+	errRepeated = errors.New("the log was lost, or put back to an older state, again and again")
 )
 
 // appendTries is how often one record is appended until there is a reply, and a purge because the
@@ -43,7 +43,7 @@ func (f *Fleet) Purge(ctx context.Context, p Purge) (Purged, error) {
 	defer f.forget(record.token)
 	ctx, cancel := context.WithTimeout(ctx, f.purgeTimeout())
 	defer cancel()
-	purged, err := f.purgeNodes(ctx, records)
+	purged, err := f.purgeNodes(ctx, own, records)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrNotEverywhere, err)
 	}
@@ -94,11 +94,11 @@ func (f *Fleet) applied(own *ownPurge, p Purge, failed bool) []waitFunc {
 }
 
 // purgeNodes appends a purge and waits for all nodes.
-func (f *Fleet) purgeNodes(ctx context.Context, records []logRecord) (Purged, error) {
+func (f *Fleet) purgeNodes(ctx context.Context, own *ownPurge, records []logRecord) (Purged, error) {
 	for range appendTries + 1 {
 		w, p, err := f.appendAll(ctx, records)
 		for n := 0; err == nil && p.outcome != appendAgain; n++ {
-			here := f.here(w)
+			here := f.here(w, own)
 			if here == appendAgain {
 				break
 			}
@@ -162,7 +162,7 @@ func (f *Fleet) append(ctx context.Context, data []byte) (out Appended, asked, c
 func (f *Fleet) appendOnce(ctx context.Context, data []byte) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.callTimeout())
 	defer cancel()
-	out, err := f.engine.Append(ctx, data, f.options.Replicas)
+	out, err := f.engine.Append(ctx, f.place(), data, f.options.Replicas)
 	switch {
 	case err != nil:
 		return Appended{}, err
@@ -172,12 +172,16 @@ func (f *Fleet) appendOnce(ctx context.Context, data []byte) (Appended, error) {
 	return out, nil
 }
 
-// here tells how far a purge has come on this node.
-func (f *Fleet) here(w *waiting) progressOutcome {
+// here tells how far a purge has come on this node. Its record must have come back where it was
+// appended: it is gone if it was removed, or if the log was put back in the meantime.
+func (f *Fleet) here(w *waiting, own *ownPurge) progressOutcome {
 	f.acting.Lock()
 	defer f.acting.Unlock()
 	switch {
 	case f.node.term() == w.term && f.node.applied >= w.gen:
+		if !slices.Contains(own.came, w.gen) {
+			return appendAgain
+		}
 		return everywhere
 	case f.node.term() != w.term && f.node.learned > w.since:
 		return appendAgain

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -50,9 +51,9 @@ func (f *Fleet) callTimeout() time.Duration { return f.options.Fence / 4 }
 func (f *Fleet) beatOnce() error {
 	ctx, cancel := context.WithTimeout(f.ctx, f.callTimeout())
 	defer cancel()
-	self := f.self()
+	has, self := f.self()
 	wall, asked := time.Now(), f.clock()
-	state, err := f.engine.Beat(ctx, self)
+	state, err := f.engine.Beat(ctx, has, self)
 	came := f.clock()
 	if err != nil {
 		return err
@@ -62,11 +63,18 @@ func (f *Fleet) beatOnce() error {
 	return nil
 }
 
-// self is this node, as the list has it. What it says to have applied it has.
-func (f *Fleet) self() Node {
+// place is what this node has applied.
+func (f *Fleet) place() Place {
 	f.acting.Lock()
 	defer f.acting.Unlock()
-	return Node{
+	return f.node.place()
+}
+
+// self is this node, as the list has it. What it says to have applied it has.
+func (f *Fleet) self() (Place, Node) {
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	return f.node.place(), Node{
 		ID: f.id, Epoch: f.node.term(), Applied: f.node.applied, Fence: f.options.Fence, Serves: f.options.Serve,
 		State: f.node.condition(f.clock(), f.watch.failure()).String(),
 		Name:  f.options.Name, Address: f.options.Address, Version: f.options.Version,
@@ -77,7 +85,12 @@ func (f *Fleet) self() Node {
 func (f *Fleet) read() {
 	pause := backoff{last: min(lastBackoff, f.options.Fence/4)}
 	for f.ctx.Err() == nil {
-		if err := f.readOnce(); err != nil {
+		err := f.readOnce()
+		if errors.Is(err, errNoLog) && pause.now == 0 {
+			f.log.Warn("the log of the fleet is not what Larder writes: remove its keys, or give the fleet another name",
+				slog.Any("error", err))
+		}
+		if err != nil {
 			f.sleep(pause.next())
 			continue
 		}
@@ -85,20 +98,33 @@ func (f *Fleet) read() {
 	}
 }
 
+// errNoLog is of replies that neither bring a node on nor have let it wait: it would ask without
+// end.
+var errNoLog = errors.New("records that are not in order, or none where there should be some")
+
 func (f *Fleet) readOnce() error {
 	wait := min(readWait, f.options.Fence/2)
 	ctx, cancel := context.WithTimeout(f.ctx, wait+f.options.Fence/2)
 	defer cancel()
 	f.acting.Lock()
-	after := f.node.applied
+	after, has := f.node.applied, f.node.place()
 	f.acting.Unlock()
 	asked := f.clock()
-	records, state, err := f.engine.Read(ctx, after, readLimit, wait)
+	records, state, err := f.engine.Read(ctx, has, after, readLimit, wait)
 	came := f.clock()
 	if err != nil {
 		return err
 	}
-	counted := f.act(func() todo { return f.node.read(asked, came, after, records, state) })
+	on := came-asked >= wait/2
+	counted := f.act(func() todo {
+		term := f.node.term()
+		do := f.node.read(asked, came, after, records, state)
+		on = on || do.upTo != after || f.node.term() != term
+		return do
+	})
+	if !on {
+		return errNoLog
+	}
 	if len(records) == readLimit && !f.Pass() {
 		// There is more to come, and nobody waits for this node any longer than for a disk: what
 		// was applied should not gather in memory.
@@ -127,7 +153,8 @@ func (f *Fleet) act(told func() todo) (counted []waitFunc) {
 	}
 	if advanced {
 		if f.node.applied >= f.node.kept {
-			f.caches.SetPosition(f.node.term(), f.node.applied)
+			at := f.node.place()
+			f.caches.SetPosition(at.text(), at.Generation)
 		}
 		select {
 		case f.beatNow <- struct{}{}:

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/binary"
 	"strconv"
 	"time"
 
@@ -45,7 +46,7 @@ type simEntry struct {
 // simDisk is what outlives a crash. The position is of the cache, or older.
 type simDisk struct {
 	cache    simCache
-	position Stamp
+	position Place
 }
 
 // simFlight is a fetch that others may join.
@@ -112,7 +113,7 @@ func (n *simNode) crash() {
 // leave ends a life in order.
 func (n *simNode) leave() {
 	n.f.pass.Store(0)
-	n.disk.cache, n.disk.position = n.cache, n.f.node.stamp()
+	n.disk.cache, n.disk.position = n.cache, n.f.node.place()
 	id := n.f.id
 	n.sim.at(n.sim.now+n.sim.delay(), func() { n.sim.server.leave(id) })
 	n.crash()
@@ -123,7 +124,7 @@ func (n *simNode) commit() {
 	n.after(n.sim.upTo(simFence), func() {
 		n.disk.cache = n.cache
 		if n.sim.rng.IntN(3) > 0 && !n.busy && n.f.node.applied >= n.f.node.kept {
-			n.disk.position = n.f.node.stamp()
+			n.disk.position = n.f.node.place()
 		}
 		n.commit()
 	})
@@ -165,11 +166,11 @@ func (n *simNode) callWaiting(do func(done func()), reply, fail func(), timeout 
 
 // beat is Fleet.beat.
 func (n *simNode) beat() {
-	asked := n.f.clock()
+	asked, has := n.f.clock(), n.f.node.place()
 	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
 	var state State
 	n.after(n.step(), func() {
-		n.call(func() { state = n.sim.server.beat(self) }, func() {
+		n.call(func() { state = n.sim.server.beat(has, self) }, func() {
 			came := n.f.clock()
 			n.after(n.step(), func() { n.act(func() todo { return n.f.node.beaten(asked, came, state) }) })
 			n.after(simFence/5, n.beat)
@@ -179,10 +180,10 @@ func (n *simNode) beat() {
 
 // beatAtOnce is a beat beside those that are due, after something was applied.
 func (n *simNode) beatAtOnce() {
-	asked := n.f.clock()
+	asked, has := n.f.clock(), n.f.node.place()
 	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
 	var state State
-	n.call(func() { state = n.sim.server.beat(self) }, func() {
+	n.call(func() { state = n.sim.server.beat(has, self) }, func() {
 		came := n.f.clock()
 		n.act(func() todo { return n.f.node.beaten(asked, came, state) })
 	}, func() {})
@@ -190,7 +191,7 @@ func (n *simNode) beatAtOnce() {
 
 // read is Fleet.read.
 func (n *simNode) read() {
-	after, asked := n.f.node.applied, n.f.clock()
+	after, has, asked := n.f.node.applied, n.f.node.place(), n.f.clock()
 	var records []Record
 	var state State
 	reply := func() {
@@ -205,7 +206,7 @@ func (n *simNode) read() {
 		waited := false
 		var try func()
 		try = func() {
-			if records, state = server.read(after); len(records) > 0 || waited {
+			if records, state = server.read(has, after); len(records) > 0 || state.Tail > after || waited {
 				done()
 				done = func() {}
 			} else {
@@ -228,6 +229,7 @@ func (n *simNode) act(told func() todo) {
 		}
 		n.busy = true
 		records := n.decode(do.records)
+		n.f.comeBack(records)
 		publish := func() { n.f.publish(&change{fresh: do.fresh, records: records}) }
 		caches := func() {
 			if do.suspect {
@@ -292,7 +294,9 @@ func (n *simNode) acted(do todo) {
 func (n *simNode) decode(records []Record) (out []placedRecord) {
 	for _, r := range records {
 		if !r.Mark {
-			out = append(out, placedRecord{logRecord{Purge: simPurges[r.Data[0]]}, r.Generation})
+			out = append(out, placedRecord{logRecord{
+				Purge: simPurges[r.Data[0]], token: binary.BigEndian.Uint64(r.Data[1:]), who: n.f.id,
+			}, r.Generation})
 		}
 	}
 	return out

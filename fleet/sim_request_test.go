@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/larder-cache/larder/store"
@@ -96,6 +97,8 @@ func (n *simNode) fetch(key int, ticket uint64, answer func(time.Duration)) {
 type simPurge struct {
 	n     *simNode
 	keys  byte
+	own   *ownPurge
+	data  []byte // the record
 	begun time.Duration
 	tries int
 	w     *waiting
@@ -106,7 +109,10 @@ type simPurge struct {
 
 // purge is Fleet.Purge.
 func (n *simNode) purge(keys byte, done func()) {
-	p := &simPurge{n: n, keys: keys, begun: n.sim.now, done: done}
+	n.sim.tokens++
+	p := &simPurge{n: n, keys: keys, own: new(ownPurge), begun: n.sim.now, done: done}
+	p.data = binary.BigEndian.AppendUint64([]byte{keys}, n.sim.tokens)
+	n.f.own[n.sim.tokens] = p.own
 	p.append()
 }
 
@@ -115,9 +121,9 @@ func (p *simPurge) append() {
 	if p.tries++; p.tries > 4 {
 		return
 	}
-	asked := n.f.clock()
+	asked, has := n.f.clock(), n.f.node.place()
 	var out Appended
-	n.call(func() { out = n.sim.server.append([]byte{p.keys}) }, func() {
+	n.call(func() { out = n.sim.server.append(has, p.data) }, func() {
 		came := n.f.clock()
 		p.w = appended(simFence, n.f.id, out, came)
 		p.listed(out.Nodes, out.State, asked, came)
@@ -141,7 +147,7 @@ func (p *simPurge) listed(nodes []Node, s State, asked, came time.Duration) {
 // look tells whether the purge may answer.
 func (p *simPurge) look() {
 	n := p.n
-	here := n.f.here(p.w)
+	here := n.f.here(p.w, p.own)
 	switch {
 	case here == appendAgain || p.p.outcome == appendAgain:
 		p.append()

@@ -13,8 +13,10 @@ type simServer struct {
 	run     int // it was started or promoted so often
 	epochs  int
 	marks   int
+	records int // so many were appended
 	history int
 	replica simData  // what would be promoted
+	backup  simData  // what would be put back
 	blocked []func() // reads that wait for a record
 	// shared are the records of the shared tier, some of each key: any of them may come back. They
 	// outlive the log.
@@ -26,6 +28,7 @@ type simData struct {
 	epoch string
 	term  int // the run in which it began
 	gen   Generation
+	id    string // of the record there
 	mark  Generation
 	since time.Duration // the newest mark, by the server's clock
 	nodes []Node
@@ -46,9 +49,10 @@ func (d *simData) clone() simData {
 }
 
 // ensure begins a new epoch or term where it has to.
-func (s *simServer) ensure() {
+func (s *simServer) ensure(has Place) {
+	lacks := s.epoch != "" && s.term == s.run && s.lacks(has)
 	switch {
-	case s.epoch == "":
+	case s.epoch == "" || lacks:
 		s.epochs++
 		s.epoch = "e" + strconv.Itoa(s.epochs)
 	case s.term == s.run:
@@ -67,7 +71,29 @@ func (s *simServer) ensure() {
 	s.push(Record{Generation: s.gen, Mark: true})
 }
 
+// lacks tells whether the log has not got what a node has applied.
+func (s *simServer) lacks(has Place) bool {
+	if s.sim.mutant.believes || has.Epoch != s.epoch || has.Mark < s.mark {
+		return false
+	}
+	if has.Mark > s.mark {
+		return true
+	}
+	if has.Generation < s.mark || has.Generation < s.state().First {
+		return false
+	}
+	for _, r := range s.log {
+		if r.Generation == has.Generation {
+			return r.ID != has.ID
+		}
+	}
+	return has.Generation != s.gen || has.ID != s.id
+}
+
 func (s *simServer) push(r Record) {
+	s.records++
+	r.ID = strconv.Itoa(s.records)
+	s.id = r.ID
 	s.log = append(s.log, r)
 	if len(s.log) > s.history {
 		s.log = s.log[len(s.log)-s.history:]
@@ -80,7 +106,7 @@ func (s *simServer) push(r Record) {
 }
 
 func (s *simServer) state() State {
-	state := State{Epoch: s.epoch, Tail: s.gen, First: s.gen, Mark: s.mark, Term: s.sim.now - s.since}
+	state := State{Epoch: s.epoch, Tail: s.gen, ID: s.id, First: s.gen, Mark: s.mark, Term: s.sim.now - s.since}
 	if len(s.log) > 0 {
 		state.First = s.log[0].Generation
 	}
@@ -90,8 +116,8 @@ func (s *simServer) state() State {
 	return state
 }
 
-func (s *simServer) beat(n Node) State {
-	s.ensure()
+func (s *simServer) beat(has Place, n Node) State {
+	s.ensure(has)
 	n.Seen = time.Unix(0, int64(s.sim.now))
 	i := slices.IndexFunc(s.nodes, func(o Node) bool { return o.ID == n.ID })
 	if i < 0 {
@@ -104,22 +130,40 @@ func (s *simServer) beat(n Node) State {
 	return s.state()
 }
 
-func (s *simServer) append(data []byte) Appended {
-	s.ensure()
+func (s *simServer) append(has Place, data []byte) Appended {
+	s.ensure(has)
 	s.gen++
 	s.push(Record{Generation: s.gen, Data: data})
 	return Appended{Generation: s.gen, Nodes: slices.Clone(s.nodes), State: s.state()}
 }
 
 func (s *simServer) list() ([]Node, State) {
-	s.ensure()
+	s.ensure(Place{})
 	return slices.Clone(s.nodes), s.state()
 }
 
-func (s *simServer) read(after Generation) ([]Record, State) {
-	s.ensure()
+func (s *simServer) read(has Place, after Generation) ([]Record, State) {
+	s.ensure(has)
 	i, _ := slices.BinarySearchFunc(s.log, after+1, func(r Record, g Generation) int { return int(int64(r.Generation) - int64(g)) })
-	return slices.Clip(s.log[i:min(len(s.log), i+3)]), s.state()
+	records := slices.Clip(s.log[i:min(len(s.log), i+3)])
+	if s.sim.mutant.gaps {
+		records = s.withoutGaps(after, records)
+	}
+	return records, s.state()
+}
+
+// withoutGaps hides from a node what is missing.
+func (s *simServer) withoutGaps(after Generation, records []Record) (out []Record) {
+	next := max(after+1, s.state().First, s.mark)
+	for _, r := range append(slices.Clone(records), Record{Generation: s.gen + 1}) {
+		for ; next < r.Generation && (len(records) == 0 || r.Generation <= s.gen); next++ {
+			out = append(out, Record{Generation: next, Mark: true})
+		}
+		if next = max(next, r.Generation+1); r.Generation <= s.gen {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func (s *simServer) evict(seen Node) {
@@ -151,6 +195,32 @@ func (s *simServer) loseNodes() {
 func (s *simServer) trim() {
 	if len(s.log) > 1 {
 		s.log = s.log[s.sim.rng.IntN(len(s.log)):]
+	}
+}
+
+// keepBackup is as it would be if somebody made one.
+func (s *simServer) keepBackup() { s.backup = s.clone() }
+
+// putBack loads the backup without a start, where all nodes are listed in it and know of more than
+// it has: for the others see "Not solved" in doc.go.
+func (s *simServer) putBack() {
+	for _, n := range s.sim.nodes {
+		listed := slices.ContainsFunc(s.backup.nodes, func(o Node) bool { return o.ID == n.f.id })
+		knows := n.f.node.epoch != s.backup.epoch || n.f.node.mark > s.backup.mark || n.f.node.applied > s.backup.gen
+		if !listed || !knows || n.busy {
+			return
+		}
+	}
+	if s.backup.epoch != "" && s.backup.term == s.run {
+		s.simData = s.backup.clone()
+		s.sim.putBacks++
+	}
+}
+
+// remove removes a record, now and then the newest.
+func (s *simServer) remove() {
+	if i := len(s.log) - 1 - min(s.sim.rng.IntN(4), len(s.log)-1); len(s.log) > 1 {
+		s.log = slices.Delete(slices.Clone(s.log), i, i+1)
 	}
 }
 

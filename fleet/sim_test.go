@@ -38,6 +38,10 @@ type mutant struct {
 	evictWaitedFor bool // a node is evicted when one purge has waited for it
 	reusedIDs      bool // a term goes on with the generations that the last one may have lost
 	cachesFirst    bool // a purge is in the caches before it is among the masks
+	believes       bool // the server does not compare its log with what a node has
+	gaps           bool // a node does not look for records that are missing
+
+	only func(*sim) []func() // the faults, not those of all
 
 	slow int // under bad conditions: nodes stand still, so many of 100 messages are late or lost
 }
@@ -60,7 +64,9 @@ type sim struct {
 	broken  string
 	answers int
 
-	hits, sharedHits, joined, purges, evictions int
+	hits, sharedHits, joined, purges, evictions, putBacks int
+
+	tokens uint64 // of purges
 }
 
 type event struct {
@@ -187,6 +193,7 @@ func newSim(seed uint64, m mutant) *sim {
 		}
 	})
 	s.repeat(300*time.Millisecond, s.server.sync)
+	s.repeat(300*time.Millisecond, s.server.keepBackup)
 	s.faults()
 	return s
 }
@@ -212,9 +219,15 @@ func (s *sim) faults() {
 		func() { s.ifAlive((*simNode).crash) },
 		func() { s.ifAlive((*simNode).leave) },
 		s.server.promote, s.server.promote, s.server.restart, s.server.flush, s.server.loseNodes, s.server.trim,
+		s.server.remove,
 	}
-	if s.mutant.slow > 0 {
+	switch {
+	case s.mutant.only != nil:
+		kinds = s.mutant.only(s)
+	case s.mutant.slow > 0:
 		kinds = kinds[:3]
+	case s.rng.IntN(8) == 0: // without new processes: those know nothing of what was lost
+		kinds = append(append(kinds[:3:3], kinds[5:]...), s.server.putBack, s.server.putBack, s.server.putBack)
 	}
 	for range 1 + s.rng.IntN(3) {
 		kind := kinds[s.rng.IntN(len(kinds))]
@@ -325,15 +338,17 @@ func TestSimulation(t *testing.T) {
 				total.joined += s.joined
 				total.purges += s.purges
 				total.evictions += s.evictions
+				total.putBacks += s.putBacks
 				mu.Unlock()
 			}
 		})
 	}
 	group.Wait()
-	t.Logf("%d answers, %d of them hits, %d shared hits, %d of joined flights; %d purges answered, %d nodes evicted",
-		total.answers, total.hits, total.sharedHits, total.joined, total.purges, total.evictions)
+	t.Logf("%d answers, %d of them hits, %d shared hits, %d of joined flights; %d purges answered, %d nodes evicted, put back %d times",
+		total.answers, total.hits, total.sharedHits, total.joined, total.purges, total.evictions, total.putBacks)
 	for what, count := range map[string]int{
 		"hits": total.hits, "shared hits": total.sharedHits, "joined flights": total.joined, "purges": total.purges, "evictions": total.evictions,
+		"old states": total.putBacks,
 	} {
 		if count < n/50 && !t.Failed() {
 			t.Errorf("it has seen only %d %s", count, what)
@@ -357,6 +372,12 @@ func TestSimulationFindsMutants(t *testing.T) {
 		{"a node is evicted when one purge has waited for it", mutant{evictWaitedFor: true, slow: 8}},
 		{"generations are used again", mutant{reusedIDs: true}},
 		{"a purge is in the caches before it is among the masks", mutant{cachesFirst: true}},
+		{"the server does not notice that it was put back", mutant{believes: true, only: func(s *sim) []func() {
+			return []func(){s.server.putBack}
+		}}},
+		{"a node does not notice that records were removed", mutant{gaps: true, only: func(s *sim) []func() {
+			return []func(){s.server.remove}
+		}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

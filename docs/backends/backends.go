@@ -105,22 +105,22 @@ func (e *Engine) post(ctx context.Context, method string, arguments in, read fun
 }
 
 // Beat implements fleet.Log.
-func (e *Engine) Beat(ctx context.Context, node fleet.Node) (state fleet.State, err error) {
-	err = e.ask(ctx, "Beat", in{node}, out{&state})
+func (e *Engine) Beat(ctx context.Context, has fleet.Place, node fleet.Node) (state fleet.State, err error) {
+	err = e.ask(ctx, "Beat", in{has, node}, out{&state})
 	return state, err
 }
 
 // Append implements fleet.Log.
-func (e *Engine) Append(ctx context.Context, data []byte, replicas int) (appended fleet.Appended, err error) {
-	err = e.ask(ctx, "Append", in{data, replicas}, out{&appended})
+func (e *Engine) Append(ctx context.Context, has fleet.Place, data []byte, replicas int) (appended fleet.Appended, err error) {
+	err = e.ask(ctx, "Append", in{has, data, replicas}, out{&appended})
 	return appended, err
 }
 
 // Read implements fleet.Log.
-func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wait time.Duration) (
+func (e *Engine) Read(ctx context.Context, has fleet.Place, after fleet.Generation, limit int, wait time.Duration) (
 	records []fleet.Record, state fleet.State, err error,
 ) {
-	err = e.ask(ctx, "Read", in{after, limit, wait}, out{&records, &state})
+	err = e.ask(ctx, "Read", in{has, after, limit, wait}, out{&records, &state})
 	return records, state, err
 }
 

@@ -42,7 +42,7 @@ func TestReadOnly(t *testing.T) {
 	server := fleettest.NewServer()
 	e := open(t, server)
 	server.SetReadOnly(true)
-	if _, err := e.Append(t.Context(), []byte("x"), 0); !errors.Is(err, fleet.ErrReadOnly) {
+	if _, err := e.Append(t.Context(), fleet.Place{}, []byte("x"), 0); !errors.Is(err, fleet.ErrReadOnly) {
 		t.Error(err)
 	}
 }

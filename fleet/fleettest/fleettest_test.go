@@ -20,7 +20,9 @@ func TestLossesInMemory(t *testing.T) {
 	t.Parallel()
 	TestLosses(t, func(*testing.T) ([]fleet.Engine, Losses) {
 		s := NewServer()
-		return engines(s, 3), Losses{Flush: s.Flush, Restart: s.Restart, LoseNodes: s.LoseNodes, LoseLog: s.LoseLog}
+		return engines(s, 3), Losses{
+			Flush: s.Flush, Restart: s.Restart, LoseNodes: s.LoseNodes, LoseLog: s.LoseLog, PutBack: s.PutBack, Remove: s.Remove,
+		}
 	})
 }
 
@@ -45,13 +47,13 @@ func TestHooks(t *testing.T) {
 			return Fault{}
 		})
 		begun := time.Now()
-		if _, err := a.Append(t.Context(), []byte("x"), 0); !errors.Is(err, ErrLost) || time.Since(begun) != time.Second {
+		if _, err := a.Append(t.Context(), fleet.Place{}, []byte("x"), 0); !errors.Is(err, ErrLost) || time.Since(begun) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
 		s.SetFault(func(Call) Fault { return Fault{Delay: time.Minute} })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := a.Append(ctx, []byte("y"), 0); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := a.Append(ctx, fleet.Place{}, []byte("y"), 0); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		s.SetFault(func(Call) Fault { return Fault{} })

@@ -13,9 +13,9 @@ import (
 )
 
 // Beat implements fleet.Log.
-func (e *Engine) Beat(ctx context.Context, node fleet.Node) (state fleet.State, err error) {
+func (e *Engine) Beat(ctx context.Context, has fleet.Place, node fleet.Node) (state fleet.State, err error) {
 	err = e.write(ctx, "Beat", func(s *Server) {
-		s.ensure()
+		s.ensure(has)
 		node.Beats = s.data.nodes[node.ID].Beats + 1
 		node.Seen = s.now()
 		s.data.nodes[node.ID] = node
@@ -25,9 +25,11 @@ func (e *Engine) Beat(ctx context.Context, node fleet.Node) (state fleet.State, 
 }
 
 // Append implements fleet.Log.
-func (e *Engine) Append(ctx context.Context, data []byte, replicas int) (out fleet.Appended, err error) {
+func (e *Engine) Append(ctx context.Context, has fleet.Place, data []byte, replicas int) (
+	out fleet.Appended, err error,
+) {
 	err = e.write(ctx, "Append", func(s *Server) {
-		s.ensure()
+		s.ensure(has)
 		s.append(fleet.Record{Generation: s.data.gen + 1, Data: bytes.Clone(data)})
 		out = fleet.Appended{Generation: s.data.gen, Nodes: s.nodes(), State: s.state()}
 		if replicas > 0 {
@@ -40,7 +42,7 @@ func (e *Engine) Append(ctx context.Context, data []byte, replicas int) (out fle
 // Nodes implements fleet.Log.
 func (e *Engine) Nodes(ctx context.Context) (nodes []fleet.Node, state fleet.State, err error) {
 	err = e.write(ctx, "Nodes", func(s *Server) {
-		s.ensure()
+		s.ensure(fleet.Place{})
 		nodes, state = s.nodes(), s.state()
 	})
 	return nodes, state, err
@@ -61,7 +63,7 @@ func (e *Engine) Leave(ctx context.Context, id string) error {
 }
 
 // Read implements fleet.Log.
-func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wait time.Duration) (
+func (e *Engine) Read(ctx context.Context, has fleet.Place, after fleet.Generation, limit int, wait time.Duration) (
 	records []fleet.Record, state fleet.State, err error,
 ) {
 	timer := time.NewTimer(wait)
@@ -69,10 +71,10 @@ func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wa
 	for over := wait <= 0; ; {
 		var grown <-chan struct{}
 		err := e.write(ctx, "Read", func(s *Server) {
-			s.ensure()
+			s.ensure(has)
 			records, state, grown = s.after(after, limit), s.state(), s.grown
 		})
-		if err != nil || len(records) > 0 || over {
+		if err != nil || len(records) > 0 || state.Tail > after || over {
 			return records, state, err
 		}
 		select {
@@ -86,18 +88,38 @@ func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wa
 }
 
 // ensure begins a new epoch or a new term where it has to.
-func (s *Server) ensure() {
-	switch {
-	case s.data.epoch == "" || !s.data.hasLog:
+func (s *Server) ensure(has fleet.Place) {
+	whole := s.data.epoch != "" && s.data.hasLog
+	// A term that has not begun yet, by a clock that was set back, would be young for as long.
+	goesOn := whole && s.data.run == s.run && !s.now().Before(s.data.since)
+	switch lacks := goesOn && s.lacks(has); {
+	case goesOn && !lacks:
+		return
+	case !whole || lacks:
 		s.epochs++
 		s.data.epoch = "epoch " + strconv.Itoa(s.epochs)
-	case s.data.run == s.run:
-		return
 	}
 	s.data.run = s.run
 	s.data.since = s.now()
 	s.data.mark = s.nextTerm()
 	s.append(fleet.Record{Generation: s.data.mark, Mark: true})
+}
+
+// lacks tells whether the log has not got what a node has applied: it was put back to an older
+// state.
+func (s *Server) lacks(has fleet.Place) bool {
+	switch {
+	case has.Epoch != s.data.epoch || has.Mark < s.data.mark:
+		return false
+	case has.Mark > s.data.mark:
+		return true
+	case has.Generation < s.data.mark, has.Generation < s.state().First:
+		return false
+	}
+	if records := s.after(has.Generation-1, 1); len(records) > 0 && records[0].Generation == has.Generation {
+		return records[0].ID != has.ID
+	}
+	return has.Generation != s.data.gen || has.ID != s.data.id
 }
 
 // nextTerm is above all that was lost: what is there, what the clock says, and then a stretch that
@@ -114,7 +136,9 @@ func (s *Server) nextTerm() fleet.Generation {
 }
 
 func (s *Server) append(r fleet.Record) {
-	s.data.gen, s.data.hasLog = r.Generation, true
+	s.records++
+	r.ID = strconv.Itoa(s.records)
+	s.data.gen, s.data.id, s.data.hasLog = r.Generation, r.ID, true
 	s.data.log = append(s.data.log, r)
 	if len(s.data.log) > s.history+s.history/10 {
 		s.data.trim(s.history)
@@ -135,7 +159,7 @@ func (s *Server) after(g fleet.Generation, limit int) []fleet.Record {
 }
 
 func (s *Server) state() fleet.State {
-	state := fleet.State{Epoch: s.data.epoch, Tail: s.data.gen, First: s.data.gen, Mark: s.data.mark, Now: s.now()}
+	state := fleet.State{Epoch: s.data.epoch, Tail: s.data.gen, ID: s.data.id, First: s.data.gen, Mark: s.data.mark, Now: s.now()}
 	state.Term = state.Now.Sub(s.data.since)
 	if len(s.data.log) > 0 {
 		state.First = s.data.log[0].Generation

@@ -22,6 +22,7 @@ type Server struct {
 	data      data
 	run       int // of the server: it was started, or promoted, for the run'th time
 	epochs    int // so many were made
+	records   int // so many were appended
 	grown     chan struct{}
 	listeners map[*listener]string
 }
@@ -32,6 +33,7 @@ type data struct {
 	run     int // in which the newest term began
 	since   time.Time
 	gen     fleet.Generation
+	id      string // of the record there
 	mark    fleet.Generation
 	nodes   map[string]fleet.Node
 	log     []fleet.Record
@@ -121,6 +123,22 @@ func (s *Server) Trim(records int) { s.change(func() { s.data.trim(records) }) }
 
 // Disconnect ends each Listen.
 func (s *Server) Disconnect() { s.change(s.disconnect) }
+
+// Remove removes the record at a generation.
+func (s *Server) Remove(g fleet.Generation) {
+	s.change(func() {
+		s.data.log = slices.DeleteFunc(slices.Clone(s.data.log), func(r fleet.Record) bool { return r.Generation == g })
+	})
+}
+
+// PutBack returns a function that puts what the server holds now in the place of what it holds
+// then, without a start: a backup that is loaded.
+func (s *Server) PutBack() (back func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.data.clone()
+	return func() { s.change(func() { s.data = kept.clone() }) }
+}
 
 // Snapshot returns a function that puts what the server holds now in the place of what it holds
 // then, as the promotion of a replica does that has not got the newest writes.

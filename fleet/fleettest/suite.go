@@ -66,14 +66,14 @@ func eventually(t *testing.T, what string, done func() bool) {
 
 func beat(t *testing.T, e fleet.Engine, n fleet.Node) fleet.State {
 	t.Helper()
-	state, err := e.Beat(within(t), n)
+	state, err := e.Beat(within(t), fleet.Place{}, n)
 	must(t, err)
 	return state
 }
 
 func appendRecord(t *testing.T, e fleet.Engine, data string) fleet.Appended {
 	t.Helper()
-	out, err := e.Append(within(t), []byte(data), 0)
+	out, err := e.Append(within(t), fleet.Place{}, []byte(data), 0)
 	must(t, err)
 	return out
 }
@@ -83,7 +83,7 @@ func readAll(t *testing.T, e fleet.Engine, after fleet.Generation) []fleet.Recor
 	t.Helper()
 	var all []fleet.Record
 	for {
-		records, _, err := e.Read(within(t), after, 1000, 0)
+		records, _, err := e.Read(within(t), fleet.Place{}, after, 1000, 0)
 		must(t, err)
 		if len(records) == 0 {
 			return all

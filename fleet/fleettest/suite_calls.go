@@ -18,14 +18,20 @@ var callTests = []test{
 
 // calls are all methods, each with arguments that work.
 var calls = map[string]func(ctx context.Context, e fleet.Engine) error{
-	"Beat":   func(ctx context.Context, e fleet.Engine) error { return last(e.Beat(ctx, fleet.Node{ID: "n"})) },
-	"Append": func(ctx context.Context, e fleet.Engine) error { return last(e.Append(ctx, []byte("x"), 0)) },
-	"Append to replicas": func(ctx context.Context, e fleet.Engine) error {
-		return last(e.Append(ctx, []byte("x"), 1))
+	"Beat": func(ctx context.Context, e fleet.Engine) error {
+		return last(e.Beat(ctx, fleet.Place{}, fleet.Node{ID: "n"}))
 	},
-	"Read": func(ctx context.Context, e fleet.Engine) error { return lastOfThree(e.Read(ctx, 0, 1, 0)) },
+	"Append": func(ctx context.Context, e fleet.Engine) error {
+		return last(e.Append(ctx, fleet.Place{}, []byte("x"), 0))
+	},
+	"Append to replicas": func(ctx context.Context, e fleet.Engine) error {
+		return last(e.Append(ctx, fleet.Place{}, []byte("x"), 1))
+	},
+	"Read": func(ctx context.Context, e fleet.Engine) error {
+		return lastOfThree(e.Read(ctx, fleet.Place{}, 0, 1, 0))
+	},
 	"Read, waiting": func(ctx context.Context, e fleet.Engine) error {
-		return lastOfThree(e.Read(ctx, 1<<53-1, 1, time.Hour))
+		return lastOfThree(e.Read(ctx, fleet.Place{}, 1<<53-1, 1, time.Hour))
 	},
 	"Nodes": func(ctx context.Context, e fleet.Engine) error {
 		_, _, err := e.Nodes(ctx)
@@ -102,7 +108,7 @@ func callsUnderWay(t *testing.T, a, _ fleet.Engine) {
 	_, state := nodesOf(t, a)
 	ended := make(chan error, 2)
 	ready := make(chan struct{})
-	go func() { ended <- lastOfThree(a.Read(t.Context(), state.Tail, 1, time.Hour)) }()
+	go func() { ended <- lastOfThree(a.Read(t.Context(), fleet.Place{}, state.Tail, 1, time.Hour)) }()
 	go func() { ended <- a.Listen(t.Context(), "n", func() { close(ready) }, func(string, []byte) {}) }()
 	<-ready
 	must(t, a.Close())
@@ -129,7 +135,7 @@ func callsBytes(t *testing.T, a, b fleet.Engine) {
 			data[at] = byte(i)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*10*time.Microsecond)
-		_, _ = a.Append(ctx, data, 0)
+		_, _ = a.Append(ctx, fleet.Place{}, data, 0)
 		for at := range data {
 			data[at] = 0xff
 		}

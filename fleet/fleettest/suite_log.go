@@ -122,7 +122,7 @@ func logLimit(t *testing.T, a, b fleet.Engine) {
 	}
 	after, tail := state.Tail, want[4]
 	for _, n := range []int{2, 2, 1, 0} {
-		records, now, err := b.Read(within(t), after, 2, 0)
+		records, now, err := b.Read(within(t), fleet.Place{}, after, 2, 0)
 		must(t, err)
 		if len(records) != n {
 			t.Fatalf("read %d after %d, want %d", len(records), after, n)
@@ -143,7 +143,7 @@ func logWait(t *testing.T, a, b fleet.Engine) {
 	_, state := nodesOf(t, a)
 	read := make(chan []fleet.Record)
 	go func() {
-		records, now, err := b.Read(within(t), state.Tail, 10, long)
+		records, now, err := b.Read(within(t), fleet.Place{}, state.Tail, 10, long)
 		if err != nil || len(records) == 0 || now.Tail < records[0].Generation {
 			t.Errorf("read %v at %+v: %v", records, now, err)
 		}
@@ -157,13 +157,13 @@ func logWait(t *testing.T, a, b fleet.Engine) {
 
 func logNothing(t *testing.T, a, _ fleet.Engine) {
 	_, state := nodesOf(t, a)
-	if records, _, err := a.Read(within(t), state.Tail, 10, short); len(records) > 0 || err != nil {
+	if records, _, err := a.Read(within(t), fleet.Place{}, state.Tail, 10, short); len(records) > 0 || err != nil {
 		t.Errorf("%v, %v", records, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), short)
 	defer cancel()
 	begun := time.Now()
-	if records, _, err := a.Read(ctx, state.Tail, 10, time.Hour); len(records) > 0 || err == nil || time.Since(begun) > long {
+	if records, _, err := a.Read(ctx, fleet.Place{}, state.Tail, 10, time.Hour); len(records) > 0 || err == nil || time.Since(begun) > long {
 		t.Errorf("%v, %v after %v", records, err, time.Since(begun))
 	}
 }
@@ -227,7 +227,7 @@ func logConcurrent(t *testing.T, a, b fleet.Engine) {
 		group.Go(func() {
 			for i := range each {
 				data := fmt.Sprintf("%d %d", w, i)
-				out, err := []fleet.Engine{a, b}[w%2].Append(within(t), []byte(data), 0)
+				out, err := []fleet.Engine{a, b}[w%2].Append(within(t), fleet.Place{}, []byte(data), 0)
 				if err != nil {
 					t.Error(err)
 				}
@@ -253,7 +253,7 @@ func logBeginsOnce(t *testing.T, a, b fleet.Engine) {
 	var group sync.WaitGroup
 	for i := range 20 {
 		group.Go(func() {
-			if _, err := []fleet.Engine{a, b}[i%2].Beat(within(t), fleet.Node{ID: fmt.Sprint(i)}); err != nil {
+			if _, err := []fleet.Engine{a, b}[i%2].Beat(within(t), fleet.Place{}, fleet.Node{ID: fmt.Sprint(i)}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -272,7 +272,7 @@ func logReplicas(t *testing.T, a, b fleet.Engine) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	data := []byte("x")
-	out, err := a.Append(ctx, data, 90)
+	out, err := a.Append(ctx, fleet.Place{}, data, 90)
 	if err != nil || out.Replicas >= 90 {
 		t.Fatalf("%+v, %v", out, err)
 	}

@@ -15,11 +15,18 @@ type Losses struct {
 	Restart   func() // nothing: a new process, or the promotion of a replica that has it all
 	LoseNodes func() // the list of nodes alone
 	LoseLog   func() // the log alone
+	// PutBack returns a function that puts the list of nodes and the log as they are now in the
+	// place of what they are then. The server is not started for it.
+	PutBack func() (back func())
+	// Remove removes one record.
+	Remove func(fleet.Generation)
 }
 
 // TestLosses is what an Engine says after a loss. open is TestEngine's.
 func TestLosses(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 	t.Helper()
+	t.Run("the newest, without a start", func(t *testing.T) { putBack(t, open) })
+	t.Run("one record", func(t *testing.T) { removed(t, open) })
 	for _, tt := range []struct {
 		name string
 		lose func(Losses) func()

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/fleet"
 )
 
 // each times what is done, one after the other, and says the median and the 99th percentile.
@@ -89,7 +91,7 @@ func BenchmarkAppend(b *testing.B) {
 	e := newServer(b).open(b)
 	data := make([]byte, 100)
 	each(b, func() {
-		if _, err := e.Append(b.Context(), data, 0); err != nil {
+		if _, err := e.Append(b.Context(), fleet.Place{}, data, 0); err != nil {
 			b.Fatal(err)
 		}
 	})
@@ -103,7 +105,7 @@ func BenchmarkReadWakesUp(b *testing.B) {
 	at := make(chan time.Time)
 	go func() {
 		for {
-			records, now, err := other.Read(b.Context(), after, 10, time.Second)
+			records, now, err := other.Read(b.Context(), fleet.Place{}, after, 10, time.Second)
 			if err != nil {
 				return
 			}
@@ -117,7 +119,7 @@ func BenchmarkReadWakesUp(b *testing.B) {
 	b.ResetTimer()
 	for range b.N {
 		begun := time.Now()
-		if _, err := e.Append(b.Context(), data, 0); err != nil {
+		if _, err := e.Append(b.Context(), fleet.Place{}, data, 0); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, (<-at).Sub(begun))

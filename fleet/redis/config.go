@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -32,7 +33,8 @@ type Config struct {
 	// Timeout is how long one look-up may take. A server that has said nothing for ten times as
 	// long, and for two seconds, has lost its connections. Default 100 ms.
 	Timeout time.Duration
-	// History is about how many records of the log are kept. Default 100,000.
+	// History is about how many records of the log are kept, and of long ones fewer, see
+	// fleet.HistoryBytes. Default 100,000.
 	History int
 	// TLS is for rediss.
 	TLS TLS
@@ -55,12 +57,7 @@ func (c Config) name() string {
 	return c.Name
 }
 
-func (c Config) history() string {
-	if c.History == 0 {
-		return "100000"
-	}
-	return strconv.Itoa(c.History)
-}
+func (c Config) history() int { return cmp.Or(c.History, 100_000) }
 
 // Validate names what is wrong. It reads the files of TLS, and connects to nothing.
 func (c Config) Validate() error {

@@ -10,7 +10,7 @@ import (
 
 // Engine is a fleet.Engine on Redis or Valkey, as one server, with Sentinels, or as a Cluster.
 type Engine struct {
-	history  string
+	history  int
 	patience time.Duration // with a connection
 	prefix   string        // of keys of entries, and of channels
 	nodes    string        // the key of the hash with the list of nodes

@@ -3,6 +3,7 @@
 package redis
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/larder-cache/larder/fleet"
@@ -27,6 +28,22 @@ func TestLosses(t *testing.T) {
 			Restart:   func() { s.kill(); s.start() },
 			LoseNodes: func() { s.do("DEL", "{larder:1:larder}:fleet") },
 			LoseLog:   func() { s.do("DEL", "{larder:1:larder}:log") },
+			PutBack:   func() (back func()) { return s.copied("{larder:1:larder}:fleet", "{larder:1:larder}:log") },
+			Remove: func(g fleet.Generation) {
+				s.do("XDEL", "{larder:1:larder}:log", fmt.Sprintf("%d-0", g))
+			},
 		}
 	})
+}
+
+// copied copies keys, and returns a function that puts the copies in their place.
+func (s *server) copied(keys ...string) (back func()) {
+	for _, key := range keys {
+		s.do("COPY", key, key+" as it was", "REPLACE")
+	}
+	return func() {
+		for _, key := range keys {
+			s.do("COPY", key+" as it was", key, "REPLACE")
+		}
+	}
 }

@@ -32,7 +32,7 @@ func briefly(t *testing.T, d time.Duration, call func(context.Context) error) er
 
 func appendWith(e *Engine) func(context.Context) error {
 	return func(ctx context.Context) error {
-		_, err := e.Append(ctx, []byte("x"), 0)
+		_, err := e.Append(ctx, fleet.Place{}, []byte("x"), 0)
 		return err
 	}
 }
@@ -41,7 +41,7 @@ func appendWith(e *Engine) func(context.Context) error {
 func toReplica(t *testing.T, e *Engine) error {
 	t.Helper()
 	return briefly(t, time.Second, func(ctx context.Context) error {
-		_, err := e.Append(ctx, []byte("x"), 1)
+		_, err := e.Append(ctx, fleet.Place{}, []byte("x"), 1)
 		return err
 	})
 }
@@ -52,7 +52,7 @@ func worksAgain(t *testing.T, e *Engine) fleet.State {
 	state := stateOfLog(t, e)
 	var err error
 	eventually(t, "all calls work", func() bool {
-		if _, err = e.Append(within(t), []byte("again"), 0); err != nil {
+		if _, err = e.Append(within(t), fleet.Place{}, []byte("again"), 0); err != nil {
 			return false
 		}
 		if err = toReplica(t, e); err != nil {
@@ -64,7 +64,7 @@ func worksAgain(t *testing.T, e *Engine) fleet.State {
 		if _, _, err = e.Find(within(t), "again", ""); err != nil {
 			return false
 		}
-		_, _, err = e.Read(within(t), state.Tail, 10, 0)
+		_, _, err = e.Read(within(t), fleet.Place{}, state.Tail, 10, 0)
 		return err == nil
 	})
 	return stateOfLog(t, e)
@@ -77,7 +77,7 @@ func TestKilledWithoutAFile(t *testing.T) {
 	was := stateOfLog(t, e)
 	reading := make(chan error, 1)
 	go func() {
-		_, _, err := e.Read(t.Context(), was.Tail, 1, time.Hour)
+		_, _, err := e.Read(t.Context(), fleet.Place{}, was.Tail, 1, time.Hour)
 		reading <- err
 	}()
 	listening, ready := make(chan error, 1), make(chan struct{})
@@ -169,7 +169,7 @@ func TestStoppedForLong(t *testing.T) {
 	<-ready
 	s.signal(syscall.SIGSTOP)
 	begun := time.Now()
-	_, _, err := e.Read(within(t), was.Tail, 1, 100*time.Millisecond)
+	_, _, err := e.Read(within(t), fleet.Place{}, was.Tail, 1, 100*time.Millisecond)
 	if err == nil {
 		t.Error("read from a server that is stopped")
 	}
@@ -214,7 +214,7 @@ func TestProxy(t *testing.T) {
 		}
 		// It was on its way, and it arrives: an error says that this is not known.
 		eventually(t, "it is in the log", func() bool {
-			records, _, err := e.Read(within(t), state.Tail, 10, time.Second)
+			records, _, err := e.Read(within(t), fleet.Place{}, state.Tail, 10, time.Second)
 			return err == nil && len(records) == 1
 		})
 	})
@@ -228,7 +228,7 @@ func TestProxy(t *testing.T) {
 			t.Error(err)
 		}
 		p.silence(false, false)
-		records, _, err := e.Read(within(t), state.Tail, 10, 0)
+		records, _, err := e.Read(within(t), fleet.Place{}, state.Tail, 10, 0)
 		if err != nil || len(records) != 1 {
 			t.Errorf("%d records, %v: want what had no reply", len(records), err)
 		}
@@ -240,7 +240,7 @@ func TestProxy(t *testing.T) {
 		worksAgain(t, e)
 		p.silence(true, true)
 		begun := time.Now()
-		_, err := e.Append(within(t), []byte("x"), 0)
+		_, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
 		if took := time.Since(begun); err == nil || took > long/2 {
 			t.Errorf("%v after %v", err, took)
 		}
@@ -274,7 +274,7 @@ func TestAnAddressThatMoves(t *testing.T) {
 	old.do("REPLICAOF", "127.0.0.1", fmt.Sprint(next.port))
 	met := false
 	eventually(t, "it gets to the new primary", func() bool {
-		_, err := e.Append(within(t), []byte("x"), 0)
+		_, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
 		met = met || errors.Is(err, fleet.ErrReadOnly)
 		return err == nil
 	})
@@ -289,16 +289,16 @@ func TestTrimmedByOthers(t *testing.T) {
 	e := open(t, Config{Addresses: []string{s.url()}, History: 200})
 	var all []fleet.Generation
 	for range 1000 {
-		out, err := e.Append(within(t), []byte("x"), 0)
+		out, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
 		must(t, err)
 		all = append(all, out.Generation)
 	}
-	records, state, err := e.Read(within(t), 0, 2000, 0)
+	records, state, err := e.Read(within(t), fleet.Place{}, 0, 2000, 0)
 	if err != nil || len(records) < 200 || len(records) > 400 || records[0].Generation != state.First {
 		t.Errorf("%d records, %v, first %d: %+v", len(records), err, records[0].Generation, state)
 	}
 	s.do("XTRIM", "{larder:1:larder}:log", "MAXLEN", "=", "3")
-	if state, err := e.Beat(within(t), fleet.Node{ID: "n"}); err != nil || state.First != all[997] || state.Tail != all[999] {
+	if state, err := e.Beat(within(t), fleet.Place{}, fleet.Node{ID: "n"}); err != nil || state.First != all[997] || state.Tail != all[999] {
 		t.Errorf("%+v, %v, want first %d", state, err, all[997])
 	}
 	s.do("XTRIM", "{larder:1:larder}:log", "MAXLEN", "=", "0")
@@ -335,7 +335,7 @@ func TestForeignContent(t *testing.T) {
 	state := stateOfLog(t, e)
 	s.do("HSET", "{larder:1:larder}:fleet", "n:odd", "nonsense", "n:other", "7 8 {nonsense")
 	s.do("XADD", "{larder:1:larder}:log", fmt.Sprintf("%d-0", state.Tail+1), "what", "ever")
-	records, _, err := e.Read(within(t), state.Tail, 10, 0)
+	records, _, err := e.Read(within(t), fleet.Place{}, state.Tail, 10, 0)
 	if err != nil || len(records) != 1 || records[0].Mark || len(records[0].Data) != 0 {
 		t.Errorf("%+v, %v, want a record that says nothing", records, err)
 	}
@@ -350,12 +350,12 @@ func TestForeignContent(t *testing.T) {
 		t.Errorf("nodes %+v stay", nodes)
 	}
 	// The log goes on above a record that the list does not know of.
-	out, err := e.Append(within(t), []byte("x"), 0)
+	out, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
 	if err != nil || out.Generation <= state.Tail+1 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	s.do("SET", "{larder:1:larder}:log", "a string")
-	if _, err := e.Append(within(t), []byte("x"), 0); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+	if _, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
 		t.Errorf("a log that is a string: %v", err)
 	}
 }
@@ -429,7 +429,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		ended <- struct{}{}
 	}()
 	go func() {
-		_, _, _ = e.Read(t.Context(), 1<<53-1, 1, time.Hour)
+		_, _, _ = e.Read(t.Context(), fleet.Place{}, 1<<53-1, 1, time.Hour)
 		ended <- struct{}{}
 	}()
 	<-ready

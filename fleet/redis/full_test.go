@@ -73,13 +73,13 @@ func TestFull(t *testing.T) {
 // goesOn is what a full server must not refuse.
 func goesOn(t *testing.T, e *Engine, token string) {
 	t.Helper()
-	out, err := e.Append(within(t), []byte("x"), 0)
+	out, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
 	must(t, err)
 	must(t, toReplica(t, e))
-	if _, err := e.Beat(within(t), fleet.Node{ID: "n", Applied: out.Generation}); err != nil {
+	if _, err := e.Beat(within(t), fleet.Place{}, fleet.Node{ID: "n", Applied: out.Generation}); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := e.Read(within(t), 0, 10, 0); err != nil {
+	if _, _, err := e.Read(within(t), fleet.Place{}, 0, 10, 0); err != nil {
 		t.Error(err)
 	}
 	l, err := e.Take(within(t), "key"+token, token, "n", nil, time.Minute)
@@ -114,7 +114,7 @@ func TestTooFewReplicas(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, "--min-replicas-to-write", "1")
 	e := s.open(t)
-	if _, err := e.Append(within(t), []byte("x"), 0); !errors.Is(err, fleet.ErrReadOnly) {
+	if _, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); !errors.Is(err, fleet.ErrReadOnly) {
 		t.Error(err)
 	}
 	if _, _, err := e.Find(within(t), "key", "v"); err != nil {

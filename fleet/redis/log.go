@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 )
 
 // Beat implements fleet.Log.
-func (e *Engine) Beat(ctx context.Context, node fleet.Node) (fleet.State, error) {
+func (e *Engine) Beat(ctx context.Context, has fleet.Place, node fleet.Node) (fleet.State, error) {
 	says, err := json.Marshal(nodeWords{
 		Epoch: node.Epoch, Applied: node.Applied, Fence: node.Fence, Serves: node.Serves, State: node.State,
 		Name: node.Name, Address: node.Address, Version: node.Version,
@@ -25,15 +26,15 @@ func (e *Engine) Beat(ctx context.Context, node fleet.Node) (fleet.State, error)
 	if err != nil {
 		return fleet.State{}, err
 	}
-	args := e.args(node.ID, string(says))
+	args := e.args(has, node.ID, string(says))
 	return call(ctx, e.small, func(c rueidis.Client) (fleet.State, error) {
 		return stateOf(scriptBeat.run(context.Background(), c, e.control(), args).ToMessage())
 	})
 }
 
 // Append implements fleet.Log.
-func (e *Engine) Append(ctx context.Context, data []byte, replicas int) (fleet.Appended, error) {
-	args := e.args(string(data))
+func (e *Engine) Append(ctx context.Context, has fleet.Place, data []byte, replicas int) (fleet.Appended, error) {
+	args := e.args(has, string(data))
 	if replicas > 0 {
 		return e.appendTo(ctx, args, replicas)
 	}
@@ -44,7 +45,7 @@ func (e *Engine) Append(ctx context.Context, data []byte, replicas int) (fleet.A
 
 // Nodes implements fleet.Log.
 func (e *Engine) Nodes(ctx context.Context) ([]fleet.Node, fleet.State, error) {
-	args := e.args()
+	args := e.args(fleet.Place{})
 	out, err := call(ctx, e.small, func(c rueidis.Client) (fleet.Appended, error) {
 		return appendedOf(scriptNodes.run(context.Background(), c, e.control(), args))
 	})
@@ -66,20 +67,18 @@ func (e *Engine) Leave(ctx context.Context, id string) error {
 }
 
 // Read implements fleet.Log.
-func (e *Engine) Read(ctx context.Context, after fleet.Generation, limit int, wait time.Duration) (
+func (e *Engine) Read(ctx context.Context, has fleet.Place, after fleet.Generation, limit int, wait time.Duration) (
 	[]fleet.Record, fleet.State, error,
 ) {
-	end := time.Now().Add(wait)
-	for {
-		now, err := e.readNow(ctx, after, limit)
-		left := time.Until(end)
-		if err != nil || len(now.records) > 0 || left <= 0 {
-			return now.records, now.state, err
-		}
-		if err := e.grown(ctx, now.state.Tail, left); err != nil {
-			return nil, fleet.State{}, err
-		}
+	now, err := e.readNow(ctx, has, after, limit)
+	if err != nil || len(now.records) > 0 || now.state.Tail > after || wait <= 0 {
+		return now.records, now.state, err
 	}
+	if err := e.grown(ctx, now.state.Tail, wait); err != nil {
+		return nil, fleet.State{}, err
+	}
+	now, err = e.readNow(ctx, has, after, limit)
+	return now.records, now.state, err
 }
 
 // reading is records with the state of the log in the moment at which they were read.
@@ -88,8 +87,8 @@ type reading struct {
 	state   fleet.State
 }
 
-func (e *Engine) readNow(ctx context.Context, after fleet.Generation, limit int) (reading, error) {
-	args := e.args(strconv.FormatUint(uint64(after), 10), strconv.Itoa(max(1, limit)))
+func (e *Engine) readNow(ctx context.Context, has fleet.Place, after fleet.Generation, limit int) (reading, error) {
+	args := e.args(has, strconv.FormatUint(uint64(after), 10), strconv.Itoa(max(1, limit)))
 	return call(ctx, e.small, func(c rueidis.Client) (reading, error) {
 		parts, err := scriptRead.run(context.Background(), c, e.control(), args).ToArray()
 		if err != nil {
@@ -111,8 +110,8 @@ func (e *Engine) readNow(ctx context.Context, after fleet.Generation, limit int)
 	})
 }
 
-// grown waits until the log has a record after the tail, or for as long as wait. It has a
-// connection of its own: on one that others use they would wait with it.
+// grown waits until the log has a record of a generation after the tail, or for as long as wait. It
+// has a connection of its own: on one that others use they would wait with it.
 func (e *Engine) grown(ctx context.Context, tail fleet.Generation, wait time.Duration) error {
 	client, err := e.small.get(ctx)
 	if err != nil {
@@ -121,7 +120,7 @@ func (e *Engine) grown(ctx context.Context, tail fleet.Generation, wait time.Dur
 	waiting, cancel := e.waiting(ctx, wait)
 	defer cancel()
 	err = client.Do(waiting, client.B().Xread().Count(1).Block(milliseconds(wait)).
-		Streams().Key(e.log).Id(strconv.FormatUint(uint64(tail), 10)+"-0").Build()).Error()
+		Streams().Key(e.log).Id(lastOf(tail)).Build()).Error()
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
 		return nil
@@ -131,6 +130,11 @@ func (e *Engine) grown(ctx context.Context, tail fleet.Generation, wait time.Dur
 		return errClosed
 	}
 	return named(err)
+}
+
+// lastOf is the id of the stream after which the next generation begins.
+func lastOf(g fleet.Generation) string {
+	return strconv.FormatUint(uint64(g), 10) + "-" + strconv.FormatUint(math.MaxUint64, 10)
 }
 
 // appendTo appends, and waits for replicas on the same connection: WAIT counts those that have what
@@ -178,11 +182,15 @@ func waitFor(d rueidis.DedicatedClient, replicas int, left time.Duration) rueidi
 // control are the keys of ensure.lua, args its arguments and a script's own.
 func (e *Engine) control() []string { return []string{e.nodes, e.log} }
 
-func (e *Engine) args(own ...string) []string {
+func (e *Engine) args(has fleet.Place, own ...string) []string {
 	var stretch [4]byte
 	_, _ = rand.Read(stretch[:]) // it never fails
 	n := binary.BigEndian.Uint32(stretch[:]) >> 1
-	return append([]string{rand.Text(), strconv.FormatUint(uint64(n), 10), e.history}, own...)
+	return append([]string{
+		rand.Text(), strconv.FormatUint(uint64(n), 10), strconv.Itoa(e.history),
+		strconv.FormatInt(fleet.HistoryBytes(e.history), 10),
+		has.Epoch, strconv.FormatUint(uint64(has.Mark), 10), strconv.FormatUint(uint64(has.Generation), 10), has.ID,
+	}, own...)
 }
 
 // run runs a script whose reply says nothing.
@@ -212,7 +220,7 @@ func appendedOf(reply rueidis.RedisResult) (fleet.Appended, error) {
 	return fleet.Appended{Generation: state.Tail, State: state, Nodes: nodesOf(fields)}, err
 }
 
-// stateOf reads {epoch, tail, first, mark, since, now}, the times in microseconds.
+// stateOf reads {epoch, tail, first, mark, since, now, bytes, id}, the times in microseconds.
 func stateOf(reply rueidis.RedisMessage, err error) (fleet.State, error) {
 	if err != nil {
 		return fleet.State{}, err
@@ -221,10 +229,10 @@ func stateOf(reply rueidis.RedisMessage, err error) (fleet.State, error) {
 	if err != nil {
 		return fleet.State{}, err
 	}
-	if len(words) != 6 {
+	if len(words) != 8 {
 		return fleet.State{}, errReply
 	}
-	var numbers [5]int64
+	var numbers [6]int64
 	for i := range numbers {
 		if numbers[i], err = strconv.ParseInt(words[i+1], 10, 64); err != nil || numbers[i] < 0 {
 			return fleet.State{}, errReply
@@ -232,7 +240,7 @@ func stateOf(reply rueidis.RedisMessage, err error) (fleet.State, error) {
 	}
 	return fleet.State{
 		Epoch: words[0], Tail: fleet.Generation(numbers[0]), First: fleet.Generation(numbers[1]),
-		Mark: fleet.Generation(numbers[2]),
+		Mark: fleet.Generation(numbers[2]), ID: words[7], Bytes: numbers[5],
 		// A clock that was set back makes a term young, not old.
 		Term: time.Duration(max(0, numbers[4]-numbers[3])) * time.Microsecond,
 		Now:  time.UnixMicro(numbers[4]),
@@ -289,6 +297,9 @@ func nodeOf(id, value string) fleet.Node {
 	return n
 }
 
+// longestID is how long the id of a record may be, as in ensure.lua. A longer one is none.
+const longestID = 32
+
 // recordsOf reads entries of the stream. One that has neither field is a record that says nothing.
 func recordsOf(entries []rueidis.XRangeEntry) ([]fleet.Record, error) {
 	records := make([]fleet.Record, len(entries))
@@ -300,6 +311,9 @@ func recordsOf(entries []rueidis.XRangeEntry) ([]fleet.Record, error) {
 		}
 		_, mark := entry.FieldValues["mark"]
 		records[i] = fleet.Record{Generation: fleet.Generation(generation), Mark: mark}
+		if id := entry.FieldValues["id"]; len(id) <= longestID {
+			records[i].ID = id
+		}
 		if !mark {
 			records[i].Data = []byte(entry.FieldValues["data"])
 		}

@@ -53,7 +53,7 @@ func TestReplicas(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
-		out, err := e.Append(ctx, []byte("x"), replicas)
+		out, err := e.Append(ctx, fleet.Place{}, []byte("x"), replicas)
 		must(t, err)
 		return out.Replicas
 	}
@@ -78,7 +78,7 @@ func TestReplicas(t *testing.T) {
 	if n := count(1, long); n != 1 {
 		t.Errorf("%d replicas have it, want 1", n)
 	}
-	if _, err := onReplica.Append(within(t), []byte("x"), 0); !errors.Is(err, fleet.ErrReadOnly) {
+	if _, err := onReplica.Append(within(t), fleet.Place{}, []byte("x"), 0); !errors.Is(err, fleet.ErrReadOnly) {
 		t.Errorf("append to a replica: %v", err)
 	}
 	if record, index, err := onReplica.Find(within(t), "key", "v"); err != nil || string(record) != "record" || len(index) != 1 {
@@ -93,7 +93,7 @@ func TestPromotionsThatLose(t *testing.T) {
 	a := newServer(t, "--repl-diskless-sync-delay", "0")
 	b, c := newReplica(t, a), newReplica(t, a)
 	e := a.open(t)
-	kept, err := e.Append(within(t), []byte("kept"), 2)
+	kept, err := e.Append(within(t), fleet.Place{}, []byte("kept"), 2)
 	if err != nil || kept.Replicas != 2 {
 		t.Fatal(kept, err)
 	}
@@ -112,7 +112,7 @@ func TestPromotionsThatLose(t *testing.T) {
 			t.Errorf("%+v, was %+v", before, kept.State)
 		}
 		for range 50 {
-			out, err := e.Append(within(t), []byte(s.address()), 0)
+			out, err := e.Append(within(t), fleet.Place{}, []byte(s.address()), 0)
 			must(t, err)
 			if other := seen[out.Generation]; other != "" {
 				t.Fatalf("%d is of %s and of %s", out.Generation, other, s.address())
@@ -129,7 +129,7 @@ func TestPromotionsThatLose(t *testing.T) {
 
 func recordsAfter(t *testing.T, e *Engine, after fleet.Generation) []fleet.Record {
 	t.Helper()
-	records, _, err := e.Read(within(t), after, 10_000, 0)
+	records, _, err := e.Read(within(t), fleet.Place{}, after, 10_000, 0)
 	must(t, err)
 	return records
 }
@@ -159,7 +159,7 @@ func TestSentinels(t *testing.T) {
 	}
 	e := open(t, config)
 	was := worksAgain(t, e)
-	out, err := e.Append(within(t), []byte("kept"), 1)
+	out, err := e.Append(within(t), fleet.Place{}, []byte("kept"), 1)
 	if err != nil || out.Replicas != 1 {
 		t.Fatal(out, err)
 	}

@@ -62,7 +62,7 @@ func TestPermissions(t *testing.T) {
 		s := newServer(t)
 		s.do(append([]string{"ACL", "SETUSER"}, append(documentedRules(t), "-info")...)...)
 		e := open(t, Config{Addresses: []string{strings.Replace(s.url(), "://", "://larder:password@", 1)}})
-		if _, err := e.Append(within(t), []byte("x"), 0); !errors.Is(err, fleet.ErrRefused) {
+		if _, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); !errors.Is(err, fleet.ErrRefused) {
 			t.Errorf("a script that may not INFO: %v", err)
 		}
 		s.do("ACL", "SETUSER", "larder", "+info")
@@ -91,12 +91,12 @@ func TestWrongPassword(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := open(t, Config{Addresses: []string{"redis://" + user + s.address()}, Name: newName()})
 			for range 3 {
-				_, err := e.Append(within(t), []byte("x"), 0)
+				_, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
 				if !errors.Is(err, fleet.ErrRefused) || strings.Contains(err.Error(), "wrong@") {
 					t.Errorf("%v", err)
 				}
 			}
-			if _, _, err := e.Read(within(t), 0, 1, time.Second); !errors.Is(err, fleet.ErrRefused) {
+			if _, _, err := e.Read(within(t), fleet.Place{}, 0, 1, time.Second); !errors.Is(err, fleet.ErrRefused) {
 				t.Errorf("Read: %v", err)
 			}
 			err := e.Listen(within(t), "n", func() {}, func(string, []byte) {})
@@ -106,7 +106,7 @@ func TestWrongPassword(t *testing.T) {
 		})
 	}
 	e := open(t, Config{Addresses: []string{"redis://:wrong@" + s.address()}})
-	if _, err := e.Append(within(t), []byte("x"), 0); !errors.Is(err, fleet.ErrRefused) {
+	if _, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); !errors.Is(err, fleet.ErrRefused) {
 		t.Error(err)
 	}
 	s.do("CONFIG", "SET", "requirepass", "wrong")
@@ -189,7 +189,7 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := open(t, Config{Addresses: []string{url}, TLS: wrong})
-			_, err := e.Append(within(t), []byte("x"), 0)
+			_, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
 			// Who shows no certificate may learn of it by a reset alone.
 			if err == nil || wrong.Cert != "" && !strings.Contains(err.Error(), "certificate") {
 				t.Errorf("%v", err)
@@ -315,7 +315,7 @@ func TestEndedBeforeItBegan(t *testing.T) {
 	e := open(t, Config{Addresses: []string{"redis://127.0.0.1:1"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := e.Append(ctx, nil, 0); !errors.Is(err, context.Canceled) || e.small.dialing != nil {
+	if _, err := e.Append(ctx, fleet.Place{}, nil, 0); !errors.Is(err, context.Canceled) || e.small.dialing != nil {
 		t.Error(err)
 	}
 }

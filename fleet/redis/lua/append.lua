@@ -1,3 +1,6 @@
 -- ARGV: the record.
-append(gen + 1, 'data', ARGV[4])
+failed = append(gen + 1, 'data', ARGV[9])
+if failed then
+	return failed
+end
 return { state(), redis.call('HGETALL', fleet) }

@@ -1,12 +1,22 @@
 -- What each script begins with that returns the state of the log.
--- KEYS: the hash with the list of nodes, the stream. ARGV: an epoch and a stretch at random, the
--- length of the stream; a script's own begin with the fourth.
+-- KEYS: the hash with the list of nodes, the stream. ARGV: an epoch and a stretch at random, how
+-- many records are kept, how many bytes of them; what the caller has: an epoch, a mark, a
+-- generation, an id. A script's own begin with the ninth.
 --
 -- Numbers here are doubles: a generation stays below 2^53, and goes in and out as digits.
 local fleet, log = KEYS[1], KEYS[2]
+local limit = 9007199254740992
 
 local function digits(number)
 	return string.format('%.0f', number)
+end
+
+-- number reads what digits has written. What somebody else has written is nil.
+local function number(text)
+	local n = tonumber(text)
+	if n and n >= 0 and n < limit and n == math.floor(n) then
+		return n
+	end
 end
 
 local time = redis.call('TIME')
@@ -16,70 +26,184 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 -- have lost its newest writes.
 local run = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 
-local had = redis.call('HMGET', fleet, 'epoch', 'run', 'since', 'gen', 'first', 'length', 'mark')
-local epoch, since, gen, first, mark = had[1], tonumber(had[3]), tonumber(had[4]), had[5], had[7]
-local length = redis.call('XLEN', log)
+local had = redis.call('HMGET', fleet,
+	'epoch', 'run', 'since', 'gen', 'first', 'length', 'mark', 'id', 'bytes', 'start')
+local epoch, since, gen, first, mark = had[1], number(had[3]), number(had[4]), number(had[5]), number(had[7])
+local id, length = had[8] or '', redis.call('XLEN', log)
+-- bytes is how many all records had that ever were in the log, start those before the first.
+local bytes, start = number(had[9]) or 0, number(had[10]) or 0
 
--- A read of the first record costs its length, so its place is kept, and read anew where the stream
--- has another length than this left it with.
-local function oldest()
-	local record = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-	return record and string.match(record[1], '^%d+') or digits(gen)
+-- overhead is about what Redis takes for a record beside its data.
+local overhead = 64
+
+-- read reads a record: its generation, its id, how many bytes there were before it, its length.
+local function read(record)
+	local fields = {}
+	for i = 1, #record[2], 2 do
+		fields[record[2][i]] = record[2][i + 1]
+	end
+	local name = fields['id'] or ''
+	if #name > 32 then
+		name = ''
+	end
+	return tonumber(string.match(record[1], '^%d+')), name, number(fields['at']), #(fields['data'] or '') + overhead
 end
 
--- last is the highest generation that is known of, 0 where there is none.
+-- oldest reads the first record. That costs its length, so it is kept, and read anew where the
+-- stream has another length than this left it with.
+local function oldest()
+	local record = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+	if not record then
+		return gen, bytes
+	end
+	local generation, _, at = read(record)
+	return generation, at or 0
+end
+
+-- last is the highest generation that the stream knows of, 0 where there is none, and the newest
+-- record.
 local function last()
-	local highest = gen or 0
+	local highest, newest = 0, nil
 	if redis.call('EXISTS', log) == 1 then
 		local info = redis.call('XINFO', 'STREAM', log)
 		for i = 1, #info, 2 do
 			if info[i] == 'last-generated-id' then
-				highest = math.max(highest, tonumber(string.match(info[i + 1], '^%d+')))
+				highest = tonumber(string.match(info[i + 1], '^%d+'))
+			elseif info[i] == 'last-entry' and info[i + 1] then
+				newest = info[i + 1]
 			end
 		end
 	end
-	return highest
+	return highest, newest
+end
+
+local function foreign(what)
+	return redis.error_reply('ERR the log ' .. what .. ': UNLINK ' .. log .. ' ' .. fleet .. ', or choose another name')
+end
+
+-- over returns the generation below which records have to go where one of so many bytes comes, nil
+-- where all may stay. It goes a sixteenth too far, so as not to have to every time.
+local function over(more)
+	local most, from, seen = tonumber(ARGV[4]), '-', 0
+	if bytes + more - start <= most then
+		return nil
+	end
+	for _ = 1, 256 do
+		local records = redis.call('XRANGE', log, from, '+', 'COUNT', 16)
+		for _, record in ipairs(records) do
+			local generation, _, at = read(record)
+			if at and bytes + more - at <= most - most / 16 then
+				return generation
+			end
+			seen = generation + 1
+		end
+		if #records < 16 then
+			break
+		end
+		from = '(' .. records[16][1]
+	end
+	return seen
 end
 
 local function append(generation, kind, data)
-	local before = length
-	local added = redis.pcall('XADD', log, 'MAXLEN', '~', ARGV[3], digits(generation) .. '-0', kind, data)
+	local before, size, own = length, #data + overhead, string.sub(ARGV[1], 1, 8)
+	local cut = over(size)
+	local function add(at)
+		return redis.pcall('XADD', log, cut and 'MINID' or 'MAXLEN', '~', cut and digits(cut) or ARGV[3],
+			digits(at) .. '-0', kind, data, 'id', own, 'at', digits(bytes))
+	end
+	local added = add(generation)
 	if type(added) == 'table' and added.err then
 		-- The stream has a record that the hash does not know of: somebody else's.
-		generation = last() + 1
-		redis.call('XADD', log, 'MAXLEN', '~', ARGV[3], digits(generation) .. '-0', kind, data)
+		generation = math.max(gen or 0, (last())) + 1
+		if generation >= limit then
+			return foreign('has a record that Larder cannot have written')
+		end
+		added = add(generation)
+		if type(added) == 'table' and added.err then
+			return added
+		end
 	end
-	gen, length = generation, redis.call('XLEN', log)
+	gen, id, bytes, length = generation, own, bytes + size, redis.call('XLEN', log)
 	if not first or before == 0 or length ~= before + 1 then
-		first = oldest()
+		first, start = oldest()
 	end
-	redis.call('HSET', fleet, 'gen', digits(gen), 'first', first, 'length', length)
+	redis.call('HSET', fleet, 'gen', digits(gen), 'id', id, 'bytes', digits(bytes),
+		'first', digits(first), 'start', digits(start), 'length', length)
 end
 
-local whole = epoch and since and gen and mark and length > 0
-if not whole or had[2] ~= run then
-	local generation = last()
+-- lacks tells whether the log has not got what the caller has: it was put back to an older state.
+local function lacks()
+	local has = { mark = number(ARGV[6]), gen = number(ARGV[7]), id = ARGV[8] }
+	if ARGV[5] ~= epoch or not has.mark or not has.gen or has.mark < mark then
+		return false
+	elseif has.mark > mark then
+		return true
+	elseif has.gen < mark or has.gen < first then
+		return false
+	end
+	local record = redis.call('XRANGE', log, digits(has.gen) .. '-0', digits(has.gen) .. '-0')[1]
+	if not record then
+		return has.gen ~= gen or has.id ~= id
+	end
+	local _, name = read(record)
+	return name ~= has.id
+end
+
+-- changed looks at a stream that somebody else has added to, or taken from.
+local function changed()
+	first, start = oldest()
+	local highest, newest = last()
+	if highest > gen and highest < limit then
+		local _, name = nil, ''
+		if newest then
+			_, name = read(newest)
+		end
+		gen, id = highest, name
+	end
+	redis.call('HSET', fleet, 'gen', digits(gen), 'id', id, 'first', digits(first), 'start', digits(start),
+		'length', length)
+end
+
+-- begin begins a term, in a new epoch or in the same. A term is above all that was lost. Two that
+-- begin at the same place do not meet: of 2^31 stretches they have got two.
+local function begin(anew)
+	local highest, newest = last()
+	local generation = math.max(gen or 0, highest)
 	if generation == 0 then
 		generation = now
 	else
-		-- Above all that was lost. Two terms that begin at the same place do not meet: of 2^31
-		-- stretches they have got two.
 		generation = generation + 4294967296 + tonumber(ARGV[2])
 	end
-	if generation >= 9007199254740992 - 4294967296 then
-		return redis.error_reply('ERR the generations are used up: FLUSHALL, or another name')
+	if generation >= limit - 4294967296 then
+		return foreign('has used up its generations, or has a record that Larder cannot have written')
 	end
-	if not whole then
+	if anew then
 		epoch = ARGV[1]
 	end
-	since, mark = now, digits(generation)
-	redis.call('HSET', fleet, 'epoch', epoch, 'run', run, 'since', digits(since), 'mark', mark)
-	append(generation, 'mark', '')
-elseif not first or length ~= tonumber(had[6]) then
-	first = oldest()
-	redis.call('HSET', fleet, 'first', first, 'length', length)
+	if not number(had[9]) and newest then
+		local _, _, at, size = read(newest)
+		bytes = (at or 0) + size
+	end
+	since, mark = now, generation
+	redis.call('HSET', fleet, 'epoch', epoch, 'run', run, 'since', digits(since), 'mark', digits(mark))
+	return append(generation, 'mark', '')
+end
+
+local whole, failed = epoch and since and gen and mark and length > 0, nil
+if whole and (not first or length ~= number(had[6])) then
+	changed()
+end
+-- A term that has not begun yet, by a clock that was set back, would be young for as long as that.
+if not whole or had[2] ~= run or now < since then
+	failed = begin(not whole)
+elseif lacks() then
+	failed = begin(true)
+end
+if failed then
+	return failed
 end
 
 local function state()
-	return { epoch, digits(gen), first, mark, digits(since), digits(now) }
+	return { epoch, digits(gen), digits(first), digits(mark), digits(since), digits(now), digits(bytes - start), id }
 end

@@ -1,0 +1,136 @@
+package fleettest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/larder-cache/larder/fleet"
+)
+
+// compares are the calls by which a server compares what a node has with its log.
+var compares = map[string]func(t *testing.T, e fleet.Engine, has fleet.Place) fleet.State{
+	"Beat": func(t *testing.T, e fleet.Engine, has fleet.Place) fleet.State {
+		state, err := e.Beat(within(t), has, fleet.Node{ID: "one"})
+		must(t, err)
+		return state
+	},
+	"Append": func(t *testing.T, e fleet.Engine, has fleet.Place) fleet.State {
+		out, err := e.Append(within(t), has, []byte("x"), 0)
+		must(t, err)
+		return out.State
+	},
+	"Read": func(t *testing.T, e fleet.Engine, has fleet.Place) fleet.State {
+		_, state, err := e.Read(within(t), has, has.Generation, 10, 0)
+		must(t, err)
+		return state
+	},
+}
+
+// placeIn is the place of a record in the newest term.
+func placeIn(s fleet.State, r fleet.Record) fleet.Place {
+	return fleet.Place{Epoch: s.Epoch, Mark: s.Mark, Generation: r.Generation, ID: r.ID}
+}
+
+// at is the record that an Append has made.
+func at(out fleet.Appended) fleet.Record {
+	return fleet.Record{Generation: out.Generation, ID: out.State.ID}
+}
+
+// putBack is what an Engine says when its server was put back to an older state: by what the nodes
+// have it begins a new epoch.
+func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
+	for name, compare := range compares {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			engines, losses := open(t)
+			if losses.PutBack == nil {
+				t.Skip("this server cannot be put back")
+			}
+			e := engines[0]
+			kept := prepare(t, e)
+			last := kept.log[len(kept.log)-1]
+			back := losses.PutBack()
+			lost := []fleet.Record{at(appendRecord(t, e, "lost")), at(appendRecord(t, e, "lost too"))}
+			back()
+			other := at(appendRecord(t, e, "in its place"))
+			if other.Generation != lost[0].Generation || other.ID == lost[0].ID {
+				t.Fatalf("it was not put back: %+v after %+v", other, lost[0])
+			}
+			was := kept.state
+			behind, ahead, foreign := placeIn(was, lost[1]), placeIn(was, last), placeIn(was, lost[1])
+			behind.Mark--
+			ahead.Mark += 1 << 32
+			foreign.Epoch = "another"
+			for what, has := range map[string]fleet.Place{
+				"nothing": {}, "a record that it has": placeIn(was, last), "the record in the place of one": placeIn(was, other),
+				"what is of an older term": behind, "what is of another epoch": foreign,
+				"what comes before the term": placeIn(was, fleet.Record{Generation: was.Mark - 1, ID: "x"}),
+			} {
+				if state := compare(t, e, has); state.Epoch != was.Epoch || state.Mark != was.Mark {
+					t.Errorf("a node has %s, and a term begins: %+v", what, state)
+				}
+			}
+			back()
+			for what, has := range map[string]fleet.Place{
+				"a record that was lost": placeIn(was, lost[1]), "a record with another in its place": placeIn(was, lost[0]),
+				"what is of a later term": ahead,
+			} {
+				lacks(t, e, compare, what, has)
+				back()
+			}
+		})
+	}
+}
+
+// lacks asks for a new epoch by a place, with what was in the log and a mark.
+func lacks(t *testing.T, e fleet.Engine, compare func(*testing.T, fleet.Engine, fleet.Place) fleet.State, what string, has fleet.Place) {
+	t.Helper()
+	was := appendRecord(t, e, "in its place").State
+	state := compare(t, e, has)
+	if state.Epoch == was.Epoch || state.Mark <= was.Tail || state.Term > long {
+		t.Errorf("a node has %s, and no epoch begins: %+v", what, state)
+	}
+	if again := compare(t, e, has); again.Epoch != state.Epoch || again.Mark != state.Mark {
+		t.Errorf("a node has %s, and another epoch begins: %+v", what, again)
+	}
+	log := readAll(t, e, 0)
+	if len(log) < 5 || log[3].Generation != was.Tail || log[3].ID != was.ID || !log[4].Mark {
+		t.Errorf("the log is %+v", log)
+	}
+}
+
+// removed is what an Engine says where somebody has removed a record: what is missing is seen.
+func removed(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
+	t.Parallel()
+	engines, losses := open(t)
+	if losses.Remove == nil {
+		t.Skip("no record of this server can be removed")
+	}
+	e := engines[0]
+	var log []fleet.Record
+	for i := range 6 {
+		log = append(log, at(appendRecord(t, e, fmt.Sprint(i))))
+	}
+	losses.Remove(log[2].Generation)
+	losses.Remove(log[5].Generation)
+	records, state, err := e.Read(within(t), fleet.Place{}, log[0].Generation, 10, long)
+	must(t, err)
+	if len(records) != 3 || records[0].ID != log[1].ID || records[1].ID != log[3].ID || state.Tail != log[5].Generation {
+		t.Errorf("read %+v of %+v", records, state)
+	}
+	begun := state.Now
+	records, state, err = e.Read(within(t), placeIn(state, log[4]), log[4].Generation, 10, long)
+	must(t, err)
+	if len(records) != 0 || state.Tail != log[5].Generation || state.ID != log[5].ID || state.Now.Sub(begun) > long/2 {
+		t.Errorf("read %+v at the end, of %+v", records, state)
+	}
+	if now := compares["Beat"](t, e, placeIn(state, log[5])); now.Epoch != state.Epoch {
+		t.Errorf("an epoch begins by the newest record, whose generation and id are kept: %+v", now)
+	}
+	if out := appendRecord(t, e, "x"); out.Generation != log[5].Generation+1 {
+		t.Errorf("the next is %d, after %d", out.Generation, log[5].Generation)
+	}
+	if now := compares["Beat"](t, e, placeIn(state, log[2])); now.Epoch == state.Epoch {
+		t.Errorf("no epoch begins by a record that was removed: %+v", now)
+	}
+}
