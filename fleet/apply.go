@@ -102,7 +102,7 @@ func (f *Fleet) publish(c *change) {
 	}
 	f.view.Store(next)
 	f.invalidations.mu.Unlock()
-	next.masks.DropBelow(uint64(next.floor)) // not before all read the floor
+	next.masks.DropUpTo(uint64(next.floor)) // not before all read the floor
 }
 
 // view is what the node knows, with purges that are being applied.
@@ -117,6 +117,9 @@ func (n *node) view(was *view, c *change) *view {
 			if r.Selectors.All && r.Severity == store.Hard {
 				n.floor = max(n.floor, r.generation)
 			}
+		}
+		if last := len(c.records) - 1; last >= 0 {
+			n.floor = max(n.floor, min(Generation(masks.Over(n.maskBytes)), c.records[last].generation))
 		}
 	}
 	return &view{epoch: n.term(), applied: n.applied, tail: n.tail, floor: n.floor, masks: masks}

@@ -8,6 +8,9 @@ import (
 // SetClock has a node go by another clock, before Start.
 func (f *Fleet) SetClock(clock func() time.Duration) { f.clock = clock }
 
+// SetMaskBytes has the masks of a node take no more, before Start.
+func (f *Fleet) SetMaskBytes(n int64) { f.node.maskBytes = n }
+
 // Encode returns the record of a purge.
 func (f *Fleet) Encode(p Purge) []byte {
 	r := logRecord{Purge: p, who: f.id}

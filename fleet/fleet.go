@@ -118,7 +118,7 @@ func New(o Options) *Fleet {
 	}
 	f := &Fleet{
 		options: o, engine: o.Engine, caches: o.Caches, log: o.Logger, id: rand.Text(), clock: now,
-		node:  node{fence: o.Fence},
+		node:  node{fence: o.Fence, maskBytes: maxMaskBytes},
 		moved: make(chan struct{}), own: make(map[uint64]*ownPurge), beatNow: make(chan struct{}, 1),
 		watch: watch{seen: make(sightings)}, invalidations: newInvalidations(),
 	}

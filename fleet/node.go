@@ -11,7 +11,8 @@ import (
 // nothing by itself: it is told what the server said, when it was asked, and when the reply came,
 // and says what is to be done. All times are by the clock of its machine. See doc.go for why.
 type node struct {
-	fence time.Duration
+	fence     time.Duration
+	maskBytes int64 // that the masks may take
 	// position is what the caches had when the process was started.
 	position Place
 
@@ -29,6 +30,7 @@ type node struct {
 	// suspect.
 	kept  Generation
 	tail  Generation // of the log, as far as known
+	bytes int64      // that the log takes
 	floor Generation // above all that the masks do not know
 
 	until    time.Duration // the pass is over then. 0: there was none yet
@@ -45,6 +47,9 @@ type promise struct {
 }
 
 const (
+	// maxMaskBytes is what the masks may take. Where they would take more the floor rises: what is
+	// shared from before is fetched anew.
+	maxMaskBytes = 64 << 20
 	// maxPromises bounds the promises. A node that is so many beats behind gets its pass by later
 	// ones.
 	maxPromises = 64
@@ -171,7 +176,7 @@ func (n *node) heard(asked, came time.Duration, s State, do *todo) (current bool
 		n.adopt(came, s, do)
 	}
 	n.back = ""
-	n.tail = max(n.tail, s.Tail)
+	n.tail, n.bytes = max(n.tail, s.Tail), s.Bytes
 	n.floor = max(n.floor, s.Mark, s.First)
 	n.drop(came)
 	return true

@@ -125,7 +125,7 @@ func (f *Fleet) readOnce() error {
 	if !on {
 		return errNoLog
 	}
-	if len(records) == readLimit && !f.Pass() {
+	if last := len(records) - 1; last >= 0 && records[last].Generation < state.Tail && !f.Pass() {
 		// There is more to come, and nobody waits for this node any longer than for a disk: what
 		// was applied should not gather in memory.
 		for _, wait := range counted {

@@ -95,7 +95,7 @@ func (n *simNode) start() {
 	n.f = &Fleet{
 		id:    strconv.Itoa(n.number) + "/" + strconv.Itoa(n.life),
 		clock: func() time.Duration { return n.sim.now + n.offset },
-		node:  node{fence: simFence, position: n.disk.position},
+		node:  node{fence: simFence, maskBytes: n.sim.maskBytes, position: n.disk.position},
 		watch: watch{seen: make(sightings)},
 		own:   map[uint64]*ownPurge{},
 	}

@@ -66,7 +66,8 @@ type sim struct {
 
 	hits, sharedHits, joined, purges, evictions, putBacks int
 
-	tokens uint64 // of purges
+	tokens    uint64 // of purges
+	maskBytes int64
 }
 
 type event struct {
@@ -167,6 +168,10 @@ func newSim(seed uint64, m mutant) *sim {
 	s := &sim{rng: rand.New(rand.NewPCG(seed, 17)), mutant: m}
 	s.server = simServer{sim: s, history: 4 + s.rng.IntN(40)}
 	s.slow, s.lossy, s.often = s.rng.IntN(5), s.rng.IntN(6), 600*time.Millisecond
+	s.maskBytes = maxMaskBytes
+	if s.rng.IntN(4) == 0 {
+		s.maskBytes = 120 // one mask
+	}
 	if seed%16 == 1 {
 		s.slow, s.lossy = s.rng.IntN(20), s.rng.IntN(20)
 	}

@@ -12,6 +12,8 @@ type Stats struct {
 	Nodes   int        `json:"nodes"` // listed when this node asked last
 	Floor   Generation `json:"floor"` // what is older in the shared tier is not used
 	Masks   int        `json:"masks"` // selectors by which the shared tier is judged
+	// LogBytes is about what the records of the log take, as the server said last.
+	LogBytes int64 `json:"log_bytes"`
 	// MaskBytes is about what those take of memory.
 	MaskBytes int64 `json:"mask_bytes"`
 	// InvalidationsWaiting is how many selectors of Invalidate are not in the log yet.
@@ -39,8 +41,9 @@ func (f *Fleet) Stats() Stats {
 	s := Stats{
 		State: condition.String(), Condition: condition, Epoch: f.node.term(),
 		Applied: f.node.applied, Tail: f.node.tail, Floor: f.node.floor,
-		PassMS: max(0, f.node.until-now).Milliseconds(),
-		Nodes:  nodes, Masks: masks, MaskBytes: bytes,
+		PassMS:   max(0, f.node.until-now).Milliseconds(),
+		LogBytes: f.node.bytes,
+		Nodes:    nodes, Masks: masks, MaskBytes: bytes,
 		InvalidationsWaiting: waiting, InvalidationsWidened: widened,
 	}
 	if f.node.caught > 0 && (f.node.applied < f.node.tail || condition != Held) {

@@ -91,18 +91,31 @@ func (ms *Masks) link(m *mask) {
 
 func (m *mask) unlink() { m.prev.next, m.next.prev = m.next, m.prev }
 
-// DropBelow forgets the purges below a generation. The caller refuses responses of generations that
-// these could mask: Judge tells nothing of them any more.
-func (ms *Masks) DropBelow(gen uint64) {
+// DropUpTo forgets the purges up to a generation. The caller refuses responses of generations below
+// it, which these could mask: Judge tells nothing of them any more.
+func (ms *Masks) DropUpTo(gen uint64) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	for ms.count > 0 && ms.ends.next.newest() < gen {
+	for ms.count > 0 && ms.ends.next.newest() <= gen {
 		m := ms.ends.next
 		m.unlink()
 		ms.bySelector.remove(m.selector)
 		ms.count--
 		ms.bytes -= m.size()
 	}
+}
+
+// Over returns the generation up to which purges have to be dropped so that the others take no more
+// than some bytes, 0 where all may stay.
+func (ms *Masks) Over(bytes int64) (gen uint64) {
+	ms.mu.RLock()
+	defer ms.mu.RUnlock()
+	m := ms.ends.next
+	for left := ms.bytes; left > bytes; m = m.next {
+		gen = m.newest()
+		left -= m.size()
+	}
+	return gen
 }
 
 // Judge returns what the purges have made of a response with this URL (URLAt's) and tags whose

@@ -45,7 +45,7 @@ func TestMasksJudgeLikeAList(t *testing.T) {
 			masks.Add(p.gen, p.sel, p.severity)
 		case 3:
 			floor += uint64(rng.IntN(20))
-			masks.DropBelow(floor)
+			masks.DropUpTo(floor)
 			purges = slices.DeleteFunc(purges, func(p purge) bool { return p.gen < floor })
 		default:
 			u, tags, gen := url(), []string{pick("s", "t", "u", "x"), pick("v", "y")}, floor+uint64(rng.IntN(60))
@@ -60,7 +60,7 @@ func TestMasksJudgeLikeAList(t *testing.T) {
 			}
 		}
 	}
-	masks.DropBelow(floor + 1000)
+	masks.DropUpTo(floor + 1000)
 	if n, bytes := masks.Size(); n != 0 || bytes != 0 || len(masks.bySelector.lengths) != 0 || masks.bySelector.all != nil {
 		t.Errorf("without purges there are %d masks of %d bytes: %+v", n, bytes, masks.bySelector)
 	}
@@ -92,17 +92,43 @@ func TestMasksFit(t *testing.T) {
 	if selectors != n || took > 250*n || bytes < took*3/4 || bytes > took*3/2 {
 		t.Errorf("%d masks take %d bytes and say %d, want at most 250 each", selectors, took, bytes)
 	}
-	masks.DropBelow(2*n + 1)
+	masks.DropUpTo(2*n + 1)
 	if selectors, bytes = masks.Size(); selectors != 0 || bytes != 0 {
 		t.Errorf("%d masks of %d bytes are left", selectors, bytes)
 	}
 	runtime.KeepAlive(masks)
 }
 
+// TestMasksOver: those that are dropped are the oldest, and no more than have to.
+func TestMasksOver(t *testing.T) {
+	masks := new(Masks)
+	const n = 1000
+	for i := range uint64(n) {
+		masks.Add(i+1, Selectors{Tags: []string{fmt.Sprintf("%08d", i)}}, Hard)
+	}
+	masks.Add(n+1, Selectors{Tags: []string{"00000000"}}, Soft) // the oldest is the newest now
+	_, all := masks.Size()
+	if over := masks.Over(all); over != 0 {
+		t.Errorf("where all may stay those up to %d go", over)
+	}
+	over := masks.Over(all / 2)
+	masks.DropUpTo(over)
+	if left, bytes := masks.Size(); bytes > all/2 || left != n/2 || over != n/2+1 {
+		t.Errorf("up to %d go, and %d of %d bytes are left, want %d", over, left, bytes, n/2)
+	}
+	if masks.Judge("http://a/", []string{"00000000"}, n/2) != Soft {
+		t.Error("a mask is gone that was purged again")
+	}
+	masks.DropUpTo(masks.Over(0))
+	if left, _ := masks.Size(); left != 0 {
+		t.Errorf("%d are left where none may be", left)
+	}
+}
+
 // TestNothingIsJudgedWithoutPurges: the zero value is of use.
 func TestNothingIsJudgedWithoutPurges(t *testing.T) {
 	var masks Masks
-	masks.DropBelow(5)
+	masks.DropUpTo(5)
 	if got := masks.Judge("http://a/", []string{"t"}, 0); got != NotPurged {
 		t.Errorf("no purge makes a response %v", got)
 	}

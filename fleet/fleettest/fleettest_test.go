@@ -26,6 +26,15 @@ func TestLossesInMemory(t *testing.T) {
 	})
 }
 
+func TestHistoryInMemory(t *testing.T) {
+	t.Parallel()
+	TestHistory(t, func(_ *testing.T, records int) []fleet.Engine {
+		s := NewServer()
+		s.SetHistory(records)
+		return engines(s, 2)
+	})
+}
+
 func engines(s *Server, n int) []fleet.Engine {
 	var out []fleet.Engine
 	for _, c := range s.Clients(n) {

@@ -140,8 +140,16 @@ func (s *Server) append(r fleet.Record) {
 	r.ID = strconv.Itoa(s.records)
 	s.data.gen, s.data.id, s.data.hasLog = r.Generation, r.ID, true
 	s.data.log = append(s.data.log, r)
+	s.data.bytes += size(r)
 	if len(s.data.log) > s.history+s.history/10 {
 		s.data.trim(s.history)
+	}
+	if most := fleet.HistoryBytes(s.history); s.data.bytes > most {
+		stay, left := len(s.data.log), s.data.bytes
+		for ; stay > 1 && left > most-most/16; stay-- {
+			left -= size(s.data.log[len(s.data.log)-stay])
+		}
+		s.data.trim(stay)
 	}
 	close(s.grown)
 	s.grown = make(chan struct{})
@@ -159,7 +167,7 @@ func (s *Server) after(g fleet.Generation, limit int) []fleet.Record {
 }
 
 func (s *Server) state() fleet.State {
-	state := fleet.State{Epoch: s.data.epoch, Tail: s.data.gen, ID: s.data.id, First: s.data.gen, Mark: s.data.mark, Now: s.now()}
+	state := fleet.State{Epoch: s.data.epoch, Tail: s.data.gen, ID: s.data.id, First: s.data.gen, Mark: s.data.mark, Bytes: s.data.bytes, Now: s.now()}
 	state.Term = state.Now.Sub(s.data.since)
 	if len(s.data.log) > 0 {
 		state.First = s.data.log[0].Generation

@@ -38,6 +38,7 @@ type data struct {
 	nodes   map[string]fleet.Node
 	log     []fleet.Record
 	hasLog  bool
+	bytes   int64 // of the log
 	records map[place]expiring
 	rows    map[string]map[string][]byte
 	chunks  map[chunk]expiring
@@ -92,7 +93,7 @@ func (s *Server) SetFault(fault func(Call) Fault) { s.change(func() { s.fault = 
 // SetClock gives the server a clock of its own.
 func (s *Server) SetClock(clock func() time.Time) { s.change(func() { s.clock = clock }) }
 
-// SetHistory bounds the log.
+// SetHistory bounds the log, as fleet.HistoryBytes does.
 func (s *Server) SetHistory(records int) { s.change(func() { s.history = records }) }
 
 // SetReplicas says how many replicas have each record at once.
@@ -116,7 +117,9 @@ func (s *Server) LoseNodes() {
 }
 
 // LoseLog loses the log, and neither the list of nodes nor the epoch.
-func (s *Server) LoseLog() { s.change(func() { s.data.log, s.data.hasLog = nil, false }) }
+func (s *Server) LoseLog() {
+	s.change(func() { s.data.log, s.data.hasLog, s.data.bytes = nil, false, 0 })
+}
 
 // Trim loses all records of the log but the newest.
 func (s *Server) Trim(records int) { s.change(func() { s.data.trim(records) }) }
@@ -127,7 +130,12 @@ func (s *Server) Disconnect() { s.change(s.disconnect) }
 // Remove removes the record at a generation.
 func (s *Server) Remove(g fleet.Generation) {
 	s.change(func() {
-		s.data.log = slices.DeleteFunc(slices.Clone(s.data.log), func(r fleet.Record) bool { return r.Generation == g })
+		s.data.log = slices.DeleteFunc(slices.Clone(s.data.log), func(r fleet.Record) bool {
+			if r.Generation == g {
+				s.data.bytes -= size(r)
+			}
+			return r.Generation == g
+		})
 	})
 }
 
@@ -177,8 +185,15 @@ func (s *Server) change(do func()) {
 func (s *Server) now() time.Time { return time.UnixMicro(s.clock().UnixMicro()) }
 
 func (d *data) trim(records int) {
-	d.log = slices.Clone(d.log[max(0, len(d.log)-records):])
+	gone := max(0, len(d.log)-records)
+	for _, r := range d.log[:gone] {
+		d.bytes -= size(r)
+	}
+	d.log = slices.Clone(d.log[gone:])
 }
+
+// size is about what a record takes of a server.
+func size(r fleet.Record) int64 { return int64(len(r.Data)) + 64 }
 
 // clone copies as deep as anything is changed in place.
 func (d *data) clone() data {

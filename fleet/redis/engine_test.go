@@ -36,6 +36,36 @@ func TestLosses(t *testing.T) {
 	})
 }
 
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t)
+	fleettest.TestHistory(t, func(t *testing.T, records int) []fleet.Engine {
+		config := Config{Addresses: []string{s.url()}, Name: newName(), History: records}
+		return []fleet.Engine{open(t, config), open(t, config)}
+	})
+}
+
+// TestReadsAreBounded: of long records fewer are read at once.
+func TestReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	e := open(t, Config{Addresses: []string{sharedServer(t).url()}, Name: newName()})
+	data := make([]byte, 32<<10)
+	after, n := stateOfLog(t, e).Tail, 100
+	for range n {
+		_, err := e.Append(within(t), fleet.Place{}, data, 0)
+		must(t, err)
+	}
+	for n > 0 {
+		records, _, err := e.Read(within(t), fleet.Place{}, after, 512, 0)
+		must(t, err)
+		if len(records) == 0 || len(records) > 64 {
+			t.Fatalf("%d records are read at once, %d are left", len(records), n)
+		}
+		n -= len(records)
+		after = records[len(records)-1].Generation
+	}
+}
+
 // copied copies keys, and returns a function that puts the copies in their place.
 func (s *server) copied(keys ...string) (back func()) {
 	for _, key := range keys {
