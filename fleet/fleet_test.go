@@ -230,6 +230,23 @@ func TestAPurgeWaitsForALongerFence(t *testing.T) {
 	})
 }
 
+// TestAShortFenceUnderLoad: with the shortest fence there is, calls that take 400 ms are in time.
+func TestAShortFenceUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		nodes := start(t, server, 2, func(_ int, o *fleet.Options) { o.Fence = time.Second })
+		time.Sleep(2 * time.Second)
+		server.SetFault(func(fleettest.Call) fleettest.Fault {
+			return fleettest.Fault{Delay: 200 * time.Millisecond, ReplyDelay: 200 * time.Millisecond}
+		})
+		for i := range 5 {
+			if purged := purgeTag(t, nodes[0], fmt.Sprint(i)); purged.Matched != 1 || nodes[0].caches.purged(fmt.Sprint(i)) != 1 {
+				t.Errorf("purge %d: %+v", i, purged)
+			}
+		}
+	})
+}
+
 // cut has the server lose all calls of a client.
 func cut(server *fleettest.Server, client int) {
 	server.SetFault(func(c fleettest.Call) fleettest.Fault {

@@ -13,6 +13,8 @@ const (
 	readLimit = 512
 	readWait  = time.Second
 
+	shortestCall = 500 * time.Millisecond
+
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = time.Second
 )
@@ -45,8 +47,9 @@ func (f *Fleet) awaitBeat() {
 	}
 }
 
-// callTimeout is how long a short call may take.
-func (f *Fleet) callTimeout() time.Duration { return f.options.Fence / 4 }
+// callTimeout is how long a short call may take. With a short fence that is half of it: a server
+// that is busy for a moment is no server that does not answer.
+func (f *Fleet) callTimeout() time.Duration { return max(f.options.Fence/4, shortestCall) }
 
 func (f *Fleet) beatOnce() error {
 	ctx, cancel := context.WithTimeout(f.ctx, f.callTimeout())
@@ -104,7 +107,7 @@ var errNoLog = errors.New("records that are not in order, or none where there sh
 
 func (f *Fleet) readOnce() error {
 	wait := min(readWait, f.options.Fence/2)
-	ctx, cancel := context.WithTimeout(f.ctx, wait+f.options.Fence/2)
+	ctx, cancel := context.WithTimeout(f.ctx, wait+max(f.options.Fence/2, shortestCall))
 	defer cancel()
 	f.acting.Lock()
 	after, has := f.node.applied, f.node.place()

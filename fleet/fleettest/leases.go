@@ -29,6 +29,10 @@ func (e *Engine) Take(ctx context.Context, key, token, node string, seen []byte,
 		case l.token != "":
 			out = l.seen()
 			l.waiting[node] = true
+			if end := s.now().Add(ttl); l.end.After(end) {
+				l.end = end
+			}
+			s.data.leases[key] = l
 		case bytes.Equal(l.left, seen):
 			out.Taken = true
 			s.data.leases[key] = lease{token: token, waiting: map[string]bool{}, end: s.now().Add(ttl)}

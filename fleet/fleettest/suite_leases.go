@@ -18,6 +18,7 @@ var leaseTests = []test{
 	{"a message stays in its place", leaseLeaves},
 	{"a lease ends", leaseExpires},
 	{"a lease is renewed", leaseRenewed},
+	{"a lease ends for those who wait", leaseTooLong},
 	{"one of many takes it", leaseConcurrent},
 	{"one of many takes what was left", leaseConcurrentSeen},
 	{"listening ends", leaseListenEnds},
@@ -209,6 +210,12 @@ func leaseExpires(t *testing.T, a, b fleet.Engine) {
 	if l := look(t, a, "key"); !l.Held || l.Facts != nil {
 		t.Errorf("the next holder has %+v", l)
 	}
+}
+
+// leaseTooLong is of a lease for longer than those who want it take one for.
+func leaseTooLong(t *testing.T, a, b fleet.Engine) {
+	take(t, a, "key", "t1", "one", 1000*time.Hour)
+	eventually(t, "the lease ends", func() bool { return take(t, b, "key", "t2", "two", short).Taken })
 }
 
 func leaseRenewed(t *testing.T, a, b fleet.Engine) {

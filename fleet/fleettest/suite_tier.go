@@ -144,9 +144,12 @@ func tierKeep(t *testing.T, a, b fleet.Engine) {
 		if all, err := b.HasChunks(within(t), "kept", n); err != nil || all != want {
 			t.Errorf("%d of 2 there: %v, %v", n, all, err)
 		}
-		if all, err := b.KeepChunks(within(t), "kept", n, short); err != nil || all != want {
+		if all, err := b.KeepChunks(within(t), "kept", n, time.Hour); err != nil || all != want {
 			t.Errorf("%d of 2 kept: %v, %v", n, all, err)
 		}
+	}
+	if all, err := b.KeepChunks(within(t), "kept", 2, 2*time.Second); err != nil || !all {
+		t.Fatalf("kept for less: %v, %v", all, err)
 	}
 	if all, err := b.KeepChunks(within(t), "kept", 1, time.Hour); err != nil || !all {
 		t.Fatalf("kept: %v, %v", all, err)

@@ -354,10 +354,95 @@ func TestForeignContent(t *testing.T) {
 	if err != nil || out.Generation <= state.Tail+1 {
 		t.Errorf("%+v, %v", out, err)
 	}
-	s.do("SET", "{larder:1:larder}:log", "a string")
-	if _, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
-		t.Errorf("a log that is a string: %v", err)
+}
+
+// TestForeignKeys: what makes the log of no use says what to do.
+func TestForeignKeys(t *testing.T) {
+	t.Parallel()
+	const nodes, log = "{larder:1:larder}:fleet", "{larder:1:larder}:log"
+	for name, words := range map[string][]string{
+		"a log of another type":              {"SET", log, "a string"},
+		"a list of nodes of another type":    {"SET", nodes, "a string"},
+		"a record that is beyond all others": {"XADD", log, "9007199254740993-0", "data", "x"},
+		"the last record there can be":       {"XADD", log, "18446744073709551615-18446744073709551615", "data", "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			e := s.open(t)
+			stateOfLog(t, e)
+			s.do(words...)
+			for range 2 {
+				_, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
+				if err == nil || !strings.Contains(err.Error(), "UNLINK "+log+" "+nodes) {
+					t.Errorf("it does not say what to do: %v", err)
+				}
+			}
+			s.do("UNLINK", log, nodes)
+			worksAgain(t, e)
+		})
 	}
+	t.Run("numbers that are none", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		e := s.open(t)
+		for _, field := range []string{"since", "gen", "first", "length", "mark", "bytes", "start"} {
+			for _, value := range []string{"", "x", "-1", "1e300", "nan", "inf", "1.5", "9007199254740992"} {
+				s.do("HSET", nodes, field, value)
+				was := stateOfLog(t, e)
+				if out, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); err != nil || out.Generation != was.Tail+1 {
+					t.Errorf("%s is %q: %+v, %v, after %+v", field, value, out, err, was)
+				}
+			}
+		}
+	})
+}
+
+// TestForeignRecordsAreNoBusyLoop: a reader is not kept busy by records in the places of others.
+func TestForeignRecordsAreNoBusyLoop(t *testing.T) {
+	t.Parallel()
+	const log = "{larder:1:larder}:log"
+	s := newServer(t)
+	e := s.open(t)
+	out, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
+	must(t, err)
+	read := func(after fleet.Generation) []fleet.Record {
+		t.Helper()
+		records, _, err := e.Read(within(t), fleet.Place{}, after, 10, 100*time.Millisecond)
+		must(t, err)
+		return records
+	}
+	s.do("XADD", log, fmt.Sprintf("%d-5", out.Generation), "data", "forged")
+	if records := read(out.Generation); len(records) > 0 {
+		t.Errorf("in the place of the newest: %+v", records)
+	}
+	s.do("CONFIG", "RESETSTAT")
+	read(out.Generation)
+	m := s.do("INFO", "commandstats")
+	text, err := m.ToString()
+	if _, stats, found := strings.Cut(text, "cmdstat_evalsha:calls="); err != nil || !found || !strings.HasPrefix(stats, "2,") {
+		t.Errorf("it asks again and again: %s", stats)
+	}
+	next, err := e.Append(within(t), fleet.Place{}, []byte("y"), 0)
+	must(t, err)
+	if records := read(out.Generation); next.Generation != out.Generation+1 || len(records) != 1 || string(records[0].Data) != "y" {
+		t.Errorf("after it comes %d: %+v", next.Generation, records)
+	}
+}
+
+// TestLeasesWithoutAnEnd: somebody has taken the time to live away from one that is held.
+func TestLeasesWithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	e := open(t, Config{Addresses: []string{sharedServer(t).url()}, Name: newName()})
+	ttl := 100 * time.Millisecond
+	if l, err := e.Take(within(t), "key", "t1", "one", nil, time.Hour); err != nil || !l.Taken {
+		t.Fatal(l, err)
+	}
+	sharedServer(t).do("PERSIST", e.leaseKey("key"))
+	eventually(t, "another takes it", func() bool {
+		l, err := e.Take(within(t), "key", "t2", "two", nil, ttl)
+		return err == nil && l.Taken
+	})
 }
 
 // TestFullIndex: an index of as many rows as a key can have, each of them as long as one can be, is

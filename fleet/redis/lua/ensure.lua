@@ -26,10 +26,20 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 -- have lost its newest writes.
 local run = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 
-local had = redis.call('HMGET', fleet,
-	'epoch', 'run', 'since', 'gen', 'first', 'length', 'mark', 'id', 'bytes', 'start')
+-- foreign is the error of what somebody else has put into the keys.
+local function foreign(what)
+	return redis.error_reply('ERR the log ' .. what .. ': UNLINK ' .. log .. ' ' .. fleet .. ', or choose another name')
+end
+
+local had, length = redis.pcall('HMGET', fleet,
+	'epoch', 'run', 'since', 'gen', 'first', 'length', 'mark', 'id', 'bytes', 'start'), redis.pcall('XLEN', log)
+for _, reply in ipairs({ had, length }) do
+	if type(reply) == 'table' and reply.err then
+		return string.find(reply.err, 'WRONGTYPE') and foreign('is in keys of another type') or reply
+	end
+end
 local epoch, since, gen, first, mark = had[1], number(had[3]), number(had[4]), number(had[5]), number(had[7])
-local id, length = had[8] or '', redis.call('XLEN', log)
+local id = had[8] or ''
 -- bytes is how many all records had that ever were in the log, start those before the first.
 local bytes, start = number(had[9]) or 0, number(had[10]) or 0
 
@@ -75,10 +85,6 @@ local function last()
 		end
 	end
 	return highest, newest
-end
-
-local function foreign(what)
-	return redis.error_reply('ERR the log ' .. what .. ': UNLINK ' .. log .. ' ' .. fleet .. ', or choose another name')
 end
 
 -- over returns the generation below which records have to go where one of so many bytes comes, nil

@@ -7,6 +7,11 @@ if token == ARGV[1] then
 end
 if token then
 	redis.call('HSET', KEYS[1], 'w:' .. ARGV[2], '')
+	-- One that does not end, or that somebody else has made for longer, would hold up all for ever.
+	local left = redis.call('PTTL', KEYS[1])
+	if left < 0 or left > tonumber(ARGV[4]) then
+		redis.call('PEXPIRE', KEYS[1], ARGV[4])
+	end
 	return { 'held', facts, '' }
 end
 if (left or '') ~= ARGV[3] then
