@@ -75,7 +75,8 @@ type RedisConfig struct {
 	// as {env.REDIS_PASSWORD} are allowed; what they stand for is percent-encoded as in any URL.
 	URLs []string `json:"urls,omitempty"`
 
-	// The name of the master that the Sentinels at the addresses know. Default: no Sentinels.
+	// The name of the master that the Sentinels at the addresses know. Default: no Sentinels. User
+	// and password are the master's; Sentinels that want some get the same.
 	Sentinel string `json:"sentinel,omitempty"`
 
 	// Certificates, for rediss://. Default: the system's authorities, and no certificate of its

@@ -25,7 +25,8 @@ type Config struct {
 	// scheme and database as the first, or none.
 	Addresses []string
 	// Sentinel is the name of the primary that the Addresses watch as Sentinels. User and password
-	// are the primary's; the Sentinels are asked without.
+	// are the primary's. Sentinels are asked without, and those that want a user and a password get
+	// the same.
 	Sentinel string
 	// Name keeps fleets of one Redis apart. Letters, digits, dot, dash and underscore, at most 64.
 	// Default "larder".

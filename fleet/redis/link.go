@@ -125,6 +125,13 @@ func (l *link) begin() (rueidis.Client, chan struct{}, error) {
 
 func (l *link) dial() {
 	client, err := rueidis.NewClient(l.option)
+	if begins(err, "NOAUTH") && l.option.Sentinel.MasterSet != "" && l.option.Password != "" {
+		// A primary would call the password wrong, so it is a Sentinel that wants one. To send it
+		// unasked is an error of those that have none.
+		option := l.option
+		option.Sentinel.Username, option.Sentinel.Password = option.Username, option.Password
+		client, err = rueidis.NewClient(option)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	close(l.dialing)

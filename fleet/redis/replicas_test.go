@@ -183,13 +183,44 @@ func TestSentinels(t *testing.T) {
 	worksAgain(t, e)
 }
 
-func newSentinel(t *testing.T, primary *server) *server {
+// TestSentinelsWithAPassword get the one of the primary, where they want one.
+func TestSentinelsWithAPassword(t *testing.T) {
+	t.Parallel()
+	primary := newServer(t)
+	none, closed := newSentinel(t, primary), newSentinel(t, primary, "requirepass right")
+	acl := newSentinel(t, primary, "user default off", "user larder on >right +@all")
+	primary.do("ACL", "SETUSER", "larder", "on", ">right", "~*", "&*", "+@all")
+	primary.do("CONFIG", "SET", "requirepass", "right")
+	address := func(user string, s *server) string { return strings.Replace(s.url(), "://", "://"+user+"@", 1) }
+	for name, addresses := range map[string][]string{
+		"none of them wants one": {address(":right", none)}, "one wants a password": {address(":right", closed)},
+		"one wants a user":    {address("larder:right", acl)},
+		"the first wants one": {address(":right", closed), none.url()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			worksAgain(t, open(t, Config{Addresses: addresses, Sentinel: "main", Name: newName()}))
+		})
+	}
+	t.Run("another password", func(t *testing.T) {
+		t.Parallel()
+		e := open(t, Config{Addresses: []string{address(":wrong", closed)}, Sentinel: "main", Name: newName()})
+		for range 3 {
+			if _, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); !errors.Is(err, fleet.ErrRefused) {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func newSentinel(t *testing.T, primary *server, more ...string) *server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sentinel.conf")
 	must(t, os.WriteFile(file, []byte(fmt.Sprintf(`sentinel monitor main 127.0.0.1 %d 2
 sentinel down-after-milliseconds main 500
 sentinel failover-timeout main 3000
-`, primary.port)), 0o600))
+%s
+`, primary.port, strings.Join(more, "\n"))), 0o600))
 	s := &server{t: t, dir: filepath.Dir(file), binary: program(t, "redis-server"), port: freePort(t)}
 	s.before, s.args = []string{file, "--sentinel"}, nil
 	s.connect()
