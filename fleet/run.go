@@ -118,11 +118,11 @@ func (f *Fleet) readOnce() error {
 	if err != nil {
 		return err
 	}
-	on := came-asked >= wait/2
+	on := true
 	counted := f.act(func() todo {
 		term := f.node.term()
 		do := f.node.read(asked, came, after, records, state)
-		on = on || do.upTo != after || f.node.term() != term
+		on = came-asked >= wait/2 || do.upTo != after || f.node.term() != term
 		return do
 	})
 	if !on {

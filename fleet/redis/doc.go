@@ -13,8 +13,10 @@
 // N is {larder:1:<name>}, P is larder:1:<name>, K a key of an entry in base64, 1 the protocol.
 //
 //	N:fleet        hash    epoch; run (id of the server's replication), since, mark of the term;
-//	                       gen, first, length of the log; n:<node> → beats, time, what it says
-//	N:log          stream  <generation>-0 → data, or mark
+//	                       gen, id, first, length of the log; bytes, start: how many bytes its
+//	                       records have ever had, and those before the first;
+//	                       n:<node> → beats, time, what it says
+//	N:log          stream  <generation>-0 → data, or mark; id, at random; at: bytes before it
 //	P:e:{K}:<v>    string  the record of variant v
 //	P:i:{K}        hash    v → when it ends, its row
 //	P:c:<id>:<n>   string  a chunk of a body
