@@ -69,9 +69,16 @@ type HandlerConfig struct {
 	// where the response does not say so itself (RFC 5861). Default: 0, not at all.
 	StaleWhileRevalidate caddy.Duration `json:"stale_while_revalidate,omitempty"`
 
-	// How long past its lifetime a response may be served because the origin fails, where the
-	// response does not say so itself (RFC 5861). Default: 0, not at all.
-	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
+	// How long past its lifetime, and for which statuses, a response may be served because the
+	// origin fails, where the response does not say so itself (RFC 5861). A plain duration is read
+	// too. Default: not at all.
+	StaleIfError *StaleIfError `json:"stale_if_error,omitempty"`
+
+	// How long past its lifetime and its stale windows a response stays stored: for validation, for
+	// a client's max-stale, for a `stale_if_error` that is switched on later. What is only kept
+	// goes before others when room is needed. "unlimited" is for ever, 0 keeps nothing. Default:
+	// 1h.
+	Keep *Span `json:"keep,omitempty"`
 
 	// How eagerly a response is renewed in the background before its lifetime ends: at random, the
 	// earlier the longer its fetches take and the more requests there are (XFetch), never in the

@@ -11,7 +11,9 @@ import (
 )
 
 func TestHandlerDefaults(t *testing.T) {
+	keep := Span(time.Hour)
 	want := HandlerConfig{
+		Keep:             &keep,
 		ClientDirectives: "obey",
 		Key:              &KeyConfig{Query: &QueryConfig{}},
 		Methods:          []string{"GET", "HEAD"},
@@ -36,6 +38,7 @@ func TestHandlerDefaults(t *testing.T) {
 
 func TestHandlerDefaultsKeepWhatIsSaid(t *testing.T) {
 	said := HandlerConfig{
+		Keep:             new(Span), // 0 is said
 		Ignore:           []string{"vary"},
 		ClientDirectives: "ignore",
 		Key:              &KeyConfig{Query: &QueryConfig{Sort: true}, Header: []string{"accept-language"}},

@@ -19,7 +19,8 @@ import (
 //	    heuristic on|off
 //	    deception_guard on|off
 //	    stale_while_revalidate <duration>
-//	    stale_if_error         <duration>
+//	    stale_if_error         <duration>|unlimited [<status>...]
+//	    keep      <duration>|unlimited|0
 //	    refresh_early          <beta>|off
 //	    key {
 //	        query  sort
@@ -92,7 +93,8 @@ func (p *handlerParser) words() []word {
 		{name: "heuristic", usage: "heuristic on|off", args: onOffInto(&c.Heuristic)},
 		{name: "deception_guard", usage: "deception_guard on|off", args: onOffInto(&c.DeceptionGuard)},
 		{name: "stale_while_revalidate", usage: "stale_while_revalidate <duration>", args: durationInto(&c.StaleWhileRevalidate)},
-		{name: "stale_if_error", usage: "stale_if_error <duration>", args: durationInto(&c.StaleIfError)},
+		{name: "stale_if_error", usage: "stale_if_error <duration>|unlimited [<status>...]", args: staleIfErrorInto(&c.StaleIfError)},
+		{name: "keep", usage: "keep <duration>|unlimited|0", args: keepInto(&c.Keep)},
 		{name: "refresh_early", usage: "refresh_early <beta>|off", args: oneInto(&c.RefreshEarly, parseBeta)},
 		{name: "key", block: p.key},
 		{name: "methods", usage: "methods GET HEAD [QUERY] [POST]", args: listInto(&c.Methods)},

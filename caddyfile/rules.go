@@ -35,9 +35,18 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 		Heuristic:              c.Heuristic,
 		SafePost:               c.SafePost,
 		StaleWhileRevalidate:   time.Duration(c.StaleWhileRevalidate),
-		StaleIfError:           time.Duration(c.StaleIfError),
+		Keep:                   time.Duration(*c.Keep),
 		DeceptionGuard:         c.DeceptionGuard,
 		Targeted:               c.Targeted,
+	}
+	if *c.Keep == 0 {
+		p.Keep = -1
+	}
+	if s := c.StaleIfError; s != nil {
+		p.StaleIfError = time.Duration(s.Duration)
+		for _, status := range s.Status {
+			p.Failures = append(p.Failures, rfc9111.StatusClass(status))
+		}
 	}
 	switch c.SetCookie {
 	case setCookieStrip:

@@ -204,16 +204,23 @@ func ttlInto(rules *TTLRules) func([]string) error {
 			return err
 		}
 		rule := TTLRule{Duration: d}
-		for _, arg := range args[1:] {
-			match, err := parseStatus(arg)
-			if err != nil {
-				return err
-			}
-			rule.Status = append(rule.Status, match)
+		if rule.Status, err = parseStatuses(args[1:]); err != nil {
+			return err
 		}
 		*rules = append(*rules, rule)
 		return nil
 	}
+}
+
+func parseStatuses(args []string) (statuses []StatusMatch, err error) {
+	for _, arg := range args {
+		match, err := parseStatus(arg)
+		if err != nil {
+			return nil, err
+		}
+		statuses = append(statuses, match)
+	}
+	return statuses, nil
 }
 
 // parseDuration reads a duration that a user wrote, so zero is an error: wherever a duration can

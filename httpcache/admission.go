@@ -37,6 +37,7 @@ const (
 // visit is one request at the origin: its place, and what has come of it. The zero value is none.
 type visit struct {
 	ctx    context.Context
+	policy *rfc9111.Policy // says which statuses are failures
 	place  origin.Place
 	header bool // one has come
 }
@@ -46,16 +47,19 @@ var errPanic = errors.New("the handlers panicked")
 
 // enter gets a place for the request. The error is an [origin.Refusal], or why ctx ended.
 func (v *visit) enter(ctx context.Context, rt *Route, class origin.Class) error {
-	v.ctx, v.header = ctx, false
+	v.ctx, v.policy, v.header = ctx, &rt.Policy, false
 	return rt.Budget.Take(ctx, &v.place, class)
 }
 
 // answered reports a response header. One that says the origin failed does so at once. Any other
 // may still break off before the first byte of its body, unless it has none.
 func (v *visit) answered(status int, h http.Header, bodiless bool) {
+	if v.policy == nil {
+		return // a fetch's answer, which has reported itself
+	}
 	v.header = true
 	switch {
-	case originFailed(status):
+	case v.policy.OriginFailed(status):
 		v.place.Failed(retryAfter(status, h))
 	case bodiless:
 		v.place.Succeeded()
@@ -76,7 +80,7 @@ func (v *visit) leave(err error, h http.Header) {
 	case err == nil:
 		v.place.Succeeded()
 	case v.ctx.Err() != nil && !errors.Is(context.Cause(v.ctx), coalesce.ErrExpired), aborted && !v.header:
-	case aborted, panicked, v.ctx.Err() != nil, originFailed(status), v.header:
+	case aborted, panicked, v.ctx.Err() != nil, v.policy.OriginFailed(failureOf(err)), v.header:
 		v.place.Failed(retryAfter(status, h))
 	default: // a 404 that is an error is an answer as well
 		v.place.Succeeded()
@@ -90,11 +94,6 @@ func retryAfter(status int, h http.Header) time.Duration {
 		return 0
 	}
 	return origin.RetryAfter(h, time.Now())
-}
-
-// originFailed reports whether a status says that the origin failed.
-func originFailed(status int) bool {
-	return status == http.StatusTooManyRequests || rfc9111.OriginFailed(status)
 }
 
 // refusalOf returns the refusal in an error, nil if there is none.
@@ -134,9 +133,11 @@ func (q *Request) spareOrigin() (answered bool, err error) {
 	return true, q.respondStored(OutcomeStale, detailOf(standing, NoDetail))
 }
 
-// mayUseStale reports whether what is stored may be the answer in place of the origin's.
+// mayUseStale reports whether what is stored may be the answer in place of the origin's, which is
+// not asked.
 func (q *Request) mayUseStale() bool {
-	return q.found.Entry != nil && q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) && q.bodyReady()
+	return q.found.Entry != nil &&
+		q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), rfc9111.NoAnswer) && q.bodyReady()
 }
 
 // admissionClass is what the fetch does if the origin has no place for it.
@@ -146,7 +147,7 @@ func (x *Fetch) admissionClass() origin.Class {
 		return origin.ClassRefresh
 	case x.route.Policy.Unsafe(x.method):
 		return origin.ClassWaiting
-	case x.staleStandsIn():
+	case x.staleStandsIn(rfc9111.NoAnswer):
 		return origin.ClassStale
 	}
 	return origin.ClassWaiting

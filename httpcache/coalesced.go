@@ -21,7 +21,12 @@ type flightTag struct {
 	begun      time.Time    // its fetch began then, or a little later
 	solo       bool         // no other request can join
 	askedAt    atomic.Int64 // in Unix nanoseconds: the fetch had its place; 0 before that
+	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
+	failure atomic.Int32
 }
+
+// failure is the status with which the flight's fetch failed, or [rfc9111.NoAnswer].
+func (s membership) failure() int { return int(s.flight.Tag().(*flightTag).failure.Load()) }
 
 // membership is a request's place on a flight.
 type membership struct {
@@ -221,7 +226,7 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			return q.fetchAlone(q.forward)
 		}
 		if result == coalesce.Failed && s.fetch == nil {
-			if err, ok := q.staleOnError(); ok {
+			if err, ok := q.staleOnError(s.failure()); ok {
 				q.leave(s, false)
 				return true, err
 			}
@@ -307,7 +312,7 @@ func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error 
 	case result != coalesce.TimedOut && result != coalesce.Crowded:
 		return q.respondGone()
 	}
-	if e, ok := q.staleOnError(); ok && !q.unsafe() {
+	if e, ok := q.staleOnError(rfc9111.NoAnswer); ok && !q.unsafe() {
 		return e
 	}
 	switch {
@@ -329,9 +334,9 @@ func (q *Request) serveEnded(s membership, result coalesce.WaitResult) error {
 		}
 		return q.leaderError(s)
 	case s.fetch == nil || s.flight.Attempt() > 1 || failedElsewhere(s.flight.Err()):
-		return q.failFollowers(s.flight.Err())
+		return q.failFollowers(s.flight.Err(), s.failure())
 	}
-	if e, ok := q.staleOnError(); ok {
+	if e, ok := q.staleOnError(s.failure()); ok {
 		return e
 	}
 	q.decide(Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete})
@@ -378,8 +383,8 @@ func (q *Request) leaderError(s membership) error {
 
 // failFollowers answers the followers when the second fetch failed too. They get its status without
 // the origin's body, as an error that error handlers can treat.
-func (q *Request) failFollowers(err error) error {
-	if e, ok := q.staleOnError(); ok {
+func (q *Request) failFollowers(err error, failure int) error {
+	if e, ok := q.staleOnError(failure); ok {
 		return e
 	}
 	d := Decision{Outcome: OutcomeMiss, Forward: q.forward, NotStored: rfc9111.ReasonIncomplete}
@@ -399,11 +404,11 @@ func (q *Request) failFollowers(err error) error {
 	return fail(status, err)
 }
 
-// staleOnError answers with the stored response, if that may be used after the origin failed (RFC
-// 5861 4).
-func (q *Request) staleOnError() (err error, ok bool) {
+// staleOnError answers with the stored response, if that may be used after the origin failed with
+// this status, or [rfc9111.NoAnswer] (RFC 5861 4).
+func (q *Request) staleOnError(status int) (err error, ok bool) {
 	q.updateNow() // it has waited
-	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) || !q.bodyReady() {
+	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), status) || !q.bodyReady() {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, DetailSIE), true

@@ -50,26 +50,26 @@ type facts struct {
 	speaksOfOurs bool // the response is about the stored one (RFC 9111 4.3.4)
 	reason       rfc9111.Reason
 	forFollowers bool // those who wait may have the response, although it is not stored
-	standsIn     bool // the stored response may be served instead of a failure, to the leader
-	standsInElse bool // it may, to clients without the leader's directives
+	standsIn     bool // the status is a failure for which the stored response is served to the leader
+	standsInElse bool // it is to clients without the leader's directives
 	mayBreakOff  bool // the body may still break off before its first byte
+	standsInThen bool // the stored response would be served to the leader
 }
 
 // decide returns the verdict.
 func decide(f facts) verdict {
-	failed := rfc9111.OriginFailed(f.status)
 	switch {
 	case f.validated && f.status == http.StatusNotModified && !f.speaksOfOurs:
 		return verdictRefetch
 	case f.validated && f.status == http.StatusNotModified:
 		return verdictConfirm
-	case failed && f.standsIn: // even if the failure may be stored: clients prefer the stale page
+	case f.standsIn: // even if the failure may be stored: clients prefer the stale page
 		return verdictStale
-	case failed && f.standsInElse: // the leader wants nothing stale, so it gets the failure
+	case f.standsInElse: // the leader wants nothing stale, so it gets the failure
 		return verdictFail
 	case f.reason == rfc9111.Storable, f.forFollowers:
 		return verdictShare
-	case f.mayBreakOff && f.standsIn:
+	case f.mayBreakOff && f.standsInThen:
 		return verdictPostpone
 	}
 	return decideUnshared(f.status)
@@ -96,7 +96,8 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 		freshness.Reason = rfc9111.ReasonStatus
 	}
 	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
-	f.standsIn, f.standsInElse = x.staleStandsIn(), x.staleStandsInElse()
+	f.standsIn, f.standsInElse = x.staleStandsIn(status), x.staleStandsInElse(status)
+	f.standsInThen = x.staleStandsIn(rfc9111.NoAnswer)
 	// A body that breaks off before its first byte is a failure, for which a stale response stands
 	// in. So the leader's client gets no header before that byte.
 	f.mayBreakOff = x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(header)
@@ -113,7 +114,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 	case verdictStale:
 		x.backOff()
 		x.tellRemote(v, ex.Status, freshness)
-		x.share(x.staleOnError(ex.Status), 0)
+		x.share(x.staleOnError(ex.Status, ex.Status), 0)
 	case verdictShare:
 		if freshness.Reason != rfc9111.Storable {
 			x.backOff()
@@ -246,24 +247,26 @@ func (x *Fetch) cancelled() bool {
 	return true
 }
 
-// staleStandsIn reports whether the stored response is the answer to a failure of the origin (RFC
-// 5861 4).
-func (x *Fetch) staleStandsIn() bool {
-	return x.stale != nil && !store.IsDamaged(x.stale.Body) && x.usableOnError(x.freshness, time.Now(), validityOf(x.severity))
+// staleStandsIn reports whether the stored response is the answer where the origin fails with this
+// status, or [rfc9111.NoAnswer] (RFC 5861 4).
+func (x *Fetch) staleStandsIn(status int) bool {
+	return x.stale != nil && !store.IsDamaged(x.stale.Body) &&
+		x.usableOnError(x.freshness, time.Now(), validityOf(x.severity), status)
 }
 
 // staleStandsInElse reports whether the stored response may stand in for a failure to clients whose
 // requests lack the leader's directives (no-cache). A failure that may be stored then does not
 // replace it.
-func (x *Fetch) staleStandsInElse() bool {
-	return x.stale != nil && x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(x.severity))
+func (x *Fetch) staleStandsInElse(status int) bool {
+	return x.stale != nil &&
+		x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(x.severity), status)
 }
 
 // keepsPage reports whether a response with this header would replace, or by another Vary hide, a
 // page or redirect that may still be served to clients without the leader's directives. A refusal
 // does not, although it may be stored: any client can have its own request refused.
 func (x *Fetch) keepsPage(header http.Header) bool {
-	if x.staleStandsInElse() && isPage(x.stale) {
+	if x.staleStandsInElse(rfc9111.NoAnswer) && isPage(x.stale) {
 		return true
 	}
 	if x.cache.store.Absent(x.key) {
@@ -285,7 +288,8 @@ func (x *Fetch) keepsPage(header http.Header) bool {
 		defer found.Release()
 		seen = append(seen, e)
 		freshness := x.route.evaluateFor(e, false)
-		if isPage(e) && freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(found.Severity)) {
+		validity := validityOf(found.Severity)
+		if isPage(e) && freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validity, rfc9111.NoAnswer) {
 			return true
 		}
 	}
@@ -298,6 +302,7 @@ func isPage(e *store.Entry) bool {
 // fail takes a response that says the origin failed, if no stored one stands in for it.
 func (x *Fetch) fail(status int, retryAfter string) {
 	x.backOff()
+	x.noteFailure(status)
 	if x.flight.Attempt() > 1 {
 		x.writer.mode = modeDiscarded
 		x.flight.Fail(&originError{status: status, retryAfter: retryAfter})
@@ -307,6 +312,10 @@ func (x *Fetch) fail(status int, retryAfter string) {
 	x.takeOver(rfc9111.ReasonStatus)
 }
 
+// noteFailure leaves the status, or [rfc9111.NoAnswer], for the requests that wait: it decides
+// whether they may have what is stored.
+func (x *Fetch) noteFailure(status int) { x.flight.Tag().(*flightTag).failure.Store(int32(status)) }
+
 // backOff delays the next background refresh. Each way to end without a stored response calls it
 // while the flight can still be joined: until then a refresh joins the flight.
 func (x *Fetch) backOff() {
@@ -315,11 +324,12 @@ func (x *Fetch) backOff() {
 	}
 }
 
-// staleOnError offers the stored response in place of a failure.
-func (x *Fetch) staleOnError(status int) *sharedResponse {
+// staleOnError offers the stored response in place of a failure with this status. Its clients are
+// told of originStatus, which a fetch without an answer has too.
+func (x *Fetch) staleOnError(originStatus, status int) *sharedResponse {
 	return &sharedResponse{
 		source: fromStaleOnError, entry: x.stale, freshness: x.freshness, variant: x.stale.Variant, was: x.stale, severity: x.severity,
-		originStatus: status, key: x.stale.Key, search: x.route.evaluated(x.stale).search,
+		originStatus: originStatus, failure: status, key: x.stale.Key, search: x.route.evaluated(x.stale).search,
 	}
 }
 

@@ -279,25 +279,42 @@ func (w *fetchWriter) failed(err error) {
 		x.flight.Fail(err)
 		return
 	}
-	status := statusOf(err)
-	_, panicked := errors.AsType[*coalesce.PanicError](err)
+	status, failure := statusOf(err), failureOf(err)
+	if w.status != 0 { // the answer broke off
+		failure = rfc9111.NoAnswer
+	}
 	x.backOff()
 	x.tellFailure(status)
+	x.noteFailure(failure)
 	switch {
+	case x.staleStandsIn(failure):
+		x.share(x.staleOnError(status, failure), 0)
+		x.flight.Finish(nil)
+		return
 	case status < http.StatusInternalServerError:
 		x.cache.updateHitForMiss(x.hitForMissKey, status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
 		x.removeGone(status, x.begun)
 		x.flight.Release()
 		x.flight.TakeOver()
-	case (panicked || rfc9111.OriginFailed(status)) && x.staleStandsIn():
-		x.share(x.staleOnError(status), 0)
-		x.flight.Finish(nil)
-		return
 	case x.flight.Attempt() == 1:
 		x.flight.Reject()
 		x.flight.TakeOver()
 	}
 	x.flight.Fail(err)
+}
+
+// failureOf returns the status with which a fetch failed whose handlers returned err, or
+// [rfc9111.NoAnswer]: for a panic, and where a proxy found nobody to ask or had no answer.
+func failureOf(err error) int {
+	if _, panicked := errors.AsType[*coalesce.PanicError](err); panicked {
+		return rfc9111.NoAnswer
+	}
+	switch status := statusOf(err); status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return rfc9111.NoAnswer
+	default:
+		return status
+	}
 }
 
 // trailer collects the fields that handlers set behind the header: announced ones, and those with

@@ -26,6 +26,7 @@ type sharedResponse struct {
 	elsewhere    bool             // the response, or the one that was renewed, is another machine's
 	exchange     rfc9111.Exchange // without its header if fromOrigin
 	originStatus int              // the origin's if the answer has another, else 0
+	failure      int              // if fromStaleOnError: the status for which it stands in, or rfc9111.NoAnswer
 	status       int
 	seed         []field         // the header as the leader's outer handlers had filled it
 	own          []field         // for the leader: what the origin changed in seed

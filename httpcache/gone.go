@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"net/http"
 	"slices"
 	"time"
 
@@ -19,16 +20,9 @@ func (x *Fetch) removeGone(status int, asked time.Time) {
 	if !rfc9111.Gone(status) {
 		return
 	}
-	if !x.personal() { // first, so that what is stored at this moment has heard of it
-		x.cache.removals.note(x.key)
-	}
-	own := x.selector()
-	r := removal{
-		cache: x.cache, remote: x.remote, asked: asked, gone: true,
-		outdated: func(v *store.Variant) bool { return own(v) > 0 },
-		spares:   func(v *store.Variant) bool { return !x.speaksFor(v) },
-	}
-	keys := x.hintedKeys()
+	keys, r := x.hintedKeys(), x.presented.goneRemoval(x.cache, x.selector())
+	x.noteGone(x.cache, keys)
+	r.remote, r.asked = x.remote, asked
 	var removed []*store.Entry
 	if e := x.stale; e != nil && !r.spares(&e.Variant) && askedBefore(e, asked) {
 		if removed = append(removed, e); x.elsewhere {
@@ -44,6 +38,62 @@ func (x *Fetch) removeGone(status int, asked time.Time) {
 		case x.stale != nil && x.stale.Key == key:
 			r.removeFrom(key, removed...)
 		default:
+			r.removeFrom(key)
+		}
+	}
+}
+
+// goneRemoval is the removal by an answer to the request that says that the resource is gone.
+func (p *presented) goneRemoval(cache *Cache, own func(*store.Variant) int) removal {
+	return removal{
+		cache: cache, gone: true,
+		outdated: func(v *store.Variant) bool { return own(v) > 0 },
+		spares:   func(v *store.Variant) bool { return !p.speaksFor(v) },
+	}
+}
+
+// noteGone remembers that there is nothing under keys, if the answer is for any client. It comes
+// before the removal, so that what is stored at this moment has heard of it.
+func (p *presented) noteGone(cache *Cache, keys []store.Key) {
+	if p.personal() {
+		return
+	}
+	for _, key := range keys {
+		cache.removals.note(key)
+	}
+}
+
+// goneOnPass returns removeGone for an answer that is passed to the client of this request, which
+// is about to be made. Handlers rewrite it in place. It is nil where nothing is stored and no fetch
+// is under way that may bring what is older, and for HEAD: the answer to GET may differ.
+//
+// What only other machines have stored stays. Nothing is known of it here, and a request that is
+// passed on does not wait for them.
+func (q *Request) goneOnPass() func(status int) {
+	if q.r.Method == http.MethodHead {
+		return nil
+	}
+	keys := []store.Key{q.key}
+	for _, hint := range q.hints {
+		if key := q.route.Key.keyBy(&q.keyed, hint.says); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	if q.cache.inFlight.of(q.storedURL()).Load() == 0 && !slices.ContainsFunc(keys, func(key store.Key) bool { return !q.cache.store.Absent(key) }) {
+		return nil
+	}
+	asked, r := time.Now(), q.presented.goneRemoval(q.cache, q.route.selector(q.r, headerOf(snapshot(q.r.Header))))
+	return func(status int) {
+		if !rfc9111.Gone(status) {
+			return
+		}
+		q.noteGone(q.cache, keys)
+		if r.asked = asked; q.cache.remote != nil {
+			if r.remote = q.beginRemote(); r.remote != nil {
+				defer r.remote.End()
+			}
+		}
+		for _, key := range keys {
 			r.removeFrom(key)
 		}
 	}

@@ -3,7 +3,10 @@ package httpcache
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,6 +89,126 @@ func TestNothingOlderComesBackAfterGone(t *testing.T) {
 				}
 				if w := askWith(t, h, answer, tc.then...); w.Body.String() != tc.want {
 					t.Errorf("the answer of step %q is left, want %q (%s)", w.Body, tc.want, w.Header().Get("Cache-Status"))
+				}
+				time.Sleep(time.Minute) // the goroutines of fetches go home
+			})
+		})
+	}
+}
+
+// A 404 or 410 that is passed to its own client says the same as one that is fetched for all.
+func TestGoneOnThePass(t *testing.T) {
+	const own = "no-cache, no-store" // is passed on although something fresh is stored
+	status := func(code int) handlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(code)
+			return nil
+		}
+	}
+	en := []string{"Accept-Language", "en"}
+	for name, tc := range map[string]struct {
+		vary    string
+		request []string
+		method  string
+		answer  handlerFunc
+		gone    bool
+	}{
+		"410":                 {"", []string{"Cache-Control", own}, http.MethodGet, status(410), true},
+		"404 as an error":     {"", []string{"Cache-Control", own}, http.MethodGet, func(http.ResponseWriter, *http.Request) error { return &Error{Status: 404} }, true},
+		"404 of what it asks": {"Accept-Language", append(en, "Cache-Control", own), http.MethodGet, status(404), true},
+		"404 of another": {
+			"Accept-Language", []string{"Cache-Control", own, "Accept-Language", "de"}, http.MethodGet, status(404), false,
+		},
+		"404, rewritten on its way": {
+			"Accept-Language", append(en, "Cache-Control", own), http.MethodGet, func(w http.ResponseWriter, r *http.Request) error {
+				r.Header.Set("Accept-Language", "de")
+				w.WriteHeader(http.StatusNotFound)
+				return nil
+			}, true,
+		},
+		"404 to HEAD":        {"", []string{"Cache-Control", own}, http.MethodHead, status(404), false},
+		"404 to credentials": {"", []string{"Cache-Control", own, "Authorization", "x"}, http.MethodGet, status(404), false},
+		"404 to a cookie":    {"", []string{"Cache-Control", own, "Cookie", "a=1"}, http.MethodGet, status(404), false},
+		"403":                {"", []string{"Cache-Control", own}, http.MethodGet, status(403), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHandler(t)
+				stored := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+					w.Header().Set("Cache-Control", "max-age=600")
+					w.Header().Set("Vary", tc.vary)
+					_, err := io.WriteString(w, "stored")
+					return err
+				})
+				askWith(t, h, stored, en...)
+				time.Sleep(time.Second)
+				w := httptest.NewRecorder()
+				r := newTestRequest(w, tc.request...)
+				r.Method = tc.method
+				_ = h.ServeHTTP(w, r, tc.answer)
+				if status := w.Header().Get("Cache-Status"); strings.Contains(status, "hit") {
+					t.Fatalf("%s: not passed on", status)
+				}
+				time.Sleep(time.Second)
+				if w = askWith(t, h, status(http.StatusTeapot), en...); (w.Code == http.StatusTeapot) != tc.gone {
+					t.Errorf("gone %v, want %v: %d %q (%s)", w.Code == http.StatusTeapot, tc.gone, w.Code, w.Body, w.Header().Get("Cache-Status"))
+				}
+				time.Sleep(time.Minute) // the goroutines of fetches go home
+			})
+		})
+	}
+}
+
+// A 404 to a request that has waited long enough for a fetch outdates what is stored, and what that
+// fetch, which asked earlier, brings in the end.
+func TestGoneWhileAFetchHangs(t *testing.T) {
+	for name, first := range map[string]int{"nothing is stored": 0, "something stale is": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHandler(t)
+				h.Wait = time.Second
+				release := make(chan struct{})
+				next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+					age := "600"
+					switch r.Header.Get("X-Name") {
+					case "hangs":
+						<-release
+					case "first":
+						age = "1, stale-while-revalidate=600"
+					default:
+						w.WriteHeader(http.StatusNotFound)
+						return nil
+					}
+					w.Header().Set("Cache-Control", "max-age="+age)
+					_, err := io.WriteString(w, r.Header.Get("X-Name"))
+					return err
+				})
+				for range first {
+					askWith(t, h, next, "X-Name", "first")
+					time.Sleep(2 * time.Second)
+				}
+				var clients sync.WaitGroup
+				ask := func(wait time.Duration, header ...string) *httptest.ResponseRecorder {
+					w := httptest.NewRecorder()
+					clients.Go(func() {
+						if err := h.ServeHTTP(w, newTestRequest(w, header...), next); err != nil {
+							t.Error(err)
+						}
+					})
+					time.Sleep(wait)
+					synctest.Wait()
+					return w
+				}
+				ask(0, "X-Name", "hangs", "Cache-Control", "no-cache")
+				w := ask(5*time.Second, "Cache-Control", "no-cache")
+				if w.Code != http.StatusNotFound || !strings.Contains(w.Header().Get("Cache-Status"), "coalesce-wait") {
+					t.Fatalf("%d %q (%s), want a 404 that was passed on", w.Code, w.Body, w.Header().Get("Cache-Status"))
+				}
+				close(release)
+				clients.Wait()
+				time.Sleep(time.Second)
+				if w := ask(5 * time.Second); w.Code != http.StatusNotFound {
+					t.Errorf("%d %q (%s) comes back after a 404", w.Code, w.Body, w.Header().Get("Cache-Status"))
 				}
 				time.Sleep(time.Minute) // the goroutines of fetches go home
 			})

@@ -37,6 +37,7 @@ type passWriter struct {
 	records       bool
 	begun         time.Time
 	hitForMissKey store.Key
+	removeGone    func(status int) // see goneOnPass
 
 	wroteHeader bool
 	scratch     [1]string // for Cache-Status
@@ -66,6 +67,9 @@ func (pw *passWriter) WriteHeader(status int) {
 	pw.visit.answered(status, h, declaredLength(h) == 0 || !bodyAllowed(status) || pw.q.r.Method == http.MethodHead)
 	if pw.records {
 		pw.record(status, h)
+	}
+	if pw.removeGone != nil {
+		pw.removeGone(status)
 	}
 	if pw.invalidation != nil {
 		pw.invalidation.carryOut(status, h)
@@ -212,6 +216,7 @@ func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) e
 // it in place.
 func (pw *passWriter) willRecord() {
 	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
+	pw.removeGone = pw.q.goneOnPass()
 }
 
 // record notes for the next requests whether a response that is passed on could have been stored. A
@@ -277,6 +282,9 @@ func (q *Request) pass(out *passWriter) error {
 		if err == nil {
 			out.WriteHeader(http.StatusOK)
 		} else {
+			if out.removeGone != nil {
+				out.removeGone(statusOf(err))
+			}
 			if out.decision.Reason() == "" {
 				out.decision.Detail = DetailError
 			}

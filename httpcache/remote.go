@@ -217,6 +217,7 @@ func (x *Fetch) answerFetched(entry *store.Entry, freshness *rfc9111.Freshness) 
 	case store.RefusedPurged, store.RefusedOlder:
 		return false
 	case store.Stored:
+		x.removeGone(entry.Status, entry.RequestTime)
 		if held.Entry != nil { // of the two copies it is the one that counts in the budget
 			entry = held.Entry
 			x.hold(held)
@@ -264,15 +265,7 @@ func (x *Fetch) selects(v *store.Variant) int { return x.selector()(v) }
 
 // selector returns selects for any number of variants.
 func (x *Fetch) selector() func(*store.Variant) int {
-	header, request := headerOf(x.clientHeader), x.request()
-	return func(v *store.Variant) int {
-		for _, name := range v.Names {
-			if !x.route.Behind.Sees(request, name, header[name]) {
-				return 0
-			}
-		}
-		return x.route.variantScore(v, header)
-	}
+	return x.route.selector(x.request(), headerOf(x.clientHeader))
 }
 
 // selected reports whether a response of a variant is for the leader's request.
@@ -282,8 +275,8 @@ func (x *Fetch) selected(v *store.Variant) bool { return x.selects(v) > 0 }
 // failed.
 func (x *Fetch) failElsewhere(status int, retryAfter string) {
 	x.backOff()
-	if x.staleStandsIn() {
-		x.share(x.staleOnError(status), 0)
+	if x.staleStandsIn(rfc9111.NoAnswer) {
+		x.share(x.staleOnError(status, rfc9111.NoAnswer), 0)
 		x.flight.Finish(nil)
 		return
 	}
@@ -316,6 +309,10 @@ func (x *Fetch) tellRemote(v verdict, status int, freshness *rfc9111.Freshness) 
 			x.remote.Unshared(true)
 		}
 	case verdictStale, verdictFail:
+		if status < http.StatusInternalServerError { // it is never shared
+			x.remote.Unshared(!aboutTheRequest(status))
+			return
+		}
 		x.remote.Failed(status, x.writer.header.Get("Retry-After"))
 	case verdictRelease:
 		x.remote.Unshared(remembered(status, freshness))

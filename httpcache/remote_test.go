@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/larder-cache/larder/store"
@@ -298,5 +300,55 @@ func awaitIdle(t *testing.T, h *testHandler) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d requests and fetches do not end", h.cache.Users())
 		}
+	}
+}
+
+// A 404 of another machine's outdates what was asked for before that, and nothing later.
+func TestRemoteGone(t *testing.T) {
+	answer := func(status int, lifetime, coding string) handlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", lifetime)
+			w.Header().Set("Vary", "Accept-Encoding")
+			w.Header().Set("Content-Encoding", coding)
+			w.WriteHeader(status)
+			_, err := w.Write([]byte(coding))
+			return err
+		}
+	}
+	for name, tc := range map[string]struct {
+		later bool // the stored page was asked for after the 404
+		want  string
+	}{
+		"an older page": {false, "none"},
+		"a newer page":  {true, "gzip"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				one, two, _ := machines(t)
+				ask := func(h *testHandler, answer handlerFunc, codings string) *httptest.ResponseRecorder {
+					w := askWith(t, h, answer, "Accept-Encoding", codings)
+					time.Sleep(2 * time.Second)
+					return w
+				}
+				gone := func() { ask(one, answer(404, "max-age=60", "br"), "br, gzip") }
+				if tc.later {
+					gone()
+				}
+				two.RemoteOff = true
+				ask(two, answer(200, "max-age=1, stale-while-revalidate=600", "gzip"), "gzip")
+				if two.RemoteOff = false; !tc.later {
+					gone()
+				}
+				none := answer(http.StatusTeapot, "no-store", "none")
+				ask(two, none, "br, gzip") // is answered stale, and has the page refreshed
+				if w := ask(two, none, "br, gzip"); w.Code != http.StatusNotFound {
+					t.Errorf("%d %q (%s), want 404", w.Code, w.Body, w.Header().Get("Cache-Status"))
+				}
+				if w := ask(two, none, "gzip"); w.Body.String() != tc.want {
+					t.Errorf("%d %q (%s), want %q", w.Code, w.Body, w.Header().Get("Cache-Status"), tc.want)
+				}
+				time.Sleep(time.Minute) // the goroutines of fetches go home
+			})
+		})
 	}
 }

@@ -57,8 +57,8 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		if !leads {
 			q.freshness = q.evaluate(shared.entry) // its own route may allow less
 		}
-		if !leads && !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity)) {
-			return true, q.failFollowers(&originError{status: shared.originStatus})
+		if !leads && !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), shared.failure) {
+			return true, q.failFollowers(&originError{status: shared.originStatus}, shared.failure)
 		}
 		return true, q.respondStored(OutcomeStale, DetailSIE)
 	case fromStore:
@@ -220,7 +220,7 @@ func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ erro
 	case errors.Is(err, errStalled):
 		return true, err
 	}
-	if e, ok := q.staleOnError(); ok {
+	if e, ok := q.staleOnError(rfc9111.NoAnswer); ok {
 		return true, e
 	}
 	if s.owesHeader() {

@@ -58,6 +58,19 @@ func (rt *Route) variantScore(v *store.Variant, header http.Header) int {
 	return 0
 }
 
+// selector returns a function that scores variants for a request that had this header when it came.
+// By now handlers may have rewritten it.
+func (rt *Route) selector(r *http.Request, header http.Header) func(*store.Variant) int {
+	return func(v *store.Variant) int {
+		for _, name := range v.Names {
+			if !rt.Behind.Sees(r, name, header[name]) {
+				return 0
+			}
+		}
+		return rt.variantScore(v, header)
+	}
+}
+
 // seesAll reports whether the origin sees all fields by which a response is selected as the cache
 // sees them.
 func (q *Request) seesAll(names []string) bool {

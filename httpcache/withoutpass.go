@@ -47,8 +47,8 @@ func (q *Request) began(f *coalesce.Flight) bool {
 	return false
 }
 
-// usableOnError reports whether a stored response may be the answer after the origin failed (RFC
-// 5861 4).
-func (p *presented) usableOnError(f *rfc9111.Freshness, now time.Time, validity rfc9111.Validity) bool {
-	return !p.mustValidate && f.UsableOnError(p.directives, now, validity)
+// usableOnError reports whether a stored response may be the answer after the origin failed with
+// this status, or [rfc9111.NoAnswer] (RFC 5861 4).
+func (p *presented) usableOnError(f *rfc9111.Freshness, now time.Time, validity rfc9111.Validity, status int) bool {
+	return !p.mustValidate && f.UsableOnError(p.directives, now, validity, status)
 }

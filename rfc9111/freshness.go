@@ -19,6 +19,9 @@ type Freshness struct {
 	// StaleWhileRevalidate and StaleIfError are the windows of RFC 5861 after the end of the
 	// lifetime; 0 where MustRevalidate or NoCache forbid them.
 	StaleWhileRevalidate, StaleIfError time.Duration
+	// Keep is how long it stays stored past its lifetime and these windows; 0 where no request
+	// could use it then.
+	Keep time.Duration
 	// ResponseTime is when the response arrived.
 	ResponseTime time.Time
 	// NoCache: it must be validated before each use (RFC 9111 5.2.2.4).
@@ -35,6 +38,9 @@ type Freshness struct {
 	Source LifetimeSource
 	// Reason is what [Policy.Storable] says, so that admission is checked again at look-up.
 	Reason Reason
+
+	failures failures // the statuses for which StaleIfError holds
+	failed   bool     // it is the answer of an origin that failed
 
 	privateFields, noCacheFields []string // for MakeStorable
 }
@@ -121,6 +127,7 @@ func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
 		f.Lifetime = clamp(f.Lifetime + f.InitialAge)
 	}
 	p.staleWindows(&f, x, s)
+	f.Keep = p.keep(x, &f)
 	return f
 }
 
@@ -128,6 +135,8 @@ func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
 // forbidden as RFC 9111 4.2.4 lists, which an operator cannot lift. The operator's windows do not
 // apply to a POST, as the operator's lifetimes do not.
 func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
+	f.failures = p.operatorFailures()
+	f.failed = rfcFailures.has(x.Status) || p.StaleIfError > 0 && f.failures.has(x.Status)
 	if f.NoCache || f.MustRevalidate {
 		return
 	}
@@ -138,8 +147,29 @@ func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 		f.StaleWhileRevalidate = s.staleWhileRevalidate.value
 	}
 	if s.staleIfError.given {
-		f.StaleIfError = s.staleIfError.value
+		f.StaleIfError, f.failures = s.staleIfError.value, rfcFailures
 	}
+}
+
+// DefaultKeep is how long a response stays stored past its lifetime and its stale windows unless
+// the operator says otherwise.
+const DefaultKeep = time.Hour
+
+// Unlimited, or any longer time, is for ever where a policy asks for a duration.
+const Unlimited = maxDelta
+
+// keep is how long the response stays stored when it may no longer be used by itself. Until then it
+// can be validated, a client may accept it stale, or the operator widen a window. Where it must be
+// validated, only a validator makes it of use.
+func (p *Policy) keep(x *Exchange, f *Freshness) time.Duration {
+	keep := p.Keep
+	if keep == 0 {
+		keep = DefaultKeep
+	}
+	if (f.NoCache || f.MustRevalidate) && !(HasValidator(x.Header) && Validates(x.Method)) {
+		return 0
+	}
+	return clamp(keep)
 }
 
 // mayAssume is the one rule for lifetimes that the origin has not stated: ttl, force_ttl and
@@ -247,17 +277,15 @@ func heuristicallyCacheable(status int) bool {
 // TTL is what is left of the lifetime at now, negative when stale.
 func (f *Freshness) TTL(now time.Time) time.Duration { return f.Lifetime - f.Age(now) }
 
-// validationKeep is how long a stale response with a validator is worth its room: a 304 then saves
-// the body. Past a day it is rarely unchanged and asked for.
-const validationKeep = 24 * time.Hour
-
-// KeepUntil is when the entry is of no further use: the end of its lifetime and of its stale
-// windows, and with a validator a day more for revalidation.
-func (f *Freshness) KeepUntil(validator bool) time.Time {
-	keep := f.Lifetime - f.InitialAge + max(f.StaleWhileRevalidate, f.StaleIfError)
-	keep = max(keep, 0)
-	if validator {
-		keep += validationKeep
-	}
-	return f.ResponseTime.Add(keep)
+// KeptFrom is the end of its lifetime and of its stale windows: from then on it is only kept, and
+// goes before others when room is needed.
+func (f *Freshness) KeptFrom() time.Time {
+	return f.ResponseTime.Add(max(f.Lifetime-f.InitialAge+max(f.StaleWhileRevalidate, f.StaleIfError), 0))
 }
+
+// KeepUntil is when the entry is of no further use.
+func (f *Freshness) KeepUntil() time.Time { return f.KeptFrom().Add(f.Keep) }
+
+// kept reports whether it is still stored by today's policy. One that was stored under another is
+// as if it were not.
+func (f *Freshness) kept(now time.Time) bool { return now.Before(f.KeepUntil()) }

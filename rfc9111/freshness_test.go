@@ -66,7 +66,7 @@ func FuzzFreshness(f *testing.F) {
 		if got := fresh.Age(now); got < 0 || got < fresh.InitialAge {
 			t.Errorf("age %v, initially %v", got, fresh.InitialAge)
 		}
-		if keep := fresh.KeepUntil(true); keep.Before(arrival) {
+		if keep := fresh.KeepUntil(); keep.Before(arrival) {
 			t.Errorf("kept until %v", keep)
 		}
 		use, forward := fresh.Use(RequestDirectives{}, now, Valid)

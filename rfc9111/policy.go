@@ -45,6 +45,14 @@ type Policy struct {
 	// StaleIfError is the window of RFC 5861 4 for responses that say nothing of it themselves.
 	StaleIfError time.Duration
 
+	// Failures are the statuses, from 400 to 599, for which StaleIfError holds. A fetch without an
+	// answer is a failure in any case. nil means [DefaultFailures].
+	Failures []StatusClass
+
+	// Keep is how long a response stays stored past its lifetime and its stale windows. 0 means
+	// [DefaultKeep]; less means not at all.
+	Keep time.Duration
+
 	// SetCookie says what becomes of a response with Set-Cookie.
 	SetCookie SetCookie
 

@@ -33,7 +33,7 @@ const (
 	ReasonNoLifetime
 	// ReasonNoValidator: it would have to be validated before its first use, as it is stale when it
 	// arrives or says no-cache, and cannot be: it has no validator, or answers a POST, which
-	// validates nothing.
+	// validates nothing, or the operator keeps nothing for that.
 	ReasonNoValidator
 	// ReasonCookie: the operator's ttl, force_ttl or heuristic would give it a lifetime, had the
 	// request not carried a Cookie that is not in the key.

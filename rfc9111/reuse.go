@@ -109,8 +109,8 @@ const (
 	UseRefresh
 	// UseValidate: the origin is asked first; only-if-cached then means 504.
 	UseValidate
-	// UseNever: by today's policy it would not have been stored, so it is as if it were not: no
-	// validation, no stale answer.
+	// UseNever: by today's policy it would not be stored, or not any more, so it is as if it were
+	// not: no validation, no stale answer.
 	UseNever
 )
 
@@ -204,6 +204,8 @@ func (f *Freshness) Use(d RequestDirectives, now time.Time, validity Validity) (
 	age := f.Age(now)
 	staleness := age - f.Lifetime
 	switch {
+	case staleness >= 0 && !f.kept(now):
+		return UseNever, ForwardURIMiss
 	case f.NoCache, validity == Invalid:
 		return UseValidate, ForwardStale
 	case validity == Stale || staleness >= 0:
@@ -257,38 +259,4 @@ func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, 
 		return UseStale, ForwardNone
 	}
 	return UseValidate, ForwardStale
-}
-
-// OriginFailed reports whether a status is a failure that a stale response may stand in for (RFC
-// 5861 4). A fetch that ends without a response is one too.
-func OriginFailed(status int) bool {
-	switch status {
-	case http.StatusInternalServerError, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
-// UsableOnError reports whether the stored response may be served after the origin failed (RFC 5861
-// 4): while it is fresh, within its own or the operator's window, within the client's, or within
-// stale-while-revalidate, where a refresh that fails changes nothing (RFC 5861 3). Never where
-// must-revalidate, proxy-revalidate or no-cache stand, where it is invalid, or the request says
-// no-cache.
-func (f *Freshness) UsableOnError(d RequestDirectives, now time.Time, validity Validity) bool {
-	if f.Reason != Storable || f.NoCache || d.NoCache || validity == Invalid {
-		return false
-	}
-	staleness := f.Age(now) - f.Lifetime
-	if staleness < 0 && validity == Valid {
-		return true
-	}
-	if f.MustRevalidate {
-		return false
-	}
-	window := max(f.StaleIfError, f.StaleWhileRevalidate)
-	if d.HasStaleIfError && !f.SharedOnly {
-		window = max(window, d.StaleIfError)
-	}
-	return window > 0 && staleness <= window
 }

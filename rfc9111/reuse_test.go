@@ -41,15 +41,6 @@ func TestParseRequest(t *testing.T) {
 	}
 }
 
-func TestOriginFailed(t *testing.T) {
-	for status := 100; status < 600; status++ {
-		want := status == 500 || status == 502 || status == 503 || status == 504
-		if got := OriginFailed(status); got != want {
-			t.Errorf("%d = %v, want %v", status, got, want)
-		}
-	}
-}
-
 // TestStalenessIsForGood walks through the life of responses second by second: what may be done
 // with one only ever gets less.
 func TestStalenessIsForGood(t *testing.T) {
@@ -65,7 +56,7 @@ func TestStalenessIsForGood(t *testing.T) {
 			for second := range 60 {
 				now := arrival.Add(time.Duration(second) * time.Second)
 				use, _ := f.Use(RequestDirectives{}, now, Valid)
-				onError := f.UsableOnError(RequestDirectives{}, now, Valid)
+				onError := f.UsableOnError(RequestDirectives{}, now, Valid, NoAnswer)
 				if use < last || onError && !usable {
 					t.Errorf("second %d: %v after %v, usable on error %v", second, use, last, onError)
 				}

@@ -127,11 +127,13 @@ func (p *Policy) reasonUseless(x *Exchange, s *statement, f *Freshness) Reason {
 
 // uselessBecause is 3, last item, seen from the other end: a response is stored if it can be used
 // without asking, at least for a moment or after a failure, or if asking can be answered with 304.
+// That it is kept longer is no reason to store what arrives stale: that would be every page which
+// says max-age=0, for the few requests that would take it so.
 func uselessBecause(x *Exchange, f *Freshness) Reason {
 	switch {
 	case f.Source == SourceNone && !f.NoCache:
 		return ReasonNoLifetime
-	case HasValidator(x.Header) && Validates(x.Method):
+	case f.Keep > 0 && HasValidator(x.Header) && Validates(x.Method):
 		return Storable
 	case f.NoCache:
 		return ReasonNoValidator
