@@ -209,12 +209,12 @@ func loadCaddyfile(t *testing.T, file string) error {
 var handedOut sync.Map
 
 // freePort returns a port that nothing listens at. It is none of those that the kernel gives to
-// connections and to listeners at port 0: those are many, and one of them, or another test process,
-// might have it before it is used.
+// connections and to listeners at port 0, nor of those that the tests of fleet/redis use: one of
+// them might have it before it is used.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 1000 {
-		port := 10_000 + rand.IntN(20_000)
+		port := 10_000 + rand.IntN(10_000)
 		l, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port))
 		if err != nil {
 			continue
@@ -224,7 +224,7 @@ func freePort(t *testing.T) int {
 			return port
 		}
 	}
-	t.Fatal("no free port from 10000 to 29999")
+	t.Fatal("no free port from 10000 to 19999")
 	return 0
 }
 

@@ -78,12 +78,12 @@ func (s *server) connect() {
 
 var lastPort atomic.Int32
 
-// freePort looks below the ports that the system gives to clients: in between, nobody is given it.
-// The bus of a Cluster is at 10,000 more.
+// freePort looks below the ports that the system gives to clients, and above those of e2e: in
+// between, nobody is given it. The bus of a Cluster is at 10,000 more.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
-		port := 11_000 + (os.Getpid()*37+int(lastPort.Add(1))*3)%9_000
+		port := 20_000 + (os.Getpid()*37+int(lastPort.Add(1))*3)%2_700
 		free := true
 		for _, p := range []int{port, port + 10_000} {
 			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(p))
