@@ -13,8 +13,8 @@ import (
 func TestLifetime(t *testing.T) {
 	const never = -1
 	type pairs = []string
-	// A tenth is 96 s, and 100 s on a machine that takes 40 s to come to it.
-	lastModified := pairs{"Last-Modified", httpDate(-960 * time.Second)}
+	// A tenth is 99.5 s, of which a Cache-Status says 100.
+	lastModified := pairs{"Last-Modified", fromNow(-995 * time.Second)}
 	for _, tc := range []struct {
 		name      string
 		directive string
@@ -26,7 +26,7 @@ func TestLifetime(t *testing.T) {
 		{"no directive of its own, nothing said", "larder", 200, nil, nil, never},
 		{"max-age", "larder", 200, pairs{"Cache-Control", "max-age=60"}, nil, 60},
 		{"s-maxage beats max-age", "larder", 200, pairs{"Cache-Control", "max-age=60, s-maxage=90"}, nil, 90},
-		{"Expires", "larder", 200, pairs{"Expires", httpDate(100 * time.Second)}, nil, 100},
+		{"Expires", "larder", 200, pairs{"Expires", fromNow(100 * time.Second)}, nil, 100},
 		{"a 404 with max-age", "larder", 404, pairs{"Cache-Control", "max-age=60"}, nil, 60},
 		{"a 500 with max-age", "larder", 500, pairs{"Cache-Control", "max-age=60"}, nil, 60},
 		{"a 404 that says nothing", "larder", 404, nil, nil, never},
@@ -40,7 +40,7 @@ func TestLifetime(t *testing.T) {
 		{"ttl is not for 404", block("ttl 5m"), 404, nil, nil, never},
 		{"ttl is not for 500", block("ttl 5m"), 500, nil, nil, never},
 		{"ttl yields to max-age", block("ttl 5m"), 200, pairs{"Cache-Control", "max-age=60"}, nil, 60},
-		{"ttl yields to Expires", block("ttl 5m"), 200, pairs{"Expires", httpDate(100 * time.Second)}, nil, 100},
+		{"ttl yields to Expires", block("ttl 5m"), 200, pairs{"Expires", fromNow(100 * time.Second)}, nil, 100},
 		{"ttl yields to an Expires in the past", block("ttl 5m"), 200, pairs{"Expires", "0"}, nil, never},
 		{"ttl yields to no-store", block("ttl 5m"), 200, pairs{"Cache-Control", "no-store"}, nil, never},
 		{"ttl yields to private", block("ttl 5m"), 200, pairs{"Cache-Control", "private"}, nil, never},
@@ -97,13 +97,13 @@ func TestLifetime(t *testing.T) {
 		{"heuristic on", block("heuristic on"), 200, lastModified, nil, 100},
 		{"heuristic off", block("heuristic off"), 200, lastModified, nil, never},
 		{"heuristic yields to max-age", block("heuristic on"), 200, append(pairs{"Cache-Control", "max-age=60"}, lastModified...), nil, 60},
-		{"heuristic is at most a day", block("heuristic on"), 200, pairs{"Last-Modified", httpDate(-100 * 24 * time.Hour)}, nil, 86400},
+		{"heuristic is at most a day", block("heuristic on"), 200, pairs{"Last-Modified", fromNow(-100 * 24 * time.Hour)}, nil, 86400},
 		{"heuristic 404", block("heuristic on"), 404, lastModified, nil, 100},
 		{"heuristic 302", block("heuristic on"), 302, append(pairs{"Location", "/x"}, lastModified...), nil, never},
 		{"ttl beats heuristics", block("heuristic on", "ttl 5m"), 200, lastModified, nil, 300},
 
 		{"ignore Cache-Control", block("ignore Cache-Control", "ttl 5m"), 200, pairs{"Cache-Control", "no-store, private, max-age=0"}, nil, 300},
-		{"ignore Cache-Control leaves Expires", block("ignore Cache-Control"), 200, pairs{"Cache-Control", "no-store", "Expires", httpDate(100 * time.Second)}, nil, 100},
+		{"ignore Cache-Control leaves Expires", block("ignore Cache-Control"), 200, pairs{"Cache-Control", "no-store", "Expires", fromNow(100 * time.Second)}, nil, 100},
 		{"ignore Cache-Control alone gives no lifetime", block("ignore Cache-Control"), 200, pairs{"Cache-Control", "max-age=60"}, nil, never},
 		{"ignore Expires", block("ignore Expires", "ttl 5m"), 200, pairs{"Expires", "0"}, nil, 300},
 		{"ignore Set-Cookie", block("ignore Set-Cookie"), 200, pairs{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, nil, 60},
@@ -126,14 +126,14 @@ func TestLifetime(t *testing.T) {
 		{"targeted: parameters are ignored", "larder", 200, pairs{"CDN-Cache-Control", "max-age=60;a=b"}, nil, 60},
 		{"targeted: the last of equal members counts", "larder", 200, pairs{"CDN-Cache-Control", "max-age=60, max-age=70"}, nil, 70},
 		{"targeted: a string is no lifetime", "larder", 200, pairs{"CDN-Cache-Control", `max-age="60", foo`, "Cache-Control", "max-age=30"}, nil, never},
-		{"targeted: Expires is not asked beside it", "larder", 200, pairs{"CDN-Cache-Control", "public", "Expires", httpDate(100 * time.Second)}, nil, never},
+		{"targeted: Expires is not asked beside it", "larder", 200, pairs{"CDN-Cache-Control", "public", "Expires", fromNow(100 * time.Second)}, nil, never},
 		{"targeted: other fields", block("targeted X-Edge-Control"), 200, pairs{"X-Edge-Control", "max-age=60", "CDN-Cache-Control", "no-store"}, nil, 60},
 		{"targeted: the default is replaced", block("targeted X-Edge-Control"), 200, pairs{"CDN-Cache-Control", "max-age=60"}, nil, never},
 		{"targeted: the order is the operator's", block("targeted B-Cache-Control A-Cache-Control"), 200, pairs{"A-Cache-Control", "max-age=60", "B-Cache-Control", "max-age=90"}, nil, 90},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			o := newOrigin(t, answering(tc.status, tc.response...))
-			in := start(t, proxied(tc.directive), o)
+			in, begun := start(t, proxied(tc.directive), o), time.Now()
 			in.get("/", tc.request...).want(t, tc.status, "1", "")
 			second := in.get("/", tc.request...)
 			if tc.want == never {
@@ -141,7 +141,7 @@ func TestLifetime(t *testing.T) {
 				return
 			}
 			second.want(t, tc.status, "1", "")
-			second.wantTTL(t, tc.want)
+			second.wantTTL(t, tc.want, begun)
 		})
 	}
 }
@@ -290,12 +290,12 @@ func TestVisitorsPageIsNotAMembers(t *testing.T) {
 func TestOriginsWordIsForAll(t *testing.T) {
 	for _, directive := range []string{"larder", block("force_ttl 5m")} {
 		o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
-		in := start(t, proxied(directive), o)
+		in, begun := start(t, proxied(directive), o), time.Now()
 		in.get("/").want(t, 200, "1", "Larder; fwd=uri-miss; stored")
 		for _, header := range [][]string{{"Cookie", "session=bob"}, {"Authorization", "Basic Ym9iOmJvYg=="}} {
 			a := in.get("/", header...)
 			a.want(t, 200, "1", "")
-			a.wantTTL(t, 60)
+			a.wantTTL(t, 60, begun)
 		}
 	}
 }

@@ -107,7 +107,11 @@ func answering(status int, header ...string) http.HandlerFunc {
 	var n atomic.Int64
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i < len(header); i += 2 {
-			w.Header().Add(header[i], header[i+1])
+			value := header[i+1]
+			if d, err := time.ParseDuration(strings.TrimPrefix(value, atAnswer)); err == nil && strings.HasPrefix(value, atAnswer) {
+				value = httpDate(d)
+			}
+			w.Header().Add(header[i], value)
 		}
 		w.WriteHeader(status)
 		_, _ = fmt.Fprint(w, n.Add(1))
@@ -140,6 +144,13 @@ func stale(then http.HandlerFunc, header ...string) http.HandlerFunc {
 		_, _ = io.WriteString(w, "old")
 	}
 }
+
+// atAnswer begins what fromNow returns.
+const atAnswer = "from now: "
+
+// fromNow stands for the date that is d from when answering answers. In a long table of tests an
+// httpDate would be as old as the table.
+func fromNow(d time.Duration) string { return atAnswer + d.String() }
 
 // httpDate is the time d from now as it stands in header fields.
 func httpDate(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -36,12 +37,12 @@ func TestNotModifiedUpdatesWhatIsStored(t *testing.T) {
 		h.Set("X-Both", "old")
 		_, _ = io.WriteString(w, "body")
 	})
-	in := start(t, withDisk(t, "larder"), o)
+	in, begun := start(t, withDisk(t, "larder"), o), time.Now()
 	in.get("/").want(t, 200, "body", "Larder; fwd=uri-miss; stored")
 	in.get("/").want(t, 200, "body", "Larder; fwd=stale; fwd-status=304; stored")
 	hit := in.get("/")
 	hit.want(t, 200, "body", "")
-	hit.wantTTL(t, 60)
+	hit.wantTTL(t, 60, begun)
 	for name, want := range map[string]string{
 		"X-Old": "1", "X-New": "1", "X-Both": "new", "Etag": `"v1"`, "Cache-Control": "max-age=60",
 		"Content-Encoding": "", "Set-Cookie": "", "Content-Length": "4", "Last-Modified": "Mon, 02 Jan 2023 03:04:05 GMT",
@@ -236,7 +237,7 @@ func TestNotModifiedToACookieUnderForceTTL(t *testing.T) {
 			w.WriteHeader(http.StatusNotModified)
 		}
 	})
-	in := start(t, proxied(block("force_ttl 1h")), o)
+	in, begun := start(t, proxied(block("force_ttl 1h")), o), time.Now()
 	in.get("/").want(t, 200, "", "Larder; fwd=uri-miss; stored")
 	if a := in.get("/", "Cookie", "u=1"); a.Header.Get("X-Cart") != "u=1" || a.cacheStatus() != "Larder; fwd=stale; fwd-status=304" {
 		t.Errorf("%q, X-Cart %q for the member", a.cacheStatus(), a.Header.Get("X-Cart"))
@@ -245,7 +246,7 @@ func TestNotModifiedToACookieUnderForceTTL(t *testing.T) {
 	if a.Header.Get("X-Cart") != "" {
 		t.Errorf("a visitor has the member's X-Cart %q", a.Header.Get("X-Cart"))
 	}
-	a.wantTTL(t, 3600)
+	a.wantTTL(t, 3600, begun)
 }
 
 // TestNotModifiedForAnotherResponse: a 304 with an entity tag that is not the stored one speaks of
