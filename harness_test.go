@@ -69,7 +69,7 @@ func (w *nullWriter) WriteHeader(int)             {}
 // request and fetch have ended, so that another test could find what the last one stored.
 func awaitClosedCaches(tb testing.TB) {
 	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); cachesInUse() > 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); cachesInUse() > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			tb.Errorf("%d caches outlive their configurations", cachesInUse())
 			return

@@ -18,6 +18,9 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
+// patience is how long clients wait for what has to come, on a machine however busy.
+const patience = 2 * time.Minute
+
 // answer is a whole response.
 type answer struct {
 	*http.Response
@@ -174,7 +177,7 @@ func (in *instance) from(t *testing.T, address string) *instance {
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	other.client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	other.client = &http.Client{Transport: transport, Timeout: patience}
 	return &other
 }
 
@@ -209,7 +212,7 @@ func (in *instance) dial() *connection {
 		in.t.Fatal(err)
 	}
 	in.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	return &connection{Conn: conn, t: in.t, r: bufio.NewReader(conn)}
 }
 
@@ -239,7 +242,7 @@ func (in *instance) raw(text string) *answer {
 		in.t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	go func() { // a server that refuses may not read to the end
 		_, _ = io.WriteString(conn, strings.ReplaceAll(text, "\n", "\r\n"))
 	}()
@@ -315,12 +318,12 @@ func statuses(answers []*answer) map[string]int {
 	return count
 }
 
-// eventually waits until condition holds, a minute at most; it is for what happens behind an answer
+// eventually waits until condition holds; it is for what happens behind an answer
 // (the write-behind, a background refresh).
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	if !within(time.Minute, condition) {
-		t.Fatalf("waited a minute in vain: %s", what)
+	if !within(patience, condition) {
+		t.Fatalf("waited %v in vain: %s", patience, what)
 	}
 }
 

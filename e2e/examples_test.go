@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -173,7 +172,7 @@ func loadExample(t *testing.T, text string, site, origin int) *instance {
 	if err := loadCaddyfile(t, text); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	in := &instance{t: t, port: site, client: &http.Client{Timeout: 10 * time.Second}}
+	in := &instance{t: t, port: site, client: &http.Client{Timeout: patience}}
 	t.Cleanup(in.client.CloseIdleConnections)
 	return in
 }

@@ -95,7 +95,7 @@ func TestHTTP3(t *testing.T) {
 	t.Cleanup(func() { _ = h3.Close() })
 	t.Cleanup(h2.CloseIdleConnections)
 	t.Cleanup(h1.CloseIdleConnections)
-	if !within(20*time.Second, func() bool { // the certificate is made behind the start
+	if !within(patience, func() bool { // the certificate is made behind the start
 		conn, err := tls.Dial("tcp", fmt.Sprintf("localhost:%d", port), insecure.Clone())
 		if err != nil {
 			return false

@@ -53,7 +53,7 @@ http://:%d {
 			t.Fatal(err)
 		}
 		t.Cleanup(c.kill)
-		nodes[i] = &fleetNode{c, &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}}
+		nodes[i] = &fleetNode{c, &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 		t.Cleanup(nodes[i].client.CloseIdleConnections)
 	}
 	return nodes

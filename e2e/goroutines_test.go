@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 const module = "github.com/larder-cache/larder"
@@ -54,7 +53,7 @@ func settled(t *testing.T, in *instance) {
 // test could find what the last one stored.
 func awaitClosedStores(t *testing.T) {
 	t.Helper()
-	if !within(10*time.Second, func() bool { return goroutinesUnder(module+"/store.") == 0 }) {
+	if !within(patience, func() bool { return goroutinesUnder(module+"/store.") == 0 }) {
 		t.Error("a store outlives its configuration")
 	}
 }

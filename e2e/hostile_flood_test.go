@@ -191,7 +191,7 @@ func (f *flood) judge(t *testing.T, share float64) {
 func (f *flood) backToBase(t *testing.T, in *instance, o *origin, goroutines int, heap uint64) {
 	settled(t, in)
 	o.CloseClientConnections()
-	if !within(20*time.Second, func() bool { return runtime.NumGoroutine() < goroutines+30 }) {
+	if !within(patience, func() bool { return runtime.NumGoroutine() < goroutines+30 }) {
 		stacks := make([]byte, 1<<20)
 		t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), goroutines, stacks[:runtime.Stack(stacks, true)])
 	}
@@ -200,7 +200,7 @@ func (f *flood) backToBase(t *testing.T, in *instance, o *origin, goroutines int
 	// The store keeps the bookkeeping of as many entries as there were (store/doc.go): of small
 	// ones some 64 bytes in 400.
 	slack := uint64(16<<20) + uint64(f.memory)<<20/6
-	if !within(20*time.Second, func() bool { return liveHeap() < heap+slack }) {
+	if !within(patience, func() bool { return liveHeap() < heap+slack }) {
 		t.Errorf("%d MiB of live heap, %d before", liveHeap()>>20, heap>>20)
 	}
 }

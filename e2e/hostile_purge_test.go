@@ -81,7 +81,7 @@ func adminRaw(t *testing.T, in *instance, method, path, body string, header []st
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	host := "Host: " + in.admin
 	if len(header) > 0 && strings.HasPrefix(header[0], "Host: ") {
 		host, header = header[0], header[1:]

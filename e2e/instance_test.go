@@ -16,7 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -53,7 +52,7 @@ func start(t *testing.T, s setup, o *origin) *instance {
 	in.client = &http.Client{
 		Transport:     newRenewable(&http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       30 * time.Second,
+		Timeout:       patience,
 	}
 	t.Cleanup(in.client.CloseIdleConnections)
 	t.Cleanup(func() {
@@ -127,7 +126,7 @@ func startTLS(t *testing.T, o *origin) (plain, secure *instance) {
 	copied := *plain
 	secure = &copied
 	secure.port = port
-	secure.client = &http.Client{Transport: overTLS{transport}, CheckRedirect: plain.client.CheckRedirect, Timeout: 20 * time.Second}
+	secure.client = &http.Client{Transport: overTLS{transport}, CheckRedirect: plain.client.CheckRedirect, Timeout: patience}
 	eventually(t, "the certificate is made", func() bool {
 		conn, err := tls.Dial("tcp", fmt.Sprintf("localhost:%d", port), transport.TLSClientConfig.Clone())
 		return err == nil && conn.Close() == nil

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // binaries is the folder that the binary is built into, once it is needed.
@@ -90,16 +89,13 @@ func (c *caddyProcess) start() {
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	for range 1000 {
+	if !within(patience, func() bool {
 		conn, err := net.Dial("tcp", c.site)
-		if err == nil {
-			conn.Close()
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+		return err == nil && conn.Close() == nil
+	}) {
+		log, _ := os.ReadFile(c.log.Name())
+		c.t.Fatalf("the site did not come up:\n%s", log)
 	}
-	log, _ := os.ReadFile(c.log.Name())
-	c.t.Fatalf("the site did not come up:\n%s", log)
 }
 
 // stop ends the process in order.
@@ -156,21 +152,17 @@ func (c *caddyProcess) larder(status int, args ...string) string {
 	return string(out)
 }
 
-// waitForDisk returns when all that is stored is on disk, at most 2 s later.
+// waitForDisk returns when all that is stored is on disk.
 func (c *caddyProcess) waitForDisk() {
 	c.t.Helper()
 	var stats struct {
 		Memory, Disk struct{ Entries int }
 		Queue        int `json:"queue_bytes"`
 	}
-	for range 400 {
+	eventually(c.t, "all is on disk", func() bool {
 		if err := json.Unmarshal([]byte(c.larder(0, "stats")), &stats); err != nil {
 			c.t.Fatal(err)
 		}
-		if stats.Disk.Entries >= 1 && stats.Queue == 0 {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	c.t.Fatalf("the disk tier has fallen behind: %+v", stats)
+		return stats.Disk.Entries >= 1 && stats.Queue == 0
+	})
 }

@@ -72,7 +72,7 @@ func TestSoak(t *testing.T) {
 	eventually(t, "fetches have ended", func() bool { return in.stats().InFlight == 0 })
 	// A proxy keeps idle ones for two minutes, also those of configurations that are gone.
 	o.CloseClientConnections()
-	if !within(10*time.Second, func() bool { return runtime.NumGoroutine() < before+30 }) {
+	if !within(patience, func() bool { return runtime.NumGoroutine() < before+30 }) {
 		stacks := make([]byte, 1<<20)
 		t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
 	}

@@ -43,7 +43,7 @@ func newTestHandlerWith(tb testing.TB, config store.Config, settings store.Setti
 	}
 	c := New(Options{Store: s})
 	tb.Cleanup(func() {
-		for deadline := time.Now().Add(10 * time.Second); c.Users() > 0; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); c.Users() > 0; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				tb.Errorf("%d requests and fetches do not end", c.Users())
 				break

@@ -296,7 +296,7 @@ func answering(status int, cacheControl string) handlerFunc {
 // awaitIdle waits until the fetches of a handler are over.
 func awaitIdle(t *testing.T, h *testHandler) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); h.cache.Users() > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); h.cache.Users() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d requests and fetches do not end", h.cache.Users())
 		}

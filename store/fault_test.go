@@ -327,7 +327,7 @@ func TestLateDiskIsTakenUp(t *testing.T) {
 // waitFor waits for something another goroutine does, without a guess at how long it takes.
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
