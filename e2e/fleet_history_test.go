@@ -31,7 +31,7 @@ func TestPurgeHoldsInTheFleet(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 
-	f := newHistoryFleet(t, 5, 100*time.Millisecond)
+	f := newHistoryFleet(t, 5, fleetFence, 100*time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var load sync.WaitGroup
@@ -61,7 +61,7 @@ type historyFleet struct {
 
 // newHistoryFleet starts a Redis and nodes at 127.0.0.1, 127.0.0.2 and so on, at the same port:
 // nodes share what listeners with the same port have stored.
-func newHistoryFleet(t *testing.T, nodes int, timeout time.Duration) *historyFleet {
+func newHistoryFleet(t *testing.T, nodes int, fence, timeout time.Duration) *historyFleet {
 	t.Helper()
 	f := &historyFleet{killWorld: &killWorld{purges: make(map[string]int)}, redis: startRedis(t)}
 	origin := httptest.NewServer(f.killWorld)
@@ -69,7 +69,7 @@ func newHistoryFleet(t *testing.T, nodes int, timeout time.Duration) *historyFle
 	port := freePort(t)
 	f.host = fmt.Sprintf("fleet.test:%d", port)
 	f.options = fmt.Sprintf("shared redis://127.0.0.1:%d {\nfence %s\ntimeout %s\nsecret history\n}",
-		f.redis.port, fleetFence, timeout)
+		f.redis.port, fence, timeout)
 	for n := range nodes {
 		address := fmt.Sprintf("127.0.0.%d", n+1)
 		if probe, err := net.Listen("tcp", address+":0"); err != nil {
@@ -132,7 +132,7 @@ func pause(random *rand.Rand, most time.Duration) {
 // origin is asked once.
 func TestOneFetchForTheFleet(t *testing.T) {
 	const nodes, requests = 3, 40
-	f := newHistoryFleet(t, nodes, 10*time.Second)
+	f := newHistoryFleet(t, nodes, time.Minute, 10*time.Second) // a busy machine takes no pass away
 	for _, c := range f.nodes {
 		(&fleetNode{c, http.DefaultClient}).awaits("held")
 	}
