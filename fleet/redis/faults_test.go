@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,7 +25,7 @@ func briefly(t *testing.T, d time.Duration, call func(context.Context) error) er
 	defer cancel()
 	begun := time.Now()
 	err := call(ctx)
-	if took := time.Since(begun); took > d+2*time.Second {
+	if took := time.Since(begun); took > d+long/2 {
 		t.Errorf("a call for %v has taken %v", d, took)
 	}
 	return err
@@ -143,7 +144,8 @@ func TestBusyServer(t *testing.T) {
 						_, err := e.Record(ctx, "key", fmt.Sprint(i))
 						return err
 					})
-					if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+					var timeout net.Error // the context's, or that of a connection which is given up
+					if err != nil && (!errors.As(err, &timeout) || !timeout.Timeout()) {
 						t.Error(err)
 					}
 				})
@@ -200,6 +202,21 @@ func TestScriptsAreSentAgain(t *testing.T) {
 	}
 }
 
+// endsOnItsWay has the context of a call end when the call is under way, and asks that it ends with
+// it. From then on it is sent, whatever its context says.
+func endsOnItsWay(t *testing.T, e *Engine, call func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- call(ctx) }()
+	eventually(t, "it is under way", func() bool { return len(e.small.slots) > 0 })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -207,11 +224,10 @@ func TestProxy(t *testing.T) {
 		t.Parallel()
 		p := newProxy(t, s.address())
 		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
-		p.slow(30 * time.Millisecond)
 		state := stateOfLog(t, e)
-		if err := briefly(t, 10*time.Millisecond, appendWith(e)); !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
+		p.silence(true, false)
+		endsOnItsWay(t, e, appendWith(e))
+		p.silence(false, false)
 		// It was on its way, and it arrives: an error says that this is not known.
 		eventually(t, "it is in the log", func() bool {
 			records, _, err := e.Read(within(t), fleet.Place{}, state.Tail, 10, time.Second)
@@ -224,14 +240,12 @@ func TestProxy(t *testing.T) {
 		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
 		state := stateOfLog(t, e)
 		p.silence(false, true)
-		if err := briefly(t, 50*time.Millisecond, appendWith(e)); !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
+		endsOnItsWay(t, e, appendWith(e))
 		p.silence(false, false)
-		records, _, err := e.Read(within(t), fleet.Place{}, state.Tail, 10, 0)
-		if err != nil || len(records) != 1 {
-			t.Errorf("%d records, %v: want what had no reply", len(records), err)
-		}
+		eventually(t, "what had no reply is in the log", func() bool {
+			records, _, err := e.Read(within(t), fleet.Place{}, state.Tail, 10, time.Second)
+			return err == nil && len(records) == 1
+		})
 	})
 	t.Run("a black hole", func(t *testing.T) {
 		t.Parallel()

@@ -6,16 +6,14 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 )
 
-// proxy is a way to a server that can be slow, silent or broken.
+// proxy is a way to a server that can be silent or broken.
 type proxy struct {
 	listener net.Listener
 
 	mu    sync.Mutex
 	to    string
-	delay time.Duration
 	mute  [2]chan struct{} // of what is sent, of replies: where there is one, nothing goes on until it is closed
 	conns map[net.Conn]bool
 }
@@ -81,23 +79,14 @@ func (p *proxy) carry(from, to net.Conn, way int) {
 	}
 }
 
-// hold is where it takes time.
+// hold waits while nothing comes through.
 func (p *proxy) hold(way int) {
 	p.mu.Lock()
-	delay, mute := p.delay, p.mute[way]
+	mute := p.mute[way]
 	p.mu.Unlock()
-	if delay > 0 {
-		time.Sleep(delay)
-	}
 	if mute != nil {
 		<-mute
 	}
-}
-
-func (p *proxy) slow(d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.delay = d
 }
 
 // silence has nothing come through any more, or again what was held.
