@@ -21,7 +21,10 @@ func TestStats(t *testing.T) {
 	in := start(t, s, o)
 	in.get("/")
 	var all map[string]json.RawMessage
-	eventually(t, "the entry is on disk", func() bool { return in.stats().Disk.Entries == 1 })
+	eventually(t, "the entry is on disk and its fetch over", func() bool {
+		st := in.stats()
+		return st.Disk.Entries == 1 && st.InFlight == 0
+	})
 	if status := in.adminCall(http.MethodGet, "/larder/stats", "", &all); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}

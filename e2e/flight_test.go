@@ -131,12 +131,10 @@ func TestCoalesceWait(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		_, _ = fmt.Fprint(w, v.number)
 	})
-	// So long that the second joins in time.
 	in := start(t, proxied("larder {\ncoalesce wait 1s\n}"), g.origin)
 	first := gather(t, in, 1, http.MethodGet, "/", nil)
 	leader := g.next(t, 1)
 	second := gather(t, in, 1, http.MethodGet, "/", nil)
-	parked(t, 2)
 	open(g.next(t, 1)...) // it comes although the leader has no answer yet
 	second.all()[0].want(t, 200, "2", "Larder; fwd=bypass; detail=coalesce-wait")
 	open(leader...)
