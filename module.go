@@ -94,6 +94,7 @@ func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 		rules.MaxBody = h.app.MaxBody
 	}
 	rules.Behind, rules.Logger = &handlersBehind{handler: h, rules: &rules.Key}, ctx.Slogger()
+	rules.Server = h.server
 	rules.Invalidate, err = h.invalidateRules(ctx)
 	return rules, err
 }

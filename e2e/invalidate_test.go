@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // TestLocationIsInvalidatedOnTheSameOriginOnly is RFC 9111 4.4.
@@ -214,6 +216,59 @@ http://:%d {
 	}
 	if n := in.purge(`{"urls":["http://bank.example/page"]}`); n != 2 {
 		t.Errorf("a purge of the URL matched %d, want both", n)
+	}
+}
+
+// A POST drops what a server of another configuration has stored for its URL, by its addresses: the
+// page of before it was a hit once that configuration came back, by a reload or by a restart. By
+// then the server has another name. What a server of the same configuration has stays (C28).
+func TestPOSTReachesServersOfAnotherConfiguration(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/group" {
+			w.Header().Set("Cache-Group-Invalidation", `"g"`)
+			return
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Cache-Groups", `"g"`)
+		if r.URL.Query().Has("x") {
+			w.Header().Set("No-Vary-Search", `params=("u")`)
+		}
+	})
+	other := freePort(t)
+	with := func(s setup, addresses string) setup {
+		s.more = fmt.Sprintf("http://:%d {\nbind %s\nlarder\nreverse_proxy {{origin}}\n}", other, addresses)
+		s.site = "respond unused"
+		return s
+	}
+	for _, restart := range []bool{false, true} {
+		s := withDisk(t, "larder")
+		in := start(t, with(s, "127.0.0.1"), o)
+		site := in.port
+		change := func(addresses string) {
+			in.port = site
+			if restart {
+				if err := caddy.Stop(); err != nil {
+					t.Fatal(err)
+				}
+				awaitClosedStores(t)
+			}
+			in.load(with(s, addresses), o)
+			in.port = other
+		}
+		in.port = other
+		for _, tc := range []struct{ page, post string }{
+			{"/page", "/page"}, {"/page", "/group"}, {"/page?x&u=1", "/page?x&u=2"},
+		} {
+			in.get(tc.page).want(t, 200, "", "Larder; fwd=uri-miss; stored")
+			change("127.0.0.1 [::1]")
+			in.get(tc.page).want(t, 200, "", "Larder; fwd=uri-miss; stored")
+			in.do(http.MethodPost, tc.post, "x").want(t, 200, "", "")
+			change("127.0.0.1")
+			in.get(tc.page).want(t, 200, "", "Larder; fwd=uri-miss; stored")
+			if n := in.purge(`{"all":true}`); n == 0 {
+				t.Error("nothing was stored")
+			}
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ type Identity struct {
 // port alone does not identify it. Two servers may use the same port at different addresses, and
 // behind the PROXY protocol the port is what that protocol's header says.
 type Listener struct {
-	// Server names the server; it stays the same across restarts.
+	// Server names the server; it stays the same across restarts. It has no colon.
 	Server string
 	Port   int
 	Socket string

@@ -198,26 +198,38 @@ func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 		}
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Group-Invalidation") {
-		hard.Tags = append(hard.Tags, groupTag(in.q.keyed.origin(), in.q.keyed.listenerName(), group))
+		origin := in.q.keyed.origin()
+		hard.Tags = append(hard.Tags, groupTag(origin, in.q.keyed.listenerName(), group),
+			store.TagElsewhere(groupTag(origin, "", group), in.servers()))
 	}
 }
 
-// normalized returns the URLs under which responses to raw may be stored at the listener of the
-// request. The client chooses Host, so a request must not change the sites of another listener.
+// normalized returns the URLs under which responses to raw may be stored, as they are asked for at
+// the listener of the request, and at every server that the configuration does not have.
+//
+// The client chooses Host, so a request must not change the sites of another listener. But what was
+// stored at a server that has another name now, or is no more, is the site's all the same: the
+// configuration may come back, the server of before may still end its requests, and other machines
+// may have it yet. Purging a server's responses when a reload takes it away would reach none of
+// these but the first, and would empty the cache with every second reload.
 func (in *invalidation) normalized(raw string) []string {
-	if raw == in.url && !in.q.route.siblings.rewrites.Load() {
-		return []string{in.storedURL} // it is normal already, and no route has query rules
+	if raw == in.url && !in.q.route.siblings.rewrites.Load() { // it is normal already
+		return []string{in.storedURL, store.URLElsewhere(raw, in.servers())}
 	}
-	urls, err := StoredURLs(raw, in.q.route.siblings.Rules())
+	spelled, err := StoredURLs(raw, in.q.route.siblings.Rules())
 	if err != nil {
 		in.q.route.Logger.Warn("nothing is invalidated by a URL that cannot be read",
 			slog.String("url", raw), slog.Any("error", err))
 	}
-	for i := range urls {
-		urls[i] = store.URLAt(urls[i], in.q.keyed.listenerName())
+	urls := make([]string, 0, 2*len(spelled))
+	for _, url := range spelled {
+		urls = append(urls, store.URLAt(url, in.q.keyed.listenerName()), store.URLElsewhere(url, in.servers()))
 	}
 	return urls
 }
+
+// servers are those of the configuration, at which none but their own requests invalidate.
+func (in *invalidation) servers() []string { return in.q.route.siblings.Servers() }
 
 // purge purges unless that would change nothing, as for most unsafe requests.
 func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) {

@@ -115,7 +115,8 @@ func (f *inFlight) of(url string) *atomic.Int32 {
 // may name. Its tags are not known before it has a header, except for that of its path.
 func (f *inFlight) any(selectors *store.Selectors) bool {
 	if slices.ContainsFunc(selectors.Tags, func(tag string) bool {
-		return !strings.HasPrefix(tag, searchTagPrefix)
+		bare, _, _ := store.CutTagElsewhere(tag)
+		return !strings.HasPrefix(bare, searchTagPrefix)
 	}) {
 		return f.total.Load() > 0
 	}

@@ -48,6 +48,9 @@ type Rules struct {
 	// Budget is what the origin can take, and how it fares. Routes may share one. nil: one of the
 	// route's own, without limits.
 	Budget *origin.Budget
+	// Server returns the name of the server that the route belongs to, as [Listener] has it. It is
+	// not called before the first request. nil: the empty name.
+	Server func() string
 	// Logger is for messages to the operator of the route. nil: slog's default.
 	Logger *slog.Logger
 }
@@ -110,7 +113,7 @@ func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 		fingerprint:  fingerprint(&rules, c.store.Settings()),
 		cookiesApart: assumesLifetimes(&rules.Policy),
 	}
-	siblings.add(&rt.Key)
+	siblings.add(rt)
 	return rt
 }
 
@@ -122,15 +125,17 @@ func (rt *Route) largestBody() int64 { return min(rt.MaxBody, rt.cache.store.Lar
 // stored under several.
 type Siblings struct {
 	mu       sync.Mutex
-	rules    []*KeyRules
+	routes   []*Route
+	servers  []string    // of the first named routes
+	named    int         // how many of routes have been asked for their server
 	rewrites atomic.Bool // one of them has rules for queries
 }
 
-func (s *Siblings) add(rules *KeyRules) {
+func (s *Siblings) add(rt *Route) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rules = append(s.rules, rules)
-	if !rules.Query.None() {
+	s.routes = append(s.routes, rt)
+	if !rt.Key.Query.None() {
 		s.rewrites.Store(true)
 	}
 }
@@ -139,5 +144,26 @@ func (s *Siblings) add(rules *KeyRules) {
 func (s *Siblings) Rules() []*KeyRules {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.rules)
+	rules := make([]*KeyRules, len(s.routes))
+	for i, rt := range s.routes {
+		rules[i] = &rt.Key
+	}
+	return rules
+}
+
+// Servers returns the names of the servers of the configuration. The list must not be changed.
+func (s *Siblings) Servers() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, rt := range s.routes[s.named:] {
+		name := ""
+		if rt.Server != nil {
+			name = rt.Server()
+		}
+		if !slices.Contains(s.servers, name) {
+			s.servers = append(slices.Clip(s.servers), name)
+		}
+	}
+	s.named = len(s.routes)
+	return s.servers
 }

@@ -15,9 +15,12 @@ import (
 
 const searchTagPrefix = "\x00search\x00"
 
-// searchTag is the tag for the path of an absolute URL: at the listener that the URL names, or at
-// any.
+// searchTag is the tag for the path of an absolute URL: at the listener or the servers that the URL
+// names, or at any.
 func searchTag(url string) string {
+	if bare, servers, elsewhere := store.CutURLElsewhere(url); elsewhere {
+		return store.TagElsewhereOf(searchTag(bare), servers)
+	}
 	bare := store.BareURL(url)
 	path, _, _ := strings.Cut(bare, "?")
 	sum := sha256.Sum256([]byte(store.URLAt(path, strings.TrimPrefix(url[len(bare):], store.AtListener))))
@@ -36,10 +39,11 @@ func (x *Fetch) searchTags(header http.Header) []string {
 // URLs of one path have the same tag, and mostly follow each other; the store takes each selector
 // once.
 func ReachSearched(selectors *store.Selectors) {
-	last := ""
+	var last, before string // at the listener and elsewhere, in turn
 	for _, url := range selectors.URLs {
-		if tag := searchTag(url); tag != last {
-			selectors.Tags, last = append(selectors.Tags, tag), tag
+		if tag := searchTag(url); tag != last && tag != before {
+			selectors.Tags = append(selectors.Tags, tag)
+			last, before = tag, last
 		}
 	}
 }

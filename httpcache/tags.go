@@ -38,13 +38,15 @@ func (x *Fetch) tags(header http.Header) []string {
 			slog.Int("dropped", dropped), slog.Int("kept", len(tags)))
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
-		tags = append(tags, groupTag(x.keyed.origin(), x.keyed.listenerName(), group))
+		origin := x.keyed.origin()
+		tags = append(tags, groupTag(origin, x.keyed.listenerName(), group), groupTag(origin, "", group))
 	}
 	return append(tags, x.searchTags(header)...)
 }
 
 // groupTag is a cache group as a tag. It begins with NUL, which makes it internal. It is scoped to
 // its origin (RFC 9875 2.2), which is one site only at the listener that the request came in by.
+// With an empty listener it is that of all, as for purges at a server of before.
 func groupTag(origin, listener, group string) string {
 	return "\x00group\x00" + origin + "\x00" + listener + "\x00" + group
 }

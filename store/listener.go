@@ -1,20 +1,38 @@
 package store
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Host is the client's word: a client that asks a site at one listener may name the host of another
 // site, at another. So an entry's URL says at which listener it was asked for, and a selector may
 // say so too:
 //
-//	selector                  selects
-//	URL                       the URL, wherever it was asked for
-//	URLAt(URL, listener)      the URL as it is asked for there
+//	selector                     selects
+//	URL                          the URL, wherever it was asked for
+//	URLAt(URL, listener)         the URL as it is asked for there
+//	URLElsewhere(URL, servers)   the URL as it is asked for at listeners of other servers
+//	TagElsewhere(tag, servers)   what has the tag, as far as it is asked for there
 //
 // Prefixes and hosts are of URLs and reach every listener.
+//
+// A listener is that of a server, whose name it begins with, up to a colon. A server may get
+// another name, by another configuration. What was stored under the former one is found again when
+// that comes back, or at another machine that still has it. Nobody knows all former names, so a
+// purge for one server names those that it must not reach: the other servers of today. It holds for
+// what any configuration has stored, and at a server that has gone it costs fetches at most.
 
 // AtListener stands between a URL, which has no NUL, and its listener. It sorts before all that a
 // longer URL could have in its place, so that the entries of one URL lie side by side.
 const AtListener = "\x00"
+
+// atOthers stands between a URL and the servers that URLElsewhere leaves out. No listener begins
+// so.
+const atOthers = AtListener + "!"
+
+// tagAtOthers begins what TagElsewhere returns: behind it are the servers, a NUL and the tag.
+const tagAtOthers = "\x00elsewhere\x00"
 
 // URLAt is url as it is asked for at a listener, for Entry.URL, Selectors.URLs and Purged. An empty
 // listener is none.
@@ -25,7 +43,47 @@ func URLAt(url, listener string) string {
 	return url + AtListener + listener
 }
 
-// BareURL is the URL of one that URLAt made.
+// URLElsewhere is url as it is asked for at listeners of all but some servers, for Selectors.URLs.
+func URLElsewhere(url string, servers []string) string { return url + atOthers + listOf(servers) }
+
+// TagElsewhere is a tag of what is asked for at listeners of all but some servers, for
+// Selectors.Tags.
+func TagElsewhere(tag string, servers []string) string {
+	return TagElsewhereOf(tag, listOf(servers))
+}
+
+// TagElsewhereOf is TagElsewhere with the servers as CutURLElsewhere returns them.
+func TagElsewhereOf(tag, servers string) string { return tagAtOthers + servers + "\x00" + tag }
+
+// listOf are names, each between commas.
+func listOf(servers []string) string {
+	return "," + strings.Join(slices.Compact(slices.Sorted(slices.Values(servers))), ",") + ","
+}
+
+// CutURLElsewhere returns what URLElsewhere was called with, the servers as it has them.
+func CutURLElsewhere(selector string) (url, servers string, found bool) {
+	return strings.Cut(selector, atOthers)
+}
+
+// CutTagElsewhere returns the same of TagElsewhere. Any other tag is returned as it is.
+func CutTagElsewhere(selector string) (tag, servers string, found bool) {
+	rest, found := strings.CutPrefix(selector, tagAtOthers)
+	if !found {
+		return selector, "", false
+	}
+	servers, tag, _ = strings.Cut(rest, "\x00")
+	return tag, servers, true
+}
+
+// isElsewhere tells whether a URL, which says where it was asked for, was so at none of the
+// servers.
+func isElsewhere(url, servers string) bool {
+	_, listener, found := strings.Cut(url, AtListener)
+	server, _, _ := strings.Cut(listener, ":")
+	return found && !strings.Contains(servers, ","+server+",")
+}
+
+// BareURL is the URL of one that URLAt or URLElsewhere made.
 func BareURL(url string) string {
 	bare, _, _ := strings.Cut(url, AtListener)
 	return bare
@@ -33,9 +91,18 @@ func BareURL(url string) string {
 
 // selectsURL tells whether a selector of a URL selects an entry's.
 func selectsURL(selector, url string) bool {
+	if bare, servers, elsewhere := CutURLElsewhere(selector); elsewhere {
+		return selectsURL(bare, url) && isElsewhere(url, servers)
+	}
 	if !strings.HasPrefix(url, selector) {
 		return false
 	}
 	rest := url[len(selector):]
 	return rest == "" || rest[0] == AtListener[0] && !strings.Contains(selector, AtListener)
+}
+
+// selectsTag tells whether a selector of a tag selects an entry with it, which has this URL.
+func selectsTag(selector, tag, url string) bool {
+	bare, servers, elsewhere := CutTagElsewhere(selector)
+	return bare == tag && (!elsewhere || isElsewhere(url, servers))
 }

@@ -24,6 +24,30 @@ func TestURLAtOneListener(t *testing.T) {
 	})
 }
 
+// TestPurgeElsewhere: a purge of a URL, or of a tag, at all servers but some leaves theirs alone,
+// whatever the port, and takes those of every other.
+func TestPurgeElsewhere(t *testing.T) {
+	const url = "http://example.com/a"
+	places := []string{
+		URLAt(url, "one:80"), URLAt(url, "one:81."), URLAt(url, "two:80"), URLAt(url, "twofold:80"), URLAt(url, ":80"),
+		URLAt(url+"b", "gone:80"), URLAt(url+"?b", "gone:80"), URLAt(url, "/run/web:80"),
+	}
+	at := func(servers ...string) Selectors { return Selectors{URLs: []string{URLElsewhere(url, servers)}} }
+	tag := func(servers ...string) Selectors { return Selectors{Tags: []string{TagElsewhere("all", servers)}} }
+	purgeInEveryTier(t, places, []purgeCase{
+		{at("one"), 4},
+		{at("two", "one"), 3},
+		{at("two", "one", "", "twofold", "/run/web"), 0},
+		{at("none"), 6},
+		{tag("one"), 6},
+		{tag("gone", "two", "one"), 3},
+		{tag("gone", "two", "one", "", "twofold", "/run/web"), 0},
+		{Selectors{URLs: []string{URLAt(url, "one:80"), URLElsewhere(url, []string{"one", "two"})}}, 4},
+		{Selectors{URLs: []string{URLElsewhere(url, []string{"one"}), URLElsewhere(url, []string{"two"})}}, 6},
+		{Selectors{URLs: []string{URLElsewhere(url, []string{"one"})}, Tags: []string{TagElsewhere("all", []string{"two"})}}, 8},
+	})
+}
+
 // TestHostWithADefaultPort is the purge of a:443 that left http://a:443 and took http://a.
 func TestHostWithADefaultPort(t *testing.T) {
 	places := []string{
@@ -80,7 +104,9 @@ func purgeInEveryTier(t *testing.T, places []string, cases []purgeCase) {
 					}
 					s := openStore(t, cfg, tc.settings)
 					for _, place := range places {
-						s.Put(testEntry(s, place, []byte(place)), 0)
+						e := testEntry(s, place, []byte(place))
+						e.Tags = []string{"all"}
+						s.Put(e, 0)
 					}
 					if tc.synced {
 						if err := s.Sync(); err != nil {
@@ -103,7 +129,7 @@ func purgeInEveryTier(t *testing.T, places []string, cases []purgeCase) {
 					}
 					gone := 0
 					for _, place := range places {
-						ofFlight := s.Purged(place, nil, before.Generation())
+						ofFlight := s.Purged(place, []string{"all"}, before.Generation())
 						r := s.Lookup(keyOf(place), matchAny)
 						hit := r.Entry == nil || r.Severity == severity
 						if r.Entry != nil && r.Entry.URL != place {

@@ -168,20 +168,26 @@ func (ix *index) match(sel *Selectors, fn func(it *item)) {
 		ix.ascend("", 0, func(it *item) bool { fn(it); return true })
 		return
 	}
-	for _, tag := range sel.Tags {
+	for _, selector := range sel.Tags {
+		tag, servers, some := CutTagElsewhere(selector)
 		ix.tagged(tag, 0, func(row tagRow) bool {
-			if it := ix.m.items.at(row.item); ix.m.record(it).hasTag(tag) {
+			it := ix.m.items.at(row.item)
+			if r := ix.m.record(it); r.hasTag(tag) && (!some || isElsewhere(string(r.url()), servers)) {
 				fn(it)
 			}
 			return true
 		})
 	}
-	for _, url := range sel.URLs {
+	for _, selector := range sel.URLs {
+		url, servers, some := CutURLElsewhere(selector)
 		ix.ascend(url, 0, func(it *item) bool {
-			if !selectsURL(url, string(ix.m.record(it).url())) {
+			its := string(ix.m.record(it).url())
+			if !selectsURL(url, its) {
 				return false
 			}
-			fn(it)
+			if !some || isElsewhere(its, servers) {
+				fn(it)
+			}
 			return true
 		})
 	}

@@ -114,14 +114,18 @@ func (c *counting) countShard(s *shard) {
 		}
 		c.once(it.id)
 	}
-	for _, tag := range c.rec.sel.Tags {
-		s.index.tagged(tag, 0, func(row tagRow) bool {
-			consider(s.m.items.at(row.item), row.generation, row.keepUntil)
-			return true
-		})
-	}
 	rest := c.rec.sel
 	rest.Tags = nil
+	for _, selector := range c.rec.sel.Tags {
+		if tag, _, some := CutTagElsewhere(selector); some { // the item has to be looked at
+			rest.Tags = append(rest.Tags, selector)
+		} else {
+			s.index.tagged(tag, 0, func(row tagRow) bool {
+				consider(s.m.items.at(row.item), row.generation, row.keepUntil)
+				return true
+			})
+		}
+	}
 	s.index.match(&rest, func(it *item) {
 		r := s.m.record(it)
 		consider(it, r.generation(), r.keepUntil())

@@ -22,9 +22,11 @@ func scansOf(sel *Selectors) []scan {
 	sel.each(func(s selector) {
 		switch s.kind {
 		case byTag:
-			scans = append(scans, scan{selector: s, from: tagStart(s.value)})
+			tag, _, _ := CutTagElsewhere(s.value)
+			scans = append(scans, scan{selector: s, from: tagStart(tag)})
 		case byURL:
-			scans = append(scans, scan{selector: s, from: append([]byte(s.value), 0)})
+			url, _, _ := CutURLElsewhere(s.value)
+			scans = append(scans, scan{selector: s, from: append([]byte(url), 0)})
 		case byPrefix:
 			scans = append(scans, scan{selector: s, from: []byte(s.value)})
 		case byHost:
@@ -54,7 +56,7 @@ func (sc *scan) each(t *buckets, after []byte, fn func(key, value []byte) (bool,
 		if sc.step != nil {
 			sc.step()
 		}
-		if !sc.names(key) {
+		if !sc.names(key) || !sc.reaches(t, key) {
 			continue
 		}
 		if more, err := fn(key, value); err != nil || !more {
@@ -82,6 +84,20 @@ func (sc *scan) names(key []byte) bool {
 	return true
 }
 
+// reaches tells whether the entry of a row was asked for where the selector reaches. The row of a
+// tag does not tell, and the entry is read.
+func (sc *scan) reaches(t *buckets, key []byte) bool {
+	if sc.kind != byTag {
+		return true
+	}
+	_, servers, some := CutTagElsewhere(sc.value)
+	if !some {
+		return true
+	}
+	r, _, err := t.record(rowID(key))
+	return err != nil || isElsewhere(string(r.url()), servers)
+}
+
 // coveredBy is the latest purge before rec of everything, or of the very same selector: rows of
 // lower generations have been purged as severely already.
 func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
@@ -104,7 +120,8 @@ func (sc *scan) coveredBy(r *purgeSet, rec *purgeRecord) uint64 {
 func (sc *scan) hits(r record) bool {
 	switch sc.kind {
 	case byTag:
-		return slices.Contains(r.tags(), sc.value)
+		tags := r.tags()
+		return slices.ContainsFunc(tags, func(tag string) bool { return selectsTag(sc.value, tag, string(r.url())) })
 	case byURL:
 		return selectsURL(sc.value, string(r.url()))
 	case byPrefix:

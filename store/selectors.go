@@ -10,10 +10,11 @@ import (
 // Selectors say what to purge. They are OR-ed; strings are compared exactly, so the caller
 // normalises URLs first.
 type Selectors struct {
-	// Tags are surrogate keys, internal ones included.
+	// Tags are surrogate keys, internal ones included: at every listener, or at some, as
+	// TagElsewhere has it.
 	Tags []string
-	// URLs are absolute and go with all their variants: at every listener, or at one, as URLAt has
-	// it.
+	// URLs are absolute and go with all their variants: at every listener, at one, as URLAt has it,
+	// or at some, as URLElsewhere has it.
 	URLs []string
 	// Prefixes are beginnings of absolute URLs.
 	Prefixes []string
@@ -71,8 +72,8 @@ func (s *Selectors) match(url string, tags []string) bool {
 	if s.All || slices.ContainsFunc(s.URLs, func(selector string) bool { return selectsURL(selector, url) }) {
 		return true
 	}
-	for _, t := range s.Tags {
-		if slices.Contains(tags, t) {
+	for _, selector := range s.Tags {
+		if slices.ContainsFunc(tags, func(tag string) bool { return selectsTag(selector, tag, url) }) {
 			return true
 		}
 	}
@@ -118,13 +119,17 @@ type bySelector[V comparable] struct {
 	tags, urls      map[string]V
 	hosts, prefixes map[string]V
 	lengths         map[int]int // of prefixes, with how many are that long
-	all             V
+	// The servers that selectors of URLs and of tags leave out, with how many do. They are those of
+	// a configuration, so there are few.
+	urlsElsewhere, tagsElsewhere map[string]int
+	all                          V
 }
 
 func newBySelector[V comparable]() bySelector[V] {
 	return bySelector[V]{
 		tags: make(map[string]V), urls: make(map[string]V),
 		hosts: make(map[string]V), prefixes: make(map[string]V), lengths: make(map[int]int),
+		urlsElsewhere: make(map[string]int), tagsElsewhere: make(map[string]int),
 	}
 }
 
@@ -159,8 +164,30 @@ func (b *bySelector[V]) put(s selector, v V) {
 		return
 	}
 	b.of(s.kind)[s.value] = v
-	if s.kind == byPrefix {
-		b.lengths[len(s.value)]++
+	b.count(s, 1)
+}
+
+// count counts a selector in or out, where it is looked for by a part of it.
+func (b *bySelector[V]) count(s selector, n int) {
+	switch s.kind {
+	case byPrefix:
+		add(b.lengths, len(s.value), n)
+	case byURL:
+		if _, servers, elsewhere := CutURLElsewhere(s.value); elsewhere {
+			add(b.urlsElsewhere, servers, n)
+		}
+	case byTag:
+		if _, servers, elsewhere := CutTagElsewhere(s.value); elsewhere {
+			add(b.tagsElsewhere, servers, n)
+		}
+	case byHost, byAll:
+	}
+}
+
+// add adds to a count, which goes when it is none.
+func add[K comparable](counts map[K]int, of K, n int) {
+	if counts[of] += n; counts[of] == 0 {
+		delete(counts, of)
 	}
 }
 
@@ -172,14 +199,7 @@ func (b *bySelector[V]) remove(s selector) {
 		return
 	}
 	delete(b.of(s.kind), s.value)
-	if s.kind != byPrefix {
-		return
-	}
-	if n := len(s.value); b.lengths[n] > 1 {
-		b.lengths[n]--
-	} else {
-		delete(b.lengths, n)
-	}
+	b.count(s, -1)
 }
 
 // naming calls fn with the value of every selector that names a response.
@@ -194,11 +214,15 @@ func (b *bySelector[V]) naming(url string, tags []string, fn func(v V)) {
 	for _, t := range tags {
 		hit(b.tags[t])
 	}
-	if len(b.urls) > 0 {
-		hit(b.urls[url])
-		if bare := BareURL(url); len(bare) < len(url) {
-			hit(b.urls[bare])
+	for servers := range b.tagsElsewhere {
+		if isElsewhere(url, servers) {
+			for _, t := range tags {
+				hit(b.tags[TagElsewhereOf(t, servers)])
+			}
 		}
+	}
+	if len(b.urls) > 0 {
+		b.namingURL(url, hit)
 	}
 	if len(b.hosts) > 0 {
 		host, full := hostOf(url), withPort(url)
@@ -209,6 +233,20 @@ func (b *bySelector[V]) naming(url string, tags []string, fn func(v V)) {
 	for n := range b.lengths {
 		if n <= len(url) {
 			hit(b.prefixes[url[:n]])
+		}
+	}
+}
+
+// namingURL calls hit with the value of every selector of URLs that names one.
+func (b *bySelector[V]) namingURL(url string, hit func(v V)) {
+	hit(b.urls[url])
+	bare := BareURL(url)
+	if len(bare) < len(url) {
+		hit(b.urls[bare])
+	}
+	for servers := range b.urlsElsewhere {
+		if isElsewhere(url, servers) {
+			hit(b.urls[bare+atOthers+servers])
 		}
 	}
 }
