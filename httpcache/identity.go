@@ -143,8 +143,8 @@ func nearest(lines []string) string {
 	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
 }
 
-// origin is scheme and authority of the entry's URL.
-func (id *Identity) origin() string { return id.Site.Scheme + "://" + id.Site.Authority }
+// origin is scheme and authority as a URL begins with them.
+func (s Site) origin() string { return s.Scheme + "://" + s.Authority }
 
 // listenerName names where the request came in, in the form that the URLs of entries have
 // (store.URLAt): the listener, and a dot if the Host had one behind it.

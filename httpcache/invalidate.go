@@ -25,13 +25,42 @@ type InvalidateRule struct {
 // its URL, and what the matching rules say. The rules are matched before handlers behind the cache
 // rewrite the request.
 type invalidation struct {
-	q         *Request
-	ctx       context.Context // the client's, without its end: handlers may replace the request's
-	method    string          // as the client sent it: handlers may write another into the request
-	url       string          // that the origin is asked for; empty if nothing is stored under such a one
-	storedURL string          // url at the listener that the request came in by
-	rules     []*InvalidateRule
-	expanded  bool // the texts of rules are
+	q        *Request
+	ctx      context.Context // the client's, without its end: handlers may replace the request's
+	method   string          // as the client sent it: handlers may write another into the request
+	targets  []target        // none if nothing is stored under what the origin is asked for
+	rules    []*InvalidateRule
+	expanded bool // the texts of rules are
+}
+
+// target is the URL that the origin is asked for.
+type target struct {
+	site      Site
+	url       string
+	storedURL string // url at the listener that the request came in by
+}
+
+// targets are the request's URL as a trusted proxy names it, and as the request itself does. A
+// proxy may pass on what its client says of the host. Then the one names a URL that nobody asks
+// for, and the page is stored under the other. If it names another site's page, that page is
+// fetched once more.
+func (k *keyed) targets() []target {
+	if !k.reachesURL() {
+		return nil
+	}
+	named := k.targetAt(k.Site)
+	own := Site{k.scheme(), k.Authority}
+	if own == k.Site || k.Authority == "" {
+		return []target{named}
+	}
+	return []target{named, k.targetAt(own)}
+}
+
+func (k *keyed) targetAt(site Site) target {
+	at := *k
+	at.Site = site
+	stored := new(KeyRules).storedURL(&at) // without query rules
+	return target{site, store.BareURL(stored), stored}
 }
 
 // invalidation returns nil for safe methods, for POST where the operator calls it safe, and while
@@ -46,10 +75,8 @@ func (q *Request) invalidation() *invalidation {
 		!q.cache.open(q.r.Context()) {
 		return nil
 	}
-	in := &invalidation{q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method}
-	if q.keyed.reachesURL() {
-		in.storedURL = new(KeyRules).storedURL(&q.keyed) // without query rules
-		in.url = store.BareURL(in.storedURL)
+	in := &invalidation{
+		q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method, targets: q.keyed.targets(),
 	}
 	for i := range q.route.Invalidate {
 		rule := &q.route.Invalidate[i]
@@ -110,8 +137,8 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 		return
 	}
 	hard, soft := store.Selectors{}, store.Selectors{}
-	if in.url != "" {
-		in.selectOwn(&hard, header)
+	for i := range in.targets {
+		in.selectOwn(&in.targets[i], &hard, header)
 	}
 	for _, rule := range in.rules {
 		to := &hard
@@ -165,40 +192,48 @@ func filled(texts []string) []string {
 // request's host, as in WebDAV's Destination (RFC 4918 10.3). The scheme is not compared, because a
 // proxy in front may have ended TLS. A client may not name another host.
 func (in *invalidation) named(text string) []string {
-	if in.url == "" {
-		return nil
-	}
-	origin := in.q.keyed.origin()
-	if text[0] == '/' {
-		return in.normalized(origin + text)
-	}
-	u, err := url.Parse(text)
-	if err == nil {
-		authority, badHost := urlform.Authority(u.Scheme, u.Host)
-		if badHost == nil && (u.Scheme == "http" || u.Scheme == "https") &&
-			authority == in.q.keyed.Site.Authority {
-			return in.normalized(urlform.Absolute(in.q.keyed.Site.Scheme, authority, u))
+	var urls []string
+	for i := range in.targets {
+		if at := &in.targets[i]; text[0] == '/' {
+			urls = append(urls, in.normalized(at, at.site.origin()+text)...)
+		} else if absolute := at.site.absolute(text); absolute != "" {
+			urls = append(urls, in.normalized(at, absolute)...)
 		}
 	}
-	in.q.route.Logger.Warn(
-		"nothing is invalidated by what is neither a path nor a URL of the request's host",
-		slog.String("url", text))
-	return nil
+	if len(urls) == 0 && len(in.targets) > 0 {
+		in.q.route.Logger.Warn(
+			"nothing is invalidated by what is neither a path nor a URL of the request's host",
+			slog.String("url", text))
+	}
+	return urls
+}
+
+// absolute is an absolute URL of the site's host in the site's scheme; empty for any other text.
+func (s Site) absolute(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
+	}
+	authority, err := urlform.Authority(u.Scheme, u.Host)
+	if err != nil || authority != s.Authority {
+		return ""
+	}
+	return urlform.Absolute(s.Scheme, authority, u)
 }
 
 // selectOwn adds what every successful unsafe request invalidates: its URL, the URLs of the same
 // origin that the response names, and the groups that it names (RFC 9875 3).
-func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
-	hard.URLs = in.normalized(in.url)
+func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http.Header) {
+	hard.URLs = append(hard.URLs, in.normalized(at, at.url)...)
 	if len(header["Location"]) > 0 || len(header["Content-Location"]) > 0 {
-		if target, err := url.Parse(in.url); err == nil {
-			for _, u := range rfc9111.InvalidatedURLs(target, header) {
-				hard.URLs = append(hard.URLs, in.normalized(u)...)
+		if base, err := url.Parse(at.url); err == nil {
+			for _, u := range rfc9111.InvalidatedURLs(base, header) {
+				hard.URLs = append(hard.URLs, in.normalized(at, u)...)
 			}
 		}
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Group-Invalidation") {
-		origin := in.q.keyed.origin()
+		origin := at.site.origin()
 		hard.Tags = append(hard.Tags, groupTag(origin, in.q.keyed.listenerName(), group),
 			store.TagElsewhere(groupTag(origin, "", group), in.servers()))
 	}
@@ -212,9 +247,9 @@ func (in *invalidation) selectOwn(hard *store.Selectors, header http.Header) {
 // configuration may come back, the server of before may still end its requests, and other machines
 // may have it yet. Purging a server's responses when a reload takes it away would reach none of
 // these but the first, and would empty the cache with every second reload.
-func (in *invalidation) normalized(raw string) []string {
-	if raw == in.url && !in.q.route.siblings.rewrites.Load() { // it is normal already
-		return []string{in.storedURL, store.URLElsewhere(raw, in.servers())}
+func (in *invalidation) normalized(at *target, raw string) []string {
+	if raw == at.url && !in.q.route.siblings.rewrites.Load() { // it is normal already
+		return []string{at.storedURL, store.URLElsewhere(raw, in.servers())}
 	}
 	spelled, err := StoredURLs(raw, in.q.route.siblings.Rules())
 	if err != nil {

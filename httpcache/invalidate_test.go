@@ -207,3 +207,52 @@ func TestPostThatIsPassedOnInvalidates(t *testing.T) {
 		t.Errorf("after it: %q", got)
 	}
 }
+
+// A proxy that is trusted may pass on what its client says of host and scheme. An unsafe request
+// through it invalidates the page by either name: under that of the request itself it stayed.
+func TestInvalidationByBothNames(t *testing.T) {
+	own, claimed := []string{}, []string{"X-Forwarded-Host", "shop.example", "X-Forwarded-Proto", "https"}
+	for name, tc := range map[string]struct {
+		stored, posted []string
+		gone           bool
+	}{
+		"neither claims":             {own, own, true},
+		"both claim the same":        {claimed, claimed, true},
+		"a POST with a claim":        {own, claimed, true},
+		"a claim of another host":    {claimed, []string{"X-Forwarded-Host", "bank.example"}, false},
+		"a POST without their claim": {claimed, own, false},
+	} {
+		for path, header := range map[string][2]string{
+			"/some/path?and=query": {}, "/by-location": {"Location", "/some/path?and=query"},
+			"/by-group": {"Cache-Group-Invalidation", `"g"`},
+		} {
+			h := newTestHandler(t)
+			serve := func(method, path string, fields []string, next handlerFunc) string {
+				w := httptest.NewRecorder()
+				r := newTestRequest(w, fields...)
+				r.Method, r.URL.RawQuery = method, ""
+				r.URL.Path, r.URL.RawQuery, _ = strings.Cut(path, "?")
+				q := &plainRequest{next: next}
+				if err := h.Serve(&q.Request, w, r, Identify(r, r.URL, true), q); err != nil {
+					t.Fatal(err)
+				}
+				return w.Header().Get("Cache-Status")
+			}
+			page := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+				w.Header().Set("Cache-Groups", `"g"`)
+				return storable(w, r)
+			})
+			serve(http.MethodGet, "/some/path?and=query", tc.stored, page)
+			serve(http.MethodPost, path, tc.posted, func(w http.ResponseWriter, _ *http.Request) error {
+				if header[0] != "" {
+					w.Header().Set(header[0], header[1])
+				}
+				return nil
+			})
+			got := serve(http.MethodGet, "/some/path?and=query", tc.stored, page)
+			if gone := !strings.HasPrefix(got, "Larder; hit"); gone != tc.gone {
+				t.Errorf("%s, POST %s: %q", name, path, got)
+			}
+		}
+	}
+}

@@ -38,7 +38,7 @@ func (x *Fetch) tags(header http.Header) []string {
 			slog.Int("dropped", dropped), slog.Int("kept", len(tags)))
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
-		origin := x.keyed.origin()
+		origin := x.keyed.Site.origin()
 		tags = append(tags, groupTag(origin, x.keyed.listenerName(), group), groupTag(origin, "", group))
 	}
 	return append(tags, x.searchTags(header)...)
