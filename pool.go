@@ -147,7 +147,8 @@ func listCaches(all []*pooled) []*pooled {
 	return all
 }
 
-// keyRules returns the key rules of every configuration that claims a cache.
+// keyRules returns the key rules of every configuration that claims a cache, and those of before by
+// which it may have stored something.
 func keyRules() (rules []*httpcache.KeyRules) {
 	for p := range caches {
 		p.mu.Lock()
@@ -155,6 +156,7 @@ func keyRules() (rules []*httpcache.KeyRules) {
 			rules = append(rules, c.routes.Rules()...)
 		}
 		p.mu.Unlock()
+		rules = append(rules, p.PastRules()...)
 	}
 	return rules
 }

@@ -272,6 +272,43 @@ func TestPOSTReachesServersOfAnotherConfiguration(t *testing.T) {
 	}
 }
 
+// A POST, and a purge by URL, drop what was stored by query rules of before: the page was a hit
+// once these came back, by a reload or by a restart.
+func TestPurgeReachesWhatFormerQueryRulesHaveStored(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
+	for _, rules := range []string{"query ignore utm_*", "query only id", "query sort"} {
+		for _, restart := range []bool{false, true} {
+			for _, purge := range []bool{false, true} {
+				s := withDisk(t, block("key {\n"+rules+"\n}"))
+				in := start(t, s, o)
+				change := func(directive string) {
+					if restart {
+						if err := caddy.Stop(); err != nil {
+							t.Fatal(err)
+						}
+						awaitClosedStores(t)
+					}
+					to := proxied(directive)
+					to.disk = s.disk
+					in.load(to, o)
+				}
+				const page = "/page?utm_source=x&id=7"
+				in.get(page).want(t, 200, "", "Larder; fwd=uri-miss; stored")
+				change("larder")
+				if purge {
+					in.purge(`{"urls":["` + in.url(page) + `"]}`)
+				} else {
+					in.do(http.MethodPost, page, "x").want(t, 200, "", "")
+				}
+				change(block("key {\n" + rules + "\n}"))
+				if a := in.get(page); a.isHit() {
+					t.Errorf("%s, restart %v, purge %v: %q", rules, restart, purge, a.cacheStatus())
+				}
+			}
+		}
+	}
+}
+
 // C28, and of one listener: Caddy's host matcher takes a name with a trailing dot for another, so
 // that a POST comes to the catch-all site.
 func TestPOSTWithADotReachesItsOwnSiteOnly(t *testing.T) {

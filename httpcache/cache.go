@@ -58,6 +58,7 @@ type Cache struct {
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
 	restored       sync.Once // they are
+	pastRules      pastRules
 	inFlight       inFlight
 	outliving      outliving
 	workers        workers

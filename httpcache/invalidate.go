@@ -248,10 +248,11 @@ func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http
 // may have it yet. Purging a server's responses when a reload takes it away would reach none of
 // these but the first, and would empty the cache with every second reload.
 func (in *invalidation) normalized(at *target, raw string) []string {
-	if raw == at.url && !in.q.route.siblings.rewrites.Load() { // it is normal already
+	past := in.q.cache.PastRules()
+	if raw == at.url && len(past) == 0 && !in.q.route.siblings.rewrites.Load() { // it is normal already
 		return []string{at.storedURL, store.URLElsewhere(raw, in.servers())}
 	}
-	spelled, err := StoredURLs(raw, in.q.route.siblings.Rules())
+	spelled, err := StoredURLs(raw, append(in.q.route.siblings.Rules(), past...))
 	if err != nil {
 		in.q.route.Logger.Warn("nothing is invalidated by a URL that cannot be read",
 			slog.String("url", raw), slog.Any("error", err))

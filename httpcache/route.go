@@ -114,6 +114,9 @@ func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 		cookiesApart: assumesLifetimes(&rules.Policy),
 	}
 	siblings.add(rt)
+	if !rt.Key.Query.None() {
+		c.store.AddLabel(rt.Key.Query.label())
+	}
 	return rt
 }
 

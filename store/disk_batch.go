@@ -138,7 +138,7 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 	b.yielded = b.began
 	defer k.disk.pins.settle()
 	id := k.ids.Load()
-	positionWritten := func() {}
+	positionWritten, labels := func() {}, k.labels
 	err := k.disk.update(func(tx *bbolt.Tx) error {
 		var err error
 		if b.buckets, err = openBuckets(tx); err != nil {
@@ -148,6 +148,9 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 			return err
 		}
 		positionWritten, err = k.s.position.write(b)
+		if labels = k.s.labels.now.Load(); labels != k.labels { // those of what is in b are among them
+			err = errors.Join(err, b.putLabels(*labels))
+		}
 		return errors.Join(
 			err,
 			b.setNumber(metaGeneration, k.purges.last.Load()),
@@ -161,7 +164,7 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 	if err != nil {
 		return err
 	}
-	k.lastID = id
+	k.lastID, k.labels = id, labels
 	positionWritten()
 	k.disk.entries.Add(b.entries)
 	b.tellMemory()

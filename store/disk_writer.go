@@ -75,6 +75,7 @@ type diskWriter struct {
 	turn                int    // which kind of work is next,
 	pacedTurn           int    // and which of what is paced
 	sweeps              sweeps
+	labels              *[]string // that the file has, as they were last written
 	expiry              expiryPosition
 	accesses            accesses
 }

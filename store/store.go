@@ -29,6 +29,7 @@ type Store struct {
 	tickets     tickets
 	ids         atomic.Uint64 // the last given
 	position    storePosition
+	labels      labels
 	diskWriter  *diskWriter
 
 	state atomic.Uint32
@@ -307,6 +308,13 @@ func (s *Store) openFile() (*prepared, error) {
 		}
 		id, generation, entries = t.number(metaID), t.number(metaGeneration), t.number(metaEntries)
 		p.position = t.position()
+		unknown, err := t.bringLabels(&s.labels)
+		if err != nil {
+			return err
+		}
+		if unknown && s.purges.pending() > 0 {
+			s.purges.setCounted(s.purges.issue(Selectors{All: true}, Invalid, uint64(nanos(s.now()))))
+		}
 		purges, err = t.restorePurges(s.purges)
 		return err
 	})
