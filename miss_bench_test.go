@@ -100,9 +100,9 @@ func BenchmarkPassage(b *testing.B) {
 
 // TestPassageAllocations bounds what Larder adds to the heap where the origin is asked. Numbers are
 // the same on every machine, so a test can hold them. Eight of a POST's are for the context that
-// outlives its client.
+// outlives its client, and one is its URL at servers that have gone.
 func TestPassageAllocations(t *testing.T) {
-	most := map[string]float64{"miss": 53, "no-store": 6, "bypass": 5, "post": 16}
+	most := map[string]float64{"miss": 53, "no-store": 6, "bypass": 5, "post": 17}
 	if raceDetector {
 		most["miss"]++ // a build with the detector makes 54 where one without makes 53
 	}

@@ -28,7 +28,7 @@ type invalidation struct {
 	q        *Request
 	ctx      context.Context // the client's, without its end: handlers may replace the request's
 	method   string          // as the client sent it: handlers may write another into the request
-	targets  []target        // none if nothing is stored under what the origin is asked for
+	both     [2]target       // see targets
 	rules    []*InvalidateRule
 	expanded bool // the texts of rules are
 }
@@ -40,26 +40,34 @@ type target struct {
 	storedURL string // url at the listener that the request came in by
 }
 
-// targets are the request's URL as a trusted proxy names it, and as the request itself does. A
-// proxy may pass on what its client says of the host. Then the one names a URL that nobody asks
-// for, and the page is stored under the other. If it names another site's page, that page is
-// fetched once more.
-func (k *keyed) targets() []target {
-	if !k.reachesURL() {
+// targets are the request's URL as a trusted proxy names it, and as the request itself does, if that
+// is another. A proxy may pass on what its client says of the host. Then the one names a URL that
+// nobody asks for, and the page is stored under the other. If it names another site's page, that
+// page is fetched once more. There are none where nothing is stored under what the origin is asked
+// for.
+func (in *invalidation) targets() []target {
+	switch {
+	case in.both[0].url == "":
 		return nil
+	case in.both[1].url == "":
+		return in.both[:1]
 	}
-	named := k.targetAt(k.Site)
-	own := Site{k.scheme(), k.Authority}
-	if own == k.Site || k.Authority == "" {
-		return []target{named}
+	return in.both[:]
+}
+
+func (in *invalidation) setTargets() {
+	k := &in.q.keyed
+	if !k.reachesURL() {
+		return
 	}
-	return []target{named, k.targetAt(own)}
+	in.both[0] = k.targetAt(k.Site)
+	if own := (Site{k.scheme(), k.Authority}); own != k.Site && own.Authority != "" {
+		in.both[1] = k.targetAt(own)
+	}
 }
 
 func (k *keyed) targetAt(site Site) target {
-	at := *k
-	at.Site = site
-	stored := new(KeyRules).storedURL(&at) // without query rules
+	stored := new(KeyRules).storedURLOf(k, site) // without query rules
 	return target{site, store.BareURL(stored), stored}
 }
 
@@ -75,9 +83,8 @@ func (q *Request) invalidation() *invalidation {
 		!q.cache.open(q.r.Context()) {
 		return nil
 	}
-	in := &invalidation{
-		q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method, targets: q.keyed.targets(),
-	}
+	in := &invalidation{q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method}
+	in.setTargets()
 	for i := range q.route.Invalidate {
 		rule := &q.route.Invalidate[i]
 		matched, err := rule.Match(q.r)
@@ -137,8 +144,9 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 		return
 	}
 	hard, soft := store.Selectors{}, store.Selectors{}
-	for i := range in.targets {
-		in.selectOwn(&in.targets[i], &hard, header)
+	targets := in.targets()
+	for i := range targets {
+		in.selectOwn(&targets[i], &hard, header)
 	}
 	for _, rule := range in.rules {
 		to := &hard
@@ -193,14 +201,15 @@ func filled(texts []string) []string {
 // proxy in front may have ended TLS. A client may not name another host.
 func (in *invalidation) named(text string) []string {
 	var urls []string
-	for i := range in.targets {
-		if at := &in.targets[i]; text[0] == '/' {
-			urls = append(urls, in.normalized(at, at.site.origin()+text)...)
+	targets := in.targets()
+	for i := range targets {
+		if at := &targets[i]; text[0] == '/' {
+			urls = in.appendStored(urls, at, at.site.origin()+text)
 		} else if absolute := at.site.absolute(text); absolute != "" {
-			urls = append(urls, in.normalized(at, absolute)...)
+			urls = in.appendStored(urls, at, absolute)
 		}
 	}
-	if len(urls) == 0 && len(in.targets) > 0 {
+	if len(urls) == 0 && len(targets) > 0 {
 		in.q.route.Logger.Warn(
 			"nothing is invalidated by what is neither a path nor a URL of the request's host",
 			slog.String("url", text))
@@ -224,11 +233,11 @@ func (s Site) absolute(text string) string {
 // selectOwn adds what every successful unsafe request invalidates: its URL, the URLs of the same
 // origin that the response names, and the groups that it names (RFC 9875 3).
 func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http.Header) {
-	hard.URLs = append(hard.URLs, in.normalized(at, at.url)...)
+	hard.URLs = in.appendStored(hard.URLs, at, at.url)
 	if len(header["Location"]) > 0 || len(header["Content-Location"]) > 0 {
 		if base, err := url.Parse(at.url); err == nil {
 			for _, u := range rfc9111.InvalidatedURLs(base, header) {
-				hard.URLs = append(hard.URLs, in.normalized(at, u)...)
+				hard.URLs = in.appendStored(hard.URLs, at, u)
 			}
 		}
 	}
@@ -239,25 +248,24 @@ func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http
 	}
 }
 
-// normalized returns the URLs under which responses to raw may be stored, as they are asked for at
-// the listener of the request, and at every server that the configuration does not have.
+// appendStored appends the URLs under which responses to raw may be stored, as they are asked for
+// at the listener of the request, and at every server that the configuration does not have.
 //
 // The client chooses Host, so a request must not change the sites of another listener. But what was
 // stored at a server that has another name now, or is no more, is the site's all the same: the
 // configuration may come back, the server of before may still end its requests, and other machines
 // may have it yet. Purging a server's responses when a reload takes it away would reach none of
 // these but the first, and would empty the cache with every second reload.
-func (in *invalidation) normalized(at *target, raw string) []string {
+func (in *invalidation) appendStored(urls []string, at *target, raw string) []string {
 	past := in.q.cache.PastRules()
 	if raw == at.url && len(past) == 0 && !in.q.route.siblings.rewrites.Load() { // it is normal already
-		return []string{at.storedURL, store.URLElsewhere(raw, in.servers())}
+		return append(urls, at.storedURL, store.URLElsewhere(raw, in.servers()))
 	}
 	spelled, err := StoredURLs(raw, append(in.q.route.siblings.Rules(), past...))
 	if err != nil {
 		in.q.route.Logger.Warn("nothing is invalidated by a URL that cannot be read",
 			slog.String("url", raw), slog.Any("error", err))
 	}
-	urls := make([]string, 0, 2*len(spelled))
 	for _, url := range spelled {
 		urls = append(urls, store.URLAt(url, in.q.keyed.listenerName()), store.URLElsewhere(url, in.servers()))
 	}
@@ -265,7 +273,7 @@ func (in *invalidation) normalized(at *target, raw string) []string {
 }
 
 // servers are those of the configuration, at which none but their own requests invalidate.
-func (in *invalidation) servers() []string { return in.q.route.siblings.Servers() }
+func (in *invalidation) servers() store.Servers { return in.q.route.siblings.Servers() }
 
 // purge purges unless that would change nothing, as for most unsafe requests.
 func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) {

@@ -238,10 +238,13 @@ func (rules *KeyRules) entryURL(scheme, authority string, u *url.URL) string {
 
 // storedURL is the entryURL of k at its listener, which is the form that the store keeps. It is
 // store.URLAt of both, made without the string between.
-func (rules *KeyRules) storedURL(k *keyed) string {
+func (rules *KeyRules) storedURL(k *keyed) string { return rules.storedURLOf(k, k.Site) }
+
+// storedURLOf is storedURL by another site.
+func (rules *KeyRules) storedURLOf(k *keyed, site Site) string {
 	var room [256]byte
 	query := rules.Query.apply(urlform.Query(k.URL.RawQuery))
-	b := urlform.Append(room[:0], k.Site.Scheme, k.Site.Authority, k.URL, query)
+	b := urlform.Append(room[:0], site.Scheme, site.Authority, k.URL, query)
 	return string(k.appendListenerName(append(b, store.AtListener...)))
 }
 

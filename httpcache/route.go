@@ -129,9 +129,9 @@ func (rt *Route) largestBody() int64 { return min(rt.MaxBody, rt.cache.store.Lar
 type Siblings struct {
 	mu       sync.Mutex
 	routes   []*Route
-	servers  []string    // of the first named routes
-	named    int         // how many of routes have been asked for their server
-	rewrites atomic.Bool // one of them has rules for queries
+	servers  store.Servers // of the first named routes
+	named    int           // how many of routes have been asked for their server
+	rewrites atomic.Bool   // one of them has rules for queries
 }
 
 func (s *Siblings) add(rt *Route) {
@@ -154,19 +154,21 @@ func (s *Siblings) Rules() []*KeyRules {
 	return rules
 }
 
-// Servers returns the names of the servers of the configuration. The list must not be changed.
-func (s *Siblings) Servers() []string {
+// Servers are the servers of the configuration.
+func (s *Siblings) Servers() store.Servers {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, rt := range s.routes[s.named:] {
+	if s.named == len(s.routes) {
+		return s.servers
+	}
+	var names []string
+	for _, rt := range s.routes {
 		name := ""
 		if rt.Server != nil {
 			name = rt.Server()
 		}
-		if !slices.Contains(s.servers, name) {
-			s.servers = append(slices.Clip(s.servers), name)
-		}
+		names = append(names, name)
 	}
-	s.named = len(s.routes)
+	s.servers, s.named = store.ServersOf(names), len(s.routes)
 	return s.servers
 }

@@ -19,7 +19,7 @@ const searchTagPrefix = "\x00search\x00"
 // names, or at any.
 func searchTag(url string) string {
 	if bare, servers, elsewhere := store.CutURLElsewhere(url); elsewhere {
-		return store.TagElsewhereOf(searchTag(bare), servers)
+		return store.TagElsewhere(searchTag(bare), servers)
 	}
 	bare := store.BareURL(url)
 	path, _, _ := strings.Cut(bare, "?")

@@ -43,44 +43,45 @@ func URLAt(url, listener string) string {
 	return url + AtListener + listener
 }
 
+// Servers are names of servers, each between commas.
+type Servers string
+
+// ServersOf are the servers with some names, in whatever order.
+func ServersOf(names []string) Servers {
+	return Servers("," + strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), ",") + ",")
+}
+
 // URLElsewhere is url as it is asked for at listeners of all but some servers, for Selectors.URLs.
-func URLElsewhere(url string, servers []string) string { return url + atOthers + listOf(servers) }
+func URLElsewhere(url string, servers Servers) string { return url + atOthers + string(servers) }
 
 // TagElsewhere is a tag of what is asked for at listeners of all but some servers, for
 // Selectors.Tags.
-func TagElsewhere(tag string, servers []string) string {
-	return TagElsewhereOf(tag, listOf(servers))
+func TagElsewhere(tag string, servers Servers) string {
+	return tagAtOthers + string(servers) + "\x00" + tag
 }
 
-// TagElsewhereOf is TagElsewhere with the servers as CutURLElsewhere returns them.
-func TagElsewhereOf(tag, servers string) string { return tagAtOthers + servers + "\x00" + tag }
-
-// listOf are names, each between commas.
-func listOf(servers []string) string {
-	return "," + strings.Join(slices.Compact(slices.Sorted(slices.Values(servers))), ",") + ","
-}
-
-// CutURLElsewhere returns what URLElsewhere was called with, the servers as it has them.
-func CutURLElsewhere(selector string) (url, servers string, found bool) {
-	return strings.Cut(selector, atOthers)
+// CutURLElsewhere returns what URLElsewhere was called with.
+func CutURLElsewhere(selector string) (url string, servers Servers, found bool) {
+	url, names, found := strings.Cut(selector, atOthers)
+	return url, Servers(names), found
 }
 
 // CutTagElsewhere returns the same of TagElsewhere. Any other tag is returned as it is.
-func CutTagElsewhere(selector string) (tag, servers string, found bool) {
+func CutTagElsewhere(selector string) (tag string, servers Servers, found bool) {
 	rest, found := strings.CutPrefix(selector, tagAtOthers)
 	if !found {
 		return selector, "", false
 	}
-	servers, tag, _ = strings.Cut(rest, "\x00")
-	return tag, servers, true
+	names, tag, _ := strings.Cut(rest, "\x00")
+	return tag, Servers(names), true
 }
 
 // isElsewhere tells whether a URL, which says where it was asked for, was so at none of the
 // servers.
-func isElsewhere(url, servers string) bool {
+func isElsewhere(url string, servers Servers) bool {
 	_, listener, found := strings.Cut(url, AtListener)
 	server, _, _ := strings.Cut(listener, ":")
-	return found && !strings.Contains(servers, ","+server+",")
+	return found && !strings.Contains(string(servers), ","+server+",")
 }
 
 // BareURL is the URL of one that URLAt or URLElsewhere made.

@@ -32,8 +32,12 @@ func TestPurgeElsewhere(t *testing.T) {
 		URLAt(url, "one:80"), URLAt(url, "one:81."), URLAt(url, "two:80"), URLAt(url, "twofold:80"), URLAt(url, ":80"),
 		URLAt(url+"b", "gone:80"), URLAt(url+"?b", "gone:80"), URLAt(url, "/run/web:80"),
 	}
-	at := func(servers ...string) Selectors { return Selectors{URLs: []string{URLElsewhere(url, servers)}} }
-	tag := func(servers ...string) Selectors { return Selectors{Tags: []string{TagElsewhere("all", servers)}} }
+	at := func(servers ...string) Selectors {
+		return Selectors{URLs: []string{URLElsewhere(url, ServersOf(servers))}}
+	}
+	tag := func(servers ...string) Selectors {
+		return Selectors{Tags: []string{TagElsewhere("all", ServersOf(servers))}}
+	}
 	purgeInEveryTier(t, places, []purgeCase{
 		{at("one"), 4},
 		{at("two", "one"), 3},
@@ -42,9 +46,9 @@ func TestPurgeElsewhere(t *testing.T) {
 		{tag("one"), 6},
 		{tag("gone", "two", "one"), 3},
 		{tag("gone", "two", "one", "", "twofold", "/run/web"), 0},
-		{Selectors{URLs: []string{URLAt(url, "one:80"), URLElsewhere(url, []string{"one", "two"})}}, 4},
-		{Selectors{URLs: []string{URLElsewhere(url, []string{"one"}), URLElsewhere(url, []string{"two"})}}, 6},
-		{Selectors{URLs: []string{URLElsewhere(url, []string{"one"})}, Tags: []string{TagElsewhere("all", []string{"two"})}}, 8},
+		{Selectors{URLs: []string{URLAt(url, "one:80"), URLElsewhere(url, ServersOf([]string{"one", "two"}))}}, 4},
+		{Selectors{URLs: []string{URLElsewhere(url, ServersOf([]string{"one"})), URLElsewhere(url, ServersOf([]string{"two"}))}}, 6},
+		{Selectors{URLs: []string{URLElsewhere(url, ServersOf([]string{"one"}))}, Tags: []string{TagElsewhere("all", ServersOf([]string{"two"}))}}, 8},
 	})
 }
 

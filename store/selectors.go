@@ -121,7 +121,7 @@ type bySelector[V comparable] struct {
 	lengths         map[int]int // of prefixes, with how many are that long
 	// The servers that selectors of URLs and of tags leave out, with how many do. They are those of
 	// a configuration, so there are few.
-	urlsElsewhere, tagsElsewhere map[string]int
+	urlsElsewhere, tagsElsewhere map[Servers]int
 	all                          V
 }
 
@@ -129,7 +129,7 @@ func newBySelector[V comparable]() bySelector[V] {
 	return bySelector[V]{
 		tags: make(map[string]V), urls: make(map[string]V),
 		hosts: make(map[string]V), prefixes: make(map[string]V), lengths: make(map[int]int),
-		urlsElsewhere: make(map[string]int), tagsElsewhere: make(map[string]int),
+		urlsElsewhere: make(map[Servers]int), tagsElsewhere: make(map[Servers]int),
 	}
 }
 
@@ -217,7 +217,7 @@ func (b *bySelector[V]) naming(url string, tags []string, fn func(v V)) {
 	for servers := range b.tagsElsewhere {
 		if isElsewhere(url, servers) {
 			for _, t := range tags {
-				hit(b.tags[TagElsewhereOf(t, servers)])
+				hit(b.tags[TagElsewhere(t, servers)])
 			}
 		}
 	}
@@ -246,7 +246,7 @@ func (b *bySelector[V]) namingURL(url string, hit func(v V)) {
 	}
 	for servers := range b.urlsElsewhere {
 		if isElsewhere(url, servers) {
-			hit(b.urls[bare+atOthers+servers])
+			hit(b.urls[URLElsewhere(bare, servers)])
 		}
 	}
 }
