@@ -10,15 +10,26 @@ func TestMeasure(t *testing.T) {
 	if Raced {
 		t.Skip("the race detector has nothing to find here, and makes it ten times slower")
 	}
-	lines := []string{strings.Repeat("a", Length)}
+	line := func(length int) []string { return []string{strings.Repeat("a", length)} }
 	kept := 0
 	for name, tc := range map[string]struct {
 		read Reader
 		ok   bool
 	}{
-		"nothing":      {func([]string) {}, true},
-		"looks":        {func(lines []string) { kept += strings.Count(strings.ToUpper(lines[0]), "A") }, true},
-		"looks behind": {func(lines []string) { kept += lookBehind(lines[0]) }, false},
+		"nothing":                   {func([]string) {}, true},
+		"looks":                     {func(lines []string) { kept += strings.Count(strings.ToUpper(lines[0]), "A") }, true},
+		"looks behind":              {func(lines []string) { kept += lookBehind(lines[0]) }, false},
+		"looks behind a part of it": {func(lines []string) { kept += lookBehind(lines[0][:len(lines[0])/2]) }, false},
+		"is slow": {func(lines []string) {
+			for range 4 * maxPasses {
+				kept += int(pass(lines[0])) + 1
+			}
+		}, true},
+		"is slow at the beginning": {func(lines []string) {
+			for range 400_000_000 / len(lines[0]) {
+				kept += int(pass(lines[0])) + 1
+			}
+		}, true},
 		"keeps all": {func(lines []string) {
 			for i := range lines[0] {
 				copied = []byte(lines[0][i:])
@@ -27,8 +38,8 @@ func TestMeasure(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if passes, allocated, ok := measure(tc.read, lines); ok != tc.ok {
-				t.Errorf("%d passes, %d bytes for a byte: within the limits %v, want %v", passes, allocated, ok, tc.ok)
+			if c := measure(tc.read, line); c.ok() != tc.ok {
+				t.Errorf("%s: within the limits %v, want %v", c, c.ok(), tc.ok)
 			}
 		})
 	}
