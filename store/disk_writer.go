@@ -55,6 +55,7 @@ type diskWriter struct {
 	// answered is how many have been answered, and walked how many rows counting has passed: while
 	// one of them rises the disk writer does not stand still.
 	answered, walked atomic.Uint64
+	items            uint64 // that counting has met in memory
 
 	ticks       int
 	retryAt     time.Time // of the store's clock; zero: no retry is due

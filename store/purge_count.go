@@ -106,6 +106,7 @@ func (c *counting) countShard(s *shard) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	consider := func(it *item, generation uint64, keepUntil int64) {
+		c.k.items++
 		if !c.counts(generation, keepUntil) || (c.t != nil && it.is(isOnDisk)) || !c.before(it) {
 			return
 		}

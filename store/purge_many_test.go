@@ -213,3 +213,49 @@ func TestSelectorsThatAnotherTakesIn(t *testing.T) {
 		}
 	}
 }
+
+// TestCountsInMemoryAreAnsweredInTurn: where there is no file, purges that come together are
+// answered as they are counted, and the first does not wait for all.
+func TestCountsInMemoryAreAnsweredInTurn(t *testing.T) {
+	const entries = countedRows / 8
+	for _, dryRun := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dry run %v", dryRun), func(t *testing.T) {
+			s := New(Config{}, Settings{Memory: 64 << 20}) // kept by hand
+			s.diskWriter.sweepAnew()
+			s.state.Store(stateOpen)
+			t.Cleanup(s.memory.clear)
+			for i := range entries {
+				s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil), 0)
+			}
+			reqs := heldPurges(s, dryRun, slices.Repeat([]Selectors{{All: true}}, 17)...)
+			k, counted, answered := s.diskWriter, 0, 0
+			now := k.now
+			k.now = func() time.Time { // each count asks once
+				counted++
+				for answered = 0; answered < len(reqs) && isClosed(reqs[answered].done); {
+					answered++
+				}
+				if waiting := counted - answered; waiting > 9 {
+					t.Errorf("%d are counted, and only %d are answered", counted, answered)
+				}
+				return now()
+			}
+			k.commitPurges(reqs)
+			for i, req := range reqs {
+				n, err := req.Wait()
+				if want := map[bool]int{true: entries}[i == 0 || dryRun]; n != want || err != nil {
+					t.Errorf("%d: %d, %v, want %d", i, n, err, want)
+				}
+			}
+		})
+	}
+}
+
+func isClosed(done chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}

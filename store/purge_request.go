@@ -199,8 +199,7 @@ func (k *diskWriter) answerPurges(reqs []*PurgeRequest) {
 // commitSome counts and writes down the first of purges, and returns how many.
 func (k *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 	if k.disk == nil {
-		k.countInMemory(reqs)
-		return len(reqs)
+		return k.countInMemory(reqs)
 	}
 	n, err := k.countOnDisk(reqs, masks)
 	switch {
@@ -212,7 +211,7 @@ func (k *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 			req.rec.memoryOnly = false
 		}
 	default:
-		k.countInMemory(reqs)
+		reqs = reqs[:k.countInMemory(reqs)]
 	}
 	if err == nil {
 		return len(reqs)
@@ -235,15 +234,14 @@ func (k *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 // their failure alone: what needs it next meets that too.
 func (k *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
 	if k.disk == nil {
-		k.countInMemory(reqs)
-		return len(reqs)
+		return k.countInMemory(reqs)
 	}
 	n, err := k.countOnDisk(reqs, masks)
 	switch {
 	case err == nil:
 		return n
 	case errors.Is(err, errDetached): // memory is all there is
-		k.countInMemory(reqs)
+		return k.countInMemory(reqs)
 	default:
 		for _, req := range reqs {
 			req.err = fmt.Errorf("%w: %w", ErrNotCounted, err)
@@ -275,8 +273,9 @@ func (k *diskWriter) writePurges(reqs []*PurgeRequest) error {
 	return nil
 }
 
-// countedRows is about how many rows one transaction counts: an open one keeps the file from using
-// the room of what is deleted meanwhile.
+// countedRows is about how many rows are counted before those are answered that they were counted
+// for. One transaction counts no more: an open one keeps the file from using the room of what is
+// deleted meanwhile.
 const countedRows = 1 << 16
 
 // countOnDisk counts the first of purges, one at least, by the file and memory, and notes those
@@ -310,12 +309,18 @@ func (k *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, error
 	return len(results), nil
 }
 
-// countInMemory counts purges without the file: there is none, or it fails.
-func (k *diskWriter) countInMemory(reqs []*PurgeRequest) {
-	for _, req := range reqs {
+// countInMemory counts the first of purges, one at least, without the file: there is none, or it
+// fails. It returns how many it has counted.
+func (k *diskWriter) countInMemory(reqs []*PurgeRequest) int {
+	end := k.items + countedRows
+	for i, req := range reqs {
+		if i > 0 && k.items >= end {
+			return i
+		}
 		req.matched, _, _ = k.count(nil, req.rec, &masks{}) // only the file can fail
 		req.rec.memoryOnly = false
 	}
+	return len(reqs)
 }
 
 func (t *buckets) putPurge(rec *purgeRecord) error {
