@@ -160,8 +160,8 @@ func serverOf(text string) (servers, error) {
 		return s, errors.New("begins with neither redis:// nor rediss://")
 	}
 	host, port := u.Hostname(), u.Port()
-	if host == "" {
-		return s, errors.New("no host")
+	if host == "" || strings.ContainsAny(host, "[]") {
+		return s, errors.New("no host, or not of the form [::1] with brackets")
 	}
 	if port == "" {
 		port = "6379"

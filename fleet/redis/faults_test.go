@@ -378,6 +378,7 @@ func TestForeignKeys(t *testing.T) {
 		"a log of another type":              {"SET", log, "a string"},
 		"a list of nodes of another type":    {"SET", nodes, "a string"},
 		"a record that is beyond all others": {"XADD", log, "9007199254740993-0", "data", "x"},
+		"a generation as high as can be":     {"HSET", nodes, "gen", "9007199254740991"},
 		"the last record there can be":       {"XADD", log, "18446744073709551615-18446744073709551615", "data", "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -401,10 +402,17 @@ func TestForeignKeys(t *testing.T) {
 		s := newServer(t)
 		e := s.open(t)
 		for _, field := range []string{"since", "gen", "first", "length", "mark", "bytes", "start"} {
-			for _, value := range []string{"", "x", "-1", "1e300", "nan", "inf", "1.5", "9007199254740992"} {
+			for _, value := range []string{"", "x", "-1", "1e300", "nan", "inf", "1.5", "9007199254740992", "9007199254740991"} {
+				if field == "gen" && value == "9007199254740991" {
+					continue // it is as high as can be
+				}
 				s.do("HSET", nodes, field, value)
-				was := stateOfLog(t, e)
-				if out, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0); err != nil || out.Generation != was.Tail+1 {
+				_, was, err := e.Nodes(within(t))
+				if err != nil {
+					t.Fatalf("%s is %q: %v", field, value, err)
+				}
+				out, err := e.Append(within(t), fleet.Place{}, []byte("x"), 0)
+				if err != nil || out.Generation != was.Tail+1 || out.State.Mark > was.Tail || out.State.First > was.Tail {
 					t.Errorf("%s is %q: %+v, %v, after %+v", field, value, out, err, was)
 				}
 			}

@@ -236,6 +236,7 @@ func TestConfig(t *testing.T) {
 		"a host alone":         {Config{Addresses: []string{"host:6379"}}, "address 1"},
 		"another scheme":       {Config{Addresses: []string{"http://host"}}, "neither redis://"},
 		"no host":              {Config{Addresses: []string{"redis://:6379"}}, "no host"},
+		"a bracket":            {Config{Addresses: []string{"redis://]0"}}, "no host"},
 		"port 0":               {Config{Addresses: []string{"redis://host:0"}}, "no port"},
 		"port 70000":           {Config{Addresses: []string{"redis://host:70000"}}, "no port"},
 		"a database by name":   {Config{Addresses: []string{"redis://host/main"}}, "the database is no number"},
@@ -273,7 +274,7 @@ func TestConfig(t *testing.T) {
 }
 
 func FuzzAddress(f *testing.F) {
-	for _, seed := range []string{"redis://u:secret@h:1/0", "rediss://[::1]:6379", "redis://:secret@h/%zz", "redis:/h", "://"} {
+	for _, seed := range []string{"redis://u:secret@h:1/0", "rediss://[::1]:6379", "redis://:secret@h/%zz", "redis:/h", "://", "redis://]0"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

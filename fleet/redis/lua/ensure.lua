@@ -41,7 +41,7 @@ end
 local epoch, since, gen, first, mark = had[1], number(had[3]), number(had[4]), number(had[5]), number(had[7])
 local id = had[8] or ''
 -- bytes is how many all records had that ever were in the log, start those before the first.
-local bytes, start = number(had[9]) or 0, number(had[10]) or 0
+local bytes, start = number(had[9]), number(had[10])
 
 -- overhead is about what Redis takes for a record beside its data.
 local overhead = 64
@@ -67,7 +67,7 @@ local function oldest()
 		return gen, bytes
 	end
 	local generation, _, at = read(record)
-	return generation, at or 0
+	return generation, math.min(at or 0, bytes)
 end
 
 -- last is the highest generation that the stream knows of, 0 where there is none, and the newest
@@ -112,6 +112,9 @@ local function over(more)
 end
 
 local function append(generation, kind, data)
+	if generation >= limit then
+		return foreign('has used up its generations, or has a record that Larder cannot have written')
+	end
 	local before, size, own = length, #data + overhead, string.sub(ARGV[1], 1, 8)
 	local cut = over(size)
 	local function add(at)
@@ -156,19 +159,24 @@ local function lacks()
 	return name ~= has.id
 end
 
--- changed looks at a stream that somebody else has added to, or taken from.
+-- counted is how many bytes there were up to the newest record, as it says itself.
+local function counted(newest)
+	local _, name, at, size = read(newest)
+	return (at or bytes or 0) + size, name
+end
+
+-- changed looks at a stream that somebody else has added to, or taken from, or of which the hash
+-- says what cannot be.
 local function changed()
-	first, start = oldest()
 	local highest, newest = last()
+	local name
+	bytes, name = counted(newest)
 	if highest > gen and highest < limit then
-		local _, name = nil, ''
-		if newest then
-			_, name = read(newest)
-		end
 		gen, id = highest, name
 	end
-	redis.call('HSET', fleet, 'gen', digits(gen), 'id', id, 'first', digits(first), 'start', digits(start),
-		'length', length)
+	first, start = oldest()
+	redis.call('HSET', fleet, 'gen', digits(gen), 'id', id, 'bytes', digits(bytes),
+		'first', digits(first), 'start', digits(start), 'length', length)
 end
 
 -- begin begins a term, in a new epoch or in the same. A term is above all that was lost. Two that
@@ -187,17 +195,18 @@ local function begin(anew)
 	if anew then
 		epoch = ARGV[1]
 	end
-	if not number(had[9]) and newest then
-		local _, _, at, size = read(newest)
-		bytes = (at or 0) + size
+	if not bytes then
+		bytes = newest and counted(newest) or 0
 	end
+	start = start or 0
 	since, mark = now, generation
 	redis.call('HSET', fleet, 'epoch', epoch, 'run', run, 'since', digits(since), 'mark', digits(mark))
 	return append(generation, 'mark', '')
 end
 
-local whole, failed = epoch and since and gen and mark and length > 0, nil
-if whole and (not first or length ~= number(had[6])) then
+local whole, failed = epoch and since and gen and mark and mark <= gen and length > 0, nil
+local sound = whole and first and first <= gen and bytes and start and start <= bytes and length == number(had[6])
+if whole and not sound then
 	changed()
 end
 -- A term that has not begun yet, by a clock that was set back, would be young for as long as that.
@@ -211,5 +220,5 @@ if failed then
 end
 
 local function state()
-	return { epoch, digits(gen), digits(first), digits(mark), digits(since), digits(now), digits(bytes - start), id }
+	return { epoch, digits(gen), digits(first), digits(mark), digits(since), digits(now), digits(math.max(0, bytes - start)), id }
 end
