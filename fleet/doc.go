@@ -54,7 +54,8 @@
 //   - What is shared: its fetch began before P, so its stamp is below g, whenever it is written,
 //     overwritten or comes back. Either N's masks have P, and Judge finds it, or N's floor is above
 //     the stamp (node.heard raises it to marks and to what was trimmed, node.view to hard purges of
-//     all), or N is in another term, and Judge does not take it.
+//     all and to what the masks have no room for), or N is in another term, and Judge does not take
+//     it.
 //   - What comes home meanwhile: publish puts P among the masks, and only then perform puts it in
 //     force in the caches. The ticket under which a shared response goes into the caches was begun
 //     before Judge. Where Judge did not know P the ticket is older than P in the caches, which
@@ -70,7 +71,8 @@
 // fence have passed (waiting.wait; a beat says the fence). Every pass of N is of a beat that was
 // sent at most a fence before its end. Of a beat before P: that pass is over. Of a beat after P:
 // its reply has a tail of g or more, so node.beaten makes it a promise, and node.done a pass only
-// when P is applied. R asks Pass after it started and before it looks anything up: a pass that it
+// when P is applied: it has to know the record at that tail again (node.knows), and has not where it
+// has applied others in a log that was put back since. R asks Pass after it started and before it looks anything up: a pass that it
 // reads there has P applied, and (1) holds. A pass that is read after the look-up may be newer than
 // what was found.
 //

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ type node struct {
 
 	applied Generation // all records up to it have been. 0: none yet
 	id      string     // of the record there
+	recent  []Record   // the newest of them, without their data
 	// kept is up to where purges need not reach the caches: they have them, or all that they had is
 	// suspect.
 	kept  Generation
@@ -40,9 +42,10 @@ type node struct {
 	left     bool
 }
 
-// promise is a pass that holds as soon as the log is applied up to tail.
+// promise is a pass that holds as soon as the log is applied up to a record.
 type promise struct {
 	tail  Generation
+	id    string
 	until time.Duration
 }
 
@@ -54,6 +57,9 @@ const (
 	// ones.
 	maxPromises = 64
 	maxPast     = 16
+	// maxRecent bounds the records that a node knows again. A beat whose reply is further behind
+	// gives no pass.
+	maxRecent = 1024
 )
 
 // todo is what a reply leaves to do, in this order.
@@ -115,12 +121,33 @@ func (n *node) beaten(asked, came time.Duration, s State) (do todo) {
 		return do
 	}
 	do.upTo = n.applied
-	if s.Tail <= n.applied {
+	switch {
+	case n.knows(s.Tail, s.ID):
 		n.grant(asked)
-	} else if len(n.promises) < maxPromises {
-		n.promises = append(n.promises, promise{s.Tail, asked + n.fence})
+	case s.Tail > n.applied && len(n.promises) < maxPromises:
+		n.promises = append(n.promises, promise{s.Tail, s.ID, asked + n.fence})
 	}
 	return do
+}
+
+// knows tells whether a record has been applied. Another one at the same generation does not count:
+// it is of a log that was put back.
+func (n *node) knows(g Generation, id string) bool {
+	i, found := slices.BinarySearchFunc(n.recent, g, func(r Record, g Generation) int { return cmp.Compare(r.Generation, g) })
+	return found && n.recent[i].ID == id
+}
+
+// remember notes the newest records that have been applied.
+func (n *node) remember(do *todo) {
+	for _, r := range do.records[max(0, len(do.records)-maxRecent):] {
+		n.recent = append(n.recent, Record{Generation: r.Generation, ID: r.ID})
+	}
+	if len(do.records) == 0 {
+		n.recent = append(n.recent, Record{Generation: do.upTo, ID: do.id})
+	}
+	if len(n.recent) > 2*maxRecent {
+		n.recent = append(n.recent[:0], n.recent[len(n.recent)-maxRecent:]...)
+	}
 }
 
 // read takes the records after a generation.
@@ -201,7 +228,7 @@ func (n *node) adopt(came time.Duration, s State, do *todo) {
 		return
 	}
 	do.fresh = true
-	n.applied, n.id, n.floor = 0, "", 0
+	n.applied, n.id, n.recent, n.floor = 0, "", nil, 0
 	switch {
 	case known:
 		n.kept = n.position.Generation
@@ -228,11 +255,13 @@ func (n *node) done(do todo) (advanced bool) {
 		return false
 	}
 	n.applied, n.id = do.upTo, do.id
+	n.remember(&do)
 	rest := n.promises[:0]
 	for _, p := range n.promises {
-		if p.tail <= n.applied {
+		switch {
+		case n.knows(p.tail, p.id):
 			n.grant(p.until - n.fence)
-		} else {
+		case p.tail > n.applied:
 			rest = append(rest, p)
 		}
 	}

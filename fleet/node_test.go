@@ -136,6 +136,47 @@ func TestRecordsThatAreMissing(t *testing.T) {
 	}
 }
 
+// TestAPassOfALogThatWasPutBack is none: its beat was sent before the node had read what the log
+// does not have any more, and replied to when others were in its place.
+func TestAPassOfALogThatWasPutBack(t *testing.T) {
+	named := func(id string, list []Record) []Record {
+		for i := range list {
+			list[i].ID = id
+		}
+		return list
+	}
+	tail := func(g Generation, id string) State {
+		s := at(10, 10, g)
+		s.ID = id
+		return s
+	}
+	for _, tt := range []struct {
+		name  string
+		reply State
+		pass  bool
+	}{
+		{"the tail is the same record", tail(15, "old"), true},
+		{"the tail is one before", tail(14, "old"), true},
+		{"the tail is another record", tail(15, "new"), false},
+		{"the tail is another record before", tail(14, "new"), false},
+	} {
+		for _, first := range []string{"the beat's reply", "the records"} {
+			n := joined(t, 12)
+			beat := func() { n.done(n.beaten(200, 230, tt.reply)) }
+			if first == "the beat's reply" {
+				beat()
+			}
+			n.done(n.read(190, 220, 12, named("old", records(13, 15)), tail(15, "old")))
+			if first == "the records" {
+				beat()
+			}
+			if (n.until == 1200) != tt.pass || n.applied != 15 {
+				t.Errorf("%s, %s first: %+v", tt.name, first, n)
+			}
+		}
+	}
+}
+
 // TestPlaces are what the server compares.
 func TestPlaces(t *testing.T) {
 	n := &node{fence: 1000, position: Place{"e", 10, 12, "twelve"}}

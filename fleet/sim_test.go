@@ -232,16 +232,21 @@ func (s *sim) faults() {
 	case s.mutant.slow > 0:
 		kinds = kinds[:3]
 	case s.rng.IntN(4) == 0: // without new processes: those know nothing of what was lost
-		kinds = append(append(kinds[:3:3], kinds[5:]...), s.server.putBack, s.server.putBack, s.server.putBack)
+		kinds = append(kinds[:3:3], kinds[5:]...)
+		s.happens(s.server.putBack)
 	}
 	for range 1 + s.rng.IntN(3) {
-		kind := kinds[s.rng.IntN(len(kinds))]
-		s.repeat(time.Duration(300+s.rng.IntN(1500))*time.Millisecond, func() {
-			if !s.calm {
-				kind()
-			}
-		})
+		s.happens(kinds[s.rng.IntN(len(kinds))])
 	}
+}
+
+// happens repeats a fault.
+func (s *sim) happens(fault func()) {
+	s.repeat(time.Duration(300+s.rng.IntN(1500))*time.Millisecond, func() {
+		if !s.calm {
+			fault()
+		}
+	})
 }
 
 func (s *sim) ifAlive(do func(*simNode)) {
