@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -214,6 +215,34 @@ func TestEarlyRefreshFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where the origin has no place for a refresh there is none, and what is fresh stays. The wait for
+// a place is not part of the time that a fetch takes.
+func TestEarlyRefreshIsWithinTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRenewing(t, math.Exp(-20)) // four seconds remain
+		s.h.Budget = origin.New("api", origin.Limits{MaxConcurrent: 1, Queue: 1, Wait: time.Minute}, nil)
+		var other origin.Place
+		take := func() {
+			if err := s.h.Budget.Take(t.Context(), &other, origin.ClassWaiting); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take()
+		time.AfterFunc(10*time.Second, other.Done)
+		s.ask()
+		if got := fetchTimes(t, s.h); len(got) != 1 || got[0] != s.took {
+			t.Errorf("fetch times %v, want %v", got, s.took)
+		}
+		time.Sleep(56 * time.Second)
+		take()
+		s.expect("Larder; hit; ttl=4", 1)
+		s.expect("Larder; hit; ttl=4", 1)
+		other.Done()
+		time.Sleep(refreshPause)
+		s.expect("Larder; hit; ttl=3", 2)
+	})
 }
 
 // Where the origin takes as long as its lifetimes, half of each is left alone.
