@@ -63,10 +63,18 @@ func (p *Policy) operatorFailures() failures {
 	return failuresOf(p.Failures)
 }
 
-// OriginFailed reports whether a status, or [NoAnswer], says that the origin failed.
+// OriginFailed reports whether a status, or [NoAnswer], says that the origin as a whole fails, and
+// not only that it has no such page. 429 and 503 ask for less to do in any case; of the others of
+// [DefaultFailures] the operator may have said that they are none.
 func (p *Policy) OriginFailed(status int) bool {
-	failures := p.operatorFailures()
-	return failures.has(status)
+	switch {
+	case status == NoAnswer, status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		return true
+	case !defaultFailures.has(status):
+		return false
+	}
+	set := p.operatorFailures()
+	return set.has(status)
 }
 
 // UsableOnError reports whether the stored response may be served after the origin failed with this
