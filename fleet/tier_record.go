@@ -185,7 +185,7 @@ func chunkID(sums []byte) string {
 // withTimes is a copy of an entry with its times by another clock.
 func withTimes(e *store.Entry, clock func(time.Time) time.Time) *store.Entry {
 	c := e.Clone()
-	for _, t := range [...]*time.Time{&c.RequestTime, &c.ResponseTime, &c.FreshUntil, &c.KeepUntil} {
+	for _, t := range [...]*time.Time{&c.RequestTime, &c.ResponseTime, &c.FreshUntil, &c.KeptFrom, &c.KeepUntil} {
 		if !t.IsZero() {
 			*t = clock(*t)
 		}

@@ -70,7 +70,7 @@ func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 // putHere stores an entry on this machine.
 func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) store.PutResult {
 	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
-	entry.KeepUntil = freshness.KeepUntil()
+	entry.KeptFrom, entry.KeepUntil = freshness.KeptFrom(), freshness.KeepUntil()
 	refusal := store.RefusedPurged
 	if !x.overtaken(entry) {
 		if hold == nil {

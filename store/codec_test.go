@@ -84,6 +84,8 @@ func TestRecordsFromBeforeFetchTime(t *testing.T) {
 	e := fullEntry(New(Config{}, Settings{}))
 	e.FetchTime = 0
 	before := sealed(e, nil)
+	before = before[:record(before).end()]
+	before[4] = recordWithoutKeptFrom
 	for _, tt := range []struct {
 		name  string
 		after []byte

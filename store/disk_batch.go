@@ -14,7 +14,7 @@ const (
 	batchBytes = 4 << 20
 	batchTime  = 10 * time.Millisecond
 	batchJobs  = 8192
-	rowBytes   = 512 // what an entry writes beside its record, URL and tags, about: five rows
+	rowBytes   = 512 // what an entry writes beside its record, URL and tags, about: six rows
 	tagRoom    = 64  // and beside a tag in the row of that
 	// touchBytes is how many pages one transaction may change. Rows of tags that few entries have,
 	// and of keys, are each in a page of their own, of which bbolt makes three times as much of

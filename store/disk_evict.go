@@ -53,7 +53,7 @@ func (w writeSize) rows() int { return w.url + rowBytes + w.tagBytes + tagRoom*w
 
 // changed is how many bytes of pages an entry changes at most, about: one for each tag, two for
 // each other row.
-func (w writeSize) changed() int64 { return int64(w.tags+12) * pageSize }
+func (w writeSize) changed() int64 { return int64(w.tags+14) * pageSize }
 
 // fits tells whether an entry may go to disk at all, after so many bytes that wait already. What
 // may change more than a quarter of the file at once, by its tags, is none for so small a budget:
@@ -88,8 +88,12 @@ func (k *diskWriter) evictStep() (bool, error) {
 	budget := k.diskBudget()
 	room := min(queued+k.bodyWriters.queued(), int64(k.batchLimit())) * 5 / 4
 	over := k.disk.used.Load() + room - k.diskRoom()
-	// What does not fit is refused; only a smaller budget evicts.
 	if k.settings.Load().Eviction == None {
+		// What does not fit is refused; only a smaller budget evicts. What is only kept makes room for
+		// the next all the same.
+		if kept := over + max(0, budget/16-room); kept > 0 && k.keptDue() {
+			return true, k.evictKept(kept)
+		}
 		over = k.disk.used.Load() - budget
 	}
 	if over > 0 && waiting > 0 && k.disk.entries.Load() == 0 {
@@ -114,9 +118,65 @@ func (k *diskWriter) evictStep() (bool, error) {
 	return true, nil
 }
 
-// evict removes entries of the lowest ranks until their bytes reach goal. One that was used since
-// it was ranked is ranked anew instead: so uses cost no writes of their own.
+// keptDue reports whether something on disk is only kept.
+func (k *diskWriter) keptDue() (due bool) {
+	now := uint64(nanos(k.now()))
+	err := k.disk.view(func(tx *bbolt.Tx) error {
+		row, _ := tx.Bucket(keptBucket).Cursor().First()
+		due = row != nil && rowNumber(row) <= now
+		return nil
+	})
+	return err == nil && due
+}
+
+// evictKept evicts only what is only kept, one transaction's worth.
+func (k *diskWriter) evictKept(goal int64) error {
+	err := k.transact(func(b *batch) error {
+		_, err := b.evictKept(goal)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("evict: %w", err)
+	}
+	return nil
+}
+
+// evictKept removes entries that are only kept until their bytes reach goal, first those that have
+// been so the longest. It returns what is left of the goal.
+func (b *batch) evictKept(goal int64) (int64, error) {
+	now := uint64(nanos(b.now))
+	var rows [][]byte
+	c := b.kept.Cursor()
+	for row, _ := c.First(); row != nil && rowNumber(row) <= now && len(rows) < stepEntries; row, _ = c.Next() {
+		rows = append(rows, bytes.Clone(row))
+	}
+	for _, row := range rows {
+		if goal <= 0 || b.full() {
+			break
+		}
+		id := rowID(row)
+		r, inline, err := b.record(id)
+		if err == nil && uint64(r.keptFrom()) == rowNumber(row) {
+			goal -= int64(len(r)+r.writeSize().rows()) + r.bodyLen()
+			err = b.removeRecord(id, r, inline, Capacity)
+		} else {
+			err = nil // the row of an entry that was damaged
+		}
+		if err := errors.Join(err, b.kept.Delete(row)); err != nil {
+			return goal, err
+		}
+	}
+	return goal, nil
+}
+
+// evict removes entries until their bytes reach goal: those that are only kept, then those of the
+// lowest ranks. One that was used since it was ranked is ranked anew instead: so uses cost no
+// writes of their own.
 func (b *batch) evict(goal int64) error {
+	goal, err := b.evictKept(goal)
+	if err != nil || goal <= 0 {
+		return err
+	}
 	var rows [][]byte
 	c := b.recency.Cursor()
 	for row, _ := c.First(); row != nil && len(rows) < stepEntries; row, _ = c.Next() {
@@ -302,29 +362,18 @@ func (k *diskWriter) pendingIDs() ([]uint64, error) {
 	return ids, nil
 }
 
-// expiryPosition is where the walk over memory goes on.
-type expiryPosition struct {
-	shard int
-	url   string
-	id    uint64
-}
-
-// expireMemory looks at a part of the memory tier for expired entries: all of it takes a dozen
-// ticks, if it is large. Look-ups pass them over anyway; this only gives back their room.
+// expireMemory gives back the room of what has expired in the memory tier, a shard at a time, and
+// has what is only kept go first there. Look-ups pass the expired over anyway.
 func (k *diskWriter) expireMemory() {
-	now := k.now()
-	began := time.Now()
-	for range shardCount + k.memory.entries()/(12*expireStep) {
-		p := &k.expiry
-		p.url, p.id = k.memory.expire(k.memory.shards[p.shard], now, p.url, p.id)
-		if p.url == "" {
-			p.shard = (p.shard + 1) % shardCount
-			if p.shard == 0 { // all seen
+	now, began := nanos(k.now()), time.Now()
+	for range shardCount {
+		s := k.memory.shards[k.expiry]
+		for s.soonest.Load() <= now {
+			k.memory.settle(s, now, expireStep)
+			if time.Since(began) > batchTime {
 				return
 			}
 		}
-		if time.Since(began) > batchTime {
-			return
-		}
+		k.expiry = (k.expiry + 1) % shardCount
 	}
 }

@@ -30,6 +30,7 @@ const schemaVersion = 5
 //	urls     URL and listener, NUL, id   → indexRow
 //	expiry   keepUntil(8), id            → nothing
 //	recency  rank(8), id                 → nothing; the lowest rank is evicted first
+//	kept     KeptFrom(8), id             → nothing; before all of recency goes what is due here
 //	purges   generation(8)               → checksum, mode, selectors
 //	pending  id                          → nothing; chunks that belong to no record (yet)
 var (
@@ -43,10 +44,11 @@ var (
 	recencyBucket = []byte("recency")
 	purgesBucket  = []byte("purges")
 	pendingBucket = []byte("pending")
+	keptBucket    = []byte("kept")
 
 	allBuckets = [][]byte{
 		metaBucket, recordsBucket, chunksBucket, keysBucket, tagsBucket, urlsBucket,
-		expiryBucket, recencyBucket, purgesBucket, pendingBucket,
+		expiryBucket, recencyBucket, purgesBucket, pendingBucket, keptBucket,
 	}
 )
 
@@ -248,24 +250,32 @@ func rowID(k []byte) uint64 {
 	return binary.BigEndian.Uint64(k[len(k)-8:])
 }
 
+// rowNumber is the number at the beginning of a key that numberedKey made.
+func rowNumber(k []byte) uint64 {
+	if len(k) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(k)
+}
+
 // buckets are those of one transaction.
 type buckets struct {
-	meta, records, chunks, keys, tags, urls, expiry, recency, purges, pending *bbolt.Bucket
+	meta, records, chunks, keys, tags, urls, expiry, recency, purges, pending, kept *bbolt.Bucket
 }
 
 func openBuckets(tx *bbolt.Tx) (*buckets, error) {
-	var b [10]*bbolt.Bucket
+	var b [11]*bbolt.Bucket
 	for i, name := range allBuckets {
 		if b[i] = tx.Bucket(name); b[i] == nil {
 			return nil, fmt.Errorf("bucket %s is missing: %w", name, errDamaged)
 		}
 	}
 	if tx.Writable() { // appended at the right edge, so full pages stay full
-		for _, i := range []int{1, 2, 6, 7} { // records, chunks, expiry, recency
+		for _, i := range []int{1, 2, 6, 7, 10} { // records, chunks, expiry, recency, kept
 			b[i].FillPercent = 0.95
 		}
 	}
-	return &buckets{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]}, nil
+	return &buckets{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10]}, nil
 }
 
 // openBucket opens one bucket, for look-ups: to open all of them takes longer than to search in
@@ -361,13 +371,16 @@ func (t *buckets) insert(id uint64, r record, value []byte, severity Severity, r
 	key := keyRowKey(r.key(), id)
 	index := indexRow{row.generation, keep, keyPrefix(r.key()), severity}.encode()
 	tags := r.tags()
-	errs := append(make([]error, 0, 5+len(tags)),
+	errs := append(make([]error, 0, 6+len(tags)),
 		t.records.Put(idBytes(id), value),
 		t.keys.Put(key, row.encode(key)),
 		t.urls.Put(urlRowKey(string(r.url()), id), index),
 		t.expiry.Put(numberedKey(uint64(keep), id), nil),
 		t.recency.Put(numberedKey(rank, id), nil),
 	)
+	if from := r.keptFrom(); from < keep {
+		errs = append(errs, t.kept.Put(numberedKey(uint64(from), id), nil))
+	}
 	for _, tag := range tags {
 		errs = append(errs, t.tags.Put(tagRowKey(tag, id), index))
 	}
@@ -392,7 +405,8 @@ func (t *buckets) deleteRows(id uint64, r record) error {
 		errs = append(errs, t.recency.Delete(numberedKey(row.rank, id)))
 	}
 	errs = append(errs, t.keys.Delete(rk), t.urls.Delete(urlRowKey(string(r.url()), id)),
-		t.expiry.Delete(numberedKey(uint64(r.keepUntil()), id)))
+		t.expiry.Delete(numberedKey(uint64(r.keepUntil()), id)),
+		t.kept.Delete(numberedKey(uint64(r.keptFrom()), id)))
 	for _, tag := range r.tags() {
 		errs = append(errs, t.tags.Delete(tagRowKey(tag, id)))
 	}

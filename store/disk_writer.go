@@ -77,7 +77,7 @@ type diskWriter struct {
 	pacedTurn           int    // and which of what is paced
 	sweeps              sweeps
 	labels              *[]string // that the file has, as they were last written
-	expiry              expiryPosition
+	expiry              int       // the shard of the memory tier whose turn it is
 	accesses            accesses
 }
 

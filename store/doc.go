@@ -23,6 +23,7 @@
 //	memory_shard.go     one lock, and what is under it
 //	memory_item.go      the bookkeeping of an entry, without pointers
 //	memory_policy.go    lists of lru, lfu and fifo; unlocked
+//	memory_due.go       what expires when, and what goes first; unlocked
 //	memory_index.go     by tag (memory_taglist.go) and by URL; unlocked
 //	memory_decoded.go   what is asked for all the time, decoded; unlocked
 //	internal/arena      extents outside of the Go heap
@@ -57,7 +58,7 @@
 // Memory counts for an entry
 //
 //   - its extent, rounded up to a slot or to pages (3 % on average),
-//   - 112 bytes of index,
+//   - 136 bytes of index,
 //   - 64 bytes for each tag. One that no other entry has takes 40, one that two have 80, one that
 //     many have 45.
 //
@@ -105,7 +106,9 @@
 // lru is segmented in memory: an entry begins in probation, its next use protects it, and victims
 // are taken from probation first, so that a scan passes through a fifth of the tier. On disk it is
 // the order of use. lfu has a class for each power of two of uses, which age; fifo is the order in
-// which entries came; none refuses. The tier's victim is that of its fullest shard. Under every
+// which entries came; none refuses. The tier's victim is that of its fullest shard. What is past its
+// lifetime and its stale windows (Entry.KeptFrom) goes before all others in both tiers, under none
+// too. Under every
 // policy but none, entries may go before their turn where sizes shift: those in the sparsest slab
 // of a size that has become rare.
 //

@@ -62,6 +62,9 @@ type Entry struct {
 	FetchTime time.Duration
 	// FreshUntil is the end of freshness as judged when stored; for listing only.
 	FreshUntil time.Time
+	// KeptFrom is the end of its lifetime and of its stale windows. From then on it is only kept, and
+	// goes before others when room is needed. Zero: it never is.
+	KeptFrom time.Time
 	// KeepUntil is when the entry is of no use to anyone any more, not even stale or for
 	// revalidation. It is not looked up from then on, and swept.
 	KeepUntil time.Time
@@ -86,7 +89,7 @@ func (e *Entry) Clone() *Entry {
 		Key: e.Key, URL: e.URL, Variant: e.Variant, Method: e.Method, Flags: e.Flags, Notes: e.Notes,
 		Status: e.Status, Header: e.Header, Trailer: e.Trailer,
 		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime, FetchTime: e.FetchTime,
-		FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
+		FreshUntil: e.FreshUntil, KeptFrom: e.KeptFrom, KeepUntil: e.KeepUntil,
 		Tags: e.Tags, Generation: e.Generation, Body: e.Body,
 	}
 }

@@ -247,7 +247,7 @@ func TestSizesOfTheIndex(t *testing.T) {
 	if n := unsafe.Sizeof(item{}); n != 64 {
 		t.Errorf("an item takes %d bytes, want a cache line", n)
 	}
-	if itemBytes != 112 || tagBytes != 64 || itemBytes%costUnit != 0 || tagBytes%costUnit != 0 {
+	if itemBytes != 136 || tagBytes != 64 || itemBytes%costUnit != 0 || tagBytes%costUnit != 0 {
 		t.Errorf("an entry is charged %d bytes of index, a tag %d", itemBytes, tagBytes)
 	}
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"hash/maphash"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +18,7 @@ type memory struct {
 	shards [shardCount]*shard
 	items  *table
 	arena  *arena.Arena
+	now    func() time.Time
 	used   atomic.Int64
 	budget atomic.Int64
 	evicts atomic.Bool // the policy is not None
@@ -28,8 +28,8 @@ type memory struct {
 	tagSeed maphash.Seed
 }
 
-func newMemory(settings Settings, counts *counters) *memory {
-	m := &memory{counts: counts, items: newTable(), arena: arena.New(), tagSeed: maphash.MakeSeed()}
+func newMemory(settings Settings, counts *counters, now func() time.Time) *memory {
+	m := &memory{now: now, counts: counts, items: newTable(), arena: arena.New(), tagSeed: maphash.MakeSeed()}
 	m.budget.Store(settings.Memory)
 	for i := range m.shards {
 		m.shards[i] = newShard(m, settings.Eviction)
@@ -50,8 +50,8 @@ func (m *memory) charge(n int64) bool {
 		return false
 	}
 	m.used.Add(n)
-	if m.evicts.Load() {
-		m.shrink()
+	if m.used.Load() > m.budget.Load() {
+		m.shrink(!m.evicts.Load())
 	}
 	if m.used.Load() > m.budget.Load() {
 		m.used.Add(-n)
@@ -62,12 +62,14 @@ func (m *memory) charge(n int64) bool {
 
 // shrink evicts until the budget holds or nothing is left. Bytes of evicted items that wait for the
 // disk or are being read are not free yet; counting them as freed keeps one slow disk from emptying
-// the tier, at the price of an overshoot no larger than the queue and what is being read.
-func (m *memory) shrink() {
+// the tier, at the price of an overshoot no larger than the queue and what is being read. keptOnly
+// says that only those go that are only kept: a tier that evicts nothing else still gives their
+// room to what comes.
+func (m *memory) shrink(keptOnly bool) {
 	var freed int64
 	over := m.used.Load() - m.budget.Load()
 	for over > freed && m.used.Load() > m.budget.Load() {
-		n := m.evictOne()
+		n := m.evictOne(keptOnly)
 		if n == 0 {
 			return
 		}
@@ -75,14 +77,27 @@ func (m *memory) shrink() {
 	}
 }
 
-// evictOne evicts from the fullest shard and returns the victim's cost; 0 when nothing is left.
-// Keys are hashes, so the fullest shard's oldest is as old as any other's.
-func (m *memory) evictOne() int64 {
+// evictOne evicts one item and returns its cost; 0 when nothing is left. What is only kept goes
+// first, from the shard with most of that. Of the others it is one of the fullest shard: keys are
+// hashes, so its oldest is as old as any other's.
+func (m *memory) evictOne(keptOnly bool) int64 {
+	now := nanos(m.now())
+	for _, s := range m.shards {
+		if s.soonest.Load() <= now {
+			m.settle(s, now, settleStep)
+		}
+	}
 	for range shardCount {
-		s := m.fullest()
+		s := m.most(func(s *shard) int64 { return s.keptBytes.Load() })
+		if s.keptBytes.Load() == 0 {
+			if keptOnly {
+				return 0
+			}
+			s = m.most(func(s *shard) int64 { return s.bytes.Load() })
+		}
 		s.mu.Lock()
 		it := s.policy.victim()
-		if it == nil { // emptied since it was chosen
+		if it == nil || keptOnly && !it.is(isKept) { // emptied since it was chosen
 			s.mu.Unlock()
 			continue
 		}
@@ -97,10 +112,14 @@ func (m *memory) evictOne() int64 {
 	return 0
 }
 
-func (m *memory) fullest() *shard {
+// settleStep is how much of what is due in a shard an eviction sees to.
+const settleStep = 64
+
+// most is the shard with the most of something.
+func (m *memory) most(of func(s *shard) int64) *shard {
 	best := m.shards[0]
 	for _, s := range m.shards[1:] {
-		if s.bytes.Load() > best.bytes.Load() {
+		if of(s) > of(best) {
 			best = s
 		}
 	}
@@ -161,7 +180,7 @@ func (m *memory) apply(old, next Settings) {
 		m.used.Add(s.decoded.bytes - before)
 		s.mu.Unlock()
 	}
-	m.shrink()
+	m.shrink(false)
 }
 
 // clear drops everything; the caller has seen to it that nothing is put any more.
@@ -179,46 +198,14 @@ func (m *memory) clear() {
 	}
 }
 
-// expireStep is how many items one step looks at under a shard's lock.
+// expireStep is how many items one step handles under a shard's lock.
 const expireStep = 512
 
-// expire drops the expired among the items of one shard that follow (url, id) in listing order and
-// returns where to go on; an empty URL when the shard is through. One in which nothing can have
-// expired is through at once: a large memory tier with long lives would be walked for nothing all
-// day.
-func (m *memory) expire(s *shard, now time.Time, url string, id uint64) (string, uint64) {
+// settle does a step of what is due in one shard.
+func (m *memory) settle(s *shard, now int64, limit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	until := nanos(now)
-	if url == "" {
-		if s.soonest > until {
-			return "", 0
-		}
-		s.passing = math.MaxInt64
-	}
-	var dead []*item
-	seen := 0
-	nextURL, nextID := "", uint64(0)
-	s.index.ascend(url, id, func(it *item) bool {
-		r := m.record(it)
-		if seen++; seen > expireStep {
-			nextURL, nextID = string(r.url()), it.id
-			return false
-		}
-		if r.keepUntil() <= until {
-			dead = append(dead, it)
-		} else {
-			s.passing = min(s.passing, r.keepUntil())
-		}
-		return true
-	})
-	for _, it := range dead {
-		m.discard(s, it, Expired)
-	}
-	if nextURL == "" {
-		s.soonest = s.passing
-	}
-	return nextURL, nextID
+	s.settle(now, limit)
 }
 
 // entries counts the resident items.

@@ -53,6 +53,7 @@ const (
 	isWaiting    // among the queue's jobs; changes under the queue's lock
 	isQueuedOnly // in the queue's index; changes under the queue's lock
 	isInvalid    // as isSoft, of a purge that makes invalid
+	isKept       // among those that go first; changes under the shard's lock
 )
 
 // flagOf is the flag of an item that says for good what a purge has made of it: isDead where that
@@ -94,9 +95,9 @@ func (it *item) cost() int64 { return int64(it.units) * costUnit }
 // What an entry costs beside its extent, in whole units of costUnit. Maps and trees are estimated
 // by what they take on average.
 const (
-	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24 // itself, its slots in key map and URL order
-	tagBytes  = int64(unsafe.Sizeof(tagRow{})) + 32    // its row, a share of list and map
-	headBytes = 16                                     // of an extent, in front of the record
+	itemBytes = int64(unsafe.Sizeof(item{})) + 24 + 24 + dueBytes // itself, its slots in key map and URL order
+	tagBytes  = int64(unsafe.Sizeof(tagRow{})) + 32               // its row, a share of list and map
+	headBytes = 16                                                // of an extent, in front of the record
 )
 
 // table is where items are. It grows by chunks and keeps them; what is free is linked by sibling.

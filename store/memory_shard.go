@@ -15,25 +15,25 @@ type shard struct {
 	m       *memory
 	mu      sync.Mutex
 	keys    map[uint64]ref // by keyPrefix: the first variant whose key begins so; see sibling
-	policy  policy
+	policy  *keptFirst
 	index   *index
 	decoded decodedSet
 	clock   uint32
 	stamps  [stampCount]uint32
 	absent  [stampCount]absence
 
-	// No resident expires before soonest. Each walk through the shard finds it anew: passing is
-	// what the one under way has found so far. What comes meanwhile lowers both.
-	soonest, passing int64
+	dues    dueHeap
+	soonest atomic.Int64 // when the first of them is due
 
 	entries, bytes atomic.Int64 // of resident items
+	keptBytes      atomic.Int64 // of those that are only kept
 }
 
 func newShard(m *memory, e Eviction) *shard {
-	return &shard{
-		m: m, keys: make(map[uint64]ref), policy: newPolicy(e, m.items, &m.budget), index: newIndex(m),
-		soonest: math.MaxInt64,
-	}
+	s := &shard{m: m, keys: make(map[uint64]ref), index: newIndex(m)}
+	s.policy = &keptFirst{policy: newPolicy(e, m.items, &m.budget), kept: itemList{items: m.items}, shard: s}
+	s.soonest.Store(math.MaxInt64)
+	return s
 }
 
 // stamp counts the changes to the keys that share key's counter.
@@ -129,15 +129,12 @@ func (s *shard) insert(it *item) {
 	it.set(isResident)
 	s.policy.add(it)
 	s.index.add(it)
-	s.expectExpiry(r.keepUntil())
 	s.clock++
 	it.lastUse = s.clock
 	s.entries.Add(1)
 	s.bytes.Add(it.cost())
+	s.expect(it, s.nextDue(it))
 }
-
-// expectExpiry takes into account when a resident expires.
-func (s *shard) expectExpiry(at int64) { s.soonest, s.passing = min(s.soonest, at), min(s.passing, at) }
 
 // drop ends its residence. The caller gives up the hold (memory.unhold) when it is through with it.
 func (s *shard) drop(it *item) {
@@ -179,13 +176,5 @@ func (s *shard) use(it *item, e *Entry) {
 	}
 }
 
-// setPolicy moves all items to another policy, in their present order.
-func (s *shard) setPolicy(e Eviction) {
-	next := newPolicy(e, s.m.items, &s.m.budget)
-	var items []*item
-	s.policy.each(func(it *item) { items = append(items, it) })
-	for _, it := range items {
-		next.add(it)
-	}
-	s.policy = next
-}
+// setPolicy puts another policy in force.
+func (s *shard) setPolicy(e Eviction) { s.policy.replace(newPolicy(e, s.m.items, &s.m.budget)) }

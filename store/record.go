@@ -10,7 +10,10 @@ import (
 )
 
 // recordVersion is the fifth byte of a record; another one does not decode and counts as damaged.
-const recordVersion = 4
+const recordVersion = 5
+
+// recordWithoutKeptFrom is the version of before, which is read too: it lacks KeptFrom.
+const recordWithoutKeptFrom = 4
 
 // record is an entry but for its body, as both tiers keep it: what is asked of many entries at once
 // stands at fixed places, so that looking at it decodes nothing. Numbers are big-endian, times
@@ -34,6 +37,7 @@ const recordVersion = 4
 //	    notes            number of notes, notes
 //	    FetchTime        nanoseconds as a uvarint; nothing where it is 0, as in records from before
 //	                     it was kept
+//	    KeptFrom(8)      as the last thing, so that it is found without decoding the rest
 //
 // Strings but the URL have their length in front. A header is its number of names, its number of
 // values, and for each name: a byte of wellKnown, or 0 and the name; how many values it has; the
@@ -67,6 +71,11 @@ func appendRecord(b []byte, e *Entry) record {
 	if e.FetchTime > 0 {
 		b = binary.AppendUvarint(b, uint64(e.FetchTime))
 	}
+	keptFrom := e.KeptFrom
+	if keptFrom.IsZero() {
+		keptFrom = e.KeepUntil
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(nanos(keptFrom)))
 
 	r := b[start:]
 	r[4], r[5] = recordVersion, byte(e.Flags)
@@ -107,10 +116,13 @@ func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
 	if binary.BigEndian.Uint32(value) != wire.Checksum(idBytes(id), value[4:n]) {
 		return nil, nil, fmt.Errorf("record %d: checksum: %w", id, errDamaged)
 	}
-	if value[4] != recordVersion {
+	if value[4] != recordVersion && value[4] != recordWithoutKeptFrom {
 		return nil, nil, fmt.Errorf("record %d: version %d: %w", id, value[4], errDamaged)
 	}
 	r = record(value[:n])
+	if r.end() < recordFixed {
+		return nil, nil, fmt.Errorf("record %d: length: %w", id, errDamaged)
+	}
 	switch rest := value[n:]; {
 	case r.bodyLen() == int64(len(rest)):
 		return r, rest, nil
@@ -142,7 +154,7 @@ func decodeRecord(id uint64, r record) (*Entry, error) {
 func decodeInto(e *Entry, id uint64, r record) bool {
 	order := binary.BigEndian
 	url, variant, tags := uint64(order.Uint32(r[92:])), uint64(order.Uint32(r[96:])), uint64(order.Uint32(r[100:]))
-	all := wire.NewDecoder(string(r[recordFixed:])) // the one copy
+	all := wire.NewDecoder(string(r[recordFixed:r.end()])) // the one copy
 	e.URL = all.Take(url)
 	v := wire.NewDecoder(all.Take(variant))
 	e.Variant = decodeVariant(&v)
@@ -166,8 +178,11 @@ func decodeInto(e *Entry, id uint64, r record) bool {
 	}
 	e.RequestTime, e.ResponseTime = instant(times[0]), instant(times[1])
 	e.FreshUntil, e.KeepUntil = instant(times[2]), instant(times[3])
+	if from := r.keptFrom(); from != r.keepUntil() {
+		e.KeptFrom = instant(from)
+	}
 	e.ID, e.Key, e.Flags, e.Status, e.Generation = id, r.key(), Flags(r[5]), int(order.Uint16(r[6:])), r.generation()
-	return all.Done() && v.Done() && t.Done() && r.bodyLen() >= 0
+	return all.Done() && v.Done() && t.Done() && r.bodyLen() >= 0 && r.keptFrom() >= 0
 }
 
 func decodeVariant(d *wire.Decoder) Variant {
@@ -188,7 +203,24 @@ func (r record) bodyLen() int64     { return int64(binary.BigEndian.Uint64(r[12:
 func (r record) generation() uint64 { return binary.BigEndian.Uint64(r[20:]) }
 func (r record) requestTime() int64 { return int64(binary.BigEndian.Uint64(r[28:])) }
 func (r record) keepUntil() int64   { return int64(binary.BigEndian.Uint64(r[52:])) }
-func (r record) key() Key           { return Key(r[60:92]) }
+
+// end is where KeptFrom begins, or would.
+func (r record) end() int {
+	if r[4] == recordWithoutKeptFrom {
+		return len(r)
+	}
+	return len(r) - 8
+}
+
+// keptFrom is keepUntil in records from before it was kept.
+func (r record) keptFrom() int64 {
+	if end := r.end(); end < len(r) {
+		return int64(binary.BigEndian.Uint64(r[end:]))
+	}
+	return r.keepUntil()
+}
+
+func (r record) key() Key { return Key(r[60:92]) }
 func (r record) url() []byte {
 	return r[recordFixed : recordFixed+int(r.urlLen())]
 }

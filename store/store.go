@@ -54,7 +54,7 @@ func New(cfg Config, settings Settings) *Store {
 		s.now = time.Now
 	}
 	s.settings.Store(&settings)
-	s.memory = newMemory(settings, &s.counts)
+	s.memory = newMemory(settings, &s.counts, s.now)
 	s.queue = newQueue(s.memory)
 	s.memory.queue = s.queue
 	if cfg.Path != "" {
@@ -350,6 +350,9 @@ func schema(tx *bbolt.Tx) (*buckets, error) {
 			return nil, fmt.Errorf("write schema version: %w", err)
 		}
 	}
+	if err := addKept(tx); err != nil {
+		return nil, err
+	}
 	t, err := openBuckets(tx)
 	if err != nil {
 		return nil, err
@@ -358,6 +361,15 @@ func schema(tx *bbolt.Tx) (*buckets, error) {
 		return nil, fmt.Errorf("schema version %d, want %d: %w", v, schemaVersion, errDamaged)
 	}
 	return t, nil
+}
+
+// addKept adds the bucket that files from before it lack. Entries that have no row there go in their
+// turn.
+func addKept(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists(keptBucket); err != nil {
+		return fmt.Errorf("create bucket %s: %w", keptBucket, err)
+	}
+	return nil
 }
 
 // raiseIDs keeps ids ascending over all there are in a file.

@@ -1,0 +1,157 @@
+package store
+
+import "math"
+
+// due is a moment at which something becomes of a resident item: from it on the item is only kept,
+// or it has expired. The item may have left since.
+type due struct {
+	at  int64
+	ref ref
+}
+
+// dueHeap has the next such moment of every resident of a shard, the soonest first: nothing is
+// walked where nothing is due. A moment stays when its item leaves, and is dropped when its turn
+// comes, or when there are too many of those.
+type dueHeap []due
+
+// dueBytes is what they take for each item, about: there are at most twice as many as items.
+const dueBytes = 24
+
+func (h *dueHeap) push(d due) {
+	*h = append(*h, d)
+	s := *h
+	for i := len(s) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if s[parent].at <= s[i].at {
+			return
+		}
+		s[parent], s[i] = s[i], s[parent]
+		i = parent
+	}
+}
+
+func (h *dueHeap) pop() due {
+	s := *h
+	first, last := s[0], len(s)-1
+	s[0] = s[last]
+	s = s[:last]
+	*h = s
+	for i := 0; ; {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(s); child++ {
+			if s[child].at < s[least].at {
+				least = child
+			}
+		}
+		if least == i {
+			return first
+		}
+		s[least], s[i] = s[i], s[least]
+		i = least
+	}
+}
+
+// expect takes into account when something becomes of a resident next.
+func (s *shard) expect(it *item, at int64) {
+	s.dues.push(due{at, it.self})
+	if int64(len(s.dues)) > 2*s.entries.Load()+expireStep {
+		s.dues = s.dues[:0]
+		s.policy.each(func(it *item) { s.dues.push(due{s.nextDue(it), it.self}) })
+	}
+	s.noteSoonest()
+}
+
+// nextDue is when something becomes of a resident next.
+func (s *shard) nextDue(it *item) int64 {
+	r := s.m.record(it)
+	if it.is(isKept) {
+		return r.keepUntil()
+	}
+	return min(r.keptFrom(), r.keepUntil())
+}
+
+func (s *shard) noteSoonest() {
+	if len(s.dues) == 0 {
+		s.soonest.Store(math.MaxInt64)
+		return
+	}
+	s.soonest.Store(s.dues[0].at)
+}
+
+// settle does what is due, up to limit of it: residents that have expired are dropped, others go
+// first from now on when room is needed.
+func (s *shard) settle(now int64, limit int) {
+	for ; limit > 0 && len(s.dues) > 0 && s.dues[0].at <= now; limit-- {
+		it := s.m.items.at(s.dues.pop().ref)
+		if !it.tryHold() {
+			continue
+		}
+		if s.m.shards[it.shard] == s && it.is(isResident) && s.nextDue(it) <= now {
+			if s.m.record(it).keepUntil() <= now {
+				s.m.discard(s, it, Expired)
+			} else {
+				s.policy.keep(it)
+				s.dues.push(due{s.nextDue(it), it.self})
+			}
+		}
+		s.m.unhold(it)
+	}
+	s.noteSoonest()
+}
+
+// keptFirst is a policy under which residents that are only kept go first, the least recently used
+// of them before others: what is fresh never makes room for them.
+type keptFirst struct {
+	policy // of all others
+	kept   itemList
+	shard  *shard
+}
+
+// keep moves an item to those that are only kept.
+func (p *keptFirst) keep(it *item) {
+	p.policy.remove(it)
+	it.set(isKept)
+	p.kept.pushFront(it)
+	p.shard.keptBytes.Add(it.cost())
+}
+
+func (p *keptFirst) touch(it *item) {
+	if !it.is(isKept) {
+		p.policy.touch(it)
+		return
+	}
+	p.kept.unlink(it)
+	p.kept.pushFront(it)
+}
+
+func (p *keptFirst) remove(it *item) {
+	if !it.is(isKept) {
+		p.policy.remove(it)
+		return
+	}
+	p.kept.unlink(it)
+	it.clear(isKept)
+	p.shard.keptBytes.Add(-it.cost())
+}
+
+func (p *keptFirst) victim() *item {
+	if it := p.kept.last(); it != nil {
+		return it
+	}
+	return p.policy.victim()
+}
+
+func (p *keptFirst) each(fn func(it *item)) {
+	p.kept.each(fn)
+	p.policy.each(fn)
+}
+
+// replace moves all other items to another policy, in their present order.
+func (p *keptFirst) replace(next policy) {
+	var items []*item
+	p.policy.each(func(it *item) { items = append(items, it) })
+	for _, it := range items {
+		next.add(it)
+	}
+	p.policy = next
+}
