@@ -40,32 +40,38 @@ func (x *Fetch) outdates(entry *store.Entry) bool {
 		return true
 	}
 	own := x.selector()
+	outdates := func(key store.Key, newer, older *store.Variant) bool {
+		if key != entry.Key {
+			return own(newer) > 0 && own(older) > 0
+		}
+		return !newer.Equal(older) && outdated(older, newer, own)
+	}
+	var outdatedIn []store.Key
 	for _, key := range keys {
+		some := false // of what is stored may be outdated
 		later := x.cache.store.Lookup(key, func(v *store.Variant) int {
-			switch {
-			case key != entry.Key:
-				return min(own(v), 1)
-			case !v.Equal(&entry.Variant) && outdated(&entry.Variant, v, own):
+			some = some || outdates(key, &entry.Variant, v)
+			if outdates(key, v, &entry.Variant) {
 				return 1
 			}
 			return 0
 		})
 		e := later.Entry
-		outdated := e != nil && askedBefore(entry, e.RequestTime) && !askedBefore(e, entry.RequestTime)
-		if outdated && key != entry.Key {
+		isOlder := e != nil && askedBefore(entry, e.RequestTime) && !askedBefore(e, entry.RequestTime)
+		if isOlder && key != entry.Key {
 			x.hint(x.route.evaluated(e).search, e.RequestTime) // the path may not be known for it
 		}
-		if later.Release(); outdated {
+		if later.Release(); isOlder {
 			return false
 		}
+		if some {
+			outdatedIn = append(outdatedIn, key)
+		}
 	}
-	for _, key := range keys {
-		r := removal{cache: x.cache, remote: x.remote, asked: entry.RequestTime}
-		r.outdated = func(v *store.Variant) bool {
-			if key != entry.Key {
-				return own(v) > 0
-			}
-			return !v.Equal(&entry.Variant) && outdated(v, &entry.Variant, own)
+	for _, key := range outdatedIn {
+		r := removal{
+			cache: x.cache, remote: x.remote, asked: entry.RequestTime,
+			outdated: func(v *store.Variant) bool { return outdates(key, &entry.Variant, v) },
 		}
 		r.removeFrom(key)
 	}
