@@ -154,21 +154,27 @@ func (x *Fetch) admissionClass() origin.Class {
 }
 
 // answerRefused answers a request whose flight the origin's budget has refused. answered is false
-// if another flight may follow: the request's own time to wait for a place has not passed.
+// if another flight may follow. It may if its own time to wait for a place has not passed, or if the
+// fetch was refused because it could do without, which this request cannot.
 func (q *Request) answerRefused(s membership, r *origin.Refusal) (answered bool, err error) {
 	q.updateNow() // it has waited
-	switch {
-	case !q.unsafe() && q.mayUseStale():
+	if !q.unsafe() && q.mayUseStale() {
 		q.leave(s, false)
 		detail := DetailOriginBusy
 		if r.Why == origin.Failing {
 			detail = DetailSIE
 		}
 		return true, q.respondStored(OutcomeStale, detail)
-	case s.fetch == nil && s.flight.Attempt() == 1 && q.now.Sub(q.arrivedAt()) < q.route.Budget.Wait():
+	}
+	didWithout := r.Why == origin.Busy || r.Why == origin.Failing || r.Why == origin.Refresh
+	inTime := q.now.Sub(q.arrivedAt()) < q.route.Budget.Wait()
+	if s.fetch == nil && s.flight.Attempt() == 1 && (didWithout || inTime) {
 		return false, nil
 	}
 	q.leave(s, false)
+	if didWithout {
+		return true, q.passUncached(q.forward, rfc9111.Storable)
+	}
 	return true, q.respondRefused(r, OutcomeMiss)
 }
 

@@ -302,6 +302,35 @@ func TestStaleDoesNotWaitForItsFlight(t *testing.T) {
 	})
 }
 
+// A request that has joined a refresh which finds no place, and cannot have the stale page, asks for
+// itself. Without limits it was told that the origin is busy.
+func TestFollowerOfADroppedRefresh(t *testing.T) {
+	for _, why := range []origin.Why{origin.Refresh, origin.Busy, origin.Failing} {
+		inBubble(t, func(t *testing.T) {
+			b := newBudgeted(t, origin.Limits{}, page("stale-if-error=600"))
+			b.get("/page")
+			time.Sleep(time.Millisecond)
+			q := b.h.newRequest(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://example.com/page", nil), b.next)
+			q.readKey()
+			q.lookUp()
+			ticket, tag := q.begin()
+			f, m, _ := b.h.cache.flights.Join(tag.key, tag, q.joinable)
+			follower := b.begin(t.Context(), "/page", "Cache-Control", "no-cache")
+			other := b.begin(t.Context(), "/page")
+			f.Fail(&origin.Refusal{Why: why})
+			f.Settle()
+			m.Leave()
+			ticket.End()
+			q.found.Release()
+			a := <-follower
+			b.want(a, 200, "Larder; fwd=stale; fwd-status=200; stored", 2)
+			if a := <-other; a.status() != 200 || !strings.HasPrefix(a.cacheStatus(), "Larder; hit; ttl=-N; detail=") {
+				t.Errorf("%d, %q", a.status(), a.cacheStatus())
+			}
+		})
+	}
+}
+
 // Retry-After pauses an origin that has limits. Who may have the stale page has it; who has none
 // waits for the end if that comes soon enough, and is told when else.
 func TestPausedOrigin(t *testing.T) {

@@ -173,7 +173,9 @@ func (x *Fetch) run() {
 	if err == nil {
 		return
 	}
-	x.backOff()
+	if refusalOf(err) == nil {
+		x.backOff()
+	}
 	x.flight.Fail(err) // no change if the writer has failed the flight already
 	p, panicked := errors.AsType[*coalesce.PanicError](err)
 	if !panicked || errors.Is(err, http.ErrAbortHandler) {
