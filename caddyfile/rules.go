@@ -45,7 +45,7 @@ func policyOf(c *HandlerConfig) rfc9111.Policy {
 	if s := c.StaleIfError; s != nil {
 		p.StaleIfError = time.Duration(s.Duration)
 		for _, status := range s.Status {
-			p.Failures = append(p.Failures, rfc9111.StatusClass(status))
+			p.Failures = append(p.Failures, status.StatusClass)
 		}
 	}
 	switch c.SetCookie {
@@ -67,8 +67,8 @@ func ttlRules(rules TTLRules) []rfc9111.StatusTTL {
 			general = append(general, rfc9111.StatusTTL{Duration: d})
 		}
 		for _, status := range rule.Status {
-			ttl := rfc9111.StatusTTL{Duration: d, Statuses: []rfc9111.StatusClass{rfc9111.StatusClass(status)}}
-			if status < 10 {
+			ttl := rfc9111.StatusTTL{Duration: d, Statuses: []rfc9111.StatusClass{status.StatusClass}}
+			if status.IsClass() {
 				class = append(class, ttl)
 			} else {
 				exact = append(exact, ttl)

@@ -123,7 +123,7 @@ func (s *StaleIfError) check() error {
 	}
 	seen := make(map[StatusMatch]bool)
 	for _, status := range s.Status {
-		if status != 4 && status != 5 && (status < 400 || status > 599) {
+		if code := status.StatusClass; code != 4 && code != 5 && (code < 400 || code > 599) {
 			return fmt.Errorf("stale_if_error: %s is no failure; write a status from 400 to 599, or 4xx or 5xx", status)
 		}
 		if seen[status] {

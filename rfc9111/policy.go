@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -93,22 +94,24 @@ func (t StatusTTL) matches(status int) bool {
 // StatusClass is one status code (404), or a whole class by its first digit (5 stands for 5xx).
 type StatusClass int
 
-// ParseStatusClass reads "404" or "4xx".
+// ParseStatusClass reads "404" or "4xx". It knows the form only: whether there are such responses
+// is for the caller to say.
 func ParseStatusClass(s string) (StatusClass, error) {
-	if len(s) == 3 && s[0] >= '1' && s[0] <= '5' {
-		if s[1:] == "xx" {
-			return StatusClass(s[0] - '0'), nil
-		}
-		if n, err := strconv.Atoi(s); err == nil && n >= 100 {
-			return StatusClass(n), nil
-		}
+	if digit, ok := strings.CutSuffix(s, "xx"); ok && len(digit) == 1 && digit >= "1" && digit <= "9" {
+		return StatusClass(digit[0] - '0'), nil
+	}
+	if code, err := strconv.Atoi(s); err == nil && code >= 100 && code <= 999 {
+		return StatusClass(code), nil
 	}
 	return 0, fmt.Errorf("status %q is neither a code such as 404 nor a class such as 4xx", s)
 }
 
+// IsClass reports whether it is a whole class.
+func (c StatusClass) IsClass() bool { return c > 0 && c < 10 }
+
 // Matches reports whether status is this code or of this class.
 func (c StatusClass) Matches(status int) bool {
-	if c < 10 {
+	if c.IsClass() {
 		return status/100 == int(c)
 	}
 	return status == int(c)
@@ -116,7 +119,7 @@ func (c StatusClass) Matches(status int) bool {
 
 // String returns what [ParseStatusClass] reads.
 func (c StatusClass) String() string {
-	if c < 10 {
+	if c.IsClass() {
 		return strconv.Itoa(int(c)) + "xx"
 	}
 	return strconv.Itoa(int(c))
