@@ -369,6 +369,26 @@ func TestPurgesSurviveReopening(t *testing.T) {
 	checkAgreement(t, s)
 }
 
+func TestFetchTimeSurvivesReopening(t *testing.T) {
+	const took = 212_400_001 * time.Nanosecond
+	dir := t.TempDir()
+	s := openStore(t, Config{Path: dir, Required: true}, diskTier)
+	e := testEntry(s, "http://example.com/", []byte("body"))
+	e.FetchTime = took
+	if result := s.Put(e, 1); result != Stored {
+		t.Fatal(result)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, Config{Path: dir, Required: true}, diskTier)
+	found := s.Lookup(e.Key, func(*Variant) int { return 1 })
+	defer found.Release()
+	if found.Entry == nil || found.Entry.FetchTime != took {
+		t.Errorf("found %+v, want its FetchTime to be %v", found.Entry, took)
+	}
+}
+
 func TestBudgetsHold(t *testing.T) {
 	for _, policy := range []Eviction{LRU, LFU, FIFO, None} {
 		t.Run(policy.String(), func(t *testing.T) {
