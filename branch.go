@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -19,13 +20,16 @@ import (
 // branch that it stands in is in the key. A handler behind such a response, as all that follow
 // forward_auth are, stands in the main routes.
 
+// A larder handler behind another one has keys of its own as well: what stands between them changes
+// the answer of the one in front, which would be answered from what the other has stored.
+
 // branch names the routes for responses that a handler stands in, in the form of Identity.Branch.
 type branch struct {
 	handler caddyhttp.MiddlewareHandler
 	known   atomic.Pointer[string]
 }
 
-// of returns the branch of a request, empty in the main routes.
+// of returns the branch of a request, empty for the first handler in the main routes.
 func (b *branch) of(r *http.Request) string {
 	name := b.name(r)
 	if name == "" {
@@ -44,9 +48,24 @@ func (b *branch) name(r *http.Request) string {
 	if server == nil {
 		return ""
 	}
-	name := branchIn(placesIn(server), b.handler)
+	places := placesIn(server)
+	name := branchIn(places, b.handler)
+	if n := inFront(places, b.handler); n > 0 {
+		name += "behind " + strconv.Itoa(n) + "\n"
+	}
 	b.known.Store(&name)
 	return name
+}
+
+// inFront is how many other larder handlers a request may pass before this one.
+func inFront(places []place, handler caddyhttp.MiddlewareHandler) int {
+	front := make(map[caddyhttp.MiddlewareHandler]bool)
+	for _, p := range places {
+		if p.handler != handler && slices.ContainsFunc(p.after, func(s step) bool { return s.handler == handler }) {
+			front[p.handler] = true
+		}
+	}
+	return len(front)
 }
 
 // branchIn names the branch of a handler. One in a named route may stand in several, and wherever

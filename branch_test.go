@@ -41,6 +41,12 @@ func TestBranches(t *testing.T) {
 			t.Errorf("%s has the branch %q", name, b)
 		}
 	}
+	places := placesIn(&caddyhttp.Server{Routes: append(handlers(of404, main), handlers(named, of410)...)})
+	for n, h := range []*Handler{of404, main, named, of410, shared} {
+		if got := inFront(places, h); got != n%4 {
+			t.Errorf("in front of the handler %d are %d", n, got)
+		}
+	}
 	last := len(proxy.HandleResponse) - 1
 	before := branchIn(placesIn(server), of404)
 	proxy.HandleResponse[0], proxy.HandleResponse[last] = proxy.HandleResponse[last], proxy.HandleResponse[0]

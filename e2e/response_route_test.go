@@ -108,3 +108,27 @@ func TestBehindForwardAuthKeysAreTheSame(t *testing.T) {
 		t.Errorf("without forward_auth: %q", a.cacheStatus())
 	}
 }
+
+// C8c, and of two larders one behind the other: what stands between them changes the answer of the
+// one in front. That one was answered from what the other had stored.
+func TestLarderBehindAnotherHasKeysOfItsOwn(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
+	in := start(t, setup{site: `route {
+		larder
+		header {
+			Cache-Control private
+			X-Between yes
+			defer
+		}
+		larder
+		reverse_proxy {{origin}}
+	}`}, o)
+	for n := range 3 {
+		a := in.get("/")
+		a.want(t, 200, "1", "")
+		if got := a.Header.Get("Cache-Control") + a.Header.Get("X-Between"); got != "privateyes" {
+			t.Errorf("request %d: %q, %q", n, got, a.cacheStatus())
+		}
+	}
+	o.asked(t, 1)
+}

@@ -34,7 +34,7 @@ type Identity struct {
 	// server's routes for errors, else 0. What answers an error is no answer for the URL.
 	ErrorStatus uint16
 	// Branch names the server's routes that the request has come to by what a response to it says,
-	// empty in the main ones. They answer the URL otherwise.
+	// or behind another cache. They answer the URL otherwise. It is empty in the main ones.
 	Branch string
 	// Purgeable says that the request asks for a URL that a purge could name.
 	Purgeable bool
