@@ -441,6 +441,7 @@ func TestSitesAtTwoAddressesOfOnePort(t *testing.T) {
 	internal("GET", "/kept")
 	s.more = fmt.Sprintf("http://127.0.0.1:%d {\nrespond first\n}\n", freePort(t)) + s.more
 	in.load(s, o) // Caddy numbers its servers anew
+	awaitHandOver(t, fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("127.0.0.2:%d", port))
 	if a := internal("GET", "/kept"); !a.isHit() {
 		t.Errorf("after a reload with another site: %q", a.cacheStatus())
 	}

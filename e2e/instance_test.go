@@ -158,6 +158,17 @@ func (in *instance) load(s setup, o *origin) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// awaitHandOver waits until the configuration that goes has closed its listeners at addresses where
+// the new one listens too, as load does for that of the instance.
+func awaitHandOver(t *testing.T, addresses ...string) {
+	t.Helper()
+	for _, address := range addresses {
+		eventually(t, "the configuration that goes has closed its listener", func() bool {
+			return caddy.ListenerUsage("tcp", address) <= 1
+		})
+	}
+}
+
 func (in *instance) tryLoad(s setup, o *origin) error {
 	in.t.Helper()
 	disk := "off"
