@@ -253,6 +253,7 @@ func TestPOSTReachesServersOfAnotherConfiguration(t *testing.T) {
 				awaitClosedStores(t)
 			}
 			in.load(with(s, addresses), o)
+			awaitHandOver(t, fmt.Sprintf("127.0.0.1:%d", other))
 			in.port = other
 		}
 		in.port = other
@@ -260,7 +261,7 @@ func TestPOSTReachesServersOfAnotherConfiguration(t *testing.T) {
 			{"/page", "/page"}, {"/page", "/group"}, {"/page?x&u=1", "/page?x&u=2"},
 		} {
 			in.get(tc.page).want(t, 200, "", "Larder; fwd=uri-miss; stored")
-			change("127.0.0.1 [::1]")
+			change("127.0.0.1 127.0.0.2")
 			in.get(tc.page).want(t, 200, "", "Larder; fwd=uri-miss; stored")
 			in.do(http.MethodPost, tc.post, "x").want(t, 200, "", "")
 			change("127.0.0.1")

@@ -78,8 +78,8 @@ func (l *labels) add(older, more []string) {
 	}
 }
 
-// bringLabels brings the labels of the store and of its file together. unknown says that the file has
-// some that the store did not know.
+// bringLabels brings the labels of the store and of its file together. unknown says that the file
+// has some that the store did not know.
 func (t *buckets) bringLabels(l *labels) (unknown bool, err error) {
 	inFile, err := t.labels()
 	if err != nil {

@@ -366,37 +366,3 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	}
 	return b.mark(id, r, rec.severity)
 }
-
-// restorePurges reads the purges bucket and adds the purges that are in force and not in it.
-func (t *buckets) restorePurges(r *purgeSet) ([]*purgeRecord, error) {
-	stored := make(map[uint64]bool)
-	var found []*purgeRecord
-	err := t.purges.ForEach(func(key, value []byte) error {
-		rec, err := decodePurge(key, value)
-		if err != nil {
-			return err
-		}
-		stored[rec.gen] = true
-		found = append(found, rec)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	generation := t.number(metaGeneration)
-	for _, rec := range r.snapshot() {
-		if stored[rec.gen] {
-			continue
-		}
-		if rec.gen <= generation && rec.memoryOnly {
-			continue
-		}
-		if rec.gen <= generation {
-			return nil, fmt.Errorf("purge of generation %d is older than the file's %d: %w", rec.gen, generation, errDamaged)
-		}
-		if err := t.putPurge(rec); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
-}
