@@ -20,7 +20,8 @@ func (x *Fetch) removeGone(status int, asked time.Time) {
 	if !rfc9111.Gone(status) {
 		return
 	}
-	keys, r := x.hintedKeys(), x.presented.goneRemoval(x.cache, x.selector())
+	var room [maxKeys]store.Key
+	keys, r := x.hintedKeys(room[:0]), x.presented.goneRemoval(x.cache, x.selector())
 	x.noteGone(x.cache, keys)
 	r.remote, r.asked = x.remote, asked
 	var removed []*store.Entry
@@ -73,27 +74,30 @@ func (q *Request) goneOnPass() func(status int) {
 	if q.r.Method == http.MethodHead {
 		return nil
 	}
-	keys := []store.Key{q.key}
-	for _, hint := range q.hints {
+	var room [maxKeys]store.Key
+	keys := append(room[:0], q.key)
+	for _, hint := range q.hints.all() {
 		if key := q.route.Key.keyBy(&q.keyed, hint.says); !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
-	if q.cache.inFlight.of(q.storedURL()).Load() == 0 && !slices.ContainsFunc(keys, func(key store.Key) bool { return !q.cache.store.Absent(key) }) {
+	fetched := q.cache.inFlight.total.Load() > 0 && q.cache.inFlight.of(q.storedURL()).Load() > 0
+	if !fetched && !slices.ContainsFunc(keys, func(key store.Key) bool { return !q.cache.store.Absent(key) }) {
 		return nil
 	}
+	removed := slices.Clone(keys) // so that those are on the stack
 	asked, r := time.Now(), q.presented.goneRemoval(q.cache, q.route.selector(q.r, headerOf(snapshot(q.r.Header))))
 	return func(status int) {
 		if !rfc9111.Gone(status) {
 			return
 		}
-		q.noteGone(q.cache, keys)
+		q.noteGone(q.cache, removed)
 		if r.asked = asked; q.cache.remote != nil {
 			if r.remote = q.beginRemote(); r.remote != nil {
 				defer r.remote.End()
 			}
 		}
-		for _, key := range keys {
+		for _, key := range removed {
 			r.removeFrom(key)
 		}
 	}

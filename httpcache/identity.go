@@ -22,6 +22,8 @@ type Identity struct {
 	// Listener is where the connection came in. The client chooses Host, so Host alone would let
 	// two sites share responses.
 	Listener Listener
+	// Purgeable says that the request asks for a URL that a purge could name.
+	Purgeable bool
 	// TLS says that the client spoke https to the server.
 	TLS bool
 	// Trusted says that a trusted proxy made the request's claims about scheme or host.
@@ -36,8 +38,6 @@ type Identity struct {
 	// Branch names the server's routes that the request has come to by what a response to it says,
 	// or behind another cache. They answer the URL otherwise. It is empty in the main ones.
 	Branch string
-	// Purgeable says that the request asks for a URL that a purge could name.
-	Purgeable bool
 }
 
 // Listener is where a connection came in: a server, and its port or the path of its socket. The

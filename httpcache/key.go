@@ -33,11 +33,13 @@ type keyed struct {
 	method   string   // the method class: GET stands for HEAD too
 	inner    *url.URL // path and query as they are when the cache sees them
 	header   http.Header
-	added    []string // expanded texts of KeyRules.Add
-	body     []byte   // the request's content, for POST and QUERY
-	hasBody  bool
+	added    []string               // expanded texts of KeyRules.Add
+	body     []byte                 // the request's content, see hasBody
 	variance rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }
+
+// hasBody reports whether the request's content is part of the key: of POST and QUERY.
+func (k *keyed) hasBody() bool { return k.method != http.MethodGet }
 
 // key hashes k. Every part is preceded by its length, so two different requests cannot spell the
 // same bytes (C5).
@@ -84,7 +86,7 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 		b.text(k.Branch)
 	}
 	b.count(int(k.ErrorStatus))
-	if k.hasBody {
+	if k.hasBody() {
 		// RFC 10008 2.7: the content and what says how to read it.
 		b.texts(k.header["Content-Type"])
 		b.texts(k.header["Content-Encoding"])

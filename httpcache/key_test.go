@@ -248,7 +248,7 @@ func fuzzedRequest(path, query, header, cookie, body string) (*keyed, bool) {
 	k.Dotted = strings.HasSuffix(cookie, ".")
 	k.Trusted = strings.HasSuffix(cookie, "!")
 	if body != "" {
-		k.method, k.body, k.hasBody = "QUERY", []byte(body), true
+		k.method, k.body = "QUERY", []byte(body)
 		k.header["Content-Type"] = []string{header}
 	}
 	if inner, found := strings.CutPrefix(path, "/api"); found { // as handle_path does
@@ -271,7 +271,7 @@ func spelled(rules *KeyRules, k *keyed) string {
 	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme(), k.Authority, k.Listener, target(urlform.PathAsSent(k.URL), k.URL), inner,
 		k.header["X-A"], k.header["X-B"], jar["a"], jar["b"], k.added)
 	s += fmt.Sprintf("%q %q %v %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.Dotted, k.Trusted)
-	if k.hasBody {
+	if k.hasBody() {
 		s += fmt.Sprintf("%q %q %q", k.header["Content-Type"], k.header["Content-Encoding"], k.body)
 	}
 	return s
@@ -322,9 +322,9 @@ func TestKeyPartsCount(t *testing.T) {
 		{"claim, two lines", func(k *keyed) { k.header["X-Host"] = []string{"i", ""} }},
 		{"added", func(k *keyed) { k.added = []string{"y"} }},
 		{"added, split", func(k *keyed) { k.added = []string{"x", ""} }},
-		{"body", func(k *keyed) { k.method, k.hasBody, k.body = "QUERY", true, []byte("x") }},
+		{"body", func(k *keyed) { k.method, k.body = "QUERY", []byte("x") }},
 		{"type of the body", func(k *keyed) {
-			k.method, k.hasBody, k.body = "QUERY", true, []byte("x")
+			k.method, k.body = "QUERY", []byte("x")
 			k.header["Content-Type"] = []string{"text/plain"}
 		}},
 	} {

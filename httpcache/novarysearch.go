@@ -26,8 +26,8 @@ import (
 // the answer, as with Vary. A path of which nothing else is said than by its last answer costs one
 // look-up.
 type varianceHints struct {
-	used     atomic.Bool                             // so that a process whose origins never say it pays one load
-	known    *lru.Cache[store.Key, []varianceHint]   // the latest first; no list is ever written to
+	used     atomic.Bool // so that a process whose origins never say it pays one load
+	known    *lru.Cache[store.Key, *pathHints]
 	restored atomic.Pointer[map[string]varianceHint] // by searchTag, for paths that are not known
 
 	noting sync.Mutex
@@ -38,6 +38,18 @@ type varianceHints struct {
 type varianceHint struct {
 	says        rfc9111.SearchVariance
 	requestTime time.Time
+}
+
+// pathHints are what is known of a path, the latest first. They are never written to. A pointer,
+// because every request has one.
+type pathHints []varianceHint
+
+// all returns the hints, none if h is nil.
+func (h *pathHints) all() []varianceHint {
+	if h == nil {
+		return nil
+	}
+	return *h
 }
 
 const (
@@ -53,35 +65,35 @@ const (
 func newVarianceHints() *varianceHints {
 	s := new(varianceHints)
 	var err error
-	s.known, err = lru.NewWithEvict(searchPaths, func(_ store.Key, hints []varianceHint) { s.size -= sizeOf(hints) })
+	s.known, err = lru.NewWithEvict(searchPaths, func(_ store.Key, hints *pathHints) { s.size -= hints.bytes() })
 	if err != nil {
 		panic(err) // only a size of zero is an error
 	}
 	return s
 }
 
-func sizeOf(hints []varianceHint) (size int) {
-	for i := range hints {
-		size += hintBytes + hints[i].says.Size()
+func (h *pathHints) bytes() (size int) {
+	for _, hint := range h.all() {
+		size += hintBytes + hint.says.Size()
 	}
 	return size
 }
 
-// of returns what is known of the path of k, the latest first.
-func (s *varianceHints) of(rules *KeyRules, k *keyed) []varianceHint {
+// of returns what is known of the path of k, nil if that is nothing.
+func (s *varianceHints) of(rules *KeyRules, k *keyed) *pathHints {
 	if !s.used.Load() {
 		return nil
 	}
 	return s.ofPath(rules.pathKey(k), rules, k)
 }
 
-func (s *varianceHints) ofPath(path store.Key, rules *KeyRules, k *keyed) []varianceHint {
+func (s *varianceHints) ofPath(path store.Key, rules *KeyRules, k *keyed) *pathHints {
 	if hints, ok := s.known.Get(path); ok {
 		return hints
 	}
 	if restored := s.restored.Load(); restored != nil {
 		if hint, ok := (*restored)[searchTag(rules.storedURL(k))]; ok {
-			return []varianceHint{hint}
+			return &pathHints{hint}
 		}
 	}
 	return nil
@@ -89,11 +101,11 @@ func (s *varianceHints) ofPath(path store.Key, rules *KeyRules, k *keyed) []vari
 
 // latest is by what a request is looked up first. Requests that have one key by it wait for one
 // fetch.
-func latest(hints []varianceHint) rfc9111.SearchVariance {
-	if len(hints) == 0 {
+func (h *pathHints) latest() rfc9111.SearchVariance {
+	if h == nil {
 		return rfc9111.SearchVariance{}
 	}
-	return hints[0].says
+	return (*h)[0].says
 }
 
 // note remembers what the answer to a request says. That queries are compared as they are written
@@ -103,14 +115,14 @@ func (s *varianceHints) note(rules *KeyRules, k *keyed, said varianceHint) {
 	s.noting.Lock()
 	defer s.noting.Unlock()
 	hints := s.ofPath(path, rules, k)
-	if len(hints) == 0 && said.says.IsDefault() {
+	if hints == nil && said.says.IsDefault() {
 		return
 	}
 	if old, known := s.known.Peek(path); known {
-		s.size -= sizeOf(old)
+		s.size -= old.bytes()
 	}
-	hints = withHint(hints, said, time.Now())
-	s.size += sizeOf(hints)
+	hints = hints.with(said, time.Now())
+	s.size += hints.bytes()
 	s.known.Add(path, hints)
 	for s.size > maxHintBytes && s.known.Len() > 1 {
 		s.known.RemoveOldest()
@@ -118,26 +130,27 @@ func (s *varianceHints) note(rules *KeyRules, k *keyed, said varianceHint) {
 	s.used.Store(true)
 }
 
-// withHint returns hints with one more, the latest first. A request in the future is from before
-// the clock was set back, and counts as the earliest.
-func withHint(hints []varianceHint, said varianceHint, now time.Time) []varianceHint {
+// with returns the hints with one more. A request in the future is from before the clock was set
+// back, and counts as the earliest.
+func (h *pathHints) with(said varianceHint, now time.Time) *pathHints {
 	at := func(h *varianceHint) time.Time {
 		if h.requestTime.After(now) {
 			return time.Time{}
 		}
 		return h.requestTime
 	}
-	next := make([]varianceHint, 0, len(hints)+1)
-	for _, h := range hints {
-		if !h.says.Equal(said.says) {
-			next = append(next, h)
-		} else if at(&h).After(at(&said)) {
-			said = h
+	next := make(pathHints, 0, len(h.all())+1)
+	for _, hint := range h.all() {
+		if !hint.says.Equal(said.says) {
+			next = append(next, hint)
+		} else if at(&hint).After(at(&said)) {
+			said = hint
 		}
 	}
 	next = append(next, said)
 	slices.SortStableFunc(next, func(a, b varianceHint) int { return at(&b).Compare(at(&a)) })
-	return next[:min(len(next), maxHints)]
+	next = next[:min(len(next), maxHints)]
+	return &next
 }
 
 // restoreTime bounds how long the first request waits for the hints of stored responses.
@@ -198,15 +211,15 @@ func (rt *Route) varianceAgrees(e *store.Entry, k *keyed, used rfc9111.SearchVar
 func (q *Request) readHints() {
 	q.keyed.variance = rfc9111.SearchVariance{}
 	q.hints = q.cache.varianceHints.of(&q.route.Key, &q.keyed)
-	q.keyed.variance = latest(q.hints)
+	q.keyed.variance = q.hints.latest()
 	q.key = q.route.Key.key(&q.keyed)
 }
 
 // lookUpOthers looks for a later response than was found by the latest hint, by the others. The
 // request goes on with the key of the one that it takes.
 func (q *Request) lookUpOthers() {
-	for i := range q.hints {
-		says := q.hints[i].says
+	for _, hint := range q.hints.all() {
+		says := hint.says
 		key := q.route.Key.keyBy(&q.keyed, says)
 		if key == q.key {
 			continue
@@ -262,10 +275,13 @@ func (x *Fetch) hintAgain(entry *store.Entry) {
 	}
 }
 
-// hintedKeys returns the keys by which the request of the fetch is looked up, and that by which it
+// maxKeys is how many keys a request may be looked up by, and have been when a fetch began.
+const maxKeys = 2 + maxHints
+
+// hintedKeys appends the keys by which the request of the fetch is looked up, and that by which it
 // was when the fetch began.
-func (x *Fetch) hintedKeys() []store.Key {
-	keys := []store.Key{x.key}
+func (x *Fetch) hintedKeys(keys []store.Key) []store.Key {
+	keys = append(keys, x.key)
 	if x.asked != x.key {
 		keys = append(keys, x.asked)
 	}
@@ -273,7 +289,7 @@ func (x *Fetch) hintedKeys() []store.Key {
 		return keys
 	}
 	x.keyed.header = headerOf(x.clientHeader)
-	for _, hint := range x.cache.varianceHints.of(&x.route.Key, &x.keyed) {
+	for _, hint := range x.cache.varianceHints.of(&x.route.Key, &x.keyed).all() {
 		if key := x.route.Key.keyBy(&x.keyed, hint.says); !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}

@@ -211,7 +211,7 @@ func TestNoVarySearchHintsAreBounded(t *testing.T) {
 	}
 	size := 0
 	for _, hints := range s.known.Values() {
-		size += sizeOf(hints)
+		size += hints.bytes()
 	}
 	if s.size != size || size > maxHintBytes || size < maxHintBytes/2 {
 		t.Errorf("%d paths of %d bytes, counted as %d", s.known.Len(), size, s.size)

@@ -32,16 +32,17 @@ import (
 // stored outdates that one. By another key, to which another No-Vary-Search leads, a response that
 // the request selects is one of another Vary.
 func (x *Fetch) outdates(entry *store.Entry) bool {
-	keys := x.hintedKeys()
+	var room [maxKeys]store.Key
+	keys := x.hintedKeys(room[:0])
 	keys = slices.DeleteFunc(keys, func(key store.Key) bool {
 		return key == entry.Key && x.cache.store.Alone(key) || x.cache.store.Absent(key)
 	})
 	if len(keys) == 0 {
 		return true
 	}
-	own := x.selector()
+	own, stored, variant, asked := x.selector(), entry.Key, entry.Variant, entry.RequestTime
 	outdates := func(key store.Key, newer, older *store.Variant) bool {
-		if key != entry.Key {
+		if key != stored {
 			return own(newer) > 0 && own(older) > 0
 		}
 		return !newer.Equal(older) && outdated(older, newer, own)
@@ -50,15 +51,15 @@ func (x *Fetch) outdates(entry *store.Entry) bool {
 	for _, key := range keys {
 		some := false // of what is stored may be outdated
 		later := x.cache.store.Lookup(key, func(v *store.Variant) int {
-			some = some || outdates(key, &entry.Variant, v)
-			if outdates(key, v, &entry.Variant) {
+			some = some || outdates(key, &variant, v)
+			if outdates(key, v, &variant) {
 				return 1
 			}
 			return 0
 		})
 		e := later.Entry
-		isOlder := e != nil && askedBefore(entry, e.RequestTime) && !askedBefore(e, entry.RequestTime)
-		if isOlder && key != entry.Key {
+		isOlder := e != nil && askedBefore(entry, e.RequestTime) && !askedBefore(e, asked)
+		if isOlder && key != stored {
 			x.hint(x.route.evaluated(e).search, e.RequestTime) // the path may not be known for it
 		}
 		if later.Release(); isOlder {
@@ -70,8 +71,8 @@ func (x *Fetch) outdates(entry *store.Entry) bool {
 	}
 	for _, key := range outdatedIn {
 		r := removal{
-			cache: x.cache, remote: x.remote, asked: entry.RequestTime,
-			outdated: func(v *store.Variant) bool { return outdates(key, &entry.Variant, v) },
+			cache: x.cache, remote: x.remote, asked: asked,
+			outdated: func(v *store.Variant) bool { return outdates(key, &variant, v) },
 		}
 		r.removeFrom(key)
 	}

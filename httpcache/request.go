@@ -32,17 +32,16 @@ type Request struct {
 	waited time.Duration // from its arrival to now; a second time.Time would cost every hit more
 
 	presented
-	hops int // how often the request has passed this cache already, set by readKey
-
 	// Set by lookUp.
 	found     store.Result
 	freshness *rfc9111.Freshness // of found.Entry
 	varyNames []string           // what is known of the URL's Vary
 
-	hints []varianceHint // what is known of the path's queries
+	hints *pathHints // what is known of the path's queries
 
 	decision  Decision   // set by Request.decide
 	withheld  Detail     // why what was found, or is under way, is no answer
+	hops      uint8      // how often the request has passed this cache already, set by readKey
 	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
 }
@@ -222,11 +221,10 @@ func (q *Request) readKey() {
 	}
 	k.inner = r.URL
 	k.header, k.added = r.Header, q.expand(q.route.Key.Add)
-	k.hasBody = k.method != http.MethodGet
 	q.readHints()
 	q.authorized = q.route.Key.hasUnkeyedAuthorization(r.Header)
 	q.unkeyedCookie = q.route.Key.hasUnkeyedCookie(r.Header)
-	q.hops = rfc9111.CDNLoopCount(r.Header, loopToken)
+	q.hops = uint8(rfc9111.CDNLoopCount(r.Header, loopToken)) // less than maxLoops
 	if !q.route.Policy.IgnoreClientDirectives {
 		q.directives = rfc9111.ParseRequest(r.Header)
 	}
@@ -287,7 +285,7 @@ func (q *Request) flightKeyFor(varyNames []string) store.Key {
 		return q.key
 	}
 	names := append([]string{class}, varyNames...)
-	values := append([]string{strconv.Itoa(q.hops)}, rfc9111.VariantValues(varyNames, q.r.Header)...)
+	values := append([]string{strconv.Itoa(int(q.hops))}, rfc9111.VariantValues(varyNames, q.r.Header)...)
 	return variantKey(q.key, names, values)
 }
 

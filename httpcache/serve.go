@@ -105,7 +105,7 @@ func (q *Request) lookUp() rfc9111.Use {
 	if e := q.found.Entry; e != nil && !q.route.varianceAgrees(e, &q.keyed, q.keyed.variance) {
 		q.found.Entry = nil
 	}
-	if len(q.hints) > 1 {
+	if len(q.hints.all()) > 1 {
 		q.lookUpOthers()
 	}
 	if q.found.Entry == nil {

@@ -14,11 +14,11 @@ import (
 // No-Vary-Search (draft-ietf-httpbis-no-vary-search 4). The zero value is the default, under which
 // queries are compared as they are written.
 type SearchVariance struct {
-	ignoreOrder bool
 	// names are those without effect, sorted; with allBut every name is, except them.
-	names  []string
-	allBut bool
-	custom bool
+	names       []string
+	ignoreOrder bool
+	allBut      bool
+	custom      bool
 }
 
 // ParseNoVarySearch reads No-Vary-Search, a structured-field Dictionary. What is not valid or
