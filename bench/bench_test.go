@@ -185,3 +185,15 @@ func TestGauge(t *testing.T) {
 		t.Errorf("%d, want none", most)
 	}
 }
+
+// TestVisitParts: what counts is told in parts of the same length.
+func TestVisitParts(t *testing.T) {
+	v := visits{unseen: time.Second, length: visitParts * time.Second}
+	for at, want := range map[time.Duration]int{
+		0: -1, time.Second - 1: -1, time.Second: 0, 2*time.Second - 1: 0, 2 * time.Second: 1, 6*time.Second - 1: visitParts - 1, 6 * time.Second: visitParts - 1,
+	} {
+		if got := v.part(visit{at: at}); got != want {
+			t.Errorf("%v: part %d, want %d", at, got, want)
+		}
+	}
+}

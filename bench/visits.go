@@ -29,6 +29,9 @@ type visits struct {
 // and some.
 const visitConns = 300
 
+// visitParts is in how many parts what is seen is told, one after the other.
+const visitParts = 5
+
 // visit is one of them.
 type visit struct {
 	at   time.Duration // since the first
@@ -50,7 +53,8 @@ func (v *visits) sequence() (all []visit) {
 type seen struct {
 	mu     sync.Mutex
 	took   []time.Duration
-	waited int // for the origin: their answer was no hit
+	parts  [visitParts][]time.Duration // of took, by when they came
+	waited int                         // for the origin: their answer was no hit
 	stale  int
 	failed int // with a status of 500 or above
 	err    error
@@ -70,7 +74,7 @@ func (v *visits) send(ctx context.Context, s *subject) (*seen, error) {
 		visitors.Go(func() {
 			for one := range due {
 				got, took, err := m.visit(fmt.Sprintf(v.path, one.page))
-				out.note(got, took, err, one.at >= v.unseen)
+				out.note(got, took, err, v.part(one))
 				if err != nil {
 					return
 				}
@@ -81,6 +85,14 @@ func (v *visits) send(ctx context.Context, s *subject) (*seen, error) {
 	close(due)
 	visitors.Wait()
 	return &out, errors.Join(err, out.err)
+}
+
+// part is in which part of what counts a visit comes, negative if in none.
+func (v *visits) part(one visit) int {
+	if one.at < v.unseen {
+		return -1
+	}
+	return min(int((one.at-v.unseen)*visitParts/v.length), visitParts-1)
 }
 
 // pace hands out each visit when its time has come.
@@ -100,15 +112,16 @@ func (v *visits) pace(ctx context.Context, due chan<- visit, out *seen) error {
 }
 
 // note adds one to what counts, if it does.
-func (n *seen) note(got reply, took time.Duration, err error, counts bool) {
+func (n *seen) note(got reply, took time.Duration, err error, part int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case err != nil:
 		n.err = errors.Join(n.err, err)
-	case !counts:
+	case part < 0:
 	default:
 		n.took = append(n.took, took)
+		n.parts[part] = append(n.parts[part], took)
 		if !isHit(got) {
 			n.waited++
 		}
