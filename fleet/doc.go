@@ -34,9 +34,9 @@
 //
 // That holds while the log only grows. Somebody may put the server's keys back to an older state
 // under it (a backup that is loaded, RESTORE), and then generations of the term are given twice. So
-// each record has a random ID, and each call of a node says which record it has applied last
-// (node.place). The server begins a new epoch where its log has not got that one (Log), and every
-// node reads a new epoch's log from its beginning.
+// each record has a random ID, and each call of a node says which record it has applied last and
+// which of its beats was replied to last (node.place). The server begins a new epoch where it has
+// not got the one or the other (Log), and every node reads a new epoch's log from its beginning.
 //
 // # The argument
 //
@@ -71,10 +71,10 @@
 // fence have passed (waiting.wait; a beat says the fence). Every pass of N is of a beat that was
 // sent at most a fence before its end. Of a beat before P: that pass is over. Of a beat after P:
 // its reply has a tail of g or more, so node.beaten makes it a promise, and node.done a pass only
-// when P is applied: it has to know the record at that tail again (node.knows), and has not where it
-// has applied others in a log that was put back since. R asks Pass after it started and before it looks anything up: a pass that it
-// reads there has P applied, and (1) holds. A pass that is read after the look-up may be newer than
-// what was found.
+// when P is applied: it has to know the record at that tail again (node.knows), and has not where
+// it has applied others in a log that was put back since. R asks Pass after it started and before
+// it looks anything up: a pass that it reads there has P applied, and (1) holds. A pass that is
+// read after the look-up may be newer than what was found.
 //
 // (3) N was not in the list. It has left (Close gives up the pass first); or its first beat came
 // after P, which is as in (2); or it was evicted. A node is evicted when it has not beaten for 1.05
@@ -103,11 +103,12 @@
 //   - P was removed from the log before N has read it. Generations of a term have no gaps
 //     (node.follows): N's caches are suspect, and its floor is above the gap, before it
 //     acknowledges anything. The node of P has not seen it come back, and appends it again.
-//   - The log was put back. N has applied what it has not got, so N's next call ends the epoch, as
-//     does the Append of a purge that N makes: it waits as after the loss of a registration. With a
-//     new epoch N applies all that its log has, whatever N had applied at the same places before
-//     (node.adopt), and what is shared is of another epoch. Where an older epoch was put back N
-//     knows it again (node.heard), and ends it too.
+//   - The log and the list were put back. The next call of a node that has applied what is lost, or
+//     has had a reply to a beat that is lost, ends the epoch, as does the Append of a purge that
+//     such a node makes: it waits as after the loss of a registration. With a new epoch N applies
+//     all that its log has, whatever N had applied at the same places before (node.adopt), and what
+//     is shared is of another epoch. Where an older epoch was put back N knows it again
+//     (node.heard), and ends it too.
 //   - replicas: appendOnce takes nothing for appended that too few have.
 //
 // What N loses: a crash after the acknowledgement. The position that the caches have on disk is
@@ -144,10 +145,10 @@
 // clock); a server's clock that is set ahead by a fence within the first fence of a term; two
 // servers that both take writes for the same nodes, for which Redis has min-replicas-to-write.
 //
-// Nor is a log that was put back, for as long as no node has called that has applied what was lost:
-// a tenth of a fence as a rule, for ever where all of them have ended without a position that their
-// caches kept. Until then a purge that is
-// made by a node which has not applied it (it has been started since, or was behind) does not wait
-// for a node that has been registered since the older state was kept, and such a node may take
-// shared responses of before for newer ones.
+// Nor is a log that was put back, until a node has called that knows of a record or of a reply to a
+// beat of its own that was lost: a tenth of a fence as a rule, for ever where all of them have ended
+// without a position that their caches kept. Until then a purge that is made by a node which knows
+// of neither (it has been started since, or the older state is younger than its last beat) does not
+// wait for a node that has been registered since, and such a node may take shared responses of
+// before for newer ones.
 package fleet

@@ -26,12 +26,15 @@ type Engine interface {
 // a mark, which may leave a gap. It is below 2^53. 0 comes before all records.
 type Generation uint64
 
-// Place is a record that a node has applied: the newest. The zero value is none.
+// Place is what a node knows to be in a term: the newest record that it has applied, and its own
+// last beat. The zero value is none.
 type Place struct {
 	Epoch      string
 	Mark       Generation // of the newest mark then
 	Generation Generation
 	ID         string // the record's
+	Node       string
+	Beaten     time.Time // Now in the reply to the beat, zero for none
 }
 
 // Log is the order of purges, and the list of nodes that have to apply them. Each method is one
@@ -49,7 +52,8 @@ type Place struct {
 // applied. Where the log is of the same epoch and has not got that, a new epoch begins. It has not
 // got it where the mark is above its own; or where the marks are equal, and another record, or
 // none, is at a generation from the mark on that has not been trimmed. Where the newest record
-// alone is gone its ID counts.
+// alone is gone its ID counts. Nor has it got it where the marks are equal, and the node is listed
+// as Seen before Beaten.
 type Log interface {
 	// Beat notes that a node is alive and how far it has applied the log. The first beat registers
 	// the node.
@@ -89,7 +93,7 @@ type State struct {
 	Mark  Generation    // of the newest mark, whether it is still there or not
 	Bytes int64         // that its records take, about
 	Term  time.Duration // since the newest mark
-	Now   time.Time     // by the server's clock
+	Now   time.Time     // by the server's clock. In the reply to a beat it is the node's Seen
 }
 
 // HistoryBytes is about how many bytes of the log an Engine keeps, which keeps so many records: a

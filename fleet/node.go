@@ -28,6 +28,7 @@ type node struct {
 	applied Generation // all records up to it have been. 0: none yet
 	id      string     // of the record there
 	recent  []Record   // the newest of them, without their data
+	beat    time.Time  // the last one of the term that was replied to, by the server's clock
 	// kept is up to where purges need not reach the caches: they have them, or all that they had is
 	// suspect.
 	kept  Generation
@@ -92,7 +93,7 @@ func placeOf(text string, applied Generation) Place {
 	if err != nil {
 		return Place{}
 	}
-	return Place{text[:dot], Generation(mark), applied, text[id+1:]}
+	return Place{Epoch: text[:dot], Mark: Generation(mark), Generation: applied, ID: text[id+1:]}
 }
 
 func (s *State) term() string { return termName(s.Epoch, s.Mark) }
@@ -105,13 +106,15 @@ const lastMark Generation = 1<<53 - 1
 // place is what the node says to have applied, for the server to compare. What the caches had at
 // the start counts until something has been applied. An epoch that has come back is to end.
 func (n *node) place() Place {
-	switch {
-	case n.back != "":
+	if n.back != "" {
 		return Place{Epoch: n.back, Mark: lastMark}
-	case n.applied == 0:
-		return n.position
 	}
-	return Place{n.epoch, n.mark, n.applied, n.id}
+	p := Place{Epoch: n.epoch, Mark: n.mark, Generation: n.applied, ID: n.id}
+	if here := n.position.Epoch == n.epoch && n.position.Mark == n.mark; n.applied == 0 && (n.epoch == "" || here) {
+		p = n.position
+	}
+	p.Beaten = n.beat
+	return p
 }
 
 // beaten takes the reply to a beat.
@@ -120,7 +123,7 @@ func (n *node) beaten(asked, came time.Duration, s State) (do todo) {
 	if !n.heard(asked, came, s, &do) {
 		return do
 	}
-	do.upTo = n.applied
+	do.upTo, n.beat = n.applied, s.Now
 	switch {
 	case n.knows(s.Tail, s.ID):
 		n.grant(asked)
@@ -217,6 +220,7 @@ func (n *node) adopt(came time.Duration, s State, do *todo) {
 	if n.epoch != "" && n.epoch != s.Epoch {
 		n.past = append(n.past[max(0, len(n.past)-maxPast+1):], n.epoch)
 	}
+	n.beat = time.Time{}
 	n.epoch, n.mark, n.name, n.learned = s.Epoch, s.Mark, s.term(), came
 	n.promises = nil
 	n.tail = s.Tail

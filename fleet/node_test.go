@@ -179,22 +179,26 @@ func TestAPassOfALogThatWasPutBack(t *testing.T) {
 
 // TestPlaces are what the server compares.
 func TestPlaces(t *testing.T) {
-	n := &node{fence: 1000, position: Place{"e", 10, 12, "twelve"}}
+	n := &node{fence: 1000, position: Place{Epoch: "e", Mark: 10, Generation: 12, ID: "twelve"}}
 	if n.place() != n.position {
 		t.Errorf("before it has read: %+v", n.place())
 	}
 	n.done(n.read(90, 95, 0, []Record{{Generation: 10, ID: "a"}, {Generation: 11, ID: "b"}}, at(10, 10, 12)))
-	if want := (Place{"e", 10, 11, "b"}); n.place() != want {
+	if want := (Place{Epoch: "e", Mark: 10, Generation: 11, ID: "b"}); n.place() != want {
 		t.Errorf("when it has read: %+v", n.place())
 	}
 	s := at(10, 10, 12)
 	s.ID = "c"
-	if n.done(n.read(100, 105, 11, nil, s)); n.place() != (Place{"e", 10, 12, "c"}) {
+	if n.done(n.read(100, 105, 11, nil, s)); n.place() != (Place{Epoch: "e", Mark: 10, Generation: 12, ID: "c"}) {
 		t.Errorf("where the newest record was removed: %+v", n.place())
+	}
+	s.Now = time.UnixMicro(5)
+	if n.beaten(110, 115, s); n.place().Beaten != s.Now {
+		t.Errorf("when it has beaten: %+v", n.place())
 	}
 	// Another epoch, and then the old one again: somebody has put it back.
 	n.beaten(200, 205, State{Epoch: "f", Mark: 50, First: 50, Tail: 50})
-	if n.place() != n.position || n.name != termName("f", 50) {
+	if n.place() != (Place{Epoch: "f", Mark: 50}) || n.name != termName("f", 50) {
 		t.Errorf("in another epoch: %+v", n)
 	}
 	n.beaten(204, 206, s) // late
@@ -208,7 +212,7 @@ func TestPlaces(t *testing.T) {
 	if n.beaten(220, 225, State{Epoch: "g", Mark: 70, First: 70, Tail: 70}); n.back != "" || n.name != termName("g", 70) {
 		t.Errorf("in the third epoch: %+v", n)
 	}
-	for _, p := range []Place{{"e", 10, 11, "b"}, {"an epoch", 1<<53 - 1, 1, ""}, {"e.f", 0, 7, "x"}} {
+	for _, p := range []Place{{Epoch: "e", Mark: 10, Generation: 11, ID: "b"}, {Epoch: "an epoch", Mark: 1<<53 - 1, Generation: 1}, {Epoch: "e.f", Mark: 0, Generation: 7, ID: "x"}} {
 		if got := placeOf(p.text(), p.Generation); got != p {
 			t.Errorf("%+v comes back from disk as %+v", p, got)
 		}
@@ -228,11 +232,11 @@ func TestPositions(t *testing.T) {
 		reaches  Generation // the first purge that goes to the caches
 	}{
 		{"none", Place{}, true, 10},
-		{"of the term", Place{"e", 10, 12, "x"}, false, 13},
-		{"of the term, trimmed past", Place{"e", 10, 8, "x"}, true, 10},
-		{"of the term, just not", Place{"e", 10, 9, "x"}, false, 10},
-		{"of another term", Place{"e", 9, 12, "x"}, true, 10},
-		{"ahead of the log", Place{"e", 10, 15, "x"}, true, 10},
+		{"of the term", Place{Epoch: "e", Mark: 10, Generation: 12, ID: "x"}, false, 13},
+		{"of the term, trimmed past", Place{Epoch: "e", Mark: 10, Generation: 8, ID: "x"}, true, 10},
+		{"of the term, just not", Place{Epoch: "e", Mark: 10, Generation: 9, ID: "x"}, false, 10},
+		{"of another term", Place{Epoch: "e", Mark: 9, Generation: 12, ID: "x"}, true, 10},
+		{"ahead of the log", Place{Epoch: "e", Mark: 10, Generation: 15, ID: "x"}, true, 10},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := &node{fence: 1000, position: tt.position}

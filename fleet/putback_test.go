@@ -82,6 +82,26 @@ func TestALogThatIsPutBackWhileItIsAppendedTo(t *testing.T) {
 	})
 }
 
+// TestANodeThatHasJoinedSinceTheBackup is not listed any more, and has a pass. No record was lost.
+func TestANodeThatHasJoinedSinceTheBackup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		node := start(t, server, 1, nil)[0]
+		time.Sleep(2 * fence)
+		back := server.PutBack()
+		other := start(t, server, 1, func(_ int, o *fleet.Options) { o.Engine = server.Clients(2)[1] })[0]
+		time.Sleep(2 * fence)
+		cut(server, 1)
+		back()
+		if !other.Pass() {
+			t.Fatal("it has no pass before the purge")
+		}
+		if purgeTag(t, node, "t"); other.Pass() {
+			t.Error("a node that is cut off has a pass, and the purge has answered")
+		}
+	})
+}
+
 // TestAPurgeIsRemoved from the log before it is read, or in the middle of what a node has missed:
 // what it has is validated.
 func TestAPurgeIsRemoved(t *testing.T) {

@@ -70,14 +70,21 @@ func (f *Fleet) beatOnce() error {
 func (f *Fleet) place() Place {
 	f.acting.Lock()
 	defer f.acting.Unlock()
-	return f.node.place()
+	return f.placeOfNode()
+}
+
+// placeOfNode is place where the lock is held.
+func (f *Fleet) placeOfNode() Place {
+	p := f.node.place()
+	p.Node = f.id
+	return p
 }
 
 // self is this node, as the list has it. What it says to have applied it has.
 func (f *Fleet) self() (Place, Node) {
 	f.acting.Lock()
 	defer f.acting.Unlock()
-	return f.node.place(), Node{
+	return f.placeOfNode(), Node{
 		ID: f.id, Epoch: f.node.term(), Applied: f.node.applied, Fence: f.options.Fence, Serves: f.options.Serve,
 		State: f.node.condition(f.clock(), f.watch.failure()).String(),
 		Name:  f.options.Name, Address: f.options.Address, Version: f.options.Version,
@@ -110,7 +117,7 @@ func (f *Fleet) readOnce() error {
 	ctx, cancel := context.WithTimeout(f.ctx, wait+max(f.options.Fence/2, shortestCall))
 	defer cancel()
 	f.acting.Lock()
-	after, has := f.node.applied, f.node.place()
+	after, has := f.node.applied, f.placeOfNode()
 	f.acting.Unlock()
 	asked := f.clock()
 	records, state, err := f.engine.Read(ctx, has, after, readLimit, wait)

@@ -166,7 +166,7 @@ func (n *simNode) callWaiting(do func(done func()), reply, fail func(), timeout 
 
 // beat is Fleet.beat.
 func (n *simNode) beat() {
-	asked, has := n.f.clock(), n.f.node.place()
+	asked, has := n.f.clock(), n.f.placeOfNode()
 	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
 	var state State
 	n.after(n.step(), func() {
@@ -180,7 +180,7 @@ func (n *simNode) beat() {
 
 // beatAtOnce is a beat beside those that are due, after something was applied.
 func (n *simNode) beatAtOnce() {
-	asked, has := n.f.clock(), n.f.node.place()
+	asked, has := n.f.clock(), n.f.placeOfNode()
 	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
 	var state State
 	n.call(func() { state = n.sim.server.beat(has, self) }, func() {
@@ -191,7 +191,7 @@ func (n *simNode) beatAtOnce() {
 
 // read is Fleet.read.
 func (n *simNode) read() {
-	after, has, asked := n.f.node.applied, n.f.node.place(), n.f.clock()
+	after, has, asked := n.f.node.applied, n.f.placeOfNode(), n.f.clock()
 	var records []Record
 	var state State
 	reply := func() {

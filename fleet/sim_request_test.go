@@ -121,7 +121,7 @@ func (p *simPurge) append() {
 	if p.tries++; p.tries > 4 {
 		return
 	}
-	asked, has := n.f.clock(), n.f.node.place()
+	asked, has := n.f.clock(), n.f.placeOfNode()
 	var out Appended
 	n.call(func() { out = n.sim.server.append(has, p.data) }, func() {
 		came := n.f.clock()

@@ -79,6 +79,9 @@ func (s *simServer) lacks(has Place) bool {
 	if has.Mark > s.mark {
 		return true
 	}
+	if i := slices.IndexFunc(s.nodes, func(n Node) bool { return n.ID == has.Node }); i >= 0 && s.nodes[i].Seen.Before(has.Beaten) {
+		return true
+	}
 	if has.Generation < s.mark || has.Generation < s.state().First {
 		return false
 	}
@@ -106,7 +109,7 @@ func (s *simServer) push(r Record) {
 }
 
 func (s *simServer) state() State {
-	state := State{Epoch: s.epoch, Tail: s.gen, ID: s.id, First: s.gen, Mark: s.mark, Term: s.sim.now - s.since}
+	state := State{Epoch: s.epoch, Tail: s.gen, ID: s.id, First: s.gen, Mark: s.mark, Term: s.sim.now - s.since, Now: time.Unix(0, int64(s.sim.now))}
 	if len(s.log) > 0 {
 		state.First = s.log[0].Generation
 	}
@@ -118,7 +121,7 @@ func (s *simServer) state() State {
 
 func (s *simServer) beat(has Place, n Node) State {
 	s.ensure(has)
-	n.Seen = time.Unix(0, int64(s.sim.now))
+	n.Seen = s.state().Now
 	i := slices.IndexFunc(s.nodes, func(o Node) bool { return o.ID == n.ID })
 	if i < 0 {
 		n.Beats = 1
@@ -201,13 +204,12 @@ func (s *simServer) trim() {
 // keepBackup is as it would be if somebody made one.
 func (s *simServer) keepBackup() { s.backup = s.clone() }
 
-// putBack loads the backup without a start, where all nodes are listed in it and know of more than
-// it has: for the others see "Not solved" in doc.go.
+// putBack loads the backup without a start, where each node has a reply to a beat that is not in it:
+// for the others see "Not solved" in doc.go.
 func (s *simServer) putBack() {
 	for _, n := range s.sim.nodes {
-		listed := slices.ContainsFunc(s.backup.nodes, func(o Node) bool { return o.ID == n.f.id })
-		knows := n.f.node.epoch != s.backup.epoch || n.f.node.mark > s.backup.mark || n.f.node.applied > s.backup.gen
-		if !listed || !knows || n.busy {
+		i := slices.IndexFunc(s.backup.nodes, func(o Node) bool { return o.ID == n.f.id })
+		if i < 0 || n.f.node.epoch == s.backup.epoch && !s.backup.nodes[i].Seen.Before(n.f.node.beat) {
 			return
 		}
 	}

@@ -17,9 +17,9 @@ func (e *Engine) Beat(ctx context.Context, has fleet.Place, node fleet.Node) (st
 	err = e.write(ctx, "Beat", func(s *Server) {
 		s.ensure(has)
 		node.Beats = s.data.nodes[node.ID].Beats + 1
-		node.Seen = s.now()
-		s.data.nodes[node.ID] = node
 		state = s.state()
+		node.Seen = state.Now
+		s.data.nodes[node.ID] = node
 	})
 	return state, err
 }
@@ -112,6 +112,8 @@ func (s *Server) lacks(has fleet.Place) bool {
 	case has.Epoch != s.data.epoch || has.Mark < s.data.mark:
 		return false
 	case has.Mark > s.data.mark:
+		return true
+	case s.data.nodes[has.Node].Beats > 0 && s.data.nodes[has.Node].Seen.Before(has.Beaten):
 		return true
 	case has.Generation < s.data.mark, has.Generation < s.state().First:
 		return false

@@ -3,6 +3,7 @@ package fleettest
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/larder-cache/larder/fleet"
 )
@@ -48,15 +49,25 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 			}
 			e := engines[0]
 			kept := prepare(t, e)
+			beaten := kept.nodes[0].Seen
 			last := kept.log[len(kept.log)-1]
 			back := losses.PutBack()
 			lost := []fleet.Record{at(appendRecord(t, e, "lost")), at(appendRecord(t, e, "lost too"))}
+			later := beat(t, e, fleet.Node{ID: "one"}).Now
+			if now, _ := find(t, e, "one"); !now.Seen.Equal(later) {
+				t.Errorf("the reply to a beat is of %v, and it is noted at %v", later, now.Seen)
+			}
 			back()
 			other := at(appendRecord(t, e, "in its place"))
 			if other.Generation != lost[0].Generation || other.ID == lost[0].ID {
 				t.Fatalf("it was not put back: %+v after %+v", other, lost[0])
 			}
 			was := kept.state
+			by := func(node string, beaten time.Time) fleet.Place {
+				p := placeIn(was, last)
+				p.Node, p.Beaten = node, beaten
+				return p
+			}
 			behind, ahead, foreign := placeIn(was, lost[1]), placeIn(was, last), placeIn(was, lost[1])
 			behind.Mark--
 			ahead.Mark += 1 << 32
@@ -64,6 +75,7 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 			for what, has := range map[string]fleet.Place{
 				"nothing": {}, "a record that it has": placeIn(was, last), "the record in the place of one": placeIn(was, other),
 				"what is of an older term": behind, "what is of another epoch": foreign,
+				"what one has that is not listed": by("two", later), "a beat that is noted": by("one", beaten),
 				"what comes before the term": placeIn(was, fleet.Record{Generation: was.Mark - 1, ID: "x"}),
 			} {
 				if state := compare(t, e, has); state.Epoch != was.Epoch || state.Mark != was.Mark {
@@ -73,7 +85,7 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 			back()
 			for what, has := range map[string]fleet.Place{
 				"a record that was lost": placeIn(was, lost[1]), "a record with another in its place": placeIn(was, lost[0]),
-				"what is of a later term": ahead,
+				"what is of a later term": ahead, "a beat that was lost": by("one", later),
 			} {
 				lacks(t, e, compare, what, has)
 				back()

@@ -190,6 +190,7 @@ func (e *Engine) args(has fleet.Place, own ...string) []string {
 		rand.Text(), strconv.FormatUint(uint64(n), 10), strconv.Itoa(e.history),
 		strconv.FormatInt(fleet.HistoryBytes(e.history), 10),
 		has.Epoch, strconv.FormatUint(uint64(has.Mark), 10), strconv.FormatUint(uint64(has.Generation), 10), has.ID,
+		has.Node, strconv.FormatInt(max(0, has.Beaten.UnixMicro()), 10),
 	}, own...)
 }
 

@@ -1,5 +1,5 @@
 -- ARGV: the record.
-failed = append(gen + 1, 'data', ARGV[9])
+failed = append(gen + 1, 'data', ARGV[11])
 if failed then
 	return failed
 end
