@@ -204,8 +204,8 @@ func (s *simServer) trim() {
 // keepBackup is as it would be if somebody made one.
 func (s *simServer) keepBackup() { s.backup = s.clone() }
 
-// putBack loads the backup without a start, where each node has a reply to a beat that is not in it:
-// for the others see "Not solved" in doc.go.
+// putBack loads the backup without a start, where each node has a reply to a beat that is not in
+// it: for the others see "Not solved" in doc.go.
 func (s *simServer) putBack() {
 	for _, n := range s.sim.nodes {
 		i := slices.IndexFunc(s.backup.nodes, func(o Node) bool { return o.ID == n.f.id })

@@ -380,7 +380,10 @@ func TestSimulationFindsMutants(t *testing.T) {
 		{"a purge answers in a young term", mutant{noRule3: true}},
 		{"a node is evicted that has beaten since", mutant{evictBlindly: true, slow: 12}},
 		{"a node is evicted when one purge has waited for it", mutant{evictWaitedFor: true, slow: 8}},
-		{"generations are used again", mutant{reusedIDs: true}},
+		// A server that compares what a node has notices as well.
+		{"generations are used again", mutant{reusedIDs: true, believes: true, only: func(s *sim) []func() {
+			return []func(){s.server.promote, func() { s.anyNode().pause(s.upTo(50 * time.Millisecond)) }}
+		}}},
 		{"a purge is in the caches before it is among the masks", mutant{cachesFirst: true}},
 		{"the server does not notice that it was put back", mutant{believes: true, only: func(s *sim) []func() {
 			return []func(){s.server.putBack}
