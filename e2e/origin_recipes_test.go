@@ -1,0 +1,85 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestLimitedExample: twenty requests at once see ten connections, and those past the burst five a
+// second.
+func TestLimitedExample(t *testing.T) {
+	const n, burst, perSecond, connections = 20, 10, 5, 10
+	port := freePort(t)
+	var under, most atomic.Int64
+	o := newOriginAt(t, fmt.Sprintf("localhost:%d", port), func(http.ResponseWriter, *http.Request) {
+		most.Store(max(most.Load(), under.Add(1)))
+		under.Add(-1)
+	})
+	in := loadExample(t, example(t, "limited"), freePort(t), port)
+	begun := time.Now()
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			a, err := in.try(context.Background(), http.MethodGet, fmt.Sprintf("/%d", i), "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			a.want(t, 200, "", "Larder; fwd=uri-miss; stored")
+		})
+	}
+	all.Wait()
+	if took, least := time.Since(begun), time.Second*(n-burst)/perSecond; took < least-10*time.Millisecond {
+		t.Errorf("all were let through in %v, want at least %v", took, least)
+	}
+	if most.Load() > connections {
+		t.Errorf("%d at once", most.Load())
+	}
+	o.asked(t, n)
+}
+
+// TestScraperExample: the site sees one request at a time, and none after it has said that it wants
+// to be left alone. What has been fetched is answered all the same.
+func TestScraperExample(t *testing.T) {
+	port := freePort(t)
+	var tired atomic.Bool
+	var under, most atomic.Int64
+	o := newOriginAt(t, fmt.Sprintf("localhost:%d", port), func(w http.ResponseWriter, r *http.Request) {
+		most.Store(max(most.Load(), under.Add(1)))
+		defer under.Add(-1)
+		if tired.Load() {
+			answering(429, "Retry-After", "3600")(w, r)
+		}
+	})
+	in := loadExample(t, example(t, "scraper"), freePort(t), port)
+	begun := time.Now()
+	var all sync.WaitGroup
+	for i := range 6 { // two pages, three times each
+		all.Go(func() {
+			a, err := in.try(context.Background(), http.MethodGet, fmt.Sprintf("/%d", i%2), "", "Cache-Control", "no-cache")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			a.want(t, 200, "", "")
+		})
+	}
+	all.Wait()
+	if took := time.Since(begun); took < 990*time.Millisecond || most.Load() != 1 {
+		t.Errorf("two requests in %v, %d at once", took, most.Load())
+	}
+	o.asked(t, 2)
+	tired.Store(true)
+	in.get("/2").want(t, 429, "", "")
+	for i := range 5 {
+		a := in.get(fmt.Sprintf("/%d", 3+i))
+		a.want(t, 503, "", "Larder; detail=origin-busy")
+		in.get("/0").want(t, 200, "", "")
+	}
+	o.asked(t, 3)
+}
