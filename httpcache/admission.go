@@ -154,8 +154,8 @@ func (x *Fetch) admissionClass() origin.Class {
 }
 
 // answerRefused answers a request whose flight the origin's budget has refused. answered is false
-// if another flight may follow. It may if its own time to wait for a place has not passed, or if the
-// fetch was refused because it could do without, which this request cannot.
+// if another flight may follow. It may if its own time to wait for a place has not passed, or if
+// the fetch was refused because it could do without, which this request cannot.
 func (q *Request) answerRefused(s membership, r *origin.Refusal) (answered bool, err error) {
 	q.updateNow() // it has waited
 	if !q.unsafe() && q.mayUseStale() {

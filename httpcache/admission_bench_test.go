@@ -12,8 +12,8 @@ import (
 	"github.com/larder-cache/larder/origin"
 )
 
-// visitor returns a function that asks for a page: one that is fresh, or one that is stale while the
-// origin fails.
+// visitor returns a function that asks for a page: one that is fresh, or one that is stale while
+// the origin fails.
 func visitor(tb testing.TB, failing bool) (ask func()) {
 	h := newTestHandler(tb)
 	lifetime := "600"

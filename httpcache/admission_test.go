@@ -302,8 +302,8 @@ func TestStaleDoesNotWaitForItsFlight(t *testing.T) {
 	})
 }
 
-// A request that has joined a refresh which finds no place, and cannot have the stale page, asks for
-// itself. Without limits it was told that the origin is busy.
+// A request that has joined a refresh which finds no place, and cannot have the stale page, asks
+// for itself. Without limits it was told that the origin is busy.
 func TestFollowerOfADroppedRefresh(t *testing.T) {
 	for _, why := range []origin.Why{origin.Refresh, origin.Busy, origin.Failing} {
 		inBubble(t, func(t *testing.T) {
