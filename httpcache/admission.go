@@ -187,7 +187,13 @@ func (q *Request) respondRefused(r *origin.Refusal, outcome Outcome) error {
 	return fail(http.StatusServiceUnavailable, r)
 }
 
-// asked notes that the fetch of a flight has its place.
+// tag is what is known of the fetch's flight from its start.
+func (x *Fetch) tag() *flightTag { return x.flight.Tag().(*flightTag) }
+
+// queue notes that the fetch of a flight waits for its place, as it does from the start.
+func (t *flightTag) queue() { t.askedAt.Store(0) }
+
+// asked notes that it waits for something else: its place is there, or others are asked first.
 func (t *flightTag) asked() { t.askedAt.Store(time.Now().UnixNano()) }
 
 // queued reports whether the fetch of a flight still waits for its place.
@@ -199,9 +205,9 @@ func (s membership) queued() bool { return s.flight != nil && s.flight.Tag().(*f
 // silent returns for how long the origin has sent nothing to a flight. While the fetch waits for
 // its place, the origin is not the one that is silent.
 func silent(f *coalesce.Flight) time.Duration {
-	tag := f.Tag().(*flightTag)
-	if tag.queued() {
+	at := f.Tag().(*flightTag).askedAt.Load()
+	if at == 0 {
 		return 0
 	}
-	return min(f.Silent(), time.Duration(time.Now().UnixNano()-tag.askedAt.Load()))
+	return min(f.Silent(), time.Duration(time.Now().UnixNano()-at))
 }

@@ -558,3 +558,30 @@ func TestRefusalIsExplained(t *testing.T) {
 		<-slow
 	})
 }
+
+// A fetch that waits for other machines is silent as long: no request joins it after that. It waits
+// for no place.
+func TestWaitingForOthersIsSilence(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBudgeted(t, origin.Limits{Queue: 10, Wait: time.Minute}, storable)
+		remote := &sharedMap{await: func(int) (bool, int) {
+			time.Sleep(30 * time.Second)
+			return false, 0
+		}}
+		b.h.cache.remote = remote.begin
+		asked := func() int {
+			remote.mu.Lock()
+			defer remote.mu.Unlock()
+			return remote.asked
+		}
+		first := b.begin(t.Context(), "/page")
+		time.Sleep(11 * time.Second)
+		before := asked()
+		second := b.begin(t.Context(), "/page")
+		if asked() == before {
+			t.Error("a request has joined a fetch that has been silent for longer than it would wait")
+		}
+		b.want(<-first, 200, "Larder; fwd=uri-miss; stored", 1)
+		<-second
+	})
+}

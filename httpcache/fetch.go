@@ -188,6 +188,9 @@ func (x *Fetch) run() {
 
 // fill calls the handlers and ends the flight with what they return.
 func (x *Fetch) fill() error {
+	if x.remote != nil {
+		x.tag().asked() // it may wait for other machines, and for no place
+	}
 	if x.answerFromRemote() {
 		return nil
 	}
@@ -209,10 +212,11 @@ func (x *Fetch) askOrigin() error {
 
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
+	x.tag().queue()
 	if err := x.visit.enter(x.flight.Context(), x.route, x.admissionClass()); err != nil {
 		return err
 	}
-	x.flight.Tag().(*flightTag).asked()
+	x.tag().asked()
 	// It may have waited. To count that as the response's age would be too much.
 	x.originAsked, x.begun = true, time.Now()
 	err := guarded(x.callNext)
