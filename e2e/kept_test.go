@@ -137,8 +137,8 @@ func TestMaintenanceExample(t *testing.T) {
 	in.do(http.MethodPost, "/other", "").want(t, 200, "POST/other", "")
 }
 
-// TestMaintenanceForSMaxAge is the other way that the page names, for what a client's max-stale does
-// not reach.
+// TestMaintenanceForSMaxAge is the other way that the page names, for what a client's max-stale
+// does not reach.
 func TestMaintenanceForSMaxAge(t *testing.T) {
 	dir := t.TempDir()
 	text := strings.NewReplacer(

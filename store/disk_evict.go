@@ -89,8 +89,8 @@ func (k *diskWriter) evictStep() (bool, error) {
 	room := min(queued+k.bodyWriters.queued(), int64(k.batchLimit())) * 5 / 4
 	over := k.disk.used.Load() + room - k.diskRoom()
 	if k.settings.Load().Eviction == None {
-		// What does not fit is refused; only a smaller budget evicts. What is only kept makes room for
-		// the next all the same.
+		// What does not fit is refused; only a smaller budget evicts. What is only kept makes room
+		// for the next all the same.
 		if kept := over + max(0, budget/16-room); kept > 0 && k.keptDue() {
 			return true, k.evictKept(kept)
 		}

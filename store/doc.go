@@ -106,11 +106,10 @@
 // lru is segmented in memory: an entry begins in probation, its next use protects it, and victims
 // are taken from probation first, so that a scan passes through a fifth of the tier. On disk it is
 // the order of use. lfu has a class for each power of two of uses, which age; fifo is the order in
-// which entries came; none refuses. The tier's victim is that of its fullest shard. What is past its
-// lifetime and its stale windows (Entry.KeptFrom) goes before all others in both tiers, under none
-// too. Under every
-// policy but none, entries may go before their turn where sizes shift: those in the sparsest slab
-// of a size that has become rare.
+// which entries came; none refuses. The tier's victim is that of its fullest shard. What is past
+// its lifetime and its stale windows (Entry.KeptFrom) goes before all others in both tiers, under
+// none too. Under every policy but none, entries may go before their turn where sizes shift: those
+// in the sparsest slab of a size that has become rare.
 //
 // # Holds
 //

@@ -62,8 +62,8 @@ type Entry struct {
 	FetchTime time.Duration
 	// FreshUntil is the end of freshness as judged when stored; for listing only.
 	FreshUntil time.Time
-	// KeptFrom is the end of its lifetime and of its stale windows. From then on it is only kept, and
-	// goes before others when room is needed. Zero: it never is.
+	// KeptFrom is the end of its lifetime and of its stale windows. From then on it is only kept,
+	// and goes before others when room is needed. Zero: it never is.
 	KeptFrom time.Time
 	// KeepUntil is when the entry is of no use to anyone any more, not even stale or for
 	// revalidation. It is not looked up from then on, and swept.

@@ -363,8 +363,8 @@ func schema(tx *bbolt.Tx) (*buckets, error) {
 	return t, nil
 }
 
-// addKept adds the bucket that files from before it lack. Entries that have no row there go in their
-// turn.
+// addKept adds the bucket that files from before it lack. Entries that have no row there go in
+// their turn.
 func addKept(tx *bbolt.Tx) error {
 	if _, err := tx.CreateBucketIfNotExists(keptBucket); err != nil {
 		return fmt.Errorf("create bucket %s: %w", keptBucket, err)
