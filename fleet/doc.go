@@ -147,8 +147,8 @@
 //
 // Nor is a log that was put back, until a node has called that knows of a record or of a reply to a
 // beat of its own that was lost: a tenth of a fence as a rule, for ever where all of them have
-// ended without a position that their caches kept. Until then a purge that is made by a node which knows
-// of neither (it has been started since, or the older state is younger than its last beat) does not
-// wait for a node that has been registered since, and such a node may take shared responses of
-// before for newer ones.
+// ended without a position that their caches kept. Until then a purge that is made by a node which
+// knows of neither (it has been started since, or the older state is younger than its last beat)
+// does not wait for a node that has been registered since, and such a node may take shared
+// responses of before for newer ones.
 package fleet

@@ -52,8 +52,8 @@ func withWindow() rfc9111.Policy {
 	return policy
 }
 
-// byTest sends the tests that need the window to a route of their own. An origin that fails is left alone for a while by all of a route, and the suite runs its
-// tests side by side.
+// byTest sends the tests that need the window to a route of their own. An origin that fails is left
+// alone for a while by all of a route, and the suite runs its tests side by side.
 func byTest(stale, others http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id := r.Header.Get("Test-ID"); strings.HasPrefix(id, "stale-") || id == "ccreq-max-stale-age" {
