@@ -35,7 +35,8 @@ func (*pooledOrigin) Destruct() error { return nil }
 type originClaim struct {
 	name   string
 	pooled *pooledOrigin
-	limits *origin.Limits // nil: those of another handler
+	limits origin.Limits
+	own    bool // the handler gives the limits; else those of another one hold, if there is one
 }
 
 // namedOrigin is an origin as a handler of a configuration limits it.
@@ -97,10 +98,7 @@ func claimOrigin(name string, limits origin.Limits, own bool) (*originClaim, err
 	if err != nil {
 		return nil, err
 	}
-	c := &originClaim{name: name, pooled: v.(*pooledOrigin)}
-	if own {
-		c.limits = &limits
-	}
+	c := &originClaim{name: name, pooled: v.(*pooledOrigin), limits: limits, own: own}
 	c.pooled.add(c)
 	return c, nil
 }
@@ -131,14 +129,20 @@ func (p *pooledOrigin) remove(c *originClaim) {
 	p.apply()
 }
 
-// apply puts the limits of the newest configuration in force.
+// apply puts the limits of the newest configuration in force. Where all handlers give the name
+// alone, as after a reload that takes the limits away, the origin has none.
 func (p *pooledOrigin) apply() {
+	if len(p.claims) == 0 {
+		return
+	}
+	newest := p.claims[len(p.claims)-1]
 	for _, c := range slices.Backward(p.claims) {
-		if c.limits != nil {
-			p.budget.Apply(*c.limits)
-			return
+		if c.own {
+			newest = c
+			break
 		}
 	}
+	p.budget.Apply(newest.limits)
 }
 
 // originMetrics are the counts of one origin, those of all without a name together.

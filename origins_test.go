@@ -108,6 +108,36 @@ func TestNamedOriginsAreShared(t *testing.T) {
 	}
 }
 
+// A reload that takes the limits away leaves none, as a start with that configuration has none.
+func TestReloadTakesLimitsAway(t *testing.T) {
+	first, firstGoes, err := configuration(t, `{"origin":{"name":"open","max_concurrent":1,"queue":{"length":0}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secondGoes, err := configuration(t, `{"origin":{"name":"open"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secondGoes()
+	var places [2]origin.Place
+	take := func(n int) error {
+		return first[0].origin.pooled.budget.Take(t.Context(), &places[n], origin.ClassWaiting)
+	}
+	if err := take(0); err != nil {
+		t.Fatal(err)
+	}
+	if take(1) == nil {
+		t.Error("the limits are gone before their configuration is")
+	}
+	firstGoes()
+	if err := take(1); err != nil {
+		t.Errorf("after the reload: %v", err)
+	}
+	for i := range places {
+		places[i].Done()
+	}
+}
+
 // An origin that fails does so after a reload as well.
 func TestReloadKeepsHealth(t *testing.T) {
 	const api = `{"origin":{"name":"health","max_concurrent":5}}`
