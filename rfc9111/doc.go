@@ -15,6 +15,8 @@
 //	freshness.go     how long is it fresh                    4.2.1, 4.2.2, RFC 5861
 //	age.go           how old is it                           4.2.3, 5.1
 //	reuse.go         may it be used now                      4, 4.2.4, 5.2.1
+//	failure.go       may it be used after a failure          RFC 5861 4
+//	early.go         is it fetched anew while it is fresh    XFetch
 //	validate.go      asking the origin                       4.3.1, 4.3.4, 4.3.5
 //	precondition.go  the client's own conditions             4.3.2, RFC 9110 13
 //	ranges.go        parts of a whole                        RFC 9110 14

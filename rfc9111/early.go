@@ -13,7 +13,7 @@ import (
 //
 // delta is how long a fetch takes, beta how eager the operator is, and draw is uniform in (0, 1].
 // The more hits there are, the earlier one of them draws it. So what is asked for all the time is
-// renewed before anybody waits, and what is hardly asked for is not fetched for nobody.
+// renewed before a request has to wait, and what is hardly asked for is not fetched in vain.
 //
 // The paper bounds nothing. Here a response is not refreshed in the first half of its stay: where
 // hits are many, or a fetch takes as long as a lifetime, the origin is then asked at most twice as

@@ -29,7 +29,7 @@ type failures [(600 - 400 + 63) / 64]uint64
 
 func failuresOf(classes []StatusClass) (set failures) {
 	for _, c := range classes {
-		if c >= 10 {
+		if !c.IsClass() {
 			set.add(int(c))
 			continue
 		}
