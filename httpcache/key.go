@@ -61,20 +61,7 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 	} else {
 		b.url(k.inner.EscapedPath(), k.inner, &rules.Query, k.variance)
 	}
-	// The names stand beside the values: another route may key other fields for the same URL.
-	b.count(len(rules.Headers))
-	for _, name := range rules.Headers {
-		b.text(name)
-		b.texts(k.header[name])
-	}
-	b.count(len(rules.Cookies))
-	if len(rules.Cookies) > 0 {
-		jar := cookieValues(k.header, rules.Cookies)
-		for _, name := range rules.Cookies {
-			b.text(name)
-			b.texts(jar[name])
-		}
-	}
+	b.fields(rules, k.header)
 	b.texts(k.added)
 	b.forwarded(k.header)
 	b.flag(k.Dotted)
@@ -94,6 +81,25 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 		*b = append(*b, k.body...)
 	}
 	return sha256.Sum256(*b)
+}
+
+// fields adds the header fields and cookies that the operator has put in the key. The names stand
+// beside the values: another route may key other fields for the same URL.
+func (b *keyBytes) fields(rules *KeyRules, header http.Header) {
+	b.count(len(rules.Headers))
+	for _, name := range rules.Headers {
+		b.text(name)
+		b.texts(header[name])
+	}
+	b.count(len(rules.Cookies))
+	if len(rules.Cookies) == 0 {
+		return
+	}
+	jar := cookieValues(header, rules.Cookies)
+	for _, name := range rules.Cookies {
+		b.text(name)
+		b.texts(jar[name])
+	}
 }
 
 func sameTarget(a, b *url.URL) bool {
