@@ -113,7 +113,8 @@ func (q *Request) begin() (ticket, *flightTag) {
 
 // answerFromStore answers the flight of a fetch that has not begun from the store, and reports
 // whether it did. Between this request's look-up and its joining, another flight for the same key
-// may have stored its response and ended. The fetch would then be one too many.
+// may have stored its response and ended. The fetch would then be one too many. So would be a
+// refresh of what another one has renewed meanwhile.
 func (q *Request) answerFromStore(x *Fetch) bool {
 	if q.found.Entry != nil && x.class != ClassRefresh || q.forward == rfc9111.ForwardRequest || q.mustValidate {
 		return false
@@ -315,8 +316,7 @@ func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error 
 	if e, ok := q.staleOnError(rfc9111.NoAnswer); ok && !q.unsafe() {
 		return e
 	}
-	switch {
-	case q.sharing() == sharingOpen:
+	if q.sharing() == sharingOpen {
 		return q.bypass(BypassCoalesceWait)
 	}
 	q.cache.hitForMiss.note(q.hitForMissKey()) // again a header that comes late

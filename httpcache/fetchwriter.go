@@ -304,7 +304,7 @@ func (w *fetchWriter) failed(err error) {
 }
 
 // failureOf returns the status with which a fetch failed whose handlers returned err, or
-// [rfc9111.NoAnswer]: for a panic, and where a proxy found nobody to ask or had no answer.
+// [rfc9111.NoAnswer]: for a panic, and where a proxy found no upstream or had no answer.
 func failureOf(err error) int {
 	if _, panicked := errors.AsType[*coalesce.PanicError](err); panicked {
 		return rfc9111.NoAnswer

@@ -42,7 +42,7 @@ type target struct {
 
 // targets are the request's URL as a trusted proxy names it, and as the request itself does, if
 // that is another. A proxy may pass on what its client says of the host. Then the one names a URL
-// that nobody asks for, and the page is stored under the other. If it names another site's page,
+// that no client asks for, and the page is stored under the other. If it names another site's page,
 // that page is fetched once more. There are none where nothing is stored under what the origin is
 // asked for.
 func (in *invalidation) targets() []target {

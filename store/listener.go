@@ -19,7 +19,7 @@ import (
 //
 // A listener is that of a server, whose name it begins with, up to a colon. A server may get
 // another name, by another configuration. What was stored under the former one is found again when
-// that comes back, or at another machine that still has it. Nobody knows all former names, so a
+// that comes back, or at another machine that still has it. The former names are not known, so a
 // purge for one server names those that it must not reach: the other servers of today. It holds for
 // what any configuration has stored, and at a server that has gone it costs fetches at most.
 
