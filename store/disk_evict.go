@@ -129,8 +129,12 @@ func (k *diskWriter) keptDue() (due bool) {
 	return err == nil && due
 }
 
-// evictKept evicts only what is only kept, one transaction's worth.
+// evictKept evicts only what is only kept, one transaction's worth, once what is left of those
+// evicted before has been deleted.
 func (k *diskWriter) evictKept(goal int64) error {
+	if swept, err := k.pendingStep(); swept || err != nil {
+		return err
+	}
 	err := k.transact(func(b *batch) error {
 		_, err := b.evictKept(goal)
 		return err

@@ -156,6 +156,37 @@ func TestKeptGoesFirstOnDisk(t *testing.T) {
 	}
 }
 
+// TestNoMoreIsEvictedThanIsNeeded: of a large entry most chunks are deleted later. Until they have
+// gone, they do not count as room that is missing.
+func TestNoMoreIsEvictedThanIsNeeded(t *testing.T) {
+	const size, each = 8 << 20, 4
+	for _, policy := range []Eviction{LRU, None} {
+		t.Run(policy.String(), func(t *testing.T) {
+			s := keptByHand(t, Settings{Disk: 64 << 20, Eviction: policy})
+			for i := range each {
+				e := testEntry(s, fmt.Sprintf("http://example.com/%d", i), make([]byte, size))
+				e.KeptFrom = s.now()
+				if r := s.Put(e, 0); r != Stored {
+					t.Fatal(r)
+				}
+				if err := s.diskWriter.flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.Apply(Settings{Disk: 14 << 20, Eviction: policy})
+			for more := true; more; {
+				var err error
+				if more, err = s.diskWriter.evictStep(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := s.disk.entries.Load(); n != 1 {
+				t.Errorf("%d are left, with room for one", n)
+			}
+		})
+	}
+}
+
 // TestRecordOfBefore: a record without KeptFrom, in a file without its bucket, is read as before.
 func TestRecordOfBefore(t *testing.T) {
 	clock := newTestClock()
