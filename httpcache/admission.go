@@ -23,17 +23,6 @@ import (
 //
 // A request with a usable stale response comes here only while the origin is well: see spareOrigin.
 
-// Class is why a request goes to the origin.
-type Class uint8
-
-// The classes.
-const (
-	// ClassMiss: a fetch, which clients wait for.
-	ClassMiss Class = iota
-	// ClassRefresh: a fetch in the background, while a stale response is served.
-	ClassRefresh
-)
-
 // visit is one request at the origin: its place, and what has come of it. The zero value is none.
 type visit struct {
 	ctx    context.Context
@@ -143,7 +132,7 @@ func (q *Request) mayUseStale() bool {
 // admissionClass is what the fetch does if the origin has no place for it.
 func (x *Fetch) admissionClass() origin.Class {
 	switch {
-	case x.class == ClassRefresh:
+	case x.background:
 		return origin.ClassRefresh
 	case x.route.Policy.Unsafe(x.method):
 		return origin.ClassWaiting

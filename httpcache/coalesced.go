@@ -116,7 +116,7 @@ func (q *Request) begin() (ticket, *flightTag) {
 // may have stored its response and ended. The fetch would then be one too many. So would be a
 // refresh of what another one has renewed meanwhile.
 func (q *Request) answerFromStore(x *Fetch) bool {
-	if q.found.Entry != nil && x.class != ClassRefresh || q.forward == rfc9111.ForwardRequest || q.mustValidate {
+	if q.found.Entry != nil && !x.background || q.forward == rfc9111.ForwardRequest || q.mustValidate {
 		return false
 	}
 	found := q.cache.store.Lookup(q.key, q.selects)
@@ -439,7 +439,7 @@ func (q *Request) refreshInBackground(early bool) {
 	}
 	x := q.newFetch(f, ticket)
 	x.removeDirectives(q.varyNames)
-	x.class = ClassRefresh
+	x.background = true
 	if early {
 		x.refreshEarly()
 	}

@@ -65,7 +65,7 @@ type Fetch struct {
 	remote RemoteFetch // nil: other machines have no part in it
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
 	remoteLimit int64
-	class       Class
+	background  bool // it is a refresh that no client waits for
 	visit       visit
 	call        int     // which of the origin's requests is asked, from 0
 	seed        []field // the header as the leader's outer handlers had filled it
