@@ -89,6 +89,11 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.servePage(w, r)
 		return
 	}
+	o.serveSize(w, r, serial)
+}
+
+// serveSize serves a body of the size that the path begins with, as the query says.
+func (o *origin) serveSize(w http.ResponseWriter, r *http.Request, serial int64) {
 	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	size, err := strconv.Atoi(first)
 	if err != nil {
