@@ -41,7 +41,7 @@ type visit struct {
 // sequence is when they come, by Poisson, and for which page, by Zipf's law with exponent 1. It is
 // the same for the same seed.
 func (v *visits) sequence() (all []visit) {
-	random := rand.New(rand.NewPCG(v.seed, 1)) //nolint:gosec // a load, no secret
+	random := rand.New(rand.NewPCG(v.seed, 1))
 	zipf := traces.NewZipf(v.pages, 1)
 	for at := time.Duration(0); at < v.unseen+v.length; at += time.Duration(random.ExpFloat64() / v.rate * float64(time.Second)) {
 		all = append(all, visit{at, zipf.Draw(random)})

@@ -34,7 +34,7 @@ type visit struct {
 // errPanic stands for what handlers panic with on a client's own goroutine.
 var errPanic = errors.New("the handlers panicked")
 
-// enter gets a place for the request. The error is an [origin.Refusal], or why ctx ended.
+// enter gets a place for the request. The error is an [origin.RefusedError], or why ctx ended.
 func (v *visit) enter(ctx context.Context, rt *Route, class origin.Class) error {
 	v.ctx, v.policy, v.header = ctx, &rt.Policy, false
 	return rt.Budget.Take(ctx, &v.place, class)
@@ -86,8 +86,8 @@ func retryAfter(status int, h http.Header) time.Duration {
 }
 
 // refusalOf returns the refusal in an error, nil if there is none.
-func refusalOf(err error) *origin.Refusal {
-	refusal, _ := errors.AsType[*origin.Refusal](err)
+func refusalOf(err error) *origin.RefusedError {
+	refusal, _ := errors.AsType[*origin.RefusedError](err)
 	return refusal
 }
 
@@ -145,7 +145,7 @@ func (x *Fetch) admissionClass() origin.Class {
 // answerRefused answers a request whose flight the origin's budget has refused. answered is false
 // if another flight may follow. It may if its own time to wait for a place has not passed, or if
 // the fetch was refused because it could do without, which this request cannot.
-func (q *Request) answerRefused(s membership, r *origin.Refusal) (answered bool, err error) {
+func (q *Request) answerRefused(s membership, r *origin.RefusedError) (answered bool, err error) {
 	q.updateNow() // it has waited
 	if !q.unsafe() && q.mayUseStale() {
 		q.leave(s, false)
@@ -168,7 +168,7 @@ func (q *Request) answerRefused(s membership, r *origin.Refusal) (answered bool,
 }
 
 // respondRefused answers a request that the origin cannot take.
-func (q *Request) respondRefused(r *origin.Refusal, outcome Outcome) error {
+func (q *Request) respondRefused(r *origin.RefusedError, outcome Outcome) error {
 	q.decide(Decision{Outcome: outcome, Detail: DetailOriginBusy})
 	h := q.w.Header()
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.RetryAfter.Seconds()))))

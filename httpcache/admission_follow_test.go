@@ -50,7 +50,7 @@ func TestFollowerOfADroppedRefresh(t *testing.T) {
 			f, m, _ := b.h.cache.flights.Join(tag.key, tag, q.joinable)
 			follower := b.begin(t.Context(), "/page", "Cache-Control", "no-cache")
 			other := b.begin(t.Context(), "/page")
-			f.Fail(&origin.Refusal{Why: why})
+			f.Fail(&origin.RefusedError{Why: why})
 			f.Settle()
 			m.Leave()
 			ticket.End()

@@ -408,7 +408,7 @@ func TestRefusalIsExplained(t *testing.T) {
 		if q.decision.Outcome != OutcomeMiss || q.decision.Reason() != "origin-busy" {
 			t.Errorf("%s, %s", q.decision.Outcome, q.decision.Reason())
 		}
-		if r, ok := errors.AsType[*origin.Refusal](err); !ok || r.Why != origin.QueueFull || !strings.Contains(err.Error(), "api") {
+		if r, ok := errors.AsType[*origin.RefusedError](err); !ok || r.Why != origin.QueueFull || !strings.Contains(err.Error(), "api") {
 			t.Errorf("%v", err)
 		}
 		close(done)

@@ -279,19 +279,24 @@ func (q *Request) pass(out *passWriter) error {
 	err := q.askOrigin(out)
 	out.finish()
 	if !out.wroteHeader && !out.hijacked {
-		if err == nil {
-			out.WriteHeader(http.StatusOK)
-		} else {
-			if out.removeGone != nil {
-				out.removeGone(statusOf(err))
-			}
-			if out.decision.Reason() == "" {
-				out.decision.Detail = DetailError
-			}
-			q.decide(out.decision)
-		}
+		out.endUnwritten(err)
 	}
 	return err
+}
+
+// endUnwritten ends an answer of which the handlers have written nothing.
+func (pw *passWriter) endUnwritten(err error) {
+	if err == nil {
+		pw.WriteHeader(http.StatusOK)
+		return
+	}
+	if pw.removeGone != nil {
+		pw.removeGone(statusOf(err))
+	}
+	if pw.decision.Reason() == "" {
+		pw.decision.Detail = DetailError
+	}
+	pw.q.decide(pw.decision)
 }
 
 // askOrigin has the origin answer the client's own request.

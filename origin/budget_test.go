@@ -30,10 +30,10 @@ func take(t *testing.T, b *Budget, class Class) *Place {
 }
 
 // expectRefusal takes no place, for this reason.
-func expectRefusal(t *testing.T, b *Budget, class Class, why Why) *Refusal {
+func expectRefusal(t *testing.T, b *Budget, class Class, why Why) *RefusedError {
 	t.Helper()
 	err := b.Take(t.Context(), new(Place), class)
-	r, ok := errors.AsType[*Refusal](err)
+	r, ok := errors.AsType[*RefusedError](err)
 	if !ok || r.Why != why {
 		t.Fatalf("%v, want a refusal: %s", err, why)
 	}
@@ -137,7 +137,7 @@ func TestQueueEnds(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		for _, result := range []<-chan error{first, second} {
-			if r, ok := errors.AsType[*Refusal](<-result); !ok || r.Why != QueueWait {
+			if r, ok := errors.AsType[*RefusedError](<-result); !ok || r.Why != QueueWait {
 				t.Errorf("after its time: %v", r)
 			}
 		}

@@ -30,7 +30,7 @@ func TestBackoff(t *testing.T) {
 				t.Fatalf("a probe is due before %v", backoff*time.Second)
 			}
 			expectRefusal(t, b, ClassRefresh, Refresh)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			if !b.RefreshDue(time.Now()) {
 				t.Fatalf("no probe is due after %v", backoff*time.Second)
 			}
@@ -136,7 +136,7 @@ func TestRetryAfterWithoutPauses(t *testing.T) {
 		if b.RefreshDue(time.Now()) {
 			t.Error("a probe is due before Retry-After")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		fail(t, b, ClassRefresh, time.Nanosecond)
 		time.Sleep(2*time.Second - 1)
 		if b.RefreshDue(time.Now()) {
@@ -157,7 +157,7 @@ func TestPause(t *testing.T) {
 		late, soon := queued(t.Context(), b)
 		first.Failed(8 * time.Second)
 		first.Done()
-		if r, ok := errors.AsType[*Refusal](<-early); !ok || r.Why != Paused || r.RetryAfter != 8*time.Second {
+		if r, ok := errors.AsType[*RefusedError](<-early); !ok || r.Why != Paused || r.RetryAfter != 8*time.Second {
 			t.Errorf("one that waits and cannot wait for the end: %+v", r)
 		}
 		if b.Standing(time.Now()) != StandingPaused || b.RefreshDue(time.Now()) {

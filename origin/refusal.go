@@ -55,8 +55,8 @@ func (w Why) String() string {
 	return fmt.Sprintf("why(%d)", uint8(w))
 }
 
-// Refusal is the error of a request that may not go to the origin.
-type Refusal struct {
+// RefusedError is the error of a request that may not go to the origin.
+type RefusedError struct {
 	// Origin is the name of the Budget, empty if it has none.
 	Origin string
 	Why    Why
@@ -66,7 +66,7 @@ type Refusal struct {
 }
 
 // Error implements error.
-func (r *Refusal) Error() string {
+func (r *RefusedError) Error() string {
 	if r.Origin == "" {
 		return fmt.Sprintf("the origin cannot take the request: %s", r.Why)
 	}
@@ -80,8 +80,8 @@ const (
 )
 
 // refusal returns the error for a request that is refused at now.
-func (b *Budget) refusal(now time.Time, why Why) *Refusal {
-	r := &Refusal{Origin: b.name, Why: why, RetryAfter: leastRetryAfter}
+func (b *Budget) refusal(now time.Time, why Why) *RefusedError {
+	r := &RefusedError{Origin: b.name, Why: why, RetryAfter: leastRetryAfter}
 	switch rest := b.health.pausedUntil.Sub(now); {
 	case rest > 0:
 		r.RetryAfter = max(rest, leastRetryAfter)
@@ -93,4 +93,4 @@ func (b *Budget) refusal(now time.Time, why Why) *Refusal {
 }
 
 // Interface guards.
-var _ error = (*Refusal)(nil)
+var _ error = (*RefusedError)(nil)

@@ -43,7 +43,7 @@ func TestEarlyRefresh(t *testing.T) {
 func TestEarlyRefreshIsXFetch(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 18)) //nolint:gosec // no secret
+	random := rand.New(rand.NewPCG(seed, 18))
 	draw := func() float64 { return 1 - random.Float64() }
 	const delta, n = 200 * time.Millisecond, 100_000
 	for _, beta := range []float64{0.5, 1, 3} {

@@ -155,7 +155,7 @@ func (p *Policy) staleWindows(f *Freshness, x *Exchange, s *statement) {
 // the operator says otherwise.
 const DefaultKeep = time.Hour
 
-// Unlimited, or any longer time, is for ever where a policy asks for a duration.
+// Unlimited is for ever where a policy asks for a duration, and so is any longer time.
 const Unlimited = maxDelta
 
 // keep is how long the response stays stored when it may no longer be used by itself. Until then it
@@ -166,7 +166,8 @@ func (p *Policy) keep(x *Exchange, f *Freshness) time.Duration {
 	if keep == 0 {
 		keep = DefaultKeep
 	}
-	if (f.NoCache || f.MustRevalidate) && !(HasValidator(x.Header) && Validates(x.Method)) {
+	renewable := HasValidator(x.Header) && Validates(x.Method)
+	if (f.NoCache || f.MustRevalidate) && !renewable {
 		return 0
 	}
 	return clamp(keep)

@@ -60,7 +60,7 @@ func TestKeptGoesFirstInMemory(t *testing.T) {
 			for i := range each {
 				put(keptEntry(s, clock, fmt.Sprintf("http://example.com/kept/%d", i), size))
 			}
-			if countFound(s, "kept", each) != each || countFound(s, "kept", each) != each {
+			if countFound(s, "fresh", each) != each || countFound(s, "kept", each) != each {
 				t.Fatal("they do not fit")
 			}
 			clock.advance(2 * time.Minute)

@@ -119,8 +119,8 @@ func removed(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 		t.Skip("no record of this server can be removed")
 	}
 	e := engines[0]
-	var log []fleet.Record
-	for i := range 6 {
+	log := make([]fleet.Record, 0, 6)
+	for i := range cap(log) {
 		log = append(log, at(appendRecord(t, e, fmt.Sprint(i))))
 	}
 	losses.Remove(log[2].Generation)
