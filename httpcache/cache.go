@@ -67,7 +67,7 @@ type Cache struct {
 	metrics   Metrics
 	remote    func() RemoteFetch
 	purger    Purger
-	draw      func() float64 // see refreshEarly
+	draw      func() float64 // see dueEarly
 	logger    *slog.Logger
 	idle      func()
 	undurable atomic.Bool  // the last invalidation holds in memory only, and that is logged

@@ -18,7 +18,8 @@
 // and pass.go for what is passed on. evaluate.go has what is worked out about a stored response
 // once for all hits. A fetch (fetch.go) runs apart from every request, so that its client may
 // leave; decide.go says what becomes of its response, and package rfc9111 what may be stored and
-// reused.
+// reused. When the origin may be asked, an [origin.Budget] says (admission.go), which is in
+// [Rules].
 //
 // # The seams
 //
@@ -28,9 +29,9 @@
 //     [OriginRequest], with which a fetch asks them.
 //   - [Behind]: which request fields those handlers write, so that nothing is selected by them. nil
 //     in [Rules]: what proxies write.
-//   - [Admission]: when the origin may be asked. [RemoteFetch]: what other machines have stored,
-//     and what they are fetching. [Purger]: where unsafe requests invalidate. [Metrics]: what is
-//     counted. All are in [Options], and nil is a default there.
+//   - [RemoteFetch]: what other machines have stored, and what they are fetching. [Purger]: where
+//     unsafe requests invalidate. [Metrics]: what is counted. All are in [Options], and nil is a
+//     default there.
 //   - [Decision]: how a request was answered and why, in enums. Cache-Status, logs and metrics
 //     render it.
 //

@@ -19,7 +19,7 @@ const (
 	ClassWaiting Class = iota
 	// ClassStale is answered otherwise at once.
 	ClassStale
-	// ClassRefresh is dropped: nobody waits for it. While the origin is failing it is the probe.
+	// ClassRefresh is dropped: no client waits for it. While the origin is failing it is the probe.
 	ClassRefresh
 )
 
