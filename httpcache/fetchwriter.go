@@ -309,7 +309,13 @@ func failureOf(err error) int {
 	if _, panicked := errors.AsType[*coalesce.PanicError](err); panicked {
 		return rfc9111.NoAnswer
 	}
-	switch status := statusOf(err); status {
+	return failureBy(statusOf(err))
+}
+
+// failureBy returns the failure that a status tells of, where it is not known whether the origin
+// has answered with it or a proxy has given it to a fetch without an answer.
+func failureBy(status int) int {
+	switch status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return rfc9111.NoAnswer
 	default:

@@ -274,9 +274,11 @@ func (x *Fetch) selected(v *store.Variant) bool { return x.selects(v) > 0 }
 // failElsewhere ends the flight with the status with which two fetches of other machines have
 // failed.
 func (x *Fetch) failElsewhere(status int, retryAfter string) {
+	failure := failureBy(status)
 	x.backOff()
-	if x.staleStandsIn(rfc9111.NoAnswer) {
-		x.share(x.staleOnError(status, rfc9111.NoAnswer), 0)
+	x.noteFailure(failure)
+	if x.staleStandsIn(failure) {
+		x.share(x.staleOnError(status, failure), 0)
 		x.flight.Finish(nil)
 		return
 	}

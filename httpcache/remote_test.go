@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -279,6 +280,27 @@ func TestRemoteHasFailed(t *testing.T) {
 	var failure *Error
 	if !errors.As(err, &failure) || failure.Status != 503 || *calls != 0 || !slices.Equal(w.header["Retry-After"], []string{"7"}) {
 		t.Errorf("%v, %d calls, %q", err, *calls, w.header)
+	}
+}
+
+// What is stale stands in for another machine's failure as it does for one of this machine's own:
+// for the statuses that the operator names, and where there may have been no answer at all.
+func TestRemoteHasFailedWithAStatus(t *testing.T) {
+	for status, standsIn := range map[int]bool{500: false, 501: false, 502: true, 503: true, 504: true} {
+		bubble(t, func(t *testing.T) {
+			_, two, remote := machines(t)
+			two = two.under(rfc9111.Policy{StaleIfError: time.Hour, Failures: []rfc9111.StatusClass{503}})
+			next, _ := counting(storable)
+			ask(t, two, next)
+			time.Sleep(10 * time.Minute)
+			remote.await = func(int) (bool, int) { return false, status }
+			w := &nullWriter{header: make(http.Header)}
+			err := two.ServeHTTP(w, newTestRequest(nil), next)
+			var failure *Error
+			if errors.As(err, &failure) && failure.Status != status || (err == nil) != standsIn {
+				t.Errorf("%d: %v, %q", status, err, w.header)
+			}
+		})
 	}
 }
 
