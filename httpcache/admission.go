@@ -3,9 +3,11 @@ package httpcache
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
@@ -29,6 +31,32 @@ type visit struct {
 	policy *rfc9111.Policy // says which statuses are failures
 	place  origin.Place
 	header bool // one has come
+	body   clientBody
+}
+
+// clientBody is the body of a client's own request. A proxy fails where it cannot be read, as where
+// chunks are spelt wrong, and answers 502. That says nothing of the origin.
+type clientBody struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// watch notes whether the body of a request that is about to be sent can be read.
+func (v *visit) watch(r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	v.body.ReadCloser = r.Body
+	r.Body = &v.body
 }
 
 // errPanic stands for what handlers panic with on a client's own goroutine.
@@ -43,8 +71,8 @@ func (v *visit) enter(ctx context.Context, rt *Route, class origin.Class) error 
 // answered reports a response header. One that says the origin failed does so at once. Any other
 // may still break off before the first byte of its body, unless it has none.
 func (v *visit) answered(status int, h http.Header, bodiless bool) {
-	if v.policy == nil {
-		return // a fetch's answer, which has reported itself
+	if v.policy == nil || v.body.broken.Load() {
+		return // a fetch's answer, which has reported itself; or it says nothing of the origin
 	}
 	v.header = true
 	switch {
@@ -60,7 +88,8 @@ func (v *visit) received() { v.place.Succeeded() }
 
 // leave gives the place back when the handlers have returned, and reports what they left open. An
 // answer that breaks off is a failure; an error is what its status says. What ends without either
-// says nothing: its clients have left, or handlers broke it off on purpose, as `abort` does.
+// says nothing: its clients have left or sent what is no request, or handlers broke it off on
+// purpose, as `abort` does.
 func (v *visit) leave(err error, h http.Header) {
 	defer v.place.Done()
 	aborted := errors.Is(err, errPanic) || errors.Is(err, http.ErrAbortHandler)
@@ -68,7 +97,7 @@ func (v *visit) leave(err error, h http.Header) {
 	switch status := statusOf(err); {
 	case err == nil:
 		v.place.Succeeded()
-	case v.ctx.Err() != nil && !errors.Is(context.Cause(v.ctx), coalesce.ErrExpired), aborted && !v.header:
+	case v.ctx.Err() != nil && !errors.Is(context.Cause(v.ctx), coalesce.ErrExpired), !v.header && (aborted || v.body.broken.Load()):
 	case aborted, panicked, v.ctx.Err() != nil, v.policy.OriginFailed(failureOf(err)), v.header:
 		v.place.Failed(retryAfter(status, h))
 	default: // a 404 that is an error is an answer as well

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/larder-cache/larder/origin"
+	"github.com/larder-cache/larder/store"
 )
 
 // Two that were told that the origin is well and find one place: the other does not wait for it.
@@ -159,7 +160,7 @@ func TestFollowersOfASlowOrigin(t *testing.T) {
 func TestWaitingForOthersIsSilence(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBudgeted(t, origin.Limits{Queue: 10, Wait: time.Minute}, storable)
-		remote := &sharedMap{await: func(int) (bool, int) {
+		remote := &sharedMap{entries: make(map[store.Key]*store.Entry), await: func(int) (bool, int) {
 			time.Sleep(30 * time.Second)
 			return false, 0
 		}}

@@ -194,6 +194,7 @@ func testOutage(t *testing.T, down handlerFunc) {
 	b.get("/a")
 	b.get("/b")
 	b.next = down
+	time.Sleep(time.Second) // else it may be this one page that is broken
 	_ = guarded(func() error { return b.get("/unknown").err })
 	before := b.calls.Load()
 	ask := func(n int, calls int64) {

@@ -303,6 +303,7 @@ func (pw *passWriter) endUnwritten(err error) {
 func (q *Request) askOrigin(out *passWriter) (err error) {
 	err = errPanic // unless the handlers return
 	defer func() { out.visit.leave(err, out.Header()) }()
+	out.visit.watch(q.r)
 	out.outlive()
 	defer out.seeThrough()
 	err = q.origin.ServeHTTP(out, q.r)

@@ -56,6 +56,7 @@ type Budget struct {
 	pausedUntil atomic.Int64
 	retryAt     atomic.Int64 // when a probe may go; 0 if the origin is not failing
 	lastGood    atomic.Int64 // when the last of the requests began that have succeeded
+	answeredAt  atomic.Int64 // when the last success was reported
 	longest     atomic.Int64 // of limits: Wait
 }
 
@@ -69,6 +70,7 @@ func New(name string, limits Limits, metrics Metrics) *Budget {
 	b := &Budget{name: name, metrics: metrics, epoch: time.Now(), limits: limits}
 	b.tokens.Store(limits.Rate.limiter())
 	b.lastGood.Store(math.MinInt64)
+	b.answeredAt.Store(math.MinInt64 / 2) // far enough from any time
 	b.longest.Store(int64(limits.Wait))
 	return b
 }
@@ -99,6 +101,7 @@ func (b *Budget) Apply(limits Limits) {
 type Place struct {
 	budget   *Budget
 	begun    time.Time
+	class    Class
 	reported bool
 	held     atomic.Bool
 }
@@ -177,15 +180,15 @@ func (b *Budget) occupy(p *Place, now time.Time, class Class) {
 	if tokens := b.tokens.Load(); tokens != nil {
 		tokens.AllowN(now, 1)
 	}
-	b.fill(p, now)
+	b.fill(p, now, class)
 	if b.health.failing && class == ClassRefresh {
-		b.health.probing = p
+		b.health.probe(p, now)
 	}
 }
 
 // fill makes p a place that has been taken.
-func (b *Budget) fill(p *Place, now time.Time) {
-	p.budget, p.begun, p.reported = b, now, false
+func (b *Budget) fill(p *Place, now time.Time, class Class) {
+	p.budget, p.begun, p.class, p.reported = b, now, class, false
 	p.held.Store(true)
 }
 
@@ -254,11 +257,7 @@ func (b *Budget) publish() {
 		b.closed.Store(closed)
 	}
 	retryAt := int64(0)
-	switch {
-	case !b.health.failing:
-	case b.health.probing != nil:
-		retryAt = math.MaxInt64
-	default:
+	if b.health.failing {
 		retryAt = max(1, b.at(b.health.retryAt))
 	}
 	if retryAt != b.retryAt.Load() {

@@ -45,11 +45,14 @@
 // a time may go, at the pace of the back-off: the probe. Requests that have nothing else go all the
 // same. Their success ends the outage too.
 //
-// Many requests fail together when an origin goes down. Only one that began after retryAt has asked
-// again, so only its failure doubles the back-off. Otherwise thirty requests at once would bring
-// the back-off to its maximum, and requests that have nothing else would put the next probe off for
-// ever. And a failure counts only if no request that began later has succeeded: one that has hung
-// since the outage says nothing about an origin that has recovered.
+// Many requests fail together when an origin goes down. Only the probe's failure doubles the
+// back-off. Otherwise thirty requests at once would bring it to its maximum, and requests that have
+// nothing else would put the next probe off for ever. A probe that hangs gives its turn away.
+//
+// Not every failure is the origin's. One counts only if no request that began later has succeeded:
+// one that has hung since the outage says nothing about an origin that has recovered. And one of a
+// request for which nothing is stored begins no outage if the origin has answered another within
+// the shortest back-off: it may be a page that is broken, or a client that asks for what fails.
 //
 // Retry-After sets when the next probe may go, where that is later than the back-off. With
 // [Limits.Pauses] it pauses the origin as well: then nothing goes until it has passed. Success ends

@@ -7,21 +7,31 @@ type health struct {
 	failing     bool
 	backoff     time.Duration
 	retryAt     time.Time // while failing: when a probe may go
-	probing     *Place    // the probe that is under way
+	probing     *Place    // the probe that is under way, or was when its turn ended
 	pausedUntil time.Time // nothing goes until then
 }
 
-// mayProbe reports whether a failing origin may be asked again.
-func (h *health) mayProbe(now time.Time) bool { return h.probing == nil && !now.Before(h.retryAt) }
+// probeTurn is for how long a probe keeps others from going. One that hangs says nothing of the
+// origin: a client may have chosen a page that is slow.
+const probeTurn = 10 * time.Second
 
-// failed notes a failure of a request that began at begun.
-func (h *health) failed(l *Limits, now, begun time.Time, retryAfter time.Duration) {
+// mayProbe reports whether a failing origin may be asked again.
+func (h *health) mayProbe(now time.Time) bool { return !now.Before(h.retryAt) }
+
+// probe begins a probe.
+func (h *health) probe(p *Place, now time.Time) {
+	h.probing = p
+	h.retryAt = now.Add(max(probeTurn, h.backoff))
+}
+
+// failed notes the failure of a request.
+func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Duration) {
 	switch {
 	case !h.failing:
 		h.failing, h.backoff = true, l.BackoffMin
 		h.retryAt = now.Add(h.backoff)
-	case !begun.Before(h.retryAt): // it has asked again
-		h.backoff = min(2*h.backoff, l.BackoffMax)
+	case h.probing == p: // it has asked again
+		h.probing, h.backoff = nil, min(2*h.backoff, l.BackoffMax)
 		h.retryAt = now.Add(h.backoff)
 	}
 	h.retryAt = later(h.retryAt, now.Add(retryAfter))
@@ -38,7 +48,7 @@ func (h *health) succeeded() {
 // probeLost says that a probe has ended without a result. The pace holds all the same.
 func (h *health) probeLost(now time.Time) {
 	h.probing = nil
-	h.retryAt = later(h.retryAt, now.Add(h.backoff))
+	h.retryAt = now.Add(h.backoff)
 }
 
 func later(a, b time.Time) time.Time {
@@ -55,6 +65,7 @@ func (p *Place) Succeeded() {
 	}
 	p.reported = true
 	b := p.budget
+	b.answeredAt.Store(b.at(time.Now()))
 	begun := b.at(p.begun)
 	for last := b.lastGood.Load(); begun > last && !b.lastGood.CompareAndSwap(last, begun); {
 		last = b.lastGood.Load()
@@ -80,17 +91,27 @@ func (p *Place) Failed(retryAfter time.Duration) {
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.health.probing == p {
-		b.health.probing = nil
-	}
-	if b.at(p.begun) < b.lastGood.Load() && retryAfter == 0 {
+	if retryAfter == 0 && b.saysNothing(p, now) {
 		b.settle(now)
 		return
 	}
-	b.health.failed(&b.limits, now, p.begun, retryAfter)
+	b.health.failed(p, &b.limits, now, retryAfter)
 	b.pausedUntil.Store(b.at(b.health.pausedUntil))
 	b.refuseForPause()
 	b.settle(now)
+}
+
+// saysNothing reports whether the failure of a request is no sign of a failing origin: a request
+// that began later has succeeded, or the origin has answered others just now, and nothing is known
+// of this one but that it fails. So a page that is broken, or a client that asks for what does not
+// work, has nobody served stale pages by an origin that is well. The failure of a request for which
+// a response is stored counts in any case: that has worked before.
+func (b *Budget) saysNothing(p *Place, now time.Time) bool {
+	if b.at(p.begun) < b.lastGood.Load() {
+		return true
+	}
+	recent := b.at(now)-b.answeredAt.Load() < int64(b.limits.BackoffMin)
+	return p.class == ClassWaiting && !b.health.failing && recent
 }
 
 // refuseForPause refuses all in the queue whose time ends before the pause does.
@@ -141,10 +162,16 @@ func (b *Budget) Standing(now time.Time) Standing {
 		return StandingPaused
 	case b.retryAt.Load() != 0:
 		return StandingFailing
-	case b.closed.Load() || b.untilToken(now) > 0:
+	case b.Full(now):
 		return StandingBusy
 	}
 	return StandingOpen
+}
+
+// Full reports whether a request would have to wait for a place at now. It takes no lock but that
+// of the rate.
+func (b *Budget) Full(now time.Time) bool {
+	return b.closed.Load() || b.at(now) < b.pausedUntil.Load() || b.untilToken(now) > 0
 }
 
 // RefreshDue reports whether a refresh may go at now: there is a place, and the origin is well or

@@ -72,18 +72,24 @@ func TestFailuresTogetherAreOne(t *testing.T) {
 	})
 }
 
-// One probe at a time, and one that ends without a result keeps the pace.
+// One probe at a time, and one that ends without a result keeps the pace. One that hangs has its
+// turn and no more: it may be the only page that is slow.
 func TestOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New("", Limits{}, nil)
 		fail(t, b, ClassWaiting, 0)
 		time.Sleep(time.Second)
 		probe := take(t, b, ClassRefresh)
-		time.Sleep(time.Hour)
+		time.Sleep(probeTurn - 1)
 		if b.RefreshDue(time.Now()) {
-			t.Error("a second probe is due while the first is under way")
+			t.Error("a second probe is due while the first has its turn")
 		}
 		expectRefusal(t, b, ClassRefresh, Refresh)
+		time.Sleep(time.Nanosecond)
+		hung := probe
+		probe = take(t, b, ClassRefresh)
+		hung.Failed(0) // it is no probe any more, and doubles nothing
+		hung.Done()
 		probe.Done()
 		expectRefusal(t, b, ClassRefresh, Refresh)
 		time.Sleep(time.Second)
@@ -115,9 +121,50 @@ func TestOldFailure(t *testing.T) {
 		if b.Standing(time.Now()) != StandingOpen {
 			t.Error("failing")
 		}
-		fail(t, b, ClassWaiting, 0)
+		fail(t, b, ClassStale, 0)
 		if b.Standing(time.Now()) != StandingFailing {
 			t.Error("not failing after a failure of now")
+		}
+	})
+}
+
+// A page that is broken by itself, asked for all the time, had every other page served stale: each
+// of its failures began an outage, and those that came when a probe was due put it off.
+func TestBrokenPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		well := func() {
+			p := take(t, b, ClassWaiting)
+			p.Succeeded()
+			p.Done()
+		}
+		well()
+		for range 100 {
+			fail(t, b, ClassWaiting, 0)
+			if b.Standing(time.Now()) != StandingOpen {
+				t.Fatal("failing, while other pages are answered")
+			}
+			time.Sleep(500 * time.Millisecond)
+			well()
+		}
+		time.Sleep(time.Second)
+		fail(t, b, ClassWaiting, 0)
+		if b.Standing(time.Now()) != StandingFailing {
+			t.Error("not failing, and no page has been answered for a second")
+		}
+		for range 10 { // none of these is the probe
+			time.Sleep(99 * time.Millisecond)
+			fail(t, b, ClassWaiting, 0)
+		}
+		time.Sleep(20 * time.Millisecond)
+		fail(t, b, ClassWaiting, 0)
+		if !b.RefreshDue(time.Now()) {
+			t.Error("no probe is due a second after the first failure")
+		}
+		fail(t, b, ClassRefresh, 0)
+		time.Sleep(2 * time.Second)
+		if !b.RefreshDue(time.Now()) {
+			t.Error("no probe is due two seconds after the first probe")
 		}
 	})
 }

@@ -97,7 +97,7 @@ func (p *Place) hand() {
 	}
 	next := b.queue.first()
 	p.held.Store(false)
-	b.fill(next.place, now)
+	b.fill(next.place, now, ClassWaiting)
 	b.queue.remove(next, Admitted)
 	b.settle(now)
 }
