@@ -85,6 +85,7 @@ type Flight struct {
 	cancel     context.CancelCauseFunc
 	unattended *time.Timer // nil until the last member has left before the header
 	background bool        // see Background
+	queued     bool        // see Queued
 	orphaned   bool        // among the orphans, or has been given up as one
 
 	leader  *Member // who started the fetch; nil until then
@@ -219,6 +220,10 @@ func (f *Flight) stopIfUseless() {
 			f.closed = true
 			return
 		}
+		if f.queued && !f.background {
+			f.stop(ErrNoClientLeft)
+			return
+		}
 		f.giveUpLater()
 		if !f.background && !f.orphaned {
 			f.orphaned = true
@@ -326,6 +331,15 @@ func (f *Flight) Keep(keep bool) {
 	f.mu.Lock()
 	defer f.unlock()
 	f.keep = keep
+	f.stopIfUseless()
+}
+
+// Queued sets whether the fetch still waits for its turn. Then nothing has been spent on it, and
+// what waits behind it has clients, so without members it is cancelled at once.
+func (f *Flight) Queued(queued bool) {
+	f.mu.Lock()
+	defer f.unlock()
+	f.queued = queued
 	f.stopIfUseless()
 }
 

@@ -213,10 +213,17 @@ func (x *Fetch) askOrigin() error {
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
 	x.tag().queue()
+	queued := x.route.Budget.Full(time.Now())
+	if queued {
+		x.flight.Queued(true)
+	}
 	if err := x.visit.enter(x.flight.Context(), x.route, x.admissionClass()); err != nil {
 		return err
 	}
 	x.tag().asked()
+	if queued {
+		x.flight.Queued(false)
+	}
 	// It may have waited. To count that as the response's age would be too much.
 	x.originAsked, x.begun = true, time.Now()
 	err := guarded(x.callNext)
