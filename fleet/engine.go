@@ -164,8 +164,8 @@ type Leases interface {
 	// Take takes the lease of a key for ttl, where it is free and the message in its place is seen
 	// (nil: there is none). The message goes then, so one of many takers has the lease. Where
 	// another holds it the node becomes one that waits for it, and the lease ends after ttl at the
-	// latest unless it is renewed: no node holds one for ever. Where another message is in its place
-	// nothing is done. The token that holds a lease takes it again, as after a reply that was
+	// latest unless it is renewed: no node holds one for ever. Where another message is in its
+	// place nothing is done. The token that holds a lease takes it again, as after a reply that was
 	// lost. A lease that ends by its ttl leaves nothing and wakes no node.
 	Take(ctx context.Context, key, token, node string, seen []byte, ttl time.Duration) (Lease, error)
 	// Hold renews a lease for ttl and publishes what its holder knows by now; nil facts leave them

@@ -106,9 +106,9 @@ type Place struct {
 	held     atomic.Bool
 }
 
-// Take gets a place for a request and returns nil, or says why there is none: a [*RefusedError], or the
-// cause for which ctx ended. p must not hold a place already. Each place has to be given back, see
-// [Place.Done].
+// Take gets a place for a request and returns nil, or says why there is none: a [*RefusedError], or
+// the cause for which ctx ended. p must not hold a place already. Each place has to be given back,
+// see [Place.Done].
 func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
 	now := time.Now()
 	b.mu.Lock()
