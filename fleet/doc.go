@@ -108,7 +108,8 @@
 //     such a node makes: it waits as after the loss of a registration. With a new epoch N applies
 //     all that its log has, whatever N had applied at the same places before (node.adopt), and what
 //     is shared is of another epoch. Where an older epoch was put back N knows it again
-//     (node.heard), and ends it too.
+//     (node.heard), and ends it too, if it is the process that had known it. A node that has been
+//     started since does not, whatever its disk has.
 //   - replicas: appendOnce takes nothing for appended that too few have.
 //
 // What N loses: a crash after the acknowledgement. The position that the caches have on disk is

@@ -20,6 +20,11 @@ const (
 	// their texts are together.
 	maxInvalidations     = 10_000
 	maxInvalidationBytes = 1 << 20
+	// manyInvalidations and manyInvalidationBytes do not wait until invalidateLongest has passed.
+	// Clients decide how many there are, and what is too much costs every node all that it has
+	// stored. So only a server that takes no writes may have it come to that.
+	manyInvalidations     = maxInvalidations / 8
+	manyInvalidationBytes = maxInvalidationBytes / 8
 )
 
 // invalidations gather until they are in the log.
@@ -28,10 +33,13 @@ type invalidations struct {
 	waiting gathered
 	sending []Purge // those that are being appended
 	widened uint64
-	some    chan struct{}
+	some    chan struct{} // waits
+	many    chan struct{} // and is to be sent at once
 }
 
-func newInvalidations() invalidations { return invalidations{some: make(chan struct{}, 1)} }
+func newInvalidations() invalidations {
+	return invalidations{some: make(chan struct{}, 1), many: make(chan struct{}, 1)}
+}
 
 // Invalidate purges every node as far as that is easy: batched, and it waits for no node. When it
 // returns no response is judged to be unpurged on this node that began before, by what this node
@@ -58,8 +66,15 @@ func (v *view) ahead(p Purge) { v.masks.Add(uint64(v.tail+1), p.Selectors, p.Sev
 // add has a purge wait. The lock is held.
 func (q *invalidations) add(p Purge) {
 	q.widened += q.waiting.add(p)
+	signal(q.some)
+	if len(q.waiting.of) >= manyInvalidations || q.waiting.bytes >= manyInvalidationBytes {
+		signal(q.many)
+	}
+}
+
+func signal(to chan struct{}) {
 	select {
-	case q.some <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
 }
@@ -111,7 +126,7 @@ func (f *Fleet) invalidate() {
 		if f.clock()-last > invalidateLongest {
 			gather = invalidateAfter
 		}
-		f.sleep(gather)
+		f.gather(gather)
 		if f.ctx.Err() != nil {
 			_ = f.appendInvalidations(context.WithoutCancel(f.ctx)) // a last time
 			return
@@ -122,6 +137,17 @@ func (f *Fleet) invalidate() {
 		}
 		pause.reset()
 		gather, last = min(2*gather, invalidateLongest), f.clock()
+	}
+}
+
+// gather waits for more, unless there is much.
+func (f *Fleet) gather(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.invalidations.many:
+	case <-f.ctx.Done():
 	}
 }
 

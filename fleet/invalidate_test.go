@@ -158,6 +158,38 @@ func TestTooManyInvalidations(t *testing.T) {
 	}
 }
 
+// TestManyInvalidationsAreNotWidened where the server takes them: 80 POSTs to long URLs within a
+// sixth of a second had every node validate all that it had stored.
+func TestManyInvalidationsAreNotWidened(t *testing.T) {
+	for name, tt := range map[string]struct {
+		length, count int
+		every         time.Duration
+	}{
+		"long":  {15 << 10, 1000, time.Millisecond},
+		"short": {20, 100_000, 20 * time.Microsecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			nodes := start(t, fleettest.NewServer(), 2, nil)
+			time.Sleep(2 * fence)
+			before, _ := nodes[1].Begin()
+			for i := range tt.count {
+				invalidateTags(nodes[0], fmt.Sprintf("%0*d", tt.length, i))
+				time.Sleep(tt.every)
+			}
+			time.Sleep(time.Second)
+			if n := nodes[0].Stats().InvalidationsWidened; n != 0 {
+				t.Errorf("%s: %d were widened", name, n)
+			}
+			if got := judged(t, nodes[1], before, "other"); got != store.NotPurged {
+				t.Errorf("%s: what was not named is %v at the other node", name, got)
+			}
+			if got := judged(t, nodes[1], before, fmt.Sprintf("%0*d", tt.length, tt.count-1)); got != store.Hard {
+				t.Errorf("%s: the last is %v at the other node", name, got)
+			}
+		})
+	}
+}
+
 // TestInvalidationsWithoutAGap leave the log its history.
 func TestInvalidationsWithoutAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
