@@ -147,8 +147,8 @@ func listCaches(all []*pooled) []*pooled {
 	return all
 }
 
-// keyRules returns the key rules of every configuration that claims a cache, and those of before by
-// which it may have stored something.
+// keyRules returns the distinct query rules of every configuration that claims a cache, and those of
+// before by which it may have stored something.
 func keyRules() (rules []*httpcache.KeyRules) {
 	for p := range caches {
 		p.mu.Lock()
@@ -158,7 +158,7 @@ func keyRules() (rules []*httpcache.KeyRules) {
 		p.mu.Unlock()
 		rules = append(rules, p.PastRules()...)
 	}
-	return rules
+	return httpcache.DistinctRules(rules)
 }
 
 // Purge implements httpcache.Purger for all caches of the process. During a reload that switches

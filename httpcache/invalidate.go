@@ -257,11 +257,11 @@ func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http
 // may have it yet. Purging a server's responses when a reload takes it away would reach none of
 // these but the first, and would empty the cache with every second reload.
 func (in *invalidation) appendStored(urls []string, at *target, raw string) []string {
-	past := in.q.cache.PastRules()
-	if raw == at.url && len(past) == 0 && !in.q.route.siblings.rewrites.Load() { // it is normal already
+	rules := in.q.route.siblings.rulesAnd(in.q.cache.PastRules())
+	if raw == at.url && len(rules) == 0 { // it is normal already
 		return append(urls, at.storedURL, store.URLElsewhere(raw, in.servers()))
 	}
-	spelled, err := StoredURLs(raw, append(in.q.route.siblings.Rules(), past...))
+	spelled, err := StoredURLs(raw, rules)
 	if err != nil {
 		in.q.route.Logger.Warn("nothing is invalidated by a URL that cannot be read",
 			slog.String("url", raw), slog.Any("error", err))

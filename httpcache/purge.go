@@ -2,15 +2,12 @@ package httpcache
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
 
 	"github.com/larder-cache/larder/store"
-	"github.com/larder-cache/larder/urlform"
 )
 
 // Purger carries out the purges of the admin API, of the command, and of unsafe requests (RFC 9111
@@ -57,43 +54,6 @@ func (c *Cache) IsNoop(selectors *store.Selectors) bool {
 func (c *Cache) MayReachBySearch(selectors *store.Selectors) bool {
 	return c.store.HasDisk() || c.varianceHints.used.Load() ||
 		slices.ContainsFunc(selectors.URLs, func(url string) bool { return c.inFlight.of(url).Load() > 0 })
-}
-
-// StoredURLs returns the URLs under which the routes of a configuration may have stored an absolute
-// URL. Each route has its own query rules, and a route behind another is asked for the query that
-// the other's rules have left.
-func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("not a URL: %w", err)
-	}
-	authority, err := urlform.Authority(u.Scheme, u.Host)
-	if err != nil {
-		return nil, fmt.Errorf("not an authority: %w", err)
-	}
-	var urls []string
-	for _, query := range spellings(urlform.Query(u.RawQuery), rules) {
-		urls = append(urls, urlform.Join(u.Scheme, authority, u, query))
-	}
-	return urls, nil
-}
-
-// maxSpellings bounds how many results of applying rules to the results of others are kept. The
-// result of one route's rules on the query itself is never left out.
-const maxSpellings = 64
-
-// spellings returns a query, the results of applying the rules to it, and the results of applying
-// them to these results.
-func spellings(query string, rules []*KeyRules) []string {
-	all := []string{query}
-	for i := 0; i < len(all) && (i == 0 || len(all) < maxSpellings); i++ {
-		for _, r := range rules {
-			if next := r.Query.apply(all[i]); !slices.Contains(all, next) {
-				all = append(all, next)
-			}
-		}
-	}
-	return all
 }
 
 // inFlight counts the fetches under way by a hash of their URL's path. So an invalidation can tell,

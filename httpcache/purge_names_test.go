@@ -129,25 +129,3 @@ func FuzzPurgeNamesWhatWasAsked(f *testing.F) {
 		named(t, &KeyRules{Query: fuzzedRules(which)}, target, host)
 	})
 }
-
-// TestSpellingsAreBounded: ten rules that each leave out a parameter of their own make 1,024
-// queries of one. What each makes of it by itself is there, and the rest is bounded.
-func TestSpellingsAreBounded(t *testing.T) {
-	var rules []*KeyRules
-	var params []string
-	for i := range 10 {
-		name := fmt.Sprint("p", i)
-		params = append(params, name)
-		rules = append(rules, &KeyRules{Query: QueryRules{Ignore: []string{name}}})
-	}
-	query := strings.Join(params, "&")
-	all := spellings(query, rules)
-	for _, r := range rules {
-		if !slices.Contains(all, r.Query.apply(query)) {
-			t.Errorf("%v is left out", r.Query.Ignore)
-		}
-	}
-	if len(all) > maxSpellings+len(rules) {
-		t.Errorf("%d spellings", len(all))
-	}
-}

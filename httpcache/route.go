@@ -127,31 +127,47 @@ func (rt *Route) largestBody() int64 { return min(rt.MaxBody, rt.cache.store.Lar
 // Siblings are the routes of one configuration. Each has query rules of its own, so one URL may be
 // stored under several.
 type Siblings struct {
-	mu       sync.Mutex
-	routes   []*Route
-	servers  store.Servers // of the first named routes
-	named    int           // how many of routes have been asked for their server
-	rewrites atomic.Bool   // one of them has rules for queries
+	mu      sync.Mutex
+	routes  []*Route
+	servers store.Servers // of the first named routes
+	named   int           // how many of routes have been asked for their server
+
+	distinct       []*KeyRules // rulesAnd, of the first so many routes and these
+	distinctRoutes int
+	distinctPast   []*KeyRules
 }
 
 func (s *Siblings) add(rt *Route) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.routes = append(s.routes, rt)
-	if !rt.Key.Query.None() {
-		s.rewrites.Store(true)
-	}
 }
 
 // Rules returns the key rules of every route.
 func (s *Siblings) Rules() []*KeyRules {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.rules()
+}
+
+func (s *Siblings) rules() []*KeyRules {
 	rules := make([]*KeyRules, len(s.routes))
 	for i, rt := range s.routes {
 		rules[i] = &rt.Key
 	}
 	return rules
+}
+
+// rulesAnd returns the DistinctRules of every route and of past, which is what PastRules returns.
+func (s *Siblings) rulesAnd(past []*KeyRules) []*KeyRules {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := len(past) == len(s.distinctPast) && (len(past) == 0 || &past[0] == &s.distinctPast[0])
+	if !same || s.distinctRoutes != len(s.routes) {
+		s.distinct = DistinctRules(append(s.rules(), past...))
+		s.distinctPast, s.distinctRoutes = past, len(s.routes)
+	}
+	return s.distinct
 }
 
 // Servers are the servers of the configuration.

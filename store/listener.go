@@ -14,6 +14,7 @@ import (
 //	URLAt(URL, listener)         the URL as it is asked for there
 //	URLElsewhere(URL, servers)   the URL as it is asked for at listeners of other servers
 //	TagElsewhere(tag, servers)   what has the tag, as far as it is asked for there
+//	AnyQuery(any of the URLs)    the same with every query of its path, and without one
 //
 // Prefixes and hosts are of URLs and reach every listener.
 //
@@ -76,6 +77,17 @@ func CutTagElsewhere(selector string) (tag string, servers Servers, found bool) 
 	return tag, Servers(names), true
 }
 
+// anyQuery stands in a selector for every query and for none. No URL has this byte.
+const anyQuery = "?\x01"
+
+// AnyQuery makes a selector of a URL, which URLAt or URLElsewhere may have made, one of its path
+// with any query or none, where that selector reaches.
+func AnyQuery(url string) string {
+	bare := BareURL(url)
+	path, _, _ := strings.Cut(bare, "?")
+	return path + anyQuery + url[len(bare):]
+}
+
 // isElsewhere tells whether a URL, which says where it was asked for, was so at none of the
 // servers.
 func isElsewhere(url string, servers Servers) bool {
@@ -95,11 +107,24 @@ func selectsURL(selector, url string) bool {
 	if bare, servers, elsewhere := CutURLElsewhere(selector); elsewhere {
 		return selectsURL(bare, url) && isElsewhere(url, servers)
 	}
+	if strings.Contains(selector, anyQuery) {
+		url = AnyQuery(url)
+	}
 	if !strings.HasPrefix(url, selector) {
 		return false
 	}
 	rest := url[len(selector):]
 	return rest == "" || rest[0] == AtListener[0] && !strings.Contains(selector, AtListener)
+}
+
+// startsOf are the beginnings of all URLs that a selector of a URL selects, where that is told by
+// the URL alone. None of them begins with another.
+func startsOf(selector string) []string {
+	url, _, _ := CutURLElsewhere(selector)
+	if path, _, some := strings.Cut(url, anyQuery); some {
+		return []string{path + AtListener, path + "?"}
+	}
+	return []string{url + AtListener}
 }
 
 // selectsTag tells whether a selector of a tag selects an entry with it, which has this URL.

@@ -52,6 +52,27 @@ func TestPurgeElsewhere(t *testing.T) {
 	})
 }
 
+// TestAnyQuery: a purge of a path with any query, at one listener, at all servers but some or at
+// all, takes that of the path and nothing that begins like it.
+func TestAnyQuery(t *testing.T) {
+	const url = "http://example.com/a"
+	places := []string{
+		url, URLAt(url, "one:80"), URLAt(url+"?", "one:80"), URLAt(url+"?b=1", "one:80"), URLAt(url+"?b=1", "two:80"), URLAt(url+"?c?d", "two:80"),
+		url + "?b=1", URLAt(url+"b?b=1", "one:80"), URLAt(url+"/?b=1", "one:80"), URLAt(url+"!", "one:80"), URLAt("http://example.com/?b=1", "one:80"),
+	}
+	elsewhere := func(servers ...string) string { return URLElsewhere(url, ServersOf(servers)) }
+	purgeInEveryTier(t, places, []purgeCase{
+		{Selectors{URLs: []string{AnyQuery(url + "?b=2")}}, 7},
+		{Selectors{URLs: []string{AnyQuery(URLAt(url+"?b=2", "one:80"))}}, 3},
+		{Selectors{URLs: []string{AnyQuery(URLAt(url, "two:80"))}}, 2},
+		{Selectors{URLs: []string{AnyQuery(URLAt(url, "two:8"))}}, 0},
+		{Selectors{URLs: []string{AnyQuery(elsewhere("one"))}}, 2},
+		{Selectors{URLs: []string{AnyQuery(elsewhere("one", "two"))}}, 0},
+		{Selectors{URLs: []string{AnyQuery(URLAt(url, "one:80")), AnyQuery(elsewhere("one")), URLAt(url+"?b=1", "one:80")}}, 5},
+		{Selectors{URLs: []string{AnyQuery("http://example.com/")}}, 1},
+	})
+}
+
 // TestHostWithADefaultPort is the purge of a:443 that left http://a:443 and took http://a.
 func TestHostWithADefaultPort(t *testing.T) {
 	places := []string{

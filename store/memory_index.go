@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"hash/maphash"
+	"strings"
 
 	"github.com/google/btree"
 
@@ -179,17 +180,7 @@ func (ix *index) match(sel *Selectors, fn func(it *item)) {
 		})
 	}
 	for _, selector := range sel.URLs {
-		url, servers, some := CutURLElsewhere(selector)
-		ix.ascend(url, 0, func(it *item) bool {
-			its := string(ix.m.record(it).url())
-			if !selectsURL(url, its) {
-				return false
-			}
-			if !some || isElsewhere(its, servers) {
-				fn(it)
-			}
-			return true
-		})
+		ix.matchURL(selector, fn)
 	}
 	for _, prefix := range sel.Prefixes {
 		ix.prefix(prefix, fn)
@@ -203,6 +194,29 @@ func (ix *index) match(sel *Selectors, fn func(it *item)) {
 			})
 		}
 	}
+}
+
+// matchURL calls fn for every item that a selector of a URL names.
+func (ix *index) matchURL(selector string, fn func(it *item)) {
+	url, servers, some := CutURLElsewhere(selector)
+	if path, listener, found := strings.Cut(url, anyQuery); found {
+		url = path + listener
+		ix.prefix(path+"?", func(it *item) {
+			if selectsURL(selector, string(ix.m.record(it).url())) {
+				fn(it)
+			}
+		})
+	}
+	ix.ascend(url, 0, func(it *item) bool {
+		its := string(ix.m.record(it).url())
+		if !selectsURL(url, its) {
+			return false
+		}
+		if !some || isElsewhere(its, servers) {
+			fn(it)
+		}
+		return true
+	})
 }
 
 // tagged walks the rows of a tag from an id on, by age, while fn agrees. fn must not change the

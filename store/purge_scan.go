@@ -25,8 +25,9 @@ func scansOf(sel *Selectors) []scan {
 			tag, _, _ := CutTagElsewhere(s.value)
 			scans = append(scans, scan{selector: s, from: tagStart(tag)})
 		case byURL:
-			url, _, _ := CutURLElsewhere(s.value)
-			scans = append(scans, scan{selector: s, from: append([]byte(url), 0)})
+			for _, start := range startsOf(s.value) { // a row has a NUL behind its URL
+				scans = append(scans, scan{selector: s, from: []byte(start)})
+			}
 		case byPrefix:
 			scans = append(scans, scan{selector: s, from: []byte(s.value)})
 		case byHost:

@@ -14,7 +14,7 @@ type Selectors struct {
 	// TagElsewhere has it.
 	Tags []string
 	// URLs are absolute and go with all their variants: at every listener, at one, as URLAt has it,
-	// or at some, as URLElsewhere has it.
+	// or at some, as URLElsewhere has it; or their paths with any query, as AnyQuery has it.
 	URLs []string
 	// Prefixes are beginnings of absolute URLs.
 	Prefixes []string
@@ -122,6 +122,7 @@ type bySelector[V comparable] struct {
 	// The servers that selectors of URLs and of tags leave out, with how many do. They are those of
 	// a configuration, so there are few.
 	urlsElsewhere, tagsElsewhere map[Servers]int
+	anyQueries                   int // of urls, those of AnyQuery
 	all                          V
 }
 
@@ -173,6 +174,9 @@ func (b *bySelector[V]) count(s selector, n int) {
 	case byPrefix:
 		add(b.lengths, len(s.value), n)
 	case byURL:
+		if strings.Contains(s.value, anyQuery) {
+			b.anyQueries += n
+		}
 		if _, servers, elsewhere := CutURLElsewhere(s.value); elsewhere {
 			add(b.urlsElsewhere, servers, n)
 		}
@@ -223,6 +227,9 @@ func (b *bySelector[V]) naming(url string, tags []string, fn func(v V)) {
 	}
 	if len(b.urls) > 0 {
 		b.namingURL(url, hit)
+	}
+	if b.anyQueries > 0 {
+		b.namingURL(AnyQuery(url), hit)
 	}
 	if len(b.hosts) > 0 {
 		host, full := hostOf(url), withPort(url)

@@ -1,0 +1,178 @@
+package httpcache
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// ignoring are rules that each leave out a parameter of their own, and a query of about some bytes
+// that has all of these, again and again.
+func ignoring(n, size int) (rules []*KeyRules, query string) {
+	var params []string
+	for i := range n {
+		name := fmt.Sprint("p", i)
+		params = append(params, name)
+		rules = append(rules, &KeyRules{Query: QueryRules{Ignore: []string{name}}})
+	}
+	all := strings.Join(params, "&") + "&z=1"
+	return rules, all + strings.Repeat("&"+all, size/len(all))
+}
+
+// TestSpellingsAreBounded: n rules that each leave out a parameter make 2^n queries of one. What a
+// POST with a long query costs stays within a bound, and so does what it purges by.
+func TestSpellingsAreBounded(t *testing.T) {
+	for _, tc := range []struct {
+		rules, bytes int
+		all          bool // they are few enough
+	}{
+		{1, 100, true},
+		{1, 15 << 10, true},
+		{1, 100 << 10, false},
+		{2, 100, true},
+		{2, 2 << 10, true},
+		{2, 100 << 10, false},
+		{4, 100, true},
+		{5, 100, false},
+		{6, 0, false},
+		{6, 2 << 10, false},
+		{6, 15 << 10, false},
+		{20, 0, false},
+		{20, 2 << 10, false},
+		{20, 15 << 10, false},
+		{40, 0, false},
+		{40, 2 << 10, false},
+		{40, 15 << 10, false},
+	} {
+		rules, query := ignoring(tc.rules, tc.bytes)
+		s := spellings{of: []spelling{{query: query}}}
+		all := s.complete(rules)
+		if s.applied > maxRespelled || len(s.of) > maxSpellings || all != tc.all {
+			t.Errorf("%+v: %d bytes of work, %d spellings, all %v", tc, s.applied, len(s.of), all)
+		}
+		want := 1 << tc.rules // one for each subset
+		if !tc.all {
+			want = 1
+		}
+		urls, err := StoredURLs("http://example.com/a?"+query, rules)
+		if err != nil || len(urls) != want || !tc.all && urls[0] != store.AnyQuery("http://example.com/a") {
+			t.Errorf("%+v: %d URLs, %v", tc, len(urls), err)
+		}
+	}
+}
+
+// TestManyRulesThatChangeNothing: rules that a query has no parameter for cost their work and no
+// more, so that the purge takes no other query.
+func TestManyRulesThatChangeNothing(t *testing.T) {
+	rules, _ := ignoring(40, 0)
+	const url = "http://example.com/a?id=7&page=2"
+	if urls, err := StoredURLs(url, rules); err != nil || !slices.Equal(urls, []string{url}) {
+		t.Errorf("%q, %v", urls, err)
+	}
+}
+
+// TestDistinctRules: what many sites have alike is applied once.
+func TestDistinctRules(t *testing.T) {
+	var rules []*KeyRules
+	for range 40 {
+		rules = append(rules, new(KeyRules), &KeyRules{Query: QueryRules{Sort: true}}, &KeyRules{Query: QueryRules{Ignore: []string{"utm_*"}}, Cookies: []string{"c"}})
+	}
+	if got := DistinctRules(rules); len(got) != 2 || got[0] != rules[1] || got[1] != rules[2] {
+		t.Errorf("%d rules", len(got))
+	}
+	h := newTestHandler(t)
+	siblings := new(Siblings)
+	for _, r := range rules {
+		h.cache.NewRoute(Rules{Key: *r}, siblings)
+	}
+	past := h.cache.PastRules()
+	if got := siblings.rulesAnd(past); len(past) != 2 || len(got) != 2 {
+		t.Errorf("%d rules with %d of before", len(got), len(past))
+	}
+	h.cache.NewRoute(Rules{Key: KeyRules{Query: QueryRules{Only: []string{"id"}}}}, siblings)
+	if got := siblings.rulesAnd(past); len(got) != 3 {
+		t.Errorf("%d rules after one more", len(got))
+	}
+}
+
+// chain is a site with one route behind another, the last two of many with a rule of their own.
+// Every answer tells how often the origin was asked.
+func chain(tb testing.TB, c *Cache, n int) (site http.Handler, rules []*KeyRules, target string) {
+	rules, query := ignoring(n, 0)
+	siblings := new(Siblings)
+	asked := 0
+	site = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			asked++
+			w.Header().Set("Cache-Control", "max-age=60")
+		}
+		fmt.Fprint(w, asked)
+	})
+	for i, r := range rules {
+		if rt := c.NewRoute(Rules{Key: *r}, siblings); i >= n-2 {
+			site = Middleware(rt)(site)
+		}
+	}
+	return site, rules, "http://example.com/page?" + query
+}
+
+func answerTo(site http.Handler, method, target string) string {
+	w := httptest.NewRecorder()
+	site.ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	return w.Body.String()
+}
+
+// A purge that has answered holds, and so does a POST, where one larder stands behind another and
+// so many sites have rules of their own that the query of the inner one was left out.
+func TestPurgeThroughTwoOfManyRules(t *testing.T) {
+	for _, n := range []int{2, 12, 40} {
+		h := newTestHandler(t)
+		site, rules, target := chain(t, h.cache, n)
+		if first, again := answerTo(site, http.MethodGet, target), answerTo(site, http.MethodGet, target); first != "1" || again != "1" {
+			t.Fatalf("%d rules: %s and %s are no miss and a hit", n, first, again)
+		}
+		answerTo(site, http.MethodPost, target)
+		if got := answerTo(site, http.MethodGet, target); got != "2" {
+			t.Errorf("%d rules, after a POST: %s", n, got)
+		}
+		urls, err := StoredURLs(target, rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		matched, err := h.cache.Purge(t.Context(), store.Selectors{URLs: urls}, PurgeOptions{})
+		if matched != 2 || err != nil {
+			t.Errorf("%d rules: %d purged, %v", n, matched, err)
+		}
+		if got := answerTo(site, http.MethodGet, target); got != "3" {
+			t.Errorf("%d rules, after a purge: %s", n, got)
+		}
+	}
+}
+
+// BenchmarkUnsafeRequest is a POST by whose URL nothing is stored, where sites have rules of their
+// own.
+func BenchmarkUnsafeRequest(b *testing.B) {
+	for _, n := range []int{1, 6, 40} {
+		for _, size := range []int{0, 2 << 10, 15 << 10} {
+			b.Run(fmt.Sprintf("%d rules, %d bytes", n, size), func(b *testing.B) {
+				h := newTestHandler(b)
+				rules, query := ignoring(n, size)
+				siblings := new(Siblings)
+				var rt *Route
+				for _, r := range rules {
+					rt = h.cache.NewRoute(Rules{Key: *r}, siblings)
+				}
+				site := Middleware(rt)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+				b.ReportAllocs()
+				for b.Loop() {
+					site.ServeHTTP(&nullWriter{http.Header{}}, httptest.NewRequest(http.MethodPost, "/a?"+query, nil))
+				}
+			})
+		}
+	}
+}
