@@ -147,8 +147,8 @@ func listCaches(all []*pooled) []*pooled {
 	return all
 }
 
-// keyRules returns the distinct query rules of every configuration that claims a cache, and those of
-// before by which it may have stored something.
+// keyRules returns the distinct query rules of every configuration that claims a cache, and those
+// of before by which it may have stored something.
 func keyRules() (rules []*httpcache.KeyRules) {
 	for p := range caches {
 		p.mu.Lock()

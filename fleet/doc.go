@@ -107,9 +107,9 @@
 //     has had a reply to a beat that is lost, ends the epoch, as does the Append of a purge that
 //     such a node makes: it waits as after the loss of a registration. With a new epoch N applies
 //     all that its log has, whatever N had applied at the same places before (node.adopt), and what
-//     is shared is of another epoch. Where an older epoch was put back N knows it again
-//     (node.heard), and ends it too, if it is the process that had known it. A node that has been
-//     started since does not, whatever its disk has.
+//     is shared is of another epoch. Where an older epoch was put back, a call of a
+//     node that has applied a later one ends it, be it what N's caches had at the start: epochs
+//     have an order. And N knows it again (node.heard).
 //   - replicas: appendOnce takes nothing for appended that too few have.
 //
 // What N loses: a crash after the acknowledgement. The position that the caches have on disk is

@@ -49,11 +49,12 @@ type Place struct {
 //
 // A server may also be put back to an older state while it runs, as by a backup that is loaded. It
 // does not notice, but the nodes know what it had. So each call says in has what its node has
-// applied. Where the log is of the same epoch and has not got that, a new epoch begins. It has not
-// got it where the mark is above its own; or where the marks are equal, and another record, or
-// none, is at a generation from the mark on that has not been trimmed. Where the newest record
-// alone is gone its ID counts. Nor has it got it where the marks are equal, and the node is listed
-// as Seen before Beaten.
+// applied. Where the log has not got that, a new epoch begins. It has not got it where it is of an
+// epoch that began before the caller's, in the order in which they began and not by a clock that
+// may be set back. In the same epoch it has not got it where the mark is above its own; or where
+// the marks are equal, and another record, or none, is at a generation from the mark on that has
+// not been trimmed. Where the newest record alone is gone its ID counts. Nor has it got it where
+// the marks are equal, and the node is listed as Seen before Beaten.
 type Log interface {
 	// Beat notes that a node is alive and how far it has applied the log. The first beat registers
 	// the node.

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -54,7 +55,7 @@ func (s *simServer) ensure(has Place) {
 	switch {
 	case s.epoch == "" || lacks:
 		s.epochs++
-		s.epoch = "e" + strconv.Itoa(s.epochs)
+		s.epoch = fmt.Sprintf("e%06d", s.epochs)
 	case s.term == s.run:
 		return
 	}
@@ -73,7 +74,12 @@ func (s *simServer) ensure(has Place) {
 
 // lacks tells whether the log has not got what a node has applied.
 func (s *simServer) lacks(has Place) bool {
-	if s.sim.mutant.believes || has.Epoch != s.epoch || has.Mark < s.mark {
+	switch {
+	case s.sim.mutant.believes:
+		return false
+	case has.Epoch > s.epoch: // it began later
+		return true
+	case has.Epoch != s.epoch || has.Mark < s.mark:
 		return false
 	}
 	if has.Mark > s.mark {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -97,7 +98,7 @@ func (s *Server) ensure(has fleet.Place) {
 		return
 	case !whole || lacks:
 		s.epochs++
-		s.data.epoch = "epoch " + strconv.Itoa(s.epochs)
+		s.data.epoch = fmt.Sprintf("epoch %06d", s.epochs)
 	}
 	s.data.run = s.run
 	s.data.since = s.now()
@@ -109,6 +110,8 @@ func (s *Server) ensure(has fleet.Place) {
 // state.
 func (s *Server) lacks(has fleet.Place) bool {
 	switch {
+	case has.Epoch > s.data.epoch: // it began later
+		return true
 	case has.Epoch != s.data.epoch || has.Mark < s.data.mark:
 		return false
 	case has.Mark > s.data.mark:

@@ -26,6 +26,7 @@ type Losses struct {
 func TestLosses(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 	t.Helper()
 	t.Run("the newest, without a start", func(t *testing.T) { putBack(t, open) })
+	t.Run("an epoch, without a start", func(t *testing.T) { putBackEpoch(t, open) })
 	t.Run("one record", func(t *testing.T) { removed(t, open) })
 	for _, tt := range []struct {
 		name string

@@ -94,6 +94,38 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 	}
 }
 
+// putBackEpoch is what an Engine says when its server was put back to an epoch that had ended. A
+// node that has been started since knows nothing of that one, so the order of epochs counts.
+func putBackEpoch(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
+	for name, compare := range compares {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			engines, losses := open(t)
+			if losses.PutBack == nil || losses.LoseNodes == nil {
+				t.Skip("this server cannot be put back to an epoch that has ended")
+			}
+			e := engines[0]
+			older := prepare(t, e).state
+			back := losses.PutBack()
+			losses.LoseNodes()
+			later := compare(t, e, fleet.Place{})
+			back()
+			if was := compare(t, e, placeIn(older, fleet.Record{})); was.Epoch != older.Epoch || later.Epoch == older.Epoch {
+				t.Fatalf("it was not put back: %+v", was)
+			}
+			now := compare(t, e, placeIn(later, fleet.Record{}))
+			if now.Epoch == older.Epoch || now.Epoch == later.Epoch {
+				t.Fatalf("epoch %q after one that has ended was put back, and %q is known", now.Epoch, later.Epoch)
+			}
+			for _, known := range []fleet.State{older, later, now} {
+				if again := compare(t, e, placeIn(known, fleet.Record{})); again.Epoch != now.Epoch {
+					t.Errorf("epoch %q once more, by what is known of %q", again.Epoch, known.Epoch)
+				}
+			}
+		})
+	}
+}
+
 // lacks asks for a new epoch by a place, with what was in the log and a mark.
 func lacks(t *testing.T, e fleet.Engine, compare func(*testing.T, fleet.Engine, fleet.Place) fleet.State, what string, has fleet.Place) {
 	t.Helper()

@@ -141,10 +141,18 @@ local function append(generation, kind, data)
 		'first', digits(first), 'start', digits(start), 'length', length)
 end
 
+-- order is when an epoch began, by the number that its name begins with: no earlier than any that its
+-- first caller knew of, whatever the clock says. Where it has none it is before all others.
+local function order(name)
+	return number(string.match(name, '^(%d+)%-')) or 0
+end
+
 -- lacks tells whether the log has not got what the caller has: it was put back to an older state.
 local function lacks()
 	local has = { mark = number(ARGV[6]), gen = number(ARGV[7]), id = ARGV[8] }
-	if ARGV[5] ~= epoch or not has.mark or not has.gen or has.mark < mark then
+	if ARGV[5] ~= epoch and order(ARGV[5]) > order(epoch) then
+		return true
+	elseif ARGV[5] ~= epoch or not has.mark or not has.gen or has.mark < mark then
 		return false
 	elseif has.mark > mark then
 		return true
@@ -197,7 +205,8 @@ local function begin(anew)
 		return foreign('has used up its generations, or has a record that Larder cannot have written')
 	end
 	if anew then
-		epoch = ARGV[1]
+		local began = math.max(now, order(epoch or '') + 1, order(ARGV[5]) + 1)
+		epoch = digits(math.min(began, limit - 1)) .. '-' .. ARGV[1]
 	end
 	if not bytes then
 		bytes = newest and counted(newest) or 0
