@@ -72,6 +72,10 @@ func (e *Engine) ask(ctx context.Context, method string, arguments in, results o
 	})
 }
 
+// client has a transport of its own: whoever closes the idle connections of the default one, as a
+// test server does that ends, breaks off calls that are about to use them.
+var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+
 func (e *Engine) post(ctx context.Context, method string, arguments in, read func(*gob.Decoder) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -88,7 +92,7 @@ func (e *Engine) post(ctx context.Context, method string, arguments in, read fun
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request) //nolint:gosec // as above
+	response, err := client.Do(request) //nolint:gosec // as above
 	if err != nil {
 		return err
 	}
