@@ -87,7 +87,7 @@ type Record struct {
 
 // State is what a server says of its log.
 type State struct {
-	Epoch string        // random, made with the list of nodes and lost with it
+	Epoch string        // of its own, up to 32 bytes; made with the list of nodes and lost with it
 	Tail  Generation    // of the newest record
 	ID    string        // the same record's
 	First Generation    // of the oldest that is still there

@@ -94,6 +94,10 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 	}
 }
 
+// maxEpoch is how long the name of an epoch may be, in bytes: caches keep it on disk with a mark, a
+// generation and an ID.
+const maxEpoch = 32
+
 // putBackEpoch is what an Engine says when its server was put back to an epoch that had ended. A
 // node that has been started since knows nothing of that one, so the order of epochs counts.
 func putBackEpoch(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
@@ -116,6 +120,9 @@ func putBackEpoch(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)
 			now := compare(t, e, placeIn(later, fleet.Record{}))
 			if now.Epoch == older.Epoch || now.Epoch == later.Epoch {
 				t.Fatalf("epoch %q after one that has ended was put back, and %q is known", now.Epoch, later.Epoch)
+			}
+			if len(now.Epoch) > maxEpoch {
+				t.Errorf("the name of an epoch has %d bytes, want at most %d", len(now.Epoch), maxEpoch)
 			}
 			for _, known := range []fleet.State{older, later, now} {
 				if again := compare(t, e, placeIn(known, fleet.Record{})); again.Epoch != now.Epoch {

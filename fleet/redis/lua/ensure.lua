@@ -206,7 +206,7 @@ local function begin(anew)
 	end
 	if anew then
 		local began = math.max(now, order(epoch or '') + 1, order(ARGV[5]) + 1)
-		epoch = digits(math.min(began, limit - 1)) .. '-' .. ARGV[1]
+		epoch = digits(math.min(began, limit - 1)) .. '-' .. string.sub(ARGV[1], 1, 8) -- caches keep a short text
 	end
 	if not bytes then
 		bytes = newest and counted(newest) or 0
