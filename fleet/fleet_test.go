@@ -247,6 +247,25 @@ func TestAShortFenceUnderLoad(t *testing.T) {
 	})
 }
 
+// TestThePassIsToldToItsEnd: one of less than a millisecond was told as one that is over.
+func TestThePassIsToldToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		n := start(t, server, 1, nil)[0]
+		time.Sleep(2 * fence)
+		cut(server, 0)
+		for n.Pass() {
+			if n.Stats().PassMS <= 0 {
+				t.Fatal("the pass holds, and none of it is left")
+			}
+			time.Sleep(300 * time.Microsecond)
+		}
+		if left := n.Stats().PassMS; left != 0 {
+			t.Errorf("%d ms are left of a pass that is over", left)
+		}
+	})
+}
+
 // cut has the server lose all calls of a client.
 func cut(server *fleettest.Server, client int) {
 	server.SetFault(func(c fleettest.Call) fleettest.Fault {

@@ -7,11 +7,11 @@ type Stats struct {
 	State   string     `json:"state"` // a Condition's word
 	Epoch   string     `json:"epoch"` // with the term
 	Applied Generation `json:"applied"`
-	Tail    Generation `json:"tail"` // of the log, as far as known
-	PassMS  int64      `json:"pass_ms"`
-	Nodes   int        `json:"nodes"` // listed when this node asked last
-	Floor   Generation `json:"floor"` // what is older in the shared tier is not used
-	Masks   int        `json:"masks"` // selectors by which the shared tier is judged
+	Tail    Generation `json:"tail"`    // of the log, as far as known
+	PassMS  int64      `json:"pass_ms"` // what is left of its pass, rounded up: 0 when it is over
+	Nodes   int        `json:"nodes"`   // listed when this node asked last
+	Floor   Generation `json:"floor"`   // what is older in the shared tier is not used
+	Masks   int        `json:"masks"`   // selectors by which the shared tier is judged
 	// LogBytes is about what the records of the log take, as the server said last.
 	LogBytes int64 `json:"log_bytes"`
 	// MaskBytes is about what those take of memory.
@@ -41,7 +41,7 @@ func (f *Fleet) Stats() Stats {
 	s := Stats{
 		State: condition.String(), Condition: condition, Epoch: f.node.term(),
 		Applied: f.node.applied, Tail: f.node.tail, Floor: f.node.floor,
-		PassMS:   max(0, f.node.until-now).Milliseconds(),
+		PassMS:   (max(0, f.node.until-now) + time.Millisecond - 1).Milliseconds(),
 		LogBytes: f.node.bytes,
 		Nodes:    nodes, Masks: masks, MaskBytes: bytes,
 		InvalidationsWaiting: waiting, InvalidationsWidened: widened,
