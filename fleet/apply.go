@@ -31,7 +31,7 @@ func (f *Fleet) perform(do todo) (counted []waitFunc) {
 		if !f.node.reaches(r.generation) {
 			continue
 		}
-		if own := f.own[r.token]; own != nil && r.who == f.id {
+		if own := f.ownOf(r); own != nil {
 			own.counted = append(own.counted, f.caches.Apply(r.Purge))
 		} else {
 			others.add(r.Purge)
@@ -43,10 +43,19 @@ func (f *Fleet) perform(do todo) (counted []waitFunc) {
 	return counted
 }
 
+// ownOf is the purge of this node that a record is of, nil if it is none or not waited for. The
+// lock is held.
+func (f *Fleet) ownOf(r placedRecord) *ownPurge {
+	if r.who != f.id {
+		return nil
+	}
+	return f.own[r.token]
+}
+
 // comeBack notes where records of this node's purges are. The lock is held.
 func (f *Fleet) comeBack(records []placedRecord) {
 	for _, r := range records {
-		if own := f.own[r.token]; own != nil && r.who == f.id {
+		if own := f.ownOf(r); own != nil {
 			own.came = append(own.came, r.generation)
 		}
 	}

@@ -72,13 +72,6 @@ func (q *invalidations) add(p Purge) {
 	}
 }
 
-func signal(to chan struct{}) {
-	select {
-	case to <- struct{}{}:
-	default:
-	}
-}
-
 // take returns what has gathered. It counts as being sent until sent is called.
 func (q *invalidations) take() []Purge {
 	q.mu.Lock()
@@ -126,28 +119,17 @@ func (f *Fleet) invalidate() {
 		if f.clock()-last > invalidateLongest {
 			gather = invalidateAfter
 		}
-		f.gather(gather)
+		pauseFor(f.ctx, gather, f.invalidations.many)
 		if f.ctx.Err() != nil {
 			_ = f.appendInvalidations(context.WithoutCancel(f.ctx)) // a last time
 			return
 		}
 		if err := f.appendInvalidations(f.ctx); err != nil {
-			f.sleep(pause.next())
+			pauseFor(f.ctx, pause.next(), nil)
 			continue
 		}
 		pause.reset()
 		gather, last = min(2*gather, invalidateLongest), f.clock()
-	}
-}
-
-// gather waits for more, unless there is much.
-func (f *Fleet) gather(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-f.invalidations.many:
-	case <-f.ctx.Done():
 	}
 }
 

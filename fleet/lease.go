@@ -40,7 +40,7 @@ func (l *leases) listen() {
 		if t.ctx.Err() == nil {
 			t.config.Logger.Debug("messages of other nodes are not heard for a moment", slog.Any("error", err))
 		}
-		pauseFor(t.ctx, listenPause)
+		pauseFor(t.ctx, listenPause, nil)
 	}
 }
 

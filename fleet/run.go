@@ -27,23 +27,12 @@ func (f *Fleet) beat() {
 	for f.ctx.Err() == nil {
 		f.tell(err)
 		if err = f.beatOnce(); err != nil {
-			f.sleep(pause.next())
+			pauseFor(f.ctx, pause.next(), nil)
 			continue
 		}
 		pause.reset()
 		f.watchNodes()
-		f.awaitBeat()
-	}
-}
-
-// awaitBeat waits until the next beat is due.
-func (f *Fleet) awaitBeat() {
-	timer := time.NewTimer(f.options.Fence / 10)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-f.beatNow:
-	case <-f.ctx.Done():
+		pauseFor(f.ctx, f.options.Fence/10, f.beatNow)
 	}
 }
 
@@ -101,7 +90,7 @@ func (f *Fleet) read() {
 				slog.Any("error", err))
 		}
 		if err != nil {
-			f.sleep(pause.next())
+			pauseFor(f.ctx, pause.next(), nil)
 			continue
 		}
 		pause.reset()
@@ -166,10 +155,7 @@ func (f *Fleet) act(told func() todo) (counted []waitFunc) {
 			at := f.node.place()
 			f.caches.SetPosition(at.text(), at.Generation)
 		}
-		select {
-		case f.beatNow <- struct{}{}:
-		default:
-		}
+		signal(f.beatNow)
 	}
 	if f.node.until > 0 {
 		f.pass.Store(int64(f.node.until + f.options.Serve))
@@ -177,12 +163,25 @@ func (f *Fleet) act(told func() todo) (counted []waitFunc) {
 	return counted
 }
 
-func (f *Fleet) sleep(d time.Duration) {
+// pauseFor waits, at most until early is signalled, which may be nil. It reports false if the
+// context ends before.
+func pauseFor(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-f.ctx.Done():
+	case <-early:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// signal leaves a signal for one who waits now or later. The channel has room for one.
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
 	}
 }
 

@@ -186,7 +186,7 @@ func (t *SharedTier) ask(ctx context.Context, timeout time.Duration, call func(c
 // probeIn probes the server after a pause, and again until it answers.
 func (t *SharedTier) probeIn(pause time.Duration) {
 	t.spawn(func() {
-		for pause > 0 && pauseFor(t.ctx, pause) {
+		for pause > 0 && pauseFor(t.ctx, pause, nil) {
 			t.breaker.probing()
 			ctx, cancel := context.WithTimeout(t.ctx, t.config.Timeout)
 			_, err := t.engine.Look(ctx, "probe")
@@ -196,18 +196,6 @@ func (t *SharedTier) probeIn(pause time.Duration) {
 			}
 		}
 	})
-}
-
-// pauseFor waits. It reports false if the context ends before.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // toServer and fromServer turn times by this node's clock into the server's and back. How far the
