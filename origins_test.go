@@ -157,7 +157,7 @@ func TestReloadKeepsHealth(t *testing.T) {
 	}
 	defer secondGoes()
 	firstGoes()
-	if got := second[0].origin.pooled.budget.Standing(time.Now()); got != origin.StandingPaused {
+	if got := second[0].origin.pooled.budget.Standing(time.Now()); got != origin.Paused {
 		t.Errorf("%s after a reload", got)
 	}
 }

@@ -122,15 +122,15 @@ func refusalOf(err error) *origin.RefusedError {
 
 // detailOf says why a stale response is the answer although the origin was not asked. open is what
 // to say if it can be.
-func detailOf(s origin.Standing, open Detail) Detail {
-	switch s {
-	case origin.StandingBusy, origin.StandingPaused:
-		return DetailOriginBusy
-	case origin.StandingFailing:
+func detailOf(why origin.Why, open Detail) Detail {
+	switch why {
+	case origin.Admitted:
+		return open
+	case origin.Failing:
 		return DetailSIE
-	case origin.StandingOpen:
+	default:
+		return DetailOriginBusy
 	}
-	return open
 }
 
 // spareOrigin answers with a stale response at once, if one may be used and the origin is busy,
@@ -140,22 +140,22 @@ func (q *Request) spareOrigin() (answered bool, err error) {
 	if q.found.Entry == nil || q.unsafe() {
 		return false, nil
 	}
-	standing := q.route.Budget.Standing(q.now)
-	if standing == origin.StandingOpen || !q.mayUseStale() {
+	why := q.route.Budget.Standing(q.now)
+	if why == origin.Admitted || !q.mayUseStale(rfc9111.NoAnswer) {
 		return false, nil
 	}
-	q.route.Budget.Spared(standing)
+	q.route.Budget.Spared(why)
 	if q.route.Budget.RefreshDue(q.now) {
 		q.refreshInBackground(false)
 	}
-	return true, q.respondStored(OutcomeStale, detailOf(standing, NoDetail))
+	return true, q.respondStored(OutcomeStale, detailOf(why, NoDetail))
 }
 
-// mayUseStale reports whether what is stored may be the answer in place of the origin's, which is
-// not asked.
-func (q *Request) mayUseStale() bool {
+// mayUseStale reports whether what is stored may be the answer in place of the origin's, which has
+// failed with this status, or given no answer or not been asked ([rfc9111.NoAnswer]).
+func (q *Request) mayUseStale(status int) bool {
 	return q.found.Entry != nil &&
-		q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), rfc9111.NoAnswer) && q.bodyReady()
+		q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), status) && q.bodyReady()
 }
 
 // admissionClass is what the fetch does if the origin has no place for it.
@@ -176,13 +176,9 @@ func (x *Fetch) admissionClass() origin.Class {
 // the fetch was refused because it could do without, which this request cannot.
 func (q *Request) answerRefused(s membership, r *origin.RefusedError) (answered bool, err error) {
 	q.updateNow() // it has waited
-	if !q.unsafe() && q.mayUseStale() {
+	if !q.unsafe() && q.mayUseStale(rfc9111.NoAnswer) {
 		q.leave(s, false)
-		detail := DetailOriginBusy
-		if r.Why == origin.Failing {
-			detail = DetailSIE
-		}
-		return true, q.respondStored(OutcomeStale, detail)
+		return true, q.respondStored(OutcomeStale, detailOf(r.Why, NoDetail))
 	}
 	didWithout := r.Why == origin.Busy || r.Why == origin.Failing || r.Why == origin.Refresh
 	inTime := q.now.Sub(q.arrivedAt()) < q.route.Budget.Wait()

@@ -35,12 +35,12 @@ func TestBodyThatCannotBeRead(t *testing.T) {
 			if err := b.h.ServeHTTP(httptest.NewRecorder(), r, b.next); statusOf(err) != http.StatusBadGateway {
 				t.Errorf("%s: %v", method, err)
 			}
-			if s := b.h.Budget.Standing(time.Now()); s != origin.StandingOpen {
+			if s := b.h.Budget.Standing(time.Now()); s != origin.Admitted {
 				t.Errorf("after a %s whose body cannot be read the origin is %s", method, s)
 			}
 		}
 		b.send(t.Context(), http.MethodPost, "/")
-		if s := b.h.Budget.Standing(time.Now()); s != origin.StandingFailing {
+		if s := b.h.Budget.Standing(time.Now()); s != origin.Failing {
 			t.Errorf("after a failure of its own the origin is %s", s)
 		}
 	})

@@ -408,7 +408,7 @@ func (q *Request) failFollowers(err error, failure int) error {
 // this status, or [rfc9111.NoAnswer] (RFC 5861 4).
 func (q *Request) staleOnError(status int) (err error, ok bool) {
 	q.updateNow() // it has waited
-	if q.found.Entry == nil || !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), status) || !q.bodyReady() {
+	if !q.mayUseStale(status) {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, DetailSIE), true
@@ -424,7 +424,7 @@ func (q *Request) refreshInBackground(early bool) {
 		return
 	}
 	if !q.route.Budget.RefreshDue(q.now) {
-		q.route.Budget.Dropped()
+		q.route.Budget.Spared(origin.Refresh)
 		return
 	}
 	if q.refreshedInVain() {
@@ -452,7 +452,7 @@ func (q *Request) refreshInBackground(early bool) {
 // the origin is well. One page that is broken is not asked for again at once, while others are. A
 // failing origin is asked again at the pace of its own back-off.
 func (q *Request) refreshedInVain() bool {
-	if q.route.Budget.Standing(q.now) == origin.StandingFailing {
+	if q.route.Budget.Standing(q.now) == origin.Failing {
 		return false
 	}
 	age, known := q.cache.refreshBackoff.age(q.hitForMissKey())

@@ -332,7 +332,7 @@ func TestRefreshRestsAfterAnyFailure(t *testing.T) {
 					}))
 					synctest.Wait()
 					detail := "; detail=swr"
-					if standing == origin.StandingFailing {
+					if standing == origin.Failing {
 						detail = "; detail=sie"
 					}
 					if got := w.header.Get("Cache-Status"); err != nil || calls > 1 && !strings.HasSuffix(got, detail) {

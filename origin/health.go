@@ -125,74 +125,32 @@ func (b *Budget) refuseForPause() {
 	}
 }
 
-// Standing is what a request that can do without the origin is told.
-type Standing uint8
-
-// The standings.
-const (
-	// StandingOpen: it may ask.
-	StandingOpen Standing = iota
-	// StandingBusy: no place is free.
-	StandingBusy
-	// StandingPaused: the origin has said when to come again.
-	StandingPaused
-	// StandingFailing: the last request failed, and none has succeeded since.
-	StandingFailing
-)
-
-// String returns the standing as one word.
-func (s Standing) String() string {
-	switch s {
-	case StandingOpen:
-		return "open"
-	case StandingBusy:
-		return "busy"
-	case StandingPaused:
-		return "paused"
-	case StandingFailing:
-		return "failing"
-	}
-	return "unknown"
-}
-
-// Standing returns how the origin stands at now. While it is paused or failing that takes no lock.
-func (b *Budget) Standing(now time.Time) Standing {
+// Standing returns what keeps a request that can do without the origin from it at now, Admitted for
+// nothing. While the origin is paused or failing that takes no lock.
+func (b *Budget) Standing(now time.Time) Why {
 	switch {
 	case b.at(now) < b.pausedUntil.Load():
-		return StandingPaused
+		return Paused
 	case b.retryAt.Load() != 0:
-		return StandingFailing
+		return Failing
 	case b.Full(now):
-		return StandingBusy
+		return Busy
 	}
-	return StandingOpen
+	return Admitted
 }
 
 // Full reports whether a request would have to wait for a place at now. It takes no lock but that
 // of the rate.
 func (b *Budget) Full(now time.Time) bool {
-	return b.closed.Load() || b.at(now) < b.pausedUntil.Load() || b.untilToken(now) > 0
+	return b.at(now) < b.pausedUntil.Load() || b.closed.Load() || b.untilToken(now) > 0
 }
 
 // RefreshDue reports whether a refresh may go at now: there is a place, and the origin is well or
 // due for its probe. While the origin is paused or failing and no probe is due, it takes no lock.
 func (b *Budget) RefreshDue(now time.Time) bool {
-	at := b.at(now)
-	return at >= b.pausedUntil.Load() && at >= b.retryAt.Load() && !b.closed.Load() && b.untilToken(now) <= 0
+	return b.at(now) >= b.retryAt.Load() && !b.Full(now)
 }
 
-// Spared counts a request that was answered otherwise because of how the origin stands.
-func (b *Budget) Spared(s Standing) {
-	switch s {
-	case StandingBusy:
-		b.metrics.Refused(Busy)
-	case StandingPaused:
-		b.metrics.Refused(Paused)
-	case StandingFailing:
-		b.metrics.Refused(Failing)
-	case StandingOpen:
-	}
-}
-
-// Dropped counts a refresh that was not begun because of how the origin stands.
-func (b *Budget) Dropped() { b.metrics.Refused(Refresh) }
+// Spared counts a request that was answered otherwise, or a refresh that was not begun, because of
+// how the origin stands.
+func (b *Budget) Spared(why Why) { b.metrics.Refused(why) }

@@ -21,7 +21,7 @@ func TestBackoff(t *testing.T) {
 		b := New("", Limits{BackoffMin: time.Second, BackoffMax: 5 * time.Second}, nil)
 		fail(t, b, ClassWaiting, 0)
 		for _, backoff := range []time.Duration{1, 2, 4, 5, 5} {
-			if b.Standing(time.Now()) != StandingFailing {
+			if b.Standing(time.Now()) != Failing {
 				t.Fatal("not failing")
 			}
 			expectRefusal(t, b, ClassStale, Failing)
@@ -38,7 +38,7 @@ func TestBackoff(t *testing.T) {
 		}
 		p := take(t, b, ClassWaiting) // one that has nothing else asks all the same
 		p.Succeeded()
-		if b.Standing(time.Now()) != StandingOpen || !b.RefreshDue(time.Now()) {
+		if b.Standing(time.Now()) != Admitted || !b.RefreshDue(time.Now()) {
 			t.Error("still failing after a success")
 		}
 		p.Done()
@@ -99,7 +99,7 @@ func TestOneProbe(t *testing.T) {
 		other.Done()
 		take(t, b, ClassRefresh).Done()
 		probe.Done()
-		if b.Standing(time.Now()) != StandingOpen {
+		if b.Standing(time.Now()) != Admitted {
 			t.Error("failing")
 		}
 	})
@@ -118,11 +118,11 @@ func TestOldFailure(t *testing.T) {
 		p.Done()
 		hangs.Failed(0)
 		hangs.Done()
-		if b.Standing(time.Now()) != StandingOpen {
+		if b.Standing(time.Now()) != Admitted {
 			t.Error("failing")
 		}
 		fail(t, b, ClassStale, 0)
-		if b.Standing(time.Now()) != StandingFailing {
+		if b.Standing(time.Now()) != Failing {
 			t.Error("not failing after a failure of now")
 		}
 	})
@@ -141,7 +141,7 @@ func TestBrokenPage(t *testing.T) {
 		well()
 		for range 100 {
 			fail(t, b, ClassWaiting, 0)
-			if b.Standing(time.Now()) != StandingOpen {
+			if b.Standing(time.Now()) != Admitted {
 				t.Fatal("failing, while other pages are answered")
 			}
 			time.Sleep(500 * time.Millisecond)
@@ -149,7 +149,7 @@ func TestBrokenPage(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		fail(t, b, ClassWaiting, 0)
-		if b.Standing(time.Now()) != StandingFailing {
+		if b.Standing(time.Now()) != Failing {
 			t.Error("not failing, and no page has been answered for a second")
 		}
 		for range 10 { // none of these is the probe
@@ -175,7 +175,7 @@ func TestRetryAfterWithoutPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New("", Limits{}, nil)
 		fail(t, b, ClassWaiting, time.Minute)
-		if b.Standing(time.Now()) != StandingFailing {
+		if b.Standing(time.Now()) != Failing {
 			t.Error("not failing")
 		}
 		take(t, b, ClassWaiting).Done()
@@ -207,7 +207,7 @@ func TestPause(t *testing.T) {
 		if r, ok := errors.AsType[*RefusedError](<-early); !ok || r.Why != Paused || r.RetryAfter != 8*time.Second {
 			t.Errorf("one that waits and cannot wait for the end: %+v", r)
 		}
-		if b.Standing(time.Now()) != StandingPaused || b.RefreshDue(time.Now()) {
+		if b.Standing(time.Now()) != Paused || b.RefreshDue(time.Now()) {
 			t.Error("not paused")
 		}
 		expectRefusal(t, b, ClassStale, Paused)
