@@ -314,7 +314,7 @@ func (x *Fetch) fail(status int, retryAfter string) {
 
 // noteFailure leaves the status, or [rfc9111.NoAnswer], for the requests that wait: it decides
 // whether they may have what is stored.
-func (x *Fetch) noteFailure(status int) { x.flight.Tag().(*flightTag).failure.Store(int32(status)) }
+func (x *Fetch) noteFailure(status int) { x.tag().failure.Store(int32(status)) }
 
 // backOff delays the next background refresh. Each way to end without a stored response calls it
 // while the flight can still be joined: until then a refresh joins the flight.

@@ -67,7 +67,7 @@ const fetchTimeWeight = 4
 // has answered once more: from the call of the handlers to now, without the wait for a place at the
 // origin.
 func (x *Fetch) averageFetchTime() time.Duration {
-	took := max(time.Since(x.calledAt), 1)
+	took := max(time.Since(x.begun), 1)
 	if x.usually == 0 {
 		return took
 	}

@@ -76,7 +76,6 @@ type Fetch struct {
 	bodyWriter  *store.BodyWriter // nil unless the body goes to disk while it arrives
 
 	begun       time.Time
-	calledAt    time.Time              // the handlers were, last
 	usually     time.Duration          // the FetchTime of the stored response
 	freshUntil  time.Time              // until when that is fresh, if it is refreshed early
 	originAsked bool                   // or it was
@@ -242,10 +241,7 @@ func (x *Fetch) refetch() {
 	x.writer.init(x)
 }
 
-func (x *Fetch) callNext() error {
-	x.calledAt = time.Now()
-	return x.origin.Do(x.call, x.writer)
-}
+func (x *Fetch) callNext() error { return x.origin.Do(x.call, x.writer) }
 
 // copies returns how many requests the origin makes for the fetch.
 func (q *Request) copies(remote RemoteFetch) int {

@@ -75,12 +75,7 @@ func (q *Request) goneOnPass() func(status int) {
 		return nil
 	}
 	var room [maxKeys]store.Key
-	keys := append(room[:0], q.key)
-	for _, hint := range q.hints.all() {
-		if key := q.route.Key.keyBy(&q.keyed, hint.says); !slices.Contains(keys, key) {
-			keys = append(keys, key)
-		}
-	}
+	keys := q.hints.appendKeys(append(room[:0], q.key), &q.route.Key, &q.keyed)
 	fetched := q.cache.inFlight.total.Load() > 0 && q.cache.inFlight.of(q.storedURL()).Load() > 0
 	if !fetched && !slices.ContainsFunc(keys, func(key store.Key) bool { return !q.cache.store.Absent(key) }) {
 		return nil

@@ -289,8 +289,13 @@ func (x *Fetch) hintedKeys(keys []store.Key) []store.Key {
 		return keys
 	}
 	x.keyed.header = headerOf(x.clientHeader)
-	for _, hint := range x.cache.varianceHints.of(&x.route.Key, &x.keyed).all() {
-		if key := x.route.Key.keyBy(&x.keyed, hint.says); !slices.Contains(keys, key) {
+	return x.cache.varianceHints.of(&x.route.Key, &x.keyed).appendKeys(keys, &x.route.Key, &x.keyed)
+}
+
+// appendKeys appends the keys of k by each hint, as far as keys lacks them.
+func (h *pathHints) appendKeys(keys []store.Key, rules *KeyRules, k *keyed) []store.Key {
+	for _, hint := range h.all() {
+		if key := rules.keyBy(k, hint.says); !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}

@@ -77,15 +77,17 @@ func (x *Fetch) answerFromRemote() bool {
 		return false
 	}
 	ctx, until := x.flight.Context(), x.begun.Add(x.route.Wait)
+	own := x.selector()
+	selected := func(v *store.Variant) bool { return own(v) > 0 }
 	for {
-		found := x.remote.Get(ctx, x.key, x.selects)
+		found := x.remote.Get(ctx, x.key, own)
 		if x.answerWith(&found) {
 			return true
 		}
 		if !x.waitsForOthers() {
 			return false
 		}
-		again, failed, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.flight.Attempt() > 1, x.selected)
+		again, failed, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.flight.Attempt() > 1, selected)
 		if failed != 0 {
 			x.failElsewhere(failed, retryAfter)
 			return true
@@ -260,16 +262,10 @@ func readWhole(body store.Body) store.Body {
 	return store.NewBody(chunks)
 }
 
-// selects scores a variant by RFC 9111 4.1 for the leader's request.
-func (x *Fetch) selects(v *store.Variant) int { return x.selector()(v) }
-
-// selector returns selects for any number of variants.
+// selector returns a function that scores variants by RFC 9111 4.1 for the leader's request.
 func (x *Fetch) selector() func(*store.Variant) int {
 	return x.route.selector(x.request(), headerOf(x.clientHeader))
 }
-
-// selected reports whether a response of a variant is for the leader's request.
-func (x *Fetch) selected(v *store.Variant) bool { return x.selects(v) > 0 }
 
 // failElsewhere ends the flight with the status with which two fetches of other machines have
 // failed.
