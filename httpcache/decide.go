@@ -273,26 +273,14 @@ func (x *Fetch) keepsPage(header http.Header) bool {
 		return false
 	}
 	variant := x.variant(header)
-	var seen []*store.Entry
-	for {
-		found := x.cache.store.Lookup(x.key, func(v *store.Variant) int {
-			if !overlap(&variant, v) || slices.ContainsFunc(seen, func(e *store.Entry) bool { return e.Variant.Equal(v) }) {
-				return 0
-			}
-			return 1
-		})
-		e := found.Entry
-		if e == nil {
-			return false
-		}
-		defer found.Release()
-		seen = append(seen, e)
-		freshness := x.route.evaluateFor(e, false)
+	for found := range x.cache.storedVariants(x.key, func(v *store.Variant) bool { return overlap(&variant, v) }) {
+		freshness := x.route.evaluateFor(found.Entry, false)
 		validity := validityOf(found.Severity)
-		if isPage(e) && freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validity, rfc9111.NoAnswer) {
+		if isPage(found.Entry) && freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validity, rfc9111.NoAnswer) {
 			return true
 		}
 	}
+	return false
 }
 
 func isPage(e *store.Entry) bool {

@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"iter"
 	"net/http"
 	"slices"
 	"time"
@@ -140,29 +141,38 @@ func (r *removal) removeFrom(key store.Key, removed ...*store.Entry) {
 	if r.cache.store.Absent(key) {
 		return
 	}
-	var seen []*store.Entry
-	for {
-		found := r.cache.store.Lookup(key, func(v *store.Variant) int {
-			if r.spares != nil && r.spares(v) || isAmong(v, seen) || !r.outdated(v) && !overlapsAny(v, removed) {
-				return 0
-			}
-			return 1
-		})
-		e := found.Entry
-		if e == nil {
-			return
-		}
-		defer found.Release() // its variant is compared with those that follow
-		seen = append(seen, e)
-		if r.reaches(e, removed) {
+	wanted := func(v *store.Variant) bool {
+		return (r.spares == nil || !r.spares(v)) && (r.outdated(v) || overlapsAny(v, removed))
+	}
+	for found := range r.cache.storedVariants(key, wanted) {
+		if e := found.Entry; r.reaches(e, removed) {
 			removed = append(removed, e)
 			r.remove(e)
 		}
 	}
 }
 
-func isAmong(v *store.Variant, entries []*store.Entry) bool {
-	return slices.ContainsFunc(entries, func(e *store.Entry) bool { return e.Variant.Equal(v) })
+// storedVariants yields what is stored of key and wanted, each variant once, the latest first. All
+// are held until the walk is over: what is wanted may depend on those before.
+func (c *Cache) storedVariants(key store.Key, wanted func(*store.Variant) bool) iter.Seq[*store.Result] {
+	return func(yield func(*store.Result) bool) {
+		var seen []*store.Entry
+		for {
+			found := c.store.Lookup(key, func(v *store.Variant) int {
+				if !wanted(v) || slices.ContainsFunc(seen, func(e *store.Entry) bool { return e.Variant.Equal(v) }) {
+					return 0
+				}
+				return 1
+			})
+			if found.Entry == nil {
+				return
+			}
+			defer found.Release()
+			if seen = append(seen, found.Entry); !yield(&found) {
+				return
+			}
+		}
+	}
 }
 
 func overlapsAny(v *store.Variant, entries []*store.Entry) bool {
