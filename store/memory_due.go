@@ -1,6 +1,9 @@
 package store
 
-import "math"
+import (
+	stdheap "container/heap"
+	"math"
+)
 
 // due is a moment at which something becomes of a resident item: from it on the item is only kept,
 // or it has expired. The item may have left since.
@@ -17,46 +20,35 @@ type dueHeap []due
 // dueBytes is what they take for each item, about: there are at most twice as many as items.
 const dueBytes = 24
 
+// Len, Less, Swap, Push and Pop implement heap.Interface.
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+func (h *dueHeap) Push(x any) { *h = append(*h, x.(due)) }
+
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	d := (*h)[last]
+	*h = (*h)[:last]
+	return d
+}
+
+// push is that of the library without its allocation: every entry that is stored makes one.
 func (h *dueHeap) push(d due) {
 	*h = append(*h, d)
-	s := *h
-	for i := len(s) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if s[parent].at <= s[i].at {
-			return
-		}
-		s[parent], s[i] = s[i], s[parent]
-		i = parent
-	}
+	stdheap.Fix(h, len(*h)-1)
 }
 
-func (h *dueHeap) pop() due {
-	s := *h
-	first, last := s[0], len(s)-1
-	s[0] = s[last]
-	s = s[:last]
-	*h = s
-	for i := 0; ; {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < len(s); child++ {
-			if s[child].at < s[least].at {
-				least = child
-			}
-		}
-		if least == i {
-			return first
-		}
-		s[least], s[i] = s[i], s[least]
-		i = least
-	}
-}
+func (h *dueHeap) pop() due { return stdheap.Pop(h).(due) }
 
 // expect takes into account when something becomes of a resident next.
-func (s *shard) expect(it *item, at int64) {
-	s.dues.push(due{at, it.self})
+func (s *shard) expect(it *item) {
+	s.dues.push(due{s.nextDue(it), it.self})
 	if int64(len(s.dues)) > 2*s.entries.Load()+expireStep {
 		s.dues = s.dues[:0]
-		s.policy.each(func(it *item) { s.dues.push(due{s.nextDue(it), it.self}) })
+		s.policy.each(func(it *item) { s.dues = append(s.dues, due{s.nextDue(it), it.self}) })
+		stdheap.Init(&s.dues)
 	}
 	s.noteSoonest()
 }

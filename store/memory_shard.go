@@ -133,7 +133,7 @@ func (s *shard) insert(it *item) {
 	it.lastUse = s.clock
 	s.entries.Add(1)
 	s.bytes.Add(it.cost())
-	s.expect(it, s.nextDue(it))
+	s.expect(it)
 }
 
 // drop ends its residence. The caller gives up the hold (memory.unhold) when it is through with it.
