@@ -169,17 +169,18 @@ func (k *diskWriter) commitPurges(reqs []*PurgeRequest) {
 	}
 	purges := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun })
 	dryRuns := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return !req.dryRun })
+	k.answerInTurn(purges, k.commitSome)
+	k.answerInTurn(dryRuns, k.countDryRuns)
+}
+
+// answerInTurn answers purges as some of them are through. The masks are of these alone: a count
+// that has stalled may still have them.
+func (k *diskWriter) answerInTurn(reqs []*PurgeRequest, some func([]*PurgeRequest, *masks) int) {
 	found := &masks{}
-	for len(purges) > 0 {
-		n := k.commitSome(purges, found)
-		k.answerPurges(purges[:n])
-		purges = purges[n:]
-	}
-	found = &masks{} // a count that stalled may still have the others
-	for len(dryRuns) > 0 {
-		n := k.countDryRuns(dryRuns, found)
-		k.answerPurges(dryRuns[:n])
-		dryRuns = dryRuns[n:]
+	for len(reqs) > 0 {
+		n := some(reqs, found)
+		k.answerPurges(reqs[:n])
+		reqs = reqs[n:]
 	}
 }
 
