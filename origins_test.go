@@ -104,7 +104,7 @@ func TestNamedOriginsAreShared(t *testing.T) {
 	}
 	defer thirdGoes()
 	if third[0].origin.pooled.budget == api {
-		t.Error("a name that nobody has used does not begin anew")
+		t.Error("a name that no handler uses any more does not begin anew")
 	}
 }
 

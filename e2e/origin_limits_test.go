@@ -95,7 +95,7 @@ func TestFailingOriginIsSpared(t *testing.T) {
 	}
 }
 
-// An origin that nobody listens for, and that comes back.
+// An origin for which no process listens, and that comes back.
 func TestOriginGoesAndComesBack(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60, stale-if-error=600", "Age", "100"))
 	in := start(t, proxied("larder {\norigin {\nbackoff 1h\n}\n}"), o)

@@ -142,7 +142,7 @@ func (f *Fleet) appendInvalidations(ctx context.Context) error {
 	}
 	for i, r := range records {
 		_, _, _, err := f.append(ctx, r.encode(f.options.Secret))
-		if err != nil && !errors.Is(err, errReplicas) { // then it is in the log, and nobody waits
+		if err != nil && !errors.Is(err, errReplicas) { // then it is in the log, and no caller waits
 			f.invalidations.sent(records[i:])
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/larder-cache/larder/fleet/fleettest"
 )
 
-// nowhere is an engine whose reads return at once and bring nobody on.
+// nowhere is an engine whose reads return at once and bring no node on.
 type nowhere struct {
 	*fleettest.Engine
 	on    atomic.Bool

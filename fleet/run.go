@@ -125,7 +125,7 @@ func (f *Fleet) readOnce() error {
 		return errNoLog
 	}
 	if last := len(records) - 1; last >= 0 && records[last].Generation < state.Tail && !f.Pass() {
-		// There is more to come, and nobody waits for this node any longer than for a disk: what
+		// There is more to come, and no purge waits for this node any longer than for a disk: what
 		// was applied should not gather in memory.
 		for _, wait := range counted {
 			_, _ = wait(f.ctx) // the caches report an error themselves

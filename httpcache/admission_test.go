@@ -168,8 +168,9 @@ func TestEveryWayToTheOriginTakesAPlace(t *testing.T) {
 	})
 }
 
-// While an origin fails, whoever may have the stale page has it at once. One request at a time asks
-// again, at the pace of the back-off, and the first success ends it. Each of thirty requests asked.
+// While an origin fails, a request that may have the stale page has it at once. One request at a
+// time asks again, at the pace of the back-off, and the first success ends it. Each of thirty
+// requests asked.
 func TestOutage(t *testing.T) {
 	for name, down := range map[string]handlerFunc{
 		"503":           says(http.StatusServiceUnavailable),

@@ -338,7 +338,7 @@ func TestWhoRefreshesEarly(t *testing.T) {
 
 func operatorTTL(rt *Route) { rt.Policy.TTL = []rfc9111.StatusTTL{{Duration: time.Minute}} }
 
-// A hit that was looked up before a refresh ended, and draws after, asks nobody.
+// A hit that was looked up before a refresh ended, and draws after, does not ask the origin.
 func TestEarlyRefreshAfterAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newRenewing(t, fiveDeltas)

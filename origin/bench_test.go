@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// BenchmarkAdmit measures what a request of the origin costs where nobody waits: taking a place,
+// BenchmarkAdmit measures what a request of the origin costs where none waits: taking a place,
 // reporting, giving it back.
 func BenchmarkAdmit(b *testing.B) {
 	for name, limits := range map[string]Limits{

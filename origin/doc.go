@@ -20,13 +20,13 @@
 //
 // # The rules
 //
-//   - A place is free while fewer than MaxConcurrent are taken, the rate has a token, nobody waits
+//   - A place is free while fewer than MaxConcurrent are taken, the rate has a token, none waits
 //     and the origin is not paused.
 //   - A request that has nothing else to answer with ([ClassWaiting]) waits in the queue for a
 //     place. It is refused if the queue is full, if its time runs out, or at once if a pause lasts
 //     longer than it may wait.
 //   - A request that has a stale response ([ClassStale]) is refused at once. So is a refresh, for
-//     which nobody waits ([ClassRefresh]). Neither goes before a request that waits: there is no
+//     which no client waits ([ClassRefresh]). Neither goes before a request that waits: there is no
 //     free place as long as one does.
 //   - Who gives up leaves no hole. A place that was given to a request at the moment when it gave
 //     up goes to the next in the queue, with its token.

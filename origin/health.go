@@ -104,7 +104,7 @@ func (p *Place) Failed(retryAfter time.Duration) {
 // saysNothing reports whether the failure of a request is no sign of a failing origin: a request
 // that began later has succeeded, or the origin has answered others just now, and nothing is known
 // of this one but that it fails. So a page that is broken, or a client that asks for what does not
-// work, has nobody served stale pages by an origin that is well. The failure of a request for which
+// work, has no other page served stale while the origin is well. The failure of a request for which
 // a response is stored counts in any case: that has worked before.
 func (b *Budget) saysNothing(p *Place, now time.Time) bool {
 	if b.at(p.begun) < b.lastGood.Load() {

@@ -83,7 +83,7 @@ func (p *Policy) OriginFailed(status int) bool {
 //	it is fresh             for the statuses of any of the windows below
 //	its own stale-if-error  for 500, 502, 503 and 504
 //	the request's           for the same
-//	the operator's          for those that the operator names, where the response has none of its own
+//	the operator's          for those that the operator names, unless the response has one
 //	stale-while-revalidate  for [DefaultFailures]: a refresh that fails changes nothing (RFC 5861 3)
 //
 // It never may where must-revalidate, proxy-revalidate or no-cache stand, where it is invalid, the

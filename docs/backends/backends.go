@@ -72,8 +72,8 @@ func (e *Engine) ask(ctx context.Context, method string, arguments in, results o
 	})
 }
 
-// client has a transport of its own: whoever closes the idle connections of the default one, as a
-// test server does that ends, breaks off calls that are about to use them.
+// client has a transport of its own: what closes the idle connections of the default one, as a test
+// server does that ends, breaks off calls that are about to use them.
 var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
 
 func (e *Engine) post(ctx context.Context, method string, arguments in, read func(*gob.Decoder) error) error {

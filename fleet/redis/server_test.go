@@ -79,7 +79,7 @@ func (s *server) connect() {
 var lastPort atomic.Int32
 
 // freePort looks below the ports that the system gives to clients, and above those of e2e: in
-// between, nobody is given it. The bus of a Cluster is at 10,000 more.
+// between, no other process is given it. The bus of a Cluster is at 10,000 more.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {

@@ -141,8 +141,8 @@ local function append(generation, kind, data)
 		'first', digits(first), 'start', digits(start), 'length', length)
 end
 
--- order is when an epoch began, by the number that its name begins with: no earlier than any that its
--- first caller knew of, whatever the clock says. Where it has none it is before all others.
+-- order is when an epoch began, by the number that its name begins with: no earlier than any that
+-- its first caller knew of, whatever the clock says. Where it has none it is before all others.
 local function order(name)
 	return number(string.match(name, '^(%d+)%-')) or 0
 end
