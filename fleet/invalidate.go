@@ -109,7 +109,7 @@ func (q *invalidations) size() (waiting int, widened uint64) {
 
 // invalidate appends what gathers, and tries again until it is in the log.
 func (f *Fleet) invalidate() {
-	pause := backoff{last: min(lastBackoff, f.options.Fence/4)}
+	pause := f.newBackoff()
 	gather, last := invalidateAfter, f.clock()
 	for {
 		select {

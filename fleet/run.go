@@ -22,7 +22,7 @@ const (
 // beat tells the server that this node is alive, and gets its passes: every tenth of a fence, and
 // at once when something was applied.
 func (f *Fleet) beat() {
-	pause := backoff{last: min(lastBackoff, f.options.Fence/4)}
+	pause := f.newBackoff()
 	var err error
 	for f.ctx.Err() == nil {
 		f.tell(err)
@@ -82,7 +82,7 @@ func (f *Fleet) self() (Place, Node) {
 
 // read follows the log.
 func (f *Fleet) read() {
-	pause := backoff{last: min(lastBackoff, f.options.Fence/4)}
+	pause := f.newBackoff()
 	for f.ctx.Err() == nil {
 		err := f.readOnce()
 		if errors.Is(err, errNoLog) && pause.now == 0 {
@@ -201,6 +201,8 @@ func (f *Fleet) tell(err error) {
 // backoff is how long to wait after failures in a row: doubling, and spread so that many nodes do
 // not come back at once.
 type backoff struct{ now, last time.Duration }
+
+func (f *Fleet) newBackoff() backoff { return backoff{last: min(lastBackoff, f.options.Fence/4)} }
 
 func (b *backoff) next() time.Duration {
 	b.now = min(max(2*b.now, firstBackoff), b.last)
