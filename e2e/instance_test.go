@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,24 +151,72 @@ func (in *instance) load(s setup, o *origin) {
 	if err := in.tryLoad(s, o); err != nil {
 		in.t.Fatal(err)
 	}
-	// Caddy returns when the goroutines that do this have begun. Until then the kernel gives the
-	// old servers some of the connections that are new.
-	eventually(in.t, "the configuration that goes has closed its listeners", func() bool {
-		return caddy.ListenerUsage("tcp", fmt.Sprintf(":%d", in.port)) <= 1 && caddy.ListenerUsage("tcp", in.admin) <= 1
-	})
+	awaitHandOver(in.t, fmt.Sprintf(":%d", in.port), in.admin)
 	in.client.CloseIdleConnections() // those of the configuration that has gone
 	http.DefaultClient.CloseIdleConnections()
 }
 
 // awaitHandOver waits until the configuration that goes has closed its listeners at addresses where
-// the new one listens too, as load does for that of the instance.
+// the new one listens too, as load does for that of the instance. Caddy returns when the goroutines
+// that do this have begun, and counts a listener as gone before it closes it. Until then the kernel
+// gives the old servers some of the connections that are new, and resets them.
 func awaitHandOver(t *testing.T, addresses ...string) {
 	t.Helper()
 	for _, address := range addresses {
 		eventually(t, "the configuration that goes has closed its listener", func() bool {
-			return caddy.ListenerUsage("tcp", address) <= 1
+			return caddy.ListenerUsage("tcp", address) <= 1 && listening(t, address) <= 1
 		})
 	}
+}
+
+// listening is how many sockets listen at an address, as far as the system tells: 0 where it does
+// not.
+func listening(t *testing.T, address string) (count int) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const every4, every6 = "00000000", "00000000000000000000000000000000" // in the kernel's form
+	at := map[string]bool{every4: true, every6: true}
+	if host != "" {
+		ips, err := net.LookupIP(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = make(map[string]bool)
+		for _, ip := range ips {
+			at[kernelForm(ip)] = true
+		}
+	}
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		table, _ := os.ReadFile(file)
+		for line := range strings.Lines(string(table)) {
+			fields := strings.Fields(line)
+			if len(fields) < 4 || fields[3] != "0A" { // which is the state of those that listen
+				continue
+			}
+			if ip, its, _ := strings.Cut(fields[1], ":"); at[ip] && its == fmt.Sprintf("%04X", number) {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// kernelForm is an address as /proc/net has it: words of 32 bits in the order of the machine.
+func kernelForm(ip net.IP) (text string) {
+	if four := ip.To4(); four != nil {
+		ip = four
+	}
+	for word := range slices.Chunk(ip, 4) {
+		text += fmt.Sprintf("%08X", binary.NativeEndian.Uint32(word))
+	}
+	return text
 }
 
 func (in *instance) tryLoad(s setup, o *origin) error {
