@@ -7,7 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -16,8 +18,21 @@ import (
 // adminView is the running cache as the admin API sees it.
 type adminView struct{ *App }
 
+// registerAdmin adds the admin API and the command to Caddy.
+func registerAdmin() {
+	purging := purge.Feature(func() purge.Cache { return runningCache() })
+	inspecting := inspect.Features(func() inspect.Cache { return runningCache() })
+	adminapi.Register(append([]adminapi.Feature{purging}, inspecting...)...)
+}
+
+// adminCache is what the admin API asks of the running cache.
+type adminCache interface {
+	purge.Cache
+	inspect.Cache
+}
+
 // runningCache returns nil while no configuration with larder runs.
-func runningCache() purge.Cache {
+func runningCache() adminCache {
 	if app := running.newest(); app != nil {
 		return adminView{app}
 	}
@@ -82,7 +97,7 @@ type stats struct {
 	Shared        *sharedStats      `json:"shared,omitempty"`
 }
 
-// Stats implements purge.Cache.
+// Stats implements inspect.Cache.
 func (t adminView) Stats() any {
 	s := t.cache.Store().Stats()
 	return stats{
@@ -102,25 +117,25 @@ func (t adminView) Stats() any {
 	}
 }
 
-// Entries implements purge.Cache.
-func (t adminView) Entries(query purge.Query) (purge.Listing, error) {
+// Entries implements inspect.Cache.
+func (t adminView) Entries(query inspect.Query) (inspect.Listing, error) {
 	filter := store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}
 	items, next, err := t.cache.Store().List(filter, query.Limit, query.Cursor)
 	if errors.Is(err, store.ErrCursor) {
-		return purge.Listing{}, purge.ErrCursor // which is the client's fault
+		return inspect.Listing{}, inspect.ErrCursor // which is the client's fault
 	}
 	if err != nil {
-		return purge.Listing{}, err
+		return inspect.Listing{}, err
 	}
 	now := time.Now()
-	listing := purge.Listing{Entries: make([]purge.Entry, 0, len(items)), Next: next}
+	listing := inspect.Listing{Entries: make([]inspect.Entry, 0, len(items)), Next: next}
 	for _, item := range items {
 		listing.Entries = append(listing.Entries, listed(&item, now))
 	}
 	return listing, nil
 }
 
-func listed(item *store.Item, now time.Time) purge.Entry {
+func listed(item *store.Item, now time.Time) inspect.Entry {
 	ttl := item.FreshUntil.Sub(now)
 	if item.Severity != store.NotPurged {
 		ttl = min(ttl, 0)
@@ -134,7 +149,7 @@ func listed(item *store.Item, now time.Time) purge.Entry {
 	for i, name := range item.Variant.Names {
 		variant.Set(name, item.Variant.Values[i])
 	}
-	return purge.Entry{
+	return inspect.Entry{
 		URL: item.URL, Status: item.Status, Size: item.Size,
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
 		Tags: item.Tags, Tier: item.Tier.String(), Variant: variant.Encode(),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/store"
 )
@@ -39,20 +40,20 @@ func (t adminView) purgeAll(
 	}, err
 }
 
-// Fleet implements purge.Cache.
-func (t adminView) Fleet(ctx context.Context) (purge.Fleet, error) {
+// Fleet implements inspect.Cache.
+func (t adminView) Fleet(ctx context.Context) (inspect.Fleet, error) {
 	n := t.node
 	if n == nil {
-		return purge.Fleet{}, purge.ErrNoFleet
+		return inspect.Fleet{}, inspect.ErrNoFleet
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodesTimeout)
 	defer cancel()
 	nodes, err := n.Nodes(ctx)
 	if err != nil {
-		return purge.Fleet{}, err
+		return inspect.Fleet{}, err
 	}
 	s := n.Stats()
-	list := purge.Fleet{Name: n.name, Epoch: s.Epoch, Tail: uint64(s.Tail)}
+	list := inspect.Fleet{Name: n.name, Epoch: s.Epoch, Tail: uint64(s.Tail)}
 	for _, of := range nodes {
 		list.Nodes = append(list.Nodes, n.listed(&of, &s))
 	}
@@ -63,8 +64,8 @@ func (t adminView) Fleet(ctx context.Context) (purge.Fleet, error) {
 const nodesTimeout = 5 * time.Second
 
 // listed describes a node.
-func (n *node) listed(of *fleet.Node, s *fleet.Stats) purge.Node {
-	return purge.Node{
+func (n *node) listed(of *fleet.Node, s *fleet.Stats) inspect.Node {
+	return inspect.Node{
 		ID: of.ID, Name: of.Name, Version: of.Version, Address: of.Address, State: of.State, This: of.ID == n.ID(),
 		LastBeat: of.Seen.UTC(), Silent: max(0, n.serverNow().Sub(of.Seen).Milliseconds()), Applied: uint64(of.Applied),
 		Lag: lagOf(of, s),

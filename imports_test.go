@@ -38,9 +38,12 @@ func TestImportsPointOneWay(t *testing.T) {
 		"fleet":           {modulePath + "/store", "golang.org/x/sys/unix"},
 		"fleet/fleettest": {modulePath + "/fleet"},
 		"fleet/redis":     {modulePath + "/fleet", "github.com/redis/rueidis"},
-		"purge": {
+		"adminapi": {
 			caddy, caddy + "/cmd", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap",
 		},
+		"adminapi/adminapitest": {caddy, caddy + "/cmd", modulePath + "/adminapi", "github.com/spf13/cobra"},
+		"inspect":               {modulePath + "/adminapi", "github.com/spf13/cobra"},
+		"purge":                 {modulePath + "/adminapi", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
 			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
@@ -60,7 +63,7 @@ func TestImportsPointOneWay(t *testing.T) {
 				ours = append(ours, rest)
 			}
 		}
-		if want := []string{"caddyfile", "fleet", "fleet/redis", "httpcache", "origin", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
+		if want := []string{"adminapi", "caddyfile", "fleet", "fleet/redis", "httpcache", "inspect", "origin", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}
 	})

@@ -18,7 +18,6 @@ import (
 
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/httpcache"
-	"github.com/larder-cache/larder/purge"
 )
 
 func init() {
@@ -26,7 +25,7 @@ func init() {
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(new(Redis))
 	cfg.Register(func(c cfg.HandlerConfig) caddyhttp.MiddlewareHandler { return &Handler{HandlerConfig: c} })
-	purge.Register(runningCache)
+	registerAdmin()
 }
 
 // Handler answers requests from the cache, and fills it with the answers of the handlers behind it.

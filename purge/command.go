@@ -10,42 +10,13 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/urlform"
 )
 
-func registerCommand() {
-	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:      "larder",
-		Usage:     "purge|stats|ls|fleet",
-		Short:     "Purges, counts and lists the responses that Larder has stored",
-		CobraFunc: buildCommand,
-	})
-}
-
-// buildCommand makes cmd the command `caddy larder`, which talks to the admin API of a running
-// Caddy and to nothing else. A failure is returned, so that cobra prints it as one line on standard
-// error and Caddy exits with status 1.
-func buildCommand(cmd *cobra.Command) {
-	api := &client{}
-	cmd.Long = `
-Talks to the admin API of a running Caddy. The address is taken from --address,
-else from the configuration file that --config names, else it is Caddy's
-default, localhost:2019.`
-	cmd.Args = cobra.NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-
-	flags := cmd.PersistentFlags()
-	flags.StringVar(&api.address, "address", "", "The address of the admin API")
-	flags.StringVarP(&api.config, "config", "c", "", "Configuration file to take the address of the admin API from")
-	flags.StringVarP(&api.adapter, "adapter", "a", "", "Name of the config adapter to apply")
-
-	cmd.AddCommand(purgeCommand(api), statsCommand(api), listCommand(api), fleetCommand(api))
-}
-
-func purgeCommand(api *client) *cobra.Command {
+func purgeCommand(api *adminapi.Client) *cobra.Command {
 	var s Selectors
 	cmd := &cobra.Command{
 		Use:   "purge [--tag T]... [--url U]... [--prefix P]... [--host H]... [--all] [--soft] [--dry-run]",
@@ -72,7 +43,7 @@ that starts later is answered with what was purged.`,
 	return cmd
 }
 
-func runPurge(out io.Writer, api *client, s Selectors) error {
+func runPurge(out io.Writer, api *adminapi.Client, s Selectors) error {
 	if s.Empty() {
 		return errors.New("nothing is selected; give at least one of --tag, --url, --prefix, --host or --all")
 	}
@@ -82,7 +53,7 @@ func runPurge(out io.Writer, api *client, s Selectors) error {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
 	var answer purgeResult
-	if err := api.call(http.MethodPost, "/larder/purge", bytes.NewReader(request), &answer); err != nil {
+	if err := api.Call(http.MethodPost, "/larder/purge", bytes.NewReader(request), &answer); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(out, answer.sentence())
@@ -136,56 +107,4 @@ func (a purgeResult) matchedSentence() string {
 	default:
 		return "purged " + responses
 	}
-}
-
-func statsCommand(api *client) *cobra.Command {
-	return &cobra.Command{
-		Use:   "stats",
-		Short: "Prints what the cache holds and has done, as JSON",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var stats json.RawMessage
-			if err := api.call(http.MethodGet, "/larder/stats", nil, &stats); err != nil {
-				return err
-			}
-			return printIndented(cmd.OutOrStdout(), stats)
-		},
-	}
-}
-
-func printIndented(out io.Writer, answer json.RawMessage) error {
-	var readable bytes.Buffer
-	if err := json.Indent(&readable, answer, "", "  "); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
-	_, err := fmt.Fprintln(out, readable.String())
-	return err
-}
-
-// client finds and calls the admin API.
-type client struct {
-	address, config, adapter string
-}
-
-// call sends a request and decodes the answer. Its errors are one line.
-func (c *client) call(method, uri string, body io.Reader, answer any) error {
-	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
-	if err != nil {
-		return fmt.Errorf("finding the admin API: %s", oneLine(err))
-	}
-	response, err := caddycmd.AdminAPIRequest(address, method, uri, nil, body)
-	if err != nil {
-		return errors.New(oneLine(err))
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
-	return nil
-}
-
-// oneLine returns the message of an error in one line. The answer of Caddy's that it may quote ends
-// with a newline.
-func oneLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
 }

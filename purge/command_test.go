@@ -1,37 +1,12 @@
 package purge
 
 import (
-	"bytes"
 	"errors"
-	"os"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"testing"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	"github.com/spf13/cobra"
+	"github.com/larder-cache/larder/adminapi/adminapitest"
 )
-
-// larder runs `caddy larder` with the arguments, in this process and as Caddy builds it, against
-// the admin listener of admin_test.go.
-func larder(t *testing.T, args ...string) (stdout, stderr string, err error) {
-	t.Helper()
-	if registered := caddycmd.Commands()["larder"]; registered.CobraFunc == nil {
-		t.Fatal("the command is not registered")
-	}
-	root := &cobra.Command{Use: "caddy", SilenceUsage: true} // as in caddycmd
-	cmd := &cobra.Command{Use: "larder"}
-	buildCommand(cmd)
-	root.AddCommand(cmd)
-
-	var out, errOut bytes.Buffer
-	root.SetOut(&out)
-	root.SetErr(&errOut)
-	root.SetArgs(append([]string{"larder"}, args...))
-	err = root.Execute()
-	return out.String(), errOut.String(), err
-}
 
 func TestPurgeCommand(t *testing.T) {
 	for _, tc := range []struct {
@@ -64,7 +39,7 @@ func TestPurgeCommand(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cache := use(t, &fakeCache{matched: tc.matched})
-			stdout, stderr, err := larder(t, append([]string{"purge", "--address", adminAddress}, tc.args...)...)
+			stdout, stderr, err := adminapitest.Larder(t, append([]string{"purge"}, tc.args...)...)
 			if err != nil || stdout != tc.want || stderr != "" {
 				t.Errorf("printed %q and %q, %v; want %q", stdout, stderr, err, tc.want)
 			}
@@ -90,18 +65,10 @@ func TestCommandFails(t *testing.T) {
 		{"purge with an unknown flag", []string{"purge", "--everything"}, "unknown flag"},
 		{"purge of a relative URL", []string{"purge", "--url", "/a"}, "not an absolute URL"},
 		{"purge of an empty tag", []string{"purge", "--tag", ""}, "an element is empty"},
-		{"ls with a bad prefix", []string{"ls", "--prefix", "blog"}, "not an absolute URL"},
-		{"ls with an empty tag", []string{"ls", "--tag", ""}, "the value is empty"},
-		{"ls with a URL as its host", []string{"ls", "--host", "http://a"}, "a scheme or a path is no part of one"},
-		{"ls of an unknown cursor", []string{"ls"}, "cursor"}, // the fake knows no page
-		{"stats with an argument", []string{"stats", "all"}, "unknown command"},
-		{"unknown subcommand", []string{"clear"}, "unknown command"},
-		{"no such configuration", []string{"stats", "--address", "", "--config", "missing.json"}, "missing.json"},
-		{"bad address", []string{"stats", "--address", "127.0.0.1:1-2"}, "invalid admin address"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			stdout, stderr, err := larder(t, append([]string{"--address", adminAddress}, tc.args...)...)
-			expectOneLine(t, stdout, stderr, err, tc.want)
+			stdout, stderr, err := adminapitest.Larder(t, tc.args...)
+			adminapitest.ExpectOneLine(t, stdout, stderr, err, tc.want)
 		})
 	}
 	if len(cache.purges) > 0 {
@@ -111,83 +78,7 @@ func TestCommandFails(t *testing.T) {
 
 func TestCommandTellsWhatTheServerSays(t *testing.T) {
 	use(t, &fakeCache{err: errors.New("no space left on device")})
-	stdout, stderr, err := larder(t, "purge", "--all", "--address", adminAddress)
-	expectOneLine(t, stdout, stderr, err, "HTTP 503")
-	expectOneLine(t, stdout, stderr, err, "no space left on device")
-}
-
-func expectOneLine(t *testing.T, stdout, stderr string, err error, want string) {
-	t.Helper()
-	if err == nil {
-		t.Error("no error")
-	}
-	if stdout != "" {
-		t.Errorf("printed %q", stdout)
-	}
-	if strings.Count(stderr, "\n") != 1 || !strings.HasSuffix(stderr, "\n") || !strings.Contains(stderr, want) {
-		t.Errorf("standard error is %q, want one line with %q", stderr, want)
-	}
-}
-
-func TestStatsCommand(t *testing.T) {
-	use(t, &fakeCache{})
-	stdout, stderr, err := larder(t, "stats", "--address", adminAddress)
-	const want = `{
-  "in_flight": 0,
-  "memory": {
-    "budget": 3,
-    "bytes": 2,
-    "entries": 1
-  }
-}
-`
-	if err != nil || stdout != want || stderr != "" {
-		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
-	}
-}
-
-func TestListCommand(t *testing.T) {
-	cache := use(t, &fakeCache{pages: map[string]Listing{
-		"":   {Entries: []Entry{{URL: "http://a/1", Status: 200, Size: 5, Age: 6, TTL: 7, Tags: []string{"t", "u"}, Tier: "memory"}}, Next: "p2"},
-		"p2": {Next: "p3"}, // a page may be empty before the last
-		"p3": {Entries: []Entry{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk"}}},
-	}})
-	stdout, stderr, err := larder(t, "ls", "--tag", "t", "--prefix", "http://a", "--host", "A:80", "--address", adminAddress)
-	const want = "http://a/1\t200\t5\t6\t7\tmemory\tt u\n" + "http://a/2\t404\t0\t0\t-1\tdisk\t\n"
-	if err != nil || stdout != want || stderr != "" {
-		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
-	}
-	asked := []Query{
-		{Tag: "t", Prefix: "http://a/", Host: "a:80", Limit: 1000},
-		{Tag: "t", Prefix: "http://a/", Host: "a:80", Limit: 1000, Cursor: "p2"},
-		{Tag: "t", Prefix: "http://a/", Host: "a:80", Limit: 1000, Cursor: "p3"},
-	}
-	if !reflect.DeepEqual(cache.queries, asked) {
-		t.Errorf("the cache was asked for %+v, want %+v", cache.queries, asked)
-	}
-}
-
-func TestListCommandEndsWhenCursorsDoNot(t *testing.T) {
-	use(t, &fakeCache{pages: map[string]Listing{"": {Next: "p"}, "p": {Next: "p"}}})
-	stdout, stderr, err := larder(t, "ls", "--address", adminAddress)
-	expectOneLine(t, stdout, stderr, err, "does not advance")
-}
-
-func TestAddressFromConfiguration(t *testing.T) {
-	use(t, &fakeCache{matched: 1})
-	file := filepath.Join(t.TempDir(), "caddy.json")
-	if err := os.WriteFile(file, []byte(`{"admin":{"listen":"`+adminAddress+`"}}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	stdout, _, err := larder(t, "purge", "--all", "--config", file)
-	if err != nil || stdout != "purged 1 response\n" {
-		t.Errorf("printed %q, %v", stdout, err)
-	}
-}
-
-func TestBareCommandPrintsHelp(t *testing.T) {
-	stdout, _, err := larder(t)
-	if err != nil || !strings.Contains(stdout, "Available Commands:") {
-		t.Errorf("printed %q, %v", stdout, err)
-	}
+	stdout, stderr, err := adminapitest.Larder(t, "purge", "--all")
+	adminapitest.ExpectOneLine(t, stdout, stderr, err, "HTTP 503")
+	adminapitest.ExpectOneLine(t, stdout, stderr, err, "no space left on device")
 }

@@ -97,54 +97,6 @@ func TestDecodeSelectorsRefuses(t *testing.T) {
 	}
 }
 
-func TestDecodeQuery(t *testing.T) {
-	for _, tc := range []struct {
-		name, raw string
-		want      Query
-	}{
-		{"nothing", "", Query{Limit: 100}},
-		{"all", "tag=a&prefix=http%3A%2F%2FA%2Fb&host=A:80&limit=1000&cursor=x", Query{Tag: "a", Prefix: "http://a/b", Host: "a:80", Limit: 1000, Cursor: "x"}},
-		{"empty cursor", "cursor=", Query{Limit: 100}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			got, err := decodeQuery(tc.raw)
-			if err != nil || got != tc.want {
-				t.Errorf("decodeQuery(%q) = %+v, %v; want %+v", tc.raw, got, err, tc.want)
-			}
-		})
-	}
-}
-
-// badQueries are listings that must be refused.
-var badQueries = []struct{ name, raw, want string }{
-	{"unknown", "tags=a", "unknown parameter \"tags\""},
-	{"twice", "tag=a&tag=b", "parameter \"tag\" stands twice"},
-	{"empty tag", "tag=", "tag: the value is empty"},
-	{"bad tag", "tag=a+b", "is not a tag"},
-	{"relative prefix", "prefix=/a", "is not an absolute URL"},
-	{"host with path", "host=a/b", "is not an authority"},
-	{"limit zero", "limit=0", "is not a page size"},
-	{"limit negative", "limit=-1", "is not a page size"},
-	{"limit too large", "limit=1001", "is not a page size"},
-	{"limit a word", "limit=all", "is not a page size"},
-	{"limit empty", "limit=", "is not a page size"},
-	{"bad escape", "tag=%zz", "malformed"},
-}
-
-func TestDecodeQueryRefuses(t *testing.T) {
-	for _, tc := range badQueries {
-		t.Run(tc.name, func(t *testing.T) {
-			got, err := decodeQuery(tc.raw)
-			if err == nil {
-				t.Fatalf("got %+v", got)
-			}
-			if !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("error %q, want one with %q", err, tc.want)
-			}
-		})
-	}
-}
-
 // FuzzDecodeSelectors holds that what is accepted selects something, and means the same when it is
 // sent again.
 func FuzzDecodeSelectors(f *testing.F) {

@@ -1,4 +1,4 @@
-package purge
+package inspect
 
 import (
 	"encoding/json"
@@ -11,14 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// Reach says how far a purge reaches in a fleet.
-type Reach struct {
-	Nodes     int      `json:"nodes"`     // that hold it now, this one counted
-	Fenced    []string `json:"fenced"`    // names of those that gave no answer and were waited out
-	Uncertain []string `json:"uncertain"` // names of those that may answer from older content
-}
+	"github.com/larder-cache/larder/adminapi"
+)
 
 // Fleet is the list of the machines that share a cache.
 type Fleet struct {
@@ -42,36 +37,39 @@ type Node struct {
 	Lag      int64     `json:"lag"`       // how many purges it has yet to apply, -1 if that is not known
 }
 
-// Errors of Cache.Fleet and Cache.Purge, wrapped or not.
-var (
-	// ErrNoFleet says that the running configuration has no fleet.
-	ErrNoFleet = errors.New("this configuration has no fleet; write shared in the global option larder")
-	// ErrNotEverywhere says that a purge holds on this node, and may not on others.
-	ErrNotEverywhere = errors.New("it holds on this node only")
-)
+// ErrNoFleet is what Cache.Fleet returns, wrapped or not, where the running configuration has no
+// fleet.
+var ErrNoFleet = errors.New("this configuration has no fleet; write shared in the global option larder")
 
-func (a *adminAPI) serveFleet(w http.ResponseWriter, r *http.Request) error {
-	if err := allowMethods(w, r, http.MethodGet, http.MethodHead); err != nil {
-		return err
+func fleetFeature(running runningCache) adminapi.Feature {
+	return adminapi.Feature{
+		Endpoints: []adminapi.Endpoint{{
+			Method: http.MethodGet, Path: "/larder/fleet",
+			Answer: func(r *http.Request) (any, error) { return answerFleet(r, running) },
+		}},
+		Commands: []func(*adminapi.Client) *cobra.Command{fleetCommand},
 	}
-	cache, err := a.runningCache()
+}
+
+func answerFleet(r *http.Request, running runningCache) (any, error) {
+	cache, err := running.cache()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fleet, err := cache.Fleet(r.Context())
 	switch {
 	case errors.Is(err, ErrNoFleet):
-		return notFound(err)
+		return nil, adminapi.NotFound(err)
 	case err != nil:
-		return unavailable(fmt.Errorf("the nodes could not be read: %w", err))
+		return nil, adminapi.Unavailable(fmt.Errorf("the nodes could not be read: %w", err))
 	}
 	if fleet.Nodes == nil {
 		fleet.Nodes = []Node{}
 	}
-	return writeJSON(w, fleet)
+	return fleet, nil
 }
 
-func fleetCommand(api *client) *cobra.Command {
+func fleetCommand(api *adminapi.Client) *cobra.Command {
 	var raw bool
 	cmd := &cobra.Command{
 		Use:   "fleet [--json]",
@@ -87,13 +85,13 @@ that answers has a star.`,
 	return cmd
 }
 
-func listFleet(out io.Writer, api *client, raw bool) error {
+func listFleet(out io.Writer, api *adminapi.Client, raw bool) error {
 	var answer json.RawMessage
-	if err := api.call(http.MethodGet, "/larder/fleet", nil, &answer); err != nil {
+	if err := api.Call(http.MethodGet, "/larder/fleet", nil, &answer); err != nil {
 		return err
 	}
 	if raw {
-		return printIndented(out, answer)
+		return adminapi.PrintJSON(out, answer)
 	}
 	var fleet Fleet
 	if err := json.Unmarshal(answer, &fleet); err != nil {

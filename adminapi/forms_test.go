@@ -1,11 +1,11 @@
-package purge
+package adminapi
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestNormalizeURL(t *testing.T) {
+func TestURL(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"as it is", "https://example.com/a/b?c=d", "https://example.com/a/b?c=d"},
 		{"scheme and host in capitals", "HTTPS://Example.COM/Path", "https://example.com/Path"},
@@ -29,15 +29,15 @@ func TestNormalizeURL(t *testing.T) {
 		{"not ASCII", "http://example.com/ü%2F?q=é", "http://example.com/%C3%BC%2F?q=%C3%A9"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := normalizeURL(tc.text)
+			got, err := URL(tc.text)
 			if err != nil || got != tc.want {
-				t.Errorf("normalizeURL(%q) = %q, %v; want %q", tc.text, got, err, tc.want)
+				t.Errorf("URL(%q) = %q, %v; want %q", tc.text, got, err, tc.want)
 			}
 		})
 	}
 }
 
-func TestNormalizeURLRefuses(t *testing.T) {
+func TestURLRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"relative", "/a", "not an absolute URL"},
 		{"no scheme", "example.com/a", "not an absolute URL"},
@@ -64,9 +64,9 @@ func TestNormalizeURLRefuses(t *testing.T) {
 		{"broken escape", "http://example.com/%zz", "not an absolute URL"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := normalizeURL(tc.text)
+			got, err := URL(tc.text)
 			if err == nil {
-				t.Fatalf("normalizeURL(%q) = %q", tc.text, got)
+				t.Fatalf("URL(%q) = %q", tc.text, got)
 			}
 			if !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %q, want one with %q", err, tc.want)
@@ -77,13 +77,13 @@ func TestNormalizeURLRefuses(t *testing.T) {
 
 // TestPrefixHasAWholeAuthority is about http://example.com matching http://example.com.evil.test/.
 func TestPrefixHasAWholeAuthority(t *testing.T) {
-	got, err := normalizePrefix("HTTP://example.com:80")
+	got, err := Prefix("HTTP://example.com:80")
 	if err != nil || got != "http://example.com/" {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
 
-func TestNormalizeHost(t *testing.T) {
+func TestHost(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"as it is", "example.com", "example.com"},
 		{"capitals and dot", "Example.COM.", "example.com"},
@@ -95,33 +95,33 @@ func TestNormalizeHost(t *testing.T) {
 		{"underscore", "a_b.test", "a_b.test"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := normalizeHost(tc.text)
+			got, err := Host(tc.text)
 			if err != nil || got != tc.want {
-				t.Errorf("normalizeHost(%q) = %q, %v; want %q", tc.text, got, err, tc.want)
+				t.Errorf("Host(%q) = %q, %v; want %q", tc.text, got, err, tc.want)
 			}
 		})
 	}
 	for _, text := range []string{"", ".", "http://example.com", "example.com/", "example.com/a", "a b", "::1", "[::1", "[::1]x", "a:b:c", ":80", "*", "a,b"} {
 		t.Run("refused "+text, func(t *testing.T) {
-			if got, err := normalizeHost(text); err == nil {
-				t.Errorf("normalizeHost(%q) = %q", text, got)
+			if got, err := Host(text); err == nil {
+				t.Errorf("Host(%q) = %q", text, got)
 			}
 		})
 	}
 }
 
-// FuzzNormalizeURL holds that the form is a fixed point: what an entry carries is never changed by
+// FuzzURL holds that the form is a fixed point: what an entry carries is never changed by
 // asking for it.
-func FuzzNormalizeURL(f *testing.F) {
+func FuzzURL(f *testing.F) {
 	f.Add("https://example.com/a?b=c")
 	f.Add("HTTP://EXAMPLE.com.:80?q")
 	f.Add("http://[::1]:8080/ü")
 	f.Fuzz(func(t *testing.T, text string) {
-		once, err := normalizeURL(text)
+		once, err := URL(text)
 		if err != nil {
 			return
 		}
-		twice, err := normalizeURL(once)
+		twice, err := URL(once)
 		if err != nil || twice != once {
 			t.Errorf("%q became %q, that became %q, %v", text, once, twice, err)
 		}

@@ -1,0 +1,60 @@
+package adminapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+// Client finds and calls the admin API of a running Caddy.
+type Client struct {
+	address, config, adapter string // the flags
+}
+
+// Address returns the address of the admin API as Caddy writes it: localhost:2019,
+// unix//run/caddy.sock.
+func (c *Client) Address() (string, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
+	if err != nil {
+		return "", fmt.Errorf("finding the admin API: %s", oneLine(err))
+	}
+	return address, nil
+}
+
+// Call sends a request and decodes the answer. Its errors are one line.
+func (c *Client) Call(method, uri string, body io.Reader, answer any) error {
+	address, err := c.Address()
+	if err != nil {
+		return err
+	}
+	response, err := caddycmd.AdminAPIRequest(address, method, uri, nil, body)
+	if err != nil {
+		return errors.New(oneLine(err))
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	return nil
+}
+
+// oneLine returns the message of an error in one line. The answer of Caddy's that it may quote ends
+// with a newline.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+// PrintJSON prints an answer of the admin API for people.
+func PrintJSON(out io.Writer, answer json.RawMessage) error {
+	var readable bytes.Buffer
+	if err := json.Indent(&readable, answer, "", "  "); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	_, err := fmt.Fprintln(out, readable.String())
+	return err
+}

@@ -1,0 +1,57 @@
+package adminapi
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/urlform"
+)
+
+// Tag refuses a tag that no entry can have, so that a misspelt one is not answered with "0
+// matched".
+func Tag(tag string) (string, error) {
+	switch {
+	case strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", fmt.Errorf("%s is not a tag; send visible ASCII without white space", Quote(tag))
+	case len(tag) > rfc9111.MaxTagBytes:
+		return "", fmt.Errorf("a tag of %d bytes is too long; send at most %d", len(tag), rfc9111.MaxTagBytes)
+	default:
+		return tag, nil
+	}
+}
+
+// URL gives an absolute URL the form in which entries carry theirs.
+func URL(text string) (string, error) {
+	normalized, err := urlform.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("%s %w", Quote(text), err)
+	}
+	return normalized, nil
+}
+
+// Prefix gives the beginning of a URL the form of URL. The authority of a prefix is always whole:
+// http://example.com becomes http://example.com/ and so cannot match http://example.com.evil.test/.
+func Prefix(text string) (string, error) {
+	return URL(text)
+}
+
+// Host gives an authority the form in which the URLs of entries carry theirs. A default port stays,
+// as it is the default of one scheme only.
+func Host(text string) (string, error) {
+	authority, err := urlform.Authority("", text)
+	if err != nil {
+		return "", fmt.Errorf("%s is not an authority: %w; send one such as example.com or example.com:8080", Quote(text), err)
+	}
+	return authority, nil
+}
+
+// Quote shortens and quotes a caller's text for an error message.
+func Quote(text string) string {
+	const limit = 120
+	if len(text) > limit {
+		return strconv.Quote(text[:limit]) + "…"
+	}
+	return strconv.Quote(text)
+}

@@ -1,0 +1,16 @@
+// Package inspect lets operators see what Larder has stored and does: over Caddy's admin API and
+// with commands below `caddy larder`. It changes nothing.
+//
+// # Where to read
+//
+//	inspect.go    what this package asks of the running cache; the list of its features
+//	list.go       GET /larder/entries, caddy larder ls
+//	stats.go      GET /larder/stats, caddy larder stats
+//	fleet.go      GET /larder/fleet, caddy larder fleet
+//
+// # To add a feature
+//
+// A feature is one file: the shapes of its JSON, a function that returns its [adminapi.Feature],
+// how the endpoint answers, and how the command prints it. It gets a line in Features and, where it
+// asks something new of the cache, a method in Cache.
+package inspect

@@ -1,0 +1,106 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/larder-cache/larder/adminapi/adminapitest"
+)
+
+// The tests of this package speak to the admin listener of a real Caddy, in this process, with a
+// fake cache behind it.
+var current atomic.Pointer[fakeCache] // nil while no cache runs
+
+func TestMain(m *testing.M) {
+	adminapitest.Main(m, Features(func() Cache {
+		if cache := current.Load(); cache != nil {
+			return cache
+		}
+		return nil // an interface that holds no pointer, not a nil pointer in one
+	})...)
+}
+
+// fakeCache answers what it is told to and remembers what it was asked.
+type fakeCache struct {
+	fleet Fleet
+	err   error
+	pages map[string]Listing // by cursor
+
+	queries []Query
+}
+
+func (f *fakeCache) Fleet(context.Context) (Fleet, error) { return f.fleet, f.err }
+
+func (f *fakeCache) Stats() any {
+	return map[string]any{"memory": map[string]int{"entries": 1, "bytes": 2, "budget": 3}, "in_flight": 0}
+}
+
+func (f *fakeCache) Entries(q Query) (Listing, error) {
+	f.queries = append(f.queries, q)
+	if f.err != nil {
+		return Listing{}, f.err
+	}
+	page, known := f.pages[q.Cursor]
+	if !known {
+		return Listing{}, fmt.Errorf("looking up %q: %w", q.Cursor, ErrCursor)
+	}
+	return page, nil
+}
+
+// use makes the cache the running cache for the rest of the test.
+func use(t *testing.T, cache *fakeCache) *fakeCache {
+	t.Helper()
+	current.Store(cache)
+	t.Cleanup(func() { current.Store(nil) })
+	return cache
+}
+
+func TestNoCacheRuns(t *testing.T) {
+	for _, path := range []string{"/larder/stats", "/larder/entries", "/larder/fleet"} {
+		t.Run(path, func(t *testing.T) {
+			response, body := adminapitest.Send(t, "GET", path, "")
+			adminapitest.ExpectFailure(t, response, body, 503, "no cache is running")
+		})
+	}
+}
+
+func TestWrongMethod(t *testing.T) {
+	for _, tc := range []struct{ method, path string }{
+		{"POST", "/larder/stats"},
+		{"POST", "/larder/entries"},
+		{"DELETE", "/larder/entries"},
+		{"PUT", "/larder/fleet"},
+	} {
+		t.Run(tc.method+tc.path, func(t *testing.T) {
+			response, body := adminapitest.Send(t, tc.method, tc.path, "")
+			adminapitest.ExpectFailure(t, response, body, 405, "is not allowed here; send GET")
+			if got := response.Header.Get("Allow"); got != "GET, HEAD" {
+				t.Errorf("Allow %q", got)
+			}
+		})
+	}
+}
+
+// TestCommandFails holds every failure to an error (which makes Caddy exit with status 1), one line
+// on standard error, and nothing on standard output.
+func TestCommandFails(t *testing.T) {
+	use(t, &fakeCache{})
+	for _, tc := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"ls with a bad prefix", []string{"ls", "--prefix", "blog"}, "not an absolute URL"},
+		{"ls with an empty tag", []string{"ls", "--tag", ""}, "the value is empty"},
+		{"ls with a URL as its host", []string{"ls", "--host", "http://a"}, "a scheme or a path is no part of one"},
+		{"ls of an unknown cursor", []string{"ls"}, "cursor"}, // the fake knows no page
+		{"stats with an argument", []string{"stats", "all"}, "unknown command"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			stdout, stderr, err := adminapitest.Larder(t, tc.args...)
+			adminapitest.ExpectOneLine(t, stdout, stderr, err, tc.want)
+		})
+	}
+}
