@@ -24,16 +24,25 @@ func (f *Freshness) Age(now time.Time) time.Duration {
 	return f.InitialAge + max(residentTime, 0)
 }
 
-// initialAge is corrected_initial_age of RFC 9111 4.2.3, with the names used there.
-func initialAge(x *Exchange) time.Duration {
-	apparentAge := time.Duration(0)
+// arrivalAge is what the age of a response on arrival is made of (RFC 9111 4.2.3, with the names
+// used there).
+type arrivalAge struct{ apparentAge, ageValue, responseDelay time.Duration }
+
+// arrivalAgeOf reads it.
+func arrivalAgeOf(x *Exchange) arrivalAge {
+	a := arrivalAge{ageValue: ageValue(x.Header["Age"]), responseDelay: responseDelay(x)}
 	if date, valid := dateOf(x.Header); valid {
 		// Date has whole seconds, so the arrival is taken in whole seconds too: a response of this
 		// very second has no age.
-		apparentAge = clamp(x.ResponseTime.Truncate(time.Second).Sub(date))
+		a.apparentAge = clamp(x.ResponseTime.Truncate(time.Second).Sub(date))
 	}
-	correctedAgeValue := clamp(ageValue(x.Header["Age"]) + responseDelay(x))
-	return max(apparentAge, correctedAgeValue)
+	return a
+}
+
+// initial is corrected_initial_age.
+func (a arrivalAge) initial() time.Duration {
+	correctedAgeValue := clamp(a.ageValue + a.responseDelay)
+	return max(a.apparentAge, correctedAgeValue)
 }
 
 // responseDelay is response_delay of RFC 9111 4.2.3.

@@ -105,9 +105,10 @@ func (p *Policy) Freshness(x *Exchange) Freshness {
 
 // freshness computes all but the Reason.
 func (p *Policy) freshness(x *Exchange, s *statement) Freshness {
+	arrived := arrivalAgeOf(x)
 	f := Freshness{
-		InitialAge:     initialAge(x),
-		ResponseDelay:  responseDelay(x),
+		InitialAge:     arrived.initial(),
+		ResponseDelay:  arrived.responseDelay,
 		ResponseTime:   x.ResponseTime,
 		NoCache:        s.noCache,
 		MustRevalidate: s.mustRevalidate || s.proxyRevalidate,

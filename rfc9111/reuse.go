@@ -198,24 +198,33 @@ const (
 // 9111 4, 4.2.4, 5.2.1). Forward says why the origin must be asked, for [UseValidate] and
 // [UseNever].
 func (f *Freshness) Use(d RequestDirectives, now time.Time, validity Validity) (Use, Forward) {
+	return f.use(d, now, validity).outcome()
+}
+
+// use returns the rule that decides.
+func (f *Freshness) use(d RequestDirectives, now time.Time, validity Validity) useRule {
 	if f.Reason != Storable {
-		return UseNever, ForwardURIMiss
+		return ruleUnstorable
 	}
 	age := f.Age(now)
 	staleness := age - f.Lifetime
 	switch {
 	case staleness >= 0 && !f.kept(now):
-		return UseNever, ForwardURIMiss
-	case f.NoCache, validity == Invalid:
-		return UseValidate, ForwardStale
+		return ruleNotKept
+	case f.NoCache:
+		return ruleNoCache
+	case validity == Invalid:
+		return ruleInvalid
 	case validity == Stale || staleness >= 0:
 		return f.useStale(d, age, staleness, validity)
-	case d.NoCache,
-		d.HasMaxAge && age > d.MaxAge && !f.Immutable,
-		d.HasMinFresh && -staleness < d.MinFresh:
-		return UseValidate, ForwardRequest
+	case d.NoCache:
+		return ruleRequestNoCache
+	case d.HasMaxAge && age > d.MaxAge && !f.Immutable:
+		return ruleRequestMaxAge
+	case d.HasMinFresh && -staleness < d.MinFresh:
+		return ruleRequestMinFresh
 	}
-	return UseFresh, ForwardNone
+	return ruleFresh
 }
 
 // UseFor is [Freshness.Use] for a request that was received at received. A response that arrived
@@ -225,17 +234,22 @@ func (f *Freshness) Use(d RequestDirectives, now time.Time, validity Validity) (
 // collapsed into one. This does not hold where each use asks for a validation of its own
 // (no-cache).
 func (f *Freshness) UseFor(d RequestDirectives, received, now time.Time, validity Validity) (Use, Forward) {
-	use, forward := f.Use(d, now, validity)
+	return f.useFor(d, received, now, validity).outcome()
+}
+
+func (f *Freshness) useFor(d RequestDirectives, received, now time.Time, validity Validity) useRule {
+	rule := f.use(d, now, validity)
+	use, _ := rule.outcome()
 	switch {
 	case use != UseValidate && use != UseNever, validity != Valid, f.NoCache:
-		return use, forward
+		return rule
 	case f.Reason != Storable && !f.UsableByFollowers():
-		return use, forward
+		return rule
 	// The clock may have been set back.
 	case f.ResponseTime.Before(received), f.ResponseTime.After(now):
-		return use, forward
+		return rule
 	}
-	return UseFresh, ForwardNone
+	return ruleMadeMeanwhile
 }
 
 // UsableByFollowers reports whether a response that is not worth storing still answers all requests
@@ -248,15 +262,19 @@ func (f *Freshness) UsableByFollowers() bool {
 // useStale decides for a response that is not fresh (RFC 9111 4.2.4). A client that limits age or
 // asks for a rest of freshness does not accept a stale response, unless it says max-stale
 // (5.2.1.1).
-func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, validity Validity) (Use, Forward) {
+func (f *Freshness) useStale(d RequestDirectives, age, staleness time.Duration, validity Validity) useRule {
 	limited := d.HasMaxAge && (age > d.MaxAge || !d.HasMaxStale)
 	switch {
-	case f.MustRevalidate, d.NoCache, d.HasMinFresh, limited:
-		return UseValidate, ForwardStale
+	case f.MustRevalidate:
+		return ruleMustRevalidate
+	case d.NoCache, d.HasMinFresh, limited:
+		return ruleNotStale
 	case f.StaleWhileRevalidate > 0 && staleness < f.StaleWhileRevalidate:
-		return UseRefresh, ForwardNone
+		return ruleWhileRevalidate
 	case d.HasMaxStale && staleness <= d.MaxStale && validity == Valid && !f.SharedOnly:
-		return UseStale, ForwardNone
+		return ruleMaxStale
+	case validity == Stale:
+		return rulePurgedSoftly
 	}
-	return UseValidate, ForwardStale
+	return ruleStale
 }

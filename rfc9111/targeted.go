@@ -13,7 +13,9 @@ import (
 // this cache.
 type statement struct {
 	directives
-	// targeted says that an RFC 9213 field spoke, so that Cache-Control, Expires and Pragma are
+	// field is the one that spoke, empty for none.
+	field string
+	// targeted says that it is an RFC 9213 field, so that Cache-Control, Expires and Pragma are
 	// without effect.
 	targeted bool
 }
@@ -26,7 +28,7 @@ func (p *Policy) statement(h http.Header) statement {
 			continue
 		}
 		if d, ok := parseTargeted(h[field]); ok {
-			return statement{directives: d, targeted: true}
+			return statement{directives: d, field: field, targeted: true}
 		}
 	}
 	if p.Ignores("Cache-Control") {
@@ -36,7 +38,7 @@ func (p *Policy) statement(h http.Header) statement {
 	if len(lines) == 0 {
 		return statement{directives: p.pragma(h)}
 	}
-	return statement{directives: parseCacheControl(lines)}
+	return statement{directives: parseCacheControl(lines), field: "Cache-Control"}
 }
 
 // targets are the targeted fields that are obeyed.
