@@ -181,6 +181,7 @@ func (b *batch) tellMemory() {
 			inserted = inserted[1:]
 		}
 		b.k.memory.leftDisk(r.key, r.id)
+		b.k.memory.departed.note(r.key, r.reason, b.now)
 		b.k.counts.evicted(DiskTier, r.reason)
 	}
 	for _, it := range inserted {

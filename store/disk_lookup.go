@@ -89,7 +89,9 @@ func (d *diskSearch) run(tx *bbolt.Tx) error {
 		switch {
 		case err != nil:
 			d.damaged = append(d.damaged, row.id)
-		case live(row.keepUntil, d.sel.now) && !d.elsewhere(&row):
+		case !live(row.keepUntil, d.sel.now):
+			d.sel.pass(Expired)
+		case !d.elsewhere(&row):
 			rows = append(rows, row)
 		}
 	})
@@ -139,6 +141,9 @@ func (d *diskSearch) consider(t *buckets, row *keyRow) error {
 		return err
 	}
 	severity := sel.purges.recordPurgedBy(r, everything)
+	if severity == Hard {
+		sel.pass(PurgedHard)
+	}
 	if severity == Hard || !sel.beats(&row.variant, row.requestTime) {
 		return nil
 	}
@@ -177,7 +182,7 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 		body = &rowsBody{t: t, id: id, length: length}
 	}
 	c := content{id: id, record: r, body: body, tags: len(e.Tags)}
-	if s.memory.charge(s.memory.cost(&c)) {
+	if !d.sel.peek && s.memory.charge(s.memory.cost(&c)) {
 		it, err := s.memory.store(&c)
 		if errors.Is(err, errDamaged) {
 			return err

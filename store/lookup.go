@@ -19,6 +19,10 @@ type Result struct {
 	Known *Variant
 	// Tier is where Entry was found.
 	Tier Tier
+	// Passed says that Peek has passed over a response of the key that is on its way out, by
+	// PassedFor.
+	Passed    bool
+	PassedFor EvictionReason
 
 	memory *memory
 	item   *item // held, where Entry is one in memory
@@ -55,10 +59,20 @@ func (r *Result) Share() Result {
 // the pointer nor call the store. The highest score wins, among equals the latest RequestTime.
 // The Result is to be released.
 func (s *Store) Lookup(key Key, match func(*Variant) int) Result {
+	return s.lookup(key, selection{match: match})
+}
+
+// Peek is Lookup for one who only wants to see what is stored: it counts as no use of the response,
+// brings nothing to memory and deletes nothing. The result tells what it passed over.
+func (s *Store) Peek(key Key, match func(*Variant) int) Result {
+	return s.lookup(key, selection{match: match, peek: true})
+}
+
+func (s *Store) lookup(key Key, sel selection) Result {
 	if !s.isOpen() {
 		return Result{}
 	}
-	sel := selection{store: s, memory: s.memory, purges: s.purges, match: match, now: s.now()}
+	sel.store, sel.memory, sel.purges, sel.now = s, s.memory, s.purges, s.now()
 	sh := s.memory.shard(key)
 	var buf [8]candidate
 	found, complete, stamp := sh.candidates(&key, buf[:0])
@@ -116,24 +130,33 @@ type selection struct {
 	purges *purgeSet
 	match  func(*Variant) int
 	now    time.Time
+	peek   bool // see Peek
 
 	best     candidate
 	severity Severity // of the best
 	score    int
 	at       int64 // of the best one's request, see askedBy
 	known    *Variant
+
+	passed    bool // a response on its way out, in the words of Result
+	passedFor EvictionReason
 }
+
+// pass notes that a response is on its way out.
+func (sel *selection) pass(why EvictionReason) { sel.passed, sel.passedFor = true, why }
 
 // consider lets an item in memory compete.
 func (sel *selection) consider(c *candidate) {
 	r := sel.memory.record(c.item)
 	if !live(r.keepUntil(), sel.now) {
+		sel.pass(Expired)
 		return
 	}
 	// The flags are read after the judgement: the sweep sets them before the record goes, so one of
 	// the two tells.
 	severity := sel.purges.recordPurgedBy(r, everything)
 	if severity == Hard || c.item.is(isDead) {
+		sel.pass(PurgedHard)
 		return
 	}
 	var v *Variant
@@ -174,18 +197,13 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 		m.unhold(found[i].item)
 	}
 	if best.item == nil {
-		return Result{Known: sel.known}
+		return Result{Known: sel.known, Passed: sel.passed, PassedFor: sel.passedFor}
 	}
 	if best.entry == nil {
 		best.entry = sel.store.decode(best.item)
 	}
-	sh.mu.Lock()
-	if best.item.is(isResident) {
-		sh.use(best.item, best.entry)
-	}
-	sh.mu.Unlock()
-	if !best.item.is(isUsed) {
-		best.item.set(isUsed)
+	if !sel.peek {
+		sh.noteUse(best)
 	}
 	r := Result{Entry: best.entry, Severity: sel.severity, Tier: MemoryTier, memory: m, item: best.item}
 	if body, ok := best.entry.Body.(*diskBody); ok {
@@ -196,6 +214,18 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 		r.pinned = body
 	}
 	return r
+}
+
+// noteUse notes that an item was selected.
+func (s *shard) noteUse(c candidate) {
+	s.mu.Lock()
+	if c.item.is(isResident) {
+		s.use(c.item, c.entry)
+	}
+	s.mu.Unlock()
+	if !c.item.is(isUsed) {
+		c.item.set(isUsed)
+	}
 }
 
 // lookupBoth selects among memory, queue and disk. The order matters: what leaves the queue is on
@@ -221,6 +251,9 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 	}
 	search, err := s.search(&sel, key, jobs, resident)
 	for _, id := range search.damaged {
+		if sel.peek {
+			break
+		}
 		s.counts.errors[DiskTier].Add(1)
 		s.queue.push(deletion(id, key, Damaged))
 	}
@@ -240,7 +273,9 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 	for i := range found {
 		s.memory.unhold(found[i].item)
 	}
-	s.diskWriter.accesses.add(search.entry.ID)
+	if !sel.peek {
+		s.diskWriter.accesses.add(search.entry.ID)
+	}
 	return s.fromDisk(search, sh, stamp)
 }
 
@@ -265,7 +300,7 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 		return r
 	}
 	it := d.item
-	if it == nil {
+	if it == nil || d.sel.peek {
 		return r
 	}
 	sh.mu.Lock()

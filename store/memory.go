@@ -25,7 +25,8 @@ type memory struct {
 	counts *counters
 	queue  *queue // of the disk tier
 	// tagSeed is of the hashes that indexes know tags by.
-	tagSeed maphash.Seed
+	tagSeed  maphash.Seed
+	departed departures // of both tiers
 }
 
 func newMemory(settings Settings, counts *counters, now func() time.Time) *memory {
@@ -104,6 +105,7 @@ func (m *memory) evictOne(keptOnly bool) int64 {
 		before := s.decoded.bytes
 		s.drop(it)
 		freed := it.cost() + before - s.decoded.bytes
+		m.departed.note(m.record(it).key(), Capacity, m.now())
 		s.mu.Unlock()
 		m.unhold(it)
 		m.counts.evicted(MemoryTier, Capacity)
@@ -162,6 +164,7 @@ func (m *memory) discard(s *shard, it *item, why EvictionReason) {
 		return
 	}
 	s.drop(it)
+	m.departed.note(m.record(it).key(), why, m.now())
 	m.unhold(it)
 	m.counts.evicted(MemoryTier, why)
 }
