@@ -42,6 +42,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			caddy, caddy + "/cmd", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap",
 		},
 		"adminapi/adminapitest": {caddy, caddy + "/cmd", modulePath + "/adminapi", "github.com/spf13/cobra"},
+		"stats":                 {},
 		"inspect":               {modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"purge":                 {modulePath + "/adminapi", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"caddyfile": {
@@ -71,7 +72,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // TestTheCoreKnowsNoCaddy looks through what they import, all the way down.
 func TestTheCoreKnowsNoCaddy(t *testing.T) {
-	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "origin", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
+	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "origin", "stats", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
 		for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+folder) {
 			if strings.HasPrefix(path, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", folder, path)
@@ -90,12 +91,16 @@ func TestNothingImportsTheRoot(t *testing.T) {
 	}
 }
 
-// TestRFC9111HasNoClock: time is a parameter there.
-func TestRFC9111HasNoClock(t *testing.T) {
+// TestPureHasNoClock: time is a parameter there.
+func TestPureHasNoClock(t *testing.T) {
 	clocks := []string{"Now", "Since", "Until", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Sleep"}
-	files, err := filepath.Glob("rfc9111/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no files: %v", err)
+	var files []string
+	for _, folder := range []string{"rfc9111", "stats"} {
+		found, err := filepath.Glob(folder + "/*.go")
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no files in %s: %v", folder, err)
+		}
+		files = append(files, found...)
 	}
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
