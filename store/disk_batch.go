@@ -30,7 +30,7 @@ const (
 // batch is one write transaction under way.
 type batch struct {
 	*buckets
-	k        *diskWriter
+	writer   *diskWriter
 	now      time.Time // the store's clock
 	began    time.Time // the machine's
 	yielded  time.Time // when others last had the core
@@ -64,8 +64,8 @@ func (b *batch) full() bool {
 		b.asked = true
 		return false
 	}
-	limit, touch, end := b.k.batchLimit(), b.k.touchLimit(), batchTime
-	switch purge := b.k.waiting.Load() > 0; {
+	limit, touch, end := b.writer.batchLimit(), b.writer.touchLimit(), batchTime
+	switch purge := b.writer.waiting.Load() > 0; {
 	case purge && b.late:
 		limit, touch = limit/lateHurry, touch/lateHurry
 	case purge:
@@ -89,7 +89,7 @@ func (b *batch) touched() int {
 
 // yield lets others have the core for a moment, unless a purge waits for the end of the batch.
 func (b *batch) yield() {
-	if time.Since(b.yielded) < yieldTime || b.k.waiting.Load() > 0 {
+	if time.Since(b.yielded) < yieldTime || b.writer.waiting.Load() > 0 {
 		return
 	}
 	from := time.Now()
@@ -108,13 +108,13 @@ func (b *batch) remove(id uint64, key Key, why EvictionReason) error {
 	if why == Capacity || why == Expired || why == PurgedHard {
 		why = Damaged
 	}
-	found, err := b.deleteDamaged(id, key, &b.k.disk.pins)
+	found, err := b.deleteDamaged(id, key, &b.writer.disk.pins)
 	return b.gone(removal{id: id, key: key, reason: why}, found, err)
 }
 
 // removeRecord is remove for an entry whose record was read already.
 func (b *batch) removeRecord(id uint64, r record, inline []byte, why EvictionReason) error {
-	return b.gone(removal{id: id, key: r.key(), reason: why}, true, b.delete(id, r, inline, &b.k.disk.pins))
+	return b.gone(removal{id: id, key: r.key(), reason: why}, true, b.delete(id, r, inline, &b.writer.disk.pins))
 }
 
 // gone notes a removal that found something.
@@ -122,7 +122,7 @@ func (b *batch) gone(r removal, found bool, err error) error {
 	if err != nil {
 		return fmt.Errorf("delete entry %d: %w", r.id, err)
 	}
-	b.k.pending = true // where chunks were left; nothing is read when there are none
+	b.writer.pending = true // where chunks were left; nothing is read when there are none
 	if found {
 		b.entries--
 		r.after = len(b.inserted)
@@ -133,13 +133,13 @@ func (b *batch) gone(r removal, found bool, err error) error {
 
 // transact runs fn in a write transaction with the counters every commit carries, and tells memory
 // what has left the disk.
-func (k *diskWriter) transact(fn func(b *batch) error) error {
-	b := &batch{k: k, now: k.now(), began: time.Now(), below: k.purges.countedBelow()}
+func (dw *diskWriter) transact(fn func(b *batch) error) error {
+	b := &batch{writer: dw, now: dw.now(), began: time.Now(), below: dw.purges.countedBelow()}
 	b.yielded = b.began
-	defer k.disk.pins.settle()
-	id := k.ids.Load()
-	positionWritten, labels := func() {}, k.labels
-	err := k.disk.update(func(tx *bbolt.Tx) error {
+	defer dw.disk.pins.settle()
+	id := dw.ids.Load()
+	positionWritten, labels := func() {}, dw.labels
+	err := dw.disk.update(func(tx *bbolt.Tx) error {
 		var err error
 		if b.buckets, err = openBuckets(tx); err != nil {
 			return err
@@ -147,28 +147,28 @@ func (k *diskWriter) transact(fn func(b *batch) error) error {
 		if err := fn(b); err != nil {
 			return err
 		}
-		positionWritten, err = k.s.position.write(b)
-		if labels = k.s.labels.now.Load(); labels != k.labels { // those of what is in b are among them
+		positionWritten, err = dw.s.position.write(b)
+		if labels = dw.s.labels.now.Load(); labels != dw.labels { // those of what is in b are among them
 			err = errors.Join(err, b.putLabels(*labels))
 		}
 		return errors.Join(
 			err,
-			b.setNumber(metaGeneration, k.purges.last.Load()),
+			b.setNumber(metaGeneration, dw.purges.last.Load()),
 			b.setNumber(metaID, id),
-			b.setNumber(metaEntries, uint64(max(0, k.disk.entries.Load()+b.entries))),
+			b.setNumber(metaEntries, uint64(max(0, dw.disk.entries.Load()+b.entries))),
 		)
 	})
 	if errors.Is(err, errStalled) {
-		k.leaveToCommit(b.inserted)
+		dw.leaveToCommit(b.inserted)
 	}
 	if err != nil {
 		return err
 	}
-	k.lastID, k.labels = id, labels
+	dw.lastID, dw.labels = id, labels
 	positionWritten()
-	k.disk.entries.Add(b.entries)
+	dw.disk.entries.Add(b.entries)
 	b.tellMemory()
-	k.recovered()
+	dw.recovered()
 	return nil
 }
 
@@ -180,9 +180,9 @@ func (b *batch) tellMemory() {
 			inserted[0].set(isOnDisk)
 			inserted = inserted[1:]
 		}
-		b.k.memory.leftDisk(r.key, r.id)
-		b.k.memory.departed.note(r.key, r.reason, b.now)
-		b.k.counts.evicted(DiskTier, r.reason)
+		b.writer.memory.leftDisk(r.key, r.id)
+		b.writer.memory.departed.note(r.key, r.reason, b.now)
+		b.writer.counts.evicted(DiskTier, r.reason)
 	}
 	for _, it := range inserted {
 		it.set(isOnDisk)
@@ -191,13 +191,13 @@ func (b *batch) tellMemory() {
 
 // leaveToCommit leaves items to a commit that is not waited for any more, and that may still read
 // their bytes: they are given back when it has come back.
-func (k *diskWriter) leaveToCommit(items []*item) {
+func (dw *diskWriter) leaveToCommit(items []*item) {
 	for _, it := range items {
 		it.hold()
 	}
-	k.disk.use.release = append(k.disk.use.release, func() {
+	dw.disk.use.release = append(dw.disk.use.release, func() {
 		for _, it := range items {
-			k.memory.unhold(it)
+			dw.memory.unhold(it)
 		}
 	})
 }
@@ -215,15 +215,15 @@ func (m *memory) leftDisk(key Key, id uint64) {
 }
 
 // writeJobs writes one batch from the front of the queue.
-func (k *diskWriter) writeJobs() error {
-	jobs := k.queue.head(batchJobs)
+func (dw *diskWriter) writeJobs() error {
+	jobs := dw.queue.head(batchJobs)
 	if len(jobs) == 0 {
 		return nil
 	}
 	done := 0
-	err := k.transact(func(b *batch) error {
+	err := dw.transact(func(b *batch) error {
 		b.late = time.Since(jobs[0].at) >= lateTime
-		waiting := k.queue.waiting()
+		waiting := dw.queue.waiting()
 		for _, j := range jobs {
 			if b.full() {
 				return nil
@@ -245,10 +245,10 @@ func (k *diskWriter) writeJobs() error {
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
-	k.queue.done(done)
+	dw.queue.done(done)
 	for _, j := range jobs[:done] {
 		if j.kind == jobPut {
-			k.s.endPut(j.item)
+			dw.s.endPut(j.item)
 		}
 	}
 	return nil
@@ -266,11 +266,11 @@ func (b *batch) perform(j *job) (bool, error) {
 	}
 	if j.kind == jobSupersede || !b.wanted(j) {
 		var err error
-		if !b.k.queue.succeeded(j) {
+		if !b.writer.queue.succeeded(j) {
 			_, err = b.supersede(j)
 		}
 		if j.written > 0 { // chunks went ahead; their row in the pending bucket has them swept
-			b.k.writing, b.k.pending = 0, true
+			b.writer.writing, b.writer.pending = 0, true
 		}
 		return true, err
 	}
@@ -280,19 +280,19 @@ func (b *batch) perform(j *job) (bool, error) {
 // wanted tells whether a job's item is still worth a place on disk. A purge since Put, or a newer
 // response, makes it not.
 func (b *batch) wanted(j *job) bool {
-	r := b.k.memory.record(j.item)
+	r := b.writer.memory.record(j.item)
 	if j.item.is(isDead) || !live(r.keepUntil(), b.now) {
 		return false
 	}
-	if b.k.purges.recordPurgedBy(r, b.below) == Hard {
+	if b.writer.purges.recordPurgedBy(r, b.below) == Hard {
 		return false
 	}
 	waiting := int64(b.bytes) * 3 / 2
 	if j.ahead || j.renews {
 		waiting -= r.bodyLen() // it counts in what is used
 	}
-	if !b.k.fits(r.writeSize(), waiting) {
-		b.k.counts.skipped.Add(1)
+	if !b.writer.fits(r.writeSize(), waiting) {
+		b.writer.counts.skipped.Add(1)
 		return false
 	}
 	return true
@@ -322,15 +322,15 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 // write stores a response with its body. Chunks of a large one go ahead, batch by batch, under an
 // id in the pending bucket; the record comes last and makes it exist.
 func (b *batch) write(j *job) (bool, error) {
-	r := b.k.memory.record(j.item)
+	r := b.writer.memory.record(j.item)
 	value := []byte(r)
 	renewed := false
 	if r.bodyLen() <= inlineSize { // bodies that are on disk already are larger
-		value = b.k.memory.value(j.item)
+		value = b.writer.memory.value(j.item)
 	} else if finished, err := b.renewOrWriteBody(j, r, &renewed); errors.Is(err, errBody) {
 		// It is the entry's fault, not the file's.
-		b.k.counts.skipped.Add(1)
-		b.k.writing, b.k.pending = 0, true
+		b.writer.counts.skipped.Add(1)
+		b.writer.writing, b.writer.pending = 0, true
 		_, err = b.supersede(j)
 		return true, errors.Join(err, b.pending.Put(idBytes(j.id), nil)) // of the chunks before
 	} else if err != nil || !finished {
@@ -343,9 +343,9 @@ func (b *batch) write(j *job) (bool, error) {
 	if err := b.limitVariants(j, rest); err != nil {
 		return false, err
 	}
-	severity := max(b.k.purges.recordPurgedBy(r, b.below), j.item.severity())
+	severity := max(b.writer.purges.recordPurgedBy(r, b.below), j.item.severity())
 	seal(j.id, value, len(r)) // in place: nothing else looks at the checksums
-	if err := b.insert(j.id, r, value, severity, b.k.firstRank(j.below)); err != nil {
+	if err := b.insert(j.id, r, value, severity, b.writer.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
 	}
 	if !renewed {
@@ -397,11 +397,11 @@ func (b *batch) writeBody(j *job) (bool, error) {
 
 // writeChunks writes the chunks that are missing, as many as the batch has room for.
 func (b *batch) writeChunks(j *job) (bool, error) {
-	body := b.k.s.body(j.item)
+	body := b.writer.s.body(j.item)
 	count := int((body.Len() + chunkSize - 1) / chunkSize)
 	for ; j.written < count; j.written++ {
 		if b.bytes > 0 && b.full() { // one chunk at least
-			b.k.writing = j.id
+			b.writer.writing = j.id
 			return false, b.pending.Put(idBytes(j.id), nil)
 		}
 		data, err := readRange(body, int64(j.written)*chunkSize, chunkSize)
@@ -413,7 +413,7 @@ func (b *batch) writeChunks(j *job) (bool, error) {
 		}
 		b.bytes += len(data)
 	}
-	b.k.writing = 0
+	b.writer.writing = 0
 	return true, b.pending.Delete(idBytes(j.id))
 }
 

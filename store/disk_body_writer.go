@@ -396,14 +396,14 @@ func advance(pieces [][]byte, n int64) [][]byte {
 
 // writeInTurn writes the queue or bodies on their way, in turn, so that neither waits for
 // the end of the other.
-func (k *diskWriter) writeInTurn() (bool, error) {
-	steps := [2]func() (bool, error){k.writeStep, k.writeBodies}
-	if k.bodiesTurn {
+func (dw *diskWriter) writeInTurn() (bool, error) {
+	steps := [2]func() (bool, error){dw.writeStep, dw.writeBodies}
+	if dw.bodiesTurn {
 		steps[0], steps[1] = steps[1], steps[0]
 	}
 	for i, step := range steps {
 		if did, err := step(); did || err != nil {
-			k.bodiesTurn = k.bodiesTurn == (i == 1) // the other's turn is next
+			dw.bodiesTurn = dw.bodiesTurn == (i == 1) // the other's turn is next
 			return did, err
 		}
 	}
@@ -411,12 +411,12 @@ func (k *diskWriter) writeInTurn() (bool, error) {
 }
 
 // writeBodies writes one transaction's worth of bodies on their way.
-func (k *diskWriter) writeBodies() (bool, error) {
-	portions := k.bodyWriters.due(k.batchLimit())
+func (dw *diskWriter) writeBodies() (bool, error) {
+	portions := dw.bodyWriters.due(dw.batchLimit())
 	if len(portions) == 0 {
 		return false, nil
 	}
-	err := k.transact(func(b *batch) error {
+	err := dw.transact(func(b *batch) error {
 		for i := range portions {
 			if i > 0 && b.full() {
 				return nil
@@ -430,7 +430,7 @@ func (k *diskWriter) writeBodies() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	k.bodyWriters.done(portions)
+	dw.bodyWriters.done(portions)
 	return true, nil
 }
 

@@ -14,15 +14,15 @@ import (
 const stepEntries = 512
 
 // diskBudget is the budget of the disk tier in force.
-func (k *diskWriter) diskBudget() int64 { return k.settings.Load().Disk }
+func (dw *diskWriter) diskBudget() int64 { return dw.settings.Load().Disk }
 
 // diskRoom is what of the budget may be used. The pages of a record of some length, or of a chunk,
 // have to lie side by side, and where many pages change one by one no free ones do: then the file
 // grows although it has free pages. So where it has grown by more than an eighth beyond its budget,
 // twice as much less of it is used, down to half. A file of more than twice its budget was made for
 // another one, and has room enough.
-func (k *diskWriter) diskRoom() int64 {
-	budget, size := k.diskBudget(), k.disk.size.Load()
+func (dw *diskWriter) diskRoom() int64 {
+	budget, size := dw.diskBudget(), dw.disk.size.Load()
 	if size > 2*budget {
 		return budget
 	}
@@ -30,12 +30,12 @@ func (k *diskWriter) diskRoom() int64 {
 }
 
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
-func (k *diskWriter) batchLimit() int { return int(min(batchBytes, max(k.diskBudget()/8, 64<<10))) }
+func (dw *diskWriter) batchLimit() int { return int(min(batchBytes, max(dw.diskBudget()/8, 64<<10))) }
 
 // touchLimit is how many bytes of pages one transaction may change, about: of small budgets, of
 // either tier, only a part.
-func (k *diskWriter) touchLimit() int {
-	settings := k.settings.Load()
+func (dw *diskWriter) touchLimit() int {
+	settings := dw.settings.Load()
 	return int(min(touchBytes, max(settings.Disk/8, 64<<10), max(settings.Memory/6, 1<<20)))
 }
 
@@ -58,22 +58,22 @@ func (w writeSize) changed() int64 { return int64(w.tags+14) * pageSize }
 // fits tells whether an entry may go to disk at all, after so many bytes that wait already. What
 // may change more than a quarter of the file at once, by its tags, is none for so small a budget:
 // all the pages that one transaction changes are in the file twice.
-func (k *diskWriter) fits(w writeSize, waiting int64) bool {
+func (dw *diskWriter) fits(w writeSize, waiting int64) bool {
 	size := w.body + entryRoom + int64(w.rows()-w.url-rowBytes)*3/2
-	if w.url > maxURLOnDisk || size > k.settings.Load().largestOnDisk() || w.changed() > k.diskBudget()/4 {
+	if w.url > maxURLOnDisk || size > dw.settings.Load().largestOnDisk() || w.changed() > dw.diskBudget()/4 {
 		return false
 	}
-	return k.settings.Load().Eviction != None || k.disk.used.Load()+waiting+size <= k.diskRoom()
+	return dw.settings.Load().Eviction != None || dw.disk.used.Load()+waiting+size <= dw.diskRoom()
 }
 
 // firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
 // entry used ranks with those stored when it was used. Under lfu the number of uses comes before
 // that.
-func (k *diskWriter) firstRank(id uint64) uint64 { return k.rank(1, id) }
+func (dw *diskWriter) firstRank(id uint64) uint64 { return dw.rank(1, id) }
 
-func (k *diskWriter) rank(uses uint8, id uint64) uint64 {
+func (dw *diskWriter) rank(uses uint8, id uint64) uint64 {
 	id &= 1<<rankIDBits - 1
-	if k.settings.Load().Eviction == LFU {
+	if dw.settings.Load().Eviction == LFU {
 		return uint64(uses)<<rankIDBits | id
 	}
 	return id
@@ -83,35 +83,35 @@ func (k *diskWriter) rank(uses uint8, id uint64) uint64 {
 const rankIDBits = 56
 
 // evictStep evicts one transaction's worth when the budget and the next batch ask for it.
-func (k *diskWriter) evictStep() (bool, error) {
-	waiting, queued, _ := k.queue.state()
-	budget := k.diskBudget()
-	room := min(queued+k.bodyWriters.queued(), int64(k.batchLimit())) * 5 / 4
-	over := k.disk.used.Load() + room - k.diskRoom()
-	if k.settings.Load().Eviction == None {
+func (dw *diskWriter) evictStep() (bool, error) {
+	waiting, queued, _ := dw.queue.state()
+	budget := dw.diskBudget()
+	room := min(queued+dw.bodyWriters.queued(), int64(dw.batchLimit())) * 5 / 4
+	over := dw.disk.used.Load() + room - dw.diskRoom()
+	if dw.settings.Load().Eviction == None {
 		// What does not fit is refused; only a smaller budget evicts. What is only kept makes room
 		// for the next all the same.
-		if kept := over + max(0, budget/16-room); kept > 0 && k.keptDue() {
-			return true, k.evictKept(kept)
+		if kept := over + max(0, budget/16-room); kept > 0 && dw.keptDue() {
+			return true, dw.evictKept(kept)
 		}
-		over = k.disk.used.Load() - budget
+		over = dw.disk.used.Load() - budget
 	}
-	if over > 0 && waiting > 0 && k.disk.entries.Load() == 0 {
+	if over > 0 && waiting > 0 && dw.disk.entries.Load() == 0 {
 		// Bodies that went ahead fill the disk, and can go when their records have come.
-		return true, k.writeJobs()
+		return true, dw.writeJobs()
 	}
-	if over <= 0 || k.disk.entries.Load() == 0 {
-		if k.accesses.len() > maxAccesses/2 {
-			return true, k.writeAccesses()
+	if over <= 0 || dw.disk.entries.Load() == 0 {
+		if dw.accesses.len() > maxAccesses/2 {
+			return true, dw.writeAccesses()
 		}
 		return false, nil
 	}
 	// Of a large entry evicted before, most chunks may still have to be deleted: without them more
 	// would be evicted than is needed.
-	if swept, err := k.pendingStep(); swept || err != nil {
+	if swept, err := dw.pendingStep(); swept || err != nil {
 		return swept, err
 	}
-	err := k.transact(func(b *batch) error { return b.evict(over + min(1<<20, budget/32)) })
+	err := dw.transact(func(b *batch) error { return b.evict(over + min(1<<20, budget/32)) })
 	if err != nil {
 		return false, fmt.Errorf("evict: %w", err)
 	}
@@ -119,9 +119,9 @@ func (k *diskWriter) evictStep() (bool, error) {
 }
 
 // keptDue reports whether something on disk is only kept.
-func (k *diskWriter) keptDue() (due bool) {
-	now := uint64(nanos(k.now()))
-	err := k.disk.view(func(tx *bbolt.Tx) error {
+func (dw *diskWriter) keptDue() (due bool) {
+	now := uint64(nanos(dw.now()))
+	err := dw.disk.view(func(tx *bbolt.Tx) error {
 		row, _ := tx.Bucket(keptBucket).Cursor().First()
 		due = row != nil && rowNumber(row) <= now
 		return nil
@@ -131,11 +131,11 @@ func (k *diskWriter) keptDue() (due bool) {
 
 // evictKept evicts only what is only kept, one transaction's worth, once what is left of those
 // evicted before has been deleted.
-func (k *diskWriter) evictKept(goal int64) error {
-	if swept, err := k.pendingStep(); swept || err != nil {
+func (dw *diskWriter) evictKept(goal int64) error {
+	if swept, err := dw.pendingStep(); swept || err != nil {
 		return err
 	}
-	err := k.transact(func(b *batch) error {
+	err := dw.transact(func(b *batch) error {
 		_, err := b.evictKept(goal)
 		return err
 	})
@@ -205,7 +205,7 @@ func (b *batch) evictRow(row []byte) (freed int64, err error) {
 	if err != nil { // nothing leads from the row to the others; they go where they are met
 		return 0, errors.Join(b.recency.Delete(row), b.remove(id, Key{}, Damaged))
 	}
-	if uses := b.k.usesSince(id, r.key()); uses > 0 {
+	if uses := b.writer.usesSince(id, r.key()); uses > 0 {
 		return 0, b.promote(id, r.key(), row, uses)
 	}
 	freed = int64(len(r)+r.writeSize().rows()) + r.bodyLen()
@@ -220,33 +220,33 @@ func (b *batch) promote(id uint64, key Key, row []byte, uses uint8) error {
 		return errors.Join(b.recency.Delete(row), b.remove(id, key, Damaged))
 	}
 	total := min(uint16(kr.rank>>rankIDBits)+uint16(uses), 255)
-	return b.rerank(rk, kr, b.k.rank(uint8(total), b.k.ids.Load()))
+	return b.rerank(rk, kr, b.writer.rank(uint8(total), b.writer.ids.Load()))
 }
 
 // usesSince is how often an entry was used since its rank was written, in either tier; 0 where the
 // policy does not ask.
-func (k *diskWriter) usesSince(id uint64, key Key) uint8 {
-	uses := k.accesses.take(id)
-	if policy := k.settings.Load().Eviction; policy == FIFO || policy == None {
+func (dw *diskWriter) usesSince(id uint64, key Key) uint8 {
+	uses := dw.accesses.take(id)
+	if policy := dw.settings.Load().Eviction; policy == FIFO || policy == None {
 		return 0
 	}
-	if k.memory.usedSince(key, id) && uses < 255 {
+	if dw.memory.usedSince(key, id) && uses < 255 {
 		uses++
 	}
 	return uses
 }
 
 // writeAccesses writes the recency of entries used on disk, one transaction's worth.
-func (k *diskWriter) writeAccesses() error {
-	ids := k.accesses.some(stepEntries)
-	err := k.transact(func(b *batch) error {
+func (dw *diskWriter) writeAccesses() error {
+	ids := dw.accesses.some(stepEntries)
+	err := dw.transact(func(b *batch) error {
 		for _, id := range ids {
 			r, _, err := b.record(id)
 			if err != nil {
-				k.accesses.take(id)
+				dw.accesses.take(id)
 				continue
 			}
-			uses := k.usesSince(id, r.key())
+			uses := dw.usesSince(id, r.key())
 			if uses == 0 {
 				continue
 			}
@@ -264,20 +264,20 @@ func (k *diskWriter) writeAccesses() error {
 
 // expireStep removes up to limit entries that have expired on disk, in one transaction. It returns
 // how many there were.
-func (k *diskWriter) expireStep(limit int) (int, bool, error) {
-	if !k.expiring || k.disk == nil || !k.disk.up.Load() {
+func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
+	if !dw.expiring || dw.disk == nil || !dw.disk.up.Load() {
 		return 0, false, nil
 	}
-	due, err := k.expired(limit)
+	due, err := dw.expired(limit)
 	if err != nil {
 		return 0, false, fmt.Errorf("expire: %w", err)
 	}
 	if len(due) == 0 {
-		k.expiring = false
+		dw.expiring = false
 		return 0, false, nil
 	}
 	handled := 0
-	err = k.transact(func(b *batch) error {
+	err = dw.transact(func(b *batch) error {
 		for _, row := range due {
 			if b.full() {
 				return nil
@@ -297,10 +297,10 @@ func (k *diskWriter) expireStep(limit int) (int, bool, error) {
 }
 
 // expired are up to limit rows of entries that have expired.
-func (k *diskWriter) expired(limit int) ([][]byte, error) {
-	now := uint64(nanos(k.now()))
+func (dw *diskWriter) expired(limit int) ([][]byte, error) {
+	now := uint64(nanos(dw.now()))
 	var due [][]byte // the transaction's, which may go on after a stall
-	err := k.disk.view(func(tx *bbolt.Tx) error {
+	err := dw.disk.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(expiryBucket).Cursor()
 		for row, _ := c.First(); row != nil && len(due) < limit; row, _ = c.Next() {
 			if len(row) == 16 && binary.BigEndian.Uint64(row) > now {
@@ -318,18 +318,18 @@ func (k *diskWriter) expired(limit int) ([][]byte, error) {
 
 // pendingStep deletes chunks that belong to no record: of large entries deleted, and of those whose
 // writing was interrupted.
-func (k *diskWriter) pendingStep() (bool, error) {
-	if !k.pending {
+func (dw *diskWriter) pendingStep() (bool, error) {
+	if !dw.pending {
 		return false, nil
 	}
-	ids, err := k.pendingIDs()
+	ids, err := dw.pendingIDs()
 	if err != nil || len(ids) == 0 {
-		k.pending = false
+		dw.pending = false
 		return false, err
 	}
-	err = k.transact(func(b *batch) error {
+	err = dw.transact(func(b *batch) error {
 		for _, id := range ids {
-			if !b.k.disk.pins.delete(id) { // a reader came in between
+			if !b.writer.disk.pins.delete(id) { // a reader came in between
 				continue
 			}
 			n, err := b.deleteChunks(id, deleteChunksAtOnce)
@@ -349,12 +349,12 @@ func (k *diskWriter) pendingStep() (bool, error) {
 }
 
 // pendingIDs are those whose chunks are neither read nor written.
-func (k *diskWriter) pendingIDs() ([]uint64, error) {
-	writing := k.writing
+func (dw *diskWriter) pendingIDs() ([]uint64, error) {
+	writing := dw.writing
 	var ids []uint64 // the transaction's, as in expired
-	err := k.disk.view(func(tx *bbolt.Tx) error {
+	err := dw.disk.view(func(tx *bbolt.Tx) error {
 		return tx.Bucket(pendingBucket).ForEach(func(row, _ []byte) error {
-			if id := rowID(row); id != writing && !k.disk.pins.pinned(id) && len(ids) < stepEntries {
+			if id := rowID(row); id != writing && !dw.disk.pins.pinned(id) && len(ids) < stepEntries {
 				ids = append(ids, id)
 			}
 			return nil
@@ -368,16 +368,16 @@ func (k *diskWriter) pendingIDs() ([]uint64, error) {
 
 // expireMemory gives back the room of what has expired in the memory tier, a shard at a time, and
 // has what is only kept go first there. Look-ups pass the expired over anyway.
-func (k *diskWriter) expireMemory() {
-	now, began := nanos(k.now()), time.Now()
+func (dw *diskWriter) expireMemory() {
+	now, began := nanos(dw.now()), time.Now()
 	for range shardCount {
-		s := k.memory.shards[k.expiry]
+		s := dw.memory.shards[dw.expiry]
 		for s.soonest.Load() <= now {
-			k.memory.settle(s, now, expireStep)
+			dw.memory.settle(s, now, expireStep)
 			if time.Since(began) > batchTime {
 				return
 			}
 		}
-		k.expiry = (k.expiry + 1) % shardCount
+		dw.expiry = (dw.expiry + 1) % shardCount
 	}
 }

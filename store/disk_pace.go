@@ -42,20 +42,20 @@ func (p *pace) idle() { *p = pace{} }
 func (p *pace) rest() (time.Duration, bool) { return time.Until(p.due), !p.last.IsZero() }
 
 // pacedStep does one step of what is paced, when it is due. Sweeping and expiring take turns.
-func (k *diskWriter) pacedStep() (bool, error) {
-	n := k.pace.step(time.Now())
+func (dw *diskWriter) pacedStep() (bool, error) {
+	n := dw.pace.step(time.Now())
 	if n == 0 {
 		return false, nil
 	}
-	works := [...]func(int) (int, bool, error){k.sweepDisk, k.expireStep}
+	works := [...]func(int) (int, bool, error){dw.sweepDisk, dw.expireStep}
 	for range works {
-		work := works[k.pacedTurn]
-		k.pacedTurn = (k.pacedTurn + 1) % len(works)
+		work := works[dw.pacedTurn]
+		dw.pacedTurn = (dw.pacedTurn + 1) % len(works)
 		if handled, did, err := work(n); did || err != nil {
-			k.pace.done(handled)
+			dw.pace.done(handled)
 			return did, err
 		}
 	}
-	k.pace.idle()
+	dw.pace.idle()
 	return false, nil
 }

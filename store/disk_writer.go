@@ -92,80 +92,80 @@ func newDiskWriter(s *Store) *diskWriter {
 }
 
 // run does the work until it is told to stop.
-func (k *diskWriter) run() {
-	defer close(k.done)
-	defer k.endSweeps()
-	ticker := time.NewTicker(k.tick)
+func (dw *diskWriter) run() {
+	defer close(dw.done)
+	defer dw.endSweeps()
+	ticker := time.NewTicker(dw.tick)
 	defer ticker.Stop()
 	for {
-		for k.step() {
-			if k.answer(ticker.C) {
-				k.drain()
+		for dw.step() {
+			if dw.answer(ticker.C) {
+				dw.drain()
 				return
 			}
 			runtime.Gosched()
 		}
-		if k.wait(ticker.C) {
-			k.drain()
+		if dw.wait(ticker.C) {
+			dw.drain()
 			return
 		}
 	}
 }
 
 // wake has the disk writer look for something to do.
-func (k *diskWriter) wake() {
+func (dw *diskWriter) wake() {
 	select {
-	case k.kick <- struct{}{}:
+	case dw.kick <- struct{}{}:
 	default: // it is told already
 	}
 }
 
 // answer serves who waits for the disk writer, and the clock, without waiting itself; true when it
 // is told to stop.
-func (k *diskWriter) answer(tick <-chan time.Time) bool {
+func (dw *diskWriter) answer(tick <-chan time.Time) bool {
 	select {
-	case <-k.stop:
+	case <-dw.stop:
 		return true
-	case <-k.requests.wake:
-		k.commitWaiting()
-	case reply := <-k.syncs:
-		reply <- k.flush()
-	case err := <-k.broken:
-		k.reported(err)
+	case <-dw.requests.wake:
+		dw.commitWaiting()
+	case reply := <-dw.syncs:
+		reply <- dw.flush()
+	case err := <-dw.broken:
+		dw.reported(err)
 	case <-tick:
-		k.onTick()
+		dw.onTick()
 	default:
 	}
 	return false
 }
 
 // wait sleeps until there is something to do; true when it is told to stop.
-func (k *diskWriter) wait(tick <-chan time.Time) bool {
+func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 	var linger <-chan time.Time
-	if n, _, oldest := k.queue.state(); n > 0 {
+	if n, _, oldest := dw.queue.state(); n > 0 {
 		timer := time.NewTimer(time.Until(oldest.Add(lingerTime)))
 		defer timer.Stop()
 		linger = timer.C
 	}
 	var rested <-chan time.Time
-	if rest, more := k.pace.rest(); more {
+	if rest, more := dw.pace.rest(); more {
 		timer := time.NewTimer(rest)
 		defer timer.Stop()
 		rested = timer.C
 	}
 	select {
-	case <-k.stop:
+	case <-dw.stop:
 		return true
-	case <-k.requests.wake:
-		k.commitWaiting()
-	case reply := <-k.syncs:
-		reply <- k.flush()
-	case err := <-k.broken:
-		k.reported(err)
+	case <-dw.requests.wake:
+		dw.commitWaiting()
+	case reply := <-dw.syncs:
+		reply <- dw.flush()
+	case err := <-dw.broken:
+		dw.reported(err)
 	case <-tick:
-		k.onTick()
-	case <-k.kick:
-	case <-k.queue.wake:
+		dw.onTick()
+	case <-dw.kick:
+	case <-dw.queue.wake:
 	case <-linger:
 	case <-rested:
 	}
@@ -175,14 +175,14 @@ func (k *diskWriter) wait(tick <-chan time.Time) bool {
 // step does one bounded piece of work; false when there is nothing to do now. Kinds of work take
 // turns, because each of them may never end: entries come as fast as they are written, purges as
 // they are swept, and where a sync is slow the next step of what is paced is always due.
-func (k *diskWriter) step() bool {
-	works := [...]func() (bool, error){k.writeTurn, k.sweepMemoryStep, k.pacedStep, k.pendingTurn}
+func (dw *diskWriter) step() bool {
+	works := [...]func() (bool, error){dw.writeTurn, dw.sweepMemoryStep, dw.pacedStep, dw.pendingTurn}
 	for range works {
-		work := works[k.turn]
-		k.turn = (k.turn + 1) % len(works)
+		work := works[dw.turn]
+		dw.turn = (dw.turn + 1) % len(works)
 		did, err := work()
 		if err != nil {
-			k.failed(err)
+			dw.failed(err)
 			return false
 		}
 		if did {
@@ -193,173 +193,173 @@ func (k *diskWriter) step() bool {
 }
 
 // diskUp tells whether there is a file to write to.
-func (k *diskWriter) diskUp() bool { return k.disk != nil && k.disk.up.Load() }
+func (dw *diskWriter) diskUp() bool { return dw.disk != nil && dw.disk.up.Load() }
 
 // writeTurn makes room for what waits, or writes it.
-func (k *diskWriter) writeTurn() (bool, error) {
-	if !k.diskUp() {
+func (dw *diskWriter) writeTurn() (bool, error) {
+	if !dw.diskUp() {
 		return false, nil
 	}
-	if did, err := k.evictStep(); did || err != nil {
+	if did, err := dw.evictStep(); did || err != nil {
 		return did, err
 	}
-	return k.writeInTurn()
+	return dw.writeInTurn()
 }
 
 // pendingTurn sweeps chunks that belong to no record.
-func (k *diskWriter) pendingTurn() (bool, error) {
-	if !k.diskUp() {
+func (dw *diskWriter) pendingTurn() (bool, error) {
+	if !dw.diskUp() {
 		return false, nil
 	}
-	return k.pendingStep()
+	return dw.pendingStep()
 }
 
 // writeStep writes a batch when enough has come together or waited long enough.
-func (k *diskWriter) writeStep() (bool, error) {
-	n, bytes, oldest := k.queue.state()
+func (dw *diskWriter) writeStep() (bool, error) {
+	n, bytes, oldest := dw.queue.state()
 	if n == 0 || (bytes < lingerBytes && time.Since(oldest) < lingerTime) {
 		return false, nil
 	}
-	return true, k.writeJobs()
+	return true, dw.writeJobs()
 }
 
 // onTick starts the work that comes with time.
-func (k *diskWriter) onTick() {
-	k.expireMemory()
-	k.expiring = true
-	k.pending = k.pending || k.disk != nil && k.disk.pins.takeLeft()
-	if !k.retryAt.IsZero() && !k.now().Before(k.retryAt) {
-		k.retry()
+func (dw *diskWriter) onTick() {
+	dw.expireMemory()
+	dw.expiring = true
+	dw.pending = dw.pending || dw.disk != nil && dw.disk.pins.takeLeft()
+	if !dw.retryAt.IsZero() && !dw.now().Before(dw.retryAt) {
+		dw.retry()
 	}
-	if k.ticks++; k.ticks%placeTicks == 0 && k.disk != nil {
-		if err := k.disk.checkPlace(); err != nil {
-			k.failed(err)
+	if dw.ticks++; dw.ticks%placeTicks == 0 && dw.disk != nil {
+		if err := dw.disk.checkPlace(); err != nil {
+			dw.failed(err)
 		}
 	}
-	if err := k.commitPosition(); err != nil {
-		k.failed(err)
+	if err := dw.commitPosition(); err != nil {
+		dw.failed(err)
 	}
 }
 
 // retry tries to open the file again.
-func (k *diskWriter) retry() {
-	if err := k.s.attach(); err != nil {
-		k.retryAt = k.now().Add(retryTime)
-		k.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
+func (dw *diskWriter) retry() {
+	if err := dw.s.attach(); err != nil {
+		dw.retryAt = dw.now().Add(retryTime)
+		dw.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
 		return
 	}
-	k.retryAt = time.Time{}
-	if !k.trouble.on() {
-		k.log.Info("disk tier is open again", slog.String("file", k.disk.path))
+	dw.retryAt = time.Time{}
+	if !dw.trouble.on() {
+		dw.log.Info("disk tier is open again", slog.String("file", dw.disk.path))
 	}
 }
 
 // reported is failed for what a reader has met, perhaps in a file that was given up since.
-func (k *diskWriter) reported(err error) {
-	if !k.disk.isPast(err) {
-		k.failed(err)
+func (dw *diskWriter) reported(err error) {
+	if !dw.disk.isPast(err) {
+		dw.failed(err)
 	}
 }
 
 // failed gives the file up after an error: memory goes on alone, and the file is tried again later.
-func (k *diskWriter) failed(err error) {
+func (dw *diskWriter) failed(err error) {
 	if errors.Is(err, errDetached) {
 		return
 	}
-	k.counts.errors[DiskTier].Add(1)
+	dw.counts.errors[DiskTier].Add(1)
 	if errors.Is(err, errRemoved) {
-		k.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
+		dw.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
 	} else {
-		k.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
+		dw.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
 	// First: who sees that the file is given up may count on the retry.
-	k.retryAt = k.now().Add(retryTime)
-	k.detach()
+	dw.retryAt = dw.now().Add(retryTime)
+	dw.detach()
 	if errors.Is(err, errRemoved) {
-		k.removed = true
-		k.beginAnew()
+		dw.removed = true
+		dw.beginAnew()
 		return
 	}
 	if errors.Is(err, errDamaged) {
-		if k.damageCount++; k.damageCount >= 3 || k.disk.panics.Load() >= maxPanics {
-			k.replaceFile()
+		if dw.damageCount++; dw.damageCount >= 3 || dw.disk.panics.Load() >= maxPanics {
+			dw.replaceFile()
 		}
 	}
 }
 
 // detach stops using the file. What is queued stays in memory only.
-func (k *diskWriter) detach() {
-	k.lastEntries = uint64(k.disk.entries.Load())
-	k.detachQueue()
+func (dw *diskWriter) detach() {
+	dw.lastEntries = uint64(dw.disk.entries.Load())
+	dw.detachQueue()
 	// It is closed when the disk answers.
-	if err := k.disk.detach(); err != nil && !errors.Is(err, errStalled) {
-		k.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
+	if err := dw.disk.detach(); err != nil && !errors.Is(err, errStalled) {
+		dw.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
 	}
-	k.accesses.reset()
+	dw.accesses.reset()
 }
 
 // detachQueue empties the queue and shuts it, and ends the body writers.
-func (k *diskWriter) detachQueue() {
-	k.bodyWriters.setAccepting(false)
-	for _, j := range k.queue.setOpen(false) {
+func (dw *diskWriter) detachQueue() {
+	dw.bodyWriters.setAccepting(false)
+	for _, j := range dw.queue.setOpen(false) {
 		if j.kind == jobPut {
-			k.counts.skipped.Add(1)
-			k.s.endPut(j.item)
+			dw.counts.skipped.Add(1)
+			dw.s.endPut(j.item)
 		}
 	}
 }
 
 // replaceFile sets the detached file aside for good, so that it can be looked into, and begins
 // another one.
-func (k *diskWriter) replaceFile() {
-	name, err := k.disk.setAside("corrupt", k.now())
+func (dw *diskWriter) replaceFile() {
+	name, err := dw.disk.setAside("corrupt", dw.now())
 	if err != nil {
-		k.tell(slog.LevelError, "disk tier: the file cannot be set aside", slog.Any("error", err))
+		dw.tell(slog.LevelError, "disk tier: the file cannot be set aside", slog.Any("error", err))
 		return
 	}
-	k.tell(slog.LevelError, "disk tier: the file is set aside", slog.String("name", name))
-	k.beginAnew()
+	dw.tell(slog.LevelError, "disk tier: the file is set aside", slog.String("name", name))
+	dw.beginAnew()
 }
 
 // giveUpFile sees to it that a file which has missed a purge is not used without it.
-func (k *diskWriter) giveUpFile() {
+func (dw *diskWriter) giveUpFile() {
 	switch {
-	case k.dropping && k.disk.stuck.Load() > 0: // it is under way
-	case k.attached:
-		k.dropFile()
-	case !k.disk.locked.Load(): // else it is in use, by a process that purges for itself
-		k.markFile()
+	case dw.dropping && dw.disk.stuck.Load() > 0: // it is under way
+	case dw.attached:
+		dw.dropFile()
+	case !dw.disk.locked.Load(): // else it is in use, by a process that purges for itself
+		dw.markFile()
 	}
 }
 
 // markFile marks a file that this process could not open yet: it may be able to later, and writes
 // the purge down then.
-func (k *diskWriter) markFile() {
-	err := k.disk.apart(k.disk.shortWait(), k.disk.mark, nil)
-	if k.dropping = errors.Is(err, errStalled); err != nil && !k.dropping {
-		k.tell(slog.LevelError, "disk tier: a purge could be neither written nor noted beside the file", slog.Any("error", err))
+func (dw *diskWriter) markFile() {
+	err := dw.disk.apart(dw.disk.shortWait(), dw.disk.mark, nil)
+	if dw.dropping = errors.Is(err, errStalled); err != nil && !dw.dropping {
+		dw.tell(slog.LevelError, "disk tier: a purge could be neither written nor noted beside the file", slog.Any("error", err))
 	}
 }
 
 // dropFile removes the detached file, into which a purge could not be written, and begins another
 // one. What is in it must not be served, and a full disk has the room back.
-func (k *diskWriter) dropFile() {
-	switch err := k.disk.drop(k.now()); {
+func (dw *diskWriter) dropFile() {
+	switch err := dw.disk.drop(dw.now()); {
 	case err == nil:
-		k.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed")
-		k.beginAnew()
+		dw.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed")
+		dw.beginAnew()
 	case errors.Is(err, errStalled):
-		k.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed when the disk answers")
-		k.dropping = true
+		dw.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed when the disk answers")
+		dw.dropping = true
 	default:
-		k.tell(slog.LevelError, "disk tier: the file cannot be removed", slog.Any("error", err))
+		dw.tell(slog.LevelError, "disk tier: the file cannot be removed", slog.Any("error", err))
 	}
 }
 
-func (k *diskWriter) beginAnew() {
-	k.damageCount = 0
-	k.memory.forgetDisk(true)
-	k.retry()
+func (dw *diskWriter) beginAnew() {
+	dw.damageCount = 0
+	dw.memory.forgetDisk(true)
+	dw.retry()
 }
 
 // trouble is the time from a failure of the disk until it has worked for calmTime. What is said in
@@ -376,9 +376,9 @@ const calmTime = 5 * time.Minute
 func (t *trouble) on() bool { return t.told != nil }
 
 // tell logs what has gone wrong, once in a trouble.
-func (k *diskWriter) tell(level slog.Level, message string, details ...slog.Attr) {
-	t := &k.trouble
-	t.last = k.now()
+func (dw *diskWriter) tell(level slog.Level, message string, details ...slog.Attr) {
+	t := &dw.trouble
+	t.last = dw.now()
 	if t.told[message] {
 		return
 	}
@@ -386,31 +386,31 @@ func (k *diskWriter) tell(level slog.Level, message string, details ...slog.Attr
 		t.told = make(map[string]bool)
 	}
 	t.told[message] = true
-	k.log.LogAttrs(context.Background(), level, message, append(details, slog.String("file", k.disk.path))...)
+	dw.log.LogAttrs(context.Background(), level, message, append(details, slog.String("file", dw.disk.path))...)
 }
 
 // recovered notes a commit.
-func (k *diskWriter) recovered() {
-	if k.trouble.on() && k.now().Sub(k.trouble.last) >= calmTime {
-		k.trouble = trouble{}
-		k.log.Info("disk tier works again", slog.String("file", k.disk.path))
+func (dw *diskWriter) recovered() {
+	if dw.trouble.on() && dw.now().Sub(dw.trouble.last) >= calmTime {
+		dw.trouble = trouble{}
+		dw.log.Info("disk tier works again", slog.String("file", dw.disk.path))
 	}
 }
 
 // flush writes everything that is queued now, and not what comes meanwhile: that may never end.
-func (k *diskWriter) flush() error {
-	if k.disk == nil {
+func (dw *diskWriter) flush() error {
+	if dw.disk == nil {
 		return nil
 	}
-	taken, end := k.queue.position()
-	for ; taken < end; taken, _ = k.queue.position() {
-		k.commitWaiting()
-		made, err := k.evictStep()
+	taken, end := dw.queue.position()
+	for ; taken < end; taken, _ = dw.queue.position() {
+		dw.commitWaiting()
+		made, err := dw.evictStep()
 		if err == nil && !made { // there is room
-			err = k.writeJobs()
+			err = dw.writeJobs()
 		}
 		if err != nil {
-			k.failed(err)
+			dw.failed(err)
 			return err
 		}
 	}
@@ -419,23 +419,23 @@ func (k *diskWriter) flush() error {
 
 // drain is the orderly end: purges in force are answered, everything queued and what is known of
 // recency goes to disk.
-func (k *diskWriter) drain() {
-	for !k.requests.end() {
-		k.commitWaiting()
+func (dw *diskWriter) drain() {
+	for !dw.requests.end() {
+		dw.commitWaiting()
 	}
-	if k.disk == nil {
+	if dw.disk == nil {
 		return
 	}
-	if err := k.flush(); err != nil {
+	if err := dw.flush(); err != nil {
 		return
 	}
-	for k.accesses.len() > 0 && k.disk.up.Load() {
-		if err := k.writeAccesses(); err != nil {
-			k.failed(err)
+	for dw.accesses.len() > 0 && dw.disk.up.Load() {
+		if err := dw.writeAccesses(); err != nil {
+			dw.failed(err)
 		}
 	}
-	if err := k.commitPosition(); err != nil {
-		k.failed(err)
+	if err := dw.commitPosition(); err != nil {
+		dw.failed(err)
 	}
 }
 

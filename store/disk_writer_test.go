@@ -221,7 +221,7 @@ func TestTickComesBetweenSteps(t *testing.T) {
 
 // TestBatchDoesSomething: even when its time was up before it began.
 func TestBatchDoesSomething(t *testing.T) {
-	b := &batch{k: newDiskWriter(New(Config{}, bothTiers))}
+	b := &batch{writer: newDiskWriter(New(Config{}, bothTiers))}
 	if b.full() {
 		t.Error("full before anything was done")
 	}
@@ -273,7 +273,7 @@ func TestBatchIsFullSoonerForAPurge(t *testing.T) {
 				s.diskWriter.waiting.Add(1)
 				defer s.diskWriter.waiting.Add(-1)
 			}
-			b := &batch{k: s.diskWriter, began: time.Now(), asked: true, late: tc.late, bytes: tc.bytes}
+			b := &batch{writer: s.diskWriter, began: time.Now(), asked: true, late: tc.late, bytes: tc.bytes}
 			if got := b.full(); got != tc.want {
 				t.Errorf("full() = %v with %d bytes", got, tc.bytes)
 			}

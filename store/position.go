@@ -145,11 +145,11 @@ func (t *buckets) position() []byte {
 }
 
 // commitPosition writes the position where nothing else is written.
-func (k *diskWriter) commitPosition() error {
-	if !k.diskUp() || !k.s.position.isDue(k.purges.countedBelow()) {
+func (dw *diskWriter) commitPosition() error {
+	if !dw.diskUp() || !dw.s.position.isDue(dw.purges.countedBelow()) {
 		return nil
 	}
-	if err := k.transact(func(*batch) error { return nil }); err != nil {
+	if err := dw.transact(func(*batch) error { return nil }); err != nil {
 		return fmt.Errorf("write position: %w", err)
 	}
 	return nil

@@ -10,17 +10,17 @@ import (
 // in memory and in the queue. rows is how many rows it could hit, whether they count or not. It
 // runs on the disk writer, so that nothing becomes an entry on disk, or ceases to be queued,
 // meanwhile.
-func (k *diskWriter) count(t *buckets, rec *purgeRecord, masks *masks) (matched, rows int, err error) {
+func (dw *diskWriter) count(t *buckets, rec *purgeRecord, masks *masks) (matched, rows int, err error) {
 	c := &counting{
-		k: k, t: t, rec: rec, masks: masks, now: nanos(k.now()),
+		writer: dw, t: t, rec: rec, masks: masks, now: nanos(dw.now()),
 		seen: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
 	}
 	c.yielded = time.Now()
 	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
-	if c.others = k.purges.anyBelow(rec.gen); c.others {
-		c.uncounted = k.purges.uncountedBelow(rec.gen)
+	if c.others = dw.purges.anyBelow(rec.gen); c.others {
+		c.uncounted = dw.purges.uncountedBelow(rec.gen)
 	}
-	for _, s := range k.memory.shards {
+	for _, s := range dw.memory.shards {
 		c.countShard(s)
 		c.yield()
 	}
@@ -38,7 +38,7 @@ func (k *diskWriter) count(t *buckets, rec *purgeRecord, masks *masks) (matched,
 
 // counting is one count under way.
 type counting struct {
-	k      *diskWriter
+	writer *diskWriter
 	t      *buckets
 	rec    *purgeRecord
 	now    int64
@@ -83,17 +83,17 @@ func (c *counting) before(it *item) bool {
 	if it.severity() >= c.rec.severity {
 		return false
 	}
-	return !c.others || c.k.purges.recordPurgedBy(c.k.memory.record(it), c.rec.gen) < c.rec.severity
+	return !c.others || c.writer.purges.recordPurgedBy(c.writer.memory.record(it), c.rec.gen) < c.rec.severity
 }
 
 // countQueue counts what waits for the disk and is not resident. It comes after memory, in the
 // direction in which entries go: one that was evicted meanwhile was counted there.
 func (c *counting) countQueue() {
-	c.k.queue.matching(&c.rec.sel, func(it *item) {
+	c.writer.queue.matching(&c.rec.sel, func(it *item) {
 		if _, counted := c.queued[it.id]; counted {
 			return
 		}
-		r := c.k.memory.record(it)
+		r := c.writer.memory.record(it)
 		if c.counts(r.generation(), r.keepUntil()) && c.before(it) {
 			c.once(it.id)
 		}
@@ -106,7 +106,7 @@ func (c *counting) countShard(s *shard) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	consider := func(it *item, generation uint64, keepUntil int64) {
-		c.k.items++
+		c.writer.items++
 		if !c.counts(generation, keepUntil) || (c.t != nil && it.is(isOnDisk)) || !c.before(it) {
 			return
 		}
@@ -136,7 +136,7 @@ func (c *counting) countShard(s *shard) {
 // yield lets others have the core now and then: a hundred thousand rows take long for a hit that
 // waits, and the purge has time for that. It says that counting goes on.
 func (c *counting) yield() {
-	c.k.walked.Add(1)
+	c.writer.walked.Add(1)
 	if c.looked++; c.looked%256 != 0 || time.Since(c.yielded) < countTime {
 		return
 	}
@@ -150,7 +150,7 @@ const countTime = 2 * time.Millisecond
 
 // countRows counts the rows of one scan.
 func (c *counting) countRows(sc scan) error {
-	covered := sc.coveredBy(c.k.purges, c.rec)
+	covered := sc.coveredBy(c.writer.purges, c.rec)
 	sc.step = c.yield
 	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
 		row, id := decodeIndexRow(value), rowID(key)
@@ -185,10 +185,10 @@ func (c *counting) countRow(row unsettled) {
 
 // settle counts the rows gathered.
 func (c *counting) settle() {
-	queued := c.k.queue.having(c.rest)
+	queued := c.writer.queue.having(c.rest)
 	c.n += len(c.rest) - len(queued)
 	for _, row := range queued {
-		if !c.superseded(row.id, c.k.queue.ofPrefix(row.key)) {
+		if !c.superseded(row.id, c.writer.queue.ofPrefix(row.key)) {
 			c.n++
 		}
 	}

@@ -38,7 +38,7 @@ func (c *counting) isMasked(id uint64) (bool, error) {
 		if err != nil {
 			return false, nil //nolint:nilerr // it is met and counted by who looks it up
 		}
-		return c.k.purges.recordPurgedBy(r, c.rec.gen) >= c.rec.severity, nil
+		return c.writer.purges.recordPurgedBy(r, c.rec.gen) >= c.rec.severity, nil
 	}
 	if !c.masked {
 		if err := c.findMasked(); err != nil {

@@ -91,7 +91,7 @@ func (req *PurgeRequest) stalled() error {
 }
 
 // progress changes while purges are counted or answered.
-func (k *diskWriter) progress() uint64 { return k.answered.Load() + k.walked.Load() }
+func (dw *diskWriter) progress() uint64 { return dw.answered.Load() + dw.walked.Load() }
 
 // patience is how long a purge waits for the disk.
 func (s *Store) patience() time.Duration {
@@ -154,70 +154,70 @@ func (q *purgeRequests) take() []*PurgeRequest {
 }
 
 // commitWaiting answers the purges that came first, if any wait.
-func (k *diskWriter) commitWaiting() {
-	if reqs := k.requests.take(); len(reqs) > 0 {
-		k.commitPurges(reqs)
+func (dw *diskWriter) commitWaiting() {
+	if reqs := dw.requests.take(); len(reqs) > 0 {
+		dw.commitPurges(reqs)
 	}
 }
 
 // commitPurges counts and writes down purges that are in force already, and answers them. Dry runs
 // come last: they count against all that is in force, so that their place among the others is
 // nothing to them, and what they meet is nothing to the others.
-func (k *diskWriter) commitPurges(reqs []*PurgeRequest) {
+func (dw *diskWriter) commitPurges(reqs []*PurgeRequest) {
 	for _, req := range reqs {
 		req.rec.gathered = true
 	}
 	purges := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun })
 	dryRuns := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return !req.dryRun })
-	k.answerInTurn(purges, k.commitSome)
-	k.answerInTurn(dryRuns, k.countDryRuns)
+	dw.answerInTurn(purges, dw.commitSome)
+	dw.answerInTurn(dryRuns, dw.countDryRuns)
 }
 
 // answerInTurn answers purges as some of them are through. The masks are of these alone: a count
 // that has stalled may still have them.
-func (k *diskWriter) answerInTurn(reqs []*PurgeRequest, some func([]*PurgeRequest, *masks) int) {
+func (dw *diskWriter) answerInTurn(reqs []*PurgeRequest, some func([]*PurgeRequest, *masks) int) {
 	found := &masks{}
 	for len(reqs) > 0 {
 		n := some(reqs, found)
-		k.answerPurges(reqs[:n])
+		dw.answerPurges(reqs[:n])
 		reqs = reqs[n:]
 	}
 }
 
 // answerPurges answers purges whose outcome is known.
-func (k *diskWriter) answerPurges(reqs []*PurgeRequest) {
+func (dw *diskWriter) answerPurges(reqs []*PurgeRequest) {
 	for _, req := range reqs {
 		if !req.dryRun {
-			k.purges.setCounted(req.rec)
-			k.addSweep(req.rec)
+			dw.purges.setCounted(req.rec)
+			dw.addSweep(req.rec)
 		}
 		close(req.done)
 	}
-	k.answered.Add(uint64(len(reqs)))
-	k.waiting.Add(-int32(len(reqs)))
+	dw.answered.Add(uint64(len(reqs)))
+	dw.waiting.Add(-int32(len(reqs)))
 }
 
 // commitSome counts and writes down the first of purges, and returns how many.
-func (k *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
-	if k.disk == nil {
-		return k.countInMemory(reqs)
+func (dw *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
+	if dw.disk == nil {
+		return dw.countInMemory(reqs)
 	}
-	n, err := k.countOnDisk(reqs, masks)
+	n, err := dw.countOnDisk(reqs, masks)
 	switch {
 	case err == nil:
 		reqs = reqs[:n]
-		err = k.writePurges(reqs)
+		err = dw.writePurges(reqs)
 	case errors.Is(err, errStalled): // who waits has waited long enough
 		for _, req := range reqs {
 			req.rec.memoryOnly = false
 		}
 	default:
-		reqs = reqs[:k.countInMemory(reqs)]
+		reqs = reqs[:dw.countInMemory(reqs)]
 	}
 	if err == nil {
 		return len(reqs)
 	}
-	k.failed(err)
+	dw.failed(err)
 	lost := false
 	for _, req := range reqs {
 		if !req.rec.written { // else it is in the file begun in place of one removed
@@ -226,23 +226,23 @@ func (k *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 		}
 	}
 	if lost {
-		k.giveUpFile()
+		dw.giveUpFile()
 	}
 	return len(reqs)
 }
 
 // countDryRuns counts the first of dry runs, and returns how many. Where the file fails that is
 // their failure alone: what needs it next meets that too.
-func (k *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
-	if k.disk == nil {
-		return k.countInMemory(reqs)
+func (dw *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
+	if dw.disk == nil {
+		return dw.countInMemory(reqs)
 	}
-	n, err := k.countOnDisk(reqs, masks)
+	n, err := dw.countOnDisk(reqs, masks)
 	switch {
 	case err == nil:
 		return n
 	case errors.Is(err, errDetached): // memory is all there is
-		return k.countInMemory(reqs)
+		return dw.countInMemory(reqs)
 	default:
 		for _, req := range reqs {
 			req.err = fmt.Errorf("%w: %w", ErrNotCounted, err)
@@ -252,12 +252,12 @@ func (k *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
 }
 
 // writePurges commits the records that are needed on disk, if any is.
-func (k *diskWriter) writePurges(reqs []*PurgeRequest) error {
+func (dw *diskWriter) writePurges(reqs []*PurgeRequest) error {
 	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun || req.rec.memoryOnly })
 	if len(needed) == 0 {
 		return nil
 	}
-	err := k.transact(func(b *batch) error {
+	err := dw.transact(func(b *batch) error {
 		for _, req := range needed {
 			if err := b.putPurge(req.rec); err != nil {
 				return err
@@ -282,26 +282,26 @@ const countedRows = 1 << 16
 // countOnDisk counts the first of purges, one at least, by the file and memory, and notes those
 // that have nothing on disk to hit. It returns how many it has counted. All of them are dry runs,
 // or none is.
-func (k *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, error) {
+func (dw *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, error) {
 	type result struct{ matched, rows int }
 	var results []result // the transaction's own, as are the masks: it may go on after a stall
-	masks.onDisk, masks.walkCost = k.sweeps.onDisk, k.sweeps.walkCost
-	err := k.disk.viewLong(func(tx *bbolt.Tx) error {
+	masks.onDisk, masks.walkCost = dw.sweeps.onDisk, dw.sweeps.walkCost
+	err := dw.disk.viewLong(func(tx *bbolt.Tx) error {
 		t, err := openBuckets(tx)
-		end := k.walked.Load() + countedRows
-		for i := 0; err == nil && i < len(reqs) && (i == 0 || k.walked.Load() < end); i++ {
+		end := dw.walked.Load() + countedRows
+		for i := 0; err == nil && i < len(reqs) && (i == 0 || dw.walked.Load() < end); i++ {
 			var r result
-			r.matched, r.rows, err = k.count(t, reqs[i].rec, masks)
+			r.matched, r.rows, err = dw.count(t, reqs[i].rec, masks)
 			if results = append(results, r); !reqs[i].dryRun {
 				masks.walkCost += walkCost(r.rows)
 			}
 		}
 		return err
-	}, nil, longWork{progress: &k.walked, optional: reqs[0].dryRun})
+	}, nil, longWork{progress: &dw.walked, optional: reqs[0].dryRun})
 	if err != nil {
 		return 0, err
 	}
-	onTheWay := k.purges.onTheWay()
+	onTheWay := dw.purges.onTheWay()
 	for i, r := range results {
 		rec := reqs[i].rec
 		reqs[i].matched, rec.rows = r.matched, r.rows
@@ -312,13 +312,13 @@ func (k *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, error
 
 // countInMemory counts the first of purges, one at least, without the file: there is none, or it
 // fails. It returns how many it has counted.
-func (k *diskWriter) countInMemory(reqs []*PurgeRequest) int {
-	end := k.items + countedRows
+func (dw *diskWriter) countInMemory(reqs []*PurgeRequest) int {
+	end := dw.items + countedRows
 	for i, req := range reqs {
-		if i > 0 && k.items >= end {
+		if i > 0 && dw.items >= end {
 			return i
 		}
-		req.matched, _, _ = k.count(nil, req.rec, &masks{}) // only the file can fail
+		req.matched, _, _ = dw.count(nil, req.rec, &masks{}) // only the file can fail
 		req.rec.memoryOnly = false
 	}
 	return len(reqs)

@@ -47,53 +47,53 @@ type sweeps struct {
 const sweepTime = 2 * time.Millisecond
 
 // sweepMemoryStep does one bounded piece of sweeping memory, for the purge that came first.
-func (k *diskWriter) sweepMemoryStep() (bool, error) {
-	if k.purges.newest.Load() == 0 {
+func (dw *diskWriter) sweepMemoryStep() (bool, error) {
+	if dw.purges.newest.Load() == 0 {
 		return false, nil
 	}
-	k.wakeResting()
-	if len(k.sweeps.memory) == 0 {
+	dw.wakeResting()
+	if len(dw.sweeps.memory) == 0 {
 		return false, nil
 	}
-	below := k.purges.countedBelow()
-	if k.sweeps.memory[0].gen >= below { // a lower one is on its way to the disk writer
+	below := dw.purges.countedBelow()
+	if dw.sweeps.memory[0].gen >= below { // a lower one is on its way to the disk writer
 		return false, nil
 	}
-	for began := time.Now(); len(k.sweeps.memory) > 0 && time.Since(began) < sweepTime; {
-		rec := k.sweeps.memory[0]
+	for began := time.Now(); len(dw.sweeps.memory) > 0 && time.Since(began) < sweepTime; {
+		rec := dw.sweeps.memory[0]
 		if rec.gen >= below {
 			break
 		}
-		k.sweepMemory(rec)
+		dw.sweepMemory(rec)
 		if !rec.sweep.memoryDone() {
 			continue
 		}
-		k.queue.mark(rec)
-		k.sweeps.memory = k.sweeps.memory[1:]
-		if k.disk == nil || rec.memoryOnly {
-			k.endOfSweep(rec)
+		dw.queue.mark(rec)
+		dw.sweeps.memory = dw.sweeps.memory[1:]
+		if dw.disk == nil || rec.memoryOnly {
+			dw.endOfSweep(rec)
 		} else {
-			k.sweeps.disk = append(k.sweeps.disk, rec)
+			dw.sweeps.disk = append(dw.sweeps.disk, rec)
 		}
 	}
 	return true, nil
 }
 
 // addSweep begins the sweep of a purge that has been counted.
-func (k *diskWriter) addSweep(rec *purgeRecord) {
-	k.sweeps.memory = append(k.sweeps.memory, rec)
-	if k.disk != nil && !rec.memoryOnly {
-		k.sweeps.onDisk = append(k.sweeps.onDisk, rec)
-		k.sweeps.walkCost += walkCost(rec.rows)
+func (dw *diskWriter) addSweep(rec *purgeRecord) {
+	dw.sweeps.memory = append(dw.sweeps.memory, rec)
+	if dw.disk != nil && !rec.memoryOnly {
+		dw.sweeps.onDisk = append(dw.sweeps.onDisk, rec)
+		dw.sweeps.walkCost += walkCost(rec.rows)
 	}
 }
 
 // sweepAnew begins the sweeps of all purges that have been counted. The others are on their way to
 // the disk writer.
-func (k *diskWriter) sweepAnew() {
-	for _, rec := range k.purges.snapshot() {
+func (dw *diskWriter) sweepAnew() {
+	for _, rec := range dw.purges.snapshot() {
 		if rec.counted {
-			k.addSweep(rec)
+			dw.addSweep(rec)
 		}
 	}
 }
@@ -107,67 +107,67 @@ const (
 
 // recordsLimit is how many bytes of purges may be in force before fetches that they wait for are
 // revoked.
-func (k *diskWriter) recordsLimit() int64 {
-	return max(k.settings.Load().Memory/recordsShare, recordsLeast)
+func (dw *diskWriter) recordsLimit() int64 {
+	return max(dw.settings.Load().Memory/recordsShare, recordsLeast)
 }
 
 // wakeResting begins the sweeps anew, for the last time, of purges that no older fetch is under way
 // for.
-func (k *diskWriter) wakeResting() {
-	if len(k.sweeps.resting) == 0 {
+func (dw *diskWriter) wakeResting() {
+	if len(dw.sweeps.resting) == 0 {
 		return
 	}
-	if k.purges.bytes() > k.recordsLimit() {
+	if dw.purges.bytes() > dw.recordsLimit() {
 		// An origin that hangs, or a client that reads slowly, would have the purges of ten
 		// minutes remembered, and any client may cause those of a POST. The fetches that half of
 		// the purges wait for are not stored.
-		k.tickets.revoke(k.sweeps.resting[(len(k.sweeps.resting)-1)/2].gen)
+		dw.tickets.revoke(dw.sweeps.resting[(len(dw.sweeps.resting)-1)/2].gen)
 	}
-	oldest := k.tickets.oldest()
-	for len(k.sweeps.resting) > 0 && k.sweeps.resting[0].gen <= oldest {
-		rec := k.sweeps.resting[0]
-		k.sweeps.resting = k.sweeps.resting[1:]
-		k.unmerge(rec)
+	oldest := dw.tickets.oldest()
+	for len(dw.sweeps.resting) > 0 && dw.sweeps.resting[0].gen <= oldest {
+		rec := dw.sweeps.resting[0]
+		dw.sweeps.resting = dw.sweeps.resting[1:]
+		dw.unmerge(rec)
 		rec.sweep = nil
-		k.sweeps.memory = append(k.sweeps.memory, rec)
+		dw.sweeps.memory = append(dw.sweeps.memory, rec)
 	}
 }
 
 // endOfSweep takes a purge out of force that is swept for good. What is not waits for older
 // fetches.
-func (k *diskWriter) endOfSweep(rec *purgeRecord) {
+func (dw *diskWriter) endOfSweep(rec *purgeRecord) {
 	if rec.sweep.final {
-		k.purges.drop(rec)
+		dw.purges.drop(rec)
 		return
 	}
-	k.merge(rec)
-	at, _ := slices.BinarySearchFunc(k.sweeps.resting, rec, compareGenerations)
-	k.sweeps.resting = slices.Insert(k.sweeps.resting, at, rec)
+	dw.merge(rec)
+	at, _ := slices.BinarySearchFunc(dw.sweeps.resting, rec, compareGenerations)
+	dw.sweeps.resting = slices.Insert(dw.sweeps.resting, at, rec)
 }
 
 func compareGenerations(a, b *purgeRecord) int { return cmp.Compare(a.gen, b.gen) }
 
 // merge takes a purge out of force that rests, where rec says the same and is later: what the one
 // masks the other does, for as long as it could be needed.
-func (k *diskWriter) merge(rec *purgeRecord) {
+func (dw *diskWriter) merge(rec *purgeRecord) {
 	says := rec.says()
-	if old := k.sweeps.merged[says]; old != nil && old.gen > rec.gen {
+	if old := dw.sweeps.merged[says]; old != nil && old.gen > rec.gen {
 		return
 	} else if old != nil {
-		if at, found := slices.BinarySearchFunc(k.sweeps.resting, old, compareGenerations); found {
-			k.sweeps.resting = slices.Delete(k.sweeps.resting, at, at+1)
+		if at, found := slices.BinarySearchFunc(dw.sweeps.resting, old, compareGenerations); found {
+			dw.sweeps.resting = slices.Delete(dw.sweeps.resting, at, at+1)
 		}
-		k.purges.drop(old)
+		dw.purges.drop(old)
 	}
-	if k.sweeps.merged == nil {
-		k.sweeps.merged = make(map[string]*purgeRecord)
+	if dw.sweeps.merged == nil {
+		dw.sweeps.merged = make(map[string]*purgeRecord)
 	}
-	k.sweeps.merged[says] = rec
+	dw.sweeps.merged[says] = rec
 }
 
-func (k *diskWriter) unmerge(rec *purgeRecord) {
-	if says := rec.says(); k.sweeps.merged[says] == rec {
-		delete(k.sweeps.merged, says)
+func (dw *diskWriter) unmerge(rec *purgeRecord) {
+	if says := rec.says(); dw.sweeps.merged[says] == rec {
+		delete(dw.sweeps.merged, says)
 	}
 }
 
@@ -175,9 +175,9 @@ func (k *diskWriter) unmerge(rec *purgeRecord) {
 func (rec *purgeRecord) says() string { return string(encodePurge(rec)[4:]) }
 
 // beginSweep starts over.
-func (k *diskWriter) beginSweep(rec *purgeRecord) {
-	rec.sweep = &sweep{final: k.tickets.oldest() >= rec.gen}
-	if k.disk != nil && !rec.memoryOnly {
+func (dw *diskWriter) beginSweep(rec *purgeRecord) {
+	rec.sweep = &sweep{final: dw.tickets.oldest() >= rec.gen}
+	if dw.disk != nil && !rec.memoryOnly {
 		rec.sweep.scans = scansOf(&rec.sel)
 	}
 }
@@ -186,25 +186,25 @@ func (k *diskWriter) beginSweep(rec *purgeRecord) {
 const sweepItems = 128
 
 // sweepMemory sweeps up to sweepItems items.
-func (k *diskWriter) sweepMemory(rec *purgeRecord) {
+func (dw *diskWriter) sweepMemory(rec *purgeRecord) {
 	if rec.sweep == nil {
-		k.beginSweep(rec)
+		dw.beginSweep(rec)
 	}
 	sw := rec.sweep
 	if len(sw.items) == 0 {
-		sw.items = k.memory.shards[sw.shard].masked(rec)
+		sw.items = dw.memory.shards[sw.shard].masked(rec)
 		sw.shard++
 	}
 	n := min(len(sw.items), sweepItems)
 	for _, it := range sw.items[:n] {
-		s := k.memory.shards[it.shard]
+		s := dw.memory.shards[it.shard]
 		s.mu.Lock()
 		it.set(flagOf(rec.severity)) // for look-ups that have it in hand, too
 		if rec.severity == Hard {
-			k.memory.discard(s, it, PurgedHard)
+			dw.memory.discard(s, it, PurgedHard)
 		}
 		s.mu.Unlock()
-		k.memory.unhold(it)
+		dw.memory.unhold(it)
 	}
 	if sw.items = sw.items[n:]; len(sw.items) == 0 {
 		sw.items = nil
@@ -216,14 +216,14 @@ func (k *diskWriter) sweepMemory(rec *purgeRecord) {
 
 // endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file
 // comes anew.
-func (k *diskWriter) endSweeps() {
-	for _, rec := range k.purges.snapshot() {
+func (dw *diskWriter) endSweeps() {
+	for _, rec := range dw.purges.snapshot() {
 		for _, it := range rec.items() {
-			k.memory.unhold(it)
+			dw.memory.unhold(it)
 		}
 		rec.sweep = nil
 	}
-	k.sweeps = sweeps{}
+	dw.sweeps = sweeps{}
 }
 
 // items are what its sweep has in hand.
@@ -252,29 +252,29 @@ func (s *shard) masked(rec *purgeRecord) []*item {
 // returns how many entries it swept. A purge whose rows are swept is not needed in the file any
 // more: what comes to the disk later passes the disk writer, which judges it by the record in
 // memory.
-func (k *diskWriter) sweepDisk(limit int) (int, bool, error) {
-	if len(k.sweeps.disk) == 0 || !k.disk.up.Load() {
+func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
+	if len(dw.sweeps.disk) == 0 || !dw.disk.up.Load() {
 		return 0, false, nil
 	}
 	left, through := limit, 0
-	err := k.transact(func(b *batch) (err error) {
-		through, err = b.sweepPurges(k.sweeps.disk, &left)
+	err := dw.transact(func(b *batch) (err error) {
+		through, err = b.sweepPurges(dw.sweeps.disk, &left)
 		return err
 	})
 	if err != nil {
 		return 0, false, fmt.Errorf("sweep: %w", err)
 	}
-	for _, rec := range k.sweeps.disk[:through] {
+	for _, rec := range dw.sweeps.disk[:through] {
 		rec.memoryOnly, rec.written = true, false
-		k.sweeps.walkCost -= walkCost(rec.rows)
-		if k.sweeps.onDisk[0] == rec { // nearly always
-			k.sweeps.onDisk = k.sweeps.onDisk[1:]
+		dw.sweeps.walkCost -= walkCost(rec.rows)
+		if dw.sweeps.onDisk[0] == rec { // nearly always
+			dw.sweeps.onDisk = dw.sweeps.onDisk[1:]
 		} else {
-			k.sweeps.onDisk = slices.DeleteFunc(slices.Clone(k.sweeps.onDisk), func(o *purgeRecord) bool { return o == rec })
+			dw.sweeps.onDisk = slices.DeleteFunc(slices.Clone(dw.sweeps.onDisk), func(o *purgeRecord) bool { return o == rec })
 		}
-		k.endOfSweep(rec)
+		dw.endOfSweep(rec)
 	}
-	k.sweeps.disk = k.sweeps.disk[through:]
+	dw.sweeps.disk = dw.sweeps.disk[through:]
 	return limit - left, true, nil
 }
 
