@@ -121,13 +121,18 @@ func registerAll(registry prometheus.Registerer, collectors ...prometheus.Collec
 }
 
 // Request implements httpcache.Metrics.
-func (m *metrics) Request(o httpcache.Outcome) { m.requests[o].Inc() }
+func (m *metrics) Request(q *httpcache.Request) { m.requests[q.Decision().Outcome].Inc() }
 
-// FetchDone implements httpcache.Metrics.
-func (m *metrics) FetchDone(took time.Duration) { m.fetchDuration.Observe(took.Seconds()) }
+// FetchDone implements httpcache.Metrics. What is passed on is not among the durations: an event
+// stream is open for hours.
+func (m *metrics) FetchDone(kind httpcache.FetchKind, result httpcache.FetchResult, took time.Duration, _ httpcache.Subject) {
+	if kind != httpcache.FetchPass && result != httpcache.FetchRefused {
+		m.fetchDuration.Observe(took.Seconds())
+	}
+}
 
 // NotStored implements httpcache.Metrics.
-func (m *metrics) NotStored(reason rfc9111.Reason) {
+func (m *metrics) NotStored(reason rfc9111.Reason, _ httpcache.Subject) {
 	if c := m.reasons[reason]; c != nil {
 		c.Inc()
 	}
@@ -141,6 +146,30 @@ func (m *metrics) SharedRequest(op fleet.Op, outcome fleet.Outcome, took time.Du
 
 // Lease implements fleet.TierMetrics.
 func (m *metrics) Lease(outcome fleet.LeaseOutcome) { m.leases[outcome].Inc() }
+
+// countAll counts with each of several.
+type countAll []httpcache.Metrics
+
+// Request implements httpcache.Metrics.
+func (all countAll) Request(q *httpcache.Request) {
+	for _, m := range all {
+		m.Request(q)
+	}
+}
+
+// FetchDone implements httpcache.Metrics.
+func (all countAll) FetchDone(kind httpcache.FetchKind, result httpcache.FetchResult, took time.Duration, of httpcache.Subject) {
+	for _, m := range all {
+		m.FetchDone(kind, result, took, of)
+	}
+}
+
+// NotStored implements httpcache.Metrics.
+func (all countAll) NotStored(reason rfc9111.Reason, of httpcache.Subject) {
+	for _, m := range all {
+		m.NotStored(reason, of)
+	}
+}
 
 // requestCounts returns the requests by outcome.
 func (m *metrics) requestCounts() map[string]uint64 {

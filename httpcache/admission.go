@@ -29,8 +29,9 @@ import (
 type visit struct {
 	ctx    context.Context
 	policy *rfc9111.Policy // says which statuses are failures
+	kind   FetchKind
 	place  origin.Place
-	header bool // one has come
+	status int // of the header, 0 before one has come
 	body   clientBody
 }
 
@@ -63,9 +64,14 @@ func (v *visit) watch(r *http.Request) {
 var errPanic = errors.New("the handlers panicked")
 
 // enter gets a place for the request. The error is an [origin.RefusedError], or why ctx ended.
-func (v *visit) enter(ctx context.Context, rt *Route, class origin.Class) error {
-	v.ctx, v.policy, v.header = ctx, &rt.Policy, false
-	return rt.Budget.Take(ctx, &v.place, class)
+func (v *visit) enter(ctx context.Context, of Subject, kind FetchKind, class origin.Class) error {
+	rt := of.Route()
+	v.ctx, v.policy, v.kind, v.status = ctx, &rt.Policy, kind, 0
+	err := rt.Budget.Take(ctx, &v.place, class)
+	if err != nil {
+		rt.cache.metrics.FetchDone(kind, FetchRefused, 0, of)
+	}
+	return err
 }
 
 // answered reports a response header. One that says the origin failed does so at once. Any other
@@ -74,7 +80,7 @@ func (v *visit) answered(status int, h http.Header, bodiless bool) {
 	if v.policy == nil || v.body.broken.Load() {
 		return // a fetch's answer, which has reported itself; or it says nothing of the origin
 	}
-	v.header = true
+	v.status = status
 	switch {
 	case v.policy.OriginFailed(status):
 		v.place.Failed(retryAfter(status, h))
@@ -86,23 +92,51 @@ func (v *visit) answered(status int, h http.Header, bodiless bool) {
 // received reports a byte of the body, or that the connection has become another protocol's.
 func (v *visit) received() { v.place.Succeeded() }
 
-// leave gives the place back when the handlers have returned, and reports what they left open. An
-// answer that breaks off is a failure; an error is what its status says. What ends without either
-// says nothing: its clients have left or sent what is no request, or handlers broke it off on
-// purpose, as `abort` does.
-func (v *visit) leave(err error, h http.Header) {
+// leave gives the place back when the handlers have returned, and reports what they left open.
+func (v *visit) leave(of Subject, err error, h http.Header) {
 	defer v.place.Done()
+	result := v.result(err)
+	switch result {
+	case FetchOK, FetchNotModified:
+		v.place.Succeeded()
+	case FetchError, FetchTimeout:
+		v.place.Failed(retryAfter(statusOf(err), h))
+	case FetchRefused, FetchCancelled, FetchResultCount:
+	}
+	of.Route().cache.metrics.FetchDone(v.kind, result, time.Since(v.place.Begun()), of)
+}
+
+// result says what came of the visit. An answer that breaks off is a failure; an error is what its
+// status says. What ends without either says nothing: its clients have left or sent what is no
+// request, or handlers broke it off on purpose, as `abort` does.
+func (v *visit) result(err error) FetchResult {
 	aborted := errors.Is(err, errPanic) || errors.Is(err, http.ErrAbortHandler)
 	_, panicked := errors.AsType[*coalesce.PanicError](err)
-	switch status := statusOf(err); {
+	expired := errors.Is(context.Cause(v.ctx), coalesce.ErrExpired)
+	switch {
 	case err == nil:
-		v.place.Succeeded()
-	case v.ctx.Err() != nil && !errors.Is(context.Cause(v.ctx), coalesce.ErrExpired), !v.header && (aborted || v.body.broken.Load()):
-	case aborted, panicked, v.ctx.Err() != nil, v.policy.OriginFailed(failureOf(err)), v.header:
-		v.place.Failed(retryAfter(status, h))
-	default: // a 404 that is an error is an answer as well
-		v.place.Succeeded()
+		return v.answer()
+	case v.ctx.Err() != nil && !expired, v.status == 0 && (aborted || v.body.broken.Load()):
+		return FetchCancelled
+	case expired, statusOf(err) == http.StatusGatewayTimeout:
+		return FetchTimeout
+	case aborted, panicked, v.policy.OriginFailed(failureOf(err)), v.status != 0:
+		return FetchError
 	}
+	return FetchOK // a 404 that is an error is an answer as well
+}
+
+// answer says what an answer that has come whole is.
+func (v *visit) answer() FetchResult {
+	switch {
+	case v.status == http.StatusNotModified:
+		return FetchNotModified
+	case v.status == 0 || !v.policy.OriginFailed(v.status):
+		return FetchOK
+	case v.status == http.StatusGatewayTimeout:
+		return FetchTimeout
+	}
+	return FetchError
 }
 
 // retryAfter returns for how long a failure asks to leave the origin alone. Only what says that

@@ -37,7 +37,8 @@ func (b *flightBody) first(limit time.Duration) error {
 	return b.err
 }
 
-func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
+// send writes n bytes from off to w, all the rest if n is negative, and returns how many went out.
+func (b *flightBody) send(w http.ResponseWriter, off, n int64) (sent int64, err error) {
 	if off != b.pos {
 		b.reader.Skip(off)
 		b.head, b.err, b.pos = nil, nil, off
@@ -48,27 +49,29 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) error {
 			b.awaitStored()
 			// All announced bytes are here. If the origin sent more, they may not be the response.
 			if err := b.flight.Err(); errors.Is(err, errOverlong) {
-				return err
+				return sent, err
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return nil
+			return sent, nil
 		}
 		if err != nil {
-			return err
+			return sent, err
 		}
 		if n > 0 && int64(len(chunk)) > n {
 			chunk = chunk[:n]
 		}
-		if _, err := w.Write(chunk); err != nil {
-			return err
+		written, err := w.Write(chunk)
+		sent += int64(written)
+		if err != nil {
+			return sent, err
 		}
 		b.pos += int64(len(chunk))
 		if n > 0 {
 			n -= int64(len(chunk))
 		}
 	}
-	return nil
+	return sent, nil
 }
 
 // awaitStored keeps the end of a body back until the fetch is over, which is when its handlers have

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
-	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -34,19 +33,6 @@ type Options struct {
 	// that must not wait.
 	Idle func()
 }
-
-// Metrics counts what becomes of requests and of responses. Many goroutines call it.
-type Metrics interface {
-	Request(o Outcome)
-	NotStored(reason rfc9111.Reason)
-	FetchDone(took time.Duration)
-}
-
-type noMetrics struct{}
-
-func (noMetrics) Request(Outcome)          {}
-func (noMetrics) NotStored(rfc9111.Reason) {}
-func (noMetrics) FetchDone(time.Duration)  {}
 
 // Cache is a store, the flights that fill it, and a memory of the keys whose responses cannot be
 // shared. Routes use it; it outlives them.

@@ -118,7 +118,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 	case verdictShare:
 		if freshness.Reason != rfc9111.Storable {
 			x.backOff()
-			x.cache.metrics.NotStored(freshness.Reason)
+			x.cache.metrics.NotStored(freshness.Reason, x)
 			x.removeGone(ex.Status, x.begun)
 		}
 		x.shareFetched(ex, freshness)
@@ -324,7 +324,7 @@ func (x *Fetch) staleOnError(originStatus, status int) *sharedResponse {
 // release lets all but the leader go: the response is for one client at most.
 func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	reason := freshness.Reason
-	x.cache.metrics.NotStored(reason)
+	x.cache.metrics.NotStored(reason, x)
 	x.backOff()
 	x.cache.updateHitForMiss(x.hitForMissKey, x.writer.status, freshness)
 	x.removeGone(x.writer.status, x.begun)

@@ -31,13 +31,17 @@ type delivery struct {
 	untyped   bool // it has no Content-Type, and net/http must not guess one
 }
 
-// sendBody writes n bytes of the body from off to w, all the rest if n is negative. It returns an
-// error of w, whose client may have gone, or of the body.
-func (a *delivery) sendBody(w http.ResponseWriter, off, n int64) error {
+// sendBody writes n bytes of the body from off to the client, all the rest if n is negative. It
+// returns an error of the writer, whose client may have gone, or of the body.
+func (q *Request) sendBody(a *delivery, off, n int64) (err error) {
+	var sent int64
 	if a.streaming != nil {
-		return a.streaming.send(w, off, n)
+		sent, err = a.streaming.send(q.w, off, n)
+	} else {
+		sent, err = store.WriteBody(q.w, a.stored, off, n)
 	}
-	return store.WriteBody(w, a.stored, off, n)
+	q.sent += sent
+	return err
 }
 
 // trailers returns the fields behind the body as this client gets them. Those of a streaming body
@@ -60,7 +64,7 @@ func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 	if whole, err := q.sendHeader(a, cs); !whole {
 		return err
 	}
-	if err := a.sendBody(q.w, 0, -1); err != nil {
+	if err := q.sendBody(a, 0, -1); err != nil {
 		return q.brokenOff(a, err)
 	}
 	q.sendTrailers(q.trailers(a))

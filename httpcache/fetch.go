@@ -78,7 +78,6 @@ type Fetch struct {
 	begun       time.Time
 	usually     time.Duration          // the FetchTime of the stored response
 	freshUntil  time.Time              // until when that is fresh, if it is refreshed early
-	originAsked bool                   // or it was
 	searchLines []string               // No-Vary-Search as it was read last
 	searchSays  rfc9111.SearchVariance // what it says
 	foreign304  bool                   // a 304 for another response came: ask again without a validation
@@ -155,6 +154,20 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	return x
 }
 
+// URL implements Subject.
+func (x *Fetch) URL() string { return store.BareURL(x.url) }
+
+// Route implements Subject.
+func (x *Fetch) Route() *Route { return x.route }
+
+// kind is what the fetch is in the metrics.
+func (x *Fetch) kind() FetchKind {
+	if x.background {
+		return FetchRefresh
+	}
+	return FetchMiss
+}
+
 // hold keeps what a look-up found until the fetch is over and no request is answered from its
 // flight any more.
 func (x *Fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Release() }) }
@@ -162,12 +175,7 @@ func (x *Fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Relea
 // run fetches until the flight has ended. No panic may leave its goroutine: it would end the
 // process, and proxies panic at every body that breaks off.
 func (x *Fetch) run() {
-	defer func() {
-		if x.originAsked {
-			x.cache.metrics.FetchDone(time.Since(x.begun))
-		}
-		x.end()
-	}()
+	defer x.end()
 	err := guarded(x.fill)
 	if err == nil {
 		return
@@ -216,7 +224,7 @@ func (x *Fetch) visitOrigin() error {
 	if queued {
 		x.flight.Queued(true)
 	}
-	if err := x.visit.enter(x.flight.Context(), x.route, x.admissionClass()); err != nil {
+	if err := x.visit.enter(x.flight.Context(), x, x.kind(), x.admissionClass()); err != nil {
 		return err
 	}
 	x.tag().asked()
@@ -224,9 +232,9 @@ func (x *Fetch) visitOrigin() error {
 		x.flight.Queued(false)
 	}
 	// It may have waited. To count that as the response's age would be too much.
-	x.originAsked, x.begun = true, time.Now()
+	x.begun = time.Now()
 	err := guarded(x.callNext)
-	x.visit.leave(err, x.writer.Header())
+	x.visit.leave(x, err, x.writer.Header())
 	return err
 }
 

@@ -248,7 +248,7 @@ func (w *fetchWriter) finishShared(err error) {
 	if err != nil {
 		x.backOff()
 		x.tellFailure(http.StatusBadGateway)
-		x.cache.metrics.NotStored(rfc9111.ReasonIncomplete)
+		x.cache.metrics.NotStored(rfc9111.ReasonIncomplete, x)
 		x.notStored()
 		x.flight.Fail(err)
 		return
@@ -260,7 +260,7 @@ func (w *fetchWriter) finishShared(err error) {
 		return
 	}
 	if reason := x.route.Policy.TrailerReason(trailer); reason != rfc9111.Storable {
-		x.cache.metrics.NotStored(reason)
+		x.cache.metrics.NotStored(reason, x)
 	} else {
 		x.store(w.shared, trailer)
 	}

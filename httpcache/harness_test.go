@@ -104,4 +104,4 @@ type fetchCount struct {
 }
 
 // FetchDone implements Metrics.
-func (c *fetchCount) FetchDone(time.Duration) { c.done.Add(1) }
+func (c *fetchCount) FetchDone(FetchKind, FetchResult, time.Duration, Subject) { c.done.Add(1) }

@@ -43,11 +43,12 @@ type passWriter struct {
 	scratch     [1]string // for Cache-Status
 	hijacked    bool      // the handlers have the connection
 	bodiless    bool      // the origin's body is not part of this answer
+	toHead      bool      // the server drops the body
 	flushEach   bool      // RFC 10036, X-Accel-Buffering
 }
 
 func newPassWriter(q *Request, d Decision) *passWriter {
-	pw := &passWriter{ResponseWriter: q.w, q: q, decision: d}
+	pw := &passWriter{ResponseWriter: q.w, q: q, decision: d, toHead: q.r.Method == http.MethodHead}
 	q.scratch = pw.scratch[:]
 	return pw
 }
@@ -64,7 +65,7 @@ func (pw *passWriter) WriteHeader(status int) {
 	}
 	pw.wroteHeader = true
 	h := pw.Header()
-	pw.visit.answered(status, h, declaredLength(h) == 0 || !bodyAllowed(status) || pw.q.r.Method == http.MethodHead)
+	pw.visit.answered(status, h, declaredLength(h) == 0 || !bodyAllowed(status) || pw.toHead)
 	if pw.records {
 		pw.record(status, h)
 	}
@@ -100,6 +101,7 @@ func (pw *passWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	n, err := pw.ResponseWriter.Write(p)
+	pw.count(int64(n))
 	if err == nil && pw.flushEach {
 		err = pw.FlushError()
 	}
@@ -118,7 +120,15 @@ func (pw *passWriter) ReadFrom(r io.Reader) (int64, error) {
 	if n > 0 {
 		pw.visit.received()
 	}
+	pw.count(n)
 	return n, err
+}
+
+// count counts bytes of the body that the client is sent.
+func (pw *passWriter) count(n int64) {
+	if !pw.toHead {
+		pw.q.sent += n
+	}
 }
 
 // FlushError implements what http.ResponseController looks for.
@@ -236,7 +246,7 @@ func (pw *passWriter) record(status int, header http.Header) {
 		q.cache.updateHitForMiss(pw.hitForMissKey, status, shared)
 	}
 	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {
-		q.cache.metrics.NotStored(passed.Reason)
+		q.cache.metrics.NotStored(passed.Reason, q)
 		pw.decision.NotStored = passed.Reason
 	}
 }
@@ -253,7 +263,7 @@ func (pw *passWriter) exchange(status int, header http.Header) rfc9111.Exchange 
 		ex.VaryUnseen = !q.seesAll(names) || !q.seesAll(rfc9111.VaryConditions(header))
 	}
 	if q.route.Policy.DeceptionGuard { // no other rule needs the URL
-		ex.URL = q.url()
+		ex.URL = q.URL()
 	}
 	return ex
 }
@@ -270,7 +280,7 @@ func completeLength(h http.Header) int64 {
 
 // pass asks the origin on the client's own goroutine, when it has a place for the request.
 func (q *Request) pass(out *passWriter) error {
-	if err := out.visit.enter(q.r.Context(), q.route, origin.ClassWaiting); err != nil {
+	if err := out.visit.enter(q.r.Context(), q, FetchPass, origin.ClassWaiting); err != nil {
 		if refusal := refusalOf(err); refusal != nil {
 			return q.respondRefused(refusal, out.decision.Outcome)
 		}
@@ -302,7 +312,7 @@ func (pw *passWriter) endUnwritten(err error) {
 // askOrigin has the origin answer the client's own request.
 func (q *Request) askOrigin(out *passWriter) (err error) {
 	err = errPanic // unless the handlers return
-	defer func() { out.visit.leave(err, out.Header()) }()
+	defer func() { out.visit.leave(q, err, out.Header()) }()
 	out.visit.watch(q.r)
 	out.outlive()
 	defer out.seeThrough()

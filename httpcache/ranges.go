@@ -46,7 +46,7 @@ func (q *Request) sendRanges(
 		}
 		q.sendStatus(h, *cs)
 		q.w.WriteHeader(http.StatusPartialContent)
-		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {
+		if err := q.sendBody(a, part.Start, part.Length); err != nil {
 			return q.brokenOff(a, err)
 		}
 		return nil
@@ -69,11 +69,12 @@ func (q *Request) sendMultipart(a *delivery, cs *rfc9111.CacheStatus, ranges []r
 		if _, err := parts.CreatePart(partHeader(contentType, part, a.length)); err != nil {
 			return q.brokenOff(a, err)
 		}
-		if err := a.sendBody(q.w, part.Start, part.Length); err != nil {
+		if err := q.sendBody(a, part.Start, part.Length); err != nil {
 			return q.brokenOff(a, err)
 		}
 	}
 	_ = parts.Close()
+	q.sent = length // with what stands around the parts
 	return nil
 }
 

@@ -40,8 +40,10 @@ type Request struct {
 	hints *pathHints // what is known of the path's queries
 
 	decision  Decision   // set by Request.decide
+	decided   bool       // it is
 	withheld  Detail     // why what was found, or is under way, is no answer
 	hops      uint8      // how often the request has passed this cache already, set by readKey
+	sent      int64      // bytes of the body
 	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
 }
@@ -62,7 +64,7 @@ type presented struct {
 // personal reports whether the request carries Authorization or a cookie, and the key lacks them.
 func (p *presented) personal() bool { return p.authorized || p.unkeyedCookie }
 
-// Route returns the route that answers the request.
+// Route returns the route that answers the request. It implements Subject.
 func (q *Request) Route() *Route { return q.route }
 
 // HTTP returns the request as the server has it.
@@ -70,6 +72,15 @@ func (q *Request) HTTP() *http.Request { return q.r }
 
 // Decision returns how the request was answered. It is valid from the call of Origin.Decided on.
 func (q *Request) Decision() *Decision { return &q.decision }
+
+// Sent returns how many bytes of the body the client has been sent.
+func (q *Request) Sent() int64 { return q.sent }
+
+// URL returns the URL by which a response to this request is purged and listed. It implements
+// Subject.
+func (q *Request) URL() string {
+	return q.route.Key.entryURL(q.keyed.Site.Scheme, q.keyed.Site.Authority, q.keyed.URL)
+}
 
 // updateNow sets the time again for a request that has waited.
 func (q *Request) updateNow() {
@@ -260,12 +271,7 @@ func (q *Request) expandURLs(texts []string) []string {
 	return out
 }
 
-// url returns the URL by which a response to this request is purged and listed.
-func (q *Request) url() string {
-	return q.route.Key.entryURL(q.keyed.Site.Scheme, q.keyed.Site.Authority, q.keyed.URL)
-}
-
-// storedURL returns url at the listener of the request, which is the form that the store keeps.
+// storedURL returns URL at the listener of the request, which is the form that the store keeps.
 func (q *Request) storedURL() string { return q.route.Key.storedURL(&q.keyed) }
 
 // flightKey is the key of the flight that this request can share.
@@ -311,8 +317,7 @@ func (q *Request) decide(d Decision) {
 	if d.Reason() == "" {
 		d.Detail = q.withheld
 	}
-	q.decision = d
-	q.cache.metrics.Request(d.Outcome)
+	q.decision, q.decided = d, true
 	q.origin.Decided(&q.decision)
 }
 
@@ -328,7 +333,7 @@ func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 		}
 	case StatusFull:
 		if cs.Forward != rfc9111.ForwardBypass {
-			cs.Key = q.keyed.method + " " + q.url()
+			cs.Key = q.keyed.method + " " + q.URL()
 		}
 		if cs.Detail == "" {
 			cs.Detail = q.decision.Detail.String()

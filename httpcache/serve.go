@@ -25,6 +25,7 @@ func (rt *Route) Serve(
 ) error {
 	q.route, q.cache, q.w, q.r, q.origin, q.now = rt, rt.cache, w, r, o, time.Now()
 	q.keyed.Identity = id
+	defer q.count()
 	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
 		q.decide(Decision{Outcome: OutcomeMiss, Detail: DetailError})
 		return loopError()
@@ -37,6 +38,13 @@ func (rt *Route) Serve(
 	q.readPass() // before any look-up
 	q.readKey()
 	return q.answer()
+}
+
+// count counts the request when its answer has ended, also by a panic, which is how one breaks off.
+func (q *Request) count() {
+	if q.decided {
+		q.cache.metrics.Request(q)
+	}
 }
 
 func loopError() error {

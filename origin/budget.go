@@ -106,6 +106,9 @@ type Place struct {
 	held     atomic.Bool
 }
 
+// Begun returns when the request got its place.
+func (p *Place) Begun() time.Time { return p.begun }
+
 // Take gets a place for a request and returns nil, or says why there is none: a [*RefusedError], or
 // the cause for which ctx ended. p must not hold a place already. Each place has to be given back,
 // see [Place.Done].

@@ -16,9 +16,9 @@ const pieceSize = 32 << 10
 // pieces are buffers of pieceSize bytes that have been used.
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
-// WriteBody writes n bytes of a body from off on to w, or all that follow if n is negative. Its
-// errors are those of w, and those of the body, which say so.
-func WriteBody(w io.Writer, b Body, off, n int64) error {
+// WriteBody writes n bytes of a body from off on to w, or all that follow if n is negative. It
+// returns how many went out. Its errors are those of w, and those of the body, which say so.
+func WriteBody(w io.Writer, b Body, off, n int64) (written int64, err error) {
 	end := b.Len()
 	if n >= 0 {
 		end = off + n
@@ -28,28 +28,32 @@ func WriteBody(w io.Writer, b Body, off, n int64) error {
 		return writePieces(w, b.Chunk, off, end)
 	}
 	room := pieces.Get().(*[pieceSize]byte)
-	err := writePieces(w, func(off int64) ([]byte, error) { return onDisk.read(room[:], off) }, off, end)
+	written, err = writePieces(w, func(off int64) ([]byte, error) { return onDisk.read(room[:], off) }, off, end)
 	if err == nil { // else a read that came too late may still be filling it
 		pieces.Put(room)
 	}
-	return err
+	return written, err
 }
 
-func writePieces(w io.Writer, next func(off int64) ([]byte, error), off, end int64) error {
+func writePieces(
+	w io.Writer, next func(off int64) ([]byte, error), off, end int64,
+) (written int64, err error) {
 	for off < end {
 		piece, err := next(off)
 		if err != nil {
-			return fmt.Errorf("reading a stored body: %w", err)
+			return written, fmt.Errorf("reading a stored body: %w", err)
 		}
 		if left := end - off; int64(len(piece)) > left {
 			piece = piece[:left]
 		}
-		if _, err := w.Write(piece); err != nil {
-			return err
+		n, err := w.Write(piece)
+		written += int64(n)
+		if err != nil {
+			return written, err
 		}
 		off += int64(len(piece))
 	}
-	return nil
+	return written, nil
 }
 
 // diskBody is a body on disk, read piece by piece, each in a transaction of its own.

@@ -13,10 +13,10 @@ import (
 type Result struct {
 	// Entry is the response selected; nil when nothing matched.
 	Entry *Entry
-	// Severity is what purges have made of Entry since it was fetched: NotPurged, Soft or Invalid.
-	Severity Severity
 	// Known is a live variant of the key when Entry is nil and there is one: a vary-miss.
 	Known *Variant
+	// Severity is what purges have made of Entry since it was fetched: NotPurged, Soft or Invalid.
+	Severity Severity
 	// Tier is where Entry was found.
 	Tier Tier
 	// Passed says that Peek has passed over a response of the key that is on its way out, by
