@@ -241,7 +241,8 @@ func TestMiddlewareHead(t *testing.T) {
 		if want := map[string]string{http.MethodGet: "body"}[method]; response.StatusCode != http.StatusOK || body != want {
 			t.Errorf("%s: %d %q", method, response.StatusCode, body)
 		}
-		if response.ContentLength != 4 && len(methods) > 1 {
+		// That of the miss is known if the handler has returned before the client waits for more.
+		if response.ContentLength != 4 && method == http.MethodHead && len(methods) > 1 {
 			t.Errorf("%s: the length is %d", method, response.ContentLength)
 		}
 	}
