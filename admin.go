@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/larder-cache/larder/adminapi"
+	"github.com/larder-cache/larder/dashboard"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/purge"
@@ -22,7 +23,7 @@ type adminView struct{ *App }
 func registerAdmin() {
 	purging := purge.Feature(func() purge.Cache { return runningCache() })
 	inspecting := inspect.Features(func() inspect.Cache { return runningCache() })
-	adminapi.Register(append([]adminapi.Feature{purging}, inspecting...)...)
+	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{dashboard.Feature()})...)
 }
 
 // adminCache is what the admin API asks of the running cache.

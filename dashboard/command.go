@@ -1,0 +1,105 @@
+package dashboard
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/larder-cache/larder/adminapi"
+)
+
+// Feature returns the command of this package.
+func Feature() adminapi.Feature {
+	return adminapi.Feature{Commands: []func(*adminapi.Client) *cobra.Command{dashboardCommand}}
+}
+
+func dashboardCommand(api *adminapi.Client) *cobra.Command {
+	var listen string
+	var remote bool
+	cmd := &cobra.Command{
+		Use:   "dashboard [--listen localhost:0]",
+		Short: "Serves a page that shows what the cache does",
+		Long: `
+Serves the dashboard, a page in front of the admin API of a running Caddy, until
+Ctrl-C ends it. The URL that it prints has a token, without which nothing is
+answered; the token ends with the command. It listens on a loopback address: to
+see the dashboard of another machine, forward a port with ssh -L.`,
+		Example: `  $ caddy larder dashboard
+  $ caddy larder dashboard --listen localhost:8090 --address localhost:2020`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			admin, err := api.Address()
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return run(ctx, cmd.OutOrStdout(), admin, listen, remote)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "localhost:0", "The address to serve the page at; port 0 takes a free one")
+	cmd.Flags().BoolVar(&remote, "allow-remote", false,
+		"Let --listen be an address that other machines can reach; URL and token then travel unencrypted")
+	return cmd
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, out io.Writer, admin, listen string, remote bool) error {
+	transport, err := adminTransport(admin)
+	if err != nil {
+		return err
+	}
+	listener, err := Listen(listen, remote)
+	if err != nil {
+		return err
+	}
+	hosts, anyAddress := ownHosts(listen)
+	server := New(Options{Admin: transport, Address: admin, Hosts: hosts, AnyAddress: anyAddress})
+	if _, err := fmt.Fprintf(out, "The dashboard is at %s\nCtrl-C ends it.\n", server.URL(listener.Addr())); err != nil {
+		listener.Close()
+		return err
+	}
+	return server.Serve(ctx, listener)
+}
+
+// adminTransport reaches the admin API at an address in Caddy's notation.
+func adminTransport(address string) (http.RoundTripper, error) {
+	parsed, err := caddy.ParseNetworkAddress(address)
+	if err != nil || parsed.PortRangeSize() > 1 {
+		return nil, fmt.Errorf("--address %s is no address of an admin API; give one like localhost:2019", address)
+	}
+	target, host := parsed.JoinHostPort(0), parsed.JoinHostPort(0)
+	if parsed.IsUnixNetwork() {
+		target, _, _ = strings.Cut(parsed.Host, "|") // behind it stand the socket's permissions
+		host = "127.0.0.1"                           // which Caddy accepts on a socket
+	}
+	dialer := new(net.Dialer)
+	return &adminCaller{host: host, transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, parsed.Network, target)
+		},
+	}}, nil
+}
+
+// adminCaller gives a request the host and origin that Caddy's admin listener wants.
+type adminCaller struct {
+	host      string
+	transport http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *adminCaller) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Host, r.Host = c.host, c.host
+	r.Header.Set("Origin", "http://"+c.host)
+	return c.transport.RoundTrip(r)
+}
