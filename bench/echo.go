@@ -23,6 +23,8 @@ const (
 	echoProtocol = "bench-echo"
 	echoMessage  = kib
 	echoMessages = 100 // on a connection, then another is opened
+	// echoTimeout is how long past its end a generator waits for an answer on a busy machine.
+	echoTimeout = time.Minute
 	// echoEnv makes the bench's own binary a generator of echoes, for the job in it as JSON.
 	echoEnv = "LARDER_BENCH_ECHOES"
 )
@@ -92,10 +94,12 @@ func runEchoes(text string) error {
 	var group sync.WaitGroup
 	for i := range job.Conns {
 		group.Go(func() {
-			for time.Now().Before(end) && errs[i] == nil {
-				var took []time.Duration
-				took, errs[i] = echoConnection(job.Address, end)
+			for {
+				took, err := echoConnection(job.Address, end)
 				all[i] = append(all[i], took...)
+				if errs[i] = err; err != nil || !time.Now().Before(end) {
+					return
+				}
 			}
 		})
 	}
@@ -112,14 +116,15 @@ func runEchoes(text string) error {
 	return json.NewEncoder(os.Stdout).Encode(e)
 }
 
-// echoConnection upgrades one connection, sends messages over it and returns what each took.
+// echoConnection upgrades one connection, sends messages over it until end, at least one, and
+// returns what each took.
 func echoConnection(address string, end time.Time) (took []time.Duration, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(end.Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(end.Add(echoTimeout)); err != nil {
 		return nil, err
 	}
 	if _, err := fmt.Fprintf(conn, "GET /echo HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", address, echoProtocol); err != nil {
@@ -135,7 +140,7 @@ func echoConnection(address string, end time.Time) (took []time.Duration, err er
 		return nil, fmt.Errorf("echoes: status %d, want 101", resp.StatusCode)
 	}
 	sent, got := bytes.Repeat([]byte("m"), echoMessage), make([]byte, echoMessage)
-	for n := 0; n < echoMessages && time.Now().Before(end); n++ {
+	for n := 0; n == 0 || n < echoMessages && time.Now().Before(end); n++ {
 		sent[0] = byte(n)
 		began := time.Now()
 		if _, err := conn.Write(sent); err != nil {
