@@ -44,7 +44,7 @@
 // and then waits like the others, so that its client neither slows nor ends the fetch. The fetch
 // calls, from that one goroutine and in this order:
 //
-//	Queued                              while it waits for its turn to ask
+//	SetQueued                           while it waits for its turn to ask
 //	Inform                              before the header, for what only the leader gets
 //	Keep, Expect, SpillTo               as soon as it knows
 //	Share | Release | Reject            once, at the header
@@ -63,7 +63,7 @@
 // # When a fetch goes on
 //
 // Before its header a fetch goes on for a while without members: the answer may be worth storing.
-// One that is Queued does not, since nothing has been spent on it.
+// One that is queued does not, since nothing has been spent on it.
 // After Share it goes on while the flight has members or Keep(true) stands. After Release and
 // Reject the leader's client ends it, or TakeOver tells that this client has gone.
 //

@@ -85,7 +85,7 @@ type Flight struct {
 	cancel     context.CancelCauseFunc
 	unattended *time.Timer // nil until the last member has left before the header
 	background bool        // see Background
-	queued     bool        // see Queued
+	queued     bool        // see SetQueued
 	orphaned   bool        // among the orphans, or has been given up as one
 
 	leader  *Member // who started the fetch; nil until then
@@ -96,7 +96,7 @@ type Flight struct {
 	room    chan struct{} // tells the fetch that a window has moved; nil before that
 	done    chan struct{} // see Done; nil until asked for
 
-	progress time.Duration // from registration.at to the last bytes or header of the response
+	progress time.Duration // from registration.at to the last of the response, or of the queue
 	body     body
 	max      int64 // bytes kept; more make it windowed
 	expected int64 // length announced by Expect, or -1
@@ -334,12 +334,13 @@ func (f *Flight) Keep(keep bool) {
 	f.stopIfUseless()
 }
 
-// Queued sets whether the fetch still waits for its turn. Then nothing has been spent on it, and
-// what waits behind it has clients, so without members it is cancelled at once.
-func (f *Flight) Queued(queued bool) {
+// SetQueued sets whether the fetch still waits for its turn. Then nothing has been spent on it, and
+// what waits behind it has clients, so without members it is cancelled at once. Nor is the origin
+// silent: Silent counts from the end of the queue.
+func (f *Flight) SetQueued(queued bool) {
 	f.mu.Lock()
 	defer f.unlock()
-	f.queued = queued
+	f.queued, f.progress = queued, time.Since(f.registration.at)
 	f.stopIfUseless()
 }
 

@@ -65,12 +65,19 @@ func (f *Flight) Ended() bool {
 	return f.ended
 }
 
+// Queued reports whether the fetch waits for its turn.
+func (f *Flight) Queued() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.queued
+}
+
 // Silent returns for how long nothing of the response has come: since its last bytes, its header,
-// or the beginning of the fetch. It is zero for a flight that has ended.
+// its turn, or the beginning of the fetch. It is zero for a flight that is queued or has ended.
 func (f *Flight) Silent() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ended || f.leader == nil {
+	if f.ended || f.queued || f.leader == nil {
 		return 0
 	}
 	return f.silence()

@@ -171,7 +171,7 @@ func TestReplaced(t *testing.T) {
 	})
 }
 
-// Silent counts from what came last, and ends with the flight.
+// Silent counts from what came last, not while the fetch is queued, and ends with the flight.
 func TestSilent(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead := join(t, g, true)
@@ -181,6 +181,13 @@ func TestSilent(t *testing.T) {
 				t.Errorf("silent for %v, want %v", got, want)
 			}
 		}
+		time.Sleep(time.Second)
+		expect(time.Second)
+		f.SetQueued(true)
+		time.Sleep(time.Second)
+		expect(0)
+		f.SetQueued(false)
+		expect(0)
 		time.Sleep(time.Second)
 		expect(time.Second)
 		f.Share(nil, -1)
@@ -195,6 +202,38 @@ func TestSilent(t *testing.T) {
 		expect(0) // it is on its way into the store
 		f.Settle()
 		lead.Leave()
+	})
+}
+
+// A queued fetch has cost nothing, so it ends with its last member. One of the background goes on.
+func TestQueuedFetchEndsWithItsClients(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
+		for _, tc := range []struct {
+			name    string
+			prepare func(f *Flight)
+			cause   error
+		}{
+			{"queued", func(f *Flight) { f.SetQueued(true) }, ErrNoClientLeft},
+			{"has its turn", func(f *Flight) { f.SetQueued(true); f.SetQueued(false) }, nil},
+			{"of the background", func(f *Flight) { f.Background(); f.SetQueued(true) }, nil},
+		} {
+			f, m, _ := g.Join(tc.name, nil, nil)
+			tc.prepare(f)
+			if _, follower, _ := g.Join(tc.name, nil, nil); follower != nil {
+				m.Leave()
+				expectCause(t, f, nil) // one member is left
+				follower.Leave()
+			}
+			expectCause(t, f, tc.cause)
+			f.Fail(errOrigin)
+		}
+		// One that comes back to the queue without members ends as well.
+		f, m, _ := g.Join("back in the queue", nil, nil)
+		m.Leave()
+		expectCause(t, f, nil)
+		f.SetQueued(true)
+		expectCause(t, f, ErrNoClientLeft)
+		f.Fail(errOrigin)
 	})
 }
 

@@ -234,28 +234,3 @@ func (q *Request) respondRefused(r *origin.RefusedError, outcome Outcome) error 
 	q.sendStatus(h, rfc9111.CacheStatus{Detail: DetailOriginBusy.String()})
 	return fail(http.StatusServiceUnavailable, r)
 }
-
-// tag is what is known of the fetch's flight from its start.
-func (x *Fetch) tag() *flightTag { return x.flight.Tag().(*flightTag) }
-
-// queue notes that the fetch of a flight waits for its place, as it does from the start.
-func (t *flightTag) queue() { t.askedAt.Store(0) }
-
-// asked notes that it waits for something else: its place is there, or others are asked first.
-func (t *flightTag) asked() { t.askedAt.Store(time.Now().UnixNano()) }
-
-// queued reports whether the fetch of a flight still waits for its place.
-func (t *flightTag) queued() bool { return t.askedAt.Load() == 0 }
-
-// queued reports whether the fetch that the request waits for does.
-func (s membership) queued() bool { return s.flight != nil && s.flight.Tag().(*flightTag).queued() }
-
-// silent returns for how long the origin has sent nothing to a flight. While the fetch waits for
-// its place, the origin is not the one that is silent.
-func silent(f *coalesce.Flight) time.Duration {
-	at := f.Tag().(*flightTag).askedAt.Load()
-	if at == 0 {
-		return 0
-	}
-	return min(f.Silent(), time.Duration(time.Now().UnixNano()-at))
-}

@@ -17,13 +17,15 @@ import (
 type flightTag struct {
 	key        store.Key // in the group of flights
 	url        string
-	generation uint64       // of the purges, when its fetch began
-	begun      time.Time    // its fetch began then, or a little later
-	solo       bool         // no other request can join
-	askedAt    atomic.Int64 // in Unix nanoseconds: the fetch had its place; 0 before that
+	generation uint64    // of the purges, when its fetch began
+	begun      time.Time // its fetch began then, or a little later
+	solo       bool      // no other request can join
 	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
 	failure atomic.Int32
 }
+
+// tag is what is known of the fetch's flight from its start.
+func (x *Fetch) tag() *flightTag { return x.flight.Tag().(*flightTag) }
 
 // failure is the status with which the flight's fetch failed, or [rfc9111.NoAnswer].
 func (s membership) failure() int { return int(s.flight.Tag().(*flightTag).failure.Load()) }
@@ -184,7 +186,7 @@ func (q *Request) joinable(f *coalesce.Flight) bool {
 	if !q.usable(f) {
 		return false
 	}
-	if silent(f) < q.route.Wait {
+	if f.Silent() < q.route.Wait {
 		return true
 	}
 	shared, decided := f.Shared().(*sharedResponse)
@@ -265,7 +267,7 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 	}
 	if q.following == nil {
 		wait := q.route.Wait
-		if s.queued() {
+		if s.flight.Queued() {
 			wait += q.route.Budget.Wait()
 		}
 		if q.sharing() != sharingOpen {

@@ -330,7 +330,7 @@ func TestPatienceOfAFollower(t *testing.T) {
 			{5 * time.Second, 1},
 		} {
 			time.Sleep(tc.passes)
-			if got := q.waitTimeout(membership{}); got != tc.want {
+			if got := q.waitTimeout(membership{flight: new(coalesce.Flight)}); got != tc.want {
 				t.Errorf("it waits for %v more, want %v", got, tc.want)
 			}
 		}
@@ -353,11 +353,11 @@ func TestNoPatienceWithWhatWasNotShareable(t *testing.T) {
 		if got := q.sharing(); got != sharingDoubtful {
 			t.Errorf("sharing is %d, want doubtful", got)
 		}
-		if got := q.waitTimeout(membership{}); got != lateHeader {
+		if got := q.waitTimeout(membership{flight: new(coalesce.Flight)}); got != lateHeader {
 			t.Errorf("it waits for %v, want %v", got, lateHeader)
 		}
 		h.Wait = (lateHeader / 2)
-		if got := newPatient(h).waitTimeout(membership{}); got != lateHeader/2 {
+		if got := newPatient(h).waitTimeout(membership{flight: new(coalesce.Flight)}); got != lateHeader/2 {
 			t.Errorf("with a shorter coalesce wait it waits for %v, want %v", got, lateHeader/2)
 		}
 	})

@@ -195,9 +195,6 @@ func (x *Fetch) run() {
 
 // fill calls the handlers and ends the flight with what they return.
 func (x *Fetch) fill() error {
-	if x.remote != nil {
-		x.tag().asked() // it may wait for other machines, and for no place
-	}
 	if x.answerFromRemote() {
 		return nil
 	}
@@ -219,18 +216,11 @@ func (x *Fetch) askOrigin() error {
 
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
-	x.tag().queue()
-	queued := x.route.Budget.Full(time.Now())
-	if queued {
-		x.flight.Queued(true)
-	}
+	x.flight.SetQueued(true)
 	if err := x.visit.enter(x.flight.Context(), x, x.kind(), x.admissionClass()); err != nil {
 		return err
 	}
-	x.tag().asked()
-	if queued {
-		x.flight.Queued(false)
-	}
+	x.flight.SetQueued(false)
 	// It may have waited. To count that as the response's age would be too much.
 	x.begun = time.Now()
 	err := guarded(x.callNext)

@@ -133,22 +133,22 @@ func (b *Budget) Standing(now time.Time) Why {
 		return Paused
 	case b.retryAt.Load() != 0:
 		return Failing
-	case b.Full(now):
+	case b.mustWait(now):
 		return Busy
 	}
 	return Admitted
 }
 
-// Full reports whether a request would have to wait for a place at now. It takes no lock but that
+// mustWait reports whether a request would have to wait for a place at now. It takes no lock but that
 // of the rate.
-func (b *Budget) Full(now time.Time) bool {
+func (b *Budget) mustWait(now time.Time) bool {
 	return b.at(now) < b.pausedUntil.Load() || b.closed.Load() || b.untilToken(now) > 0
 }
 
 // RefreshDue reports whether a refresh may go at now: there is a place, and the origin is well or
 // due for its probe. While the origin is paused or failing and no probe is due, it takes no lock.
 func (b *Budget) RefreshDue(now time.Time) bool {
-	return b.at(now) >= b.retryAt.Load() && !b.Full(now)
+	return b.at(now) >= b.retryAt.Load() && !b.mustWait(now)
 }
 
 // Spared counts a request that was answered otherwise, or a refresh that was not begun, because of
