@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -46,41 +47,45 @@ func (k *keyed) hasBody() bool { return k.method != http.MethodGet }
 func (rules *KeyRules) key(k *keyed) store.Key {
 	b := keyBuffers.Get().(*keyBytes)
 	defer keyBuffers.Put(b)
-	*b = (*b)[:0]
-	b.text(k.method)
-	b.text(k.scheme())
-	b.text(k.Authority)
-	b.text(k.Listener.Server)
-	b.count(k.Listener.Port)
-	b.text(k.Listener.Socket)
-	b.url(urlform.PathAsSent(k.URL), k.URL, &rules.Query, k.variance)
+	b.bytes = b.bytes[:0]
+	b.request(rules, k)
+	return sha256.Sum256(b.bytes)
+}
+
+// request writes what tells a request from others.
+func (b *keyBytes) request(rules *KeyRules, k *keyed) {
+	b.part("method").text(k.method)
+	b.part("scheme").text(k.scheme())
+	b.part("host").text(k.Authority)
+	b.part("server").text(k.Listener.Server)
+	b.part("port").number(k.Listener.Port)
+	b.part("socket").text(k.Listener.Socket)
+	b.part("path").url(urlform.PathAsSent(k.URL), k.URL, &rules.Query, k.variance)
 	// A rewrite in front of the cache may have changed the URL. Then the changed form counts as
 	// well: two rewrites that lead to different origins must not share a key.
 	if sameTarget(k.URL, k.inner) {
 		b.count(0)
 	} else {
-		b.url(k.inner.EscapedPath(), k.inner, &rules.Query, k.variance)
+		b.part("rewritten path").url(k.inner.EscapedPath(), k.inner, &rules.Query, k.variance)
 	}
 	b.fields(rules, k.header)
-	b.texts(k.added)
+	b.part("add").texts(k.added)
 	b.forwarded(k.header)
-	b.flag(k.Dotted)
+	b.part("dot behind the host").flag(k.Dotted)
 	// A proxy behind the cache passes on what a trusted client says in X-Forwarded fields, and
 	// replaces what any other says.
-	b.flag(k.Trusted)
+	b.part("claims of a trusted proxy").flag(k.Trusted)
 	if k.Branch != "" {
 		b.count(math.MaxUint16 + 1) // which is no status
-		b.text(k.Branch)
+		b.part("branch").text(k.Branch)
 	}
-	b.count(int(k.ErrorStatus))
+	b.part("status of the error").number(int(k.ErrorStatus))
 	if k.hasBody() {
 		// RFC 10008 2.7: the content and what says how to read it.
-		b.texts(k.header["Content-Type"])
-		b.texts(k.header["Content-Encoding"])
-		b.count(len(k.body))
-		*b = append(*b, k.body...)
+		b.part("Content-Type").texts(k.header["Content-Type"])
+		b.part("Content-Encoding").texts(k.header["Content-Encoding"])
+		b.part("body").content(k.body)
 	}
-	return sha256.Sum256(*b)
 }
 
 // fields adds the header fields and cookies that the operator has put in the key. The names stand
@@ -88,8 +93,8 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 func (b *keyBytes) fields(rules *KeyRules, header http.Header) {
 	b.count(len(rules.Headers))
 	for _, name := range rules.Headers {
-		b.text(name)
-		b.texts(header[name])
+		b.name(name)
+		b.part(name).texts(header[name])
 	}
 	b.count(len(rules.Cookies))
 	if len(rules.Cookies) == 0 {
@@ -97,8 +102,8 @@ func (b *keyBytes) fields(rules *KeyRules, header http.Header) {
 	}
 	jar := cookieValues(header, rules.Cookies)
 	for _, name := range rules.Cookies {
-		b.text(name)
-		b.texts(jar[name])
+		b.name(name)
+		b.cookie(name).texts(jar[name])
 	}
 }
 
@@ -111,33 +116,50 @@ func sameTarget(a, b *url.URL) bool {
 }
 
 // keyBytes is what a key hashes: length-prefixed parts.
-type keyBytes []byte
+type keyBytes struct {
+	bytes []byte
+	parts *[]KeyPart // what is written, for people; nil unless it is explained
+}
 
 // keyBuffers spare each request an allocation.
-var keyBuffers = sync.Pool{New: func() any {
-	b := make(keyBytes, 0, 1024)
-	return &b
-}}
+var keyBuffers = sync.Pool{New: func() any { return &keyBytes{bytes: make([]byte, 0, 1024)} }}
 
-func (b *keyBytes) count(n int) { *b = binary.AppendUvarint(*b, uint64(n)) }
+func (b *keyBytes) count(n int) { b.bytes = binary.AppendUvarint(b.bytes, uint64(n)) }
+
+func (b *keyBytes) number(n int) {
+	b.count(n)
+	if b.parts != nil && n != 0 {
+		b.value(strconv.Itoa(n))
+	}
+}
 
 func (b *keyBytes) flag(set bool) {
 	if set {
 		b.count(1)
+		b.value("yes")
 	} else {
 		b.count(0)
 	}
 }
 
-func (b *keyBytes) text(s string) {
+// name writes the name of what is written next.
+func (b *keyBytes) name(s string) {
 	b.count(len(s))
-	*b = append(*b, s...)
+	b.bytes = append(b.bytes, s...)
+}
+
+func (b *keyBytes) text(s string) {
+	b.name(s)
+	if s != "" {
+		b.value(s)
+	}
 }
 
 func (b *keyBytes) texts(list []string) {
 	b.count(len(list))
 	for _, s := range list {
-		b.text(s)
+		b.name(s)
+		b.value(s)
 	}
 }
 
@@ -147,6 +169,7 @@ func (b *keyBytes) url(
 ) {
 	b.count(1)
 	b.text(path)
+	b.query()
 	query := rules.apply(u.RawQuery)
 	if !variance.IsDefault() {
 		query = variance.Normalize(query)
@@ -156,6 +179,7 @@ func (b *keyBytes) url(
 		b.count(2)
 	case u.ForceQuery && u.RawQuery == "":
 		b.count(1)
+		b.value("?")
 	default:
 		b.count(0)
 	}
@@ -203,8 +227,8 @@ func (b *keyBytes) forwarded(h http.Header) {
 			values = addresseesOf(values)
 		}
 		if len(values) > 0 {
-			b.text(name)
-			b.texts(values)
+			b.name(name)
+			b.part(name).texts(values)
 		}
 	}
 	b.count(0)
@@ -231,10 +255,10 @@ func addresseesOf(lines []string) []string {
 func variantKey(key store.Key, names, values []string) store.Key {
 	b := keyBuffers.Get().(*keyBytes)
 	defer keyBuffers.Put(b)
-	*b = append((*b)[:0], key[:]...)
+	b.bytes = append(b.bytes[:0], key[:]...)
 	b.texts(names)
 	b.texts(values)
-	return sha256.Sum256(*b)
+	return sha256.Sum256(b.bytes)
 }
 
 // entryURL is the URL by which a stored response is purged, listed and invalidated. It is the one

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -209,6 +210,9 @@ func FuzzKeysDoNotCollide(f *testing.F) {
 		same := spelled(rules, one) == spelled(rules, two)
 		if got := rules.key(one) == rules.key(two); got != same {
 			t.Errorf("the keys are the same: %v\n%s\n%s", got, spelled(rules, one), spelled(rules, two))
+		}
+		if told := reflect.DeepEqual(rules.parts(one), rules.parts(two)); told != same {
+			t.Errorf("the parts that are told are the same: %v\n%v\n%v", told, rules.parts(one), rules.parts(two))
 		}
 		if a, b := rules.entryURL("http", "h", one.URL), rules.entryURL("http", "h", two.URL); same && a != b {
 			// Whichever was asked for first.

@@ -1,0 +1,66 @@
+package httpcache
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// KeyPart is one of the parts that a key is made of. Two requests have the same key if, and only
+// if, all their parts are equal.
+type KeyPart struct {
+	Name   string   `json:"part"`   // as "path" or "X-Forwarded-Proto"
+	Values []string `json:"values"` // what the key has of it, never empty
+}
+
+// parts are what is written into the key for a request: the writer that makes the key notes them.
+func (rules *KeyRules) parts(k *keyed) []KeyPart {
+	var parts []KeyPart
+	b := keyBytes{parts: &parts}
+	b.request(rules, k)
+	return slices.DeleteFunc(parts, func(p KeyPart) bool { return len(p.Values) == 0 })
+}
+
+// part begins a part.
+func (b *keyBytes) part(name string) *keyBytes {
+	if b.parts != nil {
+		*b.parts = append(*b.parts, KeyPart{Name: name})
+	}
+	return b
+}
+
+// cookie begins the part of a cookie.
+func (b *keyBytes) cookie(name string) *keyBytes {
+	if b.parts != nil { // a name that is put together is an allocation
+		b.part("cookie " + name)
+	}
+	return b
+}
+
+// query begins the part that goes with the path before it.
+func (b *keyBytes) query() {
+	if b.parts != nil {
+		path := (*b.parts)[len(*b.parts)-1].Name
+		b.part(strings.TrimSuffix(path, "path") + "query")
+	}
+}
+
+// value notes what is written of the part.
+func (b *keyBytes) value(s string) {
+	if b.parts != nil {
+		last := &(*b.parts)[len(*b.parts)-1]
+		last.Values = append(last.Values, s)
+	}
+}
+
+// content writes the content of a request.
+func (b *keyBytes) content(body []byte) {
+	b.count(len(body))
+	b.bytes = append(b.bytes, body...)
+	if b.parts != nil {
+		sum := sha256.Sum256(body)
+		b.value(strconv.Itoa(len(body)) + " bytes, SHA-256 " + hex.EncodeToString(sum[:]))
+	}
+}
