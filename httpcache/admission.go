@@ -167,22 +167,28 @@ func detailOf(why origin.Why, open Detail) Detail {
 	}
 }
 
-// spareOrigin answers with a stale response at once, if one may be used and the origin is busy,
-// paused or failing. While it fails, one such request at a time asks it again, in the background.
-// A request that may change something is sent in any case.
-func (q *Request) spareOrigin() (answered bool, err error) {
+// mayBeSpared returns why the origin is not asked, as it is busy, paused or failing and a stale
+// response may be used: [origin.Admitted] if it is asked. A request that may change something is
+// sent in any case.
+func (q *Request) mayBeSpared() origin.Why {
 	if q.found.Entry == nil || q.unsafe() {
-		return false, nil
+		return origin.Admitted
 	}
 	why := q.route.Budget.Standing(q.now)
 	if why == origin.Admitted || !q.mayUseStale(rfc9111.NoAnswer) {
-		return false, nil
+		return origin.Admitted
 	}
+	return why
+}
+
+// spareOrigin answers with the stale response at once. While the origin fails, one such request at
+// a time asks it again, in the background.
+func (q *Request) spareOrigin(why origin.Why) error {
 	q.route.Budget.Spared(why)
 	if q.route.Budget.RefreshDue(q.now) {
 		q.refreshInBackground(false)
 	}
-	return true, q.respondStored(OutcomeStale, detailOf(why, NoDetail))
+	return q.respondStored(OutcomeStale, detailOf(why, NoDetail))
 }
 
 // mayUseStale reports whether what is stored may be the answer in place of the origin's, which has

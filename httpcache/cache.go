@@ -43,11 +43,13 @@ type Cache struct {
 	refreshBackoff *recentKeys // whose background refresh has just failed
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
-	restored       sync.Once // they are
-	pastRules      pastRules
-	inFlight       inFlight
-	outliving      outliving
-	workers        workers
+	// unstoredReasons has why the last responses of keys were not stored.
+	unstoredReasons *unstoredReasons
+	restored        sync.Once // they are
+	pastRules       pastRules
+	inFlight        inFlight
+	outliving       outliving
+	workers         workers
 
 	pass      func() bool
 	metrics   Metrics
@@ -69,13 +71,16 @@ func New(o Options) *Cache {
 		refreshBackoff: newRefreshBackoff(),
 		removals:       newRemovals(),
 		varianceHints:  newVarianceHints(),
-		pass:           o.Pass,
-		metrics:        o.Metrics,
-		remote:         o.Remote,
-		purger:         o.Purger,
-		draw:           drawing,
-		logger:         o.Logger,
-		idle:           o.Idle,
+
+		unstoredReasons: newUnstoredReasons(),
+
+		pass:    o.Pass,
+		metrics: o.Metrics,
+		remote:  o.Remote,
+		purger:  o.Purger,
+		draw:    drawing,
+		logger:  o.Logger,
+		idle:    o.Idle,
 	}
 	if c.metrics == nil {
 		c.metrics = noMetrics{}

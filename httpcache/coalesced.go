@@ -47,7 +47,7 @@ type following struct {
 // join joins the flight for the request's key, or begins one.
 func (q *Request) join() membership {
 	ticket, tag := q.begin()
-	f, m, started := q.cache.flights.Join(tag.key, tag, q.joinable)
+	f, m, started := q.cache().flights.Join(tag.key, tag, q.joinable)
 	return q.startFetch(f, m, started, ticket)
 }
 
@@ -55,14 +55,14 @@ func (q *Request) join() membership {
 func (q *Request) solo() membership {
 	ticket, tag := q.begin()
 	tag.solo = true
-	f, m := q.cache.flights.Solo(tag)
+	f, m := q.cache().flights.Solo(tag)
 	return q.startFetch(f, m, true, ticket)
 }
 
 // joinRunning joins the flight for the request's key if there is one. Otherwise it passes the
 // request on as it is.
 func (q *Request) joinRunning() (answered bool, err error) {
-	f, m, ok := q.cache.flights.JoinRunning(q.flightKey(), q.joinable)
+	f, m, ok := q.cache().flights.JoinRunning(q.flightKey(), q.joinable)
 	if !ok {
 		return true, q.passUncached(q.forward, rfc9111.Storable)
 	}
@@ -101,14 +101,14 @@ func (q *Request) run(x *Fetch) {
 		x.end()
 		return
 	}
-	q.cache.workers.run(x)
+	q.cache().workers.run(x)
 }
 
 // begin opens a ticket for a fetch that this request may have to make, and returns it with its
 // flightTag.
 func (q *Request) begin() (ticket, *flightTag) {
 	tag := &flightTag{key: q.flightKey(), url: q.storedURL(), begun: q.now}
-	t := q.cache.begin(tag.url)
+	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag
 }
@@ -121,7 +121,7 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 	if q.found.Entry != nil && !x.background || q.forward == rfc9111.ForwardRequest || q.mustValidate {
 		return false
 	}
-	found := q.cache.store.Lookup(q.key, q.selects)
+	found := q.cache().store.Lookup(q.key, q.selects)
 	if found.Entry == nil || q.found.Entry != nil && !found.Entry.RequestTime.After(q.found.Entry.RequestTime) {
 		found.Release()
 		return false
@@ -151,11 +151,11 @@ func (q *Request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
 	shared, decided := f.Shared().(*sharedResponse)
 	if !decided {
-		return q.cache.store.Purged(tag.url, nil, tag.generation) == store.NotPurged
+		return q.cache().store.Purged(tag.url, nil, tag.generation) == store.NotPurged
 	}
 	// If the ticket has ended, the store may have forgotten a purge. Then the shared response has
 	// recorded it.
-	return q.inTime(shared) && !shared.purgedSince(q.cache.store, tag.url, tag.generation) && !shared.purged.Load()
+	return q.inTime(shared) && !shared.purgedSince(q.cache().store, tag.url, tag.generation) && !shared.purged.Load()
 }
 
 // foundLater reports whether what is stored was asked for later than a flight asked: its answer
@@ -321,7 +321,7 @@ func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error 
 	if q.sharing() == sharingOpen {
 		return q.bypass(BypassCoalesceWait)
 	}
-	q.cache.hitForMiss.note(q.hitForMissKey()) // again a header that comes late
+	q.cache().hitForMiss.note(q.hitForMissKey()) // again a header that comes late
 	_, err := q.fetchAlone(rfc9111.ForwardMiss)
 	return err
 }
@@ -433,7 +433,7 @@ func (q *Request) refreshInBackground(early bool) {
 		return
 	}
 	ticket, tag := q.begin()
-	f, m, started := q.cache.flights.Join(tag.key, tag, q.joinable)
+	f, m, started := q.cache().flights.Join(tag.key, tag, q.joinable)
 	defer m.Leave()
 	if !started {
 		ticket.End()
@@ -457,7 +457,7 @@ func (q *Request) refreshedInVain() bool {
 	if q.route.Budget.Standing(q.now) == origin.Failing {
 		return false
 	}
-	age, known := q.cache.refreshBackoff.age(q.hitForMissKey())
+	age, known := q.cache().refreshBackoff.age(q.hitForMissKey())
 	return known && age < refreshPause
 }
 

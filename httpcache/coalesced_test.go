@@ -157,7 +157,7 @@ func TestFetchThatNeverRanIsNotTimed(t *testing.T) {
 	}
 	first, second := late(), late()
 	for _, q := range []*Request{first, second} {
-		if answered, err := q.fetch(); !answered || err != nil {
+		if answered, err := q.follow(way{course: q.courseToOrigin()}); !answered || err != nil {
 			t.Fatal(answered, err)
 		}
 	}

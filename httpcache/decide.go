@@ -95,6 +95,7 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage(header) {
 		freshness.Reason = rfc9111.ReasonStatus
 	}
+	x.trace.judged(x.route, &ex, &freshness)
 	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
 	f.standsIn, f.standsInElse = x.staleStandsIn(status), x.staleStandsInElse(status)
 	f.standsInThen = x.staleStandsIn(rfc9111.NoAnswer)
@@ -118,7 +119,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 	case verdictShare:
 		if freshness.Reason != rfc9111.Storable {
 			x.backOff()
-			x.cache.metrics.NotStored(freshness.Reason, x)
+			x.countNotStored(freshness.Reason)
 			x.removeGone(ex.Status, x.begun)
 		}
 		x.shareFetched(ex, freshness)
@@ -135,6 +136,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Freshness) {
 	x.tellRemote(v, status, freshness)
 	if v == verdictFail {
+		x.cache.unstoredReasons.note(x.key, freshness.Reason, status)
 		x.fail(status, x.writer.header.Get("Retry-After"))
 		return
 	}
@@ -324,7 +326,7 @@ func (x *Fetch) staleOnError(originStatus, status int) *sharedResponse {
 // release lets all but the leader go: the response is for one client at most.
 func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	reason := freshness.Reason
-	x.cache.metrics.NotStored(reason, x)
+	x.countNotStored(reason)
 	x.backOff()
 	x.cache.updateHitForMiss(x.hitForMissKey, x.writer.status, freshness)
 	x.removeGone(x.writer.status, x.begun)

@@ -18,7 +18,7 @@ func (q *Request) dueEarly() bool {
 	}
 	remaining := q.freshness.EarlyRemaining(q.now)
 	return remaining > 0 &&
-		rfc9111.EarlyRefresh(q.route.RefreshEarly, q.found.Entry.FetchTime, remaining, q.cache.draw()) &&
+		rfc9111.EarlyRefresh(q.route.RefreshEarly, q.found.Entry.FetchTime, remaining, q.cache().draw()) &&
 		q.mayRefreshEarly()
 }
 

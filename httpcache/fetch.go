@@ -62,6 +62,8 @@ type Fetch struct {
 	elsewhere bool // stale is another machine's, and not stored here
 	copies    int  // of the origin's requests
 
+	trace *Trace // of its leader, nil unless that is explained
+
 	remote RemoteFetch // nil: other machines have no part in it
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
 	remoteLimit int64
@@ -120,10 +122,10 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	origin := q.origin.Detach(f.Context(), q.r, copies)
 	x := origin.Fetch()
 	*x = Fetch{
-		route: q.route, cache: q.cache, origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
+		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
-		varyNames: q.varyNames,
-		url:       tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
+		varyNames: q.varyNames, trace: q.trace,
+		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
 		remote: remote, remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),

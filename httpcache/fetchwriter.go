@@ -248,7 +248,7 @@ func (w *fetchWriter) finishShared(err error) {
 	if err != nil {
 		x.backOff()
 		x.tellFailure(http.StatusBadGateway)
-		x.cache.metrics.NotStored(rfc9111.ReasonIncomplete, x)
+		x.countNotStored(rfc9111.ReasonIncomplete)
 		x.notStored()
 		x.flight.Fail(err)
 		return
@@ -260,7 +260,7 @@ func (w *fetchWriter) finishShared(err error) {
 		return
 	}
 	if reason := x.route.Policy.TrailerReason(trailer); reason != rfc9111.Storable {
-		x.cache.metrics.NotStored(reason, x)
+		x.countNotStored(reason)
 	} else {
 		x.store(w.shared, trailer)
 	}
@@ -286,6 +286,7 @@ func (w *fetchWriter) failed(err error) {
 	x.backOff()
 	x.tellFailure(status)
 	x.noteFailure(failure)
+	x.cache.unstoredReasons.note(x.key, rfc9111.ReasonStatus, status)
 	switch {
 	case x.staleStandsIn(failure):
 		x.share(x.staleOnError(status, failure), 0)

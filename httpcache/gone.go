@@ -76,18 +76,18 @@ func (q *Request) goneOnPass() func(status int) {
 	}
 	var room [maxKeys]store.Key
 	keys := q.hints.appendKeys(append(room[:0], q.key), &q.route.Key, &q.keyed)
-	fetched := q.cache.inFlight.total.Load() > 0 && q.cache.inFlight.of(q.storedURL()).Load() > 0
-	if !fetched && !slices.ContainsFunc(keys, func(key store.Key) bool { return !q.cache.store.Absent(key) }) {
+	fetched := q.cache().inFlight.total.Load() > 0 && q.cache().inFlight.of(q.storedURL()).Load() > 0
+	if !fetched && !slices.ContainsFunc(keys, func(key store.Key) bool { return !q.cache().store.Absent(key) }) {
 		return nil
 	}
 	removed := slices.Clone(keys) // so that those are on the stack
-	asked, r := time.Now(), q.presented.goneRemoval(q.cache, q.route.selector(q.r, headerOf(snapshot(q.r.Header))))
+	asked, r := time.Now(), q.presented.goneRemoval(q.cache(), q.route.selector(q.r, headerOf(snapshot(q.r.Header))))
 	return func(status int) {
 		if !rfc9111.Gone(status) {
 			return
 		}
-		q.noteGone(q.cache, removed)
-		if r.asked = asked; q.cache.remote != nil {
+		q.noteGone(q.cache(), removed)
+		if r.asked = asked; q.cache().remote != nil {
 			if r.remote = q.beginRemote(); r.remote != nil {
 				defer r.remote.End()
 			}

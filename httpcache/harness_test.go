@@ -22,7 +22,7 @@ func (h *testHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next han
 func (h *testHandler) newRequest(w http.ResponseWriter, r *http.Request, next handlerFunc) *Request {
 	p := &plainRequest{next: next}
 	q := &p.Request
-	q.route, q.cache, q.w, q.r, q.origin, q.now = h.Route, h.cache, w, r, p, time.Now()
+	q.route, q.w, q.r, q.origin, q.now = h.Route, w, r, p, time.Now()
 	q.keyed.Identity = IdentityOf(r)
 	return q
 }

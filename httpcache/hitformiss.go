@@ -58,7 +58,7 @@ func newRefreshBackoff() *recentKeys { return newRecentKeys(maxRecentKeys, refre
 
 // sharing returns what the last answer to a request of this kind says.
 func (q *Request) sharing() sharing {
-	switch age, known := q.cache.hitForMiss.age(q.hitForMissKey()); {
+	switch age, known := q.cache().hitForMiss.age(q.hitForMissKey()); {
 	case !known:
 		return sharingOpen
 	case age < hitForMissTTL:

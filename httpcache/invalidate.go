@@ -80,7 +80,7 @@ func (q *Request) invalidation() *invalidation {
 		return nil
 	}
 	if q.r.Method == http.MethodConnect || q.keyed.ErrorStatus != 0 || !rfc9111.Invalidates(q.r.Method, http.StatusOK) ||
-		!q.cache.open(q.r.Context()) {
+		!q.cache().open(q.r.Context()) {
 		return nil
 	}
 	in := &invalidation{q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method}
@@ -257,7 +257,7 @@ func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http
 // may have it yet. Purging a server's responses when a reload takes it away would reach none of
 // these but the first, and would empty the cache with every second reload.
 func (in *invalidation) appendStored(urls []string, at *target, raw string) []string {
-	rules := in.q.route.siblings.rulesAnd(in.q.cache.PastRules())
+	rules := in.q.route.siblings.rulesAnd(in.q.cache().PastRules())
 	if raw == at.url && len(rules) == 0 { // it is normal already
 		return append(urls, at.storedURL, store.URLElsewhere(raw, in.servers()))
 	}
@@ -281,7 +281,7 @@ func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) 
 		return
 	}
 	options.UnlessNoop = true
-	c := in.q.cache
+	c := in.q.cache()
 	// The client may have left, and what succeeded has to be invalidated all the same.
 	_, err := c.purger.Purge(in.ctx, *selectors, options)
 	// Logged once, until an invalidation succeeds.

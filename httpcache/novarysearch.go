@@ -210,7 +210,7 @@ func (rt *Route) varianceAgrees(e *store.Entry, k *keyed, used rfc9111.SearchVar
 // readHints reads what is known of the path, and what is to be looked up first by it.
 func (q *Request) readHints() {
 	q.keyed.variance = rfc9111.SearchVariance{}
-	q.hints = q.cache.varianceHints.of(&q.route.Key, &q.keyed)
+	q.hints = q.cache().varianceHints.of(&q.route.Key, &q.keyed)
 	q.keyed.variance = q.hints.latest()
 	q.key = q.route.Key.key(&q.keyed)
 }
@@ -224,7 +224,7 @@ func (q *Request) lookUpOthers() {
 		if key == q.key {
 			continue
 		}
-		found := q.cache.store.Lookup(key, q.selects)
+		found := q.storedFor(key)
 		e, best := found.Entry, q.found.Entry
 		if e == nil || best != nil && !askedBefore(best, e.RequestTime) || !q.route.varianceAgrees(e, &q.keyed, says) {
 			found.Release()

@@ -32,7 +32,7 @@ func (pw *passWriter) outlive() {
 	pw.answered = answered
 	context.AfterFunc(client, func() {
 		if !errors.Is(client.Err(), context.DeadlineExceeded) {
-			pw.q.cache.outliving.wait(answered)
+			pw.q.cache().outliving.wait(answered)
 		}
 		cancel(context.Cause(client))
 	})

@@ -201,8 +201,8 @@ func (q *Request) bypass(why Bypass) error {
 	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 	out := newPassWriter(q, Decision{Outcome: OutcomeBypass, Bypass: why, Forward: rfc9111.ForwardBypass})
 	if out.invalidation = q.invalidation(); out.invalidation != nil {
-		q.cache.acquire() // its store is purged when it has succeeded
-		defer q.cache.release()
+		q.cache().acquire() // its store is purged when it has succeeded
+		defer q.cache().release()
 	}
 	if why == BypassCoalesceWait {
 		out.willRecord()
@@ -235,6 +235,7 @@ func (pw *passWriter) record(status int, header http.Header) {
 	q := pw.q
 	ex := pw.exchange(status, header)
 	passed := q.route.judge(&ex, declaredLength(header))
+	q.trace.judged(q.route, &ex, &passed)
 	shared := &passed
 	// A 304 and a 206 are about a 200 that other requests get.
 	if status == http.StatusNotModified || status == http.StatusPartialContent {
@@ -243,10 +244,10 @@ func (pw *passWriter) record(status int, header http.Header) {
 		shared = &whole
 	}
 	if q.r.Method != http.MethodHead {
-		q.cache.updateHitForMiss(pw.hitForMissKey, status, shared)
+		q.cache().updateHitForMiss(pw.hitForMissKey, status, shared)
 	}
 	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {
-		q.cache.metrics.NotStored(passed.Reason, q)
+		q.countNotStored(passed.Reason, status)
 		pw.decision.NotStored = passed.Reason
 	}
 }

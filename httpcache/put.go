@@ -19,7 +19,7 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 			reason = rfc9111.ReasonFull
 		}
 		x.backOff()
-		x.cache.metrics.NotStored(reason, x)
+		x.countNotStored(reason)
 		return
 	}
 	entry := &store.Entry{
@@ -96,7 +96,7 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 	if refusal != store.RefusedPurged && refusal != store.RefusedOlder {
 		x.backOff()
 	}
-	x.cache.metrics.NotStored(reasonOf(refusal), x)
+	x.countNotStored(reasonOf(refusal))
 	return refusal
 }
 

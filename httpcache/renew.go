@@ -35,7 +35,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	}
 	switch {
 	case freshness.Reason != rfc9111.Storable:
-		x.cache.metrics.NotStored(freshness.Reason, x)
+		x.countNotStored(freshness.Reason)
 		x.backOff()
 		x.cache.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
 	case x.speaksForAll(entry, &freshness):
@@ -95,7 +95,7 @@ func (x *Fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	x.cache.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
 	if !x.elsewhere && !x.staleIsStored() {
-		x.cache.metrics.NotStored(reasonOf(store.RefusedPurged), x)
+		x.countNotStored(reasonOf(store.RefusedPurged))
 		return false
 	}
 	stored := x.putHere(entry, freshness, nil) == store.Stored

@@ -24,7 +24,6 @@ const maxKeyedBody = 64 << 10
 // uses it only while its leader waits for that fetch.
 type Request struct {
 	route  *Route
-	cache  *Cache
 	w      http.ResponseWriter
 	r      *http.Request
 	origin Origin
@@ -38,6 +37,7 @@ type Request struct {
 	varyNames []string           // what is known of the URL's Vary
 
 	hints *pathHints // what is known of the path's queries
+	trace *Trace     // of how it is decided, nil unless that is explained
 
 	decision  Decision   // set by Request.decide
 	decided   bool       // it is
@@ -63,6 +63,9 @@ type presented struct {
 
 // personal reports whether the request carries Authorization or a cookie, and the key lacks them.
 func (p *presented) personal() bool { return p.authorized || p.unkeyedCookie }
+
+// cache is the cache that answers the request.
+func (q *Request) cache() *Cache { return q.route.cache }
 
 // Route returns the route that answers the request. It implements Subject.
 func (q *Request) Route() *Route { return q.route }
@@ -118,7 +121,7 @@ func (q *Request) classify() Bypass {
 			return BypassBody
 		}
 	}
-	if !q.cache.open(r.Context()) {
+	if !q.cache().open(r.Context()) {
 		return BypassStore
 	}
 	return NotBypassed
@@ -318,6 +321,7 @@ func (q *Request) decide(d Decision) {
 		d.Detail = q.withheld
 	}
 	q.decision, q.decided = d, true
+	q.trace.decided(q)
 	q.origin.Decided(&q.decision)
 }
 

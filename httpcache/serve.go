@@ -23,27 +23,34 @@ const (
 func (rt *Route) Serve(
 	q *Request, w http.ResponseWriter, r *http.Request, id Identity, o Origin,
 ) error {
-	q.route, q.cache, q.w, q.r, q.origin, q.now = rt, rt.cache, w, r, o, time.Now()
+	q.route, q.w, q.r, q.origin, q.now = rt, w, r, o, time.Now()
 	q.keyed.Identity = id
 	defer q.count()
 	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
+		if q.trace.looped() {
+			return nil
+		}
 		q.decide(Decision{Outcome: OutcomeMiss, Detail: DetailError})
 		return loopError()
 	}
 	if why := q.classify(); why != NotBypassed {
+		if q.trace.bypassed(q, why) {
+			return nil
+		}
 		return q.bypass(why)
 	}
-	q.cache.acquire()
-	defer q.cache.release()
+	q.cache().acquire()
+	defer q.cache().release()
 	q.readPass() // before any look-up
 	q.readKey()
+	q.trace.keyed(q)
 	return q.answer()
 }
 
 // count counts the request when its answer has ended, also by a panic, which is how one breaks off.
 func (q *Request) count() {
 	if q.decided {
-		q.cache.metrics.Request(q)
+		q.cache().metrics.Request(q)
 	}
 }
 
@@ -73,31 +80,45 @@ func (q *Request) round() (answered bool, err error) {
 	use := q.lookUp()
 	held := q.found // a flight's answer may take its place
 	defer held.Release()
-	switch use {
-	case rfc9111.UseFresh:
+	way := q.choose(use)
+	if q.trace.chosen(q, way) {
+		return true, nil
+	}
+	return q.follow(way)
+}
+
+// follow goes the way that was chosen.
+func (q *Request) follow(way way) (answered bool, err error) {
+	switch way.course {
+	case courseHit:
 		if q.dueEarly() {
 			q.refreshInBackground(true)
 		}
 		return true, q.respondStored(OutcomeHit, NoDetail)
-	case rfc9111.UseStale:
+	case courseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
-	case rfc9111.UseRefresh:
-		if q.sharing() != sharingHitForMiss {
-			detail := detailOf(q.route.Budget.Standing(q.now), DetailSWR)
-			q.refreshInBackground(false)
-			return true, q.respondStored(OutcomeStale, detail)
-		}
-		// A refresh brought a response that may not replace it, so it stands in for a failure only.
-		q.forward = rfc9111.ForwardStale
-	case rfc9111.UseValidate, rfc9111.UseNever:
-	}
-	if q.directives.OnlyIfCached {
+	case courseRefresh:
+		q.refreshInBackground(false)
+		return true, q.respondStored(OutcomeStale, detailOf(way.standing, DetailSWR))
+	case courseRefuse:
 		return true, q.refuse()
+	case courseSpare:
+		return true, q.spareOrigin(way.standing)
+	case courseUnstored:
+		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so none can be
+		// shared.
+		return true, q.passUncached(q.forward, rfc9111.ReasonRequestNoStore)
+	case courseEvents:
+		return q.fetchAlone(q.forward)
+	case courseHitForMiss:
+		return q.fetchAlone(rfc9111.ForwardMiss)
+	case courseHead:
+		return q.joinRunning()
+	case courseSolo:
+		return q.serveFrom(q.solo())
+	case courseJoin:
 	}
-	if answered, err := q.spareOrigin(); answered {
-		return true, err
-	}
-	return q.fetch()
+	return q.serveFrom(q.join())
 }
 
 // refuse answers only-if-cached where no stored response may be used (RFC 9111 5.2.1.7).
@@ -108,14 +129,8 @@ func (q *Request) refuse() error {
 
 // lookUp finds the stored response for the request and decides how it may be used.
 func (q *Request) lookUp() rfc9111.Use {
-	q.found = q.cache.store.Lookup(q.key, q.selects)
-	q.freshness = nil
-	if e := q.found.Entry; e != nil && !q.route.varianceAgrees(e, &q.keyed, q.keyed.variance) {
-		q.found.Entry = nil
-	}
-	if len(q.hints.all()) > 1 {
-		q.lookUpOthers()
-	}
+	q.find()
+	q.trace.found(q)
 	if q.found.Entry == nil {
 		q.forward = rfc9111.ForwardURIMiss
 		if known := q.found.Known; known != nil {
@@ -144,36 +159,32 @@ func (q *Request) lookUp() rfc9111.Use {
 	return use
 }
 
+// find finds the stored response that the request selects.
+func (q *Request) find() {
+	q.found = q.storedFor(q.key)
+	q.freshness = nil
+	if e := q.found.Entry; e != nil && !q.route.varianceAgrees(e, &q.keyed, q.keyed.variance) {
+		q.found.Entry = nil
+	}
+	if len(q.hints.all()) > 1 {
+		q.lookUpOthers()
+	}
+}
+
+// storedFor looks a key up.
+func (q *Request) storedFor(key store.Key) store.Result {
+	if q.trace.only() {
+		return q.cache().store.Peek(key, q.selects)
+	}
+	return q.cache().store.Lookup(key, q.selects)
+}
+
 // selects scores a variant by RFC 9111 4.1.
 func (q *Request) selects(v *store.Variant) int {
 	if !isVaryIgnored(v) && !q.seesAll(v.Names) {
 		return 0
 	}
 	return q.route.variantScore(v, q.r.Header)
-}
-
-// fetch gets the response from the origin, alone or together with other requests. answered is false
-// if the response is not for this request, which then needs another round.
-func (q *Request) fetch() (answered bool, err error) {
-	switch {
-	case q.directives.NoStore:
-		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so none can be
-		// shared.
-		return true, q.passUncached(q.forward, rfc9111.ReasonRequestNoStore)
-	case wantsEvents(q.r.Header):
-		return q.fetchAlone(q.forward)
-	case q.sharing() == sharingHitForMiss:
-		return q.fetchAlone(rfc9111.ForwardMiss)
-	case q.r.Method == http.MethodHead && q.found.Entry == nil:
-		// A HEAD without a stored response does not fetch a body. If a fetch is under way, its
-		// header will do.
-		return q.joinRunning()
-	case q.route.CoalesceOff || q.freshness != nil && q.freshness.NoCache:
-		// no-cache (RFC 9111 5.2.2.4) asks each request to validate for itself.
-		return q.serveFrom(q.solo())
-	default:
-		return q.serveFrom(q.join())
-	}
 }
 
 // fetchAlone asks the origin for a request that waits for no other. Without a stored response the

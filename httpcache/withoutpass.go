@@ -24,7 +24,7 @@ import (
 
 // readPass sets mustValidate. Without an Options.Pass it never is.
 func (q *Request) readPass() {
-	q.mustValidate = q.cache.pass != nil && !q.cache.pass()
+	q.mustValidate = q.cache().pass != nil && !q.cache().pass()
 }
 
 // validated returns how a stored response may be used that would be used so by a request with a

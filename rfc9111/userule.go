@@ -24,8 +24,8 @@ const (
 	ruleNoCache
 	// ruleInvalid: it was invalidated.
 	ruleInvalid
-	// ruleRequestNoCache, ruleRequestMaxAge and ruleRequestMinFresh: it is fresh, and the client asks
-	// for more.
+	// ruleRequestNoCache, ruleRequestMaxAge and ruleRequestMinFresh: it is fresh, and the client
+	// asks for more.
 	ruleRequestNoCache
 	ruleRequestMaxAge
 	ruleRequestMinFresh

@@ -238,6 +238,19 @@ func (l *listing) place(id uint64, r record) place {
 	return place{string(r.url()), id}
 }
 
+// Item describes the entry that was found, as a listing does; nil where there is none.
+func (r *Result) Item() *Item {
+	e := r.Entry
+	if e == nil {
+		return nil
+	}
+	return &Item{
+		ID: e.ID, URL: BareURL(e.URL), Method: e.Method, Status: e.Status, Size: e.Body.Len(),
+		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
+		FetchTime: e.FetchTime, Tags: visibleTags(e.Tags), Tier: r.Tier, Variant: e.Variant, Severity: r.Severity,
+	}
+}
+
 // visibleTags leaves out the internal ones.
 func visibleTags(tags []string) []string {
 	return slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return strings.HasPrefix(t, "\x00") })

@@ -1,0 +1,85 @@
+package httpcache
+
+import (
+	"net/http"
+
+	"github.com/larder-cache/larder/origin"
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// course is how a request goes on when it has been looked up. Request.follow acts on it.
+type course uint8
+
+const (
+	// courseHit: the stored response is the answer.
+	courseHit course = iota
+	// courseStale: so it is, stale, because the client accepts that.
+	courseStale
+	// courseRefresh: so it is, stale, and it is fetched anew in the background.
+	courseRefresh
+	// courseRefuse: the request says only-if-cached, and nothing stored may be the answer.
+	courseRefuse
+	// courseSpare: a stale response is the answer, because the origin is busy, paused or failing.
+	courseSpare
+	// courseUnstored: the request says no-store, so it is passed on.
+	courseUnstored
+	// courseEvents: the client asks for an event stream, of which each client has its own.
+	courseEvents
+	// courseHitForMiss: the last answer could not be shared, so the request waits for none.
+	courseHitForMiss
+	// courseHead: a HEAD without a stored response fetches no body. If a fetch is under way, its
+	// header will do; otherwise it is passed on.
+	courseHead
+	// courseSolo: it is fetched for this request alone.
+	courseSolo
+	// courseJoin: it is fetched for all requests that wait, or has been begun to be.
+	courseJoin
+)
+
+// way is a course, and how the origin stood when it was chosen.
+type way struct {
+	course   course
+	standing origin.Why // for courseRefresh and courseSpare
+}
+
+// choose chooses the way by how what was found may be used.
+func (q *Request) choose(use rfc9111.Use) way {
+	switch use {
+	case rfc9111.UseFresh:
+		return way{course: courseHit}
+	case rfc9111.UseStale:
+		return way{course: courseStale}
+	case rfc9111.UseRefresh:
+		if q.sharing() != sharingHitForMiss {
+			return way{courseRefresh, q.route.Budget.Standing(q.now)}
+		}
+		// A refresh brought a response that may not replace it, so it stands in for a failure only.
+		q.forward = rfc9111.ForwardStale
+	case rfc9111.UseValidate, rfc9111.UseNever:
+	}
+	if q.directives.OnlyIfCached {
+		return way{course: courseRefuse}
+	}
+	if why := q.mayBeSpared(); why != origin.Admitted {
+		return way{courseSpare, why}
+	}
+	return way{course: q.courseToOrigin()}
+}
+
+// courseToOrigin is the course of a request that needs the origin.
+func (q *Request) courseToOrigin() course {
+	switch {
+	case q.directives.NoStore:
+		return courseUnstored
+	case wantsEvents(q.r.Header):
+		return courseEvents
+	case q.sharing() == sharingHitForMiss:
+		return courseHitForMiss
+	case q.r.Method == http.MethodHead && q.found.Entry == nil:
+		return courseHead
+	case q.route.CoalesceOff || q.freshness != nil && q.freshness.NoCache:
+		// no-cache (RFC 9111 5.2.2.4) asks each request to validate for itself.
+		return courseSolo
+	}
+	return courseJoin
+}

@@ -1,0 +1,202 @@
+package httpcache
+
+import (
+	"encoding/hex"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// What explains is what decides. The story in serve.go calls a Trace where something has been
+// decided, and the Trace renders the values by which that was done. It calls the functions that
+// decide again where it needs what they return, and has no rule of its own. A request that is not
+// explained has no Trace. That costs it comparisons with nil.
+
+// Step is one question of a decision, with its answer.
+type Step = rfc9111.Step
+
+func step(question, answer, clause string) Step {
+	return Step{Question: question, Answer: answer, Clause: clause}
+}
+
+// Explanation is how a request is decided, or was.
+type Explanation struct {
+	// Verdict is one sentence, followed by what to change if that is not what is wanted.
+	Verdict string
+	Steps   []Step
+	// Hash is the key in hexadecimal, and Key what it is made of; empty where the request bypasses.
+	Hash string
+	Key  []KeyPart
+	// Stored describes the stored response that the request selects; nil where there is none.
+	Stored *store.Item
+}
+
+// Line is the explanation in one line of visible ASCII, for a header field: the verdict, then the
+// steps.
+func (e *Explanation) Line() string {
+	var b strings.Builder
+	b.WriteString(e.Verdict)
+	for _, s := range e.Steps {
+		b.WriteString(" | " + s.Question + " " + s.Answer)
+		if s.Clause != "" {
+			b.WriteString(" (" + s.Clause + ")")
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, b.String())
+}
+
+// Trace collects how a request is decided.
+type Trace struct {
+	explainsOnly bool // the request is not answered: its story ends where it has been decided
+
+	mu      sync.Mutex // a fetch has a goroutine of its own
+	verdict verdictText
+	request []Step // about the request
+	round   []Step // about what is stored, in the last round
+	origin  []Step // about what the origin has answered
+	answer  []Step // about what the client gets
+	hash    string
+	key     []KeyPart
+	stored  *store.Item
+	useless string // why what is stored is not used at all
+}
+
+// verdictText is a sentence, and what to change if that is not what is wanted. change may be empty.
+type verdictText struct{ sentence, change string }
+
+// String joins them.
+func (v verdictText) String() string {
+	if v.change == "" {
+		return v.sentence
+	}
+	return v.sentence + " To change that: " + v.change
+}
+
+// Explain has the story of the request explained. It is called before Serve.
+func (q *Request) Explain() *Trace {
+	q.trace = new(Trace)
+	return q.trace
+}
+
+// ExplainOnly does so and keeps the request from being answered: Serve returns where it has been
+// decided. Nothing is asked of the origin, nothing is counted, and what is stored is not used.
+func (q *Request) ExplainOnly() *Trace {
+	q.trace = &Trace{explainsOnly: true}
+	return q.trace
+}
+
+// only reports whether the request is explained and not answered.
+func (t *Trace) only() bool { return t != nil && t.explainsOnly }
+
+// Explanation returns what has been collected. It may be called at any time.
+func (t *Trace) Explanation() Explanation {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Explanation{
+		Verdict: t.verdict.String(), Steps: slices.Concat(t.request, t.round, t.origin, t.answer),
+		Hash: t.hash, Key: t.key, Stored: t.stored,
+	}
+}
+
+// looped is told that the request has passed this cache too often. Like the others that return
+// something it reports whether the story ends here.
+func (t *Trace) looped() bool {
+	if t == nil {
+		return false
+	}
+	t.conclude(verdictText{"Refused with 508: the request has passed this cache ten times.", "look for the proxies that send it round."})
+	t.add(&t.request, step("has it passed this cache before?", "ten times: CDN-Loop names larder as often", "RFC 8586 2"))
+	return t.explainsOnly
+}
+
+// bypassed is told that the request does not go through the cache.
+func (t *Trace) bypassed(q *Request, why Bypass) bool {
+	if t == nil {
+		return false
+	}
+	words := bypassTexts[why]
+	t.conclude(verdictText{"Bypass: " + words.sentence + ", so the request is passed on and no other gets its answer.", words.change})
+	t.add(&t.request, step("does it go through the cache?", "no: "+words.sentence, words.clause))
+	return t.explainsOnly
+}
+
+// keyed is told that the request has its key.
+func (t *Trace) keyed(q *Request) {
+	if t == nil {
+		return
+	}
+	t.add(&t.request, q.explainRequest()...)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setKey(q)
+}
+
+// setKey notes the key that the request has.
+func (t *Trace) setKey(q *Request) {
+	t.hash, t.key = hex.EncodeToString(q.key[:]), q.route.Key.parts(&q.keyed)
+}
+
+// found is told what the look-up has found.
+func (t *Trace) found(q *Request) {
+	if t == nil {
+		return
+	}
+	steps, useless := q.explainFound()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setKey(q)
+	t.round, t.useless, t.stored = steps, useless, q.found.Item()
+}
+
+// chosen is told how the request goes on.
+func (t *Trace) chosen(q *Request, way way) bool {
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	useless := t.useless
+	t.mu.Unlock()
+	t.conclude(q.explainWay(way, useless))
+	t.add(&t.round, q.explainOrigin()...)
+	if t.explainsOnly && q.found.Entry == nil {
+		t.add(&t.round, q.explainNeighbours()...)
+	}
+	return t.explainsOnly
+}
+
+// judged is told how a response of the origin was judged.
+func (t *Trace) judged(rt *Route, ex *rfc9111.Exchange, f *rfc9111.Freshness) {
+	if t == nil {
+		return
+	}
+	t.add(&t.origin, rt.explainResponse(ex, f)...)
+}
+
+// decided is told how the request is answered, in the end.
+func (t *Trace) decided(q *Request) {
+	if t == nil {
+		return
+	}
+	t.conclude(q.explainDecision())
+	t.add(&t.answer, Step{Question: "how was it answered?", Answer: q.decision.words()})
+}
+
+func (t *Trace) conclude(v verdictText) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.verdict = v
+}
+
+func (t *Trace) add(to *[]Step, steps ...Step) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	*to = append(*to, steps...)
+}

@@ -1,0 +1,221 @@
+package httpcache
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/origin"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// explainRequest tells what there is in a request that decides.
+func (q *Request) explainRequest() []Step {
+	steps := []Step{{Question: "does it go through the cache?", Answer: "yes: " + q.r.Method + " " + q.URL()}}
+	if q.mustValidate {
+		steps = append(steps, Step{
+			Question: "may it be answered from what is stored?",
+			Answer:   "not unconfirmed: this machine has been without contact to its fleet for longer than `fence`",
+		})
+	}
+	if q.authorized {
+		steps = append(steps, step("whose answer is it?", "it has Authorization, which is not in the key", "RFC 9111 3.5"))
+	}
+	if q.unkeyedCookie {
+		steps = append(steps, Step{Question: "whose answer is it?", Answer: "it has a cookie that is not in the key: ttl, force_ttl and heuristic do not apply"})
+	}
+	if len(q.hints.all()) > 0 {
+		steps = append(steps, step("which of the query counts?", "what the origin says of the path by No-Vary-Search", "No-Vary-Search"))
+	}
+	return steps
+}
+
+// explainFound tells what a look-up has found, and how it may be used. useless says why it is not
+// used at all, if so.
+func (q *Request) explainFound() (steps []Step, useless string) {
+	e := q.found.Entry
+	if e == nil {
+		return []Step{step("is something stored?", q.whyNothing().sentence, q.nothingClause())}, ""
+	}
+	steps = []Step{{
+		Question: "is something stored?",
+		Answer: fmt.Sprintf("yes, in %s: status %d, %d bytes, from %s", q.found.Tier, e.Status, e.Body.Len(),
+			e.ResponseTime.UTC().Format(time.RFC3339)),
+	}}
+	if len(e.Variant.Names) > 0 {
+		steps = append(steps, step("which variant is it?", variantWords(&e.Variant), "RFC 9111 4.1"))
+	}
+	if q.found.Severity != store.NotPurged {
+		steps = append(steps, step("has it been purged?", purgedWords(q.found.Severity), "RFC 9111 4.4"))
+	}
+	ex := exchangeOf(e)
+	ex.Personal = q.personal() && q.route.evaluated(e).freshness.Source.Assumed()
+	f, validity := q.evaluate(e), validityOf(q.found.Severity)
+	steps = append(steps, q.route.Policy.ExplainStorable(&ex, f)...)
+	steps = append(steps, f.ExplainUse(&ex, q.directives, q.arrivedAt(), q.now, validity)...)
+	if use, _ := f.UseFor(q.directives, q.arrivedAt(), q.now, validity); use == rfc9111.UseNever {
+		useless = "its time in the store is over"
+		if f.Reason != rfc9111.Storable {
+			useless = f.Reason.Sentence()
+		}
+	}
+	return steps, useless
+}
+
+func purgedWords(s store.Severity) string {
+	if s == store.Soft {
+		return "yes, softly: it counts as stale"
+	}
+	return "it has to be confirmed before it is used"
+}
+
+func variantWords(v *store.Variant) string {
+	if isVaryIgnored(v) {
+		return "that for all requests: Vary is ignored"
+	}
+	words := make([]string, len(v.Names))
+	for i, name := range v.Names {
+		words[i] = fmt.Sprintf("%s: %q", name, v.Values[i])
+	}
+	return strings.Join(words, ", ")
+}
+
+// whyNothing tells why nothing is found, as far as it is known.
+func (q *Request) whyNothing() verdictText {
+	if q.found.Known != nil {
+		return verdictText{
+			"the URL is stored, and not the variant that the request selects: stored " + q.knownVariants(),
+			"have the origin vary by what differs in few ways, or take the fields out of the request: `request_header -NAME`.",
+		}
+	}
+	last, unstored := q.cache().unstoredReasons.of(q.key)
+	gone, at, departed := q.cache().store.Departed(q.key)
+	switch {
+	case q.found.Passed:
+		return departureTexts[q.found.PassedFor]
+	case departed && (!unstored || at.Unix() >= last.at.Unix()):
+		words := departureTexts[gone]
+		words.sentence += ", " + q.ago(at)
+		return words
+	case unstored:
+		return verdictText{
+			fmt.Sprintf("the last response, of status %d, was not stored %s: %s", last.status, q.ago(last.at), last.reason.Sentence()),
+			changeFor(last.reason, last.status),
+		}
+	}
+	return verdictText{"nothing is stored, and no response to this key is remembered", ""}
+}
+
+func (q *Request) nothingClause() string {
+	if q.found.Known != nil {
+		return "RFC 9111 4.1"
+	}
+	if last, known := q.cache().unstoredReasons.of(q.key); known {
+		return last.reason.Clause()
+	}
+	return ""
+}
+
+func (q *Request) ago(at time.Time) string {
+	return max(q.now.Sub(at), 0).Truncate(time.Second).String() + " ago"
+}
+
+// mostVariants is how many variants of a URL are told.
+const mostVariants = 5
+
+// knownVariants lists variants of the key that are stored.
+func (q *Request) knownVariants() string {
+	var known []string
+	q.cache().store.Peek(q.key, func(v *store.Variant) int {
+		if words := variantWords(v); len(known) < mostVariants && !slices.Contains(known, words) {
+			known = append(known, words)
+		}
+		return 0
+	})
+	slices.Sort(known)
+	return "are " + strings.Join(known, "; ")
+}
+
+// explainOrigin tells how the origin stands, where that decides.
+func (q *Request) explainOrigin() (steps []Step) {
+	if why, left := q.route.Budget.Outlook(q.now); why != origin.Admitted {
+		steps = append(steps, Step{Question: "how does the origin stand?", Answer: standingWords(why, left)})
+	}
+	switch q.sharing() {
+	case sharingHitForMiss:
+		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: "no: the last response to the key could not be shared (hit-for-miss)"})
+	case sharingDoubtful:
+		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: fmt.Sprintf("for %s: a response to the key could not be shared a while ago", lateHeader)})
+	case sharingOpen:
+		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: q.waitWords()})
+	}
+	if q.found.Entry != nil && q.route.RefreshEarly != 0 {
+		chance := rfc9111.EarlyChance(q.route.RefreshEarly, q.found.Entry.FetchTime, q.freshness.EarlyRemaining(q.now))
+		steps = append(steps, Step{Question: "is it fetched anew before its lifetime ends?", Answer: fmt.Sprintf("each hit does so with a chance of %.3g (refresh_early)", chance)})
+	}
+	return steps
+}
+
+func (q *Request) waitWords() string {
+	if q.route.CoalesceOff {
+		return "no: coalesce off"
+	}
+	words := fmt.Sprintf("yes, for up to %s", q.route.Wait)
+	underWay := false
+	q.cache().flights.JoinRunning(q.flightKey(), func(*coalesce.Flight) bool { underWay = true; return false })
+	if underWay {
+		words += "; one is under way"
+	}
+	return words
+}
+
+func standingWords(why origin.Why, left time.Duration) string {
+	left = left.Round(time.Millisecond)
+	switch why {
+	case origin.Paused:
+		return fmt.Sprintf("paused by its Retry-After for another %s", left)
+	case origin.Failing:
+		return fmt.Sprintf("failing: it is asked again in %s", left)
+	default:
+		return "busy: all its places are taken, or its rate is used up"
+	}
+}
+
+// mostNeighbours is how many stored URLs are looked at, and mostNamed how many are told.
+const mostNeighbours, mostNamed = 50, 3
+
+// explainNeighbours tells what is stored for the same path.
+func (q *Request) explainNeighbours() []Step {
+	url := q.URL()
+	path, _, _ := strings.Cut(url, "?")
+	items, _, err := q.cache().store.List(store.Filter{Prefix: path}, mostNeighbours, "")
+	if err != nil {
+		return nil
+	}
+	same, others := 0, []string{}
+	for _, item := range items {
+		switch rest := strings.TrimPrefix(item.URL, path); {
+		case item.URL == url:
+			same++
+		case (rest == "" || rest[0] == '?') && len(others) < mostNamed && !slices.Contains(others, item.URL):
+			others = append(others, item.URL)
+		}
+	}
+	var steps []Step
+	if same > 0 && q.found.Known == nil {
+		steps = append(steps, Step{Question: "is the URL stored under another key?", Answer: fmt.Sprintf("yes, %d times: another part of `key` differs", same)})
+	}
+	if len(others) > 0 {
+		steps = append(steps, Step{Question: "is something stored for the same path?", Answer: "yes: " + strings.Join(others, " ")})
+	}
+	return steps
+}
+
+// explainResponse tells how a response of the origin was judged.
+func (rt *Route) explainResponse(ex *rfc9111.Exchange, f *rfc9111.Freshness) []Step {
+	steps := []Step{{Question: "what did the origin answer?", Answer: fmt.Sprintf("status %d", ex.Status)}}
+	return append(steps, rt.Policy.ExplainStorable(ex, f)...)
+}

@@ -1,0 +1,217 @@
+package httpcache
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/larder-cache/larder/origin"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// bypassTexts has the words of each Bypass.
+var bypassTexts = [...]struct{ sentence, change, clause string }{
+	NotBypassed:   {},
+	BypassMethod:  {"the route does not cache its method", "`methods` names those that it caches; POST needs `key { body }` as well.", "RFC 9110 9.2.3"},
+	BypassUpgrade: {"it asks for another protocol (Upgrade, or CONNECT)", "", "RFC 9110 7.8"},
+	BypassTarget:  {"it asks for no URL that a purge could name", "ask for a path, of a host that a URL can have.", "RFC 9112 3.2"},
+	BypassBody: {
+		"it is a GET or HEAD with a body, or its body is too large for the key or has trailers",
+		"leave the body out; that of a POST or QUERY may have 64 KiB.", "RFC 9110 9.3.1",
+	},
+	BypassConnection:   {"its Connection names fields that are not about the connection", "have the client leave them out of Connection.", "RFC 9110 7.6.1"},
+	BypassOverride:     {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL)", "take the field out (`request_header -NAME`), or put it in the key: `key { header NAME }`.", ""},
+	BypassStore:        {"the store is not open", "the log says why it could not be opened.", ""},
+	BypassCoalesceWait: {"another's fetch had no header in time, or too many wait for it", "`coalesce wait` says how long a request waits.", ""},
+}
+
+// departureTexts has the words for what is not there any more.
+var departureTexts = map[store.EvictionReason]verdictText{
+	store.Capacity:   {"what was stored has been evicted, because the room was needed for others", "a larger budget (`memory`, `disk`) keeps more."},
+	store.Expired:    {"what was stored has expired: its lifetime, its stale windows and `keep` are over", "a longer lifetime, or `keep`, has it stored for longer."},
+	store.Variants:   {"what was stored has been evicted, because the URL has more variants than max_variants", "have the origin vary by less, or raise `max_variants`."},
+	store.PurgedHard: {"what was stored has been purged", ""},
+	store.Removed:    {"what was stored has been removed: the origin has answered 404 or 410 since, or otherwise by another Vary", ""},
+	store.Damaged:    {"what was stored was damaged on disk, and has been deleted", "look after the disk."},
+}
+
+// reasonChanges says for each reason what to change so that a response is stored.
+var reasonChanges = map[rfc9111.Reason]string{
+	rfc9111.ReasonMethod:         "`methods` and `key { body }` let POST be cached.",
+	rfc9111.ReasonPartial:        "ask for the whole once: it answers ranges, too.",
+	rfc9111.ReasonNoStore:        "have the origin leave no-store out; where that cannot be, `ignore Cache-Control` decides as if it had, and `ttl 10m` gives a lifetime.",
+	rfc9111.ReasonRequestNoStore: "`client_directives ignore` has a client's Cache-Control no effect.",
+	rfc9111.ReasonPrivate:        "have the origin say public; where that cannot be, `ignore Cache-Control` decides as if private were not there, and `ttl 10m` gives a lifetime.",
+	rfc9111.ReasonAuthorization:  "have the origin send `Cache-Control: public` if the answer is for all, or put it in the key: `key { header Authorization }`.",
+	rfc9111.ReasonSetCookie:      "`set_cookie strip` stores the response without the cookie.",
+	rfc9111.ReasonVaryStar:       "have the origin name the fields that differ; `ignore Vary` gives one answer to all.",
+	rfc9111.ReasonNoValidator:    "have the origin send an ETag, or a lifetime; `force_ttl 10m` replaces what it says of freshness.",
+	rfc9111.ReasonCookie:         "drop the cookie in front of larder (`request_header -Cookie`), or put it in the key: `key { cookie NAME }`.",
+	rfc9111.ReasonField:          "mend what writes that field.",
+	rfc9111.ReasonContentType:    "have the origin send the Content-Type of the extension, or `deception_guard off`.",
+	rfc9111.ReasonTooLarge:       "raise `max_body`, in the global option as well.",
+	rfc9111.ReasonIncomplete:     "the log of the proxy or the origin says why the body breaks off.",
+	rfc9111.ReasonFull:           "raise `memory` or `disk`; `eviction none` refuses what does not fit.",
+}
+
+// changeFor says what to change so that a response of this status is stored.
+func changeFor(reason rfc9111.Reason, status int) string {
+	switch reason {
+	case rfc9111.ReasonNoLifetime:
+		switch status {
+		case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusPermanentRedirect:
+			return "the origin sends no lifetime: `ttl 10m` would give it one."
+		}
+		return fmt.Sprintf("the origin sends no lifetime: `ttl 10m %d` would give it one.", status)
+	case rfc9111.ReasonStatus:
+		if status >= http.StatusInternalServerError {
+			return "the origin failed; `stale_if_error` answers with what is stored while it does."
+		}
+		return "no rule stores this status, or a page that is stored stands before it."
+	default:
+		return reasonChanges[reason]
+	}
+}
+
+// explainWay is the verdict on a request that goes this way. useless is why what is stored is not
+// used at all, if so.
+func (q *Request) explainWay(way way, useless string) verdictText {
+	ttl := func() string {
+		return max(q.freshness.TTL(q.now), -q.freshness.TTL(q.now)).Truncate(time.Second).String()
+	}
+	switch way.course {
+	case courseHit:
+		return verdictText{"Hit: it is answered from the store, and fresh for another " + ttl() + ".", ""}
+	case courseStale:
+		return verdictText{"Stale hit: it is answered from the store " + ttl() + " past its lifetime, which the request's max-stale accepts.", ""}
+	case courseRefresh:
+		return verdictText{"Stale hit: it is answered from the store " + q.stalenessWords(ttl()) + ", and fetched anew in the background (stale-while-revalidate).", ""}
+	case courseSpare:
+		return verdictText{"Stale hit: it is answered from the store, because the origin is " + standings[way.standing] + ".", standingChanges[way.standing]}
+	case courseRefuse:
+		cause := q.cause(useless)
+		return verdictText{"Refused with 504: the request says only-if-cached, and nothing stored may answer it: " + cause.sentence + ".", cause.change}
+	case courseUnstored:
+		return verdictText{"Miss: the request says no-store, so it is passed on and nothing of it is stored.", reasonChanges[rfc9111.ReasonRequestNoStore]}
+	case courseEvents:
+		return verdictText{"Miss: the client accepts text/event-stream, so it is passed on by itself: each client has a stream of its own.", ""}
+	case courseHitForMiss:
+		cause := q.cause(useless)
+		return verdictText{"Miss (hit-for-miss): the last response to this key could not be shared, so each request is passed on by itself: " + cause.sentence + ".", cause.change}
+	case courseHead:
+		cause := q.cause(useless)
+		return verdictText{"Miss: a HEAD of which nothing is stored is passed on as it is, and stores nothing: " + cause.sentence + ".", "one GET stores the response, which then answers HEAD."}
+	case courseSolo, courseJoin:
+	}
+	return q.explainFetch(way, q.cause(useless))
+}
+
+// stalenessWords says how stale a response is that is answered from.
+func (q *Request) stalenessWords(ttl string) string {
+	if q.found.Severity != store.NotPurged {
+		return "after a soft purge"
+	}
+	return ttl + " past its lifetime"
+}
+
+// explainFetch is the verdict on a request for which the origin is asked.
+func (q *Request) explainFetch(way way, cause verdictText) verdictText {
+	v := verdictText{"Miss: " + cause.sentence, cause.change}
+	if q.found.Entry != nil {
+		v.sentence = "Revalidation: " + cause.sentence
+	}
+	if why, left := q.route.Budget.Outlook(q.now); why != origin.Admitted && why != origin.Failing {
+		v.sentence += "; the origin is " + standingWords(why, left) + ", so the request waits for a place, or gets 503"
+		v.change = standingChanges[why]
+	} else if why == origin.Failing {
+		v.sentence += "; the origin is failing, and asked all the same"
+	}
+	if way.course == courseSolo && q.route.CoalesceOff {
+		v.sentence += "; it is fetched for this request alone (coalesce off)"
+	}
+	v.sentence += "."
+	return v
+}
+
+// standings and standingChanges have the words for how the origin stands.
+var (
+	standings = map[origin.Why]string{
+		origin.Paused: "paused by its Retry-After", origin.Failing: "failing", origin.Busy: "busy",
+	}
+	standingChanges = map[origin.Why]string{
+		origin.Paused:  "the origin has asked to be left alone until then.",
+		origin.Failing: "mend the origin; `backoff` says how often it is asked meanwhile.",
+		origin.Busy:    "`origin { max_concurrent rate queue }` says what the origin can take.",
+	}
+)
+
+// cause tells why what is stored, or is not, does not answer.
+func (q *Request) cause(useless string) verdictText {
+	switch {
+	case q.found.Entry == nil && useless != "":
+		return verdictText{"what is stored is not used, as today's rules would not store it: " + useless, "purge it, or go back to the rules under which it was stored."}
+	case q.found.Entry == nil:
+		return q.whyNothing()
+	case q.withheld == DetailNoPass:
+		return verdictText{
+			"this machine has been without contact to its fleet for longer than `fence`, so the origin has to confirm what is stored",
+			"see that the server of the fleet is reached; `lost serve` answers meanwhile.",
+		}
+	}
+	validity := validityOf(q.found.Severity)
+	ex := exchangeOf(q.found.Entry)
+	steps := q.freshness.ExplainUse(&ex, q.directives, q.arrivedAt(), q.now, validity)
+	rule := strings.TrimPrefix(steps[len(steps)-1].Answer, "no, ")
+	change := "a longer lifetime, or `stale_while_revalidate`, answers from the store for longer."
+	if q.forward == rfc9111.ForwardRequest || q.directives.NoCache {
+		change = "`client_directives ignore` has a client's Cache-Control no effect."
+	} else if q.freshness.NoCache {
+		change = "`force_ttl 10m` replaces what the origin says of freshness."
+	}
+	return verdictText{rule, change}
+}
+
+// explainDecision is the verdict on a request that is answered.
+func (q *Request) explainDecision() verdictText {
+	d := &q.decision
+	v := verdictText{strings.ToUpper(d.Outcome.String()[:1]) + d.Outcome.String()[1:] + ": " + d.words() + ".", ""}
+	switch {
+	case d.Bypass != NotBypassed:
+		v.change = bypassTexts[d.Bypass].change
+	case d.NotStored != rfc9111.Storable:
+		last, _ := q.cache().unstoredReasons.of(q.key)
+		v.change = changeFor(d.NotStored, max(last.status, http.StatusOK))
+	}
+	return v
+}
+
+// words tells a decision.
+func (d *Decision) words() string {
+	var words string
+	switch d.Outcome {
+	case OutcomeHit:
+		words = "from the store, fresh"
+	case OutcomeStale:
+		words = "from the store, stale"
+	case OutcomeRevalidated:
+		words = "from the store, after the origin has confirmed it"
+	case OutcomeMiss:
+		words = "from the origin, for this request"
+	case OutcomeCollapsed:
+		words = "from the origin, by the fetch of another request"
+	case OutcomeBypass:
+		words = "from the origin: " + bypassTexts[d.Bypass].sentence
+	case OutcomeCount:
+	}
+	switch {
+	case d.NotStored != rfc9111.Storable:
+		words += ", and not stored: " + d.NotStored.Sentence()
+	case d.Detail != NoDetail:
+		words += " (" + d.Detail.String() + ")"
+	case d.Outcome == OutcomeMiss:
+		words += ", and stored if it comes whole"
+	}
+	return words
+}

@@ -1,0 +1,58 @@
+package httpcache
+
+import (
+	"net/http"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// unstoredReasons remembers why the last response of a key was not stored, for those who ask why
+// nothing is. Only requests that reach the origin write into it.
+type unstoredReasons struct {
+	known *lru.Cache[store.Key, unstoredReason]
+}
+
+// unstoredReason is one of them.
+type unstoredReason struct {
+	reason rfc9111.Reason
+	status int // of the response
+	at     time.Time
+}
+
+// maxUnstoredReasons bounds how many keys are remembered. One takes about 200 bytes.
+const maxUnstoredReasons = 1 << 14
+
+func newUnstoredReasons() *unstoredReasons {
+	known, err := lru.New[store.Key, unstoredReason](maxUnstoredReasons)
+	if err != nil {
+		panic(err) // only a size of zero is an error
+	}
+	return &unstoredReasons{known}
+}
+
+func (u *unstoredReasons) note(key store.Key, reason rfc9111.Reason, status int) {
+	if reason != rfc9111.Storable {
+		u.known.Add(key, unstoredReason{reason, status, time.Now()})
+	}
+}
+
+// countNotStored counts a response that is not stored, and remembers why.
+func (x *Fetch) countNotStored(reason rfc9111.Reason) {
+	x.cache.metrics.NotStored(reason, x)
+	x.cache.unstoredReasons.note(x.key, reason, x.writer.status)
+}
+
+// countNotStored does so of one that is passed on with this status.
+func (q *Request) countNotStored(reason rfc9111.Reason, status int) {
+	q.cache().metrics.NotStored(reason, q)
+	if q.r.Method != http.MethodHead { // that to GET may differ
+		q.cache().unstoredReasons.note(q.key, reason, status)
+	}
+}
+
+// of returns the last reason. Asking does not count as a use.
+func (u *unstoredReasons) of(key store.Key) (unstoredReason, bool) { return u.known.Peek(key) }
