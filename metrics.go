@@ -10,20 +10,28 @@ import (
 	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/rfc9111"
-	"github.com/larder-cache/larder/store"
 )
+
+// defaultZone is the zone of what the configuration says of none.
+const defaultZone = "default"
 
 // collectors are the process's metrics. Caddy makes a new registry for each configuration. So they
 // are made once and registered in each, and a reload loses no count. No label carries a key, URL,
 // host or tag.
-var collectors = newMetrics()
+var collectors = newMetrics(defaultZone)
 
-// metrics are the counts of the process.
+// metrics are the counts of a zone. Those of origins and of the fleet are the process's.
 type metrics struct {
 	requests      [httpcache.OutcomeCount]prometheus.Counter
 	requestsVec   *prometheus.CounterVec
+	sent          [httpcache.OutcomeCount]prometheus.Counter
+	sentVec       *prometheus.CounterVec
+	stale         map[httpcache.Detail]prometheus.Counter
+	staleVec      *prometheus.CounterVec
 	notStoredVec  *prometheus.CounterVec
 	reasons       map[rfc9111.Reason]prometheus.Counter
+	fetches       [httpcache.FetchKindCount][httpcache.FetchResultCount]prometheus.Counter
+	fetchesVec    *prometheus.CounterVec
 	purged        *prometheus.CounterVec
 	fetchDuration prometheus.Histogram
 	purgeWait     prometheus.Histogram
@@ -38,56 +46,77 @@ type metrics struct {
 	leasesVec         *prometheus.CounterVec
 }
 
-func newMetrics() *metrics {
-	const namespace, subsystem = "caddy", moduleName
+func newMetrics(zone string) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
-		}, labels)
+		return prometheus.NewCounterVec(prometheus.CounterOpts(options(zone, name, help)), labels)
 	}
 	m := &metrics{
 		requestsVec:  counter("requests_total", "Requests by how they were answered.", "outcome"),
+		sentVec:      counter("response_bytes_total", "Bytes of response bodies that clients were sent, by how their requests were answered.", "outcome"),
+		staleVec:     counter("stale_total", "Requests that were answered with a stale response, by what allowed it.", "cause"),
 		notStoredVec: counter("not_stored_total", "Responses from the origin that were not stored, by reason.", "reason"),
+		fetchesVec:   counter("fetches_total", "Requests to the origin, by why it was asked and what came of it.", "kind", "result"),
 		purged:       counter("purged_total", "Selectors of purges that were carried out, by kind.", "selector"),
-		fetchDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "fetch_duration_seconds",
-			Help:    "Time from the start of a fetch to the end of its response.",
-			Buckets: prometheus.DefBuckets,
-		}),
-		purgeWait: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "purge_wait_seconds",
-			Help:    "Time until a purge held on every node of the fleet.",
-			Buckets: []float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 60},
-		}),
-		originWaiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "origin_waiting",
-			Help: "Requests that wait for a place at an origin.",
-		}, []string{"origin"}),
+		fetchDuration: prometheus.NewHistogram(histogram(zone, "fetch_duration_seconds",
+			"Time from the start of a fetch to the end of its response. What is passed on is not among them.", prometheus.DefBuckets)),
+		purgeWait: prometheus.NewHistogram(histogram(zone, "purge_wait_seconds",
+			"Time until a purge held on every node of the fleet.",
+			[]float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 60})),
+		originWaiting: prometheus.NewGaugeVec(prometheus.GaugeOpts(
+			options(zone, "origin_waiting", "Requests that wait for a place at an origin.")), []string{"origin"}),
 		originRefused: counter("origin_refused_total", "Requests that did not go to an origin, by why.", "origin", "why"),
-		reasons:       make(map[rfc9111.Reason]prometheus.Counter),
 
 		sharedRequestsVec: counter("shared_requests_total", "Requests to the server that the fleet shares, by what was asked for and what came of it.", "op", "outcome"),
-		sharedSecondsVec: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "shared_seconds",
-			Help:    "Time that requests to the server of the fleet took.",
-			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5},
-		}, []string{"op"}),
+		sharedSecondsVec: prometheus.NewHistogramVec(histogram(zone, "shared_seconds",
+			"Time that requests to the server of the fleet took.",
+			[]float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5}), []string{"op"}),
 		leasesVec: counter("leases_total", "Fetches that asked to be the fleet's only one, by how they went on.", "outcome"),
 	}
+	m.resolve()
+	m.resolveShared()
+	return m
+}
+
+// options are those of the metric with this name in a zone.
+func options(zone, name, help string) prometheus.Opts {
+	return prometheus.Opts{
+		Namespace: "caddy", Subsystem: moduleName, Name: name, Help: help, ConstLabels: prometheus.Labels{"zone": zone},
+	}
+}
+
+func histogram(zone, name, help string, buckets []float64) prometheus.HistogramOpts {
+	o := options(zone, name, help)
+	return prometheus.HistogramOpts{
+		Namespace: o.Namespace, Subsystem: o.Subsystem, Name: o.Name, Help: o.Help, ConstLabels: o.ConstLabels, Buckets: buckets,
+	}
+}
+
+// resolve finds the counters once, because to find one costs more than to count. So each is there
+// from the start, as 0.
+func (m *metrics) resolve() {
 	for o := range httpcache.OutcomeCount {
 		m.requests[o] = m.requestsVec.WithLabelValues(o.String())
+		m.sent[o] = m.sentVec.WithLabelValues(o.String())
 	}
+	m.stale = map[httpcache.Detail]prometheus.Counter{httpcache.NoDetail: m.staleVec.WithLabelValues("max-stale")}
+	for _, d := range []httpcache.Detail{httpcache.DetailSWR, httpcache.DetailSIE, httpcache.DetailOriginBusy} {
+		m.stale[d] = m.staleVec.WithLabelValues(d.String())
+	}
+	for kind := range httpcache.FetchKindCount {
+		for result := range httpcache.FetchResultCount {
+			m.fetches[kind][result] = m.fetchesVec.WithLabelValues(kind.String(), result.String())
+		}
+	}
+	m.reasons = make(map[rfc9111.Reason]prometheus.Counter)
 	for _, reason := range rfc9111.Reasons() {
 		m.reasons[reason] = m.notStoredVec.WithLabelValues(reason.String())
 	}
 	for _, kind := range []string{"tag", "url", "prefix", "host", "all"} {
 		m.purged.WithLabelValues(kind)
 	}
-	m.resolveShared()
-	return m
 }
 
-// resolveShared finds the counters of a fleet once, as newMetrics does with the others.
+// resolveShared finds the counters of a fleet.
 func (m *metrics) resolveShared() {
 	for op := range fleet.OpCount {
 		m.sharedSeconds[op] = m.sharedSecondsVec.WithLabelValues(op.String())
@@ -103,7 +132,8 @@ func (m *metrics) resolveShared() {
 // register registers the counts in the registry of a new configuration, and what is read of the
 // store.
 func (m *metrics) register(registry prometheus.Registerer, ofStore *storeCollector) error {
-	return registerAll(registry, m.requestsVec, m.notStoredVec, m.purged, m.fetchDuration, m.originWaiting, m.originRefused, ofStore)
+	return registerAll(registry, m.requestsVec, m.sentVec, m.staleVec, m.notStoredVec, m.fetchesVec, m.purged, m.fetchDuration,
+		m.originWaiting, m.originRefused, ofStore)
 }
 
 // registerShared registers what is counted where there is a fleet.
@@ -121,11 +151,29 @@ func registerAll(registry prometheus.Registerer, collectors ...prometheus.Collec
 }
 
 // Request implements httpcache.Metrics.
-func (m *metrics) Request(q *httpcache.Request) { m.requests[q.Decision().Outcome].Inc() }
+func (m *metrics) Request(q *httpcache.Request) {
+	d := q.Decision()
+	m.requests[d.Outcome].Inc()
+	m.sent[d.Outcome].Add(float64(q.Sent()))
+	if d.Outcome == httpcache.OutcomeStale {
+		m.countStale(d.Detail)
+	}
+}
+
+// countStale counts a stale answer. One of which there is nothing else to say is what the client
+// has asked for, by max-stale.
+func (m *metrics) countStale(detail httpcache.Detail) {
+	c := m.stale[detail]
+	if c == nil {
+		c = m.stale[httpcache.NoDetail]
+	}
+	c.Inc()
+}
 
 // FetchDone implements httpcache.Metrics. What is passed on is not among the durations: an event
 // stream is open for hours.
 func (m *metrics) FetchDone(kind httpcache.FetchKind, result httpcache.FetchResult, took time.Duration, _ httpcache.Subject) {
+	m.fetches[kind][result].Inc()
 	if kind != httpcache.FetchPass && result != httpcache.FetchRefused {
 		m.fetchDuration.Observe(took.Seconds())
 	}
@@ -197,71 +245,4 @@ func read(c prometheus.Counter) uint64 {
 		return 0
 	}
 	return uint64(metric.GetCounter().GetValue())
-}
-
-// storeCollector reads the state of the running store when it is scraped.
-type storeCollector struct {
-	stats   func() (store.Stats, bool) // false while no store runs
-	fetches func() int                 // under way
-	node    func() *node               // nil without a fleet
-}
-
-var (
-	entriesDesc   = storeDesc("entries", "Stored responses.", "tier")
-	bytesDesc     = storeDesc("bytes", "Bytes that count against the budget.", "tier")
-	evictionsDesc = storeDesc("evictions_total", "Responses that left a tier, by reason.", "tier", "reason")
-	errorsDesc    = storeDesc("errors_total", "Failures of a tier, damaged records included.", "tier")
-	inFlightDesc  = storeDesc("in_flight", "Fetches under way.")
-
-	sharedStateDesc = storeDesc("shared_state", "1 for how this node stands to its fleet, 0 for the other states.", "state")
-	sharedLagDesc   = storeDesc("shared_lag_seconds", "For how long this node has not been known to have applied every purge.")
-	fleetNodesDesc  = storeDesc("fleet_nodes", "Nodes of the fleet.")
-)
-
-func storeDesc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName("caddy", moduleName, name), help, labels, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (*storeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		entriesDesc, bytesDesc, evictionsDesc, errorsDesc, inFlightDesc, sharedStateDesc, sharedLagDesc, fleetNodesDesc,
-	} {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(c.fetches()))
-	c.collectFleet(ch)
-	s, ok := c.stats()
-	if !ok {
-		return
-	}
-	for tier, t := range map[store.Tier]store.TierStats{store.MemoryTier: s.Memory, store.DiskTier: s.Disk} {
-		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), tier.String())
-		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(t.Bytes), tier.String())
-		ch <- prometheus.MustNewConstMetric(errorsDesc, prometheus.CounterValue, float64(s.Errors[tier]), tier.String())
-	}
-	for _, e := range s.Evictions {
-		ch <- prometheus.MustNewConstMetric(evictionsDesc, prometheus.CounterValue, float64(e.Count), e.Tier.String(), e.Reason.String())
-	}
-}
-
-func (c *storeCollector) collectFleet(ch chan<- prometheus.Metric) {
-	n := c.node()
-	if n == nil {
-		return
-	}
-	s := n.Stats()
-	for _, condition := range fleet.Conditions {
-		value := 0.0
-		if condition == s.Condition {
-			value = 1
-		}
-		ch <- prometheus.MustNewConstMetric(sharedStateDesc, prometheus.GaugeValue, value, condition.String())
-	}
-	ch <- prometheus.MustNewConstMetric(sharedLagDesc, prometheus.GaugeValue, s.Lag.Seconds())
-	ch <- prometheus.MustNewConstMetric(fleetNodesDesc, prometheus.GaugeValue, float64(s.Nodes))
 }

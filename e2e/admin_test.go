@@ -101,8 +101,8 @@ func TestMetrics(t *testing.T) {
 	}
 	text := in.scrape()
 	for _, name := range []string{
-		`caddy_larder_entries{tier="memory"} 1`, `caddy_larder_entries{tier="disk"}`, `caddy_larder_bytes{tier="memory"}`,
-		`caddy_larder_bytes{tier="disk"}`, `caddy_larder_evictions_total{reason=`, `caddy_larder_fetch_duration_seconds_bucket{le=`,
+		`caddy_larder_entries{tier="memory",zone="default"} 1`, `caddy_larder_entries{tier="disk",`, `caddy_larder_bytes{tier="memory",`,
+		`caddy_larder_bytes{tier="disk",`, `caddy_larder_evictions_total{reason=`, `caddy_larder_fetch_duration_seconds_bucket{zone="default",le=`,
 	} {
 		if !strings.Contains(text, name) {
 			t.Errorf("no %s", name)

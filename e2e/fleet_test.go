@@ -244,9 +244,10 @@ func TestFleetOfTwo(t *testing.T) {
 		t.Errorf("caddy larder fleet:\n%s", table)
 	}
 	for _, series := range []string{
-		`caddy_larder_shared_state{state="held"} 1`, `caddy_larder_shared_state{state="lost"} 0`, "caddy_larder_fleet_nodes 2",
-		`caddy_larder_purge_wait_seconds_count 1`, `caddy_larder_shared_requests_total{op="get",outcome="hit"}`,
-		`caddy_larder_leases_total{outcome="taken"}`, `caddy_larder_shared_seconds_count{op="get"}`, "caddy_larder_shared_lag_seconds",
+		`caddy_larder_shared_state{state="held",zone="default"} 1`, `caddy_larder_shared_state{state="lost",zone="default"} 0`,
+		`caddy_larder_fleet_nodes{zone="default"} 2`,
+		`caddy_larder_purge_wait_seconds_count{zone="default"} 1`, `caddy_larder_shared_requests_total{op="get",outcome="hit",zone="default"}`,
+		`caddy_larder_leases_total{outcome="taken",zone="default"}`, `caddy_larder_shared_seconds_count{op="get",zone="default"}`, "caddy_larder_shared_lag_seconds",
 	} {
 		if !strings.Contains(b.metrics(), "\n"+series) {
 			t.Errorf("no %s among the metrics", series)

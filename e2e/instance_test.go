@@ -395,12 +395,18 @@ func (in *instance) scrape() string {
 	return string(body)
 }
 
-// metric is the value of one series, 0 if there is none.
+// inZone adds the label that every metric of Larder's has to the others, which come before it.
+func inZone(labels string) string {
+	if labels != "" {
+		labels += ","
+	}
+	return "{" + labels + `zone="default"}`
+}
+
+// metric is the value of one series, 0 if there is none. Its zone is not among labels.
 func (in *instance) metric(name, labels string) float64 {
 	in.t.Helper()
-	if labels != "" {
-		name += "{" + labels + "}"
-	}
+	name += inZone(labels)
 	for line := range strings.Lines(in.scrape()) {
 		if value, found := strings.CutPrefix(line, name+" "); found {
 			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
@@ -413,13 +419,13 @@ func (in *instance) metric(name, labels string) float64 {
 	return 0
 }
 
-// series is the value of a series that has to exist.
+// series is the value of a series that has to exist. Its zone is not among its labels.
 func (in *instance) series(name string) float64 {
 	in.t.Helper()
-	if !strings.Contains(in.scrape(), "\n"+name+" ") {
+	bare, labels, _ := strings.Cut(strings.TrimSuffix(name, "}"), "{")
+	if !strings.Contains(in.scrape(), "\n"+bare+inZone(labels)+" ") {
 		in.t.Errorf("no series %s", name)
 	}
-	bare, labels, _ := strings.Cut(strings.TrimSuffix(name, "}"), "{")
 	return in.metric(bare, labels)
 }
 

@@ -29,6 +29,8 @@ type EvictionCount struct {
 type Stats struct {
 	// Memory and Disk describe the tiers.
 	Memory, Disk TierStats
+	// FileBytes is the size of the disk tier's file; 0 while there is none open.
+	FileBytes int64
 	// Queue is what waits to be written to disk, in bytes.
 	Queue int64
 	// PurgesPending is how many purges have taken effect but are not swept yet.

@@ -212,7 +212,10 @@ func (s *Store) Stats() Stats {
 		st.Disk = TierStats{
 			Entries: s.disk.entries.Load(), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
 		}
-		if s.isOpen() && !s.disk.up.Load() {
+		switch up := s.disk.up.Load(); {
+		case up:
+			st.FileBytes = s.disk.size.Load()
+		case s.isOpen():
 			st.Disk.State = "failed"
 		}
 	}
