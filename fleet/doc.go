@@ -21,7 +21,7 @@
 //	node                 gives passes; no clock, no deeds   node.go
 //	waiting, sightings   what a purge waits for; likewise   ack.go
 //	act, perform         do what node leaves to do          run.go, apply.go
-//	beat, read           talk to the server                 run.go
+//	beat, read, ask      talk to the server                 run.go
 //	Purge, Invalidate    append                             purge.go, invalidate.go
 //
 // # Terms
@@ -35,7 +35,8 @@
 // That holds while the log only grows. Somebody may put the server's keys back to an older state
 // under it (a backup that is loaded, RESTORE), and then generations of the term are given twice. So
 // each record has a random ID, and each call of a node says which record it has applied last and
-// which of its beats was replied to last (node.place). The server begins a new epoch where it has
+// which of its beats was replied to last (node.place). A call that reads ahead says which record it
+// goes on from (Fleet.placeAhead). The server begins a new epoch where it has
 // not got the one or the other (Log), and every node reads a new epoch's log from its beginning.
 //
 // # The argument
@@ -100,6 +101,11 @@
 //     was asked for before the node learned of its own, and promises go with their term.
 //   - The log was trimmed past N, or may have been: Read returns the State of the same moment, in
 //     which node.read sees it, and N's caches are suspect before it acknowledges anything.
+//   - N reads ahead while it applies what came before, and the log is another one by then. That
+//     call has named the last record of the reply before, so the server has compared it, as if N
+//     had applied it: what comes is of the log that has it, or N learns of a new epoch. node.read
+//     takes the reply only where N has applied just so far, and node.heard takes none of another
+//     term that was asked for before N learned of its own.
 //   - P was removed from the log before N has read it. Generations of a term have no gaps
 //     (node.follows): N's caches are suspect, and its floor is above the gap, before it
 //     acknowledges anything. The node of P has not seen it come back, and appends it again.

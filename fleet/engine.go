@@ -26,8 +26,8 @@ type Engine interface {
 // a mark, which may leave a gap. It is below 2^53. 0 comes before all records.
 type Generation uint64
 
-// Place is what a node knows to be in a term: the newest record that it has applied, and its own
-// last beat. The zero value is none.
+// Place is what a node knows to be in a term: the newest record that it has applied, or has read
+// and is about to apply, and its own last beat. The zero value is none.
 type Place struct {
 	Epoch      string
 	Mark       Generation // of the newest mark then

@@ -27,3 +27,5 @@ func (f *Fleet) WhenHeld(held func()) {
 		return clock()
 	}
 }
+
+const ReadLimit = readLimit

@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,46 @@ func TestALogThatIsPutBackWhileItIsAppendedTo(t *testing.T) {
 		back()
 		if <-done; node.caches.purged("other") == 0 || node.caches.purged("t") == 0 {
 			t.Errorf("a purge was answered that the node has not applied: %+v", node.caches.purges)
+		}
+	})
+}
+
+// TestALogThatIsPutBackWhileItIsRead: what a node reads ahead, while it applies what came before,
+// goes on from that in the same log. Otherwise it would never hear of what stands in its place.
+func TestALogThatIsPutBackWhileItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		engines := server.Clients(2)
+		writer := fleet.New(fleet.Options{Engine: engines[1], Caches: &caches{}, Logger: slog.New(slog.DiscardHandler)})
+		appendTags := func(name string, n int) {
+			for i := range n {
+				data := writer.Encode(fleet.Purge{Selectors: store.Selectors{Tags: []string{fmt.Sprint(name, i)}}, Severity: store.Hard})
+				if _, err := engines[1].Append(t.Context(), fleet.Place{}, data, 0); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		appendTags("kept", 22*fleet.ReadLimit/10)
+		back := server.PutBack()
+		appendTags("lost", 22*fleet.ReadLimit/10)
+		reads := 0
+		server.SetFault(func(c fleettest.Call) (none fleettest.Fault) {
+			switch {
+			case c.Client > 0:
+			case c.Method == "Beat": // it says what had been applied before
+				return fleettest.Fault{Delay: time.Second}
+			case c.Method == "Read":
+				if reads++; reads == 4 { // two have been applied, and one is
+					back()
+					appendTags("new", 17*fleet.ReadLimit/10) // all of which this call brings
+				}
+			}
+			return none
+		})
+		node := start(t, server, 1, func(_ int, o *fleet.Options) { o.Engine = engines[0] })[0]
+		time.Sleep(fence)
+		if !node.Pass() || node.caches.purged("lost0") == 0 || node.caches.purged("new0") == 0 {
+			t.Errorf("pass %v, after %d reads: %+v", node.Pass(), reads, node.Stats())
 		}
 	})
 }

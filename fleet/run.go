@@ -10,8 +10,8 @@ import (
 
 const (
 	// readLimit is how many records are read at once. With records of usual size that is 50 KiB.
-	readLimit = 512
-	readWait  = time.Second
+	readLimit       = 512
+	longestReadWait = time.Second
 
 	shortestCall = 500 * time.Millisecond
 
@@ -62,6 +62,27 @@ func (f *Fleet) place() Place {
 	return f.placeOfNode()
 }
 
+// placeAndApplied is place, and how far that is.
+func (f *Fleet) placeAndApplied() (Place, Generation) {
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	return f.placeOfNode(), f.node.applied
+}
+
+// placeAhead is place when a reply has been applied. current is false where it will not be, or
+// brings another term.
+func (f *Fleet) placeAhead(r *reading) (has Place, current bool) {
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	has = f.placeOfNode()
+	last := len(r.records) - 1
+	if last < 0 || f.node.applied != r.after || f.node.back != "" || f.node.term() != r.state.term() {
+		return has, false
+	}
+	has.Generation, has.ID = r.records[last].Generation, r.records[last].ID
+	return has, true
+}
+
 // placeOfNode is place where the lock is held.
 func (f *Fleet) placeOfNode() Place {
 	p := f.node.place()
@@ -83,9 +104,10 @@ func (f *Fleet) self() (Place, Node) {
 // read follows the log.
 func (f *Fleet) read() {
 	pause := f.newBackoff()
+	var next progression
 	for f.ctx.Err() == nil {
-		err := f.readOnce()
-		if errors.Is(err, errNoLog) && pause.now == 0 {
+		var err error
+		if next, err = f.readOnce(next); errors.Is(err, errNoLog) && pause.now == 0 {
 			f.log.Warn("the log of the fleet is not what Larder writes: remove its keys, or give the fleet another name",
 				slog.Any("error", err))
 		}
@@ -101,37 +123,80 @@ func (f *Fleet) read() {
 // end.
 var errNoLog = errors.New("records that are not in order, or none where there should be some")
 
-func (f *Fleet) readOnce() error {
-	wait := min(readWait, f.options.Fence/2)
-	ctx, cancel := context.WithTimeout(f.ctx, wait+max(f.options.Fence/2, shortestCall))
-	defer cancel()
-	f.acting.Lock()
-	after, has := f.node.applied, f.placeOfNode()
-	f.acting.Unlock()
-	asked := f.clock()
-	records, state, err := f.engine.Read(ctx, has, after, readLimit, wait)
-	came := f.clock()
-	if err != nil {
-		return err
+// reading is a call for the records after a generation, and its reply.
+type reading struct {
+	after       Generation
+	asked, came time.Duration
+	records     []Record
+	state       State
+	err         error
+	done        chan struct{} // closed when the reply is there
+}
+
+// progression is what is under way while a node reads on: the call for what follows, and the disk
+// with what was applied before.
+type progression struct {
+	ahead  *reading // nil: there is no more
+	behind []waitFunc
+}
+
+// ask begins to read after a generation. has is the record there.
+func (f *Fleet) ask(has Place, after Generation) *reading {
+	r := &reading{after: after, asked: f.clock(), done: make(chan struct{})}
+	f.running.Go(func() {
+		defer close(r.done)
+		ctx, cancel := context.WithTimeout(f.ctx, f.readWait()+max(f.options.Fence/2, shortestCall))
+		defer cancel()
+		r.records, r.state, r.err = f.engine.Read(ctx, has, after, readLimit, f.readWait())
+		r.came = f.clock()
+	})
+	return r
+}
+
+// readWait is how long the server waits for a record where there is none.
+func (f *Fleet) readWait() time.Duration { return min(longestReadWait, f.options.Fence/2) }
+
+// last is the newest record of a reply, more whether the log had more then.
+func (r *reading) last() (last Generation, more bool) {
+	if n := len(r.records); n > 0 {
+		last = r.records[n-1].Generation
+		return last, last < r.state.Tail
+	}
+	return r.after, false
+}
+
+// readOnce applies what a call has read. Where there is more it is asked for meanwhile. The node
+// takes no reply but one that goes on where it is.
+func (f *Fleet) readOnce(was progression) (next progression, err error) {
+	r := was.ahead
+	if r == nil {
+		r = f.ask(f.placeAndApplied())
+	}
+	if <-r.done; r.err != nil {
+		return next, r.err
+	}
+	last, more := r.last()
+	if has, current := f.placeAhead(r); current && more {
+		next.ahead = f.ask(has, last)
 	}
 	on := true
-	counted := f.act(func() todo {
+	next.behind = f.act(func() todo {
 		term := f.node.term()
-		do := f.node.read(asked, came, after, records, state)
-		on = came-asked >= wait/2 || do.upTo != after || f.node.term() != term
+		do := f.node.read(r.asked, r.came, r.after, r.records, r.state)
+		on = r.came-r.asked >= f.readWait()/2 || do.upTo != r.after || f.node.term() != term
 		return do
 	})
 	if !on {
-		return errNoLog
+		return progression{}, errNoLog
 	}
-	if last := len(records) - 1; last >= 0 && records[last].Generation < state.Tail && !f.Pass() {
-		// There is more to come, and no purge waits for this node any longer than for a disk: what
-		// was applied should not gather in memory.
-		for _, wait := range counted {
+	if more && !f.Pass() {
+		// No purge waits for this node any longer than for a disk, and what was applied should not
+		// gather in memory.
+		for _, wait := range was.behind {
 			_, _ = wait(f.ctx) // the caches report an error themselves
 		}
 	}
-	return nil
+	return next, nil
 }
 
 // act tells the node something, and does what that leaves to do.

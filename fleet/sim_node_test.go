@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/binary"
+	"errors"
 	"strconv"
 	"time"
 
@@ -189,24 +190,53 @@ func (n *simNode) beatAtOnce() {
 	}, func() {})
 }
 
+// simReading is a reading: what is to be done with the reply is done when both are there.
+type simReading struct {
+	reading
+	over bool
+	then func()
+}
+
 // read is Fleet.read.
-func (n *simNode) read() {
-	after, has, asked := n.f.node.applied, n.f.placeOfNode(), n.f.clock()
-	var records []Record
-	var state State
-	reply := func() {
-		came := n.f.clock()
-		n.after(n.step(), func() {
-			n.act(func() todo { return n.f.node.read(asked, came, after, records, state) })
-			n.then(n.read)
-		})
+func (n *simNode) read() { n.take(n.ask(n.f.placeOfNode(), n.f.node.applied)) }
+
+// take is Fleet.readOnce, and goes on from there.
+func (n *simNode) take(r *simReading) {
+	if !r.over {
+		r.then = func() { n.take(r) }
+		return
+	}
+	if r.err != nil {
+		n.after(simFence/20, n.read)
+		return
+	}
+	next := n.read
+	last, more := r.last()
+	if has, current := n.f.placeAhead(&r.reading); current && more {
+		ahead := n.ask(has, last)
+		next = func() { n.take(ahead) }
+	}
+	n.after(n.step(), func() {
+		n.act(func() todo { return n.f.node.read(r.asked, r.came, r.after, r.records, r.state) })
+		n.then(next)
+	})
+}
+
+// ask is Fleet.ask.
+func (n *simNode) ask(has Place, after Generation) *simReading {
+	r := &simReading{reading: reading{after: after, asked: n.f.clock()}}
+	over := func(err error) {
+		r.over, r.err, r.came = true, err, n.f.clock()
+		if r.then != nil {
+			r.then()
+		}
 	}
 	n.callWaiting(func(done func()) {
 		server := &n.sim.server
 		waited := false
 		var try func()
 		try = func() {
-			if records, state = server.read(has, after); len(records) > 0 || state.Tail > after || waited {
+			if r.records, r.state = server.read(has, after); len(r.records) > 0 || r.state.Tail > after || waited {
 				done()
 				done = func() {}
 			} else {
@@ -215,8 +245,11 @@ func (n *simNode) read() {
 		}
 		n.sim.at(n.sim.now+2*simFence/5, func() { waited = true; try() })
 		try()
-	}, reply, func() { n.after(simFence/20, n.read) }, simFence*3/5)
+	}, func() { over(nil) }, func() { over(errReadLost) }, simFence*3/5)
+	return r
 }
+
+var errReadLost = errors.New("no reply in time")
 
 // act is Fleet.act, in steps.
 func (n *simNode) act(told func() todo) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,4 +126,37 @@ func BenchmarkReadWakesUp(b *testing.B) {
 		took = append(took, (<-at).Sub(begun))
 	}
 	percentiles(b, took)
+}
+
+// BenchmarkReadAll is reading a log of 100,000 records, as a node does that joins.
+func BenchmarkReadAll(b *testing.B) {
+	const n = 100_000
+	e := newServer(b).open(b)
+	begin := stateOfLog(b, e).Tail
+	var appending sync.WaitGroup
+	for range 64 {
+		appending.Go(func() {
+			for range n / 64 {
+				if _, err := e.Append(b.Context(), fleet.Place{}, make([]byte, 60), 0); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	appending.Wait()
+	for b.Loop() {
+		got := 0
+		for after := begin; ; {
+			records, _, err := e.Read(b.Context(), fleet.Place{}, after, 4096, 0)
+			must(b, err)
+			if len(records) == 0 {
+				break
+			}
+			got += len(records)
+			after = records[len(records)-1].Generation
+		}
+		if got != n/64*64 {
+			b.Fatalf("%d records", got)
+		}
+	}
 }

@@ -34,7 +34,7 @@
 //	ACL SETUSER larder on >password resetkeys resetchannels -@all
 //	  ~{larder:1:larder}:* ~larder:1:larder:* &larder:1:larder:w:*
 //	  +eval +evalsha +time +info +ping +select +wait +publish +subscribe +unsubscribe +punsubscribe
-//	  +sunsubscribe +discard +get +getrange +strlen +memory|usage +set +unlink +del +exists
+//	  +sunsubscribe +multi +exec +discard +get +getrange +strlen +memory|usage +set +unlink +del +exists
 //	  +pexpire +pttl
 //	  +hget +hset +hmget +hgetall +hkeys +hlen +hdel +xadd +xlen +xrange +xread +xinfo|stream
 //

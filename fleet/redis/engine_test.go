@@ -66,6 +66,54 @@ func TestReadsAreBounded(t *testing.T) {
 	}
 }
 
+// TestManyRecordsAreReadAtOnce: a log is read with few calls, also by a user who may not MULTI, and
+// from a server that is full.
+func TestManyRecordsAreReadAtOnce(t *testing.T) {
+	t.Parallel()
+	const n, limit = 3000, 1000
+	for name, tt := range map[string]struct {
+		hinder func(s *server)
+		most   int // calls
+	}{
+		"as a rule": {func(*server) {}, n/limit + 1},
+		"MULTI is not allowed": {func(s *server) {
+			s.do("ACL", "SETUSER", "default", "-multi")
+		}, n/someRecords + 2},
+		"full": {func(s *server) {
+			s.do("CONFIG", "SET", "maxmemory", "1mb")
+		}, n/someRecords + 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			e := s.open(t)
+			after := stateOfLog(t, e).Tail
+			for i := range n {
+				_, err := e.Append(within(t), fleet.Place{}, fmt.Append(nil, i), 0)
+				must(t, err)
+			}
+			tt.hinder(s)
+			read, calls := 0, 0
+			for ; read < n; calls++ {
+				records, state, err := e.Read(within(t), fleet.Place{}, after, limit, 0)
+				must(t, err)
+				if len(records) == 0 || len(records) > limit || state.Tail < after+fleet.Generation(len(records)) {
+					t.Fatalf("%d records at %+v", len(records), state)
+				}
+				for _, r := range records {
+					if after++; r.Generation != after || string(r.Data) != fmt.Sprint(read) || len(r.ID) != 8 {
+						t.Fatalf("record %d is %+v", read, r)
+					}
+					read++
+				}
+			}
+			if calls > tt.most {
+				t.Errorf("%d calls, want %d at most", calls, tt.most)
+			}
+		})
+	}
+}
+
 // copied copies keys, and returns a function that puts the copies in their place.
 func (s *server) copied(keys ...string) (back func()) {
 	for _, key := range keys {

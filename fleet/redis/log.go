@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -64,77 +62,6 @@ func (e *Engine) Leave(ctx context.Context, id string) error {
 		return c.Do(context.Background(), c.B().Hdel().Key(e.nodes).Field("n:"+id).Build()).AsInt64()
 	})
 	return err
-}
-
-// Read implements fleet.Log.
-func (e *Engine) Read(ctx context.Context, has fleet.Place, after fleet.Generation, limit int, wait time.Duration) (
-	[]fleet.Record, fleet.State, error,
-) {
-	now, err := e.readNow(ctx, has, after, limit)
-	if err != nil || len(now.records) > 0 || now.state.Tail > after || wait <= 0 {
-		return now.records, now.state, err
-	}
-	if err := e.grown(ctx, now.state.Tail, wait); err != nil {
-		return nil, fleet.State{}, err
-	}
-	now, err = e.readNow(ctx, has, after, limit)
-	return now.records, now.state, err
-}
-
-// reading is records with the state of the log in the moment at which they were read.
-type reading struct {
-	records []fleet.Record
-	state   fleet.State
-}
-
-func (e *Engine) readNow(ctx context.Context, has fleet.Place, after fleet.Generation, limit int) (reading, error) {
-	args := e.args(has, strconv.FormatUint(uint64(after), 10), strconv.Itoa(max(1, limit)))
-	return call(ctx, e.small, func(c rueidis.Client) (reading, error) {
-		parts, err := scriptRead.run(context.Background(), c, e.control(), args).ToArray()
-		if err != nil {
-			return reading{}, err
-		}
-		if len(parts) != 2 {
-			return reading{}, errReply
-		}
-		state, err := stateOf(parts[0], nil)
-		if err != nil {
-			return reading{}, err
-		}
-		entries, err := parts[1].AsXRange()
-		if err != nil {
-			return reading{}, err
-		}
-		records, err := recordsOf(entries)
-		return reading{records, state}, err
-	})
-}
-
-// grown waits until the log has a record of a generation after the tail, or for as long as wait. It
-// has a connection of its own: on one that others use they would wait with it.
-func (e *Engine) grown(ctx context.Context, tail fleet.Generation, wait time.Duration) error {
-	client, err := e.small.get(ctx)
-	if err != nil {
-		return named(err)
-	}
-	waiting, cancel := e.waiting(ctx, wait)
-	defer cancel()
-	err = client.Do(waiting, client.B().Xread().Count(1).Block(milliseconds(wait)).
-		Streams().Key(e.log).Id(lastOf(tail)).Build()).Error()
-	switch {
-	case err == nil, rueidis.IsRedisNil(err):
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case e.life.Err() != nil:
-		return errClosed
-	}
-	return named(err)
-}
-
-// lastOf is the id of the stream after which the next generation begins.
-func lastOf(g fleet.Generation) string {
-	return strconv.FormatUint(uint64(g), 10) + "-" + strconv.FormatUint(math.MaxUint64, 10)
 }
 
 // appendTo appends, and waits for replicas on the same connection: WAIT counts those that have what
@@ -296,28 +223,4 @@ func nodeOf(id, value string) fleet.Node {
 	n.Fence, n.Serves = says.Fence, says.Serves
 	n.Name, n.Address, n.Version = says.Name, says.Address, says.Version
 	return n
-}
-
-// longestID is how long the id of a record may be, as in ensure.lua. A longer one is none.
-const longestID = 32
-
-// recordsOf reads entries of the stream. One that has neither field is a record that says nothing.
-func recordsOf(entries []rueidis.XRangeEntry) ([]fleet.Record, error) {
-	records := make([]fleet.Record, len(entries))
-	for i, entry := range entries {
-		digits, _, _ := strings.Cut(entry.ID, "-")
-		generation, err := strconv.ParseUint(digits, 10, 53)
-		if err != nil {
-			return nil, fmt.Errorf("the log has a record %q: %w", entry.ID, err)
-		}
-		_, mark := entry.FieldValues["mark"]
-		records[i] = fleet.Record{Generation: fleet.Generation(generation), Mark: mark}
-		if id := entry.FieldValues["id"]; len(id) <= longestID {
-			records[i].ID = id
-		}
-		if !mark {
-			records[i].Data = []byte(entry.FieldValues["data"])
-		}
-	}
-	return records, nil
 }

@@ -24,6 +24,8 @@ var (
 	luaNodes string
 	//go:embed lua/read.lua
 	luaRead string
+	//go:embed lua/state.lua
+	luaState string
 	//go:embed lua/evict.lua
 	luaEvict string
 	//go:embed lua/find.lua
@@ -45,6 +47,7 @@ var (
 	scriptAppend  = newScript(always + luaEnsure + luaAppend)
 	scriptNodes   = newScript(always + luaEnsure + luaNodes)
 	scriptRead    = newScript(always + luaEnsure + luaRead)
+	scriptState   = newScript(always + luaEnsure + luaState)
 	scriptEvict   = newScript(always + luaEvict)
 	scriptFind    = newScript(readOnlyScript + luaFind)
 	scriptPut     = newScript(unlessFull + luaPut)
@@ -70,12 +73,19 @@ func newScript(text string) script {
 // run runs the script, and sends its text where the server does not know it: it has been started,
 // promoted, or told SCRIPT FLUSH.
 func (s script) run(ctx context.Context, c rueidis.CommandClient, keys, args []string) rueidis.RedisResult {
-	n := int64(len(keys))
-	reply := c.Do(ctx, c.B().Evalsha().Sha1(s.hash).Numkeys(n).Key(keys...).Arg(args...).Build())
+	reply := c.Do(ctx, s.byHash(c, keys, args))
 	if isUnknownScript(reply.Error()) {
-		reply = c.Do(ctx, c.B().Eval().Script(s.text).Numkeys(n).Key(keys...).Arg(args...).Build())
+		reply = c.Do(ctx, s.byText(c, keys, args))
 	}
 	return reply
+}
+
+func (s script) byHash(c rueidis.CommandClient, keys, args []string) rueidis.Completed {
+	return c.B().Evalsha().Sha1(s.hash).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+}
+
+func (s script) byText(c rueidis.CommandClient, keys, args []string) rueidis.Completed {
+	return c.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }
 
 func isUnknownScript(err error) bool {
