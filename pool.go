@@ -195,10 +195,12 @@ func (p *pooled) invalidateElsewhere(selectors store.Selectors, severity store.S
 	if nodes == nil {
 		return
 	}
-	selectors.Tags = slices.Clone(selectors.Tags)
-	httpcache.ReachSearched(&selectors) // they may have what no request has brought here
+	searched := store.Selectors{URLs: selectors.URLs}
+	httpcache.ReachSearched(&searched) // they may have what no request has brought here
 	for _, n := range *nodes {
-		n.Invalidate(fleet.Purge{Selectors: selectors, Severity: cmp.Or(severity, store.Hard)})
+		n.Invalidate(fleet.Invalidation{
+			Purge: fleet.Purge{Selectors: selectors, Severity: cmp.Or(severity, store.Hard)}, OfURLs: searched.Tags,
+		})
 	}
 }
 

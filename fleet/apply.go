@@ -146,6 +146,11 @@ func (u *union) add(p Purge) {
 	into.All = into.All || p.Selectors.All
 }
 
+func (u *union) addOne(list int, text string, severity store.Severity) {
+	into := lists(&u[severity-1])[list]
+	*into = append(*into, text)
+}
+
 // purges are the severest first.
 func (u *union) purges() (purges []Purge) {
 	for severity := store.Hard; severity > store.NotPurged; severity-- {

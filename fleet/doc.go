@@ -143,8 +143,8 @@
 // have them at the end of the log as this node knows it: what another node has stamped further on
 // is not masked until the log brings the invalidation. It is appended until the server takes it,
 // and goes into the masks of each new term meanwhile. What waits is bounded: too many become one of
-// everything, as store.Invalid. A crash loses what waits, and what the server loses of them is not
-// appended again.
+// their host, or of everything, as store.Invalid (gathered). A crash loses what waits, and what the
+// server loses of them is not appended again.
 //
 // Not solved: a node that is cut off, has a longer fence than all in the list, and whose
 // registration is lost, because rule 3 does not know of it; a machine whose clock stands still

@@ -465,7 +465,7 @@ func TestInvalidationsTravel(t *testing.T) {
 		time.Sleep(2 * fence)
 		tail := nodes[0].Stats().Tail
 		for range 100 {
-			nodes[0].Invalidate(fleet.Purge{Selectors: store.Selectors{URLs: []string{"http://a/"}, Tags: []string{"t"}}})
+			nodes[0].Invalidate(fleet.Invalidation{Purge: fleet.Purge{Selectors: store.Selectors{URLs: []string{"http://a/"}, Tags: []string{"t"}}}})
 		}
 		time.Sleep(time.Second)
 		if nodes[1].caches.purged("t") != 1 || nodes[1].Stats().Tail != tail+1 || nodes[1].caches.purges[0].Severity != store.Invalid {

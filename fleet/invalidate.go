@@ -1,10 +1,10 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +31,7 @@ const (
 type invalidations struct {
 	mu      sync.Mutex
 	waiting gathered
-	sending []Purge // those that are being appended
+	sending gathered // those that are being appended
 	widened uint64
 	some    chan struct{} // waits
 	many    chan struct{} // and is to be sent at once
@@ -41,70 +41,84 @@ func newInvalidations() invalidations {
 	return invalidations{some: make(chan struct{}, 1), many: make(chan struct{}, 1)}
 }
 
+// Invalidation is what an unsafe request invalidates.
+type Invalidation struct {
+	Purge
+	// OfURLs are further tags, of responses whose URLs have the hosts of Purge.Selectors.URLs.
+	OfURLs []string
+}
+
 // Invalidate purges every node as far as that is easy: batched, and it waits for no node. When it
 // returns no response is judged to be unpurged on this node that began before, by what this node
 // knows of the log. It is for unsafe requests (RFC 9111 4.4), so without a severity it is
 // store.Invalid. The caller purges its own caches, and does so after it has called; see doc.go.
-func (f *Fleet) Invalidate(p Purge) {
-	if p.Severity == store.NotPurged {
-		p.Severity = store.Invalid
-	}
+func (f *Fleet) Invalidate(in Invalidation) {
+	in.Severity = cmp.Or(in.Severity, store.Invalid)
 	q := &f.invalidations
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.add(p)
-	if all := q.waiting.all; all >= store.Invalid { // the masks are to grow no more than what waits
-		p = Purge{store.Selectors{All: true}, all}
+	view := f.view.Load()
+	for _, p := range q.add(&in) { // the masks are to grow no more than what waits
+		view.ahead(p)
 	}
-	f.view.Load().ahead(p)
 }
 
 // ahead puts a purge among the masks that is not in the log yet, as if it were the next record.
 // What is fetched from now on is masked too, until the purge has come back in the log.
 func (v *view) ahead(p Purge) { v.masks.Add(uint64(v.tail+1), p.Selectors, p.Severity) }
 
-// add has a purge wait. The lock is held.
-func (q *invalidations) add(p Purge) {
-	q.widened += q.waiting.add(p)
+// add has an invalidation wait, and returns what it has come to. The lock is held.
+func (q *invalidations) add(in *Invalidation) []Purge {
+	was := q.waiting.widened
+	added := q.waiting.add(in)
+	q.widened += q.waiting.widened - was
 	signal(q.some)
 	if len(q.waiting.of) >= manyInvalidations || q.waiting.bytes >= manyInvalidationBytes {
 		signal(q.many)
 	}
+	return added
 }
 
 // take returns what has gathered. It counts as being sent until sent is called.
 func (q *invalidations) take() []Purge {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.sending = q.waiting.purges()
-	q.waiting = gathered{}
-	return q.sending
+	q.sending, q.waiting = q.waiting, gathered{}
+	return q.sending.purges()
 }
 
 // sent has what could not be appended wait again.
 func (q *invalidations) sent(left []logRecord) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.sending = nil
+	was, sending := q.waiting.widened, q.sending
+	q.sending = gathered{}
 	for _, r := range left {
-		q.add(r.Purge)
+		var inForce union // already
+		if r.Selectors.All {
+			q.waiting.all = max(q.waiting.all, r.Severity)
+		}
+		for i, list := range lists(&r.Selectors) {
+			for _, text := range *list {
+				s := gatheredSelector{i, text}
+				q.waiting.addOne(s, sending.of[s], &inForce)
+			}
+		}
+		signal(q.some)
 	}
+	q.widened += q.waiting.widened - was
 }
 
 // unsent is all that is not known to be in the log. The lock is held.
-func (q *invalidations) unsent() []Purge { return slices.Concat(q.sending, q.waiting.purges()) }
+func (q *invalidations) unsent() []Purge {
+	return slices.Concat(q.sending.purges(), q.waiting.purges())
+}
 
 // size is how many selectors wait, and how many have been widened.
 func (q *invalidations) size() (waiting int, widened uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	waiting = len(q.waiting.of)
-	for _, p := range q.sending {
-		for _, list := range lists(&p.Selectors) {
-			waiting += len(*list)
-		}
-	}
-	return waiting, q.widened
+	return len(q.waiting.of) + len(q.sending.of), q.widened
 }
 
 // invalidate appends what gathers, and tries again until it is in the log.
@@ -149,69 +163,4 @@ func (f *Fleet) appendInvalidations(ctx context.Context) error {
 	}
 	f.invalidations.sent(nil)
 	return nil
-}
-
-// gathered are selectors, each once, with the severest of the purges by it.
-type gathered struct {
-	of    map[gatheredSelector]store.Severity
-	bytes int
-	all   store.Severity // of a purge of everything
-}
-
-type gatheredSelector struct {
-	list int // of lists
-	text string
-}
-
-// add adds a purge. Where there are too many they become one, of everything, as store.Invalid: what
-// is stored is validated once. It returns how many selectors that has cost their severity or their
-// name.
-func (g *gathered) add(p Purge) (widened uint64) {
-	if p.Selectors.All {
-		g.all = max(g.all, p.Severity)
-		return 0
-	}
-	for i, list := range lists(&p.Selectors) {
-		for _, text := range *list {
-			widened += g.addOne(gatheredSelector{i, text}, p.Severity)
-		}
-	}
-	return widened
-}
-
-func (g *gathered) addOne(s gatheredSelector, severity store.Severity) (widened uint64) {
-	was, waits := g.of[s]
-	switch {
-	case severity <= g.all:
-		return 0
-	case g.all >= store.Invalid:
-		return 1
-	case waits:
-		g.of[s] = max(was, severity)
-		return 0
-	case len(g.of) == maxInvalidations || g.bytes+len(s.text) > maxInvalidationBytes:
-		widened = uint64(len(g.of)) + 1
-		*g = gathered{all: store.Invalid}
-		return widened
-	}
-	if g.of == nil {
-		g.of = make(map[gatheredSelector]store.Severity)
-	}
-	s.text = strings.Clone(s.text) // it may be a small part of something large
-	g.of[s] = severity
-	g.bytes += len(s.text)
-	return 0
-}
-
-// purges are the severest first, as few as can be.
-func (g *gathered) purges() []Purge {
-	var u union
-	if g.all != store.NotPurged {
-		u[g.all-1].All = true
-	}
-	for s, severity := range g.of {
-		list := lists(&u[severity-1])[s.list]
-		*list = append(*list, s.text)
-	}
-	return u.purges()
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func invalidateTags(m machine, tags ...string) {
-	m.Invalidate(fleet.Purge{Selectors: store.Selectors{Tags: tags}, Severity: store.Hard})
+	m.Invalidate(fleet.Invalidation{Purge: fleet.Purge{Selectors: store.Selectors{Tags: tags}, Severity: store.Hard}})
 }
 
 // judged is what a node makes of a response with a tag.
@@ -125,7 +125,7 @@ func TestInvalidationsOutliveALog(t *testing.T) {
 
 // TestTooManyInvalidations become one of everything, and what waits is bounded.
 func TestTooManyInvalidations(t *testing.T) {
-	for name, text := range map[string]string{"count": "", "bytes": strings.Repeat("x", 1000)} {
+	for name, text := range map[string]string{"count": "", "bytes": strings.Repeat("x", 1000), "hosts": ""} {
 		synctest.Test(t, func(t *testing.T) {
 			server := fleettest.NewServer()
 			nodes := start(t, server, 2, nil)
@@ -133,6 +133,9 @@ func TestTooManyInvalidations(t *testing.T) {
 			before, _ := nodes[1].Begin()
 			failAppends(server, fleettest.ErrLost)
 			for i := range 30_000 {
+				if name == "hosts" {
+					invalidateURL(nodes[0], fmt.Sprintf("http://%d.example/", i))
+				}
 				invalidateTags(nodes[0], fmt.Sprint(text, i))
 				if i%5000 == 0 {
 					time.Sleep(time.Second)
@@ -156,6 +159,96 @@ func TestTooManyInvalidations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// invalidateURL is an unsafe request for a URL of a site: at its listener and elsewhere, with the
+// tags of its path.
+func invalidateURL(m machine, url string) {
+	urls := []string{store.URLAt(url, "one:80"), store.URLElsewhere(url, store.ServersOf([]string{"one"}))}
+	m.Invalidate(fleet.Invalidation{
+		Purge:  fleet.Purge{Selectors: store.Selectors{URLs: urls}, Severity: store.Hard},
+		OfURLs: []string{"path of " + urls[0], store.TagElsewhere("path of "+url, store.ServersOf([]string{"one"}))},
+	})
+}
+
+// TestTooManyInvalidationsOfAHost cost the pages of that host their freshness, and those of no
+// other: 64 POSTs to long URLs of one site had every page of every site validated.
+func TestTooManyInvalidationsOfAHost(t *testing.T) {
+	for name, tt := range map[string]struct{ length, count int }{
+		"long URLs": {16 << 10, 200}, "many URLs": {20, 30_000}, "a longer one than there is room for": {1 << 20, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server := fleettest.NewServer()
+			nodes := start(t, server, 2, nil)
+			time.Sleep(2 * fence)
+			before, _ := nodes[1].Begin()
+			failAppends(server, fleet.ErrReadOnly)
+			invalidateTags(nodes[0], "t")
+			invalidateURL(nodes[0], "http://shop.example/1")
+			for i := range tt.count {
+				invalidateURL(nodes[0], fmt.Sprint("http://flooded.example/", strings.Repeat("x", tt.length), i))
+				time.Sleep(time.Millisecond)
+			}
+			if s := nodes[0].Stats(); s.InvalidationsWidened < uint64(tt.count) || s.InvalidationsWaiting > 10_000 {
+				t.Errorf("%s: %+v", name, s)
+			}
+			check := func(m machine) {
+				t.Helper()
+				for url, want := range map[string]store.Severity{
+					"http://shop.example/2": store.NotPurged, "http://shop.example/1": store.Hard,
+					"http://flooded.example:8080/": store.NotPurged, "https://flooded.example/": store.Invalid,
+				} {
+					severity, ours := m.Judge(before, store.URLAt(url, "one:80"), []string{"other"})
+					if severity != want || !ours {
+						t.Errorf("%s: %s is %v, want %v; ours: %v", name, url, severity, want, ours)
+					}
+				}
+				if got := judged(t, m, before, "t"); got != store.Hard {
+					t.Errorf("%s: the tag that was named is %v", name, got)
+				}
+			}
+			check(nodes[0])
+			noFault(server)
+			time.Sleep(10 * time.Second)
+			check(nodes[1])
+			for _, p := range nodes[1].caches.purges {
+				if p.Selectors.All {
+					t.Errorf("%s: the other node has purged everything", name)
+				}
+			}
+			// It is over with the flood.
+			stamp, _ := nodes[0].Begin()
+			invalidateURL(nodes[0], "http://flooded.example/later")
+			time.Sleep(time.Second)
+			if severity, _ := nodes[1].Judge(stamp, "http://flooded.example/other", nil); severity != store.NotPurged {
+				t.Errorf("%s: later on another page of the host is %v", name, severity)
+			}
+		})
+	}
+}
+
+// TestTooManyInvalidationsOfTwoHosts in one request: a tag of its URLs may be of either.
+func TestTooManyInvalidationsOfTwoHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := fleettest.NewServer()
+		node := start(t, server, 1, nil)[0]
+		time.Sleep(2 * fence)
+		before, _ := node.Begin()
+		failAppends(server, fleet.ErrReadOnly)
+		for i := range 6000 {
+			node.Invalidate(fleet.Invalidation{
+				Purge: fleet.Purge{Severity: store.Soft, Selectors: store.Selectors{
+					URLs: []string{fmt.Sprintf("http://a/%d", i), fmt.Sprintf("http://b/%d", i)},
+				}},
+				OfURLs: []string{fmt.Sprint("of either ", i)},
+			})
+		}
+		for url, want := range map[string]store.Severity{"http://a/": store.Invalid, "http://b/": store.Invalid, "http://c/": store.NotPurged} {
+			if got, ours := node.Judge(before, url, nil); got != want || !ours {
+				t.Errorf("%s is %v, want %v", url, got, want)
+			}
+		}
+	})
 }
 
 // TestManyInvalidationsAreNotWidened where the server takes them: 80 POSTs to long URLs within a
@@ -214,7 +307,7 @@ func TestTheSeverestInvalidationCounts(t *testing.T) {
 		time.Sleep(2 * fence)
 		before, _ := nodes[1].Begin()
 		for _, severity := range []store.Severity{store.Soft, store.Hard, store.Invalid} {
-			nodes[0].Invalidate(fleet.Purge{Selectors: store.Selectors{Tags: []string{"t"}}, Severity: severity})
+			nodes[0].Invalidate(fleet.Invalidation{Purge: fleet.Purge{Selectors: store.Selectors{Tags: []string{"t"}}, Severity: severity}})
 		}
 		time.Sleep(time.Second)
 		if n, got := nodes[1].caches.purged("t"), judged(t, nodes[1], before, "t"); n != 1 || got != store.Hard {

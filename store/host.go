@@ -14,7 +14,7 @@ var defaultPorts = map[string]string{"http": ":80", "https": ":443"}
 
 // selectsHost tells whether a selector of a host selects a URL.
 func selectsHost(selector, url string) bool {
-	host := hostOf(url)
+	host := HostOf(url)
 	return host == selector || len(host) < len(selector) && strings.HasPrefix(selector, host) && withPort(url) == selector
 }
 
@@ -27,9 +27,9 @@ func hostPrefixes(host string) [2]string {
 	}
 }
 
-// withPort is hostOf with the default port where the URL has none.
+// withPort is HostOf with the default port where the URL has none.
 func withPort(url string) string {
-	host := hostOf(url)
+	host := HostOf(url)
 	if strings.LastIndexByte(host, ':') > strings.LastIndexByte(host, ']') {
 		return host
 	}
@@ -37,8 +37,8 @@ func withPort(url string) string {
 	return host + defaultPorts[scheme]
 }
 
-// hostOf is the authority of an absolute URL, with its port where the URL has one.
-func hostOf(url string) string {
+// HostOf is the authority of an absolute URL, with its port where the URL has one.
+func HostOf(url string) string {
 	_, rest, found := strings.Cut(url, "://")
 	if !found {
 		return ""

@@ -232,7 +232,7 @@ func (b *bySelector[V]) naming(url string, tags []string, fn func(v V)) {
 		b.namingURL(AnyQuery(url), hit)
 	}
 	if len(b.hosts) > 0 {
-		host, full := hostOf(url), withPort(url)
+		host, full := HostOf(url), withPort(url)
 		if hit(b.hosts[host]); full != host {
 			hit(b.hosts[full])
 		}
