@@ -161,13 +161,18 @@ type Fetch struct {
 	late   bool       // the server had no answer for Get in time: it is not waited for once more
 }
 
+// timerLate is by how much a timer may be late: where nothing else is to be done the runtime waits
+// for its poller, which counts in whole milliseconds. A timeout says how much longer a request
+// takes at most, so the timer of a call is set to that much less.
+const timerLate = time.Millisecond
+
 // ask calls the engine, unless the breaker is open. Its answer, or the lack of one, counts for the
 // breaker.
 func (t *SharedTier) ask(ctx context.Context, timeout time.Duration, call func(ctx context.Context) error) error {
 	if !t.breaker.closed() {
 		return errBreakerOpen
 	}
-	limited, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeout(ctx, timeout-min(timerLate, timeout/2))
 	defer cancel()
 	err := call(limited)
 	switch {

@@ -235,7 +235,8 @@ func TestRandomFaults(t *testing.T) {
 }
 
 // A server that is dead, slow or without memory fails no request. After a few look-ups nobody waits
-// for it, and it comes back by itself.
+// for it, and it comes back by itself. A timer may be a millisecond late, and the timeout has that
+// in it.
 func TestTierDown(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault fleettest.Fault
@@ -253,7 +254,7 @@ func TestTierDown(t *testing.T) {
 				for i := range 20 {
 					begun := time.Now()
 					got := s.nodes[0].get(fmt.Sprintf("/%d", i))
-					if took := time.Since(begun); got.status != 200 || took > 100*time.Millisecond || i > 8 && took > 0 {
+					if took := time.Since(begun); got.status != 200 || took > 99*time.Millisecond || i > 8 && took > 0 {
 						t.Errorf("request %d: %v after %v", i, got, took)
 					}
 					s.nodes[0].awaitIdle()
