@@ -76,8 +76,8 @@ func (t adminView) emitPurged(s purge.Selectors, matched int) {
 	})
 }
 
-// tierStats and stats are the JSON of GET /larder/stats. Their fields are those of store.Stats. The
-// counts of requests and fetches are the process's, and begin with it.
+// tierStats and cacheStats are the JSON of GET /larder/stats. Their fields are those of store.Stats.
+// The counts of requests and fetches are the process's, and begin with it.
 type tierStats struct {
 	Entries int64  `json:"entries"`
 	Bytes   int64  `json:"bytes"`
@@ -85,7 +85,7 @@ type tierStats struct {
 	State   string `json:"state"`
 }
 
-type stats struct {
+type cacheStats struct {
 	Memory        tierStats         `json:"memory"`
 	Disk          tierStats         `json:"disk"`
 	Requests      map[string]uint64 `json:"requests"`   // by outcome
@@ -98,10 +98,16 @@ type stats struct {
 	Shared        *sharedStats      `json:"shared,omitempty"`
 }
 
+// Zones implements inspect.Cache.
+func (adminView) Zones() []string { return []string{defaultZone} }
+
+// defaultZone is the name of the store that has no other.
+const defaultZone = "default"
+
 // Stats implements inspect.Cache.
 func (t adminView) Stats() any {
 	s := t.cache.Store().Stats()
-	return stats{
+	return cacheStats{
 		Memory:        tierStats(s.Memory),
 		Disk:          tierStats(s.Disk),
 		Requests:      collectors.requestCounts(),

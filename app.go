@@ -133,6 +133,7 @@ func (a *App) Start() error {
 		a.node.join()
 	}
 	running.add(a)
+	history.start()
 	if sites, err := a.ctx.AppIfConfigured("http"); err == nil {
 		warnOfOrder(sites.(*caddyhttp.App).Servers, a.logger)
 	}
@@ -146,6 +147,9 @@ func (a *App) Stop() error { return nil }
 // Cleanup ends the claim on the cache. Caddy calls it also when Provision failed half way.
 func (a *App) Cleanup() error {
 	running.remove(a)
+	if running.newest() == nil {
+		history.stop()
+	}
 	if a.cache != nil {
 		if caddy.Exiting() {
 			a.cache.CancelFetches(context.Canceled)

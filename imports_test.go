@@ -44,7 +44,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"adminapi/adminapitest": {caddy, caddy + "/cmd", modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"stats":                 {},
 		"dashboard":             {caddy, modulePath + "/adminapi", "github.com/spf13/cobra"},
-		"inspect":               {modulePath + "/adminapi", "github.com/spf13/cobra"},
+		"inspect":               {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra"},
 		"purge":                 {modulePath + "/adminapi", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
@@ -65,7 +65,9 @@ func TestImportsPointOneWay(t *testing.T) {
 				ours = append(ours, rest)
 			}
 		}
-		if want := []string{"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "origin", "purge", "rfc9111", "store", "urlform"}; !slices.Equal(ours, want) {
+		if want := []string{
+			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "origin", "purge", "rfc9111", "stats", "store", "urlform",
+		}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}
 	})

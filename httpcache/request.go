@@ -85,6 +85,18 @@ func (q *Request) URL() string {
 	return q.route.Key.entryURL(q.keyed.Site.Scheme, q.keyed.Site.Authority, q.keyed.URL)
 }
 
+// ListedURL is URL, and for a request that is answered from the store that of the stored response,
+// which costs nothing. The two differ where the origin says that some of the query does not count.
+func (q *Request) ListedURL() string {
+	if e := q.found.Entry; e != nil && (q.decision.Outcome == OutcomeHit || q.decision.Outcome == OutcomeStale) {
+		return store.BareURL(e.URL)
+	}
+	return q.URL()
+}
+
+// Arrived returns when the request arrived.
+func (q *Request) Arrived() time.Time { return q.arrivedAt() }
+
 // updateNow sets the time again for a request that has waited.
 func (q *Request) updateNow() {
 	now := time.Now()

@@ -6,6 +6,8 @@
 //	inspect.go    what this package asks of the running cache; the list of its features
 //	list.go       GET /larder/entries, caddy larder ls
 //	stats.go      GET /larder/stats, caddy larder stats
+//	top.go        GET /larder/top, caddy larder top
+//	history.go    GET /larder/history, caddy larder history
 //	fleet.go      GET /larder/fleet, caddy larder fleet
 //
 // # To add a feature

@@ -2,8 +2,14 @@ package inspect
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/larder-cache/larder/adminapi"
+	"github.com/larder-cache/larder/stats"
 )
 
 // Features returns the endpoints and commands of this package. cache returns the running cache, or
@@ -15,6 +21,8 @@ func Features(cache func() Cache) []adminapi.Feature {
 		statsFeature,
 		listFeature,
 		fleetFeature,
+		topFeature,
+		historyFeature,
 	} {
 		features = append(features, feature(cache))
 	}
@@ -23,6 +31,9 @@ func Features(cache func() Cache) []adminapi.Feature {
 
 // Cache is what this package asks of the running cache.
 type Cache interface {
+	// Zones returns the names of the stores that there are.
+	Zones() []string
+
 	// Stats returns a value that encoding/json can marshal to an object.
 	Stats() any
 
@@ -31,6 +42,12 @@ type Cache interface {
 
 	// Fleet returns the nodes of the fleet, or an error that wraps ErrNoFleet.
 	Fleet(ctx context.Context) (Fleet, error)
+
+	// Top returns the URLs with the most of what the query asks for, the one with the most first.
+	Top(q TopQuery) ([]TopRow, error)
+
+	// History returns what was counted in each step up to now. The step is one of stats.Steps.
+	History(step time.Duration) (stats.Window, error)
 }
 
 // runningCache returns the cache that serves requests now, nil while there is none.
@@ -41,4 +58,32 @@ func (r runningCache) cache() (Cache, error) {
 		return cache, nil
 	}
 	return nil, adminapi.ErrNoCache
+}
+
+// of is cache for a request that names a zone, or none.
+func (r runningCache) of(zone string) (Cache, error) {
+	cache, err := r.cache()
+	if err != nil {
+		return nil, err
+	}
+	if zones := cache.Zones(); zone != "" && !slices.Contains(zones, zone) {
+		return nil, adminapi.BadRequest(fmt.Errorf(
+			"zone: there is no zone %s; send one of %s", adminapi.Quote(zone), strings.Join(zones, ", ")))
+	}
+	return cache, nil
+}
+
+// zoneParam is the zone that is asked about. Without it all are.
+func zoneParam(zone *string) adminapi.Param {
+	return adminapi.TextParam("zone", zone, asItIs)
+}
+
+func asItIs(text string) (string, error) { return text, nil }
+
+// chosen is what a query or a flag may be one of.
+func chosen(text string, choice []string) (string, error) {
+	if !slices.Contains(choice, text) {
+		return "", errors.New(adminapi.Quote(text) + " is none of them; send one of " + strings.Join(choice, ", "))
+	}
+	return text, nil
 }

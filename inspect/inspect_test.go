@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/larder-cache/larder/adminapi/adminapitest"
+	"github.com/larder-cache/larder/stats"
 )
 
 // The tests of this package speak to the admin listener of a real Caddy, in this process, with a
@@ -29,6 +31,23 @@ type fakeCache struct {
 	pages map[string]Listing // by cursor
 
 	queries []Query
+
+	rows   []TopRow
+	tops   []TopQuery
+	window stats.Window
+	steps  []time.Duration
+}
+
+func (f *fakeCache) Zones() []string { return []string{"default", "shop"} }
+
+func (f *fakeCache) Top(q TopQuery) ([]TopRow, error) {
+	f.tops = append(f.tops, q)
+	return f.rows, f.err
+}
+
+func (f *fakeCache) History(step time.Duration) (stats.Window, error) {
+	f.steps = append(f.steps, step)
+	return f.window, f.err
 }
 
 func (f *fakeCache) Fleet(context.Context) (Fleet, error) { return f.fleet, f.err }
@@ -58,7 +77,7 @@ func use(t *testing.T, cache *fakeCache) *fakeCache {
 }
 
 func TestNoCacheRuns(t *testing.T) {
-	for _, path := range []string{"/larder/stats", "/larder/entries", "/larder/fleet"} {
+	for _, path := range []string{"/larder/stats", "/larder/entries", "/larder/fleet", "/larder/top", "/larder/history"} {
 		t.Run(path, func(t *testing.T) {
 			response, body := adminapitest.Send(t, "GET", path, "")
 			adminapitest.ExpectFailure(t, response, body, 503, "no cache is running")
@@ -72,6 +91,8 @@ func TestWrongMethod(t *testing.T) {
 		{"POST", "/larder/entries"},
 		{"DELETE", "/larder/entries"},
 		{"PUT", "/larder/fleet"},
+		{"POST", "/larder/top"},
+		{"POST", "/larder/history"},
 	} {
 		t.Run(tc.method+tc.path, func(t *testing.T) {
 			response, body := adminapitest.Send(t, tc.method, tc.path, "")
@@ -97,6 +118,12 @@ func TestCommandFails(t *testing.T) {
 		{"ls with a URL as its host", []string{"ls", "--host", "http://a"}, "a scheme or a path is no part of one"},
 		{"ls of an unknown cursor", []string{"ls"}, "cursor"}, // the fake knows no page
 		{"stats with an argument", []string{"stats", "all"}, "unknown command"},
+		{"top by a word it has not", []string{"top", "--by", "age"}, "send one of hits, misses, not_stored, bytes, fetch_time, disagree"},
+		{"top of no rows", []string{"top", "--limit", "0"}, "limit: \\\"0\\\" is not a page size"},
+		{"top of a zone that there is not", []string{"top", "--zone", "blog"}, "send one of default, shop"},
+		{"top with an argument", []string{"top", "misses"}, "unknown command"},
+		{"history of another step", []string{"history", "--step", "5m"}, "send one of 10s, 1m, 15m"},
+		{"history of a zone that there is not", []string{"history", "--zone", ""}, "zone: the value is empty"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			stdout, stderr, err := adminapitest.Larder(t, tc.args...)

@@ -1,0 +1,171 @@
+package inspect
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/larder-cache/larder/adminapi"
+	"github.com/larder-cache/larder/stats"
+)
+
+// The names of the series of a history.
+const (
+	SeriesRequests = "requests_" // and an outcome
+	SeriesServed   = "bytes_served"
+	SeriesSaved    = "bytes_saved" // of SeriesServed, those that the origin did not send for the request
+	SeriesFetches  = "fetches"     // that have ended
+	SeriesFetchMS  = "fetch_ms"    // what they took together, in milliseconds
+	// Of the hits that were looked at, what they took together, in milliseconds, and how many these
+	// are.
+	SeriesHitMS     = "hit_ms"
+	SeriesHitsTimed = "hits_timed"
+	// What the tiers have at the end of a step.
+	SeriesMemoryEntries = "memory_entries"
+	SeriesMemoryBytes   = "memory_bytes"
+	SeriesDiskEntries   = "disk_entries"
+	SeriesDiskBytes     = "disk_bytes"
+)
+
+func historyFeature(running runningCache) adminapi.Feature {
+	return adminapi.Feature{
+		Endpoints: []adminapi.Endpoint{{
+			Method: http.MethodGet, Path: "/larder/history",
+			Answer: func(r *http.Request) (any, error) { return answerHistory(r, running) },
+		}},
+		Commands: []func(*adminapi.Client) *cobra.Command{historyCommand},
+	}
+}
+
+// steps are the words of the query.
+func steps() []string {
+	all := stats.Steps()
+	words := make([]string, 0, len(all))
+	for _, step := range all {
+		words = append(words, stats.Step(step).String())
+	}
+	return words
+}
+
+func answerHistory(r *http.Request, running runningCache) (any, error) {
+	word, zone := steps()[0], ""
+	err := adminapi.ReadParams(
+		r,
+		adminapi.TextParam("step", &word, func(text string) (string, error) { return chosen(text, steps()) }),
+		zoneParam(&zone),
+	)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := running.of(zone)
+	if err != nil {
+		return nil, err
+	}
+	step, err := time.ParseDuration(word)
+	if err != nil {
+		return nil, err
+	}
+	window, err := cache.History(step)
+	if err != nil {
+		return nil, adminapi.Unavailable(fmt.Errorf("the history could not be read: %w", err))
+	}
+	return window, nil
+}
+
+func historyCommand(api *adminapi.Client) *cobra.Command {
+	var step, zone string
+	var raw bool
+	cmd := &cobra.Command{
+		Use:   "history [--step 10s] [--zone Z] [--json]",
+		Short: "Prints what was counted in each step of the last hour, day or fortnight",
+		Long: `
+Prints a line for each step of time: when it began, requests, the share of hits
+(fresh or stale) in them, bytes that clients were sent, fetches from the origin,
+how long one took on average, bytes in memory and on disk. --step is one of
+10s (the last hour), 1m (the last day), 15m (the last fortnight). A dash stands
+where nothing was recorded.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query := url.Values{"step": {step}}
+			if cmd.Flags().Changed("zone") {
+				query.Set("zone", zone)
+			}
+			return printHistory(cmd.OutOrStdout(), api, query, raw)
+		},
+	}
+	cmd.Flags().StringVar(&step, "step", steps()[0], "How long a step is: 10s, 1m or 15m")
+	cmd.Flags().StringVar(&zone, "zone", "", "Only this zone")
+	cmd.Flags().BoolVar(&raw, "json", false, "Print the answer of the admin API")
+	return cmd
+}
+
+func printHistory(out io.Writer, api *adminapi.Client, query url.Values, raw bool) error {
+	var answer json.RawMessage
+	if err := api.Call(http.MethodGet, "/larder/history?"+query.Encode(), nil, &answer); err != nil {
+		return err
+	}
+	if raw {
+		return adminapi.PrintJSON(out, answer)
+	}
+	var h printedHistory
+	if err := json.Unmarshal(answer, &h); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	step, err := time.ParseDuration(h.Step)
+	if err != nil {
+		return errors.New("decoding the answer: its step is no duration")
+	}
+	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "FROM\tREQUESTS\tHITS\tSERVED\tFETCHES\tFETCH TIME\tMEMORY\tDISK")
+	for i := range h.Series[SeriesFetches] {
+		at := time.Unix(h.From, 0).Add(time.Duration(i) * step).UTC()
+		fmt.Fprintln(table, at.Format(time.RFC3339)+"\t"+h.line(i))
+	}
+	return table.Flush()
+}
+
+// printedHistory is a stats.Window with nils for what is not known.
+type printedHistory struct {
+	Step   string                `json:"step"`
+	From   int64                 `json:"from"`
+	Series map[string][]*float64 `json:"series"`
+}
+
+// at returns a value, 0 where there is none.
+func (h *printedHistory) at(name string, i int) float64 {
+	if values := h.Series[name]; i < len(values) && values[i] != nil {
+		return *values[i]
+	}
+	return 0
+}
+
+func (h *printedHistory) line(i int) string {
+	if h.Series[SeriesFetches][i] == nil {
+		return "-\t-\t-\t-\t-\t-\t-"
+	}
+	var requests float64
+	for name := range h.Series {
+		if strings.HasPrefix(name, SeriesRequests) {
+			requests += h.at(name, i)
+		}
+	}
+	hits, took := "-", "-"
+	if requests > 0 {
+		hits = fmt.Sprintf("%.1f%%", 100*(h.at(SeriesRequests+"hit", i)+h.at(SeriesRequests+"stale", i))/requests)
+	}
+	if fetches := h.at(SeriesFetches, i); fetches > 0 {
+		took = fmt.Sprintf("%.1fms", h.at(SeriesFetchMS, i)/fetches)
+	}
+	size := func(name string) string { return humanize.IBytes(uint64(h.at(name, i))) }
+	return fmt.Sprintf("%.0f\t%s\t%s\t%.0f\t%s\t%s\t%s",
+		requests, hits, size(SeriesServed), h.at(SeriesFetches, i), took, size(SeriesMemoryBytes), size(SeriesDiskBytes))
+}

@@ -1,0 +1,147 @@
+package inspect
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/larder-cache/larder/adminapi"
+)
+
+// By is what URLs are ranked by.
+type By string
+
+// What URLs are ranked by.
+const (
+	// ByHits: requests that were answered from the store, fresh or stale.
+	ByHits By = "hits"
+	// ByMisses: requests that were not, and could have been: the origin was asked.
+	ByMisses By = "misses"
+	// ByNotStored: answers of the origin that were not stored.
+	ByNotStored By = "not_stored"
+	// ByBytes: bytes of bodies that clients were sent.
+	ByBytes By = "bytes"
+	// ByFetchTime: milliseconds at the origin, of all fetches together.
+	ByFetchTime By = "fetch_time"
+	// ByDisagree: answers of the origin that differ from what a hit would have given.
+	ByDisagree By = "disagree"
+)
+
+// bys are the words of the query.
+var bys = []string{
+	string(ByHits), string(ByMisses), string(ByNotStored), string(ByBytes), string(ByFetchTime), string(ByDisagree),
+}
+
+// Limits of a ranking.
+const (
+	defaultRows = 20
+	maxRows     = 1000
+)
+
+// TopQuery asks for a ranking of URLs.
+type TopQuery struct {
+	By    By
+	Limit int // 1 to 1000
+}
+
+// TopRow is a URL of a ranking.
+type TopRow struct {
+	URL    string  `json:"url"`    // cut at 512 bytes, and ends with … then
+	Count  uint64  `json:"count"`  // of what it is ranked by
+	Share  float64 `json:"share"`  // of that of all URLs, 0 to 1
+	Reason string  `json:"reason"` // the commonest one, empty where there is none
+}
+
+// Ranking is the answer to a TopQuery.
+type Ranking struct {
+	By   By       `json:"by"`
+	Rows []TopRow `json:"rows"`
+}
+
+func topFeature(running runningCache) adminapi.Feature {
+	return adminapi.Feature{
+		Endpoints: []adminapi.Endpoint{{
+			Method: http.MethodGet, Path: "/larder/top",
+			Answer: func(r *http.Request) (any, error) { return answerTop(r, running) },
+		}},
+		Commands: []func(*adminapi.Client) *cobra.Command{topCommand},
+	}
+}
+
+func answerTop(r *http.Request, running runningCache) (any, error) {
+	by, query, zone := string(ByMisses), TopQuery{Limit: defaultRows}, ""
+	err := adminapi.ReadParams(
+		r,
+		adminapi.TextParam("by", &by, func(text string) (string, error) { return chosen(text, bys) }),
+		limitParam(&query.Limit, maxRows),
+		zoneParam(&zone),
+	)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := running.of(zone)
+	if err != nil {
+		return nil, err
+	}
+	query.By = By(by)
+	rows, err := cache.Top(query)
+	if err != nil {
+		return nil, adminapi.Unavailable(fmt.Errorf("the ranking could not be read: %w", err))
+	}
+	return Ranking{By: query.By, Rows: append([]TopRow{}, rows...)}, nil
+}
+
+func topCommand(api *adminapi.Client) *cobra.Command {
+	query, raw := url.Values{}, false
+	var by, zone string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "top [--by misses] [--limit 20] [--zone Z] [--json]",
+		Short: "Ranks URLs by misses, hits, bytes and other counts",
+		Long: `
+Prints the URLs with the most of what --by names, one a line: the count, its
+share in that of all URLs, the commonest reason, the URL. --by is one of
+hits, misses, not_stored, bytes, fetch_time (milliseconds at the origin),
+disagree.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query.Set("by", by)
+			query.Set("limit", strconv.Itoa(limit))
+			if cmd.Flags().Changed("zone") {
+				query.Set("zone", zone)
+			}
+			return printTop(cmd.OutOrStdout(), api, query, raw)
+		},
+	}
+	cmd.Flags().StringVar(&by, "by", string(ByMisses), "What to rank by")
+	cmd.Flags().IntVar(&limit, "limit", defaultRows, "How many URLs, at most 1000")
+	cmd.Flags().StringVar(&zone, "zone", "", "Only this zone")
+	cmd.Flags().BoolVar(&raw, "json", false, "Print the answer of the admin API")
+	return cmd
+}
+
+func printTop(out io.Writer, api *adminapi.Client, query url.Values, raw bool) error {
+	var answer json.RawMessage
+	if err := api.Call(http.MethodGet, "/larder/top?"+query.Encode(), nil, &answer); err != nil {
+		return err
+	}
+	if raw {
+		return adminapi.PrintJSON(out, answer)
+	}
+	var ranking Ranking
+	if err := json.Unmarshal(answer, &ranking); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "COUNT\tSHARE\tREASON\tURL")
+	for _, row := range ranking.Rows {
+		fmt.Fprintf(table, "%d\t%.1f%%\t%s\t%s\n", row.Count, 100*row.Share, orDash(row.Reason), row.URL)
+	}
+	return table.Flush()
+}

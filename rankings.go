@@ -1,0 +1,146 @@
+package larder
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/inspect"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/stats"
+)
+
+// rankings are the process's: which URLs weigh the most. Like the metrics they outlive
+// configurations, so that a reload loses nothing.
+var rankings = newTrafficRankings()
+
+const (
+	// rankedURLs is how many URLs a ranking keeps, each in up to 1 KiB. A count is too low by a
+	// thousandth of all at most.
+	rankedURLs = 1000
+	// rankingHalfLife is when the counts are halved: they are those of today.
+	rankingHalfLife = 6 * time.Hour
+	// sampledPerSecond bounds the events of a kind that are looked at in a second, about: below,
+	// each one is. To look at a hit takes a sixth of its time.
+	sampledPerSecond = 1024
+)
+
+// trafficRankings counts what GET /larder/top tells. It looks at samples, so that a hit pays next
+// to nothing.
+type trafficRankings struct {
+	by map[inspect.By]*stats.Top
+	// Each kind of event has a sample of its own, so that many hits do not hide the misses.
+	hits, others, fetches, notStored *stats.Sampler
+	samples                          sampledSums
+}
+
+// sampledSums are estimates by the requests that were looked at.
+type sampledSums struct {
+	served, saved atomic.Uint64 // bytes, in the words of inspect.SeriesServed
+	hitTime       atomic.Int64  // nanoseconds that hits took together,
+	hitsTimed     atomic.Uint64 // so many of them
+}
+
+func newTrafficRankings() *trafficRankings {
+	t := &trafficRankings{
+		by:   make(map[inspect.By]*stats.Top),
+		hits: stats.NewSampler(sampledPerSecond), others: stats.NewSampler(sampledPerSecond),
+		fetches: stats.NewSampler(sampledPerSecond), notStored: stats.NewSampler(sampledPerSecond),
+	}
+	for _, by := range []inspect.By{
+		inspect.ByHits, inspect.ByMisses, inspect.ByNotStored, inspect.ByBytes, inspect.ByFetchTime, inspect.ByDisagree,
+	} {
+		t.by[by] = stats.NewTop(rankedURLs, rankingHalfLife)
+	}
+	return t
+}
+
+// Request implements httpcache.Metrics.
+func (t *trafficRankings) Request(q *httpcache.Request) {
+	sampler := t.others
+	if o := q.Decision().Outcome; o == httpcache.OutcomeHit || o == httpcache.OutcomeStale {
+		sampler = t.hits
+	}
+	if times := sampler.Draw(rand.Uint32()); times > 0 {
+		now := time.Now()
+		sampler.Drawn(now)
+		t.sampled(q, times, now)
+	}
+}
+
+// sampled counts a request for as many as it stands for.
+func (t *trafficRankings) sampled(q *httpcache.Request, times uint64, now time.Time) {
+	url, d, bytes := q.ListedURL(), q.Decision(), times*uint64(q.Sent())
+	t.by[inspect.ByBytes].Add(now, url, bytes, d.Outcome.String())
+	t.samples.served.Add(bytes)
+	switch d.Outcome {
+	case httpcache.OutcomeHit, httpcache.OutcomeStale:
+		t.samples.saved.Add(bytes)
+		t.samples.hitTime.Add(int64(now.Sub(q.Arrived())))
+		t.samples.hitsTimed.Add(1)
+		t.by[inspect.ByHits].Add(now, url, times, d.Reason())
+	case httpcache.OutcomeRevalidated, httpcache.OutcomeCollapsed:
+		t.samples.saved.Add(bytes)
+		t.by[inspect.ByMisses].Add(now, url, times, d.Outcome.String())
+	case httpcache.OutcomeMiss:
+		t.by[inspect.ByMisses].Add(now, url, times, missReason(d))
+	case httpcache.OutcomeBypass, httpcache.OutcomeCount:
+	}
+}
+
+// missReason is why the origin was asked: that the answer is not stored, if so, else what the
+// look-up found.
+func missReason(d *httpcache.Decision) string {
+	if reason := d.Reason(); reason != "" {
+		return reason
+	}
+	return d.Forward.String()
+}
+
+// NotStored implements httpcache.Metrics.
+func (t *trafficRankings) NotStored(reason rfc9111.Reason, of httpcache.Subject) {
+	t.add(t.notStored, inspect.ByNotStored, 1, reason.String(), of)
+}
+
+// FetchDone implements httpcache.Metrics. What is passed on is not ranked: an event stream is open
+// for hours.
+func (t *trafficRankings) FetchDone(
+	kind httpcache.FetchKind, result httpcache.FetchResult, took time.Duration, of httpcache.Subject,
+) {
+	if kind != httpcache.FetchPass && result != httpcache.FetchRefused {
+		t.add(t.fetches, inspect.ByFetchTime, uint64(took), result.String(), of)
+	}
+}
+
+func (t *trafficRankings) add(sampler *stats.Sampler, by inspect.By, weight uint64, why string, of httpcache.Subject) {
+	times := sampler.Draw(rand.Uint32())
+	if times == 0 {
+		return
+	}
+	now := time.Now()
+	sampler.Drawn(now)
+	t.by[by].Add(now, of.URL(), times*weight, why)
+}
+
+// settle has more be looked at where there is less than there was.
+func (t *trafficRankings) settle(now time.Time) {
+	for _, s := range []*stats.Sampler{t.hits, t.others, t.fetches, t.notStored} {
+		s.Settle(now)
+	}
+}
+
+// Top implements inspect.Cache.
+func (adminView) Top(q inspect.TopQuery) ([]inspect.TopRow, error) {
+	var rows []inspect.TopRow
+	for _, r := range rankings.by[q.By].Rows(time.Now(), q.Limit) {
+		if q.By == inspect.ByFetchTime {
+			r.Count /= uint64(time.Millisecond)
+		}
+		rows = append(rows, inspect.TopRow{URL: r.Key, Count: r.Count, Share: r.Share, Reason: r.Why})
+	}
+	return rows, nil
+}
+
+// Interface guard.
+var _ httpcache.Metrics = (*trafficRankings)(nil)

@@ -1,0 +1,121 @@
+package larder
+
+import (
+	"sync"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/inspect"
+	"github.com/larder-cache/larder/stats"
+)
+
+// history is the process's: what was counted in each step of time. Like the metrics it outlives
+// configurations.
+var history = newRecorder()
+
+// recorder reads the counts every 10 s while a configuration runs. No request pays for it.
+type recorder struct {
+	kept *stats.History
+
+	mu    sync.Mutex
+	timer *time.Timer // of the next time, nil while no configuration runs
+}
+
+func newRecorder() *recorder {
+	var series []stats.Series
+	for o := range httpcache.OutcomeCount {
+		series = append(series, stats.Series{Name: inspect.SeriesRequests + o.String()})
+	}
+	for _, name := range []string{
+		inspect.SeriesServed, inspect.SeriesSaved, inspect.SeriesHitMS, inspect.SeriesHitsTimed,
+		inspect.SeriesFetches, inspect.SeriesFetchMS,
+	} {
+		series = append(series, stats.Series{Name: name})
+	}
+	for _, name := range []string{
+		inspect.SeriesMemoryEntries, inspect.SeriesMemoryBytes, inspect.SeriesDiskEntries, inspect.SeriesDiskBytes,
+	} {
+		series = append(series, stats.Series{Name: name, Gauge: true})
+	}
+	return &recorder{kept: stats.NewHistory(series...)}
+}
+
+// values are those of all series now, in the order of newRecorder.
+func (*recorder) values() (values []float64) {
+	requests := collectors.requestCounts()
+	for o := range httpcache.OutcomeCount {
+		values = append(values, float64(requests[o.String()]))
+	}
+	samples := &rankings.samples
+	fetches, seconds := collectors.fetchTimes()
+	values = append(values,
+		float64(samples.served.Load()), float64(samples.saved.Load()),
+		time.Duration(samples.hitTime.Load()).Seconds()*1e3, float64(samples.hitsTimed.Load()),
+		float64(fetches), seconds*1e3,
+	)
+	s, _ := running.stats()
+	return append(values,
+		float64(s.Memory.Entries), float64(s.Memory.Bytes), float64(s.Disk.Entries), float64(s.Disk.Bytes))
+}
+
+// fetchTimes returns how many fetches have ended, and how long they took together.
+func (m *metrics) fetchTimes() (fetches uint64, seconds float64) {
+	var metric dto.Metric
+	if err := m.fetchDuration.Write(&metric); err != nil {
+		return 0, 0
+	}
+	return metric.GetHistogram().GetSampleCount(), metric.GetHistogram().GetSampleSum()
+}
+
+// start begins to record, unless that goes on already.
+func (r *recorder) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.timer != nil {
+		return
+	}
+	now := time.Now()
+	r.kept.Record(now, r.values())
+	r.timer = time.AfterFunc(untilNextStep(now), r.tick)
+}
+
+// stop ends it. What was recorded stays.
+func (r *recorder) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
+	}
+}
+
+func (r *recorder) tick() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.timer == nil {
+		return
+	}
+	now := time.Now()
+	r.kept.Record(now, r.values())
+	rankings.settle(now)
+	r.timer.Reset(untilNextStep(now))
+}
+
+func untilNextStep(now time.Time) time.Duration {
+	return now.Truncate(stats.Finest).Add(stats.Finest).Sub(now)
+}
+
+// read returns what was counted in each step up to now.
+func (r *recorder) read(step time.Duration) stats.Window {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.kept.Record(now, r.values())
+	w, _ := r.kept.Read(now, step)
+	return w
+}
+
+// History implements inspect.Cache.
+func (adminView) History(step time.Duration) (stats.Window, error) { return history.read(step), nil }
