@@ -101,9 +101,6 @@ type cacheStats struct {
 // Zones implements inspect.Cache.
 func (adminView) Zones() []string { return []string{defaultZone} }
 
-// defaultZone is the name of the store that has no other.
-const defaultZone = "default"
-
 // Stats implements inspect.Cache.
 func (t adminView) Stats() any {
 	s := t.cache.Store().Stats()
