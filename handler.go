@@ -55,6 +55,9 @@ func (c *clientRequest) Decided(d *httpcache.Decision) {
 		if reason := d.Reason(); reason != "" {
 			extra.Set(zap.String("larder_reason", reason))
 		}
+		if d.Bypass == httpcache.BypassObserve {
+			extra.Set(zap.String("larder_would", d.Would.String()))
+		}
 	}
 }
 
@@ -68,6 +71,7 @@ func (c *clientRequest) logged() bool {
 const (
 	statusPlaceholder = "http.larder.status"
 	reasonPlaceholder = "http.larder.reason"
+	wouldPlaceholder  = "http.larder.would"
 )
 
 // publish adds the placeholders to the request's replacer. The replacer asks its providers in the
@@ -92,6 +96,11 @@ func (c *clientRequest) placeholder(name string) (value any, known bool) {
 		return outcomeWords[c.Decision().Outcome], true
 	case reasonPlaceholder:
 		return c.Decision().Reason(), true
+	case wouldPlaceholder:
+		if c.Decision().Bypass != httpcache.BypassObserve {
+			return "", true
+		}
+		return outcomeWords[c.Decision().Would], true
 	}
 	return nil, false
 }

@@ -37,6 +37,7 @@ type metrics struct {
 	purgeWait     prometheus.Histogram
 	originWaiting *prometheus.GaugeVec
 	originRefused *prometheus.CounterVec
+	observed      observedCounter
 
 	sharedRequests    [fleet.OpCount][fleet.OutcomeCount]prometheus.Counter
 	sharedRequestsVec *prometheus.CounterVec
@@ -65,6 +66,7 @@ func newMetrics(zone string) *metrics {
 		originWaiting: prometheus.NewGaugeVec(prometheus.GaugeOpts(
 			options(zone, "origin_waiting", "Requests that wait for a place at an origin.")), []string{"origin"}),
 		originRefused: counter("origin_refused_total", "Requests that did not go to an origin, by why.", "origin", "why"),
+		observed:      newObservedCounter(zone),
 
 		sharedRequestsVec: counter("shared_requests_total", "Requests to the server that the fleet shares, by what was asked for and what came of it.", "op", "outcome"),
 		sharedSecondsVec: prometheus.NewHistogramVec(histogram(zone, "shared_seconds",
@@ -133,7 +135,7 @@ func (m *metrics) resolveShared() {
 // store.
 func (m *metrics) register(registry prometheus.Registerer, ofStore *storeCollector) error {
 	return registerAll(registry, m.requestsVec, m.sentVec, m.staleVec, m.notStoredVec, m.fetchesVec, m.purged, m.fetchDuration,
-		m.originWaiting, m.originRefused, ofStore)
+		m.originWaiting, m.originRefused, m.observed.vec, ofStore)
 }
 
 // registerShared registers what is counted where there is a fleet.

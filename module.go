@@ -35,8 +35,9 @@ func init() {
 //   - {http.larder.status}: hit, stale, revalidated, miss, collapsed or bypass
 //   - {http.larder.reason}: the reason, where there is one: swr, sie, origin-busy, a bypass's
 //     reason, or why a response was not stored
+//   - {http.larder.would}: what the status would have been, of a request that was only observed
 //
-// The access log has them as larder_status and larder_reason.
+// The access log has them as larder_status, larder_reason and larder_would.
 type Handler struct {
 	cfg.HandlerConfig
 

@@ -136,6 +136,11 @@ type HandlerConfig struct {
 	// fails is left alone for a moment by refreshes, and by requests that have a stale response.
 	Origin *OriginConfig `json:"origin,omitempty"`
 
+	// Whether every request is answered by the origin, as without Larder, while Larder decides,
+	// stores, counts and compares what it would have answered: to see what a cache would do before
+	// it does. Default: false.
+	Observe bool `json:"observe,omitempty"`
+
 	// Whether responses are shared with other machines, where the app has a fleet. Purges reach
 	// them all the same. Default: true.
 	Shared *bool `json:"shared,omitempty"`

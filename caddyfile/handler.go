@@ -56,6 +56,7 @@ import (
 //	        queue          <n> [<duration>]
 //	        backoff        <min> [<max>]
 //	    }
+//	    observe
 //	    shared       on|off
 //	}
 //
@@ -108,6 +109,7 @@ func (p *handlerParser) words() []word {
 		{name: "targeted", usage: "targeted <field>...", args: listInto(&c.Targeted)},
 		{name: "status", usage: "status short|full|off", args: textInto(&c.Status)},
 		{name: "origin", block: p.origin},
+		{name: "observe", usage: "observe", args: presenceInto(&c.Observe)},
 		{name: "shared", usage: "shared on|off", args: choiceInto(&c.Shared)},
 	}
 }

@@ -74,6 +74,12 @@ func (v *visit) enter(ctx context.Context, of Subject, kind FetchKind, class ori
 	return err
 }
 
+// attend is enter for a request that goes to the origin whatever the Budget says.
+func (v *visit) attend(ctx context.Context, rt *Route) {
+	v.ctx, v.policy, v.kind, v.status = ctx, &rt.Policy, FetchPass, 0
+	rt.Budget.Attend(&v.place)
+}
+
 // answered reports a response header. One that says the origin failed does so at once. Any other
 // may still break off before the first byte of its body, unless it has none.
 func (v *visit) answered(status int, h http.Header, bodiless bool) {
@@ -184,7 +190,9 @@ func (q *Request) mayBeSpared() origin.Why {
 // spareOrigin answers with the stale response at once. While the origin fails, one such request at
 // a time asks it again, in the background.
 func (q *Request) spareOrigin(why origin.Why) error {
-	q.route.Budget.Spared(why)
+	if q.observed() == nil {
+		q.route.Budget.Spared(why)
+	}
 	if q.route.Budget.RefreshDue(q.now) {
 		q.refreshInBackground(false)
 	}

@@ -60,6 +60,7 @@ type Cache struct {
 	idle      func()
 	undurable atomic.Bool  // the last invalidation holds in memory only, and that is logged
 	users     atomic.Int64 // requests and fetches under way
+	comparing atomic.Int32 // bodies that are being compared, see compare.go
 }
 
 // New returns a Cache over a store.
@@ -127,6 +128,16 @@ func (c *Cache) open(ctx context.Context) bool {
 	}
 	c.restored.Do(func() { c.varianceHints.restore(c.store) })
 	return true
+}
+
+// openNow reports whether the store is open, and waits for nothing.
+func (c *Cache) openNow() bool {
+	select {
+	case <-c.store.Ready():
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *Cache) ready(ctx context.Context) bool {

@@ -97,6 +97,10 @@ func (q *Request) startFetch(f *coalesce.Flight, m *coalesce.Member, started boo
 
 // run starts the fetch, unless what it would fetch has been stored meanwhile.
 func (q *Request) run(x *Fetch) {
+	if q.observed() != nil {
+		q.observed().copy(x)
+		return
+	}
 	if q.answerFromStore(x) {
 		x.end()
 		return
@@ -209,6 +213,9 @@ func (q *Request) headerIsEnough(shared *sharedResponse) bool {
 //
 // serveUnshared has the rest, and serveEnded what a leader gets of a failure.
 func (q *Request) serveFrom(s membership) (answered bool, err error) {
+	if q.observed() != nil {
+		return true, q.observeFetch(s)
+	}
 	for {
 		result := s.member.Wait(q.r.Context(), q.waitTimeout(s), q)
 		if result == coalesce.Shared || result == coalesce.Failed && s.owesHeader() {
@@ -426,7 +433,9 @@ func (q *Request) refreshInBackground(early bool) {
 		return
 	}
 	if !q.route.Budget.RefreshDue(q.now) {
-		q.route.Budget.Spared(origin.Refresh)
+		if q.observed() == nil {
+			q.route.Budget.Spared(origin.Refresh)
+		}
 		return
 	}
 	if q.refreshedInVain() {

@@ -175,10 +175,11 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	}
 	x.writer.shared = shared
 	x.awaitStore(ex.Status, ex.Header)
-	if shared.storable() {
-		x.flight.SpillTo(x)
-	} else {
+	switch {
+	case !shared.storable():
 		x.notStored()
+	case !x.observes: // to spill may take as long as a disk does, and its client waits for the copy
+		x.flight.SpillTo(x)
 	}
 	x.share(shared, x.route.MaxBody)
 	if !shared.storable() { // no request joins for this answer any more
@@ -204,18 +205,24 @@ func (x *Fetch) storable(changed []field, freshness *rfc9111.Freshness) http.Hea
 // provided returns the response's header: the fields that the origin changed, and of the others
 // those that decide about storing it.
 func (x *Fetch) provided(changed []field) http.Header {
+	header := x.route.provided(x.seed, changed)
+	// RFC 9110 6.6.1. A handler may have put nil there, to keep net/http from adding one.
+	if len(header["Date"]) == 0 {
+		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
+	}
+	return header
+}
+
+// provided returns the response's header without a Date of the cache's own.
+func (rt *Route) provided(seed, changed []field) http.Header {
 	header := make(http.Header, len(changed)+1) // and Date
-	for _, f := range x.seed {
-		if slices.Contains(x.route.decisive, f.name) {
+	for _, f := range seed {
+		if slices.Contains(rt.decisive, f.name) {
 			header[f.name] = f.values
 		}
 	}
 	for _, f := range changed {
 		header[f.name] = f.values
-	}
-	// RFC 9110 6.6.1. A handler may have put nil there, to keep net/http from adding one.
-	if len(header["Date"]) == 0 {
-		header["Date"] = []string{x.writer.headerAt.UTC().Format(http.TimeFormat)}
 	}
 	return header
 }

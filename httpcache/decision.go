@@ -70,6 +70,8 @@ const (
 	BypassOverride
 	// BypassStore: no store is open.
 	BypassStore
+	// BypassObserve: the route observes, see Decision.Would.
+	BypassObserve
 	// BypassCoalesceWait: the fetch of another request had no header in time, or too many requests
 	// wait for it.
 	BypassCoalesceWait
@@ -94,6 +96,8 @@ func (b Bypass) String() string {
 		return "override"
 	case BypassStore:
 		return "store"
+	case BypassObserve:
+		return "observe"
 	case BypassCoalesceWait:
 		return "coalesce-wait"
 	}
@@ -156,6 +160,15 @@ type Decision struct {
 	Forward   rfc9111.Forward // why the origin answered: fwd of Cache-Status
 	NotStored rfc9111.Reason  // why it is not stored; Storable if it is, or was not fetched
 	Detail    Detail
+	Would     Outcome // beside BypassObserve: what the outcome would have been
+}
+
+// observed is how a request was answered for which d would have been made.
+func (d Decision) observed() Decision {
+	return Decision{
+		Outcome: OutcomeBypass, Bypass: BypassObserve, Forward: rfc9111.ForwardBypass,
+		Would: d.Outcome, NotStored: d.NotStored, Detail: d.Detail,
+	}
 }
 
 // Reason is the one word beside the outcome, empty where that says all.

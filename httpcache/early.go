@@ -67,11 +67,20 @@ const fetchTimeWeight = 4
 // has answered once more: from the call of the handlers to now, without the wait for a place at the
 // origin.
 func (x *Fetch) averageFetchTime() time.Duration {
-	took := max(time.Since(x.begun), 1)
+	took := max(x.took(), 1)
 	if x.usually == 0 {
 		return took
 	}
 	return max(x.usually+(took-x.usually)/fetchTimeWeight, 1)
+}
+
+// took is how long the origin has taken. A body that is copied on its way to a client takes as long
+// as that client does, so then the header is all that counts.
+func (x *Fetch) took() time.Duration {
+	if x.observes {
+		return x.writer.headerAt.Sub(x.begun)
+	}
+	return time.Since(x.begun)
 }
 
 // fetchTime is the FetchTime of a response that has come whole. One from another machine has that

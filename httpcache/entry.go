@@ -17,6 +17,9 @@ const (
 	flagSetCookie
 	flagNoStore
 	flagUntyped // it has no Content-Type, and none may be guessed: see fetchWriter.untyped
+	// flagObserved: the origin was asked otherwise than a fetch asks, so only routes that observe
+	// use it: see observed.asksAsFetch.
+	flagObserved
 )
 
 func flagsOf(ex *rfc9111.Exchange) (f store.Flags) {

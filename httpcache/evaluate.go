@@ -3,6 +3,7 @@ package httpcache
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -20,6 +21,7 @@ type evaluation struct {
 	fields    []field                // of header
 	trailer   http.Header            // likewise
 	length    string                 // Content-Length
+	digest    atomic.Pointer[uint64] // of the body, once a comparison has made it: see compare.go
 	search    rfc9111.SearchVariance // what it says of queries: a field of 8 KiB takes a millisecond to read
 }
 
@@ -44,6 +46,9 @@ func (rt *Route) evaluated(e *store.Entry) *evaluation {
 	}
 	if e.Body.Len() > rt.MaxBody {
 		ev.freshness.Reason, ev.personal.Reason = rfc9111.ReasonTooLarge, rfc9111.ReasonTooLarge
+	}
+	if e.Flags&flagObserved != 0 && !rt.Observe {
+		ev.freshness.Reason, ev.personal.Reason = rfc9111.ReasonObserved, rfc9111.ReasonObserved
 	}
 	rt.stripTags(ev.header)
 	ev.trailer = rt.trailersWithoutTags(rt.Policy.StorableTrailer(e.Header, e.Trailer))

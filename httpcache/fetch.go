@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,11 @@ type Fetch struct {
 
 	invalidation *invalidation // of an unsafe request, nil for others
 	unstored     atomic.Pointer[unstored]
+
+	// flags are stored with the response, beside those of its exchange.
+	flags store.Flags
+	// observes says that the fetch copies the answer to its client's own request, see observe.go.
+	observes bool
 
 	stale     *store.Entry // to be validated, nil if nothing is stored
 	freshness *rfc9111.Freshness
@@ -119,7 +125,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
 	remote := q.beginRemote()
 	copies := q.copies(remote)
-	origin := q.origin.Detach(f.Context(), q.r, copies)
+	origin := q.detach(f.Context(), copies)
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
@@ -168,6 +174,14 @@ func (x *Fetch) kind() FetchKind {
 		return FetchRefresh
 	}
 	return FetchMiss
+}
+
+// detach makes the requests of a fetch. One that only copies what its client gets makes none.
+func (q *Request) detach(ctx context.Context, copies int) OriginRequest {
+	if q.observed() != nil {
+		return &ownRequest{q: q}
+	}
+	return q.origin.Detach(ctx, q.r, copies)
 }
 
 // hold keeps what a look-up found until the fetch is over and no request is answered from its
@@ -245,6 +259,9 @@ func (x *Fetch) callNext() error { return x.origin.Do(x.call, x.writer) }
 
 // copies returns how many requests the origin makes for the fetch.
 func (q *Request) copies(remote RemoteFetch) int {
+	if q.observed() != nil {
+		return 0
+	}
 	if rfc9111.Validates(q.keyed.method) && (q.found.Entry != nil || remote != nil) {
 		return 2 // the answer to the first may be a foreign 304
 	}

@@ -29,6 +29,7 @@ type fetchWriter struct {
 	header    http.Header
 	mode      mode
 	status    int
+	reason    rfc9111.Reason // why it is not stored
 	headerAt  time.Time
 	declared  int64 // Content-Length, -1 for none
 	written   int64
@@ -73,6 +74,9 @@ func (w *fetchWriter) WriteHeader(status int) {
 	}
 	w.fetch.visit.answered(status, w.header, w.declared == 0 || !bodyAllowed(status))
 	v, exchange, freshness := w.fetch.verdict(status, w.header)
+	if freshness != nil {
+		w.reason = freshness.Reason
+	}
 	w.fetch.carryOut(v, &exchange, freshness)
 }
 

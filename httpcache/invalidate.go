@@ -80,7 +80,7 @@ func (q *Request) invalidation() *invalidation {
 		return nil
 	}
 	if q.r.Method == http.MethodConnect || q.keyed.ErrorStatus != 0 || !rfc9111.Invalidates(q.r.Method, http.StatusOK) ||
-		!q.cache().open(q.r.Context()) {
+		!q.storeOpen() {
 		return nil
 	}
 	in := &invalidation{q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method}

@@ -425,3 +425,14 @@ func (rules *KeyRules) hasUnkeyedCookie(h http.Header) bool {
 	}
 	return false
 }
+
+// unkeyedCookies returns the names of the request's cookies that are not part of the key, each once
+// and at most maxCookieNames of them.
+func (rules *KeyRules) unkeyedCookies(h http.Header) (names []string) {
+	for name := range cookies(h) {
+		if len(names) < maxCookieNames && !slices.Contains(rules.Cookies, name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

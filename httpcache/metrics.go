@@ -17,6 +17,9 @@ type Metrics interface {
 	FetchDone(kind FetchKind, result FetchResult, took time.Duration, of Subject)
 	// NotStored counts a response from the origin that is not stored.
 	NotStored(reason rfc9111.Reason, of Subject)
+	// Observed is told of a request on a route that observes, when its answer has ended. It may be
+	// called after Request, and found may be kept.
+	Observed(found *Observed)
 }
 
 // Subject is what a count is about: a [*Request], or the [*Fetch] that was begun for one.
@@ -105,6 +108,7 @@ type noMetrics struct{}
 func (noMetrics) Request(*Request)                                         {}
 func (noMetrics) FetchDone(FetchKind, FetchResult, time.Duration, Subject) {}
 func (noMetrics) NotStored(rfc9111.Reason, Subject)                        {}
+func (noMetrics) Observed(*Observed)                                       {}
 
 // Interface guards.
 var (

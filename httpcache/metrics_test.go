@@ -40,6 +40,9 @@ func (l *ledger) NotStored(reason rfc9111.Reason, of Subject) {
 	l.add("not stored: %s, %s", reason, of.URL())
 }
 
+// Observed implements Metrics.
+func (l *ledger) Observed(found *Observed) { l.add("would be %s: %s", found.Would, found.URL) }
+
 func (l *ledger) add(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -39,6 +39,7 @@ type passWriter struct {
 	hitForMissKey store.Key
 	removeGone    func(status int) // see goneOnPass
 
+	observed    *observed // of a route that observes; decision is then what would have been
 	wroteHeader bool
 	scratch     [1]string // for Cache-Status
 	hijacked    bool      // the handlers have the connection
@@ -48,7 +49,9 @@ type passWriter struct {
 }
 
 func newPassWriter(q *Request, d Decision) *passWriter {
-	pw := &passWriter{ResponseWriter: q.w, q: q, decision: d, toHead: q.r.Method == http.MethodHead}
+	pw := &passWriter{
+		ResponseWriter: q.w, q: q, decision: d, observed: q.observed(), toHead: q.r.Method == http.MethodHead,
+	}
 	q.scratch = pw.scratch[:]
 	return pw
 }
@@ -58,13 +61,15 @@ func (pw *passWriter) WriteHeader(status int) {
 	if pw.wroteHeader {
 		return
 	}
+	h := pw.Header()
 	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
-		pw.q.route.stripTags(pw.Header())
+		if pw.observed == nil {
+			pw.q.route.stripTags(h)
+		}
 		pw.ResponseWriter.WriteHeader(status)
 		return
 	}
 	pw.wroteHeader = true
-	h := pw.Header()
 	pw.visit.answered(status, h, declaredLength(h) == 0 || !bodyAllowed(status) || pw.toHead)
 	if pw.records {
 		pw.record(status, h)
@@ -76,12 +81,16 @@ func (pw *passWriter) WriteHeader(status int) {
 		pw.invalidation.carryOut(status, h)
 	}
 	pw.seeThrough()
+	if pw.observed != nil {
+		pw.writeObserved(status, h)
+		return
+	}
 	pw.flushEach = rfc9111.Incremental(h) || h.Get("X-Accel-Buffering") == "no"
 	pw.q.route.stripTags(h)
 	if pw.decision.Forward == rfc9111.ForwardStale {
 		pw.fwdStatus = status
 	}
-	pw.q.decide(pw.decision)
+	pw.decide()
 	if !pw.received.IsZero() && pw.q.notModified(status, h, pw.received) {
 		pw.bodiless = true
 		pw.fwdStatus = status
@@ -102,6 +111,9 @@ func (pw *passWriter) Write(p []byte) (int, error) {
 	}
 	n, err := pw.ResponseWriter.Write(p)
 	pw.count(int64(n))
+	if pw.observed != nil {
+		pw.observed.wrote(p[:n], err)
+	}
 	if err == nil && pw.flushEach {
 		err = pw.FlushError()
 	}
@@ -113,7 +125,7 @@ func (pw *passWriter) ReadFrom(r io.Reader) (int64, error) {
 	if !pw.wroteHeader {
 		pw.WriteHeader(http.StatusOK)
 	}
-	if pw.bodiless || pw.flushEach {
+	if pw.bodiless || pw.flushEach || pw.observed.reads() {
 		return copyThrough(pw, r)
 	}
 	n, err := io.Copy(pw.ResponseWriter, r)
@@ -158,7 +170,7 @@ func (pw *passWriter) Flush() { _ = pw.FlushError() }
 func (pw *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(pw.ResponseWriter).Hijack()
 	if err == nil && !pw.wroteHeader {
-		pw.q.decide(pw.decision)
+		pw.decide()
 	}
 	if pw.hijacked = err == nil; pw.hijacked {
 		pw.visit.received()
@@ -168,6 +180,9 @@ func (pw *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // finish removes tags from the trailers, which are what the handlers have left in the header map.
 func (pw *passWriter) finish() {
+	if pw.observed != nil {
+		return
+	}
 	h := pw.Header()
 	pw.q.route.stripTags(h)
 	for name := range h {
@@ -198,7 +213,7 @@ func (q *Request) passResponse(x *Fetch, header http.Header, reason rfc9111.Reas
 // bypass passes the request to the origin and the response to the client. Nothing is stored, and no
 // request waits for it.
 func (q *Request) bypass(why Bypass) error {
-	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
+	q.prepareToPass()
 	out := newPassWriter(q, Decision{Outcome: OutcomeBypass, Bypass: why, Forward: rfc9111.ForwardBypass})
 	if out.invalidation = q.invalidation(); out.invalidation != nil {
 		q.cache().acquire() // its store is purged when it has succeeded
@@ -214,12 +229,21 @@ func (q *Request) bypass(why Bypass) error {
 // client. It is not stored, and no request waits for it. If the answer could have been stored, the
 // next request fetches for all.
 func (q *Request) passUncached(forward rfc9111.Forward, reason rfc9111.Reason) error {
-	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
+	q.prepareToPass()
 	q.rewind()
 	out := newPassWriter(q, Decision{Outcome: OutcomeMiss, Forward: forward, NotStored: reason})
 	out.invalidation = q.invalidation()
 	out.willRecord()
 	return q.pass(out)
+}
+
+// prepareToPass makes the client's own request the one that the origin gets.
+func (q *Request) prepareToPass() {
+	if q.observed() != nil {
+		q.observed().restore(q.r)
+		return
+	}
+	rfc9111.AppendCDNLoop(q.r.Header, loopToken)
 }
 
 // willRecord makes record run at the header. It notes what the request is before handlers rewrite
@@ -241,7 +265,9 @@ func (pw *passWriter) record(status int, header http.Header) {
 	if status == http.StatusNotModified || status == http.StatusPartialContent {
 		ex.Status = http.StatusOK
 		whole := q.route.judge(&ex, completeLength(header))
-		shared = &whole
+		if shared = &whole; pw.observed != nil {
+			passed = whole // without the client's conditionals the 200 would have come
+		}
 	}
 	if q.r.Method != http.MethodHead {
 		q.cache().updateHitForMiss(pw.hitForMissKey, status, shared)
@@ -281,7 +307,9 @@ func completeLength(h http.Header) int64 {
 
 // pass asks the origin on the client's own goroutine, when it has a place for the request.
 func (q *Request) pass(out *passWriter) error {
-	if err := out.visit.enter(q.r.Context(), q, FetchPass, origin.ClassWaiting); err != nil {
+	if q.observed() != nil {
+		out.visit.attend(q.r.Context(), q.route)
+	} else if err := out.visit.enter(q.r.Context(), q, FetchPass, origin.ClassWaiting); err != nil {
 		if refusal := refusalOf(err); refusal != nil {
 			return q.respondRefused(refusal, out.decision.Outcome)
 		}
@@ -307,13 +335,28 @@ func (pw *passWriter) endUnwritten(err error) {
 	if pw.decision.Reason() == "" {
 		pw.decision.Detail = DetailError
 	}
+	pw.decide()
+}
+
+// decide records how the request is answered. On a route that observes that is not what the
+// decision says, which would have been.
+func (pw *passWriter) decide() {
+	if pw.observed != nil {
+		pw.q.decide(pw.decision.observed())
+		return
+	}
 	pw.q.decide(pw.decision)
 }
 
 // askOrigin has the origin answer the client's own request.
 func (q *Request) askOrigin(out *passWriter) (err error) {
 	err = errPanic // unless the handlers return
-	defer func() { out.visit.leave(q, err, out.Header()) }()
+	defer func() {
+		out.visit.leave(q, err, out.Header())
+		if out.observed != nil {
+			out.endObserved(err)
+		}
+	}()
 	out.visit.watch(q.r)
 	out.outlive()
 	defer out.seeThrough()

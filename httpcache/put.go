@@ -23,7 +23,7 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		return
 	}
 	entry := &store.Entry{
-		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags(), Notes: shared.added,
+		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags, Notes: shared.added,
 		Status: shared.status, Header: shared.header, Trailer: x.route.Policy.StorableTrailer(shared.header, trailer),
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
 		FetchTime: x.fetchTime(shared),

@@ -56,7 +56,7 @@ type RemoteFetch interface {
 // beginRemote begins a fetch's use of what other machines have, if there are any and the route lets
 // it. Otherwise it returns nil.
 func (q *Request) beginRemote() RemoteFetch {
-	if q.cache().remote == nil || q.route.RemoteOff {
+	if q.cache().remote == nil || q.route.RemoteOff || q.observed() != nil {
 		return nil
 	}
 	return q.cache().remote()

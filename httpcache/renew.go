@@ -69,7 +69,7 @@ func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header, added []string
 	entry.FetchTime = x.averageFetchTime()
 	entry.Generation = x.ticket.Generation()
 	entry.Variant = x.renewedVariant(entry.Header)
-	if x.noStore {
+	if entry.Flags |= x.flags; x.noStore {
 		entry.Flags |= flagNoStore
 	}
 	if len(x.stale.Header["Set-Cookie"]) > 0 {

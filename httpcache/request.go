@@ -42,7 +42,6 @@ type Request struct {
 	decision  Decision   // set by Request.decide
 	decided   bool       // it is
 	withheld  Detail     // why what was found, or is under way, is no answer
-	hops      uint8      // how often the request has passed this cache already, set by readKey
 	sent      int64      // bytes of the body
 	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
@@ -59,6 +58,7 @@ type presented struct {
 	unkeyedCookie bool
 	mustValidate  bool            // nothing stored answers it unconfirmed, see withoutpass.go
 	forward       rfc9111.Forward // why the origin must be asked, set by lookUp
+	hops          uint8           // how often it has passed this cache already, set by readKey
 }
 
 // personal reports whether the request carries Authorization or a cookie, and the key lacks them.
@@ -133,10 +133,19 @@ func (q *Request) classify() Bypass {
 			return BypassBody
 		}
 	}
-	if !q.cache().open(r.Context()) {
+	if !q.storeOpen() {
 		return BypassStore
 	}
 	return NotBypassed
+}
+
+// storeOpen reports whether there is an open store. A request that is only observed does not wait
+// for one.
+func (q *Request) storeOpen() bool {
+	if q.observed() != nil && !q.cache().openNow() {
+		return false
+	}
+	return q.cache().open(q.r.Context())
 }
 
 // carriesBody reports whether the request has content. The header may leave that open: chunked, or
@@ -302,6 +311,9 @@ func (q *Request) flightKey() store.Key { return q.flightKeyFor(q.varyNames) }
 // flightKeyFor is flightKey where these names of Vary are known.
 func (q *Request) flightKeyFor(varyNames []string) store.Key {
 	class := classOf(q.authorized, q.unkeyedCookie && q.route.cookiesApart)
+	if q.observed() != nil { // no client may wait for a fetch that goes at the pace of another
+		class += "observed"
+	}
 	if class == ordinary && q.hops == 0 && len(varyNames) == 0 {
 		return q.key
 	}

@@ -95,6 +95,10 @@ func (q *Request) mayShare(shared *sharedResponse) bool {
 
 // respondStored answers from the store.
 func (q *Request) respondStored(outcome Outcome, detail Detail) error {
+	if q.observed() != nil {
+		q.observed().compareWith(q.found.Share(), q.freshness)
+		return q.observe(Decision{Outcome: outcome, Detail: detail})
+	}
 	now := q.now
 	cs := rfc9111.CacheStatus{Hit: true, Detail: detail.String()}
 	ttl := q.freshness.TTL(now)

@@ -41,6 +41,9 @@ type Rules struct {
 	Status StatusMode
 	// RemoteOff keeps the responses of the route from other machines, and theirs from it.
 	RemoteOff bool
+	// Observe has every request answered by the origin, as without a cache. What would have been
+	// the answer is decided, stored, counted and compared all the same.
+	Observe bool
 	// Invalidate says what unsafe requests invalidate besides their own URL.
 	Invalidate []InvalidateRule
 	// Behind tells what handlers behind the cache write. nil: what proxies write.

@@ -25,12 +25,19 @@ func (rt *Route) Serve(
 ) error {
 	q.route, q.w, q.r, q.origin, q.now = rt, w, r, o, time.Now()
 	q.keyed.Identity = id
+	if rt.Observe {
+		q.origin = newObserved(q)
+	}
 	defer q.count()
 	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
 		if q.trace.looped() {
 			return nil
 		}
-		q.decide(Decision{Outcome: OutcomeMiss, Detail: DetailError})
+		d := Decision{Outcome: OutcomeMiss, Detail: DetailError}
+		if q.observed() != nil {
+			return q.observe(d)
+		}
+		q.decide(d)
 		return loopError()
 	}
 	if why := q.classify(); why != NotBypassed {
@@ -123,7 +130,11 @@ func (q *Request) follow(way way) (answered bool, err error) {
 
 // refuse answers only-if-cached where no stored response may be used (RFC 9111 5.2.1.7).
 func (q *Request) refuse() error {
-	q.decide(Decision{Outcome: OutcomeMiss, Detail: DetailOnlyIfCached})
+	d := Decision{Outcome: OutcomeMiss, Detail: DetailOnlyIfCached}
+	if q.observed() != nil {
+		return q.observe(d)
+	}
+	q.decide(d)
 	return fail(http.StatusGatewayTimeout, errOnlyIfCached)
 }
 

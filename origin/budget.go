@@ -99,11 +99,12 @@ func (b *Budget) Apply(limits Limits) {
 
 // Place is a request's leave to go to the origin. Its zero value is none. It must not be copied.
 type Place struct {
-	budget   *Budget
-	begun    time.Time
-	class    Class
-	reported bool
-	held     atomic.Bool
+	budget    *Budget
+	begun     time.Time
+	class     Class
+	reported  bool
+	held      atomic.Bool
+	uncounted bool // see Attend
 }
 
 // Begun returns when the request got its place.
@@ -141,6 +142,13 @@ func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
 	b.mu.Unlock()
 	b.metrics.Refused(why)
 	return refusal
+}
+
+// Attend makes p the place of a request that goes in any case, past all limits, and takes none of
+// them. What comes of it counts as with any other.
+func (b *Budget) Attend(p *Place) {
+	b.fill(p, time.Now(), ClassWaiting)
+	p.uncounted = true
 }
 
 // obstacle returns what keeps a request of the class from going at now.
@@ -191,7 +199,7 @@ func (b *Budget) occupy(p *Place, now time.Time, class Class) {
 
 // fill makes p a place that has been taken.
 func (b *Budget) fill(p *Place, now time.Time, class Class) {
-	p.budget, p.begun, p.class, p.reported = b, now, class, false
+	p.budget, p.begun, p.class, p.reported, p.uncounted = b, now, class, false, false
 	p.held.Store(true)
 }
 
@@ -217,7 +225,9 @@ func (b *Budget) giveBack(p *Place) {
 	if !p.held.CompareAndSwap(true, false) {
 		return
 	}
-	b.taken--
+	if !p.uncounted {
+		b.taken--
+	}
 	if b.health.probing == p {
 		b.health.probeLost(time.Now())
 	}

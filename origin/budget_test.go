@@ -324,3 +324,34 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// A request that is attended goes past every limit and takes none, and what comes of it counts.
+func TestAttendedRequestsTakeNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{MaxConcurrent: 1}, nil)
+		attended := make([]Place, 3)
+		for i := range attended {
+			b.Attend(&attended[i])
+		}
+		held := take(t, b, ClassWaiting)
+		attended[0].Failed(0)
+		if got := b.Standing(time.Now()); got != Failing {
+			t.Errorf("after a failure: %v", got)
+		}
+		time.Sleep(time.Second)
+		var later Place
+		b.Attend(&later)
+		later.Succeeded()
+		for _, p := range []*Place{&attended[0], &attended[1], &attended[2], &later} {
+			p.Done()
+		}
+		if got := b.Standing(time.Now()); got != Busy {
+			t.Errorf("with the one place taken: %v", got)
+		}
+		held.Done()
+		take(t, b, ClassWaiting).Done()
+		if got := b.Standing(time.Now()); got != Admitted {
+			t.Errorf("in the end: %v", got)
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+const observing = "Larder; fwd=bypass; detail=observe"
+
+// TestObserve tells a story of one site that observes, as its client, its access log and a scrape
+// see it, and then has it serve.
+func TestObserve(t *testing.T) {
+	number := 0
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		number++
+		w.Header().Set("Cache-Control", "max-age=600")
+		w.Header().Set("Surrogate-Key", "page")
+		if r.Method == http.MethodPost {
+			return
+		}
+		who := "visitor"
+		if cookie, err := r.Cookie("member"); err == nil {
+			who = cookie.Value
+		}
+		_, _ = io.WriteString(w, "a page for "+who)
+	})
+	log := newAccessLog(t)
+	s := setup{site: log.directive() + "header >X-Would {http.larder.would}\n" + block("observe") + "\nreverse_proxy {{origin}}"}
+	in := start(t, s, o)
+	for i, tc := range []struct{ method, uri, cookie, body, would, agrees string }{
+		{"GET", "/a?1", "", "a page for visitor", "miss", "true"},
+		{"GET", "/a?1", "", "a page for visitor", "hit", "true"},
+		{"GET", "/a?1", "member=ann", "a page for ann", "hit", "false"},
+		{"POST", "/a?1", "", "", "bypass", "true"},
+		{"GET", "/a?1", "", "a page for visitor", "miss", "true"},
+		{"HEAD", "/a?1", "", "", "hit", "true"},
+	} {
+		labels := fmt.Sprintf(`agrees=%q,outcome=%q,zone="default"`, tc.agrees, tc.would)
+		before := in.metric("caddy_larder_observed_total", labels)
+		header := []string{"X-N", fmt.Sprint(i)}
+		if tc.cookie != "" {
+			header = append(header, "Cookie", tc.cookie)
+		}
+		a := in.do(tc.method, tc.uri, "", header...)
+		a.want(t, 200, tc.body, observing)
+		if a.Header.Get("X-Would") != tc.would || a.Header.Get("Age") != "" || a.Header.Get("Surrogate-Key") != "page" {
+			t.Errorf("%s %s: %v, want it to say %s", tc.method, tc.uri, a.Header, tc.would)
+		}
+		o.asked(t, i+1)
+		eventually(t, labels, func() bool { return in.metric("caddy_larder_observed_total", labels) == before+1 })
+	}
+	if got := log.entry(t, "HEAD", "/a?1"); got["larder_status"] != "bypass" || got["larder_reason"] != "observe" || got["larder_would"] != "hit" {
+		t.Errorf("access log: %v %v %v", got["larder_status"], got["larder_reason"], got["larder_would"])
+	}
+	s.site = strings.Replace(s.site, "observe", "", 1)
+	in.load(s, o)
+	if a := in.get("/a?1"); !a.isHit() || a.body != "a page for visitor" {
+		t.Errorf("what was stored while observing: %q %q", a.body, a.cacheStatus())
+	}
+	if number != 6 {
+		t.Errorf("the origin was asked %d times", number)
+	}
+}
+
+// TestObserveStreams has a client read what the origin has flushed, although the answer goes on.
+func TestObserveStreams(t *testing.T) {
+	release := make(chan struct{})
+	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n")
+		w.(http.Flusher).Flush()
+		<-release
+	})
+	in := start(t, proxied(block("observe")), o)
+	resp := in.open(context.Background(), "/", "Accept", "text/event-stream")
+	if line, err := bufio.NewReader(resp.Body).ReadString('\n'); line != "data: 1\n" || err != nil {
+		t.Errorf("%q, %v", line, err)
+	}
+	close(release)
+	_ = resp.Body.Close()
+}
+
+// TestObserveAFailure has an error of the handlers reach the site's error routes, as without
+// Larder.
+func TestObserveAFailure(t *testing.T) {
+	in := start(t, setup{site: block("observe") + `
+	root * ` + t.TempDir() + `
+	file_server
+	handle_errors {
+		respond "{err.status_code} {http.larder.status} {http.larder.would}"
+	}`}, nil)
+	for range 2 {
+		in.get("/nothing").want(t, 404, "404 bypass miss", "")
+	}
+}

@@ -1,0 +1,44 @@
+package larder
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/larder-cache/larder/httpcache"
+)
+
+// observedCounter counts requests that were only observed, by what their outcome would have been.
+type observedCounter struct {
+	vec    *prometheus.CounterVec
+	counts [httpcache.OutcomeCount][2]prometheus.Counter // by agrees
+}
+
+func newObservedCounter(zone string) observedCounter {
+	c := observedCounter{vec: prometheus.NewCounterVec(prometheus.CounterOpts(options(zone, "observed_total",
+		"Requests that were only observed, by what their outcome would have been; "+
+			"agrees is false where the origin's answer differed from what would have been served.")),
+		[]string{"outcome", "agrees"})}
+	for o := range httpcache.OutcomeCount {
+		for i := range c.counts[o] {
+			c.counts[o][i] = c.vec.WithLabelValues(o.String(), strconv.FormatBool(i == 1))
+		}
+	}
+	return c
+}
+
+// Observed implements httpcache.Metrics.
+func (m *metrics) Observed(found *httpcache.Observed) {
+	agrees := 0
+	if found.Agrees() {
+		agrees = 1
+	}
+	m.observed.counts[found.Would][agrees].Inc()
+}
+
+// Observed implements httpcache.Metrics.
+func (all countAll) Observed(found *httpcache.Observed) {
+	for _, m := range all {
+		m.Observed(found)
+	}
+}
