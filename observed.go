@@ -2,10 +2,12 @@ package larder
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/inspect"
 )
 
 // observedCounter counts requests that were only observed, by what their outcome would have been.
@@ -34,6 +36,14 @@ func (m *metrics) Observed(found *httpcache.Observed) {
 		agrees = 1
 	}
 	m.observed.counts[found.Would][agrees].Inc()
+}
+
+// Observed implements httpcache.Metrics. It ranks each answer that differs from what would have been
+// served, with what differs.
+func (t *trafficRankings) Observed(found *httpcache.Observed) {
+	if !found.Agrees() {
+		t.by[inspect.ByDisagree].Add(time.Now(), found.URL, 1, found.Differs)
+	}
 }
 
 // Observed implements httpcache.Metrics.
