@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -22,40 +21,14 @@ type Filter struct {
 	Prefix string
 	// Host is an authority, as in Selectors.
 	Host string
+	// URLs are as in Selectors: one of them is to name the entry.
+	URLs []string
 }
 
 func (f *Filter) passes(r record) bool {
 	url := string(r.url())
-	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || selectsHost(f.Host, url)) && (f.Tag == "" || r.hasTag(f.Tag))
-}
-
-// Item is one stored response in a listing.
-type Item struct {
-	// ID is the entry's.
-	ID uint64
-	// URL is what was asked for.
-	URL string
-	// Method is the method that fetched it.
-	Method string
-	// Status is the response's.
-	Status int
-	// Size is the length of the body in bytes.
-	Size int64
-	// Header is the response's, and must not be written to.
-	Header http.Header
-	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of
-	// freshness as judged then, KeepUntil the end of all use.
-	RequestTime, StoredAt, FreshUntil, KeepUntil time.Time
-	// FetchTime is the entry's.
-	FetchTime time.Duration
-	// Tags are the surrogate keys without the internal ones.
-	Tags []string
-	// Tier is the first tier that has it: memory before disk.
-	Tier Tier
-	// Variant is what it was selected by.
-	Variant Variant
-	// Severity is what purges have made of it: NotPurged, Soft or Invalid.
-	Severity Severity
+	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || selectsHost(f.Host, url)) && (f.Tag == "" || r.hasTag(f.Tag)) &&
+		(len(f.URLs) == 0 || slices.ContainsFunc(f.URLs, func(selector string) bool { return selectsURL(selector, url) }))
 }
 
 // ErrCursor is returned for a cursor that List has not given out.
@@ -71,22 +44,29 @@ func (s *Store) List(f Filter, limit int, cursor string) (items []Item, next str
 	if err != nil {
 		return nil, "", err
 	}
-	if !s.isOpen() || limit <= 0 {
+	if limit <= 0 {
 		return nil, "", nil
 	}
-	l := &listing{
-		memory: s.memory, queue: s.queue, disk: s.disk, purges: s.purges,
-		filter: f, limit: limit, now: s.now(), after: after,
-	}
-	if err := l.collect(); err != nil {
-		s.readFailed(err)
-		return nil, "", fmt.Errorf("list: %w", err)
-	}
-	items, end := l.page()
+	items, end, err := s.list(&listing{filter: f, limit: limit, after: after})
 	if end != nil {
 		next = end.cursor(&f)
 	}
-	return items, next, nil
+	return items, next, err
+}
+
+// list fills in the rest of a listing and carries it out.
+func (s *Store) list(l *listing) (items []Item, end *place, err error) {
+	if !s.isOpen() {
+		return nil, nil, nil
+	}
+	l.memory, l.queue, l.disk, l.purges, l.now = s.memory, s.queue, s.disk, s.purges, s.now()
+	l.filter.URLs = slices.Sorted(slices.Values(l.filter.URLs))
+	if err := l.collect(); err != nil {
+		s.readFailed(err)
+		return nil, nil, fmt.Errorf("list: %w", err)
+	}
+	items, end = l.page()
+	return items, end, nil
 }
 
 // place is a position in listing order; that of a tag has no URL.
@@ -137,6 +117,8 @@ type listing struct {
 
 	filter Filter
 	limit  int
+	light  bool     // items are not decoded: they have what stands in fixed places
+	only   *EntryID // it is about that entry alone
 	now    time.Time
 	after  place
 	found  []foundItem // in order, one more than the limit at most
@@ -148,7 +130,6 @@ type listing struct {
 type foundItem struct {
 	Item
 	place place
-	key   Key
 	gone  bool
 }
 
@@ -158,6 +139,26 @@ const lookedAt = 2048
 // collect asks every source: memory, queue, disk, in the direction in which entries go, so that
 // none is missed on its way.
 func (l *listing) collect() error {
+	addMemory, addDisk := l.addMemory, l.addDisk
+	if l.only != nil {
+		addMemory, addDisk = l.addOnlyMemory, l.addOnlyDisk
+	}
+	addMemory()
+	if l.disk == nil {
+		return nil
+	}
+	err := addDisk()
+	if err == nil {
+		err = l.confirm()
+	}
+	if errors.Is(err, errDetached) { // what is in memory is all
+		return nil
+	}
+	return err
+}
+
+// addMemory adds what is in the shards and in the queue.
+func (l *listing) addMemory() {
 	for _, sh := range l.memory.shards {
 		l.looked = 0
 		sh.mu.Lock()
@@ -168,18 +169,6 @@ func (l *listing) collect() error {
 	l.queue.mu.Lock()
 	l.addIndex(l.queue.index)
 	l.queue.mu.Unlock()
-	if l.disk == nil {
-		return nil
-	}
-	l.looked = 0
-	err := l.addDisk()
-	if err == nil {
-		err = l.confirm()
-	}
-	if errors.Is(err, errDetached) { // what is in memory is all
-		return nil
-	}
-	return err
 }
 
 // wants tells whether the entry at a place is to be looked at; false ends the walk through its
@@ -216,15 +205,13 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	if there {
 		return
 	}
-	e, err := decodeRecord(id, r)
-	if err != nil {
+	item := Item{
+		ID: id, Key: r.key(), URL: BareURL(string(r.url())), Size: r.bodyLen(), StoredAt: r.responseTime(), FreshUntil: r.freshUntil(), Tier: tier, Severity: severity,
+	}
+	if !l.light && !item.decode(r) {
 		return
 	}
-	l.found = slices.Insert(l.found, at, foundItem{place: l.place(id, r), key: e.Key, Item: Item{
-		ID: id, URL: BareURL(e.URL), Method: e.Method, Status: e.Status, Size: r.bodyLen(),
-		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
-		FetchTime: e.FetchTime, Tags: visibleTags(e.Tags), Tier: tier, Variant: e.Variant, Severity: severity,
-	}})
+	l.found = slices.Insert(l.found, at, foundItem{place: l.place(id, r), Item: item})
 	if len(l.found) > l.limit+1 {
 		l.found = slices.Delete(l.found, l.limit+1, len(l.found))
 	}
@@ -236,24 +223,6 @@ func (l *listing) place(id uint64, r record) place {
 		return place{id: id}
 	}
 	return place{string(r.url()), id}
-}
-
-// Item describes the entry that was found, as a listing does; nil where there is none.
-func (r *Result) Item() *Item {
-	e := r.Entry
-	if e == nil {
-		return nil
-	}
-	return &Item{
-		ID: e.ID, URL: BareURL(e.URL), Method: e.Method, Status: e.Status, Size: e.Body.Len(),
-		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
-		FetchTime: e.FetchTime, Tags: visibleTags(e.Tags), Tier: r.Tier, Variant: e.Variant, Severity: r.Severity,
-	}
-}
-
-// visibleTags leaves out the internal ones.
-func visibleTags(tags []string) []string {
-	return slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return strings.HasPrefix(t, "\x00") })
 }
 
 // urlSpan is a range of URLs: those that begin with text, or that one, at whatever listener.
@@ -272,6 +241,9 @@ func (u urlSpan) has(url string) bool {
 // spans are the ranges to walk through, in order. What follows an authority is a path, a query, a
 // fragment or nothing: so the URLs of longer names are not walked through.
 func (f *Filter) spans() []urlSpan {
+	if len(f.URLs) > 0 {
+		return urlSpans(f.URLs)
+	}
 	if f.Host == "" {
 		return []urlSpan{{text: f.Prefix}}
 	}
@@ -284,6 +256,19 @@ func (f *Filter) spans() []urlSpan {
 			case span.has(f.Prefix):
 				spans = append(spans, urlSpan{text: f.Prefix})
 			}
+		}
+	}
+	return spans
+}
+
+// urlSpans are the ranges of selectors of URLs, which are sorted.
+func urlSpans(selectors []string) []urlSpan {
+	spans := make([]urlSpan, 0, len(selectors))
+	for _, selector := range selectors {
+		if path, _, found := strings.Cut(selector, anyQuery); found {
+			spans = append(spans, urlSpan{text: path})
+		} else {
+			spans = append(spans, urlSpan{selector, true})
 		}
 	}
 	return spans
@@ -326,6 +311,7 @@ func (l *listing) addIndex(ix *index) {
 
 // addDisk walks the rows of the tag or of the URLs.
 func (l *listing) addDisk() error {
+	l.looked = 0
 	if tag := l.filter.Tag; tag != "" {
 		return l.walk(&scan{selector: selector{byTag, tag}, from: tagStart(tag)}, tagRowKey(tag, l.after.id))
 	}
@@ -420,7 +406,7 @@ func (l *listing) confirm() error {
 		}
 		for i := range step.found {
 			if f := &step.found[i]; f.Tier == DiskTier {
-				rk := keyRowKey(f.key, f.ID)
+				rk := keyRowKey(f.Key, f.ID)
 				row, err := decodeKeyRow(rk, keys.Get(rk))
 				f.gone, f.Severity = err != nil, max(f.Severity, row.severity)
 			}

@@ -204,6 +204,9 @@ func (r record) generation() uint64 { return binary.BigEndian.Uint64(r[20:]) }
 func (r record) requestTime() int64 { return int64(binary.BigEndian.Uint64(r[28:])) }
 func (r record) keepUntil() int64   { return int64(binary.BigEndian.Uint64(r[52:])) }
 
+func (r record) responseTime() time.Time { return instant(int64(binary.BigEndian.Uint64(r[36:]))) }
+func (r record) freshUntil() time.Time   { return instant(int64(binary.BigEndian.Uint64(r[44:]))) }
+
 // end is where KeptFrom begins, or would.
 func (r record) end() int {
 	if r[4] == recordWithoutKeptFrom {
