@@ -41,10 +41,19 @@ func (m *metrics) Observed(found *httpcache.Observed) {
 // Observed implements httpcache.Metrics. It ranks each answer that differs from what would have been
 // served, with what differs.
 func (t *trafficRankings) Observed(found *httpcache.Observed) {
+	now := time.Now()
 	if !found.Agrees() {
-		t.by[inspect.ByDisagree].Add(time.Now(), found.URL, 1, found.Differs)
+		t.by[inspect.ByDisagree].Add(now, found.URL, 1, found.Differs)
 	}
+	t.observed.Add(now, &inspect.Observation{
+		URL: found.URL, Would: found.Would.String(), Bypass: found.Bypass.String(), NotStored: found.NotStored.String(),
+		Compared: found.Compared, Differs: found.Differs, Bytes: found.Bytes, Cookies: found.Cookies,
+		StoredForCookie: found.StoredForCookie, Authorized: found.Authorized, Parameters: found.Parameters,
+	})
 }
+
+// Observed implements inspect.Cache.
+func (adminView) Observed() inspect.ObservedReport { return rankings.observed.Report() }
 
 // Observed implements httpcache.Metrics.
 func (all countAll) Observed(found *httpcache.Observed) {

@@ -33,6 +33,7 @@ type trafficRankings struct {
 	// Each kind of event has a sample of its own, so that many hits do not hide the misses.
 	hits, others, fetches, notStored *stats.Sampler
 	samples                          sampledSums
+	observed                         *inspect.Observations
 }
 
 // sampledSums are estimates by the requests that were looked at.
@@ -47,6 +48,7 @@ func newTrafficRankings() *trafficRankings {
 		by:   make(map[inspect.By]*stats.Top),
 		hits: stats.NewSampler(sampledPerSecond), others: stats.NewSampler(sampledPerSecond),
 		fetches: stats.NewSampler(sampledPerSecond), notStored: stats.NewSampler(sampledPerSecond),
+		observed: inspect.NewObservations(),
 	}
 	for _, by := range []inspect.By{
 		inspect.ByHits, inspect.ByMisses, inspect.ByNotStored, inspect.ByBytes, inspect.ByFetchTime, inspect.ByDisagree,

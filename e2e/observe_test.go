@@ -40,7 +40,7 @@ func TestObserve(t *testing.T) {
 		{"GET", "/a?1", "", "a page for visitor", "miss", "true"},
 		{"HEAD", "/a?1", "", "", "hit", "true"},
 	} {
-		labels := fmt.Sprintf(`agrees=%q,outcome=%q,zone="default"`, tc.agrees, tc.would)
+		labels := fmt.Sprintf(`agrees=%q,outcome=%q`, tc.agrees, tc.would)
 		before := in.metric("caddy_larder_observed_total", labels)
 		header := []string{"X-N", fmt.Sprint(i)}
 		if tc.cookie != "" {

@@ -46,8 +46,8 @@ type Observed struct {
 	Differs  string
 	// Bytes is the length of the body that the client got.
 	Bytes int64
-	// Cookies are the names of the request's cookies that the key lacks, if the answers differ. At
-	// most maxCookieNames of them.
+	// Cookies are the names of the request's cookies that the key lacks, if it was compared. At most
+	// maxCookieNames of them.
 	Cookies []string
 	// StoredForCookie says that what is stored was fetched for a request with such a cookie.
 	StoredForCookie bool
@@ -328,9 +328,6 @@ func (o *observed) report(pw *passWriter) *Observed {
 
 // tell hands over what was found, and what is held for it back. The client's request may be over.
 func (o *observed) tell(found *Observed) {
-	if found.Agrees() {
-		found.Cookies = nil
-	}
 	o.stored.Release()
 	o.q.cache().metrics.Observed(found)
 }

@@ -9,6 +9,8 @@
 //	top.go        GET /larder/top, caddy larder top
 //	history.go    GET /larder/history, caddy larder history
 //	fleet.go      GET /larder/fleet, caddy larder fleet
+//	observe.go    GET /larder/observed, caddy larder observe; observe_collect.go gathers what they
+//	              tell, observe_verdict.go says what it means
 //
 // # To add a feature
 //

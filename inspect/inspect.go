@@ -22,6 +22,7 @@ func Features(cache func() Cache) []adminapi.Feature {
 		listFeature,
 		fleetFeature,
 		topFeature,
+		observedFeature,
 		historyFeature,
 	} {
 		features = append(features, feature(cache))
@@ -45,6 +46,9 @@ type Cache interface {
 
 	// Top returns the URLs with the most of what the query asks for, the one with the most first.
 	Top(q TopQuery) ([]TopRow, error)
+
+	// Observed returns what was observed on routes that observe.
+	Observed() ObservedReport
 
 	// History returns what was counted in each step up to now. The step is one of stats.Steps.
 	History(step time.Duration) (stats.Window, error)

@@ -35,6 +35,7 @@ type fakeCache struct {
 	rows   []TopRow
 	tops   []TopQuery
 	window stats.Window
+	seen   ObservedReport
 	steps  []time.Duration
 }
 
@@ -44,6 +45,8 @@ func (f *fakeCache) Top(q TopQuery) ([]TopRow, error) {
 	f.tops = append(f.tops, q)
 	return f.rows, f.err
 }
+
+func (f *fakeCache) Observed() ObservedReport { return f.seen }
 
 func (f *fakeCache) History(step time.Duration) (stats.Window, error) {
 	f.steps = append(f.steps, step)
