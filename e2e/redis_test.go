@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -14,15 +16,16 @@ type redisServer struct {
 	t       *testing.T
 	program string
 	port    int
+	first   []string // before what all servers are told
 	args    []string
 	cmd     *exec.Cmd
 }
 
-// startRedis starts one. The test is skipped where the program is missing, unless LARDER_REDIS says
-// that it may not be.
+// startRedis starts one, or the program that LARDER_REDIS_SERVER names. The test is skipped where
+// it is missing, unless LARDER_REDIS says that it may not be.
 func startRedis(t *testing.T, args ...string) *redisServer {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
+	program, err := exec.LookPath(cmp.Or(os.Getenv("LARDER_REDIS_SERVER"), "redis-server"))
 	switch {
 	case err == nil:
 	case os.Getenv("LARDER_REDIS") == "required":
@@ -39,9 +42,11 @@ func startRedis(t *testing.T, args ...string) *redisServer {
 // start runs the server and returns when it listens. It has forgotten all.
 func (r *redisServer) start() {
 	r.t.Helper()
-	r.cmd = exec.Command(r.program, append([]string{
-		"--bind", "127.0.0.1", "--port", fmt.Sprint(r.port), "--dir", r.t.TempDir(), "--save", "", "--appendonly", "no",
-	}, r.args...)...)
+	all := []string{"--bind", "127.0.0.1", "--port", fmt.Sprint(r.port), "--dir", r.t.TempDir()}
+	if r.first == nil { // it is no Sentinel
+		all = append(all, "--save", "", "--appendonly", "no")
+	}
+	r.cmd = exec.Command(r.program, slices.Concat(r.first, all, r.args)...)
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

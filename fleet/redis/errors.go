@@ -14,8 +14,8 @@ import (
 var (
 	// A replica; full; its disk fails; too few replicas (min-replicas-to-write).
 	readOnly = []string{"READONLY", "OOM", "MISCONF", "NOREPLICAS"}
-	// The last is NOPERM of a script, before Redis 7.2.
-	refused = []string{"WRONGPASS", "NOAUTH", "NOPERM", "The user executing the script"}
+	// The last two are NOPERM of a script: before Redis 7.2, and of Valkey.
+	refused = []string{"WRONGPASS", "NOAUTH", "NOPERM", "The user executing the script", "ACL failure in script:"}
 )
 
 // named gives an error its name in fleet.

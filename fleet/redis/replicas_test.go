@@ -225,7 +225,7 @@ sentinel down-after-milliseconds main 500
 sentinel failover-timeout main 3000
 %s
 `, primary.port, strings.Join(more, "\n"))), 0o600))
-	s := &server{t: t, dir: filepath.Dir(file), binary: program(t, "redis-server"), port: freePort(t)}
+	s := &server{t: t, dir: filepath.Dir(file), binary: serverProgram(t), port: freePort(t)}
 	s.before, s.args = []string{file, "--sentinel"}, nil
 	s.connect()
 	t.Cleanup(s.end)

@@ -209,7 +209,7 @@ func newTLSServer(t *testing.T, ca *authority) *server {
 	pool.AddCert(ca.cert)
 	pair, err := tls.LoadX509KeyPair(ca.file("client.crt"), ca.file("client.key"))
 	must(t, err)
-	s := &server{t: t, dir: t.TempDir(), binary: program(t, "redis-server"), port: freePort(t)}
+	s := &server{t: t, dir: t.TempDir(), binary: serverProgram(t), port: freePort(t)}
 	s.args = []string{
 		"--save", "", "--logfile", "log", "--port", "0", "--tls-port", fmt.Sprint(s.port),
 		"--tls-cert-file", ca.file("server.crt"), "--tls-key-file", ca.file("server.key"), "--tls-ca-cert-file", ca.file("ca.crt"),

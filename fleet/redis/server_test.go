@@ -3,6 +3,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -43,6 +44,12 @@ type server struct {
 	with rueidis.Client
 }
 
+// serverProgram is the server's. LARDER_REDIS_SERVER names another one than redis-server.
+func serverProgram(t testing.TB) string {
+	t.Helper()
+	return program(t, cmp.Or(os.Getenv("LARDER_REDIS_SERVER"), "redis-server"))
+}
+
 // program finds one, and skips the test where it is missing. In .ci/run it may not be.
 func program(t testing.TB, name string) string {
 	t.Helper()
@@ -60,7 +67,7 @@ func program(t testing.TB, name string) string {
 // newServer starts a server without persistence, with more arguments.
 func newServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), binary: program(t, "redis-server"), port: freePort(t)}
+	s := &server{t: t, dir: t.TempDir(), binary: serverProgram(t), port: freePort(t)}
 	s.args = append([]string{"--save", "", "--appendonly", "no", "--logfile", "log"}, args...)
 	s.connect()
 	t.Cleanup(s.end)
@@ -243,7 +250,7 @@ var theEnd = &untilTheEnd{}
 
 func sharedServer(t testing.TB) *server {
 	t.Helper()
-	program(t, "redis-server")
+	serverProgram(t)
 	shared.once.Do(func() {
 		theEnd.TB = t
 		shared.server = newServer(theEnd)
