@@ -84,11 +84,12 @@ func (l *leases) leave(key string, w *waiter) {
 // again says that another node has stored its response. If Get finds nothing in it for this
 // request, another Await says how it goes on. failed is the status of another node's fetch that has
 // failed and was the second to fail while this one waited, with its Retry-After: one more would be
-// one too many. waited says that its requests have waited for a fetch of this node that failed.
+// one too many. answered says that the origin had answered with it. waited says that its requests
+// have waited for a fetch of this node that failed.
 // Otherwise the fetch goes to the origin.
 func (f *Fetch) Await(
 	ctx context.Context, key store.Key, until time.Time, waited bool, selected func(*store.Variant) bool,
-) (again bool, failed int, retryAfter string) {
+) (again bool, failed int, answered bool, retryAfter string) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	f.turn.waited = f.turn.waited || waited
@@ -98,9 +99,9 @@ func (f *Fetch) Await(
 	move, outcome := a.run(ctx)
 	f.tier.config.Metrics.Lease(outcome)
 	if move == moveFail {
-		return false, a.sight.news.status, a.sight.news.retryAfter
+		return false, a.sight.news.status, a.sight.news.answered, a.sight.news.retryAfter
 	}
-	return move == moveLook, 0, ""
+	return move == moveLook, 0, false, ""
 }
 
 // awaiting is one call of Await.

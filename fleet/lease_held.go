@@ -169,9 +169,10 @@ func (f *Fetch) Unshared(lasting bool) {
 	f.endLease(news{kind: newsUnstored}, 0)
 }
 
-// Failed tells those who wait that the origin has failed with a status.
-func (f *Fetch) Failed(status int, retryAfter string) {
-	f.endLease(news{kind: newsFailed, status: status, retryAfter: retryAfter}, newsFailedStands)
+// Failed tells those who wait that the origin has failed: it answered with a status, or had no
+// answer, for which the status stands in.
+func (f *Fetch) Failed(status int, answered bool, retryAfter string) {
+	f.endLease(news{kind: newsFailed, status: status, answered: answered, retryAfter: retryAfter}, newsFailedStands)
 }
 
 // End ends the fetch. A lease that it still holds goes on for as long as the upload of its

@@ -15,6 +15,7 @@ type news struct {
 	variant    store.Variant // with newsStorable
 	attempt    int           // with newsFailed
 	status     int           // with newsFailed
+	answered   bool          // with newsFailed: the origin has answered with the status
 	retryAfter string        // with newsFailed
 }
 
@@ -50,6 +51,7 @@ const (
 	maxNewsBytes     = maxRowBytes + 1<<10
 	maxRetryAfter    = 64
 	failedAttemptMax = 2
+	newsAnswered     = 1 // ends a newsFailed whose origin has answered
 )
 
 // encode returns news as bytes, sealed for the lease of a key.
@@ -62,6 +64,9 @@ func (n *news) encode(s *sealer, key string) []byte {
 		b = binary.AppendUvarint(b, uint64(n.attempt))
 		b = binary.AppendUvarint(b, uint64(n.status))
 		b = appendText(b, n.retryAfter[:min(len(n.retryAfter), maxRetryAfter)])
+		if n.answered {
+			b = append(b, newsAnswered)
+		}
 	case newsNone, newsStored, newsUnstored, newsAlone:
 	}
 	return append(b, s.seal(b, "lease", key)[:newsSealBytes]...)
@@ -90,6 +95,9 @@ func decodeNews(b []byte, s *sealer, key string) news {
 	case newsFailed:
 		n.attempt, n.status = int(min(takeUvarint(&rest), failedAttemptMax)), int(min(takeUvarint(&rest), 999))
 		n.retryAfter = takeText(&rest)
+		if len(rest) == 1 && rest[0] == newsAnswered {
+			n.answered, rest = true, nil
+		}
 		if n.status < 400 || n.attempt < 1 || len(n.retryAfter) > maxRetryAfter {
 			return unknown
 		}

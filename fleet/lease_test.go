@@ -12,6 +12,7 @@ import (
 	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/fleet/fleettest"
 	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/rfc9111"
 )
 
 // Many requests on many nodes for one cold URL are one fetch, whether messages arrive or not.
@@ -150,6 +151,36 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%d fetches, want 2", n)
 		}
 	})
+}
+
+// What is stale stands in for an answer that other nodes have got by the same rules as for one that
+// a node has got itself: where the operator has not named its status, it is passed on.
+func TestFailuresThatAreAnswers(t *testing.T) {
+	for status, want := range map[int]int{502: 502, 503: 200} {
+		inBubble(t, func(t *testing.T) {
+			var failing atomic.Bool
+			s := newSite(t, 3, func(w http.ResponseWriter, r *http.Request) {
+				if failing.Load() {
+					time.Sleep(time.Second)
+					http.Error(w, "down", status)
+					return
+				}
+				page("text")(w, r)
+			}, func(_ *fleet.TierConfig, rules *httpcache.Rules) {
+				rules.Policy.StaleIfError, rules.Policy.Failures = time.Hour, []rfc9111.StatusClass{503}
+			})
+			for _, nd := range s.nodes {
+				nd.get("/")
+				nd.awaitIdle()
+			}
+			time.Sleep(10 * time.Minute)
+			failing.Store(true)
+			s.ask(20, func(got answer) bool { return got.status == want })
+			if n := s.nodes[0].metrics.of("lease failed") + s.nodes[1].metrics.of("lease failed") + s.nodes[2].metrics.of("lease failed"); n == 0 {
+				t.Errorf("%d: no node has waited for the failures of others", status)
+			}
+		})
+	}
 }
 
 // A failure is the answer of those who waited for it. It is not that of one who comes later,

@@ -148,6 +148,7 @@ func FuzzDecodeNews(f *testing.F) {
 		{kind: newsUnstored},
 		{kind: newsAlone},
 		{kind: newsFailed, attempt: 2, status: 503, retryAfter: "120"},
+		{kind: newsFailed, attempt: 1, status: 502, answered: true},
 	} {
 		b := n.encode(s, "key")
 		if got := decodeNews(b, s, "key"); !reflect.DeepEqual(got, n) {

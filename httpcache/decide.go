@@ -249,7 +249,7 @@ func (x *Fetch) cancelled() bool {
 	}
 	x.backOff()
 	if x.remote != nil {
-		x.remote.Failed(http.StatusGatewayTimeout, "")
+		x.remote.Failed(http.StatusGatewayTimeout, false, "")
 	}
 	x.writer.mode = modeDiscarded
 	x.flight.Fail(fail(http.StatusGatewayTimeout, cause))

@@ -251,7 +251,7 @@ func (w *fetchWriter) finishShared(err error) {
 	}
 	if err != nil {
 		x.backOff()
-		x.tellFailure(http.StatusBadGateway)
+		x.tellFailure(http.StatusBadGateway, rfc9111.NoAnswer)
 		x.countNotStored(rfc9111.ReasonIncomplete)
 		x.notStored()
 		x.flight.Fail(err)
@@ -288,7 +288,7 @@ func (w *fetchWriter) failed(err error) {
 		failure = rfc9111.NoAnswer
 	}
 	x.backOff()
-	x.tellFailure(status)
+	x.tellFailure(status, failure)
 	x.noteFailure(failure)
 	x.cache.unstoredReasons.note(x.key, rfc9111.ReasonStatus, status)
 	switch {

@@ -30,19 +30,20 @@ type RemoteFetch interface {
 	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result
 	// Await waits while another machine fetches for the same lease, until a time at most. again
 	// says that it has stored the response. failed is the status with which others have failed
-	// meanwhile; otherwise it is 0. waited says that requests have waited for a fetch of this
+	// meanwhile, as Failed was told it; otherwise it is 0. waited says that requests have waited for a fetch of this
 	// machine, too, and that it failed. selected reports whether a response of a variant is for
 	// this fetch: it does not wait for one that is not.
 	Await(ctx context.Context, lease store.Key, until time.Time, waited bool, selected func(*store.Variant) bool) (
-		again bool, failed int, retryAfter string)
+		again bool, failed int, answered bool, retryAfter string)
 	// Storable tells at the response header that the response will be offered by Put when it is
 	// whole. length is -1 if it is not known. A body that turns out longer than limit is Unshared.
 	Storable(v *store.Variant, length int64) (limit int64)
 	// Unshared tells that the response is for this machine alone, and with lasting that so will be
 	// the next.
 	Unshared(lasting bool)
-	// Failed tells that the origin failed.
-	Failed(status int, retryAfter string)
+	// Failed tells that the origin failed: it answered with the status, or had no answer, for which
+	// the status stands in.
+	Failed(status int, answered bool, retryAfter string)
 	// Put offers the response, which is stored here. held is released when it is not read any more.
 	// renews says that a 304 has confirmed a response that was stored before.
 	Put(held store.Result, renews bool)
@@ -87,9 +88,9 @@ func (x *Fetch) answerFromRemote() bool {
 		if !x.waitsForOthers() {
 			return false
 		}
-		again, failed, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.flight.Attempt() > 1, selected)
+		again, failed, answered, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.flight.Attempt() > 1, selected)
 		if failed != 0 {
-			x.failElsewhere(failed, retryAfter)
+			x.failElsewhere(failed, answered, retryAfter)
 			return true
 		}
 		if !again {
@@ -268,9 +269,12 @@ func (x *Fetch) selector() func(*store.Variant) int {
 }
 
 // failElsewhere ends the flight with the status with which two fetches of other machines have
-// failed.
-func (x *Fetch) failElsewhere(status int, retryAfter string) {
-	failure := failureBy(status)
+// failed. Whether a stale response may stand in is decided as it was there.
+func (x *Fetch) failElsewhere(status int, answered bool, retryAfter string) {
+	failure := status
+	if !answered {
+		failure = rfc9111.NoAnswer
+	}
 	x.backOff()
 	x.noteFailure(failure)
 	if x.staleStandsIn(failure) {
@@ -311,7 +315,7 @@ func (x *Fetch) tellRemote(v verdict, status int, freshness *rfc9111.Freshness) 
 			x.remote.Unshared(!aboutTheRequest(status))
 			return
 		}
-		x.remote.Failed(status, x.writer.header.Get("Retry-After"))
+		x.remote.Failed(status, true, x.writer.header.Get("Retry-After"))
 	case verdictRelease:
 		x.remote.Unshared(remembered(status, freshness))
 	case verdictConfirm, verdictRefetch, verdictPostpone:
@@ -326,8 +330,9 @@ func (x *Fetch) tellGrowth(written int64) {
 	}
 }
 
-// tellFailure tells other machines of a fetch that has no whole response.
-func (x *Fetch) tellFailure(status int) {
+// tellFailure tells other machines of a fetch that has no whole response. failure is status, or
+// [rfc9111.NoAnswer].
+func (x *Fetch) tellFailure(status, failure int) {
 	if x.remote == nil {
 		return
 	}
@@ -335,5 +340,5 @@ func (x *Fetch) tellFailure(status int) {
 		x.remote.Unshared(!aboutTheRequest(status))
 		return
 	}
-	x.remote.Failed(status, "")
+	x.remote.Failed(status, failure != rfc9111.NoAnswer, "")
 }

@@ -28,6 +28,7 @@ type sharedMap struct {
 	body    func(store.Body) store.Body // what becomes of a body on its way
 	during  func()                      // called within Get
 	await   func(call int) (again bool, failed int)
+	silent  bool // what has failed had no answer
 }
 
 // begin is Options.Remote.
@@ -73,13 +74,13 @@ func (m *sharedMapFetch) Get(_ context.Context, key store.Key, selects func(*sto
 
 func (m *sharedMapFetch) Await(
 	context.Context, store.Key, time.Time, bool, func(*store.Variant) bool,
-) (again bool, failed int, retryAfter string) {
+) (again bool, failed int, answered bool, retryAfter string) {
 	if m.await == nil {
-		return false, 0, ""
+		return false, 0, false, ""
 	}
 	m.waits++
 	again, failed = m.await(m.waits)
-	return again, failed, "7"
+	return again, failed, !m.silent, "7"
 }
 
 func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) (limit int64) {
@@ -87,9 +88,12 @@ func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) (limit int64) 
 	return 10
 }
 
-func (m *sharedMapFetch) Unshared(lasting bool)       { m.say("unshared %t", lasting) }
-func (m *sharedMapFetch) Failed(status int, _ string) { m.say("failed %d", status) }
-func (m *sharedMapFetch) End()                        { m.say("end") }
+func (m *sharedMapFetch) Unshared(lasting bool) { m.say("unshared %t", lasting) }
+func (m *sharedMapFetch) End()                  { m.say("end") }
+
+func (m *sharedMapFetch) Failed(status int, answered bool, _ string) {
+	m.say("failed %d answered=%t", status, answered)
+}
 
 func (m *sharedMapFetch) Remove(key store.Key, v *store.Variant, _ time.Time) {
 	m.say("remove")
@@ -198,8 +202,9 @@ func TestRemoteIsTold(t *testing.T) {
 		"storable":    {storable, "storable -1, put renews=false, end"},
 		"private":     {answering(200, "private"), "unshared true, end"},
 		"a bad query": {answering(400, ""), "unshared false, end"},
-		"a failure":   {answering(503, ""), "failed 503, end"},
-		"no answer":   {func(http.ResponseWriter, *http.Request) error { return errors.New("no connection") }, "failed 500, end"},
+		"a failure":   {answering(503, ""), "failed 503 answered=true, end"},
+		"an error":    {func(http.ResponseWriter, *http.Request) error { return errors.New("of a handler") }, "failed 500 answered=true, end"},
+		"no answer":   {func(http.ResponseWriter, *http.Request) error { return &Error{Status: 502} }, "failed 502 answered=false, end"},
 		"no file":     {func(http.ResponseWriter, *http.Request) error { return &Error{Status: 404} }, "unshared true, end"},
 		"long": {func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Cache-Control", "max-age=60")
@@ -215,7 +220,7 @@ func TestRemoteIsTold(t *testing.T) {
 			w.Header().Set("Content-Length", "2")
 			_, err := w.Write([]byte("1"))
 			return errors.Join(err, errors.New("broken off"))
-		}, "storable 2, failed 502, end"},
+		}, "storable 2, failed 502 answered=false, end"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			one, _, remote := machines(t)
@@ -284,11 +289,13 @@ func TestRemoteHasFailed(t *testing.T) {
 }
 
 // What is stale stands in for another machine's failure as it does for one of this machine's own:
-// for the statuses that the operator names, and where there may have been no answer at all.
+// for the statuses that the operator names, and where there was no answer at all.
 func TestRemoteHasFailedWithAStatus(t *testing.T) {
-	for status, standsIn := range map[int]bool{500: false, 501: false, 502: true, 503: true, 504: true} {
+	for i, standsIn := range []bool{false, false, false, true, false, true, true, true, true, true} {
+		status, silent := 500+i%5, i >= 5
 		bubble(t, func(t *testing.T) {
 			_, two, remote := machines(t)
+			remote.silent = silent
 			two = two.under(rfc9111.Policy{StaleIfError: time.Hour, Failures: []rfc9111.StatusClass{503}})
 			next, _ := counting(storable)
 			ask(t, two, next)
@@ -298,7 +305,7 @@ func TestRemoteHasFailedWithAStatus(t *testing.T) {
 			err := two.ServeHTTP(w, newTestRequest(nil), next)
 			var failure *Error
 			if errors.As(err, &failure) && failure.Status != status || (err == nil) != standsIn {
-				t.Errorf("%d: %v, %q", status, err, w.header)
+				t.Errorf("%d, no answer %t: %v, %q", status, silent, err, w.header)
 			}
 		})
 	}
