@@ -2,17 +2,13 @@ package larder
 
 import (
 	"context"
-	"errors"
-	"net/url"
 	"slices"
-	"time"
 
 	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/dashboard"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/purge"
-	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -118,46 +114,6 @@ func (t adminView) Stats() any {
 			store.DiskTier.String():   s.Errors[store.DiskTier],
 		},
 		Shared: t.node.stats(),
-	}
-}
-
-// Entries implements inspect.Cache.
-func (t adminView) Entries(query inspect.Query) (inspect.Listing, error) {
-	filter := store.Filter{Tag: query.Tag, Prefix: query.Prefix, Host: query.Host}
-	items, next, err := t.cache.Store().List(filter, query.Limit, query.Cursor)
-	if errors.Is(err, store.ErrCursor) {
-		return inspect.Listing{}, inspect.ErrCursor // which is the client's fault
-	}
-	if err != nil {
-		return inspect.Listing{}, err
-	}
-	now := time.Now()
-	listing := inspect.Listing{Entries: make([]inspect.Entry, 0, len(items)), Next: next}
-	for _, item := range items {
-		listing.Entries = append(listing.Entries, listed(&item, now))
-	}
-	return listing, nil
-}
-
-func listed(item *store.Item, now time.Time) inspect.Entry {
-	ttl := item.FreshUntil.Sub(now)
-	if item.Severity != store.NotPurged {
-		ttl = min(ttl, 0)
-	}
-	x := rfc9111.Exchange{
-		Method: item.Method, Status: item.Status, Header: item.Header,
-		RequestTime: item.RequestTime, ResponseTime: item.StoredAt,
-	}
-	freshness := new(rfc9111.Policy).Freshness(&x)
-	variant := url.Values{}
-	for i, name := range item.Variant.Names {
-		variant.Set(name, item.Variant.Values[i])
-	}
-	return inspect.Entry{
-		URL: item.URL, Status: item.Status, Size: item.Size,
-		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
-		Tags: item.Tags, Tier: item.Tier.String(), Variant: variant.Encode(),
-		FetchMS: float64(item.FetchTime.Microseconds()) / 1e3,
 	}
 }
 

@@ -36,11 +36,10 @@ type trafficRankings struct {
 	observed                         *inspect.Observations
 }
 
-// sampledSums are estimates by the requests that were looked at.
+// sampledSums are of the requests that were looked at.
 type sampledSums struct {
-	served, saved atomic.Uint64 // bytes, in the words of inspect.SeriesServed
-	hitTime       atomic.Int64  // nanoseconds that hits took together,
-	hitsTimed     atomic.Uint64 // so many of them
+	hitTime   atomic.Int64  // nanoseconds that hits took together,
+	hitsTimed atomic.Uint64 // so many of them
 }
 
 func newTrafficRankings() *trafficRankings {
@@ -75,15 +74,12 @@ func (t *trafficRankings) Request(q *httpcache.Request) {
 func (t *trafficRankings) sampled(q *httpcache.Request, times uint64, now time.Time) {
 	url, d, bytes := q.ListedURL(), q.Decision(), times*uint64(q.Sent())
 	t.by[inspect.ByBytes].Add(now, url, bytes, d.Outcome.String())
-	t.samples.served.Add(bytes)
 	switch d.Outcome {
 	case httpcache.OutcomeHit, httpcache.OutcomeStale:
-		t.samples.saved.Add(bytes)
 		t.samples.hitTime.Add(int64(now.Sub(q.Arrived())))
 		t.samples.hitsTimed.Add(1)
 		t.by[inspect.ByHits].Add(now, url, times, d.Reason())
 	case httpcache.OutcomeRevalidated, httpcache.OutcomeCollapsed:
-		t.samples.saved.Add(bytes)
 		t.by[inspect.ByMisses].Add(now, url, times, d.Outcome.String())
 	case httpcache.OutcomeMiss:
 		t.by[inspect.ByMisses].Add(now, url, times, missReason(d))

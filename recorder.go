@@ -49,15 +49,29 @@ func (*recorder) values() (values []float64) {
 		values = append(values, float64(requests[o.String()]))
 	}
 	samples := &rankings.samples
+	served, saved := collectors.sentBytes()
 	fetches, seconds := collectors.fetchTimes()
 	values = append(values,
-		float64(samples.served.Load()), float64(samples.saved.Load()),
+		float64(served), float64(saved),
 		time.Duration(samples.hitTime.Load()).Seconds()*1e3, float64(samples.hitsTimed.Load()),
 		float64(fetches), seconds*1e3,
 	)
 	s, _ := running.stats()
 	return append(values,
 		float64(s.Memory.Entries), float64(s.Memory.Bytes), float64(s.Disk.Entries), float64(s.Disk.Bytes))
+}
+
+// sentBytes returns the bytes of bodies that clients were sent, and those of them that the origin
+// did not send for the request.
+func (m *metrics) sentBytes() (served, saved uint64) {
+	for o := range httpcache.OutcomeCount {
+		bytes := read(m.sent[o])
+		served += bytes
+		if o != httpcache.OutcomeMiss && o != httpcache.OutcomeBypass {
+			saved += bytes
+		}
+	}
+	return served, saved
 }
 
 // fetchTimes returns how many fetches have ended, and how long they took together.

@@ -47,6 +47,14 @@ func Host(text string) (string, error) {
 	return authority, nil
 }
 
+// ID refuses what is no entry's id.
+func ID(text string) (string, error) {
+	if len(text) != 32 || strings.Trim(text, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("%s is not an id; send the 32 hexadecimal digits that GET /larder/entries has", Quote(text))
+	}
+	return text, nil
+}
+
 // Quote shortens and quotes a caller's text for an error message.
 func Quote(text string) string {
 	const limit = 120

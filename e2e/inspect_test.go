@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -20,9 +22,9 @@ type ranking struct {
 }
 
 // count is that of a URL, and the reason beside it.
-func (r ranking) count(url string) (count uint64, reason string) {
+func (r ranking) count(of string) (count uint64, reason string) {
 	for _, row := range r.Rows {
-		if row.URL == url {
+		if row.URL == of {
 			return row.Count, row.Reason
 		}
 	}
@@ -130,5 +132,102 @@ func TestHistory(t *testing.T) {
 		if sum(step, "memory_bytes") == 0 {
 			t.Errorf("nothing in memory in steps of %s", step)
 		}
+	}
+}
+
+// detail is the answer of GET /larder/entries/{id}.
+type detail struct {
+	ID     string              `json:"id"`
+	URL    string              `json:"url"`
+	Hits   uint64              `json:"hits"`
+	Purged string              `json:"purged"`
+	Header map[string][]string `json:"header"`
+	Vary   map[string]string   `json:"vary"`
+	Key    struct {
+		Hash string `json:"hash"`
+	} `json:"key"`
+}
+
+// TestEntryByID: an id stays that of its response, in memory, on disk and over a reload, and is that
+// of no other one.
+func TestEntryByID(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Vary", "Accept-Language", "Surrogate-Key", "t"))
+	s := withDisk(t, block("key {", "query ignore utm_*", "}"))
+	in := start(t, s, o)
+	in.get("/?a&utm_x=1", "Accept-Language", "de")
+	in.get("/?a", "Accept-Language", "fr")
+	in.get("/?a", "Accept-Language", "fr")
+	in.awaitDisk(2)
+	byLanguage := make(map[string]detail)
+	for range 2 {
+		list := in.entries("?headers=true&url=" + url.QueryEscape(in.url("/?utm_y=2&a")))
+		if len(list.Entries) != 2 {
+			t.Fatalf("%+v", list)
+		}
+		for _, e := range list.Entries {
+			var d detail
+			if status := in.adminCall(http.MethodGet, "/larder/entries/"+e.ID, "", &d); status != http.StatusOK {
+				t.Fatalf("entry %s: %d", e.ID, status)
+			}
+			language := d.Vary["Accept-Language"]
+			if d.URL != in.url("/?a") || e.Header["Vary"][0] != "Accept-Language" || d.Header["Vary"][0] != "Accept-Language" || len(d.Key.Hash) != 64 || d.Hits == 0 {
+				t.Errorf("%s: %+v, %+v", language, d, e)
+			}
+			if was, known := byLanguage[language]; known && was.ID != d.ID {
+				t.Errorf("%s had the id %s and has %s", language, was.ID, d.ID)
+			}
+			byLanguage[language] = d
+		}
+		in.load(s, o)
+	}
+	if len(byLanguage) != 2 || byLanguage["de"].ID == byLanguage["fr"].ID {
+		t.Fatalf("%+v", byLanguage)
+	}
+	in.purge(`{"tags":["t"],"soft":true}`)
+	var d detail
+	if in.adminCall(http.MethodGet, "/larder/entries/"+byLanguage["de"].ID, "", &d); d.Purged != "soft" {
+		t.Errorf("after a soft purge: %+v", d)
+	}
+	in.get("/?a", "Accept-Language", "de") // another response takes its place
+	for language, want := range map[string]int{"de": http.StatusNotFound, "fr": http.StatusOK} {
+		eventually(t, language+" is no other", func() bool {
+			return in.adminCall(http.MethodGet, "/larder/entries/"+byLanguage[language].ID, "", &detail{}) == want
+		})
+	}
+}
+
+func TestEntriesInOrder(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		size, _ := strconv.Atoi(strings.Trim(r.URL.Path, "/"))
+		w.Header().Set("Cache-Control", fmt.Sprint("max-age=", 1000+size))
+		_, _ = w.Write(make([]byte, size))
+	})
+	in := start(t, proxied("larder"), o)
+	for _, size := range []string{"30", "200", "10"} {
+		in.get("/" + size)
+	}
+	for range 3 {
+		in.get("/30")
+	}
+	in.get("/10")
+	for sort, want := range map[string]string{
+		"url": "10 200 30", "-url": "30 200 10", "size": "10 30 200", "-size": "200 30 10", "-ttl": "200 30 10",
+		"age": "10 200 30", "-age": "30 200 10", "-hits": "30 10 200", "hits": "200 10 30",
+	} {
+		var got []string
+		for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+			list := in.entries("?limit=2&sort=" + sort + "&cursor=" + cursor)
+			for _, e := range list.Entries {
+				got = append(got, e.URL[strings.LastIndex(e.URL, "/")+1:])
+			}
+			cursor = list.Next
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("by %s: %v, want %s", sort, got, want)
+		}
+	}
+	var answer struct{ Error string }
+	if status := in.adminCall(http.MethodGet, "/larder/entries?sort=size&cursor=AAAA", "", &answer); status != http.StatusBadRequest {
+		t.Errorf("another cursor: %d %s", status, answer.Error)
 	}
 }

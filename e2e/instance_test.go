@@ -334,13 +334,15 @@ func (in *instance) purge(body string) int {
 // listing is the answer of GET /larder/entries.
 type listing struct {
 	Entries []struct {
-		URL    string   `json:"url"`
-		Status int      `json:"status"`
-		Size   int64    `json:"size"`
-		Age    int64    `json:"age"`
-		TTL    int64    `json:"ttl"`
-		Tags   []string `json:"tags"`
-		Tier   string   `json:"tier"`
+		ID     string              `json:"id"`
+		Header map[string][]string `json:"header"`
+		URL    string              `json:"url"`
+		Status int                 `json:"status"`
+		Size   int64               `json:"size"`
+		Age    int64               `json:"age"`
+		TTL    int64               `json:"ttl"`
+		Tags   []string            `json:"tags"`
+		Tier   string              `json:"tier"`
 	} `json:"entries"`
 	Next string `json:"next"`
 }

@@ -5,6 +5,7 @@
 //
 //	inspect.go    what this package asks of the running cache; the list of its features
 //	list.go       GET /larder/entries, caddy larder ls
+//	entry.go      GET /larder/entries/{id}, caddy larder get
 //	stats.go      GET /larder/stats, caddy larder stats
 //	top.go        GET /larder/top, caddy larder top
 //	history.go    GET /larder/history, caddy larder history

@@ -20,6 +20,7 @@ func Features(cache func() Cache) []adminapi.Feature {
 	for _, feature := range []func(runningCache) adminapi.Feature{
 		statsFeature,
 		listFeature,
+		entryFeature,
 		fleetFeature,
 		topFeature,
 		observedFeature,
@@ -38,8 +39,12 @@ type Cache interface {
 	// Stats returns a value that encoding/json can marshal to an object.
 	Stats() any
 
-	// Entries returns a page of the listing, or an error that wraps ErrCursor.
-	Entries(q Query) (Listing, error)
+	// Entries returns a page of the listing, or an error that wraps ErrCursor. A sorted one takes a
+	// time that goes with what is stored, and ends early when ctx does.
+	Entries(ctx context.Context, q Query) (Listing, error)
+
+	// Entry describes the entry with an id; nil if it is stored no more.
+	Entry(id string) (*Detail, error)
 
 	// Fleet returns the nodes of the fleet, or an error that wraps ErrNoFleet.
 	Fleet(ctx context.Context) (Fleet, error)

@@ -37,7 +37,11 @@ type fakeCache struct {
 	window stats.Window
 	seen   ObservedReport
 	steps  []time.Duration
+
+	details map[string]*Detail // by id
 }
+
+func (f *fakeCache) Entry(id string) (*Detail, error) { return f.details[id], f.err }
 
 func (f *fakeCache) Zones() []string { return []string{"default", "shop"} }
 
@@ -59,7 +63,7 @@ func (f *fakeCache) Stats() any {
 	return map[string]any{"memory": map[string]int{"entries": 1, "bytes": 2, "budget": 3}, "in_flight": 0}
 }
 
-func (f *fakeCache) Entries(q Query) (Listing, error) {
+func (f *fakeCache) Entries(_ context.Context, q Query) (Listing, error) {
 	f.queries = append(f.queries, q)
 	if f.err != nil {
 		return Listing{}, f.err
@@ -80,7 +84,7 @@ func use(t *testing.T, cache *fakeCache) *fakeCache {
 }
 
 func TestNoCacheRuns(t *testing.T) {
-	for _, path := range []string{"/larder/stats", "/larder/entries", "/larder/fleet", "/larder/top", "/larder/history"} {
+	for _, path := range []string{"/larder/stats", "/larder/entries", "/larder/fleet", "/larder/top", "/larder/history", "/larder/entries/" + testID} {
 		t.Run(path, func(t *testing.T) {
 			response, body := adminapitest.Send(t, "GET", path, "")
 			adminapitest.ExpectFailure(t, response, body, 503, "no cache is running")
@@ -94,6 +98,7 @@ func TestWrongMethod(t *testing.T) {
 		{"POST", "/larder/entries"},
 		{"DELETE", "/larder/entries"},
 		{"PUT", "/larder/fleet"},
+		{"DELETE", "/larder/entries/" + testID},
 		{"POST", "/larder/top"},
 		{"POST", "/larder/history"},
 	} {
@@ -120,6 +125,17 @@ func TestCommandFails(t *testing.T) {
 		{"ls with an empty tag", []string{"ls", "--tag", ""}, "the value is empty"},
 		{"ls with a URL as its host", []string{"ls", "--host", "http://a"}, "a scheme or a path is no part of one"},
 		{"ls of an unknown cursor", []string{"ls"}, "cursor"}, // the fake knows no page
+		{"ls sorted by a word it has not", []string{"ls", "--sort", "tags"}, "send one of url, size, age, ttl, hits, with - in front for the highest first"},
+		{"ls of no rows", []string{"ls", "--limit", "0"}, "--limit is a number from 1 on"},
+		{"ls with headers alone", []string{"ls", "--headers"}, "--headers goes with --json"},
+		{"ls of a zone that there is not", []string{"ls", "--zone", "blog"}, "send one of default, shop"},
+		{"ls of a relative URL", []string{"ls", "--url", "/a"}, "not an absolute URL"},
+		{"get of nothing", []string{"get"}, "give one absolute URL, or one id"},
+		{"get of two", []string{"get", testID, testID}, "give one absolute URL, or one id"},
+		{"get of what is neither", []string{"get", "a"}, "is not an id; send the 32 hexadecimal digits"},
+		{"get of an unknown id", []string{"get", testID}, "no entry has this id any more"},
+		{"get of a URL that is not one", []string{"get", "mailto:a"}, "not an absolute URL"},
+		{"stats of a zone that there is not", []string{"stats", "--zone", "blog"}, "send one of default, shop"},
 		{"stats with an argument", []string{"stats", "all"}, "unknown command"},
 		{"top by a word it has not", []string{"top", "--by", "age"}, "send one of hits, misses, not_stored, bytes, fetch_time, disagree"},
 		{"top of no rows", []string{"top", "--limit", "0"}, "limit: \\\"0\\\" is not a page size"},

@@ -1,11 +1,13 @@
 package inspect
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,9 +29,29 @@ type Query struct {
 	Tag    string // exact tag, or empty
 	Prefix string // beginning of an absolute URL, or empty
 	Host   string // authority, or empty
+	URL    string // absolute URL before the key's query rules, or empty
 	Limit  int    // 1 to 1000
 	Cursor string // Next of the page before, or empty for the first
+
+	Sort    Sort // by URL, or those of a tag by age, where it is empty
+	Falling bool // the other way round
+	Headers bool // entries have their header
 }
+
+// Sort is what a listing goes by.
+type Sort string
+
+// What a listing goes by.
+const (
+	SortURL  Sort = "url"
+	SortSize Sort = "size"
+	SortAge  Sort = "age" // time since the response came
+	SortTTL  Sort = "ttl"
+	SortHits Sort = "hits" // as in the ranking by hits
+)
+
+// sorts are the words of the query. One with - in front is falling.
+var sorts = []string{string(SortURL), string(SortSize), string(SortAge), string(SortTTL), string(SortHits)}
 
 // Listing is a page of stored responses.
 type Listing struct {
@@ -39,6 +61,7 @@ type Listing struct {
 
 // Entry describes a stored response. Each variant of a URL is an item.
 type Entry struct {
+	ID      string   `json:"id"`                // 32 hexadecimal digits, which no other entry ever has
 	URL     string   `json:"url"`               // as the client sent it, authority normalised
 	Status  int      `json:"status"`            // of the response
 	Size    int64    `json:"size"`              // of the body, in bytes
@@ -49,6 +72,10 @@ type Entry struct {
 	Variant string   `json:"variant,omitempty"` // what Vary chose it by
 	// FetchMS is how long the origin takes for it: milliseconds, a moving average of its fetches.
 	FetchMS float64 `json:"fetch_ms,omitempty"`
+	// Hits is how often the URL was hit lately, all variants together, as far as the ranking by
+	// hits knows it.
+	Hits   uint64      `json:"hits,omitempty"`
+	Header http.Header `json:"header,omitempty"` // of the response, where it was asked for
 }
 
 // ErrCursor is what Cache.Entries returns, wrapped or not, for a cursor that it never gave out. The
@@ -66,15 +93,15 @@ func listFeature(running runningCache) adminapi.Feature {
 }
 
 func answerList(r *http.Request, running runningCache) (any, error) {
-	query, err := readQuery(r)
+	query, zone, err := readQuery(r)
 	if err != nil {
 		return nil, err
 	}
-	cache, err := running.cache()
+	cache, err := running.of(zone)
 	if err != nil {
 		return nil, err
 	}
-	listing, err := cache.Entries(query)
+	listing, err := cache.Entries(r.Context(), query)
 	switch {
 	case errors.Is(err, ErrCursor):
 		return nil, adminapi.BadRequest(fmt.Errorf("cursor: %w; send the \"next\" of the page before", err))
@@ -97,19 +124,39 @@ func withoutNulls(l Listing) Listing {
 	return l
 }
 
-// readQuery reads the query string of a listing.
-func readQuery(r *http.Request) (Query, error) {
-	q := Query{Limit: defaultLimit}
-	err := adminapi.ReadParams(
+// readQuery reads the query string of a listing, and its zone.
+func readQuery(r *http.Request) (q Query, zone string, err error) {
+	q.Limit = defaultLimit
+	err = adminapi.ReadParams(
 		r,
 		adminapi.TextParam("tag", &q.Tag, adminapi.Tag),
 		adminapi.TextParam("prefix", &q.Prefix, adminapi.Prefix),
 		adminapi.TextParam("host", &q.Host, adminapi.Host),
+		adminapi.TextParam("url", &q.URL, adminapi.URL),
 		limitParam(&q.Limit, maxLimit),
 		// Opaque, and empty for the first page.
 		adminapi.Param{Name: "cursor", Read: func(cursor string) error { q.Cursor = cursor; return nil }},
+		adminapi.Param{Name: "sort", Read: func(text string) (err error) { q.Sort, q.Falling, err = readSort(text); return err }},
+		adminapi.Param{Name: "headers", Read: func(text string) (err error) { q.Headers, err = readFlag(text); return err }},
+		zoneParam(&zone),
 	)
-	return q, err
+	return q, zone, err
+}
+
+func readSort(text string) (by Sort, falling bool, err error) {
+	word, falling := strings.CutPrefix(text, "-")
+	if !slices.Contains(sorts, word) {
+		return "", false, fmt.Errorf("%s is none of them; send one of %s, with - in front for the highest first",
+			adminapi.Quote(text), strings.Join(sorts, ", "))
+	}
+	return Sort(word), falling, nil
+}
+
+func readFlag(text string) (bool, error) {
+	if text != "true" && text != "false" {
+		return false, fmt.Errorf("%s is neither; send true or false", adminapi.Quote(text))
+	}
+	return text == "true", nil
 }
 
 // limitParam is how many rows of an answer are wanted at most.
@@ -124,53 +171,107 @@ func limitParam(field *int, most int) adminapi.Param {
 	}}
 }
 
+// listFlags are those of `caddy larder ls`.
+type listFlags struct {
+	filters map[string]*string // parameters of the API
+	limit   int
+	headers bool
+	json    bool
+}
+
 func listCommand(api *adminapi.Client) *cobra.Command {
-	var tag, prefix, host string
+	f := listFlags{filters: make(map[string]*string)}
 	cmd := &cobra.Command{
-		Use:   "ls [--tag T] [--prefix P] [--host H]",
+		Use:   "ls [--tag T] [--prefix P] [--host H] [--url U] [--sort S] [--limit N] [--zone Z] [--json [--headers]]",
 		Short: "Lists stored responses, one a line",
 		Long: `
 Lists the stored responses that match all filters, one a line, with tabs
 between: URL, status, size in bytes, age in seconds, seconds of freshness left
-(negative when stale), tier, tags with spaces between.`,
+(negative when stale), tier, tags with spaces between. With --json a line is the
+entry as the admin API has it.
+
+--sort is one of url, size, age, ttl, hits, with - in front for the highest
+first: --sort=-size. The cache then looks at all that is stored for each
+thousand lines; without --limit there are a hundred.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			filters := url.Values{"limit": {strconv.Itoa(maxLimit)}}
-			for name, value := range map[string]string{"tag": tag, "prefix": prefix, "host": host} {
+			query := url.Values{}
+			for name, value := range f.filters {
 				if cmd.Flags().Changed(name) {
-					filters.Set(name, value)
+					query.Set(name, *value)
 				}
 			}
-			return list(cmd.OutOrStdout(), api, filters)
+			if f.headers && !f.json {
+				return errors.New("--headers goes with --json; give both")
+			}
+			if f.headers {
+				query.Set("headers", "true")
+			}
+			if f.limit < 0 || f.limit == 0 && cmd.Flags().Changed("limit") {
+				return errors.New("--limit is a number from 1 on; leave it out for all")
+			}
+			if query.Has("sort") && !cmd.Flags().Changed("limit") {
+				f.limit = defaultLimit
+			}
+			return list(cmd.OutOrStdout(), api, query, f)
 		},
 	}
-	cmd.Flags().StringVar(&tag, "tag", "", "Only responses that carry this tag")
-	cmd.Flags().StringVar(&prefix, "prefix", "", "Only responses whose absolute URL begins so")
-	cmd.Flags().StringVar(&host, "host", "", "Only responses of this host, or host:port")
+	flag := func(name, usage string) { f.filters[name] = cmd.Flags().String(name, "", usage) }
+	flag("tag", "Only responses that carry this tag")
+	flag("prefix", "Only responses whose absolute URL begins so")
+	flag("host", "Only responses of this host, or host:port")
+	flag("url", "Only responses of this absolute URL")
+	flag("sort", "What to go by: url, size, age, ttl, hits; with - in front the highest first")
+	flag("zone", "Only this zone")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "How many responses at most")
+	cmd.Flags().BoolVar(&f.json, "json", false, "Print each entry as the admin API has it")
+	cmd.Flags().BoolVar(&f.headers, "headers", false, "With --json: print their header too")
 	return cmd
 }
 
 // list prints page after page. The cache goes on serving meanwhile, so the whole is no snapshot:
 // what is stored or removed between two pages may or may not be in it.
-func list(out io.Writer, api *adminapi.Client, filters url.Values) error {
-	for {
-		var page Listing
-		if err := api.Call(http.MethodGet, "/larder/entries?"+filters.Encode(), nil, &page); err != nil {
+func list(out io.Writer, api *adminapi.Client, query url.Values, f listFlags) error {
+	for printed := 0; ; {
+		size := maxLimit
+		if f.limit > 0 {
+			size = min(size, f.limit-printed)
+		}
+		query.Set("limit", strconv.Itoa(size))
+		var page struct {
+			Entries []json.RawMessage `json:"entries"`
+			Next    string            `json:"next"`
+		}
+		if err := api.Call(http.MethodGet, "/larder/entries?"+query.Encode(), nil, &page); err != nil {
 			return err
 		}
 		for _, item := range page.Entries {
-			if _, err := fmt.Fprintln(out, item.line()); err != nil {
+			if err := printEntry(out, item, f.json); err != nil {
 				return err
 			}
 		}
-		if page.Next == "" {
+		printed += len(page.Entries)
+		if page.Next == "" || f.limit > 0 && printed >= f.limit {
 			return nil
 		}
-		if page.Next == filters.Get("cursor") {
+		if page.Next == query.Get("cursor") {
 			return errors.New("the listing does not advance; the server gave the same cursor twice")
 		}
-		filters.Set("cursor", page.Next)
+		query.Set("cursor", page.Next)
 	}
+}
+
+func printEntry(out io.Writer, item json.RawMessage, raw bool) error {
+	if raw {
+		_, err := fmt.Fprintf(out, "%s\n", item)
+		return err
+	}
+	var entry Entry
+	if err := json.Unmarshal(item, &entry); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	_, err := fmt.Fprintln(out, entry.line())
+	return err
 }
 
 func (i Entry) line() string {

@@ -18,6 +18,9 @@ func TestReadQuery(t *testing.T) {
 		{"nothing", "", Query{Limit: 100}},
 		{"all", "tag=a&prefix=http%3A%2F%2FA%2Fb&host=A:80&limit=1000&cursor=x", Query{Tag: "a", Prefix: "http://a/b", Host: "a:80", Limit: 1000, Cursor: "x"}},
 		{"empty cursor", "cursor=", Query{Limit: 100}},
+		{"sorted", "sort=size", Query{Limit: 100, Sort: SortSize}},
+		{"falling", "sort=-hits&headers=true", Query{Limit: 100, Sort: SortHits, Falling: true, Headers: true}},
+		{"a URL", "url=HTTP://A/b?c%26d&headers=false&zone=shop", Query{Limit: 100, URL: "http://a/b?c&d"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := readRaw(t, tc.raw)
@@ -42,6 +45,12 @@ var badQueries = []struct{ name, raw, want string }{
 	{"limit a word", "limit=all", "is not a page size"},
 	{"limit empty", "limit=", "is not a page size"},
 	{"bad escape", "tag=%zz", "malformed"},
+	{"sort by another word", "sort=tags", `sort: "tags" is none of them; send one of url, size, age, ttl, hits`},
+	{"sort falling by nothing", "sort=-", "is none of them"},
+	{"sort empty", "sort=", "is none of them"},
+	{"headers a number", "headers=1", `headers: "1" is neither; send true or false`},
+	{"relative URL", "url=/a", "is not an absolute URL"},
+	{"zone empty", "zone=", "zone: the value is empty"},
 }
 
 func TestReadQueryRefuses(t *testing.T) {
@@ -64,7 +73,8 @@ func readRaw(t *testing.T, raw string) (Query, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return readQuery(r)
+	q, _, err := readQuery(r)
+	return q, err
 }
 
 func TestEntriesAnswers(t *testing.T) {
@@ -78,11 +88,11 @@ func TestEntriesAnswers(t *testing.T) {
 		asked       Query
 		want        string
 	}{
-		{"first page", "", Query{Limit: 100}, `{"entries":[{"url":"http://a/?b&c","status":200,"size":5,"age":6,"ttl":-7,"tags":["t"],"tier":"memory"}],"next":"p2"}`},
+		{"first page", "", Query{Limit: 100}, `{"entries":[{"id":"","url":"http://a/?b&c","status":200,"size":5,"age":6,"ttl":-7,"tags":["t"],"tier":"memory"}],"next":"p2"}`},
 		{
 			"second page, filtered", "?cursor=p2&tag=t&host=A&prefix=http://A&limit=2",
 			Query{Limit: 2, Cursor: "p2", Tag: "t", Host: "a", Prefix: "http://a/"},
-			`{"entries":[{"url":"http://a/2","status":404,"size":0,"age":0,"ttl":0,"tags":[],"tier":"disk","variant":"gzip","fetch_ms":212.4}],"next":""}`,
+			`{"entries":[{"id":"","url":"http://a/2","status":404,"size":0,"age":0,"ttl":0,"tags":[],"tier":"disk","variant":"gzip","fetch_ms":212.4}],"next":""}`,
 		},
 		{"empty page", "?cursor=p3", Query{Limit: 100, Cursor: "p3"}, `{"entries":[],"next":""}`},
 	} {
@@ -138,6 +148,31 @@ func TestListCommand(t *testing.T) {
 	}
 	if !reflect.DeepEqual(cache.queries, asked) {
 		t.Errorf("the cache was asked for %+v, want %+v", cache.queries, asked)
+	}
+}
+
+// TestListCommandAsJSON prints what the API has, and no more lines than are asked for.
+func TestListCommandAsJSON(t *testing.T) {
+	cache := use(t, &fakeCache{pages: map[string]Listing{
+		"":  {Entries: []Entry{{ID: testID, URL: "http://a/1?b&c", Header: http.Header{"A": {"b"}}}}, Next: "p"},
+		"p": {Entries: []Entry{{URL: "http://a/2"}}, Next: "q"},
+	}})
+	stdout, stderr, err := adminapitest.Larder(t, "ls", "--json", "--headers", "--url", "http://a/1", "--sort=-ttl", "--limit", "2", "--zone", "shop")
+	const want = `{"id":"` + testID + `","url":"http://a/1?b&c","status":0,"size":0,"age":0,"ttl":0,"tags":[],"tier":"","header":{"A":["b"]}}` + "\n" +
+		`{"id":"","url":"http://a/2","status":0,"size":0,"age":0,"ttl":0,"tags":[],"tier":""}` + "\n"
+	if err != nil || stdout != want || stderr != "" {
+		t.Errorf("printed %q and %q, %v; want %q", stdout, stderr, err, want)
+	}
+	asked := []Query{
+		{URL: "http://a/1", Limit: 2, Sort: SortTTL, Falling: true, Headers: true},
+		{URL: "http://a/1", Limit: 1, Sort: SortTTL, Falling: true, Headers: true, Cursor: "p"},
+	}
+	if !reflect.DeepEqual(cache.queries, asked) {
+		t.Errorf("the cache was asked for %+v, want %+v", cache.queries, asked)
+	}
+	cache.queries = nil
+	if _, _, err := adminapitest.Larder(t, "ls", "--sort", "size", "--limit", "1"); err != nil || cache.queries[0].Limit != 1 {
+		t.Errorf("asked for %+v, %v", cache.queries, err)
 	}
 }
 

@@ -205,8 +205,9 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	if there {
 		return
 	}
+	url, listener, _ := strings.Cut(string(r.url()), AtListener)
 	item := Item{
-		ID: id, Key: r.key(), URL: BareURL(string(r.url())), Size: r.bodyLen(), StoredAt: r.responseTime(), FreshUntil: r.freshUntil(), Tier: tier, Severity: severity,
+		ID: id, Key: r.key(), URL: url, Listener: listener, Size: r.bodyLen(), StoredAt: r.responseTime(), FreshUntil: r.freshUntil(), Tier: tier, Severity: severity,
 	}
 	if !l.light && !item.decode(r) {
 		return

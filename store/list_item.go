@@ -12,8 +12,8 @@ type Item struct {
 	// ID and Key are the entry's.
 	ID  uint64
 	Key Key
-	// URL is what was asked for.
-	URL string
+	// URL is what was asked for, at Listener: as URLAt has the two.
+	URL, Listener string
 	// Method is the method that fetched it.
 	Method string
 	// Status is the response's.
@@ -55,8 +55,9 @@ func (r *Result) Item() *Item {
 	if e == nil {
 		return nil
 	}
+	url, listener, _ := strings.Cut(e.URL, AtListener)
 	return &Item{
-		ID: e.ID, Key: e.Key, URL: BareURL(e.URL), Method: e.Method, Status: e.Status, Size: e.Body.Len(),
+		ID: e.ID, Key: e.Key, URL: url, Listener: listener, Method: e.Method, Status: e.Status, Size: e.Body.Len(),
 		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
 		FetchTime: e.FetchTime, Tags: visibleTags(e.Tags), Tier: r.Tier, Variant: e.Variant, Severity: r.Severity,
 	}

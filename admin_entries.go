@@ -1,0 +1,151 @@
+package larder
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/inspect"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// sorting is full while a sorted listing looks at what is stored. Another one waits: each takes a
+// processor for a while.
+var sorting = make(chan struct{}, 1)
+
+// Entries implements inspect.Cache.
+func (t adminView) Entries(ctx context.Context, q inspect.Query) (inspect.Listing, error) {
+	now := time.Now()
+	hits := hitCounts(now)
+	items, next, err := t.list(ctx, q, now, hits)
+	if errors.Is(err, store.ErrCursor) {
+		return inspect.Listing{}, inspect.ErrCursor // which is the client's fault
+	}
+	if err != nil {
+		return inspect.Listing{}, err
+	}
+	listing := inspect.Listing{Entries: make([]inspect.Entry, 0, len(items)), Next: next}
+	for i := range items {
+		entry := listed(&items[i], now)
+		entry.Hits = hits[entry.URL]
+		if q.Headers {
+			entry.Header = items[i].Header
+		}
+		listing.Entries = append(listing.Entries, entry)
+	}
+	return listing, nil
+}
+
+// list asks the store. The order that it has anyway costs nothing.
+func (t adminView) list(
+	ctx context.Context, q inspect.Query, now time.Time, hits map[string]uint64,
+) (items []store.Item, next string, err error) {
+	filter := store.Filter{Tag: q.Tag, Prefix: q.Prefix, Host: q.Host}
+	if q.URL != "" {
+		if filter.URLs, err = httpcache.StoredURLs(q.URL, keyRules()); err != nil {
+			return nil, "", err
+		}
+	}
+	if q.Sort == "" || q.Sort == inspect.SortURL && !q.Falling && q.Tag == "" {
+		return t.cache.Store().List(filter, q.Limit, q.Cursor)
+	}
+	select {
+	case sorting <- struct{}{}:
+		defer func() { <-sorting }()
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+	order := store.Order{By: orderBy(q.Sort, now, hits), Falling: q.Falling}
+	return t.cache.Store().ListSorted(ctx, filter, order, q.Limit, q.Cursor)
+}
+
+// orderBy returns what a sorted listing goes by.
+func orderBy(by inspect.Sort, now time.Time, hits map[string]uint64) func(*store.Item) int64 {
+	switch by {
+	case inspect.SortSize:
+		return func(i *store.Item) int64 { return i.Size }
+	case inspect.SortAge:
+		return func(i *store.Item) int64 { return -i.StoredAt.UnixNano() }
+	case inspect.SortTTL:
+		return func(i *store.Item) int64 {
+			if i.Severity != store.NotPurged && i.FreshUntil.After(now) {
+				return now.UnixNano()
+			}
+			return i.FreshUntil.UnixNano()
+		}
+	case inspect.SortHits:
+		return func(i *store.Item) int64 { return int64(hits[i.URL]) }
+	case inspect.SortURL:
+	}
+	return func(*store.Item) int64 { return 0 } // equals are in the order of their URLs
+}
+
+// hitCounts returns what the ranking by hits knows, by URL.
+func hitCounts(now time.Time) map[string]uint64 {
+	rows := rankings.by[inspect.ByHits].Rows(now, rankedURLs)
+	hits := make(map[string]uint64, len(rows))
+	for _, row := range rows {
+		hits[row.Key] = row.Count
+	}
+	return hits
+}
+
+func listed(item *store.Item, now time.Time) inspect.Entry {
+	ttl := item.FreshUntil.Sub(now)
+	if item.Severity != store.NotPurged {
+		ttl = min(ttl, 0)
+	}
+	x := rfc9111.Exchange{
+		Method: item.Method, Status: item.Status, Header: item.Header,
+		RequestTime: item.RequestTime, ResponseTime: item.StoredAt,
+	}
+	freshness := new(rfc9111.Policy).Freshness(&x)
+	variant := url.Values{}
+	for i, name := range item.Variant.Names {
+		variant.Set(name, item.Variant.Values[i])
+	}
+	return inspect.Entry{
+		ID: item.EntryID().String(), URL: item.URL, Status: item.Status, Size: item.Size,
+		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
+		Tags: item.Tags, Tier: item.Tier.String(), Variant: variant.Encode(),
+		FetchMS: float64(item.FetchTime.Microseconds()) / 1e3,
+	}
+}
+
+// Entry implements inspect.Cache.
+func (t adminView) Entry(id string) (*inspect.Detail, error) {
+	entryID, err := store.ParseEntryID(id)
+	if err != nil {
+		return nil, err
+	}
+	item, err := t.cache.Store().Find(entryID)
+	if item == nil || err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	d := &inspect.Detail{
+		Entry: listed(item, now), Vary: make(map[string]string), Coding: item.Variant.Coding,
+		Key: inspect.EntryKey{Hash: hex.EncodeToString(item.Key[:]), Parts: []inspect.EntryKeyPart{
+			{Part: "method", Values: []string{item.Method}}, {Part: "url", Values: []string{item.URL}},
+		}},
+		Times: inspect.DetailTimes{
+			Requested: item.RequestTime.UTC(), Stored: item.StoredAt.UTC(),
+			FreshUntil: item.FreshUntil.UTC(), KeepUntil: item.KeepUntil.UTC(),
+		},
+	}
+	d.Header, d.Hits = item.Header, hitCounts(now)[item.URL]
+	if item.Listener != "" {
+		d.Key.Parts = append(d.Key.Parts, inspect.EntryKeyPart{Part: "listener", Values: []string{item.Listener}})
+	}
+	for i, name := range item.Variant.Names {
+		d.Vary[name] = item.Variant.Values[i]
+	}
+	if item.Severity != store.NotPurged {
+		d.Purged = item.Severity.String()
+	}
+	return d, nil
+}

@@ -1,0 +1,215 @@
+package inspect
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/larder-cache/larder/adminapi"
+)
+
+// Detail is all that is known of an entry.
+type Detail struct {
+	Entry
+	Vary   map[string]string `json:"vary"`             // the values that it was selected by, by field
+	Coding string            `json:"coding,omitempty"` // its Content-Encoding
+	// Purged is what purges have made of it: soft, or invalid, which is to be validated before its
+	// next use. It is empty if none has hit it.
+	Purged string      `json:"purged,omitempty"`
+	Key    EntryKey    `json:"key"`
+	Times  DetailTimes `json:"times"`
+}
+
+// EntryKey is what is known of an entry's key. Fields, cookies and texts that the configuration adds
+// to keys are in the hash alone.
+type EntryKey struct {
+	Hash  string         `json:"hash"` // SHA-256, in hexadecimal
+	Parts []EntryKeyPart `json:"parts"`
+}
+
+// EntryKeyPart is one thing that is in a key.
+type EntryKeyPart struct {
+	Part   string   `json:"part"` // method, url or listener
+	Values []string `json:"values"`
+}
+
+// DetailTimes are the times of an entry.
+type DetailTimes struct {
+	Requested  time.Time `json:"requested"`   // the origin was asked
+	Stored     time.Time `json:"stored"`      // it answered, or confirmed the response
+	FreshUntil time.Time `json:"fresh_until"` // as judged when it was stored
+	KeepUntil  time.Time `json:"keep_until"`  // then it is removed
+}
+
+func entryFeature(running runningCache) adminapi.Feature {
+	return adminapi.Feature{
+		Endpoints: []adminapi.Endpoint{{
+			Method: http.MethodGet, Path: "/larder/entries/{id}",
+			Answer: func(r *http.Request) (any, error) { return answerEntry(r, running) },
+		}},
+		Commands: []func(*adminapi.Client) *cobra.Command{getCommand},
+	}
+}
+
+func answerEntry(r *http.Request, running runningCache) (any, error) {
+	var zone string
+	if err := adminapi.ReadParams(r, zoneParam(&zone)); err != nil {
+		return nil, err
+	}
+	id, err := adminapi.ID(r.PathValue("id"))
+	if err != nil {
+		return nil, adminapi.BadRequest(err)
+	}
+	cache, err := running.of(zone)
+	if err != nil {
+		return nil, err
+	}
+	detail, err := cache.Entry(id)
+	switch {
+	case err != nil:
+		return nil, adminapi.Unavailable(fmt.Errorf("the entry could not be read: %w", err))
+	case detail == nil:
+		return nil, adminapi.NotFound(errors.New("no entry has this id any more; look in GET /larder/entries"))
+	}
+	if detail.Tags == nil {
+		detail.Tags = []string{}
+	}
+	return detail, nil
+}
+
+func getCommand(api *adminapi.Client) *cobra.Command {
+	var zone string
+	var raw bool
+	cmd := &cobra.Command{
+		Use:   "get [--zone Z] [--json] <url|id>",
+		Short: "Shows the stored responses of a URL, or the one with an id",
+		Long: `
+Shows what is known of a stored response: its header, what selected it, its key
+and times. Of a URL, which is absolute, all its variants are shown. ls --json
+has the ids.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("give one absolute URL, or one id as ls --json has it")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{}
+			if cmd.Flags().Changed("zone") {
+				query.Set("zone", zone)
+			}
+			details, err := get(api, args[0], query)
+			if err != nil {
+				return err
+			}
+			for i, detail := range details {
+				if err := printDetail(cmd.OutOrStdout(), i > 0, detail, raw); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&zone, "zone", "", "Only this zone")
+	cmd.Flags().BoolVar(&raw, "json", false, "Print the answers of the admin API")
+	return cmd
+}
+
+// get returns the details of one entry, or of all of a URL.
+func get(api *adminapi.Client, what string, query url.Values) (details []json.RawMessage, err error) {
+	ids := []string{what}
+	if strings.Contains(what, ":") {
+		if ids, err = idsOf(api, what, query); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range ids {
+		var detail json.RawMessage
+		if err := api.Call(http.MethodGet, "/larder/entries/"+url.PathEscape(id)+"?"+query.Encode(), nil, &detail); err != nil {
+			return nil, err
+		}
+		details = append(details, detail)
+	}
+	return details, nil
+}
+
+// idsOf returns the ids of the first thousand entries of a URL, which have 32 variants each as a
+// rule. There is one at least, else it fails.
+func idsOf(api *adminapi.Client, of string, query url.Values) (ids []string, err error) {
+	query = maps.Clone(query)
+	query.Set("url", of)
+	query.Set("limit", strconv.Itoa(maxLimit))
+	var page Listing
+	if err := api.Call(http.MethodGet, "/larder/entries?"+query.Encode(), nil, &page); err != nil {
+		return nil, err
+	}
+	for _, entry := range page.Entries {
+		ids = append(ids, entry.ID)
+	}
+	if len(ids) == 0 {
+		return nil, errors.New("nothing is stored for this URL; `caddy larder explain` says why")
+	}
+	return ids, nil
+}
+
+func printDetail(out io.Writer, again bool, answer json.RawMessage, raw bool) error {
+	if raw {
+		return adminapi.PrintJSON(out, answer)
+	}
+	var d Detail
+	if err := json.Unmarshal(answer, &d); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	if again {
+		fmt.Fprintln(out)
+	}
+	_, err := io.WriteString(out, d.text())
+	return err
+}
+
+// text is the detail in lines, the response's header last.
+func (d *Detail) text() string {
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-12s %s\n", name, value)
+		}
+	}
+	line("url", d.URL)
+	line("id", d.ID)
+	line("status", strconv.Itoa(d.Status))
+	line("size", strconv.FormatInt(d.Size, 10)+" bytes")
+	line("age", strconv.FormatInt(d.Age, 10)+"s")
+	line("ttl", strconv.FormatInt(d.TTL, 10)+"s")
+	line("purged", d.Purged)
+	line("tier", d.Tier)
+	line("tags", strings.Join(d.Tags, " "))
+	for _, name := range slices.Sorted(maps.Keys(d.Vary)) {
+		line("selected by", name+": "+d.Vary[name])
+	}
+	line("coding", d.Coding)
+	for _, part := range d.Key.Parts {
+		line("key", part.Part+" "+strings.Join(part.Values, " "))
+	}
+	line("key", "hash "+d.Key.Hash)
+	line("requested", d.Times.Requested.Format(time.RFC3339Nano))
+	line("stored", d.Times.Stored.Format(time.RFC3339Nano))
+	line("fresh until", d.Times.FreshUntil.Format(time.RFC3339Nano))
+	line("keep until", d.Times.KeepUntil.Format(time.RFC3339Nano))
+	for _, name := range slices.Sorted(maps.Keys(d.Header)) {
+		for _, value := range d.Header[name] {
+			line("header", name+": "+value)
+		}
+	}
+	return b.String()
+}
