@@ -19,7 +19,13 @@ type adminView struct{ *App }
 func registerAdmin() {
 	purging := purge.Feature(func() purge.Cache { return runningCache() })
 	inspecting := inspect.Features(func() inspect.Cache { return runningCache() })
-	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{dashboard.Feature()})...)
+	explaining := inspect.ExplainFeature(func() inspect.Explainer {
+		if app := running.newest(); app != nil {
+			return adminView{app}
+		}
+		return nil
+	})
+	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature()})...)
 }
 
 // adminCache is what the admin API asks of the running cache.

@@ -15,7 +15,10 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler. httpcache tells the story of a request; this
 // file has the part of it that is Caddy's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	c := &clientRequest{next: next, repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
+	return h.serve(newClientRequest(r, next), w, r)
+}
+
+func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request) error {
 	return toCaddy(h.route.Serve(&c.Request, w, r, identify(r, h.server(), h.branch(r)), c))
 }
 
@@ -27,6 +30,10 @@ type clientRequest struct {
 	repl      *caddy.Replacer
 	decided   bool
 	published bool
+}
+
+func newClientRequest(r *http.Request, next caddyhttp.Handler) *clientRequest {
+	return &clientRequest{next: next, repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
 }
 
 // ServeHTTP implements httpcache.Origin.

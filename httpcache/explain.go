@@ -69,8 +69,9 @@ type Trace struct {
 	useless string // why what is stored is not used at all
 }
 
-// verdictText is a sentence, and what to change if that is not what is wanted. change may be empty.
-type verdictText struct{ sentence, change string }
+// verdictText is a sentence, what to change if that is not what is wanted, and the clause that it
+// follows from. Both may be empty.
+type verdictText struct{ sentence, change, clause string }
 
 // String joins them.
 func (v verdictText) String() string {
@@ -112,7 +113,7 @@ func (t *Trace) looped() bool {
 	if t == nil {
 		return false
 	}
-	t.conclude(verdictText{"Refused with 508: the request has passed this cache ten times.", "look for the proxies that send it round."})
+	t.conclude(verdictText{sentence: "Refused with 508: the request has passed this cache ten times.", change: "look for the proxies that send it round."})
 	t.add(&t.request, step("has it passed this cache before?", "ten times: CDN-Loop names larder as often", "RFC 8586 2"))
 	return t.explainsOnly
 }
@@ -123,7 +124,7 @@ func (t *Trace) bypassed(q *Request, why Bypass) bool {
 		return false
 	}
 	words := bypassTexts[why]
-	t.conclude(verdictText{"Bypass: " + words.sentence + ", so the request is passed on and no other gets its answer.", words.change})
+	t.conclude(verdictText{sentence: "Bypass: " + words.sentence + ", so the request is passed on and no other gets its answer.", change: words.change})
 	t.add(&t.request, step("does it go through the cache?", "no: "+words.sentence, words.clause))
 	return t.explainsOnly
 }

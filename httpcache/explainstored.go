@@ -38,7 +38,8 @@ func (q *Request) explainRequest() []Step {
 func (q *Request) explainFound() (steps []Step, useless string) {
 	e := q.found.Entry
 	if e == nil {
-		return []Step{step("is something stored?", q.whyNothing().sentence, q.nothingClause())}, ""
+		why := q.whyNothing()
+		return []Step{step("is something stored?", why.sentence, why.clause)}, ""
 	}
 	steps = []Step{{
 		Question: "is something stored?",
@@ -89,6 +90,7 @@ func (q *Request) whyNothing() verdictText {
 		return verdictText{
 			"the URL is stored, and not the variant that the request selects: stored " + q.knownVariants(),
 			"have the origin vary by what differs in few ways, or take the fields out of the request: `request_header -NAME`.",
+			"RFC 9111 4.1",
 		}
 	}
 	last, unstored := q.cache().unstoredReasons.of(q.key)
@@ -103,20 +105,10 @@ func (q *Request) whyNothing() verdictText {
 	case unstored:
 		return verdictText{
 			fmt.Sprintf("the last response, of status %d, was not stored %s: %s", last.status, q.ago(last.at), last.reason.Sentence()),
-			changeFor(last.reason, last.status),
+			changeFor(last.reason, last.status), last.reason.Clause(),
 		}
 	}
-	return verdictText{"nothing is stored, and no response to this key is remembered", ""}
-}
-
-func (q *Request) nothingClause() string {
-	if q.found.Known != nil {
-		return "RFC 9111 4.1"
-	}
-	if last, known := q.cache().unstoredReasons.of(q.key); known {
-		return last.reason.Clause()
-	}
-	return ""
+	return verdictText{sentence: "nothing is stored, and no response to this key is remembered"}
 }
 
 func (q *Request) ago(at time.Time) string {

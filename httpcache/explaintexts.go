@@ -30,12 +30,12 @@ var bypassTexts = [...]struct{ sentence, change, clause string }{
 
 // departureTexts has the words for what is not there any more.
 var departureTexts = map[store.EvictionReason]verdictText{
-	store.Capacity:   {"what was stored has been evicted, because the room was needed for others", "a larger budget (`memory`, `disk`) keeps more."},
-	store.Expired:    {"what was stored has expired: its lifetime, its stale windows and `keep` are over", "a longer lifetime, or `keep`, has it stored for longer."},
-	store.Variants:   {"what was stored has been evicted, because the URL has more variants than max_variants", "have the origin vary by less, or raise `max_variants`."},
-	store.PurgedHard: {"what was stored has been purged", ""},
-	store.Removed:    {"what was stored has been removed: the origin has answered 404 or 410 since, or otherwise by another Vary", ""},
-	store.Damaged:    {"what was stored was damaged on disk, and has been deleted", "look after the disk."},
+	store.Capacity:   {"what was stored has been evicted, because the room was needed for others", "a larger budget (`memory`, `disk`) keeps more.", ""},
+	store.Expired:    {"what was stored has expired: its lifetime, its stale windows and `keep` are over", "a longer lifetime, or `keep`, has it stored for longer.", ""},
+	store.Variants:   {"what was stored has been evicted, because the URL has more variants than max_variants", "have the origin vary by less, or raise `max_variants`.", ""},
+	store.PurgedHard: {"what was stored has been purged", "", ""},
+	store.Removed:    {"what was stored has been removed: the origin has answered 404 or 410 since, or otherwise by another Vary", "", ""},
+	store.Damaged:    {"what was stored was damaged on disk, and has been deleted", "look after the disk.", ""},
 }
 
 // reasonChanges says for each reason what to change so that a response is stored.
@@ -84,26 +84,26 @@ func (q *Request) explainWay(way way, useless string) verdictText {
 	}
 	switch way.course {
 	case courseHit:
-		return verdictText{"Hit: it is answered from the store, and fresh for another " + ttl() + ".", ""}
+		return verdictText{sentence: "Hit: it is answered from the store, and fresh for another " + ttl() + "."}
 	case courseStale:
-		return verdictText{"Stale hit: it is answered from the store " + ttl() + " past its lifetime, which the request's max-stale accepts.", ""}
+		return verdictText{sentence: "Stale hit: it is answered from the store " + ttl() + " past its lifetime, which the request's max-stale accepts."}
 	case courseRefresh:
-		return verdictText{"Stale hit: it is answered from the store " + q.stalenessWords(ttl()) + ", and fetched anew in the background (stale-while-revalidate).", ""}
+		return verdictText{sentence: "Stale hit: it is answered from the store " + q.stalenessWords(ttl()) + ", and fetched anew in the background (stale-while-revalidate)."}
 	case courseSpare:
-		return verdictText{"Stale hit: it is answered from the store, because the origin is " + standings[way.standing] + ".", standingChanges[way.standing]}
+		return verdictText{sentence: "Stale hit: it is answered from the store, because the origin is " + standings[way.standing] + ".", change: standingChanges[way.standing]}
 	case courseRefuse:
 		cause := q.cause(useless)
-		return verdictText{"Refused with 504: the request says only-if-cached, and nothing stored may answer it: " + cause.sentence + ".", cause.change}
+		return verdictText{sentence: "Refused with 504: the request says only-if-cached, and nothing stored may answer it: " + cause.sentence + ".", change: cause.change}
 	case courseUnstored:
-		return verdictText{"Miss: the request says no-store, so it is passed on and nothing of it is stored.", reasonChanges[rfc9111.ReasonRequestNoStore]}
+		return verdictText{sentence: "Miss: the request says no-store, so it is passed on and nothing of it is stored.", change: reasonChanges[rfc9111.ReasonRequestNoStore]}
 	case courseEvents:
-		return verdictText{"Miss: the client accepts text/event-stream, so it is passed on by itself: each client has a stream of its own.", ""}
+		return verdictText{sentence: "Miss: the client accepts text/event-stream, so it is passed on by itself: each client has a stream of its own."}
 	case courseHitForMiss:
 		cause := q.cause(useless)
-		return verdictText{"Miss (hit-for-miss): the last response to this key could not be shared, so each request is passed on by itself: " + cause.sentence + ".", cause.change}
+		return verdictText{sentence: "Miss (hit-for-miss): the last response to this key could not be shared, so each request is passed on by itself: " + cause.sentence + ".", change: cause.change}
 	case courseHead:
 		cause := q.cause(useless)
-		return verdictText{"Miss: a HEAD of which nothing is stored is passed on as it is, and stores nothing: " + cause.sentence + ".", "one GET stores the response, which then answers HEAD."}
+		return verdictText{sentence: "Miss: a HEAD of which nothing is stored is passed on as it is, and stores nothing: " + cause.sentence + ".", change: "one GET stores the response, which then answers HEAD."}
 	case courseSolo, courseJoin:
 	}
 	return q.explainFetch(way, q.cause(useless))
@@ -119,7 +119,7 @@ func (q *Request) stalenessWords(ttl string) string {
 
 // explainFetch is the verdict on a request for which the origin is asked.
 func (q *Request) explainFetch(way way, cause verdictText) verdictText {
-	v := verdictText{"Miss: " + cause.sentence, cause.change}
+	v := verdictText{sentence: "Miss: " + cause.sentence, change: cause.change}
 	if q.found.Entry != nil {
 		v.sentence = "Revalidation: " + cause.sentence
 	}
@@ -152,13 +152,13 @@ var (
 func (q *Request) cause(useless string) verdictText {
 	switch {
 	case q.found.Entry == nil && useless != "":
-		return verdictText{"what is stored is not used, as today's rules would not store it: " + useless, "purge it, or go back to the rules under which it was stored."}
+		return verdictText{sentence: "what is stored is not used, as today's rules would not store it: " + useless, change: "purge it, or go back to the rules under which it was stored."}
 	case q.found.Entry == nil:
 		return q.whyNothing()
 	case q.withheld == DetailNoPass:
 		return verdictText{
-			"this machine has been without contact to its fleet for longer than `fence`, so the origin has to confirm what is stored",
-			"see that the server of the fleet is reached; `lost serve` answers meanwhile.",
+			sentence: "this machine has been without contact to its fleet for longer than `fence`, so the origin has to confirm what is stored",
+			change:   "see that the server of the fleet is reached; `lost serve` answers meanwhile.",
 		}
 	}
 	validity := validityOf(q.found.Severity)
@@ -171,13 +171,13 @@ func (q *Request) cause(useless string) verdictText {
 	} else if q.freshness.NoCache {
 		change = "`force_ttl 10m` replaces what the origin says of freshness."
 	}
-	return verdictText{rule, change}
+	return verdictText{sentence: rule, change: change}
 }
 
 // explainDecision is the verdict on a request that is answered.
 func (q *Request) explainDecision() verdictText {
 	d := &q.decision
-	v := verdictText{strings.ToUpper(d.Outcome.String()[:1]) + d.Outcome.String()[1:] + ": " + d.words() + ".", ""}
+	v := verdictText{sentence: strings.ToUpper(d.Outcome.String()[:1]) + d.Outcome.String()[1:] + ": " + d.words() + "."}
 	switch {
 	case d.Bypass != NotBypassed:
 		v.change = bypassTexts[d.Bypass].change

@@ -1,5 +1,6 @@
 // Package inspect lets operators see what Larder has stored and does: over Caddy's admin API and
-// with commands below `caddy larder`. It changes nothing.
+// with commands below `caddy larder`. It changes nothing, but for a request that is explained with
+// fetch.
 //
 // # Where to read
 //
@@ -9,6 +10,7 @@
 //	stats.go      GET /larder/stats, caddy larder stats
 //	top.go        GET /larder/top, caddy larder top
 //	history.go    GET /larder/history, caddy larder history
+//	explain.go    POST /larder/explain, caddy larder explain
 //	fleet.go      GET /larder/fleet, caddy larder fleet
 //	observe.go    GET /larder/observed, caddy larder observe; observe_collect.go gathers what they
 //	              tell, observe_verdict.go says what it means

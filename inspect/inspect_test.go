@@ -16,12 +16,18 @@ import (
 var current atomic.Pointer[fakeCache] // nil while no cache runs
 
 func TestMain(m *testing.M) {
-	adminapitest.Main(m, Features(func() Cache {
+	explaining := ExplainFeature(func() Explainer {
+		if explainer != nil {
+			return explainer
+		}
+		return nil
+	})
+	adminapitest.Main(m, append(Features(func() Cache {
 		if cache := current.Load(); cache != nil {
 			return cache
 		}
 		return nil // an interface that holds no pointer, not a nil pointer in one
-	})...)
+	}), explaining)...)
 }
 
 // fakeCache answers what it is told to and remembers what it was asked.

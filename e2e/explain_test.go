@@ -1,0 +1,336 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// explained is what POST /larder/explain answers.
+type explained struct {
+	Verdict string `json:"verdict"`
+	Steps   []struct{ Question, Answer, Clause string }
+	Key     *struct {
+		Hash  string
+		Parts []struct {
+			Part   string
+			Values []string
+		}
+	}
+	Entry *struct {
+		URL    string `json:"url"`
+		Status int    `json:"status"`
+	}
+	Error string `json:"error"`
+}
+
+// String is for the messages of tests.
+func (e *explained) String() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, e.Verdict+e.Error)
+	for _, s := range e.Steps {
+		fmt.Fprintf(&b, "  %s %s [%s]\n", s.Question, s.Answer, s.Clause)
+	}
+	if e.Key != nil {
+		for _, p := range e.Key.Parts {
+			fmt.Fprintf(&b, "  key %s=%s\n", p.Part, strings.Join(p.Values, "|"))
+		}
+	}
+	return b.String()
+}
+
+// explain asks how a request would be answered.
+func (in *instance) explain(question map[string]any) *explained {
+	in.t.Helper()
+	body, err := json.Marshal(question)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	e := new(explained)
+	if status := in.adminCall(http.MethodPost, "/larder/explain", string(body), e); status != http.StatusOK {
+		in.t.Fatalf("explain %s: %d %s", body, status, e.Error)
+	}
+	return e
+}
+
+// explainRow is a row of testdata/explain: a configuration, what the origin answers, the requests
+// before, the one that is explained, and what is to be said of it.
+type explainRow struct {
+	sections map[string]string
+	origin   atomic.Pointer[string] // the section that it answers by
+}
+
+// readExplainRow reads "-- name --" sections.
+func readExplainRow(t *testing.T, file string) *explainRow {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := &explainRow{sections: make(map[string]string)}
+	row.answerBy("origin")
+	name := "what"
+	for line := range strings.Lines(string(text)) {
+		if heading, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "-- "); ok {
+			name = strings.TrimSuffix(heading, " --")
+			continue
+		}
+		row.sections[name] += line
+	}
+	for _, needed := range []string{"site", "origin", "explain", "want"} {
+		if row.sections[needed] == "" {
+			t.Fatalf("%s has no section %s", file, needed)
+		}
+	}
+	return row
+}
+
+// answerBy has the origin answer by a section from now on.
+func (row *explainRow) answerBy(section string) { row.origin.Store(&section) }
+
+// answer is the origin.
+func (row *explainRow) answer(w http.ResponseWriter, r *http.Request) {
+	lines := strings.Split(strings.TrimSpace(row.sections[*row.origin.Load()]), "\n")
+	status, _ := strconv.Atoi(lines[0])
+	size, breaks := 4, false
+	for _, line := range lines[1:] {
+		if n, ok := strings.CutPrefix(line, "size "); ok {
+			size, _ = strconv.Atoi(n)
+		} else if line == "break" {
+			breaks = true
+		} else if name, value, ok := strings.Cut(line, ": "); ok {
+			w.Header().Add(name, value)
+		}
+	}
+	declared := size
+	if breaks {
+		declared *= 2
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(declared))
+	w.WriteHeader(status)
+	_, _ = w.Write(make([]byte, size))
+	if breaks {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// setup is the row's configuration, with the site of a section.
+func (row *explainRow) setup(in *instance, section string) setup {
+	s := setup{site: row.sections[section], options: row.sections["options"], more: row.sections["more"]}
+	s.more = strings.ReplaceAll(s.more, "{{port}}", strconv.Itoa(in.port))
+	return s
+}
+
+// do makes the requests before.
+func (row *explainRow) do(t *testing.T, in *instance, o *origin) {
+	t.Helper()
+	lines := strings.Split(row.sections["do"], "\n")
+	for i := 0; i < len(lines); i++ {
+		verb, rest, _ := strings.Cut(lines[i], " ")
+		rest = row.filled(in, rest)
+		switch verb {
+		case "":
+		case "origin":
+			row.answerBy("origin" + rest)
+		case "purge":
+			in.purge(rest)
+		case "reload":
+			in.load(row.setup(in, rest), o)
+		case "fill":
+			n, _ := strconv.Atoi(rest)
+			for i := range n {
+				in.get("/fill/" + strconv.Itoa(i))
+			}
+		case "wait":
+			eventually(t, rest, func() bool { return strings.Contains(in.explain(row.question(in)).Verdict, rest) })
+		default:
+			var header []string
+			body := ""
+			for i+1 < len(lines) && strings.HasPrefix(lines[i+1], "\t") {
+				i++
+				name, value, _ := strings.Cut(strings.TrimSpace(lines[i]), ": ")
+				if name == "data" {
+					body = value
+					continue
+				}
+				header = append(header, name, value)
+			}
+			in.do(verb, rest, body, header...)
+		}
+	}
+}
+
+// filled fills in where the instance is.
+func (row *explainRow) filled(in *instance, text string) string {
+	return strings.NewReplacer("{{url}}", in.url(""), "{{port}}", strconv.Itoa(in.port)).Replace(text)
+}
+
+// question is the request that is explained.
+func (row *explainRow) question(in *instance) map[string]any {
+	lines := strings.Split(strings.TrimSpace(row.sections["explain"]), "\n")
+	method, url, _ := strings.Cut(lines[0], " ")
+	if strings.HasPrefix(url, "/") {
+		url = in.url(url)
+	}
+	headers := make(map[string]any)
+	question := map[string]any{"method": method, "url": url, "headers": headers}
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ": ")
+		if name == "data" {
+			question["body"] = value
+			continue
+		}
+		headers[name] = value
+	}
+	return question
+}
+
+// wants reports whether the explanation says what a line of the row wants.
+func (row *explainRow) wants(in *instance, e *explained, o *origin, line string) bool {
+	kind, want, _ := strings.Cut(row.filled(in, line), ": ")
+	switch kind {
+	case "verdict":
+		return strings.Contains(e.Verdict, want)
+	case "clause":
+		for _, s := range e.Steps {
+			if s.Clause == want {
+				return true
+			}
+		}
+	case "step":
+		question, answer, _ := strings.Cut(want, "|")
+		for _, s := range e.Steps {
+			if s.Question == question && strings.Contains(s.Answer, answer) {
+				return true
+			}
+		}
+	case "key":
+		name, value, _ := strings.Cut(want, "=")
+		for _, p := range e.Key.Parts {
+			if p.Part == name && strings.Join(p.Values, "|") == value {
+				return true
+			}
+		}
+	case "asked":
+		return strconv.Itoa(o.count()) == want
+	}
+	return false
+}
+
+// TestExplain runs the table of testdata/explain on real routes. Each row is a way not to be a hit,
+// and what is said of it. To say it changes nothing: no count, no line in the log of errors, and
+// nothing is asked of the origin.
+func TestExplain(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(treeRoot, "testdata", "explain", "*.txt"))
+	if err != nil || len(files) < 40 {
+		t.Fatalf("%d rows, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			row := readExplainRow(t, file)
+			o := newOrigin(t, row.answer)
+			in := start(t, setup{site: "respond unused"}, o)
+			in.load(row.setup(in, "site"), o)
+			row.do(t, in, o)
+			before, asked := in.stats(), o.count()
+			e := in.explain(row.question(in))
+			for line := range strings.Lines(strings.TrimSpace(row.sections["want"])) {
+				if line = strings.TrimSpace(line); !row.wants(in, e, o, line) {
+					t.Errorf("want %s in\n%s", line, e)
+				}
+			}
+			if after := in.stats(); !reflect.DeepEqual(before.Requests, after.Requests) {
+				t.Errorf("counts before %v, after %v", before.Requests, after.Requests)
+			}
+			if n := o.count(); n != asked && !strings.Contains(row.sections["want"], "asked: ") {
+				t.Errorf("the origin has been asked %d times", n-asked)
+			}
+		})
+	}
+}
+
+// TestExplainedKeysDiffer: two requests that differ in one forwarded field are seen to.
+func TestExplainedKeysDiffer(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, numbered("Cache-Control", "max-age=60")))
+	one := in.explain(map[string]any{"url": in.url("/a"), "headers": map[string]any{"X-Forwarded-Host": "a.example"}})
+	two := in.explain(map[string]any{"url": in.url("/a"), "headers": map[string]any{"X-Forwarded-Host": []string{"b.example"}}})
+	if one.Key.Hash == two.Key.Hash || reflect.DeepEqual(one.Key.Parts, two.Key.Parts) {
+		t.Errorf("one\n%s\ntwo\n%s", one, two)
+	}
+	if len(one.Key.Parts) != len(two.Key.Parts) {
+		t.Errorf("other parts: one\n%s\ntwo\n%s", one, two)
+	}
+	differ := 0
+	for i := range one.Key.Parts {
+		if !reflect.DeepEqual(one.Key.Parts[i], two.Key.Parts[i]) {
+			differ++
+		}
+	}
+	if differ != 1 {
+		t.Errorf("%d parts differ: one\n%s\ntwo\n%s", differ, one, two)
+	}
+}
+
+// TestExplainFetch answers the request in earnest, once.
+func TestExplainFetch(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	in := start(t, proxied("larder"), o)
+	e := in.explain(map[string]any{"url": in.url("/a"), "fetch": true})
+	o.asked(t, 1)
+	if !strings.HasPrefix(e.Verdict, "Miss: from the origin, for this request, and stored") || e.Entry == nil || e.Entry.Status != 200 {
+		t.Errorf("%s entry %+v", e, e.Entry)
+	}
+	if last := e.Steps[len(e.Steps)-1]; last.Question != "and the next request?" || !strings.HasPrefix(last.Answer, "Hit: ") {
+		t.Errorf("%s", e)
+	}
+	in.get("/a").want(t, 200, "1", "")
+	if hit := in.get("/a"); !hit.isHit() {
+		t.Errorf("Cache-Status %q", hit.cacheStatus())
+	}
+}
+
+// TestExplainLeavesNoLine in the access log.
+func TestExplainLeavesNoLine(t *testing.T) {
+	log := newAccessLog(t)
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	in := start(t, setup{site: log.directive() + "\nlarder\nreverse_proxy {{origin}}"}, o)
+	in.explain(map[string]any{"url": in.url("/explained"), "fetch": true})
+	in.get("/asked")
+	log.entry(t, http.MethodGet, "/asked")
+	text, err := os.ReadFile(log.file)
+	if err != nil || strings.Contains(string(text), "/explained") {
+		t.Errorf("%v %s", err, text)
+	}
+}
+
+// TestExplainBadInput: what cannot be asked is answered with one sentence.
+func TestExplainBadInput(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, numbered()))
+	for body, want := range map[string]string{
+		`{"url":"/a"}`:                                  "the URL has no host",
+		`{"url":"http:///a"}`:                           "the URL has no host",
+		`{"url":"ftp://h/a"}`:                           "the URL has no host",
+		`{"url":"http://h/%"}`:                          "the URL cannot be read",
+		`{}`:                                            "no URL is given",
+		`{"uri":"http://h/"}`:                           "unknown field",
+		`{"url":"http://h/","method":"A B"}`:            "is not a method",
+		`{"url":"http://h/","client":"me"}`:             "is not an address",
+		`{"url":"http://h/","headers":{"A":1}}`:         "send a text or a list of texts",
+		`{"url":"http://h/","headers":{"A":"b\nc"}}`:    "is not a header field",
+		`{"url":"http://h/","headers":{"A B":["c"]}}`:   "is not a header field",
+		fmt.Sprintf(`{"url":"https://h:%d/"}`, in.port): "does not speak https",
+	} {
+		e := new(explained)
+		if status := in.adminCall(http.MethodPost, "/larder/explain", body, e); status != http.StatusBadRequest || !strings.Contains(e.Error, want) {
+			t.Errorf("%s: %d %q, want %q", body, status, e.Error, want)
+		}
+	}
+}
