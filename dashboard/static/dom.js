@@ -1,6 +1,8 @@
 // Elements from text. Whatever comes from the cache (URLs, tags, header fields) becomes a text node or an attribute, never HTML; the
 // Content-Security-Policy's Trusted Types refuse anything else.
 
+import { percent } from './format.js'
+
 // element makes one: attributes by name, listeners by "onclick" and the like, classes by "class", then children, which are elements or
 // text. null and false are left out.
 export function element (tag, attributes = {}, ...children) {
@@ -40,6 +42,13 @@ export function table (caption, columns, rows, empty) {
     element('thead', {}, element('tr', {}, columns.map(column =>
       element('th', { class: column.class, scope: 'col' }, column.title)))),
     element('tbody', {}, body))
+}
+
+// share shows a share as a bar and as a number.
+export function share (of) {
+  const filled = element('span')
+  filled.style.width = `${Math.min(100, (of || 0) * 100)}%`
+  return [element('span', { class: 'share', 'aria-hidden': 'true' }, filled), element('span', { class: 'percent' }, percent(of))]
 }
 
 // action is a small button in a row. Its name says which row it belongs to.

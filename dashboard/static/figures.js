@@ -1,8 +1,8 @@
 // What the cache does: the tiles and the charts.
 
 import { Chart, sparkline } from './chart.js'
-import { byId, element, replace } from './dom.js'
-import { bytes, compact, milliseconds, none, percent, perSecond, plural } from './format.js'
+import { byId, element, replace, share, table } from './dom.js'
+import { bytes, compact, count, milliseconds, none, percent, perSecond, plural, word } from './format.js'
 import { all, hitRatio, outcomes, toOrigin } from './history.js'
 
 const charts = {
@@ -50,12 +50,25 @@ export function update (figures, stats) {
       `${percent(toOrigin(requests) / all(requests))} of requests; ${plural(stats.in_flight, 'fetch', 'fetches')} under way`, overTime(toOrigin)),
     Number.isFinite(figures.saved) && tile('Bytes saved', bytes(figures.saved), `of ${bytes(figures.served)} served`, series.saved ?? []),
     Number.isFinite(figures.fetchTime) && tile('Fetch time', milliseconds(figures.fetchTime), `mean of ${compact(figures.fetches)} fetches`, series.fetch ?? []),
-    tile('Stored', bytes(stored), `${compact(stats.memory.entries)} entries in memory, ${compact(stats.disk.entries)} on disk`, []))
+    tile('Stored', bytes(stored), `${plural(stats.memory.entries, 'response')} in memory, ${compact(stats.disk.entries)} on disk`, []))
   for (const [name, chart] of Object.entries(charts)) {
     const known = chart.series.some(one => series[one.name] !== undefined)
     chart.figure.hidden = !known && name !== 'requests'
     if (!chart.figure.hidden) chart.update({ times, series })
   }
+  replace(byId('outcomes'), shares('Requests, since Caddy started', outcomes.map(name => [name, stats.requests[name] ?? 0])))
+  replace(byId('reasons'), shares('Not stored, since Caddy started',
+    Object.entries(stats.not_stored ?? {}).filter(([, n]) => n > 0).sort(([, a], [, b]) => b - a).slice(0, outcomes.length)))
+}
+
+// shares is a table of counts, each with its share in all.
+function shares (title, rows) {
+  const sum = rows.reduce((total, [, n]) => total + n, 0)
+  return table(title, [
+    { title, cell: ([name]) => word(name) },
+    { title: element('span', { class: 'hidden' }, 'Count'), class: 'number', cell: ([, n]) => count(n) },
+    { title: element('span', { class: 'hidden' }, 'Share'), class: 'number', cell: ([, n]) => share(sum === 0 ? 0 : n / sum) }
+  ], rows, 'None.')
 }
 
 function tile (title, figure, sub, values) {

@@ -6,21 +6,23 @@ const stepSeconds = { '10s': 10, '1m': 60, '15m': 900 }
 const spans = { '10s': 'the last hour', '1m': 'the last day', '15m': 'the last fortnight' }
 const maxSamples = 1800
 
-// fromHistory takes an answer {step, from, series}. Counts become rates; the sums stay beside them.
+// fromHistory takes an answer {step, from, series}. Counts become rates; the sums stay beside them. The last step still goes on: its
+// counts are in the sums, and would make rates that are too low.
 export function fromHistory (answer) {
   const step = stepSeconds[answer.step] ?? 10
   const from = typeof answer.from === 'number' ? answer.from : Date.parse(answer.from) / 1000
   const raw = answer.series
-  const length = Math.max(0, ...Object.values(raw).map(values => values.length))
-  const rate = name => raw[name]?.map(n => n === null ? null : n / step)
-  const mean = (total, number) => raw[total]?.map((sum, i) => raw[number]?.[i] > 0 ? sum / raw[number][i] : null)
+  const length = Math.max(0, ...Object.values(raw).map(values => values.length - 1))
+  const ended = name => raw[name]?.slice(0, -1)
+  const rate = name => ended(name)?.map(n => n === null ? null : n / step)
+  const mean = (total, number) => ended(total)?.map((sum, i) => raw[number]?.[i] > 0 ? sum / raw[number][i] : null)
   const series = {
     saved: rate('bytes_saved'),
     origin: difference(rate('bytes_served'), rate('bytes_saved')),
     fetch: mean('fetch_ms', 'fetches'),
     answer: mean('hit_ms', 'hits_timed'),
-    memory: raw.memory_bytes,
-    disk: raw.disk_bytes
+    memory: ended('memory_bytes'),
+    disk: ended('disk_bytes')
   }
   for (const outcome of outcomes) series[outcome] = rate(`requests_${outcome}`)
   const requests = Object.fromEntries(outcomes.map(outcome => [outcome, total(raw[`requests_${outcome}`])]))

@@ -1,8 +1,8 @@
 // The URLs that are missed, not stored, fetched slowly or hit the most, and why.
 
 import { CallError, get, post } from './api.js'
-import { action, byId, element, replace, say, table, url } from './dom.js'
-import { bytes, compact, milliseconds, percent, word } from './format.js'
+import { action, byId, element, replace, say, share, table, url } from './dom.js'
+import { bytes, compact, milliseconds, word } from './format.js'
 
 const shown = 15
 const explained = 6 // rows whose sentence is asked for
@@ -45,18 +45,15 @@ function draw (by, rows, open) {
   replace(byId('top-table'), table(`URLs by ${title.toLowerCase()}`, [
     { title: 'URL', class: 'grow', cell: row => [url(row.url), why(row)] },
     { title, class: 'number', cell: row => show(row.count) },
-    { title: 'Share', class: 'number', cell: row => [bar(row.share), percent(row.share)] },
+    { title: 'Share', class: 'number', cell: row => share(row.share) },
     { title: element('span', { class: 'hidden' }, 'Actions'), class: 'actions', cell: row => [
-      action('Explain', row.url, () => open.explain(row.url)), action('Purge', row.url, () => open.purge(row.url))] }
+      whole(row) && [action('Explain', row.url, () => open.explain(row.url)), action('Purge', row.url, () => open.purge(row.url))]] }
   ], rows, 'Nothing yet.'))
   if (focused) [...byId('top-table').querySelectorAll('button')].find(b => b.getAttribute('aria-label') === focused)?.focus()
 }
 
-function bar (share) {
-  const filled = element('span')
-  filled.style.width = `${Math.min(100, (share || 0) * 100)}%`
-  return element('span', { class: 'share', 'aria-hidden': 'true' }, filled)
-}
+// whole: the ranking keeps the beginning of a long URL only, which another URL may be.
+const whole = row => !row.url.endsWith('…')
 
 const keyOf = row => `${row.url} ${row.reason ?? ''}`
 
@@ -69,7 +66,7 @@ function why (row) {
 // explain fetches the sentences of the first rows that have none yet, one after the other: each runs the routes.
 async function explain (by, rows, open) {
   let news = false
-  for (const row of rows.slice(0, explained)) {
+  for (const row of rows.filter(whole).slice(0, explained)) {
     const known = sentences.get(keyOf(row))
     if (!explains || (known && known.until > Date.now())) continue
     try {

@@ -1,0 +1,205 @@
+package browser
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// TestAMissBecomesAHit, and a purge makes a miss of it again: on the page, before a real Caddy.
+func TestAMissBecomesAHit(t *testing.T) {
+	admin, site := startSite(t)
+	b := open(t, startDashboard(t, admin))
+	b.says("#status", "Updated")
+	b.says("#about", admin)
+
+	if got := fetch(t, site, "/a"); !strings.Contains(got, "fwd=uri-miss; stored") {
+		t.Fatalf("the first request: %s", got)
+	}
+	b.until(outcome("miss", 1))
+	b.until(outcome("hit", 0))
+	if got := fetch(t, site, "/a"); !strings.Contains(got, "Larder; hit") {
+		t.Fatalf("the second request: %s", got)
+	}
+	b.until(outcome("hit", 1))
+
+	b.do(click("#filter .primary"))
+	b.says("#entries-table tbody", "http://"+site+"/a")
+	b.says("#entries-count", "1 entry")
+
+	b.do(
+		chromedp.SetValue(chromedp.CSS("#purge-form [name=kind]"), "tags"),
+		chromedp.SendKeys(chromedp.CSS("#purge-form textarea"), "quickstart"),
+		click("#purge-form .primary"),
+	)
+	b.says("#purge-result", "1 stored response matches.")
+	b.says("#purge-result", "http://"+site+"/a")
+	if got := fetch(t, site, "/a"); !strings.Contains(got, "Larder; hit") {
+		t.Errorf("after the preview: %s", got)
+	}
+	b.do(click("#purge-now"))
+	b.says("#confirm[open]", "Purge 1 response?")
+	if got := fetch(t, site, "/a"); !strings.Contains(got, "Larder; hit") {
+		t.Errorf("before the confirmation: %s", got)
+	}
+	b.do(click("#confirm-purge"))
+	b.says("#purge-result", "1 response purged")
+	b.says("#entries-table tbody", "Nothing stored matches.")
+	if got := fetch(t, site, "/a"); !strings.Contains(got, "fwd=uri-miss; stored") {
+		t.Errorf("after the purge: %s", got)
+	}
+	b.quiet(missingCalls...)
+}
+
+// missingCalls are what the browser logs of calls that this Larder does not have.
+var missingCalls = []string{"/larder/explain"}
+
+// outcome is true when the page counts so many requests with an outcome.
+func outcome(name string, n int) string {
+	return fmt.Sprintf(`[...document.querySelectorAll('#outcomes tbody tr')].some(row => row.cells[0].textContent === %q && row.cells[1].textContent === '%d')`, name, n)
+}
+
+// TestPreviewOfWhatHasChanged: what was not previewed cannot be purged.
+func TestPreviewOfWhatHasChanged(t *testing.T) {
+	f := newFixture(t)
+	b := open(t, startDashboard(t, f.address))
+	const form = "#purge-form textarea"
+	b.do(chromedp.SendKeys(chromedp.CSS(form), "https://shop.example/"), click("#purge-form .primary"))
+	b.says("#purge-now:enabled", "Purge 12 responses")
+	b.do(chromedp.SendKeys(chromedp.CSS(form), "x"))
+	b.says("#purge-now:disabled", "Purge")
+
+	b.do(click("#purge-form .primary"))
+	b.says("#purge-now:enabled", "Purge 12 responses")
+	b.do(click("#purge-now"), chromedp.WaitVisible(chromedp.CSS("#confirm")), chromedp.KeyEvent(kb.Escape))
+	b.until("!document.querySelector('#confirm').open")
+	b.do(click("#purge-now"), chromedp.WaitVisible(chromedp.CSS("#confirm")), chromedp.KeyEvent(kb.Enter)) // Cancel has the focus
+	b.until("!document.querySelector('#confirm').open")
+	if f.mu.Lock(); len(f.sent) > 0 {
+		t.Errorf("it was sent %q", f.sent)
+	}
+	f.mu.Unlock()
+	b.quiet()
+}
+
+// TestEverythingIsShown of a Larder that has all calls, without an error, in each of its views.
+func TestEverythingIsShown(t *testing.T) {
+	b := open(t, startDashboard(t, newFixture(t).address))
+	for selector, text := range map[string]string{
+		"#tiles": "Hit ratio", "#tiers": "86.", "#zones": "shop", "#origins": "paused", "#fleet": "edge-2", "#top-table": "send public", "#entries-table": "products/4700",
+		"#outcomes": "collapsed", "#reasons": "no lifetime", "#charts": "from the store",
+	} {
+		b.says(selector, text)
+	}
+	for _, choice := range []string{"step=1m", "step=15m", "by=not_stored", "by=fetch_time", "by=bytes", "by=hits", "by=disagree"} {
+		name, value, _ := strings.Cut(choice, "=")
+		b.do(click(fmt.Sprintf(`input[name="%s"][value="%s"]`, name, value)))
+	}
+	b.says("#top-table", "Disagreements")
+	b.says("#tiles", "the last fortnight")
+	b.until("document.querySelectorAll('#charts canvas').length === 4")
+	b.do(click("#more"))
+	b.quiet()
+}
+
+// TestAnOlderLarder has none of the newer calls; the page shows what there is, and says what there
+// is not.
+func TestAnOlderLarder(t *testing.T) {
+	f := newFixture(t, "/larder/history", "/larder/top", "/larder/explain", "/larder/fleet", "/larder/entries/e0")
+	b := open(t, startDashboard(t, f.address))
+	b.says("#status", "Updated")
+	b.says("#top-table", "This Larder keeps no ranking")
+	b.says("#tiles", "all since Caddy started")
+	b.until("document.querySelectorAll('#charts figure:not([hidden]) canvas').length === 2") // requests, stored
+	b.do(chromedp.SendKeys(chromedp.CSS("#explain-form [name=url]"), "https://shop.example/"), click("#explain-form .primary"))
+	b.says("#explain-result", "This Larder has no explain.")
+	b.do(click("#entries-table .action"))
+	b.says("#details[open]", "12.5")
+	b.quiet("/larder/history", "/larder/top", "/larder/explain", "/larder/fleet", "/larder/entries/e0")
+}
+
+// TestHTMLDoesNothing: URLs, tags, header fields and sentences that are HTML stand on the page as
+// the text that they are, wherever they are shown.
+func TestHTMLDoesNothing(t *testing.T) {
+	b := open(t, startDashboard(t, newFixture(t).address))
+	b.says("#top-table", hostile)
+	b.says("#entries-table", hostile)
+	b.says("#entries-table", "<img/src=x/onerror=alert(1)>")
+	const row = `[...document.querySelectorAll('#entries-table tr')].find(row => row.textContent.includes('<script>')).querySelectorAll('.action')`
+	b.do(script(row + "[0].click()")) // Details
+	b.says("#details[open]", "<script>alert(1)</script>")
+	b.do(chromedp.KeyEvent(kb.Escape), script(row+"[1].click()")) // Explain
+	b.says("#explain-result", hostile)
+	b.do(script(row + "[2].click()")) // Purge
+	b.says("#purge-now:enabled", "Purge 12 responses")
+	b.do(click("#purge-now"))
+	b.says("#confirm[open]", hostile)
+	if n := evaluate[int](b, "document.querySelectorAll('main img, main script, dialog img, dialog script').length"); n != 0 {
+		t.Errorf("%d elements came out of texts", n)
+	}
+	b.quiet()
+}
+
+// TestHTMLFromARealSite: the same through the real listing, with bytes that clients do send.
+func TestHTMLFromARealSite(t *testing.T) {
+	admin, site := startSite(t)
+	const path = `/static/<script>?"><img/src=x/onerror=alert(1)><script>alert(1)</script>`
+	fetch(t, site, path)
+	b := open(t, startDashboard(t, admin))
+	b.says("#entries-table", "<img/src=x/onerror=alert(1)>")
+	b.says("#entries-table", "/static/%3Cscript%3E") // as the listing has it
+	if n := evaluate[int](b, "document.querySelectorAll('main img, main script').length"); n != 0 {
+		t.Errorf("%d elements came out of texts", n)
+	}
+	b.quiet(missingCalls...)
+}
+
+// TestWithoutItsToken the page shows nothing, and says where the URL is that has it.
+func TestWithoutItsToken(t *testing.T) {
+	f := newFixture(t)
+	url := startDashboard(t, f.address)
+	address, token, _ := strings.Cut(url, "#")
+	b := open(t, address)
+	b.says("#notice:not([hidden])", "open the URL that the command printed")
+	if got := evaluate[string](b, "document.querySelector('#tiles').textContent"); got != "" {
+		t.Errorf("it shows %q", got)
+	}
+	b.quiet("401")
+
+	b = open(t, url)
+	b.says("#status", "Updated")
+	if got := evaluate[string](b, "location.href + document.cookie"); got != address {
+		t.Errorf("the token is still in sight: %q", got)
+	}
+	b.do(chromedp.Reload())
+	b.says("#status", "Updated")
+	b.do(script("location.hash = " + quote("#"+strings.ReplaceAll(token, "token=", "token=0"))))
+	b.says("#notice:not([hidden])", "token")
+	b.quiet("401")
+}
+
+// TestTheBrowserThatTurnsDark has the charts follow.
+func TestTheBrowserThatTurnsDark(t *testing.T) {
+	b := open(t, startDashboard(t, newFixture(t).address))
+	b.until("document.querySelectorAll('#charts canvas').length === 4")
+	light := evaluate[string](b, "getComputedStyle(document.body).backgroundColor")
+	b.do(prefer("dark"))
+	b.until(fmt.Sprintf("getComputedStyle(document.body).backgroundColor !== %s && document.querySelectorAll('#charts canvas').length === 4", quote(light)))
+	b.quiet()
+}
+
+// prefer has the browser prefer a colour scheme, and no movement.
+func prefer(scheme string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}})
+		return err
+	})
+}
