@@ -3,6 +3,7 @@ package larder
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/dashboard"
@@ -98,6 +99,8 @@ type cacheStats struct {
 	PurgesPending int               `json:"purges_pending"`
 	Errors        map[string]uint64 `json:"errors"` // by tier
 	Shared        *sharedStats      `json:"shared,omitempty"`
+
+	Origins map[string]originStats `json:"origins,omitempty"` // those that have a name
 }
 
 // Zones implements inspect.Cache.
@@ -119,7 +122,8 @@ func (t adminView) Stats() any {
 			store.MemoryTier.String(): s.Errors[store.MemoryTier],
 			store.DiskTier.String():   s.Errors[store.DiskTier],
 		},
-		Shared: t.node.stats(),
+		Shared:  t.node.stats(),
+		Origins: statsOfOrigins(time.Now()),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -149,6 +150,41 @@ func (p *pooledOrigin) apply() {
 type originMetrics struct {
 	waiting prometheus.Gauge
 	refused [origin.WhyCount]prometheus.Counter
+}
+
+// originStats is what GET /larder/stats tells of a named origin.
+type originStats struct {
+	State   string            `json:"state"`             // busy, paused or failing; empty where it takes requests
+	Taken   int               `json:"taken"`             // requests under way
+	Limit   int               `json:"max_concurrent"`    // 0: any number
+	Waiting int               `json:"waiting"`           // requests in the queue
+	Refused map[string]uint64 `json:"refused,omitempty"` // by why, those that have occurred
+}
+
+// statsOfOrigins returns what the named origins have taken on at now, by name.
+func statsOfOrigins(now time.Time) map[string]originStats {
+	all := map[string]originStats{}
+	origins.Range(func(key, value any) bool {
+		name := key.(string)
+		load := value.(*pooledOrigin).budget.Load(now)
+		all[name] = originStats{
+			State: load.Standing.String(), Taken: load.Taken, Limit: load.Limit, Waiting: load.Waiting,
+			Refused: collectors.ofOrigin(name).refusals(),
+		}
+		return true
+	})
+	return all
+}
+
+// refusals returns the counts that are not 0.
+func (o *originMetrics) refusals() map[string]uint64 {
+	counts := map[string]uint64{}
+	for why := origin.Admitted + 1; why < origin.WhyCount; why++ {
+		if n := read(o.refused[why]); n > 0 {
+			counts[why.String()] = n
+		}
+	}
+	return counts
 }
 
 // ofOrigin returns the counts of the origin with this name.

@@ -2,6 +2,7 @@ package larder
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,35 @@ func TestReloadKeepsHealth(t *testing.T) {
 	firstGoes()
 	if got := second[0].origin.pooled.budget.Standing(time.Now()); got != origin.Paused {
 		t.Errorf("%s after a reload", got)
+	}
+}
+
+// TestStatsOfOrigins tells what the named origins have taken on, and of no other.
+func TestStatsOfOrigins(t *testing.T) {
+	handlers, goes, err := configuration(t, `{"origin":{"name":"told","max_concurrent":1,"queue":{"length":0}}}`, `{"origin":{"max_concurrent":1}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := handlers[0].origin.pooled.budget
+	var place, none origin.Place
+	if err := told.Take(t.Context(), &place, origin.ClassWaiting); err != nil {
+		t.Fatal(err)
+	}
+	if told.Take(t.Context(), &none, origin.ClassWaiting) == nil {
+		t.Fatal("a second place is free")
+	}
+	want := originStats{State: "busy", Taken: 1, Limit: 1, Refused: map[string]uint64{"queue-full": 1}}
+	all := statsOfOrigins(time.Now())
+	if got := all["told"]; !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if _, found := all[""]; found {
+		t.Error("it tells of origins without a name")
+	}
+	place.Done()
+	goes()
+	if all := statsOfOrigins(time.Now()); len(all) > 0 {
+		t.Errorf("without a configuration there is %v", all)
 	}
 }
 

@@ -15,6 +15,7 @@
 //	budget.go      taking a place and giving it back
 //	queue.go       waiting for one
 //	health.go      failures: back-off, pauses, probes, recovery
+//	load.go        what it has taken on
 //	refusal.go     the ways to be refused, by name
 //	retryafter.go  Retry-After, either form
 //

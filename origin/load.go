@@ -1,0 +1,19 @@
+package origin
+
+import "time"
+
+// Load is what an origin has taken on at a moment, and how it stands.
+type Load struct {
+	Standing Why // as [Budget.Standing] has it
+	Taken    int // places
+	Limit    int // of places; 0: any number
+	Waiting  int // requests in the queue
+}
+
+// Load returns what the origin has taken on at now.
+func (b *Budget) Load(now time.Time) Load {
+	standing := b.Standing(now)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Load{Standing: standing, Taken: b.taken, Limit: b.limits.MaxConcurrent, Waiting: b.queue.Len()}
+}
