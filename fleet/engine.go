@@ -34,7 +34,7 @@ type Place struct {
 	Generation Generation
 	ID         string // the record's
 	Node       string
-	Beaten     time.Time // Now in the reply to the beat, zero for none
+	Beaten     uint64 // the Number of the beat, 0 for none that was replied to
 }
 
 // Log is the order of purges, and the list of nodes that have to apply them. Each method is one
@@ -54,7 +54,8 @@ type Place struct {
 // may be set back. In the same epoch it has not got it where the mark is above its own; or where
 // the marks are equal, and another record, or none, is at a generation from the mark on that has
 // not been trimmed. Where the newest record alone is gone its ID counts. Nor has it got it where
-// the marks are equal, and the node is listed as Seen before Beaten.
+// the marks are equal, and the node is listed with a Number below Beaten. A time would not do for
+// that: a beat of before that comes late makes the list look newer than it is.
 type Log interface {
 	// Beat notes that a node is alive and how far it has applied the log. The first beat registers
 	// the node.
@@ -118,6 +119,7 @@ type Node struct {
 	Fence   time.Duration // for how long it has a pass by a beat. 0: it does not say
 	Serves  time.Duration // how long it answers from what it has when its pass is over
 	Beats   uint64        // since it was registered; the server counts
+	Number  uint64        // of its beat, by its own count. The list has the highest, in whatever order they came
 	Seen    time.Time     // its last beat, by the server's clock; the server sets it
 	State   string        // one of the words of Stats
 	Name    string        // of its machine

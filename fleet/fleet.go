@@ -103,6 +103,7 @@ type Fleet struct {
 	invalidations invalidations
 
 	beatNow chan struct{}
+	beats   uint64          // sent; beat's
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup

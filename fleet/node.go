@@ -28,7 +28,7 @@ type node struct {
 	applied Generation // all records up to it have been. 0: none yet
 	id      string     // of the record there
 	recent  []Record   // the newest of them, without their data
-	beat    time.Time  // the last one of the term that was replied to, by the server's clock
+	beat    uint64     // the number of the last one of the term that was replied to
 	// kept is up to where purges need not reach the caches: they have them, or all that they had is
 	// suspect.
 	kept  Generation
@@ -117,13 +117,13 @@ func (n *node) place() Place {
 	return p
 }
 
-// beaten takes the reply to a beat.
-func (n *node) beaten(asked, came time.Duration, s State) (do todo) {
+// beaten takes the reply to a beat, by its number.
+func (n *node) beaten(number uint64, asked, came time.Duration, s State) (do todo) {
 	do.upTo = n.applied
 	if !n.heard(asked, came, s, &do) {
 		return do
 	}
-	do.upTo, n.beat = n.applied, s.Now
+	do.upTo, n.beat = n.applied, max(n.beat, number)
 	switch {
 	case n.knows(s.Tail, s.ID):
 		n.grant(asked)
@@ -220,7 +220,7 @@ func (n *node) adopt(came time.Duration, s State, do *todo) {
 	if n.epoch != "" && n.epoch != s.Epoch {
 		n.past = append(n.past[max(0, len(n.past)-maxPast+1):], n.epoch)
 	}
-	n.beat = time.Time{}
+	n.beat = 0
 	n.epoch, n.mark, n.name, n.learned = s.Epoch, s.Mark, s.term(), came
 	n.promises = nil
 	n.tail = s.Tail

@@ -23,7 +23,7 @@ func joined(t *testing.T, tail Generation) *node {
 	t.Helper()
 	n := &node{fence: 1000}
 	n.done(n.read(90, 95, 0, records(10, tail), at(10, 10, tail)))
-	n.done(n.beaten(100, 105, at(10, 10, tail)))
+	n.done(n.beaten(7, 100, 105, at(10, 10, tail)))
 	if n.applied != tail || n.until != 1100 || n.condition(105, nil) != Held {
 		t.Fatalf("it has not joined: %+v", n)
 	}
@@ -32,7 +32,7 @@ func joined(t *testing.T, tail Generation) *node {
 
 func TestABeatPromisesAPass(t *testing.T) {
 	n := &node{fence: 1000}
-	if do := n.beaten(10, 20, at(10, 10, 12)); !do.suspect || !do.fresh || n.until != 0 || n.condition(20, nil) != Joining {
+	if do := n.beaten(7, 10, 20, at(10, 10, 12)); !do.suspect || !do.fresh || n.until != 0 || n.condition(20, nil) != Joining {
 		t.Errorf("it has a pass before it has read anything: %+v, %+v", n, do)
 	}
 	n.done(n.read(20, 30, 0, records(10, 11), at(10, 10, 12)))
@@ -50,16 +50,16 @@ func TestABeatPromisesAPass(t *testing.T) {
 
 func TestAPromiseGoesWithItsTerm(t *testing.T) {
 	n := joined(t, 12)
-	n.beaten(200, 205, at(10, 10, 14))
+	n.beaten(7, 200, 205, at(10, 10, 14))
 	do := n.read(210, 215, 12, []Record{{Generation: 5000, Mark: true}}, at(5000, 10, 5000))
 	if n.done(do); n.until != 1100 || do.suspect || n.floor != 5000 || n.applied != 5000 {
 		t.Errorf("with a pass in a new term: %+v, %+v", n, do)
 	}
 	// A reply of before the end of the old term that comes now is none.
-	if n.done(n.beaten(212, 220, at(10, 10, 14))); n.until != 1100 || n.mark != 5000 {
+	if n.done(n.beaten(7, 212, 220, at(10, 10, 14))); n.until != 1100 || n.mark != 5000 {
 		t.Errorf("by a reply of the old term: %+v", n)
 	}
-	if n.done(n.beaten(220, 225, at(5000, 10, 5000))); n.until != 1220 {
+	if n.done(n.beaten(7, 220, 225, at(5000, 10, 5000))); n.until != 1220 {
 		t.Errorf("in the new term: %+v", n)
 	}
 }
@@ -81,7 +81,7 @@ func TestATermWithoutAPass(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := joined(t, 12)
-			do := n.beaten(tt.came-5, tt.came, tt.s)
+			do := n.beaten(7, tt.came-5, tt.came, tt.s)
 			if do.suspect != tt.suspect || do.upTo != tt.applied || n.applied != tt.applied || do.fresh != (tt.applied == 0) || n.floor != max(tt.s.Mark, tt.s.First) {
 				t.Errorf("it is to do %+v: %+v", do, n)
 			}
@@ -162,7 +162,7 @@ func TestAPassOfALogThatWasPutBack(t *testing.T) {
 	} {
 		for _, first := range []string{"the beat's reply", "the records"} {
 			n := joined(t, 12)
-			beat := func() { n.done(n.beaten(200, 230, tt.reply)) }
+			beat := func() { n.done(n.beaten(7, 200, 230, tt.reply)) }
 			if first == "the beat's reply" {
 				beat()
 			}
@@ -193,23 +193,23 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("where the newest record was removed: %+v", n.place())
 	}
 	s.Now = time.UnixMicro(5)
-	if n.beaten(110, 115, s); n.place().Beaten != s.Now {
+	if n.beaten(7, 110, 115, s); n.place().Beaten != 7 {
 		t.Errorf("when it has beaten: %+v", n.place())
 	}
 	// Another epoch, and then the old one again: somebody has put it back.
-	n.beaten(200, 205, State{Epoch: "f", Mark: 50, First: 50, Tail: 50})
+	n.beaten(0, 200, 205, State{Epoch: "f", Mark: 50, First: 50, Tail: 50})
 	if n.place() != (Place{Epoch: "f", Mark: 50}) || n.name != termName("f", 50) {
 		t.Errorf("in another epoch: %+v", n)
 	}
-	n.beaten(204, 206, s) // late
+	n.beaten(7, 204, 206, s) // late
 	if n.back != "" {
 		t.Errorf("by a late reply: %+v", n)
 	}
-	n.beaten(210, 215, s)
+	n.beaten(7, 210, 215, s)
 	if want := (Place{Epoch: "e", Mark: lastMark}); n.place() != want || n.name != termName("f", 50) {
 		t.Errorf("the first epoch has come back: %+v", n)
 	}
-	if n.beaten(220, 225, State{Epoch: "g", Mark: 70, First: 70, Tail: 70}); n.back != "" || n.name != termName("g", 70) {
+	if n.beaten(7, 220, 225, State{Epoch: "g", Mark: 70, First: 70, Tail: 70}); n.back != "" || n.name != termName("g", 70) {
 		t.Errorf("in the third epoch: %+v", n)
 	}
 	for _, p := range []Place{{Epoch: "e", Mark: 10, Generation: 11, ID: "b"}, {Epoch: "an epoch", Mark: 1<<53 - 1, Generation: 1}, {Epoch: "e.f", Mark: 0, Generation: 7, ID: "x"}} {
@@ -254,7 +254,7 @@ func TestRepliesThatAreNone(t *testing.T) {
 		"no epoch": {Mark: 1, Tail: 1, First: 1}, "no mark": {Epoch: "e", Tail: 12, First: 1}, "a tail below the mark": at(20, 10, 12),
 	} {
 		n := joined(t, 12)
-		if do := n.beaten(500, 505, s); do.suspect || do.upTo != 12 || n.done(do) || n.until != 1100 {
+		if do := n.beaten(7, 500, 505, s); do.suspect || do.upTo != 12 || n.done(do) || n.until != 1100 {
 			t.Errorf("%s: %+v, %+v", name, do, n)
 		}
 	}

@@ -43,7 +43,9 @@ func (f *Fleet) callTimeout() time.Duration { return max(f.options.Fence/4, shor
 func (f *Fleet) beatOnce() error {
 	ctx, cancel := context.WithTimeout(f.ctx, f.callTimeout())
 	defer cancel()
+	f.beats++
 	has, self := f.self()
+	self.Number = f.beats
 	wall, asked := time.Now(), f.clock()
 	state, err := f.engine.Beat(ctx, has, self)
 	came := f.clock()
@@ -51,7 +53,7 @@ func (f *Fleet) beatOnce() error {
 		return err
 	}
 	f.watch.ahead(wall, state.Now, time.Now())
-	f.act(func() todo { return f.node.beaten(asked, came, state) })
+	f.act(func() todo { return f.node.beaten(self.Number, asked, came, state) })
 	return nil
 }
 

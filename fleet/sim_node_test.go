@@ -168,12 +168,13 @@ func (n *simNode) callWaiting(do func(done func()), reply, fail func(), timeout 
 // beat is Fleet.beat.
 func (n *simNode) beat() {
 	asked, has := n.f.clock(), n.f.placeOfNode()
-	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
+	n.f.beats++
+	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied, Number: n.f.beats}
 	var state State
 	n.after(n.step(), func() {
 		n.call(func() { state = n.sim.server.beat(has, self) }, func() {
 			came := n.f.clock()
-			n.after(n.step(), func() { n.act(func() todo { return n.f.node.beaten(asked, came, state) }) })
+			n.after(n.step(), func() { n.act(func() todo { return n.f.node.beaten(self.Number, asked, came, state) }) })
 			n.after(simFence/5, n.beat)
 		}, func() { n.after(simFence/20, n.beat) })
 	})
@@ -182,11 +183,12 @@ func (n *simNode) beat() {
 // beatAtOnce is a beat beside those that are due, after something was applied.
 func (n *simNode) beatAtOnce() {
 	asked, has := n.f.clock(), n.f.placeOfNode()
-	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied}
+	n.f.beats++
+	self := Node{ID: n.f.id, Epoch: n.f.node.term(), Applied: n.f.node.applied, Number: n.f.beats}
 	var state State
 	n.call(func() { state = n.sim.server.beat(has, self) }, func() {
 		came := n.f.clock()
-		n.act(func() todo { return n.f.node.beaten(asked, came, state) })
+		n.act(func() todo { return n.f.node.beaten(self.Number, asked, came, state) })
 	}, func() {})
 }
 

@@ -85,7 +85,7 @@ func (s *simServer) lacks(has Place) bool {
 	if has.Mark > s.mark {
 		return true
 	}
-	if i := slices.IndexFunc(s.nodes, func(n Node) bool { return n.ID == has.Node }); i >= 0 && s.nodes[i].Seen.Before(has.Beaten) {
+	if i := slices.IndexFunc(s.nodes, func(n Node) bool { return n.ID == has.Node }); i >= 0 && s.nodes[i].Number < has.Beaten {
 		return true
 	}
 	if has.Generation < s.mark || has.Generation < s.state().First {
@@ -133,7 +133,7 @@ func (s *simServer) beat(has Place, n Node) State {
 		n.Beats = 1
 		s.nodes = append(s.nodes, n)
 	} else {
-		n.Beats = s.nodes[i].Beats + 1
+		n.Beats, n.Number = s.nodes[i].Beats+1, max(s.nodes[i].Number, n.Number)
 		s.nodes[i] = n
 	}
 	return s.state()
@@ -215,7 +215,7 @@ func (s *simServer) keepBackup() { s.backup = s.clone() }
 func (s *simServer) putBack() {
 	for _, n := range s.sim.nodes {
 		i := slices.IndexFunc(s.backup.nodes, func(o Node) bool { return o.ID == n.f.id })
-		if i < 0 || n.f.node.epoch == s.backup.epoch && !s.backup.nodes[i].Seen.Before(n.f.node.beat) {
+		if i < 0 || n.f.node.epoch == s.backup.epoch && s.backup.nodes[i].Number >= n.f.node.beat {
 			return
 		}
 	}

@@ -17,7 +17,8 @@ import (
 func (e *Engine) Beat(ctx context.Context, has fleet.Place, node fleet.Node) (state fleet.State, err error) {
 	err = e.write(ctx, "Beat", func(s *Server) {
 		s.ensure(has)
-		node.Beats = s.data.nodes[node.ID].Beats + 1
+		was := s.data.nodes[node.ID]
+		node.Beats, node.Number = was.Beats+1, max(was.Number, node.Number)
 		state = s.state()
 		node.Seen = state.Now
 		s.data.nodes[node.ID] = node
@@ -116,7 +117,7 @@ func (s *Server) lacks(has fleet.Place) bool {
 		return false
 	case has.Mark > s.data.mark:
 		return true
-	case s.data.nodes[has.Node].Beats > 0 && s.data.nodes[has.Node].Seen.Before(has.Beaten):
+	case s.data.nodes[has.Node].Beats > 0 && s.data.nodes[has.Node].Number < has.Beaten:
 		return true
 	case has.Generation < s.data.mark, has.Generation < s.state().First:
 		return false

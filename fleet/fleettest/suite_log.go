@@ -48,7 +48,7 @@ func logBegins(t *testing.T, a, b fleet.Engine) {
 
 func logBeat(t *testing.T, a, b fleet.Engine) {
 	want := fleet.Node{
-		ID: "one", Epoch: "an epoch: \"x\"", Applied: 1<<53 - 1, Fence: time.Second, Serves: time.Minute, State: "ready", Name: "höst, \x00 1",
+		ID: "one", Number: 1 << 40, Epoch: "an epoch: \"x\"", Applied: 1<<53 - 1, Fence: time.Second, Serves: time.Minute, State: "ready", Name: "höst, \x00 1",
 		Address: "[::1]:80", Version: "v1|2",
 	}
 	state := beat(t, a, want)
@@ -62,7 +62,9 @@ func logBeat(t *testing.T, a, b fleet.Engine) {
 		t.Errorf("registered as %+v, want %+v", got, want)
 	}
 	want.Applied, want.State, want.Beats = 7, "lost", 2
-	beat(t, b, want)
+	late := want
+	late.Number = 3
+	beat(t, b, late)
 	got, _ = find(t, a, "one")
 	if got.Seen.Before(first) {
 		t.Errorf("seen at %v, before %v", got.Seen, first)

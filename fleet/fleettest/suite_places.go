@@ -3,7 +3,6 @@ package fleettest
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/larder-cache/larder/fleet"
 )
@@ -49,13 +48,16 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 			}
 			e := engines[0]
 			kept := prepare(t, e)
-			beaten := kept.nodes[0].Seen
+			beaten := kept.nodes[0].Number
 			last := kept.log[len(kept.log)-1]
 			back := losses.PutBack()
 			lost := []fleet.Record{at(appendRecord(t, e, "lost")), at(appendRecord(t, e, "lost too"))}
-			later := beat(t, e, fleet.Node{ID: "one"}).Now
-			if now, _ := find(t, e, "one"); !now.Seen.Equal(later) {
-				t.Errorf("the reply to a beat is of %v, and it is noted at %v", later, now.Seen)
+			late := beaten + 1
+			beat(t, e, fleet.Node{ID: "one", Number: late})
+			later := beaten + 2
+			replied := beat(t, e, fleet.Node{ID: "one", Number: later}).Now
+			if now, _ := find(t, e, "one"); !now.Seen.Equal(replied) || now.Number != later {
+				t.Errorf("the reply to beat %d is of %v, and it is noted as %d at %v", later, replied, now.Number, now.Seen)
 			}
 			back()
 			other := at(appendRecord(t, e, "in its place"))
@@ -63,7 +65,7 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 				t.Fatalf("it was not put back: %+v after %+v", other, lost[0])
 			}
 			was := kept.state
-			by := func(node string, beaten time.Time) fleet.Place {
+			by := func(node string, beaten uint64) fleet.Place {
 				p := placeIn(was, last)
 				p.Node, p.Beaten = node, beaten
 				return p
@@ -90,6 +92,8 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 				lacks(t, e, compare, what, has)
 				back()
 			}
+			beat(t, e, fleet.Node{ID: "one", Number: late}) // it was sent before, and arrives now
+			lacks(t, e, compare, "a beat that was lost, though one of before has come since", by("one", later))
 		})
 	}
 }

@@ -15,7 +15,7 @@
 //	N:fleet        hash    epoch; run (id of the server's replication), since, mark of the term;
 //	                       gen, id, first, length of the log; bytes, start: how many bytes its
 //	                       records have ever had, and those before the first;
-//	                       n:<node> → beats, time, what it says
+//	                       n:<node> → beats, time, number, what it says
 //	N:log          stream  <generation>-0 → data, or mark; id, at random; at: bytes before it
 //	P:e:{K}:<v>    string  the record of variant v
 //	P:i:{K}        hash    v → when it ends, its row

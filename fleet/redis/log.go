@@ -24,7 +24,7 @@ func (e *Engine) Beat(ctx context.Context, has fleet.Place, node fleet.Node) (fl
 	if err != nil {
 		return fleet.State{}, err
 	}
-	args := e.args(has, node.ID, string(says))
+	args := e.args(has, node.ID, string(says), strconv.FormatUint(node.Number, 10))
 	return call(ctx, e.small, func(c rueidis.Client) (fleet.State, error) {
 		return stateOf(scriptBeat.run(context.Background(), c, e.control(), args).ToMessage())
 	})
@@ -117,7 +117,7 @@ func (e *Engine) args(has fleet.Place, own ...string) []string {
 		rand.Text(), strconv.FormatUint(uint64(n), 10), strconv.Itoa(e.history),
 		strconv.FormatInt(fleet.HistoryBytes(e.history), 10),
 		has.Epoch, strconv.FormatUint(uint64(has.Mark), 10), strconv.FormatUint(uint64(has.Generation), 10), has.ID,
-		has.Node, strconv.FormatInt(max(0, has.Beaten.UnixMicro()), 10),
+		has.Node, strconv.FormatUint(has.Beaten, 10),
 	}, own...)
 }
 
@@ -175,8 +175,8 @@ func stateOf(reply rueidis.RedisMessage, err error) (fleet.State, error) {
 	}, nil
 }
 
-// nodeWords are what a node says of itself. The server puts its beats and when it was seen in
-// front.
+// nodeWords are what a node says of itself. The server puts its beats, when it was seen and the
+// number of its newest beat in front.
 type nodeWords struct {
 	Epoch   string           `json:"epoch,omitempty"`
 	Applied fleet.Generation `json:"applied"`
@@ -198,28 +198,29 @@ func nodesOf(fields map[string]string) []fleet.Node {
 	return nodes
 }
 
-// nodeOf reads "beats seen {words}". A node that says nothing of this has applied nothing: who
+// nodeOf reads "beats seen number {words}". A node that says nothing of this has applied nothing: who
 // purges waits for it, and evicts it then.
 func nodeOf(id, value string) fleet.Node {
 	n := fleet.Node{ID: id, Seen: time.UnixMicro(0)}
-	var seen int64
-	var says nodeWords
-	parts := strings.SplitN(value, " ", 3)
+	parts := strings.SplitN(value, " ", 4)
 	if len(parts) < 3 {
 		return n
 	}
 	beats, err := strconv.ParseUint(parts[0], 10, 64)
-	if err == nil {
-		seen, err = strconv.ParseInt(parts[1], 10, 64)
-	}
 	if err != nil {
 		return n
 	}
-	n.Beats, n.Seen = beats, time.UnixMicro(seen)
-	if json.Unmarshal([]byte(parts[2]), &says) != nil {
+	seen, err := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil {
 		return n
 	}
-	n.Epoch, n.Applied, n.State = says.Epoch, says.Applied, says.State
+	n.Beats, n.Seen = beats, time.UnixMicro(seen) // by which it is evicted
+	var says nodeWords
+	number, err := strconv.ParseUint(parts[2], 10, 64)
+	if err != nil || len(parts) < 4 || json.Unmarshal([]byte(parts[3]), &says) != nil {
+		return n
+	}
+	n.Number, n.Epoch, n.Applied, n.State = number, says.Epoch, says.Applied, says.State
 	n.Fence, n.Serves = says.Fence, says.Serves
 	n.Name, n.Address, n.Version = says.Name, says.Address, says.Version
 	return n

@@ -1,7 +1,7 @@
 -- What each script begins with that returns the state of the log.
 -- KEYS: the hash with the list of nodes, the stream. ARGV: an epoch and a stretch at random, how
 -- many records are kept, how many bytes of them; what the caller has: an epoch, a mark, a
--- generation, an id, its node, when that has beaten. A script's own begin with the eleventh.
+-- generation, an id, its node, the number of its last beat. A script's own begin with the eleventh.
 --
 -- Numbers here are doubles: a generation stays below 2^53, and goes in and out as digits.
 local fleet, log = KEYS[1], KEYS[2]
@@ -157,8 +157,8 @@ local function lacks()
 	elseif has.mark > mark then
 		return true
 	end
-	local seen = string.match(redis.call('HGET', fleet, 'n:' .. ARGV[9]) or '', '^%d+ (%d+) ')
-	if seen and tonumber(seen) < (number(ARGV[10]) or 0) then
+	local newest = string.match(redis.call('HGET', fleet, 'n:' .. ARGV[9]) or '', '^%d+ %d+ (%d+) ')
+	if newest and tonumber(newest) < (number(ARGV[10]) or 0) then
 		return true
 	elseif has.gen < mark or has.gen < first then
 		return false
