@@ -92,7 +92,7 @@ func newHistoryFleet(t *testing.T, nodes int, fence, timeout time.Duration) *his
 // fault does something to a node or to Redis, mends it, and returns what it was.
 func (f *historyFleet) fault(random *rand.Rand) string {
 	node := f.any(random)
-	switch random.IntN(8) {
+	switch random.IntN(9) {
 	case 0, 1:
 		node.kill()
 		pause(random, 300*time.Millisecond)
@@ -108,6 +108,12 @@ func (f *historyFleet) fault(random *rand.Rand) string {
 		node.stop()
 		node.start()
 		return "restarted in order"
+	case 8:
+		for _, node := range f.nodes {
+			node.stop()
+			node.start()
+		}
+		return "all restarted in turn"
 	case 5:
 		f.redis.kill()
 		pause(random, 2*fleetFence)

@@ -103,6 +103,7 @@ type fleetStats struct {
 	State, Epoch, Breaker string
 	Applied, Tail         uint64
 	PassMS                int64 `json:"pass_ms"`
+	LagMS                 int64 `json:"lag_ms"`
 	Nodes                 int
 }
 
@@ -284,7 +285,10 @@ func TestFleetWithoutRedis(t *testing.T) {
 	if within := time.Since(killed) < time.Second; within && (status != fleetHit || body != "version 1") {
 		t.Errorf("within the fence: %q, %q", body, status)
 	}
-	eventually(t, "the pass is over", func() bool { return n.fleetStats().PassMS <= 0 })
+	eventually(t, "the pass is over", func() bool {
+		s := n.fleetStats()
+		return s.PassMS <= 0 && s.LagMS >= 6000
+	})
 	n.wants("/", fleetConfirmed, "version 1")
 	n.ask(http.MethodPut, "/other")
 	n.wants("/", "fwd=stale; fwd-status=200; stored; detail=no-pass", "version 2")

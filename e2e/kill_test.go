@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -120,7 +122,13 @@ func (w *killWorld) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusNotModified)
 		return
 	}
-	_, _ = fmt.Fprintf(rw, "%d %s", version, strings.Repeat("x", 5_000))
+	_, _ = fmt.Fprint(rw, killBody(n, version))
+}
+
+// killBody is the body of a page, whose text is that of no other page and of no other version.
+func killBody(n int, version int64) string {
+	sum := sha256.Sum256(fmt.Append(nil, n, version))
+	return fmt.Sprintf("%d %s", version, strings.Repeat(hex.EncodeToString(sum[:]), 80))
 }
 
 // any returns one of the processes.
@@ -141,6 +149,8 @@ func (w *killWorld) reader(ctx context.Context, t *testing.T, random *rand.Rand)
 		version, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || version < floor {
 			t.Errorf("/%d: version %.20q after a purge at %d (%s)", n, text, floor, cacheStatus)
+		} else if body != killBody(n, version) {
+			t.Errorf("/%d: a body of %d bytes is not that of version %d (%s)", n, len(body), version, cacheStatus)
 		}
 		w.checked.Add(1)
 		if strings.HasPrefix(cacheStatus, "Larder; hit") {
@@ -161,8 +171,13 @@ func (w *killWorld) purger(ctx context.Context, t *testing.T, random *rand.Rand)
 			kind, hits, body = "all", func(int) bool { return true }, `{"all":true}`
 		case 1, 2:
 			kind, hits, body = "mod", func(m int) bool { return m%7 == n%7 }, fmt.Sprintf(`{"tags":["mod-%d"]}`, n%7)
-		case 3, 4, 5:
+		case 3, 4:
 			kind, body = "url", fmt.Sprintf(`{"urls":["http://%s/%d"]}`, w.host, n)
+		case 5:
+			kind, hits = "prefix", func(m int) bool { return strings.HasPrefix(strconv.Itoa(m), strconv.Itoa(n)) }
+			body = fmt.Sprintf(`{"prefixes":["http://%s/%d"]}`, w.host, n)
+		case 12:
+			kind, hits, body = "host", func(int) bool { return true }, fmt.Sprintf(`{"hosts":["%s"]}`, w.host)
 		case 6, 7, 8:
 			// Without a window it must be validated.
 			kind, body = "soft tag", fmt.Sprintf(`{"tags":["page-%d"],"soft":true}`, n)

@@ -37,8 +37,9 @@
 // each record has a random ID, and each call of a node says which record it has applied last and
 // which of its beats was replied to last (node.place). A call that reads ahead says which record it
 // goes on from (Fleet.placeAhead). Beats have numbers, of which the list has the highest: one of
-// before that comes late would make a time in an older list a newer one. The server begins a new epoch where it has
-// not got the one or the other (Log), and every node reads a new epoch's log from its beginning.
+// before that comes late would make a time in an older list a newer one. The server begins a new
+// epoch where it has not got the one or the other (Log), and every node reads a new epoch's log
+// from its beginning.
 //
 // # The argument
 //

@@ -119,7 +119,7 @@ type Node struct {
 	Fence   time.Duration // for how long it has a pass by a beat. 0: it does not say
 	Serves  time.Duration // how long it answers from what it has when its pass is over
 	Beats   uint64        // since it was registered; the server counts
-	Number  uint64        // of its beat, by its own count. The list has the highest, in whatever order they came
+	Number  uint64        // of its beat, by its own count; the list has the highest
 	Seen    time.Time     // its last beat, by the server's clock; the server sets it
 	State   string        // one of the words of Stats
 	Name    string        // of its machine

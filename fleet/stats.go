@@ -9,21 +9,22 @@ type Stats struct {
 	Applied Generation `json:"applied"`
 	Tail    Generation `json:"tail"`    // of the log, as far as known
 	PassMS  int64      `json:"pass_ms"` // what is left of its pass, rounded up: 0 when it is over
-	Nodes   int        `json:"nodes"`   // listed when this node asked last
-	Floor   Generation `json:"floor"`   // what is older in the shared tier is not used
-	Masks   int        `json:"masks"`   // selectors by which the shared tier is judged
+	// LagMS is for how long this node has not been known to have applied all of the log.
+	LagMS int64      `json:"lag_ms"`
+	Nodes int        `json:"nodes"` // listed when this node asked last
+	Floor Generation `json:"floor"` // what is older in the shared tier is not used
+	Masks int        `json:"masks"` // selectors by which the shared tier is judged
 	// LogBytes is about what the records of the log take, as the server said last.
 	LogBytes int64 `json:"log_bytes"`
 	// MaskBytes is about what those take of memory.
 	MaskBytes int64 `json:"mask_bytes"`
 	// InvalidationsWaiting is how many selectors of Invalidate are not in the log yet.
 	InvalidationsWaiting int `json:"invalidations_waiting"`
-	// InvalidationsWidened counts those of which too many waited, so that everything was
-	// invalidated in their place.
-	InvalidationsWidened uint64 `json:"invalidations_widened"`
-	// Lag is for how long this node has not been known to have applied all of the log.
-	Lag       time.Duration `json:"-"`
-	Condition Condition     `json:"-"`
+	// InvalidationsWidened counts those of which too many waited, so that all of their host, or
+	// everything, was invalidated in their place.
+	InvalidationsWidened uint64        `json:"invalidations_widened"`
+	Lag                  time.Duration `json:"-"` // LagMS
+	Condition            Condition     `json:"-"`
 }
 
 // Stats returns the statistics of now.
@@ -48,6 +49,7 @@ func (f *Fleet) Stats() Stats {
 	}
 	if f.node.caught > 0 && (f.node.applied < f.node.tail || condition != Held) {
 		s.Lag = now - f.node.caught
+		s.LagMS = s.Lag.Milliseconds()
 	}
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -115,6 +116,33 @@ func TestDownAtFirst(t *testing.T) {
 	}
 	s.start()
 	worksAgain(t, e)
+}
+
+// A server that reads its file is down for as long: its errors are those of one that does not
+// answer, and it has lost nothing when it has read it.
+func TestLoading(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "--enable-debug-command", "yes", "--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
+	e := s.open(t)
+	was := worksAgain(t, e)
+	for i := range 1000 {
+		s.do("SET", fmt.Sprint("filler ", i), strings.Repeat("x", 100))
+	}
+	go func() { _ = s.try("DEBUG", "RELOAD") }()
+	loading := 0
+	eventually(t, "the file has been read", func() bool {
+		err := briefly(t, time.Second, appendWith(e))
+		if err != nil && strings.HasPrefix(err.Error(), "LOADING ") {
+			loading++
+		}
+		if errors.Is(err, fleet.ErrRefused) || errors.Is(err, fleet.ErrReadOnly) {
+			t.Errorf("it is taken for another state: %v", err)
+		}
+		return err == nil && loading > 0
+	})
+	if is := worksAgain(t, e); is.Epoch != was.Epoch || is.Tail < was.Tail {
+		t.Errorf("%+v, was %+v", is, was)
+	}
 }
 
 // While a server is busy calls end with their contexts, many more of them than a connection of
