@@ -1,7 +1,9 @@
 package larder
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -55,13 +57,55 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 		}
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
-	options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: severityOf(s), DryRun: s.DryRun}}
-	purged, err := t.purgeAll(ctx, selectors, options)
+	purged, err := t.purgeSelected(ctx, s, selectors)
+	if errors.Is(err, purge.ErrIDsInFleet) {
+		return purged, err
+	}
 	if !s.DryRun {
 		t.countPurge(s)
 		t.emitPurged(s, purged.Matched)
 	}
 	return purged, err
+}
+
+// purgeSelected purges by selectors first, so that an entry that is named by its id too counts once.
+func (t adminView) purgeSelected(ctx context.Context, s purge.Selectors, selectors store.Selectors) (purged purge.Purged, err error) {
+	if len(s.IDs) > 0 && t.node != nil {
+		return purge.Purged{}, purge.ErrIDsInFleet
+	}
+	ids := s.IDs
+	if s.IDs = nil; !s.Empty() {
+		options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: severityOf(s), DryRun: s.DryRun}}
+		purged, err = t.purgeAll(ctx, selectors, options)
+	}
+	dropped, dropErr := dropEntries(ids, s.DryRun, selectors)
+	purged.Matched += dropped
+	return purged, cmp.Or(err, dropErr)
+}
+
+// dropEntries removes entries by their ids from every store of the process, and returns how many
+// there were.
+func dropEntries(ids []string, dryRun bool, others store.Selectors) (matched int, err error) {
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	parsed := make([]store.EntryID, 0, len(ids))
+	for _, text := range ids {
+		id, err := store.ParseEntryID(text)
+		if err != nil {
+			return 0, err
+		}
+		parsed = append(parsed, id)
+	}
+	all := listCaches(nil)
+	if !dryRun {
+		all = everyCache() // a file that is not open has missed this
+	}
+	for _, p := range all {
+		n, dropErr := p.Store().Drop(parsed, dryRun, others)
+		matched, err = matched+n, cmp.Or(err, dropErr)
+	}
+	return matched, err
 }
 
 func severityOf(s purge.Selectors) store.Severity {
@@ -74,13 +118,13 @@ func severityOf(s purge.Selectors) store.Severity {
 // emitPurged tells Caddy's event subscribers.
 func (t adminView) emitPurged(s purge.Selectors, matched int) {
 	t.events.Emit(t.ctx, "larder.purged", map[string]any{
-		"tags": s.Tags, "urls": s.URLs, "prefixes": s.Prefixes, "hosts": s.Hosts, "all": s.All,
+		"tags": s.Tags, "urls": s.URLs, "prefixes": s.Prefixes, "hosts": s.Hosts, "ids": s.IDs, "all": s.All,
 		"soft": s.Soft, "matched": matched,
 	})
 }
 
-// tierStats and cacheStats are the JSON of GET /larder/stats. Their fields are those of store.Stats.
-// The counts of requests and fetches are the process's, and begin with it.
+// tierStats and cacheStats are the JSON of GET /larder/stats. Their fields are those of
+// store.Stats. The counts of requests and fetches are the process's, and begin with it.
 type tierStats struct {
 	Entries int64  `json:"entries"`
 	Bytes   int64  `json:"bytes"`
@@ -130,7 +174,7 @@ func (t adminView) Stats() any {
 // countPurge counts the selectors of a purge by kind.
 func (t adminView) countPurge(s purge.Selectors) {
 	for kind, n := range map[string]int{
-		"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts),
+		"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts), "id": len(s.IDs),
 	} {
 		collectors.purged.WithLabelValues(kind).Add(float64(n))
 	}

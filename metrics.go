@@ -113,7 +113,7 @@ func (m *metrics) resolve() {
 	for _, reason := range rfc9111.Reasons() {
 		m.reasons[reason] = m.notStoredVec.WithLabelValues(reason.String())
 	}
-	for _, kind := range []string{"tag", "url", "prefix", "host", "all"} {
+	for _, kind := range []string{"tag", "url", "prefix", "host", "id", "all"} {
 		m.purged.WithLabelValues(kind)
 	}
 }

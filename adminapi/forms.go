@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,6 +54,16 @@ func ID(text string) (string, error) {
 		return "", fmt.Errorf("%s is not an id; send the 32 hexadecimal digits that GET /larder/entries has", Quote(text))
 	}
 	return text, nil
+}
+
+// CheckZones refuses a zone that there is not.
+func CheckZones(asked, known []string) error {
+	for _, zone := range asked {
+		if !slices.Contains(known, zone) {
+			return fmt.Errorf("there is no zone %s; send one of %s", Quote(zone), strings.Join(known, ", "))
+		}
+	}
+	return nil
 }
 
 // Quote shortens and quotes a caller's text for an error message.

@@ -231,3 +231,37 @@ func TestEntriesInOrder(t *testing.T) {
 		t.Errorf("another cursor: %d %s", status, answer.Error)
 	}
 }
+
+// TestPurgeByID removes one variant, and no other entry; the answer counts it once.
+func TestPurgeByID(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Vary", "Accept-Language", "Surrogate-Key", "t"))
+	in := start(t, withDisk(t, "larder"), o)
+	in.get("/", "Accept-Language", "de")
+	in.get("/", "Accept-Language", "fr")
+	in.awaitDisk(2)
+	ids := make(map[string]string)
+	for _, e := range in.entries("").Entries {
+		var d detail
+		in.adminCall(http.MethodGet, "/larder/entries/"+e.ID, "", &d)
+		ids[d.Vary["Accept-Language"]] = e.ID
+	}
+	if matched := in.purge(`{"ids":["` + ids["de"] + `"],"tags":["t"],"dry_run":true}`); matched != 2 {
+		t.Errorf("a dry run matched %d", matched)
+	}
+	for _, want := range []int{1, 0} {
+		if matched := in.purge(`{"ids":["` + ids["de"] + `"],"zones":["default"]}`); matched != want {
+			t.Errorf("matched %d, want %d", matched, want)
+		}
+	}
+	if list := in.entries(""); len(list.Entries) != 1 || list.Entries[0].ID != ids["fr"] {
+		t.Errorf("left %+v", list)
+	}
+	for language, want := range map[string]string{"fr": "hit", "de": "fwd="} {
+		if got := in.get("/", "Accept-Language", language).Header.Get("Cache-Status"); !strings.Contains(got, want) {
+			t.Errorf("%s: Cache-Status %q", language, got)
+		}
+	}
+	if matched := in.purge(`{"ids":["` + ids["de"] + `"]}`); matched != 0 {
+		t.Errorf("the id of before matched %d of what came after", matched)
+	}
+}

@@ -30,8 +30,8 @@ type Detail struct {
 	Times  DetailTimes `json:"times"`
 }
 
-// EntryKey is what is known of an entry's key. Fields, cookies and texts that the configuration adds
-// to keys are in the hash alone.
+// EntryKey is what is known of an entry's key. Fields, cookies and texts that the configuration
+// adds to keys are in the hash alone.
 type EntryKey struct {
 	Hash  string         `json:"hash"` // SHA-256, in hexadecimal
 	Parts []EntryKeyPart `json:"parts"`

@@ -75,9 +75,11 @@ func (r runningCache) of(zone string) (Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	if zones := cache.Zones(); zone != "" && !slices.Contains(zones, zone) {
-		return nil, adminapi.BadRequest(fmt.Errorf(
-			"zone: there is no zone %s; send one of %s", adminapi.Quote(zone), strings.Join(zones, ", ")))
+	if zone == "" {
+		return cache, nil
+	}
+	if err := adminapi.CheckZones([]string{zone}, cache.Zones()); err != nil {
+		return nil, adminapi.BadRequest(fmt.Errorf("zone: %w", err))
 	}
 	return cache, nil
 }

@@ -41,11 +41,16 @@ func answerPurge(r *http.Request, running func() Cache) (any, error) {
 	if cache == nil {
 		return nil, adminapi.ErrNoCache
 	}
+	if err := adminapi.CheckZones(selectors.Zones, cache.Zones()); err != nil {
+		return nil, adminapi.BadRequest(fmt.Errorf("zones: %w", err))
+	}
 	// A caller that leaves must not stop half a purge: whether it happened would depend on timing,
 	// and no answer would tell.
 	purged, err := cache.Purge(context.WithoutCancel(r.Context()), selectors)
 	logPurge(adminapi.Logger(), r, selectors, purged, err)
 	switch {
+	case errors.Is(err, ErrIDsInFleet):
+		return nil, adminapi.BadRequest(err)
 	case errors.Is(err, ErrNotEverywhere):
 		return nil, adminapi.Unavailable(fmt.Errorf("the purge may not hold on every node; send it again: %w", err))
 	case err != nil && selectors.DryRun:
@@ -68,6 +73,10 @@ type Reach struct {
 // ErrNotEverywhere is what Cache.Purge returns, wrapped, where a purge holds on this node, and may
 // not on others.
 var ErrNotEverywhere = errors.New("it holds on this node only")
+
+// ErrIDsInFleet is what Cache.Purge returns for ids in a fleet: other nodes have the responses under
+// ids of their own, or shared, and would bring them back.
+var ErrIDsInFleet = errors.New("ids: in a fleet no other node knows the ids of this one; send the URL of the entry")
 
 // withoutNulls makes missing lists empty ones: [] in JSON, not null.
 func (r *Reach) withoutNulls() *Reach {

@@ -35,6 +35,8 @@ type fakeCache struct {
 	ctxErr error // of the last purge's context, after its caller may have left
 }
 
+func (f *fakeCache) Zones() []string { return []string{"default", "shop"} }
+
 func (f *fakeCache) Purge(ctx context.Context, s Selectors) (Purged, error) {
 	f.purges = append(f.purges, s)
 	f.ctxErr = ctx.Err()
@@ -83,6 +85,10 @@ func TestPurgeRefuses(t *testing.T) {
 	t.Run("options in the query string", func(t *testing.T) {
 		response, body := adminapitest.Send(t, "POST", "/larder/purge?soft=true", `{"all":true}`)
 		adminapitest.ExpectFailure(t, response, body, 400, "JSON body")
+	})
+	t.Run("a zone that there is not", func(t *testing.T) {
+		response, body := adminapitest.Send(t, "POST", "/larder/purge", `{"all":true,"zones":["default","blog"]}`)
+		adminapitest.ExpectFailure(t, response, body, 400, `zones: there is no zone "blog"; send one of default, shop`)
 	})
 	t.Run("body over 1 MiB", func(t *testing.T) {
 		response, body := adminapitest.Send(t, "POST", "/larder/purge", bodyOf(1<<20+1))

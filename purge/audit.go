@@ -26,6 +26,8 @@ func logPurge(log *zap.Logger, r *http.Request, s Selectors, purged Purged, err 
 		{"urls", s.URLs},
 		{"prefixes", s.Prefixes},
 		{"hosts", s.Hosts},
+		{"ids", s.IDs},
+		{"zones", s.Zones},
 	} {
 		if len(list.all) > 0 {
 			fields = append(fields, zap.Strings(list.name, shorten(list.all)))

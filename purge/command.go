@@ -19,7 +19,7 @@ import (
 func purgeCommand(api *adminapi.Client) *cobra.Command {
 	var s Selectors
 	cmd := &cobra.Command{
-		Use:   "purge [--tag T]... [--url U]... [--prefix P]... [--host H]... [--all] [--soft] [--dry-run]",
+		Use:   "purge [--tag T]... [--url U]... [--prefix P]... [--host H]... [--id I]... [--all] [--soft] [--dry-run]",
 		Short: "Purges what matches any of the selectors",
 		Long: `
 Purges every stored response that matches any of the selectors, with all its
@@ -37,6 +37,8 @@ that starts later is answered with what was purged.`,
 	flags.StringArrayVar(&s.URLs, "url", nil, "Responses of this absolute URL; may be repeated")
 	flags.StringArrayVar(&s.Prefixes, "prefix", nil, "Responses whose absolute URL begins so; may be repeated")
 	flags.StringArrayVar(&s.Hosts, "host", nil, "Responses of this host, or host:port; may be repeated")
+	flags.StringArrayVar(&s.IDs, "id", nil, "The entry with this id, as ls --json has it; may be repeated")
+	flags.StringArrayVar(&s.Zones, "zone", nil, "Only in this zone; may be repeated")
 	flags.BoolVar(&s.All, "all", false, "All responses")
 	flags.BoolVar(&s.Soft, "soft", false, "Mark them stale instead of removing them")
 	flags.BoolVar(&s.DryRun, "dry-run", false, "Only count them")
@@ -45,7 +47,7 @@ that starts later is answered with what was purged.`,
 
 func runPurge(out io.Writer, api *adminapi.Client, s Selectors) error {
 	if s.Empty() {
-		return errors.New("nothing is selected; give at least one of --tag, --url, --prefix, --host or --all")
+		return errors.New("nothing is selected; give at least one of --tag, --url, --prefix, --host, --id or --all")
 	}
 	s.URLs, s.Prefixes = escapeInvalidUTF8(s.URLs), escapeInvalidUTF8(s.Prefixes)
 	request, err := json.Marshal(s)

@@ -30,6 +30,13 @@ func TestPurgeCommand(t *testing.T) {
 			"purged 4 responses\n",
 		},
 		{
+			"ids, and a zone",
+			[]string{"--id", "0006123456789abcfedcba9876543210", "--zone", "shop"},
+			1,
+			Selectors{IDs: []string{"0006123456789abcfedcba9876543210"}, Zones: []string{"shop"}},
+			"purged 1 response\n",
+		},
+		{
 			"bytes that are no UTF-8, as a shell passes them",
 			[]string{"--url", "http://a/\xfc(?q=\xfc", "--prefix", "http://a/\xff", "--url", "http://a/ü("},
 			3,
@@ -64,6 +71,9 @@ func TestCommandFails(t *testing.T) {
 		{"purge with an argument", []string{"purge", "all"}, "unknown command"},
 		{"purge with an unknown flag", []string{"purge", "--everything"}, "unknown flag"},
 		{"purge of a relative URL", []string{"purge", "--url", "/a"}, "not an absolute URL"},
+		{"purge of what is no id", []string{"purge", "--id", "a"}, "is not an id"},
+		{"soft purge by id", []string{"purge", "--soft", "--id", "0006123456789abcfedcba9876543210"}, "without"},
+		{"purge of a zone that there is not", []string{"purge", "--all", "--zone", "blog"}, "there is no zone"},
 		{"purge of an empty tag", []string{"purge", "--tag", ""}, "an element is empty"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -20,6 +20,8 @@ func TestDecodeSelectors(t *testing.T) {
 		{"options", `{"all":true,"soft":true,"dry_run":true}`, Selectors{All: true, Soft: true, DryRun: true}},
 		{"options off", `{"tags":["a"],"soft":false,"dry_run":false,"all":false}`, Selectors{Tags: []string{"a"}}},
 		{"an empty list beside a selector", `{"tags":[],"hosts":["a"]}`, Selectors{Tags: []string{}, Hosts: []string{"a"}}},
+		{"ids", `{"ids":["0006123456789abcfedcba9876543210"],"dry_run":true}`, Selectors{IDs: []string{"0006123456789abcfedcba9876543210"}, DryRun: true}},
+		{"zones", `{"all":true,"zones":["shop"]}`, Selectors{All: true, Zones: []string{"shop"}}},
 		{"white space", " \n{ \"all\" : true }\n", Selectors{All: true}},
 		{
 			"everything", `{"tags":["t"],"urls":["http://a/"],"prefixes":["http://a/"],"hosts":["a"],"all":true}`,
@@ -76,6 +78,12 @@ var badBodies = []struct{ name, body, want string }{
 	{"relative prefix", `{"prefixes":["/blog/"]}`, "prefixes: \"/blog/\" is not an absolute URL"},
 	{"prefix of a scheme", `{"prefixes":["http"]}`, "is not an absolute URL"},
 	{"host with scheme", `{"hosts":["http://example.com"]}`, "hosts: \"http://example.com\" is not an authority: a scheme or a path is no part of one; send one such as example.com"},
+	{"a short id", `{"ids":["0006123456789abc"]}`, "ids: \"0006123456789abc\" is not an id; send the 32 hexadecimal digits"},
+	{"an id in capitals", `{"ids":["0006123456789ABCFEDCBA9876543210"]}`, "is not an id"},
+	{"ids with soft", `{"ids":["0006123456789abcfedcba9876543210"],"soft":true}`, "send \"ids\" without \"soft\""},
+	{"zones alone", `{"zones":["default"]}`, "nothing is selected"},
+	{"no zones", `{"all":true,"zones":[]}`, "zones: the list is empty"},
+	{"zone empty", `{"all":true,"zones":[""]}`, "zones: an element is empty"},
 	{"host with path", `{"hosts":["example.com/a"]}`, "is not an authority"},
 	{"host with a star", `{"hosts":["*.example.com"]}`, "is not an authority"},
 }

@@ -55,3 +55,10 @@ func TestPurgeWithoutReply(t *testing.T) {
 		t.Errorf("the command says %q, %v", errOut, err)
 	}
 }
+
+// Ids are this node's alone.
+func TestPurgeByIDInAFleet(t *testing.T) {
+	use(t, &fakeCache{err: ErrIDsInFleet})
+	response, body := adminapitest.Send(t, "POST", "/larder/purge", `{"ids":["0006123456789abcfedcba9876543210"]}`)
+	adminapitest.ExpectFailure(t, response, body, 400, "send the URL of the entry")
+}

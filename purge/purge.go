@@ -11,15 +11,18 @@ type Selectors struct {
 	URLs     []string `json:"urls,omitempty"`     // absolute URLs, before the key's query rules
 	Prefixes []string `json:"prefixes,omitempty"` // beginnings of absolute URLs, past the authority
 	Hosts    []string `json:"hosts,omitempty"`    // authorities
+	IDs      []string `json:"ids,omitempty"`      // entries, each alone
 	All      bool     `json:"all,omitempty"`      // everything
 
 	Soft   bool `json:"soft,omitempty"`    // mark stale instead of removing
 	DryRun bool `json:"dry_run,omitempty"` // count only
+
+	Zones []string `json:"zones,omitempty"` // only in these; in all where there are none
 }
 
 // Empty reports whether nothing is selected.
 func (s Selectors) Empty() bool {
-	return len(s.Tags) == 0 && len(s.URLs) == 0 && len(s.Prefixes) == 0 && len(s.Hosts) == 0 && !s.All
+	return len(s.Tags) == 0 && len(s.URLs) == 0 && len(s.Prefixes) == 0 && len(s.Hosts) == 0 && len(s.IDs) == 0 && !s.All
 }
 
 // Purged is what became of a purge.
@@ -34,6 +37,9 @@ type Cache interface {
 	// no request that starts later gets a response that was stored, or whose fetch began, before.
 	// An error means that the purge could not be made durable, that a dry run could not count, or,
 	// if it wraps ErrNotEverywhere, that the purge holds on this node of a fleet, and may not on
-	// others.
+	// others; or it wraps ErrIDsInFleet, and nothing was purged.
 	Purge(ctx context.Context, s Selectors) (Purged, error)
+
+	// Zones returns the names of the stores that there are.
+	Zones() []string
 }

@@ -74,9 +74,9 @@ func (d *BodyWriter) damaged(err error) (key Key, stored bool) {
 }
 
 // forget drops an entry from memory, from the queue and from disk.
-func (s *Store) forget(key Key, id uint64, why EvictionReason) {
+func (s *Store) forget(key Key, id uint64, why EvictionReason) (queued bool) {
 	if !s.isOpen() {
-		return
+		return false
 	}
 	sh := s.memory.shard(key)
 	sh.mu.Lock()
@@ -87,7 +87,7 @@ func (s *Store) forget(key Key, id uint64, why EvictionReason) {
 		s.memory.discard(sh, it, why)
 	}
 	if s.disk == nil {
-		return
+		return true
 	}
 	var buf [4]*job
 	jobs := s.queue.of(key, buf[:0])
@@ -97,5 +97,5 @@ func (s *Store) forget(key Key, id uint64, why EvictionReason) {
 		}
 	}
 	s.memory.unholdJobs(jobs)
-	s.queue.push(deletion(id, key, why))
+	return s.queue.push(deletion(id, key, why))
 }

@@ -48,6 +48,41 @@ func (s *Store) Find(e EntryID) (*Item, error) {
 	return &items[0], nil
 }
 
+// Drop removes stored responses by their ids from both tiers, for good, and returns how many there
+// were; a dry run only counts, and leaves out what others select. Nothing else is removed, and nothing that is being fetched: that will
+// be another response. But a validation that confirms one of them stores nothing. No look-up that
+// starts later finds them. An error that wraps ErrNotDurable says that the file may bring some back.
+func (s *Store) Drop(ids []EntryID, dryRun bool, others Selectors) (matched int, err error) {
+	seen, queued := make(map[EntryID]bool), true
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		item, err := s.Find(id)
+		if err != nil {
+			return matched, err
+		}
+		if item == nil || dryRun && others.match(URLAt(item.URL, item.Listener), item.Tags) {
+			continue
+		}
+		matched++
+		if !dryRun {
+			queued = s.forget(item.Key, item.ID, PurgedHard) && queued
+		}
+	}
+	if dryRun || matched == 0 || s.disk == nil {
+		return matched, nil
+	}
+	if err := s.Sync(); err != nil {
+		return matched, fmt.Errorf("%w: %w", ErrNotDurable, err)
+	}
+	if !queued || !s.disk.up.Load() {
+		return matched, ErrNotDurable
+	}
+	return matched, nil
+}
+
 // addOnlyMemory is addMemory for one entry.
 func (l *listing) addOnlyMemory() {
 	e := l.only
