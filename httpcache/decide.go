@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -229,7 +228,7 @@ func (rt *Route) provided(seed, changed []field) http.Header {
 
 // declaredLength returns Content-Length, -1 if there is none or it cannot be read.
 func declaredLength(h http.Header) int64 {
-	n, err := strconv.ParseInt(strings.TrimSpace(h.Get("Content-Length")), 10, 64)
+	n, err := strconv.ParseInt(rfc9111.TrimOWS(h.Get("Content-Length")), 10, 64)
 	if err != nil || n < 0 {
 		return -1
 	}

@@ -122,7 +122,7 @@ func fieldNames(lines []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, line := range lines {
 			for name := range strings.SplitSeq(line, ",") {
-				if name = strings.TrimSpace(name); name != "" && !yield(http.CanonicalHeaderKey(name)) {
+				if name = rfc9111.TrimOWS(name); name != "" && !yield(http.CanonicalHeaderKey(name)) {
 					return
 				}
 			}

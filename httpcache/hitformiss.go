@@ -107,7 +107,7 @@ func wantsEvents(h http.Header) bool {
 	for _, line := range h["Accept"] {
 		for element := range strings.SplitSeq(line, ",") {
 			mediaType, _, _ := strings.Cut(element, ";")
-			if strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream") {
+			if rfc9111.EqualFold(rfc9111.TrimOWS(mediaType), "text/event-stream") {
 				return true
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/urlform"
 )
 
@@ -121,7 +122,7 @@ func listenerOf(r *http.Request) Listener {
 // forwarded is the site that a trusted proxy names by X-Forwarded-Proto and X-Forwarded-Host. A
 // claim that is not a scheme or not an authority is ignored.
 func (s Site) forwarded(h http.Header) Site {
-	if scheme := strings.ToLower(nearest(h["X-Forwarded-Proto"])); scheme == "http" || scheme == "https" {
+	if scheme := rfc9111.ToLower(nearest(h["X-Forwarded-Proto"])); scheme == "http" || scheme == "https" {
 		s.Scheme = scheme
 	}
 	for _, host := range [...]string{nearest(h["X-Forwarded-Host"]), s.Authority} {
@@ -140,7 +141,7 @@ func nearest(lines []string) string {
 		return ""
 	}
 	last := lines[len(lines)-1]
-	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	return rfc9111.TrimOWS(last[strings.LastIndexByte(last, ',')+1:])
 }
 
 // origin is scheme and authority as a URL begins with them.

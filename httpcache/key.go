@@ -241,9 +241,9 @@ func addresseesOf(lines []string) []string {
 	var kept []string
 	for _, line := range lines {
 		for pair := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == ',' || r == ';' }) {
-			name, _, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			if !strings.EqualFold(name, "for") && !strings.EqualFold(name, "by") {
-				kept = append(kept, strings.TrimSpace(pair))
+			name, _, _ := strings.Cut(rfc9111.TrimOWS(pair), "=")
+			if !rfc9111.EqualFold(name, "for") && !rfc9111.EqualFold(name, "by") {
+				kept = append(kept, rfc9111.TrimOWS(pair))
 			}
 		}
 	}
@@ -382,11 +382,11 @@ func cookies(h http.Header) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, line := range h["Cookie"] {
 			for pair := range strings.SplitSeq(line, ";") {
-				if pair = strings.TrimSpace(pair); pair == "" {
+				if pair = rfc9111.TrimOWS(pair); pair == "" {
 					continue
 				}
 				name, _, _ := strings.Cut(pair, "=")
-				if name = strings.TrimSpace(name); !yield(name, pair[len(name):]) {
+				if name = rfc9111.TrimOWS(name); !yield(name, pair[len(name):]) {
 					return
 				}
 			}

@@ -68,6 +68,29 @@ func TestNoOlderVariantComesBack(t *testing.T) {
 			[]variantStep{{gzip, "Accept-Encoding", "gzip", 600}, {reload("Accept-Encoding", "gzip, br"), "Accept-Encoding", "br", 600}},
 			gzip, "0",
 		},
+		"a coding that was not asked for takes nothing away": {
+			[]variantStep{
+				{[]string{"Accept-Encoding", "identity"}, "Accept-Encoding", "", 600},
+				{reload("Accept-Encoding", "gzip;q=0"), "Accept-Encoding", "gzip", 600},
+			},
+			[]string{"Accept-Encoding", "identity"},
+			"0",
+		},
+		"nor one that is refused beside identity": {
+			[]variantStep{
+				{[]string{"Accept-Encoding", "identity"}, "Accept-Encoding", "", 600},
+				{reload("Accept-Encoding", "identity, gzip;q=0"), "Accept-Encoding", "gzip", 600},
+			},
+			[]string{"Accept-Encoding", "identity"},
+			"0",
+		},
+		"nor does a page without coding for who prefers that": {
+			[]variantStep{
+				{gzip, "Accept-Encoding", "gzip", 600},
+				{reload("Accept-Encoding", "identity, gzip;q=0.1"), "Accept-Encoding", "", 600},
+			},
+			gzip, "0",
+		},
 		"a coding stays beside one without Vary": {
 			[]variantStep{{gzip, "Accept-Encoding", "gzip", 600}, {de, "", "", 600}}, gzip, "0",
 		},

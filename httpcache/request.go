@@ -209,8 +209,8 @@ func without(lines []string, names ...string) []string {
 	var left []string
 	for _, line := range lines {
 		for member := range strings.SplitSeq(line, ",") {
-			member = strings.TrimSpace(member)
-			if member != "" && !slices.Contains(names, strings.ToLower(member)) {
+			member = rfc9111.TrimOWS(member)
+			if member != "" && !slices.Contains(names, rfc9111.ToLower(member)) {
 				left = append(left, member)
 			}
 		}
@@ -232,7 +232,7 @@ func setOrDelete(h http.Header, name string, members []string) {
 func ordinaryConnection(h http.Header) bool {
 	for _, line := range h["Connection"] {
 		for option := range strings.SplitSeq(line, ",") {
-			switch strings.ToLower(strings.TrimSpace(option)) {
+			switch rfc9111.ToLower(rfc9111.TrimOWS(option)) {
 			case "", "close", "keep-alive", "upgrade", "te", "http2-settings":
 			default:
 				return false

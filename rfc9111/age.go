@@ -54,7 +54,7 @@ func responseDelay(x *Exchange) time.Duration { return clamp(x.ResponseTime.Sub(
 func ageValue(lines []string) time.Duration {
 	for _, line := range lines {
 		for member := range strings.SplitSeq(line, ",") {
-			if member = trimOWS(member); member != "" {
+			if member = TrimOWS(member); member != "" {
 				age, _ := parseDelta(member)
 				return age
 			}
@@ -121,7 +121,7 @@ func dateOf(h http.Header) (time.Time, bool) {
 // parseDate reads an HTTP-date (RFC 9110 5.6.7) in any of its three forms, to the letter but for
 // its case, which RFC 9111 4.2 has caches leave aside. The weekday need not be that of the day.
 func parseDate(s string) (time.Time, bool) {
-	s = trimOWS(s)
+	s = TrimOWS(s)
 	if len(s) < len(time.ANSIC) || len(s) > len(rfc850)+len("Wednes")-len("Mon") {
 		return time.Time{}, false
 	}
@@ -148,7 +148,7 @@ func withoutLeapSecond(s string) (string, time.Duration) {
 
 // upperGMT writes the zone as layouts have it.
 func upperGMT(s string) string {
-	if zone := len(s) - len("GMT"); strings.EqualFold(s[zone:], "GMT") {
+	if zone := len(s) - len("GMT"); EqualFold(s[zone:], "GMT") {
 		return s[:zone] + "GMT"
 	}
 	return s
@@ -159,7 +159,7 @@ func upperGMT(s string) string {
 // second.
 func sameDate(formatted, written string) bool {
 	f, w := strings.IndexAny(formatted, ", "), strings.IndexAny(written, ", ")
-	return f >= 0 && w >= 0 && strings.EqualFold(formatted[f:], written[w:])
+	return f >= 0 && w >= 0 && EqualFold(formatted[f:], written[w:])
 }
 
 // clamp brings d into [0, maxDelta], so that sums of a few cannot overflow.

@@ -96,7 +96,7 @@ func typeAgrees(file, mediaType string) bool {
 	if i < 0 {
 		return true
 	}
-	types, isFile := typesOf[strings.ToLower(strings.TrimSpace(file[i+1:]))]
+	types, isFile := typesOf[ToLower(TrimOWS(file[i+1:]))]
 	if !isFile || mediaType == "application/octet-stream" {
 		return true
 	}

@@ -115,7 +115,7 @@ func (d *directives) add(element string) {
 		return
 	}
 	d.addParsed(cd)
-	if strings.EqualFold(name, "must-understand") {
+	if EqualFold(name, "must-understand") {
 		d.mustUnderstand = true
 	}
 	// ext=", no-store, x=" is a legal argument, but a lost quotation mark is the likelier story; a
@@ -181,7 +181,7 @@ func addDelta(s *seconds, n cacheobject.DeltaSeconds) {
 // encourages to consider responses with invalid freshness information stale; for directives that
 // forbid, the argument does not matter; the rest is dropped.
 func (d *directives) addInvalid(name string) {
-	switch strings.ToLower(name) {
+	switch ToLower(name) {
 	case "max-age":
 		d.maxAge.lower(0)
 	case "s-maxage":
@@ -193,7 +193,7 @@ func (d *directives) addInvalid(name string) {
 
 // forbidWord takes a word that stands where no directive is, for what it forbids.
 func (d *directives) forbidWord(word string) {
-	switch strings.ToLower(word) {
+	switch ToLower(word) {
 	case "no-store":
 		d.noStore = true
 	case "private":

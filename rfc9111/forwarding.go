@@ -29,7 +29,7 @@ func CDNLoopCount(h http.Header, token string) int {
 	for _, line := range h["Cdn-Loop"] {
 		for member := range quotedMembers(line) {
 			id, _, _ := strings.Cut(member, ";")
-			if strings.EqualFold(trimOWS(id), token) {
+			if EqualFold(TrimOWS(id), token) {
 				count++
 			}
 		}

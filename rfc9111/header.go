@@ -65,7 +65,7 @@ func (p *Policy) makeStorable(h http.Header, s statement) {
 func removeHopByHop(h http.Header) {
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			name = http.CanonicalHeaderKey(trimOWS(name))
+			name = http.CanonicalHeaderKey(TrimOWS(name))
 			if !indispensable(name) {
 				delete(h, name)
 			}

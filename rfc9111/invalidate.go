@@ -43,7 +43,7 @@ func InvalidatedURLs(target *url.URL, h http.Header) []string {
 			if len(line) > maxField { // to resolve dots in a path costs its square
 				continue
 			}
-			ref, err := url.Parse(encodeReference(trimOWS(line)))
+			ref, err := url.Parse(encodeReference(TrimOWS(line)))
 			if err != nil {
 				continue
 			}
@@ -86,8 +86,8 @@ func absolute(u *url.URL) string {
 
 // origin is scheme, host and port (RFC 9110 4.3.1), normalised.
 func origin(u *url.URL) string {
-	scheme := strings.ToLower(u.Scheme)
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	scheme := ToLower(u.Scheme)
+	host := strings.TrimSuffix(ToLower(u.Hostname()), ".")
 	port := u.Port()
 	if scheme == "http" && port == "80" || scheme == "https" && port == "443" {
 		port = ""

@@ -42,14 +42,14 @@ func cutElement(list string) (element, rest string) {
 	for i := 0; i < len(list); i++ {
 		switch {
 		case list[i] == ',':
-			return trimOWS(list[:i]), list[i+1:]
+			return TrimOWS(list[:i]), list[i+1:]
 		case list[i] == '=' && i+1 < len(list) && list[i+1] == '"':
 			if end := closingQuote(list, i+1); end > 0 && endsElement(list[end+1:]) {
 				i = end
 			}
 		}
 	}
-	return trimOWS(list), ""
+	return TrimOWS(list), ""
 }
 
 // closingQuote returns the index of the quotation mark that closes the one at open, or -1.
@@ -108,15 +108,13 @@ func quotedMembers(line string) iter.Seq[string] {
 func hasMember(lines []string, member string) bool {
 	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(trimOWS(part), member) {
+			if EqualFold(TrimOWS(part), member) {
 				return true
 			}
 		}
 	}
 	return false
 }
-
-func trimOWS(s string) string { return strings.Trim(s, " \t") }
 
 // isToken reports whether s is a token (RFC 9110 5.6.2).
 func isToken(s string) bool {

@@ -88,7 +88,7 @@ func cutEntityTag(list string) (tag, rest string) {
 		}
 	}
 	tag, rest, _ = strings.Cut(list, ",")
-	return trimOWS(tag), rest
+	return TrimOWS(tag), rest
 }
 
 // notModifiedSince is RFC 9110 13.1.3 as RFC 9111 4.3.2 extends it: a stored response without

@@ -31,7 +31,7 @@ func ParseRange(h, stored http.Header, size int64) (ranges []ByteRange, unsatisf
 		return nil, false, false
 	}
 	unit, set, found := strings.Cut(lines[0], "=")
-	if !found || !strings.EqualFold(trimOWS(unit), "bytes") {
+	if !found || !EqualFold(TrimOWS(unit), "bytes") {
 		return nil, false, false
 	}
 	ranges, ok = parseRangeSet(set, size)
@@ -45,7 +45,7 @@ func ParseRange(h, stored http.Header, size int64) (ranges []ByteRange, unsatisf
 func parseRangeSet(set string, size int64) (ranges []ByteRange, ok bool) {
 	specs := 0
 	for spec := range strings.SplitSeq(set, ",") {
-		spec = trimOWS(spec)
+		spec = TrimOWS(spec)
 		if spec == "" {
 			continue
 		}
@@ -158,7 +158,7 @@ func ifRangeHolds(lines []string, stored http.Header) bool {
 	if len(lines) > 1 {
 		return false
 	}
-	value := trimOWS(lines[0])
+	value := TrimOWS(lines[0])
 	if strings.HasPrefix(value, `"`) {
 		return value == entityTag(stored)
 	}

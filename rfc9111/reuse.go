@@ -2,7 +2,6 @@ package rfc9111
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/pquerna/cachecontrol/cacheobject"
@@ -77,7 +76,7 @@ func (d *RequestDirectives) add(element string) {
 }
 
 func (d *RequestDirectives) addInvalid(name string) {
-	switch strings.ToLower(name) {
+	switch ToLower(name) {
 	case "no-store":
 		d.NoStore = true
 	case "no-cache":

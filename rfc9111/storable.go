@@ -171,5 +171,5 @@ func validField(name string, values []string) bool {
 // IsEventStream reports text/event-stream, a response that has no end, whatever its parameters are.
 func IsEventStream(h http.Header) bool {
 	mediaType, _, _ := strings.Cut(h.Get("Content-Type"), ";")
-	return strings.EqualFold(trimOWS(mediaType), "text/event-stream")
+	return EqualFold(TrimOWS(mediaType), "text/event-stream")
 }

@@ -33,7 +33,7 @@ func Tags(h http.Header, from []string) (tags []string, dropped int) {
 		separates := tagSeparator(field)
 		for _, line := range h[field] {
 			for tag := range strings.FieldsFuncSeq(line, separates) {
-				tag = strings.TrimSpace(tag)
+				tag = TrimOWS(tag)
 				switch {
 				case tag == "" || known.has(tags, tag):
 				case !ValidTag(tag) || len(tags) == MaxTags:

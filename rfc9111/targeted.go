@@ -60,7 +60,7 @@ func (p *Policy) pragma(h http.Header) directives {
 
 // Ignores reports whether the response is judged as if it lacked the field.
 func (p *Policy) Ignores(field string) bool {
-	return slices.ContainsFunc(p.Ignore, func(ignored string) bool { return strings.EqualFold(ignored, field) })
+	return slices.ContainsFunc(p.Ignore, func(ignored string) bool { return EqualFold(ignored, field) })
 }
 
 // parseTargeted reads a targeted field, a structured-field Dictionary (RFC 9213 2.1). ok is false
@@ -143,7 +143,7 @@ func (d *directives) addInteger(name string, n int64) {
 func (d *directives) addFieldNames(name, list string) {
 	names := make(map[string]bool)
 	for field := range strings.SplitSeq(list, ",") {
-		names[http.CanonicalHeaderKey(trimOWS(field))] = true
+		names[http.CanonicalHeaderKey(TrimOWS(field))] = true
 	}
 	switch name {
 	case "no-cache":

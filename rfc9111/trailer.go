@@ -27,7 +27,7 @@ var headerOnly = [...]string{
 func CleanTrailer(header, trailer http.Header) {
 	for _, line := range header["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			delete(trailer, http.CanonicalHeaderKey(trimOWS(name)))
+			delete(trailer, http.CanonicalHeaderKey(TrimOWS(name)))
 		}
 	}
 	removeFields(trailer, hopByHop[:])

@@ -26,7 +26,7 @@ func entityTag(h http.Header) string {
 	if len(lines) != 1 {
 		return ""
 	}
-	return trimOWS(lines[0])
+	return TrimOWS(lines[0])
 }
 
 // MakeConditional makes a fetch a conditional request for the stored response (RFC 9111 4.3.1): it
@@ -38,7 +38,7 @@ func MakeConditional(fetch, stored http.Header) {
 		fetch["If-None-Match"] = []string{tag}
 	}
 	if _, ok := dateField(stored["Last-Modified"]); ok {
-		fetch["If-Modified-Since"] = []string{trimOWS(stored["Last-Modified"][0])}
+		fetch["If-Modified-Since"] = []string{TrimOWS(stored["Last-Modified"][0])}
 	}
 }
 
@@ -132,5 +132,5 @@ func FreshenByHead(stored, head http.Header) (merged http.Header, ok bool) {
 }
 
 func equalLines(a, b []string) bool {
-	return len(a) == 1 && len(b) == 1 && trimOWS(a[0]) == trimOWS(b[0])
+	return len(a) == 1 && len(b) == 1 && TrimOWS(a[0]) == TrimOWS(b[0])
 }

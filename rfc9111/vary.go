@@ -21,7 +21,7 @@ const maxVaryNames = 64
 func VaryNames(h http.Header) (names []string, star bool) {
 	for _, line := range h["Vary"] {
 		for member := range strings.SplitSeq(line, ",") {
-			member = trimOWS(member)
+			member = TrimOWS(member)
 			switch {
 			case member == "":
 				continue
@@ -43,7 +43,7 @@ func VaryNames(h http.Header) (names []string, star bool) {
 func VaryConditions(h http.Header) (names []string) {
 	for _, line := range h["Vary"] {
 		for member := range strings.SplitSeq(line, ",") {
-			name := http.CanonicalHeaderKey(trimOWS(member))
+			name := http.CanonicalHeaderKey(TrimOWS(member))
 			if slices.Contains(conditions[:], name) && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
@@ -69,7 +69,7 @@ func WrittenByProxies(name string) bool {
 // ContentCoding returns the coding of a stored response as [VariantScore] wants it: the
 // Content-Encoding in lower case, empty for identity.
 func ContentCoding(h http.Header) string {
-	coding := strings.ToLower(trimOWS(strings.Join(h["Content-Encoding"], ",")))
+	coding := ToLower(TrimOWS(strings.Join(h["Content-Encoding"], ",")))
 	if coding == identity {
 		return ""
 	}
@@ -85,12 +85,16 @@ const (
 	// which no trimmed value is.
 	absent  = ""
 	present = " "
+
+	// lineEnd joins lines that stand as they are. No field has one in it.
+	lineEnd = "\n"
 )
 
 // VariantValues returns the values of names in the request that fetched a response, normalised (RFC
-// 9111 4.1): Accept-Encoding as the sorted set of codings the client accepts, Accept-Language as
-// its list by weight, every other as the list of its trimmed members. A field that is defined as no
-// list, or is longer than 1 KiB, stands as it is. Equal values mean equal variants.
+// 9111 4.1): Accept-Encoding as the sorted set of codings the client accepts and refuses,
+// Accept-Language as its list by weight, every other as the list of its trimmed members. A field
+// that is defined as no list, is longer than 1 KiB, or is one of the first two and not one line
+// that keeps to the grammar, stands as it is. Equal values mean equal variants.
 func VariantValues(names []string, req http.Header) []string {
 	values := make([]string, len(names))
 	for i, name := range names {
@@ -142,9 +146,9 @@ func normalize(name string, lines []string) string {
 // given [ContentCoding], suits a request: 0 not at all, more is better. Of several with the same
 // score, RFC 9111 4.1 prefers the latest Date; that choice is the caller's.
 //
-// A coded response suits every request whose Accept-Encoding names its coding. A request without
-// Accept-Encoding, which formally accepts anything, gets only what another such request fetched:
-// clients of this kind seldom decode.
+// A coded response suits every request whose Accept-Encoding names its coding, unless it came to a
+// request that does not accept it. A request without Accept-Encoding, which formally accepts
+// anything, gets only what another such request fetched: clients of this kind seldom decode.
 func VariantScore(names, values []string, coding string, req http.Header) int {
 	if len(names) != len(values) {
 		return 0
@@ -174,8 +178,8 @@ func sameValue(name, stored string, lines []string) bool {
 		return stored == absent
 	case len(lines) == 1 && lines[0] == stored && stored != absent:
 		return true
-	case len(lines) == 1 && name == acceptLanguage && strings.EqualFold(lines[0], stored):
-		return true
+	case len(lines) == 1 && name == acceptLanguage && EqualFold(lines[0], stored):
+		return new(weights).read(stored) // what keeps to no grammar has no case that is ignored
 	case overlong(lines):
 		return isJoined(stored, ",", lines)
 	case isOpaque(name) && stored != present:
@@ -202,38 +206,50 @@ func isJoined(s, comma string, lines []string) bool {
 	return s == ""
 }
 
-// maxCodings bounds the members of Accept-Encoding that are looked at, as two long lists cost their
-// product to compare. There are about a dozen codings; what stands behind the bound is not
-// accepted.
-const maxCodings = 32
-
-// maxWeight is a quality value of 1, in thousandths (RFC 9110 12.4.2).
-const maxWeight = 1000
+// unasked is the score of a coded response to a request that does not accept the coding. It is what
+// the origin has said last to the very same field, so nothing is preferred to it.
+const unasked = (maxWeight + 1) * 8
 
 // scoreCoding is the score of a stored response for Accept-Encoding: the client's weight first,
 // then a denser coding before an older one.
 func scoreCoding(stored, coding string, lines []string) int {
-	if coding != "" {
-		if w := acceptedWeight(coding, lines); w > 0 {
-			return w*8 + codingRank(coding)
-		}
-	} else if len(lines) > 0 && len(stored) <= maxNormalized && identitySuits(stored, lines) {
-		w, named := codingWeight(identity, lines)
-		if named {
-			return max(w*8, 1)
-		}
-		return 1
-	}
-	// What is left is what was fetched with the very same field, for instance a coded answer to a
-	// client that asked for none.
 	if len(lines) == 0 {
-		if stored == absent || stored == identity && coding == "" {
+		if stored == absent || coding == "" && (stored == identity || stored == present) {
 			return 1
 		}
 		return 0
 	}
-	if normalizeCodings(lines) == stored {
-		return 1
+	var asked, was weights
+	switch {
+	case !asked.readLines(lines):
+		if isJoined(stored, lineEnd, lines) {
+			return 1
+		}
+		return 0
+	case !was.read(stored):
+		return 0
+	}
+	same := 1
+	switch {
+	case coding == "":
+		if w, named := asked.of(identity); named {
+			same = max(w*8, 1)
+		}
+		if asked.suitsIdentity(&was) {
+			return same
+		}
+	case stored == absent || was.accepts(coding) > 0:
+		if w := asked.accepts(coding); w > 0 {
+			return w*8 + codingRank(coding)
+		}
+	default:
+		same = unasked
+	}
+	// What is left is what was fetched with the very same field, for instance a coded answer to a
+	// client that asked for none.
+	var room [maxNormalized]byte
+	if stored != absent && string(asked.appendCodings(room[:0])) == stored {
+		return same
 	}
 	return 0
 }
@@ -252,149 +268,46 @@ func codingRank(coding string) int {
 // searched for in what the client accepts.
 const maxCoding = 128
 
-// acceptedWeight is the least weight the request gives any of the codings in a Content-Encoding, 0
-// if it does not accept one of them.
-func acceptedWeight(coding string, lines []string) int {
-	if len(coding) > maxCoding {
-		return 0
-	}
-	least := maxWeight
-	for one := range strings.SplitSeq(coding, ",") {
-		w, _ := codingWeight(trimOWS(one), lines)
-		least = min(least, w)
-	}
-	return least
-}
-
-// codingWeight is the weight a request gives one coding (RFC 9110 12.5.3). named says that it does
-// so by its name and not by "*".
-func codingWeight(coding string, lines []string) (weight int, named bool) {
-	star, members := 0, 0
-	for _, line := range lines {
-		for rest := line; rest != "" && members < maxCodings; members++ {
-			var name string
-			var w int
-			name, w, rest = cutWeighted(rest)
-			switch {
-			case sameCoding(name, coding):
-				return w, true
-			case name == "*":
-				star = w
-			}
-		}
-	}
-	return star, false
-}
-
-// identitySuits reports whether a stored response without coding suits a request: the client does
-// not refuse it, and every coding it accepts was on offer when the origin preferred to send none.
-func identitySuits(stored string, lines []string) bool {
-	members := 0
-	for _, line := range lines {
-		for rest := line; rest != "" && members < maxCodings; members++ {
-			var name string
-			var w int
-			name, w, rest = cutWeighted(rest)
-			switch {
-			case name == "":
-			case strings.EqualFold(name, identity):
-				if w == 0 {
-					return false
-				}
-			case w > 0 && !offered(stored, name):
-				return false
-			}
-		}
-	}
-	return !refusesIdentity(stored)
-}
-
-// offered reports whether the normalised set has the coding.
-func offered(set, coding string) bool {
-	for rest := set; rest != ""; {
-		var one string
-		one, rest, _ = strings.Cut(rest, ",")
-		if sameCoding(one, coding) {
-			return true
-		}
-	}
-	return false
-}
-
-const noIdentity = "identity;q=0"
-
-func refusesIdentity(set string) bool { return strings.Contains(set, noIdentity) }
-
 // sameCoding compares coding names; x-gzip and x-compress are gzip and compress (RFC 9110 8.4.1).
 func sameCoding(a, b string) bool {
-	return strings.EqualFold(withoutXPrefix(a), withoutXPrefix(b))
+	return EqualFold(withoutXPrefix(a), withoutXPrefix(b))
 }
 
 func withoutXPrefix(coding string) string {
 	if len(coding) > 2 && (coding[0] == 'x' || coding[0] == 'X') && coding[1] == '-' {
-		if name := coding[2:]; strings.EqualFold(name, "gzip") || strings.EqualFold(name, "compress") {
+		if name := coding[2:]; EqualFold(name, "gzip") || EqualFold(name, "compress") {
 			return name
 		}
 	}
 	return coding
 }
 
-// normalizeCodings returns the sorted set of codings a client accepts. identity alone is written
-// so; what is refused stands in the set only where it matters, beside "*" and for identity.
+// normalizeCodings returns the sorted set of codings a client accepts and refuses, see
+// appendCodings.
 func normalizeCodings(lines []string) string {
-	var accepted, refused []string
-	star, members := false, 0
-	for _, line := range lines {
-		for rest := line; rest != "" && members < maxCodings; members++ {
-			var name string
-			var w int
-			name, w, rest = cutWeighted(rest)
-			name = strings.ToLower(withoutXPrefix(name))
-			switch {
-			case name == "":
-			case w == 0:
-				refused = append(refused, name+";q=0")
-			case name != identity:
-				accepted = append(accepted, name)
-				star = star || name == "*"
-			}
-		}
+	var w weights
+	if !w.readLines(lines) {
+		return strings.Join(lines, lineEnd)
 	}
-	for _, r := range refused {
-		if star || r == noIdentity {
-			accepted = append(accepted, r)
-		}
-	}
-	if len(accepted) == 0 {
-		return identity
-	}
-	slices.Sort(accepted)
-	return strings.Join(slices.Compact(accepted), ",")
+	return string(w.appendCodings(nil))
 }
 
 // normalizeLanguages returns the language ranges in lower case by falling weight. Those of equal
 // weight are sorted: RFC 9110 12.5.4 gives their order no meaning.
 func normalizeLanguages(lines []string) string {
-	type weighted struct {
-		name   string
-		weight int
+	var w weights
+	if !w.readLines(lines) {
+		return strings.Join(lines, lineEnd)
 	}
-	var list []weighted
-	for _, line := range lines {
-		for rest := line; rest != ""; {
-			var name string
-			var w int
-			name, w, rest = cutWeighted(rest)
-			if name != "" {
-				list = append(list, weighted{strings.ToLower(name), w})
-			}
-		}
+	list := w.members()
+	for i := range list {
+		list[i].name = ToLower(list[i].name)
 	}
 	slices.SortFunc(list, func(a, b weighted) int {
 		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.name, b.name))
 	})
 	var b strings.Builder
-	for i, l := range slices.Compact(list) {
+	for i, l := range list {
 		if i > 0 {
 			b.WriteByte(',')
 		}
@@ -404,57 +317,14 @@ func normalizeLanguages(lines []string) string {
 			b.WriteString(strconv.FormatFloat(float64(l.weight)/maxWeight, 'f', -1, 64))
 		}
 	}
-	if b.Len() == 0 {
-		return present
-	}
-	return b.String()
-}
-
-// cutWeighted cuts the first member off a weighted list (RFC 9110 12.4.2) and returns its name and
-// weight in thousandths. A weight that is none counts as 1.
-func cutWeighted(list string) (name string, weight int, rest string) {
-	member, rest, _ := strings.Cut(list, ",")
-	name, params, _ := strings.Cut(member, ";")
-	weight = maxWeight
-	for params != "" {
-		var param string
-		param, params, _ = strings.Cut(params, ";")
-		key, value, _ := strings.Cut(param, "=")
-		if strings.EqualFold(trimOWS(key), "q") {
-			weight = parseWeight(trimOWS(value))
-		}
-	}
-	return trimOWS(name), weight, rest
-}
-
-// parseWeight reads a qvalue (RFC 9110 12.4.2): 0 to 1 with at most three decimals; more are cut
-// off.
-func parseWeight(s string) int {
-	if s == "" || s[0] != '0' {
-		return maxWeight
-	}
-	if len(s) == 1 {
-		return 0
-	}
-	if s[1] != '.' {
-		return maxWeight
-	}
-	weight, unit := 0, maxWeight/10
-	for i := 2; i < len(s) && unit > 0; i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return maxWeight
-		}
-		weight += int(s[i]-'0') * unit
-		unit /= 10
-	}
-	return weight
+	return cmp.Or(b.String(), present)
 }
 
 // normalizeList joins all lines of a field as RFC 9110 5.3 allows, without the white space around
 // its members.
 func normalizeList(lines []string) string {
 	if len(lines) == 1 && strings.IndexByte(lines[0], ',') < 0 {
-		if v := trimOWS(lines[0]); v != "" {
+		if v := TrimOWS(lines[0]); v != "" {
 			return v
 		}
 		return present
@@ -470,7 +340,7 @@ func normalizeList(lines []string) string {
 				b.WriteByte(',')
 			}
 			first = false
-			b.WriteString(trimOWS(member))
+			b.WriteString(TrimOWS(member))
 		}
 	}
 	if b.Len() == 0 {

@@ -95,11 +95,11 @@ func Authority(scheme, text string) (string, error) {
 	}
 	switch {
 	case port == "" || isDefaultPort(scheme, port):
-		return strings.ToLower(host), nil
+		return rfc9111.ToLower(host), nil
 	case len(host)+len(":")+len(port) == len(text):
-		return strings.ToLower(text), nil
+		return rfc9111.ToLower(text), nil
 	}
-	return strings.ToLower(host) + ":" + port, nil
+	return rfc9111.ToLower(host) + ":" + port, nil
 }
 
 // splitAuthority returns the host, an IPv6 address in its brackets, and the port, or an empty one.
