@@ -237,13 +237,13 @@ func (x *explainedRun) explained(site *explainedSite) inspect.Explained {
 	return out
 }
 
-func explainedKey(e *httpcache.Explanation) *inspect.ExplainedKey {
+func explainedKey(e *httpcache.Explanation) *inspect.EntryKey {
 	if e.Hash == "" {
 		return nil
 	}
-	key := &inspect.ExplainedKey{Hash: e.Hash}
+	key := &inspect.EntryKey{Hash: e.Hash}
 	for _, p := range e.Key {
-		key.Parts = append(key.Parts, inspect.ExplainedKeyPart{Part: p.Name, Values: p.Values})
+		key.Parts = append(key.Parts, inspect.EntryKeyPart{Part: p.Name, Values: p.Values})
 	}
 	return key
 }

@@ -123,7 +123,7 @@ func TestExplainedAnswer(t *testing.T) {
 		t.Errorf("line %q", line)
 	}
 	after := h.explain(t, newTestRequest(httptest.NewRecorder()))
-	if want := "Miss (hit-for-miss): the last response to this key could not be shared, so each request is passed on by itself: the last response, of status 200, was not stored 0s ago: the response says no-store."; !strings.HasPrefix(after.Verdict, want) {
+	if want := "Miss (hit-for-miss): the last response (status 200, 0s ago) was not stored: the response says no-store."; !strings.HasPrefix(after.Verdict, want) {
 		t.Errorf("verdict %q, want %q", after.Verdict, want)
 	}
 }

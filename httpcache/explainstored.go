@@ -104,8 +104,16 @@ func (q *Request) whyNothing() verdictText {
 		return words
 	case unstored:
 		return verdictText{
-			fmt.Sprintf("the last response, of status %d, was not stored %s: %s", last.status, q.ago(last.at), last.reason.Sentence()),
+			fmt.Sprintf("the last response (status %d, %s) was not stored: %s", last.status, q.ago(last.at), last.reason.Sentence()),
 			changeFor(last.reason, last.status), last.reason.Clause(),
+		}
+	}
+	if q.trace.only() {
+		if same, _ := q.neighbours(); same > 0 {
+			return verdictText{
+				sentence: "the URL is stored, " + times(same) + " and under another key",
+				change:   "explain the request that is a hit, too, and compare `key`: take the part that differs out of the key, or have both send the same.",
+			}
 		}
 	}
 	return verdictText{sentence: "nothing is stored, and no response to this key is remembered"}
@@ -165,7 +173,7 @@ func (q *Request) waitWords() string {
 }
 
 func standingWords(why origin.Why, left time.Duration) string {
-	left = left.Round(time.Millisecond)
+	left = (left + time.Second - 1).Truncate(time.Second)
 	switch why {
 	case origin.Paused:
 		return fmt.Sprintf("paused by its Retry-After for another %s", left)
@@ -179,15 +187,15 @@ func standingWords(why origin.Why, left time.Duration) string {
 // mostNeighbours is how many stored URLs are looked at, and mostNamed how many are told.
 const mostNeighbours, mostNamed = 50, 3
 
-// explainNeighbours tells what is stored for the same path.
-func (q *Request) explainNeighbours() []Step {
+// neighbours returns how often the URL of the request is stored, whatever the key, and some other
+// URLs of its path that are.
+func (q *Request) neighbours() (same int, others []string) {
 	url := q.URL()
 	path, _, _ := strings.Cut(url, "?")
 	items, _, err := q.cache().store.List(store.Filter{Prefix: path}, mostNeighbours, "")
 	if err != nil {
-		return nil
+		return 0, nil
 	}
-	same, others := 0, []string{}
 	for _, item := range items {
 		switch rest := strings.TrimPrefix(item.URL, path); {
 		case item.URL == url:
@@ -196,14 +204,26 @@ func (q *Request) explainNeighbours() []Step {
 			others = append(others, item.URL)
 		}
 	}
-	var steps []Step
+	return same, others
+}
+
+// explainNeighbours tells what is stored for the same path.
+func (q *Request) explainNeighbours() (steps []Step) {
+	same, others := q.neighbours()
 	if same > 0 && q.found.Known == nil {
-		steps = append(steps, Step{Question: "is the URL stored under another key?", Answer: fmt.Sprintf("yes, %d times: another part of `key` differs", same)})
+		steps = append(steps, Step{Question: "is the URL stored under another key?", Answer: "yes, " + times(same) + ": another part of `key` differs"})
 	}
 	if len(others) > 0 {
 		steps = append(steps, Step{Question: "is something stored for the same path?", Answer: "yes: " + strings.Join(others, " ")})
 	}
 	return steps
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // explainResponse tells how a response of the origin was judged.

@@ -100,7 +100,7 @@ func (q *Request) explainWay(way way, useless string) verdictText {
 		return verdictText{sentence: "Miss: the client accepts text/event-stream, so it is passed on by itself: each client has a stream of its own."}
 	case courseHitForMiss:
 		cause := q.cause(useless)
-		return verdictText{sentence: "Miss (hit-for-miss): the last response to this key could not be shared, so each request is passed on by itself: " + cause.sentence + ".", change: cause.change}
+		return verdictText{sentence: "Miss (hit-for-miss): " + cause.sentence + ". Until one can be shared, each request is passed on by itself.", change: cause.change}
 	case courseHead:
 		cause := q.cause(useless)
 		return verdictText{sentence: "Miss: a HEAD of which nothing is stored is passed on as it is, and stores nothing: " + cause.sentence + ".", change: "one GET stores the response, which then answers HEAD."}

@@ -39,7 +39,7 @@ type EntryKey struct {
 
 // EntryKeyPart is one thing that is in a key.
 type EntryKeyPart struct {
-	Part   string   `json:"part"` // method, url or listener
+	Part   string   `json:"part"` // method, url or listener; of a request all that is in the key
 	Values []string `json:"values"`
 }
 

@@ -34,7 +34,7 @@ type Explained struct {
 	// Verdict is one sentence, followed by what to change if that is not what is wanted.
 	Verdict string          `json:"verdict"`
 	Steps   []ExplainedStep `json:"steps"`
-	Key     *ExplainedKey   `json:"key"`   // null where the request has none
+	Key     *EntryKey       `json:"key"`   // null where the request has none
 	Entry   *Entry          `json:"entry"` // the stored response that it selects, or null
 }
 
@@ -43,18 +43,6 @@ type ExplainedStep struct {
 	Question string `json:"question"`
 	Answer   string `json:"answer"`
 	Clause   string `json:"clause"` // as "RFC 9111 4.2", empty where there is none
-}
-
-// ExplainedKey is what tells the request from others.
-type ExplainedKey struct {
-	Hash  string             `json:"hash"`
-	Parts []ExplainedKeyPart `json:"parts"`
-}
-
-// ExplainedKeyPart is one thing that is in the key.
-type ExplainedKeyPart struct {
-	Part   string   `json:"part"` // as "path", "cookie sid" or "X-Forwarded-Proto"
-	Values []string `json:"values"`
 }
 
 // Explainer is what this feature asks of the running cache.

@@ -36,7 +36,7 @@ func withExplainer(t *testing.T, f *fakeExplainer) *fakeExplainer {
 var explainedHit = Explained{
 	Verdict: "Hit: it is fresh.",
 	Steps:   []ExplainedStep{{"may it be used?", "yes, it is fresh", "RFC 9111 4.2"}, {Question: "is something stored?", Answer: "yes\x1b[31m"}},
-	Key:     &ExplainedKey{Hash: strings.Repeat("ab", 32), Parts: []ExplainedKeyPart{{"path", []string{"/a"}}, {"add", []string{"x", "y"}}}},
+	Key:     &EntryKey{Hash: strings.Repeat("ab", 32), Parts: []EntryKeyPart{{"path", []string{"/a"}}, {"add", []string{"x", "y"}}}},
 }
 
 func TestExplainEndpoint(t *testing.T) {
