@@ -168,7 +168,7 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	shared.exchange.Header = nil
 	x.noteVariance(ex.Header)
 	shared.key, shared.search = x.key, x.keyed.variance
-	x.cache.updateHitForMiss(x.hitForMissKey, ex.Status, freshness)
+	x.updateHitForMiss(ex.Status, freshness)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
@@ -334,7 +334,7 @@ func (x *Fetch) release(freshness *rfc9111.Freshness) {
 	reason := freshness.Reason
 	x.countNotStored(reason)
 	x.backOff()
-	x.cache.updateHitForMiss(x.hitForMissKey, x.writer.status, freshness)
+	x.updateHitForMiss(x.writer.status, freshness)
 	x.removeGone(x.writer.status, x.begun)
 	x.flight.Release()
 	if x.wantsPart && x.writer.status == http.StatusOK {

@@ -17,7 +17,7 @@ import (
 // clients. Nor does any other answer that may not be stored. asked is when it was asked for, which
 // another machine may have done before this fetch began.
 func (x *Fetch) removeGone(status int, asked time.Time) {
-	if !rfc9111.Gone(status) {
+	if !rfc9111.Gone(status) || x.flags&flagObserved != 0 {
 		return
 	}
 	var room [maxKeys]store.Key
@@ -96,6 +96,14 @@ func (q *Request) goneOnPass() func(status int) {
 			r.removeFrom(key)
 		}
 	}
+}
+
+// hasOwnQuery reports whether the query rules leave out or reorder parameters of the request. Passed
+// on, it asks the origin for another URL than a fetch for its key does. The answer says nothing
+// about what others with the key get: `/p?id=1&page=9999` may be gone where `/p?id=1` is not.
+func (q *Request) hasOwnQuery() bool {
+	rules := &q.route.Key.Query
+	return rules.Applied(q.r.URL) != q.r.URL || rules.Applied(q.keyed.URL) != q.keyed.URL
 }
 
 // speaksFor reports whether an answer to the request speaks for those who may have a stored

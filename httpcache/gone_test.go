@@ -215,3 +215,87 @@ func TestGoneWhileAFetchHangs(t *testing.T) {
 		})
 	}
 }
+
+// What the origin answers to parameters that the key leaves out says nothing about the page that
+// the key is for: not that it is gone, and not whether the next answer can be shared.
+func TestQueryOfItsOwnOnThePass(t *testing.T) {
+	byQuery := func(answers map[string]handlerFunc) handlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("X-Query", r.URL.RawQuery)
+			return answers[r.URL.RawQuery](w, r)
+		}
+	}
+	status := func(code int) handlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(code)
+			return nil
+		}
+	}
+	ask := func(t *testing.T, h *testHandler, next handlerFunc, query string, header ...string) *httptest.ResponseRecorder {
+		t.Helper()
+		w := httptest.NewRecorder()
+		r := newTestRequest(w, header...)
+		r.URL.RawQuery = query
+		if err := h.ServeHTTP(w, r, next); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Header().Get("X-Query"); got != "" && got != query {
+			t.Fatalf("the origin is asked for %q, not passed on", got)
+		}
+		return w
+	}
+	for name, tc := range map[string]struct {
+		rules QueryRules
+		own   string
+	}{
+		"query only":   {QueryRules{Only: []string{"a", "b"}}, "a=1&b=2&page=9"},
+		"query ignore": {QueryRules{Ignore: []string{"utm_*"}}, "a=1&b=2&utm_x=9"},
+		"query sort":   {QueryRules{Sort: true}, "b=2&a=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHandler(t)
+				h.Key.Query = tc.rules
+				next := byQuery(map[string]handlerFunc{"a=1&b=2": storable, tc.own: status(http.StatusNotFound)})
+				ask(t, h, next, "a=1&b=2")
+				time.Sleep(time.Second)
+				if w := ask(t, h, next, tc.own, "Cache-Control", "no-cache, no-store"); w.Code != http.StatusNotFound {
+					t.Fatalf("%d, not passed on", w.Code)
+				}
+				time.Sleep(time.Second)
+				if got := ask(t, h, next, "a=1&b=2", "Cache-Control", "only-if-cached").Code; got != http.StatusOK {
+					t.Errorf("a 404 to %q has removed the page: %d", tc.own, got)
+				}
+				time.Sleep(time.Minute) // the goroutines of fetches go home
+			})
+		})
+	}
+	// A private answer to the page is remembered. Those to other queries neither renew that nor end
+	// it.
+	private := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "private")
+		return nil
+	})
+	for name, own := range map[string]handlerFunc{"that may be stored": storable, "that may not": private} {
+		t.Run("an answer "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHandler(t)
+				h.Key.Query = QueryRules{Only: []string{"a"}}
+				next := byQuery(map[string]handlerFunc{"a=1": private, "a=1&page=9": own})
+				ask(t, h, next, "a=1")
+				time.Sleep(hitForMissTTL - 10*time.Second)
+				ask(t, h, next, "a=1&page=9")
+				if got := ask(t, h, next, "a=1").Header().Get("Cache-Status"); got != "Larder; fwd=miss" {
+					t.Errorf("it has ended what is remembered: %q", got)
+				}
+				time.Sleep(hitForMissTTL - 10*time.Second)
+				ask(t, h, next, "a=1&page=9")
+				time.Sleep(20 * time.Second)
+				if got := ask(t, h, next, "a=1").Header().Get("Cache-Status"); !strings.HasPrefix(got, "Larder; fwd=uri-miss") {
+					t.Errorf("it has renewed what is remembered: %q", got)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}

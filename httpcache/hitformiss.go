@@ -125,6 +125,13 @@ func (c *Cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness
 	}
 }
 
+// updateHitForMiss does so for the answer of a fetch, unless it answers other words than a fetch's.
+func (x *Fetch) updateHitForMiss(status int, f *rfc9111.Freshness) {
+	if x.flags&flagObserved == 0 {
+		x.cache.updateHitForMiss(x.hitForMissKey, status, f)
+	}
+}
+
 // remembered reports whether an answer that could not be shared says the same of the next one.
 func remembered(status int, f *rfc9111.Freshness) bool {
 	return f.Reason != rfc9111.ReasonRequestNoStore && f.Reason != rfc9111.ReasonPartial && !aboutTheRequest(status)

@@ -34,9 +34,9 @@ import (
 //     9111 4.3.4). A 412 and a 416 are about the client's conditions, too.
 //   - A fetch may ask in other words: without the parameters that the key leaves out, by the host's
 //     canonical spelling. An answer to the client's words may repeat them, so it is stored with
-//     flagObserved, and a route that serves does not use it. Everything else that is stored is what
-//     the same client's request would have filled the cache with, so it is used after a reload that
-//     ends the observing.
+//     flagObserved, and a route that serves does not use it. It removes nothing and leaves no hit
+//     for miss. Everything else that is stored is what the same client's request would have filled
+//     the cache with, so it is used after a reload that ends the observing.
 
 // errNotWhole ends the copy of an answer that is not the whole.
 var errNotWhole = errors.New("the answer is for the client's own conditions, and not the whole")
@@ -107,8 +107,7 @@ func (o *observed) asksAsFetch() bool {
 	if q.route.Policy.IgnoreClientDirectives && len(q.r.Header["Cache-Control"])+len(q.r.Header["Pragma"]) > 0 {
 		return false // a fetch leaves them out
 	}
-	query := &q.route.Key.Query
-	return query.Applied(q.r.URL) == q.r.URL && query.Applied(q.keyed.URL) == q.keyed.URL
+	return !q.hasOwnQuery()
 }
 
 // observe passes a request for which that decision would have been made.

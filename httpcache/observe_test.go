@@ -350,6 +350,8 @@ func TestServeWhatWasObserved(t *testing.T) {
 		do(observing{target: "camp?utm_source=evil", answer: answer200("evil", "Cache-Control", minute), would: OutcomeMiss})
 		do(observing{target: "camp?utm_source=two", answer: answer200("two", "Cache-Control", minute), would: OutcomeHit, compared: true, differs: DiffersBody})
 		serve("camp", "fetched")
+		do(observing{target: "plain?utm_source=gone", header: []string{"Cache-Control", "no-cache"}, answer: answerWith(404, ""), would: OutcomeMiss})
+		serve("plain", "stored") // the page without the parameter is not gone
 		do(observing{target: "camp?utm_source=two", answer: answer200("fetched", "Cache-Control", minute), would: OutcomeHit, compared: true})
 	})
 }

@@ -35,6 +35,7 @@ type passWriter struct {
 
 	// Set by willRecord.
 	records       bool
+	ownQuery      bool // the origin is asked with a query that is not the key's, see hasOwnQuery
 	begun         time.Time
 	hitForMissKey store.Key
 	removeGone    func(status int) // see goneOnPass
@@ -250,11 +251,13 @@ func (q *Request) prepareToPass() {
 // it in place.
 func (pw *passWriter) willRecord() {
 	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
-	pw.removeGone = pw.q.goneOnPass()
+	if pw.ownQuery = pw.q.hasOwnQuery(); !pw.ownQuery {
+		pw.removeGone = pw.q.goneOnPass()
+	}
 }
 
 // record notes for the next requests whether a response that is passed on could have been stored. A
-// response to HEAD is not noted: the one to GET may differ.
+// response to HEAD is not noted: the one to GET may differ. Nor is one to a query of its own.
 func (pw *passWriter) record(status int, header http.Header) {
 	q := pw.q
 	ex := pw.exchange(status, header)
@@ -269,7 +272,7 @@ func (pw *passWriter) record(status int, header http.Header) {
 			passed = whole // without the client's conditionals the 200 would have come
 		}
 	}
-	if q.r.Method != http.MethodHead {
+	if q.r.Method != http.MethodHead && !pw.ownQuery {
 		q.cache().updateHitForMiss(pw.hitForMissKey, status, shared)
 	}
 	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {

@@ -37,7 +37,7 @@ func (x *Fetch) confirm(ex *rfc9111.Exchange) {
 	case freshness.Reason != rfc9111.Storable:
 		x.countNotStored(freshness.Reason)
 		x.backOff()
-		x.cache.updateHitForMiss(x.hitForMissKey, http.StatusNotModified, &freshness)
+		x.updateHitForMiss(http.StatusNotModified, &freshness)
 	case x.speaksForAll(entry, &freshness):
 		shared.stored = x.renew(entry, &freshness)
 	default:
@@ -93,7 +93,7 @@ func (x *Fetch) speaksForAll(entry *store.Entry, freshness *rfc9111.Freshness) b
 
 // renew replaces the stored response with the updated one and reports whether it is stored.
 func (x *Fetch) renew(entry *store.Entry, freshness *rfc9111.Freshness) bool {
-	x.cache.updateHitForMiss(x.hitForMissKey, entry.Status, freshness)
+	x.updateHitForMiss(entry.Status, freshness)
 	if !x.elsewhere && !x.staleIsStored() {
 		x.countNotStored(reasonOf(store.RefusedPurged))
 		return false
