@@ -28,6 +28,7 @@ type App struct {
 	cfg.AppConfig
 
 	settings store.Settings
+	debug    debugSecret
 	cache    *pooled
 	claim    *claim // on the cache
 	node     *node  // of the fleet, nil without one
@@ -66,6 +67,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	eviction, err := store.ParseEviction(a.Eviction)
 	if err != nil {
 		return fmt.Errorf("eviction: %w", err)
+	}
+	if a.debug, err = newDebugSecret(a.Debug); err != nil {
+		return err
 	}
 	if a.SmallDisk() {
 		a.logger.Info(
@@ -126,12 +130,8 @@ func (a *App) registerMetrics(ctx caddy.Context) error {
 
 // Start opens the store if it is not open yet.
 func (a *App) Start() error {
-	first := !a.cache.opened.Load()
 	if err := a.cache.open(); err != nil {
 		return err
-	}
-	if first {
-		a.logOpen()
 	}
 	if a.node != nil {
 		a.node.join()

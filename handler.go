@@ -15,10 +15,16 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler. httpcache tells the story of a request; this
 // file has the part of it that is Caddy's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	return h.serve(newClientRequest(r, next), w, r)
+	c := newClientRequest(r, next)
+	if h.app.debug.isIn(r.Header) {
+		c.Explain()
+	}
+	return h.serve(c, w, r)
 }
 
+// serve answers a request of which the caller may have the story explained.
 func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request) error {
+	delete(r.Header, debugField)
 	return toCaddy(h.route.Serve(&c.Request, w, r, identify(r, h.server(), h.branch(r)), c))
 }
 
@@ -61,6 +67,9 @@ func (c *clientRequest) Decided(d *httpcache.Decision) {
 		extra.Set(zap.String("larder_status", d.Outcome.String()))
 		if reason := d.Reason(); reason != "" {
 			extra.Set(zap.String("larder_reason", reason))
+		}
+		if key := c.ShortKey(); key != "" {
+			extra.Set(zap.String("larder_key", key))
 		}
 		if d.Bypass == httpcache.BypassObserve {
 			extra.Set(zap.String("larder_would", d.Would.String()))

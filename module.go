@@ -37,7 +37,8 @@ func init() {
 //     reason, or why a response was not stored
 //   - {http.larder.would}: what the status would have been, of a request that was only observed
 //
-// The access log has them as larder_status, larder_reason and larder_would.
+// The access log has them as larder_status, larder_reason and larder_would, and larder_key, a hash
+// of what the request is looked up by.
 type Handler struct {
 	cfg.HandlerConfig
 

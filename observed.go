@@ -38,8 +38,8 @@ func (m *metrics) Observed(found *httpcache.Observed) {
 	m.observed.counts[found.Would][agrees].Inc()
 }
 
-// Observed implements httpcache.Metrics. It ranks each answer that differs from what would have been
-// served, with what differs.
+// Observed implements httpcache.Metrics. It ranks each answer that differs from what would have
+// been served, with what differs.
 func (t *trafficRankings) Observed(found *httpcache.Observed) {
 	now := time.Now()
 	if !found.Agrees() {

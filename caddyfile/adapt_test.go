@@ -186,7 +186,7 @@ func eachHandler(value any, visit func(map[string]any)) {
 func TestEveryWordHasGoldens(t *testing.T) {
 	good, bad := goldenLines(t)
 	for _, line := range []string{
-		"memory", "disk", "disk off", "eviction",
+		"memory", "disk", "disk off", "eviction", "debug",
 		"ttl", "force_ttl", "max_ttl", "ignore", "client_directives", "heuristic", "deception_guard", "stale_while_revalidate",
 		"stale_if_error", "keep", "refresh_early", "key", "query sort", "query ignore", "query only", "header", "cookie", "add", "methods", "safe_post", "observe",
 		"tags", "from", "keep_headers", "invalidate", "urls", "soft", "set_cookie", "max_body", "max_variants",

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 )
@@ -47,6 +48,11 @@ type AppConfig struct {
 	// Default: 64 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
+	// A secret. A request that carries it in the field Larder-Debug gets the full Cache-Status and a
+	// field Larder-Explain, which says how its answer came about. Placeholders such as {env.SECRET}
+	// are allowed. Default: there is none. The field is taken out of every request in any case.
+	Debug string `json:"debug,omitempty"`
+
 	// What the caches of several machines share, and by which engine. Default: nothing.
 	Shared json.RawMessage `json:"shared,omitempty" caddy:"namespace=larder.shared inline_key=engine"`
 }
@@ -87,7 +93,17 @@ func (c *AppConfig) Check() error {
 		c.Disk.check(),
 		checkChoice("eviction", c.Eviction, evictionLRU, evictionLFU, evictionFIFO, evictionNone),
 		checkBudget("max_body", c.MaxBody, 1),
+		CheckDebug(c.Debug),
 	)
+}
+
+// CheckDebug returns an error if no header field can carry the secret of debug as it is.
+func CheckDebug(secret string) error {
+	outside := func(r rune) bool { return r < ' ' || r > '~' }
+	if strings.IndexFunc(secret, outside) >= 0 || strings.TrimSpace(secret) != secret {
+		return errors.New("debug: no header field carries the secret as it is; write visible ASCII, without white space at its ends")
+	}
+	return nil
 }
 
 func (d *DiskConfig) check() error {

@@ -18,6 +18,7 @@ import (
 //	    disk     off
 //	    eviction lru|lfu|fifo|none
 //	    max_body <size>
+//	    debug    <secret>
 //	    shared   <url>... {
 //	        sentinel <master>
 //	        name     <name>
@@ -66,6 +67,7 @@ func (p *appParser) words() []word {
 		{name: "disk", usage: "disk <folder> [<size>], or disk off", args: diskInto(&c.Disk)},
 		{name: "eviction", usage: "eviction lru|lfu|fifo|none", args: textInto(&c.Eviction)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
+		{name: "debug", usage: "debug <secret>", args: textInto(&c.Debug)},
 		{name: "shared", block: p.shared},
 	}
 }

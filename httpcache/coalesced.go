@@ -384,6 +384,7 @@ func (q *Request) leaderError(s membership) error {
 		// No response came, but error handlers see what was set for one.
 		replaceHeader(q.w.Header(), w.header)
 		q.route.stripTags(q.w.Header())
+		q.trace.tell(q.w.Header())
 	}
 	err := s.flight.Err()
 	rethrow(err)

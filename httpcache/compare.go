@@ -46,8 +46,8 @@ type Observed struct {
 	Differs  string
 	// Bytes is the length of the body that the client got.
 	Bytes int64
-	// Cookies are the names of the request's cookies that the key lacks, if it was compared. At most
-	// maxCookieNames of them.
+	// Cookies are the names of the request's cookies that the key lacks, if it was compared. They
+	// are at most maxCookieNames.
 	Cookies []string
 	// StoredForCookie says that what is stored was fetched for a request with such a cookie.
 	StoredForCookie bool

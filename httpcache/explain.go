@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"encoding/hex"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -188,6 +189,22 @@ func (t *Trace) decided(q *Request) {
 	}
 	t.conclude(q.explainDecision())
 	t.add(&t.answer, Step{Question: "how was it answered?", Answer: q.decision.words()})
+}
+
+// maxExplained is the longest explanation in a header field. Clients refuse headers of more than 8
+// to 16 KiB.
+const maxExplained = 4 << 10
+
+// tell puts the explanation into the header of an answer, and reports whether the request is both
+// explained and answered.
+func (t *Trace) tell(h http.Header) bool {
+	if t == nil || t.explainsOnly {
+		return false
+	}
+	e := t.Explanation()
+	line := e.Line()
+	h["Larder-Explain"] = []string{line[:min(len(line), maxExplained)]}
+	return true
 }
 
 func (t *Trace) conclude(v verdictText) {

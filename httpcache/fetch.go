@@ -320,8 +320,7 @@ func rethrow(err error) {
 	}
 }
 
-// logPanic logs a panic that ends nothing, with its stack. No client is told of it, and its value
-// seldom says where it comes from.
+// logPanic logs a panic that ends nothing.
 func (rt *Route) logPanic(text string, p *coalesce.PanicError) {
 	rt.Logger.Error(text, slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
 }

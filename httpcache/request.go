@@ -2,8 +2,10 @@ package httpcache
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -346,13 +348,43 @@ func (q *Request) decide(d Decision) {
 	}
 	q.decision, q.decided = d, true
 	q.trace.decided(q)
+	q.trace.tell(q.w.Header()) // also beside an error, for which there is no Cache-Status
+	if log := q.route.Logger; log.Enabled(q.r.Context(), slog.LevelDebug) {
+		log.LogAttrs(q.r.Context(), slog.LevelDebug, "decided", q.logged()...)
+	}
 	q.origin.Decided(&q.decision)
+}
+
+// logged is what the log says of a decision.
+func (q *Request) logged() []slog.Attr {
+	d := &q.decision
+	attrs := []slog.Attr{
+		slog.String("method", q.r.Method), slog.String("url", q.URL()), slog.String("outcome", d.Outcome.String()),
+		slog.String("reason", d.Reason()), slog.String("forward", d.Forward.String()), slog.String("key", q.ShortKey()),
+	}
+	if d.Bypass == BypassObserve {
+		attrs = append(attrs, slog.String("would", d.Would.String()))
+	}
+	return attrs
+}
+
+// ShortKey is the beginning of the hash that the request is looked up by: 16 hexadecimal digits,
+// the same across restarts. It is empty for a request that bypasses.
+func (q *Request) ShortKey() string {
+	if q.key == (store.Key{}) {
+		return ""
+	}
+	return hex.EncodeToString(q.key[:8])
 }
 
 // sendStatus appends the cache's member of Cache-Status to the response, as far as the route tells
 // it.
 func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
-	switch q.route.Status {
+	mode := q.route.Status
+	if q.trace.tell(h) {
+		mode = StatusFull
+	}
+	switch mode {
 	case StatusOff:
 		return
 	case StatusShort:
