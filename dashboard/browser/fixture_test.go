@@ -161,7 +161,7 @@ func (f *fixture) entries(r *http.Request) object {
 }
 
 func (f *fixture) entry(r *http.Request) object {
-	return object{"id": r.PathValue("id"), "url": hostile, "header": object{"Content-Type": []string{"text/html"}, "X": []string{"<script>alert(1)</script>"}}}
+	return object{"id": r.PathValue("id"), "url": hostile, "times": object{"stored": "2026-11-28T23:59:59.5Z"}, "header": object{"Content-Type": []string{"text/html"}, "X": []string{"<script>alert(1)</script>"}}}
 }
 
 func (f *fixture) fleet(*http.Request) object {
@@ -196,6 +196,6 @@ func (f *fixture) explain(r *http.Request) object {
 			{"question": "Which handler answers?", "answer": "the larder of the server at :443, route 2"},
 			{"question": "May it be stored?", "answer": "no: private", "clause": "RFC 9111, section 5.2.2.7"},
 		},
-		"key": object{"url": asked.URL, "parts": []object{{"name": "method", "value": "GET"}}}, "entry": nil,
+		"key": object{"hash": "9f2c", "parts": []object{{"part": "method", "values": []string{"GET"}}, {"part": "path", "values": []string{asked.URL}}}}, "entry": nil,
 	}
 }

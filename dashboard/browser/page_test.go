@@ -54,11 +54,27 @@ func TestAMissBecomesAHit(t *testing.T) {
 	if got := fetch(t, site, "/a"); !strings.Contains(got, "fwd=uri-miss; stored") {
 		t.Errorf("after the purge: %s", got)
 	}
-	b.quiet(missingCalls...)
+	b.quiet()
 }
 
-// missingCalls are what the browser logs of calls that this Larder does not have.
-var missingCalls = []string{"/larder/explain"}
+// TestWhatALarderTells of a URL: its place in the ranking, what is stored, and why it is a hit.
+func TestWhatALarderTells(t *testing.T) {
+	admin, site := startSite(t)
+	for range 3 {
+		fetch(t, site, "/a")
+	}
+	b := open(t, startDashboard(t, admin))
+	b.says("#top-table tbody", "http://"+site+"/a")
+	b.do(click(`input[name="by"][value="hits"]`))
+	b.until("document.querySelector('#top-table tbody td.number')?.textContent === '2'")
+
+	b.do(click(`#entries-table [aria-label="Details http://` + site + `/a"]`))
+	b.says("#details[open]", "max-age=600")
+	b.do(chromedp.KeyEvent(kb.Escape), click(`#entries-table [aria-label="Explain http://`+site+`/a"]`))
+	b.says("#explain-result .verdict", "Hit")
+	b.says("#explain-result details", "method")
+	b.quiet()
+}
 
 // outcome is true when the page counts so many requests with an outcome.
 func outcome(name string, n int) string {
@@ -157,7 +173,7 @@ func TestHTMLFromARealSite(t *testing.T) {
 	if n := evaluate[int](b, "document.querySelectorAll('main img, main script').length"); n != 0 {
 		t.Errorf("%d elements came out of texts", n)
 	}
-	b.quiet(missingCalls...)
+	b.quiet()
 }
 
 // TestWithoutItsToken the page shows nothing, and says where the URL is that has it.

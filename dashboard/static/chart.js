@@ -53,7 +53,7 @@ export class Chart {
       height,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [8, 8, 0, 0],
+      padding: [8, 24, 0, 0],
       scales: { y: this.scale === 'logarithmic' ? { distr: 3, log: 10 } : { range: (u, least, most) => [0, most > 0 ? most * 1.08 : 1] } },
       axes: [this.axis({ values: (u, splits, _, __, step) => splits.map(at => clock(at, step)), space: 70, size: 30 }), this.axis({
         values: (u, splits) => splits.map(value => value === null ? null : this.show(value)),

@@ -6,6 +6,7 @@ import { bytes, plural, seconds, word } from './format.js'
 import { facts } from './facts.js'
 
 const pageSize = 50
+const shownTags = 2
 let entries = []
 let next = ''
 let listing = 0 // the newest request; an older one's answer is dropped
@@ -63,13 +64,17 @@ function draw (zone, open) {
     { title: 'Age', class: 'number', cell: entry => seconds(entry.age) },
     { title: 'Fresh for', class: 'number', cell: entry => entry.ttl > 0 ? seconds(entry.ttl) : element('span', { class: 'stale-text' }, 'stale') },
     { title: 'Tier', cell: entry => word(entry.tier) },
-    { title: 'Tags', cell: entry => entry.tags?.slice(0, 4).map(tag => tagButton(tag, filter)) },
+    { title: 'Tags', class: 'tags', cell: entry => tags(entry.tags ?? [], filter) },
     { title: element('span', { class: 'hidden' }, 'Actions'), class: 'actions', cell: entry => [
       entry.id && action('Details', entry.url, () => details(entry)),
       action('Explain', entry.url, () => open.explain(entry.url)), action('Purge', entry.url, () => open.purge(entry.url))] }
   ], entries, 'Nothing stored matches.'))
   byId('entries-count').textContent = plural(entries.length, 'entry', 'entries') + (next === '' ? '' : ', and more')
   byId('more').hidden = next === ''
+}
+
+function tags (all, filter) {
+  return [all.slice(0, shownTags).map(tag => tagButton(tag, filter)), all.length > shownTags && `and ${all.length - shownTags} more`]
 }
 
 function tagButton (tag, filter) {

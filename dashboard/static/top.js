@@ -60,7 +60,7 @@ const keyOf = row => `${row.url} ${row.reason ?? ''}`
 function why (row) {
   const sentence = sentences.get(keyOf(row))?.text
   if (!row.reason && !sentence) return null
-  return element('span', { class: 'why' }, row.reason && element('b', {}, word(row.reason)), row.reason && sentence && ': ', sentence)
+  return element('span', { class: 'why' }, row.reason && element('b', {}, word(row.reason)), row.reason && sentence && '; asked now: ', sentence)
 }
 
 // explain fetches the sentences of the first rows that have none yet, one after the other: each runs the routes.
