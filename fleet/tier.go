@@ -161,9 +161,9 @@ type Fetch struct {
 	late   bool       // the server had no answer for Get in time: it is not waited for once more
 }
 
-// timerLate is by how much a timer may be late: where nothing else is to be done the runtime waits
-// for its poller, which counts in whole milliseconds. A timeout says how much longer a request
-// takes at most, so the timer of a call is set to that much less.
+// timerLate is by how much a timer may be late, as the runtime's poller counts in whole
+// milliseconds. A timeout says how much longer a request takes at most, so the timer of a call is
+// set to that much less.
 const timerLate = time.Millisecond
 
 // ask calls the engine, unless the breaker is open. Its answer, or the lack of one, counts for the
