@@ -24,7 +24,6 @@ var unicodeReadersAllowed = map[string]string{
 	"rfc9111/tags.go strings.FieldsFuncSeq":     "by a function that knows ASCII alone",
 	"rfc9111/deception.go strings.FieldsSeq":    "of a constant",
 	"httpcache/explaintexts.go strings.ToUpper": "of a constant",
-	"httpcache/key.go strings.FieldsFuncSeq":    "by a function that knows ASCII alone",
 	"httpcache/explain.go strings.Map":          "of what is shown",
 }
 

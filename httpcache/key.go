@@ -3,7 +3,6 @@ package httpcache
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"iter"
 	"math"
 	"net/http"
 	"net/url"
@@ -105,6 +104,10 @@ func (b *keyBytes) fields(rules *KeyRules, header http.Header) {
 		b.name(name)
 		b.cookie(name).texts(jar[name])
 	}
+	if odd := rules.oddCookies(header); len(odd) > 0 {
+		b.count(math.MaxUint16 + 1) // which is no number of added texts
+		b.part("Cookie").texts(odd)
+	}
 }
 
 func sameTarget(a, b *url.URL) bool {
@@ -203,51 +206,6 @@ func (rules *KeyRules) hasMethodOverride(h http.Header) bool {
 		}
 	}
 	return false
-}
-
-// forwardedFields tell an origin under which scheme, host, port or prefix it is asked. Origins
-// build redirects and links from them without naming them in Vary. A proxy in front sends them on
-// every request, so the cache can neither remove them nor let such requests bypass. They are part
-// of the key (C1, C24). That costs nothing where the proxy always sends the same values.
-//
-// Fields about the client's address are not among them, nor is what Forwarded says of it: each
-// client would get a cache of its own.
-var forwardedFields = [...]string{
-	"Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
-	"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server",
-	"X-Forwarded-Ssl", "X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme",
-	"X-Url-Scheme",
-}
-
-// forwarded writes the forwarded fields that the request has, each with its name.
-func (b *keyBytes) forwarded(h http.Header) {
-	for _, name := range forwardedFields {
-		values := h[name]
-		if name == "Forwarded" {
-			values = addresseesOf(values)
-		}
-		if len(values) > 0 {
-			b.name(name)
-			b.part(name).texts(values)
-		}
-	}
-	b.count(0)
-}
-
-// addresseesOf returns the parameters of Forwarded (RFC 7239) that do not name the client (`for`)
-// or a proxy (`by`). It splits at a semicolon or comma within a quoted string too, which only makes
-// more of the field count.
-func addresseesOf(lines []string) []string {
-	var kept []string
-	for _, line := range lines {
-		for pair := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == ',' || r == ';' }) {
-			name, _, _ := strings.Cut(rfc9111.TrimOWS(pair), "=")
-			if !rfc9111.EqualFold(name, "for") && !rfc9111.EqualFold(name, "by") {
-				kept = append(kept, rfc9111.TrimOWS(pair))
-			}
-		}
-	}
-	return kept
 }
 
 // variantKey is the key of one variant for coalescing. Requests with different values for the names
@@ -375,64 +333,9 @@ func wildcard(pattern, name string) bool {
 	}
 }
 
-// cookies yields the request's cookies in the order in which they were sent. A value is everything
-// behind the name, "=" included. It is not parsed: a part that a parser would drop may still reach
-// the origin. Names have no white space around them, because origins read them so.
-func cookies(h http.Header) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		for _, line := range h["Cookie"] {
-			for pair := range strings.SplitSeq(line, ";") {
-				if pair = rfc9111.TrimOWS(pair); pair == "" {
-					continue
-				}
-				name, _, _ := strings.Cut(pair, "=")
-				if name = rfc9111.TrimOWS(name); !yield(name, pair[len(name):]) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// cookieValues lists the values of the wanted cookies, by name. A client may send any number of
-// others; they are not kept.
-func cookieValues(h http.Header, wanted []string) map[string][]string {
-	jar := make(map[string][]string, len(wanted))
-	for name, value := range cookies(h) {
-		if slices.Contains(wanted, name) {
-			jar[name] = append(jar[name], value)
-		}
-	}
-	return jar
-}
-
 // hasUnkeyedAuthorization reports whether the request carries Authorization that is not part of the
 // key. Keyed credentials are shared only by clients that show the same ones, so RFC 9111 3.5 has
 // nothing to keep apart.
 func (rules *KeyRules) hasUnkeyedAuthorization(h http.Header) bool {
 	return len(h["Authorization"]) > 0 && !slices.Contains(rules.Headers, "Authorization")
-}
-
-// hasUnkeyedCookie reports whether the request carries a cookie that is not part of the key.
-func (rules *KeyRules) hasUnkeyedCookie(h http.Header) bool {
-	if len(h["Cookie"]) == 0 || slices.Contains(rules.Headers, "Cookie") {
-		return false
-	}
-	for name := range cookies(h) {
-		if !slices.Contains(rules.Cookies, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// unkeyedCookies returns the names of the request's cookies that are not part of the key, each once
-// and at most maxCookieNames of them.
-func (rules *KeyRules) unkeyedCookies(h http.Header) (names []string) {
-	for name := range cookies(h) {
-		if len(names) < maxCookieNames && !slices.Contains(rules.Cookies, name) && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }

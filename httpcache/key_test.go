@@ -86,7 +86,8 @@ func TestCookieValues(t *testing.T) {
 		{"a bare equals sign", []string{"a="}, map[string][]string{"a": {"="}}, false},
 		{"twice, in order", []string{"a=2; a=1"}, map[string][]string{"a": {"=2", "=1"}}, false},
 		{"in two lines", []string{"a=1", "a=2"}, map[string][]string{"a": {"=1", "=2"}}, false},
-		{"white space", []string{" a =1 ;; "}, map[string][]string{"a": {" =1"}}, false},
+		{"white space", []string{" a =1 ;; "}, map[string][]string{"a": {" =1 "}}, false},
+		{"U+00A0", []string{"a=1\u00a0; \u00a0a=2"}, map[string][]string{"a": {"=1\u00a0"}}, true},
 		{"equals sign in the value", []string{"a=b=c"}, map[string][]string{"a": {"=b=c"}}, false},
 		{"another", []string{"a=1; b=2"}, map[string][]string{"a": {"=1"}, "b": {"=2"}}, true},
 		{"another in a second line", []string{"a=1", "b=2"}, map[string][]string{"a": {"=1"}, "b": {"=2"}}, true},
@@ -274,6 +275,7 @@ func spelled(rules *KeyRules, k *keyed) string {
 	jar := cookieValues(k.header, []string{"a", "b"})
 	s := fmt.Sprintf("%q %q %q %v %s | %s | %q %q | %q %q | %q", k.method, k.scheme(), k.Authority, k.Listener, target(urlform.PathAsSent(k.URL), k.URL), inner,
 		k.header["X-A"], k.header["X-B"], jar["a"], jar["b"], k.added)
+	s += fmt.Sprintf("%q", rules.oddCookies(k.header))
 	s += fmt.Sprintf("%q %q %v %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.Dotted, k.Trusted)
 	if k.hasBody() {
 		s += fmt.Sprintf("%q %q %q", k.header["Content-Type"], k.header["Content-Encoding"], k.body)
@@ -377,7 +379,7 @@ func TestForwardedCountsWithoutTheClientsAddress(t *testing.T) {
 		u := &url.URL{Path: "/"}
 		return new(KeyRules).key(&keyed{Identity: Identity{URL: u}, method: "GET", inner: u, header: http.Header{"Forwarded": {forwarded}}})
 	}
-	if key(`for=192.0.2.1;host=a`) != key(`For="[2001:db8::1]", for=192.0.2.7; host=a; by=_x`) {
+	if key(`for=192.0.2.1, for=192.0.2.1;host=a`) != key(`For="[2001:db8::1]:80", by=_x;host=a; for=192.0.2.7:47 `) {
 		t.Error("the client's address splits the cache")
 	}
 	if key(`for=192.0.2.1;host=a`) == key(`for=192.0.2.1;host=b`) {
