@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/dashboard"
@@ -123,7 +122,7 @@ func (t adminView) emitPurged(s purge.Selectors, matched int) {
 	})
 }
 
-// tierStats and cacheStats are the JSON of GET /larder/stats. Their fields are those of
+// tierStats, zoneStats and cacheStats are the JSON of GET /larder/stats. Their fields are those of
 // store.Stats. The counts of requests and fetches are the process's, and begin with it.
 type tierStats struct {
 	Entries int64  `json:"entries"`
@@ -133,6 +132,12 @@ type tierStats struct {
 }
 
 type cacheStats struct {
+	zoneStats
+	Zones  map[string]zoneStats `json:"zones"`
+	Shared *sharedStats         `json:"shared,omitempty"`
+}
+
+type zoneStats struct {
 	Memory        tierStats         `json:"memory"`
 	Disk          tierStats         `json:"disk"`
 	Requests      map[string]uint64 `json:"requests"`   // by outcome
@@ -142,18 +147,15 @@ type cacheStats struct {
 	Skipped       uint64            `json:"disk_writes_skipped"`
 	PurgesPending int               `json:"purges_pending"`
 	Errors        map[string]uint64 `json:"errors"` // by tier
-	Shared        *sharedStats      `json:"shared,omitempty"`
-
-	Origins map[string]originStats `json:"origins,omitempty"` // those that have a name
 }
 
 // Zones implements inspect.Cache.
 func (adminView) Zones() []string { return []string{defaultZone} }
 
 // Stats implements inspect.Cache.
-func (t adminView) Stats() any {
+func (t adminView) Stats(zone string) any {
 	s := t.cache.Store().Stats()
-	return cacheStats{
+	all := zoneStats{
 		Memory:        tierStats(s.Memory),
 		Disk:          tierStats(s.Disk),
 		Requests:      collectors.requestCounts(),
@@ -166,9 +168,11 @@ func (t adminView) Stats() any {
 			store.MemoryTier.String(): s.Errors[store.MemoryTier],
 			store.DiskTier.String():   s.Errors[store.DiskTier],
 		},
-		Shared:  t.node.stats(),
-		Origins: statsOfOrigins(time.Now()),
 	}
+	if zone != "" {
+		return all
+	}
+	return cacheStats{zoneStats: all, Zones: map[string]zoneStats{defaultZone: all}, Shared: t.node.stats()}
 }
 
 // countPurge counts the selectors of a purge by kind.

@@ -132,10 +132,11 @@ func (t *trafficRankings) settle(now time.Time) {
 func (adminView) Top(q inspect.TopQuery) ([]inspect.TopRow, error) {
 	var rows []inspect.TopRow
 	for _, r := range rankings.by[q.By].Rows(time.Now(), q.Limit) {
+		count := float64(r.Count)
 		if q.By == inspect.ByFetchTime {
-			r.Count /= uint64(time.Millisecond)
+			count = float64(time.Duration(r.Count).Microseconds()) / 1e3
 		}
-		rows = append(rows, inspect.TopRow{URL: r.Key, Count: r.Count, Share: r.Share, Reason: r.Why})
+		rows = append(rows, inspect.TopRow{URL: r.Key, Count: count, Share: r.Share, Reason: r.Why})
 	}
 	return rows, nil
 }

@@ -15,14 +15,14 @@ type ranking struct {
 	By   string `json:"by"`
 	Rows []struct {
 		URL    string  `json:"url"`
-		Count  uint64  `json:"count"`
+		Count  float64 `json:"count"`
 		Share  float64 `json:"share"`
 		Reason string  `json:"reason"`
 	} `json:"rows"`
 }
 
 // count is that of a URL, and the reason beside it.
-func (r ranking) count(of string) (count uint64, reason string) {
+func (r ranking) count(of string) (count float64, reason string) {
 	for _, row := range r.Rows {
 		if row.URL == of {
 			return row.Count, row.Reason
@@ -59,7 +59,7 @@ func TestTop(t *testing.T) {
 	stored := in.url("/stored?b=1&cc=max-age%3D60")
 	for _, tc := range []struct {
 		by, url string
-		count   uint64
+		count   float64
 		reason  string
 	}{
 		{"hits", stored, 2, ""},
@@ -69,7 +69,7 @@ func TestTop(t *testing.T) {
 		{"not_stored", in.url("/private?cc=private"), 3, "private"},
 		{"bytes", stored, 3000, "hit"},
 	} {
-		eventually(t, fmt.Sprintf("%s of %s: %d because of %q", tc.by, tc.url, tc.count, tc.reason), func() bool {
+		eventually(t, fmt.Sprintf("%s of %s: %v because of %q", tc.by, tc.url, tc.count, tc.reason), func() bool {
 			count, reason := in.top(tc.by).count(tc.url)
 			return count == tc.count && reason == tc.reason
 		})
@@ -263,5 +263,35 @@ func TestPurgeByID(t *testing.T) {
 	}
 	if matched := in.purge(`{"ids":["` + ids["de"] + `"]}`); matched != 0 {
 		t.Errorf("the id of before matched %d of what came after", matched)
+	}
+}
+
+// TestStatsOfAZone: the top level is the sum of the zones, of which there is one.
+func TestStatsOfAZone(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
+	in := start(t, withDisk(t, "larder"), o)
+	in.get("/")
+	in.awaitDisk(1)
+	type counts struct {
+		Memory struct{ Entries, Budget int64 } `json:"memory"`
+		Disk   struct{ Entries, Budget int64 } `json:"disk"`
+	}
+	var all struct {
+		counts
+		Zones map[string]counts `json:"zones"`
+	}
+	var zone counts
+	if status := in.adminCall(http.MethodGet, "/larder/stats", "", &all); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	if status := in.adminCall(http.MethodGet, "/larder/stats?zone=default", "", &zone); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	if len(all.Zones) != 1 || all.Zones["default"] != all.counts || zone != all.counts || zone.Disk.Entries != 1 {
+		t.Errorf("%+v, of the zone %+v", all, zone)
+	}
+	var answer struct{ Error string }
+	if status := in.adminCall(http.MethodGet, "/larder/stats?zone=shop", "", &answer); status != http.StatusBadRequest || !strings.Contains(answer.Error, "default") {
+		t.Errorf("of a zone that there is not: %d %q", status, answer.Error)
 	}
 }

@@ -52,7 +52,11 @@ func fleetFeature(running runningCache) adminapi.Feature {
 }
 
 func answerFleet(r *http.Request, running runningCache) (any, error) {
-	cache, err := running.cache()
+	var zone string // which says nothing here: a fleet is the process's
+	if err := adminapi.ReadParams(r, zoneParam(&zone)); err != nil {
+		return nil, err
+	}
+	cache, err := running.of(zone)
 	if err != nil {
 		return nil, err
 	}

@@ -36,8 +36,9 @@ type Cache interface {
 	// Zones returns the names of the stores that there are.
 	Zones() []string
 
-	// Stats returns a value that encoding/json can marshal to an object.
-	Stats() any
+	// Stats returns a value that encoding/json can marshal to an object: of a zone, or of all where
+	// that is empty.
+	Stats(zone string) any
 
 	// Entries returns a page of the listing, or an error that wraps ErrCursor. A sorted one takes a
 	// time that goes with what is stored, and ends early when ctx does.

@@ -65,7 +65,7 @@ func (f *fakeCache) History(step time.Duration) (stats.Window, error) {
 
 func (f *fakeCache) Fleet(context.Context) (Fleet, error) { return f.fleet, f.err }
 
-func (f *fakeCache) Stats() any {
+func (f *fakeCache) Stats(string) any {
 	return map[string]any{"memory": map[string]int{"entries": 1, "bytes": 2, "budget": 3}, "in_flight": 0}
 }
 

@@ -29,7 +29,7 @@ func answerStats(r *http.Request, running runningCache) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cache.Stats(), nil
+	return cache.Stats(zone), nil
 }
 
 func statsCommand(api *adminapi.Client) *cobra.Command {

@@ -53,7 +53,7 @@ type TopQuery struct {
 // TopRow is a URL of a ranking.
 type TopRow struct {
 	URL    string  `json:"url"`    // cut at 512 bytes, and ends with … then
-	Count  uint64  `json:"count"`  // of what it is ranked by
+	Count  float64 `json:"count"`  // of what it is ranked by, whole but for milliseconds
 	Share  float64 `json:"share"`  // of that of all URLs, 0 to 1
 	Reason string  `json:"reason"` // the commonest one, empty where there is none
 }
@@ -141,7 +141,7 @@ func printTop(out io.Writer, api *adminapi.Client, query url.Values, raw bool) e
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "COUNT\tSHARE\tREASON\tURL")
 	for _, row := range ranking.Rows {
-		fmt.Fprintf(table, "%d\t%.1f%%\t%s\t%s\n", row.Count, 100*row.Share, orDash(row.Reason), row.URL)
+		fmt.Fprintf(table, "%s\t%.1f%%\t%s\t%s\n", strconv.FormatFloat(row.Count, 'f', -1, 64), 100*row.Share, orDash(row.Reason), row.URL)
 	}
 	return table.Flush()
 }

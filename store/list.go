@@ -121,16 +121,16 @@ type listing struct {
 	only   *EntryID // it is about that entry alone
 	now    time.Time
 	after  place
-	found  []foundItem // in order, one more than the limit at most
-	end    *place      // the listing is complete up to here, where it is not to its end
-	looked int         // at how many the source in hand has been
-	last   place       // the last of these
+	found  []*foundItem // in order, one more than the limit at most
+	end    *place       // the listing is complete up to here, where it is not to its end
+	looked int          // at how many the source in hand has been
+	last   place        // the last of these
 }
 
+// foundItem does not change once it is among those found.
 type foundItem struct {
 	Item
 	place place
-	gone  bool
 }
 
 // lookedAt is how many entries of one source a page looks at, at most, beside those that pass.
@@ -201,8 +201,8 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	if severity == Hard {
 		return
 	}
-	at, there := slices.BinarySearchFunc(l.found, l.place(id, r), func(f foundItem, p place) int { return f.place.compare(p) })
-	if there {
+	at, there := slices.BinarySearchFunc(l.found, l.place(id, r), func(f *foundItem, p place) int { return f.place.compare(p) })
+	if there || at > l.limit {
 		return
 	}
 	url, listener, _ := strings.Cut(string(r.url()), AtListener)
@@ -212,7 +212,7 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	if !l.light && !item.decode(r) {
 		return
 	}
-	l.found = slices.Insert(l.found, at, foundItem{place: l.place(id, r), Item: item})
+	l.found = slices.Insert(l.found, at, &foundItem{place: l.place(id, r), Item: item})
 	if len(l.found) > l.limit+1 {
 		l.found = slices.Delete(l.found, l.limit+1, len(l.found))
 	}
@@ -405,19 +405,36 @@ func (l *listing) confirm() error {
 		if err != nil {
 			return err
 		}
-		for i := range step.found {
-			if f := &step.found[i]; f.Tier == DiskTier {
-				rk := keyRowKey(f.Key, f.ID)
-				row, err := decodeKeyRow(rk, keys.Get(rk))
-				f.gone, f.Severity = err != nil, max(f.Severity, row.severity)
+		step.found = step.found[:0:0]
+		for _, f := range l.found {
+			if f = f.confirmed(keys); f != nil {
+				step.found = append(step.found, f)
 			}
 		}
 		return nil
 	})
 	if err == nil {
-		l.found = slices.DeleteFunc(step.found, func(f foundItem) bool { return f.gone })
+		l.found = step.found
 	}
 	return err
+}
+
+// confirmed is an item as its key row has it now; nil when it is gone.
+func (f *foundItem) confirmed(keys *bbolt.Bucket) *foundItem {
+	if f.Tier != DiskTier {
+		return f
+	}
+	rk := keyRowKey(f.Key, f.ID)
+	row, err := decodeKeyRow(rk, keys.Get(rk))
+	if err != nil {
+		return nil
+	}
+	if row.severity <= f.Severity {
+		return f
+	}
+	marked := *f
+	marked.Severity = row.severity
+	return &marked
 }
 
 // page is what was found up to the limit, and where it ends if more may follow.
