@@ -35,7 +35,7 @@ func (c *clientRequest) expandIn(text, reserved string) string {
 	replace := func(name string, value any) (any, error) {
 		return c.inURL(name, caddy.ToString(value), reserved), nil
 	}
-	expanded, _ := c.repl.ReplaceFunc(text, replace) // its only error would be one of replace
+	expanded, _ := c.replacer().ReplaceFunc(text, replace) // its only error would be one of replace
 	return expanded
 }
 

@@ -216,7 +216,7 @@ func (x *explainedRun) subroute(h *caddyhttp.Subroute, leads bool, w http.Respon
 // decide has larder decide about the request, and answer it where that is wanted.
 func (x *explainedRun) decide(h *Handler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	x.reached.Store(true)
-	c := newClientRequest(r, next)
+	c := &clientRequest{next: next}
 	if x.handler = h; x.fetch {
 		x.trace = c.Explain()
 	} else {

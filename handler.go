@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -15,7 +16,7 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler. httpcache tells the story of a request; this
 // file has the part of it that is Caddy's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	c := newClientRequest(r, next)
+	c := &clientRequest{next: next}
 	if h.app.debug.isIn(r.Header) {
 		c.Explain()
 	}
@@ -33,13 +34,14 @@ func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request
 type clientRequest struct {
 	httpcache.Request
 	next      caddyhttp.Handler
-	repl      *caddy.Replacer
-	decided   bool
+	exposed   atomic.Pointer[subrequest] // whose placeholders the client's replacer has as well
+	decided   atomic.Bool
 	published bool
 }
 
-func newClientRequest(r *http.Request, next caddyhttp.Handler) *clientRequest {
-	return &clientRequest{next: next, repl: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
+// replacer is the client's. A field for it would make a hit's allocation larger.
+func (c *clientRequest) replacer() *caddy.Replacer {
+	return c.HTTP().Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
 // ServeHTTP implements httpcache.Origin.
@@ -50,15 +52,17 @@ func (c *clientRequest) ServeHTTP(w http.ResponseWriter, r *http.Request) error 
 
 // Detach implements httpcache.Origin.
 func (c *clientRequest) Detach(ctx context.Context, r *http.Request, copies int) httpcache.OriginRequest {
-	return newSubrequest(ctx, c, r, copies)
+	s := newSubrequest(ctx, c, r, copies)
+	c.publish() // while the replacer is the client's alone
+	return s
 }
 
 // Expand implements httpcache.Origin.
-func (c *clientRequest) Expand(text string) string { return c.repl.ReplaceAll(text, "") }
+func (c *clientRequest) Expand(text string) string { return c.replacer().ReplaceAll(text, "") }
 
 // Decided implements httpcache.Origin.
 func (c *clientRequest) Decided(d *httpcache.Decision) {
-	c.decided = true
+	c.decided.Store(true)
 	c.publish()
 	if !c.logged() {
 		return
@@ -91,32 +95,37 @@ const (
 )
 
 // publish adds the placeholders to the request's replacer. The replacer asks its providers in the
-// order in which they were added. So this handler's come before those of a fetch and of a larder
-// handler behind this one, and the client is told the outermost answer. Setting them in the
-// replacer's map would be simpler. But that map is mostly empty, and making it costs a third of
-// what a hit allocates. A provider costs nothing until a placeholder is used.
+// order in which they were added. So this handler's come before those of a larder handler behind
+// this one, and the client is told the outermost answer. Setting them in the replacer's map would
+// be simpler. But that map is mostly empty, and making it costs a third of what a hit allocates. A
+// provider costs nothing until a placeholder is used.
+//
+// A fetch may ask the client's replacer, through a provider that has kept it (`map`), while the
+// client is answered. So nothing is added to it once a fetch has begun.
 func (c *clientRequest) publish() {
 	if !c.published {
 		c.published = true
-		c.repl.Map(c.placeholder)
+		c.replacer().Map(c.placeholder)
 	}
 }
 
 // placeholder is a caddy.ReplacerFunc.
 func (c *clientRequest) placeholder(name string) (value any, known bool) {
-	if !c.decided {
-		return nil, false
-	}
-	switch name {
-	case statusPlaceholder:
-		return outcomeWords[c.Decision().Outcome], true
-	case reasonPlaceholder:
-		return c.Decision().Reason(), true
-	case wouldPlaceholder:
-		if c.Decision().Bypass != httpcache.BypassObserve {
-			return "", true
+	if c.decided.Load() {
+		switch d := c.Decision(); name {
+		case statusPlaceholder:
+			return outcomeWords[d.Outcome], true
+		case reasonPlaceholder:
+			return d.Reason(), true
+		case wouldPlaceholder:
+			if d.Bypass != httpcache.BypassObserve {
+				return "", true
+			}
+			return outcomeWords[d.Would], true
 		}
-		return outcomeWords[c.Decision().Would], true
+	}
+	if s := c.exposed.Load(); s != nil {
+		return s.exposedPlaceholder(name)
 	}
 	return nil, false
 }

@@ -7,9 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/stats"
 )
 
 // A rig serves requests of one kind with a handler outside of any server, or without it: what the
@@ -100,16 +103,19 @@ func BenchmarkPassage(b *testing.B) {
 
 // TestPassageAllocations bounds what Larder adds to the heap where the origin is asked. Numbers are
 // the same on every machine, so a test can hold them. Eight of a POST's are for the context that
-// outlives its client, and one is its URL at servers that have gone.
+// outlives its client, and one is its URL at servers that have gone. What is looked at for the
+// rankings costs up to seven more. That is about a thousand requests a second at most, so it is
+// left out here.
 func TestPassageAllocations(t *testing.T) {
-	most := map[string]float64{"miss": 53, "no-store": 6, "bypass": 5, "post": 17}
+	most := map[string]float64{"miss": 52, "no-store": 6, "bypass": 5, "post": 17}
 	if raceDetector {
-		most["miss"]++ // a build with the detector makes 54 where one without makes 53
+		most["miss"] += 2 // a build with the detector makes 54 where one without makes 52
 	}
 	for _, p := range passages {
 		t.Run(p.name, func(t *testing.T) {
 			g := newRig(t, p.method, p.cacheControl)
 			g.serve(true, p.distinct)
+			rankings.sampleRarely(time.Now())
 			past, pastBytes := heapUse(func() { g.serve(false, p.distinct) })
 			through, throughBytes := heapUse(func() { g.serve(true, p.distinct) })
 			if got := g.w.header.Get("Cache-Status"); !strings.HasPrefix(got, p.status) {
@@ -120,5 +126,14 @@ func TestPassageAllocations(t *testing.T) {
 				t.Errorf("%.0f allocations more than without Larder, want at most %.0f", through-past, most[p.name])
 			}
 		})
+	}
+}
+
+// sampleRarely has one of 65,536 events looked at for the next second, as where there are as many.
+func (t *trafficRankings) sampleRarely(now time.Time) {
+	for _, s := range []*stats.Sampler{t.hits, t.others, t.fetches, t.notStored} {
+		for range 16 * sampledPerSecond {
+			s.Drawn(now)
+		}
 	}
 }

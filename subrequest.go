@@ -90,7 +90,6 @@ type subrequest struct {
 	behind       caddy.Replacer // the client's
 	httpVars     httpVars
 	vars         []namedVar // of the context, as they were at the response header
-	exposed      bool       // the leader's replacer asks the fetch's
 	varsReturned bool       // the leader's request has the final vars
 }
 
@@ -104,7 +103,7 @@ type call struct {
 func newSubrequest(ctx context.Context, c *clientRequest, r *http.Request, copies int) *subrequest {
 	// The replacer is a copy, whose list of providers stays as it is. The client's replacer will
 	// come to ask the fetch's, and without a copy the two would ask each other for ever.
-	s := &subrequest{next: c.next, behind: *c.repl}
+	s := &subrequest{next: c.next, behind: *c.replacer()}
 	s.asked = &s.first
 	rules := &c.Route().Key.Query
 	s.copy(&s.first, ctx, r, rules)
@@ -238,14 +237,14 @@ func (s *subrequest) Expose(leader httpcache.Origin, returned bool) {
 			vars[v.name] = v.value
 		}
 	}
-	s.exposePlaceholders(c)
+	c.exposed.Store(s)
 }
 
 // Finish implements httpcache.OriginRequest. It leaves vars, placeholders and access-log fields in
 // the leader's request as they would be without larder.
 func (s *subrequest) Finish(leader httpcache.Origin) {
 	c := leader.(*clientRequest)
-	s.exposePlaceholders(c)
+	c.exposed.Store(s)
 	s.returnVars(c)
 	if to, ok := c.HTTP().Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		appendLogFields(to, &s.asked.context.logFields)
@@ -270,15 +269,7 @@ func varsOf(ctx context.Context) map[string]any {
 	return vars
 }
 
-func (s *subrequest) exposePlaceholders(c *clientRequest) {
-	if !s.exposed {
-		s.exposed = true
-		c.publish()
-		c.repl.Map(s.exposedPlaceholder)
-	}
-}
-
-// exposedPlaceholder is the provider by which the leader's replacer asks the fetch's.
+// exposedPlaceholder answers a placeholder that the leader's replacer does not know.
 func (s *subrequest) exposedPlaceholder(name string) (value any, known bool) {
 	if ofFile(name) || ofRequest(name) {
 		return nil, false

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -281,5 +282,31 @@ func TestContentTypeThatNobodySent(t *testing.T) {
 	in.load(s, nil)
 	for path, want := range pages {
 		check("a hit after a restart", path, "?cc=max-age=60", want)
+	}
+}
+
+// TestRefreshWithPlaceholdersOfMap: a provider such as that of `map` keeps the client's replacer. A
+// refresh in the background asks it while the client is answered. The race detector looks on.
+func TestRefreshWithPlaceholdersOfMap(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=0, stale-while-revalidate=60")
+		_, _ = io.WriteString(w, r.Header.Get("X-M"))
+	})
+	in := start(t, setup{site: `map {host} {m} {
+		localhost one
+		default   two
+	}
+	header X-Status {http.larder.status}
+	larder {
+		tags {
+			add {m}
+		}
+	}
+	reverse_proxy {{origin}} {
+		header_up X-M {m}
+	}`}, o)
+	for i := range 300 {
+		a := in.get(fmt.Sprintf("/%d", i%20))
+		a.want(t, 200, "one", "")
 	}
 }
