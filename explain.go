@@ -37,7 +37,11 @@ func (t adminView) Explain(ctx context.Context, q inspect.Question) (inspect.Exp
 		return inspect.Explained{}, err
 	}
 	if site == nil {
-		return verdictOf(fmt.Sprintf("Nothing listens at port %d: %s.", portOf(target), listening(servers))), nil
+		where := q.Listen
+		if where == "" {
+			where = fmt.Sprintf("port %d", portOf(target))
+		}
+		return verdictOf(fmt.Sprintf("Nothing listens at %s: %s.", where, listening(servers))), nil
 	}
 	run, err := t.explainOnce(ctx, site, target, &q)
 	if err != nil || !q.Fetch || run.trace == nil {

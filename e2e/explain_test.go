@@ -125,7 +125,9 @@ func (row *explainRow) answer(w http.ResponseWriter, r *http.Request) {
 
 // setup is the row's configuration, with the site of a section.
 func (row *explainRow) setup(in *instance, section string) setup {
-	s := setup{site: row.sections[section], options: row.sections["options"], more: row.sections["more"]}
+	s := setup{
+		site: row.sections[section], options: row.sections["options"], more: row.sections["more"], routes: row.sections["routes"],
+	}
 	s.more = strings.ReplaceAll(s.more, "{{port}}", strconv.Itoa(in.port))
 	return s
 }
@@ -302,6 +304,29 @@ func TestExplainFetch(t *testing.T) {
 	in.get("/a").want(t, 200, "1", "")
 	if hit := in.get("/a"); !hit.isHit() {
 		t.Errorf("Cache-Status %q", hit.cacheStatus())
+	}
+}
+
+// TestExplainListen: a request that a proxy in front has taken by TLS.
+func TestExplainListen(t *testing.T) {
+	s := proxied("larder")
+	s.global = "servers {\n\ttrusted_proxies static 192.0.2.0/24\n}"
+	in := start(t, s, newOrigin(t, numbered("Cache-Control", "max-age=60")))
+	question := map[string]any{
+		"url": "https://localhost/a", "listen": fmt.Sprintf(":%d", in.port), "client": "192.0.2.7",
+		"headers": map[string]any{"X-Forwarded-Proto": "https"},
+	}
+	e := in.explain(question)
+	if want := "yes: GET https://localhost/a"; !strings.Contains(e.String(), want) {
+		t.Errorf("no %q in\n%s", want, e)
+	}
+	question["client"] = "198.51.100.7" // which is trusted with nothing
+	if e, want := in.explain(question), "yes: GET http://localhost/a"; !strings.Contains(e.String(), want) {
+		t.Errorf("no %q in\n%s", want, e)
+	}
+	question["listen"] = ":1"
+	if e, want := in.explain(question), "Nothing listens"; !strings.HasPrefix(e.Verdict, want) {
+		t.Errorf("no %q in\n%s", want, e)
 	}
 }
 

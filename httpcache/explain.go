@@ -166,7 +166,11 @@ func (t *Trace) chosen(q *Request, way way) bool {
 	t.mu.Lock()
 	useless := t.useless
 	t.mu.Unlock()
-	t.conclude(q.explainWay(way, useless))
+	verdict := q.explainWay(way, useless)
+	if q.route.Observe {
+		verdict.sentence += " The route has observe, so the origin answers all the same."
+	}
+	t.conclude(verdict)
 	t.add(&t.round, q.explainOrigin()...)
 	if t.explainsOnly && q.found.Entry == nil {
 		t.add(&t.round, q.explainNeighbours()...)
