@@ -130,8 +130,12 @@ func (a *App) registerMetrics(ctx caddy.Context) error {
 
 // Start opens the store if it is not open yet.
 func (a *App) Start() error {
+	first := !a.cache.opened.Load()
 	if err := a.cache.open(); err != nil {
 		return err
+	}
+	if first {
+		a.logOpen()
 	}
 	if a.node != nil {
 		a.node.join()

@@ -3,10 +3,14 @@ package larder
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
+
+	"github.com/larder-cache/larder/store"
 )
 
 // moduleName is the name of the app, of the directive and of the command, and the metrics' prefix.
@@ -18,8 +22,14 @@ func storeLogger() *slog.Logger { return slog.New(currentLog{}) }
 
 type currentLog struct{ attrs []slog.Attr }
 
+// never is above every level. zapslog adds Go stacks to errors unless it is told otherwise. An error
+// here is the disk's or a server's, and its text says which: the stack would be the same each time.
+// A panic is another matter, because its stack is all that there is to find its cause by:
+// httpcache logs that as a field.
+const never = slog.Level(127)
+
 func (l currentLog) handler() slog.Handler {
-	h := slog.Handler(zapslog.NewHandler(caddy.Log().Core(), zapslog.WithName(moduleName)))
+	h := slog.Handler(zapslog.NewHandler(caddy.Log().Core(), zapslog.WithName(moduleName), zapslog.AddStacktraceAt(never)))
 	if len(l.attrs) > 0 {
 		h = h.WithAttrs(l.attrs)
 	}
@@ -40,3 +50,38 @@ func (l currentLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 // WithGroup keeps attributes flat. The store does not use it.
 func (l currentLog) WithGroup(string) slog.Handler { return l }
+
+// logOpen says which cache has been opened, how large it may become, and what it has kept.
+func (a *App) logOpen() {
+	s := a.cache.Store().Stats()
+	fields := []zap.Field{
+		zap.String("zone", defaultZone), zap.Int64("memory", s.Memory.Budget),
+		zap.String("eviction", a.settings.Eviction.String()), zap.Int64("max_body", a.settings.MaxBody),
+	}
+	if folder := a.Disk.Path; folder != "" {
+		fields = append(fields, zap.String("file", filepath.Join(folder, store.FileName)), zap.String("disk_state", s.Disk.State),
+			zap.Int64("disk", s.Disk.Budget), zap.Int64("disk_bytes", s.Disk.Bytes), zap.Int64("disk_entries", s.Disk.Entries))
+	}
+	a.logger.Info("the cache is open", fields...)
+}
+
+// logChange says which settings of the cache have changed, from what to what.
+func (p *pooled) logChange(was, now *store.Settings) {
+	attrs := []slog.Attr{slog.String("zone", defaultZone), slog.String("cache", p.key)}
+	for _, size := range []struct {
+		name     string
+		was, now int64
+	}{
+		{"memory", was.Memory, now.Memory},
+		{"disk", was.Disk, now.Disk},
+		{"max_body", was.MaxBody, now.MaxBody},
+	} {
+		if size.was != size.now {
+			attrs = append(attrs, slog.Int64(size.name+"_was", size.was), slog.Int64(size.name, size.now))
+		}
+	}
+	if was.Eviction != now.Eviction {
+		attrs = append(attrs, slog.String("eviction_was", was.Eviction.String()), slog.String("eviction", now.Eviction.String()))
+	}
+	storeLogger().LogAttrs(context.Background(), slog.LevelInfo, "the settings of the cache have changed", attrs...)
+}

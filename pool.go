@@ -299,13 +299,16 @@ func (p *pooled) remove(c *claim) {
 // apply puts the largest budgets that any app asks for in force, so that a failed reload has shrunk
 // nothing. The eviction policy is that of the newest configuration.
 func (p *pooled) apply() {
-	in := p.claims[len(p.claims)-1].settings
+	was, in := p.Store().Settings(), p.claims[len(p.claims)-1].settings
 	for _, c := range p.claims {
 		in.Memory = max(in.Memory, c.settings.Memory)
 		in.Disk = max(in.Disk, c.settings.Disk)
 		in.MaxBody = max(in.MaxBody, c.settings.MaxBody)
 	}
 	p.Store().Apply(in)
+	if was != in {
+		p.logChange(&was, &in)
+	}
 }
 
 // setNodes has the cache answer by the passes of those who claim it.

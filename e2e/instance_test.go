@@ -42,6 +42,7 @@ type setup struct {
 	disk    string // folder; "" means off
 	budget  string // of the disk tier; "" means 64MiB
 	global  string // further global options
+	log     string // what Caddy's default log is; "" means errors on stderr
 	site    string // the site's body; {{origin}} stands for the upstream's address
 	more    string // further sites
 	routes  string // named routes, before the site
@@ -231,7 +232,7 @@ func (in *instance) tryLoad(s setup, o *origin) error {
 	persist_config off
 	grace_period 2s
 	log {
-		level ERROR
+		%s
 	}
 	larder {
 		disk %s
@@ -244,7 +245,7 @@ http://localhost:%d {
 	%s
 }
 %s
-`, in.admin, disk, s.options, s.global, s.routes, in.port, s.site, s.more)
+`, in.admin, cmp.Or(s.log, "level ERROR"), disk, s.options, s.global, s.routes, in.port, s.site, s.more)
 	if o != nil {
 		in.file = strings.ReplaceAll(in.file, "{{origin}}", strings.TrimPrefix(o.URL, "http://"))
 	}

@@ -320,7 +320,8 @@ func rethrow(err error) {
 	}
 }
 
-// logPanic logs a panic that ends nothing.
+// logPanic logs a panic that ends nothing, with its stack. No client is told of it, and its value
+// seldom says where it comes from.
 func (rt *Route) logPanic(text string, p *coalesce.PanicError) {
 	rt.Logger.Error(text, slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
 }

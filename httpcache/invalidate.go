@@ -143,25 +143,39 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 	if !rfc9111.Invalidates(in.method, status) {
 		return
 	}
-	hard, soft := store.Selectors{}, store.Selectors{}
+	hard, soft := selection{severity: store.Hard}, selection{severity: store.Soft}
 	targets := in.targets()
 	for i := range targets {
-		in.selectOwn(&targets[i], &hard, header)
+		in.selectOwn(&targets[i], &hard.Selectors, header)
 	}
 	for _, rule := range in.rules {
 		to := &hard
 		if rule.Soft {
 			to = &soft
 		}
-		// A placeholder may be empty: the request may lack the field that it stands for.
-		to.Tags = append(to.Tags, in.possibleTags(rule.Tags)...)
-		for _, text := range filled(in.expandURLs(rule.URLs)) {
-			to.URLs = append(to.URLs, in.named(text)...)
-		}
+		in.selectNamed(to, rule)
 	}
 	named := len(in.rules) > 0 || len(header["Cache-Group-Invalidation"]) > 0
-	in.purge(&hard, PurgeOptions{Named: named})
-	in.purge(&soft, PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: store.Soft}, Named: named})
+	in.purge(&hard, named)
+	in.purge(&soft, named)
+}
+
+// selection is what an invalidation purges.
+type selection struct {
+	store.Selectors
+	severity   store.Severity
+	tags, urls []string // that rules name, for the log
+}
+
+// selectNamed adds what a rule names.
+func (in *invalidation) selectNamed(to *selection, rule *InvalidateRule) {
+	// A placeholder may be empty: the request may lack the field that it stands for.
+	tags, urls := in.possibleTags(rule.Tags), filled(in.expandURLs(rule.URLs))
+	to.Tags = append(to.Tags, tags...)
+	for _, text := range urls {
+		to.URLs = append(to.URLs, in.named(text)...)
+	}
+	to.tags, to.urls = append(to.tags, tags...), append(to.urls, urls...)
 }
 
 // possibleTags returns the tags that texts stand for. A text that is not a valid tag is on no
@@ -275,19 +289,36 @@ func (in *invalidation) appendStored(urls []string, at *target, raw string) []st
 // servers are those of the configuration, at which none but their own requests invalidate.
 func (in *invalidation) servers() store.Servers { return in.q.route.siblings.Servers() }
 
-// purge purges unless that would change nothing, as for most unsafe requests.
-func (in *invalidation) purge(selectors *store.Selectors, options PurgeOptions) {
-	if len(selectors.URLs) == 0 && len(selectors.Tags) == 0 {
+// purge purges unless that would change nothing, as for most unsafe requests. What rules of the
+// operator's name leaves a line in the log, as a purge by the admin API does.
+func (in *invalidation) purge(s *selection, named bool) {
+	if len(s.URLs) == 0 && len(s.Tags) == 0 {
 		return
 	}
-	options.UnlessNoop = true
 	c := in.q.cache()
+	options := PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: s.severity}, UnlessNoop: true, Named: named}
 	// The client may have left, and what succeeded has to be invalidated all the same.
-	_, err := c.purger.Purge(in.ctx, *selectors, options)
+	matched, err := c.purger.Purge(in.ctx, s.Selectors, options)
+	if len(s.tags)+len(s.urls) > 0 {
+		in.log(s, matched)
+	}
 	// Logged once, until an invalidation succeeds.
 	if failed := err != nil; c.undurable.Swap(failed) != failed && failed {
 		in.q.route.Logger.Error(
 			"an invalidation could not be made durable; it holds in memory, as those that follow",
 			slog.Any("error", err))
 	}
+}
+
+// log says which request has purged what, and how many stored responses that was.
+func (in *invalidation) log(s *selection, matched int) {
+	attrs := []slog.Attr{slog.String("method", in.method), slog.String("url", in.q.URL())}
+	if len(s.tags) > 0 {
+		attrs = append(attrs, slog.Any("tags", s.tags))
+	}
+	if len(s.urls) > 0 {
+		attrs = append(attrs, slog.Any("urls", s.urls))
+	}
+	attrs = append(attrs, slog.Bool("soft", s.severity == store.Soft), slog.Int("matched", matched))
+	in.q.route.Logger.LogAttrs(in.ctx, slog.LevelInfo, "invalidate", attrs...)
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -312,7 +314,9 @@ func TestFaultLockedByAnotherProcess(t *testing.T) {
 	}
 	clock := newTestClock()
 	clock.nanos.Store(time.Now().UnixNano())
-	s := openImpatient(t, Config{Path: dir, Now: clock.now}, crashTier)
+	var log lineLog
+	s := openImpatient(t, Config{Path: dir, Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))}, crashTier)
+	log.wantOnce(t, "level=WARN", "disk tier is not available", "locked by another process", "file="+filepath.Join(dir, FileName))
 	if st := s.Stats(); st.Disk.State != "failed" || st.Errors[DiskTier] != 1 {
 		t.Errorf("beside the other process: %+v", st)
 	}
@@ -335,6 +339,8 @@ func TestFaultLockedByAnotherProcess(t *testing.T) {
 	_ = cmd.Wait()
 	clock.advance(retryTime)
 	waitFor(t, func() bool { return s.Stats().Disk.State == "open" })
+	waitFor(t, func() bool { return log.count("level=INFO") == 1 })
+	log.wantOnce(t, "level=INFO", "disk tier is open", "file="+filepath.Join(dir, FileName), "disk=", "disk_bytes=", "disk_entries=")
 	there := 0
 	for writer := range killWriters {
 		for n := range killURLs {

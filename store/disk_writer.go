@@ -250,7 +250,8 @@ func (dw *diskWriter) retry() {
 	}
 	dw.retryAt = time.Time{}
 	if !dw.trouble.on() {
-		dw.log.Info("disk tier is open again", slog.String("file", dw.disk.path))
+		dw.log.Info("disk tier is open", slog.String("file", dw.disk.path), slog.Int64("disk", dw.settings.Load().Disk),
+			slog.Int64("disk_bytes", dw.disk.used.Load()), slog.Int64("disk_entries", dw.disk.entries.Load()))
 	}
 }
 

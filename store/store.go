@@ -90,7 +90,7 @@ func (s *Store) Open() error {
 				return err
 			}
 			s.log.Warn("disk tier is not available; running from memory",
-				slog.Duration("retry", retryTime), slog.Any("error", err))
+				slog.Duration("retry", retryTime), slog.Any("error", err), slog.String("file", s.disk.path))
 			s.diskWriter.retryAt = s.now().Add(retryTime)
 		}
 	} else {
