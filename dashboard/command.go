@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -64,11 +65,22 @@ func run(ctx context.Context, out io.Writer, admin, listen string, remote bool) 
 	}
 	hosts, anyAddress := ownHosts(listen)
 	server := New(Options{Admin: transport, Address: admin, Hosts: hosts, AnyAddress: anyAddress})
-	if _, err := fmt.Fprintf(out, "The dashboard is at %s\nCtrl-C ends it.\n", server.URL(listener.Addr())); err != nil {
-		listener.Close()
-		return err
+	if err := announce(out, server, listener.Addr().(*net.TCPAddr)); err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	return server.Serve(ctx, listener)
+}
+
+// announce prints the URL. A server that listens on all addresses is told by the one that this
+// machine reaches it at.
+func announce(out io.Writer, server *Server, at *net.TCPAddr) error {
+	others := ""
+	if at.IP.IsUnspecified() {
+		at = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: at.Port}
+		others = "Other machines put an address of this one in place of 127.0.0.1.\n"
+	}
+	_, err := fmt.Fprintf(out, "The dashboard is at %s\n%sCtrl-C ends it.\n", server.URL(at), others)
+	return err
 }
 
 // adminTransport reaches the admin API at an address in Caddy's notation.

@@ -17,10 +17,15 @@ import (
 // start runs the command before an admin API, and returns the URL that it prints.
 func start(t *testing.T, adminAddress string) *url.URL {
 	t.Helper()
+	return startAt(t, adminAddress, "localhost:0", false)
+}
+
+func startAt(t *testing.T, adminAddress, listen string, remote bool) *url.URL {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, writer, adminAddress, "localhost:0", false) }()
+	go func() { ended <- run(ctx, writer, adminAddress, listen, remote) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -97,6 +102,22 @@ func TestCommandBeforeUnixSocket(t *testing.T) {
 	defer server.Close()
 	if status, answer := stats(t, start(t, "unix/"+path+"|0220")); status != 200 {
 		t.Errorf("%d %v", status, answer)
+	}
+}
+
+// TestCommandForOthers: the URL is one that can be opened here, and any address of this machine is
+// an own one.
+func TestCommandForOthers(t *testing.T) {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: strict(listener.Addr().String())}}
+	server.Start()
+	defer server.Close()
+	page := startAt(t, listener.Addr().String(), ":0", true)
+	if status, answer := stats(t, page); page.Hostname() != "127.0.0.1" || status != 200 {
+		t.Errorf("at %s: %d %v", page.Host, status, answer)
 	}
 }
 

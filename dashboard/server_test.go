@@ -1,8 +1,10 @@
 package dashboard
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -283,6 +285,19 @@ func TestThePageHasNothingInline(t *testing.T) {
 		}
 		if found := forbidden[extension]; found != nil && found.Match(f.content) {
 			t.Errorf("%s has %q", name, found.Find(f.content))
+		}
+	}
+}
+
+// TestVendoredFiles are those of the package uplot 1.6.32 of npm, to the byte.
+func TestVendoredFiles(t *testing.T) {
+	for name, want := range map[string]string{
+		"uPlot.esm.js":  "5dd9b3281aa64b461b42d9945f6adb2649d346502b12281a9ae0d46599a80eba",
+		"uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+		"uPlot.LICENSE": "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd",
+	} {
+		if got := fmt.Sprintf("%x", sha256.Sum256(page["/static/vendor/"+name].content)); got != want {
+			t.Errorf("%s has the digest %s", name, got)
 		}
 	}
 }

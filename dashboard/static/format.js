@@ -30,7 +30,12 @@ export function bytes (n) {
   return `${unit === 0 ? Math.round(n) : significant(n)} ${units[unit]}`
 }
 
-export const percent = share => !known(share) ? none : share > 0 && share < 0.001 ? '<0.1 %' : `${(share * 100).toFixed(share > 0.9995 || share === 0 ? 0 : 1)} %`
+// percent never rounds to all or to nothing.
+export function percent (share) {
+  if (!known(share)) return none
+  if (share === 0 || share === 1) return `${share * 100} %`
+  return share < 0.001 ? '<0.1 %' : share > 0.999 ? '>99.9 %' : `${(share * 100).toFixed(1)} %`
+}
 
 // milliseconds, from tenths of one up to minutes.
 export function milliseconds (n) {
@@ -44,7 +49,8 @@ export function seconds (n) {
   if (!known(n)) return none
   const sign = n < 0 ? '−' : ''
   n = Math.abs(n)
-  if (n < 60) return `${sign}${n < 10 && n % 1 ? significant(n) : Math.round(n)} s`
+  if (n >= 9.95) n = Math.round(n)
+  if (n < 60) return `${sign}${significant(n)} s`
   for (const [large, small, ofLarge, ofSmall] of [['min', 's', 60, 1], ['h', 'min', 3600, 60], ['d', 'h', 86400, 3600]]) {
     if (n < ofLarge * (large === 'min' ? 60 : 24) || large === 'd') {
       const rest = Math.floor((n % ofLarge) / ofSmall)
