@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -272,7 +273,7 @@ func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http
 // these but the first, and would empty the cache with every second reload.
 func (in *invalidation) appendStored(urls []string, at *target, raw string) []string {
 	rules := in.q.route.siblings.rulesAnd(in.q.cache().PastRules())
-	if raw == at.url && len(rules) == 0 { // it is normal already
+	if raw == at.url && len(rules) == 0 && strings.IndexByte(raw, '%') < 0 { // it has one form
 		return append(urls, at.storedURL, store.URLElsewhere(raw, in.servers()))
 	}
 	spelled, err := StoredURLs(raw, rules)

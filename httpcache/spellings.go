@@ -20,8 +20,9 @@ const (
 
 // StoredURLs returns the URLs under which the routes of a configuration may have stored an absolute
 // URL: selectors of URLs, by store's terms. Each route has its own query rules, and a route behind
-// another is asked for the query that the other's rules have left. Where these come to more than 16
-// queries, or to more than 32 KiB of work, it returns the path with any query instead (see
+// another is asked for the query that the other's rules have left, and for a path that was sent
+// with raw bytes by another form (see urlform.Proxied). Where the queries come to more than 16
+// or to more than 32 KiB of work, it returns the path with any query instead (see
 // store.AnyQuery). The rules are to be DistinctRules. An error says that raw is no such URL.
 func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
 	u, err := url.Parse(raw)
@@ -32,13 +33,21 @@ func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not an authority: %w", err)
 	}
-	s := spellings{of: []spelling{{query: urlform.Query(u.RawQuery)}}}
-	if !s.complete(rules) {
-		return []string{store.AnyQuery(urlform.Join(u.Scheme, authority, u, ""))}, nil
+	paths := []*url.URL{u}
+	if proxied, differs := urlform.Proxied(u); differs {
+		paths = append(paths, proxied)
 	}
+	s := spellings{of: []spelling{{query: urlform.Query(u.RawQuery)}}}
+	all := s.complete(rules)
 	var urls []string
-	for _, each := range s.of {
-		urls = append(urls, urlform.Join(u.Scheme, authority, u, each.query))
+	for _, path := range paths {
+		if !all {
+			urls = append(urls, store.AnyQuery(urlform.Join(u.Scheme, authority, path, "")))
+			continue
+		}
+		for _, each := range s.of {
+			urls = append(urls, urlform.Join(u.Scheme, authority, path, each.query))
+		}
 	}
 	return urls, nil
 }

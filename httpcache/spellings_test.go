@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -174,5 +175,66 @@ func BenchmarkUnsafeRequest(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// TestPathsThatAreEncodedAnew: a path with raw bytes reaches the origin, and a cache in between, as
+// another than it was sent. A purge takes both. A path that cannot have been sent so has one form.
+func TestPathsThatAreEncodedAnew(t *testing.T) {
+	for _, tc := range []struct{ path, other string }{
+		{"/%70age%C3%BC", "/page%C3%BC"},
+		{"/x(%C3%BC", "/x%28%C3%BC"},
+		{"/a%2Fb%7C", "/a/b%7C"},
+		{"/page%C3%BC", ""},
+		{"/%70age", ""},
+		{"/a%2Fb", ""},
+		{"/x(1)", ""},
+		{"/%70age%c3%bc", ""}, // an escape that nothing here has made
+	} {
+		want := []string{"http://h" + tc.path + "?a=1"}
+		if tc.other != "" {
+			want = append(want, "http://h"+tc.other+"?a=1")
+		}
+		if urls, err := StoredURLs(want[0], nil); err != nil || !slices.Equal(urls, want) {
+			t.Errorf("%q, %v; want %q", urls, err, want)
+		}
+	}
+	rules, query := ignoring(20, 0)
+	urls, err := StoredURLs("http://h/x(%C3%BC?"+query, rules)
+	if want := []string{store.AnyQuery("http://h/x(%C3%BC"), store.AnyQuery("http://h/x%28%C3%BC")}; err != nil || !slices.Equal(urls, want) {
+		t.Errorf("%q, %v; want %q", urls, err, want)
+	}
+}
+
+// TestPostWithRawBytesInvalidatesWhatTheOriginIsAsked: what a POST changes is what the origin sees
+// of its path.
+func TestPostWithRawBytesInvalidatesWhatTheOriginIsAsked(t *testing.T) {
+	for posted, page := range map[string]string{
+		"/%70age\u00fc": "/page%C3%BC", "/page%2F\u00fc": "/page/%C3%BC", "/x(\u00fc": "/x%28%C3%BC", "/page|%C3%BC": "/page%7C%C3%BC", "/page": "/page",
+	} {
+		bubble(t, func(t *testing.T) {
+			h := newTestHandler(t)
+			next, calls := counting(storable)
+			ask := func(method, target string) {
+				w := httptest.NewRecorder()
+				r := newTestRequest(w)
+				u, err := url.ParseRequestURI(target)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Method, r.URL, r.RequestURI = method, u, target
+				if err := h.ServeHTTP(w, r, next); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ask(http.MethodGet, page)
+			if ask(http.MethodGet, page); *calls != 1 {
+				t.Fatalf("%s is not stored: %d calls", page, *calls)
+			}
+			ask(http.MethodDelete, posted)
+			if ask(http.MethodGet, page); *calls != 3 {
+				t.Errorf("%s is stored after DELETE %s: %d calls", page, posted, *calls)
+			}
+		})
 	}
 }

@@ -77,6 +77,35 @@ func PathAsSent(u *url.URL) string {
 	return u.EscapedPath()
 }
 
+// Proxied is the form under which a proxy of net/http, Caddy's among them, asks for u if u was sent
+// with raw bytes: it encodes the whole path anew. So /%70age(ü is /page%28%C3%BC to the origin, and
+// to another cache in between. ok is false where that is no other form, and where u has nothing
+// that can have been sent raw. u is in the form of an entry's URL.
+func Proxied(u *url.URL) (proxied *url.URL, ok bool) {
+	path := PathAsSent(u)
+	if !mayHaveBeenRaw(path) {
+		return u, false
+	}
+	c := *u
+	c.RawPath = ""
+	return &c, c.EscapedPath() != path
+}
+
+// mayHaveBeenRaw reports whether a path has an escape that EncodePath may have made of a raw byte.
+func mayHaveBeenRaw(path string) bool {
+	for rest := path; ; {
+		i := strings.IndexByte(rest, '%')
+		if i < 0 || i+3 > len(rest) {
+			return false
+		}
+		escape := rest[i : i+3]
+		if raw, err := url.PathUnescape(escape); err == nil && rfc9111.EncodePath(raw) == escape {
+			return true
+		}
+		rest = rest[i+3:]
+	}
+}
+
 // Query is a raw query, or a piece of one, in the form of an entry's URL.
 func Query(raw string) string { return rfc9111.EncodeQuery(raw) }
 
