@@ -63,11 +63,16 @@ func (t *trafficRankings) Request(q *httpcache.Request) {
 	if o := q.Decision().Outcome; o == httpcache.OutcomeHit || o == httpcache.OutcomeStale {
 		sampler = t.hits
 	}
-	if times := sampler.Draw(rand.Uint32()); times > 0 {
+	if times := draw(sampler); times > 0 {
 		now := time.Now()
 		sampler.Drawn(now)
 		t.sampled(q, times, now)
 	}
+}
+
+// draw returns for how many events the one in hand stands, 0 if it is not looked at.
+func draw(s *stats.Sampler) uint64 {
+	return s.Draw(rand.Uint32()) //nolint:gosec // G404: it is no secret which events are looked at
 }
 
 // sampled counts a request for as many as it stands for.
@@ -112,7 +117,7 @@ func (t *trafficRankings) FetchDone(
 }
 
 func (t *trafficRankings) add(sampler *stats.Sampler, by inspect.By, weight uint64, why string, of httpcache.Subject) {
-	times := sampler.Draw(rand.Uint32())
+	times := draw(sampler)
 	if times == 0 {
 		return
 	}
@@ -130,8 +135,9 @@ func (t *trafficRankings) settle(now time.Time) {
 
 // Top implements inspect.Cache.
 func (adminView) Top(q inspect.TopQuery) ([]inspect.TopRow, error) {
-	var rows []inspect.TopRow
-	for _, r := range rankings.by[q.By].Rows(time.Now(), q.Limit) {
+	ranked := rankings.by[q.By].Rows(time.Now(), q.Limit)
+	rows := make([]inspect.TopRow, 0, len(ranked))
+	for _, r := range ranked {
 		count := float64(r.Count)
 		if q.By == inspect.ByFetchTime {
 			count = float64(time.Duration(r.Count).Microseconds()) / 1e3

@@ -24,19 +24,21 @@ type recorder struct {
 }
 
 func newRecorder() *recorder {
-	var series []stats.Series
+	sums := []string{
+		inspect.SeriesServed, inspect.SeriesSaved, inspect.SeriesHitMS, inspect.SeriesHitsTimed,
+		inspect.SeriesFetches, inspect.SeriesFetchMS,
+	}
+	gauges := []string{
+		inspect.SeriesMemoryEntries, inspect.SeriesMemoryBytes, inspect.SeriesDiskEntries, inspect.SeriesDiskBytes,
+	}
+	series := make([]stats.Series, 0, int(httpcache.OutcomeCount)+len(sums)+len(gauges))
 	for o := range httpcache.OutcomeCount {
 		series = append(series, stats.Series{Name: inspect.SeriesRequests + o.String()})
 	}
-	for _, name := range []string{
-		inspect.SeriesServed, inspect.SeriesSaved, inspect.SeriesHitMS, inspect.SeriesHitsTimed,
-		inspect.SeriesFetches, inspect.SeriesFetchMS,
-	} {
+	for _, name := range sums {
 		series = append(series, stats.Series{Name: name})
 	}
-	for _, name := range []string{
-		inspect.SeriesMemoryEntries, inspect.SeriesMemoryBytes, inspect.SeriesDiskEntries, inspect.SeriesDiskBytes,
-	} {
+	for _, name := range gauges {
 		series = append(series, stats.Series{Name: name, Gauge: true})
 	}
 	return &recorder{kept: stats.NewHistory(series...)}

@@ -16,8 +16,7 @@ import (
 // nil while there is none (no configuration with larder has been loaded); requests are then
 // answered 503. It is called at every request, from any goroutine.
 func Features(cache func() Cache) []adminapi.Feature {
-	var features []adminapi.Feature
-	for _, feature := range []func(runningCache) adminapi.Feature{
+	all := [...]func(runningCache) adminapi.Feature{
 		statsFeature,
 		listFeature,
 		entryFeature,
@@ -25,7 +24,9 @@ func Features(cache func() Cache) []adminapi.Feature {
 		topFeature,
 		observedFeature,
 		historyFeature,
-	} {
+	}
+	features := make([]adminapi.Feature, 0, len(all))
+	for _, feature := range all {
 		features = append(features, feature(cache))
 	}
 	return features
