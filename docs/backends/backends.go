@@ -77,6 +77,9 @@ func (e *Engine) ask(ctx context.Context, method string, arguments in, results o
 var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
 
 func (e *Engine) post(ctx context.Context, method string, arguments in, read func(*gob.Decoder) error) error {
+	if err := e.life.Err(); err != nil { // of which the next line learns a moment later
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.life, cancel)()
