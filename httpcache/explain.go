@@ -68,6 +68,7 @@ type Trace struct {
 	key     []KeyPart
 	stored  *store.Item
 	useless string // why what is stored is not used at all
+	passes  bool   // the request is passed on, so that nothing of it is stored
 }
 
 // verdictText is a sentence, what to change if that is not what is wanted, and the clause that it
@@ -178,6 +179,16 @@ func (t *Trace) chosen(q *Request, way way) bool {
 	return t.explainsOnly
 }
 
+// passed is told that the request is passed on.
+func (t *Trace) passed() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.passes = true
+}
+
 // judged is told how a response of the origin was judged.
 func (t *Trace) judged(rt *Route, ex *rfc9111.Exchange, f *rfc9111.Freshness) {
 	if t == nil {
@@ -191,8 +202,11 @@ func (t *Trace) decided(q *Request) {
 	if t == nil {
 		return
 	}
-	t.conclude(q.explainDecision())
-	t.add(&t.answer, Step{Question: "how was it answered?", Answer: q.decision.words()})
+	t.mu.Lock()
+	words := q.decision.words(t.passes)
+	t.mu.Unlock()
+	t.conclude(q.explainDecision(words))
+	t.add(&t.answer, Step{Question: "how was it answered?", Answer: words})
 }
 
 // maxExplained is the longest explanation in a header field. Clients refuse headers of more than 8

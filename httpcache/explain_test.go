@@ -163,3 +163,19 @@ func TestEveryWordHasItsText(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainedPass: of what is passed on by itself nothing is stored.
+func TestExplainedPass(t *testing.T) {
+	h := newTestHandler(t)
+	r := newTestRequest(nil)
+	r.Method = http.MethodHead
+	p := &plainRequest{next: storable}
+	trace := p.Explain()
+	if err := h.Serve(&p.Request, httptest.NewRecorder(), r, IdentityOf(r), p); err != nil {
+		t.Fatal(err)
+	}
+	e := trace.Explanation()
+	if want := "Miss: from the origin, for this request, which was passed on by itself, so nothing of it is stored."; e.Verdict != want {
+		t.Errorf("verdict %q, want %q", e.Verdict, want)
+	}
+}

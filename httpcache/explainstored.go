@@ -228,6 +228,6 @@ func times(n int) string {
 
 // explainResponse tells how a response of the origin was judged.
 func (rt *Route) explainResponse(ex *rfc9111.Exchange, f *rfc9111.Freshness) []Step {
-	steps := []Step{{Question: "what did the origin answer?", Answer: fmt.Sprintf("status %d", ex.Status)}}
-	return append(steps, rt.Policy.ExplainStorable(ex, f)...)
+	answered := Step{Question: "what did the origin answer?", Answer: fmt.Sprintf("status %d", ex.Status)}
+	return slices.Concat([]Step{answered}, rt.Policy.ExplainStorable(ex, f))
 }

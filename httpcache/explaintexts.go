@@ -175,9 +175,9 @@ func (q *Request) cause(useless string) verdictText {
 }
 
 // explainDecision is the verdict on a request that is answered.
-func (q *Request) explainDecision() verdictText {
+func (q *Request) explainDecision(words string) verdictText {
 	d := &q.decision
-	v := verdictText{sentence: strings.ToUpper(d.Outcome.String()[:1]) + d.Outcome.String()[1:] + ": " + d.words() + "."}
+	v := verdictText{sentence: strings.ToUpper(d.Outcome.String()[:1]) + d.Outcome.String()[1:] + ": " + words + "."}
 	switch {
 	case d.Bypass != NotBypassed:
 		v.change = bypassTexts[d.Bypass].change
@@ -188,8 +188,8 @@ func (q *Request) explainDecision() verdictText {
 	return v
 }
 
-// words tells a decision.
-func (d *Decision) words() string {
+// words tells a decision. passed says that the request was passed on.
+func (d *Decision) words(passed bool) string {
 	var words string
 	switch d.Outcome {
 	case OutcomeHit:
@@ -211,6 +211,8 @@ func (d *Decision) words() string {
 		words += ", and not stored: " + d.NotStored.Sentence()
 	case d.Detail != NoDetail:
 		words += " (" + d.Detail.String() + ")"
+	case d.Outcome == OutcomeMiss && passed:
+		words += ", which was passed on by itself, so nothing of it is stored"
 	case d.Outcome == OutcomeMiss:
 		words += ", and stored if it comes whole"
 	}

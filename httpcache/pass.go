@@ -54,6 +54,7 @@ func newPassWriter(q *Request, d Decision) *passWriter {
 		ResponseWriter: q.w, q: q, decision: d, observed: q.observed(), toHead: q.r.Method == http.MethodHead,
 	}
 	q.scratch = pw.scratch[:]
+	q.trace.passed()
 	return pw
 }
 

@@ -72,7 +72,8 @@ func TestPeekTellsWhatItPassedOver(t *testing.T) {
 	}{{purged, PurgedHard}, {expired, Expired}, {evicted, Capacity}} {
 		found := s.Peek(tc.e.Key, matchAny)
 		why, at, known := s.Departed(tc.e.Key)
-		if found.Entry != nil || !(found.Passed && found.PassedFor == tc.want || known && why == tc.want) {
+		told := found.Passed && found.PassedFor == tc.want || known && why == tc.want
+		if found.Entry != nil || !told {
 			t.Errorf("%s: %+v, departed %v %v %v; want %v", tc.e.URL, found, why, at, known, tc.want)
 		}
 		if known && at.Unix() != clock.now().Unix() && tc.e == evicted {
