@@ -98,3 +98,62 @@ func TestObserveAFailure(t *testing.T) {
 		in.get("/nothing").want(t, 404, "404 bypass miss", "")
 	}
 }
+
+// TestObserveExample runs the two examples as the page about them tells: a blog whose origin lets
+// pages for members be shared is observed, and then served as the report advised.
+func TestObserveExample(t *testing.T) {
+	site, port := freePort(t), freePort(t)
+	o := newOriginAt(t, fmt.Sprintf("localhost:%d", port), func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=300")
+		_, _ = io.WriteString(w, r.URL.Path)
+		if member, err := r.Cookie("wordpress_logged_in_1"); err == nil && !strings.HasPrefix(r.URL.Path, "/wp-content/") {
+			_, _ = io.WriteString(w, " for "+member.Value)
+		}
+	})
+	member := []string{"Cookie", "_ga=2; wordpress_logged_in_1=ann"}
+	in := loadExample(t, example(t, "observe"), site, port)
+	for _, path := range []string{"/hello/", "/wp-content/style.css"} {
+		for range 4 {
+			in.get(path, "Cookie", "_ga=1").want(t, 200, path, observing)
+		}
+	}
+	in.get("/hello/", member...).want(t, 200, "/hello/ for ann", observing)
+	in.get("/wp-content/style.css", member...).want(t, 200, "/wp-content/style.css", observing)
+	o.asked(t, 10)
+	verdicts := map[string]string{}
+	eventually(t, "the report has all requests", func() bool {
+		var report struct {
+			Groups []struct {
+				Group, Verdict string
+				Requests       int
+				Advice         []string
+			}
+		}
+		in.adminCall("GET", "/larder/observed", "", &report)
+		requests := 0
+		for _, g := range report.Groups {
+			if _, path, ours := strings.Cut(g.Group, fmt.Sprintf("localhost:%d", site)); ours {
+				requests += g.Requests
+				verdicts[path] = g.Verdict + " " + strings.Join(g.Advice, " ")
+			}
+		}
+		return requests == 10
+	})
+	if got := verdicts["/hello/*"]; !strings.HasPrefix(got, "wrong ") || !strings.Contains(got, "header Cookie *wordpress_logged_in_1=*") {
+		t.Errorf("pages: %q", got)
+	}
+	if got := verdicts["/wp-content/*"]; got != "serve " {
+		t.Errorf("files: %q", got)
+	}
+	in = loadExample(t, example(t, "observed"), site, port)
+	for _, path := range []string{"/hello/", "/wp-content/style.css"} {
+		if a := in.get(path, "Cookie", "_ga=1"); !a.isHit() || a.body != path {
+			t.Errorf("%s after the switch: %q %q", path, a.body, a.cacheStatus())
+		}
+	}
+	in.get("/hello/", member...).want(t, 200, "/hello/ for ann", "")
+	in.do("POST", "/hello/", "", member...)
+	if a := in.get("/hello/"); a.isHit() {
+		t.Errorf("after a member's POST: %q", a.cacheStatus())
+	}
+}

@@ -52,7 +52,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		"by two cookies": {
 			[]seen{{agreeing, "", 20}, {differing, "logged_in settings", 10}, {differing, "logged_in", 1}},
-			VerdictWrong, "requests with `logged_in`, `settings` differ", "`@visitors not header Cookie *logged_in=*`",
+			VerdictWrong, "requests with `logged_in`, `settings` differ", "`header Cookie *logged_in=*`",
 		},
 		"each has the cookie": {[]seen{{differing, "session", 10}}, VerdictWrong, "requests with `session` differ", "Vary: Cookie"},
 		"stored for a cookie": {
@@ -61,7 +61,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		"by Authorization": {
 			[]seen{{Observation{Would: "hit", Compared: true, Differs: "body", Authorized: true}, "", 3}, {agreeing, "", 5}},
-			VerdictWrong, "requests with Authorization differ", "`@anonymous not header Authorization *`",
+			VerdictWrong, "requests with Authorization differ", "`header Authorization *`",
 		},
 		"by parameters": {
 			[]seen{{Observation{Would: "hit", Compared: true, Differs: "body", Parameters: true}, "", 3}, {agreeing, "", 5}},
@@ -155,7 +155,7 @@ func TestObserveReport(t *testing.T) {
 		"shop.example/a/*        8         75.0%   12.0 KiB     6         0       serve\n",
 		"shop.example/account/*  2         100.0%  20 B         2         2       wrong\n",
 		"\nshop.example/account/*: wrong\n  2 of 2 compared answers would not have been the origin's: body 2.\n",
-		"\n  differs by body: https://shop.example/account/\n  → Leave such requests to the origin",
+		"\n  differs by body: https://shop.example/account/\n  → Leave such pages to the origin",
 		"\nDo not serve yet: see to shop.example/account/* first.\n",
 	} {
 		if !strings.Contains(got, want) {

@@ -142,7 +142,7 @@ func (g *group) explainWrong(r *ObservedGroup) {
 	if g.authorized.differ > 0 && g.authorized.moreOften(rest) {
 		found = true
 		r.because("Answers to requests with Authorization differ, so the page depends on who asks, although the origin lets it be shared.")
-		r.advise("Keep such requests from Larder: `@anonymous not header Authorization *` and `larder @anonymous`.")
+		r.adviseNotToShare("Authorization *")
 	}
 	rest = agreement{g.compared.compared - g.parameters.compared, g.compared.differ - g.parameters.differ}
 	if g.parameters.differ > 0 && g.parameters.moreOften(rest) {
@@ -167,8 +167,8 @@ func (g *group) explainCookie(r *ObservedGroup) {
 	names := g.decisiveCookies()
 	if len(names) == 0 {
 		r.because("Answers differ where the stored one was fetched for a request with a cookie: it was made for one visitor, and others would have got it.")
-		r.advise("Have the origin send `Cache-Control: private` or `Vary: Cookie` with what it makes for one visitor, or keep requests with a cookie from Larder: " +
-			"`@visitors not header Cookie *` and `larder @visitors`.")
+		r.advise("Have the origin send `Cache-Control: private` or `Vary: Cookie` with what it makes for one visitor.")
+		r.adviseNotToShare("Cookie *")
 		return
 	}
 	quoted := make([]string, min(len(names), 4))
@@ -176,8 +176,14 @@ func (g *group) explainCookie(r *ObservedGroup) {
 		quoted[i] = "`" + names[i] + "`"
 	}
 	r.because("The page depends on a cookie: answers to requests with %s differ from what others get, although the origin lets it be shared.", strings.Join(quoted, ", "))
-	r.advise("Leave such requests to the origin: `@visitors not header Cookie *%s=*` and `larder @visitors`. Where few values are shared by many: `key { cookie %[1]s }`. "+
-		"The origin says so itself by `Cache-Control: private` or `Vary: Cookie`.", names[0])
+	r.adviseNotToShare("Cookie *" + names[0] + "=*")
+	r.advise("Where few values are shared by many: `key { cookie %s }`. The origin says so itself by `Cache-Control: private` or `Vary: Cookie`.", names[0])
+}
+
+// adviseNotToShare says how requests with a field get their pages from the origin. What they change
+// still goes through Larder, which invalidates by it.
+func (r *ObservedGroup) adviseNotToShare(field string) {
+	r.advise("Leave such pages to the origin: `larder @shared`, with `@shared not { … }` of the lines `method GET HEAD` and `header %s`.", field)
 }
 
 // decisiveCookies returns the cookies with which answers differ more often than without, and about
