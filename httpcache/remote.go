@@ -30,9 +30,9 @@ type RemoteFetch interface {
 	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result
 	// Await waits while another machine fetches for the same lease, until a time at most. again
 	// says that it has stored the response. failed is the status with which others have failed
-	// meanwhile, as Failed was told it; otherwise it is 0. waited says that requests have waited for a fetch of this
-	// machine, too, and that it failed. selected reports whether a response of a variant is for
-	// this fetch: it does not wait for one that is not.
+	// meanwhile, as Failed was told it; otherwise it is 0. waited says that requests have waited
+	// for a fetch of this machine, too, and that it failed. selected reports whether a response of
+	// a variant is for this fetch: it does not wait for one that is not.
 	Await(ctx context.Context, lease store.Key, until time.Time, waited bool, selected func(*store.Variant) bool) (
 		again bool, failed int, answered bool, retryAfter string)
 	// Storable tells at the response header that the response will be offered by Put when it is

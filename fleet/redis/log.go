@@ -198,8 +198,8 @@ func nodesOf(fields map[string]string) []fleet.Node {
 	return nodes
 }
 
-// nodeOf reads "beats seen number {words}". A node that says nothing of this has applied nothing: who
-// purges waits for it, and evicts it then.
+// nodeOf reads "beats seen number {words}". A node that says nothing of this has applied nothing: a
+// purge waits for it, and evicts it then.
 func nodeOf(id, value string) fleet.Node {
 	n := fleet.Node{ID: id, Seen: time.UnixMicro(0)}
 	parts := strings.SplitN(value, " ", 4)
