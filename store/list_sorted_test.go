@@ -212,3 +212,30 @@ func BenchmarkListSorted(b *testing.B) {
 	}
 	b.ReportMetric(float64(time.Since(start).Microseconds())/float64(runs)/100_000, "µs/entry")
 }
+
+// FuzzEntryID: what is taken for an id is written so.
+func FuzzEntryID(f *testing.F) {
+	f.Add("0006123456789abcfedcba9876543210")
+	f.Add("0006123456789ABCFEDCBA9876543210")
+	f.Fuzz(func(t *testing.T, text string) {
+		if e, err := ParseEntryID(text); err == nil && e.String() != text {
+			t.Errorf("%q is %v", text, e)
+		}
+	})
+}
+
+// FuzzSortedCursor: a cursor that is taken is one that a listing gives for the place it names.
+func FuzzSortedCursor(f *testing.F) {
+	f.Add(rank{-1, place{"http://a.example/", 7}}.cursor())
+	f.Add("_wAAAAAAAAAA")
+	f.Fuzz(func(t *testing.T, cursor string) {
+		r, err := decodeRank(cursor)
+		if err != nil || r == nil {
+			return
+		}
+		again, err := decodeRank(r.cursor())
+		if err != nil || *again != *r {
+			t.Errorf("%q is %+v, and that is %+v, %v", cursor, r, again, err)
+		}
+	})
+}
