@@ -68,7 +68,7 @@ func (pw *passWriter) WriteHeader(status int) {
 		if pw.observed == nil {
 			pw.q.route.stripTags(h)
 		}
-		pw.ResponseWriter.WriteHeader(status)
+		pw.q.sendInformational(pw.ResponseWriter, status)
 		return
 	}
 	pw.wroteHeader = true
@@ -199,8 +199,20 @@ func (pw *passWriter) finish() {
 func (q *Request) inform(status int, header http.Header) {
 	own := q.w.Header().Clone()
 	replaceHeader(q.w.Header(), header)
-	q.w.WriteHeader(status)
+	q.sendInformational(q.w, status)
 	replaceHeader(q.w.Header(), own)
+}
+
+// sendInformational sends a 1xx. The header map changes afterwards, and where the client resets its
+// stream HTTP/2 still reads it, which may end the process. net/http copies a map that it must leave
+// Content-Length out of, as no 1xx has one (RFC 9110 8.6).
+func (q *Request) sendInformational(w http.ResponseWriter, status int) {
+	const name = "Content-Length"
+	if h := w.Header(); q.r.ProtoMajor == 2 && len(h[name]) == 0 {
+		h[name] = []string{"0"}
+		defer delete(h, name)
+	}
+	w.WriteHeader(status)
 }
 
 // passResponse implements leader.
