@@ -11,7 +11,8 @@ import (
 var (
 	// ErrNoClientLeft ends a fetch that has no members and is not to be kept.
 	ErrNoClientLeft = errors.New("no client waits for the response any more")
-	// ErrExpired ends a fetch that had no header within Limits.Life.
+	// ErrExpired ends a fetch that had no header within Limits.Life, or one of the background that
+	// had none within Limits.Unattended.
 	ErrExpired = errors.New("no response header within the life of the flight")
 	// ErrDrained ends a fetch that Drain no longer waited for.
 	ErrDrained = errors.New("flight cancelled by shutdown")

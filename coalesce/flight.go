@@ -270,6 +270,10 @@ func (f *Flight) giveUp() {
 			return
 		}
 	}
+	if f.background && f.phase == fetching {
+		f.stop(ErrExpired) // no client left it: the origin has not answered
+		return
+	}
 	f.stop(ErrNoClientLeft)
 }
 

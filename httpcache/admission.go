@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
 )
 
 // The origin has one door. Every way to it passes here, once for each request of a client that is
@@ -73,6 +75,14 @@ func (v *visit) enter(ctx context.Context, of Subject, kind FetchKind, class ori
 	}
 	return err
 }
+
+// refreshDue reports whether the origin can take a refresh of what the request asks for.
+func (q *Request) refreshDue() bool {
+	return q.route.Budget.RefreshDue(q.now, subjectOf(q.flightKey()))
+}
+
+// subjectOf is by what a Budget tells the fetches of one page from others.
+func subjectOf(key store.Key) uint64 { return binary.LittleEndian.Uint64(key[:]) }
 
 // attend is enter for a request that goes to the origin whatever the Budget says.
 func (v *visit) attend(ctx context.Context, rt *Route) {
@@ -187,13 +197,18 @@ func (q *Request) mayBeSpared() origin.Why {
 	return why
 }
 
-// spareOrigin answers with the stale response at once. While the origin fails, one such request at
-// a time asks it again, in the background.
-func (q *Request) spareOrigin(why origin.Why) error {
+// spared counts that the origin was not asked, for why. One that is observed is asked all the same.
+func (q *Request) spared(why origin.Why) {
 	if q.observed() == nil {
 		q.route.Budget.Spared(why)
 	}
-	if q.route.Budget.RefreshDue(q.now) {
+}
+
+// spareOrigin answers with the stale response at once. While the origin fails, one such request at
+// a time asks it again, in the background.
+func (q *Request) spareOrigin(why origin.Why) error {
+	q.spared(why)
+	if q.refreshDue() {
 		q.refreshInBackground(false)
 	}
 	return q.respondStored(OutcomeStale, detailOf(why, NoDetail))

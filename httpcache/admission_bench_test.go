@@ -37,6 +37,7 @@ func visitor(tb testing.TB, failing bool) (ask func()) {
 	}
 	status := "Larder; hit; ttl="
 	if failing {
+		h.Budget = origin.New("", origin.Limits{BackoffMin: 1}, nil) // the answer just now is long ago
 		var p origin.Place
 		if err := h.Budget.Take(tb.Context(), &p, origin.ClassWaiting); err != nil {
 			tb.Fatal(err)

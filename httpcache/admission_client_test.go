@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,5 +73,86 @@ func TestClientsThatLeaveTheQueue(t *testing.T) {
 		if n := b.calls.Load(); n != 2 {
 			t.Errorf("%d requests at the origin, want those of the two clients that waited", n)
 		}
+	})
+}
+
+// A client with a field that makes a page fail has no other page served stale for longer than a
+// back-off, however often it asks, and with whatever the origin tells it to wait.
+func TestOneClientDoesNotMakeASiteStale(t *testing.T) {
+	for name, failure := range map[string]handlerFunc{
+		"500":                  says(http.StatusInternalServerError, "Cache-Control", "no-store"),
+		"429 with Retry-After": says(http.StatusTooManyRequests, "Retry-After", "1"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var served atomic.Int64
+				b := newBudgeted(t, origin.Limits{}, func(w http.ResponseWriter, r *http.Request) error {
+					if r.Header.Get("X-Odd") != "" {
+						return failure(w, r)
+					}
+					served.Add(1)
+					return page("stale-while-revalidate=86400")(w, r)
+				})
+				b.get("/a")
+				b.get("/b")
+				stopped := make(chan struct{})
+				odd := b.every(stopped, 500*time.Millisecond, "/a", "X-Odd", "1")
+				visitors := b.every(stopped, 250*time.Millisecond, "/b")
+				time.Sleep(time.Minute)
+				close(stopped)
+				<-odd
+				<-visitors
+				// Each visitor's request would be a refresh: 240 in a minute. While the site counts as
+				// failing there is none. Half of them, at the least, are.
+				if served.Load() < 120 {
+					t.Errorf("%d refreshes in a minute", served.Load())
+				}
+			})
+		})
+	}
+}
+
+// every asks for a URL until it is stopped.
+func (b *budgeted) every(stopped <-chan struct{}, pause time.Duration, url string, header ...string) (done <-chan struct{}) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-time.After(pause):
+				b.send(b.Context(), http.MethodGet, url, header...)
+			}
+		}
+	}()
+	return ended
+}
+
+// Refreshes that no client waits for are bounded, and an origin that answers none of them in time
+// fails. The pages are served all the same.
+func TestRefreshesOfAHangingOriginAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const pages = maxRefreshes + 50
+		b := newBudgeted(t, origin.Limits{}, page("stale-while-revalidate=86400"))
+		for i := range pages {
+			b.get("/" + strconv.Itoa(i))
+		}
+		b.calls.Store(0)
+		b.next = hangs(nil)
+		for i := range pages {
+			b.want(b.get("/"+strconv.Itoa(i)), 200, "Larder; hit; ttl=-N; detail=swr", int64(min(i+1, maxRefreshes)))
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := b.under.Load(); n != 0 {
+			t.Errorf("%d refreshes are still under way", n)
+		}
+		if got := b.h.Budget.Standing(time.Now()); got != origin.Failing {
+			t.Errorf("%v after no answer to %d refreshes", got, maxRefreshes)
+		}
+		b.next = page("stale-while-revalidate=86400")
+		b.get("/0")
+		b.want(b.get("/1"), 200, "Larder; hit; ttl=-N; detail=swr", maxRefreshes+2)
 	})
 }

@@ -41,6 +41,7 @@ type Cache struct {
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
 	refreshBackoff *recentKeys // whose background refresh has just failed
+	refreshes      refreshes
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
 	// unstoredReasons has why the last responses of keys were not stored.

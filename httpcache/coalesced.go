@@ -433,13 +433,15 @@ func (q *Request) refreshInBackground(early bool) {
 	if q.directives.NoStore { // a response to it may not be stored (RFC 9111 5.2.1.5)
 		return
 	}
-	if !q.route.Budget.RefreshDue(q.now) {
-		if q.observed() == nil {
-			q.route.Budget.Spared(origin.Refresh)
-		}
+	if !q.refreshDue() {
+		q.spared(origin.Refresh)
 		return
 	}
 	if q.refreshedInVain() {
+		return
+	}
+	if !q.cache().refreshes.begin() {
+		q.spared(origin.Refresh)
 		return
 	}
 	ticket, tag := q.begin()
@@ -447,6 +449,7 @@ func (q *Request) refreshInBackground(early bool) {
 	defer m.Leave()
 	if !started {
 		ticket.End()
+		q.cache().refreshes.end()
 		return
 	}
 	x := q.newFetch(f, ticket)
@@ -459,6 +462,24 @@ func (q *Request) refreshInBackground(early bool) {
 	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
 	q.run(x)
 }
+
+// maxRefreshes is how many fetches may be under way that no client waits for. A client gets its
+// stale answer at once, so one connection could begin any number at an origin that hangs.
+const maxRefreshes = 256
+
+// refreshes counts them.
+type refreshes struct{ underWay atomic.Int64 }
+
+// begin reports whether one more may begin, which then has to end.
+func (r *refreshes) begin() bool {
+	if r.underWay.Add(1) <= maxRefreshes {
+		return true
+	}
+	r.end()
+	return false
+}
+
+func (r *refreshes) end() { r.underWay.Add(-1) }
 
 // refreshedInVain reports whether what is stored has just been refreshed and that failed, although
 // the origin is well. One page that is broken is not asked for again at once, while others are. A

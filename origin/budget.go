@@ -55,9 +55,13 @@ type Budget struct {
 	closed      atomic.Bool                  // all places are taken, or requests wait
 	pausedUntil atomic.Int64
 	retryAt     atomic.Int64 // when a probe may go; 0 if the origin is not failing
-	lastGood    atomic.Int64 // when the last of the requests began that have succeeded
-	answeredAt  atomic.Int64 // when the last success was reported
-	longest     atomic.Int64 // of limits: Wait
+	failedLast  atomic.Uint64
+	backoff     atomic.Int64
+	// otherAskedAt is when last, during an outage, another subject than failedLast was asked for.
+	otherAskedAt atomic.Int64
+	lastGood     atomic.Int64 // when the last of the requests began that have succeeded
+	answeredAt   atomic.Int64 // when the last success was reported
+	longest      atomic.Int64 // of limits: Wait
 }
 
 // New returns the Budget of an origin. The name stands in errors and may be empty. metrics may be
@@ -71,6 +75,7 @@ func New(name string, limits Limits, metrics Metrics) *Budget {
 	b.tokens.Store(limits.Rate.limiter())
 	b.lastGood.Store(math.MinInt64)
 	b.answeredAt.Store(math.MinInt64 / 2) // far enough from any time
+	b.otherAskedAt.Store(math.MinInt64 / 2)
 	b.longest.Store(int64(limits.Wait))
 	return b
 }
@@ -99,6 +104,10 @@ func (b *Budget) Apply(limits Limits) {
 
 // Place is a request's leave to go to the origin. Its zero value is none. It must not be copied.
 type Place struct {
+	// Subject tells what is asked for from what else is; 0 where that is not known. It is set before
+	// Take.
+	Subject uint64
+
 	budget    *Budget
 	begun     time.Time
 	class     Class
@@ -273,7 +282,9 @@ func (b *Budget) publish() {
 	if b.health.failing {
 		retryAt = max(1, b.at(b.health.retryAt))
 	}
-	if retryAt != b.retryAt.Load() {
+	if retryAt != b.retryAt.Load() { // as with each change of the others
+		b.failedLast.Store(b.health.failedLast)
+		b.backoff.Store(int64(b.health.backoff))
 		b.retryAt.Store(retryAt)
 	}
 }

@@ -165,7 +165,7 @@ func TestClientsGoBeforeRefreshes(t *testing.T) {
 		counts := new(count)
 		b := New("", Limits{Rate: Rate{Count: 1, Per: time.Second}, Queue: 10, Wait: time.Minute}, counts)
 		take(t, b, ClassRefresh).Done()
-		if b.Standing(time.Now()) != Busy || b.RefreshDue(time.Now()) {
+		if b.Standing(time.Now()) != Busy || b.RefreshDue(time.Now(), 0) {
 			t.Error("not busy when the rate is used up")
 		}
 		expectRefusal(t, b, ClassRefresh, Refresh)
@@ -181,7 +181,7 @@ func TestClientsGoBeforeRefreshes(t *testing.T) {
 		}
 		client.Done()
 		time.Sleep(time.Second)
-		if b.Standing(time.Now()) != Admitted || !b.RefreshDue(time.Now()) {
+		if b.Standing(time.Now()) != Admitted || !b.RefreshDue(time.Now(), 0) {
 			t.Error("busy when there is a token")
 		}
 		take(t, b, ClassRefresh).Done()

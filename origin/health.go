@@ -7,6 +7,7 @@ type health struct {
 	failing     bool
 	backoff     time.Duration
 	retryAt     time.Time // while failing: when a probe may go
+	failedLast  uint64    // the Subject of the request whose failure began the outage, or of the last probe
 	probing     *Place    // the probe that is under way, or was when its turn ended
 	pausedUntil time.Time // nothing goes until then
 }
@@ -28,10 +29,10 @@ func (h *health) probe(p *Place, now time.Time) {
 func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Duration) {
 	switch {
 	case !h.failing:
-		h.failing, h.backoff = true, l.BackoffMin
+		h.failing, h.backoff, h.failedLast = true, l.BackoffMin, p.Subject
 		h.retryAt = now.Add(h.backoff)
 	case h.probing == p: // it has asked again
-		h.probing, h.backoff = nil, min(2*h.backoff, l.BackoffMax)
+		h.probing, h.backoff, h.failedLast = nil, min(2*h.backoff, l.BackoffMax), p.Subject
 		h.retryAt = now.Add(h.backoff)
 	}
 	h.retryAt = later(h.retryAt, now.Add(retryAfter))
@@ -42,7 +43,7 @@ func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Dura
 
 // succeeded ends an outage.
 func (h *health) succeeded() {
-	h.failing, h.backoff, h.retryAt, h.probing = false, 0, time.Time{}, nil
+	*h = health{pausedUntil: h.pausedUntil}
 }
 
 // probeLost says that a probe has ended without a result. The pace holds all the same.
@@ -91,7 +92,7 @@ func (p *Place) Failed(retryAfter time.Duration) {
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if retryAfter == 0 && b.saysNothing(p, now) {
+	if (retryAfter == 0 || !b.limits.Pauses) && b.saysNothing(p, now) {
 		b.settle(now)
 		return
 	}
@@ -102,16 +103,16 @@ func (p *Place) Failed(retryAfter time.Duration) {
 }
 
 // saysNothing reports whether the failure of a request is no sign of a failing origin: a request
-// that began later has succeeded, or the origin has answered others just now, and nothing is known
-// of this one but that it fails. So a page that is broken, or a client that asks for what does not
-// work, has no other page served stale while the origin is well. The failure of a request for which
-// a response is stored counts in any case: that has worked before.
+// that began later has succeeded, or the origin has answered others just now. So a page that is
+// broken, or a client that asks for what does not work, has no other page served stale while the
+// origin is well. That something is stored for the request says nothing else: it may have a field
+// with which the page fails.
 func (b *Budget) saysNothing(p *Place, now time.Time) bool {
 	if b.at(p.begun) < b.lastGood.Load() {
 		return true
 	}
 	recent := b.at(now)-b.answeredAt.Load() < int64(b.limits.BackoffMin)
-	return p.class == ClassWaiting && !b.health.failing && recent
+	return !b.health.failing && recent
 }
 
 // refuseForPause refuses all in the queue whose time ends before the pause does.
@@ -145,10 +146,21 @@ func (b *Budget) mustWait(now time.Time) bool {
 	return b.at(now) < b.pausedUntil.Load() || b.closed.Load() || b.untilToken(now) > 0
 }
 
-// RefreshDue reports whether a refresh may go at now: there is a place, and the origin is well or
-// due for its probe. While the origin is paused or failing and no probe is due, it takes no lock.
-func (b *Budget) RefreshDue(now time.Time) bool {
-	return b.at(now) >= b.retryAt.Load() && !b.mustWait(now)
+// RefreshDue reports whether a refresh of what the subject tells may go at now: there is a place, and
+// the origin is well or due for its probe. Where others are asked for too, that whose failure was
+// the last to count probes a back-off later than they may, so that one page that fails by itself
+// does not stand for the origin. While the origin is paused or failing and no probe is due, it takes
+// no lock.
+func (b *Budget) RefreshDue(now time.Time, subject uint64) bool {
+	at, due := b.at(now), b.retryAt.Load()
+	switch backoff := b.backoff.Load(); {
+	case due == 0: // the origin is well
+	case subject != b.failedLast.Load():
+		b.otherAskedAt.Store(at)
+	case at-b.otherAskedAt.Load() < 2*backoff:
+		due += backoff
+	}
+	return at >= due && !b.mustWait(now)
 }
 
 // Spared counts a request that was answered otherwise, or a refresh that was not begun, because of

@@ -26,25 +26,25 @@ func TestBackoff(t *testing.T) {
 			}
 			expectRefusal(t, b, ClassStale, Failing)
 			time.Sleep(backoff*time.Second - 1)
-			if b.RefreshDue(time.Now()) {
+			if b.RefreshDue(time.Now(), 0) {
 				t.Fatalf("a probe is due before %v", backoff*time.Second)
 			}
 			expectRefusal(t, b, ClassRefresh, Refresh)
 			time.Sleep(time.Nanosecond)
-			if !b.RefreshDue(time.Now()) {
+			if !b.RefreshDue(time.Now(), 0) {
 				t.Fatalf("no probe is due after %v", backoff*time.Second)
 			}
 			fail(t, b, ClassRefresh, 0)
 		}
 		p := take(t, b, ClassWaiting) // one that has nothing else asks all the same
 		p.Succeeded()
-		if b.Standing(time.Now()) != Admitted || !b.RefreshDue(time.Now()) {
+		if b.Standing(time.Now()) != Admitted || !b.RefreshDue(time.Now(), 0) {
 			t.Error("still failing after a success")
 		}
 		p.Done()
 		fail(t, b, ClassStale, 0)
 		time.Sleep(time.Second)
-		if !b.RefreshDue(time.Now()) {
+		if !b.RefreshDue(time.Now(), 0) {
 			t.Error("a new outage does not begin with the shortest back-off")
 		}
 	})
@@ -66,7 +66,7 @@ func TestFailuresTogetherAreOne(t *testing.T) {
 		time.Sleep(690 * time.Millisecond)
 		fail(t, b, ClassWaiting, 0)
 		time.Sleep(20 * time.Millisecond) // a second after the first failure
-		if !b.RefreshDue(time.Now()) {
+		if !b.RefreshDue(time.Now(), 0) {
 			t.Error("no probe a second after the first failure")
 		}
 	})
@@ -81,7 +81,7 @@ func TestOneProbe(t *testing.T) {
 		time.Sleep(time.Second)
 		probe := take(t, b, ClassRefresh)
 		time.Sleep(probeTurn - 1)
-		if b.RefreshDue(time.Now()) {
+		if b.RefreshDue(time.Now(), 0) {
 			t.Error("a second probe is due while the first has its turn")
 		}
 		expectRefusal(t, b, ClassRefresh, Refresh)
@@ -121,6 +121,7 @@ func TestOldFailure(t *testing.T) {
 		if b.Standing(time.Now()) != Admitted {
 			t.Error("failing")
 		}
+		time.Sleep(time.Second)
 		fail(t, b, ClassStale, 0)
 		if b.Standing(time.Now()) != Failing {
 			t.Error("not failing after a failure of now")
@@ -158,12 +159,12 @@ func TestBrokenPage(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 		fail(t, b, ClassWaiting, 0)
-		if !b.RefreshDue(time.Now()) {
+		if !b.RefreshDue(time.Now(), 0) {
 			t.Error("no probe is due a second after the first failure")
 		}
 		fail(t, b, ClassRefresh, 0)
 		time.Sleep(2 * time.Second)
-		if !b.RefreshDue(time.Now()) {
+		if !b.RefreshDue(time.Now(), 0) {
 			t.Error("no probe is due two seconds after the first probe")
 		}
 	})
@@ -180,13 +181,13 @@ func TestRetryAfterWithoutPauses(t *testing.T) {
 		}
 		take(t, b, ClassWaiting).Done()
 		time.Sleep(time.Minute - 1)
-		if b.RefreshDue(time.Now()) {
+		if b.RefreshDue(time.Now(), 0) {
 			t.Error("a probe is due before Retry-After")
 		}
 		time.Sleep(time.Nanosecond)
 		fail(t, b, ClassRefresh, time.Nanosecond)
 		time.Sleep(2*time.Second - 1)
-		if b.RefreshDue(time.Now()) {
+		if b.RefreshDue(time.Now(), 0) {
 			t.Error("a shorter Retry-After has shortened the back-off")
 		}
 	})
@@ -207,7 +208,7 @@ func TestPause(t *testing.T) {
 		if r, ok := errors.AsType[*RefusedError](<-early); !ok || r.Why != Paused || r.RetryAfter != 8*time.Second {
 			t.Errorf("one that waits and cannot wait for the end: %+v", r)
 		}
-		if b.Standing(time.Now()) != Paused || b.RefreshDue(time.Now()) {
+		if b.Standing(time.Now()) != Paused || b.RefreshDue(time.Now(), 0) {
 			t.Error("not paused")
 		}
 		expectRefusal(t, b, ClassStale, Paused)
@@ -234,4 +235,87 @@ func TestPause(t *testing.T) {
 		p.Succeeded()
 		p.Done()
 	})
+}
+
+// A request that fails while others are answered says nothing of the origin, whatever is stored for
+// it and however long it says to wait. An origin that the operator has named pauses as it says.
+func TestFailureBesideSuccess(t *testing.T) {
+	for _, class := range []Class{ClassWaiting, ClassStale, ClassRefresh} {
+		for _, tc := range []struct {
+			pauses     bool
+			retryAfter time.Duration
+			want       Why
+		}{
+			{false, 0, Admitted}, {false, time.Minute, Admitted}, {true, 0, Admitted}, {true, time.Minute, Paused},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				b := New("", Limits{Pauses: tc.pauses}, nil)
+				p := take(t, b, ClassWaiting)
+				p.Succeeded()
+				p.Done()
+				time.Sleep(DefaultBackoffMin - 1)
+				fail(t, b, class, tc.retryAfter)
+				if got := b.Standing(time.Now()); got != tc.want {
+					t.Errorf("%v, pauses %v, Retry-After %v: %v, want %v", class, tc.pauses, tc.retryAfter, got, tc.want)
+				}
+			})
+		}
+	}
+}
+
+// What has failed probes a back-off later than what else is asked for, and in its turn where it is
+// asked for alone.
+func TestAnotherProbesFirst(t *testing.T) {
+	const odd, page = 1, 2
+	for _, alone := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := New("", Limits{}, nil)
+			p := &Place{Subject: odd}
+			probe := func(backoff time.Duration) {
+				t.Helper()
+				if !alone && b.RefreshDue(time.Now(), page) {
+					t.Error("a probe before its time")
+				}
+				time.Sleep(backoff)
+				if got := b.RefreshDue(time.Now(), odd); got != alone {
+					t.Errorf("alone: %v, due: %v after %v", alone, got, backoff)
+				}
+				if !alone {
+					if !b.RefreshDue(time.Now(), page) {
+						t.Error("another page is not due")
+					}
+					time.Sleep(backoff - 1)
+					if b.RefreshDue(time.Now(), odd) {
+						t.Error("due although others are asked for")
+					}
+					time.Sleep(1)
+					if !b.RefreshDue(time.Now(), odd) {
+						t.Error("not due a back-off later")
+					}
+				}
+				if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
+					t.Fatal(err)
+				}
+				p.Failed(0)
+				p.Done()
+			}
+			if err := b.Take(t.Context(), p, ClassStale); err != nil {
+				t.Fatal(err)
+			}
+			p.Failed(0)
+			p.Done()
+			probe(time.Second)
+			probe(2 * time.Second)
+			// A success ends that as well.
+			other := &Place{Subject: page}
+			if err := b.Take(t.Context(), other, ClassWaiting); err != nil {
+				t.Fatal(err)
+			}
+			other.Succeeded()
+			other.Done()
+			if !b.RefreshDue(time.Now(), odd) {
+				t.Error("not due although the origin is well")
+			}
+		})
+	}
 }
