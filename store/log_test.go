@@ -38,7 +38,7 @@ func (l *lineLog) having(words ...string) (found []string) {
 
 func (l *lineLog) count(words ...string) int { return len(l.having(words...)) }
 
-// wantOnce fails the test unless exactly one line has the first of the words, and it has the others.
+// wantOnce fails the test unless exactly one line has the first word, and it has the others too.
 func (l *lineLog) wantOnce(t *testing.T, words ...string) {
 	t.Helper()
 	if l.count(words[0]) != 1 || l.count(words...) != 1 {
