@@ -48,7 +48,14 @@ func runningCache() adminCache {
 // configuration make of it.
 func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, error) {
 	rules := keyRules()
-	selectors := store.Selectors{Tags: slices.Clone(s.Tags), Prefixes: s.Prefixes, Hosts: s.Hosts, All: s.All}
+	selectors := store.Selectors{Tags: slices.Clone(s.Tags), Hosts: s.Hosts, All: s.All}
+	for _, raw := range s.Prefixes {
+		prefixes, err := httpcache.StoredPrefixes(raw)
+		if err != nil {
+			return purge.Purged{}, err
+		}
+		selectors.Prefixes = append(selectors.Prefixes, prefixes...)
+	}
 	for _, raw := range s.URLs {
 		urls, err := httpcache.StoredURLs(raw, rules)
 		if err != nil {

@@ -149,6 +149,25 @@ func TestRawBytesArePurged(t *testing.T) {
 	}
 }
 
+// C26b: a proxy encodes a path with raw bytes anew, so one larder behind another has it by another
+// URL. A purge takes both.
+func TestRawBytesArePurgedBehindAProxy(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	port := freePort(t)
+	in := start(t, setup{
+		site: fmt.Sprintf("larder\nreverse_proxy localhost:%d", port),
+		more: fmt.Sprintf("http://:%d {\nlarder\nreverse_proxy {{origin}} {\nheader_up Host {host}\n}\n}", port),
+	}, o)
+	for _, selector := range []string{"urls", "prefixes"} {
+		const path = "/x(\u00fc"
+		in.rawGet(path)
+		if n := in.purge(`{"` + selector + `":[` + quoted(t, in.url("")+path) + `]}`); n != 2 {
+			t.Errorf("a purge by %s matches %d; left is %v", selector, n, in.entries("").Entries)
+			in.purge(`{"all":true}`)
+		}
+	}
+}
+
 // C26: the same in what the origin names for itself.
 func TestRawBytesInLocationInvalidate(t *testing.T) {
 	const path = "/(ü?ü"

@@ -52,6 +52,21 @@ func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
 	return urls, nil
 }
 
+// StoredPrefixes returns the prefixes under which what has a prefix may be stored: itself and, if
+// its path may have been sent with raw bytes, the form in which a proxy asks for it. Without an
+// escape in the prefix these may be behind it. An error says that raw is no URL.
+func StoredPrefixes(raw string) ([]string, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("not a URL: %w", err)
+	}
+	proxied, differs := urlform.ProxiedPrefix(u)
+	if !differs {
+		return []string{raw}, nil
+	}
+	return []string{raw, urlform.Absolute(u.Scheme, u.Host, proxied)}, nil
+}
+
 // spellings are a query and what rules make of it.
 type spellings struct {
 	of      []spelling

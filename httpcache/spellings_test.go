@@ -206,6 +206,27 @@ func TestPathsThatAreEncodedAnew(t *testing.T) {
 	}
 }
 
+// TestPrefixesThatAreEncodedAnew is the same of prefixes: raw bytes may stand behind one.
+func TestPrefixesThatAreEncodedAnew(t *testing.T) {
+	for _, tc := range []struct{ prefix, other string }{
+		{"http://h/%70age%C3%BC", "http://h/page%C3%BC"},
+		{"http://h/x(", "http://h/x%28"},
+		{"http://h/x(%C3", "http://h/x%28%C3"},
+		{"http://h/x(?a=%C3%BC", "http://h/x%28?a=%C3%BC"},
+		{"http://h/page", ""},
+		{"http://h/", ""},
+		{"http://h/a%2Fb", ""},
+	} {
+		want := []string{tc.prefix}
+		if tc.other != "" {
+			want = append(want, tc.other)
+		}
+		if got, err := StoredPrefixes(tc.prefix); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}
+
 // TestPostWithRawBytesInvalidatesWhatTheOriginIsAsked: what a POST changes is what the origin sees
 // of its path.
 func TestPostWithRawBytesInvalidatesWhatTheOriginIsAsked(t *testing.T) {

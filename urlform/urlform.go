@@ -82,13 +82,25 @@ func PathAsSent(u *url.URL) string {
 // to another cache in between. ok is false where that is no other form, and where u has nothing
 // that can have been sent raw. u is in the form of an entry's URL.
 func Proxied(u *url.URL) (proxied *url.URL, ok bool) {
-	path := PathAsSent(u)
-	if !mayHaveBeenRaw(path) {
+	if !mayHaveBeenRaw(PathAsSent(u)) {
 		return u, false
 	}
+	return encodedAnew(u)
+}
+
+// ProxiedPrefix is Proxied of the beginning of a URL. What can have been sent raw may stand behind
+// it, which counts if it has no escape: one may be a slash (%2F), and the form names more then.
+func ProxiedPrefix(u *url.URL) (proxied *url.URL, ok bool) {
+	if path := PathAsSent(u); strings.Contains(path, "%") && !mayHaveBeenRaw(path) {
+		return u, false
+	}
+	return encodedAnew(u)
+}
+
+func encodedAnew(u *url.URL) (anew *url.URL, differs bool) {
 	c := *u
 	c.RawPath = ""
-	return &c, c.EscapedPath() != path
+	return &c, c.EscapedPath() != PathAsSent(u)
 }
 
 // mayHaveBeenRaw reports whether a path has an escape that EncodePath may have made of a raw byte.
