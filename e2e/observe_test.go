@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 const observing = "Larder; fwd=bypass; detail=observe"
@@ -155,5 +156,93 @@ func TestObserveExample(t *testing.T) {
 	in.do("POST", "/hello/", "", member...)
 	if a := in.get("/hello/"); a.isHit() {
 		t.Errorf("after a member's POST: %q", a.cacheStatus())
+	}
+}
+
+// TestObserveLetsUpgradesThrough has client and origin speak another protocol.
+func TestObserveLetsUpgradesThrough(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_ = rw.Flush()
+		line, _ := rw.ReadString('\n')
+		_, _ = io.WriteString(rw, "echo "+line)
+		_ = rw.Flush()
+	})
+	in := start(t, proxied(block("observe")), o)
+	c := in.dial()
+	c.send("GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if resp := c.response(http.MethodGet); resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Cache-Status") != observing {
+		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	}
+	c.send("hello\n")
+	if line, err := c.r.ReadString('\n'); line != "echo hello\n" || err != nil {
+		t.Errorf("%q, %v", line, err)
+	}
+}
+
+// TestObserveIsAsWithoutLarder asks a site that observes, and the same site without Larder, and
+// compares what client and origin get. Each is asked twice, so that the second would be a hit.
+func TestObserveIsAsWithoutLarder(t *testing.T) {
+	var seen []string
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		header := r.Header.Clone()
+		header.Del("X-Forwarded-Host")
+		seen = append(seen, fmt.Sprint(r.Method, r.URL, header, r.TransferEncoding))
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Surrogate-Key", "a")
+		w.Header().Set("Etag", `"1"`)
+		http.ServeContent(w, r, "page.txt", time.Unix(1e9, 0), strings.NewReader(strings.Repeat("content ", 1000)))
+	})
+	site := "root * " + t.TempDir() + "\nheader X-Front yes\nreverse_proxy {{origin}}"
+	ask := func(in *instance) (got []string) {
+		for _, request := range [][]string{
+			{"GET"},
+			{"GET", "If-None-Match", `"1"`},
+			{"GET", "If-None-Match", `"2"`},
+			{"GET", "If-Modified-Since", "Sun, 09 Sep 2001 01:46:40 GMT"},
+			{"GET", "Range", "bytes=10-19"},
+			{"GET", "Range", "bytes=0-1,5-6"},
+			{"GET", "Range", "bytes=90000-"},
+			{"GET", "If-Match", `"9"`},
+			{"GET", "Cache-Control", "no-cache"},
+			{"GET", "Cache-Control", "only-if-cached"},
+			{"GET", "Connection", "X-Hop", "X-Hop", "1"},
+			{"HEAD"},
+			{"OPTIONS"},
+			{"POST"},
+		} {
+			for range 2 {
+				a := in.do(request[0], "/page?b=2&a=1", "", request[1:]...)
+				body := a.body
+				for _, name := range []string{"Date", "Cache-Status"} {
+					a.Header.Del(name)
+				}
+				if boundary, multipart := strings.CutPrefix(a.Header.Get("Content-Type"), "multipart/byteranges; boundary="); multipart {
+					body = strings.ReplaceAll(body, boundary, "boundary")
+					a.Header.Del("Content-Type")
+				}
+				got = append(got, fmt.Sprint(request, a.StatusCode, a.Header, a.ContentLength, body))
+			}
+		}
+		return got
+	}
+	in := start(t, setup{site: block("observe", "key {\nquery sort\n}") + "\n" + site}, o)
+	with, seenWith := ask(in), seen
+	seen = nil
+	in.load(setup{site: site}, o)
+	without := ask(in)
+	for i := range without {
+		if with[i] != without[i] {
+			t.Errorf("the client got\n%s\nand without Larder\n%s", with[i], without[i])
+		}
+		if seenWith[i] != seen[i] {
+			t.Errorf("the origin got\n%s\nand without Larder\n%s", seenWith[i], seen[i])
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"errors"
 	"hash/maphash"
 	"net/http"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -44,6 +46,9 @@ type Observed struct {
 	// empty if they agree.
 	Compared bool
 	Differs  string
+	// Failed says that the origin's answer tells of its failure: what would have been served stands
+	// in for that, and is not wrong because it differs.
+	Failed bool
 	// Bytes is the length of the body that the client got.
 	Bytes int64
 	// Cookies are the names of the request's cookies that the key lacks, if it was compared. They
@@ -74,6 +79,7 @@ var digestSeed = maphash.MakeSeed()
 // comparison compares one body with what is stored.
 type comparison struct {
 	made    bool   // of the header, at least
+	failed  bool   // the origin's answer tells of its failure
 	field   string // what of that differs, or DiffersStatus
 	hashes  bool   // the body is compared too
 	start   int64  // where it begins in the stored one
@@ -103,7 +109,7 @@ func (o *observed) compareWith(stored store.Result, freshness *rfc9111.Freshness
 func (o *observed) compareHeader(status int, h http.Header) {
 	c, e, q := &o.comparison, o.stored.Entry, o.q
 	stored := q.route.evaluated(e).header
-	c.made = true
+	c.made, c.failed = true, q.route.Policy.OriginFailed(status)
 	switch {
 	case status == http.StatusNotModified:
 		c.field = o.fieldThatDiffers(h, true)
@@ -260,11 +266,15 @@ type digesting struct {
 	found *Observed
 }
 
+// run implements task. No panic may leave its goroutine.
 func (d *digesting) run() {
 	c := d.o.q.cache()
-	d.o.tellDigests(d.found, nil)
-	c.comparing.Add(-1)
-	c.release()
+	defer c.release()
+	defer c.comparing.Add(-1)
+	err := guarded(func() error { d.o.tellDigests(d.found, nil); return nil })
+	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
+		d.o.q.route.logPanic("panic while a body was compared", p)
+	}
 }
 
 // tellDigests tells what came of a comparison. known is the stored body's digest, or nil.
@@ -311,7 +321,7 @@ func (o *observed) report(pw *passWriter) *Observed {
 	q, d := o.q, &pw.decision
 	found := &Observed{
 		Route: q.route, Would: d.Outcome, Bypass: d.Bypass, NotStored: d.NotStored, Bytes: q.sent,
-		Authorized: q.authorized,
+		Authorized: q.authorized, Failed: o.comparison.failed,
 	}
 	if q.keyed.Purgeable {
 		found.URL = q.URL()

@@ -58,6 +58,7 @@ type observing struct {
 	would    Outcome
 	compared bool
 	differs  string
+	failed   bool
 }
 
 func (s *observing) run(t *testing.T, h *testHandler, seen *observations) *httptest.ResponseRecorder {
@@ -89,7 +90,7 @@ func (s *observing) run(t *testing.T, h *testHandler, seen *observations) *httpt
 	if len(found) != 1 {
 		t.Fatalf("%d observations of one request", len(found))
 	}
-	if got := found[0]; got.Would != s.would || got.Compared != s.compared || got.Differs != s.differs {
+	if got := found[0]; got.Would != s.would || got.Compared != s.compared || got.Differs != s.differs || got.Failed != s.failed {
 		t.Errorf("would be %v, compared %v, differs %q; want %v, %v, %q",
 			got.Would, got.Compared, got.Differs, s.would, s.compared, s.differs)
 	}
@@ -143,6 +144,11 @@ func TestObserve(t *testing.T) {
 			{answer: answer200("one", "Cache-Control", minute, "Set-Cookie", "a=b", "Alpha", "x"), would: OutcomeHit, compared: true, differs: "Set-Cookie"},
 			{answer: answer200("one"), would: OutcomeHit, compared: true, differs: "Cache-Control"},
 			{answer: answer200("one", "Cache-Control", minute, "Age", "3", "Connection", "close"), would: OutcomeHit, compared: true},
+		}},
+		"a failure": {steps: []observing{
+			{answer: answer200("one", cc...), would: OutcomeMiss},
+			{answer: answerWith(502, "down"), would: OutcomeHit, compared: true, differs: DiffersStatus, failed: true},
+			{answer: answer200("one", cc...), would: OutcomeHit, compared: true},
 		}},
 		"Expires as the lifetime that it gives": {steps: []observing{
 			{answer: answer200("one", "Date", "Sat, 01 Jan 2000 00:00:00 GMT", "Expires", "Sat, 01 Jan 2000 01:00:00 GMT", "Cache-Control", minute), would: OutcomeMiss},

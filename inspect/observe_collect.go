@@ -17,6 +17,7 @@ type Observation struct {
 	Bypass    string // why it would have bypassed
 	NotStored string // why the answer would not have been stored
 	Compared  bool   // the origin's answer, with what would have been served
+	Failed    bool   // the origin's answer tells of its failure
 	Differs   string // "status", "body" or a field's name; empty if they agree
 	Bytes     int64  // of the body
 
@@ -56,6 +57,7 @@ type group struct {
 	bytes, savedBytes int64
 	would             words
 	bypass, notStored words
+	rescued           int64 // failures in place of which something would have been served
 	compared          agreement
 	differs           words
 	withCookie        agreement // of compared: the request, or that for which it was stored, had one
@@ -143,7 +145,10 @@ func (g *group) add(seen *Observation) {
 	g.would.add(seen.Would, 1)
 	g.bypass.add(seen.Bypass, 1)
 	g.notStored.add(seen.NotStored, 1)
-	if seen.Compared {
+	switch {
+	case seen.Compared && seen.Failed && seen.Differs != "":
+		g.rescued++
+	case seen.Compared:
 		g.compare(seen)
 	}
 }
@@ -185,7 +190,7 @@ func (g *group) keepExample(e Example) {
 
 // merge adds what is known of other to g.
 func (g *group) merge(other *group) {
-	g.requests, g.saved = g.requests+other.requests, g.saved+other.saved
+	g.requests, g.saved, g.rescued = g.requests+other.requests, g.saved+other.saved, g.rescued+other.rescued
 	g.bytes, g.savedBytes = g.bytes+other.bytes, g.savedBytes+other.savedBytes
 	for _, w := range []struct{ to, from words }{
 		{g.would, other.would}, {g.bypass, other.bypass}, {g.notStored, other.notStored}, {g.differs, other.differs},

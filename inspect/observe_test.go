@@ -40,10 +40,14 @@ func TestVerdicts(t *testing.T) {
 		verdict          Verdict
 		because, advised string // parts
 	}{
-		"nothing twice":  {[]seen{{miss, "", 3}}, VerdictNothing, "No URL was asked for twice", ""},
-		"all agree":      {[]seen{{miss, "", 1}, {agreeing, "", 9}}, VerdictServe, "Of 10 requests 9 would have been saved, and none of the 9 that were compared differs.", ""},
-		"no lifetime":    {[]seen{{Observation{Would: "miss", NotStored: "no-lifetime"}, "", 9}}, VerdictNothing, "9 answers would not have been stored, mostly because of no-lifetime (9).", "`ttl 10m`"},
-		"bypass":         {[]seen{{Observation{Would: "bypass", Bypass: "method"}, "", 2}}, VerdictNothing, "2 requests would have passed by the cache, mostly because of method (2).", ""},
+		"nothing twice": {[]seen{{miss, "", 3}}, VerdictNothing, "No URL was asked for twice", ""},
+		"all agree":     {[]seen{{miss, "", 1}, {agreeing, "", 9}}, VerdictServe, "Of 10 requests 9 would have been saved, and none of the 9 that were compared differs.", ""},
+		"no lifetime":   {[]seen{{Observation{Would: "miss", NotStored: "no-lifetime"}, "", 9}}, VerdictNothing, "9 answers would not have been stored, mostly because of no-lifetime (9).", "`ttl 10m`"},
+		"bypass":        {[]seen{{Observation{Would: "bypass", Bypass: "method"}, "", 2}}, VerdictNothing, "2 requests would have passed by the cache, mostly because of method (2).", ""},
+		"an outage": {
+			[]seen{{agreeing, "", 5}, {Observation{Would: "hit", Compared: true, Failed: true, Differs: "status"}, "", 2}},
+			VerdictServe, "In place of 2 failures of the origin something stored would have been served.", "",
+		},
 		"a field":        {[]seen{{agreeing, "", 5}, {Observation{Would: "hit", Compared: true, Differs: "X-Request-Id"}, "", 2}}, VerdictCheck, "X-Request-Id 2", "a request id"},
 		"another cookie": {[]seen{{Observation{Would: "hit", Compared: true, Differs: "Set-Cookie"}, "", 2}}, VerdictWrong, "Set-Cookie 2", ""},
 		"by cookie": {

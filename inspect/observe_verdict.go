@@ -24,6 +24,9 @@ type ObservedCounts struct {
 	SavedRequests int64 `json:"saved_requests"`
 	Bytes         int64 `json:"bytes"`
 	SavedBytes    int64 `json:"saved_bytes"`
+	// Rescued requests got a failure of the origin, in place of which something would have been
+	// served. They are not among the compared.
+	Rescued int64 `json:"rescued"`
 	// Compared answers were compared with what would have been served, and Differ of them differ.
 	Compared int64 `json:"compared"`
 	Differ   int64 `json:"differ"`
@@ -89,6 +92,7 @@ func (g *group) counts() ObservedCounts {
 	}
 	return ObservedCounts{
 		Requests: g.requests, Would: would, SavedRequests: g.saved, Bytes: g.bytes, SavedBytes: g.savedBytes,
+		Rescued:  g.rescued,
 		Compared: g.compared.compared, Differ: g.compared.differ,
 	}
 }
@@ -110,6 +114,9 @@ func (g *group) report(name string) ObservedGroup {
 		r.because("Of %s %d would have been saved, and none of the %d that were compared differs.", plural(g.requests, "request"), g.saved, g.compared.compared)
 	default:
 		r.Verdict = VerdictNothing
+	}
+	if g.rescued > 0 {
+		r.because("In place of %s of the origin something stored would have been served.", plural(g.rescued, "failure"))
 	}
 	g.explainNotStored(&r)
 	return r
