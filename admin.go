@@ -74,7 +74,8 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 	return purged, err
 }
 
-// purgeSelected purges by selectors first, so that an entry that is named by its id too counts once.
+// purgeSelected purges by selectors first, so that an entry that is named by its id too counts
+// once.
 func (t adminView) purgeSelected(ctx context.Context, s purge.Selectors, selectors store.Selectors) (purged purge.Purged, err error) {
 	if len(s.IDs) > 0 && t.node != nil {
 		return purge.Purged{}, purge.ErrIDsInFleet

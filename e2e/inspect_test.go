@@ -148,8 +148,8 @@ type detail struct {
 	} `json:"key"`
 }
 
-// TestEntryByID: an id stays that of its response, in memory, on disk and over a reload, and is that
-// of no other one.
+// TestEntryByID: an id stays that of its response, in memory, on disk and over a reload, and is
+// that of no other one.
 func TestEntryByID(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Vary", "Accept-Language", "Surrogate-Key", "t"))
 	s := withDisk(t, block("key {", "query ignore utm_*", "}"))

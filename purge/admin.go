@@ -74,8 +74,8 @@ type Reach struct {
 // not on others.
 var ErrNotEverywhere = errors.New("it holds on this node only")
 
-// ErrIDsInFleet is what Cache.Purge returns for ids in a fleet: other nodes have the responses under
-// ids of their own, or shared, and would bring them back.
+// ErrIDsInFleet is what Cache.Purge returns for ids in a fleet: other nodes have the responses
+// under ids of their own, or shared, and would bring them back.
 var ErrIDsInFleet = errors.New("ids: in a fleet no other node knows the ids of this one; send the URL of the entry")
 
 // withoutNulls makes missing lists empty ones: [] in JSON, not null.

@@ -49,9 +49,10 @@ func (s *Store) Find(e EntryID) (*Item, error) {
 }
 
 // Drop removes stored responses by their ids from both tiers, for good, and returns how many there
-// were; a dry run only counts, and leaves out what others select. Nothing else is removed, and nothing that is being fetched: that will
-// be another response. But a validation that confirms one of them stores nothing. No look-up that
-// starts later finds them. An error that wraps ErrNotDurable says that the file may bring some back.
+// were; a dry run only counts, and leaves out what others select. Nothing else is removed, and
+// nothing that is being fetched: that will be another response. But a validation that confirms one
+// of them stores nothing. No look-up that starts later finds them. An error that wraps
+// ErrNotDurable says that the file may bring some back.
 func (s *Store) Drop(ids []EntryID, dryRun bool, others Selectors) (matched int, err error) {
 	seen, queued := make(map[EntryID]bool), true
 	for _, id := range ids {
