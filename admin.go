@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/dashboard"
@@ -143,6 +144,8 @@ type cacheStats struct {
 	zoneStats
 	Zones  map[string]zoneStats `json:"zones"`
 	Shared *sharedStats         `json:"shared,omitempty"`
+
+	Origins map[string]originStats `json:"origins,omitempty"` // those that have a name
 }
 
 type zoneStats struct {
@@ -180,7 +183,10 @@ func (t adminView) Stats(zone string) any {
 	if zone != "" {
 		return all
 	}
-	return cacheStats{zoneStats: all, Zones: map[string]zoneStats{defaultZone: all}, Shared: t.node.stats()}
+	return cacheStats{
+		zoneStats: all, Zones: map[string]zoneStats{defaultZone: all},
+		Shared: t.node.stats(), Origins: statsOfOrigins(time.Now()),
+	}
 }
 
 // countPurge counts the selectors of a purge by kind.

@@ -125,7 +125,11 @@ func startSite(t *testing.T) (admin, site string) {
 	}
 }
 http://%s {
-	larder
+	larder {
+		origin api {
+			max_concurrent 4
+		}
+	}
 	header Cache-Control "max-age=600"
 	header Surrogate-Key "quickstart <img/src=x/onerror=alert(1)>"
 	respond "It is {time.now.unix_ms} at the origin."

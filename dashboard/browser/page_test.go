@@ -57,7 +57,8 @@ func TestAMissBecomesAHit(t *testing.T) {
 	b.quiet()
 }
 
-// TestWhatALarderTells of a URL: its place in the ranking, what is stored, and why it is a hit.
+// TestWhatALarderTells of a URL: its place in the ranking, what is stored, and why it is a hit. And
+// of an origin that has a name.
 func TestWhatALarderTells(t *testing.T) {
 	admin, site := startSite(t)
 	for range 3 {
@@ -73,6 +74,7 @@ func TestWhatALarderTells(t *testing.T) {
 	b.do(chromedp.KeyEvent(kb.Escape), click(`#entries-table [aria-label="Explain http://`+site+`/a"]`))
 	b.says("#explain-result .verdict", "Hit")
 	b.says("#explain-result details", "method")
+	b.says("#origins", "0 of 4")
 	b.quiet()
 }
 
