@@ -63,14 +63,13 @@ func (w *weights) read(list string) bool {
 }
 
 func readWeighted(member string) (m weighted, ok bool) {
-	semicolon := strings.IndexByte(member, ';')
-	if semicolon < 0 {
-		m = weighted{TrimOWS(member), maxWeight}
+	name, param, has := strings.Cut(member, ";")
+	m = weighted{TrimOWS(name), maxWeight}
+	if !isToken(m.name) || !has {
 		return m, isToken(m.name)
 	}
-	m.name = TrimOWS(member[:semicolon])
-	param := TrimOWS(member[semicolon+1:])
-	if !isToken(m.name) || len(param) < len("q=") || lower(param[0]) != 'q' || param[1] != '=' {
+	param = TrimOWS(param)
+	if len(param) < len("q=") || lower(param[0]) != 'q' || param[1] != '=' {
 		return m, false
 	}
 	m.weight, ok = readWeight(param[len("q="):])
