@@ -148,10 +148,12 @@ func (row *explainRow) do(t *testing.T, in *instance, o *origin) {
 		case "reload":
 			in.load(row.setup(in, rest), o)
 		case "fill":
-			n, _ := strconv.Atoi(rest)
-			for i := range n {
-				in.get("/fill/" + strconv.Itoa(i))
-			}
+			row.fill(t, in)
+		case "until": // a failure counts when the origin has answered nothing for a while
+			eventually(t, rest, func() bool {
+				in.get("/a")
+				return strings.Contains(in.explain(row.question(in)).Verdict, rest)
+			})
 		case "wait":
 			eventually(t, rest, func() bool { return strings.Contains(in.explain(row.question(in)).Verdict, rest) })
 		default:
@@ -169,6 +171,19 @@ func (row *explainRow) do(t *testing.T, in *instance, o *origin) {
 			in.do(verb, rest, body, header...)
 		}
 	}
+}
+
+// fill has the origin asked for others until the request that is explained finds no room any more.
+// Which goes first depends on the hashes of keys, and these on the port.
+func (row *explainRow) fill(t *testing.T, in *instance) {
+	t.Helper()
+	for i := range 1000 {
+		in.get("/fill/" + strconv.Itoa(i))
+		if strings.Contains(in.explain(row.question(in)).Verdict, "evicted") {
+			return
+		}
+	}
+	t.Fatal("nothing is evicted")
 }
 
 // filled fills in where the instance is.
@@ -235,9 +250,57 @@ func (row *explainRow) wants(in *instance, e *explained, o *origin, line string)
 	return false
 }
 
+// told are the beginnings of verdicts, with what Cache-Status then says of a request that is made.
+var told = []struct {
+	verdict string
+	status  *regexp.Regexp
+}{
+	{"Hit: ", regexp.MustCompile(`^Larder; hit; ttl=\d`)},
+	{"Stale hit: ", regexp.MustCompile(`^Larder; hit; ttl=(-|0)`)},
+	{"Revalidation: ", regexp.MustCompile(`^Larder; fwd=(stale|request)`)},
+	{"Miss (hit-for-miss): ", regexp.MustCompile(`^Larder; fwd=miss`)},
+	{"Miss: ", regexp.MustCompile(`^Larder; fwd=(uri-miss|vary-miss|request)|^$`)},
+	{"Bypass: ", regexp.MustCompile(`^Larder; fwd=bypass`)},
+	{"Refused ", regexp.MustCompile(`^$`)},
+	{"Not Larder's: ", regexp.MustCompile(`^$`)},
+}
+
+// compare makes the request that was explained, and holds that it is answered as was said.
+func (row *explainRow) compare(t *testing.T, in *instance, e *explained) {
+	t.Helper()
+	q := row.question(in)
+	path, here := strings.CutPrefix(q["url"].(string), in.url(""))
+	waits := strings.Contains(e.Verdict, "waits for a place") // for as long as the queue lets it
+	if !here || waits || strings.Contains(e.Verdict, "has observe") {
+		return
+	}
+	var header []string
+	for name, value := range q["headers"].(map[string]any) {
+		header = append(header, name, value.(string))
+	}
+	body, _ := q["body"].(string)
+	if length, given := q["headers"].(map[string]any)["Content-Length"]; given {
+		n, _ := strconv.Atoi(length.(string))
+		body = strings.Repeat("x", n)
+	}
+	answer := in.do(q["method"].(string), path, body, header...)
+	for _, rule := range told {
+		if !strings.HasPrefix(e.Verdict, rule.verdict) {
+			continue
+		}
+		// An error that Caddy answers has no Cache-Status.
+		status, failed := answer.cacheStatus(), answer.StatusCode >= http.StatusInternalServerError
+		if !rule.status.MatchString(status) || status == "" && rule.verdict == "Miss: " && !failed {
+			t.Errorf("the request is answered with %d and Cache-Status %q, and explained as\n%s", answer.StatusCode, status, e)
+		}
+		return
+	}
+	t.Errorf("an unknown verdict: %s", e.Verdict)
+}
+
 // TestExplain runs the table of testdata/explain on real routes. Each row is a way not to be a hit,
-// and what is said of it. To say it changes nothing: no count, no line in the log of errors, and
-// nothing is asked of the origin.
+// and what is said of it. To say it changes nothing: no count, and nothing is asked of the origin.
+// The request is made after that, and is answered as was said.
 func TestExplain(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(treeRoot, "testdata", "explain", "*.txt"))
 	if err != nil || len(files) < 40 {
@@ -263,6 +326,7 @@ func TestExplain(t *testing.T) {
 			if n := o.count(); n != asked && !strings.Contains(row.sections["want"], "asked: ") {
 				t.Errorf("the origin has been asked %d times", n-asked)
 			}
+			row.compare(t, in, e)
 		})
 	}
 }
