@@ -158,7 +158,7 @@ func TestReloadKeepsHealth(t *testing.T) {
 	}
 	defer secondGoes()
 	firstGoes()
-	if got := second[0].origin.pooled.budget.Standing(time.Now()); got != origin.Paused {
+	if got := second[0].origin.pooled.budget.Standing(time.Now(), 0); got != origin.Paused {
 		t.Errorf("%s after a reload", got)
 	}
 }

@@ -37,12 +37,12 @@ func TestBodyThatCannotBeRead(t *testing.T) {
 			if err := b.h.ServeHTTP(httptest.NewRecorder(), r, b.next); statusOf(err) != http.StatusBadGateway {
 				t.Errorf("%s: %v", method, err)
 			}
-			if s := b.h.Budget.Standing(time.Now()); s != origin.Admitted {
+			if s := b.h.Budget.Standing(time.Now(), 0); s != origin.Admitted {
 				t.Errorf("after a %s whose body cannot be read the origin is %s", method, s)
 			}
 		}
 		b.send(t.Context(), http.MethodPost, "/")
-		if s := b.h.Budget.Standing(time.Now()); s != origin.Failing {
+		if s := b.h.Budget.Standing(time.Now(), 0); s != origin.Failing {
 			t.Errorf("after a failure of its own the origin is %s", s)
 		}
 	})
@@ -148,7 +148,7 @@ func TestRefreshesOfAHangingOriginAreBounded(t *testing.T) {
 		if n := b.under.Load(); n != 0 {
 			t.Errorf("%d refreshes are still under way", n)
 		}
-		if got := b.h.Budget.Standing(time.Now()); got != origin.Failing {
+		if got := b.h.Budget.Standing(time.Now(), 0); got != origin.Failing {
 			t.Errorf("%v after no answer to %d refreshes", got, maxRefreshes)
 		}
 		b.next = page("stale-while-revalidate=86400")

@@ -137,14 +137,14 @@ func TestEveryWayToTheOriginTakesAPlace(t *testing.T) {
 			t.Helper()
 			before := b.calls.Load()
 			b.next = func(w http.ResponseWriter, r *http.Request) error {
-				if got := b.h.Budget.Standing(time.Now()); got != origin.Busy {
+				if got := b.h.Budget.Standing(time.Now(), 0); got != origin.Busy {
 					t.Errorf("%s: %s while the origin answers", what, got)
 				}
 				return next(w, r)
 			}
 			ask()
 			synctest.Wait()
-			if got := b.h.Budget.Standing(time.Now()); got != origin.Admitted || b.calls.Load()-before != want {
+			if got := b.h.Budget.Standing(time.Now(), 0); got != origin.Admitted || b.calls.Load()-before != want {
 				t.Errorf("%s: %s after %d calls, want %d", what, got, b.calls.Load()-before, want)
 			}
 		}
@@ -218,7 +218,7 @@ func testOutage(t *testing.T, down handlerFunc) {
 	b.next = page("stale-if-error=6000")
 	time.Sleep(35 * time.Second)
 	ask(1, 3)
-	if got := b.h.Budget.Standing(time.Now()); got != origin.Admitted {
+	if got := b.h.Budget.Standing(time.Now(), 0); got != origin.Admitted {
 		t.Errorf("%s after a success", got)
 	}
 	b.get("/b")
@@ -345,7 +345,7 @@ func TestWhatIsAFailure(t *testing.T) {
 					b := newBudgeted(t, origin.Limits{}, tc.next)
 					_ = guarded(func() error { return b.send(t.Context(), method, "/").err })
 					synctest.Wait()
-					if got := b.h.Budget.Standing(time.Now()) == origin.Failing; got != tc.fails {
+					if got := b.h.Budget.Standing(time.Now(), 0) == origin.Failing; got != tc.fails {
 						t.Errorf("failing: %v, want %v", got, tc.fails)
 					}
 				})
@@ -370,7 +370,7 @@ func TestClientThatLeaves(t *testing.T) {
 		if a := <-queued; a.status() != statusClientGone || b.calls.Load() != 1 {
 			t.Errorf("%d after %d calls", a.status(), b.calls.Load())
 		}
-		if got := b.h.Budget.Standing(time.Now()); got != origin.Admitted {
+		if got := b.h.Budget.Standing(time.Now(), 0); got != origin.Admitted {
 			t.Errorf("%s", got)
 		}
 	})
@@ -432,7 +432,7 @@ func TestSuccessIsSeenAtOnce(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
 					b := newBudgeted(t, origin.Limits{}, says(http.StatusBadGateway))
 					b.get("/")
-					if got := b.h.Budget.Standing(time.Now()); got != origin.Failing {
+					if got := b.h.Budget.Standing(time.Now(), 0); got != origin.Failing {
 						t.Fatal(got)
 					}
 					done := make(chan struct{})
@@ -444,7 +444,7 @@ func TestSuccessIsSeenAtOnce(t *testing.T) {
 					over := make(chan *answered, 1)
 					go func() { over <- b.send(t.Context(), method, "/") }()
 					synctest.Wait()
-					if got := b.h.Budget.Standing(time.Now()); got != origin.Admitted {
+					if got := b.h.Budget.Standing(time.Now(), 0); got != origin.Admitted {
 						t.Errorf("%s after the answer has come", got)
 					}
 					close(done)

@@ -485,7 +485,7 @@ func (r *refreshes) end() { r.underWay.Add(-1) }
 // the origin is well. One page that is broken is not asked for again at once, while others are. A
 // failing origin is asked again at the pace of its own back-off.
 func (q *Request) refreshedInVain() bool {
-	if q.route.Budget.Standing(q.now) == origin.Failing {
+	if q.standing() == origin.Failing {
 		return false
 	}
 	age, known := q.cache().refreshBackoff.age(q.hitForMissKey())

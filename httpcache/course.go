@@ -51,7 +51,7 @@ func (q *Request) choose(use rfc9111.Use) way {
 		return way{course: courseStale}
 	case rfc9111.UseRefresh:
 		if q.sharing() != sharingHitForMiss {
-			return way{courseRefresh, q.route.Budget.Standing(q.now)}
+			return way{courseRefresh, q.standing()}
 		}
 		// A refresh brought a response that may not replace it, so it stands in for a failure only.
 		q.forward = rfc9111.ForwardStale

@@ -141,7 +141,7 @@ func (q *Request) knownVariants() string {
 
 // explainOrigin tells how the origin stands, where that decides.
 func (q *Request) explainOrigin() (steps []Step) {
-	if why, left := q.route.Budget.Outlook(q.now); why != origin.Admitted {
+	if why, left := q.route.Budget.Outlook(q.now, q.subject()); why != origin.Admitted {
 		steps = append(steps, Step{Question: "how does the origin stand?", Answer: standingWords(why, left)})
 	}
 	switch q.sharing() {

@@ -55,6 +55,7 @@ type Budget struct {
 	closed      atomic.Bool                  // all places are taken, or requests wait
 	pausedUntil atomic.Int64
 	retryAt     atomic.Int64 // when a probe may go; 0 if the origin is not failing
+	failsOnly   atomic.Uint64
 	failedLast  atomic.Uint64
 	backoff     atomic.Int64
 	// otherAskedAt is when last, during an outage, another subject than failedLast was asked for.
@@ -125,7 +126,7 @@ func (p *Place) Begun() time.Time { return p.begun }
 func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
 	now := time.Now()
 	b.mu.Lock()
-	why := b.obstacle(now, class)
+	why := b.obstacle(now, class, p.Subject)
 	if why == Admitted {
 		b.occupy(p, now, class)
 		b.publish()
@@ -160,14 +161,14 @@ func (b *Budget) Attend(p *Place) {
 	p.uncounted = true
 }
 
-// obstacle returns what keeps a request of the class from going at now.
-func (b *Budget) obstacle(now time.Time, class Class) Why {
+// obstacle returns what keeps a request of the class for the subject from going at now.
+func (b *Budget) obstacle(now time.Time, class Class, subject uint64) Why {
 	switch {
 	case now.Before(b.health.pausedUntil):
 		return Paused
-	case b.health.failing && class == ClassStale:
+	case class == ClassStale && b.health.failsFor(subject):
 		return Failing
-	case b.health.failing && class == ClassRefresh && !b.health.mayProbe(now):
+	case class == ClassRefresh && b.health.failsFor(subject) && !b.health.mayProbe(now):
 		return Failing
 	case b.queue.Len() > 0 || b.full() || b.untilToken(now) > 0:
 		return Busy
@@ -201,7 +202,7 @@ func (b *Budget) occupy(p *Place, now time.Time, class Class) {
 		tokens.AllowN(now, 1)
 	}
 	b.fill(p, now, class)
-	if b.health.failing && class == ClassRefresh {
+	if class == ClassRefresh && b.health.failsFor(p.Subject) {
 		b.health.probe(p, now)
 	}
 }
@@ -282,7 +283,8 @@ func (b *Budget) publish() {
 	if b.health.failing {
 		retryAt = max(1, b.at(b.health.retryAt))
 	}
-	if retryAt != b.retryAt.Load() { // as with each change of the others
+	if retryAt != b.retryAt.Load() || b.health.only != b.failsOnly.Load() { // as with each change of the others
+		b.failsOnly.Store(b.health.only)
 		b.failedLast.Store(b.health.failedLast)
 		b.backoff.Store(int64(b.health.backoff))
 		b.retryAt.Store(retryAt)

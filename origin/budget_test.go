@@ -165,7 +165,7 @@ func TestClientsGoBeforeRefreshes(t *testing.T) {
 		counts := new(count)
 		b := New("", Limits{Rate: Rate{Count: 1, Per: time.Second}, Queue: 10, Wait: time.Minute}, counts)
 		take(t, b, ClassRefresh).Done()
-		if b.Standing(time.Now()) != Busy || b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Busy || b.RefreshDue(time.Now(), 0) {
 			t.Error("not busy when the rate is used up")
 		}
 		expectRefusal(t, b, ClassRefresh, Refresh)
@@ -181,7 +181,7 @@ func TestClientsGoBeforeRefreshes(t *testing.T) {
 		}
 		client.Done()
 		time.Sleep(time.Second)
-		if b.Standing(time.Now()) != Admitted || !b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Admitted || !b.RefreshDue(time.Now(), 0) {
 			t.Error("busy when there is a token")
 		}
 		take(t, b, ClassRefresh).Done()
@@ -335,7 +335,7 @@ func TestAttendedRequestsTakeNoPlace(t *testing.T) {
 		}
 		held := take(t, b, ClassWaiting)
 		attended[0].Failed(0)
-		if got := b.Standing(time.Now()); got != Failing {
+		if got := b.Standing(time.Now(), 0); got != Failing {
 			t.Errorf("after a failure: %v", got)
 		}
 		time.Sleep(time.Second)
@@ -345,12 +345,12 @@ func TestAttendedRequestsTakeNoPlace(t *testing.T) {
 		for _, p := range []*Place{&attended[0], &attended[1], &attended[2], &later} {
 			p.Done()
 		}
-		if got := b.Standing(time.Now()); got != Busy {
+		if got := b.Standing(time.Now(), 0); got != Busy {
 			t.Errorf("with the one place taken: %v", got)
 		}
 		held.Done()
 		take(t, b, ClassWaiting).Done()
-		if got := b.Standing(time.Now()); got != Admitted {
+		if got := b.Standing(time.Now(), 0); got != Admitted {
 			t.Errorf("in the end: %v", got)
 		}
 	})

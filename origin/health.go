@@ -5,6 +5,7 @@ import "time"
 // health is how an origin fares. The Budget's lock guards it.
 type health struct {
 	failing     bool
+	only        uint64 // while failing: the Subject for which alone it counts as failing; 0: for all
 	backoff     time.Duration
 	retryAt     time.Time // while failing: when a probe may go
 	failedLast  uint64    // the Subject of the request whose failure began the outage, or of the last probe
@@ -25,21 +26,30 @@ func (h *health) probe(p *Place, now time.Time) {
 	h.retryAt = now.Add(max(probeTurn, h.backoff))
 }
 
-// failed notes the failure of a request.
-func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Duration) {
+// failsFor reports whether the origin counts as failing for what a subject tells.
+func (h *health) failsFor(subject uint64) bool {
+	return h.failing && (h.only == 0 || h.only == subject)
+}
+
+// failed notes the failure of a request. beside says that others have been answered just now.
+func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Duration, beside bool) {
 	switch {
-	case !h.failing:
-		h.failing, h.backoff, h.failedLast = true, l.BackoffMin, p.Subject
-		h.retryAt = now.Add(h.backoff)
+	case !h.failing, !h.failsFor(p.Subject):
+		*h = health{failing: true, only: p.Subject, backoff: l.BackoffMin, pausedUntil: h.pausedUntil}
 	case h.probing == p: // it has asked again
-		h.probing, h.backoff, h.failedLast = nil, min(2*h.backoff, l.BackoffMax), p.Subject
-		h.retryAt = now.Add(h.backoff)
+		h.probing, h.backoff = nil, min(2*h.backoff, l.BackoffMax)
+	default:
+		h.retryAt = later(h.retryAt, now.Add(retryAfter))
+		return
 	}
-	h.retryAt = later(h.retryAt, now.Add(retryAfter))
-	if l.Pauses && retryAfter > 0 {
-		h.pausedUntil = later(h.pausedUntil, now.Add(retryAfter))
+	h.failedLast, h.retryAt = p.Subject, later(now.Add(h.backoff), now.Add(retryAfter))
+	if !beside {
+		h.only = 0
 	}
 }
+
+// pause notes for how long the origin wants to be left alone.
+func (h *health) pause(until time.Time) { h.pausedUntil = later(h.pausedUntil, until) }
 
 // succeeded ends an outage.
 func (h *health) succeeded() {
@@ -96,23 +106,32 @@ func (p *Place) Failed(retryAfter time.Duration) {
 		b.settle(now)
 		return
 	}
-	b.health.failed(p, &b.limits, now, retryAfter)
+	b.health.failed(p, &b.limits, now, retryAfter, b.answeredJustNow(now))
+	if b.limits.Pauses && retryAfter > 0 {
+		b.health.pause(now.Add(retryAfter))
+	}
 	b.pausedUntil.Store(b.at(b.health.pausedUntil))
 	b.refuseForPause()
 	b.settle(now)
 }
 
 // saysNothing reports whether the failure of a request is no sign of a failing origin: a request
-// that began later has succeeded, or the origin has answered others just now. So a page that is
-// broken, or a client that asks for what does not work, has no other page served stale while the
-// origin is well. That something is stored for the request says nothing else: it may have a field
-// with which the page fails.
+// that began later has succeeded, or others have been answered just now and nothing is known of this
+// one but that it fails. So a page that is broken has no other page served stale while the origin is
+// well. Where a response is stored, the origin counts as failing for that alone: it has worked
+// before, but a client may have sent a field with which it fails.
 func (b *Budget) saysNothing(p *Place, now time.Time) bool {
 	if b.at(p.begun) < b.lastGood.Load() {
 		return true
 	}
-	recent := b.at(now)-b.answeredAt.Load() < int64(b.limits.BackoffMin)
-	return !b.health.failing && recent
+	return p.class == ClassWaiting && !b.health.failsFor(p.Subject) && b.answeredJustNow(now)
+}
+
+// justNow is how long an answer says that the origin is well, and the shortest back-off at most.
+const justNow = time.Second
+
+func (b *Budget) answeredJustNow(now time.Time) bool {
+	return b.at(now)-b.answeredAt.Load() < int64(min(b.limits.BackoffMin, justNow))
 }
 
 // refuseForPause refuses all in the queue whose time ends before the pause does.
@@ -126,18 +145,28 @@ func (b *Budget) refuseForPause() {
 	}
 }
 
-// Standing returns what keeps a request that can do without the origin from it at now, Admitted for
-// nothing. While the origin is paused or failing that takes no lock.
-func (b *Budget) Standing(now time.Time) Why {
+// Standing returns what keeps a request for what the subject tells from the origin at now, if it can
+// do without it: Admitted for nothing. Subject 0 is for requests at large. While the origin is paused
+// or failing that takes no lock.
+func (b *Budget) Standing(now time.Time, subject uint64) Why {
 	switch {
 	case b.at(now) < b.pausedUntil.Load():
 		return Paused
-	case b.retryAt.Load() != 0:
+	case b.failsFor(subject):
 		return Failing
 	case b.mustWait(now):
 		return Busy
 	}
 	return Admitted
+}
+
+// failsFor is health's, without the lock.
+func (b *Budget) failsFor(subject uint64) bool {
+	if b.retryAt.Load() == 0 {
+		return false
+	}
+	only := b.failsOnly.Load()
+	return only == 0 || only == subject
 }
 
 // mustWait reports whether a request would have to wait for a place at now. It takes no lock but that
@@ -152,9 +181,11 @@ func (b *Budget) mustWait(now time.Time) bool {
 // does not stand for the origin. While the origin is paused or failing and no probe is due, it takes
 // no lock.
 func (b *Budget) RefreshDue(now time.Time, subject uint64) bool {
+	if !b.failsFor(subject) {
+		return !b.mustWait(now)
+	}
 	at, due := b.at(now), b.retryAt.Load()
 	switch backoff := b.backoff.Load(); {
-	case due == 0: // the origin is well
 	case subject != b.failedLast.Load():
 		b.otherAskedAt.Store(at)
 	case at-b.otherAskedAt.Load() < 2*backoff:

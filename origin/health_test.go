@@ -2,6 +2,7 @@ package origin
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ func TestBackoff(t *testing.T) {
 		b := New("", Limits{BackoffMin: time.Second, BackoffMax: 5 * time.Second}, nil)
 		fail(t, b, ClassWaiting, 0)
 		for _, backoff := range []time.Duration{1, 2, 4, 5, 5} {
-			if b.Standing(time.Now()) != Failing {
+			if b.Standing(time.Now(), 0) != Failing {
 				t.Fatal("not failing")
 			}
 			expectRefusal(t, b, ClassStale, Failing)
@@ -38,7 +39,7 @@ func TestBackoff(t *testing.T) {
 		}
 		p := take(t, b, ClassWaiting) // one that has nothing else asks all the same
 		p.Succeeded()
-		if b.Standing(time.Now()) != Admitted || !b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Admitted || !b.RefreshDue(time.Now(), 0) {
 			t.Error("still failing after a success")
 		}
 		p.Done()
@@ -99,7 +100,7 @@ func TestOneProbe(t *testing.T) {
 		other.Done()
 		take(t, b, ClassRefresh).Done()
 		probe.Done()
-		if b.Standing(time.Now()) != Admitted {
+		if b.Standing(time.Now(), 0) != Admitted {
 			t.Error("failing")
 		}
 	})
@@ -118,12 +119,12 @@ func TestOldFailure(t *testing.T) {
 		p.Done()
 		hangs.Failed(0)
 		hangs.Done()
-		if b.Standing(time.Now()) != Admitted {
+		if b.Standing(time.Now(), 0) != Admitted {
 			t.Error("failing")
 		}
 		time.Sleep(time.Second)
 		fail(t, b, ClassStale, 0)
-		if b.Standing(time.Now()) != Failing {
+		if b.Standing(time.Now(), 0) != Failing {
 			t.Error("not failing after a failure of now")
 		}
 	})
@@ -142,7 +143,7 @@ func TestBrokenPage(t *testing.T) {
 		well()
 		for range 100 {
 			fail(t, b, ClassWaiting, 0)
-			if b.Standing(time.Now()) != Admitted {
+			if b.Standing(time.Now(), 0) != Admitted {
 				t.Fatal("failing, while other pages are answered")
 			}
 			time.Sleep(500 * time.Millisecond)
@@ -150,7 +151,7 @@ func TestBrokenPage(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		fail(t, b, ClassWaiting, 0)
-		if b.Standing(time.Now()) != Failing {
+		if b.Standing(time.Now(), 0) != Failing {
 			t.Error("not failing, and no page has been answered for a second")
 		}
 		for range 10 { // none of these is the probe
@@ -176,7 +177,7 @@ func TestRetryAfterWithoutPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New("", Limits{}, nil)
 		fail(t, b, ClassWaiting, time.Minute)
-		if b.Standing(time.Now()) != Failing {
+		if b.Standing(time.Now(), 0) != Failing {
 			t.Error("not failing")
 		}
 		take(t, b, ClassWaiting).Done()
@@ -208,7 +209,7 @@ func TestPause(t *testing.T) {
 		if r, ok := errors.AsType[*RefusedError](<-early); !ok || r.Why != Paused || r.RetryAfter != 8*time.Second {
 			t.Errorf("one that waits and cannot wait for the end: %+v", r)
 		}
-		if b.Standing(time.Now()) != Paused || b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Paused || b.RefreshDue(time.Now(), 0) {
 			t.Error("not paused")
 		}
 		expectRefusal(t, b, ClassStale, Paused)
@@ -237,30 +238,99 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// A request that fails while others are answered says nothing of the origin, whatever is stored for
-// it and however long it says to wait. An origin that the operator has named pauses as it says.
+// A request that fails while others are answered says nothing of the origin but for itself, and
+// that only if something is stored for it. An origin that the operator has named pauses as it says.
 func TestFailureBesideSuccess(t *testing.T) {
+	const odd, page = 1, 2
 	for _, class := range []Class{ClassWaiting, ClassStale, ClassRefresh} {
 		for _, tc := range []struct {
 			pauses     bool
 			retryAfter time.Duration
-			want       Why
 		}{
-			{false, 0, Admitted}, {false, time.Minute, Admitted}, {true, 0, Admitted}, {true, time.Minute, Paused},
+			{false, 0},
+			{false, time.Minute},
+			{true, 0},
+			{true, time.Minute},
 		} {
 			synctest.Test(t, func(t *testing.T) {
-				b := New("", Limits{Pauses: tc.pauses}, nil)
+				b := New("", Limits{Pauses: tc.pauses, BackoffMin: time.Hour}, nil)
 				p := take(t, b, ClassWaiting)
 				p.Succeeded()
 				p.Done()
-				time.Sleep(DefaultBackoffMin - 1)
-				fail(t, b, class, tc.retryAfter)
-				if got := b.Standing(time.Now()); got != tc.want {
-					t.Errorf("%v, pauses %v, Retry-After %v: %v, want %v", class, tc.pauses, tc.retryAfter, got, tc.want)
+				time.Sleep(justNow - 1)
+				failing := &Place{Subject: odd}
+				if err := b.Take(t.Context(), failing, class); err != nil {
+					t.Fatal(err)
+				}
+				failing.Failed(tc.retryAfter)
+				failing.Done()
+				want, wantOdd := Admitted, Failing
+				if class == ClassWaiting {
+					wantOdd = Admitted
+				}
+				if tc.pauses && tc.retryAfter > 0 {
+					want, wantOdd = Paused, Paused
+				}
+				got, gotOdd := b.Standing(time.Now(), page), b.Standing(time.Now(), odd)
+				if got != want || gotOdd != wantOdd || b.Standing(time.Now(), 0) != want {
+					t.Errorf("%v, pauses %v, Retry-After %v: %v and for itself %v, want %v and %v", class, tc.pauses, tc.retryAfter, got, gotOdd, want, wantOdd)
+				}
+				if due := b.RefreshDue(time.Now(), page); due != (want == Admitted) {
+					t.Errorf("a refresh of another page is due: %v", due)
 				}
 			})
 		}
 	}
+}
+
+// That an origin fails for one page alone ends with any success, and with a failure of another page
+// it fails for that, or for all where none has been answered meanwhile.
+func TestFailingForOnePageAlone(t *testing.T) {
+	const odd, page, third = 1, 2, 3
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		report := func(subject uint64, ok bool) {
+			t.Helper()
+			p := &Place{Subject: subject}
+			if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
+				t.Fatal(err)
+			}
+			if ok {
+				p.Succeeded()
+			} else {
+				p.Failed(0)
+			}
+			p.Done()
+		}
+		expect := func(want ...uint64) {
+			t.Helper()
+			for _, subject := range []uint64{odd, page, third} {
+				if got := b.Standing(time.Now(), subject) == Failing; got != slices.Contains(want, subject) {
+					t.Errorf("page %d: failing %v", subject, got)
+				}
+			}
+		}
+		report(page, true)
+		time.Sleep(time.Millisecond)
+		report(odd, false)
+		expect(odd)
+		report(third, false)
+		expect(third)
+		time.Sleep(time.Millisecond)
+		report(page, true)
+		expect()
+		report(odd, false)
+		time.Sleep(justNow)
+		report(page, false) // none has been answered for as long
+		expect(odd, page, third)
+		time.Sleep(2 * time.Second)
+		report(third, true)
+		expect()
+		report(odd, false)
+		time.Sleep(DefaultBackoffMin)
+		report(odd, false) // as the probe of its own outage
+		expect(odd, page, third)
+	})
 }
 
 // What has failed probes a back-off later than what else is asked for, and in its turn where it is

@@ -12,7 +12,7 @@ type Load struct {
 
 // Load returns what the origin has taken on at now.
 func (b *Budget) Load(now time.Time) Load {
-	standing := b.Standing(now)
+	standing := b.Standing(now, 0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return Load{Standing: standing, Taken: b.taken, Limit: b.limits.MaxConcurrent, Waiting: b.queue.Len()}
