@@ -11,23 +11,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 
 	"github.com/larder-cache/larder/httpcache"
 )
-
-// writtenFields are the request fields that handlers behind larder write or remove, by the
-// configuration.
-type writtenFields struct {
-	any     bool     // some field's name is known only when a request comes
-	names   []string // fields that may differ for requests that share a key
-	deleted []string // patterns of names, in lower case, that some of such requests may lose
-	alike   []string // fields that are the same for such requests
-}
-
-func (w *writtenFields) has(name string) bool {
-	return w.any || slices.Contains(w.names, name) || len(w.deleted) > 0 && httpcache.MatchesAny(w.deleted, strings.ToLower(name))
-}
 
 // passage follows what stands behind a larder handler in the order of a request. It notes which
 // fields are written on the way, and whether alike for all requests that share a key. A constant is
@@ -37,8 +25,9 @@ func (w *writtenFields) has(name string) bool {
 type passage struct {
 	writtenFields
 	rules     *httpcache.KeyRules
-	chosen    bool // from here on, requests that share a key may have taken different ways
-	rewritten bool // from here on, their URL or Host may differ
+	way       string // a digest of what decides by which way a request comes, and by which URL
+	chosen    bool   // from here on, requests that share a key may have taken different ways
+	rewritten bool   // from here on, their URL or Host may differ
 }
 
 // follow notes one step. A step counts as chosen if something outside of the key decides whether a
@@ -47,6 +36,9 @@ type passage struct {
 func (w *passage) follow(s step) {
 	before, closed := w.chosen, false
 	for _, g := range s.gates {
+		if text := gateText(g); text != "" {
+			w.passed(text)
+		}
 		if !w.admitsAlike(g) {
 			w.chosen = true
 			closed = closed || g.route.Terminal || g.route.Group != ""
@@ -145,12 +137,19 @@ func (w *passage) note(handler caddyhttp.MiddlewareHandler) {
 	case *headers.Handler:
 		w.rewritten = w.rewritten || w.writesHost(h.Request)
 		w.noteFields(h.Request)
+		if host := w.by([]string{"Host"}); host != "" {
+			w.passed(host)
+		}
 	case *reverseproxy.Handler:
 		if h.Headers != nil {
 			w.noteFields(h.Headers.Request)
 		}
+		if fcgi, ok := h.Transport.(*fastcgi.Transport); ok {
+			w.noteVariables(fcgi.EnvVars)
+		}
 	case *rewrite.Rewrite:
 		w.rewritten = w.rewritten || w.chosen || w.rewriteDiffers(h)
+		w.passed(jsonText(h))
 	default:
 		id := moduleID(handler)
 		w.rewritten = w.rewritten || !slices.Contains(goingOn, id) && !slices.Contains(keepingURL, id)
@@ -161,23 +160,31 @@ func (w *passage) noteFields(ops *headers.HeaderOps) {
 	if ops == nil {
 		return
 	}
-	for _, fields := range []http.Header{ops.Add, ops.Set} {
-		for name, values := range fields {
-			w.noteField(name, w.anyDiffers(values))
-		}
+	for _, name := range slices.Sorted(maps.Keys(ops.Add)) {
+		w.noteField(writing{name: name}, "add", ops.Add[name]...)
 	}
-	for name, replacements := range ops.Replace {
-		w.noteField(name, slices.ContainsFunc(replacements, func(r headers.Replacement) bool {
-			return w.anyDiffers([]string{r.Replace, r.Search, r.SearchRegexp})
-		}))
+	for _, name := range slices.Sorted(maps.Keys(ops.Set)) {
+		w.noteField(writing{name: name}, "set", ops.Set[name]...)
 	}
-	// A field that is removed from all requests alike cannot select wrongly.
 	for _, pattern := range ops.Delete {
-		switch {
-		case w.differsByClient(pattern) || w.chosen && strings.Contains(pattern, "{"):
-			w.any = true
-		case w.chosen:
-			w.deleted = append(w.deleted, strings.ToLower(pattern))
+		w.noteField(writing{name: pattern, removes: true}, "delete")
+	}
+	for _, name := range slices.Sorted(maps.Keys(ops.Replace)) {
+		var texts []string
+		for _, r := range ops.Replace[name] {
+			texts = append(texts, r.Replace, r.Search, r.SearchRegexp)
+		}
+		w.noteField(writing{name: name}, "replace", texts...)
+	}
+}
+
+// noteVariables adds the variables of FastCGI that stand for request fields. What the configuration
+// sets goes before what the client sends.
+func (w *passage) noteVariables(variables map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		field, ofField := strings.CutPrefix(name, "HTTP_")
+		if ofField || name == "CONTENT_TYPE" || name == "CONTENT_LENGTH" {
+			w.noteField(writing{name: field, variable: true}, "env", variables[name])
 		}
 	}
 }
@@ -189,20 +196,18 @@ func (w *passage) writesHost(ops *headers.HeaderOps) bool {
 	return alone.has("Host")
 }
 
-// noteField adds a field that is written. differs says that its value may differ for requests that
-// share a key.
-func (w *passage) noteField(name string, differs bool) {
-	differs = differs || w.chosen || w.differsByClient(name)
-	open := name == "*" || strings.Contains(name, "{")
-	switch name = http.CanonicalHeaderKey(name); {
-	case open && differs:
-		w.any = true
-	case differs:
-		w.names = append(w.names, name)
-	default:
-		w.alike = append(w.alike, name)
+// noteField adds what is done to a field with texts.
+func (w *passage) noteField(f writing, how string, texts ...string) {
+	f.differs = w.chosen || w.differsByClient(f.name) || w.anyDiffers(texts)
+	f.setName(expandedAlike(f.name))
+	if !f.differs {
+		f.mark = digest(append([]string{w.way, how, f.name}, texts...)...)
 	}
+	w.writings = append(w.writings, f)
 }
+
+// passed adds what the mark of everything that follows depends on.
+func (w *passage) passed(text string) { w.way = digest(w.way, text) }
 
 // keyedPlaceholders have values that are in every key, or the same for all requests. A field that
 // is made of them and of constants is the same for all requests that share a key.
@@ -252,8 +257,7 @@ func (w *passage) anyDiffers(texts []string) bool {
 // rewrite's JSON, which has all of them.
 func (w *passage) rewriteDiffers(h *rewrite.Rewrite) bool {
 	var parts any
-	encoded, err := json.Marshal(h)
-	return err != nil || json.Unmarshal(encoded, &parts) != nil || w.partDiffers(parts)
+	return json.Unmarshal([]byte(jsonText(h)), &parts) != nil || w.partDiffers(parts)
 }
 
 func (w *passage) partDiffers(part any) bool {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/fcgi"
 	"strings"
 	"testing"
 
@@ -106,6 +107,129 @@ func TestVaryOnWhatIsWrittenForSome(t *testing.T) {
 				if strings.Contains(a.cacheStatus(), "stored") || a.isHit() {
 					t.Errorf("%q %q", a.body, a.cacheStatus())
 				}
+			}
+		})
+	}
+}
+
+// handles is a site of two handles, each with a larder and what it has behind that. The first is for
+// staff.
+func handles(staff, guests string) string {
+	return "@staff header_regexp Cookie staff=1\nhandle @staff {\nroute {\nlarder\n" + staff + "\n}\n}\nhandle {\nroute {\nlarder\n" + guests + "\n}\n}"
+}
+
+// proxyThat is a reverse_proxy with options.
+func proxyThat(options ...string) string {
+	return "reverse_proxy {{origin}} {\n" + strings.Join(options, "\n") + "\n}"
+}
+
+// twoHandlers are two handles of one URL that write otherwise behind Larder. What the client sends
+// is the same.
+var twoHandlers = []struct{ name, staff, guests, toStaff, toGuests string }{
+	{"two constants", proxyThat("header_up X-Role staff"), proxyThat("header_up X-Role guest"), "staff", "guest"},
+	{"the second writes nothing", proxyThat("header_up X-Role staff"), proxyThat(), "staff", "any"},
+	{"the first writes nothing", proxyThat(), proxyThat("header_up X-Role guest"), "any", "guest"},
+	{"one removes it", proxyThat("header_up -X-Role"), proxyThat(), "", "any"},
+	{"one removes it by a pattern", proxyThat("header_up -X-R*"), proxyThat(), "", "any"},
+	{"one adds to it", proxyThat("header_up +X-Role staff"), proxyThat(), "any", "any"},
+	{"two replacements", proxyThat("header_up X-Role any staff"), proxyThat("header_up X-Role any guest"), "staff", "guest"},
+	{"in another order", proxyThat("header_up X-Role n m", "header_up X-Role m n"), "request_header X-Role m n\n" + proxyThat("header_up X-Role n m"), "any", "amy"},
+	{"by another path", "handle /X-* {\nrequest_header X-Role staff\n}\n" + proxyThat(), "handle /Y-* {\nrequest_header X-Role staff\n}\n" + proxyThat(), "staff", "any"},
+	{"behind another path of the same group", "handle /X-* {\nrequest_header X-Role staff\n}\n" + proxyThat(), "handle /X-Role {\nrequest_header X-Other a\n}\nhandle /X-* {\nrequest_header X-Role staff\n}\n" + proxyThat(), "staff", "any"},
+	{"behind another rewrite", "rewrite * /X-Role?staff\n" + proxyThat("header_up X-Role {uri}"), "rewrite * /X-Role?guest\n" + proxyThat("header_up X-Role {uri}"), "/X-Role?staff", "/X-Role?guest"},
+	{"behind another Host", "request_header Host staff.example\n" + proxyThat("header_up X-Role {host}"), "request_header Host guest.example\n" + proxyThat("header_up X-Role {host}"), "staff.example", "guest.example"},
+}
+
+// TestVaryOnWhatTwoHandlersWrite is the exchange in which guests got the page of staff although the
+// origin told them apart: by a constant that each of two handlers of one URL writes for all who come
+// to it.
+func TestVaryOnWhatTwoHandlersWrite(t *testing.T) {
+	for _, tc := range twoHandlers {
+		t.Run(tc.name, func(t *testing.T) {
+			in := start(t, setup{site: handles(tc.staff, tc.guests)}, newOrigin(t, varying))
+			for i := range 2 {
+				staff, guest := in.get("/X-Role", "X-Role", "any", "Cookie", "staff=1"), in.get("/X-Role", "X-Role", "any")
+				if staff.body != "X-Role: "+tc.toStaff || guest.body != "X-Role: "+tc.toGuests {
+					t.Errorf("staff get %q, guests %q; want %q, %q", staff.body, guest.body, tc.toStaff, tc.toGuests)
+				}
+				if i == 1 && (!staff.isHit() || !guest.isHit()) {
+					t.Errorf("not kept beside each other: %q, %q", staff.cacheStatus(), guest.cacheStatus())
+				}
+			}
+		})
+	}
+}
+
+// TestVaryOnWhatAReloadWrites: a constant that has changed selects nothing of before. One that has
+// not does, whatever else has changed.
+func TestVaryOnWhatAReloadWrites(t *testing.T) {
+	t.Setenv("LARDER_TEST_ROLE", "one")
+	o := newOrigin(t, varying)
+	site := func(constant string) setup { return setup{site: "larder\n" + proxyThat("header_up X-Role "+constant)} }
+	in := start(t, site("one"), o)
+	in.get("/X-Role").want(t, 200, "X-Role: one", "Larder; fwd=uri-miss; stored")
+	in.load(site("two"), o)
+	in.get("/X-Role").want(t, 200, "X-Role: two", "Larder; fwd=vary-miss; stored")
+	in.load(setup{site: "header X-Front a\nlarder\n" + proxyThat("header_up X-Role one", "header_up X-Other {remote_host}")}, o)
+	if a := in.get("/X-Role"); a.body != "X-Role: one" || !a.isHit() {
+		t.Errorf("%q %q", a.body, a.cacheStatus())
+	}
+	in.load(site("{env.LARDER_TEST_ROLE}"), o)
+	in.get("/X-Role").want(t, 200, "X-Role: one", "")
+	t.Setenv("LARDER_TEST_ROLE", "three")
+	in.load(setup{site: "header X-Front b\n" + site("{env.LARDER_TEST_ROLE}").site}, o)
+	in.get("/X-Role").want(t, 200, "X-Role: three", "")
+}
+
+// TestVaryOnWhatTwoHandlersWriteForFollowers: who waits for the fetch of the other handler gets an
+// answer of its own.
+func TestVaryOnWhatTwoHandlersWriteForFollowers(t *testing.T) {
+	g := newGate(t, func(w http.ResponseWriter, v *visit) { varying(w, v.Request) })
+	in := start(t, setup{site: handles(proxyThat("header_up X-Role staff"), proxyThat("header_up X-Role guest"))}, g.origin)
+	staff := gather(t, in, 1, http.MethodGet, "/X-Role", func(int) []string { return []string{"Cookie", "staff=1"} })
+	first := g.next(t, 1)
+	guests := gather(t, in, 2, http.MethodGet, "/X-Role", nil)
+	parked(t, 3)
+	open(first...)
+	open(g.next(t, 1)...)
+	staff.all()[0].want(t, 200, "X-Role: staff", "")
+	for _, guest := range guests.all() {
+		guest.want(t, 200, "X-Role: guest", "")
+	}
+	settled(t, in)
+}
+
+// TestVaryOnAVariableOfFastCGI is the exchange in which a guest got a member's page: php_fastcgi's
+// `env` goes before the field of the client.
+func TestVaryOnAVariableOfFastCGI(t *testing.T) {
+	app, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = app.Close() })
+	go func() { _ = fcgi.Serve(app, http.HandlerFunc(varying)) }() // until it is closed
+	for _, tc := range []struct {
+		name, env, path     string
+		toMember, toGuest   string
+		storesNone, isAlike bool
+	}{
+		{"by the client", "HTTP_X_ROLE {http.request.cookie.role}", "/X-Role", "member", "", true, false},
+		{"another field of the same variable", "HTTP_X_ROLE {http.request.cookie.role}", "/X_Role", "", "", true, false},
+		{"the content type", "CONTENT_TYPE {http.request.cookie.role}", "/Content-Type", "member", "", true, false},
+		{"a constant", "HTTP_X_ROLE all", "/X-Role", "all", "all", false, true},
+		{"another field", "HTTP_X_OTHER {http.request.cookie.role}", "/X-Role", "", "", false, true},
+		{"no field", "ROLE {http.request.cookie.role}", "/ROLE", "", "", false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			site := "larder\nreverse_proxy " + app.Addr().String() + " {\ntransport fastcgi {\nenv " + tc.env + "\n}\n}"
+			in := start(t, setup{site: site}, newOrigin(t, varying))
+			member, guest := in.get(tc.path, "Cookie", "role=member"), in.get(tc.path)
+			field := strings.TrimPrefix(tc.path, "/")
+			if member.body != field+": "+tc.toMember || guest.body != field+": "+tc.toGuest {
+				t.Errorf("a member gets %q, a guest %q", member.body, guest.body)
+			}
+			if stored := strings.Contains(member.cacheStatus(), "stored"); stored == tc.storesNone || guest.isHit() != tc.isAlike {
+				t.Errorf("a member %q, a guest %q", member.cacheStatus(), guest.cacheStatus())
 			}
 		})
 	}

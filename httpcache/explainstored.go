@@ -77,9 +77,13 @@ func variantWords(v *store.Variant) string {
 	if isVaryIgnored(v) {
 		return "that for all requests: Vary is ignored"
 	}
-	words := make([]string, len(v.Names))
-	for i, name := range v.Names {
-		words[i] = fmt.Sprintf("%s: %q", name, v.Values[i])
+	names, values, written := fieldsOfVariant(v)
+	words := make([]string, len(names))
+	for i, name := range names {
+		words[i] = fmt.Sprintf("%s: %q", name, values[i])
+	}
+	if written != "" {
+		words = append(words, "by what handlers behind larder write (mark "+written+")")
 	}
 	return strings.Join(words, ", ")
 }

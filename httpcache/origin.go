@@ -54,13 +54,16 @@ type OriginRequest interface {
 }
 
 // Behind tells what the handlers behind the cache do to requests. Where one writes a field, the
-// cache sees another value than the origin, so no response can be selected by it.
+// cache sees another value than the origin, so no response can be selected by that.
 type Behind interface {
 	// Sees reports whether the origin sees a field of r as the cache does, which has these lines of
 	// it.
 	Sees(r *http.Request, name string, lines []string) bool
 	// WritesAlike reports whether a field is written, and alike for all requests with one key.
 	WritesAlike(r *http.Request, name string) bool
+	// Written returns a text that is equal where the same is done to the named fields, alike for all
+	// requests with one key. It is empty where nothing is.
+	Written(r *http.Request, names []string) string
 }
 
 // nothingKnown is the Behind of a Route that has none. It assumes the fields that proxies write.
@@ -71,6 +74,8 @@ func (nothingKnown) Sees(_ *http.Request, name string, _ []string) bool {
 }
 
 func (nothingKnown) WritesAlike(*http.Request, string) bool { return false }
+
+func (nothingKnown) Written(*http.Request, []string) string { return "" }
 
 // Error is a failure with the status that the client gets for it. It is the cache's own, or one
 // that handlers return in place of a response.

@@ -109,6 +109,9 @@ func isPreferred(older, newer *store.Variant) bool {
 // covers reports whether every request that selects the older response selects the newer one too.
 // If only the older was selected by Accept-Encoding, it is still preferred to the newer.
 func covers(newer, older *store.Variant) bool {
+	if !writtenAlike(newer, older) {
+		return false
+	}
 	for i, name := range newer.Names {
 		j, common := slices.BinarySearch(older.Names, name)
 		if !common || newer.Values[i] != older.Values[j] {
@@ -214,6 +217,9 @@ func askedBefore(e *store.Entry, at time.Time) bool {
 // overlap reports whether a request may select both variants. By Accept-Encoding it may, as a coded
 // response suits all requests that name its coding.
 func overlap(a, b *store.Variant) bool {
+	if !writtenAlike(a, b) {
+		return false
+	}
 	for i, name := range a.Names {
 		j, common := slices.BinarySearch(b.Names, name)
 		if common && name != "Accept-Encoding" && a.Values[i] != b.Values[j] {

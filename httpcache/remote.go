@@ -117,7 +117,9 @@ func (x *Fetch) leaseKey(known *store.Variant) store.Key {
 	if len(names) == 0 {
 		return x.lease
 	}
-	return variantKey(x.lease, names, variantValues(names, x.clientHeader))
+	names = varyNamesOf(names)
+	names, values := x.route.withWritten(x.request(), names, variantValues(names, x.clientHeader))
+	return variantKey(x.lease, names, values)
 }
 
 // wholeBodyMax is the size up to which a body of another machine's is read whole before it is used.

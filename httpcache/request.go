@@ -319,9 +319,9 @@ func (q *Request) flightKeyFor(varyNames []string) store.Key {
 	if class == ordinary && q.hops == 0 && len(varyNames) == 0 {
 		return q.key
 	}
-	names := append([]string{class}, varyNames...)
-	values := append([]string{strconv.Itoa(int(q.hops))}, rfc9111.VariantValues(varyNames, q.r.Header)...)
-	return variantKey(q.key, names, values)
+	names := varyNamesOf(varyNames)
+	names, values := q.route.withWritten(q.r, names, rfc9111.VariantValues(names, q.r.Header))
+	return variantKey(q.key, append([]string{class}, names...), append([]string{strconv.Itoa(int(q.hops))}, values...))
 }
 
 // ordinary is the class of requests whose responses may be for all clients.

@@ -192,10 +192,7 @@ func (q *Request) storedFor(key store.Key) store.Result {
 
 // selects scores a variant by RFC 9111 4.1.
 func (q *Request) selects(v *store.Variant) int {
-	if !isVaryIgnored(v) && !q.seesAll(v.Names) {
-		return 0
-	}
-	return q.route.variantScore(v, q.r.Header)
+	return q.route.variantScore(v, q.r, q.r.Header)
 }
 
 // fetchAlone asks the origin for a request that waits for no other. Without a stored response the

@@ -13,6 +13,45 @@ import (
 // same one for clients that the origin tells apart. No response can be selected by such a field. So
 // a Vary that names it counts as `Vary: *`: when a response is stored, at look-up, and for requests
 // that wait. Behind tells which fields these are.
+//
+// What is written alike for all requests with one key selects, as the client's own value does. But
+// another handler of the same URL may write otherwise, or nothing, and so may this one after a
+// reload: `header_up X-Lang de` in one `handle`, and `header_up X-Lang fr` in the next. So what is
+// written to the fields of a Vary stands in the variant as well, under a name of its own.
+
+// writtenName is that name. No field has it, and it sorts before all that do.
+const writtenName = " written"
+
+// fieldsOfVariant returns the fields by which a variant selects, and what was written to them.
+func fieldsOfVariant(v *store.Variant) (names, values []string, written string) {
+	if names, values = v.Names, v.Values; len(names) > 0 && names[0] == writtenName {
+		return names[1:], values[1:], values[0]
+	}
+	return names, values, ""
+}
+
+// varyNamesOf returns the names of a variant that are those of fields.
+func varyNamesOf(names []string) []string {
+	names, _, _ = fieldsOfVariant(&store.Variant{Names: names, Values: names})
+	return names
+}
+
+// withWritten adds what is written to the named fields of r to the names and values by which it
+// selects.
+func (rt *Route) withWritten(r *http.Request, names, values []string) (allNames, allValues []string) {
+	written := rt.Behind.Written(r, names)
+	if written == "" {
+		return names, values
+	}
+	return append([]string{writtenName}, names...), append([]string{written}, values...)
+}
+
+// writtenAlike reports whether the same was written to the fields of two variants.
+func writtenAlike(a, b *store.Variant) bool {
+	_, _, one := fieldsOfVariant(a)
+	_, _, other := fieldsOfVariant(b)
+	return one == other
+}
 
 // varyIgnored is the variant of a response whose Vary was ignored. It matches every request at
 // routes that ignore Vary, and none at other routes, as with `Vary: *`.
@@ -29,10 +68,8 @@ func (x *Fetch) variant(header http.Header) store.Variant {
 		}
 		return store.Variant{}
 	}
-	return store.Variant{
-		Names: names, Values: variantValues(names, x.clientHeader),
-		Coding: rfc9111.ContentCoding(header),
-	}
+	names, values := x.route.withWritten(x.request(), names, variantValues(names, x.clientHeader))
+	return store.Variant{Names: names, Values: values, Coding: rfc9111.ContentCoding(header)}
 }
 
 // renewedVariant returns what selects a stored response after a 304 has updated its header. Where
@@ -47,28 +84,33 @@ func (x *Fetch) renewedVariant(header http.Header) store.Variant {
 	return x.variant(header)
 }
 
-// variantScore tells how well a variant suits a request with this header, 0 for not at all.
-func (rt *Route) variantScore(v *store.Variant, header http.Header) int {
-	if !isVaryIgnored(v) {
-		return rfc9111.VariantScore(v.Names, v.Values, v.Coding, header)
+// variantScore tells how well a variant suits a request that had this header when it came, 0 for
+// not at all.
+func (rt *Route) variantScore(v *store.Variant, r *http.Request, header http.Header) int {
+	if isVaryIgnored(v) {
+		if rt.Policy.Ignores("Vary") {
+			return 1
+		}
+		return 0
 	}
-	if rt.Policy.Ignores("Vary") {
-		return 1
+	names, values, written := fieldsOfVariant(v)
+	if len(names) > 0 {
+		for _, name := range names {
+			if !rt.Behind.Sees(r, name, header[name]) {
+				return 0
+			}
+		}
+		if rt.Behind.Written(r, names) != written {
+			return 0
+		}
 	}
-	return 0
+	return rfc9111.VariantScore(names, values, v.Coding, header)
 }
 
 // selector returns a function that scores variants for a request that had this header when it came.
 // By now handlers may have rewritten it.
 func (rt *Route) selector(r *http.Request, header http.Header) func(*store.Variant) int {
-	return func(v *store.Variant) int {
-		for _, name := range v.Names {
-			if !rt.Behind.Sees(r, name, header[name]) {
-				return 0
-			}
-		}
-		return rt.variantScore(v, header)
-	}
+	return func(v *store.Variant) int { return rt.variantScore(v, r, header) }
 }
 
 // seesAll reports whether the origin sees all fields by which a response is selected as the cache
