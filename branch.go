@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/larder-cache/larder/httpcache"
 )
 
 // The routes of handle_response answer a request by what a response to it says: its status, its
@@ -25,47 +27,102 @@ import (
 
 // branch names the routes for responses that a handler stands in, in the form of Identity.Branch.
 type branch struct {
-	handler caddyhttp.MiddlewareHandler
-	known   atomic.Pointer[string]
+	handler *Handler
+	known   atomic.Pointer[standing]
+}
+
+// standing is what the configuration says of where a handler stands.
+type standing struct {
+	name   string
+	fronts []*Handler // larder handlers that a request may pass before it, and that take tags out
+	inner  *httpcache.Route
+	noted  bool // another larder handler may follow
 }
 
 // of returns the branch of a request, empty for the first handler in the main routes.
 func (b *branch) of(r *http.Request) string {
-	name := b.name(r)
-	if name == "" {
+	s := b.standing(r)
+	if s.name == "" {
 		return ""
 	}
-	return name + statusOfResponse(r)
+	return s.name + statusOfResponse(r)
 }
 
-// name is what the configuration says of the branch. It is made at the first request, because the
-// routes of the server are complete by then.
-func (b *branch) name(r *http.Request) string {
+// standing returns what the configuration says. It is made at the first request, because the routes
+// of the server are complete by then.
+func (b *branch) standing(r *http.Request) *standing {
 	if known := b.known.Load(); known != nil {
-		return *known
+		return known
 	}
 	server := serverOf(r)
 	if server == nil {
-		return ""
+		return new(standing)
 	}
 	places := placesIn(server)
-	name := branchIn(places, b.handler)
-	if n := inFront(places, b.handler); n > 0 {
-		name += "behind " + strconv.Itoa(n) + "\n"
+	s := &standing{name: branchIn(places, b.handler)}
+	fronts := inFront(places, b.handler)
+	if n := len(fronts); n > 0 {
+		s.name += "behind " + strconv.Itoa(n) + "\n"
 	}
-	b.known.Store(&name)
-	return name
+	s.setInner(b.handler.route, fronts)
+	for _, p := range places {
+		s.noted = s.noted || p.handler == caddyhttp.MiddlewareHandler(b.handler) &&
+			slices.ContainsFunc(p.after, func(s step) bool { return isLarder(s.handler) })
+	}
+	b.known.Store(s)
+	return s
 }
 
-// inFront is how many other larder handlers a request may pass before this one.
-func inFront(places []place, handler caddyhttp.MiddlewareHandler) int {
+// A larder handler behind another one leaves the fields that carry tags to that one: otherwise it
+// would store the response without them, and a purge by tag would leave it there. The one in front
+// takes them out, unless it is to keep them.
+
+// passedVar is the var of a request that lists the larder handlers that it has passed.
+const passedVar = "larder.passed"
+
+// setInner makes the route for requests that have passed a larder handler in front. It keeps the
+// fields that each of these takes out.
+func (s *standing) setInner(own *httpcache.Route, fronts map[caddyhttp.MiddlewareHandler]bool) {
+	if own == nil {
+		return
+	}
+	keep := slices.Clone(own.Tags.From)
+	for front := range fronts {
+		if h, ok := front.(*Handler); ok && h.route != nil && !h.route.Observe {
+			s.fronts = append(s.fronts, h)
+			keep = slices.DeleteFunc(keep, func(name string) bool { return !slices.Contains(h.route.Tags.From, name) })
+		}
+	}
+	if len(s.fronts) > 0 && len(keep) > 0 {
+		s.inner = own.KeepingTags(keep)
+	}
+}
+
+// routeFor returns the route that answers a request, which passes h now.
+func (h *Handler) routeFor(r *http.Request) *httpcache.Route {
+	s := h.branch.standing(r)
+	if s.inner == nil && !s.noted {
+		return h.route
+	}
+	passed, _ := caddyhttp.GetVar(r.Context(), passedVar).([]*Handler)
+	if s.noted {
+		caddyhttp.SetVar(r.Context(), passedVar, append(slices.Clip(passed), h))
+	}
+	if s.inner != nil && slices.ContainsFunc(passed, func(front *Handler) bool { return slices.Contains(s.fronts, front) }) {
+		return s.inner
+	}
+	return h.route
+}
+
+// inFront are the other larder handlers that a request may pass before this one.
+func inFront(places []place, handler caddyhttp.MiddlewareHandler) map[caddyhttp.MiddlewareHandler]bool {
 	front := make(map[caddyhttp.MiddlewareHandler]bool)
 	for _, p := range places {
 		if p.handler != handler && slices.ContainsFunc(p.after, func(s step) bool { return s.handler == handler }) {
 			front[p.handler] = true
 		}
 	}
-	return len(front)
+	return front
 }
 
 // branchIn names the branch of a handler. One in a named route may stand in several, and wherever

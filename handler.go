@@ -26,7 +26,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serve answers a request of which the caller may have the story explained.
 func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request) error {
 	delete(r.Header, debugField)
-	return toCaddy(h.route.Serve(&c.Request, w, r, identify(r, h.server(), h.branch(r)), c))
+	return toCaddy(h.routeFor(r).Serve(&c.Request, w, r, identify(r, h.server(), h.branch.of(r)), c))
 }
 
 // clientRequest is a client's request as Caddy and the cache know it. It implements

@@ -10,7 +10,6 @@ package larder
 
 import (
 	"fmt"
-	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -43,8 +42,8 @@ type Handler struct {
 	cfg.HandlerConfig
 
 	app    *App
-	server func() string                // the name of the server that it belongs to
-	branch func(r *http.Request) string // the routes for responses that it stands in
+	server func() string // the name of the server that it belongs to
+	branch *branch       // the routes for responses that it stands in
 	route  *httpcache.Route
 	origin *originClaim // nil unless it has a name
 	logger *zap.Logger
@@ -71,7 +70,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	h.server, h.branch = h.app.nameServer(server), (&branch{handler: h}).of
+	h.server, h.branch = h.app.nameServer(server), &branch{handler: h}
 	if h.MaxBody > h.app.MaxBody {
 		h.logger.Warn("max_body of the directive is larger than that of the global option, "+
 			"which holds: raise that one",

@@ -98,7 +98,8 @@ func (w *writtenFields) has(name string) bool {
 	return false
 }
 
-// by returns the marks of what is done alike to any of the fields, in the order in which it is done.
+// by returns the marks of what is done alike to any of the fields, in the order in which it is
+// done.
 func (w *writtenFields) by(names []string) (marks string) {
 	for i := range w.writings {
 		if f := &w.writings[i]; !f.differs && slices.ContainsFunc(names, f.isOf) {
@@ -111,8 +112,8 @@ func (w *writtenFields) by(names []string) (marks string) {
 // expandedAlike replaces the placeholders that have one value for all requests.
 func expandedAlike(text string) string { return caddy.NewReplacer().ReplaceKnown(text, "") }
 
-// digest returns a short text that is equal for equal texts. Of a placeholder that has one value for
-// all requests, as `{env.LANG}` has, that value counts.
+// digest returns a short text that is equal for equal texts. Of a placeholder that has one value
+// for all requests, as `{env.LANG}` has, that value counts.
 func digest(texts ...string) string {
 	hash := sha256.New()
 	for _, text := range texts {

@@ -95,6 +95,51 @@ func TestKeepHeaders(t *testing.T) {
 	}
 }
 
+// TestTagsReachALarderInFront is the purge by tag that left the page in the larder handler in
+// front, to which the one behind it gave the page without its tags. Clients get them from neither.
+func TestTagsReachALarderInFront(t *testing.T) {
+	for _, tc := range []struct {
+		name, front, inner string
+		matched            int
+		fields             string // that clients get
+	}{
+		{"in front", "larder", "larder", 2, "b"},
+		{"in front for some", "@some header X-Front 1\nlarder @some", "larder", 2, "b"},
+		{"in front, with other fields", block("tags {\nfrom Surrogate-Key\n}"), block("tags {\nfrom X-Tags Surrogate-Key\n}"), 2, ""},
+		{"in front, with no field of these", block("tags {\nfrom X-Page\n}"), block("tags {\nfrom X-Tags Surrogate-Key\n}"), 1, ""},
+		{"in front, keeping them", block("tags {\nfrom Surrogate-Key X-Tags\nkeep_headers\n}"), block("tags {\nfrom X-Tags Surrogate-Key\n}"), 2, "a b"},
+		{"in front, observing", block("observe"), block("tags {\nfrom X-Tags Surrogate-Key\n}"), 1, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Surrogate-Key", "a", "X-Tags", "b"))
+			in := start(t, setup{site: "route {\n" + tc.front + "\nheader X-Between 1\n" + tc.inner + "\nreverse_proxy {{origin}}\n}"}, o)
+			ask := func(path string, header ...string) *answer {
+				t.Helper()
+				a := in.get(path, header...)
+				if got := strings.TrimSpace(a.Header.Get("Surrogate-Key") + " " + a.Header.Get("X-Tags")); got != tc.fields {
+					t.Errorf("%s: a client gets %q, want %q", a.cacheStatus(), got, tc.fields)
+				}
+				return a
+			}
+			if strings.Contains(tc.name, "some") { // and not for this one
+				ask("/")
+				ask("/")
+				ask("/", "Cache-Control", "no-cache")
+			}
+			ask("/", "X-Front", "1")
+			ask("/", "X-Front", "1")
+			ask("/", "Cache-Control", "no-store", "X-Front", "1")
+			asked := o.count()
+			if n := in.purge(`{"tags":["a"]}`); n != tc.matched {
+				t.Errorf("a purge of the tag matches %d, want %d", n, tc.matched)
+			}
+			if ask("/", "X-Front", "1"); tc.matched == 2 && o.count() != asked+1 {
+				t.Error("the page is still there after the purge")
+			}
+		})
+	}
+}
+
 // TestTagsAreStrippedFromWhatIsNotStored: a client must not learn them there either.
 func TestTagsAreStrippedFromWhatIsNotStored(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "no-store", "Surrogate-Key", "a"))

@@ -112,8 +112,8 @@ func TestVaryOnWhatIsWrittenForSome(t *testing.T) {
 	}
 }
 
-// handles is a site of two handles, each with a larder and what it has behind that. The first is for
-// staff.
+// handles is a site of two handles, each with a larder and what it has behind that. The first is
+// for staff.
 func handles(staff, guests string) string {
 	return "@staff header_regexp Cookie staff=1\nhandle @staff {\nroute {\nlarder\n" + staff + "\n}\n}\nhandle {\nroute {\nlarder\n" + guests + "\n}\n}"
 }
@@ -141,8 +141,8 @@ var twoHandlers = []struct{ name, staff, guests, toStaff, toGuests string }{
 }
 
 // TestVaryOnWhatTwoHandlersWrite is the exchange in which guests got the page of staff although the
-// origin told them apart: by a constant that each of two handlers of one URL writes for all who come
-// to it.
+// origin told them apart: by a constant that each of two handlers of one URL writes for all who
+// come to it.
 func TestVaryOnWhatTwoHandlersWrite(t *testing.T) {
 	for _, tc := range twoHandlers {
 		t.Run(tc.name, func(t *testing.T) {

@@ -98,9 +98,10 @@ func (q *Request) goneOnPass() func(status int) {
 	}
 }
 
-// hasOwnQuery reports whether the query rules leave out or reorder parameters of the request. Passed
-// on, it asks the origin for another URL than a fetch for its key does. The answer says nothing
-// about what others with the key get: `/p?id=1&page=9999` may be gone where `/p?id=1` is not.
+// hasOwnQuery reports whether the query rules leave out or reorder parameters of the request.
+// Passed on, it asks the origin for another URL than a fetch for its key does. The answer says
+// nothing about what others with the key get: `/p?id=1&page=9999` may be gone where `/p?id=1` is
+// not.
 func (q *Request) hasOwnQuery() bool {
 	rules := &q.route.Key.Query
 	return rules.Applied(q.r.URL) != q.r.URL || rules.Applied(q.keyed.URL) != q.keyed.URL

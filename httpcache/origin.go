@@ -61,8 +61,8 @@ type Behind interface {
 	Sees(r *http.Request, name string, lines []string) bool
 	// WritesAlike reports whether a field is written, and alike for all requests with one key.
 	WritesAlike(r *http.Request, name string) bool
-	// Written returns a text that is equal where the same is done to the named fields, alike for all
-	// requests with one key. It is empty where nothing is.
+	// Written returns a text that is equal where the same is done to the named fields, alike for
+	// all requests with one key. It is empty where nothing is.
 	Written(r *http.Request, names []string) string
 }
 

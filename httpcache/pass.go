@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -188,8 +187,7 @@ func (pw *passWriter) finish() {
 	h := pw.Header()
 	pw.q.route.stripTags(h)
 	for name := range h {
-		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && !pw.q.route.Tags.KeepHeaders &&
-			slices.Contains(pw.q.route.Tags.From, http.CanonicalHeaderKey(bare)) {
+		if bare, marked := strings.CutPrefix(name, http.TrailerPrefix); marked && pw.q.route.Tags.strips(http.CanonicalHeaderKey(bare)) {
 			delete(h, name)
 		}
 	}

@@ -316,6 +316,9 @@ func (q *Request) flightKeyFor(varyNames []string) store.Key {
 	if q.observed() != nil { // no client may wait for a fetch that goes at the pace of another
 		class += "observed"
 	}
+	if len(q.route.Tags.Keep) > 0 {
+		class += " tags" // its answers have fields that those of others lack
+	}
 	if class == ordinary && q.hops == 0 && len(varyNames) == 0 {
 		return q.key
 	}

@@ -67,6 +67,13 @@ type TagRules struct {
 	Add []string
 	// KeepHeaders keeps these fields in what clients get.
 	KeepHeaders bool
+	// Keep are those that are kept all the same, for another cache in front that takes them out.
+	Keep []string
+}
+
+// strips reports whether clients do not get a field.
+func (t *TagRules) strips(name string) bool {
+	return !t.KeepHeaders && slices.Contains(t.From, name) && !slices.Contains(t.Keep, name)
 }
 
 // StatusMode is how much Cache-Status tells.
@@ -121,6 +128,14 @@ func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 		c.store.AddLabel(rt.Key.Query.label())
 	}
 	return rt
+}
+
+// KeepingTags returns the same route for requests that have come through another cache in front. It
+// keeps the named fields, which that one takes out.
+func (rt *Route) KeepingTags(names []string) *Route {
+	keeping := *rt
+	keeping.Tags.Keep, keeping.serial = names, serials.Add(1)
+	return &keeping
 }
 
 // largestBody is the length past which a body is not stored: the configured one, or the largest

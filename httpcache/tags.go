@@ -54,17 +54,14 @@ func groupTag(origin, listener, group string) string {
 // withoutTags leaves out the fields that carry tags, unless the route keeps them. It writes to the
 // list.
 func (rt *Route) withoutTags(fields []field) []field {
-	if rt.Tags.KeepHeaders {
-		return fields
-	}
-	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(rt.Tags.From, f.name) })
+	return slices.DeleteFunc(fields, func(f field) bool { return rt.Tags.strips(f.name) })
 }
 
 // trailersWithoutTags returns the trailer fields without those that carry tags, unless the route
 // keeps them.
 func (rt *Route) trailersWithoutTags(trailer http.Header) http.Header {
 	for _, name := range rt.Tags.From {
-		if _, ok := trailer[name]; ok && !rt.Tags.KeepHeaders {
+		if _, ok := trailer[name]; ok && rt.Tags.strips(name) {
 			own := maps.Clone(trailer)
 			rt.stripTags(own)
 			return own
@@ -75,10 +72,9 @@ func (rt *Route) trailersWithoutTags(trailer http.Header) http.Header {
 
 // stripTags removes the fields that carry tags, unless the route keeps them.
 func (rt *Route) stripTags(header http.Header) {
-	if rt.Tags.KeepHeaders {
-		return
-	}
 	for _, name := range rt.Tags.From {
-		delete(header, name)
+		if rt.Tags.strips(name) {
+			delete(header, name)
+		}
 	}
 }
