@@ -40,7 +40,7 @@ func parseTree(t *testing.T) (*token.FileSet, []*ast.File) {
 
 // otherNames are words of comments that look like names of the code and are not.
 var otherNames = []string{
-	"EventSource", "GitHub", "HttpClient", "MariaDB", "StringArray", "StringSlice", "StripPrefix", "WebAssembly", "WebDAV",
+	"EventSource", "GitHub", "HttpClient", "MariaDB", "PromQL", "StringArray", "StringSlice", "StripPrefix", "WebAssembly", "WebDAV",
 }
 
 // TestCommentsNameWhatIsThere: what a comment calls by a name in mixed case is declared or used in

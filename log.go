@@ -22,9 +22,9 @@ func storeLogger() *slog.Logger { return slog.New(currentLog{}) }
 
 type currentLog struct{ attrs []slog.Attr }
 
-// never is above every level. zapslog adds Go stacks to errors unless it is told otherwise. An error
-// here is the disk's or a server's, and its text says which: the stack would be the same each time.
-// A panic is another matter, because its stack is all that there is to find its cause by:
+// never is above every level. zapslog adds Go stacks to errors unless it is told otherwise. An
+// error here is the disk's or a server's, and its text says which: the stack would be the same each
+// time. A panic is another matter, because its stack is all that there is to find its cause by:
 // httpcache logs that as a field.
 const never = slog.Level(127)
 

@@ -204,8 +204,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// promtool returns the program. The test is skipped where it is missing, unless LARDER_PROMTOOL says
-// that it may not be.
+// promtool returns the program. The test is skipped where it is missing, unless LARDER_PROMTOOL
+// says that it may not be.
 func promtool(t *testing.T) string {
 	t.Helper()
 	program, err := exec.LookPath("promtool")

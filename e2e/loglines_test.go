@@ -16,8 +16,8 @@ import (
 // logMethods write a line to the log of Caddy, with the message among their arguments.
 var logMethods = []string{"Info", "Warn", "Error", "LogAttrs", "tell", "logPanic"}
 
-// logged returns the messages of Larder's log with their places. What is no part of a server is left
-// out.
+// logged returns the messages of Larder's log with their places. What is no part of a server is
+// left out.
 func logged(t *testing.T) map[string]string {
 	t.Helper()
 	messages := make(map[string]string)

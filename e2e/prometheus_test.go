@@ -18,8 +18,8 @@ type prometheus struct {
 	base string
 }
 
-// startPrometheus starts one with a configuration and the alerting rules beside it. It is skipped as
-// promtool is, which is of the same package.
+// startPrometheus starts one with a configuration and the alerting rules beside it. It is skipped
+// as promtool is, which is of the same package.
 func startPrometheus(t *testing.T, config string) *prometheus {
 	t.Helper()
 	promtool(t)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A panic in a refresh is logged with its stack: no client is told of it. One that aborts on purpose
-// is not logged.
+// A panic in a refresh is logged with its stack: no client is told of it. One that aborts on
+// purpose is not logged.
 func TestPanicInARefreshIsLogged(t *testing.T) {
 	for name, tc := range map[string]struct {
 		value any
