@@ -178,8 +178,8 @@ func (w *passage) noteFields(ops *headers.HeaderOps) {
 	}
 }
 
-// noteVariables adds the variables of a CGI transport that stand for request fields. What the configuration
-// sets goes before what the client sends.
+// noteVariables adds the variables of a CGI transport that stand for request fields. What the
+// configuration sets goes before what the client sends.
 func (w *passage) noteVariables(variables map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
 		field, ofField := strings.CutPrefix(name, "HTTP_")
