@@ -20,6 +20,15 @@ import (
 	"github.com/larder-cache/larder/inspect"
 )
 
+// servers are those of the running configuration, none where it has no HTTP app.
+func (t adminView) servers() map[string]*caddyhttp.Server {
+	app, err := t.ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil
+	}
+	return app.(*caddyhttp.App).Servers
+}
+
 // Explain implements inspect.Explainer. It sends a request through the routes of the server that
 // the URL names, in this process: explainroutes.go has how.
 func (t adminView) Explain(ctx context.Context, q inspect.Question) (inspect.Explained, error) {
@@ -27,11 +36,10 @@ func (t adminView) Explain(ctx context.Context, q inspect.Question) (inspect.Exp
 	if err != nil {
 		return inspect.Explained{}, err
 	}
-	app, err := t.ctx.AppIfConfigured("http")
-	if err != nil {
+	servers := t.servers()
+	if len(servers) == 0 {
 		return verdictOf("No site runs: the configuration has no HTTP server."), nil
 	}
-	servers := app.(*caddyhttp.App).Servers
 	site, err := findSite(servers, target, q.Listen)
 	if err != nil {
 		return inspect.Explained{}, err

@@ -260,7 +260,7 @@ func (x *explainedRun) verdict(site *explainedSite) string {
 
 // sites tells for which hosts the server has routes.
 func (x *explainedRun) sites() string {
-	var hosts []string
+	hosts := make([]string, 0, len(x.server.Routes))
 	for i := range x.server.Routes {
 		hosts = append(hosts, hostsOf(&x.server.Routes[i])...)
 	}

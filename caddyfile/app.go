@@ -48,9 +48,10 @@ type AppConfig struct {
 	// Default: 64 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// A secret. A request that carries it in the field Larder-Debug gets the full Cache-Status and a
-	// field Larder-Explain, which says how its answer came about. Placeholders such as {env.SECRET}
-	// are allowed. Default: there is none. The field is taken out of every request in any case.
+	// A secret. A request that carries it in the field Larder-Debug gets the full Cache-Status and
+	// a field Larder-Explain, which says how its answer came about. Placeholders such as
+	// {env.SECRET} are allowed. Default: there is none. The field is taken out of every request in
+	// any case.
 	Debug string `json:"debug,omitempty"`
 
 	// What the caches of several machines share, and by which engine. Default: nothing.

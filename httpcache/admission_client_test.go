@@ -102,8 +102,8 @@ func TestOneClientDoesNotMakeASiteStale(t *testing.T) {
 				close(stopped)
 				<-odd
 				<-visitors
-				// Each visitor's request would be a refresh: 240 in a minute. While the site counts as
-				// failing there is none. Half of them, at the least, are.
+				// Each visitor's request would be a refresh: 240 in a minute. While the site counts
+				// as failing there is none. Half of them, at the least, are.
 				if served.Load() < 120 {
 					t.Errorf("%d refreshes in a minute", served.Load())
 				}

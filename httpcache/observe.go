@@ -273,6 +273,7 @@ func (o *observed) whyGivenUp() rfc9111.Reason {
 		return rfc9111.ReasonTooLarge
 	case coalesce.NoRoom, coalesce.TooOld:
 		return rfc9111.ReasonFull
+	case coalesce.NoOverflow:
 	}
 	return rfc9111.ReasonIncomplete
 }

@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -87,9 +88,7 @@ func (o *Observations) Report() ObservedReport {
 
 func (g *group) counts() ObservedCounts {
 	would := make(map[string]int64, len(g.would))
-	for word, n := range g.would {
-		would[word] = n
-	}
+	maps.Copy(would, g.would)
 	return ObservedCounts{
 		Requests: g.requests, Would: would, SavedRequests: g.saved, Bytes: g.bytes, SavedBytes: g.savedBytes,
 		Rescued:  g.rescued,
@@ -128,12 +127,12 @@ func (g *group) wrong() int64 {
 	return g.differs["status"] + g.differs["body"] + g.differs["Set-Cookie"]
 }
 
-func (r *ObservedGroup) because(format string, args ...any) {
-	r.Because = append(r.Because, fmt.Sprintf(format, args...))
+func (g *ObservedGroup) because(format string, args ...any) {
+	g.Because = append(g.Because, fmt.Sprintf(format, args...))
 }
 
-func (r *ObservedGroup) advise(format string, args ...any) {
-	r.Advice = append(r.Advice, fmt.Sprintf(format, args...))
+func (g *ObservedGroup) advise(format string, args ...any) {
+	g.Advice = append(g.Advice, fmt.Sprintf(format, args...))
 }
 
 // explainWrong says who would have got a wrong answer, and what to do about it.
@@ -189,8 +188,8 @@ func (g *group) explainCookie(r *ObservedGroup) {
 
 // adviseNotToShare says how requests with a field get their pages from the origin. What they change
 // still goes through Larder, which invalidates by it.
-func (r *ObservedGroup) adviseNotToShare(field string) {
-	r.advise("Leave such pages to the origin: `larder @shared`, with `@shared not { … }` of the lines `method GET HEAD` and `header %s`.", field)
+func (g *ObservedGroup) adviseNotToShare(field string) {
+	g.advise("Leave such pages to the origin: `larder @shared`, with `@shared not { … }` of the lines `method GET HEAD` and `header %s`.", field)
 }
 
 // decisiveCookies returns the cookies with which answers differ more often than without, and about

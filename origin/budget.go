@@ -105,8 +105,8 @@ func (b *Budget) Apply(limits Limits) {
 
 // Place is a request's leave to go to the origin. Its zero value is none. It must not be copied.
 type Place struct {
-	// Subject tells what is asked for from what else is; 0 where that is not known. It is set before
-	// Take.
+	// Subject tells what is asked for from what else is; 0 where that is not known. It is set
+	// before Take.
 	Subject uint64
 
 	budget    *Budget

@@ -116,10 +116,10 @@ func (p *Place) Failed(retryAfter time.Duration) {
 }
 
 // saysNothing reports whether the failure of a request is no sign of a failing origin: a request
-// that began later has succeeded, or others have been answered just now and nothing is known of this
-// one but that it fails. So a page that is broken has no other page served stale while the origin is
-// well. Where a response is stored, the origin counts as failing for that alone: it has worked
-// before, but a client may have sent a field with which it fails.
+// that began later has succeeded, or others have been answered just now and nothing is known of
+// this one but that it fails. So a page that is broken has no other page served stale while the
+// origin is well. Where a response is stored, the origin counts as failing for that alone: it has
+// worked before, but a client may have sent a field with which it fails.
 func (b *Budget) saysNothing(p *Place, now time.Time) bool {
 	if b.at(p.begun) < b.lastGood.Load() {
 		return true
@@ -145,9 +145,9 @@ func (b *Budget) refuseForPause() {
 	}
 }
 
-// Standing returns what keeps a request for what the subject tells from the origin at now, if it can
-// do without it: Admitted for nothing. Subject 0 is for requests at large. While the origin is paused
-// or failing that takes no lock.
+// Standing returns what keeps a request for what the subject tells from the origin at now, if it
+// can do without it: Admitted for nothing. Subject 0 is for requests at large. While the origin is
+// paused or failing that takes no lock.
 func (b *Budget) Standing(now time.Time, subject uint64) Why {
 	switch {
 	case b.at(now) < b.pausedUntil.Load():
@@ -169,17 +169,17 @@ func (b *Budget) failsFor(subject uint64) bool {
 	return only == 0 || only == subject
 }
 
-// mustWait reports whether a request would have to wait for a place at now. It takes no lock but that
-// of the rate.
+// mustWait reports whether a request would have to wait for a place at now. It takes no lock but
+// that of the rate.
 func (b *Budget) mustWait(now time.Time) bool {
 	return b.at(now) < b.pausedUntil.Load() || b.closed.Load() || b.untilToken(now) > 0
 }
 
-// RefreshDue reports whether a refresh of what the subject tells may go at now: there is a place, and
-// the origin is well or due for its probe. Where others are asked for too, that whose failure was
-// the last to count probes a back-off later than they may, so that one page that fails by itself
-// does not stand for the origin. While the origin is paused or failing and no probe is due, it takes
-// no lock.
+// RefreshDue reports whether a refresh of what the subject tells may go at now: there is a place,
+// and the origin is well or due for its probe. Where others are asked for too, that whose failure
+// was the last to count probes a back-off later than they may, so that one page that fails by
+// itself does not stand for the origin. While the origin is paused or failing and no probe is due,
+// it takes no lock.
 func (b *Budget) RefreshDue(now time.Time, subject uint64) bool {
 	if !b.failsFor(subject) {
 		return !b.mustWait(now)
