@@ -48,7 +48,6 @@ type explainedRun struct {
 	held    bool // and has not been run
 	status  int  // of its answer
 	err     error
-	nowhere bool // the request has come to the end of the routes
 }
 
 // do sends the request through the routes, and through those for errors.
@@ -75,9 +74,6 @@ func (x *explainedRun) do(r *http.Request) error {
 		x.status = http.StatusInternalServerError
 	}
 	x.err = err
-	if unhandled, _ := caddyhttp.GetVar(r.Context(), "unhandled").(bool); unhandled {
-		x.nowhere = true
-	}
 	return nil
 }
 
@@ -88,10 +84,7 @@ func (x *explainedRun) serve(routes caddyhttp.RouteList, w http.ResponseWriter, 
 			err = fmt.Errorf("the answer was broken off: %v", v)
 		}
 	}()
-	end := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
-		x.nowhere = true
-		return nil
-	})
+	end := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 	return routes.Compile(end).ServeHTTP(w, r)
 }
 

@@ -76,16 +76,16 @@ func (v *visit) enter(ctx context.Context, of Subject, kind FetchKind, class ori
 	return err
 }
 
-// subjectOf is by what a Budget tells the fetches of one page from others.
-func subjectOf(key store.Key) uint64 { return binary.LittleEndian.Uint64(key[:]) }
+// pageOf is by what a Budget tells the fetches of one page from others.
+func pageOf(key store.Key) uint64 { return binary.LittleEndian.Uint64(key[:]) }
 
-func (q *Request) subject() uint64 { return subjectOf(q.flightKey()) }
+func (q *Request) page() uint64 { return pageOf(q.flightKey()) }
 
 // standing returns what keeps the request from the origin, if it can do without it.
-func (q *Request) standing() origin.Why { return q.route.Budget.Standing(q.now, q.subject()) }
+func (q *Request) standing() origin.Why { return q.route.Budget.Standing(q.now, q.page()) }
 
 // refreshDue reports whether the origin can take a refresh of what the request asks for.
-func (q *Request) refreshDue() bool { return q.route.Budget.RefreshDue(q.now, q.subject()) }
+func (q *Request) refreshDue() bool { return q.route.Budget.RefreshDue(q.now, q.page()) }
 
 // attend is enter for a request that goes to the origin whatever the Budget says.
 func (v *visit) attend(ctx context.Context, rt *Route) {

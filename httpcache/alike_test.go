@@ -41,6 +41,7 @@ func fuzzAlike(f *testing.F, field string, seeds []string, origins map[string]fu
 }
 
 var cookieSeeds = []string{
+	"x=1,lang=de", "x=1, lang", "x=lang=de",
 	"", "lang=en", "lang=de", "lang=en\u00a0", "\u00a0lang=en", "x=1;\u3000lang=en", "lang\u0085=en", "lang=en ; x=1", "lang=en; x=1", " lang=en",
 	"lang =en", "lang= en", "Lang=en", "lang=en; LANG=de", `a="; lang=en; b="`, `a="; b="; lang=en`, `a="\"; lang=en; b="`, `lang="en"`, `lang="e\"n"`,
 	`="; lang=en; ="`, `"; lang=en; "`, "x=1\nlang=en", "lang=en\nx=1", "lang=en; lang=de", "lang=de; lang=en", "lang", "lang=", "=lang=en", "x={\"a\":1}; lang=en",
@@ -75,6 +76,9 @@ func FuzzCookiesAlike(f *testing.F) {
 		"first line": func(lines []string) []string { return split(lines[0], rfc9111.TrimOWS, asIs) },
 		"joined by commas": func(lines []string) []string {
 			return split(strings.Join(lines, ", "), rfc9111.TrimOWS, rfc9111.ToLower)
+		},
+		"split at commas": func(lines []string) []string {
+			return split(strings.ReplaceAll(strings.Join(lines, ";"), ",", ";"), rfc9111.TrimOWS, asIs)
 		},
 		"quoted strings": func(lines []string) (found []string) {
 			pair := regexp.MustCompile(`\s*([^=;]*?)\s*(?:=\s*("(?:[^\\"]|\\.)*"|[^;]*))?(?:;|$|\s)`)

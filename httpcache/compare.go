@@ -62,8 +62,9 @@ type Observed struct {
 	Parameters bool
 }
 
-// Agrees reports whether nothing shows that the answer would have been wrong.
-func (o *Observed) Agrees() bool { return o.Differs == "" }
+// Agrees reports whether nothing shows that the answer would have been wrong. What stands in for a
+// failure of the origin is not wrong because it differs.
+func (o *Observed) Agrees() bool { return o.Differs == "" || o.Failed }
 
 const (
 	// maxComparing is how many stored bodies are hashed for comparisons at once. One more is not
@@ -98,11 +99,7 @@ func (c *comparison) write(p []byte) {
 // compareWith notes what would have been the answer. It takes over stored.
 func (o *observed) compareWith(stored store.Result, freshness *rfc9111.Freshness) {
 	o.stored, o.freshness, o.seed = stored, freshness, snapshot(o.q.w.Header())
-	for i := range o.seed { // as lend notes it
-		if values := o.q.w.Header()[o.seed[i].name]; len(values) > 0 {
-			o.seed[i].lent = &values[0]
-		}
-	}
+	noteLent(o.seed, o.q.w.Header())
 }
 
 // compareHeader compares the header of the origin's answer with that of what is stored.

@@ -45,6 +45,7 @@ func cookieValues(h http.Header, wanted []string) map[string][]string {
 //   - several lines, of which some join and some read the first;
 //   - a name with bytes that some take for white space, as U+00A0, or for a quotation mark;
 //   - a keyed name in another case, which some ignore;
+//   - a keyed name behind a comma, where some begin another cookie;
 //   - a value that begins with a quotation mark and does not end with the next one. To some a
 //     semicolon behind it separates nothing.
 //
@@ -59,12 +60,26 @@ func (rules *KeyRules) oddCookies(h http.Header) []string {
 			return lines
 		}
 		for _, keyed := range rules.Cookies {
-			if name != keyed && rfc9111.EqualFold(name, keyed) {
+			if name != keyed && rfc9111.EqualFold(name, keyed) || isBehindComma(value, keyed) {
 				return lines
 			}
 		}
 	}
 	return nil
+}
+
+// isBehindComma reports whether a part of a value behind a comma is a cookie of this name.
+func isBehindComma(value, name string) bool {
+	_, rest, more := strings.Cut(value, ",")
+	for more {
+		var part string
+		part, rest, more = strings.Cut(rest, ",")
+		part, _, _ = strings.Cut(part, "=")
+		if rfc9111.EqualFold(rfc9111.TrimOWS(part), name) {
+			return true
+		}
+	}
+	return false
 }
 
 // isPlainName reports whether a name is visible ASCII without quotation marks.

@@ -1,8 +1,10 @@
 package httpcache
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,12 +82,23 @@ func variantWords(v *store.Variant) string {
 	names, values, written := fieldsOfVariant(v)
 	words := make([]string, len(names))
 	for i, name := range names {
-		words[i] = fmt.Sprintf("%s: %q", name, values[i])
+		words[i] = name + ": " + fieldWords(name, values[i])
 	}
 	if written != "" {
 		words = append(words, "by what handlers behind larder write (mark "+written+")")
 	}
 	return strings.Join(words, ", ")
+}
+
+// fieldWords tells a value of a field. One with which somebody could pass for the client who sent
+// it is told by its length and a few digits of its hash.
+func fieldWords(name, value string) string {
+	switch name {
+	case "Cookie", "Authorization", "Proxy-Authorization", "X-Api-Key":
+		sum := sha256.Sum256([]byte(value))
+		return fmt.Sprintf("%d bytes (%x)", len(value), sum[:4])
+	}
+	return strconv.Quote(value)
 }
 
 // whyNothing tells why nothing is found, as far as it is known.
@@ -145,7 +158,7 @@ func (q *Request) knownVariants() string {
 
 // explainOrigin tells how the origin stands, where that decides.
 func (q *Request) explainOrigin() (steps []Step) {
-	if why, left := q.route.Budget.Outlook(q.now, q.subject()); why != origin.Admitted {
+	if why, left := q.route.Budget.Outlook(q.now, q.page()); why != origin.Admitted {
 		steps = append(steps, Step{Question: "how does the origin stand?", Answer: standingWords(why, left)})
 	}
 	switch q.sharing() {

@@ -88,7 +88,7 @@ func (q *Request) explainWay(way way, useless string) verdictText {
 	case courseStale:
 		return verdictText{sentence: "Stale hit: it is answered from the store " + ttl() + " past its lifetime, which the request's max-stale accepts."}
 	case courseRefresh:
-		return verdictText{sentence: "Stale hit: it is answered from the store " + q.stalenessWords(ttl()) + ", and fetched anew in the background (stale-while-revalidate)."}
+		return q.explainRefresh(way, q.stalenessWords(ttl()))
 	case courseSpare:
 		return verdictText{sentence: "Stale hit: it is answered from the store, because the origin is " + standings[way.standing] + ".", change: standingChanges[way.standing]}
 	case courseRefuse:
@@ -109,6 +109,18 @@ func (q *Request) explainWay(way way, useless string) verdictText {
 	return q.explainFetch(way, q.cause(useless))
 }
 
+// explainRefresh is the verdict on a request that is answered within stale-while-revalidate.
+func (q *Request) explainRefresh(way way, staleness string) verdictText {
+	sentence := "Stale hit: it is answered from the store " + staleness
+	switch {
+	case way.standing != origin.Admitted:
+		return verdictText{sentence: sentence + ", and not fetched anew, because the origin is " + standings[way.standing] + ".", change: standingChanges[way.standing]}
+	case q.directives.NoStore:
+		return verdictText{sentence: sentence + ", and not fetched anew, because the request says no-store."}
+	}
+	return verdictText{sentence: sentence + ", and fetched anew in the background (stale-while-revalidate)."}
+}
+
 // stalenessWords says how stale a response is that is answered from.
 func (q *Request) stalenessWords(ttl string) string {
 	if q.found.Severity != store.NotPurged {
@@ -123,7 +135,7 @@ func (q *Request) explainFetch(way way, cause verdictText) verdictText {
 	if q.found.Entry != nil {
 		v.sentence = "Revalidation: " + cause.sentence
 	}
-	if why, left := q.route.Budget.Outlook(q.now, q.subject()); why != origin.Admitted && why != origin.Failing {
+	if why, left := q.route.Budget.Outlook(q.now, q.page()); why != origin.Admitted && why != origin.Failing {
 		v.sentence += "; the origin is " + standingWords(why, left) + ", so the request waits for a place, or gets 503"
 		v.change = standingChanges[why]
 	} else if why == origin.Failing {
@@ -162,6 +174,9 @@ func (q *Request) cause(useless string) verdictText {
 		}
 	}
 	validity := validityOf(q.found.Severity)
+	if use, _ := q.freshness.UseFor(q.directives, q.arrivedAt(), q.now, validity); use == rfc9111.UseRefresh {
+		return verdictText{sentence: "it is stale, and the last refresh brought an answer that may not replace it"}
+	}
 	ex := exchangeOf(q.found.Entry)
 	steps := q.freshness.ExplainUse(&ex, q.directives, q.arrivedAt(), q.now, validity)
 	rule := strings.TrimPrefix(steps[len(steps)-1].Answer, "no, ")

@@ -233,7 +233,7 @@ func (x *Fetch) askOrigin() error {
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
 	x.flight.SetQueued(true)
-	x.visit.place.Subject = subjectOf(x.tag().key)
+	x.visit.place.Page = pageOf(x.tag().key)
 	if err := x.visit.enter(x.flight.Context(), x, x.kind(), x.admissionClass()); err != nil {
 		return err
 	}

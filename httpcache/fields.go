@@ -65,12 +65,17 @@ func isUntouched(seed []field, name string, values []string) bool {
 // lend returns a header map with copies of the fields of a seed, and notes which lists these are.
 func lend(seed []field) http.Header {
 	h := headerOf(seed)
+	noteLent(seed, h)
+	return h
+}
+
+// noteLent notes which lists of h are those of the seed.
+func noteLent(seed []field, h http.Header) {
 	for i := range seed {
 		if values := h[seed[i].name]; len(values) > 0 {
 			seed[i].lent = &values[0]
 		}
 	}
-	return h
 }
 
 // addedNames returns the names of the added fields. They are stored beside the header: a field that

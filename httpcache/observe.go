@@ -144,11 +144,7 @@ func (o *observed) copy(x *Fetch) {
 	}
 	// Handlers write to the client's own header map.
 	x.writer.header = o.q.w.Header()
-	for i := range x.seed {
-		if values := x.writer.header[x.seed[i].name]; len(values) > 0 {
-			x.seed[i].lent = &values[0]
-		}
-	}
+	noteLent(x.seed, x.writer.header)
 }
 
 // leave takes the request off the flight of its copy. A flight that is not shared would wait for

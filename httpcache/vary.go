@@ -77,7 +77,7 @@ func (x *Fetch) variant(header http.Header) store.Variant {
 func (x *Fetch) renewedVariant(header http.Header) store.Variant {
 	if was := x.stale.Variant; x.route.Policy.Ignores("Vary") {
 		names, star := rfc9111.VaryNames(header)
-		if isVaryIgnored(&was) || !star && slices.Equal(names, was.Names) {
+		if isVaryIgnored(&was) || !star && slices.Equal(names, varyNamesOf(was.Names)) {
 			return was
 		}
 	}

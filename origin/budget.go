@@ -58,7 +58,7 @@ type Budget struct {
 	failsOnly   atomic.Uint64
 	failedLast  atomic.Uint64
 	backoff     atomic.Int64
-	// otherAskedAt is when last, during an outage, another subject than failedLast was asked for.
+	// otherAskedAt is when last, during an outage, another page than failedLast was asked for.
 	otherAskedAt atomic.Int64
 	lastGood     atomic.Int64 // when the last of the requests began that have succeeded
 	answeredAt   atomic.Int64 // when the last success was reported
@@ -105,9 +105,9 @@ func (b *Budget) Apply(limits Limits) {
 
 // Place is a request's leave to go to the origin. Its zero value is none. It must not be copied.
 type Place struct {
-	// Subject tells what is asked for from what else is; 0 where that is not known. It is set
+	// Page tells what is asked for from what else is; 0 where that is not known. It is set
 	// before Take.
-	Subject uint64
+	Page uint64
 
 	budget    *Budget
 	begun     time.Time
@@ -126,7 +126,7 @@ func (p *Place) Begun() time.Time { return p.begun }
 func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
 	now := time.Now()
 	b.mu.Lock()
-	why := b.obstacle(now, class, p.Subject)
+	why := b.obstacle(now, class, p.Page)
 	if why == Admitted {
 		b.occupy(p, now, class)
 		b.publish()
@@ -161,14 +161,14 @@ func (b *Budget) Attend(p *Place) {
 	p.uncounted = true
 }
 
-// obstacle returns what keeps a request of the class for the subject from going at now.
-func (b *Budget) obstacle(now time.Time, class Class, subject uint64) Why {
+// obstacle returns what keeps a request of the class for the page from going at now.
+func (b *Budget) obstacle(now time.Time, class Class, page uint64) Why {
 	switch {
 	case now.Before(b.health.pausedUntil):
 		return Paused
-	case class == ClassStale && b.health.failsFor(subject):
+	case class == ClassStale && b.health.failsFor(page):
 		return Failing
-	case class == ClassRefresh && b.health.failsFor(subject) && !b.health.mayProbe(now):
+	case class == ClassRefresh && b.health.failsFor(page) && !b.health.mayProbe(now):
 		return Failing
 	case b.queue.Len() > 0 || b.full() || b.untilToken(now) > 0:
 		return Busy
@@ -202,7 +202,7 @@ func (b *Budget) occupy(p *Place, now time.Time, class Class) {
 		tokens.AllowN(now, 1)
 	}
 	b.fill(p, now, class)
-	if class == ClassRefresh && b.health.failsFor(p.Subject) {
+	if class == ClassRefresh && b.health.failsFor(p.Page) {
 		b.health.probe(p, now)
 	}
 }
@@ -284,6 +284,9 @@ func (b *Budget) publish() {
 		retryAt = max(1, b.at(b.health.retryAt))
 	}
 	if retryAt != b.retryAt.Load() || b.health.only != b.failsOnly.Load() { // as with each change of the others
+		if retryAt == 0 {
+			b.retryAt.Store(0) // else it would seem to fail for all, between the two
+		}
 		b.failsOnly.Store(b.health.only)
 		b.failedLast.Store(b.health.failedLast)
 		b.backoff.Store(int64(b.health.backoff))

@@ -4,11 +4,13 @@ import "time"
 
 // health is how an origin fares. The Budget's lock guards it.
 type health struct {
-	failing     bool
-	only        uint64 // while failing: the Subject for which alone it counts as failing; 0: for all
+	failing bool
+	// only is, while failing, the Page for which alone that counts; 0: for all. There is one such page
+	// at a time, and the next success of any ends it.
+	only        uint64
 	backoff     time.Duration
 	retryAt     time.Time // while failing: when a probe may go
-	failedLast  uint64    // the Subject of the request whose failure began the outage, or of the last probe
+	failedLast  uint64    // the Page of the request whose failure began the outage, or of the last probe
 	probing     *Place    // the probe that is under way, or was when its turn ended
 	pausedUntil time.Time // nothing goes until then
 }
@@ -26,23 +28,23 @@ func (h *health) probe(p *Place, now time.Time) {
 	h.retryAt = now.Add(max(probeTurn, h.backoff))
 }
 
-// failsFor reports whether the origin counts as failing for what a subject tells.
-func (h *health) failsFor(subject uint64) bool {
-	return h.failing && (h.only == 0 || h.only == subject)
+// failsFor reports whether the origin counts as failing for a page.
+func (h *health) failsFor(page uint64) bool {
+	return h.failing && (h.only == 0 || h.only == page)
 }
 
 // failed notes the failure of a request. beside says that others have been answered just now.
 func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Duration, beside bool) {
 	switch {
-	case !h.failing, !h.failsFor(p.Subject):
-		*h = health{failing: true, only: p.Subject, backoff: l.BackoffMin, pausedUntil: h.pausedUntil}
+	case !h.failing, !h.failsFor(p.Page):
+		*h = health{failing: true, only: p.Page, backoff: l.BackoffMin, pausedUntil: h.pausedUntil}
 	case h.probing == p: // it has asked again
 		h.probing, h.backoff = nil, min(2*h.backoff, l.BackoffMax)
 	default:
 		h.retryAt = later(h.retryAt, now.Add(retryAfter))
 		return
 	}
-	h.failedLast, h.retryAt = p.Subject, later(now.Add(h.backoff), now.Add(retryAfter))
+	h.failedLast, h.retryAt = p.Page, later(now.Add(h.backoff), now.Add(retryAfter))
 	if !beside {
 		h.only = 0
 	}
@@ -92,7 +94,7 @@ func (p *Place) Succeeded() {
 
 // Failed reports that the request failed, and for how long the origin wants to be left alone (see
 // [RetryAfter]). Only the first report counts, and none does if a request that began later has
-// succeeded.
+// succeeded, but for how long an origin that pauses asks to be left alone.
 func (p *Place) Failed(retryAfter time.Duration) {
 	if !p.held.Load() || p.reported {
 		return
@@ -106,7 +108,9 @@ func (p *Place) Failed(retryAfter time.Duration) {
 		b.settle(now)
 		return
 	}
-	b.health.failed(p, &b.limits, now, retryAfter, b.answeredJustNow(now))
+	if beside := b.answeredJustNow(now); p.Page != 0 || !beside {
+		b.health.failed(p, &b.limits, now, retryAfter, beside)
+	}
 	if b.limits.Pauses && retryAfter > 0 {
 		b.health.pause(now.Add(retryAfter))
 	}
@@ -124,7 +128,7 @@ func (b *Budget) saysNothing(p *Place, now time.Time) bool {
 	if b.at(p.begun) < b.lastGood.Load() {
 		return true
 	}
-	return p.class == ClassWaiting && !b.health.failsFor(p.Subject) && b.answeredJustNow(now)
+	return p.class == ClassWaiting && !b.health.failsFor(p.Page) && b.answeredJustNow(now)
 }
 
 // justNow is how long an answer says that the origin is well, and the shortest back-off at most.
@@ -145,14 +149,14 @@ func (b *Budget) refuseForPause() {
 	}
 }
 
-// Standing returns what keeps a request for what the subject tells from the origin at now, if it
-// can do without it: Admitted for nothing. Subject 0 is for requests at large. While the origin is
+// Standing returns what keeps a request for that page from the origin at now, if it
+// can do without it: Admitted for nothing. Page 0 is for requests at large. While the origin is
 // paused or failing that takes no lock.
-func (b *Budget) Standing(now time.Time, subject uint64) Why {
+func (b *Budget) Standing(now time.Time, page uint64) Why {
 	switch {
 	case b.at(now) < b.pausedUntil.Load():
 		return Paused
-	case b.failsFor(subject):
+	case b.failsFor(page):
 		return Failing
 	case b.mustWait(now):
 		return Busy
@@ -161,12 +165,12 @@ func (b *Budget) Standing(now time.Time, subject uint64) Why {
 }
 
 // failsFor is health's, without the lock.
-func (b *Budget) failsFor(subject uint64) bool {
+func (b *Budget) failsFor(page uint64) bool {
 	if b.retryAt.Load() == 0 {
 		return false
 	}
 	only := b.failsOnly.Load()
-	return only == 0 || only == subject
+	return only == 0 || only == page
 }
 
 // mustWait reports whether a request would have to wait for a place at now. It takes no lock but
@@ -175,18 +179,18 @@ func (b *Budget) mustWait(now time.Time) bool {
 	return b.at(now) < b.pausedUntil.Load() || b.closed.Load() || b.untilToken(now) > 0
 }
 
-// RefreshDue reports whether a refresh of what the subject tells may go at now: there is a place,
+// RefreshDue reports whether a refresh of that page may go at now: there is a place,
 // and the origin is well or due for its probe. Where others are asked for too, that whose failure
 // was the last to count probes a back-off later than they may, so that one page that fails by
 // itself does not stand for the origin. While the origin is paused or failing and no probe is due,
 // it takes no lock.
-func (b *Budget) RefreshDue(now time.Time, subject uint64) bool {
-	if !b.failsFor(subject) {
+func (b *Budget) RefreshDue(now time.Time, page uint64) bool {
+	if !b.failsFor(page) {
 		return !b.mustWait(now)
 	}
 	at, due := b.at(now), b.retryAt.Load()
 	switch backoff := b.backoff.Load(); {
-	case subject != b.failedLast.Load():
+	case page != b.failedLast.Load():
 		b.otherAskedAt.Store(at)
 	case at-b.otherAskedAt.Load() < 2*backoff:
 		due += backoff

@@ -258,7 +258,7 @@ func TestFailureBesideSuccess(t *testing.T) {
 				p.Succeeded()
 				p.Done()
 				time.Sleep(justNow - 1)
-				failing := &Place{Subject: odd}
+				failing := &Place{Page: odd}
 				if err := b.Take(t.Context(), failing, class); err != nil {
 					t.Fatal(err)
 				}
@@ -289,9 +289,9 @@ func TestFailingForOnePageAlone(t *testing.T) {
 	const odd, page, third = 1, 2, 3
 	synctest.Test(t, func(t *testing.T) {
 		b := New("", Limits{}, nil)
-		report := func(subject uint64, ok bool) {
+		report := func(which uint64, ok bool) {
 			t.Helper()
-			p := &Place{Subject: subject}
+			p := &Place{Page: which}
 			if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
 				t.Fatal(err)
 			}
@@ -304,9 +304,9 @@ func TestFailingForOnePageAlone(t *testing.T) {
 		}
 		expect := func(want ...uint64) {
 			t.Helper()
-			for _, subject := range []uint64{odd, page, third} {
-				if got := b.Standing(time.Now(), subject) == Failing; got != slices.Contains(want, subject) {
-					t.Errorf("page %d: failing %v", subject, got)
+			for _, which := range []uint64{odd, page, third} {
+				if got := b.Standing(time.Now(), which) == Failing; got != slices.Contains(want, which) {
+					t.Errorf("page %d: failing %v", which, got)
 				}
 			}
 		}
@@ -340,7 +340,7 @@ func TestAnotherProbesFirst(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			b := New("", Limits{}, nil)
-			p := &Place{Subject: odd}
+			p := &Place{Page: odd}
 			probe := func(backoff time.Duration) {
 				t.Helper()
 				if !alone && b.RefreshDue(time.Now(), page) {
@@ -377,7 +377,7 @@ func TestAnotherProbesFirst(t *testing.T) {
 			probe(time.Second)
 			probe(2 * time.Second)
 			// A success ends that as well.
-			other := &Place{Subject: page}
+			other := &Place{Page: page}
 			if err := b.Take(t.Context(), other, ClassWaiting); err != nil {
 				t.Fatal(err)
 			}

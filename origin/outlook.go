@@ -4,8 +4,8 @@ import "time"
 
 // Outlook returns what [Budget.Standing] does, and for how long that lasts at least, as far as that
 // is known: what is left of a pause, or the time until a failing origin is asked again.
-func (b *Budget) Outlook(now time.Time, subject uint64) (why Why, left time.Duration) {
-	switch why = b.Standing(now, subject); why {
+func (b *Budget) Outlook(now time.Time, page uint64) (why Why, left time.Duration) {
+	switch why = b.Standing(now, page); why {
 	case Paused:
 		left = time.Duration(b.pausedUntil.Load() - b.at(now))
 	case Failing:
