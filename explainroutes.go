@@ -44,10 +44,10 @@ type explainedRun struct {
 	handler *Handler
 	trace   *httpcache.Trace
 
-	ended   *spy // that has not called the next handler
-	held    bool // and has not been run
-	status  int  // of its answer
-	err     error
+	ended  *spy // that has not called the next handler
+	held   bool // and has not been run
+	status int  // of its answer
+	err    error
 }
 
 // do sends the request through the routes, and through those for errors.

@@ -5,8 +5,8 @@ import "time"
 // health is how an origin fares. The Budget's lock guards it.
 type health struct {
 	failing bool
-	// only is, while failing, the Page for which alone that counts; 0: for all. There is one such page
-	// at a time, and the next success of any ends it.
+	// only is, while failing, the Page for which alone that counts; 0: for all. There is one such
+	// page at a time, and the next success of any ends it.
 	only        uint64
 	backoff     time.Duration
 	retryAt     time.Time // while failing: when a probe may go
