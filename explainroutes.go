@@ -102,10 +102,10 @@ func (x *explainedRun) forErrors(r *http.Request, err error) *http.Request {
 func (x *explainedRun) routes(list caddyhttp.RouteList, behind bool) (caddyhttp.RouteList, error) {
 	spied := make(caddyhttp.RouteList, len(list))
 	for i := range list {
-		after := behind || slices.ContainsFunc(list[i+1:], func(later caddyhttp.Route) bool {
+		after := !list[i].Terminal && (behind || slices.ContainsFunc(list[i+1:], func(later caddyhttp.Route) bool {
 			return (list[i].Group == "" || later.Group != list[i].Group) && x.leads(later.Handlers)
-		})
-		route, err := x.route(&list[i], after && !list[i].Terminal)
+		}))
+		route, err := x.route(&list[i], after)
 		if err != nil {
 			return nil, err
 		}
@@ -245,10 +245,18 @@ func (x *explainedRun) verdict(site *explainedSite) string {
 		return "Not Larder's: no handler answers this request. " + x.sites()
 	case x.held:
 		return fmt.Sprintf("Not Larder's: the request comes to %s, and no larder stands in front of it there. To change that: put `larder` on that route, or widen the matcher of the one that is there.", moduleID(x.ended.handler))
+	case x.ended.leads && isRefusal(x.status):
+		return fmt.Sprintf("Not Larder's: %s has refused it with status %d before Larder. To change that: send what it asks for.", moduleID(x.ended.handler), x.status)
 	case x.ended.leads:
 		return fmt.Sprintf("Not Larder's: %s has answered with status %d before Larder. To change that: send what it asks for, or put `larder` in front of it.", moduleID(x.ended.handler), max(x.status, http.StatusOK))
 	}
 	return fmt.Sprintf("Not Larder's: %s answers with status %d, and no larder stands in front of it there. To change that: put `larder` on that route, or widen the matcher of the one that is there.", moduleID(x.ended.handler), max(x.status, http.StatusOK))
+}
+
+// isRefusal reports whether a status says that the request may not have the page: then larder must
+// not stand in front of what says so.
+func isRefusal(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired
 }
 
 // sites tells for which hosts the server has routes.

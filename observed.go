@@ -48,7 +48,7 @@ func (t *trafficRankings) Observed(found *httpcache.Observed) {
 	t.observed.Add(now, &inspect.Observation{
 		URL: found.URL, Would: found.Would.String(), Bypass: found.Bypass.String(), NotStored: found.NotStored.String(),
 		Compared: found.Compared, Differs: found.Differs, Failed: found.Failed, Bytes: found.Bytes, Cookies: found.Cookies,
-		StoredForCookie: found.StoredForCookie, Authorized: found.Authorized, Parameters: found.Parameters,
+		Refreshes: found.Refreshes, StoredForCookie: found.StoredForCookie, Authorized: found.Authorized, Parameters: found.Parameters,
 	})
 }
 

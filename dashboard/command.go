@@ -64,6 +64,9 @@ func run(ctx context.Context, out io.Writer, admin, listen string, remote bool) 
 		return err
 	}
 	hosts, anyAddress := ownHosts(listen)
+	if at := listener.Addr().(*net.TCPAddr); !anyAddress {
+		hosts = append(hosts, at.IP.String()) // as announce prints it
+	}
 	server := New(Options{Admin: transport, Address: admin, Hosts: hosts, AnyAddress: anyAddress})
 	if err := announce(out, server, listener.Addr().(*net.TCPAddr)); err != nil {
 		return errors.Join(err, listener.Close())

@@ -56,6 +56,8 @@ type Observed struct {
 	Cookies []string
 	// StoredForCookie says that what is stored was fetched for a request with such a cookie.
 	StoredForCookie bool
+	// Refreshes says that serving it would have begun a refresh in the background.
+	Refreshes bool
 	// Authorized says that the request carries Authorization, and the key lacks it.
 	Authorized bool
 	// Parameters says that the request has parameters that the key leaves out.
@@ -318,7 +320,7 @@ func (o *observed) report(pw *passWriter) *Observed {
 	q, d := o.q, &pw.decision
 	found := &Observed{
 		Route: q.route, Would: d.Outcome, Bypass: d.Bypass, NotStored: d.NotStored, Bytes: q.sent,
-		Authorized: q.authorized, Failed: o.comparison.failed,
+		Authorized: q.authorized, Failed: o.comparison.failed, Refreshes: o.fetch != nil && o.fetch.background,
 	}
 	if q.keyed.Purgeable {
 		found.URL = q.URL()

@@ -42,6 +42,16 @@ type way struct {
 	standing origin.Why // for courseRefresh and courseSpare
 }
 
+// isStored reports whether the request goes to no origin.
+func (w way) isStored() bool {
+	switch w.course {
+	case courseHit, courseStale, courseRefresh, courseRefuse, courseSpare:
+		return true
+	case courseUnstored, courseEvents, courseHitForMiss, courseHead, courseSolo, courseJoin:
+	}
+	return false
+}
+
 // choose chooses the way by how what was found may be used.
 func (q *Request) choose(use rfc9111.Use) way {
 	switch use {

@@ -67,8 +67,8 @@ type Trace struct {
 	hash    string
 	key     []KeyPart
 	stored  *store.Item
-	useless string // why what is stored is not used at all
-	passes  bool   // the request is passed on, so that nothing of it is stored
+	useless verdictText // why what is stored is not used at all; no sentence if it may be
+	passes  bool        // the request is passed on, so that nothing of it is stored
 }
 
 // verdictText is a sentence, what to change if that is not what is wanted, and the clause that it
@@ -172,8 +172,8 @@ func (t *Trace) chosen(q *Request, way way) bool {
 		verdict.sentence += " The route has observe, so the origin answers all the same."
 	}
 	t.conclude(verdict)
-	t.add(&t.round, q.explainOrigin()...)
-	if t.explainsOnly && q.found.Entry == nil {
+	t.add(&t.round, q.explainOrigin(way)...)
+	if t.explainsOnly && q.found.Entry == nil && useless.sentence == "" {
 		t.add(&t.round, q.explainNeighbours()...)
 	}
 	return t.explainsOnly

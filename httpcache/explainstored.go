@@ -37,11 +37,11 @@ func (q *Request) explainRequest() []Step {
 
 // explainFound tells what a look-up has found, and how it may be used. useless says why it is not
 // used at all, if so.
-func (q *Request) explainFound() (steps []Step, useless string) {
+func (q *Request) explainFound() (steps []Step, useless verdictText) {
 	e := q.found.Entry
 	if e == nil {
 		why := q.whyNothing()
-		return []Step{step("is something stored?", why.sentence, why.clause)}, ""
+		return []Step{step("is something stored?", why.sentence, why.clause)}, verdictText{}
 	}
 	steps = []Step{{
 		Question: "is something stored?",
@@ -60,12 +60,32 @@ func (q *Request) explainFound() (steps []Step, useless string) {
 	steps = append(steps, q.route.Policy.ExplainStorable(&ex, f)...)
 	steps = append(steps, f.ExplainUse(&ex, q.directives, q.arrivedAt(), q.now, validity)...)
 	if use, _ := f.UseFor(q.directives, q.arrivedAt(), q.now, validity); use == rfc9111.UseNever {
-		useless = "its time in the store is over"
-		if f.Reason != rfc9111.Storable {
-			useless = f.Reason.Sentence()
-		}
+		useless = q.uselessness(f.Reason, ex.Personal)
 	}
 	return steps, useless
+}
+
+// uselessness tells why what is stored is not used at all. personal says that what gives it a
+// lifetime does not apply to this request.
+func (q *Request) uselessness(reason rfc9111.Reason, personal bool) verdictText {
+	switch {
+	case reason == rfc9111.Storable:
+		return verdictText{sentence: "what is stored is not used: its time in the store is over"}
+	case personal && q.authorized:
+		return verdictText{
+			sentence: "what is stored is not used for this request: it has Authorization, so ttl, force_ttl and heuristic do not apply to it, and nothing else gives the response a lifetime",
+			change:   "if the answer is for all, take the field out in front of larder (`request_header -Authorization`) or have the origin send a lifetime and public; if not, put it in the key: `key { header Authorization }`.",
+		}
+	case personal:
+		return verdictText{
+			sentence: "what is stored is not used for this request: it has a cookie that is not in the key, so ttl, force_ttl and heuristic do not apply to it, and nothing else gives the response a lifetime",
+			change:   reasonChanges[rfc9111.ReasonCookie],
+		}
+	}
+	return verdictText{
+		sentence: "what is stored is not used, as today's rules would not store it: " + reason.Sentence(),
+		change:   "purge it, or go back to the rules under which it was stored.",
+	}
 }
 
 func purgedWords(s store.Severity) string {
@@ -157,16 +177,17 @@ func (q *Request) knownVariants() string {
 }
 
 // explainOrigin tells how the origin stands, where that decides.
-func (q *Request) explainOrigin() (steps []Step) {
+func (q *Request) explainOrigin(way way) (steps []Step) {
 	if why, left := q.route.Budget.Outlook(q.now, q.page()); why != origin.Admitted {
 		steps = append(steps, Step{Question: "how does the origin stand?", Answer: standingWords(why, left)})
 	}
-	switch q.sharing() {
-	case sharingHitForMiss:
+	switch sharing := q.sharing(); {
+	case way.isStored(): // it waits for none
+	case sharing == sharingHitForMiss:
 		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: "no: the last response to the key could not be shared (hit-for-miss)"})
-	case sharingDoubtful:
+	case sharing == sharingDoubtful:
 		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: fmt.Sprintf("for %s: a response to the key could not be shared a while ago", lateHeader)})
-	case sharingOpen:
+	default:
 		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: q.waitWords()})
 	}
 	if q.found.Entry != nil && q.route.RefreshEarly != 0 {

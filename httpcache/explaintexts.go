@@ -78,7 +78,7 @@ func changeFor(reason rfc9111.Reason, status int) string {
 
 // explainWay is the verdict on a request that goes this way. useless is why what is stored is not
 // used at all, if so.
-func (q *Request) explainWay(way way, useless string) verdictText {
+func (q *Request) explainWay(way way, useless verdictText) verdictText {
 	ttl := func() string {
 		return max(q.freshness.TTL(q.now), -q.freshness.TTL(q.now)).Truncate(time.Second).String()
 	}
@@ -161,10 +161,10 @@ var (
 )
 
 // cause tells why what is stored, or is not, does not answer.
-func (q *Request) cause(useless string) verdictText {
+func (q *Request) cause(useless verdictText) verdictText {
 	switch {
-	case q.found.Entry == nil && useless != "":
-		return verdictText{sentence: "what is stored is not used, as today's rules would not store it: " + useless, change: "purge it, or go back to the rules under which it was stored."}
+	case q.found.Entry == nil && useless.sentence != "":
+		return useless
 	case q.found.Entry == nil:
 		return q.whyNothing()
 	case q.withheld == DetailNoPass:
@@ -215,6 +215,9 @@ func (d *Decision) words(passed bool) string {
 		words = "from the store, after the origin has confirmed it"
 	case OutcomeMiss:
 		words = "from the origin, for this request"
+		if d.Detail == DetailOnlyIfCached {
+			words = "504, and the origin was not asked: the request says only-if-cached, and nothing stored may answer it"
+		}
 	case OutcomeCollapsed:
 		words = "from the origin, by the fetch of another request"
 	case OutcomeBypass:
@@ -224,8 +227,9 @@ func (d *Decision) words(passed bool) string {
 	switch {
 	case d.NotStored != rfc9111.Storable:
 		words += ", and not stored: " + d.NotStored.Sentence()
-	case d.Detail != NoDetail:
+	case d.Detail != NoDetail && d.Detail != DetailOnlyIfCached:
 		words += " (" + d.Detail.String() + ")"
+	case d.Detail == DetailOnlyIfCached:
 	case d.Outcome == OutcomeMiss && passed:
 		words += ", which was passed on by itself, so nothing of it is stored"
 	case d.Outcome == OutcomeMiss:

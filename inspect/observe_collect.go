@@ -20,6 +20,7 @@ type Observation struct {
 	Failed    bool   // the origin's answer tells of its failure
 	Differs   string // "status", "body" or a field's name; empty if they agree
 	Bytes     int64  // of the body
+	Refreshes bool   // serving it would have begun a refresh, so nothing is saved
 
 	Cookies         []string // names of those that the key lacks
 	StoredForCookie bool     // what would have been served was fetched for a request with one
@@ -60,6 +61,7 @@ type group struct {
 	rescued           int64 // failures in place of which something would have been served
 	compared          agreement
 	differs           words
+	wrong             int64     // of compared: they differ in more than a field
 	withCookie        agreement // of compared: the request, or that for which it was stored, had one
 	authorized        agreement
 	parameters        agreement
@@ -135,11 +137,12 @@ func (o *Observations) makeRoom() {
 func (g *group) add(seen *Observation) {
 	g.requests++
 	g.bytes += seen.Bytes
-	switch seen.Would {
-	case "hit", "stale", "collapsed":
+	switch {
+	case seen.Refreshes:
+	case seen.Would == "hit", seen.Would == "stale", seen.Would == "collapsed":
 		g.saved++
 		g.savedBytes += seen.Bytes
-	case "revalidated": // the origin would have sent no body
+	case seen.Would == "revalidated": // the origin would have sent no body
 		g.savedBytes += seen.Bytes
 	}
 	g.would.add(seen.Would, 1)
@@ -157,6 +160,9 @@ func (g *group) compare(seen *Observation) {
 	differs := seen.Differs != ""
 	g.compared.add(differs)
 	g.differs.add(seen.Differs, 1)
+	if isWrong(seen.Differs) {
+		g.wrong++
+	}
 	if len(seen.Cookies) > 0 || seen.StoredForCookie {
 		g.withCookie.add(differs)
 	}
@@ -191,6 +197,7 @@ func (g *group) keepExample(e Example) {
 // merge adds what is known of other to g.
 func (g *group) merge(other *group) {
 	g.requests, g.saved, g.rescued = g.requests+other.requests, g.saved+other.saved, g.rescued+other.rescued
+	g.wrong += other.wrong
 	g.bytes, g.savedBytes = g.bytes+other.bytes, g.savedBytes+other.savedBytes
 	for _, w := range []struct{ to, from words }{
 		{g.would, other.would}, {g.bypass, other.bypass}, {g.notStored, other.notStored}, {g.differs, other.differs},

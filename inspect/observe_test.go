@@ -48,8 +48,10 @@ func TestVerdicts(t *testing.T) {
 			[]seen{{agreeing, "", 5}, {Observation{Would: "hit", Compared: true, Failed: true, Differs: "status"}, "", 2}},
 			VerdictServe, "In place of 2 failures of the origin something stored would have been served.", "",
 		},
-		"a field":        {[]seen{{agreeing, "", 5}, {Observation{Would: "hit", Compared: true, Differs: "X-Request-Id"}, "", 2}}, VerdictCheck, "X-Request-Id 2", "a request id"},
-		"another cookie": {[]seen{{Observation{Would: "hit", Compared: true, Differs: "Set-Cookie"}, "", 2}}, VerdictWrong, "Set-Cookie 2", ""},
+		"nothing to compare": {[]seen{{Observation{Would: "collapsed"}, "", 3}}, VerdictCheck, "nothing could be compared", ""},
+		"refreshes":          {[]seen{{Observation{Would: "stale", Compared: true, Refreshes: true}, "", 3}}, VerdictNothing, "", ""},
+		"a field":            {[]seen{{agreeing, "", 5}, {Observation{Would: "hit", Compared: true, Differs: "X-Request-Id"}, "", 2}}, VerdictCheck, "X-Request-Id 2", "a request id"},
+		"another cookie":     {[]seen{{Observation{Would: "hit", Compared: true, Differs: "Set-Cookie"}, "", 2}}, VerdictWrong, "Set-Cookie 2", ""},
 		"by cookie": {
 			[]seen{{agreeing, "_ga", 5}, {agreeing, "", 20}, {differing, "_ga member", 10}},
 			VerdictWrong, "The page depends on a cookie: answers to requests with `member` differ", "`key { cookie member }`",
@@ -87,6 +89,18 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%s %q %q, want %s, %q, %q", g.Verdict, g.Because, g.Advice, tc.verdict, tc.because, tc.advised)
 			}
 		})
+	}
+}
+
+// TestWrongBesideManyFields: fields with names at random do not hide that a body differs.
+func TestWrongBesideManyFields(t *testing.T) {
+	var all []seen
+	for i := range 2 * maxWords {
+		all = append(all, seen{Observation{Would: "hit", Compared: true, Differs: fmt.Sprint("X-", i)}, "", 1})
+	}
+	all = append(all, seen{Observation{Would: "hit", Compared: true, Differs: "body"}, "", 1})
+	if g := collect(all).Report().Groups[0]; g.Verdict != VerdictWrong {
+		t.Errorf("%s %q", g.Verdict, g.Because)
 	}
 }
 

@@ -102,12 +102,15 @@ func (g *group) report(name string) ObservedGroup {
 		Bypass: g.bypass.counts(), Examples: slices.Clone(g.examples),
 	}
 	switch {
-	case g.wrong() > 0:
+	case g.wrong > 0:
 		r.Verdict = VerdictWrong
 		g.explainWrong(&r)
 	case g.compared.differ > 0:
 		r.Verdict = VerdictCheck
 		g.explainFields(&r)
+	case g.saved > 0 && g.compared.compared == 0:
+		r.Verdict = VerdictCheck
+		r.because("Of %s %d would have been saved, and nothing could be compared.", plural(g.requests, "request"), g.saved)
 	case g.saved > 0:
 		r.Verdict = VerdictServe
 		r.because("Of %s %d would have been saved, and none of the %d that were compared differs.", plural(g.requests, "request"), g.saved, g.compared.compared)
@@ -121,10 +124,10 @@ func (g *group) report(name string) ObservedGroup {
 	return r
 }
 
-// wrong returns how many answers would have been wrong in more than a field: to give one visitor
-// the cookie of another, or none, is as bad as another body.
-func (g *group) wrong() int64 {
-	return g.differs["status"] + g.differs["body"] + g.differs["Set-Cookie"]
+// isWrong reports whether an answer that differs in this would have been wrong in more than a field:
+// to give one visitor the cookie of another, or none, is as bad as another body.
+func isWrong(differs string) bool {
+	return differs == "status" || differs == "body" || differs == "Set-Cookie"
 }
 
 func (g *ObservedGroup) because(format string, args ...any) {
@@ -137,7 +140,7 @@ func (g *ObservedGroup) advise(format string, args ...any) {
 
 // explainWrong says who would have got a wrong answer, and what to do about it.
 func (g *group) explainWrong(r *ObservedGroup) {
-	r.because("%d of %s would not have been the origin's: %s.", g.wrong(), plural(g.compared.compared, "compared answer"), joined(r.Differs))
+	r.because("%d of %s would not have been the origin's: %s.", g.wrong, plural(g.compared.compared, "compared answer"), joined(r.Differs))
 	without := agreement{g.compared.compared - g.withCookie.compared, g.compared.differ - g.withCookie.differ}
 	found := false
 	if g.withCookie.differ > 0 && g.withCookie.moreOften(without) {

@@ -84,9 +84,11 @@ function confirm () {
   const { selectors: s, matched } = previewed
   const [kind, values] = Object.entries(s).find(([, value]) => Array.isArray(value) && value !== s.zones) ?? ['all', []]
   byId('confirm-title').textContent = `${verb(s)} ${plural(matched, 'response')}?`
-  byId('confirm-text').textContent = kind === 'all'
-    ? 'Everything that is stored goes.'
-    : 'No request that starts after the purge is answered with what it has matched. It cannot be undone.'
+  byId('confirm-text').textContent = s.soft
+    ? 'What it has matched counts as stale: it is validated, or answers while a stale window lets it. It cannot be undone.'
+    : kind === 'all'
+      ? 'Everything that is stored goes.'
+      : 'No request that starts after the purge is answered with what it has matched. It cannot be undone.'
   replace(byId('confirm-list'), values.map(value => element('li', { class: 'url', title: value }, value)))
   byId('confirm-purge').textContent = verb(s)
   byId('confirm').returnValue = ''
