@@ -139,10 +139,14 @@ func (q *Request) whyNothing() verdictText {
 		words := departureTexts[gone]
 		words.sentence += ", " + q.ago(at)
 		return words
+	case unstored && !q.hasWhatWasRefused(last.reason):
+		return verdictText{sentence: fmt.Sprintf(
+			"nothing is stored: the last response (status %d, %s) was not, for what another request had: %s", last.status, q.ago(last.at), last.reason.Sentence(),
+		)}
 	case unstored:
 		return verdictText{
 			fmt.Sprintf("the last response (status %d, %s) was not stored: %s", last.status, q.ago(last.at), last.reason.Sentence()),
-			changeFor(last.reason, last.status), last.reason.Clause(),
+			q.changeFor(last.reason, last.status), last.reason.Clause(),
 		}
 	}
 	if q.trace.only() {

@@ -58,14 +58,10 @@ var reasonChanges = map[rfc9111.Reason]string{
 }
 
 // changeFor says what to change so that a response of this status is stored.
-func changeFor(reason rfc9111.Reason, status int) string {
+func (q *Request) changeFor(reason rfc9111.Reason, status int) string {
 	switch reason {
 	case rfc9111.ReasonNoLifetime:
-		switch status {
-		case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusPermanentRedirect:
-			return "the origin sends no lifetime: `ttl 10m` would give it one."
-		}
-		return fmt.Sprintf("the origin sends no lifetime: `ttl 10m %d` would give it one.", status)
+		return q.lifetimeFor(status)
 	case rfc9111.ReasonStatus:
 		if status >= http.StatusInternalServerError {
 			return "the origin failed; `stale_if_error` answers with what is stored while it does."
@@ -73,6 +69,38 @@ func changeFor(reason rfc9111.Reason, status int) string {
 		return "no rule stores this status, or a page that is stored stands before it."
 	default:
 		return reasonChanges[reason]
+	}
+}
+
+// lifetimeFor says what gives a response of this status a lifetime.
+func (q *Request) lifetimeFor(status int) string {
+	ttl := "`ttl 10m`"
+	switch status {
+	case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusPermanentRedirect:
+	default:
+		ttl = fmt.Sprintf("`ttl 10m %d`", status)
+	}
+	switch {
+	case q.keyed.method == http.MethodPost:
+		return "the origin sends no lifetime, and ttl leaves POST alone: where the POSTs that come here change nothing, " + ttl + " with `safe_post` gives one."
+	case q.personal():
+		return "the origin sends no lifetime. " + ttl + " gives one to requests without Authorization and without a cookie outside the key, and to no other."
+	}
+	return "the origin sends no lifetime: " + ttl + " would give it one."
+}
+
+// hasWhatWasRefused reports whether this request has what a response to an earlier one was not
+// stored for.
+func (q *Request) hasWhatWasRefused(reason rfc9111.Reason) bool {
+	switch reason {
+	case rfc9111.ReasonRequestNoStore:
+		return q.directives.NoStore
+	case rfc9111.ReasonAuthorization:
+		return q.authorized
+	case rfc9111.ReasonCookie:
+		return q.unkeyedCookie
+	default:
+		return true
 	}
 }
 
@@ -198,7 +226,7 @@ func (q *Request) explainDecision(words string) verdictText {
 		v.change = bypassTexts[d.Bypass].change
 	case d.NotStored != rfc9111.Storable:
 		last, _ := q.cache().unstoredReasons.of(q.key)
-		v.change = changeFor(d.NotStored, max(last.status, http.StatusOK))
+		v.change = q.changeFor(d.NotStored, max(last.status, http.StatusOK))
 	}
 	return v
 }
