@@ -313,6 +313,8 @@ func TestExplain(t *testing.T) {
 			in := start(t, setup{site: "respond unused"}, o)
 			in.load(row.setup(in, "site"), o)
 			row.do(t, in, o)
+			// A request counts when its handler returns, which is after its client has the answer.
+			eventually(t, "all requests are over", func() bool { return goroutinesIn(serving) == 0 })
 			before, asked := in.stats(), o.count()
 			e := in.explain(row.question(in))
 			for line := range strings.Lines(strings.TrimSpace(row.sections["want"])) {

@@ -18,6 +18,7 @@ const module = "github.com/larder-cache/larder"
 const (
 	waitingForAFetch = "coalesce.(*Member).Wait"
 	fetching         = "httpcache.(*Fetch).run"
+	serving          = "httpcache.(*Route).Serve"
 	readingAFlight   = "httpcache.(*flightBody).next"
 	awaitingTheStore = "httpcache.(*flightBody).awaitStored"
 )

@@ -124,8 +124,8 @@ func (g *group) report(name string) ObservedGroup {
 	return r
 }
 
-// isWrong reports whether an answer that differs in this would have been wrong in more than a field:
-// to give one visitor the cookie of another, or none, is as bad as another body.
+// isWrong reports whether an answer that differs in this would have been wrong in more than a
+// field: to give one visitor the cookie of another, or none, is as bad as another body.
 func isWrong(differs string) bool {
 	return differs == "status" || differs == "body" || differs == "Set-Cookie"
 }
