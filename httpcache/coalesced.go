@@ -3,12 +3,10 @@ package httpcache
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
-	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -422,90 +420,4 @@ func (q *Request) staleOnError(status int) (err error, ok bool) {
 		return nil, false
 	}
 	return q.respondStored(OutcomeStale, DetailSIE), true
-}
-
-// refreshInBackground fetches again what is being served stale (RFC 5861 3), or early: while it is
-// still fresh. There is one fetch for any number of requests, and none waits for it. After a failed
-// one there is a pause, for what is stored and, see [origin.Budget], for the origin. An origin that
-// cannot take a refresh now is not asked. A request that has to wait for the origin anyway ignores
-// the pause.
-func (q *Request) refreshInBackground(early bool) {
-	if q.directives.NoStore { // a response to it may not be stored (RFC 9111 5.2.1.5)
-		return
-	}
-	if !q.refreshDue() {
-		q.spared(origin.Refresh)
-		return
-	}
-	if q.refreshedInVain() {
-		return
-	}
-	if !q.cache().refreshes.begin() {
-		q.spared(origin.Refresh)
-		return
-	}
-	ticket, tag := q.begin()
-	f, m, started := q.cache().flights.Join(tag.key, tag, q.joinable)
-	defer m.Leave()
-	if !started {
-		ticket.End()
-		q.cache().refreshes.end()
-		return
-	}
-	x := q.newFetch(f, ticket)
-	x.removeDirectives(q.varyNames)
-	x.background = true
-	if early {
-		x.refreshEarly()
-	}
-	f.Background()
-	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
-	q.run(x)
-}
-
-// maxRefreshes is how many fetches may be under way that no client waits for. A client gets its
-// stale answer at once, so one connection could begin any number at an origin that hangs.
-const maxRefreshes = 256
-
-// refreshes counts them.
-type refreshes struct{ underWay atomic.Int64 }
-
-// begin reports whether one more may begin, which then has to end.
-func (r *refreshes) begin() bool {
-	if r.underWay.Add(1) <= maxRefreshes {
-		return true
-	}
-	r.end()
-	return false
-}
-
-func (r *refreshes) end() { r.underWay.Add(-1) }
-
-// refreshedInVain reports whether what is stored has just been refreshed and that failed, although
-// the origin is well. One page that is broken is not asked for again at once, while others are. A
-// failing origin is asked again at the pace of its own back-off.
-func (q *Request) refreshedInVain() bool {
-	if q.standing() == origin.Failing {
-		return false
-	}
-	age, known := q.cache().refreshBackoff.age(q.hitForMissKey())
-	return known && age < refreshPause
-}
-
-// removeDirectives removes the client's directives from a fetch. In a background refresh they are
-// about the answer that the client has got (RFC 9111 5.2.1). Where the operator has them ignored
-// they have no effect behind this cache either. A cache behind this one would answer only-if-cached
-// with 504, and max-stale with what is already stale. Directives stay if responses are told apart
-// by them.
-func (x *Fetch) removeDirectives(varyNames []string) {
-	x.directives = rfc9111.RequestDirectives{}
-	for _, name := range [...]string{"Cache-Control", "Pragma"} {
-		if slices.Contains(varyNames, name) || slices.Contains(x.route.Key.Headers, name) {
-			continue
-		}
-		x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == name })
-		for n := range x.copies {
-			delete(x.origin.Request(n).Header, name)
-		}
-	}
 }
