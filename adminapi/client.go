@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -47,6 +48,27 @@ func (c *Client) Call(method, uri string, body io.Reader, answer any) error {
 // with a newline.
 func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+// Show asks for uri and prints the answer: see [Print].
+func Show[T any](c *Client, out io.Writer, uri string, raw bool, print func(*T) error) error {
+	var answer json.RawMessage
+	if err := c.Call(http.MethodGet, uri, nil, &answer); err != nil {
+		return err
+	}
+	return Print(out, answer, raw, print)
+}
+
+// Print prints an answer of the admin API, decoded and by print. If raw it does so by [PrintJSON].
+func Print[T any](out io.Writer, answer json.RawMessage, raw bool, print func(*T) error) error {
+	if raw {
+		return PrintJSON(out, answer)
+	}
+	decoded := new(T)
+	if err := json.Unmarshal(answer, decoded); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	return print(decoded)
 }
 
 // PrintJSON prints an answer of the admin API for people.

@@ -5,6 +5,7 @@
 // # Where to read
 //
 //	inspect.go    what this package asks of the running cache; the list of its features
+//	flags.go      --zone and --json, as most commands have them
 //	list.go       GET /larder/entries, caddy larder ls
 //	entry.go      GET /larder/entries/{id}, caddy larder get
 //	stats.go      GET /larder/stats, caddy larder stats

@@ -88,8 +88,7 @@ func answerEntry(r *http.Request, running runningCache) (any, error) {
 }
 
 func getCommand(api *adminapi.Client) *cobra.Command {
-	var zone string
-	var raw bool
+	var flags answerFlags
 	cmd := &cobra.Command{
 		Use:   "get [--zone Z] [--json] <url|id>",
 		Short: "Shows the stored responses of a URL, or the one with an id",
@@ -104,24 +103,19 @@ has the ids.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			query := url.Values{}
-			if cmd.Flags().Changed("zone") {
-				query.Set("zone", zone)
-			}
-			details, err := get(api, args[0], query)
+			details, err := get(api, args[0], flags.query(cmd))
 			if err != nil {
 				return err
 			}
 			for i, detail := range details {
-				if err := printDetail(cmd.OutOrStdout(), i > 0, detail, raw); err != nil {
+				if err := printDetail(cmd.OutOrStdout(), i > 0, detail, flags.raw); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&zone, "zone", "", "Only this zone")
-	cmd.Flags().BoolVar(&raw, "json", false, "Print the answers of the admin API")
+	flags.register(cmd)
 	return cmd
 }
 
@@ -163,18 +157,13 @@ func idsOf(api *adminapi.Client, of string, query url.Values) (ids []string, err
 }
 
 func printDetail(out io.Writer, again bool, answer json.RawMessage, raw bool) error {
-	if raw {
-		return adminapi.PrintJSON(out, answer)
-	}
-	var d Detail
-	if err := json.Unmarshal(answer, &d); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
-	if again {
-		fmt.Fprintln(out)
-	}
-	_, err := io.WriteString(out, d.text())
-	return err
+	return adminapi.Print(out, answer, raw, func(d *Detail) error {
+		if again {
+			fmt.Fprintln(out)
+		}
+		_, err := io.WriteString(out, d.text())
+		return err
+	})
 }
 
 // text is the detail in lines, the response's header last.

@@ -210,14 +210,7 @@ func (a *explainArguments) run(out io.Writer, api *adminapi.Client, url string) 
 	if err := api.Call(http.MethodPost, "/larder/explain", bytes.NewReader(request), &answer); err != nil {
 		return err
 	}
-	if a.json {
-		return adminapi.PrintJSON(out, answer)
-	}
-	var e Explained
-	if err := json.Unmarshal(answer, &e); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
-	return e.print(out)
+	return adminapi.Print(out, answer, a.json, func(e *Explained) error { return e.print(out) })
 }
 
 // question is the body of the request.

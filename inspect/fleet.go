@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -83,27 +82,20 @@ Lists the machines that share the cache: name, version, address, state, time
 since the last beat, and how many purges a machine has yet to apply. The one
 that answers has a star.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return listFleet(cmd.OutOrStdout(), api, raw) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := cmd.OutOrStdout()
+			return adminapi.Show(api, out, "/larder/fleet", raw, func(f *Fleet) error { return f.print(out) })
+		},
 	}
 	cmd.Flags().BoolVar(&raw, "json", false, "Print the answer of the admin API")
 	return cmd
 }
 
-func listFleet(out io.Writer, api *adminapi.Client, raw bool) error {
-	var answer json.RawMessage
-	if err := api.Call(http.MethodGet, "/larder/fleet", nil, &answer); err != nil {
-		return err
-	}
-	if raw {
-		return adminapi.PrintJSON(out, answer)
-	}
-	var fleet Fleet
-	if err := json.Unmarshal(answer, &fleet); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
+// print prints a line for each node.
+func (f *Fleet) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tVERSION\tADDRESS\tSTATE\tLAST BEAT\tLAG")
-	for _, node := range fleet.Nodes {
+	for _, node := range f.Nodes {
 		fmt.Fprintln(table, node.line())
 	}
 	return table.Flush()

@@ -1,12 +1,10 @@
 package inspect
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -82,8 +80,8 @@ func answerHistory(r *http.Request, running runningCache) (any, error) {
 }
 
 func historyCommand(api *adminapi.Client) *cobra.Command {
-	var step, zone string
-	var raw bool
+	var flags answerFlags
+	var step string
 	cmd := &cobra.Command{
 		Use:   "history [--step 10s] [--zone Z] [--json]",
 		Short: "Prints what was counted in each step of the last hour, day or fortnight",
@@ -95,31 +93,18 @@ how long one took on average, bytes in memory and on disk. --step is one of
 where nothing was recorded.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{"step": {step}}
-			if cmd.Flags().Changed("zone") {
-				query.Set("zone", zone)
-			}
-			return printHistory(cmd.OutOrStdout(), api, query, raw)
+			query, out := flags.query(cmd), cmd.OutOrStdout()
+			query.Set("step", step)
+			return adminapi.Show(api, out, "/larder/history?"+query.Encode(), flags.raw, func(h *printedHistory) error { return h.print(out) })
 		},
 	}
 	cmd.Flags().StringVar(&step, "step", steps()[0], "How long a step is: 10s, 1m or 15m")
-	cmd.Flags().StringVar(&zone, "zone", "", "Only this zone")
-	cmd.Flags().BoolVar(&raw, "json", false, "Print the answer of the admin API")
+	flags.register(cmd)
 	return cmd
 }
 
-func printHistory(out io.Writer, api *adminapi.Client, query url.Values, raw bool) error {
-	var answer json.RawMessage
-	if err := api.Call(http.MethodGet, "/larder/history?"+query.Encode(), nil, &answer); err != nil {
-		return err
-	}
-	if raw {
-		return adminapi.PrintJSON(out, answer)
-	}
-	var h printedHistory
-	if err := json.Unmarshal(answer, &h); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
+// print prints a line for each step.
+func (h *printedHistory) print(out io.Writer) error {
 	step, err := time.ParseDuration(h.Step)
 	if err != nil {
 		return errors.New("decoding the answer: its step is no duration")

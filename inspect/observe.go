@@ -1,11 +1,9 @@
 package inspect
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -44,9 +42,8 @@ func answerObserved(r *http.Request, running runningCache) (any, error) {
 }
 
 func observeCommand(api *adminapi.Client) *cobra.Command {
+	var flags answerFlags
 	var limit int
-	var zone string
-	var raw bool
 	cmd := &cobra.Command{
 		Use:   "observe [--limit 50] [--zone Z] [--json]",
 		Short: "Reports what routes with `observe` would have done, and where it would have been wrong",
@@ -63,32 +60,14 @@ line for each host and first path segment. Its verdict is
 Below the table stand the reasons, and what to add to the configuration.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{"limit": {strconv.Itoa(limit)}}
-			if cmd.Flags().Changed("zone") {
-				query.Set("zone", zone)
-			}
-			return printObserved(cmd.OutOrStdout(), api, query, raw)
+			query, out := flags.query(cmd), cmd.OutOrStdout()
+			query.Set("limit", strconv.Itoa(limit))
+			return adminapi.Show(api, out, "/larder/observed?"+query.Encode(), flags.raw, func(r *ObservedReport) error { return r.print(out) })
 		},
 	}
 	cmd.Flags().IntVar(&limit, "limit", defaultGroups, "How many lines, at most 1000")
-	cmd.Flags().StringVar(&zone, "zone", "", "Only this zone")
-	cmd.Flags().BoolVar(&raw, "json", false, "Print the answer of the admin API")
+	flags.register(cmd)
 	return cmd
-}
-
-func printObserved(out io.Writer, api *adminapi.Client, query url.Values, raw bool) error {
-	var answer json.RawMessage
-	if err := api.Call(http.MethodGet, "/larder/observed?"+query.Encode(), nil, &answer); err != nil {
-		return err
-	}
-	if raw {
-		return adminapi.PrintJSON(out, answer)
-	}
-	var report ObservedReport
-	if err := json.Unmarshal(answer, &report); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
-	return report.print(out)
 }
 
 // print prints the report for people.

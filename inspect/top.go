@@ -1,11 +1,9 @@
 package inspect
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"text/tabwriter"
 
@@ -98,8 +96,8 @@ func answerTop(r *http.Request, running runningCache) (any, error) {
 }
 
 func topCommand(api *adminapi.Client) *cobra.Command {
-	query, raw := url.Values{}, false
-	var by, zone string
+	var flags answerFlags
+	var by string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "top [--by misses] [--limit 20] [--zone Z] [--json]",
@@ -111,36 +109,23 @@ hits, misses, not_stored, bytes, fetch_time (milliseconds at the origin),
 disagree.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			query, out := flags.query(cmd), cmd.OutOrStdout()
 			query.Set("by", by)
 			query.Set("limit", strconv.Itoa(limit))
-			if cmd.Flags().Changed("zone") {
-				query.Set("zone", zone)
-			}
-			return printTop(cmd.OutOrStdout(), api, query, raw)
+			return adminapi.Show(api, out, "/larder/top?"+query.Encode(), flags.raw, func(r *Ranking) error { return r.print(out) })
 		},
 	}
 	cmd.Flags().StringVar(&by, "by", string(ByMisses), "What to rank by")
 	cmd.Flags().IntVar(&limit, "limit", defaultRows, "How many URLs, at most 1000")
-	cmd.Flags().StringVar(&zone, "zone", "", "Only this zone")
-	cmd.Flags().BoolVar(&raw, "json", false, "Print the answer of the admin API")
+	flags.register(cmd)
 	return cmd
 }
 
-func printTop(out io.Writer, api *adminapi.Client, query url.Values, raw bool) error {
-	var answer json.RawMessage
-	if err := api.Call(http.MethodGet, "/larder/top?"+query.Encode(), nil, &answer); err != nil {
-		return err
-	}
-	if raw {
-		return adminapi.PrintJSON(out, answer)
-	}
-	var ranking Ranking
-	if err := json.Unmarshal(answer, &ranking); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
+// print prints the ranking for people.
+func (r *Ranking) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "COUNT\tSHARE\tREASON\tURL")
-	for _, row := range ranking.Rows {
+	for _, row := range r.Rows {
 		fmt.Fprintf(table, "%s\t%.1f%%\t%s\t%s\n", strconv.FormatFloat(row.Count, 'f', -1, 64), 100*row.Share, orDash(row.Reason), row.URL)
 	}
 	return table.Flush()
