@@ -235,7 +235,7 @@ func withoutAliases(h http.Header, server *caddyhttp.Server) {
 // explained renders what has become of the request.
 func (x *explainedRun) explained(site *explainedSite) inspect.Explained {
 	if x.trace == nil {
-		return inspect.Explained{Verdict: x.verdict(site), Steps: x.steps()}
+		return inspect.Explained{Verdict: x.verdict(), Steps: x.steps()}
 	}
 	e := x.trace.Explanation()
 	out := inspect.Explained{Verdict: e.Verdict, Steps: x.steps(), Key: explainedKey(&e)}

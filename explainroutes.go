@@ -237,7 +237,7 @@ func (x *explainedRun) steps() []inspect.ExplainedStep {
 }
 
 // verdict is that on a request which larder has not seen.
-func (x *explainedRun) verdict(site *explainedSite) string {
+func (x *explainedRun) verdict() string {
 	switch {
 	case x.ended == nil && x.err != nil:
 		return fmt.Sprintf("Not Larder's: the routes end in an error before Larder: %v.", x.err)

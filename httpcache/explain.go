@@ -121,7 +121,7 @@ func (t *Trace) looped() bool {
 }
 
 // bypassed is told that the request does not go through the cache.
-func (t *Trace) bypassed(q *Request, why Bypass) bool {
+func (t *Trace) bypassed(why Bypass) bool {
 	if t == nil {
 		return false
 	}
