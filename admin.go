@@ -13,6 +13,7 @@ import (
 	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/store"
+	"github.com/larder-cache/larder/warm"
 )
 
 // adminView is the running cache as the admin API sees it.
@@ -28,7 +29,7 @@ func registerAdmin() {
 		}
 		return nil
 	})
-	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature()})...)
+	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warm.Feature()})...)
 }
 
 // adminCache is what the admin API asks of the running cache.

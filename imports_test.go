@@ -46,6 +46,10 @@ func TestImportsPointOneWay(t *testing.T) {
 		"dashboard":             {caddy, modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"inspect":               {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
 		"purge":                 {modulePath + "/adminapi", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
+		"warm": {
+			"github.com/dunglas/httpsfv", "github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform",
+			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts", "golang.org/x/term", "golang.org/x/time/rate",
+		},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
 			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
@@ -66,7 +70,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 		}
 		if want := []string{
-			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "origin", "purge", "rfc9111", "stats", "store", "urlform",
+			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "origin", "purge", "rfc9111", "stats", "store", "urlform", "warm",
 		}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}

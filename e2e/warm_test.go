@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/larder-cache/larder/adminapi/adminapitest"
+)
+
+// runWarm runs `caddy larder warm` in this process.
+func (in *instance) runWarm(args ...string) (stdout, stderr string, err error) {
+	in.t.Helper()
+	adminapitest.Address = in.admin
+	return adminapitest.Larder(in.t, append([]string{"warm"}, args...)...)
+}
+
+var (
+	warmSeconds = regexp.MustCompile(`in \d+s\n`)
+	warmBytes   = regexp.MustCompile(`; [0-9.]+ [KM]?i?B in`)
+)
+
+// TestWarmOfThePage: the transcript of docs/warming.md is what the command prints, but for times
+// and bytes, and what it has warmed is a hit.
+func TestWarmOfThePage(t *testing.T) {
+	_, blocks := readPages(t, "docs/warming.md")[0].parts()
+	command, want, _ := strings.Cut(blocks[0].text, "\n")
+	const site = "https://example.com"
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		switch r.URL.Path {
+		case "/sitemap.xml":
+			host := "http://" + r.Host
+			_, _ = fmt.Fprintf(w, `<sitemapindex><sitemap><loc>%s/pages.xml</loc></sitemap></sitemapindex>`, host)
+		case "/pages.xml":
+			_, _ = io.WriteString(w, "<urlset>")
+			for loc := range strings.FieldsSeq("/ /a /b /b /known /cart /old") {
+				_, _ = fmt.Fprintf(w, "<url><loc>http://%s%s</loc></url>", r.Host, loc)
+			}
+			_, _ = io.WriteString(w, "<url><loc>http://shop.example/</loc></url></urlset>")
+		case "/old":
+			w.WriteHeader(http.StatusNotFound)
+		case "/cart":
+			w.Header().Set("Cache-Control", "no-store")
+			_, _ = io.WriteString(w, "a cart")
+		default:
+			_, _ = io.WriteString(w, strings.Repeat("x", 1000))
+		}
+	})
+	in := start(t, proxied(block("status full")), o)
+	base := strings.TrimSuffix(in.url("/"), "/")
+	in.get("/known", "Accept-Encoding", "gzip, deflate, br, zstd")
+	args := strings.Fields(strings.ReplaceAll(strings.TrimPrefix(command, "$ caddy larder warm "), site, base))
+	out, stderr, err := in.runWarm(args...)
+	if err == nil {
+		t.Error("no error")
+	}
+	same := func(text string) string {
+		return warmBytes.ReplaceAllString(warmSeconds.ReplaceAllString(text, "in 1s\n"), "; 5.0 KiB in")
+	}
+	if got := same(strings.ReplaceAll(out+stderr, base, site)); got != same(want) {
+		t.Errorf("prints\n%s\nthe page has\n%s", got, want)
+	}
+	for path := range strings.FieldsSeq("/ /a /b /known") {
+		if a := in.get(path); !a.isHit() {
+			t.Errorf("%s is no hit: %s", path, a.cacheStatus())
+		}
+	}
+	if out, stderr, err := in.runWarm("--urls", "-"); err != nil || !strings.HasPrefix(out, "0 of 0 requests") {
+		t.Errorf("with an empty list: %q %q %v", out, stderr, err)
+	}
+}
+
+// TestWarmAfterAKill kills the command with -9 while it runs, and has the same command go on: what
+// was done is not asked for again.
+func TestWarmAfterAKill(t *testing.T) {
+	binary, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hang atomic.Bool
+	hang.Store(true)
+	reached := make(chan struct{}, 10)
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/5" && hang.Load() {
+			reached <- struct{}{}
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Cache-Status", "Larder; fwd=uri-miss; stored")
+	})
+	dir := t.TempDir()
+	list, done := filepath.Join(dir, "urls"), filepath.Join(dir, "done")
+	var urls strings.Builder
+	for i := range 10 {
+		fmt.Fprintf(&urls, "%s/%d\n", o.URL, i)
+	}
+	if err := os.WriteFile(list, []byte(urls.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := func() *exec.Cmd {
+		cmd := exec.Command(binary, "larder", "warm", "--urls", list, "--concurrency", "1", "--resume", done)
+		cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir)
+		return cmd
+	}
+	first := command()
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	_ = first.Process.Kill()
+	_ = first.Wait()
+	hang.Store(false)
+	o.asked(t, 6)
+	out, err := command().CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "10 of 10 requests: 5 stored, 0 stored before, 5 done before") {
+		t.Errorf("%v: %s", err, out)
+	}
+	o.asked(t, 11)
+	if _, err := os.Stat(done); !os.IsNotExist(err) {
+		t.Errorf("the resume file: %v", err)
+	}
+}
