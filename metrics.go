@@ -197,26 +197,29 @@ func (m *metrics) SharedRequest(op fleet.Op, outcome fleet.Outcome, took time.Du
 // Lease implements fleet.TierMetrics.
 func (m *metrics) Lease(outcome fleet.LeaseOutcome) { m.leases[outcome].Inc() }
 
+// counts are all that counts for the caches of this process.
+var counts = &countAll{collectors, rankings}
+
 // countAll counts with each of several.
 type countAll []httpcache.Metrics
 
 // Request implements httpcache.Metrics.
-func (all countAll) Request(q *httpcache.Request) {
-	for _, m := range all {
+func (all *countAll) Request(q *httpcache.Request) {
+	for _, m := range *all {
 		m.Request(q)
 	}
 }
 
 // FetchDone implements httpcache.Metrics.
-func (all countAll) FetchDone(kind httpcache.FetchKind, result httpcache.FetchResult, took time.Duration, of httpcache.Subject) {
-	for _, m := range all {
+func (all *countAll) FetchDone(kind httpcache.FetchKind, result httpcache.FetchResult, took time.Duration, of httpcache.Subject) {
+	for _, m := range *all {
 		m.FetchDone(kind, result, took, of)
 	}
 }
 
 // NotStored implements httpcache.Metrics.
-func (all countAll) NotStored(reason rfc9111.Reason, of httpcache.Subject) {
-	for _, m := range all {
+func (all *countAll) NotStored(reason rfc9111.Reason, of httpcache.Subject) {
+	for _, m := range *all {
 		m.NotStored(reason, of)
 	}
 }

@@ -56,8 +56,8 @@ func (t *trafficRankings) Observed(found *httpcache.Observed) {
 func (adminView) Observed() inspect.ObservedReport { return rankings.observed.Report() }
 
 // Observed implements httpcache.Metrics.
-func (all countAll) Observed(found *httpcache.Observed) {
-	for _, m := range all {
+func (all *countAll) Observed(found *httpcache.Observed) {
+	for _, m := range *all {
 		m.Observed(found)
 	}
 }

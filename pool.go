@@ -87,7 +87,7 @@ func fromPool(
 		cachesOpen.Add(1)
 		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{
-			Store: s, Metrics: countAll{collectors, rankings}, Purger: p, Pass: p.pass, Remote: p.remote, Logger: log, Idle: p.idle,
+			Store: s, Metrics: counts, Purger: p, Pass: p.pass, Remote: p.remote, Logger: log, Idle: p.idle,
 		})
 		return p, nil
 	})
