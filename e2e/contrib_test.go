@@ -257,3 +257,50 @@ func TestQueriesArePromQL(t *testing.T) {
 	}
 	runPromtool(t, "check", "rules", file)
 }
+
+// ratioQuery is one sum of requests by another.
+var ratioQuery = regexp.MustCompile(`sum[^{]*caddy_larder_requests_total(\{[^}]*\})[^/]*/\s*sum[^{]*caddy_larder_requests_total(\{[^}]*\})`)
+
+// selected adds up the requests whose outcome the matchers select.
+func selected(matchers string, requests map[string]float64) (sum float64) {
+	for outcome, n := range requests {
+		taken := true
+		for _, m := range matcher.FindAllStringSubmatch(matchers, -1) {
+			if m[1] == "outcome" {
+				is := regexp.MustCompile("^(?:" + m[3] + ")$").MatchString(outcome)
+				taken = taken && is == !strings.HasPrefix(m[2], "!")
+			}
+		}
+		if taken {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// The hit ratio of the rules, the panels and the pages is that of the dashboard and of `caddy
+// larder history`, which are held to the same numbers.
+func TestHitRatioOfQueries(t *testing.T) {
+	var cases []struct {
+		Requests map[string]float64
+		Ratio    *float64
+	}
+	if err := json.Unmarshal([]byte(readTree(t, "testdata/hitratio.json")), &cases); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, q := range slices.Concat(dashboardQueries(t), ruleQueries(t), pageQueries(t)) {
+		for _, ratio := range ratioQuery.FindAllStringSubmatch(q.text, -1) {
+			found++
+			for _, c := range cases {
+				spared, through := selected(ratio[1], c.Requests), selected(ratio[2], c.Requests)
+				if c.Ratio == nil && through != 0 || c.Ratio != nil && spared/through != *c.Ratio {
+					t.Errorf("%s: %v is %v by %v", q.where, c.Requests, spared, through)
+				}
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("only %d queries of the hit ratio", found)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"text/tabwriter"
@@ -86,11 +87,11 @@ func historyCommand(api *adminapi.Client) *cobra.Command {
 		Use:   "history [--step 10s] [--zone Z] [--json]",
 		Short: "Prints what was counted in each step of the last hour, day or fortnight",
 		Long: `
-Prints a line for each step of time: when it began, requests, the share of hits
-(fresh or stale) in them, bytes that clients were sent, fetches from the origin,
-how long one took on average, bytes in memory and on disk. --step is one of
-10s (the last hour), 1m (the last day), 15m (the last fortnight). A dash stands
-where nothing was recorded.`,
+Prints a line for each step of time: when it began, requests, the hit ratio,
+bytes that clients were sent, fetches from the origin, how long one took on
+average, bytes in memory and on disk. The hit ratio is the share of hit, stale
+and collapsed in all but bypass. --step is one of 10s (the last hour), 1m (the
+last day), 15m (the last fortnight). A dash stands where nothing was recorded.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			query, out := flags.query(cmd), cmd.OutOrStdout()
@@ -110,7 +111,7 @@ func (h *printedHistory) print(out io.Writer) error {
 		return errors.New("decoding the answer: its step is no duration")
 	}
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "FROM\tREQUESTS\tHITS\tSERVED\tFETCHES\tFETCH TIME\tMEMORY\tDISK")
+	fmt.Fprintln(table, "FROM\tREQUESTS\tHIT RATIO\tSERVED\tFETCHES\tFETCH TIME\tMEMORY\tDISK")
 	for i := range h.Series[SeriesFetches] {
 		at := time.Unix(h.From, 0).Add(time.Duration(i) * step).UTC()
 		fmt.Fprintln(table, at.Format(time.RFC3339)+"\t"+h.line(i))
@@ -137,20 +138,39 @@ func (h *printedHistory) line(i int) string {
 	if h.Series[SeriesFetches][i] == nil {
 		return "-\t-\t-\t-\t-\t-\t-"
 	}
-	var requests float64
+	all, requests := 0.0, make(map[string]float64)
 	for name := range h.Series {
-		if strings.HasPrefix(name, SeriesRequests) {
-			requests += h.at(name, i)
+		if outcome, ok := strings.CutPrefix(name, SeriesRequests); ok {
+			requests[outcome] = h.at(name, i)
+			all += requests[outcome]
 		}
 	}
 	hits, took := "-", "-"
-	if requests > 0 {
-		hits = fmt.Sprintf("%.1f%%", 100*(h.at(SeriesRequests+"hit", i)+h.at(SeriesRequests+"stale", i))/requests)
+	if ratio := hitRatio(requests); !math.IsNaN(ratio) {
+		hits = fmt.Sprintf("%.1f%%", 100*ratio)
 	}
 	if fetches := h.at(SeriesFetches, i); fetches > 0 {
 		took = fmt.Sprintf("%.1fms", h.at(SeriesFetchMS, i)/fetches)
 	}
 	size := func(name string) string { return humanize.IBytes(uint64(h.at(name, i))) }
 	return fmt.Sprintf("%.0f\t%s\t%s\t%.0f\t%s\t%s\t%s",
-		requests, hits, size(SeriesServed), h.at(SeriesFetches, i), took, size(SeriesMemoryBytes), size(SeriesDiskBytes))
+		all, hits, size(SeriesServed), h.at(SeriesFetches, i), took, size(SeriesMemoryBytes), size(SeriesDiskBytes))
+}
+
+// hitRatio is the share of the requests that were answered without one to the origin of their own
+// in those that go through the cache, by outcome. It is NaN where none do. The dashboard and the
+// queries for Prometheus have the same: docs/operating.md defines it.
+func hitRatio(requests map[string]float64) float64 {
+	spared, through := 0.0, 0.0
+	for outcome, n := range requests {
+		switch outcome {
+		case "hit", "stale", "collapsed":
+			spared += n
+			through += n
+		case "bypass":
+		default:
+			through += n
+		}
+	}
+	return spared / through
 }

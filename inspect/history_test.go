@@ -1,8 +1,10 @@
 package inspect
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -67,10 +69,10 @@ func TestHistoryRefuses(t *testing.T) {
 func TestHistoryCommand(t *testing.T) {
 	use(t, &fakeCache{window: testWindow()})
 	stdout, stderr, err := adminapitest.Larder(t, "history", "--step", "1m")
-	const want = "FROM                  REQUESTS  HITS   SERVED   FETCHES  FETCH TIME  MEMORY   DISK\n" +
-		"2001-09-09T01:47:00Z  8         87.5%  2.0 KiB  2        15.2ms      1.0 MiB  0 B\n" +
-		"2001-09-09T01:48:00Z  -         -      -        -        -           -        -\n" +
-		"2001-09-09T01:49:00Z  0         -      0 B      0        -           2.0 MiB  0 B\n"
+	const want = "FROM                  REQUESTS  HIT RATIO  SERVED   FETCHES  FETCH TIME  MEMORY   DISK\n" +
+		"2001-09-09T01:47:00Z  8         87.5%      2.0 KiB  2        15.2ms      1.0 MiB  0 B\n" +
+		"2001-09-09T01:48:00Z  -         -          -        -        -           -        -\n" +
+		"2001-09-09T01:49:00Z  0         -          0 B      0        -           2.0 MiB  0 B\n"
 	if err != nil || stdout != want || stderr != "" {
 		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
 	}
@@ -81,5 +83,26 @@ func TestHistoryCommand(t *testing.T) {
 	use(t, &fakeCache{window: stats.Window{Step: stats.Step(10 * time.Second)}})
 	if stdout, _, err := adminapitest.Larder(t, "history"); err != nil || strings.Count(stdout, "\n") != 1 {
 		t.Errorf("of nothing %q, %v", stdout, err)
+	}
+}
+
+// TestHitRatio: it is that of the dashboard and of the queries for Prometheus.
+func TestHitRatio(t *testing.T) {
+	text, err := os.ReadFile("../testdata/hitratio.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Requests map[string]float64
+		Ratio    *float64
+	}
+	if err := json.Unmarshal(text, &cases); err != nil || len(cases) < 5 {
+		t.Fatalf("%d cases, %v", len(cases), err)
+	}
+	for _, c := range cases {
+		got := hitRatio(c.Requests)
+		if c.Ratio == nil && !math.IsNaN(got) || c.Ratio != nil && got != *c.Ratio {
+			t.Errorf("%v: %v, want %v", c.Requests, got, c.Ratio)
+		}
 	}
 }

@@ -77,11 +77,12 @@ export class Live {
   }
 }
 
-// hitRatio is the share of what is answered from the store, fresh or stale, in all that looks there. It is NaN where nothing does.
+// hitRatio is the share of the requests that were answered without one to the origin of their own in those that go through the cache. It
+// is NaN where none do. `caddy larder history` and the queries for Prometheus have the same: docs/operating.md defines it.
 export function hitRatio (requests) {
   const of = name => requests[name] ?? 0
-  const hits = of('hit') + of('stale')
-  return hits / (hits + of('collapsed') + of('revalidated') + of('miss'))
+  const spared = of('hit') + of('stale') + of('collapsed')
+  return spared / (spared + of('revalidated') + of('miss'))
 }
 
 // toOrigin are the requests that the origin had to answer.
