@@ -111,7 +111,7 @@ func listed(item *store.Item, now time.Time) inspect.Entry {
 	return inspect.Entry{
 		ID: item.EntryID().String(), URL: item.URL, Status: item.Status, Size: item.Size,
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
-		Tags: item.Tags, Tier: item.Tier.String(), Variant: variant.Encode(),
+		Tags: append([]string{}, item.Tags...), Tier: item.Tier.String(), Variant: variant.Encode(),
 		FetchMS: float64(item.FetchTime.Microseconds()) / 1e3,
 	}
 }

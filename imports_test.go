@@ -43,7 +43,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"adminapi/adminapitest": {caddy, caddy + "/cmd", modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"stats":                 {},
-		"dashboard":             {caddy, modulePath + "/adminapi", "github.com/spf13/cobra"},
+		"dashboard":             {modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"inspect":               {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
 		"purge":                 {modulePath + "/adminapi", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"warm": {

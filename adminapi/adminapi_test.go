@@ -54,13 +54,16 @@ func answerChange(r *http.Request) (any, error) {
 }
 
 func thingCommand(api *adminapi.Client) *cobra.Command {
-	return &cobra.Command{Use: "thing", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+	var name string
+	cmd := &cobra.Command{Use: "thing", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var answer json.RawMessage
-		if err := api.Call(http.MethodGet, "/larder/things/a%2Fb", nil, &answer); err != nil {
+		if err := api.Call(http.MethodGet, "/larder/things/"+name, nil, &answer); err != nil {
 			return err
 		}
 		return adminapi.PrintJSON(cmd.OutOrStdout(), answer)
 	}}
+	cmd.Flags().StringVar(&name, "name", "a%2Fb", "")
+	return cmd
 }
 
 func TestAnswers(t *testing.T) {
@@ -139,7 +142,10 @@ func TestCommandFails(t *testing.T) {
 		{"argument", []string{"thing", "all"}, "unknown command"},
 		{"unknown flag", []string{"thing", "--everything"}, "unknown flag"},
 		{"no such configuration", []string{"thing", "--address", "", "--config", "missing.json"}, "missing.json"},
-		{"bad address", []string{"thing", "--address", "127.0.0.1:1-2"}, "invalid admin address"},
+		{"bad address", []string{"thing", "--address", "127.0.0.1:1-2"}, `--address "127.0.0.1:1-2" is no address of an admin API`},
+		{"no port", []string{"thing", "--address", "localhost:x"}, "is no address of an admin API"},
+		{"nobody there", []string{"thing", "--address", "127.0.0.1:1"}, "no Caddy answers at 127.0.0.1:1; start it, or give the address"},
+		{"refused", []string{"thing", "--name", "none"}, "Error: there is none; send another name\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			stdout, stderr, err := adminapitest.Larder(t, tc.args...)

@@ -3,7 +3,6 @@ package adminapi
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,27 +26,70 @@ func (c *Client) Address() (string, error) {
 	return address, nil
 }
 
-// Call sends a request and decodes the answer. Its errors are one line.
+// Call sends a request and decodes the answer. Its errors are one line. That of an answer which is
+// no success is a [*CallError].
 func (c *Client) Call(method, uri string, body io.Reader, answer any) error {
 	address, err := c.Address()
 	if err != nil {
 		return err
 	}
-	response, err := caddycmd.AdminAPIRequest(address, method, uri, nil, body)
+	transport, err := Transport(address)
 	if err != nil {
-		return errors.New(oneLine(err))
+		return err
+	}
+	request, err := http.NewRequest(method, "http://localhost"+uri, body)
+	if err != nil {
+		return fmt.Errorf("making the request: %s", oneLine(err))
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return NoAnswer(address, err)
 	}
 	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return NewCallError(address, response)
+	}
 	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		return fmt.Errorf("decoding the answer: %w", err)
 	}
 	return nil
 }
 
-// oneLine returns the message of an error in one line. The answer of Caddy's that it may quote ends
-// with a newline.
+// NoAnswer is the error of a call that has no answer.
+func NoAnswer(address string, err error) error {
+	return fmt.Errorf("no Caddy answers at %s; start it, or give the address of its admin API by --address (%s)", address, oneLine(err))
+}
+
+// CallError is an answer of the admin API that is no success.
+type CallError struct {
+	Status   int
+	Sentence string // of the answer, in one line
+}
+
+// Error implements error.
+func (e *CallError) Error() string { return e.Sentence }
+
+// NewCallError reads the sentence of an answer. What answers without one is not Larder.
+func NewCallError(address string, response *http.Response) *CallError {
+	e := &CallError{Status: response.StatusCode}
+	var answer struct {
+		Error string `json:"error"`
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxBodyBytes)).Decode(&answer); err == nil {
+		e.Sentence = Printable(strings.Join(strings.Fields(answer.Error), " "))
+	}
+	if e.Sentence == "" {
+		e.Sentence = fmt.Sprintf("what is at %s answers %d without a sentence; see whether it is a Caddy with Larder in it", address, e.Status)
+	}
+	return e
+}
+
+// oneLine returns the message of an error in one line.
 func oneLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
+	return Printable(strings.Join(strings.Fields(err.Error()), " "))
 }
 
 // Show asks for uri and prints the answer: see [Print].
@@ -59,24 +101,44 @@ func Show[T any](c *Client, out io.Writer, uri string, raw bool, print func(*T) 
 	return Print(out, answer, raw, print)
 }
 
-// Print prints an answer of the admin API, decoded and by print. If raw it does so by [PrintJSON].
+// Print prints an answer of the admin API, decoded by [Decode] and by print. If raw it does so by
+// [PrintJSON].
 func Print[T any](out io.Writer, answer json.RawMessage, raw bool, print func(*T) error) error {
 	if raw {
 		return PrintJSON(out, answer)
 	}
-	decoded := new(T)
-	if err := json.Unmarshal(answer, decoded); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
+	decoded, err := Decode[T](answer)
+	if err != nil {
+		return err
 	}
 	return print(decoded)
 }
 
-// PrintJSON prints an answer of the admin API for people.
+// Decode decodes an answer of the admin API to print it for people: its texts are [Printable].
+func Decode[T any](answer json.RawMessage) (*T, error) {
+	decoded := new(T)
+	if err := json.Unmarshal(printableJSON(answer), decoded); err != nil {
+		return nil, fmt.Errorf("decoding the answer: %w", err)
+	}
+	return decoded, nil
+}
+
+// PrintJSON prints an answer of the admin API, indented.
 func PrintJSON(out io.Writer, answer json.RawMessage) error {
 	var readable bytes.Buffer
 	if err := json.Indent(&readable, answer, "", "  "); err != nil {
 		return fmt.Errorf("decoding the answer: %w", err)
 	}
-	_, err := fmt.Fprintln(out, readable.String())
+	_, err := fmt.Fprintf(out, "%s\n", escapedJSON(readable.Bytes()))
+	return err
+}
+
+// PrintJSONLine prints a part of an answer in one line.
+func PrintJSONLine(out io.Writer, part json.RawMessage) error {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, part); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	_, err := fmt.Fprintf(out, "%s\n", escapedJSON(compact.Bytes()))
 	return err
 }

@@ -6,6 +6,8 @@
 //	feature.go    what a part adds, and Register, which adds it to Caddy
 //	router.go     the admin router: methods, answers and errors in JSON
 //	command.go    `caddy larder` itself; client.go calls the admin API for its subcommands
+//	transport.go  where the admin API is reached
+//	printable.go  nothing is printed that a terminal acts on
 //	params.go     the query string of a GET, strictly read
 //	object.go     the JSON object of a POST, strictly read
 //	forms.go      tags, URLs and authorities get the form in which entries carry theirs

@@ -9,14 +9,16 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
+	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/larder-cache/larder/adminapi"
 )
+
+// firstAnswer is how long the admin API may take for the first answer.
+const firstAnswer = 10 * time.Second
 
 // Feature returns the command of this package.
 func Feature() adminapi.Feature {
@@ -55,8 +57,11 @@ see the dashboard of another machine, forward a port with ssh -L.`,
 
 // run serves until ctx ends.
 func run(ctx context.Context, out io.Writer, admin, listen string, remote bool) error {
-	transport, err := adminTransport(admin)
+	transport, err := adminapi.Transport(admin)
 	if err != nil {
+		return err
+	}
+	if err := reach(ctx, transport, admin); err != nil {
 		return err
 	}
 	listener, err := Listen(listen, remote)
@@ -74,6 +79,26 @@ func run(ctx context.Context, out io.Writer, admin, listen string, remote bool) 
 	return server.Serve(ctx, listener)
 }
 
+// reach fails where the page would have nothing to show: no Caddy answers, or one without Larder. A
+// Caddy whose configuration has no larder yet is no failure.
+func reach(ctx context.Context, transport http.RoundTripper, admin string) error {
+	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/larder/stats", nil)
+	if err != nil {
+		return err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return adminapi.NoAnswer(admin, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK || response.StatusCode == http.StatusServiceUnavailable {
+		return nil
+	}
+	return adminapi.NewCallError(admin, response)
+}
+
 // announce prints the URL. A server that listens on all addresses is told by the one that this
 // machine reaches it at.
 func announce(out io.Writer, server *Server, at *net.TCPAddr) error {
@@ -84,37 +109,4 @@ func announce(out io.Writer, server *Server, at *net.TCPAddr) error {
 	}
 	_, err := fmt.Fprintf(out, "The dashboard is at %s\n%sCtrl-C ends it.\n", server.URL(at), others)
 	return err
-}
-
-// adminTransport reaches the admin API at an address in Caddy's notation.
-func adminTransport(address string) (http.RoundTripper, error) {
-	parsed, err := caddy.ParseNetworkAddress(address)
-	if err != nil || parsed.PortRangeSize() > 1 {
-		return nil, fmt.Errorf("--address %s is no address of an admin API; give one like localhost:2019", address)
-	}
-	target, host := parsed.JoinHostPort(0), parsed.JoinHostPort(0)
-	if parsed.IsUnixNetwork() {
-		target, _, _ = strings.Cut(parsed.Host, "|") // behind it stand the socket's permissions
-		host = "127.0.0.1"                           // which Caddy accepts on a socket
-	}
-	dialer := new(net.Dialer)
-	return &adminCaller{host: host, transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, parsed.Network, target)
-		},
-	}}, nil
-}
-
-// adminCaller gives a request the host and origin that Caddy's admin listener wants.
-type adminCaller struct {
-	host      string
-	transport http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (c *adminCaller) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.URL.Host, r.Host = c.host, c.host
-	r.Header.Set("Origin", "http://"+c.host)
-	return c.transport.RoundTrip(r)
 }

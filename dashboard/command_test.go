@@ -67,7 +67,7 @@ func stats(t *testing.T, page *url.URL) (status int, answer map[string]any) {
 // a browser adds.
 func strict(host string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != host || r.Header.Get("Origin") != "http://"+host || r.Header.Get("Sec-Fetch-Mode") != "" || r.Header.Get("Referer") != "" {
+		if host != "" && (r.Host != host || r.Header.Get("Origin") != "http://"+host) || r.Header.Get("Sec-Fetch-Mode") != "" || r.Header.Get("Referer") != "" {
 			w.WriteHeader(http.StatusForbidden)
 		}
 		_ = json.NewEncoder(w).Encode(map[string]string{"host": r.Host, "path": r.URL.Path})
@@ -121,15 +121,58 @@ func TestCommandForOthers(t *testing.T) {
 	}
 }
 
+// TestCommandWithoutCaddy: where nothing answers, or something else than Larder, the command ends
+// and says so.
 func TestCommandWithoutCaddy(t *testing.T) {
-	listener, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
+	for name, answer := range map[string]struct {
+		handler http.HandlerFunc // nil: nothing listens
+		want    string
+	}{
+		"nothing": {nil, "no Caddy answers at ADDRESS; start it, or give the address of its admin API by --address ("},
+		"another": {http.NotFound, "what is at ADDRESS answers 404 without a sentence; see whether it is a Caddy with Larder in it"},
+		"a refusal": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `{"error":"no\tentry\u001b"}`, http.StatusForbidden)
+		}, `no entry\x1b`},
+		"a broken line": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "no Caddy answers at ADDRESS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(answer.handler)
+			defer server.Close()
+			address := server.Listener.Addr().String()
+			if answer.handler == nil {
+				server.Close()
+			}
+			var out strings.Builder
+			err := run(t.Context(), &out, address, "localhost:0", false)
+			if want := strings.ReplaceAll(answer.want, "ADDRESS", address); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v, want %q", err, want)
+			}
+			if out.Len() > 0 {
+				t.Errorf("it printed %q", out.String())
+			}
+		})
 	}
-	address := listener.Addr().String()
-	listener.Close()
-	if status, answer := stats(t, start(t, address)); status != 502 || !strings.Contains(answer["error"].(string), address) {
+}
+
+// TestCaddyThatHasEnded: the page is told.
+func TestCaddyThatHasEnded(t *testing.T) {
+	server := httptest.NewServer(strict(""))
+	address := server.Listener.Addr().String()
+	page := start(t, address)
+	server.Close()
+	if status, answer := stats(t, page); status != 502 || !strings.Contains(answer["error"].(string), address) {
 		t.Errorf("%d %v", status, answer)
+	}
+}
+
+// TestCaddyWithoutACache answers 503, and will have one after the next reload.
+func TestCaddyWithoutACache(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, `{"error":"no cache is running"}`, http.StatusServiceUnavailable)
+	}))
+	defer server.Close()
+	if status, _ := stats(t, start(t, server.Listener.Addr().String())); status != 503 {
+		t.Errorf("%d", status)
 	}
 }
 
@@ -155,13 +198,5 @@ func TestListen(t *testing.T) {
 			continue
 		}
 		listener.Close()
-	}
-}
-
-func TestBadAdminAddress(t *testing.T) {
-	for _, address := range []string{"localhost:1-9", "localhost:x"} {
-		if _, err := adminTransport(address); err == nil || !strings.Contains(err.Error(), "--address") {
-			t.Errorf("%s: %v", address, err)
-		}
 	}
 }

@@ -97,7 +97,7 @@ Shows what is known of a stored response: its header, what selected it, its key
 and times. Of a URL, which is absolute, all its variants are shown. ls --json
 has the ids.`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			if len(args) != 1 || args[0] == "" {
 				return errors.New("give one absolute URL, or one id as ls --json has it")
 			}
 			return nil
@@ -121,21 +121,45 @@ has the ids.`,
 
 // get returns the details of one entry, or of all of a URL.
 func get(api *adminapi.Client, what string, query url.Values) (details []json.RawMessage, err error) {
-	ids := []string{what}
-	if strings.Contains(what, ":") {
-		if ids, err = idsOf(api, what, query); err != nil {
-			return nil, err
+	if !strings.Contains(what, "://") {
+		if _, err := adminapi.ID(what); err != nil {
+			path := "/path"
+			if strings.HasPrefix(what, "/") {
+				path = adminapi.Printable(what)
+			}
+			return nil, fmt.Errorf("%s is neither an absolute URL nor an id; give one such as https://example.com%s, or an id, which ls --json has",
+				adminapi.Quote(what), path)
 		}
+		detail, err := getEntry(api, what, query)
+		return []json.RawMessage{detail}, err
+	}
+	ids, err := idsOf(api, what, query)
+	if err != nil {
+		return nil, err
 	}
 	for _, id := range ids {
-		var detail json.RawMessage
-		if err := api.Call(http.MethodGet, "/larder/entries/"+url.PathEscape(id)+"?"+query.Encode(), nil, &detail); err != nil {
+		detail, err := getEntry(api, id, query)
+		if gone, ok := errors.AsType[*adminapi.CallError](err); ok && gone.Status == http.StatusNotFound {
+			continue // it has left since it was listed
+		}
+		if err != nil {
 			return nil, err
 		}
 		details = append(details, detail)
 	}
+	if len(details) == 0 {
+		return nil, errNothingStored
+	}
 	return details, nil
 }
+
+func getEntry(api *adminapi.Client, id string, query url.Values) (detail json.RawMessage, err error) {
+	err = api.Call(http.MethodGet, "/larder/entries/"+url.PathEscape(id)+"?"+query.Encode(), nil, &detail)
+	return detail, err
+}
+
+// errNothingStored is what get says of a URL without entries.
+var errNothingStored = errors.New("nothing is stored for this URL; `caddy larder explain` says why")
 
 // idsOf returns the ids of the first thousand entries of a URL, which have 32 variants each as a
 // rule. There is one at least, else it fails.
@@ -151,7 +175,7 @@ func idsOf(api *adminapi.Client, of string, query url.Values) (ids []string, err
 		ids = append(ids, entry.ID)
 	}
 	if len(ids) == 0 {
-		return nil, errors.New("nothing is stored for this URL; `caddy larder explain` says why")
+		return nil, errNothingStored
 	}
 	return ids, nil
 }

@@ -102,6 +102,14 @@ header       B: 2
 	if err != nil || !strings.HasPrefix(stdout, "{\n  \"id\": \""+testID+"\",\n") {
 		t.Errorf("printed %q, %v", stdout, err)
 	}
+	current.Load().details[testID] = nil // it leaves after it was listed
+	stdout, stderr, err = adminapitest.Larder(t, "get", "http://A/?b&c")
+	if err != nil || !strings.HasPrefix(stdout, "url          http://a/\n") || stderr != "" {
+		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
+	}
+	current.Load().details[second] = nil
+	stdout, stderr, err = adminapitest.Larder(t, "get", "http://A/?b&c")
+	adminapitest.ExpectOneLine(t, stdout, stderr, err, "nothing is stored for this URL")
 	use(t, &fakeCache{pages: map[string]Listing{"": {}}})
 	stdout, stderr, err = adminapitest.Larder(t, "get", "http://a/")
 	adminapitest.ExpectOneLine(t, stdout, stderr, err, "nothing is stored for this URL")

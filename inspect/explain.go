@@ -32,10 +32,11 @@ type Question struct {
 // Explained is the answer.
 type Explained struct {
 	// Verdict is one sentence, followed by what to change if that is not what is wanted.
-	Verdict string          `json:"verdict"`
-	Steps   []ExplainedStep `json:"steps"`
-	Key     *EntryKey       `json:"key"`   // null where the request has none
-	Entry   *Entry          `json:"entry"` // the stored response that it selects, or null
+	Verdict string `json:"verdict"`
+	// Steps are empty where nothing listens at the URL.
+	Steps []ExplainedStep `json:"steps"`
+	Key   *EntryKey       `json:"key"`   // null where the request has none
+	Entry *Entry          `json:"entry"` // the stored response that it selects, or null
 }
 
 // ExplainedStep is one question of the decision.
@@ -210,7 +211,18 @@ func (a *explainArguments) run(out io.Writer, api *adminapi.Client, url string) 
 	if err := api.Call(http.MethodPost, "/larder/explain", bytes.NewReader(request), &answer); err != nil {
 		return err
 	}
-	return adminapi.Print(out, answer, a.json, func(e *Explained) error { return e.print(out) })
+	e, err := adminapi.Decode[Explained](answer)
+	switch {
+	case err != nil:
+	case a.json:
+		err = adminapi.PrintJSON(out, answer)
+	case len(e.Steps) > 0:
+		err = e.print(out)
+	}
+	if err == nil && len(e.Steps) == 0 { // of no site, so there is nothing to explain
+		err = errors.New(e.Verdict)
+	}
+	return err
 }
 
 // question is the body of the request.
@@ -251,19 +263,6 @@ func (e *Explained) print(out io.Writer) error {
 			fmt.Fprintf(&b, "  %s: %s\n", p.Part, strings.Join(p.Values, " | "))
 		}
 	}
-	_, err := io.WriteString(out, printable(b.String()))
+	_, err := io.WriteString(out, b.String())
 	return err
-}
-
-// printable escapes what a terminal would act on: URLs and fields are the client's words.
-func printable(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if r != '\n' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0) {
-			fmt.Fprintf(&b, `\x%02x`, r)
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

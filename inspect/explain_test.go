@@ -95,10 +95,17 @@ key abababababababab
 	if err := errors.Join(err, json.Unmarshal([]byte(out), &printed)); err != nil || !reflect.DeepEqual(printed, explainedHit) {
 		t.Errorf("%v\n%s", err, out)
 	}
+	const nowhere = "Not Larder's: nothing listens at port 1; the configuration listens at :80."
+	f.answer = Explained{Verdict: nowhere, Steps: []ExplainedStep{}}
+	out, stderr, err := adminapitest.Larder(t, "explain", "http://h:1/", "--json")
+	if err == nil || !strings.Contains(out, nowhere) || !strings.Contains(stderr, nowhere) {
+		t.Errorf("printed %q and %q, %v", out, stderr, err)
+	}
 	for _, tc := range []struct {
 		args []string
 		want string
 	}{
+		{[]string{"explain", "http://h:1/"}, nowhere},
 		{[]string{"explain"}, "accepts 1 arg(s)"},
 		{[]string{"explain", "http://h/", "-H", "no colon"}, "is not a header field; give 'Name: value'"},
 		{[]string{"explain", "http://h/", "-H", "A: b\nc"}, "is not a header field"},

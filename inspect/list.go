@@ -74,7 +74,7 @@ type Entry struct {
 	FetchMS float64 `json:"fetch_ms,omitempty"`
 	// Hits is how often the URL was hit lately, all variants together, as far as the ranking by
 	// hits knows it.
-	Hits   uint64      `json:"hits,omitempty"`
+	Hits   uint64      `json:"hits"`
 	Header http.Header `json:"header,omitempty"` // of the response, where it was asked for
 }
 
@@ -187,8 +187,9 @@ func listCommand(api *adminapi.Client) *cobra.Command {
 		Long: `
 Lists the stored responses that match all filters, one a line, with tabs
 between: URL, status, size in bytes, age in seconds, seconds of freshness left
-(negative when stale), tier, tags with spaces between. With --json a line is the
-entry as the admin API has it.
+(negative when stale), tier, tags with spaces between, and of a variant the
+request fields that select it, as a query string. With --json a line is the entry
+as the admin API has it.
 
 --sort is one of url, size, age, ttl, hits, with - in front for the highest
 first: --sort=-size. The cache then looks at all that is stored for each
@@ -263,14 +264,13 @@ func list(out io.Writer, api *adminapi.Client, query url.Values, f listFlags) er
 
 func printEntry(out io.Writer, item json.RawMessage, raw bool) error {
 	if raw {
-		_, err := fmt.Fprintf(out, "%s\n", item)
+		return adminapi.PrintJSONLine(out, item)
+	}
+	entry, err := adminapi.Decode[Entry](item)
+	if err != nil {
 		return err
 	}
-	var entry Entry
-	if err := json.Unmarshal(item, &entry); err != nil {
-		return fmt.Errorf("decoding the answer: %w", err)
-	}
-	_, err := fmt.Fprintln(out, entry.line())
+	_, err = fmt.Fprintln(out, entry.line())
 	return err
 }
 
@@ -283,5 +283,6 @@ func (i Entry) line() string {
 		strconv.FormatInt(i.TTL, 10),
 		i.Tier,
 		strings.Join(i.Tags, " "),
+		i.Variant,
 	}, "\t")
 }

@@ -88,11 +88,11 @@ func TestEntriesAnswers(t *testing.T) {
 		asked       Query
 		want        string
 	}{
-		{"first page", "", Query{Limit: 100}, `{"entries":[{"id":"","url":"http://a/?b&c","status":200,"size":5,"age":6,"ttl":-7,"tags":["t"],"tier":"memory"}],"next":"p2"}`},
+		{"first page", "", Query{Limit: 100}, `{"entries":[{"id":"","url":"http://a/?b&c","status":200,"size":5,"age":6,"ttl":-7,"tags":["t"],"tier":"memory","hits":0}],"next":"p2"}`},
 		{
 			"second page, filtered", "?cursor=p2&tag=t&host=A&prefix=http://A&limit=2",
 			Query{Limit: 2, Cursor: "p2", Tag: "t", Host: "a", Prefix: "http://a/"},
-			`{"entries":[{"id":"","url":"http://a/2","status":404,"size":0,"age":0,"ttl":0,"tags":[],"tier":"disk","variant":"gzip","fetch_ms":212.4}],"next":""}`,
+			`{"entries":[{"id":"","url":"http://a/2","status":404,"size":0,"age":0,"ttl":0,"tags":[],"tier":"disk","variant":"gzip","fetch_ms":212.4,"hits":0}],"next":""}`,
 		},
 		{"empty page", "?cursor=p3", Query{Limit: 100, Cursor: "p3"}, `{"entries":[],"next":""}`},
 	} {
@@ -134,10 +134,10 @@ func TestListCommand(t *testing.T) {
 	cache := use(t, &fakeCache{pages: map[string]Listing{
 		"":   {Entries: []Entry{{URL: "http://a/1", Status: 200, Size: 5, Age: 6, TTL: 7, Tags: []string{"t", "u"}, Tier: "memory"}}, Next: "p2"},
 		"p2": {Next: "p3"}, // a page may be empty before the last
-		"p3": {Entries: []Entry{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk"}}},
+		"p3": {Entries: []Entry{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk", Variant: "Accept-Encoding=gzip"}}},
 	}})
 	stdout, stderr, err := adminapitest.Larder(t, "ls", "--tag", "t", "--prefix", "http://a", "--host", "A:80")
-	const want = "http://a/1\t200\t5\t6\t7\tmemory\tt u\n" + "http://a/2\t404\t0\t0\t-1\tdisk\t\n"
+	const want = "http://a/1\t200\t5\t6\t7\tmemory\tt u\t\n" + "http://a/2\t404\t0\t0\t-1\tdisk\t\tAccept-Encoding=gzip\n"
 	if err != nil || stdout != want || stderr != "" {
 		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
 	}
@@ -158,8 +158,8 @@ func TestListCommandAsJSON(t *testing.T) {
 		"p": {Entries: []Entry{{URL: "http://a/2"}}, Next: "q"},
 	}})
 	stdout, stderr, err := adminapitest.Larder(t, "ls", "--json", "--headers", "--url", "http://a/1", "--sort=-ttl", "--limit", "2", "--zone", "shop")
-	const want = `{"id":"` + testID + `","url":"http://a/1?b&c","status":0,"size":0,"age":0,"ttl":0,"tags":[],"tier":"","header":{"A":["b"]}}` + "\n" +
-		`{"id":"","url":"http://a/2","status":0,"size":0,"age":0,"ttl":0,"tags":[],"tier":""}` + "\n"
+	const want = `{"id":"` + testID + `","url":"http://a/1?b&c","status":0,"size":0,"age":0,"ttl":0,"tags":[],"tier":"","hits":0,"header":{"A":["b"]}}` + "\n" +
+		`{"id":"","url":"http://a/2","status":0,"size":0,"age":0,"ttl":0,"tags":[],"tier":"","hits":0}` + "\n"
 	if err != nil || stdout != want || stderr != "" {
 		t.Errorf("printed %q and %q, %v; want %q", stdout, stderr, err, want)
 	}

@@ -54,11 +54,15 @@ func runPurge(out io.Writer, api *adminapi.Client, s Selectors) error {
 	if err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
-	var answer purgeResult
+	var answer json.RawMessage
 	if err := api.Call(http.MethodPost, "/larder/purge", bytes.NewReader(request), &answer); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(out, answer.sentence())
+	result, err := adminapi.Decode[purgeResult](answer)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, result.sentence())
 	return err
 }
 

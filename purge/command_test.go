@@ -3,6 +3,7 @@ package purge
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/larder-cache/larder/adminapi/adminapitest"
@@ -89,6 +90,8 @@ func TestCommandFails(t *testing.T) {
 func TestCommandTellsWhatTheServerSays(t *testing.T) {
 	use(t, &fakeCache{err: errors.New("no space left on device")})
 	stdout, stderr, err := adminapitest.Larder(t, "purge", "--all")
-	adminapitest.ExpectOneLine(t, stdout, stderr, err, "HTTP 503")
+	if strings.ContainsAny(stderr, "{}") {
+		t.Errorf("standard error is %q, want a sentence", stderr)
+	}
 	adminapitest.ExpectOneLine(t, stdout, stderr, err, "no space left on device")
 }
