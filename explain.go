@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 )
@@ -38,18 +39,17 @@ func (t adminView) Explain(ctx context.Context, q inspect.Question) (inspect.Exp
 	}
 	servers := t.servers()
 	if len(servers) == 0 {
-		return verdictOf("No site runs: the configuration has no HTTP server."), nil
+		return verdictOf("Not Larder's: no site runs, because the configuration has no HTTP server."), nil
 	}
 	site, err := findSite(servers, target, q.Listen)
 	if err != nil {
 		return inspect.Explained{}, err
 	}
 	if site == nil {
-		where := q.Listen
-		if where == "" {
-			where = fmt.Sprintf("port %d", portOf(target))
-		}
-		return verdictOf(fmt.Sprintf("Nothing listens at %s: %s.", where, listening(servers))), nil
+		return verdictOf(fmt.Sprintf(
+			"Not Larder's: nothing listens at port %d; %s. To change that: send the URL by which clients come to Caddy, or with `listen` where a proxy in front has the port.",
+			portOf(target), listening(servers),
+		)), nil
 	}
 	run, err := t.explainOnce(ctx, site, target, &q)
 	if err != nil || !q.Fetch || run.trace == nil {
@@ -91,10 +91,14 @@ func verdictOf(sentence string) inspect.Explained {
 func parseTarget(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
+	case !strings.Contains(text, "://"):
+		return nil, errors.New("the URL has no scheme; send a whole one such as https://example.com/path")
 	case err != nil:
 		return nil, errors.New("the URL cannot be read; send one such as https://example.com/path")
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, errors.New("the URL has no host; send an absolute one such as https://example.com/path")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("the URL has the scheme %s, which no site serves; send http or https", adminapi.Quote(u.Scheme))
+	case u.Hostname() == "":
+		return nil, errors.New("the URL has no host; send a whole one such as https://example.com/path")
 	}
 	return u, nil
 }
@@ -133,6 +137,8 @@ func findSite(servers map[string]*caddyhttp.Server, target *url.URL, listen stri
 		found = slices.DeleteFunc(found, func(s *explainedSite) bool { return s.tls != (target.Scheme == "https") })
 	}
 	switch {
+	case len(found) == 0 && listen != "":
+		return nil, fmt.Errorf("no server has the listener %s; %s, so send \"listen\" with one of these", adminapi.Quote(listen), listening(servers))
 	case len(found) == 0:
 		return nil, nil
 	case listen == "" && slices.ContainsFunc(found, func(s *explainedSite) bool { return s.server != found[0].server }):
@@ -243,7 +249,9 @@ func (x *explainedRun) explained(site *explainedSite) inspect.Explained {
 		out.Steps = append(out.Steps, inspect.ExplainedStep(s))
 	}
 	if e.Stored != nil {
-		entry := listed(e.Stored, time.Now())
+		now := time.Now()
+		entry := listed(e.Stored, now)
+		entry.Hits = hitCounts(now)[entry.URL]
 		out.Entry = &entry
 	}
 	return out

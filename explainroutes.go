@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/larder-cache/larder/httpcache"
@@ -44,15 +45,18 @@ type explainedRun struct {
 	handler *Handler
 	trace   *httpcache.Trace
 
+	answer discardingWriter
 	ended  *spy // that has not called the next handler
 	held   bool // and has not been run
+	within *spy // on whose answer it depends whether larder gets the request
 	status int  // of its answer
 	err    error
 }
 
 // do sends the request through the routes, and through those for errors.
 func (x *explainedRun) do(r *http.Request) error {
-	w := &discardingWriter{header: http.Header{"Server": {"Caddy"}}}
+	w := &x.answer
+	*w = discardingWriter{header: http.Header{"Server": {"Caddy"}}, headerOnly: !x.fetch}
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, x.server)
 	routes, err := x.routes(x.server.Routes, false)
 	if err != nil {
@@ -131,6 +135,13 @@ func (x *explainedRun) leads(handlers []caddyhttp.MiddlewareHandler) bool {
 	return slices.ContainsFunc(w.all(handlers, nil), func(s step) bool { return s.handler != nil && isLarder(s.handler) })
 }
 
+// leadsWithin reports whether larder is in the routes that a handler has for responses.
+func (x *explainedRun) leadsWithin(handler caddyhttp.MiddlewareHandler) bool {
+	return slices.ContainsFunc(responsesOf(handler), func(response caddyhttp.ResponseHandler) bool {
+		return slices.ContainsFunc(response.Routes, func(route caddyhttp.Route) bool { return x.leads(route.Handlers) })
+	})
+}
+
 // spy is a handler in the routes of a request that is explained.
 type spy struct {
 	run     *explainedRun
@@ -158,19 +169,71 @@ func (s *spy) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 			return route.Compile(next).ServeHTTP(w, r)
 		}
 	}
+	if x.leadsWithin(s.handler) {
+		x.within = s
+	}
 	if !x.fetch && !s.harmless() {
 		x.ended, x.held = s, true
 		return nil
 	}
-	passed := false
-	err := s.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+	handler, err := x.responding(s.handler, s.leads)
+	if err != nil {
+		return err
+	}
+	passed, ended := false, x.ended
+	err = x.run(handler, w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		passed = true
 		return next.ServeHTTP(w, r)
 	}))
-	if !passed {
+	if !passed && x.ended == ended { // not within the handler
 		x.ended = s
 	}
 	return err
+}
+
+// run runs a handler. One that breaks its answer off behind the header has answered: no more than
+// that was wanted of it.
+func (x *explainedRun) run(handler caddyhttp.MiddlewareHandler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
+	defer func() {
+		v := recover()
+		if v != nil && (v != http.ErrAbortHandler || !x.answer.ended) {
+			panic(v)
+		}
+		if x.answer.ended && (v != nil || errors.Is(err, errHeaderOnly)) {
+			err = nil
+		}
+	}()
+	return handler.ServeHTTP(w, r, next)
+}
+
+// responding returns a handler with spies in the routes that it has for responses.
+func (x *explainedRun) responding(handler caddyhttp.MiddlewareHandler, leads bool) (caddyhttp.MiddlewareHandler, error) {
+	var err error
+	switch h := handler.(type) {
+	case *reverseproxy.Handler:
+		spied := *h
+		spied.HandleResponse, err = x.responses(h.HandleResponse, leads)
+		return &spied, err
+	case *intercept.Intercept: // which goes on to no other handler
+		spied := *h
+		spied.HandleResponse, err = x.responses(h.HandleResponse, false)
+		return &spied, err
+	}
+	return handler, nil
+}
+
+func (x *explainedRun) responses(of []caddyhttp.ResponseHandler, leads bool) ([]caddyhttp.ResponseHandler, error) {
+	spied := slices.Clone(of)
+	for i := range spied {
+		if spied[i].Routes == nil {
+			continue // it changes the status alone
+		}
+		var err error
+		if spied[i].Routes, err = x.routes(of[i].Routes, leads); err != nil {
+			return nil, err
+		}
+	}
+	return spied, nil
 }
 
 // harmless reports whether the handler may run although nothing is to be asked and nothing changed.
@@ -241,6 +304,8 @@ func (x *explainedRun) verdict() string {
 	switch {
 	case x.ended == nil && x.err != nil:
 		return fmt.Sprintf("Not Larder's: the routes end in an error before Larder: %v.", x.err)
+	case x.held && x.within != nil:
+		return fmt.Sprintf("Not known: it depends on an answer of the origin whether the larder in handle_response of %s gets the request, and nothing is asked. To change that: explain it with `fetch`.", moduleID(x.within.handler))
 	case x.ended == nil:
 		return "Not Larder's: no handler answers this request. " + x.sites()
 	case x.held:
@@ -277,10 +342,15 @@ func connectionState(name string) *tls.ConnectionState {
 	return &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: name, NegotiatedProtocol: "http/1.1"}
 }
 
+// errHeaderOnly ends an answer of which the header is all that is wanted: a file need not be read.
+var errHeaderOnly = errors.New("the body is not wanted")
+
 // discardingWriter takes a response that goes nowhere.
 type discardingWriter struct {
-	header http.Header
-	status int
+	header     http.Header
+	status     int
+	headerOnly bool
+	ended      bool // by that
 }
 
 func (w *discardingWriter) Header() http.Header { return w.header }
@@ -293,6 +363,10 @@ func (w *discardingWriter) WriteHeader(status int) {
 
 func (w *discardingWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
+	if w.headerOnly {
+		w.ended = true
+		return 0, errHeaderOnly
+	}
 	return len(p), nil
 }
 

@@ -2,6 +2,9 @@ package httpcache
 
 import (
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -121,12 +124,14 @@ func (t *Trace) looped() bool {
 }
 
 // bypassed is told that the request does not go through the cache.
-func (t *Trace) bypassed(why Bypass) bool {
+func (t *Trace) bypassed(q *Request, why Bypass) bool {
 	if t == nil {
 		return false
 	}
 	words := bypassTexts[why]
-	t.conclude(verdictText{sentence: "Bypass: " + words.sentence + ", so the request is passed on and no other gets its answer.", change: words.change})
+	t.conclude(verdictText{
+		sentence: "Bypass: " + words.sentence + ", so the request is passed on and no other gets its answer.", change: q.changeForBypass(why),
+	})
 	t.add(&t.request, step("does it go through the cache?", "no: "+words.sentence, words.clause))
 	return t.explainsOnly
 }
@@ -187,6 +192,31 @@ func (t *Trace) passed() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.passes = true
+}
+
+// failed is told that the handlers behind have returned an error instead of a response.
+func (t *Trace) failed(status int, err error) {
+	if t == nil {
+		return
+	}
+	answer := fmt.Sprintf("nothing: the handlers behind returned an error with status %d", status)
+	if cause := causeOf(err); cause != nil {
+		answer += ": " + cause.Error()
+	}
+	t.add(&t.origin, Step{Question: "what did the origin answer?", Answer: answer})
+}
+
+// causeOf returns what is within an error of the handlers, around which stands where in them it has
+// come up. It may be nil.
+func causeOf(err error) error {
+	if connection, ok := errors.AsType[*net.OpError](err); ok {
+		return connection
+	}
+	own, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	return errors.Unwrap(own.Err)
 }
 
 // judged is told how a response of the origin was judged.

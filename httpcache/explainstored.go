@@ -3,6 +3,7 @@ package httpcache
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,6 +140,13 @@ func (q *Request) whyNothing() verdictText {
 		words := departureTexts[gone]
 		words.sentence += ", " + q.ago(at)
 		return words
+	case unstored && last.isError && last.status < http.StatusInternalServerError:
+		return verdictText{
+			sentence: fmt.Sprintf(
+				"nothing is stored: the handlers behind last returned an error with status %d, %s, and Caddy makes a response of that in front of larder", last.status, q.ago(last.at),
+			),
+			change: "have a handler behind larder write the response, to which `ttl` then applies: `file_server` with `pass_thru`, and `respond 404` behind it in the same `route`.",
+		}
 	case unstored && !q.hasWhatWasRefused(last.reason):
 		return verdictText{sentence: fmt.Sprintf(
 			"nothing is stored: the last response (status %d, %s) was not, for what another request had: %s", last.status, q.ago(last.at), last.reason.Sentence(),

@@ -28,6 +28,20 @@ var bypassTexts = [...]struct{ sentence, change, clause string }{
 	BypassCoalesceWait: {"another's fetch had no header in time, or too many wait for it", "`coalesce wait` says how long a request waits.", ""},
 }
 
+// changeForBypass says what to change so that the request goes through the cache.
+func (q *Request) changeForBypass(why Bypass) string {
+	if why != BypassMethod {
+		return bypassTexts[why].change
+	}
+	switch q.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, "QUERY":
+		return bypassTexts[why].change
+	case "PURGE":
+		return "to purge, ask Caddy's admin API: `caddy larder purge --url " + q.URL() + "`."
+	}
+	return "" // no cache stores what answers it
+}
+
 // departureTexts has the words for what is not there any more.
 var departureTexts = map[store.EvictionReason]verdictText{
 	store.Capacity:   {"what was stored has been evicted, because the room was needed for others", "a larger budget (`memory`, `disk`) keeps more.", ""},
@@ -46,7 +60,7 @@ var reasonChanges = map[rfc9111.Reason]string{
 	rfc9111.ReasonRequestNoStore: "`client_directives ignore` has a client's Cache-Control no effect.",
 	rfc9111.ReasonPrivate:        "have the origin say public; where that cannot be, `ignore Cache-Control` decides as if private were not there, and `ttl 10m` gives a lifetime.",
 	rfc9111.ReasonAuthorization:  "have the origin send `Cache-Control: public` if the answer is for all, or put it in the key: `key { header Authorization }`.",
-	rfc9111.ReasonSetCookie:      "`set_cookie strip` stores the response without the cookie.",
+	rfc9111.ReasonSetCookie:      "where no client needs the cookie, `set_cookie strip` stores the response without it and sends it to none; where one does, as for a session, have the origin set it on pages of its own.",
 	rfc9111.ReasonVaryStar:       "have the origin name the fields that differ; `ignore Vary` gives one answer to all.",
 	rfc9111.ReasonNoValidator:    "have the origin send an ETag, or a lifetime; `force_ttl 10m` replaces what it says of freshness.",
 	rfc9111.ReasonCookie:         "drop the cookie in front of larder (`request_header -Cookie`), or put it in the key: `key { cookie NAME }`.",
@@ -223,7 +237,7 @@ func (q *Request) explainDecision(words string) verdictText {
 	v := verdictText{sentence: strings.ToUpper(d.Outcome.String()[:1]) + d.Outcome.String()[1:] + ": " + words + "."}
 	switch {
 	case d.Bypass != NotBypassed:
-		v.change = bypassTexts[d.Bypass].change
+		v.change = q.changeForBypass(d.Bypass)
 	case d.NotStored != rfc9111.Storable:
 		last, _ := q.cache().unstoredReasons.of(q.key)
 		v.change = q.changeFor(d.NotStored, max(last.status, http.StatusOK))
@@ -243,8 +257,11 @@ func (d *Decision) words(passed bool) string {
 		words = "from the store, after the origin has confirmed it"
 	case OutcomeMiss:
 		words = "from the origin, for this request"
-		if d.Detail == DetailOnlyIfCached {
+		switch d.Detail {
+		case DetailOnlyIfCached:
 			words = "504, and the origin was not asked: the request says only-if-cached, and nothing stored may answer it"
+		case DetailError:
+			words = "by an error, of which Caddy makes a response in front of larder"
 		}
 	case OutcomeCollapsed:
 		words = "from the origin, by the fetch of another request"
@@ -255,9 +272,9 @@ func (d *Decision) words(passed bool) string {
 	switch {
 	case d.NotStored != rfc9111.Storable:
 		words += ", and not stored: " + d.NotStored.Sentence()
-	case d.Detail != NoDetail && d.Detail != DetailOnlyIfCached:
+	case d.Detail != NoDetail && d.Detail != DetailOnlyIfCached && d.Detail != DetailError:
 		words += " (" + d.Detail.String() + ")"
-	case d.Detail == DetailOnlyIfCached:
+	case d.Detail == DetailOnlyIfCached, d.Detail == DetailError:
 	case d.Outcome == OutcomeMiss && passed:
 		words += ", which was passed on by itself, so nothing of it is stored"
 	case d.Outcome == OutcomeMiss:

@@ -290,7 +290,8 @@ func (w *fetchWriter) failed(err error) {
 	x.backOff()
 	x.tellFailure(status, failure)
 	x.noteFailure(failure)
-	x.cache.unstoredReasons.note(x.key, rfc9111.ReasonStatus, status)
+	x.cache.unstoredReasons.noteError(x.key, status)
+	x.trace.failed(status, err)
 	switch {
 	case x.staleStandsIn(failure):
 		x.share(x.staleOnError(status, failure), 0)

@@ -349,6 +349,7 @@ func (pw *passWriter) endUnwritten(err error) {
 	if pw.decision.Reason() == "" {
 		pw.decision.Detail = DetailError
 	}
+	pw.q.trace.failed(statusOf(err), err)
 	pw.decide()
 }
 

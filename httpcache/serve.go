@@ -41,7 +41,7 @@ func (rt *Route) Serve(
 		return loopError()
 	}
 	if why := q.classify(); why != NotBypassed {
-		if q.trace.bypassed(why) {
+		if q.trace.bypassed(q, why) {
 			return nil
 		}
 		return q.bypass(why)

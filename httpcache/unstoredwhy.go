@@ -21,6 +21,8 @@ type unstoredReason struct {
 	reason rfc9111.Reason
 	status int // of the response
 	at     time.Time
+	// isError says that there was no response: the handlers returned an error with the status.
+	isError bool
 }
 
 // maxUnstoredReasons bounds how many keys are remembered. One takes about 200 bytes.
@@ -36,8 +38,13 @@ func newUnstoredReasons() *unstoredReasons {
 
 func (u *unstoredReasons) note(key store.Key, reason rfc9111.Reason, status int) {
 	if reason != rfc9111.Storable {
-		u.known.Add(key, unstoredReason{reason, status, time.Now()})
+		u.known.Add(key, unstoredReason{reason: reason, status: status, at: time.Now()})
 	}
+}
+
+// noteError notes that the handlers returned an error.
+func (u *unstoredReasons) noteError(key store.Key, status int) {
+	u.known.Add(key, unstoredReason{rfc9111.ReasonStatus, status, time.Now(), true})
 }
 
 // countNotStored counts a response that is not stored, and remembers why.

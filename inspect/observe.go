@@ -76,8 +76,9 @@ func (r *ObservedReport) print(out io.Writer) error {
 		_, err := fmt.Fprintln(out, "Nothing was observed. The word `observe` in the larder directive of a site makes it observe.")
 		return err
 	}
-	fmt.Fprintf(out, "Since %s: %s, of which %s would not have reached the origin (%s).\n",
-		r.Since.Format(time.DateTime), plural(r.Requests, "request"), percent(r.SavedRequests, r.Requests), r.outcomes())
+	fmt.Fprintf(out, "Since %s: %s. They would have been: %s.\n",
+		r.Since.Format(time.DateTime), plural(r.Requests, "request"), r.outcomes())
+	fmt.Fprintf(out, "%s of them would not have reached the origin.\n", percent(r.SavedRequests, r.Requests))
 	fmt.Fprintf(out, "The origin would have had %s of the requests, and sent %s of %s.\n",
 		percent(r.Requests-r.SavedRequests, r.Requests), size(r.Bytes-r.SavedBytes), size(r.Bytes))
 	fmt.Fprintf(out, "%s with what would have been served: %s.\n\n", compared(r.Compared), differing(r.Differ))

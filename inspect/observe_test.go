@@ -166,7 +166,7 @@ func TestObserveReport(t *testing.T) {
 	}).Report()})
 	got := printed(t, "observe")
 	for _, want := range []string{
-		": 10 requests, of which 80.0% would not have reached the origin (hit 8, miss 2).\n",
+		": 10 requests. They would have been: hit 8, miss 2.\n80.0% of them would not have reached the origin.\n",
 		"The origin would have had 20.0% of the requests, and sent 4.0 KiB of 16.0 KiB.\n",
 		"8 answers were compared with what would have been served: 2 differ.\n",
 		"GROUP                   REQUESTS  SAVED   BYTES SAVED  COMPARED  DIFFER  VERDICT\n",
