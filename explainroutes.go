@@ -196,7 +196,8 @@ func (s *spy) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 func (x *explainedRun) run(handler caddyhttp.MiddlewareHandler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	defer func() {
 		v := recover()
-		if v != nil && (v != http.ErrAbortHandler || !x.answer.ended) {
+		aborted, _ := v.(error)
+		if v != nil && (!errors.Is(aborted, http.ErrAbortHandler) || !x.answer.ended) {
 			panic(v)
 		}
 		if x.answer.ended && (v != nil || errors.Is(err, errHeaderOnly)) {

@@ -257,10 +257,9 @@ func (d *Decision) words(passed bool) string {
 		words = "from the store, after the origin has confirmed it"
 	case OutcomeMiss:
 		words = "from the origin, for this request"
-		switch d.Detail {
-		case DetailOnlyIfCached:
+		if d.Detail == DetailOnlyIfCached {
 			words = "504, and the origin was not asked: the request says only-if-cached, and nothing stored may answer it"
-		case DetailError:
+		} else if d.Detail == DetailError {
 			words = "by an error, of which Caddy makes a response in front of larder"
 		}
 	case OutcomeCollapsed:
