@@ -47,6 +47,7 @@
 //	SetQueued                           while it waits for its turn to ask
 //	Inform                              before the header, for what only the leader gets
 //	Keep, Expect, SpillTo               as soon as it knows
+//	Group.Move                          where the header tells of a narrower key
 //	Share | Release | Reject            once, at the header
 //	Write …         | TakeOver          the body
 //	Finish | Fail                       once; further calls are without effect

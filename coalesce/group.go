@@ -184,6 +184,27 @@ func (g *Group[K]) Solo(tag any) (f *Flight, m *Member) {
 	return newFlight(&g.config, nil, tag)
 }
 
+// Move gives a flight another key, because its header has told that its body is what others will
+// ask for by that. Nobody joins it by the former key any more. Nothing changes for those who have.
+// A flight that can be joined no more, or that began as Solo, gets no key; nor does one where
+// another flight can be joined by it already.
+func (g *Group[K]) Move(f *Flight, key K) {
+	place, ok := f.slot.(*slot[K])
+	if !ok {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.flights[place.key].current() != f {
+		return // it has been replaced, or has ended
+	}
+	delete(g.flights, place.key)
+	place.key = key
+	if g.flights[key] == nil && f.joinable() {
+		g.flights[key] = f
+	}
+}
+
 // Len returns how many fetches are under way, those that can no longer be joined included.
 func (g *Group[K]) Len() int { return g.config.registry.len() }
 
@@ -219,7 +240,7 @@ type groupSlot interface {
 
 type slot[K comparable] struct {
 	group *Group[K]
-	key   K
+	key   K // guarded by the group's lock, see Move
 }
 
 func (b *slot[K]) vacate(f, retry *Flight) {

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // ByteRange is a part of a body, in bytes, within its bounds and not empty.
@@ -12,8 +11,12 @@ type ByteRange struct{ Start, Length int64 }
 
 // ContentRange renders the Content-Range of the part (RFC 9110 14.4).
 func (r ByteRange) ContentRange(size int64) string {
-	return "bytes " + strconv.FormatInt(r.Start, 10) + "-" +
-		strconv.FormatInt(r.Start+r.Length-1, 10) + "/" + strconv.FormatInt(size, 10)
+	return "bytes " + r.String() + "/" + strconv.FormatInt(size, 10)
+}
+
+// String renders the positions of the first and of the last byte, as Range has them.
+func (r ByteRange) String() string {
+	return strconv.FormatInt(r.Start, 10) + "-" + strconv.FormatInt(r.Start+r.Length-1, 10)
 }
 
 // maxRanges bounds the parts of one answer. RFC 9110 14.2 lets a server ignore many small or
@@ -104,7 +107,7 @@ func parseSuffix(s string, size int64) (r ByteRange, valid bool) {
 
 // parsePosition reads digits; more than fit are the largest number.
 func parsePosition(s string) (int64, bool) {
-	if s == "" || strings.Trim(s, "0123456789") != "" {
+	if !isDigits(s) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
@@ -163,7 +166,6 @@ func ifRangeHolds(lines []string, stored http.Header) bool {
 		return value == entityTag(stored)
 	}
 	wanted, ok := parseDate(value)
-	modified, has := dateField(stored["Last-Modified"])
-	date, dated := dateOf(stored)
-	return ok && has && dated && modified.Equal(wanted) && date.Sub(modified) >= time.Second
+	modified, strong := strongDate(stored)
+	return ok && strong && modified.Equal(wanted)
 }

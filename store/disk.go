@@ -50,6 +50,7 @@ type disk struct {
 
 	up      atomic.Bool   // use is not nil, and not stalled
 	entries atomic.Int64  // committed
+	parts   atomic.Int64  // of these, those with FlagPart
 	used    atomic.Int64  // bytes of allocated pages at the last commit
 	size    atomic.Int64  // of the file then
 	panics  atomic.Int32  // since the file was opened
@@ -199,6 +200,7 @@ func (d *disk) detach() error {
 	d.use = nil
 	d.up.Store(false)
 	d.entries.Store(0)
+	d.parts.Store(0)
 	d.used.Store(0)
 	d.size.Store(0)
 	d.mu.Unlock()

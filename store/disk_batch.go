@@ -40,6 +40,7 @@ type batch struct {
 	late     bool   // what it writes has waited too long to give way to purges
 	below    uint64 // only purges below have been counted and may keep things from the disk
 	entries  int64  // added less removed
+	parts    int64  // of these, those with FlagPart
 	removed  []removal
 	inserted []*item
 }
@@ -49,6 +50,7 @@ type removal struct {
 	id     uint64
 	key    Key
 	reason EvictionReason
+	part   bool
 	after  int // so many of inserted were before it: a renewal has the id of what it renews
 }
 
@@ -108,13 +110,14 @@ func (b *batch) remove(id uint64, key Key, why EvictionReason) error {
 	if why == Capacity || why == Expired || why == PurgedHard {
 		why = Damaged
 	}
-	found, err := b.deleteDamaged(id, key, &b.writer.disk.pins)
-	return b.gone(removal{id: id, key: key, reason: why}, found, err)
+	found, part, err := b.deleteDamaged(id, key, &b.writer.disk.pins)
+	return b.gone(removal{id: id, key: key, reason: why, part: part}, found, err)
 }
 
 // removeRecord is remove for an entry whose record was read already.
 func (b *batch) removeRecord(id uint64, r record, inline []byte, why EvictionReason) error {
-	return b.gone(removal{id: id, key: r.key(), reason: why}, true, b.delete(id, r, inline, &b.writer.disk.pins))
+	gone := removal{id: id, key: r.key(), reason: why, part: r.isPart()}
+	return b.gone(gone, true, b.delete(id, r, inline, &b.writer.disk.pins))
 }
 
 // gone notes a removal that found something.
@@ -125,6 +128,9 @@ func (b *batch) gone(r removal, found bool, err error) error {
 	b.writer.pending = true // where chunks were left; nothing is read when there are none
 	if found {
 		b.entries--
+		if r.part {
+			b.parts--
+		}
 		r.after = len(b.inserted)
 		b.removed = append(b.removed, r)
 	}
@@ -156,6 +162,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 			b.setNumber(metaGeneration, dw.purges.last.Load()),
 			b.setNumber(metaID, id),
 			b.setNumber(metaEntries, uint64(max(0, dw.disk.entries.Load()+b.entries))),
+			b.setNumber(metaParts, uint64(max(0, dw.disk.parts.Load()+b.parts))),
 		)
 	})
 	if errors.Is(err, errStalled) {
@@ -167,6 +174,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 	dw.lastID, dw.labels = id, labels
 	positionWritten()
 	dw.disk.entries.Add(b.entries)
+	dw.disk.parts.Add(b.parts)
 	b.tellMemory()
 	dw.recovered()
 	return nil
@@ -350,6 +358,9 @@ func (b *batch) write(j *job) (bool, error) {
 	}
 	if !renewed {
 		b.entries++
+		if r.isPart() {
+			b.parts++
+		}
 	}
 	b.bytes += len(value) + r.writeSize().rows()
 	b.inserted = append(b.inserted, j.item)

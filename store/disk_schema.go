@@ -22,7 +22,7 @@ const schemaVersion = 5
 // only keys, which are hashes, are at random places: where the file is large, a page of their tree
 // is written for each entry.
 //
-//	meta     name                        → number: schema, generation, id, entries; position
+//	meta     name                        → number: schema, generation, id, entries, parts; position
 //	records  id                          → record, with the body where that is small
 //	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
 //	keys     half of the key(16), id     → keyRow: checksum, what a look-up chooses a variant by
@@ -58,6 +58,7 @@ var (
 	metaGeneration = []byte("generation") // no entry and no purge of this file has a later one
 	metaID         = []byte("id")         // the highest id given
 	metaEntries    = []byte("entries")
+	metaParts      = []byte("parts") // of these, those with FlagPart
 )
 
 const (
@@ -76,6 +77,7 @@ const (
 const (
 	rowSoft = 1 << iota
 	rowInvalid
+	rowPart // of an entry with FlagPart; a version that does not know it counts the entry
 )
 
 func rowFlags(s Severity) byte {
@@ -99,6 +101,14 @@ func rowSeverity(flags byte) Severity {
 	return NotPurged
 }
 
+// partFlag is what the flags of a row say of FlagPart.
+func partFlag(part bool) byte {
+	if part {
+		return rowPart
+	}
+	return 0
+}
+
 // keyRow is one variant of a key.
 type keyRow struct {
 	id          uint64
@@ -107,6 +117,7 @@ type keyRow struct {
 	requestTime int64
 	rank        uint64
 	severity    Severity
+	part        bool
 	variant     Variant
 }
 
@@ -117,7 +128,7 @@ const keyRowFixed = 4 + 1 + 3*8
 // and the variant.
 func (r *keyRow) encode(key []byte) []byte {
 	v := make([]byte, keyRowFixed, keyRowFixed+16)
-	v[4] = rowFlags(r.severity)
+	v[4] = rowFlags(r.severity) | partFlag(r.part)
 	binary.BigEndian.PutUint64(v[5:], r.generation)
 	binary.BigEndian.PutUint64(v[13:], uint64(r.keepUntil))
 	binary.BigEndian.PutUint64(v[21:], uint64(r.requestTime))
@@ -141,6 +152,7 @@ func decodeKeyRow(key, v []byte) (keyRow, error) {
 		keepUntil:   int64(binary.BigEndian.Uint64(v[13:])),
 		requestTime: int64(binary.BigEndian.Uint64(v[21:])),
 		severity:    rowSeverity(v[4]),
+		part:        v[4]&rowPart != 0,
 	}
 	d := wire.NewDecoder(string(v[keyRowFixed:]))
 	r.rank = d.Uvarint() ^ r.id
@@ -161,6 +173,7 @@ type indexRow struct {
 	keepUntil  int64
 	key        uint64 // keyPrefix, to tell rows whose key has something queued
 	severity   Severity
+	part       bool
 }
 
 const indexRowSize = 3*8 + 1
@@ -173,7 +186,7 @@ func (r indexRow) encode() []byte {
 	binary.BigEndian.PutUint64(v, r.generation)
 	binary.BigEndian.PutUint64(v[8:], uint64(r.keepUntil))
 	binary.BigEndian.PutUint64(v[16:], r.key)
-	v[24] = rowFlags(r.severity)
+	v[24] = rowFlags(r.severity) | partFlag(r.part)
 	return v
 }
 
@@ -187,6 +200,7 @@ func decodeIndexRow(v []byte) indexRow {
 		keepUntil:  int64(binary.BigEndian.Uint64(v[8:])),
 		key:        binary.BigEndian.Uint64(v[16:]),
 		severity:   rowSeverity(v[24]),
+		part:       v[24]&rowPart != 0,
 	}
 }
 
@@ -366,10 +380,10 @@ func (t *buckets) insert(id uint64, r record, value []byte, severity Severity, r
 	keep := r.keepUntil()
 	row := keyRow{
 		id: id, generation: r.generation(), keepUntil: keep, requestTime: r.requestTime(),
-		rank: rank, severity: severity, variant: r.variant(),
+		rank: rank, severity: severity, part: r.isPart(), variant: r.variant(),
 	}
 	key := keyRowKey(r.key(), id)
-	index := indexRow{row.generation, keep, keyPrefix(r.key()), severity}.encode()
+	index := indexRow{row.generation, keep, keyPrefix(r.key()), severity, row.part}.encode()
 	tags := r.tags()
 	errs := append(make([]error, 0, 6+len(tags)),
 		t.records.Put(idBytes(id), value),
@@ -415,19 +429,20 @@ func (t *buckets) deleteRows(id uint64, r record) error {
 
 // deleteDamaged removes what can be found of an entry without its record: what the key, where the
 // caller knows it, leads to. The rest is dropped where it is met. It reports whether there was a
-// record.
-func (t *buckets) deleteDamaged(id uint64, key Key, p *pins) (bool, error) {
+// record, and whether that of a part.
+func (t *buckets) deleteDamaged(id uint64, key Key, p *pins) (found, part bool, err error) {
 	var errs []error
 	rk := keyRowKey(key, id)
 	if v := t.keys.Get(rk); v != nil {
 		if row, err := decodeKeyRow(rk, v); err == nil {
+			part = row.part
 			errs = append(errs, t.recency.Delete(numberedKey(row.rank, id)), t.expiry.Delete(numberedKey(uint64(row.keepUntil), id)))
 		}
 		errs = append(errs, t.keys.Delete(rk))
 	}
-	found := t.records.Get(idBytes(id)) != nil
+	found = t.records.Get(idBytes(id)) != nil
 	errs = append(errs, t.records.Delete(idBytes(id)), t.dropChunks(id, 0, true, p))
-	return found, errors.Join(errs...)
+	return found, part, errors.Join(errs...)
 }
 
 // deleteChunksAtOnce is how many chunks go with their entry; the rest is left to the sweep of the
@@ -458,7 +473,7 @@ func (t *buckets) mark(id uint64, r record, severity Severity) error {
 }
 
 func (t *buckets) putMarked(rk []byte, row keyRow, r record) error {
-	index := indexRow{row.generation, row.keepUntil, keyPrefix(r.key()), row.severity}.encode()
+	index := indexRow{row.generation, row.keepUntil, keyPrefix(r.key()), row.severity, row.part}.encode()
 	errs := make([]error, 0, 8)
 	errs = append(errs, t.keys.Put(rk, row.encode(rk)), t.urls.Put(urlRowKey(string(r.url()), row.id), index))
 	for _, tag := range r.tags() {

@@ -194,7 +194,7 @@ func (l *listing) endAt(p place) {
 
 // add takes an entry in, in its place, unless it is live no more or there already.
 func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
-	if !live(r.keepUntil(), l.now) || !l.filter.passes(r) {
+	if r.isPart() || !live(r.keepUntil(), l.now) || !l.filter.passes(r) {
 		return
 	}
 	severity := max(marked, l.purges.recordPurgedBy(r, everything))

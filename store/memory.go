@@ -211,11 +211,11 @@ func (m *memory) settle(s *shard, now int64, limit int) {
 	s.settle(now, limit)
 }
 
-// entries counts the resident items.
+// entries counts the resident items but for parts.
 func (m *memory) entries() int64 {
 	var n int64
 	for _, s := range m.shards {
-		n += s.entries.Load()
+		n += s.entries.Load() - s.parts.Load()
 	}
 	return n
 }

@@ -26,6 +26,7 @@ type shard struct {
 	soonest atomic.Int64 // when the first of them is due
 
 	entries, bytes atomic.Int64 // of resident items
+	parts          atomic.Int64 // those of them with FlagPart
 	keptBytes      atomic.Int64 // of those that are only kept
 }
 
@@ -132,13 +133,17 @@ func (s *shard) insert(it *item) {
 	s.clock++
 	it.lastUse = s.clock
 	s.entries.Add(1)
+	if r.isPart() {
+		s.parts.Add(1)
+	}
 	s.bytes.Add(it.cost())
 	s.expect(it)
 }
 
 // drop ends its residence. The caller gives up the hold (memory.unhold) when it is through with it.
 func (s *shard) drop(it *item) {
-	key := s.m.record(it).key()
+	r := s.m.record(it)
+	key := r.key()
 	s.setComplete(&key, false)
 	prefix := keyPrefix(key)
 	if first := s.keys[prefix]; first != it.self {
@@ -158,6 +163,9 @@ func (s *shard) drop(it *item) {
 	s.index.remove(it)
 	s.m.used.Add(-s.decoded.remove(it))
 	s.entries.Add(-1)
+	if r.isPart() {
+		s.parts.Add(-1)
+	}
 	s.bytes.Add(-it.cost())
 	if it.is(isQueued) {
 		s.m.queue.leftMemory(it)

@@ -94,7 +94,7 @@ func (c *counting) countQueue() {
 			return
 		}
 		r := c.writer.memory.record(it)
-		if c.counts(r.generation(), r.keepUntil()) && c.before(it) {
+		if !r.isPart() && c.counts(r.generation(), r.keepUntil()) && c.before(it) {
 			c.once(it.id)
 		}
 	})
@@ -107,7 +107,7 @@ func (c *counting) countShard(s *shard) {
 	defer s.mu.Unlock()
 	consider := func(it *item, generation uint64, keepUntil int64) {
 		c.writer.items++
-		if !c.counts(generation, keepUntil) || (c.t != nil && it.is(isOnDisk)) || !c.before(it) {
+		if !c.counts(generation, keepUntil) || (c.t != nil && it.is(isOnDisk)) || s.m.record(it).isPart() || !c.before(it) {
 			return
 		}
 		if it.is(isQueued) {
@@ -157,7 +157,7 @@ func (c *counting) countRows(sc scan) error {
 		if row.generation < c.rec.gen {
 			c.rows++
 		}
-		if !c.counts(row.generation, row.keepUntil) || row.generation < covered || row.severity >= c.rec.severity {
+		if row.part || !c.counts(row.generation, row.keepUntil) || row.generation < covered || row.severity >= c.rec.severity {
 			return true, nil
 		}
 		if _, seen := c.seen[id]; seen {

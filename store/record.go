@@ -224,6 +224,10 @@ func (r record) keptFrom() int64 {
 }
 
 func (r record) key() Key { return Key(r[60:92]) }
+
+// isPart tells of a part, which is neither counted nor listed.
+func (r record) isPart() bool { return Flags(r[5])&FlagPart != 0 }
+
 func (r record) url() []byte {
 	return r[recordFixed : recordFixed+int(r.urlLen())]
 }

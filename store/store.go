@@ -210,7 +210,7 @@ func (s *Store) Stats() Stats {
 	st.Queue += s.bodyWriters.queued()
 	if s.disk != nil {
 		st.Disk = TierStats{
-			Entries: s.disk.entries.Load(), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
+			Entries: max(0, s.disk.entries.Load()-s.disk.parts.Load()), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
 		}
 		switch up := s.disk.up.Load(); {
 		case up:
@@ -296,7 +296,7 @@ func (s *Store) openFile() (*prepared, error) {
 		return nil, err
 	}
 	p := &prepared{use: o}
-	var id, generation, entries uint64
+	var id, generation, entries, parts uint64
 	var purges []*purgeRecord
 	err = o.update(func(tx *bbolt.Tx) error {
 		switch name, _ := tx.Cursor().First(); {
@@ -309,7 +309,8 @@ func (s *Store) openFile() (*prepared, error) {
 		if err != nil {
 			return err
 		}
-		id, generation, entries = t.number(metaID), t.number(metaGeneration), t.number(metaEntries)
+		id, generation = t.number(metaID), t.number(metaGeneration)
+		entries, parts = t.number(metaEntries), t.number(metaParts)
 		p.position = t.position()
 		unknown, err := t.bringLabels(&s.labels)
 		if err != nil {
@@ -338,6 +339,7 @@ func (s *Store) openFile() (*prepared, error) {
 	p.known = s.diskWriter.attached && id == s.diskWriter.lastID && entries == s.diskWriter.lastEntries
 	s.raiseIDs(id)
 	s.disk.entries.Store(int64(entries))
+	s.disk.parts.Store(int64(parts))
 	return p, nil
 }
 

@@ -1,0 +1,172 @@
+package rfc9111
+
+import (
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This file has what a cache has to know of parts: what a 206 is a part of, and which parts belong
+// together (RFC 9110 14.4 and 15.3.7, RFC 9111 3.4).
+
+// Part is what Content-Range says of a 206: which bytes it has, of how many.
+type Part struct {
+	ByteRange
+	Complete int64 // the length of the whole
+}
+
+// End is the position behind the last byte.
+func (p Part) End() int64 { return p.Start + p.Length }
+
+// IsWhole reports whether the part is all there is.
+func (p Part) IsWhole() bool { return p.Start == 0 && p.Length == p.Complete }
+
+// ParsePart reads the Content-Range of a 206 with a single part. ok is false where there is none,
+// or more than one, or where it makes no sense, is not in bytes, or leaves the length of the whole
+// open; and where Content-Length, if there is one, says something else of the part's.
+func ParsePart(h http.Header) (p Part, ok bool) {
+	lines := h["Content-Range"]
+	if len(lines) != 1 || len(h["Content-Length"]) > 1 {
+		return Part{}, false
+	}
+	unit, rest, found := strings.Cut(TrimOWS(lines[0]), " ")
+	span, complete, parted := strings.Cut(rest, "/")
+	first, last, ranged := strings.Cut(span, "-")
+	if !found || !parted || !ranged || !EqualFold(unit, "bytes") {
+		return Part{}, false
+	}
+	var positions [3]int64
+	for i, text := range [...]string{first, last, complete} {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || !isDigits(text) {
+			return Part{}, false
+		}
+		positions[i] = n
+	}
+	start, end, size := positions[0], positions[1], positions[2]
+	if start > end || end >= size {
+		return Part{}, false
+	}
+	p = Part{ByteRange{start, end - start + 1}, size}
+	if length := h["Content-Length"]; len(length) == 1 && TrimOWS(length[0]) != strconv.FormatInt(p.Length, 10) {
+		return Part{}, false
+	}
+	return p, true
+}
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// HasStrongValidator reports whether a response has a validator that changes with every change of
+// the representation (RFC 9110 8.8.1): a strong entity tag or, where it has no tag at all, a
+// Last-Modified that is at least a second before its Date (8.8.2.2).
+func HasStrongValidator(h http.Header) bool {
+	if len(h["Etag"]) > 0 {
+		return isStrongTag(entityTag(h))
+	}
+	_, strong := strongDate(h)
+	return strong
+}
+
+// isStrongTag reports whether text is a strong entity tag (RFC 9110 8.8.3).
+func isStrongTag(text string) bool {
+	return len(text) >= 2 && text[0] == '"' && strings.IndexByte(text[1:], '"') == len(text)-2
+}
+
+// strongDate returns Last-Modified if it is a strong validator.
+func strongDate(h http.Header) (modified time.Time, strong bool) {
+	modified, has := dateField(h["Last-Modified"])
+	date, dated := dateOf(h)
+	return modified, has && dated && date.Sub(modified) >= time.Second
+}
+
+// Combinable reports whether two responses are parts of the same representation, by the same strong
+// validator (RFC 9111 3.4).
+func Combinable(stored, part http.Header) bool {
+	if !HasStrongValidator(stored) || !HasStrongValidator(part) {
+		return false
+	}
+	if len(stored["Etag"])+len(part["Etag"]) > 0 {
+		return entityTag(stored) == entityTag(part)
+	}
+	mine, _ := strongDate(stored)
+	theirs, _ := strongDate(part)
+	return mine.Equal(theirs)
+}
+
+// WholeHeader returns the header that the 200 would have of which p is a part. It is a map of its
+// own, with the same lists.
+func WholeHeader(h http.Header, p Part) http.Header {
+	whole := maps.Clone(h)
+	delete(whole, "Content-Range")
+	whole["Content-Length"] = []string{strconv.FormatInt(p.Complete, 10)}
+	return whole
+}
+
+// Slice names a part of a body of unknown length that is cut into pieces of one size.
+type Slice struct {
+	Size   int64
+	Number int64 // counted from 0
+	// Last is the last slice, of a body whose length is not known: it is asked for by its greatest
+	// possible length.
+	Last bool
+}
+
+// FirstSlice returns the slice in which the first range of a request begins. ok is false where the
+// request has no Range that names one.
+func FirstSlice(h http.Header, size int64) (s Slice, ok bool) {
+	lines := h["Range"]
+	if len(lines) != 1 || size <= 0 {
+		return Slice{}, false
+	}
+	unit, set, found := strings.Cut(lines[0], "=")
+	if !found || !EqualFold(TrimOWS(unit), "bytes") {
+		return Slice{}, false
+	}
+	const unknown = 1<<63 - 1
+	ranges, valid := parseRangeSet(set, unknown)
+	if !valid || len(ranges) == 0 {
+		return Slice{}, false
+	}
+	for spec := range strings.SplitSeq(set, ",") {
+		if spec = TrimOWS(spec); spec != "" {
+			if spec[0] == '-' {
+				return Slice{Size: size, Last: true}, true
+			}
+			break
+		}
+	}
+	return Slice{Size: size, Number: ranges[0].Start / size}, true
+}
+
+// Range is the value of Range that asks for the slice.
+func (s Slice) Range() string {
+	if s.Last {
+		return "bytes=-" + strconv.FormatInt(s.Size, 10)
+	}
+	start := s.Number * s.Size
+	return "bytes=" + ByteRange{start, s.Size}.String()
+}
+
+// Of returns the slice as a part of a body of that length; empty where it lies behind its end.
+func (s Slice) Of(length int64) ByteRange {
+	number := s.Number
+	if s.Last {
+		number = (length - 1) / s.Size
+	}
+	start := number * s.Size
+	return ByteRange{start, max(0, min(s.Size, length-start))}
+}
+
+// Answers reports whether a part is the answer to Range: what was asked for, as far as there is
+// so much. A part that is the whole is, too.
+func (s Slice) Answers(p Part) bool {
+	if p.IsWhole() {
+		return p.Length <= s.Size
+	}
+	if s.Last {
+		return p.Length == s.Size && p.End() == p.Complete
+	}
+	return p.ByteRange == s.Of(p.Complete)
+}
