@@ -33,6 +33,7 @@ func (c *HandlerConfig) checkLines() error {
 		c.StaleIfError.check(),
 		checkKeep(c.Keep),
 		c.checkRefreshEarly(),
+		c.checkSlice(),
 		c.Key.check(),
 		c.checkMethods(),
 		c.Tags.check(),
@@ -214,6 +215,16 @@ const maxBeta = 10
 func (c *HandlerConfig) checkRefreshEarly() error {
 	if !(c.RefreshEarly >= 0 && c.RefreshEarly <= maxBeta) { // NaN is neither
 		return fmt.Errorf("refresh_early: %v is not between 0, which is off, and %d; write 1, which suits most sites", c.RefreshEarly, maxBeta)
+	}
+	return nil
+}
+
+// minSlice keeps what is looked up, fetched and written for a slice small beside its bytes.
+const minSlice = 64 << 10
+
+func (c *HandlerConfig) checkSlice() error {
+	if c.Slice != nil && *c.Slice != 0 && *c.Slice < minSlice {
+		return fmt.Errorf("slice: %d bytes are fewer than 64KiB; write 64KiB or more, such as 4MiB, or off", *c.Slice)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // WithDefaults returns a copy in which everything that was left out has its default. Key,
-// Key.Query, Keep, Tags and Coalesce are never nil; the words of set_cookie, client_directives and
+// Key.Query, Keep, Slice, Tags and Coalesce are never nil; the words of set_cookie, client_directives and
 // status are never empty; header names are in their canonical form. MaxBody stays 0 where the app's
 // limit holds. TTL, ForceTTL, MaxTTL, RefreshEarly and the stale windows stay as they are, because
 // off is their default. The receiver is not changed, and shares no list with the copy that the copy
@@ -25,6 +25,7 @@ func (c HandlerConfig) WithDefaults() HandlerConfig {
 		keep := Span(rfc9111.DefaultKeep)
 		c.Keep = &keep
 	}
+	c.Slice = copyOrNew(c.Slice)
 	c.Methods = orList(c.Methods, httpcache.DefaultMethods...)
 	c.Tags = tagsWithDefaults(c.Tags)
 	c.SetCookie = orDefault(c.SetCookie, setCookieRefuse)

@@ -22,6 +22,7 @@ import (
 //	    stale_if_error         <duration>|unlimited [<status>...]
 //	    keep      <duration>|unlimited|0
 //	    refresh_early          <beta>|off
+//	    slice                  <size>|off
 //	    key {
 //	        query  sort
 //	        query  ignore <pattern>...
@@ -97,6 +98,7 @@ func (p *handlerParser) words() []word {
 		{name: "stale_if_error", usage: "stale_if_error <duration>|unlimited [<status>...]", args: staleIfErrorInto(&c.StaleIfError)},
 		{name: "keep", usage: "keep <duration>|unlimited|0", args: keepInto(&c.Keep)},
 		{name: "refresh_early", usage: "refresh_early <beta>|off", args: oneInto(&c.RefreshEarly, parseBeta)},
+		{name: "slice", usage: "slice <size>|off", args: sliceInto(&c.Slice)},
 		{name: "key", block: p.key},
 		{name: "methods", usage: "methods GET HEAD [QUERY] [POST]", args: listInto(&c.Methods)},
 		{name: "safe_post", usage: "safe_post", args: presenceInto(&c.SafePost)},

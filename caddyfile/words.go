@@ -249,6 +249,20 @@ func parseSize(text string) (int64, error) {
 	}
 }
 
+// sliceInto reads the size of a slice, or off. Zero is refused as it is elsewhere.
+func sliceInto(field **int64) func([]string) error {
+	return oneInto(field, func(text string) (*int64, error) {
+		if text == "off" {
+			return new(int64), nil
+		}
+		size, err := parseSize(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither off nor a size from 64KiB up; write one such as 4MiB", text)
+		}
+		return &size, nil
+	})
+}
+
 func parseCount(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {

@@ -221,7 +221,7 @@ func (q *Request) spareOrigin(why origin.Why) error {
 // failed with this status, or given no answer or not been asked ([rfc9111.NoAnswer]).
 func (q *Request) mayUseStale(status int) bool {
 	return q.found.Entry != nil &&
-		q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), status) && q.bodyReady()
+		q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), status) && q.bodyReady() && !q.lacksSlices()
 }
 
 // admissionClass is what the fetch does if the origin has no place for it.

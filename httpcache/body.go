@@ -15,8 +15,8 @@ type flightBody struct {
 	flight *coalesce.Flight
 	reader *coalesce.Reader
 	ctx    context.Context
-	head   []byte // the bytes that first read
-	pos    int64  // of the reader; head does not count as read
+	head   []byte // bytes that are read and not sent: those of first, or behind what was sent last
+	pos    int64  // of what is sent next; head begins there
 	err    error
 	length int64           // -1 if not known
 	over   <-chan struct{} // closed when the body has been stored
@@ -59,7 +59,7 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) (sent int64, err 
 			return sent, err
 		}
 		if n > 0 && int64(len(chunk)) > n {
-			chunk = chunk[:n]
+			b.head, chunk = chunk[n:], chunk[:n] // what follows may be sent next
 		}
 		written, err := w.Write(chunk)
 		sent += int64(written)

@@ -155,17 +155,7 @@ func (rt *Route) judge(ex *rfc9111.Exchange, length int64) rfc9111.Freshness {
 
 // shareFetched shares a response that may be stored, or is for the requests that wait.
 func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
-	// What handlers write into their map after this are trailers. A copy is shared and stored.
-	own := withoutTrailers(changes(x.seed, ex.Header, x.route.decisive))
-	shared := &x.response
-	*shared = sharedResponse{
-		source: fromOrigin, route: x.route, status: ex.Status, exchange: *ex, freshness: freshness,
-		header: x.storable(own, freshness), added: addedNames(own), variant: x.variant(ex.Header),
-		seed: x.seed, own: x.route.withoutTags(own),
-		length: x.writer.declared, over: x.over,
-		tags: x.tags(ex.Header),
-	}
-	shared.exchange.Header = nil
+	shared := x.newShared(ex, freshness)
 	x.noteVariance(ex.Header)
 	shared.key, shared.search = x.key, x.keyed.variance
 	x.updateHitForMiss(ex.Status, freshness)
@@ -184,6 +174,22 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	if !shared.storable() { // no request joins for this answer any more
 		x.endTicket()
 	}
+}
+
+// newShared returns a response that may be stored, or is for the requests that wait.
+func (x *Fetch) newShared(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) *sharedResponse {
+	// What handlers write into their map after this are trailers. A copy is shared and stored.
+	own := withoutTrailers(changes(x.seed, ex.Header, x.route.decisive))
+	shared := &x.response
+	*shared = sharedResponse{
+		source: fromOrigin, route: x.route, status: ex.Status, exchange: *ex, freshness: freshness,
+		header: x.storable(own, freshness), added: addedNames(own), variant: x.variant(ex.Header),
+		seed: x.seed, own: x.route.withoutTags(own),
+		length: x.writer.declared, over: x.over,
+		tags: x.tags(ex.Header),
+	}
+	shared.exchange.Header = nil
+	return shared
 }
 
 // share gives shared to all requests that wait. If the response is worth storing, the fetch goes on

@@ -27,6 +27,7 @@ type delivery struct {
 	stored    store.Body
 	trailer   http.Header
 	streaming *flightBody
+	slices    *sliceBody
 	leads     bool // streaming was fetched for this client
 	untyped   bool // it has no Content-Type, and net/http must not guess one
 }
@@ -35,9 +36,12 @@ type delivery struct {
 // returns an error of the writer, whose client may have gone, or of the body.
 func (q *Request) sendBody(a *delivery, off, n int64) (err error) {
 	var sent int64
-	if a.streaming != nil {
+	switch {
+	case a.slices != nil:
+		sent, err = a.slices.send(q.w, off, n)
+	case a.streaming != nil:
 		sent, err = a.streaming.send(q.w, off, n)
-	} else {
+	default:
 		sent, err = store.WriteBody(q.w, a.stored, off, n)
 	}
 	q.sent += sent
@@ -82,9 +86,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	}
 	if q.notModified(a.status, a.header, q.received(a)) {
 		overwriteWithNotModified(h)
-		if !cs.Hit && cs.FwdStatus == 0 {
-			cs.FwdStatus = a.status
-		}
+		a.forwarded(cs, http.StatusNotModified)
 		q.sendStatus(h, *cs)
 		q.w.WriteHeader(http.StatusNotModified)
 		return false, nil
@@ -107,9 +109,23 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	if a.untyped {
 		leaveUntyped(h)
 	}
+	if a.slices != nil {
+		a.forwarded(cs, a.status)
+	}
 	q.sendStatus(h, *cs)
 	q.w.WriteHeader(a.status)
 	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
+}
+
+// forwarded puts the status of the origin's answer into cs, where the client is sent another.
+func (a *delivery) forwarded(cs *rfc9111.CacheStatus, sent int) {
+	status := a.status
+	if a.slices != nil {
+		status = http.StatusPartialContent
+	}
+	if !cs.Hit && cs.FwdStatus == 0 && status != sent {
+		cs.FwdStatus = status
+	}
 }
 
 // notModified reports whether a response that has arrived then is a 304 to this client, by the
@@ -167,6 +183,9 @@ func (q *Request) brokenOff(a *delivery, err error) error {
 		if failure := a.streaming.flight.Err(); failure != nil && errors.Is(err, failure) {
 			_ = http.NewResponseController(q.w).Flush() // the client may have gone
 		}
+	}
+	if a.slices != nil {
+		_ = http.NewResponseController(q.w).Flush()
 	}
 	abort(err)
 	return err

@@ -68,6 +68,10 @@ type Fetch struct {
 	elsewhere bool // stale is another machine's, and not stored here
 	copies    int  // of the origin's requests
 
+	pioneer    rfc9111.Slice // what it asks for, see pioneer.go; its Size is 0 if that is the whole
+	wantsWhole bool          // what came cannot be stored in slices, so the whole is asked for
+	slice      *sliceOf      // what it brings, if that is one; see slicefetch.go
+
 	trace *Trace // of its leader, nil unless that is explained
 
 	remote RemoteFetch // nil: other machines have no part in it
@@ -125,12 +129,16 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
 	remote := q.beginRemote()
 	copies := q.copies(remote)
+	pioneer, asksPart := q.pioneers()
+	if asksPart {
+		copies = 2 // the answer to the first may have to be asked for whole
+	}
 	origin := q.detach(f.Context(), copies)
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
-		varyNames: q.varyNames, trace: q.trace,
+		varyNames: q.varyNames, trace: q.trace, pioneer: pioneer,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
@@ -154,6 +162,9 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	for n := range x.copies {
 		x.prepare(origin.Request(n))
 	}
+	if asksPart {
+		origin.Request(0).Header["Range"] = []string{pioneer.Range()}
+	}
 	if x.route.Policy.IgnoreClientDirectives {
 		x.removeDirectives(q.varyNames)
 	}
@@ -170,8 +181,11 @@ func (x *Fetch) Route() *Route { return x.route }
 
 // kind is what the fetch is in the metrics.
 func (x *Fetch) kind() FetchKind {
-	if x.background {
+	switch {
+	case x.background:
 		return FetchRefresh
+	case x.slice != nil || x.pioneer.Size > 0 && x.call == 0:
+		return FetchSlice
 	}
 	return FetchMiss
 }
@@ -220,10 +234,11 @@ func (x *Fetch) fill() error {
 	return err
 }
 
-// askOrigin asks the origin, twice if the first answer was a foreign 304.
+// askOrigin asks the origin, twice if the first answer was a foreign 304, or a part of which no
+// use can be made.
 func (x *Fetch) askOrigin() error {
 	err := x.visitOrigin()
-	if x.foreign304 && x.writer.mode == modeUndecided {
+	if (x.foreign304 || x.wantsWhole) && x.writer.mode == modeUndecided {
 		x.refetch()
 		err = x.visitOrigin()
 	}
@@ -241,6 +256,9 @@ func (x *Fetch) visitOrigin() error {
 	// It may have waited. To count that as the response's age would be too much.
 	x.begun = time.Now()
 	err := guarded(x.callNext)
+	if x.wantsWhole && x.call == 0 {
+		err = nil // the fetch has broken the answer off itself
+	}
 	x.visit.leave(x, err, x.writer.Header())
 	return err
 }

@@ -33,6 +33,7 @@ type fetchWriter struct {
 	headerAt  time.Time
 	declared  int64 // Content-Length, -1 for none
 	written   int64
+	skip      int64           // bytes of the body before the slice
 	flushed   bool            // before the first byte
 	postponed *postponed      // a decision at the first byte, not at the header
 	shared    *sharedResponse // in modeShared, if the body is from the origin
@@ -73,7 +74,14 @@ func (w *fetchWriter) WriteHeader(status int) {
 		return
 	}
 	w.fetch.visit.answered(status, w.header, w.declared == 0 || !bodyAllowed(status))
-	v, exchange, freshness := w.fetch.verdict(status, w.header)
+	if w.fetch.isSliceFetch() {
+		w.fetch.takeSlice(status, w.header)
+		return
+	}
+	if w.fetch.tookPart(status, w.header) {
+		return
+	}
+	v, exchange, freshness := w.fetch.verdict(w.status, w.header)
 	if freshness != nil {
 		w.reason = freshness.Reason
 	}
@@ -86,6 +94,9 @@ func (w *fetchWriter) inform(status int) {
 	if status < http.StatusContinue {
 		// As net/http does, which would do so on the leader's goroutine.
 		panic(fmt.Sprintf("invalid WriteHeader code %d", status))
+	}
+	if w.fetch.isSliceFetch() {
+		return // the client has its header, or will get one that is made of the stored one
 	}
 	header := w.header.Clone()
 	w.fetch.route.stripTags(header)
@@ -157,12 +168,26 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 		if w.declared >= 0 && w.written > w.declared {
 			return 0, errOverlong
 		}
-		return w.fetch.flight.Write(p)
+		return w.writeBehind(p)
 	case modeUndecided:
+		if w.fetch.wantsWhole && w.fetch.call == 0 {
+			return 0, errNotShareable
+		}
 		return len(p), nil
 	case modeDiscarded:
 	}
 	return 0, errNotShareable
+}
+
+// writeBehind writes to the flight what does not stand before the slice.
+func (w *fetchWriter) writeBehind(p []byte) (int, error) {
+	left := min(w.skip, int64(len(p)))
+	w.skip -= left
+	if left == int64(len(p)) {
+		return len(p), nil
+	}
+	n, err := w.fetch.flight.Write(p[left:])
+	return int(left) + n, err
 }
 
 // ReadFrom implements io.ReaderFrom: an embedded one would go past Write.

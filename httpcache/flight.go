@@ -42,6 +42,7 @@ type sharedResponse struct {
 	search       rfc9111.SearchVariance // which queries it answers (No-Vary-Search)
 	key          store.Key              // that of the fetch, made under search
 
+	slice     *sliceOf     // its body is that of a slice, and header that of the head
 	entry     *store.Entry // nil if fromOrigin
 	freshness *rfc9111.Freshness
 	severity  store.Severity

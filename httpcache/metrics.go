@@ -42,6 +42,9 @@ const (
 	FetchRefresh
 	// FetchPass: a client's own request was passed on.
 	FetchPass
+	// FetchSlice: a client waits for a part of a large file, or reads it and will soon need the
+	// next.
+	FetchSlice
 
 	// FetchKindCount is how many there are.
 	FetchKindCount
@@ -56,6 +59,8 @@ func (k FetchKind) String() string {
 		return "refresh"
 	case FetchPass:
 		return "pass"
+	case FetchSlice:
+		return "slice"
 	case FetchKindCount:
 	}
 	return fmt.Sprintf("fetch(%d)", uint8(k))

@@ -12,6 +12,10 @@ import (
 
 // store keeps the response, now that it is whole.
 func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
+	if x.slice != nil {
+		x.storeSlice(shared)
+		return
+	}
 	body, whole := x.wholeBody()
 	if !whole {
 		reason := rfc9111.ReasonTooLarge
@@ -147,7 +151,11 @@ func reasonOf(refusal store.PutResult) rfc9111.Reason {
 // Spill begins to write the body to disk while it arrives. The flight calls it when the body
 // outgrows its share of memory.
 func (x *Fetch) Spill() (coalesce.Spill, error) {
-	bodyWriter, err := x.cache.store.NewBodyWriter(x.writer.declared)
+	length := x.writer.declared
+	if x.slice != nil {
+		length = x.slice.object.span(x.slice.number).Length
+	}
+	bodyWriter, err := x.cache.store.NewBodyWriter(length)
 	if err != nil {
 		return nil, fmt.Errorf("writing a body ahead: %w", err)
 	}

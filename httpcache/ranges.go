@@ -26,8 +26,10 @@ func (q *Request) sendRanges(
 	a *delivery, cs *rfc9111.CacheStatus, ranges []rfc9111.ByteRange, unsatisfiable bool,
 ) error {
 	h := q.w.Header()
-	if !cs.Hit && cs.FwdStatus == 0 {
-		cs.FwdStatus = a.status
+	if unsatisfiable {
+		a.forwarded(cs, http.StatusRequestedRangeNotSatisfiable)
+	} else {
+		a.forwarded(cs, http.StatusPartialContent)
 	}
 	delete(h, "Trailer") // a response with Content-Length has no trailers
 	switch {

@@ -28,6 +28,8 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 	leads := s.fetch != nil
 	if !leads {
 		switch {
+		case shared.slice != nil:
+			return false, nil // what it needs itself may be other slices
 		case shared.source == fromStore:
 			// Whether it may be used depends on the request: look it up.
 			return false, nil
@@ -50,6 +52,9 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 	}
 	switch shared.source {
 	case fromOrigin:
+		if shared.slice != nil {
+			return q.respondPioneer(s, shared)
+		}
 		err := q.respondFlight(s, shared, leads)
 		return !errors.Is(err, errStalled), err
 	case fromStaleOnError:
@@ -66,7 +71,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		return true, q.respondStored(OutcomeHit, NoDetail)
 	case fromValidation:
 		q.found, q.freshness = store.Result{Entry: shared.entry}, shared.freshness
-		return true, q.respondRenewed(shared, leads)
+		return q.respondRenewed(shared, leads)
 	}
 	return false, fmt.Errorf("flight with an answer of unknown kind %d", shared.source)
 }
@@ -96,9 +101,33 @@ func (q *Request) mayShare(shared *sharedResponse) bool {
 // respondStored answers from the store.
 func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 	if q.observed() != nil {
-		q.observed().compareWith(q.found.Share(), q.freshness)
-		return q.observe(Decision{Outcome: outcome, Detail: detail})
+		return q.observeStored(outcome, detail)
 	}
+	if q.isSliced() {
+		answered, err := q.respondObject(outcome, detail)
+		if !answered {
+			return q.passUncached(rfc9111.ForwardPartial, rfc9111.Storable)
+		}
+		return err
+	}
+	cs := q.hitStatus(detail)
+	q.decide(Decision{Outcome: outcome, Detail: detail})
+	return q.send(q.stored(q.now), &cs)
+}
+
+// observeStored passes a request that would have been answered from the store.
+func (q *Request) observeStored(outcome Outcome, detail Detail) error {
+	switch {
+	case !q.isSliced():
+		q.observed().compareWith(q.found.Share(), q.freshness)
+	case q.lacksSlices():
+		return q.observe(Decision{Outcome: OutcomeMiss, Forward: rfc9111.ForwardPartial})
+	}
+	return q.observe(Decision{Outcome: outcome, Detail: detail})
+}
+
+// hitStatus is the Cache-Status of an answer from the store.
+func (q *Request) hitStatus(detail Detail) rfc9111.CacheStatus {
 	now := q.now
 	cs := rfc9111.CacheStatus{Hit: true, Detail: detail.String()}
 	ttl := q.freshness.TTL(now)
@@ -106,26 +135,26 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 		ttl = min(ttl, 0) // purged, so stale
 	}
 	cs.SetTTL(ttl)
-	q.decide(Decision{Outcome: outcome, Detail: detail})
-	return q.send(q.stored(now), &cs)
+	return cs
 }
 
 // respondRenewed answers with the stored response that the origin has just confirmed.
-func (q *Request) respondRenewed(shared *sharedResponse, leads bool) error {
+func (q *Request) respondRenewed(shared *sharedResponse, leads bool) (answered bool, err error) {
 	if shared.elsewhere && leads {
 		q.forward = rfc9111.ForwardStale // it was not known when the request began to wait
 	}
 	cs := rfc9111.CacheStatus{Forward: q.forward, FwdStatus: shared.originStatus, Stored: shared.stored && leads, Collapsed: !leads}
-	a := q.stored(q.now)
+	a, d := q.stored(q.now), Decision{Outcome: OutcomeCollapsed, Forward: q.forward}
 	if leads {
 		a.fields = shared.own
-		d := Decision{Outcome: OutcomeRevalidated, Forward: q.forward, NotStored: shared.freshness.Reason}
+		d = Decision{Outcome: OutcomeRevalidated, Forward: q.forward, NotStored: shared.freshness.Reason}
 		cs.Detail = d.Reason()
-		q.decide(d)
-	} else {
-		q.decide(Decision{Outcome: OutcomeCollapsed, Forward: q.forward})
 	}
-	return q.send(a, &cs)
+	if q.isSliced() {
+		return q.respondSlices(a, &cs, d, membership{}, 0)
+	}
+	q.decide(d)
+	return true, q.send(a, &cs)
 }
 
 // stored returns the entry that was found as a delivery.
@@ -134,7 +163,7 @@ func (q *Request) stored(now time.Time) *delivery {
 	c := q.route.evaluated(e)
 	a := q.newDelivery()
 	*a = delivery{
-		status: e.Status, header: c.header, fields: c.fields, length: e.Body.Len(), lengthText: c.length,
+		status: e.Status, header: c.header, fields: c.fields, length: c.bodyLen(e), lengthText: c.length,
 		age: q.freshness.Age(now), aged: true,
 		stored: e.Body, trailer: c.trailer, untyped: e.Flags&flagUntyped != 0,
 	}

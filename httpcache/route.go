@@ -35,6 +35,10 @@ type Rules struct {
 	// RefreshEarly is how eagerly hits have a response fetched anew before its lifetime ends, the
 	// beta of rfc9111.EarlyRefresh. 0: never.
 	RefreshEarly float64
+	// Slice is how large the slices are, in bytes, in which a body is fetched and stored whose
+	// request asks for a part of it, see object.go. 0: a part of what is not stored fetches the
+	// whole.
+	Slice int64
 	// CoalesceOff makes each request fetch for itself.
 	CoalesceOff bool
 	// Status is how much Cache-Status tells. The zero value is [StatusShort].

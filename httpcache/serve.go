@@ -101,6 +101,9 @@ func (q *Request) follow(way way) (answered bool, err error) {
 		if q.dueEarly() {
 			q.refreshInBackground(true)
 		}
+		if q.isSliced() && q.observed() == nil {
+			return q.respondObject(OutcomeHit, NoDetail)
+		}
 		return true, q.respondStored(OutcomeHit, NoDetail)
 	case courseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
@@ -158,6 +161,10 @@ func (q *Request) lookUp() rfc9111.Use {
 	q.forward = forward
 	if use == rfc9111.UseNever { // today's rules would not have stored it
 		q.found.Entry, q.freshness = nil, nil
+	}
+	if (use == rfc9111.UseStale || use == rfc9111.UseRefresh) && q.lacksSlices() {
+		// What is missing would have to come from the origin, which may have another version.
+		use, q.forward = rfc9111.UseValidate, rfc9111.ForwardStale
 	}
 	answers := use != rfc9111.UseNever && use != rfc9111.UseValidate
 	// A refresh by 304 would renew a damaged body, whatever part of it this request needs.

@@ -1,0 +1,190 @@
+package httpcache
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// A large file is stored in slices, so that a request for a part of it fetches that part only. The
+// files:
+//
+//	object.go        what is stored: a head, and slices that only it leads to
+//	pioneer.go       the fetch that brings the head, and one slice with it
+//	slicefetch.go    the fetch of any other slice
+//	slicebody.go     the body of an answer: slice by slice, from the store or from a flight
+//	respondsliced.go the answers
+//
+// The head is an entry like that of a 200, under the same key, without a body. It says by whom,
+// until when and after which validation the object may be used, and everything that is done with
+// stored responses is done with it: look-up, freshness, Vary, validation, purges, listing. A slice
+// is an entry of its own, under a key that is made of the object's id and the slice's number. The
+// id is random and stands in the head. So
+//
+//   - slices of two versions are never found together: another validator or another length is
+//     another object, with another id,
+//   - what purges, outdates or evicts the head takes the slices with it, at once and for good: a
+//     slice that is stored later under the old id is found by nobody who comes later,
+//   - each slice comes to memory, goes to disk and is evicted by its own use.
+//
+// The slices carry the object's URL and tags, so that a purge frees their room, too. They are no
+// rows of listings and not counted (store.FlagPart).
+//
+//	request with Range, nothing stored ─► the key's flight, whose fetch asks for one slice (pioneer)
+//	        │    206 ─► the head is stored, the flight gets the slice's key ─► slices
+//	        │    206 that cannot be cut ─► the whole is fetched, as without slices
+//	        └─── any other ─► as without slices
+//	request, head stored ─► slices: each from the store, from a flight that others began, or fetched
+//
+// All who wait for the pioneer look up again at its header, and each goes on with the slices that
+// it needs. An origin that ignores Range, or fails, is met once for all of them, as without slices.
+//
+// A slice is fetched without conditions. Its header is compared with the head: where the validator
+// or the length is another, the head is removed, the slice is not used, and answers that needed it
+// break off, because what they have sent is of a version that is gone.
+
+// object is a representation that is stored in slices.
+type object struct {
+	id    [objectIDSize]byte
+	total int64 // its length
+	size  int64 // of a slice; the last may be shorter
+}
+
+const objectIDSize = 16
+
+// newObject returns an object without slices.
+func newObject(total, size int64) *object {
+	o := &object{total: total, size: size}
+	_, _ = rand.Read(o.id[:]) // never fails
+	return o
+}
+
+// flagSliced marks a head.
+const flagSliced store.Flags = 1 << 6
+
+// objectNote begins the note in which a head has the rest of its object. Notes are names of fields
+// otherwise, which have no NUL.
+const objectNote = "\x00object "
+
+// note is the object as it is stored with its head.
+func (o *object) note() string {
+	return fmt.Sprintf("%s%d %d %s", objectNote, o.size, o.total, hex.EncodeToString(o.id[:]))
+}
+
+// objectOf returns the object of a head, nil if e is none or is not understood.
+func objectOf(e *store.Entry) *object {
+	if e.Flags&flagSliced == 0 {
+		return nil
+	}
+	for _, note := range e.Notes {
+		rest, found := strings.CutPrefix(note, objectNote)
+		if !found {
+			continue
+		}
+		var o object
+		var id []byte
+		if n, err := fmt.Sscanf(rest, "%d %d %x", &o.size, &o.total, &id); n != 3 || err != nil ||
+			len(id) != objectIDSize || o.size <= 0 || o.total <= 0 {
+			return nil
+		}
+		copy(o.id[:], id)
+		return &o
+	}
+	return nil
+}
+
+// key is the key of a slice, in the store and in the group of flights.
+func (o *object) key(number int64) store.Key {
+	var b [len("slice") + objectIDSize + 8]byte
+	n := copy(b[:], "slice")
+	n += copy(b[n:], o.id[:])
+	binary.BigEndian.PutUint64(b[n:], uint64(number))
+	return sha256.Sum256(b[:])
+}
+
+// span is where a slice is in the body.
+func (o *object) span(number int64) rfc9111.ByteRange {
+	return rfc9111.Slice{Size: o.size, Number: number}.Of(o.total)
+}
+
+// count is how many slices the object has.
+func (o *object) count() int64 { return (o.total + o.size - 1) / o.size }
+
+// slicesOf are the numbers of the first and of the last slice that a part touches.
+func (o *object) slicesOf(part rfc9111.ByteRange) (first, last int64) {
+	return part.Start / o.size, (part.Start + part.Length - 1) / o.size
+}
+
+// anySlice selects a slice, which has no variants.
+func anySlice(*store.Variant) int { return 1 }
+
+// slice looks a slice up. The result is to be released.
+func (c *Cache) slice(o *object, number int64) store.Result {
+	found := c.store.Lookup(o.key(number), anySlice)
+	if e := found.Entry; e != nil && (e.Body.Len() != o.span(number).Length || found.Ready(0) != nil) {
+		found.Release()
+		return store.Result{}
+	}
+	return found
+}
+
+// hasSlice reports whether a slice is stored, which counts as no use of it.
+func (c *Cache) hasSlice(o *object, number int64) bool {
+	found := c.store.Peek(o.key(number), anySlice)
+	defer found.Release()
+	return found.Entry != nil && found.Entry.Body.Len() == o.span(number).Length
+}
+
+// hasAll reports whether all slices that some parts touch are stored.
+func (c *Cache) hasAll(o *object, parts []rfc9111.ByteRange) bool {
+	for _, part := range parts {
+		first, last := o.slicesOf(part)
+		for number := first; number <= last; number++ {
+			if !c.hasSlice(o, number) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isStored reports whether the head of an object is stored.
+func (c *Cache) isStored(head *store.Entry, o *object) bool {
+	found := c.lookUpVariant(head.Key, head.Variant)
+	defer found.Release()
+	if found.Entry == nil {
+		return false
+	}
+	stored := objectOf(found.Entry)
+	return stored != nil && stored.id == o.id
+}
+
+// dropObject removes an object that is not what the origin has any more: its head, if that is still
+// stored, and then its slices, which nobody finds from then on.
+func (c *Cache) dropObject(head *store.Entry, o *object) {
+	found := c.lookUpVariant(head.Key, head.Variant)
+	if e := found.Entry; e != nil {
+		if stored := objectOf(e); stored != nil && stored.id == o.id {
+			c.store.Remove(e)
+		}
+	}
+	found.Release()
+	c.dropSlices(o)
+}
+
+// dropSlices frees the room of slices whose head is gone.
+func (c *Cache) dropSlices(o *object) {
+	for number := range o.count() {
+		found := c.store.Peek(o.key(number), anySlice)
+		if found.Entry != nil {
+			c.store.Remove(found.Entry)
+		}
+		found.Release()
+	}
+}

@@ -1,0 +1,168 @@
+package httpcache
+
+import (
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// A pioneer is a fetch that asks for one slice where nothing is known yet, or what is known may be
+// outdated. The request for it has the key's own flight, so whatever the origin answers, there is
+// one such request for all who wait:
+//
+//	304                        the head is confirmed, as any other stored response
+//	206, the slice that was    a head is stored. The flight gets the key of the slice, and all who
+//	asked for, or the whole    wait look up again. Where it is the whole, it is stored as a 200
+//	206, anything else         the whole is asked for, once, and for a while at once: no strong
+//	                           validator, another part, an unknown length, several parts
+//	206 that may not be        released: each asks for what it wants. max_body is compared with the
+//	stored, 416                length of the whole
+//	any other                  as without slices: a 200 is the whole
+//
+// A suffix of unknown length is asked for by the size of a slice, which contains the last slice.
+
+// unslicedKeep is how long an origin is not asked for slices of what it does not answer in slices.
+const unslicedKeep = 10 * time.Minute
+
+func newUnsliced() *recentKeys { return newRecentKeys(maxRecentKeys/16, unslicedKeep, 0) }
+
+// pioneers returns the slice that a fetch for the request is to ask for. ok is false if it asks for
+// the whole: the request wants no part, or the whole is stored and only has to be validated.
+func (q *Request) pioneers() (s rfc9111.Slice, ok bool) {
+	size := q.route.Slice
+	if size <= 0 || q.keyed.method != http.MethodGet || q.observed() != nil {
+		return rfc9111.Slice{}, false
+	}
+	e := q.found.Entry
+	if e == nil && len(q.r.Header["Range"]) == 0 || e != nil && e.Flags&flagSliced == 0 {
+		return rfc9111.Slice{}, false
+	}
+	if age, known := q.cache().unsliced.age(q.hitForMissKey()); known && age < unslicedKeep {
+		return rfc9111.Slice{}, false
+	}
+	if q.r.Method == http.MethodGet {
+		s, ok = rfc9111.FirstSlice(q.r.Header, size)
+	}
+	if !ok && e != nil { // should it have changed, it is as large probably
+		return rfc9111.Slice{Size: size}, true
+	}
+	return s, ok
+}
+
+// tookPart takes an answer to the Range of a pioneer, and reports whether it is dealt with.
+// Otherwise it is one of the whole.
+func (x *Fetch) tookPart(status int, header http.Header) bool {
+	if x.pioneer.Size == 0 || x.call > 0 {
+		return false
+	}
+	switch status {
+	case http.StatusPartialContent:
+	case http.StatusRequestedRangeNotSatisfiable: // it says nothing of other ranges
+		if x.stale != nil {
+			if o := objectOf(x.stale); o != nil {
+				x.cache.dropObject(x.stale, o)
+			}
+		}
+		x.releaseUnanswered()
+		return true
+	default:
+		return false
+	}
+	part, ok := rfc9111.ParsePart(header)
+	switch {
+	case !ok, !x.pioneer.Answers(part), !part.IsWhole() && !rfc9111.HasStrongValidator(header):
+		x.cache.unsliced.note(x.hitForMissKey)
+		x.wantsWhole = true
+		return true
+	case part.IsWhole():
+		maps.Copy(header, rfc9111.WholeHeader(header, part))
+		delete(header, "Content-Range")
+		x.writer.status, x.writer.declared = http.StatusOK, part.Length
+		return false
+	}
+	ex := x.exchange(http.StatusOK, rfc9111.WholeHeader(header, part))
+	freshness := x.route.judge(&ex, part.Complete)
+	x.trace.judged(x.route, &ex, &freshness)
+	if freshness.Reason == rfc9111.Storable && x.shareObject(&ex, &freshness, part) {
+		return true
+	}
+	x.writer.reason = freshness.Reason
+	x.countNotStored(freshness.Reason)
+	x.backOff()
+	x.updateHitForMiss(http.StatusOK, &freshness)
+	x.releaseUnanswered()
+	return true
+}
+
+// releaseUnanswered has all who wait ask for themselves, the leader too: the answer is not to its
+// own Range.
+func (x *Fetch) releaseUnanswered() {
+	x.keepFromOthers()
+	x.flight.Release()
+	x.writer.mode = modeDiscarded
+	x.flight.Fail(errNotShareable)
+}
+
+// keepFromOthers tells other machines that this fetch brings nothing for them: what is stored in
+// slices is each machine's own.
+func (x *Fetch) keepFromOthers() {
+	if x.remote != nil {
+		x.remote.Unshared(false)
+		x.endRemote()
+	}
+}
+
+// shareObject stores the head of an object and shares a slice of it. It reports false where the
+// head is not stored.
+func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, part rfc9111.Part) bool {
+	shared := x.newShared(ex, freshness)
+	x.noteVariance(ex.Header)
+	shared.key, shared.search = x.key, x.keyed.variance
+	o, before := x.objectFor(shared, part.Complete)
+	head := &store.Entry{
+		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags | flagSliced,
+		Notes: append(shared.added, o.note()), Status: http.StatusOK, Header: shared.header,
+		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime, FetchTime: time.Since(x.begun),
+		Tags: shared.tags, Generation: x.ticket.Generation(), Body: store.NewBody(nil),
+	}
+	if len(head.Header["Content-Type"]) == 0 {
+		head.Flags |= flagUntyped // and none is guessed from the middle of a file
+	}
+	if x.putHere(head, freshness, nil) != store.Stored {
+		return false
+	}
+	if before != nil {
+		x.cache.dropSlices(before)
+	}
+	x.updateHitForMiss(http.StatusOK, freshness)
+	x.keepFromOthers()
+	number := part.Start / o.size
+	if x.pioneer.Last {
+		number = o.count() - 1
+	}
+	x.slice = &sliceOf{object: o, number: number, head: head}
+	x.writer.declared = part.Length
+	x.shareSlice(shared, o.span(number).Start-part.Start)
+	return true
+}
+
+// objectFor returns the object that a head is stored for: the one that is stored, if this is a part
+// of the same (RFC 9111 3.4), or a new one. before is what was stored and is not the same.
+func (x *Fetch) objectFor(shared *sharedResponse, total int64) (o, before *object) {
+	e := x.stale
+	if e == nil {
+		found := x.cache.lookUpVariant(x.key, shared.variant)
+		e = found.Entry
+		found.Release() // it has no body
+	}
+	if e != nil {
+		before = objectOf(e)
+	}
+	if before != nil && before.total == total && before.size == x.pioneer.Size && rfc9111.Combinable(e.Header, shared.header) {
+		return before, nil
+	}
+	return newObject(total, x.pioneer.Size), before
+}

@@ -1,0 +1,120 @@
+package httpcache
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// isSliced reports whether what was found is the head of an object.
+func (q *Request) isSliced() bool {
+	return q.found.Entry != nil && q.found.Entry.Flags&flagSliced != 0
+}
+
+// lacksSlices reports whether what was found would need the origin to answer the request, although
+// its head needs none.
+func (q *Request) lacksSlices() bool {
+	if !q.isSliced() {
+		return false
+	}
+	e := q.found.Entry
+	c := q.route.evaluated(e)
+	return c.object == nil || !q.cache().hasAll(c.object, q.wanted(c, e))
+}
+
+// wanted are the parts of the body that the answer will have.
+func (q *Request) wanted(c *evaluation, e *store.Entry) []rfc9111.ByteRange {
+	if q.r.Method == http.MethodHead || q.notModified(e.Status, c.header, e.ResponseTime) {
+		return nil
+	}
+	if parts, _, ok := q.ranges(e.Status, c.header, c.object.total); ok {
+		return parts
+	}
+	return []rfc9111.ByteRange{{Start: 0, Length: c.object.total}}
+}
+
+// respondObject answers from an object whose head was found and may be used. answered is false if
+// the object is outdated.
+func (q *Request) respondObject(outcome Outcome, detail Detail) (answered bool, err error) {
+	cs := q.hitStatus(detail)
+	return q.respondSlices(q.stored(q.now), &cs, Decision{Outcome: outcome, Detail: detail}, membership{}, 0)
+}
+
+// respondSlices answers with a delivery from slices. cs and d are those of an answer for which no
+// slice is missing. Where the request has led the fetch of one, s is its place on that flight.
+func (q *Request) respondSlices(
+	a *delivery, cs *rfc9111.CacheStatus, d Decision, s membership, number int64,
+) (answered bool, err error) {
+	e := q.found.Entry
+	c := q.route.evaluated(e)
+	parts := q.wanted(c, e)
+	body := q.newSliceBody(c.object, e)
+	defer body.close()
+	if a.slices = body; s.member != nil {
+		body.lead(s, number)
+	}
+	if cs.Hit && len(parts) > 0 {
+		if body.lacks(parts) {
+			*cs, d = rfc9111.CacheStatus{Forward: rfc9111.ForwardPartial}, Decision{Outcome: OutcomeMiss, Forward: rfc9111.ForwardPartial}
+			switch {
+			case q.directives.OnlyIfCached:
+				return true, q.refuse()
+			case q.directives.NoStore:
+				return true, q.passUncached(rfc9111.ForwardPartial, rfc9111.ReasonRequestNoStore)
+			}
+		}
+	}
+	if len(parts) > 0 {
+		// The header goes out when that of the first slice is there. Until then the request can
+		// still be answered otherwise.
+		body.end = parts[0].Start + parts[0].Length
+		if err := body.take(parts[0].Start / c.object.size); err != nil {
+			return q.respondWithoutSlice(body, err)
+		}
+		body.tell(cs, &d)
+	}
+	q.decide(d)
+	return true, q.send(a, cs)
+}
+
+// tell puts into the decision who has fetched the first slice, if it was fetched.
+func (b *sliceBody) tell(cs *rfc9111.CacheStatus, d *Decision) {
+	if cs.Forward != rfc9111.ForwardPartial || b.cur.isStored() {
+		return
+	}
+	if b.cur.on.fetch != nil {
+		cs.Stored = true
+		return
+	}
+	cs.Collapsed, cs.FwdStatus, d.Outcome = true, http.StatusPartialContent, OutcomeCollapsed
+}
+
+// respondWithoutSlice answers where the first slice cannot be had, for err, and nothing has gone
+// out yet. The client whose own fetch that was gets the origin's own answer.
+func (q *Request) respondWithoutSlice(b *sliceBody, err error) (answered bool, _ error) {
+	b.close()
+	q.forward = rfc9111.ForwardPartial
+	refusal := refusalOf(err)
+	switch {
+	case q.r.Context().Err() != nil:
+		return true, q.respondGone()
+	case errors.Is(err, errObjectChanged):
+		return false, nil
+	case refusal != nil:
+		return true, q.respondRefused(refusal, OutcomeMiss)
+	}
+	return true, q.passUncached(rfc9111.ForwardPartial, rfc9111.Storable)
+}
+
+// respondPioneer answers the request whose fetch has brought the head of an object, and a slice.
+func (q *Request) respondPioneer(s membership, shared *sharedResponse) (answered bool, err error) {
+	q.found, q.freshness = store.Result{Entry: shared.slice.head}, shared.freshness
+	s.fetch.expose(q.origin)
+	a := q.stored(q.now)
+	a.fields, a.aged = shared.own, false
+	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: true}
+	d := Decision{Outcome: OutcomeMiss, Forward: q.forward}
+	return q.respondSlices(a, &cs, d, s, shared.slice.number)
+}

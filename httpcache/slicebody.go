@@ -1,0 +1,231 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// sliceBody is the body of an answer from an object that is stored in slices. It has one slice in
+// hand, and one ahead if that has to be fetched: the fetch of the next slice begins when half of
+// this one has been sent, and none begins behind the end of the part that is sent. Whoever has
+// left fetches no more.
+type sliceBody struct {
+	q      *Request
+	object *object
+	head   *store.Entry
+	seed   []field   // the header as the outer handlers had filled it
+	cur    *openHand // the slice that is sent
+	ahead  *openHand // the next one, if it is fetched
+	end    int64     // of the part that is sent
+	broken int       // how often the slice that is sent has broken off
+}
+
+// openHand is a slice in hand: one that is stored, or the place on its flight.
+type openHand struct {
+	number  int64
+	stored  store.Result
+	on      membership
+	flight  *flightBody // nil before the header has come
+	waiting bool        // it has not
+}
+
+// tries is how often a slice is fetched before an answer breaks off.
+const tries = 2
+
+func (q *Request) newSliceBody(o *object, head *store.Entry) *sliceBody {
+	return &sliceBody{q: q, object: o, head: head, seed: snapshot(q.w.Header())}
+}
+
+// close gives up what the body has in hand.
+func (b *sliceBody) close() {
+	b.cur.close()
+	b.ahead.close()
+	b.cur, b.ahead = nil, nil
+}
+
+func (h *openHand) close() {
+	if h == nil {
+		return
+	}
+	h.stored.Release()
+	if h.on.member != nil {
+		h.on.member.Leave()
+	}
+}
+
+// isStored reports whether the slice comes from the store.
+func (h *openHand) isStored() bool { return h.on.member == nil }
+
+// send writes n bytes from off to w, all the rest if n is negative, and returns how many went out.
+func (b *sliceBody) send(w http.ResponseWriter, off, n int64) (sent int64, err error) {
+	if n < 0 {
+		n = b.object.total - off
+	}
+	b.end = off + n
+	for sent < n {
+		some, err := b.sendSome(w, off+sent)
+		if sent += some; err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// sendSome sends what is left, from a position on, of the first or second half of a slice. Where
+// the slice breaks off it sends less, and the rest is fetched again, from the same version.
+func (b *sliceBody) sendSome(w http.ResponseWriter, at int64) (sent int64, err error) {
+	number := at / b.object.size
+	if err := b.take(number); err != nil {
+		return 0, err
+	}
+	span := b.object.span(number)
+	from, to := at-span.Start, min(b.end-span.Start, span.Length)
+	if half := span.Length / 2; from < half && half < to {
+		to = half
+	} else {
+		b.readAhead(number + 1)
+	}
+	sent, failed, err := b.cur.send(w, from, to-from)
+	switch {
+	case err == nil:
+		b.broken = 0
+		return sent, nil
+	case !failed, b.q.r.Context().Err() != nil:
+		return sent, err
+	}
+	b.cur.close()
+	b.cur = nil
+	if b.broken++; b.broken >= tries {
+		return sent, err
+	}
+	return sent, nil
+}
+
+// send writes a part of the slice. failed says that an error is the slice's and not the client's.
+func (h *openHand) send(w http.ResponseWriter, off, n int64) (sent int64, failed bool, err error) {
+	if h.isStored() {
+		sent, err = store.WriteBody(w, h.stored.Entry.Body, off, n)
+		return sent, store.IsDamaged(h.stored.Entry.Body), err
+	}
+	sent, err = h.flight.send(w, off, n)
+	if err == nil && sent < n {
+		err = io.ErrUnexpectedEOF
+	}
+	ended := h.on.flight.Err()
+	return sent, errors.Is(err, io.ErrUnexpectedEOF) || ended != nil && errors.Is(err, ended) ||
+		errors.Is(err, coalesce.ErrSpill) || errors.Is(err, coalesce.ErrTooSlow) || errors.Is(err, coalesce.ErrPassed), err
+}
+
+// take has a slice in hand. It waits for the header where the slice is fetched.
+func (b *sliceBody) take(number int64) error {
+	if b.cur != nil && b.cur.number != number {
+		b.cur.close()
+		b.cur = nil
+	}
+	if b.cur == nil {
+		b.cur, b.ahead = b.ahead, nil
+		if b.cur != nil && b.cur.number != number {
+			b.cur.close()
+			b.cur = nil
+		}
+	}
+	for try := 1; ; try++ {
+		if b.cur == nil {
+			b.cur = b.open(number)
+		}
+		err := b.await(b.cur)
+		if err == nil {
+			return nil
+		}
+		b.cur.close()
+		b.cur = nil
+		if !errors.Is(err, errSliceStored) && !errors.Is(err, errSliceLate) || try > 2*tries {
+			return err
+		}
+	}
+}
+
+// open finds a slice, or begins to fetch it.
+func (b *sliceBody) open(number int64) *openHand {
+	h := &openHand{number: number}
+	if h.stored = b.q.cache().slice(b.object, number); h.stored.Entry != nil {
+		b.keep(h.stored.Entry)
+		return h
+	}
+	h.on = b.q.beginSlice(sliceOf{object: b.object, number: number, head: b.head}, b.seed)
+	h.waiting = true
+	return h
+}
+
+// keep has a slice stay stored for as long as its head, which has been validated since.
+func (b *sliceBody) keep(e *store.Entry) {
+	if !e.KeepUntil.Before(b.head.KeepUntil) {
+		return
+	}
+	r := e.Renewal()
+	r.FreshUntil, r.KeptFrom, r.KeepUntil = b.head.FreshUntil, b.head.KeptFrom, b.head.KeepUntil
+	b.q.cache().store.Put(r, 0)
+}
+
+// readAhead begins to fetch a slice, if the answer goes on into it.
+func (b *sliceBody) readAhead(number int64) {
+	if b.ahead != nil || number*b.object.size >= b.end || b.q.r.Context().Err() != nil ||
+		b.q.cache().hasSlice(b.object, number) {
+		return
+	}
+	b.ahead = b.open(number)
+}
+
+// errSliceLate says that a fetch of others has had no header in time. Another one is begun.
+var errSliceLate = errors.New("the fetch of the slice has no header")
+
+// await waits for the header of a slice that is fetched.
+func (b *sliceBody) await(h *openHand) error {
+	if !h.waiting {
+		return nil
+	}
+	h.waiting = false
+	switch result := h.on.member.Wait(b.q.r.Context(), b.q.route.Wait, nil); result {
+	case coalesce.Shared:
+	case coalesce.TimedOut:
+		return errSliceLate
+	case coalesce.Left:
+		return context.Cause(b.q.r.Context())
+	default:
+		if err := h.on.flight.Err(); err != nil {
+			return err
+		}
+		return fmt.Errorf("a slice: %s", result)
+	}
+	shared := h.on.flight.Shared().(*sharedResponse)
+	h.flight = &flightBody{
+		flight: h.on.flight, reader: h.on.member.Reader(), ctx: b.q.r.Context(), length: shared.length, over: shared.over,
+	}
+	h.on.member.Reader().OnDrop(b.q.breakWrite)
+	return nil
+}
+
+// lead puts a slice in hand that the request's own pioneer brings.
+func (b *sliceBody) lead(s membership, number int64) {
+	b.cur = &openHand{number: number, on: s, waiting: true}
+}
+
+// lacks reports whether a slice is missing of the parts, but for the one in hand.
+func (b *sliceBody) lacks(parts []rfc9111.ByteRange) bool {
+	for _, part := range parts {
+		first, last := b.object.slicesOf(part)
+		for number := first; number <= last; number++ {
+			if (b.cur == nil || b.cur.number != number) && !b.q.cache().hasSlice(b.object, number) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,179 @@
+package httpcache
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
+)
+
+// sliceOf names a slice that a fetch brings.
+type sliceOf struct {
+	object *object
+	number int64
+	head   *store.Entry // as it was when the fetch began
+}
+
+var (
+	// errObjectChanged ends the fetch of a slice that is not one of the stored object: the origin
+	// has another version by now, or does not answer in parts any more.
+	errObjectChanged = errors.New("the origin has another version than the one that is stored in slices")
+	// errSliceStored ends a flight that was begun for a slice which had just been stored.
+	errSliceStored = errors.New("the slice is stored by now")
+	// errSliceRefused ends the fetch of a slice that may not be stored, and so may not be shared.
+	errSliceRefused = errors.New("the origin does not let the slice be stored")
+)
+
+// beginSlice joins the flight of a slice, or begins one. seed is the header as the outer handlers
+// had filled it, before the answer.
+func (q *Request) beginSlice(s sliceOf, seed []field) membership {
+	tag := &flightTag{key: s.object.key(s.number), url: s.head.URL, begun: time.Now()}
+	t := q.cache().begin(tag.url)
+	tag.generation = t.Generation()
+	var f *coalesce.Flight
+	var m *coalesce.Member
+	started := true
+	if q.route.CoalesceOff {
+		tag.solo = true
+		f, m = q.cache().flights.Solo(tag)
+	} else {
+		f, m, started = q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool {
+			return f.Shared() != nil || f.Silent() < q.route.Wait
+		})
+	}
+	if !started {
+		t.End()
+		return membership{flight: f, member: m}
+	}
+	x := q.newSliceFetch(f, t, s, seed)
+	if q.cache().hasSlice(s.object, s.number) { // stored between the look-up and the joining
+		f.Fail(errSliceStored)
+		x.end()
+	} else {
+		q.cache().workers.run(x)
+	}
+	return membership{flight: f, member: m, fetch: x}
+}
+
+// newSliceFetch prepares the fetch on the goroutine of the request that leads it.
+func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, seed []field) *Fetch {
+	origin := q.detach(f.Context(), 1)
+	x := origin.Fetch()
+	*x = Fetch{
+		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
+		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL, varyNames: q.varyNames,
+		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
+		remoteLimit: -1, copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
+	}
+	x.leaderGone.Store(true) // no client hears of its panics
+	x.keyed.header, x.keyed.inner = nil, &x.inner
+	x.writer = &x.first
+	x.writer.init(x)
+	x.prepare(origin.Request(0))
+	x.removeDirectives(q.varyNames)
+	origin.Request(0).Header["Range"] = []string{"bytes=" + s.object.span(s.number).String()}
+	x.cache.acquire()
+	f.OnUnstorable(x)
+	return x
+}
+
+// isSliceFetch reports whether the fetch was begun for a slice of what is stored.
+func (x *Fetch) isSliceFetch() bool { return x.slice != nil && x.pioneer.Size == 0 }
+
+// takeSlice takes the header of an answer for a slice of what is stored.
+func (x *Fetch) takeSlice(status int, header http.Header) {
+	o, head := x.slice.object, x.slice.head
+	part, ok := rfc9111.ParsePart(header)
+	switch {
+	case status == http.StatusPartialContent && ok && part.Complete == o.total &&
+		part.ByteRange == o.span(x.slice.number) && rfc9111.Combinable(head.Header, header):
+		x.shareSliceOf(header, part)
+	case speaksOfObject(status):
+		x.cache.dropObject(head, o)
+		x.failSlice(errObjectChanged)
+	default:
+		x.noteFailure(status)
+		x.failSlice(&originError{status: status, retryAfter: header.Get("Retry-After")})
+	}
+}
+
+// speaksOfObject reports whether an answer with this status, which is not the slice that was asked for, says
+// something of the representation. Any other is about the request, or a failure.
+func speaksOfObject(status int) bool {
+	return status < http.StatusBadRequest || rfc9111.Gone(status) || status == http.StatusRequestedRangeNotSatisfiable
+}
+
+// failSlice ends the flight of a slice without one.
+func (x *Fetch) failSlice(err error) {
+	x.writer.mode = modeDiscarded
+	x.flight.Fail(err)
+}
+
+// shareSliceOf shares a slice with all who wait for it, if it may be stored.
+func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
+	ex := x.exchange(http.StatusOK, rfc9111.WholeHeader(header, part))
+	freshness := x.route.judge(&ex, part.Complete)
+	if freshness.Reason != rfc9111.Storable {
+		x.countNotStored(freshness.Reason)
+		if freshness.Reason != rfc9111.ReasonRequestNoStore {
+			x.cache.dropObject(x.slice.head, x.slice.object)
+		}
+		x.failSlice(errSliceRefused)
+		return
+	}
+	x.writer.declared = part.Length
+	x.shareSlice(x.newShared(&ex, &freshness), 0)
+}
+
+// shareSlice shares the slice x.slice, which begins so many bytes behind the beginning of the
+// origin's body.
+func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
+	s := x.slice
+	shared.slice, shared.length = s, s.object.span(s.number).Length
+	x.writer.shared, x.writer.skip = shared, skip
+	x.flight.Expect(shared.length)
+	x.flight.SpillTo(x)
+	if !x.isSliceFetch() {
+		x.cache.flights.Move(x.flight, s.object.key(s.number))
+	}
+	x.share(shared, x.route.MaxBody)
+}
+
+// storeSlice stores a slice that has come whole, if its head is still stored.
+func (x *Fetch) storeSlice(shared *sharedResponse) {
+	body, whole := x.wholeBody()
+	if !whole {
+		x.countNotStored(rfc9111.ReasonFull)
+		return
+	}
+	s := x.slice
+	span := s.object.span(s.number)
+	entry := &store.Entry{
+		Key: s.object.key(s.number), URL: s.head.URL, Method: http.MethodGet, Flags: store.FlagPart,
+		Status: http.StatusPartialContent, Header: http.Header{"Content-Range": {span.ContentRange(s.object.total)}},
+		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
+		FreshUntil: s.head.FreshUntil, KeptFrom: s.head.KeptFrom, KeepUntil: s.head.KeepUntil,
+		Tags: s.head.Tags, Generation: x.ticket.Generation(), Body: body,
+	}
+	if x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation) != store.NotPurged || !x.cache.isStored(s.head, s.object) {
+		x.flight.TakeBack()
+		x.countNotStored(rfc9111.ReasonPurged)
+		return
+	}
+	held, refusal := x.cache.store.PutHeld(entry, 0)
+	if held.Entry != nil {
+		x.flight.MoveTo(&heldBody{Body: held.Entry.Body, held: held})
+	} else if !x.flight.Spilled() {
+		x.flight.TakeBack()
+	}
+	if refusal != store.Stored {
+		x.countNotStored(reasonOf(refusal))
+		return
+	}
+	if !x.cache.isStored(s.head, s.object) { // it has gone meanwhile
+		x.cache.store.Remove(entry)
+	}
+}
