@@ -73,6 +73,9 @@
 // that streams becomes windowed, and those that read it go on. One that spills costs no memory and
 // stays whole, but Keep no longer counts for it.
 //
+// An Attendant is told while a fetch goes on without members. It may call GiveUp, because others
+// need what the fetch takes.
+//
 // A flight without members is given up after Limits.Unattended: before its header, whatever Keep
 // says, as soon as it has had none for so long; after it, once nothing of its body has come for so
 // long as well. A body that dribbles is one that comes, and Limits.Life bounds it. A flight that
@@ -145,6 +148,7 @@
 //     package's hundred methods touch them, and every one would have to carry the three types.
 //
 // Lock order: Group.mu, then Flight.mu (an older flight before its retry), then registry.mu.
-// Budget, Spill, usable and OnDrop's function are called under none of them. OnDrop's has a lock of
+// Attendant is called under the flight's. Budget, Spill, usable and OnDrop's function are called
+// under none of them. OnDrop's has a lock of
 // its own, for which Leave waits last.
 package coalesce

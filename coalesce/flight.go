@@ -87,6 +87,8 @@ type Flight struct {
 	background bool        // see Background
 	queued     bool        // see SetQueued
 	orphaned   bool        // among the orphans, or has been given up as one
+	attendant  Attendant   // nil if there is none
+	alone      bool        // the Attendant knows that there are no members
 
 	leader  *Member // who started the fetch; nil until then
 	members []*Member
@@ -176,6 +178,10 @@ func (f *Flight) adopt() {
 		f.orphaned = false
 		f.config.orphans.remove(f)
 	}
+	if f.alone {
+		f.alone = false
+		f.attendant.Attended()
+	}
 }
 
 // Background says that the flight was begun without a client that would wait for it. It is not
@@ -224,7 +230,7 @@ func (f *Flight) stopIfUseless() {
 			f.stop(ErrNoClientLeft)
 			return
 		}
-		f.giveUpLater()
+		f.goOnAlone(false)
 		if !f.background && !f.orphaned {
 			f.orphaned = true
 			if oldest := f.config.orphans.add(f); oldest != nil {
@@ -236,15 +242,21 @@ func (f *Flight) stopIfUseless() {
 			f.stop(ErrNoClientLeft)
 			return
 		}
-		f.giveUpLater()
+		f.goOnAlone(true)
 	case windowed:
 		f.stop(ErrNoClientLeft)
 	case released, rejected: // the fetch learns it from TakeOver
 	}
 }
 
-// giveUpLater has giveUp called in Limits.Unattended from now.
-func (f *Flight) giveUpLater() { f.giveUpIn(f.config.limits.Unattended) }
+// goOnAlone has giveUp called in Limits.Unattended from now, and tells the Attendant.
+func (f *Flight) goOnAlone(answered bool) {
+	f.giveUpIn(f.config.limits.Unattended)
+	if f.attendant != nil {
+		f.alone = true
+		f.attendant.Unattended(answered)
+	}
+}
 
 func (f *Flight) giveUpIn(d time.Duration) {
 	if f.unattended == nil {

@@ -51,3 +51,32 @@ func (f *Flight) giveUpOrphan() {
 		f.stop(ErrNoClientLeft)
 	}
 }
+
+// Attendant is told whether a fetch has members, while it goes on without. Its methods are called
+// under the flight's lock, so they must not call the flight.
+type Attendant interface {
+	// Unattended says that the fetch goes on without members, and whether it has its header. It may
+	// be called again.
+	Unattended(answered bool)
+	// Attended says that this is over: the fetch has a member again, or its header, or has ended.
+	Attended()
+}
+
+// Attend has a told whether the fetch has members.
+func (f *Flight) Attend(a Attendant) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.attendant = a
+}
+
+// GiveUp cancels a fetch that has no members and has not ended, because others need what it takes.
+// It reports whether it did.
+func (f *Flight) GiveUp() bool {
+	f.mu.Lock()
+	defer f.unlock()
+	if f.ended || len(f.members) > 0 || f.phase == released || f.phase == rejected {
+		return false
+	}
+	f.stop(ErrNoClientLeft)
+	return true
+}

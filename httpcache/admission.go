@@ -62,6 +62,16 @@ func (v *visit) watch(r *http.Request) {
 	r.Body = &v.body
 }
 
+// What no client waits for keeps its place while no other request waits for one. Then a fetch
+// without a header is given up at once: nothing of it has come yet. Otherwise there is some time
+// first, or requests that wait now and then would keep an origin from ever finishing a refresh.
+const (
+	// unattendedGrace is for a refresh, and for a body that no client reads any more.
+	unattendedGrace = 5 * time.Second
+	// outliveGrace is for a request that outlives its client, see outlive.
+	outliveGrace = time.Second
+)
+
 // errPanic stands for what handlers panic with on a client's own goroutine.
 var errPanic = errors.New("the handlers panicked")
 

@@ -170,6 +170,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	}
 	x.cache.acquire()
 	f.OnUnstorable(x)
+	f.Attend(x)
 	return x
 }
 
@@ -362,6 +363,18 @@ func (x *Fetch) Unstorable() {
 	x.endTicket()
 	x.notStored()
 }
+
+// Unattended implements coalesce.Attendant.
+func (x *Fetch) Unattended(answered bool) {
+	var grace time.Duration
+	if x.background || answered {
+		grace = unattendedGrace
+	}
+	x.route.Budget.Unattended(&x.visit.place, time.Now().Add(grace), x.flight.GiveUp)
+}
+
+// Attended implements coalesce.Attendant.
+func (x *Fetch) Attended() { x.route.Budget.Attended(&x.visit.place) }
 
 // endTicket ends the ticket, so that purges need not be remembered for this fetch any more. Either
 // it is over, or its response will not be stored; then it may go on for long, as an event stream

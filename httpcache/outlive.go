@@ -32,7 +32,7 @@ func (pw *passWriter) outlive() {
 	pw.answered = answered
 	context.AfterFunc(client, func() {
 		if !errors.Is(client.Err(), context.DeadlineExceeded) {
-			pw.q.cache().outliving.wait(answered)
+			pw.goOn(answered)
 		}
 		cancel(context.Cause(client))
 	})
@@ -51,16 +51,29 @@ func (pw *passWriter) seeThrough() {
 // outliving counts the requests whose clients have left.
 type outliving struct{ n atomic.Int64 }
 
-// wait returns when a request that outlives its client has its header, or has had its time.
-func (o *outliving) wait(answered <-chan struct{}) {
+// goOn returns when a request that outlives its client has its header or has had its time, or when
+// another one needs its place.
+func (pw *passWriter) goOn(answered <-chan struct{}) {
+	select {
+	case <-answered: // as nearly always
+		return
+	default:
+	}
+	o := &pw.q.cache().outliving
 	defer o.n.Add(-1)
 	if o.n.Add(1) > maxOutliving {
 		return
 	}
+	needed := make(chan struct{})
+	pw.q.route.Budget.Unattended(&pw.visit.place, time.Now().Add(outliveGrace), func() bool {
+		close(needed)
+		return true
+	})
 	timer := time.NewTimer(outliveTime)
 	defer timer.Stop()
 	select {
 	case <-answered:
+	case <-needed:
 	case <-timer.C:
 	}
 }

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"container/list"
 	"context"
 	"math"
 	"sync"
@@ -43,12 +44,13 @@ type Budget struct {
 	metrics Metrics
 	epoch   time.Time
 
-	mu     sync.Mutex
-	limits Limits
-	taken  int // places
-	queue  queue
-	health health
-	wake   *time.Timer // serves the queue when the rate or the end of a pause lets its first go
+	mu         sync.Mutex
+	limits     Limits
+	taken      int // places
+	queue      queue
+	health     health
+	wake       *time.Timer // serves the queue when its first may go, or what has no client may be given up
+	unattended unattended
 
 	// What is read without the lock. Times are in nanoseconds since epoch.
 	tokens      atomic.Pointer[rate.Limiter] // nil: the rate has no limit
@@ -115,6 +117,12 @@ type Place struct {
 	reported  bool
 	held      atomic.Bool
 	uncounted bool // see Attend
+
+	// The Budget's lock guards these.
+	listed  *list.Element // among the unattended, nil if it is not
+	mayCede time.Time     // from when on giveUp may be called
+	giveUp  func() bool
+	ceding  bool // giveUp was called
 }
 
 // Begun returns when the request got its place.
@@ -238,13 +246,14 @@ func (b *Budget) giveBack(p *Place) {
 	if !p.uncounted {
 		b.taken--
 	}
+	b.unattended.returned(p)
 	if b.health.probing == p {
 		b.health.probeLost(time.Now())
 	}
 }
 
-// settle lets those go whose turn it is, tells what is read without the lock, and sets the timer
-// for the next.
+// settle lets those go whose turn it is, asks for places that no client needs, tells what is read
+// without the lock, and sets the timer for the next.
 func (b *Budget) settle(now time.Time) {
 	for b.queue.Len() > 0 && !b.full() && b.untilTurn(now) <= 0 {
 		w := b.queue.first()
@@ -252,14 +261,21 @@ func (b *Budget) settle(now time.Time) {
 		b.queue.remove(w, Admitted)
 	}
 	b.publish()
-	if b.queue.Len() == 0 || b.full() {
-		return // then a place that is given back serves the queue
-	}
-	if b.wake == nil {
-		b.wake = time.AfterFunc(b.untilTurn(now), b.onWake)
+	if b.queue.Len() == 0 {
 		return
 	}
-	b.wake.Reset(b.untilTurn(now))
+	next := b.untilTurn(now)
+	if next <= 0 { // all places are taken, and one that is given back serves the queue
+		var more bool
+		if next, more = b.reclaim(now); !more {
+			return
+		}
+	}
+	if b.wake == nil {
+		b.wake = time.AfterFunc(next, b.onWake)
+		return
+	}
+	b.wake.Reset(next)
 }
 
 // untilTurn returns how long rate and pause hold the first in the queue back.

@@ -14,6 +14,7 @@
 //	limits.go      what an origin can take
 //	budget.go      taking a place and giving it back
 //	queue.go       waiting for one
+//	unattended.go  places that no client needs any more
 //	health.go      failures: back-off, pauses, probes, recovery
 //	load.go        what it has taken on
 //	refusal.go     the ways to be refused, by name
@@ -31,6 +32,10 @@
 //     free place as long as one does.
 //   - Who gives up leaves no hole. A place that was given to a request at the moment when it gave
 //     up goes to the next in the queue, with its token.
+//   - What has a place and no client any more goes on while none waits: it may bring what is worth
+//     storing. Otherwise the holder is asked to give it up, see [Budget.Unattended]: of those that
+//     may be given up the oldest, and as many as wait. Where the rate or a pause holds the queue
+//     back, none is.
 //
 // # Failure
 //

@@ -97,6 +97,7 @@ func (p *Place) hand() {
 	}
 	next := b.queue.first()
 	p.held.Store(false)
+	b.unattended.returned(p)
 	b.fill(next.place, now, ClassWaiting)
 	b.queue.remove(next, Admitted)
 	b.settle(now)
