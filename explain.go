@@ -240,7 +240,10 @@ func withoutAliases(h http.Header, server *caddyhttp.Server) {
 
 // explained renders what has become of the request.
 func (x *explainedRun) explained(site *explainedSite) inspect.Explained {
-	if x.trace == nil {
+	switch {
+	case x.purge != nil:
+		return inspect.Explained{Verdict: x.purge.Verdict, Steps: append(x.steps(), x.purge.Steps...)}
+	case x.trace == nil:
 		return inspect.Explained{Verdict: x.verdict(), Steps: x.steps()}
 	}
 	e := x.trace.Explanation()

@@ -44,6 +44,7 @@ type explainedRun struct {
 	reached atomic.Bool // larder; what is behind it may run on another goroutine
 	handler *Handler
 	trace   *httpcache.Trace
+	purge   *inspect.Explained // of a PURGE that the handler answers, which has no trace
 
 	answer discardingWriter
 	ended  *spy // that has not called the next handler
@@ -273,8 +274,13 @@ func (x *explainedRun) subroute(h *caddyhttp.Subroute, leads bool, w http.Respon
 // decide has larder decide about the request, and answer it where that is wanted.
 func (x *explainedRun) decide(h *Handler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	x.reached.Store(true)
+	x.handler = h
+	if h.purges(r) {
+		x.purge = new(h.explainPurge(r))
+		return nil
+	}
 	c := &clientRequest{next: next}
-	if x.handler = h; x.fetch {
+	if x.fetch {
 		x.trace = c.Explain()
 	} else {
 		x.trace = c.ExplainOnly()

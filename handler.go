@@ -16,6 +16,10 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler. httpcache tells the story of a request; this
 // file has the part of it that is Caddy's.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.purges(r) {
+		h.servePurge(w, r)
+		return nil
+	}
 	c := &clientRequest{next: next}
 	if h.app.debug.isIn(r.Header) {
 		c.Explain()

@@ -45,7 +45,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"stats":                 {},
 		"dashboard":             {modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"inspect":               {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
-		"purge":                 {modulePath + "/adminapi", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
+		"purge":                 {modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"warm": {
 			"github.com/dunglas/httpsfv", "github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts", "golang.org/x/term", "golang.org/x/time/rate",

@@ -17,6 +17,7 @@ import (
 
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/purge"
 )
 
 func init() {
@@ -47,6 +48,8 @@ type Handler struct {
 	route  *httpcache.Route
 	origin *originClaim // nil unless it has a name
 	logger *zap.Logger
+
+	purging *purge.Method // answers PURGE; nil where that passes
 }
 
 // CaddyModule returns the Caddy module information.
@@ -84,6 +87,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.route = h.app.cache.NewRoute(rules, &h.app.routes)
+	h.purging = h.purgeMethod()
 	return nil
 }
 

@@ -45,6 +45,7 @@ func (c *HandlerConfig) checkLines() error {
 		c.checkTargeted(),
 		checkChoice("status", c.Status, statusShort, statusFull, statusOff),
 		c.Origin.check(),
+		c.PurgeMethod.check(),
 	)
 }
 
@@ -64,7 +65,7 @@ func (c *HandlerConfig) checkWhole() error {
 			return err
 		}
 	}
-	return c.Origin.checkWhole()
+	return firstError(c.Origin.checkWhole(), c.PurgeMethod.checkWhole())
 }
 
 // check looks at each rule, and that no status has two rules of equal rank.

@@ -146,6 +146,9 @@ type HandlerConfig struct {
 	// it does. Default: false.
 	Observe bool `json:"observe,omitempty"`
 
+	// Who may purge by PURGE at the site. Default: PURGE is not answered here, and passes.
+	PurgeMethod *PurgeMethodConfig `json:"purge_method,omitempty"`
+
 	// Whether responses are shared with other machines, where the app has a fleet. Purges reach
 	// them all the same. Default: true.
 	Shared *bool `json:"shared,omitempty"`

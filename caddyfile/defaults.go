@@ -34,6 +34,7 @@ func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.Coalesce.Wait = orDefault(c.Coalesce.Wait, caddy.Duration(httpcache.DefaultWait))
 	c.Targeted = canonical(orList(c.Targeted, rfc9111.DefaultTargeted...))
 	c.Status = orDefault(c.Status, statusShort)
+	c.PurgeMethod = purgeMethodWithDefaults(c.PurgeMethod)
 	return c
 }
 

@@ -4,7 +4,8 @@
 // # Where to read
 //
 //	config.go    what the directive says; status.go has the one type with a JSON form of its own
-//	origin.go    what it says of the origin's limits: configuration, checks and words
+//	origin.go    what it says of the origin's limits: configuration, checks and words;
+//	             purgemethod.go, of those who may purge at a site
 //	app.go       what the global option says; shared.go what its block for many machines says
 //	check.go     what cannot be meant, in JSON and Caddyfile alike
 //	defaults.go  what is meant when nothing is said

@@ -58,6 +58,11 @@ import (
 //	        backoff        <min> [<max>]
 //	    }
 //	    observe
+//	    purge_method {
+//	        allow <address|range>...
+//	        token <text>
+//	        tags  <header>...
+//	    }
 //	    shared       on|off
 //	}
 //
@@ -112,6 +117,7 @@ func (p *handlerParser) words() []word {
 		{name: "status", usage: "status short|full|off", args: textInto(&c.Status)},
 		{name: "origin", block: p.origin},
 		{name: "observe", usage: "observe", args: presenceInto(&c.Observe)},
+		{name: "purge_method", block: p.purgeMethod},
 		{name: "shared", usage: "shared on|off", args: choiceInto(&c.Shared)},
 	}
 }

@@ -159,6 +159,7 @@ func loadExample(t *testing.T, text string, site, origin int) *instance {
 		"localhost:8080", fmt.Sprintf("localhost:%d", site),
 		"localhost:9000", fmt.Sprintf("localhost:%d", origin),
 		"localhost:2019", fmt.Sprintf("localhost:%d", admin),
+		"http://:8081", fmt.Sprintf("http://:%d", freePort(t)),
 		"./larder-quickstart", t.TempDir(),
 		"output stderr", "output discard",
 	).Replace(text)

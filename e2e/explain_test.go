@@ -262,6 +262,7 @@ var told = []struct {
 	{"Miss: ", regexp.MustCompile(`^Larder; fwd=(uri-miss|vary-miss|request)|^$`)},
 	{"Bypass: ", regexp.MustCompile(`^Larder; fwd=bypass`)},
 	{"Refused ", regexp.MustCompile(`^$`)},
+	{"Purge: ", regexp.MustCompile(`^$`)},
 	{"Not Larder's: ", regexp.MustCompile(`^$`)},
 	{"Not known: ", regexp.MustCompile(``)},
 }

@@ -37,7 +37,7 @@ func (q *Request) changeForBypass(why Bypass) string {
 	case http.MethodGet, http.MethodHead, http.MethodPost, "QUERY":
 		return bypassTexts[why].change
 	case "PURGE":
-		return "to purge, ask Caddy's admin API: `caddy larder purge --url " + q.URL() + "`."
+		return "to purge, ask Caddy's admin API: `caddy larder purge --url " + q.URL() + "`; `purge_method` has Larder answer PURGE."
 	}
 	return "" // no cache stores what answers it
 }

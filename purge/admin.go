@@ -51,16 +51,25 @@ func answerPurge(r *http.Request, running func() Cache) (any, error) {
 	switch {
 	case errors.Is(err, ErrIDsInFleet):
 		return nil, adminapi.BadRequest(err)
-	case errors.Is(err, ErrNotEverywhere):
-		return nil, adminapi.Unavailable(fmt.Errorf("the purge may not hold on every node; send it again: %w", err))
-	case err != nil && selectors.DryRun:
-		return nil, adminapi.Unavailable(fmt.Errorf("the dry run could not count what is stored; send it again: %w", err))
 	case err != nil:
-		return nil, adminapi.Unavailable(fmt.Errorf("the purge could not be made durable; send it again: %w", err))
+		return nil, adminapi.Unavailable(sentenceOf(err, selectors.DryRun))
 	}
-	return purgeResult{
-		Matched: purged.Matched, Soft: selectors.Soft, DryRun: selectors.DryRun, Reach: purged.Reach.withoutNulls(),
-	}, nil
+	return resultOf(&selectors, purged), nil
+}
+
+func resultOf(s *Selectors, purged Purged) purgeResult {
+	return purgeResult{Matched: purged.Matched, Soft: s.Soft, DryRun: s.DryRun, Reach: purged.Reach.withoutNulls()}
+}
+
+// sentenceOf says of a purge that has failed what that means, and what to do.
+func sentenceOf(err error, dryRun bool) error {
+	switch {
+	case errors.Is(err, ErrNotEverywhere):
+		return fmt.Errorf("the purge may not hold on every node; send it again: %w", err)
+	case dryRun:
+		return fmt.Errorf("the dry run could not count what is stored; send it again: %w", err)
+	}
+	return fmt.Errorf("the purge could not be made durable; send it again: %w", err)
 }
 
 // Reach says how far a purge reaches in a fleet.

@@ -11,10 +11,10 @@ import (
 const maxLogged = 20
 
 // logPurge writes the one log line of a purge: who sent it, what it selected, how many responses it
-// matched, and how far it reaches in a fleet. A dry run and a failed purge, which may hold in
-// memory, are logged too.
-func logPurge(log *zap.Logger, r *http.Request, s Selectors, purged Purged, err error) {
-	fields := []zap.Field{zap.String("remote_addr", r.RemoteAddr)}
+// matched, and how far it reaches in a fleet. more says how it came, if not by the admin API. A dry
+// run and a failed purge, which may hold in memory, are logged too.
+func logPurge(log *zap.Logger, r *http.Request, s Selectors, purged Purged, err error, more ...zap.Field) {
+	fields := append([]zap.Field{zap.String("remote_addr", r.RemoteAddr)}, more...)
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		fields = append(fields, zap.String("client_certificate", r.TLS.PeerCertificates[0].Subject.String()))
 	}

@@ -1,5 +1,5 @@
-// Package purge lets operators remove what Larder has stored: over Caddy's admin API and with the
-// command `caddy larder purge`.
+// Package purge lets operators remove what Larder has stored: over Caddy's admin API, with the
+// command `caddy larder purge`, and by PURGE at a site, where `purge_method` allows it.
 //
 // # Where to read
 //
@@ -7,6 +7,8 @@
 //	decode.go     a request body becomes selectors
 //	admin.go      the endpoint; audit.go its log line
 //	command.go    the command, which knows the admin API only
+//	method.go     PURGE at a site: right.go says who may, refusals.go how often those hear why who
+//	              may not, names.go what a request names in the words of its sender
 //
 // # Caveats
 //

@@ -21,8 +21,8 @@ var DefaultTagFields = []string{"Surrogate-Key", "Cache-Tag", "Xkey"}
 
 // Tags returns the tags in the fields from ([DefaultTagFields] if it is empty), each once, in the
 // order of the fields. Surrogate-Key and xkey are split at white space, Cache-Tag at commas, any
-// other field at both. A tag is 1 to [MaxTagBytes] bytes of visible ASCII; dropped counts those
-// that are not, and those beyond [MaxTags].
+// other field at both; a comma at either end of a tag is none of it. A tag is 1 to [MaxTagBytes]
+// bytes of visible ASCII; dropped counts those that are not, and those beyond [MaxTags].
 func Tags(h http.Header, from []string) (tags []string, dropped int) {
 	if len(from) == 0 {
 		from = DefaultTagFields
@@ -33,7 +33,7 @@ func Tags(h http.Header, from []string) (tags []string, dropped int) {
 		separates := tagSeparator(field)
 		for _, line := range h[field] {
 			for tag := range strings.FieldsFuncSeq(line, separates) {
-				tag = TrimOWS(tag)
+				tag = trimTag(tag)
 				switch {
 				case tag == "" || known.has(tags, tag):
 				case !ValidTag(tag) || len(tags) == MaxTags:
@@ -46,6 +46,21 @@ func Tags(h http.Header, from []string) (tags []string, dropped int) {
 	}
 	return tags, dropped
 }
+
+// SplitTags returns what stands in a line of a field where [Tags] finds tags, whether they are some
+// or not.
+func SplitTags(field, line string) (parts []string) {
+	for part := range strings.FieldsFuncSeq(line, tagSeparator(http.CanonicalHeaderKey(field))) {
+		if part = trimTag(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// trimTag leaves out a comma beside white space, which separates as well: API Platform writes
+// `Surrogate-Key: /books, /books/1`. One within a tag is part of it.
+func trimTag(part string) string { return strings.Trim(TrimOWS(part), ",") }
 
 // set tells what a list has, which grows at its end alone. A short list is quicker to search than
 // to keep a map for.
