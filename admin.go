@@ -29,13 +29,15 @@ func registerAdmin() {
 		}
 		return nil
 	})
-	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warm.Feature()})...)
+	warming := warm.Feature(func() warm.Cache { return runningCache() })
+	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warming})...)
 }
 
 // adminCache is what the admin API asks of the running cache.
 type adminCache interface {
 	purge.Cache
 	inspect.Cache
+	warm.Cache
 }
 
 // runningCache returns nil while no configuration with larder runs.

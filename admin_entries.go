@@ -1,16 +1,19 @@
 package larder
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
+	"github.com/larder-cache/larder/warm"
 )
 
 // sorting is full while a sorted listing looks at what is stored. Another one waits: each takes a
@@ -92,6 +95,16 @@ func hitCounts(now time.Time) map[string]uint64 {
 		hits[row.Key] = row.Count
 	}
 	return hits
+}
+
+// droppedURLs are the process's: what purges by tags have dropped, in all stores.
+var droppedURLs = warm.NewDropped()
+
+// Purged implements warm.Cache.
+func (adminView) Purged(tag string) warm.PurgedURLs {
+	purged, hits := droppedURLs.Of(tag), hitCounts(time.Now())
+	slices.SortStableFunc(purged.URLs, func(a, b string) int { return cmp.Compare(hits[b], hits[a]) })
+	return purged
 }
 
 func listed(item *store.Item, now time.Time) inspect.Entry {

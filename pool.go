@@ -83,7 +83,7 @@ func fromPool(
 	purges.Lock()
 	defer purges.Unlock()
 	v, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := store.New(store.Config{Path: folder, Required: required, Logger: log}, settings)
+		s := store.New(store.Config{Path: folder, Required: required, Logger: log, Watcher: droppedURLs}, settings)
 		cachesOpen.Add(1)
 		p := &pooled{key: key, heard: purges.count.Load()}
 		p.Cache = httpcache.New(httpcache.Options{

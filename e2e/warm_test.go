@@ -129,3 +129,50 @@ func TestWarmAfterAKill(t *testing.T) {
 		t.Errorf("the resume file: %v", err)
 	}
 }
+
+// TestWarmWhatWasPurged: what a purge by tag has dropped is asked for again, the most popular
+// first, and nothing else is; by a soft purge, too, and after a reload.
+func TestWarmWhatWasPurged(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Surrogate-Key", "all "+strings.Trim(r.URL.Path, "/"))
+		_, _ = io.WriteString(w, "x")
+	})
+	s := withDisk(t, "larder")
+	in := start(t, s, o)
+	for path := range strings.FieldsSeq("/a /a /b?x=1 /b?x=1 /b?x=1 /c") {
+		in.get(path)
+	}
+	eventually(t, "the hits are counted", func() bool {
+		count, _ := in.top("hits").count(in.url("/b?x=1"))
+		other, _ := in.top("hits").count(in.url("/a"))
+		return count == 2 && other == 1
+	})
+	for i, tc := range []struct{ purge, tag, want string }{
+		{`{"tags":["all"]}`, "all", "/b?x=1 /a /c"},
+		{`{"tags":["c"],"soft":true}`, "c", "/c"},
+		{`{"hosts":["nowhere.test"]}`, "never", ""},
+	} {
+		in.purge(tc.purge)
+		if i == 1 {
+			in.load(s, o)
+		}
+		before := o.count()
+		out, stderr, err := in.runWarm("--purged", tc.tag, "--concurrency", "1")
+		if err != nil {
+			t.Fatalf("%v %s", err, stderr)
+		}
+		var asked []string
+		for _, r := range o.seen[before:] {
+			asked = append(asked, r.RequestURI)
+		}
+		if got := strings.Join(asked, " "); got != tc.want {
+			t.Errorf("--purged %s asks for %q, want %q: %s", tc.tag, got, tc.want, out)
+		}
+		for _, path := range asked {
+			if a := in.get(path); !a.isHit() {
+				t.Errorf("%s is no hit: %s", path, a.cacheStatus())
+			}
+		}
+	}
+}

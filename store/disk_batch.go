@@ -43,6 +43,7 @@ type batch struct {
 	parts    int64  // of these, those with FlagPart
 	removed  []removal
 	inserted []*item
+	drops    []drop // by purges that are watched
 }
 
 // removal is an entry that is gone from the disk once the batch has committed.
@@ -176,6 +177,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 	dw.disk.entries.Add(b.entries)
 	dw.disk.parts.Add(b.parts)
 	b.tellMemory()
+	dw.watchDrops(b.drops)
 	dw.recovered()
 	return nil
 }

@@ -42,6 +42,7 @@ type diskWriter struct {
 	counts      *counters
 	now         func() time.Time
 	log         *slog.Logger
+	watcher     PurgeWatcher // may be nil
 
 	stop     chan struct{}
 	done     chan struct{}
@@ -84,7 +85,7 @@ type diskWriter struct {
 func newDiskWriter(s *Store) *diskWriter {
 	return &diskWriter{
 		s: s, disk: s.disk, queue: s.queue, bodyWriters: &s.bodyWriters, memory: s.memory, purges: s.purges,
-		tickets: &s.tickets, ids: &s.ids, settings: &s.settings, counts: &s.counts, now: s.now, log: s.log,
+		tickets: &s.tickets, ids: &s.ids, settings: &s.settings, counts: &s.counts, now: s.now, log: s.log, watcher: s.cfg.Watcher,
 		stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
 		requests: purgeRequests{wake: make(chan struct{}, 1)}, syncs: make(chan chan error), broken: make(chan error, 1),
 		tick: tickTime,

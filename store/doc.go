@@ -48,6 +48,7 @@
 //	purge_count.go      what a purge matches (purge_scan.go: the rows that a selector names)
 //	purge_noop.go       whether a purge would change nothing
 //	purge_sweep.go      deleting what purges have hit
+//	purge_watch.go      telling which URLs these were
 //	labels.go           the rules by which its caller has stored something
 //	position.go         how far the store has come in somebody else's list of purges
 //	severity.go         what a purge makes of a response

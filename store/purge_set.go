@@ -25,6 +25,9 @@ type purgeRecord struct {
 	memoryOnly bool
 	rows       int // on disk that it may hit, when it was counted
 	sweep      *sweep
+	// watched is what a PurgeWatcher is told of, nil for nothing. A batch that has stalled may read
+	// it yet.
+	watched atomic.Pointer[watched]
 }
 
 // What a selector of a purge in force takes, by measurement: the record, rows of the maps and what

@@ -81,6 +81,7 @@ func (dw *diskWriter) sweepMemoryStep() (bool, error) {
 
 // addSweep begins the sweep of a purge that has been counted.
 func (dw *diskWriter) addSweep(rec *purgeRecord) {
+	dw.watchSweep(rec)
 	dw.sweeps.memory = append(dw.sweeps.memory, rec)
 	if dw.disk != nil && !rec.memoryOnly {
 		dw.sweeps.onDisk = append(dw.sweeps.onDisk, rec)
@@ -136,6 +137,7 @@ func (dw *diskWriter) wakeResting() {
 // endOfSweep takes a purge out of force that is swept for good. What is not waits for older
 // fetches.
 func (dw *diskWriter) endOfSweep(rec *purgeRecord) {
+	dw.watchEnd(rec)
 	if rec.sweep.final {
 		dw.purges.drop(rec)
 		return
@@ -196,8 +198,12 @@ func (dw *diskWriter) sweepMemory(rec *purgeRecord) {
 		sw.shard++
 	}
 	n := min(len(sw.items), sweepItems)
+	var drops []drop
+	now := dw.now()
 	for _, it := range sw.items[:n] {
 		s := dw.memory.shards[it.shard]
+		drops = rec.drops(drops[:0], dw.memory.record(it), now)
+		dw.watchDrops(drops)
 		s.mu.Lock()
 		it.set(flagOf(rec.severity)) // for look-ups that have it in hand, too
 		if rec.severity == Hard {
@@ -221,6 +227,7 @@ func (dw *diskWriter) endSweeps() {
 		for _, it := range rec.items() {
 			dw.memory.unhold(it)
 		}
+		dw.watchEnd(rec)
 		rec.sweep = nil
 	}
 	dw.sweeps = sweeps{}
@@ -361,6 +368,7 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	if r.generation() >= rec.gen || !sc.hits(r) {
 		return nil
 	}
+	b.drops = rec.drops(b.drops, r, b.now)
 	if rec.severity == Hard {
 		return b.removeRecord(id, r, inline, PurgedHard)
 	}

@@ -23,6 +23,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock of everything stored; nil means time.Now.
 	Now func() time.Time
+	// Watcher is told what purges by tags drop; may be nil.
+	Watcher PurgeWatcher
 	// OpenFile opens the database file; nil means os.OpenFile. Tests inject faults through it.
 	OpenFile func(name string, flag int, perm os.FileMode) (*os.File, error)
 }

@@ -16,27 +16,32 @@ import (
 	"github.com/larder-cache/larder/adminapi"
 )
 
-// Feature returns the command `caddy larder warm`.
-func Feature() adminapi.Feature {
-	return adminapi.Feature{Commands: []func(*adminapi.Client) *cobra.Command{warmCommand}}
+// Feature returns the command `caddy larder warm`, and the endpoint GET /larder/purged that it asks
+// for --purged. running returns the running cache, or nil while there is none.
+func Feature(running func() Cache) adminapi.Feature {
+	return adminapi.Feature{
+		Endpoints: []adminapi.Endpoint{purgedEndpoint(running)},
+		Commands:  []func(*adminapi.Client) *cobra.Command{warmCommand},
+	}
 }
 
-func warmCommand(*adminapi.Client) *cobra.Command {
+func warmCommand(api *adminapi.Client) *cobra.Command {
 	var j job
 	var raw bool
 	cmd := &cobra.Command{
-		Use: "warm [--sitemap URL|--urls FILE|--log FILE]... [--site URL]... [--to ADDRESS] [--rate N/s] [--concurrency N] " +
+		Use: "warm [--sitemap URL|--urls FILE|--log FILE|--purged TAG]... [--site URL]... [--to ADDRESS] [--rate N/s] [--concurrency N] " +
 			"[-H 'Name: value']... [--resume FILE] [--json]",
 		Short: "Asks the site for many URLs, so that they are stored before visitors come",
 		Long: `
-Makes a request for each URL of sitemaps, lists and access logs, so that Larder
-fetches and stores it. The requests go through the site: the limits of its
+Makes a request for each URL of sitemaps, lists and access logs, or that a purge
+of a tag has dropped, so that Larder fetches and stores it. The requests go through the site: the limits of its
 origin hold, and a Retry-After pauses all of them. A URL that fails does not end
 the command; what failed is listed at the end, and the exit status is 1 then.
 With --resume, a run that was ended early goes on where it stopped.`,
 		Example: `  $ caddy larder warm --sitemap https://example.com/sitemap.xml --rate 10/s
   $ caddy larder warm --log access.log --site https://example.com --limit 1000
   $ caddy larder warm --urls urls.txt -H 'Accept-Language: de' -H 'Accept-Language: en'
+  $ caddy larder purge --tag product-7 && caddy larder warm --purged product-7
   $ caddy larder warm --sitemap https://example.com/sitemap.xml --to localhost:443 --resume warm.done`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,6 +49,7 @@ With --resume, a run that was ended early goes on where it stopped.`,
 			defer stop()
 			defer context.AfterFunc(ctx, stop)() // a second Ctrl-C ends it at once
 			j.stdin, j.show = cmd.InOrStdin(), progress{cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr())}
+			j.purged = func(ctx context.Context, tag string) (PurgedURLs, error) { return purgedURLs(ctx, api, tag) }
 			return j.runAndPrint(ctx, cmd.OutOrStdout(), raw)
 		},
 	}
@@ -63,6 +69,7 @@ func (j *job) register(cmd *cobra.Command) {
 		{fromSitemap, "URL of a sitemap or of an index of sitemaps; may be repeated"},
 		{fromList, "File with a URL a line, - for standard input; may be repeated"},
 		{fromLog, "Access log, Caddy's or in the common or combined format: its URLs by frequency; may be repeated"},
+		{fromPurge, "URLs that purges of this tag have dropped, as the admin API remembers them; may be repeated"},
 	} {
 		flags.Var(&sourceFlag{s.kind, &j.sources}, string(s.kind), s.usage)
 	}
@@ -115,7 +122,7 @@ func (*sourceFlag) String() string { return "" }
 
 // Type implements pflag.Value.
 func (f *sourceFlag) Type() string {
-	return map[sourceKind]string{fromSitemap: "URL", fromList: "file", fromLog: "file"}[f.kind]
+	return map[sourceKind]string{fromSitemap: "URL", fromList: "file", fromLog: "file", fromPurge: "tag"}[f.kind]
 }
 
 func isTerminal(w io.Writer) bool {

@@ -11,7 +11,14 @@ import (
 	"github.com/larder-cache/larder/adminapi/adminapitest"
 )
 
-func TestMain(m *testing.M) { adminapitest.Main(m, Feature()) }
+func TestMain(m *testing.M) {
+	adminapitest.Main(m, Feature(func() Cache {
+		if purges == nil {
+			return nil
+		}
+		return purgedCache{}
+	}))
+}
 
 // listFile writes a list of paths of a site.
 func listFile(t *testing.T, s *testSite, paths ...string) string {
@@ -70,4 +77,44 @@ func TestCommandRefuses(t *testing.T) {
 		out, stderr, err := adminapitest.Larder(t, append([]string{"warm"}, tc.args...)...)
 		adminapitest.ExpectOneLine(t, out, stderr, err, tc.want)
 	}
+}
+
+// purges are what the endpoint of the tests answers, one after the other; nil while no cache runs.
+var purges []PurgedURLs
+
+type purgedCache struct{}
+
+func (purgedCache) Purged(tag string) PurgedURLs {
+	next := purges[0]
+	if len(purges) > 1 {
+		purges = purges[1:]
+	}
+	next.Tag = tag
+	return next
+}
+
+// TestPurged: the command waits until the purge is swept, and tells what is not remembered of it.
+func TestPurged(t *testing.T) {
+	s := newSite(t, nil)
+	purges = []PurgedURLs{{URLs: []string{}, Sweeping: true}, {URLs: []string{s.URL + "/a", s.URL + "/b"}, More: 7}}
+	t.Cleanup(func() { purges = nil })
+	out, stderr, err := adminapitest.Larder(t, "warm", "--purged", "product&7", "--concurrency", "1")
+	if err != nil || stderr != "" || !strings.HasPrefix(out, "2 of 2 requests: 2 stored") || !strings.HasSuffix(out, "left out: 7 of a purge that are not remembered\n") {
+		t.Errorf("%v %q %q", err, out, stderr)
+	}
+	response, body := adminapitest.Send(t, http.MethodGet, "/larder/purged?tag=x", "")
+	if response.StatusCode != http.StatusOK || !strings.HasPrefix(body, `{"tag":"x","urls":["`) {
+		t.Errorf("%d %s", response.StatusCode, body)
+	}
+	response, body = adminapitest.Send(t, http.MethodGet, "/larder/purged", "")
+	adminapitest.ExpectFailure(t, response, body, http.StatusBadRequest, "send ?tag=")
+	response, body = adminapitest.Send(t, http.MethodGet, "/larder/purged?tag=a%20b", "")
+	adminapitest.ExpectFailure(t, response, body, http.StatusBadRequest, "is not a tag")
+	response, body = adminapitest.Send(t, http.MethodPost, "/larder/purged?tag=a", "{}")
+	adminapitest.ExpectFailure(t, response, body, http.StatusMethodNotAllowed, "send GET")
+	purges = nil
+	response, body = adminapitest.Send(t, http.MethodGet, "/larder/purged?tag=x", "")
+	adminapitest.ExpectFailure(t, response, body, http.StatusServiceUnavailable, "no cache is running")
+	out, stderr, err = adminapitest.Larder(t, "warm", "--purged", "x")
+	adminapitest.ExpectOneLine(t, out, stderr, err, "--purged: ")
 }

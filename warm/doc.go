@@ -9,6 +9,7 @@
 //	crawl.go      sitemaps and their indexes are fetched; sitemap.go parses one
 //	list.go       lists of URLs; lines.go reads long files line by line
 //	accesslog.go  lines of access logs; frequency.go counts their URLs in bounded memory
+//	purged.go     what purges have dropped: GET /larder/purged; dropped.go remembers it, bounded
 //	content.go    gzip, known by its content, and what it may expand to
 //	variants.go   -H becomes header fields of requests
 //	runner.go     workers, redirects, what is tried again
@@ -29,4 +30,7 @@
 //
 // A run holds its URLs in memory: a million at most, and 256 MiB of them. An access log is read in
 // one pass, whatever its length.
+//
+// What purges have dropped is remembered in the memory of the process that has swept them, in 8 MiB
+// at most. A restart forgets it.
 package warm

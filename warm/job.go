@@ -17,6 +17,7 @@ const (
 	fromSitemap sourceKind = "sitemap"
 	fromList    sourceKind = "urls"
 	fromLog     sourceKind = "log"
+	fromPurge   sourceKind = "purged"
 )
 
 // source is one flag that says which URLs.
@@ -39,6 +40,8 @@ type job struct {
 
 	stdin     io.Reader
 	transport http.RoundTripper // nil: one that connects as to says
+	// purged asks the running cache what purges of a tag have dropped.
+	purged func(ctx context.Context, tag string) (PurgedURLs, error)
 	// show tells the progress: it is called now and then, and once at the end.
 	show progress
 }
@@ -84,7 +87,7 @@ func (j *job) prepare() (*work, error) {
 	w := &work{job: j, plan: newPlan(j.limit)}
 	switch {
 	case len(j.sources) == 0:
-		return nil, errors.New("nothing to warm; give at least one of --sitemap, --urls or --log")
+		return nil, errors.New("nothing to warm; give at least one of --sitemap, --urls, --log or --purged")
 	case j.concurrency < 1 || j.concurrency > 1000:
 		return nil, errConcurrency
 	case j.limit < 1 || j.limit > defaultLimit:
@@ -129,6 +132,8 @@ func (w *work) gather(ctx context.Context) error {
 			if !logsRead {
 				logsRead, err = true, w.gatherLogs()
 			}
+		case fromPurge:
+			err = w.gatherPurged(ctx, s.value)
 		}
 		if err != nil {
 			return err
@@ -152,6 +157,22 @@ func (w *work) gatherLogs() error {
 		}
 	}
 	logs.into(w.plan)
+	return nil
+}
+
+// gatherPurged takes in what purges of a tag have dropped. What is not remembered is counted.
+func (w *work) gatherPurged(ctx context.Context, tag string) error {
+	purged, err := w.purged(ctx, tag)
+	if err != nil {
+		return fmt.Errorf("--purged: %w", err)
+	}
+	for _, text := range purged.URLs {
+		w.plan.addListed("purged", text, w.sites)
+	}
+	w.plan.skipped.Forgotten += purged.More
+	if purged.Sweeping && purged.More == 0 {
+		fmt.Fprintf(w.show.out, "the purge of %s is still being swept; what it has dropped so far is warmed\n", tag)
+	}
 	return nil
 }
 

@@ -31,6 +31,7 @@ type Skipped struct {
 	OtherHosts int `json:"other_hosts"` // not of the site that a sitemap or a log is about
 	OverLimit  int `json:"over_limit"`  // more than --limit allows
 	Lines      int `json:"lines"`       // of logs that are none of a log
+	Forgotten  int `json:"forgotten"`   // responses that a purge has dropped and the cache does not remember
 	Resumed    int `json:"resumed"`     // requests that a run of before has made
 }
 

@@ -184,7 +184,7 @@ func (s *Skipped) words() string {
 	for _, part := range []struct {
 		n     int
 		words string
-	}{{s.Duplicates, "found twice"}, {s.OtherHosts, "of other hosts"}, {s.OverLimit, "over --limit"}, {s.Lines, "that are no line of an access log"}} {
+	}{{s.Duplicates, "found twice"}, {s.OtherHosts, "of other hosts"}, {s.OverLimit, "over --limit"}, {s.Lines, "that are no line of an access log"}, {s.Forgotten, "of a purge that are not remembered"}} {
 		if part.n > 0 {
 			parts = append(parts, number(part.n)+" "+part.words)
 		}
