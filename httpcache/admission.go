@@ -34,7 +34,10 @@ type visit struct {
 	kind   FetchKind
 	place  origin.Place
 	status int // of the header, 0 before one has come
-	body   clientBody
+	// declared is how long the header says that the body is, 0 if it does not, and came is how much
+	// of it has come.
+	declared, came int64
+	body           clientBody
 }
 
 // clientBody is the body of a client's own request. A proxy fails where it cannot be read, as where
@@ -78,7 +81,8 @@ var errPanic = errors.New("the handlers panicked")
 // enter gets a place for the request. The error is an [origin.RefusedError], or why ctx ended.
 func (v *visit) enter(ctx context.Context, of Subject, kind FetchKind, class origin.Class) error {
 	rt := of.Route()
-	v.ctx, v.policy, v.kind, v.status = ctx, &rt.Policy, kind, 0
+	v.ctx, v.policy, v.kind = ctx, &rt.Policy, kind
+	v.status, v.declared, v.came = 0, 0, 0
 	err := rt.Budget.Take(ctx, &v.place, class)
 	if err != nil {
 		rt.cache.metrics.FetchDone(kind, FetchRefused, 0, of)
@@ -99,7 +103,8 @@ func (q *Request) refreshDue() bool { return q.route.Budget.RefreshDue(q.now, q.
 
 // attend is enter for a request that goes to the origin whatever the Budget says.
 func (v *visit) attend(ctx context.Context, rt *Route) {
-	v.ctx, v.policy, v.kind, v.status = ctx, &rt.Policy, FetchPass, 0
+	v.ctx, v.policy, v.kind = ctx, &rt.Policy, FetchPass
+	v.status, v.declared, v.came = 0, 0, 0
 	rt.Budget.Attend(&v.place)
 }
 
@@ -109,7 +114,9 @@ func (v *visit) answered(status int, h http.Header, bodiless bool) {
 	if v.policy == nil || v.body.broken.Load() {
 		return // a fetch's answer, which has reported itself; or it says nothing of the origin
 	}
-	v.status = status
+	if v.status = status; !bodiless {
+		v.declared = max(declaredLength(h), 0)
+	}
 	switch {
 	case v.policy.OriginFailed(status):
 		v.place.Failed(retryAfter(status, h))
@@ -118,12 +125,21 @@ func (v *visit) answered(status int, h http.Header, bodiless bool) {
 	}
 }
 
-// received reports a byte of the body, or that the connection has become another protocol's.
-func (v *visit) received() { v.place.Succeeded() }
+// received reports bytes of the body, or that the connection has become another protocol's.
+func (v *visit) received(n int64) {
+	v.came += n
+	v.place.Succeeded()
+}
+
+// cutShort reports that the answer is not taken to its end, which says nothing of the origin.
+func (v *visit) cutShort() { v.declared = 0 }
 
 // leave gives the place back when the handlers have returned, and reports what they left open.
 func (v *visit) leave(of Subject, err error, h http.Header) {
 	defer v.place.Done()
+	if err == nil && v.came < v.declared {
+		err = errIncomplete // and the handlers say nothing of it
+	}
 	result := v.result(err)
 	switch result {
 	case FetchOK, FetchNotModified:

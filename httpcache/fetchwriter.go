@@ -151,8 +151,17 @@ func (w *fetchWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.fetch.visit.received()
+	w.fetch.visit.received(int64(len(p)))
 	w.decidePostponed()
+	n, err := w.pass(p)
+	if err != nil {
+		w.fetch.visit.cutShort()
+	}
+	return n, err
+}
+
+// pass passes bytes of the body on to those who wait for them.
+func (w *fetchWriter) pass(p []byte) (int, error) {
 	switch w.mode {
 	case modePassed:
 		return w.out.Write(p)
@@ -198,7 +207,10 @@ func (w *fetchWriter) ReadFrom(r io.Reader) (int64, error) {
 	if w.out != nil {
 		n, err := w.out.ReadFrom(r)
 		if n > 0 {
-			w.fetch.visit.received()
+			w.fetch.visit.received(n)
+		}
+		if err != nil {
+			w.fetch.visit.cutShort()
 		}
 		return n, err
 	}

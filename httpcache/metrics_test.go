@@ -191,6 +191,19 @@ func TestFetchesAreCountedByResult(t *testing.T) {
 			return abort(w, r)
 		}, "error"},
 		{"abort", abort, "cancelled"},
+		{"short, and nothing is said of it", tenBytes(http.StatusOK, "Cache-Control", "max-age=60", "Content-Length", "11"), "error"},
+		{"short, and not stored", tenBytes(http.StatusOK, "Cache-Control", "no-store", "Content-Length", "11"), "error"},
+		{"short by ReadFrom", func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Length", "11")
+			_, err := io.Copy(w, io.MultiReader(strings.NewReader("0123456789"))) // which has no WriteTo
+			return err
+		}, "error"},
+		{"as long as it says", tenBytes(http.StatusOK, "Cache-Control", "max-age=60", "Content-Length", "10"), "ok"},
+		{"no body is due", func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Length", "10")
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}, "ok"},
 	} {
 		for kind, method := range map[string]string{"miss": http.MethodGet, "pass": http.MethodPost} {
 			t.Run(tc.name+", "+kind, func(t *testing.T) {

@@ -106,12 +106,15 @@ func (pw *passWriter) Write(p []byte) (int, error) {
 	if !pw.wroteHeader {
 		pw.WriteHeader(http.StatusOK)
 	}
-	pw.visit.received()
+	pw.visit.received(int64(len(p)))
 	if pw.bodiless {
 		return len(p), nil
 	}
 	n, err := pw.ResponseWriter.Write(p)
 	pw.count(int64(n))
+	if err != nil {
+		pw.visit.cutShort()
+	}
 	if pw.observed != nil {
 		pw.observed.wrote(p[:n], err)
 	}
@@ -131,7 +134,10 @@ func (pw *passWriter) ReadFrom(r io.Reader) (int64, error) {
 	}
 	n, err := io.Copy(pw.ResponseWriter, r)
 	if n > 0 {
-		pw.visit.received()
+		pw.visit.received(n)
+	}
+	if err != nil {
+		pw.visit.cutShort()
 	}
 	pw.count(n)
 	return n, err
@@ -174,7 +180,7 @@ func (pw *passWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		pw.decide()
 	}
 	if pw.hijacked = err == nil; pw.hijacked {
-		pw.visit.received()
+		pw.visit.received(0)
 	}
 	return conn, rw, err
 }
