@@ -27,7 +27,7 @@ func TestAccessibilityRules(t *testing.T) {
 	b := open(t, startDashboard(t, newFixture(t).address))
 	for _, scheme := range []string{"light", "dark"} {
 		b.do(prefer(scheme), chromedp.Reload())
-		for selector, text := range map[string]string{"#top-table": "send public", "#entries-table": "products/4700", "#fleet": "edge-2"} {
+		for selector, text := range map[string]string{"#top-table": "api/cart", "#entries-table": "products/4700", "#fleet": "edge-2"} {
 			b.says(selector, text)
 		}
 		b.do(script(string(axe)))
@@ -89,7 +89,7 @@ const focusable = `(() => {
 // there.
 func TestKeyboardReachesAll(t *testing.T) {
 	b := open(t, startDashboard(t, newFixture(t).address))
-	for selector, text := range map[string]string{"#top-table": "send public", "#entries-table": "products/4700", "#fleet": "edge-2", "#origins": "api"} {
+	for selector, text := range map[string]string{"#top-table": "api/cart", "#entries-table": "products/4700", "#fleet": "edge-2", "#origins": "api"} {
 		b.says(selector, text)
 	}
 	b.until("document.querySelectorAll('#charts canvas').length === 4")

@@ -24,15 +24,18 @@ type fixture struct {
 	started time.Time
 	figures map[string]map[string][]float64 // of history, by step
 
-	mu   sync.Mutex
-	sent []string // method and path, of what may change something
+	slow chan struct{} // holds the listing of the tag "slow" until it is received from, twice
+
+	mu    sync.Mutex
+	sent  []string       // method and path, of what may change something
+	calls map[string]int // by path
 }
 
 const hostile = `https://shop.example/search?q="><img src=x onerror=alert(1)><script>alert(1)</script>`
 
 func newFixture(t *testing.T, missing ...string) *fixture {
 	t.Helper()
-	f := &fixture{missing: map[string]bool{}, started: time.Now(), figures: map[string]map[string][]float64{}}
+	f := &fixture{missing: map[string]bool{}, started: time.Now(), figures: map[string]map[string][]float64{}, calls: map[string]int{}}
 	for _, path := range missing {
 		f.missing[path] = true
 	}
@@ -61,8 +64,18 @@ func (f *fixture) note(what string) {
 	f.sent = append(f.sent, what)
 }
 
+// count returns how often a path was called.
+func (f *fixture) count(path string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[path]
+}
+
 func (f *fixture) answer(body func(*http.Request) object) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.calls[r.URL.Path]++
+		f.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		if f.missing[r.URL.Path] {
 			w.WriteHeader(http.StatusNotFound)
@@ -142,6 +155,10 @@ func (f *fixture) top(r *http.Request) object {
 }
 
 func (f *fixture) entries(r *http.Request) object {
+	if r.FormValue("tag") == "slow" {
+		<-f.slow
+		<-f.slow
+	}
 	var list []object
 	for i := range 12 {
 		url := fmt.Sprintf("https://shop.example/products/%d", 4700+i)

@@ -110,7 +110,7 @@ func TestPreviewOfWhatHasChanged(t *testing.T) {
 func TestEverythingIsShown(t *testing.T) {
 	b := open(t, startDashboard(t, newFixture(t).address))
 	for selector, text := range map[string]string{
-		"#tiles": "Hit ratio", "#tiers": "86.", "#zones": "shop", "#origins": "paused", "#fleet": "edge-2", "#top-table": "send public", "#entries-table": "products/4700",
+		"#tiles": "Hit ratio", "#tiers": "86.", "#zones": "shop", "#origins": "paused", "#fleet": "edge-2", "#top-table": "api/cart", "#entries-table": "products/4700",
 		"#outcomes": "collapsed", "#reasons": "no lifetime", "#charts": "from the store",
 	} {
 		b.says(selector, text)
@@ -129,7 +129,7 @@ func TestEverythingIsShown(t *testing.T) {
 // TestAnOlderLarder has none of the newer calls; the page shows what there is, and says what there
 // is not.
 func TestAnOlderLarder(t *testing.T) {
-	f := newFixture(t, "/larder/history", "/larder/top", "/larder/explain", "/larder/fleet", "/larder/entries/e0")
+	f := newFixture(t, "/larder/history", "/larder/top", "/larder/explain", "/larder/fleet")
 	b := open(t, startDashboard(t, f.address))
 	b.says("#status", "Updated")
 	b.says("#top-table", "This Larder keeps no ranking")
@@ -137,9 +137,60 @@ func TestAnOlderLarder(t *testing.T) {
 	b.until("document.querySelectorAll('#charts figure:not([hidden]) canvas').length === 2") // requests, stored
 	b.do(chromedp.SendKeys(chromedp.CSS("#explain-form [name=url]"), "https://shop.example/"), click("#explain-form .primary"))
 	b.says("#explain-result", "This Larder has no explain.")
+	b.quiet("/larder/history", "/larder/top", "/larder/explain", "/larder/fleet")
+}
+
+// TestAnEntryThatHasGone leaves the list when its details are asked for.
+func TestAnEntryThatHasGone(t *testing.T) {
+	f := newFixture(t, "/larder/entries/e0")
+	b := open(t, startDashboard(t, f.address))
+	b.says("#entries-table", "products/4700")
 	b.do(click("#entries-table .action"))
-	b.says("#details[open]", "12.5")
-	b.quiet("/larder/history", "/larder/top", "/larder/explain", "/larder/fleet", "/larder/entries/e0")
+	b.says("#details[open]", "It is stored no more")
+	b.until("!document.querySelector('#entries-table').textContent.includes('products/4700')")
+	b.says("#entries-count", "22 entries")
+	b.quiet("/larder/entries/e0")
+}
+
+// TestNothingIsExplainedUnasked: the page asks for a sentence where a row's button is pressed, and
+// the row keeps it.
+func TestNothingIsExplainedUnasked(t *testing.T) {
+	f := newFixture(t)
+	b := open(t, startDashboard(t, f.address))
+	b.says("#top-table", "api/cart")
+	b.do(click(`input[name="by"][value="not_stored"]`))
+	b.says("#top-table", "Not stored")
+	b.until(fmt.Sprintf("document.querySelector('#status').textContent !== %s", quote(evaluate[string](b, "document.querySelector('#status').textContent"))))
+	if n := f.count("/larder/explain"); n != 0 {
+		t.Errorf("%d URLs were explained", n)
+	}
+	b.do(click(`#top-table [aria-label="Explain https://shop.example/api/cart"]`))
+	b.says("#explain-result .verdict", "send public")
+	b.says("#top-table", "when asked: It is not stored")
+	if n := f.count("/larder/explain"); n != 1 {
+		t.Errorf("%d URLs were explained", n)
+	}
+	b.quiet()
+}
+
+// TestPreviewIsWhole: what would be purged can be purged when all of the preview is there.
+func TestPreviewIsWhole(t *testing.T) {
+	f := newFixture(t)
+	f.slow = make(chan struct{})
+	b := open(t, startDashboard(t, f.address))
+	b.do(
+		chromedp.SetValue(chromedp.CSS("#purge-form [name=kind]"), "tags"),
+		chromedp.SendKeys(chromedp.CSS("#purge-form textarea"), "slow"),
+		click("#purge-form .primary"),
+	)
+	f.slow <- struct{}{} // the list of some is asked for, so the count has come
+	if !evaluate[bool](b, "document.querySelector('#purge-now').disabled") {
+		t.Error("it can be purged before the preview is there")
+	}
+	f.slow <- struct{}{}
+	b.says("#purge-now:enabled", "Purge 12 responses")
+	b.says("#purge-result", "products/4700")
+	b.quiet()
 }
 
 // TestHTMLDoesNothing: URLs, tags, header fields and sentences that are HTML stand on the page as

@@ -22,7 +22,10 @@ func TestScreenshots(t *testing.T) {
 	b.do(chromedp.EmulateViewport(1280, 1150))
 	for _, scheme := range []string{"light", "dark"} {
 		b.do(prefer(scheme), chromedp.Reload())
+		b.says("#top-table", "api/cart")
+		b.do(click(`#top-table [aria-label="Explain https://shop.example/api/cart"]`))
 		b.says("#top-table", "send public")
+		b.do(script("document.activeElement.blur(); scrollTo(0, 0)"))
 		b.until("document.querySelectorAll('#charts canvas').length === 4")
 		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 		if err != nil {

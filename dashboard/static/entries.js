@@ -66,7 +66,7 @@ function draw (zone, open) {
     { title: 'Tier', cell: entry => word(entry.tier) },
     { title: 'Tags', class: 'tags', cell: entry => tags(entry.tags ?? [], filter) },
     { title: element('span', { class: 'hidden' }, 'Actions'), class: 'actions', cell: entry => [
-      entry.id && action('Details', entry.url, () => details(entry)),
+      entry.id && action('Details', entry.url, () => details(entry, zone, open)),
       action('Explain', entry.url, () => open.explain(entry.url)), action('Purge', entry.url, () => open.purge(entry.url))] }
   ], entries, 'Nothing stored matches.'))
   byId('entries-count').textContent = plural(entries.length, 'entry', 'entries') + (next === '' ? '' : ', and more')
@@ -81,13 +81,17 @@ function tagButton (tag, filter) {
   return element('button', { type: 'button', class: 'tag', title: tag, 'aria-label': `Only tag ${tag}`, onclick: () => filter(tag) }, tag)
 }
 
-async function details (entry) {
+// details shows one entry. One that is stored no more leaves the list.
+async function details (entry, zone, open) {
   const body = byId('details-body')
   say(body, 'Loading')
   byId('details').showModal()
   try {
     replace(body, facts(await get(`/larder/entries/${encodeURIComponent(entry.id)}`)))
   } catch (error) {
-    replace(body, error.missing ? facts(entry) : element('p', { class: 'error' }, error.message))
+    say(body, error.status === 404 ? 'It is stored no more: it was purged or evicted, or another response has taken its place.' : error.message, 'error')
+    if (error.status !== 404) return
+    entries = entries.filter(other => other.id !== entry.id)
+    draw(zone, open)
   }
 }

@@ -11,7 +11,7 @@ export function setUp () {
   form.addEventListener('submit', event => { event.preventDefault(); explain() })
 }
 
-// fill puts a URL into the form and explains it.
+// fill puts a URL into the form and explains it. It returns the verdict, null where there is none.
 export function fill (url) {
   form.elements.method.value = 'GET'
   form.elements.url.value = url
@@ -36,9 +36,12 @@ async function explain () {
   try {
     const request = { url: form.elements.url.value.trim(), method: form.elements.method.value, headers: headers() }
     if (form.elements.fetch.checked) request.fetch = true
-    draw(await post('/larder/explain', request))
+    const answer = await post('/larder/explain', request)
+    draw(answer)
+    return answer.verdict
   } catch (error) {
     say(result, error.missing ? 'This Larder has no explain.' : error.message, 'error')
+    return null
   }
 }
 

@@ -57,12 +57,13 @@ async function preview (zone) {
   say(result, 'Counting')
   try {
     const { matched } = await post('/larder/purge', { ...asked, dry_run: true })
+    const some = await sample(asked)
     if (JSON.stringify(asked) !== JSON.stringify(selectors(zone))) return // changed meanwhile
     previewed = { selectors: asked, matched }
     button.disabled = false
     button.textContent = `${verb(asked)} ${plural(matched, 'response')}`
     replace(result, element('p', { class: 'verdict' }, `${plural(matched, 'stored response')} ${matched === 1 ? 'matches' : 'match'}.`),
-      element('p', { class: 'hint' }, 'Nothing has been changed yet.'), await sample(asked))
+      element('p', { class: 'hint' }, 'Nothing has been changed yet.'), some)
     button.focus()
   } catch (error) {
     say(result, error.message, 'error')

@@ -1,25 +1,24 @@
 // The URLs that are missed, not stored, fetched slowly or hit the most, and why.
 
-import { CallError, get, post } from './api.js'
+import { CallError, get } from './api.js'
 import { action, byId, element, replace, say, share, table, url } from './dom.js'
 import { bytes, compact, milliseconds, word } from './format.js'
 
 const shown = 15
-const explained = 6 // rows whose sentence is asked for
-const keptFor = 60_000
 
 const kinds = {
-  misses: { title: 'Misses', show: compact, why: true },
-  not_stored: { title: 'Not stored', show: compact, why: true },
+  misses: { title: 'Misses', show: compact },
+  not_stored: { title: 'Not stored', show: compact },
   hits: { title: 'Hits', show: compact },
   bytes: { title: 'Bytes', show: bytes },
   fetch_time: { title: 'Fetch time', show: milliseconds },
-  disagree: { title: 'Disagreements', show: compact, why: true }
+  disagree: { title: 'Disagreements', show: compact }
 }
 
-// Sentences of explain by URL and reason, and until when they are kept.
+// Sentences of explain for rows that are shown, by URL and reason. The page asks for none by itself: to explain runs the handlers in front
+// of larder, which may ask servers of their own.
 const sentences = new Map()
-let explains = true
+let drawn = { by: '', rows: [] }
 
 export const chosen = () => document.querySelector('input[name="by"]:checked').value
 
@@ -35,11 +34,12 @@ export async function update (zone, open) {
     return
   }
   if (by !== chosen()) return // another one has been chosen meanwhile
+  for (const key of sentences.keys()) if (!rows.some(row => keyOf(row) === key)) sentences.delete(key)
   draw(by, rows, open)
-  if (kinds[by].why) await explain(by, rows, open)
 }
 
 function draw (by, rows, open) {
+  drawn = { by, rows }
   const { title, show } = kinds[by]
   const focused = document.activeElement?.getAttribute('aria-label')
   replace(byId('top-table'), table(`URLs by ${title.toLowerCase()}`, [
@@ -47,7 +47,7 @@ function draw (by, rows, open) {
     { title, class: 'number', cell: row => show(row.count) },
     { title: 'Share', class: 'number', cell: row => share(row.share) },
     { title: element('span', { class: 'hidden' }, 'Actions'), class: 'actions', cell: row => [
-      whole(row) && [action('Explain', row.url, () => open.explain(row.url)), action('Purge', row.url, () => open.purge(row.url))]] }
+      whole(row) && [action('Explain', row.url, () => explain(row, open)), action('Purge', row.url, () => open.purge(row.url))]] }
   ], rows, 'Nothing yet.'))
   if (focused) [...byId('top-table').querySelectorAll('button')].find(b => b.getAttribute('aria-label') === focused)?.focus()
 }
@@ -58,26 +58,15 @@ const whole = row => !row.url.endsWith('…')
 const keyOf = row => `${row.url} ${row.reason ?? ''}`
 
 function why (row) {
-  const sentence = sentences.get(keyOf(row))?.text
+  const sentence = sentences.get(keyOf(row))
   if (!row.reason && !sentence) return null
-  return element('span', { class: 'why' }, row.reason && element('b', {}, word(row.reason)), row.reason && sentence && '; asked now: ', sentence)
+  return element('span', { class: 'why' }, row.reason && element('b', {}, word(row.reason)), row.reason && sentence && '; when asked: ', sentence)
 }
 
-// explain fetches the sentences of the first rows that have none yet, one after the other: each runs the routes.
-async function explain (by, rows, open) {
-  let news = false
-  for (const row of rows.filter(whole).slice(0, explained)) {
-    const known = sentences.get(keyOf(row))
-    if (!explains || (known && known.until > Date.now())) continue
-    try {
-      const { verdict } = await post('/larder/explain', { url: row.url })
-      sentences.set(keyOf(row), { text: verdict, until: Date.now() + keptFor })
-      news = true
-    } catch (error) {
-      if (!(error instanceof CallError)) throw error
-      if (error.missing) explains = false
-      else sentences.set(keyOf(row), { text: '', until: Date.now() + keptFor })
-    }
-  }
-  if (news && by === chosen()) draw(by, rows, open)
+// explain has the form explain a row's URL, and keeps the sentence in the row.
+async function explain (row, open) {
+  const verdict = await open.explain(row.url)
+  if (verdict === null || !drawn.rows.some(shown => keyOf(shown) === keyOf(row))) return
+  sentences.set(keyOf(row), verdict)
+  draw(drawn.by, drawn.rows, open)
 }
