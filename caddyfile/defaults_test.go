@@ -1,6 +1,7 @@
 package caddyfile
 
 import (
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -93,5 +94,19 @@ func TestAppDefaults(t *testing.T) {
 				t.Errorf("the defaults are refused: %v", err)
 			}
 		})
+	}
+}
+
+func TestPurgeMethodDefaults(t *testing.T) {
+	said := HandlerConfig{PurgeMethod: &PurgeMethodConfig{Allow: []string{"10.0.0.1/8", "::ffff:192.0.2.7"}}}
+	got := said.WithDefaults().PurgeMethod
+	if want := []string{"Xkey", "Surrogate-Key", "Cache-Tags", "X-Cache-Tags", "X-Key"}; !slices.Equal(got.Tags, want) {
+		t.Errorf("tags in %q, want %q", got.Tags, want)
+	}
+	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32")}; !slices.Equal(got.Prefixes(), want) {
+		t.Errorf("ranges %v, want %v", got.Prefixes(), want)
+	}
+	if said.PurgeMethod.Tags != nil {
+		t.Error("what was said has changed")
 	}
 }
