@@ -176,3 +176,27 @@ func TestWarmWhatWasPurged(t *testing.T) {
 		}
 	}
 }
+
+// TestWarmWithinTheOriginsBudget: what is warmed goes through the same door as visitors' requests.
+func TestWarmWithinTheOriginsBudget(t *testing.T) {
+	var now, most atomic.Int64
+	o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		most.Store(max(most.Load(), now.Add(1))) // there is one at a time, or it fails
+		defer now.Add(-1)
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, "x")
+	})
+	in := start(t, proxied(block("origin {", "max_concurrent 1", "}")), o)
+	list := filepath.Join(t.TempDir(), "urls")
+	var urls strings.Builder
+	for i := range 40 {
+		fmt.Fprintln(&urls, in.url(fmt.Sprintf("/%d", i)))
+	}
+	if err := os.WriteFile(list, []byte(urls.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, stderr, err := in.runWarm("--urls", list, "--concurrency", "8")
+	if err != nil || !strings.HasPrefix(out, "40 of 40 requests: 40 stored") || most.Load() != 1 {
+		t.Errorf("%d at once: %q %q %v", most.Load(), out, stderr, err)
+	}
+}

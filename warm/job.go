@@ -54,12 +54,12 @@ func (j *job) run(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	began := time.Now()
-	if err := w.gather(ctx); err != nil {
-		return nil, err
-	}
 	journal, err := openJournal(j.resume)
 	if err != nil {
 		return nil, err
+	}
+	if err := w.gather(ctx); err != nil {
+		return nil, errors.Join(err, journal.close(journal.empty()))
 	}
 	tally := newTally(began)
 	tally.planned(w.plan, len(w.variants))

@@ -320,3 +320,31 @@ func TestJobsThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestResumeFileOfAJobThatIsRefused: it keeps what is done, and none is left where nothing was.
+func TestResumeFileOfAJobThatIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "done")
+	refused := func() {
+		j := newJob(source{fromList, "/nowhere/list"})
+		j.resume = path
+		if _, err := j.run(t.Context()); err == nil || !strings.Contains(err.Error(), "no such file") {
+			t.Errorf("%v", err)
+		}
+	}
+	if refused(); fileExists(path) {
+		t.Error("a file is left")
+	}
+	done := mustOpen(t, path)
+	done.add("http://h/1", &variant{})
+	if err := done.close(false); err != nil {
+		t.Fatal(err)
+	}
+	if refused(); !fileExists(path) {
+		t.Error("what is done is gone")
+	}
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -103,6 +103,9 @@ func (j *journal) note(line []byte) {
 	}
 }
 
+// empty reports whether no run of before has done anything.
+func (j *journal) empty() bool { return j != nil && len(j.done) == 0 }
+
 // has reports whether a run of before has made a request.
 func (j *journal) has(url string, v *variant) bool {
 	if j == nil || len(j.done) == 0 {

@@ -64,9 +64,12 @@ func (p progress) bar(total int) (show func(*Summary), end func()) {
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetPredictTime(true),
 	)
+	_ = bar.Set(0) // from where its rate counts
+	told := 0
 	show = func(s *Summary) {
-		if s.Failed > 0 {
-			bar.Describe(number(s.Failed) + " failed")
+		if s.Failed != told {
+			told = s.Failed
+			bar.Describe(number(told) + " failed")
 		}
 		_ = bar.Set(s.Done) // a terminal that is gone is no reason to stop
 	}
