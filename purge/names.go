@@ -41,16 +41,25 @@ const (
 // everythingFields mean everything of the sender's site, unless their value is 0 or false.
 var everythingFields = []string{"Clear-Cache", "Varnish-Ban-All", "X-Varnish-Purge-All"}
 
-// bans are fields by which software bans what matches an expression, with what to do instead. A
-// field that the configuration has among those with tags is none.
-var bans = map[string]string{
-	"Apiplatform-Ban-Regex": "use API Platform's xkey purger, which sends xkey",
-	"Varnish-Ban-Typo3-Pid": "write it behind `tags` in purge_method, and TYPO3-Pid behind `from` in tags",
-	"Varnish-Ban-Typo3-Tag": "write it behind `tags` in purge_method",
-	"X-Ban-Regex":           "send the tags, or PURGE the URL",
-	"X-Ban-Url":             "PURGE the URL",
-	"X-Url":                 "PURGE the URL",
+// unread are fields that say what is meant, and that Larder does not read, with what to do instead.
+// One that the configuration has among those with tags is read.
+var unread = [...]struct{ field, instead string }{
+	{"Xkey", behindTags},
+	{"Surrogate-Key", behindTags},
+	{"Cache-Tag", behindTags},
+	{"Cache-Tags", behindTags},
+	{"X-Cache-Tags", behindTags},
+	{"Purge-Cache-Tags", behindTags},
+	{"X-Magento-Tags", behindTags},
+	{"Varnish-Ban-TYPO3-Pid", behindTags + ", and TYPO3-Pid behind `from` in tags"},
+	{"Varnish-Ban-TYPO3-Tag", behindTags},
+	{"ApiPlatform-Ban-Regex", "it is a regular expression; use API Platform's xkey purger"},
+	{"X-Ban-Regex", "it is a regular expression; send tags, or PURGE the URL"},
+	{"X-Ban-Url", "PURGE the URL"},
+	{"X-Url", "PURGE the URL"},
 }
+
+const behindTags = "write it behind `tags` in purge_method"
 
 // manner is how a PURGE is meant.
 type manner struct{ soft, regex, tags bool }
@@ -61,7 +70,7 @@ func (m *Method) selectors(call *Call) (s Selectors, err error) {
 	if call.ContentLength > 0 || len(call.TransferEncoding) > 0 {
 		return s, errors.New("a PURGE has no body; send the tags in a field, or the URL alone")
 	}
-	if err := m.checkBans(h); err != nil {
+	if err := m.checkUnread(h); err != nil {
 		return s, err
 	}
 	how, err := mannerOf(h)
@@ -88,10 +97,12 @@ func (m *Method) selectors(call *Call) (s Selectors, err error) {
 	return s, err
 }
 
-func (m *Method) checkBans(h http.Header) error {
-	for field, instead := range bans {
+// checkUnread refuses what would be taken for a PURGE of its URL, and means something else.
+func (m *Method) checkUnread(h http.Header) error {
+	for _, u := range unread {
+		field := http.CanonicalHeaderKey(u.field)
 		if len(h[field]) > 0 && !slices.Contains(m.Fields, field) {
-			return fmt.Errorf("%s bans by an expression, which Larder does not; %s", field, instead)
+			return fmt.Errorf("%s is not read: %s", u.field, u.instead)
 		}
 	}
 	return nil

@@ -63,7 +63,8 @@ func TestWhatAPurgeNames(t *testing.T) {
 		{name: "softpurge", target: "/", header: []string{"xkey-softpurge", "a b"}, want: Selectors{Tags: []string{"a", "b"}, Soft: true}},
 		{name: "softpurge beside hard tags", target: "/", header: []string{"xkey-softpurge", "a", "xkey", "b"}, says: "two requests"},
 		{name: "hard", target: "/", header: []string{"xkey-purge", "a"}, want: Selectors{Tags: []string{"a"}}},
-		{name: "a field that is not one of ours", target: "/a", header: []string{"Surrogate-Key", "a"}, want: Selectors{URLs: at("/a")}},
+		{name: "a field that is none", target: "/a", header: []string{"X-Key", "a"}, want: Selectors{URLs: at("/a")}},
+		{name: "a field that is not read", target: "/a", header: []string{"Surrogate-Key", "a"}, says: "Surrogate-Key is not read: write it behind `tags`"},
 		{name: "an empty field", target: "/a", header: []string{"xkey", " "}, says: "has no tag"},
 		{name: "what is no tag", target: "/a", header: []string{"xkey", "a\x7f"}, says: "not a tag"},
 		{name: "Magento's", target: "/", header: []string{"X-Magento-Tags-Pattern", "((^|,)cat_p(,|$))|((^|,)cms.x(,|$))"}, want: Selectors{Tags: []string{"cat_p", "cms.x"}}},
@@ -84,7 +85,7 @@ func TestWhatAPurgeNames(t *testing.T) {
 		{name: "one like it, with an expression", target: "/", header: []string{"X-Cache-Tags", `(a|b+)(,.+)?$`}, says: "regular expression"},
 		{name: "one like it, with a class", target: "/", header: []string{"X-Cache-Tags", `(a\d)(,.+)?$`}, says: "regular expression"},
 		{name: "an expression of tags", target: "/", header: []string{"X-Cache-Tags", "tt_content{(,5)(,|$)"}, says: "regular expression"},
-		{name: "a ban", target: "/", header: []string{"X-Url", "/blog"}, says: "bans by an expression"},
+		{name: "a ban", target: "/", header: []string{"X-Url", "/blog"}, says: "X-Url is not read: PURGE the URL"},
 		{name: "an unknown manner", target: "/", header: []string{"X-Purge-Method", "fuzzy"}, says: "not known"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
