@@ -88,7 +88,7 @@ type HandlerConfig struct {
 
 	// How large the slices are, in bytes, in which a large file is fetched and stored that is asked
 	// for by Range: only those that the ranges touch are fetched. At least 64 KiB; 0 is off, and a
-	// Range of what is not stored then fetches the whole. Default: off.
+	// Range of what is not stored then fetches the whole. Default: 4 MiB.
 	Slice *int64 `json:"slice,omitempty"`
 
 	// What makes two requests the same, besides method, scheme, authority, port, path and query.

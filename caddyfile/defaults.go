@@ -25,7 +25,10 @@ func (c HandlerConfig) WithDefaults() HandlerConfig {
 		keep := Span(rfc9111.DefaultKeep)
 		c.Keep = &keep
 	}
-	c.Slice = copyOrNew(c.Slice)
+	if c.Slice == nil {
+		size := httpcache.DefaultSlice
+		c.Slice = &size
+	}
 	c.Methods = orList(c.Methods, httpcache.DefaultMethods...)
 	c.Tags = tagsWithDefaults(c.Tags)
 	c.SetCookie = orDefault(c.SetCookie, setCookieRefuse)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestHandlerDefaults(t *testing.T) {
-	keep := Span(time.Hour)
+	keep, slice := Span(time.Hour), int64(4<<20)
 	want := HandlerConfig{
 		Keep:             &keep,
 		ClientDirectives: "obey",
@@ -21,7 +21,7 @@ func TestHandlerDefaults(t *testing.T) {
 		Tags:             &TagsConfig{From: []string{"Surrogate-Key", "Cache-Tag", "Xkey"}},
 		SetCookie:        "refuse",
 		MaxVariants:      32,
-		Slice:            new(int64),
+		Slice:            &slice,
 		Coalesce:         &CoalesceConfig{Wait: caddy.Duration(10 * time.Second)},
 		Targeted:         []string{"Larder-Cache-Control", "Cdn-Cache-Control"},
 		Status:           "short",

@@ -16,6 +16,9 @@ import (
 const (
 	// DefaultMaxBody is the largest body that is stored, in bytes.
 	DefaultMaxBody int64 = 64 << 20
+	// DefaultSlice is the size of the slices, in bytes, that configurations use where they say
+	// nothing. In Rules they are off then.
+	DefaultSlice int64 = 4 << 20
 	// DefaultMaxVariants is the largest number of variants of one key.
 	DefaultMaxVariants = 32
 	// DefaultWait is how long a request waits for another's fetch to have a header.

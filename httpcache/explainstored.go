@@ -46,9 +46,12 @@ func (q *Request) explainFound() (steps []Step, useless verdictText) {
 	}
 	steps = []Step{{
 		Question: "is something stored?",
-		Answer: fmt.Sprintf("yes, in %s: status %d, %d bytes, from %s", q.found.Tier, e.Status, e.Body.Len(),
+		Answer: fmt.Sprintf("yes, in %s: status %d, %d bytes, from %s", q.found.Tier, e.Status, q.route.evaluated(e).bodyLen(e),
 			e.ResponseTime.UTC().Format(time.RFC3339)),
 	}}
+	if o := q.route.evaluated(e).object; o != nil {
+		steps = append(steps, step("which slices are there?", q.explainSlices(o), "RFC 9111 3.4"))
+	}
 	if len(e.Variant.Names) > 0 {
 		steps = append(steps, step("which variant is it?", variantWords(&e.Variant), "RFC 9111 4.1"))
 	}

@@ -126,6 +126,9 @@ func (q *Request) explainWay(way way, useless verdictText) verdictText {
 	}
 	switch way.course {
 	case courseHit:
+		if q.lacksSlices() {
+			return verdictText{sentence: "Partial hit: the file is stored in slices, and fresh for another " + ttl() + ". Those that the request asks for and that are not stored are fetched, and stored."}
+		}
 		return verdictText{sentence: "Hit: it is answered from the store, and fresh for another " + ttl() + "."}
 	case courseStale:
 		return verdictText{sentence: "Stale hit: it is answered from the store " + ttl() + " past its lifetime, which the request's max-stale accepts."}

@@ -30,7 +30,7 @@ import (
 //   - slices of two versions are never found together: another validator or another length is
 //     another object, with another id,
 //   - what purges, outdates or evicts the head takes the slices with it, at once and for good: a
-//     slice that is stored later under the old id is found by nobody who comes later,
+//     slice that is stored later under the old id is found by no request that comes later,
 //   - each slice comes to memory, goes to disk and is evicted by its own use.
 //
 // The slices carry the object's URL and tags, so that a purge frees their room, too. They are no
@@ -166,7 +166,7 @@ func (c *Cache) isStored(head *store.Entry, o *object) bool {
 }
 
 // dropObject removes an object that is not what the origin has any more: its head, if that is still
-// stored, and then its slices, which nobody finds from then on.
+// stored, and then its slices, which no request finds from then on.
 func (c *Cache) dropObject(head *store.Entry, o *object) {
 	found := c.lookUpVariant(head.Key, head.Variant)
 	if e := found.Entry; e != nil {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -96,6 +97,9 @@ func (f *film) get(tb testing.TB, h *testHandler, header ...string) *httptest.Re
 	}
 	if err := h.ServeHTTP(w, r, f.serve); err != nil {
 		tb.Error(err)
+	}
+	for h.cache.Fetches() > 0 { // the slice has come whole, and is stored
+		runtime.Gosched()
 	}
 	return w
 }

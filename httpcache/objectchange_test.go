@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -115,13 +116,16 @@ func anyRange(random *rand.Rand) string {
 // While the origin changes, fails and is purged at random moments, no answer mixes two versions,
 // and none is of a version from before a purge that had returned when its request came.
 func TestObjectThatChanges(t *testing.T) {
-	for name, disk := range map[string]int64{"in memory": 0, "on disk": 64 << 20} {
-		t.Run(name, func(t *testing.T) {
+	for _, where := range []string{"in memory", "on disk", "in memory, stale at once"} {
+		t.Run(where, func(t *testing.T) {
 			config, settings := store.Config{}, store.Settings{Memory: 16 << 20}
-			if disk > 0 {
-				config, settings.Disk = store.Config{Path: t.TempDir(), Required: true}, disk
+			if where == "on disk" {
+				config, settings.Disk = store.Config{Path: t.TempDir(), Required: true}, 64<<20
 			}
 			h := newSlicingWith(t, config, settings)
+			if strings.HasSuffix(where, "stale at once") {
+				h.Policy.MaxTTL = time.Nanosecond
+			}
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			c := &changing{seed: seed % 10_000}

@@ -72,12 +72,7 @@ func (x *Fetch) tookPart(status int, header http.Header) bool {
 		return false
 	}
 	part, ok := rfc9111.ParsePart(header)
-	switch {
-	case !ok, !x.pioneer.Answers(part), !part.IsWhole() && !rfc9111.HasStrongValidator(header):
-		x.cache.unsliced.note(x.hitForMissKey)
-		x.wantsWhole = true
-		return true
-	case part.IsWhole():
+	if ok = ok && x.pioneer.Answers(part); ok && part.IsWhole() {
 		maps.Copy(header, rfc9111.WholeHeader(header, part))
 		delete(header, "Content-Range")
 		x.writer.status, x.writer.declared = http.StatusOK, part.Length
@@ -85,16 +80,28 @@ func (x *Fetch) tookPart(status int, header http.Header) bool {
 	}
 	ex := x.exchange(http.StatusOK, rfc9111.WholeHeader(header, part))
 	freshness := x.route.judge(&ex, part.Complete)
-	x.trace.judged(x.route, &ex, &freshness)
-	if freshness.Reason == rfc9111.Storable && x.shareObject(&ex, &freshness, part) {
-		return true
+	switch {
+	case freshness.Reason != rfc9111.Storable:
+		x.releasePart(&ex, &freshness)
+	case !ok, !rfc9111.HasStrongValidator(header):
+		x.cache.unsliced.note(x.hitForMissKey)
+		x.wantsWhole = true
+	case !x.shareObject(&ex, &freshness, part):
+		x.releaseUnanswered() // putHere has counted why
+	default:
+		x.trace.judged(x.route, &ex, &freshness)
 	}
+	return true
+}
+
+// releasePart has all who wait ask for themselves, because the whole may not be stored.
+func (x *Fetch) releasePart(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) {
+	x.trace.judged(x.route, ex, freshness)
 	x.writer.reason = freshness.Reason
 	x.countNotStored(freshness.Reason)
 	x.backOff()
-	x.updateHitForMiss(http.StatusOK, &freshness)
+	x.updateHitForMiss(http.StatusOK, freshness)
 	x.releaseUnanswered()
-	return true
 }
 
 // releaseUnanswered has all who wait ask for themselves, the leader too: the answer is not to its

@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -56,6 +57,7 @@ func (q *Request) respondSlices(
 		body.lead(s, number)
 	}
 	if cs.Hit && len(parts) > 0 {
+		body.hold(parts[0].Start / c.object.size)
 		if body.lacks(parts) {
 			*cs, d = rfc9111.CacheStatus{Forward: rfc9111.ForwardPartial}, Decision{Outcome: OutcomeMiss, Forward: rfc9111.ForwardPartial}
 			switch {
@@ -117,4 +119,25 @@ func (q *Request) respondPioneer(s membership, shared *sharedResponse) (answered
 	cs := rfc9111.CacheStatus{Forward: q.forward, Stored: true}
 	d := Decision{Outcome: OutcomeMiss, Forward: q.forward}
 	return q.respondSlices(a, &cs, d, s, shared.slice.number)
+}
+
+// maxCounted is how many slices are counted to explain an answer.
+const maxCounted = 4096
+
+// explainSlices tells which slices of an object are stored.
+func (q *Request) explainSlices(o *object) string {
+	there, counted := 0, min(o.count(), maxCounted)
+	for number := range counted {
+		if q.cache().hasSlice(o, number) {
+			there++
+		}
+	}
+	words := fmt.Sprintf("%d of the first %d, of %d bytes each", there, counted, o.size)
+	if counted == o.count() {
+		words = fmt.Sprintf("%d of %d, of %d bytes each", there, counted, o.size)
+	}
+	if q.lacksSlices() {
+		return words + "; not all that the request asks for"
+	}
+	return words + "; all that the request asks for"
 }

@@ -152,13 +152,30 @@ func (b *sliceBody) take(number int64) error {
 	}
 }
 
+// hold has a slice in hand if it is stored.
+func (b *sliceBody) hold(number int64) {
+	if h := b.find(number); h != nil {
+		b.cur = h
+	}
+}
+
+// find finds a slice in the store, nil if it is not there.
+func (b *sliceBody) find(number int64) *openHand {
+	found := b.q.cache().slice(b.object, number)
+	if found.Entry == nil {
+		return nil
+	}
+	b.keep(found.Entry)
+	return &openHand{number: number, stored: found}
+}
+
 // open finds a slice, or begins to fetch it.
 func (b *sliceBody) open(number int64) *openHand {
-	h := &openHand{number: number}
-	if h.stored = b.q.cache().slice(b.object, number); h.stored.Entry != nil {
-		b.keep(h.stored.Entry)
+	h := b.find(number)
+	if h != nil {
 		return h
 	}
+	h = &openHand{number: number}
 	h.on = b.q.beginSlice(sliceOf{object: b.object, number: number, head: b.head}, b.seed)
 	h.waiting = true
 	return h

@@ -25,7 +25,8 @@ func (p Part) IsWhole() bool { return p.Start == 0 && p.Length == p.Complete }
 
 // ParsePart reads the Content-Range of a 206 with a single part. ok is false where there is none,
 // or more than one, or where it makes no sense, is not in bytes, or leaves the length of the whole
-// open; and where Content-Length, if there is one, says something else of the part's.
+// open; and where Content-Length says something else of the part's. It may be missing, but not
+// beside Content-Encoding: what a handler codes on the way has not the length that is told.
 func ParsePart(h http.Header) (p Part, ok bool) {
 	lines := h["Content-Range"]
 	if len(lines) != 1 || len(h["Content-Length"]) > 1 {
@@ -50,10 +51,11 @@ func ParsePart(h http.Header) (p Part, ok bool) {
 		return Part{}, false
 	}
 	p = Part{ByteRange{start, end - start + 1}, size}
-	if length := h["Content-Length"]; len(length) == 1 && TrimOWS(length[0]) != strconv.FormatInt(p.Length, 10) {
-		return Part{}, false
+	length := h["Content-Length"]
+	if len(length) == 0 {
+		return p, len(h["Content-Encoding"]) == 0
 	}
-	return p, true
+	return p, TrimOWS(length[0]) == strconv.FormatInt(p.Length, 10)
 }
 
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

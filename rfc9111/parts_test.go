@@ -44,12 +44,15 @@ func TestParsePart(t *testing.T) {
 		if tt.length != "" {
 			h.Set("Content-Length", tt.length)
 		}
-		if got, ok := ParsePart(h); got != tt.want || ok != tt.ok {
+		if got, ok := ParsePart(h); ok && got != tt.want || ok != tt.ok {
 			t.Errorf("%q, length %q: %+v %t, want %+v %t", tt.field, tt.length, got, ok, tt.want, tt.ok)
 		}
 	}
 	if _, ok := ParsePart(headerWith("Content-Range", "bytes 0-4/10", "Content-Range", "bytes 5-9/10")); ok {
 		t.Error("two lines of Content-Range are read as one part")
+	}
+	if _, ok := ParsePart(headerWith("Content-Range", "bytes 0-4/10", "Content-Encoding", "gzip")); ok {
+		t.Error("a coded part without Content-Length is read")
 	}
 	if _, ok := ParsePart(http.Header{}); ok {
 		t.Error("a header without Content-Range is read as a part")

@@ -27,7 +27,7 @@ func main() {
 	}
 	cache, origin := httpcache.New(httpcache.Options{Store: memory}), proxyTo(os.Getenv("CONFORMANCE_ORIGIN"))
 	before := func(policy rfc9111.Policy) http.Handler {
-		return httpcache.Middleware(cache.NewRoute(httpcache.Rules{Policy: policy}, nil))(origin)
+		return httpcache.Middleware(cache.NewRoute(httpcache.Rules{Policy: policy, Slice: httpcache.DefaultSlice}, nil))(origin)
 	}
 	server := &http.Server{
 		Addr:              "127.0.0.1:" + os.Getenv("CONFORMANCE_PORT"),

@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The handlers behind a slice's fetch are Caddy's own: a file server and a proxy.
+func TestSlicesOfALargeFile(t *testing.T) {
+	film := largePart(0, 1<<20)
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "film.mp4"), film, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	proxy := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Etag", `"v1"`)
+		http.ServeContent(w, r, "film.mp4", time.Time{}, bytes.NewReader(film))
+	}
+	directive := block("slice 64KiB", "ttl 1h", "tags {", "add films", "}")
+	for name, s := range map[string]setup{
+		"file_server":   {site: directive + "\nroot * " + folder + "\nfile_server"},
+		"reverse_proxy": withDisk(t, directive),
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := start(t, s, newOrigin(t, proxy))
+			wantPart := func(from, to int, status string) {
+				t.Helper()
+				a := in.get("/film.mp4", "Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
+				a.want(t, 206, string(film[from:to]), status)
+				if got, want := a.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-%d/%d", from, to-1, len(film)); got != want {
+					t.Errorf("Content-Range %s, want %s", got, want)
+				}
+			}
+			// To the end of a slice: its last byte comes when it is stored.
+			wantPart(900_000, 14<<16, "Larder; fwd=uri-miss; stored")
+			wantPart(901_000, 901_100, "Larder; hit; ttl=3600")
+			wantPart(100, 1<<16, "Larder; fwd=partial; stored")
+			a := in.get("/film.mp4")
+			a.want(t, 200, string(film), "Larder; fwd=partial; fwd-status=206")
+			in.get("/film.mp4").want(t, 200, string(film), "Larder; hit; ttl=3600")
+			if got := a.Header.Get("Content-Type"); got != "video/mp4" {
+				t.Errorf("Content-Type %q", got)
+			}
+			if got := in.purge(`{"tags":["films"]}`); got != 1 {
+				t.Errorf("%d purged, want the file, once", got)
+			}
+			wantPart(900_000, 900_100, "Larder; fwd=uri-miss; stored")
+		})
+	}
+}
+
+// Parallel readers of one cold file, as download managers are, have each byte fetched once.
+func TestParallelDownloadOfAColdFile(t *testing.T) {
+	film := largePart(0, 2<<20)
+	var mu sync.Mutex
+	asked := map[string]int{}
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked[r.Header.Get("Range")]++
+		mu.Unlock()
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Etag", `"v1"`)
+		http.ServeContent(w, r, "film.mp4", time.Time{}, bytes.NewReader(film))
+	})
+	in := start(t, withDisk(t, block("slice 128KiB")), o)
+	const readers = 8
+	parts := make([]string, readers)
+	var wait sync.WaitGroup
+	for n := range readers {
+		wait.Go(func() {
+			from, length := n*len(film)/readers, len(film)/readers
+			parts[n] = in.get("/film.mp4", "Range", fmt.Sprintf("bytes=%d-%d", from, from+length-1)).body
+		})
+	}
+	wait.Wait()
+	if sha256.Sum256([]byte(strings.Join(parts, ""))) != sha256.Sum256(film) {
+		t.Error("the parts are not the file")
+	}
+	if len(asked) != 16 {
+		t.Errorf("%d slices were fetched, want 16", len(asked))
+	}
+	for slice, times := range asked {
+		if times != 1 {
+			t.Errorf("%s was fetched %d times", slice, times)
+		}
+	}
+}
