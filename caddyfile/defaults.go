@@ -12,11 +12,11 @@ import (
 )
 
 // WithDefaults returns a copy in which everything that was left out has its default. Key,
-// Key.Query, Keep, Slice, Tags and Coalesce are never nil; the words of set_cookie, client_directives and
-// status are never empty; header names are in their canonical form. MaxBody stays 0 where the app's
-// limit holds. TTL, ForceTTL, MaxTTL, RefreshEarly and the stale windows stay as they are, because
-// off is their default. The receiver is not changed, and shares no list with the copy that the copy
-// could change.
+// Key.Query, Keep, Slice, Tags and Coalesce are never nil; the words of set_cookie,
+// client_directives and status are never empty; header names are in their canonical form. MaxBody
+// stays 0 where the app's limit holds. TTL, ForceTTL, MaxTTL, RefreshEarly and the stale windows
+// stay as they are, because off is their default. The receiver is not changed, and shares no list
+// with the copy that the copy could change.
 func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.Ignore = canonical(c.Ignore)
 	c.ClientDirectives = orDefault(c.ClientDirectives, clientDirectivesObey)

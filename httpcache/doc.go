@@ -21,12 +21,13 @@
 // reused. When the origin may be asked, an [origin.Budget] says (admission.go), which is in
 // [Rules].
 //
-// A large file that is asked for in parts is stored in slices, which are entries of their own behind
-// a head. object.go has what they are and which files deal with them. Two choices differ from what
-// other caches do. Nothing of a slice's name can be told from its URL: the id in its head is random,
-// so that what takes the head takes the slices, without a second rule for purges, validation or
-// Vary. And the first slice of something cold is fetched by the flight of the whole key: whether
-// the origin answers in parts, with the whole, or fails, is found out once for all who wait.
+// A large file that is asked for in parts is stored in slices, which are entries of their own
+// behind a head. object.go has what they are and which files deal with them. Two choices differ
+// from what other caches do. Nothing of a slice's name can be told from its URL: the id in its head
+// is random, so that what takes the head takes the slices, without a second rule for purges,
+// validation or Vary. And the first slice of something cold is fetched by the flight of the whole
+// key: whether the origin answers in parts, with the whole, or fails, is found out once for all who
+// wait.
 //
 // # The seams
 //

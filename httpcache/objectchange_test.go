@@ -192,7 +192,8 @@ func TestAnswerBreaksOffWhenTheObjectChanges(t *testing.T) {
 	}
 }
 
-// A purge takes the object in mid-answer: who reads it may end, and the next one gets nothing of it.
+// A purge takes the object in mid-answer: who reads it may end, and the next one gets nothing of
+// it.
 func TestPurgeInMidObject(t *testing.T) {
 	h, f := newSlicing(t), newFilm(14, 1000)
 	f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, cold)

@@ -100,8 +100,8 @@ func (x *Fetch) takeSlice(status int, header http.Header) {
 	}
 }
 
-// speaksOfObject reports whether an answer with this status, which is not the slice that was asked for, says
-// something of the representation. Any other is about the request, or a failure.
+// speaksOfObject reports whether an answer with this status, which is not the slice that was asked
+// for, says something of the representation. Any other is about the request, or a failure.
 func speaksOfObject(status int) bool {
 	return status < http.StatusBadRequest || rfc9111.Gone(status) || status == http.StatusRequestedRangeNotSatisfiable
 }

@@ -15,10 +15,10 @@ type Key [32]byte
 // FlagPart are opaque to the store.
 type Flags uint8
 
-// FlagPart is the one flag that the store reads: the entry is a part of what another one stands for,
-// under a key that only its caller can find from that one. It is purged, evicted and expires as any
-// other, and its bytes count. It is in no listing, and neither Stats nor what a purge returns counts
-// it.
+// FlagPart is the one flag that the store reads: the entry is a part of what another one stands
+// for, under a key that only its caller can find from that one. It is purged, evicted and expires
+// as any other, and its bytes count. It is in no listing, and neither Stats nor what a purge
+// returns counts it.
 const FlagPart Flags = 1 << 7
 
 // Variant is what a response was selected by (RFC 9111 4.1). It is opaque to the store, which
