@@ -17,6 +17,9 @@ func TestExplainFetch(t *testing.T) {
 	if !strings.HasPrefix(e.Verdict, "Miss: from the origin, for this request, and stored") || e.Entry == nil || e.Entry.Status != 200 {
 		t.Errorf("%s entry %+v", e, e.Entry)
 	}
+	if e.Entry != nil && (e.Entry.Tags == nil || e.Entry.Hits == nil) {
+		t.Errorf("the entry has neither tags nor hits: %+v", e.Entry)
+	}
 	if last := e.Steps[len(e.Steps)-1]; last.Question != "and the next request?" || !strings.HasPrefix(last.Answer, "Hit: ") {
 		t.Errorf("%s", e)
 	}

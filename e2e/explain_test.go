@@ -26,8 +26,10 @@ type explained struct {
 		}
 	}
 	Entry *struct {
-		URL    string `json:"url"`
-		Status int    `json:"status"`
+		URL    string   `json:"url"`
+		Status int      `json:"status"`
+		Tags   []string `json:"tags"`
+		Hits   *int     `json:"hits"`
 	}
 	Error string `json:"error"`
 }

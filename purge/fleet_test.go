@@ -33,6 +33,12 @@ func TestPurgeInAFleet(t *testing.T) {
 			"purged 3 responses; it holds on 2 nodes; gave no answer and were waited out: a b; may answer from older content: c\n",
 			Reach{Nodes: 2, Fenced: []string{"a", "b"}, Uncertain: []string{"c"}},
 		},
+		{
+			"names that a terminal would act on", `{"all":true}`,
+			`{"matched":3,"soft":false,"dry_run":false,"nodes":2,"fenced":["a\u001b[2J"],"uncertain":["b\n"]}`,
+			`purged 3 responses; it holds on 2 nodes; gave no answer and were waited out: a\x1b[2J; may answer from older content: b\x0a` + "\n",
+			Reach{Nodes: 2, Fenced: []string{"a\x1b[2J"}, Uncertain: []string{"b\n"}},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			use(t, &fakeCache{matched: 3, reach: &tc.reach})
