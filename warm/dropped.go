@@ -7,7 +7,7 @@ import (
 
 // Bounds of what is remembered of purges, for a process.
 const (
-	maxDroppedTags  = 256
+	maxDroppedTags  = 1024
 	maxDroppedOfTag = 10_000  // URLs
 	maxDroppedBytes = 8 << 20 // of all URLs and what they take in maps
 	droppedOverhead = 128     // bytes of a URL beside its text, about
@@ -18,40 +18,39 @@ const (
 // all tags together. A later purge of a tag adds to what is remembered of it; where there is no
 // room, URLs of purges before go first. The methods may be called from any goroutine.
 type Dropped struct {
-	mu    sync.Mutex
-	tags  map[string]*droppedTag
-	order []*droppedTag // by their latest purge
-	bytes int
+	mu       sync.Mutex
+	sweeping map[string]int // sweeps of a tag that are under way
+	tags     map[string]*droppedTag
+	order    []*droppedTag // by their latest purge
+	bytes    int
 }
 
 // droppedTag is what is remembered of a tag.
 type droppedTag struct {
 	name           string
-	sweeps         int                 // under way
 	latest, before []string            // URLs that the latest purge has dropped, and those of before
 	known          map[string]struct{} // latest
 	more           int                 // entries that the latest has dropped and are not among them
 }
 
 // NewDropped returns an empty memory.
-func NewDropped() *Dropped { return &Dropped{tags: make(map[string]*droppedTag)} }
+func NewDropped() *Dropped {
+	return &Dropped{sweeping: make(map[string]int), tags: make(map[string]*droppedTag)}
+}
 
-// SweepBegan is told that the entries of tags are purged, and begin to be removed.
+// SweepBegan is told that the entries of tags are purged, and begin to be removed. A tag of which
+// none is takes no place.
 func (d *Dropped) SweepBegan(tags []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, name := range tags {
+		d.sweeping[name]++
 		t := d.tags[name]
-		if t == nil {
-			if len(d.tags) >= maxDroppedTags && !d.forgetOldest(nil) {
-				continue
-			}
-			t = &droppedTag{name: name}
-			d.tags[name] = t
-			d.bytes += size(name)
+		if t == nil || d.sweeping[name] > 1 {
+			continue
 		}
 		d.order = append(slices.DeleteFunc(d.order, func(o *droppedTag) bool { return o == t }), t)
-		if t.sweeps++; t.sweeps == 1 && len(t.latest) > 0 {
+		if len(t.latest) > 0 {
 			d.bytes -= sizeOf(t.before)
 			t.before, t.latest, t.known = t.latest, nil, nil
 		}
@@ -65,7 +64,9 @@ func (d *Dropped) Dropped(tag, url string) {
 	defer d.mu.Unlock()
 	t := d.tags[tag]
 	if t == nil {
-		return
+		if t = d.addTag(tag); t == nil {
+			return
+		}
 	}
 	if _, known := t.known[url]; known {
 		return
@@ -82,13 +83,24 @@ func (d *Dropped) Dropped(tag, url string) {
 	d.bytes += size(url)
 }
 
+// addTag makes a place for a tag that is being swept; nil where there is none.
+func (d *Dropped) addTag(name string) *droppedTag {
+	if d.sweeping[name] == 0 || len(d.tags) >= maxDroppedTags && !d.forgetOldest(nil) {
+		return nil
+	}
+	t := &droppedTag{name: name}
+	d.tags[name], d.order = t, append(d.order, t)
+	d.bytes += size(name)
+	return t
+}
+
 // SweepEnded is told that SweepBegan of these tags has come to its end.
 func (d *Dropped) SweepEnded(tags []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, name := range tags {
-		if t := d.tags[name]; t != nil && t.sweeps > 0 {
-			t.sweeps--
+		if d.sweeping[name]--; d.sweeping[name] <= 0 {
+			delete(d.sweeping, name)
 		}
 	}
 }
@@ -108,7 +120,7 @@ func (d *Dropped) makeRoom(t *droppedTag, bytes int) bool {
 
 // forgetOldest forgets the tag whose latest purge is the oldest, unless it is t or being swept.
 func (d *Dropped) forgetOldest(t *droppedTag) bool {
-	i := slices.IndexFunc(d.order, func(o *droppedTag) bool { return o != t && o.sweeps == 0 })
+	i := slices.IndexFunc(d.order, func(o *droppedTag) bool { return o != t && d.sweeping[o.name] == 0 })
 	if i < 0 {
 		return false
 	}
@@ -133,12 +145,12 @@ type PurgedURLs struct {
 func (d *Dropped) Of(tag string) PurgedURLs {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := PurgedURLs{Tag: tag, URLs: []string{}}
+	p := PurgedURLs{Tag: tag, URLs: []string{}, Sweeping: d.sweeping[tag] > 0}
 	t := d.tags[tag]
 	if t == nil {
 		return p
 	}
-	p.More, p.Sweeping = t.more, t.sweeps > 0
+	p.More = t.more
 	p.URLs = append(p.URLs, t.latest...)
 	for _, url := range t.before {
 		if _, again := t.known[url]; !again {

@@ -36,6 +36,9 @@ func TestDropped(t *testing.T) {
 	}
 	d.SweepEnded([]string{"a", "b"})
 	d.sweep("a") // again, of nothing
+	for i := range 2 * maxDroppedTags {
+		d.sweep(fmt.Sprintf("empty%d", i)) // nothing either, which takes no place
+	}
 	if p := d.Of("a"); p.Sweeping || !slices.Equal(p.URLs, []string{"http://h/1"}) {
 		t.Errorf("after a purge of nothing: %+v", p)
 	}
@@ -47,7 +50,7 @@ func TestDropped(t *testing.T) {
 	if p := d.Of("unknown"); p.URLs == nil || len(p.URLs) > 0 || p.Sweeping {
 		t.Errorf("unknown: %+v", p)
 	}
-	if d.bytes != d.bytesHeld() {
+	if d.bytes != d.bytesHeld() || len(d.sweeping) > 0 {
 		t.Errorf("%d bytes, counted as %d", d.bytesHeld(), d.bytes)
 	}
 }
