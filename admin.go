@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/dashboard"
@@ -68,7 +67,7 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
 	purged, err := t.purgeSelected(ctx, s, selectors)
-	if errors.Is(err, purge.ErrIDsInFleet) {
+	if errors.Is(err, purge.ErrIDsInFleet) || errors.Is(err, purge.ErrZonesInFleet) {
 		return purged, err
 	}
 	if !s.DryRun {
@@ -81,22 +80,44 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 // purgeSelected purges by selectors first, so that an entry that is named by its id too counts
 // once.
 func (t adminView) purgeSelected(ctx context.Context, s purge.Selectors, selectors store.Selectors) (purged purge.Purged, err error) {
-	if len(s.IDs) > 0 && t.node != nil {
+	switch {
+	case len(s.IDs) > 0 && t.node != nil:
 		return purge.Purged{}, purge.ErrIDsInFleet
+	case len(s.Zones) > 0 && t.node != nil:
+		return purge.Purged{}, purge.ErrZonesInFleet
 	}
 	ids := s.IDs
 	if s.IDs = nil; !s.Empty() {
 		options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: severityOf(s), DryRun: s.DryRun}}
-		purged, err = t.purgeAll(ctx, selectors, options)
+		if len(s.Zones) > 0 {
+			purged.Matched, err = purgeZones(s.Zones, selectors, options)
+		} else {
+			purged, err = t.purgeAll(ctx, selectors, options)
+		}
 	}
-	dropped, dropErr := dropEntries(ids, s.DryRun, selectors)
+	dropped, dropErr := dropEntries(ids, s.DryRun, selectors, s.Zones)
 	purged.Matched += dropped
 	return purged, cmp.Or(err, dropErr)
 }
 
-// dropEntries removes entries by their ids from every store of the process, and returns how many
-// there were.
-func dropEntries(ids []string, dryRun bool, others store.Selectors) (matched int, err error) {
+// purgeZones purges some zones of the process.
+func purgeZones(zones []string, selectors store.Selectors, options httpcache.PurgeOptions) (matched int, err error) {
+	httpcache.ReachSearched(&selectors)
+	begun := beginPurge(inZones(zones, everyCache()), nil, selectors, options.PurgeOptions, zones...)
+	return begun.wait()
+}
+
+// inZones leaves the caches of some zones in a list, all where none is named.
+func inZones(zones []string, all []*pooled) []*pooled {
+	if len(zones) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(p *pooled) bool { return !slices.Contains(zones, p.zone()) })
+}
+
+// dropEntries removes entries by their ids from every store of some zones, of all where none is
+// named, and returns how many there were.
+func dropEntries(ids []string, dryRun bool, others store.Selectors, zones []string) (matched int, err error) {
 	if len(ids) == 0 {
 		return 0, nil
 	}
@@ -112,7 +133,7 @@ func dropEntries(ids []string, dryRun bool, others store.Selectors) (matched int
 	if !dryRun {
 		all = everyCache() // a file that is not open has missed this
 	}
-	for _, p := range all {
+	for _, p := range inZones(zones, all) {
 		n, dropErr := p.Store().Drop(parsed, dryRun, others)
 		matched, err = matched+n, cmp.Or(err, dropErr)
 	}
@@ -130,76 +151,24 @@ func severityOf(s purge.Selectors) store.Severity {
 func (t adminView) emitPurged(s purge.Selectors, matched int) {
 	t.events.Emit(t.ctx, "larder.purged", map[string]any{
 		"tags": s.Tags, "urls": s.URLs, "prefixes": s.Prefixes, "hosts": s.Hosts, "ids": s.IDs, "all": s.All,
-		"soft": s.Soft, "matched": matched,
+		"soft": s.Soft, "matched": matched, "zones": s.Zones,
 	})
 }
 
-// tierStats, zoneStats and cacheStats are the JSON of GET /larder/stats. Their fields are those of
-// store.Stats. The counts of requests and fetches are the process's, and begin with it.
-type tierStats struct {
-	Entries int64  `json:"entries"`
-	Bytes   int64  `json:"bytes"`
-	Budget  int64  `json:"budget"`
-	State   string `json:"state"`
-}
-
-type cacheStats struct {
-	zoneStats
-	Zones  map[string]zoneStats `json:"zones"`
-	Shared *sharedStats         `json:"shared,omitempty"`
-
-	Origins map[string]originStats `json:"origins,omitempty"` // those that have a name
-}
-
-type zoneStats struct {
-	Memory        tierStats         `json:"memory"`
-	Disk          tierStats         `json:"disk"`
-	Requests      map[string]uint64 `json:"requests"`   // by outcome
-	NotStored     map[string]uint64 `json:"not_stored"` // by reason, those that have occurred
-	InFlight      int               `json:"in_flight"`
-	Queue         int64             `json:"queue_bytes"`
-	Skipped       uint64            `json:"disk_writes_skipped"`
-	PurgesPending int               `json:"purges_pending"`
-	Errors        map[string]uint64 `json:"errors"` // by tier
-}
-
-// Zones implements inspect.Cache.
-func (adminView) Zones() []string { return []string{defaultZone} }
-
-// Stats implements inspect.Cache.
-func (t adminView) Stats(zone string) any {
-	s := t.cache.Store().Stats()
-	all := zoneStats{
-		Memory:        tierStats(s.Memory),
-		Disk:          tierStats(s.Disk),
-		Requests:      collectors.requestCounts(),
-		NotStored:     collectors.notStoredCounts(),
-		InFlight:      fetchesUnderWay(),
-		Queue:         s.Queue,
-		Skipped:       s.Skipped,
-		PurgesPending: s.PurgesPending,
-		Errors: map[string]uint64{
-			store.MemoryTier.String(): s.Errors[store.MemoryTier],
-			store.DiskTier.String():   s.Errors[store.DiskTier],
-		},
-	}
-	if zone != "" {
-		return all
-	}
-	return cacheStats{
-		zoneStats: all, Zones: map[string]zoneStats{defaultZone: all},
-		Shared: t.node.stats(), Origins: statsOfOrigins(time.Now()),
-	}
-}
-
-// countPurge counts the selectors of a purge by kind.
+// countPurge counts the selectors of a purge by kind, for each zone that it reaches.
 func (t adminView) countPurge(s purge.Selectors) {
-	for kind, n := range map[string]int{
-		"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts), "id": len(s.IDs),
-	} {
-		collectors.purged.WithLabelValues(kind).Add(float64(n))
-	}
-	if s.All {
-		collectors.purged.WithLabelValues("all").Inc()
+	for _, zone := range t.zoneNames() {
+		if len(s.Zones) > 0 && !slices.Contains(s.Zones, zone) {
+			continue
+		}
+		purged := recordOf(zone).metrics.purged
+		for kind, n := range map[string]int{
+			"tag": len(s.Tags), "url": len(s.URLs), "prefix": len(s.Prefixes), "host": len(s.Hosts), "id": len(s.IDs),
+		} {
+			purged.WithLabelValues(kind).Add(float64(n))
+		}
+		if s.All {
+			purged.WithLabelValues("all").Inc()
+		}
 	}
 }

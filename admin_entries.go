@@ -23,8 +23,9 @@ var sorting = make(chan struct{}, 1)
 // Entries implements inspect.Cache.
 func (t adminView) Entries(ctx context.Context, q inspect.Query) (inspect.Listing, error) {
 	now := time.Now()
-	hits := hitCounts(now)
-	items, next, err := t.list(ctx, q, now, hits)
+	hits := hitCounts(q.Zone, now)
+	zones := t.zonesOf(q.Zone)
+	items, next, err := list(ctx, zones, q, now, hits)
 	if errors.Is(err, store.ErrCursor) {
 		return inspect.Listing{}, inspect.ErrCursor // which is the client's fault
 	}
@@ -33,8 +34,8 @@ func (t adminView) Entries(ctx context.Context, q inspect.Query) (inspect.Listin
 	}
 	listing := inspect.Listing{Entries: make([]inspect.Entry, 0, len(items)), Next: next}
 	for i := range items {
-		entry := listed(&items[i], now)
-		entry.Hits = hits[entry.URL]
+		entry := listed(&items[i].Item, now)
+		entry.Hits, entry.Zone = hits[entry.URL], zones[items[i].Of].Zone
 		if q.Headers {
 			entry.Header = items[i].Header
 		}
@@ -43,18 +44,22 @@ func (t adminView) Entries(ctx context.Context, q inspect.Query) (inspect.Listin
 	return listing, nil
 }
 
-// list asks the store. The order that it has anyway costs nothing.
-func (t adminView) list(
-	ctx context.Context, q inspect.Query, now time.Time, hits map[string]uint64,
-) (items []store.Item, next string, err error) {
+// list asks the stores. The order that they have anyway costs nothing.
+func list(
+	ctx context.Context, zones []*zone, q inspect.Query, now time.Time, hits map[string]uint64,
+) (items []store.Listed, next string, err error) {
 	filter := store.Filter{Tag: q.Tag, Prefix: q.Prefix, Host: q.Host}
 	if q.URL != "" {
 		if filter.URLs, err = httpcache.StoredURLs(q.URL, keyRules()); err != nil {
 			return nil, "", err
 		}
 	}
+	stores := make([]*store.Store, 0, len(zones))
+	for _, z := range zones {
+		stores = append(stores, z.cache.Store())
+	}
 	if q.Sort == "" || q.Sort == inspect.SortURL && !q.Falling && q.Tag == "" {
-		return t.cache.Store().List(filter, q.Limit, q.Cursor)
+		return store.ListAll(stores, filter, q.Limit, q.Cursor)
 	}
 	select {
 	case sorting <- struct{}{}:
@@ -63,7 +68,7 @@ func (t adminView) list(
 		return nil, "", ctx.Err()
 	}
 	order := store.Order{By: orderBy(q.Sort, now, hits), Falling: q.Falling}
-	return t.cache.Store().ListSorted(ctx, filter, order, q.Limit, q.Cursor)
+	return store.ListAllSorted(ctx, stores, filter, order, q.Limit, q.Cursor)
 }
 
 // orderBy returns what a sorted listing goes by.
@@ -87,9 +92,9 @@ func orderBy(by inspect.Sort, now time.Time, hits map[string]uint64) func(*store
 	return func(*store.Item) int64 { return 0 } // equals are in the order of their URLs
 }
 
-// hitCounts returns what the ranking by hits knows, by URL.
-func hitCounts(now time.Time) map[string]uint64 {
-	rows := rankings.by[inspect.ByHits].Rows(now, rankedURLs)
+// hitCounts returns what the ranking of a zone by hits knows, by URL.
+func hitCounts(zone string, now time.Time) map[string]uint64 {
+	rows := topOf(zone, inspect.ByHits, rankedURLs, now)
 	hits := make(map[string]uint64, len(rows))
 	for _, row := range rows {
 		hits[row.Key] = row.Count
@@ -102,7 +107,7 @@ var droppedURLs = warm.NewDropped()
 
 // Purged implements warm.Cache.
 func (adminView) Purged(tag string) warm.PurgedURLs {
-	purged, hits := droppedURLs.Of(tag), hitCounts(time.Now())
+	purged, hits := droppedURLs.Of(tag), hitCounts("", time.Now())
 	slices.SortStableFunc(purged.URLs, func(a, b string) int { return cmp.Compare(hits[b], hits[a]) })
 	return purged
 }
@@ -135,10 +140,20 @@ func (t adminView) Entry(id string) (*inspect.Detail, error) {
 	if err != nil {
 		return nil, err
 	}
-	item, err := t.cache.Store().Find(entryID)
-	if item == nil || err != nil {
-		return nil, err
+	for _, z := range t.zones {
+		item, err := z.cache.Store().Find(entryID)
+		if err != nil {
+			return nil, err
+		}
+		if item != nil {
+			return z.detail(item), nil
+		}
 	}
+	return nil, nil
+}
+
+// detail describes an entry of the zone.
+func (z *zone) detail(item *store.Item) *inspect.Detail {
 	now := time.Now()
 	d := &inspect.Detail{
 		Entry: listed(item, now), Vary: make(map[string]string), Coding: item.Variant.Coding,
@@ -150,7 +165,7 @@ func (t adminView) Entry(id string) (*inspect.Detail, error) {
 			FreshUntil: item.FreshUntil.UTC(), KeepUntil: item.KeepUntil.UTC(),
 		},
 	}
-	d.Header, d.Hits = item.Header, hitCounts(now)[item.URL]
+	d.Header, d.Hits, d.Zone = item.Header, hitCounts(z.Zone, now)[item.URL], z.Zone
 	if item.Listener != "" {
 		d.Key.Parts = append(d.Key.Parts, inspect.EntryKeyPart{Part: "listener", Values: []string{item.Listener}})
 	}
@@ -160,5 +175,5 @@ func (t adminView) Entry(id string) (*inspect.Detail, error) {
 	if item.Severity != store.NotPurged {
 		d.Purged = item.Severity.String()
 	}
-	return d, nil
+	return d
 }

@@ -13,26 +13,24 @@ import (
 
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/httpcache"
-	"github.com/larder-cache/larder/store"
 )
 
-// App owns the cache that all larder handlers of a configuration share. A Caddy process has one
-// cache for each disk path, and one for memory alone. It outlives configurations: a reload with the
-// same path goes on with the same cache.
+// App owns the caches that the larder handlers of a configuration share, one for each zone. A Caddy
+// process has one cache for each disk path, and for each zone in memory alone. It outlives
+// configurations: a reload with the same path goes on with the same cache.
 //
-// Life cycle: Provision claims the cache but opens nothing, so `caddy validate` beside a running
-// server touches no file. Start opens the cache unless it is open already. Cleanup ends the claim.
-// On a reload the cache is open already, and usable before Start runs: Caddy starts apps in no
-// fixed order.
+// Life cycle: Provision claims the caches but opens nothing, so `caddy validate` beside a running
+// server touches no file. Start opens those that are not open already. Cleanup ends the claims. On
+// a reload a cache is open already, and usable before Start runs: Caddy starts apps in no fixed
+// order.
 type App struct {
 	cfg.AppConfig
 
-	settings store.Settings
 	debug    debugSecret
-	cache    *pooled
-	claim    *claim // on the cache
-	node     *node  // of the fleet, nil without one
-	fleetKey string // of node in fleets
+	zones    []*zone // the default one first
+	cache    *pooled // of the default zone
+	node     *node   // of the fleet, nil without one
+	fleetKey string  // of node in fleets
 	events   *caddyevents.App
 	ctx      caddy.Context
 	logger   *zap.Logger
@@ -49,35 +47,18 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration and claims the cache that it names, without opening it.
+// Provision checks the configuration and claims the caches that it names, without opening them.
 func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.Check(); err != nil {
 		return err
 	}
 	a.ctx, a.logger = ctx, ctx.Logger()
-	required := a.DiskChosen()
-	a.AppConfig = a.WithDefaults()
-	if required { // placeholders are allowed, as in a log's file name: {env.STATE_DIRECTORY}
-		path, err := caddy.NewReplacer().ReplaceOrErr(a.Disk.Path, true, true)
-		if err != nil {
-			return fmt.Errorf("disk: %w", err)
-		}
-		a.Disk.Path = path
-	}
-	eviction, err := store.ParseEviction(a.Eviction)
-	if err != nil {
-		return fmt.Errorf("eviction: %w", err)
-	}
-	if a.debug, err = newDebugSecret(a.Debug); err != nil {
+	if err := a.addZones(); err != nil {
 		return err
 	}
-	if a.SmallDisk() {
-		a.logger.Info(
-			"the disk budget is below 16MiB: with large bodies the file may take up to twice as much",
-			zap.Int64("budget", a.Disk.Budget))
-	}
-	a.settings = store.Settings{
-		Memory: a.Memory, Disk: a.Disk.Budget, Eviction: eviction, MaxBody: a.MaxBody,
+	var err error
+	if a.debug, err = newDebugSecret(a.Debug); err != nil {
+		return err
 	}
 	if err := a.registerMetrics(ctx); err != nil {
 		return err
@@ -92,13 +73,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.claimFleet(ctx); err != nil {
 		return err
 	}
-	a.cache, err = fromPool(a.Disk.Path, required, a.settings, storeLogger())
-	if err != nil {
-		return err
-	}
-	a.claim = &claim{&a.routes, a.settings, a.node}
-	a.cache.add(a.claim)
-	return nil
+	return a.claimZones()
 }
 
 // nameServer returns what names a server. With a fleet that depends on the other servers of the
@@ -119,7 +94,12 @@ func (a *App) nameServer(server *caddyhttp.Server) func() string {
 
 func (a *App) registerMetrics(ctx caddy.Context) error {
 	registry := ctx.GetMetricsRegistry()
-	if err := collectors.register(registry, &storeCollector{running.stats, fetchesUnderWay, running.node}); err != nil {
+	for _, z := range a.zones {
+		if err := recordOf(z.Zone).metrics.register(registry); err != nil {
+			return err
+		}
+	}
+	if err := registerAll(registry, collectors.originWaiting, collectors.originRefused, new(storeCollector)); err != nil {
 		return err
 	}
 	if len(a.Shared) == 0 {
@@ -128,14 +108,16 @@ func (a *App) registerMetrics(ctx caddy.Context) error {
 	return collectors.registerShared(registry)
 }
 
-// Start opens the store if it is not open yet.
+// Start opens the stores that are not open yet.
 func (a *App) Start() error {
-	first := !a.cache.opened.Load()
-	if err := a.cache.open(); err != nil {
-		return err
-	}
-	if first {
-		a.logOpen()
+	for _, z := range a.zones {
+		first := !z.cache.opened.Load()
+		if err := z.cache.open(); err != nil {
+			return ofZone(z.Zone, err)
+		}
+		if first {
+			z.logOpen(a.logger)
+		}
 	}
 	if a.node != nil {
 		a.node.join()
@@ -148,21 +130,25 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: requests of this configuration may still be under way. Cleanup ends the claim
-// on the cache.
+// Stop does nothing: requests of this configuration may still be under way. Cleanup ends the claims
+// on the caches.
 func (a *App) Stop() error { return nil }
 
-// Cleanup ends the claim on the cache. Caddy calls it also when Provision failed half way.
+// Cleanup ends the claims on the caches. Caddy calls it also when Provision failed half way.
 func (a *App) Cleanup() error {
 	running.remove(a)
 	if running.newest() == nil {
 		history.stop()
 	}
-	if a.cache != nil {
-		if caddy.Exiting() {
-			a.cache.CancelFetches(context.Canceled)
+	a.logDropped()
+	for _, z := range a.zones {
+		if z.cache == nil {
+			continue
 		}
-		a.cache.remove(a.claim)
+		if caddy.Exiting() {
+			z.cache.CancelFetches(context.Canceled)
+		}
+		z.cache.remove(z.claim)
 	}
 	if a.node == nil {
 		return nil
@@ -202,13 +188,12 @@ func (r *apps) newest() *App {
 	return r.list[len(r.list)-1]
 }
 
-// stats describes the store of the newest app; false if there is none.
-func (r *apps) stats() (store.Stats, bool) {
-	app := r.newest()
-	if app == nil {
-		return store.Stats{}, false
+// zones are those of the newest app, none if there is none.
+func (r *apps) zones() []*zone {
+	if app := r.newest(); app != nil {
+		return app.zones
 	}
-	return app.cache.Store().Stats(), true
+	return nil
 }
 
 // node returns the node of the newest app, nil if there is none.

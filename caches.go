@@ -20,8 +20,9 @@ type purging struct {
 
 // beginPurge puts a purge in force in stores, and waits for no disk. A cache may have been closed
 // since it was listed. Then the purge goes to the caches that may have taken over its file. own,
-// which may be nil, is the cache that must not have been closed.
-func beginPurge(all []*pooled, own *pooled, selectors store.Selectors, options store.PurgeOptions) (p purging) {
+// which may be nil, is the cache that must not have been closed. Where zones are named the purge is
+// for them alone.
+func beginPurge(all []*pooled, own *pooled, selectors store.Selectors, options store.PurgeOptions, zones ...string) (p purging) {
 	for left := all; len(left) > 0; {
 		closed := false
 		for _, each := range left {
@@ -37,7 +38,7 @@ func beginPurge(all []*pooled, own *pooled, selectors store.Selectors, options s
 		}
 		if left = nil; closed && !options.DryRun {
 			known := func(other *pooled) bool { return slices.Contains(all, other) }
-			left = slices.DeleteFunc(everyCache(), known)
+			left = inZones(zones, slices.DeleteFunc(everyCache(), known))
 			all = slices.Concat(all, left)
 		}
 	}
@@ -73,11 +74,11 @@ func (processCaches) suspect(caches []*pooled) {
 	beginPurge(caches, nil, store.Selectors{All: true}, store.PurgeOptions{Severity: store.Invalid})
 }
 
-// Position implements fleet.Caches. A cache in memory alone has nothing from before a start.
+// Position implements fleet.Caches.
 func (processCaches) Position() (epoch string, applied fleet.Generation) {
 	first := true
 	for _, p := range listCaches(nil) {
-		if p.key == memoryOnly {
+		if s := p.Store(); !s.HasDisk() || s.Stats().Disk.Entries == 0 { // there is nothing from before
 			continue
 		}
 		e, a := parsePosition(p.Store().Position())

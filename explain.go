@@ -254,7 +254,7 @@ func (x *explainedRun) explained(site *explainedSite) inspect.Explained {
 	if e.Stored != nil {
 		now := time.Now()
 		entry := listed(e.Stored, now)
-		entry.Hits = hitCounts(now)[entry.URL]
+		entry.Hits, entry.Zone = hitCounts(x.handler.Zone, now)[entry.URL], x.handler.Zone
 		out.Entry = &entry
 	}
 	return out

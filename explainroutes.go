@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 )
@@ -303,7 +304,11 @@ func (x *explainedRun) steps() []inspect.ExplainedStep {
 	case x.ended != nil:
 		answer = moduleID(x.ended.handler)
 	}
-	return []inspect.ExplainedStep{{Question: "which handler does the request come to?", Answer: answer}}
+	steps := []inspect.ExplainedStep{{Question: "which handler does the request come to?", Answer: answer}}
+	if x.handler != nil && x.handler.Zone != cfg.DefaultZone {
+		steps = append(steps, inspect.ExplainedStep{Question: "in which zone is it?", Answer: x.handler.Zone})
+	}
+	return steps
 }
 
 // verdict is that on a request which larder has not seen.

@@ -37,6 +37,7 @@ const (
 // Only half of the hits can be drawn here, and as many are drawn in a second as always. So
 // "sampled" has each of these hits pay twice for that.
 func BenchmarkHitRankings(b *testing.B) {
+	counts := &recordOf("default").counts
 	all, sampler := *counts, rankings.hits
 	without := all[:len(all)-1]
 	if all[len(without)] != rankings {

@@ -52,22 +52,22 @@ func (l currentLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (l currentLog) WithGroup(string) slog.Handler { return l }
 
 // logOpen says which cache has been opened, how large it may become, and what it has kept.
-func (a *App) logOpen() {
-	s := a.cache.Store().Stats()
+func (z *zone) logOpen(logger *zap.Logger) {
+	s := z.cache.Store().Stats()
 	fields := []zap.Field{
-		zap.String("zone", defaultZone), zap.Int64("memory", s.Memory.Budget),
-		zap.String("eviction", a.settings.Eviction.String()), zap.Int64("max_body", a.settings.MaxBody),
+		zap.String("zone", z.Zone), zap.Int64("memory", s.Memory.Budget),
+		zap.String("eviction", z.settings.Eviction.String()), zap.Int64("max_body", z.settings.MaxBody),
 	}
-	if folder := a.Disk.Path; folder != "" {
+	if folder := z.Disk.Path; folder != "" {
 		fields = append(fields, zap.String("file", filepath.Join(folder, store.FileName)), zap.String("disk_state", s.Disk.State),
 			zap.Int64("disk", s.Disk.Budget), zap.Int64("disk_bytes", s.Disk.Bytes), zap.Int64("disk_entries", s.Disk.Entries))
 	}
-	a.logger.Info("the cache is open", fields...)
+	logger.Info("the cache is open", fields...)
 }
 
 // logChange says which settings of the cache have changed, from what to what.
 func (p *pooled) logChange(was, now *store.Settings) {
-	attrs := []slog.Attr{slog.String("zone", defaultZone), slog.String("cache", p.key)}
+	attrs := []slog.Attr{slog.String("zone", p.zone()), slog.String("cache", p.key)}
 	for _, size := range []struct {
 		name     string
 		was, now int64

@@ -7,18 +7,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// defaultZone is the zone of what the configuration says of none.
-const defaultZone = "default"
-
-// collectors are the process's metrics. Caddy makes a new registry for each configuration. So they
-// are made once and registered in each, and a reload loses no count. No label carries a key, URL,
-// host or tag.
-var collectors = newMetrics(defaultZone)
+// collectors are the metrics of the default zone, and those of the process. Caddy makes a new
+// registry for each configuration. So they are made once and registered in each, as are those of
+// other zones, and a reload loses no count. No label carries a key, URL, host or tag.
+var collectors = newMetrics(cfg.DefaultZone)
 
 // metrics are the counts of a zone. Those of origins and of the fleet are the process's.
 type metrics struct {
@@ -131,11 +129,9 @@ func (m *metrics) resolveShared() {
 	}
 }
 
-// register registers the counts in the registry of a new configuration, and what is read of the
-// store.
-func (m *metrics) register(registry prometheus.Registerer, ofStore *storeCollector) error {
-	return registerAll(registry, m.requestsVec, m.sentVec, m.staleVec, m.notStoredVec, m.fetchesVec, m.purged, m.fetchDuration,
-		m.originWaiting, m.originRefused, m.observed.vec, ofStore)
+// register registers the counts of the zone in the registry of a new configuration.
+func (m *metrics) register(registry prometheus.Registerer) error {
+	return registerAll(registry, m.requestsVec, m.sentVec, m.staleVec, m.notStoredVec, m.fetchesVec, m.purged, m.fetchDuration, m.observed.vec)
 }
 
 // registerShared registers what is counted where there is a fleet.
@@ -196,9 +192,6 @@ func (m *metrics) SharedRequest(op fleet.Op, outcome fleet.Outcome, took time.Du
 
 // Lease implements fleet.TierMetrics.
 func (m *metrics) Lease(outcome fleet.LeaseOutcome) { m.leases[outcome].Inc() }
-
-// counts are all that counts for the caches of this process.
-var counts = &countAll{collectors, rankings}
 
 // countAll counts with each of several.
 type countAll []httpcache.Metrics

@@ -43,6 +43,7 @@ type Handler struct {
 	cfg.HandlerConfig
 
 	app    *App
+	zone   *zone
 	server func() string // the name of the server that it belongs to
 	branch *branch       // the routes for responses that it stands in
 	route  *httpcache.Route
@@ -60,7 +61,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision fills in defaults and finds the app whose cache is used.
+// Provision fills in defaults and finds the zone of the app whose cache is used.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.Check(); err != nil {
 		return err
@@ -74,10 +75,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.server, h.branch = h.app.nameServer(server), &branch{handler: h}
-	if h.MaxBody > h.app.MaxBody {
+	if h.zone, err = h.app.zone(h.Zone); err != nil {
+		return err
+	}
+	if h.MaxBody > h.zone.MaxBody {
 		h.logger.Warn("max_body of the directive is larger than that of the global option, "+
 			"which holds: raise that one",
-			zap.Int64("max_body", h.MaxBody), zap.Int64("global", h.app.MaxBody))
+			zap.Int64("max_body", h.MaxBody), zap.Int64("global", h.zone.MaxBody))
 	}
 	rules, err := h.rules(ctx)
 	if err != nil {
@@ -86,7 +90,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if rules.Budget, err = h.budget(server); err != nil {
 		return err
 	}
-	h.route = h.app.cache.NewRoute(rules, &h.app.routes)
+	h.route = h.zone.cache.NewRoute(rules, &h.app.routes)
 	h.purging = h.purgeMethod()
 	return nil
 }
@@ -94,8 +98,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // rules returns the rules of the configuration, completed with what only a running one knows.
 func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 	rules = h.Rules()
-	if rules.MaxBody == 0 || rules.MaxBody > h.app.MaxBody {
-		rules.MaxBody = h.app.MaxBody
+	if rules.MaxBody == 0 || rules.MaxBody > h.zone.MaxBody {
+		rules.MaxBody = h.zone.MaxBody
 	}
 	rules.Behind, rules.Logger = &handlersBehind{handler: h, rules: &rules.Key}, ctx.Slogger()
 	rules.Server = h.server

@@ -45,15 +45,25 @@ func (t *trafficRankings) Observed(found *httpcache.Observed) {
 	if !found.Agrees() {
 		t.by[inspect.ByDisagree].Add(now, found.URL, 1, found.Differs)
 	}
-	t.observed.Add(now, &inspect.Observation{
+	o := &inspect.Observation{
 		URL: found.URL, Would: found.Would.String(), Bypass: found.Bypass.String(), NotStored: found.NotStored.String(),
 		Compared: found.Compared, Differs: found.Differs, Failed: found.Failed, Bytes: found.Bytes, Cookies: found.Cookies,
 		Refreshes: found.Refreshes, StoredForCookie: found.StoredForCookie, Authorized: found.Authorized, Parameters: found.Parameters,
-	})
+	}
+	t.observed.Add(now, o)
+	observedEverywhere.Add(now, o)
 }
 
+// observedEverywhere is what was observed in all zones.
+var observedEverywhere = inspect.NewObservations()
+
 // Observed implements inspect.Cache.
-func (adminView) Observed() inspect.ObservedReport { return rankings.observed.Report() }
+func (adminView) Observed(zone string) inspect.ObservedReport {
+	if zone == "" {
+		return observedEverywhere.Report()
+	}
+	return recordOf(zone).rankings.observed.Report()
+}
 
 // Observed implements httpcache.Metrics.
 func (all *countAll) Observed(found *httpcache.Observed) {

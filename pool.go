@@ -21,15 +21,16 @@ import (
 // would open the same file twice, and the second open would wait for the first one's lock.
 var pool = caddy.NewUsagePool()
 
-// memoryOnly is the key of the cache without a disk tier.
-const memoryOnly = "memory"
+// memoryOnly begins the key of a cache without a disk tier, which has the zone behind it.
+const memoryOnly = "memory "
 
 // pooled is a cache that outlives configurations. They claim it through the usage pool. It is
 // closed when no configuration claims it and no request or fetch is under way. So a reload neither
 // waits for these nor takes the store away from them.
 type pooled struct {
 	*httpcache.Cache
-	key string
+	key    string
+	counts *counting
 
 	opened atomic.Bool // the store has been
 	// The count of purges when the pool took the cache in: it gets all later ones.
@@ -45,15 +46,16 @@ type pooled struct {
 
 // claim is one configuration's claim on the cache.
 type claim struct {
+	zone     string
 	routes   *httpcache.Siblings
 	settings store.Settings
 	node     *node // nil without a fleet
 }
 
-// poolKey returns the pool's key for a folder, the same for all spellings of it.
-func poolKey(folder string) string {
+// poolKey returns the pool's key for the folder of a zone, the same for all spellings of it.
+func poolKey(zone, folder string) string {
 	if folder == "" {
-		return memoryOnly
+		return memoryOnly + zone
 	}
 	if abs, err := filepath.Abs(folder); err == nil {
 		folder = abs
@@ -75,19 +77,20 @@ func withoutLinks(path string) string {
 	return path
 }
 
-// fromPool returns the cache for folder ("" for none), new or in use. It opens nothing.
+// fromPool returns the cache of a zone for folder ("" for none), new or in use. It opens nothing.
 func fromPool(
-	folder string, required bool, settings store.Settings, log *slog.Logger,
+	zone, folder string, required bool, settings store.Settings, log *slog.Logger,
 ) (*pooled, error) {
-	key := poolKey(folder)
+	key := poolKey(zone, folder)
 	purges.Lock()
 	defer purges.Unlock()
 	v, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
 		s := store.New(store.Config{Path: folder, Required: required, Logger: log, Watcher: droppedURLs}, settings)
 		cachesOpen.Add(1)
-		p := &pooled{key: key, heard: purges.count.Load()}
+		p := &pooled{key: key, counts: new(counting), heard: purges.count.Load()}
+		p.counts.record.Store(recordOf(zone))
 		p.Cache = httpcache.New(httpcache.Options{
-			Store: s, Metrics: counts, Purger: p, Pass: p.pass, Remote: p.remote, Logger: log, Idle: p.idle,
+			Store: s, Metrics: p.counts, Purger: p, Pass: p.pass, Remote: p.remote, Logger: log, Idle: p.idle,
 		})
 		return p, nil
 	})
@@ -97,11 +100,12 @@ func fromPool(
 	return v.(*pooled), nil
 }
 
-// fetchesUnderWay counts the fetches of the whole process. Those of a store that a reload has
-// replaced go on.
-func fetchesUnderWay() (n int) {
+// fetchesUnderWay counts the fetches of a zone. Those of a store that a reload has replaced go on.
+func fetchesUnderWay(zone string) (n int) {
 	for p := range caches {
-		n += p.Fetches()
+		if p.zone() == zone {
+			n += p.Fetches()
+		}
 	}
 	return n
 }
@@ -299,7 +303,9 @@ func (p *pooled) remove(c *claim) {
 // apply puts the largest budgets that any app asks for in force, so that a failed reload has shrunk
 // nothing. The eviction policy is that of the newest configuration.
 func (p *pooled) apply() {
-	was, in := p.Store().Settings(), p.claims[len(p.claims)-1].settings
+	newest := p.claims[len(p.claims)-1]
+	p.counts.record.Store(recordOf(newest.zone))
+	was, in := p.Store().Settings(), newest.settings
 	for _, c := range p.claims {
 		in.Memory = max(in.Memory, c.settings.Memory)
 		in.Disk = max(in.Disk, c.settings.Disk)

@@ -20,7 +20,7 @@ func TestReopenedPathWaitsForItsFile(t *testing.T) {
 	folder := t.TempDir()
 	take := func() *pooled { return takeTestCache(t, folder) }
 	closeOne(t, folder)
-	closing := &(&pooled{key: poolKey(folder)}).predecessor().closing
+	closing := &(&pooled{key: poolKey("default", folder)}).predecessor().closing
 	closing.Lock() // as returnToPool does
 	old, err := bbolt.Open(filepath.Join(folder, store.FileName), 0o600, nil)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
 			}
 			// As in another process, which has purged nothing yet and does not know the path.
 			purges.count.Store(0)
-			predecessors.Delete(poolKey(folder))
+			predecessors.Delete(poolKey("default", folder))
 			tt.purged(other, folder)
 			again := takeTestCache(t, folder)
 			if err := again.open(); err != nil {
@@ -136,7 +136,7 @@ func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
 func takeTestCache(t *testing.T, folder string) *pooled {
 	t.Helper()
 	settings := store.Settings{Memory: 1 << 20, Disk: 8 << 20, MaxBody: 1 << 20}
-	p, err := fromPool(folder, true, settings, slog.New(slog.DiscardHandler))
+	p, err := fromPool("default", folder, true, settings, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/larder-cache/larder/stats"
 )
 
-// rankings are the process's: which URLs weigh the most. Like the metrics they outlive
+// rankings are those of the default zone: which URLs weigh the most. Like the metrics they outlive
 // configurations, so that a reload loses nothing.
 var rankings = newTrafficRankings()
 
@@ -135,7 +135,7 @@ func (t *trafficRankings) settle(now time.Time) {
 
 // Top implements inspect.Cache.
 func (adminView) Top(q inspect.TopQuery) ([]inspect.TopRow, error) {
-	ranked := rankings.by[q.By].Rows(time.Now(), q.Limit)
+	ranked := topOf(q.Zone, q.By, q.Limit, time.Now())
 	rows := make([]inspect.TopRow, 0, len(ranked))
 	for _, r := range ranked {
 		count := float64(r.Count)

@@ -9,21 +9,22 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/stats"
+	"github.com/larder-cache/larder/store"
 )
 
 // history is the process's: what was counted in each step of time. Like the metrics it outlives
-// configurations.
-var history = newRecorder()
+// configurations. Each zone has its own in its record.
+var history = &recorder{all: newHistory()}
 
 // recorder reads the counts every 10 s while a configuration runs. No request pays for it.
 type recorder struct {
-	kept *stats.History
+	all *stats.History // the sums over zones
 
 	mu    sync.Mutex
 	timer *time.Timer // of the next time, nil while no configuration runs
 }
 
-func newRecorder() *recorder {
+func newHistory() *stats.History {
 	sums := []string{
 		inspect.SeriesServed, inspect.SeriesSaved, inspect.SeriesHitMS, inspect.SeriesHitsTimed,
 		inspect.SeriesFetches, inspect.SeriesFetchMS,
@@ -41,26 +42,50 @@ func newRecorder() *recorder {
 	for _, name := range gauges {
 		series = append(series, stats.Series{Name: name, Gauge: true})
 	}
-	return &recorder{kept: stats.NewHistory(series...)}
+	return stats.NewHistory(series...)
 }
 
-// values are those of all series now, in the order of newRecorder.
-func (*recorder) values() (values []float64) {
-	requests := collectors.requestCounts()
+// values are those of all series of a zone now, in the order of newHistory.
+func (z *zoneRecord) values() (values []float64) {
+	requests := z.metrics.requestCounts()
 	for o := range httpcache.OutcomeCount {
 		values = append(values, float64(requests[o.String()]))
 	}
-	samples := &rankings.samples
-	served, saved := collectors.sentBytes()
-	fetches, seconds := collectors.fetchTimes()
+	samples := &z.rankings.samples
+	served, saved := z.metrics.sentBytes()
+	fetches, seconds := z.metrics.fetchTimes()
 	values = append(values,
 		float64(served), float64(saved),
 		time.Duration(samples.hitTime.Load()).Seconds()*1e3, float64(samples.hitsTimed.Load()),
 		float64(fetches), seconds*1e3,
 	)
-	s, _ := running.stats()
+	var s store.Stats
+	for _, running := range running.zones() {
+		if running.Zone == z.name {
+			s = running.cache.Store().Stats()
+		}
+	}
 	return append(values,
 		float64(s.Memory.Entries), float64(s.Memory.Bytes), float64(s.Disk.Entries), float64(s.Disk.Bytes))
+}
+
+// record records what has been counted up to now. The counts of a zone that is not configured any
+// more stay in the sums.
+func (r *recorder) record(now time.Time) {
+	var sums []float64
+	for _, z := range everyRecord() {
+		values := z.values()
+		z.history.Record(now, values)
+		if sums == nil {
+			sums = make([]float64, len(values))
+		}
+		for i, value := range values {
+			sums[i] += value
+		}
+	}
+	if sums != nil {
+		r.all.Record(now, sums)
+	}
 }
 
 // sentBytes returns the bytes of bodies that clients were sent, and those of them that the origin
@@ -93,7 +118,7 @@ func (r *recorder) start() {
 		return
 	}
 	now := time.Now()
-	r.kept.Record(now, r.values())
+	r.record(now)
 	r.timer = time.AfterFunc(untilNextStep(now), r.tick)
 }
 
@@ -114,8 +139,10 @@ func (r *recorder) tick() {
 		return
 	}
 	now := time.Now()
-	r.kept.Record(now, r.values())
-	rankings.settle(now)
+	r.record(now)
+	for _, z := range everyRecord() {
+		z.rankings.settle(now)
+	}
 	r.timer.Reset(untilNextStep(now))
 }
 
@@ -123,15 +150,20 @@ func untilNextStep(now time.Time) time.Duration {
 	return now.Truncate(stats.Finest).Add(stats.Finest).Sub(now)
 }
 
-// read returns what was counted in each step up to now.
-func (r *recorder) read(step time.Duration) stats.Window {
+// read returns what was counted in each step up to now, in a zone, or in all where that is empty.
+func (r *recorder) read(zone string, step time.Duration) stats.Window {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	r.kept.Record(now, r.values())
-	w, _ := r.kept.Read(now, step)
+	now, kept := time.Now(), r.all
+	r.record(now)
+	if zone != "" {
+		kept = recordOf(zone).history
+	}
+	w, _ := kept.Read(now, step)
 	return w
 }
 
 // History implements inspect.Cache.
-func (adminView) History(step time.Duration) (stats.Window, error) { return history.read(step), nil }
+func (adminView) History(zone string, step time.Duration) (stats.Window, error) {
+	return history.read(zone, step), nil
+}

@@ -29,8 +29,8 @@ const (
 // it has free pages.
 const smallDisk = 16 << 20
 
-// AppConfig describes the store. There is one per Caddy process, shared by all handlers; it
-// outlives the configuration. Sizes are bytes.
+// AppConfig describes the stores: that of the default zone, which all handlers use that name no
+// other, and those of further zones. They outlive the configuration. Sizes are bytes.
 type AppConfig struct {
 	// The budget of the memory tier, in bytes: bodies, headers, keys, index and bodies in flight.
 	// What does not fit is passed on and not stored. At least 64 KiB. Default: 256 MiB.
@@ -47,6 +47,10 @@ type AppConfig struct {
 	// The largest body that is stored, in bytes; a larger one is passed on. A route can lower it.
 	// Default: 64 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// Further zones by their names, each a store of its own. A name is 1 to 32 of a-z, 0-9 and -.
+	// Default: none.
+	Zones map[string]*ZoneConfig `json:"zones,omitempty"`
 
 	// A secret. A request that carries it in the field Larder-Debug gets the full Cache-Status and
 	// a field Larder-Explain, which says how its answer came about. Placeholders such as
@@ -75,26 +79,25 @@ type DiskConfig struct {
 	Off bool `json:"off,omitempty"`
 }
 
-// DiskChosen reports whether the configuration itself names the folder of the disk tier. A chosen
-// folder that cannot be used is an error at start-up, the default one only a warning. WithDefaults
-// hides the difference, so it is called before that.
-func (c *AppConfig) DiskChosen() bool {
+// diskChosen reports whether the configuration itself names the folder of the default zone.
+// WithDefaults hides that.
+func (c *AppConfig) diskChosen() bool {
 	return c.Disk != nil && !c.Disk.Off && c.Disk.Path != ""
 }
 
-// SmallDisk reports whether the disk tier has so small a budget that its file may take up to twice
-// as much. Call it after WithDefaults.
-func (c *AppConfig) SmallDisk() bool { return !c.Disk.Off && c.Disk.Budget < smallDisk }
-
 // Check returns an error that names the field if the configuration says something that cannot be
 // meant.
-func (c *AppConfig) Check() error {
+func (c *AppConfig) Check() error { return firstError(c.checkLines(), c.checkWhole()) }
+
+// checkLines finds what no further line can put right.
+func (c *AppConfig) checkLines() error {
 	return firstError(
 		checkBudget("memory", c.Memory, minMemory),
 		c.Disk.check(),
 		checkChoice("eviction", c.Eviction, evictionLRU, evictionLFU, evictionFIFO, evictionNone),
 		checkBudget("max_body", c.MaxBody, 1),
 		CheckDebug(c.Debug),
+		c.checkZones(),
 	)
 }
 

@@ -149,6 +149,10 @@ type HandlerConfig struct {
 	// Who may purge by PURGE at the site. Default: PURGE is not answered here, and passes.
 	PurgeMethod *PurgeMethodConfig `json:"purge_method,omitempty"`
 
+	// The zone whose store the responses go to; the app names it. Default: `default`, the store
+	// that the app itself describes.
+	Zone string `json:"zone,omitempty"`
+
 	// Whether responses are shared with other machines, where the app has a fleet. Purges reach
 	// them all the same. Default: true.
 	Shared *bool `json:"shared,omitempty"`

@@ -13,10 +13,10 @@ import (
 
 // WithDefaults returns a copy in which everything that was left out has its default. Key,
 // Key.Query, Keep, Slice, Tags and Coalesce are never nil; the words of set_cookie,
-// client_directives and status are never empty; header names are in their canonical form. MaxBody
-// stays 0 where the app's limit holds. TTL, ForceTTL, MaxTTL, RefreshEarly and the stale windows
-// stay as they are, because off is their default. The receiver is not changed, and shares no list
-// with the copy that the copy could change.
+// client_directives, status and zone are never empty; header names are in their canonical form.
+// MaxBody stays 0 where the zone's limit holds. TTL, ForceTTL, MaxTTL, RefreshEarly and the stale
+// windows stay as they are, because off is their default. The receiver is not changed, and shares
+// no list with the copy that the copy could change.
 func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.Ignore = canonical(c.Ignore)
 	c.ClientDirectives = orDefault(c.ClientDirectives, clientDirectivesObey)
@@ -38,6 +38,7 @@ func (c HandlerConfig) WithDefaults() HandlerConfig {
 	c.Targeted = canonical(orList(c.Targeted, rfc9111.DefaultTargeted...))
 	c.Status = orDefault(c.Status, statusShort)
 	c.PurgeMethod = purgeMethodWithDefaults(c.PurgeMethod)
+	c.Zone = orDefault(c.Zone, DefaultZone)
 	return c
 }
 
@@ -55,7 +56,8 @@ func tagsWithDefaults(t *TagsConfig) *TagsConfig {
 }
 
 // WithDefaults returns a copy in which everything that was left out has its default; Disk is never
-// nil. With the disk tier off, its path and budget stay empty. The receiver is not changed.
+// nil, that of a zone neither. With the disk tier off, its path and budget stay empty. The receiver
+// is not changed.
 func (c AppConfig) WithDefaults() AppConfig {
 	c.Memory = orDefault(c.Memory, 256<<20)
 	c.Disk = copyOrNew(c.Disk)
@@ -65,6 +67,7 @@ func (c AppConfig) WithDefaults() AppConfig {
 	}
 	c.Eviction = orDefault(c.Eviction, evictionLRU)
 	c.MaxBody = orDefault(c.MaxBody, httpcache.DefaultMaxBody)
+	c.Zones = zonesWithDefaults(&c)
 	return c
 }
 

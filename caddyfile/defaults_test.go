@@ -25,6 +25,7 @@ func TestHandlerDefaults(t *testing.T) {
 		Coalesce:         &CoalesceConfig{Wait: caddy.Duration(10 * time.Second)},
 		Targeted:         []string{"Larder-Cache-Control", "Cdn-Cache-Control"},
 		Status:           "short",
+		Zone:             "default",
 	}
 	got := HandlerConfig{}.WithDefaults()
 	if !reflect.DeepEqual(got, want) {
@@ -52,6 +53,7 @@ func TestHandlerDefaultsKeepWhatIsSaid(t *testing.T) {
 		Coalesce:         &CoalesceConfig{Wait: caddy.Duration(time.Second)},
 		Targeted:         []string{"my-cache-control"},
 		Status:           "off",
+		Zone:             "shop",
 	}
 	got := said.WithDefaults()
 	want := said
@@ -87,8 +89,8 @@ func TestAppDefaults(t *testing.T) {
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v with disk %+v, want %+v with disk %+v", got, got.Disk, want, want.Disk)
 			}
-			if tc.config.DiskChosen() != tc.chosen {
-				t.Errorf("DiskChosen() = %t", tc.config.DiskChosen())
+			if s := tc.config.Stores()[0]; s.Required != tc.chosen || s.Zone != DefaultZone {
+				t.Errorf("the store is %+v", s)
 			}
 			if err := got.Check(); err != nil {
 				t.Errorf("the defaults are refused: %v", err)
@@ -108,5 +110,35 @@ func TestPurgeMethodDefaults(t *testing.T) {
 	}
 	if said.PurgeMethod.Tags != nil {
 		t.Error("what was said has changed")
+	}
+}
+
+// TestZoneDefaults: what a zone does not say is as in the default zone, or a folder below its.
+func TestZoneDefaults(t *testing.T) {
+	c := AppConfig{
+		Disk: &DiskConfig{Path: "/x", Budget: 5 << 20}, Eviction: "lfu", MaxBody: 1 << 20,
+		Zones: map[string]*ZoneConfig{"b": nil, "a": {Memory: 1 << 20, Disk: &DiskConfig{Path: "/y"}, Eviction: "fifo"}},
+	}
+	want := []Store{
+		{DefaultZone, ZoneConfig{256 << 20, c.Disk, "lfu", 1 << 20}, true},
+		{"a", ZoneConfig{1 << 20, &DiskConfig{Path: "/y", Budget: 512 << 20}, "fifo", 1 << 20}, true},
+		{"b", ZoneConfig{64 << 20, &DiskConfig{Path: "/x/b", Budget: 512 << 20}, "lfu", 1 << 20}, true},
+	}
+	if got := c.Stores(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	c.Disk = &DiskConfig{Off: true}
+	for i, s := range c.Stores() {
+		if named := s.Zone == "a"; s.Disk.Off == named || s.Required != named {
+			t.Errorf("without a disk of the default zone, store %d is %+v with disk %+v", i, s, s.Disk)
+		}
+	}
+	c.Disk = nil
+	if s := c.Stores()[2]; s.Required || s.Disk.Path != filepath.Join(caddy.AppDataDir(), "larder", "b") {
+		t.Errorf("below the default folder: %+v with disk %+v", s, s.Disk)
+	}
+	c.Disk, c.Zones["b"] = &DiskConfig{Off: true}, &ZoneConfig{Disk: &DiskConfig{Budget: 5 << 20}}
+	if err := c.Check(); err == nil {
+		t.Error("a zone whose disk has a budget and no folder is accepted")
 	}
 }

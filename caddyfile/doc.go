@@ -7,6 +7,7 @@
 //	origin.go    what it says of the origin's limits: configuration, checks and words;
 //	             purgemethod.go, of those who may purge at a site
 //	app.go       what the global option says; shared.go what its block for many machines says
+//	zones.go     further stores: configuration, checks and words
 //	check.go     what cannot be meant, in JSON and Caddyfile alike
 //	defaults.go  what is meant when nothing is said
 //	rules.go     what the cache is given of it

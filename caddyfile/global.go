@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// parseApp parses the global option. existing is what an earlier block of the same name gave: the
-// store is one, so a second block is an error. Syntax:
+// parseApp parses the global option. existing is what an earlier block of the same name gave: a
+// second block is an error. Syntax:
 //
 //	larder {
 //	    memory   <size>
@@ -18,6 +18,13 @@ import (
 //	    disk     off
 //	    eviction lru|lfu|fifo|none
 //	    max_body <size>
+//	    zone     <name> {
+//	        memory   <size>
+//	        disk     <folder> [<size>]
+//	        disk     off
+//	        eviction lru|lfu|fifo|none
+//	        max_body <size>
+//	    }
 //	    debug    <secret>
 //	    shared   <url>... {
 //	        sentinel <master>
@@ -48,8 +55,11 @@ func parseApp(d *caddyfile.Dispenser, existing any) (AppConfig, error) {
 		return AppConfig{}, d.Errf("the global option larder takes a block, not %q", args[0])
 	}
 	p := appParser{d: d}
-	if err := parseBlock(d, "the global option larder", p.words(), p.config.Check); err != nil {
+	if err := parseBlock(d, "the global option larder", p.words(), p.config.checkLines); err != nil {
 		return AppConfig{}, err
+	}
+	if err := p.config.checkWhole(); err != nil {
+		return AppConfig{}, d.WrapErr(err)
 	}
 	return p.config, nil
 }
@@ -67,6 +77,7 @@ func (p *appParser) words() []word {
 		{name: "disk", usage: "disk <folder> [<size>], or disk off", args: diskInto(&c.Disk)},
 		{name: "eviction", usage: "eviction lru|lfu|fifo|none", args: textInto(&c.Eviction)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
+		{name: "zone", block: p.zone, repeats: true},
 		{name: "debug", usage: "debug <secret>", args: textInto(&c.Debug)},
 		{name: "shared", block: p.shared},
 	}

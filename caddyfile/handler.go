@@ -63,6 +63,7 @@ import (
 //	        token <text>
 //	        tags  <header>...
 //	    }
+//	    zone         <name>
 //	    shared       on|off
 //	}
 //
@@ -118,6 +119,7 @@ func (p *handlerParser) words() []word {
 		{name: "origin", block: p.origin},
 		{name: "observe", usage: "observe", args: presenceInto(&c.Observe)},
 		{name: "purge_method", block: p.purgeMethod},
+		{name: "zone", usage: "zone <name>", args: p.zone},
 		{name: "shared", usage: "shared on|off", args: choiceInto(&c.Shared)},
 	}
 }

@@ -14,8 +14,7 @@ func TestSmallDiskIsTold(t *testing.T) {
 		{AppConfig{Disk: &DiskConfig{Budget: 16 << 20}}, false},
 		{AppConfig{Disk: &DiskConfig{Off: true}}, false},
 	} {
-		c.config = c.config.WithDefaults()
-		if got := c.config.SmallDisk(); got != c.want {
+		if got := c.config.Stores()[0].SmallDisk(); got != c.want {
 			t.Errorf("%+v: %v", c.config.Disk, got)
 		}
 	}

@@ -73,7 +73,7 @@ func answerHistory(r *http.Request, running runningCache) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	window, err := cache.History(step)
+	window, err := cache.History(zone, step)
 	if err != nil {
 		return nil, adminapi.Unavailable(fmt.Errorf("the history could not be read: %w", err))
 	}

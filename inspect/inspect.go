@@ -54,11 +54,13 @@ type Cache interface {
 	// Top returns the URLs with the most of what the query asks for, the one with the most first.
 	Top(q TopQuery) ([]TopRow, error)
 
-	// Observed returns what was observed on routes that observe.
-	Observed() ObservedReport
+	// Observed returns what was observed on routes that observe, in a zone, or in all where that is
+	// empty.
+	Observed(zone string) ObservedReport
 
-	// History returns what was counted in each step up to now. The step is one of stats.Steps.
-	History(step time.Duration) (stats.Window, error)
+	// History returns what was counted in each step up to now, in a zone, or in all where that is
+	// empty. The step is one of stats.Steps.
+	History(zone string, step time.Duration) (stats.Window, error)
 }
 
 // runningCache returns the cache that serves requests now, nil while there is none.

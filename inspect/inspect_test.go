@@ -56,9 +56,9 @@ func (f *fakeCache) Top(q TopQuery) ([]TopRow, error) {
 	return f.rows, f.err
 }
 
-func (f *fakeCache) Observed() ObservedReport { return f.seen }
+func (f *fakeCache) Observed(string) ObservedReport { return f.seen }
 
-func (f *fakeCache) History(step time.Duration) (stats.Window, error) {
+func (f *fakeCache) History(_ string, step time.Duration) (stats.Window, error) {
 	f.steps = append(f.steps, step)
 	return f.window, f.err
 }

@@ -33,9 +33,10 @@ type Query struct {
 	Limit  int    // 1 to 1000
 	Cursor string // Next of the page before, or empty for the first
 
-	Sort    Sort // by URL, or those of a tag by age, where it is empty
-	Falling bool // the other way round
-	Headers bool // entries have their header
+	Sort    Sort   // by URL, or those of a tag by age, where it is empty
+	Falling bool   // the other way round
+	Headers bool   // entries have their header
+	Zone    string // empty: all zones
 }
 
 // Sort is what a listing goes by.
@@ -69,6 +70,7 @@ type Entry struct {
 	TTL     int64    `json:"ttl"`               // seconds of freshness left, negative when stale
 	Tags    []string `json:"tags"`              // in no particular order
 	Tier    string   `json:"tier"`              // memory, disk or both
+	Zone    string   `json:"zone,omitempty"`    // whose store it is in
 	Variant string   `json:"variant,omitempty"` // what Vary chose it by
 	// FetchMS is how long the origin takes for it: milliseconds, a moving average of its fetches.
 	FetchMS float64 `json:"fetch_ms,omitempty"`
@@ -93,11 +95,11 @@ func listFeature(running runningCache) adminapi.Feature {
 }
 
 func answerList(r *http.Request, running runningCache) (any, error) {
-	query, zone, err := readQuery(r)
+	query, err := readQuery(r)
 	if err != nil {
 		return nil, err
 	}
-	cache, err := running.of(zone)
+	cache, err := running.of(query.Zone)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +126,8 @@ func withoutNulls(l Listing) Listing {
 	return l
 }
 
-// readQuery reads the query string of a listing, and its zone.
-func readQuery(r *http.Request) (q Query, zone string, err error) {
+// readQuery reads the query string of a listing.
+func readQuery(r *http.Request) (q Query, err error) {
 	q.Limit = defaultLimit
 	err = adminapi.ReadParams(
 		r,
@@ -138,9 +140,9 @@ func readQuery(r *http.Request) (q Query, zone string, err error) {
 		adminapi.Param{Name: "cursor", Read: func(cursor string) error { q.Cursor = cursor; return nil }},
 		adminapi.Param{Name: "sort", Read: func(text string) (err error) { q.Sort, q.Falling, err = readSort(text); return err }},
 		adminapi.Param{Name: "headers", Read: func(text string) (err error) { q.Headers, err = readFlag(text); return err }},
-		zoneParam(&zone),
+		zoneParam(&q.Zone),
 	)
-	return q, zone, err
+	return q, err
 }
 
 func readSort(text string) (by Sort, falling bool, err error) {

@@ -20,7 +20,7 @@ func TestReadQuery(t *testing.T) {
 		{"empty cursor", "cursor=", Query{Limit: 100}},
 		{"sorted", "sort=size", Query{Limit: 100, Sort: SortSize}},
 		{"falling", "sort=-hits&headers=true", Query{Limit: 100, Sort: SortHits, Falling: true, Headers: true}},
-		{"a URL", "url=HTTP://A/b?c%26d&headers=false&zone=shop", Query{Limit: 100, URL: "http://a/b?c&d"}},
+		{"a URL", "url=HTTP://A/b?c%26d&headers=false&zone=shop", Query{Limit: 100, URL: "http://a/b?c&d", Zone: "shop"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := readRaw(t, tc.raw)
@@ -73,8 +73,7 @@ func readRaw(t *testing.T, raw string) (Query, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, _, err := readQuery(r)
-	return q, err
+	return readQuery(r)
 }
 
 func TestEntriesAnswers(t *testing.T) {
@@ -164,8 +163,8 @@ func TestListCommandAsJSON(t *testing.T) {
 		t.Errorf("printed %q and %q, %v; want %q", stdout, stderr, err, want)
 	}
 	asked := []Query{
-		{URL: "http://a/1", Limit: 2, Sort: SortTTL, Falling: true, Headers: true},
-		{URL: "http://a/1", Limit: 1, Sort: SortTTL, Falling: true, Headers: true, Cursor: "p"},
+		{URL: "http://a/1", Limit: 2, Sort: SortTTL, Falling: true, Headers: true, Zone: "shop"},
+		{URL: "http://a/1", Limit: 1, Sort: SortTTL, Falling: true, Headers: true, Cursor: "p", Zone: "shop"},
 	}
 	if !reflect.DeepEqual(cache.queries, asked) {
 		t.Errorf("the cache was asked for %+v, want %+v", cache.queries, asked)

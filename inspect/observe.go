@@ -36,7 +36,7 @@ func answerObserved(r *http.Request, running runningCache) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := cache.Observed()
+	report := cache.Observed(zone)
 	report.Groups = report.Groups[:min(limit, len(report.Groups))]
 	return report, nil
 }

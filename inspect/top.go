@@ -45,7 +45,8 @@ const (
 // TopQuery asks for a ranking of URLs.
 type TopQuery struct {
 	By    By
-	Limit int // 1 to 1000
+	Limit int    // 1 to 1000
+	Zone  string // empty: all zones
 }
 
 // TopRow is a URL of a ranking.
@@ -73,17 +74,17 @@ func topFeature(running runningCache) adminapi.Feature {
 }
 
 func answerTop(r *http.Request, running runningCache) (any, error) {
-	by, query, zone := string(ByMisses), TopQuery{Limit: defaultRows}, ""
+	by, query := string(ByMisses), TopQuery{Limit: defaultRows}
 	err := adminapi.ReadParams(
 		r,
 		adminapi.TextParam("by", &by, func(text string) (string, error) { return chosen(text, bys) }),
 		limitParam(&query.Limit, maxRows),
-		zoneParam(&zone),
+		zoneParam(&query.Zone),
 	)
 	if err != nil {
 		return nil, err
 	}
-	cache, err := running.of(zone)
+	cache, err := running.of(query.Zone)
 	if err != nil {
 		return nil, err
 	}

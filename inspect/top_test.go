@@ -22,7 +22,7 @@ func TestTopAnswers(t *testing.T) {
 		},
 		{
 			"?by=fetch_time&limit=1000&zone=shop",
-			TopQuery{By: ByFetchTime, Limit: 1000},
+			TopQuery{By: ByFetchTime, Limit: 1000, Zone: "shop"},
 			`{"by":"fetch_time","rows":[{"url":"http://a/?b&c","count":30,"share":0.75,"reason":"no-store"},{"url":"http://a/<i>","count":10,"share":0.25,"reason":""}]}`,
 		},
 	} {

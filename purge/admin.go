@@ -49,7 +49,7 @@ func answerPurge(r *http.Request, running func() Cache) (any, error) {
 	purged, err := cache.Purge(context.WithoutCancel(r.Context()), selectors)
 	logPurge(adminapi.Logger(), r, selectors, purged, err)
 	switch {
-	case errors.Is(err, ErrIDsInFleet):
+	case errors.Is(err, ErrIDsInFleet), errors.Is(err, ErrZonesInFleet):
 		return nil, adminapi.BadRequest(err)
 	case err != nil:
 		return nil, adminapi.Unavailable(sentenceOf(err, selectors.DryRun))
@@ -86,6 +86,10 @@ var ErrNotEverywhere = errors.New("it holds on this node only")
 // ErrIDsInFleet is what Cache.Purge returns for ids in a fleet: other nodes have the responses
 // under ids of their own, or shared, and would bring them back.
 var ErrIDsInFleet = errors.New("ids: in a fleet no other node knows the ids of this one; send the URL of the entry")
+
+// ErrZonesInFleet is what Cache.Purge returns for zones in a fleet, whose purges reach every zone
+// of every node.
+var ErrZonesInFleet = errors.New(`zones: in a fleet a purge reaches every zone; send it without "zones"`)
 
 // withoutNulls makes missing lists empty ones: [] in JSON, not null.
 func (r *Reach) withoutNulls() *Reach {

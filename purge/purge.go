@@ -37,7 +37,7 @@ type Cache interface {
 	// no request that starts later gets a response that was stored, or whose fetch began, before.
 	// An error means that the purge could not be made durable, that a dry run could not count, or,
 	// if it wraps ErrNotEverywhere, that the purge holds on this node of a fleet, and may not on
-	// others; or it wraps ErrIDsInFleet, and nothing was purged.
+	// others; or it wraps ErrIDsInFleet or ErrZonesInFleet, and nothing was purged.
 	Purge(ctx context.Context, s Selectors) (Purged, error)
 
 	// Zones returns the names of the stores that there are.

@@ -1,7 +1,7 @@
 // Package stats keeps what a cache has to tell of its traffic, in memory of a fixed size whatever
 // the traffic is: the keys with the most weight, and what was counted over time.
 //
-//	top.go      the heaviest keys, by Space-Saving
+//	top.go      the heaviest keys, by Space-Saving; merge.go: those of several
 //	sampler.go  how many events are looked at, so that counting stays cheap
 //	history.go  rings of what was counted in each step of time
 //

@@ -191,10 +191,15 @@ type Row struct {
 // Rows returns the keys with the highest counts, limit of them at most, the highest first.
 func (t *Top) Rows(now time.Time, limit int) []Row {
 	rows := t.all(now)
+	sortRows(rows)
+	return rows[:min(limit, len(rows))]
+}
+
+// sortRows puts the highest count first.
+func sortRows(rows []Row) {
 	slices.SortFunc(rows, func(a, b Row) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Key, b.Key))
 	})
-	return rows[:min(limit, len(rows))]
 }
 
 func (t *Top) all(now time.Time) []Row {
