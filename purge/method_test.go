@@ -1,6 +1,7 @@
 package purge
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +53,19 @@ func TestMethodAnswersAsTheAdminAPI(t *testing.T) {
 				t.Errorf("answer %d %s, want %d %s", w.Code, w.Body, tc.status, tc.want)
 			}
 		})
+	}
+}
+
+// TestPurgeOfASenderThatLeaves: plugins wait for a second or less, and a fleet may take longer.
+func TestPurgeOfASenderThatLeaves(t *testing.T) {
+	cache := new(fakeCache)
+	m, _ := newMethod(cache)
+	call := newCall("/", ownField, "hush")
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	call.Request = call.WithContext(ctx)
+	if w := serve(m, call, time.Now()); w.Code != http.StatusOK || cache.ctxErr != nil {
+		t.Errorf("answer %d, the purge ends with %v", w.Code, cache.ctxErr)
 	}
 }
 

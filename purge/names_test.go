@@ -40,6 +40,8 @@ func TestWhatAPurgeNames(t *testing.T) {
 		says         string // of an error
 	}{
 		{name: "a URL", target: "/a?b=1", want: Selectors{URLs: at("/a?b=1")}},
+		{name: "absolute-form", target: "http://example.com/a?b=1", want: Selectors{URLs: at("/a?b=1")}},
+		{name: "absolute-form without a path", target: "http://example.com", want: Selectors{URLs: at("/")}},
 		{name: "raw bytes", target: "/\u00fc", want: Selectors{URLs: at("/%C3%BC")}},
 		{name: "escapes", target: "/a%2Fb", want: Selectors{URLs: at("/a%2Fb")}},
 		{name: "softly", target: "/a", header: []string{"Purge-Method", "Soft"}, want: Selectors{URLs: at("/a"), Soft: true}},
