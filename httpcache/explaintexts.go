@@ -262,7 +262,8 @@ func (d *Decision) words(passed bool) string {
 		words = "from the origin, for this request"
 		if d.Detail == DetailOnlyIfCached {
 			words = "504, and the origin was not asked: the request says only-if-cached, and nothing stored may answer it"
-		} else if d.Detail == DetailError {
+		}
+		if d.Detail == DetailError {
 			words = "by an error, of which Caddy makes a response in front of larder"
 		}
 	case OutcomeCollapsed:

@@ -75,8 +75,8 @@ const (
 	FetchOK FetchResult = iota
 	// FetchNotModified: a 304.
 	FetchNotModified
-	// FetchError: an answer that says the origin fails, or none, or one that broke off or is shorter
-	// than its Content-Length.
+	// FetchError: an answer that says the origin fails, or none, or one that broke off or is too
+	// short for its Content-Length.
 	FetchError
 	// FetchTimeout: no answer in time. A 504 says so, too.
 	FetchTimeout
