@@ -258,9 +258,14 @@ func TestWhatCannotBeCutIsFetchedWhole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, f := newSlicing(t), newFilm(6, 1000)
+			var l ledger
+			h.cache.metrics = &l
 			f.alter = answer(change)
 			f.want(t, f.get(t, h, "Range", "bytes=510-519"), 206, 510, 520, "Larder; fwd=uri-miss; fwd-status=200; stored")
 			f.wantAsked(t, "bytes=500-599", "")
+			if lines := l.take(h); !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "slice: ok") }) {
+				t.Errorf("what the fetch breaks off itself says nothing of the origin: %q", lines)
+			}
 			f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, hit)
 			f.wantAsked(t)
 		})

@@ -86,6 +86,7 @@ func (x *Fetch) tookPart(status int, header http.Header) bool {
 	case !ok, !rfc9111.HasStrongValidator(header):
 		x.cache.unsliced.note(x.hitForMissKey)
 		x.wantsWhole = true
+		x.visit.cutShort()
 	case !x.shareObject(&ex, &freshness, part):
 		x.releaseUnanswered() // putHere has counted why
 	default:
