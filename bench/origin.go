@@ -31,7 +31,7 @@ import (
 //
 // GET /fetches answers the number of other requests so far, GET /most how many of them have been
 // under way at once since it was asked last. /pages/ and /renew/ are the soak's: see
-// pages.go.
+// pages.go. /film/ has large files: see film.go.
 
 const (
 	sseEvents  = 20
@@ -47,6 +47,7 @@ type origin struct {
 	fetches  atomic.Int64
 	under    gauge
 	bodies   sync.Map // size → []byte
+	films    films
 	versions versions
 }
 
@@ -75,6 +76,10 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, o.fetches.Load())
 		return
 	}
+	if r.URL.Path == "/sent" {
+		fmt.Fprint(w, o.films.sent.Load())
+		return
+	}
 	if r.URL.Path == "/most" {
 		fmt.Fprint(w, o.under.takeMost())
 		return
@@ -87,6 +92,10 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if strings.HasPrefix(r.URL.Path, "/pages/") || strings.HasPrefix(r.URL.Path, "/renew/") {
 		o.servePage(w, r)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/film/") {
+		o.films.serve(w, r)
 		return
 	}
 	o.serveSize(w, r, serial)

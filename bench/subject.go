@@ -42,6 +42,7 @@ type subjectOf struct {
 	disk   bool
 	budget string // of the disk tier; 8GiB where empty
 	block  string // of the larder directive, in braces; none where empty
+	global string // lines of the global option
 	shared string // in the global option; none where empty
 	host   string // it listens at; 127.0.0.1 where empty
 	port   string // a free one where empty
@@ -168,7 +169,7 @@ func (b *bench) caddyfile(s *subject) string {
 		if s.disk {
 			disk = s.diskFolder() + " " + cmp.Or(s.budget, "8GiB")
 		}
-		options = fmt.Sprintf("\tlarder {\n\t\tmemory %s\n\t\tdisk %s\n%s\t}\n", s.memory, disk, s.shared)
+		options = fmt.Sprintf("\tlarder {\n\t\tmemory %s\n\t\tdisk %s\n%s%s\t}\n", s.memory, disk, s.global, s.shared)
 		handlers = "\tlarder " + s.block + "\n" + proxy
 	case ceilingKind:
 		handlers = "\troute {\n" + b.ceilingDirective + proxy + "\t}\n"
@@ -244,6 +245,17 @@ http {
 			proxy_set_header Connection "";
 			proxy_cache z;
 			proxy_cache_lock on;
+		}
+		location /film/ {
+			slice 4m;
+			proxy_pass http://origin;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_set_header Range $slice_range;
+			proxy_cache z;
+			proxy_cache_lock on;
+			proxy_cache_key $uri$slice_range;
+			proxy_cache_valid 200 206 1h;
 		}
 	}
 }
