@@ -68,6 +68,8 @@ const (
 	BypassConnection
 	// BypassOverride: a field asks for another method or URL than the request line (C1, C8).
 	BypassOverride
+	// BypassFields: more field lines than each origin reads (C11a).
+	BypassFields
 	// BypassStore: no store is open.
 	BypassStore
 	// BypassObserve: the route observes, see Decision.Would.
@@ -94,6 +96,8 @@ func (b Bypass) String() string {
 		return "connection"
 	case BypassOverride:
 		return "override"
+	case BypassFields:
+		return "fields"
 	case BypassStore:
 		return "store"
 	case BypassObserve:

@@ -23,6 +23,7 @@ var bypassTexts = [...]struct{ sentence, change, clause string }{
 	},
 	BypassConnection:   {"its Connection names fields that are not about the connection", "have the client leave them out of Connection.", "RFC 9110 7.6.1"},
 	BypassOverride:     {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL)", "take the field out (`request_header -NAME`), or put it in the key: `key { header NAME }`.", ""},
+	BypassFields:       {"it has more than 80 field lines, and some origins read no more than 100", "have the client send fewer fields.", ""},
 	BypassStore:        {"the store is not open", "the log says why it could not be opened.", ""},
 	BypassObserve:      {"the route only observes, so the origin answers", "take `observe` out of the configuration.", ""},
 	BypassCoalesceWait: {"another's fetch had no header in time, or too many wait for it", "`coalesce wait` says how long a request waits.", ""},

@@ -126,6 +126,8 @@ func (q *Request) classify() Bypass {
 		return BypassConnection
 	case q.route.Key.hasMethodOverride(r.Header):
 		return BypassOverride
+	case hasManyFields(r.Header):
+		return BypassFields
 	}
 	if carriesBody(r) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
@@ -186,6 +188,21 @@ func (q *Request) readBody() bool {
 	q.keyed.body = body
 	q.r.Body = io.NopCloser(bytes.NewReader(body))
 	return true
+}
+
+// maxFields is how many field lines a request may have that goes through the cache. Origins read no
+// more than a number of their own: Apache refuses what is beyond 100, and Node leaves out what is
+// beyond a thousand, without a word. What is left out first is what a proxy adds. So 20 of the 100
+// are for that, and browsers send about 20.
+const maxFields = 80
+
+// hasManyFields reports whether a header has more lines than each origin reads.
+func hasManyFields(h http.Header) bool {
+	n := 0
+	for _, lines := range h {
+		n += len(lines)
+	}
+	return n > maxFields
 }
 
 // isUpgrade reports whether the request asks for another protocol (RFC 9110 7.8).
