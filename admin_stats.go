@@ -1,9 +1,13 @@
 package larder
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -110,4 +114,24 @@ func (s *tierStats) add(o *tierStats) {
 	if slices.Index(tierStates, o.State) < slices.Index(tierStates, s.State) {
 		s.State = o.State
 	}
+}
+
+// Compact implements inspect.Cache. Zones without a disk tier are left out, unless all are.
+func (t adminView) Compact(ctx context.Context, zone string) (inspect.Compactions, error) {
+	done := inspect.Compactions{Zones: make(map[string]inspect.Compaction)}
+	var failed error
+	for _, z := range t.zonesOf(zone) {
+		c, err := z.cache.Store().Compact(ctx)
+		switch {
+		case errors.Is(err, store.ErrNoFile):
+		case err != nil:
+			failed = cmp.Or(failed, ofZone(z.Zone, err))
+		default:
+			done.Zones[z.Zone] = inspect.Compaction(c)
+		}
+	}
+	if failed == nil && len(done.Zones) == 0 {
+		failed = inspect.ErrNoFile
+	}
+	return done, failed
 }

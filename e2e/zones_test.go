@@ -248,3 +248,42 @@ func TestZonesThatAreNot(t *testing.T) {
 	}
 	in.get("/shop").want(t, 200, "", "")
 }
+
+// TestCompactGivesRoomBack: the file of a zone whose pages are purged becomes smaller when that is
+// asked for, and the other zone's pages stay.
+func TestCompactGivesRoomBack(t *testing.T) {
+	page := strings.Repeat("a page of the site ", 20<<10)
+	o := newQuietOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=600")
+		_, _ = fmt.Fprint(w, page)
+	})
+	in := start(t, setup{disk: t.TempDir(), options: "memory 2MiB\nzone shop", site: inZones("shop", "default")}, o)
+	for i := range 20 {
+		in.get(fmt.Sprintf("/shop/%d", i))
+	}
+	in.get("/")
+	in.awaitDisk(21)
+	in.purge(`{"prefixes":["` + in.url("/shop/1") + `"]}`)
+	in.awaitDisk(10)
+	type compaction struct{ Before, After int64 }
+	var answer struct{ Zones map[string]compaction }
+	if status := in.adminCall(http.MethodPost, "/larder/compact?zone=shop", "", &answer); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	shop := answer.Zones["shop"]
+	if len(answer.Zones) != 1 || shop.After >= shop.Before/4*3 {
+		t.Errorf("%+v", answer)
+	}
+	in.get("/shop/2").want(t, 200, page, "")
+	if info, err := os.Stat(filepath.Join(in.disk, "shop", "larder.db")); err != nil || info.Size() != shop.After {
+		t.Errorf("the file: %v, %v; the answer says %d", info, err, shop.After)
+	}
+	if status := in.adminCall(http.MethodPost, "/larder/compact", "", &answer); status != http.StatusOK || len(answer.Zones) != 2 {
+		t.Errorf("all zones: %d %+v", status, answer)
+	}
+	for _, path := range []string{"/", "/shop/2"} {
+		if status := in.get(path).cacheStatus(); !strings.HasPrefix(status, "Larder; hit") {
+			t.Errorf("%s after it: %s", path, status)
+		}
+	}
+}

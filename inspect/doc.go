@@ -1,6 +1,6 @@
 // Package inspect lets operators see what Larder has stored and does: over Caddy's admin API and
-// with commands below `caddy larder`. It changes nothing, but for a request that is explained with
-// fetch.
+// with commands below `caddy larder`. It changes nothing of what is stored, but for a request that
+// is explained with fetch.
 //
 // # Where to read
 //
@@ -13,6 +13,7 @@
 //	history.go    GET /larder/history, caddy larder history
 //	explain.go    POST /larder/explain, caddy larder explain
 //	fleet.go      GET /larder/fleet, caddy larder fleet
+//	compact.go    POST /larder/compact, caddy larder compact
 //	observe.go    GET /larder/observed, caddy larder observe; observe_collect.go gathers what they
 //	              tell, observe_verdict.go says what it means
 //

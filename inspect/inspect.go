@@ -24,6 +24,7 @@ func Features(cache func() Cache) []adminapi.Feature {
 		topFeature,
 		observedFeature,
 		historyFeature,
+		compactFeature,
 	}
 	features := make([]adminapi.Feature, 0, len(all))
 	for _, feature := range all {
@@ -47,6 +48,10 @@ type Cache interface {
 
 	// Entry describes the entry with an id; nil if it is stored no more.
 	Entry(id string) (*Detail, error)
+
+	// Compact compacts the file of a zone, or those of all where that is empty, and returns their
+	// sizes, or an error that wraps ErrNoFile. It goes on where ctx ends.
+	Compact(ctx context.Context, zone string) (Compactions, error)
 
 	// Fleet returns the nodes of the fleet, or an error that wraps ErrNoFleet.
 	Fleet(ctx context.Context) (Fleet, error)

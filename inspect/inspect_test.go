@@ -63,6 +63,17 @@ func (f *fakeCache) History(_ string, step time.Duration) (stats.Window, error) 
 	return f.window, f.err
 }
 
+func (f *fakeCache) Compact(_ context.Context, zone string) (Compactions, error) {
+	if f.err != nil {
+		return Compactions{}, f.err
+	}
+	sizes := map[string]Compaction{"default": {1 << 30, 100 << 20}, "shop": {10 << 20, 10 << 20}}
+	if zone != "" {
+		sizes = map[string]Compaction{zone: sizes[zone]}
+	}
+	return Compactions{sizes}, nil
+}
+
 func (f *fakeCache) Fleet(context.Context) (Fleet, error) { return f.fleet, f.err }
 
 func (f *fakeCache) Stats(string) any {

@@ -32,8 +32,9 @@ func TestMain(m *testing.M) {
 
 // childJobs are what a child can be told to do, by name; each returns the exit status.
 var childJobs = map[string]func(dir string) int{
-	"sync":   func(dir string) int { return writeUntilKilled(dir, true) },
-	"behind": func(dir string) int { return writeUntilKilled(dir, false) },
+	"sync":    func(dir string) int { return writeUntilKilled(dir, true, func(*Store) {}) },
+	"behind":  func(dir string) int { return writeUntilKilled(dir, false, func(*Store) {}) },
+	"compact": func(dir string) int { return writeUntilKilled(dir, true, compactUntilKilled) },
 
 	"position": stepUntilKilled,
 }
@@ -73,8 +74,10 @@ func killTag(pid, writer, tag int) string { return fmt.Sprintf("p%dw%dt%d", pid,
 // writeUntilKilled stores ever new versions of many pages from several goroutines, and reports on
 // standard output what it has put, what Sync has vouched for, and purges before they begin and
 // after they were answered. Without syncs only the write-behind's own promise holds.
-func writeUntilKilled(dir string, syncs bool) int {
+// begin is called before the store is opened.
+func writeUntilKilled(dir string, syncs bool, begin func(*Store)) int {
 	s := New(Config{Path: dir, Required: true}, crashTier)
+	begin(s)
 	if err := s.Open(); err != nil {
 		fmt.Println("error", err)
 		return 1

@@ -93,14 +93,27 @@ func (d *disk) openNow(budget int64) (*use, error) {
 	}
 	u := d.newUse()
 	d.locked.Store(false)
+	if err := u.open(budget); err != nil {
+		return nil, d.explain(err)
+	}
+	var err error
+	if u.missed, err = d.hasForeignMark(); err == nil {
+		_ = removeIfThere(d.path + compactSuffix) // of a compaction that was cut short
+		return u, nil
+	}
+	return nil, errors.Join(d.explain(err), u.db.Close())
+}
+
+// open opens the file of a use.
+func (u *use) open(budget int64) error {
 	err := guarded(func() error {
 		var err error
-		u.db, err = bbolt.Open(d.path, 0o600, &bbolt.Options{
+		u.db, err = bbolt.Open(u.path, 0o600, &bbolt.Options{
 			Timeout:         lockTimeout,
 			FreelistType:    bbolt.FreelistMapType,
 			InitialMmapSize: initialMmap(budget),
 			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
-				f, err := d.openFile(name, flag, perm)
+				f, err := u.d.openFile(name, flag, perm)
 				u.file = f
 				if err == nil && tryLock(f) { // else another process may be writing to it
 					err = errors.Join(boltcheck.Freelist(f), boltcheck.Tree(f))
@@ -111,18 +124,17 @@ func (d *disk) openNow(budget int64) (*use, error) {
 		return err
 	})
 	if err == nil {
-		u.db.AllocSize = int(min(max(budget/64, 64<<10), 16<<20))
-		u.missed, err = d.hasForeignMark()
-		if err == nil {
-			return u, nil
-		}
-		return nil, errors.Join(d.explain(err), u.db.Close())
+		u.db.AllocSize = allocSize(budget)
+		return nil
 	}
 	if u.file != nil {
 		_ = abandon(u.file) // closed by bbolt already, unless it panicked
 	}
-	return nil, d.explain(err)
+	return err
 }
+
+// allocSize is by how much a file grows at once.
+func allocSize(budget int64) int { return int(min(max(budget/64, 64<<10), 16<<20)) }
 
 // makeFolder makes the folder with access for this user only.
 func (d *disk) makeFolder() error {

@@ -151,6 +151,11 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 		if b.buckets, err = openBuckets(tx); err != nil {
 			return err
 		}
+		if c := dw.compacting; c != nil {
+			for i, bucket := range b.all() {
+				bucket.rows = &c.rows[i]
+			}
+		}
 		if err := fn(b); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
 		t := new(buckets)
 		var err error
-		if t.chunks, err = openBucket(tx, chunksBucket); err != nil {
+		if t.chunks.Bucket, err = openBucket(tx, chunksBucket); err != nil {
 			return err
 		}
 		data, err := t.chunk(b.id, int(off/chunkSize), b.length)

@@ -80,7 +80,7 @@ func (d *diskSearch) leave() {
 func (d *diskSearch) run(tx *bbolt.Tx) error {
 	t := new(buckets)
 	var err error
-	if t.keys, err = openBucket(tx, keysBucket); err != nil {
+	if t.keys.Bucket, err = openBucket(tx, keysBucket); err != nil {
 		return err
 	}
 	rows := d.buf[:0]
@@ -98,7 +98,7 @@ func (d *diskSearch) run(tx *bbolt.Tx) error {
 	if d.others = len(rows); d.others == 0 {
 		return nil
 	}
-	if t.records, err = openBucket(tx, recordsBucket); err != nil {
+	if t.records.Bucket, err = openBucket(tx, recordsBucket); err != nil {
 		return err
 	}
 	for i := range rows {
@@ -176,7 +176,7 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 	}
 	body := Body(extentBody(inline))
 	if inline == nil {
-		if t.chunks, err = openBucket(t.records.Tx(), chunksBucket); err != nil {
+		if t.chunks.Bucket, err = openBucket(t.records.Tx(), chunksBucket); err != nil {
 			return err
 		}
 		body = &rowsBody{t: t, id: id, length: length}

@@ -274,22 +274,47 @@ func rowNumber(k []byte) uint64 {
 
 // buckets are those of one transaction.
 type buckets struct {
-	meta, records, chunks, keys, tags, urls, expiry, recency, purges, pending, kept *bbolt.Bucket
+	meta, records, chunks, keys, tags, urls, expiry, recency, purges, pending, kept bucket
+}
+
+// all are the same, in the order of allBuckets.
+func (t *buckets) all() [11]*bucket {
+	return [...]*bucket{
+		&t.meta, &t.records, &t.chunks, &t.keys, &t.tags, &t.urls, &t.expiry, &t.recency, &t.purges, &t.pending, &t.kept,
+	}
+}
+
+// bucket is a bucket that a compaction may be told of what is written to.
+type bucket struct {
+	*bbolt.Bucket
+	rows *touched // nil: there is no compaction
+}
+
+// Put is that of the Bucket.
+func (b *bucket) Put(key, value []byte) error {
+	b.rows.note(key)
+	return b.Bucket.Put(key, value)
+}
+
+// Delete is that of the Bucket.
+func (b *bucket) Delete(key []byte) error {
+	b.rows.note(key)
+	return b.Bucket.Delete(key)
 }
 
 func openBuckets(tx *bbolt.Tx) (*buckets, error) {
-	var b [11]*bbolt.Bucket
-	for i, name := range allBuckets {
-		if b[i] = tx.Bucket(name); b[i] == nil {
-			return nil, fmt.Errorf("bucket %s is missing: %w", name, errDamaged)
+	t := new(buckets)
+	for i, b := range t.all() {
+		if b.Bucket = tx.Bucket(allBuckets[i]); b.Bucket == nil {
+			return nil, fmt.Errorf("bucket %s is missing: %w", allBuckets[i], errDamaged)
 		}
 	}
 	if tx.Writable() { // appended at the right edge, so full pages stay full
-		for _, i := range []int{1, 2, 6, 7, 10} { // records, chunks, expiry, recency, kept
-			b[i].FillPercent = 0.95
+		for _, b := range []*bucket{&t.records, &t.chunks, &t.expiry, &t.recency, &t.kept} {
+			b.FillPercent = 0.95
 		}
 	}
-	return &buckets{b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10]}, nil
+	return t, nil
 }
 
 // openBucket opens one bucket, for look-ups: to open all of them takes longer than to search in
@@ -366,6 +391,7 @@ func (t *buckets) deleteChunks(id uint64, limit int) (int, error) {
 	c := t.chunks.Cursor()
 	n := 0
 	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix) && n < limit; k, _ = c.Seek(prefix) {
+		t.chunks.rows.note(k)
 		if err := c.Delete(); err != nil {
 			return n, err
 		}

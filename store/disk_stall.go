@@ -33,6 +33,7 @@ var errStalled = fmt.Errorf("the disk has not answered for %v", stallTime)
 // use is one use of an opened file, from open to close.
 type use struct {
 	d    *disk
+	path string // of the file
 	db   *bbolt.DB
 	file *os.File
 	// missed says that the file had a mark beside it when it was opened, see disk.mark.
@@ -50,7 +51,7 @@ type use struct {
 }
 
 func (d *disk) newUse() *use {
-	return &use{d: d, helpers: make(chan *task), over: make(chan struct{}), stalled: make(chan struct{})}
+	return &use{d: d, path: d.path, helpers: make(chan *task), over: make(chan struct{}), stalled: make(chan struct{})}
 }
 
 // maxIdle is how many helpers wait for another task.
@@ -220,9 +221,9 @@ func (u *use) close() error {
 	if u.isStalled() {
 		patience = 0
 	}
-	unanswered.Store(u.d.path, true)
+	unanswered.Store(u.path, true)
 	return u.d.apart(patience, func() error {
-		defer unanswered.Delete(u.d.path)
+		defer unanswered.Delete(u.path)
 		if u.wedged.Load() { // who waits for bbolt's locks does so for ever
 			return abandon(u.file)
 		}
@@ -269,7 +270,7 @@ var errRemoved = errors.New("the file was removed, or another one put in its pla
 // would be gone after a restart, purges above all. Where file systems number their files anew, size
 // and time tell as well.
 func (u *use) checkPlace() error {
-	there, err := os.Stat(u.d.path)
+	there, err := os.Stat(u.path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) {
 		return errRemoved // or its folder is another thing now
 	}

@@ -44,13 +44,14 @@ type diskWriter struct {
 	log         *slog.Logger
 	watcher     PurgeWatcher // may be nil
 
-	stop     chan struct{}
-	done     chan struct{}
-	kick     chan struct{}
-	requests purgeRequests
-	syncs    chan chan error
-	broken   chan error // readers' reports that the file must be given up
-	tick     time.Duration
+	stop        chan struct{}
+	done        chan struct{}
+	kick        chan struct{}
+	requests    purgeRequests
+	syncs       chan chan error
+	compactions chan chan compactReply
+	broken      chan error // readers' reports that the file must be given up
+	tick        time.Duration
 	// waiting is how many purges wait for an answer: batches under way are cut short for them.
 	waiting atomic.Int32
 	// answered is how many have been answered, and walked how many rows counting has passed: while
@@ -80,6 +81,11 @@ type diskWriter struct {
 	labels              *[]string // that the file has, as they were last written
 	expiry              int       // the shard of the memory tier whose turn it is
 	accesses            accesses
+
+	compacting    *compaction // nil: none is under way
+	compactDue    bool        // one begins by itself
+	compactAfter  time.Time   // not before that
+	onCompactStep func(step string)
 }
 
 func newDiskWriter(s *Store) *diskWriter {
@@ -88,7 +94,8 @@ func newDiskWriter(s *Store) *diskWriter {
 		tickets: &s.tickets, ids: &s.ids, settings: &s.settings, counts: &s.counts, now: s.now, log: s.log, watcher: s.cfg.Watcher,
 		stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
 		requests: purgeRequests{wake: make(chan struct{}, 1)}, syncs: make(chan chan error), broken: make(chan error, 1),
-		tick: tickTime,
+		compactions: make(chan chan compactReply),
+		tick:        tickTime,
 	}
 }
 
@@ -96,6 +103,7 @@ func newDiskWriter(s *Store) *diskWriter {
 func (dw *diskWriter) run() {
 	defer close(dw.done)
 	defer dw.endSweeps()
+	defer dw.endCompaction(ErrClosed)
 	ticker := time.NewTicker(dw.tick)
 	defer ticker.Stop()
 	for {
@@ -131,6 +139,8 @@ func (dw *diskWriter) answer(tick <-chan time.Time) bool {
 		dw.commitWaiting()
 	case reply := <-dw.syncs:
 		reply <- dw.flush()
+	case reply := <-dw.compactions:
+		dw.compactAsked(reply)
 	case err := <-dw.broken:
 		dw.reported(err)
 	case <-tick:
@@ -161,6 +171,8 @@ func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 		dw.commitWaiting()
 	case reply := <-dw.syncs:
 		reply <- dw.flush()
+	case reply := <-dw.compactions:
+		dw.compactAsked(reply)
 	case err := <-dw.broken:
 		dw.reported(err)
 	case <-tick:
@@ -177,7 +189,7 @@ func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 // turns, because each of them may never end: entries come as fast as they are written, purges as
 // they are swept, and where a sync is slow the next step of what is paced is always due.
 func (dw *diskWriter) step() bool {
-	works := [...]func() (bool, error){dw.writeTurn, dw.sweepMemoryStep, dw.pacedStep, dw.pendingTurn}
+	works := [...]func() (bool, error){dw.writeTurn, dw.sweepMemoryStep, dw.pacedStep, dw.pendingTurn, dw.compactStep}
 	for range works {
 		work := works[dw.turn]
 		dw.turn = (dw.turn + 1) % len(works)
@@ -231,6 +243,9 @@ func (dw *diskWriter) onTick() {
 	dw.pending = dw.pending || dw.disk != nil && dw.disk.pins.takeLeft()
 	if !dw.retryAt.IsZero() && !dw.now().Before(dw.retryAt) {
 		dw.retry()
+	}
+	if dw.diskUp() {
+		dw.wantCompaction()
 	}
 	if dw.ticks++; dw.ticks%placeTicks == 0 && dw.disk != nil {
 		if err := dw.disk.checkPlace(); err != nil {
@@ -291,6 +306,7 @@ func (dw *diskWriter) failed(err error) {
 
 // detach stops using the file. What is queued stays in memory only.
 func (dw *diskWriter) detach() {
+	dw.endCompaction(errDetached)
 	dw.lastEntries = uint64(dw.disk.entries.Load())
 	dw.detachQueue()
 	// It is closed when the disk answers.

@@ -40,6 +40,7 @@
 //	disk_queue.go       what waits for it; disk_batch.go: one transaction of it
 //	disk_evict.go       evicting, expiring, recency
 //	disk_pace.go        how fast goes what no request waits for
+//	disk_compact.go     a smaller file in the place of one with much free room
 //	disk_lock_flock.go  bbolt's lock on the file
 //	internal/boltcheck  what is checked of a file before bbolt opens it
 //
@@ -88,7 +89,8 @@
 // for itself before it is written. It is bounded by the pages that it changes, which are in the
 // file twice until it has committed. The file may have grown all the same, because no free pages
 // lay side by side; then less of the budget is used. So the file stays within one and a half times
-// the budget. bbolt's files never shrink: after Apply with a smaller budget pages only get free.
+// the budget. bbolt's files never shrink: after Apply with a smaller budget pages get free, and
+// when more than half of a file that is larger than its budget is free it is compacted.
 //
 // A body may take half of the disk budget. Bodies on their way cannot be evicted, and may take
 // three quarters together. What is appended to a BodyWriter and not written is its caller's to

@@ -134,10 +134,10 @@ type standingRead struct {
 func (d *standingRead) run(tx *bbolt.Tx) error {
 	t := new(buckets)
 	var err error
-	if t.keys, err = openBucket(tx, keysBucket); err != nil {
+	if t.keys.Bucket, err = openBucket(tx, keysBucket); err != nil {
 		return err
 	}
-	if t.records, err = openBucket(tx, recordsBucket); err != nil {
+	if t.records.Bucket, err = openBucket(tx, recordsBucket); err != nil {
 		return err
 	}
 	now := d.s.now()

@@ -359,9 +359,9 @@ func (b *batch) sweepRow(rec *purgeRecord, sc *scan, row []byte) error {
 	id := rowID(row)
 	r, inline, err := b.record(id)
 	if err != nil {
-		bucket := b.urls
+		bucket := &b.urls
 		if sc.kind == byTag {
-			bucket = b.tags
+			bucket = &b.tags
 		}
 		return errors.Join(bucket.Delete(row), b.remove(id, Key{}, Damaged))
 	}
