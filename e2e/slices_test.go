@@ -93,3 +93,23 @@ func TestParallelDownloadOfAColdFile(t *testing.T) {
 		}
 	}
 }
+
+// A Range has nothing stored uncompressed that is compressed without it: `encode` leaves a 206
+// alone, and it has no Vary then.
+func TestRangeLeavesCompressionAlone(t *testing.T) {
+	page := strings.Repeat("<p>a page</p>", 1000)
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Etag", `"v1"`)
+		w.Header().Set("Content-Type", "text/html")
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(page))
+	})
+	in := start(t, setup{site: "route {\nlarder\nencode gzip\nreverse_proxy {{origin}}\n}"}, o)
+	in.get("/", "Range", "bytes=0-").want(t, 206, page, "")
+	in.get("/", "Range", "bytes=0-1", "Accept-Encoding", "gzip")
+	for range 2 {
+		if a := in.get("/", "Accept-Encoding", "gzip"); a.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("uncompressed: %v", a.Header)
+		}
+	}
+}

@@ -255,6 +255,7 @@ func TestWhatCannotBeCutIsFetchedWhole(t *testing.T) {
 		"another length":  func(h http.Header) { h.Set("Content-Length", "99") },
 		"several parts":   func(h http.Header) { h.Del("Content-Range"); h.Set("Content-Type", "multipart/byteranges; boundary=x") },
 		"the whole range": func(h http.Header) { h.Set("Content-Range", "bytes 0-999/1000") },
+		"what is text":    func(h http.Header) { h.Set("Content-Type", "text/csv") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, f := newSlicing(t), newFilm(6, 1000)

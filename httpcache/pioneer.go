@@ -17,7 +17,8 @@ import (
 //	206, the slice that was    a head is stored. The flight gets the key of the slice, and all who
 //	asked for, or the whole    wait look up again. Where it is the whole, it is stored as a 200
 //	206, anything else         the whole is asked for, once, and for a while at once: no strong
-//	                           validator, another part, an unknown length, several parts
+//	                           validator, another part, an unknown length, several parts, or what
+//	                           would come compressed without Range
 //	206 that may not be        released: each asks for what it wants. max_body is compared with the
 //	stored, 416                length of the whole
 //	any other                  as without slices: a 200 is the whole
@@ -72,7 +73,8 @@ func (x *Fetch) tookPart(status int, header http.Header) bool {
 		return false
 	}
 	part, ok := rfc9111.ParsePart(header)
-	if ok = ok && x.pioneer.Answers(part); ok && part.IsWhole() {
+	ok = ok && x.pioneer.Answers(part) && !rfc9111.IsCompressible(header)
+	if ok && part.IsWhole() {
 		maps.Copy(header, rfc9111.WholeHeader(header, part))
 		delete(header, "Content-Range")
 		x.writer.status, x.writer.declared = http.StatusOK, part.Length

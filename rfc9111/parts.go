@@ -172,3 +172,38 @@ func (s Slice) Answers(p Part) bool {
 	}
 	return p.ByteRange == s.Of(p.Complete)
 }
+
+// IsCompressible reports whether the answer without Range may be compressed on its way, by the type
+// of its media: a 206 is not, by nginx and by Caddy, and then also lacks the Vary of the 200. Such a
+// response would be served uncompressed to all, if it were stored from its parts.
+func IsCompressible(h http.Header) bool {
+	if len(h["Content-Encoding"]) > 0 {
+		return false
+	}
+	mediaType, _, _ := strings.Cut(ToLower(h.Get("Content-Type")), ";")
+	family, name, _ := strings.Cut(TrimOWS(mediaType), "/")
+	switch family {
+	case "text", "message", "model":
+		return true
+	case "font":
+		return name != "woff" && name != "woff2"
+	case "multipart":
+		return name != "byteranges"
+	case "image":
+		return strings.HasPrefix(name, "svg") || strings.HasSuffix(name, "icon") || strings.HasSuffix(name, "bmp")
+	case "application":
+		for _, part := range compressibleParts {
+			if strings.Contains(name, part) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// compressibleParts are in the names of types of application/ that servers compress: what Caddy's
+// encode does by default, and what is written as text.
+var compressibleParts = [...]string{
+	"json", "xml", "javascript", "ecmascript", "yaml", "toml", "sql", "graphql", "rtf", "postscript", "x-sh", "x-csh", "x-perl", "x-httpd", "x-protobuf",
+	"wasm", "eot", "font", "opentype", "otf", "truetype", "ttf", "csv", "latex", "tex", "manifest",
+}

@@ -196,3 +196,20 @@ func TestWholeHeader(t *testing.T) {
 		t.Errorf("the header of the part has become %v", h)
 	}
 }
+
+func TestIsCompressible(t *testing.T) {
+	for name, want := range map[string]bool{
+		"text/html; charset=utf-8": true, "TEXT/CSS": true, "application/json": true, "application/ld+json": true, "image/svg+xml": true,
+		"application/javascript": true, "application/wasm": true, "font/ttf": true, "image/x-icon": true, "application/rss+xml": true,
+		"video/mp4": false, "audio/ogg": false, "image/jpeg": false, "image/tiff": false, "application/octet-stream": false, "application/zip": false,
+		"application/pdf": false, "application/vnd.pmtiles": false, "application/x-iso9660-image": false, "application/vnd.debian.binary-package": false,
+		"font/woff2": false, "multipart/byteranges; boundary=x": false, "": false, "application/x-tar": false, "application/gzip": false,
+	} {
+		if got := IsCompressible(headerWith("Content-Type", name)); got != want {
+			t.Errorf("%q: %t, want %t", name, got, want)
+		}
+	}
+	if IsCompressible(headerWith("Content-Type", "text/html", "Content-Encoding", "br")) {
+		t.Error("what is compressed is called compressible")
+	}
+}
