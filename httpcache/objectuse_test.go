@@ -77,7 +77,7 @@ func TestSliceForOneClient(t *testing.T) {
 	if w := f.get(t, h, "Range", "bytes=210-219", "Authorization", "x"); w.Code != 206 || w.Header().Get("Cache-Status") != "Larder; fwd=partial" {
 		t.Errorf("%d, %s", w.Code, w.Header().Get("Cache-Status"))
 	}
-	f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, cold)
+	f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, partly)
 }
 
 func TestDirectivesOfAClientOverSlices(t *testing.T) {

@@ -23,8 +23,9 @@ var (
 	errObjectChanged = errors.New("the origin has another version than the one that is stored in slices")
 	// errSliceStored ends a flight that was begun for a slice which had just been stored.
 	errSliceStored = errors.New("the slice is stored by now")
-	// errSliceRefused ends the fetch of a slice that may not be stored, and so may not be shared.
-	errSliceRefused = errors.New("the origin does not let the slice be stored")
+	// errSliceRefused ends the fetch of a slice whose answer is for one client: it may not be stored,
+	// or came to credentials or a cookie and is not of the stored version.
+	errSliceRefused = errors.New("the origin's answer for the slice is for one client")
 )
 
 // beginSlice joins the flight of a slice, or begins one. seed is the header as the outer handlers
@@ -83,7 +84,8 @@ func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, se
 // isSliceFetch reports whether the fetch was begun for a slice of what is stored.
 func (x *Fetch) isSliceFetch() bool { return x.slice != nil && x.pioneer.Size == 0 }
 
-// takeSlice takes the header of an answer for a slice of what is stored.
+// takeSlice takes the header of an answer for a slice of what is stored. To credentials or a cookie
+// it says nothing of what is stored for all, as everywhere else (see speaksFor).
 func (x *Fetch) takeSlice(status int, header http.Header) {
 	o, head := x.slice.object, x.slice.head
 	part, ok := rfc9111.ParsePart(header)
@@ -91,6 +93,8 @@ func (x *Fetch) takeSlice(status int, header http.Header) {
 	case status == http.StatusPartialContent && ok && part.Complete == o.total &&
 		part.ByteRange == o.span(x.slice.number) && rfc9111.Combinable(head.Header, header):
 		x.shareSliceOf(header, part)
+	case speaksOfObject(status) && !x.speaksFor(&head.Variant):
+		x.failSlice(errSliceRefused)
 	case speaksOfObject(status):
 		x.cache.dropObject(head, o)
 		x.failSlice(errObjectChanged)
@@ -112,15 +116,13 @@ func (x *Fetch) failSlice(err error) {
 	x.flight.Fail(err)
 }
 
-// shareSliceOf shares a slice with all who wait for it, if it may be stored.
+// shareSliceOf shares a slice with all who wait for it, if it may be stored. If it may not, what is
+// stored stays: the slice is of the same version, and how it was asked for may be why.
 func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 	ex := x.exchange(http.StatusOK, rfc9111.WholeHeader(header, part))
 	freshness := x.route.judge(&ex, part.Complete)
 	if freshness.Reason != rfc9111.Storable {
 		x.countNotStored(freshness.Reason)
-		if freshness.Reason != rfc9111.ReasonRequestNoStore {
-			x.cache.dropObject(x.slice.head, x.slice.object)
-		}
 		x.failSlice(errSliceRefused)
 		return
 	}
