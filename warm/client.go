@@ -40,6 +40,7 @@ func newTransport(to string, connections int) (*http.Transport, error) {
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		target := port
 		if target == "" {
+			var err error
 			if _, target, err = net.SplitHostPort(address); err != nil {
 				return nil, err
 			}
