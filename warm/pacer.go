@@ -29,14 +29,27 @@ func newPacer(perSecond float64) *pacer {
 	return &pacer{limiter: rate.NewLimiter(rate.Limit(perSecond), 1)}
 }
 
-// wait returns when a request may go, or with the error of ctx.
+// wait returns when a request may go, or with the error of ctx. The rate is asked after a pause: a
+// place taken before it would be kept by all who wait, and they would go at once at its end.
 func (p *pacer) wait(ctx context.Context) error {
-	if p.limiter != nil {
+	for { // a pause may begin, or be made longer, meanwhile
+		if err := p.waitForPause(ctx); err != nil {
+			return err
+		}
+		if p.limiter == nil {
+			return nil
+		}
 		if err := p.limiter.Wait(ctx); err != nil {
 			return err
 		}
+		if time.Until(p.pausedUntil()) <= 0 {
+			return nil
+		}
 	}
-	for { // a pause may be made longer meanwhile
+}
+
+func (p *pacer) waitForPause(ctx context.Context) error {
+	for {
 		rest := time.Until(p.pausedUntil())
 		if rest <= 0 {
 			return ctx.Err()

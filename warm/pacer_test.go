@@ -70,6 +70,35 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// TestRateAfterAPause: who waits for the end of a pause keeps no place at the rate. The workers that
+// had taken theirs before went all at once when it ended.
+func TestRateAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(1)
+		if err := p.wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.pause(time.Minute)
+		began := time.Now()
+		times := make(chan time.Duration, 10)
+		for range cap(times) {
+			go func() {
+				if err := p.wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+				times <- time.Since(began)
+			}()
+		}
+		for i, last := 0, time.Minute-time.Second; i < cap(times); i++ {
+			at := <-times
+			if at < last+time.Second-time.Millisecond || at > last+2*time.Second {
+				t.Errorf("request %d goes at %v, the one before at %v", i, at, last)
+			}
+			last = at
+		}
+	})
+}
+
 // TestRetryAfterPausesAll: a 503 or 429 that asks to wait stops all workers for so long, and its
 // URL is asked for again.
 func TestRetryAfterPausesAll(t *testing.T) {
