@@ -57,6 +57,7 @@ type Budget struct {
 	closed      atomic.Bool                  // all places are taken, or requests wait
 	pausedUntil atomic.Int64
 	retryAt     atomic.Int64 // when a probe may go; 0 if the origin is not failing
+	retryOther  atomic.Int64 // the same for other pages than failedLast
 	failsOnly   atomic.Uint64
 	failedLast  atomic.Uint64
 	backoff     atomic.Int64
@@ -176,7 +177,7 @@ func (b *Budget) obstacle(now time.Time, class Class, page uint64) Why {
 		return Paused
 	case class == ClassStale && b.health.failsFor(page):
 		return Failing
-	case class == ClassRefresh && b.health.failsFor(page) && !b.health.mayProbe(now):
+	case class == ClassRefresh && b.health.failsFor(page) && now.Before(b.health.due(page)):
 		return Failing
 	case b.queue.Len() > 0 || b.full() || b.untilToken(now) > 0:
 		return Busy
@@ -248,7 +249,7 @@ func (b *Budget) giveBack(p *Place) {
 	}
 	b.unattended.returned(p)
 	if b.health.probing == p {
-		b.health.probeLost(time.Now())
+		b.health.probeLost(&b.limits, time.Now())
 	}
 }
 
@@ -295,17 +296,19 @@ func (b *Budget) publish() {
 	if closed := b.queue.Len() > 0 || b.full(); closed != b.closed.Load() {
 		b.closed.Store(closed)
 	}
-	retryAt := int64(0)
+	retryAt, retryOther := int64(0), int64(0)
 	if b.health.failing {
 		retryAt = max(1, b.at(b.health.retryAt))
+		retryOther = max(1, b.at(b.health.due(^b.health.failedLast)))
 	}
-	if retryAt != b.retryAt.Load() || b.health.only != b.failsOnly.Load() { // as with each change of the others
+	if retryAt != b.retryAt.Load() || retryOther != b.retryOther.Load() || b.health.only != b.failsOnly.Load() { // as with each change of the others
 		if retryAt == 0 {
 			b.retryAt.Store(0) // else it would seem to fail for all, between the two
 		}
 		b.failsOnly.Store(b.health.only)
 		b.failedLast.Store(b.health.failedLast)
 		b.backoff.Store(int64(b.health.backoff))
+		b.retryOther.Store(retryOther)
 		b.retryAt.Store(retryAt)
 	}
 }

@@ -60,6 +60,28 @@
 // request for which nothing is stored begins no outage if the origin has answered another within
 // the shortest back-off: it may be a page that is broken, or a client that asks for what fails.
 //
+// # What a client can do to that
+//
+// A client chooses the pages that it asks for, and may know one that always fails, or a field with
+// which a page does. It must not have all others served stale for long by an origin that is well:
+//
+//   - While any page is answered at least every second, a failure counts for its own page alone, or
+//     for none.
+//   - Otherwise it counts for all. But until a second page of which a response is stored has failed,
+//     the other pages may probe after the shortest back-off, whatever the first one's Retry-After
+//     and however often it has failed. So each stale page is served stale once more, and the refresh
+//     that this leaves behind ends the outage. Pages of which nothing is stored confirm nothing: a
+//     client could name any number of them.
+//   - What failed last probes after what else is asked for. A probe that hangs gives its turn away.
+//
+// Not held: a client that knows a field with which two stored pages fail, on a site of which nothing
+// else is fetched meanwhile. Then the back-off holds, a minute at most by default.
+//
+// Nor can a client hide an outage to any effect. If it has something answered every second, as a
+// page without a database, failures count for their own page, and for one page at a time: with
+// several that fail in turn each request asks the origin first, and gets the stale response when
+// that has failed. What a success ends is the sparing of an origin that does answer, no response.
+//
 // Retry-After sets when the next probe may go, where that is later than the back-off. With
 // [Limits.Pauses] it pauses the origin as well: then nothing goes until it has passed. Success ends
 // an outage and no pause.

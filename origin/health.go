@@ -7,10 +7,14 @@ type health struct {
 	failing bool
 	// only is, while failing, the Page for which alone that counts; 0: for all. There is one such
 	// page at a time, and the next success of any ends it.
-	only        uint64
-	backoff     time.Duration
-	retryAt     time.Time // while failing: when a probe may go
-	failedLast  uint64    // the Page of the request whose failure began the outage, or of the last probe
+	only       uint64
+	backoff    time.Duration
+	retryAt    time.Time // while failing: when a probe may go
+	failedLast uint64    // the Page of the request whose failure began the outage, or of the last probe
+	// confirmed says that a page of which a response is stored has failed besides that one. Until
+	// then other pages may probe at retryOther, however long the pages that fail are to wait.
+	confirmed   bool
+	retryOther  time.Time
 	probing     *Place    // the probe that is under way, or was when its turn ended
 	pausedUntil time.Time // nothing goes until then
 }
@@ -19,13 +23,19 @@ type health struct {
 // origin: a client may have chosen a page that is slow.
 const probeTurn = 10 * time.Second
 
-// mayProbe reports whether a failing origin may be asked again.
-func (h *health) mayProbe(now time.Time) bool { return !now.Before(h.retryAt) }
+// due returns when a failing origin may be asked for that page again.
+func (h *health) due(page uint64) time.Time {
+	if !h.confirmed && page != h.failedLast && h.retryOther.Before(h.retryAt) {
+		return h.retryOther
+	}
+	return h.retryAt
+}
 
 // probe begins a probe.
 func (h *health) probe(p *Place, now time.Time) {
 	h.probing = p
 	h.retryAt = now.Add(max(probeTurn, h.backoff))
+	h.retryOther = h.retryAt
 }
 
 // failsFor reports whether the origin counts as failing for a page.
@@ -39,14 +49,25 @@ func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Dura
 	case !h.failing, !h.failsFor(p.Page):
 		*h = health{failing: true, only: p.Page, backoff: l.BackoffMin, pausedUntil: h.pausedUntil}
 	case h.probing == p: // it has asked again
+		h.confirm(p)
 		h.probing, h.backoff = nil, min(2*h.backoff, l.BackoffMax)
 	default:
+		h.confirm(p)
 		h.retryAt = later(h.retryAt, now.Add(retryAfter))
 		return
 	}
+	h.retryOther = now.Add(l.BackoffMin)
 	h.failedLast, h.retryAt = p.Page, later(now.Add(h.backoff), now.Add(retryAfter))
 	if !beside {
 		h.only = 0
+	}
+}
+
+// confirm notes that not only one page fails. A client may choose any number of pages of which
+// nothing is stored: they confirm nothing.
+func (h *health) confirm(p *Place) {
+	if p.class != ClassWaiting && p.Page != h.failedLast {
+		h.confirmed = true
 	}
 }
 
@@ -59,9 +80,9 @@ func (h *health) succeeded() {
 }
 
 // probeLost says that a probe has ended without a result. The pace holds all the same.
-func (h *health) probeLost(now time.Time) {
+func (h *health) probeLost(l *Limits, now time.Time) {
 	h.probing = nil
-	h.retryAt = now.Add(h.backoff)
+	h.retryAt, h.retryOther = now.Add(h.backoff), now.Add(l.BackoffMin)
 }
 
 func later(a, b time.Time) time.Time {
@@ -173,6 +194,14 @@ func (b *Budget) failsFor(page uint64) bool {
 	return only == 0 || only == page
 }
 
+// due is health's, without the lock.
+func (b *Budget) due(page uint64) int64 {
+	if page != b.failedLast.Load() {
+		return b.retryOther.Load()
+	}
+	return b.retryAt.Load()
+}
+
 // mustWait reports whether a request would have to wait for a place at now. It takes no lock but
 // that of the rate.
 func (b *Budget) mustWait(now time.Time) bool {
@@ -188,7 +217,7 @@ func (b *Budget) RefreshDue(now time.Time, page uint64) bool {
 	if !b.failsFor(page) {
 		return !b.mustWait(now)
 	}
-	at, due := b.at(now), b.retryAt.Load()
+	at, due := b.at(now), b.due(page)
 	switch backoff := b.backoff.Load(); {
 	case page != b.failedLast.Load():
 		b.otherAskedAt.Store(at)

@@ -389,3 +389,89 @@ func TestAnotherProbesFirst(t *testing.T) {
 		})
 	}
 }
+
+// A page that fails by itself, whatever its Retry-After and however often it is asked for, has other
+// pages wait for the shortest back-off only. So has any number of pages of which nothing is stored,
+// as a client chooses them. Where a page of which something is stored fails too, all wait.
+func TestPagesThatFailHoldOthersBack(t *testing.T) {
+	const page = 1 << 20
+	failed := func(t *testing.T, b *Budget, page uint64, class Class, retryAfter time.Duration) {
+		t.Helper()
+		p := &Place{Page: page}
+		if err := b.Take(t.Context(), p, class); err != nil {
+			t.Fatal(err)
+		}
+		p.Failed(retryAfter)
+		p.Done()
+	}
+	for name, tc := range map[string]struct {
+		fails func(t *testing.T, b *Budget)
+		due   bool // another page, a second later
+	}{
+		"Retry-After of a page of which nothing is stored": {func(t *testing.T, b *Budget) {
+			failed(t, b, 1, ClassWaiting, time.Hour)
+		}, true},
+		"of many such pages": {func(t *testing.T, b *Budget) {
+			for i := range uint64(100) {
+				failed(t, b, i, ClassWaiting, time.Hour)
+				time.Sleep(time.Millisecond)
+			}
+		}, true},
+		"of a page of which something is stored": {func(t *testing.T, b *Budget) {
+			failed(t, b, 1, ClassStale, time.Hour)
+		}, true},
+		"the probes of one page": {func(t *testing.T, b *Budget) {
+			failed(t, b, 1, ClassStale, 0)
+			for range 10 {
+				time.Sleep(DefaultBackoffMax)
+				failed(t, b, 1, ClassRefresh, 0)
+			}
+		}, true},
+		"a probe of another page as well": {func(t *testing.T, b *Budget) {
+			failed(t, b, 1, ClassStale, time.Hour)
+			time.Sleep(DefaultBackoffMin)
+			failed(t, b, 2, ClassRefresh, 0)
+		}, false},
+		"another page as well, while it was asked": {func(t *testing.T, b *Budget) {
+			p := &Place{Page: 2}
+			if err := b.Take(t.Context(), p, ClassStale); err != nil {
+				t.Fatal(err)
+			}
+			failed(t, b, 1, ClassStale, time.Hour)
+			p.Failed(0)
+			p.Done()
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := New("", Limits{}, nil)
+				tc.fails(t, b)
+				if b.RefreshDue(time.Now(), page) || b.Standing(time.Now(), page) != Failing {
+					t.Error("due at once")
+				}
+				time.Sleep(DefaultBackoffMin)
+				if why, left := b.Outlook(time.Now(), page); why != Failing || (left == 0) != tc.due {
+					t.Errorf("%v for %v", why, left)
+				}
+				if due := b.RefreshDue(time.Now(), page); due != tc.due {
+					t.Errorf("due: %v, want %v", due, tc.due)
+				}
+				p := &Place{Page: page}
+				if err := b.Take(t.Context(), p, ClassRefresh); (err == nil) != tc.due {
+					t.Errorf("taken: %v", err)
+				}
+				if !tc.due {
+					return
+				}
+				if b.RefreshDue(time.Now(), page+1) {
+					t.Error("a second probe")
+				}
+				p.Succeeded()
+				p.Done()
+				if s := b.Standing(time.Now(), page); s != Admitted {
+					t.Errorf("after a success: %v", s)
+				}
+			})
+		})
+	}
+}

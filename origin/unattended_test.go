@@ -148,10 +148,14 @@ func TestUnattendedPlaces(t *testing.T) {
 		"limits that were lowered": func(t *testing.T) {
 			b := newLeft(t, Limits{})
 			b.Apply(Limits{MaxConcurrent: 1, Queue: 10, Wait: time.Minute})
-			b.unattended(0, 0, true)
+			b.unattended(0, 0, false)
+			got := b.waits(t.Context())
 			b.unattended(1, 0, true)
-			<-b.waits(t.Context())
 			b.wantAsked(t, 0, 1)
+			b.places[0].Done()
+			if err := <-got; err != nil {
+				t.Error(err)
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
