@@ -93,13 +93,16 @@ func (v *visit) enter(ctx context.Context, of Subject, kind FetchKind, class ori
 // pageOf is by what a Budget tells the fetches of one page from others.
 func pageOf(key store.Key) uint64 { return binary.LittleEndian.Uint64(key[:]) }
 
-func (q *Request) page() uint64 { return pageOf(q.flightKey()) }
+// standing returns what keeps a request for this key of flights from the origin, if it can do
+// without it.
+func (q *Request) standing(key store.Key) origin.Why {
+	return q.route.Budget.Standing(q.now, pageOf(key))
+}
 
-// standing returns what keeps the request from the origin, if it can do without it.
-func (q *Request) standing() origin.Why { return q.route.Budget.Standing(q.now, q.page()) }
-
-// refreshDue reports whether the origin can take a refresh of what the request asks for.
-func (q *Request) refreshDue() bool { return q.route.Budget.RefreshDue(q.now, q.page()) }
+// refreshDue reports whether the origin can take a refresh of what requests for this key ask for.
+func (q *Request) refreshDue(key store.Key) bool {
+	return q.route.Budget.RefreshDue(q.now, pageOf(key))
+}
 
 // attend is enter for a request that goes to the origin whatever the Budget says.
 func (v *visit) attend(ctx context.Context, rt *Route) {
@@ -215,11 +218,11 @@ func detailOf(why origin.Why, open Detail) Detail {
 // mayBeSpared returns why the origin is not asked, as it is busy, paused or failing and a stale
 // response may be used: [origin.Admitted] if it is asked. A request that may change something is
 // sent in any case.
-func (q *Request) mayBeSpared() origin.Why {
+func (q *Request) mayBeSpared(key store.Key) origin.Why {
 	if q.found.Entry == nil || q.unsafe() {
 		return origin.Admitted
 	}
-	why := q.standing()
+	why := q.standing(key)
 	if why == origin.Admitted || !q.mayUseStale(rfc9111.NoAnswer) {
 		return origin.Admitted
 	}
@@ -235,10 +238,10 @@ func (q *Request) spared(why origin.Why) {
 
 // spareOrigin answers with the stale response at once. While the origin fails, one such request at
 // a time asks it again, in the background.
-func (q *Request) spareOrigin(why origin.Why) error {
+func (q *Request) spareOrigin(why origin.Why, key store.Key) error {
 	q.spared(why)
-	if q.refreshDue() {
-		q.refreshInBackground(false)
+	if q.refreshDue(key) {
+		q.refreshInBackground(key, false)
 	}
 	return q.respondStored(OutcomeStale, detailOf(why, NoDetail))
 }

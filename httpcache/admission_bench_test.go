@@ -13,8 +13,8 @@ import (
 )
 
 // visitor returns a function that asks for a page: one that is fresh, or one that is stale while
-// the origin fails.
-func visitor(tb testing.TB, failing bool) (ask func()) {
+// the origin fails. The page has the fields given as pairs.
+func visitor(tb testing.TB, failing bool, header ...string) (ask func()) {
 	h := newTestHandler(tb)
 	lifetime := "600"
 	if failing {
@@ -28,6 +28,9 @@ func visitor(tb testing.TB, failing bool) (ask func()) {
 			"Date": time.Now().UTC().Format(http.TimeFormat),
 		} {
 			w.Header().Set(name, value)
+		}
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
 		}
 		_, err := io.WriteString(w, strings.Repeat("x", 1<<10))
 		return err
@@ -60,9 +63,19 @@ func visitor(tb testing.TB, failing bool) (ask func()) {
 // BenchmarkOutage measures what a visitor costs who gets the stale page while the origin fails,
 // beside a hit.
 func BenchmarkOutage(b *testing.B) {
-	for name, failing := range map[string]bool{"hit": false, "stale": true} {
+	for name, ask := range map[string]func(testing.TB) func(){
+		"hit":   func(tb testing.TB) func() { return visitor(tb, false) },
+		"stale": func(tb testing.TB) func() { return visitor(tb, true) },
+		"stale with Vary": func(tb testing.TB) func() {
+			return visitor(tb, true, "Vary", "Accept-Encoding, User-Agent")
+		},
+		"within stale-while-revalidate with Vary": func(tb testing.TB) func() {
+			return visitor(tb, true, "Vary", "Accept-Encoding, User-Agent",
+				"Cache-Control", "max-age=60, stale-while-revalidate=86400, stale-if-error=86400")
+		},
+	} {
 		b.Run(name, func(b *testing.B) {
-			ask := visitor(b, failing)
+			ask := ask(b)
 			b.ReportAllocs()
 			for b.Loop() {
 				ask()
@@ -76,6 +89,18 @@ func TestOutageAllocations(t *testing.T) {
 	hit, stale := testing.AllocsPerRun(500, visitor(t, false)), testing.AllocsPerRun(500, visitor(t, true))
 	if t.Logf("%.0f, a hit %.0f", stale, hit); stale > hit {
 		t.Errorf("%.0f allocations, a hit has %.0f", stale, hit)
+	}
+}
+
+// The key of a request's flight takes five allocations where the URL has a Vary. It was made up to
+// three times for each request that found something stale.
+func TestKeyOfAFlightIsMadeOnce(t *testing.T) {
+	hit := testing.AllocsPerRun(500, visitor(t, false))
+	for _, window := range []string{"stale-if-error=86400", "stale-while-revalidate=86400, stale-if-error=86400"} {
+		stale := testing.AllocsPerRun(500, visitor(t, true, "Vary", "Accept-Encoding, User-Agent", "Cache-Control", "max-age=60, "+window))
+		if t.Logf("%.0f, a hit without Vary %.0f", stale, hit); stale >= hit+10 {
+			t.Errorf("%s: %.0f allocations, a hit without Vary has %.0f", window, stale, hit)
+		}
 	}
 }
 

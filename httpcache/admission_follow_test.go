@@ -26,7 +26,7 @@ func TestStaleDoesNotWaitForItsFlight(t *testing.T) {
 		q := b.h.newRequest(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://example.com/page", nil), b.next)
 		q.readKey()
 		q.lookUp()
-		answered, err := q.serveFrom(q.join())
+		answered, err := q.serveFrom(q.join(q.flightKey()))
 		if got := q.w.Header().Get("Cache-Status"); !answered || err != nil || got != "Larder; hit; ttl=-2; detail=origin-busy" {
 			t.Errorf("%v, %v, %q", answered, err, got)
 		}
@@ -47,7 +47,7 @@ func TestFollowerOfADroppedRefresh(t *testing.T) {
 			q := b.h.newRequest(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://example.com/page", nil), b.next)
 			q.readKey()
 			q.lookUp()
-			ticket, tag := q.begin()
+			ticket, tag := q.begin(q.flightKey())
 			f, m, _ := b.h.cache.flights.Join(tag.key, tag, q.joinable)
 			follower := b.begin(t.Context(), "/page", "Cache-Control", "no-cache")
 			other := b.begin(t.Context(), "/page")

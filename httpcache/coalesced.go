@@ -43,15 +43,15 @@ type following struct {
 }
 
 // join joins the flight for the request's key, or begins one.
-func (q *Request) join() membership {
-	ticket, tag := q.begin()
+func (q *Request) join(key store.Key) membership {
+	ticket, tag := q.begin(key)
 	f, m, started := q.cache().flights.Join(tag.key, tag, q.joinable)
 	return q.startFetch(f, m, started, ticket)
 }
 
 // solo begins a flight that no other request can join.
-func (q *Request) solo() membership {
-	ticket, tag := q.begin()
+func (q *Request) solo(key store.Key) membership {
+	ticket, tag := q.begin(key)
 	tag.solo = true
 	f, m := q.cache().flights.Solo(tag)
 	return q.startFetch(f, m, true, ticket)
@@ -59,8 +59,8 @@ func (q *Request) solo() membership {
 
 // joinRunning joins the flight for the request's key if there is one. Otherwise it passes the
 // request on as it is.
-func (q *Request) joinRunning() (answered bool, err error) {
-	f, m, ok := q.cache().flights.JoinRunning(q.flightKey(), q.joinable)
+func (q *Request) joinRunning(key store.Key) (answered bool, err error) {
+	f, m, ok := q.cache().flights.JoinRunning(key, q.joinable)
 	if !ok {
 		return true, q.passUncached(q.forward, rfc9111.Storable)
 	}
@@ -69,7 +69,7 @@ func (q *Request) joinRunning() (answered bool, err error) {
 
 // retry joins the one flight that follows a failed one.
 func (q *Request) retry(s membership) (next membership, ok bool) {
-	ticket, tag := q.begin()
+	ticket, tag := q.begin(q.flightKey())
 	f, m, started := s.member.Retry(tag)
 	if f == nil {
 		ticket.End()
@@ -108,8 +108,8 @@ func (q *Request) run(x *Fetch) {
 
 // begin opens a ticket for a fetch that this request may have to make, and returns it with its
 // flightTag.
-func (q *Request) begin() (ticket, *flightTag) {
-	tag := &flightTag{key: q.flightKey(), url: q.storedURL(), begun: q.now}
+func (q *Request) begin(key store.Key) (ticket, *flightTag) {
+	tag := &flightTag{key: key, url: q.storedURL(), begun: q.now}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag

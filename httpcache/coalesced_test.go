@@ -111,7 +111,7 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 				t.Fatalf("stored is what may be used as %v", use)
 			}
 			defer leader.found.Release()
-			ticket, tag := leader.begin()
+			ticket, tag := leader.begin(leader.flightKey())
 			defer ticket.End()
 			f, p, _ := h.cache.flights.Join(tag.key, tag, nil)
 			defer f.Settle()
@@ -124,7 +124,7 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 				follower.classify()
 				follower.readKey()
 				follower.now = time.Now()
-				if _, err := follower.serveFrom(follower.join()); err != nil {
+				if _, err := follower.serveFrom(follower.join(follower.flightKey())); err != nil {
 					// It has not found what arrived since.
 					t.Fatal(err)
 				}
@@ -157,7 +157,7 @@ func TestFetchThatNeverRanIsNotTimed(t *testing.T) {
 	}
 	first, second := late(), late()
 	for _, q := range []*Request{first, second} {
-		if answered, err := q.follow(way{course: q.courseToOrigin()}); !answered || err != nil {
+		if answered, err := q.follow(way{course: q.courseToOrigin(q.flightKey()), key: q.flightKey()}); !answered || err != nil {
 			t.Fatal(answered, err)
 		}
 	}

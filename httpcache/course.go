@@ -5,6 +5,7 @@ import (
 
 	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
 )
 
 // course is how a request goes on when it has been looked up. Request.follow acts on it.
@@ -36,10 +37,11 @@ const (
 	courseJoin
 )
 
-// way is a course, and how the origin stood when it was chosen.
+// way is a course, and what was found out when it was chosen.
 type way struct {
 	course   course
-	standing origin.Why // for courseRefresh and courseSpare
+	standing origin.Why // how the origin stood: for courseRefresh and courseSpare
+	key      store.Key  // of the flight, unless the course ends with what is stored
 }
 
 // isStored reports whether the request goes to no origin.
@@ -59,31 +61,33 @@ func (q *Request) choose(use rfc9111.Use) way {
 		return way{course: courseHit}
 	case rfc9111.UseStale:
 		return way{course: courseStale}
-	case rfc9111.UseRefresh:
-		if q.sharing() != sharingHitForMiss {
-			return way{courseRefresh, q.standing()}
+	case rfc9111.UseRefresh, rfc9111.UseValidate, rfc9111.UseNever:
+	}
+	key := q.flightKey() // once: where the URL has a Vary it takes several allocations
+	if use == rfc9111.UseRefresh {
+		if q.sharingOf(key) != sharingHitForMiss {
+			return way{courseRefresh, q.standing(key), key}
 		}
 		// A refresh brought a response that may not replace it, so it stands in for a failure only.
 		q.forward = rfc9111.ForwardStale
-	case rfc9111.UseValidate, rfc9111.UseNever:
 	}
 	if q.directives.OnlyIfCached {
 		return way{course: courseRefuse}
 	}
-	if why := q.mayBeSpared(); why != origin.Admitted {
-		return way{courseSpare, why}
+	if why := q.mayBeSpared(key); why != origin.Admitted {
+		return way{courseSpare, why, key}
 	}
-	return way{course: q.courseToOrigin()}
+	return way{course: q.courseToOrigin(key), key: key}
 }
 
 // courseToOrigin is the course of a request that needs the origin.
-func (q *Request) courseToOrigin() course {
+func (q *Request) courseToOrigin(key store.Key) course {
 	switch {
 	case q.directives.NoStore:
 		return courseUnstored
 	case wantsEvents(q.r.Header):
 		return courseEvents
-	case q.sharing() == sharingHitForMiss:
+	case q.sharingOf(key) == sharingHitForMiss:
 		return courseHitForMiss
 	case q.r.Method == http.MethodHead && q.found.Entry == nil:
 		return courseHead

@@ -354,7 +354,7 @@ func TestEarlyRefreshAfterAnother(t *testing.T) {
 		held := late.found
 		s.expect("Larder; hit; ttl=1", 2)
 		time.Sleep(time.Second)
-		late.refreshInBackground(true)
+		late.refreshInBackground(late.flightKey(), true)
 		held.Release()
 		s.expect("Larder; hit; ttl=59", 2)
 	})

@@ -193,7 +193,7 @@ func (q *Request) knownVariants() string {
 
 // explainOrigin tells how the origin stands, where that decides.
 func (q *Request) explainOrigin(way way) (steps []Step) {
-	if why, left := q.route.Budget.Outlook(q.now, q.page()); why != origin.Admitted {
+	if why, left := q.route.Budget.Outlook(q.now, pageOf(q.flightKey())); why != origin.Admitted {
 		steps = append(steps, Step{Question: "how does the origin stand?", Answer: standingWords(why, left)})
 	}
 	switch sharing := q.sharing(); {

@@ -136,7 +136,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	origin := q.detach(f.Context(), copies)
 	x := origin.Fetch()
 	*x = Fetch{
-		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
+		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKeyOf(tag.key),
 		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		varyNames: q.varyNames, trace: q.trace, pioneer: pioneer,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),

@@ -57,8 +57,11 @@ const refreshPause = time.Second
 func newRefreshBackoff() *recentKeys { return newRecentKeys(maxRecentKeys, refreshPause, 0) }
 
 // sharing returns what the last answer to a request of this kind says.
-func (q *Request) sharing() sharing {
-	switch age, known := q.cache().hitForMiss.age(q.hitForMissKey()); {
+func (q *Request) sharing() sharing { return q.sharingOf(q.flightKey()) }
+
+// sharingOf is sharing for a request that has made the key of its flight.
+func (q *Request) sharingOf(flight store.Key) sharing {
+	switch age, known := q.cache().hitForMiss.age(q.hitForMissKeyOf(flight)); {
 	case !known:
 		return sharingOpen
 	case age < hitForMissTTL:
@@ -71,8 +74,9 @@ func (q *Request) sharing() sharing {
 // same key if they can share a flight, are judged by the same rules, and are of the same kind. A
 // reload that changes the rules starts afresh. Keys are SHA-256, so mixing in the rest by XOR does
 // not make the key of another request.
-func (q *Request) hitForMissKey() store.Key {
-	key := q.flightKey()
+func (q *Request) hitForMissKey() store.Key { return q.hitForMissKeyOf(q.flightKey()) }
+
+func (q *Request) hitForMissKeyOf(key store.Key) store.Key {
 	subtle.XORBytes(key[:], key[:], q.route.fingerprint[:])
 	key[0] ^= q.kind()
 	return key

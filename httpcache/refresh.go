@@ -6,6 +6,7 @@ import (
 
 	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
+	"github.com/larder-cache/larder/store"
 )
 
 // refreshInBackground fetches again what is being served stale (RFC 5861 3), or early: while it is
@@ -13,22 +14,22 @@ import (
 // one there is a pause, for what is stored and, see [origin.Budget], for the origin. An origin that
 // cannot take a refresh now is not asked. A request that has to wait for the origin anyway ignores
 // the pause.
-func (q *Request) refreshInBackground(early bool) {
+func (q *Request) refreshInBackground(key store.Key, early bool) {
 	if q.directives.NoStore { // a response to it may not be stored (RFC 9111 5.2.1.5)
 		return
 	}
-	if !q.refreshDue() {
+	if !q.refreshDue(key) {
 		q.spared(origin.Refresh)
 		return
 	}
-	if q.refreshedInVain() {
+	if q.refreshedInVain(key) {
 		return
 	}
 	if !q.cache().refreshes.begin() {
 		q.spared(origin.Refresh)
 		return
 	}
-	ticket, tag := q.begin()
+	ticket, tag := q.begin(key)
 	f, m, started := q.cache().flights.Join(tag.key, tag, q.joinable)
 	defer m.Leave()
 	if !started {
@@ -68,11 +69,11 @@ func (r *refreshes) end() { r.underWay.Add(-1) }
 // refreshedInVain reports whether what is stored has just been refreshed and that failed, although
 // the origin is well. One page that is broken is not asked for again at once, while others are. A
 // failing origin is asked again at the pace of its own back-off.
-func (q *Request) refreshedInVain() bool {
-	if q.standing() == origin.Failing {
+func (q *Request) refreshedInVain(key store.Key) bool {
+	if q.standing(key) == origin.Failing {
 		return false
 	}
-	age, known := q.cache().refreshBackoff.age(q.hitForMissKey())
+	age, known := q.cache().refreshBackoff.age(q.hitForMissKeyOf(key))
 	return known && age < refreshPause
 }
 

@@ -99,7 +99,7 @@ func (q *Request) follow(way way) (answered bool, err error) {
 	switch way.course {
 	case courseHit:
 		if q.dueEarly() {
-			q.refreshInBackground(true)
+			q.refreshInBackground(q.flightKey(), true)
 		}
 		if q.isSliced() && q.observed() == nil {
 			return q.respondObject(OutcomeHit, NoDetail)
@@ -108,12 +108,12 @@ func (q *Request) follow(way way) (answered bool, err error) {
 	case courseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
 	case courseRefresh:
-		q.refreshInBackground(false)
+		q.refreshInBackground(way.key, false)
 		return true, q.respondStored(OutcomeStale, detailOf(way.standing, DetailSWR))
 	case courseRefuse:
 		return true, q.refuse()
 	case courseSpare:
-		return true, q.spareOrigin(way.standing)
+		return true, q.spareOrigin(way.standing, way.key)
 	case courseUnstored:
 		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so none can be
 		// shared.
@@ -123,12 +123,12 @@ func (q *Request) follow(way way) (answered bool, err error) {
 	case courseHitForMiss:
 		return q.fetchAlone(rfc9111.ForwardMiss)
 	case courseHead:
-		return q.joinRunning()
+		return q.joinRunning(way.key)
 	case courseSolo:
-		return q.serveFrom(q.solo())
+		return q.serveFrom(q.solo(way.key))
 	case courseJoin:
 	}
-	return q.serveFrom(q.join())
+	return q.serveFrom(q.join(way.key))
 }
 
 // refuse answers only-if-cached where no stored response may be used (RFC 9111 5.2.1.7).
@@ -209,5 +209,5 @@ func (q *Request) fetchAlone(forward rfc9111.Forward) (answered bool, err error)
 	if q.found.Entry == nil {
 		return true, q.passUncached(forward, rfc9111.Storable)
 	}
-	return q.serveFrom(q.solo())
+	return q.serveFrom(q.solo(q.flightKey()))
 }

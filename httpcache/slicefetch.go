@@ -78,6 +78,7 @@ func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, se
 	origin.Request(0).Header["Range"] = []string{"bytes=" + s.object.span(s.number).String()}
 	x.cache.acquire()
 	f.OnUnstorable(x)
+	f.Attend(x)
 	return x
 }
 
