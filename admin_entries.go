@@ -48,7 +48,12 @@ func (t adminView) Entries(ctx context.Context, q inspect.Query) (inspect.Listin
 func list(
 	ctx context.Context, zones []*zone, q inspect.Query, now time.Time, hits map[string]uint64,
 ) (items []store.Listed, next string, err error) {
-	filter := store.Filter{Tag: q.Tag, Prefix: q.Prefix, Host: q.Host}
+	filter := store.Filter{Tag: q.Tag, Host: q.Host}
+	if q.Prefix != "" { // as a purge names it
+		if filter.Prefixes, err = httpcache.StoredPrefixes(q.Prefix); err != nil {
+			return nil, "", err
+		}
+	}
 	if q.URL != "" {
 		if filter.URLs, err = httpcache.StoredURLs(q.URL, keyRules()); err != nil {
 			return nil, "", err

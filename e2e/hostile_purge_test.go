@@ -161,6 +161,12 @@ func TestRawBytesArePurgedBehindAProxy(t *testing.T) {
 	for _, selector := range []string{"urls", "prefixes"} {
 		const path = "/x(\u00fc"
 		in.rawGet(path)
+		// A listing shows what a purge by the same word would take.
+		for _, word := range []string{"url", "prefix"} {
+			if n := len(in.entries("?" + word + "=" + url.QueryEscape(in.url("")+path)).Entries); n != 2 {
+				t.Errorf("a listing by %s has %d; stored is %v", word, n, in.entries("").Entries)
+			}
+		}
 		if n := in.purge(`{"` + selector + `":[` + quoted(t, in.url("")+path) + `]}`); n != 2 {
 			t.Errorf("a purge by %s matches %d; left is %v", selector, n, in.entries("").Entries)
 			in.purge(`{"all":true}`)

@@ -245,7 +245,7 @@ const mostNeighbours, mostNamed = 50, 3
 func (q *Request) neighbours() (same int, others []string) {
 	url := q.URL()
 	path, _, _ := strings.Cut(url, "?")
-	items, _, err := q.cache().store.List(store.Filter{Prefix: path}, mostNeighbours, "")
+	items, _, err := q.cache().store.List(store.Filter{Prefixes: []string{path}}, mostNeighbours, "")
 	if err != nil {
 		return 0, nil
 	}

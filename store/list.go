@@ -17,8 +17,8 @@ import (
 type Filter struct {
 	// Tag is a surrogate key.
 	Tag string
-	// Prefix is the beginning of an absolute URL.
-	Prefix string
+	// Prefixes are beginnings of absolute URLs, as in Selectors: the entry's begins with one of them.
+	Prefixes []string
 	// Host is an authority, as in Selectors.
 	Host string
 	// URLs are as in Selectors: one of them is to name the entry.
@@ -27,8 +27,12 @@ type Filter struct {
 
 func (f *Filter) passes(r record) bool {
 	url := string(r.url())
-	return strings.HasPrefix(url, f.Prefix) && (f.Host == "" || selectsHost(f.Host, url)) && (f.Tag == "" || r.hasTag(f.Tag)) &&
+	return f.passesPrefix(url) && (f.Host == "" || selectsHost(f.Host, url)) && (f.Tag == "" || r.hasTag(f.Tag)) &&
 		(len(f.URLs) == 0 || slices.ContainsFunc(f.URLs, func(selector string) bool { return selectsURL(selector, url) }))
+}
+
+func (f *Filter) passesPrefix(url string) bool {
+	return len(f.Prefixes) == 0 || slices.ContainsFunc(f.Prefixes, func(p string) bool { return strings.HasPrefix(url, p) })
 }
 
 // ErrCursor is returned for a cursor that List has not given out.
@@ -61,6 +65,7 @@ func (s *Store) list(l *listing) (items []Item, end *place, err error) {
 	}
 	l.memory, l.queue, l.disk, l.purges, l.now = s.memory, s.queue, s.disk, s.purges, s.now()
 	l.filter.URLs = slices.Sorted(slices.Values(l.filter.URLs))
+	l.filter.Prefixes = shortest(slices.Sorted(slices.Values(l.filter.Prefixes)))
 	if err := l.collect(); err != nil {
 		s.readFailed(err)
 		return nil, nil, fmt.Errorf("list: %w", err)
@@ -245,21 +250,37 @@ func (f *Filter) spans() []urlSpan {
 	if len(f.URLs) > 0 {
 		return urlSpans(f.URLs)
 	}
-	if f.Host == "" {
-		return []urlSpan{{text: f.Prefix}}
+	prefixes := f.Prefixes
+	if len(prefixes) == 0 {
+		prefixes = []string{""}
 	}
 	var spans []urlSpan
+	if f.Host == "" {
+		for _, prefix := range prefixes {
+			spans = append(spans, urlSpan{text: prefix})
+		}
+		return spans
+	}
 	for _, host := range hostPrefixes(f.Host) {
 		for _, follows := range []string{"", "#", "/", "?"} {
-			switch span := (urlSpan{host + follows, follows == ""}); {
-			case strings.HasPrefix(span.text, f.Prefix):
-				spans = append(spans, span)
-			case span.has(f.Prefix):
-				spans = append(spans, urlSpan{text: f.Prefix})
-			}
+			spans = append(spans, urlSpan{host + follows, follows == ""}.within(prefixes)...)
 		}
 	}
 	return spans
+}
+
+// within returns the parts of a range whose URLs begin with one of prefixes, none of which another
+// one begins with.
+func (u urlSpan) within(prefixes []string) (parts []urlSpan) {
+	for _, prefix := range prefixes {
+		switch {
+		case strings.HasPrefix(u.text, prefix):
+			return []urlSpan{u}
+		case u.has(prefix):
+			parts = append(parts, urlSpan{text: prefix})
+		}
+	}
+	return parts
 }
 
 // urlSpans are the ranges of selectors of URLs, which are sorted.

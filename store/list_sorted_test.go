@@ -47,7 +47,7 @@ func TestListSorted(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	s := sortedWorld(t, rand.New(rand.NewPCG(seed, 0)), 3000)
-	for _, f := range []Filter{{}, {Tag: "t1"}, {Host: "b.example"}, {Prefix: "http://a.example/1"}, {URLs: []string{"http://b.example/7", "http://a.example/70"}}} {
+	for _, f := range []Filter{{}, {Tag: "t1"}, {Host: "b.example"}, {Prefixes: []string{"http://a.example/1"}}, {Prefixes: []string{"http://b.example/7", "http://a.example/1"}}, {URLs: []string{"http://b.example/7", "http://a.example/70"}}} {
 		plain := allPages(t, func(cursor string) ([]Item, string, error) { return s.List(f, 700, cursor) })
 		for name, by := range map[string]func(*Item) int64{
 			"size": func(i *Item) int64 { return i.Size },

@@ -43,11 +43,13 @@ func TestListingCostsWhatItsLimitSays(t *testing.T) {
 		for _, f := range []Filter{
 			{},
 			{Tag: "all"},
-			{Prefix: "http://a.example/"},
+			{Prefixes: []string{"http://a.example/"}},
 			{Host: "a.example"},
 			{Tag: "all", Host: "a.example"},
 			{Tag: "own-7"},
-			{Host: "a.example", Prefix: "http://a.example/0"},
+			{Host: "a.example", Prefixes: []string{"http://a.example/0"}},
+			{Prefixes: []string{"http://b.example/", "http://a.example/0", "http://a.example/01"}},
+			{Host: "a.example", Prefixes: []string{"http://b.example/", "http://a.example/1", "http://a.example/0"}},
 		} {
 			t.Run(fmt.Sprintf("%s, %+v", tiers.name, f), func(t *testing.T) {
 				var allocs [2]float64
@@ -77,7 +79,7 @@ func TestListingOfWhatNothingPasses(t *testing.T) {
 		}
 		s := listWorld(t, n, disk, settings)
 		last := fmt.Sprintf("http://a.example/%05d", n-1)
-		f := Filter{Tag: "all", Prefix: last}
+		f := Filter{Tag: "all", Prefixes: []string{last}}
 		pages, found := 0, 0
 		for cursor := ""; ; {
 			items, next, err := s.List(f, 10, cursor)

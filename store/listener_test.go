@@ -94,7 +94,7 @@ func TestHostWithADefaultPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, prefix := range []string{"", "https://"} {
-		items, _, err := s.List(Filter{Host: "a:443", Prefix: prefix}, 10, "")
+		items, _, err := s.List(Filter{Host: "a:443", Prefixes: []string{prefix}}, 10, "")
 		if want := 2 - min(len(prefix), 1); err != nil || len(items) != want || items[want-1].URL != "https://a/" {
 			t.Errorf("listed are %v, %v", items, err)
 		}
@@ -194,7 +194,7 @@ func TestListingTellsTheURLAlone(t *testing.T) {
 			}
 			seen, cursor := map[string]int{}, ""
 			for {
-				items, next, err := s.List(Filter{Prefix: "http://example.com/"}, 7, cursor)
+				items, next, err := s.List(Filter{Prefixes: []string{"http://example.com/"}}, 7, cursor)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -23,7 +23,7 @@ func listing(t *testing.T, s *store.Store) {
 			"http://a.example:81/p/1", "http://b.example/queued", "https://a.example/p/1",
 		}},
 		{"tag", store.Filter{Tag: "all"}, []string{"http://a.example/", "http://a.example/p/1", "http://a.example/p/2", "http://b.example/queued"}},
-		{"prefix", store.Filter{Prefix: "http://a.example/p"}, []string{"http://a.example/p/1", "http://a.example/p/2"}},
+		{"prefix", store.Filter{Prefixes: []string{"http://a.example/p"}}, []string{"http://a.example/p/1", "http://a.example/p/2"}},
 		{"host", store.Filter{Host: "a.example"}, []string{"http://a.example/", "http://a.example/p/1", "http://a.example/p/2", "https://a.example/p/1"}},
 		{"tag and host", store.Filter{Tag: "p1", Host: "a.example"}, []string{"http://a.example/p/1", "https://a.example/p/1"}},
 		{"nothing", store.Filter{Tag: "none"}, nil},
