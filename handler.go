@@ -38,7 +38,7 @@ func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request
 type clientRequest struct {
 	httpcache.Request
 	next      caddyhttp.Handler
-	exposed   atomic.Pointer[subrequest] // whose placeholders the client's replacer has as well
+	fetched   atomic.Pointer[subrequest] // the last that was made, see exposedOf
 	decided   atomic.Bool
 	published bool
 }
@@ -128,7 +128,7 @@ func (c *clientRequest) placeholder(name string) (value any, known bool) {
 			return outcomeWords[d.Would], true
 		}
 	}
-	if s := c.exposed.Load(); s != nil {
+	if s := exposedOf(c.fetched.Load()); s != nil {
 		return s.exposedPlaceholder(name)
 	}
 	return nil, false

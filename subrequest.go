@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -88,6 +89,10 @@ type subrequest struct {
 	writer http.ResponseWriter
 
 	behind       caddy.Replacer // the client's
+	before       *subrequest    // of the same client, nil for its first
+	exposed      atomic.Bool    // the client's replacer has its placeholders as well
+	clientVars   *sharedVars    // what behind may ask; one for all fetches of the client
+	firstVars    sharedVars     // of the first of them
 	httpVars     httpVars
 	vars         []namedVar // of the context, as they were at the response header
 	varsReturned bool       // the leader's request has the final vars
@@ -104,6 +109,12 @@ func newSubrequest(ctx context.Context, c *clientRequest, r *http.Request, copie
 	// The replacer is a copy, whose list of providers stays as it is. The client's replacer will
 	// come to ask the fetch's, and without a copy the two would ask each other for ever.
 	s := &subrequest{next: c.next, behind: *c.replacer()}
+	if s.before = c.fetched.Load(); s.before != nil {
+		s.clientVars = s.before.clientVars
+	} else {
+		s.clientVars = &s.firstVars
+	}
+	c.fetched.Store(s)
 	s.asked = &s.first
 	rules := &c.Route().Key.Query
 	s.copy(&s.first, ctx, r, rules)
@@ -185,6 +196,8 @@ func (s *subrequest) placeholder(name string) (value any, known bool) {
 			return value, true
 		}
 	}
+	s.clientVars.beginReading()
+	defer s.clientVars.endReading()
 	return s.behind.Get(name)
 }
 
@@ -233,18 +246,29 @@ func (s *subrequest) Expose(leader httpcache.Origin, returned bool) {
 	if returned { // no handler changes them any more
 		s.returnVars(c)
 	} else if vars := varsOf(c.HTTP().Context()); vars != nil {
+		s.clientVars.beginWriting()
+		defer s.clientVars.endWriting()
 		for _, v := range s.vars {
-			vars[v.name] = v.value
+			giveVar(vars, v.name, v.value)
 		}
 	}
-	c.exposed.Store(s)
+	s.exposed.Store(true)
+}
+
+// exposedOf returns the last of a client's fetches, from s backwards, that its replacer has the
+// placeholders of.
+func exposedOf(s *subrequest) *subrequest {
+	for s != nil && !s.exposed.Load() {
+		s = s.before
+	}
+	return s
 }
 
 // Finish implements httpcache.OriginRequest. It leaves vars, placeholders and access-log fields in
 // the leader's request as they would be without larder.
 func (s *subrequest) Finish(leader httpcache.Origin) {
 	c := leader.(*clientRequest)
-	c.exposed.Store(s)
+	s.exposed.Store(true)
 	s.returnVars(c)
 	if to, ok := c.HTTP().Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		appendLogFields(to, &s.asked.context.logFields)
@@ -258,8 +282,14 @@ func (s *subrequest) returnVars(c *clientRequest) {
 		return
 	}
 	s.varsReturned = true
-	if vars := varsOf(c.HTTP().Context()); vars != nil {
-		maps.Copy(vars, s.asked.context.vars)
+	vars := varsOf(c.HTTP().Context())
+	if vars == nil {
+		return
+	}
+	s.clientVars.beginWriting()
+	defer s.clientVars.endWriting()
+	for name, value := range s.asked.context.vars {
+		giveVar(vars, name, value)
 	}
 }
 
