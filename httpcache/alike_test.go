@@ -45,6 +45,7 @@ var cookieSeeds = []string{
 	"", "lang=en", "lang=de", "lang=en\u00a0", "\u00a0lang=en", "x=1;\u3000lang=en", "lang\u0085=en", "lang=en ; x=1", "lang=en; x=1", " lang=en",
 	"lang =en", "lang= en", "Lang=en", "lang=en; LANG=de", `a="; lang=en; b="`, `a="; b="; lang=en`, `a="\"; lang=en; b="`, `lang="en"`, `lang="e\"n"`,
 	`="; lang=en; ="`, `"; lang=en; "`, "x=1\nlang=en", "lang=en\nx=1", "lang=en; lang=de", "lang=de; lang=en", "lang", "lang=", "=lang=en", "x={\"a\":1}; lang=en",
+	"lang[a]=en", "lang[=en", "l%61ng=en", "lang%5ba]=en", "la.ng=en", "lang[a]=en; lang=de",
 }
 
 // FuzzCookiesAlike: who shares a key has the same keyed cookie, to whichever origin.
@@ -72,6 +73,18 @@ func FuzzCookiesAlike(f *testing.F) {
 		"values untrimmed": func(lines []string) []string { return split(strings.Join(lines, "; "), behindSpaces, asIs) },
 		"Unicode": func(lines []string) []string {
 			return split(strings.Join(lines, "; "), strings.TrimSpace, strings.ToLower)
+		},
+		"PHP": func(lines []string) (found []string) {
+			for pair := range strings.SplitSeq(strings.Join(lines, "; "), ";") {
+				name, value, _ := strings.Cut(strings.TrimLeft(pair, " "), "=")
+				if unescaped, err := url.QueryUnescape(name); err == nil {
+					name = unescaped
+				}
+				if name, index, _ := strings.Cut(name, "["); name == "lang" {
+					found = append(found, index+value)
+				}
+			}
+			return found
 		},
 		"first line": func(lines []string) []string { return split(lines[0], rfc9111.TrimOWS, asIs) },
 		"joined by commas": func(lines []string) []string {
@@ -148,6 +161,33 @@ func TestOddCookiesAreTheirOwn(t *testing.T) {
 	for _, line := range []string{`lang=en; a="b"`, `x={"a":"b"}; lang=en`, "foo[bar]=1; lang=en", "a=b=c;lang=en", `a=b"c; lang=en`, "lang=en;", "a; lang=en"} {
 		if keyWith("Cookie", []string{line}) != plain {
 			t.Errorf("%q is odd", line)
+		}
+	}
+}
+
+// PHP makes one variable of several names. A client that sent one of the others had its answer
+// stored for those who send no such cookie at all.
+func TestCookiesThatAreOneToPHP(t *testing.T) {
+	rules := KeyRules{Cookies: []string{"my_lang", "prefs", "a.b"}}
+	for line, odd := range map[string]bool{
+		"my_lang=de":           false,
+		"my.lang=de":           true,
+		"my[lang=de":           true,
+		"my%5flang=de":         true,
+		"my%2Elang=de":         true,
+		"My.Lang=de":           true,
+		"my_lang[x]=de":        true,
+		"my_language=de":       false,
+		"my-lang=de":           false,
+		"prefs[a]=1; x=2":      true,
+		"prefs=1; other[a]=1":  false,
+		"a_b=1":                true,
+		"a.b=1":                false,
+		"a=1":                  false,
+		"%=1; my_lang%=1; p%5": false,
+	} {
+		if got := rules.oddCookies(http.Header{"Cookie": {line}}) != nil; got != odd {
+			t.Errorf("%q: %v, want %v", line, got, odd)
 		}
 	}
 }

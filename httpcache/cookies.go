@@ -3,6 +3,7 @@ package httpcache
 import (
 	"iter"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -45,6 +46,7 @@ func cookieValues(h http.Header, wanted []string) map[string][]string {
 //   - several lines, of which some join and some read the first;
 //   - a name with bytes that some take for white space, as U+00A0, or for a quotation mark;
 //   - a keyed name in another case, which some ignore;
+//   - a name of which PHP makes that of a keyed one, see isSameToPHP;
 //   - a keyed name behind a comma, where some begin another cookie;
 //   - a value that begins with a quotation mark and does not end with the next one. To some a
 //     semicolon behind it separates nothing.
@@ -60,12 +62,48 @@ func (rules *KeyRules) oddCookies(h http.Header) []string {
 			return lines
 		}
 		for _, keyed := range rules.Cookies {
-			if name != keyed && rfc9111.EqualFold(name, keyed) || isBehindComma(value, keyed) {
+			if name != keyed && isSameToPHP(name, keyed) || isBehindComma(value, keyed) {
 				return lines
 			}
 		}
 	}
 	return nil
+}
+
+// isSameToPHP reports whether two names of cookies may be one to PHP, which reads a.b and a[b as a_b,
+// and a[b] as an element of a. Older versions resolve escapes first. Case does not count, for other
+// origins.
+func isSameToPHP(name, keyed string) bool {
+	for name != "" && keyed != "" {
+		var a, b byte
+		a, name = phpByte(name)
+		b, keyed = phpByte(keyed)
+		if a != b {
+			return false
+		}
+	}
+	return beginsIndex(name) && beginsIndex(keyed)
+}
+
+// beginsIndex reports whether what follows a name leaves it as it is.
+func beginsIndex(rest string) bool {
+	return rest == "" || rest[0] == '[' || len(rest) >= 3 && rfc9111.EqualFold(rest[:3], "%5b")
+}
+
+// phpByte is the first byte of a name as PHP reads it, in lower case, and what follows.
+func phpByte(name string) (c byte, rest string) {
+	if c, rest = name[0], name[1:]; c == '%' && len(rest) >= 2 {
+		if raw, err := url.PathUnescape(name[:3]); err == nil {
+			c, rest = raw[0], rest[2:]
+		}
+	}
+	switch {
+	case c == '.' || c == '[' || c == ' ' || c == '+':
+		c = '_'
+	case c >= 'A' && c <= 'Z':
+		c += 'a' - 'A'
+	}
+	return c, rest
 }
 
 // isBehindComma reports whether a part of a value behind a comma is a cookie of this name.

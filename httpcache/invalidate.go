@@ -271,7 +271,19 @@ func (in *invalidation) selectOwn(at *target, hard *store.Selectors, header http
 // configuration may come back, the server of before may still end its requests, and other machines
 // may have it yet. Purging a server's responses when a reload takes it away would reach none of
 // these but the first, and would empty the cache with every second reload.
+//
+// Origins answer with the same where a path is spelt otherwise (%41 for A), so plainer spellings of
+// what has changed are invalidated as well. Keys tell them apart all the same (C6).
 func (in *invalidation) appendStored(urls []string, at *target, raw string) []string {
+	urls = in.appendSpelled(urls, at, raw)
+	for _, plainer := range urlform.Plainer(raw) {
+		urls = in.appendSpelled(urls, at, plainer)
+	}
+	return urls
+}
+
+// appendSpelled is appendStored for one spelling.
+func (in *invalidation) appendSpelled(urls []string, at *target, raw string) []string {
 	rules := in.q.route.siblings.rulesAnd(in.q.cache().PastRules())
 	if raw == at.url && len(rules) == 0 && strings.IndexByte(raw, '%') < 0 { // it has one form
 		return append(urls, at.storedURL, store.URLElsewhere(raw, in.servers()))

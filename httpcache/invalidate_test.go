@@ -256,3 +256,39 @@ func TestInvalidationByBothNames(t *testing.T) {
 		}
 	}
 }
+
+// A POST by another spelling of a URL, to which its origin answers as to the plain one, left the
+// page that was stored under that.
+func TestPostByAnotherSpelling(t *testing.T) {
+	for posted, gone := range map[string]bool{
+		"/dir/page?q=A":       true,
+		"/%64ir/p%61ge?q=%41": true,
+		"/dir/./page?q=A":     true,
+		"/x/../dir/page?q=A":  true,
+		"//dir//page?q=A":     true,
+		"/dir/%2e/page?q=A":   true,
+		"/dir%2Fpage?q=A":     false,
+		"/dir/Page?q=A":       false,
+		"/dir/page?q=B":       false,
+		"/dir/page/?q=A":      false,
+	} {
+		h := newTestHandler(t)
+		ask := func(method, target string) string {
+			w := httptest.NewRecorder()
+			err := h.ServeHTTP(w, httptest.NewRequest(method, "http://example.com"+target, nil), func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Cache-Control", "max-age=60")
+				_, err := io.WriteString(w, "page")
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.Header().Get("Cache-Status")
+		}
+		ask(http.MethodGet, "/dir/page?q=A")
+		ask(http.MethodPost, posted)
+		if hit := strings.Contains(ask(http.MethodGet, "/dir/page?q=A"), "hit"); hit == gone {
+			t.Errorf("after a POST to %s: hit %v", posted, hit)
+		}
+	}
+}
