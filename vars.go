@@ -11,7 +11,8 @@ import (
 // other, but two kinds of goroutine may read it at any time:
 //
 //   - a fetch, by a placeholder that outer handlers have set (`map {vars.x}`). Its provider keeps
-//     the client's replacer. So what fetches ask of that and what they leave in the vars take turns.
+//     the client's replacer. So what fetches ask of that and what they leave in the vars take
+//     turns.
 //   - a connection that a proxy in front of larder still dials (forward_auth), although its request
 //     went over another one. It takes no turns. So only what has changed is written, and nothing
 //     that a proxy keeps for its transport.

@@ -41,12 +41,16 @@ func visitor(tb testing.TB, failing bool, header ...string) (ask func()) {
 	status := "Larder; hit; ttl="
 	if failing {
 		h.Budget = origin.New("", origin.Limits{BackoffMin: 1}, nil) // the answer just now is long ago
-		var p origin.Place
-		if err := h.Budget.Take(tb.Context(), &p, origin.ClassWaiting); err != nil {
-			tb.Fatal(err)
+		failing := [2]origin.Place{{Page: 1}, {Page: 2}}             // one would hold other pages back for a moment only
+		for i := range failing {
+			if err := h.Budget.Take(tb.Context(), &failing[i], origin.ClassStale); err != nil {
+				tb.Fatal(err)
+			}
 		}
-		p.Failed(time.Hour)
-		p.Done()
+		for i := range failing {
+			failing[i].Failed(time.Hour)
+			failing[i].Done()
+		}
 		status = "Larder; hit; ttl=-"
 	}
 	return func() {

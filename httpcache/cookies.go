@@ -70,9 +70,9 @@ func (rules *KeyRules) oddCookies(h http.Header) []string {
 	return nil
 }
 
-// isSameToPHP reports whether two names of cookies may be one to PHP, which reads a.b and a[b as a_b,
-// and a[b] as an element of a. Older versions resolve escapes first. Case does not count, for other
-// origins.
+// isSameToPHP reports whether two names of cookies may be one to PHP, which reads a.b and a[b as
+// a_b, and a[b] as an element of a. Older versions resolve escapes first. Case does not count, for
+// other origins.
 func isSameToPHP(name, keyed string) bool {
 	for name != "" && keyed != "" {
 		var a, b byte

@@ -67,15 +67,16 @@
 //
 //   - While any page is answered at least every second, a failure counts for its own page alone, or
 //     for none.
-//   - Otherwise it counts for all. But until a second page of which a response is stored has failed,
-//     the other pages may probe after the shortest back-off, whatever the first one's Retry-After
-//     and however often it has failed. So each stale page is served stale once more, and the refresh
-//     that this leaves behind ends the outage. Pages of which nothing is stored confirm nothing: a
-//     client could name any number of them.
-//   - What failed last probes after what else is asked for. A probe that hangs gives its turn away.
+//   - Otherwise it counts for all. But until a second page of which a response is stored has
+//     failed, the other pages may probe after the shortest back-off, whatever the first one's
+//     Retry-After and however often it has failed. So each stale page is served stale once more,
+//     and the refresh that this leaves behind ends the outage. Pages of which nothing is stored
+//     confirm nothing: a client could name any number of them.
+//   - What failed last probes after what else is asked for. A probe that hangs gives its turn
+//     away.
 //
-// Not held: a client that knows a field with which two stored pages fail, on a site of which nothing
-// else is fetched meanwhile. Then the back-off holds, a minute at most by default.
+// Not held: a client that knows a field with which two stored pages fail, on a site of which
+// nothing else is fetched meanwhile. Then the back-off holds, a minute at most by default.
 //
 // Nor can a client hide an outage to any effect. If it has something answered every second, as a
 // page without a database, failures count for their own page, and for one page at a time: with

@@ -17,7 +17,7 @@ import (
 type Filter struct {
 	// Tag is a surrogate key.
 	Tag string
-	// Prefixes are beginnings of absolute URLs, as in Selectors: the entry's begins with one of them.
+	// Prefixes are beginnings of absolute URLs, as in Selectors: the entry's has one of them.
 	Prefixes []string
 	// Host is an authority, as in Selectors.
 	Host string

@@ -31,8 +31,8 @@ func Plainer(absolute string) (spellings []string) {
 	return spellings
 }
 
-// isPlain reports whether a path with its query has nothing that a plainer spelling lacks, as nearly
-// all have.
+// isPlain reports whether a path with its query has nothing that a plainer spelling lacks, as
+// nearly all have.
 func isPlain(target string) bool {
 	return strings.IndexByte(target, '%') < 0 && !strings.Contains(target, "//") && !strings.Contains(target, "/.")
 }
