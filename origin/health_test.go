@@ -391,8 +391,8 @@ func TestAnotherProbesFirst(t *testing.T) {
 }
 
 // A page that fails by itself, whatever its Retry-After and however often it is asked for, has
-// other pages wait for the shortest back-off only. So has any number of pages of which nothing is stored,
-// as a client chooses them. Where a page of which something is stored fails too, all wait.
+// other pages wait for the shortest back-off only. So has any number of pages of which nothing is
+// stored, as a client chooses them. Where a page of which something is stored fails too, all wait.
 func TestPagesThatFailHoldOthersBack(t *testing.T) {
 	const page = 1 << 20
 	failed := func(t *testing.T, b *Budget, page uint64, class Class, retryAfter time.Duration) {
