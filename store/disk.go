@@ -42,7 +42,10 @@ type disk struct {
 	marked   atomic.Bool // it was this store that put the mark beside the file, see mark
 	locked   atomic.Bool // the last open failed because another process has the file
 
-	tasks   sync.Pool    // of *task
+	tasks sync.Pool // of *task
+	// places are taken by tasks under way, allPlaces by those of every store.
+	places, allPlaces chan struct{}
+
 	stuck   atomic.Int32 // calls of apart under way, waited for or not
 	onStall func(error)  // a file has not answered
 	// patience is stallTime, but for tests.
@@ -63,6 +66,7 @@ func newDisk(cfg Config) *disk {
 		d.openFile = os.OpenFile
 	}
 	d.takeAway = d.removeOrRename
+	d.places, d.allPlaces = make(chan struct{}, maxHelpers), allHelpers
 	d.patience.Store(int64(stallTime))
 	d.pins.count = make(map[uint64]int)
 	d.pins.going = make(map[uint64]struct{})
@@ -306,6 +310,11 @@ func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
 	return d.viewLong(fn, undo, longWork{})
 }
 
+// viewOwn is view for the disk writer.
+func (d *disk) viewOwn(fn func(tx *bbolt.Tx) error) error {
+	return d.viewLong(fn, nil, longWork{own: true})
+}
+
 // viewLong is viewOr for an fn that may have much to do.
 func (d *disk) viewLong(fn func(tx *bbolt.Tx) error, undo func(), long longWork) error {
 	d.mu.RLock()
@@ -351,7 +360,7 @@ func (d *disk) update(fn func(tx *bbolt.Tx) error) error {
 	if u == nil {
 		return errDetached
 	}
-	err := u.do(func() error { return errors.Join(u.checkPlace(), boltcheck.FreelistHead(u.file)) }, nil, longWork{})
+	err := u.do(func() error { return errors.Join(u.checkPlace(), boltcheck.FreelistHead(u.file)) }, nil, longWork{own: true})
 	if err != nil {
 		return err
 	}
@@ -368,7 +377,7 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 			return err
 		})
 		return u.finish(nil, err)
-	}, func() { _ = begun.Rollback() }, longWork{})
+	}, func() { _ = begun.Rollback() }, longWork{own: true})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -389,7 +398,7 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 			return err
 		}
 		return u.measure()
-	}, nil, longWork{})
+	}, nil, longWork{own: true})
 }
 
 // measure reads how much of the file is allocated: its pages less the free ones.

@@ -121,7 +121,7 @@ func (dw *diskWriter) evictStep() (bool, error) {
 // keptDue reports whether something on disk is only kept.
 func (dw *diskWriter) keptDue() (due bool) {
 	now := uint64(nanos(dw.now()))
-	err := dw.disk.view(func(tx *bbolt.Tx) error {
+	err := dw.disk.viewOwn(func(tx *bbolt.Tx) error {
 		row, _ := tx.Bucket(keptBucket).Cursor().First()
 		due = row != nil && rowNumber(row) <= now
 		return nil
@@ -300,7 +300,7 @@ func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
 func (dw *diskWriter) expired(limit int) ([][]byte, error) {
 	now := uint64(nanos(dw.now()))
 	var due [][]byte // the transaction's, which may go on after a stall
-	err := dw.disk.view(func(tx *bbolt.Tx) error {
+	err := dw.disk.viewOwn(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(expiryBucket).Cursor()
 		for row, _ := c.First(); row != nil && len(due) < limit; row, _ = c.Next() {
 			if len(row) == 16 && binary.BigEndian.Uint64(row) > now {
@@ -352,7 +352,7 @@ func (dw *diskWriter) pendingStep() (bool, error) {
 func (dw *diskWriter) pendingIDs() ([]uint64, error) {
 	writing := dw.writing
 	var ids []uint64 // the transaction's, as in expired
-	err := dw.disk.view(func(tx *bbolt.Tx) error {
+	err := dw.disk.viewOwn(func(tx *bbolt.Tx) error {
 		return tx.Bucket(pendingBucket).ForEach(func(row, _ []byte) error {
 			if id := rowID(row); id != writing && !dw.disk.pins.pinned(id) && len(ids) < stepEntries {
 				ids = append(ids, id)

@@ -24,11 +24,29 @@ import (
 // system answers such a read by an error in the end (NFS mounted soft, a block device with a
 // timeout), it is an error like any other.
 
-// stallTime is how long the disk is waited for.
-const stallTime = 10 * time.Second
+// A helper that waits for the disk holds a thread, and a process with 10,000 of them ends. So there
+// are maxHelpers at once in a store and maxAllHelpers in the process. What comes past them stands in
+// line, without a thread, until one is free or its patience ends. The disk writer does not: it has
+// one piece of work at a time.
+
+const (
+	// stallTime is how long the disk is waited for.
+	stallTime = 10 * time.Second
+	// maxHelpers is how many of what requests want of a file may be under way.
+	maxHelpers = 256
+	// maxAllHelpers is that for the files of all stores together.
+	maxAllHelpers = 2048
+)
+
+// allHelpers has a place for each that is under way in any store.
+var allHelpers = make(chan struct{}, maxAllHelpers)
 
 // errStalled says that the disk has not answered.
 var errStalled = fmt.Errorf("the disk has not answered for %v", stallTime)
+
+// errCrowded says that as many calls as may be are under way, and that none has come back while it
+// was waited for. Nothing has been begun.
+var errCrowded = fmt.Errorf("%d calls to the disk are under way, and none has come back in time", maxHelpers)
 
 // use is one use of an opened file, from open to close.
 type use struct {
@@ -64,6 +82,7 @@ type task struct {
 	done  chan error
 	timer *time.Timer
 	state atomic.Uint32
+	ours  bool // it has a place among those that may be under way
 }
 
 // The states of a task.
@@ -81,6 +100,8 @@ type longWork struct {
 	progress *atomic.Uint64
 	// optional work gives up alone where the disk does not answer: the file is not given up for it.
 	optional bool
+	// own work is the disk writer's, which stands in no line.
+	own bool
 }
 
 func (w *longWork) done() uint64 {
@@ -91,7 +112,8 @@ func (w *longWork) done() uint64 {
 }
 
 // do has a helper do the work and returns its outcome, or errStalled. Then the work may still be
-// going on: what it changes is its own. If it succeeds after all undo follows.
+// going on: what it changes is its own. If it succeeds after all undo follows. After errCrowded it
+// has not begun.
 func (u *use) do(work func() error, undo func(), long longWork) error {
 	if u.isStalled() {
 		return errStalled
@@ -102,6 +124,12 @@ func (u *use) do(work func() error, undo func(), long longWork) error {
 // call is do for what has to be done even if the file has stalled: then it is not waited for.
 func (u *use) call(work func() error, undo func(), long longWork) error {
 	t := u.d.task(work, undo)
+	if !long.own {
+		if err := u.enter(t); err != nil {
+			u.d.reuse(t)
+			return err
+		}
+	}
 	select {
 	case u.helpers <- t:
 	default:
@@ -133,6 +161,45 @@ func (u *use) call(work func() error, undo func(), long longWork) error {
 	return <-t.done
 }
 
+// enter takes a place among those that may be under way, in the store and in the process. It stands
+// in line for as long as the disk is waited for. From then on the disk has the same time again.
+func (u *use) enter(t *task) error {
+	stood := false
+	for i, line := range [...]chan struct{}{u.d.places, u.d.allPlaces} {
+		select {
+		case line <- struct{}{}:
+			continue
+		default:
+		}
+		stood = true
+		err := error(nil)
+		select {
+		case line <- struct{}{}:
+			continue
+		case <-t.timer.C:
+			err = errCrowded
+		case <-u.stalled:
+			err = errStalled
+		}
+		if i > 0 {
+			<-u.d.places
+		}
+		return err
+	}
+	if t.ours = true; stood {
+		t.timer.Reset(u.d.wait())
+	}
+	return nil
+}
+
+// leave gives the place back.
+func (u *use) leave(t *task) {
+	if t.ours {
+		<-u.d.allPlaces
+		<-u.d.places
+	}
+}
+
 func (d *disk) wait() time.Duration { return time.Duration(d.patience.Load()) }
 
 // task returns one whose clock is running. They are kept for use again, each in its store: a timer
@@ -144,7 +211,7 @@ func (d *disk) task(work func() error, undo func()) *task {
 	} else {
 		t.timer.Reset(d.wait())
 	}
-	t.work, t.undo = work, undo
+	t.work, t.undo, t.ours = work, undo, false
 	t.state.Store(taskUnderWay)
 	return t
 }
@@ -166,6 +233,7 @@ func (u *use) help(t *task) {
 
 func (u *use) perform(t *task) {
 	err := t.work()
+	u.leave(t)
 	if t.state.CompareAndSwap(taskUnderWay, taskFinished) {
 		t.done <- err
 		return
@@ -291,5 +359,5 @@ func (d *disk) checkPlace() error {
 	if d.use == nil {
 		return nil
 	}
-	return d.use.do(d.use.checkPlace, nil, longWork{})
+	return d.use.do(d.use.checkPlace, nil, longWork{own: true})
 }

@@ -35,7 +35,7 @@
 //	disk_body_writer.go large bodies, to disk while they arrive
 //	disk_damaged.go     what damage of a body costs
 //	disk_missed.go      a file that has missed a purge: removed, renamed or marked
-//	disk_stall.go       a disk that does not answer is waited for only so long
+//	disk_stall.go       a disk that does not answer is waited for only so long, by only so many
 //	disk_writer.go      the one goroutine that writes: what it does when
 //	disk_queue.go       what waits for it; disk_batch.go: one transaction of it
 //	disk_evict.go       evicting, expiring, recency

@@ -297,7 +297,7 @@ func (dw *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, erro
 			}
 		}
 		return err
-	}, nil, longWork{progress: &dw.walked, optional: reqs[0].dryRun})
+	}, nil, longWork{progress: &dw.walked, optional: reqs[0].dryRun, own: true})
 	if err != nil {
 		return 0, err
 	}

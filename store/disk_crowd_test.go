@@ -1,0 +1,129 @@
+package store
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// crowd has n readers of a store wait until on is closed, and returns how many are under way and
+// how many were turned away.
+func crowd(s *Store, n int, on chan struct{}) (under, crowded *atomic.Int32) {
+	under, crowded = new(atomic.Int32), new(atomic.Int32)
+	for range n {
+		go func() {
+			err := s.disk.view(func(*bbolt.Tx) error {
+				under.Add(1)
+				defer under.Add(-1)
+				<-on
+				return nil
+			})
+			if errors.Is(err, errCrowded) || errors.Is(err, errStalled) {
+				crowded.Add(1)
+			}
+		}()
+	}
+	return under, crowded
+}
+
+// TestFaultCrowdAtADiskThatStandsStill: each call that does not come back holds a thread, and a
+// process with 10,000 threads ends. However many readers come, a bounded number of calls is under
+// way; the others wait without a thread and give up. The disk writer stands in no line. When the
+// disk answers all calls come back, and few helpers stay.
+func TestFaultCrowdAtADiskThatStandsStill(t *testing.T) {
+	const readers = 3000
+	cfg := Config{Path: t.TempDir(), Required: true}
+	synctest.Test(t, func(t *testing.T) {
+		s := New(cfg, diskTier)
+		must(t, s.Open())
+		s.Put(signedEntry(s, "http://example.com/", 1, 500), 0)
+		must(t, s.Sync())
+		on := make(chan struct{})
+		under, crowded := crowd(s, readers, on)
+		synctest.Wait()
+		if n := under.Load(); n != maxHelpers {
+			t.Errorf("%d calls are under way, want %d", n, maxHelpers)
+		}
+		within(t, "a purge behind them", 0, func() {
+			if _, err := s.Purge(Selectors{URLs: []string{"http://example.com/"}}, PurgeOptions{}); err != nil {
+				t.Errorf("Purge: %v", err)
+			}
+		})
+		time.Sleep(stallTime)
+		synctest.Wait()
+		if n := crowded.Load(); n != readers {
+			t.Errorf("%d of %d readers have given up", n, readers)
+		}
+		if u, n := under.Load(), len(s.disk.places); u != maxHelpers || n != maxHelpers {
+			t.Errorf("%d calls and %d places after that", u, n)
+		}
+		close(on)
+		synctest.Wait()
+		if u, n := under.Load(), len(s.disk.places); u != 0 || n != 0 {
+			t.Errorf("%d calls and %d places when the disk has answered", u, n)
+		}
+		time.Sleep(retryTime + 2*time.Second)
+		if st := s.Stats(); st.Disk.State != "open" {
+			t.Errorf("disk tier %+v", st.Disk)
+		}
+		if n := s.disk.use.idle.Load(); n > maxIdle {
+			t.Errorf("%d helpers stay", n)
+		}
+		must(t, s.Close())
+	})
+}
+
+// TestFaultCrowdIsNoStall: where calls come back, those in line have their turn, and the file is
+// not given up.
+func TestFaultCrowdIsNoStall(t *testing.T) {
+	cfg := Config{Path: t.TempDir(), Required: true}
+	synctest.Test(t, func(t *testing.T) {
+		s := New(cfg, diskTier)
+		must(t, s.Open())
+		on := make(chan struct{})
+		_, crowded := crowd(s, 2000, on)
+		time.Sleep(stallTime - time.Second)
+		close(on)
+		synctest.Wait()
+		if n, st := crowded.Load(), s.Stats(); n != 0 || st.Disk.State != "open" || st.Errors[DiskTier] != 0 {
+			t.Errorf("%d turned away, disk tier %+v, errors %v", n, st.Disk, st.Errors)
+		}
+		must(t, s.Close())
+	})
+}
+
+// TestFaultCrowdsOfManyStores: the places of all stores together are bounded too. A reader for
+// which there is none gives up, which is counted, and the file is not given up for it.
+func TestFaultCrowdsOfManyStores(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := New(Config{Path: first, Required: true}, diskTier), New(Config{Path: second, Required: true}, diskTier)
+		all := make(chan struct{}, 10)
+		for _, s := range []*Store{a, b} {
+			must(t, s.Open())
+			s.disk.allPlaces = all
+		}
+		on := make(chan struct{})
+		under, _ := crowd(a, 20, on)
+		synctest.Wait()
+		within(t, "a look-up", stallTime, func() {
+			if r := b.Lookup(keyOf("http://example.com/"), matchAny); r.Entry != nil {
+				t.Errorf("found %v", r.Entry)
+			}
+		})
+		if n, st := under.Load(), b.Stats(); n != 10 || st.Disk.State != "open" || st.Errors[DiskTier] != 1 || len(b.disk.places) != 0 {
+			t.Errorf("%d under way, disk tier %+v, errors %v, %d places", n, st.Disk, st.Errors, len(b.disk.places))
+		}
+		close(on)
+		synctest.Wait()
+		if len(all) != 0 {
+			t.Errorf("%d places are left", len(all))
+		}
+		must(t, errors.Join(a.Close(), b.Close()))
+		synctest.Wait()
+	})
+}
