@@ -3,6 +3,8 @@ package httpcache
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +141,30 @@ func (h *testHandler) newKeyed(t *testing.T) store.Key {
 	q := h.newRequest(w, newTestRequest(w), storable)
 	q.readKey()
 	return q.key
+}
+
+// Explained without being answered, a request is told which slices are there.
+func TestExplainSlices(t *testing.T) {
+	h, f := newSlicing(t), newFilm(27, 1000)
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	for asked, want := range map[string][2]string{
+		"bytes=110-119": {"Hit: it is answered from the store", "1 of 10, of 100 bytes each; all that the request asks for"},
+		"bytes=190-209": {"Partial hit: the file is stored in slices", "1 of 10, of 100 bytes each; not all that the request asks for"},
+	} {
+		w := httptest.NewRecorder()
+		p := &plainRequest{next: f.serve}
+		trace := p.ExplainOnly()
+		r := newTestRequest(w, "Range", asked)
+		if err := h.Serve(&p.Request, w, r, IdentityOf(r), p); err != nil {
+			t.Fatal(err)
+		}
+		e := trace.Explanation()
+		if !strings.HasPrefix(e.Verdict, want[0]) {
+			t.Errorf("%s: %s", asked, e.Verdict)
+		}
+		if !slices.ContainsFunc(e.Steps, func(s Step) bool { return s.Question == "which slices are there?" && s.Answer == want[1] }) {
+			t.Errorf("%s: %v", asked, e.Steps)
+		}
+	}
+	f.take()
 }

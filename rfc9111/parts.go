@@ -98,10 +98,14 @@ func Combinable(stored, part http.Header) bool {
 }
 
 // WholeHeader returns the header that the 200 would have of which p is a part. It is a map of its
-// own, with the same lists.
+// own, with the same lists. Digests of the content are those of the part (RFC 9530 2).
 func WholeHeader(h http.Header, p Part) http.Header {
 	whole := maps.Clone(h)
 	delete(whole, "Content-Range")
+	if !p.IsWhole() {
+		delete(whole, "Content-Digest")
+		delete(whole, "Content-Md5")
+	}
 	whole["Content-Length"] = []string{strconv.FormatInt(p.Complete, 10)}
 	return whole
 }
