@@ -112,7 +112,7 @@ func inZones(zones []string, all []*pooled) []*pooled {
 	if len(zones) == 0 {
 		return all
 	}
-	return slices.DeleteFunc(all, func(p *pooled) bool { return !slices.Contains(zones, p.zone()) })
+	return slices.DeleteFunc(all, func(p *pooled) bool { return !p.isOf(zones) })
 }
 
 // dropEntries removes entries by their ids from every store of some zones, of all where none is

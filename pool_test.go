@@ -193,3 +193,47 @@ func TestPurgeOfAPathThatIsReopened(t *testing.T) {
 		}
 	}
 }
+
+// TestPurgeOfAZoneThatIsRenamed: while a reload gives the file of a zone to another one, a purge of
+// either reaches it, and after that a purge of the new one. A purge of the zone that still answers
+// requests matched nothing, and was answered as if it held.
+func TestPurgeOfAZoneThatIsRenamed(t *testing.T) {
+	folder := t.TempDir()
+	purge := func(zone string) int {
+		t.Helper()
+		all := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{DryRun: true}}
+		n, err := purgeZones([]string{zone}, store.Selectors{All: true}, all)
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	closeOne(t, folder)
+	claimed := func(zone string) (*pooled, *claim) {
+		t.Helper()
+		settings := store.Settings{Memory: 1 << 20, Disk: 8 << 20, MaxBody: 1 << 20}
+		p, err := fromPool(zone, folder, true, settings, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &claim{zone, new(httpcache.Siblings), settings, nil}
+		p.add(c)
+		return p, c
+	}
+	old, before := claimed("before")
+	if err := old.open(); err != nil {
+		t.Fatal(err)
+	}
+	renamed, after := claimed("after")
+	if n := purge("before"); n != 1 {
+		t.Errorf("a purge of the zone that answers requests matches %d", n)
+	}
+	if n := purge("after"); n != 1 {
+		t.Errorf("a purge of the zone that will have the file matches %d", n)
+	}
+	old.remove(before)
+	if was, is := purge("before"), purge("after"); was != 0 || is != 1 {
+		t.Errorf("after the reload purges match %d and %d", was, is)
+	}
+	renamed.remove(after)
+}

@@ -206,6 +206,17 @@ func (c *counting) Observed(found *httpcache.Observed) { c.record.Load().counts.
 // zone is the name of the zone that has the cache now.
 func (p *pooled) zone() string { return p.counts.record.Load().name }
 
+// isOf reports whether the cache is that of one of some zones. While a reload gives its folder to
+// another zone it is that of both.
+func (p *pooled) isOf(zones []string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.claims) == 0 { // its last requests are under way
+		return slices.Contains(zones, p.zone())
+	}
+	return slices.ContainsFunc(p.claims, func(c *claim) bool { return slices.Contains(zones, c.zone) })
+}
+
 // topOf ranks the URLs of a zone, or of all where that is empty.
 func topOf(zone string, by inspect.By, limit int, now time.Time) []stats.Row {
 	var tops []*stats.Top
