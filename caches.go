@@ -78,7 +78,14 @@ func (processCaches) suspect(caches []*pooled) {
 func (processCaches) Position() (epoch string, applied fleet.Generation) {
 	first := true
 	for _, p := range listCaches(nil) {
-		if s := p.Store(); !s.HasDisk() || s.Stats().Disk.Entries == 0 { // there is nothing from before
+		if !p.Store().HasDisk() {
+			continue
+		}
+		disk := p.Store().Stats().Disk
+		if disk.State == "failed" { // its file may come back with what has missed any purge
+			return "", 0
+		}
+		if disk.Entries == 0 { // there is nothing from before
 			continue
 		}
 		e, a := parsePosition(p.Store().Position())

@@ -3,6 +3,7 @@ package larder
 import (
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -236,4 +237,39 @@ func TestPurgeOfAZoneThatIsRenamed(t *testing.T) {
 		t.Errorf("after the reload purges match %d and %d", was, is)
 	}
 	renamed.remove(after)
+}
+
+// TestPositionWithoutAFile: a file that cannot be opened yet may come back with what has missed
+// purges of the fleet, so the position of another zone's file is not that of all. It was taken for
+// it, and what came back was served.
+func TestPositionWithoutAFile(t *testing.T) {
+	folder := t.TempDir()
+	closeOne(t, folder)
+	p := takeTestCache(t, folder)
+	if err := p.open(); err != nil {
+		t.Fatal(err)
+	}
+	processCaches{}.SetPosition("epoch", 7)
+	if epoch, applied := (processCaches{}).Position(); epoch != "epoch" || applied != 7 {
+		t.Errorf("the position is %q %d", epoch, applied)
+	}
+	noFolder := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(noFolder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	late, err := fromPool("late", filepath.Join(noFolder, "late"), false, p.Store().Settings(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := late.open(); err != nil {
+		t.Fatal(err)
+	}
+	if epoch, applied := (processCaches{}).Position(); epoch != "" || applied != 0 {
+		t.Errorf("with a file that is not open the position is %q %d", epoch, applied)
+	}
+	for _, p := range []*pooled{late, p} {
+		if err := p.returnToPool(); err != nil {
+			t.Error(err)
+		}
+	}
 }
