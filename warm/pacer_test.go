@@ -70,8 +70,8 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// TestRateAfterAPause: who waits for the end of a pause keeps no place at the rate. The workers that
-// had taken theirs before went all at once when it ended.
+// TestRateAfterAPause: a worker that waits for the end of a pause keeps no place at the rate. The
+// workers that had taken theirs before went all at once when it ended.
 func TestRateAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(1)
