@@ -61,6 +61,7 @@ var jsonChecks = []struct {
 	{"purge_method for all", `{"purge_method":{"allow":[],"token":""}}`, "purge_method: every client could purge"},
 	{"purge_method's address", `{"purge_method":{"allow":["::1%eth0"]}}`, "purge_method allow: \"::1%eth0\" is no address and no range"},
 	{"purge_method's token", `{"purge_method":{"token":"a{http.request.host}"}}`, "purge_method token: a request says itself"},
+	{"purge_method's token by a matcher", `{"purge_method":{"token":"{http.regexp.a.1}"}}`, "purge_method token: a request says itself"},
 	{"purge_method's tags", `{"purge_method":{"token":"a","tags":[""]}}`, "purge_method tags: an element is empty"},
 	{"invalidate nothing", `{"invalidate":[{}]}`, "invalidate: a rule names nothing"},
 	{"invalidate same matcher", `{"invalidate":[{"tags":["a"]},{"urls":["/a"]}]}`, "invalidate: two rules with the same matcher"},

@@ -82,12 +82,13 @@ func (c *PurgeMethodConfig) checkWhole() error {
 	return nil
 }
 
-// checkToken looks at a token as it is written.
+// checkToken looks at a token as it is written. All placeholders of the HTTP app are made of the
+// request: a matcher's groups and vars, too.
 func checkToken(token string) error {
 	switch {
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return errors.New("purge_method token: it has white space or what is not ASCII; write what can stand in a header")
-	case strings.Contains(token, "{http.request."):
+	case strings.Contains(token, "{http."):
 		return errors.New("purge_method token: a request says itself what stands for this placeholder; write one such as {env.PURGE_TOKEN}")
 	}
 	return nil
