@@ -60,9 +60,9 @@ func (z *zoneRecord) values() (values []float64) {
 		float64(fetches), seconds*1e3,
 	)
 	var s store.Stats
-	for _, running := range running.zones() {
-		if running.Zone == z.name {
-			s = running.cache.Store().Stats()
+	for _, has := range running.zones() {
+		if has.Zone == z.name {
+			s = has.cache.Store().Stats()
 		}
 	}
 	return append(values,
