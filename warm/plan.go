@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/larder-cache/larder/adminapi"
 	"github.com/larder-cache/larder/urlform"
 )
 
@@ -120,14 +121,9 @@ func (s *sites) base() string {
 // shorten is for texts of others in messages: one line, printable, not too long.
 func shorten(text string) string {
 	const most = 300
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
+	text = strings.ToValidUTF8(text, "?")
 	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
+		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
-	return text
+	return adminapi.Printable(text)
 }

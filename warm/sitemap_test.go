@@ -186,3 +186,15 @@ func TestPlanHasLimits(t *testing.T) {
 		t.Errorf("%d URLs, %+v", len(p.urls), p.skipped)
 	}
 }
+
+// TestMessagesMoveNoTerminal: what the site says in a message is told as all commands tell it.
+// Marks that turn the direction of text came through.
+func TestMessagesMoveNoTerminal(t *testing.T) {
+	err := parseSitemap(strings.NewReader("<a\u202eb/>"), func(locKind, string) {})
+	if err == nil || strings.Contains(err.Error(), "\u202e") {
+		t.Errorf("%v", err)
+	}
+	if got, want := shorten("a\x1b[2J\u202eb\xff\n"), `a\x1b[2J\u202eb?\x0a`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
