@@ -34,9 +34,10 @@ func warmCommand(api *adminapi.Client) *cobra.Command {
 		Short: "Asks the site for many URLs, so that they are stored before visitors come",
 		Long: `
 Makes a request for each URL of sitemaps, lists and access logs, or that a purge
-of a tag has dropped, so that Larder fetches and stores it. The requests go through the site: the limits of its
-origin hold, and a Retry-After pauses all of them. A URL that fails does not end
-the command; what failed is listed at the end, and the exit status is 1 then.
+of a tag has dropped, so that Larder fetches and stores it. The requests go
+through the site: the limits of its origin hold, and a Retry-After pauses all of
+them. A URL that fails does not end the command; what failed is listed at the
+end, and the exit status is 1 then.
 With --resume, a run that was ended early goes on where it stopped.`,
 		Example: `  $ caddy larder warm --sitemap https://example.com/sitemap.xml --rate 10/s
   $ caddy larder warm --log access.log --site https://example.com --limit 1000
@@ -73,7 +74,7 @@ func (j *job) register(cmd *cobra.Command) {
 	} {
 		flags.Var(&sourceFlag{s.kind, &j.sources}, string(s.kind), s.usage)
 	}
-	flags.StringArrayVar(&j.sites, "site", nil, "Scheme and host that logs and sitemaps may name, and of lines without a host; may be repeated")
+	flags.StringArrayVar(&j.sites, "site", nil, "Scheme and host that logs, sitemaps and purges may name, and of lines without a host; may be repeated")
 	flags.StringVar(&j.to, "to", "", "Connect to this host or host:port instead of each URL's host")
 	flags.StringVar(&j.rate, "rate", "", "At most so many requests: 5/s, 30/m, 100/h")
 	flags.IntVar(&j.concurrency, "concurrency", 4, "How many requests are made at once")

@@ -24,7 +24,9 @@
 // Lists are the operator's. Sitemaps are the site's, and so they name URLs of the site that they
 // come from: those of other hosts are left out. The hosts in an access log are what clients sent as
 // Host, so a log is read only beside --site, which says which hosts are meant, or --to, which says
-// where all requests go. A redirect is followed to the same host only.
+// where all requests go. What a purge has dropped is named by the hosts of requests too, which
+// clients choose where a site takes any host; --site leaves all others out there. A redirect is
+// followed to the same host only.
 //
 // # Caveats
 //

@@ -167,6 +167,10 @@ func (w *work) gatherPurged(ctx context.Context, tag string) error {
 		return fmt.Errorf("--purged: %w", err)
 	}
 	for _, text := range purged.URLs {
+		if normal, err := normalize(text); err == nil && w.sites.leaveOut(normal) {
+			w.plan.skipped.OtherHosts++
+			continue
+		}
 		w.plan.addListed("purged", text, w.sites)
 	}
 	w.plan.skipped.Forgotten += purged.More

@@ -292,6 +292,24 @@ func TestLogsNeedASite(t *testing.T) {
 	}
 }
 
+// TestPurgedOfOtherHosts: what a site has stored that takes any host has the hosts that clients
+// sent. With --site the others are left out; they were asked for.
+func TestPurgedOfOtherHosts(t *testing.T) {
+	s := newSite(t, nil)
+	j := newJob(source{fromPurge, "a"})
+	j.purged = func(context.Context, string) (PurgedURLs, error) {
+		return PurgedURLs{URLs: []string{s.URL + "/a", "http://127.0.0.1:1/secret"}}, nil
+	}
+	j.sites = []string{s.URL}
+	if sum := mustRun(t, j); sum.URLs != 1 || sum.Stored != 1 || sum.Skipped.OtherHosts != 1 {
+		t.Errorf("%+v", sum)
+	}
+	j.sites = nil
+	if sum := mustRun(t, j); sum.URLs != 2 || sum.Skipped.OtherHosts != 0 {
+		t.Errorf("without --site: %+v", sum)
+	}
+}
+
 func TestJobsThatAreRefused(t *testing.T) {
 	list := source{fromList, "/nowhere/list"}
 	for name, tc := range map[string]struct {

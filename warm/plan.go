@@ -29,7 +29,7 @@ type plan struct {
 // Skipped counts what was found and is not asked for.
 type Skipped struct {
 	Duplicates int `json:"duplicates"`  // found before
-	OtherHosts int `json:"other_hosts"` // not of the site that a sitemap or a log is about
+	OtherHosts int `json:"other_hosts"` // not of the site of a sitemap, and none that --site names
 	OverLimit  int `json:"over_limit"`  // more than --limit allows
 	Lines      int `json:"lines"`       // of logs that are none of a log
 	Forgotten  int `json:"forgotten"`   // responses that a purge has dropped and the cache does not remember
@@ -85,8 +85,8 @@ func siteOf(normal string) site {
 	return site(rest)
 }
 
-// sites are those that logs and sitemaps may name besides their own, and what paths without a host
-// belong to.
+// sites are those that logs, purges and sitemaps may name, the last besides their own, and what
+// paths without a host belong to.
 type sites struct {
 	known map[site]bool
 	bases []string // scheme://authority of each
@@ -109,6 +109,9 @@ func newSites(texts []string) (*sites, error) {
 	}
 	return s, nil
 }
+
+// leaveOut reports whether sites are given, and a URL in its normal form is of none of them.
+func (s *sites) leaveOut(normal string) bool { return len(s.known) > 0 && !s.known[siteOf(normal)] }
 
 // base is what paths without a host belong to, empty unless exactly one site is given.
 func (s *sites) base() string {
