@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/store"
@@ -353,10 +354,15 @@ func (p *pooled) remote() httpcache.RemoteFetch {
 	if nodes == nil {
 		return nil
 	}
-	if f := (*nodes)[len(*nodes)-1].tier.Begin(); f != nil {
+	f := (*nodes)[len(*nodes)-1].tier.Begin()
+	switch zone := p.zone(); {
+	case f == nil:
+		return nil // and no interface that holds a nil pointer
+	case zone == cfg.DefaultZone:
 		return f
+	default:
+		return &zonedFetch{f, zone}
 	}
-	return nil // and no interface that holds a nil pointer
 }
 
 // idle is called when the last request or fetch has ended.

@@ -79,7 +79,7 @@ func TestFaultKillCompaction(t *testing.T) {
 
 var compactSettings = Settings{Memory: 1 << 20, Disk: 64 << 20}
 
-// pages stores n pages with bodies of many sizes and returns these by URL.
+// storePages stores n pages with bodies of many sizes and returns these by URL.
 func storePages(t *testing.T, s *Store, rng *rand.Rand, name string, n int) map[string][]byte {
 	t.Helper()
 	pages := make(map[string][]byte, n)
