@@ -25,6 +25,8 @@ type sliceBody struct {
 	ahead  *openHand // the next one, if it is fetched
 	end    int64     // of the part that is sent
 	broken int       // how often the slice that is sent has broken off
+	begun  bool      // the header has gone out
+	alone  bool      // what it fetches is for its client alone, see retry
 }
 
 // openHand is a slice in hand: one that is stored, or the place on its flight.
@@ -68,7 +70,7 @@ func (b *sliceBody) send(w http.ResponseWriter, off, n int64) (sent int64, err e
 	if n < 0 {
 		n = b.object.total - off
 	}
-	b.end = off + n
+	b.end, b.begun = off+n, true
 	for sent < n {
 		some, err := b.sendSome(w, off+sent)
 		if sent += some; err != nil {
@@ -136,20 +138,53 @@ func (b *sliceBody) take(number int64) error {
 			b.cur = nil
 		}
 	}
-	for try := 1; ; try++ {
+	for r := (retries{}); ; {
 		if b.cur == nil {
-			b.cur = b.open(number)
+			b.cur = b.open(number, b.alone || r.alone)
 		}
-		err := b.await(b.cur)
+		h := b.cur
+		err := b.await(h)
 		if err == nil {
 			return nil
 		}
-		b.cur.close()
-		b.cur = nil
-		if !errors.Is(err, errSliceStored) && !errors.Is(err, errSliceLate) || try > 2*tries {
+		h.close()
+		if b.cur = nil; !b.retry(&r, h, err) {
 			return err
 		}
 	}
+}
+
+// retries counts the ways in which a slice had no header.
+type retries struct {
+	waits  int  // it was stored meanwhile, or late
+	failed int  // fetches that others led
+	alone  bool // the next fetch is this request's own
+}
+
+// retry reports whether a slice is to be had once more, after an error.
+//
+// A fetch that another request led may have failed for how that was made. So it is followed by one
+// more that all who wait share, and then by one of the request's own. Its own fetch is tried again
+// once where the header has gone out: before that the client gets the origin's own answer. What
+// the origin answers to it then is used although it may not be stored, as it is of the version
+// that the client has a part of.
+func (b *sliceBody) retry(r *retries, h *openHand, err error) bool {
+	refused := refusalOf(err) != nil
+	switch {
+	case b.q.r.Context().Err() != nil, errors.Is(err, errObjectChanged), refused && !b.begun:
+		return false
+	case errors.Is(err, errSliceStored), errors.Is(err, errSliceLate):
+		r.waits++
+		return r.waits <= 2*tries
+	case h.on.fetch == nil:
+		r.failed++
+		r.alone = r.failed >= tries
+		return true
+	case b.begun && !b.alone && !r.alone:
+		b.alone, r.alone = errors.Is(err, errSliceRefused), true
+		return true
+	}
+	return false
 }
 
 // hold has a slice in hand if it is stored.
@@ -169,14 +204,15 @@ func (b *sliceBody) find(number int64) *openHand {
 	return &openHand{number: number, stored: found}
 }
 
-// open finds a slice, or begins to fetch it.
-func (b *sliceBody) open(number int64) *openHand {
+// open finds a slice, or begins to fetch it, alone or together with others.
+func (b *sliceBody) open(number int64, alone bool) *openHand {
 	h := b.find(number)
 	if h != nil {
 		return h
 	}
 	h = &openHand{number: number}
-	h.on = b.q.beginSlice(sliceOf{object: b.object, number: number, head: b.head}, b.seed)
+	s := sliceOf{object: b.object, number: number, head: b.head, goesOn: b.begun, alone: alone && b.begun}
+	h.on = b.q.beginSlice(s, b.seed, alone)
 	h.waiting = true
 	return h
 }
@@ -197,7 +233,7 @@ func (b *sliceBody) readAhead(number int64) {
 		b.q.cache().hasSlice(b.object, number) {
 		return
 	}
-	b.ahead = b.open(number)
+	b.ahead = b.open(number, b.alone)
 }
 
 // errSliceLate says that a fetch of others has had no header in time. Another one is begun.

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
@@ -15,6 +16,8 @@ type sliceOf struct {
 	object *object
 	number int64
 	head   *store.Entry // as it was when the fetch began
+	goesOn bool         // an answer goes on with it, whose header has gone out
+	alone  bool         // it is for such an answer alone, and used although it may not be stored
 }
 
 var (
@@ -28,24 +31,23 @@ var (
 	errSliceRefused = errors.New("the origin's answer for the slice is for one client")
 )
 
-// beginSlice joins the flight of a slice, or begins one. seed is the header as the outer handlers
-// had filled it, before the answer.
-func (q *Request) beginSlice(s sliceOf, seed []field) membership {
-	tag := &flightTag{key: s.object.key(s.number), url: s.head.URL, begun: time.Now()}
+// beginSlice joins the flight of a slice, or begins one. It begins one in any case if it is to be
+// alone on it. seed is the header as the outer handlers had filled it, before the answer.
+func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
+	key := s.object.key(s.number)
+	tag := &flightTag{key: q.sliceFlightKey(key, q.route.cookiesApart), url: s.head.URL, begun: time.Now()}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	var f *coalesce.Flight
 	var m *coalesce.Member
-	started := true
-	if q.route.CoalesceOff {
+	var joined bool
+	if alone || q.route.CoalesceOff {
 		tag.solo = true
 		f, m = q.cache().flights.Solo(tag)
 	} else {
-		f, m, started = q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool {
-			return f.Shared() != nil || f.Silent() < q.route.Wait
-		})
+		f, m, joined = q.joinSlice(key, tag)
 	}
-	if !started {
+	if joined {
 		t.End()
 		return membership{flight: f, member: m}
 	}
@@ -57,6 +59,36 @@ func (q *Request) beginSlice(s sliceOf, seed []field) membership {
 		q.cache().workers.run(x)
 	}
 	return membership{flight: f, member: m, fetch: x}
+}
+
+// joinSlice joins a flight for the slice with a key. joined is false if it has begun it.
+func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+	flights := q.cache().flights
+	if shared := q.sharedSliceKey(key); shared != tag.key {
+		f, m, joined = flights.JoinRunning(shared, func(f *coalesce.Flight) bool { return f.Shared() != nil })
+		if joined {
+			return f, m, true
+		}
+	}
+	f, m, started := flights.Join(tag.key, tag, func(f *coalesce.Flight) bool {
+		return f.Shared() != nil || f.Silent() < q.route.Wait
+	})
+	return f, m, !started
+}
+
+// sliceFlightKey is the key of the flight of a slice that this request can share, see flightKeyFor.
+func (p *presented) sliceFlightKey(key store.Key, cookiesApart bool) store.Key {
+	return p.flightKeyOfClass(key, classOf(p.authorized, p.unkeyedCookie && cookiesApart))
+}
+
+// sharedSliceKey is the key of the flight of a slice that has come to its header, and is for all.
+func (p *presented) sharedSliceKey(key store.Key) store.Key { return p.flightKeyOfClass(key, ordinary) }
+
+func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
+	if class == ordinary && p.hops == 0 {
+		return key
+	}
+	return variantKey(key, []string{class}, []string{strconv.Itoa(int(p.hops))})
 }
 
 // newSliceFetch prepares the fetch on the goroutine of the request that leads it.
@@ -123,9 +155,10 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 	ex := x.exchange(http.StatusOK, rfc9111.WholeHeader(header, part))
 	freshness := x.route.judge(&ex, part.Complete)
 	if freshness.Reason != rfc9111.Storable {
-		x.countNotStored(freshness.Reason)
-		x.failSlice(errSliceRefused)
-		return
+		if x.countNotStored(freshness.Reason); !x.slice.alone {
+			x.failSlice(errSliceRefused)
+			return
+		}
 	}
 	x.writer.declared = part.Length
 	x.shareSlice(x.newShared(&ex, &freshness), 0)
@@ -138,10 +171,13 @@ func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
 	shared.slice, shared.length = s, s.object.span(s.number).Length
 	x.writer.shared, x.writer.skip = shared, skip
 	x.flight.Expect(shared.length)
-	x.flight.SpillTo(x)
-	if !x.isSliceFetch() {
-		x.cache.flights.Move(x.flight, s.object.key(s.number))
+	if !shared.storable() {
+		x.share(shared, x.route.MaxBody)
+		x.endTicket()
+		return
 	}
+	x.flight.SpillTo(x)
+	x.cache.flights.Move(x.flight, x.sharedSliceKey(s.object.key(s.number)))
 	x.share(shared, x.route.MaxBody)
 }
 
