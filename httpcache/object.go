@@ -19,6 +19,7 @@ import (
 //	pioneer.go       the fetch that brings the head, and one slice with it
 //	slicefetch.go    the fetch of any other slice
 //	slicebody.go     the body of an answer: slice by slice, from the store or from a flight
+//	slicealike.go    how a slice is asked for, so that it is of the same representation
 //	respondsliced.go the answers
 //
 // The head is an entry like that of a 200, under the same key, without a body. It says by whom,

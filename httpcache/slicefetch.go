@@ -94,10 +94,12 @@ func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
 // newSliceFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, seed []field) *Fetch {
 	origin := q.detach(f.Context(), 1)
+	askAlike(origin.Request(0).Header, s.head)
+	client := snapshot(origin.Request(0).Header)
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
-		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL, varyNames: q.varyNames,
+		presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
 		remoteLimit: -1, copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
 	}
