@@ -50,11 +50,9 @@ func (d *Dropped) SweepBegan(tags []string) {
 			continue
 		}
 		d.order = append(slices.DeleteFunc(d.order, func(o *droppedTag) bool { return o == t }), t)
-		if len(t.latest) > 0 {
-			d.bytes -= sizeOf(t.before)
-			t.before, t.latest, t.known = t.latest, nil, nil
-		}
-		t.more = 0
+		d.bytes -= sizeOf(t.latest) + sizeOf(t.before)
+		t.before, t.latest, t.known, t.more = t.urls(), nil, nil, 0
+		d.bytes += sizeOf(t.before)
 	}
 }
 
@@ -151,13 +149,19 @@ func (d *Dropped) Of(tag string) PurgedURLs {
 		return p
 	}
 	p.More = t.more
-	p.URLs = append(p.URLs, t.latest...)
+	p.URLs = append(p.URLs, t.urls()...)
+	return p
+}
+
+// urls are all that are remembered of the tag, each once, those of the latest purge first.
+func (t *droppedTag) urls() []string {
+	urls := slices.Clip(t.latest)
 	for _, url := range t.before {
 		if _, again := t.known[url]; !again {
-			p.URLs = append(p.URLs, url)
+			urls = append(urls, url)
 		}
 	}
-	return p
+	return urls
 }
 
 func size(text string) int { return len(text) + droppedOverhead }

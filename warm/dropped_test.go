@@ -47,6 +47,12 @@ func TestDropped(t *testing.T) {
 	if p := d.Of("a"); !slices.Equal(p.URLs, []string{"http://h/3", "http://h/2", "http://h/1"}) {
 		t.Errorf("after two more: %+v", p)
 	}
+	for _, url := range []string{"http://h/1", "http://h/2", "http://h/3"} {
+		d.sweep("c", url) // the third one forgot the first
+	}
+	if p := d.Of("c"); !slices.Equal(p.URLs, []string{"http://h/3", "http://h/2", "http://h/1"}) {
+		t.Errorf("after three purges: %+v", p)
+	}
 	if p := d.Of("unknown"); p.URLs == nil || len(p.URLs) > 0 || p.Sweeping {
 		t.Errorf("unknown: %+v", p)
 	}
