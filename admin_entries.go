@@ -140,12 +140,12 @@ func listed(item *store.Item, now time.Time) inspect.Entry {
 }
 
 // Entry implements inspect.Cache.
-func (t adminView) Entry(id string) (*inspect.Detail, error) {
+func (t adminView) Entry(zone, id string) (*inspect.Detail, error) {
 	entryID, err := store.ParseEntryID(id)
 	if err != nil {
 		return nil, err
 	}
-	for _, z := range t.zones {
+	for _, z := range t.zonesOf(zone) {
 		item, err := z.cache.Store().Find(entryID)
 		if err != nil {
 			return nil, err

@@ -166,6 +166,10 @@ func TestZonesTell(t *testing.T) {
 	if detail.URL != shop || detail.Zone != "tell" {
 		t.Errorf("%+v", detail)
 	}
+	id := in.entries("?zone=tell").Entries[0].ID
+	if status := in.adminCall(http.MethodGet, "/larder/entries/"+id+"?zone=default", "", new(struct{})); status != http.StatusNotFound {
+		t.Errorf("an entry is shown as one of another zone: %d", status)
+	}
 	var top ranking
 	in.adminCall(http.MethodGet, "/larder/top?by=hits&zone=tell", "", &top)
 	if len(top.Rows) != 1 || top.Rows[0].URL != shop {

@@ -74,7 +74,7 @@ func answerEntry(r *http.Request, running runningCache) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	detail, err := cache.Entry(id)
+	detail, err := cache.Entry(zone, id)
 	switch {
 	case err != nil:
 		return nil, adminapi.Unavailable(fmt.Errorf("the entry could not be read: %w", err))

@@ -46,8 +46,9 @@ type Cache interface {
 	// time that goes with what is stored, and ends early when ctx does.
 	Entries(ctx context.Context, q Query) (Listing, error)
 
-	// Entry describes the entry with an id; nil if it is stored no more.
-	Entry(id string) (*Detail, error)
+	// Entry describes the entry with an id, in a zone, or in any where that is empty; nil if it is
+	// stored there no more.
+	Entry(zone, id string) (*Detail, error)
 
 	// Compact compacts the file of a zone, or those of all where that is empty, and returns their
 	// sizes, or an error that wraps ErrNoFile. It goes on where ctx ends.

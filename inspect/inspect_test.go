@@ -47,7 +47,7 @@ type fakeCache struct {
 	details map[string]*Detail // by id
 }
 
-func (f *fakeCache) Entry(id string) (*Detail, error) { return f.details[id], f.err }
+func (f *fakeCache) Entry(_, id string) (*Detail, error) { return f.details[id], f.err }
 
 func (f *fakeCache) Zones() []string { return []string{"default", "shop"} }
 
