@@ -136,7 +136,7 @@ type accessLogs struct {
 	urls     *frequency
 	lines    int // of a log,
 	unread   int // and of something else
-	homeless int // lines that count and have no host
+	hostless int // lines that count and have no host
 	others   int // lines of other sites
 }
 
@@ -159,7 +159,7 @@ func (l *accessLogs) read(name string, r io.Reader) error {
 		return fmt.Errorf("reading %s: %w", name, lines.err)
 	case l.lines == before && lines.number > 0:
 		return fmt.Errorf("%s has no line of an access log; give Caddy's JSON log, or one in the common or combined format", name)
-	case l.homeless > 0:
+	case l.hostless > 0:
 		return fmt.Errorf("%s has lines without a host; give it as --site https://example.com, once", name)
 	}
 	return nil
@@ -180,7 +180,7 @@ func (l *accessLogs) take(lines *lines) {
 	}
 	base := l.sites.base()
 	if a.host == "" && base == "" {
-		l.homeless++
+		l.hostless++
 		return
 	}
 	normal, err := normalize(a.url(base))

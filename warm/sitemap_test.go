@@ -46,7 +46,7 @@ func TestSitemap(t *testing.T) {
 	}
 }
 
-func TestSitemapOfAnEnemy(t *testing.T) {
+func TestHostileSitemap(t *testing.T) {
 	deep := strings.Repeat("<a>", 1_000_000)
 	for _, tc := range []struct{ name, text, want string }{
 		{"nothing", " \n", "is empty"},
