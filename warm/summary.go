@@ -44,6 +44,13 @@ type Failure struct {
 // maxFailures is how many failures are listed; the others are counted.
 const maxFailures = 1000
 
+// maxReasons is how many reasons of what is not stored are told apart, and reasonOther stands for
+// the others: they are the site's words.
+const (
+	maxReasons  = 100
+	reasonOther = "other reasons"
+)
+
 type failures struct {
 	list  []Failure
 	count int
@@ -87,10 +94,17 @@ func (t *tally) add(url string, v *variant, r result) {
 	case collapsed:
 		t.sum.Collapsed++
 	case notStored:
-		t.sum.NotStored[r.reason]++
+		t.sum.countReason(r.reason)
 	case failed:
 		t.failed.add(Failure{url, v.label, r.reason})
 	}
+}
+
+func (s *Summary) countReason(reason string) {
+	if _, known := s.NotStored[reason]; !known && len(s.NotStored) >= maxReasons {
+		reason = reasonOther
+	}
+	s.NotStored[reason]++
 }
 
 func (t *tally) resumed() {
