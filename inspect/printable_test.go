@@ -47,7 +47,7 @@ func TestNothingMovesTheTerminal(t *testing.T) {
 		Verdict: hostile, Steps: []ExplainedStep{{hostile, hostile, hostile}}, Key: &EntryKey{Hash: hostile, Parts: []EntryKeyPart{{hostile, []string{hostile}}}},
 	}})
 	commands := map[string][]string{
-		"stats": nil, "ls": nil, "get": {testID}, "fleet": nil, "top": nil, "observe": nil, "history": nil, "explain": {"http://h/"},
+		"stats": nil, "ls": nil, "get": {testID}, "fleet": nil, "top": nil, "observe": nil, "history": nil, "explain": {"http://h/"}, "compact": nil,
 	}
 	for name, arguments := range commands {
 		for _, flags := range [][]string{nil, {"--json"}} {
