@@ -455,6 +455,9 @@ func (dw *diskWriter) drain() {
 	if err := dw.commitPosition(); err != nil {
 		dw.failed(err)
 	}
+	if err := dw.disk.checkPlace(); err != nil { // the next process would take what is there
+		dw.failed(err)
+	}
 }
 
 // accesses are the entries that disk look-ups have used since their rank was written, with how

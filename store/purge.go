@@ -54,7 +54,8 @@ package store
 //     unsafe requests (RFC 9111 4.4). What comes to the disk later passes the disk writer, which
 //     judges it by the record in memory: what is gone is not written, what is stale has it in its
 //     rows. So at no moment is there a row that a crash could uncover. The disk writer looks for
-//     such rows while it counts, between its batches, so no row is on its way meanwhile.
+//     such rows while it counts, between its batches, so no row is on its way meanwhile. It looks
+//     for the file's name all the same: what has been put in its place may have such rows.
 //   - Counted in another order. A batch looks at the records up to the first that is not counted,
 //     and at none from there on. So a record is swept only once all that are lower are counted. One
 //     that comes to the disk writer before a lower one is written down whatever it may hit: its
@@ -89,8 +90,8 @@ package store
 //     the kernel's hands.
 //   - Closed meanwhile. The disk writer commits what has come to it before it ends, and from then
 //     on nothing comes to it: such a purge is refused by ErrClosed, and nothing is served any more.
-//   - File removed under us. Each commit looks for its name before, and a new file is begun with
-//     all records in force.
+//   - File removed under us. Each commit looks for its name before, and so does a purge that needs
+//     none; a new file is begun with all records in force.
 //   - Record damaged on disk. What it masked is not known any more: the file is set aside.
 //
 // A purge that is not hard is the same with "stale", or "invalid", for "gone": the sweep sets a

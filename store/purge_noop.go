@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -28,6 +29,7 @@ import (
 //     and make it resident after the look at memory. So the answer is false if any look-up in the
 //     file was under way at T, or has begun since.
 //   - Replaced or evicted meanwhile. What is gone need not be purged.
+//   - Another file put in the place of ours. A look for the name comes last, once a second.
 //
 // When it cannot tell it answers false, and the caller purges.
 
@@ -48,12 +50,30 @@ func (s *Store) PurgeIsNoop(sel *Selectors, fetching func() bool) bool {
 	if s.disk == nil {
 		return true
 	}
-	if s.queue.has(sel) || s.diskHas(sel) {
+	if s.queue.has(sel) || s.diskHas(sel) || !s.isInPlace() {
 		return false
 	}
 	_, now := s.tickets.readers()
 	return now == begun
 }
+
+// isInPlace tells whether the file is still where it was opened. Another one in its place may have
+// what is selected; the purge that follows then finds that too. It is asked at most once in
+// placeTime, which is a system call the less for all but one of many unsafe requests.
+func (s *Store) isInPlace() bool {
+	now, last := nanos(s.now()), s.placeAsked.Load()
+	if now-last >= 0 && now-last < int64(placeTime) || !s.placeAsked.CompareAndSwap(last, now) {
+		return true
+	}
+	err := s.disk.checkPlace()
+	if err != nil {
+		s.placeAsked.Store(last)
+	}
+	return err == nil
+}
+
+// placeTime is for how long unsafe requests take the file to be in its place.
+const placeTime = time.Second
 
 // has tells whether a resident item is selected.
 func (m *memory) has(sel *Selectors) (has bool) {

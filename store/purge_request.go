@@ -251,11 +251,12 @@ func (dw *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
 	return len(reqs)
 }
 
-// writePurges commits the records that are needed on disk, if any is.
+// writePurges commits the records that are needed on disk. Where none is, it still looks for the
+// file: another one in its place may have what these purges name.
 func (dw *diskWriter) writePurges(reqs []*PurgeRequest) error {
 	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun || req.rec.memoryOnly })
 	if len(needed) == 0 {
-		return nil
+		return dw.disk.checkPlace()
 	}
 	err := dw.transact(func(b *batch) error {
 		for _, req := range needed {

@@ -31,6 +31,7 @@ type Store struct {
 	position    storePosition
 	labels      labels
 	diskWriter  *diskWriter
+	placeAsked  atomic.Int64 // when PurgeIsNoop last looked for the file's name
 
 	state atomic.Uint32
 	ready chan struct{}
