@@ -310,6 +310,11 @@ func (d *disk) viewOr(fn func(tx *bbolt.Tx) error, undo func()) error {
 	return d.viewLong(fn, undo, longWork{})
 }
 
+// viewSoon is viewOr for who waits for lookupTime at most.
+func (d *disk) viewSoon(fn func(tx *bbolt.Tx) error, undo func()) error {
+	return d.viewLong(fn, undo, longWork{patience: lookupTime})
+}
+
 // viewOwn is view for the disk writer.
 func (d *disk) viewOwn(fn func(tx *bbolt.Tx) error) error {
 	return d.viewLong(fn, nil, longWork{own: true})

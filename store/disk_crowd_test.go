@@ -127,3 +127,71 @@ func TestFaultCrowdsOfManyStores(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestFaultLookupsWaitAMoment: where the disk does not answer a look-up is a miss after a second,
+// which is counted, and what was fetched instead is refused after another: something newer may be
+// stored. The file is not given up for it.
+func TestFaultLookupsWaitAMoment(t *testing.T) {
+	cfg := Config{Path: t.TempDir(), Required: true}
+	synctest.Test(t, func(t *testing.T) {
+		s := New(cfg, bothTiers)
+		must(t, s.Open())
+		on := make(chan struct{})
+		crowd(s, maxHelpers, on)
+		synctest.Wait()
+		const url = "http://example.com/"
+		within(t, "a look-up", lookupTime, func() {
+			if version, _ := found(t, s, url); version != 0 {
+				t.Errorf("found version %d", version)
+			}
+		})
+		within(t, "Put", lookupTime, func() {
+			if result := s.Put(signedEntry(s, url, 1, 500), 0); result == Stored {
+				t.Errorf("stored, and what is on disk is not known")
+			}
+		})
+		if st := s.Stats(); st.Disk.State != "open" || st.Errors[DiskTier] != 2 {
+			t.Errorf("disk tier %+v, errors %v", st.Disk, st.Errors)
+		}
+		close(on)
+		synctest.Wait()
+		if result := s.Put(signedEntry(s, url, 2, 500), 0); result != Stored {
+			t.Errorf("Put when the disk answers: %v", result)
+		}
+		must(t, s.Close())
+	})
+}
+
+// TestFaultLookupsLeaveTheJudgement: who has not waited for as long as the disk is waited for does
+// not give the file up. It is given up when the call has been under way for so long, and stays in
+// use where it has come back by then.
+func TestFaultLookupsLeaveTheJudgement(t *testing.T) {
+	for took, want := range map[time.Duration]string{stallTime - time.Second: "open", stallTime + time.Second: "failed"} {
+		cfg := Config{Path: t.TempDir(), Required: true}
+		synctest.Test(t, func(t *testing.T) {
+			s := New(cfg, bothTiers)
+			must(t, s.Open())
+			given := 0
+			within(t, "a look-up", lookupTime, func() {
+				err := s.disk.viewSoon(func(*bbolt.Tx) error { time.Sleep(took); return nil }, func() { given++ })
+				if !errors.Is(err, errLate) || !errors.Is(err, errStalled) {
+					t.Errorf("it ends by %v", err)
+				}
+			})
+			if st := s.Stats(); st.Disk.State != "open" {
+				t.Errorf("disk tier %+v after %v", st.Disk, lookupTime)
+			}
+			time.Sleep(took)
+			synctest.Wait()
+			if st := s.Stats(); st.Disk.State != want || given != 1 {
+				t.Errorf("disk tier %+v after %v, given back %d times", st.Disk, took, given)
+			}
+			time.Sleep(retryTime + 2*time.Second)
+			if st := s.Stats(); st.Disk.State != "open" {
+				t.Errorf("disk tier %+v in the end", st.Disk)
+			}
+			must(t, s.Close())
+			synctest.Wait()
+		})
+	}
+}

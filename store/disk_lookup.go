@@ -22,7 +22,7 @@ func (s *Store) search(sel *selection, key Key, jobs []*job, resident []candidat
 			d.resident = append(d.resident, c.item.id)
 		}
 		drops := s.purges.drops.Load()
-		err := s.disk.viewOr(d.run, d.giveUp)
+		err := s.disk.viewSoon(d.run, d.giveUp)
 		if errors.Is(err, errStalled) {
 			d.leave()
 			return &diskSearch{}, err

@@ -25,13 +25,15 @@ import (
 // timeout), it is an error like any other.
 
 // A helper that waits for the disk holds a thread, and a process with 10,000 of them ends. So there
-// are maxHelpers at once in a store and maxAllHelpers in the process. What comes past them stands in
-// line, without a thread, until one is free or its patience ends. The disk writer does not: it has
-// one piece of work at a time.
+// are maxHelpers at once in a store and maxAllHelpers in the process. What comes past them stands
+// in line, without a thread, until one is free or its patience ends. The disk writer does not: it
+// has one piece of work at a time.
 
 const (
 	// stallTime is how long the disk is waited for.
 	stallTime = 10 * time.Second
+	// lookupTime is how long a look-up waits, which can be a miss instead.
+	lookupTime = time.Second
 	// maxHelpers is how many of what requests want of a file may be under way.
 	maxHelpers = 256
 	// maxAllHelpers is that for the files of all stores together.
@@ -43,6 +45,10 @@ var allHelpers = make(chan struct{}, maxAllHelpers)
 
 // errStalled says that the disk has not answered.
 var errStalled = fmt.Errorf("the disk has not answered for %v", stallTime)
+
+// errLate says that work was not waited for any longer, while the disk still has time to answer. It
+// is an errStalled as far as the work is concerned, which may still be going on.
+var errLate = fmt.Errorf("a look-up was given up: %w", errStalled)
 
 // errCrowded says that as many calls as may be are under way, and that none has come back while it
 // was waited for. Nothing has been begun.
@@ -83,6 +89,10 @@ type task struct {
 	timer *time.Timer
 	state atomic.Uint32
 	ours  bool // it has a place among those that may be under way
+	began time.Time
+	// judgement gives the file up if the task is not through then; nil unless it was given up
+	// before.
+	judgement *time.Timer
 }
 
 // The states of a task.
@@ -102,6 +112,9 @@ type longWork struct {
 	optional bool
 	// own work is the disk writer's, which stands in no line.
 	own bool
+	// patience is for how long it is waited for, in line and at the disk, where that is less than
+	// for the disk. The file is still given up only when the disk has had its time.
+	patience time.Duration
 }
 
 func (w *longWork) done() uint64 {
@@ -123,7 +136,11 @@ func (u *use) do(work func() error, undo func(), long longWork) error {
 
 // call is do for what has to be done even if the file has stalled: then it is not waited for.
 func (u *use) call(work func() error, undo func(), long longWork) error {
-	t := u.d.task(work, undo)
+	patience := u.d.wait()
+	if long.patience > 0 {
+		patience = min(patience, long.patience)
+	}
+	t := u.d.task(work, undo, patience)
 	if !long.own {
 		if err := u.enter(t); err != nil {
 			u.d.reuse(t)
@@ -135,6 +152,7 @@ func (u *use) call(work func() error, undo func(), long longWork) error {
 	default:
 		go u.help(t)
 	}
+	given := errStalled
 	for waiting, done := true, long.done(); waiting; {
 		select {
 		case err := <-t.done:
@@ -146,8 +164,8 @@ func (u *use) call(work func() error, undo func(), long longWork) error {
 				t.timer.Reset(u.d.wait())
 				continue
 			}
-			if !long.optional {
-				u.stall()
+			if !long.optional && !u.judge(t) {
+				given = errLate
 			}
 		case <-u.stalled:
 		}
@@ -155,14 +173,40 @@ func (u *use) call(work func() error, undo func(), long longWork) error {
 	}
 	u.late.Add(1)
 	if t.state.CompareAndSwap(taskUnderWay, taskAbandoned) {
-		return errStalled
+		return given
 	}
 	u.late.Done()
+	t.judged()
 	return <-t.done
 }
 
+// judge gives the file up if a task has been under way for as long as the disk is waited for. Else
+// it has that done when it will have been, and returns false.
+func (u *use) judge(t *task) bool {
+	rest := u.d.wait() - time.Since(t.began)
+	if rest <= 0 {
+		u.stall()
+		return true
+	}
+	t.judgement = time.AfterFunc(rest, func() {
+		u.d.mu.RLock()
+		defer u.d.mu.RUnlock()
+		if u.d.use == u { // else another one may be in use
+			u.stall()
+		}
+	})
+	return false
+}
+
+// judged says that a task has come back.
+func (t *task) judged() {
+	if t.judgement != nil {
+		t.judgement.Stop()
+	}
+}
+
 // enter takes a place among those that may be under way, in the store and in the process. It stands
-// in line for as long as the disk is waited for. From then on the disk has the same time again.
+// in line for as long as the task is waited for. The disk has its time from then on.
 func (u *use) enter(t *task) error {
 	stood := false
 	for i, line := range [...]chan struct{}{u.d.places, u.d.allPlaces} {
@@ -187,7 +231,7 @@ func (u *use) enter(t *task) error {
 		return err
 	}
 	if t.ours = true; stood {
-		t.timer.Reset(u.d.wait())
+		t.began = time.Now()
 	}
 	return nil
 }
@@ -204,14 +248,15 @@ func (d *disk) wait() time.Duration { return time.Duration(d.patience.Load()) }
 
 // task returns one whose clock is running. They are kept for use again, each in its store: a timer
 // and a channel cost as much as half of a look-up.
-func (d *disk) task(work func() error, undo func()) *task {
+func (d *disk) task(work func() error, undo func(), patience time.Duration) *task {
+	began := time.Now()
 	t, _ := d.tasks.Get().(*task)
 	if t == nil {
-		t = &task{done: make(chan error, 1), timer: time.NewTimer(d.wait())}
+		t = &task{done: make(chan error, 1), timer: time.NewTimer(patience)}
 	} else {
-		t.timer.Reset(d.wait())
+		t.timer.Reset(patience)
 	}
-	t.work, t.undo, t.ours = work, undo, false
+	t.work, t.undo, t.ours, t.began = work, undo, false, began
 	t.state.Store(taskUnderWay)
 	return t
 }
@@ -238,6 +283,7 @@ func (u *use) perform(t *task) {
 		t.done <- err
 		return
 	}
+	t.judged()
 	if err == nil && t.undo != nil {
 		t.undo()
 	}

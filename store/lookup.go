@@ -329,7 +329,7 @@ func (s *Store) pin(b *diskBody) bool {
 		s.disk.pins.unpin(b.id)
 		return false
 	}
-	err := s.disk.view(func(tx *bbolt.Tx) error {
+	err := s.disk.viewSoon(func(tx *bbolt.Tx) error {
 		switch {
 		case tx.Bucket(chunksBucket).Get(chunkKey(b.id, 0)) != nil:
 			return nil
@@ -338,7 +338,7 @@ func (s *Store) pin(b *diskBody) bool {
 		default:
 			return errNotThere
 		}
-	})
+	}, nil)
 	if err == nil {
 		return true
 	}

@@ -26,10 +26,14 @@ func askedBy(requestTime, now int64) int64 {
 type standing struct {
 	id          uint64
 	requestTime int64
+	unknown     bool // the disk has not said it in time
 }
 
 // yields tells whether e may take its place. A renewal takes that of what it renews, and no other.
 func (a *standing) yields(e *Entry, now int64) bool {
+	if a.unknown {
+		return false
+	}
 	if old := e.renews; old != nil && old.Key == e.Key && old.Variant.Equal(&e.Variant) && a.id != old.ID {
 		return false
 	}
@@ -95,18 +99,23 @@ func (s *Store) standingItem(it *item, v *Variant) standing {
 	if s.purges.recordPurgedBy(r, everything) == Hard {
 		return standing{}
 	}
-	return standing{it.id, r.requestTime()}
+	return standing{id: it.id, requestTime: r.requestTime()}
 }
 
 // standingOnDisk looks in the file, but for what something that waits in the queue replaces or
-// deletes. What cannot be read counts as nothing.
+// deletes. What cannot be read counts as nothing, but where the disk has not answered yet e is not
+// to be stored: its client does not wait for longer.
 func (s *Store) standingOnDisk(e *Entry) standing {
 	jobs := s.queue.of(e.Key, nil)
 	defer s.memory.unholdJobs(jobs)
 	for {
 		read := &standingRead{s: s, key: e.Key, variant: e.Variant, jobs: jobs}
 		drops := s.purges.drops.Load()
-		err := s.disk.view(read.run)
+		err := s.disk.viewSoon(read.run, nil)
+		if errors.Is(err, errLate) || errors.Is(err, errCrowded) { // it may be what is asked for
+			s.readFailed(err)
+			return standing{unknown: true}
+		}
 		if errors.Is(err, errStalled) { // and may still be running
 			return standing{}
 		}
@@ -146,7 +155,7 @@ func (d *standingRead) run(tx *bbolt.Tx) error {
 			return
 		}
 		if d.counts(t, &row) {
-			d.found = standing{row.id, row.requestTime}
+			d.found = standing{id: row.id, requestTime: row.requestTime}
 		}
 	})
 	return nil

@@ -96,7 +96,7 @@ func (m *memory) has(sel *Selectors) (has bool) {
 func (s *Store) diskHas(sel *Selectors) bool {
 	// Here, so that what most unsafe requests need stays on the caller's stack.
 	scans := scansOf(sel)
-	return s.disk.view(func(tx *bbolt.Tx) error {
+	return s.disk.viewSoon(func(tx *bbolt.Tx) error {
 		t, err := openBuckets(tx)
 		if err != nil {
 			return err
@@ -107,5 +107,5 @@ func (s *Store) diskHas(sel *Selectors) bool {
 			}
 		}
 		return nil
-	}) != nil
+	}, nil) != nil
 }

@@ -123,7 +123,7 @@ const (
 	// RefusedPurged means that a hard purge has hit it since its fetch began.
 	RefusedPurged
 	// RefusedOlder means that the answer to a later request is stored, or that what a renewal
-	// renews is not stored any more.
+	// renews is not stored any more, or that the disk has not told in time.
 	RefusedOlder
 	// RefusedExpired means that its KeepUntil has passed already.
 	RefusedExpired

@@ -391,6 +391,10 @@ func (s *Store) raiseIDs(id uint64) {
 // readFailed is what a reader does with an error of the disk: it counts, and it has the file given
 // up when that has become unusable.
 func (s *Store) readFailed(err error) {
+	if errors.Is(err, errLate) {
+		s.counts.errors[DiskTier].Add(1)
+		return
+	}
 	if errors.Is(err, errDetached) || errors.Is(err, errStalled) { // the disk writer counts it
 		return
 	}
