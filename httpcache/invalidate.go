@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -157,8 +158,9 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 		in.selectNamed(to, rule)
 	}
 	named := len(in.rules) > 0 || len(header["Cache-Group-Invalidation"]) > 0
-	in.purge(&hard, named)
-	in.purge(&soft, named)
+	until := time.Now().Add(invalidateTime)
+	in.purge(&hard, named, until)
+	in.purge(&soft, named, until)
 }
 
 // selection is what an invalidation purges.
@@ -302,14 +304,21 @@ func (in *invalidation) appendSpelled(urls []string, at *target, raw string) []s
 // servers are those of the configuration, at which none but their own requests invalidate.
 func (in *invalidation) servers() store.Servers { return in.q.route.siblings.Servers() }
 
+// invalidateTime is how long a client waits for a slow disk until what its request invalidates is
+// durable.
+const invalidateTime = 10 * time.Second
+
 // purge purges unless that would change nothing, as for most unsafe requests. What rules of the
 // operator's name leaves a line in the log, as a purge by the admin API does.
-func (in *invalidation) purge(s *selection, named bool) {
+func (in *invalidation) purge(s *selection, named bool, until time.Time) {
 	if len(s.URLs) == 0 && len(s.Tags) == 0 {
 		return
 	}
 	c := in.q.cache()
-	options := PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: s.severity}, UnlessNoop: true, Named: named}
+	patience := max(time.Until(until), time.Nanosecond)
+	options := PurgeOptions{
+		PurgeOptions: store.PurgeOptions{Severity: s.severity, Patience: patience}, UnlessNoop: true, Named: named,
+	}
 	// The client may have left, and what succeeded has to be invalidated all the same.
 	matched, err := c.purger.Purge(in.ctx, s.Selectors, options)
 	if len(s.tags)+len(s.urls) > 0 {

@@ -104,6 +104,7 @@ package store
 import (
 	"cmp"
 	"errors"
+	"time"
 )
 
 // Errors of Purge.
@@ -123,6 +124,9 @@ type PurgeOptions struct {
 	Severity Severity
 	// DryRun only counts. It may fail with ErrNotCounted, and never with ErrNotDurable.
 	DryRun bool
+	// Patience is how long Wait waits at most, from BeginPurge on; purgeTime where it is 0. After
+	// that the purge counts as not durable, or as not counted.
+	Patience time.Duration
 }
 
 func (o PurgeOptions) severity() Severity { return cmp.Or(o.Severity, Hard) }

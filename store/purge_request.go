@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -17,7 +18,8 @@ type PurgeRequest struct {
 	rec      *purgeRecord
 	dryRun   bool
 	deadline time.Time     // of the machine: the disk is waited for until then,
-	progress uint64        // and longer if the disk writer's is another one by then
+	progress uint64        // and longer if the disk writer's is another one by then,
+	limit    time.Time     // until then
 	done     chan struct{} // closed when what follows is known
 	matched  int
 	err      error
@@ -45,7 +47,9 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	} else {
 		req.rec = s.purges.issue(sel, opts.severity(), uint64(nanos(s.now())))
 	}
-	req.deadline, req.progress = time.Now().Add(s.patience()), s.diskWriter.progress()
+	now := time.Now()
+	req.limit = now.Add(cmp.Or(opts.Patience, purgeTime))
+	req.deadline, req.progress = earlier(now.Add(s.patience()), req.limit), s.diskWriter.progress()
 	s.diskWriter.waiting.Add(1)
 	if !s.diskWriter.requests.add(req) {
 		return nil, ErrClosed
@@ -55,7 +59,7 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 
 // Wait waits until the purge has been counted and committed, and returns what Purge does. Behind
 // many others that takes its time: it gives up where nothing has been counted for as long as the
-// disk is waited for. More than once does no harm.
+// disk is waited for, and in any case when its patience has ended. More than once does no harm.
 func (req *PurgeRequest) Wait() (matched int, err error) {
 	select {
 	case <-req.done:
@@ -71,23 +75,39 @@ func (req *PurgeRequest) Wait() (matched int, err error) {
 			return req.matched, req.err
 		case <-timer.C:
 		}
+		if !time.Now().Before(req.limit) {
+			return 0, req.gaveUp(errSlow)
+		}
 		now := req.store.diskWriter.progress()
 		if now == progress {
-			return 0, req.stalled()
+			return 0, req.gaveUp(errStalled)
 		}
 		progress = now
-		timer.Reset(req.store.patience())
+		timer.Reset(min(req.store.patience(), time.Until(req.limit)))
 	}
 }
 
-// stalled is the outcome of a purge that has waited too long. The disk writer comes to it all the
+// purgeTime is how long a purge waits while others come forward before it.
+const purgeTime = 3 * stallTime
+
+// errSlow says that the disk answers, and has not come to a purge in time.
+var errSlow = errors.New("the disk is too slow: the purge has waited as long as it may")
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// gaveUp is the outcome of a purge that has waited too long. The disk writer comes to it all the
 // same, and until it is counted nothing is swept. That the disk stalls is an error of the disk
 // writer's, which counts it once.
-func (req *PurgeRequest) stalled() error {
+func (req *PurgeRequest) gaveUp(why error) error {
 	if req.dryRun {
-		return fmt.Errorf("%w: %w", ErrNotCounted, errStalled)
+		return fmt.Errorf("%w: %w", ErrNotCounted, why)
 	}
-	return fmt.Errorf("%w: %w", ErrNotDurable, errStalled)
+	return fmt.Errorf("%w: %w", ErrNotDurable, why)
 }
 
 // progress changes while purges are counted or answered.

@@ -163,19 +163,51 @@ func TestPurgesAreWaitedForBehindOthers(t *testing.T) {
 			took <- time.Since(began)
 		}
 		go wait(ErrNotDurable)
-		for range 3 { // others
+		for range 2 { // others
 			time.Sleep(stallTime - time.Second)
 			other := &PurgeRequest{rec: s.purges.issue(Selectors{Tags: []string{"t"}}, Hard, 0), done: make(chan struct{})}
 			s.diskWriter.waiting.Add(1)
 			s.diskWriter.commitPurges([]*PurgeRequest{other})
 		}
-		if got := <-took; got != 4*stallTime {
-			t.Errorf("it has waited %v, want %v", got, 4*stallTime)
+		if got := <-took; got != 3*stallTime {
+			t.Errorf("it has waited %v, want %v", got, 3*stallTime)
 		}
 		s.diskWriter.commitWaiting()
 		go wait(nil)
-		if got := <-took; got != 4*stallTime {
+		if got := <-took; got != 3*stallTime {
 			t.Errorf("an answer that is there takes until %v", got)
 		}
 	})
+}
+
+// TestPurgesWaitUntilALimit: where a slow disk comes forward all the time, and not to a purge, that
+// gives up when its patience has ended, and holds in memory. So each request has one deadline,
+// whatever it waits behind.
+func TestPurgesWaitUntilALimit(t *testing.T) {
+	for patience, want := range map[time.Duration]time.Duration{0: purgeTime, 4 * time.Second: 4 * time.Second, stallTime: stallTime} {
+		synctest.Test(t, func(t *testing.T) {
+			s := keptByHand(t, bothTiers)
+			s.Put(testEntry(s, "http://example.com/", nil), 0)
+			req := beginPurge(t, s, Selectors{All: true}, PurgeOptions{Patience: patience})
+			took := make(chan time.Duration, 1)
+			go func() {
+				began := time.Now()
+				if _, err := req.Wait(); !errors.Is(err, ErrNotDurable) || !errors.Is(err, errSlow) {
+					t.Errorf("Wait: %v", err)
+				}
+				took <- time.Since(began)
+			}()
+			for range 40 { // seconds in which something is counted
+				time.Sleep(time.Second)
+				s.diskWriter.walked.Add(1)
+			}
+			if got := <-took; got != want {
+				t.Errorf("it has waited %v, want %v", got, want)
+			}
+			if version := hits(t, s, []string{"http://example.com/"}); version != 0 {
+				t.Error("it does not hold")
+			}
+			s.diskWriter.commitWaiting()
+		})
+	}
 }
