@@ -216,7 +216,7 @@ func (u *use) enter(t *task) error {
 		default:
 		}
 		stood = true
-		err := error(nil)
+		var err error
 		select {
 		case line <- struct{}{}:
 			continue
