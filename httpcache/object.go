@@ -32,6 +32,9 @@ import (
 //     another object, with another id,
 //   - what purges, outdates or evicts the head takes the slices with it, at once and for good: a
 //     slice that is stored later under the old id is found by no request that comes later,
+//   - an answer that has begun finds the old slices when another version has come, and goes on to
+//     its end if it needs no other. They go as all that is not used: by eviction, or when the time
+//     for which the head was to be kept is over. Nothing is to be counted or removed for that,
 //   - each slice comes to memory, goes to disk and is evicted by its own use.
 //
 // The slices carry the object's URL and tags, so that a purge frees their room, too. They are no
@@ -167,7 +170,7 @@ func (c *Cache) isStored(head *store.Entry, o *object) bool {
 }
 
 // dropObject removes an object that is not what the origin has any more: its head, if that is still
-// stored, and then its slices, which no request finds from then on.
+// stored. No request finds its slices from then on.
 func (c *Cache) dropObject(head *store.Entry, o *object) {
 	found := c.lookUpVariant(head.Key, head.Variant)
 	if e := found.Entry; e != nil {
@@ -176,16 +179,4 @@ func (c *Cache) dropObject(head *store.Entry, o *object) {
 		}
 	}
 	found.Release()
-	c.dropSlices(o)
-}
-
-// dropSlices frees the room of slices whose head is gone.
-func (c *Cache) dropSlices(o *object) {
-	for number := range o.count() {
-		found := c.store.Peek(o.key(number), anySlice)
-		if found.Entry != nil {
-			c.store.Remove(found.Entry)
-		}
-		found.Release()
-	}
 }

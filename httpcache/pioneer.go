@@ -131,7 +131,7 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 	shared := x.newShared(ex, freshness)
 	x.noteVariance(ex.Header)
 	shared.key, shared.search = x.key, x.keyed.variance
-	o, before := x.objectFor(shared, part.Complete)
+	o := x.objectFor(shared, part.Complete)
 	head := &store.Entry{
 		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags | flagSliced,
 		Notes: append(append(shared.added, o.note()), askedNotes(&shared.variant, x.clientHeader)...), Status: http.StatusOK, Header: shared.header,
@@ -143,9 +143,6 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 	}
 	if x.putHere(head, freshness, nil) != store.Stored {
 		return false
-	}
-	if before != nil && !x.cache.isStored(before, objectOf(before)) { // not of another variant
-		x.cache.dropSlices(objectOf(before))
 	}
 	x.updateHitForMiss(http.StatusOK, freshness)
 	x.keepFromOthers()
@@ -160,20 +157,19 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 }
 
 // objectFor returns the object that a head is stored for: the one that is stored, if this is a part
-// of the same (RFC 9111 3.4), or a new one. before is the head that is stored and is of another.
-func (x *Fetch) objectFor(shared *sharedResponse, total int64) (o *object, before *store.Entry) {
+// of the same (RFC 9111 3.4), or a new one.
+func (x *Fetch) objectFor(shared *sharedResponse, total int64) *object {
 	e := x.stale
 	if e == nil {
 		found := x.cache.lookUpVariant(x.key, shared.variant)
 		e = found.Entry
 		found.Release() // it has no body
 	}
-	if e == nil || objectOf(e) == nil {
-		return newObject(total, x.pioneer.Size), nil
+	if e != nil {
+		o := objectOf(e)
+		if o != nil && o.total == total && o.size == x.pioneer.Size && rfc9111.Combinable(e.Header, shared.header) {
+			return o
+		}
 	}
-	o = objectOf(e)
-	if o.total == total && o.size == x.pioneer.Size && rfc9111.Combinable(e.Header, shared.header) {
-		return o, nil
-	}
-	return newObject(total, x.pioneer.Size), e
+	return newObject(total, x.pioneer.Size)
 }
