@@ -118,7 +118,7 @@ func (o *object) span(number int64) rfc9111.ByteRange {
 }
 
 // count is how many slices the object has.
-func (o *object) count() int64 { return (o.total + o.size - 1) / o.size }
+func (o *object) count() int64 { return (o.total-1)/o.size + 1 }
 
 // slicesOf are the numbers of the first and of the last slice that a part touches.
 func (o *object) slicesOf(part rfc9111.ByteRange) (first, last int64) {

@@ -2,6 +2,7 @@ package rfc9111
 
 import (
 	"maps"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -146,13 +147,13 @@ func FirstSlice(h http.Header, size int64) (s Slice, ok bool) {
 	return Slice{Size: size, Number: ranges[0].Start / size}, true
 }
 
-// Range is the value of Range that asks for the slice.
+// Range is the value of Range that asks for the slice, up to the last position that there may be.
 func (s Slice) Range() string {
 	if s.Last {
 		return "bytes=-" + strconv.FormatInt(s.Size, 10)
 	}
 	start := s.Number * s.Size
-	return "bytes=" + ByteRange{start, s.Size}.String()
+	return "bytes=" + ByteRange{start, min(s.Size-1, math.MaxInt64-start) + 1}.String()
 }
 
 // Of returns the slice as a part of a body of that length; empty where it lies behind its end.
