@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -145,17 +146,59 @@ func (c *Cache) hasSlice(o *object, number int64) bool {
 	return found.Entry != nil && found.Entry.Body.Len() == o.span(number).Length
 }
 
-// hasAll reports whether all slices that some parts touch are stored.
-func (c *Cache) hasAll(o *object, parts []rfc9111.ByteRange) bool {
-	for _, part := range parts {
-		first, last := o.slicesOf(part)
-		for number := first; number <= last; number++ {
-			if !c.hasSlice(o, number) {
-				return false
-			}
+// maxLooked and maxLookedAll bound how many slices are looked up before an answer begins. A look-up
+// may be one of the disk, and a client may leave after the first byte.
+const (
+	maxLooked    = 16
+	maxLookedAll = 256 // for a request that is to be answered without the origin, or not at all
+)
+
+// hasAll reports whether the slices that some parts touch are stored, by a number of look-ups.
+func (c *Cache) hasAll(o *object, parts []rfc9111.ByteRange, limit int64) bool {
+	for number := range o.sample(parts, limit) {
+		if !c.hasSlice(o, number) {
+			return false
 		}
 	}
 	return true
+}
+
+// sample yields the slices that some parts touch in their order, and no more than limit: the first
+// ones, for half of it, and of the others some at equal distances, with the last one.
+func (o *object) sample(parts []rfc9111.ByteRange, limit int64) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		n, next := o.touched(parts), limit/2
+		for i := range min(n, limit) {
+			at := i
+			if n > limit && i >= next {
+				at = next + (i-next)*(n-1-next)/(limit-1-next)
+			}
+			if !yield(o.touchedAt(parts, at)) {
+				return
+			}
+		}
+	}
+}
+
+// touched is how many slices some parts touch.
+func (o *object) touched(parts []rfc9111.ByteRange) (n int64) {
+	for _, part := range parts {
+		first, last := o.slicesOf(part)
+		n += last - first + 1
+	}
+	return n
+}
+
+// touchedAt is the number of one of these slices.
+func (o *object) touchedAt(parts []rfc9111.ByteRange, at int64) int64 {
+	for _, part := range parts {
+		first, last := o.slicesOf(part)
+		if number := first + at; number <= last {
+			return number
+		}
+		at -= last - first + 1
+	}
+	return -1
 }
 
 // isStored reports whether the head of an object is stored.

@@ -15,14 +15,14 @@ func (q *Request) isSliced() bool {
 }
 
 // lacksSlices reports whether what was found would need the origin to answer the request, although
-// its head needs none.
+// its head needs none, as far as a bounded number of look-ups tells.
 func (q *Request) lacksSlices() bool {
 	if !q.isSliced() {
 		return false
 	}
 	e := q.found.Entry
 	c := q.route.evaluated(e)
-	return c.object == nil || !q.cache().hasAll(c.object, q.wanted(c, e))
+	return c.object == nil || !q.cache().hasAll(c.object, q.wanted(c, e), maxLooked)
 }
 
 // wanted are the parts of the body that the answer will have.
@@ -58,7 +58,7 @@ func (q *Request) respondSlices(
 	}
 	if cs.Hit && len(parts) > 0 {
 		body.hold(parts[0].Start / c.object.size)
-		if body.lacks(parts) {
+		if body.cur == nil || !q.hasAllWanted(c.object, parts) {
 			*cs, d = rfc9111.CacheStatus{Forward: rfc9111.ForwardPartial}, Decision{Outcome: OutcomeMiss, Forward: rfc9111.ForwardPartial}
 			switch {
 			case q.directives.OnlyIfCached:
@@ -79,6 +79,16 @@ func (q *Request) respondSlices(
 	}
 	q.decide(d)
 	return true, q.send(a, cs)
+}
+
+// hasAllWanted reports whether an answer needs no fetch of a slice. Where the request forbids one, all
+// slices have to be known to be there. Otherwise one that is not looked up and is missing is fetched
+// when the answer comes to it.
+func (q *Request) hasAllWanted(o *object, parts []rfc9111.ByteRange) bool {
+	if q.directives.OnlyIfCached {
+		return o.touched(parts) <= maxLookedAll && q.cache().hasAll(o, parts, maxLookedAll)
+	}
+	return q.cache().hasAll(o, parts, maxLooked)
 }
 
 // tell puts into the decision who has fetched the first slice, if it was fetched.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"github.com/larder-cache/larder/coalesce"
-	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -268,17 +267,4 @@ func (b *sliceBody) await(h *openHand) error {
 // lead puts a slice in hand that the request's own pioneer brings.
 func (b *sliceBody) lead(s membership, number int64) {
 	b.cur = &openHand{number: number, on: s, waiting: true}
-}
-
-// lacks reports whether a slice is missing of the parts, but for the one in hand.
-func (b *sliceBody) lacks(parts []rfc9111.ByteRange) bool {
-	for _, part := range parts {
-		first, last := b.object.slicesOf(part)
-		for number := first; number <= last; number++ {
-			if (b.cur == nil || b.cur.number != number) && !b.q.cache().hasSlice(b.object, number) {
-				return true
-			}
-		}
-	}
-	return false
 }
