@@ -21,6 +21,10 @@ type flightBody struct {
 	length int64           // -1 if not known
 	over   <-chan struct{} // closed when the body has been stored
 
+	// patience is how long it waits while the origin sends nothing, and then fails with errStalled; 0
+	// for as long as that takes.
+	patience time.Duration
+
 	announced []string // Trailer, for a client that did not get it with the header
 }
 
@@ -102,5 +106,20 @@ func (b *flightBody) next(w http.ResponseWriter) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if b.patience > 0 {
+		return b.nextInTime()
+	}
 	return b.reader.Next(b.ctx)
+}
+
+// nextInTime is the part of next that waits, within the limit of b.patience.
+func (b *flightBody) nextInTime() ([]byte, error) {
+	for {
+		ctx, cancel := context.WithTimeoutCause(b.ctx, max(1, b.patience-b.flight.Silent()), errStalled)
+		chunk, err := b.reader.Next(ctx)
+		cancel()
+		if !errors.Is(err, errStalled) || b.flight.Silent() >= b.patience {
+			return chunk, err
+		}
+	}
 }

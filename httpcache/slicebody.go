@@ -120,7 +120,7 @@ func (h *openHand) send(w http.ResponseWriter, off, n int64) (sent int64, failed
 		err = io.ErrUnexpectedEOF
 	}
 	ended := h.on.flight.Err()
-	return sent, errors.Is(err, io.ErrUnexpectedEOF) || ended != nil && errors.Is(err, ended) ||
+	return sent, errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errStalled) || ended != nil && errors.Is(err, ended) ||
 		errors.Is(err, coalesce.ErrSpill) || errors.Is(err, coalesce.ErrTooSlow) || errors.Is(err, coalesce.ErrPassed), err
 }
 
@@ -235,10 +235,12 @@ func (b *sliceBody) readAhead(number int64) {
 	b.ahead = b.open(number, b.alone)
 }
 
-// errSliceLate says that a fetch of others has had no header in time. Another one is begun.
-var errSliceLate = errors.New("the fetch of the slice has no header")
+// errSliceLate says that a fetch of others has had no header, or no byte, in time. Another one is
+// begun.
+var errSliceLate = errors.New("the fetch of the slice has no byte")
 
-// await waits for the header of a slice that is fetched.
+// await waits for the header of a slice that is fetched, and for the first byte where another
+// request has led the fetch.
 func (b *sliceBody) await(h *openHand) error {
 	if !h.waiting {
 		return nil
@@ -261,6 +263,12 @@ func (b *sliceBody) await(h *openHand) error {
 		flight: h.on.flight, reader: h.on.member.Reader(), ctx: b.q.r.Context(), length: shared.length, over: shared.over,
 	}
 	h.on.member.Reader().OnDrop(b.q.breakWrite)
+	if h.on.fetch == nil {
+		h.flight.patience = b.q.route.Wait
+		if err := h.flight.first(b.q.byteWait(h.on)); errors.Is(err, errStalled) {
+			return errSliceLate
+		}
+	}
 	return nil
 }
 

@@ -64,15 +64,14 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 // joinSlice joins a flight for the slice with a key. joined is false if it has begun it.
 func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
 	flights := q.cache().flights
+	sends := func(f *coalesce.Flight) bool { return f.Silent() < q.route.Wait } // as for a page, see joinable
 	if shared := q.sharedSliceKey(key); shared != tag.key {
-		f, m, joined = flights.JoinRunning(shared, func(f *coalesce.Flight) bool { return f.Shared() != nil })
+		f, m, joined = flights.JoinRunning(shared, func(f *coalesce.Flight) bool { return f.Shared() != nil && sends(f) })
 		if joined {
 			return f, m, true
 		}
 	}
-	f, m, started := flights.Join(tag.key, tag, func(f *coalesce.Flight) bool {
-		return f.Shared() != nil || f.Silent() < q.route.Wait
-	})
+	f, m, started := flights.Join(tag.key, tag, sends)
 	return f, m, !started
 }
 
