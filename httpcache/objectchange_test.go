@@ -192,6 +192,31 @@ func TestAnswerBreaksOffWhenTheObjectChanges(t *testing.T) {
 	}
 }
 
+// A slice of another coding or type is of another version, whatever its ETag says.
+func TestSliceOfAnotherCoding(t *testing.T) {
+	for name, values := range map[string][2]string{
+		"Content-Encoding": {"gzip", ""},
+		"Content-Type":     {"video/mp4", "video/webm"},
+	} {
+		h, f := newSlicing(t), newFilm(18, 1000)
+		f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+			value := values[0]
+			if r.Header.Get("Range") == "bytes=200-299" {
+				value = values[1]
+			}
+			if w.Header().Del(name); value != "" {
+				w.Header().Set(name, value)
+			}
+			return false
+		}
+		f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+		w := f.get(t, h, "Range", "bytes=210-219")
+		if f.want(t, w, 206, 210, 220, cold); w.Header().Get(name) != values[1] {
+			t.Errorf("%s: %q, want the slice's own, %q", name, w.Header().Get(name), values[1])
+		}
+	}
+}
+
 // A purge takes the object in mid-answer: who reads it may end, and the next one gets nothing of
 // it.
 func TestPurgeInMidObject(t *testing.T) {

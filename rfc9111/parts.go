@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,10 +85,14 @@ func strongDate(h http.Header) (modified time.Time, strong bool) {
 	return modified, has && dated && date.Sub(modified) >= time.Second
 }
 
-// Combinable reports whether two responses are parts of the same representation, by the same strong
-// validator (RFC 9111 3.4).
+// Combinable reports whether two responses are parts of the same representation: by the same strong
+// validator (RFC 9111 3.4), and no other coding or type, as an origin may give one tag to several.
 func Combinable(stored, part http.Header) bool {
-	if !HasStrongValidator(stored) || !HasStrongValidator(part) {
+	if !HasStrongValidator(stored) || !HasStrongValidator(part) || ContentCoding(stored) != ContentCoding(part) {
+		return false
+	}
+	mediaType, another := stored["Content-Type"], part["Content-Type"]
+	if len(mediaType) > 0 && len(another) > 0 && !slices.Equal(mediaType, another) {
 		return false
 	}
 	if len(stored["Etag"])+len(part["Etag"]) > 0 {

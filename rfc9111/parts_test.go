@@ -108,6 +108,13 @@ func TestCombinable(t *testing.T) {
 		"a weak date":         {headerWith("Date", modified, "Last-Modified", modified), headerWith("Date", dated, "Last-Modified", modified), false},
 		"a weak tag and date": {headerWith("Etag", `W/"a"`, "Date", dated, "Last-Modified", modified), headerWith("Etag", `W/"a"`, "Date", dated, "Last-Modified", modified), false},
 		"nothing":             {http.Header{}, http.Header{}, false},
+		"same coding":         {headerWith("Etag", `"a"`, "Content-Encoding", "gzip"), headerWith("Etag", `"a"`, "Content-Encoding", "GZIP"), true},
+		"no coding":           {headerWith("Etag", `"a"`, "Content-Encoding", "gzip"), headerWith("Etag", `"a"`), false},
+		"a coding":            {headerWith("Etag", `"a"`), headerWith("Etag", `"a"`, "Content-Encoding", "gzip"), false},
+		"another coding":      {headerWith("Etag", `"a"`, "Content-Encoding", "gzip"), headerWith("Etag", `"a"`, "Content-Encoding", "br"), false},
+		"same type":           {headerWith("Etag", `"a"`, "Content-Type", "video/mp4"), headerWith("Etag", `"a"`, "Content-Type", "video/mp4"), true},
+		"another type":        {headerWith("Etag", `"a"`, "Content-Type", "video/mp4"), headerWith("Etag", `"a"`, "Content-Type", "video/webm"), false},
+		"no type":             {headerWith("Etag", `"a"`, "Content-Type", "video/mp4"), headerWith("Etag", `"a"`), true},
 	} {
 		if got := Combinable(tt.stored, tt.part); got != tt.want {
 			t.Errorf("%s: %t, want %t", name, got, tt.want)
