@@ -258,6 +258,8 @@ func (x *Fetch) admissionClass() origin.Class {
 	switch {
 	case x.background:
 		return origin.ClassRefresh
+	case x.isSliceFetch() && x.slice.goesOn:
+		return origin.ClassOngoing
 	case x.route.Policy.Unsafe(x.method):
 		return origin.ClassWaiting
 	case x.staleStandsIn(rfc9111.NoAnswer):

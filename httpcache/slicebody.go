@@ -172,6 +172,8 @@ func (b *sliceBody) retry(r *retries, h *openHand, err error) bool {
 	switch {
 	case b.q.r.Context().Err() != nil, errors.Is(err, errObjectChanged), refused && !b.begun:
 		return false
+	case errors.Is(err, errSliceLate) && h.on.flight.Queued():
+		return b.begun // else the request waits for a place of its own
 	case errors.Is(err, errSliceStored), errors.Is(err, errSliceLate):
 		r.waits++
 		return r.waits <= 2*tries
@@ -246,7 +248,11 @@ func (b *sliceBody) await(h *openHand) error {
 		return nil
 	}
 	h.waiting = false
-	switch result := h.on.member.Wait(b.q.r.Context(), b.q.route.Wait, nil); result {
+	wait := b.q.route.Wait
+	if h.on.flight.Queued() {
+		wait += b.q.route.Budget.Wait()
+	}
+	switch result := h.on.member.Wait(b.q.r.Context(), wait, nil); result {
 	case coalesce.Shared:
 	case coalesce.TimedOut:
 		return errSliceLate

@@ -22,6 +22,9 @@ const (
 	ClassStale
 	// ClassRefresh is dropped: no client waits for it. While the origin is failing it is the probe.
 	ClassRefresh
+	// ClassOngoing waits as long as it takes, ahead of all that has not begun: its client has a
+	// part of the answer already, and without the rest that breaks off.
+	ClassOngoing
 )
 
 // Metrics counts. Many goroutines call it.
@@ -146,6 +149,11 @@ func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
 	switch {
 	case class == ClassRefresh:
 		why = Refresh
+	case class == ClassOngoing:
+		w := b.queue.joinAhead(p)
+		b.settle(now)
+		b.mu.Unlock()
+		return b.wait(ctx, w)
 	case class == ClassStale:
 	case b.health.pausedUntil.After(deadline):
 		why = Paused
@@ -218,6 +226,9 @@ func (b *Budget) occupy(p *Place, now time.Time, class Class) {
 
 // fill makes p a place that has been taken.
 func (b *Budget) fill(p *Place, now time.Time, class Class) {
+	if class == ClassOngoing {
+		class = ClassWaiting // what comes of it tells as much
+	}
 	p.budget, p.begun, p.class, p.reported, p.uncounted = b, now, class, false, false
 	p.held.Store(true)
 }

@@ -77,6 +77,47 @@ func TestPlacesAreGivenBackOnce(t *testing.T) {
 	})
 }
 
+// What an answer that has begun needs waits past the limits of the queue, ahead of the others.
+func TestOngoingGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{MaxConcurrent: 1, Queue: 2, Wait: time.Second}, nil)
+		p := take(t, b, ClassWaiting)
+		begin := func(order *[]string, name string, class Class) {
+			go func() {
+				var own Place
+				if b.Take(t.Context(), &own, class) == nil {
+					*order = append(*order, name) // one at a time has the place
+					own.Done()
+				}
+			}()
+			synctest.Wait()
+		}
+		var late, order []string
+		begin(&late, "too late", ClassWaiting)
+		begin(&order, "a", ClassOngoing)
+		begin(&order, "b", ClassOngoing)
+		expectRefusal(t, b, ClassWaiting, QueueFull)
+		time.Sleep(time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, left := queued(ctx, b)
+		cancel()
+		synctest.Wait()
+		<-left
+		b.Apply(Limits{MaxConcurrent: 1, Queue: 10, Wait: time.Minute})
+		begin(&order, "d", ClassWaiting)
+		begin(&order, "c", ClassOngoing)
+		p.Done()
+		synctest.Wait()
+		if want := []string{"a", "b", "c", "d"}; !slices.Equal(order, want) || len(late) > 0 {
+			t.Errorf("went in the order %v, and %v; want %v", order, late, want)
+		}
+		begin(&order, "e", ClassOngoing) // at once
+		if b.taken != 0 || b.queue.Len() != 0 || b.queue.ongoing != nil || len(order) != 5 {
+			t.Errorf("%d places are taken, %d wait, %v went", b.taken, b.queue.Len(), order)
+		}
+	})
+}
+
 func TestFirstComeFirstServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New("", Limits{MaxConcurrent: 1, Queue: 100, Wait: time.Minute}, nil)

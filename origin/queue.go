@@ -6,13 +6,17 @@ import (
 	"time"
 )
 
-// queue has the requests that wait for a place, the first to come in front.
-type queue struct{ list.List }
+// queue has the requests that wait for a place, the first to come in front. Those of ClassOngoing
+// stand ahead of the others.
+type queue struct {
+	list.List
+	ongoing *list.Element // the last of ClassOngoing, nil if there is none
+}
 
 // waiter is a request in the queue. The Budget's lock guards it.
 type waiter struct {
 	place    *Place
-	deadline time.Time
+	deadline time.Time     // zero for none
 	left     *list.Element // its place in the queue, nil when it has left that
 	answer   chan Why      // has room for the one answer that it gets
 }
@@ -24,11 +28,26 @@ func (q *queue) join(p *Place, deadline time.Time) *waiter {
 	return w
 }
 
+// joinAhead adds a request of ClassOngoing.
+func (q *queue) joinAhead(p *Place) *waiter {
+	w := &waiter{place: p, answer: make(chan Why, 1)}
+	if q.ongoing == nil {
+		w.left = q.PushFront(w)
+	} else {
+		w.left = q.InsertAfter(w, q.ongoing)
+	}
+	q.ongoing = w.left
+	return w
+}
+
 // first returns the request in front.
 func (q *queue) first() *waiter { return q.Front().Value.(*waiter) }
 
 // remove takes a request out and answers it.
 func (q *queue) remove(w *waiter, answer Why) {
+	if w.left == q.ongoing {
+		q.ongoing = w.left.Prev() // which is one, or there is none
+	}
 	q.Remove(w.left)
 	w.left = nil
 	w.answer <- answer
@@ -38,12 +57,16 @@ func (q *queue) remove(w *waiter, answer Why) {
 func (b *Budget) wait(ctx context.Context, w *waiter) error {
 	b.metrics.Waiting(1)
 	defer b.metrics.Waiting(-1)
-	timer := time.NewTimer(time.Until(w.deadline))
-	defer timer.Stop()
+	var late <-chan time.Time
+	if !w.deadline.IsZero() {
+		timer := time.NewTimer(time.Until(w.deadline))
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case why := <-w.answer:
 		return b.answered(why)
-	case <-timer.C:
+	case <-late:
 		return b.answered(b.giveUp(w, QueueWait))
 	case <-ctx.Done():
 	}
