@@ -157,6 +157,7 @@ func (b *sliceBody) take(number int64) error {
 type retries struct {
 	waits  int  // it was stored meanwhile, or late
 	failed int  // fetches that others led
+	own    bool // one of the request's own has failed
 	alone  bool // the next fetch is this request's own
 }
 
@@ -181,8 +182,9 @@ func (b *sliceBody) retry(r *retries, h *openHand, err error) bool {
 		r.failed++
 		r.alone = r.failed >= tries
 		return true
-	case b.begun && !b.alone && !r.alone:
-		b.alone, r.alone = errors.Is(err, errSliceRefused), true
+	case b.begun && !r.own:
+		b.alone = b.alone || errors.Is(err, errSliceRefused)
+		r.own, r.alone = true, true
 		return true
 	}
 	return false

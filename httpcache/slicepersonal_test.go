@@ -164,8 +164,13 @@ func TestOwnFetchThatFailsInMidObject(t *testing.T) {
 func TestMidObjectForOneClient(t *testing.T) {
 	for _, field := range []string{"Authorization", "Cookie"} {
 		h, f := newSlicing(t), newFilm(33, 1000)
+		var failed atomic.Bool
 		f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, cold)
 		f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("Range") == "bytes=700-799" && failed.CompareAndSwap(false, true) {
+				w.WriteHeader(http.StatusBadGateway)
+				return true
+			}
 			if r.Header.Get("Cookie") != "" {
 				w.Header().Set("Set-Cookie", "a=b")
 			}
