@@ -47,8 +47,11 @@ func (q *Request) pioneers() (s rfc9111.Slice, ok bool) {
 	if q.r.Method == http.MethodGet {
 		s, ok = rfc9111.FirstSlice(q.r.Header, size)
 	}
-	if !ok && e != nil { // should it have changed, it is as large probably
-		return rfc9111.Slice{Size: size}, true
+	if e == nil {
+		return s, ok
+	}
+	if o := objectOf(e); !ok || o != nil && !s.Last && s.Number*size >= o.total {
+		return rfc9111.Slice{Size: size}, true // one that it has, so that a 416 says that it has changed
 	}
 	return s, ok
 }
@@ -62,10 +65,9 @@ func (x *Fetch) tookPart(status int, header http.Header) bool {
 	switch status {
 	case http.StatusPartialContent:
 	case http.StatusRequestedRangeNotSatisfiable: // it says nothing of other ranges
-		if x.stale != nil {
-			if o := objectOf(x.stale); o != nil {
-				x.cache.dropObject(x.stale, o)
-			}
+		// What is stored has the slice that was asked for.
+		if e := x.stale; e != nil && objectOf(e) != nil && x.speaksFor(&e.Variant) {
+			x.cache.dropObject(e, objectOf(e))
 		}
 		x.releaseUnanswered()
 		return true

@@ -139,6 +139,20 @@ func TestFetchThatFailsForAnotherClient(t *testing.T) {
 	}
 }
 
+// A range behind the end removes nothing, whatever the origin does with conditions.
+func TestRangeBehindTheEndLeavesTheObject(t *testing.T) {
+	h, f := newSlicing(t), newFilm(37, 1000)
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	f.alter = func(_ http.ResponseWriter, r *http.Request) bool {
+		r.Header.Del("If-None-Match")
+		return false
+	}
+	for _, header := range [][]string{{}, {"Cookie", "a=b"}} {
+		_ = f.get(t, h, append(header, "Range", "bytes=99999-", "Cache-Control", "no-cache")...)
+		f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, hit)
+	}
+}
+
 // An answer that has begun goes on after one failure of its own fetch, and breaks off after two.
 func TestOwnFetchThatFailsInMidObject(t *testing.T) {
 	for failures, whole := range []bool{true, true, false} {
