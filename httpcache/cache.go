@@ -41,7 +41,7 @@ type Cache struct {
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
 	refreshBackoff *recentKeys // whose background refresh has just failed
-	unsliced       *recentKeys // whose origin does not answer in slices, see pioneer.go
+	unsliced       *recentKeys // whose origin does not answer in slices, see firstpart.go
 	refreshes      refreshes
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints

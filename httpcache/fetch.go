@@ -68,7 +68,7 @@ type Fetch struct {
 	elsewhere bool // stale is another machine's, and not stored here
 	copies    int  // of the origin's requests
 
-	pioneer    rfc9111.Slice // what it asks for, see pioneer.go; its Size is 0 if that is the whole
+	firstPart  rfc9111.Slice // what it asks for, see firstpart.go; its Size is 0 if that is the whole
 	wantsWhole bool          // what came cannot be stored in slices, so the whole is asked for
 	slice      *sliceOf      // what it brings, if that is one; see slicefetch.go
 
@@ -129,7 +129,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
 	remote := q.beginRemote()
 	copies := q.copies(remote)
-	pioneer, asksPart := q.pioneers()
+	firstPart, asksPart := q.firstPart()
 	if asksPart {
 		copies = 2 // the answer to the first may have to be asked for whole
 	}
@@ -138,7 +138,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKeyOf(tag.key),
 		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
-		varyNames: q.varyNames, trace: q.trace, pioneer: pioneer,
+		varyNames: q.varyNames, trace: q.trace, firstPart: firstPart,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
@@ -163,7 +163,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		x.prepare(origin.Request(n))
 	}
 	if asksPart {
-		origin.Request(0).Header["Range"] = []string{pioneer.Range()}
+		origin.Request(0).Header["Range"] = []string{firstPart.Range()}
 	}
 	if x.route.Policy.IgnoreClientDirectives {
 		x.removeDirectives(q.varyNames)
@@ -185,7 +185,7 @@ func (x *Fetch) kind() FetchKind {
 	switch {
 	case x.background:
 		return FetchRefresh
-	case x.slice != nil || x.pioneer.Size > 0 && x.call == 0:
+	case x.slice != nil || x.firstPart.Size > 0 && x.call == 0:
 		return FetchSlice
 	}
 	return FetchMiss

@@ -17,7 +17,7 @@ import (
 // files:
 //
 //	object.go        what is stored: a head, and slices that only it leads to
-//	pioneer.go       the fetch that brings the head, and one slice with it
+//	firstpart.go     the fetch that brings the head, and one slice with it
 //	slicefetch.go    the fetch of any other slice
 //	slicebody.go     the body of an answer: slice by slice, from the store or from a flight
 //	slicealike.go    how a slice is asked for, so that it is of the same representation
@@ -41,13 +41,13 @@ import (
 // The slices carry the object's URL and tags, so that a purge frees their room, too. They are no
 // rows of listings and not counted (store.FlagPart).
 //
-//	request with Range, nothing stored ─► the key's flight, whose fetch asks for one slice (pioneer)
+//	request with Range, nothing stored ─► the key's flight, whose fetch asks for one slice
 //	        │    206 ─► the head is stored, the flight gets the slice's key ─► slices
 //	        │    206 that cannot be cut ─► the whole is fetched, as without slices
 //	        └─── any other ─► as without slices
 //	request, head stored ─► slices: each from the store, from a flight that others began, or fetched
 //
-// All who wait for the pioneer look up again at its header, and each goes on with the slices that
+// All who wait for that fetch look up again at its header, and each goes on with the slices that
 // it needs. An origin that ignores Range, or fails, is met once for all of them, as without slices.
 //
 // A slice is fetched without conditions. Its header is compared with the head: where the validator

@@ -53,7 +53,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 	switch shared.source {
 	case fromOrigin:
 		if shared.slice != nil {
-			return q.respondPioneer(s, shared)
+			return q.respondFirstPart(s, shared)
 		}
 		err := q.respondFlight(s, shared, leads)
 		return !errors.Is(err, errStalled), err

@@ -120,8 +120,8 @@ func (q *Request) respondWithoutSlice(b *sliceBody, err error) (answered bool, _
 	return true, q.passUncached(rfc9111.ForwardPartial, rfc9111.Storable)
 }
 
-// respondPioneer answers the request whose fetch has brought the head of an object, and a slice.
-func (q *Request) respondPioneer(s membership, shared *sharedResponse) (answered bool, err error) {
+// respondFirstPart answers the request whose fetch has brought the head of an object, and a slice.
+func (q *Request) respondFirstPart(s membership, shared *sharedResponse) (answered bool, err error) {
 	q.found, q.freshness = store.Result{Entry: shared.slice.head}, shared.freshness
 	s.fetch.expose(q.origin)
 	a := q.stored(q.now)

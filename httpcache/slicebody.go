@@ -280,7 +280,7 @@ func (b *sliceBody) await(h *openHand) error {
 	return nil
 }
 
-// lead puts a slice in hand that the request's own pioneer brings.
+// lead puts a slice in hand that the request's own fetch of a first part brings.
 func (b *sliceBody) lead(s membership, number int64) {
 	b.cur = &openHand{number: number, on: s, waiting: true}
 }

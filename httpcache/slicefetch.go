@@ -117,7 +117,7 @@ func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, se
 }
 
 // isSliceFetch reports whether the fetch was begun for a slice of what is stored.
-func (x *Fetch) isSliceFetch() bool { return x.slice != nil && x.pioneer.Size == 0 }
+func (x *Fetch) isSliceFetch() bool { return x.slice != nil && x.firstPart.Size == 0 }
 
 // takeSlice takes the header of an answer for a slice of what is stored. To credentials or a cookie
 // it says nothing of what is stored for all, as everywhere else (see speaksFor).

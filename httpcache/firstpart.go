@@ -9,7 +9,7 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// A pioneer is a fetch that asks for one slice where nothing is known yet, or what is known may be
+// The fetch of a first part asks for one slice where nothing is known yet, or what is known may be
 // outdated. The request for it has the key's own flight, so whatever the origin answers, there is
 // one such request for all who wait:
 //
@@ -30,9 +30,9 @@ const unslicedKeep = 10 * time.Minute
 
 func newUnsliced() *recentKeys { return newRecentKeys(maxRecentKeys/16, unslicedKeep, 0) }
 
-// pioneers returns the slice that a fetch for the request is to ask for. ok is false if it asks for
-// the whole: the request wants no part, or the whole is stored and only has to be validated.
-func (q *Request) pioneers() (s rfc9111.Slice, ok bool) {
+// firstPart returns the slice that a fetch for the request is to ask for. ok is false if it asks
+// for the whole: the request wants no part, or the whole is stored and only has to be validated.
+func (q *Request) firstPart() (s rfc9111.Slice, ok bool) {
 	size := q.route.Slice
 	if size <= 0 || q.keyed.method != http.MethodGet || q.observed() != nil {
 		return rfc9111.Slice{}, false
@@ -56,10 +56,10 @@ func (q *Request) pioneers() (s rfc9111.Slice, ok bool) {
 	return s, ok
 }
 
-// tookPart takes an answer to the Range of a pioneer, and reports whether it is dealt with.
+// tookPart takes an answer to the Range of a first part, and reports whether it is dealt with.
 // Otherwise it is one of the whole.
 func (x *Fetch) tookPart(status int, header http.Header) bool {
-	if x.pioneer.Size == 0 || x.call > 0 {
+	if x.firstPart.Size == 0 || x.call > 0 {
 		return false
 	}
 	switch status {
@@ -75,7 +75,7 @@ func (x *Fetch) tookPart(status int, header http.Header) bool {
 		return false
 	}
 	part, ok := rfc9111.ParsePart(header)
-	ok = ok && x.pioneer.Answers(part) && !rfc9111.IsCompressible(header)
+	ok = ok && x.firstPart.Answers(part) && !rfc9111.IsCompressible(header)
 	if ok && part.IsWhole() {
 		maps.Copy(header, rfc9111.WholeHeader(header, part))
 		delete(header, "Content-Range")
@@ -149,7 +149,7 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 	x.updateHitForMiss(http.StatusOK, freshness)
 	x.keepFromOthers()
 	number := part.Start / o.size
-	if x.pioneer.Last {
+	if x.firstPart.Last {
 		number = o.count() - 1
 	}
 	x.slice = &sliceOf{object: o, number: number, head: head}
@@ -169,9 +169,9 @@ func (x *Fetch) objectFor(shared *sharedResponse, total int64) *object {
 	}
 	if e != nil {
 		o := objectOf(e)
-		if o != nil && o.total == total && o.size == x.pioneer.Size && rfc9111.Combinable(e.Header, shared.header) {
+		if o != nil && o.total == total && o.size == x.firstPart.Size && rfc9111.Combinable(e.Header, shared.header) {
 			return o
 		}
 	}
-	return newObject(total, x.pioneer.Size)
+	return newObject(total, x.firstPart.Size)
 }
