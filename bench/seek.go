@@ -188,8 +188,8 @@ func (b *bench) compare(one, other func() (float64, error)) (ratios []float64, e
 	return ratios, nil
 }
 
-// answers is how many requests a second are answered, one after the other, for parts of a film, or of
-// a whole response where size is 0.
+// answers is how many requests a second are answered, one after the other, for parts of a film, or
+// of a whole response where size is 0.
 func (b *bench) answers(ctx context.Context, url string, size, length int64) (float64, error) {
 	begun, n := time.Now(), 0
 	for at := int64(0); time.Since(begun) < b.duration; n++ {

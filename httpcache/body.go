@@ -21,8 +21,8 @@ type flightBody struct {
 	length int64           // -1 if not known
 	over   <-chan struct{} // closed when the body has been stored
 
-	// patience is how long it waits while the origin sends nothing, and then fails with errStalled; 0
-	// for as long as that takes.
+	// patience is how long it waits while the origin sends nothing, and then fails with errStalled;
+	// 0 for as long as that takes.
 	patience time.Duration
 
 	announced []string // Trailer, for a client that did not get it with the header

@@ -81,9 +81,9 @@ func (q *Request) respondSlices(
 	return true, q.send(a, cs)
 }
 
-// hasAllWanted reports whether an answer needs no fetch of a slice. Where the request forbids one, all
-// slices have to be known to be there. Otherwise one that is not looked up and is missing is fetched
-// when the answer comes to it.
+// hasAllWanted reports whether an answer needs no fetch of a slice. Where the request forbids one,
+// all slices have to be known to be there. Otherwise one that is not looked up and is missing is
+// fetched when the answer comes to it.
 func (q *Request) hasAllWanted(o *object, parts []rfc9111.ByteRange) bool {
 	if q.directives.OnlyIfCached {
 		return o.touched(parts) <= maxLookedAll && q.cache().hasAll(o, parts, maxLookedAll)

@@ -26,8 +26,8 @@ var (
 	errObjectChanged = errors.New("the origin has another version than the one that is stored in slices")
 	// errSliceStored ends a flight that was begun for a slice which had just been stored.
 	errSliceStored = errors.New("the slice is stored by now")
-	// errSliceRefused ends the fetch of a slice whose answer is for one client: it may not be stored,
-	// or came to credentials or a cookie and is not of the stored version.
+	// errSliceRefused ends the fetch of a slice whose answer is for one client: it may not be
+	// stored, or came to credentials or a cookie and is not of the stored version.
 	errSliceRefused = errors.New("the origin's answer for the slice is for one client")
 )
 

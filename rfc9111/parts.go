@@ -184,8 +184,8 @@ func (s Slice) Answers(p Part) bool {
 }
 
 // IsCompressible reports whether the answer without Range may be compressed on its way, by the type
-// of its media: a 206 is not, by nginx and by Caddy, and then also lacks the Vary of the 200. Such a
-// response would be served uncompressed to all, if it were stored from its parts.
+// of its media: a 206 is not, by nginx and by Caddy, and then also lacks the Vary of the 200. Such
+// a response would be served uncompressed to all, if it were stored from its parts.
 func IsCompressible(h http.Header) bool {
 	if len(h["Content-Encoding"]) > 0 {
 		return false
