@@ -41,39 +41,102 @@ func cookieValues(h http.Header, wanted []string) map[string][]string {
 	return jar
 }
 
+// maxPlainCookies is how many cookies a line may have that every origin reads to the end. PHP reads
+// a thousand, Go three thousand, Tomcat 200. Chrome keeps 180 of a domain, and few sites have 50.
+const maxPlainCookies = 100
+
 // oddCookies returns the lines of Cookie if origins may find other cookies in them than are found
-// here, so that they count as they are:
-//   - several lines, of which some join and some read the first;
-//   - a name with bytes that some take for white space, as U+00A0, or for a quotation mark;
-//   - a keyed name in another case, which some ignore;
-//   - a name of which PHP makes that of a keyed one, see isSameToPHP;
-//   - a keyed name behind a comma, where some begin another cookie;
-//   - a value that begins with a quotation mark and does not end with the next one. To some a
-//     semicolon behind it separates nothing.
-//
-// No browser sends such cookies, unless a site has set them so.
+// here, so that they count as they are. Origins read Cookie in many ways, so it is not said what is
+// odd but what is not: one line of at most maxPlainCookies parts with a semicolon and a space
+// between, in which each is as isPlainCookie says, and in which no part may be one of the keyed
+// cookies under another name.
 func (rules *KeyRules) oddCookies(h http.Header) []string {
 	lines := h["Cookie"]
-	if len(lines) > 1 {
+	if len(lines) == 0 {
+		return nil
+	}
+	if len(lines) > 1 || strings.Count(lines[0], ";") >= maxPlainCookies {
 		return lines
 	}
-	for name, value := range cookies(h) {
-		if !isPlainName(name) || hasOpenQuote(value) {
+	for rest := lines[0]; rest != ""; { // what is empty is behind the last semicolon
+		part, after, _ := strings.Cut(rest, ";")
+		rest = strings.TrimPrefix(after, " ")
+		name, value, ok := strings.Cut(part, "=")
+		if !ok || !isPlainCookie(name, value) || rules.hidesKeyedCookie(name, value) {
 			return lines
-		}
-		for _, keyed := range rules.Cookies {
-			if name != keyed && isSameToPHP(name, keyed) || isBehindComma(value, keyed) {
-				return lines
-			}
 		}
 	}
 	return nil
 }
 
-// isSameToPHP reports whether two names of cookies may be one to PHP, which reads a.b and a[b as
-// a_b, and a[b] as an element of a. Older versions resolve escapes first. Case does not count, for
-// other origins.
-func isSameToPHP(name, keyed string) bool {
+// isPlainCookie reports whether a cookie has a token for a name and, if any, visible ASCII without
+// semicolon, backslash and quotation marks for a value, unless these stand around it (RFC 6265
+// 4.1.1). A comma counts, as browsers send it; see hidesKeyedCookie. At anything else origins
+// differ: to Python a space in a value ends the cookie, and a quotation mark all of them.
+func isPlainCookie(name, value string) bool {
+	if name == "" || name[0] == '$' { // which is of RFC 2965
+		return false
+	}
+	for i := range len(name) {
+		if !isCookieToken(name[i]) {
+			return false
+		}
+	}
+	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+		value = value[1 : n-1]
+	}
+	for i := range len(value) {
+		if c := value[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return !isCookieAttribute(name)
+}
+
+// isCookieToken reports whether a byte may stand in a token (RFC 9110 5.6.2).
+func isCookieToken(c byte) bool {
+	return c > ' ' && c < 0x7f && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0
+}
+
+// isCookieAttribute reports whether a cookie has the name of an attribute of Set-Cookie. Python
+// reads no cookie at all from a line that begins with one.
+func isCookieAttribute(name string) bool {
+	switch rfc9111.ToLower(name) {
+	case "expires", "path", "comment", "domain", "max-age", "secure", "httponly", "version", "samesite", "partitioned":
+		return true
+	}
+	return false
+}
+
+// hidesKeyedCookie reports whether a cookie may be one of the keyed to some origin and is not here:
+// by a name that is read as the keyed one, or by what stands behind a comma in its value, where
+// some begin another cookie.
+func (rules *KeyRules) hidesKeyedCookie(name, value string) bool {
+	for _, keyed := range rules.Cookies {
+		if name != keyed && isReadAs(name, keyed) {
+			return true
+		}
+		_, rest, more := strings.Cut(value, ",")
+		for more {
+			var part string
+			part, rest, more = strings.Cut(rest, ",")
+			for member := range strings.SplitSeq(part, "=") {
+				if isReadAs(tokenAtEnd(member), keyed) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// isReadAs reports whether an origin may read one name of a cookie as a keyed one. PHP reads a.b and
+// a[b as a_b, a[b] as an element of a, and no space in front. Older versions, and Rack, resolve
+// escapes first. Case does not count, for other origins.
+func isReadAs(name, keyed string) bool {
+	for strings.HasPrefix(name, "+") || strings.HasPrefix(name, "%20") {
+		name = strings.TrimPrefix(strings.TrimPrefix(name, "+"), "%20")
+	}
 	for name != "" && keyed != "" {
 		var a, b byte
 		a, name = phpByte(name)
@@ -85,9 +148,9 @@ func isSameToPHP(name, keyed string) bool {
 	return beginsIndex(name) && beginsIndex(keyed)
 }
 
-// beginsIndex reports whether what follows a name leaves it as it is.
+// beginsIndex reports whether what follows a name leaves it as it is: an index, or a NUL.
 func beginsIndex(rest string) bool {
-	return rest == "" || rest[0] == '[' || len(rest) >= 3 && rfc9111.EqualFold(rest[:3], "%5b")
+	return rest == "" || rest[0] == '[' || len(rest) >= 3 && (rfc9111.EqualFold(rest[:3], "%5b") || rest[:3] == "%00")
 }
 
 // phpByte is the first byte of a name as PHP reads it, in lower case, and what follows.
@@ -106,37 +169,13 @@ func phpByte(name string) (c byte, rest string) {
 	return c, rest
 }
 
-// isBehindComma reports whether a part of a value behind a comma is a cookie of this name.
-func isBehindComma(value, name string) bool {
-	_, rest, more := strings.Cut(value, ",")
-	for more {
-		var part string
-		part, rest, more = strings.Cut(rest, ",")
-		part, _, _ = strings.Cut(part, "=")
-		if rfc9111.EqualFold(rfc9111.TrimOWS(part), name) {
-			return true
-		}
+// tokenAtEnd is the token that a text ends with. ASP.NET skips what stands in front of it.
+func tokenAtEnd(text string) string {
+	i := len(text)
+	for i > 0 && isCookieToken(text[i-1]) {
+		i--
 	}
-	return false
-}
-
-// isPlainName reports whether a name is visible ASCII without quotation marks.
-func isPlainName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		if c := name[i]; c <= ' ' || c > '~' || c == '"' {
-			return false
-		}
-	}
-	return true
-}
-
-// hasOpenQuote reports whether a value, with its "=", is a quoted string that does not end with it.
-func hasOpenQuote(value string) bool {
-	text := rfc9111.TrimOWS(strings.TrimPrefix(rfc9111.TrimOWS(value), "="))
-	if text == "" || text[0] != '"' {
-		return false
-	}
-	return len(text) == 1 || text[len(text)-1] != '"' || strings.ContainsAny(text[1:len(text)-1], `"\`)
+	return text[i:]
 }
 
 // hasUnkeyedCookie reports whether the request carries a cookie that is not part of the key.
