@@ -2,10 +2,12 @@ package httpcache
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -215,5 +217,40 @@ func TestNoVarySearchHintsAreBounded(t *testing.T) {
 	}
 	if s.size != size || size > maxHintBytes || size < maxHintBytes/2 {
 		t.Errorf("%d paths of %d bytes, counted as %d", s.known.Len(), size, s.size)
+	}
+}
+
+// An origin reads a thousand parameters and no more. What it answers to a longer query is for that
+// one, cold or in place of what is stored.
+func TestManyParametersAnswerForThemselves(t *testing.T) {
+	h := newTestHandler(t)
+	get := func(query string, header ...string) string {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "http://example.com/?"+query, nil)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		err := h.ServeHTTP(w, r, func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("No-Vary-Search", `params, except=("id")`)
+			read := strings.Split(r.URL.RawQuery, "&")
+			_, err := fmt.Fprint(w, slices.Contains(read[:min(len(read), 1000)], "id=5"))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.Body.String()
+	}
+	many := strings.Repeat("a&", 1000) + "id=5"
+	for _, cold := range []bool{true, false} {
+		if got := get(many, "Cache-Control", "no-cache"); got != "false" {
+			t.Errorf("the origin reads %s", got)
+		}
+		for _, query := range []string{"id=5", "id=5&utm=1"} {
+			if got := get(query); got != "true" {
+				t.Errorf("cold %v: %s gets the page that has %s", cold, query, got)
+			}
+		}
 	}
 }

@@ -121,16 +121,20 @@ func (v SearchVariance) Size() (size int) {
 	return size
 }
 
-// maxSorted is how many parameters of a query are sorted at most, because each request pays for it.
-const maxSorted = 1 << 10
+// maxParameters is how many parameters a query may have that is compared otherwise than as it is
+// written. Origins read no more than a number of their own, PHP and Node a thousand, and leave out
+// the rest without a word: `id=5` behind a thousand others is not read, and would be all that
+// counts. What is compared is also sorted, for which each request pays.
+const maxParameters = 100
 
 // Normalize returns a form of a raw query that is equal for two queries only if they are equivalent
 // under v (section 6): without the parameters that have no effect and, if their order has none,
-// sorted by name, equal names keeping theirs. Equivalent queries have one form, but for those of
-// more than 1,024 parameters that count: these are not sorted. Under the default it is the raw
-// query.
+// sorted by name, equal names keeping theirs. Equivalent queries have one form, except for those of
+// more than 100 parameters: such a query is its own form, and no other query's. Under the default
+// it is the raw query.
 func (v SearchVariance) Normalize(rawQuery string) string {
-	if !v.custom {
+	// A form has fewer ampersands.
+	if !v.custom || strings.Count(rawQuery, "&") >= maxParameters {
 		return rawQuery
 	}
 	type pair struct{ name, value string }
@@ -145,7 +149,7 @@ func (v SearchVariance) Normalize(rawQuery string) string {
 			pairs = append(pairs, p)
 		}
 	}
-	if v.ignoreOrder && len(pairs) <= maxSorted {
+	if v.ignoreOrder {
 		slices.SortStableFunc(pairs, func(a, b pair) int { return strings.Compare(a.name, b.name) })
 	}
 	var b strings.Builder
