@@ -3,8 +3,11 @@ package httpcache
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
 )
 
 // A client may leave before the origin has answered its unsafe request. A proxy would cancel the
@@ -29,7 +32,7 @@ func (pw *passWriter) outlive() {
 	r, client := pw.q.r, pw.q.r.Context()
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(client))
 	answered := make(chan struct{})
-	pw.answered = answered
+	pw.answered, pw.client = answered, client
 	context.AfterFunc(client, func() {
 		if !errors.Is(client.Err(), context.DeadlineExceeded) {
 			pw.goOn(answered)
@@ -40,12 +43,28 @@ func (pw *passWriter) outlive() {
 	*r = *r.WithContext(ctx)
 }
 
-// seeThrough ends what outlive has begun: from now on the request ends with its client.
-func (pw *passWriter) seeThrough() {
-	if pw.answered != nil {
-		close(pw.answered)
-		pw.answered = nil
+// seeThrough ends what outlive has begun: from now on the request ends with its client. It reports
+// whether that has left already.
+func (pw *passWriter) seeThrough() (left bool) {
+	if pw.answered == nil {
+		return false
 	}
+	close(pw.answered)
+	pw.answered = nil
+	return errors.Is(pw.client.Err(), context.Canceled)
+}
+
+// writeGone answers a client that has left before the header, as a proxy does that cancels its
+// request. The handlers get no body any more, so with the origin's header a client that has closed
+// only its own side of the connection would take what it gets for the whole of a response.
+func (pw *passWriter) writeGone(h http.Header) {
+	pw.bodiless = true
+	clear(h)
+	h["Content-Length"] = []string{"0"}
+	pw.decision.Detail = DetailClientGone
+	pw.decide()
+	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: pw.q.decision.Forward, Detail: pw.q.decision.Reason()})
+	pw.ResponseWriter.WriteHeader(statusClientGone)
 }
 
 // outliving counts the requests whose clients have left.

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -115,6 +116,35 @@ func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
 					t.Errorf("ended at the origin after %v, want %v", l.ended, tc.ended)
 				}
 			})
+		})
+	}
+}
+
+// A client that has left by the header, but still reads, gets neither the origin's header nor a part
+// of its body that it could take for all. One that leaves later gets what has come.
+func TestClientOfAnUnsafeRequestReadsOn(t *testing.T) {
+	for after, want := range map[time.Duration]string{
+		5 * time.Second: `499 "" map[Cache-Status:[Larder; fwd=bypass; detail=method] Content-Length:[0]]`,
+		0:               `201 "first" map[Cache-Status:[Larder; fwd=bypass; detail=method] X-Origin:[1]]`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLeaving(t, after, http.StatusCreated)
+			ctx, leave := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, leave)
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, l.urls()[0], nil)
+			if err := l.h.ServeHTTP(w, r, func(w http.ResponseWriter, r *http.Request) error {
+				w.Header().Set("X-Origin", "1")
+				return l.answer(w, r)
+			}); err != nil {
+				t.Error(err)
+			}
+			if got := fmt.Sprintf("%d %q %v", w.Code, w.Body, w.Result().Header); got != want {
+				t.Errorf("header after %v: %s, want %s", after, got, want)
+			}
+			if n := l.stored(); n != 0 {
+				t.Errorf("header after %v: %d are stored", after, n)
+			}
 		})
 	}
 }

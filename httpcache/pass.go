@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -30,7 +31,8 @@ type passWriter struct {
 	received time.Time
 	// invalidation is what the request invalidates if it succeeds, nil for safe methods.
 	invalidation *invalidation
-	answered     chan struct{} // closed by seeThrough; set by outlive
+	answered     chan struct{}   // closed by seeThrough; set by outlive
+	client       context.Context // of the client, which the request outlives; set by outlive
 
 	// Set by willRecord.
 	records       bool
@@ -81,7 +83,10 @@ func (pw *passWriter) WriteHeader(status int) {
 	if pw.invalidation != nil {
 		pw.invalidation.carryOut(status, h)
 	}
-	pw.seeThrough()
+	if pw.seeThrough() && status != http.StatusSwitchingProtocols {
+		pw.writeGone(h)
+		return
+	}
 	if pw.observed != nil {
 		pw.writeObserved(status, h)
 		return
