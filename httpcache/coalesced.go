@@ -408,9 +408,15 @@ func (q *Request) failFollowers(err error, failure int) error {
 			status = handlerErr.Status
 		}
 	}
+	if errors.Is(err, http.ErrAbortHandler) { // which says nothing to a page for errors
+		err = errBrokeOff
+	}
 	q.decide(d)
 	return fail(status, err)
 }
+
+// errBrokeOff is what those who wait are told of a fetch whose handlers have aborted it.
+var errBrokeOff = errors.New("the origin's response broke off")
 
 // staleOnError answers with the stored response, if that may be used after the origin failed with
 // this status, or [rfc9111.NoAnswer] (RFC 5861 4).

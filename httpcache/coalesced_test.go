@@ -370,3 +370,35 @@ func newPatient(h *testHandler) *Request {
 	q.readKey()
 	return q
 }
+
+// Those who wait for a fetch whose handlers abort it are told what that means, not how a Go program
+// says it.
+func TestFollowersOfAnAbortedFetch(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newTestHandler(t)
+		var clients sync.WaitGroup
+		var told atomic.Int64
+		for range 4 {
+			clients.Go(func() {
+				defer func() {
+					if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a panic's value
+						t.Errorf("panic: %v", v)
+					}
+				}()
+				w := httptest.NewRecorder()
+				err := h.ServeHTTP(w, newTestRequest(w), func(w http.ResponseWriter, _ *http.Request) error {
+					w.Header().Set("Cache-Control", "max-age=60")
+					time.Sleep(time.Second)
+					panic(http.ErrAbortHandler)
+				})
+				if told.Add(1); err == nil || err.Error() != "HTTP 502: the origin's response broke off" {
+					t.Errorf("a follower is told %v", err)
+				}
+			})
+		}
+		clients.Wait()
+		if told.Load() == 0 {
+			t.Error("none was a follower to the end")
+		}
+	})
+}
