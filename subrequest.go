@@ -255,6 +255,15 @@ func (s *subrequest) Expose(leader httpcache.Origin, returned bool) {
 	s.exposed.Store(true)
 }
 
+// Unexposed implements httpcache.OriginRequest. The client keeps nothing of s, unless it is the
+// first of its fetches: that has the vars of all.
+func (s *subrequest) Unexposed(leader httpcache.Origin) {
+	if s.before != nil {
+		leader.(*clientRequest).fetched.Store(s.before)
+		s.before = nil
+	}
+}
+
 // exposedOf returns the last of a client's fetches, from s backwards, that its replacer has the
 // placeholders of.
 func exposedOf(s *subrequest) *subrequest {

@@ -75,6 +75,7 @@ func (s *plainFetch) Do(n int, w http.ResponseWriter) error { return s.next(w, s
 func (s *plainFetch) Expand(text string) string             { return text }
 func (s *plainFetch) HeaderWritten()                        {}
 func (s *plainFetch) Expose(Origin, bool)                   {}
+func (s *plainFetch) Unexposed(Origin)                      {}
 func (s *plainFetch) Finish(Origin)                         {}
 
 // detachedContext ends with the fetch and has the values of the client's context.

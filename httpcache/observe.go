@@ -317,6 +317,7 @@ func (r *ownRequest) Request(int) *http.Request { return r.q.r }
 func (r *ownRequest) Expand(text string) string { return r.q.origin.Expand(text) }
 func (r *ownRequest) HeaderWritten()            {}
 func (r *ownRequest) Expose(Origin, bool)       {}
+func (r *ownRequest) Unexposed(Origin)          {}
 func (r *ownRequest) Finish(Origin)             {}
 
 // Do implements OriginRequest. The origin has the request already.

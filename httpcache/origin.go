@@ -48,6 +48,9 @@ type OriginRequest interface {
 	// outer handlers may write that into it. returned says that the handlers have returned. Expose
 	// is called on the leader's goroutine, or while the leader waits for the fetch.
 	Expose(leader Origin, returned bool)
+	// Unexposed says, right after Detach, that neither Expose nor Finish will follow. A client that
+	// reads a large file has any number of such requests made.
+	Unexposed(leader Origin)
 	// Finish takes the rest of what the handlers have left, for the leader's access log. It is
 	// called on the leader's goroutine, when the handlers have returned.
 	Finish(leader Origin)

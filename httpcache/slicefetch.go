@@ -93,6 +93,7 @@ func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
 // newSliceFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, seed []field) *Fetch {
 	origin := q.detach(f.Context(), 1)
+	origin.Unexposed(q.origin)
 	askAlike(origin.Request(0).Header, s.head)
 	client := snapshot(origin.Request(0).Header)
 	x := origin.Fetch()
