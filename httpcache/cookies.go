@@ -130,8 +130,8 @@ func (rules *KeyRules) hidesKeyedCookie(name, value string) bool {
 	return false
 }
 
-// isReadAs reports whether an origin may read one name of a cookie as a keyed one. PHP reads a.b and
-// a[b as a_b, a[b] as an element of a, and no space in front. Older versions, and Rack, resolve
+// isReadAs reports whether an origin may read one name of a cookie as a keyed one. PHP reads a.b
+// and a[b as a_b, a[b] as an element of a, and no space in front. Older versions, and Rack, resolve
 // escapes first. Case does not count, for other origins.
 func isReadAs(name, keyed string) bool {
 	for strings.HasPrefix(name, "+") || strings.HasPrefix(name, "%20") {

@@ -120,8 +120,8 @@ func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
 	}
 }
 
-// A client that has left by the header, but still reads, gets neither the origin's header nor a part
-// of its body that it could take for all. One that leaves later gets what has come.
+// A client that has left by the header, but still reads, gets neither the origin's header nor a
+// part of its body that it could take for all. One that leaves later gets what has come.
 func TestClientOfAnUnsafeRequestReadsOn(t *testing.T) {
 	for after, want := range map[time.Duration]string{
 		5 * time.Second: `499 "" map[Cache-Status:[Larder; fwd=bypass; detail=method] Content-Length:[0]]`,

@@ -113,7 +113,6 @@ func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, se
 	x.cache.acquire()
 	f.OnUnstorable(x)
 	f.Attend(x)
-	f.Attend(x)
 	return x
 }
 

@@ -75,15 +75,33 @@ func (s *Store) lookup(key Key, sel selection) Result {
 	sel.store, sel.memory, sel.purges, sel.now = s, s.memory, s.purges, s.now()
 	sh := s.memory.shard(key)
 	var buf [8]candidate
-	found, complete, stamp := sh.candidates(&key, buf[:0])
-	for i := range found {
-		sel.consider(&found[i])
-	}
+	found, complete, stamp := sel.amongResident(sh, &key, buf[:0])
 	if s.disk == nil || complete || !s.disk.up.Load() {
 		return sel.result(sh, found)
 	}
 	// Copies, so that what a hit in memory needs stays on the stack.
 	return s.lookupBoth(key, sel, sh, slices.Clone(found), stamp)
+}
+
+// amongResident selects among what is in memory of a key, until no record of a purge was dropped
+// meanwhile: an item that leaves memory between candidates and consider is marked by no sweep, and
+// then the record alone tells.
+func (sel *selection) amongResident(sh *shard, key *Key, buf []candidate) (found []candidate, complete bool, stamp uint32) {
+	before := *sel
+	for {
+		drops := sel.purges.drops.Load()
+		found, complete, stamp = sh.candidates(key, buf)
+		for i := range found {
+			sel.consider(&found[i])
+		}
+		if drops == sel.purges.drops.Load() {
+			return found, complete, stamp
+		}
+		for i := range found {
+			sel.memory.unhold(found[i].item)
+		}
+		*sel = before
+	}
 }
 
 // Absent tells that nothing is stored of key, as far as that is known without asking the disk: a

@@ -13,9 +13,10 @@ package store
 //   - Memory. Lookup judges every candidate after it has it in hand. The record is in force before
 //     the answer, so a look-up that starts after the answer sees it, unless it was dropped in
 //     between. Then the sweep has set the item's flag before that, and Lookup reads the flag after
-//     judging. The look-up holds the item from under the shard's lock on, so neither what it judges
-//     nor the flag can become another entry's meanwhile. A decoded entry is only looked at through
-//     its item.
+//     judging; or the item had left memory before the sweep looked there, and has no flag. So
+//     Lookup counts drops around both, and begins again. It holds the item from under the shard's
+//     lock on, so neither what it judges nor the flag can become another entry's meanwhile. A
+//     decoded entry is only looked at through its item.
 //   - Snapshot of the file. A look-up may hold a transaction that still sees rows which the sweep
 //     has deleted, and judge them when the record is gone. It counts drops around both, and begins
 //     again.

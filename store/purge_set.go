@@ -58,8 +58,9 @@ type purgeSet struct {
 	// last is the generation given last, the one a fetch that begins now belongs to.
 	last atomic.Uint64
 	// drops counts the records taken out of force, each before it goes. Who judges something out of
-	// a snapshot of the file begins again when it has changed: what the snapshot still has may have
-	// been swept since, and the record dropped.
+	// a snapshot of the file, or an item that may have left memory, begins again when it has
+	// changed: what the snapshot still has may have been swept since, the item may have left before
+	// the sweep came to it, and the record is dropped.
 	drops atomic.Uint64
 
 	mu            sync.RWMutex
