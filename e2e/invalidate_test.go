@@ -347,7 +347,7 @@ func TestInvalidateNamesDestination(t *testing.T) {
 		{"its host in capitals", fmt.Sprintf("HTTP://LOCALHOST.:%d/to", in.port), []string{"/from", "/to"}},
 		{"https, as in front of a proxy that ends TLS", fmt.Sprintf("https://localhost:%d/to", in.port), []string{"/from", "/to"}},
 		{"a path", "/to", []string{"/from", "/to"}},
-		{"a path with two slashes", "//to", []string{"/from", "//to"}},
+		{"a path with two slashes", "//to", []string{"/from", "//to", "/to"}}, // which handlers may read as one
 		{"another host", "http://evil.test/to", []string{"/from"}},
 		{"another port", "http://localhost:1/to", []string{"/from"}},
 		{"no URL", "to", []string{"/from"}},

@@ -129,7 +129,7 @@ const wholeBodyMax = 4 << 20
 // unchanged. One that has to be validated first is, if it is small: then the fetch goes on from it.
 func (x *Fetch) answerWith(found *store.Result) bool {
 	entry := found.Entry
-	if entry == nil || !x.varianceAgrees(entry) {
+	if entry == nil || entry.Flags&flagSliced != 0 || !x.varianceAgrees(entry) {
 		return false
 	}
 	freshness := x.route.evaluateFor(entry, x.personal())
@@ -287,8 +287,12 @@ func (x *Fetch) failElsewhere(status int, answered bool, retryAfter string) {
 	x.flight.Fail(&originError{status: status, retryAfter: retryAfter, elsewhere: true})
 }
 
-// offer offers to other machines a response that has just been stored here.
+// offer offers to other machines a response that has just been stored here. The head of a file in
+// slices is none: they would have it without its body.
 func (x *Fetch) offer(entry *store.Entry, renews bool) {
+	if entry.Flags&flagSliced != 0 {
+		x.keepFromOthers()
+	}
 	if x.remote == nil {
 		return
 	}
