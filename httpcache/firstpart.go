@@ -159,14 +159,16 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 }
 
 // objectFor returns the object that a head is stored for: the one that is stored, if this is a part
-// of the same (RFC 9111 3.4), or a new one.
+// of the same (RFC 9111 3.4), or a new one. It is looked up anew, as what was stale when this fetch
+// began may have been purged since: then its slices are not to be found again.
 func (x *Fetch) objectFor(shared *sharedResponse, total int64) *object {
-	e := x.stale
-	if e == nil {
-		found := x.cache.lookUpVariant(x.key, shared.variant)
-		e = found.Entry
-		found.Release() // it has no body
+	variant := shared.variant
+	if x.stale != nil {
+		variant = x.stale.Variant
 	}
+	found := x.cache.lookUpVariant(x.key, variant)
+	e := found.Entry
+	found.Release() // it has no body
 	if e != nil {
 		o := objectOf(e)
 		if o != nil && o.total == total && o.size == x.firstPart.Size && rfc9111.Combinable(e.Header, shared.header) {
