@@ -230,14 +230,15 @@ func TestScriptsAreSentAgain(t *testing.T) {
 }
 
 // endsOnItsWay has the context of a call end when the call is under way, and asks that it ends with
-// it. From then on it is sent, whatever its context says.
-func endsOnItsWay(t *testing.T, e *Engine, call func(context.Context) error) {
+// it. It is sent by then, whatever its context says.
+func endsOnItsWay(t *testing.T, p *proxy, call func(context.Context) error) {
 	t.Helper()
+	before := p.reads()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- call(ctx) }()
-	eventually(t, "it is under way", func() bool { return len(e.small.slots) > 0 })
+	eventually(t, "it is under way", func() bool { return p.reads() > before })
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -253,7 +254,7 @@ func TestProxy(t *testing.T) {
 		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
 		state := stateOfLog(t, e)
 		p.silence(true, false)
-		endsOnItsWay(t, e, appendWith(e))
+		endsOnItsWay(t, p, appendWith(e))
 		p.silence(false, false)
 		// It was on its way, and it arrives: an error says that this is not known.
 		eventually(t, "it is in the log", func() bool {
@@ -267,7 +268,7 @@ func TestProxy(t *testing.T) {
 		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
 		state := stateOfLog(t, e)
 		p.silence(false, true)
-		endsOnItsWay(t, e, appendWith(e))
+		endsOnItsWay(t, p, appendWith(e))
 		p.silence(false, false)
 		eventually(t, "what had no reply is in the log", func() bool {
 			records, _, err := e.Read(within(t), fleet.Place{}, state.Tail, 10, time.Second)

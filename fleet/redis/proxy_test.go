@@ -16,6 +16,7 @@ type proxy struct {
 	to    string
 	mute  [2]chan struct{} // of what is sent, of replies: where there is one, nothing goes on until it is closed
 	conns map[net.Conn]bool
+	came  int // how often something came from a client
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -67,6 +68,11 @@ func (p *proxy) carry(from, to net.Conn, way int) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
+		if way == 0 && n > 0 {
+			p.mu.Lock()
+			p.came++
+			p.mu.Unlock()
+		}
 		p.hold(way)
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
@@ -77,6 +83,13 @@ func (p *proxy) carry(from, to net.Conn, way int) {
 			return
 		}
 	}
+}
+
+// reads is how often something came from a client.
+func (p *proxy) reads() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.came
 }
 
 // hold waits while nothing comes through.
