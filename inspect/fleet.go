@@ -52,10 +52,7 @@ func fleetFeature(running runningCache) adminapi.Feature {
 
 func answerFleet(r *http.Request, running runningCache) (any, error) {
 	var zone string // which says nothing here: a fleet is the process's
-	if err := adminapi.ReadParams(r, zoneParam(&zone)); err != nil {
-		return nil, err
-	}
-	cache, err := running.of(zone)
+	cache, err := running.asked(r, &zone)
 	if err != nil {
 		return nil, err
 	}

@@ -57,15 +57,10 @@ func steps() []string {
 
 func answerHistory(r *http.Request, running runningCache) (any, error) {
 	word, zone := steps()[0], ""
-	err := adminapi.ReadParams(
-		r,
+	cache, err := running.asked(
+		r, &zone,
 		adminapi.TextParam("step", &word, func(text string) (string, error) { return chosen(text, steps()) }),
-		zoneParam(&zone),
 	)
-	if err != nil {
-		return nil, err
-	}
-	cache, err := running.of(zone)
 	if err != nil {
 		return nil, err
 	}

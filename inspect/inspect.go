@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -92,6 +93,15 @@ func (r runningCache) of(zone string) (Cache, error) {
 		return nil, adminapi.BadRequest(fmt.Errorf("zone: %w", err))
 	}
 	return cache, nil
+}
+
+// asked reads the parameters of a request, of which one may name a zone, and returns what of says
+// of that.
+func (r runningCache) asked(req *http.Request, zone *string, params ...adminapi.Param) (Cache, error) {
+	if err := adminapi.ReadParams(req, append(params, zoneParam(zone))...); err != nil {
+		return nil, err
+	}
+	return r.of(*zone)
 }
 
 // zoneParam is the zone that is asked about. Without it all are.

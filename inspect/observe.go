@@ -29,10 +29,7 @@ func observedFeature(running runningCache) adminapi.Feature {
 
 func answerObserved(r *http.Request, running runningCache) (any, error) {
 	limit, zone := defaultGroups, ""
-	if err := adminapi.ReadParams(r, limitParam(&limit, maxRows), zoneParam(&zone)); err != nil {
-		return nil, err
-	}
-	cache, err := running.of(zone)
+	cache, err := running.asked(r, &zone, limitParam(&limit, maxRows))
 	if err != nil {
 		return nil, err
 	}

@@ -22,10 +22,7 @@ func statsFeature(running runningCache) adminapi.Feature {
 
 func answerStats(r *http.Request, running runningCache) (any, error) {
 	var zone string
-	if err := adminapi.ReadParams(r, zoneParam(&zone)); err != nil {
-		return nil, err
-	}
-	cache, err := running.of(zone)
+	cache, err := running.asked(r, &zone)
 	if err != nil {
 		return nil, err
 	}

@@ -75,16 +75,11 @@ func topFeature(running runningCache) adminapi.Feature {
 
 func answerTop(r *http.Request, running runningCache) (any, error) {
 	by, query := string(ByMisses), TopQuery{Limit: defaultRows}
-	err := adminapi.ReadParams(
-		r,
+	cache, err := running.asked(
+		r, &query.Zone,
 		adminapi.TextParam("by", &by, func(text string) (string, error) { return chosen(text, bys) }),
 		limitParam(&query.Limit, maxRows),
-		zoneParam(&query.Zone),
 	)
-	if err != nil {
-		return nil, err
-	}
-	cache, err := running.of(query.Zone)
 	if err != nil {
 		return nil, err
 	}
