@@ -52,7 +52,7 @@ func fleetCold(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		return nil
 	}
 	r.atMost(c, fmt.Sprintf("most fetches, of %d herds", herds), float64(most), "", 1)
-	what := fmt.Sprintf("last first byte of all %d behind the last byte of whoever was first", count*each)
+	what := fmt.Sprintf("last first byte of all %d behind the last byte of the first", count*each)
 	r.atMost(c, what+", median", median(lags), "ms", coldLimit)
 	r.note(c, what+", longest", slices.Max(lags), "ms")
 	r.note(c, "processor time of all nodes and Redis for a herd", milliseconds(busy)/float64(herds), "ms")

@@ -254,16 +254,5 @@ func (b *bench) part(ctx context.Context, url string, from, length int64) (first
 
 // settledSent is how many bytes of films the origin has sent, once no more come.
 func (b *bench) settledSent(ctx context.Context) (int64, error) {
-	for last := int64(-1); ; {
-		n, err := b.askOrigin(ctx, "/sent")
-		if err != nil || n == last {
-			return n, err
-		}
-		last = n
-		select {
-		case <-ctx.Done():
-			return n, ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	return b.settled(ctx, "/sent", 200*time.Millisecond)
 }

@@ -356,8 +356,13 @@ func (b *bench) poll(ctx context.Context, s *subject, ok func(cacheStats) bool) 
 
 // settledFetches is fetches once those have come that were under way when the generator stopped.
 func (b *bench) settledFetches(ctx context.Context) (int64, error) {
+	return b.settled(ctx, "/fetches", 50*time.Millisecond)
+}
+
+// settled is a number of the origin's once it has not grown for a while.
+func (b *bench) settled(ctx context.Context, path string, quiet time.Duration) (int64, error) {
 	for last := int64(-1); ; {
-		n, err := b.fetches(ctx)
+		n, err := b.askOrigin(ctx, path)
 		if err != nil || n == last {
 			return n, err
 		}
@@ -365,7 +370,7 @@ func (b *bench) settledFetches(ctx context.Context) (int64, error) {
 		select {
 		case <-ctx.Done():
 			return n, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(quiet):
 		}
 	}
 }
