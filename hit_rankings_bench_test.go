@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/larder-cache/larder/internal/cputime"
 	"github.com/larder-cache/larder/stats"
 )
 
@@ -80,11 +81,11 @@ func reportUpdate(b *testing.B, alone, update []float64) {
 }
 
 func nanosecondsPerHit(serve func()) float64 {
-	begin := processTime()
+	begin := cputime.Used()
 	for range hitsInRound {
 		serve()
 	}
-	return float64(processTime()-begin) / hitsInRound
+	return float64(cputime.Used()-begin) / hitsInRound
 }
 
 // median returns the median of a sample, and half of the interval between the order statistics that

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/internal/cputime"
 )
 
 func BenchmarkLookupMemoryHit(b *testing.B) {
@@ -61,7 +63,7 @@ func benchmarkLookupDiskHit(b *testing.B, memory int64) {
 func benchLookups(b *testing.B, s *Store, keys []Key) {
 	b.Helper()
 	b.ReportAllocs()
-	used := processTime()
+	used := cputime.Used()
 	for i := 0; b.Loop(); i++ {
 		r := s.Lookup(keys[i%len(keys)], matchAny)
 		if r.Entry == nil {
@@ -69,7 +71,7 @@ func benchLookups(b *testing.B, s *Store, keys []Key) {
 		}
 		r.Release()
 	}
-	b.ReportMetric(float64((processTime()-used).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64((cputime.Used()-used).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 func BenchmarkPut(b *testing.B) {
@@ -164,13 +166,13 @@ func BenchmarkSweepStall(b *testing.B) {
 			}
 			answered <- time.Since(began)
 		}()
-		used := processTime()
+		used := cputime.Used()
 		gaps := turns(func() bool { return len(answered) == 0 || s.Stats().PurgesPending > 0 })
 		swept := time.Since(began)
 		slices.Sort(gaps)
 		b.ReportMetric(float64((<-answered).Microseconds())/1e3, "answer-ms")
 		b.ReportMetric(swept.Seconds(), "swept-s")
-		work := processTime() - used - time.Duration(len(gaps))*turnTime
+		work := cputime.Used() - used - time.Duration(len(gaps))*turnTime
 		b.ReportMetric(float64(work.Microseconds())/entries, "cpu-us/entry")
 		b.ReportMetric(float64(gaps[len(gaps)*99/100].Microseconds()), "stall-p99-us")
 		b.ReportMetric(float64(gaps[len(gaps)*999/1000].Microseconds()), "stall-p999-us")
@@ -186,11 +188,11 @@ const turnTime = 25 * time.Microsecond
 // cost.
 func turns(more func() bool) (gaps []time.Duration) {
 	for more() {
-		for end := processTime() + turnTime; processTime() < end; {
+		for end := cputime.Used() + turnTime; cputime.Used() < end; {
 		}
-		left := processTime()
+		left := cputime.Used()
 		runtime.Gosched()
-		gaps = append(gaps, processTime()-left)
+		gaps = append(gaps, cputime.Used()-left)
 	}
 	return gaps
 }

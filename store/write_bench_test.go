@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/internal/cputime"
 )
 
 // BenchmarkStore writes entries of 1 KiB with every index through to the disk: -benchtime gives
@@ -32,7 +34,7 @@ func benchmarkStore(b *testing.B, number func(int) int) {
 	for i := range b.N {
 		if i == b.N-last {
 			drainQueue(b, s, 0)
-			began, used = time.Now(), processTime()
+			began, used = time.Now(), cputime.Used()
 		}
 		s.Put(siteEntry(s, number(i)), 0)
 		for s.queue.waiting() > queueBytes/2 { // not Sync: who stores goes on while the disk writes
@@ -42,7 +44,7 @@ func benchmarkStore(b *testing.B, number func(int) int) {
 	drainQueue(b, s, 0)
 	b.StopTimer()
 	b.ReportMetric(float64(last)/time.Since(began).Seconds(), "entries/s")
-	b.ReportMetric(float64((processTime()-used).Microseconds())/float64(last), "cpu-us/entry")
+	b.ReportMetric(float64((cputime.Used()-used).Microseconds())/float64(last), "cpu-us/entry")
 	if skipped := s.Stats().Skipped; skipped > 0 {
 		b.Errorf("%d entries skipped", skipped)
 	}
@@ -68,7 +70,7 @@ func BenchmarkStoreSteady(b *testing.B) {
 			drainQueue(b, s, 0)
 			before := pagesWritten(s)
 			b.ResetTimer()
-			began, used := time.Now(), processTime()
+			began, used := time.Now(), cputime.Used()
 			for i := range b.N {
 				for due := began.Add(time.Duration(i) * time.Second / time.Duration(rate)); time.Now().Before(due); {
 					time.Sleep(5 * time.Millisecond)
@@ -77,7 +79,7 @@ func BenchmarkStoreSteady(b *testing.B) {
 			}
 			drainQueue(b, s, 0)
 			b.StopTimer()
-			b.ReportMetric(float64((processTime()-used).Microseconds())/float64(b.N), "cpu-us/entry")
+			b.ReportMetric(float64((cputime.Used()-used).Microseconds())/float64(b.N), "cpu-us/entry")
 			b.ReportMetric(float64(pagesWritten(s)-before)/float64(b.N), "pages/entry")
 		})
 	}
@@ -137,11 +139,11 @@ func BenchmarkTags(b *testing.B) {
 		"prefix": {Prefixes: []string{"https://www.example.com/"}},
 		"host":   {Hosts: []string{"www.example.com"}},
 	} {
-		used := processTime()
+		used := cputime.Used()
 		if _, err := s.Purge(sel, PurgeOptions{DryRun: true}); err != nil {
 			b.Fatal(err)
 		}
-		b.ReportMetric(float64((processTime()-used).Microseconds())/1e3, name+"-cpu-ms")
+		b.ReportMetric(float64((cputime.Used()-used).Microseconds())/1e3, name+"-cpu-ms")
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/internal/cputime"
 )
 
 const (
@@ -121,9 +123,9 @@ func measure(read Reader, make field) (c cost) {
 }
 
 func timed(f func()) time.Duration {
-	begun := cpuTime()
+	begun := cputime.Used()
 	f()
-	return cpuTime() - begun
+	return cputime.Used() - begun
 }
 
 func totalAllocated() int64 {

@@ -1,15 +1,15 @@
 //go:build unix
 
-package worktest
+package cputime
 
 import (
 	"syscall"
 	"time"
 )
 
-// cpuTime is the processor time that the process has had: what other processes take from it does
+// Used returns the processor time that this process has had: what other processes take from it does
 // not count.
-func cpuTime() time.Duration {
+func Used() time.Duration {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
 		return 0
