@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -458,59 +457,4 @@ func (dw *diskWriter) drain() {
 	if err := dw.disk.checkPlace(); err != nil { // the next process would take what is there
 		dw.failed(err)
 	}
-}
-
-// accesses are the entries that disk look-ups have used since their rank was written, with how
-// often. Past its bound it forgets: recency is a hint.
-type accesses struct {
-	mu   sync.Mutex
-	uses map[uint64]uint8
-}
-
-const maxAccesses = 1 << 16
-
-func (t *accesses) add(id uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.uses == nil {
-		t.uses = make(map[uint64]uint8)
-	}
-	if n, known := t.uses[id]; known || len(t.uses) < maxAccesses {
-		t.uses[id] = min(n, 254) + 1
-	}
-}
-
-// take returns and forgets the uses of id.
-func (t *accesses) take(id uint64) uint8 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.uses[id]
-	delete(t.uses, id)
-	return n
-}
-
-// some returns up to n ids.
-func (t *accesses) some(n int) []uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var ids []uint64
-	for id := range t.uses {
-		if len(ids) == n {
-			break
-		}
-		ids = append(ids, id)
-	}
-	return ids
-}
-
-func (t *accesses) len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.uses)
-}
-
-func (t *accesses) reset() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	clear(t.uses)
 }

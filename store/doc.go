@@ -30,7 +30,7 @@
 //	internal/arena      extents outside of the Go heap
 //
 //	disk.go             the only place that opens and calls bbolt
-//	disk_schema.go      buckets and rows
+//	disk_schema.go      rows; disk_buckets.go: the buckets that have them, as a transaction opens them
 //	disk_body.go        a body on disk, read in pieces without a transaction (disk_pins.go)
 //	disk_body_writer.go large bodies, to disk while they arrive
 //	disk_damaged.go     what damage of a body costs
@@ -38,7 +38,7 @@
 //	disk_stall.go       a disk that does not answer is waited for only so long, by only so many
 //	disk_writer.go      the one goroutine that writes: what it does when
 //	disk_queue.go       what waits for it; disk_batch.go: one transaction of it
-//	disk_evict.go       evicting, expiring, recency
+//	disk_evict.go       evicting, expiring, recency (disk_accesses.go: what look-ups have used)
 //	disk_pace.go        how fast goes what no request waits for
 //	disk_compact.go     a smaller file in the place of one with much free room
 //	disk_lock_flock.go  bbolt's lock on the file
