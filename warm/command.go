@@ -1,6 +1,7 @@
 package warm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,10 +98,13 @@ func (s *Summary) printAs(out io.Writer, raw bool) error {
 	if !raw {
 		return s.Print(out)
 	}
-	encoder := json.NewEncoder(out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(s)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // URLs are to be read
+	if err := encoder.Encode(s); err != nil {
+		return err
+	}
+	return adminapi.PrintJSON(out, text.Bytes())
 }
 
 // sourceFlag is a flag that adds a source.
