@@ -144,7 +144,7 @@ func TestCommandFails(t *testing.T) {
 		{"no such configuration", []string{"thing", "--address", "", "--config", "missing.json"}, "missing.json"},
 		{"bad address", []string{"thing", "--address", "127.0.0.1:1-2"}, `--address "127.0.0.1:1-2" is no address of an admin API`},
 		{"no port", []string{"thing", "--address", "localhost:x"}, "is no address of an admin API"},
-		{"nobody there", []string{"thing", "--address", "127.0.0.1:1"}, "no Caddy answers at 127.0.0.1:1; start it, or give the address"},
+		{"no Caddy there", []string{"thing", "--address", "127.0.0.1:1"}, "no Caddy answers at 127.0.0.1:1; start it, or give the address"},
 		{"refused", []string{"thing", "--name", "none"}, "Error: there is none; send another name\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

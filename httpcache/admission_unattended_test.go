@@ -71,7 +71,7 @@ func TestPlacesOfClientsThatHaveLeft(t *testing.T) {
 	}
 }
 
-// A fetch that nobody needs the place of goes on, and so does one that a client has come back to.
+// A fetch whose place no request needs goes on, and so does one that a client has come back to.
 func TestPlacesThatAreKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		till := make(chan struct{})

@@ -129,14 +129,15 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
 	remote := q.beginRemote()
 	copies := q.copies(remote)
-	firstPart, asksPart := q.firstPart()
+	hitForMissKey := q.hitForMissKeyOf(tag.key)
+	firstPart, asksPart := q.firstPart(hitForMissKey)
 	if asksPart {
 		copies = 2 // the answer to the first may have to be asked for whole
 	}
 	origin := q.detach(f.Context(), copies)
 	x := origin.Fetch()
 	*x = Fetch{
-		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKeyOf(tag.key),
+		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: hitForMissKey,
 		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		varyNames: q.varyNames, trace: q.trace, firstPart: firstPart,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),

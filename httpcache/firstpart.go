@@ -32,7 +32,7 @@ func newUnsliced() *recentKeys { return newRecentKeys(maxRecentKeys/16, unsliced
 
 // firstPart returns the slice that a fetch for the request is to ask for. ok is false if it asks
 // for the whole: the request wants no part, or the whole is stored and only has to be validated.
-func (q *Request) firstPart() (s rfc9111.Slice, ok bool) {
+func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) {
 	size := q.route.Slice
 	if size <= 0 || q.keyed.method != http.MethodGet || q.observed() != nil {
 		return rfc9111.Slice{}, false
@@ -41,7 +41,7 @@ func (q *Request) firstPart() (s rfc9111.Slice, ok bool) {
 	if e == nil && len(q.r.Header["Range"]) == 0 || e != nil && e.Flags&flagSliced == 0 {
 		return rfc9111.Slice{}, false
 	}
-	if age, known := q.cache().unsliced.age(q.hitForMissKey()); known && age < unslicedKeep {
+	if age, known := q.cache().unsliced.age(hitForMissKey); known && age < unslicedKeep {
 		return rfc9111.Slice{}, false
 	}
 	if q.r.Method == http.MethodGet {

@@ -70,9 +70,6 @@ func newObject(total, size int64) *object {
 	return o
 }
 
-// flagSliced marks a head.
-const flagSliced store.Flags = 1 << 6
-
 // objectNote begins the note in which a head has the rest of its object. Notes are names of fields
 // otherwise, which have no NUL.
 const objectNote = "\x00object "
@@ -203,23 +200,26 @@ func (o *object) touchedAt(parts []rfc9111.ByteRange, at int64) int64 {
 
 // isStored reports whether the head of an object is stored.
 func (c *Cache) isStored(head *store.Entry, o *object) bool {
+	return c.storedHead(head, o) != nil
+}
+
+// storedHead is the head of an object as it is stored now, nil if it is not.
+func (c *Cache) storedHead(head *store.Entry, o *object) *store.Entry {
 	found := c.lookUpVariant(head.Key, head.Variant)
-	defer found.Release()
+	defer found.Release() // it has no body
 	if found.Entry == nil {
-		return false
+		return nil
 	}
-	stored := objectOf(found.Entry)
-	return stored != nil && stored.id == o.id
+	if stored := objectOf(found.Entry); stored == nil || stored.id != o.id {
+		return nil
+	}
+	return found.Entry
 }
 
 // dropObject removes an object that is not what the origin has any more: its head, if that is still
 // stored. No request finds its slices from then on.
 func (c *Cache) dropObject(head *store.Entry, o *object) {
-	found := c.lookUpVariant(head.Key, head.Variant)
-	if e := found.Entry; e != nil {
-		if stored := objectOf(e); stored != nil && stored.id == o.id {
-			c.store.Remove(e)
-		}
+	if e := c.storedHead(head, o); e != nil {
+		c.store.Remove(e)
 	}
-	found.Release()
 }

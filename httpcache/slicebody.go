@@ -13,8 +13,8 @@ import (
 
 // sliceBody is the body of an answer from an object that is stored in slices. It has one slice in
 // hand, and one ahead if that has to be fetched: the fetch of the next slice begins when half of
-// this one has been sent, and none begins behind the end of the part that is sent. Whoever has
-// left fetches no more.
+// this one has been sent, and none begins behind the end of the part that is sent. For a client
+// that has left no other slice is fetched.
 type sliceBody struct {
 	q      *Request
 	object *object
