@@ -22,8 +22,9 @@ const (
 	ClassStale
 	// ClassRefresh is dropped: no client waits for it. While the origin is failing it is the probe.
 	ClassRefresh
-	// ClassOngoing waits as long as it takes, ahead of all that has not begun: its client has a
-	// part of the answer already, and without the rest that breaks off.
+	// ClassOngoing waits as long as it takes, ahead of what has not begun: its client has a part of
+	// the answer already, and without the rest that breaks off. While others wait it gets every
+	// second place at most.
 	ClassOngoing
 )
 
@@ -157,7 +158,7 @@ func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
 	case class == ClassStale:
 	case b.health.pausedUntil.After(deadline):
 		why = Paused
-	case b.queue.Len() < b.limits.Queue:
+	case b.queue.others() < b.limits.Queue:
 		w := b.queue.join(p, deadline)
 		b.settle(now)
 		b.mu.Unlock()

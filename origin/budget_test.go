@@ -77,10 +77,11 @@ func TestPlacesAreGivenBackOnce(t *testing.T) {
 	})
 }
 
-// What an answer that has begun needs waits past the limits of the queue, ahead of the others.
+// What an answer that has begun needs waits past the limits of the queue, ahead of the others, which
+// get every second place.
 func TestOngoingGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := New("", Limits{MaxConcurrent: 1, Queue: 2, Wait: time.Second}, nil)
+		b := New("", Limits{MaxConcurrent: 1, Queue: 1, Wait: time.Second}, nil)
 		p := take(t, b, ClassWaiting)
 		begin := func(order *[]string, name string, class Class) {
 			go func() {
@@ -106,14 +107,48 @@ func TestOngoingGoesFirst(t *testing.T) {
 		b.Apply(Limits{MaxConcurrent: 1, Queue: 10, Wait: time.Minute})
 		begin(&order, "d", ClassWaiting)
 		begin(&order, "c", ClassOngoing)
+		begin(&order, "f", ClassWaiting)
 		p.Done()
 		synctest.Wait()
-		if want := []string{"a", "b", "c", "d"}; !slices.Equal(order, want) || len(late) > 0 {
+		if want := []string{"a", "d", "b", "f", "c"}; !slices.Equal(order, want) || len(late) > 0 {
 			t.Errorf("went in the order %v, and %v; want %v", order, late, want)
 		}
 		begin(&order, "e", ClassOngoing) // at once
-		if b.taken != 0 || b.queue.Len() != 0 || b.queue.ongoing != nil || len(order) != 5 {
+		if b.taken != 0 || b.queue.Len() != 0 || b.queue.ongoing != nil || b.queue.ahead != 0 || len(order) != 6 {
 			t.Errorf("%d places are taken, %d wait, %v went", b.taken, b.queue.Len(), order)
+		}
+	})
+}
+
+// Answers that have begun fill no queue of others, and wait a pause out.
+func TestOngoingTakesNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{MaxConcurrent: 1, Queue: 1, Wait: time.Second}, nil)
+		p := take(t, b, ClassWaiting)
+		var went atomic.Int32
+		for range 3 {
+			go func() {
+				var own Place
+				if b.Take(t.Context(), &own, ClassOngoing) == nil {
+					went.Add(1)
+					own.Done()
+				}
+			}()
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		_, other := queued(ctx, b)
+		if !still(other) {
+			t.Error("the queue is full of answers that have begun")
+		}
+		cancel()
+		synctest.Wait()
+		p.Failed(time.Minute)
+		p.Done()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if went.Load() != 3 {
+			t.Errorf("%d of 3 went after the pause", went.Load())
 		}
 	})
 }

@@ -159,12 +159,13 @@ func (b *Budget) answeredJustNow(now time.Time) bool {
 	return b.at(now)-b.answeredAt.Load() < int64(min(b.limits.BackoffMin, justNow))
 }
 
-// refuseForPause refuses all in the queue whose time ends before the pause does.
+// refuseForPause refuses all in the queue whose time ends before the pause does. That of an answer
+// that has begun does not end.
 func (b *Budget) refuseForPause() {
 	for e := b.queue.Front(); e != nil; {
 		w := e.Value.(*waiter)
 		e = e.Next()
-		if w.deadline.Before(b.health.pausedUntil) {
+		if !w.isOngoing() && w.deadline.Before(b.health.pausedUntil) {
 			b.queue.remove(w, Paused)
 		}
 	}

@@ -7,16 +7,19 @@ import (
 )
 
 // queue has the requests that wait for a place, the first to come in front. Those of ClassOngoing
-// stand ahead of the others.
+// stand ahead of the others. While others wait they get every second place at most, and they take no
+// room from the others.
 type queue struct {
 	list.List
 	ongoing *list.Element // the last of ClassOngoing, nil if there is none
+	ahead   int           // how many of ClassOngoing there are
+	yields  bool          // the last that went was one of ClassOngoing
 }
 
 // waiter is a request in the queue. The Budget's lock guards it.
 type waiter struct {
 	place    *Place
-	deadline time.Time     // zero for none
+	deadline time.Time     // zero for none: it is of ClassOngoing
 	left     *list.Element // its place in the queue, nil when it has left that
 	answer   chan Why      // has room for the one answer that it gets
 }
@@ -37,16 +40,35 @@ func (q *queue) joinAhead(p *Place) *waiter {
 		w.left = q.InsertAfter(w, q.ongoing)
 	}
 	q.ongoing = w.left
+	q.ahead++
 	return w
 }
 
-// first returns the request in front.
-func (q *queue) first() *waiter { return q.Front().Value.(*waiter) }
+// isOngoing reports whether the request is of ClassOngoing.
+func (w *waiter) isOngoing() bool { return w.deadline.IsZero() }
+
+// others is how many requests wait that are not of ClassOngoing.
+func (q *queue) others() int { return q.Len() - q.ahead }
+
+// first returns the request whose turn it is: the one in front, but the first of the others after
+// one of ClassOngoing.
+func (q *queue) first() *waiter {
+	if q.yields && q.ongoing != nil && q.ongoing.Next() != nil {
+		return q.ongoing.Next().Value.(*waiter)
+	}
+	return q.Front().Value.(*waiter)
+}
 
 // remove takes a request out and answers it.
 func (q *queue) remove(w *waiter, answer Why) {
 	if w.left == q.ongoing {
 		q.ongoing = w.left.Prev() // which is one, or there is none
+	}
+	if w.isOngoing() {
+		q.ahead--
+	}
+	if answer == Admitted {
+		q.yields = w.isOngoing()
 	}
 	q.Remove(w.left)
 	w.left = nil
