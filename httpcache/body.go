@@ -49,6 +49,9 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) (sent int64, err 
 	}
 	for n != 0 {
 		chunk, err := b.next(w)
+		if n > 0 && int64(len(chunk)) > n {
+			b.head, chunk = chunk[n:], chunk[:n] // what follows may be sent next
+		}
 		if errors.Is(err, io.EOF) || b.length >= 0 && b.pos+int64(len(chunk)) >= b.length {
 			b.awaitStored()
 			// All announced bytes are here. If the origin sent more, they may not be the response.
@@ -61,9 +64,6 @@ func (b *flightBody) send(w http.ResponseWriter, off, n int64) (sent int64, err 
 		}
 		if err != nil {
 			return sent, err
-		}
-		if n > 0 && int64(len(chunk)) > n {
-			b.head, chunk = chunk[n:], chunk[:n] // what follows may be sent next
 		}
 		written, err := w.Write(chunk)
 		sent += int64(written)

@@ -179,13 +179,13 @@ func bodyAllowed(status int) bool {
 func (q *Request) brokenOff(a *delivery, err error) error {
 	// Not if the client is at fault: then another goroutine sets a deadline for the dropped reader
 	// now.
+	failed := a.slices != nil && a.slices.failed
 	if a.streaming != nil {
-		if failure := a.streaming.flight.Err(); failure != nil && errors.Is(err, failure) {
-			_ = http.NewResponseController(q.w).Flush() // the client may have gone
-		}
+		failure := a.streaming.flight.Err()
+		failed = failure != nil && errors.Is(err, failure)
 	}
-	if a.slices != nil {
-		_ = http.NewResponseController(q.w).Flush()
+	if failed {
+		_ = http.NewResponseController(q.w).Flush() // the client may have gone
 	}
 	abort(err)
 	return err

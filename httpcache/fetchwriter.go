@@ -78,7 +78,7 @@ func (w *fetchWriter) WriteHeader(status int) {
 		w.fetch.takeSlice(status, w.header)
 		return
 	}
-	if w.fetch.tookPart(status, w.header) {
+	if w.fetch.takePart(status, w.header) {
 		return
 	}
 	v, exchange, freshness := w.fetch.verdict(w.status, w.header)

@@ -56,9 +56,9 @@ func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) 
 	return s, ok
 }
 
-// tookPart takes an answer to the Range of a first part, and reports whether it is dealt with.
+// takePart takes an answer to the Range of a first part, and reports whether it is dealt with.
 // Otherwise it is one of the whole.
-func (x *Fetch) tookPart(status int, header http.Header) bool {
+func (x *Fetch) takePart(status int, header http.Header) bool {
 	if x.firstPart.Size == 0 || x.call > 0 {
 		return false
 	}

@@ -140,7 +140,7 @@ func (c *Cache) slice(o *object, number int64) store.Result {
 func (c *Cache) hasSlice(o *object, number int64) bool {
 	found := c.store.Peek(o.key(number), anySlice)
 	defer found.Release()
-	return found.Entry != nil && found.Entry.Body.Len() == o.span(number).Length
+	return found.Entry != nil && found.Entry.Body.Len() == o.span(number).Length && !store.IsDamaged(found.Entry.Body)
 }
 
 // maxLooked and maxLookedAll bound how many slices are looked up before an answer begins. A look-up
@@ -164,21 +164,21 @@ func (c *Cache) hasAll(o *object, parts []rfc9111.ByteRange, limit int64) bool {
 // ones, for half of it, and of the others some at equal distances, with the last one.
 func (o *object) sample(parts []rfc9111.ByteRange, limit int64) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
-		n, next := o.touched(parts), limit/2
+		n, next := o.countOf(parts), limit/2
 		for i := range min(n, limit) {
 			at := i
 			if n > limit && i >= next {
 				at = next + (i-next)*(n-1-next)/(limit-1-next)
 			}
-			if !yield(o.touchedAt(parts, at)) {
+			if !yield(o.numberAt(parts, at)) {
 				return
 			}
 		}
 	}
 }
 
-// touched is how many slices some parts touch.
-func (o *object) touched(parts []rfc9111.ByteRange) (n int64) {
+// countOf is how many slices some parts touch.
+func (o *object) countOf(parts []rfc9111.ByteRange) (n int64) {
 	for _, part := range parts {
 		first, last := o.slicesOf(part)
 		n += last - first + 1
@@ -186,8 +186,8 @@ func (o *object) touched(parts []rfc9111.ByteRange) (n int64) {
 	return n
 }
 
-// touchedAt is the number of one of these slices.
-func (o *object) touchedAt(parts []rfc9111.ByteRange, at int64) int64 {
+// numberAt is the number of one of these slices.
+func (o *object) numberAt(parts []rfc9111.ByteRange, at int64) int64 {
 	for _, part := range parts {
 		first, last := o.slicesOf(part)
 		if number := first + at; number <= last {

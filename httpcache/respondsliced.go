@@ -57,13 +57,14 @@ func (q *Request) respondSlices(
 		body.lead(s, number)
 	}
 	if cs.Hit && len(parts) > 0 {
-		body.hold(parts[0].Start / c.object.size)
+		body.takeStored(parts[0].Start / c.object.size)
 		if body.cur == nil || !q.hasAllWanted(c.object, parts) {
 			*cs, d = rfc9111.CacheStatus{Forward: rfc9111.ForwardPartial}, Decision{Outcome: OutcomeMiss, Forward: rfc9111.ForwardPartial}
 			switch {
 			case q.directives.OnlyIfCached:
 				return true, q.refuse()
 			case q.directives.NoStore:
+				body.close() // it may be long until the answer has passed
 				return true, q.passUncached(rfc9111.ForwardPartial, rfc9111.ReasonRequestNoStore)
 			}
 		}
@@ -75,7 +76,7 @@ func (q *Request) respondSlices(
 		if err := body.take(parts[0].Start / c.object.size); err != nil {
 			return q.respondWithoutSlice(body, err)
 		}
-		body.tell(cs, &d)
+		body.noteFetched(cs, &d)
 	}
 	q.decide(d)
 	return true, q.send(a, cs)
@@ -86,13 +87,13 @@ func (q *Request) respondSlices(
 // fetched when the answer comes to it.
 func (q *Request) hasAllWanted(o *object, parts []rfc9111.ByteRange) bool {
 	if q.directives.OnlyIfCached {
-		return o.touched(parts) <= maxLookedAll && q.cache().hasAll(o, parts, maxLookedAll)
+		return o.countOf(parts) <= maxLookedAll && q.cache().hasAll(o, parts, maxLookedAll)
 	}
 	return q.cache().hasAll(o, parts, maxLooked)
 }
 
-// tell puts into the decision who has fetched the first slice, if it was fetched.
-func (b *sliceBody) tell(cs *rfc9111.CacheStatus, d *Decision) {
+// noteFetched puts into the decision who has fetched the first slice, if it was fetched.
+func (b *sliceBody) noteFetched(cs *rfc9111.CacheStatus, d *Decision) {
 	if cs.Forward != rfc9111.ForwardPartial || b.cur.isStored() {
 		return
 	}

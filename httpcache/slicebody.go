@@ -19,17 +19,18 @@ type sliceBody struct {
 	q      *Request
 	object *object
 	head   *store.Entry
-	seed   []field   // the header as the outer handlers had filled it
-	cur    *openHand // the slice that is sent
-	ahead  *openHand // the next one, if it is fetched
-	end    int64     // of the part that is sent
-	broken int       // how often the slice that is sent has broken off
-	begun  bool      // the header has gone out
-	alone  bool      // what it fetches is for its client alone, see retry
+	seed   []field    // the header as the outer handlers had filled it
+	cur    *openSlice // the slice that is sent
+	ahead  *openSlice // the next one, if it is fetched
+	end    int64      // of the part that is sent
+	broken int        // how often the slice that is sent has broken off
+	failed bool       // what has ended the answer is a slice's fault, and not the client's
+	begun  bool       // the header has gone out
+	alone  bool       // what it fetches is for its client alone, see retry
 }
 
-// openHand is a slice in hand: one that is stored, or the place on its flight.
-type openHand struct {
+// openSlice is a slice in hand: one that is stored, or the place on its flight.
+type openSlice struct {
 	number  int64
 	stored  store.Result
 	on      membership
@@ -51,7 +52,7 @@ func (b *sliceBody) close() {
 	b.cur, b.ahead = nil, nil
 }
 
-func (h *openHand) close() {
+func (h *openSlice) close() {
 	if h == nil {
 		return
 	}
@@ -62,7 +63,7 @@ func (h *openHand) close() {
 }
 
 // isStored reports whether the slice comes from the store.
-func (h *openHand) isStored() bool { return h.on.member == nil }
+func (h *openSlice) isStored() bool { return h.on.member == nil }
 
 // send writes n bytes from off to w, all the rest if n is negative, and returns how many went out.
 func (b *sliceBody) send(w http.ResponseWriter, off, n int64) (sent int64, err error) {
@@ -84,6 +85,7 @@ func (b *sliceBody) send(w http.ResponseWriter, off, n int64) (sent int64, err e
 func (b *sliceBody) sendSome(w http.ResponseWriter, at int64) (sent int64, err error) {
 	number := at / b.object.size
 	if err := b.take(number); err != nil {
+		b.failed = b.q.r.Context().Err() == nil
 		return 0, err
 	}
 	span := b.object.span(number)
@@ -94,11 +96,12 @@ func (b *sliceBody) sendSome(w http.ResponseWriter, at int64) (sent int64, err e
 		b.readAhead(number + 1)
 	}
 	sent, failed, err := b.cur.send(w, from, to-from)
+	b.failed = failed && b.q.r.Context().Err() == nil
 	switch {
 	case err == nil:
 		b.broken = 0
 		return sent, nil
-	case !failed, b.q.r.Context().Err() != nil:
+	case !b.failed:
 		return sent, err
 	}
 	b.cur.close()
@@ -110,7 +113,7 @@ func (b *sliceBody) sendSome(w http.ResponseWriter, at int64) (sent int64, err e
 }
 
 // send writes a part of the slice. failed says that an error is the slice's and not the client's.
-func (h *openHand) send(w http.ResponseWriter, off, n int64) (sent int64, failed bool, err error) {
+func (h *openSlice) send(w http.ResponseWriter, off, n int64) (sent int64, failed bool, err error) {
 	if h.isStored() {
 		sent, err = store.WriteBody(w, h.stored.Entry.Body, off, n)
 		return sent, store.IsDamaged(h.stored.Entry.Body), err
@@ -119,9 +122,15 @@ func (h *openHand) send(w http.ResponseWriter, off, n int64) (sent int64, failed
 	if err == nil && sent < n {
 		err = io.ErrUnexpectedEOF
 	}
-	ended := h.on.flight.Err()
-	return sent, errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errStalled) || ended != nil && errors.Is(err, ended) ||
-		errors.Is(err, coalesce.ErrSpill) || errors.Is(err, coalesce.ErrTooSlow) || errors.Is(err, coalesce.ErrPassed), err
+	return sent, isSliceFault(err, h.on.flight.Err()), err
+}
+
+// isSliceFault reports whether an error of a flight's reader is the slice's, so that another fetch
+// may make up for it. ended is what the flight has ended with, if it has failed. A reader that was
+// too slow has a client that takes nothing, and whose writes have been broken off.
+func isSliceFault(err, ended error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errStalled) || ended != nil && errors.Is(err, ended) ||
+		errors.Is(err, coalesce.ErrSpill) || errors.Is(err, coalesce.ErrPassed)
 }
 
 // take has a slice in hand. It waits for the header where the slice is fetched.
@@ -130,12 +139,8 @@ func (b *sliceBody) take(number int64) error {
 		b.cur.close()
 		b.cur = nil
 	}
-	if b.cur == nil {
+	if b.cur == nil && b.ahead != nil && b.ahead.number == number {
 		b.cur, b.ahead = b.ahead, nil
-		if b.cur != nil && b.cur.number != number {
-			b.cur.close()
-			b.cur = nil
-		}
 	}
 	for r := (retries{}); ; {
 		if b.cur == nil {
@@ -168,7 +173,7 @@ type retries struct {
 // once where the header has gone out: before that the client gets the origin's own answer. What
 // the origin answers to it then is used although it may not be stored, as it is of the version
 // that the client has a part of.
-func (b *sliceBody) retry(r *retries, h *openHand, err error) bool {
+func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 	refused := refusalOf(err) != nil
 	switch {
 	case b.q.r.Context().Err() != nil, errors.Is(err, errObjectChanged), refused && !b.begun:
@@ -190,30 +195,30 @@ func (b *sliceBody) retry(r *retries, h *openHand, err error) bool {
 	return false
 }
 
-// hold has a slice in hand if it is stored.
-func (b *sliceBody) hold(number int64) {
+// takeStored has a slice in hand if it is stored.
+func (b *sliceBody) takeStored(number int64) {
 	if h := b.find(number); h != nil {
 		b.cur = h
 	}
 }
 
 // find finds a slice in the store, nil if it is not there.
-func (b *sliceBody) find(number int64) *openHand {
+func (b *sliceBody) find(number int64) *openSlice {
 	found := b.q.cache().slice(b.object, number)
 	if found.Entry == nil {
 		return nil
 	}
 	b.keep(found.Entry)
-	return &openHand{number: number, stored: found}
+	return &openSlice{number: number, stored: found}
 }
 
 // open finds a slice, or begins to fetch it, alone or together with others.
-func (b *sliceBody) open(number int64, alone bool) *openHand {
+func (b *sliceBody) open(number int64, alone bool) *openSlice {
 	h := b.find(number)
 	if h != nil {
 		return h
 	}
-	h = &openHand{number: number}
+	h = &openSlice{number: number}
 	s := sliceOf{object: b.object, number: number, head: b.head, goesOn: b.begun, alone: alone && b.begun}
 	h.on = b.q.beginSlice(s, b.seed, alone)
 	h.waiting = true
@@ -245,7 +250,7 @@ var errSliceLate = errors.New("the fetch of the slice has no byte")
 
 // await waits for the header of a slice that is fetched, and for the first byte where another
 // request has led the fetch.
-func (b *sliceBody) await(h *openHand) error {
+func (b *sliceBody) await(h *openSlice) error {
 	if !h.waiting {
 		return nil
 	}
@@ -282,5 +287,5 @@ func (b *sliceBody) await(h *openHand) error {
 
 // lead puts a slice in hand that the request's own fetch of a first part brings.
 func (b *sliceBody) lead(s membership, number int64) {
-	b.cur = &openHand{number: number, on: s, waiting: true}
+	b.cur = &openSlice{number: number, on: s, waiting: true}
 }
