@@ -31,6 +31,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"store/internal/wire":      {},
 		"urlform":                  {modulePath + "/rfc9111"},
 		"origin":                   {"golang.org/x/time/rate"},
+		"batch":                    {},
 		"httpcache": {
 			"github.com/hashicorp/golang-lru/v2",
 			modulePath + "/coalesce", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
@@ -79,7 +80,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // TestTheCoreKnowsNoCaddy looks through what they import, all the way down.
 func TestTheCoreKnowsNoCaddy(t *testing.T) {
-	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "origin", "stats", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
+	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "origin", "batch", "stats", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
 		for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+folder) {
 			if strings.HasPrefix(path, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", folder, path)
