@@ -167,12 +167,12 @@
 //     sweep meets them, and a purge's count may include them until then.
 //   - After a panic that left bbolt's locks in doubt the file's map is abandoned: address space is
 //     lost until the process ends, no memory.
-//   - bbolt believes how many overflow pages a page of its tree says to have, and which children.
-//     Damage in just those bytes can make it allocate without bound, or, where a page becomes its
-//     own ancestor's parent, go round in circles until the process ends, and neither can be
-//     recovered from. boltcheck.Tree checks this when a file is opened: of one of up to 4 MiB
-//     wholly, of a larger one for 8,192 pages or a tenth of a second, from the top. What is damaged
-//     while the file is open is not noticed.
+//   - bbolt believes how many overflow pages a page of its tree says to have, and which children,
+//     and takes what is no leaf for a branch. Damage in just those bytes can make it allocate
+//     without bound, or, where a page becomes its own ancestor's parent, go round in circles until
+//     there is no memory left, and neither can be recovered from. boltcheck.Tree checks this when
+//     a file is opened: of one of up to 4 MiB wholly, of a larger one for 8,192 pages or a tenth of
+//     a second, from the top. What is damaged while the file is open is not noticed.
 //   - Index rows carry no checksum. Where damage took some, a purge does not find what they led to.
 //   - matched counts index rows; two tags of more than 64 bytes that begin alike, and whose SHA-256
 //     begin with the same 17 bytes, would be counted together. They are never purged together.

@@ -30,66 +30,122 @@ const (
 	// Element is the length of an element, of which a branch or a leaf has count behind its header.
 	Element = 16
 
-	leaf   = 0x02
-	bucket = 0x01 // flag of an element of a leaf
+	leaf         = 0x02
+	metaPage     = 0x04
+	bucket       = 0x01 // flag of an element of a leaf
+	bucketHeader = 16   // of the value of such an element: root(8), sequence(8)
 )
 
-// Tree returns ErrDamaged when a page is the child of two, or reaches out of the file.
+// Place is where a page of the tree is.
+type Place struct {
+	ID uint64
+	// Top says that it is none of a bucket, so that what its leaves have are the buckets. There are
+	// none within one.
+	Top bool
+}
+
+// Tree returns ErrDamaged when a page is the child of two, reaches out of the file, or is taken for a
+// branch by bbolt and is none: bbolt takes what is no leaf for one.
 func Tree(file io.ReaderAt) error {
 	meta, ok := ReadMeta(file)
 	if !ok {
 		return nil
 	}
 	began := time.Now()
-	page, seen := make([]byte, meta.PageSize), make(map[uint64]struct{})
-	for level := []uint64{meta.Root}; len(level) > 0; {
-		var below []uint64
-		for _, id := range level {
-			if _, again := seen[id]; again || id >= meta.Pages {
-				return fmt.Errorf("tree: page %d of %d is there twice or not at all: %w", id, meta.Pages, ErrDamaged)
+	seen := make(map[uint64]struct{})
+	for level := []Place{{ID: meta.Root, Top: true}}; len(level) > 0; {
+		var below []Place
+		for _, at := range level {
+			if _, again := seen[at.ID]; again || at.ID >= meta.Pages {
+				return damagedTree("page %d of %d is there twice or not at all", at.ID, meta.Pages)
 			}
 			if n := len(seen); n >= treePages || n >= treeWhole && time.Since(began) > treeTime {
 				return nil
 			}
-			seen[id] = struct{}{}
-			if _, err := file.ReadAt(page, int64(id)*meta.PageSize); err != nil {
-				return readFault(err)
+			seen[at.ID] = struct{}{}
+			children, err := Children(file, meta, at)
+			if err != nil {
+				return err
 			}
-			if overflow := binary.NativeEndian.Uint32(page[12:]); id+uint64(overflow) >= meta.Pages {
-				return fmt.Errorf("tree: page %d goes on for %d pages, of %d: %w", id, overflow, meta.Pages, ErrDamaged)
-			}
-			below = Children(below, page)
+			below = append(below, children...)
 		}
 		level = below
 	}
 	return nil
 }
 
-// Children appends the pages below one: of a branch its children, of a leaf the buckets in
-// it. The elements of a page stand in front, so that they are there although a page may go on in
-// others.
-func Children(pages []uint64, page []byte) []uint64 {
-	order := binary.NativeEndian
-	flags, count := order.Uint16(page[8:]), int(order.Uint16(page[10:]))
-	for i := range count {
-		at := PageHeader + i*Element
-		if at+Element > len(page) {
-			break // bbolt has words for that
-		}
-		e := page[at:]
-		switch {
-		case flags == Branch: // pos(4), length of the key(4), child(8)
-			pages = append(pages, order.Uint64(e[8:]))
-		case flags == leaf && order.Uint32(e) == bucket:
-			// flags(4), pos(4), length of the key(4), of the value(4)
-			value := uint64(order.Uint32(e[4:])) + uint64(order.Uint32(e[8:]))
-			if value+8 > uint64(len(e)) {
-				continue
-			}
-			if root := order.Uint64(e[value:]); root != 0 { // 0: the bucket is in this page
-				pages = append(pages, root)
-			}
+// Children are the pages below one: of a branch its children, of a leaf at the top the buckets in
+// it. A page that bbolt itself refuses, because it says to be another one or of no kind, has none:
+// that costs what is below it alone.
+func Children(file io.ReaderAt, meta MetaPage, at Place) ([]Place, error) {
+	order, off := binary.NativeEndian, int64(at.ID)*meta.PageSize
+	page := make([]byte, meta.PageSize)
+	if _, err := file.ReadAt(page, off); err != nil {
+		return nil, readFault(err)
+	}
+	flags, count, overflow := order.Uint16(page[8:]), int(order.Uint16(page[10:])), order.Uint32(page[12:])
+	length := (int64(overflow) + 1) * meta.PageSize
+	elements := PageHeader + count*Element
+	switch {
+	case at.ID+uint64(overflow) >= meta.Pages:
+		return nil, damagedTree("page %d goes on for %d pages, of %d", at.ID, overflow, meta.Pages)
+	case order.Uint64(page) != at.ID:
+		return nil, nil
+	case flags == freelistPage || flags == metaPage:
+		return nil, damagedTree("page %d is none of a tree", at.ID)
+	case flags == Branch && count == 0:
+		return nil, damagedTree("page %d is a branch without children", at.ID)
+	case flags != Branch && (flags != leaf || !at.Top):
+		return nil, nil
+	case int64(elements) > length:
+		return nil, damagedTree("page %d has %d elements in %d bytes", at.ID, count, length)
+	}
+	if elements > len(page) {
+		page = make([]byte, elements)
+		if _, err := file.ReadAt(page, off); err != nil {
+			return nil, readFault(err)
 		}
 	}
-	return pages
+	if flags == Branch {
+		return branchChildren(page, count, at.Top), nil
+	}
+	return buckets(io.NewSectionReader(file, off, length), page[:elements], at.ID)
+}
+
+func branchChildren(page []byte, count int, top bool) []Place {
+	found := make([]Place, count)
+	for i := range found { // pos(4), length of the key(4), child(8)
+		found[i] = Place{binary.NativeEndian.Uint64(page[PageHeader+i*Element+8:]), top}
+	}
+	return found
+}
+
+// buckets are the roots of the buckets in a leaf. A small bucket has none: its only page, a leaf, is
+// in the value.
+func buckets(pages io.ReaderAt, elements []byte, id uint64) (roots []Place, err error) {
+	order := binary.NativeEndian
+	for at := PageHeader; at < len(elements); at += Element {
+		e := elements[at:] // flags(4), pos(4), length of the key(4), of the value(4)
+		if order.Uint32(e)&bucket == 0 {
+			continue
+		}
+		var value [bucketHeader + PageHeader]byte
+		off := int64(at) + int64(order.Uint32(e[4:])) + int64(order.Uint32(e[8:]))
+		if _, err := pages.ReadAt(value[:bucketHeader], off); err != nil {
+			return nil, damagedTree("page %d has a bucket outside of it", id)
+		}
+		if root := order.Uint64(value[:]); root != 0 {
+			roots = append(roots, Place{ID: root})
+			continue
+		}
+		_, err := pages.ReadAt(value[bucketHeader:], off+bucketHeader)
+		if err != nil || order.Uint16(value[bucketHeader+8:]) != leaf {
+			return nil, damagedTree("page %d has a bucket in it that is no leaf", id)
+		}
+	}
+	return roots, nil
+}
+
+func damagedTree(format string, args ...any) error {
+	return fmt.Errorf("tree: "+format+": %w", append(args, ErrDamaged)...)
 }
