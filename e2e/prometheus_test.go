@@ -104,10 +104,13 @@ func TestPrometheusAnswersTheQueriesOfThePages(t *testing.T) {
 	}
 	config = "global: {scrape_interval: 1s, evaluation_interval: 1s}\n" + strings.Replace(config, "localhost:2019", in.admin, 1)
 	p := startPrometheus(t, config)
+	pages := 0
 	for _, q := range pageQueries(t) {
 		var values []string
 		eventually(t, q.where+" has an answer", func() bool {
 			in.get("/page")
+			pages++ // a fetch between any two scrapes, so that no rate of fetches is 0
+			in.get(fmt.Sprint("/page/", pages))
 			values = p.values(q.text)
 			return len(values) > 0 && !strings.Contains(strings.Join(values, " "), "NaN")
 		})
