@@ -264,7 +264,7 @@ func (x *Fetch) cancelled() bool {
 // staleStandsIn reports whether the stored response is the answer where the origin fails with this
 // status, or [rfc9111.NoAnswer] (RFC 5861 4).
 func (x *Fetch) staleStandsIn(status int) bool {
-	return x.stale != nil && !store.IsDamaged(x.stale.Body) &&
+	return x.stale != nil && !x.lacking && !store.IsDamaged(x.stale.Body) &&
 		x.usableOnError(x.freshness, time.Now(), validityOf(x.severity), status)
 }
 

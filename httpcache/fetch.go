@@ -65,6 +65,7 @@ type Fetch struct {
 	freshness *rfc9111.Freshness
 	severity  store.Severity
 	renews    bool // a response is stored, even if refetch drops its validation
+	lacking   bool // stale lacks slices that its leader needs
 	elsewhere bool // stale is another machine's, and not stored here
 	copies    int  // of the origin's requests
 
@@ -142,7 +143,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		varyNames: q.varyNames, trace: q.trace, firstPart: firstPart,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
-		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil,
+		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil, lacking: q.lacksSlices(),
 		remote: remote, remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner
@@ -215,12 +216,16 @@ func (x *Fetch) run() {
 	if refusalOf(err) == nil {
 		x.backOff()
 	}
-	x.flight.Fail(err) // no change if the writer has failed the flight already
-	p, panicked := errors.AsType[*coalesce.PanicError](err)
-	if !panicked || errors.Is(err, http.ErrAbortHandler) {
-		return
-	}
+	x.flight.Fail(err)                                // no change if the writer has failed the flight already
 	if x.leaderGone.Load() || x.flight.Err() == nil { // otherwise the leader panics with it
+		x.logOwnPanic(err)
+	}
+}
+
+// logOwnPanic logs a panic of the handlers that no client is told of, but none that aborts an answer
+// on purpose.
+func (x *Fetch) logOwnPanic(err error) {
+	if p, panicked := errors.AsType[*coalesce.PanicError](err); panicked && !errors.Is(err, http.ErrAbortHandler) {
 		x.route.logPanic("panic in a fetch that no client hears of", p)
 	}
 }
@@ -259,6 +264,7 @@ func (x *Fetch) visitOrigin() error {
 	x.begun = time.Now()
 	err := guarded(x.callNext)
 	if x.wantsWhole && x.call == 0 {
+		x.logOwnPanic(err)
 		err = nil // the fetch has broken the answer off itself
 	}
 	x.visit.leave(x, err, x.writer.Header())
@@ -267,9 +273,12 @@ func (x *Fetch) visitOrigin() error {
 
 // refetch makes the fetch one that validates nothing. Its request was made together with the first.
 // By now handlers have read the body, rewritten the URL and satisfied route groups, and the client
-// may have left.
+// may have left. What is stored may still stand in for a failure, unless a 304 was about another
+// response: then it is not what the origin has.
 func (x *Fetch) refetch() {
-	x.stale, x.freshness, x.foreign304 = nil, nil, false
+	if x.foreign304 {
+		x.stale, x.freshness, x.foreign304 = nil, nil, false
+	}
 	x.call = 1
 	rfc9111.ClearConditions(x.request().Header)
 	x.writer = new(fetchWriter)
@@ -391,4 +400,6 @@ func (x *Fetch) endTicket() {
 }
 
 // validates reports whether the fetch validates the stored response.
-func (x *Fetch) validates() bool { return x.stale != nil && rfc9111.Validates(x.method) }
+func (x *Fetch) validates() bool {
+	return x.stale != nil && x.call == 0 && rfc9111.Validates(x.method)
+}

@@ -321,6 +321,10 @@ func (w *fetchWriter) failed(err error) {
 		return
 	}
 	status, failure := statusOf(err), failureOf(err)
+	if x.isSliceFetch() {
+		x.takeNoSlice(status, failure, err)
+		return
+	}
 	if w.status != 0 { // the answer broke off
 		failure = rfc9111.NoAnswer
 	}

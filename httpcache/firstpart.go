@@ -104,7 +104,6 @@ func (x *Fetch) releasePart(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) 
 	x.trace.judged(x.route, ex, freshness)
 	x.writer.reason = freshness.Reason
 	x.countNotStored(freshness.Reason)
-	x.backOff()
 	x.updateHitForMiss(http.StatusOK, freshness)
 	x.releaseUnanswered()
 }
@@ -112,6 +111,7 @@ func (x *Fetch) releasePart(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) 
 // releaseUnanswered has all who wait ask for themselves, the leader too: the answer is not to its
 // own Range.
 func (x *Fetch) releaseUnanswered() {
+	x.backOff()
 	x.keepFromOthers()
 	x.flight.Release()
 	x.writer.mode = modeDiscarded

@@ -62,7 +62,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		if !leads {
 			q.freshness = q.evaluate(shared.entry) // its own route may allow less
 		}
-		if !leads && !q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), shared.failure) {
+		if !leads && (!q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), shared.failure) || q.lacksSlices()) {
 			return true, q.failFollowers(&originError{status: shared.originStatus}, shared.failure)
 		}
 		return true, q.respondStored(OutcomeStale, DetailSIE)

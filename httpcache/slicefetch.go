@@ -122,20 +122,28 @@ func (x *Fetch) isSliceFetch() bool { return x.slice != nil && x.firstPart.Size 
 // takeSlice takes the header of an answer for a slice of what is stored. To credentials or a cookie
 // it says nothing of what is stored for all, as everywhere else (see speaksFor).
 func (x *Fetch) takeSlice(status int, header http.Header) {
-	o, head := x.slice.object, x.slice.head
+	o := x.slice.object
 	part, ok := rfc9111.ParsePart(header)
-	switch {
-	case status == http.StatusPartialContent && ok && part.Complete == o.total &&
-		part.ByteRange == o.span(x.slice.number) && rfc9111.Combinable(head.Header, header):
+	if status == http.StatusPartialContent && ok && part.Complete == o.total &&
+		part.ByteRange == o.span(x.slice.number) && rfc9111.Combinable(x.slice.head.Header, header) {
 		x.shareSliceOf(header, part)
-	case speaksOfObject(status) && !x.speaksFor(&head.Variant):
+		return
+	}
+	x.takeNoSlice(status, status, &originError{status: status, retryAfter: header.Get("Retry-After")})
+}
+
+// takeNoSlice takes an answer that is not the slice that was asked for: a status that handlers have
+// written, or returned as an error. failure is as for noteFailure.
+func (x *Fetch) takeNoSlice(status, failure int, err error) {
+	switch {
+	case speaksOfObject(status) && !x.speaksFor(&x.slice.head.Variant):
 		x.failSlice(errSliceRefused)
 	case speaksOfObject(status):
-		x.cache.dropObject(head, o)
+		x.cache.dropObject(x.slice.head, x.slice.object)
 		x.failSlice(errObjectChanged)
 	default:
-		x.noteFailure(status)
-		x.failSlice(&originError{status: status, retryAfter: header.Get("Retry-After")})
+		x.noteFailure(failure)
+		x.failSlice(err)
 	}
 }
 
