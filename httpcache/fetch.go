@@ -71,6 +71,8 @@ type Fetch struct {
 
 	firstPart  rfc9111.Slice // what it asks for, see firstpart.go; its Size is 0 if that is the whole
 	wantsWhole bool          // what came cannot be stored in slices, so the whole is asked for
+	oddFields  []string      // of its client's request for a slice, see oddFields
+	wantsPlain bool          // what came may be about these, so the slice is asked for without them
 	slice      *sliceOf      // what it brings, if that is one; see slicefetch.go
 
 	trace *Trace // of its leader, nil unless that is explained
@@ -241,16 +243,19 @@ func (x *Fetch) fill() error {
 	return err
 }
 
-// askOrigin asks the origin, twice if the first answer was a foreign 304, or a part of which no
-// use can be made.
+// askOrigin asks the origin, twice if the first answer was a foreign 304, a part of which no use can
+// be made, or one that may be about odd fields.
 func (x *Fetch) askOrigin() error {
 	err := x.visitOrigin()
-	if (x.foreign304 || x.wantsWhole) && x.writer.mode == modeUndecided {
+	if (x.foreign304 || x.wantsWhole || x.wantsPlain) && x.writer.mode == modeUndecided {
 		x.refetch()
 		err = x.visitOrigin()
 	}
 	return err
 }
+
+// asksOnceMore reports whether the answer that comes is of no use, so that another is asked for.
+func (x *Fetch) asksOnceMore() bool { return x.call == 0 && (x.wantsWhole || x.wantsPlain) }
 
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
@@ -263,7 +268,7 @@ func (x *Fetch) visitOrigin() error {
 	// It may have waited. To count that as the response's age would be too much.
 	x.begun = time.Now()
 	err := guarded(x.callNext)
-	if x.wantsWhole && x.call == 0 {
+	if x.asksOnceMore() {
 		x.logOwnPanic(err)
 		err = nil // the fetch has broken the answer off itself
 	}
@@ -280,7 +285,12 @@ func (x *Fetch) refetch() {
 		x.stale, x.freshness, x.foreign304 = nil, nil, false
 	}
 	x.call = 1
-	rfc9111.ClearConditions(x.request().Header)
+	if !x.isSliceFetch() {
+		rfc9111.ClearConditions(x.request().Header)
+	}
+	for _, name := range x.oddFields {
+		delete(x.request().Header, name)
+	}
 	x.writer = new(fetchWriter)
 	x.writer.init(x)
 }

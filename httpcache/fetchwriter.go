@@ -179,7 +179,7 @@ func (w *fetchWriter) pass(p []byte) (int, error) {
 		}
 		return w.writeBehind(p)
 	case modeUndecided:
-		if w.fetch.wantsWhole && w.fetch.call == 0 {
+		if w.fetch.asksOnceMore() {
 			return 0, errNotShareable
 		}
 		return len(p), nil

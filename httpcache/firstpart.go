@@ -3,6 +3,7 @@ package httpcache
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -136,7 +137,7 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 	o := x.objectFor(shared, part.Complete)
 	head := &store.Entry{
 		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags | flagSliced,
-		Notes: append(append(shared.added, o.note()), askedNotes(&shared.variant, x.clientHeader)...), Status: http.StatusOK, Header: shared.header,
+		Notes: x.headNotes(shared, o), Status: http.StatusOK, Header: shared.header,
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime, FetchTime: time.Since(x.begun),
 		Tags: shared.tags, Generation: x.ticket.Generation(), Body: store.NewBody(nil),
 	}
@@ -156,6 +157,11 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 	x.writer.declared = part.Length
 	x.shareSlice(shared, o.span(number).Start-part.Start)
 	return true
+}
+
+// headNotes are the notes of the head of an object.
+func (x *Fetch) headNotes(shared *sharedResponse, o *object) []string {
+	return slices.Concat(shared.added, []string{o.note(), digestsNote(x.clientHeader)}, askedNotes(&shared.variant, x.clientHeader))
 }
 
 // objectFor returns the object that a head is stored for: the one that is stored, if this is a part

@@ -203,17 +203,29 @@ func (c *Cache) isStored(head *store.Entry, o *object) bool {
 	return c.storedHead(head, o) != nil
 }
 
-// storedHead is the head of an object as it is stored now, nil if it is not.
+// storedHead is the head of an object as it is stored now, nil if it is not. A 304 to a client that
+// spells the fields of Vary otherwise leaves it under that client's.
 func (c *Cache) storedHead(head *store.Entry, o *object) *store.Entry {
 	found := c.lookUpVariant(head.Key, head.Variant)
-	defer found.Release() // it has no body
-	if found.Entry == nil {
-		return nil
+	found.Release() // it has no body
+	if o.isOf(found.Entry) {
+		return found.Entry
 	}
-	if stored := objectOf(found.Entry); stored == nil || stored.id != o.id {
-		return nil
+	for found := range c.storedVariants(head.Key, func(v *store.Variant) bool { return !v.Equal(&head.Variant) }) {
+		if o.isOf(found.Entry) {
+			return found.Entry
+		}
 	}
-	return found.Entry
+	return nil
+}
+
+// isOf reports whether an entry, which may be nil, is the head of the object.
+func (o *object) isOf(e *store.Entry) bool {
+	if e == nil {
+		return false
+	}
+	stored := objectOf(e)
+	return stored != nil && stored.id == o.id
 }
 
 // dropObject removes an object that is not what the origin has any more: its head, if that is still

@@ -225,13 +225,15 @@ func (b *sliceBody) open(number int64, alone bool) *openSlice {
 	return h
 }
 
-// keep has a slice stay stored for as long as its head, which has been validated since.
+// keep has a slice stay stored for as long as its head, which has been validated since, and gives it
+// the tags that the head has by then.
 func (b *sliceBody) keep(e *store.Entry) {
 	if !e.KeepUntil.Before(b.head.KeepUntil) {
 		return
 	}
 	r := e.Renewal()
 	r.FreshUntil, r.KeptFrom, r.KeepUntil = b.head.FreshUntil, b.head.KeptFrom, b.head.KeepUntil
+	r.Tags = b.head.Tags
 	b.q.cache().store.Put(r, 0)
 }
 

@@ -92,24 +92,30 @@ func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
 
 // newSliceFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, seed []field) *Fetch {
-	origin := q.detach(f.Context(), 1)
+	odd := q.oddFields(s.head)
+	copies := 1 + min(len(odd), 1)
+	origin := q.detach(f.Context(), copies)
 	origin.Unexposed(q.origin)
-	askAlike(origin.Request(0).Header, s.head)
+	for n := range copies {
+		askAlike(origin.Request(n).Header, s.head)
+	}
 	client := snapshot(origin.Request(0).Header)
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
-		remoteLimit: -1, copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
+		oddFields: odd, remoteLimit: -1, copies: copies, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.leaderGone.Store(true) // no client hears of its panics
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
 	x.writer.init(x)
-	x.prepare(origin.Request(0))
+	for n := range copies {
+		x.prepare(origin.Request(n))
+		origin.Request(n).Header["Range"] = []string{"bytes=" + s.object.span(s.number).String()}
+	}
 	x.removeDirectives(q.varyNames)
-	origin.Request(0).Header["Range"] = []string{"bytes=" + s.object.span(s.number).String()}
 	x.cache.acquire()
 	f.OnUnstorable(x)
 	f.Attend(x)
@@ -138,6 +144,9 @@ func (x *Fetch) takeNoSlice(status, failure int, err error) {
 	switch {
 	case speaksOfObject(status) && !x.speaksFor(&x.slice.head.Variant):
 		x.failSlice(errSliceRefused)
+	case speaksOfObject(status) && len(x.oddFields) > 0 && x.call == 0:
+		x.wantsPlain = true
+		x.visit.cutShort()
 	case speaksOfObject(status):
 		x.cache.dropObject(x.slice.head, x.slice.object)
 		x.failSlice(errObjectChanged)
@@ -199,15 +208,20 @@ func (x *Fetch) storeSlice(shared *sharedResponse) {
 		return
 	}
 	s := x.slice
-	span := s.object.span(s.number)
+	head, span := x.cache.storedHead(s.head, s.object), s.object.span(s.number)
+	if head == nil {
+		x.flight.TakeBack()
+		x.countNotStored(rfc9111.ReasonPurged)
+		return
+	}
 	entry := &store.Entry{
-		Key: s.object.key(s.number), URL: s.head.URL, Method: http.MethodGet, Flags: store.FlagPart,
+		Key: s.object.key(s.number), URL: head.URL, Method: http.MethodGet, Flags: store.FlagPart,
 		Status: http.StatusPartialContent, Header: http.Header{"Content-Range": {span.ContentRange(s.object.total)}},
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
-		FreshUntil: s.head.FreshUntil, KeptFrom: s.head.KeptFrom, KeepUntil: s.head.KeepUntil,
-		Tags: s.head.Tags, Generation: x.ticket.Generation(), Body: body,
+		FreshUntil: head.FreshUntil, KeptFrom: head.KeptFrom, KeepUntil: head.KeepUntil,
+		Tags: head.Tags, Generation: x.ticket.Generation(), Body: body,
 	}
-	if x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation) != store.NotPurged || !x.cache.isStored(s.head, s.object) {
+	if x.cache.store.Purged(entry.URL, entry.Tags, entry.Generation) != store.NotPurged {
 		x.flight.TakeBack()
 		x.countNotStored(rfc9111.ReasonPurged)
 		return
