@@ -34,9 +34,9 @@ type branch struct {
 // standing is what the configuration says of where a handler stands.
 type standing struct {
 	name   string
-	fronts []*Handler // larder handlers that a request may pass before it, and that take tags out
-	inner  *httpcache.Route
-	noted  bool // another larder handler may follow
+	fronts []*Handler       // larder handlers that a request may pass before it, and that change answers
+	inner  *httpcache.Route // for requests that have; nil if they are answered as others are
+	noted  bool             // another larder handler may follow
 }
 
 // of returns the branch of a request, empty for the first handler in the main routes.
@@ -98,20 +98,22 @@ func (s *standing) setInner(own *httpcache.Route, fronts map[caddyhttp.Middlewar
 	}
 }
 
-// routeFor returns the route that answers a request, which passes h now.
-func (h *Handler) routeFor(r *http.Request) *httpcache.Route {
+// routeFor returns the route that answers a request, which passes h now. inner says that it has
+// passed another larder handler.
+func (h *Handler) routeFor(r *http.Request) (route *httpcache.Route, inner bool) {
 	s := h.branch.standing(r)
-	if s.inner == nil && !s.noted {
-		return h.route
+	if len(s.fronts) == 0 && !s.noted {
+		return h.route, false
 	}
 	passed, _ := caddyhttp.GetVar(r.Context(), passedVar).([]*Handler)
 	if s.noted {
 		caddyhttp.SetVar(r.Context(), passedVar, append(slices.Clip(passed), h))
 	}
-	if s.inner != nil && slices.ContainsFunc(passed, func(front *Handler) bool { return slices.Contains(s.fronts, front) }) {
-		return s.inner
+	inner = slices.ContainsFunc(passed, func(front *Handler) bool { return slices.Contains(s.fronts, front) })
+	if inner && s.inner != nil {
+		return s.inner, true
 	}
-	return h.route
+	return h.route, inner
 }
 
 // inFront are the other larder handlers that a request may pass before this one.

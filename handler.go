@@ -30,7 +30,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serve answers a request of which the caller may have the story explained.
 func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request) error {
 	delete(r.Header, debugField)
-	return toCaddy(h.routeFor(r).Serve(&c.Request, w, r, identify(r, h.server(), h.branch.of(r)), c))
+	route, inner := h.routeFor(r)
+	if !inner {
+		delete(r.Header, httpcache.RepeatsField)
+	}
+	return toCaddy(route.Serve(&c.Request, w, r, identify(r, h.server(), h.branch.of(r)), c))
 }
 
 // clientRequest is a client's request as Caddy and the cache know it. It implements
@@ -79,6 +83,9 @@ func (c *clientRequest) Decided(d *httpcache.Decision) {
 		if key := c.ShortKey(); key != "" {
 			extra.Set(zap.String("larder_key", key))
 		}
+		if times := c.Repeats(); times > 0 {
+			extra.Set(zap.Int("larder_repeats", times))
+		}
 		if d.Bypass == httpcache.BypassObserve {
 			extra.Set(zap.String("larder_would", d.Would.String()))
 		}
@@ -96,6 +103,8 @@ const (
 	statusPlaceholder = "http.larder.status"
 	reasonPlaceholder = "http.larder.reason"
 	wouldPlaceholder  = "http.larder.would"
+
+	repeatsPlaceholder = "http.larder.repeats"
 )
 
 // publish adds the placeholders to the request's replacer. The replacer asks its providers in the
@@ -126,6 +135,8 @@ func (c *clientRequest) placeholder(name string) (value any, known bool) {
 				return "", true
 			}
 			return outcomeWords[d.Would], true
+		case repeatsPlaceholder:
+			return c.Repeats(), true
 		}
 	}
 	if s := exposedOf(c.fetched.Load()); s != nil {

@@ -36,6 +36,9 @@ type metrics struct {
 	originWaiting *prometheus.GaugeVec
 	originRefused *prometheus.CounterVec
 	observed      observedCounter
+	marked        prometheus.Counter
+	refused       prometheus.Counter
+	repeatsVec    *prometheus.CounterVec
 
 	sharedRequests    [fleet.OpCount][fleet.OutcomeCount]prometheus.Counter
 	sharedRequestsVec *prometheus.CounterVec
@@ -65,6 +68,7 @@ func newMetrics(zone string) *metrics {
 			options(zone, "origin_waiting", "Requests that wait for a place at an origin.")), []string{"origin"}),
 		originRefused: counter("origin_refused_total", "Requests that did not go to an origin, by why.", "origin", "why"),
 		observed:      newObservedCounter(zone),
+		repeatsVec:    counter("repeats_total", "Requests of clients that repeat themselves, by what became of them.", "action"),
 
 		sharedRequestsVec: counter("shared_requests_total", "Requests to the server that the fleet shares, by what was asked for and what came of it.", "op", "outcome"),
 		sharedSecondsVec: prometheus.NewHistogramVec(histogram(zone, "shared_seconds",
@@ -102,6 +106,7 @@ func (m *metrics) resolve() {
 	for _, d := range []httpcache.Detail{httpcache.DetailSWR, httpcache.DetailSIE, httpcache.DetailOriginBusy} {
 		m.stale[d] = m.staleVec.WithLabelValues(d.String())
 	}
+	m.marked, m.refused = m.repeatsVec.WithLabelValues("marked"), m.repeatsVec.WithLabelValues("refused")
 	for kind := range httpcache.FetchKindCount {
 		for result := range httpcache.FetchResultCount {
 			m.fetches[kind][result] = m.fetchesVec.WithLabelValues(kind.String(), result.String())
@@ -131,7 +136,7 @@ func (m *metrics) resolveShared() {
 
 // register registers the counts of the zone in the registry of a new configuration.
 func (m *metrics) register(registry prometheus.Registerer) error {
-	return registerAll(registry, m.requestsVec, m.sentVec, m.staleVec, m.notStoredVec, m.fetchesVec, m.purged, m.fetchDuration, m.observed.vec)
+	return registerAll(registry, m.requestsVec, m.sentVec, m.staleVec, m.notStoredVec, m.fetchesVec, m.purged, m.fetchDuration, m.observed.vec, m.repeatsVec)
 }
 
 // registerShared registers what is counted where there is a fleet.
@@ -155,6 +160,13 @@ func (m *metrics) Request(q *httpcache.Request) {
 	m.sent[d.Outcome].Add(float64(q.Sent()))
 	if d.Outcome == httpcache.OutcomeStale {
 		m.countStale(d.Detail)
+	}
+	switch {
+	case q.Repeats() == 0:
+	case d.Detail == httpcache.DetailRepeats:
+		m.refused.Inc()
+	default:
+		m.marked.Inc()
 	}
 }
 

@@ -36,9 +36,11 @@ func init() {
 //   - {http.larder.reason}: the reason, where there is one: swr, sie, origin-busy, a bypass's
 //     reason, or why a response was not stored
 //   - {http.larder.would}: what the status would have been, of a request that was only observed
+//   - {http.larder.repeats}: how often the client has asked for the same thing, if that is more
+//     often than `repeats` lets it, else 0
 //
-// The access log has them as larder_status, larder_reason and larder_would, and larder_key, a hash
-// of what the request is looked up by.
+// The access log has them as larder_status, larder_reason, larder_would and larder_repeats, and
+// larder_key, a hash of what the request is looked up by.
 type Handler struct {
 	cfg.HandlerConfig
 

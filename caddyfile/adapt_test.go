@@ -188,7 +188,7 @@ func TestEveryWordHasGoldens(t *testing.T) {
 	for _, line := range []string{
 		"memory", "disk", "disk off", "eviction", "debug",
 		"ttl", "force_ttl", "max_ttl", "ignore", "client_directives", "heuristic", "deception_guard", "stale_while_revalidate",
-		"stale_if_error", "keep", "refresh_early", "slice", "key", "query sort", "query ignore", "query only", "header", "cookie", "add", "methods", "safe_post", "observe",
+		"stale_if_error", "keep", "refresh_early", "slice", "key", "query sort", "query ignore", "query only", "header", "cookie", "add", "methods", "safe_post", "observe", "repeats",
 		"tags", "from", "keep_headers", "invalidate", "urls", "soft", "set_cookie", "max_body", "max_variants",
 		"coalesce off", "coalesce wait", "targeted", "status", "shared",
 		"sentinel", "name", "fence", "lost validate", "lost serve", "replicas", "timeout", "ttl", "history", "store", "secret",

@@ -45,6 +45,7 @@ func (c *HandlerConfig) checkLines() error {
 		c.checkTargeted(),
 		checkChoice("status", c.Status, statusShort, statusFull, statusOff),
 		c.Origin.check(),
+		c.Repeats.check(),
 		c.PurgeMethod.check(),
 	)
 }

@@ -146,6 +146,9 @@ type HandlerConfig struct {
 	// it does. Default: false.
 	Observe bool `json:"observe,omitempty"`
 
+	// When a client repeats itself, and what becomes of it. Default: nothing is counted.
+	Repeats *RepeatsConfig `json:"repeats,omitempty"`
+
 	// Who may purge by PURGE at the site. Default: PURGE is not answered here, and passes.
 	PurgeMethod *PurgeMethodConfig `json:"purge_method,omitempty"`
 

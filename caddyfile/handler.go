@@ -58,6 +58,7 @@ import (
 //	        backoff        <min> [<max>]
 //	    }
 //	    observe
+//	    repeats      <n> <duration> [<by>] [refuse]
 //	    purge_method {
 //	        allow <address|range>...
 //	        token <text>
@@ -118,6 +119,7 @@ func (p *handlerParser) words() []word {
 		{name: "status", usage: "status short|full|off", args: textInto(&c.Status)},
 		{name: "origin", block: p.origin},
 		{name: "observe", usage: "observe", args: presenceInto(&c.Observe)},
+		{name: "repeats", usage: repeatsUsage, args: repeatsInto(&c.Repeats)},
 		{name: "purge_method", block: p.purgeMethod},
 		{name: "zone", usage: "zone <name>", args: p.zone},
 		{name: "shared", usage: "shared on|off", args: choiceInto(&c.Shared)},

@@ -263,6 +263,7 @@ var told = []struct {
 	{"Miss (hit-for-miss): ", regexp.MustCompile(`^Larder; fwd=miss|^$`)},
 	{"Miss: ", regexp.MustCompile(`^Larder; fwd=(uri-miss|vary-miss|request)|^$`)},
 	{"Bypass: ", regexp.MustCompile(`^Larder; fwd=bypass`)},
+	{"Refused with 429: ", regexp.MustCompile(`^Larder; detail=repeats$`)},
 	{"Refused ", regexp.MustCompile(`^$`)},
 	{"Purge: ", regexp.MustCompile(`^$`)},
 	{"Not Larder's: ", regexp.MustCompile(`^$`)},

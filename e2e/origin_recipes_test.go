@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,4 +83,23 @@ func TestScraperExample(t *testing.T) {
 		in.get("/0").want(t, 200, "", "")
 	}
 	o.asked(t, 3)
+	if got := in.repeatsTo("/0", 13); !strings.HasSuffix(got, "200, 200 21") { // 8 times before
+		t.Errorf("a scraper that goes in circles: %s", got)
+	}
+}
+
+// TestRepeatsExample: the sixth time that an agent sends a search it is sent away, and no other is.
+func TestRepeatsExample(t *testing.T) {
+	port := freePort(t)
+	o := newOriginAt(t, fmt.Sprintf("localhost:%d", port), numbered())
+	in := loadExample(t, example(t, "repeats"), freePort(t), port)
+	if got := in.repeatsTo("/search?q=a", 7, "X-Session", "1"); got != "200, 200, 200, 200, 200, 429 6, 429 7" {
+		t.Errorf("an agent in a circle: %s", got)
+	}
+	for _, other := range []struct{ path, session string }{{"/search?q=b", "1"}, {"/search?q=a", "2"}, {"/search?q=a", "3"}} {
+		if got := in.repeatsTo(other.path, 5, "X-Session", other.session); got != "200, 200, 200, 200, 200" {
+			t.Errorf("%v: %s", other, got)
+		}
+	}
+	o.asked(t, 2)
 }

@@ -49,6 +49,7 @@ type Cache struct {
 	unstoredReasons *unstoredReasons
 	restored        sync.Once // they are
 	pastRules       pastRules
+	repeats         repeatTable
 	inFlight        inFlight
 	outliving       outliving
 	workers         workers

@@ -131,6 +131,8 @@ const (
 	DetailNoPass
 	// DetailOriginBusy: the origin cannot take the request, or has asked to be left alone.
 	DetailOriginBusy
+	// DetailRepeats: the client has asked for the same thing too often, see repeats.go.
+	DetailRepeats
 )
 
 // String returns the word, empty for NoDetail.
@@ -152,6 +154,8 @@ func (d Detail) String() string {
 		return "no-pass"
 	case DetailOriginBusy:
 		return "origin-busy"
+	case DetailRepeats:
+		return "repeats"
 	}
 	return fmt.Sprintf("detail(%d)", uint8(d))
 }

@@ -164,6 +164,9 @@ func (t *Trace) found(q *Request) {
 	t.round, t.useless, t.stored = steps, useless, q.found.Item()
 }
 
+// observesAnyway is added to what would become of a request.
+const observesAnyway = " The route has observe, so the origin answers all the same."
+
 // chosen is told how the request goes on.
 func (t *Trace) chosen(q *Request, way way) bool {
 	if t == nil {
@@ -174,7 +177,7 @@ func (t *Trace) chosen(q *Request, way way) bool {
 	t.mu.Unlock()
 	verdict := q.explainWay(way, useless)
 	if q.route.Observe {
-		verdict.sentence += " The route has observe, so the origin answers all the same."
+		verdict.sentence += observesAnyway
 	}
 	t.conclude(verdict)
 	t.add(&t.round, q.explainOrigin(way)...)

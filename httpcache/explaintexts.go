@@ -242,6 +242,8 @@ func (q *Request) explainDecision(words string) verdictText {
 	switch {
 	case d.Bypass != NotBypassed:
 		v.change = q.changeForBypass(d.Bypass)
+	case d.Detail == DetailRepeats:
+		v.change = changeOfRepeats
 	case d.NotStored != rfc9111.Storable:
 		last, _ := q.cache().unstoredReasons.of(q.key)
 		v.change = q.changeFor(d.NotStored, max(last.status, http.StatusOK))
@@ -264,6 +266,9 @@ func (d *Decision) words(passed bool) string {
 		if d.Detail == DetailOnlyIfCached {
 			words = "504, and the origin was not asked: the request says only-if-cached, and nothing stored may answer it"
 		}
+		if d.Detail == DetailRepeats {
+			words = "429, and the origin was not asked: " + repeatedTooOften
+		}
 		if d.Detail == DetailError {
 			words = "by an error, of which Caddy makes a response in front of larder"
 		}
@@ -276,9 +281,9 @@ func (d *Decision) words(passed bool) string {
 	switch {
 	case d.NotStored != rfc9111.Storable:
 		words += ", and not stored: " + d.NotStored.Sentence()
-	case d.Detail != NoDetail && d.Detail != DetailOnlyIfCached && d.Detail != DetailError:
+	case d.Detail == DetailOnlyIfCached, d.Detail == DetailError, d.Detail == DetailRepeats:
+	case d.Detail != NoDetail:
 		words += " (" + d.Detail.String() + ")"
-	case d.Detail == DetailOnlyIfCached, d.Detail == DetailError:
 	case d.Outcome == OutcomeMiss && passed:
 		words += ", which was passed on by itself, so nothing of it is stored"
 	case d.Outcome == OutcomeMiss:

@@ -30,6 +30,7 @@ func answerError(w http.ResponseWriter, err error) {
 
 // serve answers a request of a net/http server.
 func (rt *Route) serve(w http.ResponseWriter, r *http.Request, next handlerFunc) error {
+	delete(r.Header, RepeatsField)
 	q := &plainRequest{next: next}
 	return rt.Serve(&q.Request, w, r, IdentityOf(r), q)
 }

@@ -61,6 +61,7 @@ type presented struct {
 	mustValidate  bool            // nothing stored answers it unconfirmed, see withoutpass.go
 	forward       rfc9111.Forward // why the origin must be asked, set by lookUp
 	hops          uint8           // how often it has passed this cache already, set by readKey
+	repeats       uint16          // how often its client has sent it, if that is too often, see Repeats
 }
 
 // personal reports whether the request carries Authorization or a cookie, and the key lacks them.
@@ -369,6 +370,7 @@ func (q *Request) decide(d Decision) {
 	q.decision, q.decided = d, true
 	q.trace.decided(q)
 	q.trace.tell(q.w.Header()) // also beside an error, for which there is no Cache-Status
+	q.tellRepeats(q.w.Header())
 	if log := q.route.Logger; log.Enabled(q.r.Context(), slog.LevelDebug) {
 		log.LogAttrs(q.r.Context(), slog.LevelDebug, "decided", q.logged()...)
 	}
@@ -401,6 +403,7 @@ func (q *Request) ShortKey() string {
 // it.
 func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 	mode := q.route.Status
+	q.tellRepeats(h)
 	if q.trace.tell(h) {
 		mode = StatusFull
 	}

@@ -48,6 +48,8 @@ type Rules struct {
 	// Observe has every request answered by the origin, as without a cache. What would have been
 	// the answer is decided, stored, counted and compared all the same.
 	Observe bool
+	// Repeats says when clients repeat themselves, and what becomes of it.
+	Repeats RepeatRules
 	// Invalidate says what unsafe requests invalidate besides their own URL.
 	Invalidate []InvalidateRule
 	// Behind tells what handlers behind the cache write. nil: what proxies write.

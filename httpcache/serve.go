@@ -51,6 +51,9 @@ func (rt *Route) Serve(
 	q.readPass() // before any look-up
 	q.readKey()
 	q.trace.keyed(q)
+	if answered, err := q.checkRepeats(); answered {
+		return err
+	}
 	return q.answer()
 }
 

@@ -6,10 +6,12 @@ import (
 )
 
 // hopByHop are the fields that RFC 9111 3.1 and RFC 9110 7.6.1 keep out of a store, beside those
-// that Connection names.
+// that Connection names. The last says of one client's request how often that has come: another
+// Larder behind this one may have sent it.
 var hopByHop = [...]string{
 	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization", "Proxy-Connection",
+	"Larder-Repeats",
 }
 
 // indispensable reports whether a response cannot be stored without a field: it says who gets the
