@@ -32,9 +32,14 @@ func TestImportsPointOneWay(t *testing.T) {
 		"urlform":                  {modulePath + "/rfc9111"},
 		"origin":                   {"golang.org/x/time/rate"},
 		"batch":                    {},
+		"canonjson":                {"github.com/go-json-experiment/json/jsontext"},
+		"graphql": {
+			"github.com/go-json-experiment/json/jsontext", modulePath + "/canonjson",
+			"github.com/vektah/gqlparser/v2/ast", "github.com/vektah/gqlparser/v2/lexer", "github.com/vektah/gqlparser/v2/parser",
+		},
 		"httpcache": {
-			"github.com/hashicorp/golang-lru/v2",
-			modulePath + "/coalesce", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
+			"github.com/hashicorp/golang-lru/v2", "github.com/klauspost/compress/zstd", modulePath + "/canonjson",
+			modulePath + "/coalesce", modulePath + "/graphql", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
 		},
 		"fleet":           {modulePath + "/store", "golang.org/x/sys/unix"},
 		"fleet/fleettest": {modulePath + "/fleet"},
@@ -80,7 +85,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // TestTheCoreKnowsNoCaddy looks through what they import, all the way down.
 func TestTheCoreKnowsNoCaddy(t *testing.T) {
-	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "origin", "batch", "stats", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
+	for _, folder := range []string{"rfc9111", "coalesce", "store", "urlform", "origin", "batch", "stats", "canonjson", "graphql", "httpcache", "fleet", "fleet/fleettest", "fleet/redis"} {
 		for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+folder) {
 			if strings.HasPrefix(path, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", folder, path)

@@ -55,8 +55,8 @@ func (c *HandlerConfig) checkWhole() error {
 	if len(c.Methods) > 0 && !slices.Contains(c.Methods, http.MethodGet) {
 		return errors.New("methods: GET is missing; write methods GET HEAD and those to add, and narrow the directive with a matcher")
 	}
-	if slices.Contains(c.Methods, http.MethodPost) && (c.Key == nil || !c.Key.Body) {
-		return errors.New("methods: POST needs its body in the key, or every form would get the answer to the first; add key { body }")
+	if slices.Contains(c.Methods, http.MethodPost) && (c.Key == nil || !c.Key.Body && !c.Key.JSON && !c.Key.GraphQL) {
+		return errors.New("methods: POST needs its body in the key, or every form would get the answer to the first; add key { body }, { json } or { graphql }")
 	}
 	if c.SafePost && !slices.Contains(c.Methods, http.MethodPost) {
 		return errors.New("safe_post: methods lacks POST, so no POST is cached; write methods GET HEAD POST, or leave safe_post out")
@@ -129,7 +129,18 @@ func (k *KeyConfig) check() error {
 			return nil
 		}),
 		checkList("key add", k.Add, nil),
+		k.checkBody(),
 	)
+}
+
+func (k *KeyConfig) checkBody() error {
+	switch {
+	case k.JSON && k.GraphQL:
+		return errors.New("key: both json and graphql; keep one, graphql reads JSON already")
+	case k.Body && (k.JSON || k.GraphQL):
+		return errors.New("key: body, and json or graphql as well; leave body out, they have the body in the key")
+	}
+	return nil
 }
 
 func (q *QueryConfig) check() error {

@@ -95,8 +95,8 @@ type HandlerConfig struct {
 	Key *KeyConfig `json:"key,omitempty"`
 
 	// The request methods that are answered from the cache: GET, which cannot be left out, HEAD,
-	// QUERY, and POST, which needs `body` in the key. All others pass through. Default: GET and
-	// HEAD.
+	// QUERY, and POST, which needs `body`, `json` or `graphql` in the key. All others pass through.
+	// Default: GET and HEAD.
 	Methods []string `json:"methods,omitempty"`
 
 	// The operator's word that the POSTs which come here change nothing (searches, reports). `ttl`,
@@ -180,6 +180,18 @@ type KeyConfig struct {
 	// Whether the body of a POST is part of the key; that of a QUERY always is. A body over 64 KiB
 	// bypasses the cache. Default: false.
 	Body bool `json:"body,omitempty"`
+
+	// Whether it is part of the key as canonical JSON (RFC 8785): white space, the order of members
+	// and how strings are escaped do not count. Numbers count as they are written. What is no JSON,
+	// or JSON that readers take for different things (a name that stands twice), counts as it is.
+	// It excludes `body` and `graphql`. Default: false.
+	JSON bool `json:"json,omitempty"`
+
+	// Whether it is part of the key as a GraphQL request: the document without white space, commas
+	// and comments, the operation's name, the variables. Only queries are cached, also those of
+	// POST by `ttl`, and each is tagged `graphql-OPERATION`; mutations, subscriptions and what
+	// cannot be read bypass. It excludes `body` and `json`. Default: false.
+	GraphQL bool `json:"graphql,omitempty"`
 }
 
 // QueryConfig says which query parameters count, in the key and in the fetch that fills it. In a

@@ -30,7 +30,7 @@ import (
 //	        header <name>...
 //	        cookie <name>...
 //	        add    <text>...
-//	        body
+//	        body | json | graphql
 //	    }
 //	    methods GET HEAD [QUERY] [POST]
 //	    safe_post
@@ -139,6 +139,8 @@ func (p *handlerParser) keyWords(key *KeyConfig) []word {
 		{name: "cookie", usage: "cookie <name>...", args: listInto(&key.Cookie)},
 		{name: "add", usage: "add <text>...", args: listInto(&key.Add)},
 		{name: "body", usage: "body", args: presenceInto(&key.Body)},
+		{name: "json", usage: "json", args: presenceInto(&key.JSON)},
+		{name: "graphql", usage: "graphql", args: presenceInto(&key.GraphQL)},
 	}
 }
 

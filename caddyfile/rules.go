@@ -82,8 +82,18 @@ func ttlRules(rules TTLRules) []rfc9111.StatusTTL {
 func keyRulesOf(k *KeyConfig) httpcache.KeyRules {
 	return httpcache.KeyRules{
 		Query:   httpcache.QueryRules{Sort: k.Query.Sort, Ignore: patterns(k.Query.Ignore), Only: patterns(k.Query.Only)},
-		Headers: k.Header, Cookies: k.Cookie, Add: k.Add,
+		Headers: k.Header, Cookies: k.Cookie, Add: k.Add, Body: bodyFormOf(k),
 	}
+}
+
+func bodyFormOf(k *KeyConfig) httpcache.BodyForm {
+	switch {
+	case k.JSON:
+		return httpcache.BodyJSON
+	case k.GraphQL:
+		return httpcache.BodyGraphQL
+	}
+	return httpcache.BodyAsSent
 }
 
 // patterns are as they were written, but in the form in which names are compared.

@@ -70,6 +70,10 @@ const (
 	BypassOverride
 	// BypassFields: more field lines than each origin reads (C11a).
 	BypassFields
+	// BypassMutation: it asks for a GraphQL mutation or subscription.
+	BypassMutation
+	// BypassGraphQL: it is to be a GraphQL request, and cannot be read as one for one operation.
+	BypassGraphQL
 	// BypassStore: no store is open.
 	BypassStore
 	// BypassObserve: the route observes, see Decision.Would.
@@ -98,6 +102,10 @@ func (b Bypass) String() string {
 		return "override"
 	case BypassFields:
 		return "fields"
+	case BypassMutation:
+		return "mutation"
+	case BypassGraphQL:
+		return "graphql"
 	case BypassStore:
 		return "store"
 	case BypassObserve:

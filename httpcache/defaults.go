@@ -51,6 +51,9 @@ func (r Rules) withDefaults() Rules {
 	if r.Behind == nil {
 		r.Behind = nothingKnown{}
 	}
+	if r.Key.Body == BodyGraphQL {
+		r.Policy.SafePost = true // of POSTs, only those that ask for a query come as far as the policy
+	}
 	if r.Budget == nil {
 		r.Budget = origin.New("", origin.Limits{}, nil)
 	}

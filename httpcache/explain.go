@@ -133,6 +133,7 @@ func (t *Trace) bypassed(q *Request, why Bypass) bool {
 		sentence: "Bypass: " + words.sentence + ", so the request is passed on and no other gets its answer.", change: q.changeForBypass(why),
 	})
 	t.add(&t.request, step("does it go through the cache?", "no: "+words.sentence, words.clause))
+	t.add(&t.request, q.keyed.content.explain()...)
 	return t.explainsOnly
 }
 

@@ -55,6 +55,30 @@ func (b *keyBytes) value(s string) {
 	}
 }
 
+// explain tells how the content counts.
+func (c *content) explain() []Step {
+	switch {
+	case c == nil:
+		return nil
+	case c.graphql && c.why != nil:
+		return []Step{{Question: "what does it ask GraphQL for?", Answer: "not known: " + c.why.Error()}}
+	case c.graphql:
+		kind, name := "a query", "without a name, so without a tag"
+		if c.changes {
+			kind = "a mutation or subscription"
+		}
+		if c.operation != "" {
+			name = "named " + c.operation + ", tag " + c.tag()
+		}
+		return []Step{{Question: "what does it ask GraphQL for?", Answer: kind + ", " + name}}
+	case c.why != nil:
+		return []Step{step("how does its body count?", "byte by byte, as it has no canonical form: "+c.why.Error(), "RFC 8785")}
+	case c.form == BodyJSON:
+		return []Step{step("how does its body count?", "as JSON: the order of members and white space do not count", "RFC 8785")}
+	}
+	return nil
+}
+
 // content writes the content of a request.
 func (b *keyBytes) content(body []byte) {
 	b.count(len(body))

@@ -16,7 +16,7 @@ func TestKeyStays(t *testing.T) {
 			Authority: "example.com", URL: u, Listener: Listener{Server: "s", Port: 443}, TLS: true, Dotted: true,
 			Trusted: true, Branch: "b", ErrorStatus: 404,
 		},
-		method: "QUERY", inner: &url.URL{Path: "/c", ForceQuery: true}, added: []string{"x", ""}, body: []byte("{}"),
+		method: "QUERY", inner: &url.URL{Path: "/c", ForceQuery: true}, added: []string{"x", ""}, content: &content{body: []byte("{}")},
 		header: http.Header{
 			"X-A": {"1", "2"}, "Cookie": {"a=1; c=3"}, "X-Forwarded-Proto": {"https"}, "Content-Type": {"application/json"},
 		},

@@ -30,6 +30,7 @@ func (q *Request) explainRequest() []Step {
 	if q.unkeyedCookie {
 		steps = append(steps, Step{Question: "whose answer is it?", Answer: "it has a cookie that is not in the key: ttl, force_ttl and heuristic do not apply"})
 	}
+	steps = append(steps, q.keyed.content.explain()...)
 	if len(q.hints.all()) > 0 {
 		steps = append(steps, step("which of the query counts?", "what the origin says of the path by No-Vary-Search", "No-Vary-Search"))
 	}

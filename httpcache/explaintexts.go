@@ -21,9 +21,14 @@ var bypassTexts = [...]struct{ sentence, change, clause string }{
 		"it is a GET or HEAD with a body, or its body is too large for the key or has trailers",
 		"leave the body out; that of a POST or QUERY may have 64 KiB.", "RFC 9110 9.3.1",
 	},
-	BypassConnection:   {"its Connection names fields that are not about the connection", "have the client leave them out of Connection.", "RFC 9110 7.6.1"},
-	BypassOverride:     {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL)", "take the field out (`request_header -NAME`), or put it in the key: `key { header NAME }`.", ""},
-	BypassFields:       {"it has more than 80 field lines, and some origins read no more than 100", "have the client send fewer fields.", ""},
+	BypassConnection: {"its Connection names fields that are not about the connection", "have the client leave them out of Connection.", "RFC 9110 7.6.1"},
+	BypassOverride:   {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL)", "take the field out (`request_header -NAME`), or put it in the key: `key { header NAME }`.", ""},
+	BypassFields:     {"it has more than 80 field lines, and some origins read no more than 100", "have the client send fewer fields.", ""},
+	BypassMutation:   {"it asks for a GraphQL mutation or subscription, whose answer is never stored", "", "RFC 9110 9.2.1"},
+	BypassGraphQL: {
+		"it cannot be read as a GraphQL request for one operation",
+		"send one query for each request, as application/json with its document; of persisted documents by GET.", "",
+	},
 	BypassStore:        {"the store is not open", "the log says why it could not be opened.", ""},
 	BypassObserve:      {"the route only observes, so the origin answers", "take `observe` out of the configuration.", ""},
 	BypassCoalesceWait: {"another's fetch had no header in time, or too many wait for it", "`coalesce wait` says how long a request waits.", ""},
@@ -69,6 +74,7 @@ var reasonChanges = map[rfc9111.Reason]string{
 	rfc9111.ReasonContentType:    "have the origin send the Content-Type of the extension, or `deception_guard off`.",
 	rfc9111.ReasonTooLarge:       "raise `max_body`, in the global option as well.",
 	rfc9111.ReasonIncomplete:     "the log of the proxy or the origin says why the body breaks off.",
+	rfc9111.ReasonGraphQL:        "mend what the answer's `errors` tell of; one in the coding gzip or zstd can be read, as can one in none.",
 	rfc9111.ReasonFull:           "raise `memory` or `disk`; `eviction none` refuses what does not fit.",
 }
 

@@ -1,11 +1,9 @@
 package httpcache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -317,9 +315,9 @@ func (x *Fetch) prepare(r *http.Request) {
 	if r.Method == http.MethodHead {
 		r.Method = http.MethodGet // its answer is for GET as well
 	}
-	r.Body, r.ContentLength = http.NoBody, int64(len(x.keyed.body))
-	if len(x.keyed.body) > 0 {
-		r.Body = io.NopCloser(bytes.NewReader(x.keyed.body))
+	r.Body, r.ContentLength = http.NoBody, int64(len(x.keyed.content.sent()))
+	if r.ContentLength > 0 {
+		r.Body = x.keyed.content.reader()
 	}
 	r.Trailer, r.TransferEncoding = nil, nil
 	if u := x.route.Key.Query.Applied(r.URL); u != r.URL {

@@ -35,7 +35,7 @@ func newUnsliced() *recentKeys { return newRecentKeys(maxRecentKeys/16, unsliced
 // for the whole: the request wants no part, or the whole is stored and only has to be validated.
 func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) {
 	size := q.route.Slice
-	if size <= 0 || q.keyed.method != http.MethodGet || q.observed() != nil {
+	if size <= 0 || q.keyed.method != http.MethodGet || q.observed() != nil || q.keyed.content.isQuery() {
 		return rfc9111.Slice{}, false
 	}
 	e := q.found.Entry

@@ -73,12 +73,21 @@ func (k *keyed) targetAt(site Site) target {
 	return target{site, store.BareURL(stored), stored}
 }
 
-// invalidation returns nil for safe methods, for POST where the operator calls it safe, and while
+// isSafePost reports whether a POST changes nothing: the operator says so, or it asks for a GraphQL
+// query.
+func (q *Request) isSafePost() bool {
+	if q.route.Key.Body == BodyGraphQL {
+		return q.keyed.content.isQuery()
+	}
+	return q.route.Policy.SafePost
+}
+
+// invalidation returns nil for safe methods, for POST that changes nothing, and while
 // no store is open. It returns nil for CONNECT too: its success opens a tunnel and changes nothing
 // that is stored (RFC 9110 9.3.6). And it returns nil for a request that has failed: what error
 // routes answer is not the origin's word.
 func (q *Request) invalidation() *invalidation {
-	if q.r.Method == http.MethodPost && q.route.Policy.SafePost {
+	if q.r.Method == http.MethodPost && q.isSafePost() {
 		return nil
 	}
 	if q.r.Method == http.MethodConnect || q.keyed.ErrorStatus != 0 || !rfc9111.Invalidates(q.r.Method, http.StatusOK) ||

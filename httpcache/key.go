@@ -24,6 +24,7 @@ type KeyRules struct {
 	Headers []string // canonical names whose values are part of the key
 	Cookies []string // names whose values are part of the key
 	Add     []string // texts with placeholders that are part of the key
+	Body    BodyForm // how the body of a POST or QUERY is part of the key
 }
 
 // keyed is the part of a request that its key is made of. Two requests have the same key only if
@@ -34,7 +35,7 @@ type keyed struct {
 	inner    *url.URL // path and query as they are when the cache sees them
 	header   http.Header
 	added    []string               // expanded texts of KeyRules.Add
-	body     []byte                 // the request's content, see hasBody
+	content  *content               // the request's, see hasBody
 	variance rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }
 
@@ -83,7 +84,7 @@ func (b *keyBytes) request(rules *KeyRules, k *keyed) {
 		// RFC 10008 2.7: the content and what says how to read it.
 		b.part("Content-Type").texts(k.header["Content-Type"])
 		b.part("Content-Encoding").texts(k.header["Content-Encoding"])
-		b.part("body").content(k.body)
+		k.content.write(b)
 	}
 }
 

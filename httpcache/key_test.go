@@ -253,7 +253,7 @@ func fuzzedRequest(path, query, header, cookie, body string) (*keyed, bool) {
 	k.Dotted = strings.HasSuffix(cookie, ".")
 	k.Trusted = strings.HasSuffix(cookie, "!")
 	if body != "" {
-		k.method, k.body = "QUERY", []byte(body)
+		k.method, k.content = "QUERY", &content{body: []byte(body)}
 		k.header["Content-Type"] = []string{header}
 	}
 	if inner, found := strings.CutPrefix(path, "/api"); found { // as handle_path does
@@ -278,7 +278,7 @@ func spelled(rules *KeyRules, k *keyed) string {
 	s += fmt.Sprintf("%q", rules.oddCookies(k.header))
 	s += fmt.Sprintf("%q %q %v %v", k.header["X-Forwarded-Host"], k.header["X-Forwarded-Scheme"], k.Dotted, k.Trusted)
 	if k.hasBody() {
-		s += fmt.Sprintf("%q %q %q", k.header["Content-Type"], k.header["Content-Encoding"], k.body)
+		s += fmt.Sprintf("%q %q %q", k.header["Content-Type"], k.header["Content-Encoding"], k.content.sent())
 	}
 	return s
 }
@@ -328,9 +328,9 @@ func TestKeyPartsCount(t *testing.T) {
 		{"claim, two lines", func(k *keyed) { k.header["X-Host"] = []string{"i", ""} }},
 		{"added", func(k *keyed) { k.added = []string{"y"} }},
 		{"added, split", func(k *keyed) { k.added = []string{"x", ""} }},
-		{"body", func(k *keyed) { k.method, k.body = "QUERY", []byte("x") }},
+		{"body", func(k *keyed) { k.method, k.content = "QUERY", &content{body: []byte("x")} }},
 		{"type of the body", func(k *keyed) {
-			k.method, k.body = "QUERY", []byte("x")
+			k.method, k.content = "QUERY", &content{body: []byte("x")}
 			k.header["Content-Type"] = []string{"text/plain"}
 		}},
 	} {

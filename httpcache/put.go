@@ -26,6 +26,10 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		x.countNotStored(reason)
 		return
 	}
+	if reason := x.keyed.content.reasonAgainst(shared.header, readerOf(body)); reason != rfc9111.Storable {
+		x.refuse(reason)
+		return
+	}
 	entry := &store.Entry{
 		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags, Notes: shared.added,
 		Status: shared.status, Header: shared.header, Trailer: x.route.Policy.StorableTrailer(shared.header, trailer),
@@ -41,6 +45,15 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 	if x.put(entry, shared.freshness, &held); held.Entry != nil {
 		x.flight.MoveTo(&heldBody{Body: held.Entry.Body, held: held})
 	} else {
+		x.flight.TakeBack()
+	}
+}
+
+// refuse lets go of a whole body that is not to be stored.
+func (x *Fetch) refuse(reason rfc9111.Reason) {
+	x.backOff()
+	x.countNotStored(reason)
+	if !x.flight.Spilled() {
 		x.flight.TakeBack()
 	}
 }

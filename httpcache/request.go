@@ -53,7 +53,7 @@ type Request struct {
 // presented one. A fetch has a copy of its leader's, because the leader may be over before the
 // fetch is.
 type presented struct {
-	keyed         keyed // Serve sets its identity, classify its body, readKey the rest
+	keyed         keyed // Serve sets its identity, classify its content, readKey the rest
 	key           store.Key
 	directives    rfc9111.RequestDirectives
 	authorized    bool // it carries Authorization, and the key lacks it
@@ -138,6 +138,9 @@ func (q *Request) classify() Bypass {
 			return BypassBody
 		}
 	}
+	if why := q.readContent(); why != NotBypassed {
+		return why
+	}
 	if !q.storeOpen() {
 		return BypassStore
 	}
@@ -186,7 +189,7 @@ func (q *Request) readBody() bool {
 		q.r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), q.r.Body), Closer: q.r.Body}
 		return false
 	}
-	q.keyed.body = body
+	q.keyed.content = &content{body: body}
 	q.r.Body = io.NopCloser(bytes.NewReader(body))
 	return true
 }
@@ -431,7 +434,7 @@ func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 
 // rewind restores the body that was read for the key, for the origin.
 func (q *Request) rewind() {
-	if len(q.keyed.body) > 0 {
-		q.r.Body = io.NopCloser(bytes.NewReader(q.keyed.body))
+	if len(q.keyed.content.sent()) > 0 {
+		q.r.Body = q.keyed.content.reader()
 	}
 }

@@ -14,7 +14,7 @@ import (
 // answers for it.
 func (x *Fetch) tags(header http.Header) []string {
 	sent, dropped := rfc9111.Tags(header, x.route.Tags.From)
-	tags := make([]string, 0, len(x.route.Tags.Add)+len(sent)+2) // 2 for the path
+	tags := make([]string, 0, len(x.route.Tags.Add)+len(sent)+3) // 2 for the path, one for GraphQL
 	// The operator's tags come first: an origin with many must not push them out.
 	for _, text := range x.route.Tags.Add {
 		if tag := x.origin.Expand(text); len(tags) < rfc9111.MaxTags && rfc9111.ValidTag(tag) {
@@ -23,9 +23,10 @@ func (x *Fetch) tags(header http.Header) []string {
 			dropped++
 		}
 	}
+	own := len(tags)
 	for _, tag := range sent {
 		switch {
-		case slices.Contains(tags[:min(len(tags), len(x.route.Tags.Add))], tag):
+		case slices.Contains(tags[:own], tag):
 		case len(tags) < rfc9111.MaxTags:
 			tags = append(tags, tag)
 		default:
@@ -36,6 +37,9 @@ func (x *Fetch) tags(header http.Header) []string {
 		x.route.Logger.Warn("some tags of a response are not kept: "+
 			"a tag is 1 to 256 bytes of visible ASCII, a response has at most 128",
 			slog.Int("dropped", dropped), slog.Int("kept", len(tags)))
+	}
+	if tag := x.keyed.content.tag(); tag != "" && rfc9111.ValidTag(tag) && !slices.Contains(tags, tag) {
+		tags = append(tags, tag)
 	}
 	for _, group := range rfc9111.CacheGroups(header, "Cache-Groups") {
 		origin := x.keyed.Site.origin()

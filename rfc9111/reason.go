@@ -5,7 +5,7 @@ package rfc9111
 type Reason uint8
 
 // The reasons. The zero value says that the response may be stored. [Policy.Storable] returns those
-// up to ReasonContentType. The last five are found after it: the cache that asks adds them.
+// up to ReasonContentType. The last six are found after it: the cache that asks adds them.
 const (
 	// Storable is no reason at all: the response may be stored.
 	Storable Reason = iota
@@ -52,6 +52,8 @@ const (
 	ReasonPurged
 	// ReasonFull: the store has no room and may not evict.
 	ReasonFull
+	// ReasonGraphQL: it answers a GraphQL query and reports errors, or is no answer to one.
+	ReasonGraphQL
 	// ReasonObserved: it was stored while observing, for a request that a fetch would have sent
 	// otherwise. It is never a reason against storing, only against using what is stored.
 	ReasonObserved
@@ -79,6 +81,7 @@ var reasonNames = [reasonCount]string{
 	ReasonIncomplete:     "incomplete",
 	ReasonPurged:         "purged",
 	ReasonFull:           "full",
+	ReasonGraphQL:        "graphql-errors",
 	ReasonObserved:       "observed",
 }
 

@@ -1,0 +1,243 @@
+package graphql
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/larder-cache/larder/rfc9111/worktest"
+)
+
+// body is a request with a document and further members, as `,"variables":{}`.
+func body(document, more string) string {
+	quoted, err := json.Marshal(document)
+	if err != nil {
+		panic(err)
+	}
+	return `{"query":` + string(quoted) + more + "}"
+}
+
+func hashed(document string) string {
+	sum := sha256.Sum256([]byte(document))
+	return fmt.Sprintf(`,"extensions":{"persistedQuery":{"version":1,"sha256Hash":"%s"}}`, hex.EncodeToString(sum[:]))
+}
+
+func TestParseBody(t *testing.T) {
+	const both = "query A { a } mutation B { b } subscription C { c }"
+	for name, c := range map[string]struct {
+		body string
+		want Request // of which Query and Operation count
+		err  error
+	}{
+		"shorthand":                 {body: body("{ a }", ""), want: Request{Query: true}},
+		"query":                     {body: body("query { a }", ""), want: Request{Query: true}},
+		"named":                     {body: body("query Products($n: Int = 1) { p(n: $n) { id } }", `,"variables":{"n":2}`), want: Request{Query: true, Operation: "Products"}},
+		"a fragment in front":       {body: body("fragment F on T { a } query Q { ...F }", ""), want: Request{Query: true, Operation: "Q"}},
+		"mutation":                  {body: body("mutation Buy { buy }", ""), want: Request{Operation: "Buy"}},
+		"subscription":              {body: body("subscription { a }", ""), want: Request{}},
+		"the first of three":        {body: body(both, `,"operationName":"A"`), want: Request{Query: true, Operation: "A"}},
+		"the second of three":       {body: body(both, `,"operationName":"B"`), want: Request{Operation: "B"}},
+		"one of three":              {body: body(both, ""), err: ErrUnread},
+		"none of three":             {body: body(both, `,"operationName":"D"`), err: ErrUnread},
+		"two of a name":             {body: body("query A { a } mutation A { b }", `,"operationName":"A"`), err: ErrUnread},
+		"null and empty":            {body: body("{ a }", `,"operationName":null,"variables":null,"extensions":null`), want: Request{Query: true}},
+		"a mutation in a comment":   {body: body("# mutation {\n{ a }", ""), want: Request{Query: true}},
+		"a mutation in a string":    {body: body(`{ a(b: "} mutation { c") }`, ""), want: Request{Query: true}},
+		"a mutation behind \\r":     {body: body("#\rmutation { a }", ""), want: Request{}},
+		"escapes":                   {body: `{"\u0071uery":"\u006dutation { a }"}`, want: Request{}},
+		"hash and document":         {body: body("{ a }", hashed("{ a }")), want: Request{Query: true}},
+		"the hash of another":       {body: body("{ a }", hashed("mutation { a }")), err: ErrUnread},
+		"a hash of another kind":    {body: body("{ a }", `,"extensions":{"persistedQuery":{"md5":"1"}}`), err: ErrUnread},
+		"a hash alone":              {body: `{"operationName":"A"` + hashed("{ a }") + "}", err: ErrPersisted},
+		"a hash beside null":        {body: `{"query":null` + hashed("{ a }") + "}", err: ErrPersisted},
+		"other extensions":          {body: body("{ a }", `,"extensions":{"clientLibrary":{"name":"x"}}`), want: Request{Query: true}},
+		"a document by another id":  {body: body("{ a }", `,"documentId":"1"`), err: ErrUnread},
+		"another spelling":          {body: `{"Query":"{ a }"}`, err: ErrUnread},
+		"two documents":             {body: `{"query":"{ a }","query":"mutation { a }"}`, err: ErrUnread},
+		"two spellings":             {body: `{"query":"{ a }","Query":"mutation { a }"}`, err: ErrUnread},
+		"two operationNames":        {body: body(both, `,"operationName":"A","operation_name":"B"`), err: ErrUnread},
+		"no document":               {body: "{}", err: ErrUnread},
+		"an empty document":         {body: body("", ""), err: ErrUnread},
+		"a document without any":    {body: body("fragment F on T { a }", ""), err: ErrUnread},
+		"a schema":                  {body: body("type T { a: Int }", ""), err: ErrUnread},
+		"no GraphQL":                {body: body("shoes", ""), err: ErrUnread},
+		"a number as document":      {body: `{"query":1}`, err: ErrUnread},
+		"a list as name":            {body: body("{ a }", `,"operationName":["A"]`), err: ErrUnread},
+		"no JSON":                   {body: "query { a }", err: ErrUnread},
+		"a string":                  {body: `"query { a }"`, err: ErrUnread},
+		"a batch of queries":        {body: "[" + body("{ a }", "") + "," + body("query B { b }", "") + "]", want: Request{Query: true}, err: ErrBatch},
+		"a batch with a mutation":   {body: "[" + body("{ a }", "") + "," + body("mutation { b }", "") + "]", err: ErrBatch},
+		"a batch with a hash":       {body: "[" + body("{ a }", "") + ",{" + hashed("{ a }")[1:] + "}]", err: ErrBatch},
+		"a batch of something else": {body: "[" + body("{ a }", "") + ",1]", err: ErrBatch},
+		"too many tokens":           {body: body("{"+strings.Repeat(" a", MaxTokens)+"}", ""), err: ErrUnread},
+		"nested too deep":           {body: body(strings.Repeat("{a", 2000)+strings.Repeat("}", 2000), ""), err: ErrUnread},
+		"a thousand aliases":        {body: body("{"+strings.Repeat(" x: a", 1000)+"}", ""), want: Request{Query: true}},
+	} {
+		got, err := ParseBody([]byte(c.body))
+		if got.Query != c.want.Query || got.Operation != c.want.Operation || !errors.Is(err, c.err) {
+			t.Errorf("%s: %+v, %v; want %+v, %v", name, got, err, c.want, c.err)
+		}
+	}
+}
+
+// TestForms: requests share a form exactly if nothing is different that an origin may see.
+func TestForms(t *testing.T) {
+	form := func(text string) string {
+		r, err := ParseBody([]byte(text))
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return fmt.Sprintf("%q %q", r.Document, r.Rest)
+	}
+	for _, same := range [][]string{
+		{body("{ a(b: 1, c: \"x\") { d } }", ""), body("{a(b:1 c:\"x\"){d}}", ""), body("# all\n{\r\n\ta(b: 1,,, c: \"x\")\n{ d } # é\n}\n", "")},
+		{body("query Q($a:Int){a(a:$a)}", `,"variables":{"a":1,"b":2},"operationName":"Q"`), `{"variables":{"b":2,"a":1},"operationName":"Q","query":"query Q ( $a : Int ) { a ( a : $a ) }"}`},
+	} {
+		for _, other := range same[1:] {
+			if form(same[0]) != form(other) {
+				t.Errorf("%s has the form %s, %s has %s", same[0], form(same[0]), other, form(other))
+			}
+		}
+	}
+	forms := make(map[string]string)
+	for _, text := range []string{
+		body("{a}", ""), body("query{a}", ""), body("query A{a}", ""), body("{a b}", ""), body("{b a}", ""), body("{ab}", ""), body("{x:a}", ""), body("{...a}", ""),
+		body("{a}", `,"variables":{}`), body("{a}", `,"variables":{"a":1}`), body("{a}", `,"variables":{"a":1.0}`), body("{a}", `,"variables":{"a":"1"}`),
+		body("{a}", `,"operationName":null`), body("{a}", `,"operationName":""`), body("{a}", `,"extensions":{"x":1}`),
+		body("{a(b:1)}", ""), body("{a(b:1.0)}", ""), body(`{a(b:"1")}`, ""), body("{a(b:[1 2])}", ""), body("{a(b:[12])}", ""), body("{a(b:-1)}", ""), body("{a(b:A)}", ""), body(`{a(b:"A")}`, ""), body("{a(b:$A)}", ""),
+		body(`{a(b:"""A""")}`, ""), body(`{a(b:"""A """)}`, ""), body("{a(b:\"\"\"\n  A\n\"\"\")}", ""), body(`{a(b:"\u0041")}`, ""), body(`{a(b:"\u{41}")}`, ""), body(`{a(b:"\ud800")}`, ""), body(`{a(b:"\udfff")}`, ""),
+		body(`{a(b:" A")}`, ""), body(`{a(b:"#A")}`, ""), body(`{a(b:"A,")}`, ""), body("{a(b:1 c:2)}", ""), body("{a(b:1c:2)}", ""), body("{a(b:0x:1)}", ""), body("{a(b:0 x:1)}", ""),
+		body("{a #\u2028b\n}", ""), body("\ufeff{a}", ""), body("{a @b}", ""), body("{a @b(c:1)}", ""), body("{... on a{b}}", ""), body("{...{b}}", ""),
+	} {
+		if other, there := forms[form(text)]; there {
+			t.Errorf("%s and %s have one form", text, other)
+		}
+		forms[form(text)] = text
+	}
+}
+
+func TestParseURL(t *testing.T) {
+	const hash = `{"persistedQuery":{"version":1,"sha256Hash":"ab"}}`
+	q := func(pairs ...string) string {
+		v := url.Values{}
+		for i := 0; i < len(pairs); i += 2 {
+			v.Add(pairs[i], pairs[i+1])
+		}
+		return v.Encode()
+	}
+	for raw, c := range map[string]struct {
+		asked bool
+		want  Request
+		err   error
+	}{
+		"":                            {},
+		q("id", "5"):                  {want: Request{Query: true}},
+		q("operationName", "A"):       {want: Request{Query: true}},
+		q("extensions", hash):         {asked: true, want: Request{Query: true}},
+		q("query", "{a}"):             {asked: true, want: Request{Query: true}},
+		q("query", "mutation M{a}"):   {asked: true, want: Request{Operation: "M"}},
+		q("query", "shoes"):           {asked: true, err: ErrUnread},
+		q("query", ""):                {asked: true, err: ErrUnread},
+		"query={a}&query=mutation{a}": {asked: true, err: ErrUnread},
+		"query={a};query=mutation{a}": {asked: true, err: ErrUnread},
+		"%71uery=mutation{a}":         {asked: true},
+		"a=%zz":                       {},
+		"query={a}&a=%zz":             {asked: true, err: ErrUnread},
+		"query={a(b:\"%ff\")}":        {asked: true, err: ErrUnread},
+		q("query", "query A{a}query B{b}", "operationName", "B"):        {asked: true, want: Request{Query: true, Operation: "B"}},
+		q("operationName", "A", "extensions", hash, "variables", "{}"):  {asked: true, want: Request{Query: true, Operation: "A"}},
+		q("operationName", "A b", "extensions", hash, "variables", "1"): {asked: true, want: Request{Query: true}},
+		q("query", "{"+strings.Repeat("a ", MaxLength)+"}"):             {asked: true, err: ErrUnread},
+	} {
+		got, asked, err := ParseURL(raw)
+		if asked != c.asked || got.Query != c.want.Query || got.Operation != c.want.Operation || !errors.Is(err, c.err) {
+			t.Errorf("%.80s: %v %+v, %v; want %+v", raw, asked, got, err, c)
+		}
+	}
+}
+
+func TestNamesDocument(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"": false, "a=1": false, "q=query": false, "query": true, "a=1&query={a}": true, "a=1;query={a}": true, "Query=1": true, "%71uery=1": true, "operationName=A": true, "documentId=1": true, "queryy=1": false,
+	} {
+		if got := NamesDocument(raw); got != want {
+			t.Errorf("%q: %v", raw, got)
+		}
+	}
+}
+
+func TestCheckAnswer(t *testing.T) {
+	for text, storable := range map[string]bool{
+		`{"data":{"a":1}}`: true, ` { "data" : null , "extensions" : {"errors":[1]} } `: true, `{"data":{"errors":[]}}`: true, `{"errors":null,"data":{}}`: true, `{"data":{"a":"` + strings.Repeat("x", 1<<20) + `"}}`: true,
+		`{"errors":[{"message":"PersistedQueryNotFound"}]}`: false, `{"data":{"a":null},"errors":[{}]}`: false, `{"\u0065rrors":[1]}`: false, `{"errors":[]}`: false, `{"errors":1}`: false,
+		``: false, `[]`: false, `[{"data":1}]`: false, `"data"`: false, `{"data":{"a":1}`: false, `<html>`: false, `data: {"data":{}}`: false, "--x\r\n\r\n{\"data\":1}": false,
+	} {
+		if err := CheckAnswer(strings.NewReader(text)); (err == nil) != storable {
+			t.Errorf("%.60q: %v", text, err)
+		}
+	}
+}
+
+// TestWork holds that reading a request costs as much as it is long.
+func TestWork(t *testing.T) {
+	read := func(lines []string) { _, _ = ParseBody([]byte(body(strings.Join(lines, ""), ""))) }
+	for _, d := range [][3]string{
+		{"{", "a", "}"},
+		{"{", " a", "}"},
+		{"{", " a#: b", "}"},
+		{"", "{a", ""},
+		{"", "{a(b:[{c:", ""},
+		{"{a(b:\"", `\"`, "\")}"},
+		{"{a(b:\"", `\u0041`, "\")}"},
+		{`{a(b:"""`, " x\n", `""")}`},
+		{`{a(b:"""`, `\"""`, `""")}`},
+		{"{a(b:", "[", ")}"},
+		{"{a(b:[", "1 ", "])}"},
+		{"#", "#", "\n{a}"},
+		{"", "# é\n", "{a}"},
+		{"", ",", "{a}"},
+		{"", "query A#{a}", ""},
+		{"query Q(", "$a#:Int=1,", "){a}"},
+		{"", "fragment F# on T{...F#}", "{a}"},
+		{"{a", "@b(c:1)", "}"},
+	} {
+		worktest.Check(t, "a document", read, d[0], d[1], d[2])
+	}
+	batch := func(lines []string) { _, _ = ParseBody([]byte(strings.Join(lines, ""))) }
+	worktest.Check(t, "a batch", batch, "[", body("{a}", "")+",", body("{a}", "")+"]")
+	worktest.Check(t, "extensions", batch, `{"query":"{a}","extensions":{"persistedQuery":{`, `"z#":1,`, `"sha256Hash":"a"}}}`)
+	inURL := func(lines []string) { _, _, _ = ParseURL("query=" + strings.Join(lines, "")) }
+	worktest.Check(t, "a query", inURL, "", "a&b#=%41&", "")
+	worktest.Check(t, "a query", func(lines []string) { NamesDocument(strings.Join(lines, "")) }, "", "a&", "")
+}
+
+// FuzzParseBody holds that white space, commas and comments between tokens change no form, that the
+// parser of one form is that of the other, and that a text that is no query is never taken for one.
+func FuzzParseBody(f *testing.F) {
+	for _, document := range []string{"{a}", "query Q($a:[Int!]=[1]){b(c:$a)@d{...E}}fragment E on F{g}", "mutation{a}", `{a(b:"\u0041" c:"""x""")}`, "#\rmutation{a}", "{a(b:1c:2)}", "{a}#\u2028"} {
+		f.Add(document)
+	}
+	f.Fuzz(func(t *testing.T, document string) {
+		r, err := ParseBody([]byte(body(document, "")))
+		if err != nil {
+			return
+		}
+		if r.Query && !strings.Contains(document, "{") || !r.Query && !strings.Contains(document, "mutation") && !strings.Contains(document, "subscription") {
+			t.Fatalf("%q: query %v", document, r.Query)
+		}
+		spaced := body("#c\n,"+document+"\n#d", "")
+		other, err := ParseBody([]byte(spaced))
+		if err != nil || other.Query != r.Query || other.Operation != r.Operation {
+			t.Fatalf("%q: %+v; with white space around: %+v, %v", document, r, other, err)
+		}
+		if unusual := r.Document[0] == asWritten; !unusual && !bytes.Equal(r.Document, other.Document) {
+			t.Fatalf("%q has the form %q; with white space around %q", document, r.Document, other.Document)
+		}
+	})
+}
