@@ -20,7 +20,12 @@ type adminView struct{ *App }
 
 // registerAdmin adds the admin API and the command to Caddy.
 func registerAdmin() {
-	purging := purge.Feature(func() purge.Cache { return runningCache() })
+	purging := purge.Feature(func() purge.Cache {
+		if app := cmp.Or(running.newest(), claiming.newest()); app != nil {
+			return adminView{app} // sites may be served from its caches before its stores are open
+		}
+		return nil
+	})
 	inspecting := inspect.Features(func() inspect.Cache { return runningCache() })
 	explaining := inspect.ExplainFeature(func() inspect.Explainer {
 		if app := running.newest(); app != nil {

@@ -73,7 +73,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.claimFleet(ctx); err != nil {
 		return err
 	}
-	return a.claimZones()
+	if err := a.claimZones(); err != nil {
+		return err
+	}
+	claiming.add(a)
+	return nil
 }
 
 // nameServer returns what names a server. With a fleet that depends on the other servers of the
@@ -136,6 +140,7 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup ends the claims on the caches. Caddy calls it also when Provision failed half way.
 func (a *App) Cleanup() error {
+	claiming.remove(a)
 	running.remove(a)
 	if running.newest() == nil {
 		history.stop()
@@ -158,8 +163,9 @@ func (a *App) Cleanup() error {
 }
 
 // running lists the apps that have been started and not cleaned up, oldest first. During a reload
-// there are two. After a reload that failed, only the older one is left.
-var running apps
+// there are two. After a reload that failed, only the older one is left. claiming has those too
+// that have claimed their caches and not been started, whose stores may be being opened.
+var running, claiming apps
 
 type apps struct {
 	mu   sync.Mutex

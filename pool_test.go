@@ -1,8 +1,10 @@
 package larder
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -99,9 +101,12 @@ func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
 	}{
 		{"by a configuration that failed", func(other *pooled, folder string) {
 			failed := takeTestCache(t, folder)
-			purgeAll(other)
+			begun := beginPurge(everyCache(), nil, store.Selectors{All: true}, store.PurgeOptions{})
 			if err := failed.returnToPool(); err != nil {
 				t.Error(err)
+			}
+			if _, err := begun.wait(); !errors.Is(err, store.ErrNotDurable) {
+				t.Errorf("the purge: %v", err)
 			}
 		}, 0},
 		{"before the path was named", func(other *pooled, _ string) { purgeAll(other) }, 0},
@@ -131,6 +136,42 @@ func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnsafeRequestDuringAReloadThatFails: what a POST by way of the new configuration changed was
+// served from the cache of the old one, because nothing was invalidated while a store was not open.
+func TestUnsafeRequestDuringAReloadThatFails(t *testing.T) {
+	old := takeTestCache(t, t.TempDir())
+	if err := old.open(); err != nil {
+		t.Fatal(err)
+	}
+	noFolder := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(noFolder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	failing := takeTestCache(t, filepath.Join(noFolder, "larder"))
+	if err := failing.open(); err == nil {
+		t.Fatal("it can be opened")
+	}
+	origin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "max-age=60") })
+	ask := func(p *pooled, method string) string {
+		w := httptest.NewRecorder()
+		httpcache.Middleware(p.NewRoute(httpcache.Rules{}, nil))(origin).ServeHTTP(w, httptest.NewRequest(method, "http://example.com/", nil))
+		return w.Header().Get("Cache-Status")
+	}
+	const fetched = "Larder; fwd=uri-miss; stored"
+	if got := ask(old, http.MethodGet); got != fetched {
+		t.Errorf("at first: %q", got)
+	}
+	ask(failing, http.MethodPost)
+	if got := ask(old, http.MethodGet); got != fetched {
+		t.Errorf("after the POST: %q", got)
+	}
+	for _, p := range []*pooled{failing, old} {
+		if err := p.returnToPool(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -93,7 +93,8 @@ func Unavailable(err error) error {
 }
 
 // ErrNoCache is the answer to a request that needs a cache where none runs.
-var ErrNoCache = Unavailable(errors.New("no cache is running; load a configuration that has larder in it"))
+var ErrNoCache = Unavailable(errors.New(
+	"no cache is running: load a configuration that has larder in it, or ask again when its store is open"))
 
 // writeJSON encodes before it writes, so that a value that cannot be encoded is an error and not
 // half an answer.

@@ -82,18 +82,20 @@ func (q *Request) isSafePost() bool {
 	return q.route.Policy.SafePost
 }
 
-// invalidation returns nil for safe methods, for POST that changes nothing, and while
-// no store is open. It returns nil for CONNECT too: its success opens a tunnel and changes nothing
-// that is stored (RFC 9110 9.3.6). And it returns nil for a request that has failed: what error
-// routes answer is not the origin's word.
+// invalidation returns nil for safe methods, and for POST that changes nothing. It returns nil for
+// CONNECT too: its success opens a tunnel and changes nothing that is stored (RFC 9110 9.3.6). And
+// it returns nil for a request that has failed: what error routes answer is not the origin's word.
 func (q *Request) invalidation() *invalidation {
 	if q.r.Method == http.MethodPost && q.isSafePost() {
 		return nil
 	}
-	if q.r.Method == http.MethodConnect || q.keyed.ErrorStatus != 0 || !rfc9111.Invalidates(q.r.Method, http.StatusOK) ||
-		!q.storeOpen() {
+	if q.r.Method == http.MethodConnect || q.keyed.ErrorStatus != 0 || !rfc9111.Invalidates(q.r.Method, http.StatusOK) {
 		return nil
 	}
+	// What the store knows of query rules of before names more of what changes. A store that is not
+	// open by then is purged as well: it may have the page in its file, and another cache of the
+	// process in memory.
+	_ = q.storeOpen()
 	in := &invalidation{q: q, ctx: context.WithoutCancel(q.r.Context()), method: q.r.Method}
 	in.setTargets()
 	for i := range q.route.Invalidate {

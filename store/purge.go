@@ -82,6 +82,11 @@ package store
 //     another process has it. They stay in force, and are written to the file before the first
 //     look-up in it; then the mark is removed. By the wall clock they have later generations than
 //     what is in it. Where they have not, the file is set aside.
+//   - Before Open, and while it is under way. The purge waits for the disk writer, and is counted
+//     and committed like any other. Open has written it to the file as well, before the first
+//     look-up, if it was issued before the file's own purges were read. If it was issued later its
+//     generation is above all that are in the file. Where Open fails, or Close comes before it, the
+//     purge is answered with ErrNotDurable, and the file is marked as in the case above.
 //   - Commit fails. ErrNotDurable; the purge stays in force; the file is removed, so that not even
 //     a crash brings it back. Where that fails too, a mark is put beside it. Another process that
 //     finds the mark begins the file anew; this one takes the file up as in the case above.
@@ -145,8 +150,8 @@ func (s *Store) Purged(url string, tags []string, gen uint64) Severity {
 // Purge makes every entry that sel selects gone, invalid or stale, and counts those that were
 // neither expired nor purged as severely before. When it returns without error, the purge holds
 // across a crash. An error that wraps ErrNotDurable means that it holds until the process ends, and
-// that the file it could not be written to is not used again without it. Before Open it matches
-// nothing and holds for what Open finds.
+// that the file it could not be written to is not used again without it. Before Open it waits for
+// that as for the disk.
 func (s *Store) Purge(sel Selectors, opts PurgeOptions) (matched int, err error) {
 	req, err := s.BeginPurge(sel, opts)
 	if err != nil {

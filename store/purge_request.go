@@ -27,20 +27,16 @@ type PurgeRequest struct {
 
 // BeginPurge is the first half of Purge: it puts a purge in force and does not wait for the disk.
 // From its return on no look-up that starts later finds anything that was stored, or begun to be
-// fetched, before. The second half is going on, whether it is waited for or not. An error says that
-// nothing is in force.
+// fetched, before. The second half is going on, whether it is waited for or not; before Open it
+// begins when the file is open. An error says that nothing is in force.
 func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, error) {
 	if err := sel.check(); err != nil {
 		return nil, err
 	}
-	req := &PurgeRequest{store: s, dryRun: opts.DryRun, done: make(chan struct{})}
-	if s.state.Load() == stateNew && s.purgeEarly(sel, opts) {
-		close(req.done)
-		return req, nil
-	}
-	if !s.isOpen() {
+	if s.state.Load() == stateClosed {
 		return nil, ErrClosed
 	}
+	req := &PurgeRequest{store: s, dryRun: opts.DryRun, done: make(chan struct{})}
 	sel = sel.distinct()
 	if opts.DryRun {
 		req.rec = &purgeRecord{gen: math.MaxUint64 - 1, severity: opts.severity(), sel: sel}
@@ -53,6 +49,9 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	s.diskWriter.waiting.Add(1)
 	if !s.diskWriter.requests.add(req) {
 		return nil, ErrClosed
+	}
+	if s.state.Load() == stateFailed {
+		s.refuseEarly()
 	}
 	return req, nil
 }
@@ -100,9 +99,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// gaveUp is the outcome of a purge that has waited too long. The disk writer comes to it all the
-// same, and until it is counted nothing is swept. That the disk stalls is an error of the disk
-// writer's, which counts it once.
+// gaveUp is the outcome of a purge that has waited too long, or for a file that cannot be opened.
+// The disk writer comes to it all the same, and until it is counted nothing is swept. That the disk
+// stalls is an error of the disk writer's, which counts it once.
 func (req *PurgeRequest) gaveUp(why error) error {
 	if req.dryRun {
 		return fmt.Errorf("%w: %w", ErrNotCounted, why)
@@ -177,6 +176,26 @@ func (q *purgeRequests) take() []*PurgeRequest {
 func (dw *diskWriter) commitWaiting() {
 	if reqs := dw.requests.take(); len(reqs) > 0 {
 		dw.commitPurges(reqs)
+	}
+}
+
+// refuseWaiting answers the purges that wait, where the file could not be opened. They stay in
+// force.
+func (dw *diskWriter) refuseWaiting(why error) {
+	reqs := dw.requests.take()
+	if len(reqs) == 0 {
+		return
+	}
+	lost := false
+	for ; len(reqs) > 0; reqs = dw.requests.take() {
+		for _, req := range reqs {
+			req.err = req.gaveUp(why)
+			lost = lost || !req.dryRun
+		}
+		dw.answerPurges(reqs)
+	}
+	if lost && dw.disk != nil {
+		dw.giveUpFile()
 	}
 }
 
@@ -326,7 +345,7 @@ func (dw *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, erro
 	for i, r := range results {
 		rec := reqs[i].rec
 		reqs[i].matched, rec.rows = r.matched, r.rows
-		rec.memoryOnly = rec.rows == 0 && rec.gen < onTheWay
+		rec.memoryOnly = rec.rows == 0 && rec.gen < onTheWay && !rec.written
 	}
 	return len(results), nil
 }
@@ -349,11 +368,11 @@ func (t *buckets) putPurge(rec *purgeRecord) error {
 	return t.purges.Put(idBytes(rec.gen), encodePurge(rec))
 }
 
-// restorePurges reads the purges bucket and adds the purges that are in force and not in it.
-func (t *buckets) restorePurges(r *purgeSet) ([]*purgeRecord, error) {
+// restorePurges reads the purges bucket and adds the purges that are in force and not in it. It
+// returns what it has found, and those in force.
+func (t *buckets) restorePurges(r *purgeSet) (found, ours []*purgeRecord, err error) {
 	stored := make(map[uint64]bool)
-	var found []*purgeRecord
-	err := t.purges.ForEach(func(key, value []byte) error {
+	err = t.purges.ForEach(func(key, value []byte) error {
 		rec, err := decodePurge(key, value)
 		if err != nil {
 			return err
@@ -363,10 +382,12 @@ func (t *buckets) restorePurges(r *purgeSet) ([]*purgeRecord, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	generation := t.number(metaGeneration)
-	for _, rec := range r.snapshot() {
+	r.raise(generation) // what is issued from now on is later, and is written by the disk writer
+	ours = r.snapshot()
+	for _, rec := range ours {
 		if stored[rec.gen] {
 			continue
 		}
@@ -374,11 +395,11 @@ func (t *buckets) restorePurges(r *purgeSet) ([]*purgeRecord, error) {
 			continue
 		}
 		if rec.gen <= generation {
-			return nil, fmt.Errorf("purge of generation %d is older than the file's %d: %w", rec.gen, generation, errDamaged)
+			return nil, nil, fmt.Errorf("purge of generation %d is older than the file's %d: %w", rec.gen, generation, errDamaged)
 		}
 		if err := t.putPurge(rec); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return found, nil
+	return found, ours, nil
 }

@@ -40,7 +40,8 @@ type Store struct {
 
 // The states of a store.
 const (
-	stateNew uint32 = iota
+	stateNew    uint32 = iota
+	stateFailed        // Open has failed, and may be tried again
 	stateOpen
 	stateClosed
 )
@@ -84,10 +85,13 @@ func (s *Store) Open() error {
 	case stateClosed:
 		return ErrClosed
 	}
+	s.state.Store(stateNew)
 	if s.disk != nil {
 		if err := s.attach(); err != nil {
 			s.counts.errors[DiskTier].Add(1)
 			if s.cfg.Required {
+				s.state.Store(stateFailed) // first: see refuseEarly
+				s.diskWriter.refuseWaiting(err)
 				return err
 			}
 			s.log.Warn("disk tier is not available; running from memory",
@@ -108,25 +112,23 @@ func (s *Store) Open() error {
 func (s *Store) Discard() {
 	s.life.Lock()
 	defer s.life.Unlock()
-	if s.state.Load() == stateNew {
+	if !s.isOpen() {
 		s.diskWriter.discard = true
 	}
 }
 
-// purgeEarly puts a purge in force in a store that is not open yet, so that nothing it hits is
-// served once it is. It is written down when the file is opened. False when the store has been
-// opened meanwhile.
-func (s *Store) purgeEarly(sel Selectors, opts PurgeOptions) bool {
+// refuseEarly answers the purges that wait for a store which could not be opened. Open does so
+// itself for those that have come before it failed.
+func (s *Store) refuseEarly() {
 	s.life.Lock()
 	defer s.life.Unlock()
-	if s.state.Load() != stateNew {
-		return false
+	if s.state.Load() == stateFailed { // else another Open has done it, or Close
+		s.diskWriter.refuseWaiting(errNotOpened)
 	}
-	if !opts.DryRun { // there is nothing to count
-		s.purges.setCounted(s.purges.issue(sel.distinct(), opts.severity(), uint64(nanos(s.now()))))
-	}
-	return true
 }
+
+// errNotOpened says that the file could not be opened when it was tried.
+var errNotOpened = errors.New("the disk tier could not be opened")
 
 // Ready is closed when Open has succeeded, also when it did without its disk.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
@@ -154,6 +156,9 @@ func (s *Store) Close() error {
 	defer s.life.Unlock()
 	was := s.state.Swap(stateClosed)
 	if was != stateOpen {
+		for !s.diskWriter.requests.end() {
+			s.diskWriter.refuseWaiting(ErrClosed)
+		}
 		return nil
 	}
 	close(s.diskWriter.stop)
@@ -226,7 +231,7 @@ func (s *Store) Stats() Stats {
 
 func (s *Store) lifeState() string {
 	switch s.state.Load() {
-	case stateNew:
+	case stateNew, stateFailed:
 		return "opening"
 	case stateOpen:
 		return "open"
@@ -297,8 +302,8 @@ func (s *Store) openFile() (*prepared, error) {
 		return nil, err
 	}
 	p := &prepared{use: o}
-	var id, generation, entries, parts uint64
-	var purges []*purgeRecord
+	var id, entries, parts uint64
+	var found, ours []*purgeRecord
 	err = o.update(func(tx *bbolt.Tx) error {
 		switch name, _ := tx.Cursor().First(); {
 		case name != nil && s.diskWriter.removed:
@@ -310,7 +315,7 @@ func (s *Store) openFile() (*prepared, error) {
 		if err != nil {
 			return err
 		}
-		id, generation = t.number(metaID), t.number(metaGeneration)
+		id = t.number(metaID)
 		entries, parts = t.number(metaEntries), t.number(metaParts)
 		p.position = t.position()
 		unknown, err := t.bringLabels(&s.labels)
@@ -320,7 +325,7 @@ func (s *Store) openFile() (*prepared, error) {
 		if unknown && s.purges.pending() > 0 {
 			s.purges.setCounted(s.purges.issue(Selectors{All: true}, Invalid, uint64(nanos(s.now()))))
 		}
-		purges, err = t.restorePurges(s.purges)
+		found, ours, err = t.restorePurges(s.purges)
 		return err
 	})
 	if err != nil {
@@ -328,14 +333,13 @@ func (s *Store) openFile() (*prepared, error) {
 		return nil, errors.Join(err, o.close())
 	}
 	s.diskWriter.endSweeps()
-	// All of them are written now, and none is swept here.
-	for _, rec := range s.purges.snapshot() {
+	// They are written now, and none is swept here.
+	for _, rec := range ours {
 		rec.written, rec.memoryOnly = true, false
 	}
-	for _, rec := range purges {
+	for _, rec := range found {
 		s.purges.restore(rec)
 	}
-	s.purges.raise(generation)
 	s.diskWriter.sweepAnew()
 	p.known = s.diskWriter.attached && id == s.diskWriter.lastID && entries == s.diskWriter.lastEntries
 	s.raiseIDs(id)
