@@ -70,8 +70,8 @@ func TestReadAheadOutlivesASliceThatBreaksOff(t *testing.T) {
 	f.wantAsked(t, "bytes=100-199", "bytes=100-199", "bytes=200-299")
 }
 
-// Another fetch makes up for what the origin or the disk has failed at, and for no client that takes
-// nothing.
+// Another fetch makes up for what the origin or the disk has failed at, and for no client that
+// takes nothing.
 func TestWhoseFaultItIsThatASliceEnds(t *testing.T) {
 	broken := errors.New("the origin's connection broke")
 	for err, want := range map[error]bool{

@@ -77,8 +77,8 @@ func TestPlacesAreGivenBackOnce(t *testing.T) {
 	})
 }
 
-// What an answer that has begun needs waits past the limits of the queue, ahead of the others, which
-// get every second place.
+// What an answer that has begun needs waits past the limits of the queue, ahead of the others,
+// which get every second place.
 func TestOngoingGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New("", Limits{MaxConcurrent: 1, Queue: 1, Wait: time.Second}, nil)

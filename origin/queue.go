@@ -7,8 +7,8 @@ import (
 )
 
 // queue has the requests that wait for a place, the first to come in front. Those of ClassOngoing
-// stand ahead of the others. While others wait they get every second place at most, and they take no
-// room from the others.
+// stand ahead of the others. While others wait they get every second place at most, and they take
+// no room from the others.
 type queue struct {
 	list.List
 	ongoing *list.Element // the last of ClassOngoing, nil if there is none

@@ -59,8 +59,8 @@ func TestTreeInACircle(t *testing.T) {
 }
 
 // TestBucketOfZeros: a small bucket stands in a leaf of the tree's top. Where the sector with its
-// page has not been written, bbolt takes the page for a branch whose first child is page 0, which is
-// that page again, and goes round in it until there is no memory left.
+// page has not been written, bbolt takes the page for a branch whose first child is page 0, which
+// is that page again, and goes round in it until there is no memory left.
 func TestBucketOfZeros(t *testing.T) {
 	dir := t.TempDir()
 	urls := fill(t, dir, 5, 100)

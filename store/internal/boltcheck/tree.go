@@ -44,8 +44,8 @@ type Place struct {
 	Top bool
 }
 
-// Tree returns ErrDamaged when a page is the child of two, reaches out of the file, or is taken for a
-// branch by bbolt and is none: bbolt takes what is no leaf for one.
+// Tree returns ErrDamaged when a page is the child of two, reaches out of the file, or is taken for
+// a branch by bbolt and is none: bbolt takes what is no leaf for one.
 func Tree(file io.ReaderAt) error {
 	meta, ok := ReadMeta(file)
 	if !ok {
@@ -120,8 +120,8 @@ func branchChildren(page []byte, count int, top bool) []Place {
 	return found
 }
 
-// buckets are the roots of the buckets in a leaf. A small bucket has none: its only page, a leaf, is
-// in the value.
+// buckets are the roots of the buckets in a leaf. A small bucket has none: its only page, a leaf,
+// is in the value.
 func buckets(pages io.ReaderAt, elements []byte, id uint64) (roots []Place, err error) {
 	order := binary.NativeEndian
 	for at := PageHeader; at < len(elements); at += Element {
