@@ -33,9 +33,14 @@ func (t adminView) Entries(ctx context.Context, q inspect.Query) (inspect.Listin
 		return inspect.Listing{}, err
 	}
 	listing := inspect.Listing{Entries: make([]inspect.Entry, 0, len(items)), Next: next}
+	looks := int64(listedSlices)
 	for i := range items {
+		z := zones[items[i].Of]
 		entry := listed(&items[i].Item, now)
-		entry.Hits, entry.Zone = hits[entry.URL], zones[items[i].Of].Zone
+		entry.Hits, entry.Zone = hits[entry.URL], z.Zone
+		if entry.Slices = z.slices(&items[i].Item, looks); entry.Slices != nil {
+			looks -= entry.Slices.Looked
+		}
 		if q.Headers {
 			entry.Header = items[i].Header
 		}
@@ -80,7 +85,7 @@ func list(
 func orderBy(by inspect.Sort, now time.Time, hits map[string]uint64) func(*store.Item) int64 {
 	switch by {
 	case inspect.SortSize:
-		return func(i *store.Item) int64 { return i.Size }
+		return httpcache.Length
 	case inspect.SortAge:
 		return func(i *store.Item) int64 { return -i.StoredAt.UnixNano() }
 	case inspect.SortTTL:
@@ -132,11 +137,24 @@ func listed(item *store.Item, now time.Time) inspect.Entry {
 		variant.Set(name, item.Variant.Values[i])
 	}
 	return inspect.Entry{
-		ID: item.EntryID().String(), URL: item.URL, Status: item.Status, Size: item.Size,
+		ID: item.EntryID().String(), URL: item.URL, Status: item.Status, Size: httpcache.Length(item),
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
 		Tags: append([]string{}, item.Tags...), Tier: item.Tier.String(), Variant: variant.Encode(),
 		FetchMS: float64(item.FetchTime.Microseconds()) / 1e3,
 	}
+}
+
+// listedSlices is how many slices are looked up for a page of a listing. A look-up may be one of the
+// disk.
+const listedSlices = 1024
+
+// slices tells what of a file in slices is stored, nil of any other entry.
+func (z *zone) slices(item *store.Item, limit int64) *inspect.Slices {
+	s := z.cache.SlicesOf(item, limit)
+	if s.Count == 0 {
+		return nil
+	}
+	return &inspect.Slices{Size: s.Size, Count: s.Count, Looked: s.Looked, Stored: s.Stored, Bytes: s.Bytes}
 }
 
 // Entry implements inspect.Cache.
@@ -171,6 +189,7 @@ func (z *zone) detail(item *store.Item) *inspect.Detail {
 		},
 	}
 	d.Header, d.Hits, d.Zone = item.Header, hitCounts(z.Zone, now)[item.URL], z.Zone
+	d.Slices = z.slices(item, listedSlices)
 	if item.Listener != "" {
 		d.Key.Parts = append(d.Key.Parts, inspect.EntryKeyPart{Part: "listener", Values: []string{item.Listener}})
 	}

@@ -113,3 +113,43 @@ func TestRangeLeavesCompressionAlone(t *testing.T) {
 		}
 	}
 }
+
+// A listing shows how long a file in slices is, and what of it is stored.
+func TestListingOfAFileInSlices(t *testing.T) {
+	film := largePart(0, 300<<10)
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Etag", `"v1"`)
+		if r.URL.Path == "/film.mp4" {
+			http.ServeContent(w, r, "film.mp4", time.Time{}, bytes.NewReader(film))
+			return
+		}
+		_, _ = w.Write(film[:100_000])
+	})
+	in := start(t, withDisk(t, block("slice 64KiB")), o)
+	in.get("/page")
+	in.get("/film.mp4", "Range", "bytes=0-65535")
+	in.get("/film.mp4", "Range", "bytes=-1")
+	type slices struct{ Size, Count, Looked, Stored, Bytes int64 }
+	var page struct {
+		Entries []struct {
+			ID, URL string
+			Size    int64
+			Slices  *slices
+		}
+	}
+	in.adminCall(http.MethodGet, "/larder/entries?sort=-size", "", &page)
+	want := slices{64 << 10, 5, 5, 2, 64<<10 + 44<<10}
+	if len(page.Entries) != 2 || !strings.HasSuffix(page.Entries[0].URL, "/film.mp4") || page.Entries[0].Size != 300<<10 ||
+		page.Entries[0].Slices == nil || *page.Entries[0].Slices != want || page.Entries[1].Size != 100_000 || page.Entries[1].Slices != nil {
+		t.Fatalf("%+v", page.Entries)
+	}
+	var detail struct {
+		Size   int64
+		Slices *slices
+	}
+	in.adminCall(http.MethodGet, "/larder/entries/"+page.Entries[0].ID, "", &detail)
+	if detail.Size != 300<<10 || detail.Slices == nil || *detail.Slices != want {
+		t.Errorf("%+v", detail)
+	}
+}

@@ -20,7 +20,8 @@ const (
 	// flagObserved: the origin was asked otherwise than a fetch asks, so only routes that observe
 	// use it: see observed.asksAsFetch.
 	flagObserved
-	flagSliced // it is the head of a file in slices: see object.go
+
+	flagSliced = store.FlagHead // it is the head of a file in slices: see object.go
 )
 
 func flagsOf(ex *rfc9111.Exchange) (f store.Flags) {

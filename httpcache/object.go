@@ -80,11 +80,13 @@ func (o *object) note() string {
 }
 
 // objectOf returns the object of a head, nil if e is none or is not understood.
-func objectOf(e *store.Entry) *object {
-	if e.Flags&flagSliced == 0 {
+func objectOf(e *store.Entry) *object { return objectIn(e.Flags, e.Notes) }
+
+func objectIn(flags store.Flags, notes []string) *object {
+	if flags&flagSliced == 0 {
 		return nil
 	}
-	for _, note := range e.Notes {
+	for _, note := range notes {
 		rest, found := strings.CutPrefix(note, objectNote)
 		if !found {
 			continue
@@ -141,6 +143,45 @@ func (c *Cache) hasSlice(o *object, number int64) bool {
 	found := c.store.Peek(o.key(number), anySlice)
 	defer found.Release()
 	return found.Entry != nil && found.Entry.Body.Len() == o.span(number).Length && !store.IsDamaged(found.Entry.Body)
+}
+
+// SlicesOf describes the slices of a file that is stored in slices. Its zero value is of no file.
+type SlicesOf struct {
+	Total  int64 // the length of the file in bytes
+	Size   int64 // of a slice in bytes; the last may be shorter
+	Count  int64 // of the slices that the file has
+	Looked int64 // of these, from the first on, that were looked up
+	Stored int64 // of these that are stored
+	Bytes  int64 // of these slices
+}
+
+// Length is the length of the body of a stored response in bytes, of the whole where it is stored in
+// slices.
+func Length(i *store.Item) int64 {
+	if o := objectIn(i.Flags, i.Notes); o != nil {
+		return o.total
+	}
+	return i.Size
+}
+
+// SlicesOf looks up to limit slices of a stored response up, and counts that as no use of them.
+func (c *Cache) SlicesOf(i *store.Item, limit int64) SlicesOf {
+	o := objectIn(i.Flags, i.Notes)
+	if o == nil {
+		return SlicesOf{}
+	}
+	return c.slicesOf(o, limit)
+}
+
+func (c *Cache) slicesOf(o *object, limit int64) SlicesOf {
+	s := SlicesOf{Total: o.total, Size: o.size, Count: o.count()}
+	for s.Looked = 0; s.Looked < min(limit, s.Count); s.Looked++ {
+		if c.hasSlice(o, s.Looked) {
+			s.Stored++
+			s.Bytes += o.span(s.Looked).Length
+		}
+	}
+	return s
 }
 
 // maxLooked and maxLookedAll bound how many slices are looked up before an answer begins. A look-up

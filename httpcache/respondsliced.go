@@ -133,19 +133,14 @@ func (q *Request) respondFirstPart(s membership, shared *sharedResponse) (answer
 }
 
 // maxCounted is how many slices are counted to explain an answer.
-const maxCounted = 4096
+const maxCounted = 1024
 
 // explainSlices tells which slices of an object are stored.
 func (q *Request) explainSlices(o *object) string {
-	there, counted := 0, min(o.count(), maxCounted)
-	for number := range counted {
-		if q.cache().hasSlice(o, number) {
-			there++
-		}
-	}
-	words := fmt.Sprintf("%d of the first %d, of %d bytes each", there, counted, o.size)
-	if counted == o.count() {
-		words = fmt.Sprintf("%d of %d, of %d bytes each", there, counted, o.size)
+	s := q.cache().slicesOf(o, maxCounted)
+	words := fmt.Sprintf("%d of the first %d, of %d bytes each", s.Stored, s.Looked, s.Size)
+	if s.Looked == s.Count {
+		words = fmt.Sprintf("%d of %d, of %d bytes each", s.Stored, s.Count, s.Size)
 	}
 	if q.lacksSlices() {
 		return words + "; not all that the request asks for"

@@ -202,6 +202,7 @@ func (d *Detail) text() string {
 	line("id", d.ID)
 	line("status", strconv.Itoa(d.Status))
 	line("size", strconv.FormatInt(d.Size, 10)+" bytes")
+	line("slices", d.Slices.text())
 	line("age", strconv.FormatInt(d.Age, 10)+"s")
 	line("ttl", strconv.FormatInt(d.TTL, 10)+"s")
 	line("purged", d.Purged)

@@ -65,7 +65,7 @@ type Entry struct {
 	ID      string   `json:"id"`                // 32 hexadecimal digits, which no other entry ever has
 	URL     string   `json:"url"`               // as the client sent it, authority normalised
 	Status  int      `json:"status"`            // of the response
-	Size    int64    `json:"size"`              // of the body, in bytes
+	Size    int64    `json:"size"`              // of the body in bytes, of the whole where it is in slices
 	Age     int64    `json:"age"`               // seconds, RFC 9111, section 4.2.3
 	TTL     int64    `json:"ttl"`               // seconds of freshness left, negative when stale
 	Tags    []string `json:"tags"`              // in no particular order
@@ -74,10 +74,32 @@ type Entry struct {
 	Variant string   `json:"variant,omitempty"` // what Vary chose it by
 	// FetchMS is how long the origin takes for it: milliseconds, a moving average of its fetches.
 	FetchMS float64 `json:"fetch_ms,omitempty"`
+	Slices  *Slices `json:"slices,omitempty"` // of a file that is stored in slices
 	// Hits is how often the URL was hit lately, all variants together, as far as the ranking by
 	// hits knows it.
 	Hits   uint64      `json:"hits"`
 	Header http.Header `json:"header,omitempty"` // of the response, where it was asked for
+}
+
+// Slices tells what of a file is stored that is stored in slices.
+type Slices struct {
+	Size   int64 `json:"size"`   // of a slice in bytes; the last may be shorter
+	Count  int64 `json:"count"`  // of the slices that the file has
+	Looked int64 `json:"looked"` // of these, from the first on, that were looked up for this
+	Stored int64 `json:"stored"` // of these that are stored
+	Bytes  int64 `json:"bytes"`  // of these that are stored
+}
+
+// text is what a command prints.
+func (s *Slices) text() string {
+	if s == nil {
+		return ""
+	}
+	of := ""
+	if s.Looked < s.Count {
+		of = fmt.Sprintf(" of the first %d", s.Looked)
+	}
+	return fmt.Sprintf("%d%s of %d, of %d bytes each, with %d bytes", s.Stored, of, s.Count, s.Size, s.Bytes)
 }
 
 // ErrCursor is what Cache.Entries returns, wrapped or not, for a cursor that it never gave out. The

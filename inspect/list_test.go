@@ -79,7 +79,7 @@ func readRaw(t *testing.T, raw string) (Query, error) {
 func TestEntriesAnswers(t *testing.T) {
 	cache := use(t, &fakeCache{pages: map[string]Listing{
 		"":   {Entries: []Entry{{URL: "http://a/?b&c", Status: 200, Size: 5, Age: 6, TTL: -7, Tags: []string{"t"}, Tier: "memory"}}, Next: "p2"},
-		"p2": {Entries: []Entry{{URL: "http://a/2", Status: 404, Tier: "disk", Variant: "gzip", FetchMS: 212.4}}},
+		"p2": {Entries: []Entry{{URL: "http://a/2", Status: 404, Tier: "disk", Variant: "gzip", Slices: &Slices{Size: 4, Count: 3, Looked: 3, Stored: 1, Bytes: 4}, FetchMS: 212.4}}},
 		"p3": {},
 	}})
 	for _, tc := range []struct {
@@ -91,7 +91,7 @@ func TestEntriesAnswers(t *testing.T) {
 		{
 			"second page, filtered", "?cursor=p2&tag=t&host=A&prefix=http://A&limit=2",
 			Query{Limit: 2, Cursor: "p2", Tag: "t", Host: "a", Prefix: "http://a/"},
-			`{"entries":[{"id":"","url":"http://a/2","status":404,"size":0,"age":0,"ttl":0,"tags":[],"tier":"disk","variant":"gzip","fetch_ms":212.4,"hits":0}],"next":""}`,
+			`{"entries":[{"id":"","url":"http://a/2","status":404,"size":0,"age":0,"ttl":0,"tags":[],"tier":"disk","variant":"gzip","fetch_ms":212.4,"slices":{"size":4,"count":3,"looked":3,"stored":1,"bytes":4},"hits":0}],"next":""}`,
 		},
 		{"empty page", "?cursor=p3", Query{Limit: 100, Cursor: "p3"}, `{"entries":[],"next":""}`},
 	} {

@@ -11,15 +11,19 @@ import (
 // Key names everything the caller keyed: the SHA-256 of it. All variants of a URL share one Key.
 type Key [32]byte
 
-// Flags are facts of the fetching request that the caller wants back with the entry. All but
-// FlagPart are opaque to the store.
+// Flags are facts of the fetching request that the caller wants back with the entry. All but the
+// following are opaque to the store.
 type Flags uint8
 
-// FlagPart is the one flag that the store reads: the entry is a part of what another one stands
-// for, under a key that only its caller can find from that one. It is purged, evicted and expires
-// as any other, and its bytes count. It is in no listing, and neither Stats nor what a purge
-// returns counts it.
-const FlagPart Flags = 1 << 7
+const (
+	// FlagPart says that the entry is a part of what another one stands for, under a key that only
+	// its caller can find from that one. It is purged, evicted and expires as any other, and its
+	// bytes count. It is in no listing, and neither Stats nor what a purge returns counts it.
+	FlagPart Flags = 1 << 7
+	// FlagHead says that the entry stands for such parts, and that its notes tell how large the
+	// whole is. Sorted listings show them to Order.By.
+	FlagHead Flags = 1 << 6
+)
 
 // Variant is what a response was selected by (RFC 9111 4.1). It is opaque to the store, which
 // compares variants only for equality.

@@ -214,7 +214,7 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	item := Item{
 		ID: id, Key: r.key(), URL: url, Listener: listener, Size: r.bodyLen(), StoredAt: r.responseTime(), FreshUntil: r.freshUntil(), Tier: tier, Severity: severity,
 	}
-	if !l.light && !item.decode(r) {
+	if (!l.light || r.isHead()) && !item.decode(r) {
 		return
 	}
 	l.found = slices.Insert(l.found, at, &foundItem{place: l.place(id, r), Item: item})

@@ -18,8 +18,11 @@ type Item struct {
 	Method string
 	// Status is the response's.
 	Status int
-	// Size is the length of the body in bytes.
+	// Size is the length of the body in bytes, 0 where that is in parts.
 	Size int64
+	// Flags and Notes are the entry's.
+	Flags Flags
+	Notes []string
 	// Header is the response's, and must not be written to.
 	Header http.Header
 	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of
@@ -43,7 +46,7 @@ func (i *Item) decode(r record) bool {
 	if err != nil {
 		return false
 	}
-	i.Method, i.Status, i.Header = e.Method, e.Status, e.Header
+	i.Method, i.Status, i.Header, i.Flags, i.Notes = e.Method, e.Status, e.Header, e.Flags, e.Notes
 	i.RequestTime, i.KeepUntil, i.FetchTime = e.RequestTime, e.KeepUntil, e.FetchTime
 	i.Tags, i.Variant = visibleTags(e.Tags), e.Variant
 	return true
@@ -58,7 +61,7 @@ func (r *Result) Item() *Item {
 	url, listener, _ := strings.Cut(e.URL, AtListener)
 	return &Item{
 		ID: e.ID, Key: e.Key, URL: url, Listener: listener, Method: e.Method, Status: e.Status, Size: e.Body.Len(),
-		Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
+		Flags: e.Flags, Notes: e.Notes, Header: e.Header, RequestTime: e.RequestTime, StoredAt: e.ResponseTime, FreshUntil: e.FreshUntil, KeepUntil: e.KeepUntil,
 		FetchTime: e.FetchTime, Tags: visibleTags(e.Tags), Tier: r.Tier, Variant: e.Variant, Severity: r.Severity,
 	}
 }

@@ -225,6 +225,9 @@ func (r record) keptFrom() int64 {
 
 func (r record) key() Key { return Key(r[60:92]) }
 
+// isHead tells of what stands for parts.
+func (r record) isHead() bool { return Flags(r[5])&FlagHead != 0 }
+
 // isPart tells of a part, which is neither counted nor listed.
 func (r record) isPart() bool { return Flags(r[5])&FlagPart != 0 }
 
