@@ -256,6 +256,27 @@ func TestStaleObjectIsValidated(t *testing.T) {
 	f.want(t, f.get(t, h), 200, 0, 900, "Larder; fwd=stale; fwd-status=304; stored")
 }
 
+// A part that comes in place of a 304, with the validator and the length of what is stored, is
+// combined with that (RFC 9111 3.4). One of another length is not.
+func TestPartIsCombinedWithWhatIsStored(t *testing.T) {
+	h, f := newSlicing(t), newFilm(18, 1000)
+	f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, cold)
+	f.alter = func(_ http.ResponseWriter, r *http.Request) bool {
+		r.Header.Del("If-None-Match")
+		return false
+	}
+	f.want(t, f.get(t, h, "Range", "bytes=210-219", "Cache-Control", "no-cache"), 206, 210, 220, "Larder; fwd=request; stored")
+	f.wantAsked(t, "bytes=0-99", `bytes=200-299 "v1"`)
+	f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, hit)
+	f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, hit)
+	f.wantAsked(t)
+	f.content = f.content[:900]
+	f.want(t, f.get(t, h, "Range", "bytes=210-219", "Cache-Control", "no-cache"), 206, 210, 220, "Larder; fwd=request; stored")
+	f.take()
+	f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, partly)
+	f.wantAsked(t, "bytes=0-99")
+}
+
 // Eight readers of a cold file have each byte fetched once.
 func TestParallelReadersFetchEachByteOnce(t *testing.T) {
 	h, f := newSlicing(t), newFilm(17, 1600)
