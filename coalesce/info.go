@@ -58,6 +58,13 @@ func (f *Flight) Overflow() Overflow {
 	return f.overflow
 }
 
+// Received returns how many bytes of the body have come.
+func (f *Flight) Received() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.body.size
+}
+
 // Ended reports whether the flight has ended by Finish or Fail.
 func (f *Flight) Ended() bool {
 	f.mu.Lock()

@@ -40,6 +40,8 @@ type following struct {
 	deadline time.Time // how long it waits, for all of them together
 	// One of them was for another client only, and it has had another round since.
 	rejoined bool
+	// It has tried to read ahead of a fetch of the whole, see rangeahead.go.
+	waitsForWhole bool
 }
 
 // join joins the flight for the request's key, or begins one.

@@ -162,7 +162,7 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	if x.writer.declared >= 0 {
 		x.flight.Expect(x.writer.declared)
 	}
-	x.writer.shared = shared
+	x.writer.shared, shared.ahead = shared, x.headAhead(shared)
 	x.awaitStore(ex.Status, ex.Header)
 	switch {
 	case !shared.storable():

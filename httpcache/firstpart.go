@@ -135,15 +135,7 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 	x.noteVariance(ex.Header)
 	shared.key, shared.search = x.key, x.keyed.variance
 	o := x.objectFor(shared, part.Complete)
-	head := &store.Entry{
-		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags | flagSliced,
-		Notes: x.headNotes(shared, o), Status: http.StatusOK, Header: shared.header,
-		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime, FetchTime: time.Since(x.begun),
-		Tags: shared.tags, Generation: x.ticket.Generation(), Body: store.NewBody(nil),
-	}
-	if len(head.Header["Content-Type"]) == 0 {
-		head.Flags |= flagUntyped // and none is guessed from the middle of a file
-	}
+	head := x.headOf(shared, o)
 	if x.putHere(head, freshness, nil) != store.Stored {
 		return false
 	}
@@ -159,9 +151,19 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 	return true
 }
 
-// headNotes are the notes of the head of an object.
-func (x *Fetch) headNotes(shared *sharedResponse, o *object) []string {
-	return slices.Concat(shared.added, []string{o.note(), digestsNote(x.clientHeader)}, askedNotes(&shared.variant, x.clientHeader))
+// headOf returns the head of an object.
+func (x *Fetch) headOf(shared *sharedResponse, o *object) *store.Entry {
+	head := &store.Entry{
+		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags | flagSliced,
+		Notes:  slices.Concat(shared.added, []string{o.note(), digestsNote(x.clientHeader)}, askedNotes(&shared.variant, x.clientHeader)),
+		Status: http.StatusOK, Header: shared.header,
+		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime, FetchTime: time.Since(x.begun),
+		Tags: shared.tags, Generation: x.ticket.Generation(), Body: store.NewBody(nil),
+	}
+	if len(head.Header["Content-Type"]) == 0 {
+		head.Flags |= flagUntyped // and none is guessed from the middle of a file
+	}
+	return head
 }
 
 // objectFor returns the object that a head is stored for: the one that is stored, if this is a part

@@ -22,6 +22,7 @@ import (
 //	slicebody.go     the body of an answer: slice by slice, from the store or from a flight
 //	slicealike.go    how a slice is asked for, so that it is of the same representation
 //	respondsliced.go the answers
+//	rangeahead.go    slices beside a fetch of the whole, for who reads far ahead of it
 //
 // The head is an entry like that of a 200, under the same key, without a body. It says by whom,
 // until when and after which validation the object may be used, and everything that is done with

@@ -55,6 +55,9 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		if shared.slice != nil {
 			return q.respondFirstPart(s, shared)
 		}
+		if !leads && q.liesAhead(s.flight, shared) {
+			return q.respondAhead(s, shared)
+		}
 		err := q.respondFlight(s, shared, leads)
 		return !errors.Is(err, errStalled), err
 	case fromStaleOnError:

@@ -210,8 +210,9 @@ func (x *Fetch) storeSlice(shared *sharedResponse) {
 	s := x.slice
 	head, span := x.cache.storedHead(s.head, s.object), s.object.span(s.number)
 	if head == nil {
-		x.flight.TakeBack()
-		x.countNotStored(rfc9111.ReasonPurged)
+		if x.flight.TakeBack(); s.head.ID > 0 { // otherwise it has been read ahead of the whole
+			x.countNotStored(rfc9111.ReasonPurged)
+		}
 		return
 	}
 	entry := &store.Entry{
