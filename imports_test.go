@@ -38,7 +38,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			"github.com/vektah/gqlparser/v2/ast", "github.com/vektah/gqlparser/v2/lexer", "github.com/vektah/gqlparser/v2/parser",
 		},
 		"httpcache": {
-			"github.com/hashicorp/golang-lru/v2", "github.com/klauspost/compress/zstd", modulePath + "/canonjson",
+			"github.com/hashicorp/golang-lru/v2", "github.com/klauspost/compress/zstd", modulePath + "/batch", modulePath + "/canonjson",
 			modulePath + "/coalesce", modulePath + "/graphql", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
 		},
 		"fleet":           {modulePath + "/store", "golang.org/x/sys/unix"},
@@ -58,7 +58,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"caddyfile": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
-			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
+			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/batch", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
 		},
 	}
 	for folder, imports := range want {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 	"sync"
@@ -84,7 +85,8 @@ type subrequest struct {
 	fetch  httpcache.Fetch
 	next   caddyhttp.Handler
 	first  call
-	second *call // nil if there will be none
+	second *call // nil if there will be none; as is third
+	third  *call
 	asked  *call // the one that the handlers have
 	writer http.ResponseWriter
 
@@ -118,9 +120,14 @@ func newSubrequest(ctx context.Context, c *clientRequest, r *http.Request, copie
 	s.asked = &s.first
 	rules := &c.Route().Key.Query
 	s.copy(&s.first, ctx, r, rules)
-	if copies > 1 {
-		s.second = new(call)
-		s.copy(s.second, ctx, r, rules)
+	for n := 1; n < copies; n++ {
+		another := new(call)
+		s.copy(another, ctx, r, rules)
+		if n == 1 {
+			s.second = another
+		} else {
+			s.third = another
+		}
 	}
 	return s
 }
@@ -135,14 +142,39 @@ func (s *subrequest) copy(to *call, ctx context.Context, r *http.Request, rules 
 func (s *subrequest) Fetch() *httpcache.Fetch { return &s.fetch }
 
 func (s *subrequest) call(n int) *call {
-	if n > 0 {
+	switch n {
+	case 0:
+		return &s.first
+	case 1:
 		return s.second
+	default:
+		return s.third
 	}
-	return &s.first
 }
 
 // Request implements httpcache.OriginRequest.
 func (s *subrequest) Request(n int) *http.Request { return s.call(n).request }
+
+// Retarget implements httpcache.OriginRequest. Where something in front of larder has taken a part
+// off the path, the original request keeps that part.
+func (s *subrequest) Retarget(n int, u *url.URL) {
+	c := s.call(n)
+	was := c.request.URL
+	c.request.URL, c.request.RequestURI = u, u.RequestURI()
+	orig, ok := c.context.original.(http.Request)
+	if !ok || orig.URL == nil {
+		return
+	}
+	whole := *u
+	if front, cut := strings.CutSuffix(orig.URL.Path, was.Path); cut && front != "" {
+		whole.Path, whole.RawPath = front+u.Path, ""
+		if u.RawPath != "" {
+			whole.RawPath = (&url.URL{Path: front}).EscapedPath() + u.RawPath
+		}
+	}
+	orig.URL, orig.RequestURI = &whole, whole.RequestURI()
+	c.context.original = orig
+}
 
 // Do implements httpcache.OriginRequest.
 func (s *subrequest) Do(n int, w http.ResponseWriter) error {

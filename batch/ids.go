@@ -99,9 +99,13 @@ func escape(id string) string { return strings.ReplaceAll(url.QueryEscape(id), "
 // size is how much an id adds to the URL.
 func (r *Rule) size(id string) int { return len(escape(id)) + len(r.join) }
 
-// Tags returns the tags of an item. expand replaces the placeholders of the server in a text; it is
-// given no part of the id, which a client has written.
+// Tags returns the tags of an item. An id that has other bytes than visible ASCII stands there as
+// in a URL. expand replaces the placeholders of the server in a text; it is given no part of the
+// id, which a client has written.
 func (r *Rule) Tags(id string, expand func(string) string) []string {
+	if strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		id = escape(id)
+	}
 	tags := make([]string, len(r.tags))
 	for i, parts := range r.tags {
 		expanded := make([]string, len(parts))

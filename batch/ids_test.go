@@ -93,6 +93,9 @@ func TestTagsExpandNoID(t *testing.T) {
 	if got := r.Tags("{env.SECRET}", expand); !slices.Equal(got, want) {
 		t.Errorf("tags %q, want %q", got, want)
 	}
+	if got := r.Tags("a é", expand); got[0] != "product-a%20%C3%A9" {
+		t.Errorf("tag %q, want what a tag may be", got[0])
+	}
 }
 
 // FuzzID: an id that fits is read again from the URL for many, as itself and as one.

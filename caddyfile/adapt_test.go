@@ -189,6 +189,7 @@ func TestEveryWordHasGoldens(t *testing.T) {
 		"memory", "disk", "disk off", "eviction", "debug",
 		"ttl", "force_ttl", "max_ttl", "ignore", "client_directives", "heuristic", "deception_guard", "stale_while_revalidate",
 		"stale_if_error", "keep", "refresh_early", "slice", "key", "query sort", "query ignore", "query only", "header", "cookie", "add", "methods", "safe_post", "observe", "repeats",
+		"batch", "url", "join", "window", "max", "items", "id", "missing",
 		"tags", "from", "keep_headers", "invalidate", "urls", "soft", "set_cookie", "max_body", "max_variants",
 		"coalesce off", "coalesce wait", "targeted", "status", "shared",
 		"sentinel", "name", "fence", "lost validate", "lost serve", "replicas", "timeout", "ttl", "history", "store", "secret",

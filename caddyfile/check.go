@@ -47,6 +47,7 @@ func (c *HandlerConfig) checkLines() error {
 		c.Origin.check(),
 		c.Repeats.check(),
 		c.PurgeMethod.check(),
+		checkBatches(c.Batch),
 	)
 }
 
@@ -60,6 +61,9 @@ func (c *HandlerConfig) checkWhole() error {
 	}
 	if c.SafePost && !slices.Contains(c.Methods, http.MethodPost) {
 		return errors.New("safe_post: methods lacks POST, so no POST is cached; write methods GET HEAD POST, or leave safe_post out")
+	}
+	if len(c.Batch) > 0 && c.Coalesce != nil && c.Coalesce.Off {
+		return errors.New("batch has requests wait for others, and coalesce off has them wait for none; keep one of the two")
 	}
 	for _, rule := range c.Invalidate {
 		if err := rule.checkNotEmpty(); err != nil {

@@ -149,6 +149,10 @@ type HandlerConfig struct {
 	// When a client repeats itself, and what becomes of it. Default: nothing is counted.
 	Repeats *RepeatsConfig `json:"repeats,omitempty"`
 
+	// Which concurrent misses become one request for many items. The first whose path fits counts.
+	// Default: none, each is asked for alone.
+	Batch []BatchConfig `json:"batch,omitempty"`
+
 	// Who may purge by PURGE at the site. Default: PURGE is not answered here, and passes.
 	PurgeMethod *PurgeMethodConfig `json:"purge_method,omitempty"`
 

@@ -6,7 +6,7 @@
 //	config.go    what the directive says; status.go has the one type with a JSON form of its own
 //	origin.go    what it says of the origin's limits: configuration, checks and words;
 //	             purgemethod.go, of those who may purge at a site; repeats.go, of clients that
-//	             repeat themselves
+//	             repeat themselves; batch.go, of misses that become one request
 //	app.go       what the global option says; shared.go what its block for many machines says
 //	zones.go     further stores: configuration, checks and words
 //	check.go     what cannot be meant, in JSON and Caddyfile alike

@@ -59,6 +59,16 @@ import (
 //	    }
 //	    observe
 //	    repeats      <n> <duration> [<by>] [refuse]
+//	    batch <path> {
+//	        url     <path with {ids}>
+//	        join    <text>
+//	        window  <duration>
+//	        max     <n>
+//	        items   <path in the answer>
+//	        id      <path in an item>
+//	        missing single|404
+//	        tags    <text>...
+//	    }
 //	    purge_method {
 //	        allow <address|range>...
 //	        token <text>
@@ -68,8 +78,8 @@ import (
 //	    shared       on|off
 //	}
 //
-// ttl, force_ttl and invalidate may stand more than once, as may query with another word behind it;
-// every other word stands at most once.
+// ttl, force_ttl, invalidate and batch may stand more than once, as may query with another word
+// behind it; every other word stands at most once.
 func parseHandler(h httpcaddyfile.Helper) (HandlerConfig, error) {
 	h.Next() // the directive's own name
 	if args := h.RemainingArgs(); len(args) > 0 {
@@ -120,6 +130,7 @@ func (p *handlerParser) words() []word {
 		{name: "origin", block: p.origin},
 		{name: "observe", usage: "observe", args: presenceInto(&c.Observe)},
 		{name: "repeats", usage: repeatsUsage, args: repeatsInto(&c.Repeats)},
+		{name: "batch", block: p.batch, repeats: true},
 		{name: "purge_method", block: p.purgeMethod},
 		{name: "zone", usage: "zone <name>", args: p.zone},
 		{name: "shared", usage: "shared on|off", args: choiceInto(&c.Shared)},

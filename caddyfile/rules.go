@@ -19,7 +19,7 @@ func (c *HandlerConfig) Rules() httpcache.Rules {
 		Wait: time.Duration(c.Coalesce.Wait), CoalesceOff: c.Coalesce.Off,
 		RefreshEarly: c.RefreshEarly,
 		Status:       statusModes[c.Status], RemoteOff: c.Shared != nil && !*c.Shared,
-		Observe: c.Observe, Slice: *c.Slice, Repeats: c.Repeats.rules(),
+		Observe: c.Observe, Slice: *c.Slice, Repeats: c.Repeats.rules(), Batches: batchRules(c.Batch),
 	}
 }
 

@@ -106,6 +106,7 @@ func placesOf(text string) (places []string) {
 		{"tags { … }", tagsWords(&TagsConfig{})},
 		{"invalidate [<matcher>] { … }", invalidateWords(&InvalidateRule{})},
 		{"origin [<name>] { … }", originWords(&OriginConfig{})},
+		{"batch <path> { … }", batchWords(&BatchConfig{})},
 		{"purge_method { … }", purgeMethodWords(&PurgeMethodConfig{})},
 		{"shared <url>... { … } of the global option", sharedWords(nil, &RedisConfig{})},
 		{"tls { … } of shared", tlsWords(&TLSConfig{})},

@@ -223,6 +223,14 @@ func causeOf(err error) error {
 	return errors.Unwrap(own.Err)
 }
 
+// batched is told what came of asking together with others.
+func (t *Trace) batched(m *batchMember) {
+	if t == nil {
+		return
+	}
+	t.add(&t.origin, m.explain())
+}
+
 // judged is told how a response of the origin was judged.
 func (t *Trace) judged(rt *Route, ex *rfc9111.Exchange, f *rfc9111.Freshness) {
 	if t == nil {

@@ -72,6 +72,7 @@ type Fetch struct {
 	oddFields  []string      // of its client's request for a slice, see oddFields
 	wantsPlain bool          // what came may be about these, so the slice is asked for without them
 	slice      *sliceOf      // what it brings, if that is one; see slicefetch.go
+	member     *batchMember  // its place among those that ask together, see batch.go
 
 	trace *Trace // of its leader, nil unless that is explained
 
@@ -135,10 +136,12 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	if asksPart {
 		copies = 2 // the answer to the first may have to be asked for whole
 	}
-	origin := q.detach(f.Context(), copies)
+	member := q.batchMember(f)
+	ctx, copies := member.requests(f, copies)
+	origin := q.detach(ctx, copies)
 	x := origin.Fetch()
 	*x = Fetch{
-		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: hitForMissKey,
+		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: hitForMissKey, member: member,
 		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		varyNames: q.varyNames, trace: q.trace, firstPart: firstPart,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
@@ -164,6 +167,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	for n := range x.copies {
 		x.prepare(origin.Request(n))
 	}
+	member.serve(x)
 	if asksPart {
 		origin.Request(0).Header["Range"] = []string{firstPart.Range()}
 	}
@@ -241,9 +245,15 @@ func (x *Fetch) fill() error {
 	return err
 }
 
-// askOrigin asks the origin, twice if the first answer was a foreign 304, a part of which no use can
-// be made, or one that may be about odd fields.
+// askOrigin asks the origin, together with others if it may. On its own it asks twice if the first
+// answer was a foreign 304, a part of which no use can be made, or one that may be about odd
+// fields.
 func (x *Fetch) askOrigin() error {
+	if x.member != nil {
+		if answered, err := x.askTogether(); answered {
+			return err
+		}
+	}
 	err := x.visitOrigin()
 	if (x.foreign304 || x.wantsWhole || x.wantsPlain) && x.writer.mode == modeUndecided {
 		x.refetch()
@@ -371,6 +381,9 @@ func (x *Fetch) end() {
 	x.endRemote()
 	if x.background {
 		x.cache.refreshes.end()
+	}
+	if x.member != nil {
+		x.member.cancel(nil)
 	}
 	close(x.over)
 	x.cache.release()

@@ -45,6 +45,8 @@ const (
 	// FetchSlice: a client waits for a part of a large file, or reads it and will soon need the
 	// next.
 	FetchSlice
+	// FetchBatch: for the items of several fetches of the other kinds.
+	FetchBatch
 
 	// FetchKindCount is how many there are.
 	FetchKindCount
@@ -61,6 +63,8 @@ func (k FetchKind) String() string {
 		return "pass"
 	case FetchSlice:
 		return "slice"
+	case FetchBatch:
+		return "batch"
 	case FetchKindCount:
 	}
 	return fmt.Sprintf("fetch(%d)", uint8(k))

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"context"
 	"net/http"
+	"net/url"
 )
 
 // Middleware puts a route in front of any http.Handler. In a fetch the handler's request has a
@@ -67,11 +68,14 @@ func (p *plainRequest) Decided(*Decision) {}
 type plainFetch struct {
 	fetch    Fetch
 	next     handlerFunc
-	requests [2]*http.Request
+	requests [3]*http.Request
 }
 
-func (s *plainFetch) Fetch() *Fetch                         { return &s.fetch }
-func (s *plainFetch) Request(n int) *http.Request           { return s.requests[n] }
+func (s *plainFetch) Fetch() *Fetch               { return &s.fetch }
+func (s *plainFetch) Request(n int) *http.Request { return s.requests[n] }
+func (s *plainFetch) Retarget(n int, u *url.URL) {
+	s.requests[n].URL, s.requests[n].RequestURI = u, u.RequestURI()
+}
 func (s *plainFetch) Do(n int, w http.ResponseWriter) error { return s.next(w, s.requests[n]) }
 func (s *plainFetch) Expand(text string) string             { return text }
 func (s *plainFetch) HeaderWritten()                        {}

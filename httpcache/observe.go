@@ -3,6 +3,7 @@ package httpcache
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/larder-cache/larder/coalesce"
@@ -314,6 +315,7 @@ type ownRequest struct {
 
 func (r *ownRequest) Fetch() *Fetch             { return &r.fetch }
 func (r *ownRequest) Request(int) *http.Request { return r.q.r }
+func (r *ownRequest) Retarget(int, *url.URL)    {}
 func (r *ownRequest) Expand(text string) string { return r.q.origin.Expand(text) }
 func (r *ownRequest) HeaderWritten()            {}
 func (r *ownRequest) Expose(Origin, bool)       {}

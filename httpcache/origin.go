@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/larder-cache/larder/rfc9111"
 )
@@ -16,8 +17,9 @@ type Origin interface {
 	// ServeHTTP passes the client's own request on. The response is the client's alone.
 	ServeHTTP(w http.ResponseWriter, r *http.Request) error
 	// Detach makes the requests by which a fetch asks the origin, so that the client may leave. It
-	// makes one copy of r in ctx, or two where the first answer may be about another response.
-	// Handlers are to see in them what they would see in r.
+	// makes one copy of r in ctx, one more where the first answer may be about another response,
+	// and one for a request that is made for several fetches. Handlers are to see in them what they
+	// would see in r.
 	Detach(ctx context.Context, r *http.Request, copies int) OriginRequest
 	// Expand replaces the placeholders in a text of the configuration.
 	Expand(text string) string
@@ -37,6 +39,9 @@ type OriginRequest interface {
 	Fetch() *Fetch
 	// Request returns a copy that Detach made, counted from 0. The cache edits it before Do.
 	Request(n int) *http.Request
+	// Retarget makes that copy one for the path and query of u, before Do. Handlers are to see in
+	// it what they would see if the client had asked for that.
+	Retarget(n int, u *url.URL)
 	// Do makes the handlers answer that copy. It lets their panics through.
 	Do(n int, w http.ResponseWriter) error
 	// Expand replaces the placeholders in a text of the configuration.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/larder-cache/larder/batch"
 	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -50,6 +51,8 @@ type Rules struct {
 	Observe bool
 	// Repeats says when clients repeat themselves, and what becomes of it.
 	Repeats RepeatRules
+	// Batches say which misses become one request to the origin, see batch.go.
+	Batches []*batch.Rule
 	// Invalidate says what unsafe requests invalidate besides their own URL.
 	Invalidate []InvalidateRule
 	// Behind tells what handlers behind the cache write. nil: what proxies write.
@@ -103,6 +106,7 @@ type Route struct {
 	siblings *Siblings
 	serial   uint64   // unique in the process
 	decisive []string // fields kept with a response wherever they come from
+	batches  *batch.Windows[store.Key, *batchMember]
 
 	// fingerprint is a hash of everything that decides about storing. What is remembered of answers
 	// under other rules does not count.
@@ -127,7 +131,7 @@ func (c *Cache) NewRoute(rules Rules, siblings *Siblings) *Route {
 		Rules: rules, cache: c, siblings: siblings, serial: serials.Add(1),
 		decisive:     slices.Concat(decisive, rules.Policy.Targeted, rules.Tags.From),
 		fingerprint:  fingerprint(&rules, c.store.Settings()),
-		cookiesApart: assumesLifetimes(&rules.Policy),
+		cookiesApart: assumesLifetimes(&rules.Policy), batches: new(batch.Windows[store.Key, *batchMember]),
 	}
 	siblings.add(rt)
 	if !rt.Key.Query.None() {

@@ -10,11 +10,12 @@ import (
 )
 
 // tags returns the surrogate keys of a response: those that the origin sent, those that the route
-// adds, its cache groups (RFC 9875), and those by which a purge of a URL finds a response that
-// answers for it.
+// adds for all or for an item, its cache groups (RFC 9875), and those by which a purge of a URL
+// finds a response that answers for it.
 func (x *Fetch) tags(header http.Header) []string {
 	sent, dropped := rfc9111.Tags(header, x.route.Tags.From)
-	tags := make([]string, 0, len(x.route.Tags.Add)+len(sent)+3) // 2 for the path, one for GraphQL
+	ofItem := x.batchTags()
+	tags := make([]string, 0, len(x.route.Tags.Add)+len(ofItem)+len(sent)+3) // 2 for the path, one for GraphQL
 	// The operator's tags come first: an origin with many must not push them out.
 	for _, text := range x.route.Tags.Add {
 		if tag := x.origin.Expand(text); len(tags) < rfc9111.MaxTags && rfc9111.ValidTag(tag) {
@@ -23,6 +24,7 @@ func (x *Fetch) tags(header http.Header) []string {
 			dropped++
 		}
 	}
+	tags = append(tags, ofItem[:min(len(ofItem), rfc9111.MaxTags-len(tags))]...)
 	own := len(tags)
 	for _, tag := range sent {
 		switch {

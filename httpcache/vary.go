@@ -126,11 +126,13 @@ func (q *Request) seesAll(names []string) bool {
 
 // seesAll reports the same of the fetch that brought a response with this header. By now the
 // fetch's request shows what handlers have written into it.
-func (x *Fetch) seesAll(header http.Header) bool {
+func (x *Fetch) seesAll(header http.Header) bool { return x.seesAllIn(x.request(), header) }
+
+// seesAllIn is seesAll where r is what the handlers have answered.
+func (x *Fetch) seesAllIn(r *http.Request, header http.Header) bool {
 	if len(header["Vary"]) == 0 {
 		return true
 	}
-	r := x.request()
 	for _, name := range rfc9111.VaryConditions(header) {
 		// The fetch writes these itself, so their values tell nothing.
 		if !x.route.Behind.Sees(r, name, nil) {

@@ -1,0 +1,185 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/larder-cache/larder/batch"
+	"github.com/larder-cache/larder/origin"
+)
+
+// batchRun is one request for many items, on the goroutine of the fetch that leads.
+type batchRun struct {
+	leader  *batchMember
+	members []*batchMember
+	ids     []string // each once
+	visit   visit
+	begun   time.Time
+	writer  batchWriter
+
+	// Set when the answer has come, and only read after that.
+	header     http.Header // as it is judged
+	changed    []field     // what the origin has changed in the leader's
+	selectedBy []string    // see Fetch.selectedBy
+
+	readers  atomic.Int64 // members that read the answer, and the run itself
+	reserved int64        // of the memory budget, given back when the last of them has
+}
+
+// lead asks for those who have come together. It ends the wait of each, whatever happens.
+func (m *batchMember) lead(members []*batchMember) {
+	run := &batchRun{leader: m, members: slices.DeleteFunc(members, (*batchMember).gone)}
+	run.readers.Store(1)
+	defer run.release()
+	defer run.endWith(batchFailed, nil)
+	for _, other := range run.members {
+		if !slices.Contains(run.ids, other.id) {
+			run.ids = append(run.ids, other.id)
+		}
+	}
+	if len(run.ids) < 2 {
+		run.endWith(batchAlone, nil)
+		return
+	}
+	defer run.outlive()()
+	run.ask()
+}
+
+// gone reports whether no client waits for the member any more.
+func (m *batchMember) gone() bool { return m.fetch.flight.Context().Err() != nil }
+
+// outlive has the request go on until the flights of all members have ended, and not the leader's
+// alone. The function that it returns ends that.
+func (run *batchRun) outlive() (end func()) {
+	var left atomic.Int64
+	left.Store(int64(len(run.members)))
+	stops := make([]func() bool, len(run.members))
+	for i, m := range run.members {
+		flight := m.fetch.flight.Context()
+		stops[i] = context.AfterFunc(flight, func() {
+			if left.Add(-1) == 0 {
+				run.leader.cancel(context.Cause(flight))
+			}
+		})
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
+
+// ask asks when the origin has a place for the request.
+func (run *batchRun) ask() {
+	x := run.leader.fetch
+	run.visit.place.Page = pageOf(run.leader.group)
+	if err := run.visit.enter(run.leader.ctx, run, FetchBatch, run.class()); err != nil {
+		run.endWith(batchRefused, err)
+		return
+	}
+	for _, m := range run.members {
+		m.fetch.flight.SetQueued(false)
+	}
+	run.begun = time.Now()
+	run.prepare()
+	run.writer.init(run)
+	err := guarded(func() error { return x.origin.Do(run.leader.call, &run.writer) })
+	outcome := run.writer.end(err)
+	if run.writer.cut {
+		err = nil // the answer was broken off here
+	}
+	run.visit.leave(run, err, run.writer.header)
+	if outcome != batchItem {
+		run.endWith(outcome, run.writer.why)
+		return
+	}
+	run.handOut()
+}
+
+// prepare makes the leader's request one for all ids.
+func (run *batchRun) prepare() {
+	m := run.leader
+	r := m.fetch.origin.Request(m.call)
+	target := *r.URL
+	if u, err := url.ParseRequestURI(m.rule.Target(run.ids)); err == nil { // as it was when the rule was made
+		target.Path, target.RawPath, target.RawQuery, target.ForceQuery = u.Path, u.RawPath, u.RawQuery, false
+	}
+	m.fetch.origin.Retarget(m.call, &target)
+	r.Header["Accept-Encoding"] = []string{"identity"} // an item is cut out of what is not coded
+	delete(r.Header, RepeatsField)                     // which is about one client
+}
+
+// class is what the request does without a place: what the member with the least to answer with
+// would.
+func (run *batchRun) class() origin.Class {
+	class := origin.ClassRefresh
+	for _, m := range run.members {
+		switch m.fetch.admissionClass() {
+		case origin.ClassWaiting, origin.ClassOngoing:
+			return origin.ClassWaiting
+		case origin.ClassStale:
+			class = origin.ClassStale
+		case origin.ClassRefresh:
+		}
+	}
+	return class
+}
+
+// handOut gives each member its item.
+func (run *batchRun) handOut() {
+	rule := run.leader.rule
+	items, err := rule.Split(run.writer.body, run.ids)
+	if err != nil {
+		run.endWith(batchUnreadable, err)
+		return
+	}
+	run.selectedBy = run.leader.fetch.selectedBy(run.header)
+	for _, m := range run.members {
+		switch item, presence := items.Find(m.id); {
+		case presence == batch.Present:
+			m.answer(batchResult{outcome: batchItem, run: run, item: item})
+		case presence == batch.Ambiguous:
+			m.answer(batchResult{outcome: batchAmbiguous, run: run})
+		case rule.Missing == batch.Missing404:
+			m.answer(batchResult{outcome: batchMissing, run: run})
+		default:
+			m.answer(batchResult{outcome: batchLacking, run: run})
+		}
+	}
+}
+
+// endWith gives all members that have no result the same one.
+func (run *batchRun) endWith(outcome batchOutcome, err error) {
+	for _, m := range run.members {
+		m.answer(batchResult{outcome: outcome, err: err, run: run})
+	}
+}
+
+// release gives the memory of the answer back when it is not read any more.
+func (run *batchRun) release() {
+	if run == nil || run.readers.Add(-1) > 0 {
+		return
+	}
+	run.leader.fetch.cache.store.Unreserve(run.reserved)
+	run.writer.body = nil
+}
+
+// URL implements Subject: what all items have in common.
+func (run *batchRun) URL() string {
+	site := run.leader.fetch.keyed.Site
+	return site.Scheme + "://" + site.Authority + run.leader.rule.Path
+}
+
+// Route implements Subject.
+func (run *batchRun) Route() *Route { return run.leader.fetch.route }
+
+// errBatchCut is what handlers get that go on with an answer which is of no use.
+var errBatchCut = errors.New("the answer for many is of no use")
+
+// Interface guard.
+var _ Subject = (*batchRun)(nil)

@@ -1,0 +1,163 @@
+package httpcache
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
+)
+
+// batchWriter is the http.ResponseWriter of a request for many items. It keeps the answer whole,
+// since what breaks off may not be used. One that is of no use is broken off at its header.
+type batchWriter struct {
+	run      *batchRun
+	header   http.Header
+	seed     []field // the leader's, with its own notes of what is lent
+	status   int
+	declared int64 // Content-Length, -1 for none
+	outcome  batchOutcome
+	why      error // in words
+	cut      bool  // handlers were told to stop
+	body     []byte
+}
+
+// init makes w the writer of run, with the header as the leader's outer handlers had filled it.
+func (w *batchWriter) init(run *batchRun) {
+	w.run, w.declared, w.outcome = run, -1, batchItem
+	w.seed = slices.Clone(run.leader.fetch.seed)
+	w.header = lend(w.seed)
+}
+
+// Header implements http.ResponseWriter.
+func (w *batchWriter) Header() http.Header { return w.header }
+
+// WriteHeader judges the answer.
+func (w *batchWriter) WriteHeader(status int) {
+	if w.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
+		return // a 1xx is for one client
+	}
+	w.status, w.declared = status, declaredLength(w.header)
+	w.run.visit.answered(status, w.header, w.declared == 0 || !bodyAllowed(status))
+	w.run.changed = withoutTrailers(changes(w.seed, w.header, w.run.Route().decisive))
+	w.run.header = w.run.Route().provided(w.seed, w.run.changed)
+	switch reason := w.judge(); {
+	case status != http.StatusOK:
+		w.refuse(batchStatus, fmt.Errorf("its status is %d", status))
+	case reason != rfc9111.Storable:
+		w.refuse(batchNotStorable, errors.New(reason.String()))
+	case rfc9111.ContentCoding(w.run.header) != "":
+		w.refuse(batchCoded, nil)
+	case w.declared > w.limit():
+		w.refuse(batchTooLarge, nil)
+	}
+}
+
+// judge says whether the answer may be stored: then so may its items be. Each of them is judged by
+// itself once more.
+func (w *batchWriter) judge() rfc9111.Reason {
+	x := w.run.leader.fetch
+	seen := *x.origin.Request(w.run.leader.call)
+	seen.Header = seen.Header.Clone()
+	// The request asks for no coding, so what a Vary says of codings does not count.
+	seen.Header["Accept-Encoding"] = linesOf(x.clientHeader, "Accept-Encoding")
+	ex := rfc9111.Exchange{
+		Method: x.method, URL: x.URL(), Status: w.status, Header: w.run.header,
+		RequestTime: w.run.begun, ResponseTime: time.Now(), RequestNoStore: x.noStore,
+		HadSetCookie: len(w.header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAllIn(&seen, w.run.header),
+	}
+	freshness := x.route.Policy.Freshness(&ex)
+	return freshness.Reason
+}
+
+// limit is how long the answer may be: each item may be as long as the route says, and the store
+// takes nothing longer than its own maximum.
+func (w *batchWriter) limit() int64 {
+	s := w.run.leader.fetch.cache.store
+	if most := s.Settings().MaxBody; most > 0 {
+		return min(most, s.LargestBody())
+	}
+	return s.LargestBody()
+}
+
+// refuse notes that the answer is of no use. The first reason counts.
+func (w *batchWriter) refuse(outcome batchOutcome, why error) {
+	if w.outcome == batchItem {
+		w.outcome, w.why, w.body = outcome, why, nil
+	}
+}
+
+// Write keeps a part of the answer.
+func (w *batchWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.run.visit.received(int64(len(p)))
+	if int64(len(w.body))+int64(len(p)) > w.limit() {
+		w.refuse(batchTooLarge, nil)
+	}
+	if w.outcome == batchItem && !w.grow(len(p)) {
+		w.refuse(batchNoRoom, nil)
+	}
+	if w.outcome != batchItem {
+		w.cut = true
+		w.run.visit.cutShort()
+		return 0, errBatchCut
+	}
+	w.body = append(w.body, p...)
+	return len(p), nil
+}
+
+// minBatchRoom is how much room an answer gets at first, in bytes.
+const minBatchRoom = 4 << 10
+
+// grow makes room for n more bytes. They count in the memory budget twice: what splits the answer
+// has a copy of the part that it reads.
+func (w *batchWriter) grow(n int) bool {
+	if len(w.body)+n <= cap(w.body) {
+		return true
+	}
+	room := max(2*cap(w.body), len(w.body)+n, minBatchRoom)
+	more := 2 * int64(room-cap(w.body))
+	if !w.run.leader.fetch.cache.store.Reserve(more) {
+		return false
+	}
+	w.run.reserved += more
+	grown := make([]byte, len(w.body), room)
+	copy(grown, w.body)
+	w.body = grown
+	return true
+}
+
+// end says what the answer is, now that the handlers have returned err.
+func (w *batchWriter) end(err error) batchOutcome {
+	switch {
+	case err != nil && w.status == 0:
+		w.refuse(batchFailed, err)
+	case w.status == 0:
+		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
+	case w.outcome != batchItem:
+	case err != nil, w.declared >= 0 && int64(len(w.body)) != w.declared:
+		w.refuse(batchBrokeOff, err)
+	}
+	return w.outcome
+}
+
+// FlushError implements what http.ResponseController looks for: nothing is sent to a client.
+func (w *batchWriter) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return nil
+}
+
+// Flush implements http.Flusher, for handlers that ask for it by type.
+func (w *batchWriter) Flush() { _ = w.FlushError() }
+
+// Interface guards.
+var (
+	_ http.ResponseWriter = (*batchWriter)(nil)
+	_ http.Flusher        = (*batchWriter)(nil)
+)
