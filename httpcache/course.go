@@ -24,7 +24,7 @@ const (
 	courseSpare
 	// courseUnstored: the request says no-store, so it is passed on.
 	courseUnstored
-	// courseEvents: the client asks for an event stream, of which each client has its own.
+	// courseEvents: the client asks for an event stream by GET, of which each client has its own.
 	courseEvents
 	// courseHitForMiss: the last answer could not be shared, so the request waits for none.
 	courseHitForMiss
@@ -85,7 +85,7 @@ func (q *Request) courseToOrigin(key store.Key) course {
 	switch {
 	case q.directives.NoStore:
 		return courseUnstored
-	case wantsEvents(q.r.Header):
+	case wantsEvents(q.r.Header) && !q.keyed.hasBody():
 		return courseEvents
 	case q.sharingOf(key) == sharingHitForMiss:
 		return courseHitForMiss

@@ -94,6 +94,9 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage(header) {
 		freshness.Reason = rfc9111.ReasonStatus
 	}
+	if freshness.Reason == rfc9111.Storable && x.beginsSession(header) {
+		freshness.Reason = rfc9111.ReasonSession
+	}
 	x.trace.judged(x.route, &ex, &freshness)
 	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
 	f.standsIn, f.standsInElse = x.staleStandsIn(status), x.staleStandsInElse(status)
@@ -102,6 +105,17 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 	// in. So the leader's client gets no header before that byte.
 	f.mayBreakOff = x.writer.declared != 0 && bodyAllowed(status) && status >= http.StatusOK && !rfc9111.IsEventStream(header)
 	return decide(f), ex, &freshness
+}
+
+// sessionField names the session of an agent at a server of tools (Model Context Protocol). Who has
+// its value has the session, as with a cookie.
+const sessionField = "Mcp-Session-Id"
+
+// beginsSession reports whether a response gives its client a session that is not the one in the
+// key of the request. Servers repeat the session of the request in each response.
+func (x *Fetch) beginsSession(header http.Header) bool {
+	given, keyed := header[sessionField], slices.Contains(x.route.Key.Headers, sessionField)
+	return len(given) > 0 && (!keyed || !slices.Equal(given, headerOf(x.clientHeader)[sessionField]))
 }
 
 // carryOut carries out the verdict.

@@ -22,7 +22,7 @@ var bypassTexts = [...]struct{ sentence, change, clause string }{
 		"leave the body out; that of a POST or QUERY may have 64 KiB.", "RFC 9110 9.3.1",
 	},
 	BypassConnection: {"its Connection names fields that are not about the connection", "have the client leave them out of Connection.", "RFC 9110 7.6.1"},
-	BypassOverride:   {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL)", "take the field out (`request_header -NAME`), or put it in the key: `key { header NAME }`.", ""},
+	BypassOverride:   {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL), or for the rest of a stream (Last-Event-ID)", "take the field out (`request_header -NAME`), or put it in the key: `key { header NAME }`.", ""},
 	BypassFields:     {"it has more than 80 field lines, and some origins read no more than 100", "have the client send fewer fields.", ""},
 	BypassMutation:   {"it asks for a GraphQL mutation or subscription, whose answer is never stored", "", "RFC 9110 9.2.1"},
 	BypassGraphQL: {
@@ -72,6 +72,7 @@ var reasonChanges = map[rfc9111.Reason]string{
 	rfc9111.ReasonCookie:         "drop the cookie in front of larder (`request_header -Cookie`), or put it in the key: `key { cookie NAME }`.",
 	rfc9111.ReasonField:          "mend what writes that field.",
 	rfc9111.ReasonContentType:    "have the origin send the Content-Type of the extension, or `deception_guard off`.",
+	rfc9111.ReasonSession:        "what begins a session is for one client; `key { header Mcp-Session-Id }` stores what comes within one.",
 	rfc9111.ReasonTooLarge:       "raise `max_body`, in the global option as well.",
 	rfc9111.ReasonIncomplete:     "the log of the proxy or the origin says why the body breaks off.",
 	rfc9111.ReasonGraphQL:        "mend what the answer's `errors` tell of; one in the coding gzip or zstd can be read, as can one in none.",

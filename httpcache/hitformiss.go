@@ -105,8 +105,9 @@ func (q *Request) kind() (bits byte) {
 	return bits
 }
 
-// wantsEvents reports whether a request names text/event-stream, as EventSource does. Such an
-// answer has no end, and each client has its own.
+// wantsEvents reports whether a request names text/event-stream. EventSource does so by GET. Then
+// the answer has no end, and each client has its own. Agents do so by POST, beside
+// application/json: the answer is to what the body asks for, and ends with it.
 func wantsEvents(h http.Header) bool {
 	for _, line := range h["Accept"] {
 		for element := range strings.SplitSeq(line, ",") {

@@ -253,3 +253,24 @@ func TestAnswerOfARequestThatGaveUpWaitingIsRemembered(t *testing.T) {
 		}
 	})
 }
+
+// TestStreamsByMethod: by GET each client has a stream of its own, by POST one answers all who ask
+// for the same.
+func TestStreamsByMethod(t *testing.T) {
+	h := contentRoute(t, BodyJSON, safePost)
+	for method, want := range map[string]course{http.MethodGet: courseEvents, http.MethodPost: courseJoin, "QUERY": courseJoin} {
+		r := httptest.NewRequest(method, "http://example.com/", strings.NewReader(`{"a":1}`))
+		if method == http.MethodGet {
+			r = newTestRequest(nil)
+		}
+		r.Header.Set("Accept", "application/json, text/event-stream")
+		q := h.newRequest(nil, r, storable)
+		if why := q.classify(); why != NotBypassed {
+			t.Fatal(why)
+		}
+		q.readKey()
+		if got := q.courseToOrigin(q.flightKey()); got != want {
+			t.Errorf("%s: course %v, want %v", method, got, want)
+		}
+	}
+}

@@ -190,12 +190,13 @@ func (b *keyBytes) url(
 	b.text(query)
 }
 
-// methodOverrides are fields by which frameworks take a request for one with another method or URL.
-// No browser and no proxy sends them on a GET. A request with one bypasses: it reaches the origin
-// as it is, and no other client gets its answer (C1, C8).
+// methodOverrides are fields by which frameworks take a request for one with another method or URL,
+// and one by which an origin sends the rest of an event stream alone. No browser and no proxy sends
+// them on a GET, except for EventSource. A request with one bypasses: it reaches the origin as it
+// is, and no other client gets its answer (C1, C8).
 var methodOverrides = [...]string{
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-	"X-Original-Url", "X-Rewrite-Url",
+	"X-Original-Url", "X-Rewrite-Url", "Last-Event-Id",
 }
 
 // hasMethodOverride reports whether a request has one of these fields. One whose values the key

@@ -195,6 +195,7 @@ var reasonTexts = [reasonCount]struct{ sentence, clause string }{
 	ReasonCookie:         {"the request has a cookie that is not in the key, and nothing but ttl, force_ttl or heuristic would give the response a lifetime", ""},
 	ReasonField:          {"the response has CR, LF or NUL in a field", "RFC 9110 5.5"},
 	ReasonContentType:    {"the Content-Type does not agree with the extension in the URL (deception_guard)", ""},
+	ReasonSession:        {"the response gives its client a session (Mcp-Session-Id) that the key of the request lacks", ""},
 	ReasonTooLarge:       {"the body is larger than max_body", ""},
 	ReasonIncomplete:     {"the body broke off before its end", "RFC 9111 3.3"},
 	ReasonPurged:         {"the response was purged while it was fetched, or a newer one came first", ""},

@@ -177,9 +177,11 @@ func (p *Policy) keep(x *Exchange, f *Freshness) time.Duration {
 // mayAssume is the one rule for lifetimes that the origin has not stated: ttl, force_ttl and
 // heuristic. A response that was fetched by or is for one user (Authorization, a Cookie that is not
 // in the key) needs the origin's own word. So does one to an unsafe method (RFC 9110 9.3.3). An
-// event stream is no document that could be fresh.
+// event stream is no document that could be fresh, unless it answers what the body of the request
+// asks for: then it ends.
 func (p *Policy) mayAssume(x *Exchange) bool {
-	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.Unsafe(x.Method) && !IsEventStream(x.Header)
+	return !x.Authorized && !x.UnkeyedCookie && !x.Personal && !p.Unsafe(x.Method) &&
+		(x.Method != http.MethodGet || !IsEventStream(x.Header))
 }
 
 // Unsafe reports whether the method may change something at the origin: POST, without SafePost.

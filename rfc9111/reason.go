@@ -5,7 +5,7 @@ package rfc9111
 type Reason uint8
 
 // The reasons. The zero value says that the response may be stored. [Policy.Storable] returns those
-// up to ReasonContentType. The last six are found after it: the cache that asks adds them.
+// up to ReasonContentType. The last seven are found after it: the cache that asks adds them.
 const (
 	// Storable is no reason at all: the response may be stored.
 	Storable Reason = iota
@@ -44,6 +44,8 @@ const (
 	// ReasonContentType: the extension in the URL and the Content-Type do not agree, and the
 	// operator guards against that.
 	ReasonContentType
+	// ReasonSession: the response begins a session (Mcp-Session-Id), which is for one client.
+	ReasonSession
 	// ReasonTooLarge: the body is larger than the limit.
 	ReasonTooLarge
 	// ReasonIncomplete: the body ended early or the fetch failed.
@@ -77,6 +79,7 @@ var reasonNames = [reasonCount]string{
 	ReasonCookie:         "cookie",
 	ReasonField:          "field",
 	ReasonContentType:    "content-type",
+	ReasonSession:        "session",
 	ReasonTooLarge:       "too-large",
 	ReasonIncomplete:     "incomplete",
 	ReasonPurged:         "purged",

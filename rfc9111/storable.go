@@ -168,7 +168,8 @@ func validField(name string, values []string) bool {
 	return true
 }
 
-// IsEventStream reports text/event-stream, a response that has no end, whatever its parameters are.
+// IsEventStream reports text/event-stream, whatever its parameters are. By GET such a response has
+// no end.
 func IsEventStream(h http.Header) bool {
 	mediaType, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return EqualFold(TrimOWS(mediaType), "text/event-stream")
