@@ -77,6 +77,9 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	if err := set.roomFor(d, max(length, 0)); err != nil {
 		return nil, err
 	}
+	if s.disk.heldBack(s.settings.Load().Disk) {
+		return nil, fmt.Errorf("%w: more than an eighth of it is deleted and still read", ErrNoSpace)
+	}
 	d.id = s.ids.Add(1)
 	s.disk.pins.pin(d.id) // never refused: the id is new
 	set.list = append(set.list, d)
@@ -202,7 +205,7 @@ func (d *BodyWriter) Close() {
 	if !d.set.remove(d) {
 		return
 	}
-	d.set.disk.pins.delete(d.id) // which is refused, being pinned, and remembered
+	d.set.disk.pins.delete(d.id, 0) // which is refused, being pinned, and remembered
 	d.set.disk.pins.unpin(d.id)
 }
 

@@ -22,12 +22,24 @@ func (dw *diskWriter) diskBudget() int64 { return dw.settings.Load().Disk }
 // twice as much less of it is used, down to half. A file of more than twice its budget was made for
 // another one, and has room enough.
 func (dw *diskWriter) diskRoom() int64 {
-	budget, size := dw.diskBudget(), dw.disk.size.Load()
+	budget := dw.diskBudget()
+	size := dw.disk.size.Load() - dw.spared()
 	if size > 2*budget {
 		return budget
 	}
 	return budget - min(max(0, 2*size-budget*9/4), budget/2)
 }
+
+// A body that is deleted while clients read it keeps its room until they have left, and a client may
+// take nothing for as long as it likes. Evicting others for that would empty the tier. So such bodies
+// take room beyond the budget, up to half of it. Past an eighth no body that has chunks of its own
+// is taken in, since it may come to be read in the same way.
+
+// heldBack tells whether no more bodies with chunks of their own are taken in.
+func (d *disk) heldBack(budget int64) bool { return d.pins.deleted() > budget/8 }
+
+// spared is how much of what is used no entry is evicted for.
+func (dw *diskWriter) spared() int64 { return min(dw.disk.pins.deleted(), dw.diskBudget()/2) }
 
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
 func (dw *diskWriter) batchLimit() int { return int(min(batchBytes, max(dw.diskBudget()/8, 64<<10))) }
@@ -87,14 +99,15 @@ func (dw *diskWriter) evictStep() (bool, error) {
 	waiting, queued, _ := dw.queue.state()
 	budget := dw.diskBudget()
 	room := min(queued+dw.bodyWriters.queued(), int64(dw.batchLimit())) * 5 / 4
-	over := dw.disk.used.Load() + room - dw.diskRoom()
+	used := dw.disk.used.Load() - dw.spared()
+	over := used + room - dw.diskRoom()
 	if dw.settings.Load().Eviction == None {
 		// What does not fit is refused; only a smaller budget evicts. What is only kept makes room
 		// for the next all the same.
 		if kept := over + max(0, budget/16-room); kept > 0 && dw.keptDue() {
 			return true, dw.evictKept(kept)
 		}
-		over = dw.disk.used.Load() - budget
+		over = used - budget
 	}
 	if over > 0 && waiting > 0 && dw.disk.entries.Load() == 0 {
 		// Bodies that went ahead fill the disk, and can go when their records have come.
@@ -186,24 +199,48 @@ func (b *batch) evict(goal int64) error {
 	for row, _ := c.First(); row != nil && len(rows) < stepEntries; row, _ = c.Next() {
 		rows = append(rows, append([]byte(nil), row...))
 	}
+	var read [][]byte
+	left, heldBack := goal, b.writer.disk.heldBack(b.writer.diskBudget())
 	for _, row := range rows {
-		if goal <= 0 || b.full() {
-			return nil
+		if left <= 0 || b.full() {
+			break
 		}
-		freed, err := b.evictRow(row)
+		if heldBack && b.writer.disk.pins.pinned(rowID(row)) {
+			read = append(read, row)
+			continue
+		}
+		freed, err := b.evictRow(row, false)
 		if err != nil {
 			return err
 		}
-		goal -= freed
+		left -= freed
+	}
+	return b.evictRead(read, left < goal)
+}
+
+// evictRead ranks entries anew that are being read, and have chunks of their own: to evict them
+// gives no room now. If nothing else has gone the first of them does all the same.
+func (b *batch) evictRead(rows [][]byte, others bool) error {
+	for i, row := range rows {
+		if _, err := b.evictRow(row, others || i > 0); err != nil {
+			return err
+		}
+		if b.full() {
+			break
+		}
 	}
 	return nil
 }
 
-func (b *batch) evictRow(row []byte) (freed int64, err error) {
+// evictRow evicts the entry of a row, unless it was used. inUse says that it is being used.
+func (b *batch) evictRow(row []byte, inUse bool) (freed int64, err error) {
 	id := rowID(row)
 	r, inline, err := b.record(id)
 	if err != nil { // nothing leads from the row to the others; they go where they are met
 		return 0, errors.Join(b.recency.Delete(row), b.remove(id, Key{}, Damaged))
+	}
+	if inUse {
+		return 0, b.promote(id, r.key(), row, 1)
 	}
 	if uses := b.writer.usesSince(id, r.key()); uses > 0 {
 		return 0, b.promote(id, r.key(), row, uses)
@@ -329,7 +366,7 @@ func (dw *diskWriter) pendingStep() (bool, error) {
 	}
 	err = dw.transact(func(b *batch) error {
 		for _, id := range ids {
-			if !b.writer.disk.pins.delete(id) { // a reader came in between
+			if !b.writer.disk.pins.delete(id, 0) { // a reader came in between
 				continue
 			}
 			n, err := b.deleteChunks(id, deleteChunksAtOnce)

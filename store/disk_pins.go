@@ -9,7 +9,9 @@ type pins struct {
 	count map[uint64]int
 	going map[uint64]struct{} // a transaction that deletes their chunks is under way
 	left  bool                // one of held is not pinned any more: its chunks can be swept
-	held  map[uint64]struct{} // deleted while pinned
+	held  map[uint64]int64    // deleted while pinned, with what they take of the file
+	// heldBytes is what all of these take.
+	heldBytes int64
 	// spoiled are known to be damaged. Each is noted as long as it is pinned: by then its deletion
 	// is queued, and look-ups find it no more.
 	spoiled map[uint64]struct{}
@@ -36,22 +38,26 @@ func (p *pins) unpin(id uint64) {
 	}
 	delete(p.count, id)
 	delete(p.spoiled, id)
-	if _, deleted := p.held[id]; deleted {
+	if bytes, deleted := p.held[id]; deleted {
 		delete(p.held, id)
+		p.heldBytes -= bytes
 		p.left = true
 	}
 }
 
 // delete asks to delete the chunks of id within a transaction that ends with settle; false means
-// that a reader is at them.
-func (p *pins) delete(id uint64) bool {
+// that a reader is at them. They have so many bytes, 0 where that is not known.
+func (p *pins) delete(id uint64, bytes int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.count[id] > 0 {
 		if p.held == nil {
-			p.held = make(map[uint64]struct{})
+			p.held = make(map[uint64]int64)
 		}
-		p.held[id] = struct{}{}
+		if p.held[id] == 0 {
+			p.held[id] = bytes
+			p.heldBytes += bytes
+		}
 		return false
 	}
 	p.going[id] = struct{}{}
@@ -72,6 +78,13 @@ func (p *pins) takeLeft() bool {
 	left := p.left
 	p.left = false
 	return left
+}
+
+// deleted is how many bytes of the file have been deleted and are still read.
+func (p *pins) deleted() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heldBytes
 }
 
 func (p *pins) pinned(id uint64) bool {

@@ -422,7 +422,7 @@ func (t *buckets) deleteDamaged(id uint64, key Key, p *pins) (found, part bool, 
 const deleteChunksAtOnce = 16
 
 func (t *buckets) dropChunks(id uint64, length int64, unknown bool, p *pins) error {
-	if !p.delete(id) {
+	if !p.delete(id, length) {
 		return t.pending.Put(idBytes(id), nil)
 	}
 	if _, err := t.deleteChunks(id, deleteChunksAtOnce); err != nil {
