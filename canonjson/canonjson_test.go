@@ -73,9 +73,11 @@ func TestNoForm(t *testing.T) {
 	}
 }
 
-// TestWork holds that reading a text costs as much as it is long.
-func TestWork(t *testing.T) {
-	read := func(lines []string) { _, _ = Canonical([]byte(strings.Join(lines, ""))) }
+// FuzzJSONWork holds that reading a text costs as much as it is long.
+func FuzzJSONWork(f *testing.F) {
+	if worktest.Raced {
+		f.Skip("the race detector has nothing to find here, and makes it ten times slower")
+	}
 	for _, text := range [][3]string{
 		{"[", "1,", "1]"},
 		{"[", `"\u0061",`, "1]"},
@@ -90,8 +92,14 @@ func TestWork(t *testing.T) {
 		{"[", "1e9,", "1]"},
 		{strings.Repeat(`{"b":1,"a":`, MaxDepth-1) + "{", `"z#":1,`, `"a":1` + strings.Repeat("}", MaxDepth)},
 	} {
-		worktest.Check(t, "a JSON text", read, text[0], text[1], text[2])
+		f.Add(text[0], text[1], text[2])
 	}
+	f.Fuzz(func(t *testing.T, head, unit, tail string) {
+		if len(head) > 1024 || len(unit) > 64 || len(tail) > 256 {
+			t.Skip("more of the same")
+		}
+		worktest.Check(t, "a JSON text", func(lines []string) { _, _ = Canonical([]byte(strings.Join(lines, ""))) }, head, unit, tail)
+	})
 }
 
 // FuzzCanonical holds that a form is a form of itself, and that encoding/json reads the same from

@@ -103,7 +103,7 @@ func (q *Request) lifetimeFor(status int) string {
 		ttl = fmt.Sprintf("`ttl 10m %d`", status)
 	}
 	switch {
-	case q.keyed.method == http.MethodPost:
+	case q.keyed.method == http.MethodPost && !q.route.Policy.SafePost:
 		return "the origin sends no lifetime, and ttl leaves POST alone: where the POSTs that come here change nothing, " + ttl + " with `safe_post` gives one."
 	case q.personal():
 		return "the origin sends no lifetime. " + ttl + " gives one to requests without Authorization and without a cookie outside the key, and to no other."
