@@ -18,6 +18,8 @@ type client struct {
 	transport http.RoundTripper
 	// timeout is how long the header may take, and each part of the body.
 	timeout time.Duration
+	// whole is how long an answer may take in all. A stream that never ends is stored by nothing.
+	whole time.Duration
 }
 
 // newTransport connects to an address, host or host:port, or if that is empty to the host of each
@@ -58,7 +60,10 @@ func splitTo(to string) (host, port string, err error) {
 	return "", "", fmt.Errorf("--to %s is no address; give one such as localhost:8080 or 192.0.2.1", shorten(to))
 }
 
-var errStalled = errors.New("nothing came for too long")
+var (
+	errStalled = errors.New("nothing came for too long")
+	errEndless = errors.New("the answer did not end in time")
+)
 
 // do makes a request and has the answer read. Its errors are those of the connection and of read.
 func (c *client) do(ctx context.Context, url string, header http.Header, read func(*http.Response) error) error {
@@ -66,6 +71,8 @@ func (c *client) do(ctx context.Context, url string, header http.Header, read fu
 	defer cancel(nil)
 	stalled := time.AfterFunc(c.timeout, func() { cancel(fmt.Errorf("%w (%v)", errStalled, c.timeout)) })
 	defer stalled.Stop()
+	endless := time.AfterFunc(c.whole, func() { cancel(fmt.Errorf("%w (%v)", errEndless, c.whole)) })
+	defer endless.Stop()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -77,7 +84,7 @@ func (c *client) do(ctx context.Context, url string, header http.Header, read fu
 		resp.Body = &watchedBody{body, func() { stalled.Reset(c.timeout) }}
 		err = errors.Join(read(resp), body.Close())
 	}
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errStalled) {
+	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errStalled) || errors.Is(cause, errEndless)) {
 		return cause
 	}
 	return err
@@ -105,11 +112,20 @@ type answer struct {
 	err    error // no answer, or not a whole one
 }
 
-// get makes a request and reads the whole answer, as Larder stores no part of one.
+// smallBody is up to which length a body is read although nothing comes of it, so that its
+// connection can be used again.
+const smallBody = 256 << 10
+
+// get makes a request and reads the whole answer where that is stored, as Larder stores no part of
+// one. A body of which the header says that it is not stored may be an event stream, or a film: it
+// is read where it is small.
 func (c *client) get(ctx context.Context, url string, header http.Header) (a answer) {
 	a.err = c.do(ctx, url, header, func(resp *http.Response) (err error) {
 		a.status, a.header = resp.StatusCode, resp.Header
-		a.bytes, err = io.Copy(io.Discard, resp.Body)
+		small := resp.ContentLength >= 0 && resp.ContentLength <= smallBody
+		if came := judge(&a).outcome; came == stored || came == collapsed || small {
+			a.bytes, err = io.Copy(io.Discard, resp.Body)
+		}
 		return err
 	})
 	return a

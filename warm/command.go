@@ -83,6 +83,7 @@ func (j *job) register(cmd *cobra.Command) {
 	flags.StringVar(&j.resume, "resume", "", "File that records what is done, and from which a later run goes on")
 	flags.IntVar(&j.limit, "limit", defaultLimit, "At most so many URLs")
 	flags.DurationVar(&j.timeout, "timeout", 30*time.Second, "How long the header may take, and each part of the body")
+	flags.DurationVar(&j.maxTime, "max-time", 10*time.Minute, "How long an answer may take in all")
 }
 
 // runAndPrint runs a job and prints its summary.

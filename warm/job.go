@@ -37,6 +37,7 @@ type job struct {
 	resume      string
 	limit       int
 	timeout     time.Duration
+	maxTime     time.Duration
 
 	stdin     io.Reader
 	transport http.RoundTripper // nil: one that connects as to says
@@ -92,6 +93,8 @@ func (j *job) prepare() (*work, error) {
 		return nil, errConcurrency
 	case j.limit < 1 || j.limit > defaultLimit:
 		return nil, fmt.Errorf("--limit is how many URLs are warmed; give a number from 1 to %s", number(defaultLimit))
+	case j.maxTime <= 0:
+		return nil, errors.New("--max-time is how long an answer may take in all; give a duration such as 10m")
 	case j.timeout <= 0:
 		return nil, errors.New("--timeout is how long an answer is waited for; give a duration such as 30s")
 	}
@@ -113,7 +116,7 @@ func (j *job) prepare() (*work, error) {
 			return nil, err
 		}
 	}
-	w.client = &client{transport, j.timeout}
+	w.client = &client{transport, j.timeout, j.maxTime}
 	return w, nil
 }
 

@@ -73,7 +73,7 @@ func status(code int, header ...string) http.HandlerFunc {
 
 // newJob is a job with the command's defaults, and one request at a time.
 func newJob(sources ...source) *job {
-	return &job{sources: sources, concurrency: 1, limit: defaultLimit, timeout: time.Minute, show: progress{out: io.Discard}}
+	return &job{sources: sources, concurrency: 1, limit: defaultLimit, timeout: time.Minute, maxTime: time.Hour, show: progress{out: io.Discard}}
 }
 
 func mustRun(t *testing.T, j *job) *Summary {
@@ -325,6 +325,7 @@ func TestJobsThatAreRefused(t *testing.T) {
 		"concurrency":    {func(j *job) { j.concurrency = 0 }, "from 1 to 1000"},
 		"limit":          {func(j *job) { j.limit = 0 }, "from 1 to 1,000,000"},
 		"timeout":        {func(j *job) { j.timeout = 0 }, "such as 30s"},
+		"max-time":       {func(j *job) { j.maxTime = 0 }, "such as 10m"},
 		"site":           {func(j *job) { j.sites = []string{"example.com"} }, "--site example.com is not an absolute URL"},
 		"site with path": {func(j *job) { j.sites = []string{"https://example.com/a"} }, "has a path"},
 		"to":             {func(j *job) { j.to = "http://h" }, "--to http://h is no address"},

@@ -193,7 +193,38 @@ func TestStalled(t *testing.T) {
 	})
 }
 
-// slowBody sends a byte now and then.
+// TestBodyThatNeverEnds: a page with a body that never ends must not keep a run from its end. One
+// that is not stored is not read, and one that is said to be stored is given up.
+func TestBodyThatNeverEnds(t *testing.T) {
+	for _, tt := range []struct {
+		status, reason string
+		after          time.Duration
+	}{
+		{"Larder; fwd=uri-miss; detail=no-store", "", 0},
+		{"Larder; fwd=uri-miss; stored", "the answer did not end in time (10m0s)", 10 * time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			j := newJob(source{fromList, "-"})
+			j.stdin, j.timeout, j.maxTime = listOf(1), time.Second, 10*time.Minute
+			j.transport = fakeSite(func(r *http.Request) *http.Response {
+				resp := response(200, "Cache-Status", tt.status)
+				resp.Body, resp.ContentLength = &slowBody{ctx: r.Context(), every: time.Second / 2, left: -1}, -1
+				return resp
+			})
+			began := time.Now()
+			sum := mustRun(t, j)
+			reason := ""
+			if len(sum.Failures) > 0 {
+				reason = sum.Failures[0].Reason
+			}
+			if sum.Done != 1 || reason != tt.reason || time.Since(began) != tt.after {
+				t.Errorf("%s: after %v: %+v", tt.status, time.Since(began), sum)
+			}
+		})
+	}
+}
+
+// slowBody sends a byte now and then, without end if left is negative.
 type slowBody struct {
 	ctx   context.Context
 	every time.Duration
