@@ -8,6 +8,9 @@ import (
 const (
 	minChunk = 4 << 10
 	maxChunk = 64 << 10
+	// soleWindow is what a window holds that has one reader: what the writer and the reader fill
+	// and take while the other waits for a processor.
+	soleWindow = 8 * maxChunk
 )
 
 // body is a growing run of bytes in chunks. It has no lock. Bytes once published are never written

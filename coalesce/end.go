@@ -130,7 +130,7 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 // hold them.
 func (f *Flight) TakeBack() {
 	n := f.uncounted()
-	if n == 0 || !f.config.budget.Reserve(n) {
+	if n == 0 || !f.config.budget.Reserve(n, n) {
 		return
 	}
 	f.mu.Lock()

@@ -10,8 +10,10 @@ import (
 // Budget accounts for the bytes that flights hold. Its methods are called from many goroutines,
 // never under a lock of this package, and must not call back into the flight they serve.
 type Budget interface {
-	// Reserve asks for n more bytes; false means that there is no room, and reserves nothing.
-	Reserve(n int64) bool
+	// Reserve asks for n more bytes of a body that is to have total bytes and to be kept, zero or
+	// less where that is not known or it is not to be kept. False means that there is no room, and
+	// reserves nothing.
+	Reserve(n, total int64) bool
 	// Unreserve gives n reserved bytes back.
 	Unreserve(n int64)
 }
@@ -261,5 +263,5 @@ func (b *slot[K]) vacate(f, retry *Flight) {
 // unlimited is the budget of a group that was given none.
 type unlimited struct{}
 
-func (unlimited) Reserve(int64) bool { return true }
-func (unlimited) Unreserve(int64)    {}
+func (unlimited) Reserve(_, _ int64) bool { return true }
+func (unlimited) Unreserve(int64)         {}

@@ -151,7 +151,7 @@ func TestTakeBack(t *testing.T) {
 				write(t, f, pattern(7, 1000))
 				f.Finish(nil)
 				f.HandOver()
-				if !b.Reserve(tc.other) {
+				if !b.Reserve(tc.other, 0) {
 					t.Fatal("what was handed over is still reserved")
 				}
 				if tc.leave {

@@ -30,7 +30,7 @@ type ledger struct {
 
 func newLedger(limit int64) *ledger { return &ledger{limit: limit} }
 
-func (l *ledger) Reserve(n int64) bool {
+func (l *ledger) Reserve(n, _ int64) bool {
 	if l.asked != nil {
 		l.asked(n)
 	}

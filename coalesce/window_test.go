@@ -416,3 +416,23 @@ func TestExactlyTheLimitIsKept(t *testing.T) {
 		})
 	}
 }
+
+// TestWindowOfOneReader: clients that each read nothing of a body that is not kept hold no more of
+// the budget than keeps one reader busy, each.
+func TestWindowOfOneReader(t *testing.T) {
+	inBubble(t, 1<<30, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+		f, all := windowing(t, g, 0, 1)
+		most := peak(f, b)
+		data := pattern(3, 4<<20)
+		fetch(f, data)
+		synctest.Wait() // the writer waits for its reader
+		if *most > soleWindow {
+			t.Errorf("%d bytes held for one reader that takes nothing", *most)
+		}
+		got, err := sip(all[0].Reader(), time.Millisecond)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+		all[0].Leave()
+	})
+}

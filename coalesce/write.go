@@ -73,9 +73,18 @@ func (f *Flight) plan(want int) (spare []byte, need int, limit int64, err error)
 		return spare, 0, 0, nil
 	}
 	f.freePassed() // a reader may have moved on by Skip, which does not signal it
-	window := f.config.limits.Window
+	window := f.windowSize()
 	need = int(min(int64(f.nextChunk(want)), window))
 	return nil, need, window - int64(need), nil
+}
+
+// windowSize is how much a window may hold. It is wide where readers differ; one reader needs no
+// more than keeps it busy.
+func (f *Flight) windowSize() int64 {
+	if len(f.members) > 1 {
+		return f.config.limits.Window
+	}
+	return min(f.config.limits.Window, soleWindow)
 }
 
 // writable returns why no more body can be taken.
@@ -107,9 +116,10 @@ func (f *Flight) nextChunk(want int) int {
 // that streams becomes windowed; limit is what it may still hold before it makes sense to try
 // again.
 func (f *Flight) grow(capacity int) (limit int64, ok bool) {
-	granted := f.config.budget.Reserve(int64(capacity)) // may evict, so not under the lock
+	total := f.announced()
+	granted := f.config.budget.Reserve(int64(capacity), total) // may evict, so not under the lock
 	if !granted && f.spillAll() {
-		granted = f.config.budget.Reserve(int64(capacity))
+		granted = f.config.budget.Reserve(int64(capacity), total)
 	}
 	f.mu.Lock()
 	defer f.unlock()
@@ -130,6 +140,16 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	// beyond the budget.
 	f.body.add(capacity)
 	return 0, true
+}
+
+// announced is how long the body is to be that will be kept, where that is known.
+func (f *Flight) announced() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase == windowed {
+		return 0
+	}
+	return f.expected
 }
 
 // startWindow turns a streaming flight into a windowed one: no more requests can join, and the body

@@ -121,7 +121,7 @@ func (w *batchWriter) grow(n int) bool {
 	}
 	room := max(2*cap(w.body), len(w.body)+n, minBatchRoom)
 	more := 2 * int64(room-cap(w.body))
-	if !w.run.leader.fetch.cache.store.Reserve(more) {
+	if !w.run.leader.fetch.cache.store.Reserve(more, 0) {
 		return false
 	}
 	w.run.reserved += more

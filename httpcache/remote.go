@@ -203,7 +203,7 @@ func (x *Fetch) streamFrom(entry *store.Entry, freshness *rfc9111.Freshness) {
 // answerWhole answers a flight with the body read whole: if a part is lost, there is no answer.
 func (x *Fetch) answerWhole(entry *store.Entry, freshness *rfc9111.Freshness) bool {
 	length := entry.Body.Len()
-	if !x.cache.store.Reserve(length) {
+	if !x.cache.store.Reserve(length, length) {
 		return false
 	}
 	defer x.cache.store.Unreserve(length)

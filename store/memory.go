@@ -20,10 +20,12 @@ type memory struct {
 	arena  *arena.Arena
 	now    func() time.Time
 	used   atomic.Int64
-	budget atomic.Int64
-	evicts atomic.Bool // the policy is not None
-	counts *counters
-	queue  *queue // of the disk tier
+	// inFlight is what used has of bodies in flight, see Store.Reserve.
+	inFlight atomic.Int64
+	budget   atomic.Int64
+	evicts   atomic.Bool // the policy is not None
+	counts   *counters
+	queue    *queue // of the disk tier
 	// tagSeed is of the hashes that indexes know tags by.
 	tagSeed  maphash.Seed
 	departed departures // of both tiers

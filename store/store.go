@@ -187,12 +187,30 @@ func (s *Store) Sync() error {
 	}
 }
 
-// Reserve counts n bytes in flight against the memory budget, evicting to make room; false when
-// they do not fit. Give them back before the entry they became is put, which counts for itself.
-func (s *Store) Reserve(n int64) bool { return s.memory.charge(n) }
+// Reserve counts n more bytes in flight against the memory budget, evicting to make room; false
+// when they do not fit. They are of a body that is to have total bytes, zero or less where that is
+// not known. Bodies in flight take half of the budget together: what comes of them is not known
+// yet, and clients that read nothing hold them as long as they like. One whose length is known may
+// go beyond that up to its length, and one of up to a megabyte in any case. Give the bytes back
+// before the entry they became is put, which counts for itself.
+func (s *Store) Reserve(n, total int64) bool {
+	m := s.memory
+	inFlight, budget := m.inFlight.Add(n), m.budget.Load()
+	if inFlight <= max(budget/2, total, smallInFlight) && m.charge(n) {
+		return true
+	}
+	m.inFlight.Add(-n)
+	return false
+}
+
+// smallInFlight is what bodies in flight may take of a small budget.
+const smallInFlight = 1 << 20
 
 // Unreserve gives back bytes that Reserve has counted.
-func (s *Store) Unreserve(n int64) { s.memory.used.Add(-n) }
+func (s *Store) Unreserve(n int64) {
+	s.memory.inFlight.Add(-n)
+	s.memory.used.Add(-n)
+}
 
 // LargestBody is the length past which no body has a place: half of the disk budget, or the memory
 // budget where that is more or the disk is off or has failed.

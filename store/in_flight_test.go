@@ -1,0 +1,41 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestBodiesInFlightLeaveHalf: bodies on their way that may come to nothing, of clients that read
+// nothing, evict no more than half of what is stored, and leave half of the budget for what comes.
+func TestBodiesInFlightLeaveHalf(t *testing.T) {
+	const budget, chunk = 8 << 20, 64 << 10
+	s := openStore(t, Config{}, Settings{Memory: budget})
+	for n := 0; s.Stats().Memory.Bytes < budget*9/10; n++ {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", n), make([]byte, 4000)), 0)
+	}
+	before, taken := s.Stats().Memory.Entries, int64(0)
+	for s.Reserve(chunk, 0) {
+		taken += chunk
+	}
+	if left := s.Stats().Memory.Entries; taken != budget/2 || left < before/2 {
+		t.Errorf("%d bytes in flight, %d of %d entries left", taken, left, before)
+	}
+	if r := s.Put(testEntry(s, "http://example.com/new", make([]byte, 4000)), 0); r != Stored {
+		t.Errorf("Put beside them: %v", r)
+	}
+	if s.Reserve(chunk, taken) {
+		t.Error("one that is announced as long as what is taken got more")
+	}
+	const long = 6 << 20
+	for taken < long && s.Reserve(chunk, long) {
+		taken += chunk
+	}
+	if taken != long {
+		t.Errorf("one that is announced with %d bytes got %d", long, taken)
+	}
+	s.Unreserve(taken)
+	if !s.Reserve(budget/2, 0) {
+		t.Error("what was given back is still in flight")
+	}
+	s.Unreserve(budget / 2)
+}
