@@ -172,6 +172,7 @@ func (x *Fetch) Spill() (coalesce.Spill, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing a body ahead: %w", err)
 	}
+	bodyWriter.Of(x.response.header)
 	x.bodyWriter = bodyWriter
 	return bodyWriter, nil
 }

@@ -217,7 +217,7 @@ func (x *Fetch) storeSlice(shared *sharedResponse) {
 	}
 	entry := &store.Entry{
 		Key: s.object.key(s.number), URL: head.URL, Method: http.MethodGet, Flags: store.FlagPart,
-		Status: http.StatusPartialContent, Header: http.Header{"Content-Range": {span.ContentRange(s.object.total)}},
+		Status: http.StatusPartialContent, Header: http.Header{"Content-Range": {span.ContentRange(s.object.total)}}, Of: head.Header,
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
 		FreshUntil: head.FreshUntil, KeptFrom: head.KeptFrom, KeepUntil: head.KeepUntil,
 		Tags: head.Tags, Generation: x.ticket.Generation(), Body: body,

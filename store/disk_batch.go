@@ -44,6 +44,8 @@ type batch struct {
 	removed  []removal
 	inserted []*item
 	drops    []drop // by purges that are watched
+	// How many bytes of bodies it stores compressed, and in how many.
+	plainBytes, packedBytes int64
 }
 
 // removal is an entry that is gone from the disk once the batch has committed.
@@ -181,6 +183,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 	positionWritten()
 	dw.disk.entries.Add(b.entries)
 	dw.disk.parts.Add(b.parts)
+	dw.counts.compressed(b.plainBytes, b.packedBytes)
 	b.tellMemory()
 	dw.watchDrops(b.drops)
 	dw.recovered()
@@ -338,18 +341,18 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 // id in the pending bucket; the record comes last and makes it exist.
 func (b *batch) write(j *job) (bool, error) {
 	r := b.writer.memory.record(j.item)
-	value := []byte(r)
 	renewed := false
-	if r.bodyLen() <= inlineSize { // bodies that are on disk already are larger
-		value = b.writer.memory.value(j.item)
-	} else if finished, err := b.renewOrWriteBody(j, r, &renewed); errors.Is(err, errBody) {
-		// It is the entry's fault, not the file's.
-		b.writer.counts.skipped.Add(1)
-		b.writer.writing, b.writer.pending = 0, true
-		_, err = b.supersede(j)
-		return true, errors.Join(err, b.pending.Put(idBytes(j.id), nil)) // of the chunks before
-	} else if err != nil || !finished {
-		return false, err
+	if r.bodyLen() > inlineSize { // as bodies are that are on disk already
+		finished, err := b.renewOrWriteBody(j, r, &renewed)
+		if errors.Is(err, errBody) { // it is the entry's fault, not the file's
+			b.writer.counts.skipped.Add(1)
+			b.writer.writing, b.writer.pending = 0, true
+			_, err = b.supersede(j)
+			return true, errors.Join(err, b.pending.Put(idBytes(j.id), nil)) // of the chunks before
+		}
+		if err != nil || !finished {
+			return false, err
+		}
 	}
 	rest, err := b.supersede(j)
 	if err != nil {
@@ -359,6 +362,7 @@ func (b *batch) write(j *job) (bool, error) {
 		return false, err
 	}
 	severity := max(b.writer.purges.recordPurgedBy(r, b.below), j.item.severity())
+	r, value := b.row(j, r)
 	seal(j.id, value, len(r)) // in place: nothing else looks at the checksums
 	if err := b.insert(j.id, r, value, severity, b.writer.firstRank(j.below)); err != nil {
 		return false, fmt.Errorf("write entry %d: %w", j.id, err)
@@ -401,58 +405,6 @@ func (b *batch) renewOrWriteBody(j *job, r record, renewed *bool) (bool, error) 
 	if err != nil || inline != nil || old.key() != r.key() || old.bodyLen() != r.bodyLen() {
 		return false, fmt.Errorf("%w: the record that is renewed is not what it was", errBody)
 	}
-	*renewed = true
+	*renewed, j.stored = true, old.stored()
 	return true, b.deleteRows(j.id, old)
-}
-
-// writeBody sees to it that all chunks are on disk; false when the rest is left to the next batch.
-func (b *batch) writeBody(j *job) (bool, error) {
-	if j.ahead {
-		return true, b.adopt(j.id)
-	}
-	return b.writeChunks(j)
-}
-
-// writeChunks writes the chunks that are missing, as many as the batch has room for.
-func (b *batch) writeChunks(j *job) (bool, error) {
-	body := b.writer.s.body(j.item)
-	count := int((body.Len() + chunkSize - 1) / chunkSize)
-	for ; j.written < count; j.written++ {
-		if b.bytes > 0 && b.full() { // one chunk at least
-			b.writer.writing = j.id
-			return false, b.pending.Put(idBytes(j.id), nil)
-		}
-		data, err := readRange(body, int64(j.written)*chunkSize, chunkSize)
-		if err != nil {
-			return false, err
-		}
-		if err := b.putChunk(j.id, j.written, data); err != nil {
-			return false, err
-		}
-		b.bytes += len(data)
-	}
-	b.writer.writing = 0
-	return true, b.pending.Delete(idBytes(j.id))
-}
-
-// errBody says that a body to be written could not be read.
-var errBody = errors.New("read body")
-
-// readRange returns up to n bytes of a body from off on, copied only where they are in more than
-// one chunk.
-func readRange(body Body, off, n int64) ([]byte, error) {
-	n = min(n, body.Len()-off)
-	var out []byte
-	for int64(len(out)) < n {
-		c, err := body.Chunk(off + int64(len(out)))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errBody, err)
-		}
-		c = c[:min(int64(len(c)), n-int64(len(out)))]
-		if out == nil && int64(len(c)) == n {
-			return c, nil
-		}
-		out = append(out, c...)
-	}
-	return out, nil
 }

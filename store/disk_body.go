@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/internal/frames"
 )
 
 // pieceSize is how much of a body on disk a reader has in hand at once, on the Go heap and not
@@ -82,19 +84,20 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 	return b.read(make([]byte, min(pieceSize, b.length-off, chunkSize-off%chunkSize)), off)
 }
 
-// read fills room from off on, as far as the chunk on disk reaches that has these bytes, and
-// returns what it has filled. The chunk is checked as a whole each time.
+// read fills room from off on, as far as the chunk on disk reaches that has these bytes, or of a
+// compressed one the frame, and returns what it has filled. The chunk is checked as a whole each
+// time, and of its frames the one that is read.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
-	n := 0
+	n := 0 // the transaction's, which may go on after a stall
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
 		t := new(buckets)
 		var err error
 		if t.chunks.Bucket, err = openBucket(tx, chunksBucket); err != nil {
 			return err
 		}
-		data, err := t.chunk(b.id, int(off/chunkSize), b.length)
+		c, err := t.chunk(b.id, int(off/chunkSize), b.length)
 		if err == nil {
-			n = copy(room, data[off%chunkSize:])
+			n, err = c.read(room, int(off%chunkSize))
 		}
 		return err
 	})
@@ -103,4 +106,41 @@ func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 		return nil, fmt.Errorf("read body: %w", err)
 	}
 	return room[:n], nil
+}
+
+// chunk is one as it stands in the file, in a transaction's memory, checked.
+type chunk struct {
+	plain  []byte // nil: it is compressed
+	frames frames.Frames
+}
+
+// read copies what follows off to room, up to the end of the chunk or of the frame. A frame that
+// begins at off is decompressed where it is wanted.
+func (c *chunk) read(room []byte, off int) (int, error) {
+	if c.plain != nil {
+		return copy(room, c.plain[off:]), nil
+	}
+	if len(room) == 0 {
+		return 0, nil
+	}
+	into := room
+	if off%frames.Size != 0 {
+		spare := pieces.Get().(*[pieceSize]byte)
+		defer pieces.Put(spare)
+		into = spare[:]
+	}
+	plain, err := c.frames.Read(into, off)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", err, errDamaged)
+	}
+	return copy(room, plain), nil
+}
+
+// fill copies all of the chunk to dst, which has its length.
+func (c *chunk) fill(dst []byte) error {
+	if c.plain != nil {
+		copy(dst, c.plain)
+		return nil
+	}
+	return packedBody{c.frames}.fill(dst)
 }

@@ -1,17 +1,14 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/larder-cache/larder/store/internal/wire"
 )
 
 // BodyWriter writes a body to disk while it arrives, so that a large one is never whole in
@@ -38,6 +35,7 @@ type BodyWriter struct {
 	written  int64 // on disk; whole chunks until the writer is sealed
 	sealed   bool
 	awaited  bool // Await is under way, so even a single chunk is worth a transaction
+	compress bool // what of it is to be smaller so is compressed
 	taken    bool // Put has made an entry of it
 	key      Key  // of that
 	closed   bool
@@ -84,6 +82,15 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	s.disk.pins.pin(d.id) // never refused: the id is new
 	set.list = append(set.list, d)
 	return d, nil
+}
+
+// Of says that the body is that of a response with this header, before the first Append: it is
+// compressed where Settings say so and the body is Compressible.
+func (d *BodyWriter) Of(header http.Header) {
+	compress := d.set.settings.Load().Compress == CompressZstd && Compressible(header, -1)
+	d.set.mu.Lock()
+	defer d.set.mu.Unlock()
+	d.compress = compress
 }
 
 // Append adds p, which must not be written to from then on, and does not wait. A caller that
@@ -335,143 +342,6 @@ func (set *bodyWriters) queued() int64 {
 	return set.waiting
 }
 
-// portion is what a batch writes of one body: pieces from an offset on, which is a chunk's.
-type portion struct {
-	writer *BodyWriter
-	from   int64
-	pieces [][]byte
-	length int64
-	wrote  int64
-}
-
-// due are the portions worth a transaction, of about limit bytes at most but for the last.
-func (set *bodyWriters) due(limit int) (portions []portion) {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	for _, d := range set.list {
-		if limit <= 0 {
-			break
-		}
-		if !d.due() {
-			continue
-		}
-		length := d.appended - d.written
-		if !d.sealed {
-			length -= length % chunkSize
-		}
-		portions = append(portions, portion{writer: d, from: d.written, pieces: slices.Clip(d.pieces), length: length})
-		limit -= int(length)
-	}
-	return portions
-}
-
-// done notes what has been committed.
-func (set *bodyWriters) done(portions []portion) {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	for _, p := range portions {
-		d := p.writer
-		if p.wrote == 0 || d.err != nil {
-			continue
-		}
-		d.written += p.wrote
-		set.waiting -= p.wrote
-		d.pieces = advance(d.pieces, p.wrote)
-		set.forget(d)
-		set.list = append(set.list, d) // last now, so that all have their turn
-		d.moved()
-	}
-}
-
-// advance cuts the first n bytes off.
-func advance(pieces [][]byte, n int64) [][]byte {
-	for n > 0 {
-		if int64(len(pieces[0])) > n {
-			pieces[0] = pieces[0][n:]
-			break
-		}
-		n -= int64(len(pieces[0]))
-		pieces[0] = nil
-		pieces = pieces[1:]
-	}
-	return pieces
-}
-
-// writeInTurn writes the queue or bodies on their way, in turn, so that neither waits for
-// the end of the other.
-func (dw *diskWriter) writeInTurn() (bool, error) {
-	steps := [2]func() (bool, error){dw.writeStep, dw.writeBodies}
-	if dw.bodiesTurn {
-		steps[0], steps[1] = steps[1], steps[0]
-	}
-	for i, step := range steps {
-		if did, err := step(); did || err != nil {
-			dw.bodiesTurn = dw.bodiesTurn == (i == 1) // the other's turn is next
-			return did, err
-		}
-	}
-	return false, nil
-}
-
-// writeBodies writes one transaction's worth of bodies on their way.
-func (dw *diskWriter) writeBodies() (bool, error) {
-	portions := dw.bodyWriters.due(dw.batchLimit())
-	if len(portions) == 0 {
-		return false, nil
-	}
-	err := dw.transact(func(b *batch) error {
-		for i := range portions {
-			if i > 0 && b.full() {
-				return nil
-			}
-			if err := b.writePortion(&portions[i]); err != nil {
-				return fmt.Errorf("write body %d: %w", portions[i].writer.id, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return false, err
-	}
-	dw.bodyWriters.done(portions)
-	return true, nil
-}
-
-// writePortion writes chunks of a body, one at least, as many as the batch has room for.
-func (b *batch) writePortion(p *portion) error {
-	id := p.writer.id
-	if err := b.pending.Put(idBytes(id), nil); err != nil {
-		return err
-	}
-	for p.wrote < p.length && (p.wrote == 0 || !b.full()) {
-		size := min(p.length-p.wrote, chunkSize)
-		k := chunkKey(id, int((p.from+p.wrote)/chunkSize))
-		v := gather(make([]byte, 4, 4+size), p.pieces, p.wrote)
-		binary.BigEndian.PutUint32(v, wire.Checksum(k, v[4:]))
-		if err := b.chunks.Put(k, v); err != nil {
-			return err
-		}
-		p.wrote += size
-		b.bytes += int(size)
-	}
-	return nil
-}
-
-// gather fills v up to its capacity from the pieces, beginning at offset off of them.
-func gather(v []byte, pieces [][]byte, off int64) []byte {
-	for _, piece := range pieces {
-		if off >= int64(len(piece)) {
-			off -= int64(len(piece))
-			continue
-		}
-		v = append(v, piece[off:][:min(len(piece)-int(off), cap(v)-len(v))]...)
-		if off = 0; len(v) == cap(v) {
-			break
-		}
-	}
-	return v
-}
-
 // bodyWriterOf is the writer that has written the body of e, or nil.
 func bodyWriterOf(e *Entry) *BodyWriter {
 	if body, ok := e.Body.(*diskBody); ok {
@@ -484,15 +354,4 @@ func bodyWriterOf(e *Entry) *BodyWriter {
 func aheadOf(e *Entry) bool {
 	body, ok := e.Body.(*diskBody)
 	return ok && body.id == e.ID
-}
-
-// adopt makes the chunks of a body writer those of a record that is about to be written. The row in
-// the pending bucket vouches for their being in this file, which may be another than they were
-// written to.
-func (b *batch) adopt(id uint64) error {
-	row := idBytes(id)
-	if found, _ := b.pending.Cursor().Seek(row); !bytes.Equal(found, row) {
-		return fmt.Errorf("%w: the body is not in this file", errBody)
-	}
-	return b.pending.Delete(row)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -21,6 +22,7 @@ func writtenBody(t testing.TB, s *Store, rng *rand.Rand, body []byte) *BodyWrite
 	if err != nil {
 		t.Fatalf("NewBodyWriter: %v", err)
 	}
+	d.Of(http.Header{"Content-Type": {"text/plain"}})
 	for rest := body; len(rest) > 0; {
 		n := min(len(rest), 1+rng.IntN(100_000))
 		if err := d.Append(rest[:n]); err != nil {
@@ -350,6 +352,7 @@ func TestOpenBodyWriterKeepsItsChunks(t *testing.T) {
 }
 
 func TestBodyWritersKeepToTheDiskBudget(t *testing.T) {
+	fillsByLength(t)
 	const mib = 1 << 20
 	full := func(d *BodyWriter) error {
 		for range 64 {

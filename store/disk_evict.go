@@ -174,7 +174,7 @@ func (b *batch) evictKept(goal int64) (int64, error) {
 		id := rowID(row)
 		r, inline, err := b.record(id)
 		if err == nil && uint64(r.keptFrom()) == rowNumber(row) {
-			goal -= int64(len(r)+r.writeSize().rows()) + r.bodyLen()
+			goal -= r.takes()
 			err = b.removeRecord(id, r, inline, Capacity)
 		} else {
 			err = nil // the row of an entry that was damaged
@@ -232,7 +232,8 @@ func (b *batch) evictRead(rows [][]byte, others bool) error {
 	return nil
 }
 
-// evictRow evicts the entry of a row, unless it was used. inUse says that it is being used.
+// evictRow evicts the entry of a row, unless it was used. inUse says that it is being used. It
+// returns how many bytes it has freed, about.
 func (b *batch) evictRow(row []byte, inUse bool) (freed int64, err error) {
 	id := rowID(row)
 	r, inline, err := b.record(id)
@@ -245,8 +246,7 @@ func (b *batch) evictRow(row []byte, inUse bool) (freed int64, err error) {
 	if uses := b.writer.usesSince(id, r.key()); uses > 0 {
 		return 0, b.promote(id, r.key(), row, uses)
 	}
-	freed = int64(len(r)+r.writeSize().rows()) + r.bodyLen()
-	return freed, errors.Join(b.removeRecord(id, r, inline, Capacity), b.recency.Delete(row))
+	return r.takes(), errors.Join(b.removeRecord(id, r, inline, Capacity), b.recency.Delete(row))
 }
 
 // promote ranks an entry anew after so many uses.

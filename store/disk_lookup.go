@@ -174,14 +174,13 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 	if err := r.checkBody(id, inline); err != nil {
 		return err
 	}
-	body := Body(extentBody(inline))
-	if inline == nil {
-		if t.chunks.Bucket, err = openBucket(t.records.Tx(), chunksBucket); err != nil {
-			return err
-		}
-		body = &rowsBody{t: t, id: id, length: length}
+	body, err := t.bodyOf(id, r, inline)
+	if err != nil {
+		return err
 	}
-	c := content{id: id, record: r, body: body, tags: len(e.Tags)}
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	c := content{id: id, record: r.plain((*buf)[:0]), body: body, tags: len(e.Tags)}
 	if !d.sel.peek && s.memory.charge(s.memory.cost(&c)) {
 		it, err := s.memory.store(&c)
 		if errors.Is(err, errDamaged) {
@@ -194,16 +193,36 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 			return nil
 		}
 	}
-	if inline == nil {
-		if err := checkChunks(body); err != nil {
+	if rows, inChunks := body.(*rowsBody); inChunks {
+		if err := rows.check(); err != nil {
 			return err
 		}
 		return d.readLater(e, id, length)
 	}
+	small := make([]byte, length)
+	if err := copyBody(small, body); err != nil {
+		return err
+	}
 	d.giveUp()
-	e.Body = NewBody([][]byte{bytes.Clone(inline)})
+	e.Body = NewBody([][]byte{small})
 	d.entry = e
 	return nil
+}
+
+// bodyOf is the body of a record, inline or in chunks, in the transaction's memory.
+func (t *buckets) bodyOf(id uint64, r record, inline []byte) (body Body, err error) {
+	switch {
+	case inline == nil:
+		if t.chunks.Bucket, err = openBucket(t.records.Tx(), chunksBucket); err != nil {
+			return nil, err
+		}
+		return &rowsBody{t: t, id: id, length: r.bodyLen()}, nil
+	case r.isPacked():
+		f, err := openFrames(inline, r.bodyLen())
+		return packedBody{f}, err
+	default:
+		return extentBody(inline), nil
+	}
 }
 
 // readLater takes an entry whose body is read when the transaction is over.
@@ -211,18 +230,6 @@ func (d *diskSearch) readLater(e *Entry, id uint64, length int64) error {
 	d.giveUp()
 	e.Body = &diskBody{s: d.sel.store, id: id, key: d.key, length: length}
 	d.entry = e
-	return nil
-}
-
-// checkChunks reads a body to its end, so that damage is a miss and no answer that breaks off.
-func checkChunks(body Body) error {
-	for off := int64(0); off < body.Len(); {
-		c, err := body.Chunk(off)
-		if err != nil {
-			return err
-		}
-		off += int64(len(c))
-	}
 	return nil
 }
 
@@ -245,13 +252,39 @@ type rowsBody struct {
 // Len is the whole length in bytes.
 func (b *rowsBody) Len() int64 { return b.length }
 
-// Chunk returns the bytes from off to the end of the chunk, in the transaction's memory.
+// Chunk returns a copy of some bytes from off on.
 func (b *rowsBody) Chunk(off int64) ([]byte, error) {
-	data, err := b.t.chunk(b.id, int(off/chunkSize), b.length)
+	c, err := b.t.chunk(b.id, int(off/chunkSize), b.length)
 	if err != nil {
 		return nil, err
 	}
-	return data[off%chunkSize:], nil
+	room := make([]byte, pieceSize)
+	n, err := c.read(room, int(off%chunkSize))
+	return room[:n], err
+}
+
+// each calls fn for all chunks in turn, with where they begin and end.
+func (b *rowsBody) each(fn func(c *chunk, from, to int64) error) error {
+	for from := int64(0); from < b.length; from += chunkSize {
+		c, err := b.t.chunk(b.id, int(from/chunkSize), b.length)
+		if err != nil {
+			return err
+		}
+		if err := fn(&c, from, min(from+chunkSize, b.length)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill implements filler.
+func (b *rowsBody) fill(dst []byte) error {
+	return b.each(func(c *chunk, from, to int64) error { return c.fill(dst[from:to]) })
+}
+
+// check looks at all chunks, so that damage is a miss and no answer that breaks off.
+func (b *rowsBody) check() error {
+	return b.each(func(*chunk, int64, int64) error { return nil })
 }
 
 // EachNewestTagged calls fn for each tag that begins with prefix and is of an entry in the file,

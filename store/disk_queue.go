@@ -24,7 +24,15 @@ type job struct {
 	ahead bool // jobPut: the whole body is on disk already
 	// renews says that the item has the id, and the body, of the entry that it renews.
 	renews bool
+	// packed is the body of one piece as it is to be stored, where that is compressed; compress
+	// says that one of several chunks is to be.
+	packed   []byte
+	compress bool
+	stored   int64 // how many bytes the chunks take that are on disk already
 }
+
+// bookkeeping is what the job counts against the memory budget, beside its item.
+func (j *job) bookkeeping() int64 { return deletionCost + int64(len(j.packed)) }
 
 type jobKind uint8
 
@@ -82,7 +90,7 @@ func (q *queue) push(j *job) bool {
 	q.jobs = append(q.jobs, j)
 	q.byKey[keyPrefix(j.key)] = append(q.byKey[keyPrefix(j.key)], j)
 	q.bytes += j.cost
-	q.index.m.used.Add(deletionCost)
+	q.index.m.used.Add(j.bookkeeping())
 	if j.kind == jobPut {
 		j.item.set(isWaiting)
 		q.addIndex(j.item)
@@ -247,7 +255,7 @@ func (q *queue) done(n int) {
 			delete(q.byKey, prefix)
 		}
 		q.bytes -= j.cost
-		q.index.m.used.Add(-deletionCost)
+		q.index.m.used.Add(-j.bookkeeping())
 		if j.kind == jobPut {
 			q.endWait(j.item)
 		}
@@ -278,11 +286,11 @@ func (q *queue) setOpen(open bool) []*job {
 	jobs := q.jobs
 	q.taken += uint64(len(jobs))
 	for _, j := range jobs {
+		q.index.m.used.Add(-j.bookkeeping())
 		if j.kind == jobPut {
 			q.endWait(j.item)
 		}
 	}
-	q.index.m.used.Add(-int64(len(jobs)) * deletionCost)
 	q.jobs, q.bytes = nil, 0
 	clear(q.byKey)
 	return jobs

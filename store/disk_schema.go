@@ -24,7 +24,8 @@ const schemaVersion = 5
 //
 //	meta     name                        → number: schema, generation, id, entries, parts; position
 //	records  id                          → record, with the body where that is small
-//	chunks   id, number(4)               → checksum, up to chunkSize bytes of body
+//	chunks   id, number(4)               → checksum, up to chunkSize bytes of body: as they are, or
+//	                                       compressed (internal/frames), which are fewer
 //	keys     half of the key(16), id     → keyRow: checksum, what a look-up chooses a variant by
 //	tags     tag, NUL, id                → indexRow: generation, keepUntil, key(8), flags
 //	urls     URL and listener, NUL, id   → indexRow
@@ -314,21 +315,43 @@ func (t *buckets) entry(id uint64) (*Entry, int64, error) {
 }
 
 // chunk reads one chunk of a body, in the transaction's memory.
-func (t *buckets) chunk(id uint64, number int, length int64) ([]byte, error) {
+func (t *buckets) chunk(id uint64, number int, length int64) (chunk, error) {
 	k := chunkKey(id, number)
 	v := t.chunks.Get(k)
 	want := min(length-int64(number)*chunkSize, chunkSize)
-	if int64(len(v)) != want+4 || binary.BigEndian.Uint32(v) != wire.Checksum(k, v[4:]) {
-		return nil, fmt.Errorf("chunk %d of %d: %w", number, id, errDamaged)
+	if len(v) < 4 || int64(len(v)) > want+4 || binary.BigEndian.Uint32(v) != wire.Checksum(k, v[4:]) {
+		return chunk{}, fmt.Errorf("chunk %d of %d: %w", number, id, errDamaged)
 	}
-	return v[4:], nil
+	if int64(len(v)) == want+4 {
+		return chunk{plain: v[4:]}, nil
+	}
+	f, err := openFrames(v[4:], want)
+	if err != nil {
+		return chunk{}, fmt.Errorf("chunk %d of %d: %w", number, id, err)
+	}
+	return chunk{frames: f}, nil
 }
 
-// putChunk writes one chunk.
+// storedChunks is how many bytes the chunks of a body take.
+func (t *buckets) storedChunks(id uint64) (n int64) {
+	prefix := idBytes(id)
+	c := t.chunks.Cursor()
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		n += int64(max(len(v)-4, 0))
+	}
+	return n
+}
+
+// putChunk writes one chunk, as it is or compressed.
 func (t *buckets) putChunk(id uint64, number int, data []byte) error {
+	return t.putChunkValue(id, number, append(make([]byte, 4, 4+len(data)), data...))
+}
+
+// putChunkValue is putChunk for a value in which room is left for the checksum.
+func (t *buckets) putChunkValue(id uint64, number int, v []byte) error {
 	k := chunkKey(id, number)
-	v := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(data)), wire.Checksum(k, data))
-	return t.chunks.Put(k, append(v, data...))
+	binary.BigEndian.PutUint32(v, wire.Checksum(k, v[4:]))
+	return t.chunks.Put(k, v)
 }
 
 // deleteChunks deletes up to limit chunks of id and returns how many there were.
@@ -378,7 +401,7 @@ func (t *buckets) insert(id uint64, r record, value []byte, severity Severity, r
 func (t *buckets) delete(id uint64, r record, inline []byte, p *pins) error {
 	errs := []error{t.deleteRows(id, r)}
 	if inline == nil {
-		errs = append(errs, t.dropChunks(id, r.bodyLen(), false, p))
+		errs = append(errs, t.dropChunks(id, r, p))
 	}
 	return errors.Join(append(errs, t.records.Delete(idBytes(id)))...)
 }
@@ -413,7 +436,7 @@ func (t *buckets) deleteDamaged(id uint64, key Key, p *pins) (found, part bool, 
 		errs = append(errs, t.keys.Delete(rk))
 	}
 	found = t.records.Get(idBytes(id)) != nil
-	errs = append(errs, t.records.Delete(idBytes(id)), t.dropChunks(id, 0, true, p))
+	errs = append(errs, t.records.Delete(idBytes(id)), t.dropChunks(id, nil, p))
 	return found, part, errors.Join(errs...)
 }
 
@@ -421,14 +444,19 @@ func (t *buckets) deleteDamaged(id uint64, key Key, p *pins) (found, part bool, 
 // pending bucket, so that no transaction grows with the size of a body.
 const deleteChunksAtOnce = 16
 
-func (t *buckets) dropChunks(id uint64, length int64, unknown bool, p *pins) error {
-	if !p.delete(id, length) {
+// dropChunks deletes the chunks of an entry; its record is nil where that is not known.
+func (t *buckets) dropChunks(id uint64, r record, p *pins) error {
+	stored, more := int64(0), true
+	if r != nil {
+		stored, more = r.stored(), r.bodyLen() > deleteChunksAtOnce*chunkSize
+	}
+	if !p.delete(id, stored) {
 		return t.pending.Put(idBytes(id), nil)
 	}
 	if _, err := t.deleteChunks(id, deleteChunksAtOnce); err != nil {
 		return err
 	}
-	if unknown || length > deleteChunksAtOnce*chunkSize {
+	if more {
 		return t.pending.Put(idBytes(id), nil)
 	}
 	return nil

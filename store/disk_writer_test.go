@@ -14,7 +14,7 @@ import (
 // steps.
 func keptByHand(t testing.TB, settings Settings) *Store {
 	t.Helper()
-	s := New(Config{Path: t.TempDir(), Required: true}, settings)
+	s := New(Config{Path: t.TempDir(), Required: true}, inAll(settings))
 	if err := s.attach(); err != nil {
 		t.Fatal(err)
 	}

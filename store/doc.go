@@ -32,12 +32,13 @@
 //	disk.go             the only place that opens and calls bbolt
 //	disk_schema.go      rows; disk_buckets.go: the buckets that have them, as a transaction opens them
 //	disk_body.go        a body on disk, read in pieces without a transaction (disk_pins.go)
-//	disk_body_writer.go large bodies, to disk while they arrive
+//	disk_body_writer.go large bodies, to disk while they arrive; disk_portions.go: a transaction of them
+//	compress.go         which bodies are compressed on disk, and where; internal/frames has the form
 //	disk_damaged.go     what damage of a body costs
 //	disk_missed.go      a file that has missed a purge: removed, renamed or marked
 //	disk_stall.go       a disk that does not answer is waited for only so long, by only so many
 //	disk_writer.go      the one goroutine that writes: what it does when
-//	disk_queue.go       what waits for it; disk_batch.go: one transaction of it
+//	disk_queue.go       what waits for it; disk_batch.go: one transaction of it; disk_chunks.go: bodies
 //	disk_evict.go       evicting, expiring, recency (disk_accesses.go: what look-ups have used)
 //	disk_pace.go        how fast goes what no request waits for
 //	disk_compact.go     a smaller file in the place of one with much free room
@@ -73,13 +74,16 @@
 // Memory also counts
 //
 //   - what is reserved for bodies on their way,
-//   - 256 bytes of bookkeeping for each entry that waits for the disk,
+//   - 256 bytes of bookkeeping for each entry that waits for the disk, and its body once more where
+//     that is compressed already,
 //   - what is kept decoded, by an estimate of what its maps take: at most a thirty-second part of
 //     the budget.
 //
 // It does not count
 //
 //   - what a reader of a body on disk has in hand while its client accepts it: 32 KiB at most,
+//   - where bodies are compressed, the encoders and decoders of the process: at most sixteen of
+//     each, 0.5 MiB and 0.2 MiB,
 //   - free slots. Beyond 4 MiB, or a twenty-fourth of the budget if that is more, the sparsest
 //     slabs are emptied,
 //   - free pages: at most a megabyte, or a thirty-second part of the budget,
@@ -91,6 +95,9 @@
 // lay side by side; then less of the budget is used. So the file stays within one and a half times
 // the budget. bbolt's files never shrink: after Apply with a smaller budget pages get free, and
 // when more than half of a file that is larger than its budget is free it is compacted.
+//
+// Compressed bodies count what they take of the file. Whether one has a place at all is judged by
+// its length, before it is compressed.
 //
 // A body may take half of the disk budget. Bodies on their way cannot be evicted, and may take
 // three quarters together. What is appended to a BodyWriter and not written is its caller's to
@@ -104,6 +111,20 @@
 // steps of 64 (up to 256 after a slow sync) that let others have the core every quarter of a
 // millisecond, so that on one core hits do not wait behind the sweep. Stats.PurgesPending tells how
 // many purges are not swept yet.
+//
+// # Compression
+//
+// With Settings.Compress bodies are compressed on disk, by pieces of 32 KiB (internal/frames),
+// which is what a reader has in hand at once. So a part of a body costs what it is long, and what
+// is decompressed is bounded by the recorded length. In memory bodies stand as they are: a hit
+// there knows nothing of it. A body of up to one chunk is compressed on the goroutine that puts it,
+// a longer one by the disk writer, chunk by chunk. A piece that would not be an eighth shorter is
+// stored as it is.
+//
+// A record whose body is compressed has a version of its own, and a compressed chunk is shorter
+// than its bytes are. A release that knows neither takes both for damaged: it misses, and serves no
+// wrong byte. The schema of the file is the same, so files of before are read, and a file in which
+// nothing is compressed is read by releases of before.
 //
 // # Eviction
 //

@@ -66,6 +66,9 @@ type Entry struct {
 	Status int
 	// Header and Trailer are the response's fields. They are never written to after Put.
 	Header, Trailer http.Header
+	// Of is the header of the response that this is a part of, nil for one that is whole. It says
+	// whether the body is Compressible, and is not stored.
+	Of http.Header
 	// RequestTime and ResponseTime are those of RFC 9111 4.2.3.
 	RequestTime, ResponseTime time.Time
 	// FetchTime is how long the origin takes for it, an average kept by the caller; 0 if unknown.
@@ -97,7 +100,7 @@ type Entry struct {
 func (e *Entry) Clone() *Entry {
 	return &Entry{
 		Key: e.Key, URL: e.URL, Variant: e.Variant, Method: e.Method, Flags: e.Flags, Notes: e.Notes,
-		Status: e.Status, Header: e.Header, Trailer: e.Trailer,
+		Status: e.Status, Header: e.Header, Trailer: e.Trailer, Of: e.Of,
 		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime, FetchTime: e.FetchTime,
 		FreshUntil: e.FreshUntil, KeptFrom: e.KeptFrom, KeepUntil: e.KeepUntil,
 		Tags: e.Tags, Generation: e.Generation, Body: e.Body,

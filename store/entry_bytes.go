@@ -36,8 +36,8 @@ func DecodeEntry(data []byte) (e *Entry, bodyLen int64, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", errEntryBytes, err)
 	}
-	if len(inline) > 0 {
-		return nil, 0, fmt.Errorf("%w: %d bytes follow", errEntryBytes, len(inline))
+	if len(inline) > 0 || r.isPacked() {
+		return nil, 0, fmt.Errorf("%w: version %d, and %d bytes follow", errEntryBytes, r[4], len(inline))
 	}
 	if e, err = decodeRecord(0, r); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", errEntryBytes, err)

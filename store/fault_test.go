@@ -390,6 +390,7 @@ func TestFetchTimeSurvivesReopening(t *testing.T) {
 }
 
 func TestBudgetsHold(t *testing.T) {
+	fillsByLength(t)
 	for _, policy := range []Eviction{LRU, LFU, FIFO, None} {
 		t.Run(policy.String(), func(t *testing.T) {
 			const budget = 4 << 20

@@ -116,6 +116,7 @@ func TestPolicyChangesAroundWhatIsKept(t *testing.T) {
 
 // TestKeptGoesFirstOnDisk has a small file, with times of keeping that are in no order.
 func TestKeptGoesFirstOnDisk(t *testing.T) {
+	fillsByLength(t)
 	const size, each = 16 << 10, 170
 	for _, policy := range []Eviction{LRU, None} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -159,6 +160,7 @@ func TestKeptGoesFirstOnDisk(t *testing.T) {
 // TestNoMoreIsEvictedThanIsNeeded: of a large entry most chunks are deleted later. Until they have
 // gone, they do not count as room that is missing.
 func TestNoMoreIsEvictedThanIsNeeded(t *testing.T) {
+	fillsByLength(t)
 	const size, each = 8 << 20, 4
 	for _, policy := range []Eviction{LRU, None} {
 		t.Run(policy.String(), func(t *testing.T) {

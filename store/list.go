@@ -207,6 +207,9 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 		return
 	}
 	at, there := slices.BinarySearchFunc(l.found, l.place(id, r), func(f *foundItem, p place) int { return f.place.compare(p) })
+	if there {
+		l.noteStored(at, r)
+	}
 	if there || at > l.limit {
 		return
 	}
@@ -214,12 +217,24 @@ func (l *listing) add(id uint64, r record, tier Tier, marked Severity) {
 	item := Item{
 		ID: id, Key: r.key(), URL: url, Listener: listener, Size: r.bodyLen(), StoredAt: r.responseTime(), FreshUntil: r.freshUntil(), Tier: tier, Severity: severity,
 	}
+	if r.isPacked() {
+		item.Stored = r.stored()
+	}
 	if (!l.light || r.isHead()) && !item.decode(r) {
 		return
 	}
 	l.found = slices.Insert(l.found, at, &foundItem{place: l.place(id, r), Item: item})
 	if len(l.found) > l.limit+1 {
 		l.found = slices.Delete(l.found, l.limit+1, len(l.found))
+	}
+}
+
+// noteStored notes of an entry found in memory what it takes on disk.
+func (l *listing) noteStored(at int, r record) {
+	if r.isPacked() {
+		found := *l.found[at]
+		found.Stored = r.stored()
+		l.found[at] = &found
 	}
 }
 

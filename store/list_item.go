@@ -20,6 +20,9 @@ type Item struct {
 	Status int
 	// Size is the length of the body in bytes, 0 where that is in parts.
 	Size int64
+	// Stored is how many bytes of the file the body takes, where it is compressed there; else 0,
+	// and where that is not looked at: see Result.Item.
+	Stored int64
 	// Flags and Notes are the entry's.
 	Flags Flags
 	Notes []string
@@ -52,7 +55,8 @@ func (i *Item) decode(r record) bool {
 	return true
 }
 
-// Item describes the entry that was found, as a listing does; nil where there is none.
+// Item describes the entry that was found, as a listing does but for Stored; nil where there is
+// none.
 func (r *Result) Item() *Item {
 	e := r.Entry
 	if e == nil {

@@ -218,6 +218,9 @@ func (m *memory) store(d *content) (*item, error) {
 }
 
 func copyBody(dst []byte, body Body) error {
+	if b, ok := body.(filler); ok {
+		return b.fill(dst)
+	}
 	for off := 0; off < len(dst); {
 		c, err := body.Chunk(int64(off))
 		if err != nil {

@@ -143,6 +143,7 @@ func TestPurgesThatOverlapCountOnce(t *testing.T) {
 
 // TestSharedPin: chunks stay until the last holder of a look-up's result has released it.
 func TestSharedPin(t *testing.T) {
+	fillsByLength(t)
 	const url = "http://example.com/large"
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
 	body := bytes.Repeat([]byte("0123456789"), 60_000)

@@ -38,6 +38,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		defer s.memory.unhold(old.base)
 	}
 	toDisk := s.fitsOnDisk(e, old.id != 0)
+	j := s.newPut(e, old.id != 0, maxVariants, toDisk)
 	it, resident := s.stage(e, old.base, maxVariants, toDisk)
 	if it == nil {
 		return RefusedFull
@@ -60,7 +61,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		return RefusedDamaged
 	}
 	s.place(sh, it, e, resident, maxVariants)
-	if !s.enqueue(it, e, below, old.id != 0, maxVariants, toDisk) && !resident {
+	if !s.enqueue(j, it, e, below, toDisk) && !resident {
 		return RefusedFull
 	}
 	if held != nil && s.memory.source(it) == 0 {
@@ -313,17 +314,28 @@ func (s *Store) dropVariant(sh *shard, key *Key) {
 	}
 }
 
-// enqueue hands an item to the disk writer; false when it has no room. Older rows of the variant
-// are deleted then all the same, so that they do not come back when the item leaves memory. It runs
-// under the shard's lock, so that jobs are in the order of their effects on memory.
-func (s *Store) enqueue(it *item, e *Entry, below uint64, renews bool, maxVariants int, toDisk bool) bool {
+// newPut is a job to write an entry, nil where there is no disk tier. It has the body compressed
+// where that is to be.
+func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job {
 	if s.disk == nil {
+		return nil
+	}
+	j := &job{kind: jobPut, key: e.Key, variant: e.Variant, renews: renews, maxVariants: maxVariants}
+	if toDisk && !renews {
+		s.pack(j, e)
+	}
+	return j
+}
+
+// enqueue hands an item to the disk writer by its job; false when it has no room. Older rows of the
+// variant are deleted then all the same, so that they do not come back when the item leaves memory.
+// It runs under the shard's lock, so that jobs are in the order of their effects on memory.
+func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, toDisk bool) bool {
+	if j == nil {
 		return false
 	}
-	j := &job{
-		kind: jobPut, item: it, id: e.ID, below: below, ahead: aheadOf(e), renews: renews, key: e.Key, variant: e.Variant,
-		maxVariants: maxVariants, cost: s.memory.ownCost(it) + int64(deletionCost), at: time.Now(),
-	}
+	j.item, j.id, j.below, j.ahead, j.at = it, e.ID, below, aheadOf(e), time.Now()
+	j.cost = s.memory.ownCost(it) + j.bookkeeping()
 	if body, ok := e.Body.(*diskBody); ok && toDisk {
 		toDisk = s.disk.pins.pin(body.id) // until the job is done
 	}
@@ -336,7 +348,7 @@ func (s *Store) enqueue(it *item, e *Entry, below uint64, renews bool, maxVarian
 		s.endPut(it)
 	}
 	s.counts.skipped.Add(1)
-	s.queue.push(&job{kind: jobSupersede, id: below, below: below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
+	s.queue.push(&job{kind: jobSupersede, id: j.below, below: j.below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
 	return false
 }
 

@@ -15,6 +15,11 @@ const recordVersion = 5
 // recordWithoutKeptFrom is the version of before, which is read too: it lacks KeptFrom.
 const recordWithoutKeptFrom = 4
 
+// recordPacked is the version of an entry whose body is compressed on disk, or a part of it. A
+// release that knows nothing of that takes the record for damaged, which is a miss. In memory there
+// is none: see plain.
+const recordPacked = 6
+
 // record is an entry but for its body, as both tiers keep it: what is asked of many entries at once
 // stands at fixed places, so that looking at it decodes nothing. Numbers are big-endian, times
 // nanoseconds since 1970.
@@ -38,6 +43,7 @@ const recordWithoutKeptFrom = 4
 //	    FetchTime        nanoseconds as a uvarint; nothing where it is 0, as in records from before
 //	                     it was kept
 //	    KeptFrom(8)      as the last thing, so that it is found without decoding the rest
+//	    stored(8)        of recordPacked, behind that: how many bytes of the file the body takes
 //
 // Strings but the URL have their length in front. A header is its number of names, its number of
 // values, and for each name: a byte of wellKnown, or 0 and the name; how many values it has; the
@@ -45,7 +51,7 @@ const recordWithoutKeptFrom = 4
 //
 // A small body follows at once, in the same row of the file, in memory in any case. It has a
 // checksum of its own, because most of those who read a record, to evict it or to sweep, have no
-// use for the body.
+// use for the body. That of recordPacked is one frame of internal/frames.
 type record []byte
 
 const (
@@ -116,18 +122,20 @@ func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
 	if binary.BigEndian.Uint32(value) != wire.Checksum(idBytes(id), value[4:n]) {
 		return nil, nil, fmt.Errorf("record %d: checksum: %w", id, errDamaged)
 	}
-	if value[4] != recordVersion && value[4] != recordWithoutKeptFrom {
-		return nil, nil, fmt.Errorf("record %d: version %d: %w", id, value[4], errDamaged)
+	if v := value[4]; v != recordVersion && v != recordWithoutKeptFrom && v != recordPacked {
+		return nil, nil, fmt.Errorf("record %d: version %d: %w", id, v, errDamaged)
 	}
 	r = record(value[:n])
 	if r.end() < recordFixed {
 		return nil, nil, fmt.Errorf("record %d: length: %w", id, errDamaged)
 	}
 	switch rest := value[n:]; {
-	case r.bodyLen() == int64(len(rest)):
-		return r, rest, nil
+	case r.isPacked() && (r.stored() <= 0 || r.stored() >= r.bodyLen()):
 	case len(rest) == 0 && r.bodyLen() > 0:
 		return r, nil, nil
+	case r.isPacked() && r.bodyLen() > inlineSize:
+	case r.stored() == int64(len(rest)):
+		return r, rest, nil
 	}
 	return nil, nil, fmt.Errorf("record %d: length of the body: %w", id, errDamaged)
 }
@@ -209,10 +217,46 @@ func (r record) freshUntil() time.Time   { return instant(int64(binary.BigEndian
 
 // end is where KeptFrom begins, or would.
 func (r record) end() int {
-	if r[4] == recordWithoutKeptFrom {
+	switch r[4] {
+	case recordWithoutKeptFrom:
 		return len(r)
+	case recordPacked:
+		return len(r) - 16
 	}
 	return len(r) - 8
+}
+
+// isPacked tells of a record of the file whose body is compressed, or a part of it.
+func (r record) isPacked() bool { return r[4] == recordPacked }
+
+// stored is how many bytes of the file the body takes.
+func (r record) stored() int64 {
+	if r.isPacked() {
+		return int64(binary.BigEndian.Uint64(r[len(r)-8:]))
+	}
+	return r.bodyLen()
+}
+
+// packed is a copy, of recordVersion, as that of an entry whose body takes so many bytes of the
+// file. Room is left behind it for more bytes.
+func (r record) packed(stored int64, more int) record {
+	p := append(make([]byte, 0, len(r)+8+more), r...)
+	p = binary.BigEndian.AppendUint64(p, uint64(stored))
+	p[4] = recordPacked
+	binary.BigEndian.PutUint32(p[8:], uint32(len(p)))
+	return p
+}
+
+// plain is the record for the memory tier, where the body stands as it is. It is appended to buf
+// unless it is r.
+func (r record) plain(buf []byte) record {
+	if !r.isPacked() {
+		return r
+	}
+	p := record(append(buf, r[:len(r)-8]...))
+	p[4] = recordVersion
+	binary.BigEndian.PutUint32(p[8:], uint32(len(p)))
+	return p
 }
 
 // keptFrom is keepUntil in records from before it was kept.
@@ -266,6 +310,9 @@ func (r record) writeSize() writeSize {
 	n, _ := binary.Uvarint(tags)
 	return writeSize{url: int(r.urlLen()), tags: int(n), tagBytes: len(tags), body: r.bodyLen()}
 }
+
+// takes is how many bytes of the file the entry takes, about.
+func (r record) takes() int64 { return int64(len(r)+r.writeSize().rows()) + r.stored() }
 
 // eachTag calls fn for every tag, in the record's memory.
 func (r record) eachTag(fn func(tag []byte)) {

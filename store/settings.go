@@ -38,6 +38,9 @@ type Settings struct {
 	Eviction Eviction
 	// MaxBody is the largest body stored, in bytes; 0 means no limit.
 	MaxBody int64
+	// Compress is what bodies are compressed by on disk that are stored from now on. Those that are
+	// there stay as they are, and are read whatever it is.
+	Compress Compression
 }
 
 // largestOnDisk is how much of the disk budget one entry may take.

@@ -41,7 +41,7 @@ func (c *testClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
 func openStore(t testing.TB, cfg Config, settings Settings) *Store {
 	t.Helper()
-	s := New(cfg, settings)
+	s := New(cfg, inAll(settings))
 	if err := s.Open(); err != nil {
 		t.Fatalf("Open: %v", err)
 	}
@@ -56,8 +56,12 @@ func matchAny(*Variant) int { return 1 }
 // testEntry is an entry of the current generation, kept for an hour.
 func testEntry(s *Store, url string, body []byte, tags ...string) *Entry {
 	now := s.now()
+	header := http.Header{"A": {"b"}}
+	if compressAll {
+		header.Set("Content-Type", "text/plain")
+	}
 	return &Entry{
-		Key: keyOf(url), URL: url, Method: http.MethodGet, Status: http.StatusOK, Header: http.Header{"A": {"b"}},
+		Key: keyOf(url), URL: url, Method: http.MethodGet, Status: http.StatusOK, Header: header,
 		Tags: tags, RequestTime: now, ResponseTime: now, FreshUntil: now.Add(time.Minute), KeepUntil: now.Add(time.Hour),
 		Generation: s.purges.last.Load(), Body: NewBody([][]byte{body}),
 	}

@@ -39,6 +39,9 @@ type Stats struct {
 	Evictions []EvictionCount
 	// Errors counts failures by tier, damaged records included.
 	Errors [2]uint64
+	// Compressed counts the bytes of bodies that were written to disk compressed, and
+	// CompressedStored the bytes that they took.
+	Compressed, CompressedStored uint64
 	// Skipped counts the entries kept in memory only because the write-behind queue was full or
 	// they did not fit the disk.
 	Skipped uint64
@@ -49,6 +52,13 @@ type counters struct {
 	evictions [tierCount][reasonCount]atomic.Uint64
 	errors    [tierCount]atomic.Uint64
 	skipped   atomic.Uint64
+	// Of bodies written compressed: what they are, and what they took.
+	plainBytes, packedBytes atomic.Uint64
+}
+
+func (c *counters) compressed(plain, packed int64) {
+	c.plainBytes.Add(uint64(plain))
+	c.packedBytes.Add(uint64(packed))
 }
 
 func (c *counters) evicted(t Tier, r EvictionReason) { c.evictions[t][r].Add(1) }
@@ -62,4 +72,6 @@ func (c *counters) read(st *Stats) {
 		st.Errors[t] = c.errors[t].Load()
 	}
 	st.Skipped = c.skipped.Load()
+	st.CompressedStored = c.packedBytes.Load() // first: there is never more of it
+	st.Compressed = c.plainBytes.Load()
 }

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// portion is what a batch writes of one body: pieces from an offset on, which is a chunk's.
+type portion struct {
+	writer *BodyWriter
+	from   int64
+	pieces [][]byte
+	length int64
+	wrote  int64
+	// compress is as in the writer.
+	compress bool
+}
+
+// due are the portions worth a transaction, of about limit bytes at most but for the last.
+func (set *bodyWriters) due(limit int) (portions []portion) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	for _, d := range set.list {
+		if limit <= 0 {
+			break
+		}
+		if !d.due() {
+			continue
+		}
+		length := d.appended - d.written
+		if !d.sealed {
+			length -= length % chunkSize
+		}
+		portions = append(portions, portion{
+			writer: d, from: d.written, pieces: slices.Clip(d.pieces), length: length, compress: d.compress,
+		})
+		limit -= int(length)
+	}
+	return portions
+}
+
+// done notes what has been committed.
+func (set *bodyWriters) done(portions []portion) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	for _, p := range portions {
+		d := p.writer
+		if p.wrote == 0 || d.err != nil {
+			continue
+		}
+		d.written += p.wrote
+		set.waiting -= p.wrote
+		d.pieces = advance(d.pieces, p.wrote)
+		set.forget(d)
+		set.list = append(set.list, d) // last now, so that all have their turn
+		d.moved()
+	}
+}
+
+// advance cuts the first n bytes off.
+func advance(pieces [][]byte, n int64) [][]byte {
+	for n > 0 {
+		if int64(len(pieces[0])) > n {
+			pieces[0] = pieces[0][n:]
+			break
+		}
+		n -= int64(len(pieces[0]))
+		pieces[0] = nil
+		pieces = pieces[1:]
+	}
+	return pieces
+}
+
+// writeInTurn writes the queue or bodies on their way, in turn, so that neither waits for
+// the end of the other.
+func (dw *diskWriter) writeInTurn() (bool, error) {
+	steps := [2]func() (bool, error){dw.writeStep, dw.writeBodies}
+	if dw.bodiesTurn {
+		steps[0], steps[1] = steps[1], steps[0]
+	}
+	for i, step := range steps {
+		if did, err := step(); did || err != nil {
+			dw.bodiesTurn = dw.bodiesTurn == (i == 1) // the other's turn is next
+			return did, err
+		}
+	}
+	return false, nil
+}
+
+// writeBodies writes one transaction's worth of bodies on their way.
+func (dw *diskWriter) writeBodies() (bool, error) {
+	portions := dw.bodyWriters.due(dw.batchLimit())
+	if len(portions) == 0 {
+		return false, nil
+	}
+	err := dw.transact(func(b *batch) error {
+		for i := range portions {
+			if i > 0 && b.full() {
+				return nil
+			}
+			if err := b.writePortion(&portions[i]); err != nil {
+				return fmt.Errorf("write body %d: %w", portions[i].writer.id, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	dw.bodyWriters.done(portions)
+	return true, nil
+}
+
+// writePortion writes chunks of a body, one at least, as many as the batch has room for.
+func (b *batch) writePortion(p *portion) error {
+	id := p.writer.id
+	if err := b.pending.Put(idBytes(id), nil); err != nil {
+		return err
+	}
+	for p.wrote < p.length && (p.wrote == 0 || !b.full()) {
+		size, number := min(p.length-p.wrote, chunkSize), int((p.from+p.wrote)/chunkSize)
+		v := gather(make([]byte, 4, 4+size), p.pieces, p.wrote)
+		var packed []byte
+		if p.compress {
+			packed = packPiece(v[4:])
+		}
+		var err error
+		if packed != nil {
+			_, err = b.putPiece(id, number, v[4:], packed)
+		} else {
+			err = b.putChunkValue(id, number, v)
+		}
+		if err != nil {
+			return err
+		}
+		p.wrote += size
+		b.bytes += int(size)
+	}
+	return nil
+}
+
+// gather fills v up to its capacity from the pieces, beginning at offset off of them.
+func gather(v []byte, pieces [][]byte, off int64) []byte {
+	for _, piece := range pieces {
+		if off >= int64(len(piece)) {
+			off -= int64(len(piece))
+			continue
+		}
+		v = append(v, piece[off:][:min(len(piece)-int(off), cap(v)-len(v))]...)
+		if off = 0; len(v) == cap(v) {
+			break
+		}
+	}
+	return v
+}
+
+// adopt makes the chunks of a body writer those of a record that is about to be written. The row in
+// the pending bucket vouches for their being in this file, which may be another than they were
+// written to.
+func (b *batch) adopt(id uint64) error {
+	row := idBytes(id)
+	if found, _ := b.pending.Cursor().Seek(row); !bytes.Equal(found, row) {
+		return fmt.Errorf("%w: the body is not in this file", errBody)
+	}
+	return b.pending.Delete(row)
+}
