@@ -23,9 +23,10 @@ func TestImportsPointOneWay(t *testing.T) {
 		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
 		"coalesce": {},
 		"store": {
-			"github.com/google/btree", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck", modulePath + "/store/internal/wire",
+			"github.com/google/btree", modulePath + "/internal/frames", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck", modulePath + "/store/internal/wire",
 			"go.etcd.io/bbolt", "go.etcd.io/bbolt/errors",
 		},
+		"internal/frames":          {"github.com/klauspost/compress/zstd"},
 		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},
 		"store/internal/wire":      {},
@@ -41,7 +42,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			"github.com/hashicorp/golang-lru/v2", "github.com/klauspost/compress/zstd", modulePath + "/batch", modulePath + "/canonjson",
 			modulePath + "/coalesce", modulePath + "/graphql", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
 		},
-		"fleet":           {modulePath + "/store", "golang.org/x/sys/unix"},
+		"fleet":           {modulePath + "/internal/frames", modulePath + "/store", "golang.org/x/sys/unix"},
 		"fleet/fleettest": {modulePath + "/fleet"},
 		"fleet/redis":     {modulePath + "/fleet", "github.com/redis/rueidis"},
 		"adminapi": {

@@ -132,12 +132,14 @@ type TierStats struct {
 	Skipped     uint64 // responses that were not uploaded, because the queue was full or the server failed
 	Breaker     BreakerState
 	Opened      uint64 // how often the breaker has opened
+	// Compressed counts the bytes of bodies that were compressed to be uploaded, and
+	// CompressedStored what they came to.
+	Compressed, CompressedStored uint64
 }
 
 // Stats returns the statistics.
 func (t *SharedTier) Stats() TierStats {
-	s := TierStats{}
-	s.UploadBytes, s.Skipped = t.uploads.stats()
+	s := t.uploads.stats()
 	s.Breaker, s.Opened = t.breaker.current()
 	return s
 }
@@ -159,7 +161,13 @@ type Fetch struct {
 	held   *heldLease // nil: it fetches without one
 	handed bool       // Put has been called, which ends the lease
 	late   bool       // the server had no answer for Get in time: it is not waited for once more
+	// compress says that what is put is compressed where that saves something.
+	compress bool
 }
+
+// Compress has what the fetch puts be compressed, where it is store.Compressible, or not. What is
+// found is read whatever it is.
+func (f *Fetch) Compress(on bool) { f.compress = on }
 
 // timerLate is by how much a timer may be late, as the runtime's poller counts in whole
 // milliseconds. A timeout says how much longer a request takes at most, so the timer of a call is

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/larder-cache/larder/internal/frames"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -113,8 +114,11 @@ func (b *chunkedBody) read(i int) error {
 	}
 	for at, n := range numbers {
 		sum := sha256.Sum256(chunks[at])
-		if int64(len(chunks[at])) != b.lengthOf(n) || !bytes.Equal(sum[:], b.record.sum(n)) {
+		if !bytes.Equal(sum[:], b.record.sum(n)) {
 			return fmt.Errorf("chunk %d: %w", n, b.lose())
+		}
+		if chunks[at], err = b.expand(n, chunks[at]); err != nil {
+			return fmt.Errorf("chunk %d: %w: %w", n, b.lose(), err)
 		}
 	}
 	b.first, b.batch = i, chunks
@@ -126,10 +130,64 @@ func (b *chunkedBody) lengthOf(n int) int64 {
 	return min(chunkBytes, b.record.length-int64(n)*chunkBytes)
 }
 
-// sumsOf returns the sums of a body's chunks. It reads all of the body.
-func sumsOf(body store.Body) ([]byte, error) {
-	sums := make([]byte, 0, chunksOf(body.Len())*sha256.Size)
-	err := eachChunk(body, func(_ int, chunk []byte) error {
+// expand returns chunk n as it is, which is longer than what stands on the server if that is
+// compressed.
+func (b *chunkedBody) expand(n int, chunk []byte) ([]byte, error) {
+	length := b.lengthOf(n)
+	switch {
+	case int64(len(chunk)) == length:
+		return chunk, nil
+	case b.record.coding == codingZstd:
+		return unpack(chunk, length)
+	default:
+		return nil, errLost
+	}
+}
+
+// unpack decompresses what frames.Append has made of length bytes.
+func unpack(packed []byte, length int64) ([]byte, error) {
+	f, err := frames.Open(packed, int(length))
+	if err != nil {
+		return nil, err
+	}
+	plain := make([]byte, length)
+	return plain, f.ReadAll(plain)
+}
+
+// storedBody is a body as the server is to have it.
+type storedBody struct {
+	store.Body
+	packed [][]byte // its chunks, nil for one that stays as it is; nil: all do
+	saved  int64    // bytes
+}
+
+// pack compresses the chunks where that saves something, and keeps them.
+func (b *storedBody) pack() error {
+	return eachChunk(b.Body, func(_ int, chunk []byte) error {
+		var kept []byte
+		if packed, ok := frames.Append(nil, chunk); ok {
+			b.saved += int64(len(chunk) - len(packed))
+			kept = bytes.Clone(packed) // without the room behind it
+		}
+		b.packed = append(b.packed, kept)
+		return nil
+	})
+}
+
+// each calls fn for each chunk as it is to stand, which is fn's until it returns.
+func (b *storedBody) each(fn func(n int, chunk []byte) error) error {
+	return eachChunk(b.Body, func(n int, chunk []byte) error {
+		if n < len(b.packed) && b.packed[n] != nil {
+			chunk = b.packed[n]
+		}
+		return fn(n, chunk)
+	})
+}
+
+// sums returns the sums of the chunks. It reads all of the body.
+func (b *storedBody) sums() ([]byte, error) {
+	sums := make([]byte, 0, chunksOf(b.Len())*sha256.Size)
+	err := b.each(func(_ int, chunk []byte) error {
 		sum := sha256.Sum256(chunk)
 		sums = append(sums, sum[:]...)
 		return nil

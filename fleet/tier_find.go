@@ -124,7 +124,7 @@ func (t *SharedTier) open(ctx context.Context, raw []byte, at place) (store.Resu
 
 // isOtherVersion reports whether a record is one of this format in another version.
 func isOtherVersion(raw []byte) bool {
-	return len(raw) > 4 && string(raw[:4]) == recordMagic && raw[4] != recordVersion
+	return len(raw) > 4 && string(raw[:4]) == recordMagic && raw[4] != recordVersion && raw[4] != packedVersion
 }
 
 // likelyVariants remembers the variants that were found last: most responses of a site are selected

@@ -17,14 +17,14 @@ import (
 // A record of the shared tier is a stored response as bytes. Numbers are big-endian:
 //
 //	 0  magic(4), version(1)
-//	 5  coding(1)      of the body, 0: as it is
+//	 5  coding(1)      of the body, 0: as it is, 1: compressed
 //	 6  stamp(8)       where the node was in the log when the fetch began
 //	14  body(8)        length of the body
 //	22  entry(4)       length of the entry
 //	26  epoch(1)       length of the epoch
 //	27  epoch          of the log that the stamp is of
 //	    entry          store.AppendEntry, with its times by the server's clock
-//	    body           up to inlineBody bytes; of a longer one the SHA-256 of each chunk
+//	    body           up to inlineBody bytes; of a longer one the SHA-256 of each chunk as it stands
 //	    seal(32)
 //
 // The seal is an HMAC with the fleet's secret over the record and the place where it stands, so a
@@ -32,10 +32,16 @@ import (
 // of a body stand under a name that is made of their sums: a node that has the record can tell
 // chunks that are not its own, and a response that was renewed has the chunks that it had.
 //
-// What is read is not trusted. A record that is foreign, older, newer or damaged is none.
+// A body that is compressed, or a part of it, has the form of internal/frames: one that stands
+// here, or each chunk that is shorter than its bytes are. Such a record has a version of its own: a
+// node that does not know it takes it for none, and leaves it to those that do.
+//
+// What is read is not trusted. A record that is foreign, older, newer or damaged is none. No more
+// is decompressed than the length of the body says.
 const (
 	recordMagic   = "LRDR"
 	recordVersion = 1
+	packedVersion = 2 // of one whose body is compressed
 	recordFixed   = 27
 
 	inlineBody = 64 << 10
@@ -47,11 +53,21 @@ const (
 	maxBodyBytes = chunkBytes * ((MaxRecordBytes - maxEntryBytes - recordFixed - 255 - sealBytes) / sha256.Size)
 )
 
-// coding says what a body is like in the tier. Compression takes another number, here and in
-// appendRecord; a node that does not know it takes the record for none.
+// coding says what a body is like in the tier.
 type coding uint8
 
-const codingNone coding = 0
+const (
+	codingNone coding = iota
+	codingZstd
+)
+
+// version is that of the records with a coding.
+func (c coding) version() byte {
+	if c == codingNone {
+		return recordVersion
+	}
+	return packedVersion
+}
 
 var (
 	errForeign  = errors.New("the record is not of this fleet")
@@ -63,7 +79,8 @@ type record struct {
 	stamp  Stamp
 	entry  *store.Entry // without its body
 	length int64        // of the body
-	inline []byte       // the body, where that is short
+	coding coding       // of what follows
+	inline []byte       // the body, where that is short; one that was read is decompressed
 	sums   []byte       // of the chunks, where it is long
 }
 
@@ -104,7 +121,7 @@ func (s *sealer) appendRecord(b []byte, r *record, at place, clock func(time.Tim
 	start := len(b)
 	var fixed [recordFixed]byte
 	copy(fixed[:], recordMagic)
-	fixed[4], fixed[5] = recordVersion, byte(codingNone)
+	fixed[4], fixed[5] = r.coding.version(), byte(r.coding)
 	order := binary.BigEndian
 	order.PutUint64(fixed[6:], uint64(r.stamp.Generation))
 	order.PutUint64(fixed[14:], uint64(r.length))
@@ -124,7 +141,7 @@ func (s *sealer) appendRecord(b []byte, r *record, at place, clock func(time.Tim
 // decodeRecord is the inverse. Nothing in the result shares b's memory but the body and the sums.
 func (s *sealer) decodeRecord(b []byte, at place, clock func(time.Time) time.Time) (*record, error) {
 	if len(b) < recordFixed+sealBytes || len(b) > MaxRecordBytes ||
-		string(b[:4]) != recordMagic || b[4] != recordVersion || coding(b[5]) != codingNone {
+		string(b[:4]) != recordMagic || coding(b[5]) > codingZstd || b[4] != coding(b[5]).version() {
 		return nil, errForeign
 	}
 	content := b[:len(b)-sealBytes]
@@ -135,6 +152,7 @@ func (s *sealer) decodeRecord(b []byte, at place, clock func(time.Time) time.Tim
 	r := &record{
 		stamp:  Stamp{Generation: Generation(order.Uint64(b[6:]))},
 		length: int64(order.Uint64(b[14:])),
+		coding: coding(b[5]),
 	}
 	epoch, entry := int(b[26]), uint64(order.Uint32(b[22:]))
 	rest := content[recordFixed:]
@@ -143,13 +161,8 @@ func (s *sealer) decodeRecord(b []byte, at place, clock func(time.Time) time.Tim
 	}
 	r.stamp.Epoch = string(rest[:epoch])
 	encoded, body := rest[epoch:epoch+int(entry)], rest[epoch+int(entry):]
-	if r.length <= inlineBody {
-		r.inline = body
-	} else {
-		r.sums = body
-	}
-	if want := bodyBytes(r.length); int64(len(body)) != want {
-		return nil, fmt.Errorf("length of the body: %w", errForeign)
+	if err := r.takeBody(body); err != nil {
+		return nil, err
 	}
 	decoded, length, err := store.DecodeEntry(encoded)
 	if err != nil {
@@ -162,12 +175,24 @@ func (s *sealer) decodeRecord(b []byte, at place, clock func(time.Time) time.Tim
 	return r, nil
 }
 
-// bodyBytes is how much of a record is there for a body of a length: the body or the sums.
-func bodyBytes(length int64) int64 {
-	if length <= inlineBody {
-		return length
+// takeBody takes what follows the entry in a record: the body, which it decompresses, or the sums.
+func (r *record) takeBody(b []byte) (err error) {
+	switch {
+	case r.length > inlineBody:
+		r.sums = b
+		if len(b) != chunksOf(r.length)*sha256.Size {
+			return fmt.Errorf("number of sums: %w", errForeign)
+		}
+	case r.coding == codingZstd:
+		if r.inline, err = unpack(b, r.length); err != nil {
+			return fmt.Errorf("%w: %w", errForeign, err)
+		}
+	case int64(len(b)) != r.length:
+		return fmt.Errorf("length of the body: %w", errForeign)
+	default:
+		r.inline = b
 	}
-	return int64(chunksOf(length)) * sha256.Size
+	return nil
 }
 
 // chunksOf is how many chunks a body of a length has.

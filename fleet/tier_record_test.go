@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"net/http"
 	"reflect"
 	"strings"
@@ -26,15 +27,34 @@ func testEntry(n int) *store.Entry {
 // testRecord encodes an entry at its place.
 func testRecord(t testing.TB, s *sealer, e *store.Entry, clock func(time.Time) time.Time) ([]byte, place) {
 	t.Helper()
+	return testRecordOf(t, s, e, clock, false)
+}
+
+// testRecordOf is testRecord for a body that is compressed or not.
+func testRecordOf(t testing.TB, s *sealer, e *store.Entry, clock func(time.Time) time.Time, compressed bool) ([]byte, place) {
+	t.Helper()
 	at := place{e.Key, variantID(&e.Variant)}
 	r := &record{stamp: Stamp{"epoch", 77}, entry: e, length: e.Body.Len()}
-	if r.length <= inlineBody {
-		r.inline, _ = e.Body.Chunk(0)
-	} else {
-		var err error
-		if r.sums, err = sumsOf(e.Body); err != nil {
+	body := storedBody{Body: e.Body}
+	if compressed {
+		if err := body.pack(); err != nil {
 			t.Fatal(err)
 		}
+		if body.saved > 0 {
+			r.coding = codingZstd
+		}
+	}
+	var err error
+	if r.length > inlineBody {
+		r.sums, err = body.sums()
+	} else {
+		err = body.each(func(_ int, chunk []byte) error {
+			r.inline = bytes.Clone(chunk)
+			return nil
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	raw, err := s.appendRecord(nil, r, at, clock)
 	if err != nil {
@@ -47,22 +67,29 @@ func sameTime(at time.Time) time.Time { return at }
 
 // A record comes back as it was written, by the reader's clock.
 func TestRecordRoundTrip(t *testing.T) {
-	for _, length := range []int{0, 1, inlineBody, inlineBody + 1, 3*chunkBytes + 5} {
-		for _, secret := range []string{"", "open sesame"} {
+	for _, length := range []int{0, 1, 2000, inlineBody, inlineBody + 1, 3*chunkBytes + 5} {
+		for n, secret := range []string{"", "open sesame", "", "open sesame"} {
 			s := &sealer{[]byte(secret)}
 			e := testEntry(length)
-			raw, at := testRecord(t, s, e, func(at time.Time) time.Time { return at.Add(time.Hour) })
+			raw, at := testRecordOf(t, s, e, func(at time.Time) time.Time { return at.Add(time.Hour) }, n >= 2)
 			r, err := s.decodeRecord(raw, at, func(at time.Time) time.Time { return at.Add(-2 * time.Hour) })
 			if err != nil {
 				t.Fatalf("%d bytes: %v", length, err)
 			}
 			want := withTimes(e, func(at time.Time) time.Time { return at.Add(-time.Hour) })
+			if whole := bytes.Repeat([]byte("x"), length); length <= inlineBody && !bytes.Equal(r.inline, whole) {
+				t.Errorf("%d bytes are %d others", length, len(r.inline))
+			}
+			sums := 0
+			if length > inlineBody {
+				sums = sha256.Size * chunksOf(int64(length))
+			}
 			got := r.entry.Clone()
 			got.Body, got.Generation, want.Body = nil, 0, nil
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%+v\nwant\n%+v", got, want)
 			}
-			if r.stamp != (Stamp{"epoch", 77}) || r.length != int64(length) || len(r.sums) != int(bodyBytes(int64(length)))-len(r.inline) {
+			if r.stamp != (Stamp{"epoch", 77}) || r.length != int64(length) || len(r.sums) != sums {
 				t.Errorf("stamp %v, %d bytes, %d of the body, %d of sums", r.stamp, r.length, len(r.inline), len(r.sums))
 			}
 		}
@@ -73,8 +100,14 @@ func TestRecordRoundTrip(t *testing.T) {
 // secret.
 func TestRecordDamaged(t *testing.T) {
 	s := &sealer{[]byte("secret")}
-	for name, s := range map[string]*sealer{"sealed": s, "no secret": {}} {
+	for name, s := range map[string]*sealer{"sealed": s, "no secret": {}, "compressed": s} {
 		raw, at := testRecord(t, s, testEntry(10), sameTime)
+		if name == "compressed" {
+			raw, at = testRecordOf(t, s, testEntry(2000), sameTime, true)
+			if raw[4] != packedVersion {
+				t.Fatalf("it is version %d", raw[4])
+			}
+		}
 		for i := range raw {
 			damaged := bytes.Clone(raw)
 			damaged[i] ^= 1 << (i % 8)
@@ -123,6 +156,10 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(raw[:len(raw)-sealBytes])
 	raw, _ = testRecord(f, s, testEntry(inlineBody+1), sameTime)
 	f.Add(raw[:len(raw)-sealBytes])
+	for _, length := range []int{2000, inlineBody, inlineBody + 1} {
+		raw, _ = testRecordOf(f, s, testEntry(length), sameTime, true)
+		f.Add(raw[:len(raw)-sealBytes])
+	}
 	f.Add([]byte(recordMagic))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if _, err := s.decodeRecord(content, at, sameTime); err == nil {

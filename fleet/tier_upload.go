@@ -34,6 +34,8 @@ type upload struct {
 	fetch  *Fetch // nil: remove
 	held   store.Result
 	renews bool
+	// compress says that the body is to be compressed, where that saves something.
+	compress bool
 
 	at     place
 	raw    []byte    // the record, nil if there is none
@@ -52,6 +54,8 @@ type uploads struct {
 	running int   // workers
 	closed  bool
 	skipped uint64
+	// Bytes of bodies that were compressed, and what they came to.
+	plain, stored uint64
 }
 
 // Put offers a response that the fetch has brought and that is stored here. It does not wait. held
@@ -60,13 +64,17 @@ type uploads struct {
 func (f *Fetch) Put(held store.Result, renews bool) {
 	t := f.tier
 	f.handed = true
+	length := held.Entry.Body.Len()
 	j := &upload{fetch: f, held: held, renews: renews, bytes: uploadCost}
-	if t.config.StoreOff || held.Entry.Body.Len() > t.config.MaxBody {
+	j.compress = f.compress && store.Compressible(held.Entry.Header, length)
+	if t.config.StoreOff || length > t.config.MaxBody {
 		held.Release()
 		f.endLease(news{kind: newsUnstored}, 0)
 		return
 	}
-	j.bytes += held.Entry.Body.Len()
+	if j.bytes += length; j.compress { // its chunks are kept until they are uploaded
+		j.bytes += length
+	}
 	if !t.breaker.closed() || !t.uploads.add(j) {
 		t.uploads.skip(j)
 	}
@@ -164,10 +172,18 @@ func (u *uploads) close() {
 	}
 }
 
-func (u *uploads) stats() (bytes int64, skipped uint64) {
+// compressed counts a body that is uploaded in fewer bytes.
+func (u *uploads) compressed(plain, stored int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.bytes, u.skipped
+	u.plain += uint64(plain)
+	u.stored += uint64(stored)
+}
+
+func (u *uploads) stats() TierStats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return TierStats{UploadBytes: u.bytes, Skipped: u.skipped, Compressed: u.plain, CompressedStored: u.stored}
 }
 
 // write calls the engine for a step of an upload.
@@ -205,7 +221,7 @@ func (t *SharedTier) put(j *upload) error {
 		return errTooLarge
 	}
 	r := &record{stamp: j.fetch.stamp, entry: e, length: e.Body.Len()}
-	if err := t.putBody(r, j.renews, ttl+chunksOutlive); err != nil {
+	if err := t.putBody(r, j, ttl+chunksOutlive); err != nil {
 		return err
 	}
 	at := place{e.Key, variantID(&e.Variant)}
@@ -227,18 +243,30 @@ func (t *SharedTier) put(j *upload) error {
 // putBody puts a body into its record, or uploads its chunks. Those of a response that was renewed
 // are there already as a rule, and are kept. For a new response they are uploaded in any case: what
 // stands there under their name may be damaged.
-func (t *SharedTier) putBody(r *record, renews bool, ttl time.Duration) (err error) {
+func (t *SharedTier) putBody(r *record, j *upload, ttl time.Duration) error {
+	body := storedBody{Body: r.entry.Body}
+	if j.compress {
+		if err := body.pack(); err != nil {
+			return err
+		}
+		if body.saved > 0 {
+			r.coding = codingZstd
+			t.uploads.compressed(r.length, r.length-body.saved)
+		}
+	}
 	if r.length <= inlineBody {
-		return eachChunk(r.entry.Body, func(_ int, chunk []byte) error {
+		return body.each(func(_ int, chunk []byte) error {
 			r.inline = append([]byte(nil), chunk...)
 			return nil
 		})
 	}
-	if r.sums, err = sumsOf(r.entry.Body); err != nil {
+	sums, err := body.sums()
+	if err != nil {
 		return err
 	}
+	r.sums = sums
 	id, all := chunkID(r.sums), false
-	if renews {
+	if j.renews {
 		err = t.write(func(ctx context.Context) (err error) {
 			all, err = t.engine.KeepChunks(ctx, id, chunksOf(r.length), ttl)
 			return err
@@ -247,7 +275,7 @@ func (t *SharedTier) putBody(r *record, renews bool, ttl time.Duration) (err err
 			return err
 		}
 	}
-	return eachChunk(r.entry.Body, func(n int, chunk []byte) error {
+	return body.each(func(n int, chunk []byte) error {
 		return t.write(func(ctx context.Context) error { return t.engine.PutChunk(ctx, id, n, chunk, ttl) })
 	})
 }
