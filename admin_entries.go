@@ -137,7 +137,7 @@ func listed(item *store.Item, now time.Time) inspect.Entry {
 		variant.Set(name, item.Variant.Values[i])
 	}
 	return inspect.Entry{
-		ID: item.EntryID().String(), URL: item.URL, Status: item.Status, Size: httpcache.Length(item),
+		ID: item.EntryID().String(), URL: item.URL, Status: item.Status, Size: httpcache.Length(item), StoredSize: item.Stored,
 		Age: int64(freshness.Age(now) / time.Second), TTL: int64(ttl / time.Second),
 		Tags: append([]string{}, item.Tags...), Tier: item.Tier.String(), Variant: variant.Encode(),
 		FetchMS: float64(item.FetchTime.Microseconds()) / 1e3,

@@ -95,6 +95,9 @@ type sharedStats struct {
 	UploadBytes int64  `json:"upload_bytes"` // that wait to be uploaded
 	Skipped     uint64 `json:"skipped"`      // responses that were not uploaded
 	Breaker     string `json:"breaker"`
+	// Bytes of bodies that were compressed to be uploaded, and what they came to.
+	Compressed       uint64 `json:"compressed_bytes"`
+	CompressedStored uint64 `json:"compressed_stored_bytes"`
 }
 
 // stats returns nil without a fleet.
@@ -105,5 +108,6 @@ func (n *node) stats() *sharedStats {
 	tier := n.tier.Stats()
 	return &sharedStats{
 		Stats: n.Stats(), UploadBytes: tier.UploadBytes, Skipped: tier.Skipped, Breaker: tier.Breaker.String(),
+		Compressed: tier.Compressed, CompressedStored: tier.CompressedStored,
 	}
 }

@@ -30,14 +30,18 @@ type cacheStats struct {
 }
 
 type zoneStats struct {
-	Memory        tierStats         `json:"memory"`
-	Disk          tierStats         `json:"disk"`
-	DiskFile      int64             `json:"disk_file_bytes"`
-	Requests      map[string]uint64 `json:"requests"`   // by outcome
-	NotStored     map[string]uint64 `json:"not_stored"` // by reason, those that have occurred
-	InFlight      int               `json:"in_flight"`
-	Queue         int64             `json:"queue_bytes"`
-	Skipped       uint64            `json:"disk_writes_skipped"`
+	Memory    tierStats         `json:"memory"`
+	Disk      tierStats         `json:"disk"`
+	DiskFile  int64             `json:"disk_file_bytes"`
+	Requests  map[string]uint64 `json:"requests"`   // by outcome
+	NotStored map[string]uint64 `json:"not_stored"` // by reason, those that have occurred
+	InFlight  int               `json:"in_flight"`
+	Queue     int64             `json:"queue_bytes"`
+	Skipped   uint64            `json:"disk_writes_skipped"`
+	// Bytes of bodies that were written to disk compressed, and what they took there.
+	Compressed       uint64 `json:"compressed_bytes"`
+	CompressedStored uint64 `json:"compressed_stored_bytes"`
+
 	PurgesPending int               `json:"purges_pending"`
 	Errors        map[string]uint64 `json:"errors"` // by tier
 }
@@ -71,14 +75,15 @@ func (t adminView) Stats(zone string) any {
 func (z *zone) stats() zoneStats {
 	s, counts := z.cache.Store().Stats(), recordOf(z.Zone).metrics
 	return zoneStats{
-		Memory:        tierStats(s.Memory),
-		Disk:          tierStats(s.Disk),
-		DiskFile:      s.FileBytes,
-		Requests:      counts.requestCounts(),
-		NotStored:     counts.notStoredCounts(),
-		InFlight:      fetchesUnderWay(z.Zone),
-		Queue:         s.Queue,
-		Skipped:       s.Skipped,
+		Memory:     tierStats(s.Memory),
+		Disk:       tierStats(s.Disk),
+		DiskFile:   s.FileBytes,
+		Requests:   counts.requestCounts(),
+		NotStored:  counts.notStoredCounts(),
+		InFlight:   fetchesUnderWay(z.Zone),
+		Queue:      s.Queue,
+		Skipped:    s.Skipped,
+		Compressed: s.Compressed, CompressedStored: s.CompressedStored,
 		PurgesPending: s.PurgesPending,
 		Errors: map[string]uint64{
 			store.MemoryTier.String(): s.Errors[store.MemoryTier],
@@ -95,6 +100,8 @@ func (s *zoneStats) add(o *zoneStats) {
 	s.InFlight += o.InFlight
 	s.Queue += o.Queue
 	s.Skipped += o.Skipped
+	s.Compressed += o.Compressed
+	s.CompressedStored += o.CompressedStored
 	s.PurgesPending += o.PurgesPending
 	for _, counts := range [][2]map[string]uint64{{s.Requests, o.Requests}, {s.NotStored, o.NotStored}, {s.Errors, o.Errors}} {
 		for name, n := range counts[1] {

@@ -57,6 +57,7 @@ func (z *zone) logOpen(logger *zap.Logger) {
 	fields := []zap.Field{
 		zap.String("zone", z.Zone), zap.Int64("memory", s.Memory.Budget),
 		zap.String("eviction", z.settings.Eviction.String()), zap.Int64("max_body", z.settings.MaxBody),
+		zap.String("compress", z.settings.Compress.String()),
 	}
 	if folder := z.Disk.Path; folder != "" {
 		fields = append(fields, zap.String("file", filepath.Join(folder, store.FileName)), zap.String("disk_state", s.Disk.State),
@@ -82,6 +83,9 @@ func (p *pooled) logChange(was, now *store.Settings) {
 	}
 	if was.Eviction != now.Eviction {
 		attrs = append(attrs, slog.String("eviction_was", was.Eviction.String()), slog.String("eviction", now.Eviction.String()))
+	}
+	if was.Compress != now.Compress {
+		attrs = append(attrs, slog.String("compress_was", was.Compress.String()), slog.String("compress", now.Compress.String()))
 	}
 	storeLogger().LogAttrs(context.Background(), slog.LevelInfo, "the settings of the cache have changed", attrs...)
 }

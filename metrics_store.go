@@ -18,6 +18,8 @@ var (
 	fileDesc      = zoneDesc("disk_file_bytes", "Size of the file of the disk tier, 0 while there is none open.")
 	queueDesc     = zoneDesc("queue_bytes", "Bytes that wait to be written to disk.")
 	skippedDesc   = zoneDesc("disk_writes_skipped_total", "Responses kept in memory only, because the queue was full or the disk too small.")
+	plainDesc     = zoneDesc("compressed_bytes_total", "Bytes of bodies that were written to disk compressed.")
+	packedDesc    = zoneDesc("compressed_stored_bytes_total", "Bytes that bodies took which were written to disk compressed.")
 	purgesDesc    = zoneDesc("purges_pending", "Purges that are in force and whose responses are not all deleted yet.")
 	evictionsDesc = zoneDesc("evictions_total", "Responses that left a tier, by reason.", "tier", "reason")
 	errorsDesc    = zoneDesc("errors_total", "Failures of a tier, damaged records included.", "tier")
@@ -43,7 +45,7 @@ func processDesc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (*storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		entriesDesc, bytesDesc, budgetDesc, fileDesc, queueDesc, skippedDesc, purgesDesc, evictionsDesc, errorsDesc, inFlightDesc,
+		entriesDesc, bytesDesc, budgetDesc, fileDesc, queueDesc, skippedDesc, plainDesc, packedDesc, purgesDesc, evictionsDesc, errorsDesc, inFlightDesc,
 		sharedStateDesc, sharedLagDesc, fleetNodesDesc,
 	} {
 		ch <- d
@@ -70,6 +72,8 @@ func collectZone(ch chan<- prometheus.Metric, z *zone) {
 	gauge(fileDesc, float64(s.FileBytes))
 	gauge(queueDesc, float64(s.Queue))
 	counter(skippedDesc, s.Skipped)
+	counter(plainDesc, s.Compressed)
+	counter(packedDesc, s.CompressedStored)
 	gauge(purgesDesc, float64(s.PurgesPending))
 	for tier, t := range map[store.Tier]store.TierStats{store.MemoryTier: s.Memory, store.DiskTier: s.Disk} {
 		gauge(entriesDesc, float64(t.Entries), tier.String())

@@ -302,7 +302,7 @@ func (p *pooled) remove(c *claim) {
 }
 
 // apply puts the largest budgets that any app asks for in force, so that a failed reload has shrunk
-// nothing. The eviction policy is that of the newest configuration.
+// nothing. Eviction policy and compression are those of the newest configuration.
 func (p *pooled) apply() {
 	newest := p.claims[len(p.claims)-1]
 	p.counts.record.Store(recordOf(newest.zone))
@@ -355,9 +355,11 @@ func (p *pooled) remote() httpcache.RemoteFetch {
 		return nil
 	}
 	f := (*nodes)[len(*nodes)-1].tier.Begin()
-	switch zone := p.zone(); {
-	case f == nil:
+	if f == nil {
 		return nil // and no interface that holds a nil pointer
+	}
+	f.Compress(p.Store().Settings().Compress == store.CompressZstd)
+	switch zone := p.zone(); {
 	case zone == cfg.DefaultZone:
 		return f
 	default:

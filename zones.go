@@ -43,7 +43,13 @@ func newZone(s *cfg.Store) (*zone, error) {
 	if err != nil {
 		return nil, fmt.Errorf("eviction: %w", err)
 	}
-	z.settings = store.Settings{Memory: s.Memory, Disk: z.Disk.Budget, Eviction: eviction, MaxBody: s.MaxBody}
+	compression, err := store.ParseCompression(s.Compress)
+	if err != nil {
+		return nil, fmt.Errorf("compress: %w", err)
+	}
+	z.settings = store.Settings{
+		Memory: s.Memory, Disk: z.Disk.Budget, Eviction: eviction, MaxBody: s.MaxBody, Compress: compression,
+	}
 	return z, nil
 }
 

@@ -17,6 +17,12 @@ const (
 	evictionNone = "none" // none does, new entries are refused
 )
 
+// The words of compress: by what bodies are compressed on disk and in the shared tier.
+const (
+	compressOff  = "off"
+	compressZstd = "zstd"
+)
+
 // Smallest budgets with which a tier can do its work: below them an entry of ordinary size would
 // not fit beside the tier's own structures.
 const (
@@ -47,6 +53,11 @@ type AppConfig struct {
 	// The largest body that is stored, in bytes; a larger one is passed on. A route can lower it.
 	// Default: 64 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// By what bodies are compressed on disk and in the shared tier, those of compressible types,
+	// without Content-Encoding, from 1 KiB on: `off` or `zstd`. Clients get them as they were. What
+	// is stored already stays as it is, and is read whatever this says. Default: `off`.
+	Compress string `json:"compress,omitempty"`
 
 	// Further zones by their names, each a store of its own. A name is 1 to 32 of a-z, 0-9 and -.
 	// Default: none.
@@ -96,9 +107,14 @@ func (c *AppConfig) checkLines() error {
 		c.Disk.check(),
 		checkChoice("eviction", c.Eviction, evictionLRU, evictionLFU, evictionFIFO, evictionNone),
 		checkBudget("max_body", c.MaxBody, 1),
+		checkCompress(c.Compress),
 		CheckDebug(c.Debug),
 		c.checkZones(),
 	)
+}
+
+func checkCompress(word string) error {
+	return checkChoice("compress", word, compressOff, compressZstd)
 }
 
 // CheckDebug returns an error if no header field can carry the secret of debug as it is.

@@ -67,6 +67,7 @@ func (c AppConfig) WithDefaults() AppConfig {
 	}
 	c.Eviction = orDefault(c.Eviction, evictionLRU)
 	c.MaxBody = orDefault(c.MaxBody, httpcache.DefaultMaxBody)
+	c.Compress = orDefault(c.Compress, compressOff)
 	c.Zones = zonesWithDefaults(&c)
 	return c
 }

@@ -85,7 +85,7 @@ func TestAppDefaults(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := tc.config.WithDefaults()
-			want := AppConfig{Memory: 256 << 20, Disk: &tc.disk, Eviction: "lru", MaxBody: 64 << 20}
+			want := AppConfig{Memory: 256 << 20, Disk: &tc.disk, Eviction: "lru", MaxBody: 64 << 20, Compress: "off"}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v with disk %+v, want %+v with disk %+v", got, got.Disk, want, want.Disk)
 			}
@@ -116,13 +116,13 @@ func TestPurgeMethodDefaults(t *testing.T) {
 // TestZoneDefaults: what a zone does not say is as in the default zone, or a folder below its.
 func TestZoneDefaults(t *testing.T) {
 	c := AppConfig{
-		Disk: &DiskConfig{Path: "/x", Budget: 5 << 20}, Eviction: "lfu", MaxBody: 1 << 20,
-		Zones: map[string]*ZoneConfig{"b": nil, "a": {Memory: 1 << 20, Disk: &DiskConfig{Path: "/y"}, Eviction: "fifo"}},
+		Disk: &DiskConfig{Path: "/x", Budget: 5 << 20}, Eviction: "lfu", MaxBody: 1 << 20, Compress: "zstd",
+		Zones: map[string]*ZoneConfig{"b": nil, "a": {Memory: 1 << 20, Disk: &DiskConfig{Path: "/y"}, Eviction: "fifo", Compress: "off"}},
 	}
 	want := []Store{
-		{DefaultZone, ZoneConfig{256 << 20, c.Disk, "lfu", 1 << 20}, true},
-		{"a", ZoneConfig{1 << 20, &DiskConfig{Path: "/y", Budget: 512 << 20}, "fifo", 1 << 20}, true},
-		{"b", ZoneConfig{64 << 20, &DiskConfig{Path: "/x/b", Budget: 512 << 20}, "lfu", 1 << 20}, true},
+		{DefaultZone, ZoneConfig{256 << 20, c.Disk, "lfu", 1 << 20, "zstd"}, true},
+		{"a", ZoneConfig{1 << 20, &DiskConfig{Path: "/y", Budget: 512 << 20}, "fifo", 1 << 20, "off"}, true},
+		{"b", ZoneConfig{64 << 20, &DiskConfig{Path: "/x/b", Budget: 512 << 20}, "lfu", 1 << 20, "zstd"}, true},
 	}
 	if got := c.Stores(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -18,12 +18,14 @@ import (
 //	    disk     off
 //	    eviction lru|lfu|fifo|none
 //	    max_body <size>
+//	    compress off|zstd
 //	    zone     <name> {
 //	        memory   <size>
 //	        disk     <folder> [<size>]
 //	        disk     off
 //	        eviction lru|lfu|fifo|none
 //	        max_body <size>
+//	        compress off|zstd
 //	    }
 //	    debug    <secret>
 //	    shared   <url>... {
@@ -77,6 +79,7 @@ func (p *appParser) words() []word {
 		{name: "disk", usage: "disk <folder> [<size>], or disk off", args: diskInto(&c.Disk)},
 		{name: "eviction", usage: "eviction lru|lfu|fifo|none", args: textInto(&c.Eviction)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
+		{name: "compress", usage: "compress off|zstd", args: textInto(&c.Compress)},
 		{name: "zone", block: p.zone, repeats: true},
 		{name: "debug", usage: "debug <secret>", args: textInto(&c.Debug)},
 		{name: "shared", block: p.shared},

@@ -32,6 +32,10 @@ type ZoneConfig struct {
 
 	// The largest body that is stored, in bytes. Default: as in the default zone.
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// By what bodies are compressed on disk and in the shared tier. Default: as in the default
+	// zone.
+	Compress string `json:"compress,omitempty"`
 }
 
 // Store is the store of a zone, with all defaults.
@@ -53,7 +57,7 @@ func (c AppConfig) Stores() []Store {
 	chosen := c.diskChosen()
 	full := c.WithDefaults()
 	stores := make([]Store, 0, 1+len(full.Zones))
-	stores = append(stores, Store{DefaultZone, ZoneConfig{full.Memory, full.Disk, full.Eviction, full.MaxBody}, chosen})
+	stores = append(stores, Store{DefaultZone, ZoneConfig{full.Memory, full.Disk, full.Eviction, full.MaxBody, full.Compress}, chosen})
 	for _, name := range slices.Sorted(maps.Keys(full.Zones)) {
 		z := full.Zones[name]
 		named := c.Zones[name] != nil && c.Zones[name].Disk != nil && c.Zones[name].Disk.Path != ""
@@ -81,6 +85,7 @@ func zonesWithDefaults(c *AppConfig) map[string]*ZoneConfig {
 		}
 		z.Eviction = orDefault(z.Eviction, c.Eviction)
 		z.MaxBody = orDefault(z.MaxBody, c.MaxBody)
+		z.Compress = orDefault(z.Compress, c.Compress)
 		zones[name] = z
 	}
 	return zones
@@ -146,6 +151,7 @@ func (z *ZoneConfig) check() error {
 		z.Disk.check(),
 		checkChoice("eviction", z.Eviction, evictionLRU, evictionLFU, evictionFIFO, evictionNone),
 		checkBudget("max_body", z.MaxBody, 1),
+		checkCompress(z.Compress),
 	)
 }
 
@@ -187,6 +193,7 @@ func zoneWords(z *ZoneConfig) []word {
 		{name: "disk", usage: "disk <folder> [<size>], or disk off", args: diskInto(&z.Disk)},
 		{name: "eviction", usage: "eviction lru|lfu|fifo|none", args: textInto(&z.Eviction)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&z.MaxBody)},
+		{name: "compress", usage: "compress off|zstd", args: textInto(&z.Compress)},
 	}
 }
 

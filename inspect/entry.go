@@ -201,7 +201,7 @@ func (d *Detail) text() string {
 	line("url", d.URL)
 	line("id", d.ID)
 	line("status", strconv.Itoa(d.Status))
-	line("size", strconv.FormatInt(d.Size, 10)+" bytes")
+	line("size", strconv.FormatInt(d.Size, 10)+" bytes"+onDisk(d.StoredSize))
 	line("slices", d.Slices.text())
 	line("age", strconv.FormatInt(d.Age, 10)+"s")
 	line("ttl", strconv.FormatInt(d.TTL, 10)+"s")
@@ -226,4 +226,12 @@ func (d *Detail) text() string {
 		}
 	}
 	return b.String()
+}
+
+// onDisk says how many bytes a body takes that is compressed there; nothing of another one.
+func onDisk(stored int64) string {
+	if stored == 0 {
+		return ""
+	}
+	return ", " + strconv.FormatInt(stored, 10) + " on disk"
 }

@@ -62,10 +62,13 @@ type Listing struct {
 
 // Entry describes a stored response. Each variant of a URL is an item.
 type Entry struct {
-	ID      string   `json:"id"`                // 32 hexadecimal digits, which no other entry ever has
-	URL     string   `json:"url"`               // as the client sent it, authority normalised
-	Status  int      `json:"status"`            // of the response
-	Size    int64    `json:"size"`              // of the body in bytes, of the whole where it is in slices
+	ID     string `json:"id"`     // 32 hexadecimal digits, which no other entry ever has
+	URL    string `json:"url"`    // as the client sent it, authority normalised
+	Status int    `json:"status"` // of the response
+	Size   int64  `json:"size"`   // of the body in bytes, of the whole where it is in slices
+	// StoredSize is how many bytes the body takes on disk, where it is compressed there.
+	StoredSize int64 `json:"stored_size,omitempty"`
+
 	Age     int64    `json:"age"`               // seconds, RFC 9111, section 4.2.3
 	TTL     int64    `json:"ttl"`               // seconds of freshness left, negative when stale
 	Tags    []string `json:"tags"`              // in no particular order
