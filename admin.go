@@ -34,7 +34,7 @@ func registerAdmin() {
 		return nil
 	})
 	warming := warm.Feature(func() warm.Cache { return runningCache() })
-	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warming})...)
+	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warming, versionFeature()})...)
 }
 
 // adminCache is what the admin API asks of the running cache.

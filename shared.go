@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -193,24 +192,4 @@ func hostAddress() string {
 		return ""
 	}
 	return slices.MinFunc(found, func(a, b string) int { return cmp.Compare(strings.Count(a, ":"), strings.Count(b, ":")) })
-}
-
-// goModule is the Go module that Larder is.
-const goModule = "github.com/larder-cache/larder"
-
-// buildVersion is the version of Larder in this build.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	if info.Main.Path == goModule {
-		return info.Main.Version
-	}
-	for _, dependency := range info.Deps {
-		if dependency.Path == goModule {
-			return dependency.Version
-		}
-	}
-	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -42,6 +43,10 @@ func TestAsAUserRunsIt(t *testing.T) {
 		t.Errorf("purge: %q", out)
 	}
 	c.larder(1, "purge")
+	version := regexp.MustCompile(`^larder \S+\ncaddy v2\.\S+\ngo1\.\S+ \w+/\w+\nlarder\.db schema \d+\n$`)
+	if out := c.larder(0, "version"); !version.MatchString(out) {
+		t.Errorf("version: %q", out)
+	}
 
 	c.fiftyAtOnce(miss.body)
 	now := c.get()

@@ -689,7 +689,7 @@ func TestBatchWithoutMemory(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, s := newShop(t, nil)
 		size := h.cache.store.Settings().Memory
-		if !h.cache.store.Reserve(size - 3<<10) {
+		if !h.cache.store.Reserve(size - 3<<10, 0) {
 			t.Fatal("no memory at the start")
 		}
 		defer h.cache.store.Unreserve(size - 3<<10)

@@ -13,8 +13,8 @@ import (
 	"github.com/larder-cache/larder/store/internal/wire"
 )
 
-// schemaVersion is that of the whole file; a file of another one is set aside.
-const schemaVersion = 5
+// SchemaVersion is that of the disk tier's file. One of another version is set aside.
+const SchemaVersion = 5
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
 // expiry of like lifetimes, and recency are appended at the right edge of their trees. Tags and

@@ -374,7 +374,7 @@ func schema(tx *bbolt.Tx) (*buckets, error) {
 				return nil, fmt.Errorf("create bucket %s: %w", bucket, err)
 			}
 		}
-		if err := tx.Bucket(metaBucket).Put(metaSchema, idBytes(schemaVersion)); err != nil {
+		if err := tx.Bucket(metaBucket).Put(metaSchema, idBytes(SchemaVersion)); err != nil {
 			return nil, fmt.Errorf("write schema version: %w", err)
 		}
 	}
@@ -385,8 +385,8 @@ func schema(tx *bbolt.Tx) (*buckets, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v := t.number(metaSchema); v != schemaVersion {
-		return nil, fmt.Errorf("schema version %d, want %d: %w", v, schemaVersion, errDamaged)
+	if v := t.number(metaSchema); v != SchemaVersion {
+		return nil, fmt.Errorf("schema version %d, want %d: %w", v, SchemaVersion, errDamaged)
 	}
 	return t, nil
 }
