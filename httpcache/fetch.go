@@ -69,8 +69,6 @@ type Fetch struct {
 
 	firstPart  rfc9111.Slice // what it asks for, see firstpart.go; its Size is 0 if that is the whole
 	wantsWhole bool          // what came cannot be stored in slices, so the whole is asked for
-	oddFields  []string      // of its client's request for a slice, see oddFields
-	wantsPlain bool          // what came may be about these, so the slice is asked for without them
 	slice      *sliceOf      // what it brings, if that is one; see slicefetch.go
 	member     *batchMember  // its place among those that ask together, see batch.go
 
@@ -246,8 +244,7 @@ func (x *Fetch) fill() error {
 }
 
 // askOrigin asks the origin, together with others if it may. On its own it asks twice if the first
-// answer was a foreign 304, a part of which no use can be made, or one that may be about odd
-// fields.
+// answer was a foreign 304, or a part of which no use can be made.
 func (x *Fetch) askOrigin() error {
 	if x.member != nil {
 		if answered, err := x.askTogether(); answered {
@@ -255,7 +252,7 @@ func (x *Fetch) askOrigin() error {
 		}
 	}
 	err := x.visitOrigin()
-	if (x.foreign304 || x.wantsWhole || x.wantsPlain) && x.writer.mode == modeUndecided {
+	if (x.foreign304 || x.wantsWhole) && x.writer.mode == modeUndecided {
 		x.refetch()
 		err = x.visitOrigin()
 	}
@@ -263,7 +260,7 @@ func (x *Fetch) askOrigin() error {
 }
 
 // asksOnceMore reports whether the answer that comes is of no use, so that another is asked for.
-func (x *Fetch) asksOnceMore() bool { return x.call == 0 && (x.wantsWhole || x.wantsPlain) }
+func (x *Fetch) asksOnceMore() bool { return x.call == 0 && x.wantsWhole }
 
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
@@ -293,12 +290,7 @@ func (x *Fetch) refetch() {
 		x.stale, x.freshness, x.foreign304 = nil, nil, false
 	}
 	x.call = 1
-	if !x.isSliceFetch() {
-		rfc9111.ClearConditions(x.request().Header)
-	}
-	for _, name := range x.oddFields {
-		delete(x.request().Header, name)
-	}
+	rfc9111.ClearConditions(x.request().Header)
 	x.writer = new(fetchWriter)
 	x.writer.init(x)
 }

@@ -322,7 +322,7 @@ func (w *fetchWriter) failed(err error) {
 	}
 	status, failure := statusOf(err), failureOf(err)
 	if x.isSliceFetch() {
-		x.takeNoSlice(status, failure, err)
+		x.takeNoSlice(status, failure, nil, err)
 		return
 	}
 	if w.status != 0 { // the answer broke off

@@ -67,8 +67,10 @@ func (x *Fetch) takePart(status int, header http.Header) bool {
 	case http.StatusPartialContent:
 	case http.StatusRequestedRangeNotSatisfiable: // it says nothing of other ranges
 		// What is stored has the slice that was asked for.
-		if e := x.stale; e != nil && objectOf(e) != nil && x.speaksFor(&e.Variant) {
-			x.cache.dropObject(e, objectOf(e))
+		if e := x.stale; e != nil && x.speaksFor(&e.Variant) {
+			if o := objectOf(e); o != nil && o.isUnsatisfied(header) {
+				x.cache.dropObject(e, o)
+			}
 		}
 		x.releaseUnanswered()
 		return true
@@ -155,7 +157,7 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 func (x *Fetch) headOf(shared *sharedResponse, o *object) *store.Entry {
 	head := &store.Entry{
 		Key: x.key, URL: x.url, Variant: shared.variant, Method: x.method, Flags: shared.flags() | x.flags | flagSliced,
-		Notes:  slices.Concat(shared.added, []string{o.note(), digestsNote(x.clientHeader)}, askedNotes(&shared.variant, x.clientHeader)),
+		Notes:  slices.Concat(shared.added, []string{o.note()}, askedNotes(&shared.variant, x.clientHeader)),
 		Status: http.StatusOK, Header: shared.header,
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime, FetchTime: time.Since(x.begun),
 		Tags: shared.tags, Generation: x.ticket.Generation(), Body: store.NewBody(nil),

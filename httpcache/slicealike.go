@@ -1,8 +1,6 @@
 package httpcache
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,12 +12,6 @@ import (
 // A stored response is for all requests that its Vary selects, and these may spell the fields
 // otherwise: `gzip, br` selects what `br, gzip` has brought. An origin may answer the two with two
 // files. So the fetch of a slice has these fields as the fetch of the head had them.
-
-//
-// An origin may also answer a field otherwise that it does not name in Vary. Any client can send
-// such a field, and what comes then says nothing of what is stored for all. So an answer that would
-// remove an object counts only if it comes again without the fields that the fetch of the head did
-// not have. The head has digests of those that it had: the values are its client's.
 
 // askedNote begins the note in which a head has the lines of a field that its Vary names, where the
 // variant has them in another form.
@@ -73,52 +65,4 @@ func askedLines(head *store.Entry, name, value string) []string {
 		return nil
 	}
 	return strings.Split(value, "\n")
-}
-
-// digestsPrefix begins the note in which a head has digests of the fields that its fetch had.
-const digestsPrefix = "\x00digests "
-
-const digestSize = 8
-
-// digestsNote returns the note on the fields of a fetch.
-func digestsNote(header []field) string {
-	b := []byte(digestsPrefix)
-	for _, f := range header {
-		b = hex.AppendEncode(b, digestOf(f.name, f.values))
-	}
-	return string(b)
-}
-
-func digestOf(name string, lines []string) []byte {
-	sum := sha256.Sum256([]byte(name + "\x00" + strings.Join(lines, "\n")))
-	return sum[:digestSize]
-}
-
-// oddFields returns the fields of the request that the fetch of a head did not have, but for those
-// that askAlike and prepare write, and those that are part of the key.
-func (q *Request) oddFields(head *store.Entry) (odd []string) {
-	at := slices.IndexFunc(head.Notes, func(note string) bool { return strings.HasPrefix(note, digestsPrefix) })
-	if at < 0 {
-		return nil
-	}
-	had, err := hex.DecodeString(head.Notes[at][len(digestsPrefix):])
-	if err != nil {
-		return nil
-	}
-	digests := slices.Collect(slices.Chunk(had, digestSize))
-	varying, _, _ := fieldsOfVariant(&head.Variant)
-	for name, lines := range q.r.Header {
-		switch name {
-		case "Accept-Encoding", "Cdn-Loop":
-			continue
-		}
-		if slices.Contains(varying, name) || slices.Contains(q.route.Key.Headers, name) || rfc9111.IsCondition(name) {
-			continue
-		}
-		digest := string(digestOf(name, lines))
-		if !slices.ContainsFunc(digests, func(d []byte) bool { return string(d) == digest }) {
-			odd = append(odd, name)
-		}
-	}
-	return odd
 }

@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -17,7 +18,7 @@ type sliceOf struct {
 	number int64
 	head   *store.Entry // as it was when the fetch began
 	goesOn bool         // an answer goes on with it, whose header has gone out
-	alone  bool         // it is for such an answer alone, and used although it may not be stored
+	alone  bool         // it is for such an answer alone, and used if only its request keeps it unstored
 }
 
 var (
@@ -92,29 +93,23 @@ func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
 
 // newSliceFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, seed []field) *Fetch {
-	odd := q.oddFields(s.head)
-	copies := 1 + min(len(odd), 1)
-	origin := q.detach(f.Context(), copies)
+	origin := q.detach(f.Context(), 1)
 	origin.Unexposed(q.origin)
-	for n := range copies {
-		askAlike(origin.Request(n).Header, s.head)
-	}
+	askAlike(origin.Request(0).Header, s.head)
 	client := snapshot(origin.Request(0).Header)
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
-		oddFields: odd, remoteLimit: -1, copies: copies, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
+		remoteLimit: -1, copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.leaderGone.Store(true) // no client hears of its panics
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
 	x.writer.init(x)
-	for n := range copies {
-		x.prepare(origin.Request(n))
-		origin.Request(n).Header["Range"] = []string{"bytes=" + s.object.span(s.number).String()}
-	}
+	x.prepare(origin.Request(0))
+	origin.Request(0).Header["Range"] = []string{"bytes=" + s.object.span(s.number).String()}
 	x.removeDirectives(q.varyNames)
 	x.cache.acquire()
 	f.OnUnstorable(x)
@@ -135,31 +130,58 @@ func (x *Fetch) takeSlice(status int, header http.Header) {
 		x.shareSliceOf(header, part)
 		return
 	}
-	x.takeNoSlice(status, status, &originError{status: status, retryAfter: header.Get("Retry-After")})
+	x.takeNoSlice(status, status, header, &originError{status: status, retryAfter: header.Get("Retry-After")})
 }
 
 // takeNoSlice takes an answer that is not the slice that was asked for: a status that handlers have
-// written, or returned as an error. failure is as for noteFailure.
-func (x *Fetch) takeNoSlice(status, failure int, err error) {
+// written, with its header, or returned as an error. failure is as for noteFailure.
+//
+// Any client can bring about an answer to how it has asked: a redirect, a notice for robots, a page
+// of its own. As with a page, only what could be stored in place of the object removes it, or says
+// to anybody that the resource is gone.
+func (x *Fetch) takeNoSlice(status, failure int, header http.Header, err error) {
 	switch {
-	case speaksOfObject(status) && !x.speaksFor(&x.slice.head.Variant):
-		x.failSlice(errSliceRefused)
-	case speaksOfObject(status) && len(x.oddFields) > 0 && x.call == 0:
-		x.wantsPlain = true
-		x.visit.cutShort()
-	case speaksOfObject(status):
+	case !speaksOfObject(status):
+		x.noteFailure(failure)
+		x.failSlice(err)
+	case x.speaksFor(&x.slice.head.Variant) && x.replacesObject(status, header):
 		x.cache.dropObject(x.slice.head, x.slice.object)
 		x.failSlice(errObjectChanged)
 	default:
-		x.noteFailure(failure)
-		x.failSlice(err)
+		x.failSlice(errSliceRefused)
 	}
 }
 
 // speaksOfObject reports whether an answer with this status, which is not the slice that was asked
-// for, says something of the representation. Any other is about the request, or a failure.
+// for, says something of the representation. Any other is a failure, or about the request.
 func speaksOfObject(status int) bool {
 	return status < http.StatusBadRequest || rfc9111.Gone(status) || status == http.StatusRequestedRangeNotSatisfiable
+}
+
+// replacesObject reports whether the origin has something else than the object by now, or nothing.
+func (x *Fetch) replacesObject(status int, header http.Header) bool {
+	switch {
+	case rfc9111.Gone(status):
+		return true
+	case status == http.StatusRequestedRangeNotSatisfiable:
+		return x.slice.object.isUnsatisfied(header)
+	}
+	length := int64(-1)
+	if part, ok := rfc9111.ParsePart(header); ok {
+		header, length = rfc9111.WholeHeader(header, part), part.Complete
+	}
+	if status == http.StatusPartialContent {
+		status = http.StatusOK
+	}
+	ex := x.exchange(status, header)
+	freshness := x.route.judge(&ex, length)
+	return freshness.Reason == rfc9111.Storable || freshness.Reason == rfc9111.ReasonTooLarge
+}
+
+// isUnsatisfied reports whether a 416 to the range of a slice says that the length is another.
+func (o *object) isUnsatisfied(header http.Header) bool {
+	total, known := rfc9111.UnsatisfiedLength(header)
+	return known && total != o.total
 }
 
 // failSlice ends the flight of a slice without one.
@@ -174,13 +196,24 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 	ex := x.exchange(http.StatusOK, rfc9111.WholeHeader(header, part))
 	freshness := x.route.judge(&ex, part.Complete)
 	if freshness.Reason != rfc9111.Storable {
-		if x.countNotStored(freshness.Reason); !x.slice.alone {
+		if x.countNotStored(freshness.Reason); !x.slice.alone || !x.isForAll(ex, part.Complete) {
 			x.failSlice(errSliceRefused)
 			return
 		}
 	}
 	x.writer.declared = part.Length
 	x.shareSlice(x.newShared(&ex, &freshness), 0)
+}
+
+// isForAll reports whether an answer could be stored if its request had no credentials, cookie and
+// no-store, and the answer set no cookie: the origin does not say that the body is for one client.
+// Bytes of an answer that is do not go out under the header of one that is for all.
+func (x *Fetch) isForAll(ex rfc9111.Exchange, length int64) bool {
+	ex.Authorized, ex.UnkeyedCookie, ex.RequestNoStore, ex.HadSetCookie = false, false, false, false
+	ex.Header = maps.Clone(ex.Header)
+	delete(ex.Header, "Set-Cookie")
+	freshness := x.route.judge(&ex, length)
+	return freshness.Reason == rfc9111.Storable
 }
 
 // shareSlice shares the slice x.slice, which begins so many bytes behind the beginning of the

@@ -60,6 +60,21 @@ func ParsePart(h http.Header) (p Part, ok bool) {
 	return p, TrimOWS(length[0]) == strconv.FormatInt(p.Length, 10)
 }
 
+// UnsatisfiedLength reads the length of the whole from the Content-Range of a 416 (RFC 9110 14.4).
+func UnsatisfiedLength(h http.Header) (n int64, ok bool) {
+	lines := h["Content-Range"]
+	if len(lines) != 1 {
+		return 0, false
+	}
+	unit, rest, _ := strings.Cut(TrimOWS(lines[0]), " ")
+	text, found := strings.CutPrefix(rest, "*/")
+	if !found || !EqualFold(unit, "bytes") || !isDigits(text) {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil
+}
+
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // HasStrongValidator reports whether a response has a validator that changes with every change of

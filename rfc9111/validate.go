@@ -2,7 +2,6 @@ package rfc9111
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -53,9 +52,6 @@ var conditions = [...]string{
 // conditionals, Range, If-Range, Expect, and A-IM, which beside If-None-Match asks for a delta (RFC
 // 3229 10.5.3). No fetch carries those of a client.
 func ClearConditions(h http.Header) { removeFields(h, conditions[:]) }
-
-// IsCondition reports whether ClearConditions removes the field with this canonical name.
-func IsCondition(name string) bool { return slices.Contains(conditions[:], name) }
 
 // Selects reports whether a 304 to a fetch made by [MakeConditional] speaks of the stored response
 // (RFC 9111 4.3.4). By the entity tag if the 304 has one, else by Last-Modified; a 304 with neither

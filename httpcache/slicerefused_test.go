@@ -1,0 +1,187 @@
+package httpcache
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// Any client can bring about an answer to how it has asked, by a field that it has or lacks. What
+// may not be stored removes nothing, and the client gets it as its own. One such answer removed a
+// file in slices for all, and broke off the downloads that waited for the slice.
+func TestAnswerThatMayNotBeStoredLeavesTheObject(t *testing.T) {
+	whole := func(header ...string) func(*film, http.ResponseWriter, *http.Request) {
+		return func(_ *film, w http.ResponseWriter, _ *http.Request) {
+			setFields(w, header)
+			_, _ = w.Write([]byte("odd"))
+		}
+	}
+	part := func(header ...string) func(*film, http.ResponseWriter, *http.Request) {
+		return func(_ *film, w http.ResponseWriter, r *http.Request) {
+			setFields(w, header)
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(make([]byte, 1100)))
+		}
+	}
+	status := func(status int, header ...string) func(*film, http.ResponseWriter, *http.Request) {
+		return func(_ *film, w http.ResponseWriter, _ *http.Request) {
+			setFields(w, header)
+			w.WriteHeader(status)
+		}
+	}
+	for name, answer := range map[string]func(*film, http.ResponseWriter, *http.Request){
+		"a redirect":                     status(302, "Location", "/en/", "Cache-Control", ""),
+		"a redirect that says no-store":  status(301, "Location", "/en/", "Cache-Control", "no-store"),
+		"200 no-store":                   whole("Cache-Control", "no-store"),
+		"200 private":                    whole("Cache-Control", "private, max-age=60"),
+		"200 without a lifetime":         whole("Cache-Control", ""),
+		"200 with Set-Cookie":            whole("Cache-Control", "max-age=60", "Set-Cookie", "a=b"),
+		"206 private of another version": part("Etag", `"odd"`, "Cache-Control", "private"),
+		"206 no-store with a weak tag":   part("Etag", `W/"odd"`, "Cache-Control", "no-store"),
+		"416 of the same length":         status(416, "Content-Range", "bytes */1000"),
+		"416 without a length":           status(416),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, f := newSlicing(t), newFilm(90, 1000)
+			f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+			f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+				odd := r.Header.Get("X-Odd") != ""
+				if odd {
+					answer(f, w, r)
+				}
+				return odd
+			}
+			if got := f.get(t, h, "Range", "bytes=210-219", "X-Odd", "b").Header().Get("Cache-Status"); got != "Larder; fwd=partial" {
+				t.Errorf("the client's own answer: %q", got)
+			}
+			f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, hit)
+		})
+	}
+}
+
+func setFields(w http.ResponseWriter, header []string) {
+	for i := 0; i < len(header); i += 2 {
+		if w.Header().Set(header[i], header[i+1]); header[i+1] == "" {
+			w.Header().Del(header[i])
+		}
+	}
+}
+
+// What could be stored in place of a file, and what says that there is none, removes it.
+func TestAnswerInPlaceOfTheObject(t *testing.T) {
+	for name, answer := range map[string]func(w http.ResponseWriter){
+		"404":                   func(w http.ResponseWriter) { w.WriteHeader(404) },
+		"416 of another length": func(w http.ResponseWriter) { w.Header().Set("Content-Range", "bytes */150"); w.WriteHeader(416) },
+		"a redirect to be kept": func(w http.ResponseWriter) { w.Header().Set("Cache-Control", "max-age=60"); w.WriteHeader(301) },
+		"a page that is storable": func(w http.ResponseWriter) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			_, _ = w.Write([]byte("new"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, f := newSlicing(t), newFilm(91, 1000)
+			f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+			f.alter = func(w http.ResponseWriter, _ *http.Request) bool {
+				answer(w)
+				return true
+			}
+			f.get(t, h, "Range", "bytes=210-219")
+			f.alter = nil
+			if w := f.get(t, h, "Range", "bytes=110-119"); w.Code == http.StatusPartialContent && w.Header().Get("Cache-Status") == hit {
+				t.Error("the file is stored")
+			}
+		})
+	}
+}
+
+// TestMemberReadsOnInTheFileOfAll: an origin that gives a member another content under the same
+// validator calls it private. It went out as the rest of the public file, under its header.
+func TestMemberReadsOnInTheFileOfAll(t *testing.T) {
+	for _, field := range []string{"Cookie", "Authorization"} {
+		for cacheControl, breaks := range map[string]bool{"private": true, "no-store": true, "max-age=60, public": false} {
+			h, f := newSlicing(t), newFilm(92, 1000)
+			f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+			f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Header.Get(field) != "" {
+					w.Header().Set("Cache-Control", cacheControl)
+				}
+				return false
+			}
+			w := httptest.NewRecorder()
+			if broke := f.read(h, w, newTestRequest(w, field, "x")); broke != breaks {
+				t.Errorf("%s, %s: broken off %t after %d bytes", field, cacheControl, broke, w.Body.Len())
+			}
+			if breaks && w.Body.Len() != 100 {
+				t.Errorf("%s, %s: %d bytes", field, cacheControl, w.Body.Len())
+			}
+		}
+	}
+}
+
+// A 304 to a client that spells a field of Vary otherwise keeps slices coming that are fetched for
+// the head as it was before, and removes that head where the file has changed.
+func TestRenewalByAnotherSpelling(t *testing.T) {
+	for name, changes := range map[string]bool{"the file stays": false, "it changes": true} {
+		t.Run(name, func(t *testing.T) {
+			h, f := newSlicing(t), newFilm(93, 1000)
+			f.alter = func(w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("Vary", "Accept-Encoding")
+				w.Header().Set("Content-Encoding", "br")
+				return false
+			}
+			f.want(t, f.get(t, h, "Range", "bytes=10-19", "Accept-Encoding", "br, gzip"), 206, 10, 20, cold)
+			reader, ended := &waiting{ResponseRecorder: httptest.NewRecorder(), come: make(chan struct{}), goOn: make(chan struct{})}, make(chan bool)
+			go func() { ended <- f.read(h, reader, newTestRequest(reader, "Accept-Encoding", "br, gzip")) }()
+			<-reader.come
+			for h.cache.Fetches() > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			f.want(t, f.get(t, h, "Range", "bytes=10-19", "Accept-Encoding", "br", "Cache-Control", "no-cache"),
+				206, 10, 20, "Larder; fwd=request; fwd-status=304; stored")
+			if changes {
+				f.change(filmBytes(94, 1000))
+			}
+			close(reader.goOn)
+			if broke := <-ended; broke != changes {
+				t.Errorf("broken off: %t", broke)
+			}
+			if changes {
+				if got := h.cache.store.Stats().Memory.Entries; got != 0 {
+					t.Errorf("%d files are stored", got)
+				}
+				return
+			}
+			f.want(t, f.get(t, h, "Accept-Encoding", "zstd, br"), 200, 0, 1000, hit)
+		})
+	}
+}
+
+// Tags that a file gets by a 304 are those of the slices that are read or fetched from then on, so
+// that a purge by them frees their room.
+func TestTagsOfARenewalReachSlices(t *testing.T) {
+	now := time.Now()
+	h, f := newSlicingWith(t, store.Config{Now: func() time.Time { return now }}, store.Settings{Memory: 16 << 20}), newFilm(95, 1000)
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	found := h.cache.store.Lookup(h.newKeyed(t), func(*store.Variant) int { return 1 })
+	head := found.Entry
+	found.Release()
+	renewed := head.Renewal()
+	renewed.Tags = []string{"new"}
+	renewed.KeepUntil, renewed.KeptFrom = renewed.KeepUntil.Add(time.Hour), renewed.KeptFrom.Add(time.Hour)
+	if got := h.cache.store.Put(renewed, 0); got != store.Stored {
+		t.Fatal(got)
+	}
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, hit)
+	f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, partly)
+	for _, number := range []int64{1, 2} {
+		slice := h.cache.slice(objectOf(renewed), number)
+		if slice.Entry == nil || !slices.Equal(slice.Entry.Tags, renewed.Tags) {
+			t.Errorf("slice %d has not the tags of its head: %v", number, slice.Entry)
+		}
+		slice.Release()
+	}
+}
