@@ -90,9 +90,7 @@ func TestFileWithUnknownLabels(t *testing.T) {
 				s.AddLabel(tc.label)
 			}
 			if tc.purged {
-				if _, err := s.Purge(Selectors{URLs: []string{"http://example.com/b"}}, PurgeOptions{}); err != nil {
-					t.Fatal(err)
-				}
+				beginPurge(t, s, Selectors{URLs: []string{"http://example.com/b"}}, PurgeOptions{})
 			}
 			if err := s.Open(); err != nil {
 				t.Fatal(err)
