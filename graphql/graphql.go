@@ -214,18 +214,28 @@ func ParseURL(rawQuery string) (r Request, asked bool, err error) {
 	return r, true, r.parseDocument(documents[0], operation)
 }
 
-// NamesDocument reports whether the query of a URL has a parameter by which some origins choose the
-// document, whatever the body of the request says.
-func NamesDocument(rawQuery string) bool {
+// Agrees reports whether no parameter of a URL has an origin run anything else than the body says,
+// in which the operation of that name is meant: some take the document, or the operation's name,
+// from there.
+func Agrees(rawQuery, operation string) bool {
 	for parameter := range strings.FieldsFuncSeq(rawQuery, func(r rune) bool { return r == '&' || r == ';' }) {
-		name, _, _ := strings.Cut(parameter, "=")
-		if unescaped, err := url.QueryUnescape(name); err == nil {
-			name = unescaped
-		}
-		switch strings.ToLower(name) {
-		case "query", "operationname", "variables", "extensions", "id", "documentid", "queryid", "doc_id":
-			return true
+		name, value, _ := strings.Cut(parameter, "=")
+		switch strings.ToLower(unescaped(name)) {
+		case "query", "extensions", "id", "documentid", "queryid", "doc_id":
+			return false
+		case "operationname":
+			if unescaped(value) != operation {
+				return false
+			}
 		}
 	}
-	return false
+	return true
+}
+
+// unescaped returns what a name or value of a URL says; as it is if that cannot be read.
+func unescaped(text string) string {
+	if unescaped, err := url.QueryUnescape(text); err == nil {
+		return unescaped
+	}
+	return text
 }

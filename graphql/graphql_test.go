@@ -162,11 +162,13 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
-func TestNamesDocument(t *testing.T) {
+func TestAgrees(t *testing.T) {
 	for raw, want := range map[string]bool{
-		"": false, "a=1": false, "q=query": false, "query": true, "a=1&query={a}": true, "a=1;query={a}": true, "Query=1": true, "%71uery=1": true, "operationName=A": true, "documentId=1": true, "queryy=1": false,
+		"": true, "a=1": true, "q=query": true, "variables={}": true, "queryy=1": true, "operationName=A": true, "a=1&operationName=A&b": true, "%6fperationName=%41": true,
+		"query": false, "a=1&query={a}": false, "a=1;query={a}": false, "Query=1": false, "%71uery=1": false, "documentId=1": false, "extensions={}": false,
+		"operationName=B": false, "operationName": false, "operationName=A;operationName=B": false, "operationName=%zz": false,
 	} {
-		if got := NamesDocument(raw); got != want {
+		if got := Agrees(raw, "A"); got != want {
 			t.Errorf("%q: %v", raw, got)
 		}
 	}
@@ -189,7 +191,7 @@ var workReaders = map[string]worktest.Reader{
 	"a document": func(lines []string) { _, _ = ParseBody([]byte(body(strings.Join(lines, ""), ""))) },
 	"a body":     func(lines []string) { _, _ = ParseBody([]byte(strings.Join(lines, ""))) },
 	"a query":    func(lines []string) { _, _, _ = ParseURL("query=" + strings.Join(lines, "")) },
-	"a URL":      func(lines []string) { NamesDocument(strings.Join(lines, "")) },
+	"a URL":      func(lines []string) { Agrees(strings.Join(lines, ""), "A") },
 	"an answer":  func(lines []string) { _ = CheckAnswer(strings.NewReader(strings.Join(lines, ""))) },
 }
 

@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -130,11 +131,10 @@ func (q *Request) readGraphQL() Bypass {
 	if c.why = errNotJSON(q.r.Header); c.why != nil {
 		return BypassGraphQL
 	}
-	if graphql.NamesDocument(q.r.URL.RawQuery) {
-		c.why = errDocumentInURL
-		return BypassGraphQL
-	}
 	read, err := graphql.ParseBody(c.body)
+	if !graphql.Agrees(q.r.URL.RawQuery, read.Operation) {
+		read, err = graphql.Request{}, cmp.Or(err, errOtherInURL)
+	}
 	c.changes, c.operation, c.why = !read.Query, read.Operation, err
 	switch {
 	case err != nil:
@@ -146,7 +146,7 @@ func (q *Request) readGraphQL() Bypass {
 	return NotBypassed
 }
 
-var errDocumentInURL = errors.New("its URL names a document as well, and some origins take that one")
+var errOtherInURL = errors.New("its URL names another document or operation, and some origins take that one")
 
 // readGraphQLURL reads the query of a URL. The URL is in the key as it is, so only its operation
 // counts.
