@@ -54,9 +54,10 @@ type site struct {
 	calls  atomic.Int64 // of the origin
 	origin atomic.Pointer[http.HandlerFunc]
 
-	mu     sync.Mutex
-	puts   []putCall
-	chunks []string // the ids of bodies whose first chunk was put
+	mu       sync.Mutex
+	puts     []putCall
+	chunks   []string     // the ids of bodies whose first chunk was put
+	uploaded atomic.Int64 // bytes of records and chunks
 }
 
 // putCall is a call of PutRecord.
@@ -73,12 +74,14 @@ type recording struct {
 
 func (r recording) PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error {
 	r.site.mu.Lock()
+	r.site.uploaded.Add(int64(len(record)))
 	r.site.puts = append(r.site.puts, putCall{key, variant, bytes.Clone(record), bytes.Clone(row)})
 	r.site.mu.Unlock()
 	return r.Engine.PutRecord(ctx, key, variant, record, row, ttl)
 }
 
 func (r recording) PutChunk(ctx context.Context, id string, number int, chunk []byte, ttl time.Duration) error {
+	r.site.uploaded.Add(int64(len(chunk)))
 	if number == 0 {
 		r.site.mu.Lock()
 		r.site.chunks = append(r.site.chunks, id)
@@ -96,6 +99,8 @@ type node struct {
 	tier    *fleet.SharedTier
 	log     *position
 	metrics *testMetrics
+
+	compress bool // what it uploads
 }
 
 // testMetrics counts by words.
@@ -152,6 +157,7 @@ func (s *site) add(i int, engine fleet.Engine, change func(*fleet.TierConfig, *h
 	nd.tier.Start()
 	nd.cache = httpcache.New(httpcache.Options{Store: nd.store, Remote: func() httpcache.RemoteFetch {
 		if f := nd.tier.Begin(); f != nil {
+			f.Compress(nd.compress)
 			return f
 		}
 		return nil

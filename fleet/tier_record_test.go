@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/larder-cache/larder/internal/frames"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -146,6 +147,38 @@ func TestRecordTooLarge(t *testing.T) {
 	if _, err := s.appendRecord(nil, long, place{}, sameTime); err == nil {
 		t.Error("the longest body is longer than the longest")
 	}
+}
+
+// A body that is compressed is of the length that the record says, or there is none.
+func TestRecordThatWouldGrow(t *testing.T) {
+	s, e := &sealer{}, testEntry(2000)
+	at := place{e.Key, variantID(&e.Variant)}
+	for name, packed := range map[string]func() []byte{
+		"longer":  func() []byte { return packedZeros(t, 32<<10) },
+		"shorter": func() []byte { return packedZeros(t, 1900) },
+		"cut":     func() []byte { return packedZeros(t, 2000)[:10] },
+		"nothing": func() []byte { return nil },
+		"as long": func() []byte { return make([]byte, 2000) },
+	} {
+		r := &record{stamp: Stamp{"epoch", 77}, entry: e, length: 2000, coding: codingZstd, inline: packed()}
+		raw, err := s.appendRecord(nil, r, at, sameTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.decodeRecord(raw, at, sameTime); err == nil {
+			t.Errorf("%s: it is a record", name)
+		}
+	}
+}
+
+// packedZeros are so many zeros, compressed.
+func packedZeros(t *testing.T, n int) []byte {
+	t.Helper()
+	packed, ok := frames.Append(nil, make([]byte, n))
+	if !ok {
+		t.Fatal("nothing is saved")
+	}
+	return packed
 }
 
 // FuzzDecodeRecord has records that are sealed but otherwise anything: none panics, and none asks
