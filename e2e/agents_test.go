@@ -167,6 +167,59 @@ func TestLLMExample(t *testing.T) {
 	}
 }
 
+// TestStreamIsShared: a request that comes while the stream is on its way has what is there at once,
+// and the stream is stored although the client that began it has left.
+func TestStreamIsShared(t *testing.T) {
+	l := &llm{arrived: make(chan struct{})}
+	in := startLLM(t, l, "", "")
+	body := question("Both", `,"stream":true`)
+	const first = "data: {\"id\":\"chat-1\",\"delta\":0}\n"
+	ctx, leave := context.WithCancel(t.Context())
+	begun := in.stream(ctx, chats, body)
+	defer begun.Body.Close()
+	if event := nextEvent(t, bufio.NewReader(begun.Body)); event != first {
+		t.Fatalf("event %q", event)
+	}
+	joined := in.stream(t.Context(), chats, body)
+	defer joined.Body.Close()
+	r := bufio.NewReader(joined.Body)
+	if event := nextEvent(t, r); event != first { // which the API does not send again
+		t.Fatalf("event %q", event)
+	}
+	if status := joined.Header.Get("Cache-Status"); !strings.HasSuffix(status, "; collapsed") {
+		t.Errorf("Cache-Status %q", status)
+	}
+	leave()
+	for range 3 {
+		l.arrived <- struct{}{}
+	}
+	if rest, err := io.ReadAll(r); err != nil || first+"\n"+string(rest) != streamOf(1) {
+		t.Fatalf("the rest %q, %v", rest, err)
+	}
+	if a := in.ask(chats, body); !a.isHit() || a.body != streamOf(1) || l.calls.Load() != 1 {
+		t.Errorf("%q %q after %d calls", a.cacheStatus(), a.body, l.calls.Load())
+	}
+}
+
+// TestStreamOutlivesItsClient: what is paid for is stored, also where no client reads it to its end.
+func TestStreamOutlivesItsClient(t *testing.T) {
+	l := &llm{arrived: make(chan struct{})}
+	in := startLLM(t, l, "", "")
+	body := question("Gone", `,"stream":true`)
+	ctx, leave := context.WithCancel(t.Context())
+	resp := in.stream(ctx, chats, body)
+	nextEvent(t, bufio.NewReader(resp.Body))
+	leave()
+	resp.Body.Close()
+	for range 3 {
+		l.arrived <- struct{}{}
+	}
+	eventually(t, "the stream is over", func() bool { return in.stats().InFlight == 0 })
+	if a := in.ask(chats, body); !a.isHit() || a.body != streamOf(1) {
+		t.Errorf("%q %q", a.cacheStatus(), a.body)
+	}
+}
+
 // TestEndlessStream: it is not stored past max_body, and goes on to its client as it comes.
 func TestEndlessStream(t *testing.T) {
 	l := &llm{arrived: make(chan struct{}), endless: true}
