@@ -167,8 +167,8 @@ func TestLLMExample(t *testing.T) {
 	}
 }
 
-// TestStreamIsShared: a request that comes while the stream is on its way has what is there at once,
-// and the stream is stored although the client that began it has left.
+// TestStreamIsShared: a request that comes while the stream is on its way has what is there at
+// once, and the stream is stored although the client that began it has left.
 func TestStreamIsShared(t *testing.T) {
 	l := &llm{arrived: make(chan struct{})}
 	in := startLLM(t, l, "", "")
@@ -201,7 +201,8 @@ func TestStreamIsShared(t *testing.T) {
 	}
 }
 
-// TestStreamOutlivesItsClient: what is paid for is stored, also where no client reads it to its end.
+// TestStreamOutlivesItsClient: what is paid for is stored, also where no client reads it to its
+// end.
 func TestStreamOutlivesItsClient(t *testing.T) {
 	l := &llm{arrived: make(chan struct{})}
 	in := startLLM(t, l, "", "")

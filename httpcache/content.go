@@ -167,11 +167,11 @@ func (q *Request) readGraphQLURL() Bypass {
 
 // reasonAgainst says why a whole answer is not stored, by what it says to the request. The answer
 // to a GraphQL query is a 200 whatever went wrong, so its body has to be read.
-func (c *content) reasonAgainst(header http.Header, body io.Reader) rfc9111.Reason {
+func (c *content) reasonAgainst(header http.Header, body store.Body) rfc9111.Reason {
 	if !c.isQuery() {
 		return rfc9111.Storable
 	}
-	decoded, err := decoder(header, body)
+	decoded, err := decoder(header, &bodyReader{body: body})
 	if err == nil {
 		err = graphql.CheckAnswer(decoded)
 	}
@@ -187,8 +187,6 @@ type bodyReader struct {
 	off  int64
 	rest []byte
 }
-
-func readerOf(body store.Body) io.Reader { return &bodyReader{body: body} }
 
 // Read implements io.Reader.
 func (r *bodyReader) Read(p []byte) (n int, err error) {
