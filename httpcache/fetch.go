@@ -162,6 +162,9 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		x.usually = q.found.Entry.FetchTime
 		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}
+	if q.isSliced() {
+		x.askForCoding(q.found.Entry)
+	}
 	for n := range x.copies {
 		x.prepare(origin.Request(n))
 	}

@@ -53,6 +53,20 @@ func askAlike(h http.Header, head *store.Entry) {
 	}
 }
 
+// askForCoding has a fetch that validates a head ask for the coding that is stored, which its client
+// accepts. An origin may choose by the order in which codings are named: then clients that name
+// them in another would take the file from each other, all slices of it.
+func (x *Fetch) askForCoding(head *store.Entry) {
+	coding := rfc9111.ContentCoding(head.Header)
+	if coding == "" {
+		return
+	}
+	for n := range x.copies {
+		x.origin.Request(n).Header["Accept-Encoding"] = []string{coding}
+	}
+	x.clientHeader = snapshot(x.origin.Request(0).Header)
+}
+
 // askedLines returns the lines of a field with which the fetch of a head asked, nil for none. value
 // is that of the variant.
 func askedLines(head *store.Entry, name, value string) []string {
