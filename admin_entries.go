@@ -144,8 +144,8 @@ func listed(item *store.Item, now time.Time) inspect.Entry {
 	}
 }
 
-// listedSlices is how many slices are looked up for a page of a listing. A look-up may be one of the
-// disk.
+// listedSlices is how many slices are looked up for a page of a listing. A look-up may be one of
+// the disk.
 const listedSlices = 1024
 
 // slices tells what of a file in slices is stored, nil of any other entry.

@@ -227,8 +227,8 @@ func (x *Fetch) run() {
 	}
 }
 
-// logOwnPanic logs a panic of the handlers that no client is told of, but none that aborts an answer
-// on purpose.
+// logOwnPanic logs a panic of the handlers that no client is told of, but none that aborts an
+// answer on purpose.
 func (x *Fetch) logOwnPanic(err error) {
 	if p, panicked := errors.AsType[*coalesce.PanicError](err); panicked && !errors.Is(err, http.ErrAbortHandler) {
 		x.route.logPanic("panic in a fetch that no client hears of", p)

@@ -156,8 +156,8 @@ type SlicesOf struct {
 	Bytes  int64 // of these slices
 }
 
-// Length is the length of the body of a stored response in bytes, of the whole where it is stored in
-// slices.
+// Length is the length of the body of a stored response in bytes, of the whole where it is stored
+// in slices.
 func Length(i *store.Item) int64 {
 	if o := objectIn(i.Flags, i.Notes); o != nil {
 		return o.total

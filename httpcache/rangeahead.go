@@ -9,9 +9,9 @@ import (
 )
 
 // A file that is being fetched whole is read from its beginning, so a Range of it waits until the
-// fetch has come there. Where that is far ahead, the request fetches the slices that it needs beside
-// the fetch of the whole. They are of an object whose head is not stored: all who read ahead of one
-// fetch share them, and nothing of them is stored, as the whole will be.
+// fetch has come there. Where that is far ahead, the request fetches the slices that it needs
+// beside the fetch of the whole. They are of an object whose head is not stored: all who read ahead
+// of one fetch share them, and nothing of them is stored, as the whole will be.
 
 // farAhead is how many slices lie between what has come of a file and what a request fetches by
 // itself. What it reads comes twice from the origin, so the distance is not small: eight clients

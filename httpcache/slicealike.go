@@ -53,9 +53,9 @@ func askAlike(h http.Header, head *store.Entry) {
 	}
 }
 
-// askForCoding has a fetch that validates a head ask for the coding that is stored, which its client
-// accepts. An origin may choose by the order in which codings are named: then clients that name
-// them in another would take the file from each other, all slices of it.
+// askForCoding has a fetch that validates a head ask for the coding that is stored, which its
+// client accepts. An origin may choose by the order in which codings are named: then clients that
+// name them in another would take the file from each other, all slices of it.
 func (x *Fetch) askForCoding(head *store.Entry) {
 	coding := rfc9111.ContentCoding(head.Header)
 	if coding == "" {

@@ -225,8 +225,8 @@ func (b *sliceBody) open(number int64, alone bool) *openSlice {
 	return h
 }
 
-// keep has a slice stay stored for as long as its head, which has been validated since, and gives it
-// the tags that the head has by then.
+// keep has a slice stay stored for as long as its head, which has been validated since, and gives
+// it the tags that the head has by then.
 func (b *sliceBody) keep(e *store.Entry) {
 	if !e.KeepUntil.Before(b.head.KeepUntil) {
 		return

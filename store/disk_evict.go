@@ -30,10 +30,10 @@ func (dw *diskWriter) diskRoom() int64 {
 	return budget - min(max(0, 2*size-budget*9/4), budget/2)
 }
 
-// A body that is deleted while clients read it keeps its room until they have left, and a client may
-// take nothing for as long as it likes. Evicting others for that would empty the tier. So such bodies
-// take room beyond the budget, up to half of it. Past an eighth no body that has chunks of its own
-// is taken in, since it may come to be read in the same way.
+// A body that is deleted while clients read it keeps its room until they have left, and a client
+// may take nothing for as long as it likes. Evicting others for that would empty the tier. So such
+// bodies take room beyond the budget, up to half of it. Past an eighth no body that has chunks of
+// its own is taken in, since it may come to be read in the same way.
 
 // heldBack tells whether no more bodies with chunks of their own are taken in.
 func (d *disk) heldBack(budget int64) bool { return d.pins.deleted() > budget/8 }

@@ -12,7 +12,8 @@ import (
 // Order is what a sorted listing goes by.
 type Order struct {
 	// By tells what, of an item with ID, Key, URL, Size, StoredAt, FreshUntil and Severity; its
-	// other fields are empty, but where Flags has FlagHead. It is called for every entry that passes the filter.
+	// other fields are empty, but where Flags has FlagHead. It is called for every entry that
+	// passes the filter.
 	By func(i *Item) int64
 	// Falling puts the highest first.
 	Falling bool
