@@ -43,8 +43,10 @@ type batchMember struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	state  atomic.Uint32 // of memberState
-	done   chan struct{} // closed when result is set, and the member has not left
+	alone  atomic.Bool              // no client waits for it
+	run    atomic.Pointer[batchRun] // that it is a part of, while that is under way
+	state  atomic.Uint32            // of memberState
+	done   chan struct{}            // closed when result is set, and the member has not left
 	result batchResult
 }
 
@@ -335,6 +337,7 @@ func (m *batchMember) answer(result batchResult) {
 		result.run.readers.Add(1)
 	}
 	m.result = result
+	m.run.Store(nil) // what it asks for from now on is its own
 	close(m.done)
 }
 

@@ -688,11 +688,12 @@ func TestBatchWithoutAPlace(t *testing.T) {
 func TestBatchWithoutMemory(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, s := newShop(t, nil)
-		size := h.cache.store.Settings().Memory
-		if !h.cache.store.Reserve(size - 3<<10, 0) {
-			t.Fatal("no memory at the start")
+		taken := h.cache.store.Settings().Memory
+		for !h.cache.store.Reserve(taken, 0) { // the store has some itself
+			taken -= 1 << 10
 		}
-		defer h.cache.store.Unreserve(size - 3<<10)
+		h.cache.store.Unreserve(3 << 10)
+		defer h.cache.store.Unreserve(taken - 3<<10)
 		askFor(h, s, "7", "8")
 		if asked := s.take(); len(asked) != 3 {
 			t.Errorf("the origin was asked %q, want one for both and one for each", asked)
@@ -798,4 +799,36 @@ func TestBatchExplained(t *testing.T) {
 		t.Error("a path of which no rule speaks is explained by one")
 	}
 	expectAsked(t, s)
+}
+
+// TestBatchWithoutClientsGivesItsPlace: where another request needs it. While one client waits for
+// an item, it does not.
+func TestBatchWithoutClientsGivesItsPlace(t *testing.T) {
+	for _, all := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h, s := newShop(t, nil)
+			h.Budget = origin.New("", origin.Limits{MaxConcurrent: 1, Queue: 10, Wait: 20 * time.Second}, nil)
+			s.many = func(_ http.ResponseWriter, r *http.Request) error {
+				<-r.Context().Done()
+				return r.Context().Err()
+			}
+			clients, leave := context.WithCancel(context.Background())
+			first, second := requestFor("/products/7").WithContext(clients), requestFor("/products/8")
+			if all {
+				second = second.WithContext(clients)
+			}
+			done := make(chan []reply)
+			go func() { done <- serveAll(h, s, first, second) }()
+			time.Sleep(time.Second)
+			leave()
+			begun := time.Now()
+			w := httptest.NewRecorder()
+			err := h.ServeHTTP(w, requestFor("/other/1?full"), func(http.ResponseWriter, *http.Request) error { return nil })
+			if took := time.Since(begun); all && (err != nil || took > unattendedGrace) || !all && statusOf(err) != 503 {
+				t.Errorf("all clients have left: %t, and another request is answered after %s: %v", all, took, err)
+			}
+			<-done
+			time.Sleep(5 * time.Minute)
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type batchRun struct {
 	changed    []field     // what the origin has changed in the leader's
 	selectedBy []string    // see Fetch.selectedBy
 
+	places   sync.Mutex   // orders what the budget is told of clients
 	readers  atomic.Int64 // members that read the answer, and the run itself
 	reserved int64        // of the memory budget, given back when the last of them has
 }
@@ -83,8 +85,10 @@ func (run *batchRun) ask() {
 		return
 	}
 	for _, m := range run.members {
+		m.run.Store(run)
 		m.fetch.flight.SetQueued(false)
 	}
+	run.tellClients()
 	run.begun = time.Now()
 	run.prepare()
 	run.writer.init(run)
@@ -99,6 +103,42 @@ func (run *batchRun) ask() {
 		return
 	}
 	run.handOut()
+}
+
+// setAlone notes whether no client waits for the fetch any more, and reports whether it is a part
+// of a batch that is under way.
+func (m *batchMember) setAlone(alone bool) (together bool) {
+	if m == nil {
+		return false
+	}
+	m.alone.Store(alone)
+	run := m.run.Load()
+	if run != nil {
+		run.tellClients()
+	}
+	return run != nil
+}
+
+// tellClients tells the budget whether a client waits for any of the items. If none does, the
+// request may be given up where others need its place, as with a fetch of its own.
+func (run *batchRun) tellClients() {
+	run.places.Lock()
+	defer run.places.Unlock()
+	budget := run.Route().Budget
+	budget.Attended(&run.visit.place)
+	if !slices.ContainsFunc(run.members, func(m *batchMember) bool { return !m.alone.Load() }) {
+		budget.Unattended(&run.visit.place, time.Now().Add(unattendedGrace), run.giveUp)
+	}
+}
+
+// giveUp gives all members up, and reports whether the request will end by that.
+func (run *batchRun) giveUp() bool {
+	for _, m := range run.members {
+		if !m.gone() && !m.fetch.flight.GiveUp() {
+			return false // a client has come
+		}
+	}
+	return true
 }
 
 // prepare makes the leader's request one for all ids.

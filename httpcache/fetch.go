@@ -396,11 +396,18 @@ func (x *Fetch) Unattended(answered bool) {
 	if x.background || answered {
 		grace = unattendedGrace
 	}
+	if x.member.setAlone(true) {
+		return // it has no place of its own
+	}
 	x.route.Budget.Unattended(&x.visit.place, time.Now().Add(grace), x.flight.GiveUp)
 }
 
 // Attended implements coalesce.Attendant.
-func (x *Fetch) Attended() { x.route.Budget.Attended(&x.visit.place) }
+func (x *Fetch) Attended() {
+	if !x.member.setAlone(false) {
+		x.route.Budget.Attended(&x.visit.place)
+	}
+}
 
 // endTicket ends the ticket, so that purges need not be remembered for this fetch any more. Either
 // it is over, or its response will not be stored; then it may go on for long, as an event stream
