@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -370,4 +372,70 @@ func (n *fleetNode) nodeID() string {
 		n.t.Fatalf("the nodes: %d %+v", status, f)
 	}
 	return f.Nodes[0].ID
+}
+
+// TestFleetHasAFileInSlices: a slice that one node has fetched the other has, and a purge takes the
+// file on both, whatever of it is shared.
+func TestFleetHasAFileInSlices(t *testing.T) {
+	const length = 9 << 20
+	var version atomic.Int32
+	version.Store(1)
+	var asked atomic.Int32
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Cache-Control", "max-age=600")
+		w.Header().Set("Etag", `"the same"`) // so that a purge alone tells the versions apart
+		http.ServeContent(w, r, "film.mp4", time.Time{}, bytes.NewReader(bytes.Repeat([]byte{byte(version.Load())}, length)))
+	})
+	redis := startRedis(t)
+	nodes := newFleet(t, 2, fmt.Sprintf("shared redis://127.0.0.1:%d {\ntimeout 10s\n}", redis.port), o)
+	for _, n := range nodes {
+		n.start()
+		n.awaits("held")
+	}
+	wants := func(n *fleetNode, from int, version byte, times int32) {
+		t.Helper()
+		r, err := http.NewRequest(http.MethodGet, "http://"+n.site+"/film.mp4", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "fleet.test"
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+9))
+		response, err := n.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != http.StatusPartialContent || !bytes.Equal(text, bytes.Repeat([]byte{version}, 10)) {
+			t.Errorf("%d at %s: %d %v, %v, %s; want version %d", from, n.site, response.StatusCode, text, err, response.Header.Get("Cache-Status"), version)
+		}
+		if got := asked.Load(); got != times {
+			t.Errorf("%d at %s: the origin was asked %d times, want %d; %s", from, n.site, got, times, response.Header.Get("Cache-Status"))
+		}
+	}
+	shares := func(n *fleetNode, records int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d records are shared", records), func() bool {
+			return strings.Contains(n.metrics(), fmt.Sprintf("\ncaddy_larder_shared_requests_total{op=\"put\",outcome=\"done\",zone=\"default\"} %d\n", records))
+		})
+	}
+	a, b := nodes[0], nodes[1]
+	wants(a, 0, 1, 1)
+	wants(a, 5<<20, 1, 2)
+	shares(a, 3) // the head, and two slices
+	wants(b, 5<<20, 1, 2)
+	wants(b, 10, 1, 2)
+	wants(b, 8<<20, 1, 3)
+	shares(b, 1)
+	wants(a, 8<<20, 1, 3)
+
+	version.Store(2)
+	if status, p := b.purges(`{"urls":["http://fleet.test/film.mp4"]}`); status != http.StatusOK || p.Matched != 1 {
+		t.Errorf("the purge: %d %+v", status, p)
+	}
+	wants(a, 5<<20, 2, 4)
+	shares(a, 5)
+	wants(b, 5<<20, 2, 4)
+	wants(b, 0, 2, 5)
 }

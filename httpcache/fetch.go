@@ -64,8 +64,11 @@ type Fetch struct {
 	severity  store.Severity
 	renews    bool // a response is stored, even if refetch drops its validation
 	lacking   bool // stale lacks slices that its leader needs
-	elsewhere bool // stale is another machine's, and not stored here
-	copies    int  // of the origin's requests
+	// objectChanged says that its leader has found a head to be outdated, which other machines may
+	// not have heard of yet.
+	objectChanged bool
+	elsewhere     bool // stale is another machine's, and not stored here
+	copies        int  // of the origin's requests
 
 	firstPart  rfc9111.Slice // what it asks for, see firstpart.go; its Size is 0 if that is the whole
 	wantsWhole bool          // what came cannot be stored in slices, so the whole is asked for
@@ -75,6 +78,8 @@ type Fetch struct {
 	trace *Trace // of its leader, nil unless that is explained
 
 	remote RemoteFetch // nil: other machines have no part in it
+	// remoteSlice is for the slice that a first part brings, where remote is for the head.
+	remoteSlice RemoteFetch
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
 	remoteLimit int64
 	background  bool // it is a refresh that no client waits for
@@ -131,8 +136,10 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	copies := q.copies(remote)
 	hitForMissKey := q.hitForMissKeyOf(tag.key)
 	firstPart, asksPart := q.firstPart(hitForMissKey)
+	var remoteSlice RemoteFetch
 	if asksPart {
 		copies = 2 // the answer to the first may have to be asked for whole
+		remoteSlice = q.beginRemote()
 	}
 	member := q.batchMember(f)
 	ctx, copies := member.requests(f, copies)
@@ -145,7 +152,8 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil, lacking: q.lacksSlices(),
-		remote: remote, remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
+		remote: remote, remoteSlice: remoteSlice, objectChanged: q.objectChanged,
+		remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
@@ -374,6 +382,9 @@ func (x *Fetch) end() {
 	x.flight.Settle()
 	x.endTicket()
 	x.endRemote()
+	if x.remoteSlice != nil {
+		x.remoteSlice.End()
+	}
 	if x.background {
 		x.cache.refreshes.end()
 	}

@@ -69,7 +69,7 @@ func (x *Fetch) takePart(status int, header http.Header) bool {
 		// What is stored has the slice that was asked for.
 		if e := x.stale; e != nil && x.speaksFor(&e.Variant) {
 			if o := objectOf(e); o != nil && o.isUnsatisfied(header) {
-				x.cache.dropObject(e, o)
+				x.dropObject(e, o)
 			}
 		}
 		x.releaseUnanswered()
@@ -121,8 +121,7 @@ func (x *Fetch) releaseUnanswered() {
 	x.flight.Fail(errNotShareable)
 }
 
-// keepFromOthers tells other machines that this fetch brings nothing for them: what is stored in
-// slices is each machine's own.
+// keepFromOthers tells other machines that this fetch brings nothing for them.
 func (x *Fetch) keepFromOthers() {
 	if x.remote != nil {
 		x.remote.Unshared(false)
@@ -142,7 +141,10 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 		return false
 	}
 	x.updateHitForMiss(http.StatusOK, freshness)
-	x.keepFromOthers()
+	if x.remote != nil { // those who wait there look up again, and find the head
+		x.remote.Storable(&head.Variant, 0)
+		x.offer(head, false)
+	}
 	number := part.Start / o.size
 	if x.firstPart.Last {
 		number = o.count() - 1

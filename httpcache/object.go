@@ -19,6 +19,7 @@ import (
 //	object.go        what is stored: a head, and slices that only it leads to
 //	firstpart.go     the fetch that brings the head, and one slice with it
 //	slicefetch.go    the fetch of any other slice
+//	sliceremote.go   a slice that another machine has stored
 //	slicebody.go     the body of an answer: slice by slice, from the store or from a flight
 //	slicealike.go    how a slice is asked for, so that it is of the same representation
 //	respondsliced.go the answers
@@ -38,6 +39,8 @@ import (
 //     its end if it needs no other. They go as all that is not used: by eviction, or when the time
 //     for which the head was to be kept is over. Nothing is to be counted or removed for that,
 //   - each slice comes to memory, goes to disk and is evicted by its own use.
+//
+// Other machines have head and slices as they have other responses, see sliceremote.go.
 //
 // The slices carry the object's URL and tags, so that a purge frees their room, too. They are no
 // rows of listings and not counted (store.FlagPart).
@@ -271,9 +274,14 @@ func (o *object) isOf(e *store.Entry) bool {
 }
 
 // dropObject removes an object that is not what the origin has any more: its head, if that is still
-// stored. No request finds its slices from then on.
-func (c *Cache) dropObject(head *store.Entry, o *object) {
-	if e := c.storedHead(head, o); e != nil {
-		c.store.Remove(e)
+// stored, here and for other machines. No request finds its slices from then on, but for those of
+// machines that have the head already.
+func (x *Fetch) dropObject(head *store.Entry, o *object) {
+	if e := x.cache.storedHead(head, o); e != nil {
+		head = e
+		x.cache.store.Remove(e)
+	}
+	if x.remote != nil {
+		x.remote.Remove(head.Key, &head.Variant, x.begun)
 	}
 }

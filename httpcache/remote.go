@@ -74,8 +74,11 @@ func (x *Fetch) endRemote() {
 // answerFromRemote answers a flight with what another machine has stored, or is about to store. If
 // it reports false, the origin is asked.
 func (x *Fetch) answerFromRemote() bool {
-	if x.remote == nil || x.forward == rfc9111.ForwardRequest || x.mustValidate { // it is wanted from the origin
+	if x.remote == nil || x.forward == rfc9111.ForwardRequest || x.mustValidate || x.objectChanged { // it is wanted from the origin
 		return false
+	}
+	if x.isSliceFetch() {
+		return x.sliceFromRemote()
 	}
 	ctx, until := x.flight.Context(), x.begun.Add(x.route.Wait)
 	own := x.selector()
@@ -129,7 +132,7 @@ const wholeBodyMax = 4 << 20
 // unchanged. One that has to be validated first is, if it is small: then the fetch goes on from it.
 func (x *Fetch) answerWith(found *store.Result) bool {
 	entry := found.Entry
-	if entry == nil || entry.Flags&flagSliced != 0 || !x.varianceAgrees(entry) {
+	if entry == nil || !x.varianceAgrees(entry) {
 		return false
 	}
 	freshness := x.route.evaluateFor(entry, x.personal())
@@ -169,8 +172,12 @@ func (x *Fetch) validateElsewhere(found *store.Result, freshness *rfc9111.Freshn
 		return
 	}
 	x.stale, x.freshness, x.severity, x.elsewhere = entry, freshness, found.Severity, true
+	x.lacking = entry.Flags&flagSliced != 0 // as far as is known
 	x.usually = entry.FetchTime
 	x.condition(x.request().Header)
+	if x.lacking && x.firstPart.Size > 0 {
+		x.request().Header["Range"] = []string{x.firstPart.Range()}
+	}
 }
 
 // streamFrom answers a flight with the body of another machine's response while it arrives, as with
@@ -287,21 +294,20 @@ func (x *Fetch) failElsewhere(status int, answered bool, retryAfter string) {
 	x.flight.Fail(&originError{status: status, retryAfter: retryAfter, elsewhere: true})
 }
 
-// offer offers to other machines a response that has just been stored here. The head of a file in
-// slices is none: they would have it without its body.
-func (x *Fetch) offer(entry *store.Entry, renews bool) {
-	if entry.Flags&flagSliced != 0 {
-		x.keepFromOthers()
-	}
-	if x.remote == nil {
+// offer offers to other machines a response that has just been stored here.
+func (x *Fetch) offer(entry *store.Entry, renews bool) { x.cache.offer(x.remote, entry, renews) }
+
+// offer offers what has just been stored by a fetch's use of other machines, which may be nil.
+func (c *Cache) offer(remote RemoteFetch, entry *store.Entry, renews bool) {
+	if remote == nil {
 		return
 	}
-	held := x.cache.lookUpVariant(entry.Key, entry.Variant)
+	held := c.lookUpVariant(entry.Key, entry.Variant)
 	if held.Entry == nil || held.Entry.ID != entry.ID {
 		held.Release()
 		return
 	}
-	x.remote.Put(held, renews)
+	remote.Put(held, renews)
 }
 
 // tellRemote tells other machines what was decided at the header.

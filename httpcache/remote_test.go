@@ -256,21 +256,6 @@ func TestRemoteIsToldOfARenewal(t *testing.T) {
 	}
 }
 
-// What is stored in slices is not offered: others would have its header without its body.
-func TestRemoteIsNotOfferedAFileInSlices(t *testing.T) {
-	remote := &sharedMap{entries: make(map[store.Key]*store.Entry)}
-	h, f := newSlicing(t), newFilm(18, 1000)
-	h.cache.remote = remote.begin
-	h.Policy.MaxTTL = time.Nanosecond
-	for _, want := range []string{cold, "Larder; fwd=stale; fwd-status=304; stored"} {
-		f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, want)
-		awaitIdle(t, h)
-		if got, want := remote.heard(), "unshared false, end"; got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
 // A fetch that has waited for another machine's looks again, as often as it is told to. When others
 // have failed it answers with their status, and a stale response stands in for that.
 func TestRemoteIsWaitedFor(t *testing.T) {

@@ -71,7 +71,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		return true, q.respondStored(OutcomeStale, DetailSIE)
 	case fromStore:
 		q.found, q.freshness = store.Result{Entry: shared.entry}, shared.freshness
-		return true, q.respondStored(OutcomeHit, NoDetail)
+		return q.respondHit()
 	case fromValidation:
 		q.found, q.freshness = store.Result{Entry: shared.entry}, shared.freshness
 		return q.respondRenewed(shared, leads)
@@ -101,7 +101,16 @@ func (q *Request) mayShare(shared *sharedResponse) bool {
 	return own.Reason == rfc9111.Storable || own.UsableByFollowers()
 }
 
-// respondStored answers from the store.
+// respondHit answers from the store, with what is fresh. answered is false if that is a file in
+// slices which turns out to be outdated: the request begins again.
+func (q *Request) respondHit() (answered bool, err error) {
+	if q.isSliced() && q.observed() == nil {
+		return q.respondObject(OutcomeHit, NoDetail)
+	}
+	return true, q.respondStored(OutcomeHit, NoDetail)
+}
+
+// respondStored answers from the store, in place of the origin where that was to be asked.
 func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 	if q.observed() != nil {
 		return q.observeStored(outcome, detail)

@@ -104,10 +104,7 @@ func (q *Request) follow(way way) (answered bool, err error) {
 		if q.dueEarly() {
 			q.refreshInBackground(q.flightKey(), true)
 		}
-		if q.isSliced() && q.observed() == nil {
-			return q.respondObject(OutcomeHit, NoDetail)
-		}
-		return true, q.respondStored(OutcomeHit, NoDetail)
+		return q.respondHit()
 	case courseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
 	case courseRefresh:

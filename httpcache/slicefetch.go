@@ -102,7 +102,8 @@ func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, se
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
-		remoteLimit: -1, copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
+		remote: q.beginRemoteSlice(&s), remoteLimit: -1, lease: f.Tag().(*flightTag).key,
+		copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.leaderGone.Store(true) // no client hears of its panics
 	x.keyed.header, x.keyed.inner = nil, &x.inner
@@ -142,10 +143,11 @@ func (x *Fetch) takeSlice(status int, header http.Header) {
 func (x *Fetch) takeNoSlice(status, failure int, header http.Header, err error) {
 	switch {
 	case !speaksOfObject(status):
+		x.tellFailure(status, failure)
 		x.noteFailure(failure)
 		x.failSlice(err)
 	case x.speaksFor(&x.slice.head.Variant) && x.replacesObject(status, header):
-		x.cache.dropObject(x.slice.head, x.slice.object)
+		x.dropObject(x.slice.head, x.slice.object)
 		x.failSlice(errObjectChanged)
 	default:
 		x.failSlice(errSliceRefused)
@@ -186,6 +188,7 @@ func (o *object) isUnsatisfied(header http.Header) bool {
 
 // failSlice ends the flight of a slice without one.
 func (x *Fetch) failSlice(err error) {
+	x.keepFromOthers()
 	x.writer.mode = modeDiscarded
 	x.flight.Fail(err)
 }
@@ -227,6 +230,9 @@ func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
 		x.share(shared, x.route.MaxBody)
 		x.endTicket()
 		return
+	}
+	if x.remote != nil && x.isSliceFetch() {
+		x.remoteLimit = x.remote.Storable(new(store.Variant), shared.length)
 	}
 	x.flight.SpillTo(x)
 	x.cache.flights.Move(x.flight, x.sharedSliceKey(s.object.key(s.number)))
@@ -272,5 +278,7 @@ func (x *Fetch) storeSlice(shared *sharedResponse) {
 	}
 	if !x.cache.isStored(s.head, s.object) { // it has gone meanwhile
 		x.cache.store.Remove(entry)
+		return
 	}
+	x.offerSlice(entry)
 }
