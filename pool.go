@@ -34,6 +34,7 @@ type pooled struct {
 	counts *counting
 
 	opened atomic.Bool // the store has been
+	gone   atomic.Bool // it is closed, or about to be, and not in the pool any more
 	// The count of purges when the pool took the cache in: it gets all later ones.
 	heard uint64
 
@@ -126,20 +127,29 @@ var cachesOpen atomic.Int32
 // The list is for a purge, which is counted here. No cache is added meanwhile, because fromPool
 // waits for the lock. A cache that is added later has heard of the purge (see missed). One that is
 // already gone has recorded a lower count (see returnToPool).
-func (p *pooled) withOthers(all []*pooled) []*pooled { return listForPurge(append(all, p)) }
-
-// everyCache lists all caches for a purge, as withOthers does.
-func everyCache() []*pooled { return listForPurge(nil) }
-
-// listForPurge counts a purge and completes its list of caches, which has one or none.
-func listForPurge(all []*pooled) []*pooled {
+//
+// A request of a configuration that was given up may outlive its cache, which is left out then: the
+// others still have what the request changes.
+func (p *pooled) withOthers(all []*pooled) []*pooled {
 	purges.RLock()
 	defer purges.RUnlock()
 	purges.count.Add(1)
-	if len(all) > 0 && cachesOpen.Load() < 2 {
-		return all
+	alone := cachesOpen.Load() < 2
+	switch {
+	case p.gone.Load(): // asked after the number: a cache is gone before it is counted out
+		return listCaches(all)
+	case alone:
+		return append(all, p)
 	}
-	return listCaches(all)
+	return listCaches(append(all, p))
+}
+
+// everyCache lists all caches for a purge, as withOthers does.
+func everyCache() []*pooled {
+	purges.RLock()
+	defer purges.RUnlock()
+	purges.count.Add(1)
+	return listCaches(nil)
 }
 
 // listCaches appends to a list the caches of the process that it lacks.
@@ -274,6 +284,7 @@ func (p *pooled) returnToPool() error {
 
 // Destruct closes the store. The usage pool calls it when the last reference is returned.
 func (p *pooled) Destruct() error {
+	p.gone.Store(true)
 	defer cachesOpen.Add(-1)
 	return p.Store().Close()
 }

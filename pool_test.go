@@ -140,8 +140,14 @@ func TestFileOfAnEarlierProcessHasMissedPurges(t *testing.T) {
 }
 
 // TestUnsafeRequestDuringAReloadThatFails: what a POST by way of the new configuration changed was
-// served from the cache of the old one, because nothing was invalidated while a store was not open.
+// served from the cache of the old one: nothing was invalidated while a store was not open, and
+// none but its own cache once that had been closed.
 func TestUnsafeRequestDuringAReloadThatFails(t *testing.T) {
+	t.Run("before it is given up", func(t *testing.T) { testUnsafeRequestOfAFailure(t, false) })
+	t.Run("afterwards", func(t *testing.T) { testUnsafeRequestOfAFailure(t, true) })
+}
+
+func testUnsafeRequestOfAFailure(t *testing.T, givenUp bool) {
 	old := takeTestCache(t, t.TempDir())
 	if err := old.open(); err != nil {
 		t.Fatal(err)
@@ -164,11 +170,18 @@ func TestUnsafeRequestDuringAReloadThatFails(t *testing.T) {
 	if got := ask(old, http.MethodGet); got != fetched {
 		t.Errorf("at first: %q", got)
 	}
+	left := []*pooled{failing, old}
+	if givenUp {
+		if err := failing.returnToPool(); err != nil {
+			t.Error(err)
+		}
+		left = left[1:]
+	}
 	ask(failing, http.MethodPost)
 	if got := ask(old, http.MethodGet); got != fetched {
 		t.Errorf("after the POST: %q", got)
 	}
-	for _, p := range []*pooled{failing, old} {
+	for _, p := range left {
 		if err := p.returnToPool(); err != nil {
 			t.Error(err)
 		}
