@@ -10,7 +10,8 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// slicingMachines returns handlers with a store each and one sharedMap, which cut files into slices.
+// slicingMachines returns handlers with a store each and one sharedMap, which cut files into
+// slices.
 func slicingMachines(t *testing.T) (one, two *testHandler, remote *sharedMap) {
 	t.Helper()
 	remote = &sharedMap{entries: make(map[store.Key]*store.Entry)}
