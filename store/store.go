@@ -191,7 +191,7 @@ func (s *Store) Sync() error {
 // when they do not fit. They are of a body that is to have total bytes, zero or less where that is
 // not known. Bodies in flight take half of the budget together: what comes of them is not known
 // yet, and clients that read nothing hold them as long as they like. One whose length is known may
-// go beyond that up to its length, and one of up to a megabyte in any case. Give the bytes back
+// go beyond that up to its length, and one of up to two megabytes in any case. Give the bytes back
 // before the entry they became is put, which counts for itself.
 func (s *Store) Reserve(n, total int64) bool {
 	m := s.memory
@@ -203,8 +203,9 @@ func (s *Store) Reserve(n, total int64) bool {
 	return false
 }
 
-// smallInFlight is what bodies in flight may take of a small budget.
-const smallInFlight = 1 << 20
+// smallInFlight is what bodies in flight may take of a small budget: more than a body grows to
+// before it goes to disk.
+const smallInFlight = 2 << 20
 
 // Unreserve gives back bytes that Reserve has counted.
 func (s *Store) Unreserve(n int64) {
