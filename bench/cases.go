@@ -25,17 +25,19 @@ const (
 )
 
 const (
-	kib         = 1 << 10
-	mib         = 1 << 20
-	wrkConns    = 32
-	hitTarget   = 0.95 // of the ceiling
-	passTarget  = 0.95 // of plain reverse_proxy
-	diskTarget  = 0.60 // of the ceiling
-	missOnDisk  = 0.60 // of plain reverse_proxy
-	missNoDisk  = 0.85
-	fleetTarget = 0.98 // of the same without a fleet
-	p99Factor   = 1.2  // a hit's p99 by the ceiling's
-	diskObjects = 4000
+	kib        = 1 << 10
+	mib        = 1 << 20
+	wrkConns   = 32
+	hitTarget  = 0.95 // of the ceiling
+	passTarget = 0.95 // of plain reverse_proxy
+	diskTarget = 0.60 // of the ceiling
+	// compressTarget is of the same without compression.
+	compressTarget = 0.85
+	missOnDisk     = 0.60 // of plain reverse_proxy
+	missNoDisk     = 0.85
+	fleetTarget    = 0.98 // of the same without a fleet
+	p99Factor      = 1.2  // a hit's p99 by the ceiling's
+	diskObjects    = 4000
 )
 
 var (
@@ -67,6 +69,8 @@ func hitCases() []benchCase {
 		return benchCase{name: name, about: about, needs: generators, run: t.run}
 	}
 	smallMemory := subjectOf{name: "larder+disk", kind: larderKind, memory: "8MiB", disk: true}
+	compressed := smallMemory
+	compressed.name, compressed.global = "larder+zstd", "compress zstd"
 	return []benchCase{
 		hit("hit-1k-h1", "memory hit, 1 KiB, HTTP/1.1", "/1024/hit", false),
 		hit("hit-16k-h1", "memory hit, 16 KiB, HTTP/1.1", "/16384/hit", false),
@@ -78,6 +82,13 @@ func hitCases() []benchCase {
 			reference: theCeiling.name, target: diskTarget,
 			subjects: []subjectOf{theCeiling, smallMemory},
 			load:     load{conns: wrkConns, path: "/16384/d%d", count: diskObjects},
+			fill:     diskObjects,
+			unasked:  true,
+		}.run},
+		{name: "hit-disk-zstd", about: "disk hit of 16 KiB of JSON, compressed, by one that is not", needs: generators, run: throughput{
+			reference: smallMemory.name, target: compressTarget,
+			subjects: []subjectOf{smallMemory, compressed},
+			load:     load{conns: wrkConns, path: "/16384/j%d?json", count: diskObjects},
 			fill:     diskObjects,
 			unasked:  true,
 		}.run},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -20,6 +21,7 @@ import (
 //
 //	(nothing)       storable for an hour
 //	nostore         Cache-Control: no-store
+//	json            storable, JSON such as an API sends
 //	sse             an event stream of sseEvents events, each flushed
 //	slow            storable, its header after slowHeader, its body in slowParts parts
 //	tag=<tag>       storable, with the tag as its Surrogate-Key
@@ -130,6 +132,9 @@ func (o *origin) serveSize(w http.ResponseWriter, r *http.Request, serial int64)
 		h["Surrogate-Key"] = []string{o.someTags(count)}
 	case r.URL.RawQuery == "nostore":
 		h["Cache-Control"] = []string{"no-store"}
+	case r.URL.RawQuery == "json":
+		h["Content-Type"] = []string{"application/json"}
+		body = products(size)
 	case r.URL.RawQuery == "sse":
 		stream(w, body)
 		return
@@ -139,6 +144,20 @@ func (o *origin) serveSize(w http.ResponseWriter, r *http.Request, serial int64)
 	}
 	h["Content-Length"] = []string{first}
 	_, _ = w.Write(body)
+}
+
+// products is a list of products in JSON, cut off after size bytes.
+func products(size int) []byte {
+	random := rand.New(rand.NewPCG(1, uint64(size)))
+	adjectives := []string{"small", "blue", "woollen", "waterproof", "used", "light", "heavy", "folding"}
+	nouns := []string{"coat", "lamp", "table", "bicycle", "tent", "kettle", "chair", "rucksack"}
+	list := []byte("[")
+	for len(list) < size {
+		name := adjectives[random.IntN(len(adjectives))] + " " + nouns[random.IntN(len(nouns))]
+		list = fmt.Appendf(list, `{"id":%d,"name":%q,"price":{"amount":%d.%02d,"currency":"EUR"},"stock":%d,"rating":%.2f,"updated":"2026-11-%02dT%02d:%02d:00Z"},`,
+			random.IntN(1_000_000), name, random.IntN(900), random.IntN(100), random.IntN(50), 5*random.Float64(), 1+random.IntN(28), random.IntN(24), random.IntN(60))
+	}
+	return list[:size]
 }
 
 // beLate waits, and says how long the answer is fresh.
