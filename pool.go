@@ -370,12 +370,10 @@ func (p *pooled) remote() httpcache.RemoteFetch {
 		return nil // and no interface that holds a nil pointer
 	}
 	f.Compress(p.Store().Settings().Compress == store.CompressZstd)
-	switch zone := p.zone(); {
-	case zone == cfg.DefaultZone:
-		return f
-	default:
+	if zone := p.zone(); zone != cfg.DefaultZone {
 		return &zonedFetch{f, zone}
 	}
+	return f
 }
 
 // idle is called when the last request or fetch has ended.

@@ -88,7 +88,7 @@ func TestCompressedBodiesKeepToTheBudget(t *testing.T) {
 		}
 		must(t, s.Sync())
 		st := s.Stats()
-		if plain := int64(st.Disk.Entries) * 11_500; st.Disk.Bytes > settings.Disk || plain < 2*settings.Disk {
+		if plain := st.Disk.Entries * 11_500; st.Disk.Bytes > settings.Disk || plain < 2*settings.Disk {
 			t.Errorf("%v: %d entries in %d bytes", policy, st.Disk.Entries, st.Disk.Bytes)
 		}
 		checkAgreement(t, s)
