@@ -155,7 +155,8 @@ type detail struct {
 // that of no other one.
 func TestEntryByID(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Vary", "Accept-Language", "Surrogate-Key", "t"))
-	s := withDisk(t, block("key {", "query ignore utm_*", "}"))
+	s := withDisk(t, block("zone identified", "key {", "query ignore utm_*", "}")) // and hits of its own
+	s.options = "zone identified"
 	in := start(t, s, o)
 	in.get("/?a&utm_x=1", "Accept-Language", "de")
 	in.get("/?a", "Accept-Language", "fr")
@@ -205,7 +206,9 @@ func TestEntriesInOrder(t *testing.T) {
 		w.Header().Set("Cache-Control", fmt.Sprint("max-age=", 1000+size))
 		_, _ = w.Write(make([]byte, size))
 	})
-	in := start(t, proxied("larder"), o)
+	s := withDisk(t, block("zone ordered")) // where nothing else is ranked by hits
+	s.options = "zone ordered"
+	in := start(t, s, o)
 	for _, size := range []string{"30", "200", "10"} {
 		in.get("/" + size)
 	}
