@@ -70,7 +70,7 @@ func hitCases() []benchCase {
 	}
 	smallMemory := subjectOf{name: "larder+disk", kind: larderKind, memory: "8MiB", disk: true}
 	compressed := smallMemory
-	compressed.name, compressed.global = "larder+zstd", "compress zstd"
+	compressed.name, compressed.global = "larder+zstd", "\t\tcompress zstd\n"
 	return []benchCase{
 		hit("hit-1k-h1", "memory hit, 1 KiB, HTTP/1.1", "/1024/hit", false),
 		hit("hit-16k-h1", "memory hit, 16 KiB, HTTP/1.1", "/16384/hit", false),
