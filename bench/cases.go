@@ -68,6 +68,15 @@ func hitCases() []benchCase {
 		}
 		return benchCase{name: name, about: about, needs: generators, run: t.run}
 	}
+	diskHit := func(name, about, path string, target float64, reference, measured subjectOf) benchCase {
+		return benchCase{name: name, about: about, needs: generators, run: throughput{
+			reference: reference.name, target: target,
+			subjects: []subjectOf{reference, measured},
+			load:     load{conns: wrkConns, path: path, count: diskObjects},
+			fill:     diskObjects,
+			unasked:  true,
+		}.run}
+	}
 	smallMemory := subjectOf{name: "larder+disk", kind: larderKind, memory: "8MiB", disk: true}
 	compressed := smallMemory
 	compressed.name, compressed.global = "larder+zstd", "\t\tcompress zstd\n"
@@ -78,20 +87,8 @@ func hitCases() []benchCase {
 		hit("hit-1k-h2", "memory hit, 1 KiB, HTTP/2 over TLS", "/1024/hit", true),
 		hit("hit-16k-h2", "memory hit, 16 KiB, HTTP/2 over TLS", "/16384/hit", true),
 		hit("hit-100k-h2", "memory hit, 100 KiB, HTTP/2 over TLS", "/102400/hit", true),
-		{name: "hit-disk", about: "disk hit, 16 KiB, memory tier too small", needs: generators, run: throughput{
-			reference: theCeiling.name, target: diskTarget,
-			subjects: []subjectOf{theCeiling, smallMemory},
-			load:     load{conns: wrkConns, path: "/16384/d%d", count: diskObjects},
-			fill:     diskObjects,
-			unasked:  true,
-		}.run},
-		{name: "hit-disk-zstd", about: "disk hit of 16 KiB of JSON, compressed, by one that is not", needs: generators, run: throughput{
-			reference: smallMemory.name, target: compressTarget,
-			subjects: []subjectOf{smallMemory, compressed},
-			load:     load{conns: wrkConns, path: "/16384/j%d?json", count: diskObjects},
-			fill:     diskObjects,
-			unasked:  true,
-		}.run},
+		diskHit("hit-disk", "disk hit, 16 KiB, memory tier too small", "/16384/d%d", diskTarget, theCeiling, smallMemory),
+		diskHit("hit-disk-zstd", "disk hit of 16 KiB of JSON, compressed, by one that is not", "/16384/j%d?json", compressTarget, smallMemory, compressed),
 	}
 }
 
