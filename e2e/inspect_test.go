@@ -46,10 +46,8 @@ func TestTop(t *testing.T) {
 		w.Header().Set("Cache-Control", r.URL.Query().Get("cc"))
 		_, _ = w.Write(bytes.Repeat([]byte("x"), 1000))
 	})
-	// In a zone of its own: that of all tests may have counted a thousand other URLs by now.
 	const zone = "ranked"
-	s := proxied(block("zone "+zone, "key {", "query sort", "}"))
-	s.disk, s.options = t.TempDir(), "zone "+zone
+	s := rankedIn(t, zone, "key {", "query sort", "}")
 	in := start(t, s, o)
 	long := "/long?cc=no-store&" + strings.Repeat("y", 2000)
 	for range 3 {
@@ -155,8 +153,7 @@ type detail struct {
 // that of no other one.
 func TestEntryByID(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60", "Vary", "Accept-Language", "Surrogate-Key", "t"))
-	s := withDisk(t, block("zone identified", "key {", "query ignore utm_*", "}")) // and hits of its own
-	s.options = "zone identified"
+	s := rankedIn(t, "identified", "key {", "query ignore utm_*", "}")
 	in := start(t, s, o)
 	in.get("/?a&utm_x=1", "Accept-Language", "de")
 	in.get("/?a", "Accept-Language", "fr")
@@ -206,9 +203,7 @@ func TestEntriesInOrder(t *testing.T) {
 		w.Header().Set("Cache-Control", fmt.Sprint("max-age=", 1000+size))
 		_, _ = w.Write(make([]byte, size))
 	})
-	s := withDisk(t, block("zone ordered")) // where nothing else is ranked by hits
-	s.options = "zone ordered"
-	in := start(t, s, o)
+	in := start(t, rankedIn(t, "ordered"), o)
 	for _, size := range []string{"30", "200", "10"} {
 		in.get("/" + size)
 	}

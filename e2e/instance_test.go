@@ -99,6 +99,14 @@ func proxied(directive string) setup {
 // block is the directive with lines in its block.
 func block(lines ...string) string { return "larder {\n" + strings.Join(lines, "\n") + "\n}" }
 
+// rankedIn is withDisk in a zone of its own. What a test ranks there is not lost among what other
+// tests of the process ask for: a ranking keeps a thousand URLs.
+func rankedIn(t *testing.T, zone string, lines ...string) setup {
+	s := withDisk(t, block(append([]string{"zone " + zone}, lines...)...))
+	s.options = "zone " + zone
+	return s
+}
+
 // withDisk is a proxied site with a disk tier.
 func withDisk(t *testing.T, directive string) setup {
 	s := proxied(directive)

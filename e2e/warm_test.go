@@ -138,10 +138,8 @@ func TestWarmWhatWasPurged(t *testing.T) {
 		w.Header().Set("Surrogate-Key", "warmed "+strings.Trim(r.URL.Path, "/"))
 		_, _ = io.WriteString(w, "x")
 	})
-	// In a zone of its own: that of all tests may have counted a thousand other URLs by now.
 	const zone = "warmed"
-	s := withDisk(t, block("zone "+zone))
-	s.options = "zone " + zone
+	s := rankedIn(t, zone)
 	in := start(t, s, o)
 	for path := range strings.FieldsSeq("/a /a /b?x=1 /b?x=1 /b?x=1 /c") {
 		in.get(path)
