@@ -575,7 +575,7 @@ func TestBatchTagsOfASingle(t *testing.T) {
 	})
 }
 
-// TestBatchClientsLeave: the request goes on while one client waits, whoever leads, and ends with
+// TestBatchClientsLeave: the request goes on while any client waits, leading or not, and ends with
 // the last.
 func TestBatchClientsLeave(t *testing.T) {
 	for _, stays := range []int{-1, 0, 1, 2} {

@@ -229,7 +229,8 @@ func (x *Fetch) run() {
 	if refusalOf(err) == nil {
 		x.backOff()
 	}
-	x.flight.Fail(err)                                // no change if the writer has failed the flight already
+	// No change if the writer has failed the flight already.
+	x.flight.Fail(err)
 	if x.leaderGone.Load() || x.flight.Err() == nil { // otherwise the leader panics with it
 		x.logOwnPanic(err)
 	}
