@@ -10,8 +10,8 @@ import (
 // Other machines have the head of an object as they have any response, and each of its slices under
 // the key that it has here. So what holds for one machine holds for all: who has found the head
 // finds its slices, wherever they were fetched, and what takes the head takes them. A purge reaches
-// a slice there by the URL and tags of its head, too, and by when its fetch began. One fetch for all
-// machines brings a slice.
+// a slice there by the URL and tags of its head, too, and by when its fetch began. One fetch for
+// all machines brings a slice.
 
 // beginRemoteSlice begins a slice fetch's use of other machines. They do not have the head of what
 // is read ahead of the whole.
