@@ -149,10 +149,10 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 // usable reports whether a running flight may answer this request, by purges, by its beginning and
 // the age of its answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
-	if !q.began(f) || q.foundLater(f) {
-		return false
-	}
 	tag := f.Tag().(*flightTag)
+	if !q.began(f) || q.foundLater(f) || !q.outdatedAt.IsZero() && !tag.begun.After(q.outdatedAt) {
+		return false // the last has brought the head that is outdated, or may have
+	}
 	shared, decided := f.Shared().(*sharedResponse)
 	if !decided {
 		return q.cache().store.Purged(tag.url, nil, tag.generation) == store.NotPurged

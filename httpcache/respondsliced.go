@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -114,7 +115,7 @@ func (q *Request) respondWithoutSlice(b *sliceBody, err error) (answered bool, _
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
 	case errors.Is(err, errObjectChanged):
-		q.objectChanged = true
+		q.outdatedAt = time.Now()
 		return false, nil
 	case refusal != nil:
 		return true, q.respondRefused(refusal, OutcomeMiss)
