@@ -7,9 +7,11 @@ import (
 	"math/bits"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -232,17 +234,38 @@ func (d *disk) detach() error {
 // abandon lets go of a file whose database cannot be closed, lock and handle.
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
 
-// setAside renames the file, which must not be open, so that it is never used again.
+// setAside renames the file, which must not be open, so that it is never used again. Of the files
+// set aside only this one is kept.
 func (d *disk) setAside(why string, now time.Time) (name string, err error) {
 	var aside string
 	err = d.apart(d.wait(), func() (err error) {
-		aside, err = d.rename(why, now)
+		if aside, err = d.rename(why, now); err == nil {
+			d.removeAside(aside)
+		}
 		return err
 	}, nil)
 	if err != nil {
 		return "", fmt.Errorf("set aside: %w", err)
 	}
 	return aside, nil
+}
+
+// asideName is what rename appends to the file's name.
+var asideName = regexp.MustCompile(`^\.(corrupt|replaced|purged)-[0-9]+(-[0-9]+)?$`)
+
+// removeAside removes the files that were set aside before the one that is kept: a disk that
+// damages one file after the other would be full of them. One that cannot be removed stays.
+func (d *disk) removeAside(kept string) {
+	folder, err := os.ReadDir(filepath.Dir(d.path))
+	if err != nil {
+		return
+	}
+	for _, entry := range folder {
+		suffix, ours := strings.CutPrefix(entry.Name(), filepath.Base(d.path))
+		if name := d.path + suffix; ours && name != kept && asideName.MatchString(suffix) {
+			_ = os.Remove(name)
+		}
+	}
 }
 
 // rename is setAside for who can wait.

@@ -13,7 +13,7 @@ import (
 	"github.com/larder-cache/larder/store/internal/wire"
 )
 
-// SchemaVersion is that of the disk tier's file. One of another version is set aside.
+// SchemaVersion is that of the disk tier's file. One of another version is begun anew.
 const SchemaVersion = 5
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,

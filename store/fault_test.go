@@ -82,7 +82,8 @@ func TestOpenSetsAsideUnusableFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"unknown schema", func(t *testing.T, file string) { setMeta(t, file, metaSchema, 99) }},
+		{"no schema", func(t *testing.T, file string) { setMeta(t, file, metaSchema, 0) }},
+		{"no number of a schema", func(t *testing.T, file string) { setMeta(t, file, metaSchema, 1<<40) }},
 		{"root page damaged", func(t *testing.T, file string) {
 			info, err := os.Stat(file)
 			if err != nil {

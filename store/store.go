@@ -259,28 +259,21 @@ func (s *Store) lifeState() string {
 	}
 }
 
-// attach opens the file and puts it to use. A file that is damaged, or of another schema, is set
-// aside and a new one begun.
+// attach opens the file and puts it to use. One that cannot be used is put out of the way, and a
+// new one begun.
 func (s *Store) attach() error {
 	o, err := s.openFile()
-	if errors.Is(err, errMissed) {
-		if err := s.disk.drop(s.now()); err != nil {
-			return fmt.Errorf("disk tier: %s cannot be removed, and has missed purges: %w", s.disk.path, err)
+	var other *schemaError
+	switch foreign := errors.Is(err, errForeign); {
+	case errors.Is(err, errMissed), errors.As(err, &other):
+		if err := s.discardFile(other); err != nil {
+			return err
 		}
-		s.log.Info("disk tier: the file has missed purges since it was last in use, so a new one is begun", slog.String("file", s.disk.path))
 		o, err = s.openFile()
-	} else if foreign := errors.Is(err, errForeign); foreign || errors.Is(err, errDamaged) {
-		s.counts.errors[DiskTier].Add(1)
-		why := "corrupt"
-		if foreign {
-			why = "replaced"
+	case foreign, errors.Is(err, errDamaged):
+		if err := s.keepFile(foreign, err); err != nil {
+			return err
 		}
-		name, asideErr := s.disk.setAside(why, s.now())
-		if asideErr != nil {
-			return fmt.Errorf("%w; %w", err, asideErr)
-		}
-		s.diskWriter.tell(slog.LevelError, "disk tier: the file cannot be used; it is set aside and a new one begun",
-			slog.String("name", name), slog.Any("error", err))
 		o, err = s.openFile()
 	}
 	if err != nil {
@@ -297,6 +290,40 @@ func (s *Store) attach() error {
 	s.diskWriter.dropping, s.diskWriter.removed, s.diskWriter.discard = false, false, false
 	s.queue.setOpen(true)
 	s.bodyWriters.setAccepting(true)
+	return nil
+}
+
+// discardFile removes a file that nothing is wrong with and that cannot be used: it has missed
+// purges, or its schema is another.
+func (s *Store) discardFile(other *schemaError) error {
+	err := s.disk.drop(s.now())
+	switch file := slog.String("file", s.disk.path); {
+	case err != nil && other != nil:
+		return fmt.Errorf("disk tier: %s cannot be removed, and has %w: %w", s.disk.path, other, err)
+	case err != nil:
+		return fmt.Errorf("disk tier: %s cannot be removed, and has missed purges: %w", s.disk.path, err)
+	case other != nil:
+		s.log.Info("disk tier: the file is of another release of Larder, so a new one is begun",
+			file, slog.Uint64("schema", other.version), slog.Int("schema_here", SchemaVersion))
+	default:
+		s.log.Info("disk tier: the file has missed purges since it was last in use, so a new one is begun", file)
+	}
+	return nil
+}
+
+// keepFile sets a file aside that cannot be used, so that it can be looked into.
+func (s *Store) keepFile(foreign bool, cause error) error {
+	s.counts.errors[DiskTier].Add(1)
+	why := "corrupt"
+	if foreign {
+		why = "replaced"
+	}
+	name, err := s.disk.setAside(why, s.now())
+	if err != nil {
+		return fmt.Errorf("%w; %w", cause, err)
+	}
+	s.diskWriter.tell(slog.LevelError, "disk tier: the file cannot be used; it is set aside and a new one begun",
+		slog.String("name", name), slog.Any("error", cause))
 	return nil
 }
 
@@ -367,6 +394,33 @@ func (s *Store) openFile() (*prepared, error) {
 	return p, nil
 }
 
+// schemaError says that another release has written a file, of which this one reads nothing.
+type schemaError struct{ version uint64 }
+
+// Error names both schemas.
+func (e *schemaError) Error() string {
+	return fmt.Sprintf("schema version %d, want %d", e.version, SchemaVersion)
+}
+
+// maxSchema is beyond the schemas that releases will have. A larger number is damage.
+const maxSchema = 1 << 16
+
+// checkSchema is asked before anything else is looked for: another schema may have other buckets.
+func checkSchema(tx *bbolt.Tx) error {
+	t := buckets{meta: bucket{Bucket: tx.Bucket(metaBucket)}}
+	if t.meta.Bucket == nil {
+		return fmt.Errorf("bucket %s is missing: %w", metaBucket, errDamaged)
+	}
+	switch v := t.number(metaSchema); {
+	case v == SchemaVersion:
+		return nil
+	case v == 0 || v > maxSchema:
+		return fmt.Errorf("schema version %d: %w", v, errDamaged)
+	default:
+		return &schemaError{v}
+	}
+}
+
 // schema makes the buckets of a new file and checks those of an old one.
 func schema(tx *bbolt.Tx) (*buckets, error) {
 	if name, _ := tx.Cursor().First(); name == nil {
@@ -379,17 +433,13 @@ func schema(tx *bbolt.Tx) (*buckets, error) {
 			return nil, fmt.Errorf("write schema version: %w", err)
 		}
 	}
+	if err := checkSchema(tx); err != nil {
+		return nil, err
+	}
 	if err := addKept(tx); err != nil {
 		return nil, err
 	}
-	t, err := openBuckets(tx)
-	if err != nil {
-		return nil, err
-	}
-	if v := t.number(metaSchema); v != SchemaVersion {
-		return nil, fmt.Errorf("schema version %d, want %d: %w", v, SchemaVersion, errDamaged)
-	}
-	return t, nil
+	return openBuckets(tx)
 }
 
 // addKept adds the bucket that files from before it lack. Entries that have no row there go in
