@@ -83,8 +83,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.MaxBody > h.zone.MaxBody {
 		h.logger.Warn("max_body of the directive is larger than that of the global option, "+
 			"which holds: raise that one",
-			zap.Int64("max_body", h.MaxBody), zap.Int64("global", h.zone.MaxBody))
+			zap.Int64("max_body", int64(h.MaxBody)), zap.Int64("global", int64(h.zone.MaxBody)))
 	}
+	h.logDoubts()
 	rules, err := h.rules(ctx)
 	if err != nil {
 		return err
@@ -97,11 +98,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// logDoubts warns of what the directive says and seldom means. `caddy larder check` tells the same,
+// with file and line.
+func (h *Handler) logDoubts() {
+	for _, d := range h.Doubts() {
+		h.logger.Warn("a word of the directive may not do what is meant",
+			zap.String("word", d.Words), zap.String("argument", d.Value), zap.String("hint", d.Text))
+	}
+}
+
 // rules returns the rules of the configuration, completed with what only a running one knows.
 func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 	rules = h.Rules()
-	if rules.MaxBody == 0 || rules.MaxBody > h.zone.MaxBody {
-		rules.MaxBody = h.zone.MaxBody
+	if rules.MaxBody == 0 || rules.MaxBody > int64(h.zone.MaxBody) {
+		rules.MaxBody = int64(h.zone.MaxBody)
 	}
 	rules.Behind, rules.Logger = &handlersBehind{handler: h, rules: &rules.Key}, ctx.Slogger()
 	rules.Server = h.server

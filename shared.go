@@ -98,7 +98,7 @@ func newNode(module SharedEngine) (*node, error) {
 		Name: hostName(), Address: hostAddress(), Version: buildVersion(),
 	})
 	n.tier = fleet.NewSharedTier(engine, n.Fleet, fleet.TierConfig{
-		Node: n.ID(), Timeout: time.Duration(config.Timeout), MaxBody: config.MaxBody, TTL: time.Duration(config.TTL),
+		Node: n.ID(), Timeout: time.Duration(config.Timeout), MaxBody: int64(config.MaxBody), TTL: time.Duration(config.TTL),
 		StoreOff: !*config.Store, Secret: config.Secret, Metrics: collectors, Logger: logger,
 	})
 	return n, nil

@@ -48,7 +48,7 @@ func newZone(s *cfg.Store) (*zone, error) {
 		return nil, fmt.Errorf("compress: %w", err)
 	}
 	z.settings = store.Settings{
-		Memory: s.Memory, Disk: z.Disk.Budget, Eviction: eviction, MaxBody: s.MaxBody, Compress: compression,
+		Memory: int64(s.Memory), Disk: int64(z.Disk.Budget), Eviction: eviction, MaxBody: int64(s.MaxBody), Compress: compression,
 	}
 	return z, nil
 }
@@ -70,7 +70,7 @@ func (a *App) addZones() error {
 		if z.SmallDisk() {
 			a.logger.Info(
 				"the disk budget is below 16MiB: with large bodies the file may take up to twice as much",
-				zap.String("zone", z.Zone), zap.Int64("budget", z.Disk.Budget))
+				zap.String("zone", z.Zone), zap.Int64("budget", int64(z.Disk.Budget)))
 		}
 		a.zones = append(a.zones, z)
 	}

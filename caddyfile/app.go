@@ -40,7 +40,7 @@ const smallDisk = 16 << 20
 type AppConfig struct {
 	// The budget of the memory tier, in bytes: bodies, headers, keys, index and bodies in flight.
 	// What does not fit is passed on and not stored. At least 64 KiB. Default: 256 MiB.
-	Memory int64 `json:"memory,omitempty"`
+	Memory Size `json:"memory,omitempty"`
 
 	// The disk tier, one bbolt file named larder.db. Default: on, in the folder larder of Caddy's
 	// data directory, with a budget of 1 GiB.
@@ -52,7 +52,7 @@ type AppConfig struct {
 
 	// The largest body that is stored, in bytes; a larger one is passed on. A route can lower it.
 	// Default: 64 MiB.
-	MaxBody int64 `json:"max_body,omitempty"`
+	MaxBody Size `json:"max_body,omitempty"`
 
 	// By what bodies are compressed on disk and in the shared tier, those of compressible types,
 	// without Content-Encoding, from 1 KiB on: `off` or `zstd`. Clients get them as they were. What
@@ -84,7 +84,7 @@ type DiskConfig struct {
 	// The budget of the tier in bytes, counted in allocated pages; the file stays within one and a
 	// half times as much, of a budget below 16 MiB within twice as much where bodies are large. At
 	// least 1 MiB. Default: 1 GiB.
-	Budget int64 `json:"budget,omitempty"`
+	Budget Size `json:"budget,omitempty"`
 
 	// Whether the cache runs from memory alone. Default: false.
 	Off bool `json:"off,omitempty"`
@@ -137,7 +137,7 @@ func (d *DiskConfig) check() error {
 }
 
 // checkBudget accepts zero, which stands for the default.
-func checkBudget(field string, size, smallest int64) error {
+func checkBudget(field string, size, smallest Size) error {
 	switch {
 	case size == 0 || size >= smallest:
 		return nil

@@ -130,7 +130,7 @@ func (k *KeyConfig) check() error {
 			if !httpguts.ValidHeaderFieldName(cookie) { // RFC 6265, section 4.1.1: a token as well
 				return fmt.Errorf("%q is not a cookie name; write one such as session", cookie)
 			}
-			return nil
+			return checkExact(cookie)
 		}),
 		checkList("key add", k.Add, nil),
 		k.checkBody(),
@@ -155,6 +155,9 @@ func (q *QueryConfig) check() error {
 		return errors.New("key query: both ignore and only; keep one, only leaves out all others already")
 	}
 	pattern := func(p string) error {
+		if isRegexp(p) {
+			return fmt.Errorf("%q is a regular expression; write names, with * for any run of characters, such as utm_*", p)
+		}
 		if strings.ContainsAny(p, "&=?#,") {
 			return fmt.Errorf("%q is not a parameter name; write names or patterns such as utm_*, with spaces between", p)
 		}
@@ -317,8 +320,23 @@ func checkHeaders(field string, names []string) error {
 		if !httpguts.ValidHeaderFieldName(name) {
 			return fmt.Errorf("%q is not a header name; write one such as X-Example", name)
 		}
-		return nil
+		return checkExact(name)
 	})
+}
+
+// isRegexp reports whether a text is a regular expression for certain. What is left of them may be
+// a name: see likeRegexp.
+func isRegexp(text string) bool {
+	return strings.HasPrefix(text, "^") || len(text) > 1 && strings.HasSuffix(text, "$") || strings.ContainsAny(text, `\()|`)
+}
+
+// checkExact refuses a pattern where names are compared exactly. Its characters may stand in names,
+// and no name in use has them.
+func checkExact(name string) error {
+	if strings.Contains(name, "*") || isRegexp(name) {
+		return fmt.Errorf("%q is a pattern, and names are compared exactly here; write each name out", name)
+	}
+	return nil
 }
 
 // checkTagText looks at a tag as it is written. The length of one with a placeholder is not

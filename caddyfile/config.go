@@ -89,7 +89,7 @@ type HandlerConfig struct {
 	// How large the slices are, in bytes, in which a large file is fetched and stored that is asked
 	// for by Range: only those that the ranges touch are fetched. At least 64 KiB; 0 is off, and a
 	// Range of what is not stored then fetches the whole. Default: 4 MiB.
-	Slice *int64 `json:"slice,omitempty"`
+	Slice *Size `json:"slice,omitempty"`
 
 	// What makes two requests the same, besides method, scheme, authority, port, path and query.
 	Key *KeyConfig `json:"key,omitempty"`
@@ -119,7 +119,7 @@ type HandlerConfig struct {
 
 	// The largest body that is stored, in bytes. A larger one is passed on. It can lower the limit
 	// of the app, not raise it. Default: the app's.
-	MaxBody int64 `json:"max_body,omitempty"`
+	MaxBody Size `json:"max_body,omitempty"`
 
 	// How many variants (responses chosen by Vary) one URL may have. The least recently used one
 	// makes room. Default: 32.

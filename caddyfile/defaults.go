@@ -26,7 +26,7 @@ func (c HandlerConfig) WithDefaults() HandlerConfig {
 		c.Keep = &keep
 	}
 	if c.Slice == nil {
-		size := httpcache.DefaultSlice
+		size := Size(httpcache.DefaultSlice)
 		c.Slice = &size
 	}
 	c.Methods = orList(c.Methods, httpcache.DefaultMethods...)
@@ -66,7 +66,7 @@ func (c AppConfig) WithDefaults() AppConfig {
 		c.Disk.Budget = orDefault(c.Disk.Budget, 1<<30)
 	}
 	c.Eviction = orDefault(c.Eviction, evictionLRU)
-	c.MaxBody = orDefault(c.MaxBody, httpcache.DefaultMaxBody)
+	c.MaxBody = orDefault(c.MaxBody, Size(httpcache.DefaultMaxBody))
 	c.Compress = orDefault(c.Compress, compressOff)
 	c.Zones = zonesWithDefaults(&c)
 	return c

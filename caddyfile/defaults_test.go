@@ -12,7 +12,7 @@ import (
 )
 
 func TestHandlerDefaults(t *testing.T) {
-	keep, slice := Span(time.Hour), int64(4<<20)
+	keep, slice := Span(time.Hour), Size(4<<20)
 	want := HandlerConfig{
 		Keep:             &keep,
 		ClientDirectives: "obey",
@@ -49,7 +49,7 @@ func TestHandlerDefaultsKeepWhatIsSaid(t *testing.T) {
 		Tags:             &TagsConfig{From: []string{"x-tags"}, KeepHeaders: true},
 		SetCookie:        "strip",
 		MaxVariants:      1,
-		Slice:            new(int64),
+		Slice:            new(Size),
 		Coalesce:         &CoalesceConfig{Wait: caddy.Duration(time.Second)},
 		Targeted:         []string{"my-cache-control"},
 		Status:           "off",

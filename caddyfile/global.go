@@ -180,9 +180,24 @@ func diskInto(field **DiskConfig) func([]string) error {
 			return textInto(&disk.Path)(args)
 		case len(args) == 2 && args[0] != "off":
 			disk.Path = args[0]
+			if err := checkFolderFirst(args[0], args[1]); err != nil {
+				return err
+			}
 			return sizeInto(&disk.Budget)(args[1:])
 		default:
 			return errUsage
 		}
 	}
+}
+
+// checkFolderFirst refuses a folder and a budget the wrong way round. A folder may be called 1GiB,
+// but not where what follows is no budget.
+func checkFolderFirst(folder, budget string) error {
+	if _, err := parseSize(folder); err != nil {
+		return nil
+	}
+	if _, err := parseSize(budget); err != nil {
+		return fmt.Errorf("the folder comes first; write disk %s %s", budget, folder)
+	}
+	return nil
 }

@@ -2,6 +2,9 @@ package caddyfile
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -83,7 +86,7 @@ import (
 func parseHandler(h httpcaddyfile.Helper) (HandlerConfig, error) {
 	h.Next() // the directive's own name
 	if args := h.RemainingArgs(); len(args) > 0 {
-		return HandlerConfig{}, h.Errf("larder takes a matcher and a block, not %q", args[0])
+		return HandlerConfig{}, h.WrapErr(errNoMatcher(args))
 	}
 	p := handlerParser{h: h}
 	if err := parseBlock(h.Dispenser, "larder", p.words(), p.config.checkLines); err != nil {
@@ -93,6 +96,22 @@ func parseHandler(h httpcaddyfile.Helper) (HandlerConfig, error) {
 		return HandlerConfig{}, h.WrapErr(err)
 	}
 	return p.config, nil
+}
+
+// errNoMatcher says what to write in place of what stands behind the directive and is no matcher.
+func errNoMatcher(args []string) error {
+	not := fmt.Errorf("larder takes a matcher and a block, not %q", args[0])
+	p := handlerParser{}
+	isWord := func(w word) bool { return w.name == args[0] }
+	switch {
+	case slices.ContainsFunc(p.words(), isWord):
+		return fmt.Errorf("%w; write larder { %s … }, with a line for each word", not, args[0])
+	case strings.HasPrefix(args[0], "~"), isRegexp(args[0]):
+		return fmt.Errorf("%w; for a regular expression write @name path_regexp <expression> above, and larder @name", not)
+	case strings.HasPrefix(args[0], "*"):
+		return fmt.Errorf("%w; for the end of a path write @name path %s above, and larder @name", not, args[0])
+	}
+	return not
 }
 
 // handlerParser fills config while the lines of one directive pass.

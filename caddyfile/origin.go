@@ -256,6 +256,9 @@ func queueInto(field **QueueConfig) func([]string) error {
 		if len(args) < 1 || len(args) > 2 {
 			return errUsage
 		}
+		if err := checkCountFirst(args); err != nil {
+			return err
+		}
 		length := 0
 		if args[0] != "0" {
 			n, err := parseCount(args[0])

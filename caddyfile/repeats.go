@@ -40,6 +40,9 @@ func repeatsInto(field **RepeatsConfig) func([]string) error {
 		if len(args) < 2 || len(args) > 4 {
 			return errUsage
 		}
+		if err := checkCountFirst(args); err != nil {
+			return err
+		}
 		c := &RepeatsConfig{}
 		*field = c
 		if c.Count, err = parseCount(args[0]); err != nil {

@@ -15,11 +15,11 @@ func (c *HandlerConfig) Rules() httpcache.Rules {
 	return httpcache.Rules{
 		Policy: policyOf(c), Key: keyRulesOf(c.Key),
 		Tags:    httpcache.TagRules{From: c.Tags.From, Add: c.Tags.Add, KeepHeaders: c.Tags.KeepHeaders},
-		Methods: c.Methods, MaxBody: c.MaxBody, MaxVariants: c.MaxVariants,
+		Methods: c.Methods, MaxBody: int64(c.MaxBody), MaxVariants: c.MaxVariants,
 		Wait: time.Duration(c.Coalesce.Wait), CoalesceOff: c.Coalesce.Off,
 		RefreshEarly: c.RefreshEarly,
 		Status:       statusModes[c.Status], RemoteOff: c.Shared != nil && !*c.Shared,
-		Observe: c.Observe, Slice: *c.Slice, Repeats: c.Repeats.rules(), Batches: batchRules(c.Batch),
+		Observe: c.Observe, Slice: int64(*c.Slice), Repeats: c.Repeats.rules(), Batches: batchRules(c.Batch),
 	}
 }
 

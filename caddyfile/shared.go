@@ -36,7 +36,7 @@ type SharedConfig struct {
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// The largest body that is shared, in bytes. Default: 4 MiB.
-	MaxBody int64 `json:"max_body,omitempty"`
+	MaxBody Size `json:"max_body,omitempty"`
 
 	// The longest time that a response stays on the server. At most 8760h. Default: 24h.
 	TTL caddy.Duration `json:"ttl,omitempty"`

@@ -104,12 +104,8 @@ func staleIfErrorInto(field **StaleIfError) func([]string) error {
 		if len(args) == 0 {
 			return errUsage
 		}
-		d, err := parseSpan(args[0])
-		if err != nil {
-			return err
-		}
-		*field = &StaleIfError{Duration: d}
-		(*field).Status, err = parseStatuses(args[1:])
+		d, statuses, err := parseOfStatuses(args, parseSpan)
+		*field = &StaleIfError{d, statuses}
 		return err
 	}
 }

@@ -3,14 +3,12 @@ package caddyfile
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 )
 
 // word is one word that a block understands. It has either args, for a word that ends with its
@@ -87,18 +85,22 @@ func findWord(text, within string, words []word) (word, error) {
 	if places := placesOf(text); len(places) > 0 {
 		return word{}, fmt.Errorf("%s does not stand in %s, but in %s", text, within, strings.Join(places, " or "))
 	}
+	if question := meant(text, words); question != "" {
+		return word{}, fmt.Errorf("unknown word %q in %s;%s It knows: %s", text, within, question, names(words))
+	}
 	return word{}, fmt.Errorf("unknown word %q in %s; it knows: %s", text, within, names(words))
 }
 
-// placesOf returns the blocks that know a word, for one that was written into another block: those
-// at the top, or else those within the directive.
-func placesOf(text string) (places []string) {
-	type block struct {
-		name  string
-		words []word
-	}
+// block is a place where words may stand.
+type block struct {
+	name  string
+	words []word
+}
+
+// blocks returns those at the top, and those within them.
+func blocks() [2][]block {
 	p, app := &handlerParser{}, &appParser{}
-	for _, level := range [][]block{{
+	return [...][]block{{
 		{"the global option: { larder { … } } at the top of the file", app.words()},
 		{"the larder directive of a site", p.words()},
 	}, {
@@ -110,7 +112,13 @@ func placesOf(text string) (places []string) {
 		{"purge_method { … }", purgeMethodWords(&PurgeMethodConfig{})},
 		{"shared <url>... { … } of the global option", sharedWords(nil, &RedisConfig{})},
 		{"tls { … } of shared", tlsWords(&TLSConfig{})},
-	}} {
+	}}
+}
+
+// placesOf returns the blocks that know a word, for one that was written into another block: those
+// at the top, or else those within the directive.
+func placesOf(text string) (places []string) {
+	for _, level := range blocks() {
 		for _, b := range level {
 			if slices.ContainsFunc(b.words, func(w word) bool { return w.name == text }) {
 				places = append(places, b.name)
@@ -151,7 +159,7 @@ func names(words []word) string {
 // field it is given.
 
 func durationInto(field *caddy.Duration) func([]string) error { return oneInto(field, parseDuration) }
-func sizeInto(field *int64) func([]string) error              { return oneInto(field, parseSize) }
+func sizeInto(field *Size) func([]string) error               { return oneInto(field, parseSize) }
 func countInto(field *int) func([]string) error               { return oneInto(field, parseCount) }
 func textInto(field *string) func([]string) error             { return oneInto(field, parseText) }
 func onOffInto(field *bool) func([]string) error              { return oneInto(field, parseOnOff) }
@@ -201,17 +209,40 @@ func ttlInto(rules *TTLRules) func([]string) error {
 		if len(args) == 0 {
 			return errUsage
 		}
-		d, err := parseDuration(args[0])
+		d, statuses, err := parseOfStatuses(args, parseDuration)
 		if err != nil {
 			return err
 		}
-		rule := TTLRule{Duration: d}
-		if rule.Status, err = parseStatuses(args[1:]); err != nil {
-			return err
-		}
-		*rules = append(*rules, rule)
+		*rules = append(*rules, TTLRule{d, statuses})
 		return nil
 	}
+}
+
+// parseOfStatuses reads a duration and the statuses that it is for. Other caches take the statuses
+// first.
+func parseOfStatuses[D any](args []string, parse func(string) (D, error)) (d D, statuses []StatusMatch, err error) {
+	if d, err = parse(args[0]); err != nil {
+		isDuration := func(arg string) bool { _, err := parse(arg); return err == nil }
+		if i := slices.IndexFunc(args, isDuration); i > 0 {
+			others := slices.Delete(slices.Clone(args), i, i+1)
+			err = fmt.Errorf("the duration comes first; write %s %s", args[i], strings.Join(others, " "))
+		}
+		return d, nil, err
+	}
+	statuses, err = parseStatuses(args[1:])
+	return d, statuses, err
+}
+
+// checkCountFirst refuses a number and a duration the wrong way round.
+func checkCountFirst(args []string) error {
+	if len(args) < 2 {
+		return nil
+	}
+	_, noDuration := caddy.ParseDuration(args[0])
+	if n, err := strconv.Atoi(args[1]); err == nil && noDuration == nil && n > 0 && args[0] != "0" {
+		return fmt.Errorf("the number comes first; write %s %s", args[1], args[0])
+	}
+	return nil
 }
 
 func parseStatuses(args []string) (statuses []StatusMatch, err error) {
@@ -230,6 +261,8 @@ func parseStatuses(args []string) (statuses []StatusMatch, err error) {
 func parseDuration(text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)
 	switch {
+	case err != nil && isNumber(text):
+		return 0, fmt.Errorf("%q has no unit; write %ss if these are seconds, or a duration such as 5m, 12h or 7d", text, text)
 	case err != nil:
 		return 0, fmt.Errorf("%q is not a duration; write one such as 90s, 5m, 12h or 7d", text)
 	case d <= 0:
@@ -239,23 +272,16 @@ func parseDuration(text string) (caddy.Duration, error) {
 	}
 }
 
-func parseSize(text string) (int64, error) {
-	size, err := humanize.ParseBytes(text)
-	switch {
-	case err != nil || size > math.MaxInt64:
-		return 0, fmt.Errorf("%q is not a size; write one such as 512KiB, 64MiB or 1GiB", text)
-	case size == 0:
-		return 0, fmt.Errorf("%q is not more than zero; write a larger size, or leave the line out", text)
-	default:
-		return int64(size), nil
-	}
+func isNumber(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 32)
+	return err == nil
 }
 
 // sliceInto reads the size of a slice, or off. Zero is refused as it is elsewhere.
-func sliceInto(field **int64) func([]string) error {
-	return oneInto(field, func(text string) (*int64, error) {
+func sliceInto(field **Size) func([]string) error {
+	return oneInto(field, func(text string) (*Size, error) {
 		if text == "off" {
-			return new(int64), nil
+			return new(Size), nil
 		}
 		size, err := parseSize(text)
 		if err != nil {

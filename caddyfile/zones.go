@@ -20,7 +20,7 @@ const DefaultZone = "default"
 // what one site stores cannot evict what another has. Sizes are bytes.
 type ZoneConfig struct {
 	// The budget of the memory tier, as that of the app. At least 64 KiB. Default: 64 MiB.
-	Memory int64 `json:"memory,omitempty"`
+	Memory Size `json:"memory,omitempty"`
 
 	// The disk tier. Default: on, in a folder named after the zone below that of the default zone,
 	// with a budget of 512 MiB; off where that of the default zone is off.
@@ -31,7 +31,7 @@ type ZoneConfig struct {
 	Eviction string `json:"eviction,omitempty"`
 
 	// The largest body that is stored, in bytes. Default: as in the default zone.
-	MaxBody int64 `json:"max_body,omitempty"`
+	MaxBody Size `json:"max_body,omitempty"`
 
 	// By what bodies are compressed on disk and in the shared tier. Default: as in the default
 	// zone.

@@ -1,0 +1,72 @@
+package caddyfile
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestDoubts has a row for each doubt, and one for what stands beside it and is meant.
+func TestDoubts(t *testing.T) {
+	for _, tc := range []struct {
+		name, json string
+		want       string // the words and arguments in doubt
+	}{
+		{"nothing", `{}`, `[]`},
+		{"ttl above max_ttl", `{"ttl":[{"duration":"1h"},{"duration":"1m","status":[404]}],"max_ttl":"10m"}`, `["ttl" "1h0m0s"]`},
+		{"force_ttl above max_ttl", `{"force_ttl":[{"duration":"1h"}],"max_ttl":"10m"}`, `["force_ttl" "1h0m0s"]`},
+		{"ttl at max_ttl", `{"ttl":[{"duration":"10m"}],"max_ttl":"10m"}`, `[]`},
+		{"ttl beside force_ttl", `{"ttl":[{"duration":"1h"}],"force_ttl":[{"duration":"2h"}]}`, `["ttl" "1h0m0s"]`},
+		{"for other statuses", `{"ttl":[{"duration":"1h"}],"force_ttl":[{"duration":"2h","status":[404]}]}`, `[]`},
+		{"no lifetimes", `{"ignore":["cache-control","Expires"]}`, `["ignore" ""]`},
+		{"the operator's instead", `{"ignore":["cache-control","Expires"],"heuristic":true}`, `[]`},
+		{"Expires is left", `{"ignore":["Cache-Control"]}`, `[]`},
+		{"expressions", `{"key":{"query":{"ignore":["utm_.*","a[0-9]","filter[*]","a.b"]}}}`, `["key query ignore" "utm_.*"] ["key query ignore" "a[0-9]"]`},
+		{"only all", `{"key":{"query":{"only":["*"]}}}`, `["key query only" "*"]`},
+		{"ignore all", `{"key":{"query":{"ignore":["*"]}}}`, `[]`},
+		{"body without POST", `{"key":{"body":true}}`, `["key body" ""]`},
+		{"body without POST, with QUERY", `{"methods":["GET","QUERY"],"key":{"body":true}}`, `["key body" ""]`},
+		{"json with QUERY", `{"methods":["GET","QUERY"],"key":{"json":true}}`, `[]`},
+		{"json without both", `{"key":{"json":true}}`, `["key json" ""]`},
+		{"graphql is read of GET", `{"key":{"graphql":true}}`, `[]`},
+		{"tags with a star", `{"tags":{"add":["a","b*"]}}`, `["tags add" "b*"]`},
+		{"invalidate with stars", `{"invalidate":[{"tags":["p-*"],"urls":["/a/*","/b"]}]}`, `["invalidate tags" "p-*"] ["invalidate urls" "/a/*"]`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var c HandlerConfig
+			if err := caddy.StrictUnmarshalJSON([]byte(tc.json), &c); err != nil {
+				t.Fatal(err)
+			}
+			expectError(t, c.Check(), "")
+			got := ""
+			for _, d := range c.Doubts() {
+				got += fmt.Sprintf(" [%q %q]", d.Words, d.Value)
+			}
+			if got = got + " []"; len(got) > len(" []") {
+				got = got[:len(got)-len(" []")]
+			}
+			if got[1:] != tc.want {
+				t.Errorf("doubts %s, want %s", got[1:], tc.want)
+			}
+		})
+	}
+}
+
+// TestTextForSize: the error names the field and the number to write.
+func TestTextForSize(t *testing.T) {
+	for _, tc := range []struct{ json, want string }{
+		{`{"memory":"256MiB"}`, `json: cannot unmarshal the text "256MiB" (write 268435456, the number of bytes, without quotation marks) into Go struct field AppConfig.memory of type int64`},
+		{`{"disk":{"budget":"1GiB"}}`, `json: cannot unmarshal the text "1GiB" (write 1073741824, the number of bytes, without quotation marks) into Go struct field DiskConfig.disk.budget of type int64`},
+		{`{"max_body":"much"}`, `json: cannot unmarshal the text "much" (write the number of bytes, without quotation marks) into Go struct field AppConfig.max_body of type int64`},
+	} {
+		err := caddy.StrictUnmarshalJSON([]byte(tc.json), new(AppConfig))
+		if err == nil || err.Error() != tc.want {
+			t.Errorf("%s:\n%v\nwant\n%s", tc.json, err, tc.want)
+		}
+	}
+	var c HandlerConfig
+	if err := caddy.StrictUnmarshalJSON([]byte(`{"max_body":1024,"slice":65536}`), &c); err != nil || c.MaxBody != 1024 || *c.Slice != 65536 {
+		t.Errorf("%d, %v", c.MaxBody, err)
+	}
+}
