@@ -13,6 +13,7 @@ import (
 
 	cfg "github.com/larder-cache/larder/caddyfile"
 	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/internal/machine"
 )
 
 // App owns the caches that the larder handlers of a configuration share, one for each zone. A Caddy
@@ -128,6 +129,7 @@ func (a *App) Start() error {
 	}
 	running.add(a)
 	history.start()
+	warnOfBudgets(a.zones, machine.Memory(), a.logger)
 	if sites, err := a.ctx.AppIfConfigured("http"); err == nil {
 		warnOfOrder(sites.(*caddyhttp.App).Servers, a.logger)
 	}

@@ -26,6 +26,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			"github.com/google/btree", modulePath + "/internal/frames", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck", modulePath + "/store/internal/wire",
 			"go.etcd.io/bbolt", "go.etcd.io/bbolt/errors",
 		},
+		"internal/machine":         {"github.com/KimMachineGun/automemlimit/memlimit", "golang.org/x/sys/unix"},
 		"internal/frames":          {"github.com/klauspost/compress/zstd"},
 		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},
@@ -58,7 +59,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts", "golang.org/x/term", "golang.org/x/time/rate",
 		},
 		"caddyfile": {
-			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
+			"github.com/agnivade/levenshtein", caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
 			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/batch", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
 		},
 	}
@@ -77,7 +78,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 		}
 		if want := []string{
-			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "origin", "purge", "rfc9111", "stats", "store", "urlform", "warm",
+			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "internal/machine", "origin", "purge", "rfc9111", "stats", "store", "urlform", "warm",
 		}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}
