@@ -189,7 +189,7 @@ func TestBusyServer(t *testing.T) {
 func TestStoppedForLong(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	e := s.open(t)
+	e := open(t, Config{Addresses: []string{s.url()}, Timeout: quick})
 	was := worksAgain(t, e)
 	listening, ready := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -278,7 +278,7 @@ func TestProxy(t *testing.T) {
 	t.Run("a black hole", func(t *testing.T) {
 		t.Parallel()
 		p := newProxy(t, s.address())
-		e := open(t, Config{Addresses: []string{p.url()}, Name: newName()})
+		e := open(t, Config{Addresses: []string{p.url()}, Name: newName(), Timeout: quick})
 		worksAgain(t, e)
 		p.silence(true, true)
 		begun := time.Now()
