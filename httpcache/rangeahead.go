@@ -49,5 +49,8 @@ func (q *Request) respondAhead(s membership, shared *sharedResponse) (answered b
 	a := q.stored(q.now)
 	a.fields, a.aged = shared.forFollowers(q.route), false
 	cs := rfc9111.CacheStatus{Forward: q.forward}
-	return q.respondSlices(a, &cs, Decision{Outcome: OutcomeMiss, Forward: q.forward}, membership{}, 0)
+	outdatedAt := q.outdatedAt
+	answered, err = q.respondSlices(a, &cs, Decision{Outcome: OutcomeMiss, Forward: q.forward}, membership{}, 0)
+	q.outdatedAt = outdatedAt // else it would not join the fetch of the whole, which began before
+	return answered, err
 }
