@@ -10,6 +10,7 @@ import (
 	"github.com/larder-cache/larder/dashboard"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
+	"github.com/larder-cache/larder/migrate"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/store"
 	"github.com/larder-cache/larder/warm"
@@ -34,7 +35,7 @@ func registerAdmin() {
 		return nil
 	})
 	warming := warm.Feature(func() warm.Cache { return runningCache() })
-	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warming, versionFeature()})...)
+	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warming, migrate.Feature(), versionFeature()})...)
 }
 
 // adminCache is what the admin API asks of the running cache.

@@ -52,6 +52,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"adminapi/adminapitest": {caddy, caddy + "/cmd", modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"stats":                 {},
 		"dashboard":             {modulePath + "/adminapi", "github.com/spf13/cobra"},
+		"migrate":               {caddy + "/caddyconfig/caddyfile", modulePath + "/adminapi", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
 		"inspect":               {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
 		"purge":                 {modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"warm": {
@@ -78,7 +79,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 		}
 		if want := []string{
-			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "internal/machine", "origin", "purge", "rfc9111", "stats", "store", "urlform", "warm",
+			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "internal/machine", "migrate", "origin", "purge", "rfc9111", "stats", "store", "urlform", "warm",
 		}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}

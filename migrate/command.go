@@ -1,0 +1,136 @@
+package migrate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/larder-cache/larder/adminapi"
+)
+
+// backupSuffix is behind the name of what a file was before.
+const backupSuffix = ".before-larder"
+
+// Feature returns the command `caddy larder migrate`, which asks no running Caddy.
+func Feature() adminapi.Feature {
+	return adminapi.Feature{Commands: []func(*adminapi.Client) *cobra.Command{command}}
+}
+
+func command(*adminapi.Client) *cobra.Command {
+	var write bool
+	cmd := &cobra.Command{
+		Use:   "migrate [<Caddyfile>|-] [--write]",
+		Short: "Rewrites the `cache` of caddyserver/cache-handler (Souin) in a Caddyfile into `larder`",
+		Long: `
+Prints the file with each ` + "`cache`" + ` directive and the global ` + "`cache`" + ` option of
+caddyserver/cache-handler (Souin) written as ` + "`larder`" + `. Everything else in the file
+stays byte for byte. Without a name it reads ./Caddyfile, and - is standard input.
+
+What has no counterpart stands in a comment ("# Not migrated: …") that says what
+to do, and in a line on standard error; the exit status is 1 then. Lines that
+begin with "note:" say what is written, and still differs.
+
+It reads one file: what that imports from other files is to be migrated on its own,
+snippets of the file itself are read where they are imported.
+
+A Caddy without cache-handler refuses a file with ` + "`cache`" + ` ("unrecognized directive:
+cache"), in caddy adapt, validate, reload and run. Larder can change nothing about
+that: migrate the file before you start the new Caddy with it.`,
+		Example: `  $ caddy larder migrate Caddyfile > Caddyfile.new
+  $ caddy larder migrate --write /etc/caddy/Caddyfile && caddy validate --config /etc/caddy/Caddyfile`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := "Caddyfile"
+			if len(args) > 0 {
+				name = args[0]
+			}
+			return run(cmd, name, write)
+		},
+	}
+	cmd.Flags().BoolVarP(&write, "write", "w", false, "Change the file, whose old text goes to <file>"+backupSuffix)
+	cmd.Flags().BoolVar(&write, "overwrite", false, "The same, by the name that caddy fmt has for it")
+	return cmd
+}
+
+// run rewrites a file, and tells what came of it.
+func run(cmd *cobra.Command, name string, write bool) error {
+	text, err := read(cmd.InOrStdin(), name)
+	if err != nil {
+		return err
+	}
+	result, err := Rewrite(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	switch {
+	case !write:
+		_, err = cmd.OutOrStdout().Write(result.Text)
+	case name == "-":
+		err = errors.New("standard input cannot be written; leave --write out, or name a file")
+	case result.Changed():
+		err = replaceFile(name, text, result.Text)
+	}
+	if err != nil {
+		return err
+	}
+	return result.tell(cmd.ErrOrStderr(), name)
+}
+
+func read(stdin io.Reader, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(name) //nolint:gosec // G304: the operator names the file
+}
+
+// tell prints the notes. The error counts what has no counterpart.
+func (r *Result) tell(out io.Writer, name string) error {
+	var text bytes.Buffer
+	for _, n := range r.Notes {
+		word := "note"
+		if n.Missing {
+			word = "not migrated"
+		}
+		fmt.Fprintf(&text, "%s:%d: %s: %s\n", name, n.Line, word, n.Text)
+	}
+	if !r.Changed() {
+		fmt.Fprintf(&text, "%s: no cache of cache-handler, so nothing was changed\n", name)
+	}
+	if _, err := text.WriteTo(out); err != nil {
+		return err
+	}
+	switch n := r.Missing(); n {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("%s: 1 thing has no counterpart; a comment in the file says what to do", name)
+	default:
+		return fmt.Errorf("%s: %d things have no counterpart; comments in the file say what to do", name, n)
+	}
+}
+
+// replaceFile writes a file anew, and its old text beside it. A backup of before is not written
+// over.
+func replaceFile(name string, before, after []byte) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	backup, err := os.OpenFile(name+backupSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm()) //nolint:gosec // G304: the operator names the file
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s%s is there already; move it away first", name, backupSuffix)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = backup.Write(before)
+	if err := errors.Join(err, backup.Sync(), backup.Close()); err != nil {
+		return err
+	}
+	return os.WriteFile(name, after, info.Mode().Perm())
+}

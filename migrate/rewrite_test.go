@@ -1,0 +1,179 @@
+package migrate
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
+
+	"github.com/larder-cache/larder/caddyfile"
+)
+
+var update = flag.Bool("update", false, "write the expected part of the goldens anew")
+
+const (
+	goldens = "../testdata/migrate"
+	dashes  = "----------\n"
+)
+
+// testHandler stands in for the root package's handler, which this package cannot import.
+type testHandler struct{ caddyfile.HandlerConfig }
+
+func (*testHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.larder", New: func() caddy.Module { return new(testHandler) }}
+}
+
+func (*testHandler) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
+	return nil
+}
+
+func TestMain(m *testing.M) {
+	caddy.RegisterModule(new(testHandler))
+	caddyfile.Register(func(c caddyfile.HandlerConfig) caddyhttp.MiddlewareHandler { return &testHandler{c} })
+	httpcaddyfile.RegisterHandlerDirective("rate_limit_test", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		return new(testHandler), nil
+	})
+	os.Exit(m.Run())
+}
+
+// golden is a file of testdata/migrate: a Caddyfile, what becomes of it, and the notes.
+type golden struct{ name, input, output, notes string }
+
+func readGoldens(tb testing.TB) (list []golden) {
+	tb.Helper()
+	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
+	if err != nil || len(files) == 0 {
+		tb.Fatalf("no goldens in %s: %v", goldens, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		g := golden{name: strings.TrimSuffix(filepath.Base(file), ".caddyfiletest")}
+		g.input, g.output, _ = strings.Cut(string(text), dashes)
+		g.output, g.notes, _ = strings.Cut(g.output, dashes)
+		list = append(list, g)
+	}
+	return list
+}
+
+// TestRewrite holds each golden to the letter, and has Caddy adapt what is written.
+func TestRewrite(t *testing.T) {
+	for _, g := range readGoldens(t) {
+		t.Run(g.name, func(t *testing.T) {
+			result, err := Rewrite([]byte(g.input))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var notes bytes.Buffer
+			if err := result.tell(&notes, "Caddyfile"); err != nil {
+				fmt.Fprintln(&notes, "Error:", err)
+			}
+			if *update {
+				text := g.input + dashes + string(result.Text) + dashes + notes.String()
+				if err := os.WriteFile(filepath.Join(goldens, g.name+".caddyfiletest"), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if string(result.Text) != g.output {
+				t.Errorf("got\n%s\nwant\n%s", result.Text, g.output)
+			}
+			if notes.String() != g.notes {
+				t.Errorf("notes\n%s\nwant\n%s", notes.String(), g.notes)
+			}
+			expectAdapts(t, string(result.Text))
+			expectMigrated(t, result.Text)
+		})
+	}
+}
+
+// expectAdapts has Caddy adapt a file. Files that it imports are empty.
+func expectAdapts(t *testing.T, text string) {
+	t.Helper()
+	adapter := caddyconfig.GetAdapter("caddyfile")
+	if _, _, err := adapter.Adapt([]byte(text), map[string]any{"filename": "Caddyfile"}); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// expectMigrated rewrites a file again: nothing of cache-handler may be left in it.
+func expectMigrated(t *testing.T, text []byte) {
+	t.Helper()
+	again, err := Rewrite(text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if again.Changed() {
+		t.Errorf("not all was migrated:\n%s", text)
+	}
+}
+
+// FuzzRewrite takes any text that Caddy's lexer takes. The result is an error, or a file that has
+// the same tokens outside of what was rewritten, and in which nothing is left to rewrite.
+func FuzzRewrite(f *testing.F) {
+	for _, g := range readGoldens(f) {
+		f.Add(g.input)
+	}
+	f.Add("a {\n\tcache <<END\n\tx\n\tEND\n}")
+	f.Add("a {\n\tcache \"b\nc\" `d` {\n\t\tttl \\\n 5s # \\\n\t}\n}")
+	f.Add("\uFEFF:80\ncache /a\\ b {\n}")
+	f.Add("{ order cache first }")
+	f.Fuzz(func(t *testing.T, text string) {
+		before, err := tokenize([]byte(text))
+		if err != nil {
+			if strings.Contains(err.Error(), "places") {
+				t.Errorf("%v of %q", err, text)
+			}
+			return
+		}
+		result, err := Rewrite([]byte(text))
+		if errors.Is(err, errBroken) {
+			t.Fatalf("%v: %q became\n%s", err, text, result.Text)
+		}
+		if err != nil {
+			return
+		}
+		after, err := tokenize(result.Text)
+		if err != nil {
+			t.Fatalf("%v: %q became\n%s", err, text, result.Text)
+		}
+		if got, want := outside(after, result.edits, true), outside(before, result.edits, false); got != want {
+			t.Errorf("outside of `cache` %q became %q", want, got)
+		}
+		expectMigrated(t, result.Text)
+	})
+}
+
+// outside renders the tokens that were not replaced, in the old file or in the new one.
+func outside(tokens []token, edits []edit, written bool) string {
+	var b strings.Builder
+	for _, t := range tokens {
+		shift, within := 0, false
+		for _, e := range edits {
+			start, end := e.start, e.end
+			if written {
+				start += shift
+				end = start + len(e.with)
+			}
+			within = within || t.start >= start && t.start < end
+			shift += len(e.with) - (e.end - e.start)
+		}
+		if !within {
+			fmt.Fprintf(&b, "%t %t %q\n", t.first, t.Quoted(), t.Text)
+		}
+	}
+	return b.String()
+}
