@@ -89,8 +89,8 @@ type Fetch struct {
 	writer      *fetchWriter
 	first       fetchWriter // of the first call; here to spare allocations, as what follows
 	response    sharedResponse
-	body        flightBody        // as the leader reads it
-	bodyWriter  *store.BodyWriter // nil unless the body goes to disk while it arrives
+	body        flightBody                       // as the leader reads it
+	bodyWriter  atomic.Pointer[store.BodyWriter] // nil unless the body goes to disk while it arrives
 
 	begun       time.Time
 	usually     time.Duration          // the FetchTime of the stored response
@@ -382,6 +382,7 @@ func (rt *Route) logPanic(text string, p *coalesce.PanicError) {
 func (x *Fetch) end() {
 	x.flight.Settle()
 	x.endTicket()
+	x.endBodyWriter()
 	x.endRemote()
 	if x.remoteSlice != nil {
 		x.remoteSlice.End()
@@ -400,6 +401,15 @@ func (x *Fetch) end() {
 func (x *Fetch) Unstorable() {
 	x.endTicket()
 	x.notStored()
+	x.endBodyWriter()
+}
+
+// endBodyWriter says of a body that went to disk, and of which there is no entry by now, that there
+// will be none. Its readers may take as long as they like.
+func (x *Fetch) endBodyWriter() {
+	if bodyWriter := x.bodyWriter.Load(); bodyWriter != nil {
+		bodyWriter.Unstorable()
+	}
 }
 
 // Unattended implements coalesce.Attendant.

@@ -173,7 +173,7 @@ func (x *Fetch) Spill() (coalesce.Spill, error) {
 		return nil, fmt.Errorf("writing a body ahead: %w", err)
 	}
 	bodyWriter.Of(x.response.header)
-	x.bodyWriter = bodyWriter
+	x.bodyWriter.Store(bodyWriter)
 	return bodyWriter, nil
 }
 
@@ -182,7 +182,7 @@ func (x *Fetch) Spill() (coalesce.Spill, error) {
 func (x *Fetch) wholeBody() (body store.Body, whole bool) {
 	chunks, whole := x.flight.HandOver()
 	if whole && x.flight.Spilled() {
-		body = x.bodyWriter.Body()
+		body = x.bodyWriter.Load().Body()
 		return body, body != nil
 	}
 	return store.NewBody(chunks), whole

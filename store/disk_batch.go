@@ -290,6 +290,9 @@ func (b *batch) perform(j *job) (bool, error) {
 		if j.written > 0 { // chunks went ahead; their row in the pending bucket has them swept
 			b.writer.writing, b.writer.pending = 0, true
 		}
+		if j.ahead && !j.renews && b.isPending(j.id) { // so has that of a whole body
+			b.writer.disk.pins.delete(j.id, b.storedChunks(j.id)) // refused, the job has it pinned
+		}
 		return true, err
 	}
 	return b.write(j)

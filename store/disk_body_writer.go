@@ -18,12 +18,15 @@ import (
 //	            │                  │
 //	            └──────────────────┴──► Close             without a record the chunks are swept
 //
+// Unstorable comes where it is certain, before Close, that there will be no record.
+//
 // Its chunks are written under an id that is in the pending bucket from the first of them on, and
 // leaves it in the transaction that writes the record. So a crash at any point leaves an entry or
 // something to sweep. As long as the writer is open its id is pinned: what it still writes, or
 // what its readers have not read yet, is not swept.
 //
-// Append, Await, Seal and Put belong to the goroutine that has the body; Chunk is for any.
+// Append, Await, Seal and Put belong to the goroutine that has the body; Chunk, Unstorable and Close
+// are for any.
 type BodyWriter struct {
 	set      *bodyWriters
 	id       uint64
@@ -33,6 +36,7 @@ type BodyWriter struct {
 	pieces   [][]byte // appended and not on disk
 	appended int64
 	written  int64 // on disk; whole chunks until the writer is sealed
+	stored   int64 // what that takes of the file
 	sealed   bool
 	awaited  bool // Await is under way, so even a single chunk is worth a transaction
 	compress bool // what of it is to be smaller so is compressed
@@ -52,6 +56,7 @@ var (
 	// ErrDiskSlow means that nothing at all was written for 10 s while the fetch waited for it.
 	ErrDiskSlow = errors.New("body writer: the disk does not keep up")
 	errSealed   = errors.New("body writer: sealed or closed")
+	errUnstored = errors.New("body writer: no entry is made of the body")
 	errNotThere = errors.New("body writer: not written")
 )
 
@@ -103,7 +108,7 @@ func (d *BodyWriter) Append(p []byte) error {
 		return errSealed
 	}
 	if d.err == nil {
-		set.fail(d, set.roomFor(d, int64(len(p))))
+		set.lose(d, set.roomFor(d, int64(len(p))))
 	}
 	if d.err != nil {
 		return d.err
@@ -216,6 +221,16 @@ func (d *BodyWriter) Close() {
 	d.set.disk.pins.unpin(d.id)
 }
 
+// Unstorable says that no entry is made of the body unless Put has done so: nothing more of it is
+// written, and what is written is there for those who read it, until Close. Like a deleted body it
+// is no reason to evict others from then on.
+func (d *BodyWriter) Unstorable() {
+	set := d.set
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.lose(d, errUnstored)
+}
+
 // take makes an entry of the chunks; false when one has been made of them before.
 func (d *BodyWriter) take(key Key) bool {
 	set := d.set
@@ -229,13 +244,26 @@ func (d *BodyWriter) take(key Key) bool {
 	return true
 }
 
+// untake says that the entry has not come about.
+func (d *BodyWriter) untake() {
+	set := d.set
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.taken = false
+	set.held += d.appended
+	set.lose(d, errUnstored)
+}
+
 // giveUp fails the writer unless more of it than written has come to disk.
 func (d *BodyWriter) giveUp(written int64, err error) {
 	set := d.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if d.written == written {
-		set.fail(d, err)
+		set.lose(d, err)
 	}
 }
 
@@ -292,6 +320,15 @@ func (set *bodyWriters) fail(d *BodyWriter, err error) {
 	set.waiting -= d.appended - d.written
 	d.pieces = nil
 	d.moved()
+}
+
+// lose is fail for a body that stays on disk for those who read it: it counts as deleted.
+func (set *bodyWriters) lose(d *BodyWriter, err error) {
+	if d.err != nil || err == nil || d.taken || d.closed {
+		return
+	}
+	set.fail(d, err)
+	set.disk.pins.delete(d.id, d.stored) // refused like that of Close
 }
 
 // moved tells Await to look again.

@@ -64,6 +64,16 @@ func (p *pins) delete(id uint64, bytes int64) bool {
 	return true
 }
 
+// grew counts more bytes of what has been deleted and is still read.
+func (p *pins) grew(id uint64, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if held, deleted := p.held[id]; deleted {
+		p.held[id] = held + bytes
+		p.heldBytes += bytes
+	}
+}
+
 // settle ends the transaction that delete was asked for.
 func (p *pins) settle() {
 	p.mu.Lock()

@@ -64,3 +64,100 @@ func TestReadersThatTakeNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestReadersOfBodiesThatAreNoEntries: a body of which no entry is made keeps its room, too, while
+// clients read it.
+func TestReadersOfBodiesThatAreNoEntries(t *testing.T) {
+	const budget, pages = 16 << 20, 20
+	for name, end := range map[string]func(s *Store, d *BodyWriter){
+		"never stored": func(_ *Store, d *BodyWriter) {
+			d.Unstorable()
+			d.Unstorable() // once more does no harm
+		},
+		"purged before the record is written": func(s *Store, d *BodyWriter) {
+			e := testEntry(s, "http://example.com/large", nil)
+			if e.Body = d.Body(); e.Body == nil {
+				t.Error("the body is not whole")
+				return
+			}
+			s.Put(e, 0)
+			if _, err := s.Purge(Selectors{URLs: []string{e.URL}}, PurgeOptions{}); err != nil {
+				t.Error(err)
+			}
+			d.Unstorable() // as when the fetch ends, which has stored it
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 1, Disk: budget})
+			var urls []string
+			for i := range pages {
+				urls = append(urls, fmt.Sprintf("http://example.com/%d", i))
+				s.Put(testEntry(s, urls[i], bytes.Repeat([]byte(urls[i]), 10)), 0)
+			}
+			must(t, s.Sync())
+			var writers []*BodyWriter
+			for range 40 {
+				d, err := s.NewBodyWriter(-1)
+				if err != nil {
+					continue
+				}
+				must(t, d.Append(make([]byte, 1<<20)))
+				must(t, d.Seal())
+				end(s, d)
+				must(t, s.Sync())
+				writers = append(writers, d)
+			}
+			if n := s.disk.pins.deleted(); n < budget/8 || n > budget/2 {
+				t.Errorf("%d bytes count as deleted and read, of %d bodies", n, len(writers))
+			}
+			if n := hits(t, s, urls); n != pages {
+				t.Errorf("%d of %d pages are there", n, pages)
+			}
+			if size := s.Stats().FileBytes; size > budget*3/2 {
+				t.Errorf("the file has %d bytes", size)
+			}
+			for _, d := range writers {
+				if b, err := d.Chunk(1<<20 - 1); len(b) == 0 || err != nil {
+					t.Errorf("a reader has %d bytes, %v", len(b), err)
+				}
+				d.Close()
+				d.Unstorable() // too late
+			}
+			if n := s.disk.pins.deleted(); n != 0 || s.bodyWriters.held != 0 {
+				t.Errorf("%d bytes count as read, %d as on their way", n, s.bodyWriters.held)
+			}
+			allSwept(t, s, 0)
+			checkAgreement(t, s)
+		})
+	}
+}
+
+// TestBodyWriterThatIsUnstorable: what was given to a batch already counts when it is written, and
+// nothing more is.
+func TestBodyWriterThatIsUnstorable(t *testing.T) {
+	s := keptByHand(t, diskTier)
+	d, err := s.NewBodyWriter(-1)
+	must(t, err)
+	must(t, d.Append(make([]byte, 40*chunkSize)))
+	portions := s.bodyWriters.due(chunkSize)
+	d.Unstorable()
+	must(t, s.diskWriter.transact(func(b *batch) error { return b.writePortion(&portions[0]) }))
+	s.bodyWriters.done(portions)
+	if n := s.disk.pins.deleted(); n != portions[0].wrote || n == 0 {
+		t.Errorf("%d bytes count as deleted and read, %d were written", n, portions[0].wrote)
+	}
+	if err := d.Append([]byte("more")); err == nil {
+		t.Error("it takes more")
+	}
+	if d.Body() != nil {
+		t.Error("it has a body")
+	}
+	d.Close()
+	if n := s.disk.pins.deleted(); n != 0 {
+		t.Errorf("%d bytes count as read", n)
+	}
+	sweepPending(t, s)
+	if chunks, pending := chunkRows(t, s); chunks != 0 || pending != 0 {
+		t.Errorf("%d chunks are left, %d ids pending", chunks, pending)
+	}
+}

@@ -13,6 +13,7 @@ type portion struct {
 	pieces [][]byte
 	length int64
 	wrote  int64
+	stored int64 // what that takes of the file
 	// compress is as in the writer.
 	compress bool
 }
@@ -46,7 +47,12 @@ func (set *bodyWriters) done(portions []portion) {
 	defer set.mu.Unlock()
 	for _, p := range portions {
 		d := p.writer
-		if p.wrote == 0 || d.err != nil {
+		d.stored += p.stored
+		if d.err != nil {
+			set.disk.pins.grew(d.id, p.stored)
+			continue
+		}
+		if p.wrote == 0 {
 			continue
 		}
 		d.written += p.wrote
@@ -126,8 +132,9 @@ func (b *batch) writePortion(p *portion) error {
 			packed = packPiece(v[4:])
 		}
 		var err error
+		stored := size
 		if packed != nil {
-			_, err = b.putPiece(id, number, v[4:], packed)
+			stored, err = b.putPiece(id, number, v[4:], packed)
 		} else {
 			err = b.putChunkValue(id, number, v)
 		}
@@ -135,6 +142,7 @@ func (b *batch) writePortion(p *portion) error {
 			return err
 		}
 		p.wrote += size
+		p.stored += stored
 		b.bytes += int(size)
 	}
 	return nil
@@ -159,9 +167,15 @@ func gather(v []byte, pieces [][]byte, off int64) []byte {
 // the pending bucket vouches for their being in this file, which may be another than they were
 // written to.
 func (b *batch) adopt(id uint64) error {
-	row := idBytes(id)
-	if found, _ := b.pending.Cursor().Seek(row); !bytes.Equal(found, row) {
+	if !b.isPending(id) {
 		return fmt.Errorf("%w: the body is not in this file", errBody)
 	}
-	return b.pending.Delete(row)
+	return b.pending.Delete(idBytes(id))
+}
+
+// isPending tells whether there are chunks of id that belong to no record.
+func (b *batch) isPending(id uint64) bool {
+	row := idBytes(id)
+	found, _ := b.pending.Cursor().Seek(row)
+	return bytes.Equal(found, row)
 }

@@ -58,10 +58,12 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	below := s.ids.Add(1)
 	e.ID = old.idFor(e, below)
 	if IsDamaged(e.Body) { // after the id: damage found from here on finds the job
+		old.giveBack(e)
 		return RefusedDamaged
 	}
 	s.place(sh, it, e, resident, maxVariants)
 	if !s.enqueue(j, it, e, below, toDisk) && !resident {
+		old.giveBack(e)
 		return RefusedFull
 	}
 	if held != nil && s.memory.source(it) == 0 {
@@ -119,6 +121,13 @@ func (r *renewal) idFor(e *Entry, next uint64) uint64 {
 		return r.id
 	}
 	return id
+}
+
+// giveBack gives the chunks of e, which is not stored, back to their BodyWriter.
+func (r *renewal) giveBack(e *Entry) {
+	if d := bodyWriterOf(e); d != nil && r.id == 0 && e.ID == d.id {
+		d.untake()
+	}
 }
 
 // renewed tells what e renews; id is 0 where e is stored like any other: a small body stands beside
