@@ -1,0 +1,70 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dustin/go-humanize"
+	"go.yaml.in/yaml/v3"
+)
+
+// TestCompose: contrib/docker/compose.yaml mounts and builds what is there, keeps what has to be
+// kept, and gives the container what docs/operating.md says that the default budgets need.
+func TestCompose(t *testing.T) {
+	const folder = "../contrib/docker"
+	file, err := os.Open(filepath.Join(folder, "compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var c struct {
+		Services map[string]struct {
+			Build           struct{ Context, Dockerfile string }
+			Restart         string
+			ReadOnly        bool     `yaml:"read_only"`
+			CapDrop         []string `yaml:"cap_drop"`
+			StopGracePeriod string   `yaml:"stop_grace_period"`
+			MemLimit        string   `yaml:"mem_limit"`
+			Environment     map[string]string
+			Ports, Volumes  []string
+		}
+		Volumes map[string]struct{}
+	}
+	decoder := yaml.NewDecoder(file)
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&c); err != nil {
+		t.Fatal(err)
+	}
+	caddy := c.Services["caddy"]
+	if _, err := os.Stat(filepath.Join(folder, caddy.Build.Context, caddy.Build.Dockerfile)); err != nil {
+		t.Error(err)
+	}
+	mounted := make(map[string]string)
+	for _, volume := range caddy.Volumes {
+		parts := strings.Split(volume, ":")
+		mounted[parts[1]] = parts[0]
+	}
+	if _, err := os.Stat(filepath.Join(folder, mounted["/etc/caddy/Caddyfile"])); err != nil {
+		t.Error(err)
+	}
+	for _, kept := range []string{"/data", "/config"} {
+		if _, there := c.Volumes[mounted[kept]]; !there {
+			t.Errorf("%s is in no volume", kept)
+		}
+	}
+	limit, heap := bytesOf(t, caddy.MemLimit+"ib"), bytesOf(t, caddy.Environment["GOMEMLIMIT"])
+	if want := bytesOf(t, "256MiB")*135/100 + heap; limit < want || limit > want+64<<20 {
+		t.Errorf("%d bytes for the container, want %d", limit, want)
+	}
+}
+
+func bytesOf(t *testing.T, size string) uint64 {
+	t.Helper()
+	n, err := humanize.ParseBytes(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
