@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -111,14 +111,18 @@ func section(t *testing.T, pages []docPage, heading string) string {
 	return found[0]
 }
 
-// TestSnippetsOfThePages runs each Caddyfile block of the pages that is not a whole example: a
-// route with the directive goes before an origin and has to store and to answer.
+// TestSnippetsOfThePages runs each Caddyfile block of the pages that is not an example. A route with
+// the directive goes before an origin and has to store and to answer. A whole Caddyfile, which
+// names hosts and folders of its own, is one that Caddy takes.
 func TestSnippetsOfThePages(t *testing.T) {
 	examples := slices.Collect(maps.Values(exampleFiles(t)))
 	var run int
 	for _, p := range readPages(t, pagePatterns...) {
 		_, blocks := p.parts()
 		for _, b := range blocks {
+			if b.language == "" && directiveLine.MatchString(b.text) && !strings.Contains(b.text, "order cache") {
+				t.Errorf("%s:%d: a block with the directive that is not marked as caddyfile", b.page, b.line)
+			}
 			if b.language != "caddyfile" || slices.Contains(examples, b.text) {
 				continue
 			}
@@ -127,16 +131,11 @@ func TestSnippetsOfThePages(t *testing.T) {
 				if formatted := caddyfile.Format([]byte(b.text)); string(formatted) != b.text {
 					t.Errorf("not formatted as `caddy fmt` does, which gives\n%s", formatted)
 				}
-				o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
-				site := b.text
-				if !strings.Contains(site, "localhost:9000") {
-					site += "\n\treverse_proxy localhost:9000"
+				if wholeFile.MatchString(b.text) {
+					validates(t, b.text)
+					return
 				}
-				in := start(t, setup{site: strings.ReplaceAll(site, "localhost:9000", "{{origin}}")}, o)
-				in.get("/products/7").want(t, 200, "1", "")
-				if hit := in.get("/products/7"); !hit.isHit() {
-					t.Errorf("the second request: Cache-Status %q", hit.cacheStatus())
-				}
+				answersFromStore(t, b.text)
 			})
 		}
 	}
@@ -145,70 +144,50 @@ func TestSnippetsOfThePages(t *testing.T) {
 	}
 }
 
+var (
+	directiveLine = regexp.MustCompile(`(?m)^\s*larder( @\S+)?( \{)?$`)
+	wholeFile     = regexp.MustCompile(`^(\{|[a-z.:/]+\.[a-z.:/]+ \{|:\d+ \{)\n`) // global options or an address
+)
+
+// validates has Caddy take the Caddyfile of a page, as `caddy validate` does.
+func validates(t *testing.T, text string) {
+	t.Helper()
+	t.Setenv("LARDER_SECRET", "secret")
+	text = strings.ReplaceAll(text, "{file./run/secrets/larder}", "secret")
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config caddy.Config
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answersFromStore runs the route of a page before an origin: its second answer is a hit. The
+// requests are those of a session, for a route that is for sessions alone.
+func answersFromStore(t *testing.T, route string) {
+	t.Helper()
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	if !strings.Contains(route, "localhost:9000") {
+		route += "\n\treverse_proxy localhost:9000"
+	}
+	in := start(t, setup{site: strings.ReplaceAll(route, "localhost:9000", "{{origin}}")}, o)
+	session := []string{"Mcp-Session-Id", "1"}
+	in.get("/products/7", session...).want(t, 200, "1", "")
+	if hit := in.get("/products/7", session...); !hit.isHit() {
+		t.Errorf("the second request: Cache-Status %q", hit.cacheStatus())
+	}
+}
+
 // TestREADMEIsOnePage: what is longer belongs into docs.
 func TestREADMEIsOnePage(t *testing.T) {
 	if lines := strings.Count(readPages(t, "README.md")[0].text, "\n"); lines > 170 {
 		t.Errorf("README.md has %d lines, want at most 170", lines)
 	}
-}
-
-// TestLinksOfThePages: a relative link leads to a file that is there and, where it names one, to a
-// heading in it.
-func TestLinksOfThePages(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^()\s]+(?:\([^()\s]*\))?[^()\s]*)\)`)
-	code := regexp.MustCompile("`[^`]*`")
-	for _, p := range readPages(t, append([]string{"*/README.md"}, pagePatterns...)...) {
-		prose, _ := p.parts()
-		text := code.ReplaceAllString(strings.Join(prose, "\n"), "``")
-		for _, match := range link.FindAllStringSubmatch(text, -1) {
-			if strings.Contains(match[1], "://") || strings.HasPrefix(match[1], "mailto:") {
-				continue
-			}
-			target, anchor, hasAnchor := strings.Cut(match[1], "#")
-			file := filepath.Join(filepath.Dir(p.path), target)
-			if target == "" {
-				file = p.path
-			}
-			if _, err := os.Stat(filepath.Join(treeRoot, file)); err != nil {
-				t.Errorf("%s: the link %s leads to no file", p.path, match[1])
-				continue
-			}
-			if hasAnchor && !slices.Contains(anchors(t, file), anchor) {
-				t.Errorf("%s: the link %s leads to no heading", p.path, match[1])
-			}
-		}
-	}
-}
-
-// anchors are the names that GitHub gives to the headings of a page.
-func anchors(t *testing.T, file string) []string {
-	t.Helper()
-	prose, _ := readPages(t, file)[0].parts()
-	var names []string
-	for _, line := range prose {
-		marks, heading, ok := strings.Cut(line, " ")
-		if !ok || marks == "" || strings.Trim(marks, "#") != "" {
-			continue
-		}
-		name := strings.Map(func(r rune) rune {
-			switch {
-			case r == ' ':
-				return '-'
-			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
-				return unicode.ToLower(r)
-			}
-			return -1
-		}, heading)
-		again := 0
-		for unique := name; slices.Contains(names, unique); unique = name + "-" + strconv.Itoa(again) {
-			again++
-		}
-		if again > 0 {
-			name += "-" + strconv.Itoa(again)
-		}
-		names = append(names, name)
-	}
-	return names
 }
 
 // TestFaultTable holds the pages' table of faults to the tree: every row names a test, and every
