@@ -153,6 +153,7 @@ var (
 func validates(t *testing.T, text string) {
 	t.Helper()
 	t.Setenv("LARDER_SECRET", "secret")
+	t.Setenv("REDIS_PASSWORD", "secret")
 	text = strings.ReplaceAll(text, "{file./run/secrets/larder}", "secret")
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
