@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -20,11 +21,11 @@ type hitRow struct {
 	Bytes   float64 `json:"bytes"`
 }
 
-// The caches of the table, in its order. The policies are the real store's, the others the
-// simulator's.
+// The caches of the table, in its order. The policies are the real store's, W-TinyLFU and S3-FIFO
+// those of the otter library, the others the simulator's.
 var (
 	policies = []store.Eviction{store.LRU, store.LFU, store.FIFO}
-	caches   = []string{"lru", "lfu", "fifo", plainLRU, clairvoyant}
+	caches   = []string{"lru", "lfu", "fifo", otterCaches[0], otterCaches[1], plainLRU, clairvoyant}
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 )
 
 // hitRatio drives the store, and the simulators beside it, with every trace.
-func hitRatio(ctx context.Context, b *bench, c *benchCase, r *report) error {
+func hitRatio(ctx context.Context, b *bench, c *benchCase, r *report) (err error) {
 	scale := traces.Full
 	if b.short {
 		scale = traces.Scale{Objects: 3000, Requests: 20_000, Scan: 20_000, Fit: 300}
@@ -47,12 +48,17 @@ func hitRatio(ctx context.Context, b *bench, c *benchCase, r *report) error {
 		return err
 	}
 	memory := scale.Memory(overhead)
+	others, err := startOtters(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, others.stop()) }()
 	for _, t := range all {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), t.Name)
-		rows, err := ratiosOf(t, memory, overhead)
+		rows, err := ratiosOf(t, memory, overhead, others)
 		if err != nil {
 			return err
 		}
@@ -76,7 +82,7 @@ func hitRatio(ctx context.Context, b *bench, c *benchCase, r *report) error {
 }
 
 // ratiosOf gives one row for each cache.
-func ratiosOf(t *traces.Trace, memory, overhead int64) ([]hitRow, error) {
+func ratiosOf(t *traces.Trace, memory, overhead int64, others *otters) ([]hitRow, error) {
 	var rows []hitRow
 	add := func(cache string, ratio traces.Ratio) {
 		rows = append(rows, hitRow{t.Name, cache, ratio.Objects, ratio.Bytes})
@@ -88,6 +94,11 @@ func ratiosOf(t *traces.Trace, memory, overhead int64) ([]hitRow, error) {
 		}
 		add(policy.String(), ratio)
 	}
+	beside, err := others.ratios(t, memory, overhead)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, beside...)
 	add(plainLRU, traces.LRU(t, memory, overhead))
 	add(clairvoyant, traces.Clairvoyant(t, memory, overhead))
 	return rows, nil

@@ -219,9 +219,9 @@ func (r *report) write(ctx context.Context, jsonFile, svgFile, markdownFile stri
 // draw runs the chart program, which is a module of its own so that a plotting library is no
 // dependency of the plugin.
 func draw(ctx context.Context, jsonFile, svgFile string) error {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/larder-cache/larder").Output()
+	module, err := moduleFolder(ctx)
 	if err != nil {
-		return fmt.Errorf("finding the chart program: %w", err)
+		return err
 	}
 	var files [2]string
 	for i, name := range []string{jsonFile, svgFile} {
@@ -230,12 +230,21 @@ func draw(ctx context.Context, jsonFile, svgFile string) error {
 		}
 	}
 	chart := exec.CommandContext(ctx, "go", "run", ".", files[0], files[1])
-	chart.Dir = filepath.Join(strings.TrimSpace(string(out)), "bench", "chart")
+	chart.Dir = filepath.Join(module, "bench", "chart")
 	chart.Stderr = os.Stderr
 	if err := chart.Run(); err != nil {
 		return fmt.Errorf("drawing the chart: %w", err)
 	}
 	return nil
+}
+
+// moduleFolder is where the bench's module lies, with those that are nested in it.
+func moduleFolder(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/larder-cache/larder").Output()
+	if err != nil {
+		return "", fmt.Errorf("finding the module: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // median of values, 0 without any. values are sorted.

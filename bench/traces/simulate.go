@@ -37,6 +37,15 @@ func (n *tally) ratio() Ratio {
 	return Ratio{share(n.hits, n.asked), share(n.hitBytes, n.bytes)}
 }
 
+// Count is what a cache made of t that has answered each of its requests with a hit or not.
+func Count(t *Trace, hit func(request int) bool) Ratio {
+	var n tally
+	for i, q := range t.Requests {
+		n.count(q, t.Sizes[q.Object], hit(i))
+	}
+	return n.ratio()
+}
+
 // LRU is what a cache of capacity bytes makes of t that evicts the least recently used object and
 // nothing else. Each object takes overhead bytes beside its own.
 func LRU(t *Trace, capacity, overhead int64) Ratio {
