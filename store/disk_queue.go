@@ -194,11 +194,14 @@ func (q *queue) leftMemory(it *item) {
 func (q *queue) matching(sel *Selectors, fn func(it *item)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.index.match(sel, func(it *item) {
-		if !it.is(isDead) {
-			fn(it)
-		}
-	})
+	for w, more := (itemWalk{spans: spansOf(sel)}), true; more; {
+		more = w.step(q.index, stepItems, func(sp *span, it *item, _ tagRow) bool {
+			if !it.is(isDead) && sp.means(q.index.m.record(it)) {
+				fn(it)
+			}
+			return true
+		})
+	}
 }
 
 // has tells whether there is one.

@@ -95,20 +95,19 @@ func TestWritesHaveTheirTurnUnderPurges(t *testing.T) {
 	}
 }
 
-// TestSweepGivenUpHoldsNothing: a file that comes anew begins the sweeps anew, and what they had in
-// hand is given back.
+// TestSweepGivenUpHoldsNothing: a file that comes anew begins the sweeps anew, and what they have
+// met is given back.
 func TestSweepGivenUpHoldsNothing(t *testing.T) {
 	s := keptByHand(t, bothTiers)
-	for i := range 4 * sweepItems * shardCount {
+	for i := range 4 * stepItems * shardCount {
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
 	}
 	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
 	rec := purgeByHand(s, "tag")
-	s.diskWriter.sweepMemory(rec)
-	if len(rec.sweep.items) == 0 {
-		t.Fatal("the sweep has nothing in hand, so that this shows nothing")
+	for rec.sweep == nil || rec.sweep.shard < shardCount/2 {
+		s.diskWriter.sweepMemory(rec)
 	}
 	s.diskWriter.detach()
 	if err := s.attach(); err != nil {

@@ -26,6 +26,7 @@
 //	memory_policy.go    lists of lru, lfu and fifo; unlocked
 //	memory_due.go       what expires when, and what goes first; unlocked
 //	memory_index.go     by tag (memory_taglist.go) and by URL; unlocked
+//	memory_walk.go      through what selectors name, in short steps under the lock
 //	memory_decoded.go   what is asked for all the time, decoded; unlocked
 //	internal/arena      extents outside of the Go heap
 //

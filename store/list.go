@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -166,14 +167,10 @@ func (l *listing) collect() error {
 func (l *listing) addMemory() {
 	for _, sh := range l.memory.shards {
 		l.looked = 0
-		sh.mu.Lock()
-		l.addIndex(sh.index)
-		sh.mu.Unlock()
+		l.addIndex(&sh.mu, sh.index)
 	}
 	l.looked = 0
-	l.queue.mu.Lock()
-	l.addIndex(l.queue.index)
-	l.queue.mu.Unlock()
+	l.addIndex(&l.queue.mu, l.queue.index)
 }
 
 // wants tells whether the entry at a place is to be looked at; false ends the walk through its
@@ -259,6 +256,11 @@ func (u urlSpan) has(url string) bool {
 	return strings.HasPrefix(url, u.text)
 }
 
+// hasBytes is has without a copy, but where the URL is exact.
+func (u urlSpan) hasBytes(url []byte) bool {
+	return len(url) >= len(u.text) && string(url[:len(u.text)]) == u.text && (!u.exact || selectsURL(u.text, string(url)))
+}
+
 // spans are the ranges to walk through, in order. What follows an authority is a path, a query, a
 // fragment or nothing: so the URLs of longer names are not walked through.
 func (f *Filter) spans() []urlSpan {
@@ -319,31 +321,41 @@ func (l *listing) begin(span urlSpan) (from place, ok bool) {
 	return place{l.after.url, l.after.id + 1}, span.has(l.after.url)
 }
 
-// addIndex adds what is in memory. The caller holds the lock of the index.
-func (l *listing) addIndex(ix *index) {
-	consider := func(it *item) bool {
-		r := l.memory.record(it)
-		if !l.wants(l.place(it.id, r)) {
-			return false
+// listedItems is how many items are looked at under one hold of a lock: each is decoded, or sorted
+// in among those found.
+const listedItems = 16
+
+// addIndex adds what an index has, in steps under its lock.
+func (l *listing) addIndex(mu *sync.Mutex, ix *index) {
+	for _, w := range l.walks() {
+		for more := true; more; {
+			mu.Lock()
+			more = w.step(ix, listedItems, func(_ *span, it *item, _ tagRow) bool {
+				r := l.memory.record(it)
+				if !l.wants(l.place(it.id, r)) {
+					return false
+				}
+				if !it.is(isDead) {
+					l.add(it.id, r, MemoryTier, it.severity())
+				}
+				return true
+			})
+			mu.Unlock()
 		}
-		if !it.is(isDead) {
-			l.add(it.id, r, MemoryTier, it.severity())
-		}
-		return true
 	}
+}
+
+// walks are those through an index, from behind the cursor.
+func (l *listing) walks() (walks []itemWalk) {
 	if tag := l.filter.Tag; tag != "" {
-		ix.tagged(tag, l.after.id+1, func(row tagRow) bool { return consider(ix.m.items.at(row.item)) })
-		return
+		return []itemWalk{{spans: []span{{selector: selector{kind: byTag}, tag: tag}}, begun: true, id: l.after.id + 1}}
 	}
-	for _, span := range l.filter.spans() {
-		from, ok := l.begin(span)
-		if !ok {
-			continue
+	for _, urls := range l.filter.spans() {
+		if from, ok := l.begin(urls); ok {
+			walks = append(walks, itemWalk{spans: []span{{selector: selector{kind: byPrefix}, urls: urls}}, begun: true, url: from.url, id: from.id})
 		}
-		ix.ascend(from.url, from.id, func(it *item) bool {
-			return span.has(string(l.memory.record(it).url())) && consider(it)
-		})
 	}
+	return walks
 }
 
 // addDisk walks the rows of the tag or of the URLs.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"hash/maphash"
-	"strings"
 
 	"github.com/google/btree"
 
@@ -163,62 +162,6 @@ func (ix *index) removeTag(hash uint64, row tagRow) {
 	}
 }
 
-// match calls fn for every item the selectors name; more than once where they overlap.
-func (ix *index) match(sel *Selectors, fn func(it *item)) {
-	if sel.All {
-		ix.ascend("", 0, func(it *item) bool { fn(it); return true })
-		return
-	}
-	for _, selector := range sel.Tags {
-		tag, servers, some := CutTagElsewhere(selector)
-		ix.tagged(tag, 0, func(row tagRow) bool {
-			it := ix.m.items.at(row.item)
-			if r := ix.m.record(it); r.hasTag(tag) && (!some || isElsewhere(string(r.url()), servers)) {
-				fn(it)
-			}
-			return true
-		})
-	}
-	for _, selector := range sel.URLs {
-		ix.matchURL(selector, fn)
-	}
-	for _, prefix := range sel.Prefixes {
-		ix.prefix(prefix, fn)
-	}
-	for _, host := range sel.Hosts {
-		for _, prefix := range hostPrefixes(host) {
-			ix.prefix(prefix, func(it *item) {
-				if selectsHost(host, string(ix.m.record(it).url())) {
-					fn(it)
-				}
-			})
-		}
-	}
-}
-
-// matchURL calls fn for every item that a selector of a URL names.
-func (ix *index) matchURL(selector string, fn func(it *item)) {
-	url, servers, some := CutURLElsewhere(selector)
-	if path, listener, found := strings.Cut(url, anyQuery); found {
-		url = path + listener
-		ix.prefix(path+"?", func(it *item) {
-			if selectsURL(selector, string(ix.m.record(it).url())) {
-				fn(it)
-			}
-		})
-	}
-	ix.ascend(url, 0, func(it *item) bool {
-		its := string(ix.m.record(it).url())
-		if !selectsURL(url, its) {
-			return false
-		}
-		if !some || isElsewhere(its, servers) {
-			fn(it)
-		}
-		return true
-	})
-}
-
 // tagged walks the rows of a tag from an id on, by age, while fn agrees. fn must not change the
 // index.
 func (ix *index) tagged(tag string, from uint64, fn func(row tagRow) bool) {
@@ -232,16 +175,6 @@ func (ix *index) tagged(tag string, from uint64, fn func(row tagRow) bool) {
 			fn(row)
 		}
 	}
-}
-
-func (ix *index) prefix(prefix string, fn func(it *item)) {
-	ix.ascend(prefix, 0, func(it *item) bool {
-		if !bytes.HasPrefix(ix.m.record(it).url(), []byte(prefix)) {
-			return false
-		}
-		fn(it)
-		return true
-	})
 }
 
 // ascend walks the items from (url, id) on in listing order, while fn agrees. fn must not change

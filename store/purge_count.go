@@ -20,10 +20,7 @@ func (dw *diskWriter) count(t *buckets, rec *purgeRecord, masks *masks) (matched
 	if c.others = dw.purges.anyBelow(rec.gen); c.others {
 		c.uncounted = dw.purges.uncountedBelow(rec.gen)
 	}
-	for _, s := range dw.memory.shards {
-		c.countShard(s)
-		c.yield()
-	}
+	c.countMemory()
 	c.countQueue()
 	if t == nil {
 		return c.n, 0, nil
@@ -100,48 +97,71 @@ func (c *counting) countQueue() {
 	})
 }
 
-// countShard counts the resident items that are not on disk. Those of a tag are counted by its
-// rows.
-func (c *counting) countShard(s *shard) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	consider := func(it *item, generation uint64, keepUntil int64) {
-		c.writer.items++
-		if !c.counts(generation, keepUntil) || (c.t != nil && it.is(isOnDisk)) || s.m.record(it).isPart() || !c.before(it) {
-			return
-		}
-		if it.is(isQueued) {
-			c.queued[it.id] = struct{}{}
-		}
-		c.once(it.id)
+// countMemory counts the resident items that are not on disk, a step of each shard in turn: so the
+// lock of a shard is free while the others are looked at. What a step meets is what is there then;
+// no response that the purge masks is put any more, but for one whose fetch was under way when a
+// soft purge began. That may count beside the one it replaces.
+func (c *counting) countMemory() {
+	shards := c.writer.memory.shards
+	var walks [shardCount]itemWalk
+	spans := spansOf(&c.rec.sel)
+	for i := range walks {
+		walks[i].spans = spans
 	}
-	rest := c.rec.sel
-	rest.Tags = nil
-	for _, selector := range c.rec.sel.Tags {
-		if tag, _, some := CutTagElsewhere(selector); some { // the item has to be looked at
-			rest.Tags = append(rest.Tags, selector)
-		} else {
-			s.index.tagged(tag, 0, func(row tagRow) bool {
-				consider(s.m.items.at(row.item), row.generation, row.keepUntil)
-				return true
-			})
+	for more := true; more; {
+		more = false
+		for i, s := range shards {
+			if len(walks[i].spans) == 0 {
+				continue
+			}
+			more = s.step(&walks[i], stepItems, c.countItem) || more
+			c.pause()
 		}
 	}
-	s.index.match(&rest, func(it *item) {
-		r := s.m.record(it)
-		consider(it, r.generation(), r.keepUntil())
-	})
+}
+
+// countItem counts an item that is not on disk. What has a tag is counted by its row.
+func (c *counting) countItem(sp *span, it *item, row tagRow) bool {
+	c.writer.items++
+	if c.t != nil && it.is(isOnDisk) {
+		return true
+	}
+	m := c.writer.memory
+	generation, keepUntil := row.generation, row.keepUntil
+	if sp.kind != byTag || sp.some {
+		r := m.record(it)
+		if !sp.means(r) {
+			return true
+		}
+		generation, keepUntil = r.generation(), r.keepUntil()
+	}
+	if !c.counts(generation, keepUntil) || m.record(it).isPart() || !c.before(it) {
+		return true
+	}
+	if it.is(isQueued) {
+		c.queued[it.id] = struct{}{}
+	}
+	c.once(it.id)
+	return true
 }
 
 // yield lets others have the core now and then: a hundred thousand rows take long for a hit that
 // waits, and the purge has time for that. It says that counting goes on.
 func (c *counting) yield() {
-	c.writer.walked.Add(1)
-	if c.looked++; c.looked%256 != 0 || time.Since(c.yielded) < countTime {
+	if c.looked++; c.looked%256 == 0 {
+		c.pause()
 		return
 	}
-	runtime.Gosched()
-	c.yielded = time.Now()
+	c.writer.walked.Add(1)
+}
+
+// pause is yield after many rows.
+func (c *counting) pause() {
+	c.writer.walked.Add(1)
+	if time.Since(c.yielded) >= countTime {
+		runtime.Gosched()
+		c.yielded = time.Now()
+	}
 }
 
 // countTime is how long a count keeps the core. Under load it gets the core back after some sixty

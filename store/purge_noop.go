@@ -77,13 +77,20 @@ const placeTime = time.Second
 
 // has tells whether a resident item is selected.
 func (m *memory) has(sel *Selectors) (has bool) {
+	var spans []span
 	for _, sh := range m.shards {
 		if sh.entries.Load() == 0 {
 			continue
 		}
-		sh.mu.Lock()
-		sh.index.match(sel, func(*item) { has = true })
-		sh.mu.Unlock()
+		if spans == nil {
+			spans = spansOf(sel)
+		}
+		for w, more := (itemWalk{spans: spans}), true; more; {
+			more = sh.step(&w, stepItems, func(sp *span, it *item, _ tagRow) bool {
+				has = sp.means(m.record(it))
+				return !has
+			})
+		}
 		if has {
 			return true
 		}

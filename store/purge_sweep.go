@@ -13,14 +13,15 @@ import (
 // sweep is the removal of what one purge hit: first from memory, then from the queue, then from
 // disk.
 type sweep struct {
-	final bool    // began when no fetch older than the purge was under way
-	shard int     // the shards below are swept
-	items []*item // of the one before, held
+	final bool     // began when no fetch older than the purge was under way
+	shard int      // the shards below are swept
+	walk  itemWalk // through this one
+	spans []span
 	scans []scan
 	after []byte // the last row seen of scans[0]
 }
 
-func (sw *sweep) memoryDone() bool { return sw.shard == shardCount && len(sw.items) == 0 }
+func (sw *sweep) memoryDone() bool { return sw.shard == shardCount }
 
 // sweeps are the purges that have been counted, by what is still to be done for them. Each is in
 // one list:
@@ -178,29 +179,23 @@ func (rec *purgeRecord) says() string { return string(encodePurge(rec)[4:]) }
 
 // beginSweep starts over.
 func (dw *diskWriter) beginSweep(rec *purgeRecord) {
-	rec.sweep = &sweep{final: dw.tickets.oldest() >= rec.gen}
+	spans := spansOf(&rec.sel)
+	rec.sweep = &sweep{final: dw.tickets.oldest() >= rec.gen, spans: spans, walk: itemWalk{spans: spans}}
 	if dw.disk != nil && !rec.memoryOnly {
 		rec.sweep.scans = scansOf(&rec.sel)
 	}
 }
 
-// sweepItems is how many items of memory are swept between two yields of the disk writer.
-const sweepItems = 128
-
-// sweepMemory sweeps up to sweepItems items.
+// sweepMemory sweeps the items of one step.
 func (dw *diskWriter) sweepMemory(rec *purgeRecord) {
 	if rec.sweep == nil {
 		dw.beginSweep(rec)
 	}
 	sw := rec.sweep
-	if len(sw.items) == 0 {
-		sw.items = dw.memory.shards[sw.shard].masked(rec)
-		sw.shard++
-	}
-	n := min(len(sw.items), sweepItems)
+	items := sw.next(dw.memory, rec)
 	var drops []drop
 	now := dw.now()
-	for _, it := range sw.items[:n] {
+	for _, it := range items {
 		s := dw.memory.shards[it.shard]
 		drops = rec.drops(drops[:0], dw.memory.record(it), now)
 		dw.watchDrops(drops)
@@ -212,46 +207,34 @@ func (dw *diskWriter) sweepMemory(rec *purgeRecord) {
 		s.mu.Unlock()
 		dw.memory.unhold(it)
 	}
-	if sw.items = sw.items[n:]; len(sw.items) == 0 {
-		sw.items = nil
-	}
-	if n > 0 {
+	if len(items) > 0 {
 		runtime.Gosched()
 	}
 }
 
-// endSweeps gives up all sweeps with what they have in hand: the store is being closed, or a file
-// comes anew.
+// endSweeps gives up all sweeps: the store is being closed, or a file comes anew.
 func (dw *diskWriter) endSweeps() {
 	for _, rec := range dw.purges.snapshot() {
-		for _, it := range rec.items() {
-			dw.memory.unhold(it)
-		}
 		dw.watchEnd(rec)
 		rec.sweep = nil
 	}
 	dw.sweeps = sweeps{}
 }
 
-// items are what its sweep has in hand.
-func (rec *purgeRecord) items() []*item {
-	if rec.sweep == nil {
-		return nil
-	}
-	return rec.sweep.items
-}
-
-// masked are the resident items that rec masks, held.
-func (s *shard) masked(rec *purgeRecord) []*item {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var items []*item
-	s.index.match(&rec.sel, func(it *item) {
-		if s.m.record(it).generation() < rec.gen {
+// next are the resident items that rec masks and that the next step meets, held.
+func (sw *sweep) next(m *memory, rec *purgeRecord) (items []*item) {
+	s := m.shards[sw.shard]
+	more := s.step(&sw.walk, stepItems, func(sp *span, it *item, _ tagRow) bool {
+		if r := m.record(it); r.generation() < rec.gen && sp.means(r) {
 			it.hold()
 			items = append(items, it)
 		}
+		return true
 	})
+	if !more {
+		sw.walk = itemWalk{spans: sw.spans}
+		sw.shard++
+	}
 	return items
 }
 

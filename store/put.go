@@ -48,7 +48,8 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	inOrder := s.lockInOrder(sh, e)
 	defer sh.mu.Unlock()
 	e.renews = nil
-	if s.purgedUnder(validated, e.Generation) {
+	// Once more: what a purge masks is not put while it counts.
+	if s.purgedUnder(validated, e.Generation) || s.purges.purgedBy(e.URL, e.Tags, e.Generation, everything) == Hard {
 		return RefusedPurged
 	}
 	if !inOrder {
