@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/larder-cache/larder/adminapi"
+	"github.com/larder-cache/larder/check"
 	"github.com/larder-cache/larder/dashboard"
 	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
@@ -35,7 +36,7 @@ func registerAdmin() {
 		return nil
 	})
 	warming := warm.Feature(func() warm.Cache { return runningCache() })
-	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warming, migrate.Feature(), versionFeature()})...)
+	adminapi.Register(slices.Concat([]adminapi.Feature{purging}, inspecting, []adminapi.Feature{explaining, dashboard.Feature(), warming, migrate.Feature(), check.Feature(), versionFeature()})...)
 }
 
 // adminCache is what the admin API asks of the running cache.

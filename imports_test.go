@@ -51,10 +51,14 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"adminapi/adminapitest": {caddy, caddy + "/cmd", modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"stats":                 {},
-		"dashboard":             {modulePath + "/adminapi", "github.com/spf13/cobra"},
-		"migrate":               {caddy + "/caddyconfig/caddyfile", modulePath + "/adminapi", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
-		"inspect":               {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
-		"purge":                 {modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
+		"check": {
+			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize",
+			modulePath + "/adminapi", modulePath + "/caddyfile", modulePath + "/internal/machine", modulePath + "/store", "github.com/spf13/cobra",
+		},
+		"dashboard": {modulePath + "/adminapi", "github.com/spf13/cobra"},
+		"migrate":   {caddy + "/caddyconfig/caddyfile", modulePath + "/adminapi", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
+		"inspect":   {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
+		"purge":     {modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"warm": {
 			"github.com/dunglas/httpsfv", "github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform",
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts", "golang.org/x/term", "golang.org/x/time/rate",
@@ -79,7 +83,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 		}
 		if want := []string{
-			"adminapi", "caddyfile", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "internal/machine", "migrate", "origin", "purge", "rfc9111", "stats", "store", "urlform", "warm",
+			"adminapi", "caddyfile", "check", "dashboard", "fleet", "fleet/redis", "httpcache", "inspect", "internal/machine", "migrate", "origin", "purge", "rfc9111", "stats", "store", "urlform", "warm",
 		}; !slices.Equal(ours, want) {
 			t.Errorf("of ours it imports %q, want %q", ours, want)
 		}

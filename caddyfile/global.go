@@ -193,10 +193,8 @@ func diskInto(field **DiskConfig) func([]string) error {
 // checkFolderFirst refuses a folder and a budget the wrong way round. A folder may be called 1GiB,
 // but not where what follows is no budget.
 func checkFolderFirst(folder, budget string) error {
-	if _, err := parseSize(folder); err != nil {
-		return nil
-	}
-	if _, err := parseSize(budget); err != nil {
+	_, noSize := parseSize(folder)
+	if _, noBudget := parseSize(budget); noSize == nil && noBudget != nil {
 		return fmt.Errorf("the folder comes first; write disk %s %s", budget, folder)
 	}
 	return nil

@@ -20,9 +20,16 @@ const name = "larder"
 // stored is compressed once and not at every hit.
 func Register(newHandler func(HandlerConfig) caddyhttp.MiddlewareHandler) {
 	httpcaddyfile.RegisterHandlerDirective(name, func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		var places Places
+		if h.Option(KeepPlaces) != nil {
+			places = placesIn(h.Dispenser)
+		}
 		config, err := parseHandler(h)
 		if err != nil {
 			return nil, err
+		}
+		if places != nil {
+			return &placed{newHandler(config), config, places}, nil
 		}
 		return newHandler(config), nil
 	})

@@ -1,0 +1,123 @@
+package check
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/internal/machine"
+)
+
+// Finding is one thing that will surprise.
+type Finding struct {
+	// File and Line, from 1, are those of a Caddyfile; empty where the configuration is none.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	// Path is where it is in the JSON, in the form in which the admin API takes it:
+	// apps/http/servers/srv0/routes/0.
+	Path string `json:"path"`
+	Text string `json:"text"` // a sentence that says what happens and what to write instead
+}
+
+// String has the place in front of the sentence.
+func (f Finding) String() string {
+	if f.File != "" {
+		return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text)
+	}
+	return f.Path + ": " + f.Text
+}
+
+// rank puts findings of a line in order: equal ones are those of a snippet, by each import.
+func (f Finding) rank() string {
+	if f.File != "" {
+		return f.Text
+	}
+	return f.Path + "\x00" + f.Text
+}
+
+// Machine is what budgets are compared with.
+type Machine struct {
+	Memory   uint64 // that the process may have, in bytes; 0 where that is not known
+	TooLarge func([]machine.File) []machine.Full
+}
+
+// checker looks at one configuration.
+type checker struct {
+	source   *Source
+	machine  Machine
+	admin    *caddy.AdminConfig
+	app      cfg.AppConfig
+	http     caddyhttp.App
+	zones    map[string]bool // that handlers name
+	findings []Finding
+}
+
+// Findings returns what is found, in the order of the file. Its error says that the configuration
+// cannot be read.
+func Findings(source *Source, machine Machine) ([]Finding, error) {
+	c := &checker{source: source, machine: machine, zones: map[string]bool{}}
+	if err := c.read(); err != nil {
+		return nil, err
+	}
+	found := false
+	for _, name := range slices.Sorted(maps.Keys(c.http.Servers)) {
+		s := newServer(name, c.http.Servers[name])
+		for _, at := range s.larders() {
+			found = true
+			c.checkHandler(s, at)
+		}
+	}
+	c.checkStore(found)
+	slices.SortStableFunc(c.findings, func(a, b Finding) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.rank(), b.rank()))
+	})
+	return slices.CompactFunc(c.findings, func(a, b Finding) bool { return a.File != "" && a.String() == b.String() }), nil
+}
+
+// read decodes what the rules look at.
+func (c *checker) read() error {
+	var config caddy.Config
+	if err := json.Unmarshal(c.source.JSON, &config); err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	c.admin = config.Admin
+	if raw := config.AppsRaw["http"]; raw != nil {
+		if err := json.Unmarshal(raw, &c.http); err != nil {
+			return fmt.Errorf("reading apps/http: %w", err)
+		}
+	}
+	if raw := config.AppsRaw["larder"]; raw != nil {
+		err := caddy.StrictUnmarshalJSON(raw, &c.app)
+		if err == nil {
+			err = c.app.Check()
+		}
+		if err != nil {
+			c.reportApp("", "", "%v", err)
+		}
+	}
+	return nil
+}
+
+// report adds a finding about a larder handler: about words of it with a value, or about all of it.
+func (c *checker) report(at *spot, words, value, format string, args ...any) {
+	path := strings.Join(append([]string{at.path}, strings.Fields(words)...), "/")
+	place := at.places.Find(words, value)
+	c.findings = append(c.findings, Finding{File: place.File, Line: place.Line, Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// reportApp is report about the global option.
+func (c *checker) reportApp(words, value, format string, args ...any) {
+	path := strings.Join(append([]string{"apps/larder"}, strings.Fields(words)...), "/")
+	place := c.source.Global["larder"].Find(words, value)
+	if place.File == "" { // it is about defaults
+		place = cfg.Place{File: c.source.File, Line: min(1, len(c.source.File))}
+	}
+	c.findings = append(c.findings, Finding{File: place.File, Line: place.Line, Path: path, Text: fmt.Sprintf(format, args...)})
+}
