@@ -65,7 +65,7 @@ func NoAnswer(address string, err error) error {
 
 // CallError is an answer of the admin API that is no success.
 type CallError struct {
-	Status   int
+	Status   int    // of HTTP
 	Sentence string // of the answer, in one line
 }
 

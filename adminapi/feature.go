@@ -10,6 +10,7 @@ import (
 
 // Feature is a part of the admin API and of the command.
 type Feature struct {
+	// Endpoints are paths of the admin API. Each has a path of its own.
 	Endpoints []Endpoint
 	// Commands make subcommands, which call the API by the client.
 	Commands []func(*Client) *cobra.Command

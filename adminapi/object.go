@@ -35,6 +35,7 @@ func ReadBody(r *http.Request, tooLarge string) ([]byte, error) {
 
 // Field is a member of a JSON object.
 type Field struct {
+	// Name is the member's, as it is sent.
 	Name string
 	// Read takes the value. Its error is a sentence, to which the name is added.
 	Read func(value json.RawMessage) error

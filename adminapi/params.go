@@ -11,6 +11,7 @@ import (
 
 // Param is a parameter of a query string.
 type Param struct {
+	// Name is the parameter's, as it is sent.
 	Name string
 	// Read takes the value. Its error is a sentence, to which the name is added.
 	Read func(value string) error

@@ -49,11 +49,11 @@ type Config struct {
 	Path string
 	// URL is what is asked for in their place, path and query, with one {ids}: /products?ids={ids}.
 	URL string
-	// Join stands between two ids.
+	// Join stands between two ids. Default: [DefaultJoin].
 	Join string
-	// Window is how long the first request waits for others.
+	// Window is how long the first request waits for others. Default: 5ms; at most [MaxWindow].
 	Window time.Duration
-	// Max is how many ids one request may have.
+	// Max is how many ids one request may have, from 2 to 10,000. Default: 100.
 	Max int
 	// Items is the path of the array or object that holds the items, member names with dots
 	// between them. Empty: the whole answer.
@@ -71,9 +71,9 @@ type Config struct {
 type Rule struct {
 	// Path is the Config's.
 	Path string
-	// Window and Max are the Config's, or their defaults.
+	// Window, Max and Missing are the Config's, or their defaults.
 	Window  time.Duration
-	Max     int
+	Max     int // ids in a request
 	Missing Missing
 
 	prefix, suffix string // of the escaped path, around the id

@@ -18,7 +18,7 @@ const KeepPlaces = "larder.places"
 
 // Place is where a word of a Caddyfile stands.
 type Place struct {
-	File string `json:"file"`
+	File string `json:"file"` // as the adapter was told, or as import names it
 	Line int    `json:"line"` // from 1
 	Text string `json:"text"` // the word, without quotation marks
 }

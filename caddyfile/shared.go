@@ -89,9 +89,11 @@ type TLSConfig struct {
 	// The authorities that may have signed the server's certificate. Default: the system's.
 	CA string `json:"ca,omitempty"`
 
-	// The certificate of this node, and its key. Default: none.
+	// The certificate of this node. Default: none.
 	Cert string `json:"cert,omitempty"`
-	Key  string `json:"key,omitempty"`
+
+	// The key of that certificate. It is given with it, or neither is. Default: none.
+	Key string `json:"key,omitempty"`
 }
 
 // Defaults of SharedConfig.

@@ -40,6 +40,7 @@ type ZoneConfig struct {
 
 // Store is the store of a zone, with all defaults.
 type Store struct {
+	// Zone is its name, DefaultZone for that of the global option itself.
 	Zone string
 	ZoneConfig
 	// Required says that the configuration names the folder of the disk tier, or the one above it.

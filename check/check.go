@@ -44,7 +44,8 @@ func (f Finding) rank() string {
 
 // Machine is what budgets are compared with.
 type Machine struct {
-	Memory   uint64 // that the process may have, in bytes; 0 where that is not known
+	Memory uint64 // that the process may have, in bytes; 0 where that is not known
+	// TooLarge returns the volumes without room for some files, as that of package machine.
 	TooLarge func([]machine.File) []machine.Full
 }
 

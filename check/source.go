@@ -16,8 +16,8 @@ import (
 
 // Source is a configuration.
 type Source struct {
-	JSON json.RawMessage
-	File string // of the Caddyfile, empty where it is none
+	JSON json.RawMessage // as adapters make it
+	File string          // of the Caddyfile, empty where it is none
 	// Global has the global options of the Caddyfile by their names.
 	Global map[string]cfg.Places
 }

@@ -33,6 +33,7 @@ type BodySource interface {
 
 // Spiller begins the Spill of one flight. It is asked at most once, on the goroutine of the fetch.
 type Spiller interface {
+	// Spill begins it. After an error the flight goes on without, as far as memory goes.
 	Spill() (Spill, error)
 }
 

@@ -29,12 +29,12 @@ type Generation uint64
 // Place is what a node knows to be in a term: the newest record that it has applied, or has read
 // and is about to apply, and its own last beat. The zero value is none.
 type Place struct {
-	Epoch      string
+	Epoch      string     // of the log
 	Mark       Generation // of the newest mark then
-	Generation Generation
-	ID         string // the record's
-	Node       string
-	Beaten     uint64 // the Number of the beat, 0 for none that was replied to
+	Generation Generation // of that record
+	ID         string     // the record's
+	Node       string     // the id of this node
+	Beaten     uint64     // the Number of the beat, 0 for none that was replied to
 }
 
 // Log is the order of purges, and the list of nodes that have to apply them. Each method is one
@@ -80,10 +80,11 @@ type Log interface {
 
 // Record is one record of the log. Data is what Append was given. A mark has none.
 type Record struct {
-	Generation Generation
-	ID         string // given by the server, by chance: no other record at this generation has it
-	Mark       bool
-	Data       []byte
+	Generation Generation // its number in the log
+	// Given by the server, by chance: no other record at this generation has it.
+	ID   string
+	Mark bool   // of a term; see Engine
+	Data []byte // nil for a mark
 }
 
 // State is what a server says of its log.

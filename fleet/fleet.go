@@ -13,8 +13,8 @@ import (
 
 // Options say what a Fleet is made of. Engine and Caches must be there.
 type Options struct {
-	Engine Engine
-	Caches Caches
+	Engine Engine // has the log of purges, and the list of nodes
+	Caches Caches // of this process, in which purges take effect
 	// Fence is how long a node answers from what it has without contact, and how long a purge waits
 	// for one at most, with a margin of 5 %. Default 10 s.
 	Fence time.Duration
@@ -54,8 +54,8 @@ type Caches interface {
 
 // Purge is what a purge does.
 type Purge struct {
-	Selectors store.Selectors
-	Severity  store.Severity
+	Selectors store.Selectors // what is purged
+	Severity  store.Severity  // what becomes of it: Soft, Invalid or Hard
 }
 
 // Purged is what a purge has done.
@@ -75,8 +75,8 @@ type Purged struct {
 // Stamp says when something began, by the log: what comes after it in the log is newer. Generations
 // of different epochs have nothing to do with each other.
 type Stamp struct {
-	Epoch      string
-	Generation Generation
+	Epoch      string     // of the log
+	Generation Generation // the last one then
 }
 
 // Fleet is this process as a node of a fleet. All methods are safe for concurrent use.

@@ -33,6 +33,7 @@ const (
 
 // Observed is what was observed of one request.
 type Observed struct {
+	// Route is the one that observes.
 	Route *Route
 	// URL is the one by which a response to the request is purged.
 	URL string

@@ -171,12 +171,12 @@ func (d Detail) String() string {
 // Decision is how a request is answered, and why. Cache-Status, placeholders, metrics and the
 // access log tell it, each in its own form.
 type Decision struct {
-	Outcome   Outcome
+	Outcome   Outcome         // what the client got
 	Bypass    Bypass          // beside OutcomeBypass
 	Forward   rfc9111.Forward // why the origin answered: fwd of Cache-Status
 	NotStored rfc9111.Reason  // why it is not stored; Storable if it is, or was not fetched
-	Detail    Detail
-	Would     Outcome // beside BypassObserve: what the outcome would have been
+	Detail    Detail          // what more there is to say: detail of Cache-Status
+	Would     Outcome         // beside BypassObserve: what the outcome would have been
 }
 
 // observed is how a request was answered for which d would have been made.

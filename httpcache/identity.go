@@ -47,8 +47,8 @@ type Identity struct {
 type Listener struct {
 	// Server names the server; it stays the same across restarts. It has no colon.
 	Server string
-	Port   int
-	Socket string
+	Port   int    // 0 for a socket
+	Socket string // the path, empty for a port
 }
 
 // Site is scheme and authority of the URLs under which responses are stored: what people call the

@@ -20,7 +20,8 @@ type InvalidateRule struct {
 	Match func(*http.Request) (bool, error)
 	// Tags and URLs are texts with placeholders, which are expanded when the request has succeeded.
 	Tags, URLs []string
-	Soft       bool
+	// Soft marks stale what it names, which is removed otherwise.
+	Soft bool
 }
 
 // invalidation is what a request with an unsafe method invalidates if it succeeds (RFC 9111 4.4):

@@ -20,11 +20,11 @@ import (
 // a key is made of. The rules are pure: they get placeholders expanded and bodies read. Names such
 // as C5 are rows of the table of attacks in SECURITY.md, here and elsewhere.
 type KeyRules struct {
-	Query   QueryRules
-	Headers []string // canonical names whose values are part of the key
-	Cookies []string // names whose values are part of the key
-	Add     []string // texts with placeholders that are part of the key
-	Body    BodyForm // how the body of a POST or QUERY is part of the key
+	Query   QueryRules // which parameters are part of the key
+	Headers []string   // canonical names whose values are part of the key
+	Cookies []string   // names whose values are part of the key
+	Add     []string   // texts with placeholders that are part of the key
+	Body    BodyForm   // how the body of a POST or QUERY is part of the key
 }
 
 // keyed is the part of a request that its key is made of. Two requests have the same key only if
@@ -244,9 +244,9 @@ func (rules *KeyRules) storedURLOf(k *keyed, site Site) string {
 // sent the query that is keyed, so a parameter without effect on the key has none on the answer
 // (C4).
 type QueryRules struct {
-	Sort   bool
-	Ignore []string
-	Only   []string
+	Sort   bool     // by name; equal names keep their order
+	Ignore []string // patterns of names that do not count; * is any run of characters
+	Only   []string // patterns of the only names that count; all where it is empty
 }
 
 // None reports whether there is no rule.

@@ -88,8 +88,8 @@ func (nothingKnown) Written(*http.Request, []string) string { return "" }
 // Error is a failure with the status that the client gets for it. It is the cache's own, or one
 // that handlers return in place of a response.
 type Error struct {
-	Status int
-	Err    error // may be nil
+	Status int   // of HTTP
+	Err    error // the cause, may be nil
 }
 
 // Error implements error.

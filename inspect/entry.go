@@ -21,7 +21,8 @@ import (
 // Detail is all that is known of an entry.
 type Detail struct {
 	Entry
-	Vary   map[string]string `json:"vary"`             // the values that it was selected by, by field
+	// The values that it was selected by, by field.
+	Vary   map[string]string `json:"vary"`
 	Coding string            `json:"coding,omitempty"` // its Content-Encoding
 	// Purged is what purges have made of it: soft, or invalid, which is to be validated before its
 	// next use. It is empty if none has hit it.
@@ -39,8 +40,8 @@ type EntryKey struct {
 
 // EntryKeyPart is one thing that is in a key.
 type EntryKeyPart struct {
-	Part   string   `json:"part"` // method, url or listener; of a request all that is in the key
-	Values []string `json:"values"`
+	Part   string   `json:"part"`   // method, url or listener; of a request all that is in the key
+	Values []string `json:"values"` // as they are in the key
 }
 
 // DetailTimes are the times of an entry.

@@ -23,10 +23,11 @@ type Question struct {
 	URL     string      // absolute, with a host
 	Method  string      // GET unless it is given
 	Headers http.Header // canonical names
-	Body    string
-	Client  string // the client's address; empty for one of this machine
-	Listen  string // where the server listens, as the configuration has it; empty where the URL tells
-	Fetch   bool   // answer it in earnest: the origin may be asked, and the response stored
+	Body    string      // as it is sent
+	Client  string      // the client's address; empty for one of this machine
+	// Where the server listens, as the configuration has it; empty where the URL tells.
+	Listen string
+	Fetch  bool // answer it in earnest: the origin may be asked, and the response stored
 }
 
 // Explained is the answer.
@@ -41,9 +42,9 @@ type Explained struct {
 
 // ExplainedStep is one question of the decision.
 type ExplainedStep struct {
-	Question string `json:"question"`
-	Answer   string `json:"answer"`
-	Clause   string `json:"clause"` // as "RFC 9111 4.2", empty where there is none
+	Question string `json:"question"` // in words
+	Answer   string `json:"answer"`   // the same
+	Clause   string `json:"clause"`   // as "RFC 9111 4.2", empty where there is none
 }
 
 // Explainer is what this feature asks of the running cache.

@@ -16,7 +16,7 @@ import (
 
 // Fleet is the list of the machines that share a cache.
 type Fleet struct {
-	Name  string `json:"name"`
+	Name  string `json:"name"`  // of the configuration
 	Epoch string `json:"epoch"` // of the server's log
 	Tail  uint64 `json:"tail"`  // the newest record of the log
 	Nodes []Node `json:"nodes"`
@@ -24,16 +24,17 @@ type Fleet struct {
 
 // Node is one machine of a fleet.
 type Node struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	Version  string    `json:"version"`
-	Address  string    `json:"address"`
-	State    string    `json:"state"`
+	ID       string    `json:"id"`        // random, of one process
+	Name     string    `json:"name"`      // of its machine
+	Version  string    `json:"version"`   // of Larder there
+	Address  string    `json:"address"`   // of its machine
+	State    string    `json:"state"`     // as "shared.state" of the statistics
 	This     bool      `json:"this"`      // it answers this request
 	LastBeat time.Time `json:"last_beat"` // by the server's clock
 	Silent   int64     `json:"silent_ms"` // since then
 	Applied  uint64    `json:"applied"`   // the newest record of the log that it has applied
-	Lag      int64     `json:"lag"`       // how many purges it has yet to apply, -1 if that is not known
+	// How many purges it has yet to apply, -1 if that is not known.
+	Lag int64 `json:"lag"`
 }
 
 // ErrNoFleet is what Cache.Fleet returns, wrapped or not, where the running configuration has no

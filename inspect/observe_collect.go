@@ -24,8 +24,8 @@ type Observation struct {
 
 	Cookies         []string // names of those that the key lacks
 	StoredForCookie bool     // what would have been served was fetched for a request with one
-	Authorized      bool
-	Parameters      bool // the request has some that the key leaves out
+	Authorized      bool     // the request carries Authorization, and the key lacks it
+	Parameters      bool     // the request has some that the key leaves out
 }
 
 const (

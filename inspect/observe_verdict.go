@@ -11,7 +11,7 @@ import (
 
 // ObservedReport is the JSON of GET /larder/observed.
 type ObservedReport struct {
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since"` // when counting began
 	ObservedCounts
 	Groups []ObservedGroup `json:"groups"` // by requests, the most first
 }
@@ -21,10 +21,12 @@ type ObservedCounts struct {
 	Requests int64 `json:"requests"`
 	// Would has the requests by what their outcome would have been.
 	Would map[string]int64 `json:"would"`
-	// SavedRequests would not have reached the origin, and SavedBytes it would not have sent.
+	// SavedRequests would not have reached the origin.
 	SavedRequests int64 `json:"saved_requests"`
-	Bytes         int64 `json:"bytes"`
-	SavedBytes    int64 `json:"saved_bytes"`
+	// Bytes is the length of all bodies, and SavedBytes of those that the origin would not have
+	// sent.
+	Bytes      int64 `json:"bytes"`
+	SavedBytes int64 `json:"saved_bytes"`
 	// Rescued requests got a failure of the origin, in place of which something would have been
 	// served. They are not among the compared.
 	Rescued int64 `json:"rescued"`
@@ -35,6 +37,7 @@ type ObservedCounts struct {
 
 // ObservedGroup is what was observed of the URLs of one host and first path segment.
 type ObservedGroup struct {
+	// Group is host and first path segment.
 	Group string `json:"group"`
 	ObservedCounts
 	Differs   []Count   `json:"differs,omitempty"`    // by what differs

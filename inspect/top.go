@@ -44,7 +44,7 @@ const (
 
 // TopQuery asks for a ranking of URLs.
 type TopQuery struct {
-	By    By
+	By    By     // what is ranked by
 	Limit int    // 1 to 1000
 	Zone  string // empty: all zones
 }

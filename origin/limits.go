@@ -39,7 +39,8 @@ type Limits struct {
 type Rate struct {
 	// Count of requests in Per. 0: any number.
 	Count int
-	Per   time.Duration
+	// Per is the time in which they are counted. 0: any number may begin.
+	Per time.Duration
 	// Burst is how many may begin together after a rest. 0: as many as in a second, at least 1.
 	Burst int
 }

@@ -59,7 +59,8 @@ func (w Why) String() string {
 type RefusedError struct {
 	// Origin is the name of the Budget, empty if it has none.
 	Origin string
-	Why    Why
+	// Why is the reason.
+	Why Why
 	// RetryAfter is when it is worth to try again: what is left of a pause, or a guess from the
 	// length of the queue. At least a second.
 	RetryAfter time.Duration

@@ -22,8 +22,8 @@ type Method struct {
 	Allow  []netip.Prefix // addresses that may purge; all may where it is empty
 	Fields []string       // request fields that carry tags, in their canonical form
 	Own    []string       // tags that the directive adds to all that it stores
-	Cache  Cache
-	Logger *zap.Logger
+	Cache  Cache          // what is purged
+	Logger *zap.Logger    // gets a line for each PURGE, and for those that are refused
 
 	// Token returns the token that a request has to present. It is nil where none is needed. An
 	// error means that no request can present it.
@@ -118,9 +118,9 @@ func writeAnswer(w http.ResponseWriter, status int, value any) {
 
 // Foreseen is what a PURGE would be answered.
 type Foreseen struct {
-	Status    int
-	Err       error // why it is not 200
-	Selectors Selectors
+	Status    int       // of HTTP
+	Err       error     // why it is not 200
+	Selectors Selectors // what it names
 }
 
 // Foresee returns what would become of a PURGE, and does nothing.

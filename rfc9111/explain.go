@@ -9,9 +9,9 @@ import (
 // Step is one question of a decision, with its answer and the clause that the answer follows from.
 // Steps are rendered of the values that decide, by the functions that do.
 type Step struct {
-	Question string `json:"question"`
-	Answer   string `json:"answer"`
-	Clause   string `json:"clause"` // as "RFC 9111 4.2", empty where there is none
+	Question string `json:"question"` // in words
+	Answer   string `json:"answer"`   // the same
+	Clause   string `json:"clause"`   // as "RFC 9111 4.2", empty where there is none
 }
 
 // ExplainStorable tells whether a response may be stored, and by what it is fresh. f is what

@@ -133,7 +133,7 @@ func WholeHeader(h http.Header, p Part) http.Header {
 
 // Slice names a part of a body of unknown length that is cut into pieces of one size.
 type Slice struct {
-	Size   int64
+	Size   int64 // of each slice, in bytes
 	Number int64 // counted from 0
 	// Last is the last slice, of a body whose length is not known: it is asked for by its greatest
 	// possible length.

@@ -73,6 +73,7 @@ var DefaultTargeted = []string{"Larder-Cache-Control", "Cdn-Cache-Control"}
 
 // StatusTTL is a lifetime for some statuses.
 type StatusTTL struct {
+	// Duration is the lifetime, more than 0.
 	Duration time.Duration
 	// Statuses says which; empty means 200, 203, 300, 301 and 308.
 	Statuses []StatusClass

@@ -114,6 +114,7 @@ func (r *ring) number(at time.Time) int64 { return max(1, at.Unix()/int64(r.step
 
 // Window is what a history has in one step, up to now.
 type Window struct {
+	// Step is the length of each.
 	Step Step `json:"step"`
 	// From is when the first step began, as seconds since 1970.
 	From int64 `json:"from"`

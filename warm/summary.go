@@ -36,9 +36,9 @@ type Summary struct {
 
 // Failure is what could not be warmed.
 type Failure struct {
-	URL    string `json:"url"`
+	URL    string `json:"url"`              // absolute
 	Fields string `json:"fields,omitempty"` // in which the variant differs from others
-	Reason string `json:"reason"`
+	Reason string `json:"reason"`           // a sentence, or the status of the answer
 }
 
 // maxFailures is how many failures are listed; the others are counted.

@@ -46,7 +46,7 @@ type Config struct {
 type TLS struct {
 	CA   string // who is trusted instead of the system's authorities
 	Cert string // what is shown, with Key
-	Key  string
+	Key  string // of Cert
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
