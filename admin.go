@@ -57,6 +57,7 @@ func runningCache() adminCache {
 // Purge implements purge.Cache. It purges a URL in all the forms that the rules of any
 // configuration make of it.
 func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, error) {
+	read := store.LabelsNow()
 	rules := keyRules()
 	selectors := store.Selectors{Tags: slices.Clone(s.Tags), Hosts: s.Hosts, All: s.All}
 	for _, raw := range s.Prefixes {
@@ -73,7 +74,7 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 		}
 		selectors.URLs = append(selectors.URLs, urls...)
 	}
-	purged, err := t.purgeSelected(ctx, s, selectors)
+	purged, err := t.purgeSelected(ctx, s, selectors, read)
 	if errors.Is(err, purge.ErrIDsInFleet) || errors.Is(err, purge.ErrZonesInFleet) {
 		return purged, err
 	}
@@ -86,7 +87,9 @@ func (t adminView) Purge(ctx context.Context, s purge.Selectors) (purge.Purged, 
 
 // purgeSelected purges by selectors first, so that an entry that is named by its id too counts
 // once.
-func (t adminView) purgeSelected(ctx context.Context, s purge.Selectors, selectors store.Selectors) (purged purge.Purged, err error) {
+func (t adminView) purgeSelected(
+	ctx context.Context, s purge.Selectors, selectors store.Selectors, read store.LabelsTime,
+) (purged purge.Purged, err error) {
 	switch {
 	case len(s.IDs) > 0 && t.node != nil:
 		return purge.Purged{}, purge.ErrIDsInFleet
@@ -95,7 +98,7 @@ func (t adminView) purgeSelected(ctx context.Context, s purge.Selectors, selecto
 	}
 	ids := s.IDs
 	if s.IDs = nil; !s.Empty() {
-		options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: severityOf(s), DryRun: s.DryRun}}
+		options := httpcache.PurgeOptions{PurgeOptions: store.PurgeOptions{Severity: severityOf(s), DryRun: s.DryRun, Labels: read}}
 		if len(s.Zones) > 0 {
 			purged.Matched, err = purgeZones(s.Zones, selectors, options)
 		} else {

@@ -192,7 +192,7 @@ func (p *pooled) Purge(
 		httpcache.ReachSearched(&selectors)
 	}
 	if options.UnlessNoop {
-		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors) })
+		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors, options.Labels) })
 		if len(all) == 0 && !options.Named {
 			// A store that is closed may have what it names, and was not asked: see missed.
 			return 0, nil

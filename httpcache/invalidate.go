@@ -157,7 +157,8 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 	if !rfc9111.Invalidates(in.method, status) {
 		return
 	}
-	hard, soft := selection{severity: store.Hard}, selection{severity: store.Soft}
+	read := store.LabelsNow()
+	hard, soft := selection{severity: store.Hard, labels: read}, selection{severity: store.Soft, labels: read}
 	targets := in.targets()
 	for i := range targets {
 		in.selectOwn(&targets[i], &hard.Selectors, header)
@@ -180,6 +181,7 @@ type selection struct {
 	store.Selectors
 	severity   store.Severity
 	tags, urls []string // that rules name, for the log
+	labels     store.LabelsTime
 }
 
 // selectNamed adds what a rule names.
@@ -329,7 +331,7 @@ func (in *invalidation) purge(s *selection, named bool, until time.Time) {
 	c := in.q.cache()
 	patience := max(time.Until(until), time.Nanosecond)
 	options := PurgeOptions{
-		PurgeOptions: store.PurgeOptions{Severity: s.severity, Patience: patience}, UnlessNoop: true, Named: named,
+		PurgeOptions: store.PurgeOptions{Severity: s.severity, Patience: patience, Labels: s.labels}, UnlessNoop: true, Named: named,
 	}
 	// The client may have left, and what succeeded has to be invalidated all the same.
 	matched, err := c.purger.Purge(in.ctx, s.Selectors, options)

@@ -36,16 +36,17 @@ func (c *Cache) Purge(
 	if !options.UnlessNoop || c.MayReachBySearch(&selectors) {
 		ReachSearched(&selectors)
 	}
-	if options.UnlessNoop && c.IsNoop(&selectors) {
+	if options.UnlessNoop && c.IsNoop(&selectors, options.Labels) {
 		return 0, nil
 	}
 	return c.store.Purge(selectors, options.PurgeOptions)
 }
 
 // IsNoop reports whether a purge of the selectors, which are URLs and tags, would change nothing
-// that is stored or being fetched.
-func (c *Cache) IsNoop(selectors *store.Selectors) bool {
-	return c.store.PurgeIsNoop(selectors, func() bool { return c.inFlight.any(selectors) })
+// that is stored or being fetched. read is when the labels were read by which they were made: what
+// is found in a file that has brought others since, says nothing.
+func (c *Cache) IsNoop(selectors *store.Selectors, read store.LabelsTime) bool {
+	return c.store.PurgeIsNoop(selectors, func() bool { return c.inFlight.any(selectors) }) && !c.store.LabelsSince(read)
 }
 
 // MayReachBySearch reports whether a response may be stored, or be on its way, that answers for the

@@ -18,7 +18,9 @@ import (
 //     that entry, or an earlier one, writes the label.
 //   - Another process. It has the labels of the file when it has opened it, and adds its own.
 //   - Taken up late. Purges have been made that did not know the file's labels, and may have missed
-//     what is in it by these. So all that is in it is validated before its next use.
+//     what is in it by these. So all that is in it is validated before its next use. That goes for
+//     a purge, too, that comes after the file is open, and whose selectors were made before: see
+//     LabelsTime.
 //
 // Labels are not taken away: it is not known when the last entry that one is about has gone. There
 // are as many as configurations have had different rules.
@@ -37,6 +39,24 @@ var metaLabels = []byte("labels")
 type labels struct {
 	mu  sync.Mutex // held to change it
 	now atomic.Pointer[[]string]
+	// brought is when a file has last brought some that were not known; 0: none has.
+	brought atomic.Uint64
+}
+
+// LabelsTime is a moment at which the labels of stores are read, to make the selectors of a purge
+// by them.
+type LabelsTime uint64
+
+// labelsClock rises with each file that brings labels which its store did not know.
+var labelsClock atomic.Uint64
+
+// LabelsNow returns the present moment, never 0. It comes before the labels are read.
+func LabelsNow() LabelsTime { return LabelsTime(labelsClock.Load() + 1) }
+
+// LabelsSince reports whether the file has brought labels since they were read: a purge by the
+// selectors made of them may miss what is in it.
+func (s *Store) LabelsSince(read LabelsTime) bool {
+	return read > 0 && s.labels.brought.Load() >= uint64(read)
 }
 
 // AddLabel adds a label, before anything is stored that it is about.
@@ -87,7 +107,9 @@ func (t *buckets) bringLabels(l *labels) (unknown bool, err error) {
 	}
 	known := l.list()
 	unknown = slices.ContainsFunc(inFile, func(text string) bool { return !slices.Contains(known, text) })
-	l.add(inFile, nil)
+	if l.add(inFile, nil); unknown { // in this order: who reads the labels has read the time before
+		l.brought.Store(labelsClock.Add(1))
+	}
 	if all := l.list(); !slices.Equal(all, inFile) {
 		err = t.putLabels(all)
 	}

@@ -104,3 +104,49 @@ func TestFileWithUnknownLabels(t *testing.T) {
 		})
 	}
 }
+
+// TestPurgeOfSelectorsMadeBeforeTheFile: a purge whose selectors were made before the file has
+// brought labels, and that comes when it is open, may have missed what is in it by these.
+func TestPurgeOfSelectorsMadeBeforeTheFile(t *testing.T) {
+	for _, tc := range []struct {
+		name, label  string
+		before, told bool
+		want         Severity
+	}{
+		{"made before", "", true, true, Invalid},
+		{"made before, of no labels", "", true, false, NotPurged},
+		{"made before, by the same labels", "old", true, true, NotPurged},
+		{"made after", "", false, true, NotPurged},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := Config{Path: t.TempDir(), Required: true}
+			s := openStore(t, cfg, bothTiers)
+			s.AddLabel("old")
+			s.Put(testEntry(s, "http://example.com/a", []byte("a")), 0)
+			must(t, s.Close())
+			s = New(cfg, bothTiers)
+			if tc.label != "" {
+				s.AddLabel(tc.label)
+			}
+			before := LabelsNow()
+			must(t, s.Open())
+			t.Cleanup(func() { _ = s.Close() })
+			var options PurgeOptions
+			switch {
+			case tc.told && tc.before:
+				options.Labels = before
+			case tc.told:
+				options.Labels = LabelsNow()
+			}
+			n, err := s.Purge(Selectors{URLs: []string{"http://example.com/b"}}, options)
+			if n != 0 || err != nil {
+				t.Errorf("Purge = %d, %v", n, err)
+			}
+			r := s.Lookup(keyOf("http://example.com/a"), matchAny)
+			defer r.Release()
+			if r.Entry == nil || r.Severity != tc.want {
+				t.Errorf("found %v, %v, want %v", r.Entry != nil, r.Severity, tc.want)
+			}
+		})
+	}
+}

@@ -133,6 +133,9 @@ type PurgeOptions struct {
 	// Patience is how long Wait waits at most, from BeginPurge on; purgeTime where it is 0. After
 	// that the purge counts as not durable, or as not counted.
 	Patience time.Duration
+	// Labels is when the labels were read by which the selectors were made, 0 if they were not.
+	// Where a file has brought more since, all that is stored is validated before its next use.
+	Labels LabelsTime
 }
 
 func (o PurgeOptions) severity() Severity { return cmp.Or(o.Severity, Hard) }

@@ -23,6 +23,7 @@ type PurgeRequest struct {
 	done     chan struct{} // closed when what follows is known
 	matched  int
 	err      error
+	also     *PurgeRequest // in force with it, or nil: see PurgeOptions.Labels
 }
 
 // BeginPurge is the first half of Purge: it puts a purge in force and does not wait for the disk.
@@ -53,6 +54,14 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	if s.state.Load() == stateFailed {
 		s.refuseEarly()
 	}
+	// After it is in force: a file that is taken up from here on finds it pending.
+	if !opts.DryRun && s.LabelsSince(opts.Labels) {
+		also, err := s.BeginPurge(Selectors{All: true}, PurgeOptions{Severity: Invalid, Patience: opts.Patience})
+		if err != nil {
+			return nil, err
+		}
+		req.also = also
+	}
 	return req, nil
 }
 
@@ -60,6 +69,16 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 // many others that takes its time: it gives up where nothing has been counted for as long as the
 // disk is waited for, and in any case when its patience has ended. More than once does no harm.
 func (req *PurgeRequest) Wait() (matched int, err error) {
+	matched, err = req.waitAlone()
+	if req.also != nil {
+		_, alsoErr := req.also.waitAlone()
+		err = cmp.Or(err, alsoErr)
+	}
+	return matched, err
+}
+
+// waitAlone is Wait without what goes with the purge.
+func (req *PurgeRequest) waitAlone() (matched int, err error) {
 	select {
 	case <-req.done:
 		return req.matched, req.err
