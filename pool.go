@@ -192,7 +192,7 @@ func (p *pooled) Purge(
 		httpcache.ReachSearched(&selectors)
 	}
 	if options.UnlessNoop {
-		all = slices.DeleteFunc(all, func(p *pooled) bool { return p.IsNoop(&selectors, options.Labels) })
+		all = withoutNoops(all, &selectors, options.Labels)
 		if len(all) == 0 && !options.Named {
 			// A store that is closed may have what it names, and was not asked: see missed.
 			return 0, nil
@@ -200,6 +200,36 @@ func (p *pooled) Purge(
 	}
 	begun := beginPurge(slices.Clone(all), p, selectors, options.PurgeOptions)
 	return begun.wait()
+}
+
+// withoutNoops leaves out the caches in which a purge would change nothing.
+func withoutNoops(all []*pooled, selectors *store.Selectors, read store.LabelsTime) []*pooled {
+	if len(all) == 1 { // nearly always; nothing of it escapes
+		if all[0].IsNoop(selectors, read) {
+			return nil
+		}
+		return all
+	}
+	named := *selectors
+	return withoutSideBySide(all, func(p *pooled) bool { return p.IsNoop(&named, read) })
+}
+
+// withoutSideBySide leaves out the caches for which drop returns true. It is called for all of them
+// at once: each may wait for a disk.
+func withoutSideBySide(all []*pooled, drop func(p *pooled) bool) []*pooled {
+	dropped := make([]bool, len(all))
+	var asked sync.WaitGroup
+	for i, p := range all {
+		asked.Go(func() { dropped[i] = drop(p) })
+	}
+	asked.Wait()
+	var left []*pooled
+	for i, p := range all {
+		if !dropped[i] {
+			left = append(left, p)
+		}
+	}
+	return left
 }
 
 // invalidateElsewhere hands what an unsafe request invalidates to the fleet: the shared tier has
