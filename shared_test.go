@@ -170,7 +170,7 @@ func TestAHandlerAsksForThePass(t *testing.T) {
 // awaitPass returns when a node has a pass.
 func awaitPass(t *testing.T, n *node) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !n.Pass(); runtime.Gosched() {
+	for deadline := time.Now().Add(2 * time.Minute); !n.Pass(); runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("the node has no pass: %+v", n.Stats())
 		}
@@ -263,7 +263,7 @@ func TestInvalidationsTravel(t *testing.T) {
 		}
 		wait := 10 * invalidationsGather
 		if tc.travels {
-			wait = 30 * time.Second
+			wait = 2 * time.Minute
 		}
 		records, _, err := log.Read(t.Context(), fleet.Place{}, state.Tail, 1000, wait)
 		if err != nil || len(records) > 0 != tc.travels {
@@ -317,7 +317,7 @@ func TestAnUnsafeRequestReachesTheSharedTier(t *testing.T) {
 		server.SetFault(func(fleettest.Call) fleettest.Fault { return fleettest.Fault{} })
 		version++
 		forget()
-		for deadline := time.Now().Add(30 * time.Second); ; runtime.Gosched() { // until it is in the shared tier
+		for deadline := time.Now().Add(2 * time.Minute); ; runtime.Gosched() { // until it is in the shared tier
 			ask(http.MethodGet)
 			forget()
 			if strings.Contains(ask(http.MethodGet).Get("Cache-Status"), "hit") {

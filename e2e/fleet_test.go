@@ -260,13 +260,9 @@ func TestFleetOfTwo(t *testing.T) {
 		t.Errorf("caddy larder purge: %q", out)
 	}
 
-	b.stop() // it leaves, so nobody waits for it
-	begun := time.Now()
+	b.stop() // it leaves: a purge that waited for it would have found it fenced
 	if status, p := a.purges(`{"all":true}`); status != http.StatusOK || p.Nodes != 1 || len(p.Fenced) != 0 {
 		t.Errorf("the purge after a node has left: %d %+v", status, p)
-	}
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("a purge waits %v for a node that has left", took)
 	}
 }
 

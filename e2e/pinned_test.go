@@ -49,7 +49,7 @@ func TestEntriesPinNoConfiguration(t *testing.T) {
 			for round, gone := range gone {
 				// By number as well: pools need two collections, the old server has to close its
 				// connections before, and on a busy machine one collection takes seconds.
-				deadline := time.Now().Add(20 * time.Second)
+				deadline := time.Now().Add(patience)
 				for collections := 0; !gone(); collections++ {
 					if collections >= 100 && time.Now().After(deadline) {
 						t.Fatalf("the configuration of round %d is still there", round)

@@ -131,7 +131,7 @@ func TestRangeThatWaitsForTheWhole(t *testing.T) {
 func (f *wholeFilm) awaitReaders(t *testing.T, h *testHandler, readers, asked int) {
 	t.Helper()
 	flight := f.flight(t, h, h.newKeyed(t))
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); runtime.Gosched() {
 		f.mu.Lock()
 		got := len(f.asked)
 		f.mu.Unlock()
@@ -145,7 +145,7 @@ func (f *wholeFilm) awaitReaders(t *testing.T, h *testHandler, readers, asked in
 // flight waits for the flight with a key.
 func (f *wholeFilm) flight(t *testing.T, h *testHandler, key store.Key) *coalesce.Flight {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); runtime.Gosched() {
 		if flight, m, ok := h.cache.flights.JoinRunning(key, nil); ok {
 			m.Leave()
 			return flight

@@ -128,9 +128,16 @@ func TestLoading(t *testing.T) {
 	for i := range 1000 {
 		s.do("SET", fmt.Sprint("filler ", i), strings.Repeat("x", 100))
 	}
-	go func() { _ = s.try("DEBUG", "RELOAD") }()
-	loading := 0
+	loading, read := 0, make(chan error, 1)
+	read <- nil
 	eventually(t, "the file has been read", func() bool {
+		select {
+		case <-read: // again where no call has met it
+			if loading == 0 {
+				go func() { read <- s.try("DEBUG", "RELOAD") }()
+			}
+		default:
+		}
 		err := briefly(t, time.Second, appendWith(e))
 		if err != nil && strings.HasPrefix(err.Error(), "LOADING ") {
 			loading++
