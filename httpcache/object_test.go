@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 type film struct {
 	mu      sync.Mutex
 	version int
+	begun   time.Time
 	content []byte
 	asked   []string
 	alter   func(w http.ResponseWriter, r *http.Request) bool // may answer in its place
@@ -27,7 +29,7 @@ type film struct {
 
 // newFilm returns a film of a length, whose bytes are random by seed.
 func newFilm(seed uint64, length int) *film {
-	f := &film{version: 1}
+	f := &film{version: 1, begun: time.Now()}
 	f.content = filmBytes(seed, length)
 	return f
 }
@@ -104,11 +106,23 @@ func (f *film) get(tb testing.TB, h *testHandler, header ...string) *httptest.Re
 	return w
 }
 
+// status is the Cache-Status of an answer. A hit that a busy machine has left a while is told as one
+// at once.
+func (f *film) status(w *httptest.ResponseRecorder) string {
+	got := w.Header().Get("Cache-Status")
+	ttl, isHit := strings.CutPrefix(got, "Larder; hit; ttl=")
+	left, err := strconv.Atoi(ttl)
+	if since := int(time.Since(f.begun)/time.Second) + 1; isHit && err == nil && left < 60 && left >= 60-since {
+		return hit
+	}
+	return got
+}
+
 // want compares an answer.
 func (f *film) want(tb testing.TB, w *httptest.ResponseRecorder, status int, from, to int, cacheStatus string) {
 	tb.Helper()
-	if w.Code != status || w.Header().Get("Cache-Status") != cacheStatus {
-		tb.Errorf("%d, %s; want %d, %s", w.Code, w.Header().Get("Cache-Status"), status, cacheStatus)
+	if got := f.status(w); w.Code != status || got != cacheStatus {
+		tb.Errorf("%d, %s; want %d, %s", w.Code, got, status, cacheStatus)
 	}
 	if want := f.content[from:to]; !bytes.Equal(w.Body.Bytes(), want) {
 		tb.Errorf("%d bytes are not bytes %d to %d", w.Body.Len(), from, to)
@@ -174,13 +188,13 @@ func TestWholeFromSlices(t *testing.T) {
 	f.want(t, f.get(t, h), 200, 0, 450, hit)
 	f.want(t, f.get(t, h, "Range", "bytes=0-"), 206, 0, 450, hit)
 	head := f.get(t, h, http.MethodHead)
-	if head.Code != 200 || head.Header().Get("Content-Length") != "450" || head.Header().Get("Cache-Status") != hit || head.Body.Len() > 0 {
+	if head.Code != 200 || head.Header().Get("Content-Length") != "450" || f.status(head) != hit || head.Body.Len() > 0 {
 		t.Errorf("HEAD: %d %v", head.Code, head.Header())
 	}
 	if w := f.get(t, h, "Range", "bytes=450-"); w.Code != 416 || w.Header().Get("Content-Range") != "bytes */450" {
 		t.Errorf("a range behind the end: %d %v", w.Code, w.Header())
 	}
-	if w := f.get(t, h, "If-None-Match", `"v1"`); w.Code != 304 || w.Header().Get("Cache-Status") != hit {
+	if w := f.get(t, h, "If-None-Match", `"v1"`); w.Code != 304 || f.status(w) != hit {
 		t.Errorf("a conditional request: %d %v", w.Code, w.Header())
 	}
 	f.want(t, f.get(t, h, "Range", "bytes=5-9", "If-Range", `"v1"`), 206, 5, 10, hit)
@@ -197,7 +211,7 @@ func TestSeveralRangesFromSlices(t *testing.T) {
 	if got := w.Header().Get("Cache-Status"); got != cold {
 		t.Error(got)
 	}
-	if got := again.Header().Get("Cache-Status"); got != hit {
+	if got := f.status(again); got != hit {
 		t.Error(got)
 	}
 	for _, w := range []*httptest.ResponseRecorder{w, again} {
