@@ -19,7 +19,7 @@ func TestBodyOverMaxBody(t *testing.T) {
 	for name, length := range map[string]string{"with Content-Length": fmt.Sprint(len(body)), "without": ""} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, func(w http.ResponseWriter, _ *visit) {
-				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Cache-Control", "max-age=3600")
 				if length != "" {
 					w.Header().Set("Content-Length", length)
 				}
@@ -62,7 +62,7 @@ func TestWindow(t *testing.T) {
 				t.Skip("a dead reader is waited for 10 s")
 			}
 			g := newGate(t, func(w http.ResponseWriter, _ *visit) {
-				w.Header().Set("Cache-Control", "max-age=60")
+				w.Header().Set("Cache-Control", "max-age=3600")
 				for range size / len(block) {
 					if _, err := io.WriteString(w, block); err != nil {
 						return
@@ -117,7 +117,7 @@ func TestOverlongBody(t *testing.T) {
 				const n = 3
 				read := make(chan struct{}) // all have had the announced bytes
 				ts := newTurnstile(t, func(_ int, w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
-					w.Header().Set("Cache-Control", "max-age=60")
+					w.Header().Set("Cache-Control", "max-age=3600")
 					w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
 					var err error
 					for i, p := range writes {
@@ -168,7 +168,7 @@ func TestSlowReadersOfAStoredBody(t *testing.T) {
 	block := bytes.Repeat([]byte("0123456789abcdef"), 4096)
 	const size = 32 << 20 // far more than the kernel's socket buffers hold
 	g := newGate(t, func(w http.ResponseWriter, _ *visit) {
-		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Cache-Control", "max-age=3600")
 		w.Header().Set("Content-Length", fmt.Sprint(size))
 		for range size / len(block) {
 			_, _ = w.Write(block)

@@ -54,7 +54,7 @@ func TestPartsOfWhatHasNoPlace(t *testing.T) {
 	film := largePart(0, 4<<20)
 	var sent atomic.Int64
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Cache-Control", "max-age=3600")
 		if r.Header.Get("Range") != "bytes=0-4194303" { // the slice that was asked for to learn how long it is
 			sent.Add(1)
 		}
@@ -93,7 +93,7 @@ func newHalves(t *testing.T, header ...string) *halves {
 		h.mu.Lock()
 		h.seen = append(h.seen, r)
 		h.mu.Unlock()
-		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Cache-Control", "max-age=3600")
 		w.Header().Set("Etag", `"large"`)
 		w.Header().Set("Surrogate-Key", "large")
 		for i := 0; i < len(header); i += 2 {
@@ -342,7 +342,7 @@ func TestDownloadLargerThanMemory(t *testing.T) {
 		t.Skip("moves 2 GiB over loopback")
 	}
 	o := newQuietOrigin(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Cache-Control", "max-age=3600")
 		if r.URL.Path == "/known" {
 			w.Header().Set("Content-Length", fmt.Sprint(downloadSize))
 		}
