@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // shop is an API with products at /products/{id} and /products?ids=, in an array, and prices at
@@ -115,6 +116,7 @@ func batching(ids int, lines ...string) setup {
 func TestBatches(t *testing.T) {
 	o := newOrigin(t, shop)
 	in := start(t, batching(3), o)
+	before := in.metric("caddy_larder_fetches_total", `kind="batch",result="ok"`)
 	for i, a := range in.askAll(paths("/products/%d", 1, 3)...) {
 		a.want(t, 200, product(strconv.Itoa(i+1)), "Larder; fwd=uri-miss; stored")
 		if a.Header.Get("Etag") != "" || a.Header.Get("Content-Type") != "application/json" {
@@ -128,7 +130,7 @@ func TestBatches(t *testing.T) {
 	if len(asked) != 2 || !strings.HasPrefix(asked[0], "/prices/all/") || !strings.HasPrefix(asked[1], "/products?ids=") {
 		t.Errorf("the origin was asked %q", asked)
 	}
-	if got := in.metric("caddy_larder_fetches_total", `kind="batch",result="ok"`); got != 2 {
+	if got := in.metric("caddy_larder_fetches_total", `kind="batch",result="ok"`) - before; got != 2 {
 		t.Errorf("%v requests of the kind batch", got)
 	}
 	if got := in.purge(`{"tags":["product-2"]}`); got != 1 {
@@ -141,14 +143,17 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// TestBatchesOfAThousand ids are ten requests.
+// TestBatchesOfAThousand ids are ten requests, and one more for each window that ends before it is
+// full, on a busy machine.
 func TestBatchesOfAThousand(t *testing.T) {
 	o := newOrigin(t, shop)
-	in := start(t, batching(100), o)
+	in, begun := start(t, batching(100), o), time.Now()
 	for i, a := range in.askAll(paths("/products/%d", 1, 1000)...) {
 		a.want(t, 200, product(strconv.Itoa(i+1)), "Larder; fwd=uri-miss; stored")
 	}
-	o.asked(t, 10)
+	if got, most := o.count(), 10+secondsSince(begun)/10; got < 10 || got > most {
+		t.Errorf("the origin was asked %d times, want 10 to %d", got, most)
+	}
 }
 
 // TestBatchesThatAreOfNoUse: each request is answered as if it had been asked for alone.

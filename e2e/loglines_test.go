@@ -26,7 +26,7 @@ func logged(t *testing.T) map[string]string {
 			return err
 		}
 		if name := d.Name(); d.IsDir() {
-			if strings.HasSuffix(name, "test") || slices.Contains([]string{"bench", "cmd", "conformance", "e2e", "dashboard"}, name) {
+			if strings.HasSuffix(name, "test") || slices.Contains([]string{"bench", "cmd", "conformance", "e2e", "dashboard", "migrate"}, name) {
 				return filepath.SkipDir
 			}
 			return nil
