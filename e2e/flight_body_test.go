@@ -174,7 +174,7 @@ func TestSlowReadersOfAStoredBody(t *testing.T) {
 			_, _ = w.Write(block)
 		}
 	})
-	s := proxied("larder")
+	s := proxied(patientFlights)
 	s.options = "memory 64MiB"
 	in := start(t, s, g.origin)
 	before := int64(heapInUse())

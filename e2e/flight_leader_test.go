@@ -23,7 +23,7 @@ func TestLeaderLeaves(t *testing.T) {
 				w.Header().Set("Cache-Control", "max-age=60")
 				twoParts(w, v, rest)
 			})
-			in := start(t, proxied("larder"), g.origin)
+			in := start(t, proxied(patientFlights), g.origin)
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
 			gone := make(chan error, 1)
@@ -87,7 +87,7 @@ func TestLeaderAloneLeaves(t *testing.T) {
 					close(cancelled)
 				}
 			})
-			in := start(t, proxied("larder"), g.origin)
+			in := start(t, proxied(patientFlights), g.origin)
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
 			gone, reading := make(chan struct{}), make(chan struct{})
@@ -137,7 +137,7 @@ func TestSlowLeaderSlowsNobody(t *testing.T) {
 			_, _ = io.WriteString(w, block)
 		}
 	})
-	in := start(t, proxied("larder"), g.origin)
+	in := start(t, proxied(patientFlights), g.origin)
 	c := in.dial()
 	// And reads nothing.
 	c.send("GET / HTTP/1.1\r\nHost: localhost:" + fmt.Sprint(in.port) + "\r\n\r\n")

@@ -48,7 +48,7 @@ func TestWhatIsNotShared(t *testing.T) {
 				w.WriteHeader(tc.status)
 				_, _ = io.WriteString(w, "for "+v.Header.Get("X-User"))
 			})
-			in := start(t, proxied("larder"), g.origin)
+			in := start(t, proxied(patientFlights), g.origin)
 			c := gather(t, in, n, http.MethodGet, "/", tc.header)
 			parked(t, n)
 			leader := g.next(t, 1)
@@ -81,7 +81,7 @@ func TestHitForMissForgets(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "body")
 	})
-	in := start(t, proxied("larder"), o)
+	in := start(t, proxied(patientFlights), o)
 	in.get("/").want(t, 200, "body", "Larder; fwd=uri-miss")
 	in.get("/").want(t, 200, "body", "Larder; fwd=miss")
 	storable.Store(true)
@@ -136,7 +136,7 @@ func TestLongPollsWaitForNobody(t *testing.T) {
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = io.WriteString(w, "message")
 	})
-	in := start(t, proxied("larder"), g.origin)
+	in := start(t, proxied(patientFlights), g.origin)
 	g.letThrough(t, in, "/poll")
 	polls := gather(t, in, n, http.MethodGet, "/poll", nil)
 	all := g.next(t, n)
@@ -226,7 +226,7 @@ func TestPersonalAnswerIsNotRememberedForOthers(t *testing.T) {
 	for name, header := range personalRequests {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, personally)
-			in := start(t, proxied("larder"), g.origin)
+			in := start(t, proxied(patientFlights), g.origin)
 			for range 2 {
 				g.letThrough(t, in, "/", header...)
 			}
@@ -251,7 +251,7 @@ func TestFollowersOfAPersonalRequestGather(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const n = 50
 			g := newGate(t, personally)
-			in := start(t, proxied("larder"), g.origin)
+			in := start(t, proxied(patientFlights), g.origin)
 			personal := gather(t, in, 1, http.MethodGet, "/", func(int) []string { return header })
 			leader := g.next(t, 1)
 			crowd := gather(t, in, n, http.MethodGet, "/", nil)
@@ -285,7 +285,7 @@ func TestMembersWaitForNobody(t *testing.T) {
 		w.Header().Set("Age", "100")
 		_, _ = io.WriteString(w, "for all")
 	})
-	in := start(t, proxied("larder"), g.origin)
+	in := start(t, proxied(patientFlights), g.origin)
 	fill(t, in, g, "/")
 	member := func(i int) []string { return []string{"Cookie", fmt.Sprint("session=", i)} }
 	g.letThrough(t, in, "/", member(0)...)
@@ -307,7 +307,7 @@ func TestMembersWaitForNobody(t *testing.T) {
 // new ones was the third request.
 func TestReloadBeginsWithItsOwnRules(t *testing.T) {
 	o := newOrigin(t, answering(200))
-	in := start(t, proxied("larder"), o)
+	in := start(t, proxied(patientFlights), o)
 	in.get("/").want(t, 200, "", "Larder; fwd=uri-miss")
 	for i, tc := range []struct{ name, directive, want string }{
 		{"the same rules", "larder", "Larder; fwd=miss"},

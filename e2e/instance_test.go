@@ -99,6 +99,10 @@ func proxied(directive string) setup {
 // block is the directive with lines in its block.
 func block(lines ...string) string { return "larder {\n" + strings.Join(lines, "\n") + "\n}" }
 
+// patientFlights is the directive of tests that gather clients at a fetch: on a busy machine that
+// takes longer than a follower waits otherwise.
+const patientFlights = "larder {\ncoalesce wait 2m\n}"
+
 // rankedIn is withDisk in a zone of its own. What a test ranks there is not lost among what other
 // tests of the process ask for: a ranking keeps a thousand URLs.
 func rankedIn(t *testing.T, zone string, lines ...string) setup {
