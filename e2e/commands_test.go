@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -74,14 +75,72 @@ func takes(larder *cobra.Command, name, words string) string {
 	return ""
 }
 
-// TestJSONIsWhole: a block of JSON is a document.
-func TestJSONIsWhole(t *testing.T) {
+// TestAnswersOfThePages: a block of JSON is a document. Where it is an answer of the admin API, it has
+// no member that the real answer lacks.
+func TestAnswersOfThePages(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/cart" {
+			w.Header().Set("Cache-Control", "no-store")
+			return
+		}
+		answering(200, "Cache-Control", "max-age=60", "Surrogate-Key", "quickstart")(w, r)
+	})
+	in := start(t, proxied("larder"), o)
+	in.get("/")
+	in.get("/cart")
+	paths := map[string]string{"entries": "/larder/entries", "by": "/larder/top?by=not_stored", "step": "/larder/history"}
+	compared := 0
 	for _, p := range readPages(t, pagePatterns...) {
 		_, blocks := p.parts()
 		for _, b := range blocks {
-			if b.language == "json" && !json.Valid([]byte(b.text)) {
-				t.Errorf("%s:%d: no JSON", b.page, b.line)
+			if b.language != "json" {
+				continue
+			}
+			var said map[string]any
+			if err := json.Unmarshal([]byte(b.text), &said); err != nil {
+				t.Errorf("%s:%d: %v", b.page, b.line, err)
+			}
+			for member, path := range paths {
+				if said[member] == nil {
+					continue
+				}
+				compared++
+				var real map[string]any
+				in.adminCall(http.MethodGet, path, "", &real)
+				if lacks := lacking(said, real); lacks != "" {
+					t.Errorf("%s:%d: %s has no %s in %v", b.page, b.line, path, lacks, real)
+				}
 			}
 		}
 	}
+	if compared < len(paths) {
+		t.Errorf("%d answers", compared)
+	}
+}
+
+// lacking is the first member of what a page says that the real answer has not, or has as another
+// kind of value. Of lists the first elements are compared.
+func lacking(said, real any) string {
+	switch said := said.(type) {
+	case map[string]any:
+		object, _ := real.(map[string]any)
+		for name, value := range said {
+			its, there := object[name]
+			if !there {
+				return name
+			}
+			if lacks := lacking(value, its); lacks != "" {
+				return name + " " + lacks
+			}
+		}
+	case []any:
+		list, isList := real.([]any)
+		if !isList {
+			return "list"
+		}
+		if len(said) > 0 && len(list) > 0 {
+			return lacking(said[0], list[0])
+		}
+	}
+	return ""
 }
