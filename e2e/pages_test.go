@@ -22,7 +22,7 @@ import (
 const treeRoot = ".."
 
 // pagePatterns are the pages for users. What they show to paste is executed.
-var pagePatterns = []string{"README.md", "SECURITY.md", "CHANGELOG.md", "docs/*.md"}
+var pagePatterns = []string{"README.md", "SECURITY.md", "CHANGELOG.md", "docs/*.md", "docs/migrating/*.md"}
 
 // docPage is a Markdown file, by its path from treeRoot.
 type docPage struct{ path, text string }

@@ -26,5 +26,5 @@
 //
 // It gets a case in read (settings.go), or in readOther (global.go) if it has no counterpart in a
 // directive, a golden in testdata/migrate, a line in optionLines (options_test.go) and a row in
-// docs/migrating.md.
+// docs/migrating/cache-handler.md.
 package migrate

@@ -100,7 +100,28 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-// expectAdapts has Caddy adapt a file. Files that it imports are empty.
+// TestPage holds docs/migrating/cache-handler.md to what the command prints: the page has a golden's
+// file, what becomes of it, which is one of testdata/examples, and the notes.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/migrating/cache-handler.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range readGoldens(t) {
+		if g.name != "page" {
+			continue
+		}
+		for _, text := range []string{g.input, "```caddyfile\n" + g.output, g.notes} {
+			if !strings.Contains(string(page), text) {
+				t.Errorf("the page has not\n%s", text)
+			}
+		}
+		return
+	}
+	t.Error("no golden is called page")
+}
+
+// expectAdapts has Caddy adapt a file.
 func expectAdapts(t *testing.T, text string) {
 	t.Helper()
 	adapter := caddyconfig.GetAdapter("caddyfile")
