@@ -57,12 +57,13 @@ func find(d *document) (*finder, error) {
 	if err := f.walkBlocks(f.blocks); err != nil {
 		return nil, err
 	}
-	seen := len(f.found)
+	seen, strange := len(f.found), f.strange
 	for _, name := range f.unusedSnippets() { // other files may import them
 		if err := f.importSnippet(name, asDirective, false); err != nil {
 			return nil, err
 		}
 	}
+	f.strange = strange // what they have may be options of a cache
 	for i := range f.found[seen:] {
 		f.found[seen+i].unused = true
 	}
@@ -121,7 +122,6 @@ func (f *finder) walkOptions(s span) error {
 		switch f.tokens[option.from].Text {
 		case cacheWord:
 			f.add(occurrence{segment: option, use: asOption})
-			err = f.markImports(option)
 		case "order":
 			if slices.ContainsFunc(f.tokens[option.from+1:option.argsEnd()], func(t token) bool { return t.Text == cacheWord }) &&
 				!slices.ContainsFunc(f.orders, func(s segment) bool { return s.from == option.from }) {
@@ -151,7 +151,6 @@ func (f *finder) walkRoutes(s span, nested bool, scopes []span) error {
 		switch name := f.tokens[directive.from].Text; {
 		case name == cacheWord:
 			f.add(occurrence{segment: directive, use: asDirective, nested: nested, scopes: scopes})
-			err = f.markImports(directive)
 		case name == "import":
 			err = f.importSegment(directive, asDirective, nested)
 		case !directive.hasBlock():
@@ -190,20 +189,6 @@ func (f *finder) walkOther(within string, s span, scopes []span) error {
 		}
 	}
 	return nil
-}
-
-// markImports marks the snippets that stand for options of a cache.
-func (f *finder) markImports(cache segment) error {
-	if !cache.hasBlock() {
-		return nil
-	}
-	list, err := f.segments(cache.open+1, cache.close)
-	for _, option := range list {
-		if f.tokens[option.from].Text == "import" {
-			f.markImport(option)
-		}
-	}
-	return err
 }
 
 func (f *finder) markImport(s segment) {

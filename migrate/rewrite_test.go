@@ -152,6 +152,10 @@ func FuzzRewrite(f *testing.F) {
 	f.Add("a {\n\tcache \"b\nc\" `d` {\n\t\tttl \\\n 5s # \\\n\t}\n}")
 	f.Add("\uFEFF:80\ncache /a\\ b {\n}")
 	f.Add("{ order cache first }")
+	f.Add("a {\n\tcache\\\n}")
+	f.Add("a {\n\tcache \\\\\n b\n}")
+	f.Add("a {\n}\\,\\ \\ }# b\\\n }")
+	f.Add("(a) {\n\tcache {\n\t\tttl 1s\n\t}\n}\nb {\n\tcache {\n\t\timport a\n\t}\n}")
 	f.Fuzz(func(t *testing.T, text string) {
 		before, err := tokenize([]byte(text))
 		if err != nil {

@@ -54,41 +54,52 @@ type span struct{ start, end int }
 func spans(input []byte) (found []span) {
 	at := len(input) - len(bytes.TrimPrefix(input, []byte("\uFEFF")))
 	for {
-		s, ok := nextSpan(input, at)
-		if !ok {
+		s, next := nextSpan(input, at)
+		if next == 0 {
 			return found
 		}
-		found, at = append(found, s), s.end
+		found, at = append(found, s), next
 	}
 }
 
-// nextSpan finds the next token. White space and comments go before it.
-func nextSpan(input []byte, at int) (span, bool) {
-	escaped, comment := false, false
+// nextSpan finds the next token. White space and comments go before it. next is where to go on,
+// which is behind a backslash that the token ends with; it is 0 where there is no token.
+func nextSpan(input []byte, at int) (s span, next int) {
+	escape, comment := -1, false // where a backslash stands that nothing has followed yet
 	for at < len(input) {
 		r, size := utf8.DecodeRune(input[at:])
 		switch {
-		case r == '\\' && !escaped:
-			escaped = true
+		case r == '\\' && escape < 0:
+			escape = at
 		case unicode.IsSpace(r):
 			if r == '\n' {
-				escaped, comment = false, false
+				escape, comment = -1, false
 			}
 		case comment:
 		case r == '#':
 			comment = true
 		case r == '"' || r == '`':
-			return quotedSpan(input, at, r, escaped)
+			s, next = quotedSpan(input, at, r, escape >= 0)
+			return s.from(escape), next
 		default:
-			return bareSpan(input, at, escaped)
+			s, next = bareSpan(input, at, escape >= 0)
+			return s.from(escape), next
 		}
 		at += size
 	}
-	return span{}, false
+	return span{}, 0
+}
+
+// from has a span begin at the backslash in front of it, if there is one.
+func (s span) from(escape int) span {
+	if escape >= 0 {
+		s.start = escape
+	}
+	return s
 }
 
 // quotedSpan ends at the closing quote. Only in double quotes a backslash escapes one.
-func quotedSpan(input []byte, start int, quote rune, escaped bool) (span, bool) {
+func quotedSpan(input []byte, start int, quote rune, escaped bool) (s span, next int) {
 	empty := true
 	for at := start + 1; at < len(input); {
 		r, size := utf8.DecodeRune(input[at:])
@@ -100,52 +111,44 @@ func quotedSpan(input []byte, start int, quote rune, escaped bool) (span, bool) 
 			escaped = true
 			continue
 		case r == quote:
-			return span{start, at}, true
+			return span{start, at}, at
 		}
 		empty = false
 	}
-	return span{start, len(input)}, !empty
+	if empty { // a quote that ends the file
+		return span{}, 0
+	}
+	return span{start, len(input)}, len(input)
 }
 
-// bareSpan ends before white space, or with a heredoc.
-func bareSpan(input []byte, start int, escaped bool) (span, bool) {
+// bareSpan ends before white space, or with a heredoc. The first rune may be escaped.
+func bareSpan(input []byte, start int, escaped bool) (s span, next int) {
 	at, end := start, start // end is where the last byte that counts ends
-	literal := false        // the first < was escaped, so << begins no heredoc
-	runes, angles := 0, 0
-	if escaped {
-		if input[start] == '<' {
-			literal = true
-		} else {
-			runes++ // the backslash is a part of the token
-		}
-		escaped = false
-	}
+	runes, angles := 0, 0   // angles are the < with which the token begins
+	literal := false        // one of them was escaped, so << begins no heredoc
 	for at < len(input) {
 		r, size := utf8.DecodeRune(input[at:])
-		if angles == 2 && !literal && r != ' ' {
-			if r == '\n' {
-				return heredocSpan(input, start, at)
-			}
-			at += size
-			if r != '\r' {
+		switch {
+		case angles == 2 && !literal && r == '\n':
+			return heredocSpan(input, start, at)
+		case angles == 2 && !literal && r != ' ':
+			if at += size; r != '\r' {
 				end = at
 			}
 			continue
-		}
-		switch {
 		case r == '\\' && !escaped:
 			escaped = true
-			at, end = at+size, at+size
+			at += size // what it escapes may be the end of the line, which is no part of the token
 			continue
 		case r == '\r':
 			at += size
 			continue
 		case unicode.IsSpace(r):
-			return span{start, end}, true
+			return span{start, end}, at
 		}
 		if escaped {
 			if literal = literal || r == '<'; r != '<' {
-				runes++
+				runes++ // the backslash
 			}
 			escaped = false
 		}
@@ -155,16 +158,19 @@ func bareSpan(input []byte, start int, escaped bool) (span, bool) {
 		runes++
 		at, end = at+size, at+size
 	}
-	return span{start, end}, true
+	return span{start, end}, len(input)
 }
 
 // heredocSpan ends with the first marker behind the line that begins the heredoc.
-func heredocSpan(input []byte, start, newline int) (span, bool) {
+func heredocSpan(input []byte, start, newline int) (s span, next int) {
 	marker := bytes.ReplaceAll(input[start:newline], []byte("\r"), nil)
 	marker = bytes.TrimLeft(marker, `\<`)
 	i := bytes.Index(input[newline+1:], marker)
-	if i < 0 || len(marker) == 0 {
-		return span{start, len(input)}, len(input) > newline+1
+	switch {
+	case i >= 0 && len(marker) > 0:
+		next = newline + 1 + i + len(marker)
+	case newline+1 < len(input):
+		next = len(input)
 	}
-	return span{start, newline + 1 + i + len(marker)}, true
+	return span{start, next}, next
 }
