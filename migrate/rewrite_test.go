@@ -100,8 +100,8 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-// TestPage holds docs/migrating/cache-handler.md to what the command prints: the page has a golden's
-// file, what becomes of it, which is one of testdata/examples, and the notes.
+// TestPage holds docs/migrating/cache-handler.md to what the command prints: the page has the file
+// of a golden, what becomes of it, which is one of testdata/examples, and the notes.
 func TestPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/migrating/cache-handler.md")
 	if err != nil {
