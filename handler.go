@@ -34,7 +34,9 @@ func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request
 	if !inner {
 		delete(r.Header, httpcache.RepeatsField)
 	}
-	return toCaddy(route.Serve(&c.Request, w, r, identify(r, h.server(), h.branch.of(r)), c))
+	var id httpcache.Identity
+	h.identify(r, &id)
+	return toCaddy(route.Serve(&c.Request, w, r, &id, c))
 }
 
 // clientRequest is a client's request as Caddy and the cache know it. It implements

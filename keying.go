@@ -16,14 +16,12 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 )
 
-// identify makes the identity of a request from what Caddy knows about it. name is that of its
-// server, branch that of its routes.
-func identify(r *http.Request, name, branch string) httpcache.Identity {
+// identify makes the identity of a request from what Caddy knows about it.
+func (h *Handler) identify(r *http.Request, id *httpcache.Identity) {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
-	id := httpcache.Identify(r, client, trusted)
-	id.Listener.Server, id.ErrorStatus, id.Branch = name, errorStatus(r), branch
-	return id
+	*id = httpcache.Identify(r, client, trusted)
+	id.Listener.Server, id.ErrorStatus, id.Branch = h.server(), errorStatus(r), h.branch.of(r)
 }
 
 // errorStatus returns the status of the error that brought a request to handle_errors, else 0.

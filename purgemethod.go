@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 	"github.com/larder-cache/larder/purge"
 	"github.com/larder-cache/larder/urlform"
@@ -62,7 +63,8 @@ func (h *Handler) servePurge(w http.ResponseWriter, r *http.Request) {
 
 // purgeCall is what Caddy knows about a PURGE.
 func (h *Handler) purgeCall(r *http.Request) *purge.Call {
-	id := identify(r, h.server(), h.branch.of(r))
+	var id httpcache.Identity
+	h.identify(r, &id)
 	call := &purge.Call{Request: r, Client: clientAddr(r), Target: id.URL}
 	if !id.Purgeable {
 		return call

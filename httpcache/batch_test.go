@@ -318,7 +318,7 @@ func TestBatchOfNoUse(t *testing.T) {
 				trace := p.Explain()
 				w, other := httptest.NewRecorder(), make(chan reply, 1)
 				go func() { other <- askFor(h, s, "8")[0] }()
-				if err := h.Serve(&p.Request, w, explained, IdentityOf(explained), p); err != nil {
+				if err := h.Serve(&p.Request, w, explained, new(IdentityOf(explained)), p); err != nil {
 					t.Fatal(err)
 				}
 				for id, reply := range map[string]reply{"7": {w, nil}, "8": <-other} {

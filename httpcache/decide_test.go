@@ -66,7 +66,7 @@ func TestDecisionSaysWhyTheOriginAnswered(t *testing.T) {
 		q := &plainRequest{next: tc.next}
 		r := newTestRequest(w)
 		r.Method = tc.method
-		if err := h.Serve(&q.Request, w, r, IdentityOf(r), q); err != nil {
+		if err := h.Serve(&q.Request, w, r, new(IdentityOf(r)), q); err != nil {
 			t.Fatal(err)
 		}
 		told := w.Header().Get("Cache-Status")

@@ -34,6 +34,12 @@ func (rt *Route) evaluated(e *store.Entry) *evaluation {
 			return ev
 		}
 	}
+	return rt.evaluateAnew(e)
+}
+
+// evaluateAnew is evaluated where there is nothing yet. It is not part of it because its variables
+// take so much of the stack, which a hit has not.
+func (rt *Route) evaluateAnew(e *store.Entry) *evaluation {
 	ex := exchangeOf(e)
 	ev := &evaluation{
 		serial: rt.serial, freshness: rt.Policy.Freshness(&ex),

@@ -22,7 +22,7 @@ func (h *testHandler) explain(t *testing.T, r *http.Request) Explanation {
 	}}
 	trace := p.ExplainOnly()
 	w := httptest.NewRecorder()
-	if err := h.Serve(&p.Request, w, r, IdentityOf(r), p); err != nil {
+	if err := h.Serve(&p.Request, w, r, new(IdentityOf(r)), p); err != nil {
 		t.Fatal(err)
 	}
 	if len(w.Header()) > 0 || w.Body.Len() > 0 {
@@ -109,7 +109,7 @@ func TestExplainedAnswer(t *testing.T) {
 		return nil
 	}}
 	trace := p.Explain()
-	if err := h.Serve(&p.Request, w, r, IdentityOf(r), p); err != nil {
+	if err := h.Serve(&p.Request, w, r, new(IdentityOf(r)), p); err != nil {
 		t.Fatal(err)
 	}
 	h.awaitIdle()
@@ -173,7 +173,7 @@ func TestExplainedPass(t *testing.T) {
 	r.Method = http.MethodHead
 	p := &plainRequest{next: storable}
 	trace := p.Explain()
-	if err := h.Serve(&p.Request, httptest.NewRecorder(), r, IdentityOf(r), p); err != nil {
+	if err := h.Serve(&p.Request, httptest.NewRecorder(), r, new(IdentityOf(r)), p); err != nil {
 		t.Fatal(err)
 	}
 	e := trace.Explanation()

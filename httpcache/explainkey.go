@@ -23,13 +23,18 @@ func (rules *KeyRules) parts(k *keyed) []KeyPart {
 	return slices.DeleteFunc(parts, func(p KeyPart) bool { return len(p.Values) == 0 })
 }
 
-// part begins a part.
+// part begins a part. The functions that note for people are called, and not inlined, so that a
+// key that is not explained needs little of its goroutine's stack: one of HTTP/2 begins small, and
+// copies its stack where that has to grow.
 func (b *keyBytes) part(name string) *keyBytes {
 	if b.parts != nil {
-		*b.parts = append(*b.parts, KeyPart{Name: name})
+		b.notePart(name)
 	}
 	return b
 }
+
+//go:noinline
+func (b *keyBytes) notePart(name string) { *b.parts = append(*b.parts, KeyPart{Name: name}) }
 
 // cookie begins the part of a cookie.
 func (b *keyBytes) cookie(name string) *keyBytes {
@@ -42,17 +47,27 @@ func (b *keyBytes) cookie(name string) *keyBytes {
 // query begins the part that goes with the path before it.
 func (b *keyBytes) query() {
 	if b.parts != nil {
-		path := (*b.parts)[len(*b.parts)-1].Name
-		b.part(strings.TrimSuffix(path, "path") + "query")
+		b.noteQuery()
 	}
+}
+
+//go:noinline
+func (b *keyBytes) noteQuery() {
+	path := (*b.parts)[len(*b.parts)-1].Name
+	b.part(strings.TrimSuffix(path, "path") + "query")
 }
 
 // value notes what is written of the part.
 func (b *keyBytes) value(s string) {
 	if b.parts != nil {
-		last := &(*b.parts)[len(*b.parts)-1]
-		last.Values = append(last.Values, s)
+		b.noteValue(s)
 	}
+}
+
+//go:noinline
+func (b *keyBytes) noteValue(s string) {
+	last := &(*b.parts)[len(*b.parts)-1]
+	last.Values = append(last.Values, s)
 }
 
 // explain tells how the content counts.

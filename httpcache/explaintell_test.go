@@ -16,7 +16,7 @@ func TestExplanationInAField(t *testing.T) {
 	h.Route = h.cache.NewRoute(Rules{Key: KeyRules{Headers: []string{"X-Long"}}}, nil)
 	q := &plainRequest{next: storable}
 	q.Explain()
-	if err := h.Route.Serve(&q.Request, w, r, IdentityOf(r), q); err != nil {
+	if err := h.Route.Serve(&q.Request, w, r, new(IdentityOf(r)), q); err != nil {
 		t.Fatal(err)
 	}
 	got := w.Header()["Larder-Explain"]

@@ -233,7 +233,7 @@ func TestInvalidationByBothNames(t *testing.T) {
 				r.Method, r.URL.RawQuery = method, ""
 				r.URL.Path, r.URL.RawQuery, _ = strings.Cut(path, "?")
 				q := &plainRequest{next: next}
-				if err := h.Serve(&q.Request, w, r, Identify(r, r.URL, true), q); err != nil {
+				if err := h.Serve(&q.Request, w, r, new(Identify(r, r.URL, true)), q); err != nil {
 					t.Fatal(err)
 				}
 				return w.Header().Get("Cache-Status")

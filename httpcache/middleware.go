@@ -33,7 +33,7 @@ func answerError(w http.ResponseWriter, err error) {
 func (rt *Route) serve(w http.ResponseWriter, r *http.Request, next handlerFunc) error {
 	delete(r.Header, RepeatsField)
 	q := &plainRequest{next: next}
-	return rt.Serve(&q.Request, w, r, IdentityOf(r), q)
+	return rt.Serve(&q.Request, w, r, new(IdentityOf(r)), q)
 }
 
 // handlerFunc is a handler that may fail.

@@ -224,7 +224,8 @@ func (q *Request) lookUpOthers() {
 		if key == q.key {
 			continue
 		}
-		found := q.storedFor(key)
+		var found store.Result
+		q.lookUpKey(&key, &found)
 		e, best := found.Entry, q.found.Entry
 		if e == nil || best != nil && !askedBefore(best, e.RequestTime) || !q.route.varianceAgrees(e, &q.keyed, says) {
 			found.Release()

@@ -156,7 +156,7 @@ func TestExplainSlices(t *testing.T) {
 		p := &plainRequest{next: f.serve}
 		trace := p.ExplainOnly()
 		r := newTestRequest(w, "Range", asked)
-		if err := h.Serve(&p.Request, w, r, IdentityOf(r), p); err != nil {
+		if err := h.Serve(&p.Request, w, r, new(IdentityOf(r)), p); err != nil {
 			t.Fatal(err)
 		}
 		e := trace.Explanation()

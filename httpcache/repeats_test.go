@@ -245,7 +245,7 @@ func TestExplainCountsNoRepeats(t *testing.T) {
 		r.RemoteAddr = alice
 		p := &plainRequest{next: s.origin}
 		trace := p.ExplainOnly()
-		if err := s.h.Serve(&p.Request, w, r, IdentityOf(r), p); err != nil {
+		if err := s.h.Serve(&p.Request, w, r, new(IdentityOf(r)), p); err != nil {
 			t.Fatal(err)
 		}
 		return trace.Explanation()

@@ -18,13 +18,13 @@ const (
 	maxRounds = 4
 )
 
-// Serve answers r from the cache or from o. q becomes the request of r. The error is one of o's or
-// an [Error] of the cache; then no response has been written.
+// Serve answers r from the cache or from o. q becomes the request of r, and has a copy of id. The
+// error is one of o's or an [Error] of the cache; then no response has been written.
 func (rt *Route) Serve(
-	q *Request, w http.ResponseWriter, r *http.Request, id Identity, o Origin,
+	q *Request, w http.ResponseWriter, r *http.Request, id *Identity, o Origin,
 ) error {
 	q.route, q.w, q.r, q.origin, q.now = rt, w, r, o, time.Now()
-	q.keyed.Identity = id
+	q.keyed.Identity = *id
 	if rt.Observe {
 		q.origin = newObserved(q)
 	}
@@ -179,7 +179,7 @@ func (q *Request) lookUp() rfc9111.Use {
 
 // find finds the stored response that the request selects.
 func (q *Request) find() {
-	q.found = q.storedFor(q.key)
+	q.lookUpKey(&q.key, &q.found)
 	q.freshness = nil
 	if e := q.found.Entry; e != nil && !q.route.varianceAgrees(e, &q.keyed, q.keyed.variance) {
 		q.found.Entry = nil
@@ -189,12 +189,14 @@ func (q *Request) find() {
 	}
 }
 
-// storedFor looks a key up.
-func (q *Request) storedFor(key store.Key) store.Result {
+// lookUpKey looks a key up. It takes and gives by pointers because large values on the way to the
+// store make the stack of a hit grow.
+func (q *Request) lookUpKey(key *store.Key, found *store.Result) {
 	if q.trace.only() {
-		return q.cache().store.Peek(key, q.selects)
+		*found = q.cache().store.Peek(*key, q.selects)
+		return
 	}
-	return q.cache().store.Lookup(key, q.selects)
+	*found = q.cache().store.Lookup(*key, q.selects)
 }
 
 // selects scores a variant by RFC 9111 4.1.

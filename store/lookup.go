@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -59,35 +58,37 @@ func (r *Result) Share() Result {
 // the pointer nor call the store. The highest score wins, among equals the latest RequestTime.
 // The Result is to be released.
 func (s *Store) Lookup(key Key, match func(*Variant) int) Result {
-	return s.lookup(key, selection{match: match})
+	return s.lookup(key, match, false)
 }
 
 // Peek is Lookup for one who only wants to see what is stored: it counts as no use of the response,
 // brings nothing to memory and deletes nothing. The result tells what it passed over.
 func (s *Store) Peek(key Key, match func(*Variant) int) Result {
-	return s.lookup(key, selection{match: match, peek: true})
+	return s.lookup(key, match, true)
 }
 
-func (s *Store) lookup(key Key, sel selection) Result {
+// lookup is Lookup or Peek. What a hit in memory needs of the stack is kept small: a goroutine of
+// HTTP/2 begins with a small one, and copies it where that has to grow.
+func (s *Store) lookup(key Key, match func(*Variant) int, peek bool) Result {
 	if !s.isOpen() {
 		return Result{}
 	}
-	sel.store, sel.memory, sel.purges, sel.now = s, s.memory, s.purges, s.now()
+	var sel selection
+	sel.begin(s, match, peek)
 	sh := s.memory.shard(key)
-	var buf [8]candidate
-	found, complete, stamp := sel.amongResident(sh, &key, buf[:0])
+	var buf [4]candidate
+	found, complete, _ := sel.amongResident(sh, &key, buf[:0])
 	if s.disk == nil || complete || !s.disk.up.Load() {
 		return sel.result(sh, found)
 	}
-	// Copies, so that what a hit in memory needs stays on the stack.
-	return s.lookupBoth(key, sel, sh, slices.Clone(found), stamp)
+	sel.giveUp(found)
+	return s.lookupBoth(key, match, peek)
 }
 
 // amongResident selects among what is in memory of a key, until no record of a purge was dropped
 // meanwhile: an item that leaves memory between candidates and consider is marked by no sweep, and
 // then the record alone tells.
 func (sel *selection) amongResident(sh *shard, key *Key, buf []candidate) (found []candidate, complete bool, stamp uint32) {
-	before := *sel
 	for {
 		drops := sel.purges.drops.Load()
 		found, complete, stamp = sh.candidates(key, buf)
@@ -97,10 +98,15 @@ func (sel *selection) amongResident(sh *shard, key *Key, buf []candidate) (found
 		if drops == sel.purges.drops.Load() {
 			return found, complete, stamp
 		}
-		for i := range found {
-			sel.memory.unhold(found[i].item)
-		}
-		*sel = before
+		sel.giveUp(found)
+		sel.choice = choice{}
+	}
+}
+
+// giveUp gives up what amongResident has found.
+func (sel *selection) giveUp(found []candidate) {
+	for i := range found {
+		sel.memory.unhold(found[i].item)
 	}
 }
 
@@ -149,7 +155,16 @@ type selection struct {
 	match  func(*Variant) int
 	now    time.Time
 	peek   bool // see Peek
+	choice
+}
 
+func (sel *selection) begin(s *Store, match func(*Variant) int, peek bool) {
+	sel.store, sel.memory, sel.purges = s, s.memory, s.purges
+	sel.match, sel.now, sel.peek = match, s.now(), peek
+}
+
+// choice is what a selection has come to.
+type choice struct {
 	best     candidate
 	severity Severity // of the best
 	score    int
@@ -161,7 +176,7 @@ type selection struct {
 }
 
 // pass notes that a response is on its way out.
-func (sel *selection) pass(why EvictionReason) { sel.passed, sel.passedFor = true, why }
+func (c *choice) pass(why EvictionReason) { c.passed, c.passedFor = true, why }
 
 // consider lets an item in memory compete.
 func (sel *selection) consider(c *candidate) {
@@ -249,9 +264,13 @@ func (s *shard) noteUse(c candidate) {
 // lookupBoth selects among memory, queue and disk. The order matters: what leaves the queue is on
 // disk before, so a look into the queue first misses nothing. The ticket keeps the records
 // of purges until what was read is resident or given up.
-func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate, stamp uint32) Result {
+func (s *Store) lookupBoth(key Key, match func(*Variant) int, peek bool) Result {
 	gen := s.tickets.begin(s.purges)
 	defer s.tickets.end(gen)
+	sel := new(selection)
+	sel.begin(s, match, peek)
+	sh := s.memory.shard(key)
+	found, _, stamp := sel.amongResident(sh, &key, nil)
 	resident := found
 	var buf [4]*job
 	jobs := s.queue.of(key, buf[:0])
@@ -267,7 +286,7 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 			alone = false
 		}
 	}
-	search, err := s.search(&sel, key, jobs, resident)
+	search, err := s.search(sel, key, jobs, resident)
 	for _, id := range search.damaged {
 		if sel.peek {
 			break
@@ -288,9 +307,7 @@ func (s *Store) lookupBoth(key Key, sel selection, sh *shard, found []candidate,
 		}
 		return sel.result(sh, found)
 	}
-	for i := range found {
-		s.memory.unhold(found[i].item)
-	}
+	sel.giveUp(found)
 	if !sel.peek {
 		s.diskWriter.accesses.add(search.entry.ID)
 	}
