@@ -37,11 +37,21 @@ type membership struct {
 
 // following is the state of a request that waits for the fetches of others.
 type following struct {
-	deadline time.Time // how long it waits, for all of them together
+	deadline time.Time // how long it waits, for all of them together; zero: it has not begun to
+	// What it had found in slices has proved outdated then.
+	outdatedAt time.Time
 	// One of them was for another client only, and it has had another round since.
 	rejoined bool
 	// It has tried to read ahead of a fetch of the whole, see rangeahead.go.
 	waitsForWhole bool
+}
+
+// follower is the request's state as one that follows others.
+func (q *Request) follower() *following {
+	if q.following == nil {
+		q.following = new(following)
+	}
+	return q.following
 }
 
 // join joins the flight for the request's key, or begins one.
@@ -150,8 +160,11 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 // the age of its answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
-	if !q.began(f) || q.foundLater(f) || !q.outdatedAt.IsZero() && !tag.begun.After(q.outdatedAt) {
-		return false // the last has brought the head that is outdated, or may have
+	if !q.began(f) || q.foundLater(f) {
+		return false
+	}
+	if q.objectChanged && !tag.begun.After(q.following.outdatedAt) {
+		return false // it has brought the head that is outdated, or may have
 	}
 	shared, decided := f.Shared().(*sharedResponse)
 	if !decided {
@@ -272,7 +285,8 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // the fetch is for it
 	}
-	if q.following == nil {
+	f := q.follower()
+	if f.deadline.IsZero() {
 		wait := q.route.Wait
 		if s.flight.Queued() {
 			wait += q.route.Budget.Wait()
@@ -280,9 +294,9 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 		if q.sharing() != sharingOpen {
 			wait = min(wait, lateHeader)
 		}
-		q.following = &following{deadline: time.Now().Add(wait)}
+		f.deadline = time.Now().Add(wait)
 	}
-	return max(1, time.Until(q.following.deadline)) // 0 would be for ever
+	return max(1, time.Until(f.deadline)) // 0 would be for ever
 }
 
 // mayRejoin reports whether a follower whose flight was released gets another round. It gets one if

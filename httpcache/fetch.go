@@ -152,7 +152,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil, lacking: q.lacksSlices(),
-		remote: remote, remoteSlice: remoteSlice, objectChanged: !q.outdatedAt.IsZero(),
+		remote: remote, remoteSlice: remoteSlice, objectChanged: q.objectChanged,
 		remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner = nil, &x.inner

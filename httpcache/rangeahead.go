@@ -33,7 +33,7 @@ func (x *Fetch) headAhead(shared *sharedResponse) *sliceOf {
 // liesAhead reports whether what the request asks for is far ahead of what has come of a response
 // that is fetched whole.
 func (q *Request) liesAhead(f *coalesce.Flight, shared *sharedResponse) bool {
-	if shared.ahead == nil || q.route.Slice <= 0 || q.following == nil || q.following.waitsForWhole {
+	if shared.ahead == nil || q.route.Slice <= 0 || q.following == nil || q.following.deadline.IsZero() || q.following.waitsForWhole {
 		return false
 	}
 	parts, _, ok := q.ranges(shared.status, shared.header, shared.length)
@@ -49,8 +49,8 @@ func (q *Request) respondAhead(s membership, shared *sharedResponse) (answered b
 	a := q.stored(q.now)
 	a.fields, a.aged = shared.forFollowers(q.route), false
 	cs := rfc9111.CacheStatus{Forward: q.forward}
-	outdatedAt := q.outdatedAt
+	objectChanged := q.objectChanged
 	answered, err = q.respondSlices(a, &cs, Decision{Outcome: OutcomeMiss, Forward: q.forward}, membership{}, 0)
-	q.outdatedAt = outdatedAt // else it would not join the fetch of the whole, which began before
+	q.objectChanged = objectChanged // else it would not join the fetch of the whole, which began before
 	return answered, err
 }

@@ -58,7 +58,7 @@ type presented struct {
 	directives    rfc9111.RequestDirectives
 	authorized    bool // it carries Authorization, and the key lacks it
 	unkeyedCookie bool
-	outdatedAt    time.Time       // when what it had found in slices proved outdated; zero: it has not
+	objectChanged bool            // what was found in slices was another version, see respondWithoutSlice
 	mustValidate  bool            // nothing stored answers it unconfirmed, see withoutpass.go
 	forward       rfc9111.Forward // why the origin must be asked, set by lookUp
 	hops          uint8           // how often it has passed this cache already, set by readKey

@@ -115,7 +115,7 @@ func (q *Request) respondWithoutSlice(b *sliceBody, err error) (answered bool, _
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
 	case errors.Is(err, errObjectChanged):
-		q.outdatedAt = time.Now()
+		q.objectChanged, q.follower().outdatedAt = true, time.Now()
 		return false, nil
 	case refusal != nil:
 		return true, q.respondRefused(refusal, OutcomeMiss)
