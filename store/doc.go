@@ -72,6 +72,10 @@
 // memory that extent counts until the last of its renewals is gone. On disk the record alone is
 // written, under the same id as the chunks.
 //
+// What is held is never a victim, because that would give no room. It counts as used now. When what
+// look-ups hold of items above 64 KiB and bodies in flight have three quarters of the budget,
+// nothing is evicted for an item or a body above 64 KiB: it is stored if there is room.
+//
 // Memory also counts
 //
 //   - what is reserved for bodies on their way,

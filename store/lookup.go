@@ -238,6 +238,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 	if !sel.peek {
 		sh.noteUse(best)
 	}
+	m.noteHeld(best.item)
 	r := Result{Entry: best.entry, Severity: sel.severity, Tier: MemoryTier, memory: m, item: best.item}
 	if body, ok := best.entry.Body.(*diskBody); ok {
 		if !sel.store.pin(body) {
@@ -335,7 +336,10 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 		return r
 	}
 	it := d.item
-	if it == nil || d.sel.peek {
+	if it == nil {
+		return r
+	}
+	if s.memory.noteHeld(it); d.sel.peek {
 		return r
 	}
 	sh.mu.Lock()

@@ -22,10 +22,12 @@ type memory struct {
 	used   atomic.Int64
 	// inFlight is what used has of bodies in flight, see Store.Reserve.
 	inFlight atomic.Int64
-	budget   atomic.Int64
-	evicts   atomic.Bool // the policy is not None
-	counts   *counters
-	queue    *queue // of the disk tier
+	// held is what used has of larger items that look-ups have found and that are not given back.
+	held   atomic.Int64
+	budget atomic.Int64
+	evicts atomic.Bool // the policy is not None
+	counts *counters
+	queue  *queue // of the disk tier
 	// tagSeed is of the hashes that indexes know tags by.
 	tagSeed  maphash.Seed
 	departed departures // of both tiers
@@ -54,7 +56,7 @@ func (m *memory) charge(n int64) bool {
 	}
 	m.used.Add(n)
 	if m.used.Load() > m.budget.Load() {
-		m.shrink(!m.evicts.Load())
+		m.shrink(!m.evicts.Load(), n > smallCharge)
 	}
 	if m.used.Load() > m.budget.Load() {
 		m.used.Add(-n)
@@ -63,71 +65,76 @@ func (m *memory) charge(n int64) bool {
 	return true
 }
 
-// shrink evicts until the budget holds or nothing is left. Bytes of evicted items that wait for the
-// disk or are being read are not free yet; counting them as freed keeps one slow disk from emptying
-// the tier, at the price of an overshoot no larger than the queue and what is being read. keptOnly
-// says that only those go that are only kept: a tier that evicts nothing else still gives their
-// room to what comes.
-func (m *memory) shrink(keptOnly bool) {
-	var freed int64
-	over := m.used.Load() - m.budget.Load()
-	for over > freed && m.used.Load() > m.budget.Load() {
-		n := m.evictOne(keptOnly)
-		if n == 0 {
+// smallCharge is up to where nothing makes room for bytes but the budget, see shrink.
+const smallCharge = 64 << 10
+
+// shrink evicts until the budget holds or nothing is left that would give room. keptOnly says that
+// only those go that are only kept: a tier that evicts nothing else still gives their room to what
+// comes.
+//
+// What is held gives none: a client that is slow to read, or reads nothing, holds what it is sent,
+// and the queue of a slow disk what it is to write. Such items stay, and count as used now. Others
+// would go for them one after the other, for nothing, until only they were left. When clients hold
+// three quarters of the budget, of what is resident, what is not any more, and bodies in flight,
+// nothing goes for a large charge: it would be one more for them to hold. What they hold of what is
+// small is not bounded so; it takes thousands of clients.
+func (m *memory) shrink(keptOnly, large bool) {
+	for m.used.Load() > m.budget.Load() {
+		if large && m.held.Load()+m.inFlight.Load() > m.budget.Load()/4*3 || !m.evictOne(keptOnly) {
 			return
 		}
-		freed += n
 	}
 }
 
-// evictOne evicts one item and returns its cost; 0 when nothing is left. What is only kept goes
-// first, from the shard with most of that. Of the others it is one of the fullest shard: keys are
-// hashes, so its oldest is as old as any other's.
-func (m *memory) evictOne(keptOnly bool) int64 {
+// evictOne evicts one item, and reports false when nothing is left that would give room. What is
+// only kept goes first, from the shard with most of that. Of the others it is one of the fullest
+// shard: keys are hashes, so its oldest is as old as any other's.
+func (m *memory) evictOne(keptOnly bool) bool {
 	now := nanos(m.now())
 	for _, s := range m.shards {
 		if s.soonest.Load() <= now {
 			m.settle(s, now, settleStep)
 		}
 	}
+	var without [shardCount]bool // nothing would give room there
 	for range shardCount {
-		s := m.most(func(s *shard) int64 { return s.keptBytes.Load() })
-		if s.keptBytes.Load() == 0 {
+		i, n := m.most(&without, func(s *shard) int64 { return s.keptBytes.Load() })
+		if n <= 0 {
 			if keptOnly {
-				return 0
+				return false
 			}
-			s = m.most(func(s *shard) int64 { return s.bytes.Load() })
+			i, _ = m.most(&without, func(s *shard) int64 { return s.bytes.Load() })
 		}
+		s := m.shards[i]
 		s.mu.Lock()
-		it := s.policy.victim()
-		if it == nil || keptOnly && !it.is(isKept) { // emptied since it was chosen
+		it := s.victim(keptOnly)
+		if it == nil {
 			s.mu.Unlock()
+			without[i] = true
 			continue
 		}
-		before := s.decoded.bytes
 		s.drop(it)
-		freed := it.cost() + before - s.decoded.bytes
 		m.departed.note(m.record(it).key(), Capacity, m.now())
 		s.mu.Unlock()
 		m.unhold(it)
 		m.counts.evicted(MemoryTier, Capacity)
-		return freed
+		return true
 	}
-	return 0
+	return false
 }
 
 // settleStep is how much of what is due in a shard an eviction sees to.
 const settleStep = 64
 
-// most is the shard with the most of something.
-func (m *memory) most(of func(s *shard) int64) *shard {
-	best := m.shards[0]
-	for _, s := range m.shards[1:] {
-		if of(s) > of(best) {
-			best = s
+// most is the shard with the most of something, and how much that is, but for some shards.
+func (m *memory) most(without *[shardCount]bool, of func(s *shard) int64) (best int, most int64) {
+	most = -1
+	for i, s := range m.shards {
+		if n := of(s); !without[i] && n > most {
+			best, most = i, n
 		}
 	}
-	return best
+	return best, most
 }
 
 // What slabs that are only partly used may take beyond the budget: a part of that, or the bytes.
@@ -154,7 +161,9 @@ func (m *memory) compact() {
 		}
 		s := m.shards[it.shard]
 		s.mu.Lock()
-		m.discard(s, it, Capacity)
+		if it.holds.Load() <= 2 { // this one and the shard's; what others hold gives no room
+			m.discard(s, it, Capacity)
+		}
 		s.mu.Unlock()
 		m.unhold(it)
 	}
@@ -185,7 +194,7 @@ func (m *memory) apply(old, next Settings) {
 		m.used.Add(s.decoded.bytes - before)
 		s.mu.Unlock()
 	}
-	m.shrink(false)
+	m.shrink(false, false)
 }
 
 // clear drops everything; the caller has seen to it that nothing is put any more.

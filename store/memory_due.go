@@ -133,6 +133,16 @@ func (p *keptFirst) victim() *item {
 	return p.policy.victim()
 }
 
+// postpone has what is only kept, and held, go in the order of the others.
+func (p *keptFirst) postpone(it *item) {
+	if !it.is(isKept) {
+		p.policy.postpone(it)
+		return
+	}
+	p.remove(it)
+	p.policy.add(it)
+}
+
 func (p *keptFirst) each(fn func(it *item)) {
 	p.kept.each(fn)
 	p.policy.each(fn)

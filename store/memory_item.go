@@ -54,6 +54,7 @@ const (
 	isQueuedOnly // in the queue's index; changes under the queue's lock
 	isInvalid    // as isSoft, of a purge that makes invalid
 	isKept       // among those that go first; changes under the shard's lock
+	isHeld       // counted in memory.held
 )
 
 // flagOf is the flag of an item that says for good what a purge has made of it: isDead where that
@@ -247,9 +248,43 @@ func (it *item) tryHold() bool {
 	}
 }
 
+// noteHeld counts an item that a look-up has found, and holds, if it is large.
+func (m *memory) noteHeld(it *item) {
+	if it.cost() > smallCharge && it.flags.Or(isHeld)&isHeld == 0 {
+		m.held.Add(it.cost())
+	}
+}
+
+// uncountHeld is the opposite.
+func (m *memory) uncountHeld(it *item) {
+	if it.flags.And(^isHeld)&isHeld != 0 {
+		m.held.Add(-it.cost())
+	}
+}
+
+// release takes a hold away, and returns how many are left. Where the only one left is that of its
+// shard, the item is not counted as held any more. That is done before, as others may have the item
+// after, and undone where others have changed the holds meanwhile.
+func (m *memory) release(it *item) int32 {
+	for it.is(isHeld) {
+		n := it.holds.Load()
+		last := n == 1 || n == 2 && it.is(isResident)
+		if last {
+			m.uncountHeld(it)
+		}
+		if it.holds.CompareAndSwap(n, n-1) {
+			return n - 1
+		}
+		if last {
+			m.noteHeld(it)
+		}
+	}
+	return it.holds.Add(-1)
+}
+
 // unhold gives up a hold; with the last one the bytes are given back, and used by others.
 func (m *memory) unhold(it *item) {
-	switch n := it.holds.Add(-1); {
+	switch n := m.release(it); {
 	case n > 0:
 	case n == 0:
 		cost, base := m.ownCost(it), m.base(it)

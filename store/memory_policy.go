@@ -13,6 +13,8 @@ type policy interface {
 	remove(it *item)
 	// victim is the item to go next, still in the policy; nil when there is none.
 	victim() *item
+	// postpone has an item, which was the victim, go after all that are like it.
+	postpone(it *item)
 	// each calls fn for every item, the one to go first first. fn must not change the policy.
 	each(fn func(it *item))
 }
@@ -68,6 +70,12 @@ func (l *itemList) last() *item {
 	return l.items.at(l.back)
 }
 
+// renew makes an item the newest.
+func (l *itemList) renew(it *item) {
+	l.unlink(it)
+	l.pushFront(it)
+}
+
 // appendList moves all of o behind the back of l.
 func (l *itemList) appendList(o *itemList) {
 	switch {
@@ -97,6 +105,7 @@ func (p *fifoPolicy) add(it *item)           { p.list.pushFront(it) }
 func (p *fifoPolicy) touch(*item)            {}
 func (p *fifoPolicy) remove(it *item)        { p.list.unlink(it) }
 func (p *fifoPolicy) victim() *item          { return p.list.last() }
+func (p *fifoPolicy) postpone(it *item)      { p.list.renew(it) }
 func (p *fifoPolicy) each(fn func(it *item)) { p.list.each(fn) }
 
 // probationPart is how much of a full shard is left to probation at least: a fifth.
@@ -166,6 +175,14 @@ func (p *slruPolicy) victim() *item {
 	return p.protected.last()
 }
 
+func (p *slruPolicy) postpone(it *item) {
+	if it.protected {
+		p.protected.renew(it)
+	} else {
+		p.probation.renew(it)
+	}
+}
+
 func (p *slruPolicy) each(fn func(it *item)) {
 	p.probation.each(fn)
 	p.protected.each(fn)
@@ -225,6 +242,8 @@ func (p *lfuPolicy) victim() *item {
 	}
 	return nil
 }
+
+func (p *lfuPolicy) postpone(it *item) { p.classes[p.class(it)].renew(it) }
 
 func (p *lfuPolicy) each(fn func(it *item)) {
 	for i := range p.classes {

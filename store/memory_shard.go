@@ -172,6 +172,25 @@ func (s *shard) drop(it *item) {
 	}
 }
 
+// maxPassed is how many held items one search for a victim passes over in a shard.
+const maxPassed = 64
+
+// victim is the item to go next of those that nobody holds; nil where there is none. What is held
+// gives no room when it goes. It counts as used now. keptOnly is as for shrink.
+func (s *shard) victim(keptOnly bool) *item {
+	for range maxPassed {
+		it := s.policy.victim()
+		if it == nil || keptOnly && !it.is(isKept) {
+			return nil
+		}
+		if it.holds.Load() <= 1 {
+			return it
+		}
+		s.policy.postpone(it)
+	}
+	return nil
+}
+
 // use notes a use of a resident item, whose entry is e.
 func (s *shard) use(it *item, e *Entry) {
 	s.clock++

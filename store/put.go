@@ -102,6 +102,7 @@ func (s *Store) hold(it *item, e *Entry) Result {
 	it.hold()
 	entry := e.Clone()
 	entry.ID, entry.Body = e.ID, s.body(it)
+	s.memory.noteHeld(it)
 	return Result{Entry: entry, Tier: MemoryTier, memory: s.memory, item: it}
 }
 

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+)
+
+// holder stores entries and looks them up without giving them back, as for clients that read
+// nothing.
+type holder struct {
+	t     *testing.T
+	s     *Store
+	clock *testClock
+	held  []Result
+}
+
+// hold stores an entry, if it may be, and holds it.
+func (h *holder) hold(url string, size int) {
+	h.clock.advance(1)
+	h.s.Put(freshEntry(h.s, h.clock, url, size), 0)
+	if r := h.s.Lookup(keyOf(url), matchAny); r.Entry != nil {
+		h.held = append(h.held, r)
+	}
+}
+
+// visit asks for n small pages and stores those that are missing.
+func (h *holder) visit(n int) (missing int) {
+	for i := range n {
+		url := fmt.Sprintf("http://example.com/page/%d", i)
+		r := h.s.Lookup(keyOf(url), matchAny)
+		if r.Entry == nil {
+			missing++
+			if got := h.s.Put(freshEntry(h.s, h.clock, url, 20<<10), 0); got != Stored {
+				h.t.Errorf("%s: %v", url, got)
+			}
+		}
+		r.Release()
+	}
+	return missing
+}
+
+// TestReadersThatTakeNothingLeaveRoom: clients that are sent what is stored, and take nothing of
+// it, leave room for what others ask for, whether what they hold is stored still or not.
+func TestReadersThatTakeNothingLeaveRoom(t *testing.T) {
+	const budget, pages = 8 << 20, 40
+	for name, url := range map[string]func(i int) string{
+		"many":     func(i int) string { return fmt.Sprintf("http://example.com/film/%d", i) },
+		"replaced": func(int) string { return "http://example.com/film" },
+		"removed":  func(int) string { return "http://example.com/film" },
+	} {
+		for _, policy := range []Eviction{LRU, LFU, FIFO} {
+			t.Run(fmt.Sprintf("%s, %v", name, policy), func(t *testing.T) {
+				clock := newTestClock()
+				s := New(Config{Now: clock.now}, Settings{Memory: budget, Eviction: policy})
+				s.state.Store(stateOpen)
+				t.Cleanup(s.memory.clear)
+				h := &holder{t: t, s: s, clock: clock}
+				h.visit(pages)
+				h.visit(pages)
+				for i := range 100 {
+					h.hold(url(i), 300<<10)
+					if name == "removed" && len(h.held) > 0 {
+						s.Remove(h.held[len(h.held)-1].Entry)
+					}
+					if missing := h.visit(pages); missing > 0 && policy != FIFO {
+						t.Fatalf("with %d held, %d of %d pages are missing", len(h.held), missing, pages)
+					}
+				}
+				h.visit(pages)
+				if missing := h.visit(pages); missing > 0 {
+					t.Errorf("with %d held, %d of %d pages have no room", len(h.held), missing, pages)
+				}
+				if used := s.memory.used.Load(); used > budget {
+					t.Errorf("%d bytes are used of %d", used, budget)
+				}
+				for i := range h.held {
+					h.held[i].Release()
+				}
+				if held := s.memory.held.Load(); held != 0 {
+					t.Errorf("nothing is held, and %d bytes count as such", held)
+				}
+				if got := s.Put(freshEntry(s, clock, url(101), 300<<10), 0); got != Stored {
+					t.Errorf("once they have left: %v", got)
+				}
+			})
+		}
+	}
+}
+
+// TestWhatIsHeldIsNoVictim: what is held gives no room when it is evicted, so it is not, and
+// nothing is stored where all is held.
+func TestWhatIsHeldIsNoVictim(t *testing.T) {
+	clock := newTestClock()
+	s := New(Config{Now: clock.now}, Settings{Memory: 1 << 20})
+	s.state.Store(stateOpen)
+	t.Cleanup(s.memory.clear)
+	h := &holder{t: t, s: s, clock: clock}
+	for i := range 100 {
+		h.hold(fmt.Sprintf("http://example.com/%d", i), 20<<10)
+	}
+	n := s.memory.entries()
+	if got := s.Put(freshEntry(s, clock, "http://example.com/", 20<<10), 0); got != RefusedFull || s.memory.entries() != n {
+		t.Errorf("%v, and %d of %d entries are left: all of them are held", got, s.memory.entries(), n)
+	}
+	for i := range h.held {
+		h.held[i].Release()
+	}
+}
