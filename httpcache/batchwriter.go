@@ -67,6 +67,8 @@ func (w *batchWriter) judge() rfc9111.Reason {
 		Method: x.method, URL: x.URL(), Status: w.status, Header: w.run.header,
 		RequestTime: w.run.begun, ResponseTime: time.Now(), RequestNoStore: x.noStore,
 		HadSetCookie: len(w.header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAllIn(&seen, w.run.header),
+		// All of the batch have the same values of what their keys name.
+		BeginsSession: x.route.beginsSession(w.header, linesOf(x.clientHeader, rfc9111.SessionField)),
 	}
 	freshness := x.route.Policy.Freshness(&ex)
 	return freshness.Reason

@@ -18,6 +18,7 @@ func (x *Fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 		RequestTime: x.begun, ResponseTime: x.writer.headerAt,
 		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.noStore,
 		HadSetCookie: len(header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAll(header),
+		BeginsSession: x.route.beginsSession(header, linesOf(x.clientHeader, rfc9111.SessionField)),
 	}
 }
 
@@ -94,9 +95,6 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage(header) {
 		freshness.Reason = rfc9111.ReasonStatus
 	}
-	if freshness.Reason == rfc9111.Storable && x.beginsSession(header) {
-		freshness.Reason = rfc9111.ReasonSession
-	}
 	x.trace.judged(x.route, &ex, &freshness)
 	f.reason, f.forFollowers = freshness.Reason, freshness.UsableByFollowers()
 	f.standsIn, f.standsInElse = x.staleStandsIn(status), x.staleStandsInElse(status)
@@ -107,15 +105,12 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 	return decide(f), ex, &freshness
 }
 
-// sessionField names the session of an agent at a server of tools (Model Context Protocol). Who has
-// its value has the session, as with a cookie.
-const sessionField = "Mcp-Session-Id"
-
-// beginsSession reports whether a response gives its client a session that is not the one in the
-// key of the request. Servers repeat the session of the request in each response.
-func (x *Fetch) beginsSession(header http.Header) bool {
-	given, keyed := header[sessionField], slices.Contains(x.route.Key.Headers, sessionField)
-	return len(given) > 0 && (!keyed || !slices.Equal(given, headerOf(x.clientHeader)[sessionField]))
+// beginsSession reports whether a response with this header gives its client a session that is not
+// the one in the key of its request, which came within the session asked. Servers repeat the
+// session of the request in each response.
+func (rt *Route) beginsSession(header http.Header, asked []string) bool {
+	given := header[rfc9111.SessionField]
+	return len(given) > 0 && (!slices.Contains(rt.Key.Headers, rfc9111.SessionField) || !slices.Equal(given, asked))
 }
 
 // carryOut carries out the verdict.

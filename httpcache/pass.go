@@ -38,6 +38,7 @@ type passWriter struct {
 	records       bool
 	ownQuery      bool // the origin is asked with a query that is not the key's, see hasOwnQuery
 	begun         time.Time
+	session       []string // that the request came within
 	hitForMissKey store.Key
 	removeGone    func(status int) // see goneOnPass
 
@@ -273,6 +274,7 @@ func (q *Request) prepareToPass() {
 // it in place.
 func (pw *passWriter) willRecord() {
 	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
+	pw.session = pw.q.r.Header[rfc9111.SessionField]
 	if pw.ownQuery = pw.q.hasOwnQuery(); !pw.ownQuery {
 		pw.removeGone = pw.q.goneOnPass()
 	}
@@ -309,6 +311,7 @@ func (pw *passWriter) exchange(status int, header http.Header) rfc9111.Exchange 
 	ex := rfc9111.Exchange{
 		Method: q.keyed.method, Status: status, Header: header, RequestTime: pw.begun, ResponseTime: time.Now(),
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
+		BeginsSession: q.route.beginsSession(header, pw.session),
 	}
 	if len(header["Vary"]) > 0 {
 		names, _ := rfc9111.VaryNames(header)

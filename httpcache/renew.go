@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 
@@ -60,8 +61,13 @@ func (x *Fetch) update(header http.Header) (update http.Header, added []string) 
 	return update, addedNames(changed)
 }
 
-// updated returns the stored response, updated by the 304.
+// updated returns the stored response, updated by the 304. A session that this begins is for its
+// client alone, as a Set-Cookie is: a 200 with one would not have been shared.
 func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header, added []string) *store.Entry {
+	if ex.BeginsSession {
+		update = maps.Clone(update)
+		delete(update, rfc9111.SessionField)
+	}
 	entry := x.stale.Renewal()
 	entry.Header = x.route.Policy.MergeStorable(x.stale.Header, update)
 	entry.Notes = mergeAdded(x.stale.Notes, update, added)

@@ -209,10 +209,11 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 }
 
 // isForAll reports whether an answer could be stored if its request had no credentials, cookie and
-// no-store, and the answer set no cookie: the origin does not say that the body is for one client.
-// Bytes of an answer that is do not go out under the header of one that is for all.
+// no-store, and the answer set no cookie and began no session: the origin does not say that the
+// body is for one client. Bytes of an answer that is do not go out under the header of one that is
+// for all.
 func (x *Fetch) isForAll(ex rfc9111.Exchange, length int64) bool {
-	ex.Authorized, ex.UnkeyedCookie, ex.RequestNoStore, ex.HadSetCookie = false, false, false, false
+	ex.Authorized, ex.UnkeyedCookie, ex.RequestNoStore, ex.HadSetCookie, ex.BeginsSession = false, false, false, false, false
 	ex.Header = maps.Clone(ex.Header)
 	delete(ex.Header, "Set-Cookie")
 	freshness := x.route.judge(&ex, length)

@@ -14,6 +14,10 @@ var hopByHop = [...]string{
 	"Larder-Repeats",
 }
 
+// SessionField names the session of an agent at a server of tools (Model Context Protocol). Who has
+// its value has the session, as with a cookie.
+const SessionField = "Mcp-Session-Id"
+
 // indispensable reports whether a response cannot be stored without a field: it says who gets the
 // body, for how long, or how to read it. Connection cannot take it away, as RFC 9110 7.6.1 forbids
 // to name fields meant for all recipients.

@@ -183,4 +183,7 @@ type Exchange struct {
 	// HadSetCookie says that the response came with a Set-Cookie. A stored Header may have lost it:
 	// by [SetCookieStrip], where it is ignored, or because private="…" or no-cache="…" names it.
 	HadSetCookie bool
+	// BeginsSession says that the response gives its client a session ([SessionField]) that is not
+	// the one in the key of its request.
+	BeginsSession bool
 }

@@ -42,6 +42,8 @@ func (p *Policy) reasonForbidden(x *Exchange, s *statement) Reason {
 	// response.
 	case p.SetCookie == SetCookieRefuse && x.setsCookie() && !p.Ignores("Set-Cookie"):
 		return ReasonSetCookie
+	case x.BeginsSession:
+		return ReasonSession
 	case p.varyStar(x):
 		return ReasonVaryStar
 	case !ValidFields(x.Header):

@@ -12,12 +12,12 @@ import (
 
 // headerOnly are the fields that RFC 9110 6.5.1 keeps out of trailers: framing, routing, request
 // modifiers, authentication, response controls, content format. Set-Cookie is one too, and is left
-// to the rule for cookies.
+// to the rule for cookies. A session is given by the header alone, where it is judged.
 var headerOnly = [...]string{
 	"Content-Length", "Host",
 	"Cache-Control", "Expect", "Max-Forwards", "Pragma", "Range",
 	"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
-	"Authorization", "Www-Authenticate", "Cookie",
+	"Authorization", "Www-Authenticate", "Cookie", SessionField,
 	"Age", "Date", "Expires", "Location", "Retry-After", "Vary", "Warning", "No-Vary-Search",
 	"Content-Encoding", "Content-Range", "Content-Type",
 }
