@@ -360,8 +360,8 @@ func (i *idea) hold(until chan struct{}) {
 	i.origin.hold = until
 }
 
-// until asks until the origin has been asked so often. Each answer has the outcome, but for one that
-// a busy machine has left so long that what is stored may have expired: then it begins anew.
+// until asks until the origin has been asked so often. Each answer has the outcome, but for one
+// that a busy machine has left so long that what is stored may have expired: then it begins anew.
 func (i *idea) until(t *testing.T, each, asked, want string) (got string) {
 	t.Helper()
 	n, err := strconv.Atoi(asked)

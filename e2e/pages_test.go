@@ -111,8 +111,8 @@ func section(t *testing.T, pages []docPage, heading string) string {
 	return found[0]
 }
 
-// TestSnippetsOfThePages runs each Caddyfile block of the pages that is not an example. A route with
-// the directive goes before an origin and has to store and to answer. A whole Caddyfile, which
+// TestSnippetsOfThePages runs each Caddyfile block of the pages that is not an example. A route
+// with the directive goes before an origin and has to store and to answer. A whole Caddyfile, which
 // names hosts and folders of its own, is one that Caddy takes.
 func TestSnippetsOfThePages(t *testing.T) {
 	examples := slices.Collect(maps.Values(exampleFiles(t)))

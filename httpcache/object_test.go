@@ -106,8 +106,8 @@ func (f *film) get(tb testing.TB, h *testHandler, header ...string) *httptest.Re
 	return w
 }
 
-// status is the Cache-Status of an answer. A hit that a busy machine has left a while is told as one
-// at once.
+// status is the Cache-Status of an answer. A hit that a busy machine has left a while is told as
+// one at once.
 func (f *film) status(w *httptest.ResponseRecorder) string {
 	got := w.Header().Get("Cache-Status")
 	ttl, isHit := strings.CutPrefix(got, "Larder; hit; ttl=")

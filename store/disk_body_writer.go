@@ -25,8 +25,8 @@ import (
 // something to sweep. As long as the writer is open its id is pinned: what it still writes, or
 // what its readers have not read yet, is not swept.
 //
-// Append, Await, Seal and Put belong to the goroutine that has the body; Chunk, Unstorable and Close
-// are for any.
+// Append, Await, Seal and Put belong to the goroutine that has the body; Chunk, Unstorable and
+// Close are for any.
 type BodyWriter struct {
 	set      *bodyWriters
 	id       uint64
