@@ -360,7 +360,7 @@ func (x *Fetch) selectedBy(header http.Header) []string {
 // takeItem takes the fetch's part of the answer for many as if the origin had sent it alone.
 func (x *Fetch) takeItem(status int) {
 	result := &x.member.result
-	x.begun = result.run.begun
+	x.begun, x.hadSetCookie = result.run.begun, result.run.hadSetCookie
 	header := x.writer.header
 	overlay(header, result.run.changed, nil)
 	removeOfMany(header)

@@ -25,8 +25,10 @@ type batchRun struct {
 
 	// Set when the answer has come, and only read after that.
 	header     http.Header // as it is judged
-	changed    []field     // what the origin has changed in the leader's
+	changed    []field     // what the origin has changed in the leader's, without one client's fields
 	selectedBy []string    // see Fetch.selectedBy
+	// hadSetCookie: the answer came with a Set-Cookie, which changed may lack.
+	hadSetCookie bool
 
 	places   sync.Mutex   // orders what the budget is told of clients
 	readers  atomic.Int64 // members that read the answer, and the run itself

@@ -43,21 +43,36 @@ func (w *batchWriter) WriteHeader(status int) {
 	w.run.visit.answered(status, w.header, w.declared == 0 || !bodyAllowed(status))
 	w.run.changed = withoutTrailers(changes(w.seed, w.header, w.run.Route().decisive))
 	w.run.header = w.run.Route().provided(w.seed, w.run.changed)
-	switch reason := w.judge(); {
+	freshness := w.judge()
+	switch {
 	case status != http.StatusOK:
 		w.refuse(batchStatus, fmt.Errorf("its status is %d", status))
-	case reason != rfc9111.Storable:
-		w.refuse(batchNotStorable, errors.New(reason.String()))
+	case freshness.Reason != rfc9111.Storable:
+		w.refuse(batchNotStorable, errors.New(freshness.Reason.String()))
 	case rfc9111.ContentCoding(w.run.header) != "":
 		w.refuse(batchCoded, nil)
 	case w.declared > w.limit():
 		w.refuse(batchTooLarge, nil)
+	default:
+		w.run.hadSetCookie = len(w.header["Set-Cookie"]) > 0
+		w.leaveOutPersonal(&freshness)
 	}
+}
+
+// leaveOutPersonal leaves out the fields that are for one client. The answer goes to several, and was
+// made for none of them: each gets of it what those get who wait for a response.
+func (w *batchWriter) leaveOutPersonal(freshness *rfc9111.Freshness) {
+	shared := headerOf(w.run.changed)
+	w.run.Route().Policy.MakeStorable(shared, freshness)
+	w.run.changed = slices.DeleteFunc(w.run.changed, func(f field) bool {
+		_, kept := shared[f.name]
+		return !kept
+	})
 }
 
 // judge says whether the answer may be stored: then so may its items be. Each of them is judged by
 // itself once more.
-func (w *batchWriter) judge() rfc9111.Reason {
+func (w *batchWriter) judge() rfc9111.Freshness {
 	x := w.run.leader.fetch
 	seen := *x.origin.Request(w.run.leader.call)
 	seen.Header = seen.Header.Clone()
@@ -70,8 +85,7 @@ func (w *batchWriter) judge() rfc9111.Reason {
 		// All of the batch have the same values of what their keys name.
 		BeginsSession: x.route.beginsSession(w.header, linesOf(x.clientHeader, rfc9111.SessionField)),
 	}
-	freshness := x.route.Policy.Freshness(&ex)
-	return freshness.Reason
+	return x.route.Policy.Freshness(&ex)
 }
 
 // limit is how long the answer may be: each item may be as long as the route says, and the store

@@ -17,7 +17,7 @@ func (x *Fetch) exchange(status int, header http.Header) rfc9111.Exchange {
 		Method: x.method, URL: store.BareURL(x.url), Status: status, Header: header,
 		RequestTime: x.begun, ResponseTime: x.writer.headerAt,
 		Authorized: x.authorized, UnkeyedCookie: x.unkeyedCookie, RequestNoStore: x.noStore,
-		HadSetCookie: len(header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAll(header),
+		HadSetCookie: x.hadSetCookie || len(header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAll(header),
 		BeginsSession: x.route.beginsSession(header, linesOf(x.clientHeader, rfc9111.SessionField)),
 	}
 }

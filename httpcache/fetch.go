@@ -83,14 +83,16 @@ type Fetch struct {
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
 	remoteLimit int64
 	background  bool // it is a refresh that no client waits for
-	visit       visit
-	call        int     // which of the origin's requests is asked, from 0
-	seed        []field // the header as the leader's outer handlers had filled it
-	writer      *fetchWriter
-	first       fetchWriter // of the first call; here to spare allocations, as what follows
-	response    sharedResponse
-	body        flightBody                       // as the leader reads it
-	bodyWriter  atomic.Pointer[store.BodyWriter] // nil unless the body goes to disk while it arrives
+	// hadSetCookie says that the answer for many came with a Set-Cookie, of which it has its item.
+	hadSetCookie bool
+	visit        visit
+	call         int     // which of the origin's requests is asked, from 0
+	seed         []field // the header as the leader's outer handlers had filled it
+	writer       *fetchWriter
+	first        fetchWriter // of the first call; here to spare allocations, as what follows
+	response     sharedResponse
+	body         flightBody                       // as the leader reads it
+	bodyWriter   atomic.Pointer[store.BodyWriter] // nil unless the body goes to disk while it arrives
 
 	begun       time.Time
 	usually     time.Duration          // the FetchTime of the stored response
