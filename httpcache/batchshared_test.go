@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/larder-cache/larder/batch"
 	"github.com/larder-cache/larder/rfc9111"
@@ -77,4 +78,42 @@ func TestBatchRemembersTheCookie(t *testing.T) {
 		}
 		expectAsked(t, s, "/products/7")
 	})
+}
+
+// TestBatchForThoseWhoWaitOnly: an answer for many is of use where the items, which have no
+// validator, may be given to several clients.
+func TestBatchForThoseWhoWaitOnly(t *testing.T) {
+	for name, test := range map[string]struct {
+		takes    time.Duration
+		header   []string
+		together bool
+	}{
+		"no-cache with an ETag":          {0, []string{"Cache-Control", "no-cache", "Etag", `"all"`}, false},
+		"no-cache with Last-Modified":    {0, []string{"Cache-Control", "no-cache", "Last-Modified", "Mon, 02 Jan 2023 03:04:05 GMT"}, false},
+		"max-age=0 with an ETag":         {0, []string{"Cache-Control", "max-age=0", "Etag", `"all"`}, false},
+		"stale by its Age":               {0, []string{"Age", "70", "Etag", `"all"`}, false},
+		"slow, and fresh when it began":  {time.Second, []string{"Cache-Control", "max-age=1", "Etag", `"all"`}, true},
+		"slow, and without a validator":  {time.Second, []string{"Cache-Control", "max-age=1"}, true},
+		"slow, and begins a session":     {time.Second, []string{"Cache-Control", "max-age=1", rfc9111.SessionField, "1"}, false},
+		"begins a session and is stored": {0, []string{rfc9111.SessionField, "1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h, s := newShop(t, nil)
+				many := s.manyWith(test.header...)
+				s.many = func(w http.ResponseWriter, r *http.Request) error {
+					time.Sleep(test.takes)
+					return many(w, r)
+				}
+				for _, reply := range askFor(h, s, "7", "8") {
+					if got := reply.Header()[rfc9111.SessionField]; len(got) > 0 || reply.err != nil {
+						t.Errorf("%s has the session %q", reply, got)
+					}
+				}
+				if asked := s.take(); (len(asked) == 1) != test.together {
+					t.Errorf("the origin was asked %q; together: %t", asked, test.together)
+				}
+			})
+		})
+	}
 }

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -47,7 +48,7 @@ func (w *batchWriter) WriteHeader(status int) {
 	switch {
 	case status != http.StatusOK:
 		w.refuse(batchStatus, fmt.Errorf("its status is %d", status))
-	case freshness.Reason != rfc9111.Storable:
+	case freshness.Reason != rfc9111.Storable && !freshness.UsableByFollowers():
 		w.refuse(batchNotStorable, errors.New(freshness.Reason.String()))
 	case rfc9111.ContentCoding(w.run.header) != "":
 		w.refuse(batchCoded, nil)
@@ -70,16 +71,19 @@ func (w *batchWriter) leaveOutPersonal(freshness *rfc9111.Freshness) {
 	})
 }
 
-// judge says whether the answer may be stored: then so may its items be. Each of them is judged by
-// itself once more.
+// judge says whether the answer may be stored, or given to all who wait: then so may its items be.
+// It is judged without the fields of the whole, as its items are: a validator, which they lack, is
+// no reason to store them. Each of them is judged by itself once more.
 func (w *batchWriter) judge() rfc9111.Freshness {
 	x := w.run.leader.fetch
 	seen := *x.origin.Request(w.run.leader.call)
 	seen.Header = seen.Header.Clone()
 	// The request asks for no coding, so what a Vary says of codings does not count.
 	seen.Header["Accept-Encoding"] = linesOf(x.clientHeader, "Accept-Encoding")
+	header := maps.Clone(w.run.header)
+	removeOfMany(header)
 	ex := rfc9111.Exchange{
-		Method: x.method, URL: x.URL(), Status: w.status, Header: w.run.header,
+		Method: x.method, URL: x.URL(), Status: w.status, Header: header,
 		RequestTime: w.run.begun, ResponseTime: time.Now(), RequestNoStore: x.noStore,
 		HadSetCookie: len(w.header["Set-Cookie"]) > 0, VaryUnseen: !x.seesAllIn(&seen, w.run.header),
 		// All of the batch have the same values of what their keys name.
