@@ -138,6 +138,16 @@ func (f *film) want(tb testing.TB, w *httptest.ResponseRecorder, status int, fro
 	}
 }
 
+// wantHit asks for the film and compares the answer with some of its bytes. It has to be a hit,
+// however long the test has taken by then.
+func (f *film) wantHit(tb testing.TB, h *testHandler, from, to int, header ...string) {
+	tb.Helper()
+	w := f.get(tb, h, header...)
+	if got := w.Header().Get("Cache-Status"); !strings.HasPrefix(got, "Larder; hit;") || !bytes.Equal(w.Body.Bytes(), f.content[from:to]) {
+		tb.Errorf("%d, %s, %d bytes", w.Code, got, w.Body.Len())
+	}
+}
+
 // wantAsked compares what the origin was asked for, in whatever order.
 func (f *film) wantAsked(tb testing.TB, want ...string) {
 	tb.Helper()

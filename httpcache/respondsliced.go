@@ -70,6 +70,11 @@ func (q *Request) respondSlices(
 			}
 		}
 	}
+	if len(parts) > 0 && !cs.Hit && s.member == nil && q.mayBeRefused() {
+		if err := body.probe(parts); err != nil {
+			return q.respondWithoutSlice(body, err)
+		}
+	}
 	if len(parts) > 0 {
 		// The header goes out when that of the first slice is there. Until then the request can
 		// still be answered otherwise.
@@ -82,6 +87,11 @@ func (q *Request) respondSlices(
 	q.decide(d)
 	return true, q.send(a, cs)
 }
+
+// mayBeRefused reports whether the origin may keep a slice for this client alone, although what it
+// said of the head was for all: the request has credentials or a cookie, or such an answer has come
+// to one of its kind.
+func (q *Request) mayBeRefused() bool { return q.personal() || q.sharing() != sharingOpen }
 
 // hasAllWanted reports whether an answer needs no fetch of a slice. Where the request forbids one,
 // all slices have to be known to be there. Otherwise one that is not looked up and is missing is

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -193,6 +194,28 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 		return true
 	}
 	return false
+}
+
+// probe fetches the first slice that is missing, as far as a bounded number of look-ups tells, where
+// it is not the first of the answer, for which the header waits in any case. An answer that has
+// begun would break off if the slice is refused, and so would each one after it. The fetch goes on
+// by itself, and is joined when the answer comes to it.
+func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
+	for number := range b.object.sample(parts, maxLooked) {
+		switch {
+		case b.q.cache().hasSlice(b.object, number):
+			continue
+		case number == parts[0].Start/b.object.size:
+			return nil
+		}
+		err := b.take(number)
+		b.cur.close()
+		if b.cur = nil; refusalOf(err) != nil {
+			return nil // once the answer has begun it may wait for a place
+		}
+		return err
+	}
+	return nil
 }
 
 // takeStored has a slice in hand if it is stored.

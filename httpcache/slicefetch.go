@@ -150,7 +150,7 @@ func (x *Fetch) takeNoSlice(status, failure int, header http.Header, err error) 
 		x.dropObject(x.slice.head, x.slice.object)
 		x.failSlice(errObjectChanged)
 	default:
-		x.failSlice(errSliceRefused)
+		x.refuseSlice()
 	}
 }
 
@@ -186,6 +186,16 @@ func (o *object) isUnsatisfied(header http.Header) bool {
 	return known && total != o.total
 }
 
+// refuseSlice ends the flight of a slice whose answer is for one client. Where an answer breaks off
+// for that, the next ones of its kind are to know it before they begin. Where none has begun, the
+// client's own request is passed on, and what comes to that is remembered.
+func (x *Fetch) refuseSlice() {
+	if x.slice.goesOn {
+		x.cache.hitForMiss.note(x.hitForMissKey)
+	}
+	x.failSlice(errSliceRefused)
+}
+
 // failSlice ends the flight of a slice without one.
 func (x *Fetch) failSlice(err error) {
 	x.keepFromOthers()
@@ -200,9 +210,11 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 	freshness := x.route.judge(&ex, part.Complete)
 	if freshness.Reason != rfc9111.Storable {
 		if x.countNotStored(freshness.Reason); !x.slice.alone || !x.isForAll(ex, part.Complete) {
-			x.failSlice(errSliceRefused)
+			x.refuseSlice()
 			return
 		}
+	} else {
+		x.updateHitForMiss(http.StatusOK, &freshness)
 	}
 	x.writer.declared = part.Length
 	x.shareSlice(x.newShared(&ex, &freshness), 0)

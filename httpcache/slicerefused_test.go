@@ -99,26 +99,71 @@ func TestAnswerInPlaceOfTheObject(t *testing.T) {
 }
 
 // TestMemberReadsOnInTheFileOfAll: an origin that gives a member another content under the same
-// validator calls it private. It went out as the rest of the public file, under its header.
+// validator calls it private. It went out as the rest of the public file, under its header; then
+// each answer to a member broke off. Now the member's own request is passed on.
 func TestMemberReadsOnInTheFileOfAll(t *testing.T) {
 	for _, field := range []string{"Cookie", "Authorization"} {
-		for cacheControl, breaks := range map[string]bool{"private": true, "no-store": true, "max-age=60, public": false} {
+		for cacheControl, passes := range map[string]bool{"private": true, "no-store": true, "max-age=60, public": false} {
 			h, f := newSlicing(t), newFilm(92, 1000)
 			f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+			content := f.content
+			if passes {
+				content = filmBytes(97, 1000)
+			}
 			f.alter = func(w http.ResponseWriter, r *http.Request) bool {
-				if r.Header.Get(field) != "" {
-					w.Header().Set("Cache-Control", cacheControl)
+				if r.Header.Get(field) == "" {
+					return false
 				}
-				return false
+				w.Header().Set("Cache-Control", cacheControl)
+				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+				return true
 			}
+			for _, part := range []struct {
+				text     string
+				from, to int
+			}{{"", 0, 1000}, {"bytes=0-", 0, 1000}, {"bytes=50-949", 50, 950}} {
+				w := httptest.NewRecorder()
+				r := newTestRequest(w, field, "x")
+				if part.text != "" {
+					r.Header.Set("Range", part.text)
+				}
+				if broke := f.read(h, w, r); broke || !bytes.Equal(w.Body.Bytes(), content[part.from:part.to]) {
+					t.Errorf("%s, %s, %q: broken off %t after %d bytes", field, cacheControl, part.text, broke, w.Body.Len())
+				}
+				if got := w.Header().Get("Cache-Status"); passes && got != "Larder; fwd=partial" {
+					t.Errorf("%s, %s, %q: %q", field, cacheControl, part.text, got)
+				}
+			}
+			f.wantHit(t, h, 10, 20, "Range", "bytes=10-19")
+		}
+	}
+}
+
+// TestFileTurnsPrivate: an origin calls a file private of which a part is stored. Each answer to
+// anybody broke off for as long as the head was fresh. The first one has begun before that is
+// known; the next ones pass the client's own request on, until slices may be stored again.
+func TestFileTurnsPrivate(t *testing.T) {
+	for _, cacheControl := range []string{"private", "no-store", ""} {
+		h, f := newSlicing(t), newFilm(98, 1000)
+		f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+		f.alter = func(w http.ResponseWriter, _ *http.Request) bool {
+			setFields(w, []string{"Cache-Control", cacheControl})
+			return false
+		}
+		for attempt, part := range []string{"", "", "bytes=0-", ""} {
 			w := httptest.NewRecorder()
-			if broke := f.read(h, w, newTestRequest(w, field, "x")); broke != breaks {
-				t.Errorf("%s, %s: broken off %t after %d bytes", field, cacheControl, broke, w.Body.Len())
+			r := newTestRequest(w)
+			if part != "" {
+				r.Header.Set("Range", part)
 			}
-			if breaks && w.Body.Len() != 100 {
-				t.Errorf("%s, %s: %d bytes", field, cacheControl, w.Body.Len())
+			broke := f.read(h, w, r)
+			if broke != (attempt == 0) || !broke && !bytes.Equal(w.Body.Bytes(), f.content) {
+				t.Errorf("%q, attempt %d: broken off %t after %d bytes", cacheControl, attempt, broke, w.Body.Len())
 			}
 		}
+		f.alter = nil
+		f.want(t, f.get(t, h), 200, 0, 1000, "Larder; fwd=partial; fwd-status=206")
+		f.wantHit(t, h, 0, 1000)
 	}
 }
 

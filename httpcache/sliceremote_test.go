@@ -33,6 +33,7 @@ func TestRemoteHasAFileInSlices(t *testing.T) {
 	f.want(t, f.get(t, two, "Range", "bytes=110-119"), 206, 110, 120, partly)
 	f.wantAsked(t)
 	f.want(t, f.get(t, two, "Range", "bytes=110-119"), 206, 110, 120, hit)
+	awaitIdle(t, two)
 	remote.heard()
 	f.want(t, f.get(t, two, "Range", "bytes=210-219"), 206, 210, 220, partly)
 	awaitIdle(t, two)
