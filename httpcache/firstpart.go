@@ -183,7 +183,8 @@ func (x *Fetch) objectFor(shared *sharedResponse, total int64) *object {
 	found.Release() // it has no body
 	if e != nil {
 		o := objectOf(e)
-		if o != nil && o.total == total && o.size == x.firstPart.Size && rfc9111.Combinable(e.Header, shared.header) {
+		if o != nil && o.total == total && o.size == x.firstPart.Size && selectsAlike(&e.Variant, &shared.variant) &&
+			rfc9111.Combinable(e.Header, shared.header) {
 			return o
 		}
 	}

@@ -208,13 +208,22 @@ func (x *Fetch) failSlice(err error) {
 func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 	ex := x.exchange(http.StatusOK, rfc9111.WholeHeader(header, part))
 	freshness := x.route.judge(&ex, part.Complete)
-	if freshness.Reason != rfc9111.Storable {
+	if freshness.Reason == rfc9111.Storable && isStricter(&freshness, x.route.evaluateFor(x.slice.head, false)) {
+		freshness.Reason = rfc9111.ReasonPartial
+	}
+	names, _ := rfc9111.VaryNames(header)
+	selects := x.route.selectsAsHead(x.slice.head, names)
+	switch {
+	case !selects:
+		x.refuseSlice()
+		return
+	case freshness.Reason == rfc9111.Storable:
+		x.updateHitForMiss(http.StatusOK, &freshness)
+	default:
 		if x.countNotStored(freshness.Reason); !x.slice.alone || !x.isForAll(ex, part.Complete) {
 			x.refuseSlice()
 			return
 		}
-	} else {
-		x.updateHitForMiss(http.StatusOK, &freshness)
 	}
 	x.writer.declared = part.Length
 	x.shareSlice(x.newShared(&ex, &freshness), 0)

@@ -1,0 +1,86 @@
+package httpcache
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// TestSliceThatSaysMoreThanItsHead: an origin gave a member another content under the validator of
+// the public file, and said so by Vary, or that it has to be validated. It was stored as a slice of
+// the public file, and a hit for all.
+func TestSliceThatSaysMoreThanItsHead(t *testing.T) {
+	for name, header := range map[string][]string{
+		"Vary":            {"Vary", "Cookie, X-Odd"},
+		"no-cache":        {"Cache-Control", "no-cache"},
+		"no lifetime":     {"Cache-Control", "max-age=0"},
+		"must-revalidate": {"Cache-Control", "max-age=60, must-revalidate"},
+	} {
+		for _, field := range []string{"Cookie", "X-Odd"} {
+			t.Run(name+" "+field, func(t *testing.T) {
+				h, f := newSlicing(t), newFilm(120, 1000)
+				own := filmBytes(121, 1000)
+				f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+				f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.Header.Get(field) == "" {
+						return false
+					}
+					setFields(w, header)
+					http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(own))
+					return true
+				}
+				w := f.get(t, h, "Range", "bytes=210-219", field, "x")
+				if got := w.Header().Get("Cache-Status"); got != "Larder; fwd=partial" || !bytes.Equal(w.Body.Bytes(), own[210:220]) {
+					t.Errorf("the member's own answer: %q", got)
+				}
+				f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, partly)
+				f.wantHit(t, h, 210, 220, "Range", "bytes=210-219")
+			})
+		}
+	}
+}
+
+// What selects by another field does not go on in an answer that has begun. A file that its origin
+// has validated from now on goes on.
+func TestFileTurnsStricter(t *testing.T) {
+	for _, c := range []struct {
+		name, field, value string
+		breaks             bool
+	}{
+		{"Vary", "Vary", "X-Odd", true},
+		{"no-cache", "Cache-Control", "no-cache", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, f := newSlicing(t), newFilm(122, 1000)
+			f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+			f.alter = func(w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set(c.field, c.value)
+				return false
+			}
+			for attempt := range 2 {
+				w := httptest.NewRecorder()
+				broke := f.read(h, w, newTestRequest(w))
+				if broke != (c.breaks && attempt == 0) || !broke && !bytes.Equal(w.Body.Bytes(), f.content) {
+					t.Errorf("attempt %d: broken off %t after %d bytes", attempt, broke, w.Body.Len())
+				}
+			}
+			f.alter = nil
+			f.want(t, f.get(t, h, "Range", "bytes=510-519"), 206, 510, 520, partly)
+		})
+	}
+}
+
+// A validation that brings a part under another Vary begins another file.
+func TestValidationUnderAnotherVary(t *testing.T) {
+	h, f := newSlicing(t), newFilm(123, 1000)
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Vary", "X-Odd")
+		r.Header.Del("If-None-Match")
+		return false
+	}
+	f.want(t, f.get(t, h, "Range", "bytes=210-219", "Cache-Control", "no-cache"), 206, 210, 220, "Larder; fwd=request; stored")
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, partly)
+}
