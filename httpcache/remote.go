@@ -175,6 +175,9 @@ func (x *Fetch) validateElsewhere(found *store.Result, freshness *rfc9111.Freshn
 	x.lacking = entry.Flags&flagSliced != 0 // as far as is known
 	x.usually = entry.FetchTime
 	x.condition(x.request().Header)
+	if x.lacking {
+		x.askForCoding(entry)
+	}
 	if x.lacking && x.firstPart.Size > 0 {
 		x.request().Header["Range"] = []string{x.firstPart.Range()}
 	}

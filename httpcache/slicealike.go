@@ -64,7 +64,8 @@ func (x *Fetch) askForCoding(head *store.Entry) {
 	for n := range x.copies {
 		x.origin.Request(n).Header["Accept-Encoding"] = []string{coding}
 	}
-	x.clientHeader = snapshot(x.origin.Request(0).Header)
+	x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == "Accept-Encoding" })
+	x.clientHeader = append(x.clientHeader, field{name: "Accept-Encoding", values: []string{coding}})
 }
 
 // askedLines returns the lines of a field with which the fetch of a head asked, nil for none. value
