@@ -1,6 +1,8 @@
 package httpcache
 
 import (
+	"net/http"
+
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -39,8 +41,12 @@ func flagsOf(ex *rfc9111.Exchange) (f store.Flags) {
 
 // exchangeOf returns a stored response in the form that rfc9111 judges.
 func exchangeOf(e *store.Entry) rfc9111.Exchange {
+	status := e.Status
+	if e.Flags&store.FlagPart != 0 {
+		status = http.StatusOK // it is judged as the whole, see allowsSlice
+	}
 	return rfc9111.Exchange{
-		Method: e.Method, URL: store.BareURL(e.URL), Status: e.Status, Header: e.Header, Trailer: e.Trailer,
+		Method: e.Method, URL: store.BareURL(e.URL), Status: status, Header: e.Header, Trailer: e.Trailer,
 		RequestTime: e.RequestTime, ResponseTime: e.ResponseTime,
 		Authorized: e.Flags&flagAuthorized != 0, UnkeyedCookie: e.Flags&flagUnkeyedCookie != 0,
 		HadSetCookie: e.Flags&flagSetCookie != 0, RequestNoStore: e.Flags&flagNoStore != 0,

@@ -23,6 +23,7 @@ type evaluation struct {
 	length    string                 // Content-Length
 	digest    atomic.Pointer[uint64] // of the body, once a comparison has made it: see compare.go
 	object    *object                // of a head; see object.go
+	vary      []string               // of a slice
 	search    rfc9111.SearchVariance // what it says of queries: a field of 8 KiB takes a millisecond to read
 }
 
@@ -50,6 +51,9 @@ func (rt *Route) evaluateAnew(e *store.Entry) *evaluation {
 		ex.Personal = true
 		own := rt.Policy.Freshness(&ex)
 		ev.personal = &own
+	}
+	if e.Flags&store.FlagPart != 0 {
+		ev.vary, _ = rfc9111.VaryNames(e.Header)
 	}
 	length := e.Body.Len()
 	if e.Flags&flagSliced != 0 {

@@ -22,6 +22,7 @@ import (
 //	sliceremote.go   a slice that another machine has stored
 //	slicebody.go     the body of an answer: slice by slice, from the store or from a flight
 //	slicealike.go    how a slice is asked for, so that it is of the same representation
+//	sliceterms.go    whether what the answer for a slice says lets it belong to its head
 //	respondsliced.go the answers
 //	rangeahead.go    slices beside a fetch of the whole, for who reads far ahead of it
 //
@@ -142,11 +143,33 @@ func (c *Cache) slice(o *object, number int64) store.Result {
 	return found
 }
 
+// slice looks a slice up that may be used with its head. The result is to be released.
+func (rt *Route) slice(o *object, head *store.Entry, number int64) store.Result {
+	found := rt.cache.slice(o, number)
+	if found.Entry != nil && !rt.allowsSlice(head, found.Entry) {
+		found.Release()
+		return store.Result{}
+	}
+	return found
+}
+
 // hasSlice reports whether a slice is stored, which counts as no use of it.
 func (c *Cache) hasSlice(o *object, number int64) bool {
 	found := c.store.Peek(o.key(number), anySlice)
 	defer found.Release()
-	return found.Entry != nil && found.Entry.Body.Len() == o.span(number).Length && !store.IsDamaged(found.Entry.Body)
+	return o.isSlice(found.Entry, number)
+}
+
+// hasSlice reports whether a slice is stored and may be used with its head.
+func (rt *Route) hasSlice(o *object, head *store.Entry, number int64) bool {
+	found := rt.cache.store.Peek(o.key(number), anySlice)
+	defer found.Release()
+	return o.isSlice(found.Entry, number) && rt.allowsSlice(head, found.Entry)
+}
+
+// isSlice reports whether an entry, which may be nil, is a slice that is whole.
+func (o *object) isSlice(e *store.Entry, number int64) bool {
+	return e != nil && e.Body.Len() == o.span(number).Length && !store.IsDamaged(e.Body)
 }
 
 // SlicesOf describes the slices of a file that is stored in slices. Its zero value is of no file.
@@ -195,10 +218,11 @@ const (
 	maxLookedAll = 256 // for a request that is to be answered without the origin, or not at all
 )
 
-// hasAll reports whether the slices that some parts touch are stored, by a number of look-ups.
-func (c *Cache) hasAll(o *object, parts []rfc9111.ByteRange, limit int64) bool {
+// hasAll reports whether the slices that some parts touch are stored and may be used, by a number
+// of look-ups.
+func (rt *Route) hasAll(o *object, head *store.Entry, parts []rfc9111.ByteRange, limit int64) bool {
 	for number := range o.sample(parts, limit) {
-		if !c.hasSlice(o, number) {
+		if !rt.hasSlice(o, head, number) {
 			return false
 		}
 	}

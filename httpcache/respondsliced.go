@@ -23,7 +23,7 @@ func (q *Request) lacksSlices() bool {
 	}
 	e := q.found.Entry
 	c := q.route.evaluated(e)
-	return c.object == nil || !q.cache().hasAll(c.object, q.wanted(c, e), maxLooked)
+	return c.object == nil || !q.route.hasAll(c.object, e, q.wanted(c, e), maxLooked)
 }
 
 // wanted are the parts of the body that the answer will have.
@@ -59,7 +59,7 @@ func (q *Request) respondSlices(
 	}
 	if cs.Hit && len(parts) > 0 {
 		body.takeStored(parts[0].Start / c.object.size)
-		if body.cur == nil || !q.hasAllWanted(c.object, parts) {
+		if body.cur == nil || !q.hasAllWanted(c.object, e, parts) {
 			*cs, d = rfc9111.CacheStatus{Forward: rfc9111.ForwardPartial}, Decision{Outcome: OutcomeMiss, Forward: rfc9111.ForwardPartial}
 			switch {
 			case q.directives.OnlyIfCached:
@@ -96,11 +96,11 @@ func (q *Request) mayBeRefused() bool { return q.personal() || q.sharing() != sh
 // hasAllWanted reports whether an answer needs no fetch of a slice. Where the request forbids one,
 // all slices have to be known to be there. Otherwise one that is not looked up and is missing is
 // fetched when the answer comes to it.
-func (q *Request) hasAllWanted(o *object, parts []rfc9111.ByteRange) bool {
+func (q *Request) hasAllWanted(o *object, head *store.Entry, parts []rfc9111.ByteRange) bool {
 	if q.directives.OnlyIfCached {
-		return o.countOf(parts) <= maxLookedAll && q.cache().hasAll(o, parts, maxLookedAll)
+		return o.countOf(parts) <= maxLookedAll && q.route.hasAll(o, head, parts, maxLookedAll)
 	}
-	return q.cache().hasAll(o, parts, maxLooked)
+	return q.route.hasAll(o, head, parts, maxLooked)
 }
 
 // noteFetched puts into the decision who has fetched the first slice, if it was fetched.

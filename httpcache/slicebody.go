@@ -203,7 +203,7 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
 	for number := range b.object.sample(parts, maxLooked) {
 		switch {
-		case b.q.cache().hasSlice(b.object, number):
+		case b.q.route.hasSlice(b.object, b.head, number):
 			continue
 		case number == parts[0].Start/b.object.size:
 			return nil
@@ -227,7 +227,7 @@ func (b *sliceBody) takeStored(number int64) {
 
 // find finds a slice in the store, nil if it is not there.
 func (b *sliceBody) find(number int64) *openSlice {
-	found := b.q.cache().slice(b.object, number)
+	found := b.q.route.slice(b.object, b.head, number)
 	if found.Entry == nil {
 		return nil
 	}
@@ -263,7 +263,7 @@ func (b *sliceBody) keep(e *store.Entry) {
 // readAhead begins to fetch a slice, if the answer goes on into it.
 func (b *sliceBody) readAhead(number int64) {
 	if b.ahead != nil || number*b.object.size >= b.end || b.q.r.Context().Err() != nil ||
-		b.q.cache().hasSlice(b.object, number) {
+		b.q.route.hasSlice(b.object, b.head, number) {
 		return
 	}
 	b.ahead = b.open(number, b.alone)

@@ -53,7 +53,7 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 		return membership{flight: f, member: m}
 	}
 	x := q.newSliceFetch(f, t, s, seed)
-	if q.cache().hasSlice(s.object, s.number) { // stored between the look-up and the joining
+	if q.route.hasSlice(s.object, s.head, s.number) { // stored between the look-up and the joining
 		f.Fail(errSliceStored)
 		x.end()
 	} else {
@@ -277,8 +277,8 @@ func (x *Fetch) storeSlice(shared *sharedResponse) {
 		return
 	}
 	entry := &store.Entry{
-		Key: s.object.key(s.number), URL: head.URL, Method: http.MethodGet, Flags: store.FlagPart,
-		Status: http.StatusPartialContent, Header: http.Header{"Content-Range": {span.ContentRange(s.object.total)}}, Of: head.Header,
+		Key: s.object.key(s.number), URL: head.URL, Method: http.MethodGet, Flags: store.FlagPart | flagsOf(&shared.exchange) | x.flags,
+		Status: http.StatusPartialContent, Header: sliceHeader(shared.header, span.ContentRange(s.object.total)), Of: head.Header,
 		RequestTime: shared.exchange.RequestTime, ResponseTime: shared.exchange.ResponseTime,
 		FreshUntil: head.FreshUntil, KeptFrom: head.KeptFrom, KeepUntil: head.KeepUntil,
 		Tags: head.Tags, Generation: x.ticket.Generation(), Body: body,

@@ -57,7 +57,8 @@ func (x *Fetch) shareFound(found *store.Entry) bool {
 	s := x.slice
 	span := s.object.span(s.number)
 	if found == nil || found.Flags&store.FlagPart == 0 || found.Body.Len() != span.Length ||
-		found.Header.Get("Content-Range") != span.ContentRange(s.object.total) || !x.cache.store.Reserve(span.Length, span.Length) {
+		found.Header.Get("Content-Range") != span.ContentRange(s.object.total) ||
+		!x.route.allowsSlice(s.head, found) || !x.cache.store.Reserve(span.Length, span.Length) {
 		return false
 	}
 	defer x.cache.store.Unreserve(span.Length)
@@ -67,7 +68,11 @@ func (x *Fetch) shareFound(found *store.Entry) bool {
 	}
 	x.endRemote() // it is there already
 	x.writer.headerAt = time.Now()
-	ex := x.exchange(s.head.Status, s.head.Header)
+	ex := exchangeOf(found) // what let it in there has to do here
+	ex.Header = found.Header
+	if isBareSlice(found) {
+		ex = x.exchange(s.head.Status, s.head.Header)
+	}
 	shared := x.newShared(&ex, &rfc9111.Freshness{Reason: rfc9111.Storable})
 	x.shareSlice(shared, 0)
 	if err := copyInto(x.flight, body); err != nil {

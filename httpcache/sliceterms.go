@@ -1,6 +1,8 @@
 package httpcache
 
 import (
+	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -32,4 +34,25 @@ func isStricter(slice, head *rfc9111.Freshness) bool {
 // selectsAlike reports whether two responses are selected by the same fields.
 func selectsAlike(a, b *store.Variant) bool {
 	return slices.Equal(varyNamesOf(a.Names), varyNamesOf(b.Names))
+}
+
+// allowsSlice reports whether a stored slice belongs to its head by the rules of today.
+func (rt *Route) allowsSlice(head, slice *store.Entry) bool {
+	if isBareSlice(slice) {
+		return true
+	}
+	says := rt.evaluated(slice)
+	return says.freshness.Reason == rfc9111.Storable && rt.selectsAsHead(head, says.vary) &&
+		!isStricter(&says.freshness, rt.evaluateFor(head, false))
+}
+
+// isBareSlice reports whether a slice was stored by a version that did not note what it says.
+func isBareSlice(slice *store.Entry) bool { return len(slice.Header) == 1 }
+
+// sliceHeader is the header with which a slice is stored.
+func sliceHeader(said http.Header, contentRange string) http.Header {
+	header := maps.Clone(said)
+	delete(header, "Content-Length")
+	header["Content-Range"] = []string{contentRange}
+	return header
 }

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/rfc9111"
 )
 
 // TestSliceThatSaysMoreThanItsHead: an origin gave a member another content under the validator of
@@ -83,4 +85,62 @@ func TestValidationUnderAnotherVary(t *testing.T) {
 	}
 	f.want(t, f.get(t, h, "Range", "bytes=210-219", "Cache-Control", "no-cache"), 206, 210, 220, "Larder; fwd=request; stored")
 	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, partly)
+}
+
+// TestRulesOfTodayHoldForSlices: a slice that laxer rules had let in was a hit by stricter ones, of
+// a reload or of another handler of the URL.
+func TestRulesOfTodayHoldForSlices(t *testing.T) {
+	for _, c := range []struct {
+		name, field, value string
+		laxer              rfc9111.Policy
+		request            string // Cache-Control of the request
+	}{
+		{"set_cookie strip", "Set-Cookie", "a=b", rfc9111.Policy{SetCookie: rfc9111.SetCookieStrip}, ""},
+		{"ignore Set-Cookie", "Set-Cookie", "a=b", rfc9111.Policy{Ignore: []string{"Set-Cookie"}}, ""},
+		{"ignore Vary", "Vary", "X-Odd", rfc9111.Policy{Ignore: []string{"Vary"}}, ""},
+		{"ignore Cache-Control", "Cache-Control", "private", rfc9111.Policy{
+			Ignore: []string{"Cache-Control"}, TTL: []rfc9111.StatusTTL{{Duration: time.Minute}},
+		}, ""},
+		{"client_directives ignore", "", "", rfc9111.Policy{IgnoreClientDirectives: true}, "no-store"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			laxer, f := newSlicing(t), newFilm(124, 1000)
+			today := &testHandler{laxer.cache.NewRoute(laxer.Rules, nil)}
+			laxer.Policy = c.laxer
+			f.want(t, f.get(t, laxer, "Range", "bytes=110-119"), 206, 110, 120, cold)
+			f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Header.Get("X-Odd") != "" && c.field != "" {
+					w.Header().Set(c.field, c.value)
+				}
+				return false
+			}
+			odd := []string{"Range", "bytes=210-219", "X-Odd", "x"}
+			if c.request != "" {
+				odd = append(odd, "Cache-Control", c.request)
+			}
+			f.want(t, f.get(t, laxer, odd...), 206, 210, 220, partly)
+			f.wantHit(t, laxer, 210, 220, "Range", "bytes=210-219")
+			f.wantHit(t, today, 110, 120, "Range", "bytes=110-119")
+			f.want(t, f.get(t, today, "Range", "bytes=210-219"), 206, 210, 220, partly)
+			f.wantHit(t, today, 210, 220, "Range", "bytes=210-219")
+		})
+	}
+}
+
+// What another machine's rules have let in has to be allowed by those here.
+func TestRulesHereHoldForSlicesFromElsewhere(t *testing.T) {
+	one, two, _ := slicingMachines(t)
+	f := newFilm(125, 1000)
+	one.Policy.SetCookie = rfc9111.SetCookieStrip
+	f.want(t, f.get(t, one, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("X-Odd") != "" {
+			w.Header().Set("Set-Cookie", "a=b")
+		}
+		return false
+	}
+	f.want(t, f.get(t, one, "Range", "bytes=210-219", "X-Odd", "x"), 206, 210, 220, partly)
+	f.take()
+	f.want(t, f.get(t, two, "Range", "bytes=210-219"), 206, 210, 220, partly)
+	f.wantAsked(t, "bytes=200-299")
 }
