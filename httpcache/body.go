@@ -41,6 +41,16 @@ func (b *flightBody) first(limit time.Duration) error {
 	return b.err
 }
 
+// firstAt waits for the byte at a position. Where the origin is silent for longer than the limit,
+// the error is errStalled.
+func (b *flightBody) firstAt(off int64, limit time.Duration) error {
+	b.reader.Skip(off)
+	b.pos, b.patience = off, limit
+	b.head, b.err = b.nextInTime()
+	b.patience = 0
+	return b.err
+}
+
 // send writes n bytes from off to w, all the rest if n is negative, and returns how many went out.
 func (b *flightBody) send(w http.ResponseWriter, off, n int64) (sent int64, err error) {
 	if off != b.pos {

@@ -221,7 +221,7 @@ func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool
 	// one.
 	reason := shared.freshness.Reason
 	if !q.headerIsEnough(shared) {
-		if err := a.streaming.first(q.byteWait(s)); err != nil && !errors.Is(err, io.EOF) {
+		if err := q.awaitFirst(a.streaming, s, shared); err != nil && !errors.Is(err, io.EOF) {
 			if answered, err := q.respondUnbegun(s, err); answered {
 				return err
 			}
@@ -240,6 +240,16 @@ func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool
 		q.decide(Decision{Outcome: OutcomeCollapsed, Forward: q.forward})
 	}
 	return q.send(a, &cs)
+}
+
+// awaitFirst waits for the first byte that the client is to get of a shared body. A follower that
+// wants a part waits while the fetch comes to it, and no longer than that may be silent.
+func (q *Request) awaitFirst(b *flightBody, s membership, shared *sharedResponse) error {
+	parts, _, ok := q.ranges(shared.status, shared.header, shared.length)
+	if s.fetch != nil || !ok || len(parts) == 0 {
+		return b.first(q.byteWait(s))
+	}
+	return b.firstAt(parts[0].Start, q.route.Wait)
 }
 
 // byteWait returns how long the request waits for the first byte of a shared body. A follower waits

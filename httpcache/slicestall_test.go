@@ -63,3 +63,47 @@ func TestSliceWhoseOriginStalls(t *testing.T) {
 		})
 	}
 }
+
+// TestRangeBehindWholeThatStalls: a range of a file that is being fetched whole got its header with
+// the first byte of the file, and then nothing for as long as the body stalled in front of its own.
+func TestRangeBehindWholeThatStalls(t *testing.T) {
+	for asked, at := range map[string]int{"bytes=500-509": 500, "bytes=-10": 990} {
+		h, f := newSlicing(t), newFilm(61, 1000)
+		h.Slice, h.Wait = 200, 50*time.Millisecond
+		goesOn, stalls := make(chan struct{}), make(chan struct{})
+		f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("Range") != "" {
+				return false
+			}
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write(f.content[:10])
+			_ = http.NewResponseController(w).Flush()
+			close(stalls)
+			<-goesOn
+			_, _ = w.Write(f.content[10:])
+			return true
+		}
+		var leader sync.WaitGroup
+		leader.Go(func() {
+			w := httptest.NewRecorder()
+			if broke := f.read(h, w, newTestRequest(w)); broke || !bytes.Equal(w.Body.Bytes(), f.content) {
+				t.Errorf("the leader: broken off %t after %d bytes", broke, w.Body.Len())
+			}
+		})
+		<-stalls
+		ended, w := make(chan bool), httptest.NewRecorder()
+		go func() { ended <- f.read(h, w, newTestRequest(w, "Range", asked)) }()
+		select {
+		case broke := <-ended:
+			if broke || w.Code != http.StatusPartialContent || !bytes.Equal(w.Body.Bytes(), f.content[at:at+10]) {
+				t.Errorf("%s: %d, broken off %t after %d bytes", asked, w.Code, broke, w.Body.Len())
+			}
+			close(goesOn)
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: waits for as long as the body stalls", asked)
+			close(goesOn)
+			<-ended
+		}
+		leader.Wait()
+	}
+}
