@@ -272,9 +272,12 @@ func TestToolsExample(t *testing.T) {
 	_, blocks := readPages(t, "docs/agents.md")[0].parts()
 	var site string
 	for _, b := range blocks {
-		if b.language == "Caddyfile" {
+		if b.language == "caddyfile" && strings.Contains(b.text, "Mcp-Session-Id") {
 			site = strings.ReplaceAll(b.text, "localhost:9000", "{{origin}}")
 		}
+	}
+	if site == "" {
+		t.Fatal("the page shows no site for a server of tools")
 	}
 	in := start(t, setup{site: site}, o)
 	accept := []string{"Accept", "application/json, text/event-stream"}
