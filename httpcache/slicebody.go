@@ -196,10 +196,10 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 	return false
 }
 
-// probe fetches the first slice that is missing, as far as a bounded number of look-ups tells. Where
-// it is the first of the answer the header waits for it in any case. An answer that has begun would
-// break off if the slice is refused, and so would each one after it. The fetch goes on by itself,
-// and is joined when the answer comes to it.
+// probe fetches the first slice that is missing, as far as a bounded number of look-ups tells. If
+// that is the first of the answer, the header waits for it in any case. An answer that has begun
+// would break off if the slice is refused, and so would each one after it. The fetch goes on by
+// itself, and is joined when the answer comes to it.
 func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
 	for number := range b.object.sample(parts, maxLooked) {
 		switch {
