@@ -75,8 +75,8 @@ func takes(larder *cobra.Command, name, words string) string {
 	return ""
 }
 
-// TestAnswersOfThePages: a block of JSON is a document. Where it is an answer of the admin API, it has
-// no member that the real answer lacks.
+// TestAnswersOfThePages: a block of JSON is a document. Where it is an answer of the admin API, it
+// has no member that the real answer lacks.
 func TestAnswersOfThePages(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/cart" {

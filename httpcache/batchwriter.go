@@ -60,8 +60,8 @@ func (w *batchWriter) WriteHeader(status int) {
 	}
 }
 
-// leaveOutPersonal leaves out the fields that are for one client. The answer goes to several, and was
-// made for none of them: each gets of it what those get who wait for a response.
+// leaveOutPersonal leaves out the fields that are for one client. The answer goes to several, and
+// was made for none of them: each gets of it what those get who wait for a response.
 func (w *batchWriter) leaveOutPersonal(freshness *rfc9111.Freshness) {
 	shared := headerOf(w.run.changed)
 	w.run.Route().Policy.MakeStorable(shared, freshness)
