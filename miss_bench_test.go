@@ -35,6 +35,7 @@ func newRig(tb testing.TB, method, cacheControl string) *rig {
 		"Date": {"Sat, 21 Nov 2026 08:00:00 GMT"}, "Via": {"1.1 Caddy"},
 	}
 	raw := httptest.NewRequest(method, "http://example.com:8080/some/path", nil)
+	raw.URL.Scheme, raw.URL.Host = "", "" // as a server has what is no absolute-form
 	raw.Header = http.Header{"Accept-Encoding": {"gzip, br"}, "User-Agent": {"bench"}, "Accept": {"*/*"}}
 	return &rig{
 		tb: tb, h: newTestHandler(tb), server: new(caddyhttp.Server), raw: raw,

@@ -24,7 +24,7 @@ import (
 //   - the vars are a copy (`root`, `client_ip`, matchers' results); so are the satisfied route
 //     groups, or a sibling `handle` would run,
 //   - the original request stays the original one (PHP's REQUEST_URI), with the query rules
-//     applied to it as well,
+//     applied to it as well, and without what is not in the key,
 //   - placeholders that outer handlers set (regexp captures) are asked of the client's
 //     replacer, last,
 //   - idle timeouts are about the client's connection and do not apply.
@@ -198,12 +198,21 @@ func (c *detached) detach(flight, client context.Context, rules *httpcache.Query
 		c.groups = make(map[string]struct{})
 	}
 	c.original = client.Value(caddyhttp.OriginalRequestCtxKey)
-	if orig, ok := c.original.(http.Request); ok && orig.URL != nil {
-		if u := rules.Applied(orig.URL); u != orig.URL {
-			orig.URL, orig.RequestURI = u, u.RequestURI()
-			c.original = orig
-		}
+	orig, ok := c.original.(http.Request)
+	if !ok || orig.URL == nil {
+		return
 	}
+	u := httpcache.OriginForm(rules.Applied(orig.URL))
+	if u == orig.URL && orig.Method != http.MethodHead {
+		return
+	}
+	if u != orig.URL {
+		orig.URL, orig.RequestURI = u, u.RequestURI()
+	}
+	if orig.Method == http.MethodHead {
+		orig.Method = http.MethodGet // as the fetch's: what the handlers make of it is for GET as well
+	}
+	c.original = orig
 }
 
 // ofRequest reports whether a placeholder is about a request. The client's replacer and the fetch's

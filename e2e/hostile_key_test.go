@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,29 @@ func TestWebCacheDeception(t *testing.T) {
 		in.load(proxied("larder {\ndeception_guard on\n}"), o)
 		in.get("/stamped/x.css").clean(t)
 	})
+}
+
+// TestFetchesShowWhatIsKeyed: two spellings of one request target have one key, so placeholders of
+// the original request do not tell a fetch which it was, nor that its client has sent HEAD.
+func TestFetchesShowWhatIsKeyed(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=0")
+		w.Header().Set("ETag", `"1"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+		}
+	})
+	in := start(t, setup{site: "larder\nreverse_proxy {{origin}} {\nheader_up X-Original {http.request.orig_method},{http.request.orig_uri},{http.request.uri}\n}"}, o)
+	for _, tc := range []struct{ method, target string }{
+		{"GET", "/a?b"}, {"GET", "http://localhost:%d/a?b"}, {"GET", "http://user:secret@localhost:%d/a?b"},
+		{"GET", "HTTP://LOCALHOST:%d/a?b"}, {"HEAD", "/a?b"}, {"HEAD", "http://text@localhost:%d/a?b"},
+	} {
+		target := strings.ReplaceAll(tc.target, "%d", strconv.Itoa(in.port))
+		in.raw(fmt.Sprintf("%s %s HTTP/1.1\nHost: localhost:%d\nConnection: close\n\n", tc.method, target, in.port))
+		if got := o.last().Header.Get("X-Original"); got != "GET,/a?b,/a?b" {
+			t.Errorf("%s %s: the origin was shown %s", tc.method, target, got)
+		}
+	}
 }
 
 // C11: one authority for the key and for the origin, however the request spells it, and in HTTP/2

@@ -70,7 +70,8 @@ type Fetch struct {
 	elsewhere     bool // stale is another machine's, and not stored here
 	copies        int  // of the origin's requests
 
-	firstPart  rfc9111.Slice // what it asks for, see firstpart.go; its Size is 0 if that is the whole
+	// What it asks for, see firstpart.go; its Size is 0 if that is the whole.
+	firstPart  rfc9111.Slice
 	wantsWhole bool          // what came cannot be stored in slices, so the whole is asked for
 	slice      *sliceOf      // what it brings, if that is one; see slicefetch.go
 	member     *batchMember  // its place among those that ask together, see batch.go
@@ -92,14 +93,16 @@ type Fetch struct {
 	first        fetchWriter // of the first call; here to spare allocations, as what follows
 	response     sharedResponse
 	body         flightBody                       // as the leader reads it
-	bodyWriter   atomic.Pointer[store.BodyWriter] // nil unless the body goes to disk while it arrives
+	// Nil unless the body goes to disk while it arrives.
+	bodyWriter   atomic.Pointer[store.BodyWriter]
 
 	begun       time.Time
 	usually     time.Duration          // the FetchTime of the stored response
 	freshUntil  time.Time              // until when that is fresh, if it is refreshed early
 	searchLines []string               // No-Vary-Search as it was read last
 	searchSays  rfc9111.SearchVariance // what it says
-	foreign304  bool                   // a 304 for another response came: ask again without a validation
+	// A 304 for another response came: ask again without a validation.
+	foreign304  bool
 	returned    atomic.Bool            // the handlers have returned, for good
 	leaderGone  atomic.Bool
 	over        chan struct{} // closed when the fetch is over and its response stored, if it may be
@@ -336,12 +339,25 @@ func (x *Fetch) prepare(r *http.Request) {
 		r.Body = x.keyed.content.reader()
 	}
 	r.Trailer, r.TransferEncoding = nil, nil
-	if u := x.route.Key.Query.Applied(r.URL); u != r.URL {
+	if u := OriginForm(x.route.Key.Query.Applied(r.URL)); u != r.URL {
 		r.URL = u
 		r.RequestURI = u.RequestURI()
 	}
 	x.condition(r.Header)
 	rfc9111.AppendCDNLoop(r.Header, loopToken)
+}
+
+// OriginForm returns a URL without scheme, user and host, u itself where it has none of them. A
+// client may send them in the request target (absolute-form, RFC 9112 3.2.2). The host is in the
+// key as Host is; how it was spelt and who the user is are not, so handlers of a fetch are not
+// shown them (C1).
+func OriginForm(u *url.URL) *url.URL {
+	if u.Scheme == "" && u.Host == "" && u.User == nil {
+		return u
+	}
+	origin := *u
+	origin.Scheme, origin.Host, origin.User = "", "", nil
+	return &origin
 }
 
 // condition removes the conditions that would make the answer one for its client alone. It adds
