@@ -185,8 +185,12 @@ func TestFetchesShowWhatIsKeyed(t *testing.T) {
 	})
 	in := start(t, setup{site: "larder\nreverse_proxy {{origin}} {\nheader_up X-Original {http.request.orig_method},{http.request.orig_uri},{http.request.uri}\n}"}, o)
 	for _, tc := range []struct{ method, target string }{
-		{"GET", "/a?b"}, {"GET", "http://localhost:%d/a?b"}, {"GET", "http://user:secret@localhost:%d/a?b"},
-		{"GET", "HTTP://LOCALHOST:%d/a?b"}, {"HEAD", "/a?b"}, {"HEAD", "http://text@localhost:%d/a?b"},
+		{"GET", "/a?b"},
+		{"GET", "http://localhost:%d/a?b"},
+		{"GET", "http://user:secret@localhost:%d/a?b"},
+		{"GET", "HTTP://LOCALHOST:%d/a?b"},
+		{"HEAD", "/a?b"},
+		{"HEAD", "http://text@localhost:%d/a?b"},
 	} {
 		target := strings.ReplaceAll(tc.target, "%d", strconv.Itoa(in.port))
 		in.raw(fmt.Sprintf("%s %s HTTP/1.1\nHost: localhost:%d\nConnection: close\n\n", tc.method, target, in.port))

@@ -72,9 +72,9 @@ type Fetch struct {
 
 	// What it asks for, see firstpart.go; its Size is 0 if that is the whole.
 	firstPart  rfc9111.Slice
-	wantsWhole bool          // what came cannot be stored in slices, so the whole is asked for
-	slice      *sliceOf      // what it brings, if that is one; see slicefetch.go
-	member     *batchMember  // its place among those that ask together, see batch.go
+	wantsWhole bool         // what came cannot be stored in slices, so the whole is asked for
+	slice      *sliceOf     // what it brings, if that is one; see slicefetch.go
+	member     *batchMember // its place among those that ask together, see batch.go
 
 	trace *Trace // of its leader, nil unless that is explained
 
@@ -92,9 +92,9 @@ type Fetch struct {
 	writer       *fetchWriter
 	first        fetchWriter // of the first call; here to spare allocations, as what follows
 	response     sharedResponse
-	body         flightBody                       // as the leader reads it
+	body         flightBody // as the leader reads it
 	// Nil unless the body goes to disk while it arrives.
-	bodyWriter   atomic.Pointer[store.BodyWriter]
+	bodyWriter atomic.Pointer[store.BodyWriter]
 
 	begun       time.Time
 	usually     time.Duration          // the FetchTime of the stored response
@@ -102,10 +102,10 @@ type Fetch struct {
 	searchLines []string               // No-Vary-Search as it was read last
 	searchSays  rfc9111.SearchVariance // what it says
 	// A 304 for another response came: ask again without a validation.
-	foreign304  bool
-	returned    atomic.Bool            // the handlers have returned, for good
-	leaderGone  atomic.Bool
-	over        chan struct{} // closed when the fetch is over and its response stored, if it may be
+	foreign304 bool
+	returned   atomic.Bool // the handlers have returned, for good
+	leaderGone atomic.Bool
+	over       chan struct{} // closed when the fetch is over and its response stored, if it may be
 }
 
 // leader is what a fetch knows of the request that it was begun for. The request lends itself to
