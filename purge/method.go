@@ -45,8 +45,8 @@ type Site struct{ Scheme, Authority string }
 
 // Serve answers a PURGE. now is the time.
 func (m *Method) Serve(w http.ResponseWriter, call *Call, now time.Time) {
-	if status := m.refusal(call); status != 0 {
-		m.refuse(w, call, status, now)
+	if why := m.refusal(call); why != nil {
+		m.refuse(w, call, why, now)
 		return
 	}
 	selectors, err := m.selectors(call)
@@ -66,26 +66,21 @@ func (m *Method) Serve(w http.ResponseWriter, call *Call, now time.Time) {
 
 // refuse answers one who may not purge. The answer depends on nothing that is stored, and on
 // nothing of the token but that it is not the right one.
-func (m *Method) refuse(w http.ResponseWriter, call *Call, status int, now time.Time) {
+func (m *Method) refuse(w http.ResponseWriter, call *Call, why *refused, now time.Time) {
 	if wait := m.Refusals.count(call.Client, now); wait > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 		writeAnswer(w, http.StatusTooManyRequests, failed{"too many PURGE requests from this address that may not purge"})
 		return
 	}
-	fields := append(sender(call), zap.Int("status", status))
-	if status == http.StatusUnauthorized {
+	fields := append(sender(call), zap.Int("status", why.status))
+	if why.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		if _, err := m.Token(call.Request); err != nil {
 			fields = append(fields, zap.Error(err)) // no request can present it
 		}
 	}
 	m.Logger.Warn("a PURGE was refused", fields...)
-	writeAnswer(w, status, failed{refusalTexts[status]})
-}
-
-var refusalTexts = map[int]string{
-	http.StatusUnauthorized: "PURGE needs a token here; send it in Authorization: Bearer, or in X-Purge-Token",
-	http.StatusForbidden:    "PURGE is not allowed from this address",
+	writeAnswer(w, why.status, failed{why.says})
 }
 
 // sender says in a log line who has sent a PURGE, and to which URL.
@@ -125,8 +120,8 @@ type Foreseen struct {
 
 // Foresee returns what would become of a PURGE, and does nothing.
 func (m *Method) Foresee(call *Call) Foreseen {
-	if status := m.refusal(call); status != 0 {
-		return Foreseen{Status: status, Err: errors.New(refusalTexts[status])}
+	if why := m.refusal(call); why != nil {
+		return Foreseen{Status: why.status, Err: errors.New(why.says)}
 	}
 	selectors, err := m.selectors(call)
 	if err != nil {

@@ -141,6 +141,33 @@ func TestAllow(t *testing.T) {
 	}
 }
 
+// TestPagesDoNotPurge: a page that has its host resolve to this server is at an allowed address.
+func TestPagesDoNotPurge(t *testing.T) {
+	m := &Method{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Logger: zap.NewNop()}
+	for _, field := range []string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode"} {
+		call := newCall("/a", field, "http://rebind.example")
+		if got := m.Foresee(call); got.Status != http.StatusForbidden || !strings.Contains(got.Err.Error(), "web page") {
+			t.Errorf("%s: %+v", field, got)
+		}
+	}
+	if got := m.Foresee(newCall("/a")); got.Status != http.StatusOK {
+		t.Errorf("of a program: %+v", got)
+	}
+	m.Token = func(*http.Request) (string, error) { return "secret", nil }
+	if got := m.Foresee(newCall("/a", "Origin", "http://example.com", "X-Purge-Token", "secret")); got.Status != http.StatusOK {
+		t.Errorf("with the token: %+v", got)
+	}
+}
+
+// TestBodyOfUnknownLength: HTTP/2 needs no Content-Length, and what the body says is not read.
+func TestBodyOfUnknownLength(t *testing.T) {
+	call := newCall("/a")
+	call.ContentLength = -1
+	if got := (&Method{Logger: zap.NewNop()}).Foresee(call); got.Status != http.StatusBadRequest {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestRefusals: ten at once, then one every six seconds, for each address and each network of IPv6.
 func TestRefusals(t *testing.T) {
 	var f Refusals

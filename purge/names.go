@@ -67,7 +67,7 @@ type manner struct{ soft, regex, tags bool }
 // selectors returns what the request names. An error is a sentence that says what to send.
 func (m *Method) selectors(call *Call) (s Selectors, err error) {
 	h := call.Header
-	if call.ContentLength > 0 || len(call.TransferEncoding) > 0 {
+	if call.ContentLength != 0 || len(call.TransferEncoding) > 0 { // HTTP/2 may tell no length
 		return s, errors.New("a PURGE has no body; send the tags in a field, or the URL alone")
 	}
 	if err := m.checkUnread(h); err != nil {
@@ -272,7 +272,7 @@ func urlsOf(call *Call, regex bool) (urls, prefixes []string, err error) {
 		return nil, nil, errors.New("it asks for no URL that a response can be stored under; send a path, to a host that a URL can have")
 	case err != nil:
 		return nil, nil, err
-	case isPrefix && call.Target.RawQuery != "":
+	case isPrefix && (call.Target.RawQuery != "" || call.Target.ForceQuery):
 		return nil, nil, errors.New("a query stands behind the wildcard; send the path alone")
 	}
 	for _, site := range call.Sites {

@@ -57,6 +57,7 @@ func TestWhatAPurgeNames(t *testing.T) {
 		{name: "another expression", target: "/(a|b).*", header: []string{"X-Purge-Method", "regex"}, says: "regular expression"},
 		{name: "an expression with a beginning", target: "/^a.*", header: []string{"X-Purge-Method", "regex"}, says: "regular expression"},
 		{name: "an expression with a query", target: "/a.*?b", header: []string{"X-Purge-Method", "regex"}, says: "query"},
+		{name: "a beginning with a bare question mark", target: "/blog/*?", says: "query"},
 		{name: "an expression in full", target: "/a", header: []string{"Purge-Method", "regex"}, says: "regular expression"},
 		{name: "tags", target: "/a", header: []string{"xkey", "a,b  c", "xkey", "c d"}, want: Selectors{Tags: []string{"a,b", "c", "d"}}},
 		{name: "tags between both", target: "/", header: []string{"Cache-Tags", "a, b c,,d"}, want: Selectors{Tags: []string{"a", "b", "c", "d"}}},

@@ -13,16 +13,40 @@ import (
 // field of one's own.
 const ownField = "X-Purge-Token"
 
-// refusal returns the status for a request that may not purge, and 0 for one that may. The address
-// is looked at first: to those at another one nothing is told of a token.
-func (m *Method) refusal(call *Call) int {
+// refused is why a request may not purge.
+type refused struct {
+	status int
+	says   string
+}
+
+// The refusals.
+var (
+	refusedAddress = &refused{http.StatusForbidden, "PURGE is not allowed from this address"}
+	refusedPage    = &refused{http.StatusForbidden, "PURGE is not allowed from a web page where no token is needed; send no Origin and no Sec-Fetch fields"}
+	refusedToken   = &refused{http.StatusUnauthorized, "PURGE needs a token here; send it in Authorization: Bearer, or in X-Purge-Token"}
+)
+
+// refusal returns why a request may not purge, and nil for one that may. The address is looked at
+// first: to those at another one nothing is told of a token.
+func (m *Method) refusal(call *Call) *refused {
 	switch {
 	case len(m.Allow) > 0 && !allows(m.Allow, call.Client):
-		return http.StatusForbidden
+		return refusedAddress
+	case m.Token == nil && isOfAPage(call.Header):
+		return refusedPage
 	case m.Token != nil && !m.presentsToken(call):
-		return http.StatusUnauthorized
+		return refusedToken
 	}
-	return 0
+	return nil
+}
+
+// isOfAPage reports whether a browser has sent a request for a web page. A page of any site can
+// have a browser at an allowed address send it, where the page's host is made to resolve to this
+// server (DNS rebinding). Browsers add these fields, and pages cannot take them away.
+func isOfAPage(h http.Header) bool {
+	return slices.ContainsFunc([]string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, func(field string) bool {
+		return len(h[field]) > 0
+	})
 }
 
 func allows(allow []netip.Prefix, client netip.Addr) bool {
