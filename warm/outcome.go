@@ -60,6 +60,8 @@ func judge(a *answer) result {
 		return result{outcome: stored}
 	case flag(status, "collapsed"):
 		return result{outcome: collapsed}
+	case fillsSlices(status):
+		return result{outcome: stored}
 	}
 	if detail := param(status, "detail"); detail != "" {
 		return result{notStored, detail}
@@ -80,6 +82,14 @@ func larderStatus(h http.Header) (params *httpsfv.Params, found bool) {
 		}
 	}
 	return nil, false
+}
+
+// fillsSlices reports whether an answer began with a slice that was stored before, and goes on with
+// slices that are fetched and stored as it is read. One that is passed on has no status of the
+// origin there.
+func fillsSlices(params *httpsfv.Params) bool {
+	status, _ := params.Get("fwd-status")
+	return param(params, "fwd") == "partial" && param(params, "detail") == "" && status == int64(http.StatusPartialContent)
 }
 
 func flag(params *httpsfv.Params, name string) bool {

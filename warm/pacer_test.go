@@ -224,6 +224,50 @@ func TestBodyThatNeverEnds(t *testing.T) {
 	}
 }
 
+// TestFileOfWhichTheBeginningIsStored: what a visitor has read of a file in slices is no reason to
+// leave the rest of it.
+func TestFileOfWhichTheBeginningIsStored(t *testing.T) {
+	for status, want := range map[string]int64{
+		"Larder; fwd=partial; fwd-status=206":                  1 << 20,
+		"Larder; fwd=partial":                                  0, // passed on
+		"Larder; fwd=partial; fwd-status=206; detail=no-store": 0,
+	} {
+		body := &countedBody{Reader: io.LimitReader(zeros{}, 1<<20)}
+		j := newJob(source{fromList, "-"})
+		j.stdin = listOf(1)
+		j.transport = fakeSite(func(*http.Request) *http.Response {
+			resp := response(200, "Cache-Status", status)
+			resp.Body, resp.ContentLength = body, 1<<20
+			return resp
+		})
+		sum := mustRun(t, j)
+		if body.n != want || sum.Stored != int(min(want, 1)) {
+			t.Errorf("%s: %d bytes were read: %+v", status, body.n, sum)
+		}
+	}
+}
+
+// countedBody counts what is read of it.
+type countedBody struct {
+	io.Reader
+	n int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.n += int64(n)
+	return n, err
+}
+
+func (b *countedBody) Close() error { return nil }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 // slowBody sends a byte now and then, without end if left is negative.
 type slowBody struct {
 	ctx   context.Context
