@@ -216,6 +216,27 @@ func TestGoneWhileAFetchHangs(t *testing.T) {
 	}
 }
 
+// A 404 is remembered for fetches that are under way, and for no others: what is remembered is
+// bounded, and a flood of 404s must not push out the one that matters.
+func TestFloodOfOtherGoneURLs(t *testing.T) {
+	h := newTestHandler(t)
+	next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		w.WriteHeader(http.StatusNotFound)
+		return nil
+	})
+	for i := range 100 {
+		w := httptest.NewRecorder()
+		r := newTestRequest(w)
+		r.URL.Path = "/" + strconv.Itoa(i)
+		if err := h.ServeHTTP(w, r, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(h.cache.removals.young); n > 0 {
+		t.Errorf("%d of 100 are remembered, and no fetch is under way", n)
+	}
+}
+
 // What the origin answers to parameters that the key leaves out says nothing about the page that
 // the key is for: not that it is gone, and not whether the next answer can be shared.
 func TestQueryOfItsOwnOnThePass(t *testing.T) {

@@ -62,7 +62,7 @@ func (c *Cache) MayReachBySearch(selectors *store.Selectors) bool {
 // the same hash count as one.
 type inFlight struct {
 	total  atomic.Int32
-	byPath [1 << 10]atomic.Int32
+	byPath [1 << 14]atomic.Int32
 }
 
 var fetchingSeed = maphash.MakeSeed()
