@@ -37,9 +37,7 @@ func TestCommandsOfThePages(t *testing.T) {
 // commandsOf are the code spans of a page, and the lines of its blocks for a shell.
 func commandsOf(p docPage) (commands []string) {
 	prose, blocks := p.parts()
-	for _, span := range regexp.MustCompile("`[^`]+`").FindAllString(strings.Join(prose, "\n"), -1) {
-		commands = append(commands, span)
-	}
+	commands = append(commands, regexp.MustCompile("`[^`]+`").FindAllString(strings.Join(prose, "\n"), -1)...)
 	for _, b := range blocks {
 		if b.language != "" && b.language != "sh" && b.language != "console" {
 			continue
