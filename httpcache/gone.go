@@ -22,7 +22,8 @@ func (x *Fetch) removeGone(status int, asked time.Time) {
 	}
 	var room [maxKeys]store.Key
 	keys, r := x.hintedKeys(room[:0]), x.presented.goneRemoval(x.cache, x.selector())
-	if x.cache.inFlight.of(x.url).Load() > 1 { // this fetch is one, as long as its answer may be stored
+	if x.cache.inFlight.of(x.url).Load() > 1 {
+		// This fetch is one, as long as its answer may be stored.
 		x.noteGone(x.cache, keys)
 	}
 	r.remote, r.asked = x.remote, asked
@@ -56,9 +57,9 @@ func (p *presented) goneRemoval(cache *Cache, own func(*store.Variant) int) remo
 }
 
 // noteGone remembers that there is nothing under keys, if the answer is for any client. It comes
-// before the removal, so that what is stored at this moment has heard of it. It is for fetches under
-// way, which began before, and is called where there are some: a flood of 404s for other URLs would
-// push out what is remembered (C21d).
+// before the removal, so that what is stored at this moment has heard of it. It is for fetches
+// under way, which began before, and is called where there are some: a flood of 404s for other URLs
+// would push out what is remembered (C21d).
 func (p *presented) noteGone(cache *Cache, keys []store.Key) {
 	if p.personal() {
 		return
