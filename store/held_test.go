@@ -106,3 +106,25 @@ func TestWhatIsHeldIsNoVictim(t *testing.T) {
 		h.held[i].Release()
 	}
 }
+
+// TestHeldRenewalsCountTheirBodyOnce: slow readers of one body that was renewed between them hold
+// one body.
+func TestHeldRenewalsCountTheirBodyOnce(t *testing.T) {
+	const size, url = 1 << 20, "http://example.com/"
+	s := openStore(t, Config{}, Settings{Memory: 64 << 20})
+	s.Put(signedEntry(s, url, 1, size), 0)
+	var held []Result
+	for n := range 5 {
+		held = append(held, s.Lookup(keyOf(url), matchAny))
+		renew(t, s, url, fmt.Sprint(n))
+	}
+	if n := s.memory.held.Load(); n < size || n > size+size/4 {
+		t.Errorf("%d bytes count as held", n)
+	}
+	for i := range held {
+		held[i].Release()
+	}
+	if n := s.memory.held.Load(); n != 0 {
+		t.Errorf("nothing is held, and %d bytes count as such", n)
+	}
+}

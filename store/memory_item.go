@@ -249,16 +249,29 @@ func (it *item) tryHold() bool {
 }
 
 // noteHeld counts an item that a look-up has found, and holds, if it is large.
+//
+// A body that renewals have in common counts once. It is not counted any more when the first of
+// them is given up: with several in hand less is counted than is held, and never more.
 func (m *memory) noteHeld(it *item) {
-	if it.cost() > smallCharge && it.flags.Or(isHeld)&isHeld == 0 {
-		m.held.Add(it.cost())
+	if it.cost() <= smallCharge {
+		return
+	}
+	if it.flags.Or(isHeld)&isHeld == 0 {
+		m.held.Add(m.ownCost(it))
+	}
+	if base := m.base(it); base != nil && base.flags.Or(isHeld)&isHeld == 0 {
+		m.held.Add(base.cost())
 	}
 }
 
 // uncountHeld is the opposite.
 func (m *memory) uncountHeld(it *item) {
-	if it.flags.And(^isHeld)&isHeld != 0 {
-		m.held.Add(-it.cost())
+	if it.flags.And(^isHeld)&isHeld == 0 {
+		return
+	}
+	m.held.Add(-m.ownCost(it))
+	if base := m.base(it); base != nil && base.flags.And(^isHeld)&isHeld != 0 {
+		m.held.Add(-base.cost())
 	}
 }
 
