@@ -9,24 +9,23 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Size is a number of bytes. In a Caddyfile it is written with a unit, such as 64MiB; in JSON it is
-// the plain number.
+// Size is a number of bytes. It is written with a unit, such as 64MiB, in JSON as text ("64MiB") or
+// as the plain number.
 type Size int64
 
-// UnmarshalJSON reads a number. To a text it answers with the number to write, in an error to which
-// encoding/json adds the name of the field.
+// UnmarshalJSON reads a number, or a text as in a Caddyfile. To any other text it answers with what
+// to write, in an error to which encoding/json adds the name of the field.
 func (s *Size) UnmarshalJSON(data []byte) error {
 	var text string
 	if json.Unmarshal(data, &text) != nil {
 		return json.Unmarshal(data, (*int64)(s))
 	}
-	help := "write the number of bytes, without quotation marks"
-	if size, err := parseSize(text); err == nil {
-		help = fmt.Sprintf("write %d, the number of bytes, without quotation marks", size)
+	size, err := parseSize(text)
+	if err != nil {
+		return &json.UnmarshalTypeError{Value: fmt.Sprintf("the text %q (%v)", text, err), Type: reflect.TypeFor[Size]()}
 	}
-	return &json.UnmarshalTypeError{
-		Value: fmt.Sprintf("the text %q (%s)", text, help), Type: reflect.TypeFor[int64](),
-	}
+	*s = size
+	return nil
 }
 
 // parseSize reads a size that a user wrote. Zero is an error, as it is of a duration.
