@@ -70,7 +70,7 @@ func Findings(source *Source, machine Machine) ([]Finding, error) {
 	found := false
 	for _, name := range slices.Sorted(maps.Keys(c.http.Servers)) {
 		s := newServer(name, c.http.Servers[name])
-		for _, at := range s.larders() {
+		for _, at := range s.larders {
 			found = true
 			c.checkHandler(s, at)
 		}

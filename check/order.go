@@ -115,11 +115,12 @@ func answersAny(routes caddyhttp.RouteList) bool {
 
 // checkTwice finds another larder in front of this one. Caddy runs all whose matchers fit.
 func (c *checker) checkTwice(s *server, at *spot) {
-	for _, e := range s.before(at.entry) {
-		if e.name != "larder" {
+	before := s.before(at.entry)
+	for _, other := range s.larders {
+		e := other.entry
+		if !slices.Contains(before, e) {
 			continue
 		}
-		other := (&server{entries: []*entry{e}}).larders()[0]
 		there := e.path
 		if p := other.places.Find("", ""); p.File != "" {
 			there = fmt.Sprintf("%s:%d", p.File, p.Line)

@@ -16,6 +16,7 @@ import (
 type server struct {
 	*caddyhttp.Server
 	entries []*entry
+	larders []*spot
 }
 
 // entry is a handler that contains no routes, or whose routes are for responses.
@@ -48,6 +49,11 @@ func newServer(name string, s *caddyhttp.Server) *server {
 	all.walk(s.Routes, path+"/routes", nil, nil, false)
 	if s.Errors != nil {
 		all.walk(s.Errors.Routes, path+"/errors/routes", nil, nil, true)
+	}
+	for _, e := range all.entries {
+		if e.name == "larder" {
+			all.larders = append(all.larders, newSpot(e))
+		}
 	}
 	return all
 }
@@ -109,28 +115,22 @@ func (s *server) add(raw json.RawMessage, path string, frames []frame, invoked [
 	}
 }
 
-// larders are the larder handlers.
-func (s *server) larders() (spots []*spot) {
-	for _, e := range s.entries {
-		if e.name != "larder" {
-			continue
+// newSpot reads the configuration of a larder handler.
+func newSpot(e *entry) *spot {
+	at := &spot{entry: e}
+	var members map[string]json.RawMessage
+	if at.err = json.Unmarshal(e.raw, &members); at.err == nil {
+		at.err = json.Unmarshal(orEmpty(members["@places"]), &at.places)
+		delete(members, "handler")
+		delete(members, "@places")
+		if text, err := json.Marshal(members); err == nil && at.err == nil {
+			at.err = caddy.StrictUnmarshalJSON(text, &at.config)
 		}
-		at := &spot{entry: e}
-		var members map[string]json.RawMessage
-		if at.err = json.Unmarshal(e.raw, &members); at.err == nil {
-			at.err = json.Unmarshal(orEmpty(members["@places"]), &at.places)
-			delete(members, "handler")
-			delete(members, "@places")
-			if text, err := json.Marshal(members); err == nil && at.err == nil {
-				at.err = caddy.StrictUnmarshalJSON(text, &at.config)
-			}
-		}
-		if at.err == nil {
-			at.err = at.config.Check()
-		}
-		spots = append(spots, at)
 	}
-	return spots
+	if at.err == nil {
+		at.err = at.config.Check()
+	}
+	return at
 }
 
 func orEmpty(raw json.RawMessage) json.RawMessage {
