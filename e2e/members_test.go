@@ -10,7 +10,7 @@ import (
 
 // TestCookiesThatAreLeftAreRead: the example of a site with logins takes cookies away, and what is
 // left of the field is as a client would send it. A strict parser finds no cookie in one that
-// begins with a semicolon, so whoever has logged in would be a guest.
+// begins with a semicolon, so a client that has logged in would be a guest.
 func TestCookiesThatAreLeftAreRead(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "testdata", "examples", "members.Caddyfile"))
 	if err != nil {

@@ -23,9 +23,9 @@ func (s *shop) manyWith(header ...string) handlerFunc {
 	}
 }
 
-// TestBatchGivesNobodyOneClientsFields: the answer for many goes to several clients, so each gets
+// TestBatchGivesNoClientAnothersFields: the answer for many goes to several clients, so each gets
 // the fields that those get who wait for a response.
-func TestBatchGivesNobodyOneClientsFields(t *testing.T) {
+func TestBatchGivesNoClientAnothersFields(t *testing.T) {
 	strip := func(p *rfc9111.Policy) { p.SetCookie = rfc9111.SetCookieStrip }
 	ignore := func(p *rfc9111.Policy) { p.Ignore = []string{"Set-Cookie"} }
 	none := func(*rfc9111.Policy) {}

@@ -175,8 +175,9 @@ func (s *shard) drop(it *item) {
 // maxPassed is how many held items one search for a victim passes over in a shard.
 const maxPassed = 64
 
-// victim is the item to go next of those that nobody holds; nil where there is none. What is held
-// gives no room when it goes. It counts as used now. keptOnly is as for shrink.
+// victim is the item to go next of those that its shard alone holds; nil where there is none.
+// Others give no room when they go. What is passed over counts as used now. keptOnly is as for
+// shrink.
 func (s *shard) victim(keptOnly bool) *item {
 	for range maxPassed {
 		it := s.policy.victim()
