@@ -67,6 +67,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			"github.com/agnivade/levenshtein", caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
 			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/batch", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
 		},
+		"caddyfile/caddyfiletest": {caddy, caddy + "/modules/caddyhttp", modulePath + "/caddyfile"},
 	}
 	for folder, imports := range want {
 		t.Run(folder, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
@@ -26,25 +24,6 @@ const (
 	goldens = "../testdata/adapt"
 	dashes  = "----------\n"
 )
-
-// testHandler stands in for the root package's handler, which this package cannot import.
-type testHandler struct {
-	HandlerConfig
-}
-
-func (*testHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.larder", New: func() caddy.Module { return new(testHandler) }}
-}
-
-func (*testHandler) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
-	return nil
-}
-
-func TestMain(m *testing.M) {
-	caddy.RegisterModule(new(testHandler))
-	Register(func(c HandlerConfig) caddyhttp.MiddlewareHandler { return &testHandler{c} })
-	os.Exit(m.Run())
-}
 
 // TestAdapt adapts the Caddyfile at the top of every golden and compares the JSON, or the error,
 // with what stands under the dashes, to the letter.

@@ -2,14 +2,11 @@ package check
 
 import (
 	"flag"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
@@ -21,7 +18,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
 
-	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/caddyfile/caddyfiletest"
 	"github.com/larder-cache/larder/internal/machine"
 )
 
@@ -29,22 +26,8 @@ var update = flag.Bool("update", false, "write the expected part of the goldens 
 
 const dashes = "----------\n"
 
-// testHandler stands in for the root package's handler, which this package cannot import.
-type testHandler struct {
-	cfg.HandlerConfig
-}
-
-func (*testHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.larder", New: func() caddy.Module { return new(testHandler) }}
-}
-
-func (*testHandler) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
-	return nil
-}
-
 func TestMain(m *testing.M) {
-	caddy.RegisterModule(new(testHandler))
-	cfg.Register(func(c cfg.HandlerConfig) caddyhttp.MiddlewareHandler { return &testHandler{c} })
+	caddyfiletest.Register()
 	os.Exit(m.Run())
 }
 

@@ -5,19 +5,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 
-	"github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/caddyfile/caddyfiletest"
 )
 
 var update = flag.Bool("update", false, "write the expected part of the goldens anew")
@@ -27,22 +25,10 @@ const (
 	dashes  = "----------\n"
 )
 
-// testHandler stands in for the root package's handler, which this package cannot import.
-type testHandler struct{ caddyfile.HandlerConfig }
-
-func (*testHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.larder", New: func() caddy.Module { return new(testHandler) }}
-}
-
-func (*testHandler) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
-	return nil
-}
-
 func TestMain(m *testing.M) {
-	caddy.RegisterModule(new(testHandler))
-	caddyfile.Register(func(c caddyfile.HandlerConfig) caddyhttp.MiddlewareHandler { return &testHandler{c} })
+	caddyfiletest.Register()
 	httpcaddyfile.RegisterHandlerDirective("rate_limit_test", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return new(testHandler), nil
+		return new(caddyfiletest.Handler), nil
 	})
 	os.Exit(m.Run())
 }
