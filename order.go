@@ -2,12 +2,13 @@ package larder
 
 import (
 	"maps"
-	"net/http"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/larder-cache/larder/check"
 )
 
 // A cache in front of authentication answers before the client is authenticated. By default the
@@ -50,19 +51,7 @@ func authenticationIn(after []step) string {
 // yes, makes no difference. A handler that goes on after any answer does not ask for permission.
 func asksForPermission(rp *reverseproxy.Handler) bool {
 	for _, response := range rp.HandleResponse {
-		if response.Match != nil && takesSuccess(response.Match) && !answers(response.Routes) {
-			return true
-		}
-	}
-	return false
-}
-
-// takesSuccess reports whether a response with some 2xx matches, if it has the header that match
-// asks for.
-func takesSuccess(match *caddyhttp.ResponseMatcher) bool {
-	byStatus := caddyhttp.ResponseMatcher{StatusCode: match.StatusCode}
-	for status := http.StatusOK; status < http.StatusMultipleChoices; status++ {
-		if byStatus.Match(status, nil) {
+		if response.Match != nil && check.TakesSuccess(response.Match) && !answers(response.Routes) {
 			return true
 		}
 	}

@@ -93,8 +93,19 @@ func (e *entry) authenticates() bool {
 		return false
 	}
 	for _, response := range h.HandleResponse {
-		match := response.Match
-		if match != nil && (caddyhttp.ResponseMatcher{StatusCode: match.StatusCode}).Match(http.StatusOK, nil) && !answersAny(response.Routes) {
+		if response.Match != nil && TakesSuccess(response.Match) && !answersAny(response.Routes) {
+			return true
+		}
+	}
+	return false
+}
+
+// TakesSuccess reports whether a response with some 2xx matches, if it has the header that match
+// asks for. Which 2xx an authentication service answers with makes no difference.
+func TakesSuccess(match *caddyhttp.ResponseMatcher) bool {
+	byStatus := caddyhttp.ResponseMatcher{StatusCode: match.StatusCode}
+	for status := http.StatusOK; status < http.StatusMultipleChoices; status++ {
+		if byStatus.Match(status, nil) {
 			return true
 		}
 	}
