@@ -259,3 +259,27 @@ func TestTargetsThatNoPurgeCouldName(t *testing.T) {
 		t.Errorf("a purge of the host matched %d, left are %v", n, in.entries("").Entries)
 	}
 }
+
+// C26: Caddy takes a Host that is part of no URL for the name in it, and so does the origin. What an
+// unsafe request with one changes stayed stored under the URLs of that name.
+func TestUnsafeRequestByAHostThatIsPartOfNoURL(t *testing.T) {
+	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	port := freePort(t)
+	in := start(t, setup{site: "respond unused", more: fmt.Sprintf("http://a.test:%d {\nlarder\nreverse_proxy {{origin}}\n}", port)}, o)
+	in.port = port
+	ask := func(method, host string) *answer {
+		return in.raw(method + " /p HTTP/1.1\nHost: " + host + "\nConnection: close\n\n")
+	}
+	for _, stored := range []string{"a.test", fmt.Sprint("a.test:", port)} {
+		for _, host := range []string{"a.test:0", "a.test:99999", "a.test:+80", "a.test:x", "a.test:80;", "[a.test]", "[a.test]:80"} {
+			ask(http.MethodGet, stored)
+			if !ask(http.MethodGet, stored).isHit() {
+				t.Fatalf("%s is not stored", stored)
+			}
+			ask(http.MethodPost, host).want(t, 200, "", "")
+			if a := ask(http.MethodGet, stored); a.isHit() {
+				t.Errorf("%s after a POST by %s: %q", stored, host, a.cacheStatus())
+			}
+		}
+	}
+}

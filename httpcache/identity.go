@@ -3,6 +3,7 @@ package httpcache
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -87,12 +88,27 @@ func namesURL(u *url.URL) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && (u.Path == "" || u.Path[0] == '/')
 }
 
-// reachesURL reports whether the origin is asked for what may be stored under a URL: that of its
-// site and its path. A proxy asks the origin for these whatever scheme stands in the request target
-// (`POST ftp://example.com/a`, `POST http:/a`), also where such a target is answered from no store.
-func (id *Identity) reachesURL() bool {
+// reachesPath reports whether the origin is asked for a path under which something may be stored at
+// a site. A proxy asks the origin for it whatever scheme stands in the request target (`POST
+// ftp://example.com/a`, `POST http:/a`), also where such a target is answered from no store.
+func (id *Identity) reachesPath() bool {
 	path := id.URL.Path
-	return id.URL.Opaque == "" && id.Site.Authority != "" && (path == "" || path[0] == '/')
+	return id.URL.Opaque == "" && (path == "" || path[0] == '/')
+}
+
+// nameIn returns the name that servers read in a Host of which no URL can be made (example.com:0,
+// [example.com]:80): what stands before the port, without brackets. Matchers of names, Caddy's
+// among them, take such a Host for that name, and so may origins. An IPv6 address has its brackets.
+func nameIn(host string) string {
+	name, _, bracketed := strings.Cut(strings.TrimPrefix(host, "["), "]")
+	address, _, _ := strings.Cut(name, "%")
+	if addr, err := netip.ParseAddr(address); err == nil && addr.Is6() {
+		return "[" + address + "]"
+	}
+	if !bracketed {
+		name, _, _ = strings.Cut(name, ":")
+	}
+	return name
 }
 
 // dotted reports whether the name in a Host has a trailing dot.

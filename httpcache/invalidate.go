@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,7 +32,8 @@ type invalidation struct {
 	q        *Request
 	ctx      context.Context // the client's, without its end: handlers may replace the request's
 	method   string          // as the client sent it: handlers may write another into the request
-	both     [2]target       // see targets
+	targets  []target        // see setTargets
+	room     [2]target       // of targets, as nearly all have no more
 	rules    []*InvalidateRule
 	expanded bool // the texts of rules are
 }
@@ -43,30 +45,54 @@ type target struct {
 	storedURL string // url at the listener that the request came in by
 }
 
-// targets are the request's URL as a trusted proxy names it, and as the request itself does, if
-// that is another. A proxy may pass on what its client says of the host. Then the one names a URL
-// that no client asks for, and the page is stored under the other. If it names another site's page,
-// that page is fetched once more. There are none where nothing is stored under what the origin is
-// asked for.
-func (in *invalidation) targets() []target {
-	switch {
-	case in.both[0].url == "":
-		return nil
-	case in.both[1].url == "":
-		return in.both[:1]
-	}
-	return in.both[:]
-}
-
+// setTargets has as targets the request's URL as a trusted proxy names it, and as the request itself
+// does, if that is another. A proxy may pass on what its client says of the host. Then the one names
+// a URL that no client asks for, and the page is stored under the other. If it names another site's
+// page, that page is fetched once more.
+//
+// Where a Host is part of no URL the name in it counts: that is what the site was found by, and what
+// the origin reads. Pages of that name are stored under the port of its scheme, or under that of the
+// connection. There is no target where nothing is stored under what the origin is asked for.
 func (in *invalidation) setTargets() {
 	k := &in.q.keyed
-	if !k.reachesURL() {
+	if !k.reachesPath() {
 		return
 	}
-	in.both[0] = k.targetAt(k.Site)
-	if own := (Site{k.scheme(), k.Authority}); own != k.Site && own.Authority != "" {
-		in.both[1] = k.targetAt(own)
+	in.targets = in.room[:0]
+	in.addTarget(k.Site.Scheme, k.Site.Authority)
+	in.addTarget(k.scheme(), k.Authority)
+	if k.Authority == "" {
+		in.addName(k.scheme(), in.q.r.Host)
 	}
+	if claim := nearest(in.q.r.Header["X-Forwarded-Host"]); k.Trusted && claim != "" {
+		in.addName(k.Site.Scheme, claim)
+	}
+}
+
+// addName adds the targets at the name in a Host that is part of no URL. A Host that is part of one
+// adds nothing.
+func (in *invalidation) addName(scheme, host string) {
+	if _, err := urlform.Authority(scheme, host); err == nil {
+		return
+	}
+	name := nameIn(host)
+	in.addTarget(scheme, name)
+	if port := in.q.keyed.Listener.Port; port > 0 {
+		in.addTarget(scheme, name+":"+strconv.Itoa(port))
+	}
+}
+
+// addTarget adds the request's path at a site, once. What is no authority adds nothing.
+func (in *invalidation) addTarget(scheme, host string) {
+	authority, err := urlform.Authority(scheme, host)
+	if err != nil {
+		return
+	}
+	site := Site{scheme, authority}
+	if slices.ContainsFunc(in.targets, func(t target) bool { return t.site == site }) {
+		return
+	}
+	in.targets = append(in.targets, in.q.keyed.targetAt(site))
 }
 
 func (k *keyed) targetAt(site Site) target {
@@ -159,9 +185,8 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 	}
 	read := store.LabelsNow()
 	hard, soft := selection{severity: store.Hard, labels: read}, selection{severity: store.Soft, labels: read}
-	targets := in.targets()
-	for i := range targets {
-		in.selectOwn(&targets[i], &hard.Selectors, header)
+	for i := range in.targets {
+		in.selectOwn(&in.targets[i], &hard.Selectors, header)
 	}
 	for _, rule := range in.rules {
 		to := &hard
@@ -232,15 +257,14 @@ func filled(texts []string) []string {
 // proxy in front may have ended TLS. A client may not name another host.
 func (in *invalidation) named(text string) []string {
 	var urls []string
-	targets := in.targets()
-	for i := range targets {
-		if at := &targets[i]; text[0] == '/' {
+	for i := range in.targets {
+		if at := &in.targets[i]; text[0] == '/' {
 			urls = in.appendStored(urls, at, at.site.origin()+text)
 		} else if absolute := at.site.absolute(text); absolute != "" {
 			urls = in.appendStored(urls, at, absolute)
 		}
 	}
-	if len(urls) == 0 && len(targets) > 0 {
+	if len(urls) == 0 && len(in.targets) > 0 {
 		in.q.route.Logger.Warn(
 			"nothing is invalidated by what is neither a path nor a URL of the request's host",
 			slog.String("url", text))

@@ -1,8 +1,10 @@
 package httpcache
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -59,6 +61,64 @@ func TestOddTargetInvalidatesWhatTheOriginIsAsked(t *testing.T) {
 		}
 		if got := ask(t, h, storable).Header().Get("Cache-Status"); (got == "Larder; fwd=uri-miss; stored") != tc.want {
 			t.Errorf("after POST %s: %q, want it invalidated: %v", tc.target, got, tc.want)
+		}
+	}
+}
+
+// A Host that is part of no URL is matched by servers for the name in it, and so may the origin read
+// it. An unsafe request with one changes the page and left it stored.
+func TestUnsafeRequestByAHostThatIsPartOfNoURL(t *testing.T) {
+	listener := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{Port: 8080})
+	serve := func(h *testHandler, method, host, claim string) string {
+		w := httptest.NewRecorder()
+		r := newTestRequest(w).WithContext(listener)
+		r.Method, r.Host = method, host
+		if claim != "" {
+			r.Header.Set("X-Forwarded-Host", claim)
+		}
+		q := &plainRequest{next: storable}
+		if err := h.Serve(&q.Request, w, r, new(Identify(r, r.URL, true)), q); err != nil {
+			t.Fatal(err)
+		}
+		return w.Header().Get("Cache-Status")
+	}
+	for _, tc := range []struct {
+		stored, posted string
+		gone           bool
+	}{
+		{"a.test", "a.test:0", true},
+		{"a.test", "A.test:99999", true},
+		{"a.test", "a.test:+80", true},
+		{"a.test", "a.test:x", true},
+		{"a.test", "a.test:80;", true},
+		{"a.test", "a.test:80:80", true},
+		{"a.test", "[a.test]", true},
+		{"a.test", "[a.test]:80", true},
+		{"a.test", "[a.test", true},
+		{"a.test:8080", "a.test:0", true},
+		{"a.test:8080", "[a.test]:8080", true},
+		{"[::1]", "::1", true},
+		{"[::1]:8080", "[::1]:x", true},
+		{"[fe80::1]", "[fe80::1%25eth0]", true},
+		{"a.test", "a.test:080", true}, // a URL may have it, and means the default port
+		{"a.test:81", "a.test:0", false},
+		{"a.test", "b.test:0", false},
+		{"a.test", "xa.test:0", false},
+		{"a.test", "a!.test:0", false},
+		{"a.test", "", false},
+		{"a.test", ":0", false},
+	} {
+		h := newTestHandler(t)
+		serve(h, http.MethodGet, tc.stored, "")
+		serve(h, http.MethodPost, tc.posted, "")
+		if got := serve(h, http.MethodGet, tc.stored, ""); strings.HasPrefix(got, "Larder; hit") == tc.gone {
+			t.Errorf("%s after a POST to %q: %q", tc.stored, tc.posted, got)
+		}
+		// A proxy in front may pass such a Host on as what it was asked for.
+		serve(h, http.MethodGet, "front.test", tc.stored)
+		serve(h, http.MethodPost, "front.test", tc.posted)
+		if got := serve(h, http.MethodGet, "front.test", tc.stored); strings.HasPrefix(got, "Larder; hit") == tc.gone {
+			t.Errorf("%s after a POST by a proxy that was asked for %q: %q", tc.stored, tc.posted, got)
 		}
 	}
 }

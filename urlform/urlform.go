@@ -126,14 +126,15 @@ func EscapeNonASCII(text string) string {
 	return rfc9111.PercentEncode(text, func(c byte) bool { return c <= 0x7f })
 }
 
-// Authority is host and port in lower case, without the scheme's default port and without trailing
-// dots. An empty scheme has no default port. The error says why text is no authority; no URL can
-// have such a one.
+// Authority is host and port in lower case, without the scheme's default port, without zeros in
+// front of another port, and without trailing dots. An empty scheme has no default port. The error
+// says why text is no authority; no URL can have such a one.
 func Authority(scheme, text string) (string, error) {
 	host, port, err := splitAuthority(text)
 	if err != nil {
 		return "", err
 	}
+	port = strings.TrimLeft(port, "0")
 	switch {
 	case port == "" || isDefaultPort(scheme, port):
 		return rfc9111.ToLower(host), nil
