@@ -27,6 +27,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			"go.etcd.io/bbolt", "go.etcd.io/bbolt/errors",
 		},
 		"internal/machine":         {"github.com/KimMachineGun/automemlimit/memlimit", "golang.org/x/sys/unix"},
+		"internal/golden":          {},
 		"internal/frames":          {"github.com/klauspost/compress/zstd"},
 		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},

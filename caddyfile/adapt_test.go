@@ -3,9 +3,6 @@ package caddyfile
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,51 +13,18 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+
+	"github.com/larder-cache/larder/internal/golden"
 )
 
-var update = flag.Bool("update", false, "write the expected part of the goldens anew")
-
-const (
-	goldens = "../testdata/adapt"
-	dashes  = "----------\n"
-)
+const goldens = "../testdata/adapt"
 
 // TestAdapt adapts the Caddyfile at the top of every golden and compares the JSON, or the error,
 // with what stands under the dashes, to the letter.
 func TestAdapt(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no goldens in %s: %v", goldens, err)
+	for _, file := range golden.Read(t, goldens) {
+		t.Run(file.Name, func(t *testing.T) { file.Expect(t, adapt(t, file.Input)) })
 	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
-			input, want := readGolden(t, file)
-			got := adapt(t, input)
-			if *update {
-				if err := os.WriteFile(file, []byte(input+dashes+got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got != want {
-				t.Errorf("%s\ngot:\n%s\nwant:\n%s", file, got, want)
-			}
-		})
-	}
-}
-
-func readGolden(t testing.TB, file string) (input, want string) {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(string(data), "\r\n", "\n") // git may check out with either
-	input, want, found := strings.Cut(text, dashes)
-	if !found && !*update {
-		t.Fatalf("%s has no line of dashes", file)
-	}
-	return input, want
 }
 
 // adapt returns the indented JSON of a Caddyfile, or the text of its error, and holds the JSON to
@@ -190,13 +154,9 @@ var refusedAt = regexp.MustCompile(`at Caddyfile:(\d+)`)
 // which it is refused.
 func goldenLines(t *testing.T) (good, bad []string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		input, want := readGolden(t, file)
-		lines := strings.Split(input, "\n")
+	for _, file := range golden.Read(t, goldens) {
+		want := file.Want[0]
+		lines := strings.Split(file.Input, "\n")
 		for i, line := range lines {
 			lines[i] = strings.TrimSpace(line)
 		}
@@ -206,12 +166,12 @@ func goldenLines(t *testing.T) (good, bad []string) {
 		}
 		position := refusedAt.FindStringSubmatch(want)
 		if position == nil {
-			t.Errorf("%s: the error names no line", file)
+			t.Errorf("%s: the error names no line", file.Name)
 			continue
 		}
 		n, err := strconv.Atoi(position[1])
 		if err != nil || n < 1 || n > len(lines) {
-			t.Errorf("%s: the error names line %s", file, position[1])
+			t.Errorf("%s: the error names line %s", file.Name, position[1])
 			continue
 		}
 		bad = append(bad, lines[n-1])

@@ -3,24 +3,20 @@ package caddyfile
 import (
 	"bytes"
 	"encoding/json"
-	"path/filepath"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/larder-cache/larder/internal/golden"
 )
 
 // FuzzParse feeds the tokens of any text to both parsers. Neither may panic, and what a parser
 // accepts must pass Check and survive the way through JSON that every adapted configuration takes.
 func FuzzParse(f *testing.F) {
-	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, file := range files {
-		input, _ := readGolden(f, file)
-		f.Add(input)
+	for _, file := range golden.Read(f, goldens) {
+		f.Add(file.Input)
 	}
 	f.Add("larder {\n\tttl 1m 404 5xx\n\tkey {\n\t\tquery sort\n\t}\n\tinvalidate /a {\n\t\ttags a\n\t}\n}")
 	f.Add("larder {\n\tmemory 1GiB\n\tdisk /x 1GiB\n\teviction lfu\n}")

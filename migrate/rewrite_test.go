@@ -3,10 +3,8 @@ package migrate
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,14 +14,10 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 
 	"github.com/larder-cache/larder/caddyfile/caddyfiletest"
+	"github.com/larder-cache/larder/internal/golden"
 )
 
-var update = flag.Bool("update", false, "write the expected part of the goldens anew")
-
-const (
-	goldens = "../testdata/migrate"
-	dashes  = "----------\n"
-)
+const goldens = "../testdata/migrate"
 
 func TestMain(m *testing.M) {
 	caddyfiletest.Register()
@@ -33,33 +27,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// golden is a file of testdata/migrate: a Caddyfile, what becomes of it, and the notes.
-type golden struct{ name, input, output, notes string }
-
-func readGoldens(tb testing.TB) (list []golden) {
-	tb.Helper()
-	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
-	if err != nil || len(files) == 0 {
-		tb.Fatalf("no goldens in %s: %v", goldens, err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		g := golden{name: strings.TrimSuffix(filepath.Base(file), ".caddyfiletest")}
-		g.input, g.output, _ = strings.Cut(string(text), dashes)
-		g.output, g.notes, _ = strings.Cut(g.output, dashes)
-		list = append(list, g)
-	}
-	return list
-}
-
-// TestRewrite holds each golden to the letter, and has Caddy adapt what is written.
+// TestRewrite holds what becomes of each golden, and the notes, to the letter, and has Caddy adapt
+// what is written.
 func TestRewrite(t *testing.T) {
-	for _, g := range readGoldens(t) {
-		t.Run(g.name, func(t *testing.T) {
-			result, err := Rewrite([]byte(g.input))
+	for _, g := range golden.Read(t, goldens) {
+		t.Run(g.Name, func(t *testing.T) {
+			result, err := Rewrite([]byte(g.Input))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,19 +40,7 @@ func TestRewrite(t *testing.T) {
 			if err := result.tell(&notes, "Caddyfile"); err != nil {
 				fmt.Fprintln(&notes, "Error:", err)
 			}
-			if *update {
-				text := g.input + dashes + string(result.Text) + dashes + notes.String()
-				if err := os.WriteFile(filepath.Join(goldens, g.name+".caddyfiletest"), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if string(result.Text) != g.output {
-				t.Errorf("got\n%s\nwant\n%s", result.Text, g.output)
-			}
-			if notes.String() != g.notes {
-				t.Errorf("notes\n%s\nwant\n%s", notes.String(), g.notes)
-			}
+			g.Expect(t, string(result.Text), notes.String())
 			expectAdapts(t, string(result.Text))
 			expectMigrated(t, result.Text)
 		})
@@ -93,11 +54,11 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, g := range readGoldens(t) {
-		if g.name != "page" {
+	for _, g := range golden.Read(t, goldens) {
+		if g.Name != "page" {
 			continue
 		}
-		for _, text := range []string{g.input, "```caddyfile\n" + g.output, g.notes} {
+		for _, text := range []string{g.Input, "```caddyfile\n" + g.Want[0], g.Want[1]} {
 			if !strings.Contains(string(page), text) {
 				t.Errorf("the page has not\n%s", text)
 			}
@@ -131,8 +92,8 @@ func expectMigrated(t *testing.T, text []byte) {
 // FuzzRewrite takes any text that Caddy's lexer takes. The result is an error, or a file that has
 // the same tokens outside of what was rewritten, and in which nothing is left to rewrite.
 func FuzzRewrite(f *testing.F) {
-	for _, g := range readGoldens(f) {
-		f.Add(g.input)
+	for _, g := range golden.Read(f, goldens) {
+		f.Add(g.Input)
 	}
 	f.Add("a {\n\tcache <<END\n\tx\n\tEND\n}")
 	f.Add("a {\n\tcache \"b\nc\" `d` {\n\t\tttl \\\n 5s # \\\n\t}\n}")
