@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/larder-cache/larder/adminapi"
 )
-
-// backupSuffix is behind the name of what a file was before.
-const backupSuffix = ".before-larder"
 
 // Feature returns the command `caddy larder migrate`, which asks no running Caddy.
 func Feature() adminapi.Feature {
@@ -38,6 +34,11 @@ begin with "note:" say what is written, and still differs.
 It reads one file: what that imports from other files is to be migrated on its own,
 snippets of the file itself are read where they are imported.
 
+--write puts a new file in the place of the old one, with its mode and owner, and
+keeps the old text as <file>` + backupSuffix + `. An error leaves the file as it
+was. Of a symbolic link the file at its end is changed, and the old text is kept
+beside that.
+
 A Caddy without cache-handler refuses a file with ` + "`cache`" + ` ("unrecognized directive:
 cache"), in caddy adapt, validate, reload and run. Larder can change nothing about
 that: migrate the file before you start the new Caddy with it.`,
@@ -52,7 +53,7 @@ that: migrate the file before you start the new Caddy with it.`,
 			return run(cmd, name, write)
 		},
 	}
-	cmd.Flags().BoolVarP(&write, "write", "w", false, "Change the file, whose old text goes to <file>"+backupSuffix)
+	cmd.Flags().BoolVarP(&write, "write", "w", false, "Change the file, and keep its old text as <file>"+backupSuffix)
 	cmd.Flags().BoolVar(&write, "overwrite", false, "The same, by the name that caddy fmt has for it")
 	return cmd
 }
@@ -112,25 +113,4 @@ func (r *Result) tell(out io.Writer, name string) error {
 	default:
 		return fmt.Errorf("%s: %d things have no counterpart; comments in the file say what to do", name, n)
 	}
-}
-
-// replaceFile writes a file anew, and its old text beside it. A backup of before is not written
-// over.
-func replaceFile(name string, before, after []byte) error {
-	info, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-	backup, err := os.OpenFile(name+backupSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm()) //nolint:gosec // G304: the operator names the file
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s%s is there already; move it away first", name, backupSuffix)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = backup.Write(before)
-	if err := errors.Join(err, backup.Sync(), backup.Close()); err != nil {
-		return err
-	}
-	return os.WriteFile(name, after, info.Mode().Perm())
 }

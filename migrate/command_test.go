@@ -10,7 +10,7 @@ import (
 
 // TestCommand runs `caddy larder migrate`: to standard output, and with a file that it changes.
 func TestCommand(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "Caddyfile")
+	name := filepath.Join(testFolder(t), "Caddyfile")
 	const before, after = "a.example {\n\tcache\n\trespond a\n}\n", "a.example {\n\tlarder\n\trespond a\n}\n"
 	write(t, name, before)
 	expectCommand(t, after, "", name)
@@ -31,6 +31,16 @@ func TestCommand(t *testing.T) {
 	write(t, name, "a.example {\n\tcache {\n")
 	expectCommand(t, "", "Error: "+name+": line 1: the block that begins here is not closed\n", name)
 	expectCommand(t, "", "Error: open "+name+"x: no such file or directory\n", name+"x")
+}
+
+// testFolder is a folder for a test, without links on the way to it: errors name the file itself.
+func testFolder(t *testing.T) string {
+	t.Helper()
+	folder, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
 }
 
 func write(t *testing.T, name, text string) {

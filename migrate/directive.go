@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // cacheableStatuses are those that cache-handler stores for its ttl.
@@ -53,6 +54,8 @@ func (b *block) writeLifetimes(s settings, line int) {
 		b.note(line, "%s: does not apply to a request with Authorization, or with a Cookie that is not in the key; `request_header -Cookie` takes cookies away where they change nothing", word)
 		b.note(line, "Set-Cookie: cache-handler stores responses with it; Larder does not, unless `set_cookie strip` or `set_cookie store` says so")
 		b.write(strings.Join(append([]string{word, ttl}, union(cacheableStatuses, s.statuses)...), " "))
+	} else if len(s.statuses) > 0 {
+		b.note(line, "allowed_additional_status_codes %s: what the origin gives a lifetime is stored with any of them", strings.Join(s.statuses, " "))
 	}
 	switch {
 	case revalidate != "":
@@ -78,10 +81,7 @@ func (b *block) lifetimeOf(s settings, line int) (ttl, revalidate string) {
 		seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
 		switch {
 		case name == "no-store" || name == "private" || name == "no-cache":
-			if s.ttl != "" {
-				b.note(line, "default_cache_control %s: ttl %s is left out, since what has no Cache-Control is not stored. cache-handler used it for a Cache-Control without a lifetime, such as public",
-					oneLine(s.defaultControl), s.ttl)
-			}
+			b.missTTL(s, "", line)
 			return "", ""
 		case err != nil:
 		case name == "s-maxage":
@@ -92,7 +92,31 @@ func (b *block) lifetimeOf(s settings, line int) (ttl, revalidate string) {
 			revalidate = fmt.Sprintf("%ds", seconds)
 		}
 	}
+	b.missTTL(s, ttl, line)
 	return ttl, revalidate
+}
+
+// missTTL says that another lifetime is written in place of ttl, or none. cache-handler has both:
+// ttl is for a Cache-Control that states no lifetime.
+func (b *block) missTTL(s settings, written string, line int) {
+	why := "what has no Cache-Control is not stored, and ttl would have it stored; cache-handler used ttl for a Cache-Control without a lifetime, such as public"
+	if written != "" {
+		why = "what states no lifetime gets " + written + " from default_cache_control; cache-handler used ttl where there is a Cache-Control without a lifetime, such as public"
+	}
+	what := "ttl " + s.ttl + " beside default_cache_control " + oneLine(s.defaultControl)
+	switch {
+	case s.ttl == "" || sameDuration(s.ttl, written):
+	case s.assumedTTL:
+		b.note(line, "%s: %s", what, why)
+	default:
+		b.missText(line, what, why)
+	}
+}
+
+func sameDuration(a, b string) bool {
+	x, errX := time.ParseDuration(a)
+	y, errY := time.ParseDuration(b)
+	return a == b || errX == nil && errY == nil && x == y
 }
 
 func lifetime(seconds uint64) string {

@@ -3,7 +3,8 @@
 //
 // # Where to read
 //
-//	command.go    the command: reads, prints, or writes the file and its backup
+//	command.go    the command: reads, prints, or writes the file
+//	replace.go    a file and its backup, whole or not at all
 //	rewrite.go    the story: find, read, write, verify
 //	tokens.go     Caddy's tokens, and the bytes at which they stand
 //	segments.go   lines and blocks; sites, snippets and global options
@@ -11,7 +12,7 @@
 //	options.go    the lines of a block
 //	settings.go   what they say together, and what a site inherits from the global option
 //	directive.go  settings become the lines of a larder
-//	matcher.go    `regex exclude` becomes a matcher
+//	matcher.go    `regex exclude` becomes a matcher; two directives to which a request comes
 //	global.go     storages become memory, disk and shared; what has no counterpart, and why
 //	verify.go     the result has the same tokens outside of what was replaced
 //

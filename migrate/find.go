@@ -27,11 +27,11 @@ type occurrence struct {
 type finder struct {
 	*document
 	blocks
-	found   []occurrence
-	orders  []segment      // `order` options that name cache
-	strange []strangeCache // what is left as it is
-	walked  map[visit]bool // snippets, so that a circle of imports ends
-	used    map[string]bool
+	found     []occurrence
+	orders    []segment      // `order` options that name cache
+	misplaced []misplaced    // what is left as it is
+	walked    map[visit]bool // snippets, so that a circle of imports ends
+	used      map[string]bool
 }
 
 // visit is a snippet, and as what it is read.
@@ -41,8 +41,8 @@ type visit struct {
 	nested  bool
 }
 
-// strangeCache is a line that begins with cache and is no directive.
-type strangeCache struct {
+// misplaced is a line that begins with cache and is no directive.
+type misplaced struct {
 	at     int
 	within string
 }
@@ -57,13 +57,13 @@ func find(d *document) (*finder, error) {
 	if err := f.walkBlocks(f.blocks); err != nil {
 		return nil, err
 	}
-	seen, strange := len(f.found), f.strange
+	seen, misplaced := len(f.found), f.misplaced
 	for _, name := range f.unusedSnippets() { // other files may import them
 		if err := f.importSnippet(name, asDirective, false); err != nil {
 			return nil, err
 		}
 	}
-	f.strange = strange // what they have may be options of a cache
+	f.misplaced = misplaced // what they have may be options of a cache
 	for i := range f.found[seen:] {
 		f.found[seen+i].unused = true
 	}
@@ -176,8 +176,8 @@ func (f *finder) walkOther(within string, s span, scopes []span) error {
 	for _, line := range list {
 		switch name := f.tokens[line.from].Text; {
 		case name == cacheWord:
-			if c := (strangeCache{line.from, within}); !slices.Contains(f.strange, c) {
-				f.strange = append(f.strange, c)
+			if m := (misplaced{line.from, within}); !slices.Contains(f.misplaced, m) {
+				f.misplaced = append(f.misplaced, m)
 			}
 		case name == "import":
 			f.markImport(line)

@@ -70,8 +70,7 @@ func (b *block) readStore(o option) {
 	case "redis":
 		b.readRedis(o, configuration)
 	case "otter":
-		b.note(o.line, "otter: becomes `disk off`; without that line what is stored survives a restart")
-		b.memoryOnly = true
+		b.memoryOnly = option{name: "otter", line: o.line}
 		b.missSubs(o, "otter", "`memory <size>` is the budget, in bytes and not in entries")
 	case "badger", "nuts", "simplefs":
 		b.readDisk(o, configuration)
@@ -80,11 +79,11 @@ func (b *block) readStore(o option) {
 	}
 }
 
-// missSubs says of each line of a storage that it is left out.
-func (b *block) missSubs(o option, within, why string, taken ...string) {
+// missSubs says of each line of a storage that it is left out, but for those that are taken.
+func (b *block) missSubs(o option, within, why string, taken ...int) {
 	for _, sub := range o.subs {
 		switch {
-		case slices.Contains(taken, sub.name):
+		case slices.Contains(taken, sub.line):
 		case len(sub.subs) > 0:
 			b.missSubs(sub, within+" "+sub.name, why, taken...)
 		default: // without its value, which may be a secret
@@ -95,46 +94,62 @@ func (b *block) missSubs(o option, within, why string, taken ...string) {
 
 // readDisk takes the folder of a storage on disk. The files of another storage are no use to
 // Larder, so it gets a folder within.
-func (b *block) readDisk(o option, configuration option) {
-	folder, taken := option{}, []string{}
-	for _, place := range []struct {
-		from option
-		name string
-	}{{configuration, "Dir"}, {configuration, "path"}, {o, "path"}} {
-		if o.name == "badger" && place.name == "path" {
-			continue // a file of its configuration
-		}
-		if found, ok := place.from.sub(place.name); ok && found.text() != "" {
-			folder, taken = found, append(taken, place.name)
-			break
-		}
+func (b *block) readDisk(o, configuration option) {
+	var taken []int
+	if file, ok := o.sub("path"); ok && o.name == "badger" {
+		taken = append(taken, file.line)
+		b.missText(file.line, "badger path", "the file has badger's own settings and was not read; where it names a folder (Dir), `disk <folder> <size>` is where Larder stores")
 	}
 	if inMemory, ok := configuration.sub("InMemory"); ok && o.name == "badger" && inMemory.text() != "false" {
-		b.memoryOnly = true
-		b.note(o.line, "badger InMemory: becomes `disk off`; without that line what is stored survives a restart")
-		b.missSubs(o, o.name, "it is badger's own", "InMemory", "Dir", "ValueDir")
+		b.memoryOnly = option{name: "badger InMemory", line: o.line}
+		b.missSubs(o, o.name, "it is badger's own", append(taken, inMemory.line)...)
 		return
 	}
-	budget := ""
-	if directory, ok := configuration.sub("directory_size"); ok {
-		if n, err := strconv.ParseUint(directory.text(), 10, 62); err == nil && n >= 1<<20 {
-			budget, taken = " "+size(n), append(taken, "directory_size")
-		}
-	}
+	folder := folderOf(o, configuration)
 	switch {
 	case folder.text() == "":
 		b.miss(o, "it names no folder; `disk <folder> <size>` is where Larder stores, and by default <Caddy's data folder>/larder 1GiB")
-		return
 	case placeholder(folder.text()):
 		b.miss(o, "its folder has a placeholder; write `disk <folder> <size>`")
-		return
 	case b.disk != "":
 		b.miss(o, "there is one folder on disk, that of the storage above")
-		return
+	default:
+		budget, line := budgetOf(configuration)
+		taken = append(taken, line)
+		b.disk = "disk " + quote(strings.TrimRight(folder.text(), "/")+"/larder") + budget
+		b.note(o.line, "%s: Larder stores in the folder larder within that of %s, whose own files may be deleted; without a size `disk` takes 1GiB", o.name, o.name)
 	}
-	b.disk = "disk " + quote(strings.TrimRight(folder.text(), "/")+"/larder") + budget
-	b.note(o.line, "%s: Larder stores in the folder larder within that of %s, whose own files may be deleted; without a size `disk` takes 1GiB", o.name, o.name)
-	b.missSubs(o, o.name, "it is "+o.name+"'s own", append(taken, "ValueDir")...)
+	if values, ok := configuration.sub("ValueDir"); ok && values.text() == folder.text() {
+		taken = append(taken, values.line)
+	}
+	b.missSubs(o, o.name, "it is "+o.name+"'s own", append(taken, folder.line)...)
+}
+
+// folderOf finds the line that names the folder of a storage.
+func folderOf(o, configuration option) option {
+	places := []struct {
+		from option
+		name string
+	}{{configuration, "Dir"}, {configuration, "path"}, {o, "path"}}
+	if o.name == "badger" {
+		places = places[:1] // its path is a file
+	}
+	for _, place := range places {
+		if found, ok := place.from.sub(place.name); ok && found.text() != "" {
+			return found
+		}
+	}
+	return option{}
+}
+
+// budgetOf is the budget of a storage on disk and its line, empty where it has none.
+func budgetOf(configuration option) (budget string, line int) {
+	directory, _ := configuration.sub("directory_size")
+	n, err := strconv.ParseUint(directory.text(), 10, 62)
+	if err != nil || n < 1<<20 {
+		return "", 0
+	}
+	return " " + size(n), directory.line
 }
 
 // plainName is the name of a host, or its address, that needs no escaping.
@@ -150,42 +165,51 @@ func plainHost(text string) bool {
 // readRedis makes a shared tier of one Redis. Several addresses may be a cluster or sentinels,
 // which the file does not always tell.
 func (b *block) readRedis(o, configuration option) {
-	var hosts []arg
-	if u, ok := o.sub("url"); ok {
-		hosts = u.args
-	}
+	hosts, _ := o.sub("url")
 	for _, name := range []string{"InitAddress", "Addrs", "Addr"} {
-		if a, ok := configuration.sub(name); ok && len(hosts) == 0 {
-			hosts = a.args
+		if a, ok := configuration.sub(name); ok && len(hosts.args) == 0 {
+			hosts = a
 		}
 	}
 	_, sentinel := configuration.sub("MasterName")
 	_, encrypted := configuration.sub("TLSConfig")
-	if len(hosts) != 1 || sentinel || encrypted || !plainHost(hosts[0].text) {
+	if len(hosts.args) != 1 || sentinel || encrypted || !plainHost(hosts.text()) {
 		b.miss(o, "machines share a Redis by `shared redis://<user>:<password>@<host>:6379/<db>`, rediss:// for TLS; for sentinels and a cluster see docs/fleet.md")
 		return
 	}
-	address := url.URL{Scheme: "redis", Host: hosts[0].text, Path: "/0"}
-	user, _ := configuration.sub("Username")
+	user, hasUser := configuration.sub("Username")
 	password, hasPassword := configuration.sub("Password")
-	if hasPassword {
-		address.User = url.UserPassword(user.text(), password.text())
-	}
-	for _, name := range []string{"SelectDB", "DB"} {
-		if db, ok := configuration.sub(name); ok {
-			n, err := strconv.ParseUint(db.text(), 10, 16)
-			if err != nil {
-				b.miss(db, "it is no number of a database")
-			}
-			address.Path = "/" + strconv.FormatUint(n, 10)
-		}
-	}
-	if text := address.String(); placeholder(user.text()+password.text()) || b.shared != "" {
-		b.miss(o, "its password has a placeholder, or it is the second; write `shared redis://<user>:<password>@<host>:6379/<db>`")
+	if placeholder(user.text()+password.text()) || b.shared != "" {
+		b.miss(o, "its user or password has a placeholder, or it is the second; write `shared redis://<user>:<password>@<host>:6379/<db>`")
 		return
-	} else {
-		b.shared = "shared " + quote(text)
 	}
+	database, lines := b.databaseOf(configuration)
+	address := url.URL{Scheme: "redis", Host: hosts.text(), Path: "/" + strconv.FormatUint(database, 10)}
+	switch {
+	case hasPassword:
+		address.User = url.UserPassword(user.text(), password.text())
+	case hasUser:
+		address.User = url.User(user.text())
+	}
+	b.shared = "shared " + quote(address.String())
 	b.note(o.line, "redis: becomes the tier that machines share, behind memory and disk of each; docs/fleet.md says what that promises")
-	b.missSubs(o, "redis", "`shared { … }` has options of its own", "url", "InitAddress", "Addrs", "Addr", "Username", "Password", "SelectDB", "DB")
+	b.missSubs(o, "redis", "`shared { … }` has options of its own", append(lines, hosts.line, user.line, password.line)...)
+}
+
+// databaseOf is the number of the database, and the lines that name it.
+func (b *block) databaseOf(configuration option) (database uint64, lines []int) {
+	for _, name := range []string{"SelectDB", "DB"} {
+		db, ok := configuration.sub(name)
+		if !ok {
+			continue
+		}
+		lines = append(lines, db.line)
+		n, err := strconv.ParseUint(db.text(), 10, 16)
+		if err != nil {
+			b.missText(db.line, "redis configuration "+name, "it is no number of a database, and without one that is 0")
+			continue
+		}
+		database = n
+	}
+	return database, lines
 }

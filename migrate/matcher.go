@@ -12,17 +12,9 @@ type matcher struct{ text, definition string }
 // matcher keeps the matcher of a directive. Where requests are excluded it becomes one of its own,
 // which has what the old one says and the exclusion.
 func (b *block) matcher(o occurrence, exclude arg) matcher {
-	var args []int
-	for i := o.from + 1; i < o.argsEnd(); i++ {
-		if !b.tokens[i].empty() {
-			args = append(args, i)
-		}
-	}
-	kept := matcher{}
-	if len(args) > 0 && isMatcher(b.tokens[args[0]]) {
-		kept.text, args = b.raw(args[0]), args[1:]
-	}
-	for _, i := range args {
+	text, rest := b.arguments(o)
+	kept := matcher{text: text}
+	for _, i := range rest {
 		b.missText(b.line(i), "cache "+oneLine(b.raw(i)), "larder takes a matcher and a block")
 	}
 	if exclude.text == "" {
@@ -51,6 +43,57 @@ func (b *block) matcher(o occurrence, exclude arg) matcher {
 	}
 	b.note(line, "regex exclude: becomes the matcher %s", name)
 	return matcher{name, definition}
+}
+
+// arguments returns the matcher of a directive, as it is written, and the tokens behind it.
+func (r *rewriter) arguments(o occurrence) (matcher string, rest []int) {
+	for i := o.from + 1; i < o.argsEnd(); i++ {
+		if !r.tokens[i].empty() {
+			rest = append(rest, i)
+		}
+	}
+	if len(rest) > 0 && isMatcher(r.tokens[rest[0]]) {
+		return r.raw(rest[0]), rest[1:]
+	}
+	return "", rest
+}
+
+// missTwice says that requests of a directive come to one further up as well, where that is
+// certain. cache-handler has one key for both.
+func (b *block) missTwice(o occurrence) {
+	for _, other := range b.found {
+		if other.from >= o.from {
+			return
+		}
+		if other.use == asDirective && (b.passes(o, other) || b.passes(other, o)) {
+			b.missText(b.line(o.from), fmt.Sprintf("cache beside the cache of line %d", b.line(other.from)),
+				"a request that matches both comes to both, and in Larder each stores the response; have one matcher leave out what the other takes, or put each into a handle of its own")
+			return
+		}
+	}
+}
+
+// passes reports whether each request that comes to one directive comes to another one as well: it
+// stands in a block around the first, or in the same, and takes all requests or has the same
+// matcher. What handle_errors answers comes to none outside of it.
+func (r *rewriter) passes(one, another occurrence) bool {
+	n := len(another.scopes)
+	if n > len(one.scopes) || !slices.Equal(one.scopes[:n], another.scopes) ||
+		slices.ContainsFunc(one.scopes[n:], func(s span) bool { return r.opener(s) == "handle_errors" }) {
+		return false
+	}
+	text, _ := r.arguments(another)
+	same, _ := r.arguments(one)
+	return text == "" || text == "*" || text == same
+}
+
+// opener is the first word of the line that opens a block.
+func (r *rewriter) opener(inside span) string {
+	i := inside.start - 1
+	for i > 0 && !r.tokens[i].first {
+		i--
+	}
+	return r.tokens[i].Text
 }
 
 // isMatcher reports whether Caddy reads a token as a matcher, or as one that an import fills in.

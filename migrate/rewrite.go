@@ -72,7 +72,7 @@ func Rewrite(file []byte) (*Result, error) {
 }
 
 func (r *rewriter) rewrite() error {
-	for _, s := range r.strange {
+	for _, s := range r.misplaced {
 		r.tell(r.line(s.at), false, "cache stands in the block of %s, where it is no directive; it was left as it is", s.within)
 	}
 	for _, o := range r.orders {
@@ -188,7 +188,7 @@ type block struct {
 	silent     bool // no notes
 	lines      []string
 	missing    []string // comments
-	memoryOnly bool
+	memoryOnly option   // what says that nothing is stored on disk
 	disk       string
 	shared     string
 }
@@ -240,6 +240,7 @@ func (r *rewriter) rewriteDirective(o occurrence) error {
 	b := &block{rewriter: r}
 	s := b.read(list).inherit(r.global)
 	line := r.line(o.from)
+	b.missTwice(o)
 	matcher := b.matcher(o, s.exclude)
 	b.writeSettings(s, line)
 	r.raised = max(r.raised, s.maxBody)
@@ -316,8 +317,12 @@ func (r *rewriter) rewriteGlobal(o occurrence, at int) error {
 	}
 	switch {
 	case b.disk != "":
+		if b.memoryOnly.line > 0 {
+			b.note(b.memoryOnly.line, "%s: Larder's own memory tier stands over the one on disk", b.memoryOnly.name)
+		}
 		b.write(b.disk)
-	case b.memoryOnly:
+	case b.memoryOnly.line > 0:
+		b.note(b.memoryOnly.line, "%s: becomes `disk off`; without that line what is stored survives a restart", b.memoryOnly.name)
 		b.write("disk off")
 	}
 	if b.shared != "" {

@@ -13,6 +13,7 @@ import (
 // there.
 type settings struct {
 	ttl, stale     string // durations, as they are written
+	assumedTTL     bool   // ttl is cache-handler's default, and in no line of the file
 	defaultControl string // the Cache-Control of responses without one
 	mode           string
 	exclude        arg
@@ -41,6 +42,7 @@ var storeOptions = []string{"badger", "etcd", "nats", "nuts", "olric", "otter", 
 // read makes settings of options, and says of each that has no counterpart what to do.
 func (b *block) read(list []option) (s settings) {
 	for _, o := range list {
+		b.missSurplus(o)
 		switch o.name {
 		case "ttl":
 			b.readDuration(o, &s.ttl)
@@ -74,6 +76,24 @@ func (b *block) read(list []option) (s settings) {
 		}
 	}
 	return s
+}
+
+// missSurplus says of words that cache-handler passes over that they are left out.
+func (b *block) missSurplus(o option) {
+	switch o.name {
+	case "ttl", "stale", "mode", "max_cacheable_body_bytes":
+		for _, a := range o.args[min(1, len(o.args)):] {
+			b.missText(o.line, o.name+" "+oneLine(a.raw), "it takes one argument")
+		}
+	case "default_cache_control", "allowed_http_verbs", "allowed_additional_status_codes", "headers":
+	case "disable_coalescing":
+		for _, a := range o.args {
+			b.missText(o.line, o.name+" "+oneLine(a.raw), "it takes no argument")
+		}
+	default:
+		return
+	}
+	b.missSubs(o, o.name, "it takes no block")
 }
 
 func joined(args []arg) string {
@@ -255,6 +275,7 @@ func (s settings) inherit(global *settings) settings {
 		}
 	}
 	fill(&s.ttl, global.ttl)
+	s.assumedTTL = s.ttl == ""
 	fill(&s.ttl, "120s") // cache-handler's default beside a global option
 	fill(&s.stale, global.stale)
 	fill(&s.defaultControl, global.defaultControl)
