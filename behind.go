@@ -169,8 +169,8 @@ func (p *place) String() string {
 	return p.path + " (" + strings.Join(p.hosts, ", ") + ")"
 }
 
-func moduleID(handler caddyhttp.MiddlewareHandler) string {
-	if module, ok := handler.(caddy.Module); ok {
+func moduleID(handlerOrMatcher any) string {
+	if module, ok := handlerOrMatcher.(caddy.Module); ok {
 		return string(module.CaddyModule().ID)
 	}
 	return ""

@@ -1,30 +1,26 @@
 package larder
 
 import (
-	"path/filepath"
-
 	"go.uber.org/zap"
 
+	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/check"
 	"github.com/larder-cache/larder/internal/machine"
-	"github.com/larder-cache/larder/store"
 )
 
 // warnOfBudgets logs budgets that the machine has not: a process that takes more memory than its
 // cgroup may is killed, and a full disk refuses the writes of others, too.
 func warnOfBudgets(zones []*zone, memory uint64, logger *zap.Logger) {
-	var budgets uint64
-	var files []machine.File
+	stores := make([]cfg.Store, 0, len(zones))
 	for _, z := range zones {
-		budgets += uint64(z.Memory)
-		if !z.Disk.Off {
-			files = append(files, machine.File{Path: filepath.Join(z.Disk.Path, store.FileName), Budget: uint64(z.Disk.Budget)})
-		}
+		stores = append(stores, z.Store)
 	}
-	if memory > 0 && budgets > memory {
+	excess := check.Machine{Memory: memory, TooLarge: machine.TooLarge}.Excess(stores)
+	if excess.Memory > 0 {
 		logger.Warn("the memory budgets are larger than the memory that the process may have: lower memory in the global option",
-			zap.Uint64("memory", budgets), zap.Uint64("available", memory))
+			zap.Uint64("memory", excess.Memory), zap.Uint64("available", memory))
 	}
-	for _, full := range machine.TooLarge(files) {
+	for _, full := range excess.Disks {
 		logger.Warn("the disk budgets are larger than the room on their disk: lower that of disk in the global option, or make room",
 			zap.Strings("files", full.Files), zap.Uint64("disk", full.Budget), zap.Uint64("available", full.Room))
 	}

@@ -85,7 +85,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			"which holds: raise that one",
 			zap.Int64("max_body", int64(h.MaxBody)), zap.Int64("global", int64(h.zone.MaxBody)))
 	}
-	h.logDoubts()
+	h.logWarnings()
 	rules, err := h.rules(ctx)
 	if err != nil {
 		return err
@@ -98,12 +98,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// logDoubts warns of what the directive says and seldom means. `caddy larder check` tells the same,
-// with file and line.
-func (h *Handler) logDoubts() {
-	for _, d := range h.Doubts() {
+// logWarnings warns of what the directive says and seldom means. `caddy larder check` tells the
+// same, with file and line.
+func (h *Handler) logWarnings() {
+	for _, w := range h.Warnings() {
 		h.logger.Warn("a word of the directive may not do what is meant",
-			zap.String("word", d.Words), zap.String("argument", d.Value), zap.String("hint", d.Text))
+			zap.String("word", w.Words), zap.String("argument", w.Value), zap.String("hint", w.Text))
 	}
 }
 

@@ -9,8 +9,8 @@
 //	             repeat themselves; batch.go, of misses that become one request
 //	app.go       what the global option says; shared.go what its block for many machines says
 //	zones.go     further stores: configuration, checks and words
-//	check.go     what cannot be meant, in JSON and Caddyfile alike; doubts.go has what can be meant
-//	             and seldom is
+//	check.go     what cannot be meant, in JSON and Caddyfile alike; warnings.go has what can be
+//	             meant and seldom is
 //	defaults.go  what is meant when nothing is said
 //	rules.go     what the cache is given of it
 //	words.go     the parser that every block shares; spelling.go: which word a misspelt one is near

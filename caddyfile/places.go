@@ -36,7 +36,7 @@ func PlacesOf(tokens []caddyfile.Token) Places {
 }
 
 // Find returns the place of a value behind some words, each of which stands behind the one before
-// it, as in a [Doubt]: of "key query ignore" it is that of ignore. Without a value, or where that
+// it, as in a [Warning]: of "key query ignore" it is that of ignore. Without a value, or where that
 // is not found, it is the place of the words. What is not found at all is at the directive.
 func (p Places) Find(words, value string) Place {
 	var found []int
@@ -65,6 +65,57 @@ func (p Places) Find(words, value string) Place {
 		return p[0]
 	}
 	return Place{}
+}
+
+// Block returns the words of a line with its block: of the first that begins with a word and goes
+// on with a value, such as `zone shop { … }`.
+func (p Places) Block(word, value string) Places {
+	for i := range len(p) - 1 {
+		if p[i].Text != word || p[i+1].Text != value {
+			continue
+		}
+		end := i + 2
+		if end < len(p) && p[end].Text == "{" && p[end].Line == p[i].Line {
+			end = p.closing(end) + 1
+		}
+		return p[i:end]
+	}
+	return nil
+}
+
+// Outside returns the words of directives with the lines of their blocks, and without the blocks
+// that those open.
+func (p Places) Outside() (outside Places) {
+	depth := 0
+	for _, place := range p {
+		switch place.Text {
+		case "{":
+			depth++
+		case "}":
+			depth--
+		default:
+			if depth <= 1 {
+				outside = append(outside, place)
+			}
+		}
+	}
+	return outside
+}
+
+// closing finds the brace that closes the block which the word at open opens.
+func (p Places) closing(open int) int {
+	depth := 0
+	for i := open; i < len(p); i++ {
+		switch p[i].Text {
+		case "{":
+			depth++
+		case "}":
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(p) - 1
 }
 
 // means reports whether a word is a value, which a duration may be in another form.

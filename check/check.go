@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	cfg "github.com/larder-cache/larder/caddyfile"
-	"github.com/larder-cache/larder/internal/machine"
 )
 
 // Finding is one thing that will surprise.
@@ -22,8 +21,9 @@ type Finding struct {
 	Line int    `json:"line,omitempty"`
 	// Path is where it is in the JSON, in the form in which the admin API takes it:
 	// apps/http/servers/srv0/routes/0.
-	Path string `json:"path"`
-	Text string `json:"text"` // a sentence that says what happens and what to write instead
+	Path  string   `json:"path"`
+	Hosts []string `json:"-"`    // of the routes around a handler; empty for any
+	Text  string   `json:"text"` // a sentence that says what happens and what to write instead
 }
 
 // String has the place in front of the sentence.
@@ -42,21 +42,16 @@ func (f Finding) rank() string {
 	return f.Path + "\x00" + f.Text
 }
 
-// Machine is what budgets are compared with.
-type Machine struct {
-	Memory uint64 // that the process may have, in bytes; 0 where that is not known
-	// TooLarge returns the volumes without room for some files, as that of package machine.
-	TooLarge func([]machine.File) []machine.Full
-}
-
 // checker looks at one configuration.
 type checker struct {
 	source   *Source
 	machine  Machine
 	admin    *caddy.AdminConfig
 	app      cfg.AppConfig
+	members  map[string]json.RawMessage // of app
+	unread   bool                       // app is not what the configuration says
 	http     caddyhttp.App
-	zones    map[string]bool // that handlers name
+	zones    map[string]bool // that handlers name; nil where one could not be read
 	findings []Finding
 }
 
@@ -99,25 +94,42 @@ func (c *checker) read() error {
 		if err == nil {
 			err = c.app.Check()
 		}
+		if err == nil {
+			err = json.Unmarshal(raw, &c.members)
+		}
 		if err != nil {
-			c.reportApp("", "", "%v", err)
+			c.unread = true
+			c.reportZone(cfg.DefaultZone, "", "", "%v", err)
 		}
 	}
 	return nil
 }
 
 // report adds a finding about a larder handler: about words of it with a value, or about all of it.
-func (c *checker) report(at *spot, words, value, format string, args ...any) {
+func (c *checker) report(at *handler, words, value, format string, args ...any) {
 	path := strings.Join(append([]string{at.path}, strings.Fields(words)...), "/")
 	place := at.places.Find(words, value)
-	c.findings = append(c.findings, Finding{File: place.File, Line: place.Line, Path: path, Text: fmt.Sprintf(format, args...)})
+	c.findings = append(c.findings, Finding{File: place.File, Line: place.Line, Path: path, Hosts: hostsOf(at.entry), Text: fmt.Sprintf(format, args...)})
 }
 
-// reportApp is report about the global option.
-func (c *checker) reportApp(words, value, format string, args ...any) {
-	path := strings.Join(append([]string{"apps/larder"}, strings.Fields(words)...), "/")
-	place := c.source.Global["larder"].Find(words, value)
-	if place.File == "" { // it is about defaults
+// reportZone is report about a zone in the global option: about a word of it with a value, or about
+// the zone where the configuration leaves the word to its default.
+func (c *checker) reportZone(zone, word, value, format string, args ...any) {
+	path, members, places := "apps/larder", c.members, c.source.Global["larder"]
+	if zone == cfg.DefaultZone {
+		places = places.Outside()
+	} else {
+		var zones map[string]map[string]json.RawMessage
+		if json.Unmarshal(members["zones"], &zones) != nil {
+			zones = nil
+		}
+		path, members, places = path+"/zones/"+zone, zones[zone], places.Block("zone", zone)
+	}
+	if _, written := members[word]; written {
+		path += "/" + word
+	}
+	place := places.Find(word, value)
+	if place.File == "" { // there is no global option
 		place = cfg.Place{File: c.source.File, Line: min(1, len(c.source.File))}
 	}
 	c.findings = append(c.findings, Finding{File: place.File, Line: place.Line, Path: path, Text: fmt.Sprintf(format, args...)})

@@ -7,9 +7,11 @@
 //	source.go   a file, adapted, and where its words stand
 //	check.go    Findings, which asks all rules; what a finding is
 //	server.go   a server's handlers in the order in which requests come to them
-//	order.go    rules about what stands in front of a larder handler, and behind it
+//	reach.go    from which of them a request goes on to which
+//	order.go    rules about what stands in front of a larder handler, and behind it; some are
+//	            asked when a configuration is loaded, too
 //	handler.go  rules about what a directive says; public.go: about who may reach what
-//	store.go    rules about the global option
+//	store.go    rules about the global option; budgets.go: about what the machine has
 //
 // # To add a rule
 //

@@ -13,15 +13,18 @@ import (
 )
 
 // checkHandler looks at one larder handler.
-func (c *checker) checkHandler(s *server, at *spot) {
+func (c *checker) checkHandler(s *server, at *handler) {
 	if at.err != nil {
 		c.report(at, "", "", "%v", at.err)
+		c.zones = nil
 		return
 	}
-	c.zones[at.config.Zone] = true
+	if c.zones != nil {
+		c.zones[at.config.Zone] = true
+	}
 	c.checkOrder(s, at)
-	for _, d := range at.config.Doubts() {
-		c.report(at, d.Words, d.Value, "%s", d)
+	for _, w := range at.config.Warnings() {
+		c.report(at, w.Words, w.Value, "%s", w)
 	}
 	if at.config.Observe {
 		c.report(at, "observe", "", "each request is answered by the origin, and nothing from the store; take observe out when you have seen enough")
@@ -35,13 +38,13 @@ func (c *checker) checkHandler(s *server, at *spot) {
 }
 
 // checkCookies finds lifetimes that apply to no visitor with a cookie.
-func (c *checker) checkCookies(s *server, at *spot) {
+func (c *checker) checkCookies(s *server, at *handler) {
 	words := at.assumes()
 	if words == "" || at.keysCookies() || slices.ContainsFunc(s.before(at.entry), (*entry).dropsCookies) {
 		return
 	}
 	for _, f := range at.frames {
-		for _, set := range f.route.MatcherSetsRaw {
+		for _, set := range f.route().MatcherSetsRaw {
 			for _, raw := range set {
 				if strings.Contains(strings.ToLower(string(raw)), "cookie") {
 					return
@@ -54,7 +57,7 @@ func (c *checker) checkCookies(s *server, at *spot) {
 }
 
 // assumes is the first word that gives responses a lifetime which the origin has not stated.
-func (at *spot) assumes() string {
+func (at *handler) assumes() string {
 	switch c := &at.config; {
 	case len(c.TTL) > 0:
 		return "ttl"
@@ -66,15 +69,15 @@ func (at *spot) assumes() string {
 	return ""
 }
 
-func (at *spot) keysCookies() bool {
+func (at *handler) keysCookies() bool {
 	k := at.config.Key
 	return k != nil && (len(k.Cookie) > 0 || strings.Contains(strings.ToLower(strings.Join(append(slices.Clone(k.Header), k.Add...), " ")), "cookie"))
 }
 
 // checkMatchers finds requests that the matchers in front let none of come.
-func (c *checker) checkMatchers(at *spot) {
+func (c *checker) checkMatchers(at *handler) {
 	for _, f := range at.frames {
-		methods, all := methodsOf(f.route.MatcherSetsRaw)
+		methods, all := methodsOf(f.route().MatcherSetsRaw)
 		if !all {
 			continue
 		}
@@ -83,8 +86,11 @@ func (c *checker) checkMatchers(at *spot) {
 			return slices.ContainsFunc(list, func(m string) bool { return slices.Contains(methods, m) })
 		}
 		if !has(cached) {
-			c.report(at, "", "", "the matcher lets only %s come to larder, which caches %s; write another matcher, or add to methods",
-				strings.Join(methods, " "), strings.Join(cached, " "))
+			write := "write another matcher"
+			if more := slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m != http.MethodPost && m != "QUERY" }); len(more) > 0 {
+				write += ", or methods GET HEAD " + strings.Join(more, " ")
+			}
+			c.report(at, "", "", "the matcher lets only %s come to larder, which caches %s; %s", strings.Join(methods, " "), strings.Join(cached, " "), write)
 			return
 		}
 		if at.config.PurgeMethod != nil && !has([]string{"PURGE"}) {
@@ -102,8 +108,8 @@ func unsafe(method string) bool {
 }
 
 // checkInvalidate finds rules that no request can match.
-func (c *checker) checkInvalidate(at *spot) {
-	here, limited := pathsOf(at.frames[len(at.frames)-1].route.MatcherSetsRaw)
+func (c *checker) checkInvalidate(at *handler) {
+	here, limited := pathsOf(at.innermost().MatcherSetsRaw)
 	for _, rule := range at.config.Invalidate {
 		if methods, all := methodsOf(rule.MatcherSetsRaw); all && !slices.ContainsFunc(methods, unsafe) {
 			c.report(at, "invalidate", "", "invalidate is for unsafe requests, and its matcher lets only %s come; match POST, PUT or another such method",
@@ -121,8 +127,8 @@ func (c *checker) checkInvalidate(at *spot) {
 }
 
 // checkBatch finds batches whose paths do not come.
-func (c *checker) checkBatch(at *spot) {
-	here, limited := pathsOf(at.frames[len(at.frames)-1].route.MatcherSetsRaw)
+func (c *checker) checkBatch(at *handler) {
+	here, limited := pathsOf(at.innermost().MatcherSetsRaw)
 	for _, b := range at.config.Batch {
 		head, _, _ := strings.Cut(b.Path, "{")
 		if limited && !slices.ContainsFunc(here, func(h string) bool { return overlap(head+"*", h) }) {
@@ -133,8 +139,15 @@ func (c *checker) checkBatch(at *spot) {
 }
 
 // checkAgainstApp finds words that the global option leaves without effect.
-func (c *checker) checkAgainstApp(at *spot) {
+func (c *checker) checkAgainstApp(at *handler) {
+	if c.unread {
+		return
+	}
 	zone := at.config.WithDefaults().Zone
+	if err := cfg.CheckZone(zone, c.zoneNames()); err != nil {
+		c.report(at, "zone", zone, "%v", err)
+		return
+	}
 	for _, store := range c.app.Stores() {
 		if store.Zone == zone && at.config.MaxBody > store.MaxBody {
 			c.report(at, "max_body", "", "max_body of the zone %s is smaller, and holds; raise that one in the global option", zone)

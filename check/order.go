@@ -1,42 +1,81 @@
 package check
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	cfg "github.com/larder-cache/larder/caddyfile"
 )
 
-// checkOrder looks at what stands in front of a handler and behind it.
-func (c *checker) checkOrder(s *server, at *spot) {
-	for _, e := range s.before(at.entry) {
-		if e.answersAll() && e.alwaysFor(at.entry) {
-			c.report(at, "", "", "%s stands in front of larder and answers each request itself, so none comes here; write larder above it, "+
-				"or take `order larder …` out of the global options", e.directive())
-			return
-		}
+// Order returns what is found about where larder stands in a server: behind a handler that answers
+// each request, twice for one request, or in front of authentication. Of the server it takes the
+// JSON of handlers and matchers, and runs none.
+func Order(name string, of *caddyhttp.Server) []Finding {
+	c := &checker{source: &Source{}}
+	s := newServer(name, of)
+	for _, at := range s.larders {
+		c.checkPosition(s, at)
 	}
-	c.checkTwice(s, at)
+	return c.findings
+}
+
+// checkOrder looks at what stands in front of a handler and behind it.
+func (c *checker) checkOrder(s *server, at *handler) {
+	if !c.checkPosition(s, at) {
+		return
+	}
 	c.checkDeferred(s, at)
-	after := s.after(at.entry)
-	if !at.inResponse() && !slices.ContainsFunc(after, func(e *entry) bool { return !passing[e.name] }) {
+	if !at.inResponse() && !slices.ContainsFunc(s.after(at.entry), func(e *entry) bool { return !passing[e.name] }) {
 		write := "write reverse_proxy, file_server or another such directive"
-		if strings.Contains(at.path, "/named_routes/") {
+		if last := at.frames[len(at.frames)-1]; strings.HasPrefix(last.name, namedRoutes) {
 			write = "of several directives in a named route Caddy keeps the first, so write route { … } around them"
 		}
 		c.report(at, "", "", "nothing behind larder answers, so it stores Caddy's empty answers at most; %s", write)
 	}
-	for _, e := range after {
-		if e.authenticates() {
-			c.report(at, "", "", "larder stands in front of %s, so what is stored is answered without asking who it is for; "+
-				"take `order larder …` out of the global options, or write larder below it", e.directive())
-			return
+}
+
+// checkPosition looks at handlers that change what larder is for. It is false if no request comes.
+func (c *checker) checkPosition(s *server, at *handler) bool {
+	for _, e := range s.entries[:at.index] {
+		if precedes(e, at.entry) && s.answersFor(e, at.entry) {
+			c.report(at, "", "", "%s stands in front of larder and answers each request itself, so none comes here; %s", e.directive(), above(e, at.entry))
+			return false
 		}
 	}
+	c.checkTwice(s, at)
+	for _, e := range s.after(at.entry) {
+		if e.authenticates() {
+			c.report(at, "", "", "larder stands in front of %s, so what is stored is answered without asking who it is for; %s", e.directive(), below(e, at.entry))
+			break
+		}
+	}
+	return true
+}
+
+// above says how larder comes in front of a handler.
+func above(e, at *entry) string {
+	switch {
+	case e.inBlock(at):
+		return "that is in a block of its own, such as handle or route, so write larder into the block, above it"
+	case at.inBlock(e):
+		return "write the block that larder is in above it, within a route { … }"
+	}
+	return "write larder above it, or take `order larder …` out of the global options"
+}
+
+// below says how larder comes behind a handler.
+func below(e, at *entry) string {
+	if e.inBlock(at) {
+		return "that is in a block of its own, such as handle or route, so take larder out here, and write it into the block, below it, and into others beside that"
+	}
+	return "take `order larder …` out of the global options, or write larder below it"
 }
 
 // passing are Caddy's handlers that change a request or its answer and answer nothing themselves.
@@ -46,15 +85,18 @@ var passing = map[string]bool{
 }
 
 // answersAll reports whether a handler lets no request go on to those behind it.
-func (e *entry) answersAll() bool {
+func answersAll(name string, raw json.RawMessage) bool {
 	var config struct {
 		PassThru       bool              `json:"pass_thru"`
 		HandleResponse []json.RawMessage `json:"handle_response"`
 	}
-	if json.Unmarshal(e.raw, &config) != nil {
-		return false
+	switch name {
+	case "file_server", "reverse_proxy":
+		if json.Unmarshal(raw, &config) != nil {
+			return false
+		}
 	}
-	switch e.name {
+	switch name {
 	case "static_response", "error":
 		return true
 	case "file_server":
@@ -93,16 +135,16 @@ func (e *entry) authenticates() bool {
 		return false
 	}
 	for _, response := range h.HandleResponse {
-		if response.Match != nil && TakesSuccess(response.Match) && !answersAny(response.Routes) {
+		if response.Match != nil && takesSuccess(response.Match) && !answersAny(response.Routes) {
 			return true
 		}
 	}
 	return false
 }
 
-// TakesSuccess reports whether a response with some 2xx matches, if it has the header that match
+// takesSuccess reports whether a response with some 2xx matches, if it has the header that match
 // asks for. Which 2xx an authentication service answers with makes no difference.
-func TakesSuccess(match *caddyhttp.ResponseMatcher) bool {
+func takesSuccess(match *caddyhttp.ResponseMatcher) bool {
 	byStatus := caddyhttp.ResponseMatcher{StatusCode: match.StatusCode}
 	for status := http.StatusOK; status < http.StatusMultipleChoices; status++ {
 		if byStatus.Match(status, nil) {
@@ -124,12 +166,12 @@ func answersAny(routes caddyhttp.RouteList) bool {
 	return false
 }
 
-// checkTwice finds another larder in front of this one. Caddy runs all whose matchers fit.
-func (c *checker) checkTwice(s *server, at *spot) {
-	before := s.before(at.entry)
+// checkTwice finds another larder in front of this one. Caddy runs all whose matchers fit. One that
+// only observes stores nothing.
+func (c *checker) checkTwice(s *server, at *handler) {
 	for _, other := range s.larders {
 		e := other.entry
-		if !slices.Contains(before, e) {
+		if !s.leads(e, at.entry) || other.config.Observe || at.config.Observe {
 			continue
 		}
 		there := e.path
@@ -137,7 +179,7 @@ func (c *checker) checkTwice(s *server, at *spot) {
 			there = fmt.Sprintf("%s:%d", p.File, p.Line)
 		}
 		switch {
-		case e.alwaysFor(at.entry) || sameMatchers(e, at.entry):
+		case e.alwaysFor(at.entry):
 			c.report(at, "", "", "each request that comes here has come through the larder at %s already, and is stored at both; "+
 				"leave one of the two out, or put each into a handle of its own", there)
 			return
@@ -148,36 +190,67 @@ func (c *checker) checkTwice(s *server, at *spot) {
 	}
 }
 
-// sameMatchers compares the innermost routes.
-func sameMatchers(a, b *entry) bool {
-	x, errX := json.Marshal(a.frames[len(a.frames)-1].route.MatcherSetsRaw)
-	y, errY := json.Marshal(b.frames[len(b.frames)-1].route.MatcherSetsRaw)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
+// checkDeferred finds a header directive in front that sets a lifetime after larder has decided.
+// Where the directive has its own lifetime, that of the header is meant for browsers.
+func (c *checker) checkDeferred(s *server, at *handler) {
+	if at.hasLifetime() {
+		return
+	}
+	for _, e := range s.before(at.entry) {
+		if name := e.defersLifetime(); name != "" {
+			c.report(at, "", "", "header sets %s when larder has decided already, so nothing is stored by it; "+
+				"for larder write it within a route, below larder", name)
+			return
+		}
+	}
 }
 
-// checkDeferred finds a header directive in front that sets a lifetime after larder has decided.
-func (c *checker) checkDeferred(s *server, at *spot) {
-	for _, e := range s.before(at.entry) {
-		var config struct {
-			Response struct {
-				Deferred bool                `json:"deferred"`
-				Set      map[string][]string `json:"set"`
-				Add      map[string][]string `json:"add"`
-			} `json:"response"`
-		}
-		if e.name != "headers" || json.Unmarshal(e.raw, &config) != nil || !config.Response.Deferred {
-			continue
-		}
-		for _, fields := range []map[string][]string{config.Response.Set, config.Response.Add} {
-			for name := range fields {
-				if name := http.CanonicalHeaderKey(name); name == "Cache-Control" || name == "Expires" {
-					c.report(at, "", "", "header sets %s when larder has decided already, so nothing is stored by it; "+
-						"for larder write it within a route, below larder", name)
-					return
+// hasLifetime reports whether the directive gives a lifetime to ordinary responses.
+func (at *handler) hasLifetime() bool {
+	ordinary := func(rule cfg.TTLRule) bool {
+		return len(rule.Status) == 0 || slices.ContainsFunc(rule.Status, func(m cfg.StatusMatch) bool { return m.String() == "200" })
+	}
+	return at.config.Heuristic || slices.ContainsFunc(at.config.TTL, ordinary) || slices.ContainsFunc(at.config.ForceTTL, ordinary)
+}
+
+// defersLifetime returns the field with a lifetime that a header directive sets when the response
+// has come through all handlers behind it; empty if it does not.
+func (e *entry) defersLifetime() string {
+	var config struct {
+		Response struct {
+			Deferred bool                `json:"deferred"`
+			Set      map[string][]string `json:"set"`
+			Add      map[string][]string `json:"add"`
+		} `json:"response"`
+	}
+	if e.name != "headers" || json.Unmarshal(e.raw, &config) != nil || !config.Response.Deferred {
+		return ""
+	}
+	for _, fields := range []map[string][]string{config.Response.Set, config.Response.Add} {
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			switch field := http.CanonicalHeaderKey(name); field {
+			case "Expires":
+				return field
+			case "Cache-Control":
+				if statesLifetime(strings.Join(fields[name], ",")) {
+					return field
 				}
 			}
 		}
 	}
+	return ""
+}
+
+var (
+	// lifetime is a directive of Cache-Control with more than zero seconds, or a placeholder.
+	lifetime = regexp.MustCompile(`(?i)(s-maxage|max-age)="?0*[1-9]|\{`)
+	// forBrowsers are the directives with which a lifetime is none for a shared cache.
+	forBrowsers = regexp.MustCompile(`(?i)no-store|no-cache|private`)
+)
+
+// statesLifetime reports whether a Cache-Control may give a lifetime to what is stored.
+func statesLifetime(value string) bool {
+	return lifetime.MatchString(value) && !forBrowsers.MatchString(value)
 }
 
 // dropsCookies reports whether a handler takes cookies out of requests.

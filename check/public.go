@@ -10,7 +10,7 @@ import (
 )
 
 // checkPurgeMethod finds sites at which too many may purge.
-func (c *checker) checkPurgeMethod(s *server, at *spot) {
+func (c *checker) checkPurgeMethod(s *server, at *handler) {
 	p := at.config.PurgeMethod
 	if p == nil || s.isLocal(at.entry) {
 		return
@@ -55,7 +55,7 @@ func isLoopback(host string) bool {
 // hostsOf are the hosts that the routes around a handler name.
 func hostsOf(e *entry) (hosts []string) {
 	for _, f := range e.frames {
-		if list, all := listsOf(f.route.MatcherSetsRaw, "host"); all {
+		if list, all := listsOf(f.route().MatcherSetsRaw, "host"); all {
 			hosts = append(hosts, list...)
 		}
 	}

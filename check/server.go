@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -16,27 +15,39 @@ import (
 type server struct {
 	*caddyhttp.Server
 	entries []*entry
-	larders []*spot
+	larders []*handler
 }
 
 // entry is a handler that contains no routes, or whose routes are for responses.
 type entry struct {
-	name   string // of the module: reverse_proxy
-	raw    json.RawMessage
-	path   string  // in the configuration
-	frames []frame // the routes around it, from the outside in
+	name    string // of the module: reverse_proxy
+	raw     json.RawMessage
+	path    string  // in the configuration
+	frames  []frame // the routes around it, from the outside in
+	index   int     // among those of the server
+	answers bool    // it lets no request go on to those behind it
 }
+
+// innermost is the route that it is in.
+func (e *entry) innermost() *caddyhttp.Route { return e.frames[len(e.frames)-1].route() }
 
 // frame is a route around a handler.
 type frame struct {
-	list     string // the path of the list that it is in
+	owner    string // the path of the handler that the route is in, or of the server
+	name     string // of the list in its owner that the route is in, where it has several
+	list     caddyhttp.RouteList
 	index    int
-	route    *caddyhttp.Route
 	response bool // it is for some responses or errors, whatever its matchers say
 }
 
-// spot is a larder handler.
-type spot struct {
+// route is the route itself.
+func (f *frame) route() *caddyhttp.Route { return &f.list[f.index] }
+
+// beside reports whether two routes are in one list.
+func (f *frame) beside(other *frame) bool { return f.owner == other.owner && f.name == other.name }
+
+// handler is a larder handler.
+type handler struct {
 	*entry
 	config cfg.HandlerConfig
 	places cfg.Places
@@ -46,25 +57,26 @@ type spot struct {
 func newServer(name string, s *caddyhttp.Server) *server {
 	all := &server{Server: s}
 	path := "apps/http/servers/" + name
-	all.walk(s.Routes, path+"/routes", nil, nil, false)
+	all.walk(s.Routes, frame{owner: path, name: "routes"}, nil, nil)
 	if s.Errors != nil {
-		all.walk(s.Errors.Routes, path+"/errors/routes", nil, nil, true)
+		all.walk(s.Errors.Routes, frame{owner: path, name: "errors/routes", response: true}, nil, nil)
 	}
 	for _, e := range all.entries {
 		if e.name == "larder" {
-			all.larders = append(all.larders, newSpot(e))
+			all.larders = append(all.larders, newHandler(e))
 		}
 	}
 	return all
 }
 
-// walk adds the handlers in a list of routes. invoked are the named routes around them: one that
-// invokes itself would have no end.
-func (s *server) walk(list caddyhttp.RouteList, path string, around []frame, invoked []string, response bool) {
-	for i := range list {
-		frames := append(slices.Clip(around), frame{path, i, &list[i], response})
-		for j, raw := range list[i].HandlersRaw {
-			s.add(raw, fmt.Sprintf("%s/%d/handle/%d", path, i, j), frames, invoked)
+// walk adds the handlers in a list of routes, which are as in says. invoked are the named routes
+// around them: one that invokes itself would have no end.
+func (s *server) walk(list caddyhttp.RouteList, in frame, around []frame, invoked []string) {
+	in.list = list
+	for in.index = range list {
+		frames := append(slices.Clip(around), in)
+		for j, raw := range list[in.index].HandlersRaw {
+			s.add(raw, fmt.Sprintf("%s/%s/%d/handle/%d", in.owner, in.name, in.index, j), frames, invoked)
 		}
 	}
 }
@@ -99,25 +111,28 @@ func (s *server) add(raw json.RawMessage, path string, frames []frame, invoked [
 		}
 	}
 	if name.Handler != "subroute" && name.Handler != "invoke" {
-		s.entries = append(s.entries, &entry{name.Handler, raw, path, frames})
+		s.entries = append(s.entries, &entry{name.Handler, raw, path, frames, len(s.entries), answersAll(name.Handler, raw)})
 	}
 	if name.Handler == "subroute" {
-		s.walk(h.Routes, path+"/routes", frames, invoked, false)
+		s.walk(h.Routes, frame{owner: path, name: "routes"}, frames, invoked)
 		if h.Errors != nil {
-			s.walk(h.Errors.Routes, path+"/errors/routes", frames, invoked, true)
+			s.walk(h.Errors.Routes, frame{owner: path, name: "errors/routes", response: true}, frames, invoked)
 		}
 	}
 	if route := s.NamedRoutes[h.Name]; name.Handler == "invoke" && route != nil && !slices.Contains(invoked, h.Name) {
-		s.walk(caddyhttp.RouteList{*route}, path+"/named_routes/"+h.Name, frames, append(slices.Clip(invoked), h.Name), false)
+		s.walk(caddyhttp.RouteList{*route}, frame{owner: path, name: namedRoutes + h.Name}, frames, append(slices.Clip(invoked), h.Name))
 	}
 	for i, response := range h.HandleResponse {
-		s.walk(response.Routes, fmt.Sprintf("%s/handle_response/%d/routes", path, i), frames, invoked, true)
+		s.walk(response.Routes, frame{owner: path, name: fmt.Sprintf("handle_response/%d/routes", i), response: true}, frames, invoked)
 	}
 }
 
-// newSpot reads the configuration of a larder handler.
-func newSpot(e *entry) *spot {
-	at := &spot{entry: e}
+// namedRoutes begins the name of the list that has the named route of an invoke.
+const namedRoutes = "named_routes/"
+
+// newHandler reads the configuration of a larder handler.
+func newHandler(e *entry) *handler {
+	at := &handler{entry: e}
 	var members map[string]json.RawMessage
 	if at.err = json.Unmarshal(e.raw, &members); at.err == nil {
 		at.err = json.Unmarshal(orEmpty(members["@places"]), &at.places)
@@ -140,56 +155,7 @@ func orEmpty(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-// before lists the handlers from which a request may go on to this one.
-func (s *server) before(at *entry) (list []*entry) {
-	for _, e := range s.entries[:slices.Index(s.entries, at)] {
-		if leads(e, at) {
-			list = append(list, e)
-		}
-	}
-	return list
-}
-
-// after lists the handlers to which a request may go on from this one.
-func (s *server) after(at *entry) (list []*entry) {
-	for _, e := range s.entries[slices.Index(s.entries, at)+1:] {
-		if leads(at, e) {
-			list = append(list, e)
-		}
-	}
-	return list
-}
-
-// leads reports whether a request may go on from one handler to a later one.
-func leads(from, to *entry) bool {
-	if strings.HasPrefix(to.path, from.path+"/") || from.inResponse() != to.inResponse() {
-		return false
-	}
-	n := common(from, to)
-	if n < len(from.frames) && n < len(to.frames) {
-		a, b := from.frames[n], to.frames[n]
-		if a.list != b.list || a.route.Group != "" && a.route.Group == b.route.Group {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(from.frames[n:], func(f frame) bool { return f.route.Terminal })
-}
-
-// common counts the routes that are around both.
-func common(a, b *entry) (n int) {
-	for n < len(a.frames) && n < len(b.frames) && a.frames[n].list == b.frames[n].list && a.frames[n].index == b.frames[n].index {
-		n++
-	}
-	return n
-}
-
 // inResponse reports whether it is among the routes for responses or errors.
 func (e *entry) inResponse() bool {
 	return slices.ContainsFunc(e.frames, func(f frame) bool { return f.response })
-}
-
-// alwaysFor reports whether each request that comes to another handler comes to this one as well,
-// where it stands in front of it or behind it.
-func (e *entry) alwaysFor(other *entry) bool {
-	return !slices.ContainsFunc(e.frames[common(e, other):], func(f frame) bool { return len(f.route.MatcherSetsRaw) > 0 })
 }

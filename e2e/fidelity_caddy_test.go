@@ -100,6 +100,40 @@ func TestCacheInFrontOfAuthenticationIsWarnedOf(t *testing.T) {
 	}
 }
 
+// Two larder handlers for one request, and one that no request comes to, are warned of: both can be
+// meant, and seldom are.
+func TestLarderThatIsNotMeantIsWarnedOf(t *testing.T) {
+	const proxy = "\nreverse_proxy {{origin}}\n"
+	for name, tc := range map[string]struct{ order, site, warned string }{
+		"once":                     {"", "larder" + proxy, ""},
+		"twice":                    {"", "larder\nlarder {\nstatus full\n}" + proxy, "each request that comes here has come through the larder at apps/http/servers/srv0/routes/0/handle/0/routes/0/handle/"},
+		"once for some":            {"", "larder /a/*\nlarder {\nstatus full\n}" + proxy, "what matches the larder at"},
+		"twice for the same":       {"", "@a not path /a/*\nlarder @a\nlarder @a {\nstatus full\n}" + proxy, "each request that comes here has come through"},
+		"for some and fewer":       {"", "@a {\npath /a/*\nnot header Cookie *\n}\n@b not header Cookie *\nlarder @a\nlarder @b {\nstatus full\n}" + proxy, "what matches the larder at"},
+		"for one or the other":     {"", "@a path /a/*\n@b path /b/*\nlarder @a\nlarder @b {\nstatus full\n}" + proxy, ""},
+		"in two handles":           {"", "handle /a/* {\nlarder" + proxy + "}\nhandle {\nlarder" + proxy + "}", ""},
+		"in two routes":            {"", "route /a/* {\nlarder" + proxy + "}\nroute {\nlarder" + proxy + "}", ""},
+		"beside one that observes": {"", "larder {\nobserve\n}\nlarder" + proxy, ""},
+		"behind reverse_proxy":     {"order larder after reverse_proxy", "larder" + proxy, "reverse_proxy stands in front of larder and answers each request itself"},
+		"behind a file_server that goes on": {
+			"", "route {\nfile_server {\nroot {{dir}}\npass_thru\n}\nlarder" + proxy + "}", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := warnings(t, setup{global: tc.order, site: strings.ReplaceAll(tc.site, "{{dir}}", t.TempDir())}, newOrigin(t, numbered()))
+			if tc.warned == "" {
+				if len(got) > 0 {
+					t.Errorf("warned in vain: %q", got)
+				}
+				return
+			}
+			if len(got) != 1 || !strings.Contains(got[0], tc.warned) || !strings.Contains(got[0], "(localhost)") {
+				t.Errorf("warnings %q, want one that says %q", got, tc.warned)
+			}
+		})
+	}
+}
+
 func TestAccessLog(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", r.URL.Query().Get("cc"))

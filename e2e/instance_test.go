@@ -479,8 +479,8 @@ func (l accessLog) entry(t *testing.T, method, uri string) map[string]any {
 	return found
 }
 
-// warnings loads a site and returns what it has larder warn of, each as its message, server and
-// route.
+// warnings loads a site and returns what it has larder warn of, each as its server, route, message
+// and hint.
 func warnings(t *testing.T, s setup, o *origin) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "larder.log")
@@ -492,11 +492,11 @@ func warnings(t *testing.T, s setup, o *origin) []string {
 	}
 	var all []string
 	for line := range strings.Lines(string(text)) {
-		var entry struct{ Msg, Server, Route string }
+		var entry struct{ Msg, Server, Route, Hint string }
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}
-		all = append(all, entry.Server+" "+entry.Route+": "+entry.Msg)
+		all = append(all, entry.Server+" "+entry.Route+": "+entry.Msg+": "+entry.Hint)
 	}
 	return all
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestDoubts has a row for each doubt, and one for what stands beside it and is meant.
-func TestDoubts(t *testing.T) {
+// TestWarnings has a row for each warning, and one for what stands beside it and is meant.
+func TestWarnings(t *testing.T) {
 	for _, tc := range []struct {
 		name, json string
-		want       string // the words and arguments in doubt
+		want       string // the words and arguments that are warned of
 	}{
 		{"nothing", `{}`, `[]`},
 		{"ttl above max_ttl", `{"ttl":[{"duration":"1h"},{"duration":"1m","status":[404]}],"max_ttl":"10m"}`, `["ttl" "1h0m0s"]`},
@@ -40,14 +40,14 @@ func TestDoubts(t *testing.T) {
 			}
 			expectError(t, c.Check(), "")
 			got := ""
-			for _, d := range c.Doubts() {
-				got += fmt.Sprintf(" [%q %q]", d.Words, d.Value)
+			for _, w := range c.Warnings() {
+				got += fmt.Sprintf(" [%q %q]", w.Words, w.Value)
 			}
 			if got = got + " []"; len(got) > len(" []") {
 				got = got[:len(got)-len(" []")]
 			}
 			if got[1:] != tc.want {
-				t.Errorf("doubts %s, want %s", got[1:], tc.want)
+				t.Errorf("warnings %s, want %s", got[1:], tc.want)
 			}
 		})
 	}
