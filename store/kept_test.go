@@ -83,6 +83,47 @@ func TestKeptGoesFirstInMemory(t *testing.T) {
 	}
 }
 
+// TestKeptAndHeldGoesFirstAgain: what is only kept, and held when room was needed, goes first again
+// once it has been given back.
+func TestKeptAndHeldGoesFirstAgain(t *testing.T) {
+	const size, each = 4096, 40
+	for _, policy := range []Eviction{LRU, LFU, FIFO, None} {
+		t.Run(policy.String(), func(t *testing.T) {
+			clock := newTestClock()
+			s := New(Config{Now: clock.now}, Settings{Memory: 2 * each * (size + 1024), Eviction: policy})
+			s.state.Store(stateOpen)
+			t.Cleanup(s.memory.clear)
+			for i := range each {
+				s.Put(freshEntry(s, clock, fmt.Sprintf("http://example.com/fresh/%d", i), size), 0)
+				s.Put(keptEntry(s, clock, fmt.Sprintf("http://example.com/kept/%d", i), size), 0)
+			}
+			clock.advance(2 * time.Minute)
+			var held []Result
+			for i := range each {
+				held = append(held, s.Lookup(keyOf(fmt.Sprintf("http://example.com/kept/%d", i)), matchAny))
+			}
+			if s.memory.evictOne(true) {
+				t.Error("what is held was evicted")
+			}
+			if n := countFound(s, "kept", each); n != each {
+				t.Fatalf("%d of %d are kept", n, each)
+			}
+			for i := range held {
+				held[i].Release()
+			}
+			clock.advance(keptAgain)
+			for range each {
+				if !s.memory.evictOne(true) {
+					break
+				}
+			}
+			if kept, fresh := countFound(s, "kept", each), countFound(s, "fresh", each); kept > 0 || fresh != each {
+				t.Errorf("%d that are only kept and %d of %d fresh ones are left", kept, fresh, each)
+			}
+		})
+	}
+}
+
 // TestPolicyChangesAroundWhatIsKept: another policy does not make what is kept like the rest.
 func TestPolicyChangesAroundWhatIsKept(t *testing.T) {
 	clock := newTestClock()

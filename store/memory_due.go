@@ -3,6 +3,7 @@ package store
 import (
 	stdheap "container/heap"
 	"math"
+	"time"
 )
 
 // due is a moment at which something becomes of a resident item: from it on the item is only kept,
@@ -43,8 +44,11 @@ func (h *dueHeap) push(d due) {
 func (h *dueHeap) pop() due { return stdheap.Pop(h).(due) }
 
 // expect takes into account when something becomes of a resident next.
-func (s *shard) expect(it *item) {
-	s.dues.push(due{s.nextDue(it), it.self})
+func (s *shard) expect(it *item) { s.expectAt(s.nextDue(it), it) }
+
+// expectAt takes into account that something may become of a resident then.
+func (s *shard) expectAt(at int64, it *item) {
+	s.dues.push(due{at, it.self})
 	if int64(len(s.dues)) > 2*s.entries.Load()+expireStep {
 		s.dues = s.dues[:0]
 		s.policy.each(func(it *item) { s.dues = append(s.dues, due{s.nextDue(it), it.self}) })
@@ -133,7 +137,12 @@ func (p *keptFirst) victim() *item {
 	return p.policy.victim()
 }
 
-// postpone has what is only kept, and held, go in the order of the others.
+// keptAgain is when what is only kept, and was passed over because it was held, goes first again.
+const keptAgain = time.Second
+
+// postpone has what is only kept, and held, go in the order of the others for a while. It must not
+// stand before those that give room: a search passes over few. After that it goes first again: by
+// then it may have been given back.
 func (p *keptFirst) postpone(it *item) {
 	if !it.is(isKept) {
 		p.policy.postpone(it)
@@ -141,6 +150,7 @@ func (p *keptFirst) postpone(it *item) {
 	}
 	p.remove(it)
 	p.policy.add(it)
+	p.shard.expectAt(nanos(p.shard.m.now().Add(keptAgain)), it)
 }
 
 func (p *keptFirst) each(fn func(it *item)) {
