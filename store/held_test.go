@@ -128,3 +128,37 @@ func TestHeldRenewalsCountTheirBodyOnce(t *testing.T) {
 		t.Errorf("nothing is held, and %d bytes count as such", n)
 	}
 }
+
+// TestRenewalOfWhatIsReadIsNoVictim: a renewed entry has its body in common with the one that it
+// renews. While clients read that, to evict the renewed one gives no room.
+func TestRenewalOfWhatIsReadIsNoVictim(t *testing.T) {
+	const films, pages = 10, 200
+	for _, policy := range []Eviction{LRU, LFU, FIFO} {
+		t.Run(policy.String(), func(t *testing.T) {
+			s := openStore(t, Config{}, Settings{Memory: 8 << 20, Eviction: policy})
+			var readers []Result
+			for i := range films {
+				url := fmt.Sprintf("http://example.com/film/%d", i)
+				s.Put(signedEntry(s, url, 1, 300<<10), 0)
+				readers = append(readers, s.Lookup(keyOf(url), matchAny))
+				if !renew(t, s, url, "again") {
+					t.Fatal("not renewed")
+				}
+			}
+			for i := range pages {
+				s.Put(testEntry(s, fmt.Sprintf("http://example.com/page/%d", i), make([]byte, 40<<10)), 0)
+			}
+			if n := countFound(s, "film", films); n != films {
+				t.Errorf("%d of %d are left whose bodies are read", n, films)
+			}
+			for i := range readers {
+				readers[i].Release()
+			}
+			for s.memory.evictOne(false) {
+			}
+			if n, used := s.memory.entries(), s.memory.used.Load(); n != 0 || used != 0 {
+				t.Errorf("%d entries cannot be evicted that no client reads, %d bytes are used", n, used)
+			}
+		})
+	}
+}

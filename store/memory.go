@@ -161,7 +161,7 @@ func (m *memory) compact() {
 		}
 		s := m.shards[it.shard]
 		s.mu.Lock()
-		if it.holds.Load() <= 2 { // this one and the shard's; what others hold gives no room
+		if m.givesRoom(it, 2) { // but for this hold and the shard's
 			m.discard(s, it, Capacity)
 		}
 		s.mu.Unlock()

@@ -364,6 +364,17 @@ func (m *memory) ownCost(it *item) int64 {
 	return it.cost()
 }
 
+// givesRoom tells whether an item with so many holds of the caller's and its shard's gives its room
+// when these are given up. What others hold does not. Nor does a renewed entry whose body others
+// hold: the item that it renews, or one that renews that too, is read or waits for the disk.
+func (m *memory) givesRoom(it *item, holds int32) bool {
+	if it.holds.Load() > holds {
+		return false
+	}
+	base := m.base(it)
+	return base == nil || base.holds.Load() <= 1
+}
+
 // bodyOf is the body of an item that is not on disk.
 func (m *memory) bodyOf(it *item) extentBody {
 	if base := m.base(it); base != nil {

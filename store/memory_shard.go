@@ -175,16 +175,15 @@ func (s *shard) drop(it *item) {
 // maxPassed is how many held items one search for a victim passes over in a shard.
 const maxPassed = 64
 
-// victim is the item to go next of those that its shard alone holds; nil where there is none.
-// Others give no room when they go. What is passed over counts as used now. keptOnly is as for
-// shrink.
+// victim is the item to go next of those that give room when they go; nil where there is none.
+// What is passed over counts as used now. keptOnly is as for shrink.
 func (s *shard) victim(keptOnly bool) *item {
 	for range maxPassed {
 		it := s.policy.victim()
 		if it == nil || keptOnly && !it.is(isKept) {
 			return nil
 		}
-		if it.holds.Load() <= 1 {
+		if s.m.givesRoom(it, 1) {
 			return it
 		}
 		s.policy.postpone(it)
