@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 )
 
@@ -160,5 +161,31 @@ func TestRenewalOfWhatIsReadIsNoVictim(t *testing.T) {
 				t.Errorf("%d entries cannot be evicted that no client reads, %d bytes are used", n, used)
 			}
 		})
+	}
+}
+
+// TestNothingIsHeldWhenAllIsGivenBack: look-ups of one entry and others that hold it come and go
+// side by side, and what counts as held is nothing in the end.
+func TestNothingIsHeldWhenAllIsGivenBack(t *testing.T) {
+	const url, rounds = "http://example.com/", 300
+	s := openStore(t, Config{}, Settings{Memory: 8 << 20})
+	s.Put(testEntry(s, url, make([]byte, 100<<10)), 0)
+	for round := range rounds {
+		var all sync.WaitGroup
+		for worker := range 4 {
+			all.Go(func() {
+				for range 20 {
+					if r := s.lookup(keyOf(url), matchAny, worker > 1); r.Entry == nil {
+						t.Error("it is not stored")
+					} else {
+						r.Release()
+					}
+				}
+			})
+		}
+		all.Wait()
+		if n := s.memory.held.Load(); n != 0 {
+			t.Fatalf("round %d: nothing is held, and %d bytes count as such", round, n)
+		}
 	}
 }

@@ -248,14 +248,20 @@ func (it *item) tryHold() bool {
 	}
 }
 
+// isLarge tells whether an item is counted while look-ups hold it.
+func (it *item) isLarge() bool { return it.cost() > smallCharge }
+
 // noteHeld counts an item that a look-up has found, and holds, if it is large.
 //
 // A body that renewals have in common counts once. It is not counted any more when the first of
 // them is given up: with several in hand less is counted than is held, and never more.
 func (m *memory) noteHeld(it *item) {
-	if it.cost() <= smallCharge {
+	if !it.isLarge() {
 		return
 	}
+	counting := m.counting(it)
+	counting.Lock()
+	defer counting.Unlock()
 	if it.flags.Or(isHeld)&isHeld == 0 {
 		m.held.Add(m.ownCost(it))
 	}
@@ -264,7 +270,7 @@ func (m *memory) noteHeld(it *item) {
 	}
 }
 
-// uncountHeld is the opposite.
+// uncountHeld is the opposite, under the same lock.
 func (m *memory) uncountHeld(it *item) {
 	if it.flags.And(^isHeld)&isHeld == 0 {
 		return
@@ -275,24 +281,29 @@ func (m *memory) uncountHeld(it *item) {
 	}
 }
 
+// counting is the lock under which a large item is counted as held, or not any more: that of its
+// shard, which has the item's base too.
+func (m *memory) counting(it *item) *sync.Mutex { return &m.shards[it.shard].counting }
+
 // release takes a hold away, and returns how many are left. Where the only one left is that of its
-// shard, the item is not counted as held any more. That is done before, as others may have the item
-// after, and undone where others have changed the holds meanwhile.
+// shard, the item is not counted as held any more.
+//
+// Of a large item every hold is taken away under the lock that it is counted under. So the last
+// hold, and what it leaves, are seen by one release alone: none comes between a look-up's counting
+// and its own release and takes the item for held still. The item is not freed while the lock is
+// held, because its last hold would have to be taken away under it.
 func (m *memory) release(it *item) int32 {
-	for it.is(isHeld) {
-		n := it.holds.Load()
-		last := n == 1 || n == 2 && it.is(isResident)
-		if last {
-			m.uncountHeld(it)
-		}
-		if it.holds.CompareAndSwap(n, n-1) {
-			return n - 1
-		}
-		if last {
-			m.noteHeld(it)
-		}
+	if !it.isLarge() {
+		return it.holds.Add(-1)
 	}
-	return it.holds.Add(-1)
+	counting := m.counting(it)
+	counting.Lock()
+	defer counting.Unlock()
+	n := it.holds.Add(-1)
+	if n <= 0 || n == 1 && it.is(isResident) {
+		m.uncountHeld(it)
+	}
+	return n
 }
 
 // unhold gives up a hold; with the last one the bytes are given back, and used by others.

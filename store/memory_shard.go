@@ -28,6 +28,8 @@ type shard struct {
 	entries, bytes atomic.Int64 // of resident items
 	parts          atomic.Int64 // those of them with FlagPart
 	keptBytes      atomic.Int64 // of those that are only kept
+
+	counting sync.Mutex // of what of its items is held, see memory.release
 }
 
 func newShard(m *memory, e Eviction) *shard {
