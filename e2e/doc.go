@@ -3,9 +3,10 @@
 // observe is what a user can: responses, the admin API, metrics, logs and files.
 //
 // The harness stands in files of its own: instance_test.go (a running Caddy and its Caddyfile),
-// process_test.go (the binary as a process of its own), client_test.go (requests and what is wanted
-// of answers), origin_test.go (upstreams), goroutines_test.go (what is still at work) and
-// pages_test.go (the pages for users).
+// addresses_test.go (at which nothing listens, or no longer), process_test.go (the binary as a
+// process of its own), client_test.go (requests and what is wanted of answers), admincalls_test.go
+// (what the admin API and the metrics say), logfiles_test.go (what is logged), origin_test.go
+// (upstreams), goroutines_test.go (what is still at work) and pages_test.go (the pages for users).
 //
 // Caddy is one a process, so the tests do not run in parallel.
 package e2e
