@@ -22,7 +22,7 @@ import (
 //	sliceremote.go   a slice that another machine has stored
 //	slicebody.go     the body of an answer: slice by slice, from the store or from a flight
 //	slicealike.go    how a slice is asked for, so that it is of the same representation
-//	sliceterms.go    whether what the answer for a slice says lets it belong to its head
+//	sliceterms.go    whether a slice's own answer allows it to be served under its head
 //	respondsliced.go the answers
 //	rangeahead.go    slices beside a fetch of the whole, for who reads far ahead of it
 //

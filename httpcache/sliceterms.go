@@ -9,12 +9,16 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// An object is used as its head says. So the answer for a slice belongs to it only if what that
-// says of itself allows as much. An origin may say of the same version that it selects by a field
-// of the request, or that it has to be validated: for one client, or for all by now.
+// A file in slices is served by the terms of its head: which requests it answers, until when, and
+// whether it has to be validated first. Each slice comes with an answer of its own, which has terms
+// too. The slice may be stored under the head only if its own terms are no stricter, because the
+// bytes would otherwise be served more freely than the origin has allowed. The terms of two answers
+// can differ although they are of one version: an origin may add `Vary: Cookie` or `no-cache` for
+// one client, or from some moment on for all.
 
-// selectsAsHead reports whether an answer for a slice is selected by no field of the request by
-// which its head is not. One that is says nothing of the requests that the head is for.
+// selectsAsHead reports whether the Vary of a slice's answer, given as names, has no field that the
+// Vary of the head lacks. The head answers requests whatever they have in a field that it lacks,
+// and the slice's answer is only for those that are alike in it (RFC 9111 4.1).
 func (rt *Route) selectsAsHead(head *store.Entry, names []string) bool {
 	if rt.Policy.Ignores("Vary") {
 		return true
@@ -23,35 +27,39 @@ func (rt *Route) selectsAsHead(head *store.Entry, names []string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(known, name) })
 }
 
-// isStricter reports whether an answer for a slice may be used for less than its head: not without
-// being validated, or not once it is stale. A lifetime that is merely shorter is that of a server
-// which counts it down.
+// isStricter reports whether a slice's answer has to be validated where its head has not: always
+// (no-cache), when it is stale (must-revalidate), or at once, because it arrives without a
+// lifetime. A lifetime that is only shorter does not count: a cache in between sends the rest of
+// the lifetime, which is less at each fetch.
 func isStricter(slice, head *rfc9111.Freshness) bool {
 	return slice.NoCache && !head.NoCache || slice.MustRevalidate && !head.MustRevalidate ||
 		slice.Lifetime <= 0 && head.Lifetime > 0
 }
 
-// selectsAlike reports whether two responses are selected by the same fields.
+// selectsAlike reports whether two stored responses vary by the same fields.
 func selectsAlike(a, b *store.Variant) bool {
 	return slices.Equal(varyNamesOf(a.Names), varyNamesOf(b.Names))
 }
 
-// allowsSlice reports whether a stored slice belongs to its head by the rules of today.
+// allowsSlice reports whether a stored slice may be served under its head by the rules that the
+// route has now. Other rules may have been in force when it was stored.
 func (rt *Route) allowsSlice(head, slice *store.Entry) bool {
 	if isBareSlice(slice) {
 		return true
 	}
-	says := rt.evaluated(slice)
-	return says.freshness.Reason == rfc9111.Storable && rt.selectsAsHead(head, says.vary) &&
-		!isStricter(&says.freshness, rt.evaluateFor(head, false))
+	own := rt.evaluated(slice)
+	return own.freshness.Reason == rfc9111.Storable && rt.selectsAsHead(head, own.vary) &&
+		!isStricter(&own.freshness, rt.evaluateFor(head, false))
 }
 
-// isBareSlice reports whether a slice was stored by a version that did not note what it says.
+// isBareSlice reports whether a slice was stored by a release that kept Content-Range alone of its
+// header, so that its terms are not known.
 func isBareSlice(slice *store.Entry) bool { return len(slice.Header) == 1 }
 
-// sliceHeader is the header with which a slice is stored.
-func sliceHeader(said http.Header, contentRange string) http.Header {
-	header := maps.Clone(said)
+// sliceHeader returns the header that a slice is stored with: that of its answer, for its terms,
+// with the range that the slice has of the file.
+func sliceHeader(answer http.Header, contentRange string) http.Header {
+	header := maps.Clone(answer)
 	delete(header, "Content-Length")
 	header["Content-Range"] = []string{contentRange}
 	return header
