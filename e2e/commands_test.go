@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +32,27 @@ func TestCommandsOfThePages(t *testing.T) {
 	}
 	if checked < 100 {
 		t.Errorf("%d commands", checked)
+	}
+}
+
+// TestPagesSayWhereTheAdminAPIIs: a page with a command that asks the admin API says how that is
+// told where it is, if it is elsewhere. What is about other things names commands, too.
+func TestPagesSayWhereTheAdminAPIIs(t *testing.T) {
+	asks := regexp.MustCompile(`caddy larder (compact|dashboard|explain|fleet|get|history|ls|observe|purge|stats|top)\b|caddy larder warm --purged`)
+	says := regexp.MustCompile(`--address\b|#the-address-of-the-admin-api`)
+	others := []string{"docs/ideas.md", "docs/architecture.md", "SECURITY.md"}
+	found := 0
+	for _, p := range readPages(t, pagePatterns...) {
+		if slices.Contains(others, p.path) || !asks.MatchString(strings.Join(commandsOf(p), "\n")) {
+			continue
+		}
+		found++
+		if !says.MatchString(p.text) {
+			t.Errorf("%s has a command that asks the admin API, and not --address", p.path)
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d pages with a command", found)
 	}
 }
 
@@ -103,10 +125,10 @@ func TestAnswersOfThePages(t *testing.T) {
 					continue
 				}
 				compared++
-				var real map[string]any
-				in.adminCall(http.MethodGet, path, "", &real)
-				if lacks := lacking(said, real); lacks != "" {
-					t.Errorf("%s:%d: %s has no %s in %v", b.page, b.line, path, lacks, real)
+				var answered map[string]any
+				in.adminCall(http.MethodGet, path, "", &answered)
+				if lacks := lacking(said, answered); lacks != "" {
+					t.Errorf("%s:%d: %s has no %s in %v", b.page, b.line, path, lacks, answered)
 				}
 			}
 		}
@@ -116,12 +138,12 @@ func TestAnswersOfThePages(t *testing.T) {
 	}
 }
 
-// lacking is the first member of what a page says that the real answer has not, or has as another
+// lacking is the first member of what a page says that the answer has not, or has as another
 // kind of value. Of lists the first elements are compared.
-func lacking(said, real any) string {
+func lacking(said, answered any) string {
 	switch said := said.(type) {
 	case map[string]any:
-		object, _ := real.(map[string]any)
+		object, _ := answered.(map[string]any)
 		for name, value := range said {
 			its, there := object[name]
 			if !there {
@@ -132,7 +154,7 @@ func lacking(said, real any) string {
 			}
 		}
 	case []any:
-		list, isList := real.([]any)
+		list, isList := answered.([]any)
 		if !isList {
 			return "list"
 		}

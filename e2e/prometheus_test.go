@@ -98,12 +98,15 @@ func pageBlock(t *testing.T, page, language, having string) string {
 // can be evaluated.
 func TestPrometheusAnswersTheQueriesOfThePages(t *testing.T) {
 	in := start(t, withDisk(t, "larder"), newOrigin(t, answering(200, "Cache-Control", "max-age=60")))
-	config := pageBlock(t, "docs/operating.md", "yaml", "scrape_configs:")
-	if !strings.Contains(config, "localhost:2019") {
-		t.Fatalf("the configuration scrapes something else:\n%s", config)
+	config := pageBlock(t, "docs/operating.md", "yaml", "scrape_configs:") + pageBlock(t, "docs/operating.md", "yaml", "alerting:")
+	alertmanager := freeAddress(t)
+	for named, instead := range map[string]string{"localhost:2019": in.admin, "localhost:9093": alertmanager} {
+		if !strings.Contains(config, named) {
+			t.Fatalf("the configuration does not name %s:\n%s", named, config)
+		}
+		config = strings.Replace(config, named, instead, 1)
 	}
-	config = "global: {scrape_interval: 1s, evaluation_interval: 1s}\n" + strings.Replace(config, "localhost:2019", in.admin, 1)
-	p := startPrometheus(t, config)
+	p := startPrometheus(t, "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"+config)
 	pages := 0
 	for _, q := range pageQueries(t) {
 		var values []string
@@ -116,9 +119,20 @@ func TestPrometheusAnswersTheQueriesOfThePages(t *testing.T) {
 		})
 		t.Logf("%s: %s", q.where, strings.Join(values, " "))
 	}
+	p.wantRules()
+	var told struct{ ActiveAlertmanagers []struct{ URL string } }
+	eventually(t, "Prometheus knows the Alertmanager", func() bool {
+		p.call("alertmanagers", &told)
+		return len(told.ActiveAlertmanagers) == 1 && strings.Contains(told.ActiveAlertmanagers[0].URL, alertmanager)
+	})
+}
+
+// wantRules waits until all alerting rules have been evaluated, and wants each to be in order.
+func (p *prometheus) wantRules() {
+	p.t.Helper()
 	type rule struct{ Name, Health, LastError string }
 	var data struct{ Groups []struct{ Rules []rule } }
-	eventually(t, "the rules are evaluated", func() bool {
+	eventually(p.t, "the rules are evaluated", func() bool {
 		p.call("rules", &data)
 		for _, g := range data.Groups {
 			for _, r := range g.Rules {
@@ -131,7 +145,7 @@ func TestPrometheusAnswersTheQueriesOfThePages(t *testing.T) {
 	})
 	for _, r := range data.Groups[0].Rules {
 		if r.Health != "ok" {
-			t.Errorf("%s is %s: %s", r.Name, r.Health, r.LastError)
+			p.t.Errorf("%s is %s: %s", r.Name, r.Health, r.LastError)
 		}
 	}
 }
