@@ -69,9 +69,9 @@ func poolKey(zone, folder string) string {
 // store is opened, and the key must be the same after that. Under another key the next reload would
 // find the file locked by this process.
 func withoutLinks(path string) string {
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err == nil {
-		return real
+		return resolved
 	}
 	if parent := filepath.Dir(path); parent != path {
 		return filepath.Join(withoutLinks(parent), filepath.Base(path))

@@ -93,17 +93,17 @@ func oneLine(err error) string {
 }
 
 // Show asks for uri and prints the answer: see [Print].
-func Show[T any](c *Client, out io.Writer, uri string, raw bool, print func(*T) error) error {
+func Show[T any](c *Client, out io.Writer, uri string, raw bool, show func(*T) error) error {
 	var answer json.RawMessage
 	if err := c.Call(http.MethodGet, uri, nil, &answer); err != nil {
 		return err
 	}
-	return Print(out, answer, raw, print)
+	return Print(out, answer, raw, show)
 }
 
-// Print prints an answer of the admin API, decoded by [Decode] and by print. If raw it does so by
-// [PrintJSON].
-func Print[T any](out io.Writer, answer json.RawMessage, raw bool, print func(*T) error) error {
+// Print prints an answer of the admin API, decoded by [Decode] and shown by show. If raw it does so
+// by [PrintJSON].
+func Print[T any](out io.Writer, answer json.RawMessage, raw bool, show func(*T) error) error {
 	if raw {
 		return PrintJSON(out, answer)
 	}
@@ -111,7 +111,7 @@ func Print[T any](out io.Writer, answer json.RawMessage, raw bool, print func(*T
 	if err != nil {
 		return err
 	}
-	return print(decoded)
+	return show(decoded)
 }
 
 // Decode decodes an answer of the admin API to print it for people: its texts are [Printable].

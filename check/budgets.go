@@ -68,8 +68,8 @@ func (c *checker) checkFolders(stores []cfg.Store) {
 			continue
 		}
 		folder := s.Disk.Path
-		if real, err := filepath.EvalSymlinks(folder); err == nil {
-			folder = real
+		if resolved, err := filepath.EvalSymlinks(folder); err == nil {
+			folder = resolved
 		}
 		if abs, err := filepath.Abs(folder); err == nil {
 			folder = abs

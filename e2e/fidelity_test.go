@@ -76,7 +76,7 @@ func differences(t *testing.T, name string, want, got *answer) {
 	if got.StatusCode != want.StatusCode || got.body != want.body {
 		t.Errorf("%s: %d %.80q, without Larder %d %.80q", name, got.StatusCode, got.body, want.StatusCode, want.body)
 	}
-	a, b := comparable(want.Header), comparable(got.Header)
+	a, b := headerToCompare(want.Header), headerToCompare(got.Header)
 	for _, h := range []http.Header{a, b} {
 		if (a.Get("Content-Length") == "" || b.Get("Content-Length") == "") && h.Get("Content-Length") == fmt.Sprint(len(got.body)) {
 			h.Del("Content-Length")
@@ -94,7 +94,7 @@ func differences(t *testing.T, name string, want, got *answer) {
 	}
 }
 
-func comparable(h http.Header) http.Header {
+func headerToCompare(h http.Header) http.Header {
 	h = h.Clone()
 	h.Del("Age")
 	h.Del("Cache-Status")

@@ -54,11 +54,11 @@ type field func(length int) []string
 func Check(t testing.TB, what string, read Reader, head, unit, tail string) {
 	t.Helper()
 	units := func(length int) []string { return repeat(unit, length-len(head)-len(tail)) }
-	for form, make := range map[string]field{
+	for form, fieldOf := range map[string]field{
 		"one line":   func(length int) []string { return []string{head + strings.Join(units(length), "") + tail} },
 		"many lines": func(length int) []string { return append(append([]string{head}, units(length)...), tail) },
 	} {
-		if c := measure(read, make); !c.ok() {
+		if c := measure(read, fieldOf); !c.ok() {
 			t.Errorf("%s of %d bytes in %s, %q %q… %q: %s", what, Length, form, head, unit, tail, c)
 		}
 	}
@@ -96,9 +96,9 @@ func repeat(unit string, n int) []string {
 
 // measure takes the least of several measurements. It ends with the first that is within the
 // limits, or when more would be of no use.
-func measure(read Reader, make field) (c cost) {
+func measure(read Reader, fieldOf field) (c cost) {
 	const passesAtOnce = 32 // so many take a millisecond: the clock counts microseconds
-	harmless, lines, shorter := strings.Repeat("a", Length), make(Length), make(Length/part)
+	harmless, lines, shorter := strings.Repeat("a", Length), fieldOf(Length), fieldOf(Length/part)
 	whole, some, fastest := time.Duration(1<<62), time.Duration(1<<62), time.Duration(1<<62)
 	c.allocated = 1 << 62
 	for attempt := 1; attempt <= attempts; attempt++ {
