@@ -110,7 +110,7 @@ func (c *HandlerConfig) checkIgnore() error {
 	names := canonical(c.Ignore)
 	for i, name := range names {
 		if !slices.Contains(overlookable, name) {
-			return fmt.Errorf("ignore: %s cannot be ignored; write any of %s", c.Ignore[i], strings.Join(overlookable, " "))
+			return errNoChoice(name, fmt.Sprintf("ignore: %s cannot be ignored", c.Ignore[i]), "any of "+strings.Join(overlookable, " "), overlookable...)
 		}
 	}
 	if c.SetCookie == setCookieStore && slices.Contains(names, "Set-Cookie") {
@@ -173,7 +173,7 @@ func (c *HandlerConfig) checkMethods() error {
 	known := []string{http.MethodGet, http.MethodHead, "QUERY", http.MethodPost}
 	return checkList("methods", c.Methods, func(method string) error {
 		if !slices.Contains(known, method) {
-			return fmt.Errorf("%q cannot be cached; write any of %s", method, strings.Join(known, " "))
+			return errNoChoice(method, fmt.Sprintf("%q cannot be cached", method), "any of "+strings.Join(known, " "), known...)
 		}
 		return nil
 	})
@@ -288,7 +288,7 @@ func checkWindow(field string, d caddy.Duration) error {
 
 func checkChoice(field, value string, choices ...string) error {
 	if value != "" && !slices.Contains(choices, value) {
-		return fmt.Errorf("%s: unknown value %q; write one of %s", field, value, strings.Join(choices, " "))
+		return errNoChoice(value, fmt.Sprintf("%s: unknown value %q", field, value), "one of "+strings.Join(choices, " "), choices...)
 	}
 	return nil
 }

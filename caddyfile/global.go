@@ -3,7 +3,9 @@ package caddyfile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -111,7 +113,7 @@ func sharedWords(d *caddyfile.Dispenser, c *RedisConfig) []word {
 		{name: "sentinel", usage: "sentinel <master>", args: textInto(&c.Sentinel)},
 		{name: "name", usage: "name <name>", args: textInto(&c.Name)},
 		{name: "fence", usage: "fence <duration>", args: durationInto(&c.Fence)},
-		{name: "lost", usage: "lost validate, or lost serve <duration>", args: lostInto(&c.Lost)},
+		{name: "lost", usage: "lost validate, or lost serve <duration>", next: []string{"validate", "serve"}, args: lostInto(&c.Lost)},
 		{name: "replicas", usage: "replicas <n>", args: numberInto(&c.Replicas)},
 		{name: "timeout", usage: "timeout <duration>", args: durationInto(&c.Timeout)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
@@ -174,7 +176,7 @@ func diskInto(field **DiskConfig) func([]string) error {
 			disk.Off = true
 			return nil
 		case len(args) == 1:
-			if _, err := parseSize(args[0]); err == nil || args[0] == "on" {
+			if _, err := parseSize(args[0]); err == nil || isNoFolder(args[0]) {
 				return fmt.Errorf("%q is no folder; write disk <folder> [<size>], or disk off (a folder of that name is ./%s)", args[0], args[0])
 			}
 			return textInto(&disk.Path)(args)
@@ -190,12 +192,18 @@ func diskInto(field **DiskConfig) func([]string) error {
 	}
 }
 
+// isNoFolder reports whether a text is meant to turn the disk tier on or off, in words that are
+// those of others.
+func isNoFolder(text string) bool {
+	return slices.Contains([]string{"on", "of", "off", "no", "none", "false", "true", "0"}, strings.ToLower(text))
+}
+
 // checkFolderFirst refuses a folder and a budget the wrong way round. A folder may be called 1GiB,
 // but not where what follows is no budget.
 func checkFolderFirst(folder, budget string) error {
 	_, noSize := parseSize(folder)
 	if _, noBudget := parseSize(budget); noSize == nil && noBudget != nil {
-		return fmt.Errorf("the folder comes first; write disk %s %s", budget, folder)
+		return &orderError{"the folder comes first", []string{budget, folder}}
 	}
 	return nil
 }

@@ -103,6 +103,7 @@ func errNoMatcher(args []string) error {
 	not := fmt.Errorf("larder takes a matcher and a block, not %q", args[0])
 	p := handlerParser{}
 	isWord := func(w word) bool { return w.name == args[0] }
+	near := nearest(args[0], namesOf(p.words()))
 	switch {
 	case slices.ContainsFunc(p.words(), isWord):
 		return fmt.Errorf("%w; write larder { %s … }, with a line for each word", not, args[0])
@@ -110,6 +111,8 @@ func errNoMatcher(args []string) error {
 		return fmt.Errorf("%w; for a regular expression write @name path_regexp <expression> above, and larder @name", not)
 	case strings.HasPrefix(args[0], "*"):
 		return fmt.Errorf("%w; for the end of a path write @name path %s above, and larder @name", not, args[0])
+	case len(near) > 0:
+		return fmt.Errorf("%w; did you mean %s? Write larder { %s … }, with a line for each word", not, strings.Join(near, " or "), near[0])
 	}
 	return not
 }
@@ -143,7 +146,7 @@ func (p *handlerParser) words() []word {
 		{name: "set_cookie", usage: "set_cookie refuse|strip|store", args: textInto(&c.SetCookie)},
 		{name: "max_body", usage: "max_body <size>", args: sizeInto(&c.MaxBody)},
 		{name: "max_variants", usage: "max_variants <n>", args: countInto(&c.MaxVariants)},
-		{name: "coalesce", usage: "coalesce off, or coalesce wait <duration>", args: p.coalesce},
+		{name: "coalesce", usage: "coalesce off, or coalesce wait <duration>", next: []string{"off", "wait"}, args: p.coalesce},
 		{name: "targeted", usage: "targeted <field>...", args: listInto(&c.Targeted)},
 		{name: "status", usage: "status short|full|off", args: textInto(&c.Status)},
 		{name: "origin", block: p.origin},
@@ -164,7 +167,7 @@ func (p *handlerParser) key() error {
 
 func (p *handlerParser) keyWords(key *KeyConfig) []word {
 	return []word{
-		{name: "query", usage: "query sort, query ignore <pattern>... or query only <pattern>...", args: p.query, repeats: true},
+		{name: "query", usage: "query sort, query ignore <pattern>... or query only <pattern>...", next: []string{"sort", "ignore", "only"}, args: p.query, repeats: true},
 		{name: "header", usage: "header <name>...", args: listInto(&key.Header)},
 		{name: "cookie", usage: "cookie <name>...", args: listInto(&key.Cookie)},
 		{name: "add", usage: "add <text>...", args: listInto(&key.Add)},

@@ -51,10 +51,13 @@ func purgeMethodWords(c *PurgeMethodConfig) []word {
 	}
 }
 
-// allowInto takes Caddy's word for private ranges, as its own matchers of addresses do.
+// privateRanges is Caddy's word for private ranges, as its own matchers of addresses know it.
+const privateRanges = "private_ranges"
+
+// allowInto replaces that word by the ranges.
 func allowInto(field *[]string) func([]string) error {
 	return func(args []string) error {
-		if i := slices.Index(args, "private_ranges"); i >= 0 {
+		if i := slices.Index(args, privateRanges); i >= 0 {
 			args = slices.Replace(args, i, i+1, caddyhttp.PrivateRangesCIDR()...)
 		}
 		return listInto(field)(args)
@@ -102,7 +105,7 @@ func parseRange(text string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil || p.Addr().Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("%q is no address and no range; write one such as 192.0.2.7 or 10.0.0.0/8", text)
+		return netip.Prefix{}, errNoChoice(text, fmt.Sprintf("%q is no address and no range", text), "one such as 192.0.2.7 or 10.0.0.0/8", privateRanges)
 	}
 	return p.Masked(), nil
 }

@@ -274,7 +274,7 @@ func parseRedisURL(raw string) (*url.URL, error) {
 	port, portErr := strconv.Atoi(u.Port())
 	switch {
 	case !slices.Contains(redisSchemes, u.Scheme):
-		return nil, fmt.Errorf("shared: %q is no scheme of an address; write redis:// or rediss://", u.Scheme)
+		return nil, errNoChoice(u.Scheme, fmt.Sprintf("shared: %q is no scheme of an address", u.Scheme), "redis:// or rediss://", redisSchemes...)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("shared: %s has no host; write an address such as redis://localhost:6379", u.Redacted())
 	case u.Port() != "" && (portErr != nil || port < 1 || port > 65535):

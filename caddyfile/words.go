@@ -25,11 +25,12 @@ type word struct {
 	// carry file and line already.
 	block func() error
 
+	// next are the words of which one stands right behind it, for a word that needs one: the sort
+	// of `query sort`.
+	next []string
+
 	repeats bool // more than one line of it makes sense
 }
-
-// errUsage says that a word has too few or too many arguments.
-var errUsage = errors.New("wrong number of arguments")
 
 // parseBlock parses the block that the current line opens, if it opens one. After every line it
 // calls check, so that what check finds is reported at the line that made it wrong; check must
@@ -81,6 +82,9 @@ func findWord(text, within string, words []word) (word, error) {
 		return words[i], nil
 	case text == "{":
 		return word{}, fmt.Errorf("the word before this brace opens no block in %s", within)
+	}
+	if i := slices.IndexFunc(words, func(w word) bool { return w.needsBehind(text) }); i >= 0 {
+		return word{}, fmt.Errorf("%s stands behind %s in %s; write %s", text, words[i].name, within, words[i].usage)
 	}
 	if places := placesOf(text); len(places) > 0 {
 		return word{}, fmt.Errorf("%s does not stand in %s, but in %s", text, within, strings.Join(places, " or "))
@@ -135,24 +139,27 @@ func (w word) parse(d *caddyfile.Dispenser) error {
 	if w.block != nil {
 		return w.block()
 	}
-	err := w.args(d.RemainingArgs())
-	switch {
-	case errors.Is(err, errUsage):
-		return d.Errf("%s: %w; write %s", w.name, err, w.usage)
-	case err != nil:
+	if err := w.take(d.RemainingArgs()); err != nil {
 		return d.Errf("%s: %w", w.name, err)
-	default:
-		return nil
 	}
+	return nil
 }
 
+// needsBehind reports whether a text is one of the words that stand behind this one. off stands in
+// many places, and alone it may be meant for the whole block.
+func (w word) needsBehind(text string) bool { return text != "off" && slices.Contains(w.next, text) }
+
+// names lists the names of words.
 func names(words []word) string {
+	return strings.Join(slices.Sorted(slices.Values(namesOf(words))), " ")
+}
+
+func namesOf(words []word) []string {
 	list := make([]string, len(words))
 	for i, w := range words {
 		list[i] = w.name
 	}
-	slices.Sort(list)
-	return strings.Join(list, " ")
+	return list
 }
 
 // What follows are the kinds of arguments. Each returns a word's args function that writes to the
@@ -225,7 +232,7 @@ func parseOfStatuses[D any](args []string, parse func(string) (D, error)) (d D, 
 		isDuration := func(arg string) bool { _, err := parse(arg); return err == nil }
 		if i := slices.IndexFunc(args, isDuration); i > 0 {
 			others := slices.Delete(slices.Clone(args), i, i+1)
-			err = fmt.Errorf("the duration comes first; write %s %s", args[i], strings.Join(others, " "))
+			err = &orderError{"the duration comes first", append([]string{args[i]}, others...)}
 		}
 		return d, nil, err
 	}
@@ -240,7 +247,7 @@ func checkCountFirst(args []string) error {
 	}
 	_, noDuration := caddy.ParseDuration(args[0])
 	if n, err := strconv.Atoi(args[1]); err == nil && noDuration == nil && n > 0 && args[0] != "0" {
-		return fmt.Errorf("the number comes first; write %s %s", args[1], args[0])
+		return &orderError{"the number comes first", append([]string{args[1], args[0]}, args[2:]...)}
 	}
 	return nil
 }
@@ -285,7 +292,7 @@ func sliceInto(field **Size) func([]string) error {
 		}
 		size, err := parseSize(text)
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither off nor a size from 64KiB up; write one such as 4MiB", text)
+			return nil, errNoChoice(text, fmt.Sprintf("%q is neither off nor a size from 64KiB up", text), "one such as 4MiB", "off")
 		}
 		return &size, nil
 	})
@@ -306,7 +313,7 @@ func parseBeta(text string) (float64, error) {
 	}
 	beta, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(beta > 0) || beta > maxBeta {
-		return 0, fmt.Errorf("%q is neither off nor a number above 0 and up to %d; write 1, which suits most sites", text, maxBeta)
+		return 0, errNoChoice(text, fmt.Sprintf("%q is neither off nor a number above 0 and up to %d", text, maxBeta), "1, which suits most sites", "off")
 	}
 	return beta, nil
 }

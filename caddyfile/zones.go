@@ -219,6 +219,6 @@ func CheckZone(zone string, known []string) error {
 	if slices.Contains(known, zone) {
 		return nil
 	}
-	return fmt.Errorf("there is no zone %q; the global option larder has %s; write zone %s { … } there",
-		zone, strings.Join(known, " "), zone)
+	write := fmt.Sprintf("one of %s, which the global option larder has, or zone %s { … } there", strings.Join(known, " "), zone)
+	return errNoChoice(zone, fmt.Sprintf("there is no zone %q", zone), write, known...)
 }
