@@ -226,6 +226,8 @@ func (row *explainRow) wants(in *instance, e *explained, o *origin, line string)
 	switch kind {
 	case "verdict":
 		return strings.Contains(steady(e.Verdict), want)
+	case "unsaid": // by the verdict
+		return !strings.Contains(e.Verdict, want)
 	case "clause":
 		for _, s := range e.Steps {
 			if s.Clause == want {
@@ -297,6 +299,9 @@ func (row *explainRow) compare(t *testing.T, in *instance, e *explained) {
 		status, failed := answer.cacheStatus(), answer.StatusCode >= http.StatusInternalServerError || strings.Contains(e.Verdict, "returned an error")
 		if !rule.status.MatchString(status) || status == "" && strings.HasPrefix(rule.verdict, "Miss") && !failed {
 			t.Errorf("the request is answered with %d and Cache-Status %q, and explained as\n%s", answer.StatusCode, status, e)
+		}
+		if strings.Contains(e.Verdict, "will not be stored") && strings.Contains(status, "stored") {
+			t.Errorf("the answer has Cache-Status %q, and was explained as\n%s", status, e)
 		}
 		return
 	}

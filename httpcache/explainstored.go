@@ -79,12 +79,12 @@ func (q *Request) uselessness(reason rfc9111.Reason, personal bool) verdictText 
 	case personal && q.authorized:
 		return verdictText{
 			sentence: "what is stored is not used for this request: it has Authorization, so ttl, force_ttl and heuristic do not apply to it, and nothing else gives the response a lifetime",
-			change:   "if the answer is for all, take the field out in front of larder (`request_header -Authorization`) or have the origin send a lifetime and public; if not, put it in the key: `key { header Authorization }`.",
+			change:   q.changeForAuthorization(),
 		}
 	case personal:
 		return verdictText{
 			sentence: "what is stored is not used for this request: it has a cookie that is not in the key, so ttl, force_ttl and heuristic do not apply to it, and nothing else gives the response a lifetime",
-			change:   reasonChanges[rfc9111.ReasonCookie],
+			change:   q.changeForCookies(),
 		}
 	}
 	return verdictText{
@@ -118,8 +118,7 @@ func variantWords(v *store.Variant) string {
 // fieldWords tells a value of a field. One with which somebody could pass for the client who sent
 // it is told by its length and a few digits of its hash.
 func fieldWords(name, value string) string {
-	switch name {
-	case "Cookie", "Authorization", "Proxy-Authorization", "X-Api-Key":
+	if isCredential(name) {
 		sum := sha256.Sum256([]byte(value))
 		return fmt.Sprintf("%d bytes (%x)", len(value), sum[:4])
 	}
@@ -131,16 +130,16 @@ func (q *Request) whyNothing() verdictText {
 	if q.found.Known != nil {
 		return verdictText{
 			"the URL is stored, and not the variant that the request selects: stored " + q.knownVariants(),
-			"have the origin vary by what differs in few ways, or take the fields out of the request: `request_header -NAME`.",
+			q.changeForVary(),
 			"RFC 9111 4.1",
 		}
 	}
-	last, unstored := q.cache().unstoredReasons.of(q.key)
+	last, unstored := q.lastUnstored()
 	gone, at, departed := q.cache().store.Departed(q.key)
 	switch {
 	case q.found.Passed:
 		return departureTexts[q.found.PassedFor]
-	case departed && (!unstored || at.Unix() >= last.at.Unix()):
+	case departed && !unstored:
 		words := departureTexts[gone]
 		words.sentence += ", " + q.ago(at)
 		return words
@@ -158,7 +157,7 @@ func (q *Request) whyNothing() verdictText {
 	case unstored:
 		return verdictText{
 			fmt.Sprintf("the last response (status %d, %s) was not stored: %s", last.status, q.ago(last.at), last.reason.Sentence()),
-			q.changeFor(last.reason, last.status), last.reason.Clause(),
+			q.changeFor(last.reason, last.status, last.personal), last.reason.Clause(),
 		}
 	}
 	if q.trace.only() {
@@ -170,6 +169,17 @@ func (q *Request) whyNothing() verdictText {
 		}
 	}
 	return verdictText{sentence: "nothing is stored, and no response to this key is remembered"}
+}
+
+// lastUnstored returns why the last response of the key was not stored, unless one was stored after
+// it and has gone.
+func (q *Request) lastUnstored() (last unstoredReason, ok bool) {
+	if q.found.Known != nil || q.found.Passed {
+		return last, false
+	}
+	last, ok = q.cache().unstoredReasons.of(q.key)
+	_, at, departed := q.cache().store.Departed(q.key)
+	return last, ok && (!departed || at.Unix() < last.at.Unix())
 }
 
 func (q *Request) ago(at time.Time) string {

@@ -1,7 +1,6 @@
 package httpcache
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -58,74 +57,6 @@ var departureTexts = map[store.EvictionReason]verdictText{
 	store.Damaged:    {"what was stored was damaged on disk, and has been deleted", "look after the disk.", ""},
 }
 
-// reasonChanges says for each reason what to change so that a response is stored.
-var reasonChanges = map[rfc9111.Reason]string{
-	rfc9111.ReasonMethod:         "`methods` and `key { body }` let POST be cached.",
-	rfc9111.ReasonPartial:        "ask for the whole once: it answers ranges, too.",
-	rfc9111.ReasonNoStore:        "have the origin leave no-store out; where that cannot be, `ignore Cache-Control` decides as if it had, and `ttl 10m` gives a lifetime.",
-	rfc9111.ReasonRequestNoStore: "`client_directives ignore` has a client's Cache-Control no effect.",
-	rfc9111.ReasonPrivate:        "have the origin say public; where that cannot be, `ignore Cache-Control` decides as if private were not there, and `ttl 10m` gives a lifetime.",
-	rfc9111.ReasonAuthorization:  "have the origin send `Cache-Control: public` if the answer is for all, or put it in the key: `key { header Authorization }`.",
-	rfc9111.ReasonSetCookie:      "where no client needs the cookie, `set_cookie strip` stores the response without it and sends it to none; where one does, as for a session, have the origin set it on pages of its own.",
-	rfc9111.ReasonVaryStar:       "have the origin name the fields that differ; `ignore Vary` gives one answer to all.",
-	rfc9111.ReasonNoValidator:    "have the origin send an ETag, or a lifetime; `force_ttl 10m` replaces what it says of freshness.",
-	rfc9111.ReasonCookie:         "drop the cookie in front of larder (`request_header -Cookie`), or put it in the key: `key { cookie NAME }`.",
-	rfc9111.ReasonField:          "mend what writes that field.",
-	rfc9111.ReasonContentType:    "have the origin send the Content-Type of the extension, or `deception_guard off`.",
-	rfc9111.ReasonSession:        "what begins a session is for one client; `key { header Mcp-Session-Id }` stores what comes within one.",
-	rfc9111.ReasonTooLarge:       "raise `max_body`, in the global option as well.",
-	rfc9111.ReasonIncomplete:     "the log of the proxy or the origin says why the body breaks off.",
-	rfc9111.ReasonGraphQL:        "mend what the answer's `errors` tell of; one in the coding gzip or zstd can be read, as can one in none.",
-	rfc9111.ReasonFull:           "raise `memory` or `disk`; `eviction none` refuses what does not fit.",
-}
-
-// changeFor says what to change so that a response of this status is stored.
-func (q *Request) changeFor(reason rfc9111.Reason, status int) string {
-	switch reason {
-	case rfc9111.ReasonNoLifetime:
-		return q.lifetimeFor(status)
-	case rfc9111.ReasonStatus:
-		if status >= http.StatusInternalServerError {
-			return "the origin failed; `stale_if_error` answers with what is stored while it does."
-		}
-		return "no rule stores this status, or a page that is stored stands before it."
-	default:
-		return reasonChanges[reason]
-	}
-}
-
-// lifetimeFor says what gives a response of this status a lifetime.
-func (q *Request) lifetimeFor(status int) string {
-	ttl := "`ttl 10m`"
-	switch status {
-	case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusPermanentRedirect:
-	default:
-		ttl = fmt.Sprintf("`ttl 10m %d`", status)
-	}
-	switch {
-	case q.keyed.method == http.MethodPost && !q.route.Policy.SafePost:
-		return "the origin sends no lifetime, and ttl leaves POST alone: where the POSTs that come here change nothing, " + ttl + " with `safe_post` gives one."
-	case q.personal():
-		return "the origin sends no lifetime. " + ttl + " gives one to requests without Authorization and without a cookie outside the key, and to no other."
-	}
-	return "the origin sends no lifetime: " + ttl + " would give it one."
-}
-
-// hasWhatWasRefused reports whether this request has what a response to an earlier one was not
-// stored for.
-func (q *Request) hasWhatWasRefused(reason rfc9111.Reason) bool {
-	switch reason {
-	case rfc9111.ReasonRequestNoStore:
-		return q.directives.NoStore
-	case rfc9111.ReasonAuthorization:
-		return q.authorized
-	case rfc9111.ReasonCookie:
-		return q.unkeyedCookie
-	default:
-		return true
-	}
-}
-
 // explainWay is the verdict on a request that goes this way. useless is why what is stored is not
 // used at all, if so.
 func (q *Request) explainWay(way way, useless verdictText) verdictText {
@@ -159,7 +90,7 @@ func (q *Request) explainWay(way way, useless verdictText) verdictText {
 		return verdictText{sentence: "Miss: a HEAD of which nothing is stored is passed on as it is, and stores nothing: " + cause.sentence + ".", change: "one GET stores the response, which then answers HEAD."}
 	case courseSolo, courseJoin:
 	}
-	return q.explainFetch(way, q.cause(useless))
+	return q.explainFetch(way, useless)
 }
 
 // explainRefresh is the verdict on a request that is answered within stale-while-revalidate.
@@ -183,8 +114,16 @@ func (q *Request) stalenessWords(ttl string) string {
 }
 
 // explainFetch is the verdict on a request for which the origin is asked.
-func (q *Request) explainFetch(way way, cause verdictText) verdictText {
+func (q *Request) explainFetch(way way, useless verdictText) verdictText {
+	cause := q.cause(useless)
 	v := verdictText{sentence: "Miss: " + cause.sentence, change: cause.change}
+	var prospect verdictText
+	if useless.sentence == "" { // which tells as much
+		prospect = q.prospect()
+	}
+	if prospect.sentence != "" {
+		v.change = prospect.change
+	}
 	if q.found.Entry != nil {
 		v.sentence = "Revalidation: " + cause.sentence
 	}
@@ -198,6 +137,9 @@ func (q *Request) explainFetch(way way, cause verdictText) verdictText {
 		v.sentence += "; it is fetched for this request alone (coalesce off)"
 	}
 	v.sentence += "."
+	if prospect.sentence != "" {
+		v.sentence += " " + prospect.sentence + "."
+	}
 	return v
 }
 
@@ -253,7 +195,7 @@ func (q *Request) explainDecision(words string) verdictText {
 		v.change = changeOfRepeats
 	case d.NotStored != rfc9111.Storable:
 		last, _ := q.cache().unstoredReasons.of(q.key)
-		v.change = q.changeFor(d.NotStored, max(last.status, http.StatusOK))
+		v.change = q.changeFor(d.NotStored, max(last.status, http.StatusOK), false)
 	}
 	return v
 }

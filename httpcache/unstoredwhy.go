@@ -23,6 +23,9 @@ type unstoredReason struct {
 	at     time.Time
 	// isError says that there was no response: the handlers returned an error with the status.
 	isError bool
+	// personal says that the request had Authorization or a cookie, and the key lacks them: the
+	// response may be for one visitor.
+	personal bool
 }
 
 // maxUnstoredReasons bounds how many keys are remembered. One takes about 200 bytes.
@@ -36,28 +39,29 @@ func newUnstoredReasons() *unstoredReasons {
 	return &unstoredReasons{known}
 }
 
-func (u *unstoredReasons) note(key store.Key, reason rfc9111.Reason, status int) {
+// note notes it of a response with this status to a request.
+func (u *unstoredReasons) note(p *presented, reason rfc9111.Reason, status int) {
 	if reason != rfc9111.Storable {
-		u.known.Add(key, unstoredReason{reason: reason, status: status, at: time.Now()})
+		u.known.Add(p.key, unstoredReason{reason: reason, status: status, at: time.Now(), personal: p.personal()})
 	}
 }
 
 // noteError notes that the handlers returned an error.
 func (u *unstoredReasons) noteError(key store.Key, status int) {
-	u.known.Add(key, unstoredReason{rfc9111.ReasonStatus, status, time.Now(), true})
+	u.known.Add(key, unstoredReason{reason: rfc9111.ReasonStatus, status: status, at: time.Now(), isError: true})
 }
 
 // countNotStored counts a response that is not stored, and remembers why.
 func (x *Fetch) countNotStored(reason rfc9111.Reason) {
 	x.cache.metrics.NotStored(reason, x)
-	x.cache.unstoredReasons.note(x.key, reason, x.writer.status)
+	x.cache.unstoredReasons.note(&x.presented, reason, x.writer.status)
 }
 
 // countNotStored does so of one that is passed on with this status.
 func (q *Request) countNotStored(reason rfc9111.Reason, status int) {
 	q.cache().metrics.NotStored(reason, q)
 	if q.r.Method != http.MethodHead { // that to GET may differ
-		q.cache().unstoredReasons.note(q.key, reason, status)
+		q.cache().unstoredReasons.note(&q.presented, reason, status)
 	}
 }
 

@@ -174,6 +174,10 @@ func (p *Policy) keep(x *Exchange, f *Freshness) time.Duration {
 	return clamp(keep)
 }
 
+// Assumes reports whether the operator gives any response a lifetime that its origin has not
+// stated.
+func (p *Policy) Assumes() bool { return len(p.TTL)+len(p.ForceTTL) > 0 || p.Heuristic }
+
 // mayAssume is the one rule for lifetimes that the origin has not stated: ttl, force_ttl and
 // heuristic. A response that was fetched by or is for one user (Authorization, a Cookie that is not
 // in the key) needs the origin's own word. So does one to an unsafe method (RFC 9110 9.3.3). An

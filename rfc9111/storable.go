@@ -115,7 +115,7 @@ func (p *Policy) varyStar(x *Exchange) bool {
 // reason: to a browser with a cookie of its own, ttl would otherwise seem to have no effect.
 func (p *Policy) reasonUseless(x *Exchange, s *statement, f *Freshness) Reason {
 	reason := uselessBecause(x, f)
-	if reason == Storable || !x.UnkeyedCookie || len(p.TTL)+len(p.ForceTTL) == 0 && !p.Heuristic {
+	if reason == Storable || !x.UnkeyedCookie || !p.Assumes() {
 		return reason
 	}
 	without := *x
