@@ -43,8 +43,8 @@ func (c *checker) checkOrder(s *server, at *handler) {
 
 // checkPosition looks at handlers that change what larder is for. It is false if no request comes.
 func (c *checker) checkPosition(s *server, at *handler) bool {
-	for _, e := range s.entries[:at.index] {
-		if precedes(e, at.entry) && s.answersFor(e, at.entry) {
+	for _, e := range s.sites[at.site] {
+		if e.answers && precedes(e, at.entry) && s.answersFor(e, at.entry) {
 			c.report(at, "", "", "%s stands in front of larder and answers each request itself, so none comes here; %s", e.directive(), above(e, at.entry))
 			return false
 		}
@@ -171,7 +171,7 @@ func answersAny(routes caddyhttp.RouteList) bool {
 func (c *checker) checkTwice(s *server, at *handler) {
 	for _, other := range s.larders {
 		e := other.entry
-		if !s.leads(e, at.entry) || other.config.Observe || at.config.Observe {
+		if e.site != at.site && e.site != "" || other.config.Observe || at.config.Observe || !s.leads(e, at.entry) {
 			continue
 		}
 		there := e.path

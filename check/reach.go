@@ -6,13 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // before lists the handlers from which a request may go on to this one.
 func (s *server) before(at *entry) (list []*entry) {
-	for _, e := range s.entries {
+	for _, e := range s.sites[at.site] {
 		if s.leads(e, at) {
 			list = append(list, e)
 		}
@@ -22,7 +21,7 @@ func (s *server) before(at *entry) (list []*entry) {
 
 // after lists the handlers to which a request may go on from this one.
 func (s *server) after(at *entry) (list []*entry) {
-	for _, e := range s.entries {
+	for _, e := range s.sites[at.site] {
 		if s.leads(at, e) {
 			list = append(list, e)
 		}
@@ -38,14 +37,13 @@ func (s *server) leads(from, to *entry) bool {
 	})
 }
 
-// precedes reports whether the routes lead from a handler to a later one. Of most pairs the first
-// line says that they do not: they are in two sites.
+// precedes reports whether the routes lead from a handler to a later one.
 func precedes(from, to *entry) bool {
-	if from.index >= to.index || from.frames[0].index != to.frames[0].index && from.frames[0].route().Terminal {
+	if from.index >= to.index {
 		return false
 	}
 	n := common(from, to)
-	if strings.HasPrefix(to.path, from.path+"/") || // it has the other in it
+	if rest, within := strings.CutPrefix(to.path, from.path); within && rest[0] == '/' || // it has the other in it
 		slices.ContainsFunc(to.frames[n:], func(f frame) bool { return f.response }) ||
 		slices.ContainsFunc(from.frames[n:], func(f frame) bool { return f.response || f.route().Terminal }) {
 		return false
@@ -90,33 +88,45 @@ func (f *frame) instead() (earlier []int) {
 
 // takes reports whether a route takes each request that comes through others.
 func (f *frame) takes(others []frame) bool {
-	sets := f.route().MatcherSetsRaw
-	return !f.response && (len(sets) == 0 || slices.ContainsFunc(others, func(o frame) bool {
-		return narrower(o.route().MatcherSetsRaw, sets)
+	return !f.response && (len(f.matchers) == 0 || slices.ContainsFunc(others, func(o frame) bool {
+		return narrower(o.matchers, f.matchers)
 	}))
 }
 
 // narrower reports whether what matches one of some sets matches one of others for certain: it has
 // all matchers of that, and may have more.
-func narrower(sets, others caddyhttp.RawMatcherSets) bool {
-	return len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddy.ModuleMap) bool {
-		return !slices.ContainsFunc(others, func(other caddy.ModuleMap) bool { return hasAll(set, other) })
+func narrower(sets, others []matchers) bool {
+	return len(sets) > 0 && !slices.ContainsFunc(sets, func(set matchers) bool {
+		return !slices.ContainsFunc(others, func(other matchers) bool { return set.hasAll(other) })
 	})
 }
 
-func hasAll(set, other caddy.ModuleMap) bool {
-	for name, raw := range other {
-		if own, ok := set[name]; !ok || !sameJSON(own, raw) {
+// matchers are a set of matchers by their modules, each as its JSON without white space.
+type matchers map[string]string
+
+func matchersOf(sets caddyhttp.RawMatcherSets) []matchers {
+	list := make([]matchers, 0, len(sets))
+	for _, set := range sets {
+		m := make(matchers, len(set))
+		for name, raw := range set {
+			var compact bytes.Buffer
+			if json.Compact(&compact, raw) != nil {
+				compact.Write(raw)
+			}
+			m[name] = compact.String()
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+func (m matchers) hasAll(other matchers) bool {
+	for name, text := range other {
+		if own, ok := m[name]; !ok || own != text {
 			return false
 		}
 	}
 	return true
-}
-
-// sameJSON compares two texts without their white space.
-func sameJSON(a, b json.RawMessage) bool {
-	var x, y bytes.Buffer
-	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
 }
 
 // answersFor reports whether a handler answers each request that comes to another one, or another

@@ -16,6 +16,8 @@ type server struct {
 	*caddyhttp.Server
 	entries []*entry
 	larders []*handler
+	// sites have for each entry.site its entries and those that are in none, in the same order.
+	sites map[string][]*entry
 }
 
 // entry is a handler that contains no routes, or whose routes are for responses.
@@ -26,6 +28,7 @@ type entry struct {
 	frames  []frame // the routes around it, from the outside in
 	index   int     // among those of the server
 	answers bool    // it lets no request go on to those behind it
+	site    string  // the terminal route of the server that it is in; empty for none
 }
 
 // innermost is the route that it is in.
@@ -37,11 +40,21 @@ type frame struct {
 	name     string // of the list in its owner that the route is in, where it has several
 	list     caddyhttp.RouteList
 	index    int
-	response bool // it is for some responses or errors, whatever its matchers say
+	matchers []matchers // of the route
+	response bool       // it is for some responses or errors, whatever its matchers say
 }
 
 // route is the route itself.
 func (f *frame) route() *caddyhttp.Route { return &f.list[f.index] }
+
+// site names a route from which no request goes on to those beside it, as the blocks of a Caddyfile
+// become; it is empty for another one.
+func (f *frame) site() string {
+	if !f.route().Terminal {
+		return ""
+	}
+	return fmt.Sprintf("%s/%s/%d", f.owner, f.name, f.index)
+}
 
 // beside reports whether two routes are in one list.
 func (f *frame) beside(other *frame) bool { return f.owner == other.owner && f.name == other.name }
@@ -55,7 +68,7 @@ type handler struct {
 }
 
 func newServer(name string, s *caddyhttp.Server) *server {
-	all := &server{Server: s}
+	all := &server{Server: s, sites: make(map[string][]*entry)}
 	path := "apps/http/servers/" + name
 	all.walk(s.Routes, frame{owner: path, name: "routes"}, nil, nil)
 	if s.Errors != nil {
@@ -64,9 +77,26 @@ func newServer(name string, s *caddyhttp.Server) *server {
 	for _, e := range all.entries {
 		if e.name == "larder" {
 			all.larders = append(all.larders, newHandler(e))
+			all.sites[e.site] = nil
 		}
 	}
+	all.sortBySite()
 	return all
+}
+
+// sortBySite fills in the sites that have a larder. From one site no request goes on to another one,
+// and a server may have thousands.
+func (s *server) sortBySite() {
+	for _, e := range s.entries {
+		if e.site == "" {
+			for site := range s.sites {
+				s.sites[site] = append(s.sites[site], e)
+			}
+		} else if list, ok := s.sites[e.site]; ok {
+			s.sites[e.site] = append(list, e)
+		}
+	}
+	s.sites[""] = s.entries // a larder in none may lead to all
 }
 
 // walk adds the handlers in a list of routes, which are as in says. invoked are the named routes
@@ -74,6 +104,7 @@ func newServer(name string, s *caddyhttp.Server) *server {
 func (s *server) walk(list caddyhttp.RouteList, in frame, around []frame, invoked []string) {
 	in.list = list
 	for in.index = range list {
+		in.matchers = matchersOf(list[in.index].MatcherSetsRaw)
 		frames := append(slices.Clip(around), in)
 		for j, raw := range list[in.index].HandlersRaw {
 			s.add(raw, fmt.Sprintf("%s/%s/%d/handle/%d", in.owner, in.name, in.index, j), frames, invoked)
@@ -111,7 +142,9 @@ func (s *server) add(raw json.RawMessage, path string, frames []frame, invoked [
 		}
 	}
 	if name.Handler != "subroute" && name.Handler != "invoke" {
-		s.entries = append(s.entries, &entry{name.Handler, raw, path, frames, len(s.entries), answersAll(name.Handler, raw)})
+		s.entries = append(s.entries, &entry{
+			name: name.Handler, raw: raw, path: path, frames: frames, index: len(s.entries), answers: answersAll(name.Handler, raw), site: frames[0].site(),
+		})
 	}
 	if name.Handler == "subroute" {
 		s.walk(h.Routes, frame{owner: path, name: "routes"}, frames, invoked)
