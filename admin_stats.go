@@ -38,6 +38,8 @@ type zoneStats struct {
 	InFlight  int               `json:"in_flight"`
 	Queue     int64             `json:"queue_bytes"`
 	Skipped   uint64            `json:"disk_writes_skipped"`
+	DiskHeld  int64             `json:"disk_held_bytes"`
+	BrokenOff uint64            `json:"readers_broken_off"`
 	// Bytes of bodies that were written to disk compressed, and what they took there.
 	Compressed       uint64 `json:"compressed_bytes"`
 	CompressedStored uint64 `json:"compressed_stored_bytes"`
@@ -83,6 +85,8 @@ func (z *zone) stats() zoneStats {
 		InFlight:   fetchesUnderWay(z.Zone),
 		Queue:      s.Queue,
 		Skipped:    s.Skipped,
+		DiskHeld:   s.DiskHeld,
+		BrokenOff:  s.Interrupted,
 		Compressed: s.Compressed, CompressedStored: s.CompressedStored,
 		PurgesPending: s.PurgesPending,
 		Errors: map[string]uint64{
@@ -100,6 +104,8 @@ func (s *zoneStats) add(o *zoneStats) {
 	s.InFlight += o.InFlight
 	s.Queue += o.Queue
 	s.Skipped += o.Skipped
+	s.DiskHeld += o.DiskHeld
+	s.BrokenOff += o.BrokenOff
 	s.Compressed += o.Compressed
 	s.CompressedStored += o.CompressedStored
 	s.PurgesPending += o.PurgesPending

@@ -18,6 +18,8 @@ var (
 	fileDesc      = zoneDesc("disk_file_bytes", "Size of the file of the disk tier, 0 while there is none open.")
 	queueDesc     = zoneDesc("queue_bytes", "Bytes that wait to be written to disk.")
 	skippedDesc   = zoneDesc("disk_writes_skipped_total", "Responses kept in memory only, because the queue was full or the disk too small.")
+	heldDesc      = zoneDesc("disk_held_bytes", "Bytes of the disk tier's file whose bodies are deleted and still read by clients.")
+	brokenOffDesc = zoneDesc("readers_broken_off_total", "Clients that took nothing of a body deleted from disk, and were broken off for its room.")
 	plainDesc     = zoneDesc("compressed_bytes_total", "Bytes of bodies that were written to disk compressed.")
 	packedDesc    = zoneDesc("compressed_stored_bytes_total", "Bytes that bodies took which were written to disk compressed.")
 	purgesDesc    = zoneDesc("purges_pending", "Purges that are in force and whose responses are not all deleted yet.")
@@ -45,7 +47,8 @@ func processDesc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (*storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		entriesDesc, bytesDesc, budgetDesc, fileDesc, queueDesc, skippedDesc, plainDesc, packedDesc, purgesDesc, evictionsDesc, errorsDesc, inFlightDesc,
+		entriesDesc, bytesDesc, budgetDesc, fileDesc, queueDesc, skippedDesc, heldDesc, brokenOffDesc,
+		plainDesc, packedDesc, purgesDesc, evictionsDesc, errorsDesc, inFlightDesc,
 		sharedStateDesc, sharedLagDesc, fleetNodesDesc,
 	} {
 		ch <- d
@@ -72,6 +75,8 @@ func collectZone(ch chan<- prometheus.Metric, z *zone) {
 	gauge(fileDesc, float64(s.FileBytes))
 	gauge(queueDesc, float64(s.Queue))
 	counter(skippedDesc, s.Skipped)
+	gauge(heldDesc, float64(s.DiskHeld))
+	counter(brokenOffDesc, s.Interrupted)
 	counter(plainDesc, s.Compressed)
 	counter(packedDesc, s.CompressedStored)
 	gauge(purgesDesc, float64(s.PurgesPending))

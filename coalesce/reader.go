@@ -133,7 +133,7 @@ func (r *Reader) Skip(off int64) {
 	r.moveTo(off)
 }
 
-// OnDrop sets a function that is called once if a windowed flight drops this reader, so that a
+// OnDrop sets a function that is called once if the flight drops this reader, so that a
 // write that hangs can be broken off (say, by a deadline). The function has a goroutine of its own,
 // so it holds up neither the fetch nor other readers. If the reader has been dropped already,
 // OnDrop calls it itself, because the write that it is for is still to come.

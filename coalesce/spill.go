@@ -242,6 +242,28 @@ func (f *Flight) markUnstorable() {
 	f.overflow = NoRoom
 }
 
+// DropBehind drops the readers of which only the Spill has the bytes that they take next, because
+// its room is wanted and they take nothing, and returns how many. It may be called on any goroutine.
+func (f *Flight) DropBehind() (dropped int) {
+	f.mu.Lock()
+	defer f.unlock()
+	// remove puts the last member, which was looked at already, in the place of the one it takes.
+	for i := len(f.members) - 1; i >= 0; i-- { //nolint:modernize // remove changes the list
+		if r := &f.members[i].reader; r.behind() {
+			f.drop(r)
+			go r.onDrop.call()
+			dropped++
+		}
+	}
+	return dropped
+}
+
+// drop takes a reader off that is to have no more.
+func (f *Flight) drop(r *Reader) {
+	r.dropped = true
+	f.remove(r.member)
+}
+
 // behind reports whether only the Spill has the bytes at the reader's place.
 func (r *Reader) behind() bool {
 	f := r.member.flight

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -374,4 +375,44 @@ func randomSpill(t *testing.T, rng *rand.Rand, want []byte) *oneSpill {
 		s.unread = func() bool { return dice.IntN(20) == 0 }
 	}
 	return &oneSpill{spill: s}
+}
+
+// TestDropBehind: those who read from the Spill have no more, and their writes are broken off. Those
+// who have all of it, or read from memory, go on.
+func TestDropBehind(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Resident: resident}, func(t *testing.T, g *Group[string], _ *ledger) {
+		want := pattern(23, 8*resident)
+		s := &fakeSpill{t: t, want: want, failFrom: -1}
+		f, all := spilling(t, g, 3, &oneSpill{spill: s})
+		if !fetchAndHandOver(f, want) {
+			t.Fatal("it is not whole")
+		}
+		var dropped [4]atomic.Int32
+		for i, m := range all {
+			m.Reader().OnDrop(func() { dropped[i].Add(1) })
+		}
+		expectBody(t, all[0].Reader(), want, nil)
+		if b, err := all[1].Reader().Next(t.Context()); len(b) == 0 || err != nil {
+			t.Errorf("%d bytes, %v", len(b), err)
+		}
+		all[2].Reader().Skip(int64(len(want)))
+		if first, again := f.DropBehind(), f.DropBehind(); first != 2 || again != 0 {
+			t.Errorf("%d were dropped, and then %d", first, again)
+		}
+		synctest.Wait()
+		for i, want := range []int32{0, 1, 0, 1} {
+			if n := dropped[i].Load(); n != want {
+				t.Errorf("reader %d was dropped %d times, want %d", i, n, want)
+			}
+		}
+		for _, i := range []int{1, 3} {
+			if _, err := all[i].Reader().Next(t.Context()); !errors.Is(err, ErrTooSlow) {
+				t.Errorf("reader %d: %v", i, err)
+			}
+		}
+		all[0].Leave()
+		all[2].Leave()
+		s.expectClosed()
+		leave(all)
+	})
 }

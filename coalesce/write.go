@@ -275,9 +275,8 @@ func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reade
 			due = earlier(due, last.Add(idle))
 			continue
 		}
-		r.dropped = true
 		dropped = append(dropped, r)
-		f.remove(m)
+		f.drop(r)
 	}
 	return due, dropped
 }

@@ -306,7 +306,7 @@ func (o *observed) comparesWhole() bool { return o.comparison.length == o.stored
 func (o *observed) makeDigest() *uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(digestSeed)
-	if _, err := store.WriteBody(&hash, o.stored.Entry.Body, o.comparison.start, o.comparison.length); err != nil {
+	if _, err := store.WriteBody(&hash, o.stored.Entry.Body, o.comparison.start, o.comparison.length, nil); err != nil {
 		return nil
 	}
 	digest := hash.Sum64()

@@ -207,6 +207,9 @@ func (x *Fetch) share(shared *sharedResponse, limit int64) {
 	x.writer.mode = modeShared
 	x.flight.Keep(shared.source != fromOrigin || shared.storable())
 	x.flight.Share(shared, limit)
+	if shared.source == fromOrigin && x.letGo != nil {
+		x.letGo() // no request is answered from it any more
+	}
 }
 
 // storable returns the header as it is stored.

@@ -84,6 +84,8 @@ type Fetch struct {
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
 	remoteLimit int64
 	background  bool // it is a refresh that no client waits for
+	// letGo gives back what the request had found, nil where that is nothing; see hold.
+	letGo func()
 	// hadSetCookie says that the answer for many came with a Set-Cookie, of which it has its item.
 	hadSetCookie bool
 	visit        visit
@@ -173,7 +175,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	}
 	if q.found.Entry != nil {
 		x.usually = q.found.Entry.FetchTime
-		x.hold(q.found.Share()) // it may be answered from when the request that found it is over
+		x.letGo = x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}
 	if q.isSliced() {
 		x.askForCoding(q.found.Entry)
@@ -220,8 +222,12 @@ func (q *Request) detach(ctx context.Context, copies int) OriginRequest {
 }
 
 // hold keeps what a look-up found until the fetch is over and no request is answered from its
-// flight any more.
-func (x *Fetch) hold(found store.Result) { x.flight.OnEmpty(func() { found.Release() }) }
+// flight any more, or until letGo.
+func (x *Fetch) hold(found store.Result) (letGo func()) {
+	letGo = sync.OnceFunc(func() { found.Release() })
+	x.flight.OnEmpty(letGo)
+	return letGo
+}
 
 // run fetches until the flight has ended. No panic may leave its goroutine: it would end the
 // process, and proxies panic at every body that breaks off.

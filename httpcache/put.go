@@ -173,9 +173,16 @@ func (x *Fetch) Spill() (coalesce.Spill, error) {
 		return nil, fmt.Errorf("writing a body ahead: %w", err)
 	}
 	bodyWriter.Of(x.response.header)
+	bodyWriter.ReadBy((*spillReaders)(x.flight))
 	x.bodyWriter.Store(bodyWriter)
 	return bodyWriter, nil
 }
+
+// spillReaders are the readers of a flight that spills.
+type spillReaders coalesce.Flight
+
+// Interrupt implements store.Interrupter.
+func (f *spillReaders) Interrupt() int { return (*coalesce.Flight)(f).DropBehind() }
 
 // wholeBody returns the body for the store, if the flight has the whole of it. A spilled body is on
 // the disk already.
@@ -193,4 +200,7 @@ var (
 	_ coalesce.Spiller = (*Fetch)(nil)
 	_ coalesce.Storer  = (*Fetch)(nil)
 	_ coalesce.Spill   = (*store.BodyWriter)(nil)
+
+	_ store.Interrupter = (*spillReaders)(nil)
+	_ store.Interrupter = (*bodyClient)(nil)
 )

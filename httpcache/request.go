@@ -43,6 +43,7 @@ type Request struct {
 
 	decision  Decision   // set by Request.decide
 	decided   bool       // it is
+	gaveBack  bool       // what was found is released, see letGo
 	withheld  Detail     // why what was found, or is under way, is no answer
 	sent      int64      // bytes of the body
 	following *following // a pointer, because a hit allocates a request and follows no fetch

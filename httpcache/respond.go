@@ -229,6 +229,7 @@ func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool
 		}
 	}
 	a.untyped = shared.untyped.Load()
+	q.letGo()
 	s.member.Reader().OnDrop(q.breakWrite)
 	switch {
 	case shared.elsewhere:
@@ -297,6 +298,15 @@ func (q *Request) respondGone() error {
 	q.sendStatus(q.w.Header(), rfc9111.CacheStatus{Forward: d.Forward, Detail: d.Reason()})
 	q.w.WriteHeader(statusClientGone)
 	return nil
+}
+
+// bodyClient is the client of a request as the reader of a stored body.
+type bodyClient Request
+
+// Interrupt implements store.Interrupter.
+func (c *bodyClient) Interrupt() int {
+	(*Request)(c).breakWrite()
+	return 1
 }
 
 // breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on a

@@ -89,12 +89,26 @@ func (q *Request) answer() error {
 func (q *Request) round() (answered bool, err error) {
 	use := q.lookUp()
 	held := q.found // a flight's answer may take its place
-	defer held.Release()
+	q.gaveBack = false
+	defer func() {
+		if !q.gaveBack {
+			held.Release()
+		}
+	}()
 	way := q.choose(use)
 	if q.trace.chosen(q, way) {
 		return true, nil
 	}
 	return q.follow(way)
+}
+
+// letGo gives back what the look-up has found, because the answer comes from a fetch instead. Its
+// body may be large and deleted by now, and the client may take long.
+func (q *Request) letGo() {
+	if q.found.IsHeld() {
+		q.found.Release()
+		q.gaveBack = true
+	}
 }
 
 // follow goes the way that was chosen.

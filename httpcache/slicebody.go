@@ -96,7 +96,7 @@ func (b *sliceBody) sendSome(w http.ResponseWriter, at int64) (sent int64, err e
 	} else {
 		b.readAhead(number + 1)
 	}
-	sent, failed, err := b.cur.send(w, from, to-from)
+	sent, failed, err := b.cur.send(b.q, w, from, to-from)
 	b.failed = failed && b.q.r.Context().Err() == nil
 	switch {
 	case err == nil:
@@ -114,9 +114,9 @@ func (b *sliceBody) sendSome(w http.ResponseWriter, at int64) (sent int64, err e
 }
 
 // send writes a part of the slice. failed says that an error is the slice's and not the client's.
-func (h *openSlice) send(w http.ResponseWriter, off, n int64) (sent int64, failed bool, err error) {
+func (h *openSlice) send(q *Request, w http.ResponseWriter, off, n int64) (sent int64, failed bool, err error) {
 	if h.isStored() {
-		sent, err = store.WriteBody(w, h.stored.Entry.Body, off, n)
+		sent, err = store.WriteBody(w, h.stored.Entry.Body, off, n, (*bodyClient)(q))
 		return sent, store.IsDamaged(h.stored.Entry.Body), err
 	}
 	sent, err = h.flight.send(w, off, n)

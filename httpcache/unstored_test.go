@@ -28,8 +28,8 @@ func (w *stalledWriter) Write(p []byte) (int, error) {
 }
 
 // TestUnstoredBodiesOnDisk: a body that went to disk while it came, and is not stored, counts like
-// a deleted one for as long as a client reads it: others are not evicted for it, and past an eighth
-// of the budget no more such bodies are taken in. It counted as one that is to be an entry.
+// a deleted one for as long as a client reads it: others are not evicted for it, and a body that
+// would have a quarter of the budget with it is not taken in. It counted as one that is to be an entry.
 func TestUnstoredBodiesOnDisk(t *testing.T) {
 	const budget, length = 64 << 20, 20 << 20
 	for name, maxBody := range map[string]int64{"purged while they come": 64 << 20, "past max_body": 16 << 20} {
@@ -64,9 +64,9 @@ func TestUnstoredBodiesOnDisk(t *testing.T) {
 	}
 }
 
-// takesBodies reports whether a large body may go to disk.
+// takesBodies reports whether a body of three eighths of the disk may go there.
 func takesBodies(t *testing.T, s *store.Store) bool {
-	d, err := s.NewBodyWriter(1 << 20)
+	d, err := s.NewBodyWriter(24 << 20)
 	if err != nil {
 		if !errors.Is(err, store.ErrNoSpace) {
 			t.Error(err)

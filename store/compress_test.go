@@ -134,7 +134,7 @@ func checkRanges(t *testing.T, url string, body Body, want []byte) {
 			length = rng.Int64N(size - off + 1)
 		}
 		var out bytes.Buffer
-		written, err := WriteBody(&out, body, off, length)
+		written, err := WriteBody(&out, body, off, length, nil)
 		end := size
 		if length >= 0 {
 			end = off + length
@@ -341,7 +341,7 @@ func TestDamagedFramesAreAMiss(t *testing.T) {
 				r := s.Lookup(keyOf(url), matchAny)
 				if r.Entry != nil {
 					var out bytes.Buffer
-					_, err := WriteBody(&out, r.Entry.Body, 0, -1)
+					_, err := WriteBody(&out, r.Entry.Body, 0, -1, nil)
 					if !errors.Is(err, errDamaged) || !bytes.HasPrefix(body, out.Bytes()) {
 						t.Errorf("%d bytes were written, %v", out.Len(), err)
 					}

@@ -70,8 +70,7 @@ func newDisk(cfg Config) *disk {
 	d.takeAway = d.removeOrRename
 	d.places, d.allPlaces = make(chan struct{}, maxHelpers), allHelpers
 	d.patience.Store(int64(stallTime))
-	d.pins.count = make(map[uint64]int)
-	d.pins.going = make(map[uint64]struct{})
+	d.pins.init()
 	return d
 }
 

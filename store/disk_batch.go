@@ -312,7 +312,11 @@ func (b *batch) wanted(j *job) bool {
 	if j.ahead || j.renews {
 		waiting -= r.bodyLen() // it counts in what is used
 	}
-	if !b.writer.fits(r.writeSize(), waiting) {
+	outgrows := b.writer.disk.outgrows(b.writer.diskBudget(), waiting+r.takes())
+	if outgrows {
+		b.writer.noteShortage()
+	}
+	if outgrows || !b.writer.fits(r.writeSize(), waiting) {
 		b.writer.counts.skipped.Add(1)
 		return false
 	}

@@ -20,7 +20,11 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // WriteBody writes n bytes of a body from off on to w, or all that follow if n is negative. It
 // returns how many went out. Its errors are those of w, and those of the body, which say so.
-func WriteBody(w io.Writer, b Body, off, n int64) (written int64, err error) {
+//
+// client is interrupted if nothing more is taken of a body on disk that has been deleted, and that
+// keeps others from being stored; nil is for what never waits. The error is ErrIdle then, or what w
+// makes of it.
+func WriteBody(w io.Writer, b Body, off, n int64, client Interrupter) (written int64, err error) {
 	end := b.Len()
 	if n >= 0 {
 		end = off + n
@@ -28,6 +32,16 @@ func WriteBody(w io.Writer, b Body, off, n int64) (written int64, err error) {
 	onDisk, ok := b.(*diskBody)
 	if !ok {
 		return writePieces(w, b.Chunk, off, end)
+	}
+	if client != nil {
+		r := &clientReader{client: client}
+		onDisk.pins().addReader(onDisk.id, r)
+		defer func() {
+			onDisk.pins().removeReader(onDisk.id, r)
+			if r.end() && err == nil {
+				err = ErrIdle
+			}
+		}()
 	}
 	room := pieces.Get().(*[pieceSize]byte)
 	written, err = writePieces(w, func(off int64) ([]byte, error) { return onDisk.read(room[:], off) }, off, end)
@@ -88,6 +102,7 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 // compressed one the frame, and returns what it has filled. The chunk is checked as a whole each
 // time, and of its frames the one that is read.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
+	b.pins().took(b.id)
 	n := 0 // the transaction's, which may go on after a stall
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
 		t := new(buckets)

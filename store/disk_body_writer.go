@@ -44,6 +44,7 @@ type BodyWriter struct {
 	key      Key  // of that
 	closed   bool
 	err      error
+	reader   Interrupter // nil where that is not known
 }
 
 // Errors of a BodyWriter. After any of them it takes no more; what is written can still be read.
@@ -70,6 +71,9 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	if s.disk == nil {
 		return nil, ErrNoDisk
 	}
+	if s.holdsBack(max(length, 1)) {
+		return nil, fmt.Errorf("%w: much of it is deleted and still read", ErrNoSpace)
+	}
 	set := &s.bodyWriters
 	d := &BodyWriter{set: set, progress: make(chan struct{}, 1)}
 	set.mu.Lock()
@@ -79,9 +83,6 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	}
 	if err := set.roomFor(d, max(length, 0)); err != nil {
 		return nil, err
-	}
-	if s.disk.heldBack(s.settings.Load().Disk) {
-		return nil, fmt.Errorf("%w: more than an eighth of it is deleted and still read", ErrNoSpace)
 	}
 	d.id = s.ids.Add(1)
 	s.disk.pins.pin(d.id) // never refused: the id is new
@@ -96,6 +97,14 @@ func (d *BodyWriter) Of(header http.Header) {
 	d.set.mu.Lock()
 	defer d.set.mu.Unlock()
 	d.compress = compress
+}
+
+// ReadBy says who reads the body, once and before Close.
+func (d *BodyWriter) ReadBy(r Interrupter) {
+	d.set.mu.Lock()
+	d.reader = r
+	d.set.mu.Unlock()
+	d.set.disk.pins.addReader(d.id, r)
 }
 
 // Append adds p, which must not be written to from then on, and does not wait. A caller that
@@ -217,6 +226,7 @@ func (d *BodyWriter) Close() {
 	if !d.set.remove(d) {
 		return
 	}
+	d.set.disk.pins.removeReader(d.id, d.reader)
 	d.set.disk.pins.delete(d.id, 0) // which is refused, being pinned, and remembered
 	d.set.disk.pins.unpin(d.id)
 }

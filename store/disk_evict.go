@@ -23,23 +23,12 @@ func (dw *diskWriter) diskBudget() int64 { return dw.settings.Load().Disk }
 // another one, and has room enough.
 func (dw *diskWriter) diskRoom() int64 {
 	budget := dw.diskBudget()
-	size := dw.disk.size.Load() - dw.spared()
+	size := dw.disk.size.Load() - dw.spared()/3*2
 	if size > 2*budget {
 		return budget
 	}
 	return budget - min(max(0, 2*size-budget*9/4), budget/2)
 }
-
-// A body that is deleted while clients read it keeps its room until they have left, and a client
-// may take nothing for as long as it likes. Evicting others for that would empty the tier. So such
-// bodies take room beyond the budget, up to half of it. Past an eighth no body that has chunks of
-// its own is taken in, since it may come to be read in the same way.
-
-// heldBack tells whether no more bodies with chunks of their own are taken in.
-func (d *disk) heldBack(budget int64) bool { return d.pins.deleted() > budget/8 }
-
-// spared is how much of what is used no entry is evicted for.
-func (dw *diskWriter) spared() int64 { return min(dw.disk.pins.deleted(), dw.diskBudget()/2) }
 
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
 func (dw *diskWriter) batchLimit() int { return int(min(batchBytes, max(dw.diskBudget()/8, 64<<10))) }
@@ -200,12 +189,12 @@ func (b *batch) evict(goal int64) error {
 		rows = append(rows, append([]byte(nil), row...))
 	}
 	var read [][]byte
-	left, heldBack := goal, b.writer.disk.heldBack(b.writer.diskBudget())
+	left := goal
 	for _, row := range rows {
 		if left <= 0 || b.full() {
 			break
 		}
-		if heldBack && b.writer.disk.pins.pinned(rowID(row)) {
+		if b.noRoom(rowID(row)) {
 			read = append(read, row)
 			continue
 		}
@@ -216,6 +205,17 @@ func (b *batch) evict(goal int64) error {
 		left -= freed
 	}
 	return b.evictRead(read, left < goal)
+}
+
+// noRoom tells whether to evict an entry gives no room now: it is being read, and there is no more
+// beyond the budget for what is deleted and read.
+func (b *batch) noRoom(id uint64) bool {
+	disk := b.writer.disk
+	if !disk.pins.pinned(id) {
+		return false
+	}
+	r, _, err := b.record(id)
+	return err == nil && disk.heldBack(b.writer.diskBudget(), r.stored())
 }
 
 // evictRead ranks entries anew that are being read, and have chunks of their own: to evict them

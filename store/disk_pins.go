@@ -1,6 +1,9 @@
 package store
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // pins are entries whose chunks are read without a transaction. Deleting one leaves its chunks
 // until the last reader is through.
@@ -9,12 +12,25 @@ type pins struct {
 	count map[uint64]int
 	going map[uint64]struct{} // a transaction that deletes their chunks is under way
 	left  bool                // one of held is not pinned any more: its chunks can be swept
-	held  map[uint64]int64    // deleted while pinned, with what they take of the file
+	held  map[uint64]*leftover
 	// heldBytes is what all of these take.
 	heldBytes int64
+	readers   map[uint64][]Interrupter // see disk_readers.go
 	// spoiled are known to be damaged. Each is noted as long as it is pinned: by then its deletion
 	// is queued, and look-ups find it no more.
 	spoiled map[uint64]struct{}
+}
+
+// leftover is what has been deleted while it was pinned.
+type leftover struct {
+	bytes int64     // of the file
+	taken bool      // a piece of it has been, since it was last looked at
+	since time.Time // for how long none has been; zero: it was not looked at yet
+}
+
+func (p *pins) init() {
+	p.count, p.going = make(map[uint64]int), make(map[uint64]struct{})
+	p.held, p.readers = make(map[uint64]*leftover), make(map[uint64][]Interrupter)
 }
 
 // pin keeps the chunks of id until unpin; false when they are being deleted already. The caller
@@ -38,9 +54,9 @@ func (p *pins) unpin(id uint64) {
 	}
 	delete(p.count, id)
 	delete(p.spoiled, id)
-	if bytes, deleted := p.held[id]; deleted {
+	if held := p.held[id]; held != nil {
 		delete(p.held, id)
-		p.heldBytes -= bytes
+		p.heldBytes -= held.bytes
 		p.left = true
 	}
 }
@@ -51,11 +67,13 @@ func (p *pins) delete(id uint64, bytes int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.count[id] > 0 {
-		if p.held == nil {
-			p.held = make(map[uint64]int64)
+		held := p.held[id]
+		if held == nil {
+			held = new(leftover)
+			p.held[id] = held
 		}
-		if p.held[id] == 0 {
-			p.held[id] = bytes
+		if held.bytes == 0 {
+			held.bytes = bytes
 			p.heldBytes += bytes
 		}
 		return false
@@ -68,8 +86,8 @@ func (p *pins) delete(id uint64, bytes int64) bool {
 func (p *pins) grew(id uint64, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if held, deleted := p.held[id]; deleted {
-		p.held[id] = held + bytes
+	if held := p.held[id]; held != nil {
+		held.bytes += bytes
 		p.heldBytes += bytes
 	}
 }

@@ -18,10 +18,12 @@ type portion struct {
 	compress bool
 }
 
-// due are the portions worth a transaction, of about limit bytes at most but for the last.
+// due are the portions worth a transaction, of about limit bytes at most but for the last. What the
+// file has no room for is given up.
 func (set *bodyWriters) due(limit int) (portions []portion) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
+	budget, all := set.settings.Load().Disk, int64(0)
 	for _, d := range set.list {
 		if limit <= 0 {
 			break
@@ -32,6 +34,10 @@ func (set *bodyWriters) due(limit int) (portions []portion) {
 		length := d.appended - d.written
 		if !d.sealed {
 			length -= length % chunkSize
+		}
+		if all += length; set.disk.outgrows(budget, all) {
+			set.lose(d, fmt.Errorf("%w: with what is deleted and read", ErrNoSpace))
+			continue
 		}
 		portions = append(portions, portion{
 			writer: d, from: d.written, pieces: slices.Clip(d.pieces), length: length, compress: d.compress,

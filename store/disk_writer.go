@@ -61,6 +61,7 @@ type diskWriter struct {
 	ticks       int
 	retryAt     time.Time // of the store's clock; zero: no retry is due
 	trouble     trouble
+	shortage    shortage
 	dropping    bool // the file is to be removed, or marked, when the disk answers
 	discard     bool // what is in the file has missed purges
 	removed     bool // the file was taken away: one that is in its place is not ours
@@ -244,6 +245,7 @@ func (dw *diskWriter) onTick() {
 		dw.retry()
 	}
 	if dw.diskUp() {
+		dw.breakOff()
 		dw.wantCompaction()
 	}
 	if dw.ticks++; dw.ticks%placeTicks == 0 && dw.disk != nil {

@@ -33,6 +33,7 @@
 //	disk.go             the only place that opens and calls bbolt
 //	disk_schema.go      rows; disk_buckets.go: the buckets that have them, as a transaction opens them
 //	disk_body.go        a body on disk, read in pieces without a transaction (disk_pins.go)
+//	disk_readers.go     readers of what is deleted: what they may hold, and when they are broken off
 //	disk_body_writer.go large bodies, to disk while they arrive; disk_portions.go: a transaction of them
 //	compress.go         which bodies are compressed on disk, and where; internal/frames has the form
 //	disk_damaged.go     what damage of a body costs
@@ -98,8 +99,9 @@
 // for itself before it is written. It is bounded by the pages that it changes, which are in the
 // file twice until it has committed. The file may have grown all the same, because no free pages
 // lay side by side; then less of the budget is used. So the file stays within one and a half times
-// the budget. bbolt's files never shrink: after Apply with a smaller budget pages get free, and
-// when more than half of a file that is larger than its budget is free it is compacted.
+// the budget, whatever clients hold of what is deleted (disk_readers.go). bbolt's files never
+// shrink: after Apply with a smaller budget pages get free, and when more than half of a file that
+// is larger than its budget is free it is compacted.
 //
 // Compressed bodies count what they take of the file. Whether one has a place at all is judged by
 // its length, before it is compressed.

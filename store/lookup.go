@@ -42,6 +42,9 @@ func (r *Result) Release() {
 	}
 }
 
+// IsHeld tells whether it has anything to release.
+func (r *Result) IsHeld() bool { return r.item != nil || r.pinned != nil }
+
 // Share returns the same for a second holder, which releases it on its own. r is not released yet.
 func (r *Result) Share() Result {
 	if r.item != nil {

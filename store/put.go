@@ -164,7 +164,7 @@ func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
 	waiting := s.queue.waiting()
 	if renews || bodyWriterOf(e) != nil {
 		waiting -= e.Body.Len() // it counts in what is used
-	} else if e.Body.Len() > inlineSize && s.disk.heldBack(s.settings.Load().Disk) {
+	} else if e.Body.Len() > inlineSize && s.holdsBack(e.Body.Len()) {
 		return false
 	}
 	w := writeSize{url: len(e.URL), tags: len(e.Tags), body: e.Body.Len()}

@@ -45,6 +45,11 @@ type Stats struct {
 	// Skipped counts the entries kept in memory only because the write-behind queue was full or
 	// they did not fit the disk.
 	Skipped uint64
+	// DiskHeld is how many bytes of the file are those of bodies that have been deleted while they
+	// are read. They take room beyond the budget.
+	DiskHeld int64
+	// Interrupted counts the readers of such bodies that were broken off.
+	Interrupted uint64
 }
 
 // counters are the store's cumulative counts.
@@ -52,6 +57,8 @@ type counters struct {
 	evictions [tierCount][reasonCount]atomic.Uint64
 	errors    [tierCount]atomic.Uint64
 	skipped   atomic.Uint64
+	// interrupted are readers that were broken off.
+	interrupted atomic.Uint64
 	// Of bodies written compressed: what they are, and what they took.
 	plainBytes, packedBytes atomic.Uint64
 }
@@ -71,7 +78,7 @@ func (c *counters) read(st *Stats) {
 		}
 		st.Errors[t] = c.errors[t].Load()
 	}
-	st.Skipped = c.skipped.Load()
+	st.Skipped, st.Interrupted = c.skipped.Load(), c.interrupted.Load()
 	st.CompressedStored = c.packedBytes.Load() // first: there is never more of it
 	st.Compressed = c.plainBytes.Load()
 }

@@ -237,6 +237,7 @@ func (s *Store) Stats() Stats {
 		st.Disk = TierStats{
 			Entries: max(0, s.disk.entries.Load()-s.disk.parts.Load()), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
 		}
+		st.DiskHeld = s.disk.pins.deleted()
 		switch up := s.disk.up.Load(); {
 		case up:
 			st.FileBytes = s.disk.size.Load()

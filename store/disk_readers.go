@@ -1,0 +1,208 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A body that is deleted while clients read it keeps its room until they have left, and a client
+// may take nothing for as long as it likes. Evicting others for that would empty the tier. So such
+// bodies take room beyond the budget, up to three eighths of it: nothing is evicted for that
+// (spared).
+//
+// Up to an eighth of the budget nothing else comes of it. Past that
+//
+//   - a body with chunks of its own is let in by its risk, which is that it comes to be read in the
+//     same way: only if it and what is deleted and read already have a quarter of the budget
+//     together (heldBack),
+//   - what is being read, and would bring it past that, is evicted last (batch.evict),
+//   - the readers of a body of which no piece has been taken for idleTime are broken off, those of
+//     the body that has waited the longest first, and of no more than bring it down to an eighth.
+//     So it ends by itself. A client that takes a piece, 32 KiB, in each idleTime reads to the end,
+//     and so does one that reads what is stored still.
+//
+// What is used stays within 11/8 of the budget for that, and so the file within one and a half: an
+// eighth is left for free pages that do not lie side by side. Be B the budget, L what entries have,
+// H what is deleted and read, and W what is on its way and no entry yet: what is used is L + H + W.
+// A body that is deleted moves from L or W to H, and what is used stays. It gets more by a batch,
+// before which evictStep evicts until L + H + W, with the batch, is at most B + min(H, 3B/8), or no
+// entry is left. Where none is, what would bring it past 11B/8 is not written: wanted refuses an
+// entry, and due gives up a body on its way.
+
+// idleTime is how long the readers of a deleted body may take nothing of it.
+const idleTime = 10 * time.Second
+
+// Interrupter is who reads a stored body for a client, or for several. It is a pointer, so that it
+// can be told from others.
+type Interrupter interface {
+	// Interrupt breaks off writes of the body that hang, so that they fail, and returns of how many
+	// clients. It is called on a goroutine of its own, and again after a while where the body is
+	// still read.
+	Interrupt() int
+}
+
+// ErrIdle says that a client has been broken off: it has taken nothing for 10 s of a body that is
+// not stored any more, and that kept others from being stored.
+var ErrIdle = errors.New("the client takes nothing of a body that is not stored any more")
+
+// heldBack tells whether a body of n bytes, with chunks of its own, is not taken in.
+func (d *disk) heldBack(budget, n int64) bool {
+	held := d.pins.deleted()
+	return held > budget/8 && held+n > budget/4
+}
+
+// spared is how much of what is used no entry is evicted for.
+func (dw *diskWriter) spared() int64 { return min(dw.disk.pins.deleted(), dw.diskBudget()/8*3) }
+
+// outgrows tells whether n more bytes would bring the file past its bound, for what is deleted and
+// read.
+func (d *disk) outgrows(budget, n int64) bool {
+	return d.pins.deleted() > budget/8 && d.used.Load()+n > budget/8*11
+}
+
+// addReader adds a reader of a body that is pinned.
+func (p *pins) addReader(id uint64, r Interrupter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.readers[id] = append(p.readers[id], r)
+	p.take(id)
+}
+
+// removeReader takes a reader off.
+func (p *pins) removeReader(id uint64, r Interrupter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rest := slices.DeleteFunc(p.readers[id], func(o Interrupter) bool { return o == r })
+	if len(rest) > 0 {
+		p.readers[id] = rest
+	} else {
+		delete(p.readers, id)
+	}
+}
+
+// took notes that a piece of a body is taken.
+func (p *pins) took(id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.take(id)
+}
+
+func (p *pins) take(id uint64) {
+	if held := p.held[id]; held != nil {
+		held.taken = true
+	}
+}
+
+// idle looks at what is deleted and read, and returns the readers that are to be broken off: those
+// of bodies of which nothing was taken for idleTime, until all others are at most so many bytes.
+func (p *pins) idle(now time.Time, bytes int64) (readers []Interrupter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var due []uint64
+	left := p.heldBytes
+	for id, held := range p.held {
+		switch {
+		case held.bytes == 0: // a BodyWriter is closed, and what it wrote may be stored
+		case held.taken || held.since.IsZero():
+			held.taken, held.since = false, now
+		case now.Sub(held.since) < idleTime:
+		case len(p.readers[id]) > 0:
+			due = append(due, id)
+		}
+	}
+	slices.SortFunc(due, func(a, b uint64) int {
+		return cmp.Or(p.held[a].since.Compare(p.held[b].since), cmp.Compare(a, b))
+	})
+	for _, id := range due {
+		if left <= bytes {
+			break
+		}
+		p.held[id].since = now
+		left -= p.held[id].bytes
+		readers = append(readers, p.readers[id]...)
+	}
+	return readers
+}
+
+// clientReader is one client's WriteBody.
+type clientReader struct {
+	client Interrupter
+
+	mu          sync.Mutex
+	over        bool
+	interrupted bool
+}
+
+// Interrupt implements Interrupter. The client is interrupted once, and not any more when WriteBody
+// has returned: by then its connection may have another answer.
+func (r *clientReader) Interrupt() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over || r.interrupted {
+		return 0
+	}
+	r.interrupted = true
+	return r.client.Interrupt()
+}
+
+// end tells whether the client was interrupted.
+func (r *clientReader) end() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	return r.interrupted
+}
+
+// shortage is a time in which clients that read what was deleted keep bodies from the disk, or are
+// broken off for that: from the first of either until there was none for calmTime.
+type shortage struct {
+	on   atomic.Bool
+	last atomic.Int64 // of the store's clock: the last of either
+}
+
+// holdsBack is heldBack for a body that is about to come, and notes the shortage.
+func (s *Store) holdsBack(n int64) bool {
+	budget := s.settings.Load().Disk
+	if !s.disk.heldBack(budget, n) {
+		return false
+	}
+	s.diskWriter.noteShortage()
+	return true
+}
+
+// noteShortage says once that there is one.
+func (dw *diskWriter) noteShortage() {
+	sh := &dw.shortage
+	sh.last.Store(nanos(dw.now()))
+	if !sh.on.CompareAndSwap(false, true) {
+		return
+	}
+	dw.log.Warn("disk tier: clients that are slow to read hold much of what was deleted; large bodies may stay in memory only",
+		slog.Int64("held_bytes", dw.disk.pins.deleted()), slog.Int64("disk", dw.diskBudget()), slog.String("file", dw.disk.path))
+}
+
+// breakOff breaks off readers that take nothing of what is deleted, where that is much, and says
+// when a shortage is over.
+func (dw *diskWriter) breakOff() {
+	now, budget := dw.now(), dw.diskBudget()
+	readers := dw.disk.pins.idle(now, budget/8)
+	for _, r := range readers {
+		go func() {
+			dw.counts.interrupted.Add(uint64(r.Interrupt()))
+		}()
+	}
+	if len(readers) > 0 {
+		dw.noteShortage()
+	}
+	sh := &dw.shortage
+	if !sh.on.Load() || nanos(now)-sh.last.Load() < int64(calmTime) || dw.disk.pins.deleted() > budget/8 {
+		return
+	}
+	sh.on.Store(false)
+	dw.log.Info("disk tier takes in large bodies again", slog.String("file", dw.disk.path))
+}
