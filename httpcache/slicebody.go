@@ -23,6 +23,7 @@ type sliceBody struct {
 	seed   []field    // the header as the outer handlers had filled it
 	cur    *openSlice // the slice that is sent
 	ahead  *openSlice // the next one, if it is fetched
+	aside  *openSlice // one that comes later, see setAside
 	end    int64      // of the part that is sent
 	broken int        // how often the slice that is sent has broken off
 	failed bool       // what has ended the answer is a slice's fault, and not the client's
@@ -50,7 +51,21 @@ func (q *Request) newSliceBody(o *object, head *store.Entry) *sliceBody {
 func (b *sliceBody) close() {
 	b.cur.close()
 	b.ahead.close()
-	b.cur, b.ahead = nil, nil
+	b.aside.close()
+	b.cur, b.ahead, b.aside = nil, nil, nil
+}
+
+// setAside gives up the slice in hand until the answer comes to it, if it does. Its fetch goes on by
+// itself, and is joined then. One that cannot be joined, as under `coalesce off`, is kept instead:
+// it would be made once more.
+func (b *sliceBody) setAside() {
+	if h := b.cur; h != nil && !h.isStored() && h.on.flight.Tag().(*flightTag).solo {
+		b.aside.close()
+		b.aside = h
+	} else {
+		h.close()
+	}
+	b.cur = nil
 }
 
 func (h *openSlice) close() {
@@ -136,12 +151,18 @@ func isSliceFault(err, ended error) bool {
 
 // take has a slice in hand. It waits for the header where the slice is fetched.
 func (b *sliceBody) take(number int64) error {
-	if b.cur != nil && b.cur.number != number {
+	switch {
+	case b.cur == nil || b.cur.number == number:
+	case b.cur.number > number: // brought by the fetch of a first part
+		b.setAside()
+	default:
 		b.cur.close()
 		b.cur = nil
 	}
-	if b.cur == nil && b.ahead != nil && b.ahead.number == number {
-		b.cur, b.ahead = b.ahead, nil
+	for _, h := range [...]**openSlice{&b.ahead, &b.aside} {
+		if b.cur == nil && *h != nil && (*h).number == number {
+			b.cur, *h = *h, nil
+		}
 	}
 	for r := (retries{}); ; {
 		if b.cur == nil {
@@ -198,8 +219,7 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 
 // probe fetches the first slice that is missing, as far as a bounded number of look-ups tells. If
 // that is the first of the answer, the header waits for it in any case. An answer that has begun
-// would break off if the slice is refused, and so would each one after it. The fetch goes on by
-// itself, and is joined when the answer comes to it.
+// would break off if the slice is refused, and so would each one after it.
 func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
 	for number := range b.object.sample(parts, maxLooked) {
 		switch {
@@ -209,8 +229,7 @@ func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
 			return nil
 		}
 		err := b.take(number)
-		b.cur.close()
-		if b.cur = nil; refusalOf(err) != nil {
+		if b.setAside(); refusalOf(err) != nil {
 			return nil // once the answer has begun it may wait for a place
 		}
 		return err
@@ -262,7 +281,8 @@ func (b *sliceBody) keep(e *store.Entry) {
 
 // readAhead begins to fetch a slice, if the answer goes on into it.
 func (b *sliceBody) readAhead(number int64) {
-	if b.ahead != nil || number*b.object.size >= b.end || b.q.r.Context().Err() != nil ||
+	isAside := b.aside != nil && b.aside.number == number
+	if b.ahead != nil || isAside || number*b.object.size >= b.end || b.q.r.Context().Err() != nil ||
 		b.q.route.hasSlice(b.object, b.head, number) {
 		return
 	}

@@ -83,3 +83,33 @@ func TestWhoseFaultItIsThatASliceEnds(t *testing.T) {
 		}
 	}
 }
+
+// A slice that is fetched before the header goes out, because the origin may refuse it to this
+// client, is fetched once, also where no request joins a fetch. It was fetched twice there if it had
+// not come whole by the time at which the answer came to it.
+func TestSliceBeforeTheHeaderIsFetchedOnce(t *testing.T) {
+	for name, off := range map[string]bool{"coalesce": false, "coalesce off": true} {
+		t.Run(name, func(t *testing.T) {
+			h, f := newSlicing(t), newFilm(105, 300)
+			h.CoalesceOff = off
+			f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+			f.take()
+			reader := &signalling{httptest.NewRecorder(), 100, make(chan struct{})}
+			f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Header.Get("Range") == "bytes=100-199" {
+					w.Header().Set("Content-Range", "bytes 100-199/300")
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = w.Write(f.content[100:120])
+					<-reader.come
+					_, _ = w.Write(f.content[120:200])
+					return true
+				}
+				return false
+			}
+			if broke := f.read(h, reader, newTestRequest(reader, "Cookie", "a=b")); broke || !bytes.Equal(reader.Body.Bytes(), f.content) {
+				t.Errorf("broken off: %t, after %d bytes", broke, reader.Body.Len())
+			}
+			f.wantAsked(t, "bytes=100-199", "bytes=200-299")
+		})
+	}
+}
