@@ -41,6 +41,7 @@ type Cache struct {
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
 	refreshBackoff *recentKeys // whose background refresh has just failed
+	noRoom         *recentKeys // of which a slice could not be stored, see slicefetch.go
 	unsliced       *recentKeys // whose origin does not answer in slices, see firstpart.go
 	refreshes      refreshes
 	removals       *recentKeys // for which a 404 or 410 has come
@@ -73,6 +74,7 @@ func New(o Options) *Cache {
 		flights:        coalesce.NewGroup[store.Key](o.Store, o.Limits),
 		hitForMiss:     newHitForMiss(),
 		refreshBackoff: newRefreshBackoff(),
+		noRoom:         newNoRoom(),
 		unsliced:       newUnsliced(),
 		removals:       newRemovals(),
 		varianceHints:  newVarianceHints(),

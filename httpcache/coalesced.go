@@ -42,8 +42,8 @@ type following struct {
 	outdatedAt time.Time
 	// One of them was for another client only, and it has had another round since.
 	rejoined bool
-	// It has tried to read ahead of a fetch of the whole, see rangeahead.go.
-	waitsForWhole bool
+	// What it has tried to read ahead of a fetch of the whole, or nil: see rangeahead.go.
+	ahead *aheadOfWhole
 }
 
 // follower is the request's state as one that follows others.

@@ -404,6 +404,9 @@ func (rt *Route) logPanic(text string, p *coalesce.PanicError) {
 
 // end releases all that the fetch holds, whether it has run or not.
 func (x *Fetch) end() {
+	if shared := x.writer.shared; shared != nil && shared.ahead != nil {
+		shared.ahead.end(x.cache)
+	}
 	x.flight.Settle()
 	x.endTicket()
 	x.endBodyWriter()

@@ -42,9 +42,9 @@ type sharedResponse struct {
 	search       rfc9111.SearchVariance // which queries it answers (No-Vary-Search)
 	key          store.Key              // that of the fetch, made under search
 
-	slice     *sliceOf     // its body is that of a slice, and header that of the head
-	ahead     *sliceOf     // of what is fetched whole: object and head for who reads far ahead, or nil
-	entry     *store.Entry // nil if fromOrigin
+	slice     *sliceOf      // its body is that of a slice, and header that of the head
+	ahead     *aheadOfWhole // of what is fetched whole, or nil
+	entry     *store.Entry  // nil if fromOrigin
 	freshness *rfc9111.Freshness
 	severity  store.Severity
 	stored    bool

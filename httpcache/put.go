@@ -86,8 +86,7 @@ func (x *Fetch) put(entry *store.Entry, freshness *rfc9111.Freshness, hold *stor
 
 // putHere stores an entry on this machine.
 func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *store.Result) store.PutResult {
-	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
-	entry.KeptFrom, entry.KeepUntil = freshness.KeptFrom(), freshness.KeepUntil()
+	setTimes(entry, freshness)
 	refusal := store.RefusedPurged
 	if !x.overtaken(entry) {
 		if hold == nil {
@@ -115,6 +114,12 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 	}
 	x.countNotStored(reasonOf(refusal))
 	return refusal
+}
+
+// setTimes notes with an entry until when it is fresh, and kept.
+func setTimes(entry *store.Entry, freshness *rfc9111.Freshness) {
+	entry.FreshUntil = freshness.ResponseTime.Add(freshness.Lifetime - freshness.InitialAge)
+	entry.KeptFrom, entry.KeepUntil = freshness.KeptFrom(), freshness.KeepUntil()
 }
 
 // overtaken reports whether the response of this fetch may be older than what is known of the URL

@@ -2,10 +2,12 @@ package httpcache
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +20,8 @@ type wholeFilm struct {
 	*film
 	goOn chan struct{}
 	read sync.WaitGroup
+
+	breaks bool // it does then
 }
 
 // newWholeFilm begins to read the whole of a film of 2,000 bytes, and returns when 50 have come.
@@ -33,12 +37,15 @@ func newWholeFilm(t *testing.T, h *testHandler, seed uint64) *wholeFilm {
 		_, _ = w.Write(content[:50])
 		close(begun)
 		<-f.goOn
+		if f.breaks {
+			panic(http.ErrAbortHandler)
+		}
 		_, _ = w.Write(content[50:])
 		return true
 	}
 	f.read.Go(func() {
 		w := httptest.NewRecorder()
-		if broke := f.film.read(h, w, newTestRequest(w)); broke || !bytes.Equal(w.Body.Bytes(), content) {
+		if broke := f.film.read(h, w, newTestRequest(w)); broke != f.breaks || !broke && !bytes.Equal(w.Body.Bytes(), content) {
 			t.Errorf("the whole: broken off: %t, after %d bytes", broke, w.Body.Len())
 		}
 	})
@@ -67,13 +74,18 @@ func TestRangeFarAheadOfTheWhole(t *testing.T) {
 		return whole(w, r)
 	}
 	var others sync.WaitGroup
+	var led atomic.Int64
 	for range 3 {
 		others.Go(func() {
 			w, broke := f.ask(h, "Range", "bytes=1510-1519")
 			if broke {
 				t.Error("the answer has broken off")
 			}
-			f.want(t, w, 206, 1510, 1520, "Larder; fwd=uri-miss")
+			if status := f.want206(t, w, 1510, 1520); status == "Larder; fwd=uri-miss" {
+				led.Add(1)
+			} else if status != collapsedAhead {
+				t.Errorf("Cache-Status %q", status)
+			}
 		})
 	}
 	slice := f.flight(t, h, f.flight(t, h, h.newKeyed(t)).Shared().(*sharedResponse).ahead.object.key(15))
@@ -82,6 +94,9 @@ func TestRangeFarAheadOfTheWhole(t *testing.T) {
 	}
 	close(held)
 	others.Wait()
+	if led.Load() != 1 {
+		t.Errorf("%d say that they have fetched it", led.Load())
+	}
 	if w, _ := f.ask(h, "Range", "bytes=-20"); !bytes.Equal(w.Body.Bytes(), f.content[1980:]) {
 		t.Errorf("the last bytes: %d, %d bytes", w.Code, w.Body.Len())
 	}
@@ -90,6 +105,92 @@ func TestRangeFarAheadOfTheWhole(t *testing.T) {
 	f.read.Wait()
 	f.want(t, f.get(t, h, "Range", "bytes=1510-1519"), 206, 1510, 1520, hit)
 	f.wantAsked(t)
+}
+
+// collapsedAhead is the status of a Range far ahead whose slice another request has fetched.
+const collapsedAhead = "Larder; fwd=uri-miss; fwd-status=206; collapsed"
+
+// want206 wants a part, and returns its Cache-Status.
+func (f *wholeFilm) want206(t *testing.T, w *httptest.ResponseRecorder, from, to int) string {
+	t.Helper()
+	if w.Code != http.StatusPartialContent || !bytes.Equal(w.Body.Bytes(), f.content[from:to]) {
+		t.Errorf("%d, %d bytes, want those from %d to %d", w.Code, w.Body.Len(), from, to)
+	}
+	return w.Header().Get("Cache-Status")
+}
+
+// Of what is read ahead of the whole each slice is fetched once, however many ask for it one after
+// the other: one byte of it cost a slice each time. What is stored for that goes when the whole has
+// come, or has failed.
+func TestRangesFarAheadOneAfterTheOther(t *testing.T) {
+	for name, fails := range map[string]bool{"the whole comes": false, "the whole breaks off": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newSlicing(t)
+			f := newWholeFilm(t, h, 103)
+			if fails {
+				f.breaks = true
+			}
+			for i := range 20 {
+				w, broke := f.ask(h, "Range", fmt.Sprintf("bytes=%d-%d", 1500+i, 1500+i))
+				want := collapsedAhead
+				if i == 0 {
+					want = "Larder; fwd=uri-miss"
+				}
+				if status := f.want206(t, w, 1500+i, 1501+i); broke || status != want {
+					t.Errorf("%d: broken off %t, %q", i, broke, status)
+				}
+				for h.cache.Fetches() > 1 { // the slice is stored when its fetch has ended
+					runtime.Gosched()
+				}
+			}
+			f.wantAsked(t, "", "bytes=1500-1599")
+			close(f.goOn)
+			f.read.Wait()
+			for h.cache.Users() > 0 { // a flight that fails ends before its fetch does
+				runtime.Gosched()
+			}
+			used, want := h.cache.store.Stats().Memory.Bytes, int64(0)
+			if !fails {
+				want = f.alone(t)
+			}
+			if used != want {
+				t.Errorf("%d bytes of memory are used, want %d", used, want)
+			}
+		})
+	}
+}
+
+// alone is how much memory the film takes that nothing was read ahead of.
+func (f *wholeFilm) alone(t *testing.T) int64 {
+	t.Helper()
+	h := newSlicing(t)
+	other := &film{version: f.version, begun: f.begun, content: f.content}
+	other.get(t, h)
+	return h.cache.store.Stats().Memory.Bytes
+}
+
+// A slice that the store has no room for is fetched by each request that reads it, so a short part
+// of it is asked for by itself.
+func TestShortPartsWhereSlicesHaveNoRoom(t *testing.T) {
+	h := newSlicingWith(t, store.Config{}, store.Settings{Memory: 4 << 20, Eviction: store.None})
+	h.Slice = 64 << 10
+	f := newFilm(104, 10*64<<10)
+	f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, cold)
+	hour := time.Now().Add(time.Hour)
+	for n, room := byte(0), true; room; n++ {
+		room = h.cache.store.Put(&store.Entry{
+			Key: store.Key{n}, URL: "http://example.com/", Method: http.MethodGet, Status: http.StatusOK,
+			FreshUntil: hour, KeepUntil: hour, Body: store.NewBody([][]byte{make([]byte, 32<<10)}),
+		}, 0) == store.Stored
+	}
+	f.take()
+	f.want(t, f.get(t, h, "Range", "bytes=70000-70009"), 206, 70000, 70010, partly)
+	for range 2 {
+		f.want(t, f.get(t, h, "Range", "bytes=70000-70009"), 206, 70000, 70010, "Larder; fwd=partial")
+		f.want(t, f.get(t, h, "Range", "bytes=0-9"), 206, 0, 10, hit)
+	}
+	f.want(t, f.get(t, h, "Range", "bytes=70000-80000"), 206, 70000, 80001, partly)
+	f.wantAsked(t, "bytes=65536-131071", "bytes=70000-70009", "bytes=70000-70009", "bytes=65536-131071")
 }
 
 // A Range that is not far ahead waits for the whole, and so does one where the origin has another

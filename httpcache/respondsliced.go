@@ -70,7 +70,11 @@ func (q *Request) respondSlices(
 			}
 		}
 	}
-	if len(parts) > 0 && !cs.Hit && s.member == nil && q.mayBeRefused() {
+	if len(parts) > 0 && !cs.Hit && s.member == nil {
+		if q.lacksRoomFor(c.object, e, parts) {
+			body.close()
+			return true, q.passUncached(cs.Forward, rfc9111.ReasonFull)
+		}
 		if err := body.probe(parts); err != nil {
 			return q.respondWithoutSlice(body, err)
 		}
@@ -93,6 +97,20 @@ func (q *Request) respondSlices(
 // to one of its kind.
 func (q *Request) mayBeRefused() bool { return q.personal() || q.sharing() != sharingOpen }
 
+// shortPart is how many times a slice is as long as what a request asks for by itself where slices
+// have no room. Those who ask for more share the fetches.
+const shortPart = 8
+
+// lacksRoomFor reports whether a slice of what the request asks for would be fetched for little of
+// it, and not be stored: a moment ago the store had no room for another one.
+func (q *Request) lacksRoomFor(o *object, head *store.Entry, parts []rfc9111.ByteRange) bool {
+	length := int64(0)
+	for _, part := range parts {
+		length += part.Length
+	}
+	return length <= o.size/shortPart && q.lacksRoom() && !q.hasAllWanted(o, head, parts)
+}
+
 // hasAllWanted reports whether an answer needs no fetch of a slice. Where the request forbids one,
 // all slices have to be known to be there. Otherwise one that is not looked up and is missing is
 // fetched when the answer comes to it.
@@ -103,13 +121,15 @@ func (q *Request) hasAllWanted(o *object, head *store.Entry, parts []rfc9111.Byt
 	return q.route.hasAll(o, head, parts, maxLooked)
 }
 
-// noteFetched puts into the decision who has fetched the first slice, if it was fetched.
+// noteFetched puts into the decision who has fetched the first slice, if it was fetched. What is
+// stored ahead of a fetch of the whole was fetched by another request, too.
 func (b *sliceBody) noteFetched(cs *rfc9111.CacheStatus, d *Decision) {
-	if cs.Forward != rfc9111.ForwardPartial || b.cur.isStored() {
+	partial, own := cs.Forward == rfc9111.ForwardPartial, b.cur.on.fetch != nil
+	switch {
+	case own:
+		cs.Stored = cs.Stored || partial
 		return
-	}
-	if b.cur.on.fetch != nil {
-		cs.Stored = true
+	case b.whole == nil && (!partial || b.cur.isStored()):
 		return
 	}
 	cs.Collapsed, cs.FwdStatus, d.Outcome = true, http.StatusPartialContent, OutcomeCollapsed

@@ -29,6 +29,8 @@ type sliceBody struct {
 	failed bool       // what has ended the answer is a slice's fault, and not the client's
 	begun  bool       // the header has gone out
 	alone  bool       // what it fetches is for its client alone, see retry
+
+	whole *aheadOfWhole // what it reads ahead of, or nil
 }
 
 // openSlice is a slice in hand: one that is stored, or the place on its flight.
@@ -44,7 +46,11 @@ type openSlice struct {
 const tries = 2
 
 func (q *Request) newSliceBody(o *object, head *store.Entry) *sliceBody {
-	return &sliceBody{q: q, object: o, head: head, seed: snapshot(q.w.Header())}
+	b := &sliceBody{q: q, object: o, head: head, seed: snapshot(q.w.Header())}
+	if q.following != nil && q.following.ahead != nil && q.following.ahead.head == head {
+		b.whole = q.following.ahead
+	}
+	return b
 }
 
 // close gives up what the body has in hand.
@@ -221,6 +227,9 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 // that is the first of the answer, the header waits for it in any case. An answer that has begun
 // would break off if the slice is refused, and so would each one after it.
 func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
+	if !b.q.mayBeRefused() {
+		return nil
+	}
 	for number := range b.object.sample(parts, maxLooked) {
 		switch {
 		case b.q.route.hasSlice(b.object, b.head, number):
@@ -261,7 +270,7 @@ func (b *sliceBody) open(number int64, alone bool) *openSlice {
 		return h
 	}
 	h = &openSlice{number: number}
-	s := sliceOf{object: b.object, number: number, head: b.head, goesOn: b.begun, alone: alone && b.begun}
+	s := sliceOf{object: b.object, number: number, head: b.head, goesOn: b.begun, alone: alone && b.begun, ahead: b.whole}
 	h.on = b.q.beginSlice(s, b.seed, alone)
 	h.waiting = true
 	return h

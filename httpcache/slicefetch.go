@@ -19,6 +19,45 @@ type sliceOf struct {
 	head   *store.Entry // as it was when the fetch began
 	goesOn bool         // an answer goes on with it, whose header has gone out
 	alone  bool         // it is for such an answer alone, and used if only its request keeps it unstored
+
+	ahead *aheadOfWhole // that it is read ahead of, or nil: its head is not stored then
+}
+
+// storedHead is the head under which a slice may be stored, nil if there is none any more.
+func (s *sliceOf) storedHead(c *Cache) *store.Entry {
+	if s.ahead == nil {
+		return c.storedHead(s.head, s.object)
+	}
+	if s.ahead.isOver() {
+		return nil
+	}
+	return s.head
+}
+
+// isFound reports whether a slice that has just been stored can be found by its head.
+func (s *sliceOf) isFound(c *Cache, slice *store.Entry) bool {
+	if s.ahead == nil {
+		return c.isStored(s.head, s.object)
+	}
+	return s.ahead.note(slice)
+}
+
+// noRoomKeep is how long a short part of what a slice could not be stored of is asked for by itself:
+// its slice would be fetched by each request.
+const noRoomKeep = 10 * time.Second
+
+func newNoRoom() *recentKeys { return newRecentKeys(maxRecentKeys/16, noRoomKeep, 0) }
+
+// noRoom notes that the store has no room for the slice.
+func (x *Fetch) noRoom(reason rfc9111.Reason) {
+	x.countNotStored(reason)
+	x.cache.noRoom.note(x.hitForMissKey)
+}
+
+// lacksRoom reports whether a slice could not be stored a moment ago.
+func (q *Request) lacksRoom() bool {
+	age, known := q.cache().noRoom.age(q.hitForMissKey())
+	return known && age < noRoomKeep
 }
 
 var (
@@ -265,13 +304,13 @@ func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
 func (x *Fetch) storeSlice(shared *sharedResponse) {
 	body, whole := x.wholeBody()
 	if !whole {
-		x.countNotStored(rfc9111.ReasonFull)
+		x.noRoom(rfc9111.ReasonFull)
 		return
 	}
 	s := x.slice
-	head, span := x.cache.storedHead(s.head, s.object), s.object.span(s.number)
+	head, span := s.storedHead(x.cache), s.object.span(s.number)
 	if head == nil {
-		if x.flight.TakeBack(); s.head.ID > 0 { // otherwise it has been read ahead of the whole
+		if x.flight.TakeBack(); s.ahead == nil {
 			x.countNotStored(rfc9111.ReasonPurged)
 		}
 		return
@@ -294,11 +333,14 @@ func (x *Fetch) storeSlice(shared *sharedResponse) {
 	} else if !x.flight.Spilled() {
 		x.flight.TakeBack()
 	}
-	if refusal != store.Stored {
-		x.countNotStored(reasonOf(refusal))
+	if reason := reasonOf(refusal); reason == rfc9111.ReasonFull || reason == rfc9111.ReasonTooLarge {
+		x.noRoom(reason)
+		return
+	} else if reason != rfc9111.Storable {
+		x.countNotStored(reason)
 		return
 	}
-	if !x.cache.isStored(s.head, s.object) { // it has gone meanwhile
+	if !s.isFound(x.cache, entry) { // it has gone meanwhile
 		x.cache.store.Remove(entry)
 		return
 	}

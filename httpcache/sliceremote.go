@@ -16,7 +16,7 @@ import (
 // beginRemoteSlice begins a slice fetch's use of other machines. They do not have the head of what
 // is read ahead of the whole.
 func (q *Request) beginRemoteSlice(s *sliceOf) RemoteFetch {
-	if s.head.ID == 0 || s.alone {
+	if s.ahead != nil || s.alone {
 		return nil
 	}
 	return q.beginRemote()
