@@ -171,9 +171,40 @@ func keyRules() (rules []*httpcache.KeyRules) {
 			rules = append(rules, c.routes.Rules()...)
 		}
 		p.mu.Unlock()
-		rules = append(rules, p.PastRules()...)
+		rules = append(rules, p.Cache.PastRules()...)
 	}
 	return httpcache.DistinctRules(rules)
+}
+
+// rulesKnown are the keyRules as they were at a moment.
+type rulesKnown struct {
+	at    store.LabelsTime
+	rules []*httpcache.KeyRules
+}
+
+var lastRules atomic.Pointer[rulesKnown]
+
+// PastRules implements httpcache.Purger: what another cache of the process has stored by rules that
+// this one has never had is purged with the rest.
+func (p *pooled) PastRules() []*httpcache.KeyRules {
+	if alone := cachesOpen.Load() < 2; alone && !p.gone.Load() { // see withOthers
+		return p.Cache.PastRules()
+	}
+	return rulesNow()
+}
+
+// rulesNow are the keyRules, made once for as long as there are no more labels.
+func rulesNow() []*httpcache.KeyRules {
+	now := store.LabelsNow()
+	if last := lastRules.Load(); last != nil && last.at == now {
+		return last.rules
+	}
+	known := &rulesKnown{at: now}
+	for _, r := range keyRules() {
+		known.rules = append(known.rules, &httpcache.KeyRules{Query: r.Query}) // without the configuration
+	}
+	lastRules.Store(known)
+	return known.rules
 }
 
 // Purge implements httpcache.Purger for all caches of the process. During a reload that switches

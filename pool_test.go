@@ -188,6 +188,38 @@ func testUnsafeRequestOfAFailure(t *testing.T, givenUp bool) {
 	}
 }
 
+// TestUnsafeRequestByTheRulesOfTheOtherCache: while a reload switches the disk path, an unsafe
+// request purges the caches of both configurations, and named in the other only what it could by
+// the query rules that its own cache had heard of.
+func TestUnsafeRequestByTheRulesOfTheOtherCache(t *testing.T) {
+	old, other := takeTestCache(t, t.TempDir()), takeTestCache(t, t.TempDir())
+	for _, p := range []*pooled{old, other} {
+		if err := p.open(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := p.returnToPool(); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	origin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "max-age=60") })
+	ask := func(p *pooled, rules httpcache.QueryRules, method, target string) string {
+		w := httptest.NewRecorder()
+		route := p.NewRoute(httpcache.Rules{Key: httpcache.KeyRules{Query: rules}}, nil)
+		httpcache.Middleware(route)(origin).ServeHTTP(w, httptest.NewRequest(method, target, nil))
+		return w.Header().Get("Cache-Status")
+	}
+	for _, leftOut := range []string{"a", "b"} { // the second one is new to what is known of the first
+		rules, target := httpcache.QueryRules{Ignore: []string{leftOut}}, "http://example.com/"+leftOut+"?"+leftOut+"=1"
+		ask(old, rules, http.MethodGet, target)
+		ask(other, httpcache.QueryRules{}, http.MethodPost, target)
+		if got := ask(old, rules, http.MethodGet, target); got != "Larder; fwd=uri-miss; stored" {
+			t.Errorf("%s left out: after the POST %q", leftOut, got)
+		}
+	}
+}
+
 func takeTestCache(t *testing.T, folder string) *pooled {
 	t.Helper()
 	settings := store.Settings{Memory: 1 << 20, Disk: 8 << 20, MaxBody: 1 << 20}

@@ -324,7 +324,7 @@ func (in *invalidation) appendStored(urls []string, at *target, raw string) []st
 
 // appendSpelled is appendStored for one spelling.
 func (in *invalidation) appendSpelled(urls []string, at *target, raw string) []string {
-	rules := in.q.route.siblings.rulesAnd(in.q.cache().PastRules())
+	rules := in.q.route.siblings.rulesAnd(in.q.cache().purger.PastRules())
 	if raw == at.url && len(rules) == 0 && strings.IndexByte(raw, '%') < 0 { // it has one form
 		return append(urls, at.storedURL, store.URLElsewhere(raw, in.servers()))
 	}

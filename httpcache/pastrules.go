@@ -38,8 +38,7 @@ type labelled struct {
 	rules  []*KeyRules
 }
 
-// PastRules returns the query rules by which something may have been stored, by routes of before
-// and of today. The list must not be changed.
+// PastRules implements Purger: they are those of routes of before and of today.
 func (c *Cache) PastRules() []*KeyRules {
 	labels := c.store.Labels()
 	if len(labels) == 0 {

@@ -17,6 +17,9 @@ type Purger interface {
 	// returned without an error, no request that starts later is answered with any of them, nor
 	// with one of them that was still being fetched. A crash of the process does not change that.
 	Purge(ctx context.Context, selectors store.Selectors, options PurgeOptions) (matched int, err error)
+	// PastRules returns the query rules by which anything that Purge reaches may have been stored.
+	// The list must not be changed.
+	PastRules() []*KeyRules
 }
 
 // PurgeOptions say how a purge is carried out.

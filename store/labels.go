@@ -18,9 +18,9 @@ import (
 //     that entry, or an earlier one, writes the label.
 //   - Another process. It has the labels of the file when it has opened it, and adds its own.
 //   - Taken up late. Purges have been made that did not know the file's labels, and may have missed
-//     what is in it by these. So all that is in it is validated before its next use. That goes for
-//     a purge, too, that comes after the file is open, and whose selectors were made before: see
-//     LabelsTime.
+//     what is in it by these. So all that is in it is validated before its next use.
+//   - Read too early. A purge comes after the file is open, or after a label was added, and its
+//     selectors were made before: see LabelsTime. So all that is stored is validated then, too.
 //
 // Labels are not taken away: it is not known when the last entry that one is about has gone. There
 // are as many as configurations have had different rules.
@@ -39,7 +39,7 @@ var metaLabels = []byte("labels")
 type labels struct {
 	mu  sync.Mutex // held to change it
 	now atomic.Pointer[[]string]
-	// brought is when a file has last brought some that were not known; 0: none has.
+	// brought is when some have last come that were not known, by AddLabel or in a file; 0: none.
 	brought atomic.Uint64
 }
 
@@ -47,14 +47,14 @@ type labels struct {
 // by them.
 type LabelsTime uint64
 
-// labelsClock rises with each file that brings labels which its store did not know.
+// labelsClock rises whenever a store gets labels that it did not know.
 var labelsClock atomic.Uint64
 
 // LabelsNow returns the present moment, never 0. It comes before the labels are read.
 func LabelsNow() LabelsTime { return LabelsTime(labelsClock.Load() + 1) }
 
-// LabelsSince reports whether the file has brought labels since they were read: a purge by the
-// selectors made of them may miss what is in it.
+// LabelsSince reports whether the store has got labels since they were read: a purge by the
+// selectors made of them may miss what is stored by these.
 func (s *Store) LabelsSince(read LabelsTime) bool {
 	return read > 0 && s.labels.brought.Load() >= uint64(read)
 }
@@ -63,6 +63,7 @@ func (s *Store) LabelsSince(read LabelsTime) bool {
 func (s *Store) AddLabel(text string) {
 	if !slices.Contains(s.Labels(), text) {
 		s.labels.add(nil, []string{text})
+		s.labels.brought.Store(labelsClock.Add(1)) // in this order, as in bringLabels
 	}
 }
 

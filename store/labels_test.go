@@ -105,6 +105,26 @@ func TestFileWithUnknownLabels(t *testing.T) {
 	}
 }
 
+// TestPurgeOfSelectorsMadeBeforeALabel: something may have been stored by the label already.
+func TestPurgeOfSelectorsMadeBeforeALabel(t *testing.T) {
+	s := openStore(t, Config{}, bothTiers)
+	s.AddLabel("old")
+	for _, want := range []Severity{NotPurged, Invalid} {
+		read := LabelsNow()
+		if s.AddLabel("old"); want == Invalid {
+			s.AddLabel("new")
+		}
+		s.Put(testEntry(s, "http://example.com/a", []byte("a")), 0)
+		_, err := s.Purge(Selectors{URLs: []string{"http://example.com/b"}}, PurgeOptions{Labels: read})
+		must(t, err)
+		r := s.Lookup(keyOf("http://example.com/a"), matchAny)
+		if r.Entry == nil || r.Severity != want {
+			t.Errorf("found %v, %v, want %v", r.Entry != nil, r.Severity, want)
+		}
+		r.Release()
+	}
+}
+
 // TestPurgeOfSelectorsMadeBeforeTheFile: a purge whose selectors were made before the file has
 // brought labels, and that comes when it is open, may have missed what is in it by these.
 func TestPurgeOfSelectorsMadeBeforeTheFile(t *testing.T) {

@@ -134,7 +134,7 @@ type PurgeOptions struct {
 	// that the purge counts as not durable, or as not counted.
 	Patience time.Duration
 	// Labels is when the labels were read by which the selectors were made, 0 if they were not.
-	// Where a file has brought more since, all that is stored is validated before its next use.
+	// Where the store has got more since, all that is stored is validated before its next use.
 	Labels LabelsTime
 }
 
