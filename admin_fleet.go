@@ -29,7 +29,7 @@ func (t adminView) purgeAll(
 	}
 	httpcache.ReachSearched(&selectors)
 	begun := time.Now()
-	done, err := n.Purge(ctx, fleet.Purge{Selectors: selectors, Severity: options.Severity})
+	done, err := n.Purge(ctx, fleet.Purge{Selectors: selectors, Severity: options.Severity, Labels: options.Labels})
 	collectors.purgeWait.Observe(time.Since(begun).Seconds())
 	if errors.Is(err, fleet.ErrNotEverywhere) {
 		err = fmt.Errorf("%w: %w", purge.ErrNotEverywhere, err)

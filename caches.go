@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/larder-cache/larder/fleet"
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/store"
 )
 
@@ -58,9 +59,19 @@ func (p *purging) wait() (matched int, err error) {
 // processCaches are all caches of the process, for its fleet.
 type processCaches struct{}
 
+// Complete implements fleet.Caches. The node that purges has made its URLs of the query rules that
+// it knows, of today and before. Other nodes have stored by theirs: while a change of the
+// configuration goes from one to the next, and what their files have from before.
+func (processCaches) Complete(s store.Selectors) store.Selectors {
+	if len(s.URLs) > 0 {
+		s.URLs = httpcache.Respelled(s.URLs, rulesNow())
+	}
+	return s
+}
+
 // Apply implements fleet.Caches.
 func (processCaches) Apply(p fleet.Purge) (wait func(context.Context) (matched int, err error)) {
-	begun := beginPurge(everyCache(), nil, p.Selectors, store.PurgeOptions{Severity: p.Severity})
+	begun := beginPurge(everyCache(), nil, p.Selectors, store.PurgeOptions{Severity: p.Severity, Labels: p.Labels})
 	return func(context.Context) (int, error) { return begun.wait() }
 }
 

@@ -19,9 +19,13 @@ type ownPurge struct {
 // perform does what a reply leaves to do, but for done. The masks have a purge before the caches
 // have it, and the caches before anybody is told: doc.go says why.
 func (f *Fleet) perform(do todo) (counted []waitFunc) {
+	labels := f.labels()
 	records := f.decode(do.records)
+	for i := range records {
+		records[i].Labels, records[i].Selectors = labels, f.caches.Complete(records[i].Selectors)
+	}
 	f.comeBack(records)
-	f.publish(&change{fresh: do.fresh, records: records})
+	f.publish(&change{fresh: do.fresh, records: records, labels: labels})
 	if do.suspect {
 		f.tellSuspect()
 		f.caches.Suspect()
@@ -38,6 +42,7 @@ func (f *Fleet) perform(do todo) (counted []waitFunc) {
 		}
 	}
 	for _, p := range others.purges() {
+		p.Labels = labels
 		counted = append(counted, f.caches.Apply(p))
 	}
 	return counted
@@ -97,6 +102,7 @@ func (f *Fleet) decode(records []Record) (out []placedRecord) {
 type change struct {
 	fresh   bool // the masks are of another log
 	records []placedRecord
+	labels  store.LabelsTime // the records are complete by the labels of then
 }
 
 // publish shows what the node knows to those who judge.
@@ -120,7 +126,10 @@ func (n *node) view(was *view, c *change) *view {
 	if c != nil {
 		if c.fresh {
 			masks = new(store.Masks)
+		} else if c.labels != n.labels {
+			n.floor = max(n.floor, n.applied) // the masks up to there lack what the new labels make
 		}
+		n.labels = c.labels
 		for _, r := range c.records {
 			masks.Add(uint64(r.generation), r.Selectors, r.Severity)
 			if r.Selectors.All && r.Severity == store.Hard {
@@ -131,7 +140,7 @@ func (n *node) view(was *view, c *change) *view {
 			n.floor = max(n.floor, min(Generation(masks.Over(n.maskBytes)), c.records[last].generation))
 		}
 	}
-	return &view{epoch: n.term(), applied: n.applied, tail: n.tail, floor: n.floor, masks: masks}
+	return &view{epoch: n.term(), applied: n.applied, tail: n.tail, floor: n.floor, labels: n.labels, masks: masks}
 }
 
 // union puts many purges into few.
@@ -160,7 +169,7 @@ func (u *union) purges() (purges []Purge) {
 		} else if len(s.Tags)+len(s.URLs)+len(s.Prefixes)+len(s.Hosts) == 0 {
 			continue
 		}
-		purges = append(purges, Purge{s, severity})
+		purges = append(purges, Purge{Selectors: s, Severity: severity})
 	}
 	return purges
 }

@@ -35,6 +35,9 @@ type Options struct {
 // Caches are what a node keeps by itself: all stores of the process. The Fleet calls one method at
 // a time, but for those that Apply returns. They must not call the Fleet.
 type Caches interface {
+	// Complete returns selectors of a purge and what they stand for in these caches besides. Each
+	// node makes it of what the log has, by what store.LabelsNow tells of before.
+	Complete(s store.Selectors) store.Selectors
 	// Apply puts a purge in force in every store before it returns, and does not wait for a disk.
 	// wait returns when it is counted and durable, with how many stored responses it has hit. It
 	// may be called by another goroutine, or never.
@@ -56,6 +59,9 @@ type Caches interface {
 type Purge struct {
 	Selectors store.Selectors // what is purged
 	Severity  store.Severity  // what becomes of it: Soft, Invalid or Hard
+	// Labels is when the labels were read by which the selectors are complete on this node, 0 if
+	// they were not: see store.PurgeOptions. It is in no record, as each node has its own.
+	Labels store.LabelsTime
 }
 
 // Purged is what a purge has done.
@@ -87,6 +93,7 @@ type Fleet struct {
 	log     *slog.Logger
 	id      string
 	clock   func() time.Duration
+	labels  func() store.LabelsTime // the present moment
 
 	pass atomic.Int64 // the pass is over then, by clock, with what Options.Serve adds
 	view atomic.Pointer[view]
@@ -118,7 +125,7 @@ func New(o Options) *Fleet {
 		o.Logger = slog.Default()
 	}
 	f := &Fleet{
-		options: o, engine: o.Engine, caches: o.Caches, log: o.Logger, id: rand.Text(), clock: now,
+		options: o, engine: o.Engine, caches: o.Caches, log: o.Logger, id: rand.Text(), clock: now, labels: store.LabelsNow,
 		node:  node{fence: o.Fence, maskBytes: maxMaskBytes},
 		moved: make(chan struct{}), own: make(map[uint64]*ownPurge), beatNow: make(chan struct{}, 1),
 		watch: watch{seen: make(sightings)}, invalidations: newInvalidations(),

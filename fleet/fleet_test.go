@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,16 @@ type caches struct {
 	position fleet.Stamp
 	waited   int
 	block    chan chan struct{} // Apply sends what it waits for, nil: not
+	ignored  string             // a query that what is stored here has not
+}
+
+func (c *caches) Complete(s store.Selectors) store.Selectors {
+	for _, url := range s.URLs {
+		if path, _, some := strings.Cut(url, c.ignored); some && c.ignored != "" {
+			s.URLs = append(s.URLs, path)
+		}
+	}
+	return s
 }
 
 func (c *caches) Apply(p fleet.Purge) func(context.Context) (int, error) {

@@ -22,9 +22,10 @@ func (f *forgetful) Apply(p fleet.Purge) func(context.Context) (int, error) {
 	f.selectors.Add(int64(len(p.Selectors.Tags)))
 	return func(context.Context) (int, error) { return 0, nil }
 }
-func (*forgetful) Suspect()                             {}
-func (*forgetful) Position() (string, fleet.Generation) { return "", 0 }
-func (*forgetful) SetPosition(string, fleet.Generation) {}
+func (*forgetful) Complete(s store.Selectors) store.Selectors { return s }
+func (*forgetful) Suspect()                                   {}
+func (*forgetful) Position() (string, fleet.Generation)       { return "", 0 }
+func (*forgetful) SetPosition(string, fleet.Generation)       {}
 
 // TestJoiningIsQuick: 100,000 purges in the log are joined with few, and within 30 MiB.
 func TestJoiningIsQuick(t *testing.T) {

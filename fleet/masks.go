@@ -12,7 +12,11 @@ type view struct {
 	// floor is above all that the masks do not know: what was stamped below may have been purged
 	// by records that are not in the log any more, or the masks not. 0 refuses everything.
 	floor Generation
-	masks *store.Masks
+	// labels is when the labels of the stores were read by which the masks are complete. Other
+	// nodes may have shared by labels that are new here, before a purge that the masks have without
+	// them: until the floor is above that nothing is judged ours.
+	labels store.LabelsTime
+	masks  *store.Masks
 }
 
 // Begin returns the stamp of what begins to be fetched now. It has to be asked before the first
@@ -35,6 +39,7 @@ func (f *Fleet) Judge(stamp Stamp, url string, tags []string) (severity store.Se
 	severity = v.masks.Judge(url, tags, uint64(stamp.Generation))
 	// The floor is raised before masks below it go, so it is read after them.
 	now := f.view.Load()
-	ours = now.masks == v.masks && stamp.Epoch == now.epoch && now.floor != 0 && stamp.Generation >= now.floor
+	ours = now.masks == v.masks && stamp.Epoch == now.epoch && now.floor != 0 && stamp.Generation >= now.floor &&
+		now.labels == f.labels()
 	return severity, ours
 }

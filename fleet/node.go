@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/larder-cache/larder/store"
 )
 
 // node is what a node knows of the log, and what follows from that. It has no clock and does
@@ -35,6 +37,8 @@ type node struct {
 	tail  Generation // of the log, as far as known
 	bytes int64      // that the log takes
 	floor Generation // above all that the masks do not know
+	// labels is when the labels were read by which the masks are complete above the floor.
+	labels store.LabelsTime
 
 	until    time.Duration // the pass is over then. 0: there was none yet
 	promises []promise

@@ -13,9 +13,9 @@ import (
 
 func TestRecordsComeBack(t *testing.T) {
 	for _, r := range []logRecord{
-		{Purge{store.Selectors{All: true}, store.Soft}, 1, "node"},
-		{Purge{store.Selectors{Tags: []string{"a", "\x00"}, URLs: []string{"http://a/"}}, store.Hard}, 1<<64 - 1, ""},
-		{Purge{store.Selectors{Prefixes: []string{strings.Repeat("p", 100_000)}, Hosts: []string{"h", "i"}}, store.Invalid}, 0, "node"},
+		{Purge{Selectors: store.Selectors{All: true}, Severity: store.Soft}, 1, "node"},
+		{Purge{Selectors: store.Selectors{Tags: []string{"a", "\x00"}, URLs: []string{"http://a/"}}, Severity: store.Hard}, 1<<64 - 1, ""},
+		{Purge{Selectors: store.Selectors{Prefixes: []string{strings.Repeat("p", 100_000)}, Hosts: []string{"h", "i"}}, Severity: store.Invalid}, 0, "node"},
 	} {
 		for _, secret := range []string{"", "secret"} {
 			got, err := understand(r.encode([]byte(secret)), []byte(secret))
@@ -28,7 +28,7 @@ func TestRecordsComeBack(t *testing.T) {
 
 // TestOtherRecordsPurgeEverything: what is not understood, and what is not sealed as it has to be.
 func TestOtherRecordsPurgeEverything(t *testing.T) {
-	r := logRecord{Purge{store.Selectors{Tags: []string{"tag"}}, store.Hard}, 7, "node"}
+	r := logRecord{Purge{Selectors: store.Selectors{Tags: []string{"tag"}}, Severity: store.Hard}, 7, "node"}
 	plain, sealed := r.encode(nil), r.encode([]byte("secret"))
 	change := func(b []byte, at int, to byte) []byte {
 		b = bytes.Clone(b)
@@ -47,9 +47,9 @@ func TestOtherRecordsPurgeEverything(t *testing.T) {
 		{"cut off", "", plain[:len(plain)-1]},
 		{"with more behind", "", append(bytes.Clone(plain), 0)},
 		{"of nothing", "", (&logRecord{Purge: Purge{Severity: store.Hard}}).encode(nil)},
-		{"of an empty tag", "", (&logRecord{Purge: Purge{store.Selectors{Tags: []string{""}}, store.Hard}}).encode(nil)},
-		{"of a node with a long name", "", (&logRecord{Purge{store.Selectors{All: true}, store.Hard}, 1, strings.Repeat("n", 257)}).encode(nil)},
-		{"too long", "", (&logRecord{Purge{store.Selectors{Tags: []string{strings.Repeat("t", maxLogRecord)}}, store.Hard}, 1, "n"}).encode(nil)},
+		{"of an empty tag", "", (&logRecord{Purge: Purge{Selectors: store.Selectors{Tags: []string{""}}, Severity: store.Hard}}).encode(nil)},
+		{"of a node with a long name", "", (&logRecord{Purge{Selectors: store.Selectors{All: true}, Severity: store.Hard}, 1, strings.Repeat("n", 257)}).encode(nil)},
+		{"too long", "", (&logRecord{Purge{Selectors: store.Selectors{Tags: []string{strings.Repeat("t", maxLogRecord)}}, Severity: store.Hard}, 1, "n"}).encode(nil)},
 		{"with more texts than there can be", "", append(bytes.Clone(plain[:logHeader+5]), 0xff, 0xff, 0xff, 0xff, 0x7f)},
 		{"without a seal", "secret", plain},
 		{"sealed by another secret", "other", sealed},
@@ -106,7 +106,7 @@ func TestLongPurgesAreSplit(t *testing.T) {
 
 // FuzzRecord: no data does harm, and what is understood is written the same.
 func FuzzRecord(f *testing.F) {
-	r := logRecord{Purge{store.Selectors{Tags: []string{"t"}, Hosts: []string{"h"}}, store.Hard}, 7, "node"}
+	r := logRecord{Purge{Selectors: store.Selectors{Tags: []string{"t"}, Hosts: []string{"h"}}, Severity: store.Hard}, 7, "node"}
 	f.Add(r.encode(nil), "")
 	f.Add(r.encode([]byte("secret")), "secret")
 	f.Add([]byte{1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0x03}, "")

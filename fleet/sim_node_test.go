@@ -95,7 +95,7 @@ func (n *simNode) start() {
 	n.offset = time.Duration(n.sim.rng.IntN(1e6)) * time.Millisecond
 	n.f = &Fleet{
 		id:    strconv.Itoa(n.number) + "/" + strconv.Itoa(n.life),
-		clock: func() time.Duration { return n.sim.now + n.offset },
+		clock: func() time.Duration { return n.sim.now + n.offset }, labels: func() store.LabelsTime { return 0 },
 		node:  node{fence: simFence, maskBytes: n.sim.maskBytes, position: n.disk.position},
 		watch: watch{seen: make(sightings)},
 		own:   map[uint64]*ownPurge{},

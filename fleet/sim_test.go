@@ -23,9 +23,9 @@ const (
 var (
 	simTags   = [simKeys][]string{{"t0"}, {"t1"}}
 	simPurges = [1 << simKeys]Purge{
-		1: {store.Selectors{Tags: []string{"t0"}}, store.Hard},
-		2: {store.Selectors{Tags: []string{"t1"}}, store.Hard},
-		3: {store.Selectors{All: true}, store.Hard},
+		1: {Selectors: store.Selectors{Tags: []string{"t0"}}, Severity: store.Hard},
+		2: {Selectors: store.Selectors{Tags: []string{"t1"}}, Severity: store.Hard},
+		3: {Selectors: store.Selectors{All: true}, Severity: store.Hard},
 	}
 )
 

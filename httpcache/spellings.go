@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/larder-cache/larder/store"
 	"github.com/larder-cache/larder/urlform"
@@ -50,6 +51,35 @@ func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
 		}
 	}
 	return urls, nil
+}
+
+// Respelled returns selectors of URLs, as StoredURLs and store.URLAt make them, and beside them those
+// of what rules make of their queries: another machine has made them by the rules that it knows.
+// The rules are to be DistinctRules.
+func Respelled(selectors []string, rules []*KeyRules) []string {
+	if len(rules) == 0 {
+		return selectors
+	}
+	all := selectors[:len(selectors):len(selectors)]
+	for _, selector := range selectors {
+		url := store.BareURL(selector)
+		path, query, _ := strings.Cut(url, "?")
+		if query == "" || selector == store.AnyQuery(selector) {
+			continue
+		}
+		s := spellings{of: []spelling{{query: query}}}
+		if !s.complete(rules) {
+			all = append(all, store.AnyQuery(selector))
+			continue
+		}
+		for _, each := range s.of[1:] {
+			if each.query != "" {
+				each.query = "?" + each.query
+			}
+			all = append(all, path+each.query+selector[len(url):])
+		}
+	}
+	return all
 }
 
 // StoredPrefixes returns the prefixes under which what has a prefix may be stored: itself and, if

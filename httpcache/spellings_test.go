@@ -259,3 +259,32 @@ func TestPostWithRawBytesInvalidatesWhatTheOriginIsAsked(t *testing.T) {
 		})
 	}
 }
+
+// TestRespelled: what another machine purges, in each form, comes to what rules make of it here.
+func TestRespelled(t *testing.T) {
+	rules := []*KeyRules{{Query: QueryRules{Ignore: []string{"a"}}}, {Query: QueryRules{Ignore: []string{"b"}}}}
+	many, query := ignoring(6, 0)
+	at := store.URLAt("http://h/p?a&b&c", "s:80")
+	elsewhere := store.URLElsewhere("http://h/p?a", ",s,")
+	for _, tc := range []struct {
+		selectors []string
+		rules     []*KeyRules
+		want      []string
+	}{
+		{[]string{"http://h/p?a"}, nil, nil},
+		{[]string{"http://h/p"}, rules, nil},
+		{[]string{"http://h/p?"}, rules, nil},
+		{[]string{"http://h/p?c"}, rules, nil},
+		{[]string{store.AnyQuery("http://h/p?a")}, rules, nil},
+		{[]string{"http://h/p?a"}, rules, []string{"http://h/p"}},
+		{[]string{elsewhere}, rules, []string{store.URLElsewhere("http://h/p", ",s,")}},
+		{[]string{at, "http://h/q?b"}, rules, []string{
+			store.URLAt("http://h/p?b&c", "s:80"), store.URLAt("http://h/p?a&c", "s:80"), store.URLAt("http://h/p?c", "s:80"), "http://h/q",
+		}},
+		{[]string{"http://h/p?" + query}, many, []string{store.AnyQuery("http://h/p")}},
+	} {
+		if got := Respelled(tc.selectors, tc.rules); !slices.Equal(got, slices.Concat(tc.selectors, tc.want)) {
+			t.Errorf("%q: %q, want %q beside it", tc.selectors, got, tc.want)
+		}
+	}
+}
