@@ -2,6 +2,8 @@ package httpcache
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
@@ -25,6 +27,15 @@ const (
 
 	flagSliced = store.FlagHead // it is the head of a file in slices: see object.go
 )
+
+// isUnderstood reports whether all that is stored with a response has a meaning here. Notes that
+// begin with NUL say what a response is: one that only a later release knows may say that it is not
+// what it seems to be.
+func isUnderstood(e *store.Entry) bool {
+	return !slices.ContainsFunc(e.Notes, func(note string) bool {
+		return strings.HasPrefix(note, "\x00") && !strings.HasPrefix(note, objectNote) && !strings.HasPrefix(note, askedNote)
+	})
+}
 
 func flagsOf(ex *rfc9111.Exchange) (f store.Flags) {
 	note := func(flag store.Flags, set bool) {

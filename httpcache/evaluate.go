@@ -69,6 +69,9 @@ func (rt *Route) evaluateAnew(e *store.Entry) *evaluation {
 	if e.Flags&flagObserved != 0 && !rt.Observe {
 		ev.freshness.Reason, ev.personal.Reason = rfc9111.ReasonObserved, rfc9111.ReasonObserved
 	}
+	if !isUnderstood(e) {
+		ev.freshness.Reason, ev.personal.Reason = rfc9111.ReasonLaterRelease, rfc9111.ReasonLaterRelease
+	}
 	rt.stripTags(ev.header)
 	ev.trailer = rt.trailersWithoutTags(rt.Policy.StorableTrailer(e.Header, e.Trailer))
 	ev.fields, ev.length = fieldsOf(ev.header, e.Notes), strconv.FormatInt(length, 10)

@@ -45,7 +45,7 @@ func selectsAlike(a, b *store.Variant) bool {
 // route has now. Other rules may have been in force when it was stored.
 func (rt *Route) allowsSlice(head, slice *store.Entry) bool {
 	if isBareSlice(slice) {
-		return true
+		return isUnderstood(slice)
 	}
 	own := rt.evaluated(slice)
 	return own.freshness.Reason == rfc9111.Storable && rt.selectsAsHead(head, own.vary) &&

@@ -202,4 +202,5 @@ var reasonTexts = [reasonCount]struct{ sentence, clause string }{
 	ReasonFull:           {"there was no room in the store", ""},
 	ReasonGraphQL:        {"the answer to the GraphQL query reports errors, or is no JSON object that can be read", ""},
 	ReasonObserved:       {"it was stored while observing, for a request that a fetch would have sent otherwise", ""},
+	ReasonLaterRelease:   {"a later release has stored it, and says of it what this one does not know", ""},
 }

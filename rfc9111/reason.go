@@ -5,7 +5,7 @@ package rfc9111
 type Reason uint8
 
 // The reasons. The zero value says that the response may be stored. [Policy.Storable] returns those
-// up to ReasonContentType. The last seven are found after it: the cache that asks adds them.
+// up to ReasonContentType. The last eight are found after it: the cache that asks adds them.
 const (
 	// Storable is no reason at all: the response may be stored.
 	Storable Reason = iota
@@ -59,6 +59,9 @@ const (
 	// ReasonObserved: it was stored while observing, for a request that a fetch would have sent
 	// otherwise. It is never a reason against storing, only against using what is stored.
 	ReasonObserved
+	// ReasonLaterRelease: a later release has stored it and says of it what this one does not know.
+	// It is never a reason against storing, either.
+	ReasonLaterRelease
 
 	reasonCount
 )
@@ -86,6 +89,7 @@ var reasonNames = [reasonCount]string{
 	ReasonFull:           "full",
 	ReasonGraphQL:        "graphql-errors",
 	ReasonObserved:       "observed",
+	ReasonLaterRelease:   "later-release",
 }
 
 // String returns the reason as one lower-case word, empty for [Storable].

@@ -13,11 +13,14 @@ import (
 // errDamaged is wrapped by every error that says that bytes read back are not those written.
 var errDamaged = boltcheck.ErrDamaged
 
-// The flags of a purge on disk.
+// The flags of a purge on disk. What a later release has added may name more than the lists do, so a
+// purge with a flag that is not known purges everything.
 const (
 	purgeSoft = 1 << iota
 	purgeAll
 	purgeInvalid // a version that does not know it purges hard
+
+	purgeFlags = purgeSoft | purgeAll | purgeInvalid
 )
 
 // encodePurge is the value of a purge record, under its generation: checksum, flags, the lists of
@@ -37,27 +40,37 @@ func encodePurge(rec *purgeRecord) []byte {
 	for _, list := range [][]string{rec.sel.Tags, rec.sel.URLs, rec.sel.Prefixes, rec.sel.Hosts} {
 		v = wire.AppendList(v, list)
 	}
-	binary.BigEndian.PutUint32(v, wire.Checksum(idBytes(rec.gen), v[4:]))
+	sealPurge(rec.gen, v)
 	return v
+}
+
+// sealPurge fills in the checksum.
+func sealPurge(gen uint64, v []byte) {
+	binary.BigEndian.PutUint32(v, wire.Checksum(idBytes(gen), v[4:]))
 }
 
 func decodePurge(key, value []byte) (*purgeRecord, error) {
 	if len(key) != 8 || len(value) < 5 || binary.BigEndian.Uint32(value) != wire.Checksum(key, value[4:]) {
 		return nil, fmt.Errorf("purge record: checksum: %w", errDamaged)
 	}
+	rec := &purgeRecord{gen: binary.BigEndian.Uint64(key), severity: Hard, written: true, counted: true}
+	if value[4]&^purgeFlags != 0 {
+		rec.sel.All = true
+		return rec, nil
+	}
 	d := wire.NewDecoder(string(value[5:]))
 	sel := Selectors{Tags: d.List(), URLs: d.List(), Prefixes: d.List(), Hosts: d.List(), All: value[4]&purgeAll != 0}
 	if !d.Done() {
 		return nil, fmt.Errorf("purge record: selectors: %w", errDamaged)
 	}
-	severity := Hard
 	switch {
 	case value[4]&purgeInvalid != 0:
-		severity = Invalid
+		rec.severity = Invalid
 	case value[4]&purgeSoft != 0:
-		severity = Soft
+		rec.severity = Soft
 	}
-	return &purgeRecord{gen: binary.BigEndian.Uint64(key), severity: severity, sel: sel, written: true, counted: true}, nil
+	rec.sel = sel
+	return rec, nil
 }
 
 // latest is the last time that can be stored, in April 2262.

@@ -74,7 +74,8 @@ const (
 )
 
 // The flags of rows whose entry a purge has hit that left it there. Of an invalid one both are set:
-// a version that does not know the second takes it for stale.
+// a version that does not know the second takes it for stale. An entry whose row has a flag of a
+// later release is validated before its next use.
 const (
 	rowSoft = 1 << iota
 	rowInvalid
@@ -94,7 +95,7 @@ func rowFlags(s Severity) byte {
 
 func rowSeverity(flags byte) Severity {
 	switch {
-	case flags&rowInvalid != 0:
+	case flags&rowInvalid != 0, flags&^(rowSoft|rowInvalid|rowPart) != 0:
 		return Invalid
 	case flags&rowSoft != 0:
 		return Soft

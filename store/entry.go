@@ -12,7 +12,7 @@ import (
 type Key [32]byte
 
 // Flags are facts of the fetching request that the caller wants back with the entry. All but the
-// following are opaque to the store.
+// following are opaque to the store. An entry of a later release that has other flags is not found.
 type Flags uint8
 
 const (

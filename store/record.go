@@ -27,7 +27,7 @@ const recordPacked = 6
 //	 0  wire.Checksum(4) of the id and the rest of the record; filled in on the way to the disk
 //	 4  version(1)
 //	 5  flags(1)         of the caller
-//	 6  status(2)
+//	 6  status(2)        with room for flags of later releases, see laterFlags
 //	 8  length(4)        of the record
 //	12  body(8)          length of the body
 //	20  generation(8)
@@ -53,6 +53,11 @@ const recordPacked = 6
 // checksum of its own, because most of those who read a record, to evict it or to sweep, have no
 // use for the body. That of recordPacked is one frame of internal/frames.
 type record []byte
+
+// laterFlags are the bits of the status that no status has. All flags have a meaning by now. One
+// that is added goes there, and says something that this release would pass over: so a record with
+// one is none here, as after a downgrade or in a fleet whose machines are being upgraded.
+const laterFlags = 0xfc00
 
 const (
 	recordFixed   = 108
@@ -124,6 +129,9 @@ func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
 	}
 	if v := value[4]; v != recordVersion && v != recordWithoutKeptFrom && v != recordPacked {
 		return nil, nil, fmt.Errorf("record %d: version %d: %w", id, v, errDamaged)
+	}
+	if flags := binary.BigEndian.Uint16(value[6:]) & laterFlags; flags != 0 {
+		return nil, nil, fmt.Errorf("record %d: flags %#x of a later release: %w", id, flags, errDamaged)
 	}
 	r = record(value[:n])
 	if r.end() < recordFixed {
