@@ -260,8 +260,8 @@ func TestTargetsThatNoPurgeCouldName(t *testing.T) {
 	}
 }
 
-// C26: Caddy takes a Host that is part of no URL for the name in it, and so does the origin. What an
-// unsafe request with one changes stayed stored under the URLs of that name.
+// C26: Caddy takes a Host that is part of no URL for the name in it, and so does the origin. What
+// an unsafe request with one changes stayed stored under the URLs of that name.
 func TestUnsafeRequestByAHostThatIsPartOfNoURL(t *testing.T) {
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
 	port := freePort(t)

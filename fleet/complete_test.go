@@ -46,8 +46,9 @@ func TestAPurgeIsCompleteOnEveryNode(t *testing.T) {
 	})
 }
 
-// TestSharedFromBeforeALabel: what other nodes have shared before this one has a label may have been
-// purged as this one did not understand then. It judges none of that ours, and what comes later.
+// TestSharedFromBeforeALabel: what other nodes have shared before this one has a label may have
+// been purged as this one did not understand then. It judges none of that ours, and what comes
+// later.
 func TestSharedFromBeforeALabel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := start(t, fleettest.NewServer(), 1, nil)[0]

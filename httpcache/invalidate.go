@@ -45,14 +45,14 @@ type target struct {
 	storedURL string // url at the listener that the request came in by
 }
 
-// setTargets has as targets the request's URL as a trusted proxy names it, and as the request itself
-// does, if that is another. A proxy may pass on what its client says of the host. Then the one names
-// a URL that no client asks for, and the page is stored under the other. If it names another site's
-// page, that page is fetched once more.
+// setTargets has as targets the request's URL as a trusted proxy names it, and as the request
+// itself does, if that is another. A proxy may pass on what its client says of the host. Then the
+// one names a URL that no client asks for, and the page is stored under the other. If it names
+// another site's page, that page is fetched once more.
 //
-// Where a Host is part of no URL the name in it counts: that is what the site was found by, and what
-// the origin reads. Pages of that name are stored under the port of its scheme, or under that of the
-// connection. There is no target where nothing is stored under what the origin is asked for.
+// Where a Host is part of no URL the name in it counts: that is what the site was found by, and
+// what the origin reads. Pages of that name are stored under the port of its scheme, or under that
+// of the connection. There is no target where nothing is stored under what the origin is asked for.
 func (in *invalidation) setTargets() {
 	k := &in.q.keyed
 	if !k.reachesPath() {

@@ -65,8 +65,8 @@ func TestOddTargetInvalidatesWhatTheOriginIsAsked(t *testing.T) {
 	}
 }
 
-// A Host that is part of no URL is matched by servers for the name in it, and so may the origin read
-// it. An unsafe request with one changes the page and left it stored.
+// A Host that is part of no URL is matched by servers for the name in it, and so may the origin
+// read it. An unsafe request with one changes the page and left it stored.
 func TestUnsafeRequestByAHostThatIsPartOfNoURL(t *testing.T) {
 	listener := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{Port: 8080})
 	serve := func(h *testHandler, method, host, claim string) string {

@@ -61,9 +61,9 @@ func (b *sliceBody) close() {
 	b.cur, b.ahead, b.aside = nil, nil, nil
 }
 
-// setAside gives up the slice in hand until the answer comes to it, if it does. Its fetch goes on by
-// itself, and is joined then. One that cannot be joined, as under `coalesce off`, is kept instead:
-// it would be made once more.
+// setAside gives up the slice in hand until the answer comes to it, if it does. Its fetch goes on
+// by itself, and is joined then. One that cannot be joined, as under `coalesce off`, is kept
+// instead: it would be made once more.
 func (b *sliceBody) setAside() {
 	if h := b.cur; h != nil && !h.isStored() && h.on.flight.Tag().(*flightTag).solo {
 		b.aside.close()

@@ -85,8 +85,8 @@ func TestWhoseFaultItIsThatASliceEnds(t *testing.T) {
 }
 
 // A slice that is fetched before the header goes out, because the origin may refuse it to this
-// client, is fetched once, also where no request joins a fetch. It was fetched twice there if it had
-// not come whole by the time at which the answer came to it.
+// client, is fetched once, also where no request joins a fetch. It was fetched twice there if it
+// had not come whole by the time at which the answer came to it.
 func TestSliceBeforeTheHeaderIsFetchedOnce(t *testing.T) {
 	for name, off := range map[string]bool{"coalesce": false, "coalesce off": true} {
 		t.Run(name, func(t *testing.T) {

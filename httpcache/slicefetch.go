@@ -42,8 +42,8 @@ func (s *sliceOf) isFound(c *Cache, slice *store.Entry) bool {
 	return s.ahead.note(slice)
 }
 
-// noRoomKeep is how long a short part of what a slice could not be stored of is asked for by itself:
-// its slice would be fetched by each request.
+// noRoomKeep is how long a short part of what a slice could not be stored of is asked for by
+// itself: its slice would be fetched by each request.
 const noRoomKeep = 10 * time.Second
 
 func newNoRoom() *recentKeys { return newRecentKeys(maxRecentKeys/16, noRoomKeep, 0) }

@@ -53,9 +53,9 @@ func StoredURLs(raw string, rules []*KeyRules) ([]string, error) {
 	return urls, nil
 }
 
-// Respelled returns selectors of URLs, as StoredURLs and store.URLAt make them, and beside them those
-// of what rules make of their queries: another machine has made them by the rules that it knows.
-// The rules are to be DistinctRules.
+// Respelled returns selectors of URLs, as StoredURLs and store.URLAt make them, and beside them
+// those of what rules make of their queries: another machine has made them by the rules that it
+// knows. The rules are to be DistinctRules.
 func Respelled(selectors []string, rules []*KeyRules) []string {
 	if len(rules) == 0 {
 		return selectors

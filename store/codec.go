@@ -13,8 +13,8 @@ import (
 // errDamaged is wrapped by every error that says that bytes read back are not those written.
 var errDamaged = boltcheck.ErrDamaged
 
-// The flags of a purge on disk. What a later release has added may name more than the lists do, so a
-// purge with a flag that is not known purges everything.
+// The flags of a purge on disk. What a later release has added may name more than the lists do, so
+// a purge with a flag that is not known purges everything.
 const (
 	purgeSoft = 1 << iota
 	purgeAll

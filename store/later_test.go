@@ -9,8 +9,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// TestRecordsOfALaterRelease: a record with a flag that this release does not know is a miss. It was
-// answered with as if the flag were not there: the head of a file in slices as an empty page.
+// TestRecordsOfALaterRelease: a record with a flag that this release does not know is a miss. It
+// was answered with as if the flag were not there: the head of a file in slices as an empty page.
 func TestRecordsOfALaterRelease(t *testing.T) {
 	cfg := Config{Path: t.TempDir(), Required: true}
 	s := openStore(t, cfg, bothTiers)
