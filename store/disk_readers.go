@@ -34,8 +34,10 @@ import (
 // entry is left. Where none is, what would bring it past 11B/8 is not written: wanted refuses an
 // entry, and due gives up a body on its way.
 
-// idleTime is how long the readers of a deleted body may take nothing of it.
-const idleTime = 10 * time.Second
+// idleTime is how long the readers of a deleted body may take nothing of it. It is not shorter,
+// because a write to a client that is slow ends when a third of what the system has buffered for it
+// is gone, which may be a megabyte.
+const idleTime = 30 * time.Second
 
 // Interrupter is who reads a stored body for a client, or for several. It is a pointer, so that it
 // can be told from others.
@@ -46,7 +48,7 @@ type Interrupter interface {
 	Interrupt() int
 }
 
-// ErrIdle says that a client has been broken off: it has taken nothing for 10 s of a body that is
+// ErrIdle says that a client has been broken off: it has taken nothing for 30 s of a body that is
 // not stored any more, and that kept others from being stored.
 var ErrIdle = errors.New("the client takes nothing of a body that is not stored any more")
 

@@ -105,7 +105,7 @@ func readersByHand(t *testing.T, log *lineLog) (*Store, *testClock) {
 }
 
 // TestReadersThatTakeNothingOfWhatIsDeleted: they keep large bodies from the disk, and are broken
-// off after 10 s: no more of them than that takes, those first that have waited the longest, and
+// off after 30 s: no more of them than that takes, those first that have waited the longest, and
 // not the one that takes a piece now and then.
 func TestReadersThatTakeNothingOfWhatIsDeleted(t *testing.T) {
 	log := new(lineLog)
@@ -114,7 +114,7 @@ func TestReadersThatTakeNothingOfWhatIsDeleted(t *testing.T) {
 	s.diskWriter.breakOff()
 	first := stall(t, s, "http://example.com/first", 1<<20)
 	s.diskWriter.breakOff()
-	clock.advance(time.Second)
+	clock.advance(idleTime / 10)
 	later := []*stalledClient{
 		stall(t, s, "http://example.com/later/0", 1<<20), stall(t, s, "http://example.com/later/1", 1<<20),
 	}
@@ -123,17 +123,17 @@ func TestReadersThatTakeNothingOfWhatIsDeleted(t *testing.T) {
 	}
 	for range 9 {
 		s.diskWriter.breakOff()
-		clock.advance(time.Second)
+		clock.advance(idleTime / 10)
 		slow.take <- struct{}{}
 		<-slow.waiting
 	}
 	if n := s.Stats().Interrupted; n != 0 {
-		t.Errorf("%d were broken off before 10 s", n)
+		t.Errorf("%d were broken off before their time", n)
 	}
 	s.diskWriter.breakOff()
 	wantInterrupted(t, s, 1)
 	first.wantCut(t)
-	clock.advance(time.Second)
+	clock.advance(idleTime / 10)
 	s.diskWriter.breakOff()
 	wantInterrupted(t, s, 2)
 	cut := 0
