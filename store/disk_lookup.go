@@ -181,7 +181,7 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	c := content{id: id, record: r.plain((*buf)[:0]), body: body, tags: len(e.Tags)}
-	if !d.sel.peek && s.memory.charge(s.memory.cost(&c)) {
+	if !d.sel.peek && s.memory.chargeItem(s.memory.cost(&c)) {
 		it, err := s.memory.store(&c)
 		if errors.Is(err, errDamaged) {
 			return err

@@ -189,3 +189,155 @@ func TestNothingIsHeldWhenAllIsGivenBack(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldItemsHideNoVictim: what clients hold stands among what was used once, and all else has
+// been used more often. What is new finds room all the same.
+func TestHeldItemsHideNoVictim(t *testing.T) {
+	const hot, held, fresh = 350, 60, 100
+	for _, policy := range []Eviction{LRU, LFU, FIFO} {
+		t.Run(policy.String(), func(t *testing.T) {
+			clock := newTestClock()
+			s := New(Config{Now: clock.now}, Settings{Memory: 8 << 20, Eviction: policy})
+			s.state.Store(stateOpen)
+			t.Cleanup(s.memory.clear)
+			h := &holder{t: t, s: s, clock: clock}
+			for range 20 { // each time more of them are used again
+				h.visit(hot)
+			}
+			for i := range held {
+				s.Put(freshEntry(s, clock, fmt.Sprintf("http://example.com/held/%d", i), 20<<10), 0)
+				if r := s.Peek(keyOf(fmt.Sprintf("http://example.com/held/%d", i)), matchAny); r.Entry != nil {
+					h.held = append(h.held, r)
+				}
+			}
+			for i := range fresh {
+				url := fmt.Sprintf("http://example.com/new/%d", i)
+				if got := s.Put(freshEntry(s, clock, url, 20<<10), 0); got != Stored {
+					t.Errorf("%s: %v", url, got)
+				}
+				r := s.Lookup(keyOf(url), matchAny)
+				if r.Entry == nil {
+					t.Errorf("%s has gone already", url)
+				}
+				r.Release()
+			}
+			for i := range h.held {
+				h.held[i].Release()
+			}
+		})
+	}
+}
+
+// TestHeldBodyCountsBesideItsRenewals: a body counts as held for as long as a look-up holds what has
+// it, and no longer, whatever comes and goes of its renewals.
+func TestHeldBodyCountsBesideItsRenewals(t *testing.T) {
+	const size, url = 1 << 20, "http://example.com/"
+	s := openStore(t, Config{}, Settings{Memory: 64 << 20})
+	s.Put(signedEntry(s, url, 1, size), 0)
+	want := func(what string, bodies int64) {
+		t.Helper()
+		if n := s.memory.held.Load(); n < bodies*size || n > bodies*size+size/4 {
+			t.Errorf("%s: %d bytes count as held, want %d bodies", what, n, bodies)
+		}
+	}
+	base := s.Lookup(keyOf(url), matchAny)
+	for n := range 3 {
+		renew(t, s, url, fmt.Sprint(n))
+		r := s.Lookup(keyOf(url), matchAny)
+		want("a renewal is held", 1)
+		r.Release()
+		want("a renewal was held", 1)
+	}
+	renewed := s.Lookup(keyOf(url), matchAny)
+	base.Release()
+	want("the renewal alone is held", 1)
+	s.Put(signedEntry(s, url, 2, size), 0)
+	want("it is replaced", 1)
+	other := s.Lookup(keyOf(url), matchAny)
+	want("that is held too", 2)
+	renewed.Release()
+	want("that alone is held", 1)
+	other.Release()
+	want("nothing is held", 0)
+	base = s.Lookup(keyOf(url), matchAny)
+	renew(t, s, url, "again")
+	base.Release()
+	want("what is renewed was held", 0)
+	for i, sh := range s.memory.shards {
+		if n := len(sh.bodies); n > 1 {
+			t.Errorf("shard %d knows of %d bodies", i, n)
+		}
+	}
+	s.Put(signedEntry(s, url, 3, size), 0)
+	if n := len(s.memory.shard(keyOf(url)).bodies); n != 0 {
+		t.Errorf("%d bodies have renewals", n)
+	}
+}
+
+// TestLargeBodiesInFlightEvictNothing: past three quarters of the budget in the hands of clients
+// nothing goes for a piece of a larger body in flight either.
+func TestLargeBodiesInFlightEvictNothing(t *testing.T) {
+	const budget, chunk = 8 << 20, 64 << 10
+	s := openStore(t, Config{}, Settings{Memory: budget})
+	var held []Result
+	for i := range 22 {
+		url := fmt.Sprintf("http://example.com/film/%d", i)
+		s.Put(testEntry(s, url, make([]byte, 300<<10)), 0)
+		held = append(held, s.Lookup(keyOf(url), matchAny))
+	}
+	for n := 0; s.Stats().Memory.Bytes < budget*15/16; n++ {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/page/%d", n), make([]byte, 4000)), 0)
+	}
+	before := s.Stats().Memory.Entries
+	taken := int64(0)
+	for _, total := range []int64{0, 3 << 20} {
+		for s.Reserve(chunk, total) {
+			taken += chunk
+		}
+	}
+	if left := s.Stats().Memory.Entries; left != before {
+		t.Errorf("%d of %d entries are left", left, before)
+	}
+	if !s.Reserve(4<<10, 4<<10) {
+		t.Error("a page has no room")
+	}
+	s.Unreserve(taken + 4<<10)
+	for i := range held {
+		held[i].Release()
+	}
+}
+
+// TestFullMemoryLeavesTheDisk: where clients hold so much of memory that nothing has room there,
+// what comes goes to disk.
+func TestFullMemoryLeavesTheDisk(t *testing.T) {
+	const budget = 4 << 20
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: budget, Disk: 64 << 20})
+	var held []Result
+	for i := range 30 {
+		url := fmt.Sprintf("http://example.com/film/%d", i)
+		s.Put(testEntry(s, url, make([]byte, 300<<10)), 0)
+		must(t, s.Sync())
+		held = append(held, s.Lookup(keyOf(url), matchAny))
+	}
+	const page = 100 << 10
+	for i := range 20 {
+		url := fmt.Sprintf("http://example.com/page/%d", i)
+		if !s.Reserve(page, page) {
+			t.Fatalf("%s: no room in flight", url)
+		}
+		s.Unreserve(page)
+		if r := s.Put(testEntry(s, url, make([]byte, page)), 0); r != Stored {
+			t.Fatalf("%s: %v", url, r)
+		}
+		must(t, s.Sync())
+	}
+	if n := countFound(s, "page", 20); n != 20 {
+		t.Errorf("%d of 20 are found", n)
+	}
+	if used := s.memory.used.Load(); used > budget+smallInFlight {
+		t.Errorf("%d bytes are used", used)
+	}
+	for i := range held {
+		held[i].Release()
+	}
+}

@@ -49,14 +49,14 @@ func (m *memory) decodedLimit() int64 { return m.budget.Load() / decodedPart / s
 func (m *memory) shard(key Key) *shard { return m.shards[key[0]%shardCount] }
 
 // charge counts n bytes and evicts to make room. When that is not enough it takes them back and
-// reports false.
-func (m *memory) charge(n int64) bool {
+// reports false. large is as for shrink.
+func (m *memory) charge(n int64, large bool) bool {
 	if n > m.budget.Load() {
 		return false
 	}
 	m.used.Add(n)
 	if m.used.Load() > m.budget.Load() {
-		m.shrink(!m.evicts.Load(), n > smallCharge)
+		m.shrink(!m.evicts.Load(), large)
 	}
 	if m.used.Load() > m.budget.Load() {
 		m.used.Add(-n)
@@ -64,6 +64,9 @@ func (m *memory) charge(n int64) bool {
 	}
 	return true
 }
+
+// chargeItem is charge for an item.
+func (m *memory) chargeItem(cost int64) bool { return m.charge(cost, cost > smallCharge) }
 
 // smallCharge is up to where nothing makes room for bytes but the budget, see shrink.
 const smallCharge = 64 << 10

@@ -193,7 +193,7 @@ func (m *memory) store(d *content) (*item, error) {
 	it.holds.Store(1)
 	place := d.source
 	if d.base != nil {
-		d.base.hold()
+		m.holdBase(d.base)
 		place, it.units = baseMark|uint64(d.base.self), it.units+d.base.units
 	}
 	filled := false
@@ -248,79 +248,26 @@ func (it *item) tryHold() bool {
 	}
 }
 
-// isLarge tells whether an item is counted while look-ups hold it.
-func (it *item) isLarge() bool { return it.cost() > smallCharge }
-
-// noteHeld counts an item that a look-up has found, and holds, if it is large.
-//
-// A body that renewals have in common counts once. It is not counted any more when the first of
-// them is given up: with several in hand less is counted than is held, and never more.
-func (m *memory) noteHeld(it *item) {
-	if !it.isLarge() {
-		return
-	}
-	counting := m.counting(it)
-	counting.Lock()
-	defer counting.Unlock()
-	if it.flags.Or(isHeld)&isHeld == 0 {
-		m.held.Add(m.ownCost(it))
-	}
-	if base := m.base(it); base != nil && base.flags.Or(isHeld)&isHeld == 0 {
-		m.held.Add(base.cost())
-	}
-}
-
-// uncountHeld is the opposite, under the same lock.
-func (m *memory) uncountHeld(it *item) {
-	if it.flags.And(^isHeld)&isHeld == 0 {
-		return
-	}
-	m.held.Add(-m.ownCost(it))
-	if base := m.base(it); base != nil && base.flags.And(^isHeld)&isHeld != 0 {
-		m.held.Add(-base.cost())
-	}
-}
-
-// counting is the lock under which a large item is counted as held, or not any more: that of its
-// shard, which has the item's base too.
-func (m *memory) counting(it *item) *sync.Mutex { return &m.shards[it.shard].counting }
-
-// release takes a hold away, and returns how many are left. Where the only one left is that of its
-// shard, the item is not counted as held any more.
-//
-// Of a large item every hold is taken away under the lock that it is counted under. So the last
-// hold, and what it leaves, are seen by one release alone: none comes between a look-up's counting
-// and its own release and takes the item for held still. The item is not freed while the lock is
-// held, because its last hold would have to be taken away under it.
-func (m *memory) release(it *item) int32 {
-	if !it.isLarge() {
-		return it.holds.Add(-1)
-	}
-	counting := m.counting(it)
-	counting.Lock()
-	defer counting.Unlock()
-	n := it.holds.Add(-1)
-	if n <= 0 || n == 1 && it.is(isResident) {
-		m.uncountHeld(it)
-	}
-	return n
-}
-
 // unhold gives up a hold; with the last one the bytes are given back, and used by others.
 func (m *memory) unhold(it *item) {
-	switch n := m.release(it); {
-	case n > 0:
-	case n == 0:
-		cost, base := m.ownCost(it), m.base(it)
-		m.arena.Free(it.at)
-		m.items.put(it)
-		m.used.Add(-cost)
-		if base != nil {
-			m.unhold(base)
-		}
-	default:
+	if n := m.release(it, false); n < 0 {
 		panic("store: an entry was released more often than it was found")
+	} else if n > 0 {
+		return
 	}
+	base := m.base(it)
+	m.free(it)
+	if base != nil && m.release(base, true) == 0 {
+		m.free(base) // which has none
+	}
+}
+
+// free gives the bytes of an item back that is not held any more.
+func (m *memory) free(it *item) {
+	cost := m.ownCost(it)
+	m.arena.Free(it.at)
+	m.items.put(it)
+	m.used.Add(-cost)
 }
 
 // record is the entry's, as long as the item is held.

@@ -13,7 +13,8 @@ type policy interface {
 	remove(it *item)
 	// victim is the item to go next, still in the policy; nil when there is none.
 	victim() *item
-	// postpone has an item, which was the victim, go after all that are like it.
+	// postpone has an item, which was the victim, go later, as if it were used now. Once it has been
+	// asked to often enough all other items have been the victim.
 	postpone(it *item)
 	// each calls fn for every item, the one to go first first. fn must not change the policy.
 	each(fn func(it *item))
@@ -175,13 +176,7 @@ func (p *slruPolicy) victim() *item {
 	return p.protected.last()
 }
 
-func (p *slruPolicy) postpone(it *item) {
-	if it.protected {
-		p.protected.renew(it)
-	} else {
-		p.probation.renew(it)
-	}
-}
+func (p *slruPolicy) postpone(it *item) { p.touch(it) }
 
 func (p *slruPolicy) each(fn func(it *item)) {
 	p.probation.each(fn)
@@ -243,7 +238,14 @@ func (p *lfuPolicy) victim() *item {
 	return nil
 }
 
-func (p *lfuPolicy) postpone(it *item) { p.classes[p.class(it)].renew(it) }
+// postpone moves an item up by a class: in its own it would be the victim again before those of
+// higher ones.
+func (p *lfuPolicy) postpone(it *item) {
+	p.classes[p.class(it)].unlink(it)
+	it.uses >>= min(p.epoch-it.epoch, 8)
+	it.uses, it.epoch = uint8(min(max(2*uint16(it.uses), 1), 255)), p.epoch
+	p.classes[p.class(it)].pushFront(it)
+}
 
 func (p *lfuPolicy) each(fn func(it *item)) {
 	for i := range p.classes {

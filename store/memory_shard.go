@@ -29,11 +29,12 @@ type shard struct {
 	parts          atomic.Int64 // those of them with FlagPart
 	keptBytes      atomic.Int64 // of those that are only kept
 
-	counting sync.Mutex // of what of its items is held, see memory.release
+	counting sync.Mutex      // of what of its items is held, see memory_held.go
+	bodies   map[ref]bodyUse // of those that have their body in common with others
 }
 
 func newShard(m *memory, e Eviction) *shard {
-	s := &shard{m: m, keys: make(map[uint64]ref), index: newIndex(m)}
+	s := &shard{m: m, keys: make(map[uint64]ref), index: newIndex(m), bodies: make(map[ref]bodyUse)}
 	s.policy = &keptFirst{policy: newPolicy(e, m.items, &m.budget), kept: itemList{items: m.items}, shard: s}
 	s.soonest.Store(math.MaxInt64)
 	return s

@@ -259,7 +259,7 @@ func (s *Store) mayReside(d *content, cost int64, toDisk bool) bool {
 // makeRoom charges an entry, at worst in place of the one it replaces: where nothing is evicted, a
 // full tier could otherwise never be refreshed.
 func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
-	if s.memory.charge(cost) {
+	if s.memory.chargeItem(cost) {
 		return true
 	}
 	sh := s.memory.shard(e.Key)
@@ -268,7 +268,7 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 		e.renews = nil // it is replaced already
 	}
 	sh.mu.Unlock()
-	return s.memory.charge(cost)
+	return s.memory.chargeItem(cost)
 }
 
 // replace drops from memory and from the queue what e takes the place of.

@@ -191,12 +191,18 @@ func (s *Store) Sync() error {
 // when they do not fit. They are of a body that is to have total bytes, zero or less where that is
 // not known. Bodies in flight take half of the budget together: what comes of them is not known
 // yet, and clients that read nothing hold them as long as they like. One whose length is known may
-// go beyond that up to its length, and one of up to two megabytes in any case. Give the bytes back
-// before the entry they became is put, which counts for itself.
+// go beyond that up to its length, and one of up to two megabytes in any case. Where clients hold
+// so much that nothing can go for them, two megabytes go beyond the budget if the disk can have
+// what comes of them. Give the bytes back before the entry they became is put, which counts for
+// itself.
 func (s *Store) Reserve(n, total int64) bool {
 	m := s.memory
 	inFlight, budget := m.inFlight.Add(n), m.budget.Load()
-	if inFlight <= max(budget/2, total, smallInFlight) && m.charge(n) {
+	if inFlight <= max(budget/2, total, smallInFlight) && m.charge(n, max(n, total) >= smallCharge) {
+		return true
+	}
+	if inFlight <= smallInFlight && s.disk != nil && s.disk.up.Load() {
+		m.used.Add(n)
 		return true
 	}
 	m.inFlight.Add(-n)
