@@ -122,8 +122,12 @@ func (r *rewriter) tell(line int, missing bool, format string, args ...any) {
 	}
 }
 
-// replace adds an edit of tokens.
+// replace adds an edit of tokens. A quoted one may end where the next begins, and what is written
+// in its place does not.
 func (r *rewriter) replace(from, to int, with string) {
+	if to < len(r.tokens) && r.tokens[to].start == r.tokens[to-1].end {
+		with += " "
+	}
 	r.result.edits = append(r.result.edits, edit{
 		span: span{r.tokens[from].start, r.tokens[to-1].end}, tokens: span{from, to}, with: with,
 	})
