@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,7 +22,21 @@ func (h *Handler) identify(r *http.Request, id *httpcache.Identity) {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
 	*id = httpcache.Identify(r, client, trusted)
+	if id.IsOdd(r) {
+		id.Show(r, textsOf(varsOf(r.Context())))
+	}
 	id.Listener.Server, id.ErrorStatus, id.Branch = h.server(), errorStatus(r), h.branch.of(r)
+}
+
+// textsOf yields the vars of a request that are texts.
+func textsOf(vars map[string]any) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, value := range vars {
+			if text, ok := value.(string); ok && !yield(text) {
+				return
+			}
+		}
+	}
 }
 
 // errorStatus returns the status of the error that brought a request to handle_errors, else 0.

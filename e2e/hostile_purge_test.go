@@ -255,7 +255,7 @@ func TestTargetsThatNoPurgeCouldName(t *testing.T) {
 			t.Errorf("stored: %s", entry.URL)
 		}
 	}
-	if n := in.purge(`{"hosts":["example.com"]}`); n != 4 || len(in.entries("").Entries) != 0 {
+	if n := in.purge(`{"hosts":["example.com"]}`); n != 6 || len(in.entries("").Entries) != 0 {
 		t.Errorf("a purge of the host matched %d, left are %v", n, in.entries("").Entries)
 	}
 }

@@ -81,6 +81,9 @@ func (q *Request) joinRunning(key store.Key) (answered bool, err error) {
 
 // retry joins the one flight that follows a failed one.
 func (q *Request) retry(s membership) (next membership, ok bool) {
+	if q.keyed.ShowsHead {
+		return membership{}, false
+	}
 	ticket, tag := q.begin(q.flightKey())
 	f, m, started := s.member.Retry(tag)
 	if f == nil {

@@ -28,8 +28,9 @@ const (
 	courseEvents
 	// courseHitForMiss: the last answer could not be shared, so the request waits for none.
 	courseHitForMiss
-	// courseHead: a HEAD without a stored response fetches no body. If a fetch is under way, its
-	// header will do; otherwise it is passed on.
+	// courseHead: a HEAD without a stored response fetches no body, and one that shows its method
+	// asks otherwise than a GET. If a fetch is under way, its header will do; otherwise it is
+	// passed on.
 	courseHead
 	// courseSolo: it is fetched for this request alone.
 	courseSolo
@@ -83,6 +84,8 @@ func (q *Request) choose(use rfc9111.Use) way {
 // courseToOrigin is the course of a request that needs the origin.
 func (q *Request) courseToOrigin(key store.Key) course {
 	switch {
+	case q.keyed.ShowsHead:
+		return courseHead
 	case q.directives.NoStore:
 		return courseUnstored
 	case wantsEvents(q.r.Header) && !q.keyed.hasBody():

@@ -60,7 +60,8 @@ const (
 	BypassMethod
 	// BypassUpgrade: the connection is to become another protocol's.
 	BypassUpgrade
-	// BypassTarget: the request does not ask for a URL that a purge could name.
+	// BypassTarget: the request does not ask for a URL that a purge could name, or spells its Host
+	// in a way that handlers in front have passed on.
 	BypassTarget
 	// BypassBody: a body on GET or HEAD, or one too large for the key.
 	BypassBody

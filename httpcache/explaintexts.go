@@ -15,7 +15,7 @@ var bypassTexts = [...]struct{ sentence, change, clause string }{
 	NotBypassed:   {},
 	BypassMethod:  {"the route does not cache its method", "`methods` names those that it caches; POST needs `key { body }` as well.", "RFC 9110 9.2.3"},
 	BypassUpgrade: {"it asks for another protocol (Upgrade, or CONNECT)", "", "RFC 9110 7.8"},
-	BypassTarget:  {"it asks for no URL that a purge could name", "ask for a path, of a host that a URL can have.", "RFC 9112 3.2"},
+	BypassTarget:  {"it asks for no URL that a purge could name, or handlers in front have passed on how it spells its Host", "ask for a path, of a host that a URL can have, in lower case and without the default port.", "RFC 9112 3.2"},
 	BypassBody: {
 		"it is a GET or HEAD with a body, or its body is too large for the key or has trailers",
 		"leave the body out; that of a POST or QUERY may have 64 KiB.", "RFC 9110 9.3.1",

@@ -358,7 +358,7 @@ func (x *Fetch) prepare(r *http.Request) {
 // key as Host is; how it was spelt and who the user is are not, so handlers of a fetch are not
 // shown them (C1).
 func OriginForm(u *url.URL) *url.URL {
-	if u.Scheme == "" && u.Host == "" && u.User == nil {
+	if isOriginForm(u) {
 		return u
 	}
 	origin := *u

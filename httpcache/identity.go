@@ -34,6 +34,10 @@ type Identity struct {
 	// example.com. is another name than example.com. So the request may have come to another site,
 	// or past other handlers in front of the cache.
 	Dotted bool
+	// ShowsHost says that handlers in front of the cache have shown what comes behind the Host as
+	// it was sent, which is not in its canonical form, and ShowsHead the method of a HEAD: see
+	// shown.go.
+	ShowsHost, ShowsHead bool
 	// ErrorStatus is the status of the error that the request has ended in, where it comes from the
 	// server's routes for errors, else 0. What answers an error is no answer for the URL.
 	ErrorStatus uint16
@@ -67,6 +71,9 @@ func Identify(r *http.Request, client *url.URL, trusted bool) Identity {
 	authority, err := urlform.Authority(id.scheme(), r.Host)
 	id.Authority, id.Site = authority, Site{id.scheme(), authority}
 	id.Purgeable = err == nil && namesURL(client)
+	if id.IsOdd(r) {
+		id.Show(r, valuesOf(r.Header))
+	}
 	if h := r.Header; trusted && len(h["X-Forwarded-Proto"])+len(h["X-Forwarded-Host"]) > 0 {
 		id.Trusted, id.Site = true, id.Site.forwarded(h)
 	}

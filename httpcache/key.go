@@ -75,6 +75,14 @@ func (b *keyBytes) request(rules *KeyRules, k *keyed) {
 	// A proxy behind the cache passes on what a trusted client says in X-Forwarded fields, and
 	// replaces what any other says.
 	b.part("claims of a trusted proxy").flag(k.Trusted)
+	if !isOriginForm(k.URL) { // handlers in front have seen it, see shown.go
+		b.count(math.MaxUint16 + 2) // which is no status
+		b.part("absolute-form").text(k.URL.Scheme)
+		if k.URL.User != nil {
+			b.text(k.URL.User.String())
+		}
+		b.text(k.URL.Host)
+	}
 	if k.Branch != "" {
 		b.count(math.MaxUint16 + 1) // which is no status
 		b.part("branch").text(k.Branch)

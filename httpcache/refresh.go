@@ -15,7 +15,7 @@ import (
 // cannot take a refresh now is not asked. A request that has to wait for the origin anyway ignores
 // the pause.
 func (q *Request) refreshInBackground(key store.Key, early bool) {
-	if q.directives.NoStore { // a response to it may not be stored (RFC 9111 5.2.1.5)
+	if q.directives.NoStore || q.keyed.ShowsHead { // a response to it may not be stored (RFC 9111 5.2.1.5), or not for GET
 		return
 	}
 	if !q.refreshDue(key) {

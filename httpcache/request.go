@@ -121,7 +121,7 @@ func (q *Request) classify() Bypass {
 	switch {
 	case r.Method == http.MethodConnect, isUpgrade(r.Header):
 		return BypassUpgrade
-	case !q.keyed.Purgeable:
+	case !q.keyed.Purgeable, q.keyed.ShowsHost:
 		return BypassTarget
 	case !slices.Contains(q.route.Methods, r.Method):
 		return BypassMethod
