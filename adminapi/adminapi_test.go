@@ -138,9 +138,11 @@ func TestCommandFails(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"unknown subcommand", []string{"clear"}, "unknown command"},
-		{"argument", []string{"thing", "all"}, "unknown command"},
-		{"unknown flag", []string{"thing", "--everything"}, "unknown flag"},
+		{"unknown subcommand", []string{"clear"}, `caddy larder has no command "clear"; caddy larder --help lists`},
+		{"misspelt subcommand", []string{"thnig"}, `caddy larder has no command "thnig"; did you mean thing?`},
+		{"argument", []string{"thing", "all"}, `thing takes no "all"; write caddy larder thing`},
+		{"unknown flag", []string{"thing", "--everything"}, "unknown flag: --everything; write caddy larder thing"},
+		{"misspelt flag", []string{"thing", "--names", "a"}, "unknown flag: --names; did you mean --name?"},
 		{"no such configuration", []string{"thing", "--address", "", "--config", "missing.json"}, "missing.json"},
 		{"bad address", []string{"thing", "--address", "127.0.0.1:1-2"}, `--address "127.0.0.1:1-2" is no address of an admin API`},
 		{"no port", []string{"thing", "--address", "localhost:x"}, "is no address of an admin API"},

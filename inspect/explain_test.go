@@ -106,7 +106,7 @@ key abababababababab
 		want string
 	}{
 		{[]string{"explain", "http://h:1/"}, nowhere},
-		{[]string{"explain"}, "accepts 1 arg(s)"},
+		{[]string{"explain"}, "explain accepts 1 arg(s), received 0; write caddy larder explain <url>"},
 		{[]string{"explain", "http://h/", "-H", "no colon"}, "is not a header field; give 'Name: value'"},
 		{[]string{"explain", "http://h/", "-H", "A: b\nc"}, "is not a header field"},
 		{[]string{"explain", "http://h/", "--method", "A B"}, "is not a method"},

@@ -157,11 +157,11 @@ func TestCommandFails(t *testing.T) {
 		{"get of a URL that is not one", []string{"get", "mailto:a"}, "is neither an absolute URL nor an id"},
 		{"get of a URL without a host", []string{"get", "http:///a"}, "is not an absolute URL"},
 		{"stats of a zone that there is not", []string{"stats", "--zone", "blog"}, "send one of default, shop"},
-		{"stats with an argument", []string{"stats", "all"}, "unknown command"},
+		{"stats with an argument", []string{"stats", "all"}, `stats takes no "all"; write caddy larder stats`},
 		{"top by a word it has not", []string{"top", "--by", "age"}, "send one of hits, misses, not_stored, bytes, fetch_time, disagree"},
 		{"top of no rows", []string{"top", "--limit", "0"}, `limit: "0" is not a page size`},
 		{"top of a zone that there is not", []string{"top", "--zone", "blog"}, "send one of default, shop"},
-		{"top with an argument", []string{"top", "misses"}, "unknown command"},
+		{"top with an argument", []string{"top", "misses"}, `top takes no "misses"; write caddy larder top`},
 		{"history of another step", []string{"history", "--step", "5m"}, "send one of 10s, 1m, 15m"},
 		{"history of a zone that there is not", []string{"history", "--zone", ""}, "zone: the value is empty"},
 	} {

@@ -72,7 +72,7 @@ func TestCommandRefuses(t *testing.T) {
 		{[]string{"--urls", ""}, "it is empty"},
 		{[]string{"--urls", "/nowhere/list"}, "no such file"},
 		{[]string{"--urls", "-", "-H", "Cookie: a=b"}, "-H Cookie is not sent"},
-		{[]string{"http://h/"}, "unknown command"},
+		{[]string{"http://h/"}, `warm takes no "http://h/"; write caddy larder warm`},
 	} {
 		out, stderr, err := adminapitest.Larder(t, append([]string{"warm"}, tc.args...)...)
 		adminapitest.ExpectOneLine(t, out, stderr, err, tc.want)
