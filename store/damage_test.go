@@ -290,7 +290,7 @@ func TestDamagedListOfFreePages(t *testing.T) {
 		at   int64
 		data []byte
 	}{
-		{"another page's number", 0, []byte{0xff}},
+		{"another page's number", 0, []byte{^image[page]}},
 		{"another kind of page", 8, []byte{1}},
 		{"as long as memory", 10, []byte{0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0}},
 		{"going on for gigabytes", 15, []byte{0xff}},
