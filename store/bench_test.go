@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"testing"
@@ -57,6 +58,25 @@ func benchmarkLookupDiskHit(b *testing.B, memory int64) {
 		b.Fatal(err)
 	}
 	benchLookups(b, s, keys)
+}
+
+// BenchmarkReadLargeBody reads a body that is on disk alone, as its answer is written.
+func BenchmarkReadLargeBody(b *testing.B) {
+	s := openStore(b, Config{Path: b.TempDir(), Required: true}, Settings{Memory: 1, Disk: 1 << 30})
+	e := testEntry(s, "http://example.com/large", make([]byte, 32<<20))
+	s.Put(e, 0)
+	if err := s.Sync(); err != nil {
+		b.Fatal(err)
+	}
+	r := s.Lookup(e.Key, matchAny)
+	defer r.Release()
+	b.SetBytes(r.Entry.Body.Len())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := WriteBody(io.Discard, r.Entry.Body, 0, -1); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // benchLookups looks the keys up in turn, all of which are there, and reports the processor time.

@@ -3,20 +3,28 @@ package store
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"go.etcd.io/bbolt"
-
-	"github.com/larder-cache/larder/internal/frames"
 )
 
 // pieceSize is how much of a body on disk a reader has in hand at once, on the Go heap and not
 // counted, for as long as its client takes to accept it. It is what reverse_proxy has in hand for a
-// client. Whole chunks would be no faster: each of them is a large allocation.
+// client.
 const pieceSize = 32 << 10
 
-// pieces are buffers of pieceSize bytes that have been used.
-var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+// maxLargePieces is how many readers have a chunk in hand instead, which is read in half the
+// time for a client that takes it at once. To one that does not it makes no difference. So there are
+// few, 8 MiB in all: slow clients that have got hold of them cost the others that half.
+const maxLargePieces = 32
+
+// Buffers that have been used, and who has one of the large ones.
+var (
+	pieces      = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+	largePieces = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+	largeTaken  = make(chan struct{}, maxLargePieces)
+)
 
 // WriteBody writes n bytes of a body from off on to w, or all that follow if n is negative. It
 // returns how many went out. Its errors are those of w, and those of the body, which say so.
@@ -29,45 +37,80 @@ func WriteBody(w io.Writer, b Body, off, n int64, client Interrupter) (written i
 	if n >= 0 {
 		end = off + n
 	}
-	onDisk, ok := b.(*diskBody)
-	if !ok {
-		return writePieces(w, b.Chunk, off, end)
+	write := writeChunk
+	if onDisk, ok := b.(*diskBody); ok {
+		if write = writeFromDisk; client != nil {
+			r := &clientReader{client: client}
+			onDisk.pins().addReader(onDisk.id, r)
+			defer func() {
+				onDisk.pins().removeReader(onDisk.id, r)
+				if r.end() && err == nil {
+					err = ErrIdle
+				}
+			}()
+		}
 	}
-	if client != nil {
-		r := &clientReader{client: client}
-		onDisk.pins().addReader(onDisk.id, r)
-		defer func() {
-			onDisk.pins().removeReader(onDisk.id, r)
-			if r.end() && err == nil {
-				err = ErrIdle
-			}
-		}()
+	for off+written < end {
+		n, err := write(w, b, off+written, end)
+		written += n
+		if err != nil {
+			return written, err
+		}
 	}
-	room := pieces.Get().(*[pieceSize]byte)
-	written, err = writePieces(w, func(off int64) ([]byte, error) { return onDisk.read(room[:], off) }, off, end)
-	if err == nil { // else a read that came too late may still be filling it
-		pieces.Put(room)
-	}
-	return written, err
+	return written, nil
 }
 
-func writePieces(
-	w io.Writer, next func(off int64) ([]byte, error), off, end int64,
-) (written int64, err error) {
-	for off < end {
-		piece, err := next(off)
-		if err != nil {
-			return written, fmt.Errorf("reading a stored body: %w", err)
+// writeChunk writes what one Chunk of a body has, up to end.
+func writeChunk(w io.Writer, b Body, off, end int64) (int64, error) {
+	piece, err := b.Chunk(off)
+	if err != nil {
+		return 0, errReading(err)
+	}
+	n, err := w.Write(piece[:min(int64(len(piece)), end-off)])
+	return int64(n), err
+}
+
+func errReading(err error) error { return fmt.Errorf("reading a stored body: %w", err) }
+
+// writeFromDisk writes what one read of a diskBody has.
+func writeFromDisk(w io.Writer, b Body, off, end int64) (int64, error) {
+	if end-off > pieceSize {
+		select {
+		case largeTaken <- struct{}{}:
+			defer func() { <-largeTaken }()
+			room := largePieces.Get().(*[chunkSize]byte)
+			n, err := b.(*diskBody).writeRead(w, room[:], off, end)
+			if err == nil { // else a read that came too late may still be filling it
+				largePieces.Put(room)
+			}
+			return n, err
+		default:
 		}
-		if left := end - off; int64(len(piece)) > left {
-			piece = piece[:left]
+	}
+	room := pieces.Get().(*[pieceSize]byte)
+	n, err := b.(*diskBody).writeRead(w, room[:], off, end)
+	if err == nil {
+		pieces.Put(room)
+	}
+	return n, err
+}
+
+// writeRead writes what one read to room has, and tells of each piece that is taken: a client is
+// slow that takes no piece, however many are in hand.
+func (b *diskBody) writeRead(w io.Writer, room []byte, off, end int64) (written int64, err error) {
+	read, err := b.read(room[:min(int64(len(room)), end-off)], off)
+	if err != nil {
+		return 0, errReading(err)
+	}
+	for piece := range slices.Chunk(read, pieceSize) {
+		if written > 0 {
+			b.pins().took(b.id)
 		}
 		n, err := w.Write(piece)
 		written += int64(n)
 		if err != nil {
 			return written, err
 		}
-		off += int64(len(piece))
 	}
 	return written, nil
 }
@@ -99,8 +142,8 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 }
 
 // read fills room from off on, as far as the chunk on disk reaches that has these bytes, or of a
-// compressed one the frame, and returns what it has filled. The chunk is checked as a whole each
-// time, and of its frames the one that is read.
+// compressed one the frame, and returns what it has filled. Of the chunk no more is checked than what
+// is read.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 	b.pins().took(b.id)
 	n := 0 // the transaction's, which may go on after a stall
@@ -121,41 +164,4 @@ func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 		return nil, fmt.Errorf("read body: %w", err)
 	}
 	return room[:n], nil
-}
-
-// chunk is one as it stands in the file, in a transaction's memory, checked.
-type chunk struct {
-	plain  []byte // nil: it is compressed
-	frames frames.Frames
-}
-
-// read copies what follows off to room, up to the end of the chunk or of the frame. A frame that
-// begins at off is decompressed where it is wanted.
-func (c *chunk) read(room []byte, off int) (int, error) {
-	if c.plain != nil {
-		return copy(room, c.plain[off:]), nil
-	}
-	if len(room) == 0 {
-		return 0, nil
-	}
-	into := room
-	if off%frames.Size != 0 {
-		spare := pieces.Get().(*[pieceSize]byte)
-		defer pieces.Put(spare)
-		into = spare[:]
-	}
-	plain, err := c.frames.Read(into, off)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", err, errDamaged)
-	}
-	return copy(room, plain), nil
-}
-
-// fill copies all of the chunk to dst, which has its length.
-func (c *chunk) fill(dst []byte) error {
-	if c.plain != nil {
-		copy(dst, c.plain)
-		return nil
-	}
-	return packedBody{c.frames}.fill(dst)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
-// Ready checks the chunk of the Body that holds off, where the body is read from the disk: so the
+// Ready checks the block of the Body that holds off, where the body is read from the disk: so the
 // caller knows of damage before an answer has begun. It copies nothing. After an error the entry is
 // of no use: it is neither to be sent nor to be validated.
 func (r *Result) Ready(off int64) error {

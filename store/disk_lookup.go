@@ -284,7 +284,7 @@ func (b *rowsBody) fill(dst []byte) error {
 
 // check looks at all chunks, so that damage is a miss and no answer that breaks off.
 func (b *rowsBody) check() error {
-	return b.each(func(*chunk, int64, int64) error { return nil })
+	return b.each(func(c *chunk, _, _ int64) error { return c.checkAll() })
 }
 
 // EachNewestTagged calls fn for each tag that begins with prefix and is of an entry in the file,

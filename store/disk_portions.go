@@ -132,15 +132,16 @@ func (b *batch) writePortion(p *portion) error {
 	}
 	for p.wrote < p.length && (p.wrote == 0 || !b.full()) {
 		size, number := min(p.length-p.wrote, chunkSize), int((p.from+p.wrote)/chunkSize)
-		v := gather(make([]byte, 4, 4+size), p.pieces, p.wrote)
+		v := gather(roomForChunk(int(size)), p.pieces, p.wrote)
+		plain := v[sumsOf(int(size)):]
 		var packed []byte
 		if p.compress {
-			packed = packPiece(v[4:])
+			packed = packPiece(plain)
 		}
 		var err error
 		stored := size
 		if packed != nil {
-			stored, err = b.putPiece(id, number, v[4:], packed)
+			stored, err = b.putPiece(id, number, plain, packed)
 		} else {
 			err = b.putChunkValue(id, number, v)
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // SchemaVersion is that of the disk tier's file. One of another version is begun anew.
-const SchemaVersion = 5
+const SchemaVersion = 6
 
 // The buckets. Entries are numbered in the order they are stored (id), so that records, chunks,
 // expiry of like lifetimes, and recency are appended at the right edge of their trees. Tags and
@@ -24,8 +24,7 @@ const SchemaVersion = 5
 //
 //	meta     name                        → number: schema, generation, id, entries, parts; position
 //	records  id                          → record, with the body where that is small
-//	chunks   id, number(4)               → checksum, up to chunkSize bytes of body: as they are, or
-//	                                       compressed (internal/frames), which are fewer
+//	chunks   id, number(4)               → checksums and bytes of body, see chunk.go
 //	keys     half of the key(16), id     → keyRow: checksum, what a look-up chooses a variant by
 //	tags     tag, NUL, id                → indexRow: generation, keepUntil, key(8), flags
 //	urls     URL and listener, NUL, id   → indexRow
@@ -318,19 +317,11 @@ func (t *buckets) entry(id uint64) (*Entry, int64, error) {
 // chunk reads one chunk of a body, in the transaction's memory.
 func (t *buckets) chunk(id uint64, number int, length int64) (chunk, error) {
 	k := chunkKey(id, number)
-	v := t.chunks.Get(k)
-	want := min(length-int64(number)*chunkSize, chunkSize)
-	if len(v) < 4 || int64(len(v)) > want+4 || binary.BigEndian.Uint32(v) != wire.Checksum(k, v[4:]) {
-		return chunk{}, fmt.Errorf("chunk %d of %d: %w", number, id, errDamaged)
-	}
-	if int64(len(v)) == want+4 {
-		return chunk{plain: v[4:]}, nil
-	}
-	f, err := openFrames(v[4:], want)
+	c, err := openChunk(k, t.chunks.Get(k), min(length-int64(number)*chunkSize, chunkSize))
 	if err != nil {
 		return chunk{}, fmt.Errorf("chunk %d of %d: %w", number, id, err)
 	}
-	return chunk{frames: f}, nil
+	return c, nil
 }
 
 // storedChunks is how many bytes the chunks of a body take.
@@ -338,20 +329,20 @@ func (t *buckets) storedChunks(id uint64) (n int64) {
 	prefix := idBytes(id)
 	c := t.chunks.Cursor()
 	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		n += int64(max(len(v)-4, 0))
+		n += int64(len(v) - min(sumsIn(len(v)), len(v)))
 	}
 	return n
 }
 
 // putChunk writes one chunk, as it is or compressed.
 func (t *buckets) putChunk(id uint64, number int, data []byte) error {
-	return t.putChunkValue(id, number, append(make([]byte, 4, 4+len(data)), data...))
+	return t.putChunkValue(id, number, append(roomForChunk(len(data)), data...))
 }
 
-// putChunkValue is putChunk for a value in which room is left for the checksum.
+// putChunkValue is putChunk for a value of roomForChunk.
 func (t *buckets) putChunkValue(id uint64, number int, v []byte) error {
 	k := chunkKey(id, number)
-	binary.BigEndian.PutUint32(v, wire.Checksum(k, v[4:]))
+	sealChunk(k, v)
 	return t.chunks.Put(k, v)
 }
 

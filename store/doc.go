@@ -33,6 +33,7 @@
 //
 //	disk.go             the only place that opens and calls bbolt
 //	disk_schema.go      rows; disk_buckets.go: the buckets that have them, as a transaction opens them
+//	chunk.go            the form of a piece of a body on disk, checked as far as it is read
 //	disk_body.go        a body on disk, read in pieces without a transaction (disk_pins.go)
 //	disk_readers.go     readers of what is deleted: what they may hold, and when they are broken off
 //	disk_body_writer.go large bodies, to disk while they arrive; disk_portions.go: a transaction of them
@@ -160,9 +161,10 @@
 // not full, also while purges come without a gap: writing, sweeping and expiring take turns; when
 // the queue is full it stays in memory only. Close writes everything. The chunks of a BodyWriter
 // are committed as they come, and are an entry when its record is; what a crash leaves of one is
-// swept at the next start. Every record, body, chunk and key row carries a checksum that covers its
-// place too, so that damage is a miss, counted and deleted, and never another entry's bytes. Of a
-// body that is read piece by piece it shows when a piece is: see disk_damaged.go.
+// swept at the next start. Every record, body and key row, and every 32 KiB of a chunk, carries a
+// checksum that covers its place too, so that damage is a miss, counted and deleted, and never
+// another entry's bytes. Of a body that is read piece by piece it shows when a piece is: see
+// disk_damaged.go.
 //
 // # Faults
 //

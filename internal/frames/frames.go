@@ -133,6 +133,12 @@ func Open(data []byte, length int) (Frames, error) {
 // Len is the length of the piece in bytes.
 func (f Frames) Len() int { return f.length }
 
+// SizesOf is how many bytes of what Append returns for a piece of length bytes are sizes.
+func SizesOf(length int) int { return 2 * max(count(length)-1, 0) }
+
+// Place is where in the data the frame stands that has the byte at off of the piece.
+func (f Frames) Place(off int) (from, to int) { return f.place(off / Size) }
+
 // place is where a frame stands. That of the last may be none, if the sizes are wrong.
 func (f Frames) place(i int) (from, to int) {
 	last := count(f.length) - 1

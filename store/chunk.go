@@ -1,0 +1,136 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/larder-cache/larder/internal/frames"
+	"github.com/larder-cache/larder/store/internal/wire"
+)
+
+// The value of a chunk's row is checksums, then data:
+//
+//	sums  4 bytes for each block of the data: wire.Checksum of the row's key and of the block
+//	data  up to chunkSize bytes of a body, as they are, or compressed (internal/frames), which
+//	      are fewer. A block is of blockSize bytes, the last of as many as are left
+//
+// So one who reads a piece of a chunk checks that piece. One checksum for the whole of it had each
+// of the eight pieces of a chunk cost the check of all eight.
+
+const (
+	// blockSize is what a reader has in hand at once, and what a frame is of.
+	blockSize = pieceSize
+	// sumSize is of one checksum.
+	sumSize = 4
+)
+
+// sumsOf is how many bytes the checksums of so many bytes of data take.
+func sumsOf(data int) int { return (data + blockSize - 1) / blockSize * sumSize }
+
+// sumsIn is how many bytes of a row's value are checksums.
+func sumsIn(value int) int {
+	const sealed = blockSize + sumSize
+	return (value + sealed - 1) / sealed * sumSize
+}
+
+// roomForChunk returns a value with its checksums left open, to which so many bytes can be appended.
+func roomForChunk(data int) []byte { return make([]byte, sumsOf(data), sumsOf(data)+data) }
+
+// chunk is one as it stands in the file, in a transaction's memory. What is read of it is checked.
+type chunk struct {
+	key, sums, data []byte
+	packed          bool
+	frames          frames.Frames // of packed data
+}
+
+// openChunk is the chunk of so many bytes of a body that stands at key.
+func openChunk(key, value []byte, length int64) (c chunk, err error) {
+	n := sumsIn(len(value))
+	c = chunk{key: key, sums: value[:min(n, len(value))], data: value[min(n, len(value)):]}
+	if len(c.data) == 0 || int64(len(c.data)) > length {
+		return chunk{}, fmt.Errorf("%d bytes are not of %d: %w", len(c.data), length, errDamaged)
+	}
+	if c.packed = int64(len(c.data)) < length; !c.packed {
+		return c, nil
+	}
+	if err := c.check(0, frames.SizesOf(int(length))); err != nil {
+		return chunk{}, err
+	}
+	c.frames, err = openFrames(c.data, length)
+	return c, err
+}
+
+// sealChunk fills in the checksums of a value.
+func sealChunk(key, value []byte) {
+	n := sumsIn(len(value))
+	data := value[n:]
+	for i := 0; i < n; i += sumSize {
+		block := data[:min(blockSize, len(data))]
+		binary.BigEndian.PutUint32(value[i:], wire.Checksum(key, block))
+		data = data[len(block):]
+	}
+}
+
+// check looks at the blocks that have the data from here to there.
+func (c *chunk) check(from, to int) error {
+	for i := from / blockSize; i*blockSize < min(to, len(c.data)); i++ {
+		block := c.data[i*blockSize : min((i+1)*blockSize, len(c.data))]
+		if binary.BigEndian.Uint32(c.sums[i*sumSize:]) != wire.Checksum(c.key, block) {
+			return fmt.Errorf("block %d: %w", i, errDamaged)
+		}
+	}
+	return nil
+}
+
+// checkAll looks at all of it.
+func (c *chunk) checkAll() error { return c.check(0, len(c.data)) }
+
+// read copies what follows off to room, as far as that and the chunk reach, and returns how much it
+// is. Without room it checks what stands at off.
+func (c *chunk) read(room []byte, off int) (n int, err error) {
+	if c.packed {
+		return c.readFrames(room, off)
+	}
+	to := min(off+len(room), len(c.data))
+	if err := c.check(off, max(to, off+1)); err != nil {
+		return 0, err
+	}
+	return copy(room, c.data[off:to]), nil
+}
+
+// readFrames is read of what is compressed. A frame that begins at off is decompressed where it is
+// wanted. After the first one, read stops at a frame for which there is no room.
+func (c *chunk) readFrames(room []byte, off int) (n int, err error) {
+	for {
+		if err := c.check(c.frames.Place(off)); err != nil || len(room) == 0 {
+			return n, err
+		}
+		into := room[n:]
+		if off%frames.Size != 0 {
+			spare := pieces.Get().(*[pieceSize]byte)
+			defer pieces.Put(spare)
+			into = spare[:]
+		}
+		plain, err := c.frames.Read(into, off)
+		if err != nil {
+			return n, fmt.Errorf("%w: %w", err, errDamaged)
+		}
+		copied := copy(room[n:], plain)
+		n, off = n+copied, off+copied
+		if copied < len(plain) || off == c.frames.Len() || len(room)-n < frames.Size {
+			return n, nil
+		}
+	}
+}
+
+// fill copies all of the chunk to dst, which has its length.
+func (c *chunk) fill(dst []byte) error {
+	if err := c.checkAll(); err != nil {
+		return err
+	}
+	if !c.packed {
+		copy(dst, c.data)
+		return nil
+	}
+	return packedBody{c.frames}.fill(dst)
+}
