@@ -69,17 +69,16 @@ func (f *Flight) spillInUse() Spill {
 }
 
 // spillIfLarge begins to spill a body of which more than Limits.Resident is in memory. From then on
-// half of that stays, and the fetch waits when the Spill is so far behind.
+// each chunk is appended when it is full, so that the Spill is written while the fetch goes on: it
+// has something to write and something to wait for. The fetch waits when both are as large as
+// Resident. Half of that stays for readers.
 func (f *Flight) spillIfLarge() {
-	limit, rest := f.config.limits.Resident, f.config.limits.Resident/2
+	resident := f.config.limits.Resident
 	f.mu.Lock()
-	if f.spill != nil {
-		limit = rest
-	}
-	over := f.spills() && f.body.held >= limit
+	due := f.spills() && (f.spillInUse() != nil || f.body.held >= resident)
 	f.mu.Unlock()
-	if over {
-		f.advanceSpill(rest, rest)
+	if due {
+		f.advanceSpill(resident/2, 2*resident)
 	}
 }
 
