@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"github.com/larder-cache/larder/internal/frames"
 	"github.com/larder-cache/larder/store/internal/wire"
@@ -33,7 +34,16 @@ func sumsIn(value int) int {
 	return (value + sealed - 1) / sealed * sumSize
 }
 
-// roomForChunk returns a value with its checksums left open, to which so many bytes can be appended.
+// largestChunk is a value of as many bytes as one can have.
+type largestChunk [chunkSize + (chunkSize+blockSize-1)/blockSize*sumSize]byte
+
+// largestChunks are values that have been written to the file.
+var largestChunks = sync.Pool{New: func() any { return new(largestChunk) }}
+
+// room returns a value with its checksums left open, to which so many bytes can be appended.
+func (c *largestChunk) room(data int) []byte { return c[:sumsOf(data) : sumsOf(data)+data] }
+
+// roomForChunk is room in memory of its own.
 func roomForChunk(data int) []byte { return make([]byte, sumsOf(data), sumsOf(data)+data) }
 
 // chunk is one as it stands in the file, in a transaction's memory. What is read of it is checked.

@@ -44,6 +44,7 @@ type batch struct {
 	removed  []removal
 	inserted []*item
 	drops    []drop // by purges that are watched
+	chunkValues []*largestChunk // see chunkRoom
 	// How many bytes of bodies it stores compressed, and in how many.
 	plainBytes, packedBytes int64
 }
@@ -179,6 +180,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 	if err != nil {
 		return err
 	}
+	b.reuseChunkValues()
 	dw.lastID, dw.labels = id, labels
 	positionWritten()
 	dw.disk.entries.Add(b.entries)

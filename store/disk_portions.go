@@ -132,7 +132,7 @@ func (b *batch) writePortion(p *portion) error {
 	}
 	for p.wrote < p.length && (p.wrote == 0 || !b.full()) {
 		size, number := min(p.length-p.wrote, chunkSize), int((p.from+p.wrote)/chunkSize)
-		v := gather(roomForChunk(int(size)), p.pieces, p.wrote)
+		v := gather(b.chunkRoom(int(size)), p.pieces, p.wrote)
 		plain := v[sumsOf(int(size)):]
 		var packed []byte
 		if p.compress {
@@ -153,6 +153,21 @@ func (b *batch) writePortion(p *portion) error {
 		b.bytes += int(size)
 	}
 	return nil
+}
+
+// chunkRoom is room for a value that is the transaction's until it has committed.
+func (b *batch) chunkRoom(data int) []byte {
+	c := largestChunks.Get().(*largestChunk)
+	b.chunkValues = append(b.chunkValues, c)
+	return c.room(data)
+}
+
+// reuseChunkValues gives back what a transaction has committed. One that has failed may still be
+// under way at a disk that stands still: what it has is left to the garbage collector.
+func (b *batch) reuseChunkValues() {
+	for _, c := range b.chunkValues {
+		largestChunks.Put(c)
+	}
 }
 
 // gather fills v up to its capacity from the pieces, beginning at offset off of them.
