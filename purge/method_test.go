@@ -144,7 +144,7 @@ func TestAllow(t *testing.T) {
 // TestPagesDoNotPurge: a page that has its host resolve to this server is at an allowed address.
 func TestPagesDoNotPurge(t *testing.T) {
 	m := &Method{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Logger: zap.NewNop()}
-	for _, field := range []string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode"} {
+	for _, field := range []string{"Origin", "Sec-Fetch-Site"} {
 		call := newCall("/a", field, "http://rebind.example")
 		if got := m.Foresee(call); got.Status != http.StatusForbidden || !strings.Contains(got.Err.Error(), "web page") {
 			t.Errorf("%s: %+v", field, got)
@@ -152,6 +152,9 @@ func TestPagesDoNotPurge(t *testing.T) {
 	}
 	if got := m.Foresee(newCall("/a")); got.Status != http.StatusOK {
 		t.Errorf("of a program: %+v", got)
+	}
+	if got := m.Foresee(newCall("/a", "Sec-Fetch-Mode", "cors")); got.Status != http.StatusOK {
+		t.Errorf("of Node's fetch, which was refused: %+v", got)
 	}
 	m.Token = func(*http.Request) (string, error) { return "secret", nil }
 	if got := m.Foresee(newCall("/a", "Origin", "http://example.com", "X-Purge-Token", "secret")); got.Status != http.StatusOK {

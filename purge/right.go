@@ -22,7 +22,7 @@ type refused struct {
 // The refusals.
 var (
 	refusedAddress = &refused{http.StatusForbidden, "PURGE is not allowed from this address"}
-	refusedPage    = &refused{http.StatusForbidden, "PURGE is not allowed from a web page where no token is needed; send no Origin and no Sec-Fetch fields"}
+	refusedPage    = &refused{http.StatusForbidden, "PURGE is not allowed from a web page where no token is needed; send no Origin and no Sec-Fetch-Site"}
 	refusedToken   = &refused{http.StatusUnauthorized, "PURGE needs a token here; send it in Authorization: Bearer, or in X-Purge-Token"}
 )
 
@@ -42,11 +42,11 @@ func (m *Method) refusal(call *Call) *refused {
 
 // isOfAPage reports whether a browser has sent a request for a web page. A page of any site can
 // have a browser at an allowed address send it, where the page's host is made to resolve to this
-// server (DNS rebinding). Browsers add these fields, and pages cannot take them away.
+// server (DNS rebinding). Browsers add an Origin to each PURGE (Fetch 3.2), most of them
+// Sec-Fetch-Site as well, and pages cannot take them away. Node's fetch adds Sec-Fetch-Mode, and
+// programs cannot take that away: it says nothing of a page.
 func isOfAPage(h http.Header) bool {
-	return slices.ContainsFunc([]string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, func(field string) bool {
-		return len(h[field]) > 0
-	})
+	return len(h["Origin"]) > 0 || len(h["Sec-Fetch-Site"]) > 0
 }
 
 func allows(allow []netip.Prefix, client netip.Addr) bool {
