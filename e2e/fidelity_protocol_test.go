@@ -210,6 +210,36 @@ func TestUpgradeInvalidatesAllTheSame(t *testing.T) {
 	}
 }
 
+// C27: after a 101 the answer to the POST comes in the other protocol, as that of Docker to attach.
+func TestSwitchInvalidates(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			tagged(w, r)
+			return
+		}
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		_ = rw.Flush()
+	}))
+	in.get("/page")
+	if !in.get("/page").isHit() {
+		t.Fatal("not stored")
+	}
+	c := in.dial()
+	c.send(fmt.Sprintf("POST /page HTTP/1.1\r\nHost: localhost:%d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n", in.port))
+	if resp := c.response(http.MethodPost); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(resp.Status)
+	}
+	if after := in.get("/page"); after.isHit() {
+		t.Errorf("afterwards %q", after.cacheStatus())
+	}
+}
+
 // An offer of HTTP/2 in clear text, as Java's HttpClient and `curl --http2` make it with every
 // request, is as if it were not there. It sent every such request past the cache.
 func TestH2CIsIgnored(t *testing.T) {

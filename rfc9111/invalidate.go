@@ -9,9 +9,10 @@ import (
 )
 
 // Invalidates reports whether a response invalidates what is stored for its target (RFC 9111 4.4):
-// a non-error answer to a method that is not known to be safe.
+// a non-error answer to a method that is not known to be safe. A 101 counts: the answer itself
+// comes in the other protocol (RFC 9110 7.8), where no cache sees its status.
 func Invalidates(method string, status int) bool {
-	return !isSafe(method) && status >= 200 && status < 400
+	return !isSafe(method) && (status >= 200 && status < 400 || status == http.StatusSwitchingProtocols)
 }
 
 // isSafe lists the methods that IANA's registry calls safe. Methods are case-sensitive, and an
