@@ -73,7 +73,7 @@ func BenchmarkReadLargeBody(b *testing.B) {
 	b.SetBytes(r.Entry.Body.Len())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := WriteBody(io.Discard, r.Entry.Body, 0, -1); err != nil {
+		if _, err := WriteBody(io.Discard, r.Entry.Body, 0, -1, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
