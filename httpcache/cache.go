@@ -43,6 +43,7 @@ type Cache struct {
 	refreshBackoff *recentKeys // whose background refresh has just failed
 	noRoom         *recentKeys // of which a slice could not be stored, see slicefetch.go
 	unsliced       *recentKeys // whose origin does not answer in slices, see firstpart.go
+	refusedSlices  *recentKeys // of which a slice may not be stored, see refuseSlice
 	refreshes      refreshes
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
@@ -76,6 +77,7 @@ func New(o Options) *Cache {
 		refreshBackoff: newRefreshBackoff(),
 		noRoom:         newNoRoom(),
 		unsliced:       newUnsliced(),
+		refusedSlices:  newRefusedSlices(),
 		removals:       newRemovals(),
 		varianceHints:  newVarianceHints(),
 

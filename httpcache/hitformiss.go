@@ -70,6 +70,13 @@ func (q *Request) sharingOf(flight store.Key) sharing {
 	return sharingDoubtful
 }
 
+// byRules is a key of what is shared only by requests that are judged by the same rules. Who joins
+// the flight of a slice takes it as it is, and does not judge what the leader's rules have let in.
+func (rt *Route) byRules(key store.Key) store.Key {
+	subtle.XORBytes(key[:], key[:], rt.fingerprint[:])
+	return key
+}
+
 // hitForMissKey is the key under which an answer to this request is remembered. Requests have the
 // same key if they can share a flight, are judged by the same rules, and are of the same kind. A
 // reload that changes the rules starts afresh. Keys are SHA-256, so mixing in the rest by XOR does
@@ -77,7 +84,7 @@ func (q *Request) sharingOf(flight store.Key) sharing {
 func (q *Request) hitForMissKey() store.Key { return q.hitForMissKeyOf(q.flightKey()) }
 
 func (q *Request) hitForMissKeyOf(key store.Key) store.Key {
-	subtle.XORBytes(key[:], key[:], q.route.fingerprint[:])
+	key = q.route.byRules(key)
 	key[0] ^= q.kind()
 	return key
 }

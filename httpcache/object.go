@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -84,6 +85,17 @@ func (o *object) note() string {
 	return fmt.Sprintf("%s%d %d %s", objectNote, o.size, o.total, hex.EncodeToString(o.id[:]))
 }
 
+// replacedIn returns the notes of a head with another object of this length in the place of o.
+func (o *object) replacedIn(notes []string) []string {
+	other := slices.Clone(notes)
+	for i, note := range other {
+		if strings.HasPrefix(note, objectNote) {
+			other[i] = newObject(o.total, o.size).note()
+		}
+	}
+	return other
+}
+
 // objectOf returns the object of a head, nil if e is none or is not understood.
 func objectOf(e *store.Entry) *object { return objectIn(e.Flags, e.Notes) }
 
@@ -144,9 +156,9 @@ func (c *Cache) slice(o *object, number int64) store.Result {
 }
 
 // slice looks a slice up that may be used with its head. The result is to be released.
-func (rt *Route) slice(o *object, head *store.Entry, number int64) store.Result {
+func (rt *Route) slice(o *object, head *store.Entry, number int64, personal bool) store.Result {
 	found := rt.cache.slice(o, number)
-	if found.Entry != nil && !rt.allowsSlice(head, found.Entry) {
+	if found.Entry != nil && !rt.allowsSlice(head, found.Entry, personal) {
 		found.Release()
 		return store.Result{}
 	}
@@ -161,10 +173,10 @@ func (c *Cache) hasSlice(o *object, number int64) bool {
 }
 
 // hasSlice reports whether a slice is stored and may be used with its head.
-func (rt *Route) hasSlice(o *object, head *store.Entry, number int64) bool {
+func (rt *Route) hasSlice(o *object, head *store.Entry, number int64, personal bool) bool {
 	found := rt.cache.store.Peek(o.key(number), anySlice)
 	defer found.Release()
-	return o.isSlice(found.Entry, number) && rt.allowsSlice(head, found.Entry)
+	return o.isSlice(found.Entry, number) && rt.allowsSlice(head, found.Entry, personal)
 }
 
 // isSlice reports whether an entry, which may be nil, is a slice that is whole.
@@ -215,14 +227,14 @@ func (c *Cache) slicesOf(o *object, limit int64) SlicesOf {
 // may be one of the disk, and a client may leave after the first byte.
 const (
 	maxLooked    = 16
-	maxLookedAll = 256 // for a request that is to be answered without the origin, or not at all
+	maxLookedAll = 256 // where a missing slice would break the answer off
 )
 
 // hasAll reports whether the slices that some parts touch are stored and may be used, by a number
 // of look-ups.
-func (rt *Route) hasAll(o *object, head *store.Entry, parts []rfc9111.ByteRange, limit int64) bool {
+func (q *Request) hasAll(o *object, head *store.Entry, parts []rfc9111.ByteRange, limit int64) bool {
 	for number := range o.sample(parts, limit) {
-		if !rt.hasSlice(o, head, number) {
+		if !q.route.hasSlice(o, head, number, q.personal()) {
 			return false
 		}
 	}

@@ -88,7 +88,7 @@ func TestRangeFarAheadOfTheWhole(t *testing.T) {
 			}
 		})
 	}
-	slice := f.flight(t, h, f.flight(t, h, h.newKeyed(t)).Shared().(*sharedResponse).ahead.object.key(15))
+	slice := f.flight(t, h, h.byRules(f.flight(t, h, h.newKeyed(t)).Shared().(*sharedResponse).ahead.object.key(15)))
 	for slice.Waiting() < 2 {
 		runtime.Gosched()
 	}

@@ -23,7 +23,7 @@ func (q *Request) lacksSlices() bool {
 	}
 	e := q.found.Entry
 	c := q.route.evaluated(e)
-	return c.object == nil || !q.route.hasAll(c.object, e, q.wanted(c, e), maxLooked)
+	return c.object == nil || !q.hasAll(c.object, e, q.wanted(c, e), maxLooked)
 }
 
 // wanted are the parts of the body that the answer will have.
@@ -95,7 +95,15 @@ func (q *Request) respondSlices(
 // mayBeRefused reports whether the origin may keep a slice for this client alone, although what it
 // said of the head was for all: the request has credentials or a cookie, or such an answer has come
 // to one of its kind.
-func (q *Request) mayBeRefused() bool { return q.personal() || q.sharing() != sharingOpen }
+func (q *Request) mayBeRefused() bool {
+	return q.personal() || q.sharing() != sharingOpen || q.isRefusedSlices()
+}
+
+// isRefusedSlices reports whether an answer to a request of this kind has broken off for that.
+func (q *Request) isRefusedSlices() bool {
+	_, refused := q.cache().refusedSlices.age(q.hitForMissKey())
+	return refused
+}
 
 // shortPart is how many times a slice is as long as what a request asks for by itself where slices
 // have no room. Those who ask for more share the fetches.
@@ -112,13 +120,22 @@ func (q *Request) lacksRoomFor(o *object, head *store.Entry, parts []rfc9111.Byt
 }
 
 // hasAllWanted reports whether an answer needs no fetch of a slice. Where the request forbids one,
-// all slices have to be known to be there. Otherwise one that is not looked up and is missing is
-// fetched when the answer comes to it.
+// and where one has been refused, all slices have to be known to be there. Otherwise one that is
+// not looked up and is missing is fetched when the answer comes to it.
 func (q *Request) hasAllWanted(o *object, head *store.Entry, parts []rfc9111.ByteRange) bool {
-	if q.directives.OnlyIfCached {
-		return o.countOf(parts) <= maxLookedAll && q.route.hasAll(o, head, parts, maxLookedAll)
+	if q.directives.OnlyIfCached || q.isRefusedSlices() {
+		return o.countOf(parts) <= maxLookedAll && q.hasAll(o, head, parts, maxLookedAll)
 	}
-	return q.route.hasAll(o, head, parts, maxLooked)
+	return q.hasAll(o, head, parts, q.looks())
+}
+
+// looks is how many slices are looked up before the answer begins. One that is missing costs an
+// answer that may be refused it more than look-ups do.
+func (q *Request) looks() int64 {
+	if q.mayBeRefused() {
+		return maxLookedAll
+	}
+	return maxLooked
 }
 
 // noteFetched puts into the decision who has fetched the first slice, if it was fetched. What is

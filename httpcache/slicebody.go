@@ -225,14 +225,18 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 
 // probe fetches the first slice that is missing, as far as a bounded number of look-ups tells. If
 // that is the first of the answer, the header waits for it in any case. An answer that has begun
-// would break off if the slice is refused, and so would each one after it.
+// would break off if the slice is refused, and so would each one after it: where one has been, and
+// there are more slices than are looked up, nothing of the store begins an answer.
 func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
-	if !b.q.mayBeRefused() {
+	switch {
+	case !b.q.mayBeRefused():
 		return nil
+	case b.object.countOf(parts) > maxLookedAll && b.q.isRefusedSlices():
+		return errSliceRefused // the one that was refused to another answer may be any of them
 	}
-	for number := range b.object.sample(parts, maxLooked) {
+	for number := range b.object.sample(parts, b.q.looks()) {
 		switch {
-		case b.q.route.hasSlice(b.object, b.head, number):
+		case b.q.route.hasSlice(b.object, b.head, number, b.q.personal()):
 			continue
 		case number == parts[0].Start/b.object.size:
 			return nil
@@ -255,7 +259,7 @@ func (b *sliceBody) takeStored(number int64) {
 
 // find finds a slice in the store, nil if it is not there.
 func (b *sliceBody) find(number int64) *openSlice {
-	found := b.q.route.slice(b.object, b.head, number)
+	found := b.q.route.slice(b.object, b.head, number, b.q.personal())
 	if found.Entry == nil {
 		return nil
 	}
@@ -292,7 +296,7 @@ func (b *sliceBody) keep(e *store.Entry) {
 func (b *sliceBody) readAhead(number int64) {
 	isAside := b.aside != nil && b.aside.number == number
 	if b.ahead != nil || isAside || number*b.object.size >= b.end || b.q.r.Context().Err() != nil ||
-		b.q.route.hasSlice(b.object, b.head, number) {
+		b.q.route.hasSlice(b.object, b.head, number, b.q.personal()) {
 		return
 	}
 	b.ahead = b.open(number, b.alone)

@@ -75,7 +75,8 @@ var (
 // alone on it. seed is the header as the outer handlers had filled it, before the answer.
 func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 	key := s.object.key(s.number)
-	tag := &flightTag{key: q.sliceFlightKey(key, q.route.cookiesApart), url: s.head.URL, begun: time.Now()}
+	lease := q.sliceFlightKey(key, q.route.cookiesApart)
+	tag := &flightTag{key: q.route.byRules(lease), url: s.head.URL, begun: time.Now()}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	var f *coalesce.Flight
@@ -91,8 +92,8 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 		t.End()
 		return membership{flight: f, member: m}
 	}
-	x := q.newSliceFetch(f, t, s, seed)
-	if q.route.hasSlice(s.object, s.head, s.number) { // stored between the look-up and the joining
+	x := q.newSliceFetch(f, t, s, seed, lease)
+	if q.route.hasSlice(s.object, s.head, s.number, q.personal()) { // stored between the look-up and the joining
 		f.Fail(errSliceStored)
 		x.end()
 	} else {
@@ -105,7 +106,7 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
 	flights := q.cache().flights
 	sends := func(f *coalesce.Flight) bool { return f.Silent() < q.route.Wait } // as for a page, see joinable
-	if shared := q.sharedSliceKey(key); shared != tag.key {
+	if shared := q.route.byRules(q.sharedSliceKey(key)); shared != tag.key {
 		f, m, joined = flights.JoinRunning(shared, func(f *coalesce.Flight) bool { return f.Shared() != nil && sends(f) })
 		if joined {
 			return f, m, true
@@ -115,7 +116,8 @@ func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, 
 	return f, m, !started
 }
 
-// sliceFlightKey is the key of the flight of a slice that this request can share, see flightKeyFor.
+// sliceFlightKey is the key of the flight of a slice that this request can share, see flightKeyFor:
+// of machines, whose rules differ, and by Route.byRules of those here.
 func (p *presented) sliceFlightKey(key store.Key, cookiesApart bool) store.Key {
 	return p.flightKeyOfClass(key, classOf(p.authorized, p.unkeyedCookie && cookiesApart))
 }
@@ -131,7 +133,9 @@ func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
 }
 
 // newSliceFetch prepares the fetch on the goroutine of the request that leads it.
-func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, seed []field) *Fetch {
+func (q *Request) newSliceFetch(
+	f *coalesce.Flight, ticket ticket, s sliceOf, seed []field, lease store.Key,
+) *Fetch {
 	origin := q.detach(f.Context(), 1)
 	origin.Unexposed(q.origin)
 	askAlike(origin.Request(0).Header, s.head)
@@ -141,7 +145,7 @@ func (q *Request) newSliceFetch(f *coalesce.Flight, ticket ticket, s sliceOf, se
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
-		remote: q.beginRemoteSlice(&s), remoteLimit: -1, lease: f.Tag().(*flightTag).key,
+		remote: q.beginRemoteSlice(&s), remoteLimit: -1, lease: lease,
 		copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.leaderGone.Store(true) // no client hears of its panics
@@ -225,12 +229,16 @@ func (o *object) isUnsatisfied(header http.Header) bool {
 	return known && total != o.total
 }
 
+// newRefusedSlices remembers for as long as what could not be shared is.
+func newRefusedSlices() *recentKeys { return newRecentKeys(maxRecentKeys/16, hitForMissKeep, 0) }
+
 // refuseSlice ends the flight of a slice whose answer is for one client. Where an answer breaks off
-// for that, the next ones of its kind are to know it before they begin. Where none has begun, the
-// client's own request is passed on, and what comes to that is remembered.
+// for that, the next ones of its kind are to know it before they begin. That is remembered apart
+// from what can be shared: the whole, for which the client's own request is then passed on, may be
+// storable while a slice is not.
 func (x *Fetch) refuseSlice() {
 	if x.slice.goesOn {
-		x.cache.hitForMiss.note(x.hitForMissKey)
+		x.cache.refusedSlices.note(x.hitForMissKey)
 	}
 	x.failSlice(errSliceRefused)
 }
@@ -258,6 +266,7 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 		return
 	case freshness.Reason == rfc9111.Storable:
 		x.updateHitForMiss(http.StatusOK, &freshness)
+		x.cache.refusedSlices.forget(x.hitForMissKey)
 	default:
 		if x.countNotStored(freshness.Reason); !x.slice.alone || !x.isForAll(ex, part.Complete) {
 			x.refuseSlice()
@@ -296,7 +305,7 @@ func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
 		x.remoteLimit = x.remote.Storable(new(store.Variant), shared.length)
 	}
 	x.flight.SpillTo(x)
-	x.cache.flights.Move(x.flight, x.sharedSliceKey(s.object.key(s.number)))
+	x.cache.flights.Move(x.flight, x.route.byRules(x.sharedSliceKey(s.object.key(s.number))))
 	x.share(shared, x.route.MaxBody)
 }
 

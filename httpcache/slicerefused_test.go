@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -164,6 +165,73 @@ func TestFileTurnsPrivate(t *testing.T) {
 		f.alter = nil
 		f.want(t, f.get(t, h), 200, 0, 1000, "Larder; fwd=partial; fwd-status=206")
 		f.wantHit(t, h, 0, 1000)
+	}
+}
+
+// TestRefusedSliceOfAPublicFile: a slice is refused, for its Vary, while the whole is for all. Every
+// second answer broke off: that the whole could be stored made the refusal forgotten.
+func TestRefusedSliceOfAPublicFile(t *testing.T) {
+	h, f := newSlicing(t), newFilm(130, 1000)
+	f.get(t, h, "Range", "bytes=0-299")
+	f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Range") != "" {
+			w.Header().Set("Vary", "X-Odd")
+		}
+		return false
+	}
+	for attempt := range 5 {
+		w := httptest.NewRecorder()
+		broke := f.read(h, w, newTestRequest(w))
+		if broke != (attempt == 0) || !broke && !bytes.Equal(w.Body.Bytes(), f.content) {
+			t.Errorf("attempt %d: broken off %t after %d bytes, %q", attempt, broke, w.Body.Len(), w.Header().Get("Cache-Status"))
+		}
+	}
+	f.alter = nil
+	f.get(t, h, "Range", "bytes=300-399")
+	f.want(t, f.get(t, h), 200, 0, 1000, "Larder; fwd=partial; fwd-status=206")
+	f.wantHit(t, h, 0, 1000)
+}
+
+// TestRefusedSliceAmongMany: the slice that the origin has turned private is one of so many that no
+// sample of them has it. Each answer broke off, of which the header said that it was a hit.
+func TestRefusedSliceAmongMany(t *testing.T) {
+	for name, length := range map[string]int{"fewer than are looked up": 4000, "more": (maxLookedAll + 40) * 100} {
+		for _, field := range []string{"", "Cookie", "Authorization"} {
+			t.Run(name+" "+field, func(t *testing.T) {
+				h, f := newSlicing(t), newFilm(99, length)
+				const missing = 20
+				f.get(t, h, "Range", fmt.Sprintf("bytes=0-%d", missing*100-1))
+				f.get(t, h, "Range", fmt.Sprintf("bytes=%d-", (missing+1)*100))
+				f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+					if field == "" || r.Header.Get(field) != "" {
+						w.Header().Set("Cache-Control", "private")
+					}
+					return false
+				}
+				for attempt, part := range []string{"", "", "bytes=0-", ""} {
+					w := httptest.NewRecorder()
+					r := newTestRequest(w)
+					if field != "" {
+						r.Header.Set(field, "x")
+					}
+					if part != "" {
+						r.Header.Set("Range", part)
+					}
+					broke := f.read(h, w, r)
+					if broke && attempt > 0 || !broke && !bytes.Equal(w.Body.Bytes(), f.content) {
+						t.Errorf("attempt %d: broken off %t after %d bytes, %q", attempt, broke, w.Body.Len(), w.Header().Get("Cache-Status"))
+					}
+					if broke && field != "" && length <= maxLookedAll*100 {
+						t.Error("an answer that may be refused a slice has begun without")
+					}
+				}
+				f.alter = nil
+				f.want(t, f.get(t, h, "Range", "bytes=0-0"), 206, 0, 1, hit)
+				f.get(t, h, "Range", fmt.Sprintf("bytes=%d-%d", missing*100, missing*100))
+				f.get(t, h)
+				f.wantHit(t, h, 0, length)
+			})
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func (x *Fetch) shareFound(found *store.Entry) bool {
 	span := s.object.span(s.number)
 	if found == nil || found.Flags&store.FlagPart == 0 || found.Body.Len() != span.Length ||
 		found.Header.Get("Content-Range") != span.ContentRange(s.object.total) ||
-		!x.route.allowsSlice(s.head, found) || !x.cache.store.Reserve(span.Length, span.Length) {
+		!x.route.allowsSlice(s.head, found, x.personal()) || !x.cache.store.Reserve(span.Length, span.Length) {
 		return false
 	}
 	defer x.cache.store.Unreserve(span.Length)

@@ -42,14 +42,15 @@ func selectsAlike(a, b *store.Variant) bool {
 }
 
 // allowsSlice reports whether a stored slice may be served under its head by the rules that the
-// route has now. Other rules may have been in force when it was stored.
-func (rt *Route) allowsSlice(head, slice *store.Entry) bool {
+// route has now, to an ordinary request or to a personal one. Other rules may have been in force
+// when it was stored.
+func (rt *Route) allowsSlice(head, slice *store.Entry, personal bool) bool {
 	if isBareSlice(slice) {
 		return isUnderstood(slice)
 	}
-	own := rt.evaluated(slice)
-	return own.freshness.Reason == rfc9111.Storable && rt.selectsAsHead(head, own.vary) &&
-		!isStricter(&own.freshness, rt.evaluateFor(head, false))
+	own := rt.evaluateFor(slice, personal)
+	return own.Reason == rfc9111.Storable && rt.selectsAsHead(head, rt.evaluated(slice).vary) &&
+		!isStricter(own, rt.evaluateFor(head, personal))
 }
 
 // isBareSlice reports whether a slice was stored by a release that kept Content-Range alone of its

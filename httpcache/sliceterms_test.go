@@ -87,6 +87,79 @@ func TestValidationUnderAnotherVary(t *testing.T) {
 	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, partly)
 }
 
+// TestRenewalUnderAnotherVary: a 304 kept the object of before, so that clients whom the Vary of
+// today tells apart stored slices for each other.
+func TestRenewalUnderAnotherVary(t *testing.T) {
+	h, f := newSlicing(t), newFilm(127, 1000)
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	f.alter = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("Vary", "X-Odd")
+		return false
+	}
+	f.want(t, f.get(t, h, "Range", "bytes=110-119", "Cache-Control", "no-cache"), 206, 110, 120, "Larder; fwd=request; fwd-status=304; stored")
+	f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, partly)
+	f.wantHit(t, h, 210, 220, "Range", "bytes=210-219")
+	f.want(t, f.get(t, h, "Range", "bytes=210-219", "X-Odd", "x"), 206, 210, 220, "Larder; fwd=vary-miss; stored")
+}
+
+// TestSliceOfAValidationThatComesLate: two requests validate a head at once, and the 304s say a Vary
+// by which they differ. The later one went on with the object of the earlier, and stored its slice
+// in that.
+func TestSliceOfAValidationThatComesLate(t *testing.T) {
+	h, f := newSlicing(t), newFilm(128, 1000)
+	f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+	validated, goOn := make(chan struct{}), make(chan struct{})
+	member := bytes.Repeat([]byte("M"), 1000)
+	f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.Header().Set("Vary", "Authorization")
+		if r.Header.Get("Authorization") == "" {
+			return false
+		}
+		if r.Header.Get("If-None-Match") != "" {
+			close(validated)
+			<-goOn
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(member))
+		return true
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w := httptest.NewRecorder()
+		f.read(h, w, newTestRequest(w, "Range", "bytes=210-219", "Cache-Control", "no-cache", "Authorization", "m"))
+		if got := w.Body.String(); got != string(member[210:220]) {
+			t.Errorf("the member gets %q", got)
+		}
+	}()
+	<-validated
+	w := httptest.NewRecorder()
+	f.read(h, w, newTestRequest(w, "Range", "bytes=10-19", "Cache-Control", "no-cache"))
+	close(goOn)
+	<-ended
+	f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, partly)
+	f.wantHit(t, h, 210, 220, "Range", "bytes=210-219")
+}
+
+// TestSliceWithTheOperatorsLifetime: it was a hit for members, under a head whose lifetime is the
+// origin's.
+func TestSliceWithTheOperatorsLifetime(t *testing.T) {
+	h, f := newSlicing(t), newFilm(129, 1000)
+	h.Policy.TTL = []rfc9111.StatusTTL{{Duration: time.Hour}}
+	f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	f.alter = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Del("Cache-Control")
+		return false
+	}
+	f.want(t, f.get(t, h, "Range", "bytes=210-219"), 206, 210, 220, partly)
+	f.wantHit(t, h, 210, 220, "Range", "bytes=210-219")
+	for _, field := range []string{"Cookie", "Authorization"} {
+		if w := f.get(t, h, "Range", "bytes=210-219", field, "m"); f.status(w) == hit {
+			t.Errorf("%s: %s", field, f.status(w))
+		}
+	}
+}
+
 // TestRulesOfTodayHoldForSlices: a slice that laxer rules had let in was a hit by stricter ones, of
 // a reload or of another handler of the URL.
 func TestRulesOfTodayHoldForSlices(t *testing.T) {
@@ -125,6 +198,42 @@ func TestRulesOfTodayHoldForSlices(t *testing.T) {
 			f.wantHit(t, today, 210, 220, "Range", "bytes=210-219")
 		})
 	}
+}
+
+// TestStricterRulesJoinNoSliceOfLaxerOnes: what laxer rules had let in went out to those who joined
+// it on its way, at another handler or after a reload.
+func TestStricterRulesJoinNoSliceOfLaxerOnes(t *testing.T) {
+	today, f := newSlicing(t), newFilm(126, 1000)
+	rules := today.Rules
+	rules.Policy.SetCookie = rfc9111.SetCookieStrip
+	laxer := &testHandler{today.cache.NewRoute(rules, nil)}
+	f.want(t, f.get(t, today, "Range", "bytes=110-119"), 206, 110, 120, cold)
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("X-Odd") == "" {
+			return false
+		}
+		w.Header().Set("Set-Cookie", "a=b")
+		w.Header().Set("Content-Range", "bytes 200-299/1000")
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(bytes.Repeat([]byte("M"), 50))
+		close(asked)
+		<-goOn
+		_, _ = w.Write(bytes.Repeat([]byte("M"), 50))
+		return true
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f.get(t, laxer, "Range", "bytes=210-219", "X-Odd", "x")
+	}()
+	<-asked
+	w := httptest.NewRecorder()
+	f.read(today, w, newTestRequest(w, "Range", "bytes=210-219"))
+	f.want(t, w, 206, 210, 220, partly)
+	close(goOn)
+	<-ended
 }
 
 // What another machine's rules have let in has to be allowed by those here.
