@@ -13,8 +13,8 @@ import (
 // TestReplaceFile: a reader of the old file reads it to its end, mode and link stay, and nothing
 // else is left in the folder.
 func TestReplaceFile(t *testing.T) {
-	real, folder := testFolder(t), testFolder(t)
-	name, link := filepath.Join(real, "site"), filepath.Join(folder, "Caddyfile")
+	sites, folder := testFolder(t), testFolder(t)
+	name, link := filepath.Join(sites, "site"), filepath.Join(folder, "Caddyfile")
 	write(t, name, "old text")
 	if err := os.Chmod(name, 0o604); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestReplaceFile(t *testing.T) {
 			t.Errorf("%s: %v (%v)", file, info, err)
 		}
 	}
-	expectFolder(t, real, "site", "site"+backupSuffix)
+	expectFolder(t, sites, "site", "site"+backupSuffix)
 	expectFolder(t, folder, "Caddyfile")
 }
 
