@@ -242,7 +242,8 @@ func (f *Flight) markUnstorable() {
 }
 
 // DropBehind drops the readers of which only the Spill has the bytes that they take next, because
-// its room is wanted and they take nothing, and returns how many. It may be called on any goroutine.
+// its room is wanted and they take nothing, and returns how many. It may be called on any
+// goroutine.
 func (f *Flight) DropBehind() (dropped int) {
 	f.mu.Lock()
 	defer f.unlock()

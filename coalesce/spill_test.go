@@ -377,8 +377,8 @@ func randomSpill(t *testing.T, rng *rand.Rand, want []byte) *oneSpill {
 	return &oneSpill{spill: s}
 }
 
-// TestDropBehind: those who read from the Spill have no more, and their writes are broken off. Those
-// who have all of it, or read from memory, go on.
+// TestDropBehind: those who read from the Spill have no more, and their writes are broken off.
+// Those who have all of it, or read from memory, go on.
 func TestDropBehind(t *testing.T) {
 	inBubble(t, 1<<30, Limits{Resident: resident}, func(t *testing.T, g *Group[string], _ *ledger) {
 		want := pattern(23, 8*resident)

@@ -29,7 +29,8 @@ func (w *stalledWriter) Write(p []byte) (int, error) {
 
 // TestUnstoredBodiesOnDisk: a body that went to disk while it came, and is not stored, counts like
 // a deleted one for as long as a client reads it: others are not evicted for it, and a body that
-// would have a quarter of the budget with it is not taken in. It counted as one that is to be an entry.
+// would have a quarter of the budget with it is not taken in. It counted as one that is to be an
+// entry.
 func TestUnstoredBodiesOnDisk(t *testing.T) {
 	const budget, length = 64 << 20, 20 << 20
 	for name, maxBody := range map[string]int64{"purged while they come": 64 << 20, "past max_body": 16 << 20} {

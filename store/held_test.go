@@ -228,8 +228,8 @@ func TestHeldItemsHideNoVictim(t *testing.T) {
 	}
 }
 
-// TestHeldBodyCountsBesideItsRenewals: a body counts as held for as long as a look-up holds what has
-// it, and no longer, whatever comes and goes of its renewals.
+// TestHeldBodyCountsBesideItsRenewals: a body counts as held for as long as a look-up holds what
+// has it, and no longer, whatever comes and goes of its renewals.
 func TestHeldBodyCountsBesideItsRenewals(t *testing.T) {
 	const size, url = 1 << 20, "http://example.com/"
 	s := openStore(t, Config{}, Settings{Memory: 64 << 20})

@@ -13,8 +13,8 @@ type policy interface {
 	remove(it *item)
 	// victim is the item to go next, still in the policy; nil when there is none.
 	victim() *item
-	// postpone has an item, which was the victim, go later, as if it were used now. Once it has been
-	// asked to often enough all other items have been the victim.
+	// postpone has an item, which was the victim, go later, as if it were used now. Once it has
+	// been asked to often enough all other items have been the victim.
 	postpone(it *item)
 	// each calls fn for every item, the one to go first first. fn must not change the policy.
 	each(fn func(it *item))
