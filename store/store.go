@@ -192,16 +192,16 @@ func (s *Store) Sync() error {
 // not known. Bodies in flight take half of the budget together: what comes of them is not known
 // yet, and clients that read nothing hold them as long as they like. One whose length is known may
 // go beyond that up to its length, and one of up to two megabytes in any case. Where clients hold
-// so much that nothing can go for them, two megabytes go beyond the budget if the disk can have
-// what comes of them. Give the bytes back before the entry they became is put, which counts for
-// itself.
+// so much that nothing can go for them, bodies that are announced with up to a megabyte go beyond
+// the budget, by two megabytes, if there is a disk that can have what comes of them. Give the bytes
+// back before the entry they became is put, which counts for itself.
 func (s *Store) Reserve(n, total int64) bool {
 	m := s.memory
 	inFlight, budget := m.inFlight.Add(n), m.budget.Load()
 	if inFlight <= max(budget/2, total, smallInFlight) && m.charge(n, max(n, total) >= smallCharge) {
 		return true
 	}
-	if inFlight <= smallInFlight && s.disk != nil && s.disk.up.Load() {
+	if total > 0 && total <= smallInFlight/2 && m.used.Load()+n <= budget+smallInFlight && s.disk != nil && s.disk.up.Load() {
 		m.used.Add(n)
 		return true
 	}
