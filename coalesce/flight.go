@@ -172,12 +172,16 @@ func (f *Flight) add(m *Member) {
 	f.adopt()
 }
 
-// adopt takes the flight off the orphans, if it is one.
+// adopt says that the flight does not go on without members: it has one again, or is over.
 func (f *Flight) adopt() {
 	if f.orphaned {
 		f.orphaned = false
 		f.config.orphans.remove(f)
 	}
+	f.tellAttended()
+}
+
+func (f *Flight) tellAttended() {
 	if f.alone {
 		f.alone = false
 		f.attendant.Attended()
@@ -215,7 +219,7 @@ func (f *Flight) remove(m *Member) {
 // the header it may still turn out to be worth storing, so it goes on for a while.
 func (f *Flight) stopIfUseless() {
 	if f.phase != fetching {
-		f.adopt()
+		f.tellAttended() // of the wait for a header
 	}
 	if len(f.members) > 0 || f.ended {
 		return
@@ -231,12 +235,6 @@ func (f *Flight) stopIfUseless() {
 			return
 		}
 		f.goOnAlone(false)
-		if !f.background && !f.orphaned {
-			f.orphaned = true
-			if oldest := f.config.orphans.add(f); oldest != nil {
-				f.due = append(f.due, oldest.giveUpOrphan)
-			}
-		}
 	case streaming:
 		if !f.keep {
 			f.stop(ErrNoClientLeft)
@@ -246,15 +244,24 @@ func (f *Flight) stopIfUseless() {
 	case windowed:
 		f.stop(ErrNoClientLeft)
 	case released, rejected: // the fetch learns it from TakeOver
+		f.adopt()
 	}
 }
 
-// goOnAlone has giveUp called in Limits.Unattended from now, and tells the Attendant.
+// goOnAlone has giveUp called in Limits.Unattended from now, tells the Attendant, and counts the
+// flight as an orphan. The oldest of too many is given up.
 func (f *Flight) goOnAlone(answered bool) {
 	f.giveUpIn(f.config.limits.Unattended)
 	if f.attendant != nil {
 		f.alone = true
 		f.attendant.Unattended(answered)
+	}
+	if f.background || f.orphaned {
+		return
+	}
+	f.orphaned = true
+	if oldest := f.config.orphans.add(f); oldest != nil {
+		f.due = append(f.due, oldest.giveUpOrphan)
 	}
 }
 

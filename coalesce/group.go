@@ -41,8 +41,8 @@ type Limits struct {
 	// while nothing of its body comes. It may be worth storing, but clients that ask and leave must
 	// not pile up fetches of an origin that hangs. Default 1 min.
 	Unattended time.Duration
-	// Orphans is how many fetches may go on that all members have left before the header. One more,
-	// and the oldest is cancelled. Default 256.
+	// Orphans is how many fetches may go on that all members have left. One more, and the oldest is
+	// cancelled. Default 256.
 	Orphans int
 }
 

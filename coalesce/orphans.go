@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// orphans lists the flights that all members have left before the header, by how long ago that was.
-// Each may still bring what is worth storing, but a client that asks and leaves costs its
-// connection nothing, so their number is bounded: one more, and the oldest is given up.
+// orphans lists the flights that all members have left, by how long ago that was. Each may still
+// bring what is worth storing, but a client that asks and leaves costs its connection nothing, so
+// their number is bounded: one more, and the oldest is given up. A body that comes slowly takes a
+// connection and memory for as long as a header does that is late.
 type orphans struct {
 	limit int
 
@@ -28,7 +29,7 @@ func (o *orphans) add(f *Flight) (oldest *Flight) {
 	return o.take(o.order.Front())
 }
 
-// remove takes a flight off the list: it has a member again or a header, or is over.
+// remove takes a flight off the list: it has a member again, or is over.
 func (o *orphans) remove(f *Flight) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -43,11 +44,11 @@ func (o *orphans) take(e *list.Element) *Flight {
 	return f
 }
 
-// giveUpOrphan cancels a flight that has still neither members nor a header.
+// giveUpOrphan cancels a flight that still goes on without members.
 func (f *Flight) giveUpOrphan() {
 	f.mu.Lock()
 	defer f.unlock()
-	if !f.ended && len(f.members) == 0 && f.phase == fetching {
+	if !f.ended && len(f.members) == 0 && (f.phase == fetching || f.phase == streaming) {
 		f.stop(ErrNoClientLeft)
 	}
 }

@@ -237,8 +237,9 @@ func TestQueuedFetchEndsWithItsClients(t *testing.T) {
 	})
 }
 
-// Fetches that their clients have left before the header are bounded in number: the oldest is given
-// up. One that has a member again, or a header, is none of them, nor is one of the background.
+// Fetches that their clients have left are bounded in number, before the header and behind it: the
+// oldest is given up. One that has a member again is none of them, nor is one of the background.
+// Behind the header nothing bounded them.
 func TestOrphansAreBounded(t *testing.T) {
 	inBubble(t, 1<<20, Limits{Orphans: 2}, func(t *testing.T, g *Group[string], _ *ledger) {
 		leave := func(key string, prepare func(f *Flight)) *Flight {
@@ -249,14 +250,24 @@ func TestOrphansAreBounded(t *testing.T) {
 		}
 		nothing := func(*Flight) {}
 		background := leave("background", (*Flight).Background)
+		answered := func(f *Flight) {
+			f.Keep(true)
+			f.Share(nil, -1)
+		}
 		header := leave("header", nothing)
-		header.Keep(true)
-		header.Share(nil, -1)
+		answered(header)
+		body := leave("body", answered)
 		taken := leave("taken up", nothing)
 		_, back, _ := g.Join("taken up", nil, nil)
-		first, second, third := leave("first", nothing), leave("second", nothing), leave("third", nothing)
+		first := leave("first", nothing)
+		expectCause(t, header, ErrNoClientLeft)
+		expectCause(t, body, nil)
+		second := leave("second", answered)
+		expectCause(t, body, ErrNoClientLeft)
+		expectCause(t, first, nil)
+		third := leave("third", nothing)
 		expectCause(t, first, ErrNoClientLeft)
-		for _, f := range []*Flight{background, header, taken, second, third} {
+		for _, f := range []*Flight{background, taken, second, third} {
 			expectCause(t, f, nil)
 		}
 		second.Fail(errOrigin) // over, so there is room
@@ -264,7 +275,7 @@ func TestOrphansAreBounded(t *testing.T) {
 		expectCause(t, third, nil)
 		back.Leave()
 		expectCause(t, third, ErrNoClientLeft)
-		for _, f := range []*Flight{background, header, taken, first, third, fourth} {
+		for _, f := range []*Flight{background, header, body, taken, first, third, fourth} {
 			f.Fail(errOrigin)
 		}
 	})

@@ -61,6 +61,10 @@ var (
 	errNotThere = errors.New("body writer: not written")
 )
 
+// portionBytes is how much of a body a transaction begins with, which takes what has come meanwhile
+// as well: a slow body keeps little in memory, and a fast one is written in few transactions.
+const portionBytes = 1 << 20
+
 // bodyWriteTimeout is how long the disk may write nothing of a body that Await waits for.
 const bodyWriteTimeout = 10 * time.Second
 
@@ -286,7 +290,7 @@ func (d *BodyWriter) due() bool {
 	case d.sealed:
 		return true
 	}
-	return left >= lingerBytes || d.awaited && left >= chunkSize
+	return left >= portionBytes || d.awaited && left >= chunkSize
 }
 
 // bodyWriters are the bodies on their way to disk.
