@@ -84,8 +84,8 @@ func newServer(name string, s *caddyhttp.Server) *server {
 	return all
 }
 
-// sortBySite fills in the sites that have a larder. From one site no request goes on to another one,
-// and a server may have thousands.
+// sortBySite fills in the sites that have a larder. From one site no request goes on to another
+// one, and a server may have thousands.
 func (s *server) sortBySite() {
 	for _, e := range s.entries {
 		if e.site == "" {

@@ -28,7 +28,8 @@ type Limits struct {
 	Window int64
 	// Resident is how large a body may grow in memory before a flight that can spill does. From
 	// then on half as much stays there for readers, and up to twice as much while the Spill is
-	// behind. A body that the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
+	// behind. A body that the Budget refuses room for spills from a quarter of it on. Default 4
+	// MiB.
 	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another
 	// waits for more, before it drops it. Default 10 s.

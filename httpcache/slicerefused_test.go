@@ -168,8 +168,8 @@ func TestFileTurnsPrivate(t *testing.T) {
 	}
 }
 
-// TestRefusedSliceOfAPublicFile: a slice is refused, for its Vary, while the whole is for all. Every
-// second answer broke off: that the whole could be stored made the refusal forgotten.
+// TestRefusedSliceOfAPublicFile: a slice is refused, for its Vary, while the whole is for all.
+// Every second answer broke off: that the whole could be stored made the refusal forgotten.
 func TestRefusedSliceOfAPublicFile(t *testing.T) {
 	h, f := newSlicing(t), newFilm(130, 1000)
 	f.get(t, h, "Range", "bytes=0-299")

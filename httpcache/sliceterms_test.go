@@ -102,9 +102,9 @@ func TestRenewalUnderAnotherVary(t *testing.T) {
 	f.want(t, f.get(t, h, "Range", "bytes=210-219", "X-Odd", "x"), 206, 210, 220, "Larder; fwd=vary-miss; stored")
 }
 
-// TestSliceOfAValidationThatComesLate: two requests validate a head at once, and the 304s say a Vary
-// by which they differ. The later one went on with the object of the earlier, and stored its slice
-// in that.
+// TestSliceOfAValidationThatComesLate: two requests validate a head at once, and the 304s say a
+// Vary by which they differ. The later one went on with the object of the earlier, and stored its
+// slice in that.
 func TestSliceOfAValidationThatComesLate(t *testing.T) {
 	h, f := newSlicing(t), newFilm(128, 1000)
 	f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
