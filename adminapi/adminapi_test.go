@@ -139,7 +139,7 @@ func TestCommandFails(t *testing.T) {
 		want string
 	}{
 		{"unknown subcommand", []string{"clear"}, `caddy larder has no command "clear"; caddy larder --help lists`},
-		{"misspelt subcommand", []string{"thnig"}, `caddy larder has no command "thnig"; did you mean thing?`},
+		{"misspelt subcommand", []string{"thimg"}, `caddy larder has no command "thimg"; did you mean thing?`},
 		{"argument", []string{"thing", "all"}, `thing takes no "all"; write caddy larder thing`},
 		{"unknown flag", []string{"thing", "--everything"}, "unknown flag: --everything; write caddy larder thing"},
 		{"misspelt flag", []string{"thing", "--names", "a"}, "unknown flag: --names; did you mean --name?"},

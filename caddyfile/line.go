@@ -54,7 +54,8 @@ func (w word) takeAsWritten(args []string) error {
 
 // line is the line of the word with these arguments, as it is written.
 func (w word) line(args []string) string {
-	words := []string{w.name}
+	words := make([]string, 1, 1+len(args))
+	words[0] = w.name
 	for _, arg := range args {
 		if arg == "" || strings.ContainsAny(arg, " \t\"") {
 			arg = strconv.Quote(arg)

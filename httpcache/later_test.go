@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/larder-cache/larder/store"
@@ -23,7 +24,7 @@ func TestStoredByALaterRelease(t *testing.T) {
 			}
 			found := h.cache.store.Lookup(key, selects)
 			e := found.Entry.Clone()
-			e.Notes = append(e.Notes[:len(e.Notes):len(e.Notes)], note)
+			e.Notes = append(slices.Clip(e.Notes), note)
 			if what == "a slice that tells nothing" {
 				e.Header = map[string][]string{"Content-Range": e.Header["Content-Range"]}
 			}

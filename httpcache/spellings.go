@@ -60,7 +60,7 @@ func Respelled(selectors []string, rules []*KeyRules) []string {
 	if len(rules) == 0 {
 		return selectors
 	}
-	all := selectors[:len(selectors):len(selectors)]
+	all := slices.Clip(selectors)
 	for _, selector := range selectors {
 		url := store.BareURL(selector)
 		path, query, _ := strings.Cut(url, "?")

@@ -41,7 +41,7 @@ type largestChunk [chunkSize + (chunkSize+blockSize-1)/blockSize*sumSize]byte
 var largestChunks = sync.Pool{New: func() any { return new(largestChunk) }}
 
 // room returns a value with its checksums left open, to which so many bytes can be appended.
-func (c *largestChunk) room(data int) []byte { return c[:sumsOf(data) : sumsOf(data)+data] }
+func (c *largestChunk) room(data int) []byte { return c[: sumsOf(data) : sumsOf(data)+data] }
 
 // roomForChunk is room in memory of its own.
 func roomForChunk(data int) []byte { return make([]byte, sumsOf(data), sumsOf(data)+data) }

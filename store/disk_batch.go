@@ -30,20 +30,20 @@ const (
 // batch is one write transaction under way.
 type batch struct {
 	*buckets
-	writer   *diskWriter
-	now      time.Time // the store's clock
-	began    time.Time // the machine's
-	yielded  time.Time // when others last had the core
-	away     time.Duration
-	bytes    int
-	asked    bool   // full has been
-	late     bool   // what it writes has waited too long to give way to purges
-	below    uint64 // only purges below have been counted and may keep things from the disk
-	entries  int64  // added less removed
-	parts    int64  // of these, those with FlagPart
-	removed  []removal
-	inserted []*item
-	drops    []drop // by purges that are watched
+	writer      *diskWriter
+	now         time.Time // the store's clock
+	began       time.Time // the machine's
+	yielded     time.Time // when others last had the core
+	away        time.Duration
+	bytes       int
+	asked       bool   // full has been
+	late        bool   // what it writes has waited too long to give way to purges
+	below       uint64 // only purges below have been counted and may keep things from the disk
+	entries     int64  // added less removed
+	parts       int64  // of these, those with FlagPart
+	removed     []removal
+	inserted    []*item
+	drops       []drop          // by purges that are watched
 	chunkValues []*largestChunk // see chunkRoom
 	// How many bytes of bodies it stores compressed, and in how many.
 	plainBytes, packedBytes int64

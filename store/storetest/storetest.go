@@ -107,13 +107,13 @@ func found(s *store.Store, url string) bool {
 
 func reservations(t *testing.T, s *store.Store) {
 	budget := s.Stats().Memory.Budget
-	if s.Reserve(budget+1, budget+1) {
+	if s.Reserve(budget+1, 0) {
 		t.Error("reserved more than the budget")
 	}
 	if !s.Reserve(budget, budget) {
 		t.Fatal("an empty store cannot reserve its budget")
 	}
-	if s.Reserve(1, 1) {
+	if s.Reserve(1, 0) { // small bodies of known length have some room beside it, if there is a disk
 		t.Error("reserved over the budget")
 	}
 	s.Unreserve(budget)
