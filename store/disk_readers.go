@@ -26,13 +26,13 @@ import (
 //     So it ends by itself. A client that takes a piece, 32 KiB, in each idleTime reads to the end,
 //     and so does one that reads what is stored still.
 //
-// What is used stays within 11/8 of the budget for that, and so the file within one and a half: an
-// eighth is left for free pages that do not lie side by side. Be B the budget, L what entries have,
-// H what is deleted and read, and W what is on its way and no entry yet: what is used is L + H + W.
-// A body that is deleted moves from L or W to H, and what is used stays. It gets more by a batch,
-// before which evictStep evicts until L + H + W, with the batch, is at most B + min(H, 3B/8), or no
-// entry is left. Where none is, what would bring it past 11B/8 is not written: wanted refuses an
-// entry, and due gives up a body on its way.
+// What is used stays within 11/8 of the budget for that, so that an eighth is left to one and a
+// half for free pages that do not lie side by side. In a file of 16 MiB these have taken a sixth.
+// Be B the budget, L what entries have, H what is deleted and read, and W what is on its way and no
+// entry yet: what is used is L + H + W. A body that is deleted moves from L or W to H, and what is
+// used stays. It gets more by a batch, before which evictStep evicts until L + H + W, with the
+// batch, is at most B + min(H, 3B/8), or no entry is left. Where none is, what would bring it past
+// 11B/8 is not written: wanted refuses an entry, and due gives up a body on its way.
 
 // idleTime is how long the readers of a deleted body may take nothing of it. It is not shorter,
 // because a write to a client that is slow ends when a third of what the system has buffered for it

