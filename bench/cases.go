@@ -145,6 +145,7 @@ func otherCases() []benchCase {
 		{name: "origin-budget", about: "1,000 distinct misses at once, an origin of 50 ms that takes 10 at a time", needs: servers, run: originBudget},
 		{name: "outage", about: "200 visitors a second, half of them to pages that have ended, while the origin is down", needs: servers, run: outage},
 		{name: "seek", about: "parts of large files, in slices of 4 MiB", needs: servers, run: seek},
+		{name: "large", about: "a file of 560 MiB, cold and from the disk, beside nginx", needs: servers, run: large},
 		{name: "memory-per-object", about: "RssAnon per stored 1 KiB object, disk off", needs: servers, run: memoryPerObject},
 		{name: "memory-churn", about: "RssAnon with the memory tier full under churn", needs: servers, run: memoryChurn},
 		{name: "memory-per-tag", about: "RssAnon per reference of an entry to a tag, disk off", needs: servers, run: memoryPerTag},

@@ -246,6 +246,13 @@ http {
 			proxy_cache z;
 			proxy_cache_lock on;
 		}
+		location ~ ^/film/[0-9]+/large {
+			proxy_pass http://origin;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_cache z;
+			proxy_cache_lock on;
+		}
 		location /film/ {
 			slice 4m;
 			proxy_pass http://origin;
