@@ -117,7 +117,7 @@
 //	body      0 ─────────── covered ─────────── written ─── appended ─── size
 //	readers     from the Spill   from memory, where most of them are
 //
-// The fetch waits only when the Spill is behind by twice Limits.Resident, never for a reader. A
+// The fetch waits only when the Spill is behind by Limits.Resident, never for a reader. A
 // reader that is slow or late reads from the Spill, at its own pace and outside of the flight's
 // lock. A Spill that fails before anything has left memory is forgotten. One that fails later makes
 // the flight windowed, in which those behind read on from what is written. A reader that cannot

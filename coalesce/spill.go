@@ -69,16 +69,15 @@ func (f *Flight) spillInUse() Spill {
 }
 
 // spillIfLarge begins to spill a body of which more than Limits.Resident is in memory. From then on
-// each chunk is appended when it is full, so that the Spill is written while the fetch goes on: it
-// has something to write and something to wait for. The fetch waits when both are as large as
-// Resident. Half of that stays for readers.
+// each chunk is appended when it is full, so that the Spill is written while the fetch goes on. The
+// fetch waits when as much as Resident is not written. Half of that stays for readers.
 func (f *Flight) spillIfLarge() {
 	resident := f.config.limits.Resident
 	f.mu.Lock()
 	due := f.spills() && (f.spillInUse() != nil || f.body.held >= resident)
 	f.mu.Unlock()
 	if due {
-		f.advanceSpill(resident/2, 2*resident)
+		f.advanceSpill(resident/2, resident)
 	}
 }
 
