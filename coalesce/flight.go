@@ -83,7 +83,7 @@ type Flight struct {
 
 	ctx        context.Context // nil until a member starts the fetch
 	cancel     context.CancelCauseFunc
-	unattended *time.Timer // nil until the last member has left before the header
+	unattended *time.Timer // nil until the last member has left
 	background bool        // see Background
 	queued     bool        // see SetQueued
 	orphaned   bool        // among the orphans, or has been given up as one

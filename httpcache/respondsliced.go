@@ -94,9 +94,9 @@ func (q *Request) respondSlices(
 
 // mayBeRefused reports whether the origin may keep a slice for this client alone, although what it
 // said of the head was for all: the request has credentials or a cookie, or such an answer has come
-// to one of its kind.
-func (q *Request) mayBeRefused() bool {
-	return q.personal() || q.sharing() != sharingOpen || q.isRefusedSlices()
+// to one of its kind. refused is what isRefusedSlices says.
+func (q *Request) mayBeRefused(refused bool) bool {
+	return refused || q.personal() || q.sharing() != sharingOpen
 }
 
 // isRefusedSlices reports whether an answer to a request of this kind has broken off for that.
@@ -123,16 +123,17 @@ func (q *Request) lacksRoomFor(o *object, head *store.Entry, parts []rfc9111.Byt
 // and where one has been refused, all slices have to be known to be there. Otherwise one that is
 // not looked up and is missing is fetched when the answer comes to it.
 func (q *Request) hasAllWanted(o *object, head *store.Entry, parts []rfc9111.ByteRange) bool {
-	if q.directives.OnlyIfCached || q.isRefusedSlices() {
+	refused := q.isRefusedSlices()
+	if q.directives.OnlyIfCached || refused {
 		return o.countOf(parts) <= maxLookedAll && q.hasAll(o, head, parts, maxLookedAll)
 	}
-	return q.hasAll(o, head, parts, q.looks())
+	return q.hasAll(o, head, parts, q.looks(refused))
 }
 
 // looks is how many slices are looked up before the answer begins. One that is missing costs an
 // answer that may be refused it more than look-ups do.
-func (q *Request) looks() int64 {
-	if q.mayBeRefused() {
+func (q *Request) looks(refused bool) int64 {
+	if q.mayBeRefused(refused) {
 		return maxLookedAll
 	}
 	return maxLooked

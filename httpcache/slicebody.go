@@ -226,15 +226,15 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 // probe fetches the first slice that is missing, as far as a bounded number of look-ups tells. If
 // that is the first of the answer, the header waits for it in any case. An answer that has begun
 // would break off if the slice is refused, and so would each one after it: where one has been, and
-// there are more slices than are looked up, nothing of the store begins an answer.
+// there are more slices than are looked up, no answer begins from the store.
 func (b *sliceBody) probe(parts []rfc9111.ByteRange) error {
-	switch {
-	case !b.q.mayBeRefused():
+	switch refused := b.q.isRefusedSlices(); {
+	case !b.q.mayBeRefused(refused):
 		return nil
-	case b.object.countOf(parts) > maxLookedAll && b.q.isRefusedSlices():
+	case b.object.countOf(parts) > maxLookedAll && refused:
 		return errSliceRefused // the one that was refused to another answer may be any of them
 	}
-	for number := range b.object.sample(parts, b.q.looks()) {
+	for number := range b.object.sample(parts, maxLookedAll) {
 		switch {
 		case b.q.route.hasSlice(b.object, b.head, number, b.q.personal()):
 			continue

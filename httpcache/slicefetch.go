@@ -116,8 +116,8 @@ func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, 
 	return f, m, !started
 }
 
-// sliceFlightKey is the key of the flight of a slice that this request can share, see flightKeyFor:
-// of machines, whose rules differ, and by Route.byRules of those here.
+// sliceFlightKey is the key of the flight of a slice that this request can share, see flightKeyFor.
+// Machines share it as it is, since their rules may differ; here Route.byRules is added.
 func (p *presented) sliceFlightKey(key store.Key, cookiesApart bool) store.Key {
 	return p.flightKeyOfClass(key, classOf(p.authorized, p.unkeyedCookie && cookiesApart))
 }

@@ -16,7 +16,8 @@ const backupSuffix = ".before-larder"
 // before it gets the name. Mode and owner stay. Of a symbolic link it is the file at its end, since
 // a rename would put a file in the place of the link.
 //
-// An error leaves the file as it was, and no backup. A backup of before is not written over.
+// An error leaves the file as it was, and no backup, unless it says that the file is replaced. A
+// backup of before is not written over.
 func replaceFile(name string, before, after []byte) error {
 	name, err := filepath.EvalSymlinks(name)
 	if err != nil {
@@ -43,7 +44,10 @@ func replaceFile(name string, before, after []byte) error {
 	if err := os.Rename(changed.Name(), name); err != nil {
 		return errors.Join(err, os.Remove(name+backupSuffix))
 	}
-	return syncFolder(filepath.Dir(name))
+	if err := syncFolder(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("%s is replaced, but a crash may undo that: %w", name, err)
+	}
+	return nil
 }
 
 // keepBackup writes the old text to a file that there is not yet.

@@ -19,9 +19,9 @@ import (
 // of the eight pieces of a chunk cost the check of all eight.
 
 const (
-	// blockSize is what a reader has in hand at once, and what a frame is of.
+	// blockSize is how much of a chunk one checksum is of: a piece, which is a frame too.
 	blockSize = pieceSize
-	// sumSize is of one checksum.
+	// sumSize is how many bytes a checksum takes.
 	sumSize = 4
 )
 
@@ -37,7 +37,7 @@ func sumsIn(value int) int {
 // largestChunk is a value of as many bytes as one can have.
 type largestChunk [chunkSize + (chunkSize+blockSize-1)/blockSize*sumSize]byte
 
-// largestChunks are values that have been written to the file.
+// largestChunks has values to use again: bbolt has copied them to pages that are committed.
 var largestChunks = sync.Pool{New: func() any { return new(largestChunk) }}
 
 // room returns a value with its checksums left open, to which so many bytes can be appended.

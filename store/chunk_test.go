@@ -67,6 +67,14 @@ func TestChunkIsCheckedWhereItIsRead(t *testing.T) {
 		if d := readChunk(t, &c, body); len(d) > 0 {
 			t.Fatalf("%s: sound pieces %v are damaged", name, d)
 		}
+		for range 50 {
+			off := rnd.IntN(len(body))
+			room := make([]byte, 1+rnd.IntN(chunkSize))
+			n, err := c.read(room, off)
+			if err != nil || n == 0 || !bytes.Equal(room[:n], body[off:off+n]) {
+				t.Fatalf("%s, to %d bytes from %d on: %d bytes, %v (seed %d)", name, len(room), off, n, err, seed)
+			}
+		}
 		whole := make([]byte, len(body))
 		if err := c.fill(whole); err != nil || !bytes.Equal(whole, body) {
 			t.Fatalf("%s: fill: %v", name, err)

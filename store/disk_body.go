@@ -14,9 +14,9 @@ import (
 // client.
 const pieceSize = 32 << 10
 
-// maxLargePieces is how many readers have a chunk in hand instead, which is read in half the
-// time for a client that takes it at once. To one that does not it makes no difference. So there
-// are few, 8 MiB in all: slow clients that have got hold of them cost the others that half.
+// maxLargePieces is how many readers may have a whole chunk in hand, about 8 MiB in all. A client
+// that takes it at once is served in half the time. Where slow clients hold all of them, the others
+// read piece by piece.
 const maxLargePieces = 32
 
 // Buffers that have been used, and who has one of the large ones.
@@ -142,7 +142,7 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 }
 
 // read fills room from off on, as far as the chunk on disk reaches that has these bytes, or of a
-// compressed one the frame, and returns what it has filled. Of the chunk no more is checked than
+// compressed one the last frame that there is room for, and returns what it has filled. Of the chunk no more is checked than
 // what is read.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 	b.pins().took(b.id)

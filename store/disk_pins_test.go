@@ -139,7 +139,7 @@ func TestBodyWriterThatIsUnstorable(t *testing.T) {
 	d, err := s.NewBodyWriter(-1)
 	must(t, err)
 	must(t, d.Append(make([]byte, 40*chunkSize)))
-	portions := s.bodyWriters.due(chunkSize)
+	portions, _ := s.bodyWriters.due(chunkSize)
 	d.Unstorable()
 	must(t, s.diskWriter.transact(func(b *batch) error { return b.writePortion(&portions[0]) }))
 	s.bodyWriters.done(portions)

@@ -19,8 +19,8 @@ type portion struct {
 }
 
 // due are the portions worth a transaction, of about limit bytes at most but for the last. What the
-// file has no room for is given up.
-func (set *bodyWriters) due(limit int) (portions []portion) {
+// file has no room for is given up, and outgrown says that something was.
+func (set *bodyWriters) due(limit int) (portions []portion, outgrown bool) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	budget, all := set.settings.Load().Disk, int64(0)
@@ -35,16 +35,18 @@ func (set *bodyWriters) due(limit int) (portions []portion) {
 		if !d.sealed {
 			length -= length % chunkSize
 		}
-		if all += length; set.disk.outgrows(budget, all) {
+		if set.disk.outgrows(budget, all+length) {
+			outgrown = true
 			set.lose(d, fmt.Errorf("%w: with what is deleted and read", ErrNoSpace))
 			continue
 		}
+		all += length
 		portions = append(portions, portion{
 			writer: d, from: d.written, pieces: slices.Clip(d.pieces), length: length, compress: d.compress,
 		})
 		limit -= int(length)
 	}
-	return portions
+	return portions, outgrown
 }
 
 // done notes what has been committed.
@@ -102,7 +104,10 @@ func (dw *diskWriter) writeInTurn() (bool, error) {
 
 // writeBodies writes one transaction's worth of bodies on their way.
 func (dw *diskWriter) writeBodies() (bool, error) {
-	portions := dw.bodyWriters.due(dw.batchLimit())
+	portions, outgrown := dw.bodyWriters.due(dw.batchLimit())
+	if outgrown {
+		dw.noteShortage()
+	}
 	if len(portions) == 0 {
 		return false, nil
 	}

@@ -18,8 +18,8 @@ import (
 // Up to an eighth of the budget nothing else comes of it. Past that
 //
 //   - a body with chunks of its own is let in by its risk, which is that it comes to be read in the
-//     same way: only if it and what is deleted and read already have a quarter of the budget
-//     together (heldBack),
+//     same way: only if it and what is deleted and read already take at most a quarter of the
+//     budget together (heldBack),
 //   - what is being read, and would bring it past that, is evicted last (batch.evict),
 //   - the readers of a body of which no piece has been taken for idleTime are broken off, those of
 //     the body that has waited the longest first, and of no more than bring it down to an eighth.
@@ -28,11 +28,11 @@ import (
 //
 // What is used stays within 11/8 of the budget for that, so that an eighth is left to one and a
 // half for free pages that do not lie side by side. In a file of 16 MiB these have taken a sixth.
-// Be B the budget, L what entries have, H what is deleted and read, and W what is on its way and no
-// entry yet: what is used is L + H + W. A body that is deleted moves from L or W to H, and what is
-// used stays. It gets more by a batch, before which evictStep evicts until L + H + W, with the
-// batch, is at most B + min(H, 3B/8), or no entry is left. Where none is, what would bring it past
-// 11B/8 is not written: wanted refuses an entry, and due gives up a body on its way.
+// Let B be the budget, L what entries have, H what is deleted and read, and W what is on its way
+// and no entry yet: what is used is L + H + W. A body that is deleted moves from L or W to H, and
+// what is used stays. It gets more by a batch, before which evictStep evicts until L + H + W, with
+// the batch, is at most B + min(H, 3B/8), or no entry is left. Where none is, what would bring it
+// past 11B/8 is not written: wanted refuses an entry, and due gives up a body on its way.
 
 // idleTime is how long the readers of a deleted body may take nothing of it. It is not shorter,
 // because a write to a client that is slow ends when a third of what the system has buffered for it

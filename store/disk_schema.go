@@ -339,7 +339,8 @@ func (t *buckets) putChunk(id uint64, number int, data []byte) error {
 	return t.putChunkValue(id, number, append(roomForChunk(len(data)), data...))
 }
 
-// putChunkValue is putChunk for a value of roomForChunk.
+// putChunkValue is putChunk for a value that begins with room for its checksums (roomForChunk,
+// chunkRoom).
 func (t *buckets) putChunkValue(id uint64, number int, v []byte) error {
 	k := chunkKey(id, number)
 	sealChunk(k, v)

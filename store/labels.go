@@ -63,7 +63,7 @@ func (s *Store) LabelsSince(read LabelsTime) bool {
 func (s *Store) AddLabel(text string) {
 	if !slices.Contains(s.Labels(), text) {
 		s.labels.add(nil, []string{text})
-		s.labels.brought.Store(labelsClock.Add(1)) // in this order, as in bringLabels
+		s.labels.noteBrought() // in this order, as in bringLabels
 	}
 }
 
@@ -99,6 +99,14 @@ func (l *labels) add(older, more []string) {
 	}
 }
 
+// noteBrought notes the time of labels that have been added. It never goes back: a reload and a
+// file that is opened may both bring some.
+func (l *labels) noteBrought() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.brought.Store(labelsClock.Add(1))
+}
+
 // bringLabels brings the labels of the store and of its file together. unknown says that the file
 // has some that the store did not know.
 func (t *buckets) bringLabels(l *labels) (unknown bool, err error) {
@@ -109,7 +117,7 @@ func (t *buckets) bringLabels(l *labels) (unknown bool, err error) {
 	known := l.list()
 	unknown = slices.ContainsFunc(inFile, func(text string) bool { return !slices.Contains(known, text) })
 	if l.add(inFile, nil); unknown { // in this order: who reads the labels has read the time before
-		l.brought.Store(labelsClock.Add(1))
+		l.noteBrought()
 	}
 	if all := l.list(); !slices.Equal(all, inFile) {
 		err = t.putLabels(all)

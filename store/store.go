@@ -201,9 +201,11 @@ func (s *Store) Reserve(n, total int64) bool {
 	if inFlight <= max(budget/2, total, smallInFlight) && m.charge(n, max(n, total) >= smallCharge) {
 		return true
 	}
-	if total > 0 && total <= smallInFlight/2 && m.used.Load()+n <= budget+smallInFlight && s.disk != nil && s.disk.up.Load() {
-		m.used.Add(n)
-		return true
+	if total > 0 && total <= smallInFlight/2 && s.disk != nil && s.disk.up.Load() {
+		if m.used.Add(n) <= budget+smallInFlight {
+			return true
+		}
+		m.used.Add(-n)
 	}
 	m.inFlight.Add(-n)
 	return false
