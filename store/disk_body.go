@@ -142,8 +142,8 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 }
 
 // read fills room from off on, as far as the chunk on disk reaches that has these bytes, or of a
-// compressed one the last frame that there is room for, and returns what it has filled. Of the chunk no more is checked than
-// what is read.
+// compressed one the last frame that there is room for, and returns what it has filled. Of the
+// chunk no more is checked than what is read.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 	b.pins().took(b.id)
 	n := 0 // the transaction's, which may go on after a stall

@@ -20,8 +20,8 @@ func (dw *diskWriter) diskBudget() int64 { return dw.settings.Load().Disk }
 // have to lie side by side, and where many pages change one by one no free ones do: then the file
 // grows although it has free pages. So where it has grown by more than an eighth beyond its budget,
 // twice as much less of it is used, down to half. A file of more than twice its budget was made for
-// another one, and has room enough. Of what is spared two thirds are no growth: with three eighths of
-// the budget spared, less is used from a file of 11/8 on, and it stays within one and a half.
+// another one, and has room enough. Of what is spared two thirds are no growth: with three eighths
+// of the budget spared, less is used from a file of 11/8 on, and it stays within one and a half.
 func (dw *diskWriter) diskRoom() int64 {
 	budget := dw.diskBudget()
 	size := dw.disk.size.Load() - dw.spared()/3*2
