@@ -76,8 +76,8 @@ func (x *Fetch) updated(ex *rfc9111.Exchange, update http.Header, added []string
 	entry.Generation = x.ticket.Generation()
 	entry.Variant = x.renewedVariant(entry.Header)
 	if o := objectOf(entry); o != nil && !selectsAlike(&x.stale.Variant, &entry.Variant) {
-		// As for a 206 with another Vary: the slices stored so far were selected by other fields, and
-		// requests that still have the old head would store slices for those of the new one.
+		// As for a 206 with another Vary: the slices stored so far were selected by other fields,
+		// and requests that still have the old head would store slices for those of the new one.
 		entry.Notes = o.replacedIn(entry.Notes)
 	}
 	if entry.Flags |= x.flags; x.noStore {
