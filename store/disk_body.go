@@ -14,10 +14,10 @@ import (
 // client.
 const pieceSize = 32 << 10
 
-// maxLargePieces is how many readers may have a whole chunk in hand, about 8 MiB in all. A client
-// that takes it at once is served in half the time. Where slow clients hold all of them, the others
-// read piece by piece.
-const maxLargePieces = 32
+// maxLargePieces is how many readers may have a whole chunk in hand, a MiB in all. A client that
+// takes it at once is served in half the time, and gives it back. Where slow clients hold all of
+// them, the others read piece by piece.
+const maxLargePieces = 4
 
 // Buffers that have been used, and who has one of the large ones.
 var (
