@@ -101,7 +101,8 @@
 // for itself before it is written. It is bounded by the pages that it changes, which are in the
 // file twice until it has committed. The file may have grown all the same, because no free pages
 // lay side by side; then less of the budget is used. So the file stays within one and a half times
-// the budget, whatever clients hold of what is deleted (disk_readers.go). bbolt's files never
+// the budget, and what is used of it does whatever clients hold of what is deleted
+// (disk_readers.go); a small file may grow a few chunks beyond for that. bbolt's files never
 // shrink: after Apply with a smaller budget pages get free, and when more than half of a file that
 // is larger than its budget is free it is compacted.
 //
