@@ -374,26 +374,31 @@ func TestSimulationFindsMutants(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		mutant mutant
+		seed   uint64 // one that has found it, where that takes some 100,000
 	}{
-		{"the pass is read after the look-up", mutant{passLast: true}},
-		{"a purge is acknowledged before it is applied", mutant{ackFirst: true, slow: 4}},
-		{"a purge answers in a young term", mutant{noRule3: true}},
-		{"a node is evicted that has beaten since", mutant{evictBlindly: true, slow: 12}},
-		{"a node is evicted when one purge has waited for it", mutant{evictWaitedFor: true, slow: 8}},
+		{"the pass is read after the look-up", mutant{passLast: true}, 0},
+		{"a purge is acknowledged before it is applied", mutant{ackFirst: true, slow: 4}, 0},
+		{"a purge answers in a young term", mutant{noRule3: true}, 0},
+		{"a node is evicted that has beaten since", mutant{evictBlindly: true, slow: 12}, 854756985016},
+		{"a node is evicted when one purge has waited for it", mutant{evictWaitedFor: true, slow: 8}, 0},
 		// A server that compares what a node has notices as well.
 		{"generations are used again", mutant{reusedIDs: true, believes: true, only: func(s *sim) []func() {
 			return []func(){s.server.promote, func() { s.anyNode().pause(s.upTo(50 * time.Millisecond)) }}
-		}}},
-		{"a purge is in the caches before it is among the masks", mutant{cachesFirst: true}},
+		}}, 0},
+		{"a purge is in the caches before it is among the masks", mutant{cachesFirst: true}, 0},
 		{"the server does not notice that it was put back", mutant{believes: true, only: func(s *sim) []func() {
 			return []func(){s.server.putBack}
-		}}},
+		}}, 0},
 		{"a node does not notice that records were removed", mutant{gaps: true, only: func(s *sim) []func() {
 			return []func(){s.server.remove}
-		}}},
+		}}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			if s := runSim(tt.seed, tt.mutant); tt.seed > 0 && s.broken != "" {
+				t.Logf("at %d, as before: %s", tt.seed, s.broken)
+				return
+			}
 			first := rand.Uint64N(1 << 40)
 			const most = 300_000
 			for seed := first; seed < first+most; seed++ {
