@@ -32,13 +32,22 @@ func (id *Identity) IsOdd(r *http.Request) bool {
 // its fields, and of variables that a server keeps beside it.
 func (id *Identity) Show(r *http.Request, texts iter.Seq[string]) {
 	for text := range texts {
-		if r.Method == http.MethodHead && strings.Contains(text, http.MethodHead) {
+		if r.Method == http.MethodHead && showsHead(text) {
 			id.ShowsHead = true
 		}
 		if r.Host != id.Authority && showsHost(text, r.Host, id.Authority) {
 			id.ShowsHost = true
 		}
 	}
+}
+
+// showsHead reports whether a text may have been made of the method: it is that, begins or ends
+// with it, as a request line does, or has it quoted or behind a sign. Within a sentence it is a
+// word.
+func showsHead(text string) bool {
+	const head = http.MethodHead
+	return text == head || strings.HasPrefix(text, head+" ") || strings.HasSuffix(text, " "+head) ||
+		strings.Contains(text, `"`+head+`"`) || strings.Contains(text, "="+head) || strings.Contains(text, ":"+head)
 }
 
 // showsHost reports whether a text may have been made of a Host that is spelt otherwise than its
