@@ -50,8 +50,8 @@ func (c *checker) checkPosition(s *server, at *handler) bool {
 		}
 	}
 	c.checkTwice(s, at)
-	for _, e := range s.after(at.entry) {
-		if e.authenticates() {
+	for _, e := range s.sites[at.site] {
+		if e.authenticates && s.leads(at.entry, e) {
 			c.report(at, "", "", "larder stands in front of %s, so what is stored is answered without asking who it is for; %s", e.directive(), below(e, at.entry))
 			break
 		}
@@ -117,7 +117,7 @@ func (e *entry) directive() string {
 	case "headers":
 		return "header"
 	case "reverse_proxy":
-		if e.authenticates() {
+		if e.authenticates {
 			return "forward_auth"
 		}
 	}
@@ -126,13 +126,9 @@ func (e *entry) directive() string {
 
 // authenticates reports whether a handler refuses requests that show no permission: forward_auth is
 // a reverse_proxy that goes on after a 2xx.
-func (e *entry) authenticates() bool {
-	if e.name == "authentication" {
-		return true
-	}
-	var h nested
-	if e.name != "reverse_proxy" || json.Unmarshal(e.raw, &h) != nil {
-		return false
+func authenticates(name string, h *nested) bool {
+	if name != "reverse_proxy" {
+		return name == "authentication"
 	}
 	for _, response := range h.HandleResponse {
 		if response.Match != nil && takesSuccess(response.Match) && !answersAny(response.Routes) {
@@ -171,22 +167,24 @@ func answersAny(routes caddyhttp.RouteList) bool {
 func (c *checker) checkTwice(s *server, at *handler) {
 	for _, other := range s.larders {
 		e := other.entry
-		if e.site != at.site && e.site != "" || other.config.Observe || at.config.Observe || !s.leads(e, at.entry) {
+		if e.site != at.site && e.site != "" || other.config.Observe || at.config.Observe {
+			continue
+		}
+		always := e.alwaysFor(at.entry)
+		if !always && !at.alwaysFor(e) || !s.leads(e, at.entry) {
 			continue
 		}
 		there := e.path
 		if p := other.places.Find("", ""); p.File != "" {
 			there = fmt.Sprintf("%s:%d", p.File, p.Line)
 		}
-		switch {
-		case e.alwaysFor(at.entry):
+		if always {
 			c.report(at, "", "", "each request that comes here has come through the larder at %s already, and is stored at both; "+
 				"leave one of the two out, or put each into a handle of its own", there)
-			return
-		case at.alwaysFor(e):
+		} else {
 			c.report(at, "", "", "what matches the larder at %s comes here as well, because Caddy runs both; put each into a handle of its own", there)
-			return
 		}
+		return
 	}
 }
 

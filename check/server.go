@@ -28,7 +28,9 @@ type entry struct {
 	frames  []frame // the routes around it, from the outside in
 	index   int     // among those of the server
 	answers bool    // it lets no request go on to those behind it
-	site    string  // the terminal route of the server that it is in; empty for none
+	// authenticates says that it refuses requests that show no permission.
+	authenticates bool
+	site          string // the terminal route of the server that it is in; empty for none
 }
 
 // innermost is the route that it is in.
@@ -144,6 +146,7 @@ func (s *server) add(raw json.RawMessage, path string, frames []frame, invoked [
 	if name.Handler != "subroute" && name.Handler != "invoke" {
 		s.entries = append(s.entries, &entry{
 			name: name.Handler, raw: raw, path: path, frames: frames, index: len(s.entries), answers: answersAll(name.Handler, raw), site: frames[0].site(),
+			authenticates: authenticates(name.Handler, &h),
 		})
 	}
 	if name.Handler == "subroute" {
