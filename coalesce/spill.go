@@ -246,15 +246,22 @@ func (f *Flight) markUnstorable() {
 func (f *Flight) DropBehind() (dropped int) {
 	f.mu.Lock()
 	defer f.unlock()
-	// remove puts the last member, which was looked at already, in the place of the one it takes.
-	for i := len(f.members) - 1; i >= 0; i-- { //nolint:modernize // remove changes the list
-		if r := &f.members[i].reader; r.behind() {
+	f.eachReader(func(r *Reader) {
+		if r.behind() {
 			f.drop(r)
 			go r.onDrop.call()
 			dropped++
 		}
-	}
+	})
 	return dropped
+}
+
+// eachReader calls fn for the reader of each member. fn may drop it.
+func (f *Flight) eachReader(fn func(*Reader)) {
+	// remove puts the last member, which was looked at already, in the place of the one it takes.
+	for i := len(f.members) - 1; i >= 0; i-- { //nolint:modernize // remove changes the list
+		fn(&f.members[i].reader)
+	}
 }
 
 // drop takes a reader off that is to have no more.

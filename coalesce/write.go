@@ -263,21 +263,18 @@ func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reade
 	idle := f.config.limits.ReaderIdle
 	due = now.Add(idle)
 	end, _ := f.body.firstEnd()
-	// remove puts the last member, which was looked at already, in the place of the one it takes.
-	for i := len(f.members) - 1; i >= 0; i-- { //nolint:modernize // remove changes the list
-		m := f.members[i]
-		r := &m.reader
+	f.eachReader(func(r *Reader) {
 		if r.pos >= end {
-			continue
+			return
 		}
 		last := later(r.taken, since)
 		if now.Sub(last) < idle {
 			due = earlier(due, last.Add(idle))
-			continue
+			return
 		}
 		dropped = append(dropped, r)
 		f.drop(r)
-	}
+	})
 	return due, dropped
 }
 
