@@ -38,16 +38,23 @@ func countFound(s *Store, kind string, n int) (count int) {
 	return count
 }
 
+// keepingStore is a store in memory, and the clock that it goes by.
+func keepingStore(t *testing.T, settings Settings) (*Store, *testClock) {
+	t.Helper()
+	clock := newTestClock()
+	s := New(Config{Now: clock.now}, settings)
+	s.state.Store(stateOpen)
+	t.Cleanup(s.memory.clear)
+	return s, clock
+}
+
 // TestKeptGoesFirstInMemory: however much is only kept, and however often it is used, it makes room
 // for what is fresh, and nothing that is fresh goes before it.
 func TestKeptGoesFirstInMemory(t *testing.T) {
 	const size, each = 4096, 100
 	for _, policy := range []Eviction{LRU, LFU, FIFO, None} {
 		t.Run(policy.String(), func(t *testing.T) {
-			clock := newTestClock()
-			s := New(Config{Now: clock.now}, Settings{Memory: 2 * each * (size + 1024), Eviction: policy})
-			s.state.Store(stateOpen)
-			t.Cleanup(s.memory.clear)
+			s, clock := keepingStore(t, Settings{Memory: 2 * each * (size + 1024), Eviction: policy})
 			put := func(e *Entry) {
 				t.Helper()
 				if r := s.Put(e, 0); r != Stored {
@@ -89,10 +96,7 @@ func TestKeptAndHeldGoesFirstAgain(t *testing.T) {
 	const size, each = 4096, 40
 	for _, policy := range []Eviction{LRU, LFU, FIFO, None} {
 		t.Run(policy.String(), func(t *testing.T) {
-			clock := newTestClock()
-			s := New(Config{Now: clock.now}, Settings{Memory: 2 * each * (size + 1024), Eviction: policy})
-			s.state.Store(stateOpen)
-			t.Cleanup(s.memory.clear)
+			s, clock := keepingStore(t, Settings{Memory: 2 * each * (size + 1024), Eviction: policy})
 			for i := range each {
 				s.Put(freshEntry(s, clock, fmt.Sprintf("http://example.com/fresh/%d", i), size), 0)
 				s.Put(keptEntry(s, clock, fmt.Sprintf("http://example.com/kept/%d", i), size), 0)
@@ -126,10 +130,7 @@ func TestKeptAndHeldGoesFirstAgain(t *testing.T) {
 
 // TestPolicyChangesAroundWhatIsKept: another policy does not make what is kept like the rest.
 func TestPolicyChangesAroundWhatIsKept(t *testing.T) {
-	clock := newTestClock()
-	s := New(Config{Now: clock.now}, Settings{Memory: 1 << 20})
-	s.state.Store(stateOpen)
-	t.Cleanup(s.memory.clear)
+	s, clock := keepingStore(t, Settings{Memory: 1 << 20})
 	for i := range 20 {
 		s.Put(keptEntry(s, clock, fmt.Sprintf("http://example.com/kept/%d", i), 100), 0)
 		s.Put(freshEntry(s, clock, fmt.Sprintf("http://example.com/fresh/%d", i), 100), 0)

@@ -24,6 +24,9 @@ func (it *item) isLarge() bool { return it.cost() > smallCharge }
 // counting is the lock under which an item is counted as held, or not any more.
 func (m *memory) counting(it *item) *sync.Mutex { return &m.shards[it.shard].counting }
 
+// use is what there is of an item's body. The caller has the lock.
+func (m *memory) use(it *item) bodyUse { return m.shards[it.shard].bodies[it.self] }
+
 // change changes what there is of an item's body. The caller has the lock.
 func (m *memory) change(it *item, renewals, counted int32) bodyUse {
 	bodies := m.shards[it.shard].bodies
@@ -50,7 +53,7 @@ func (m *memory) noteHeld(it *item) {
 		return
 	}
 	if base := m.base(it); base == nil {
-		if m.change(it, 0, 0).counted == 0 {
+		if m.use(it).counted == 0 {
 			m.held.Add(it.cost())
 		}
 	} else {
@@ -67,7 +70,7 @@ func (m *memory) uncountHeld(it *item) {
 		return
 	}
 	if base := m.base(it); base == nil {
-		if m.change(it, 0, 0).counted == 0 {
+		if m.use(it).counted == 0 {
 			m.held.Add(-it.cost())
 		}
 	} else {
@@ -97,12 +100,10 @@ func (m *memory) release(it *item, ofRenewal bool) int32 {
 	counting := m.counting(it)
 	counting.Lock()
 	defer counting.Unlock()
-	var use bodyUse
 	if ofRenewal {
-		use = m.change(it, -1, 0)
-	} else {
-		use = m.change(it, 0, 0)
+		m.change(it, -1, 0)
 	}
+	use := m.use(it)
 	n := it.holds.Add(-1)
 	if left := n - use.renewals; left <= 0 || left == 1 && it.is(isResident) {
 		m.uncountHeld(it)
