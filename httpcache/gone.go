@@ -58,8 +58,8 @@ func (p *presented) goneRemoval(cache *Cache, own func(*store.Variant) int) remo
 
 // noteGone remembers that there is nothing under keys, if the answer is for any client. It comes
 // before the removal, so that what is stored at this moment has heard of it. It is for fetches
-// under way, which began before, and is called where there are some: a flood of 404s for other URLs
-// would push out what is remembered (C21d).
+// under way, which began before, and is called where there are some. A flood of 404s pushes out
+// what is remembered. The fetches that began before what is pushed out store nothing then (C21d).
 func (p *presented) noteGone(cache *Cache, keys []store.Key) {
 	if p.personal() {
 		return
@@ -118,8 +118,8 @@ func (p *presented) speaksFor(v *store.Variant) bool {
 	return (!p.authorized || slices.Contains(v.Names, "Authorization")) && (!p.unkeyedCookie || slices.Contains(v.Names, "Cookie"))
 }
 
-// removalsKeep is how long a 404 or 410 is remembered at least. It has to outlast the fetches that
-// had begun before.
-const removalsKeep = 10 * time.Minute
+// removalsKeep is how long a 404 or 410 is remembered at least, but in a flood. Of the fetches that
+// had begun before, those that take longer store nothing.
+const removalsKeep = time.Hour
 
 func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKeep, 0) }

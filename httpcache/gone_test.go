@@ -237,6 +237,61 @@ func TestFloodOfOtherGoneURLs(t *testing.T) {
 	}
 }
 
+// A flood of 404s for other queries of a path, while a fetch of that path hangs, does not bring
+// back what that fetch had asked for before the page was gone. What is asked for later is stored.
+func TestFloodOfOtherGoneQueries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const capacity = 8
+		h := newTestHandler(t)
+		h.Wait = time.Second
+		h.cache.removals = newRecentKeys(capacity, removalsKeep, 0)
+		release, gone := make(chan struct{}), true
+		next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			if r.Header.Get("X-Name") == "hangs" {
+				<-release
+			} else if gone {
+				w.WriteHeader(http.StatusNotFound)
+				return nil
+			}
+			return storable(w, r)
+		})
+		ask := func(query string, header ...string) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			r := newTestRequest(w, header...)
+			r.URL.RawQuery = query
+			if err := h.ServeHTTP(w, r, next); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Millisecond)
+			return w
+		}
+		var clients sync.WaitGroup
+		clients.Go(func() { ask("", "X-Name", "hangs") })
+		time.Sleep(time.Second)
+		if w := ask(""); w.Code != http.StatusNotFound {
+			t.Fatalf("%d %q, want a 404 that was passed on", w.Code, w.Body)
+		}
+		for n := range 3 * capacity {
+			ask(strconv.Itoa(n))
+		}
+		if n := len(h.cache.removals.old); n != capacity {
+			t.Fatalf("%d remembered in the old half: the flood has pushed out nothing", n)
+		}
+		close(release)
+		clients.Wait()
+		time.Sleep(time.Second)
+		if w := ask(""); w.Code != http.StatusNotFound {
+			t.Errorf("%d %q (%s) comes back after a 404", w.Code, w.Body, w.Header().Get("Cache-Status"))
+		}
+		gone = false
+		ask("new")
+		if w := ask("new"); !strings.Contains(w.Header().Get("Cache-Status"), "hit") {
+			t.Errorf("what is asked for after the flood is not stored: %s", w.Header().Get("Cache-Status"))
+		}
+		time.Sleep(time.Minute) // the goroutines of fetches go home
+	})
+}
+
 // What the origin answers to parameters that the key leaves out says nothing about the page that
 // the key is for: not that it is gone, and not whether the next answer can be shared.
 func TestQueryOfItsOwnOnThePass(t *testing.T) {

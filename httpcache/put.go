@@ -3,7 +3,6 @@ package httpcache
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
@@ -143,11 +142,8 @@ func (x *Fetch) overtakenMeanwhile(entry *store.Entry) bool {
 	return x.gone(entry.Key) || x.gone(x.asked) || !x.outdates(entry)
 }
 
-// gone reports whether a 404 or 410 has come for key since the fetch began.
-func (x *Fetch) gone(key store.Key) bool {
-	age, gone := x.cache.removals.age(key)
-	return gone && age < time.Since(x.begun)
-}
+// gone reports whether a 404 or 410 has come for key since the fetch began, or may have.
+func (x *Fetch) gone(key store.Key) bool { return x.cache.removals.notedSince(key, x.begun) }
 
 func reasonOf(refusal store.PutResult) rfc9111.Reason {
 	switch refusal {

@@ -9,7 +9,8 @@ import (
 
 // recentKeys remembers when a key was last noted. It is bounded in number, and forgets in halves: a
 // key is remembered at least until as many other keys as fit into a half have been noted. So a
-// flood of other keys pushes out quiet keys, not those in use.
+// flood of other keys pushes out quiet keys, not those in use. Who must not miss any asks
+// notedSince, which knows how far back what has been forgotten reaches.
 type recentKeys struct {
 	capacity int           // of a half
 	keep     time.Duration // how long a key is remembered; it may be up to twice as long
@@ -17,8 +18,10 @@ type recentKeys struct {
 	now      func() time.Time
 
 	mu         sync.RWMutex
-	young, old map[store.Key]int64 // nanoseconds since epoch
-	turned     int64
+	young, old map[store.Key]int64 // nanoseconds since epoch, as the rest
+	turned     int64               // what is in old was noted until then
+	last       int64               // a key was noted last then
+	forgotten  int64               // what has been forgotten was noted until then
 	epoch      time.Time
 }
 
@@ -45,6 +48,14 @@ func (m *recentKeys) age(key store.Key) (age time.Duration, known bool) {
 	return age, age < 2*m.keep
 }
 
+// notedSince reports whether key has been noted after a time, or may have been: what was noted
+// after it has been forgotten in part.
+func (m *recentKeys) notedSince(key store.Key, after time.Time) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return max(m.young[key], m.old[key], m.forgotten) > max(0, int64(after.Sub(m.epoch)))
+}
+
 // note remembers key as of now.
 func (m *recentKeys) note(key store.Key) {
 	if age, known := m.age(key); known && age < m.grain {
@@ -55,14 +66,17 @@ func (m *recentKeys) note(key store.Key) {
 	now := m.clock()
 	switch age := time.Duration(now - m.turned); {
 	case age >= 2*m.keep:
-		m.old, m.young, m.turned = nil, nil, now
+		m.old, m.young, m.turned, m.forgotten = nil, nil, now, m.last
 	case age >= m.keep || len(m.young) >= m.capacity:
+		if len(m.old) > 0 {
+			m.forgotten = m.turned
+		}
 		m.old, m.young, m.turned = m.young, nil, now
 	}
 	if m.young == nil {
 		m.young = make(map[store.Key]int64)
 	}
-	m.young[key] = now
+	m.young[key], m.last = now, now
 }
 
 // forget removes key.

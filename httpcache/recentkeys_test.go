@@ -147,3 +147,45 @@ func TestRecentKeysAtRandom(t *testing.T) {
 		}
 	}
 }
+
+// TestNotedSinceAtRandom compares with the moments at which keys were noted, however many have been
+// forgotten: none that was noted meanwhile is missed, and of a time since which nothing has been
+// forgotten nothing else is said to be noted.
+func TestNotedSinceAtRandom(t *testing.T) {
+	const keep, capacity = time.Minute, 20
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	m, now := clockedRecentKeys(capacity, keep, 0)
+	last := make(map[int]time.Time)
+	for range 20000 {
+		*now = now.Add(1 + time.Duration(random.ExpFloat64()*float64(keep)/capacity))
+		if random.IntN(1000) == 0 {
+			*now = now.Add(3 * keep)
+		}
+		n, asked := random.IntN(200), now.Add(-time.Duration(random.Int64N(int64(4*keep))))
+		if random.IntN(2) == 0 {
+			m.note(numberedKey(n))
+			last[n] = *now
+			continue
+		}
+		at, noted := last[n]
+		want := noted && at.After(asked)
+		got := m.notedSince(numberedKey(n), asked)
+		if want && !got {
+			t.Fatalf("%d, noted %v ago, is not known to be noted in the last %v", n, now.Sub(at), now.Sub(asked))
+		}
+		if got && !want && now.Sub(asked) < keep && keysSince(last, asked) < capacity {
+			t.Fatalf("%d, noted %v ago, is said to be noted in the last %v", n, now.Sub(at), now.Sub(asked))
+		}
+	}
+}
+
+func keysSince(last map[int]time.Time, at time.Time) (n int) {
+	for _, noted := range last {
+		if noted.After(at) {
+			n++
+		}
+	}
+	return n
+}
