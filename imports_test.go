@@ -28,6 +28,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"internal/machine":         {"github.com/KimMachineGun/automemlimit/memlimit", "golang.org/x/sys/unix"},
 		"internal/golden":          {},
+		"internal/advice":          {},
 		"internal/frames":          {"github.com/klauspost/compress/zstd"},
 		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},
@@ -42,7 +43,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		},
 		"httpcache": {
 			"github.com/hashicorp/golang-lru/v2", "github.com/klauspost/compress/zstd", modulePath + "/batch", modulePath + "/canonjson",
-			modulePath + "/coalesce", modulePath + "/graphql", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
+			modulePath + "/coalesce", modulePath + "/graphql", modulePath + "/internal/advice", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/store", modulePath + "/urlform",
 		},
 		"fleet":           {modulePath + "/internal/frames", modulePath + "/store", "golang.org/x/sys/unix"},
 		"fleet/fleettest": {modulePath + "/fleet"},
@@ -54,11 +55,11 @@ func TestImportsPointOneWay(t *testing.T) {
 		"stats":                 {},
 		"check": {
 			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize",
-			modulePath + "/adminapi", modulePath + "/caddyfile", modulePath + "/internal/machine", modulePath + "/store", "github.com/spf13/cobra",
+			modulePath + "/adminapi", modulePath + "/caddyfile", modulePath + "/internal/advice", modulePath + "/internal/machine", modulePath + "/store", "github.com/spf13/cobra",
 		},
 		"dashboard": {modulePath + "/adminapi", "github.com/spf13/cobra"},
-		"migrate":   {caddy + "/caddyconfig/caddyfile", modulePath + "/adminapi", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
-		"inspect":   {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
+		"migrate":   {caddy + "/caddyconfig/caddyfile", modulePath + "/adminapi", modulePath + "/internal/advice", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
+		"inspect":   {"github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/internal/advice", modulePath + "/stats", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts"},
 		"purge":     {modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap"},
 		"warm": {
 			"github.com/dunglas/httpsfv", "github.com/dustin/go-humanize", modulePath + "/adminapi", modulePath + "/rfc9111", modulePath + "/urlform",

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	cfg "github.com/larder-cache/larder/caddyfile"
+	"github.com/larder-cache/larder/internal/advice"
 )
 
 // checkHandler looks at one larder handler.
@@ -53,7 +54,7 @@ func (c *checker) checkCookies(s *server, at *handler) {
 		}
 	}
 	c.report(at, words, "", "%s gives no lifetime to the answer to a request with a cookie that is not in the key, and most browsers send some, "+
-		"if only those of analytics; where no page depends on them write request_header -Cookie above larder, or key { cookie <name> } for one that pages depend on", words)
+		"if only those of analytics; %s", words, advice.Cookies())
 }
 
 // assumes is the first word that gives responses a lifetime which the origin has not stated.

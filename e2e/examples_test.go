@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/larder-cache/larder/internal/advice"
 )
 
 // TestExamples runs every example Caddyfile, with free ports in place of its own, and holds the
@@ -120,8 +122,14 @@ func TestLoginsExampleLeavesLoginsAlone(t *testing.T) {
 }
 
 // TestMembersExample: cookies of analytics change nothing, any other one gets the pages of its own.
+// What check and migrate say to write is what the example has.
 func TestMembersExample(t *testing.T) {
 	text := example(t, "members")
+	for _, line := range strings.Split(advice.TakeOut(advice.Analytics), "`, and below it `") {
+		if !strings.Contains(text, strings.Trim(line, "`")) {
+			t.Errorf("the example lacks %s", line)
+		}
+	}
 	origin := freePort(t)
 	newOriginAt(t, fmt.Sprintf("localhost:%d", origin), func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, r.Cookies())

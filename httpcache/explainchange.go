@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/larder-cache/larder/internal/advice"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
@@ -122,10 +123,10 @@ func (q *Request) prospect() verdictText {
 	return verdictText{}
 }
 
-// The names of cookies that programs of analytics give to browsers, and those that are like the
-// names of logins, sessions and carts. What is like neither may be anything.
+// The names of cookies of analytics, and those that are like the names of logins, sessions and
+// carts. What is like neither may be anything.
 var (
-	analyticsCookie = regexp.MustCompile(`(?i)^(_ga\w*|_gid|_gat\w*|_gcl_\w+|_fb[cp]|_pk_\w+|mtm_\w+|_hj\w+|__utm\w|_clck|_clsk|_uet[sv]id)$`)
+	analyticsCookie = regexp.MustCompile(`(?i)^(` + advice.Analytics + `)$`)
 	sessionCookie   = regexp.MustCompile(`(?i)ses|sid|auth|log.?[io]n|logged|token|jwt|sso|user|member|account|customer|remember|csrf|xsrf|cart|basket|nonce|` +
 		`ident|secur|passw|__host|^(wordpress|wp[-_]|woocommerce|comment_author)`)
 )
@@ -152,11 +153,11 @@ func (q *Request) changeForCookies() string {
 	case len(keep) > 0 && q.answeredPrivately():
 		return "the origin has answered for one visitor here, so leave the cookies in the request. " + copiesByCookie(keep)
 	case len(keep) > 0 && len(drop) > 0:
-		return namedLikeSession(keep) + copiesByCookie(keep) + " W" + dropOf(drop)[1:]
+		return namedLikeSession(keep) + copiesByCookie(keep) + " Where " + dropOf(drop)
 	case len(keep) > 0:
 		return namedLikeSession(keep) + copiesByCookie(keep)
 	case len(drop) > 0:
-		return dropOf(drop) + " Where one does, `key { cookie " + strings.Join(some(drop), " ") + " }` puts it in the key."
+		return "where " + dropOf(drop) + " Where one does, `key { cookie " + strings.Join(some(drop), " ") + " }` puts it in the key."
 	}
 	return "`key { cookie NAME }` puts a cookie in the key."
 }
@@ -178,18 +179,13 @@ func copiesByCookie(names []string) string {
 	return "`key { cookie " + strings.Join(some(names), " ") + " }` stores a copy for each value."
 }
 
-// dropOf says how to take out cookies that change no page.
+// dropOf says, behind "where", how to take out cookies that change no page.
 func dropOf(names []string) string {
 	patterns := make([]string, 0, mostNamed)
 	for _, name := range some(names) {
 		patterns = append(patterns, regexp.QuoteMeta(name))
 	}
-	pattern := strings.Join(patterns, "|")
-	if len(patterns) > 1 {
-		pattern = "(" + pattern + ")"
-	}
-	return "where no page depends on " + quoted(names) + ", take that out in front of larder, and no other cookie: " +
-		"`request_header Cookie \"(^|;\\s*)" + pattern + "=[^;]*\" \"\"`."
+	return "no page depends on " + quoted(names) + ", take that out in front of larder, and no other cookie: " + advice.TakeOut(strings.Join(patterns, "|")) + "."
 }
 
 // some are the first of names, as many as are told.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/larder-cache/larder/internal/advice"
 )
 
 // ObservedReport is the JSON of GET /larder/observed.
@@ -249,7 +251,7 @@ func (g *group) explainNotStored(r *ObservedGroup) {
 var adviceFor = map[string]string{
 	"no-lifetime": "The origin states no lifetime. `ttl 10m` gives one to answers that state none.",
 	"set-cookie":  "The answers set cookies. If these are of no use to a visitor who gets the page, `set_cookie strip` stores it without them.",
-	"cookie":      "Requests carry cookies that `ttl` does not apply to. Take away those that change no page, such as those of analytics: `request_header Cookie` in front of Larder.",
+	"cookie":      "Requests carry cookies that `ttl` does not apply to: " + advice.Cookies() + ".",
 	"vary-star":   "The answers vary by what no cache sees. `ignore Vary` stores them all the same, where that is known to be wrong.",
 	"too-large":   "The answers are larger than `max_body`.",
 	"full":        "The memory has no room for them while they arrive: raise `memory`.",

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/larder-cache/larder/internal/advice"
 )
 
 // cacheableStatuses are those that cache-handler stores for its ttl.
@@ -51,7 +53,7 @@ func (b *block) writeLifetimes(s settings, line int) {
 		ttl, revalidate = b.lifetimeOf(s, line)
 	}
 	if ttl != "" {
-		b.note(line, "%s: does not apply to a request with Authorization, or with a Cookie that is not in the key; `request_header -Cookie` takes cookies away where they change nothing", word)
+		b.note(line, "%s: does not apply to a request with Authorization, or with a cookie that is not in the key; %s", word, advice.Cookies())
 		b.note(line, "Set-Cookie: cache-handler stores responses with it; Larder does not, unless `set_cookie strip` or `set_cookie store` says so")
 		b.write(strings.Join(append([]string{word, ttl}, union(cacheableStatuses, s.statuses)...), " "))
 	} else if len(s.statuses) > 0 {
