@@ -190,20 +190,43 @@ func (g *Group[K]) Solo(tag any) (f *Flight, m *Member) {
 // ask for by that. Nobody joins it by the former key any more. Nothing changes for those who have.
 // A flight that can be joined no more, or that began as Solo, gets no key; nor does one where
 // another flight can be joined by it already.
-func (g *Group[K]) Move(f *Flight, key K) {
+//
+// publish tells others of the new key. Meanwhile the flight can be joined by both: by the former
+// until they know, by the new one as soon as they do. If it returns false, the flight stays where
+// it was. Move returns what publish has.
+func (g *Group[K]) Move(f *Flight, key K, publish func() bool) bool {
 	place, ok := f.slot.(*slot[K])
-	if !ok {
-		return
+	if ok {
+		g.addKey(f, place, key)
 	}
+	moved := publish()
+	if ok {
+		g.keepKey(f, place, moved)
+	}
+	return moved
+}
+
+// addKey gives a flight that can be joined another key beside its own.
+func (g *Group[K]) addKey(f *Flight, place *slot[K], key K) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.flights[place.key].current() != f {
-		return // it has been replaced, or has ended
-	}
-	delete(g.flights, place.key)
-	place.key = key
-	if g.flights[key] == nil && f.joinable() {
+	place.next = &key
+	if g.flights[place.key].current() == f && g.flights[key] == nil && f.joinable() {
 		g.flights[key] = f
+	}
+}
+
+// keepKey takes one of two keys from a flight: its own if it has moved, or else the other.
+func (g *Group[K]) keepKey(f *Flight, place *slot[K], moved bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	former, key := *place.next, place.key
+	if moved {
+		former, key = key, former
+	}
+	place.key, place.next = key, nil
+	if former != key && g.flights[former].current() == f {
+		delete(g.flights, former)
 	}
 }
 
@@ -242,22 +265,33 @@ type groupSlot interface {
 
 type slot[K comparable] struct {
 	group *Group[K]
-	key   K // guarded by the group's lock, see Move
+
+	// Guarded by the group's lock, see Move.
+	key  K
+	next *K // while it moves
 }
 
 func (b *slot[K]) vacate(f, retry *Flight) {
 	g := b.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.flights[b.key] != f {
+	b.vacateKey(b.key, f, retry)
+	if b.next != nil {
+		b.vacateKey(*b.next, f, retry)
+	}
+}
+
+func (b *slot[K]) vacateKey(key K, f, retry *Flight) {
+	flights := b.group.flights
+	if flights[key] != f {
 		return // a newer one is there
 	}
 	// A retry that has already ended would stay in the map for good.
 	if retry != nil && retry.joinable() {
-		g.flights[b.key] = retry
+		flights[key] = retry
 		return
 	}
-	delete(g.flights, b.key)
+	delete(flights, key)
 }
 
 // unlimited is the budget of a group that was given none.

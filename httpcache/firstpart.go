@@ -130,14 +130,22 @@ func (x *Fetch) keepFromOthers() {
 }
 
 // shareObject stores the head of an object and shares a slice of it. It reports false where the
-// head is not stored.
+// head is not stored. Who finds the head asks for the slice next, so by then its flight has the key
+// of the slice.
 func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, part rfc9111.Part) bool {
 	shared := x.newShared(ex, freshness)
 	x.noteVariance(ex.Header)
 	shared.key, shared.search = x.key, x.keyed.variance
 	o := x.objectFor(shared, part.Complete)
 	head := x.headOf(shared, o)
-	if x.putHere(head, freshness, nil) != store.Stored {
+	number := part.Start / o.size
+	if x.firstPart.Last {
+		number = o.count() - 1
+	}
+	s := &sliceOf{object: o, number: number, head: head}
+	if !x.cache.flights.Move(x.flight, x.sharedFlightKey(s), func() bool {
+		return x.putHere(head, freshness, nil) == store.Stored
+	}) {
 		return false
 	}
 	x.updateHitForMiss(http.StatusOK, freshness)
@@ -145,11 +153,7 @@ func (x *Fetch) shareObject(ex *rfc9111.Exchange, freshness *rfc9111.Freshness, 
 		x.remote.Storable(&head.Variant, 0)
 		x.offer(head, false)
 	}
-	number := part.Start / o.size
-	if x.firstPart.Last {
-		number = o.count() - 1
-	}
-	x.slice = &sliceOf{object: o, number: number, head: head}
+	x.slice = s
 	x.writer.declared = part.Length
 	x.shareSlice(shared, o.span(number).Start-part.Start)
 	return true

@@ -20,15 +20,16 @@ import (
 // sharedMap is what test handlers have in common: a map of responses, and what they say of their
 // fetches.
 type sharedMap struct {
-	mu      sync.Mutex
-	entries map[store.Key]*store.Entry
-	asked   int
-	said    []string
-	purged  store.Severity
-	body    func(store.Body) store.Body // what becomes of a body on its way
-	during  func()                      // called within Get
-	await   func(call int) (again bool, failed int)
-	silent  bool // what has failed had no answer
+	mu       sync.Mutex
+	entries  map[store.Key]*store.Entry
+	asked    int
+	said     []string
+	purged   store.Severity
+	body     func(store.Body) store.Body // what becomes of a body on its way
+	during   func()                      // called within Get
+	storable func()                      // called within Storable
+	await    func(call int) (again bool, failed int)
+	silent   bool // what has failed had no answer
 }
 
 // begin is Options.Remote.
@@ -84,6 +85,9 @@ func (m *sharedMapFetch) Await(
 }
 
 func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) (limit int64) {
+	if tell := m.storable; tell != nil {
+		tell()
+	}
 	m.say("storable %d", length)
 	return 10
 }

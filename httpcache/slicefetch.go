@@ -104,17 +104,35 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 
 // joinSlice joins a flight for the slice with a key. joined is false if it has begun it.
 func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
-	flights := q.cache().flights
-	sends := func(f *coalesce.Flight) bool { return f.Silent() < q.route.Wait } // as for a page, see joinable
-	if shared := q.route.byRules(q.sharedSliceKey(key)); shared != tag.key {
-		f, m, joined = flights.JoinRunning(shared, func(f *coalesce.Flight) bool { return f.Shared() != nil && sends(f) })
-		if joined {
-			return f, m, true
-		}
+	if f, m, joined = q.joinSharedSlice(key, tag); joined {
+		return f, m, true
 	}
-	f, m, started := flights.Join(tag.key, tag, sends)
-	return f, m, !started
+	f, m, started := q.cache().flights.Join(tag.key, tag, q.sendsSlice)
+	if !started {
+		return f, m, true
+	}
+	if other, place, joined := q.joinSharedSlice(key, tag); joined { // it has moved there between the two
+		f.Fail(errSliceStored)
+		f.Settle()
+		m.Leave()
+		return other, place, true
+	}
+	return f, m, false
 }
+
+// joinSharedSlice joins a flight that has come to its header, if it has another key than tag's.
+func (q *Request) joinSharedSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+	shared := q.route.byRules(q.sharedSliceKey(key))
+	if shared == tag.key {
+		return nil, nil, false
+	}
+	return q.cache().flights.JoinRunning(shared, func(f *coalesce.Flight) bool {
+		return f.Shared() != nil && q.sendsSlice(f)
+	})
+}
+
+// sendsSlice is as for a page, see joinable.
+func (q *Request) sendsSlice(f *coalesce.Flight) bool { return f.Silent() < q.route.Wait }
 
 // sliceFlightKey is the key of the flight of a slice that this request can share, see flightKeyFor.
 // Machines share it as it is, since their rules may differ; here Route.byRules is added.
@@ -124,6 +142,11 @@ func (p *presented) sliceFlightKey(key store.Key, cookiesApart bool) store.Key {
 
 // sharedSliceKey is the key of the flight of a slice that has come to its header, and is for all.
 func (p *presented) sharedSliceKey(key store.Key) store.Key { return p.flightKeyOfClass(key, ordinary) }
+
+// sharedFlightKey is the key here, by this fetch's rules.
+func (x *Fetch) sharedFlightKey(s *sliceOf) store.Key {
+	return x.route.byRules(x.sharedSliceKey(s.object.key(s.number)))
+}
 
 func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
 	if class == ordinary && p.hops == 0 {
@@ -305,8 +328,10 @@ func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
 		x.remoteLimit = x.remote.Storable(new(store.Variant), shared.length)
 	}
 	x.flight.SpillTo(x)
-	x.cache.flights.Move(x.flight, x.route.byRules(x.sharedSliceKey(s.object.key(s.number))))
-	x.share(shared, x.route.MaxBody)
+	x.cache.flights.Move(x.flight, x.sharedFlightKey(s), func() bool {
+		x.share(shared, x.route.MaxBody)
+		return true
+	})
 }
 
 // storeSlice stores a slice that has come whole, if its head is still stored.

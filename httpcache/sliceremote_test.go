@@ -2,9 +2,13 @@ package httpcache
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/larder-cache/larder/store"
@@ -126,4 +130,33 @@ func TestRemoteHasAStaleFileInSlices(t *testing.T) {
 	f.take()
 	f.want(t, f.get(t, two, "Range", "bytes=110-119"), 206, 110, 120, "Larder; fwd=stale; fwd-status=304; stored")
 	f.wantAsked(t, `bytes=100-199 "v1"`)
+}
+
+// Who finds a head before its slice has a byte waits for that slice, and does not fetch it again.
+func TestSliceIsOnItsWayWhenTheHeadIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, _, remote := slicingMachines(t)
+		f := newFilm(117, 1000)
+		reader := func(from int) func() {
+			return func() {
+				w := httptest.NewRecorder()
+				r := newTestRequest(w)
+				r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+9))
+				if err := one.ServeHTTP(w, r, f.serve); err != nil || !bytes.Equal(w.Body.Bytes(), f.content[from:from+10]) {
+					t.Errorf("bytes from %d: %q, %v", from, w.Body, err)
+				}
+			}
+		}
+		var readers sync.WaitGroup
+		remote.storable = func() {
+			remote.storable = nil
+			readers.Go(reader(0))
+			synctest.Wait()
+		}
+		readers.Go(reader(20))
+		readers.Wait()
+		awaitIdle(t, one)
+		f.wantAsked(t, "bytes=0-99")
+		time.Sleep(time.Minute) // until workers have ended
+	})
 }
