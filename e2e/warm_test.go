@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,9 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/larder-cache/larder/adminapi/adminapitest"
 )
@@ -175,6 +178,39 @@ func TestWarmWhatWasPurged(t *testing.T) {
 				t.Errorf("%s is no hit: %s", path, a.cacheStatus())
 			}
 		}
+	}
+}
+
+// TestWarmFillsWhatALargeFileLacks: of many slices some are looked up before a hit is told. Those
+// that are missing between them are fetched all the same.
+func TestWarmFillsWhatALargeFileLacks(t *testing.T) {
+	const slice, count = 64 << 10, 40
+	film := largePart(0, slice*count)
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=3600")
+		w.Header().Set("Etag", `"v1"`)
+		http.ServeContent(w, r, "film.mp4", time.Time{}, bytes.NewReader(film))
+	})
+	in := start(t, withDisk(t, block("slice 64KiB")), o)
+	lacks := []int{9, 20, 35}
+	for n := range count {
+		if !slices.Contains(lacks, n) {
+			in.get("/film.mp4", "Range", fmt.Sprintf("bytes=%d-%d", n*slice, (n+1)*slice-1))
+		}
+	}
+	whole := func() *answer { return in.get("/film.mp4", "Cache-Control", "only-if-cached") }
+	if a := whole(); a.StatusCode != http.StatusGatewayTimeout {
+		t.Fatalf("%d: nothing is missing", a.StatusCode)
+	}
+	list := filepath.Join(t.TempDir(), "urls")
+	if err := os.WriteFile(list, []byte(in.url("/film.mp4")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, stderr, err := in.runWarm("--urls", list); err != nil || !strings.HasPrefix(out, "1 of 1 request: 0 stored, 1 stored before") {
+		t.Errorf("%q %q %v", out, stderr, err)
+	}
+	if a := whole(); a.StatusCode != http.StatusOK || a.body != string(film) {
+		t.Errorf("%d with %d bytes, after it was warmed", a.StatusCode, len(a.body))
 	}
 }
 

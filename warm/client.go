@@ -117,13 +117,14 @@ type answer struct {
 const smallBody = 256 << 10
 
 // get makes a request and reads the whole answer where that is stored, as Larder stores no part of
-// one. A body of which the header says that it is not stored may be an event stream, or a film: it
-// is read where it is small.
+// one. A hit is read too: it may be a file in slices, of which some are looked up before that is
+// told, and what is missing between them is fetched as it is read. A body of which the header says
+// that it is not stored may be an event stream, or a film: it is read where it is small.
 func (c *client) get(ctx context.Context, url string, header http.Header) (a answer) {
 	a.err = c.do(ctx, url, header, func(resp *http.Response) (err error) {
 		a.status, a.header = resp.StatusCode, resp.Header
 		small := resp.ContentLength >= 0 && resp.ContentLength <= smallBody
-		if came := judge(&a).outcome; came == stored || came == collapsed || small {
+		if came := judge(&a).outcome; small || came != notStored && came != failed {
 			a.bytes, err = io.Copy(io.Discard, resp.Body)
 		}
 		return err

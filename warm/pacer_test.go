@@ -224,10 +224,11 @@ func TestBodyThatNeverEnds(t *testing.T) {
 	}
 }
 
-// TestFileOfWhichTheBeginningIsStored: what a visitor has read of a file in slices is no reason to
-// leave the rest of it.
-func TestFileOfWhichTheBeginningIsStored(t *testing.T) {
+// TestFileOfWhichPartsAreStored: what a visitor has read of a file in slices is no reason to leave
+// the rest of it, nor is a hit, which is told by some of many slices.
+func TestFileOfWhichPartsAreStored(t *testing.T) {
 	for status, want := range map[string]int64{
+		"Larder; hit; ttl=60":                                  1 << 20,
 		"Larder; fwd=partial; fwd-status=206":                  1 << 20,
 		"Larder; fwd=partial":                                  0, // passed on
 		"Larder; fwd=partial; fwd-status=206; detail=no-store": 0,
@@ -241,7 +242,7 @@ func TestFileOfWhichTheBeginningIsStored(t *testing.T) {
 			return resp
 		})
 		sum := mustRun(t, j)
-		if body.n != want || sum.Stored != int(min(want, 1)) {
+		if body.n != want || sum.Stored+sum.Hits != int(min(want, 1)) {
 			t.Errorf("%s: %d bytes were read: %+v", status, body.n, sum)
 		}
 	}
