@@ -79,7 +79,7 @@ func (at *handler) keysCookies() bool {
 func (c *checker) checkMatchers(at *handler) {
 	for _, f := range at.frames {
 		methods, all := methodsOf(f.route().MatcherSetsRaw)
-		if !all {
+		if !all || f.version != at.version {
 			continue
 		}
 		cached := at.config.WithDefaults().Methods
@@ -110,7 +110,7 @@ func unsafe(method string) bool {
 
 // checkInvalidate finds rules that no request can match.
 func (c *checker) checkInvalidate(at *handler) {
-	here, limited := pathsOf(at.innermost().MatcherSetsRaw)
+	here, limited := at.ownPaths()
 	for _, rule := range at.config.Invalidate {
 		if methods, all := methodsOf(rule.MatcherSetsRaw); all && !slices.ContainsFunc(methods, unsafe) {
 			c.report(at, "invalidate", "", "invalidate is for unsafe requests, and its matcher lets only %s come; match POST, PUT or another such method",
@@ -127,9 +127,17 @@ func (c *checker) checkInvalidate(at *handler) {
 	}
 }
 
+// ownPaths returns the patterns of paths that larder's own matcher lets come, and whether these are
+// all: they are not where a handler in between may change the path.
+func (at *handler) ownPaths() (paths []string, all bool) {
+	own := at.innermost()
+	paths, all = pathsOf(own.route().MatcherSetsRaw)
+	return paths, all && own.version == at.version
+}
+
 // checkBatch finds batches whose paths do not come.
 func (c *checker) checkBatch(at *handler) {
-	here, limited := pathsOf(at.innermost().MatcherSetsRaw)
+	here, limited := at.ownPaths()
 	for _, b := range at.config.Batch {
 		head, _, _ := strings.Cut(b.Path, "{")
 		if limited && !slices.ContainsFunc(here, func(h string) bool { return overlap(head+"*", h) }) {
@@ -159,12 +167,12 @@ func (c *checker) checkAgainstApp(at *handler) {
 	}
 }
 
-// methodsOf returns the methods that matchers let come, and whether they let others come.
+// methodsOf returns the methods that matchers let come, and whether these are all.
 func methodsOf(sets caddyhttp.RawMatcherSets) (methods []string, all bool) {
 	return listsOf(sets, "method")
 }
 
-// pathsOf returns the patterns of paths that matchers let come, and whether they let others come.
+// pathsOf returns the patterns of paths that matchers let come, and whether these are all.
 func pathsOf(sets caddyhttp.RawMatcherSets) (paths []string, all bool) {
 	return listsOf(sets, "path")
 }

@@ -34,7 +34,7 @@ func (c *checker) checkOrder(s *server, at *handler) {
 	c.checkDeferred(s, at)
 	if !at.inResponse() && !slices.ContainsFunc(s.after(at.entry), func(e *entry) bool { return !passing[e.name] }) {
 		write := "write reverse_proxy, file_server or another such directive"
-		if last := at.frames[len(at.frames)-1]; strings.HasPrefix(last.name, namedRoutes) {
+		if last := at.innermost(); strings.HasPrefix(last.name, namedRoutes) {
 			write = "of several directives in a named route Caddy keeps the first, so write route { … } around them"
 		}
 		c.report(at, "", "", "nothing behind larder answers, so it stores Caddy's empty answers at most; %s", write)

@@ -89,7 +89,7 @@ func (f *frame) instead() (earlier []int) {
 // takes reports whether a route takes each request that comes through others.
 func (f *frame) takes(others []frame) bool {
 	return !f.response && (len(f.matchers) == 0 || slices.ContainsFunc(others, func(o frame) bool {
-		return narrower(o.matchers, f.matchers)
+		return o.version == f.version && narrower(o.matchers, f.matchers)
 	}))
 }
 
@@ -157,4 +157,27 @@ func (e *entry) inBlock(other *entry) bool {
 		own = own[1:]
 	}
 	return len(own) > 0
+}
+
+// steady are Caddy's handlers behind which matchers see the request as in front of them.
+var steady = map[string]bool{
+	"static_response": true, "error": true, "file_server": true, "encode": true, "templates": true, "request_body": true, "tracing": true,
+	"log_append": true, "push": true, "intercept": true, "copy_response": true, "copy_response_headers": true, "metrics": true, "acme_server": true,
+}
+
+// changesRequest reports whether a handler may change what matchers behind it see of a request:
+// path, method, fields, variables. One that is not known may.
+func changesRequest(name string, raw json.RawMessage) bool {
+	var config struct {
+		Request        json.RawMessage   `json:"request"`         // of headers
+		HandleResponse []json.RawMessage `json:"handle_response"` // of reverse_proxy, as forward_auth
+		Key            struct {
+			Query json.RawMessage `json:"query"`
+		} `json:"key"` // of larder
+	}
+	switch name {
+	case "headers", "reverse_proxy", "larder":
+		return json.Unmarshal(raw, &config) != nil || config.Request != nil || config.HandleResponse != nil || config.Key.Query != nil
+	}
+	return !steady[name]
 }

@@ -16,6 +16,7 @@ type server struct {
 	*caddyhttp.Server
 	entries []*entry
 	larders []*handler
+	version int // of the request behind the entries
 	// sites have for each entry.site its entries and those that are in none, in the same order.
 	sites map[string][]*entry
 }
@@ -31,10 +32,11 @@ type entry struct {
 	// authenticates says that it refuses requests that show no permission.
 	authenticates bool
 	site          string // the terminal route of the server that it is in; empty for none
+	version       int    // of the request that comes to it, as of frame
 }
 
 // innermost is the route that it is in.
-func (e *entry) innermost() *caddyhttp.Route { return e.frames[len(e.frames)-1].route() }
+func (e *entry) innermost() *frame { return &e.frames[len(e.frames)-1] }
 
 // frame is a route around a handler.
 type frame struct {
@@ -44,6 +46,9 @@ type frame struct {
 	index    int
 	matchers []matchers // of the route
 	response bool       // it is for some responses or errors, whatever its matchers say
+	// version counts the handlers in front that may have changed the request. What matches at one
+	// version is not known to match at another.
+	version int
 }
 
 // route is the route itself.
@@ -106,7 +111,7 @@ func (s *server) sortBySite() {
 func (s *server) walk(list caddyhttp.RouteList, in frame, around []frame, invoked []string) {
 	in.list = list
 	for in.index = range list {
-		in.matchers = matchersOf(list[in.index].MatcherSetsRaw)
+		in.matchers, in.version = matchersOf(list[in.index].MatcherSetsRaw), s.version
 		frames := append(slices.Clip(around), in)
 		for j, raw := range list[in.index].HandlersRaw {
 			s.add(raw, fmt.Sprintf("%s/%s/%d/handle/%d", in.owner, in.name, in.index, j), frames, invoked)
@@ -146,8 +151,11 @@ func (s *server) add(raw json.RawMessage, path string, frames []frame, invoked [
 	if name.Handler != "subroute" && name.Handler != "invoke" {
 		s.entries = append(s.entries, &entry{
 			name: name.Handler, raw: raw, path: path, frames: frames, index: len(s.entries), answers: answersAll(name.Handler, raw), site: frames[0].site(),
-			authenticates: authenticates(name.Handler, &h),
+			authenticates: authenticates(name.Handler, &h), version: s.version,
 		})
+		if changesRequest(name.Handler, raw) {
+			s.version++
+		}
 	}
 	if name.Handler == "subroute" {
 		s.walk(h.Routes, frame{owner: path, name: "routes"}, frames, invoked)
