@@ -12,6 +12,7 @@
 //	write.go     the fetch's side of the body: room, windows; body.go has the chunks
 //	reader.go    the readers' side
 //	spill.go     bodies that are not whole in memory
+//	accounts.go  what of the Budget a flight has, and why
 //	end.go       the end, the retry of a failed attempt, handing the body over
 //	info.go      what can be asked of a flight; errors.go
 //
@@ -112,7 +113,10 @@
 //
 // A flight that was given a Spiller begins to spill when more than Limits.Resident of its body is
 // in memory, or when the Budget refuses and the body is not small: full chunks are appended to the
-// Spill, and what is written there leaves memory.
+// Spill, and what is written there leaves memory. Where the Budget refuses still, the flight takes
+// 384 KiB beyond it, for a chunk and for what the Spill holds back until it fills one of its own.
+// All such are one account. Where that is full, the flight becomes windowed. What it has is in the
+// Spill then, from where readers have it.
 //
 //	body      0 ─────────── covered ─────────── written ─── appended ─── size
 //	readers     from the Spill   from memory, where most of them are
@@ -132,9 +136,7 @@
 //     or Leave on. Its memory stays valid until Leave all the same: the garbage collector frees it,
 //     nothing is pooled, and a BodySource keeps what it has until Close.
 //   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it,
-//     at most 64 KiB a flight: no reader could make room for a fetch that holds nothing. A flight
-//     that spills goes beyond it by one chunk and what the Spill holds back until it fills one of
-//     its own.
+//     at most 64 KiB a flight: no reader could make room for a fetch that holds nothing.
 //   - What a reader has loaded from the Spill is not counted in the Budget: one of its chunks for
 //     each reader that is behind.
 //   - A fetch that ignores its context is waited for by its leader until the leader's own client

@@ -46,11 +46,11 @@ func (f *Flight) end(err error) {
 	f.cancel(err)
 	if err == nil && f.phase == streaming {
 		f.body.trim()
-		f.owed += f.giveBack()
 	} else {
 		f.closed, f.settled = true, true // nothing to store
 		f.tellStorer()
 	}
+	f.giveBack()
 	if err != nil && f.phase != released && f.phase != rejected {
 		f.createRetry()
 	}
@@ -121,8 +121,7 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 	if !f.whole() {
 		return nil, false
 	}
-	f.owed += f.reserved
-	f.reserved = 0
+	f.giveBackAll()
 	return f.body.list(), true
 }
 
@@ -135,8 +134,8 @@ func (f *Flight) TakeBack() {
 	}
 	f.mu.Lock()
 	defer f.unlock()
-	f.reserved += n
-	f.owed += f.giveBack() // the last reader may have left meanwhile
+	f.reserved[kept] += n
+	f.giveBack() // the last reader may have left meanwhile
 }
 
 // uncounted is how many bytes readers hold that are not reserved.
@@ -146,7 +145,7 @@ func (f *Flight) uncounted() int64 {
 	if !f.whole() || len(f.members) == 0 {
 		return 0
 	}
-	return f.body.held - f.reserved
+	return f.body.held - f.reserved.sum()
 }
 
 // spillOfWhole is the Spill of a body that came to its clean end.
@@ -219,8 +218,7 @@ func (f *Flight) dispose() {
 	if f.body.gone {
 		return
 	}
-	f.owed += f.reserved
-	f.reserved = 0
+	f.giveBackAll()
 	f.body = body{gone: true}
 	f.closeSpill()
 }

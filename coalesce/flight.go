@@ -100,9 +100,9 @@ type Flight struct {
 
 	progress time.Duration // from registration.at to the last of the response, or of the queue
 	body     body
-	max      int64 // bytes kept; more make it windowed
-	expected int64 // length announced by Expect, or -1
-	reserved int64 // of the Budget, never more than body.held
+	max      int64   // bytes kept; more make it windowed
+	expected int64   // length announced by Expect, or -1
+	reserved amounts // of the Budget
 
 	spiller Spiller // begins the Spill; nil if there is none, or once it has been asked
 	spill   *spill  // nil before the body spills
@@ -114,7 +114,7 @@ type Flight struct {
 	orphan       *list.Element // guarded by the lock of orphans
 
 	// What a change under the lock owes to others; unlock pays.
-	owed         int64    // bytes for Budget.Unreserve
+	owed         amounts  // bytes to give back to the Budget
 	vacated      bool     // the group knows that the flight is closed
 	unregistered bool     // the registry knows that it is over
 	due          []func() // of OnEmpty and the Storer, and the close of a Spill
@@ -374,14 +374,12 @@ func (f *Flight) unlock() {
 	vacate := f.closed && !f.vacated && f.slot != nil
 	unregister := f.settled && !f.unregistered && f.leader != nil
 	retry, due := f.retry, f.due
-	f.owed, f.due = 0, nil
+	f.owed, f.due = amounts{}, nil
 	f.vacated = f.vacated || vacate
 	f.unregistered = f.unregistered || unregister
 	f.mu.Unlock()
 
-	if owed > 0 {
-		f.config.budget.Unreserve(owed)
-	}
+	f.config.pay(&owed)
 	if vacate {
 		f.slot.vacate(f, retry)
 	}

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Budget accounts for the bytes that flights hold. Its methods are called from many goroutines,
-// never under a lock of this package, and must not call back into the flight they serve.
+// Budget accounts for the bytes that flights hold, in accounts that are apart from each other. Its
+// methods are called from many goroutines, never under a lock of this package, and must not call
+// back into the flight they serve.
 type Budget interface {
 	// Reserve asks for n more bytes of a body that is to have total bytes and to be kept, zero or
 	// less where that is not known or it is not to be kept. False means that there is no room, and
@@ -16,6 +17,11 @@ type Budget interface {
 	Reserve(n, total int64) bool
 	// Unreserve gives n reserved bytes back.
 	Unreserve(n int64)
+	// ReserveBeyond asks for n more bytes of a body on its way to a Spill, which Reserve has
+	// refused room. All that go beyond it are in this one account.
+	ReserveBeyond(n int64) bool
+	// UnreserveBeyond gives them back.
+	UnreserveBeyond(n int64)
 }
 
 // Limits bound what a flight may cost. A field that is zero or less has its default.
@@ -297,5 +303,7 @@ func (b *slot[K]) vacateKey(key K, f, retry *Flight) {
 // unlimited is the budget of a group that was given none.
 type unlimited struct{}
 
-func (unlimited) Reserve(_, _ int64) bool { return true }
-func (unlimited) Unreserve(int64)         {}
+func (unlimited) Reserve(_, _ int64) bool  { return true }
+func (unlimited) Unreserve(int64)          {}
+func (unlimited) ReserveBeyond(int64) bool { return true }
+func (unlimited) UnreserveBeyond(int64)    {}

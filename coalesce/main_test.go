@@ -26,6 +26,9 @@ type ledger struct {
 	limit            int64
 	used, peak, over int64 // over: given back more than was reserved
 	asked            func(n int64)
+
+	beyond, mostBeyond int64
+	limitBeyond        int64 // 0: none
 }
 
 func newLedger(limit int64) *ledger { return &ledger{limit: limit} }
@@ -51,6 +54,24 @@ func (l *ledger) Unreserve(n int64) {
 	l.over = max(l.over, -l.used)
 }
 
+func (l *ledger) ReserveBeyond(n int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.limitBeyond > 0 && l.beyond+n > l.limitBeyond {
+		return false
+	}
+	l.beyond += n
+	l.mostBeyond = max(l.mostBeyond, l.beyond)
+	return true
+}
+
+func (l *ledger) UnreserveBeyond(n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.beyond -= n
+	l.over = max(l.over, -l.beyond)
+}
+
 func (l *ledger) now() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,8 +82,8 @@ func (l *ledger) now() int64 {
 // made.
 func expectEmpty(t *testing.T, g *Group[string], l *ledger) {
 	t.Helper()
-	if n := l.now(); n != 0 || l.over != 0 {
-		t.Errorf("budget: %d bytes still reserved, %d given back too many", n, l.over)
+	if n := l.now(); n != 0 || l.beyond != 0 || l.over != 0 {
+		t.Errorf("budget: %d bytes still reserved, %d beyond, %d given back too many", n, l.beyond, l.over)
 	}
 	if n := g.Len(); n != 0 {
 		t.Errorf("%d flights under way, want none", n)

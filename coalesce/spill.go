@@ -166,7 +166,7 @@ func (f *Flight) unspilled(last bool) (pieces [][]byte) {
 func (f *Flight) dropSpilled(off int64) {
 	f.body.drop(off)
 	f.spill.covered = max(f.spill.covered, f.body.start())
-	f.owed += f.giveBack()
+	f.giveBack()
 }
 
 // stopSpilling ends the use of a Spill that takes no more. Where the body is still whole in memory,
@@ -177,6 +177,7 @@ func (f *Flight) stopSpilling() {
 	defer f.unlock()
 	if f.spill.covered == 0 {
 		f.closeSpill()
+		f.giveBack()
 		return
 	}
 	f.startWindow(NoRoom)
@@ -190,8 +191,8 @@ func (f *Flight) closeSpill() {
 	}
 }
 
-// sealSpill brings the rest of a body that has come to its clean end into the Spill. If that fails,
-// readers do not notice.
+// sealSpill brings the rest of a body that has come to its clean end, or that is kept no longer,
+// into the Spill. If that fails, readers do not notice.
 func (f *Flight) sealSpill(s Spill) (whole bool) {
 	for _, p := range f.unspilled(true) {
 		if err := s.Append(p); err != nil {
@@ -207,7 +208,7 @@ func (f *Flight) sealSpill(s Spill) (whole bool) {
 	defer f.unlock()
 	f.spill.covered = f.body.size
 	f.body.clear()
-	f.owed += f.giveBack()
+	f.giveBack()
 	return true
 }
 
@@ -223,7 +224,7 @@ func (f *Flight) MoveTo(s BodySource) {
 	}
 	f.spill = &spill{Spill: sealedSpill{s}, appended: f.body.size, covered: f.body.size}
 	f.body.clear()
-	f.owed += f.giveBack()
+	f.giveBack()
 }
 
 // sealedSpill is a BodySource as a Spill that takes no more.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -77,8 +78,8 @@ func (s *fakeSpill) Seal() error {
 	time.Sleep(s.pause)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed > 0 || len(s.data) != len(s.want) {
-		s.t.Errorf("Seal after %d Close, with %d of %d bytes", s.closed, len(s.data), len(s.want))
+	if s.closed > 0 || s.sealed {
+		s.t.Errorf("Seal after %d Close, sealed %v", s.closed, s.sealed)
 	}
 	if s.failing() {
 		return errDisk
@@ -158,8 +159,8 @@ func TestSpilledBodyIsReadByAll(t *testing.T) {
 	}{
 		{"plenty of memory", 1 << 30, 0, resident + 2*maxChunk, 0},
 		{"the spill writes in large pieces", 1 << 30, 100_000, resident + 100_000 + 2*maxChunk, 0},
-		{"the budget refuses half way", 100_000, 0, 100_000, maxChunk},
-		{"no memory at all", 0, 0, 0, maxChunk},
+		{"the budget refuses half way", 100_000, 0, 100_000, spillRoom},
+		{"no memory at all", 0, 0, 0, spillRoom},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, tc.budget, Limits{Resident: resident}, func(t *testing.T, g *Group[string], b *ledger) {
@@ -414,5 +415,61 @@ func TestDropBehind(t *testing.T) {
 		all[2].Leave()
 		s.expectClosed()
 		leave(all)
+	})
+}
+
+// TestManySpillsGoBeyondTogether: bodies on their way to a slow disk go beyond the Budget by no
+// more than it has for all of them. Those that find no room are passed on, holding no more than a
+// window's first chunk, and every client has its body. Each held what its spill was behind with.
+func TestManySpillsGoBeyondTogether(t *testing.T) {
+	const flights, places = 40, 4
+	inBubble(t, 0, Limits{Resident: resident}, func(t *testing.T, g *Group[string], b *ledger) {
+		b.limitBeyond = places * spillRoom
+		want := pattern(25, 4*resident)
+		var all []*Flight
+		var members []*Member
+		var spills []*fakeSpill
+		for i := range flights {
+			f, m, _ := g.Join(fmt.Sprint(i), nil, nil)
+			s := &fakeSpill{t: t, want: want, grain: 256 << 10, failFrom: -1, pause: time.Millisecond}
+			f.Keep(true)
+			f.SpillTo(&oneSpill{spill: s})
+			f.Expect(int64(len(want)))
+			f.Share(nil, -1)
+			fetch(f, want)
+			all, members, spills = append(all, f), append(members, m), append(spills, s)
+		}
+		synctest.Wait()
+		time.Sleep(time.Minute) // of clients that take nothing
+		held, whole := int64(0), 0
+		for _, f := range all {
+			f.mu.Lock()
+			held += f.body.held
+			f.mu.Unlock()
+			if f.Overflow() == NoOverflow {
+				whole++
+			}
+		}
+		if most := b.limitBeyond + (flights-places)*maxChunk; held > most || b.mostBeyond > b.limitBeyond {
+			t.Errorf("%d bytes are held, %d were counted, want at most %d", held, b.mostBeyond, most)
+		}
+		if whole < places {
+			t.Errorf("%d bodies are kept, want at least the %d that have room", whole, places)
+		}
+		for i, m := range members {
+			go expectBody(t, m.Reader(), want, nil)
+			<-all[i].Done()
+		}
+		synctest.Wait()
+		for i, f := range all {
+			if _, kept := f.HandOver(); kept != (f.Overflow() == NoOverflow) {
+				t.Errorf("flight %d: whole %v, overflow %v", i, kept, f.Overflow())
+			}
+			f.Settle()
+		}
+		leave(members)
+		for _, s := range spills {
+			s.expectClosed()
+		}
 	})
 }

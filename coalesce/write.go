@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -43,6 +44,10 @@ func (f *Flight) publish(n int) {
 func (f *Flight) space(want int) ([]byte, error) {
 	for {
 		spare, need, limit, err := f.plan(want)
+		if errors.Is(err, errPastMax) {
+			f.outgrow(PastMax)
+			continue
+		}
 		if err != nil || len(spare) > 0 {
 			return spare, err
 		}
@@ -58,16 +63,19 @@ func (f *Flight) space(want int) ([]byte, error) {
 	}
 }
 
+// errPastMax says that a body grows past what is kept.
+var errPastMax = errors.New("coalesce: past max")
+
 // plan returns what is left of the last chunk, or else how large a chunk want more bytes need and
-// how much a window may hold beside it. A body that grows past max becomes windowed here.
+// how much a window may hold beside it.
 func (f *Flight) plan(want int) (spare []byte, need int, limit int64, err error) {
 	f.mu.Lock()
 	defer f.unlock()
-	if f.phase == streaming && int64(want) > f.max-f.body.size {
-		f.startWindow(PastMax)
-	}
 	if err := f.writable(); err != nil {
 		return nil, 0, 0, err
+	}
+	if f.phase == streaming && int64(want) > f.max-f.body.size {
+		return nil, 0, 0, errPastMax
 	}
 	if spare = f.body.spare(); len(spare) > 0 {
 		return spare, 0, 0, nil
@@ -111,28 +119,20 @@ func (f *Flight) nextChunk(want int) int {
 	return min(size, maxChunk)
 }
 
-// grow adds a chunk, reserved in the Budget. When the Budget refuses, a flight that can spill does
-// so; one chunk and what the Spill does not take yet then go beyond the Budget. Any other flight
-// that streams becomes windowed; limit is what it may still hold before it makes sense to try
-// again.
+// grow adds a chunk, reserved in the Budget. When there is no room for it, the flight becomes
+// windowed; limit is what it may still hold before it makes sense to try again.
 func (f *Flight) grow(capacity int) (limit int64, ok bool) {
-	total := f.announced()
-	granted := f.config.budget.Reserve(int64(capacity), total) // may evict, so not under the lock
-	if !granted && f.spillAll() {
-		granted = f.config.budget.Reserve(int64(capacity), total)
+	g, granted := f.reserve(int64(capacity))
+	if !granted {
+		f.outgrow(NoRoom)
 	}
 	f.mu.Lock()
 	defer f.unlock()
 	if granted {
-		f.reserved += int64(capacity)
+		f.reserved[g.from] += g.bytes
 		f.body.add(capacity)
 		return 0, true
 	}
-	if f.phase == streaming && f.spillInUse() != nil {
-		f.body.add(capacity)
-		return 0, true
-	}
-	f.startWindow(NoRoom)
 	if f.body.held > 0 {
 		return f.body.held - 1, false
 	}
@@ -140,6 +140,27 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	// beyond the budget.
 	f.body.add(capacity)
 	return 0, true
+}
+
+// outgrow starts the window of a flight that may hold no more. What it has spilled is completed
+// first, so that readers have that from there, and the window begins empty.
+func (f *Flight) outgrow(why Overflow) {
+	if s := f.spillToSeal(); s != nil {
+		f.sealSpill(s)
+	}
+	f.mu.Lock()
+	defer f.unlock()
+	f.startWindow(why)
+}
+
+// spillToSeal is the Spill of a flight that streams; nil if it has none.
+func (f *Flight) spillToSeal() Spill {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase != streaming {
+		return nil
+	}
+	return f.spillInUse()
 }
 
 // announced is how long the body is to be that will be kept, where that is known.
@@ -162,6 +183,7 @@ func (f *Flight) startWindow(why Overflow) {
 	f.tellStorer()
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
+	f.giveBack() // what it had to spill
 	f.stopIfUseless()
 }
 
@@ -182,7 +204,7 @@ func (f *Flight) freePassed() {
 	if f.body.held == held {
 		return
 	}
-	f.owed += f.giveBack()
+	f.giveBack()
 	f.signalRoom()
 }
 
@@ -193,13 +215,6 @@ func (f *Flight) signalRoom() {
 	case f.room <- struct{}{}:
 	default: // a signal is waiting already
 	}
-}
-
-// giveBack returns what is reserved beyond what is held.
-func (f *Flight) giveBack() int64 {
-	n := max(0, f.reserved-f.body.held)
-	f.reserved -= n
-	return n
 }
 
 // awaitRoom waits until a windowed flight holds at most limit bytes. It drops a reader that stands

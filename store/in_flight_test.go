@@ -39,3 +39,22 @@ func TestBodiesInFlightLeaveHalf(t *testing.T) {
 	}
 	s.Unreserve(budget / 2)
 }
+
+// TestBodiesOnTheirWayToDiskGoBeyondByAQuarter: what they take beyond the budget is bounded for all
+// of them together, and is none of what is stored.
+func TestBodiesOnTheirWayToDiskGoBeyondByAQuarter(t *testing.T) {
+	for budget, want := range map[int64]int64{8 << 20: 2 << 20, 64 << 10: 1 << 20} {
+		s := openStore(t, Config{}, Settings{Memory: budget})
+		taken := int64(0)
+		for s.ReserveBeyond(64 << 10) {
+			taken += 64 << 10
+		}
+		if used := s.Stats().Memory.Bytes; taken != want || used != 0 {
+			t.Errorf("%d bytes go beyond a budget of %d, want %d; %d count as used", taken, budget, want, used)
+		}
+		s.UnreserveBeyond(taken)
+		if !s.ReserveBeyond(want) {
+			t.Error("what was given back is still counted")
+		}
+	}
+}

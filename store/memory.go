@@ -22,6 +22,8 @@ type memory struct {
 	used   atomic.Int64
 	// inFlight is what used has of bodies in flight, see Store.Reserve.
 	inFlight atomic.Int64
+	// beyond is what bodies on their way to disk take that is not in used.
+	beyond atomic.Int64
 	// held is what used has of larger items that look-ups have found and that are not given back.
 	held   atomic.Int64
 	budget atomic.Int64

@@ -221,6 +221,24 @@ func (s *Store) Unreserve(n int64) {
 	s.memory.used.Add(-n)
 }
 
+// ReserveBeyond counts n more bytes of a body that is written to disk while it arrives, and for
+// which Reserve has no room. They go beyond the budget: all of them together by a quarter of it, or
+// a megabyte where that is more. False when they do not fit.
+func (s *Store) ReserveBeyond(n int64) bool {
+	m := s.memory
+	if m.beyond.Add(n) <= max(m.budget.Load()/4, smallBeyond) {
+		return true
+	}
+	m.beyond.Add(-n)
+	return false
+}
+
+// UnreserveBeyond gives back bytes that ReserveBeyond has counted.
+func (s *Store) UnreserveBeyond(n int64) { s.memory.beyond.Add(-n) }
+
+// smallBeyond is what goes beyond a small budget.
+const smallBeyond = 1 << 20
+
 // LargestBody is the length past which no body has a place: half of the disk budget, or the memory
 // budget where that is more or the disk is off or has failed.
 func (s *Store) LargestBody() int64 {
