@@ -29,6 +29,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"internal/machine":         {"github.com/KimMachineGun/automemlimit/memlimit", "golang.org/x/sys/unix"},
 		"internal/golden":          {},
 		"internal/advice":          {},
+		"internal/spelling":        {"github.com/agnivade/levenshtein"},
 		"internal/frames":          {"github.com/klauspost/compress/zstd"},
 		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},
@@ -49,7 +50,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"fleet/fleettest": {modulePath + "/fleet"},
 		"fleet/redis":     {modulePath + "/fleet", "github.com/redis/rueidis"},
 		"adminapi": {
-			caddy, caddy + "/cmd", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "go.uber.org/zap",
+			caddy, caddy + "/cmd", modulePath + "/internal/spelling", modulePath + "/rfc9111", modulePath + "/urlform", "github.com/spf13/cobra", "github.com/spf13/pflag", "go.uber.org/zap",
 		},
 		"adminapi/adminapitest": {caddy, caddy + "/cmd", modulePath + "/adminapi", "github.com/spf13/cobra"},
 		"stats":                 {},
@@ -66,8 +67,8 @@ func TestImportsPointOneWay(t *testing.T) {
 			"github.com/schollz/progressbar/v3", "github.com/spf13/cobra", "golang.org/x/net/http/httpguts", "golang.org/x/term", "golang.org/x/time/rate",
 		},
 		"caddyfile": {
-			"github.com/agnivade/levenshtein", caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
-			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/batch", modulePath + "/httpcache", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
+			caddy, caddy + "/caddyconfig", caddy + "/caddyconfig/caddyfile", caddy + "/caddyconfig/httpcaddyfile",
+			caddy + "/modules/caddyhttp", "github.com/dustin/go-humanize", modulePath + "/batch", modulePath + "/httpcache", modulePath + "/internal/spelling", modulePath + "/origin", modulePath + "/rfc9111", modulePath + "/urlform", "golang.org/x/net/http/httpguts",
 		},
 		"caddyfile/caddyfiletest": {caddy, caddy + "/modules/caddyhttp", modulePath + "/caddyfile"},
 	}

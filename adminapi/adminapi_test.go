@@ -3,6 +3,7 @@ package adminapi_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 			{Method: http.MethodGet, Path: "/larder/things/{name}", Answer: answerThing},
 			{Method: http.MethodPost, Path: "/larder/change", Answer: answerChange},
 		},
-		Commands: []func(*adminapi.Client) *cobra.Command{thingCommand},
+		Commands: []func(*adminapi.Client) *cobra.Command{thingCommand, fileCommand},
 	})
 }
 
@@ -64,6 +65,16 @@ func thingCommand(api *adminapi.Client) *cobra.Command {
 	}}
 	cmd.Flags().StringVar(&name, "name", "a%2Fb", "")
 	return cmd
+}
+
+func fileCommand(api *adminapi.Client) *cobra.Command {
+	return &cobra.Command{Use: "file", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		file, err := api.File(args)
+		if err == nil {
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), file)
+		}
+		return err
+	}}
 }
 
 func TestAnswers(t *testing.T) {
@@ -141,8 +152,13 @@ func TestCommandFails(t *testing.T) {
 		{"unknown subcommand", []string{"clear"}, `caddy larder has no command "clear"; caddy larder --help lists`},
 		{"misspelt subcommand", []string{"thimg"}, `caddy larder has no command "thimg"; did you mean thing?`},
 		{"argument", []string{"thing", "all"}, `thing takes no "all"; write caddy larder thing`},
-		{"unknown flag", []string{"thing", "--everything"}, "unknown flag: --everything; write caddy larder thing"},
-		{"misspelt flag", []string{"thing", "--names", "a"}, "unknown flag: --names; did you mean --name?"},
+		{"misspelt subcommand with a flag", []string{"thimg", "--name", "a"}, `caddy larder has no command "thimg"; did you mean thing?`},
+		{"unknown flag", []string{"thing", "--everything"}, `caddy larder thing has no flag "--everything"; caddy larder thing --help lists those that there are`},
+		{"misspelt flag", []string{"thing", "--nxme", "a"}, `caddy larder thing has no flag "--nxme"; did you mean --name? caddy larder thing --help lists`},
+		{"longer flag", []string{"thing", "--names=a"}, `caddy larder thing has no flag "--names"; did you mean --name?`},
+		{"flag of all commands", []string{"thing", "--addressx", "a"}, `caddy larder thing has no flag "--addressx"; did you mean --address?`},
+		{"flag with one dash", []string{"thing", "-name", "a"}, `caddy larder thing has no flag "-name"; did you mean --name?`},
+		{"flag of the command itself", []string{"--hepl"}, `caddy larder has no flag "--hepl"; did you mean --help?`},
 		{"no such configuration", []string{"thing", "--address", "", "--config", "missing.json"}, "missing.json"},
 		{"bad address", []string{"thing", "--address", "127.0.0.1:1-2"}, `--address "127.0.0.1:1-2" is no address of an admin API`},
 		{"no port", []string{"thing", "--address", "localhost:x"}, "is no address of an admin API"},
@@ -161,4 +177,25 @@ func TestBareCommandPrintsHelp(t *testing.T) {
 	if err != nil || !strings.Contains(stdout, "Available Commands:") || !strings.Contains(stdout, "\n  thing ") {
 		t.Errorf("printed %q, %v", stdout, err)
 	}
+}
+
+// TestFileOfACommand: --config names the file that a command is about, as with Caddy's own
+// commands. A file that nobody has named would be changed by migrate --write.
+func TestFileOfACommand(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "Caddyfile"},
+		{[]string{"a.conf"}, "a.conf"},
+		{[]string{"--config", "b.conf"}, "b.conf"},
+		{[]string{"-c", "b.conf"}, "b.conf"},
+	} {
+		stdout, _, err := adminapitest.Larder(t, append([]string{"file"}, tc.args...)...)
+		if err != nil || stdout != tc.want+"\n" {
+			t.Errorf("%q: %q, %v; want %q", tc.args, stdout, err, tc.want)
+		}
+	}
+	stdout, stderr, err := adminapitest.Larder(t, "file", "a.conf", "--config", "b.conf")
+	adminapitest.ExpectOneLine(t, stdout, stderr, err, `two files are named, "a.conf" and "b.conf"; name one`)
 }

@@ -26,6 +26,20 @@ func (c *Client) Address() (string, error) {
 	return address, nil
 }
 
+// File returns the configuration file that a command is about, which asks no running Caddy: its
+// argument, or that of --config, or ./Caddyfile, as with Caddy's own commands.
+func (c *Client) File(args []string) (string, error) {
+	switch {
+	case len(args) > 0 && c.config != "":
+		return "", fmt.Errorf("two files are named, %s and %s; name one", Quote(args[0]), Quote(c.config))
+	case len(args) > 0:
+		return args[0], nil
+	case c.config != "":
+		return c.config, nil
+	}
+	return "Caddyfile", nil
+}
+
 // Call sends a request and decodes the answer. Its errors are one line. That of an answer which is
 // no success is a [*CallError].
 func (c *Client) Call(method, uri string, body io.Reader, answer any) error {

@@ -1,10 +1,14 @@
 package adminapi
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/larder-cache/larder/internal/spelling"
 )
 
 // build makes cmd the command `caddy larder`. A failure is returned, so that cobra prints it as one
@@ -21,7 +25,7 @@ default, localhost:2019.`
 
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&api.address, "address", "", "The address of the admin API")
-	flags.StringVarP(&api.config, "config", "c", "", "Configuration file to take the address of the admin API from")
+	flags.StringVarP(&api.config, "config", "c", "", "Configuration file to take the address of the admin API from; check and migrate read it themselves")
 	flags.StringVarP(&api.adapter, "adapter", "a", "", "Name of the config adapter to apply")
 
 	for _, command := range commands {
@@ -36,11 +40,20 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return fmt.Errorf("%s has no command %s; did you mean %s?", cmd.CommandPath(), Quote(args[0]), strings.Join(near, " or "))
+	names := make([]string, 0, len(cmd.Commands()))
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
 	}
-	return fmt.Errorf("%s has no command %s; %s --help lists those that there are", cmd.CommandPath(), Quote(args[0]), cmd.CommandPath())
+	return unknown(cmd, "command", Quote(args[0]), spelling.Nearest(args[0], names))
+}
+
+// unknown is the error about a name that a command has not, with those that are near to it.
+func unknown(cmd *cobra.Command, what, name string, near []string) error {
+	help := cmd.CommandPath() + " --help lists those that there are"
+	if len(near) > 0 {
+		return fmt.Errorf("%s has no %s %s; did you mean %s? %s", cmd.CommandPath(), what, name, strings.Join(near, " or "), help)
+	}
+	return fmt.Errorf("%s has no %s %s; %s", cmd.CommandPath(), what, name, help)
 }
 
 // argsError has cobra's errors about arguments say how the command is written.
@@ -62,19 +75,27 @@ func argsError(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// flagError adds to the error about an unknown flag which one may be meant, that which it begins
-// with, or else how the command is written.
+// flagError says of a flag that a command has not which ones are near to it. Where the command is
+// one that has others, it is the word in front of the flag that is unknown.
 func flagError(cmd *cobra.Command, err error) error {
-	unknown, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
-	if !ok {
+	var missing *pflag.NotExistError
+	if !errors.As(err, &missing) {
 		return err
 	}
-	for end := len(unknown) - 1; end > 0; end-- {
-		if cmd.Flags().Lookup(unknown[:end]) != nil {
-			return fmt.Errorf("%w; did you mean --%s?", err, unknown[:end])
-		}
+	if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 {
+		return noCommand(cmd, cmd.Flags().Args())
 	}
-	return fmt.Errorf("%w; write %s", err, cmd.UseLine())
+	name, dashes := missing.GetSpecifiedName(), "--"
+	if short := missing.GetSpecifiedShortnames(); short != "" { // -tag in place of --tag
+		name, dashes = short, "-"
+	}
+	var flags []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { flags = append(flags, f.Name) })
+	near := spelling.Nearest(name, flags)
+	for i := range near {
+		near[i] = "--" + near[i]
+	}
+	return unknown(cmd, "flag", Quote(dashes+name), near)
 }
 
 // usage lists the subcommands, for the list of Caddy's commands.

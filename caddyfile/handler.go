@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/larder-cache/larder/internal/spelling"
 )
 
 // parseHandler parses the directive. The matcher behind its name is the adapter's and gone already.
@@ -103,7 +105,7 @@ func errNoMatcher(args []string) error {
 	not := fmt.Errorf("larder takes a matcher and a block, not %q", args[0])
 	p := handlerParser{}
 	isWord := func(w word) bool { return w.name == args[0] }
-	near := nearest(args[0], namesOf(p.words()))
+	near := spelling.Nearest(args[0], namesOf(p.words()))
 	switch {
 	case slices.ContainsFunc(p.words(), isWord):
 		return fmt.Errorf("%w; write larder { %s … }, with a line for each word", not, args[0])

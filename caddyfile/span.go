@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/larder-cache/larder/internal/spelling"
 	"github.com/larder-cache/larder/rfc9111"
 )
 
@@ -48,7 +49,7 @@ func parseSpan(text string) (Span, error) {
 		return Unlimited, nil
 	}
 	d, err := parseDuration(text)
-	if err != nil && len(nearest(text, []string{unlimited})) > 0 {
+	if err != nil && len(spelling.Nearest(text, []string{unlimited})) > 0 {
 		err = errNoChoice(text, fmt.Sprintf("%q is neither a duration nor %s", text, unlimited), "one such as 90s, 5m, 12h or 7d, or "+unlimited, unlimited)
 	}
 	return min(Span(d), Unlimited), err

@@ -15,29 +15,34 @@ func Feature() adminapi.Feature {
 	return adminapi.Feature{Commands: []func(*adminapi.Client) *cobra.Command{command}}
 }
 
-func command(*adminapi.Client) *cobra.Command {
+func command(api *adminapi.Client) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check <Caddyfile>",
+		Use:   "check [<Caddyfile>]",
 		Short: "Finds in a configuration what Caddy takes and what will surprise",
 		Long: `
 Looks through a configuration for what adapts and does not do what is meant: a
 larder that no request comes to, words that another word leaves without effect,
 lifetimes that apply to no visitor with a cookie, budgets that the machine does
 not have, purges and an admin API that are open to the world. A finding is a
-line with file, line and what to write instead; of JSON it has the path.
+line with file, line and what to write instead; of JSON it has the path. Without
+a name it reads ./Caddyfile.
 
 Nothing of the configuration is run. The exit status is 1 if anything is found.`,
 		Example: `  $ caddy larder check /etc/caddy/Caddyfile
   $ caddy larder check caddy.json
   $ caddy larder check site.conf --adapter caddyfile`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			adapter, err := cmd.Flags().GetString("adapter")
 			if err != nil {
 				return err
 			}
-			return run(cmd, args[0], adapter, asJSON)
+			file, err := api.File(args)
+			if err != nil {
+				return err
+			}
+			return run(cmd, file, adapter, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print the findings as JSON")

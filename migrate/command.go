@@ -17,7 +17,7 @@ func Feature() adminapi.Feature {
 	return adminapi.Feature{Commands: []func(*adminapi.Client) *cobra.Command{command}}
 }
 
-func command(*adminapi.Client) *cobra.Command {
+func command(api *adminapi.Client) *cobra.Command {
 	var write bool
 	cmd := &cobra.Command{
 		Use:   "migrate [<Caddyfile>|-] [--write]",
@@ -46,9 +46,9 @@ that: migrate the file before you start the new Caddy with it.`,
   $ caddy larder migrate --write /etc/caddy/Caddyfile && caddy validate --config /etc/caddy/Caddyfile`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := "Caddyfile"
-			if len(args) > 0 {
-				name = args[0]
+			name, err := api.File(args)
+			if err != nil {
+				return err
 			}
 			return run(cmd, name, write)
 		},

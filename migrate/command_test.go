@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/larder-cache/larder/adminapi"
 )
 
 // TestCommand runs `caddy larder migrate`: to standard output, and with a file that it changes.
@@ -62,7 +64,7 @@ func expectFile(t *testing.T, name, want string) {
 func expectCommand(t *testing.T, out, stderr string, args ...string) {
 	t.Helper()
 	var gotOut, gotErr bytes.Buffer
-	cmd := command(nil)
+	cmd := command(new(adminapi.Client))
 	cmd.SilenceUsage = true // as below `caddy`
 	cmd.SetArgs(args)
 	cmd.SetOut(&gotOut)
