@@ -16,6 +16,11 @@ import (
 //
 // The walk knows the handlers of the standard modules that contain routes. In other handlers it
 // finds nothing.
+//
+// Package check walks routes as well, in their JSON: a file that is checked has no handlers yet,
+// and to make them would open what it names. Here the handlers themselves are looked for and looked
+// into, and of those that run Caddy has dropped the JSON. What the two walks share is the list of
+// handlers that contain routes: within here, and server.add there.
 
 // place is where a larder handler stands in a server.
 type place struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"go.uber.org/zap"
 
 	"github.com/larder-cache/larder/check"
@@ -63,7 +64,8 @@ func rawRoutes(list caddyhttp.RouteList) caddyhttp.RouteList {
 	return raw
 }
 
-// rawHandler has of a handler's configuration what says where requests go on to.
+// rawHandler has of a handler's configuration what says where requests go on to, and whether they
+// are changed on the way.
 func rawHandler(handler caddyhttp.MiddlewareHandler) json.RawMessage {
 	fields := map[string]any{"handler": strings.TrimPrefix(moduleID(handler), "http.handlers.")}
 	switch h := handler.(type) {
@@ -76,8 +78,15 @@ func rawHandler(handler caddyhttp.MiddlewareHandler) json.RawMessage {
 		fields["name"] = h.Name
 	case *fileserver.FileServer:
 		fields["pass_thru"] = h.PassThru
+	case *headers.Handler:
+		if h.Request != nil {
+			fields["request"] = h.Request
+		}
 	case *Handler:
 		fields["observe"] = h.Observe
+		if h.Key != nil && h.Key.Query != nil {
+			fields["key"] = map[string]any{"query": h.Key.Query}
+		}
 	}
 	if list := responsesOf(handler); len(list) > 0 {
 		responses := make([]map[string]any, 0, len(list))

@@ -133,7 +133,8 @@ type nested struct {
 	} `json:"handle_response"`
 }
 
-// add adds a handler and those in the routes inside of it.
+// add adds a handler and those in the routes inside of it. A handler that contains routes is to be
+// known to behind.go of the root package, too.
 func (s *server) add(raw json.RawMessage, path string, frames []frame, invoked []string) {
 	var h nested
 	var name struct {
