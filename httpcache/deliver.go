@@ -131,7 +131,8 @@ func (a *delivery) forwarded(cs *rfc9111.CacheStatus, sent int) {
 // notModified reports whether a response that has arrived then is a 304 to this client, by the
 // request's own conditionals.
 func (q *Request) notModified(status int, header http.Header, received time.Time) bool {
-	return rfc9111.Precondition(q.r.Method, q.r.Header, status, header, received) == rfc9111.NotModified
+	return q.fields.has(hasConditional) &&
+		rfc9111.Precondition(q.r.Method, q.r.Header, status, header, received) == rfc9111.NotModified
 }
 
 // received returns when the response arrived.

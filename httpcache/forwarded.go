@@ -34,7 +34,6 @@ func (b *keyBytes) forwarded(h http.Header) {
 		b.name(name)
 		b.part(name).texts(values)
 	}
-	b.count(0)
 }
 
 // withoutNodes returns the lines of Forwarded (RFC 7239) without what names the client (`for`) or a

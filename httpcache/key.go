@@ -31,12 +31,14 @@ type KeyRules struct {
 // every field here is equal after the route's query rules.
 type keyed struct {
 	Identity
-	method   string   // the method class: GET stands for HEAD too
-	inner    *url.URL // path and query as they are when the cache sees them
-	header   http.Header
-	added    []string               // expanded texts of KeyRules.Add
-	content  *content               // the request's, see hasBody
-	variance rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
+	method string   // the method class: GET stands for HEAD too
+	inner  *url.URL // path and query as they are when the cache sees them
+	header http.Header
+	// unforwarded says that the header is known to have none of forwardedFields.
+	unforwarded bool
+	added       []string               // expanded texts of KeyRules.Add
+	content     *content               // the request's, see hasBody
+	variance    rfc9111.SearchVariance // what the origin says of the query (No-Vary-Search)
 }
 
 // hasBody reports whether the request's content is part of the key: of POST and QUERY.
@@ -70,7 +72,10 @@ func (b *keyBytes) request(rules *KeyRules, k *keyed) {
 	}
 	b.fields(rules, k.header)
 	b.part("add").texts(k.added)
-	b.forwarded(k.header)
+	if !k.unforwarded {
+		b.forwarded(k.header)
+	}
+	b.count(0) // no more of them
 	b.part("dot behind the host").flag(k.Dotted)
 	// A proxy behind the cache passes on what a trusted client says in X-Forwarded fields, and
 	// replaces what any other says.

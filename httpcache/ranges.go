@@ -15,7 +15,7 @@ import (
 func (q *Request) ranges(
 	status int, header http.Header, length int64,
 ) (parts []rfc9111.ByteRange, unsatisfiable, ok bool) {
-	if status != http.StatusOK || length < 0 || len(q.r.Header["Range"]) == 0 || q.r.Method != http.MethodGet {
+	if status != http.StatusOK || length < 0 || !q.fields.has(hasRange) || q.r.Method != http.MethodGet {
 		return nil, false, false
 	}
 	return rfc9111.ParseRange(q.r.Header, header, length)

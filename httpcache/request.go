@@ -45,6 +45,7 @@ type Request struct {
 	decided   bool       // it is
 	gaveBack  bool       // what was found is released, see letGo
 	withheld  Detail     // why what was found, or is under way, is no answer
+	fields    fieldSet   // of the header as it came, set by classify
 	sent      int64      // bytes of the body
 	following *following // a pointer, because a hit allocates a request and follows no fetch
 	scratch   scratch    // of its answer
@@ -115,21 +116,22 @@ func (q *Request) arrivedAt() time.Time { return q.now.Add(-q.waited) }
 // classify reports why the request bypasses the cache, if it does.
 func (q *Request) classify() Bypass {
 	r := q.r
-	if len(r.Header["Upgrade"]) > 0 || len(r.Header["Http2-Settings"]) > 0 {
+	if q.fields = fieldSetOf(r.Header); q.fields.has(hasUpgrade) {
 		ignoreH2C(r.Header)
+		q.fields = fieldSetOf(r.Header)
 	}
 	switch {
-	case r.Method == http.MethodConnect, isUpgrade(r.Header):
+	case r.Method == http.MethodConnect, q.fields.has(hasUpgrade):
 		return BypassUpgrade
 	case !q.keyed.Purgeable, q.keyed.ShowsHost:
 		return BypassTarget
 	case !slices.Contains(q.route.Methods, r.Method):
 		return BypassMethod
-	case !ordinaryConnection(r.Header):
+	case q.fields.has(hasConnection) && !ordinaryConnection(r.Header):
 		return BypassConnection
-	case q.route.Key.hasMethodOverride(r.Header):
+	case q.fields.has(hasOverride) && q.route.Key.hasMethodOverride(r.Header):
 		return BypassOverride
-	case hasManyFields(r.Header):
+	case q.fields.has(hasManyFields):
 		return BypassFields
 	}
 	if carriesBody(r) {
@@ -195,24 +197,6 @@ func (q *Request) readBody() bool {
 	q.r.Body = io.NopCloser(bytes.NewReader(body))
 	return true
 }
-
-// maxFields is how many field lines a request may have that goes through the cache. Origins read no
-// more than a number of their own: Apache refuses what is beyond 100, and Node leaves out what is
-// beyond a thousand, without a word. What is left out first is what a proxy adds. So 20 of the 100
-// are for that, and browsers send about 20.
-const maxFields = 80
-
-// hasManyFields reports whether a header has more lines than each origin reads.
-func hasManyFields(h http.Header) bool {
-	n := 0
-	for _, lines := range h {
-		n += len(lines)
-	}
-	return n > maxFields
-}
-
-// isUpgrade reports whether the request asks for another protocol (RFC 9110 7.8).
-func isUpgrade(h http.Header) bool { return len(h["Upgrade"]) > 0 }
 
 // ignoreH2C removes the offer to go on in HTTP/2 from a request, and its names from Connection.
 // Java's HttpClient and `curl --http2` make the offer with every request in clear text. RFC 9110
@@ -280,12 +264,14 @@ func (q *Request) readKey() {
 		r.Host = k.Authority
 	}
 	k.inner = r.URL
-	k.header, k.added = r.Header, q.expand(q.route.Key.Add)
+	k.header, k.unforwarded, k.added = r.Header, !q.fields.has(hasForwarded), q.expand(q.route.Key.Add)
 	q.readHints()
-	q.authorized = q.route.Key.hasUnkeyedAuthorization(r.Header)
-	q.unkeyedCookie = q.route.Key.hasUnkeyedCookie(r.Header)
-	q.hops = uint8(rfc9111.CDNLoopCount(r.Header, loopToken)) // less than maxLoops
-	if !q.route.Policy.IgnoreClientDirectives {
+	q.authorized = q.fields.has(hasAuthorization) && q.route.Key.hasUnkeyedAuthorization(r.Header)
+	q.unkeyedCookie = q.fields.has(hasCookie) && q.route.Key.hasUnkeyedCookie(r.Header)
+	if q.fields.has(hasLoop) {
+		q.hops = uint8(rfc9111.CDNLoopCount(r.Header, loopToken)) // less than maxLoops
+	}
+	if q.fields.has(hasDirectives) && !q.route.Policy.IgnoreClientDirectives {
 		q.directives = rfc9111.ParseRequest(r.Header)
 	}
 }
