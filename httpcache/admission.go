@@ -112,18 +112,17 @@ func (v *visit) attend(ctx context.Context, rt *Route) {
 }
 
 // answered reports a response header. One that says the origin failed does so at once. Any other
-// may still break off before the first byte of its body, unless it has none.
-func (v *visit) answered(status int, h http.Header, bodiless bool) {
+// may still break off before the first byte of its body, which will have this length, unless it has
+// none. A negative length is not known.
+func (v *visit) answered(status int, h http.Header, length int64) {
 	if v.policy == nil || v.body.broken.Load() {
 		return // a fetch's answer, which has reported itself; or it says nothing of the origin
 	}
-	if v.status = status; !bodiless {
-		v.declared = max(declaredLength(h), 0)
-	}
+	v.status, v.declared = status, max(length, 0)
 	switch {
 	case v.policy.OriginFailed(status):
 		v.place.Failed(retryAfter(status, h))
-	case bodiless:
+	case length == 0:
 		v.place.Succeeded()
 	}
 }
@@ -158,12 +157,13 @@ func (v *visit) leave(of Subject, err error, h http.Header) {
 // status says. What ends without either says nothing: its clients have left or sent what is no
 // request, or handlers broke it off on purpose, as `abort` does.
 func (v *visit) result(err error) FetchResult {
+	if err == nil { // as nearly always, and the rest costs more
+		return v.answer()
+	}
 	aborted := errors.Is(err, errPanic) || errors.Is(err, http.ErrAbortHandler)
 	_, panicked := errors.AsType[*coalesce.PanicError](err)
 	expired := errors.Is(context.Cause(v.ctx), coalesce.ErrExpired)
 	switch {
-	case err == nil:
-		return v.answer()
 	case v.ctx.Err() != nil && !expired, v.status == 0 && (aborted || v.body.broken.Load()):
 		return FetchCancelled
 	case expired, statusOf(err) == http.StatusGatewayTimeout:

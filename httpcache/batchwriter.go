@@ -41,7 +41,7 @@ func (w *batchWriter) WriteHeader(status int) {
 		return // a 1xx is for one client
 	}
 	w.status, w.declared = status, declaredLength(w.header)
-	w.run.visit.answered(status, w.header, w.declared == 0 || !bodyAllowed(status))
+	w.run.visit.answered(status, w.header, lengthToCome(status, w.declared))
 	w.run.changed = withoutTrailers(changes(w.seed, w.header, w.run.Route().decisive))
 	w.run.header = w.run.Route().provided(w.seed, w.run.changed)
 	freshness := w.judge()

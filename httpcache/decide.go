@@ -246,11 +246,24 @@ func (rt *Route) provided(seed, changed []field) http.Header {
 
 // declaredLength returns Content-Length, -1 if there is none or it cannot be read.
 func declaredLength(h http.Header) int64 {
-	n, err := strconv.ParseInt(rfc9111.TrimOWS(h.Get("Content-Length")), 10, 64)
+	lines := h["Content-Length"]
+	if len(lines) == 0 { // an error to say so would cost an allocation
+		return -1
+	}
+	n, err := strconv.ParseInt(rfc9111.TrimOWS(lines[0]), 10, 64)
 	if err != nil || n < 0 {
 		return -1
 	}
 	return n
+}
+
+// lengthToCome is how long the body of an answer will be whose header declares a length: none
+// comes with a status that has none.
+func lengthToCome(status int, declared int64) int64 {
+	if !bodyAllowed(status) {
+		return 0
+	}
+	return declared
 }
 
 // The rest is about a fetch whose response is not for all requests: it was cancelled, the origin

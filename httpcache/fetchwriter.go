@@ -73,7 +73,7 @@ func (w *fetchWriter) WriteHeader(status int) {
 	if w.fetch.cancelled() {
 		return
 	}
-	w.fetch.visit.answered(status, w.header, w.declared == 0 || !bodyAllowed(status))
+	w.fetch.visit.answered(status, w.header, lengthToCome(status, w.declared))
 	if w.fetch.isSliceFetch() {
 		w.fetch.takeSlice(status, w.header)
 		return

@@ -189,7 +189,7 @@ func (o *observed) copyHeader(pw *passWriter, status int, h http.Header) {
 		return
 	}
 	if !x.background {
-		pw.record(status, h)
+		pw.record(status, h, declaredLength(h))
 		if x.stale != nil && sameValidator(x.stale.Header, h) {
 			pw.decision.Outcome = OutcomeRevalidated
 		}

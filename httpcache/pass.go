@@ -74,9 +74,10 @@ func (pw *passWriter) WriteHeader(status int) {
 		return
 	}
 	pw.wroteHeader = true
-	pw.visit.answered(status, h, declaredLength(h) == 0 || !bodyAllowed(status) || pw.toHead)
+	declared := declaredLength(h)
+	pw.visit.answered(status, h, pw.lengthToCome(status, declared))
 	if pw.records {
-		pw.record(status, h)
+		pw.record(status, h, declared)
 	}
 	if pw.removeGone != nil {
 		pw.removeGone(status)
@@ -106,6 +107,14 @@ func (pw *passWriter) WriteHeader(status int) {
 	}
 	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: pw.decision.Forward, FwdStatus: pw.fwdStatus, Detail: pw.decision.Reason()})
 	pw.ResponseWriter.WriteHeader(status)
+}
+
+// lengthToCome is that of the origin's body.
+func (pw *passWriter) lengthToCome(status int, declared int64) int64 {
+	if pw.toHead {
+		return 0
+	}
+	return lengthToCome(status, declared)
 }
 
 func (pw *passWriter) Write(p []byte) (int, error) {
@@ -282,10 +291,10 @@ func (pw *passWriter) willRecord() {
 
 // record notes for the next requests whether a response that is passed on could have been stored. A
 // response to HEAD is not noted: the one to GET may differ. Nor is one to a query of its own.
-func (pw *passWriter) record(status int, header http.Header) {
+func (pw *passWriter) record(status int, header http.Header, declared int64) {
 	q := pw.q
 	ex := pw.exchange(status, header)
-	passed := q.route.judge(&ex, declaredLength(header))
+	passed := q.route.judge(&ex, declared)
 	q.trace.judged(q.route, &ex, &passed)
 	shared := &passed
 	// A 304 and a 206 are about a 200 that other requests get.
