@@ -144,7 +144,7 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Freshness) {
 	x.tellRemote(v, status, freshness)
 	if v == verdictFail {
-		x.cache.unstoredReasons.note(&x.presented, freshness.Reason, status)
+		x.cache.unstoredReasons.note(&x.presented, freshness.Reason, status, time.Now())
 		x.fail(status, x.writer.header.Get("Retry-After"))
 		return
 	}

@@ -36,8 +36,7 @@ type passWriter struct {
 
 	// Set by willRecord.
 	records       bool
-	ownQuery      bool // the origin is asked with a query that is not the key's, see hasOwnQuery
-	begun         time.Time
+	ownQuery      bool     // the origin is asked with a query that is not the key's, see hasOwnQuery
 	session       []string // that the request came within
 	hitForMissKey store.Key
 	removeGone    func(status int) // see goneOnPass
@@ -282,7 +281,7 @@ func (q *Request) prepareToPass() {
 // willRecord makes record run at the header. It notes what the request is before handlers rewrite
 // it in place.
 func (pw *passWriter) willRecord() {
-	pw.records, pw.begun, pw.hitForMissKey = true, time.Now(), pw.q.hitForMissKey()
+	pw.records, pw.hitForMissKey = true, pw.q.hitForMissKey()
 	pw.session = pw.q.r.Header[rfc9111.SessionField]
 	if pw.ownQuery = pw.q.hasOwnQuery(); !pw.ownQuery {
 		pw.removeGone = pw.q.goneOnPass()
@@ -309,7 +308,7 @@ func (pw *passWriter) record(status int, header http.Header, declared int64) {
 		q.cache().updateHitForMiss(pw.hitForMissKey, status, shared)
 	}
 	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {
-		q.countNotStored(passed.Reason, status)
+		q.countNotStored(passed.Reason, status, ex.ResponseTime)
 		pw.decision.NotStored = passed.Reason
 	}
 }
@@ -318,7 +317,7 @@ func (pw *passWriter) record(status int, header http.Header, declared int64) {
 func (pw *passWriter) exchange(status int, header http.Header) rfc9111.Exchange {
 	q := pw.q
 	ex := rfc9111.Exchange{
-		Method: q.keyed.method, Status: status, Header: header, RequestTime: pw.begun, ResponseTime: time.Now(),
+		Method: q.keyed.method, Status: status, Header: header, RequestTime: pw.visit.place.Begun(), ResponseTime: time.Now(),
 		Authorized: q.authorized, UnkeyedCookie: q.unkeyedCookie, RequestNoStore: q.directives.NoStore,
 		BeginsSession: q.route.beginsSession(header, pw.session),
 	}

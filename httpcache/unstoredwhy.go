@@ -39,10 +39,10 @@ func newUnstoredReasons() *unstoredReasons {
 	return &unstoredReasons{known}
 }
 
-// note notes it of a response with this status to a request.
-func (u *unstoredReasons) note(p *presented, reason rfc9111.Reason, status int) {
+// note notes it of a response with this status to a request, which came at that time.
+func (u *unstoredReasons) note(p *presented, reason rfc9111.Reason, status int, at time.Time) {
 	if reason != rfc9111.Storable {
-		u.known.Add(p.key, unstoredReason{reason: reason, status: status, at: time.Now(), personal: p.personal()})
+		u.known.Add(p.key, unstoredReason{reason: reason, status: status, at: at, personal: p.personal()})
 	}
 }
 
@@ -54,14 +54,14 @@ func (u *unstoredReasons) noteError(key store.Key, status int) {
 // countNotStored counts a response that is not stored, and remembers why.
 func (x *Fetch) countNotStored(reason rfc9111.Reason) {
 	x.cache.metrics.NotStored(reason, x)
-	x.cache.unstoredReasons.note(&x.presented, reason, x.writer.status)
+	x.cache.unstoredReasons.note(&x.presented, reason, x.writer.status, time.Now())
 }
 
-// countNotStored does so of one that is passed on with this status.
-func (q *Request) countNotStored(reason rfc9111.Reason, status int) {
+// countNotStored does so of one that is passed on with this status, and came at that time.
+func (q *Request) countNotStored(reason rfc9111.Reason, status int, at time.Time) {
 	q.cache().metrics.NotStored(reason, q)
 	if q.r.Method != http.MethodHead { // that to GET may differ
-		q.cache().unstoredReasons.note(&q.presented, reason, status)
+		q.cache().unstoredReasons.note(&q.presented, reason, status, at)
 	}
 }
 
