@@ -88,7 +88,7 @@ func (q *Request) courseToOrigin(key store.Key) course {
 		return courseHead
 	case q.directives.NoStore:
 		return courseUnstored
-	case wantsEvents(q.r.Header) && !q.keyed.hasBody():
+	case q.wantsEvents() && !q.keyed.hasBody():
 		return courseEvents
 	case q.sharingOf(key) == sharingHitForMiss:
 		return courseHitForMiss

@@ -106,10 +106,21 @@ func (q *Request) kind() (bits byte) {
 	if d := &q.directives; d.NoCache || d.HasMaxAge || d.HasMinFresh {
 		bits |= 2
 	}
-	if wantsEvents(q.r.Header) {
+	if q.wantsEvents() {
 		bits |= 4
 	}
 	return bits
+}
+
+// wantsEvents is wantsEvents of the request as it came. A hit need not know, and what reaches the
+// origin asks several times.
+func (q *Request) wantsEvents() bool {
+	if !q.fields.has(acceptRead) {
+		if q.fields |= acceptRead; wantsEvents(q.r.Header) {
+			q.fields |= acceptsEvents
+		}
+	}
+	return q.fields.has(acceptsEvents)
 }
 
 // wantsEvents reports whether a request names text/event-stream. EventSource does so by GET. Then

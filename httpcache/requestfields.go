@@ -18,6 +18,8 @@ const (
 	hasConditional                        // one of the conditionals that a cache evaluates
 	hasRange                              // Range
 	hasManyFields                         // more lines than maxFields
+	acceptsEvents                         // Accept names text/event-stream; set with acceptRead
+	acceptRead                            // see Request.wantsEvents
 )
 
 // fieldSetOf reads the set of a header.
