@@ -59,8 +59,8 @@ func (in *invalidation) setTargets() {
 		return
 	}
 	in.targets = in.room[:0]
-	in.addTarget(k.Site.Scheme, k.Site.Authority)
-	in.addTarget(k.scheme(), k.Authority)
+	in.addTarget(k.Site)
+	in.addTarget(Site{k.scheme(), k.Authority})
 	if k.Authority == "" {
 		in.addName(k.scheme(), in.q.r.Host)
 	}
@@ -76,20 +76,22 @@ func (in *invalidation) addName(scheme, host string) {
 		return
 	}
 	name := nameIn(host)
-	in.addTarget(scheme, name)
+	in.addHost(scheme, name)
 	if port := in.q.keyed.Listener.Port; port > 0 {
-		in.addTarget(scheme, name+":"+strconv.Itoa(port))
+		in.addHost(scheme, name+":"+strconv.Itoa(port))
 	}
 }
 
-// addTarget adds the request's path at a site, once. What is no authority adds nothing.
-func (in *invalidation) addTarget(scheme, host string) {
-	authority, err := urlform.Authority(scheme, host)
-	if err != nil {
-		return
+// addHost adds the target at a host. What is no authority adds nothing.
+func (in *invalidation) addHost(scheme, host string) {
+	if authority, err := urlform.Authority(scheme, host); err == nil {
+		in.addTarget(Site{scheme, authority})
 	}
-	site := Site{scheme, authority}
-	if slices.ContainsFunc(in.targets, func(t target) bool { return t.site == site }) {
+}
+
+// addTarget adds the request's path at a site, once. A site without an authority is none.
+func (in *invalidation) addTarget(site Site) {
+	if site.Authority == "" || slices.ContainsFunc(in.targets, func(t target) bool { return t.site == site }) {
 		return
 	}
 	in.targets = append(in.targets, in.q.keyed.targetAt(site))

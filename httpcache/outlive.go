@@ -30,7 +30,7 @@ func (pw *passWriter) outlive() {
 		return
 	}
 	r, client := pw.q.r, pw.q.r.Context()
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(client))
+	ctx, cancel := context.WithCancelCause(pw.invalidation.ctx)
 	answered := make(chan struct{})
 	pw.answered, pw.client = answered, client
 	context.AfterFunc(client, func() {

@@ -56,8 +56,7 @@ func (c *Cache) IsNoop(selectors *store.Selectors, read store.LabelsTime) bool {
 // URLs of selectors but is stored under others. Without this check most unsafe requests would make
 // tags for nothing.
 func (c *Cache) MayReachBySearch(selectors *store.Selectors) bool {
-	return c.store.HasDisk() || c.varianceHints.used.Load() ||
-		slices.ContainsFunc(selectors.URLs, func(url string) bool { return c.inFlight.of(url).Load() > 0 })
+	return c.store.HasDisk() || c.varianceHints.used.Load() || c.inFlight.anyOf(selectors.URLs)
 }
 
 // inFlight counts the fetches under way by a hash of their URL's path. So an invalidation can tell,
@@ -84,7 +83,12 @@ func (f *inFlight) any(selectors *store.Selectors) bool {
 	}) {
 		return f.total.Load() > 0
 	}
-	return slices.ContainsFunc(selectors.URLs, func(url string) bool { return f.of(url).Load() > 0 })
+	return f.anyOf(selectors.URLs)
+}
+
+// anyOf reports whether a fetch of one of the URLs, or of another with its path, is under way.
+func (f *inFlight) anyOf(urls []string) bool {
+	return f.total.Load() > 0 && slices.ContainsFunc(urls, func(url string) bool { return f.of(url).Load() > 0 })
 }
 
 // ticket is the store's ticket. It is counted as in flight from before the store opens it until
