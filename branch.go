@@ -37,6 +37,7 @@ type standing struct {
 	fronts []*Handler       // larder handlers that a request may pass before it, and that change answers
 	inner  *httpcache.Route // for requests that have; nil if they are answered as others are
 	noted  bool             // another larder handler may follow
+	logged bool             // its server has access logs
 }
 
 // of returns the branch of a request, empty for the first handler in the main routes.
@@ -59,7 +60,7 @@ func (b *branch) standing(r *http.Request) *standing {
 		return new(standing)
 	}
 	places := placesIn(server)
-	s := &standing{name: branchIn(places, b.handler)}
+	s := &standing{name: branchIn(places, b.handler), logged: server.Logs != nil}
 	fronts := inFront(places, b.handler)
 	if n := len(fronts); n > 0 {
 		s.name += "behind " + strconv.Itoa(n) + "\n"

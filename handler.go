@@ -34,6 +34,7 @@ func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request
 	if !inner {
 		delete(r.Header, httpcache.RepeatsField)
 	}
+	c.logged = h.branch.standing(r).logged
 	var id httpcache.Identity
 	h.identify(r, &id)
 	return toCaddy(route.Serve(&c.Request, w, r, &id, c))
@@ -47,6 +48,7 @@ type clientRequest struct {
 	fetched   atomic.Pointer[subrequest] // the last that was made, see exposedOf
 	decided   atomic.Bool
 	published bool
+	logged    bool // it can appear in an access log
 }
 
 // replacer is the client's. A field for it would make a hit's allocation larger.
@@ -74,7 +76,7 @@ func (c *clientRequest) Expand(text string) string { return c.replacer().Replace
 func (c *clientRequest) Decided(d *httpcache.Decision) {
 	c.decided.Store(true)
 	c.publish()
-	if !c.logged() {
+	if !c.logged { // fields that nobody reads would cost as much as the rest of a hit
 		return
 	}
 	if extra, ok := c.HTTP().Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
@@ -92,13 +94,6 @@ func (c *clientRequest) Decided(d *httpcache.Decision) {
 			extra.Set(zap.String("larder_would", d.Would.String()))
 		}
 	}
-}
-
-// logged reports whether the request can appear in an access log. Fields for one that cannot would
-// cost as much as the rest of a hit.
-func (c *clientRequest) logged() bool {
-	server := serverOf(c.HTTP())
-	return server != nil && server.Logs != nil
 }
 
 const (

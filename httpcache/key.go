@@ -141,7 +141,13 @@ type keyBytes struct {
 // keyBuffers spare each request an allocation.
 var keyBuffers = sync.Pool{New: func() any { return &keyBytes{bytes: make([]byte, 0, 1024)} }}
 
-func (b *keyBytes) count(n int) { b.bytes = binary.AppendUvarint(b.bytes, uint64(n)) }
+func (b *keyBytes) count(n int) {
+	if uint(n) < 1<<7 { // one byte, as nearly always
+		b.bytes = append(b.bytes, byte(n))
+		return
+	}
+	b.bytes = binary.AppendUvarint(b.bytes, uint64(n))
+}
 
 func (b *keyBytes) number(n int) {
 	b.count(n)
