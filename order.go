@@ -84,9 +84,7 @@ func rawHandler(handler caddyhttp.MiddlewareHandler) json.RawMessage {
 		}
 	case *Handler:
 		fields["observe"] = h.Observe
-		if h.Key != nil && h.Key.Query != nil {
-			fields["key"] = map[string]any{"query": h.Key.Query}
-		}
+		fields["key"] = map[string]any{"query": h.Key.Query}
 	}
 	if list := responsesOf(handler); len(list) > 0 {
 		responses := make([]map[string]any, 0, len(list))

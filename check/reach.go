@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	cfg "github.com/larder-cache/larder/caddyfile"
 )
 
 // before lists the handlers from which a request may go on to this one.
@@ -172,12 +174,14 @@ func changesRequest(name string, raw json.RawMessage) bool {
 		Request        json.RawMessage   `json:"request"`         // of headers
 		HandleResponse []json.RawMessage `json:"handle_response"` // of reverse_proxy, as forward_auth
 		Key            struct {
-			Query json.RawMessage `json:"query"`
+			Query cfg.QueryConfig `json:"query"`
 		} `json:"key"` // of larder
 	}
 	switch name {
 	case "headers", "reverse_proxy", "larder":
-		return json.Unmarshal(raw, &config) != nil || config.Request != nil || config.HandleResponse != nil || config.Key.Query != nil
+		query := &config.Key.Query
+		return json.Unmarshal(raw, &config) != nil || config.Request != nil || config.HandleResponse != nil ||
+			query.Sort || len(query.Ignore) > 0 || len(query.Only) > 0
 	}
 	return !steady[name]
 }

@@ -119,7 +119,7 @@ func TestLarderThatIsNotMeantIsWarnedOf(t *testing.T) {
 		{"beside one that observes", "larder {\nobserve\n}\nlarder" + proxy, ""},
 		{"twice for the same, but for what a rewrite changes", "route {\nlarder /a/*\nuri strip_prefix /a\nlarder /a/*" + proxy + "}", ""},
 		{"twice for the same, but for a field", "@a header A a\nroute {\nlarder @a\nrequest_header -A\nlarder @a" + proxy + "}", ""},
-		{"twice for the same, but for the query", "@a query a=*\nroute {\nlarder @a {\nkey {\nquery ignore a\n}\n}\nlarder @a" + proxy + "}", ""},
+		{"twice for the same, but for the query", "@a query a=*\nroute {\nlarder @a {\nkey {\nquery ignore a\n}\n}\nheader A b\nlarder @a" + proxy + "}", ""},
 		{"twice for the same, behind a field of the response", "@a header A a\nroute {\nlarder @a\nheader A b\nlarder @a" + proxy + "}", through},
 		{"behind reverse_proxy", "route {" + proxy + "larder\n}", "reverse_proxy stands in front of larder and answers each request itself"},
 		{"behind a file_server that goes on", "route {\nfile_server {\npass_thru\n}\nlarder" + proxy + "}", ""},
