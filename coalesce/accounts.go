@@ -6,6 +6,7 @@ type account uint8
 const (
 	kept   account = iota // of bodies that are to be kept
 	beyond                // beyond that, on their way to a Spill
+	passed                // of bodies that are only passed on
 
 	accounts
 )
@@ -34,14 +35,18 @@ type grant struct {
 	bytes int64
 }
 
-// reserve asks the Budget for room for a chunk. When it refuses, a flight that can spill does so,
-// and what the Spill does not take yet goes beyond.
+// reserve asks the Budget for room for a chunk. When that refuses one of a body that is to be kept,
+// a flight that can spill does so, and what the Spill does not take yet goes beyond.
 func (f *Flight) reserve(capacity int64) (g grant, ok bool) {
-	b, total := f.config.budget, f.announced()
+	b := f.config.budget
+	if held, most, is := f.isPassedOn(); is {
+		return grant{passed, capacity}, held+capacity <= most && b.ReserveWindow(capacity, held)
+	}
 	if f.hasRoom(capacity) {
 		return grant{}, true
 	}
 	g = grant{kept, capacity}
+	total := f.announced()
 	if b.Reserve(capacity, total) || f.spillAll() && b.Reserve(capacity, total) { // may evict, so not under the lock
 		return g, true
 	}
@@ -51,6 +56,36 @@ func (f *Flight) reserve(capacity int64) (g grant, ok bool) {
 	g.from = beyond
 	return g, f.Spilled() && b.ReserveBeyond(g.bytes)
 }
+
+// isPassedOn tells whether the body is not to be kept, what the flight holds of it, and how much
+// that may be.
+func (f *Flight) isPassedOn() (held, most int64, is bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.body.held, f.windowSize(), f.phase == windowed || !f.keep && !f.spills()
+}
+
+// recount moves what a flight holds that has become windowed to the account of what is passed on,
+// so that it keeps nothing from being stored. Where that has no room for it, it stays where it is
+// until its readers have taken it, or are dropped for it.
+func (f *Flight) recount() {
+	f.mu.Lock()
+	n := f.reserved[kept] + f.reserved[beyond]
+	f.mu.Unlock()
+	if n == 0 || !f.config.budget.ReserveWindow(n, 0) {
+		return
+	}
+	f.mu.Lock()
+	defer f.unlock()
+	f.owed[kept] += f.reserved[kept]
+	f.owed[beyond] += f.reserved[beyond]
+	f.reserved[kept], f.reserved[beyond] = 0, 0
+	f.reserved[passed] += n
+	f.giveBack() // a reader may have moved on meanwhile
+}
+
+// keepsRoom tells whether a windowed flight holds what others that are to be kept have no room for.
+func (f *Flight) keepsRoom() bool { return f.reserved[kept]+f.reserved[beyond] > 0 }
 
 // hasRoom tells whether a chunk fits in what is reserved beyond already.
 func (f *Flight) hasRoom(capacity int64) bool {
@@ -100,5 +135,8 @@ func (c *config) pay(owed *amounts) {
 	}
 	if n := owed[beyond]; n > 0 {
 		c.budget.UnreserveBeyond(n)
+	}
+	if n := owed[passed]; n > 0 {
+		c.budget.UnreserveWindow(n)
 	}
 }

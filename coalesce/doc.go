@@ -109,6 +109,17 @@
 // readers go on in the copy. Otherwise clients that take nothing, each of another body, would hold
 // any number of uncounted bytes. Where the copy was refused, TakeBack counts the chunks again.
 //
+// The Budget has three accounts: what is to be kept; what goes beyond that for a while on its way
+// to a Spill; and what is only passed on, in windows and of flights without Keep. The third keeps
+// nothing from being stored, since a client that takes nothing holds its window for as long as it
+// likes. The fuller that account is, the less a window may hold. Where it has no room at all, one
+// chunk of 4 KiB at a time is allocated, which counts nowhere: no reader could make room for a
+// fetch that holds nothing. So all flights together hold what the accounts have, and 4 KiB each.
+//
+// What a flight holds when its window begins moves to the third account. If there is no room for
+// it, it stays in the first, and readers that take nothing of it for three times Limits.ReaderIdle
+// are dropped.
+//
 // # Large bodies
 //
 // A flight that was given a Spiller begins to spill when more than Limits.Resident of its body is
@@ -135,8 +146,8 @@
 //   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip
 //     or Leave on. Its memory stays valid until Leave all the same: the garbage collector frees it,
 //     nothing is pooled, and a BodySource keeps what it has until Close.
-//   - When even a window finds no room in the Budget, one chunk at a time is allocated beyond it,
-//     at most 64 KiB a flight: no reader could make room for a fetch that holds nothing.
+//   - A windowed flight whose fetch brings nothing more does not look for readers that take
+//     nothing, whatever it holds.
 //   - What a reader has loaded from the Spill is not counted in the Budget: one of its chunks for
 //     each reader that is behind.
 //   - A fetch that ignores its context is waited for by its leader until the leader's own client

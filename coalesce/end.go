@@ -128,13 +128,18 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 // TakeBack counts the chunks again that HandOver has given, as far as there is room, while readers
 // hold them.
 func (f *Flight) TakeBack() {
-	n := f.uncounted()
-	if n == 0 || !f.config.budget.Reserve(n, n) {
+	n, from := f.uncounted(), passed
+	if n == 0 {
 		return
+	}
+	if b := f.config.budget; !b.ReserveWindow(n, 0) {
+		if from = kept; !b.Reserve(n, n) {
+			return
+		}
 	}
 	f.mu.Lock()
 	defer f.unlock()
-	f.reserved[kept] += n
+	f.reserved[from] += n
 	f.giveBack() // the last reader may have left meanwhile
 }
 

@@ -67,7 +67,7 @@ func TestOnUnstorable(t *testing.T) {
 		{"failed in mid-body", func(f *Flight) { f.Share(nil, -1); f.Fail(errOrigin) }, true},
 		{"abandoned", (*Flight).Settle, true},
 		{"past max", func(f *Flight) { f.Share(nil, 1); _, _ = f.Write([]byte("ab")) }, true},
-		{"no room", func(f *Flight) { f.Share(nil, -1); go f.Write(pattern(1, 2*window)); synctest.Wait() }, true},
+		{"no room", func(f *Flight) { f.Keep(true); f.Share(nil, -1); go f.Write(pattern(1, 2*window)); synctest.Wait() }, true},
 		{"too old", func(f *Flight) { f.Share(nil, -1); time.Sleep(time.Minute); synctest.Wait() }, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

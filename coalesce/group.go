@@ -11,9 +11,9 @@ import (
 // methods are called from many goroutines, never under a lock of this package, and must not call
 // back into the flight they serve.
 type Budget interface {
-	// Reserve asks for n more bytes of a body that is to have total bytes and to be kept, zero or
-	// less where that is not known or it is not to be kept. False means that there is no room, and
-	// reserves nothing.
+	// Reserve asks for n more bytes of a body that is to be kept and to have total bytes. Where
+	// that is not known, total is what it has already, negative. False means that there is no room,
+	// and reserves nothing.
 	Reserve(n, total int64) bool
 	// Unreserve gives n reserved bytes back.
 	Unreserve(n int64)
@@ -22,6 +22,12 @@ type Budget interface {
 	ReserveBeyond(n int64) bool
 	// UnreserveBeyond gives them back.
 	UnreserveBeyond(n int64)
+	// ReserveWindow asks for n more bytes of a body that is only passed on, beside held that its
+	// flight holds. What these take keeps nothing from being stored, so they have an account of
+	// their own. The fuller it is, the less may be held.
+	ReserveWindow(n, held int64) bool
+	// UnreserveWindow gives them back.
+	UnreserveWindow(n int64)
 }
 
 // Limits bound what a flight may cost. A field that is zero or less has its default.
@@ -37,7 +43,8 @@ type Limits struct {
 	// refuses room for spills from a quarter of it on. Default 4 MiB.
 	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another
-	// waits for more, before it drops it. Default 10 s.
+	// waits for more, before it drops it; three times as long where none waits, but the flight
+	// keeps others from being stored. Default 10 s.
 	ReaderIdle time.Duration
 	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time
 	// in which a flight may be joined and its body kept whole (then it becomes windowed). It does
@@ -307,3 +314,6 @@ func (unlimited) Reserve(_, _ int64) bool  { return true }
 func (unlimited) Unreserve(int64)          {}
 func (unlimited) ReserveBeyond(int64) bool { return true }
 func (unlimited) UnreserveBeyond(int64)    {}
+
+func (unlimited) ReserveWindow(_, _ int64) bool { return true }
+func (unlimited) UnreserveWindow(int64)         {}

@@ -154,6 +154,9 @@ func TestTakeBack(t *testing.T) {
 				if !b.Reserve(tc.other, 0) {
 					t.Fatal("what was handed over is still reserved")
 				}
+				if tc.other > 0 {
+					b.limitPassed = 1
+				}
 				if tc.leave {
 					lead.Leave()
 				}

@@ -87,6 +87,7 @@ type world struct {
 func runWorld(t *testing.T, rng *rand.Rand, seen *tally) {
 	w := &world{t: t, seen: seen, seed: rng.Uint64(), purges: rng.IntN(4) == 0}
 	w.budget = newLedger([]int64{1 << 40, 1 << 40, rng.Int64N(300_000)}[rng.IntN(3)])
+	w.budget.limitPassed = []int64{0, 1, 2 * maxChunk}[rng.IntN(3)]
 	w.budget.limitBeyond = []int64{0, 1, spillRoom}[rng.IntN(3)]
 	w.g = NewGroup[string](w.budget, Limits{
 		Waiters:    2 + rng.IntN(8),

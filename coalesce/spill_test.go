@@ -424,7 +424,7 @@ func TestDropBehind(t *testing.T) {
 func TestManySpillsGoBeyondTogether(t *testing.T) {
 	const flights, places = 40, 4
 	inBubble(t, 0, Limits{Resident: resident}, func(t *testing.T, g *Group[string], b *ledger) {
-		b.limitBeyond = places * spillRoom
+		b.limitBeyond, b.limitPassed = places*spillRoom, 4*maxChunk
 		want := pattern(25, 4*resident)
 		var all []*Flight
 		var members []*Member
@@ -450,7 +450,7 @@ func TestManySpillsGoBeyondTogether(t *testing.T) {
 				whole++
 			}
 		}
-		if most := b.limitBeyond + (flights-places)*maxChunk; held > most || b.mostBeyond > b.limitBeyond {
+		if most := b.limitBeyond + b.limitPassed + flights*minChunk; held > most || b.mostBeyond > b.limitBeyond {
 			t.Errorf("%d bytes are held, %d were counted, want at most %d", held, b.mostBeyond, most)
 		}
 		if whole < places {

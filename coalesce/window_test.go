@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -52,6 +54,19 @@ func fetch(f *Flight, data []byte) {
 		if _, err := f.Write(data); err != nil {
 			f.Fail(err)
 			return
+		}
+		f.Finish(nil)
+	}()
+}
+
+// fetchInParts is fetch by many writes.
+func fetchInParts(f *Flight, data []byte) {
+	go func() {
+		for part := range slices.Chunk(data, 10_000) {
+			if _, err := f.Write(part); err != nil {
+				f.Fail(err)
+				return
+			}
 		}
 		f.Finish(nil)
 	}()
@@ -434,5 +449,120 @@ func TestWindowOfOneReader(t *testing.T) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 		all[0].Leave()
+	})
+}
+
+// TestWindowsHaveAnAccount: clients that take nothing of bodies that grow past what is kept hold no
+// room of those that are kept, and no more together than windows have room for, but for a small
+// chunk each. When they go on, each has its whole body. They held half of the budget.
+func TestWindowsHaveAnAccount(t *testing.T) {
+	const flights, limit = 100, 2 << 20
+	inBubble(t, 8<<20, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+		b.limitPassed = limit
+		want := pattern(26, 1<<20)
+		var members []*Member
+		var all []*Flight
+		for i := range flights {
+			f, m, _ := g.Join(fmt.Sprint(i), nil, nil)
+			f.Keep(true)
+			f.Share(nil, 30_000)
+			fetchInParts(f, want)
+			members, all = append(members, m), append(all, f)
+			synctest.Wait()
+		}
+		time.Sleep(25 * time.Second)
+		held := int64(0)
+		for _, f := range all {
+			f.mu.Lock()
+			if held += f.body.held; f.overflow == NoRoom {
+				t.Error("what is passed on has taken the room of what is kept")
+			}
+			f.mu.Unlock()
+		}
+		if b.mostPassed > limit || held > b.now()+flights*minChunk {
+			t.Errorf("%d bytes are held, %d count; the windows had %d at the most", held, b.now(), b.mostPassed)
+		}
+		var reading sync.WaitGroup
+		for _, m := range members {
+			reading.Go(func() {
+				expectBody(t, m.Reader(), want, nil)
+				m.Leave()
+			})
+		}
+		reading.Wait()
+	})
+}
+
+// TestFullWindowsPassOnSmallChunks: where windows have no room at all, each passes its body on in
+// small pieces, which count nowhere.
+func TestFullWindowsPassOnSmallChunks(t *testing.T) {
+	inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+		b.limitPassed = 1
+		want := pattern(27, 1<<20)
+		f, all := windowing(t, g, 0, -1)
+		most := peak(f, b)
+		fetch(f, want)
+		synctest.Wait()
+		f.mu.Lock()
+		held := f.body.held
+		f.mu.Unlock()
+		if held != minChunk || b.now() != 0 {
+			t.Errorf("%d bytes are held, %d count", held, b.now())
+		}
+		expectBody(t, all[0].Reader(), want, nil)
+		if *most > minChunk+maxChunk { // with what it has asked for
+			t.Errorf("held %d bytes at the most", *most)
+		}
+		all[0].Leave()
+	})
+}
+
+// TestWindowThatKeepsRoomDropsIdleReaders: what a body held that is not kept any more stays counted
+// among those that are, if windows have no room for it. A client that takes nothing of it is
+// dropped after a while, and one that takes some is not.
+func TestWindowThatKeepsRoomDropsIdleReaders(t *testing.T) {
+	for name, sips := range map[string]bool{"takes nothing": false, "takes some": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+				b.limitPassed = 1
+				want := pattern(28, 2<<20)
+				f, all := windowing(t, g, 0, 1<<20)
+				begun, dropped := time.Now(), time.Duration(0)
+				all[0].Reader().OnDrop(func() { dropped = time.Since(begun) })
+				fetchInParts(f, want)
+				synctest.Wait()
+				if b.now() < 1<<20-maxChunk {
+					t.Fatalf("%d bytes count", b.now())
+				}
+				if sips {
+					if got, err := sip(all[0].Reader(), 29*time.Second); err != nil || !bytes.Equal(got, want) {
+						t.Errorf("%d bytes, %v", len(got), err)
+					}
+				} else {
+					<-f.Context().Done()
+					synctest.Wait()
+					if dropped != 30*time.Second || b.now() != 0 {
+						t.Errorf("dropped after %v, %d bytes count", dropped, b.now())
+					}
+				}
+				all[0].Leave()
+			})
+		})
+	}
+}
+
+// TestBodyThatIsNotKeptIsAWindow: a body that is for its readers alone holds what a window does.
+func TestBodyThatIsNotKeptIsAWindow(t *testing.T) {
+	inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+		want := pattern(29, 4<<20)
+		f, lead := join(t, g, true)
+		f.Share(nil, -1)
+		fetch(f, want)
+		synctest.Wait()
+		if n := b.now(); n != soleWindow {
+			t.Errorf("%d bytes are held for one reader, want %d", n, soleWindow)
+		}
+		expectBody(t, lead.Reader(), want, nil)
+		lead.Leave()
 	})
 }

@@ -131,14 +131,17 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	if granted {
 		f.reserved[g.from] += g.bytes
 		f.body.add(capacity)
+		if f.phase == windowed && g.from != passed { // it has become too old meanwhile
+			f.due = append(f.due, f.recount)
+		}
 		return 0, true
 	}
 	if f.body.held > 0 {
 		return f.body.held - 1, false
 	}
-	// Nothing is held and the budget still refuses: no reader could make room, so one chunk goes
-	// beyond the budget.
-	f.body.add(capacity)
+	// Nothing is held and the budget still refuses: no reader could make room, so one small chunk
+	// is not counted.
+	f.body.add(min(capacity, minChunk))
 	return 0, true
 }
 
@@ -163,14 +166,14 @@ func (f *Flight) spillToSeal() Spill {
 	return f.spillInUse()
 }
 
-// announced is how long the body is to be that will be kept, where that is known.
+// announced is how long the body is to be, or else what it has already, as Budget.Reserve wants it.
 func (f *Flight) announced() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.phase == windowed {
-		return 0
+	if f.expected < 0 {
+		return -f.body.size
 	}
-	return f.expected
+	return max(f.expected, f.body.size)
 }
 
 // startWindow turns a streaming flight into a windowed one: no more requests can join, and the body
@@ -184,6 +187,9 @@ func (f *Flight) startWindow(why Overflow) {
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
 	f.giveBack() // what it had to spill
+	if f.keepsRoom() {
+		f.due = append(f.due, f.recount)
+	}
 	f.stopIfUseless()
 }
 
@@ -220,7 +226,8 @@ func (f *Flight) signalRoom() {
 // awaitRoom waits until a windowed flight holds at most limit bytes. It drops a reader that stands
 // in the way of one that waits for more, and takes nothing for Limits.ReaderIdle. Where no reader
 // waits for more, all are held back and none is dropped: a client that pauses its download goes on
-// with it as it would without this package.
+// with it as it would without this package. But where the flight holds more than windows have room
+// for, so that others find none, one that takes nothing for three times as long is dropped.
 func (f *Flight) awaitRoom(limit int64) error {
 	since := time.Now()
 	for {
@@ -232,6 +239,7 @@ func (f *Flight) awaitRoom(limit int64) error {
 			go r.onDrop.call()
 		}
 		f.awaitReaders(due)
+		f.recount() // others may have given room back
 	}
 }
 
@@ -264,18 +272,19 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.
 	if f.phase != windowed || f.body.held <= limit {
 		return false, time.Time{}, nil, nil
 	}
-	starved := f.starvedSince()
-	if starved.IsZero() {
-		return true, time.Time{}, nil, nil
+	idle := f.config.limits.ReaderIdle
+	switch starved := f.starvedSince(); {
+	case !starved.IsZero():
+		due, dropped = f.dropIdle(time.Now(), later(since, starved), idle)
+	case f.keepsRoom():
+		due, dropped = f.dropIdle(time.Now(), since, 3*idle)
 	}
-	due, dropped = f.dropIdle(time.Now(), later(since, starved))
 	return true, due, dropped, nil
 }
 
-// dropIdle drops the readers that stand in the way of a window and have taken nothing for
-// Limits.ReaderIdle, counted from since at the earliest. It returns when it is time to look again.
-func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reader) {
-	idle := f.config.limits.ReaderIdle
+// dropIdle drops the readers that stand in the way of a window and have taken nothing for idle,
+// counted from since at the earliest. It returns when it is time to look again.
+func (f *Flight) dropIdle(now, since time.Time, idle time.Duration) (due time.Time, dropped []*Reader) {
 	due = now.Add(idle)
 	end, _ := f.body.firstEnd()
 	f.eachReader(func(r *Reader) {

@@ -689,7 +689,7 @@ func TestBatchWithoutMemory(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, s := newShop(t, nil)
 		taken := h.cache.store.Settings().Memory
-		for !h.cache.store.Reserve(taken, 0) { // the store has some itself
+		for !h.cache.store.Reserve(taken, taken) { // the store has some itself
 			taken -= 1 << 10
 		}
 		h.cache.store.Unreserve(3 << 10)

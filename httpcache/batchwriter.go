@@ -141,7 +141,7 @@ func (w *batchWriter) grow(n int) bool {
 	}
 	room := max(2*cap(w.body), len(w.body)+n, minBatchRoom)
 	more := 2 * int64(room-cap(w.body))
-	if !w.run.leader.fetch.cache.store.Reserve(more, 0) {
+	if !w.run.leader.fetch.cache.store.Reserve(more, -w.run.reserved) {
 		return false
 	}
 	w.run.reserved += more

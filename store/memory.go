@@ -24,6 +24,8 @@ type memory struct {
 	inFlight atomic.Int64
 	// beyond is what bodies on their way to disk take that is not in used.
 	beyond atomic.Int64
+	// passed is what bodies take that are passed on and not stored, beside used.
+	passed atomic.Int64
 	// held is what used has of larger items that look-ups have found and that are not given back.
 	held   atomic.Int64
 	budget atomic.Int64

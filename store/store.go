@@ -188,17 +188,23 @@ func (s *Store) Sync() error {
 }
 
 // Reserve counts n more bytes in flight against the memory budget, evicting to make room; false
-// when they do not fit. They are of a body that is to have total bytes, zero or less where that is
-// not known. Bodies in flight take half of the budget together: what comes of them is not known
-// yet, and clients that read nothing hold them as long as they like. One whose length is known may
-// go beyond that up to its length, and one of up to two megabytes in any case. Where clients hold
-// so much that nothing can go for them, bodies that are announced with up to a megabyte go beyond
-// the budget, by two megabytes, if there is a disk that can have what comes of them. Give the bytes
-// back before the entry they became is put, which counts for itself.
+// when they do not fit. They are of a body that is to be stored and to have total bytes; where that
+// is not known, total is what it has already, negative. Bodies in flight take half of the budget
+// together: what comes of them is not known yet. One whose length is known may go beyond that up to
+// its length, one of up to two megabytes in any case, and one that is small, or has come to no more
+// yet, while they take no more than seven eighths. Where clients hold so much that nothing can go
+// for them, bodies that are announced with up to a megabyte go beyond the budget, by two megabytes,
+// if there is a disk that can have what comes of them. Give the bytes back before the entry they
+// became is put, which counts for itself.
 func (s *Store) Reserve(n, total int64) bool {
 	m := s.memory
 	inFlight, budget := m.inFlight.Add(n), m.budget.Load()
-	if inFlight <= max(budget/2, total, smallInFlight) && m.charge(n, max(n, total) >= smallCharge) {
+	small := max(total, n-min(total, 0)) < smallCharge
+	most := max(budget/2, total, smallInFlight)
+	if small {
+		most = max(most, budget/8*7)
+	}
+	if inFlight <= most && m.charge(n, !small) {
 		return true
 	}
 	if total > 0 && total <= smallInFlight/2 && s.disk != nil && s.disk.up.Load() {
@@ -236,7 +242,25 @@ func (s *Store) ReserveBeyond(n int64) bool {
 // UnreserveBeyond gives back bytes that ReserveBeyond has counted.
 func (s *Store) UnreserveBeyond(n int64) { s.memory.beyond.Add(-n) }
 
-// smallBeyond is what goes beyond a small budget.
+// ReserveWindow counts n more bytes of a body that is passed on and not stored, beside held that it
+// has of such already. All together may have an eighth of the budget, or a megabyte where that is
+// more. It is none of what is stored, and evicts nothing: clients that take nothing of what they
+// are sent hold it as long as they like. When half of it is taken, no body may hold more than 64
+// KiB. False when there is no room.
+func (s *Store) ReserveWindow(n, held int64) bool {
+	m := s.memory
+	limit, taken := max(m.budget.Load()/8, smallBeyond), m.passed.Add(n)
+	if taken <= limit/2 || taken <= limit && held+n <= smallCharge {
+		return true
+	}
+	m.passed.Add(-n)
+	return false
+}
+
+// UnreserveWindow gives back bytes that ReserveWindow has counted.
+func (s *Store) UnreserveWindow(n int64) { s.memory.passed.Add(-n) }
+
+// smallBeyond is what each of these takes beside a small budget.
 const smallBeyond = 1 << 20
 
 // LargestBody is the length past which no body has a place: half of the disk budget, or the memory

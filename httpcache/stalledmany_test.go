@@ -1,0 +1,129 @@
+package httpcache
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// TestManyLargeBodiesAtOnce: many large bodies that go to disk while they come, for clients that
+// take nothing, hold a budget and a half at most, all together. Each went beyond the budget by what
+// the disk had not taken of it yet, without a bound on all.
+func TestManyLargeBodiesAtOnce(t *testing.T) {
+	const budget, clients = 8 << 20, 120
+	config := store.Config{Path: t.TempDir(), Required: true}
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHandlerWith(t, config, store.Settings{Memory: budget, Disk: 2 << 30})
+		h.MaxBody = 64 << 20
+		goesOn, piece := make(chan struct{}), make([]byte, 100_000)
+		origin := func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=3600")
+			w.Header().Set("Content-Length", fmt.Sprint(12<<20))
+			for range 40 {
+				if _, err := w.Write(piece); err != nil {
+					return err
+				}
+			}
+			<-goesOn
+			return errors.New("it breaks off")
+		}
+		before := heap()
+		all := make([]*deafClient, clients)
+		for i := range all {
+			all[i] = newDeafClient()
+			go all[i].ask(h, pathRequest(all[i], fmt.Sprint("/", i)), origin)
+		}
+		synctest.Wait()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		after := heap()
+		t.Logf("%d KiB of heap", (after-before)>>10)
+		if after-before > budget*3/2+clients*ofClient {
+			t.Errorf("%d clients hold %d bytes", clients, after-before)
+		}
+		close(goesOn)
+		for _, c := range all {
+			_ = c.end()
+		}
+		time.Sleep(time.Second) // until the workers have ended
+	})
+}
+
+// TestStalledStreamsKeepNothingFromBeingStored: clients that ask for bodies past max_body, whose
+// length is not known, and take nothing of them, hold no room that a page needs, whether that has a
+// Content-Length or not. What they held filled the half of memory that bodies on their way have.
+func TestStalledStreamsKeepNothingFromBeingStored(t *testing.T) {
+	const budget, clients = 8 << 20, 64
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHandlerWith(t, store.Config{}, store.Settings{Memory: budget})
+		h.MaxBody = 64 << 10
+		piece := make([]byte, 10_000)
+		stream := func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=3600")
+			for range 1000 {
+				if _, err := w.Write(piece); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		all := make([]*deafClient, clients)
+		for i := range all {
+			all[i] = newDeafClient()
+			go all[i].ask(h, pathRequest(all[i], fmt.Sprint("/stream/", i)), stream)
+			synctest.Wait()
+		}
+		for i := range 40 {
+			page := func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Cache-Control", "max-age=3600")
+				if i%2 == 0 {
+					w.Header().Set("Content-Length", fmt.Sprint(len(piece)))
+				}
+				_, err := w.Write(piece)
+				return err
+			}
+			for range 2 {
+				w := httptest.NewRecorder()
+				if err := h.ServeHTTP(w, pathRequest(w, fmt.Sprint("/page/", i)), handlerFunc(page)); err != nil {
+					t.Error(err)
+				}
+				if got := w.Header().Get("Cache-Status"); strings.Contains(got, "full") {
+					t.Errorf("page %d: %s", i, got)
+				}
+			}
+		}
+		if n := h.cache.store.Stats().Memory.Entries; n != 40 {
+			t.Errorf("%d of 40 pages are stored", n)
+		}
+		for _, c := range all {
+			_ = c.end()
+		}
+		time.Sleep(time.Second)
+	})
+}
+
+// pathRequest is a request for a path.
+func pathRequest(w http.ResponseWriter, path string) *http.Request {
+	r := newTestRequest(w)
+	r.URL.Path = path
+	return r
+}
+
+// ofClient is what a request takes beside its body: a piece in hand, its goroutines, its buffers.
+const ofClient = 64 << 10
+
+// heap is what is in use of Go's heap.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
