@@ -11,6 +11,7 @@
 //	decide.go    what the fetch decides at the header; the loan of the leader's writer
 //	write.go     the fetch's side of the body: room, windows; body.go has the chunks
 //	reader.go    the readers' side
+//	pace.go      how fast a reader is that others wait for
 //	spill.go     bodies that are not whole in memory
 //	accounts.go  what of the Budget a flight has, and why
 //	end.go       the end, the retry of a failed attempt, handing the body over

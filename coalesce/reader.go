@@ -8,8 +8,7 @@ import (
 )
 
 // windowSlice bounds what Next returns from a windowed flight, so that a reader with a slow client
-// comes back often enough not to be taken for a dead one: with ReaderIdle at 10 s, 1.6 KiB/s will
-// do.
+// comes back often enough not to be taken for a dead one, see pace.go.
 const windowSlice = 16 << 10
 
 // Reader reads a flight's body at one member's pace. It belongs to the member's goroutine.
@@ -21,6 +20,7 @@ type Reader struct {
 	inHand  int       // bytes handed out and not yet done with
 	taken   time.Time // when a windowed flight's reader last came for more
 	starved time.Time // since when it has waited for bytes to come; zero while it does not
+	hold    hold      // how others have waited for it
 	touched bool      // has had a byte
 	dropped bool
 

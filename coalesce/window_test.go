@@ -124,6 +124,7 @@ func TestWindowIsPacedByItsSlowestReader(t *testing.T) {
 }
 
 func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
+	const narrow = 6 * windowSlice // half of it is what a reader takes just in time
 	for _, tc := range []struct {
 		name  string
 		pause time.Duration // between what the reader under test takes
@@ -134,8 +135,8 @@ func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
 		{"never again", time.Hour, ErrTooSlow},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
-				want := pattern(7, 3*window)
+			inBubble(t, 1<<30, Limits{Window: narrow}, func(t *testing.T, g *Group[string], _ *ledger) {
+				want := pattern(7, 8*narrow)
 				f, all := windowing(t, g, 1, 0)
 				start := time.Now()
 				var dropped time.Duration
@@ -155,6 +156,46 @@ func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
 				}
 				if tc.want != nil && dropped != 10*time.Second {
 					t.Errorf("dropped after %v, want 10s", dropped)
+				}
+			})
+		})
+	}
+}
+
+// A client that takes a little now and then does not leave all others with that, nor with nothing
+// for as long as it has to catch up. What counts is how long others have waited for it, however
+// often it makes room meanwhile.
+func TestWindowDropsAReaderThatTakesLittle(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		pause time.Duration
+		want  error
+	}{
+		{"enough", 3 * time.Second, nil},
+		{"too little", 5 * time.Second, ErrTooSlow},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+				want := pattern(9, 8*window)
+				f, all := windowing(t, g, 1, 0)
+				start := time.Now()
+				var dropped time.Duration
+				all[1].Reader().OnDrop(func() { dropped = time.Since(start) })
+				fetch(f, want)
+				slow := make(chan error)
+				go func() {
+					_, err := sip(all[1].Reader(), tc.pause)
+					slow <- err
+				}()
+				expectBody(t, all[0].Reader(), want, nil)
+				if err := <-slow; !errors.Is(err, tc.want) {
+					t.Errorf("slow reader: %v, want %v", err, tc.want)
+				}
+				for _, m := range all {
+					m.Leave()
+				}
+				if tc.want != nil && dropped != 30*time.Second {
+					t.Errorf("dropped after %v, want 30s", dropped)
 				}
 			})
 		})

@@ -224,10 +224,10 @@ func (f *Flight) signalRoom() {
 }
 
 // awaitRoom waits until a windowed flight holds at most limit bytes. It drops a reader that stands
-// in the way of one that waits for more, and takes nothing for Limits.ReaderIdle. Where no reader
-// waits for more, all are held back and none is dropped: a client that pauses its download goes on
-// with it as it would without this package. But where the flight holds more than windows have room
-// for, so that others find none, one that takes nothing for three times as long is dropped.
+// in the way of one that waits for more, and is too slow, see pace.go. Where no reader waits for
+// more, all are held back and none is dropped: a client that pauses its download goes on with it as
+// it would without this package. But where the flight holds more than windows have room for, so
+// that others find none, one that takes nothing is dropped.
 func (f *Flight) awaitRoom(limit int64) error {
 	since := time.Now()
 	for {
@@ -259,70 +259,24 @@ func (f *Flight) awaitReaders(due time.Time) {
 	}
 }
 
-// lookForRoom is one step of awaitRoom. It returns whether the window is still full, drops idle
-// readers, and returns when the next one is due, if any. Their time counts from since, the start of
-// this wait, and from when another began to wait for them, at the earliest: before that there was
-// no reason to hurry.
+// lookForRoom is one step of awaitRoom. It returns whether the window is still full, drops readers
+// that are too slow, and returns when the next one is due, if any.
 func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.Time, dropped []*Reader, err error) {
 	f.mu.Lock()
 	defer f.unlock()
+	now := time.Now()
+	f.endHolds(now)
 	if err := f.writable(); err != nil {
 		return false, time.Time{}, nil, err
 	}
 	if f.phase != windowed || f.body.held <= limit {
 		return false, time.Time{}, nil, nil
 	}
-	idle := f.config.limits.ReaderIdle
 	switch starved := f.starvedSince(); {
 	case !starved.IsZero():
-		due, dropped = f.dropIdle(time.Now(), later(since, starved), idle)
+		due, dropped = f.dropSlow(now, later(since, starved))
 	case f.keepsRoom():
-		due, dropped = f.dropIdle(time.Now(), since, 3*idle)
+		due, dropped = f.dropIdle(now, since)
 	}
 	return true, due, dropped, nil
-}
-
-// dropIdle drops the readers that stand in the way of a window and have taken nothing for idle,
-// counted from since at the earliest. It returns when it is time to look again.
-func (f *Flight) dropIdle(now, since time.Time, idle time.Duration) (due time.Time, dropped []*Reader) {
-	due = now.Add(idle)
-	end, _ := f.body.firstEnd()
-	f.eachReader(func(r *Reader) {
-		if r.pos >= end {
-			return
-		}
-		last := later(r.taken, since)
-		if now.Sub(last) < idle {
-			due = earlier(due, last.Add(idle))
-			return
-		}
-		dropped = append(dropped, r)
-		f.drop(r)
-	})
-	return due, dropped
-}
-
-// starvedSince returns since when a reader has waited for more than a window holds; zero if none
-// does.
-func (f *Flight) starvedSince() (since time.Time) {
-	for _, m := range f.members {
-		if at := m.reader.starved; !at.IsZero() && (since.IsZero() || at.Before(since)) {
-			since = at
-		}
-	}
-	return since
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
