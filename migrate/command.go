@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/larder-cache/larder/adminapi"
+	"github.com/larder-cache/larder/migrate/rewrite"
 )
 
 // Feature returns the command `caddy larder migrate`, which asks no running Caddy.
@@ -64,7 +65,7 @@ func run(cmd *cobra.Command, name string, write bool) error {
 	if err != nil {
 		return err
 	}
-	result, err := Rewrite(text)
+	result, err := rewrite.Caddyfile(text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -79,7 +80,7 @@ func run(cmd *cobra.Command, name string, write bool) error {
 	if err != nil {
 		return err
 	}
-	return result.tell(cmd.ErrOrStderr(), name)
+	return tell(result, cmd.ErrOrStderr(), name)
 }
 
 func read(stdin io.Reader, name string) ([]byte, error) {
@@ -90,7 +91,7 @@ func read(stdin io.Reader, name string) ([]byte, error) {
 }
 
 // tell prints the notes. The error counts what has no counterpart.
-func (r *Result) tell(out io.Writer, name string) error {
+func tell(r *rewrite.Result, out io.Writer, name string) error {
 	var text bytes.Buffer
 	for _, n := range r.Notes {
 		word := "note"

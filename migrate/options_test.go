@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/larder-cache/larder/migrate/rewrite"
 )
 
 // optionLines are lines of a cache block: each kind of option, as documents and public files have
@@ -52,7 +54,7 @@ func TestAnyOptions(t *testing.T) {
 			text += fmt.Sprintf("s%d.example {\n@m path /m\n@n {\n\tmethod GET\n\tpath /n\n}\n@o `path('/o')`\ncache%s%shandle /h {\ncache%s%s}\n}\n",
 				i, draw(matchers), options(), draw(matchers), options())
 		}
-		result, err := Rewrite([]byte(text))
+		result, err := rewrite.Caddyfile([]byte(text))
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}

@@ -1,4 +1,4 @@
-package migrate
+package rewrite
 
 import (
 	"bytes"
@@ -50,10 +50,10 @@ type rewriter struct {
 	names  int       // matchers that were written
 }
 
-// Rewrite writes the `cache` directives and global options of cache-handler as `larder`. All other
-// bytes of the file stay as they are. The error says what Caddy's own parser would not take, with
-// its line.
-func Rewrite(file []byte) (*Result, error) {
+// Caddyfile writes the `cache` directives and global options of cache-handler as `larder`. All
+// other bytes of the file stay as they are. The error says what Caddy's own parser would not take,
+// with its line.
+func Caddyfile(file []byte) (*Result, error) {
 	tokens, err := tokenize(file)
 	if err != nil {
 		return nil, err
