@@ -22,7 +22,7 @@ func (h *Handler) identify(r *http.Request, id *httpcache.Identity) {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
 	*id = httpcache.Identify(r, client, trusted)
-	if id.IsOdd(r) {
+	if id.IsUnusual(r) {
 		id.Show(r, textsOf(varsOf(r.Context())))
 	}
 	id.Listener.Server, id.ErrorStatus, id.Branch = h.server(), errorStatus(r), h.branch.of(r)

@@ -71,7 +71,7 @@ func Identify(r *http.Request, client *url.URL, trusted bool) Identity {
 	authority, err := urlform.Authority(id.scheme(), r.Host)
 	id.Authority, id.Site = authority, Site{id.scheme(), authority}
 	id.Purgeable = err == nil && namesURL(client)
-	if id.IsOdd(r) {
+	if id.IsUnusual(r) {
 		id.Show(r, valuesOf(r.Header))
 	}
 	if h := r.Header; trusted && len(h["X-Forwarded-Proto"])+len(h["X-Forwarded-Host"]) > 0 {

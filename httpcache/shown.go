@@ -23,8 +23,8 @@ func isOriginForm(target *url.URL) bool {
 	return target.Scheme == "" && target.Host == "" && target.User == nil
 }
 
-// IsOdd reports whether there may be something to Show of a request.
-func (id *Identity) IsOdd(r *http.Request) bool {
+// IsUnusual reports whether there may be something to Show of a request.
+func (id *Identity) IsUnusual(r *http.Request) bool {
 	return r.Host != id.Authority || r.Method == http.MethodHead
 }
 
