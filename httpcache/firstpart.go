@@ -42,7 +42,7 @@ func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) 
 	if e == nil && len(q.r.Header["Range"]) == 0 || e != nil && e.Flags&flagSliced == 0 {
 		return rfc9111.Slice{}, false
 	}
-	if age, known := q.cache().unsliced.age(hitForMissKey); known && age < unslicedKeep {
+	if q.cache().unsliced.lately(hitForMissKey) {
 		return rfc9111.Slice{}, false
 	}
 	if q.r.Method == http.MethodGet {

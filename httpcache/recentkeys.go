@@ -48,6 +48,12 @@ func (m *recentKeys) age(key store.Key) (age time.Duration, known bool) {
 	return age, age < 2*m.keep
 }
 
+// lately reports whether key was noted within the time that it is remembered for certain.
+func (m *recentKeys) lately(key store.Key) bool {
+	age, known := m.age(key)
+	return known && age < m.keep
+}
+
 // notedSince reports whether key has been noted after a time, or may have been: what was noted
 // after it has been forgotten in part.
 func (m *recentKeys) notedSince(key store.Key, after time.Time) bool {

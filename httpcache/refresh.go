@@ -70,11 +70,7 @@ func (r *refreshes) end() { r.underWay.Add(-1) }
 // the origin is well. One page that is broken is not asked for again at once, while others are. A
 // failing origin is asked again at the pace of its own back-off.
 func (q *Request) refreshedInVain(key store.Key) bool {
-	if q.standing(key) == origin.Failing {
-		return false
-	}
-	age, known := q.cache().refreshBackoff.age(q.hitForMissKeyOf(key))
-	return known && age < refreshPause
+	return q.standing(key) != origin.Failing && q.cache().refreshBackoff.lately(q.hitForMissKeyOf(key))
 }
 
 // removeDirectives removes the client's directives from a fetch. In a background refresh they are

@@ -55,10 +55,7 @@ func (x *Fetch) noRoom(reason rfc9111.Reason) {
 }
 
 // lacksRoom reports whether a slice could not be stored a moment ago.
-func (q *Request) lacksRoom() bool {
-	age, known := q.cache().noRoom.age(q.hitForMissKey())
-	return known && age < noRoomKeep
-}
+func (q *Request) lacksRoom() bool { return q.cache().noRoom.lately(q.hitForMissKey()) }
 
 var (
 	// errObjectChanged ends the fetch of a slice that is not one of the stored object: the origin
