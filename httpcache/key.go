@@ -54,6 +54,14 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 	return sha256.Sum256(b.bytes)
 }
 
+// Parts that few keys have begin with numbers that cannot stand in their place otherwise: no status
+// of an error is as large, and there are no more texts to add.
+const (
+	markBranch = math.MaxUint16 + 1 + iota
+	markAbsoluteForm
+	markOddCookies = markBranch
+)
+
 // request writes what tells a request from others.
 func (b *keyBytes) request(rules *KeyRules, k *keyed) {
 	b.part("method").text(k.method)
@@ -81,7 +89,7 @@ func (b *keyBytes) request(rules *KeyRules, k *keyed) {
 	// replaces what any other says.
 	b.part("claims of a trusted proxy").flag(k.Trusted)
 	if !isOriginForm(k.URL) { // handlers in front have seen it, see shown.go
-		b.count(math.MaxUint16 + 2) // which is no status
+		b.count(markAbsoluteForm)
 		b.part("absolute-form").text(k.URL.Scheme)
 		if k.URL.User != nil {
 			b.text(k.URL.User.String())
@@ -89,7 +97,7 @@ func (b *keyBytes) request(rules *KeyRules, k *keyed) {
 		b.text(k.URL.Host)
 	}
 	if k.Branch != "" {
-		b.count(math.MaxUint16 + 1) // which is no status
+		b.count(markBranch)
 		b.part("branch").text(k.Branch)
 	}
 	b.part("status of the error").number(int(k.ErrorStatus))
@@ -119,7 +127,7 @@ func (b *keyBytes) fields(rules *KeyRules, header http.Header) {
 		b.cookie(name).texts(jar[name])
 	}
 	if odd := rules.oddCookies(header); len(odd) > 0 {
-		b.count(math.MaxUint16 + 1) // which is no number of added texts
+		b.count(markOddCookies)
 		b.part("Cookie").texts(odd)
 	}
 }
