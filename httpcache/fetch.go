@@ -165,18 +165,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first
 	x.writer.init(x)
-	if remote != nil {
-		x.lease = q.leaseBase()
-	}
-	if q.unsafe() {
-		if in := q.invalidation(); in != nil {
-			x.invalidation = in.beforehand()
-		}
-	}
-	if q.found.Entry != nil {
-		x.usually = q.found.Entry.FetchTime
-		x.letGo = x.hold(q.found.Share()) // it may be answered from when the request that found it is over
-	}
+	q.entrust(x)
 	if q.isSliced() {
 		x.askForCoding(q.found.Entry)
 	}
@@ -194,6 +183,23 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	f.OnUnstorable(x)
 	f.Attend(x)
 	return x
+}
+
+// entrust gives a fetch what the request has for it: the lease, what an unsafe request invalidates,
+// the entry that is validated.
+func (q *Request) entrust(x *Fetch) {
+	if x.remote != nil {
+		x.lease = q.leaseBase()
+	}
+	if q.unsafe() {
+		if in := q.invalidation(); in != nil {
+			x.invalidation = in.beforehand()
+		}
+	}
+	if q.found.Entry != nil {
+		x.usually = q.found.Entry.FetchTime
+		x.letGo = x.hold(q.found.Share()) // it may be answered from when the request that found it is over
+	}
 }
 
 // URL implements Subject.

@@ -61,14 +61,7 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		err := q.respondFlight(s, shared, leads)
 		return !errors.Is(err, errStalled), err
 	case fromStaleOnError:
-		q.found, q.freshness = store.Result{Entry: shared.entry, Severity: shared.severity}, shared.freshness
-		if !leads {
-			q.freshness = q.evaluate(shared.entry) // its own route may allow less
-		}
-		if !leads && (!q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), shared.failure) || q.lacksSlices()) {
-			return true, q.failFollowers(&originError{status: shared.originStatus}, shared.failure)
-		}
-		return true, q.respondStored(OutcomeStale, DetailSIE)
+		return true, q.respondStaleOnError(shared, leads)
 	case fromStore:
 		q.found, q.freshness = store.Result{Entry: shared.entry}, shared.freshness
 		return q.respondHit()
@@ -77,6 +70,18 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		return q.respondRenewed(shared, leads)
 	}
 	return false, fmt.Errorf("flight with an answer of unknown kind %d", shared.source)
+}
+
+// respondStaleOnError answers from what a flight has found stored when the origin failed.
+func (q *Request) respondStaleOnError(shared *sharedResponse, leads bool) error {
+	q.found, q.freshness = store.Result{Entry: shared.entry, Severity: shared.severity}, shared.freshness
+	if !leads {
+		q.freshness = q.evaluate(shared.entry) // its own route may allow less
+	}
+	if !leads && (!q.usableOnError(q.freshness, q.now, validityOf(q.found.Severity), shared.failure) || q.lacksSlices()) {
+		return q.failFollowers(&originError{status: shared.originStatus}, shared.failure)
+	}
+	return q.respondStored(OutcomeStale, DetailSIE)
 }
 
 // mayShare reports whether a follower's own route would have stored or shared the response, and
