@@ -67,6 +67,7 @@ type queue struct {
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
 	wake  chan struct{}
+	late  latecomers
 	// index finds the items that are queued and in no shard: that were never resident, or are not
 	// any more.
 	index *index

@@ -213,10 +213,12 @@ func (dw *diskWriter) writeTurn() (bool, error) {
 	if !dw.diskUp() {
 		return false, nil
 	}
+	more := dw.s.queueLate()
 	if did, err := dw.evictStep(); did || err != nil {
 		return did, err
 	}
-	return dw.writeInTurn()
+	did, err := dw.writeInTurn()
+	return did || more, err
 }
 
 // pendingTurn sweeps chunks that belong to no record.
@@ -447,6 +449,12 @@ func (dw *diskWriter) drain() {
 	}
 	if err := dw.flush(); err != nil {
 		return
+	}
+	for dw.queue.late.len() > 0 && dw.disk.up.Load() {
+		dw.s.queueLate()
+		if err := dw.flush(); err != nil {
+			return
+		}
 	}
 	for dw.accesses.len() > 0 && dw.disk.up.Load() {
 		if err := dw.writeAccesses(); err != nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
@@ -301,5 +303,97 @@ func TestWedgedFileIsAbandoned(t *testing.T) {
 	s.diskWriter.failed(boltcheck.ErrLost) // returns
 	if err := s.attach(); err != nil {
 		t.Errorf("the file is not let go of: %v", err)
+	}
+}
+
+// fillQueue has the queue be full, as far as it knows, until empty is called.
+func fillQueue(s *Store) (empty func()) {
+	add := func(n int64) {
+		s.queue.mu.Lock()
+		defer s.queue.mu.Unlock()
+		s.queue.bytes += n
+	}
+	add(queueBytes)
+	return func() { add(-queueBytes) }
+}
+
+// isOnDiskNow tells whether an entry has a record in the file.
+func isOnDiskNow(t *testing.T, s *Store, e *Entry) (is bool) {
+	t.Helper()
+	if err := s.disk.view(func(tx *bbolt.Tx) error {
+		is = tx.Bucket(recordsBucket).Get(idBytes(e.ID)) != nil
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return is
+}
+
+// TestWhatFoundTheQueueFullIsWrittenLater: a burst of stores does not leave what came meanwhile in
+// memory alone for good. What was replaced, removed or purged since is not written.
+func TestWhatFoundTheQueueFullIsWrittenLater(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	small := testEntry(s, "http://example.com/small", []byte("small"), "tag")
+	large := testEntry(s, "http://example.com/large", make([]byte, 3*chunkSize))
+	replaced := testEntry(s, "http://example.com/replaced", []byte("old"))
+	removed := testEntry(s, "http://example.com/removed", []byte("removed"))
+	purged := testEntry(s, "http://example.com/purged", []byte("purged"), "gone")
+	renewed := testEntry(s, "http://example.com/renewed", []byte("renewed"))
+	empty := fillQueue(s)
+	for _, e := range []*Entry{small, large, replaced, removed, purged, renewed} {
+		if result := s.Put(e, 0); result != Stored {
+			t.Fatalf("%s: %v", e.URL, result)
+		}
+	}
+	newer := testEntry(s, "http://example.com/replaced", []byte("new"))
+	s.Put(newer, 0)
+	s.Remove(removed)
+	for s.diskWriter.step() {
+	}
+	if isOnDiskNow(t, s, small) || s.Stats().Skipped != 7 {
+		t.Fatalf("%d skipped, so that this shows nothing", s.Stats().Skipped)
+	}
+	empty()
+	purgeByHand(s, "gone")
+	renewal := renewed.Renewal()
+	s.Put(renewal, 0)
+	for s.queue.late.len() > 0 || s.queue.waiting() > 0 {
+		s.queueLate()
+		if err := s.diskWriter.flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		e    *Entry
+		want bool
+	}{{small, true}, {large, true}, {newer, true}, {renewal, true}, {replaced, false}, {removed, false}, {purged, false}} {
+		if got := isOnDiskNow(t, s, c.e); got != c.want {
+			t.Errorf("%s (%d) on disk: %t, want %t", c.e.URL, c.e.ID, got, c.want)
+		}
+	}
+	wantBody(t, s, large.URL, make([]byte, 3*chunkSize))
+}
+
+// TestCloseWritesWhatFoundTheQueueFull: an orderly stop leaves nothing in memory alone.
+func TestCloseWritesWhatFoundTheQueueFull(t *testing.T) {
+	path := t.TempDir()
+	s := New(Config{Path: path, Required: true}, inAll(bothTiers))
+	if err := s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	e := testEntry(s, "http://example.com/", []byte("late"))
+	empty := fillQueue(s)
+	s.Put(e, 0)
+	empty()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = New(Config{Path: path, Required: true}, inAll(bothTiers))
+	if err := s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if !isOnDiskNow(t, s, e) {
+		t.Error("it is not on disk")
 	}
 }

@@ -42,7 +42,8 @@
 //	disk_missed.go      a file that has missed a purge: removed, renamed or marked
 //	disk_stall.go       a disk that does not answer is waited for only so long, by only so many
 //	disk_writer.go      the one goroutine that writes: what it does when
-//	disk_queue.go       what waits for it; disk_batch.go: one transaction of it; disk_chunks.go: bodies
+//	disk_queue.go       what waits for it; disk_late.go: what found that full
+//	disk_batch.go       one transaction of it; disk_chunks.go: bodies
 //	disk_evict.go       evicting, expiring, recency (disk_accesses.go: what look-ups have used)
 //	disk_pace.go        how fast goes what no request waits for
 //	disk_compact.go     a smaller file in the place of one with much free room

@@ -11,7 +11,7 @@ import (
 // that was later. A renewal takes the place of what it renews, or none. When the Key has more
 // than maxVariants others, the least recently used goes; 0 means no limit. The entry belongs to the
 // store from then on. It is found at once and on disk within a second, unless the write-behind
-// queue is full: then it stays in memory only, and Stats.Skipped counts it.
+// queue is full: then Stats.Skipped counts it, and it comes to disk later, if memory has it still.
 func (s *Store) Put(e *Entry, maxVariants int) PutResult { return s.put(e, maxVariants, nil) }
 
 // PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored,
@@ -347,19 +347,31 @@ func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, toDisk bool) b
 	}
 	j.item, j.id, j.below, j.ahead, j.at = it, e.ID, below, aheadOf(e), time.Now()
 	j.cost = s.memory.ownCost(it) + j.bookkeeping()
-	if body, ok := e.Body.(*diskBody); ok && toDisk {
+	body, onDisk := e.Body.(*diskBody)
+	if onDisk && toDisk {
 		toDisk = s.disk.pins.pin(body.id) // until the job is done
 	}
 	if toDisk {
-		it.hold()
-		it.set(isQueued)
-		if s.queue.push(j) {
+		if s.pushPut(j) {
 			return true
 		}
-		s.endPut(it)
+		if !onDisk && !j.renews {
+			s.queue.late.note(j)
+		}
 	}
 	s.counts.skipped.Add(1)
 	s.queue.push(&job{kind: jobSupersede, id: j.below, below: j.below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
+	return false
+}
+
+// pushPut queues the item of a job, held; false when it has no room.
+func (s *Store) pushPut(j *job) bool {
+	j.item.hold()
+	j.item.set(isQueued)
+	if s.queue.push(j) {
+		return true
+	}
+	s.endPut(j.item)
 	return false
 }
 
