@@ -58,6 +58,7 @@ type disk struct {
 	parts   atomic.Int64  // of these, those with FlagPart
 	used    atomic.Int64  // bytes of allocated pages at the last commit
 	size    atomic.Int64  // of the file then
+	excused atomic.Int64  // of what is beyond the budget, see room
 	panics  atomic.Int32  // since the file was opened
 	times   atomic.Uint32 // that a file was put to use
 }

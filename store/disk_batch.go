@@ -181,6 +181,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 		return err
 	}
 	b.reuseChunkValues()
+	dw.disk.excuse(dw.diskBudget(), dw.spared())
 	dw.lastID, dw.labels = id, labels
 	positionWritten()
 	dw.disk.entries.Add(b.entries)

@@ -309,15 +309,16 @@ type bodyWriters struct {
 }
 
 // roomFor tells whether n more bytes of d have a place: like any other body it may take half of the
-// disk budget; all bodies on their way together, which nothing can evict, three quarters.
+// disk budget; all bodies on their way together, which nothing can evict, three quarters of what
+// may be used of it. Entries would be evicted for more than that, as long as there are any.
 func (set *bodyWriters) roomFor(d *BodyWriter, n int64) error {
 	settings := set.settings.Load()
 	budget, evicts := settings.Disk, settings.Eviction != None
 	switch {
 	case d.appended+n+entryRoom > settings.largestOnDisk():
 		return fmt.Errorf("%w: more than half of %d bytes", ErrNoSpace, budget)
-	case set.held+n > budget/4*3:
-		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, budget)
+	case set.held+n > set.disk.room(budget)/4*3:
+		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, set.disk.room(budget))
 	case !evicts && set.disk.used.Load()+set.waiting+n > budget:
 		return fmt.Errorf("%w: %d bytes are full and nothing is evicted", ErrNoSpace, budget)
 	}

@@ -16,19 +16,32 @@ const stepEntries = 512
 // diskBudget is the budget of the disk tier in force.
 func (dw *diskWriter) diskBudget() int64 { return dw.settings.Load().Disk }
 
-// diskRoom is what of the budget may be used. The pages of a record of some length, or of a chunk,
-// have to lie side by side, and where many pages change one by one no free ones do: then the file
-// grows although it has free pages. So where it has grown by more than an eighth beyond its budget,
-// twice as much less of it is used, down to half. A file of more than twice its budget was made for
-// another one, and has room enough. Of what is spared two thirds are no growth: with three eighths
-// of the budget spared, less is used from a file of 11/8 on, and it stays within one and a half.
-func (dw *diskWriter) diskRoom() int64 {
-	budget := dw.diskBudget()
-	size := dw.disk.size.Load() - dw.spared()/3*2
-	if size > 2*budget {
+// diskRoom is what of the budget may be used.
+func (dw *diskWriter) diskRoom() int64 { return dw.disk.room(dw.diskBudget()) }
+
+// room is what of a budget may be used. The pages of a record of some length, or of a chunk, have
+// to lie side by side, and where many pages change one by one no free ones do: then the file grows
+// although it has free pages. So where it has grown by more than an eighth beyond its budget, twice
+// as much less of it is used, down to half. A file of more than twice its budget was made for
+// another one, and has room enough.
+//
+// Growth for what was deleted and read is excused, also when that has gone: it has left free pages
+// enough. So is that of a file which is opened, up to an eighth. With a quarter of the budget
+// excused, which is the most, less is used from a file of 11/8 on, and it stays within one and a
+// half.
+func (d *disk) room(budget int64) int64 {
+	size := d.size.Load() - d.excused.Load()
+	if d.size.Load() > 2*budget {
 		return budget
 	}
 	return budget - min(max(0, 2*size-budget*9/4), budget/2)
+}
+
+// excuse excuses what the file has grown by, as far as that is what is spared, for good. What is
+// new, or compacted, has nothing to be excused.
+func (d *disk) excuse(budget, spared int64) {
+	excused := max(d.excused.Load(), min(spared, budget/4))
+	d.excused.Store(min(excused, max(0, d.size.Load()-budget)))
 }
 
 // batchLimit is how many bytes one batch may write: of a small budget only a part.

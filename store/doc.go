@@ -101,8 +101,8 @@
 // Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts
 // for itself before it is written. It is bounded by the pages that it changes, which are in the
 // file twice until it has committed. The file may have grown all the same, because no free pages
-// lay side by side; then less of the budget is used. So the file stays within one and a half times
-// the budget, and what is used of it does whatever clients hold of what is deleted
+// lay side by side; then less of the budget is used (disk.room). So the file stays within one and a
+// half times the budget, and what is used of it does whatever clients hold of what is deleted
 // (disk_readers.go); a small file may grow a few chunks beyond for that. bbolt's files never
 // shrink: after Apply with a smaller budget pages get free, and when more than half of a file that
 // is larger than its budget is free it is compacted.
@@ -111,8 +111,8 @@
 // its length, before it is compressed.
 //
 // A body may take half of the disk budget. Bodies on their way cannot be evicted, and may take
-// three quarters together. What is appended to a BodyWriter and not written is its caller's to
-// count.
+// three quarters together of what may be used of it. What is appended to a BodyWriter and not
+// written is its caller's to count.
 //
 // The counters of Stats are exact: a full scan of either tier comes to the same, which tests check.
 // Entries that are expired or purged count until they are swept, and are served no more before

@@ -334,6 +334,8 @@ func (s *Store) attach() error {
 		s.diskWriter.tell(slog.LevelWarn, "disk tier: the mark of missed purges cannot be removed, so the file is begun anew at the next start",
 			slog.String("name", s.disk.path+markSuffix), slog.Any("error", err))
 	}
+	budget := s.settings.Load().Disk
+	s.disk.excuse(budget, budget/8)
 	s.disk.attach(o.use)
 	s.position.opened(o.position)
 	s.memory.forgetDisk(!o.known)

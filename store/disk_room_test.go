@@ -1,0 +1,101 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+)
+
+// writeAll has the disk writer do all that is to be written and evicted now.
+func writeAll(t *testing.T, s *Store) {
+	t.Helper()
+	for more := true; more; {
+		var err error
+		if more, err = s.diskWriter.writeTurn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, s.diskWriter.flush())
+}
+
+// TestFileThatReadersHaveGrownIsUsedWhole: what they held of deleted bodies has left free pages,
+// and those do not lie scattered. That holds after the next start as well.
+func TestFileThatReadersHaveGrownIsUsedWhole(t *testing.T) {
+	const budget, bodies, readers = 32 << 20, 64, 14 // more hold large bodies back, see heldBack
+	fillsByLength(t)
+	s := keptByHand(t, Settings{Memory: 1, Disk: budget})
+	fill := func(name string) {
+		for n := range bodies {
+			s.Put(testEntry(s, fmt.Sprintf("http://example.com/%s/%d", name, n), make([]byte, budget/bodies)), 0)
+			writeAll(t, s)
+		}
+	}
+	state := func(when string) (used, size float64) {
+		used, size = float64(s.disk.used.Load())/budget, float64(s.disk.size.Load())/budget
+		t.Logf("%s: %.2f of the budget is used, the file has %.2f", when, used, size)
+		return used, size
+	}
+	fill("before")
+	var held []Result
+	for n := range readers {
+		r := s.Lookup(keyOf(fmt.Sprintf("http://example.com/before/%d", bodies-1-n)), matchAny)
+		held = append(held, r)
+		s.Remove(r.Entry)
+	}
+	fill("while they are read")
+	for i := range held {
+		held[i].Release()
+	}
+	s.diskWriter.pending = s.disk.pins.takeLeft()
+	for s.diskWriter.pending {
+		if _, err := s.diskWriter.pendingStep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, size := state("the readers have gone"); size < 1.2 {
+		t.Fatal("the file has not grown")
+	}
+	for _, when := range []string{"after that", "after a start"} {
+		fill(when)
+		if used, size := state(when); used < .85 || size > 1.5 {
+			t.Error("it is not used whole")
+		}
+		s.diskWriter.detach()
+		must(t, s.attach())
+	}
+}
+
+// TestBodiesOnTheirWayLeaveEntries: bodies that come, and then stall, do not have what is stored
+// meanwhile evicted, in a file of which less than the budget may be used.
+func TestBodiesOnTheirWayLeaveEntries(t *testing.T) {
+	const budget = 12 << 20
+	fillsByLength(t)
+	s := keptByHand(t, Settings{Memory: 1 << 20, Disk: 16 << 20})
+	for n := range 64 {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", n), make([]byte, 256<<10)), 0)
+		writeAll(t, s)
+	}
+	s.Apply(inAll(Settings{Memory: 1 << 20, Disk: budget}))
+	writeAll(t, s)
+	var came int64
+	for {
+		d, err := s.NewBodyWriter(-1)
+		if err == nil {
+			err = d.Append(make([]byte, 1<<20))
+		}
+		if err != nil {
+			break
+		}
+		defer d.Close()
+		came += 1 << 20
+		writeAll(t, s)
+	}
+	for n := range 20 {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/small/%d", n), make([]byte, 1000)), 0)
+	}
+	writeAll(t, s)
+	t.Logf("%.2f of the budget is on its way, %.2f may be used, the file has %.2f",
+		float64(came)/budget, float64(s.diskWriter.diskRoom())/budget, float64(s.disk.size.Load())/budget)
+	if n := s.disk.entries.Load(); n < 20 {
+		t.Errorf("%d of 20 are on disk", n)
+	}
+}
