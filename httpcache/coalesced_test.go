@@ -343,13 +343,11 @@ func TestPatienceOfAFollower(t *testing.T) {
 // Where the last answer was for one client only, no request waits long for a header that comes
 // late, however long that was ago.
 func TestNoPatienceWithWhatWasNotShareable(t *testing.T) {
-	h := newTestHandler(t)
-	now := time.Now()
-	h.cache.hitForMiss.now = func() time.Time { return now }
 	synctest.Test(t, func(t *testing.T) {
+		h := newTestHandler(t)
 		q := newPatient(h)
-		h.cache.hitForMiss.note(q.hitForMissKey())
-		now = now.Add(hitForMissTTL + hitForMissKeep/2)
+		h.cache.hitForMiss.note(q.hitForMissKey(), q.now)
+		h.cache.hitForMiss.passTime(hitForMissTTL + hitForMissKeep/2)
 		if got := q.sharing(); got != sharingDoubtful {
 			t.Errorf("sharing is %d, want doubtful", got)
 		}

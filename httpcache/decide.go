@@ -347,7 +347,7 @@ func (x *Fetch) noteFailure(status int) { x.tag().failure.Store(int32(status)) }
 // while the flight can still be joined: until then a refresh joins the flight.
 func (x *Fetch) backOff() {
 	if x.renews {
-		x.cache.refreshBackoff.note(x.hitForMissKey)
+		x.cache.refreshBackoff.note(x.hitForMissKey, time.Now())
 	}
 }
 

@@ -339,7 +339,7 @@ func (w *fetchWriter) failed(err error) {
 		x.flight.Finish(nil)
 		return
 	case status < http.StatusInternalServerError:
-		x.updateHitForMiss(status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus})
+		x.updateHitForMiss(status, &rfc9111.Freshness{Reason: rfc9111.ReasonStatus, ResponseTime: time.Now()})
 		x.removeGone(status, x.begun)
 		x.flight.Release()
 		x.flight.TakeOver()

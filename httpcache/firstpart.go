@@ -42,7 +42,7 @@ func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) 
 	if e == nil && len(q.r.Header["Range"]) == 0 || e != nil && e.Flags&flagSliced == 0 {
 		return rfc9111.Slice{}, false
 	}
-	if q.cache().unsliced.lately(hitForMissKey) {
+	if q.cache().unsliced.lately(hitForMissKey, q.now) {
 		return rfc9111.Slice{}, false
 	}
 	if q.r.Method == http.MethodGet {
@@ -91,7 +91,7 @@ func (x *Fetch) takePart(status int, header http.Header) bool {
 	case freshness.Reason != rfc9111.Storable:
 		x.releasePart(&ex, &freshness)
 	case !ok, !rfc9111.HasStrongValidator(header):
-		x.cache.unsliced.note(x.hitForMissKey)
+		x.cache.unsliced.note(x.hitForMissKey, time.Now())
 		x.wantsWhole = true
 		x.visit.cutShort()
 	case !x.shareObject(&ex, &freshness, part):

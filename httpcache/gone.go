@@ -65,7 +65,7 @@ func (p *presented) noteGone(cache *Cache, keys []store.Key) {
 		return
 	}
 	for _, key := range keys {
-		cache.removals.note(key)
+		cache.removals.note(key, time.Now())
 	}
 }
 

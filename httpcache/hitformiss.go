@@ -61,7 +61,7 @@ func (q *Request) sharing() sharing { return q.sharingOf(q.flightKey()) }
 
 // sharingOf is sharing for a request that has made the key of its flight.
 func (q *Request) sharingOf(flight store.Key) sharing {
-	switch age, known := q.cache().hitForMiss.age(q.hitForMissKeyOf(flight)); {
+	switch age, known := q.cache().hitForMiss.age(q.hitForMissKeyOf(flight), q.now); {
 	case !known:
 		return sharingOpen
 	case age < hitForMissTTL:
@@ -144,7 +144,7 @@ func (c *Cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness
 	case f.Reason == rfc9111.Storable, f.UsableByFollowers():
 		c.hitForMiss.forget(key)
 	case remembered(status, f):
-		c.hitForMiss.note(key)
+		c.hitForMiss.note(key, f.ResponseTime)
 	}
 }
 

@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// confirming is a handler whose memory has a clock to turn, and how it is asked.
+// confirming is a handler whose memory ages, and how it is asked.
 type confirming struct {
 	t    *testing.T
 	h    *testHandler
-	now  time.Time
 	next handlerFunc
 }
 
 func newConfirming(t *testing.T, next handlerFunc) *confirming {
-	c := &confirming{t: t, h: newTestHandler(t), now: time.Now(), next: next}
-	c.h.cache.hitForMiss.now = func() time.Time { return c.now }
-	return c
+	return &confirming{t: t, h: newTestHandler(t), next: next}
 }
+
+// passTime makes all that is remembered older.
+func (m *recentKeys) passTime(d time.Duration) { m.epoch = m.epoch.Add(-d) }
 
 // ask sends a request and returns Cache-Status.
 func (c *confirming) ask(header ...string) string {
@@ -71,12 +71,12 @@ func TestNotShareableIsRememberedWhileConfirmed(t *testing.T) {
 			c := newConfirming(t, tc.answer)
 			c.ask(tc.header...)
 			for range 20 {
-				c.now = c.now.Add(hitForMissTTL - time.Second)
+				c.h.cache.hitForMiss.passTime(hitForMissTTL - time.Second)
 				if got := c.ask(tc.header...); got != "Larder; fwd=miss" {
 					t.Fatalf("after %v: %q", hitForMissTTL, got)
 				}
 			}
-			c.now = c.now.Add(hitForMissTTL)
+			c.h.cache.hitForMiss.passTime(hitForMissTTL)
 			if got := c.ask(tc.header...); !strings.HasPrefix(got, "Larder; fwd=uri-miss") {
 				t.Errorf("unconfirmed it is still remembered: %q", got)
 			}
@@ -129,7 +129,7 @@ func TestLateHeaderOfWhatWasNotShareable(t *testing.T) {
 	c.h.Wait = time.Hour
 	c.ask()
 	polled = true
-	c.now = c.now.Add(hitForMissTTL + 1)
+	c.h.cache.hitForMiss.passTime(hitForMissTTL + 1)
 	answers := make(chan string, 3)
 	for n := range 3 { // one leads, one gives up waiting for it, one does not wait
 		go func() { answers <- c.ask() }()

@@ -196,7 +196,7 @@ func (r *removal) reaches(e *store.Entry, removed []*store.Entry) bool {
 // remove removes what is stored.
 func (r *removal) remove(e *store.Entry) {
 	if r.gone {
-		r.cache.removals.note(e.Key) // first, so that what is stored at this moment has heard of it
+		r.cache.removals.note(e.Key, time.Now()) // first, so that what is stored at this moment has heard of it
 	}
 	r.removeRemote(e)
 	r.cache.store.Remove(e)

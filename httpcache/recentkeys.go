@@ -15,7 +15,6 @@ type recentKeys struct {
 	capacity int           // of a half
 	keep     time.Duration // how long a key is remembered; it may be up to twice as long
 	grain    time.Duration // a key is noted again after this time only: looking takes a shared lock
-	now      func() time.Time
 
 	mu         sync.RWMutex
 	young, old map[store.Key]int64 // nanoseconds since epoch, as the rest
@@ -30,28 +29,35 @@ type recentKeys struct {
 const maxRecentKeys = 1 << 16
 
 func newRecentKeys(capacity int, keep, grain time.Duration) *recentKeys {
-	return &recentKeys{capacity: capacity, keep: keep, grain: grain, now: time.Now, epoch: time.Now()}
+	return &recentKeys{capacity: capacity, keep: keep, grain: grain, epoch: time.Now()}
 }
 
-// age returns how long ago key was noted. known is false if that is not remembered.
-func (m *recentKeys) age(key store.Key) (age time.Duration, known bool) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	at, known := m.young[key]
+// age returns how long before now key was noted, 0 if that was after it. known is false if it is
+// not remembered.
+func (m *recentKeys) age(key store.Key, now time.Time) (age time.Duration, known bool) {
+	at, known := m.notedAt(key)
 	if !known {
-		at, known = m.old[key]
-	}
-	if !known { // the usual case; the clock costs more than the maps
 		return 0, false
 	}
-	age = time.Duration(m.clock() - at)
+	age = time.Duration(max(m.since(now)-at, 0))
 	return age, age < 2*m.keep
 }
 
-// lately reports whether key was noted within the time that it is remembered for certain.
-func (m *recentKeys) lately(key store.Key) bool {
-	age, known := m.age(key)
+// lately reports whether key was noted so long before now, at most, as it is remembered for
+// certain.
+func (m *recentKeys) lately(key store.Key, now time.Time) bool {
+	age, known := m.age(key, now)
 	return known && age < m.keep
+}
+
+// notedAt returns when key was noted.
+func (m *recentKeys) notedAt(key store.Key) (at int64, known bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if at, known = m.young[key]; !known {
+		at, known = m.old[key]
+	}
+	return at, known
 }
 
 // notedSince reports whether key has been noted after a time, or may have been: what was noted
@@ -59,17 +65,17 @@ func (m *recentKeys) lately(key store.Key) bool {
 func (m *recentKeys) notedSince(key store.Key, after time.Time) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return max(m.young[key], m.old[key], m.forgotten) > max(0, int64(after.Sub(m.epoch)))
+	return max(m.young[key], m.old[key], m.forgotten) > max(0, m.since(after))
 }
 
-// note remembers key as of now.
-func (m *recentKeys) note(key store.Key) {
-	if age, known := m.age(key); known && age < m.grain {
+// note remembers key as of that time, or as of when a key was noted last if that is later.
+func (m *recentKeys) note(key store.Key, at time.Time) {
+	if age, known := m.age(key, at); known && age < m.grain {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := m.clock()
+	now := max(m.since(at), m.last)
 	switch age := time.Duration(now - m.turned); {
 	case age >= 2*m.keep:
 		m.old, m.young, m.turned, m.forgotten = nil, nil, now, m.last
@@ -87,7 +93,7 @@ func (m *recentKeys) note(key store.Key) {
 
 // forget removes key.
 func (m *recentKeys) forget(key store.Key) {
-	if _, known := m.age(key); !known {
+	if _, known := m.notedAt(key); !known {
 		return
 	}
 	m.mu.Lock()
@@ -96,4 +102,5 @@ func (m *recentKeys) forget(key store.Key) {
 	delete(m.old, key)
 }
 
-func (m *recentKeys) clock() int64 { return int64(m.now().Sub(m.epoch)) }
+// since returns a time as it is kept.
+func (m *recentKeys) since(t time.Time) int64 { return int64(t.Sub(m.epoch)) }

@@ -9,11 +9,10 @@ import (
 	"github.com/larder-cache/larder/store"
 )
 
-// clockedRecentKeys has a clock to turn.
+// clockedRecentKeys come with a clock to turn.
 func clockedRecentKeys(capacity int, keep, grain time.Duration) (*recentKeys, *time.Time) {
 	m := newRecentKeys(capacity, keep, grain)
 	now := m.epoch
-	m.now = func() time.Time { return now }
 	return m, &now
 }
 
@@ -43,13 +42,13 @@ func TestRecentKeysAreRemembered(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			m, now := clockedRecentKeys(100, keep, 0)
 			start := *now
-			m.note(numberedKey(0))
+			m.note(numberedKey(0), *now)
 			for i, at := range tc.turns {
 				*now = start.Add(min(at, tc.asked))
-				m.note(numberedKey(i + 1))
+				m.note(numberedKey(i+1), *now)
 			}
 			*now = start.Add(tc.asked)
-			age, known := m.age(numberedKey(0))
+			age, known := m.age(numberedKey(0), *now)
 			if known != tc.want || known && age != tc.asked {
 				t.Errorf("known is %v, of age %v; want %v, %v", known, age, tc.want, tc.asked)
 			}
@@ -61,17 +60,17 @@ func TestRecentKeysAreForgotten(t *testing.T) {
 	const keep = time.Minute
 	m, now := clockedRecentKeys(100, keep, 0)
 	m.forget(numberedKey(1)) // of nothing
-	m.note(numberedKey(1))
-	m.note(numberedKey(2))
+	m.note(numberedKey(1), *now)
+	m.note(numberedKey(2), *now)
 	*now = now.Add(keep)
-	m.note(numberedKey(3)) // 1 and 2 are of the old half now
-	m.note(numberedKey(2)) // and 2 of both
+	m.note(numberedKey(3), *now) // 1 and 2 are of the old half now
+	m.note(numberedKey(2), *now) // and 2 of both
 	for _, n := range []int{1, 2, 3} {
-		if _, known := m.age(numberedKey(n)); !known {
+		if _, known := m.age(numberedKey(n), *now); !known {
 			t.Errorf("%d is forgotten too early", n)
 		}
 		m.forget(numberedKey(n))
-		if _, known := m.age(numberedKey(n)); known {
+		if _, known := m.age(numberedKey(n), *now); known {
 			t.Errorf("%d is remembered", n)
 		}
 	}
@@ -81,14 +80,14 @@ func TestRecentKeysAreForgotten(t *testing.T) {
 // is not written at every request.
 func TestRecentKeysHaveAGrain(t *testing.T) {
 	m, now := clockedRecentKeys(100, time.Minute, time.Second)
-	m.note(numberedKey(0))
+	m.note(numberedKey(0), *now)
 	for _, tc := range []struct{ passes, want time.Duration }{
 		{time.Second - 1, time.Second - 1},
 		{1, 0},
 	} {
 		*now = now.Add(tc.passes)
-		m.note(numberedKey(0))
-		if age, _ := m.age(numberedKey(0)); age != tc.want {
+		m.note(numberedKey(0), *now)
+		if age, _ := m.age(numberedKey(0), *now); age != tc.want {
 			t.Errorf("noted %v later its age is %v, want %v", tc.passes, age, tc.want)
 		}
 	}
@@ -98,20 +97,20 @@ func TestRecentKeysHaveAGrain(t *testing.T) {
 // comes.
 func TestFloodOfRecentKeys(t *testing.T) {
 	const capacity, inUse = 10, 5000
-	m, _ := clockedRecentKeys(capacity, time.Hour, 0)
+	m, now := clockedRecentKeys(capacity, time.Hour, 0)
 	for n := range 1000 {
-		m.note(numberedKey(n))
+		m.note(numberedKey(n), *now)
 		if n%(capacity-2) == 0 {
-			m.note(numberedKey(inUse))
+			m.note(numberedKey(inUse), *now)
 		}
 		if size := len(m.young) + len(m.old); size > 2*capacity {
 			t.Fatalf("%d keys after %d, with room for %d in a half", size, n+1, capacity)
 		}
-		if _, known := m.age(numberedKey(inUse)); !known {
+		if _, known := m.age(numberedKey(inUse), *now); !known {
 			t.Fatalf("the key in use is forgotten after %d others", n+1)
 		}
 	}
-	if _, known := m.age(numberedKey(999 - capacity + 2)); !known {
+	if _, known := m.age(numberedKey(999-capacity+2), *now); !known {
 		t.Error("fewer keys than fit are remembered")
 	}
 }
@@ -130,7 +129,7 @@ func TestRecentKeysAtRandom(t *testing.T) {
 		n := random.IntN(100)
 		switch random.IntN(4) {
 		case 0:
-			m.note(numberedKey(n))
+			m.note(numberedKey(n), *now)
 			last[n] = *now
 		case 1:
 			m.forget(numberedKey(n))
@@ -138,7 +137,7 @@ func TestRecentKeysAtRandom(t *testing.T) {
 		default:
 			at, noted := last[n]
 			want := now.Sub(at)
-			switch age, known := m.age(numberedKey(n)); {
+			switch age, known := m.age(numberedKey(n), *now); {
 			case known && (!noted || want >= 2*keep || age != want):
 				t.Fatalf("%d is remembered with age %v, want %v, noted %v", n, age, want, noted)
 			case !known && noted && want < keep:
@@ -165,7 +164,7 @@ func TestNotedSinceAtRandom(t *testing.T) {
 		}
 		n, asked := random.IntN(200), now.Add(-time.Duration(random.Int64N(int64(4*keep))))
 		if random.IntN(2) == 0 {
-			m.note(numberedKey(n))
+			m.note(numberedKey(n), *now)
 			last[n] = *now
 			continue
 		}

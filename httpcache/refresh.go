@@ -70,7 +70,7 @@ func (r *refreshes) end() { r.underWay.Add(-1) }
 // the origin is well. One page that is broken is not asked for again at once, while others are. A
 // failing origin is asked again at the pace of its own back-off.
 func (q *Request) refreshedInVain(key store.Key) bool {
-	return q.standing(key) != origin.Failing && q.cache().refreshBackoff.lately(q.hitForMissKeyOf(key))
+	return q.standing(key) != origin.Failing && q.cache().refreshBackoff.lately(q.hitForMissKeyOf(key), q.now)
 }
 
 // removeDirectives removes the client's directives from a fetch. In a background refresh they are

@@ -101,7 +101,7 @@ func (q *Request) mayBeRefused(refused bool) bool {
 
 // isRefusedSlices reports whether an answer to a request of this kind has broken off for that.
 func (q *Request) isRefusedSlices() bool {
-	_, refused := q.cache().refusedSlices.age(q.hitForMissKey())
+	_, refused := q.cache().refusedSlices.age(q.hitForMissKey(), time.Now())
 	return refused
 }
 

@@ -51,11 +51,11 @@ func newNoRoom() *recentKeys { return newRecentKeys(maxRecentKeys/16, noRoomKeep
 // noRoom notes that the store has no room for the slice.
 func (x *Fetch) noRoom(reason rfc9111.Reason) {
 	x.countNotStored(reason)
-	x.cache.noRoom.note(x.hitForMissKey)
+	x.cache.noRoom.note(x.hitForMissKey, time.Now())
 }
 
 // lacksRoom reports whether a slice could not be stored a moment ago.
-func (q *Request) lacksRoom() bool { return q.cache().noRoom.lately(q.hitForMissKey()) }
+func (q *Request) lacksRoom() bool { return q.cache().noRoom.lately(q.hitForMissKey(), time.Now()) }
 
 var (
 	// errObjectChanged ends the fetch of a slice that is not one of the stored object: the origin
@@ -258,7 +258,7 @@ func newRefusedSlices() *recentKeys { return newRecentKeys(maxRecentKeys/16, hit
 // storable while a slice is not.
 func (x *Fetch) refuseSlice() {
 	if x.slice.goesOn {
-		x.cache.refusedSlices.note(x.hitForMissKey)
+		x.cache.refusedSlices.note(x.hitForMissKey, time.Now())
 	}
 	x.failSlice(errSliceRefused)
 }
