@@ -38,6 +38,7 @@ type standing struct {
 	inner  *httpcache.Route // for requests that have; nil if they are answered as others are
 	noted  bool             // another larder handler may follow
 	logged bool             // its server has access logs
+	errors bool             // a request may come to it in routes for errors
 }
 
 // of returns the branch of a request, empty for the first handler in the main routes.
@@ -57,7 +58,7 @@ func (b *branch) standing(r *http.Request) *standing {
 	}
 	server := serverOf(r)
 	if server == nil {
-		return new(standing)
+		return &standing{errors: true}
 	}
 	places := placesIn(server)
 	s := &standing{name: branchIn(places, b.handler), logged: server.Logs != nil}
@@ -66,10 +67,12 @@ func (b *branch) standing(r *http.Request) *standing {
 		s.name += "behind " + strconv.Itoa(n) + "\n"
 	}
 	s.setInner(b.handler.route, fronts)
-	for _, p := range places {
-		s.noted = s.noted || p.handler == caddyhttp.MiddlewareHandler(b.handler) &&
-			slices.ContainsFunc(p.after, func(s step) bool { return isLarder(s.handler) })
-	}
+	own := slices.DeleteFunc(places, func(p place) bool { return p.handler != caddyhttp.MiddlewareHandler(b.handler) })
+	s.noted = slices.ContainsFunc(own, func(p place) bool {
+		return slices.ContainsFunc(p.after, func(s step) bool { return isLarder(s.handler) })
+	})
+	// Where routes of another module have it, nothing is known of its places.
+	s.errors = len(own) == 0 || slices.ContainsFunc(own, func(p place) bool { return strings.Contains(p.path, "errors/routes") })
 	b.known.Store(s)
 	return s
 }

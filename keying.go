@@ -25,7 +25,10 @@ func (h *Handler) identify(r *http.Request, id *httpcache.Identity) {
 	if id.IsUnusual(r) {
 		id.Show(r, textsOf(varsOf(r.Context())))
 	}
-	id.Listener.Server, id.ErrorStatus, id.Branch = h.server(), errorStatus(r), h.branch.of(r)
+	id.Listener.Server, id.Branch = h.server(), h.branch.of(r)
+	if h.branch.standing(r).errors {
+		id.ErrorStatus = errorStatus(r)
+	}
 }
 
 // textsOf yields the vars of a request that are texts.
