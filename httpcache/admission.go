@@ -150,7 +150,11 @@ func (v *visit) leave(of Subject, err error, h http.Header) {
 		v.place.Failed(retryAfter(statusOf(err), h))
 	case FetchRefused, FetchCancelled, FetchResultCount:
 	}
-	of.Route().cache.metrics.FetchDone(v.kind, result, time.Since(v.place.Begun()), of)
+	var took time.Duration
+	if v.kind != FetchPass {
+		took = time.Since(v.place.Begun())
+	}
+	of.Route().cache.metrics.FetchDone(v.kind, result, took, of)
 }
 
 // result says what came of the visit. An answer that breaks off is a failure; an error is what its

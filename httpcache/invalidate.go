@@ -198,9 +198,13 @@ func (in *invalidation) carryOut(status int, header http.Header) {
 		in.selectNamed(to, rule)
 	}
 	named := len(in.rules) > 0 || len(header["Cache-Group-Invalidation"]) > 0
+	if soft.empty() {
+		in.purge(&hard, named, invalidateTime)
+		return
+	}
 	until := time.Now().Add(invalidateTime)
-	in.purge(&hard, named, until)
-	in.purge(&soft, named, until)
+	in.purge(&hard, named, invalidateTime)
+	in.purge(&soft, named, max(time.Until(until), time.Nanosecond))
 }
 
 // selection is what an invalidation purges.
@@ -210,6 +214,8 @@ type selection struct {
 	tags, urls []string // that rules name, for the log
 	labels     store.LabelsTime
 }
+
+func (s *selection) empty() bool { return len(s.URLs) == 0 && len(s.Tags) == 0 }
 
 // selectNamed adds what a rule names.
 func (in *invalidation) selectNamed(to *selection, rule *InvalidateRule) {
@@ -350,12 +356,11 @@ const invalidateTime = 10 * time.Second
 
 // purge purges unless that would change nothing, as for most unsafe requests. What rules of the
 // operator's name leaves a line in the log, as a purge by the admin API does.
-func (in *invalidation) purge(s *selection, named bool, until time.Time) {
-	if len(s.URLs) == 0 && len(s.Tags) == 0 {
+func (in *invalidation) purge(s *selection, named bool, patience time.Duration) {
+	if s.empty() {
 		return
 	}
 	c := in.q.cache()
-	patience := max(time.Until(until), time.Nanosecond)
 	options := PurgeOptions{
 		PurgeOptions: store.PurgeOptions{Severity: s.severity, Patience: patience, Labels: s.labels}, UnlessNoop: true, Named: named,
 	}

@@ -13,7 +13,8 @@ type Metrics interface {
 	// Request counts a request whose answer has ended, or has broken off. One that handlers abort
 	// before its header has no answer and is not counted.
 	Request(q *Request)
-	// FetchDone counts a request to the origin. took is its time there, 0 if it was refused.
+	// FetchDone counts a request to the origin. took is its time there, 0 if it was refused or is
+	// passed on: an event stream is open for hours.
 	FetchDone(kind FetchKind, result FetchResult, took time.Duration, of Subject)
 	// NotStored counts a response from the origin that is not stored.
 	NotStored(reason rfc9111.Reason, of Subject)

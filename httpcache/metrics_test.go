@@ -29,7 +29,7 @@ func (l *ledger) Request(q *Request) { l.add("%s %d B of %s", q.Decision().Outco
 
 // FetchDone implements Metrics.
 func (l *ledger) FetchDone(kind FetchKind, result FetchResult, took time.Duration, of Subject) {
-	if (took > 0) == (result == FetchRefused) {
+	if (took > 0) == (result == FetchRefused || kind == FetchPass) {
 		l.add("took %s", took)
 	}
 	l.add("%s: %s of %s", kind, result, of.URL())
