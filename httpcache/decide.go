@@ -156,10 +156,22 @@ func (x *Fetch) carryOutUnshared(v verdict, status int, freshness *rfc9111.Fresh
 // two judged a slow answer too old, requests would wait for each other in vain, for ever.
 func (rt *Route) judge(ex *rfc9111.Exchange, length int64) rfc9111.Freshness {
 	f := rt.Policy.Freshness(ex)
+	rt.refuseTooLarge(&f, length)
+	return f
+}
+
+// judgePassed is judge for a response that is passed on. How long it would be fresh does not count
+// if it is forbidden to store it.
+func (rt *Route) judgePassed(ex *rfc9111.Exchange, length int64) rfc9111.Freshness {
+	f := rt.Policy.Judge(ex)
+	rt.refuseTooLarge(&f, length)
+	return f
+}
+
+func (rt *Route) refuseTooLarge(f *rfc9111.Freshness, length int64) {
 	if f.Reason == rfc9111.Storable && length > rt.largestBody() {
 		f.Reason = rfc9111.ReasonTooLarge
 	}
-	return f
 }
 
 // shareFetched shares a response that may be stored, or is for the requests that wait.

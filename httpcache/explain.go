@@ -236,7 +236,9 @@ func (t *Trace) judged(rt *Route, ex *rfc9111.Exchange, f *rfc9111.Freshness) {
 	if t == nil {
 		return
 	}
-	t.add(&t.origin, rt.explainResponse(ex, f)...)
+	whole := rt.Policy.Freshness(ex) // f may have no more than the reason
+	whole.Reason = f.Reason
+	t.add(&t.origin, rt.explainResponse(ex, &whole)...)
 }
 
 // decided is told how the request is answered, in the end.

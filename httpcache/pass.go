@@ -293,13 +293,13 @@ func (pw *passWriter) willRecord() {
 func (pw *passWriter) record(status int, header http.Header, declared int64) {
 	q := pw.q
 	ex := pw.exchange(status, header)
-	passed := q.route.judge(&ex, declared)
+	passed := q.route.judgePassed(&ex, declared)
 	q.trace.judged(q.route, &ex, &passed)
 	shared := &passed
 	// A 304 and a 206 are about a 200 that other requests get.
 	if status == http.StatusNotModified || status == http.StatusPartialContent {
 		ex.Status = http.StatusOK
-		whole := q.route.judge(&ex, completeLength(header))
+		whole := q.route.judgePassed(&ex, completeLength(header))
 		if shared = &whole; pw.observed != nil {
 			passed = whole // without the client's conditionals the 200 would have come
 		}

@@ -95,9 +95,24 @@ func (s LifetimeSource) String() string {
 // Freshness computes the freshness of x, which need not be storable.
 func (p *Policy) Freshness(x *Exchange) Freshness {
 	s := p.statement(x.Header)
-	f := p.freshness(x, &s)
-	if f.Reason = p.reasonForbidden(x, &s); f.Reason == Storable {
-		f.Reason = p.reasonUseless(x, &s, &f)
+	return p.judged(x, &s, p.reasonForbidden(x, &s))
+}
+
+// Judge is Freshness for who has received x and asks whether to store it. Where something forbids
+// that, how long it would be fresh is not computed: there is the Reason, and ResponseTime.
+func (p *Policy) Judge(x *Exchange) Freshness {
+	s := p.statement(x.Header)
+	if reason := p.reasonForbidden(x, &s); reason != Storable {
+		return Freshness{Reason: reason, ResponseTime: x.ResponseTime}
+	}
+	return p.judged(x, &s, Storable)
+}
+
+// judged is the Freshness of what is forbidden to be stored for that reason, or is not.
+func (p *Policy) judged(x *Exchange, s *statement, forbidden Reason) Freshness {
+	f := p.freshness(x, s)
+	if f.Reason = forbidden; f.Reason == Storable {
+		f.Reason = p.reasonUseless(x, s, &f)
 	}
 	f.privateFields, f.noCacheFields = s.privateFields, s.noCacheFields
 	return f

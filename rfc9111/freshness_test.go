@@ -2,6 +2,7 @@ package rfc9111
 
 import (
 	"net/http"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -96,6 +97,29 @@ func TestClockThatWasAhead(t *testing.T) {
 	} {
 		if got := f.TTL(tc.now) > 0; got != tc.fresh {
 			t.Errorf("at %v: fresh %v, want %v", tc.now, got, tc.fresh)
+		}
+	}
+}
+
+// Judge says the same as Freshness of what may be stored, and of the rest why it may not.
+func TestJudgeAgreesWithFreshness(t *testing.T) {
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	for _, cacheControl := range []string{
+		"", "max-age=60", "max-age=0", "no-store", "private", "no-cache", "s-maxage=1, private=\"X-A\"", "max-age=60, stale-if-error=9",
+	} {
+		for _, status := range []int{200, 206, 404, 500} {
+			for _, cookie := range []bool{false, true} {
+				x := &Exchange{
+					Method: http.MethodGet, Status: status, Header: http.Header{"Cache-Control": {cacheControl}, "Etag": {`"v1"`}},
+					RequestTime: now.Add(-time.Second), ResponseTime: now, HadSetCookie: cookie,
+				}
+				p := new(Policy)
+				got, want := p.Judge(x), p.Freshness(x)
+				same := got.Reason == want.Reason && got.ResponseTime.Equal(now) && got.UsableByFollowers() == want.UsableByFollowers()
+				if !same || got.Reason == Storable && !reflect.DeepEqual(got, want) {
+					t.Errorf("%q, status %d, Set-Cookie %v: %+v, want %+v", cacheControl, status, cookie, got, want)
+				}
+			}
 		}
 	}
 }
