@@ -92,7 +92,7 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 		return decide(f), ex, nil
 	}
 	freshness := x.route.judge(&ex, x.writer.declared)
-	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage(header) {
+	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage(status, header) {
 		freshness.Reason = rfc9111.ReasonStatus
 	}
 	x.trace.judged(x.route, &ex, &freshness)
@@ -313,11 +313,17 @@ func (x *Fetch) staleStandsInElse(status int) bool {
 		x.freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validityOf(x.severity), status)
 }
 
-// keepsPage reports whether a response with this header would replace, or by another Vary hide, a
-// page or redirect that may still be served to clients without the leader's directives. A refusal
-// does not, although it may be stored: any client can have its own request refused.
-func (x *Fetch) keepsPage(header http.Header) bool {
-	if x.staleStandsInElse(rfc9111.NoAnswer) && isPage(x.stale) {
+// keepsPage reports whether an error with this header would replace, or by another Vary hide, a
+// page or redirect that may still be served to clients without the leader's directives. It does
+// not, although it may be stored: any client can have its own request refused. For which of the
+// failures of RFC 5861 a stale page may be served is the operator's word. What other errors come to
+// it have no say in that.
+func (x *Fetch) keepsPage(status int, header http.Header) bool {
+	failure := rfc9111.NoAnswer
+	if rfc9111.IsServerFailure(status) {
+		failure = status
+	}
+	if x.staleStandsInElse(failure) && isPage(x.stale) {
 		return true
 	}
 	if x.cache.store.Absent(x.key) {
@@ -327,7 +333,7 @@ func (x *Fetch) keepsPage(header http.Header) bool {
 	for found := range x.cache.storedVariants(x.key, func(v *store.Variant) bool { return overlap(&variant, v) }) {
 		freshness := x.route.evaluateFor(found.Entry, false)
 		validity := validityOf(found.Severity)
-		if isPage(found.Entry) && freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validity, rfc9111.NoAnswer) {
+		if isPage(found.Entry) && freshness.UsableOnError(rfc9111.RequestDirectives{}, time.Now(), validity, failure) {
 			return true
 		}
 	}

@@ -74,7 +74,12 @@ func TestRefusalLeavesThePage(t *testing.T) {
 	}{
 		{"fresh", 200, "max-age=600", 400, true},
 		{"fresh, 431", 200, "max-age=600", 431, true},
+		{"fresh, 501", 200, "max-age=600", 501, true},
+		{"fresh, 505", 200, "max-age=600", 505, true},
+		{"fresh, 599", 200, "max-age=600", 599, true},
 		{"fresh redirect", 301, "max-age=600", 400, true},
+		{"stale, with a window, 501", 200, "max-age=1, stale-while-revalidate=600", 501, true},
+		{"stale, without, 501", 200, "max-age=1", 501, false},
 		{"stale, with a window", 200, "max-age=1, stale-while-revalidate=600", 400, true},
 		{"stale, without", 200, "max-age=1", 400, false},
 		{"gone", 200, "max-age=600", 404, false},
@@ -109,13 +114,22 @@ func TestRefusalLeavesThePage(t *testing.T) {
 
 // Nor does it by a refusal that varies by nothing, to a request that selects none of the pages.
 func TestRefusalHidesNoVariant(t *testing.T) {
-	for _, tc := range []struct{ name, vary string }{{"for all", ""}, {"for its own", "Accept-Language"}} {
+	for _, tc := range []struct {
+		name, vary string
+		status     int
+	}{
+		{"for all", "", 400},
+		{"for its own", "Accept-Language", 400},
+		{"501 for all", "", 501},
+		{"500 for all", "", 500},
+		{"500 for its own", "Accept-Language", 500},
+	} {
 		h := newTestHandler(t)
 		errorsFor(h)
 		next, calls := counting(func(w http.ResponseWriter, r *http.Request) error {
 			if r.Header.Get("X-Odd") != "" {
 				w.Header().Set("Vary", tc.vary)
-				w.WriteHeader(http.StatusBadRequest)
+				w.WriteHeader(tc.status)
 				return nil
 			}
 			w.Header().Set("Cache-Control", "max-age=600")
@@ -130,7 +144,7 @@ func TestRefusalHidesNoVariant(t *testing.T) {
 		}
 		// A refusal for a variant of its own is stored.
 		w := askWith(t, h, next, "Accept-Language", "xx")
-		if stored := w.Code == http.StatusBadRequest; stored != (tc.vary != "") {
+		if stored := w.Code == tc.status; stored != (tc.vary != "") {
 			t.Errorf("%s: the refusal is stored: %v", tc.name, stored)
 		}
 	}

@@ -55,6 +55,10 @@ func (s *failures) has(status int) bool {
 	return n >= 0 && n < 200 && s[n/64]&(1<<(n%64)) != 0
 }
 
+// IsServerFailure reports whether a status, or [NoAnswer], is an error by RFC 5861 4: 500, 502, 503
+// and 504.
+func IsServerFailure(status int) bool { return rfcFailures.has(status) }
+
 // operatorFailures are the statuses for which the operator's window holds.
 func (p *Policy) operatorFailures() failures {
 	if p.Failures == nil {
