@@ -29,6 +29,7 @@ import (
 type branch struct {
 	handler *Handler
 	known   atomic.Pointer[standing]
+	sight   atomic.Pointer[sight] // see infront.go
 }
 
 // standing is what the configuration says of where a handler stands.

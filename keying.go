@@ -24,6 +24,7 @@ func (h *Handler) identify(r *http.Request, id *httpcache.Identity) {
 	*id = httpcache.Identify(r, client, trusted)
 	if id.IsUnusual(r) {
 		id.Show(r, textsOf(varsOf(r.Context())))
+		h.branch.show(r, id)
 	}
 	id.Listener.Server, id.Branch = h.server(), h.branch.of(r)
 	if h.branch.standing(r).errors {

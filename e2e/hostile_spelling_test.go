@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -65,5 +66,51 @@ func TestHandlersInFrontHaveSeenTheSpelling(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// C1a: so do matchers and maps, which write a constant where the client has sent a HEAD, or a Host
+// in capitals. They count whatever they make of it, and cost those requests alone.
+func TestMatchersInFrontHaveSeenTheSpelling(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("X-Seen") == "odd" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_, _ = io.WriteString(w, "the page")
+	})
+	head, host := httptest.NewRequest(http.MethodHead, "/", nil), httptest.NewRequest(http.MethodGet, "/", nil)
+	head.Host, host.Host = "a.test", "A.test"
+	for name, tc := range map[string]struct {
+		front string
+		odd   *http.Request
+	}{
+		"method":                {"@odd method HEAD", head},
+		"not method":            {"@odd not method GET", head},
+		"expression of method":  {"@odd expression {method} == \"HEAD\"", head},
+		"function of method":    {"@odd expression method('HEAD')", head},
+		"vars of method":        {"@odd vars {method} HEAD", head},
+		"map of method":         {"map {method} {made} {\nHEAD odd\ndefault even\n}\n@odd vars {made} odd", head},
+		"expression of host":    {"@odd expression {host} == \"A.test\"", host},
+		"expression of a field": {"@odd expression header({'Host': 'A.test'})", host},
+		"vars of hostport":      {"@odd vars {hostport} A.test", host},
+		"header":                {"@odd header Host A.test", host},
+		"header_regexp":         {"@odd header_regexp Host A", host},
+		"map of host":           {"map {host} {made} {\na.test even\ndefault odd\n}\n@odd vars {made} odd", host},
+	} {
+		t.Run(name, func(t *testing.T) {
+			port := freePort(t)
+			in := start(t, setup{site: "respond unused", more: fmt.Sprintf("http://:%d {\n%s\nroute {\nrequest_header @odd X-Seen odd\nlarder\nreverse_proxy {{origin}}\n}\n}", port, tc.front)}, o)
+			in.port = port
+			page := func() *answer { return in.do(http.MethodGet, "/", "", "Host", "a.test") }
+			page()
+			for _, cacheControl := range []string{"no-cache", "no-store, no-cache"} {
+				in.do(tc.odd.Method, "/", "", "Host", tc.odd.Host, "Cache-Control", cacheControl)
+				if a := page(); a.body != "the page" || !a.isHit() {
+					t.Errorf("after %s of %s, %s: %d %q %s", tc.odd.Method, tc.odd.Host, cacheControl, a.StatusCode, a.body, a.cacheStatus())
+				}
+			}
+		})
 	}
 }
