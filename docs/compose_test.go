@@ -2,6 +2,7 @@ package docs
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,6 +58,20 @@ func TestCompose(t *testing.T) {
 	limit, heap := bytesOf(t, caddy.MemLimit+"ib"), bytesOf(t, caddy.Environment["GOMEMLIMIT"])
 	if want := bytesOf(t, "256MiB")*135/100 + heap; limit < want || limit > want+64<<20 {
 		t.Errorf("%d bytes for the container, want %d", limit, want)
+	}
+}
+
+// TestImageIsOfACleanTree: a file of the repository that a build of the image lacks has its version
+// end in +dirty.
+func TestImageIsOfACleanTree(t *testing.T) {
+	git := exec.CommandContext(t.Context(), "git", "ls-files", "--cached", "--ignored", "--exclude-from=contrib/docker/Dockerfile.dockerignore")
+	git.Dir = ".."
+	missing, err := git.Output()
+	if err != nil {
+		t.Skipf("this is no checkout: %v", err)
+	}
+	if len(missing) > 0 {
+		t.Errorf("a build lacks\n%s", missing)
 	}
 }
 
