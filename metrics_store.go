@@ -19,7 +19,7 @@ var (
 	queueDesc     = zoneDesc("queue_bytes", "Bytes that wait to be written to disk.")
 	skippedDesc   = zoneDesc("disk_writes_skipped_total", "Responses kept in memory only, because the disk was too small, or the queue full. The latter are written later, if memory has them still.")
 	heldDesc      = zoneDesc("disk_held_bytes", "Bytes of the disk tier's file whose bodies are deleted and still read by clients.")
-	brokenOffDesc = zoneDesc("readers_broken_off_total", "Clients that took nothing of a body deleted from disk, and were broken off for its room.")
+	brokenOffDesc = zoneDesc("readers_broken_off_total", "Clients that took nothing of a body deleted from disk, or of a small one in memory, and were broken off for its room.")
 	plainDesc     = zoneDesc("compressed_bytes_total", "Bytes of bodies that were written to disk compressed.")
 	packedDesc    = zoneDesc("compressed_stored_bytes_total", "Bytes that bodies took which were written to disk compressed.")
 	purgesDesc    = zoneDesc("purges_pending", "Purges that are in force and whose responses are not all deleted yet.")

@@ -42,7 +42,7 @@ func (q *Request) sendBody(a *delivery, off, n int64) (err error) {
 	case a.streaming != nil:
 		sent, err = a.streaming.send(q.w, off, n)
 	default:
-		sent, err = store.WriteBody(q.w, a.stored, off, n, (*bodyClient)(q))
+		sent, err = q.found.WriteBody(q.w, a.stored, off, n, (*bodyClient)(q))
 	}
 	q.sent += sent
 	return err

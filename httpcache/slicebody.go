@@ -137,7 +137,7 @@ func (b *sliceBody) sendSome(w http.ResponseWriter, at int64) (sent int64, err e
 // send writes a part of the slice. failed says that an error is the slice's and not the client's.
 func (h *openSlice) send(q *Request, w http.ResponseWriter, off, n int64) (sent int64, failed bool, err error) {
 	if h.isStored() {
-		sent, err = store.WriteBody(w, h.stored.Entry.Body, off, n, (*bodyClient)(q))
+		sent, err = h.stored.WriteBody(w, h.stored.Entry.Body, off, n, (*bodyClient)(q))
 		return sent, store.IsDamaged(h.stored.Entry.Body), err
 	}
 	sent, err = h.flight.send(w, off, n)

@@ -110,6 +110,61 @@ func TestStalledStreamsKeepNothingFromBeingStored(t *testing.T) {
 	})
 }
 
+// TestStreamsThatTakeNothingOfPagesAreBrokenOff: clients that are sent all pages that are stored,
+// and take nothing of them, keep a new one out for half a minute and no longer. They kept it out
+// for as long as they stayed.
+func TestStreamsThatTakeNothingOfPagesAreBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHandlerWith(t, store.Config{}, store.Settings{Memory: 1 << 20})
+		s, piece := h.cache.store, make([]byte, 20_000)
+		page := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=3600")
+			w.Header().Set("Content-Length", fmt.Sprint(len(piece)))
+			_, err := w.Write(piece)
+			return err
+		})
+		ask := func(path string) (status string) {
+			w := httptest.NewRecorder()
+			if err := h.ServeHTTP(w, pathRequest(w, path), page); err != nil {
+				t.Error(err)
+			}
+			return w.Header().Get("Cache-Status")
+		}
+		var all []*deafClient
+		for i := range 60 {
+			path := fmt.Sprint("/held/", i)
+			ask(path)
+			c := newDeafClient()
+			c.ask(h, pathRequest(c, path), page)
+			all = append(all, c)
+		}
+		ask("/new")
+		if got := ask("/new"); strings.Contains(got, "hit") {
+			t.Fatalf("there is room: %s", got)
+		}
+		time.Sleep(25 * time.Second)
+		if n := s.Stats().Interrupted; n != 0 {
+			t.Errorf("%d are broken off early", n)
+		}
+		time.Sleep(10 * time.Second)
+		ask("/new")
+		if got := ask("/new"); !strings.Contains(got, "hit") {
+			t.Errorf("%s, %d are broken off", got, s.Stats().Interrupted)
+		}
+		cut := 0
+		for _, c := range all {
+			if c.isCut() {
+				cut++
+			}
+			_ = c.end()
+		}
+		if cut == 0 || cut == len(all) {
+			t.Errorf("%d of %d are broken off", cut, len(all))
+		}
+		time.Sleep(time.Second)
+	})
+}
+
 // pathRequest is a request for a path.
 func pathRequest(w http.ResponseWriter, path string) *http.Request {
 	r := newTestRequest(w)

@@ -62,11 +62,12 @@ type diskWriter struct {
 	retryAt     time.Time // of the store's clock; zero: no retry is due
 	trouble     trouble
 	shortage    shortage
-	dropping    bool // the file is to be removed, or marked, when the disk answers
-	discard     bool // what is in the file has missed purges
-	removed     bool // the file was taken away: one that is in its place is not ours
-	damageCount int  // failures by damage of this file
-	attached    bool // this process has had the file open
+	roomWanted  time.Time // when nothing was last left in memory that would have given room
+	dropping    bool      // the file is to be removed, or marked, when the disk answers
+	discard     bool      // what is in the file has missed purges
+	removed     bool      // the file was taken away: one that is in its place is not ours
+	damageCount int       // failures by damage of this file
+	attached    bool      // this process has had the file open
 	// The id and the number of entries last committed tell, when the file is opened again, whether
 	// it is as it was left.
 	lastID, lastEntries uint64
@@ -241,6 +242,7 @@ func (dw *diskWriter) writeStep() (bool, error) {
 // onTick starts the work that comes with time.
 func (dw *diskWriter) onTick() {
 	dw.expireMemory()
+	dw.breakOffSmall()
 	dw.expiring = true
 	dw.pending = dw.pending || dw.disk != nil && dw.disk.pins.takeLeft()
 	if !dw.retryAt.IsZero() && !dw.now().Before(dw.retryAt) {

@@ -24,6 +24,7 @@
 //	memory_shard.go     one lock, and what is under it
 //	memory_item.go      the bookkeeping of an entry, without pointers
 //	memory_held.go      what look-ups hold of larger items, counted
+//	memory_readers.go   who is sent small ones, to be broken off where nothing else gives room
 //	memory_policy.go    lists of lru, lfu and fifo; unlocked
 //	memory_due.go       what expires when, and what goes first; unlocked
 //	memory_index.go     by tag (memory_taglist.go) and by URL; unlocked

@@ -30,8 +30,11 @@ type memory struct {
 	held   atomic.Int64
 	budget atomic.Int64
 	evicts atomic.Bool // the policy is not None
-	counts *counters
-	queue  *queue // of the disk tier
+	// wanted says that nothing was left that would have given room.
+	wanted  atomic.Bool
+	readers memoryReaders
+	counts  *counters
+	queue   *queue // of the disk tier
 	// tagSeed is of the hashes that indexes know tags by.
 	tagSeed  maphash.Seed
 	departed departures // of both tiers
@@ -84,10 +87,16 @@ const smallCharge = 64 << 10
 // would go for them one after the other, for nothing, until only they were left. When clients hold
 // three quarters of the budget, of what is resident, what is not any more, and bodies in flight,
 // nothing goes for a large charge: it would be one more for them to hold. What they hold of what is
-// small is not bounded so; it takes thousands of clients.
+// small is not bounded so: see memory_readers.go.
 func (m *memory) shrink(keptOnly, large bool) {
 	for m.used.Load() > m.budget.Load() {
-		if large && m.held.Load()+m.inFlight.Load() > m.budget.Load()/4*3 || !m.evictOne(keptOnly) {
+		if large && m.held.Load()+m.inFlight.Load() > m.budget.Load()/4*3 {
+			return
+		}
+		if !m.evictOne(keptOnly) {
+			if !keptOnly {
+				m.wanted.Store(true)
+			}
 			return
 		}
 	}

@@ -48,7 +48,8 @@ type Stats struct {
 	// DiskHeld is how many bytes of the file are those of bodies that have been deleted while they
 	// are read. They take room beyond the budget.
 	DiskHeld int64
-	// Interrupted counts the readers of such bodies that were broken off.
+	// Interrupted counts the readers that were broken off: of such bodies, and of small ones in
+	// memory.
 	Interrupted uint64
 }
 
