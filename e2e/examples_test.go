@@ -125,7 +125,7 @@ func TestLoginsExampleLeavesLoginsAlone(t *testing.T) {
 // What check and migrate say to write is what the example has.
 func TestMembersExample(t *testing.T) {
 	text := example(t, "members")
-	for _, line := range strings.Split(advice.TakeOut(advice.Analytics), "`, and below it `") {
+	for line := range strings.SplitSeq(advice.TakeOut(advice.Analytics), "`, and below it `") {
 		if !strings.Contains(text, strings.Trim(line, "`")) {
 			t.Errorf("the example lacks %s", line)
 		}
