@@ -148,6 +148,8 @@ func TestStreamsThatTakeNothingOfPagesAreBrokenOff(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		ask("/new")
+		time.Sleep(2 * time.Second)
+		ask("/new")
 		if got := ask("/new"); !strings.Contains(got, "hit") {
 			t.Errorf("%s, %d are broken off", got, s.Stats().Interrupted)
 		}

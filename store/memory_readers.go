@@ -168,16 +168,22 @@ func (r *Result) WriteBody(w io.Writer, b Body, off, n int64, client Interrupter
 	return WriteBody(w, b, off, n, client)
 }
 
-// breakOffSmall breaks off readers of small items that take nothing, while nothing else gives room.
+// breakOffSmall breaks off readers of small items that take nothing, if something has found no room
+// since the last time. It looks at them for a while after that: their time counts from then.
 func (dw *diskWriter) breakOffSmall() {
 	now, m := dw.now(), dw.memory
-	if m.wanted.Swap(false) {
+	wanted := m.wanted.Swap(false)
+	if wanted {
 		dw.roomWanted = now
 	}
 	if dw.roomWanted.IsZero() || now.Sub(dw.roomWanted) > 2*idleTime {
 		return
 	}
-	for _, r := range m.readers.idle(now, m.budget.Load()/8) {
+	due := m.readers.idle(now, m.budget.Load()/8)
+	if !wanted {
+		return // what was broken off before has given room
+	}
+	for _, r := range due {
 		go func() {
 			dw.counts.interrupted.Add(uint64(r.interrupt()))
 		}()

@@ -80,6 +80,11 @@ func TestStreamsThatTakeNothingOfSmallBodies(t *testing.T) {
 				t.Fatalf("%d are broken off before their time", n)
 			}
 			s.diskWriter.breakOffSmall()
+			if n := s.Stats().Interrupted; n != 0 {
+				t.Fatalf("%d are broken off, and nothing has wanted the room again", n)
+			}
+			put()
+			s.diskWriter.breakOffSmall()
 			cut := uint64(budget / 8 / cost)
 			wantInterrupted(t, s, cut)
 			ended := 0
@@ -90,6 +95,10 @@ func TestStreamsThatTakeNothingOfSmallBodies(t *testing.T) {
 					ended++
 				default:
 				}
+			}
+			s.diskWriter.breakOffSmall()
+			if n := s.Stats().Interrupted; n != cut {
+				t.Errorf("%d are broken off in the end, want %d: there is room", n, cut)
 			}
 			if r := put(); r != Stored || ended != int(cut) {
 				t.Errorf("%d are broken off, and a page is %v then", ended, r)
