@@ -7,8 +7,11 @@ import (
 	"github.com/larder-cache/larder/fleet"
 )
 
-// compares are the calls by which a server compares what a node has with its log.
-var compares = map[string]func(t *testing.T, e fleet.Engine, has fleet.Place) fleet.State{
+// comparing is a call by which a server compares what a node has with its log.
+type comparing func(t *testing.T, e fleet.Engine, has fleet.Place) fleet.State
+
+// compares are these calls.
+var compares = map[string]comparing{
 	"Beat": func(t *testing.T, e fleet.Engine, has fleet.Place) fleet.State {
 		state, err := e.Beat(within(t), has, fleet.Node{ID: "one"})
 		must(t, err)
@@ -46,56 +49,61 @@ func putBack(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)) {
 			if losses.PutBack == nil {
 				t.Skip("this server cannot be put back")
 			}
-			e := engines[0]
-			kept := prepare(t, e)
-			beaten := kept.nodes[0].Number
-			last := kept.log[len(kept.log)-1]
-			back := losses.PutBack()
-			lost := []fleet.Record{at(appendRecord(t, e, "lost")), at(appendRecord(t, e, "lost too"))}
-			late := beaten + 1
-			beat(t, e, fleet.Node{ID: "one", Number: late})
-			later := beaten + 2
-			replied := beat(t, e, fleet.Node{ID: "one", Number: later}).Now
-			if now, _ := find(t, e, "one"); !now.Seen.Equal(replied) || now.Number != later {
-				t.Errorf("the reply to beat %d is of %v, and it is noted as %d at %v", later, replied, now.Number, now.Seen)
-			}
-			back()
-			other := at(appendRecord(t, e, "in its place"))
-			if other.Generation != lost[0].Generation || other.ID == lost[0].ID {
-				t.Fatalf("it was not put back: %+v after %+v", other, lost[0])
-			}
-			was := kept.state
-			by := func(node string, beaten uint64) fleet.Place {
-				p := placeIn(was, last)
-				p.Node, p.Beaten = node, beaten
-				return p
-			}
-			behind, ahead, foreign := placeIn(was, lost[1]), placeIn(was, last), placeIn(was, lost[1])
-			behind.Mark--
-			ahead.Mark += 1 << 32
-			foreign.Epoch = "another"
-			for what, has := range map[string]fleet.Place{
-				"nothing": {}, "a record that it has": placeIn(was, last), "the record in the place of one": placeIn(was, other),
-				"what is of an older term": behind, "what is of another epoch": foreign,
-				"what one has that is not listed": by("two", later), "a beat that is noted": by("one", beaten),
-				"what comes before the term": placeIn(was, fleet.Record{Generation: was.Mark - 1, ID: "x"}),
-			} {
-				if state := compare(t, e, has); state.Epoch != was.Epoch || state.Mark != was.Mark {
-					t.Errorf("a node has %s, and a term begins: %+v", what, state)
-				}
-			}
-			back()
-			for what, has := range map[string]fleet.Place{
-				"a record that was lost": placeIn(was, lost[1]), "a record with another in its place": placeIn(was, lost[0]),
-				"what is of a later term": ahead, "a beat that was lost": by("one", later),
-			} {
-				lacks(t, e, compare, what, has)
-				back()
-			}
-			beat(t, e, fleet.Node{ID: "one", Number: late}) // it was sent before, and arrives now
-			lacks(t, e, compare, "a beat that was lost, though one of before has come since", by("one", later))
+			expectPutBack(t, engines[0], losses.PutBack, compare)
 		})
 	}
+}
+
+// expectPutBack puts the server of e back, and compares what nodes may have with what it has then.
+func expectPutBack(t *testing.T, e fleet.Engine, putBack func() (back func()), compare comparing) {
+	t.Helper()
+	kept := prepare(t, e)
+	beaten := kept.nodes[0].Number
+	last := kept.log[len(kept.log)-1]
+	back := putBack()
+	lost := []fleet.Record{at(appendRecord(t, e, "lost")), at(appendRecord(t, e, "lost too"))}
+	late := beaten + 1
+	beat(t, e, fleet.Node{ID: "one", Number: late})
+	later := beaten + 2
+	replied := beat(t, e, fleet.Node{ID: "one", Number: later}).Now
+	if now, _ := find(t, e, "one"); !now.Seen.Equal(replied) || now.Number != later {
+		t.Errorf("the reply to beat %d is of %v, and it is noted as %d at %v", later, replied, now.Number, now.Seen)
+	}
+	back()
+	other := at(appendRecord(t, e, "in its place"))
+	if other.Generation != lost[0].Generation || other.ID == lost[0].ID {
+		t.Fatalf("it was not put back: %+v after %+v", other, lost[0])
+	}
+	was := kept.state
+	by := func(node string, beaten uint64) fleet.Place {
+		p := placeIn(was, last)
+		p.Node, p.Beaten = node, beaten
+		return p
+	}
+	behind, ahead, foreign := placeIn(was, lost[1]), placeIn(was, last), placeIn(was, lost[1])
+	behind.Mark--
+	ahead.Mark += 1 << 32
+	foreign.Epoch = "another"
+	for what, has := range map[string]fleet.Place{
+		"nothing": {}, "a record that it has": placeIn(was, last), "the record in the place of one": placeIn(was, other),
+		"what is of an older term": behind, "what is of another epoch": foreign,
+		"what one has that is not listed": by("two", later), "a beat that is noted": by("one", beaten),
+		"what comes before the term": placeIn(was, fleet.Record{Generation: was.Mark - 1, ID: "x"}),
+	} {
+		if state := compare(t, e, has); state.Epoch != was.Epoch || state.Mark != was.Mark {
+			t.Errorf("a node has %s, and a term begins: %+v", what, state)
+		}
+	}
+	back()
+	for what, has := range map[string]fleet.Place{
+		"a record that was lost": placeIn(was, lost[1]), "a record with another in its place": placeIn(was, lost[0]),
+		"what is of a later term": ahead, "a beat that was lost": by("one", later),
+	} {
+		lacks(t, e, compare, what, has)
+		back()
+	}
+	beat(t, e, fleet.Node{ID: "one", Number: late}) // it was sent before, and arrives now
+	lacks(t, e, compare, "a beat that was lost, though one of before has come since", by("one", later))
 }
 
 // maxEpoch is how long the name of an epoch may be, in bytes: caches keep it on disk with a mark, a
@@ -138,7 +146,7 @@ func putBackEpoch(t *testing.T, open func(t *testing.T) ([]fleet.Engine, Losses)
 }
 
 // lacks asks for a new epoch by a place, with what was in the log and a mark.
-func lacks(t *testing.T, e fleet.Engine, compare func(*testing.T, fleet.Engine, fleet.Place) fleet.State, what string, has fleet.Place) {
+func lacks(t *testing.T, e fleet.Engine, compare comparing, what string, has fleet.Place) {
 	t.Helper()
 	was := appendRecord(t, e, "in its place").State
 	state := compare(t, e, has)
