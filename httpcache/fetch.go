@@ -300,7 +300,7 @@ func (x *Fetch) visitOrigin() error {
 	}
 	x.flight.SetQueued(false)
 	// It may have waited. To count that as the response's age would be too much.
-	x.begun = time.Now()
+	x.begun = x.visit.place.Begun()
 	err := guarded(x.callNext)
 	if x.asksOnceMore() {
 		x.logOwnPanic(err)

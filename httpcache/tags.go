@@ -15,7 +15,7 @@ import (
 func (x *Fetch) tags(header http.Header) []string {
 	sent, dropped := rfc9111.Tags(header, x.route.Tags.From)
 	ofItem := x.batchTags()
-	tags := make([]string, 0, len(x.route.Tags.Add)+len(ofItem)+len(sent)+3) // 2 for the path, one for GraphQL
+	tags := make([]string, 0, len(x.route.Tags.Add)+len(ofItem)+len(sent)) // mostly there is none
 	// The operator's tags come first: an origin with many must not push them out.
 	for _, text := range x.route.Tags.Add {
 		if tag := x.origin.Expand(text); len(tags) < rfc9111.MaxTags && rfc9111.ValidTag(tag) {

@@ -35,13 +35,21 @@ func (h *dueHeap) Pop() any {
 	return d
 }
 
-// push is that of the library without its allocation: every entry that is stored makes one.
+// push and pop are those of the library without their allocations: every entry that is stored has
+// one of each.
 func (h *dueHeap) push(d due) {
 	*h = append(*h, d)
 	stdheap.Fix(h, len(*h)-1)
 }
 
-func (h *dueHeap) pop() due { return stdheap.Pop(h).(due) }
+func (h *dueHeap) pop() due {
+	soonest, last := (*h)[0], len(*h)-1
+	h.Swap(0, last)
+	if *h = (*h)[:last]; last > 0 {
+		stdheap.Fix(h, 0)
+	}
+	return soonest
+}
 
 // expect takes into account when something becomes of a resident next.
 func (s *shard) expect(it *item) { s.expectAt(s.nextDue(it), it) }
