@@ -89,7 +89,7 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 		return nil, err
 	}
 	d.id = s.ids.Add(1)
-	s.disk.pins.pin(d.id) // never refused: the id is new
+	s.disk.pins.pin(d.id, 0) // never refused: the id is new
 	set.list = append(set.list, d)
 	return d, nil
 }
@@ -255,6 +255,7 @@ func (d *BodyWriter) take(key Key) bool {
 	}
 	d.taken, d.key = true, key
 	set.held -= d.appended // from here on it is evicted like any other
+	set.disk.pins.store(d.id, d.appended)
 	return true
 }
 
@@ -268,6 +269,7 @@ func (d *BodyWriter) untake() {
 	}
 	d.taken = false
 	set.held += d.appended
+	set.disk.pins.store(d.id, 0)
 	set.lose(d, errUnstored)
 }
 
@@ -319,6 +321,8 @@ func (set *bodyWriters) roomFor(d *BodyWriter, n int64) error {
 		return fmt.Errorf("%w: more than half of %d bytes", ErrNoSpace, budget)
 	case set.held+n > set.disk.room(budget)/4*3:
 		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, set.disk.room(budget))
+	case set.disk.crowdedBy(budget, set.held+n):
+		return fmt.Errorf("%w: it is full of what is read, much of which is deleted", ErrNoSpace)
 	case !evicts && set.disk.used.Load()+set.waiting+n > budget:
 		return fmt.Errorf("%w: %d bytes are full and nothing is evicted", ErrNoSpace, budget)
 	}
@@ -392,6 +396,13 @@ func (set *bodyWriters) queued() int64 {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	return set.waiting
+}
+
+// onTheirWay is how many bytes have come of bodies that are no entries.
+func (set *bodyWriters) onTheirWay() int64 {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	return set.held
 }
 
 // bodyWriterOf is the writer that has written the body of e, or nil.

@@ -15,6 +15,9 @@ type pins struct {
 	held  map[uint64]*leftover
 	// heldBytes is what all of these take.
 	heldBytes int64
+	// read has the lengths of those that are stored and not deleted, and readBytes is their sum.
+	read      map[uint64]int64
+	readBytes int64
 	readers   map[uint64][]Interrupter // see disk_readers.go
 	// spoiled are known to be damaged. Each is noted as long as it is pinned: by then its deletion
 	// is queued, and look-ups find it no more.
@@ -31,19 +34,43 @@ type leftover struct {
 func (p *pins) init() {
 	p.count, p.going = make(map[uint64]int), make(map[uint64]struct{})
 	p.held, p.readers = make(map[uint64]*leftover), make(map[uint64][]Interrupter)
+	p.read = make(map[uint64]int64)
 }
 
-// pin keeps the chunks of id until unpin; false when they are being deleted already. The caller
-// checks in a transaction begun after pin that the chunks are still there: a deletion that
-// committed before was not told of the pin.
-func (p *pins) pin(id uint64) bool {
+// pin keeps the chunks of id, a body of so many bytes, until unpin; false when they are being
+// deleted already. The caller checks in a transaction begun after pin that the chunks are still
+// there: a deletion that committed before was not told of the pin. The length is 0 for what is not
+// stored yet.
+func (p *pins) pin(id uint64, length int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, going := p.going[id]; going {
 		return false
 	}
 	p.count[id]++
+	if length > 0 {
+		p.stored(id, length)
+	}
 	return true
+}
+
+// store notes that what is pinned is stored by now, or that it is not after all.
+func (p *pins) store(id uint64, length int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stored(id, length)
+}
+
+func (p *pins) stored(id uint64, length int64) {
+	if held := p.held[id]; p.count[id] == 0 || held != nil && held.bytes > 0 {
+		length = 0
+	}
+	p.readBytes += length - p.read[id]
+	if length > 0 {
+		p.read[id] = length
+	} else {
+		delete(p.read, id)
+	}
 }
 
 func (p *pins) unpin(id uint64) {
@@ -54,6 +81,7 @@ func (p *pins) unpin(id uint64) {
 	}
 	delete(p.count, id)
 	delete(p.spoiled, id)
+	p.stored(id, 0)
 	if held := p.held[id]; held != nil {
 		delete(p.held, id)
 		p.heldBytes -= held.bytes
@@ -75,6 +103,7 @@ func (p *pins) delete(id uint64, bytes int64) bool {
 		if held.bytes == 0 {
 			held.bytes = bytes
 			p.heldBytes += bytes
+			p.stored(id, p.read[id])
 		}
 		return false
 	}
@@ -113,6 +142,13 @@ func (p *pins) deleted() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.heldBytes
+}
+
+// inUse is that, and how many bytes the bodies have that are stored and read.
+func (p *pins) inUse() (deleted, all int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heldBytes, p.heldBytes + p.readBytes
 }
 
 func (p *pins) pinned(id uint64) bool {

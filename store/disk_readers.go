@@ -20,7 +20,10 @@ import (
 //   - a body with chunks of its own is let in by its risk, which is that it comes to be read in the
 //     same way: only if it and what is deleted and read already take at most a quarter of the
 //     budget together (heldBack),
-//   - what is being read, and would bring it past that, is evicted last (batch.evict),
+//   - nor is it let in, or goes on to come, where what is deleted, read or on its way without that
+//     would take more than three quarters of the budget (crowdedBy),
+//   - what is being read, and would bring it past that, is evicted last (batch.evict). So that this
+//     is not at the cost of what others use, a quarter is left to what nobody reads,
 //   - the readers of a body of which no piece has been taken for idleTime are broken off, those of
 //     the body that has waited the longest first, and of no more than bring it down to an eighth.
 //     So it ends by itself. A client that takes a piece, 32 KiB, in each idleTime reads to the end,
@@ -56,6 +59,13 @@ var ErrIdle = errors.New("the client takes nothing of a body that is not stored 
 func (d *disk) heldBack(budget, n int64) bool {
 	held := d.pins.deleted()
 	return held > budget/8 && held+n > budget/4
+}
+
+// crowdedBy tells whether n bytes, of bodies that are no entries yet, would leave less than a
+// quarter of the budget to what nobody reads, where that matters: where much is deleted and read.
+func (d *disk) crowdedBy(budget, n int64) bool {
+	deleted, inUse := d.pins.inUse()
+	return deleted > budget/8 && inUse+n > budget/4*3
 }
 
 // spared is how much of what is used no entry is evicted for.
@@ -170,7 +180,7 @@ type shortage struct {
 // holdsBack is heldBack for a body that is about to come, and notes the shortage.
 func (s *Store) holdsBack(n int64) bool {
 	budget := s.settings.Load().Disk
-	if !s.disk.heldBack(budget, n) {
+	if !s.disk.heldBack(budget, n) && !s.disk.crowdedBy(budget, s.bodyWriters.onTheirWay()+n) {
 		return false
 	}
 	s.diskWriter.noteShortage()

@@ -99,3 +99,67 @@ func TestBodiesOnTheirWayLeaveEntries(t *testing.T) {
 		t.Errorf("%d of 20 are on disk", n)
 	}
 }
+
+// TestManyLargeBodiesThatAreReadLeaveOthers: clients that ask for large files without end, each
+// another one, and take little of them, do not have the disk evict what others use.
+func TestManyLargeBodiesThatAreReadLeaveOthers(t *testing.T) {
+	const budget, pages, large = 32 << 20, 32, 1 << 20
+	s := keptByHand(t, Settings{Memory: 1, Disk: budget})
+	lookUp := func() (found int) {
+		for n := range pages {
+			if r := s.Lookup(keyOf(fmt.Sprintf("http://example.com/page/%d", n)), matchAny); r.Entry != nil {
+				r.Release()
+				found++
+			}
+		}
+		return found
+	}
+	for n := range pages {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/page/%d", n), make([]byte, 20<<10)), 0)
+	}
+	writeAll(t, s)
+	var begun []*BodyWriter
+	for range 3 * budget / large {
+		d, err := s.NewBodyWriter(large)
+		must(t, err)
+		defer d.Close() // its client reads until then
+		begun = append(begun, d)
+	}
+	var stored, most int64
+	for n, d := range begun {
+		if d.Append(make([]byte, large)) == nil && sealByHand(t, s, d) == nil {
+			e := testEntry(s, fmt.Sprintf("http://example.com/large/%d", n), nil)
+			e.Body = d.Body()
+			if s.Put(e, 0) == Stored {
+				stored++
+			}
+		}
+		writeAll(t, s)
+		lookUp()
+		most = max(most, s.disk.size.Load())
+	}
+	deleted, inUse := s.disk.pins.inUse()
+	t.Logf("%d large bodies were stored; %d bytes are read, %d of them deleted; the file has %.2f of its budget",
+		stored, inUse, deleted, float64(most)/budget)
+	if found := lookUp(); found < pages {
+		t.Errorf("%d of %d pages are left", found, pages)
+	}
+	if stored < budget/large/4 || most > budget/2*3 {
+		t.Errorf("%d large bodies were stored, the file has %d bytes", stored, most)
+	}
+}
+
+// sealByHand seals a body while the disk writer's work is done.
+func sealByHand(t *testing.T, s *Store, d *BodyWriter) error {
+	t.Helper()
+	sealed := make(chan error)
+	go func() { sealed <- d.Seal() }()
+	for {
+		select {
+		case err := <-sealed:
+			return err
+		default:
+			writeAll(t, s)
+		}
+	}
+}

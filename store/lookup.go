@@ -51,7 +51,7 @@ func (r *Result) Share() Result {
 		r.item.hold()
 	}
 	if r.pinned != nil {
-		r.pinned.pins().pin(r.pinned.id) // never refused to what is pinned already
+		r.pinned.pins().pin(r.pinned.id, 0) // never refused to what is pinned already
 	}
 	return *r
 }
@@ -364,7 +364,7 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 // so it vouches for the others. The record would not do: that of a BodyWriter's may still be
 // queued. But a record without its first chunk is damaged.
 func (s *Store) pin(b *diskBody) bool {
-	if !s.disk.pins.pin(b.id) {
+	if !s.disk.pins.pin(b.id, b.length) {
 		return false
 	}
 	if IsDamaged(b) {

@@ -349,7 +349,7 @@ func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, toDisk bool) b
 	j.cost = s.memory.ownCost(it) + j.bookkeeping()
 	body, onDisk := e.Body.(*diskBody)
 	if onDisk && toDisk {
-		toDisk = s.disk.pins.pin(body.id) // until the job is done
+		toDisk = s.disk.pins.pin(body.id, 0) // until the job is done
 	}
 	if toDisk {
 		if s.pushPut(j) {
