@@ -70,7 +70,7 @@ func TestCommandFails(t *testing.T) {
 		{"purge without a selector", []string{"purge"}, "nothing is selected"},
 		{"purge with options only", []string{"purge", "--soft", "--dry-run"}, "nothing is selected"},
 		{"purge with an argument", []string{"purge", "all"}, `purge takes no "all"; write caddy larder purge [--tag T]`},
-		{"purge with an unknown flag", []string{"purge", "--everything"}, "unknown flag"},
+		{"purge with an unknown flag", []string{"purge", "--everything"}, "has no flag"},
 		{"purge of a relative URL", []string{"purge", "--url", "/a"}, "not an absolute URL"},
 		{"purge of what is no id", []string{"purge", "--id", "a"}, "is not an id"},
 		{"soft purge by id", []string{"purge", "--soft", "--id", "0006123456789abcfedcba9876543210"}, "without"},
