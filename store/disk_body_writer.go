@@ -255,7 +255,7 @@ func (d *BodyWriter) take(key Key) bool {
 	}
 	d.taken, d.key = true, key
 	set.held -= d.appended // from here on it is evicted like any other
-	set.disk.pins.store(d.id, d.appended)
+	set.disk.pins.noteStored(d.id, d.appended)
 	return true
 }
 
@@ -269,7 +269,7 @@ func (d *BodyWriter) untake() {
 	}
 	d.taken = false
 	set.held += d.appended
-	set.disk.pins.store(d.id, 0)
+	set.disk.pins.noteStored(d.id, 0)
 	set.lose(d, errUnstored)
 }
 

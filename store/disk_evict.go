@@ -40,8 +40,8 @@ func (d *disk) room(budget int64) int64 {
 // excuse excuses what the file has grown by, as far as that is what is spared, for good. What is
 // new, or compacted, has nothing to be excused.
 func (d *disk) excuse(budget, spared int64) {
-	excused := max(d.excused.Load(), min(spared, budget/4))
-	d.excused.Store(min(excused, max(0, d.size.Load()-budget)))
+	excused := max(d.excused.Load(), spared)
+	d.excused.Store(min(excused, budget/4, max(0, d.size.Load()-budget)))
 }
 
 // batchLimit is how many bytes one batch may write: of a small budget only a part.

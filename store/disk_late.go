@@ -16,8 +16,8 @@ type lateWrite struct {
 	maxVariants int
 }
 
-// latecomers are the entries that are to be written later, oldest first. It bounds them by number:
-// what finds no place stays in memory only.
+// latecomers are the entries that are to be written later, oldest first. They are bounded in
+// number: what finds no place stays in memory only.
 type latecomers struct {
 	mu     sync.Mutex
 	writes []lateWrite
@@ -54,6 +54,10 @@ func (l *latecomers) len() int {
 	return len(l.writes)
 }
 
+// lateAtEnd is how long an orderly stop writes what is late: memory may have more of it than a slow
+// disk takes in before who stops the process gives up waiting.
+const lateAtEnd = 10 * time.Second
+
 // lateStep is how many are looked at in one turn.
 const lateStep = 64
 
@@ -64,26 +68,25 @@ func (s *Store) queueLate() (more bool) {
 		if s.queue.waiting() >= queueBytes/2 {
 			return false
 		}
-		w, ok := s.queue.late.take()
-		if !ok {
+		if w, ok := s.queue.late.take(); !ok || !s.writeLate(w) {
 			return false
 		}
-		s.writeLate(w)
 	}
 	return true
 }
 
-// writeLate queues an entry, if it is in memory and nowhere else.
-func (s *Store) writeLate(w lateWrite) {
+// writeLate queues an entry, if it is in memory and nowhere else. It reports false, and notes it
+// anew, where the queue has no room.
+func (s *Store) writeLate(w lateWrite) bool {
 	sh := s.memory.shard(w.key)
 	it := s.findLate(sh, &w)
 	if it == nil {
-		return
+		return true
 	}
 	defer s.memory.unhold(it)
 	e := s.decode(it)
 	if !s.fitsOnDisk(e, false) {
-		return
+		return true
 	}
 	j := s.newPut(e, false, w.maxVariants, true) // may compress, so not under the lock
 	j.item, j.id, j.below, j.at = it, w.id, w.below, time.Now()
@@ -92,7 +95,9 @@ func (s *Store) writeLate(w lateWrite) {
 	defer sh.mu.Unlock()
 	if isLate(it) && !s.pushPut(j) {
 		s.queue.late.note(j)
+		return false
 	}
+	return true
 }
 
 // findLate finds the item of an entry, and holds it.

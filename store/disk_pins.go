@@ -15,7 +15,8 @@ type pins struct {
 	held  map[uint64]*leftover
 	// heldBytes is what all of these take.
 	heldBytes int64
-	// read has the lengths of those that are stored and not deleted, and readBytes is their sum.
+	// read has the lengths of those that are stored and not deleted, and readBytes is their sum. What
+	// is compressed takes less of the file.
 	read      map[uint64]int64
 	readBytes int64
 	readers   map[uint64][]Interrupter // see disk_readers.go
@@ -49,19 +50,20 @@ func (p *pins) pin(id uint64, length int64) bool {
 	}
 	p.count[id]++
 	if length > 0 {
-		p.stored(id, length)
+		p.countRead(id, length)
 	}
 	return true
 }
 
-// store notes that what is pinned is stored by now, or that it is not after all.
-func (p *pins) store(id uint64, length int64) {
+// noteStored notes that what is pinned is stored by now, or with 0 that it is not after all.
+func (p *pins) noteStored(id uint64, length int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stored(id, length)
+	p.countRead(id, length)
 }
 
-func (p *pins) stored(id uint64, length int64) {
+// countRead counts the length of what is pinned and stored, or with 0 does so no more.
+func (p *pins) countRead(id uint64, length int64) {
 	if held := p.held[id]; p.count[id] == 0 || held != nil && held.bytes > 0 {
 		length = 0
 	}
@@ -81,7 +83,7 @@ func (p *pins) unpin(id uint64) {
 	}
 	delete(p.count, id)
 	delete(p.spoiled, id)
-	p.stored(id, 0)
+	p.countRead(id, 0)
 	if held := p.held[id]; held != nil {
 		delete(p.held, id)
 		p.heldBytes -= held.bytes
@@ -103,7 +105,9 @@ func (p *pins) delete(id uint64, bytes int64) bool {
 		if held.bytes == 0 {
 			held.bytes = bytes
 			p.heldBytes += bytes
-			p.stored(id, p.read[id])
+			if bytes > 0 {
+				p.countRead(id, 0)
+			}
 		}
 		return false
 	}

@@ -46,14 +46,15 @@ const idleTime = 30 * time.Second
 // can be told from others.
 type Interrupter interface {
 	// Interrupt breaks off writes of the body that hang, so that they fail, and returns of how many
-	// clients. It is called on a goroutine of its own, and again after a while where the body is
-	// still read.
+	// clients. It is called on a goroutine of its own. For a body on disk it is called again after a
+	// while where that is still read.
 	Interrupt() int
 }
 
-// ErrIdle says that a client has been broken off: it has taken nothing for 30 s of a body that is
-// not stored any more, and that kept others from being stored.
-var ErrIdle = errors.New("the client takes nothing of a body that is not stored any more")
+// ErrIdle says that a client has been broken off: it has taken nothing for 30 s of a body on disk
+// that is not stored any more, or not all of a small one in memory, and kept others from being
+// stored.
+var ErrIdle = errors.New("the client is too slow with a body that keeps others from being stored")
 
 // heldBack tells whether a body of n bytes, with chunks of its own, is not taken in.
 func (d *disk) heldBack(budget, n int64) bool {

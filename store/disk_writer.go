@@ -452,21 +452,27 @@ func (dw *diskWriter) drain() {
 	if err := dw.flush(); err != nil {
 		return
 	}
-	for dw.queue.late.len() > 0 && dw.disk.up.Load() {
-		dw.s.queueLate()
-		if err := dw.flush(); err != nil {
-			return
-		}
-	}
 	for dw.accesses.len() > 0 && dw.disk.up.Load() {
 		if err := dw.writeAccesses(); err != nil {
 			dw.failed(err)
 		}
 	}
+	dw.drainLate()
 	if err := dw.commitPosition(); err != nil {
 		dw.failed(err)
 	}
 	if err := dw.disk.checkPlace(); err != nil { // the next process would take what is there
 		dw.failed(err)
+	}
+}
+
+// drainLate writes what found the queue full, for lateAtEnd at most.
+func (dw *diskWriter) drainLate() {
+	begun := time.Now()
+	for dw.queue.late.len() > 0 && dw.disk.up.Load() && time.Since(begun) < lateAtEnd {
+		dw.s.queueLate()
+		if dw.flush() != nil {
+			return
+		}
 	}
 }

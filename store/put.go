@@ -355,6 +355,8 @@ func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, toDisk bool) b
 		if s.pushPut(j) {
 			return true
 		}
+		// Not a renewal that has the id, or the chunks, of what it renews: the jobSupersede below
+		// deletes these.
 		if !onDisk && !j.renews {
 			s.queue.late.note(j)
 		}
