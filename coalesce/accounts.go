@@ -14,8 +14,8 @@ const (
 // amounts are bytes by account.
 type amounts [accounts]int64
 
-// sum is what is reserved in all accounts: at least what the body holds, but for what grow adds
-// without.
+// sum is what is reserved in all accounts: at least what the body holds, less the one chunk that
+// grow adds where there is no room at all.
 func (a *amounts) sum() (n int64) {
 	for _, part := range a {
 		n += part
@@ -54,7 +54,7 @@ func (f *Flight) reserve(capacity int64) (g grant, ok bool) {
 		return grant{}, true
 	}
 	g.from = beyond
-	return g, f.Spilled() && b.ReserveBeyond(g.bytes)
+	return g, f.spillOfStreaming() != nil && b.ReserveBeyond(g.bytes)
 }
 
 // isPassedOn tells whether the body is not to be kept, what the flight holds of it, and how much

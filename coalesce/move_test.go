@@ -58,7 +58,7 @@ func TestMoveTooLate(t *testing.T) {
 }
 
 // While others are told of the new key, a flight is joined by both.
-func TestMoveIsSeenByNobody(t *testing.T) {
+func TestMoveIsJoinedByBothKeys(t *testing.T) {
 	for _, moved := range []bool{true, false} {
 		inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 			f, lead, _ := g.Join("whole", nil, nil)

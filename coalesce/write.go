@@ -148,7 +148,7 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 // outgrow starts the window of a flight that may hold no more. What it has spilled is completed
 // first, so that readers have that from there, and the window begins empty.
 func (f *Flight) outgrow(why Overflow) {
-	if s := f.spillToSeal(); s != nil {
+	if s := f.spillOfStreaming(); s != nil && f.ctx.Err() == nil {
 		f.sealSpill(s)
 	}
 	f.mu.Lock()
@@ -156,8 +156,8 @@ func (f *Flight) outgrow(why Overflow) {
 	f.startWindow(why)
 }
 
-// spillToSeal is the Spill of a flight that streams; nil if it has none.
-func (f *Flight) spillToSeal() Spill {
+// spillOfStreaming is the Spill of a flight that streams still; nil if it has none.
+func (f *Flight) spillOfStreaming() Spill {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.phase != streaming {
@@ -186,7 +186,7 @@ func (f *Flight) startWindow(why Overflow) {
 	f.tellStorer()
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
-	f.giveBack() // what it had to spill
+	f.giveBack() // its room beyond, kept for the Spill
 	if f.keepsRoom() {
 		f.due = append(f.due, f.recount)
 	}
