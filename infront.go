@@ -15,8 +15,8 @@ import (
 // What handlers in front of larder write into fields and variables is seen in each request
 // (httpcache/shown.go). What a matcher makes of the method of a HEAD, or of the spelling of a Host,
 // is not: `request_header @head X-Kind short` writes a constant. Neither is what a `map` makes of
-// it. So the configuration is looked at. A matcher or a `map` anywhere in the server counts as one
-// in front: a HEAD that leads no fetch, and a Host in another spelling that bypasses, cost little.
+// it, nor the service that `forward_auth` asks, whose answer comes into fields. So the configuration
+// is looked at. Each of these anywhere in the server counts as one in front: a HEAD that leads no fetch, and a Host in another spelling that bypasses, cost little.
 // Of modules that are not Caddy's nothing is known.
 
 // sight is what of a request is looked at that a key has in one form.
@@ -50,8 +50,22 @@ func sightOf(server *caddyhttp.Server) (s sight) {
 	for _, step := range steps {
 		if step.handler == nil {
 			s.add(sightOfMatchers(step.gates[len(step.gates)-1].route.MatcherSets))
-		} else if moduleID(step.handler) == "http.handlers.map" {
-			s.add(sightOfText(jsonText(step.handler)))
+		} else {
+			s.add(sightOfHandler(step.handler))
+		}
+	}
+	return s
+}
+
+// sightOfHandler is what a handler looks at whose outcome is a constant.
+func sightOfHandler(handler caddyhttp.MiddlewareHandler) (s sight) {
+	switch moduleID(handler) {
+	case "http.handlers.map":
+		return sightOfText(jsonText(handler))
+	case "http.handlers.reverse_proxy": // as forward_auth, which sends the Host as it came
+		if len(responsesOf(handler)) > 0 {
+			s = sightOfText(jsonText(handler))
+			s.host = true
 		}
 	}
 	return s
@@ -78,7 +92,7 @@ func sightOfMatcher(matcher any) (s sight) {
 	case *caddyhttp.MatchHeaderRE:
 		s.host = namesHost(maps.Keys(*m))
 	case *caddyhttp.MatchExpression: // which has functions beside placeholders
-		s = sight{method: strings.Contains(m.Expr, "method("), host: strings.Contains(m.Expr, "header")}
+		s = sight{method: strings.Contains(m.Expr, "method"), host: strings.Contains(m.Expr, "header")}
 	case *caddyhttp.MatchNot:
 		for _, set := range m.MatcherSets {
 			s.add(sightOfMatchers(caddyhttp.MatcherSets{set}))

@@ -73,6 +73,12 @@ func TestHandlersInFrontHaveSeenTheSpelling(t *testing.T) {
 // in capitals. They count whatever they make of it, and cost those requests alone.
 func TestMatchersInFrontHaveSeenTheSpelling(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/auth" {
+			if r.Header.Get("X-Forwarded-Method") == http.MethodHead || r.Host == "A.test" {
+				w.Header().Set("X-Seen", "odd")
+			}
+			return
+		}
 		w.Header().Set("Cache-Control", "max-age=60")
 		if r.Header.Get("X-Seen") == "odd" {
 			w.WriteHeader(http.StatusNotFound)
@@ -80,6 +86,7 @@ func TestMatchersInFrontHaveSeenTheSpelling(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "the page")
 	})
+	const auth = "forward_auth {{origin}} {\nuri /auth\ncopy_headers X-Seen\n}\n@odd method NONE"
 	head, host := httptest.NewRequest(http.MethodHead, "/", nil), httptest.NewRequest(http.MethodGet, "/", nil)
 	head.Host, host.Host = "a.test", "A.test"
 	for name, tc := range map[string]struct {
@@ -97,6 +104,8 @@ func TestMatchersInFrontHaveSeenTheSpelling(t *testing.T) {
 		"vars of hostport":      {"@odd vars {hostport} A.test", host},
 		"header":                {"@odd header Host A.test", host},
 		"header_regexp":         {"@odd header_regexp Host A", host},
+		"auth of method":        {auth, head},
+		"auth of host":          {auth, host},
 		"map of host":           {"map {host} {made} {\na.test even\ndefault odd\n}\n@odd vars {made} odd", host},
 	} {
 		t.Run(name, func(t *testing.T) {
