@@ -161,10 +161,25 @@ func (e *entry) inBlock(other *entry) bool {
 	return len(own) > 0
 }
 
-// steady are Caddy's handlers behind which matchers see the request as in front of them.
+// steady are Caddy's handlers behind which matchers see the request as in front of them, but for
+// fields that no matcher is written for.
 var steady = map[string]bool{
 	"static_response": true, "error": true, "file_server": true, "encode": true, "templates": true, "request_body": true, "tracing": true,
 	"log_append": true, "push": true, "intercept": true, "copy_response": true, "copy_response_headers": true, "metrics": true, "acme_server": true,
+}
+
+// keepsRequest reports whether variables are those of Caddy's that no matcher is written for.
+func keepsRequest(raw json.RawMessage) bool {
+	var vars map[string]json.RawMessage
+	if json.Unmarshal(raw, &vars) != nil {
+		return false
+	}
+	for name := range vars {
+		if !slices.Contains([]string{"handler", "root", "log_skip", "log_name"}, name) {
+			return false
+		}
+	}
+	return true
 }
 
 // changesRequest reports whether a handler may change what matchers behind it see of a request:
@@ -183,5 +198,5 @@ func changesRequest(name string, raw json.RawMessage) bool {
 		return json.Unmarshal(raw, &config) != nil || config.Request != nil || config.HandleResponse != nil ||
 			query.Sort || len(query.Ignore) > 0 || len(query.Only) > 0
 	}
-	return !steady[name]
+	return !steady[name] && !(name == "vars" && keepsRequest(raw))
 }
