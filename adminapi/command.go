@@ -42,7 +42,9 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	}
 	names := make([]string, 0, len(cmd.Commands()))
 	for _, sub := range cmd.Commands() {
-		names = append(names, sub.Name())
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
 	}
 	return unknown(cmd, "command", Quote(args[0]), spelling.Nearest(args[0], names))
 }

@@ -92,7 +92,7 @@ func (x *Fetch) verdict(status int, header http.Header) (verdict, rfc9111.Exchan
 		return decide(f), ex, nil
 	}
 	freshness := x.route.judge(&ex, x.writer.declared)
-	if freshness.Reason == rfc9111.Storable && rfc9111.Refused(status) && x.keepsPage(status, header) {
+	if freshness.Reason == rfc9111.Storable && rfc9111.SpeaksOfRequest(status) && x.keepsPage(status, header) {
 		freshness.Reason = rfc9111.ReasonStatus
 	}
 	x.trace.judged(x.route, &ex, &freshness)
@@ -314,10 +314,10 @@ func (x *Fetch) staleStandsInElse(status int) bool {
 }
 
 // keepsPage reports whether an error with this header would replace, or by another Vary hide, a
-// page or redirect that may still be served to clients without the leader's directives. It does
-// not, although it may be stored: any client can have its own request refused. For which of the
-// failures of RFC 5861 a stale page may be served is the operator's word. What other errors come to
-// it have no say in that.
+// page or redirect that may still be served to clients without the leader's directives. Such an
+// error is not stored: any client can have its own request refused. For 500, 502, 503 and 504 it
+// counts whether the page may be served after that status. Any other error is taken for no answer,
+// as what may be served after that may be served after it.
 func (x *Fetch) keepsPage(status int, header http.Header) bool {
 	failure := rfc9111.NoAnswer
 	if rfc9111.IsServerFailure(status) {

@@ -15,7 +15,7 @@ import (
 // one such request for all who wait:
 //
 //	304                        the head is confirmed, as any other stored response
-//	206, the slice that was    a head is stored. The flight gets the key of the slice, and all who
+//	206, the slice that was    the flight gets the key of the slice, a head is stored, and all who
 //	asked for, or the whole    wait look up again. Where it is the whole, it is stored as a 200
 //	206, anything else         the whole is asked for, once, and for a while at once: no strong
 //	                           validator, another part, an unknown length, several parts, or what

@@ -118,8 +118,8 @@ func (p *presented) speaksFor(v *store.Variant) bool {
 	return (!p.authorized || slices.Contains(v.Names, "Authorization")) && (!p.unkeyedCookie || slices.Contains(v.Names, "Cookie"))
 }
 
-// removalsKeep is how long a 404 or 410 is remembered at least, but in a flood. Of the fetches that
-// had begun before, those that take longer store nothing.
+// removalsKeep is how long a 404 or 410 is remembered at least, unless a flood pushes it out. The
+// fetches that had begun before what is forgotten store nothing.
 const removalsKeep = time.Hour
 
 func newRemovals() *recentKeys { return newRecentKeys(maxRecentKeys, removalsKeep, 0) }

@@ -55,11 +55,11 @@ func (rules *KeyRules) key(k *keyed) store.Key {
 }
 
 // Parts that few keys have begin with numbers that cannot stand in their place otherwise: no status
-// of an error is as large, and there are no more texts to add.
+// of an error is as large, and no key has as many added texts.
 const (
-	markBranch = math.MaxUint16 + 1 + iota
-	markAbsoluteForm
-	markOddCookies = markBranch
+	markBranch       = math.MaxUint16 + 1
+	markAbsoluteForm = math.MaxUint16 + 2
+	markOddCookies   = math.MaxUint16 + 1 // in another place of the key
 )
 
 // request writes what tells a request from others.

@@ -61,8 +61,9 @@ var (
 	// errObjectChanged ends the fetch of a slice that is not one of the stored object: the origin
 	// has another version by now, or does not answer in parts any more.
 	errObjectChanged = errors.New("the origin has another version than the one that is stored in slices")
-	// errSliceStored ends a flight that was begun for a slice which had just been stored.
-	errSliceStored = errors.New("the slice is stored by now")
+	// errSliceStored ends a flight that was begun for a slice which had just been stored, or had
+	// come to its header on another flight.
+	errSliceStored = errors.New("the slice is stored by now, or on its way by another fetch")
 	// errSliceRefused ends the fetch of a slice whose answer is for one client: it may not be
 	// stored, or came to credentials or a cookie and is not of the stored version.
 	errSliceRefused = errors.New("the origin's answer for the slice is for one client")

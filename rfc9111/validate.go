@@ -99,10 +99,10 @@ func isWeak(tag string) bool { return strings.HasPrefix(tag, "W/") }
 // opaque is an entity tag without its weakness (RFC 9110 8.8.3.2).
 func opaque(tag string) string { return strings.TrimPrefix(tag, "W/") }
 
-// Refused reports whether a status says nothing of the resource, as far as that can be told by it:
-// any error other than those that say [Gone]. How a request is made can bring about a 501 or a 505
-// as well as a 400, and a server error, too.
-func Refused(status int) bool { return status >= http.StatusBadRequest && !Gone(status) }
+// SpeaksOfRequest reports whether a status may say nothing of the resource, as far as that can be
+// told by it: any error other than those that say [Gone]. How a request is made can bring about a
+// 501 or a 500 as well as a 400.
+func SpeaksOfRequest(status int) bool { return status >= http.StatusBadRequest && !Gone(status) }
 
 // Gone reports whether a status says that the resource exists no more, so that what is stored of it
 // is removed too. Every other answer that may not be stored leaves what is stored as it is: RFC
