@@ -15,8 +15,9 @@ import (
 // What handlers in front of larder write into fields and variables is seen in each request
 // (httpcache/shown.go). What a matcher makes of the method of a HEAD, or of the spelling of a Host,
 // is not: `request_header @head X-Kind short` writes a constant. Neither is what a `map` makes of
-// it, nor the service that `forward_auth` asks, whose answer comes into fields. So the configuration
-// is looked at. Each of these anywhere in the server counts as one in front: a HEAD that leads no fetch, and a Host in another spelling that bypasses, cost little.
+// it, nor the service that `forward_auth` asks, whose answer comes into fields. So the
+// configuration is looked at. Each of these anywhere in the server counts as one in front: a HEAD
+// that leads no fetch, and a Host in another spelling that bypasses, cost little.
 // Of modules that are not Caddy's nothing is known.
 
 // sight is what of a request is looked at that a key has in one form.

@@ -15,8 +15,8 @@ type pins struct {
 	held  map[uint64]*leftover
 	// heldBytes is what all of these take.
 	heldBytes int64
-	// read has the lengths of those that are stored and not deleted, and readBytes is their sum. What
-	// is compressed takes less of the file.
+	// read has the lengths of those that are stored and not deleted, and readBytes is their sum.
+	// What is compressed takes less of the file.
 	read      map[uint64]int64
 	readBytes int64
 	readers   map[uint64][]Interrupter // see disk_readers.go

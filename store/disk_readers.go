@@ -46,8 +46,8 @@ const idleTime = 30 * time.Second
 // can be told from others.
 type Interrupter interface {
 	// Interrupt breaks off writes of the body that hang, so that they fail, and returns of how many
-	// clients. It is called on a goroutine of its own. For a body on disk it is called again after a
-	// while where that is still read.
+	// clients. It is called on a goroutine of its own. For a body on disk it is called again after
+	// a while where that is still read.
 	Interrupt() int
 }
 
