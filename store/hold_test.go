@@ -261,3 +261,27 @@ func arenaPages(s *Store) int64 {
 	_, pages, _ := s.memory.arena.Held()
 	return pages
 }
+
+// TestCompactionLeavesWhatIsBeingMade: the bytes of an item whose extent has just been taken are
+// those of what was there before.
+func TestCompactionLeavesWhatIsBeingMade(t *testing.T) {
+	s := openStore(t, Config{}, Settings{Memory: 1 << 20})
+	m := s.memory
+	it := m.items.take()
+	at, _, err := m.arena.Alloc(1000, uint32(it.self))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := m.arena.Bytes(at, 1000)[8:] // behind the owner, which the arena writes
+	for i := range before {
+		before[i] = 0xff
+	}
+	it.at = at
+	it.holds.Store(1)
+	m.compact()
+	if n := it.holds.Load(); n != 1 {
+		t.Errorf("%d holds on it, want its maker's", n)
+	}
+	m.arena.Free(at)
+	m.items.put(it)
+}

@@ -177,7 +177,9 @@ func (m *memory) compact() {
 		}
 		s := m.shards[it.shard]
 		s.mu.Lock()
-		if m.givesRoom(it, 2) { // but for this hold and the shard's
+		// Of one that is not resident yet the extent may not be written. But for this hold and the
+		// shard's:
+		if it.is(isResident) && m.givesRoom(it, 2) {
 			m.discard(s, it, Capacity)
 		}
 		s.mu.Unlock()
