@@ -198,5 +198,5 @@ func changesRequest(name string, raw json.RawMessage) bool {
 		return json.Unmarshal(raw, &config) != nil || config.Request != nil || config.HandleResponse != nil ||
 			query.Sort || len(query.Ignore) > 0 || len(query.Only) > 0
 	}
-	return !steady[name] && !(name == "vars" && keepsRequest(raw))
+	return !steady[name] && (name != "vars" || !keepsRequest(raw))
 }
