@@ -23,7 +23,7 @@ import (
 //   - nor is it let in, or goes on to come, where what is deleted, read or on its way without that
 //     would take more than three quarters of the budget (crowdedBy),
 //   - what is being read, and would bring it past that, is evicted last (batch.evict). So that this
-//     is not at the cost of what others use, a quarter is left to what nobody reads,
+//     is not at the cost of what others use, a quarter is left to what is not being read,
 //   - the readers of a body of which no piece has been taken for idleTime are broken off, those of
 //     the body that has waited the longest first, and of no more than bring it down to an eighth.
 //     So it ends by itself. A client that takes a piece, 32 KiB, in each idleTime reads to the end,
@@ -63,7 +63,7 @@ func (d *disk) heldBack(budget, n int64) bool {
 }
 
 // crowdedBy tells whether n bytes, of bodies that are no entries yet, would leave less than a
-// quarter of the budget to what nobody reads, where that matters: where much is deleted and read.
+// quarter of the budget to what is not being read. That matters where much is deleted and read.
 func (d *disk) crowdedBy(budget, n int64) bool {
 	deleted, inUse := d.pins.inUse()
 	return deleted > budget/8 && inUse+n > budget/4*3

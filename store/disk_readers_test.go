@@ -297,13 +297,7 @@ func TestFileStaysInItsBound(t *testing.T) {
 	var writers []*BodyWriter
 	step := func() {
 		t.Helper()
-		for more := true; more; {
-			var err error
-			if more, err = s.diskWriter.writeTurn(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		must(t, s.diskWriter.flush())
+		writeAll(t, s)
 		if used, size := s.disk.used.Load(), s.disk.size.Load(); used > budget*3/2 || size > budget*7/4 {
 			t.Fatalf("%d bytes are used of at most %d, the file has %d", used, budget*3/2, size)
 		}

@@ -23,6 +23,7 @@
 //	memory.go           the memory tier: shards under one budget
 //	memory_shard.go     one lock, and what is under it
 //	memory_item.go      the bookkeeping of an entry, without pointers
+//	memory_in_flight.go bodies on their way, in accounts of their own
 //	memory_held.go      what look-ups hold of larger items, counted
 //	memory_readers.go   who is sent small ones, to be broken off where nothing else gives room
 //	memory_policy.go    lists of lru, lfu and fifo; unlocked
