@@ -39,10 +39,10 @@ type grant struct {
 // a flight that can spill does so, and what the Spill does not take yet goes beyond.
 func (f *Flight) reserve(capacity int64) (g grant, ok bool) {
 	b := f.config.budget
-	if held, most, is := f.isPassedOn(); is {
+	if held, most, passesOn := f.windowRoom(); passesOn {
 		return grant{passed, capacity}, held+capacity <= most && b.ReserveWindow(capacity, held)
 	}
-	if f.hasRoom(capacity) {
+	if lacks, hasSome := f.lacking(capacity); hasSome && lacks <= 0 {
 		return grant{}, true
 	}
 	g = grant{kept, capacity}
@@ -50,16 +50,19 @@ func (f *Flight) reserve(capacity int64) (g grant, ok bool) {
 	if b.Reserve(capacity, total) || f.spillAll() && b.Reserve(capacity, total) { // may evict, so not under the lock
 		return g, true
 	}
-	if g.bytes = f.missing(capacity); g.bytes <= 0 {
+	lacks, hasSome := f.lacking(capacity) // spilling has given some back
+	if lacks <= 0 {
 		return grant{}, true
 	}
-	g.from = beyond
-	return g, f.spillOfStreaming() != nil && b.ReserveBeyond(g.bytes)
+	if !hasSome {
+		lacks = max(lacks, spillRoom)
+	}
+	return grant{beyond, lacks}, f.spillOfStreaming() != nil && b.ReserveBeyond(lacks)
 }
 
-// isPassedOn tells whether the body is not to be kept, what the flight holds of it, and how much
-// that may be.
-func (f *Flight) isPassedOn() (held, most int64, is bool) {
+// windowRoom is what the flight holds of a body that is only passed on, and how much that may be.
+// passesOn is false where the body is to be kept.
+func (f *Flight) windowRoom() (held, most int64, passesOn bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.body.held, f.windowSize(), f.phase == windowed || !f.keep && !f.spills()
@@ -87,22 +90,11 @@ func (f *Flight) recount() {
 // keepsRoom tells whether a windowed flight holds what others that are to be kept have no room for.
 func (f *Flight) keepsRoom() bool { return f.reserved[kept]+f.reserved[beyond] > 0 }
 
-// hasRoom tells whether a chunk fits in what is reserved beyond already.
-func (f *Flight) hasRoom(capacity int64) bool {
+// lacking is how much a chunk needs beside what is reserved, and whether some of that is beyond.
+func (f *Flight) lacking(capacity int64) (n int64, hasSome bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.phase == streaming && f.reserved[beyond] > 0 && f.body.held+capacity <= f.reserved.sum()
-}
-
-// missing is how much has to be reserved beyond for a chunk.
-func (f *Flight) missing(capacity int64) int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := f.body.held + capacity - f.reserved.sum()
-	if f.reserved[beyond] == 0 && n > 0 {
-		n = max(n, spillRoom)
-	}
-	return n
+	return f.body.held + capacity - f.reserved.sum(), f.phase == streaming && f.reserved[beyond] > 0
 }
 
 // giveBack has what is reserved beyond what is held given back to the Budget. What counts against

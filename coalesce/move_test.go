@@ -2,7 +2,7 @@ package coalesce
 
 import "testing"
 
-// quietly is for Move, where nobody is told.
+// quietly is for Move, where no one has to be told.
 func quietly() bool { return true }
 
 // A flight that has moved is joined by its new key only, and leaves the group when it ends.

@@ -123,42 +123,50 @@ func TestWindowIsPacedByItsSlowestReader(t *testing.T) {
 	})
 }
 
+// wantDropped has one reader take all at once, and another a piece with pauses in between, which is
+// to be dropped after some time, if that is not zero.
+func wantDropped(t *testing.T, limit int64, pause, after time.Duration) {
+	t.Helper()
+	inBubble(t, 1<<30, Limits{Window: limit}, func(t *testing.T, g *Group[string], _ *ledger) {
+		want := pattern(7, int(8*limit))
+		f, all := windowing(t, g, 1, 0)
+		start := time.Now()
+		var dropped time.Duration
+		all[1].Reader().OnDrop(func() { dropped = time.Since(start) })
+		fetch(f, want)
+		slow := make(chan error)
+		go func() {
+			_, err := sip(all[1].Reader(), pause)
+			slow <- err
+		}()
+		expectBody(t, all[0].Reader(), want, nil)
+		var wantErr error
+		if after > 0 {
+			wantErr = ErrTooSlow
+		}
+		if err := <-slow; !errors.Is(err, wantErr) {
+			t.Errorf("slow reader: %v, want %v", err, wantErr)
+		}
+		for _, m := range all {
+			m.Leave()
+		}
+		if dropped != after {
+			t.Errorf("dropped after %v, want %v", dropped, after)
+		}
+	})
+}
+
 func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
 	const narrow = 6 * windowSlice // half of it is what a reader takes just in time
 	for _, tc := range []struct {
-		name  string
-		pause time.Duration // between what the reader under test takes
-		want  error
+		name         string
+		pause, after time.Duration
 	}{
-		{"just in time", 10*time.Second - time.Millisecond, nil},
-		{"too late", 10*time.Second + time.Millisecond, ErrTooSlow},
-		{"never again", time.Hour, ErrTooSlow},
+		{"just in time", 10*time.Second - time.Millisecond, 0},
+		{"too late", 10*time.Second + time.Millisecond, 10 * time.Second},
+		{"never again", time.Hour, 10 * time.Second},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			inBubble(t, 1<<30, Limits{Window: narrow}, func(t *testing.T, g *Group[string], _ *ledger) {
-				want := pattern(7, 8*narrow)
-				f, all := windowing(t, g, 1, 0)
-				start := time.Now()
-				var dropped time.Duration
-				all[1].Reader().OnDrop(func() { dropped = time.Since(start) })
-				fetch(f, want)
-				slow := make(chan error)
-				go func() {
-					_, err := sip(all[1].Reader(), tc.pause)
-					slow <- err
-				}()
-				expectBody(t, all[0].Reader(), want, nil)
-				if err := <-slow; !errors.Is(err, tc.want) {
-					t.Errorf("slow reader: %v, want %v", err, tc.want)
-				}
-				for _, m := range all {
-					m.Leave()
-				}
-				if tc.want != nil && dropped != 10*time.Second {
-					t.Errorf("dropped after %v, want 10s", dropped)
-				}
-			})
-		})
+		t.Run(tc.name, func(t *testing.T) { wantDropped(t, narrow, tc.pause, tc.after) })
 	}
 }
 
@@ -167,38 +175,13 @@ func TestWindowDropsAReaderThatTakesNothing(t *testing.T) {
 // often it makes room meanwhile.
 func TestWindowDropsAReaderThatTakesLittle(t *testing.T) {
 	for _, tc := range []struct {
-		name  string
-		pause time.Duration
-		want  error
+		name         string
+		pause, after time.Duration
 	}{
-		{"enough", 3 * time.Second, nil},
-		{"too little", 5 * time.Second, ErrTooSlow},
+		{"enough", 3 * time.Second, 0},
+		{"too little", 5 * time.Second, 30 * time.Second},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
-				want := pattern(9, 8*window)
-				f, all := windowing(t, g, 1, 0)
-				start := time.Now()
-				var dropped time.Duration
-				all[1].Reader().OnDrop(func() { dropped = time.Since(start) })
-				fetch(f, want)
-				slow := make(chan error)
-				go func() {
-					_, err := sip(all[1].Reader(), tc.pause)
-					slow <- err
-				}()
-				expectBody(t, all[0].Reader(), want, nil)
-				if err := <-slow; !errors.Is(err, tc.want) {
-					t.Errorf("slow reader: %v, want %v", err, tc.want)
-				}
-				for _, m := range all {
-					m.Leave()
-				}
-				if tc.want != nil && dropped != 30*time.Second {
-					t.Errorf("dropped after %v, want 30s", dropped)
-				}
-			})
-		})
+		t.Run(tc.name, func(t *testing.T) { wantDropped(t, window, tc.pause, tc.after) })
 	}
 }
 
