@@ -13,6 +13,7 @@
 //	reader.go    the readers' side
 //	pace.go      how fast a reader is that others wait for
 //	spill.go     bodies that are not whole in memory
+//	parts.go     what lies between the readers of a window, on disk
 //	accounts.go  what of the Budget a flight has, and why
 //	end.go       the end, the retry of a failed attempt, handing the body over
 //	info.go      what can be asked of a flight; errors.go
@@ -33,8 +34,9 @@
 //	  fetching   joinable        members are parked in Wait
 //	  streaming  joinable        all of the body is kept, in memory or, but for its end, in a Spill;
 //	                             the fetch waits for no reader
-//	  windowed   not joinable    what all readers have passed is freed; the slowest one paces the
-//	                             fetch, and is dropped if it takes nothing while another waits
+//	  windowed   not joinable    what all readers have passed is freed. Where a Spill has what lies
+//	                             between them, the fetch waits for none. Else the slowest one
+//	                             paces it, and is dropped if it is too slow while another waits
 //	  released   not joinable    the body goes to the leader's writer, past this package
 //	  rejected   not joinable    the same; a second and last attempt follows if followers waited
 //
@@ -139,6 +141,10 @@
 // the flight windowed, in which those behind read on from what is written. A reader that cannot
 // read there gets ErrSpill; others notice nothing.
 //
+// A windowed flight has a Spill of what its window holds when a reader waits for more and another
+// is behind. So a slow client slows none of those that share its fetch, as long as the Spiller has
+// room for what it is behind with.
+//
 // # Caveats
 //
 //   - Write, Finish, Fail and the decisions are for the one goroutine of the fetch. Cancel, Keep
@@ -149,7 +155,7 @@
 //     nothing is pooled, and a BodySource keeps what it has until Close.
 //   - A windowed flight whose fetch brings nothing more does not look for readers that take
 //     nothing, whatever it holds.
-//   - What a reader has loaded from the Spill is not counted in the Budget: one of its chunks for
+//   - What a reader has loaded from a Spill is not counted in the Budget: one of its chunks for
 //     each reader that is behind.
 //   - A fetch that ignores its context is waited for by its leader until the leader's own client
 //     goes, as it would be without this package.

@@ -3,6 +3,7 @@ package coalesce
 import (
 	"context"
 	"errors"
+	"math"
 )
 
 // Finish ends the flight cleanly. trailer is for members that read to the end. A body that is whole
@@ -226,4 +227,5 @@ func (f *Flight) dispose() {
 	f.giveBackAll()
 	f.body = body{gone: true}
 	f.closeSpill()
+	f.closeParts(math.MaxInt64)
 }

@@ -44,8 +44,8 @@ type Limits struct {
 	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another
 	// waits for more, before it drops it; three times as long for one that takes less than half a
-	// Window meanwhile, and where none waits, but the flight keeps others from being stored.
-	// Default 10 s.
+	// Window meanwhile, and where none waits, but the flight keeps others from being stored; twelve
+	// times as long for one that is behind by more than a Window. Default 10 s.
 	ReaderIdle time.Duration
 	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time
 	// in which a flight may be joined and its body kept whole (then it becomes windowed). It does

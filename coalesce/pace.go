@@ -2,32 +2,56 @@ package coalesce
 
 import "time"
 
-// A full window waits for its slowest readers. Those that others wait for are dropped when they
+// A full window waits for its slowest readers, where there is no disk to hold what they are behind
+// with, see parts.go. Those that others wait for are dropped when they
 //
-//   - take nothing for Limits.ReaderIdle, or
+//   - take nothing for Limits.ReaderIdle,
 //   - take less than half a window while others have waited for them for three times that: 70 KiB/s
 //     by the defaults. Else one client that takes a little now and then would leave all others with
-//     that, or with nothing for as long as it has to catch up.
+//     that, or
+//   - have not come within a window of the others, from where these had to wait, when they have
+//     waited for twelve times that. Else the others had nothing for as long as it has to catch up.
 //
 // Their time counts from when another began to wait, at the earliest: before that there was no
 // reason to hurry. Where none waits, only a reader is dropped that takes nothing for three times
 // Limits.ReaderIdle, of a flight that keeps others from being stored.
 
-// patience is how often Limits.ReaderIdle a reader may be waited for.
-const patience = 3
+// How often Limits.ReaderIdle a reader may be waited for, until it takes what it should, and until
+// it has caught up.
+const (
+	patience = 3
+	catchUp  = 12
+)
 
-// hold is how long others have waited for a reader.
+// hold is how others wait for a reader.
 type hold struct {
-	since  time.Time     // they do since then; zero if they do not
+	since time.Time // they do since then; zero if they do not
+	// What it has to take, and where it has to be to have caught up.
+	take, near lap
+}
+
+// lap is how far a reader has to come while others wait for it for a while.
+type lap struct {
 	lasted time.Duration // they have, in all
-	from   int64         // where it was when that began
+	goal   int64
+}
+
+// left is how long others wait still if it is for limit in all. The next lap begins when the reader
+// has come to the goal of this one.
+func (l *lap) left(limit time.Duration, pos, next int64) time.Duration {
+	if l.lasted == 0 || pos >= l.goal {
+		*l = lap{goal: next}
+	}
+	return limit - l.lasted
 }
 
 // endHolds counts how long others have waited, until now, for the readers that stood in the way.
 func (f *Flight) endHolds(now time.Time) {
 	for _, m := range f.members {
 		if h := &m.reader.hold; !h.since.IsZero() {
-			h.lasted += now.Sub(h.since)
+			waited := now.Sub(h.since)
+			h.take.lasted += waited
+			h.near.lasted += waited
 			h.since = time.Time{}
 		}
 	}
@@ -38,13 +62,12 @@ func (f *Flight) endHolds(now time.Time) {
 func (f *Flight) dropSlow(now, since time.Time) (due time.Time, dropped []*Reader) {
 	limits := f.config.limits
 	return f.dropInTheWay(now, func(r *Reader) (left time.Duration) {
-		left = limits.ReaderIdle - now.Sub(later(r.taken, since))
-		longest := patience * limits.ReaderIdle
-		if r.hold.lasted >= longest && r.pos-r.hold.from >= limits.Window/2 || r.hold.lasted == 0 {
-			r.hold = hold{from: r.pos}
-		}
 		r.hold.since = now
-		return min(left, longest-r.hold.lasted)
+		return min(
+			limits.ReaderIdle-now.Sub(later(r.taken, since)),
+			r.hold.take.left(patience*limits.ReaderIdle, r.pos, r.pos+limits.Window/2),
+			r.hold.near.left(catchUp*limits.ReaderIdle, r.pos, f.body.size-limits.Window),
+		)
 	})
 }
 

@@ -57,7 +57,7 @@ func (c *tally) expectAll(t *testing.T, worlds int) {
 	for _, what := range []string{
 		"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded",
 		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "told that it is dropped", "second attempt", "second failure", "purged", "silent", "drained", "handed over", "moved",
-		"spilled", "read from the spill", "spill unread", "spill failed", "stored from the spill",
+		"spilled", "read from the spill", "spill unread", "spill failed", "spilled a part", "read from a part", "stored from the spill",
 	} {
 		n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
 		fmt.Fprintf(&line, "%s %d, ", what, n.(*atomic.Int64).Load())
@@ -284,8 +284,12 @@ func (rec *fetchRecord) share(w *world) {
 	f := rec.f
 	f.Keep(rec.keep)
 	f.Expect(rec.expect)
-	if rec.spill != nil {
+	switch {
+	case rec.spill == nil:
+	case rec.keep || rec.rng.IntN(2) == 0:
 		f.SpillTo(rec.spill)
+	default:
+		f.SpillPartsTo(rec.spill)
 	}
 	f.Share(rec, rec.limit)
 	if err := rec.send(f.Write); err != nil {
@@ -327,7 +331,17 @@ func (rec *fetchRecord) share(w *world) {
 
 // checkSpill looks at what has become of the spill, now that all have left.
 func (rec *fetchRecord) checkSpill(w *world) {
-	if rec.spill == nil || rec.spill.spill == nil || rec.spill.asked == 0 {
+	if rec.spill == nil {
+		return
+	}
+	rec.spill.expectPartsClosed()
+	for _, p := range rec.spill.parts {
+		w.seen.add("spilled a part")
+		if p.reads > 0 {
+			w.seen.add("read from a part")
+		}
+	}
+	if rec.spill.spill == nil || rec.spill.asked == 0 {
 		return
 	}
 	s := rec.spill.spill

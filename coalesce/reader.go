@@ -34,7 +34,7 @@ type Reader struct {
 func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 	for {
 		b, away, changed, err := r.step()
-		if away != nil {
+		if away.Spill != nil {
 			if err := r.load(away); err != nil {
 				return nil, err
 			}
@@ -53,31 +53,32 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 
 // step returns bytes or an error; or the Spill from which the bytes have to be loaded; or a channel
 // that is closed when there may be more.
-func (r *Reader) step() (b []byte, away Spill, changed <-chan struct{}, err error) {
+func (r *Reader) step() (b []byte, away part, changed <-chan struct{}, err error) {
 	f := r.member.flight
 	f.mu.Lock()
 	defer f.unlock()
 	r.moveTo(r.pos + int64(r.inHand))
 	if err := r.broken(); err != nil {
-		return nil, nil, nil, err
+		return nil, part{}, nil, err
 	}
-	b = r.at()
-	switch {
-	case len(b) > 0:
+	if b = r.at(); len(b) > 0 {
 		if f.phase == windowed && len(b) > windowSlice {
 			b = b[:windowSlice:windowSlice]
 		}
 		r.inHand, r.touched = len(b), true
-		return b, nil, nil, nil
-	case r.behind():
-		return nil, f.spill.Spill, nil, nil
+		return b, part{}, nil, nil
+	}
+	away, behind := r.away()
+	switch {
+	case behind:
+		return nil, away, nil, nil
 	case !f.ended:
 		r.starve()
-		return nil, nil, f.change(), nil
+		return nil, part{}, f.change(), nil
 	case f.err != nil:
-		return nil, nil, nil, f.err
+		return nil, part{}, nil, f.err
 	}
-	return nil, nil, nil, io.EOF
+	return nil, part{}, nil, io.EOF
 }
 
 // broken returns why this reader can have no more, while others may.

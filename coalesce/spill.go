@@ -31,10 +31,14 @@ type BodySource interface {
 	Close()
 }
 
-// Spiller begins the Spill of one flight. It is asked at most once, on the goroutine of the fetch.
+// Spiller begins the Spills of one flight, on the goroutine of the fetch.
 type Spiller interface {
-	// Spill begins it. After an error the flight goes on without, as far as memory goes.
+	// Spill begins that of the whole body. It is asked at most once. After an error the flight goes
+	// on without, as far as memory goes.
 	Spill() (Spill, error)
+	// SpillPart begins one of n bytes from somewhere in a body that is not kept, whose offsets
+	// count from there. After an error readers wait for the slowest one.
+	SpillPart(n int64) (Spill, error)
 }
 
 // spill is a flight's use of its Spill.
@@ -50,7 +54,7 @@ type spill struct {
 func (f *Flight) SpillTo(s Spiller) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.spiller = s
+	f.spiller, f.parts.spiller = s, s
 }
 
 // Spilled reports whether the beginning of the body, or after HandOver all of it, is in the Spill.
@@ -241,7 +245,7 @@ func (f *Flight) markUnstorable() {
 	f.overflow = NoRoom
 }
 
-// DropBehind drops the readers of which only the Spill has the bytes that they take next, because
+// DropBehind drops the readers of which only a Spill has the bytes that they take next, because
 // its room is wanted and they take nothing, and returns how many. It may be called on any
 // goroutine.
 func (f *Flight) DropBehind() (dropped int) {
@@ -271,16 +275,25 @@ func (f *Flight) drop(r *Reader) {
 	f.remove(r.member)
 }
 
-// behind reports whether only the Spill has the bytes at the reader's place.
+// behind reports whether only a Spill has the bytes at the reader's place.
 func (r *Reader) behind() bool {
+	_, behind := r.away()
+	return behind
+}
+
+// away returns the Spill that alone has the bytes at the reader's place, if one does.
+func (r *Reader) away() (p part, ok bool) {
 	f := r.member.flight
-	return f.spillInUse() != nil && r.pos < f.spill.covered
+	if s := f.spillInUse(); s != nil && r.pos < f.spill.covered {
+		return part{Spill: s, end: f.spill.covered}, true
+	}
+	return f.parts.at(r.pos)
 }
 
 // load reads the spilled bytes at the reader's place. It may take as long as a disk does, so it
 // runs under no lock.
-func (r *Reader) load(s Spill) error {
-	b, err := s.Chunk(r.pos)
+func (r *Reader) load(p part) error {
+	b, err := p.Chunk(r.pos - p.start)
 	if err == nil && len(b) == 0 {
 		err = io.ErrUnexpectedEOF
 	}

@@ -123,6 +123,60 @@ func (s *fakeSpill) expectClosed() {
 type oneSpill struct {
 	spill *fakeSpill
 	asked int
+
+	t      *testing.T
+	body   []byte // that parts are of
+	places int    // how many of them there may be at once
+	broken func() bool
+	mu     sync.Mutex
+	parts  []*partSpill
+	open   int
+}
+
+// partSpill is the Spill of a part.
+type partSpill struct {
+	fakeSpill
+	of *oneSpill
+}
+
+// SpillPart finds the place of a part by what is appended first.
+func (s *oneSpill) SpillPart(n int64) (Spill, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open >= s.places || n <= 0 {
+		return nil, errDisk
+	}
+	p := &partSpill{of: s, fakeSpill: fakeSpill{t: s.t, failFrom: -1}}
+	if s.broken != nil && s.broken() {
+		p.failFrom = int(n) / 2
+	}
+	s.parts, s.open = append(s.parts, p), s.open+1
+	return p, nil
+}
+
+// Append checks what is appended only by where it is in the body.
+func (p *partSpill) Append(b []byte) error {
+	if p.want == nil {
+		p.want = p.of.body[max(0, bytes.Index(p.of.body, b)):]
+	}
+	return p.fakeSpill.Append(b)
+}
+
+func (p *partSpill) Close() {
+	p.fakeSpill.Close()
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
+	p.of.open--
+}
+
+// expectPartsClosed fails the test unless each part was closed, once.
+func (s *oneSpill) expectPartsClosed() {
+	s.mu.Lock()
+	parts := slices.Clone(s.parts)
+	s.mu.Unlock()
+	for _, p := range parts {
+		p.expectClosed()
+	}
 }
 
 func (s *oneSpill) Spill() (Spill, error) {
@@ -361,8 +415,12 @@ func TestSpilledBodyGrowsOld(t *testing.T) {
 
 // randomSpill is a Spiller whose spill fails at a random place, or not at all.
 func randomSpill(t *testing.T, rng *rand.Rand, want []byte) *oneSpill {
+	parts := &oneSpill{t: t, body: want, places: []int{0, 1, 3, 1000}[rng.IntN(4)]}
+	if dice := rand.New(rand.NewPCG(rng.Uint64(), 0)); rng.IntN(3) == 0 {
+		parts.broken = func() bool { return dice.IntN(4) == 0 }
+	}
 	if rng.IntN(5) == 0 {
-		return &oneSpill{}
+		return parts
 	}
 	s := &fakeSpill{t: t, want: want, grain: []int{0, 7000}[rng.IntN(2)], failFrom: -1}
 	if rng.IntN(2) == 0 {
@@ -375,7 +433,8 @@ func randomSpill(t *testing.T, rng *rand.Rand, want []byte) *oneSpill {
 		dice := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		s.unread = func() bool { return dice.IntN(20) == 0 }
 	}
-	return &oneSpill{spill: s}
+	parts.spill = s
+	return parts
 }
 
 // TestDropBehind: those who read from the Spill have no more, and their writes are broken off.

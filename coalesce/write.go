@@ -205,6 +205,7 @@ func (f *Flight) freePassed() {
 	if f.spill != nil && low >= f.spill.covered {
 		f.closeSpill()
 	}
+	f.closeParts(low)
 	held := f.body.held
 	f.body.drop(low)
 	if f.body.held == held {
@@ -231,6 +232,9 @@ func (f *Flight) signalRoom() {
 func (f *Flight) awaitRoom(limit int64) error {
 	since := time.Now()
 	for {
+		if f.spillPart(max(0, limit)) {
+			continue
+		}
 		full, due, dropped, err := f.lookForRoom(max(0, limit), since)
 		if err != nil || !full {
 			return err
@@ -275,6 +279,9 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.
 	switch starved := f.starvedSince(); {
 	case !starved.IsZero():
 		due, dropped = f.dropSlow(now, later(since, starved))
+		if part := f.partDue(); part.After(now) {
+			due = earlier(due, part)
+		}
 	case f.keepsRoom():
 		due, dropped = f.dropIdle(now, since)
 	}

@@ -188,6 +188,7 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	switch {
 	case !shared.storable():
 		x.notStored()
+		x.flight.SpillPartsTo(x)
 	case !x.observes: // to spill may take as long as a disk does, and its client waits for the copy
 		x.flight.SpillTo(x)
 	}

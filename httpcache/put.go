@@ -179,6 +179,16 @@ func (x *Fetch) Spill() (coalesce.Spill, error) {
 	return bodyWriter, nil
 }
 
+// SpillPart begins a part of a body that is not kept, which readers behind the others read from.
+func (x *Fetch) SpillPart(n int64) (coalesce.Spill, error) {
+	writer, err := x.cache.store.NewPartWriter(n)
+	if err != nil {
+		return nil, fmt.Errorf("writing a part of a body: %w", err)
+	}
+	writer.ReadBy((*spillReaders)(x.flight))
+	return writer, nil
+}
+
 // spillReaders are the readers of a flight that spills.
 type spillReaders coalesce.Flight
 

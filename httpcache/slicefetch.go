@@ -318,6 +318,7 @@ func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
 	x.writer.shared, x.writer.skip = shared, skip
 	x.flight.Expect(shared.length)
 	if !shared.storable() {
+		x.flight.SpillPartsTo(x)
 		x.share(shared, x.route.MaxBody)
 		x.endTicket()
 		return

@@ -39,6 +39,7 @@ type BodyWriter struct {
 	stored   int64 // what that takes of the file
 	sealed   bool
 	awaited  bool // Await is under way, so even a single chunk is worth a transaction
+	part     bool // see NewPartWriter
 	compress bool // what of it is to be smaller so is compressed
 	taken    bool // Put has made an entry of it
 	key      Key  // of that
@@ -78,18 +79,35 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	if s.holdsBack(max(length, 1)) {
 		return nil, fmt.Errorf("%w: much of it is deleted and still read", ErrNoSpace)
 	}
-	set := &s.bodyWriters
-	d := &BodyWriter{set: set, progress: make(chan struct{}, 1)}
+	return s.bodyWriters.begin(&BodyWriter{}, max(length, 0))
+}
+
+// NewPartWriter begins n bytes of a body that is not kept, for those who read it behind others. No
+// entry is made of them, so they count as deleted from the first: nothing is evicted for them, and
+// with all that is deleted and read they take a quarter of the budget at most.
+func (s *Store) NewPartWriter(n int64) (*BodyWriter, error) {
+	if s.disk == nil {
+		return nil, ErrNoDisk
+	}
+	return s.bodyWriters.begin(&BodyWriter{part: true}, n)
+}
+
+// begin begins a body of length bytes, 0 if that is not known.
+func (set *bodyWriters) begin(d *BodyWriter, length int64) (*BodyWriter, error) {
+	d.set, d.progress = set, make(chan struct{}, 1)
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if !set.accepting {
 		return nil, ErrNoDisk
 	}
-	if err := set.roomFor(d, max(length, 0)); err != nil {
+	if err := set.roomFor(d, length); err != nil {
 		return nil, err
 	}
-	d.id = s.ids.Add(1)
-	s.disk.pins.pin(d.id, 0) // never refused: the id is new
+	d.id = set.store.ids.Add(1)
+	set.disk.pins.pin(d.id, 0) // never refused: the id is new
+	if d.part {
+		set.disk.pins.delete(d.id, 0)
+	}
 	set.list = append(set.list, d)
 	return d, nil
 }
@@ -130,7 +148,9 @@ func (d *BodyWriter) Append(p []byte) error {
 	d.pieces = append(d.pieces, p)
 	d.appended += n
 	set.waiting += n
-	set.held += n
+	if !d.part {
+		set.held += n
+	}
 	if d.due() {
 		set.wake()
 	}
@@ -307,7 +327,7 @@ type bodyWriters struct {
 	accepting bool          // there is a file to write to
 	list      []*BodyWriter // those not closed; those written last are last
 	waiting   int64         // bytes appended and not on disk
-	held      int64         // bytes appended to bodies that are no entries
+	held      int64         // bytes appended to bodies that may become entries
 }
 
 // roomFor tells whether n more bytes of d have a place: like any other body it may take half of the
@@ -319,6 +339,8 @@ func (set *bodyWriters) roomFor(d *BodyWriter, n int64) error {
 	switch {
 	case d.appended+n+entryRoom > settings.largestOnDisk():
 		return fmt.Errorf("%w: more than half of %d bytes", ErrNoSpace, budget)
+	case d.part && set.disk.pins.deleted()+set.waiting+n > budget/4:
+		return fmt.Errorf("%w: a quarter of %d bytes is deleted and read", ErrNoSpace, budget)
 	case set.held+n > set.disk.room(budget)/4*3:
 		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, set.disk.room(budget))
 	case set.disk.crowdedBy(budget, set.held+n):
@@ -367,7 +389,7 @@ func (set *bodyWriters) remove(d *BodyWriter) bool {
 	}
 	set.fail(d, errSealed)
 	d.closed = true
-	if !d.taken {
+	if !d.taken && !d.part {
 		set.held -= d.appended
 	}
 	set.forget(d)
@@ -398,7 +420,7 @@ func (set *bodyWriters) queued() int64 {
 	return set.waiting
 }
 
-// onTheirWay is how many bytes have come of bodies that are no entries.
+// onTheirWay is how many bytes have come of bodies that may become entries.
 func (set *bodyWriters) onTheirWay() int64 {
 	set.mu.Lock()
 	defer set.mu.Unlock()

@@ -63,6 +63,9 @@ func (set *bodyWriters) done(portions []portion) {
 		if p.wrote == 0 {
 			continue
 		}
+		if d.part {
+			set.disk.pins.grew(d.id, p.stored)
+		}
 		d.written += p.wrote
 		set.waiting -= p.wrote
 		d.pieces = advance(d.pieces, p.wrote)

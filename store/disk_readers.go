@@ -117,11 +117,11 @@ func (p *pins) idle(now time.Time, bytes int64) (readers []Interrupter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var due []uint64
-	left := p.heldBytes
+	left, active := p.heldBytes, p.active()
 	for id, held := range p.held {
 		switch {
 		case held.bytes == 0: // a BodyWriter is closed, and what it wrote may be stored
-		case held.taken || held.since.IsZero():
+		case held.taken || held.since.IsZero() || slices.ContainsFunc(p.readers[id], func(r Interrupter) bool { return active[r] }):
 			held.taken, held.since = false, now
 		case now.Sub(held.since) < idleTime:
 		case len(p.readers[id]) > 0:
@@ -140,6 +140,21 @@ func (p *pins) idle(now time.Time, bytes int64) (readers []Interrupter) {
 		readers = append(readers, p.readers[id]...)
 	}
 	return readers
+}
+
+// active are those that have taken a piece of what is deleted. Who reads a body in parts takes
+// nothing of the others meanwhile.
+func (p *pins) active() map[Interrupter]bool {
+	active := make(map[Interrupter]bool)
+	for id, held := range p.held {
+		if !held.taken {
+			continue
+		}
+		for _, r := range p.readers[id] {
+			active[r] = true
+		}
+	}
+	return active
 }
 
 // clientReader is one client's WriteBody.
