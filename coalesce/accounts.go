@@ -68,9 +68,9 @@ func (f *Flight) windowRoom() (held, most int64, passesOn bool) {
 	return f.body.held, f.windowSize(), f.phase == windowed || !f.keep && !f.spills()
 }
 
-// recount moves what a flight holds that has become windowed to the account of what is passed on,
-// so that it keeps nothing from being stored. Where that has no room for it, it stays where it is
-// until its readers have taken it, or are dropped for it.
+// recount moves what a flight holds that is not to be stored any more to the account of what is
+// passed on, so that it keeps nothing from being stored. Where that has no room for it, it stays
+// where it is until its readers have taken it, or are dropped for it.
 func (f *Flight) recount() {
 	f.mu.Lock()
 	n := f.reserved[kept] + f.reserved[beyond]
@@ -86,9 +86,6 @@ func (f *Flight) recount() {
 	f.reserved[passed] += n
 	f.giveBack() // a reader may have moved on meanwhile
 }
-
-// keepsRoom tells whether a windowed flight holds what others that are to be kept have no room for.
-func (f *Flight) keepsRoom() bool { return f.reserved[kept]+f.reserved[beyond] > 0 }
 
 // lacking is how much a chunk needs beside what is reserved, and whether some of that is beyond.
 func (f *Flight) lacking(capacity int64) (n int64, hasSome bool) {

@@ -14,6 +14,7 @@
 //	pace.go      how fast a reader is that others wait for
 //	spill.go     bodies that are not whole in memory
 //	parts.go     what lies between the readers of a window, on disk
+//	kept.go      readers of what keeps others from being stored
 //	accounts.go  what of the Budget a flight has, and why
 //	end.go       the end, the retry of a failed attempt, handing the body over
 //	info.go      what can be asked of a flight; errors.go
@@ -119,9 +120,9 @@
 // chunk of 4 KiB at a time is allocated, which counts nowhere: no reader could make room for a
 // fetch that holds nothing. So all flights together hold what the accounts have, and 4 KiB each.
 //
-// What a flight holds when its window begins moves to the third account. If there is no room for
-// it, it stays in the first, and readers that take nothing of it for three times Limits.ReaderIdle
-// are dropped.
+// What a flight holds when its window begins moves to the third account, and so does what is left
+// for readers of a body that is not stored. If there is no room for it, it stays in the first, and
+// readers that take too little of it are dropped, see kept.go.
 //
 // # Large bodies
 //
@@ -153,8 +154,6 @@
 //   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip
 //     or Leave on. Its memory stays valid until Leave all the same: the garbage collector frees it,
 //     nothing is pooled, and a BodySource keeps what it has until Close.
-//   - A windowed flight whose fetch brings nothing more does not look for readers that take
-//     nothing, whatever it holds.
 //   - What a reader has loaded from a Spill is not counted in the Budget: one of its chunks for
 //     each reader that is behind.
 //   - A fetch that ignores its context is waited for by its leader until the leader's own client

@@ -52,6 +52,7 @@ func (f *Flight) end(err error) {
 		f.tellStorer()
 	}
 	f.giveBack()
+	f.watchKept()
 	if err != nil && f.phase != released && f.phase != rejected {
 		f.createRetry()
 	}
@@ -104,6 +105,7 @@ func (f *Flight) Settle() {
 		f.end(ErrAbandoned)
 	}
 	f.settled, f.closed = true, true
+	f.watchKept()
 	f.dispose()
 }
 
@@ -142,6 +144,7 @@ func (f *Flight) TakeBack() {
 	defer f.unlock()
 	f.reserved[from] += n
 	f.giveBack() // the last reader may have left meanwhile
+	f.watchKept()
 }
 
 // uncounted is how many bytes readers hold that are not reserved.
@@ -228,4 +231,7 @@ func (f *Flight) dispose() {
 	f.body = body{gone: true}
 	f.closeSpill()
 	f.closeParts(math.MaxInt64)
+	if f.watch.timer != nil {
+		f.watch.timer.Stop()
+	}
 }

@@ -107,6 +107,7 @@ type Flight struct {
 	spiller Spiller // begins the Spill; nil if there is none, or once it has been asked
 	spill   *spill  // nil before the body spills
 	parts   partList
+	watch   keptWatch
 
 	onEmpty []func() // see OnEmpty
 	storer  Storer   // nil when it has been told

@@ -28,6 +28,9 @@ type Budget interface {
 	ReserveWindow(n, held int64) bool
 	// UnreserveWindow gives them back.
 	UnreserveWindow(n int64)
+	// Refused returns how often Reserve has refused room until now. Unlike the others it may be
+	// called under a lock of this package.
+	Refused() uint64
 }
 
 // Limits bound what a flight may cost. A field that is zero or less has its default.
@@ -318,3 +321,4 @@ func (unlimited) UnreserveBeyond(int64)    {}
 
 func (unlimited) ReserveWindow(_, _ int64) bool { return true }
 func (unlimited) UnreserveWindow(int64)         {}
+func (unlimited) Refused() uint64               { return 0 }

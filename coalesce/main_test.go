@@ -26,6 +26,7 @@ type ledger struct {
 	limit            int64
 	used, peak, over int64 // over: given back more than was reserved
 	asked            func(n int64)
+	refused          uint64
 
 	beyond, mostBeyond int64
 	limitBeyond        int64 // 0: none
@@ -43,6 +44,7 @@ func (l *ledger) Reserve(n, _ int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.used+n > l.limit {
+		l.refused++
 		return false
 	}
 	l.used += n
@@ -94,6 +96,12 @@ func (l *ledger) UnreserveWindow(n int64) {
 	defer l.mu.Unlock()
 	l.passed -= n
 	l.over = max(l.over, -l.passed)
+}
+
+func (l *ledger) Refused() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
 }
 
 func (l *ledger) now() int64 {

@@ -13,8 +13,8 @@ import "time"
 //     waited for twelve times that. Else the others had nothing for as long as it has to catch up.
 //
 // Their time counts from when another began to wait, at the earliest: before that there was no
-// reason to hurry. Where none waits, only a reader is dropped that takes nothing for three times
-// Limits.ReaderIdle, of a flight that keeps others from being stored.
+// reason to hurry. Where none waits, only readers are dropped of a flight that keeps others from
+// being stored, see kept.go.
 
 // How often Limits.ReaderIdle a reader may be waited for, until it takes what it should, and until
 // it has caught up.
@@ -71,18 +71,14 @@ func (f *Flight) dropSlow(now, since time.Time) (due time.Time, dropped []*Reade
 	})
 }
 
-// dropIdle drops the readers that take nothing, and keep a window full that others have no part of.
-func (f *Flight) dropIdle(now, since time.Time) (due time.Time, dropped []*Reader) {
-	return f.dropInTheWay(now, func(r *Reader) (left time.Duration) {
-		return patience*f.config.limits.ReaderIdle - now.Sub(later(r.taken, since))
-	})
-}
-
-// dropInTheWay drops the readers that keep the first chunk of a window and have no time left. It
-// returns when the next one's time is over.
+// dropInTheWay drops the readers that keep the first chunk of a window, or any of what is not one,
+// and have no time left. It returns when the next one's time is over.
 func (f *Flight) dropInTheWay(now time.Time, left func(*Reader) time.Duration) (due time.Time, dropped []*Reader) {
 	due = now.Add(patience * f.config.limits.ReaderIdle)
 	end, _ := f.body.firstEnd()
+	if f.phase != windowed {
+		end = f.body.size
+	}
 	f.eachReader(func(r *Reader) {
 		if r.pos >= end {
 			return

@@ -207,7 +207,8 @@ func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, m *Member, pos 
 		ok = rec.finished.Load() && rec.f.Trailer() == rec.id && pos >= len(rec.body)
 		c.w.seen.add("clean end")
 	case errors.Is(err, ErrTooSlow):
-		ok = rec.f.Overflow() != NoOverflow && m.reader.dropped && (rec.readers.Load() > 1 || c.w.budget.limitPassed > 0)
+		ok = rec.f.Overflow() != NoOverflow && (rec.readers.Load() > 1 || c.w.budget.limitPassed > 0)
+		ok = m.reader.dropped && (ok || c.w.budget.Refused() > 0)
 		c.w.seen.add("dropped")
 	case errors.Is(err, ErrSpill):
 		ok = rec.spill.spill.unread != nil

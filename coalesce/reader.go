@@ -18,9 +18,10 @@ type Reader struct {
 	// Guarded by the flight's lock.
 	pos     int64     // of what is handed out, or else of what comes next
 	inHand  int       // bytes handed out and not yet done with
-	taken   time.Time // when a windowed flight's reader last came for more
+	taken   time.Time // when it last came for more of what is not to be stored
 	starved time.Time // since when it has waited for bytes to come; zero while it does not
 	hold    hold      // how others have waited for it
+	stint   stint     // what it has to take, see kept.go
 	touched bool      // has had a byte
 	dropped bool
 
@@ -99,10 +100,12 @@ func (r *Reader) broken() error {
 func (r *Reader) moveTo(off int64) {
 	f, was := r.member.flight, r.pos
 	r.pos, r.inHand, r.starved = off, 0, time.Time{}
+	if f.phase == windowed || f.settled {
+		r.taken = time.Now()
+	}
 	if f.phase != windowed {
 		return
 	}
-	r.taken = time.Now()
 	if end, ok := f.body.firstEnd(); ok && was < end && off >= end {
 		f.freePassed()
 	}

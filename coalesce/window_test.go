@@ -543,10 +543,20 @@ func TestFullWindowsPassOnSmallChunks(t *testing.T) {
 
 // TestWindowThatKeepsRoomDropsIdleReaders: what a body held that is not kept any more stays counted
 // among those that are, if windows have no room for it. A client that takes nothing of it is
-// dropped after a while, and one that takes some is not.
+// dropped after a while, and so is one that takes little, but only if others have found no room.
 func TestWindowThatKeepsRoomDropsIdleReaders(t *testing.T) {
-	for name, sips := range map[string]bool{"takes nothing": false, "takes some": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		sips, isWanted bool
+		pause          time.Duration
+		dropped        bool
+	}{
+		{"takes nothing", false, false, 0, true},
+		{"takes little, which nobody wants", true, false, 29 * time.Second, false},
+		{"takes little", true, true, 29 * time.Second, true},
+		{"takes enough", true, true, 7 * time.Second, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, 1<<30, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
 				b.limitPassed = 1
 				want := pattern(28, 2<<20)
@@ -558,11 +568,16 @@ func TestWindowThatKeepsRoomDropsIdleReaders(t *testing.T) {
 				if b.now() < 1<<20-maxChunk {
 					t.Fatalf("%d bytes count", b.now())
 				}
-				if sips {
-					if got, err := sip(all[0].Reader(), 29*time.Second); err != nil || !bytes.Equal(got, want) {
+				var refusing sync.WaitGroup
+				if tc.isWanted {
+					refusing.Go(b.refuse)
+				}
+				if tc.sips {
+					if got, err := sip(all[0].Reader(), tc.pause); tc.dropped == (err == nil) || !tc.dropped && !bytes.Equal(got, want) {
 						t.Errorf("%d bytes, %v", len(got), err)
 					}
-				} else {
+				}
+				if tc.dropped {
 					<-f.Context().Done()
 					synctest.Wait()
 					if dropped != 30*time.Second || b.now() != 0 {
@@ -570,6 +585,8 @@ func TestWindowThatKeepsRoomDropsIdleReaders(t *testing.T) {
 					}
 				}
 				all[0].Leave()
+				f.Settle()
+				refusing.Wait()
 			})
 		})
 	}
@@ -589,4 +606,47 @@ func TestBodyThatIsNotKeptIsAWindow(t *testing.T) {
 		expectBody(t, lead.Reader(), want, nil)
 		lead.Leave()
 	})
+}
+
+// refuse asks for more than there is, each second as long as something is held.
+func (l *ledger) refuse() {
+	for time.Sleep(time.Second); l.now() > 0; time.Sleep(time.Second) {
+		l.Reserve(1<<40, 0)
+	}
+}
+
+// TestIdleReaderOfWhatComesNoMore: who takes nothing of a body that is kept no more, and holds what
+// others have no room for, is dropped although the fetch does not wait for it: because it is over,
+// or brings nothing more. They held it for as long as they liked.
+func TestIdleReaderOfWhatComesNoMore(t *testing.T) {
+	want := pattern(35, 1<<20)
+	for name, end := range map[string]func(f *Flight){
+		"it has failed":             func(f *Flight) { f.Fail(errOrigin) },
+		"it is silent in a window":  func(*Flight) { time.Sleep(3 * time.Minute) },
+		"the store did not want it": func(f *Flight) { f.Finish(nil); f.HandOver(); f.TakeBack(); f.Settle() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Life: time.Minute}, func(t *testing.T, g *Group[string], b *ledger) {
+				b.limitPassed = 1
+				f, all := windowing(t, g, 0, -1)
+				dropped := make(chan struct{})
+				all[0].Reader().OnDrop(func() { close(dropped) })
+				write(t, f, want)
+				end(f)
+				time.Sleep(time.Hour)
+				if n := b.now(); n == 0 && f.Ended() {
+					t.Error("it is dropped, and nobody has found no room")
+				}
+				var refusing sync.WaitGroup
+				refusing.Go(b.refuse)
+				<-dropped
+				refusing.Wait()
+				if n := b.now(); n != 0 {
+					t.Errorf("%d bytes count", n)
+				}
+				f.Fail(errOrigin)
+				all[0].Leave()
+			})
+		})
+	}
 }

@@ -132,7 +132,7 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 		f.reserved[g.from] += g.bytes
 		f.body.add(capacity)
 		if f.phase == windowed && g.from != passed { // it has become too old meanwhile
-			f.due = append(f.due, f.recount)
+			f.watchKept()
 		}
 		return 0, true
 	}
@@ -187,9 +187,7 @@ func (f *Flight) startWindow(why Overflow) {
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
 	f.giveBack() // its room beyond, kept for the Spill
-	if f.keepsRoom() {
-		f.due = append(f.due, f.recount)
-	}
+	f.watchKept()
 	f.stopIfUseless()
 }
 
@@ -227,8 +225,7 @@ func (f *Flight) signalRoom() {
 // awaitRoom waits until a windowed flight holds at most limit bytes. It drops a reader that stands
 // in the way of one that waits for more, and is too slow, see pace.go. Where no reader waits for
 // more, all are held back and none is dropped: a client that pauses its download goes on with it as
-// it would without this package. But where the flight holds more than windows have room for, so
-// that others find none, one that takes nothing is dropped.
+// it would without this package. For those that keep room from others see kept.go.
 func (f *Flight) awaitRoom(limit int64) error {
 	since := time.Now()
 	for {
@@ -276,14 +273,11 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.
 	if f.phase != windowed || f.body.held <= limit {
 		return false, time.Time{}, nil, nil
 	}
-	switch starved := f.starvedSince(); {
-	case !starved.IsZero():
+	if starved := f.starvedSince(); !starved.IsZero() {
 		due, dropped = f.dropSlow(now, later(since, starved))
 		if part := f.partDue(); part.After(now) {
 			due = earlier(due, part)
 		}
-	case f.keepsRoom():
-		due, dropped = f.dropIdle(now, since)
 	}
 	return true, due, dropped, nil
 }

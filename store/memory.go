@@ -20,8 +20,10 @@ type memory struct {
 	arena  *arena.Arena
 	now    func() time.Time
 	used   atomic.Int64
-	// inFlight is what used has of bodies in flight, see Store.Reserve.
+	// inFlight is what used has of bodies in flight, see Store.Reserve, and refused is how often
+	// there was no room for one.
 	inFlight atomic.Int64
+	refused  atomic.Uint64
 	// beyond is what bodies on their way to disk take that is not in used.
 	beyond atomic.Int64
 	// passed is what bodies take that are passed on and not stored, beside used.

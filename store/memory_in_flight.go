@@ -30,8 +30,12 @@ func (s *Store) Reserve(n, total int64) bool {
 		m.used.Add(-n)
 	}
 	m.inFlight.Add(-n)
+	m.refused.Add(1)
 	return false
 }
+
+// Refused returns how often Reserve has found no room, since the store was opened.
+func (s *Store) Refused() uint64 { return s.memory.refused.Load() }
 
 // smallInFlight is what bodies in flight may take of a small budget: more than a body grows to
 // before it goes to disk.
