@@ -35,6 +35,7 @@ type BodyWriter struct {
 	// Guarded by bodyWriters.mu.
 	pieces   [][]byte // appended and not on disk
 	appended int64
+	onItsWay int64 // of what is appended, while no entry is made of it that may be
 	written  int64 // on disk; whole chunks until the writer is sealed
 	stored   int64 // what that takes of the file
 	sealed   bool
@@ -149,6 +150,7 @@ func (d *BodyWriter) Append(p []byte) error {
 	d.appended += n
 	set.waiting += n
 	if !d.part {
+		d.onItsWay += n
 		set.held += n
 	}
 	if d.due() {
@@ -274,7 +276,7 @@ func (d *BodyWriter) take(key Key) bool {
 		return false
 	}
 	d.taken, d.key = true, key
-	set.held -= d.appended // from here on it is evicted like any other
+	set.release(d) // from here on it is evicted like any other
 	set.disk.pins.noteStored(d.id, d.appended)
 	return true
 }
@@ -288,7 +290,6 @@ func (d *BodyWriter) untake() {
 		return
 	}
 	d.taken = false
-	set.held += d.appended
 	set.disk.pins.noteStored(d.id, 0)
 	set.lose(d, errUnstored)
 }
@@ -327,7 +328,7 @@ type bodyWriters struct {
 	accepting bool          // there is a file to write to
 	list      []*BodyWriter // those not closed; those written last are last
 	waiting   int64         // bytes appended and not on disk
-	held      int64         // bytes appended to bodies that may become entries
+	held      int64         // bytes appended to bodies that may become entries, of all onItsWay
 }
 
 // roomFor tells whether n more bytes of d have a place: like any other body it may take half of the
@@ -363,13 +364,21 @@ func (set *bodyWriters) fail(d *BodyWriter, err error) {
 	d.moved()
 }
 
-// lose is fail for a body that stays on disk for those who read it: it counts as deleted.
+// lose is fail for a body that stays on disk for those who read it. It counts as deleted, and no
+// longer as on its way.
 func (set *bodyWriters) lose(d *BodyWriter, err error) {
 	if d.err != nil || err == nil || d.taken || d.closed {
 		return
 	}
 	set.fail(d, err)
+	set.release(d)
 	set.disk.pins.delete(d.id, d.stored) // refused like that of Close
+}
+
+// release counts a body no longer as on its way.
+func (set *bodyWriters) release(d *BodyWriter) {
+	set.held -= d.onItsWay
+	d.onItsWay = 0
 }
 
 // moved tells Await to look again.
@@ -389,9 +398,7 @@ func (set *bodyWriters) remove(d *BodyWriter) bool {
 	}
 	set.fail(d, errSealed)
 	d.closed = true
-	if !d.taken && !d.part {
-		set.held -= d.appended
-	}
+	set.release(d)
 	set.forget(d)
 	return true
 }

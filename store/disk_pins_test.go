@@ -132,6 +132,30 @@ func TestReadersOfBodiesThatAreNoEntries(t *testing.T) {
 	}
 }
 
+// TestBodyOfNoEntryCountsOnce: what is written of a body and is there for its readers alone counts
+// as deleted, and no longer as on its way. Counted as both it would keep out the next body.
+func TestBodyOfNoEntryCountsOnce(t *testing.T) {
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 1, Disk: 16 << 20})
+	var writers []*BodyWriter
+	for _, size := range []int{3 << 20, 7 << 20} {
+		d, err := s.NewBodyWriter(-1)
+		must(t, err)
+		defer d.Close()
+		must(t, d.Append(make([]byte, size)))
+		must(t, d.Seal())
+		if len(writers) == 0 {
+			d.Unstorable()
+		}
+		writers = append(writers, d)
+	}
+	if n := s.bodyWriters.onTheirWay(); n != 7<<20 {
+		t.Errorf("%d bytes count as on their way", n)
+	}
+	if n := s.disk.pins.deleted(); n < 3<<20 || n >= 4<<20 {
+		t.Errorf("%d bytes count as deleted and read", n)
+	}
+}
+
 // TestBodyWriterThatIsUnstorable: what was given to a batch already counts when it is written, and
 // nothing more is.
 func TestBodyWriterThatIsUnstorable(t *testing.T) {
