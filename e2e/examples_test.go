@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/larder-cache/larder/internal/advice"
 )
 
@@ -180,7 +178,7 @@ func loadExample(t *testing.T, text string, site, origin int) *instance {
 	default:
 		text = fmt.Sprintf("{\n\tadmin localhost:%d\n\t%s}\n", admin, options) + text
 	}
-	t.Cleanup(func() { _ = caddy.Stop() })
+	stopAtEnd(t)
 	if err := loadCaddyfile(t, text); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}

@@ -47,12 +47,19 @@ func start(t *testing.T, s setup, o *origin) *instance {
 		Timeout:       patience,
 	}
 	t.Cleanup(in.client.CloseIdleConnections)
+	stopAtEnd(t)
+	in.load(s, o)
+	return in
+}
+
+// stopAtEnd stops Caddy when the test has ended, and its stores with it: one that is closed a
+// little later would write to a folder of the test that is being removed.
+func stopAtEnd(t *testing.T) {
+	t.Helper()
 	t.Cleanup(func() {
 		_ = caddy.Stop()
 		awaitClosedStores(t)
 	})
-	in.load(s, o)
-	return in
 }
 
 // proxied is a site with the directive in front of the origin.

@@ -137,7 +137,7 @@ func TestDiskFolderThatCannotBeUsed(t *testing.T) {
 			s := proxied("larder")
 			s.disk = tc.disk
 			in := &instance{t: t, port: freePort(t), admin: fmt.Sprintf("localhost:%d", freePort(t))}
-			t.Cleanup(func() { _ = caddy.Stop() })
+			stopAtEnd(t)
 			err := in.tryLoad(s, o)
 			if err == nil {
 				t.Fatal("Caddy started")
