@@ -138,7 +138,7 @@ func TestWarmAfterAKill(t *testing.T) {
 func TestWarmWhatWasPurged(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
-		w.Header().Set("Surrogate-Key", "warmed "+strings.Trim(r.URL.Path, "/"))
+		w.Header().Set("Surrogate-Key", "warmed warmed-"+strings.Trim(r.URL.Path, "/"))
 		_, _ = io.WriteString(w, "x")
 	})
 	const zone = "warmed"
@@ -152,9 +152,10 @@ func TestWarmWhatWasPurged(t *testing.T) {
 		other, _ := in.topOf(zone, "hits").count(in.url("/a"))
 		return count == 2 && other == 1
 	})
+	// These are tags of no other test: the process remembers what was purged of each.
 	for i, tc := range []struct{ purge, tag, want string }{
-		{`{"tags":["warmed"]}`, "warmed", "/b?x=1 /a /c"}, // a tag of no other test: the process remembers them
-		{`{"tags":["c"],"soft":true}`, "c", "/c"},
+		{`{"tags":["warmed"]}`, "warmed", "/b?x=1 /a /c"},
+		{`{"tags":["warmed-c"],"soft":true}`, "warmed-c", "/c"},
 		{`{"hosts":["nowhere.test"]}`, "never", ""},
 	} {
 		in.purge(tc.purge)
