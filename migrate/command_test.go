@@ -2,6 +2,8 @@ package migrate
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,10 +17,10 @@ func TestCommand(t *testing.T) {
 	name := filepath.Join(testFolder(t), "Caddyfile")
 	const before, after = "a.example {\n\tcache\n\trespond a\n}\n", "a.example {\n\tlarder\n\trespond a\n}\n"
 	write(t, name, before)
-	expectCommand(t, after, "", name)
+	expectCommand(t, after, "", name, "--global", name)
 	expectFile(t, name, before)
 
-	expectCommand(t, "", "", "--write", name)
+	expectCommand(t, "", "", "--write", name, "--global", name)
 	expectFile(t, name, after)
 	expectFile(t, name+".before-larder", before)
 	expectCommand(t, "", name+": no cache of cache-handler, so nothing was changed\n", "-w", name)
@@ -26,13 +28,56 @@ func TestCommand(t *testing.T) {
 
 	write(t, name, "a.example {\n\tcache {\n\t\tlog_level debug\n\t}\n}\n")
 	const miss = "log_level debug: Larder writes to Caddy's log, so set the level of that"
-	expectCommand(t, "", "Error: "+name+".before-larder is there already; move it away first\n", "--overwrite", name)
+	expectCommand(t, "", "Error: "+name+".before-larder is there already; move it away first\n", "--overwrite", name, "--global", name)
 	expectCommand(t, "a.example {\n\tlarder {\n\t\t# Not migrated: "+miss+"\n\t}\n}\n",
-		name+":3: not migrated: "+miss+"\nError: "+name+": 1 thing has no counterpart; a comment in the file says what to do\n", name)
+		name+":3: not migrated: "+miss+"\nError: "+name+": 1 thing has no counterpart; a comment in the file says what to do\n", name, "--global", name)
 
 	write(t, name, "a.example {\n\tcache {\n")
 	expectCommand(t, "", "Error: "+name+": line 1: the block that begins here is not closed\n", name)
 	expectCommand(t, "", "Error: open "+name+"x: no such file or directory\n", name+"x")
+}
+
+// TestFileThatAnotherImports is about a folder of sites, as Debian has it. What the global option
+// says in the file that imports them is not dropped without a word, in neither file.
+func TestFileThatAnotherImports(t *testing.T) {
+	folder := testFolder(t)
+	main, site := filepath.Join(folder, "Caddyfile"), filepath.Join(folder, "shop")
+	const mainText = "{\n\tcache {\n\t\tttl 1h\n\t\tregex {\n\t\t\texclude ^/admin\n\t\t}\n\t\tkey {\n\t\t\theaders X-Tenant\n\t\t}\n\t}\n}\nimport sites/*\n"
+	const siteText = "shop.example {\n\tcache\n\trespond a\n}\n"
+	write(t, main, mainText)
+	write(t, site, siteText)
+	expectCommand(t, "shop.example {\n\tlarder\n\trespond a\n}\n", "Error: "+site+": "+errBare.Error()+"\n", site)
+	expectCommand(t, "", "Error: "+site+": "+errBare.Error()+"\n", "--write", site)
+	expectFile(t, site, siteText)
+
+	const why = ": no cache of a site is in this file. Migrate each file that it imports with --global and the old text of this one, and it stands in their larder"
+	words := []string{"ttl 1h", "regex { exclude ^/admin }", "key { headers X-Tenant }"}
+	var notes strings.Builder
+	wrote := "{\n\tlarder {\n"
+	for i, word := range words {
+		fmt.Fprintf(&notes, "%s:%d: not migrated: %s%s\n", main, []int{3, 4, 7}[i], word, why)
+		wrote += "\t\t# Not migrated: " + word + why + "\n"
+	}
+	wrote += "\t}\n}\nimport sites/*\n"
+	expectCommand(t, "", notes.String()+"Error: "+main+": 3 things have no counterpart; comments in the file say what to do\n", "--write", main)
+	expectFile(t, main, wrote)
+
+	expectCommand(t, "", "Error: "+site+": the file with the global options is migrated already; name its old text\n", site, "--write", "--global", main)
+	expectFile(t, site, siteText)
+	const shop = "shop.example {\n\t@larder not vars_regexp {http.request.orig_uri} ^/admin\n\tlarder @larder {\n\t\tttl 1h 200 203 204 300 301 404 405 410 414 501\n" +
+		"\t\tkey {\n\t\t\theader X-Tenant\n\t\t}\n\t}\n\trespond a\n}\n"
+	var out, stderr bytes.Buffer
+	if err := execute(t, &out, &stderr, site, "--global", main+".before-larder"); err != nil || out.String() != shop {
+		t.Errorf("%q, %q, %v; want %q", &out, &stderr, err, shop)
+	}
+	const own = "{\n\tcache {\n\t\tttl 5m\n\t}\n}\nshop.example {\n\tcache\n\trespond a\n}\nimport sites/*\n"
+	write(t, site, own)
+	out.Reset()
+	stderr.Reset()
+	if err := execute(t, &out, &stderr, site, "--global", main+".before-larder"); err != nil || !strings.Contains(out.String(), "ttl 5m 200") ||
+		!strings.Contains(stderr.String(), "note: cache: sites in other files (import sites/*) inherit it too; ") {
+		t.Errorf("%q, %q, %v", &out, &stderr, err)
+	}
 }
 
 // testFolder is a folder for a test, without links on the way to it: errors name the file itself.
@@ -64,13 +109,18 @@ func expectFile(t *testing.T, name, want string) {
 func expectCommand(t *testing.T, out, stderr string, args ...string) {
 	t.Helper()
 	var gotOut, gotErr bytes.Buffer
-	cmd := command(new(adminapi.Client))
-	cmd.SilenceUsage = true // as below `caddy`
-	cmd.SetArgs(args)
-	cmd.SetOut(&gotOut)
-	cmd.SetErr(&gotErr)
-	err := cmd.ExecuteContext(t.Context())
+	err := execute(t, &gotOut, &gotErr, args...)
 	if gotOut.String() != out || gotErr.String() != stderr || (err != nil) != strings.Contains(stderr, "Error: ") {
 		t.Errorf("%v: %q, %q, %v; want %q, %q", args, &gotOut, &gotErr, err, out, stderr)
 	}
+}
+
+func execute(t *testing.T, out, stderr io.Writer, args ...string) error {
+	t.Helper()
+	cmd := command(new(adminapi.Client))
+	cmd.SilenceUsage = true // as below `caddy`
+	cmd.SetArgs(args)
+	cmd.SetOut(out)
+	cmd.SetErr(stderr)
+	return cmd.ExecuteContext(t.Context())
 }

@@ -34,7 +34,7 @@ func (b *block) writeSettings(s settings, line int) {
 	if s.maxBody > 0 {
 		b.write("max_body " + size(s.maxBody))
 	}
-	if s.maxBody > largestBody && b.rewriter.global == nil {
+	if s.maxBody > largestBody && !b.own {
 		b.missText(line, "max_cacheable_body_bytes above 64MiB", "write { larder { max_body "+size(s.maxBody)+" } } at the top of the file as well, where the bound of all sites stands")
 	}
 	if s.noCoalescing {

@@ -191,6 +191,18 @@ func (f *finder) walkOther(within string, s span, scopes []span) error {
 	return nil
 }
 
+// importedFile is the first file that is imported, as it is written. There may be none.
+func (f *finder) importedFile() string {
+	for i, t := range f.tokens[:max(len(f.tokens), 1)-1] {
+		if name := f.tokens[i+1]; t.first && t.Text == "import" && !name.first {
+			if _, snippet := f.snippets[name.Text]; !snippet {
+				return f.raw(i + 1)
+			}
+		}
+	}
+	return ""
+}
+
 func (f *finder) markImport(s segment) {
 	if s.from+1 < s.argsEnd() {
 		f.used[f.tokens[s.from+1].Text] = true

@@ -58,8 +58,22 @@ func oneLine(text string) string {
 	}, text)), " ")
 }
 
-// options reads the block of a cache. Snippets of this file that it imports are read in place.
-func (f *finder) options(s segment) ([]option, error) {
+// whole is the option on one line, with what its block holds. It is for options that are no
+// secrets.
+func (o option) whole() string {
+	text := option{name: o.name, args: o.args}.title()
+	if len(o.subs) == 0 {
+		return text
+	}
+	subs := make([]string, len(o.subs))
+	for i, sub := range o.subs {
+		subs[i] = sub.whole()
+	}
+	return text + " { " + strings.Join(subs, "; ") + " }"
+}
+
+// optionsOf reads the block of a cache. Snippets of this file that it imports are read in place.
+func (f *finder) optionsOf(s segment) ([]option, error) {
 	if !s.hasBlock() {
 		return nil, nil
 	}

@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,9 @@ import (
 type Result struct {
 	Text  []byte // the whole file
 	Notes []Note // in the order of the file
+	// Bare reports that a site of the file has `cache`, and that the file has no global options: if
+	// another file imports it, what that one says to all sites was not seen.
+	Bare  bool
 	edits []edit
 }
 
@@ -46,6 +50,7 @@ type rewriter struct {
 	*finder
 	result *Result
 	global *settings // of the global option, nil if there is none
+	own    bool      // the global option stands in this file
 	raised uint64    // the largest max_body of a directive
 	names  int       // matchers that were written
 }
@@ -53,7 +58,33 @@ type rewriter struct {
 // Caddyfile writes the `cache` directives and global options of cache-handler as `larder`. All
 // other bytes of the file stay as they are. The error says what Caddy's own parser would not take,
 // with its line.
-func Caddyfile(file []byte) (*Result, error) {
+func Caddyfile(file []byte) (*Result, error) { return Imported(file, nil) }
+
+// Imported does so with a file that another one imports. Its sites inherit what the global `cache`
+// of that one says, unless the file has a global `cache` of its own.
+func Imported(file, by []byte) (*Result, error) {
+	r, err := newRewriter(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.readGlobal(); err != nil {
+		return nil, err
+	}
+	r.own = r.global != nil
+	if !r.own && by != nil {
+		if r.global, err = globalOf(by); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.rewrite(); err != nil {
+		return nil, err
+	}
+	r.result.splice(file)
+	slices.SortStableFunc(r.result.Notes, func(a, b Note) int { return a.Line - b.Line })
+	return r.result, r.verify()
+}
+
+func newRewriter(file []byte) (*rewriter, error) {
 	tokens, err := tokenize(file)
 	if err != nil {
 		return nil, err
@@ -62,13 +93,29 @@ func Caddyfile(file []byte) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rewriter{finder: f, result: &Result{}}
-	if err := r.rewrite(); err != nil {
-		return nil, err
+	return &rewriter{finder: f, result: &Result{}}, nil
+}
+
+// globalOf is what the global `cache` of a file says, nil if there is none. Where there is one of
+// Larder, the old text of the file is the one that says it.
+func globalOf(file []byte) (*settings, error) {
+	r, err := newRewriter(file)
+	if err != nil {
+		return nil, fmt.Errorf("the file with the global options: %w", err)
 	}
-	r.result.splice(file)
-	slices.SortStableFunc(r.result.Notes, func(a, b Note) int { return a.Line - b.Line })
-	return r.result, r.verify()
+	if err := r.readGlobal(); err != nil || r.global != nil {
+		return r.global, err
+	}
+	for _, options := range r.options {
+		list, err := r.segments(options.start, options.end)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(list, func(s segment) bool { return r.tokens[s.from].Text == "larder" }) {
+			return nil, errors.New("the file with the global options is migrated already; name its old text")
+		}
+	}
+	return nil, nil
 }
 
 func (r *rewriter) rewrite() error {
@@ -80,9 +127,6 @@ func (r *rewriter) rewrite() error {
 			return err
 		}
 	}
-	if err := r.readGlobal(); err != nil {
-		return err
-	}
 	for _, o := range r.found {
 		var err error
 		if o.unused {
@@ -90,6 +134,7 @@ func (r *rewriter) rewrite() error {
 		}
 		switch o.use {
 		case asDirective:
+			r.result.Bare = len(r.blocks.options) == 0
 			err = r.rewriteDirective(o)
 		case asOption:
 			continue
@@ -175,7 +220,7 @@ func (r *rewriter) readGlobal() error {
 		if o.use != asOption {
 			continue
 		}
-		list, err := r.options(o.segment)
+		list, err := r.optionsOf(o.segment)
 		if err != nil {
 			return err
 		}
@@ -237,7 +282,7 @@ func (b *block) render(head string, comments []string, margin, indent string) st
 
 // rewriteDirective rewrites a `cache` of a site.
 func (r *rewriter) rewriteDirective(o occurrence) error {
-	list, err := r.options(o.segment)
+	list, err := r.optionsOf(o.segment)
 	if err != nil {
 		return err
 	}
@@ -301,7 +346,7 @@ const largestBody = 64 << 20
 // rewriteGlobal rewrites the global option. Only the stores stand there; the rest is in the
 // directives.
 func (r *rewriter) rewriteGlobal(o occurrence, at int) error {
-	list, err := r.options(o.segment)
+	list, err := r.optionsOf(o.segment)
 	if err != nil {
 		return err
 	}
@@ -311,13 +356,19 @@ func (r *rewriter) rewriteGlobal(o occurrence, at int) error {
 	if slices.ContainsFunc(r.found[:at], func(other occurrence) bool { return other.use == asOption }) {
 		b.missText(line, "a second global cache", "the store is one, so write all of it into one block")
 	}
-	if s.noCoalescing {
-		b.missText(line, "disable_coalescing", "write `coalesce off` into each larder that should have it")
-	}
-	if !slices.ContainsFunc(r.found, func(other occurrence) bool { return other.use == asDirective }) {
-		b.missText(line, "defaults of directives (ttl and others)", "this file has no such directive; in Larder they stand in each larder of a site")
-	} else if len(list) > 0 {
-		b.note(line, "cache: what it says to all sites stands in each larder now")
+	if slices.ContainsFunc(r.found, func(other occurrence) bool { return other.use == asDirective }) {
+		if s.noCoalescing {
+			b.missText(line, "disable_coalescing", "write `coalesce off` into each larder that should have it")
+		}
+		if len(list) > 0 {
+			b.note(line, "cache: what it says to all sites stands in each larder now")
+		}
+		if imported := r.importedFile(); imported != "" {
+			b.note(line, "cache: sites in other files (import %s) inherit it too; migrate those files with --global and the old text of this one", imported)
+		}
+	} else {
+		b.missInherited(list, s, line)
+		r.raised = s.maxBody
 	}
 	switch {
 	case b.disk != "":

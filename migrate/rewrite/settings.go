@@ -78,6 +78,26 @@ func (b *block) read(list []option) (s settings) {
 	return s
 }
 
+// inherited are the options that sites have from the global one.
+var inherited = []string{
+	"ttl", "stale", "default_cache_control", "mode", "max_cacheable_body_bytes", "allowed_http_verbs",
+	"allowed_additional_status_codes", "regex", "headers", "key", "cache_keys", "disable_coalescing",
+}
+
+// missInherited says of each option that sites inherit that no site of this file has it. Without
+// them the sites of other files would store more, and under a coarser key.
+func (b *block) missInherited(list []option, s settings, line int) {
+	const why = "no cache of a site is in this file. Migrate each file that it imports with --global and the old text of this one, and it stands in their larder"
+	for _, o := range list {
+		if slices.Contains(inherited, o.name) {
+			b.missText(o.line, o.whole(), why)
+		}
+	}
+	if s.ttl == "" {
+		b.missText(line, "ttl 120s, which cache-handler has beside a global cache", why)
+	}
+}
+
 // missSurplus says of words that cache-handler passes over that they are left out.
 func (b *block) missSurplus(o option) {
 	switch o.name {
@@ -187,7 +207,7 @@ func (b *block) readHeaders(o option, list *[]string) {
 			continue
 		}
 		if strings.EqualFold(a.text, "Authorization") {
-			b.missText(o.line, o.name+" "+a.text, "it is in the key, and still no answer to a request with Authorization is stored unless the origin says public, must-revalidate or s-maxage")
+			b.note(o.line, "%s %s: becomes key { header … }; an answer is stored for each credential, also by ttl, and only who shows the same one gets it", o.name, a.text)
 		}
 		if !slices.ContainsFunc(*list, func(h string) bool { return strings.EqualFold(h, a.text) }) {
 			*list = append(*list, a.text)
