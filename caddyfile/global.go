@@ -176,7 +176,7 @@ func diskInto(field **DiskConfig) func([]string) error {
 			disk.Off = true
 			return nil
 		case len(args) == 1:
-			if _, err := parseSize(args[0]); err == nil || isNoFolder(args[0]) {
+			if _, err := readSize(args[0]); err == nil || isNoFolder(args[0]) {
 				return fmt.Errorf("%q is no folder; write disk <folder> [<size>], or disk off (a folder of that name is ./%s)", args[0], args[0])
 			}
 			return textInto(&disk.Path)(args)
@@ -201,8 +201,8 @@ func isNoFolder(text string) bool {
 // checkFolderFirst refuses a folder and a budget the wrong way round. A folder may be called 1GiB,
 // but not where what follows is no budget.
 func checkFolderFirst(folder, budget string) error {
-	_, noSize := parseSize(folder)
-	if _, noBudget := parseSize(budget); noSize == nil && noBudget != nil {
+	_, noSize := readSize(folder)
+	if _, noBudget := readSize(budget); noSize == nil && noBudget != nil {
 		return &orderError{"the folder comes first", []string{budget, folder}}
 	}
 	return nil

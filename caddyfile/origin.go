@@ -237,6 +237,9 @@ func rateInto(field **RateConfig) func([]string) error {
 		count, per, _ := strings.Cut(args[0], "/")
 		unit, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[per]
 		n, err := parseCount(count)
+		if err == nil && args[0] == count {
+			return fmt.Errorf("%q has no unit; write %s/s if it is for each second, or a rate such as 100/m or 1000/h", count, count)
+		}
 		if err != nil || !known {
 			return fmt.Errorf("%q is not a rate; write one such as 5/s, 100/m or 1000/h", args[0])
 		}

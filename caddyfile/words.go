@@ -267,7 +267,11 @@ func parseStatuses(args []string) (statuses []StatusMatch, err error) {
 // stand, zero is the same as no line at all.
 func parseDuration(text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)
+	point := strings.Replace(text, ",", ".", 1)
+	_, noPoint := caddy.ParseDuration(point)
 	switch {
+	case err != nil && point != text && noPoint == nil:
+		return 0, fmt.Errorf("%q has a comma; write %s", text, point)
 	case err != nil && isNumber(text):
 		return 0, fmt.Errorf("%q has no unit; write %ss if these are seconds, or a duration such as 5m, 12h or 7d", text, text)
 	case err != nil:
@@ -291,6 +295,9 @@ func sliceInto(field **Size) func([]string) error {
 			return new(Size), nil
 		}
 		size, err := parseSize(text)
+		if _, noSize := readSize(text); err != nil && (noSize == nil || strings.Contains(text, ",")) {
+			return nil, err // a size, and written in another way
+		}
 		if err != nil {
 			return nil, errNoChoice(text, fmt.Sprintf("%q is neither off nor a size from 64KiB up", text), "one such as 4MiB", "off")
 		}

@@ -191,7 +191,7 @@ func size(n uint64) string {
 			return strconv.FormatUint(n/unit.bytes, 10) + unit.name
 		}
 	}
-	return strconv.FormatUint(n, 10)
+	return strconv.FormatUint(n, 10) + "B"
 }
 
 func quoted(texts []string) []string {
