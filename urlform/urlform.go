@@ -127,8 +127,9 @@ func EscapeNonASCII(text string) string {
 }
 
 // Authority is host and port in lower case, without the scheme's default port, without zeros in
-// front of another port, and without trailing dots. An empty scheme has no default port. The error
-// says why text is no authority; no URL can have such a one.
+// front of another port, and without trailing dots; an IPv6 address is as RFC 5952 writes it. An
+// empty scheme has no default port. The error says why text is no authority; no URL can have such a
+// one.
 func Authority(scheme, text string) (string, error) {
 	host, port, err := splitAuthority(text)
 	if err != nil {
@@ -138,13 +139,14 @@ func Authority(scheme, text string) (string, error) {
 	switch {
 	case port == "" || isDefaultPort(scheme, port):
 		return rfc9111.ToLower(host), nil
-	case len(host)+len(":")+len(port) == len(text):
+	case len(host)+len(":")+len(port) == len(text) && strings.HasPrefix(text, host):
 		return rfc9111.ToLower(text), nil
 	}
 	return rfc9111.ToLower(host) + ":" + port, nil
 }
 
-// splitAuthority returns the host, an IPv6 address in its brackets, and the port, or an empty one.
+// splitAuthority returns the host, an IPv6 address in its form and brackets, and the port, or an
+// empty one.
 func splitAuthority(text string) (host, port string, err error) {
 	if strings.HasPrefix(text, "[") {
 		end := strings.IndexByte(text, ']') + 1
@@ -160,7 +162,7 @@ func splitAuthority(text string) (host, port string, err error) {
 			return "", "", errors.New("what follows the bracket is not a port")
 		}
 		port = strings.TrimPrefix(rest, ":")
-		return text[:end], port, checkPort(port)
+		return "[" + addr.String() + "]", port, checkPort(port)
 	}
 	if strings.Contains(text, "/") {
 		return "", "", errors.New("a scheme or a path is no part of one")
