@@ -53,13 +53,16 @@ func FuzzPlainer(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
+		path = "/" + strings.TrimPrefix(path, "/")
 		got := Plainer("http://a" + path)
 		for i, s := range got {
 			u, err := url.Parse(s)
 			if err == nil && (u.Host != "a" || u.Scheme != "http") {
 				t.Errorf("%q: %q is at %q", path, s, u.Host)
 			}
-			if again := Plainer(s); i == len(got)-1 && len(again) > 0 {
+			// What is no escape may become one: %0%61 is %0a. No server takes it in.
+			_, err = url.PathUnescape(path)
+			if again := Plainer(s); err == nil && i == len(got)-1 && len(again) > 0 {
 				t.Errorf("%q: %q has the plainer spellings %q", path, s, again)
 			}
 		}
