@@ -10,7 +10,7 @@ import "time"
 //   - take so little in three times Limits.ReaderIdle that it would not be given back in thirty
 //     times that (a quarter of an hour by the defaults, and 70 KiB/s of 64 MiB), if others have
 //     found no room meanwhile, or
-//   - take nothing in that time of a window that is to have more, in any case.
+//   - take nothing in that time, and what silence adds, of a window that is to have more.
 //
 // A timer looks at that, as the fetch may wait for its origin, or be over.
 
@@ -25,9 +25,9 @@ type keptWatch struct {
 	on    bool
 }
 
-// stint is how far a reader has to come in a time.
+// stint is how far a reader has to come by when.
 type stint struct {
-	since   time.Time
+	until   time.Time
 	goal    int64
 	refused uint64 // Budget.Refused when it began
 }
@@ -47,7 +47,7 @@ func (f *Flight) watchKept() {
 	w.on, w.since, w.pace = true, now, max(1, (f.reserved[kept]+f.reserved[beyond])/keptShare)
 	refused, after := f.config.budget.Refused(), patience*f.config.limits.ReaderIdle
 	for _, m := range f.members {
-		m.reader.stint = stint{now, m.reader.pos + w.pace, refused}
+		m.reader.beginStint(now, refused)
 	}
 	if w.timer == nil {
 		w.timer = time.AfterFunc(after, f.lookAtKept)
@@ -74,16 +74,26 @@ func (f *Flight) dropKeeping() (dropped []*Reader) {
 	}
 	now, refused := time.Now(), f.config.budget.Refused()
 	due, dropped := f.dropInTheWay(now, func(r *Reader) (left time.Duration) {
-		each, s := patience*f.config.limits.ReaderIdle, &r.stint
-		if r.pos >= s.goal || now.Sub(s.since) >= each && s.refused == refused {
-			*s = stint{now, r.pos + w.pace, refused}
+		if s := &r.stint; r.pos >= s.goal || s.refused == refused && !now.Before(s.until) {
+			r.beginStint(now, refused)
 		}
-		since := s.since
+		left = r.stint.until.Sub(now)
 		if f.phase == windowed && !f.ended {
-			since = earlier(since, later(r.taken, w.since))
+			each := patience * f.config.limits.ReaderIdle
+			left = min(left, each+r.silence()-now.Sub(later(r.taken, w.since)))
 		}
-		return each - now.Sub(since)
+		return left
 	})
 	w.timer.Reset(due.Sub(now))
 	return dropped
+}
+
+// beginStint begins the next stint. It is longer for a reader whose client may have much in its
+// buffer: of what that takes nothing shows until then, and a buffer of it may never do.
+func (r *Reader) beginStint(now time.Time, refused uint64) {
+	f := r.member.flight
+	pace, each := f.watch.pace, patience*f.config.limits.ReaderIdle
+	lasts := each + r.silence()
+	shows := int64(float64(pace)*lasts.Seconds()/each.Seconds()) - min(r.pos, sendBuffer)
+	r.stint = stint{now.Add(lasts), r.pos + max(pace, shows), refused}
 }

@@ -5,7 +5,7 @@ import "time"
 // A full window waits for its slowest readers, where there is no disk to hold what they are behind
 // with, see parts.go. Those that others wait for are dropped when they
 //
-//   - take nothing for Limits.ReaderIdle,
+//   - take nothing for Limits.ReaderIdle, and what silence adds to that,
 //   - take less than half a window while others have waited for them for three times that: 70 KiB/s
 //     by the defaults. Else one client that takes a little now and then would leave all others with
 //     that, or
@@ -45,6 +45,20 @@ func (l *lap) left(limit time.Duration, pos, next int64) time.Duration {
 	return limit - l.lasted
 }
 
+// slowestPace is what a reader takes at least that is not taken for a dead one, in bytes a second,
+// and sendBuffer is what the system may hold for its client before it takes more: by default a
+// third of 4 MiB has to be free again.
+const (
+	slowestPace = 8 << 10
+	sendBuffer  = 4 << 20 / 3
+)
+
+// silence is for how long the reader may take nothing because its client may still be getting what
+// it took before, 171 s at most.
+func (r *Reader) silence() time.Duration {
+	return time.Duration(min(r.pos, sendBuffer)) * time.Second / slowestPace
+}
+
 // endHolds counts how long others have waited, until now, for the readers that stood in the way.
 func (f *Flight) endHolds(now time.Time) {
 	for _, m := range f.members {
@@ -64,7 +78,7 @@ func (f *Flight) dropSlow(now, since time.Time) (due time.Time, dropped []*Reade
 	return f.dropInTheWay(now, func(r *Reader) (left time.Duration) {
 		r.hold.since = now
 		return min(
-			limits.ReaderIdle-now.Sub(later(r.taken, since)),
+			limits.ReaderIdle+r.silence()-now.Sub(later(r.taken, since)),
 			r.hold.take.left(patience*limits.ReaderIdle, r.pos, r.pos+limits.Window/2),
 			r.hold.near.left(catchUp*limits.ReaderIdle, r.pos, f.body.size-limits.Window),
 		)

@@ -650,3 +650,69 @@ func TestIdleReaderOfWhatComesNoMore(t *testing.T) {
 		})
 	}
 }
+
+// gulp reads to the end, lump by lump with a pause in between, as one does that writes to a client
+// whose system takes a lump when as much has gone out.
+func gulp(r *Reader, lump int, pause time.Duration) ([]byte, error) {
+	var all []byte
+	for next := lump; ; {
+		b, err := r.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		if all = append(all, b...); len(all) >= next {
+			time.Sleep(pause)
+			next = len(all) + lump
+		}
+	}
+}
+
+// TestReaderWhoseSystemHasMuch: a client that reads all the time is not dropped because its system
+// takes more only now and then, and one that stops is, when it may have had what it took.
+func TestReaderWhoseSystemHasMuch(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		others int
+		lump   int
+		pause  time.Duration
+		within time.Duration // zero: it is not dropped
+	}{
+		{"100 kB/s, for whom others wait", 1, sendBuffer, 14 * time.Second, 0},
+		{"it stops, and others wait", 1, sendBuffer, time.Hour, 30 * time.Second},
+		{"20 kB/s of what others have no room for", 0, sendBuffer, 70 * time.Second, 0},
+		{"it stops, of what others have no room for", 0, sendBuffer, time.Hour, 202 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+				b.limitPassed = int64(1 - tc.others)
+				want := pattern(36, 24<<20)
+				f, all := windowing(t, g, tc.others, 16<<20)
+				begun, dropped := time.Now(), time.Duration(0)
+				all[0].Reader().OnDrop(func() { dropped = time.Since(begun) })
+				var others sync.WaitGroup
+				others.Go(b.refuse)
+				for _, m := range all[1:] {
+					others.Go(func() {
+						expectBody(t, m.Reader(), want, nil)
+						m.Leave()
+					})
+				}
+				fetchInParts(f, want)
+				got, err := gulp(all[0].Reader(), tc.lump, tc.pause)
+				all[0].Leave() // it waits for OnDrop's function
+				if tc.within == 0 && (err != nil || !bytes.Equal(got, want)) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				if tc.within > 0 && (!errors.Is(err, ErrTooSlow) || dropped > tc.within) {
+					t.Errorf("%v, dropped after %v", err, dropped)
+				}
+				<-f.Done()
+				f.Settle()
+				others.Wait()
+			})
+		})
+	}
+}

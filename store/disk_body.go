@@ -103,10 +103,8 @@ func (b *diskBody) writeRead(w io.Writer, room []byte, off, end int64) (written 
 		return 0, errReading(err)
 	}
 	for piece := range slices.Chunk(read, pieceSize) {
-		if written > 0 {
-			b.pins().took(b.id)
-		}
 		n, err := w.Write(piece)
+		b.pins().took(b.id, int64(n))
 		written += int64(n)
 		if err != nil {
 			return written, err
@@ -138,14 +136,15 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 	if off == b.length {
 		return nil, nil
 	}
-	return b.read(make([]byte, min(pieceSize, b.length-off, chunkSize-off%chunkSize)), off)
+	piece, err := b.read(make([]byte, min(pieceSize, b.length-off, chunkSize-off%chunkSize)), off)
+	b.pins().took(b.id, int64(len(piece)))
+	return piece, err
 }
 
 // read fills room from off on, as far as the chunk on disk reaches that has these bytes, or of a
 // compressed one the last frame that there is room for, and returns what it has filled. Of the
 // chunk no more is checked than what is read.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
-	b.pins().took(b.id)
 	n := 0 // the transaction's, which may go on after a stall
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
 		t := new(buckets)

@@ -80,9 +80,9 @@ func TestReaderOfAPartIsNotIdleInOthers(t *testing.T) {
 		must(t, sealByHand(t, s, d))
 		parts = append(parts, d)
 	}
-	for range 10 {
+	for range 30 {
 		s.diskWriter.breakOff()
-		clock.advance(idleTime - 1)
+		clock.advance(idleTime / 10)
 		if _, err := parts[0].Chunk(0); err != nil {
 			t.Error(err)
 		}
@@ -91,7 +91,7 @@ func TestReaderOfAPartIsNotIdleInOthers(t *testing.T) {
 		t.Fatalf("%d are broken off that take pieces", n)
 	}
 	s.diskWriter.breakOff()
-	clock.advance(idleTime)
+	clock.advance(3 * idleTime)
 	s.diskWriter.breakOff()
 	<-interrupted
 	for _, d := range parts {

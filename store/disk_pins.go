@@ -20,6 +20,7 @@ type pins struct {
 	read      map[uint64]int64
 	readBytes int64
 	readers   map[uint64][]Interrupter // see disk_readers.go
+	taken     map[uint64]int64         // bytes taken of those that are not deleted
 	// spoiled are known to be damaged. Each is noted as long as it is pinned: by then its deletion
 	// is queued, and look-ups find it no more.
 	spoiled map[uint64]struct{}
@@ -27,15 +28,16 @@ type pins struct {
 
 // leftover is what has been deleted while it was pinned.
 type leftover struct {
-	bytes int64     // of the file
-	taken bool      // a piece of it has been, since it was last looked at
-	since time.Time // for how long none has been; zero: it was not looked at yet
+	bytes  int64     // of the file
+	taken  int64     // bytes of it that were, since it was last looked at
+	joined bool      // a reader has come since then
+	due    time.Time // when more has to be taken; zero: it was not looked at yet
 }
 
 func (p *pins) init() {
 	p.count, p.going = make(map[uint64]int), make(map[uint64]struct{})
 	p.held, p.readers = make(map[uint64]*leftover), make(map[uint64][]Interrupter)
-	p.read = make(map[uint64]int64)
+	p.read, p.taken = make(map[uint64]int64), make(map[uint64]int64)
 }
 
 // pin keeps the chunks of id, a body of so many bytes, until unpin; false when they are being
@@ -83,6 +85,7 @@ func (p *pins) unpin(id uint64) {
 	}
 	delete(p.count, id)
 	delete(p.spoiled, id)
+	delete(p.taken, id)
 	p.countRead(id, 0)
 	if held := p.held[id]; held != nil {
 		delete(p.held, id)
@@ -99,8 +102,9 @@ func (p *pins) delete(id uint64, bytes int64) bool {
 	if p.count[id] > 0 {
 		held := p.held[id]
 		if held == nil {
-			held = new(leftover)
+			held = &leftover{taken: p.taken[id]}
 			p.held[id] = held
+			delete(p.taken, id)
 		}
 		if held.bytes == 0 {
 			held.bytes = bytes

@@ -24,10 +24,10 @@ import (
 //     would take more than three quarters of the budget (crowdedBy),
 //   - what is being read, and would bring it past that, is evicted last (batch.evict). So that this
 //     is not at the cost of what others use, a quarter is left to what is not being read,
-//   - the readers of a body of which no piece has been taken for idleTime are broken off, those of
-//     the body that has waited the longest first, and of no more than bring it down to an eighth.
-//     So it ends by itself. A client that takes a piece, 32 KiB, in each idleTime reads to the end,
-//     and so does one that reads what is stored still.
+//   - the readers of a body of which nothing has been taken for idleTime, or less than slowestPace,
+//     are broken off, those of the body that is overdue the longest first, and of no more than
+//     bring it down to an eighth. So it ends by itself. A client that takes slowestPace reads to
+//     the end, and so does one that reads what is stored still.
 //
 // What is used stays within 11/8 of the budget for that, so that an eighth is left to one and a
 // half for free pages that do not lie side by side. In a file of 16 MiB these have taken a sixth.
@@ -37,10 +37,23 @@ import (
 // the batch, is at most B + min(H, 3B/8), or no entry is left. Where none is, what would bring it
 // past 11B/8 is not written: wanted refuses an entry, and due gives up a body on its way.
 
-// idleTime is how long the readers of a deleted body may take nothing of it. It is not shorter,
-// because a write to a client that is slow ends when a third of what the system has buffered for it
-// is gone, which may be a megabyte.
+// idleTime is how long readers may take nothing at all.
 const idleTime = 30 * time.Second
+
+// slowestPace is what the readers of a deleted body have to take of it, in bytes a second. What
+// they take at once is credited, because the system has it for a slow client then, and a write ends
+// when a third of its buffer is free again. By default that is a third of 4 MiB at most, which is
+// mostCredit: 171 s. So who stops is broken off within idleTime and that, and who has taken nothing
+// within idleTime.
+const (
+	slowestPace = 8 << 10
+	mostCredit  = 4 << 20 / 3
+)
+
+// credit is the time that bytes are good for which have been taken at once.
+func credit(bytes int64) time.Duration {
+	return time.Duration(min(bytes, mostCredit)) * time.Second / slowestPace
+}
 
 // Interrupter is who reads a stored body for a client, or for several. It is a pointer, so that it
 // can be told from others.
@@ -51,9 +64,9 @@ type Interrupter interface {
 	Interrupt() int
 }
 
-// ErrIdle says that a client has been broken off: it has taken nothing for 30 s of a body on disk
-// that is not stored any more, or not all of a small one in memory, and kept others from being
-// stored.
+// ErrIdle says that a client has been broken off: it has taken nothing for 30 s, or less than 8
+// KiB/s, of a body on disk that is not stored any more, or not all of a small one in memory in
+// 30 s, and kept others from being stored.
 var ErrIdle = errors.New("the client is too slow with a body that keeps others from being stored")
 
 // heldBack tells whether a body of n bytes, with chunks of its own, is not taken in.
@@ -83,7 +96,9 @@ func (p *pins) addReader(id uint64, r Interrupter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.readers[id] = append(p.readers[id], r)
-	p.take(id)
+	if held := p.held[id]; held != nil {
+		held.joined = true
+	}
 }
 
 // removeReader takes a reader off.
@@ -98,63 +113,84 @@ func (p *pins) removeReader(id uint64, r Interrupter) {
 	}
 }
 
-// took notes that a piece of a body is taken.
-func (p *pins) took(id uint64) {
+// took notes that bytes of a body are taken.
+func (p *pins) took(id uint64, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.take(id)
-}
-
-func (p *pins) take(id uint64) {
 	if held := p.held[id]; held != nil {
-		held.taken = true
+		held.taken += bytes
+	} else if p.count[id] > 0 {
+		p.taken[id] += bytes
 	}
 }
 
 // idle looks at what is deleted and read, and returns the readers that are to be broken off: those
-// of bodies of which nothing was taken for idleTime, until all others are at most so many bytes.
+// of bodies of which too little is taken, until all others are at most so many bytes.
 func (p *pins) idle(now time.Time, bytes int64) (readers []Interrupter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var due []uint64
-	left, active := p.heldBytes, p.active()
+	left, taken := p.heldBytes, p.takenBy()
 	for id, held := range p.held {
-		switch {
-		case held.bytes == 0: // a BodyWriter is closed, and what it wrote may be stored
-		case held.taken || held.since.IsZero() || slices.ContainsFunc(p.readers[id], func(r Interrupter) bool { return active[r] }):
-			held.taken, held.since = false, now
-		case now.Sub(held.since) < idleTime:
-		case len(p.readers[id]) > 0:
+		if held.bytes == 0 {
+			continue // a BodyWriter is closed, and what it wrote may be stored
+		}
+		n := held.taken
+		for _, r := range p.readers[id] {
+			n = max(n, taken[r])
+		}
+		if held.look(now, n); !now.Before(held.due) && len(p.readers[id]) > 0 {
 			due = append(due, id)
 		}
 	}
 	slices.SortFunc(due, func(a, b uint64) int {
-		return cmp.Or(p.held[a].since.Compare(p.held[b].since), cmp.Compare(a, b))
+		return cmp.Or(p.held[a].due.Compare(p.held[b].due), cmp.Compare(a, b))
 	})
 	for _, id := range due {
 		if left <= bytes {
 			break
 		}
-		p.held[id].since = now
+		p.held[id].due = now.Add(idleTime)
 		left -= p.held[id].bytes
 		readers = append(readers, p.readers[id]...)
 	}
 	return readers
 }
 
-// active are those that have taken a piece of what is deleted. Who reads a body in parts takes
-// nothing of the others meanwhile.
-func (p *pins) active() map[Interrupter]bool {
-	active := make(map[Interrupter]bool)
+// takenBy is what readers have taken of all that is deleted since the last look. Who reads a body
+// in parts takes nothing of the others meanwhile.
+func (p *pins) takenBy() map[Interrupter]int64 {
+	taken := make(map[Interrupter]int64)
 	for id, held := range p.held {
-		if !held.taken {
+		if held.taken == 0 {
 			continue
 		}
 		for _, r := range p.readers[id] {
-			active[r] = true
+			taken[r] += held.taken
 		}
 	}
-	return active
+	return taken
+}
+
+// look notes what has been taken since the last look.
+func (l *leftover) look(now time.Time, taken int64) {
+	if l.joined || l.due.IsZero() {
+		l.due = lastOf(l.due, now.Add(idleTime))
+	}
+	if taken > 0 {
+		l.due = lastOf(l.due, now).Add(credit(taken))
+		if most := now.Add(idleTime + credit(mostCredit)); l.due.After(most) {
+			l.due = most
+		}
+	}
+	l.joined, l.taken = false, 0
+}
+
+func lastOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // clientReader is one client's WriteBody.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // stalledClient takes as many pieces as the test lets it, and then hangs until it is interrupted.
@@ -41,8 +42,25 @@ func stall(t *testing.T, s *Store, url string, size int) *stalledClient {
 	return stallAt(t, s, url, size, 0)
 }
 
+// stallAfter has the client take some pieces of 7 MiB first.
+func stallAfter(t *testing.T, s *Store, pieces int) *stalledClient {
+	t.Helper()
+	return stallThen(t, s, "http://example.com/", 7<<20, 0, func(c *stalledClient) {
+		for range pieces {
+			c.take <- struct{}{}
+			<-c.waiting
+		}
+	})
+}
+
 // stallAt has the client read from an offset on.
 func stallAt(t *testing.T, s *Store, url string, size int, off int64) *stalledClient {
+	t.Helper()
+	return stallThen(t, s, url, size, off, func(*stalledClient) {})
+}
+
+// stallThen calls a function before the body is deleted.
+func stallThen(t *testing.T, s *Store, url string, size int, off int64, fn func(*stalledClient)) *stalledClient {
 	t.Helper()
 	if r := s.Put(testEntry(s, url, make([]byte, size)), 0); r != Stored {
 		t.Fatalf("%s: %v", url, r)
@@ -61,6 +79,7 @@ func stallAt(t *testing.T, s *Store, url string, size int, off int64) *stalledCl
 		c.done <- err
 	}()
 	<-c.waiting
+	fn(c)
 	s.Remove(r.Entry)
 	must(t, s.diskWriter.flush())
 	return c
@@ -168,6 +187,67 @@ func TestReadersThatTakeNothingOfWhatIsDeleted(t *testing.T) {
 	log.wantOnce(t, "takes in large bodies again", "level=INFO")
 }
 
+// TestPaceOfReadersOfWhatIsDeleted: the system has what a slow client was sent at once, and takes
+// nothing more for it before a third of its buffer is free. It is broken off if it takes less than
+// 8 KiB/s, and no sooner: one at 20 kB/s was after 30 s. Who takes a piece now and then does not
+// have its body for as long as it likes.
+func TestPaceOfReadersOfWhatIsDeleted(t *testing.T) {
+	const third = 4 << 20 / 3 / pieceSize // pieces
+	for _, tc := range []struct {
+		name         string
+		before       int // pieces that it has taken before the body was deleted
+		pieces       int // that it takes each time
+		each         time.Duration
+		rounds       int           // until it stops
+		from, within time.Duration // when it is broken off then
+	}{
+		{"20 kB/s", third, third, 70 * time.Second, 4, idleTime, 201 * time.Second},
+		{"10 kB/s", third, third, 140 * time.Second, 3, idleTime, 201 * time.Second},
+		{"has taken nothing", 0, 0, 0, 0, 30 * time.Second, 31 * time.Second},
+		{"has taken a piece", 1, 0, 0, 0, 34 * time.Second, 35 * time.Second},
+		{"has taken much and stops", 2 * third, 0, 0, 0, 200 * time.Second, 202 * time.Second},
+		{"a piece now and then", 0, 1, 20 * time.Second, 1, 13 * time.Second, 14 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, clock := readersByHand(t, nil)
+			c := stallAfter(t, s, tc.before)
+			advance := func(d time.Duration) (passed time.Duration) {
+				for s.diskWriter.breakOff(); passed < d && !c.isCut(); passed += time.Second {
+					clock.advance(time.Second)
+					for _, r := range s.disk.pins.idle(clock.now(), 0) {
+						r.Interrupt()
+					}
+				}
+				return passed
+			}
+			advance(time.Second)
+			for range tc.rounds {
+				if passed := advance(tc.each); passed < tc.each {
+					t.Fatalf("broken off after %v", passed)
+				}
+				for range tc.pieces {
+					c.take <- struct{}{}
+					<-c.waiting
+				}
+			}
+			if passed := advance(time.Hour); passed < tc.from-2*time.Second || passed > tc.within {
+				t.Errorf("broken off %v after it has stopped", passed)
+			}
+			c.wantCut(t)
+		})
+	}
+}
+
+// isCut tells whether the client was broken off.
+func (c *stalledClient) isCut() bool {
+	select {
+	case <-c.cut:
+		return true
+	default:
+		return false
+	}
+}
+
 // TestInterruptedAtTheEnd: a client that is broken off while it takes the last piece has no whole
 // answer.
 func TestInterruptedAtTheEnd(t *testing.T) {
@@ -234,15 +314,15 @@ func TestBodyThatIsWrittenAheadIsBrokenOff(t *testing.T) {
 				}
 			}
 			end(t, s, d)
-			for range 3 { // a piece is taken
+			for range 12 { // a piece is taken
 				s.diskWriter.breakOff()
-				clock.advance(idleTime / 2)
+				clock.advance(idleTime / 10)
 				if _, err := d.Chunk(0); err != nil {
 					t.Error(err)
 				}
 			}
 			s.diskWriter.breakOff()
-			clock.advance(idleTime)
+			clock.advance(2 * idleTime)
 			if n := s.Stats().Interrupted; n != 0 {
 				t.Fatalf("%d are broken off that take pieces", n)
 			}
