@@ -7,9 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/larder-cache/larder/rfc9111/worktest"
 )
@@ -184,6 +189,116 @@ func TestCheckAnswer(t *testing.T) {
 			t.Errorf("%.60q: %v", text, err)
 		}
 	}
+}
+
+// answerOfReads is an answer that is given out piece by piece.
+type answerOfReads struct {
+	before, piece, after string
+	n                    int
+}
+
+// Read implements io.Reader.
+func (a *answerOfReads) Read(p []byte) (n int, err error) {
+	if a.before == "" && a.n > 0 {
+		a.before, a.n = a.piece, a.n-1
+	} else if a.before == "" {
+		a.before, a.after = a.after, ""
+	}
+	if a.before == "" {
+		return 0, io.EOF
+	}
+	n = copy(p, a.before)
+	a.before = a.before[n:]
+	return n, nil
+}
+
+// TestCheckAnswerKeepsNothing: an answer with one long string was kept whole, and a second time
+// while its buffer grew.
+func TestCheckAnswerKeepsNothing(t *testing.T) {
+	long := strings.Repeat(" ", 64<<10)
+	for name, answer := range map[string]*answerOfReads{
+		"a string":    {before: `{"data":{"a":"`, piece: long, after: `"}}`},
+		"escapes":     {before: `{"data":{"a":"`, piece: strings.Repeat(`\u0020`, 10<<10), after: `"}}`},
+		"a name":      {before: `{"data":{"`, piece: long, after: `":1}}`},
+		"a member":    {before: `{"`, piece: long, after: `":1}`},
+		"white space": {before: `{"data":`, piece: long, after: `1}`},
+		"a number":    {before: `{"data":1`, piece: strings.Repeat("0", 64<<10), after: `}`},
+		"numbers":     {before: `{"data":[0`, piece: strings.Repeat(",0", 32<<10), after: `]}`},
+	} {
+		answer.n = 512
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := CheckAnswer(answer); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+			t.Errorf("%s of 32 MiB: %d bytes were allocated", name, took)
+		}
+	}
+}
+
+// TestCheckAnswerDepth: what is kept of an answer grows with its depth, which is bounded.
+func TestCheckAnswerDepth(t *testing.T) {
+	for depth, storable := range map[int]bool{maxAnswerDepth - 1: true, maxAnswerDepth: false, 1 << 20: false} {
+		answer := `{"data":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + "}"
+		if err := CheckAnswer(strings.NewReader(answer)); (err == nil) != storable {
+			t.Errorf("%d: %v", depth, err)
+		}
+	}
+}
+
+// TestCheckAnswerReadsOn: a reader that fails is what is wrong, and one that gives nothing is left.
+func TestCheckAnswerReadsOn(t *testing.T) {
+	broken := errors.New("broken")
+	whole := iotest.OneByteReader(strings.NewReader(`{"data":{"a":"\u00e9"},"\u0065rror":-0.5e+7}`))
+	if err := CheckAnswer(whole); err != nil {
+		t.Error(err)
+	}
+	if err := CheckAnswer(io.MultiReader(strings.NewReader(`{"data":"`), iotest.ErrReader(broken))); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if err := CheckAnswer(iotest.ErrReader(nil)); !errors.Is(err, io.ErrNoProgress) {
+		t.Error(err)
+	}
+}
+
+// checkAnswerByTokens is CheckAnswer by jsontext, which keeps whole strings.
+func checkAnswerByTokens(answer string) bool {
+	d := jsontext.NewDecoder(strings.NewReader(answer), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if token, err := d.ReadToken(); err != nil || token.Kind() != jsontext.KindBeginObject {
+		return false
+	}
+	for {
+		token, err := d.ReadToken()
+		switch {
+		case err != nil:
+			return false
+		case token.Kind() == jsontext.KindEndObject:
+			return true
+		case token.String() == "errors" && d.PeekKind() != jsontext.KindNull, d.SkipValue() != nil:
+			return false
+		}
+	}
+}
+
+// FuzzCheckAnswer holds that what is JSON, and reports errors, is what jsontext says.
+func FuzzCheckAnswer(f *testing.F) {
+	for _, seed := range []string{
+		`{"data":{"a":1}}`, ` { "data" : null , "extensions" : {"errors":[1]} } `, `{"errors":null,"data":{}}`, `{"\u0065rrors":[1]}`, `{"error\u0053":1}`,
+		`{}`, `{,}`, `{"a":1,}`, "{\"a\":1,\x00", `{"a":[1,]}`, `{"a":{"b":1,}}`, `{"a":[}]}`, `{"a":[[],{},[{"b":[]}]]}`, `{"a":01}`, `{"a":-}`, `{"a":1.}`, `{"a":1e}`,
+		`{"a":-0.10e-07}`, `{"a":tru}`, `{"a":nul}`, `{"errors":nul}`, "{\"a\":\"\x1f\"}", "{\"a\":\"\xff\"}", `{"a":"\u12"}`, `{"a":"\ud800"}`, `{"a":"\x"}`, `{"a":1}x`,
+		`{"errors":[`, `{"error":1,"errorss":2,"":3}`, `{"a" 1}`, `{1:1}`, `{"a":1 "b":2}`, `[{}]`, "\xef\xbb\xbf{}",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, answer string) {
+		for name, in := range map[string]io.Reader{"at once": strings.NewReader(answer), "byte by byte": iotest.OneByteReader(strings.NewReader(answer))} {
+			if err := CheckAnswer(in); (err == nil) != checkAnswerByTokens(answer) {
+				t.Errorf("%q %s: %v", answer, name, err)
+			}
+		}
+	})
 }
 
 // workReaders read what worktest makes, each at another place of a request.

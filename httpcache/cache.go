@@ -63,9 +63,10 @@ type Cache struct {
 	draw      func() float64 // see dueEarly
 	logger    *slog.Logger
 	idle      func()
-	undurable atomic.Bool  // the last invalidation holds in memory only, and that is logged
-	users     atomic.Int64 // requests and fetches under way
-	comparing atomic.Int32 // bodies that are being compared, see compare.go
+	undurable atomic.Bool   // the last invalidation holds in memory only, and that is logged
+	users     atomic.Int64  // requests and fetches under way
+	comparing atomic.Int32  // bodies that are being compared, see compare.go
+	decoders  chan struct{} // has as many as answers are being decoded, see answer.go
 }
 
 // New returns a Cache over a store.
@@ -80,6 +81,7 @@ func New(o Options) *Cache {
 		refusedSlices:  newRefusedSlices(),
 		removals:       newRemovals(),
 		varianceHints:  newVarianceHints(),
+		decoders:       newDecoders(),
 
 		unstoredReasons: newUnstoredReasons(),
 

@@ -3,20 +3,15 @@ package httpcache
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/larder-cache/larder/canonjson"
 	"github.com/larder-cache/larder/graphql"
 	"github.com/larder-cache/larder/rfc9111"
-	"github.com/larder-cache/larder/store"
 )
 
 // BodyForm is how the body of a POST or QUERY counts in the key.
@@ -163,78 +158,6 @@ func (q *Request) readGraphQLURL() Bypass {
 		return BypassMutation
 	}
 	return NotBypassed
-}
-
-// reasonAgainst says why a whole answer is not stored, by what it says to the request. The answer
-// to a GraphQL query is a 200 whatever went wrong, so its body has to be read.
-func (c *content) reasonAgainst(header http.Header, body store.Body) rfc9111.Reason {
-	if !c.isQuery() {
-		return rfc9111.Storable
-	}
-	decoded, err := decoder(header, &bodyReader{body: body})
-	if err == nil {
-		err = graphql.CheckAnswer(decoded)
-	}
-	if err != nil {
-		return rfc9111.ReasonGraphQL
-	}
-	return rfc9111.Storable
-}
-
-// bodyReader reads a body from its beginning.
-type bodyReader struct {
-	body store.Body
-	off  int64
-	rest []byte
-}
-
-// Read implements io.Reader.
-func (r *bodyReader) Read(p []byte) (n int, err error) {
-	if len(r.rest) == 0 {
-		if r.off == r.body.Len() {
-			return 0, io.EOF
-		}
-		if r.rest, err = r.body.Chunk(r.off); err != nil {
-			return 0, err
-		}
-		r.off += int64(len(r.rest))
-	}
-	n = copy(p, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
-}
-
-// maxDecoded is how many bytes an answer to a GraphQL query may have that is stored coded.
-const maxDecoded = 64 << 20
-
-var errCoding = errors.New("its Content-Encoding is neither gzip nor zstd")
-
-// decoder returns what a body says that its header calls coded.
-func decoder(header http.Header, body io.Reader) (io.Reader, error) {
-	codings := header["Content-Encoding"]
-	switch {
-	case len(codings) == 0:
-		return body, nil
-	case len(codings) > 1:
-		return nil, errCoding
-	}
-	switch rfc9111.ToLower(rfc9111.TrimOWS(codings[0])) {
-	case "", "identity":
-		return body, nil
-	case "gzip", "x-gzip":
-		decoded, err := gzip.NewReader(body)
-		if err != nil {
-			return nil, fmt.Errorf("reading gzip: %w", err)
-		}
-		return io.LimitReader(decoded, maxDecoded), nil
-	case "zstd":
-		decoded, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
-		if err != nil {
-			return nil, fmt.Errorf("reading zstd: %w", err)
-		}
-		return io.LimitReader(decoded, maxDecoded), nil
-	}
-	return nil, errCoding
 }
 
 // graphqlTagPrefix begins the tag of an operation.

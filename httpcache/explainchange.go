@@ -31,7 +31,7 @@ var reasonChanges = map[rfc9111.Reason]string{
 	rfc9111.ReasonSession:        "what begins a session is for one client; `key { header Mcp-Session-Id }` stores what comes within one.",
 	rfc9111.ReasonTooLarge:       "raise `max_body`, in the global option as well.",
 	rfc9111.ReasonIncomplete:     "the log of the proxy or the origin says why the body breaks off.",
-	rfc9111.ReasonGraphQL:        "mend what the answer's `errors` tell of; one in the coding gzip or zstd can be read, as can one in none.",
+	rfc9111.ReasonGraphQL:        "mend what the answer's `errors` tell of; one in the coding gzip or zstd can be read, up to a hundred times as long as it came, as can one in none.",
 	rfc9111.ReasonFull:           "raise `memory` or `disk`; `eviction none` refuses what does not fit.",
 }
 

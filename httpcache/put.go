@@ -25,7 +25,7 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		x.countNotStored(reason)
 		return
 	}
-	if reason := x.keyed.content.reasonAgainst(shared.header, body); reason != rfc9111.Storable {
+	if reason := x.reasonAgainst(shared.header, body); reason != rfc9111.Storable {
 		x.refuse(reason)
 		return
 	}

@@ -200,7 +200,7 @@ var reasonTexts = [reasonCount]struct{ sentence, clause string }{
 	ReasonIncomplete:     {"the body broke off before its end", "RFC 9111 3.3"},
 	ReasonPurged:         {"the response was purged while it was fetched, or a newer one came first", ""},
 	ReasonFull:           {"there was no room in the store", ""},
-	ReasonGraphQL:        {"the answer to the GraphQL query reports errors, or is no JSON object that can be read", ""},
+	ReasonGraphQL:        {"the answer to the GraphQL query reports errors, or is no JSON object that can be read, or far longer than it came coded", ""},
 	ReasonObserved:       {"it was stored while observing, for a request that a fetch would have sent otherwise", ""},
 	ReasonLaterRelease:   {"a later release has stored it, and says of it what this one does not know", ""},
 }

@@ -54,7 +54,8 @@ const (
 	ReasonPurged
 	// ReasonFull: the store has no room and may not evict.
 	ReasonFull
-	// ReasonGraphQL: it answers a GraphQL query and reports errors, or is no answer to one.
+	// ReasonGraphQL: it answers a GraphQL query and reports errors, or is no answer to one, or one
+	// that grows too much when it is decoded.
 	ReasonGraphQL
 	// ReasonObserved: it was stored while observing, for a request that a fetch would have sent
 	// otherwise. It is never a reason against storing, only against using what is stored.
