@@ -26,6 +26,7 @@ type body struct {
 type chunk struct {
 	start int64 // offset of its first byte in the body
 	data  []byte
+	block *block // whose memory that is
 }
 
 func (c chunk) end() int64 { return c.start + int64(len(c.data)) }
@@ -33,9 +34,10 @@ func (c chunk) end() int64 { return c.start + int64(len(c.data)) }
 func (c chunk) full() bool { return len(c.data) == cap(c.data) }
 
 // add appends an empty chunk; the last one must be full.
-func (b *body) add(capacity int) {
-	b.chunks = append(b.chunks, chunk{start: b.size, data: make([]byte, 0, capacity)})
-	b.held += int64(capacity)
+func (b *body) add(c chunk) {
+	c.start = b.size
+	b.chunks = append(b.chunks, c)
+	b.held += int64(cap(c.data))
 }
 
 // spare returns the space left in the last chunk.
@@ -54,15 +56,15 @@ func (b *body) publish(n int) {
 	b.size += int64(n)
 }
 
-// at returns what is published from off to the end of the chunk that holds off; nothing if that is
-// not there yet.
-func (b *body) at(off int64) []byte {
+// at returns what is published from off to the end of the chunk that holds off, and whose memory
+// that is; nothing if that is not there yet.
+func (b *body) at(off int64) ([]byte, *block) {
 	if off >= b.size || off < b.start() {
-		return nil
+		return nil, nil
 	}
 	i := sort.Search(len(b.chunks), func(i int) bool { return b.chunks[i].end() > off })
 	c := b.chunks[i]
-	return c.data[off-c.start : len(c.data) : len(c.data)]
+	return c.data[off-c.start : len(c.data) : len(c.data)], c.block
 }
 
 // start returns the offset of the first byte held.
@@ -90,6 +92,7 @@ func (b *body) drop(off int64) {
 			return
 		}
 		b.held -= int64(cap(b.chunks[0].data))
+		b.chunks[0].block.letGo()
 		b.chunks[0] = chunk{} // the slice's array outlives the reslicing
 		b.chunks = b.chunks[1:]
 	}
@@ -102,7 +105,12 @@ func (b *body) from(off int64) []chunk {
 }
 
 // clear frees all chunks of a body that gets no more.
-func (b *body) clear() { b.chunks, b.held = nil, 0 }
+func (b *body) clear() {
+	for _, c := range b.chunks {
+		c.block.letGo()
+	}
+	b.chunks, b.held = nil, 0
+}
 
 // trim replaces a last chunk that is less than seven eighths full by one that fits. Readers in the
 // old one find the same bytes at the same offsets in the new one.
@@ -117,7 +125,8 @@ func (b *body) trim() {
 	}
 	fit := make([]byte, len(last.data))
 	copy(fit, last.data)
-	last.data = fit
+	last.block.letGo()
+	last.data, last.block = fit, nil
 	b.held -= int64(waste)
 }
 

@@ -10,7 +10,7 @@ import (
 func fill(b *body, data []byte, capacities ...int) {
 	for len(data) > 0 {
 		if len(b.spare()) == 0 {
-			b.add(capacities[0])
+			b.add(new(config).newChunk(capacities[0]))
 			capacities = capacities[1:]
 		}
 		n := copy(b.spare(), data)
@@ -38,7 +38,7 @@ func TestBodyAt(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			got := b.at(tc.off)
+			got, _ := b.at(tc.off)
 			if !bytes.Equal(got, data[tc.from:tc.to]) {
 				t.Errorf("at(%d) = %x, want %x", tc.off, got, data[tc.from:tc.to])
 			}
@@ -71,7 +71,7 @@ func TestBodyDrop(t *testing.T) {
 			if b.start() != tc.start || b.held != tc.held || b.size != 25 {
 				t.Errorf("start %d, held %d, size %d, want %d, %d, 25", b.start(), b.held, b.size, tc.start, tc.held)
 			}
-			if got := b.at(tc.start - 1); got != nil {
+			if got, _ := b.at(tc.start - 1); got != nil {
 				t.Errorf("dropped bytes are still there: %x", got)
 			}
 		})
@@ -96,7 +96,7 @@ func TestBodyTrim(t *testing.T) {
 			var b body
 			data := pattern(2, tc.length)
 			fill(&b, data, 16, 16)
-			before := b.at(int64(tc.length) - 1)
+			before, _ := b.at(int64(tc.length) - 1)
 			b.trim()
 			if b.held != tc.held {
 				t.Errorf("held %d, want %d", b.held, tc.held)
@@ -104,7 +104,7 @@ func TestBodyTrim(t *testing.T) {
 			if got := slices.Concat(b.list()...); !bytes.Equal(got, data) {
 				t.Errorf("list = %x, want %x", got, data)
 			}
-			if after := b.at(int64(tc.length) - 1); !bytes.Equal(before, after) {
+			if after, _ := b.at(int64(tc.length) - 1); !bytes.Equal(before, after) {
 				t.Errorf("last byte is %x, was %x", after, before)
 			}
 		})

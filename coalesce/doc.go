@@ -9,7 +9,8 @@
 //	flight.go    a flight's state, and when its fetch goes on
 //	member.go    a request's place on a flight: waiting, leaving, trying again
 //	decide.go    what the fetch decides at the header; the loan of the leader's writer
-//	write.go     the fetch's side of the body: room, windows; body.go has the chunks
+//	write.go     the fetch's side of the body: room, windows; body.go has the chunks, and memory.go
+//	             their memory
 //	reader.go    the readers' side
 //	pace.go      how fast a reader is that others wait for
 //	spill.go     bodies that are not whole in memory
@@ -151,9 +152,10 @@
 //   - Write, Finish, Fail and the decisions are for the one goroutine of the fetch. Cancel, Keep
 //     and what only reads may be called from any.
 //   - A Member and its Reader belong to one goroutine.
-//   - A slice from Next must not be changed, and it counts as free from the next call of Next, Skip
-//     or Leave on. Its memory stays valid until Leave all the same: the garbage collector frees it,
-//     nothing is pooled, and a BodySource keeps what it has until Close.
+//   - A slice from Next must not be changed, nor used from the next call of Next, Skip or Leave on.
+//     Where the Budget is a Memory, others have its bytes then. So a writer must not keep what it
+//     was given when Write has returned, be it with an error: io.Writer says so, and net/http keeps
+//     to it.
 //   - What a reader has loaded from a Spill is not counted in the Budget: one of its chunks for
 //     each reader that is behind.
 //   - A fetch that ignores its context is waited for by its leader until the leader's own client

@@ -109,9 +109,10 @@ func (f *Flight) Settle() {
 	f.dispose()
 }
 
-// HandOver returns Body and gives its reservation back, to make room for a copy in another account
-// (a store's). From then on the chunks are uncounted for as long as readers hold them, unless
-// MoveTo lets go of them, or TakeBack counts them again because no copy was made.
+// HandOver returns Body, for as long as that says, and gives its reservation back, to make room for
+// a copy in another account (a store's). From then on the chunks are uncounted for as long as
+// readers hold them, unless MoveTo lets go of them, or TakeBack counts them again because no copy
+// was made.
 //
 // HandOver brings a body that is Spilled into the Spill to its end, and waits for that. There are
 // no chunks then.
@@ -167,9 +168,9 @@ func (f *Flight) spillOfWhole() Spill {
 	return f.spillInUse()
 }
 
-// Body returns the chunks of a flight that finished. They must not be changed. It returns nil and
-// false if the flight failed, was not shared, has spilled, has a window, or is settled and left by
-// all.
+// Body returns the chunks of a flight that finished. They must not be changed, nor used after
+// MoveTo and Settle. It returns nil and false if the flight failed, was not shared, has spilled,
+// has a window, or is settled and left by all.
 func (f *Flight) Body() (chunks [][]byte, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -228,6 +229,7 @@ func (f *Flight) dispose() {
 		return
 	}
 	f.giveBackAll()
+	f.body.clear()
 	f.body = body{gone: true}
 	f.closeSpill()
 	f.closeParts(math.MaxInt64)

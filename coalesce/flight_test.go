@@ -19,7 +19,7 @@ func inBubble(t *testing.T, budget int64, l Limits, test func(t *testing.T, g *G
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := newLedger(budget)
-		g := NewGroup[string](b, l)
+		g := NewGroup[string](poisoned{b}, l)
 		test(t, g, b)
 		synctest.Wait()
 		expectEmpty(t, g, b)

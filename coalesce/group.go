@@ -99,13 +99,14 @@ type Group[K comparable] struct {
 // config is what all flights of a group have in common.
 type config struct {
 	budget   Budget
+	memory   Memory // nil: Go's heap
 	limits   Limits
 	registry *registry
 	orphans  *orphans
 }
 
 // NewGroup returns an empty group whose flights reserve what they hold in b; a nil b has room for
-// everything.
+// everything. A b that is a Memory has the larger chunks too.
 func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 	if b == nil {
 		b = unlimited{}
@@ -113,7 +114,11 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 	l = l.withDefaults()
 	// The registry's timer must not keep the group, and the budget, once they are given up.
 	r := &registry{life: l.Life}
-	return &Group[K]{config: config{budget: b, limits: l, registry: r, orphans: &orphans{limit: l.Orphans}}, flights: make(map[K]*Flight)}
+	memory, _ := b.(Memory)
+	return &Group[K]{
+		config:  config{budget: b, memory: memory, limits: l, registry: r, orphans: &orphans{limit: l.Orphans}},
+		flights: make(map[K]*Flight),
+	}
 }
 
 // Join joins the flight under way for key, or begins one.

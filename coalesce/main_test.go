@@ -33,6 +33,8 @@ type ledger struct {
 
 	passed, mostPassed int64
 	limitPassed        int64 // 0: none
+
+	chunks int // of its memory that have not been given back
 }
 
 func newLedger(limit int64) *ledger { return &ledger{limit: limit} }
@@ -104,6 +106,29 @@ func (l *ledger) Refused() uint64 {
 	return l.refused
 }
 
+// poisoned is a ledger with memory for chunks, which overwrites what is given back: who uses it
+// after that has wrong bytes.
+type poisoned struct{ *ledger }
+
+func (l poisoned) Chunk(n int) (data []byte, free func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.chunks++
+	data, given := make([]byte, n), false
+	return data, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if given {
+			panic("a chunk is given back twice")
+		}
+		given = true
+		l.chunks--
+		for i := range data {
+			data[i] = 0xdb
+		}
+	}
+}
+
 func (l *ledger) now() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,6 +141,9 @@ func expectEmpty(t *testing.T, g *Group[string], l *ledger) {
 	t.Helper()
 	if n := l.now(); n != 0 || l.over != 0 {
 		t.Errorf("budget: %d bytes still reserved, %d given back too many", n, l.over)
+	}
+	if l.chunks != 0 {
+		t.Errorf("%d chunks of memory have not been given back", l.chunks)
 	}
 	if n := g.Len(); n != 0 {
 		t.Errorf("%d flights under way, want none", n)

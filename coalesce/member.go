@@ -244,6 +244,7 @@ func (m *Member) Leave() {
 	f := m.flight
 	f.mu.Lock()
 	f.remove(m)
+	m.reader.letGo()
 	next := m.retry
 	f.unlock()
 	m.reader.onDrop.set(nil)

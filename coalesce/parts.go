@@ -68,9 +68,10 @@ func (f *Flight) spillPart(limit int64) bool {
 	}
 	s, err := f.parts.spiller.SpillPart(p.end - p.start)
 	if err != nil {
+		letGo(pieces)
 		return false // it may have room as soon as a part has gone
 	}
-	if p.Spill = s; !p.fill(pieces) {
+	if p.Spill = s; appendAll(s, pieces) != nil || s.Seal() != nil {
 		s.Close()
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -98,9 +99,9 @@ func (f *Flight) partDue() time.Time {
 	return later(starved, l.again)
 }
 
-// partToSpill returns the chunks that are to become a part; none if there is no need for it, or if
-// they are too small to be worth it.
-func (f *Flight) partToSpill(limit int64) (pieces [][]byte, p part) {
+// partToSpill returns the chunks that are to become a part, held; none if there is no need for it,
+// or if they are too small to be worth it.
+func (f *Flight) partToSpill(limit int64) (pieces []chunk, p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l := &f.parts
@@ -110,27 +111,15 @@ func (f *Flight) partToSpill(limit int64) (pieces [][]byte, p part) {
 	if due := f.partDue(); due.IsZero() || time.Now().Before(due) {
 		return nil, part{}
 	}
-	p = part{start: f.body.start(), end: f.body.start()}
-	for _, c := range f.body.chunks {
-		if !c.full() {
-			break
-		}
-		pieces, p.end = append(pieces, slices.Clip(c.data)), c.end()
+	full := 0
+	for p.end = f.body.start(); full < len(f.body.chunks) && f.body.chunks[full].full(); full++ {
+		p.end = f.body.chunks[full].end()
 	}
+	p.start = f.body.start()
 	if p.end-p.start < min(maxChunk, f.config.limits.Window/4) {
 		return nil, part{}
 	}
-	return pieces, p
-}
-
-// fill writes all of a part, and waits for that.
-func (p part) fill(pieces [][]byte) bool {
-	for _, piece := range pieces {
-		if p.Append(piece) != nil {
-			return false
-		}
-	}
-	return p.Seal() == nil
+	return held(f.body.chunks[:full]), p
 }
 
 // closeParts gives up the parts that end at or before off. There may be room for another then.

@@ -89,7 +89,7 @@ func runWorld(t *testing.T, rng *rand.Rand, seen *tally) {
 	w.budget = newLedger([]int64{1 << 40, 1 << 40, rng.Int64N(300_000)}[rng.IntN(3)])
 	w.budget.limitPassed = []int64{0, 1, 2 * maxChunk}[rng.IntN(3)]
 	w.budget.limitBeyond = []int64{0, 1, spillRoom}[rng.IntN(3)]
-	w.g = NewGroup[string](w.budget, Limits{
+	w.g = NewGroup[string](poisoned{w.budget}, Limits{
 		Waiters:    2 + rng.IntN(8),
 		Window:     512 + rng.Int64N(64<<10), // not so small that the slowest client needs days
 		Resident:   512 + rng.Int64N(64<<10),
@@ -312,6 +312,7 @@ func (rec *fetchRecord) share(w *world) {
 		case 0:
 			f.TakeBack()
 		case 1:
+			chunks = [][]byte{bytes.Join(chunks, nil)} // they go
 			rec.source = &memorySource{t: w.t, data: rec.body}
 			f.MoveTo(rec.source)
 			w.seen.add("moved")

@@ -18,6 +18,7 @@ type Reader struct {
 	// Guarded by the flight's lock.
 	pos     int64     // of what is handed out, or else of what comes next
 	inHand  int       // bytes handed out and not yet done with
+	holds   *block    // that they are in
 	taken   time.Time // when it last came for more of what is not to be stored
 	starved time.Time // since when it has waited for bytes to come; zero while it does not
 	hold    hold      // how others have waited for it
@@ -30,8 +31,9 @@ type Reader struct {
 }
 
 // Next returns the next bytes of the body, and waits for them if it has to. They must not be
-// changed. At the clean end it returns io.EOF, at the end of a broken flight that flight's error;
-// both come after all bytes that there are. When ctx ends first, its cause is returned.
+// changed, nor used after the next call of Next, Skip or Leave. At the clean end it returns io.EOF,
+// at the end of a broken flight that flight's error; both come after all bytes that there are. When
+// ctx ends first, its cause is returned.
 func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 	for {
 		b, away, changed, err := r.step()
@@ -62,11 +64,13 @@ func (r *Reader) step() (b []byte, away part, changed <-chan struct{}, err error
 	if err := r.broken(); err != nil {
 		return nil, part{}, nil, err
 	}
-	if b = r.at(); len(b) > 0 {
+	b, memory := r.at()
+	if len(b) > 0 {
 		if f.phase == windowed && len(b) > windowSlice {
 			b = b[:windowSlice:windowSlice]
 		}
-		r.inHand, r.touched = len(b), true
+		memory.hold()
+		r.inHand, r.holds, r.touched = len(b), memory, true
 		return b, part{}, nil, nil
 	}
 	away, behind := r.away()
@@ -99,6 +103,7 @@ func (r *Reader) broken() error {
 // the first chunk.
 func (r *Reader) moveTo(off int64) {
 	f, was := r.member.flight, r.pos
+	r.letGo()
 	r.pos, r.inHand, r.starved = off, 0, time.Time{}
 	if f.phase == windowed || f.settled {
 		r.taken = time.Now()
@@ -109,6 +114,12 @@ func (r *Reader) moveTo(off int64) {
 	if end, ok := f.body.firstEnd(); ok && was < end && off >= end {
 		f.freePassed()
 	}
+}
+
+// letGo ends the use of the memory of what is handed out.
+func (r *Reader) letGo() {
+	r.holds.letGo()
+	r.holds = nil
 }
 
 // starve notes that the reader has all that there is. The fetch of a window may have to drop
@@ -125,7 +136,8 @@ func (r *Reader) Ready() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := r.pos + int64(r.inHand)
-	return f.ended || r.broken() != nil || next < f.body.start() || len(f.body.at(next)) > 0
+	there, _ := f.body.at(next)
+	return f.ended || r.broken() != nil || next < f.body.start() || len(there) > 0
 }
 
 // Skip positions the reader at offset off of the body, which may still have to arrive. Going back

@@ -4,15 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // Spill keeps the beginning of one body elsewhere than in memory, so that a flight holds only its
 // end. All methods but Chunk are called by the goroutine of the fetch, Close by any; none under a
 // lock of this package.
 type Spill interface {
-	// Append adds the next bytes, which are not written to any more. It does not wait.
-	Append(p []byte) error
+	// Append adds the next bytes, which are not written to any more. It does not wait. done is
+	// called once, when it reads p no more, whatever becomes of that; it may be under its locks.
+	Append(p []byte, done func()) error
 	// Await waits until about behind bytes at most are not written yet. It returns how many are,
 	// from the beginning of the body; Chunk has those from then on.
 	Await(ctx context.Context, behind int64) (written int64, err error)
@@ -111,11 +111,9 @@ func (f *Flight) advanceSpill(keep, behind int64) {
 	if s == nil {
 		return
 	}
-	for _, p := range f.unspilled(false) {
-		if err := s.Append(p); err != nil {
-			f.stopSpilling()
-			return
-		}
+	if err := appendAll(s, f.unspilled(false)); err != nil {
+		f.stopSpilling()
+		return
 	}
 	written, err := s.Await(f.ctx, behind)
 	if err != nil {
@@ -151,19 +149,20 @@ func (f *Flight) openSpill() Spill {
 	return s
 }
 
-// unspilled returns what is in memory and not appended to the Spill yet, and counts it as appended:
-// the full chunks, and if last is set, the one that is not full.
-func (f *Flight) unspilled(last bool) (pieces [][]byte) {
+// unspilled returns what is in memory and not appended to the Spill yet, held, and counts it as
+// appended: the full chunks, and if last is set, the one that is not full.
+func (f *Flight) unspilled(last bool) []chunk {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range f.body.from(f.spill.appended) {
+	pieces, n := f.body.from(f.spill.appended), 0
+	for _, c := range pieces {
 		if len(c.data) == 0 || !c.full() && !last {
 			break
 		}
-		pieces = append(pieces, slices.Clip(c.data))
 		f.spill.appended = c.end()
+		n++
 	}
-	return pieces
+	return held(pieces[:n])
 }
 
 // dropSpilled frees the bytes before off, which the Spill has.
@@ -198,11 +197,9 @@ func (f *Flight) closeSpill() {
 // sealSpill brings the rest of a body that has come to its clean end, or that is kept no longer,
 // into the Spill. If that fails, readers do not notice.
 func (f *Flight) sealSpill(s Spill) (whole bool) {
-	for _, p := range f.unspilled(true) {
-		if err := s.Append(p); err != nil {
-			f.markUnstorable()
-			return false
-		}
+	if err := appendAll(s, f.unspilled(true)); err != nil {
+		f.markUnstorable()
+		return false
 	}
 	if err := s.Seal(); err != nil {
 		f.markUnstorable()
@@ -234,7 +231,7 @@ func (f *Flight) MoveTo(s BodySource) {
 // sealedSpill is a BodySource as a Spill that takes no more.
 type sealedSpill struct{ BodySource }
 
-func (sealedSpill) Append([]byte) error                                     { return ErrEnded }
+func (sealedSpill) Append(_ []byte, done func()) error                      { done(); return ErrEnded }
 func (sealedSpill) Await(context.Context, int64) (written int64, err error) { return 0, ErrEnded }
 func (sealedSpill) Seal() error                                             { return nil }
 
@@ -304,16 +301,16 @@ func (r *Reader) load(p part) error {
 	return nil
 }
 
-// at returns the bytes at the reader's place, as far as they are in memory: the flight's, or what
-// this reader has loaded.
-func (r *Reader) at() []byte {
-	if b := r.member.flight.body.at(r.pos); len(b) > 0 {
+// at returns the bytes at the reader's place, as far as they are in memory, and whose memory that
+// is: the flight's, or what this reader has loaded.
+func (r *Reader) at() ([]byte, *block) {
+	if b, memory := r.member.flight.body.at(r.pos); len(b) > 0 {
 		r.loaded = nil
-		return b
+		return b, memory
 	}
 	if c := r.loaded; c != nil && r.pos >= c.start && r.pos < c.end() {
-		return c.data[r.pos-c.start : len(c.data) : len(c.data)]
+		return c.data[r.pos-c.start : len(c.data) : len(c.data)], nil
 	}
 	r.loaded = nil
-	return nil
+	return nil, nil
 }

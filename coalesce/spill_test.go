@@ -29,6 +29,7 @@ type fakeSpill struct {
 
 	mu              sync.Mutex
 	data            []byte
+	unwritten       []lent // of that, what it reads when it writes it
 	written, reads  int
 	refused, sealed bool
 	closed          int
@@ -36,7 +37,29 @@ type fakeSpill struct {
 
 func (s *fakeSpill) failing() bool { return s.failFrom >= 0 && len(s.data) >= s.failFrom }
 
-func (s *fakeSpill) Append(p []byte) error {
+// lent is what it was given, and has to let go of.
+type lent struct {
+	p    []byte
+	done func()
+}
+
+// letGo ends its use of what it was given.
+func (s *fakeSpill) letGo() {
+	off := len(s.data)
+	for _, l := range s.unwritten {
+		off -= len(l.p)
+	}
+	for _, l := range s.unwritten {
+		if !bytes.Equal(l.p, s.data[off:off+len(l.p)]) {
+			s.t.Errorf("what was appended at %d has changed before it was written", off)
+		}
+		off += len(l.p)
+		l.done()
+	}
+	s.unwritten = nil
+}
+
+func (s *fakeSpill) Append(p []byte, done func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed > 0 || s.sealed || s.refused {
@@ -46,6 +69,7 @@ func (s *fakeSpill) Append(p []byte) error {
 		s.t.Errorf("%d bytes appended at %d are not the body's", len(p), len(s.data))
 	}
 	s.data = append(s.data, p...)
+	s.unwritten = append(s.unwritten, lent{p, done})
 	if s.failing() && s.pause == 0 { // else it shows in Await
 		s.refused = true
 		return errDisk
@@ -71,6 +95,7 @@ func (s *fakeSpill) Await(ctx context.Context, behind int64) (int64, error) {
 		n -= n % s.grain
 	}
 	s.written = max(s.written, n)
+	s.letGo()
 	return int64(s.written), nil
 }
 
@@ -85,6 +110,7 @@ func (s *fakeSpill) Seal() error {
 		return errDisk
 	}
 	s.sealed, s.written = true, len(s.data)
+	s.letGo()
 	return nil
 }
 
@@ -107,6 +133,7 @@ func (s *fakeSpill) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed++
+	s.letGo()
 }
 
 // expectClosed fails the test unless the spill was closed, once.
@@ -155,11 +182,11 @@ func (s *oneSpill) SpillPart(n int64) (Spill, error) {
 }
 
 // Append checks what is appended only by where it is in the body.
-func (p *partSpill) Append(b []byte) error {
+func (p *partSpill) Append(b []byte, done func()) error {
 	if p.want == nil {
 		p.want = p.of.body[max(0, bytes.Index(p.of.body, b)):]
 	}
-	return p.fakeSpill.Append(b)
+	return p.fakeSpill.Append(b, done)
 }
 
 func (p *partSpill) Close() {

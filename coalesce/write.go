@@ -130,7 +130,7 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	defer f.unlock()
 	if granted {
 		f.reserved[g.from] += g.bytes
-		f.body.add(capacity)
+		f.body.add(f.config.newChunk(capacity))
 		if f.phase == windowed && g.from != passed { // it has become too old meanwhile
 			f.watchKept()
 		}
@@ -141,7 +141,7 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	}
 	// Nothing is held and the budget still refuses: no reader could make room, so one small chunk
 	// is not counted.
-	f.body.add(min(capacity, minChunk))
+	f.body.add(f.config.newChunk(min(capacity, minChunk)))
 	return 0, true
 }
 

@@ -155,7 +155,7 @@ func writeAhead(s *Store, body Body) (Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(unfinished.Append(make([]byte, 3*chunkSize)), d.Append(whole)); err != nil {
+	if err := errors.Join(unfinished.Append(make([]byte, 3*chunkSize), unread), d.Append(whole, unread)); err != nil {
 		return nil, err
 	}
 	if _, err := unfinished.Await(context.Background(), 0); err != nil {

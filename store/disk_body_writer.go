@@ -33,7 +33,7 @@ type BodyWriter struct {
 	progress chan struct{} // tells Await that something has changed
 
 	// Guarded by bodyWriters.mu.
-	pieces   [][]byte // appended and not on disk
+	pieces   []piece // appended and not on disk
 	appended int64
 	onItsWay int64 // of what is appended, while no entry is made of it that may be
 	written  int64 // on disk; whole chunks until the writer is sealed
@@ -47,6 +47,20 @@ type BodyWriter struct {
 	closed   bool
 	err      error
 	reader   Interrupter // nil where that is not known
+	writing  bool        // a transaction reads some of the pieces
+	left     []piece     // read until that ends, of a writer that has failed meanwhile
+}
+
+// piece is some of a body that waits to be written.
+type piece struct {
+	data []byte
+	done func() // gives it back
+}
+
+func giveBack(pieces []piece) {
+	for _, p := range pieces {
+		p.done()
+	}
 }
 
 // Errors of a BodyWriter. After any of them it takes no more; what is written can still be read.
@@ -130,23 +144,19 @@ func (d *BodyWriter) ReadBy(r Interrupter) {
 	d.set.disk.pins.addReader(d.id, r)
 }
 
-// Append adds p, which must not be written to from then on, and does not wait. A caller that
-// appends faster than the disk writes calls Await.
-func (d *BodyWriter) Append(p []byte) error {
+// Append adds p, which must not be written to before done is called, and does not wait. That is
+// once, when p is not read any more, whatever has become of it. A caller that appends faster than
+// the disk writes calls Await.
+func (d *BodyWriter) Append(p []byte, done func()) error {
 	set := d.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	if d.sealed || d.closed {
-		return errSealed
-	}
-	if d.err == nil {
-		set.lose(d, set.roomFor(d, int64(len(p))))
-	}
-	if d.err != nil {
-		return d.err
+	if err := set.takes(d, int64(len(p))); err != nil {
+		done()
+		return err
 	}
 	n := int64(len(p))
-	d.pieces = append(d.pieces, p)
+	d.pieces = append(d.pieces, piece{p, done})
 	d.appended += n
 	set.waiting += n
 	if !d.part {
@@ -157,6 +167,17 @@ func (d *BodyWriter) Append(p []byte) error {
 		set.wake()
 	}
 	return nil
+}
+
+// takes is why n more bytes cannot be appended. It fails the writer for that.
+func (set *bodyWriters) takes(d *BodyWriter, n int64) error {
+	if d.sealed || d.closed {
+		return errSealed
+	}
+	if d.err == nil {
+		set.lose(d, set.roomFor(d, n))
+	}
+	return d.err
 }
 
 // Await waits until at most behind bytes are not on disk, or less than fills a chunk. It returns
@@ -360,6 +381,11 @@ func (set *bodyWriters) fail(d *BodyWriter, err error) {
 	}
 	d.err = err
 	set.waiting -= d.appended - d.written
+	if d.writing {
+		d.left = d.pieces
+	} else {
+		giveBack(d.pieces)
+	}
 	d.pieces = nil
 	d.moved()
 }

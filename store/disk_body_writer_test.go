@@ -14,8 +14,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// writtenBody brings body into a body writer in random pieces, and waits now and then as a flight
-// does.
+// writtenBody brings body into a body writer in random pieces, of which nothing is left when they
+// are given back, and waits now and then as a flight does.
 func writtenBody(t testing.TB, s *Store, rng *rand.Rand, body []byte) *BodyWriter {
 	t.Helper()
 	d, err := s.NewBodyWriter(int64(len(body)))
@@ -25,7 +25,8 @@ func writtenBody(t testing.TB, s *Store, rng *rand.Rand, body []byte) *BodyWrite
 	d.Of(http.Header{"Content-Type": {"text/plain"}})
 	for rest := body; len(rest) > 0; {
 		n := min(len(rest), 1+rng.IntN(100_000))
-		if err := d.Append(rest[:n]); err != nil {
+		piece := bytes.Clone(rest[:n])
+		if err := d.Append(piece, func() { clear(piece) }); err != nil {
 			t.Fatalf("Append: %v", err)
 		}
 		rest = rest[n:]
@@ -49,6 +50,51 @@ func putWritten(t testing.TB, s *Store, rng *rand.Rand, url string, body []byte,
 	e := testEntry(s, url, nil, tags...)
 	e.Body = d.Body()
 	return s.Put(e, 0)
+}
+
+// A piece of a body is given back once: when it is on disk, or when the writer has failed and no
+// transaction reads it any more.
+func TestBodyWriterGivesBackEachPieceOnce(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		fails func(d *BodyWriter) // while a transaction reads what was appended
+	}{
+		{"written", func(*BodyWriter) {}},
+		{"unstorable", (*BodyWriter).Unstorable},
+		{"closed", (*BodyWriter).Close},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := keptByHand(t, diskTier)
+			d, err := s.NewBodyWriter(-1)
+			must(t, err)
+			var times [4]int
+			for i := range times {
+				must(t, d.Append(make([]byte, chunkSize), func() { times[i]++ }))
+			}
+			s.bodyWriters.mu.Lock()
+			d.sealed = true
+			s.bodyWriters.mu.Unlock()
+			portions, _ := s.bodyWriters.due(4 * chunkSize)
+			tc.fails(d)
+			if times != [4]int{} {
+				t.Errorf("given back %v times while a transaction reads them", times)
+			}
+			must(t, s.diskWriter.transact(func(b *batch) error { return b.writePortion(&portions[0]) }))
+			s.bodyWriters.done(portions)
+			s.bodyWriters.read(portions)
+			if times != [4]int{1, 1, 1, 1} {
+				t.Errorf("given back %v times", times)
+			}
+			refused := 0
+			if err := d.Append([]byte("more"), func() { refused++ }); err == nil || refused != 1 {
+				t.Errorf("Append: %v, and what was refused is given back %d times", err, refused)
+			}
+			d.Close()
+			if times != [4]int{1, 1, 1, 1} {
+				t.Errorf("given back %v times in all", times)
+			}
+		})
+	}
 }
 
 // chunkRows counts the rows of chunks and of those pending.
@@ -242,7 +288,7 @@ func TestBodyWriterSweptWhileItIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Append(make([]byte, 10*chunkSize)); err != nil {
+	if err := d.Append(make([]byte, 10*chunkSize), unread); err != nil {
 		t.Fatal(err)
 	}
 	d.sealed = true
@@ -356,7 +402,7 @@ func TestBodyWritersKeepToTheDiskBudget(t *testing.T) {
 	const mib = 1 << 20
 	full := func(d *BodyWriter) error {
 		for range 64 {
-			if err := d.Append(make([]byte, mib)); err != nil {
+			if err := d.Append(make([]byte, mib), unread); err != nil {
 				return err
 			}
 		}
@@ -382,7 +428,7 @@ func TestBodyWritersKeepToTheDiskBudget(t *testing.T) {
 					return err
 				}
 				for range 20 {
-					if err := d.Append(make([]byte, mib)); err != nil {
+					if err := d.Append(make([]byte, mib), unread); err != nil {
 						return err
 					}
 				}
@@ -398,7 +444,7 @@ func TestBodyWritersKeepToTheDiskBudget(t *testing.T) {
 				}
 			}
 			d, err := s.NewBodyWriter(-1)
-			return errors.Join(err, d.Append(make([]byte, 4*mib)))
+			return errors.Join(err, d.Append(make([]byte, 4*mib), unread))
 		}, ErrNoSpace},
 		{"no disk", Settings{Memory: 64 * mib}, false, func(s *Store) error { _, err := s.NewBodyWriter(1); return err }, ErrNoDisk},
 		{"closed", Settings{Disk: 64 * mib}, true, func(s *Store) error {
@@ -409,7 +455,7 @@ func TestBodyWritersKeepToTheDiskBudget(t *testing.T) {
 			if _, err := s.NewBodyWriter(-1); !errors.Is(err, ErrNoDisk) {
 				return err
 			}
-			return d.Append([]byte("a"))
+			return d.Append([]byte("a"), unread)
 		}, ErrNoDisk},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -456,9 +502,9 @@ func TestBodyWriterOfADiskThatStandsStill(t *testing.T) {
 	}
 	defer d.Close()
 	s.disk.mu.Lock() // the disk writer can begin no transaction
-	err = d.Append(make([]byte, 1<<20))
+	err = d.Append(make([]byte, 1<<20), unread)
 	_, awaited := d.Await(t.Context(), 0)
-	again := d.Append(make([]byte, 1))
+	again := d.Append(make([]byte, 1), unread)
 	s.disk.mu.Unlock()
 	if err != nil || !errors.Is(awaited, ErrDiskSlow) || !errors.Is(again, ErrDiskSlow) {
 		t.Errorf("Append: %v; Await: %v; Append: %v", err, awaited, again)
@@ -485,7 +531,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("no reader is left")
 	cancel(gone)
-	err = d.Append(make([]byte, 1<<20))
+	err = d.Append(make([]byte, 1<<20), unread)
 	_, awaited := d.Await(ctx, 0)
 	s.disk.mu.Unlock()
 	if err != nil || !errors.Is(awaited, gone) {
@@ -495,3 +541,6 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 		t.Errorf("then: %d bytes written, %v", n, err)
 	}
 }
+
+// unread is for Append, of bytes of the Go heap.
+func unread() {}

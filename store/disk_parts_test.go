@@ -31,8 +31,8 @@ func TestPartsOfABody(t *testing.T) {
 			}
 			break
 		}
-		must(t, d.Append(want[:700_000]))
-		must(t, d.Append(want[700_000:]))
+		must(t, d.Append(want[:700_000], unread))
+		must(t, d.Append(want[700_000:], unread))
 		must(t, d.Seal())
 		parts = append(parts, d)
 	}
@@ -59,7 +59,7 @@ func TestPartsOfABody(t *testing.T) {
 	}
 	d, err := s.NewPartWriter(1 << 20)
 	must(t, err)
-	must(t, d.Append(want)) // its reader leaves before it is written
+	must(t, d.Append(want, unread)) // its reader leaves before it is written
 	d.Close()
 	allSwept(t, s, 0)
 	checkAgreement(t, s)
@@ -76,7 +76,7 @@ func TestReaderOfAPartIsNotIdleInOthers(t *testing.T) {
 		d, err := s.NewPartWriter(1 << 20)
 		must(t, err)
 		d.ReadBy(reader)
-		must(t, d.Append(make([]byte, 1<<20)))
+		must(t, d.Append(make([]byte, 1<<20), unread))
 		must(t, sealByHand(t, s, d))
 		parts = append(parts, d)
 	}

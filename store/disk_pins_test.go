@@ -101,7 +101,7 @@ func TestReadersOfBodiesThatAreNoEntries(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				must(t, d.Append(make([]byte, 1<<20)))
+				must(t, d.Append(make([]byte, 1<<20), unread))
 				must(t, d.Seal())
 				end(s, d)
 				must(t, s.Sync())
@@ -141,7 +141,7 @@ func TestBodyOfNoEntryCountsOnce(t *testing.T) {
 		d, err := s.NewBodyWriter(-1)
 		must(t, err)
 		defer d.Close()
-		must(t, d.Append(make([]byte, size)))
+		must(t, d.Append(make([]byte, size), unread))
 		must(t, d.Seal())
 		if len(writers) == 0 {
 			d.Unstorable()
@@ -162,7 +162,7 @@ func TestBodyWriterThatIsUnstorable(t *testing.T) {
 	s := keptByHand(t, diskTier)
 	d, err := s.NewBodyWriter(-1)
 	must(t, err)
-	must(t, d.Append(make([]byte, 40*chunkSize)))
+	must(t, d.Append(make([]byte, 40*chunkSize), unread))
 	portions, _ := s.bodyWriters.due(chunkSize)
 	d.Unstorable()
 	must(t, s.diskWriter.transact(func(b *batch) error { return b.writePortion(&portions[0]) }))
@@ -170,7 +170,7 @@ func TestBodyWriterThatIsUnstorable(t *testing.T) {
 	if n := s.disk.pins.deleted(); n != portions[0].wrote || n == 0 {
 		t.Errorf("%d bytes count as deleted and read, %d were written", n, portions[0].wrote)
 	}
-	if err := d.Append([]byte("more")); err == nil {
+	if err := d.Append([]byte("more"), unread); err == nil {
 		t.Error("it takes more")
 	}
 	if d.Body() != nil {

@@ -10,7 +10,7 @@ import (
 type portion struct {
 	writer *BodyWriter
 	from   int64
-	pieces [][]byte
+	pieces []piece
 	length int64
 	wrote  int64
 	stored int64 // what that takes of the file
@@ -41,6 +41,7 @@ func (set *bodyWriters) due(limit int) (portions []portion, outgrown bool) {
 			continue
 		}
 		all += length
+		d.writing = true
 		portions = append(portions, portion{
 			writer: d, from: d.written, pieces: slices.Clip(d.pieces), length: length, compress: d.compress,
 		})
@@ -75,15 +76,29 @@ func (set *bodyWriters) done(portions []portion) {
 	}
 }
 
+// read notes that no transaction reads the portions any more, which are not changed before that.
+func (set *bodyWriters) read(portions []portion) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	for _, p := range portions {
+		d := p.writer
+		d.writing = false
+		giveBack(d.left)
+		d.left = nil
+	}
+}
+
 // advance cuts the first n bytes off.
-func advance(pieces [][]byte, n int64) [][]byte {
+func advance(pieces []piece, n int64) []piece {
 	for n > 0 {
-		if int64(len(pieces[0])) > n {
-			pieces[0] = pieces[0][n:]
+		p := &pieces[0]
+		if int64(len(p.data)) > n {
+			p.data = p.data[n:]
 			break
 		}
-		n -= int64(len(pieces[0]))
-		pieces[0] = nil
+		n -= int64(len(p.data))
+		p.done()
+		*p = piece{}
 		pieces = pieces[1:]
 	}
 	return pieces
@@ -114,6 +129,7 @@ func (dw *diskWriter) writeBodies() (bool, error) {
 	if len(portions) == 0 {
 		return false, nil
 	}
+	defer dw.bodyWriters.read(portions)
 	err := dw.transact(func(b *batch) error {
 		for i := range portions {
 			if i > 0 && b.full() {
@@ -179,13 +195,13 @@ func (b *batch) reuseChunkValues() {
 }
 
 // gather fills v up to its capacity from the pieces, beginning at offset off of them.
-func gather(v []byte, pieces [][]byte, off int64) []byte {
-	for _, piece := range pieces {
-		if off >= int64(len(piece)) {
-			off -= int64(len(piece))
+func gather(v []byte, pieces []piece, off int64) []byte {
+	for _, p := range pieces {
+		if off >= int64(len(p.data)) {
+			off -= int64(len(p.data))
 			continue
 		}
-		v = append(v, piece[off:][:min(len(piece)-int(off), cap(v)-len(v))]...)
+		v = append(v, p.data[off:][:min(len(p.data)-int(off), cap(v)-len(v))]...)
 		if off = 0; len(v) == cap(v) {
 			break
 		}

@@ -300,7 +300,7 @@ func TestBodyThatIsWrittenAheadIsBrokenOff(t *testing.T) {
 			must(t, err)
 			interrupted := make(chan struct{})
 			d.ReadBy(&calling{func() { close(interrupted) }})
-			must(t, d.Append(make([]byte, 3<<20)))
+			must(t, d.Append(make([]byte, 3<<20), unread))
 			sealed := make(chan error, 1)
 			go func() { sealed <- d.Seal() }()
 			for done := false; !done; {
@@ -401,7 +401,7 @@ func TestFileStaysInItsBound(t *testing.T) {
 			}
 		case 3:
 			for _, d := range writers {
-				_ = d.Append(make([]byte, rng.IntN(1<<20)))
+				_ = d.Append(make([]byte, rng.IntN(1<<20)), unread)
 			}
 		case 4:
 			if n := len(writers); n > 0 {

@@ -80,7 +80,7 @@ func TestBodiesOnTheirWayLeaveEntries(t *testing.T) {
 	for {
 		d, err := s.NewBodyWriter(-1)
 		if err == nil {
-			err = d.Append(make([]byte, 1<<20))
+			err = d.Append(make([]byte, 1<<20), unread)
 		}
 		if err != nil {
 			break
@@ -127,7 +127,7 @@ func TestManyLargeBodiesThatAreReadLeaveOthers(t *testing.T) {
 	}
 	var stored, most int64
 	for n, d := range begun {
-		if d.Append(make([]byte, large)) == nil && sealByHand(t, s, d) == nil {
+		if d.Append(make([]byte, large), unread) == nil && sealByHand(t, s, d) == nil {
 			e := testEntry(s, fmt.Sprintf("http://example.com/large/%d", n), nil)
 			e.Body = d.Body()
 			if s.Put(e, 0) == Stored {

@@ -183,7 +183,8 @@
 // purgeSet.mu, tickets.mu, pins.mu, accesses.mu, arena.mu, table.mu, shard.counting,
 // bodyWriters.mu, Masks.mu. There are two exceptions: disk.mu is held for reading around a
 // transaction, within which memory, the queue and the records may be used, and bodyWriters.mu while
-// pins.mu is taken when a BodyWriter begins, fails or is counted. clientReader.mu is held while a
+// pins.mu is taken when a BodyWriter begins, fails or is counted, and while pieces of a body are
+// given back, whose memory may be an arena's. clientReader.mu is held while a
 // client is interrupted, which takes no lock of the store.
 //
 // Nothing is written to a client under any of them, and no transaction is open while a client is

@@ -165,7 +165,7 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := randomBody(rng, 2<<20)
-	if err := growing.Append(begin); err != nil {
+	if err := growing.Append(begin, unread); err != nil {
 		t.Fatal(err)
 	}
 	written, err := growing.Await(t.Context(), 0)
@@ -173,7 +173,7 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	files.breakWrites(t)
-	if err := growing.Append(make([]byte, 2<<20)); err != nil {
+	if err := growing.Append(make([]byte, 2<<20), unread); err != nil {
 		t.Errorf("Append before the failure is noticed: %v", err)
 	}
 	if n, err := growing.Await(t.Context(), 0); n != written || !errors.Is(err, ErrNoDisk) {
@@ -181,7 +181,7 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	}
 	// A body writer learns of the failure before the disk writer has let go of the file.
 	waitFor(t, func() bool { return s.Stats().Disk.State != "open" })
-	if err := growing.Append([]byte("a")); !errors.Is(err, ErrNoDisk) {
+	if err := growing.Append([]byte("a"), unread); !errors.Is(err, ErrNoDisk) {
 		t.Errorf("Append: %v", err)
 	}
 	if _, err := growing.Chunk(0); !errors.Is(err, errDetached) {
@@ -199,7 +199,7 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	if b, err := growing.Chunk(0); err != nil || !bytes.HasPrefix(begin, b) {
 		t.Errorf("Chunk of the same file: %d bytes, %v", len(b), err)
 	}
-	if err := growing.Append([]byte("a")); !errors.Is(err, ErrNoDisk) {
+	if err := growing.Append([]byte("a"), unread); !errors.Is(err, ErrNoDisk) {
 		t.Errorf("Append to a body writer that has failed: %v", err)
 	}
 	sealed.Close()

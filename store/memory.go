@@ -18,6 +18,8 @@ type memory struct {
 	shards [shardCount]*shard
 	items  *table
 	arena  *arena.Arena
+	// chunks is for bodies in flight, see Store.Chunk.
+	chunks *arena.Arena
 	now    func() time.Time
 	used   atomic.Int64
 	// inFlight is what used has of bodies in flight, see Store.Reserve, and refused is how often
@@ -43,7 +45,7 @@ type memory struct {
 }
 
 func newMemory(settings Settings, counts *counters, now func() time.Time) *memory {
-	m := &memory{now: now, counts: counts, items: newTable(), arena: arena.New(), tagSeed: maphash.MakeSeed()}
+	m := &memory{now: now, counts: counts, items: newTable(), arena: arena.New(), chunks: arena.New(), tagSeed: maphash.MakeSeed()}
 	m.budget.Store(settings.Memory)
 	for i := range m.shards {
 		m.shards[i] = newShard(m, settings.Eviction)

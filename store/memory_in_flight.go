@@ -80,5 +80,29 @@ func (s *Store) ReserveWindow(n, held int64) bool {
 // UnreserveWindow gives back bytes that ReserveWindow has counted.
 func (s *Store) UnreserveWindow(n int64) { s.memory.passed.Add(-n) }
 
+// Chunk returns n bytes outside of Go's heap for a body in flight, whatever is in them, and what
+// gives them back. They are counted by the methods above. It returns nil for few bytes, and where
+// the system has no memory.
+func (s *Store) Chunk(n int) (data []byte, free func()) {
+	if n < largeChunk {
+		return nil, nil
+	}
+	chunks := s.memory.chunks
+	at, _, err := chunks.Alloc(n, 0)
+	if err != nil {
+		return nil, nil
+	}
+	return chunks.Bytes(at, n), func() { chunks.Free(at) }
+}
+
+// inFlightNow is what bodies on their way count.
+func (m *memory) inFlightNow() InFlight {
+	chunks, _, _ := m.chunks.Held()
+	return InFlight{Kept: m.inFlight.Load(), Beyond: m.beyond.Load(), Passed: m.passed.Load(), Chunks: chunks}
+}
+
+// largeChunk is from where on a chunk is worth more than what keeps it.
+const largeChunk = 64 << 10
+
 // smallBeyond is what each of these takes beside a small budget.
 const smallBeyond = 1 << 20

@@ -29,6 +29,8 @@ type EvictionCount struct {
 type Stats struct {
 	// Memory and Disk describe the tiers.
 	Memory, Disk TierStats
+	// InFlight is what bodies on their way count, see Reserve and the two beside it.
+	InFlight InFlight
 	// FileBytes is the size of the disk tier's file; 0 while there is none open.
 	FileBytes int64
 	// Queue is what waits to be written to disk, in bytes.
@@ -51,6 +53,15 @@ type Stats struct {
 	// Interrupted counts the readers that were broken off: of such bodies, and of small ones in
 	// memory.
 	Interrupted uint64
+}
+
+// InFlight are bytes of bodies on their way, by account.
+type InFlight struct {
+	// Kept is of those that are to be stored, which is in Stats.Memory too; Beyond is what goes
+	// beyond that, on its way to disk; and Passed is of those that are only passed on.
+	Kept, Beyond, Passed int64
+	// Chunks is what Chunk has given for all of them.
+	Chunks int64
 }
 
 // counters are the store's cumulative counts.

@@ -203,6 +203,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Memory:        TierStats{Entries: s.memory.entries(), Bytes: s.memory.used.Load(), Budget: settings.Memory, State: s.lifeState()},
 		Disk:          TierStats{State: "off"},
+		InFlight:      s.memory.inFlightNow(),
 		PurgesPending: s.purges.pending(),
 	}
 	_, st.Queue, _ = s.queue.state()

@@ -1,0 +1,75 @@
+package httpcache
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/larder-cache/larder/store"
+)
+
+// TestLargeBodiesLeaveTheHeapAlone: what is on its way of a large body lies outside of Go's heap,
+// whether it is stored or passed on. Each byte was allocated there once, and the collector lets the
+// heap grow to twice of what lives.
+func TestLargeBodiesLeaveTheHeapAlone(t *testing.T) {
+	const size, rounds = 3 << 20, 8
+	for _, tc := range []struct {
+		name    string
+		maxBody int64
+	}{
+		{"stored", size},
+		{"passed on", size / 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newTestHandlerWith(t, store.Config{}, store.Settings{Memory: 64 << 20})
+			h.MaxBody = tc.maxBody
+			want := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+			origin := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Cache-Control", "max-age=60")
+				if tc.maxBody < size { // else it would be known not to be stored
+					w.(http.Flusher).Flush()
+				} else {
+					w.Header().Set("Content-Length", strconv.Itoa(size))
+				}
+				_, err := io.Copy(w, bytes.NewReader(want))
+				return err
+			})
+			relay := func(i int) {
+				w := &comparing{ResponseRecorder: httptest.NewRecorder(), want: want}
+				if err := h.ServeHTTP(w, pathRequest(w, "/"+strconv.Itoa(i)), origin); err != nil || len(w.want) > 0 || w.differs {
+					t.Errorf("%v, %d bytes are missing, wrong ones %v", err, len(w.want), w.differs)
+				}
+			}
+			relay(0) // what is allocated once
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for i := range rounds {
+				relay(i + 1)
+			}
+			runtime.ReadMemStats(&after)
+			if n := after.TotalAlloc - before.TotalAlloc; n > rounds*size/8 {
+				t.Errorf("%d bytes were allocated on the heap for %d of bodies", n, rounds*size)
+			}
+			if n := h.cache.store.Stats().InFlight.Chunks; n != 0 {
+				t.Errorf("%d bytes of chunks have not been given back", n)
+			}
+		})
+	}
+}
+
+// comparing is a client that compares what it is sent, and keeps none of it.
+type comparing struct {
+	*httptest.ResponseRecorder
+	want    []byte // what is to come
+	differs bool
+}
+
+func (w *comparing) Write(p []byte) (int, error) {
+	w.differs = w.differs || !bytes.HasPrefix(w.want, p)
+	w.want = w.want[min(len(p), len(w.want)):]
+	return len(p), nil
+}
