@@ -51,6 +51,11 @@ func (b *batch) putPiece(id uint64, number int, plain, packed []byte) (stored in
 	return int64(len(packed)), b.putChunk(id, number, packed)
 }
 
+// putChunk is putChunkValue for data that has to be copied.
+func (b *batch) putChunk(id uint64, number int, data []byte) error {
+	return b.putChunkValue(id, number, append(b.chunkRoom(len(data)), data...))
+}
+
 // compressed counts bytes of bodies that are stored in fewer, once the batch has committed.
 func (b *batch) compressed(plain, stored int64) {
 	b.plainBytes += plain

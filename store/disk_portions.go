@@ -179,8 +179,12 @@ func (b *batch) writePortion(p *portion) error {
 	return nil
 }
 
-// chunkRoom is room for a value that is the transaction's until it has committed.
+// chunkRoom is room for a value that is the transaction's until it has committed. A small one has
+// memory of its own: many of them fit into one transaction.
 func (b *batch) chunkRoom(data int) []byte {
+	if data < chunkSize/2 {
+		return roomForChunk(data)
+	}
 	c := largestChunks.Get().(*largestChunk)
 	b.chunkValues = append(b.chunkValues, c)
 	return c.room(data)

@@ -334,13 +334,8 @@ func (t *buckets) storedChunks(id uint64) (n int64) {
 	return n
 }
 
-// putChunk writes one chunk, as it is or compressed.
-func (t *buckets) putChunk(id uint64, number int, data []byte) error {
-	return t.putChunkValue(id, number, append(roomForChunk(len(data)), data...))
-}
-
-// putChunkValue is putChunk for a value that begins with room for its checksums (roomForChunk,
-// chunkRoom).
+// putChunkValue writes one chunk, as it is or compressed, by a value that begins with room for its
+// checksums (roomForChunk, chunkRoom).
 func (t *buckets) putChunkValue(id uint64, number int, v []byte) error {
 	k := chunkKey(id, number)
 	sealChunk(k, v)
