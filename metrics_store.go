@@ -26,6 +26,7 @@ var (
 	evictionsDesc = zoneDesc("evictions_total", "Responses that left a tier, by reason.", "tier", "reason")
 	errorsDesc    = zoneDesc("errors_total", "Failures of a tier, damaged records included.", "tier")
 	inFlightDesc  = zoneDesc("in_flight", "Fetches under way.")
+	onTheWayDesc  = zoneDesc("in_flight_bytes", "Bytes in memory of bodies that are on their way: to be stored, which count among the bytes of the tier; beyond that, on their way to disk; only passed on.", "account")
 
 	sharedStateDesc = processDesc("shared_state", "1 for how this node stands to its fleet, 0 for the other states.", "state")
 	sharedLagDesc   = processDesc("shared_lag_seconds", "For how long this node has not been known to have applied every purge.")
@@ -48,7 +49,7 @@ func processDesc(name, help string, labels ...string) *prometheus.Desc {
 func (*storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		entriesDesc, bytesDesc, budgetDesc, fileDesc, queueDesc, skippedDesc, heldDesc, brokenOffDesc,
-		plainDesc, packedDesc, purgesDesc, evictionsDesc, errorsDesc, inFlightDesc,
+		plainDesc, packedDesc, purgesDesc, evictionsDesc, errorsDesc, inFlightDesc, onTheWayDesc,
 		sharedStateDesc, sharedLagDesc, fleetNodesDesc,
 	} {
 		ch <- d
@@ -72,6 +73,9 @@ func collectZone(ch chan<- prometheus.Metric, z *zone) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), append([]string{z.Zone}, labels...)...)
 	}
 	gauge(inFlightDesc, float64(fetchesUnderWay(z.Zone)))
+	gauge(onTheWayDesc, float64(s.InFlight.Kept), "stored")
+	gauge(onTheWayDesc, float64(s.InFlight.Beyond), "beyond")
+	gauge(onTheWayDesc, float64(s.InFlight.Passed), "passed_on")
 	gauge(fileDesc, float64(s.FileBytes))
 	gauge(queueDesc, float64(s.Queue))
 	counter(skippedDesc, s.Skipped)

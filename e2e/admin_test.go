@@ -104,6 +104,8 @@ func TestMetrics(t *testing.T) {
 	for _, name := range []string{
 		`caddy_larder_entries{tier="memory",zone="default"} 1`, `caddy_larder_entries{tier="disk",`, `caddy_larder_bytes{tier="memory",`,
 		`caddy_larder_bytes{tier="disk",`, `caddy_larder_evictions_total{reason=`, `caddy_larder_fetch_duration_seconds_bucket{zone="default",le=`,
+		`caddy_larder_in_flight_bytes{account="stored",zone="default"} 0`, `caddy_larder_in_flight_bytes{account="beyond",zone="default"} 0`,
+		`caddy_larder_in_flight_bytes{account="passed_on",zone="default"} 0`,
 	} {
 		if !strings.Contains(text, name) {
 			t.Errorf("no %s", name)
