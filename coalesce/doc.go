@@ -169,7 +169,7 @@
 //     package's hundred methods touch them, and every one would have to carry the three types.
 //
 // Lock order: Group.mu, then Flight.mu (an older flight before its retry), then registry.mu.
-// Attendant is called under the flight's. Budget, Spill, usable and OnDrop's function are called
-// under none of them. OnDrop's has a lock of
-// its own, for which Leave waits last.
+// Attendant is called under the flight's, and so may Budget.Refused be. The rest of Budget, Spill,
+// usable and OnDrop's function are called under none of them. OnDrop's has a lock of its own, for
+// which Leave waits last.
 package coalesce

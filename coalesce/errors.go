@@ -23,8 +23,9 @@ var (
 	ErrUndecided = errors.New("fetch went on without a decision about its response")
 	// ErrEnded is what Write answers after Finish, or when the body goes past the flight.
 	ErrEnded = errors.New("flight takes no more body")
-	// ErrTooSlow is what a reader gets that a windowed flight has dropped because another waited.
-	ErrTooSlow = errors.New("reader took nothing for too long")
+	// ErrTooSlow is what a reader gets that its flight has dropped because others waited, or had no
+	// room, for what it took too little of.
+	ErrTooSlow = errors.New("reader took too little for too long")
 	// ErrPassed is what a reader gets that skipped back to bytes a windowed flight has freed.
 	ErrPassed = errors.New("bytes no longer held")
 	// ErrSpill is what a reader gets that is behind what is in memory, when the Spill does not give

@@ -46,9 +46,10 @@ type Limits struct {
 	// refuses room for spills from a quarter of it on. Default 4 MiB.
 	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another
-	// waits for more, before it drops it; three times as long for one that takes less than half a
-	// Window meanwhile, and where none waits, but the flight keeps others from being stored; twelve
-	// times as long for one that is behind by more than a Window. Default 10 s.
+	// waits for more, before it drops it, and up to three times as long for one whose system may
+	// still hold what it took; three times as long for one that takes less than half a Window
+	// meanwhile, and where none waits, but the flight keeps others from being stored; twelve times
+	// as long for one that is behind by more than a Window. Default 10 s.
 	ReaderIdle time.Duration
 	// Life caps the time to the header (then the fetch is cancelled with ErrExpired) and the time
 	// in which a flight may be joined and its body kept whole (then it becomes windowed). It does
