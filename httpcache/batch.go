@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/larder-cache/larder/batch"
 	"github.com/larder-cache/larder/coalesce"
@@ -84,6 +85,8 @@ const (
 	batchAlone
 	// batchFailed: no answer came.
 	batchFailed
+	// batchOverdue: the answer was not there in time.
+	batchOverdue
 	// batchStatus: the answer is no 200.
 	batchStatus
 	// batchNotStorable: the answer may not be stored.
@@ -119,6 +122,8 @@ func (o batchOutcome) String() string {
 		return "no other id came in time"
 	case batchFailed:
 		return "no answer came"
+	case batchOverdue:
+		return "the answer was not there after half of coalesce wait"
 	case batchStatus:
 		return "the answer is no 200"
 	case batchNotStorable:
@@ -157,6 +162,7 @@ const (
 	fitObserved                      // the route only observes
 	fitTooLong                       // its id is too long
 	fitUnlistable                    // its id cannot stand in a list
+	fitLate                          // the answer for others is late
 )
 
 // String returns the reason in words.
@@ -182,6 +188,8 @@ func (f batchFit) String() string {
 		return batch.TooLong.String()
 	case fitUnlistable:
 		return batch.Unlistable.String()
+	case fitLate:
+		return fmt.Sprintf("the answer to such a request has been late, within the last %s", batchRest)
 	}
 	return fmt.Sprintf("fit(%d)", uint8(f))
 }
@@ -238,7 +246,11 @@ func (q *Request) batchMember(f *coalesce.Flight) *batchMember {
 	if fit != fitAlike {
 		return nil
 	}
-	m := &batchMember{rule: q.route.Batches[n], id: id, group: q.batchGroup(n), done: make(chan struct{})}
+	group := q.batchGroup(n)
+	if q.batchesRest(group) {
+		return nil
+	}
+	m := &batchMember{rule: q.route.Batches[n], id: id, group: group, done: make(chan struct{})}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	return m
 }
@@ -286,7 +298,13 @@ func (q *Request) batchGroup(n int) store.Key {
 	for _, name := range batchFields {
 		values = append(values, strings.Join(q.r.Header[name], "\n"))
 	}
-	return variantKey(q.route.Key.key(&k), batchFields[:], values)
+	return q.route.byRules(variantKey(q.route.Key.key(&k), batchFields[:], values))
+}
+
+// batchesRest reports whether none of a group are put together for now: an answer for many of them
+// is late, or did not come lately.
+func (q *Request) batchesRest(group store.Key) bool {
+	return q.cache().lateBatches.lately(group, time.Now())
 }
 
 // askTogether asks the origin together with other fetches. answered is false if the fetch has to

@@ -640,6 +640,7 @@ func TestBatchClientsLeave(t *testing.T) {
 func TestBatchThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s := newShop(t, nil)
+		h.Wait = time.Hour
 		ended := make(chan struct{})
 		s.many = func(_ http.ResponseWriter, r *http.Request) error {
 			<-r.Context().Done()
@@ -807,6 +808,7 @@ func TestBatchWithoutClientsGivesItsPlace(t *testing.T) {
 	for _, all := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			h, s := newShop(t, nil)
+			h.Wait = time.Hour
 			h.Budget = origin.New("", origin.Limits{MaxConcurrent: 1, Queue: 10, Wait: 20 * time.Second}, nil)
 			s.many = func(_ http.ResponseWriter, r *http.Request) error {
 				<-r.Context().Done()

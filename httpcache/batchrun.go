@@ -31,6 +31,7 @@ type batchRun struct {
 	hadSetCookie bool
 
 	places   sync.Mutex   // orders what the budget is told of clients
+	overdue  atomic.Bool  // nobody waits for the answer any more, see wait
 	readers  atomic.Int64 // members that read the answer, and the run itself
 	reserved int64        // of the memory budget, given back when the last of them has
 }
@@ -94,7 +95,9 @@ func (run *batchRun) ask() {
 	run.begun = time.Now()
 	run.prepare()
 	run.writer.init(run)
+	done := run.wait()
 	err := guarded(func() error { return x.origin.Do(run.leader.call, &run.writer) })
+	done()
 	outcome := run.writer.end(err)
 	if run.writer.cut {
 		err = nil // the answer was broken off here
@@ -105,6 +108,50 @@ func (run *batchRun) ask() {
 		return
 	}
 	run.handOut()
+}
+
+// batchLate is how long the answer for many may take before others of its kind are asked for alone
+// rather than in another request for many, which may be as slow.
+const batchLate = time.Second
+
+// batchRest is for how long they are, while an answer is late and after it has not come.
+const batchRest = 10 * time.Second
+
+func newLateBatches() *recentKeys { return newRecentKeys(maxRecentKeys/16, batchRest, 0) }
+
+// batchPatience is how long the answer for many may take. All its members wait for the slowest of
+// the ids, which a client may have chosen for that. Half of the wait is left for what each asks for
+// on its own then: those who wait for a member's fetch would otherwise ask for themselves.
+func (rt *Route) batchPatience() time.Duration { return rt.Wait / 2 }
+
+// wait ends the wait for the answer, whole, when it has taken too long. It is called before the
+// handlers are, and the function that it returns when they have returned. Handlers that do not heed
+// the end of their request's context hold up the leader alone, whose goroutine they are on.
+func (run *batchRun) wait() (done func()) {
+	m, late := run.leader, run.Route().cache.lateBatches
+	r := m.fetch.origin.Request(m.call)
+	ctx, cancel := context.WithCancelCause(r.Context())
+	*r = *r.WithContext(ctx)
+	run.visit.ctx = ctx // that it is given up says nothing of the origin
+	isLate := time.AfterFunc(min(batchLate, run.Route().batchPatience()), func() { late.note(m.group, time.Now()) })
+	given := make(chan struct{})
+	isOverdue := time.AfterFunc(run.Route().batchPatience(), func() {
+		defer close(given)
+		late.note(m.group, time.Now())
+		run.overdue.Store(true)
+		run.tellClients()
+		cancel(errBatchOverdue)
+		run.endWith(batchOverdue, nil)
+	})
+	return func() {
+		wasLate := !isLate.Stop()
+		if !isOverdue.Stop() {
+			<-given
+			run.writer.refuse(batchOverdue, nil)
+		} else if wasLate {
+			late.forget(m.group)
+		}
+	}
 }
 
 // setAlone notes whether no client waits for the fetch any more, and reports whether it is a part
@@ -128,6 +175,9 @@ func (run *batchRun) tellClients() {
 	defer run.places.Unlock()
 	budget := run.Route().Budget
 	budget.Attended(&run.visit.place)
+	if run.overdue.Load() {
+		return // its members have places of their own
+	}
 	if !slices.ContainsFunc(run.members, func(m *batchMember) bool { return !m.alone.Load() }) {
 		budget.Unattended(&run.visit.place, time.Now().Add(unattendedGrace), run.giveUp)
 	}
@@ -135,6 +185,9 @@ func (run *batchRun) tellClients() {
 
 // giveUp gives all members up, and reports whether the request will end by that.
 func (run *batchRun) giveUp() bool {
+	if run.overdue.Load() {
+		return true
+	}
 	for _, m := range run.members {
 		if !m.gone() && !m.fetch.flight.GiveUp() {
 			return false // a client has come
@@ -219,6 +272,9 @@ func (run *batchRun) URL() string {
 
 // Route implements Subject.
 func (run *batchRun) Route() *Route { return run.leader.fetch.route }
+
+// errBatchOverdue ends the context of a request for many that has taken too long.
+var errBatchOverdue = errors.New("the answer for many is overdue")
 
 // errBatchCut is what handlers get that go on with an answer which is of no use.
 var errBatchCut = errors.New("the answer for many is of no use")

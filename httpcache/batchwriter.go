@@ -115,6 +115,9 @@ func (w *batchWriter) Write(p []byte) (int, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.run.visit.received(int64(len(p)))
+	if w.run.overdue.Load() {
+		w.refuse(batchOverdue, nil)
+	}
 	if int64(len(w.body))+int64(len(p)) > w.limit() {
 		w.refuse(batchTooLarge, nil)
 	}

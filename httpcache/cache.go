@@ -41,6 +41,7 @@ type Cache struct {
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
 	refreshBackoff *recentKeys // whose background refresh has just failed
+	lateBatches    *recentKeys // groups of which an answer for many is late, see batchrun.go
 	noRoom         *recentKeys // of which a slice could not be stored, see slicefetch.go
 	unsliced       *recentKeys // whose origin does not answer in slices, see firstpart.go
 	refusedSlices  *recentKeys // of which a slice may not be stored, see refuseSlice
@@ -76,6 +77,7 @@ func New(o Options) *Cache {
 		flights:        coalesce.NewGroup[store.Key](o.Store, o.Limits),
 		hitForMiss:     newHitForMiss(),
 		refreshBackoff: newRefreshBackoff(),
+		lateBatches:    newLateBatches(),
 		noRoom:         newNoRoom(),
 		unsliced:       newUnsliced(),
 		refusedSlices:  newRefusedSlices(),

@@ -8,6 +8,19 @@ import (
 
 const askedTogether = "is it asked for together with others?"
 
+// explainBatch says whether the request is put together with others, and nothing where no rule
+// speaks of it.
+func (q *Request) explainBatch(way way) []Step {
+	n, _, fit := q.batchFit()
+	if fit == fitOtherPath || way.isStored() {
+		return nil
+	}
+	if fit == fitAlike && q.batchesRest(q.batchGroup(n)) {
+		fit = fitLate
+	}
+	return []Step{explainFit(q.route.Batches[n], fit, way)}
+}
+
 // explainFit says whether a request for an item is put together with others.
 func explainFit(rule *batch.Rule, fit batchFit, way way) Step {
 	switch {

@@ -216,9 +216,7 @@ func (q *Request) explainOrigin(way way) (steps []Step) {
 	default:
 		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: q.waitWords()})
 	}
-	if n, _, fit := q.batchFit(); fit != fitOtherPath && !way.isStored() {
-		steps = append(steps, explainFit(q.route.Batches[n], fit, way))
-	}
+	steps = append(steps, q.explainBatch(way)...)
 	if q.found.Entry != nil && q.route.RefreshEarly != 0 {
 		chance := rfc9111.EarlyChance(q.route.RefreshEarly, q.found.Entry.FetchTime, q.freshness.EarlyRemaining(q.now))
 		steps = append(steps, Step{Question: "is it fetched anew before its lifetime ends?", Answer: fmt.Sprintf("each hit does so with a chance of %.3g (refresh_early)", chance)})
