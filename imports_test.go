@@ -36,7 +36,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"store/internal/wire":      {},
 		"urlform":                  {modulePath + "/rfc9111"},
 		"origin":                   {"golang.org/x/time/rate"},
-		"batch":                    {},
+		"batch":                    {"github.com/go-json-experiment/json/jsontext"},
 		"canonjson":                {"github.com/go-json-experiment/json/jsontext"},
 		"graphql": {
 			"github.com/go-json-experiment/json/jsontext", modulePath + "/canonjson",

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Why an answer has no items.
@@ -102,34 +105,55 @@ func (r *Rule) collect(items Items) func(name string, named bool, value []byte) 
 func scalarAt(value []byte, path []string) (text string, ok bool) {
 	rd := newReader(value)
 	err := rd.descend(path, func() error {
-		token, err := rd.decoder.Token()
-		if err != nil {
+		token, err := rd.decoder.ReadToken()
+		if err != nil || token.Kind() != jsontext.KindString && token.Kind() != jsontext.KindNumber {
 			return ErrNoItems
 		}
-		switch token := token.(type) {
-		case string:
-			text, ok = token, true
-			return nil
-		case json.Number:
-			text, ok = token.String(), true
-			return nil
-		default:
-			return ErrNoItems
-		}
+		text, ok = token.String(), true
+		return nil
 	})
 	return text, ok && err == nil
 }
 
-// reader reads a JSON text that is known to be valid.
+// reader reads a JSON text that is known to be valid, where it stands: a decoder of encoding/json
+// would have a copy of each value, and of the whole answer where that is one of them.
 type reader struct {
 	text    []byte
-	decoder *json.Decoder
+	decoder *jsontext.Decoder
 }
 
 func newReader(text []byte) *reader {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	return &reader{text, decoder}
+	return &reader{text, jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))}
+}
+
+// open goes into what begins with one of these kinds, and returns which.
+func (rd *reader) open(kinds ...jsontext.Kind) (jsontext.Kind, error) {
+	kind := rd.decoder.PeekKind()
+	if !slices.Contains(kinds, kind) {
+		return kind, ErrNoItems
+	}
+	_, err := rd.decoder.ReadToken()
+	return kind, notJSON(err)
+}
+
+// more reports whether something follows in what is open.
+func (rd *reader) more() bool {
+	kind := rd.decoder.PeekKind()
+	return kind != jsontext.KindEndObject && kind != jsontext.KindEndArray && kind != jsontext.KindInvalid
+}
+
+// end goes out of what was open.
+func (rd *reader) end() error {
+	_, err := rd.decoder.ReadToken()
+	return notJSON(err)
+}
+
+// notJSON is ErrNotJSON for any error.
+func notJSON(err error) error {
+	if err != nil {
+		return ErrNotJSON
+	}
+	return nil
 }
 
 // descend calls visit where the value at a path begins, to read it, and reads on to the end of what
@@ -138,18 +162,18 @@ func (rd *reader) descend(path []string, visit func() error) error {
 	if len(path) == 0 {
 		return visit()
 	}
-	if open, err := rd.decoder.Token(); err != nil || open != json.Delim('{') {
-		return ErrNoItems
+	if _, err := rd.open(jsontext.KindBeginObject); err != nil {
+		return err
 	}
 	seen := false
-	for rd.decoder.More() {
-		name, err := rd.decoder.Token()
+	for rd.more() {
+		name, err := rd.decoder.ReadToken()
 		if err != nil {
 			return ErrNotJSON
 		}
-		if name != path[0] {
-			if _, err := rd.value(); err != nil {
-				return err
+		if name.String() != path[0] {
+			if err := rd.decoder.SkipValue(); err != nil {
+				return ErrNotJSON
 			}
 			continue
 		}
@@ -161,8 +185,8 @@ func (rd *reader) descend(path []string, visit func() error) error {
 			return err
 		}
 	}
-	if _, err := rd.decoder.Token(); err != nil {
-		return ErrNotJSON
+	if err := rd.end(); err != nil {
+		return err
 	}
 	if !seen {
 		return ErrNoItems
@@ -172,19 +196,19 @@ func (rd *reader) descend(path []string, visit func() error) error {
 
 // each calls visit for each value of an array or object. named says that it has a name.
 func (rd *reader) each(visit func(name string, named bool, value []byte) error) error {
-	open, err := rd.decoder.Token()
-	named := open == json.Delim('{')
-	if err != nil || !named && open != json.Delim('[') {
-		return ErrNoItems
+	kind, err := rd.open(jsontext.KindBeginObject, jsontext.KindBeginArray)
+	if err != nil {
+		return err
 	}
-	for rd.decoder.More() {
+	named := kind == jsontext.KindBeginObject
+	for rd.more() {
 		var name string
 		if named {
-			token, err := rd.decoder.Token()
+			token, err := rd.decoder.ReadToken()
 			if err != nil {
 				return ErrNotJSON
 			}
-			name, _ = token.(string)
+			name = token.String()
 		}
 		value, err := rd.value()
 		if err != nil {
@@ -194,27 +218,15 @@ func (rd *reader) each(visit func(name string, named bool, value []byte) error) 
 			return err
 		}
 	}
-	if _, err := rd.decoder.Token(); err != nil {
-		return ErrNotJSON
-	}
-	return nil
+	return rd.end()
 }
 
 // value reads a value and returns its bytes, which are a part of the text.
 func (rd *reader) value() ([]byte, error) {
-	var n length
-	if err := rd.decoder.Decode(&n); err != nil {
+	value, err := rd.decoder.ReadValue()
+	if err != nil {
 		return nil, ErrNotJSON
 	}
 	end := rd.decoder.InputOffset()
-	return rd.text[end-int64(n) : end : end], nil
-}
-
-// length is how many bytes a value has, without the spaces around it.
-type length int
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (n *length) UnmarshalJSON(value []byte) error {
-	*n = length(len(value))
-	return nil
+	return rd.text[end-int64(len(value)) : end : end], nil
 }

@@ -3,6 +3,7 @@ package batch
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -123,5 +124,33 @@ func TestSplitKeepsWhatWasAskedFor(t *testing.T) {
 	}
 	if _, presence := items.Find("6"); presence != Absent {
 		t.Error("an item is there that was not asked for")
+	}
+}
+
+// TestSplitCopiesNothing: an answer that is one long item was there three times while it was split,
+// and counts twice.
+func TestSplitCopiesNothing(t *testing.T) {
+	long := strings.Repeat("x", 4<<20)
+	for name, answer := range map[string]string{
+		"an item":         `[{"text":"` + long + `","id":7}]`,
+		"another item":    `[{"text":"` + long + `","id":8},{"id":7}]`,
+		"no item":         `{"text":"` + long + `","7":1}`,
+		"items, by names": `{"7":{"text":"` + long + `"}}`,
+	} {
+		id := ""
+		if answer[0] == '[' {
+			id = "id"
+		}
+		whole, r := []byte(answer), rule(t, "", id)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		items, err := r.Split(whole, []string{"7"})
+		runtime.ReadMemStats(&after)
+		if _, presence := items.Find("7"); err != nil || presence != Present {
+			t.Errorf("%s: %s, %v", name, presence, err)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+			t.Errorf("%s of 4 MiB: %d bytes were allocated", name, took)
+		}
 	}
 }

@@ -136,8 +136,8 @@ func (w *batchWriter) Write(p []byte) (int, error) {
 // minBatchRoom is how much room an answer gets at first, in bytes.
 const minBatchRoom = 4 << 10
 
-// grow makes room for n more bytes. They count in the memory budget twice: what splits the answer
-// has a copy of the part that it reads.
+// grow makes room for n more bytes. They count in the memory budget twice: while it grows, what has
+// come is there a second time.
 func (w *batchWriter) grow(n int) bool {
 	if len(w.body)+n <= cap(w.body) {
 		return true
