@@ -146,11 +146,62 @@ func TestMembersExample(t *testing.T) {
 	}
 }
 
+// TestExamplesKnowMembers: where an example tells members by a cookie, or takes cookies out, a
+// member gets pages of the origin's, which knows who asks. What a member posts reaches the origin
+// with the cookie, and drops the page. No client gets the text of a placeholder.
+func TestExamplesKnowMembers(t *testing.T) {
+	for name, tt := range map[string]struct{ cookie, lifetime string }{
+		"cloudflare":        {"session=bob", ""},
+		"logins":            {"wordpress_logged_in_1=bob", ""},
+		"members":           {"session=bob", ""},
+		"nginx":             {"session=bob", ""},
+		"observed":          {"wordpress_logged_in_1=bob", "max-age=300"},
+		"varnish-builtin":   {"session=bob", ""},
+		"varnish-wordpress": {"wordpress_logged_in_1=bob", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			origin := freePort(t)
+			newOriginAt(t, fmt.Sprintf("localhost:%d", origin), func(w http.ResponseWriter, r *http.Request) {
+				if tt.lifetime != "" {
+					w.Header().Set("Cache-Control", tt.lifetime)
+				}
+				_, _ = io.WriteString(w, "for "+r.Header.Get("Cookie"))
+			})
+			in := loadExample(t, example(t, name), freePort(t), origin)
+			for _, step := range []struct {
+				method, path, cookie, body string
+				hit                        bool
+			}{
+				{"GET", "/", "", "for ", false},
+				{"GET", "/", "", "for ", true},
+				{"GET", "/", tt.cookie, "for " + tt.cookie, false},
+				{"POST", "/", tt.cookie, "for " + tt.cookie, false},
+				{"GET", "/", "", "for ", false},
+				{"GET", "/admin/", tt.cookie, "for " + tt.cookie, false},
+				{"POST", "/admin/", tt.cookie, "for " + tt.cookie, false},
+				{"GET", "/admin/face.jpg", tt.cookie, "for " + tt.cookie, false},
+			} {
+				var header []string
+				if step.cookie != "" {
+					header = []string{"Cookie", step.cookie}
+				}
+				a := in.do(step.method, step.path, "", header...)
+				if a.body != step.body || a.isHit() != step.hit {
+					t.Errorf("%s %s of %q: %q, %q", step.method, step.path, step.cookie, a.body, a.cacheStatus())
+				}
+				if said := fmt.Sprint(a.Header); strings.Contains(said, "{http.") {
+					t.Errorf("%s %s of %q: %s", step.method, step.path, step.cookie, said)
+				}
+			}
+		})
+	}
+}
+
 // runExample runs an example, and an origin for it where it brings none.
 func runExample(t *testing.T, text string) *instance {
 	t.Helper()
 	origin := freePort(t)
-	if !strings.Contains(text, "http://localhost:9000 {") {
+	if !strings.Contains(text, "http://localhost:19000 {") {
 		newOriginAt(t, fmt.Sprintf("localhost:%d", origin), numbered("Cache-Control", "max-age=60"))
 	}
 	return loadExample(t, text, freePort(t), origin)
@@ -164,10 +215,11 @@ func loadExample(t *testing.T, text string, site, origin int) *instance {
 	text = strings.NewReplacer(
 		"localhost:8080", fmt.Sprintf("localhost:%d", site),
 		"localhost:9000", fmt.Sprintf("localhost:%d", origin),
-		"localhost:2019", fmt.Sprintf("localhost:%d", admin),
+		"localhost:18080", fmt.Sprintf("localhost:%d", site),
+		"localhost:19000", fmt.Sprintf("localhost:%d", origin),
+		"localhost:12019", fmt.Sprintf("localhost:%d", admin),
 		"http://:8081", fmt.Sprintf("http://:%d", freePort(t)),
 		"./larder-quickstart", t.TempDir(),
-		"output stderr", "output discard",
 	).Replace(text)
 	options := "persist_config off\n\tlog {\n\t\tlevel ERROR\n\t}\n"
 	switch {

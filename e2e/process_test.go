@@ -57,7 +57,7 @@ func newProcess(t *testing.T) *caddyProcess {
 		t: t, dir: dir, binary: binary, config: filepath.Join(dir, "Caddyfile"),
 		site: freeAddress(t), admin: freeAddress(t),
 	}
-	text := strings.NewReplacer("localhost:8080", c.site, "localhost:9000", freeAddress(t), "localhost:2019", c.admin,
+	text := strings.NewReplacer("localhost:18080", c.site, "localhost:19000", freeAddress(t), "localhost:12019", c.admin,
 		"./larder-quickstart", filepath.Join(dir, "store")).Replace(example(t, "quickstart"))
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
