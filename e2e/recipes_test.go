@@ -2,13 +2,29 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
+
+// recipePrograms make a program of a recipe, which is %s in it.
+var recipePrograms = []struct {
+	language, file, program string
+	command                 []string
+}{
+	{"go", "main.go", "package main\n\nimport (\"bytes\"; \"context\"; \"encoding/json\"; \"fmt\"; \"io\"; \"net/http\"; \"os\"; \"time\")\n\n%s\n" +
+		"func main() {\n\tif err := purge(context.Background(), \"quickstart\"); err != nil {\n\t\tfmt.Fprintln(os.Stderr, err)\n\t\tos.Exit(1)\n\t}\n\tfmt.Println(1)\n}\n", []string{"go", "run"}},
+	{"php", "purge.php", "<?php\n%s\necho purge('quickstart'), \"\\n\";\n", []string{"php"}},
+	{"python", "purge.py", "%s\nprint(purge('quickstart'))\n", []string{"python3"}},
+	{"js", "purge.mjs", "%s\nconsole.log(await purge('quickstart'));\n", []string{"node"}},
+}
 
 // TestRecipesOfThePages pastes the recipes for purging of README and docs into programs and runs
 // them against the binary: what is stored must be gone after, and counted. A language that is not
@@ -20,17 +36,8 @@ func TestRecipesOfThePages(t *testing.T) {
 	c := newProcess(t)
 	c.start()
 	defer c.kill()
-	recipes := c.recipes()
-	for _, tt := range []struct {
-		language, file, program string // with the recipe for %s
-		command                 []string
-	}{
-		{"go", "main.go", "package main\n\nimport (\"bytes\"; \"context\"; \"encoding/json\"; \"fmt\"; \"io\"; \"net/http\"; \"os\")\n\n%s\n" +
-			"func main() {\n\tif err := purge(context.Background(), \"quickstart\"); err != nil {\n\t\tfmt.Fprintln(os.Stderr, err)\n\t\tos.Exit(1)\n\t}\n\tfmt.Println(1)\n}\n", []string{"go", "run"}},
-		{"php", "purge.php", "<?php\n%s\necho purge('quickstart'), \"\\n\";\n", []string{"php"}},
-		{"python", "purge.py", "%s\nprint(purge('quickstart'))\n", []string{"python3"}},
-		{"js", "purge.mjs", "%s\nconsole.log(await purge('quickstart'));\n", []string{"node"}},
-	} {
+	recipes := recipes(t, c.admin, c.site)
+	for _, tt := range recipePrograms {
 		t.Run(tt.language, func(t *testing.T) {
 			needs(t, tt.command[0])
 			for _, recipe := range recipes[tt.language] {
@@ -45,7 +52,7 @@ func TestRecipesOfThePages(t *testing.T) {
 		if !strings.HasPrefix(script, "#!/bin/sh\n") {
 			t.Run("commands", func(t *testing.T) { // each has to succeed, whatever is stored
 				needs(t, "curl")
-				c.program(t, "commands", "set -e\ncurl() { command curl -fsS \"$@\"; }\n"+script, []string{"sh"})
+				c.program(t, "commands", "set -e\ncurl() { command curl --fail-with-body -sS \"$@\"; }\n"+script, []string{"sh"})
 			})
 			continue
 		}
@@ -67,21 +74,62 @@ func needs(t *testing.T, program string) {
 	}
 }
 
+// TestRecipesSaySo: where a purge fails, each recipe shows the sentence of the answer, and what is
+// answered with 503 it has sent again.
+func TestRecipesSaySo(t *testing.T) {
+	var answered atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if answered.Add(1)%2 == 1 {
+			http.Error(w, `{"error":"the disk has not taken it"}`, http.StatusServiceUnavailable)
+			return
+		}
+		http.Error(w, `{"error":"a tag has white space"}`, http.StatusBadRequest)
+	}))
+	defer server.Close()
+	said := func(t *testing.T, name, text string, command []string) {
+		t.Helper()
+		before := answered.Load()
+		stdout, stderr, err := runProgram(t.TempDir(), name, text, command)
+		if n := answered.Load() - before; err == nil || n != 2 || !strings.Contains(stdout+stderr, "a tag has white space") {
+			t.Errorf("%v after %d requests, which printed %q and %q\n%s", err, n, stdout, stderr, text)
+		}
+	}
+	recipes := recipes(t, strings.TrimPrefix(server.URL, "http://"), "www.example.com")
+	for _, tt := range recipePrograms {
+		t.Run(tt.language, func(t *testing.T) {
+			needs(t, tt.command[0])
+			for _, recipe := range recipes[tt.language] {
+				said(t, tt.file, fmt.Sprintf(tt.program, recipe), tt.command)
+			}
+		})
+	}
+	curls := regexp.MustCompile(`(?m)^curl .*--retry.*$`).FindAllString(strings.Join(recipes["sh"], "\n"), -1)
+	if len(curls) < 2 {
+		t.Errorf("only %d commands of curl", len(curls))
+	}
+	for _, command := range curls {
+		t.Run("curl", func(t *testing.T) {
+			needs(t, "curl")
+			said(t, "command", command, []string{"sh"})
+		})
+	}
+}
+
 // recipes are the programs that README and docs show, by the language of their block, and scripts
-// as "sh", for this server.
-func (c *caddyProcess) recipes() map[string][]string {
-	c.t.Helper()
+// as "sh", for a server at these addresses.
+func recipes(t *testing.T, admin, site string) map[string][]string {
+	t.Helper()
 	recipes := make(map[string][]string)
-	for _, page := range readPages(c.t, pagePatterns...) {
+	for _, page := range readPages(t, pagePatterns...) {
 		_, blocks := page.parts()
 		for _, b := range blocks {
-			program := strings.NewReplacer("localhost:2019", c.admin, "www.example.com", c.site).Replace(b.text)
+			program := strings.NewReplacer("localhost:2019", admin, "www.example.com", site).Replace(b.text)
 			recipes[b.language] = append(recipes[b.language], program)
 		}
 	}
 	for _, language := range []string{"go", "php", "python", "js", "sh"} {
 		if recipes[language] == nil {
-			c.t.Errorf("no page shows how to purge in %s", language)
+			t.Errorf("no page shows how to purge in %s", language)
 		}
 	}
 	return recipes
@@ -109,7 +157,6 @@ func (c *caddyProcess) program(t *testing.T, name, text string, command []string
 	t.Helper()
 	dir := t.TempDir()
 	for file, content := range map[string]string{
-		name:        text,
 		"deploy.sh": "#!/bin/sh\n",
 		"caddy":     "#!/bin/sh\nexec " + c.binary + " \"$@\" --address " + c.admin + "\n",
 	} {
@@ -117,14 +164,23 @@ func (c *caddyProcess) program(t *testing.T, name, text string, command []string
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(command[0], append(command[1:], filepath.Join(dir, name))...)
+	out, stderr, err := runProgram(dir, name, text, command)
+	if err != nil {
+		t.Fatalf("%s: %v: %s\n%s", name, err, stderr, text)
+	}
+	return out
+}
+
+// runProgram writes a program into a folder and runs it there, with what else is in it as commands.
+func runProgram(dir, name, text string, command []string) (stdout, stderr string, err error) {
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+		return "", "", err
+	}
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], filepath.Join(dir, name))...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v: %s\n%s", name, err, stderr.String(), text)
-	}
-	return string(out)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
 }
