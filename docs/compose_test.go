@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,7 @@ func TestCompose(t *testing.T) {
 			Restart         string
 			ReadOnly        bool     `yaml:"read_only"`
 			CapDrop         []string `yaml:"cap_drop"`
+			SecurityOpt     []string `yaml:"security_opt"`
 			StopGracePeriod string   `yaml:"stop_grace_period"`
 			MemLimit        string   `yaml:"mem_limit"`
 			Environment     map[string]string
@@ -47,8 +49,11 @@ func TestCompose(t *testing.T) {
 		parts := strings.Split(volume, ":")
 		mounted[parts[1]] = parts[0]
 	}
-	if _, err := os.Stat(filepath.Join(folder, mounted["/etc/caddy/Caddyfile"])); err != nil {
-		t.Error(err)
+	if _, err := os.Stat(filepath.Join(folder, mounted["/etc/caddy"], "Caddyfile")); mounted["/etc/caddy"] == "" || err != nil {
+		t.Errorf("no folder with a Caddyfile is mounted: %v", err)
+	}
+	if !caddy.ReadOnly || !slices.Equal(caddy.CapDrop, []string{"ALL"}) || !slices.Contains(caddy.SecurityOpt, "no-new-privileges:true") {
+		t.Errorf("the container may do more than it needs: %+v", caddy)
 	}
 	for _, kept := range []string{"/data", "/config"} {
 		if _, there := c.Volumes[mounted[kept]]; !there {

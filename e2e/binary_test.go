@@ -74,6 +74,15 @@ func TestAsAUserRunsIt(t *testing.T) {
 	c.stop()
 }
 
+// TestInstallingShowsTheSchema holds the page to the schema that the binary has.
+func TestInstallingShowsTheSchema(t *testing.T) {
+	schema := regexp.MustCompile(`larder\.db schema \d+`)
+	page := schema.FindString(readPages(t, "docs/installing.md")[0].text)
+	if has := schema.FindString(newProcess(t).larder(0, "version")); page != has || has == "" {
+		t.Errorf("docs/installing.md shows %q, the binary has %q", page, has)
+	}
+}
+
 // fiftyAtOnce asks from fifty clients; all must get the same body, which is not old.
 func (c *caddyProcess) fiftyAtOnce(old string) {
 	c.t.Helper()
