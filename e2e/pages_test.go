@@ -184,6 +184,23 @@ func answersFromStore(t *testing.T, route string) {
 	}
 }
 
+// TestBlocksOfThePagesCanBeTyped: Caddy refuses a block on one line, so that no sentence shows one.
+// In the examples of ideas.md a brace ends a line, as that page says.
+func TestBlocksOfThePagesCanBeTyped(t *testing.T) {
+	block := regexp.MustCompile("`[^`…]*\\b(key|tags|origin|purge_method|invalidate|zone|shared|batch|tls|servers|route|format \\w+) \\{ [^`…]*\\}`")
+	for _, p := range readPages(t, "README.md", "docs/*.md", "docs/migrating/*.md") {
+		if p.path == "docs/ideas.md" {
+			continue
+		}
+		prose, _ := p.parts()
+		for i, line := range prose {
+			if found := block.FindString(line); found != "" {
+				t.Errorf("%s:%d: Caddy does not take %s", p.path, i+1, found)
+			}
+		}
+	}
+}
+
 // TestREADMEIsOnePage: what is longer belongs into docs.
 func TestREADMEIsOnePage(t *testing.T) {
 	if lines := strings.Count(readPages(t, "README.md")[0].text, "\n"); lines > 170 {
