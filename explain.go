@@ -47,15 +47,24 @@ func (t adminView) Explain(ctx context.Context, q inspect.Question) (inspect.Exp
 	}
 	if site == nil {
 		return verdictOf(fmt.Sprintf(
-			"Not Larder's: nothing listens at port %d; %s. To change that: send the URL by which clients come to Caddy, or with `listen` where a proxy in front has the port.",
+			"Not Larder's: nothing listens at port %d; %s. To change that: send the URL by which clients come to Caddy, or with listen (`--listen`) where a proxy in front has the port.",
 			portOf(target), listening(servers),
 		)), nil
 	}
 	run, err := t.explainOnce(ctx, site, target, &q)
-	if err != nil || !q.Fetch || run.trace == nil {
-		return run.explained(site), err
+	if err != nil {
+		return inspect.Explained{}, err
 	}
-	return t.explainAgain(ctx, run.explained(site), site, target, q)
+	first := run.explained(site)
+	switch {
+	case run.trace == nil:
+		return first, nil
+	case q.Fetch:
+		return t.explainAgain(ctx, first, site, target, q)
+	case first.Entry == nil && strings.HasPrefix(first.Verdict, "Miss") && site.behindTLS(target, &q):
+		return t.explainForwarded(ctx, first, site, target, q)
+	}
+	return first, nil
 }
 
 // explainAgain completes the explanation of a request that was answered by what the next one gets.
@@ -138,14 +147,14 @@ func findSite(servers map[string]*caddyhttp.Server, target *url.URL, listen stri
 	}
 	switch {
 	case len(found) == 0 && listen != "":
-		return nil, fmt.Errorf("no server has the listener %s; %s, so send \"listen\" with one of these", adminapi.Quote(listen), listening(servers))
+		return nil, fmt.Errorf("no server has the listener %s; %s, so send \"listen\" (--listen) with one of these", adminapi.Quote(listen), listening(servers))
 	case len(found) == 0:
 		return nil, nil
 	case listen == "" && slices.ContainsFunc(found, func(s *explainedSite) bool { return s.server != found[0].server }):
 		slices.Sort(addresses)
-		return nil, fmt.Errorf("several servers listen at port %d; send \"listen\" with one of %s", portOf(target), strings.Join(addresses, ", "))
+		return nil, fmt.Errorf("several servers listen at port %d; send \"listen\" (--listen) with one of %s", portOf(target), strings.Join(addresses, ", "))
 	case listen == "" && found[0].tls != (target.Scheme == "https"):
-		return nil, fmt.Errorf("the server at port %d does not speak %s; send the URL with the other scheme, or \"listen\"", portOf(target), target.Scheme)
+		return nil, fmt.Errorf("the server at port %d does not speak %s; send the URL with the other scheme, or \"listen\" (--listen)", portOf(target), target.Scheme)
 	}
 	return found[0], nil
 }

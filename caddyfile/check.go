@@ -57,7 +57,7 @@ func (c *HandlerConfig) checkWhole() error {
 		return errors.New("methods: GET is missing; write methods GET HEAD and those to add, and narrow the directive with a matcher")
 	}
 	if slices.Contains(c.Methods, http.MethodPost) && (c.Key == nil || !c.Key.Body && !c.Key.JSON && !c.Key.GraphQL) {
-		return errors.New("methods: POST needs its body in the key, or every form would get the answer to the first; add key { body }, { json } or { graphql }")
+		return errors.New("methods: POST needs its body in the key, or every form would get the answer to the first; write body, json or graphql into key, on a line of its own")
 	}
 	if c.SafePost && !slices.Contains(c.Methods, http.MethodPost) {
 		return errors.New("safe_post: methods lacks POST, so no POST is cached; write methods GET HEAD POST, or leave safe_post out")

@@ -21,7 +21,7 @@ func greeting(w http.ResponseWriter, r *http.Request) {
 }
 
 // advised are the lines that a verdict says to write.
-var advised = regexp.MustCompile("`((?:request_header|key) [^`]+)`")
+var advised = regexp.MustCompile("`((?:request_header|cookie) [^`]+)`")
 
 // TestAdviceOnCookies follows what explain says to change about a request with cookies: the page is
 // stored then, and no member's page is answered to others.
@@ -40,7 +40,7 @@ func TestAdviceOnCookies(t *testing.T) {
 				if words := line[1]; strings.HasPrefix(words, "request_header") {
 					front += words + "\n"
 				} else if key == "" && c.advice != "request_header" {
-					key = strings.NewReplacer("{", "{\n", "}", "\n}").Replace(words)
+					key = "key {\n" + words + "\n}"
 				}
 			}
 			if (front != "") != (c.advice != "key") || (key != "") != (c.advice != "request_header") {

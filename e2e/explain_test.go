@@ -385,10 +385,42 @@ func TestExplainListen(t *testing.T) {
 	for _, listen := range []string{":1", "no address", "unix/"} {
 		question["listen"] = listen
 		body, _ := json.Marshal(question)
-		e, want := new(explained), fmt.Sprintf("no server has the listener %q; the configuration listens at :%d", listen, in.port)
+		e, want := new(explained), fmt.Sprintf("no server has the listener %q; the configuration listens at :%d, so send \"listen\" (--listen) with", listen, in.port)
 		if status := in.adminCall(http.MethodPost, "/larder/explain", string(body), e); status != http.StatusBadRequest || !strings.HasPrefix(e.Error, want) {
 			t.Errorf("%d %q, want %q", status, e.Error, want)
 		}
+	}
+}
+
+// TestExplainOfTheClientsURLBehindTLS: a proxy in front speaks TLS, at a port of its own, and says
+// so in fields that are in the key. The verdict is on what clients get, and says by which fields.
+func TestExplainOfTheClientsURLBehindTLS(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, numbered("Cache-Control", "max-age=60")))
+	question := map[string]any{"url": "https://localhost:31443/a", "listen": fmt.Sprintf(":%d", in.port)}
+	if e, want := in.explain(question), "does it have what the proxy in front says of scheme and host?"; !strings.HasPrefix(e.Verdict, "Miss: ") || !strings.Contains(e.String(), want) {
+		t.Errorf("no %q in\n%s", want, e)
+	}
+	fetch := map[string]any{"url": "http://localhost:31443/a", "listen": question["listen"], "fetch": true}
+	for _, tc := range []struct {
+		headers map[string]any
+		want    string
+	}{
+		{map[string]any{"X-Forwarded-Proto": "https"}, ". With -H 'X-Forwarded-Proto: https': Hit: "},
+		{
+			map[string]any{"X-Forwarded-Proto": "https", "X-Forwarded-Host": "localhost:31443"},
+			". With -H 'X-Forwarded-Proto: https' -H 'X-Forwarded-Host: localhost:31443': Hit: ",
+		},
+		{
+			map[string]any{"Host": "localhost", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "31443"},
+			". With -H 'Host: localhost' -H 'X-Forwarded-Proto: https' -H 'X-Forwarded-Port: 31443': Hit: ",
+		},
+	} {
+		fetch["headers"] = tc.headers
+		in.explain(fetch)
+		if e := in.explain(question); !strings.Contains(e.Verdict, tc.want) || e.Entry == nil {
+			t.Errorf("no %q in\n%s", tc.want, e)
+		}
+		in.purge(`{"all":true}`)
 	}
 }
 

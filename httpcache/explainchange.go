@@ -17,18 +17,18 @@ import (
 
 // reasonChanges says for each reason what to change so that a response is stored.
 var reasonChanges = map[rfc9111.Reason]string{
-	rfc9111.ReasonMethod:         "`methods` and `key { body }` let POST be cached.",
+	rfc9111.ReasonMethod:         "`methods`, and `body` in `key`, let POST be cached.",
 	rfc9111.ReasonPartial:        "ask for the whole once: it answers ranges, too.",
-	rfc9111.ReasonNoStore:        "have the origin leave no-store out; where that cannot be, `ignore Cache-Control` decides as if it had, and `ttl 10m` gives a lifetime.",
+	rfc9111.ReasonNoStore:        "have the origin leave no-store out; where that cannot be, and only if all may see the answer, `ignore Cache-Control` decides as if it had, and `ttl 10m` gives a lifetime, in a larder of its own for these paths: the lifetimes that the origin states for others would go, too.",
 	rfc9111.ReasonRequestNoStore: "`client_directives ignore` has a client's Cache-Control no effect.",
-	rfc9111.ReasonPrivate:        "have the origin say public; where that cannot be, `ignore Cache-Control` decides as if private were not there, and `ttl 10m` gives a lifetime.",
-	rfc9111.ReasonAuthorization:  "have the origin send `Cache-Control: public` if the answer is for all, or put it in the key: `key { header Authorization }`.",
-	rfc9111.ReasonSetCookie:      "where no client needs the cookie, `set_cookie strip` stores the response without it and sends it to none; where one does, as for a session, have the origin set it on pages of its own.",
+	rfc9111.ReasonPrivate:        "have the origin say public; where that cannot be, and only if all may see the answer, `ignore Cache-Control` decides as if private were not there, and `ttl 10m` gives a lifetime, in a larder of its own for these paths: the lifetimes that the origin states for others would go, too.",
+	rfc9111.ReasonAuthorization:  "have the origin send `Cache-Control: public` if the answer is for all, or put it in the key: `header Authorization` in `key`.",
+	rfc9111.ReasonSetCookie:      "where no client needs the cookie, `set_cookie strip` stores the response without it, and only the client that it is fetched for gets it; where one does, as for a session, have the origin set it on pages of its own.",
 	rfc9111.ReasonVaryStar:       "have the origin name the fields that differ; `ignore Vary` gives one answer to all.",
 	rfc9111.ReasonNoValidator:    "have the origin send an ETag, or a lifetime; `force_ttl 10m` replaces what it says of freshness.",
 	rfc9111.ReasonField:          "mend what writes that field.",
 	rfc9111.ReasonContentType:    "have the origin send the Content-Type of the extension, or `deception_guard off`.",
-	rfc9111.ReasonSession:        "what begins a session is for one client; `key { header Mcp-Session-Id }` stores what comes within one.",
+	rfc9111.ReasonSession:        "what begins a session is for one client; `header Mcp-Session-Id` in `key` stores what comes within one.",
 	rfc9111.ReasonTooLarge:       "raise `max_body`, in the global option as well.",
 	rfc9111.ReasonIncomplete:     "the log of the proxy or the origin says why the body breaks off.",
 	rfc9111.ReasonGraphQL:        "mend what the answer's `errors` tell of; one in the coding gzip or zstd can be read, up to a hundred times as long as it came, as can one in none.",
@@ -157,14 +157,14 @@ func (q *Request) changeForCookies() string {
 	case len(keep) > 0:
 		return namedLikeSession(keep) + copiesByCookie(keep)
 	case len(drop) > 0:
-		return "where " + dropOf(drop) + " Where one does, `key { cookie " + strings.Join(some(drop), " ") + " }` puts it in the key."
+		return "where " + dropOf(drop) + " Where one does, `cookie " + strings.Join(some(drop), " ") + "` in `key` puts it there."
 	}
-	return "`key { cookie NAME }` puts a cookie in the key."
+	return "`cookie NAME` in `key` puts a cookie there."
 }
 
 // changeForAuthorization says what to do where Authorization keeps these from applying.
 func (q *Request) changeForAuthorization() string {
-	const key = "put it in the key: `key { header Authorization }`."
+	const key = "put it in the key: `header Authorization` in `key`."
 	if q.answeredPrivately() {
 		return "the origin has answered for one visitor here, so " + key
 	}
@@ -176,7 +176,7 @@ func namedLikeSession(names []string) string {
 }
 
 func copiesByCookie(names []string) string {
-	return "`key { cookie " + strings.Join(some(names), " ") + " }` stores a copy for each value."
+	return "`cookie " + strings.Join(some(names), " ") + "` in `key` stores a copy for each value."
 }
 
 // dropOf says, behind "where", how to take out cookies that change no page.

@@ -5,6 +5,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/larder-cache/larder/internal/advice"
+	"github.com/larder-cache/larder/rfc9111"
 )
 
 // An explanation in a header field is one line that any client takes, however long what it tells
@@ -42,6 +45,42 @@ func TestDecisionsAreLoggedAtDebug(t *testing.T) {
 		}
 		if want > 0 && (!strings.Contains(out.String(), "outcome=hit") || !strings.Contains(out.String(), "url=\"http://example.com/some/path?and=query\"")) {
 			t.Errorf("the lines are\n%s", &out)
+		}
+	}
+}
+
+// TestWhatIsToldCanBeTyped: Caddy refuses a block on one line.
+func TestWhatIsToldCanBeTyped(t *testing.T) {
+	told := []string{advice.Cookies(), changeOfRepeats}
+	for _, change := range reasonChanges {
+		told = append(told, change)
+	}
+	for _, texts := range bypassTexts {
+		told = append(told, texts.change)
+	}
+	for _, texts := range departureTexts {
+		told = append(told, texts.change)
+	}
+	for _, change := range standingChanges {
+		told = append(told, change)
+	}
+	for _, text := range told {
+		if strings.Contains(text, " { ") {
+			t.Errorf("a block stands on one line: %s", text)
+		}
+	}
+}
+
+// TestWhatIsToldOfCookies: the client for which a response is fetched gets its cookies also by
+// `set_cookie strip`, and what is told of a private answer is for its paths alone.
+func TestWhatIsToldOfCookies(t *testing.T) {
+	for reason, want := range map[rfc9111.Reason]string{
+		rfc9111.ReasonSetCookie: "only the client that it is fetched for gets it",
+		rfc9111.ReasonPrivate:   "in a larder of its own for these paths",
+		rfc9111.ReasonNoStore:   "only if all may see the answer",
+	} {
+		if text := reasonChanges[reason]; !strings.Contains(text, want) {
+			t.Errorf("%s: %q has not %q", reason, text, want)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // bypassTexts has the words of each Bypass.
 var bypassTexts = [...]struct{ sentence, change, clause string }{
 	NotBypassed:   {},
-	BypassMethod:  {"the route does not cache its method", "`methods` names those that it caches; POST needs `key { body }` as well.", "RFC 9110 9.2.3"},
+	BypassMethod:  {"the route does not cache its method", "`methods` names those that it caches; POST needs `body` in `key` as well.", "RFC 9110 9.2.3"},
 	BypassUpgrade: {"it asks for another protocol (Upgrade, or CONNECT)", "", "RFC 9110 7.8"},
 	BypassTarget:  {"it asks for no URL that a purge could name, or handlers in front have passed on how it spells its Host", "ask for a path, of a host that a URL can have, in lower case and without the default port.", "RFC 9112 3.2"},
 	BypassBody: {
@@ -21,7 +21,7 @@ var bypassTexts = [...]struct{ sentence, change, clause string }{
 		"leave the body out; that of a POST or QUERY may have 64 KiB.", "RFC 9110 9.3.1",
 	},
 	BypassConnection: {"its Connection names fields that are not about the connection", "have the client leave them out of Connection.", "RFC 9110 7.6.1"},
-	BypassOverride:   {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL), or for the rest of a stream (Last-Event-ID)", "take the field out (`request_header -NAME`), or put it in the key: `key { header NAME }`.", ""},
+	BypassOverride:   {"one of its fields asks for another method or URL (X-HTTP-Method-Override, X-Original-URL), or for the rest of a stream (Last-Event-ID)", "take the field out (`request_header -NAME`), or put it in the key: `header NAME` in `key`.", ""},
 	BypassFields:     {"it has more than 80 field lines, and some origins read no more than 100", "have the client send fewer fields.", ""},
 	BypassMutation:   {"it asks for a GraphQL mutation or subscription, whose answer is never stored", "", "RFC 9110 9.2.1"},
 	BypassGraphQL: {
@@ -151,7 +151,7 @@ var (
 	standingChanges = map[origin.Why]string{
 		origin.Paused:  "the origin has asked to be left alone until then.",
 		origin.Failing: "mend the origin; `backoff` says how often it is asked meanwhile.",
-		origin.Busy:    "`origin { max_concurrent rate queue }` says what the origin can take.",
+		origin.Busy:    "`max_concurrent`, `rate` and `queue` in `origin` say what the origin can take.",
 	}
 )
 

@@ -54,7 +54,7 @@ func TestVerdicts(t *testing.T) {
 		"another cookie":     {[]seen{{Observation{Would: "hit", Compared: true, Differs: "Set-Cookie"}, "", 2}}, VerdictWrong, "Set-Cookie 2", ""},
 		"by cookie": {
 			[]seen{{agreeing, "_ga", 5}, {agreeing, "", 20}, {differing, "_ga member", 10}},
-			VerdictWrong, "The page depends on a cookie: answers to requests with `member` differ", "`key { cookie member }`",
+			VerdictWrong, "The page depends on a cookie: answers to requests with `member` differ", "`cookie member` in `key`",
 		},
 		"by two cookies": {
 			[]seen{{agreeing, "", 20}, {differing, "logged_in settings", 10}, {differing, "logged_in", 1}},
@@ -71,7 +71,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		"by parameters": {
 			[]seen{{Observation{Would: "hit", Compared: true, Differs: "body", Parameters: true}, "", 3}, {agreeing, "", 5}},
-			VerdictWrong, "`key { query … }` leaves out differ", "`query ignore`",
+			VerdictWrong, "`query` in `key` leaves out differ", "`query ignore`",
 		},
 		"by time": {
 			[]seen{{differing, "", 3}, {agreeing, "", 5}, {differing, "_ga", 3}, {agreeing, "_ga", 5}},

@@ -161,7 +161,7 @@ func (g *group) explainWrong(r *ObservedGroup) {
 	rest = agreement{g.compared.compared - g.parameters.compared, g.compared.differ - g.parameters.differ}
 	if g.parameters.differ > 0 && g.parameters.moreOften(rest) {
 		found = true
-		r.because("Answers to requests with parameters that `key { query … }` leaves out differ, so the page depends on one of them.")
+		r.because("Answers to requests with parameters that `query` in `key` leaves out differ, so the page depends on one of them.")
 		r.advise("Name fewer parameters in `query ignore`, or more in `query only`.")
 	}
 	if !found {
@@ -191,7 +191,7 @@ func (g *group) explainCookie(r *ObservedGroup) {
 	}
 	r.because("The page depends on a cookie: answers to requests with %s differ from what others get, although the origin lets it be shared.", strings.Join(quoted, ", "))
 	r.adviseNotToShare("Cookie *" + names[0] + "=*")
-	r.advise("Where few values are shared by many: `key { cookie %s }`. The origin says so itself by `Cache-Control: private` or `Vary: Cookie`.", names[0])
+	r.advise("Where few values are shared by many: `cookie %s` in `key`. The origin says so itself by `Cache-Control: private` or `Vary: Cookie`.", names[0])
 }
 
 // adviseNotToShare says how requests with a field get their pages from the origin. What they change

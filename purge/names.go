@@ -142,7 +142,7 @@ func isEverything(h http.Header) bool {
 // site.
 func (m *Method) everything() ([]string, error) {
 	if len(m.Own) == 0 {
-		return nil, errors.New("it asks for everything, which Larder knows by a tag; write one without placeholders into the directive: tags { add shop }")
+		return nil, errors.New("it asks for everything, which Larder knows by a tag; write one without placeholders into `tags` of the directive: `add shop`")
 	}
 	return slices.Clone(m.Own), nil
 }

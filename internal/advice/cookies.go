@@ -22,5 +22,5 @@ func TakeOut(names string) string {
 // Cookies says what to do where nothing is known of the cookies that visitors have.
 func Cookies() string {
 	return "take those that change no page out in front of larder, and no other: for those of analytics " + TakeOut(Analytics) +
-		"; `key { cookie <name> }` is for one that pages depend on"
+		"; `cookie <name>` in `key` is for one that pages depend on"
 }

@@ -35,7 +35,7 @@ func (b *block) writeSettings(s settings, line int) {
 		b.write("max_body " + size(s.maxBody))
 	}
 	if s.maxBody > largestBody && !b.own {
-		b.missText(line, "max_cacheable_body_bytes above 64MiB", "write { larder { max_body "+size(s.maxBody)+" } } at the top of the file as well, where the bound of all sites stands")
+		b.missText(line, "max_cacheable_body_bytes above 64MiB", "write `max_body "+size(s.maxBody)+"` into `larder` of the global options as well, where the bound of all sites stands")
 	}
 	if s.noCoalescing {
 		b.write("coalesce off")

@@ -16,10 +16,10 @@ func (b *block) readOther(o option) {
 	case "timeout":
 		for _, sub := range o.subs {
 			if sub.name == "backend" {
-				b.missText(sub.line, "timeout "+sub.title(), "it is reverse_proxy's: transport http { response_header_timeout "+oneLine(sub.text())+" }")
+				b.missText(sub.line, "timeout "+sub.title(), "it is reverse_proxy's: `response_header_timeout "+oneLine(sub.text())+"` in `transport http`")
 				continue
 			}
-			b.missText(sub.line, "timeout "+sub.title(), "nothing waits for the store; of many machines `shared { timeout … }` is for one look-up")
+			b.missText(sub.line, "timeout "+sub.title(), "nothing waits for the store; of many machines `timeout` in `shared` is for one look-up")
 		}
 	case "cdn":
 		b.miss(o, "Larder purges no CDN; have the program that purges call its API as well")
@@ -30,7 +30,7 @@ func (b *block) readOther(o option) {
 	case "storers":
 		b.miss(o, "there is one memory tier over one on disk")
 	case "disable_surrogate_key":
-		b.miss(o, "tags are always read, and sent to no client unless tags { keep_headers } says so")
+		b.miss(o, "tags are always read, and sent to no client unless `keep_headers` in `tags` says so")
 	case "mapping_eviction_interval":
 		b.miss(o, "there is nothing to clean up")
 	case "import":
@@ -40,7 +40,7 @@ func (b *block) readOther(o option) {
 		case !slices.Contains(storeOptions, o.name):
 			b.miss(o, "neither migrate nor cache-handler 0.16 knows it")
 		case !b.global:
-			b.miss(o, "a store of its own for one site is a zone: `zone <name> { … }` in the global option, and `zone <name>` here")
+			b.miss(o, "a store of its own for one site is a zone: `zone <name>` with a block in the global option, and `zone <name>` here")
 		default:
 			b.readStore(o)
 		}
@@ -52,7 +52,7 @@ func (b *block) readAPI(o option) {
 		why := "Larder has its API at Caddy's admin endpoint alone: POST /larder/purge, GET /larder/entries"
 		switch sub.name {
 		case "souin":
-			why += ". What sends PURGE to the site needs `purge_method { allow … }` in larder"
+			why += ". What sends PURGE to the site needs `allow …` in `purge_method` of larder"
 		case "prometheus":
 			why = "the metrics caddy_larder_* stand with Caddy's own, at /metrics of the admin endpoint"
 		}
@@ -193,7 +193,7 @@ func (b *block) readRedis(o, configuration option) {
 	}
 	b.shared = "shared " + quote(address.String())
 	b.note(o.line, "redis: becomes the tier that machines share, behind memory and disk of each; docs/fleet.md says what that promises")
-	b.missSubs(o, "redis", "`shared { … }` has options of its own", append(lines, hosts.line, user.line, password.line)...)
+	b.missSubs(o, "redis", "`shared` has options of its own", append(lines, hosts.line, user.line, password.line)...)
 }
 
 // databaseOf is the number of the database, and the lines that name it.

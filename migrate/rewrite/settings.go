@@ -203,11 +203,11 @@ func (b *block) readRegex(o option, s *settings) {
 func (b *block) readHeaders(o option, list *[]string) {
 	for _, a := range o.args {
 		if !httpguts.ValidHeaderFieldName(a.text) {
-			b.missText(o.line, o.name+" "+oneLine(a.raw), "it is no name of a header field; write it into key { header … }")
+			b.missText(o.line, o.name+" "+oneLine(a.raw), "it is no name of a header field; write it as `header …` into `key`")
 			continue
 		}
 		if strings.EqualFold(a.text, "Authorization") {
-			b.note(o.line, "%s %s: becomes key { header … }; an answer is stored for each credential, also by ttl, and only who shows the same one gets it", o.name, a.text)
+			b.note(o.line, "%s %s: becomes `header …` in `key`; an answer is stored for each credential, also by ttl, and only who shows the same one gets it", o.name, a.text)
 		}
 		if !slices.ContainsFunc(*list, func(h string) bool { return strings.EqualFold(h, a.text) }) {
 			*list = append(*list, a.text)
@@ -263,7 +263,7 @@ func (b *block) readPathKey(rule option, k *keySettings) {
 func (b *block) missKey(sub option, title string) {
 	switch sub.name {
 	case "disable_query":
-		b.missText(sub.line, title, "the query stays in the key. `key { query only <name>… }` leaves parameters out, of what the origin is asked too")
+		b.missText(sub.line, title, "the query stays in the key. `query only <name>…` in `key` leaves parameters out, of what the origin is asked too")
 	case "disable_host", "disable_scheme", "disable_method":
 		b.missText(sub.line, title, "host, scheme and method are always in the key")
 	case "disable_body", "disable_vary", "sort_query":
