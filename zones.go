@@ -31,14 +31,18 @@ type zone struct {
 // newZone completes what the configuration says of a zone, and claims nothing yet.
 func newZone(s *cfg.Store) (*zone, error) {
 	z := &zone{Store: *s}
+	path, err := s.Disk.Path, error(nil)
 	if s.Required { // placeholders are allowed, as in a log's file name: {env.STATE_DIRECTORY}
-		path, err := caddy.NewReplacer().ReplaceOrErr(s.Disk.Path, true, true)
-		if err != nil {
-			return nil, fmt.Errorf("disk: %w", err)
-		}
-		disk := *s.Disk
-		disk.Path, z.Disk = path, &disk
+		path, err = caddy.NewReplacer().ReplaceOrErr(path, true, true)
 	}
+	if err == nil && path != "" {
+		path, err = filepath.Abs(path) // as the log and the statistics name it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("disk: %w", err)
+	}
+	disk := *s.Disk
+	disk.Path, z.Disk = path, &disk
 	eviction, err := store.ParseEviction(s.Eviction)
 	if err != nil {
 		return nil, fmt.Errorf("eviction: %w", err)

@@ -264,16 +264,22 @@ func (dw *diskWriter) onTick() {
 
 // retry tries to open the file again.
 func (dw *diskWriter) retry() {
-	if err := dw.s.attach(); err != nil {
-		dw.retryAt = dw.now().Add(retryTime)
-		dw.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
-		return
-	}
-	dw.retryAt = time.Time{}
-	if !dw.trouble.on() {
+	if err := dw.reopen(); err == nil && !dw.trouble.on() {
 		dw.log.Info("disk tier is open", slog.String("file", dw.disk.path), slog.Int64("disk", dw.settings.Load().Disk),
 			slog.Int64("disk_bytes", dw.disk.used.Load()), slog.Int64("disk_entries", dw.disk.entries.Load()))
 	}
+}
+
+// reopen opens the file, or says when to try again.
+func (dw *diskWriter) reopen() error {
+	err := dw.s.attach()
+	if err == nil {
+		dw.retryAt = time.Time{}
+		return nil
+	}
+	dw.retryAt = dw.now().Add(retryTime)
+	dw.counts.errors[DiskTier].Add(1) // last: who sees it may count on the next retry
+	return err
 }
 
 // reported is failed for what a reader has met, perhaps in a file that was given up since.
@@ -289,17 +295,18 @@ func (dw *diskWriter) failed(err error) {
 		return
 	}
 	dw.counts.errors[DiskTier].Add(1)
-	if errors.Is(err, errRemoved) {
-		dw.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
-	} else {
+	removed := errors.Is(err, errRemoved)
+	if !removed {
 		dw.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
 	// First: who sees that the file is given up may count on the retry.
 	dw.retryAt = dw.now().Add(retryTime)
 	dw.detach()
-	if errors.Is(err, errRemoved) {
+	if removed {
 		dw.removed = true
-		dw.beginAnew()
+		if dw.beginAnew() {
+			dw.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
+		}
 		return
 	}
 	if errors.Is(err, errDamaged) {
@@ -379,10 +386,17 @@ func (dw *diskWriter) dropFile() {
 	}
 }
 
-func (dw *diskWriter) beginAnew() {
+// beginAnew begins another file in the place of one that is gone. Its folder may be gone as well,
+// or be something else now, which is told.
+func (dw *diskWriter) beginAnew() (begun bool) {
 	dw.damageCount = 0
 	dw.memory.forgetDisk(true)
-	dw.retry()
+	err := dw.reopen()
+	if err != nil {
+		dw.tell(slog.LevelError, "disk tier: a new file cannot be begun; running from memory",
+			slog.Duration("retry", retryTime), slog.Any("error", err))
+	}
+	return err == nil
 }
 
 // trouble is the time from a failure of the disk until it has worked for calmTime. What is said in

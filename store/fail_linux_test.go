@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,6 +74,33 @@ func TestWriteErrorsLeaveMemory(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
 		t.Errorf("%d errors logged, want one:\n%s", n, &log)
+	}
+}
+
+// TestFolderThatBecomesAFile: no file can be begun in its place, and the log says so once, with the
+// cause, and not that one was begun.
+func TestFolderThatBecomesAFile(t *testing.T) {
+	clock := newTestClock()
+	clock.nanos.Store(time.Now().UnixNano())
+	var log bytes.Buffer
+	dir := filepath.Join(t.TempDir(), "larder")
+	s := openStore(t, Config{Path: dir, Required: true, Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))}, bothTiers)
+	must(t, os.Rename(dir, dir+"-moved"))
+	must(t, os.WriteFile(dir, nil, 0o600))
+	s.Put(testEntry(s, "http://example.com/", nil), 0)
+	if err := s.Sync(); !errors.Is(err, errRemoved) {
+		t.Fatalf("Sync: %v", err)
+	}
+	errorsCounted := s.Stats().Errors[DiskTier]
+	clock.advance(retryTime)
+	waitFor(t, func() bool { return s.Stats().Errors[DiskTier] > errorsCounted })
+	must(t, os.Remove(dir))
+	clock.advance(retryTime)
+	waitFor(t, func() bool { return s.Stats().Disk.State == "open" })
+	must(t, s.Close())
+	const want = `msg="disk tier: a new file cannot be begun; running from memory"`
+	if n := strings.Count(log.String(), want); n != 1 || !strings.Contains(log.String(), "not a directory") || strings.Contains(log.String(), "is begun") {
+		t.Errorf("%d lines of %s, want one with the cause:\n%s", n, want, &log)
 	}
 }
 
