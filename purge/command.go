@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -62,8 +63,17 @@ func runPurge(out io.Writer, api *adminapi.Client, s Selectors) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(out, result.sentence())
+	sentence := result.sentence()
+	if result.Matched == 0 && s.hasAsterisk() {
+		sentence += "; a * stands for itself: give --prefix without it for all URLs that begin so, and each tag whole"
+	}
+	_, err = fmt.Fprintln(out, sentence)
 	return err
+}
+
+// hasAsterisk reports whether a selector may be meant as a pattern.
+func (s *Selectors) hasAsterisk() bool {
+	return slices.ContainsFunc(slices.Concat(s.Tags, s.URLs, s.Prefixes), func(text string) bool { return strings.Contains(text, "*") })
 }
 
 // escapeInvalidUTF8 escapes the bytes of a shell's argument that JSON cannot carry: it would put
