@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -88,6 +89,21 @@ type DiskConfig struct {
 
 	// Whether the cache runs from memory alone. Default: false.
 	Off bool `json:"off,omitempty"`
+}
+
+// UnmarshalJSON reads an object. To a text, as a Caddyfile has it, it answers with what to write,
+// in an error to which encoding/json adds the name of the field.
+func (d *DiskConfig) UnmarshalJSON(data []byte) error {
+	var text string
+	if json.Unmarshal(data, &text) == nil && string(data) != "null" {
+		write := fmt.Sprintf(`{"path":%q}`, text)
+		if isNoFolder(text) {
+			write = `{"off":true}`
+		}
+		return &json.UnmarshalTypeError{Value: fmt.Sprintf("the text %q (write %s)", text, write), Type: reflect.TypeFor[DiskConfig]()}
+	}
+	type plain DiskConfig
+	return unmarshalStrictly(data, (*plain)(d))
 }
 
 // diskChosen reports whether the configuration itself names the folder of the default zone.

@@ -59,7 +59,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (AppConfig, error) {
 		return AppConfig{}, d.Errf("the global option larder takes a block, not %q", args[0])
 	}
 	p := appParser{d: d}
-	if err := parseBlock(d, "the global option larder", p.words(), p.config.checkLines); err != nil {
+	if err := parseBlock(d, optionWords, p.words(), p.config.checkLines); err != nil {
 		return AppConfig{}, err
 	}
 	if err := p.config.checkWhole(); err != nil {

@@ -91,7 +91,7 @@ func parseHandler(h httpcaddyfile.Helper) (HandlerConfig, error) {
 		return HandlerConfig{}, h.WrapErr(errNoMatcher(args))
 	}
 	p := handlerParser{h: h}
-	if err := parseBlock(h.Dispenser, "larder", p.words(), p.config.checkLines); err != nil {
+	if err := parseBlock(h.Dispenser, directiveWords, p.words(), p.config.checkLines); err != nil {
 		return HandlerConfig{}, err
 	}
 	if err := p.config.checkWhole(); err != nil {

@@ -37,3 +37,37 @@ func errNoChoice(text, fault, write string, choices ...string) error {
 	}
 	return fmt.Errorf("%s; write %s", fault, write)
 }
+
+// optionWords and directiveWords are what the two blocks are called whose words other caches have,
+// too.
+const (
+	optionWords    = "the global option larder"
+	directiveWords = "larder"
+)
+
+// foreignWords are words of other caches, and what is meant by them here. Letters that are alike
+// would lead elsewhere.
+var foreignWords = map[string]string{
+	"grace":     "stale_if_error, and stale_while_revalidate where the origin answers",
+	"use_stale": "stale_if_error, and stale_while_revalidate where the origin answers",
+
+	"exclude": aMatcher, "bypass": aMatcher, "no_cache": aMatcher, "nocache": aMatcher, "skip": aMatcher,
+	"except": aMatcher, "path": aMatcher, "paths": aMatcher, "match": aMatcher, "regex": aMatcher,
+
+	"valid": aLifetime, "default_ttl": aLifetime, "max_age": aLifetime, "s_maxage": aLifetime, "expires": aLifetime,
+	"expire": aLifetime, "default_cache_control": aLifetime,
+
+	"allowed_http_verbs": "methods",
+	"lock":               "what is so by default: requests for the same wait for one fetch, see coalesce",
+	"storers":            "memory, disk and shared, of the global option",
+	"badger":             "disk, of the global option",
+	"nuts":               "disk, of the global option",
+	"otter":              "memory, of the global option",
+	"redis":              "shared, of the global option",
+	"cache_name":         "nothing: in Cache-Status the cache is called Larder",
+}
+
+const (
+	aMatcher  = "a matcher: `@cached not path /admin/*`, and `larder @cached`"
+	aLifetime = "ttl, such as ttl 10m"
+)

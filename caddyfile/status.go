@@ -1,9 +1,11 @@
 package caddyfile
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -12,6 +14,24 @@ import (
 
 // TTLRules are the ttl or force_ttl lines of one handler.
 type TTLRules []TTLRule
+
+// UnmarshalJSON reads a list of rules. To a text, as a Caddyfile has it, it answers with what to
+// write, in an error to which encoding/json adds the name of the field.
+func (rules *TTLRules) UnmarshalJSON(data []byte) error {
+	var text string
+	if json.Unmarshal(data, &text) == nil && string(data) != "null" {
+		return &json.UnmarshalTypeError{Value: fmt.Sprintf("the text %q (write [{\"duration\":%[1]q}])", text), Type: reflect.TypeFor[TTLRules]()}
+	}
+	return unmarshalStrictly(data, (*[]TTLRule)(rules))
+}
+
+// unmarshalStrictly reads JSON as Caddy reads that of a module: members that are not known are
+// errors.
+func unmarshalStrictly(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into)
+}
 
 // TTLRule gives responses of some statuses a lifetime.
 type TTLRule struct {

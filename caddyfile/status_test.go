@@ -2,7 +2,11 @@ package caddyfile
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 func TestStatusMatchJSON(t *testing.T) {
@@ -28,5 +32,29 @@ func TestStatusMatchJSONRefuses(t *testing.T) {
 				t.Errorf("%s was read as %s", text, s)
 			}
 		})
+	}
+}
+
+// TestJSONAsACaddyfileHasIt: the error says what to write in JSON.
+func TestJSONAsACaddyfileHasIt(t *testing.T) {
+	for _, tc := range []struct {
+		text string
+		into any
+		want string
+	}{
+		{`{"ttl":"5m"}`, new(HandlerConfig), `the text "5m" (write [{"duration":"5m"}])`},
+		{`{"force_ttl":"1h"}`, new(HandlerConfig), `the text "1h" (write [{"duration":"1h"}])`},
+		{`{"disk":"off"}`, new(AppConfig), `the text "off" (write {"off":true})`},
+		{`{"disk":"/var/cache"}`, new(AppConfig), `the text "/var/cache" (write {"path":"/var/cache"})`},
+		{`{"ttl":[{"durations":"5m"}]}`, new(HandlerConfig), `unknown field "durations"`},
+		{`{"disk":{"of":true}}`, new(AppConfig), `unknown field "of"`},
+		{`{"ttl":null}`, new(HandlerConfig), ""},
+		{`{"disk":null}`, new(AppConfig), ""},
+		{`{"disk":{"path":"/a","budget":"1GiB"}}`, new(AppConfig), ""},
+	} {
+		err := caddy.StrictUnmarshalJSON([]byte(tc.text), tc.into)
+		if got := fmt.Sprint(err); tc.want == "" && err != nil || !strings.Contains(got, tc.want) {
+			t.Errorf("%s: %q, want %q", tc.text, got, tc.want)
+		}
 	}
 }

@@ -56,8 +56,9 @@ func parseBlock(d *caddyfile.Dispenser, within string, words []word, check func(
 	return nil
 }
 
-// parseFullBlock is parseBlock for a word that needs a block with at least one line.
-func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check func() error) error {
+// parseFullBlock is parseBlock for a word that needs a block with at least one line: of needed,
+// where not each of words will do.
+func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check func() error, needed ...string) error {
 	lines := 0
 	counted := func() error {
 		lines++
@@ -70,7 +71,7 @@ func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check f
 		return err
 	}
 	if lines == 0 {
-		return d.Errf("%s needs a block with at least one of: %s", within, names(words))
+		return d.Errf("%s needs a block with at least one of: %s", within, orNames(needed, words))
 	}
 	return nil
 }
@@ -88,6 +89,9 @@ func findWord(text, within string, words []word) (word, error) {
 	}
 	if places := placesOf(text); len(places) > 0 {
 		return word{}, fmt.Errorf("%s does not stand in %s, but in %s", text, within, strings.Join(places, " or "))
+	}
+	if ours := foreignWords[strings.ToLower(text)]; ours != "" && (within == directiveWords || within == optionWords) {
+		return word{}, fmt.Errorf("unknown word %q in %s; here that is %s. It knows: %s", text, within, ours, names(words))
 	}
 	if question := meant(text, words); question != "" {
 		return word{}, fmt.Errorf("unknown word %q in %s;%s It knows: %s", text, within, question, names(words))
@@ -152,6 +156,14 @@ func (w word) needsBehind(text string) bool { return text != "off" && slices.Con
 // names lists the names of words.
 func names(words []word) string {
 	return strings.Join(slices.Sorted(slices.Values(namesOf(words))), " ")
+}
+
+// orNames lists names, or those of words where there are none.
+func orNames(list []string, words []word) string {
+	if len(list) > 0 {
+		return strings.Join(list, " ")
+	}
+	return names(words)
 }
 
 func namesOf(words []word) []string {
