@@ -11,6 +11,7 @@
 //	order.go    rules about what stands in front of a larder handler, and behind it; some are
 //	            asked when a configuration is loaded, too
 //	handler.go  rules about what a directive says; public.go: about who may reach what
+//	effects.go  rules about words without the effect that is meant, and requests that do not come
 //	store.go    rules about the global option; budgets.go: about what the machine has
 //
 // # To add a rule

@@ -31,7 +31,9 @@ func (c *checker) checkHandler(s *server, at *handler) {
 		c.report(at, "observe", "", "each request is answered by the origin, and nothing from the store; take observe out when you have seen enough")
 	}
 	c.checkCookies(s, at)
+	c.checkWords(s, at)
 	c.checkMatchers(at)
+	c.checkUnseen(s, at)
 	c.checkInvalidate(at)
 	c.checkBatch(at)
 	c.checkPurgeMethod(s, at)
@@ -52,6 +54,11 @@ func (c *checker) checkCookies(s *server, at *handler) {
 				}
 			}
 		}
+	}
+	if slices.ContainsFunc(s.after(at.entry), (*entry).dropsCookies) {
+		c.report(at, words, "", "a handler behind larder takes cookies out of requests, and larder has seen them already, so %s gives no lifetime to the answer "+
+			"to a request with a cookie; write that handler above larder", words)
+		return
 	}
 	c.report(at, words, "", "%s gives no lifetime to the answer to a request with a cookie that is not in the key, and most browsers send some, "+
 		"if only those of analytics; %s", words, advice.Cookies())

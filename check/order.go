@@ -217,11 +217,12 @@ func (e *entry) defersLifetime() string {
 	var config struct {
 		Response struct {
 			Deferred bool                `json:"deferred"`
+			Require  json.RawMessage     `json:"require"` // defers, too
 			Set      map[string][]string `json:"set"`
 			Add      map[string][]string `json:"add"`
 		} `json:"response"`
 	}
-	if e.name != "headers" || json.Unmarshal(e.raw, &config) != nil || !config.Response.Deferred {
+	if e.name != "headers" || json.Unmarshal(e.raw, &config) != nil || !config.Response.Deferred && config.Response.Require == nil {
 		return ""
 	}
 	for _, fields := range []map[string][]string{config.Response.Set, config.Response.Add} {

@@ -1,0 +1,93 @@
+package check
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// checkWords finds words of the directive that do something else here than they say, or more.
+func (c *checker) checkWords(s *server, at *handler) {
+	ignored := make([]string, 0, len(at.config.Ignore))
+	for _, name := range at.config.Ignore {
+		ignored = append(ignored, http.CanonicalHeaderKey(name))
+	}
+	if slices.Contains(ignored, "Pragma") && !slices.Contains(ignored, "Cache-Control") && len(at.config.ForceTTL) == 0 &&
+		slices.ContainsFunc(s.after(at.entry), func(e *entry) bool { return e.name == "reverse_proxy" }) {
+		c.report(at, "ignore", "Pragma", "behind reverse_proxy it has no effect: Go's HTTP client adds `Cache-Control: no-cache` to a response that has "+
+			"`Pragma: no-cache` alone; write ignore Pragma Cache-Control, in a larder of its own for these paths, with a ttl")
+	}
+	if at.config.SetCookie == "store" && !at.keysCookies() {
+		c.report(at, "set_cookie", "store", "each visitor gets the cookies that were set for the one who came first, that of a session as well; "+
+			"write set_cookie strip, or leave it out")
+	}
+}
+
+// checkUnseen finds requests that do not come to larder, where something is meant to happen to them
+// there.
+func (c *checker) checkUnseen(s *server, at *handler) {
+	for _, f := range at.frames {
+		sets := f.route().MatcherSetsRaw
+		if len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddy.ModuleMap) bool { return !parts(set) }) {
+			c.report(at, "", "", "the matcher keeps all requests with a cookie from larder, also a POST that changes a page, and what does not come invalidates nothing; "+
+				"write `not` with a block of two lines, `method GET HEAD` and that of the cookie, so that only reading passes by")
+			return
+		}
+	}
+	if slices.ContainsFunc(s.larders, func(other *handler) bool { return other != at && (other.site == at.site || other.site == "") }) {
+		return
+	}
+	for _, e := range s.sites[at.site] {
+		if placeholder := e.writesPlaceholder(); placeholder != "" && at.limitedBeside(e) {
+			c.report(at, "", "", "header writes %s also where no request comes to larder, and clients get that as it is written; give header the matcher of larder", placeholder)
+			return
+		}
+	}
+}
+
+// parts reports whether a set of matchers lets requests of all methods come, and of those with some
+// cookie none.
+func parts(set caddy.ModuleMap) bool {
+	var not []map[string]json.RawMessage
+	if set["method"] != nil || json.Unmarshal(orEmpty(set["not"]), &not) != nil {
+		return false
+	}
+	return slices.ContainsFunc(not, func(inner map[string]json.RawMessage) bool {
+		byCookie := false
+		for _, name := range []string{"header", "header_regexp"} {
+			var fields map[string]json.RawMessage
+			if json.Unmarshal(inner[name], &fields) == nil && len(fields["Cookie"]) > 0 {
+				byCookie = true
+			}
+		}
+		return byCookie && inner["method"] == nil
+	})
+}
+
+// writesPlaceholder returns a placeholder of larder that a header directive writes into responses;
+// empty if it does not.
+func (e *entry) writesPlaceholder() string {
+	var config struct {
+		Response json.RawMessage `json:"response"`
+	}
+	if e.name != "headers" || json.Unmarshal(e.raw, &config) != nil {
+		return ""
+	}
+	_, rest, found := strings.Cut(string(config.Response), "{http.larder.")
+	name, _, closed := strings.Cut(rest, "}")
+	if !found || !closed {
+		return ""
+	}
+	return "{http.larder." + name + "}"
+}
+
+// limitedBeside reports whether a matcher stands before this handler that does not stand before
+// another one, which has none of its own.
+func (e *entry) limitedBeside(other *entry) bool {
+	n := common(e, other)
+	hasMatcher := func(f frame) bool { return len(f.matchers) > 0 }
+	return slices.ContainsFunc(e.frames[n:], hasMatcher) && !slices.ContainsFunc(other.frames[n:], hasMatcher)
+}
