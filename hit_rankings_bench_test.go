@@ -25,9 +25,8 @@ const (
 //
 //	go test -run '^$' -bench BenchmarkHitRankings -benchtime 10s -cpu 1 .
 //
-// "sampled" is as it is under load: a thousand hits a second are drawn, and the others pay for the
-// draw. "each" has every hit drawn, as where less than a thousand come in a second. Reported are,
-// for each hit:
+// "sampled" is as it is under load: few of the hits are drawn, and the others pay for the draw.
+// "each" has every hit drawn, as where few come in a second. Reported are, for each hit:
 //
 //	alone-ns      the hit without the update
 //	rankings-ns   the update
