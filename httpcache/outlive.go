@@ -23,6 +23,15 @@ const (
 	maxOutliving = 256
 )
 
+// lasting is a request's context that outlives its client.
+type lasting struct {
+	ctx      context.Context
+	client   context.Context // what the request had before
+	answered chan struct{}   // closed at the header
+	cancel   context.CancelCauseFunc
+	forget   func() bool // the end of client
+}
+
 // outlive gives the client's request a context that outlives the client until seeThrough: at the
 // header, or when the handlers have returned. A request that invalidates nothing keeps its own.
 func (pw *passWriter) outlive() {
@@ -32,26 +41,40 @@ func (pw *passWriter) outlive() {
 	r, client := pw.q.r, pw.q.r.Context()
 	ctx, cancel := context.WithCancelCause(pw.invalidation.ctx)
 	answered := make(chan struct{})
-	pw.answered, pw.client = answered, client
-	context.AfterFunc(client, func() {
+	forget := context.AfterFunc(client, func() {
 		if !errors.Is(client.Err(), context.DeadlineExceeded) {
 			pw.goOn(answered)
 		}
 		cancel(context.Cause(client))
 	})
+	pw.lasting = &lasting{ctx: ctx, client: client, answered: answered, cancel: cancel, forget: forget}
 	// In place: handlers may rewrite the request, and those in front of the cache see that.
 	*r = *r.WithContext(ctx)
 }
 
-// seeThrough ends what outlive has begun: from now on the request ends with its client. It reports
+// seeThrough is called at the header: from now on the request ends with its client. It reports
 // whether that has left already.
 func (pw *passWriter) seeThrough() (left bool) {
-	if pw.answered == nil {
+	l := pw.lasting
+	if l == nil || l.answered == nil {
 		return false
 	}
-	close(pw.answered)
-	pw.answered = nil
-	return errors.Is(pw.client.Err(), context.Canceled)
+	close(l.answered)
+	l.answered = nil
+	return errors.Is(l.client.Err(), context.Canceled)
+}
+
+// handBack ends what outlive has begun when the handlers have returned. The request has its
+// client's context again, unless handlers have given it another one. The server ends that of each
+// client, and if it were still waited for then, each request would cost a goroutine.
+func (pw *passWriter) handBack() {
+	pw.seeThrough()
+	l, r := pw.lasting, pw.q.r
+	if l == nil || r.Context() != l.ctx || !l.forget() {
+		return
+	}
+	*r = *r.WithContext(l.client)
+	l.cancel(nil)
 }
 
 // writeGone answers a client that has left before the header, as a proxy does that cancels its

@@ -184,3 +184,39 @@ func TestOutlivingIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// When the handlers have returned the request has its client's context again, and theirs has ended.
+// So nothing waits for the client any more, whose context the server ends when all is over. A
+// context that handlers have given the request stays.
+func TestRequestHasItsContextAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeaving(t, 0, http.StatusOK)
+		type own struct{}
+		for _, replaces := range []bool{false, true} {
+			ctx, end := context.WithCancel(t.Context())
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, l.urls()[0], nil)
+			var theirs context.Context
+			if err := l.h.ServeHTTP(httptest.NewRecorder(), r, func(w http.ResponseWriter, r *http.Request) error {
+				theirs = r.Context()
+				if replaces {
+					*r = *r.WithContext(context.WithValue(theirs, own{}, true))
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+			if _, kept := r.Context().Value(own{}).(bool); kept != replaces || !kept && r.Context() != ctx {
+				t.Errorf("handlers replace it: %t; it has another than it should", replaces)
+			}
+			if ended := theirs.Err() != nil; ended == replaces {
+				t.Errorf("handlers replace it: %t; theirs has ended before the client's: %t", replaces, ended)
+			}
+			end()
+			synctest.Wait()
+			if theirs.Err() == nil {
+				t.Errorf("handlers replace it: %t; theirs does not end with the client's", replaces)
+			}
+		}
+		time.Sleep(15 * time.Minute) // until no worker is left
+	})
+}

@@ -2,7 +2,6 @@ package httpcache
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -31,8 +30,7 @@ type passWriter struct {
 	received time.Time
 	// invalidation is what the request invalidates if it succeeds, nil for safe methods.
 	invalidation *invalidation
-	answered     chan struct{}   // closed by seeThrough; set by outlive
-	client       context.Context // of the client, which the request outlives; set by outlive
+	lasting      *lasting // set by outlive
 
 	// Set by willRecord.
 	records       bool
@@ -396,7 +394,7 @@ func (q *Request) askOrigin(out *passWriter) (err error) {
 	}()
 	out.visit.watch(q.r)
 	out.outlive()
-	defer out.seeThrough()
+	defer out.handBack()
 	err = q.origin.ServeHTTP(out, q.r)
 	return err
 }
