@@ -42,9 +42,8 @@ type standing struct {
 	errors bool             // a request may come to it in routes for errors
 }
 
-// of returns the branch of a request, empty for the first handler in the main routes.
-func (b *branch) of(r *http.Request) string {
-	s := b.standing(r)
+// branchFor returns the branch of a request, empty for the first handler in the main routes.
+func (s *standing) branchFor(r *http.Request) string {
 	if s.name == "" {
 		return ""
 	}
@@ -103,10 +102,9 @@ func (s *standing) setInner(own *httpcache.Route, fronts map[caddyhttp.Middlewar
 	}
 }
 
-// routeFor returns the route that answers a request, which passes h now. inner says that it has
-// passed another larder handler.
-func (h *Handler) routeFor(r *http.Request) (route *httpcache.Route, inner bool) {
-	s := h.branch.standing(r)
+// routeFor returns the route that answers a request, which passes h now, at s. inner says that it
+// has passed another larder handler.
+func (h *Handler) routeFor(r *http.Request, s *standing) (route *httpcache.Route, inner bool) {
 	if len(s.fronts) == 0 && !s.noted {
 		return h.route, false
 	}

@@ -30,13 +30,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serve answers a request of which the caller may have the story explained.
 func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request) error {
 	delete(r.Header, debugField)
-	route, inner := h.routeFor(r)
+	at := h.branch.standing(r)
+	route, inner := h.routeFor(r, at)
 	if !inner {
 		delete(r.Header, httpcache.RepeatsField)
 	}
-	c.logged = h.branch.standing(r).logged
+	c.logged = at.logged
 	var id httpcache.Identity
-	h.identify(r, &id)
+	h.identify(r, at, &id)
 	return toCaddy(route.Serve(&c.Request, w, r, &id, c))
 }
 

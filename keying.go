@@ -17,8 +17,8 @@ import (
 	"github.com/larder-cache/larder/httpcache"
 )
 
-// identify makes the identity of a request from what Caddy knows about it.
-func (h *Handler) identify(r *http.Request, id *httpcache.Identity) {
+// identify makes the identity of a request, which is at s, from what Caddy knows about it.
+func (h *Handler) identify(r *http.Request, s *standing, id *httpcache.Identity) {
 	claims := len(r.Header["X-Forwarded-Proto"])+len(r.Header["X-Forwarded-Host"]) > 0
 	client, trusted := clientURL(r), claims && fromTrustedProxy(r)
 	*id = httpcache.Identify(r, client, trusted)
@@ -26,8 +26,8 @@ func (h *Handler) identify(r *http.Request, id *httpcache.Identity) {
 		id.Show(r, textsOf(varsOf(r.Context())))
 		h.branch.show(r, id)
 	}
-	id.Listener.Server, id.Branch = h.server(), h.branch.of(r)
-	if h.branch.standing(r).errors {
+	id.Listener.Server, id.Branch = h.server(), s.branchFor(r)
+	if s.errors {
 		id.ErrorStatus = errorStatus(r)
 	}
 }

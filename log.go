@@ -51,6 +51,35 @@ func (l currentLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup keeps attributes flat. The store does not use it.
 func (l currentLog) WithGroup(string) slog.Handler { return l }
 
+// levels is a handler of a configuration's log, of which it is known from which level on it takes
+// records: as long as the configuration lives that stays the same. To ask it leads through five
+// packages, and every request asks.
+type levels struct {
+	slog.Handler
+	least slog.Level
+}
+
+// levelled finds out the level of a handler.
+func levelled(h slog.Handler) slog.Handler {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if h.Enabled(context.Background(), level) {
+			return levels{h, level}
+		}
+	}
+	return levels{h, never}
+}
+
+// Enabled implements slog.Handler.
+func (l levels) Enabled(_ context.Context, level slog.Level) bool { return level >= l.least }
+
+// WithAttrs implements slog.Handler.
+func (l levels) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return levels{l.Handler.WithAttrs(attrs), l.least}
+}
+
+// WithGroup implements slog.Handler.
+func (l levels) WithGroup(name string) slog.Handler { return levels{l.Handler.WithGroup(name), l.least} }
+
 // logOpen says which cache has been opened, how large it may become, and what it has kept.
 func (z *zone) logOpen(logger *zap.Logger) {
 	s := z.cache.Store().Stats()

@@ -10,6 +10,7 @@ package larder
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -113,7 +114,7 @@ func (h *Handler) rules(ctx caddy.Context) (rules httpcache.Rules, err error) {
 	if rules.MaxBody == 0 || rules.MaxBody > int64(h.zone.MaxBody) {
 		rules.MaxBody = int64(h.zone.MaxBody)
 	}
-	rules.Behind, rules.Logger = &handlersBehind{handler: h, rules: &rules.Key}, ctx.Slogger()
+	rules.Behind, rules.Logger = &handlersBehind{handler: h, rules: &rules.Key}, slog.New(levelled(ctx.Slogger().Handler()))
 	rules.Server = h.server
 	rules.Invalidate, err = h.invalidateRules(ctx)
 	return rules, err

@@ -64,7 +64,7 @@ func (h *Handler) servePurge(w http.ResponseWriter, r *http.Request) {
 // purgeCall is what Caddy knows about a PURGE.
 func (h *Handler) purgeCall(r *http.Request) *purge.Call {
 	var id httpcache.Identity
-	h.identify(r, &id)
+	h.identify(r, h.branch.standing(r), &id)
 	call := &purge.Call{Request: r, Client: clientAddr(r), Target: id.URL}
 	if !id.Purgeable {
 		return call
