@@ -79,7 +79,7 @@ func (rt *Route) trailersWithoutTags(trailer http.Header) http.Header {
 // stripTags removes the fields that carry tags, unless the route keeps them.
 func (rt *Route) stripTags(header http.Header) {
 	for _, name := range rt.Tags.From {
-		if rt.Tags.strips(name) {
+		if _, ok := header[name]; ok && rt.Tags.strips(name) {
 			delete(header, name)
 		}
 	}

@@ -80,7 +80,7 @@ var latest = time.Unix(0, math.MaxInt64)
 // nearest end.
 func nanos(t time.Time) int64 {
 	switch {
-	case t.Year() < 1970:
+	case t.Unix() < 0:
 		return 0
 	case t.After(latest):
 		return math.MaxInt64

@@ -131,6 +131,14 @@ func EscapeNonASCII(text string) string {
 // empty scheme has no default port. The error says why text is no authority; no URL can have such a
 // one.
 func Authority(scheme, text string) (string, error) {
+	if inForm(scheme, text) {
+		return text, nil
+	}
+	return toForm(scheme, text)
+}
+
+// toForm is Authority for any text.
+func toForm(scheme, text string) (string, error) {
 	host, port, err := splitAuthority(text)
 	if err != nil {
 		return "", err
@@ -143,6 +151,32 @@ func Authority(scheme, text string) (string, error) {
 		return rfc9111.ToLower(text), nil
 	}
 	return rfc9111.ToLower(host) + ":" + port, nil
+}
+
+// inForm reports whether text is an authority in this form already, as that of nearly every request
+// is. One look at each byte tells. false leaves open whether it can be given the form.
+func inForm(scheme, text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == ':':
+			return i > 0 && text[i-1] != '.' && portInForm(scheme, text[i+1:])
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '.', c == '_':
+		default:
+			return false
+		}
+	}
+	return text != "" && text[len(text)-1] != '.'
+}
+
+func portInForm(scheme, port string) bool {
+	const largest = "65535"
+	for i := range len(port) {
+		if port[i] < '0' || port[i] > '9' {
+			return false
+		}
+	}
+	return port != "" && port[0] != '0' && (len(port) < len(largest) || len(port) == len(largest) && port <= largest) &&
+		!isDefaultPort(scheme, port)
 }
 
 // splitAuthority returns the host, an IPv6 address in its form and brackets, and the port, or an

@@ -1,6 +1,7 @@
 package urlform
 
 import (
+	"math/rand/v2"
 	"net/url"
 	"testing"
 )
@@ -42,6 +43,35 @@ func TestAuthority(t *testing.T) {
 				t.Errorf("%q becomes %q the second time (%v)", got, again, err)
 			}
 		})
+	}
+}
+
+// What inForm takes for the form is exactly what toForm leaves as it is, addresses in brackets
+// aside, which only that one looks at.
+func TestInFormIsWhatStaysAsItIs(t *testing.T) {
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // G404: a test
+	pieces := []string{
+		"a", "example", "Z", "0", "1", "9", "80", "443", "8080", "65535", "65536", "99999", "100000", ".", ":", "-", "_", "/", "é", "%", "@", " ", "",
+	}
+	var inTheForm int
+	for range 100_000 {
+		var text string
+		for range random.IntN(6) {
+			text += pieces[random.IntN(len(pieces))]
+		}
+		scheme := []string{"http", "https", ""}[random.IntN(3)]
+		form, err := toForm(scheme, text)
+		stays := err == nil && form == text
+		if inForm(scheme, text) != stays {
+			t.Fatalf("seed %d: %q of %q: inForm is %t; it becomes %q, %v", seed, text, scheme, !stays, form, err)
+		}
+		if stays {
+			inTheForm++
+		}
+	}
+	if inTheForm == 0 {
+		t.Error("none was in the form")
 	}
 }
 
