@@ -78,7 +78,9 @@ func (l levels) WithAttrs(attrs []slog.Attr) slog.Handler {
 }
 
 // WithGroup implements slog.Handler.
-func (l levels) WithGroup(name string) slog.Handler { return levels{l.Handler.WithGroup(name), l.least} }
+func (l levels) WithGroup(name string) slog.Handler {
+	return levels{l.Handler.WithGroup(name), l.least}
+}
 
 // logOpen says which cache has been opened, how large it may become, and what it has kept.
 func (z *zone) logOpen(logger *zap.Logger) {
