@@ -7,7 +7,7 @@ import "strings"
 
 // Analytics are the names of cookies that programs of analytics give to browsers, as a regular
 // expression. Pages do not depend on them.
-const Analytics = `_ga\w*|_gid|_gat\w*|_gcl_\w+|_fb[cp]|_pk_\w+|mtm_\w+|_hj\w+|__utm\w|_clck|_clsk|_uet[sv]id`
+const Analytics = `_ga[ct]?(_[\w-]+)?|_gid|_gcl_\w+|_fb[cp]|_pk_\w+|mtm_\w+|_hj\w+|__utm\w|_clck|_clsk|_uet[sv]id`
 
 // TakeOut has the lines of a Caddyfile that take cookies out of requests, and no other cookie. The
 // regular expression names is for whole names. The second line takes away what stood before the
