@@ -362,14 +362,6 @@ func (x *Fetch) fail(status int, retryAfter string) {
 // whether they may have what is stored.
 func (x *Fetch) noteFailure(status int) { x.tag().failure.Store(int32(status)) }
 
-// backOff delays the next background refresh. Each way to end without a stored response calls it
-// while the flight can still be joined: until then a refresh joins the flight.
-func (x *Fetch) backOff() {
-	if x.renews {
-		x.cache.refreshBackoff.note(x.hitForMissKey, time.Now())
-	}
-}
-
 // staleOnError offers the stored response in place of a failure with this status. Its clients are
 // told of originStatus, which a fetch without an answer has too.
 func (x *Fetch) staleOnError(originStatus, status int) *sharedResponse {

@@ -39,6 +39,7 @@ type Fetch struct {
 	ticketEnd sync.Once
 
 	hitForMissKey store.Key // of the leader's request
+	fieldsKey     store.Key // that of requests with the same fields; of one that renews
 
 	presented              // of the leader, but for its keyed.header, which is clientHeader
 	asked        store.Key // key as it was when the fetch began: the answer may change it
@@ -186,7 +187,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 }
 
 // entrust gives a fetch what the request has for it: the lease, what an unsafe request invalidates,
-// the entry that is validated.
+// the entry that is validated, and where it is noted if that fails.
 func (q *Request) entrust(x *Fetch) {
 	if x.remote != nil {
 		x.lease = q.leaseBase()
@@ -197,6 +198,7 @@ func (q *Request) entrust(x *Fetch) {
 		}
 	}
 	if q.found.Entry != nil {
+		x.fieldsKey = withFields(x.hitForMissKey, q.r.Header)
 		x.usually = q.found.Entry.FetchTime
 		x.letGo = x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}

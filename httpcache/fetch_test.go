@@ -227,6 +227,55 @@ func testFailedRefreshBacksOff(t *testing.T) {
 	ask(6, stale) // no pause after what went well
 }
 
+// TestRefusedRefreshLeavesItToOthers: a client with a field that the origin refuses, and that comes
+// first after each pause, does not keep the page from being refreshed by others.
+func TestRefusedRefreshLeavesItToOthers(t *testing.T) { inBubble(t, testRefusedRefresh) }
+
+func testRefusedRefresh(t *testing.T) {
+	h := newTestHandler(t)
+	var calls, refused int
+	next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		calls++
+		if r.Header.Get("X-Long") != "" {
+			refused++
+			w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+			return nil
+		}
+		w.Header().Set("Cache-Control", "max-age=1, stale-while-revalidate=600")
+		_, err := w.Write([]byte("body"))
+		return err
+	})
+	ask := func(long string, wantCalls int) {
+		t.Helper()
+		r := newTestRequest(&nullWriter{make(http.Header)})
+		if r.Header = make(http.Header); long != "" {
+			r.Header.Set("X-Long", long)
+		}
+		if err := h.ServeHTTP(&nullWriter{make(http.Header)}, r, next); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if calls != wantCalls {
+			t.Fatalf("%d calls of the origin, want %d", calls, wantCalls)
+		}
+	}
+	ask("", 1)
+	time.Sleep(2 * time.Second)
+	ask("a", 2) // refused
+	ask("b", 2) // others have a turn of their own
+	ask("", 2)
+	time.Sleep(refreshTurn + 1)
+	ask("a", 2) // the same again waits for the pause
+	ask("b", 3)
+	time.Sleep(refreshTurn + 1)
+	ask("", 4) // refreshed
+	time.Sleep(2 * time.Second)
+	ask("", 5) // and nothing of it is left
+	if refused != 2 {
+		t.Errorf("%d were refused", refused)
+	}
+}
+
 // A background refresh has no client that would hear of its panic. The fetch knows that before it
 // runs.
 func TestRefreshHasNoClientFromTheStart(t *testing.T) {

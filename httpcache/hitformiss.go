@@ -49,10 +49,16 @@ const (
 
 func newHitForMiss() *recentKeys { return newRecentKeys(maxRecentKeys, hitForMissKeep, time.Second) }
 
-// refreshPause is the shortest time between a background refresh that failed and the next one of
-// its key. While the origin is down, each request for a stale response would otherwise start one as
-// soon as the last has failed. An overloaded origin fails fast, so these would add to its load.
+// refreshPause is the shortest time between a background refresh that failed and the next one by a
+// request with the same fields. While the origin is down, each request for a stale response would
+// otherwise start one as soon as the last has failed. An overloaded origin fails fast, so these
+// would add to its load.
 const refreshPause = time.Second
+
+// refreshTurn is that for requests with other fields. How a request was made may be why its refresh
+// failed, as when a field is too long for the origin. So one client's must not keep what is stale
+// from being refreshed by the others, for as long as it comes first after each pause.
+const refreshTurn = refreshPause / 16
 
 func newRefreshBackoff() *recentKeys { return newRecentKeys(maxRecentKeys, refreshPause, 0) }
 

@@ -21,7 +21,7 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		if x.flight.Overflow() == coalesce.NoRoom {
 			reason = rfc9111.ReasonFull
 		}
-		x.backOff()
+		x.backOffForAll()
 		x.countNotStored(reason)
 		return
 	}
@@ -100,16 +100,16 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 	}
 	if refusal == store.Stored {
 		if x.gainsNothing(freshness, entry.FetchTime) {
-			x.backOff()
+			x.backOffForAll()
 		} else {
-			x.cache.refreshBackoff.forget(x.hitForMissKey)
+			x.refreshed()
 		}
 		return store.Stored
 	}
 	// A purge during the fetch is no failure: what is stale now is refreshed at once. Nor is a
 	// newer response.
 	if refusal != store.RefusedPurged && refusal != store.RefusedOlder {
-		x.backOff()
+		x.backOffForAll()
 	}
 	x.countNotStored(reasonOf(refusal))
 	return refusal

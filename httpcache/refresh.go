@@ -1,8 +1,13 @@
 package httpcache
 
 import (
+	"crypto/subtle"
+	"encoding/binary"
+	"hash/maphash"
+	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
@@ -70,7 +75,65 @@ func (r *refreshes) end() { r.underWay.Add(-1) }
 // the origin is well. One page that is broken is not asked for again at once, while others are. A
 // failing origin is asked again at the pace of its own back-off.
 func (q *Request) refreshedInVain(key store.Key) bool {
-	return q.standing(key) != origin.Failing && q.cache().refreshBackoff.lately(q.hitForMissKeyOf(key), q.now)
+	if q.standing(key) == origin.Failing {
+		return false
+	}
+	key = q.hitForMissKeyOf(key)
+	backoff := q.cache().refreshBackoff
+	if backoff.lately(key, q.now) {
+		return true
+	}
+	refused, failed := backoff.age(refusedKey(key), q.now)
+	return failed && (refused < refreshTurn || backoff.lately(withFields(key, q.r.Header), q.now))
+}
+
+// backOff delays the next background refresh, the longer for requests with the same fields. Each
+// way to end without a stored response calls it while the flight can still be joined: until then a
+// refresh joins the flight.
+func (x *Fetch) backOff() {
+	if x.renews {
+		now := time.Now()
+		x.cache.refreshBackoff.note(refusedKey(x.hitForMissKey), now)
+		x.cache.refreshBackoff.note(x.fieldsKey, now)
+	}
+}
+
+// backOffForAll delays it for all requests alike: what the origin has answered is not the reason.
+func (x *Fetch) backOffForAll() {
+	if x.renews {
+		x.cache.refreshBackoff.note(x.hitForMissKey, time.Now())
+	}
+}
+
+// refreshed ends both.
+func (x *Fetch) refreshed() {
+	x.cache.refreshBackoff.forget(x.hitForMissKey)
+	x.cache.refreshBackoff.forget(refusedKey(x.hitForMissKey))
+}
+
+// refusedKey is where it is noted that a refresh of a key has failed, of whatever request.
+func refusedKey(key store.Key) store.Key {
+	key[len(key)-1] ^= 1
+	return key
+}
+
+// withFields is where that is noted of requests with these fields.
+func withFields(key store.Key, h http.Header) store.Key {
+	var all uint64
+	for name, lines := range h {
+		var hash maphash.Hash
+		hash.SetSeed(digestSeed)
+		_, _ = hash.WriteString(name)
+		for _, line := range lines {
+			_ = hash.WriteByte(0) // in no field
+			_, _ = hash.WriteString(line)
+		}
+		all += hash.Sum64() // in any order
+	}
+	var sum [8]byte
+	binary.LittleEndian.PutUint64(sum[:], all)
+	subtle.XORBytes(key[:], key[:], sum[:])
+	return key
 }
 
 // removeDirectives removes the client's directives from a fetch. In a background refresh they are
