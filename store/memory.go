@@ -46,6 +46,7 @@ type memory struct {
 
 func newMemory(settings Settings, counts *counters, now func() time.Time) *memory {
 	m := &memory{now: now, counts: counts, items: newTable(), arena: arena.New(), chunks: arena.New(), tagSeed: maphash.MakeSeed()}
+	m.chunks.Keep(true) // there is often one body on its way, and then none
 	m.budget.Store(settings.Memory)
 	for i := range m.shards {
 		m.shards[i] = newShard(m, settings.Eviction)
@@ -221,6 +222,7 @@ func (m *memory) apply(old, next Settings) {
 
 // clear drops everything; the caller has seen to it that nothing is put any more.
 func (m *memory) clear() {
+	m.chunks.Keep(false)
 	for i := range m.shards {
 		s := m.shards[i]
 		s.mu.Lock()

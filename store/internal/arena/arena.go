@@ -1,4 +1,5 @@
-// Package arena is memory outside of the Go heap for what a cache stores.
+// Package arena is memory outside of the Go heap for what a cache stores, and for bodies on their
+// way to it.
 package arena
 
 import (
@@ -27,6 +28,7 @@ type Arena struct {
 	used    int64    // bytes of extents, rounded up to slots and pages
 	pages   int64    // pages of slabs and runs
 	dirty   int64    // pages of free runs that have not been given back yet, at most
+	keeps   bool     // see Keep
 }
 
 // Address is where an extent begins.
@@ -90,6 +92,16 @@ func New() *Arena {
 	return a
 }
 
+// Keep has the arena keep a region when nothing is in use any more, or no longer. It is for what is
+// in use for a short time each: a region is a mapping, and has notes in Go's heap.
+func (a *Arena) Keep(keep bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.keeps = keep; a.pages == 0 {
+		a.dropEmpty()
+	}
+}
+
 // makeClasses divides slabs of 64 KiB, and of 256 KiB for the larger slots, which would else leave
 // much of a slab over.
 func makeClasses() []class {
@@ -134,7 +146,7 @@ func (a *Arena) Alloc(n int, owner uint32) (at Address, scattered int64, err err
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at, err = a.take(n); err != nil {
-		return 0, 0, fmt.Errorf("memory tier: %w", err)
+		return 0, 0, fmt.Errorf("memory outside of the heap: %w", err)
 	}
 	a.used += a.ExtentSize(n)
 	binary.LittleEndian.PutUint32(a.Bytes(at, 4), owner)
@@ -324,15 +336,16 @@ func (a *Arena) freeRun(at Address, pages uint32) {
 	r.put(span{uint32(at&(regionSize-1)) / pageSize, pages, true})
 	a.pages -= int64(pages)
 	a.dirty += int64(pages)
-	if len(r.owner) > regionPages || (a.pages == 0 && r.empty()) {
+	if len(r.owner) > regionPages {
 		a.dropRegion(i)
+	}
+	if a.pages == 0 {
+		a.dropEmpty()
 	}
 	if a.dirty > max(slackPages, a.pages/slackPart) {
 		a.giveBack()
 	}
 }
-
-func (r *region) empty() bool { return len(r.free) == 1 && int(r.free[0].pages) == len(r.owner) }
 
 // put adds a free run and joins it with its neighbours.
 func (r *region) put(s span) {
@@ -351,6 +364,20 @@ func (r *region) put(s span) {
 		r.free = slices.Insert(r.free, i, s)
 	}
 	r.largest = max(r.largest, s.pages)
+}
+
+// dropEmpty drops the regions of an arena of which nothing is in use, but for one that is kept.
+func (a *Arena) dropEmpty() {
+	kept := !a.keeps
+	for i, r := range *a.regions.Load() {
+		switch {
+		case r == nil:
+		case kept:
+			a.dropRegion(i)
+		default:
+			kept = true
+		}
+	}
 }
 
 func (a *Arena) dropRegion(i int) {

@@ -162,6 +162,55 @@ func TestSlotSizes(t *testing.T) {
 }
 
 // TestFreedBytesArePoisoned: it is what the other tests find a use after free by.
+// TestRegionIsKept: an arena of which nothing is in use for a moment maps no other region for what
+// comes next, as long as it keeps one, and has none left from there on.
+func TestRegionIsKept(t *testing.T) {
+	a := New()
+	mapped := func() (n int) {
+		for _, r := range *a.regions.Load() {
+			if r != nil {
+				n++
+			}
+		}
+		return n
+	}
+	fill := func() (extents []Address) {
+		for mapped() < 3 {
+			at, _, err := a.Alloc(regionSize/2, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			extents = append(extents, at)
+		}
+		return extents
+	}
+	for _, keeps := range []bool{true, false} {
+		a.Keep(keeps)
+		for _, at := range fill() {
+			a.Free(at)
+		}
+		want := 0
+		if keeps {
+			want = 1
+		}
+		if n := mapped(); n != want {
+			t.Errorf("%d regions are mapped when nothing is in use, want %d", n, want)
+		}
+	}
+	a.Keep(true)
+	extents := fill()
+	a.Keep(false)
+	if n := mapped(); n != 3 {
+		t.Errorf("%d regions are mapped, want all that are in use", n)
+	}
+	for _, at := range extents {
+		a.Free(at)
+	}
+	if n := mapped(); n != 0 {
+		t.Errorf("%d regions are left", n)
+	}
+}
+
 func TestFreedBytesArePoisoned(t *testing.T) {
 	if !poisoning {
 		t.Skip("only with the race detector")
