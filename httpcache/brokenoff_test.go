@@ -103,6 +103,7 @@ func TestClientsThatTakeNothingAreBrokenOff(t *testing.T) {
 					if err := h.ServeHTTP(w, newTestRequest(w), largeWith(`"1"`)); err != nil || w.Body.Len() != 10<<20 {
 						t.Fatalf("%d bytes, %v", w.Body.Len(), err)
 					}
+					synctest.Wait() // what this client has taken is credited to those who read beside it
 				}
 				c := newDeafClient()
 				c.ask(h, newTestRequest(c), largeWith(`"1"`))
