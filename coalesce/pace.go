@@ -10,7 +10,8 @@ import "time"
 //     by the defaults. Else one client that takes a little now and then would leave all others with
 //     that, or
 //   - have not come within a window of the others, from where these had to wait, when they have
-//     waited for twelve times that. Else the others had nothing for as long as it has to catch up.
+//     waited for twelve times that, nor past what comes first on disk. Else the others had nothing
+//     for as long as it has to catch up.
 //
 // Their time counts from when another began to wait, at the earliest: before that there was no
 // reason to hurry. Where none waits, only readers are dropped of a flight that keeps others from
@@ -75,12 +76,16 @@ func (f *Flight) endHolds(now time.Time) {
 // at the earliest. It returns when it is time to look again.
 func (f *Flight) dropSlow(now, since time.Time) (due time.Time, dropped []*Reader) {
 	limits := f.config.limits
+	near := f.body.size - limits.Window
+	if end, ok := f.firstEnd(); ok {
+		near = min(near, end) // the others go on from there
+	}
 	return f.dropInTheWay(now, func(r *Reader) (left time.Duration) {
 		r.hold.since = now
 		return min(
 			limits.ReaderIdle+r.silence()-now.Sub(later(r.taken, since)),
 			r.hold.take.left(patience*limits.ReaderIdle, r.pos, r.pos+limits.Window/2),
-			r.hold.near.left(catchUp*limits.ReaderIdle, r.pos, f.body.size-limits.Window),
+			r.hold.near.left(catchUp*limits.ReaderIdle, r.pos, near),
 		)
 	})
 }

@@ -3,7 +3,9 @@ package coalesce
 import (
 	"bytes"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -78,8 +80,8 @@ func TestReadersTogetherHaveNoParts(t *testing.T) {
 	})
 }
 
-// Where the disk has no more room, others wait two minutes in all for one that is behind by more
-// than a window. Then it is dropped, unless it has come that near.
+// Where the disk has no more room, others go on as the slow one takes what is there. They had
+// nothing until it had all of that, or was dropped after two minutes, however quick it was.
 func TestReaderBehindWhereTheDiskIsFull(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -87,17 +89,71 @@ func TestReaderBehindWhereTheDiskIsFull(t *testing.T) {
 		pause  time.Duration
 		want   error
 	}{
-		{"too slow", 60, slowly, ErrTooSlow},
-		{"comes near in time", 40, slowly, nil},
+		{"far behind", 60, slowly, nil},
+		{"near", 4, slowly, nil},
+		{"it takes next to nothing", 60, 9 * time.Second, ErrTooSlow},
 		{"without a disk", 0, slowly, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, 1<<30, Limits{Resident: resident, Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
 				s := &oneSpill{body: pattern(33, 100*window), places: tc.places}
 				quick, slow := drift(t, g, s, 0, tc.pause)
-				if !errors.Is(slow, tc.want) || tc.want != nil && quick != 2*time.Minute+partDelay {
+				if !errors.Is(slow, tc.want) || tc.want != nil && quick > 4*time.Minute {
 					t.Errorf("the slow reader ended with %v, the quick one waited for %v", slow, quick)
 				}
+			})
+		})
+	}
+}
+
+// A part goes when its last reader has passed it, while the fetch waits for room on the disk and
+// when it is over. All parts stayed until the reader had come to what is in memory.
+func TestPartGoesWithItsLastReader(t *testing.T) {
+	for name, tc := range map[string]struct{ windows, places int }{
+		"the fetch waits": {20, 6},
+		"it is over":      {8, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Resident: resident, Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+				s := &oneSpill{t: t, body: pattern(37, tc.windows*window), places: tc.places}
+				f, all := joined(t, g, 1)
+				f.Keep(false)
+				f.SpillPartsTo(s)
+				f.Share(nil, 0)
+				fetchInParts(f, s.body)
+				quick, slow := all[0].Reader(), all[1].Reader()
+				var has atomic.Int64
+				go func() {
+					for b, err := quick.Next(t.Context()); err == nil; b, err = quick.Next(t.Context()) {
+						has.Add(int64(len(b)))
+					}
+					all[0].Leave()
+				}()
+				time.Sleep(time.Second)
+				if f.mu.Lock(); f.ended != (tc.places == 1000) || len(f.parts.list) < 4 {
+					t.Errorf("ended %t, %d parts", f.ended, len(f.parts.list))
+				}
+				first := f.parts.list[0]
+				second := f.parts.list[1]
+				f.mu.Unlock()
+				had := has.Load()
+				for pos := int64(0); pos < second.end; {
+					b, err := slow.Next(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					pos += int64(len(b))
+				}
+				synctest.Wait()
+				first.Spill.(*partSpill).expectClosed()
+				if now := has.Load(); had < int64(len(s.body)) && now == had {
+					t.Error("the quick reader has got no more")
+				}
+				expectBody(t, slow, s.body[second.end:], nil)
+				all[1].Leave()
+				<-f.Done()
+				f.Settle()
+				s.expectPartsClosed()
 			})
 		})
 	}

@@ -100,7 +100,7 @@ func (r *Reader) broken() error {
 }
 
 // moveTo ends the use of what is handed out and puts the reader at off. In a window that may free
-// the first chunk.
+// what comes first of the body.
 func (r *Reader) moveTo(off int64) {
 	f, was := r.member.flight, r.pos
 	r.letGo()
@@ -111,7 +111,7 @@ func (r *Reader) moveTo(off int64) {
 	if f.phase != windowed {
 		return
 	}
-	if end, ok := f.body.firstEnd(); ok && was < end && off >= end {
+	if end, ok := f.firstEnd(); ok && was < end && off >= end {
 		f.freePassed()
 	}
 }

@@ -186,11 +186,13 @@ func (f *Flight) stopSpilling() {
 	f.startWindow(NoRoom)
 }
 
-// closeSpill gives up the Spill.
+// closeSpill gives up the Spill. There may be room for a part then.
 func (f *Flight) closeSpill() {
 	if s := f.spillInUse(); s != nil {
-		f.due = append(f.due, s.Close)
 		f.spill.closed = true
+		if f.due = append(f.due, s.Close); f.phase == windowed {
+			f.due = append(f.due, f.signalRoom)
+		}
 	}
 }
 

@@ -191,6 +191,18 @@ func (f *Flight) startWindow(why Overflow) {
 	f.stopIfUseless()
 }
 
+// firstEnd returns up to where a windowed flight has what comes first, in a Spill, a part or its
+// first chunk, and whether that goes once all readers are past it.
+func (f *Flight) firstEnd() (end int64, ok bool) {
+	switch {
+	case f.spillInUse() != nil:
+		return f.spill.covered, true
+	case len(f.parts.list) > 0:
+		return f.parts.list[0].end, true
+	}
+	return f.body.firstEnd()
+}
+
 // freePassed frees what every member of a windowed flight has passed.
 func (f *Flight) freePassed() {
 	if f.phase != windowed {
