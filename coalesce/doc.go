@@ -113,6 +113,7 @@
 // After HandOver the chunks are there a second time while a member reads them, so MoveTo has
 // readers go on in the copy. Otherwise clients that take nothing, each of another body, would hold
 // any number of uncounted bytes. Where the copy was refused, TakeBack counts the chunks again.
+// Where there is no room for them, kept.go looks at their readers until there is.
 //
 // The Budget has three accounts: what is to be kept; what goes beyond that for a while on its way
 // to a Spill; and what is only passed on, in windows and of flights without Keep. The third keeps

@@ -99,6 +99,7 @@ func (f *Flight) moveToRetry(m *Member) {
 // given back when the last member leaves, if HandOver has not done so before. A flight that is
 // neither finished nor failed fails with ErrAbandoned.
 func (f *Flight) Settle() {
+	f.countAgain() // one may have joined since TakeBack, which had no reader then
 	f.mu.Lock()
 	defer f.unlock()
 	if !f.ended {
@@ -129,10 +130,21 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 	return f.body.list(), true
 }
 
-// TakeBack counts the chunks again that HandOver has given, as far as there is room, while readers
-// hold them.
+// TakeBack counts the chunks again that HandOver has given, while readers hold them. Where there is
+// no room for that, they count as soon as there is, and readers that take too little of them are
+// dropped.
 func (f *Flight) TakeBack() {
+	f.mu.Lock()
+	f.unstored = true
+	f.mu.Unlock()
+	f.countAgain()
+}
+
+// countAgain counts what is uncounted, if there is room for it.
+func (f *Flight) countAgain() {
+	f.mu.Lock()
 	n, from := f.uncounted(), passed
+	f.mu.Unlock()
 	if n == 0 {
 		return
 	}
@@ -148,14 +160,12 @@ func (f *Flight) TakeBack() {
 	f.watchKept()
 }
 
-// uncounted is how many bytes readers hold that are not reserved.
+// uncounted is how many bytes readers hold of what was to be taken back and is not reserved.
 func (f *Flight) uncounted() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.whole() || len(f.members) == 0 {
+	if !f.unstored || !f.whole() || len(f.members) == 0 {
 		return 0
 	}
-	return f.body.held - f.reserved.sum()
+	return max(0, f.body.held-f.reserved.sum())
 }
 
 // spillOfWhole is the Spill of a body that came to its clean end.

@@ -76,6 +76,7 @@ type Flight struct {
 	replaced bool // another has its place in the group although it has not ended
 	ended    bool // by Finish or Fail
 	settled  bool // ended, and the body is not waiting to be stored
+	unstored bool // what was handed over is taken back
 
 	tag, shared, trailer any
 	err                  error

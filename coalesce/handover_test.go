@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestReservation(t *testing.T) {
@@ -168,6 +169,64 @@ func TestTakeBack(t *testing.T) {
 				f.Settle()
 				lead.Leave()
 				b.Unreserve(tc.other)
+			})
+		})
+	}
+}
+
+// TestTakeBackFindsNoRoom: what the store has refused, and there is no room for any more, counts as
+// soon as there is some, and its readers are dropped when they take too little of it. They held it
+// for as long as they liked, uncounted. So did one that joined before Settle.
+func TestTakeBackFindsNoRoom(t *testing.T) {
+	const n = 1 << 20
+	for _, tc := range []struct {
+		name    string
+		joins   bool
+		room    time.Duration // when there is some; zero: never
+		dropped bool
+	}{
+		{"never", false, 0, true},
+		{"never, for one that joins before Settle", true, 0, true},
+		{"soon", false, time.Second, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, n, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+				b.limitPassed = 1
+				f, reading := join(t, g, true)
+				f.Keep(true)
+				f.Expect(n)
+				f.Share(nil, -1)
+				write(t, f, pattern(8, n))
+				if tc.joins {
+					reading.Leave()
+				}
+				f.Finish(nil)
+				f.HandOver()
+				if !b.Reserve(n, 0) {
+					t.Fatal("what was handed over is still reserved")
+				}
+				f.TakeBack()
+				if tc.joins {
+					_, reading = join(t, g, false)
+				}
+				begun, dropped := time.Now(), time.Duration(0)
+				reading.Reader().OnDrop(func() { dropped = time.Since(begun) })
+				f.Settle()
+				if tc.room > 0 {
+					time.Sleep(tc.room)
+					b.Unreserve(n)
+				}
+				time.Sleep(time.Hour)
+				if want := int64(n); b.now() != want {
+					t.Errorf("%d bytes count, want %d", b.now(), want)
+				}
+				reading.Leave()
+				if tc.room == 0 {
+					b.Unreserve(n)
+				}
+				if (dropped == 30*time.Second) != tc.dropped || !tc.dropped && dropped > 0 {
+					t.Errorf("dropped after %v, want %t", dropped, tc.dropped)
+				}
 			})
 		})
 	}

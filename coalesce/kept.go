@@ -4,12 +4,13 @@ import "time"
 
 // What a flight holds that is not to be stored may still count among what is: a window does where
 // windows have no room for what it has come with, and so does a whole body that the store has
-// refused, or a part of one that has broken off. It keeps others from being stored, so its readers
-// are dropped when they
+// refused, or a part of one that has broken off. Where there was no room for what the store has
+// refused, it does not even count. All of that keeps others from being stored, so its readers are
+// dropped when they
 //
 //   - take so little in three times Limits.ReaderIdle that it would not be given back in thirty
-//     times that (a quarter of an hour by the defaults, and 70 KiB/s of 64 MiB), if others have
-//     found no room meanwhile, or
+//     times that (a quarter of an hour by the defaults, and 70 KiB/s of 64 MiB), if others, or
+//     it, have found no room meanwhile, or
 //   - take nothing in that time, and what silence adds, of a window that is to have more.
 //
 // A timer looks at that, as the fetch may wait for its origin, or be over.
@@ -34,7 +35,12 @@ type stint struct {
 
 // keepsRoom tells whether the flight holds what others that are to be kept have no room for.
 func (f *Flight) keepsRoom() bool {
-	return f.reserved[kept]+f.reserved[beyond] > 0 && len(f.members) > 0 && (f.phase == windowed || f.settled)
+	return f.inTheWay() > 0 && len(f.members) > 0 && (f.phase == windowed || f.settled)
+}
+
+// inTheWay is how much counts among what is to be kept, or not at all.
+func (f *Flight) inTheWay() int64 {
+	return f.reserved[kept] + f.reserved[beyond] + f.uncounted()
 }
 
 // watchKept begins to look at the readers, if there is a reason, and to find other room.
@@ -44,7 +50,7 @@ func (f *Flight) watchKept() {
 		return
 	}
 	f.due = append(f.due, f.recount)
-	w.on, w.since, w.pace = true, now, max(1, (f.reserved[kept]+f.reserved[beyond])/keptShare)
+	w.on, w.since, w.pace = true, now, max(1, f.inTheWay()/keptShare)
 	refused, after := f.config.budget.Refused(), patience*f.config.limits.ReaderIdle
 	for _, m := range f.members {
 		m.reader.beginStint(now, refused)
@@ -58,6 +64,7 @@ func (f *Flight) watchKept() {
 
 // lookAtKept drops the readers that are too slow, and comes again as long as there is a reason.
 func (f *Flight) lookAtKept() {
+	f.countAgain()
 	for _, r := range f.dropKeeping() {
 		go r.onDrop.call()
 	}
@@ -72,9 +79,9 @@ func (f *Flight) dropKeeping() (dropped []*Reader) {
 	if w.on = f.keepsRoom(); !w.on {
 		return nil
 	}
-	now, refused := time.Now(), f.config.budget.Refused()
+	now, refused, counts := time.Now(), f.config.budget.Refused(), f.uncounted() == 0
 	due, dropped := f.dropInTheWay(now, func(r *Reader) (left time.Duration) {
-		if s := &r.stint; r.pos >= s.goal || s.refused == refused && !now.Before(s.until) {
+		if s := &r.stint; r.pos >= s.goal || s.refused == refused && counts && !now.Before(s.until) {
 			r.beginStint(now, refused)
 		}
 		left = r.stint.until.Sub(now)
