@@ -41,12 +41,12 @@ func (b *body) add(c chunk) {
 }
 
 // spare returns the space left in the last chunk.
-func (b *body) spare() []byte {
+func (b *body) spare() chunk {
 	if len(b.chunks) == 0 {
-		return nil
+		return chunk{}
 	}
-	data := b.chunks[len(b.chunks)-1].data
-	return data[len(data):cap(data)]
+	last := b.chunks[len(b.chunks)-1]
+	return chunk{start: b.size, data: last.data[len(last.data):cap(last.data)], block: last.block}
 }
 
 // publish makes the first n bytes of spare visible.

@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 )
@@ -9,11 +10,11 @@ import (
 // fill writes data as a fetch would, with chunks of the given capacities.
 func fill(b *body, data []byte, capacities ...int) {
 	for len(data) > 0 {
-		if len(b.spare()) == 0 {
+		if len(b.spare().data) == 0 {
 			b.add(new(config).newChunk(capacities[0]))
 			capacities = capacities[1:]
 		}
-		n := copy(b.spare(), data)
+		n := copy(b.spare().data, data)
 		b.publish(n)
 		data = data[n:]
 	}
@@ -159,6 +160,40 @@ func TestChunks(t *testing.T) {
 			m.Leave()
 			f.Settle()
 			expectEmpty(t, g, l)
+		})
+	}
+}
+
+// TestWriteThatIsLate: memory that a Write copies into is nobody else's until it is done, whatever
+// ends the flight meanwhile, and then nothing of it is published. A handler may write still when
+// ServeHTTP has returned. It wrote into memory that was another's, or no memory any more.
+func TestWriteThatIsLate(t *testing.T) {
+	for name, end := range map[string]func(f *Flight){
+		"it has failed":   func(f *Flight) { f.Fail(errOrigin) },
+		"it has finished": func(f *Flight) { f.Finish(nil) },
+		"it is stored":    func(f *Flight) { f.Finish(nil); f.HandOver(); f.MoveTo(&memorySource{t: t}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+				f, lead := join(t, g, true)
+				f.Share(nil, -1)
+				write(t, f, pattern(9, 100))
+				s, err := f.space(100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				end(f)
+				size := f.body.size
+				f.Settle()
+				lead.Leave()
+				if b.chunks != 1 {
+					t.Fatalf("%d chunks are in use while one is written to", b.chunks)
+				}
+				n := copy(s.data, pattern(10, 100))
+				if err := f.publish(s, n); !errors.Is(err, ErrEnded) || f.body.size > size {
+					t.Errorf("%v, and %d bytes of the body", err, f.body.size)
+				}
+			})
 		})
 	}
 }

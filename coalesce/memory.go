@@ -16,8 +16,8 @@ type Memory interface {
 }
 
 // block is the memory of a chunk that has to be given back, when the last holder lets go of it: the
-// body; a reader that has some of it in hand; a Spill that has not written it yet. Of the chunks in
-// Go's heap it is nil.
+// body; a Write that copies into it; a reader that has some of it in hand; a Spill that has not
+// written it yet. Of the chunks in Go's heap it is nil.
 type block struct {
 	free  func()
 	holds atomic.Int32

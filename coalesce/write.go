@@ -25,39 +25,48 @@ func (f *Flight) Write(p []byte) (int, error) {
 			return written, err
 		}
 		// The copy needs no lock: this is the only writer, and readers stop at what is published.
-		n := copy(space, p[written:])
-		f.publish(n)
+		n := copy(space.data, p[written:])
+		if err := f.publish(space, n); err != nil {
+			return written, err
+		}
 		written += n
 	}
 	return written, nil
 }
 
-func (f *Flight) publish(n int) {
+// publish has readers get the first n bytes of space, and lets go of it. A flight that has ended
+// meanwhile takes none: a handler may write still when ServeHTTP has returned.
+func (f *Flight) publish(space chunk, n int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	space.block.letGo()
+	if f.ended {
+		return ErrEnded
+	}
 	f.body.publish(n)
 	f.progress = time.Since(f.registration.at)
 	f.wake()
+	return nil
 }
 
-// space returns room for at least one of want bytes.
-func (f *Flight) space(want int) ([]byte, error) {
+// space returns room for at least one of want bytes, held.
+func (f *Flight) space(want int) (chunk, error) {
 	for {
 		spare, need, limit, err := f.plan(want)
 		if errors.Is(err, errPastMax) {
 			f.outgrow(PastMax)
 			continue
 		}
-		if err != nil || len(spare) > 0 {
+		if err != nil || len(spare.data) > 0 {
 			return spare, err
 		}
 		f.spillIfLarge()
 		if err := f.awaitRoom(limit); err != nil {
-			return nil, err
+			return chunk{}, err
 		}
 		if limit, ok := f.grow(need); !ok {
 			if err := f.awaitRoom(limit); err != nil {
-				return nil, err
+				return chunk{}, err
 			}
 		}
 	}
@@ -66,24 +75,25 @@ func (f *Flight) space(want int) ([]byte, error) {
 // errPastMax says that a body grows past what is kept.
 var errPastMax = errors.New("coalesce: past max")
 
-// plan returns what is left of the last chunk, or else how large a chunk want more bytes need and
-// how much a window may hold beside it.
-func (f *Flight) plan(want int) (spare []byte, need int, limit int64, err error) {
+// plan returns what is left of the last chunk, held, or else how large a chunk want more bytes need
+// and how much a window may hold beside it.
+func (f *Flight) plan(want int) (spare chunk, need int, limit int64, err error) {
 	f.mu.Lock()
 	defer f.unlock()
 	if err := f.writable(); err != nil {
-		return nil, 0, 0, err
+		return chunk{}, 0, 0, err
 	}
 	if f.phase == streaming && int64(want) > f.max-f.body.size {
-		return nil, 0, 0, errPastMax
+		return chunk{}, 0, 0, errPastMax
 	}
-	if spare = f.body.spare(); len(spare) > 0 {
+	if spare = f.body.spare(); len(spare.data) > 0 {
+		spare.block.hold()
 		return spare, 0, 0, nil
 	}
 	f.freePassed() // a reader may have moved on by Skip, which does not signal it
 	window := f.windowSize()
 	need = int(min(int64(f.nextChunk(want)), window))
-	return nil, need, window - int64(need), nil
+	return chunk{}, need, window - int64(need), nil
 }
 
 // windowSize is how much a window may hold. It is wide where readers differ; one reader needs no
