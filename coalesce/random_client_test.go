@@ -174,12 +174,17 @@ func (c *client) read(ctx context.Context, f *Flight, m *Member) (got bool) {
 	if c.skip > 0 {
 		r.Skip(c.skip)
 	}
+	var inHand, sent []byte
 	for n := 0; ; n++ {
 		if n == c.bites {
 			return true
 		}
 		if n == c.hangs {
 			time.Sleep(2 * time.Hour)
+		}
+		if !bytes.Equal(inHand, sent) { // a chunk that was given back too early
+			c.w.t.Errorf("fetch %d: %d bytes before %d have changed in the reader's hand", rec.id, len(inHand), pos)
+			return true
 		}
 		ready, before := r.Ready(), time.Now()
 		b, err := r.Next(ctx)
@@ -194,6 +199,7 @@ func (c *client) read(ctx context.Context, f *Flight, m *Member) (got bool) {
 			c.w.t.Errorf("fetch %d: %d bytes at %d are not what was sent", rec.id, len(b), pos)
 			return true
 		}
+		inHand, sent = b, rec.body[pos:pos+len(b)]
 		pos += len(b)
 		time.Sleep(c.pause)
 	}
