@@ -80,11 +80,15 @@ func (f *Flight) recount() {
 	}
 	f.mu.Lock()
 	defer f.unlock()
-	f.owed[kept] += f.reserved[kept]
-	f.owed[beyond] += f.reserved[beyond]
-	f.reserved[kept], f.reserved[beyond] = 0, 0
-	f.reserved[passed] += n
-	f.giveBack() // a reader may have moved on meanwhile
+	for _, from := range []account{kept, beyond} {
+		moved := min(n, f.reserved[from]) // not what has come meanwhile
+		f.owed[from] += moved
+		f.reserved[from] -= moved
+		f.reserved[passed] += moved
+		n -= moved
+	}
+	f.owed[passed] += n // a reader may have moved on meanwhile, or the timer of kept.go been first
+	f.giveBack()
 }
 
 // lacking is how much a chunk needs beside what is reserved, and whether some of that is beyond.

@@ -91,7 +91,9 @@ func (f *Flight) dropKeeping() (dropped []*Reader) {
 		}
 		return left
 	})
-	w.timer.Reset(due.Sub(now))
+	if w.on = f.keepsRoom(); w.on {
+		w.timer.Reset(due.Sub(now))
+	}
 	return dropped
 }
 

@@ -71,7 +71,11 @@ func (f *Flight) spillPart(limit int64) bool {
 		letGo(pieces)
 		return false // it may have room as soon as a part has gone
 	}
-	if p.Spill = s; appendAll(s, pieces) != nil || s.Seal() != nil {
+	p.Spill = s
+	if err = appendAll(s, pieces); err == nil {
+		_, err = s.Await(f.ctx, 0) // Seal would wait for a slow disk although the fetch is over
+	}
+	if err != nil || s.Seal() != nil {
 		s.Close()
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -169,3 +169,28 @@ func TestPartFails(t *testing.T) {
 		}
 	})
 }
+
+// A fetch that is cancelled does not wait for a disk that is slow with a part.
+func TestCancelledWhileAPartIsWritten(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+		s := &oneSpill{t: t, body: pattern(38, 4*window), places: 1, pause: time.Hour}
+		f, all := joined(t, g, 1)
+		f.Keep(false)
+		f.SpillPartsTo(s)
+		f.Share(nil, 0)
+		fetchInParts(f, s.body)
+		begun := time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			f.Cancel(errOrigin)
+		}()
+		if _, err := readAll(all[0].Reader()); !errors.Is(err, errOrigin) || time.Since(begun) != time.Second {
+			t.Errorf("ended with %v after %v", err, time.Since(begun))
+		}
+		if len(s.parts) != 1 {
+			t.Errorf("%d parts", len(s.parts))
+		}
+		leave(all)
+		s.expectPartsClosed()
+	})
+}

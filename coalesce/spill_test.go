@@ -78,7 +78,12 @@ func (s *fakeSpill) Append(p []byte, done func()) error {
 }
 
 func (s *fakeSpill) Await(ctx context.Context, behind int64) (int64, error) {
-	time.Sleep(s.pause)
+	if s.pause > 0 {
+		select {
+		case <-time.After(s.pause):
+		case <-ctx.Done():
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -155,6 +160,7 @@ type oneSpill struct {
 	body   []byte // that parts are of
 	places int    // how many of them there may be at once
 	broken func() bool
+	pause  time.Duration // of a part's Await and Seal
 	mu     sync.Mutex
 	parts  []*partSpill
 	open   int
@@ -173,7 +179,7 @@ func (s *oneSpill) SpillPart(n int64) (Spill, error) {
 	if s.open >= s.places || n <= 0 {
 		return nil, errDisk
 	}
-	p := &partSpill{of: s, fakeSpill: fakeSpill{t: s.t, failFrom: -1}}
+	p := &partSpill{of: s, fakeSpill: fakeSpill{t: s.t, failFrom: -1, pause: s.pause}}
 	if s.broken != nil && s.broken() {
 		p.failFrom = int(n) / 2
 	}

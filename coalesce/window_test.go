@@ -641,6 +641,11 @@ func TestIdleReaderOfWhatComesNoMore(t *testing.T) {
 				refusing.Go(b.refuse)
 				<-dropped
 				refusing.Wait()
+				f.mu.Lock()
+				if f.watch.timer.Stop() {
+					t.Error("it looks again, with nobody to look at")
+				}
+				f.mu.Unlock()
 				if n := b.now(); n != 0 {
 					t.Errorf("%d bytes count", n)
 				}
@@ -649,6 +654,38 @@ func TestIdleReaderOfWhatComesNoMore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRecountOfWhatGrows: what a window gets while its bytes move to the account of windows stays
+// where it is, until there is room for that as well. It moved along uncounted.
+func TestRecountOfWhatGrows(t *testing.T) {
+	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+		f, all := windowing(t, g, 0, -1)
+		write(t, f, pattern(39, minChunk))
+		b.asked = func(int64) { // on its way when the window begins
+			b.asked = nil
+			g := grant{kept, minChunk}
+			if !b.Reserve(g.bytes, 0) {
+				t.Fatal("no room")
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.reserved[g.from] += g.bytes
+			f.body.add(f.config.newChunk(minChunk))
+		}
+		f.mu.Lock()
+		f.startWindow(TooOld)
+		f.unlock()
+		if b.used != minChunk || b.passed != minChunk || b.now() != f.body.held {
+			t.Errorf("%d bytes count as kept and %d as passed on of %d", b.used, b.passed, f.body.held)
+		}
+		f.recount()
+		if b.used != 0 || b.now() != f.body.held {
+			t.Errorf("%d bytes count as kept, %d in all of %d", b.used, b.now(), f.body.held)
+		}
+		f.Fail(errOrigin)
+		leave(all)
+	})
 }
 
 // gulp reads to the end, lump by lump with a pause in between, as one does that writes to a client
