@@ -24,8 +24,8 @@ const (
 	catchUp  = 12
 )
 
-// hold is how others wait for a reader.
-type hold struct {
+// wait is how others wait for a reader.
+type wait struct {
 	since time.Time // they do since then; zero if they do not
 	// What it has to take, and where it has to be to have caught up.
 	take, near lap
@@ -48,26 +48,27 @@ func (l *lap) left(limit time.Duration, pos, next int64) time.Duration {
 
 // slowestPace is what a reader takes at least that is not taken for a dead one, in bytes a second,
 // and sendBuffer is what the system may hold for its client before it takes more: by default a
-// third of 4 MiB has to be free again.
+// third of 4 MiB has to be free again. In package store, disk_readers.go has the same two for what
+// is deleted and read.
 const (
 	slowestPace = 8 << 10
 	sendBuffer  = 4 << 20 / 3
 )
 
 // silence is for how long the reader may take nothing because its client may still be getting what
-// it took before, 171 s at most.
+// it took before, 171 s at most. It is what credit is in package store.
 func (r *Reader) silence() time.Duration {
 	return time.Duration(min(r.pos, sendBuffer)) * time.Second / slowestPace
 }
 
-// endHolds counts how long others have waited, until now, for the readers that stood in the way.
-func (f *Flight) endHolds(now time.Time) {
+// endWaits counts how long others have waited, until now, for the readers that stood in the way.
+func (f *Flight) endWaits(now time.Time) {
 	for _, m := range f.members {
-		if h := &m.reader.hold; !h.since.IsZero() {
-			waited := now.Sub(h.since)
-			h.take.lasted += waited
-			h.near.lasted += waited
-			h.since = time.Time{}
+		if w := &m.reader.wait; !w.since.IsZero() {
+			waited := now.Sub(w.since)
+			w.take.lasted += waited
+			w.near.lasted += waited
+			w.since = time.Time{}
 		}
 	}
 }
@@ -81,11 +82,11 @@ func (f *Flight) dropSlow(now, since time.Time) (due time.Time, dropped []*Reade
 		near = min(near, end) // the others go on from there
 	}
 	return f.dropInTheWay(now, func(r *Reader) (left time.Duration) {
-		r.hold.since = now
+		r.wait.since = now
 		return min(
 			limits.ReaderIdle+r.silence()-now.Sub(later(r.taken, since)),
-			r.hold.take.left(patience*limits.ReaderIdle, r.pos, r.pos+limits.Window/2),
-			r.hold.near.left(catchUp*limits.ReaderIdle, r.pos, near),
+			r.wait.take.left(patience*limits.ReaderIdle, r.pos, r.pos+limits.Window/2),
+			r.wait.near.left(catchUp*limits.ReaderIdle, r.pos, near),
 		)
 	})
 }
@@ -131,6 +132,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
+// later is lastOf of package store.
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a

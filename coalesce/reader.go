@@ -18,10 +18,10 @@ type Reader struct {
 	// Guarded by the flight's lock.
 	pos     int64     // of what is handed out, or else of what comes next
 	inHand  int       // bytes handed out and not yet done with
-	holds   *block    // that they are in
+	memory  *block    // that they are in
 	taken   time.Time // when it last came for more of what is not to be stored
 	starved time.Time // since when it has waited for bytes to come; zero while it does not
-	hold    hold      // how others have waited for it
+	wait    wait      // of others for it
 	stint   stint     // what it has to take, see kept.go
 	touched bool      // has had a byte
 	dropped bool
@@ -70,7 +70,7 @@ func (r *Reader) step() (b []byte, away part, changed <-chan struct{}, err error
 			b = b[:windowSlice:windowSlice]
 		}
 		memory.hold()
-		r.inHand, r.holds, r.touched = len(b), memory, true
+		r.inHand, r.memory, r.touched = len(b), memory, true
 		return b, part{}, nil, nil
 	}
 	away, behind := r.away()
@@ -118,8 +118,8 @@ func (r *Reader) moveTo(off int64) {
 
 // letGo ends the use of the memory of what is handed out.
 func (r *Reader) letGo() {
-	r.holds.letGo()
-	r.holds = nil
+	r.memory.letGo()
+	r.memory = nil
 }
 
 // starve notes that the reader has all that there is. The fetch of a window may have to drop

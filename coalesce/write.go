@@ -288,7 +288,7 @@ func (f *Flight) lookForRoom(limit int64, since time.Time) (full bool, due time.
 	f.mu.Lock()
 	defer f.unlock()
 	now := time.Now()
-	f.endHolds(now)
+	f.endWaits(now)
 	if err := f.writable(); err != nil {
 		return false, time.Time{}, nil, err
 	}

@@ -44,13 +44,14 @@ const idleTime = 30 * time.Second
 // they take at once is credited, because the system has it for a slow client then, and a write ends
 // when a third of its buffer is free again. By default that is a third of 4 MiB at most, which is
 // mostCredit: 171 s. So who stops is broken off within idleTime and that, and who has taken nothing
-// within idleTime.
+// within idleTime. In package coalesce, pace.go has the same two for what is on its way.
 const (
 	slowestPace = 8 << 10
 	mostCredit  = 4 << 20 / 3
 )
 
-// credit is the time that bytes are good for which have been taken at once.
+// credit is the time that bytes are good for which have been taken at once. It is what silence is
+// in package coalesce.
 func credit(bytes int64) time.Duration {
 	return time.Duration(min(bytes, mostCredit)) * time.Second / slowestPace
 }
@@ -186,6 +187,7 @@ func (l *leftover) look(now time.Time, taken int64) {
 	l.joined, l.taken = false, 0
 }
 
+// lastOf is later of package coalesce.
 func lastOf(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
