@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/larder-cache/larder/batch"
 	"github.com/larder-cache/larder/coalesce"
@@ -189,7 +188,7 @@ func (f batchFit) String() string {
 	case fitUnlistable:
 		return batch.Unlistable.String()
 	case fitLate:
-		return fmt.Sprintf("the answer to such a request has been late, within the last %s", batchRest)
+		return fmt.Sprintf("the answer to such a request is late, or was given up within the last %s", batchRest)
 	}
 	return fmt.Sprintf("fit(%d)", uint8(f))
 }
@@ -302,10 +301,8 @@ func (q *Request) batchGroup(n int) store.Key {
 }
 
 // batchesRest reports whether none of a group are put together for now: an answer for many of them
-// is late, or did not come lately.
-func (q *Request) batchesRest(group store.Key) bool {
-	return q.cache().lateBatches.lately(group, time.Now())
-}
+// is late, or was given up lately.
+func (q *Request) batchesRest(group store.Key) bool { return q.cache().lateBatches.rests(group) }
 
 // askTogether asks the origin together with other fetches. answered is false if the fetch has to
 // ask on its own.

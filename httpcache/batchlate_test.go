@@ -143,15 +143,17 @@ func dripping(w http.ResponseWriter, r *http.Request) error {
 // each asks alone. One that has come in time ends that.
 func TestBatchRestsWhileAnAnswerIsLate(t *testing.T) {
 	for name, test := range map[string]struct {
-		slow, rests time.Duration // since it was asked
+		wait, slow, rests time.Duration // the last since it was asked
 	}{
-		"it does not come": {slowFor, DefaultWait/2 + batchRest},
-		"it comes":         {3 * time.Second, 3 * time.Second},
+		"it does not come":              {DefaultWait, slowFor, DefaultWait/2 + batchRest},
+		"it comes":                      {DefaultWait, 3 * time.Second, 3 * time.Second},
+		"it does not come, a long wait": {time.Minute, slowFor, time.Minute/2 + batchRest},
+		"it comes, a long wait":         {time.Minute, 25 * time.Second, 25 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, s := newSlowShop(t)
-				s.slow = test.slow
+				h.Wait, s.slow = test.wait, test.slow
 				begun := time.Now().Add(batch.DefaultWindow)
 				slow, with := s.ask(t, h, slowID), s.ask(t, h, "0")
 				for i, step := range []struct {
@@ -173,6 +175,56 @@ func TestBatchRestsWhileAnAnswerIsLate(t *testing.T) {
 				}
 				<-slow
 				<-with
+			})
+		})
+	}
+}
+
+// TestBatchRestsWhileAnyAnswerIsLate: an answer that came ended the rest for all others, one that
+// is late still, or was given up, among them.
+func TestBatchRestsWhileAnyAnswerIsLate(t *testing.T) {
+	const second, apart = time.Second, time.Second / 2
+	for name, test := range map[string]struct {
+		first, other time.Duration // how long they take; the other is asked for a while later
+		rests        time.Duration // since the first was asked for
+	}{
+		"the other comes, the first does not":         {slowFor, 3 * second / 2, DefaultWait/2 + batchRest},
+		"the other comes when the first was given up": {slowFor, DefaultWait/2 - apart/2, DefaultWait/2 + batchRest},
+		"the first comes, the other does not":         {3 * second, slowFor, apart + DefaultWait/2 + batchRest},
+		"the first comes before the other":            {3 * second, 3 * second, apart + 3*second},
+		"the other comes before the first":            {4 * second, 2 * second, 4 * second},
+		"the other comes before the first was late":   {slowFor, apart / 2, DefaultWait/2 + batchRest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h, s := newShop(t, nil)
+				slow := &slowShop{shop: s}
+				s.many = func(w http.ResponseWriter, r *http.Request) error {
+					for _, id := range idsOf(r.URL.RequestURI()) {
+						if d, err := time.ParseDuration(id); err == nil {
+							if err := (&slowShop{slow: d}).sleep(r); err != nil {
+								return err
+							}
+						}
+					}
+					return s.products(w, r)
+				}
+				begun := time.Now().Add(batch.DefaultWindow)
+				asked := []<-chan time.Duration{slow.ask(t, h, test.first.String()), slow.ask(t, h, "with-the-first")}
+				time.Sleep(apart)
+				asked = append(asked, slow.ask(t, h, (test.other+1).String()), slow.ask(t, h, "with-the-other"))
+				at := batchLate + time.Millisecond
+				for i := 0; at < test.rests+second; i++ {
+					time.Sleep(time.Until(begun.Add(at)))
+					e := h.explain(t, requestFor("/products/explained"))
+					if got, want := strings.Contains(e.answers(), askedTogether+" yes"), at > test.rests; got != want {
+						t.Errorf("%s after the first was asked for, explain says %s", at, e.answers())
+					}
+					at += second / 4
+				}
+				for _, took := range asked {
+					<-took
+				}
 			})
 		})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/larder-cache/larder/batch"
 	"github.com/larder-cache/larder/origin"
+	"github.com/larder-cache/larder/store"
 )
 
 // batchRun is one request for many items, on the goroutine of the fetch that leads.
@@ -30,6 +31,7 @@ type batchRun struct {
 	// hadSetCookie: the answer came with a Set-Cookie, which changed may lack.
 	hadSetCookie bool
 
+	lateness lateness     // see lateBatches
 	places   sync.Mutex   // orders what the budget is told of clients
 	overdue  atomic.Bool  // nobody waits for the answer any more, see wait
 	readers  atomic.Int64 // members that read the answer, and the run itself
@@ -114,10 +116,63 @@ func (run *batchRun) ask() {
 // rather than in another request for many, which may be as slow.
 const batchLate = time.Second
 
-// batchRest is for how long they are, while an answer is late and after it has not come.
+// batchRest is for how long they are after an answer was given up.
 const batchRest = 10 * time.Second
 
-func newLateBatches() *recentKeys { return newRecentKeys(maxRecentKeys/16, batchRest, 0) }
+// lateBatches knows of which groups an answer for many is late, or was given up lately. What comes
+// of one run says nothing of another, which may have a slow id among its own.
+type lateBatches struct {
+	mu      sync.Mutex // of late, and of batchRun.lateness
+	late    map[store.Key]int
+	givenUp *recentKeys
+}
+
+// lateness is what lateBatches knows of a run.
+type lateness uint8
+
+const (
+	inTime lateness = iota
+	isLate
+	isOver // whatever came of it
+)
+
+func newLateBatches() *lateBatches {
+	return &lateBatches{late: make(map[store.Key]int), givenUp: newRecentKeys(maxRecentKeys/16, batchRest, 0)}
+}
+
+// begin notes that the answer for a run is late, unless the run is over.
+func (l *lateBatches) begin(run *batchRun) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if run.lateness == inTime {
+		run.lateness = isLate
+		l.late[run.leader.group]++
+	}
+}
+
+// end notes that a run's answer has come, or was given up.
+func (l *lateBatches) end(run *batchRun, givenUp bool) {
+	group := run.leader.group
+	if givenUp {
+		l.givenUp.note(group, time.Now())
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if run.lateness == isLate {
+		if l.late[group]--; l.late[group] == 0 {
+			delete(l.late, group)
+		}
+	}
+	run.lateness = isOver
+}
+
+// rests reports whether none of a group are to be put together for now.
+func (l *lateBatches) rests(group store.Key) bool {
+	l.mu.Lock()
+	late := l.late[group] > 0
+	l.mu.Unlock()
+	return late || l.givenUp.lately(group, time.Now())
+}
 
 // batchPatience is how long the answer for many may take. All its members wait for the slowest of
 // the ids, which a client may have chosen for that. Half of the wait is left for what each asks for
@@ -128,29 +183,29 @@ func (rt *Route) batchPatience() time.Duration { return rt.Wait / 2 }
 // handlers are, and the function that it returns when they have returned. Handlers that do not heed
 // the end of their request's context hold up the leader alone, whose goroutine they are on.
 func (run *batchRun) wait() (done func()) {
-	m, late := run.leader, run.Route().cache.lateBatches
+	m, late, patience := run.leader, run.Route().cache.lateBatches, run.Route().batchPatience()
 	r := m.fetch.origin.Request(m.call)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	*r = *r.WithContext(ctx)
 	run.visit.ctx = ctx // that it is given up says nothing of the origin
-	isLate := time.AfterFunc(min(batchLate, run.Route().batchPatience()), func() { late.note(m.group, time.Now()) })
+	tooLate := time.AfterFunc(min(batchLate, patience), func() { late.begin(run) })
 	given := make(chan struct{})
-	isOverdue := time.AfterFunc(run.Route().batchPatience(), func() {
+	isOverdue := time.AfterFunc(patience, func() {
 		defer close(given)
-		late.note(m.group, time.Now())
+		late.end(run, true)
 		run.overdue.Store(true)
 		run.tellClients()
 		cancel(errBatchOverdue)
 		run.endWith(batchOverdue, nil)
 	})
 	return func() {
-		wasLate := !isLate.Stop()
+		tooLate.Stop()
 		if !isOverdue.Stop() {
 			<-given
 			run.writer.refuse(batchOverdue, nil)
-		} else if wasLate {
-			late.forget(m.group)
+			return
 		}
+		late.end(run, false)
 	}
 }
 

@@ -39,12 +39,12 @@ type Options struct {
 type Cache struct {
 	store          *store.Store
 	flights        *coalesce.Group[store.Key]
-	hitForMiss     *recentKeys // whose last answer could not be shared, see hitformiss.go
-	refreshBackoff *recentKeys // whose background refresh has just failed
-	lateBatches    *recentKeys // groups of which an answer for many is late, see batchrun.go
-	noRoom         *recentKeys // of which a slice could not be stored, see slicefetch.go
-	unsliced       *recentKeys // whose origin does not answer in slices, see firstpart.go
-	refusedSlices  *recentKeys // of which a slice may not be stored, see refuseSlice
+	hitForMiss     *recentKeys  // whose last answer could not be shared, see hitformiss.go
+	refreshBackoff *recentKeys  // whose background refresh has just failed
+	lateBatches    *lateBatches // groups of which an answer for many is late, see batchrun.go
+	noRoom         *recentKeys  // of which a slice could not be stored, see slicefetch.go
+	unsliced       *recentKeys  // whose origin does not answer in slices, see firstpart.go
+	refusedSlices  *recentKeys  // of which a slice may not be stored, see refuseSlice
 	refreshes      refreshes
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
