@@ -72,6 +72,20 @@ func (x *Fetch) reasonAgainst(header http.Header, body store.Body) rfc9111.Reaso
 	return rfc9111.Storable
 }
 
+// reasonWhileCounted is reasonAgainst of an answer that is in memory, where it counts until it is
+// handed over: to judge it may take a while, and its room would be another's meanwhile. judged is
+// false of one that has spilled or is not whole.
+func (x *Fetch) reasonWhileCounted(header http.Header) (reason rfc9111.Reason, judged bool) {
+	if !x.keyed.content.isQuery() {
+		return rfc9111.Storable, true
+	}
+	chunks, whole := x.flight.Body()
+	if !whole {
+		return rfc9111.Storable, false
+	}
+	return x.reasonAgainst(header, store.NewBody(chunks)), true
+}
+
 // checkAnswer is graphql.CheckAnswer of what a body says that its header calls coded.
 func (c *Cache) checkAnswer(header http.Header, body store.Body) error {
 	codings, in := header["Content-Encoding"], &bodyReader{body: body}

@@ -45,8 +45,8 @@ func list(n int, asText bool) func(io.Writer) {
 	}
 	return func(w io.Writer) {
 		_, _ = io.WriteString(w, begin)
-		for ; n > 0; n -= len(piece) {
-			_, _ = io.WriteString(w, piece[:min(n, len(piece))])
+		for left := n; left > 0; left -= len(piece) {
+			_, _ = io.WriteString(w, piece[:min(left, len(piece))])
 		}
 		_, _ = io.WriteString(w, end)
 	}
@@ -175,4 +175,51 @@ func TestAnswersAreDecodedAFewAtOnce(t *testing.T) {
 			t.Errorf("%d fetches, want one that is not stored and one that is", *calls)
 		}
 	})
+}
+
+// TestAnswerCountsWhileItWaitsToBeDecoded: it had given its room in memory to others before.
+func TestAnswerCountsWhileItWaitsToBeDecoded(t *testing.T) {
+	for name, end := range map[string]string{"stored": `]}`, "not stored": `],"errors":[{}]}`} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := contentRoute(t, BodyGraphQL)
+				coded := inGzip(func(w io.Writer) {
+					_, _ = io.WriteString(w, `{"data":[0`)
+					for i := range 100_000 {
+						_, _ = fmt.Fprint(w, ",", uint32(i)*2654435761) // Knuth's multiplicative hash
+					}
+					_, _ = io.WriteString(w, end)
+				})
+				next, calls := counting(func(w http.ResponseWriter, _ *http.Request) error {
+					w.Header().Set("Content-Encoding", "gzip")
+					_, err := io.WriteString(w, coded)
+					return err
+				})
+				for range cap(h.cache.decoders) {
+					h.cache.decoders <- struct{}{}
+				}
+				ask := func() { h.exchange(t, next, "POST", "/graphql", `{"query":"{a}"}`) }
+				asked := make(chan struct{})
+				go func() {
+					defer close(asked)
+					ask()
+				}()
+				time.Sleep(decoderWait / 2)
+				if n := h.cache.store.Stats().InFlight.Kept; n < int64(len(coded)) {
+					t.Errorf("%d bytes count of an answer of %d", n, len(coded))
+				}
+				<-h.cache.decoders
+				<-asked
+				h.awaitIdle()
+				if inFlight := h.cache.store.Stats().InFlight; inFlight != (store.InFlight{}) {
+					t.Errorf("these are left: %+v", inFlight)
+				}
+				ask()
+				h.awaitIdle()
+				if stored := *calls == 1; stored != (name == "stored") {
+					t.Errorf("%d fetches", *calls)
+				}
+			})
+		})
+	}
 }

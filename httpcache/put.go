@@ -15,6 +15,7 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		x.storeSlice(shared)
 		return
 	}
+	against, judged := x.reasonWhileCounted(shared.header)
 	body, whole := x.wholeBody()
 	if !whole {
 		reason := rfc9111.ReasonTooLarge
@@ -25,8 +26,11 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		x.countNotStored(reason)
 		return
 	}
-	if reason := x.reasonAgainst(shared.header, body); reason != rfc9111.Storable {
-		x.refuse(reason)
+	if !judged {
+		against = x.reasonAgainst(shared.header, body)
+	}
+	if against != rfc9111.Storable {
+		x.refuse(against)
 		return
 	}
 	entry := &store.Entry{
