@@ -185,15 +185,19 @@ func (x *Fetch) shareFetched(ex *rfc9111.Exchange, freshness *rfc9111.Freshness)
 	}
 	x.writer.shared, shared.ahead = shared, x.headAhead(shared)
 	x.awaitStore(ex.Status, ex.Header)
-	switch {
-	case !shared.storable():
+	storable := shared.storable()
+	if !storable {
 		x.notStored()
-		x.flight.SpillPartsTo(x)
-	case !x.observes: // to spill may take as long as a disk does, and its client waits for the copy
+	}
+	switch {
+	case x.observes: // to spill may take as long as a disk does, and its client waits for the copy
+	case storable:
 		x.flight.SpillTo(x)
+	default:
+		x.flight.SpillPartsTo(x)
 	}
 	x.share(shared, x.route.MaxBody)
-	if !shared.storable() { // no request joins for this answer any more
+	if !storable { // no request joins for this answer any more
 		x.endTicket()
 	}
 }

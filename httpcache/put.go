@@ -215,6 +215,7 @@ var (
 	_ coalesce.Spiller = (*Fetch)(nil)
 	_ coalesce.Storer  = (*Fetch)(nil)
 	_ coalesce.Spill   = (*store.BodyWriter)(nil)
+	_ coalesce.Memory  = (*store.Store)(nil) // NewGroup looks for it, and does without
 
 	_ store.Interrupter = (*spillReaders)(nil)
 	_ store.Interrupter = (*bodyClient)(nil)
