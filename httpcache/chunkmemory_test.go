@@ -2,12 +2,15 @@ package httpcache
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/larder-cache/larder/store"
 )
@@ -59,6 +62,58 @@ func TestLargeBodiesLeaveTheHeapAlone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLargeBodiesThatSpillLeaveTheHeapAlone: the same goes for what is in memory of bodies that go
+// to disk while they come, for clients that take nothing.
+func TestLargeBodiesThatSpillLeaveTheHeapAlone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("all of it is in the heap")
+	}
+	const size, come, clients = 12 << 20, 8 << 20, 8
+	config := store.Config{Path: t.TempDir(), Required: true}
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHandlerWith(t, config, store.Settings{Memory: 64 << 20, Disk: 1 << 30})
+		goesOn, piece := make(chan struct{}), make([]byte, 64<<10)
+		origin := func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			for range come / len(piece) {
+				if _, err := w.Write(piece); err != nil {
+					return err
+				}
+			}
+			<-goesOn
+			return errors.New("it breaks off")
+		}
+		before := heap()
+		all := make([]*deafClient, clients)
+		for i := range all {
+			all[i] = newDeafClient()
+			go all[i].ask(h, pathRequest(all[i], "/"+strconv.Itoa(i)), origin)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		inFlight := h.cache.store.Stats().InFlight
+		runtime.GC() // what is in pools goes with the second turn
+		took := heap() - before
+		t.Logf("%d KiB, beside %+v", took>>10, inFlight)
+		if counted := inFlight.Kept + inFlight.Beyond; counted < clients<<20 || counted > clients*come*3/4 || inFlight.Chunks < counted*7/8 {
+			t.Errorf("%d bytes of chunks for %d of bodies that spill", inFlight.Chunks, counted)
+		}
+		if took > inFlight.Chunks/4 { // what the disk's transactions have at the time among it
+			t.Errorf("%d bytes are in the heap, and %d beside it", took, inFlight.Chunks)
+		}
+		close(goesOn)
+		for _, c := range all {
+			_ = c.end()
+		}
+		time.Sleep(time.Second) // until the workers have ended
+		if n := h.cache.store.Stats().InFlight.Chunks; n != 0 {
+			t.Errorf("%d bytes of chunks have not been given back", n)
+		}
+	})
 }
 
 // comparing is a client that compares what it is sent, and keeps none of it.
