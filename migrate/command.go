@@ -41,16 +41,16 @@ and no global options is printed and not changed, and the exit status is 1. Wher
 no other file imports it, name the file itself.
 
 --write puts a new file in the place of the old one, with its mode and owner, and
-keeps the old text as <file>` + backupSuffix + `. An error leaves the file as it
-was. Of a symbolic link the file at its end is changed, and the old text is kept
-beside that.
+keeps the old text beside it as ` + backupOf("<name>") + `, which ` + "`import sites/*`" + `
+passes over. An error leaves the file as it was. Of a symbolic link the file at its
+end is changed, and the old text is kept beside that.
 
 A Caddy without cache-handler refuses a file with ` + "`cache`" + ` ("unrecognized directive:
 cache"), in caddy adapt, validate, reload and run. Larder can change nothing about
 that: migrate the file before you start the new Caddy with it.`,
 		Example: `  $ caddy larder migrate Caddyfile > Caddyfile.new
   $ caddy larder migrate --write /etc/caddy/Caddyfile; caddy validate --config /etc/caddy/Caddyfile
-  $ caddy larder migrate --write sites/shop --global Caddyfile.before-larder`,
+  $ caddy larder migrate --write sites/shop --global ` + backupOf("Caddyfile"),
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := api.File(args)
@@ -61,7 +61,7 @@ that: migrate the file before you start the new Caddy with it.`,
 		},
 	}
 	cmd.Flags().StringVar(&global, "global", "", "The file, in its old text, whose global options the sites inherit")
-	cmd.Flags().BoolVarP(&write, "write", "w", false, "Change the file, and keep its old text as <file>"+backupSuffix)
+	cmd.Flags().BoolVarP(&write, "write", "w", false, "Change the file, and keep its old text beside it as "+backupOf("<name>"))
 	cmd.Flags().BoolVar(&write, "overwrite", false, "The same, by the name that caddy fmt has for it")
 	return cmd
 }

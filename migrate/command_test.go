@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/larder-cache/larder/adminapi"
 )
 
@@ -22,13 +24,13 @@ func TestCommand(t *testing.T) {
 
 	expectCommand(t, "", "", "--write", name, "--global", name)
 	expectFile(t, name, after)
-	expectFile(t, name+".before-larder", before)
+	expectFile(t, backupOf(name), before)
 	expectCommand(t, "", name+": no cache of cache-handler, so nothing was changed\n", "-w", name)
 	expectFile(t, name, after)
 
 	write(t, name, "a.example {\n\tcache {\n\t\tlog_level debug\n\t}\n}\n")
 	const miss = "log_level debug: Larder writes to Caddy's log, so set the level of that"
-	expectCommand(t, "", "Error: "+name+".before-larder is there already; move it away first\n", "--overwrite", name, "--global", name)
+	expectCommand(t, "", "Error: "+backupOf(name)+" is there already; move it away first\n", "--overwrite", name, "--global", name)
 	expectCommand(t, "a.example {\n\tlarder {\n\t\t# Not migrated: "+miss+"\n\t}\n}\n",
 		name+":3: not migrated: "+miss+"\nError: "+name+": 1 thing has no counterpart; a comment in the file says what to do\n", name, "--global", name)
 
@@ -67,16 +69,37 @@ func TestFileThatAnotherImports(t *testing.T) {
 	const shop = "shop.example {\n\t@larder not vars_regexp {http.request.orig_uri} ^/admin\n\tlarder @larder {\n\t\tttl 1h 200 203 204 300 301 404 405 410 414 501\n" +
 		"\t\tkey {\n\t\t\theader X-Tenant\n\t\t}\n\t}\n\trespond a\n}\n"
 	var out, stderr bytes.Buffer
-	if err := execute(t, &out, &stderr, site, "--global", main+".before-larder"); err != nil || out.String() != shop {
+	if err := execute(t, &out, &stderr, site, "--global", backupOf(main)); err != nil || out.String() != shop {
 		t.Errorf("%q, %q, %v; want %q", &out, &stderr, err, shop)
 	}
 	const own = "{\n\tcache {\n\t\tttl 5m\n\t}\n}\nshop.example {\n\tcache\n\trespond a\n}\nimport sites/*\n"
 	write(t, site, own)
 	out.Reset()
 	stderr.Reset()
-	if err := execute(t, &out, &stderr, site, "--global", main+".before-larder"); err != nil || !strings.Contains(out.String(), "ttl 5m 200") ||
+	if err := execute(t, &out, &stderr, site, "--global", backupOf(main)); err != nil || !strings.Contains(out.String(), "ttl 5m 200") ||
 		!strings.Contains(stderr.String(), "note: cache: sites in other files (import sites/*) inherit it too; ") {
 		t.Errorf("%q, %q, %v", &out, &stderr, err)
+	}
+}
+
+// TestBackupInFolderOfSites: `import sites/*` took the backup of a site as one more site, and Caddy
+// refused that: unrecognized directive: cache.
+func TestBackupInFolderOfSites(t *testing.T) {
+	folder := testFolder(t)
+	main, site := filepath.Join(folder, "Caddyfile"), filepath.Join(folder, "sites", "shop")
+	if err := os.Mkdir(filepath.Dir(site), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	const mainText, siteText = "{\n\tcache\n}\nimport sites/*\n", "shop.example {\n\tcache\n\trespond a\n}\n"
+	write(t, main, mainText)
+	write(t, site, siteText)
+	if err := execute(t, io.Discard, io.Discard, "--write", site, "--global", main); err != nil {
+		t.Fatal(err)
+	}
+	expectFile(t, filepath.Join(folder, "sites", ".shop.before-larder"), siteText)
+	blocks, err := caddyfile.Parse(main, []byte(mainText))
+	if err != nil || len(blocks) != 2 || blocks[1].Segments[0].Directive() != "larder" {
+		t.Errorf("%v, %v; want one site, with larder", blocks, err)
 	}
 }
 

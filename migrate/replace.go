@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 )
 
-// backupSuffix is behind the name of what a file was before.
-const backupSuffix = ".before-larder"
+// backupOf names the file that keeps what another one was before. It begins with a dot: an
+// `import sites/*` takes no such file, and every other one in the folder.
+func backupOf(name string) string {
+	return filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".before-larder")
+}
 
 // replaceFile puts a file with another text in the place of one, and keeps the old text beside it.
 // A reader finds the old text or the new one, and so it is after a crash: the new file is on disk
@@ -38,11 +41,11 @@ func replaceFile(name string, before, after []byte) error {
 	if err := fill(changed, after, info); err != nil {
 		return err
 	}
-	if err := keepBackup(name+backupSuffix, before, info); err != nil {
+	if err := keepBackup(backupOf(name), before, info); err != nil {
 		return err
 	}
 	if err := os.Rename(changed.Name(), name); err != nil {
-		return errors.Join(err, os.Remove(name+backupSuffix))
+		return errors.Join(err, os.Remove(backupOf(name)))
 	}
 	if err := syncFolder(filepath.Dir(name)); err != nil {
 		return fmt.Errorf("%s is replaced, but a crash may undo that: %w", name, err)

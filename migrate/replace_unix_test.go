@@ -35,16 +35,16 @@ func TestReplaceFile(t *testing.T) {
 	}
 	expectFile(t, link, "new")
 	expectFile(t, name, "new")
-	expectFile(t, name+backupSuffix, "old text")
+	expectFile(t, backupOf(name), "old text")
 	if to, err := os.Readlink(link); err != nil || to != name {
 		t.Errorf("the link leads to %q (%v)", to, err)
 	}
-	for _, file := range []string{name, name + backupSuffix} {
+	for _, file := range []string{name, backupOf(name)} {
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o604 {
 			t.Errorf("%s: %v (%v)", file, info, err)
 		}
 	}
-	expectFolder(t, sites, "site", "site"+backupSuffix)
+	expectFolder(t, sites, backupOf("site"), "site")
 	expectFolder(t, folder, "Caddyfile")
 }
 
