@@ -11,7 +11,9 @@
 //	order.go    rules about what stands in front of a larder handler, and behind it; some are
 //	            asked when a configuration is loaded, too
 //	handler.go  rules about what a directive says; public.go: about who may reach what
-//	effects.go  rules about words without the effect that is meant, and requests that do not come
+//	effects.go  rules about words without the effect that is meant
+//	members.go  rules about matchers that keep from larder what changes pages, and about a cookie
+//	            that parts two larders with one key
 //	store.go    rules about the global option; budgets.go: about what the machine has
 //
 // # To add a rule

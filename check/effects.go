@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 // checkWords finds words of the directive that do something else here than they say, or more.
@@ -29,13 +27,8 @@ func (c *checker) checkWords(s *server, at *handler) {
 // checkUnseen finds requests that do not come to larder, where something is meant to happen to them
 // there.
 func (c *checker) checkUnseen(s *server, at *handler) {
-	for _, f := range at.frames {
-		sets := f.route().MatcherSetsRaw
-		if len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddy.ModuleMap) bool { return !parts(set) }) {
-			c.report(at, "", "", "the matcher keeps all requests with a cookie from larder, also a POST that changes a page, and what does not come invalidates nothing; "+
-				"write `not` with a block of two lines, `method GET HEAD` and that of the cookie, so that only reading passes by")
-			return
-		}
+	if c.checkUnsafe(s, at) {
+		return
 	}
 	if slices.ContainsFunc(s.larders, func(other *handler) bool { return other != at && (other.site == at.site || other.site == "") }) {
 		return
@@ -46,25 +39,6 @@ func (c *checker) checkUnseen(s *server, at *handler) {
 			return
 		}
 	}
-}
-
-// parts reports whether a set of matchers lets requests of all methods come, and of those with some
-// cookie none.
-func parts(set caddy.ModuleMap) bool {
-	var not []map[string]json.RawMessage
-	if set["method"] != nil || json.Unmarshal(orEmpty(set["not"]), &not) != nil {
-		return false
-	}
-	return slices.ContainsFunc(not, func(inner map[string]json.RawMessage) bool {
-		byCookie := false
-		for _, name := range []string{"header", "header_regexp"} {
-			var fields map[string]json.RawMessage
-			if json.Unmarshal(inner[name], &fields) == nil && len(fields["Cookie"]) > 0 {
-				byCookie = true
-			}
-		}
-		return byCookie && inner["method"] == nil
-	})
 }
 
 // writesPlaceholder returns a placeholder of larder that a header directive writes into responses;

@@ -34,6 +34,7 @@ func (c *checker) checkHandler(s *server, at *handler) {
 	c.checkWords(s, at)
 	c.checkMatchers(at)
 	c.checkUnseen(s, at)
+	c.checkOneKey(s, at)
 	c.checkInvalidate(at)
 	c.checkBatch(at)
 	c.checkPurgeMethod(s, at)
