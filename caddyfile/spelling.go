@@ -45,29 +45,66 @@ const (
 	directiveWords = "larder"
 )
 
+// foreign returns what a word of another cache is here; empty for another word. nginx has some with
+// a prefix for each protocol.
+func foreign(text string) string {
+	text = strings.ReplaceAll(strings.ToLower(text), "-", "_")
+	if ours := foreignWords[text]; ours != "" {
+		return ours
+	}
+	for _, prefix := range []string{"proxy_", "fastcgi_", "uwsgi_", "scgi_"} {
+		if rest, found := strings.CutPrefix(text, prefix); found {
+			if ours := foreignWords[rest]; ours != "" {
+				return ours
+			}
+			return foreignWords[strings.TrimPrefix(rest, "cache_")]
+		}
+	}
+	return ""
+}
+
 // foreignWords are words of other caches, and what is meant by them here. Letters that are alike
-// would lead elsewhere.
+// would lead elsewhere. docs/configuration.md has a table of some.
 var foreignWords = map[string]string{
-	"grace":     "stale_if_error, and stale_while_revalidate where the origin answers",
-	"use_stale": "stale_if_error, and stale_while_revalidate where the origin answers",
+	"grace": aStaleWindow, "use_stale": aStaleWindow, "default_grace": aStaleWindow,
+	"background_update": "stale_while_revalidate, such as stale_while_revalidate 1h",
 
 	"exclude": aMatcher, "bypass": aMatcher, "no_cache": aMatcher, "nocache": aMatcher, "skip": aMatcher,
-	"except": aMatcher, "path": aMatcher, "paths": aMatcher, "match": aMatcher, "regex": aMatcher,
+	"except": aMatcher, "path": aMatcher, "paths": aMatcher, "match": aMatcher, "regex": aMatcher, "pass": aMatcher,
+	"bypass_cache": aMatcher,
 
 	"valid": aLifetime, "default_ttl": aLifetime, "max_age": aLifetime, "s_maxage": aLifetime, "expires": aLifetime,
-	"expire": aLifetime, "default_cache_control": aLifetime,
+	"expire": aLifetime, "default_cache_control": aLifetime, "edge_ttl": aLifetime + ", or force_ttl over what the origin says",
+	"browser_ttl": "a directive of Caddy's, such as `header >Cache-Control \"max-age=600\"`",
 
+	"hash_data": aKey, "cache_key": aKey, "cache_keys": aKey,
+	"surrogate_keys": "tags", "surrogate_key": "tags", "cache_tags": "tags", "cache_tag": "tags", "xkey": "tags",
+
+	"keys_zone": aStore, "malloc": aStore, "cache_path": aStore, "max_size": aStore, "storers": "memory, disk and shared, of the global option",
+	"badger":   "disk, of the global option",
+	"nuts":     "disk, of the global option",
+	"simplefs": "disk, of the global option",
+	"otter":    "memory, of the global option",
+	"redis":    "shared, of the global option",
+
+	"mode":               "client_directives ignore for bypass_request, and force_ttl for bypass_response",
+	"api":                "nothing: the API is at Caddy's admin endpoint, and purge_method is for PURGE at the site",
 	"allowed_http_verbs": "methods",
+	"cache_methods":      "methods",
+	"ignore_headers":     "ignore",
 	"lock":               "what is so by default: requests for the same wait for one fetch, see coalesce",
-	"storers":            "memory, disk and shared, of the global option",
-	"badger":             "disk, of the global option",
-	"nuts":               "disk, of the global option",
-	"otter":              "memory, of the global option",
-	"redis":              "shared, of the global option",
+	"lock_timeout":       "coalesce wait, such as coalesce wait 5s",
+	"lock_age":           "coalesce wait, such as coalesce wait 5s",
+	"cache_purge":        "purge_method",
+	"cache_revalidate":   "what is so by default: what is stale is validated, and not fetched whole",
+	"cache_min_uses":     "nothing: all that may be stored is stored the first time",
 	"cache_name":         "nothing: in Cache-Status the cache is called Larder",
 }
 
 const (
-	aMatcher  = "a matcher: `@cached not path /admin/*`, and `larder @cached`"
-	aLifetime = "ttl, such as ttl 10m"
+	aMatcher     = "a matcher: `@cached not path /admin/*`, and `larder @cached`"
+	aLifetime    = "ttl, such as ttl 10m"
+	aStaleWindow = "stale_if_error, and stale_while_revalidate where the origin answers"
+	aKey         = "key, a block with lines such as header X-Tenant"
+	aStore       = "memory and disk, of the global option"
 )

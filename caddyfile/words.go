@@ -90,7 +90,7 @@ func findWord(text, within string, words []word) (word, error) {
 	if places := placesOf(text); len(places) > 0 {
 		return word{}, fmt.Errorf("%s does not stand in %s, but in %s", text, within, strings.Join(places, " or "))
 	}
-	if ours := foreignWords[strings.ToLower(text)]; ours != "" && (within == directiveWords || within == optionWords) {
+	if ours := foreign(text); ours != "" && (within == directiveWords || within == optionWords) {
 		return word{}, fmt.Errorf("unknown word %q in %s; here that is %s. It knows: %s", text, within, ours, names(words))
 	}
 	if question := meant(text, words); question != "" {

@@ -1,0 +1,55 @@
+package caddyfile
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestWordsOfOtherCaches: proxy_cache_valid, pass, edge_ttl, mode and others were answered with
+// nothing but the list of all words.
+func TestWordsOfOtherCaches(t *testing.T) {
+	p := &handlerParser{}
+	for text, want := range map[string]string{
+		"proxy_cache_valid": "ttl, ", "fastcgi_cache_valid": "ttl, ", "edge_ttl": "ttl, ", "Edge-TTL": "ttl, ",
+		"proxy_cache_bypass": "a matcher: ", "proxy_no_cache": "a matcher: ", "pass": "a matcher: ",
+		"proxy_cache_use_stale": "stale_if_error, ", "proxy_cache_background_update": "stale_while_revalidate, ",
+		"proxy_cache_key": "key, ", "hash_data": "key, ", "proxy_cache_path": "memory and disk, ", "keys_zone": "memory and disk, ",
+		"proxy_cache_lock": "what is so ", "proxy_cache_lock_age": "coalesce wait, ", "proxy_cache_methods": "methods",
+		"proxy_ignore_headers": "ignore", "proxy_cache_purge": "purge_method", "mode": "client_directives ", "api": "nothing: ",
+	} {
+		_, err := findWord(text, directiveWords, p.words())
+		if err == nil || !strings.Contains(err.Error(), "; here that is "+want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	for _, ours := range []string{"ttl", "key", "proxy_", "proxy_cache", "proxy_pass_header", "stale"} {
+		if words := foreign(ours); words != "" {
+			t.Errorf("%s is %s", ours, words)
+		}
+	}
+}
+
+// TestWordsOfThePage: each word in the table of docs/configuration.md is known to the program.
+func TestWordsOfThePage(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(strings.ReplaceAll(string(page), "\r\n", "\n"), "| a word of other caches | here |\n|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	found := 0
+	for row := range strings.Lines(table) {
+		theirs := strings.Split(row, "|")[1]
+		for _, match := range regexp.MustCompile("`([a-z_]+)").FindAllStringSubmatch(theirs, -1) {
+			found++
+			if foreign(match[1]) == "" {
+				t.Errorf("%s is not known", match[1])
+			}
+		}
+	}
+	if found < 9 {
+		t.Errorf("%d words in the table", found)
+	}
+}
