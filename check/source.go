@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -56,12 +57,38 @@ func adapt(file string, text []byte, adapter string) (*Source, error) {
 	}
 	var err error
 	if s.JSON, _, err = a.Adapt(text, options); err != nil {
-		return nil, err
+		return nil, withHint(err)
 	}
 	if s.File != "" {
 		s.Global, err = globalOptions(file, text)
 	}
 	return s, err
+}
+
+// hints are what to do about an error of Caddy's, which says only what is wrong.
+var hints = []struct {
+	of *regexp.Regexp
+	do string
+}{
+	{
+		regexp.MustCompile(`unrecognized (directive|global option): cache([\s,]|$)|\bcache is not a registered directive`),
+		"`caddy larder migrate` rewrites the words of cache-handler (Souin)",
+	},
+	{regexp.MustCompile(`Unexpected next token after '\{' on same line`), "write the words of a block on lines of their own"},
+}
+
+// withHint completes an error of Caddy's.
+func withHint(err error) error {
+	for _, hint := range hints {
+		if hint.of.MatchString(err.Error()) {
+			between := ";"
+			if strings.HasSuffix(err.Error(), ".") {
+				between = ""
+			}
+			return fmt.Errorf("%w%s %s", err, between, hint.do)
+		}
+	}
+	return err
 }
 
 // globalOptions returns the places of the global options of a Caddyfile.
