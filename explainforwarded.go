@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/larder-cache/larder/httpcache"
 	"github.com/larder-cache/larder/inspect"
 )
 
@@ -40,11 +41,13 @@ type inspectedField struct{ name, value string }
 
 // explainForwarded completes the explanation of a request by which nothing is found. The fields in
 // which a proxy in front tells the URL of its client are in the key, so that the clients' requests
-// may find what this one does not. What they commonly are is tried.
+// may find what this one does not, or why nothing was stored. What they commonly are is tried.
 func (t adminView) explainForwarded(
 	ctx context.Context, first inspect.Explained, site *explainedSite, target *url.URL, q inspect.Question,
 ) (inspect.Explained, error) {
 	headers := q.Headers
+	var remembered *inspect.Explained // of an answer that is not stored
+	unknown := strings.Contains(first.Verdict, httpcache.NothingRemembered)
 	for _, form := range forwardedForms(target) {
 		q.Headers = headers.Clone()
 		if q.Headers == nil {
@@ -62,10 +65,21 @@ func (t adminView) explainForwarded(
 		if run.trace == nil {
 			continue
 		}
-		if as := run.explained(site); as.Entry != nil {
-			as.Verdict = "Without what a proxy in front says of scheme and host, which is in the key, nothing is stored. With" + flags.String() + ": " + as.Verdict
+		as := run.explained(site)
+		verdict := as.Verdict
+		as.Verdict = "Without what a proxy in front says of scheme and host, which is in the key, nothing is stored. With" + flags.String() + ": " + verdict
+		if as.Entry != nil {
 			return as, nil
 		}
+		if unknown && remembered == nil && strings.HasPrefix(verdict, "Miss") && !strings.Contains(verdict, httpcache.NothingRemembered) {
+			remembered = &as
+		}
+	}
+	if remembered != nil {
+		return *remembered, nil
+	}
+	if unknown {
+		first.Verdict += " Clients of the proxy in front have another key: explain it with the fields that it sends, such as -H 'X-Forwarded-Proto: https'."
 	}
 	first.Steps = append(first.Steps, inspect.ExplainedStep{
 		Question: "does it have what the proxy in front says of scheme and host?",

@@ -51,6 +51,7 @@ type explainedRun struct {
 	ended  *spy // that has not called the next handler
 	held   bool // and has not been run
 	within *spy // on whose answer it depends whether larder gets the request
+	kept   bool // a matcher has kept the request from a larder in front
 	status int  // of its answer
 	err    error
 }
@@ -66,6 +67,7 @@ func (x *explainedRun) do(r *http.Request) error {
 	}
 	err = x.serve(routes, w, r)
 	if err != nil && x.server.Errors != nil && !x.reached.Load() {
+		x.kept = false
 		routes, listErr := x.routes(x.server.Errors.Routes, false)
 		if listErr != nil {
 			return listErr
@@ -111,7 +113,10 @@ func (x *explainedRun) routes(list caddyhttp.RouteList, behind bool) (caddyhttp.
 		after := !list[i].Terminal && (behind || slices.ContainsFunc(list[i+1:], func(later caddyhttp.Route) bool {
 			return (list[i].Group == "" || later.Group != list[i].Group) && x.leads(later.Handlers)
 		}))
-		route, err := x.route(&list[i], after)
+		kept := slices.ContainsFunc(list[:i], func(earlier caddyhttp.Route) bool {
+			return !earlier.Terminal && (earlier.Group == "" || earlier.Group != list[i].Group) && x.leads(earlier.Handlers)
+		})
+		route, err := x.route(&list[i], after, kept)
 		if err != nil {
 			return nil, err
 		}
@@ -120,10 +125,12 @@ func (x *explainedRun) routes(list caddyhttp.RouteList, behind bool) (caddyhttp.
 	return spied, nil
 }
 
-func (x *explainedRun) route(route *caddyhttp.Route, behind bool) (*caddyhttp.Route, error) {
+// route compiles a route. kept says that a request which comes here, and has come to no larder, was
+// kept from one by a matcher.
+func (x *explainedRun) route(route *caddyhttp.Route, behind, kept bool) (*caddyhttp.Route, error) {
 	spied := &caddyhttp.Route{Group: route.Group, MatcherSets: route.MatcherSets, Terminal: route.Terminal}
 	for j, handler := range route.Handlers {
-		spied.Handlers = append(spied.Handlers, &spy{x, handler, behind || x.leads(route.Handlers[j+1:])})
+		spied.Handlers = append(spied.Handlers, &spy{x, handler, behind || x.leads(route.Handlers[j+1:]), kept})
 	}
 	if err := spied.ProvisionHandlers(x.ctx, nil); err != nil { // compiles those that are there
 		return nil, fmt.Errorf("compiling the routes: %w", err)
@@ -149,6 +156,7 @@ type spy struct {
 	run     *explainedRun
 	handler caddyhttp.MiddlewareHandler
 	leads   bool // larder can come behind it
+	kept    bool // as of route
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -157,6 +165,7 @@ func (s *spy) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if x.reached.Load() {
 		return s.handler.ServeHTTP(w, r, next)
 	}
+	x.kept = x.kept || s.kept
 	switch h := s.handler.(type) {
 	case *Handler:
 		return x.decide(h, w, r, next)
@@ -164,7 +173,7 @@ func (s *spy) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return x.subroute(h, s.leads, w, r, next)
 	case *caddyhttp.Invoke:
 		if named, ok := x.server.NamedRoutes[h.Name]; ok {
-			route, err := x.route(named, s.leads)
+			route, err := x.route(named, s.leads, false)
 			if err != nil {
 				return err
 			}
@@ -321,13 +330,21 @@ func (x *explainedRun) verdict() string {
 	case x.ended == nil:
 		return "Not Larder's: no handler answers this request. " + x.sites()
 	case x.held:
-		return fmt.Sprintf("Not Larder's: the request comes to %s, and no larder stands in front of it there. To change that: put `larder` on that route, or widen the matcher of the one that is there.", moduleID(x.ended.handler))
+		return fmt.Sprintf("Not Larder's: the request comes to %s, %s", moduleID(x.ended.handler), x.withoutLarder())
 	case x.ended.leads && isRefusal(x.status):
 		return fmt.Sprintf("Not Larder's: %s has refused it with status %d before Larder. To change that: send what it asks for.", moduleID(x.ended.handler), x.status)
 	case x.ended.leads:
 		return fmt.Sprintf("Not Larder's: %s has answered with status %d before Larder. To change that: send what it asks for, or put `larder` in front of it.", moduleID(x.ended.handler), max(x.status, http.StatusOK))
 	}
-	return fmt.Sprintf("Not Larder's: %s answers with status %d, and no larder stands in front of it there. To change that: put `larder` on that route, or widen the matcher of the one that is there.", moduleID(x.ended.handler), max(x.status, http.StatusOK))
+	return fmt.Sprintf("Not Larder's: %s answers with status %d, %s", moduleID(x.ended.handler), max(x.status, http.StatusOK), x.withoutLarder())
+}
+
+// withoutLarder says why no larder has seen the request.
+func (x *explainedRun) withoutLarder() string {
+	if x.kept {
+		return "because a matcher has kept it from larder, which is right where that is meant. To change that: widen the matcher."
+	}
+	return "and no larder stands in front of it there. To change that: put `larder` on that route."
 }
 
 // isRefusal reports whether a status says that the request may not have the page: then larder must

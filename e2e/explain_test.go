@@ -392,6 +392,24 @@ func TestExplainListen(t *testing.T) {
 	}
 }
 
+// TestExplainOfWhatIsNotStoredBehindTLS: nothing was remembered of the URL without what the proxy
+// in front says, so that the verdict had not why the clients' answers are not stored. Before there
+// are clients it says by which fields to ask.
+func TestExplainOfWhatIsNotStoredBehindTLS(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, numbered("Cache-Control", "max-age=60", "Set-Cookie", "a=b")))
+	question := map[string]any{"url": "https://localhost:31443/a", "listen": fmt.Sprintf(":%d", in.port)}
+	const before, behind = "such as -H 'X-Forwarded-Proto: https'.", ". With -H 'X-Forwarded-Proto: https': Miss (hit-for-miss): the last response (status 200, "
+	if e := in.explain(question); !strings.HasSuffix(e.Verdict, before) {
+		t.Errorf("no %q in\n%s", before, e)
+	}
+	in.explain(map[string]any{
+		"url": "http://localhost:31443/a", "listen": question["listen"], "fetch": true, "headers": map[string]any{"X-Forwarded-Proto": "https"},
+	})
+	if e := in.explain(question); !strings.Contains(e.Verdict, behind) || !strings.Contains(e.Verdict, "sets a cookie") {
+		t.Errorf("no %q in\n%s", behind, e)
+	}
+}
+
 // TestExplainOfTheClientsURLBehindTLS: a proxy in front speaks TLS, at a port of its own, and says
 // so in fields that are in the key. The verdict is on what clients get, and says by which fields.
 func TestExplainOfTheClientsURLBehindTLS(t *testing.T) {

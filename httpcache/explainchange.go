@@ -20,7 +20,7 @@ var reasonChanges = map[rfc9111.Reason]string{
 	rfc9111.ReasonMethod:         "`methods`, and `body` in `key`, let POST be cached.",
 	rfc9111.ReasonPartial:        "ask for the whole once: it answers ranges, too.",
 	rfc9111.ReasonNoStore:        "have the origin leave no-store out; where that cannot be, and only if all may see the answer, `ignore Cache-Control` decides as if it had, and `ttl 10m` gives a lifetime, in a larder of its own for these paths: the lifetimes that the origin states for others would go, too.",
-	rfc9111.ReasonRequestNoStore: "`client_directives ignore` has a client's Cache-Control no effect.",
+	rfc9111.ReasonRequestNoStore: "with `client_directives ignore` a client's Cache-Control has no effect.",
 	rfc9111.ReasonPrivate:        "have the origin say public; where that cannot be, and only if all may see the answer, `ignore Cache-Control` decides as if private were not there, and `ttl 10m` gives a lifetime, in a larder of its own for these paths: the lifetimes that the origin states for others would go, too.",
 	rfc9111.ReasonAuthorization:  "have the origin send `Cache-Control: public` if the answer is for all, or put it in the key: `header Authorization` in `key`.",
 	rfc9111.ReasonSetCookie:      "where no client needs the cookie, `set_cookie strip` stores the response without it, and only the client that it is fetched for gets it; where one does, as for a session, have the origin set it on pages of its own.",

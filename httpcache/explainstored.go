@@ -168,8 +168,11 @@ func (q *Request) whyNothing() verdictText {
 			}
 		}
 	}
-	return verdictText{sentence: "nothing is stored, and no response to this key is remembered"}
+	return verdictText{sentence: NothingRemembered}
 }
+
+// NothingRemembered is in a verdict on a key of which nothing is known.
+const NothingRemembered = "nothing is stored, and no response to this key is remembered"
 
 // lastUnstored returns why the last response of the key was not stored, unless one was stored after
 // it and has gone.

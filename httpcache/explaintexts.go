@@ -177,7 +177,7 @@ func (q *Request) cause(useless verdictText) verdictText {
 	rule := strings.TrimPrefix(steps[len(steps)-1].Answer, "no, ")
 	change := "a longer lifetime, or `stale_while_revalidate`, answers from the store for longer."
 	if q.forward == rfc9111.ForwardRequest || q.directives.NoCache {
-		change = "`client_directives ignore` has a client's Cache-Control no effect."
+		change = "with `client_directives ignore` a client's Cache-Control has no effect."
 	} else if q.freshness.NoCache {
 		change = "`force_ttl 10m` replaces what the origin says of freshness."
 	}
