@@ -61,7 +61,8 @@ func (p *handlerParser) batch() error {
 	if err := c.check(); err != nil {
 		return p.h.WrapErr(err)
 	}
-	if err := parseFullBlock(p.h.Dispenser, "batch", batchWords(&c), c.check); err != nil {
+	words := batchWords(&c)
+	if err := parseFullBlock(p.h.Dispenser, "batch", words, c.check, names(words)); err != nil {
 		return err
 	}
 	if err := c.checkWhole(); err != nil {

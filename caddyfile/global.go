@@ -123,7 +123,8 @@ func sharedWords(d *caddyfile.Dispenser, c *RedisConfig) []word {
 		{name: "secret", usage: "secret <text>", args: textInto(&c.Secret)},
 		{name: "tls", block: func() error {
 			c.TLS = &TLSConfig{}
-			return parseFullBlock(d, "tls", tlsWords(c.TLS), c.checkLines)
+			words := tlsWords(c.TLS)
+			return parseFullBlock(d, "tls", words, c.checkLines, names(words))
 		}},
 	}
 }
@@ -176,7 +177,7 @@ func diskInto(field **DiskConfig) func([]string) error {
 			disk.Off = true
 			return nil
 		case len(args) == 1:
-			if _, err := readSize(args[0]); err == nil || isNoFolder(args[0]) {
+			if _, err := readSize(withoutCommas(args[0])); err == nil || isNoFolder(args[0]) {
 				return fmt.Errorf("%q is no folder; write disk <folder> [<size>], or disk off (a folder of that name is ./%s)", args[0], args[0])
 			}
 			return textInto(&disk.Path)(args)
@@ -201,9 +202,10 @@ func isNoFolder(text string) bool {
 // checkFolderFirst refuses a folder and a budget the wrong way round. A folder may be called 1GiB,
 // but not where what follows is no budget.
 func checkFolderFirst(folder, budget string) error {
-	_, noSize := readSize(folder)
-	if _, noBudget := readSize(budget); noSize == nil && noBudget != nil {
-		return &orderError{"the folder comes first", []string{budget, folder}}
+	size := withoutCommas(folder)
+	_, noSize := readSize(size)
+	if _, noBudget := readSize(withoutCommas(budget)); noSize == nil && noBudget != nil {
+		return &orderError{"the folder comes first", []string{budget, size}}
 	}
 	return nil
 }

@@ -164,7 +164,8 @@ func (p *handlerParser) words() []word {
 func (p *handlerParser) key() error {
 	key := &KeyConfig{}
 	p.config.Key = key
-	return parseFullBlock(p.h.Dispenser, "key", p.keyWords(key), p.config.checkLines)
+	words := p.keyWords(key)
+	return parseFullBlock(p.h.Dispenser, "key", words, p.config.checkLines, names(words))
 }
 
 func (p *handlerParser) keyWords(key *KeyConfig) []word {
@@ -213,7 +214,8 @@ func once(field *[]string, what string, args []string) error {
 func (p *handlerParser) tags() error {
 	tags := &TagsConfig{}
 	p.config.Tags = tags
-	return parseFullBlock(p.h.Dispenser, "tags", tagsWords(tags), p.config.checkLines)
+	words := tagsWords(tags)
+	return parseFullBlock(p.h.Dispenser, "tags", words, p.config.checkLines, names(words))
 }
 
 func tagsWords(tags *TagsConfig) []word {
@@ -229,7 +231,8 @@ func (p *handlerParser) invalidate() error {
 	if err := p.matcher(&rule); err != nil {
 		return err
 	}
-	if err := parseFullBlock(p.h.Dispenser, "invalidate", invalidateWords(&rule), rule.checkTargets); err != nil {
+	words := invalidateWords(&rule)
+	if err := parseFullBlock(p.h.Dispenser, "invalidate", words, rule.checkTargets, names(words)); err != nil {
 		return err
 	}
 	if err := rule.checkNotEmpty(); err != nil {

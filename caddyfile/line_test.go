@@ -68,6 +68,7 @@ func TestLinesToWrite(t *testing.T) {
 		"ttl 1 d 404 5xx":               "ttl 1d 404 5xx",
 		"disk 1GiB /var/lib/larder":     "disk /var/lib/larder 1GiB",
 		"disk 1 GiB /var/lib/larder":    "disk /var/lib/larder 1GiB",
+		"disk 1,5GiB /var/lib/larder":   "disk /var/lib/larder 1.5GiB",
 		`disk 1GiB "/var/lib/my files"`: `disk "/var/lib/my files" 1GiB`,
 		`max_ttl "5 m"`:                 "max_ttl 5m",
 	} {
@@ -144,6 +145,34 @@ func TestOffForDisk(t *testing.T) {
 	for _, text := range []string{"Off", "of", "no", "none", "false", "0", "on"} {
 		if got := adapt(t, "{\n\tlarder {\n\t\tdisk "+text+"\n\t}\n}\n"); !strings.Contains(got, "is no folder; write disk <folder> [<size>], or disk off") {
 			t.Errorf("%s: %s", text, got)
+		}
+	}
+}
+
+// TestSizeForFolder: a size with a comma in the place of the folder became a folder of that name.
+func TestSizeForFolder(t *testing.T) {
+	for _, text := range []string{"1GiB", "1,5GiB", "1,500MiB", "10737418240"} {
+		if got := adapt(t, "{\nlarder {\ndisk "+text+"\n}\n}\n"); !strings.Contains(got, `"`+text+`" is no folder; write disk <folder> [<size>]`) {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+}
+
+// TestNumbersWithoutUnit: a number above 32 bits, or one with a fraction, passed as bytes.
+func TestNumbersWithoutUnit(t *testing.T) {
+	for line, want := range map[string]string{
+		"memory 8589934592":                       `memory: "8589934592" has no unit; write 8589934592B if these are bytes`,
+		"disk /x 10737418240":                     `disk: "10737418240" has no unit; write 10737418240B if these are bytes`,
+		"max_body 1.5":                            `max_body: "1.5" has no unit; write 1.5MiB`,
+		"max_body 100000000000.5":                 `max_body: "100000000000.5" has no unit`,
+		`max_body "64 "`:                          `max_body: "64 " has no unit`,
+		"shared redis://h {\nfence 1.5\n}":        `fence: "1.5" has no unit; write 1.5s if these are seconds`,
+		"shared redis://h {\nfence 8589934592\n}": `fence: "8589934592" has no unit`,
+		"shared redis://h {\nfence 1,500s\n}":     `fence: "1,500s" has a comma; write 1500s`,
+		"shared redis://h {\nfence 1,5s\n}":       `fence: "1,5s" has a comma; write 1.5s`,
+	} {
+		if got := adapt(t, "{\nlarder {\n"+line+"\n}\n}\n"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", line, got)
 		}
 	}
 }

@@ -34,7 +34,7 @@ var defaultPurgeFields = []string{"Xkey", "Surrogate-Key", "Cache-Tags", "X-Cach
 func (p *handlerParser) purgeMethod() error {
 	c := &PurgeMethodConfig{}
 	p.config.PurgeMethod = c
-	if err := parseFullBlock(p.h.Dispenser, "purge_method", purgeMethodWords(c), p.config.checkLines, "allow", "token"); err != nil {
+	if err := parseFullBlock(p.h.Dispenser, "purge_method", purgeMethodWords(c), p.config.checkLines, "allow token"); err != nil {
 		return err
 	}
 	if err := c.checkWhole(); err != nil {

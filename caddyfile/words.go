@@ -56,9 +56,9 @@ func parseBlock(d *caddyfile.Dispenser, within string, words []word, check func(
 	return nil
 }
 
-// parseFullBlock is parseBlock for a word that needs a block with at least one line: of needed,
-// where not each of words will do.
-func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check func() error, needed ...string) error {
+// parseFullBlock is parseBlock for a word that needs a block with at least one line. needed names
+// the words of which one is to be there, for the answer to a block without a line.
+func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check func() error, needed string) error {
 	lines := 0
 	counted := func() error {
 		lines++
@@ -71,7 +71,7 @@ func parseFullBlock(d *caddyfile.Dispenser, within string, words []word, check f
 		return err
 	}
 	if lines == 0 {
-		return d.Errf("%s needs a block with at least one of: %s", within, orNames(needed, words))
+		return d.Errf("%s needs a block with at least one of: %s", within, needed)
 	}
 	return nil
 }
@@ -156,14 +156,6 @@ func (w word) needsBehind(text string) bool { return text != "off" && slices.Con
 // names lists the names of words.
 func names(words []word) string {
 	return strings.Join(slices.Sorted(slices.Values(namesOf(words))), " ")
-}
-
-// orNames lists names, or those of words where there are none.
-func orNames(list []string, words []word) string {
-	if len(list) > 0 {
-		return strings.Join(list, " ")
-	}
-	return names(words)
 }
 
 func namesOf(words []word) []string {
@@ -279,11 +271,11 @@ func parseStatuses(args []string) (statuses []StatusMatch, err error) {
 // stand, zero is the same as no line at all.
 func parseDuration(text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)
-	point := strings.Replace(text, ",", ".", 1)
-	_, noPoint := caddy.ParseDuration(point)
+	plain := withoutCommas(text)
+	_, noPlain := caddy.ParseDuration(plain)
 	switch {
-	case err != nil && point != text && noPoint == nil:
-		return 0, fmt.Errorf("%q has a comma; write %s", text, point)
+	case err != nil && plain != text && noPlain == nil:
+		return 0, fmt.Errorf("%q has a comma; write %s", text, plain)
 	case err != nil && isNumber(text):
 		return 0, fmt.Errorf("%q has no unit; write %ss if these are seconds, or a duration such as 5m, 12h or 7d", text, text)
 	case err != nil:
@@ -295,9 +287,10 @@ func parseDuration(text string) (caddy.Duration, error) {
 	}
 }
 
+// isNumber reports whether a text is a number alone, of any size and with a fraction or without.
 func isNumber(text string) bool {
-	_, err := strconv.ParseUint(text, 10, 32)
-	return err == nil
+	_, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	return err == nil && strings.Trim(text, "0123456789. ") == ""
 }
 
 // sliceInto reads the size of a slice, or off. Zero is refused as it is elsewhere.
