@@ -52,7 +52,7 @@ func TestFileThatAnotherImports(t *testing.T) {
 	expectCommand(t, "", "Error: "+site+": "+errBare.Error()+"\n", "--write", site)
 	expectFile(t, site, siteText)
 
-	const why = ": no cache of a site is in this file. Migrate each file that it imports with --global and the old text of this one, and it stands in their larder"
+	const why = ": no site of this file has a cache. Migrate the files that it imports with --global and the old text of this file; that writes the option into each larder there"
 	words := []string{"ttl 1h", "regex { exclude ^/admin }", "key { headers X-Tenant }"}
 	var notes strings.Builder
 	wrote := "{\n\tlarder {\n"
@@ -100,6 +100,32 @@ func TestBackupInFolderOfSites(t *testing.T) {
 	blocks, err := caddyfile.Parse(main, []byte(mainText))
 	if err != nil || len(blocks) != 2 || blocks[1].Segments[0].Directive() != "larder" {
 		t.Errorf("%v, %v; want one site, with larder", blocks, err)
+	}
+}
+
+// TestLargeBodiesOfImportedSites: each site of an imported file was told to raise the bound of all
+// sites, which the migrated file with the global option has. It has it also where its own sites
+// say less.
+func TestLargeBodiesOfImportedSites(t *testing.T) {
+	folder := testFolder(t)
+	main, site := filepath.Join(folder, "Caddyfile"), filepath.Join(folder, "shop")
+	write(t, main, "{\n\tcache {\n\t\tmax_cacheable_body_bytes 209715200\n\t}\n}\na.example {\n\tcache {\n\t\tmax_cacheable_body_bytes 1024\n\t}\n\trespond a\n}\nimport sites/*\n")
+	var out, stderr bytes.Buffer
+	if err := execute(t, &out, &stderr, main); err != nil || !strings.HasPrefix(out.String(), "{\n\tlarder {\n\t\tmax_body 200MiB\n\t}\n}\n") {
+		t.Errorf("%q, %q, %v", &out, &stderr, err)
+	}
+	for size, told := range map[string]bool{"": false, "104857600": false, "209715201": true} {
+		own := ""
+		if size != "" {
+			own = " {\n\t\tmax_cacheable_body_bytes " + size + "\n\t}"
+		}
+		write(t, site, "b.example {\n\tcache"+own+"\n\trespond b\n}\n")
+		out.Reset()
+		stderr.Reset()
+		err := execute(t, &out, &stderr, site, "--global", main)
+		if (err != nil) != told || strings.Contains(stderr.String(), "into `larder` of the global options as well") != told || !strings.Contains(out.String(), "\t\tmax_body ") {
+			t.Errorf("%q: %q, %q, %v", size, &out, &stderr, err)
+		}
 	}
 }
 

@@ -19,6 +19,8 @@ func (b *block) writeSettings(s settings, line int) {
 	b.writeLifetimes(s, line)
 	if s.mode == "bypass" || s.mode == "bypass_request" {
 		b.write("client_directives ignore")
+	}
+	if (s.mode == "bypass" || s.mode == "bypass_request") && !s.keysAuthorization() {
 		b.note(line, "mode %s: cache-handler stored answers to requests with Authorization too; Larder does so where the origin says public, must-revalidate or s-maxage", s.mode)
 	}
 	if s.key.noVary {
@@ -34,7 +36,7 @@ func (b *block) writeSettings(s settings, line int) {
 	if s.maxBody > 0 {
 		b.write("max_body " + size(s.maxBody))
 	}
-	if s.maxBody > largestBody && !b.own {
+	if s.maxBody > largestBody && !b.own && (b.rewriter.global == nil || s.maxBody > b.rewriter.global.maxBody) {
 		b.missText(line, "max_cacheable_body_bytes above 64MiB", "write `max_body "+size(s.maxBody)+"` into `larder` of the global options as well, where the bound of all sites stands")
 	}
 	if s.noCoalescing {
@@ -53,7 +55,11 @@ func (b *block) writeLifetimes(s settings, line int) {
 		ttl, revalidate = b.lifetimeOf(s, line)
 	}
 	if ttl != "" {
-		b.note(line, "%s: does not apply to a request with Authorization, or with a cookie that is not in the key; %s", word, advice.Cookies())
+		without := "a request with Authorization, or with a cookie that is not in the key"
+		if s.keysAuthorization() {
+			without = "a request with a cookie that is not in the key"
+		}
+		b.note(line, "%s: does not apply to %s; %s", word, without, advice.Cookies())
 		b.note(line, "Set-Cookie: cache-handler stores responses with it; Larder does not, unless `set_cookie strip` or `set_cookie store` says so")
 		b.write(strings.Join(append([]string{word, ttl}, union(cacheableStatuses, s.statuses)...), " "))
 	} else if len(s.statuses) > 0 {
@@ -134,7 +140,7 @@ func (b *block) writeKey(s settings, post bool) {
 		lines = append(lines, "query sort")
 	}
 	var headers []string
-	for _, name := range slices.Concat(s.headers, s.key.headers, s.pathKeys.headers) {
+	for _, name := range s.keyed() {
 		if !slices.ContainsFunc(headers, func(h string) bool { return strings.EqualFold(h, name) }) {
 			headers = append(headers, name)
 		}

@@ -32,6 +32,7 @@ type finder struct {
 	misplaced []misplaced    // what is left as it is
 	walked    map[visit]bool // snippets, so that a circle of imports ends
 	used      map[string]bool
+	files     []int // the tokens that name files of whole sites
 }
 
 // visit is a snippet, and as what it is read.
@@ -82,9 +83,12 @@ func (f *finder) walkBlocks(b blocks) error {
 			return err
 		}
 	}
-	for name := range b.imports { // a snippet of whole sites
+	for name, at := range b.imports { // a snippet of whole sites, or a file of them
 		s, ok := f.snippets[name]
 		f.used[name] = true
+		if !ok {
+			f.files = append(f.files, at)
+		}
 		if v := (visit{snippet: name}); !ok || f.walked[v] {
 			continue
 		} else {
@@ -191,16 +195,13 @@ func (f *finder) walkOther(within string, s span, scopes []span) error {
 	return nil
 }
 
-// importedFile is the first file that is imported, as it is written. There may be none.
+// importedFile is the first file of whole sites that is imported, as it is written. There may be
+// none. A file that is imported inside a site has directives of that site.
 func (f *finder) importedFile() string {
-	for i, t := range f.tokens[:max(len(f.tokens), 1)-1] {
-		if name := f.tokens[i+1]; t.first && t.Text == "import" && !name.first {
-			if _, snippet := f.snippets[name.Text]; !snippet {
-				return f.raw(i + 1)
-			}
-		}
+	if len(f.files) == 0 {
+		return ""
 	}
-	return ""
+	return f.raw(slices.Min(f.files))
 }
 
 func (f *finder) markImport(s segment) {

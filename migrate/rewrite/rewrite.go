@@ -368,8 +368,8 @@ func (r *rewriter) rewriteGlobal(o occurrence, at int) error {
 		}
 	} else {
 		b.missInherited(list, s, line)
-		r.raised = s.maxBody
 	}
+	r.raised = max(r.raised, s.maxBody) // sites of other files inherit it
 	switch {
 	case b.disk != "":
 		if b.memoryOnly.line > 0 {

@@ -102,12 +102,12 @@ type blocks struct {
 	options  []span          // the inside of global options
 	sites    []span          // the inside of sites and named routes
 	snippets map[string]span // the inside of snippets, by name
-	imports  map[string]bool // what is imported beside the sites
+	imports  map[string]int  // what is imported beside the sites, and the token that names it first
 }
 
 // split reads sites, snippets and global options, which stand at the top of a file.
 func (d *document) split(from, to int) (blocks, error) {
-	found := blocks{snippets: make(map[string]span), imports: make(map[string]bool)}
+	found := blocks{snippets: make(map[string]span), imports: make(map[string]int)}
 	for at := from; at < to; {
 		if d.tokens[at].Text == "import" {
 			s, err := d.segment(at, to)
@@ -115,7 +115,10 @@ func (d *document) split(from, to int) (blocks, error) {
 				return found, err
 			}
 			if s.from+1 < s.argsEnd() {
-				found.imports[d.tokens[s.from+1].Text] = true
+				name := d.tokens[s.from+1].Text
+				if _, again := found.imports[name]; !again {
+					found.imports[name] = s.from + 1
+				}
 			}
 			at = s.to
 			continue

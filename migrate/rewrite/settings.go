@@ -36,6 +36,17 @@ type keySettings struct {
 	noVary    bool
 }
 
+// keyed are the header fields that are in the key of what a larder stores. A field may be there
+// twice.
+func (s settings) keyed() []string {
+	return slices.Concat(s.headers, s.key.headers, s.pathKeys.headers)
+}
+
+// keysAuthorization reports whether an answer is stored for each credential, by ttl too.
+func (s settings) keysAuthorization() bool {
+	return slices.ContainsFunc(s.keyed(), func(name string) bool { return strings.EqualFold(name, "Authorization") })
+}
+
 // storeOptions are the storages of cache-handler.
 var storeOptions = []string{"badger", "etcd", "nats", "nuts", "olric", "otter", "redis", "simplefs"}
 
@@ -87,7 +98,7 @@ var inherited = []string{
 // missInherited says of each option that sites inherit that no site of this file has it. Without
 // them the sites of other files would store more, and under a coarser key.
 func (b *block) missInherited(list []option, s settings, line int) {
-	const why = "no cache of a site is in this file. Migrate each file that it imports with --global and the old text of this one, and it stands in their larder"
+	const why = "no site of this file has a cache. Migrate the files that it imports with --global and the old text of this file; that writes the option into each larder there"
 	for _, o := range list {
 		if slices.Contains(inherited, o.name) {
 			b.missText(o.line, o.whole(), why)
