@@ -61,7 +61,7 @@ func (t adminView) Explain(ctx context.Context, q inspect.Question) (inspect.Exp
 		return first, nil
 	case q.Fetch:
 		return t.explainAgain(ctx, first, site, target, q)
-	case first.Entry == nil && strings.HasPrefix(first.Verdict, "Miss") && site.behindTLS(target, &q):
+	case run.trace.Missed() && site.behindTLS(target, &q):
 		return t.explainForwarded(ctx, first, site, target, q)
 	}
 	return first, nil

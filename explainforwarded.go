@@ -19,8 +19,8 @@ func (s *explainedSite) behindTLS(target *url.URL, q *inspect.Question) bool {
 }
 
 // forwardedForms are what proxies in front commonly say of a URL that they serve by TLS, and the
-// Host that they send: it may lack the port.
-func forwardedForms(target *url.URL) (forms [][]inspectedField) {
+// Host that they send: it may lack the port. What is given stays as it is, so that no form has it.
+func forwardedForms(target *url.URL, given http.Header) (forms [][]inspectedField) {
 	proto, host := inspectedField{"X-Forwarded-Proto", "https"}, inspectedField{"X-Forwarded-Host", target.Host}
 	port := inspectedField{"X-Forwarded-Port", target.Port()}
 	if port.value == "" {
@@ -33,7 +33,15 @@ func forwardedForms(target *url.URL) (forms [][]inspectedField) {
 			forms = append(forms, append([]inspectedField{bare}, form...))
 		}
 	}
-	return forms
+	isGiven := func(field inspectedField) bool { return len(given[field.name]) > 0 }
+	var others [][]inspectedField
+	for _, form := range forms {
+		form = slices.DeleteFunc(form, isGiven)
+		if !slices.ContainsFunc(others, func(other []inspectedField) bool { return slices.Equal(form, other) }) {
+			others = append(others, form)
+		}
+	}
+	return others
 }
 
 // inspectedField is a field of a request, as `-H` of the command has it.
@@ -48,7 +56,7 @@ func (t adminView) explainForwarded(
 	headers := q.Headers
 	var remembered *inspect.Explained // of an answer that is not stored
 	unknown := strings.Contains(first.Verdict, httpcache.NothingRemembered)
-	for _, form := range forwardedForms(target) {
+	for _, form := range forwardedForms(target, headers) {
 		q.Headers = headers.Clone()
 		if q.Headers == nil {
 			q.Headers = make(http.Header)

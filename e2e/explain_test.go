@@ -442,6 +442,42 @@ func TestExplainOfTheClientsURLBehindTLS(t *testing.T) {
 	}
 }
 
+// TestExplainKeepsTheFieldsOfTheQuestion: what the question says of host and port was replaced by
+// what proxies commonly say, so that the verdict was on another request.
+func TestExplainKeepsTheFieldsOfTheQuestion(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, numbered("Cache-Control", "max-age=60")))
+	listen := fmt.Sprintf(":%d", in.port)
+	for field, values := range map[string][2]string{
+		"X-Forwarded-Host": {"localhost:31443", "www.localhost"}, "X-Forwarded-Port": {"31443", "443"}, "Host": {"localhost", "localhost:31443"},
+	} {
+		question := map[string]any{"url": "https://localhost:31443/a", "listen": listen, "headers": map[string]any{field: values[1]}}
+		for i, want := range []string{"does it have what the proxy in front says of scheme and host?", ". With -H 'X-Forwarded-Proto: https': Hit: "} {
+			in.explain(map[string]any{
+				"url": "http://localhost:31443/a", "listen": listen, "fetch": true, "headers": map[string]any{"X-Forwarded-Proto": "https", field: values[i]},
+			})
+			if e := in.explain(question); !strings.Contains(e.String(), want) || (e.Entry != nil) != (i == 1) {
+				t.Errorf("%s: no %q in\n%s", field, want, e)
+			}
+		}
+		in.purge(`{"all":true}`)
+	}
+}
+
+// TestExplainOfAMissThatNoProxyChanges: a request that is passed on for what it says was tried with
+// the fields of a proxy, and the answer told to give them.
+func TestExplainOfAMissThatNoProxyChanges(t *testing.T) {
+	in := start(t, proxied("larder"), newOrigin(t, numbered("Cache-Control", "private")))
+	question := map[string]any{"url": "https://localhost:31443/a", "listen": fmt.Sprintf(":%d", in.port)}
+	fetch := map[string]any{"url": "http://localhost:31443/a", "listen": question["listen"], "fetch": true}
+	in.explain(fetch) // from here on it is hit-for-miss
+	for _, headers := range []map[string]any{{}, {"Cache-Control": "no-store"}, {"Accept": "text/event-stream"}} {
+		question["headers"] = headers
+		if e := in.explain(question); !strings.HasPrefix(e.Verdict, "Miss") || strings.Contains(e.String(), "the proxy in front") {
+			t.Errorf("%v:\n%s", headers, e)
+		}
+	}
+}
+
 // TestExplainLeavesNoLine in the access log.
 func TestExplainLeavesNoLine(t *testing.T) {
 	log := newAccessLog(t)

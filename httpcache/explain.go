@@ -72,6 +72,7 @@ type Trace struct {
 	stored  *store.Item
 	useless verdictText // why what is stored is not used at all; no sentence if it may be
 	passes  bool        // the request is passed on, so that nothing of it is stored
+	missed  bool        // the look-up has found nothing, and that is why the origin is asked
 }
 
 // verdictText is a sentence, what to change if that is not what is wanted, and the clause that it
@@ -110,6 +111,14 @@ func (t *Trace) Explanation() Explanation {
 		Verdict: t.verdict.String(), Steps: slices.Concat(t.request, t.round, t.origin, t.answer),
 		Hash: t.hash, Key: t.key, Stored: t.stored,
 	}
+}
+
+// Missed reports whether the origin is asked because the look-up has found nothing. It is false
+// where a request is passed on for what it says, or because its responses cannot be shared.
+func (t *Trace) Missed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.missed
 }
 
 // looped is told that the request has passed this cache too often. Like the others that return
@@ -181,6 +190,9 @@ func (t *Trace) chosen(q *Request, way way) bool {
 		verdict.sentence += observesAnyway
 	}
 	t.conclude(verdict)
+	t.mu.Lock()
+	t.missed = q.found.Entry == nil && (way.course == courseSolo || way.course == courseJoin || way.course == courseHead)
+	t.mu.Unlock()
 	t.add(&t.round, q.explainOrigin(way)...)
 	if t.explainsOnly && q.found.Entry == nil && useless.sentence == "" {
 		t.add(&t.round, q.explainNeighbours()...)
