@@ -180,6 +180,7 @@ func TestExamplesKnowMembers(t *testing.T) {
 				{"GET", "/admin/", tt.cookie, "for " + tt.cookie, false},
 				{"POST", "/admin/", tt.cookie, "for " + tt.cookie, false},
 				{"GET", "/admin/face.jpg", tt.cookie, "for " + tt.cookie, false},
+				{"POST", "/face.jpg", tt.cookie, "for " + tt.cookie, false},
 			} {
 				var header []string
 				if step.cookie != "" {
