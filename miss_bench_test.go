@@ -106,8 +106,7 @@ func BenchmarkPassage(b *testing.B) {
 // TestPassageAllocations bounds what Larder adds to the heap where the origin is asked. Numbers are
 // the same on every machine, so a test can hold them. Eight of a POST's are for the context that
 // outlives its client, and one is its URL at servers that have gone. What is looked at for the
-// rankings costs up to seven more. That is about a thousand requests a second at most, so it is
-// left out here.
+// rankings costs up to seven more. That is 128 requests a second at most, so it is left out here.
 func TestPassageAllocations(t *testing.T) {
 	most := map[string]float64{"miss": 52, "no-store": 6, "bypass": 5, "post": 17}
 	if raceDetector {

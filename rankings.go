@@ -24,7 +24,7 @@ const (
 	// sampledPerSecond bounds the events of a kind that are looked at in a second, about: below,
 	// each one is. Between requests over sockets, where nothing of it is in the processor's caches,
 	// it takes 7 to 10 µs of a request that is no hit. A minute of samples tells the requests of a
-	// URL that has a hundredth of all to a tenth.
+	// URL that has a hundredth of all to a quarter.
 	sampledPerSecond = 128
 )
 
