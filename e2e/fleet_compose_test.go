@@ -68,7 +68,8 @@ func TestExampleCompose(t *testing.T) {
 	})
 }
 
-// check checks what a service refers to, and returns the files that it mounts.
+// check checks what a service refers to, and returns the folders that it mounts, by path in the
+// container. A file that is mounted alone goes on to be the old one when an editor has replaced it.
 func (c *compose) check(t *testing.T, folder, name string, s *composeService) map[string]string {
 	t.Helper()
 	if (s.Image == "") == (s.Build == "") {
@@ -85,7 +86,7 @@ func (c *compose) check(t *testing.T, folder, name string, s *composeService) ma
 			t.Errorf("%s depends on %s, which is no service", name, other)
 		}
 	}
-	files := make(map[string]string)
+	folders := make(map[string]string)
 	for _, volume := range s.Volumes {
 		parts := strings.Split(volume, ":")
 		if !strings.HasPrefix(parts[0], ".") {
@@ -94,12 +95,12 @@ func (c *compose) check(t *testing.T, folder, name string, s *composeService) ma
 			}
 			continue
 		}
-		files[parts[1]] = filepath.Join(folder, parts[0])
-		if _, err := os.Stat(files[parts[1]]); err != nil {
-			t.Error(err)
+		folders[parts[1]] = filepath.Join(folder, parts[0])
+		if info, err := os.Stat(folders[parts[1]]); err != nil || !info.IsDir() {
+			t.Errorf("%s mounts %s, which is no folder: %v", name, parts[0], err)
 		}
 	}
-	return files
+	return folders
 }
 
 // adaptedFleet is what the checks look at of a configuration.
@@ -116,14 +117,15 @@ type adaptedFleet struct {
 }
 
 // checkCaddy adapts and validates the file that a service runs, with its environment.
-func (c *compose) checkCaddy(t *testing.T, name string, files map[string]string) {
+func (c *compose) checkCaddy(t *testing.T, name string, folders map[string]string) {
 	binary, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := c.Services[name]
 	words := strings.Fields(s.Command)
-	config := files[words[len(words)-1]]
+	inside := words[len(words)-1]
+	config := filepath.Join(folders[filepath.Dir(inside)], filepath.Base(inside))
 	text, err := os.ReadFile(config)
 	if err != nil || !slices.Equal(words[:3], []string{"caddy", "run", "--config"}) {
 		t.Fatalf("it runs %q: %v", words, err)
