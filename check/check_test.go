@@ -3,6 +3,7 @@ package check
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,7 +80,9 @@ func TestFindings(t *testing.T) {
 // TestExamples: what the documentation shows is without findings, but for what it is about. Those
 // with ttl are of sites whose clients send no cookies.
 func TestExamples(t *testing.T) {
+	const cookies = "a cookie that is not in the key"
 	about := map[string]string{"observe.Caddyfile": "take observe out"}
+	var withCookies []string
 	files, err := filepath.Glob(filepath.Join("..", "testdata", "examples", "*.Caddyfile"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples: %v", err)
@@ -91,13 +94,19 @@ func TestExamples(t *testing.T) {
 		}
 		name := filepath.Base(file)
 		got := found(t, name, string(data), "caddyfile")
+		if strings.Contains(got, cookies) {
+			withCookies = append(withCookies, strings.TrimSuffix(name, ".Caddyfile"))
+		}
 		for line := range strings.Lines(got) {
 			said, isAbout := about[name]
-			isMeant := strings.Contains(line, "a cookie that is not in the key") || isAbout && strings.Contains(line, said)
+			isMeant := strings.Contains(line, cookies) || isAbout && strings.Contains(line, said)
 			if !isMeant && strings.TrimSpace(line) != "" {
 				t.Error(line)
 			}
 		}
+	}
+	if want := []string{"cache-handler", "maintenance", "outage", "purge-wordpress", "scraper", "zones"}; !slices.Equal(withCookies, want) {
+		t.Errorf("%q are told of cookies, want %q", withCookies, want)
 	}
 }
 

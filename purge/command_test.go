@@ -9,50 +9,53 @@ import (
 	"github.com/larder-cache/larder/adminapi/adminapitest"
 )
 
+// purgeCommands are what the command asks the cache for, and prints when so many responses matched.
+var purgeCommands = []struct {
+	name    string
+	args    []string
+	matched int
+	asked   Selectors
+	want    string
+}{
+	{"a tag", []string{"--tag", "a"}, 3, Selectors{Tags: []string{"a"}}, "purged 3 responses\n"},
+	{"one response", []string{"--tag", "a"}, 1, Selectors{Tags: []string{"a"}}, "purged 1 response\n"},
+	{"no response", []string{"--all"}, 0, Selectors{All: true}, "purged 0 responses\n"},
+	{
+		"a pattern that matches nothing",
+		[]string{"--prefix", "http://a/static/*", "--tag", "page-*"},
+		0,
+		Selectors{Tags: []string{"page-*"}, Prefixes: []string{"http://a/static/*"}},
+		"purged 0 responses; a * stands for itself: give --prefix without it for all URLs that begin so, and each tag whole\n",
+	},
+	{"a tag with an asterisk", []string{"--tag", "page-*"}, 1, Selectors{Tags: []string{"page-*"}}, "purged 1 response\n"},
+	{"soft", []string{"--all", "--soft"}, 2, Selectors{All: true, Soft: true}, "marked 2 responses stale\n"},
+	{"dry run", []string{"--all", "--dry-run"}, 2, Selectors{All: true, DryRun: true}, "would purge 2 responses\n"},
+	{"soft dry run", []string{"--all", "--soft", "--dry-run"}, 2, Selectors{All: true, Soft: true, DryRun: true}, "would mark 2 responses stale\n"},
+	{
+		"every selector, repeated",
+		[]string{"--tag", "a,b", "--tag", "c", "--url", "http://a/?x=1,2", "--url", "http://b", "--prefix", "http://c/d", "--host", "E", "--host", "f:81"},
+		4,
+		Selectors{Tags: []string{"a,b", "c"}, URLs: []string{"http://a/?x=1,2", "http://b/"}, Prefixes: []string{"http://c/d"}, Hosts: []string{"e", "f:81"}},
+		"purged 4 responses\n",
+	},
+	{
+		"ids, and a zone",
+		[]string{"--id", "0006123456789abcfedcba9876543210", "--zone", "shop"},
+		1,
+		Selectors{IDs: []string{"0006123456789abcfedcba9876543210"}, Zones: []string{"shop"}},
+		"purged 1 response\n",
+	},
+	{
+		"bytes that are no UTF-8, as a shell passes them",
+		[]string{"--url", "http://a/\xfc(?q=\xfc", "--prefix", "http://a/\xff", "--url", "http://a/ü("},
+		3,
+		Selectors{URLs: []string{"http://a/%FC(?q=%FC", "http://a/%C3%BC("}, Prefixes: []string{"http://a/%FF"}},
+		"purged 3 responses\n",
+	},
+}
+
 func TestPurgeCommand(t *testing.T) {
-	for _, tc := range []struct {
-		name    string
-		args    []string
-		matched int
-		asked   Selectors
-		want    string
-	}{
-		{"a tag", []string{"--tag", "a"}, 3, Selectors{Tags: []string{"a"}}, "purged 3 responses\n"},
-		{"one response", []string{"--tag", "a"}, 1, Selectors{Tags: []string{"a"}}, "purged 1 response\n"},
-		{"no response", []string{"--all"}, 0, Selectors{All: true}, "purged 0 responses\n"},
-		{
-			"a pattern that matches nothing",
-			[]string{"--prefix", "http://a/static/*", "--tag", "page-*"},
-			0,
-			Selectors{Tags: []string{"page-*"}, Prefixes: []string{"http://a/static/*"}},
-			"purged 0 responses; a * stands for itself: give --prefix without it for all URLs that begin so, and each tag whole\n",
-		},
-		{"a tag with an asterisk", []string{"--tag", "page-*"}, 1, Selectors{Tags: []string{"page-*"}}, "purged 1 response\n"},
-		{"soft", []string{"--all", "--soft"}, 2, Selectors{All: true, Soft: true}, "marked 2 responses stale\n"},
-		{"dry run", []string{"--all", "--dry-run"}, 2, Selectors{All: true, DryRun: true}, "would purge 2 responses\n"},
-		{"soft dry run", []string{"--all", "--soft", "--dry-run"}, 2, Selectors{All: true, Soft: true, DryRun: true}, "would mark 2 responses stale\n"},
-		{
-			"every selector, repeated",
-			[]string{"--tag", "a,b", "--tag", "c", "--url", "http://a/?x=1,2", "--url", "http://b", "--prefix", "http://c/d", "--host", "E", "--host", "f:81"},
-			4,
-			Selectors{Tags: []string{"a,b", "c"}, URLs: []string{"http://a/?x=1,2", "http://b/"}, Prefixes: []string{"http://c/d"}, Hosts: []string{"e", "f:81"}},
-			"purged 4 responses\n",
-		},
-		{
-			"ids, and a zone",
-			[]string{"--id", "0006123456789abcfedcba9876543210", "--zone", "shop"},
-			1,
-			Selectors{IDs: []string{"0006123456789abcfedcba9876543210"}, Zones: []string{"shop"}},
-			"purged 1 response\n",
-		},
-		{
-			"bytes that are no UTF-8, as a shell passes them",
-			[]string{"--url", "http://a/\xfc(?q=\xfc", "--prefix", "http://a/\xff", "--url", "http://a/ü("},
-			3,
-			Selectors{URLs: []string{"http://a/%FC(?q=%FC", "http://a/%C3%BC("}, Prefixes: []string{"http://a/%FF"}},
-			"purged 3 responses\n",
-		},
-	} {
+	for _, tc := range purgeCommands {
 		t.Run(tc.name, func(t *testing.T) {
 			cache := use(t, &fakeCache{matched: tc.matched})
 			stdout, stderr, err := adminapitest.Larder(t, append([]string{"purge"}, tc.args...)...)
