@@ -52,6 +52,9 @@ func foreign(text string) string {
 	if ours := foreignWords[text]; ours != "" {
 		return ours
 	}
+	if strings.HasSuffix(text, "_pass") { // not Varnish's pass
+		return "a handler behind larder, such as reverse_proxy or php_fastcgi"
+	}
 	for _, prefix := range []string{"proxy_", "fastcgi_", "uwsgi_", "scgi_"} {
 		if rest, found := strings.CutPrefix(text, prefix); found {
 			if ours := foreignWords[rest]; ours != "" {

@@ -17,6 +17,7 @@ func TestWordsOfOtherCaches(t *testing.T) {
 		"proxy_cache_use_stale": "stale_if_error, ", "proxy_cache_background_update": "stale_while_revalidate, ",
 		"proxy_cache_key": "key, ", "hash_data": "key, ", "proxy_cache_path": "memory and disk, ", "keys_zone": "memory and disk, ",
 		"proxy_cache_lock": "what is so ", "proxy_cache_lock_age": "coalesce wait, ", "proxy_cache_methods": "methods",
+		"proxy_pass": "a handler behind larder, ", "fastcgi_pass": "a handler behind larder, ",
 		"proxy_ignore_headers": "ignore", "proxy_cache_purge": "purge_method", "mode": "client_directives ", "api": "nothing: ",
 	} {
 		_, err := findWord(text, directiveWords, p.words())

@@ -103,7 +103,12 @@ func TestClientsThatTakeNothingAreBrokenOff(t *testing.T) {
 					if err := h.ServeHTTP(w, newTestRequest(w), largeWith(`"1"`)); err != nil || w.Body.Len() != 10<<20 {
 						t.Fatalf("%d bytes, %v", w.Body.Len(), err)
 					}
-					synctest.Wait() // what this client has taken is credited to those who read beside it
+					// What this client has taken is credited to those who come while the body is
+					// held for it: until its fetch has ended and the record is written.
+					synctest.Wait()
+					if err := s.Sync(); err != nil {
+						t.Fatal(err)
+					}
 				}
 				c := newDeafClient()
 				c.ask(h, newTestRequest(c), largeWith(`"1"`))

@@ -236,7 +236,7 @@ func testRefusedRefresh(t *testing.T) {
 	var calls, refused int
 	next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		calls++
-		if r.Header.Get("X-Long") != "" {
+		if r.Header.Get("Accept") == "" {
 			refused++
 			w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
 			return nil
@@ -248,7 +248,11 @@ func testRefusedRefresh(t *testing.T) {
 	ask := func(long string, wantCalls int) {
 		t.Helper()
 		r := newTestRequest(&nullWriter{make(http.Header)})
-		if r.Header = make(http.Header); long != "" {
+		switch r.Header = make(http.Header); long {
+		case "bare":
+		case "":
+			r.Header.Set("Accept", "*/*")
+		default:
 			r.Header.Set("X-Long", long)
 		}
 		if err := h.ServeHTTP(&nullWriter{make(http.Header)}, r, next); err != nil {
@@ -271,7 +275,12 @@ func testRefusedRefresh(t *testing.T) {
 	ask("", 4) // refreshed
 	time.Sleep(2 * time.Second)
 	ask("", 5) // and nothing of it is left
-	if refused != 2 {
+	time.Sleep(2 * time.Second)
+	ask("bare", 6) // that it has no field is refused
+	time.Sleep(refreshTurn + 1)
+	ask("bare", 6)
+	ask("", 7)
+	if refused != 3 {
 		t.Errorf("%d were refused", refused)
 	}
 }

@@ -54,7 +54,7 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 
 // refuse lets go of a whole body that is not to be stored.
 func (x *Fetch) refuse(reason rfc9111.Reason) {
-	x.backOff()
+	x.backOffForAll()
 	x.countNotStored(reason)
 	if !x.flight.Spilled() {
 		x.flight.TakeBack()

@@ -98,7 +98,7 @@ func (x *Fetch) backOff() {
 	}
 }
 
-// backOffForAll delays it for all requests alike: what the origin has answered is not the reason.
+// backOffForAll delays it for all requests alike: how one was made is not the reason.
 func (x *Fetch) backOffForAll() {
 	if x.renews {
 		x.cache.refreshBackoff.note(x.hitForMissKey, time.Now())
@@ -119,7 +119,7 @@ func refusedKey(key store.Key) store.Key {
 
 // withFields is where that is noted of requests with these fields.
 func withFields(key store.Key, h http.Header) store.Key {
-	var all uint64
+	all := maphash.String(digestSeed, "") // so that no fields have a key of their own, too
 	for name, lines := range h {
 		var hash maphash.Hash
 		hash.SetSeed(digestSeed)
