@@ -157,7 +157,7 @@ func memoryPerTag(ctx context.Context, b *bench, c *benchCase, r *report) error 
 
 // memoryChurn stores several times the budget and watches.
 func memoryChurn(ctx context.Context, b *bench, c *benchCase, r *report) error {
-	s, err := b.serve(ctx, subjectOf{name: "larder", kind: larderKind, memory: strconv.Itoa(churnBudget), free: true})
+	s, err := b.serve(ctx, subjectOf{name: "larder", kind: larderKind, memory: strconv.Itoa(churnBudget) + "B", free: true})
 	if err != nil {
 		return err
 	}

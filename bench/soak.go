@@ -46,7 +46,7 @@ func runSoak(ctx context.Context, b *bench, c *benchCase, r *report) (err error)
 		s.memory, s.disk, length = 8*mib, 32*mib, 3*time.Second
 	}
 	if s.subject, err = b.serve(ctx, subjectOf{
-		name: "soak", kind: larderKind, memory: fmt.Sprint(s.memory), disk: true, budget: fmt.Sprint(s.disk), block: soakBlock(0), free: true,
+		name: "soak", kind: larderKind, memory: fmt.Sprintf("%dB", s.memory), disk: true, budget: fmt.Sprintf("%dB", s.disk), block: soakBlock(0), free: true,
 	}); err != nil {
 		return err
 	}
