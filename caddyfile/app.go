@@ -94,8 +94,7 @@ type DiskConfig struct {
 // UnmarshalJSON reads an object. To a text, as a Caddyfile has it, it answers with what to write,
 // in an error to which encoding/json adds the name of the field.
 func (d *DiskConfig) UnmarshalJSON(data []byte) error {
-	var text string
-	if json.Unmarshal(data, &text) == nil && string(data) != "null" {
+	if text, ok := textInJSON(data); ok {
 		write := fmt.Sprintf(`{"path":%q}`, text)
 		if isNoFolder(text) {
 			write = `{"off":true}`

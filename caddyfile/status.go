@@ -18,11 +18,16 @@ type TTLRules []TTLRule
 // UnmarshalJSON reads a list of rules. To a text, as a Caddyfile has it, it answers with what to
 // write, in an error to which encoding/json adds the name of the field.
 func (rules *TTLRules) UnmarshalJSON(data []byte) error {
-	var text string
-	if json.Unmarshal(data, &text) == nil && string(data) != "null" {
+	if text, ok := textInJSON(data); ok {
 		return &json.UnmarshalTypeError{Value: fmt.Sprintf("the text %q (write [{\"duration\":%[1]q}])", text), Type: reflect.TypeFor[TTLRules]()}
 	}
 	return unmarshalStrictly(data, (*[]TTLRule)(rules))
+}
+
+// textInJSON returns a text; ok is false for any other value, null among them.
+func textInJSON(data []byte) (text string, ok bool) {
+	ok = json.Unmarshal(data, &text) == nil && string(data) != "null"
+	return text, ok
 }
 
 // unmarshalStrictly reads JSON as Caddy reads that of a module: members that are not known are

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"testing"
 )
 
@@ -12,12 +11,7 @@ import (
 func TestPartsOfABody(t *testing.T) {
 	const budget, pages = 16 << 20, 20
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 1, Disk: budget})
-	var urls []string
-	for i := range pages {
-		urls = append(urls, fmt.Sprintf("http://example.com/%d", i))
-		s.Put(testEntry(s, urls[i], bytes.Repeat([]byte(urls[i]), 10)), 0)
-	}
-	must(t, s.Sync())
+	urls := putPages(t, s, pages)
 	var parts []*BodyWriter
 	want := make([]byte, 1<<20)
 	for i := range want {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 )
@@ -30,12 +29,7 @@ func TestReadersThatTakeNothing(t *testing.T) {
 				must(t, s.Sync())
 				readers = append(readers, s.Lookup(keyOf(url), matchAny))
 			}
-			var urls []string
-			for i := range pages {
-				urls = append(urls, fmt.Sprintf("http://example.com/%d", i))
-				s.Put(testEntry(s, urls[i], bytes.Repeat([]byte(urls[i]), 10)), 0)
-			}
-			must(t, s.Sync())
+			urls := putPages(t, s, pages)
 			if n := hits(t, s, urls); n != pages {
 				t.Errorf("%d of %d pages are there", n, pages)
 			}
@@ -89,12 +83,7 @@ func TestReadersOfBodiesThatAreNoEntries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 1, Disk: budget})
-			var urls []string
-			for i := range pages {
-				urls = append(urls, fmt.Sprintf("http://example.com/%d", i))
-				s.Put(testEntry(s, urls[i], bytes.Repeat([]byte(urls[i]), 10)), 0)
-			}
-			must(t, s.Sync())
+			urls := putPages(t, s, pages)
 			var writers []*BodyWriter
 			for range 40 {
 				d, err := s.NewBodyWriter(-1)

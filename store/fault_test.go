@@ -39,6 +39,17 @@ func fill(t *testing.T, dir string, n, size int) []string {
 	return urls
 }
 
+// putPages stores n small pages, on disk as well, and returns their URLs for hits.
+func putPages(t *testing.T, s *Store, n int) (urls []string) {
+	t.Helper()
+	for i := range n {
+		urls = append(urls, fmt.Sprintf("http://example.com/%d", i))
+		s.Put(testEntry(s, urls[i], bytes.Repeat([]byte(urls[i]), 10)), 0)
+	}
+	must(t, s.Sync())
+	return urls
+}
+
 // hits counts the URLs found and checks every body.
 func hits(t *testing.T, s *Store, urls []string) int {
 	t.Helper()
