@@ -170,6 +170,8 @@ func TestNumbersWithoutUnit(t *testing.T) {
 		"shared redis://h {\nfence 8589934592\n}": `fence: "8589934592" has no unit`,
 		"shared redis://h {\nfence 1,500s\n}":     `fence: "1,500s" has a comma; write 1500s`,
 		"shared redis://h {\nfence 1,5s\n}":       `fence: "1,5s" has a comma; write 1.5s`,
+		"shared redis://h {\nfence 1m,30s\n}":     `fence: "1m,30s" has a comma; write 1m30s`, // was 1m.30s
+		"shared redis://h {\nfence 1m,1,5s\n}":    `fence: "1m,1,5s" has a comma; write 1m1.5s`,
 	} {
 		if got := adapt(t, "{\nlarder {\n"+line+"\n}\n}\n"); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", line, got)

@@ -3,6 +3,7 @@ package caddyfile
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -271,7 +272,7 @@ func parseStatuses(args []string) (statuses []StatusMatch, err error) {
 // stand, zero is the same as no line at all.
 func parseDuration(text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)
-	plain := withoutCommas(text)
+	plain := withoutCommas(betweenUnits.ReplaceAllString(text, "$1$2"))
 	_, noPlain := caddy.ParseDuration(plain)
 	switch {
 	case err != nil && plain != text && noPlain == nil:
@@ -286,6 +287,9 @@ func parseDuration(text string) (caddy.Duration, error) {
 		return caddy.Duration(d), nil
 	}
 }
+
+// betweenUnits is a comma that parts two units, as in 1h,30m.
+var betweenUnits = regexp.MustCompile(`([a-zµ]),\s*([0-9])`)
 
 // isNumber reports whether a text is a number alone, of any size and with a fraction or without.
 func isNumber(text string) bool {
