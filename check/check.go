@@ -24,14 +24,18 @@ type Finding struct {
 	Path  string   `json:"path"`
 	Hosts []string `json:"-"`    // of the routes around a handler; empty for any
 	Text  string   `json:"text"` // a sentence that says what happens and what to write instead
+
+	topic string // of what is told once, with all its places; empty for a finding of its own
 }
 
 // String has the place in front of the sentence.
-func (f Finding) String() string {
+func (f Finding) String() string { return f.place() + ": " + f.Text }
+
+func (f Finding) place() string {
 	if f.File != "" {
-		return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text)
+		return fmt.Sprintf("%s:%d", f.File, f.Line)
 	}
-	return f.Path + ": " + f.Text
+	return f.Path
 }
 
 // rank puts findings of a line in order: equal ones are those of a snippet, by each import.
@@ -74,7 +78,25 @@ func Findings(source *Source, machine Machine) ([]Finding, error) {
 	slices.SortStableFunc(c.findings, func(a, b Finding) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.rank(), b.rank()))
 	})
-	return slices.CompactFunc(c.findings, func(a, b Finding) bool { return a.File != "" && a.String() == b.String() }), nil
+	return gathered(slices.CompactFunc(c.findings, func(a, b Finding) bool { return a.File != "" && a.String() == b.String() })), nil
+}
+
+// gathered has what is told once at its first place, with the other places.
+func gathered(findings []Finding) (told []Finding) {
+	first := make(map[string]int) // by topic
+	elsewhere := make(map[string][]string)
+	for _, f := range findings {
+		if _, known := first[f.topic]; known && f.topic != "" {
+			elsewhere[f.topic] = append(elsewhere[f.topic], f.place())
+			continue
+		}
+		first[f.topic] = len(told)
+		told = append(told, f)
+	}
+	for topic, places := range elsewhere {
+		told[first[topic]].Text += "; so it is at " + strings.Join(places, ", ")
+	}
+	return told
 }
 
 // read decodes what the rules look at.
@@ -110,6 +132,12 @@ func (c *checker) report(at *handler, words, value, format string, args ...any) 
 	path := strings.Join(append([]string{at.path}, strings.Fields(words)...), "/")
 	place := at.places.Find(words, value)
 	c.findings = append(c.findings, Finding{File: place.File, Line: place.Line, Path: path, Hosts: hostsOf(at.entry), Text: fmt.Sprintf(format, args...)})
+}
+
+// reportOnce is report about what is the same in many directives.
+func (c *checker) reportOnce(topic string, at *handler, words, format string, args ...any) {
+	c.report(at, words, "", format, args...)
+	c.findings[len(c.findings)-1].topic = topic
 }
 
 // reportZone is report about a zone in the global option: about a word of it with a value, or about

@@ -14,6 +14,7 @@
 //	effects.go  rules about words without the effect that is meant
 //	members.go  rules about matchers that keep from larder what changes pages, and about a cookie
 //	            that parts two larders with one key
+//	expression.go  what a CEL expression asks of cookies
 //	store.go    rules about the global option; budgets.go: about what the machine has
 //
 // # To add a rule

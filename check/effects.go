@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // checkWords finds words of the directive that do something else here than they say, or more.
@@ -22,6 +24,31 @@ func (c *checker) checkWords(s *server, at *handler) {
 		c.report(at, "set_cookie", "store", "each visitor gets the cookies that were set for the one who came first, that of a session as well; "+
 			"write set_cookie strip, or leave it out")
 	}
+	c.checkQuery(at)
+}
+
+// checkQuery finds a key without the query where no matcher says for which paths that is meant.
+func (c *checker) checkQuery(at *handler) {
+	k := at.config.Key
+	if k == nil || k.Query == nil || !slices.Contains(k.Query.Ignore, "*") || at.limitedToPaths() {
+		return
+	}
+	forced := ""
+	if len(at.config.ForceTTL) > 0 {
+		forced = ", which force_ttl keeps whatever the origin says of it"
+	}
+	c.report(at, "key query ignore", "*", "the whole query is left out, of the key and of what the origin is asked for: /search?q=a and /search?q=b get the same answer%s; "+
+		"write query only <name>…, or query ignore utm_* and others that change no page, or give larder a matcher of the paths for which it is meant", forced)
+}
+
+// limitedToPaths reports whether some matcher around larder looks at the path.
+func (at *handler) limitedToPaths() bool {
+	return slices.ContainsFunc(at.frames, func(f frame) bool {
+		return slices.ContainsFunc(f.route().MatcherSetsRaw, func(set caddy.ModuleMap) bool {
+			return slices.ContainsFunc([]string{"path", "path_regexp", "file"}, func(name string) bool { return set[name] != nil }) ||
+				strings.Contains(string(set["expression"]), "path") || strings.Contains(string(set["not"]), `"path`)
+		})
+	})
 }
 
 // checkUnseen finds requests that do not come to larder, where something is meant to happen to them

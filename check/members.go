@@ -157,7 +157,7 @@ func (at *handler) partedByCookie(other *handler) bool {
 	}
 	byCookie := func(f *frame) bool {
 		sets := f.route().MatcherSetsRaw
-		return len(sets) == 1 && (isOfCookies(sets[0]) || parts(sets[0]) && len(sets[0]) == 1)
+		return len(sets) == 1 && (isOfCookies(sets[0]) || parts(sets[0]) && len(sets[0]) == 1 && expressionTest(sets[0]["expression"]) != noCookieBeside)
 	}
 	if !at.excludes(other, n) {
 		return byCookie(a) && byCookie(b) && isOfCookies(a.route().MatcherSetsRaw[0]) != isOfCookies(b.route().MatcherSetsRaw[0])
@@ -189,6 +189,9 @@ func parts(set caddy.ModuleMap) bool {
 	if json.Unmarshal(set["header"], &header) == nil && string(header["Cookie"]) == "null" {
 		return true // header !Cookie
 	}
+	if test := expressionTest(set["expression"]); test == wantsNoCookie || test == noCookieBeside {
+		return true
+	}
 	var not []caddy.ModuleMap
 	return json.Unmarshal(orEmpty(set["not"]), &not) == nil && slices.ContainsFunc(not, isOfCookies)
 }
@@ -197,6 +200,9 @@ func parts(set caddy.ModuleMap) bool {
 // cookie.
 func isOfCookies(set caddy.ModuleMap) bool {
 	for name, raw := range set {
+		if name == "expression" && expressionTest(raw) == wantsCookie {
+			continue
+		}
 		var fields map[string]json.RawMessage
 		if name != "header" && name != "header_regexp" || json.Unmarshal(raw, &fields) != nil || len(fields) != 1 ||
 			len(fields["Cookie"]) == 0 || string(fields["Cookie"]) == "null" {
