@@ -114,7 +114,7 @@ func (of files) rewrite(stdin io.Reader) (text []byte, result *rewrite.Result, e
 			return nil, nil, err
 		}
 	}
-	if result, err = rewrite.Imported(text, by); err != nil {
+	if result, err = rewrite.Within(text, rewrite.Around{Global: by, Migrated: of.migrated}); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", of.name, err)
 	}
 	return text, result, nil

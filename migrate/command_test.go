@@ -82,6 +82,50 @@ func TestFileThatAnotherImports(t *testing.T) {
 	}
 }
 
+// TestMainFileLast: where all that a file imports is migrated, no option of its own is lost when
+// the sites are elsewhere. That was an error for each of them.
+func TestMainFileLast(t *testing.T) {
+	folder := testFolder(t)
+	main, site, more := filepath.Join(folder, "Caddyfile"), filepath.Join(folder, "sites", "shop"), filepath.Join(folder, "more")
+	if err := os.Mkdir(filepath.Dir(site), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	const mainText = "{\n\tcache {\n\t\tttl 1h\n\t}\n}\nimport sites/*\n"
+	write(t, main, mainText)
+	write(t, site, "shop.example {\n\tcache\n\timport ../more\n\trespond a\n}\n")
+	write(t, more, "header A b\n")
+	lost := func() bool {
+		t.Helper()
+		var out, stderr bytes.Buffer
+		err := execute(t, &out, &stderr, main)
+		if missing := strings.Contains(stderr.String(), "not migrated: ttl 1h: "); missing != (err != nil) {
+			t.Errorf("%v, %q", err, &stderr)
+		}
+		return err != nil
+	}
+	if !lost() {
+		t.Error("the site has a cache yet")
+	}
+	if err := execute(t, io.Discard, io.Discard, "--write", site, "--global", main); err != nil {
+		t.Fatal(err)
+	}
+	if lost() {
+		t.Error("the sites are migrated")
+	}
+	for _, text := range []string{"cache\n", "import ../{$ELSE}\n", "import missing/*\n", "a {\n"} {
+		write(t, more, text)
+		if migratedText := text == "a {\n"; lost() == migratedText {
+			t.Errorf("with %q", text)
+		}
+	}
+	write(t, more, "import more\n") // a circle
+	if lost() {
+		t.Error("a circle of imports has no cache")
+	}
+	expectCommand(t, "", main+":3: note: ttl 1h: no site has a cache that would inherit it, so it is left out\n", "--write", main)
+	expectFile(t, main, "{\n\tlarder\n}\nimport sites/*\n")
+}
+
 // TestBackupInFolderOfSites: `import sites/*` took the backup of a site as one more site, and Caddy
 // refused that: unrecognized directive: cache.
 func TestBackupInFolderOfSites(t *testing.T) {

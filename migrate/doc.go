@@ -4,6 +4,7 @@
 // # Where to read
 //
 //	command.go  the command: reads, prints, or writes the file
+//	imports.go  whether the files that a file imports are migrated
 //	replace.go  a file and its backup, whole or not at all
 //	rewrite/    what is written
 package migrate

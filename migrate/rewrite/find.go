@@ -33,6 +33,7 @@ type finder struct {
 	walked    map[visit]bool // snippets, so that a circle of imports ends
 	used      map[string]bool
 	files     []int // the tokens that name files of whole sites
+	inner     []int // those that name files of directives
 }
 
 // visit is a snippet, and as what it is read.
@@ -204,6 +205,14 @@ func (f *finder) importedFile() string {
 	return f.raw(slices.Min(f.files))
 }
 
+// importedFiles are the files whose sites or directives may have a cache, as they are written.
+func (f *finder) importedFiles() (names []string) {
+	for _, at := range slices.Concat(f.files, f.inner) {
+		names = append(names, f.tokens[at].Text)
+	}
+	return names
+}
+
 func (f *finder) markImport(s segment) {
 	if s.from+1 < s.argsEnd() {
 		f.used[f.tokens[s.from+1].Text] = true
@@ -220,7 +229,11 @@ func (f *finder) importSegment(s segment, as use, nested bool) error {
 	if s.from+1 >= s.argsEnd() {
 		return nil
 	}
-	return f.importSnippet(f.tokens[s.from+1].Text, as, nested)
+	name := f.tokens[s.from+1].Text
+	if _, ok := f.snippets[name]; !ok && as == asDirective {
+		f.inner = append(f.inner, s.from+1)
+	}
+	return f.importSnippet(name, as, nested)
 }
 
 // importSnippet looks through a snippet, if it is one of this file. Matchers around an import are
@@ -247,4 +260,23 @@ func (f *finder) add(o occurrence) {
 	}
 	f.found[i].use |= o.use
 	f.found[i].nested = f.found[i].nested || o.nested
+}
+
+// Survey reports whether a line of a Caddyfile, or of what a Caddyfile imports, begins with
+// `cache`, and what it imports itself.
+func Survey(file []byte) (cache bool, imports []string, err error) {
+	tokens, err := tokenize(file)
+	if err != nil {
+		return false, nil, err
+	}
+	for i, t := range tokens {
+		switch {
+		case !t.first:
+		case t.Text == cacheWord:
+			cache = true
+		case t.Text == "import" && i+1 < len(tokens):
+			imports = append(imports, tokens[i+1].Text)
+		}
+	}
+	return cache, imports, nil
 }

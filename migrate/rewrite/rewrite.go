@@ -51,18 +51,28 @@ type rewriter struct {
 	result *Result
 	global *settings // of the global option, nil if there is none
 	own    bool      // the global option stands in this file
-	raised uint64    // the largest max_body of a directive
-	names  int       // matchers that were written
+	around Around
+	raised uint64 // the largest max_body of a directive
+	names  int    // matchers that were written
+}
+
+// Around is what is known of the files around one that is rewritten.
+type Around struct {
+	// Global is the text of a file that imports it. Its sites inherit what the global `cache` of
+	// that one says, unless the file has a global `cache` of its own. Empty: no file imports it.
+	Global []byte
+	// Migrated reports whether no file that it imports has a `cache` any more. nil: it is not
+	// known.
+	Migrated func(imports []string) bool
 }
 
 // Caddyfile writes the `cache` directives and global options of cache-handler as `larder`. All
 // other bytes of the file stay as they are. The error says what Caddy's own parser would not take,
 // with its line.
-func Caddyfile(file []byte) (*Result, error) { return Imported(file, nil) }
+func Caddyfile(file []byte) (*Result, error) { return Within(file, Around{}) }
 
-// Imported does so with a file that another one imports. Its sites inherit what the global `cache`
-// of that one says, unless the file has a global `cache` of its own.
-func Imported(file, by []byte) (*Result, error) {
+// Within does so with a file of which it is known what is around it.
+func Within(file []byte, around Around) (*Result, error) {
 	r, err := newRewriter(file)
 	if err != nil {
 		return nil, err
@@ -70,9 +80,9 @@ func Imported(file, by []byte) (*Result, error) {
 	if err := r.readGlobal(); err != nil {
 		return nil, err
 	}
-	r.own = r.global != nil
-	if !r.own && by != nil {
-		if r.global, err = globalOf(by); err != nil {
+	r.around, r.own = around, r.global != nil
+	if !r.own && around.Global != nil {
+		if r.global, err = globalOf(around.Global); err != nil {
 			return nil, err
 		}
 	}

@@ -98,6 +98,14 @@ var inherited = []string{
 // missInherited says of each option that sites inherit that no site of this file has it. Without
 // them the sites of other files would store more, and under a coarser key.
 func (b *block) missInherited(list []option, s settings, line int) {
+	if b.nothingInherits() {
+		for _, o := range list {
+			if slices.Contains(inherited, o.name) {
+				b.note(o.line, "%s: no site has a cache that would inherit it, so it is left out", o.whole())
+			}
+		}
+		return
+	}
 	const why = "no site of this file has a cache. Migrate the files that it imports with --global and the old text of this file; that writes the option into each larder there"
 	for _, o := range list {
 		if slices.Contains(inherited, o.name) {
@@ -107,6 +115,15 @@ func (b *block) missInherited(list []option, s settings, line int) {
 	if s.ttl == "" {
 		b.missText(line, "ttl 120s, which cache-handler has beside a global cache", why)
 	}
+}
+
+// nothingInherits reports whether no site is left that would inherit options of this file, which
+// has no site with a cache. A file without sites may be one that others import.
+func (b *block) nothingInherits() bool {
+	if imports := b.importedFiles(); len(imports) > 0 {
+		return b.around.Migrated != nil && b.around.Migrated(imports)
+	}
+	return len(b.sites) > 0
 }
 
 // missSurplus says of words that cache-handler passes over that they are left out.
