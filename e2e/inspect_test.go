@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/larder-cache/larder/adminapi/adminapitest"
 )
 
 // ranking is the answer of GET /larder/top.
@@ -194,6 +197,35 @@ func TestEntryByID(t *testing.T) {
 		eventually(t, language+" is no other", func() bool {
 			return in.adminCall(http.MethodGet, "/larder/entries/"+byLanguage[language].ID, "", &detail{}) == want
 		})
+	}
+}
+
+// TestListTellsKeysApart: what differs by a field in the key was listed as equal lines. The last
+// column is what explain prints for a request.
+func TestListTellsKeysApart(t *testing.T) {
+	o := newOrigin(t, answering(200, "Cache-Control", "max-age=60"))
+	in := start(t, proxied(block("key {", "header X-Tenant", "}")), o)
+	keys := make(map[string]bool)
+	adminapitest.Address = in.admin
+	for _, tenant := range []string{"a", "b"} {
+		in.get("/", "X-Tenant", tenant)
+		told, _, err := adminapitest.Larder(t, "explain", in.url("/"), "-H", "X-Tenant: "+tenant)
+		key := regexp.MustCompile(`(?m)^key ([0-9a-f]{16})$`).FindStringSubmatch(told)
+		if err != nil || key == nil {
+			t.Fatalf("%v\n%s", err, told)
+		}
+		keys[key[1]] = true
+	}
+	listed, _, err := adminapitest.Larder(t, "ls", "--url", in.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(listed) {
+		columns := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		delete(keys, columns[len(columns)-1])
+	}
+	if strings.Count(listed, "\n") != 2 || len(keys) > 0 {
+		t.Errorf("no line has %v\n%s", keys, listed)
 	}
 }
 

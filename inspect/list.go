@@ -62,7 +62,9 @@ type Listing struct {
 
 // Entry describes a stored response. Each variant of a URL is an item.
 type Entry struct {
-	ID     string `json:"id"`     // 32 hexadecimal digits, which no other entry ever has
+	// ID is 32 hexadecimal digits, which no other entry ever has. The last 16 are the first of its
+	// key.
+	ID     string `json:"id"`
 	URL    string `json:"url"`    // as the client sent it, authority normalised
 	Status int    `json:"status"` // of the response
 	Size   int64  `json:"size"`   // of the body in bytes, of the whole where it is in slices
@@ -214,9 +216,10 @@ func listCommand(api *adminapi.Client) *cobra.Command {
 		Long: `
 Lists the stored responses that match all filters, one a line, with tabs
 between: URL, status, size in bytes, age in seconds, seconds of freshness left
-(negative when stale), tier, tags with spaces between, and of a variant the
-request fields that select it, as a query string. With --json a line is the entry
-as the admin API has it.
+(negative when stale), tier, tags with spaces between, of a variant the request
+fields that select it, as a query string, and the first 16 digits of the key, as
+explain prints them for a request: what ` + "`key`" + ` adds to the URL is in that alone.
+With --json a line is the entry as the admin API has it.
 
 --sort is one of url, size, age, ttl, hits, with - in front for the highest
 first: --sort=-size. The cache then looks at all that is stored for each
@@ -311,5 +314,9 @@ func (i Entry) line() string {
 		i.Tier,
 		strings.Join(i.Tags, " "),
 		i.Variant,
+		i.key(),
 	}, "\t")
 }
+
+// key is the beginning of the entry's key, which is half of its ID: 16 digits.
+func (i Entry) key() string { return i.ID[len(i.ID)/2:] }

@@ -131,12 +131,12 @@ func TestEntriesRefuses(t *testing.T) {
 
 func TestListCommand(t *testing.T) {
 	cache := use(t, &fakeCache{pages: map[string]Listing{
-		"":   {Entries: []Entry{{URL: "http://a/1", Status: 200, Size: 5, Age: 6, TTL: 7, Tags: []string{"t", "u"}, Tier: "memory"}}, Next: "p2"},
+		"":   {Entries: []Entry{{ID: testID, URL: "http://a/1", Status: 200, Size: 5, Age: 6, TTL: 7, Tags: []string{"t", "u"}, Tier: "memory"}}, Next: "p2"},
 		"p2": {Next: "p3"}, // a page may be empty before the last
 		"p3": {Entries: []Entry{{URL: "http://a/2", Status: 404, TTL: -1, Tier: "disk", Variant: "Accept-Encoding=gzip"}}},
 	}})
 	stdout, stderr, err := adminapitest.Larder(t, "ls", "--tag", "t", "--prefix", "http://a", "--host", "A:80")
-	const want = "http://a/1\t200\t5\t6\t7\tmemory\tt u\t\n" + "http://a/2\t404\t0\t0\t-1\tdisk\t\tAccept-Encoding=gzip\n"
+	want := "http://a/1\t200\t5\t6\t7\tmemory\tt u\t\t" + testID[16:] + "\n" + "http://a/2\t404\t0\t0\t-1\tdisk\t\tAccept-Encoding=gzip\t\n"
 	if err != nil || stdout != want || stderr != "" {
 		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
 	}
