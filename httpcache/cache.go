@@ -51,6 +51,7 @@ type Cache struct {
 	// unstoredReasons has why the last responses of keys were not stored.
 	unstoredReasons *unstoredReasons
 	restored        sync.Once // they are
+	invalidatedBy   *invalidatedBy
 	pastRules       pastRules
 	repeats         repeatTable
 	inFlight        inFlight
@@ -86,6 +87,7 @@ func New(o Options) *Cache {
 		decoders:       newDecoders(),
 
 		unstoredReasons: newUnstoredReasons(),
+		invalidatedBy:   newInvalidatedBy(),
 
 		pass:    o.Pass,
 		metrics: o.Metrics,

@@ -57,7 +57,7 @@ func (q *Request) explainFound() (steps []Step, useless verdictText) {
 		steps = append(steps, step("which variant is it?", variantWords(&e.Variant), "RFC 9111 4.1"))
 	}
 	if q.found.Severity != store.NotPurged {
-		steps = append(steps, step("has it been purged?", purgedWords(q.found.Severity), "RFC 9111 4.4"))
+		steps = append(steps, step("has it been purged?", purgedWords(q.found.Severity)+q.invalidated(), "RFC 9111 4.4"))
 	}
 	ex := exchangeOf(e)
 	ex.Personal = q.personal() && q.route.evaluated(e).freshness.Source.Assumed()
@@ -138,10 +138,16 @@ func (q *Request) whyNothing() verdictText {
 	gone, at, departed := q.cache().store.Departed(q.key)
 	switch {
 	case q.found.Passed:
-		return departureTexts[q.found.PassedFor]
+		words := departureTexts[q.found.PassedFor]
+		if q.found.PassedFor == store.PurgedHard {
+			words.sentence += q.invalidated()
+		}
+		return words
 	case departed && !unstored:
 		words := departureTexts[gone]
-		words.sentence += ", " + q.ago(at)
+		if words.sentence += ", " + q.ago(at); gone == store.PurgedHard {
+			words.sentence += q.invalidated()
+		}
 		return words
 	case unstored && last.isError && last.status < http.StatusInternalServerError:
 		return verdictText{

@@ -366,6 +366,9 @@ func (in *invalidation) purge(s *selection, named bool, patience time.Duration) 
 	}
 	// The client may have left, and what succeeded has to be invalidated all the same.
 	matched, err := c.purger.Purge(in.ctx, s.Selectors, options)
+	if matched > 0 {
+		c.invalidatedBy.note(in, s.URLs)
+	}
 	if len(s.tags)+len(s.urls) > 0 {
 		in.log(s, matched)
 	}

@@ -103,6 +103,7 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		}
 	}
 	if refusal == store.Stored {
+		x.cache.invalidatedBy.forget(entry.URL)
 		if x.gainsNothing(freshness, entry.FetchTime) {
 			x.backOffForAll()
 		} else {
