@@ -122,6 +122,12 @@ func TestMainFileLast(t *testing.T) {
 	if lost() {
 		t.Error("a circle of imports has no cache")
 	}
+	write(t, main, "{\n\tcache {\n\t\tbadger\n\t}\n}\na.example {\n\tcache\n}\nimport sites/*\n")
+	var stderr bytes.Buffer
+	if _ = execute(t, io.Discard, &stderr, main); strings.Contains(stderr.String(), "sites in other files") {
+		t.Errorf("told to migrate what is migrated: %q", &stderr)
+	}
+	write(t, main, mainText)
 	expectCommand(t, "", main+":3: note: ttl 1h: no site has a cache that would inherit it, so it is left out\n", "--write", main)
 	expectFile(t, main, "{\n\tlarder\n}\nimport sites/*\n")
 }

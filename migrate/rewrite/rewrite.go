@@ -373,7 +373,7 @@ func (r *rewriter) rewriteGlobal(o occurrence, at int) error {
 		if len(list) > 0 {
 			b.note(line, "cache: what it says to all sites stands in each larder now")
 		}
-		if imported := r.importedFile(); imported != "" {
+		if imported := r.importedFile(); imported != "" && !r.importsMigrated() {
 			b.note(line, "cache: sites in other files (import %s) inherit it too; migrate those files with --global and the old text of this one", imported)
 		}
 	} else {

@@ -120,10 +120,15 @@ func (b *block) missInherited(list []option, s settings, line int) {
 // nothingInherits reports whether no site is left that would inherit options of this file, which
 // has no site with a cache. A file without sites may be one that others import.
 func (b *block) nothingInherits() bool {
-	if imports := b.importedFiles(); len(imports) > 0 {
-		return b.around.Migrated != nil && b.around.Migrated(imports)
+	if len(b.importedFiles()) > 0 {
+		return b.importsMigrated()
 	}
 	return len(b.sites) > 0
+}
+
+// importsMigrated reports whether it is known that no file that this one imports has a `cache`.
+func (r *rewriter) importsMigrated() bool {
+	return r.around.Migrated != nil && r.around.Migrated(r.importedFiles())
 }
 
 // missSurplus says of words that cache-handler passes over that they are left out.
