@@ -18,12 +18,13 @@ func Transport(address string) (http.RoundTripper, error) {
 		return nil, fmt.Errorf("--address %s is no address of an admin API; give one like localhost:2019", Quote(address))
 	}
 	target, host := parsed.JoinHostPort(0), parsed.JoinHostPort(0)
+	origin := "http://" + host
 	if parsed.IsUnixNetwork() {
 		target, _, _ = strings.Cut(parsed.Host, "|") // behind it stand the socket's permissions
-		host = "127.0.0.1"                           // which Caddy accepts on a socket
+		host, origin = "127.0.0.1", ""               // Caddy accepts that host on a socket, and no origin
 	}
 	dialer := new(net.Dialer)
-	return &adminCaller{host: host, transport: &http.Transport{
+	return &adminCaller{host: host, origin: origin, transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, parsed.Network, target)
 		},
@@ -33,6 +34,7 @@ func Transport(address string) (http.RoundTripper, error) {
 // adminCaller gives a request the host and origin that Caddy's admin listener wants.
 type adminCaller struct {
 	host      string
+	origin    string // empty: none is sent
 	transport http.RoundTripper
 }
 
@@ -40,6 +42,8 @@ type adminCaller struct {
 func (c *adminCaller) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.URL.Host, r.Host = c.host, c.host
-	r.Header.Set("Origin", "http://"+c.host)
+	if r.Header.Del("Origin"); c.origin != "" {
+		r.Header.Set("Origin", c.origin)
+	}
 	return c.transport.RoundTrip(r)
 }

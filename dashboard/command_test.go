@@ -65,9 +65,9 @@ func stats(t *testing.T, page *url.URL) (status int, answer map[string]any) {
 
 // strict answers as Caddy's admin listener does: it wants its own Host and Origin, and nothing that
 // a browser adds.
-func strict(host string) http.Handler {
+func strict(host, origin string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if host != "" && (r.Host != host || r.Header.Get("Origin") != "http://"+host) || r.Header.Get("Sec-Fetch-Mode") != "" || r.Header.Get("Referer") != "" {
+		if host != "" && (r.Host != host || r.Header.Get("Origin") != origin) || r.Header.Get("Sec-Fetch-Mode") != "" || r.Header.Get("Referer") != "" {
 			w.WriteHeader(http.StatusForbidden)
 		}
 		_ = json.NewEncoder(w).Encode(map[string]string{"host": r.Host, "path": r.URL.Path})
@@ -79,7 +79,7 @@ func TestCommandBeforeTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: strict(listener.Addr().String())}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: strict(listener.Addr().String(), "http://"+listener.Addr().String())}}
 	server.Start()
 	defer server.Close()
 	page := start(t, listener.Addr().String())
@@ -97,7 +97,7 @@ func TestCommandBeforeUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Skipf("no sockets in the file system: %v", err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: strict("127.0.0.1")}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: strict("127.0.0.1", "")}}
 	server.Start()
 	defer server.Close()
 	if status, answer := stats(t, start(t, "unix/"+path+"|0220")); status != 200 {
@@ -112,7 +112,7 @@ func TestCommandForOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: strict(listener.Addr().String())}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: strict(listener.Addr().String(), "http://"+listener.Addr().String())}}
 	server.Start()
 	defer server.Close()
 	page := startAt(t, listener.Addr().String(), ":0", true)
@@ -156,7 +156,7 @@ func TestCommandWithoutCaddy(t *testing.T) {
 
 // TestCaddyThatHasEnded: the page is told.
 func TestCaddyThatHasEnded(t *testing.T) {
-	server := httptest.NewServer(strict(""))
+	server := httptest.NewServer(strict("", ""))
 	address := server.Listener.Addr().String()
 	page := start(t, address)
 	server.Close()
