@@ -17,7 +17,7 @@ var (
 	budgetDesc    = zoneDesc("budget_bytes", "Budget in force, 0 for a tier that is off.", "tier")
 	fileDesc      = zoneDesc("disk_file_bytes", "Size of the file of the disk tier, 0 while there is none open.")
 	queueDesc     = zoneDesc("queue_bytes", "Bytes that wait to be written to disk.")
-	skippedDesc   = zoneDesc("disk_writes_skipped_total", "Responses kept in memory only, because the disk was too small, or the queue full. The latter are written later, if memory has them still.")
+	skippedDesc   = zoneDesc("disk_writes_skipped_total", "Responses kept in memory only, for good because the disk is too small, or for a while: it had failed, its queue was full, or clients held the room. The latter are written later, if memory has them still.")
 	heldDesc      = zoneDesc("disk_held_bytes", "Bytes of the disk tier's file whose bodies are deleted and still read by clients.")
 	brokenOffDesc = zoneDesc("readers_broken_off_total", "Clients that took nothing of a body deleted from disk, or of a small one in memory, and were broken off for its room.")
 	plainDesc     = zoneDesc("compressed_bytes_total", "Bytes of bodies that were written to disk compressed.")

@@ -269,7 +269,7 @@ func (dw *diskWriter) writeJobs() error {
 	dw.queue.done(done)
 	for _, j := range jobs[:done] {
 		if j.kind == jobPut {
-			dw.s.endPut(j.item)
+			dw.s.endPut(j)
 		}
 	}
 	return nil
@@ -312,18 +312,22 @@ func (b *batch) wanted(j *job) bool {
 		return false
 	}
 	waiting := int64(b.bytes) * 3 / 2
-	if j.ahead || j.renews {
+	if j.ahead || j.renews && !j.late {
 		waiting -= r.bodyLen() // it counts in what is used
 	}
 	outgrows := b.writer.disk.outgrows(b.writer.diskBudget(), waiting+r.takes())
 	if outgrows {
 		b.writer.noteShortage()
 	}
-	if outgrows || !b.writer.fits(r.writeSize(), waiting) {
+	switch {
+	case !b.writer.fits(r.writeSize()):
 		b.writer.counts.skipped.Add(1)
-		return false
+	case outgrows, b.writer.isFull(r.writeSize(), waiting):
+		j.refused = true
+	default:
+		return true
 	}
-	return true
+	return false
 }
 
 // supersede deletes what the job's response replaces, and returns the rows of the other variants.

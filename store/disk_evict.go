@@ -54,33 +54,6 @@ func (dw *diskWriter) touchLimit() int {
 	return int(min(touchBytes, max(settings.Disk/8, 64<<10), max(settings.Memory/6, 1<<20)))
 }
 
-// entryRoom is what an entry takes on disk beside its body and its tags, about.
-const entryRoom = 4096
-
-// writeSize is what there is of an entry to write.
-type writeSize struct {
-	url, tags, tagBytes int
-	body                int64
-}
-
-// rows is what its rows take beside the record, about.
-func (w writeSize) rows() int { return w.url + rowBytes + w.tagBytes + tagRoom*w.tags }
-
-// changed is how many bytes of pages an entry changes at most, about: one for each tag, two for
-// each other row.
-func (w writeSize) changed() int64 { return int64(w.tags+14) * pageSize }
-
-// fits tells whether an entry may go to disk at all, after so many bytes that wait already. What
-// may change more than a quarter of the file at once, by its tags, is none for so small a budget:
-// all the pages that one transaction changes are in the file twice.
-func (dw *diskWriter) fits(w writeSize, waiting int64) bool {
-	size := w.body + entryRoom + int64(w.rows()-w.url-rowBytes)*3/2
-	if w.url > maxURLOnDisk || size > dw.settings.Load().largestOnDisk() || w.changed() > dw.diskBudget()/4 {
-		return false
-	}
-	return dw.settings.Load().Eviction != None || dw.disk.used.Load()+waiting+size <= dw.diskRoom()
-}
-
 // firstRank is the rank of an entry that has not been used since it was stored. Ranks are ids: an
 // entry used ranks with those stored when it was used. Under lfu the number of uses comes before
 // that.

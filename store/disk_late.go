@@ -1,116 +1,209 @@
 package store
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
-// What finds the queue full stays in memory, and comes to disk when the queue is half empty, if it
-// is in memory still. Otherwise a burst of stores would leave pages of others, for as long as they
-// are used, where a crash or the next burst takes them away.
+// What is stored and cannot be written for now stays in memory, and is late: the queue is full, the
+// file has failed or is gone, or what clients read leaves no room. There is one rule for all of it.
+// What is resident, and would be on disk but for something that passes, is in its shard's list. It
+// is written when there is room, unless it was replaced, removed or purged by then, or has left
+// memory: then it is gone. What is too large for the disk, and what the disk has evicted, is not
+// late.
+//
+//	noteLate ─► list of the shard ─► takeLate ─► writeLate ─┬─► queue
+//	                  ▲                                     └─► nothing: it is out of date
+//	                  └────────── still no room ────────────┘
+//
+// A list has refs of items and nothing else, so that it is bounded by what memory has room for.
 
-// lateWrite is an entry that is to be written later.
-type lateWrite struct {
-	key         Key
-	id, below   uint64 // as of its job
-	maxVariants int
+// noteLate notes that an item is to be written later, if it is resident, and counts it as skipped
+// in any case. The caller has the shard's lock.
+func (s *shard) noteLate(it *item) {
+	s.m.counts.skipped.Add(1)
+	s.keepLate(it)
 }
 
-// latecomers are the entries that are to be written later, oldest first. They are bounded in
-// number: what finds no place stays in memory only.
-type latecomers struct {
-	mu     sync.Mutex
-	writes []lateWrite
-}
-
-// maxLate takes 4 MiB.
-const maxLate = 1 << 16
-
-// note notes what a job could not be queued for.
-func (l *latecomers) note(j *job) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.writes) < maxLate {
-		l.writes = append(l.writes, lateWrite{j.key, j.id, j.below, j.maxVariants})
+// keepLate is noteLate for what is counted already.
+func (s *shard) keepLate(it *item) {
+	if !isBehind(it) || it.is(isLate) {
+		return
 	}
-}
-
-// take takes the oldest away.
-func (l *latecomers) take() (w lateWrite, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.writes) == 0 {
-		return lateWrite{}, false
+	it.set(isLate)
+	s.m.late.Add(1)
+	if s.late = append(s.late, it.self); int64(len(s.late)) <= 2*s.entries.Load()+expireStep {
+		return
 	}
-	if w, l.writes = l.writes[0], l.writes[1:]; len(l.writes) == 0 {
-		l.writes = nil
-	}
-	return w, true
-}
-
-func (l *latecomers) len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.writes)
-}
-
-// lateAtEnd is how long an orderly stop writes what is late: memory may have more of it than a slow
-// disk takes in before who stops the process gives up waiting.
-const lateAtEnd = 10 * time.Second
-
-// lateStep is how many are looked at in one turn.
-const lateStep = 64
-
-// queueLate queues some of what is to be written late, as long as the queue is half empty. It
-// reports whether there is more to look at now.
-func (s *Store) queueLate() (more bool) {
-	for range lateStep {
-		if s.queue.waiting() >= queueBytes/2 {
-			return false
+	s.late = s.late[:0] // most of them have left
+	s.policy.each(func(it *item) {
+		if it.is(isLate) {
+			s.late = append(s.late, it.self)
 		}
-		if w, ok := s.queue.late.take(); !ok || !s.writeLate(w) {
-			return false
-		}
-	}
-	return true
+	})
 }
 
-// writeLate queues an entry, if it is in memory and nowhere else. It reports false, and notes it
-// anew, where the queue has no room.
-func (s *Store) writeLate(w lateWrite) bool {
-	sh := s.memory.shard(w.key)
-	it := s.findLate(sh, &w)
-	if it == nil {
-		return true
+// isBehind tells whether an item is in memory and nowhere else.
+func isBehind(it *item) bool { return it.is(isResident) && !it.is(isDead|isQueued|isOnDisk) }
+
+// endLate says that an item is late no more. The caller has the shard's lock.
+func (s *shard) endLate(it *item) {
+	if it.is(isLate) {
+		it.clear(isLate)
+		s.m.late.Add(-1)
 	}
-	defer s.memory.unhold(it)
-	e := s.decode(it)
-	if !s.fitsOnDisk(e, false) {
-		return true
-	}
-	j := s.newPut(e, false, w.maxVariants, true) // may compress, so not under the lock
-	j.item, j.id, j.below, j.at = it, w.id, w.below, time.Now()
-	j.cost = s.memory.ownCost(it) + j.bookkeeping()
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if isLate(it) && !s.pushPut(j) {
-		s.queue.late.note(j)
-		return false
-	}
-	return true
 }
 
-// findLate finds the item of an entry, and holds it.
-func (s *Store) findLate(sh *shard, w *lateWrite) *item {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	it := sh.find(&w.key, w.id)
-	if it == nil || !isLate(it) {
+// takeLate takes the first off the list, held; nil where it has left since.
+func (s *shard) takeLate() *item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.late) == 0 {
 		return nil
 	}
-	it.hold()
-	return it
+	it := s.m.items.at(s.late[0])
+	if s.late = s.late[1:]; len(s.late) == 0 {
+		s.late = nil
+	}
+	if !it.tryHold() {
+		return nil
+	}
+	if s.m.shards[it.shard] == s && it.is(isLate) {
+		if s.endLate(it); isBehind(it) {
+			return it
+		}
+	}
+	s.m.unhold(it)
+	return nil
 }
 
-// isLate tells whether an item is in memory and nowhere else.
-func isLate(it *item) bool { return it.is(isResident) && !it.is(isDead|isQueued|isOnDisk) }
+// noteLate notes an item of which the caller has a hold, and not the lock of the shard.
+func (m *memory) noteLate(it *item) {
+	s := m.shards[it.shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noteLate(it)
+}
+
+// lateWalk is the disk writer's way through what is late, shard by shard. It looks once at each
+// that is there when it comes to its shard, so that it ends also where some stay.
+type lateWalk struct {
+	shard int  // whose turn it is; shardCount: it is through
+	left  int  // to look at there
+	kept  bool // there was no room for some
+	rest  int  // ticks until it may begin again
+	// ending says that the store is being closed: no client that reads will matter any more.
+	ending bool
+}
+
+const (
+	// lateStep is how many are looked at in one turn.
+	lateStep = 64
+	// lateRest is how many ticks a walk waits that has left some for lack of room.
+	lateRest = 10
+	// lateAtEnd is how long an orderly stop writes what is late: memory may have more of it than a
+	// slow disk takes in before who stops the process gives up waiting.
+	lateAtEnd = 10 * time.Second
+)
+
+// begin begins a walk.
+func (w *lateWalk) begin(m *memory) { w.shard, w.left, w.kept = 0, m.shards[0].lateLen(), false }
+
+// through tells whether the walk has come to its end.
+func (w *lateWalk) through() bool { return w.shard == shardCount }
+
+// next is the next that is late, held; nil where the walk is through.
+func (w *lateWalk) next(m *memory) *item {
+	for !w.through() {
+		if w.left == 0 {
+			if w.shard++; !w.through() {
+				w.left = m.shards[w.shard].lateLen()
+			}
+			continue
+		}
+		w.left--
+		if it := m.shards[w.shard].takeLate(); it != nil {
+			return it
+		}
+	}
+	return nil
+}
+
+func (s *shard) lateLen() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.late)
+}
+
+// lateTick begins a walk through what is late, where one is due.
+func (dw *diskWriter) lateTick() {
+	w := &dw.late
+	if w.rest--; w.through() && w.rest <= 0 && dw.diskUp() && dw.memory.late.Load() > 0 {
+		w.begin(dw.memory)
+	}
+}
+
+// queueLate queues some of what is late, up to one batch, behind which new stores do not wait long.
+// It reports whether there is more to look at now.
+func (dw *diskWriter) queueLate() (more bool) {
+	w := &dw.late
+	for range lateStep {
+		if w.through() || dw.queue.waiting() >= int64(dw.batchLimit()) {
+			return false
+		}
+		if it := w.next(dw.memory); it != nil {
+			w.kept = !dw.s.writeLate(it, w.ending) || w.kept
+		}
+		if w.through() && w.kept {
+			w.rest = lateRest
+		}
+	}
+	return !w.through()
+}
+
+// writeLate queues an item that was taken as late. It reports false, and notes it anew, where there
+// is no room yet. ending is as in lateWalk.
+func (s *Store) writeLate(it *item, ending bool) bool {
+	defer s.memory.unhold(it)
+	sh := s.memory.shards[it.shard]
+	r := s.memory.record(it)
+	place := s.placeLate(r.writeSize(), ending)
+	var j *job
+	if place == placeNow {
+		// It may compress, so not under the lock.
+		j = s.newPut(s.decode(it), false, int(it.variants), true)
+		j.item, j.id, j.renews, j.late, j.at = it, it.id, true, true, time.Now()
+		j.cost = s.memory.ownCost(it) + j.bookkeeping()
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if place == placeNever || !isBehind(it) {
+		return true
+	}
+	if place == placeNow {
+		// What waits is older, or there would be no item. The file may have it all the same, under
+		// its own id: of a commit that has not come back, or as what it renews.
+		if j.below = s.ids.Add(1); s.pushPut(j) {
+			return true
+		}
+	}
+	sh.keepLate(it)
+	return false
+}
+
+// drainLate writes what is late at the orderly end, for lateAtEnd at most. A file that has failed
+// is tried once more.
+func (dw *diskWriter) drainLate() {
+	if dw.memory.late.Load() == 0 {
+		return
+	}
+	if !dw.disk.up.Load() && !dw.retryAt.IsZero() {
+		dw.retry()
+	}
+	begun := time.Now()
+	dw.late.ending = true
+	dw.late.begin(dw.memory)
+	for !dw.late.through() && dw.disk.up.Load() && time.Since(begun) < lateAtEnd {
+		dw.queueLate()
+		if dw.flush() != nil {
+			return
+		}
+	}
+}

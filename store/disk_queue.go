@@ -23,7 +23,9 @@ type job struct {
 	below uint64
 	ahead bool // jobPut: the whole body is on disk already
 	// renews says that the item has the id, and the body, of the entry that it renews.
-	renews bool
+	renews  bool
+	late    bool // jobPut: it is not known whether there is one of that id, see disk_late.go
+	refused bool // jobPut: there was no room for it after all
 	// packed is the body of one piece as it is to be stored, where that is compressed; compress
 	// says that one of several chunks is to be.
 	packed   []byte
@@ -67,7 +69,6 @@ type queue struct {
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
 	wake  chan struct{}
-	late  latecomers
 	// index finds the items that are queued and in no shard: that were never resident, or are not
 	// any more.
 	index *index

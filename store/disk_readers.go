@@ -233,12 +233,16 @@ type shortage struct {
 
 // holdsBack is heldBack for a body that is about to come, and notes the shortage.
 func (s *Store) holdsBack(n int64) bool {
-	budget := s.settings.Load().Disk
-	if !s.disk.heldBack(budget, n) && !s.disk.crowdedBy(budget, s.bodyWriters.onTheirWay()+n) {
-		return false
+	held := s.isHeldBack(n)
+	if held {
+		s.diskWriter.noteShortage()
 	}
-	s.diskWriter.noteShortage()
-	return true
+	return held
+}
+
+func (s *Store) isHeldBack(n int64) bool {
+	budget := s.settings.Load().Disk
+	return s.disk.heldBack(budget, n) || s.disk.crowdedBy(budget, s.bodyWriters.onTheirWay()+n)
 }
 
 // noteShortage says once that there is one.

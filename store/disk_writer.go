@@ -81,6 +81,7 @@ type diskWriter struct {
 	sweeps              sweeps
 	labels              *[]string // that the file has, as they were last written
 	expiry              int       // the shard of the memory tier whose turn it is
+	late                lateWalk
 	accesses            accesses
 
 	compacting    *compaction // nil: none is under way
@@ -96,6 +97,7 @@ func newDiskWriter(s *Store) *diskWriter {
 		stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
 		requests: purgeRequests{wake: make(chan struct{}, 1)}, syncs: make(chan chan error), broken: make(chan error, 1),
 		compactions: make(chan chan compactReply),
+		late:        lateWalk{shard: shardCount},
 		tick:        tickTime,
 	}
 }
@@ -214,7 +216,7 @@ func (dw *diskWriter) writeTurn() (bool, error) {
 	if !dw.diskUp() {
 		return false, nil
 	}
-	more := dw.s.queueLate()
+	more := dw.queueLate()
 	if did, err := dw.evictStep(); did || err != nil {
 		return did, err
 	}
@@ -252,6 +254,7 @@ func (dw *diskWriter) onTick() {
 		dw.breakOff()
 		dw.wantCompaction()
 	}
+	dw.lateTick()
 	if dw.ticks++; dw.ticks%placeTicks == 0 && dw.disk != nil {
 		if err := dw.disk.checkPlace(); err != nil {
 			dw.failed(err)
@@ -316,7 +319,7 @@ func (dw *diskWriter) failed(err error) {
 	}
 }
 
-// detach stops using the file. What is queued stays in memory only.
+// detach stops using the file. What is queued is late.
 func (dw *diskWriter) detach() {
 	dw.endCompaction(errDetached)
 	dw.lastEntries = uint64(dw.disk.entries.Load())
@@ -333,8 +336,8 @@ func (dw *diskWriter) detachQueue() {
 	dw.bodyWriters.setAccepting(false)
 	for _, j := range dw.queue.setOpen(false) {
 		if j.kind == jobPut {
-			dw.counts.skipped.Add(1)
-			dw.s.endPut(j.item)
+			j.refused = true
+			dw.s.endPut(j)
 		}
 	}
 }
@@ -454,8 +457,8 @@ func (dw *diskWriter) flush() error {
 	return nil
 }
 
-// drain is the orderly end: purges in force are answered, everything queued and what is known of
-// recency goes to disk.
+// drain is the orderly end: purges in force are answered, everything queued, what is known of
+// recency, and what is late goes to disk.
 func (dw *diskWriter) drain() {
 	for !dw.requests.end() {
 		dw.commitWaiting()
@@ -463,30 +466,17 @@ func (dw *diskWriter) drain() {
 	if dw.disk == nil {
 		return
 	}
-	if err := dw.flush(); err != nil {
-		return
-	}
+	_ = dw.flush() // failed has seen to it
 	for dw.accesses.len() > 0 && dw.disk.up.Load() {
 		if err := dw.writeAccesses(); err != nil {
 			dw.failed(err)
 		}
 	}
-	dw.drainLate()
-	if err := dw.commitPosition(); err != nil {
-		dw.failed(err)
-	}
 	if err := dw.disk.checkPlace(); err != nil { // the next process would take what is there
 		dw.failed(err)
 	}
-}
-
-// drainLate writes what found the queue full, for lateAtEnd at most.
-func (dw *diskWriter) drainLate() {
-	begun := time.Now()
-	for dw.queue.late.len() > 0 && dw.disk.up.Load() && time.Since(begun) < lateAtEnd {
-		dw.s.queueLate()
-		if dw.flush() != nil {
-			return
-		}
+	dw.drainLate()
+	if err := dw.commitPosition(); err != nil {
+		dw.failed(err)
 	}
 }

@@ -329,6 +329,17 @@ func isOnDiskNow(t *testing.T, s *Store, e *Entry) (is bool) {
 	return is
 }
 
+// writeLateByHand writes what is queued, and what is late.
+func writeLateByHand(t *testing.T, s *Store) {
+	t.Helper()
+	must(t, s.diskWriter.flush())
+	s.diskWriter.late.begin(s.memory)
+	for !s.diskWriter.late.through() {
+		s.diskWriter.queueLate()
+		must(t, s.diskWriter.flush())
+	}
+}
+
 // TestWhatFoundTheQueueFullIsWrittenLater: a burst of stores does not leave what came meanwhile in
 // memory alone for good. What was replaced, removed or purged since is not written.
 func TestWhatFoundTheQueueFullIsWrittenLater(t *testing.T) {
@@ -357,12 +368,7 @@ func TestWhatFoundTheQueueFullIsWrittenLater(t *testing.T) {
 	purgeByHand(s, "gone")
 	renewal := renewed.Renewal()
 	s.Put(renewal, 0)
-	for s.queue.late.len() > 0 || s.queue.waiting() > 0 {
-		s.queueLate()
-		if err := s.diskWriter.flush(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeLateByHand(t, s)
 	for _, c := range []struct {
 		e    *Entry
 		want bool

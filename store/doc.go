@@ -44,7 +44,8 @@
 //	disk_missed.go      a file that has missed a purge: removed, renamed or marked
 //	disk_stall.go       a disk that does not answer is waited for only so long, by only so many
 //	disk_writer.go      the one goroutine that writes: what it does when
-//	disk_queue.go       what waits for it; disk_late.go: what found that full
+//	disk_queue.go       what waits for it; disk_late.go: what there was no room for at the time
+//	disk_place.go       whether there is room for an entry
 //	disk_batch.go       one transaction of it; disk_chunks.go: bodies
 //	disk_evict.go       evicting, expiring, recency (disk_accesses.go: what look-ups have used)
 //	disk_pace.go        how fast goes what no request waits for
@@ -162,13 +163,13 @@
 // A purge is on disk before it answers, unless nothing there is for it to hit; BeginPurge returns
 // before that. A position follows the purges within about a second. An entry is on disk a quarter
 // of a second after Put, sooner where many come together, and a second at most while the queue is
-// not full, also while purges come without a gap: writing, sweeping and expiring take turns; when
-// the queue is full it stays in memory only. Close writes everything. The chunks of a BodyWriter
-// are committed as they come, and are an entry when its record is; what a crash leaves of one is
-// swept at the next start. Every record, body and key row, and every 32 KiB of a chunk, carries a
-// checksum that covers its place too, so that damage is a miss, counted and deleted, and never
-// another entry's bytes. Of a body that is read piece by piece it shows when a piece is: see
-// disk_damaged.go.
+// not full, also while purges come without a gap: writing, sweeping and expiring take turns. What
+// there is no room for then, or no file, is written when there is, if memory has it still: see
+// disk_late.go. Close writes everything. The chunks of a BodyWriter are committed as they come, and
+// are an entry when its record is; what a crash leaves of one is swept at the next start. Every
+// record, body and key row, and every 32 KiB of a chunk, carries a checksum that covers its place
+// too, so that damage is a miss, counted and deleted, and never another entry's bytes. Of a body
+// that is read piece by piece it shows when a piece is: see disk_damaged.go.
 //
 // # Faults
 //

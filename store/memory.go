@@ -32,6 +32,7 @@ type memory struct {
 	passed atomic.Int64
 	// held is what used has of larger items that look-ups have found and that are not given back.
 	held   atomic.Int64
+	late   atomic.Int64 // how many items are to be written later
 	budget atomic.Int64
 	evicts atomic.Bool // the policy is not None
 	// wanted says that nothing was left that would have given room.
@@ -269,19 +270,24 @@ func (m *memory) usedSince(key Key, id uint64) bool {
 }
 
 // forgetDisk is for a file that has come anew: nothing is known to be the only variant any more,
-// and of another file nothing is known to be there.
+// and of another file nothing is known to be there. What was in the former is late.
 func (m *memory) forgetDisk(another bool) {
 	for _, s := range m.shards {
 		s.mu.Lock()
 		for i := range s.stamps {
 			s.stamps[i]++
 		}
+		var gone []*item
 		s.policy.each(func(it *item) {
 			it.clear(isComplete)
-			if another {
+			if another && it.is(isOnDisk) {
 				it.clear(isOnDisk)
+				gone = append(gone, it)
 			}
 		})
+		for _, it := range gone {
+			s.noteLate(it)
+		}
 		s.mu.Unlock()
 	}
 }

@@ -35,6 +35,7 @@ type item struct {
 
 	tags      uint32 // immutable
 	shard     uint8  // its shard; immutable
+	variants  uint8  // how many its Put allows of its key, 0: any; immutable once it can be found
 	uses      uint8  // lfu
 	protected bool   // lru
 }
@@ -55,6 +56,7 @@ const (
 	isInvalid    // as isSoft, of a purge that makes invalid
 	isKept       // among those that go first; changes under the shard's lock
 	isHeld       // counted in memory.held
+	isLate       // to be written later, see disk_late.go; changes under the shard's lock
 )
 
 // flagOf is the flag of an item that says for good what a purge has made of it: isDead where that
@@ -145,7 +147,7 @@ func (t *table) put(it *item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	it.flags.Store(0)
-	it.prev, it.next, it.lastUse, it.epoch, it.decoded, it.uses, it.protected = 0, 0, 0, 0, 0, 0, false
+	it.prev, it.next, it.lastUse, it.epoch, it.decoded, it.uses, it.variants, it.protected = 0, 0, 0, 0, 0, 0, 0, false
 	it.sibling, t.free = t.free, it.self
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -10,8 +11,8 @@ import (
 // Put stores e, in place of an entry of the same Key and an equal Variant, unless the request of
 // that was later. A renewal takes the place of what it renews, or none. When the Key has more
 // than maxVariants others, the least recently used goes; 0 means no limit. The entry belongs to the
-// store from then on. It is found at once and on disk within a second, unless the write-behind
-// queue is full: then Stats.Skipped counts it, and it comes to disk later, if memory has it still.
+// store from then on. It is found at once and on disk within a second, unless there is no room
+// for now: then Stats.Skipped counts it, and it comes to disk later, if memory has it still.
 func (s *Store) Put(e *Entry, maxVariants int) PutResult { return s.put(e, maxVariants, nil) }
 
 // PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored,
@@ -37,7 +38,8 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	if old.base != nil {
 		defer s.memory.unhold(old.base)
 	}
-	toDisk := s.fitsOnDisk(e, old.id != 0)
+	place := s.placeOf(e, old.id != 0)
+	toDisk := place == placeNow
 	j := s.newPut(e, old.id != 0, maxVariants, toDisk)
 	it, resident := s.stage(e, old.base, maxVariants, toDisk)
 	if it == nil {
@@ -63,7 +65,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		return RefusedDamaged
 	}
 	s.place(sh, it, e, resident, maxVariants)
-	if !s.enqueue(j, it, e, below, toDisk) && !resident {
+	if !s.enqueue(j, it, e, below, place) && !resident {
 		old.giveBack(e)
 		return RefusedFull
 	}
@@ -76,6 +78,9 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 // place puts an item in place of what e replaces.
 func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) {
 	it.id = e.ID
+	if maxVariants <= math.MaxUint8 { // more than that is as good as any number
+		it.variants = uint8(maxVariants)
+	}
 	first := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
 	*sh.stamp(e.Key)++
 	s.replace(sh, e, maxVariants)
@@ -154,24 +159,6 @@ func (s *Store) renewed(e *Entry) (r renewal) {
 		r.base.hold()
 	}
 	return r
-}
-
-// fitsOnDisk tells whether e can be written beside what is there and what waits.
-func (s *Store) fitsOnDisk(e *Entry, renews bool) bool {
-	if s.disk == nil || !s.disk.up.Load() {
-		return false
-	}
-	waiting := s.queue.waiting()
-	if renews || bodyWriterOf(e) != nil {
-		waiting -= e.Body.Len() // it counts in what is used
-	} else if e.Body.Len() > inlineSize && s.holdsBack(e.Body.Len()) {
-		return false
-	}
-	w := writeSize{url: len(e.URL), tags: len(e.Tags), body: e.Body.Len()}
-	for _, tag := range e.Tags {
-		w.tagBytes += len(tag)
-	}
-	return s.diskWriter.fits(w, waiting)
 }
 
 // scratch has buffers to encode records in.
@@ -338,30 +325,28 @@ func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job
 	return j
 }
 
-// enqueue hands an item to the disk writer by its job; false when it has no room. Older rows of the
-// variant are deleted then all the same, so that they do not come back when the item leaves memory.
-// It runs under the shard's lock, so that jobs are in the order of their effects on memory.
-func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, toDisk bool) bool {
+// enqueue hands an item to the disk writer by its job; false when there is no room for it now. If
+// it is resident it is late then. Older rows of the variant are deleted all the same, so that they
+// do not come back when the item leaves memory. It runs under the shard's lock, so that jobs are in
+// the order of their effects on memory.
+func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlace) bool {
 	if j == nil {
 		return false
 	}
 	j.item, j.id, j.below, j.ahead, j.at = it, e.ID, below, aheadOf(e), time.Now()
 	j.cost = s.memory.ownCost(it) + j.bookkeeping()
-	body, onDisk := e.Body.(*diskBody)
-	if onDisk && toDisk {
+	toDisk := place == placeNow
+	if body, onDisk := e.Body.(*diskBody); onDisk && toDisk {
 		toDisk = s.disk.pins.pin(body.id, 0) // until the job is done
 	}
-	if toDisk {
-		if s.pushPut(j) {
-			return true
-		}
-		// Not a renewal that has the id, or the chunks, of what it renews: the jobSupersede below
-		// deletes these.
-		if !onDisk && !j.renews {
-			s.queue.late.note(j)
-		}
+	if toDisk && s.pushPut(j) {
+		return true
 	}
-	s.counts.skipped.Add(1)
+	if place == placeNever {
+		s.counts.skipped.Add(1)
+	} else {
+		s.memory.shards[it.shard].noteLate(it)
+	}
 	s.queue.push(&job{kind: jobSupersede, id: j.below, below: j.below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
 	return false
 }
@@ -373,13 +358,22 @@ func (s *Store) pushPut(j *job) bool {
 	if s.queue.push(j) {
 		return true
 	}
-	s.endPut(j.item)
+	j.item.clear(isQueued)
+	s.giveBackPut(j.item)
 	return false
 }
 
-// endPut gives back what a jobPut holds.
-func (s *Store) endPut(it *item) {
-	it.clear(isQueued)
+// endPut ends a jobPut. What was not written for lack of room is late.
+func (s *Store) endPut(j *job) {
+	j.item.clear(isQueued)
+	if j.refused {
+		s.memory.noteLate(j.item)
+	}
+	s.giveBackPut(j.item)
+}
+
+// giveBackPut gives back what a jobPut holds.
+func (s *Store) giveBackPut(it *item) {
 	if source := s.memory.source(it); source != 0 {
 		s.disk.pins.unpin(source)
 	}

@@ -44,8 +44,9 @@ type Stats struct {
 	// Compressed counts the bytes of bodies that were written to disk compressed, and
 	// CompressedStored the bytes that they took.
 	Compressed, CompressedStored uint64
-	// Skipped counts the entries kept in memory only because the write-behind queue was full or
-	// they did not fit the disk.
+	// Skipped counts the entries kept in memory only: for good because they do not fit the disk, or
+	// until there is room for them, because the tier had failed, the write-behind queue was full,
+	// or clients held what is deleted.
 	Skipped uint64
 	// DiskHeld is how many bytes of the file are those of bodies that have been deleted while they
 	// are read. They take room beyond the budget.
