@@ -172,6 +172,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 			b.setNumber(metaID, id),
 			b.setNumber(metaEntries, uint64(max(0, dw.disk.entries.Load()+b.entries))),
 			b.setNumber(metaParts, uint64(max(0, dw.disk.parts.Load()+b.parts))),
+			b.setNumber(metaExcused, uint64(dw.disk.excused.Load())),
 		)
 	})
 	if errors.Is(err, errStalled) {

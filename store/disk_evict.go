@@ -26,9 +26,9 @@ func (dw *diskWriter) diskRoom() int64 { return dw.disk.room(dw.diskBudget()) }
 // another one, and has room enough.
 //
 // Growth for what was deleted and read is excused, also when that has gone: it has left free pages
-// enough. So is that of a file which is opened, up to an eighth. With a quarter of the budget
-// excused, which is the most, less is used from a file of 11/8 on, and it stays within one and a
-// half.
+// enough. How much that is stands in the file, so that a start changes nothing. With a quarter of
+// the budget excused, which is the most, less is used from a file of 11/8 on, and it stays within
+// one and a half.
 func (d *disk) room(budget int64) int64 {
 	size := d.size.Load() - d.excused.Load()
 	if d.size.Load() > 2*budget {

@@ -58,7 +58,8 @@ var (
 	metaGeneration = []byte("generation") // no entry and no purge of this file has a later one
 	metaID         = []byte("id")         // the highest id given
 	metaEntries    = []byte("entries")
-	metaParts      = []byte("parts") // of these, those with FlagPart
+	metaParts      = []byte("parts")   // of these, those with FlagPart
+	metaExcused    = []byte("excused") // see disk.excuse
 )
 
 const (

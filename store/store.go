@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -259,8 +260,8 @@ func (s *Store) attach() error {
 		s.diskWriter.tell(slog.LevelWarn, "disk tier: the mark of missed purges cannot be removed, so the file is begun anew at the next start",
 			slog.String("name", s.disk.path+markSuffix), slog.Any("error", err))
 	}
-	budget := s.settings.Load().Disk
-	s.disk.excuse(budget, budget/8)
+	s.disk.excused.Store(o.excused)
+	s.disk.excuse(s.settings.Load().Disk, 0)
 	s.disk.attach(o.use)
 	s.position.opened(o.position)
 	s.memory.forgetDisk(!o.known)
@@ -317,6 +318,7 @@ type prepared struct {
 	*use
 	known    bool // it is as this process left it
 	position []byte
+	excused  int64 // as of its last commit
 }
 
 // openFile opens the file, checks it, and brings its purges and ours together.
@@ -342,6 +344,7 @@ func (s *Store) openFile() (*prepared, error) {
 		id = t.number(metaID)
 		entries, parts = t.number(metaEntries), t.number(metaParts)
 		p.position = t.position()
+		p.excused = int64(min(t.number(metaExcused), math.MaxInt64))
 		unknown, err := t.bringLabels(&s.labels)
 		if err != nil {
 			return err
