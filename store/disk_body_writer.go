@@ -433,7 +433,8 @@ func (set *bodyWriters) forget(d *BodyWriter) {
 	set.list = slices.DeleteFunc(set.list, func(other *BodyWriter) bool { return other == d })
 }
 
-// setAccepting opens and shuts the set with the queue; shutting it fails all writers.
+// setAccepting opens and shuts the set with the queue; shutting it fails all writers. None of them
+// becomes an entry any more, unless it is one.
 func (set *bodyWriters) setAccepting(accepting bool) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
@@ -442,7 +443,8 @@ func (set *bodyWriters) setAccepting(accepting bool) {
 		return
 	}
 	for _, d := range set.list {
-		set.fail(d, ErrNoDisk)
+		set.lose(d, ErrNoDisk)
+		set.fail(d, ErrNoDisk) // also what is an entry
 	}
 }
 

@@ -209,6 +209,9 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 	}
 	// A body writer learns of the failure before the disk writer has let go of the file.
 	waitFor(t, func() bool { return s.Stats().Disk.State != "open" })
+	if n := s.bodyWriters.onTheirWay(); n != 0 { // it kept others from the next file
+		t.Errorf("%d bytes count as on their way to a file that is given up", n)
+	}
 	if err := growing.Append([]byte("a"), unread); !errors.Is(err, ErrNoDisk) {
 		t.Errorf("Append: %v", err)
 	}
