@@ -30,8 +30,25 @@ type pins struct {
 type leftover struct {
 	bytes  int64     // of the file
 	taken  int64     // bytes of it that were, since it was last looked at
-	joined bool      // a reader has come since then
+	joined bool      // a client has come since then
 	due    time.Time // when more has to be taken; zero: it was not looked at yet
+	// clients are all that have come since it was deleted: no more than have it pinned.
+	clients map[Interrupter]struct{}
+}
+
+// join notes a reader. One that reads a body in parts comes again with each, and has no more time
+// for that.
+func (l *leftover) join(r Interrupter) {
+	if part, ok := r.(*clientReader); ok {
+		r = part.client
+	}
+	if _, known := l.clients[r]; known {
+		return
+	}
+	if l.clients == nil {
+		l.clients = make(map[Interrupter]struct{})
+	}
+	l.clients[r], l.joined = struct{}{}, true
 }
 
 func (p *pins) init() {

@@ -98,7 +98,7 @@ func (p *pins) addReader(id uint64, r Interrupter) {
 	defer p.mu.Unlock()
 	p.readers[id] = append(p.readers[id], r)
 	if held := p.held[id]; held != nil {
-		held.joined = true
+		held.join(r)
 	}
 }
 

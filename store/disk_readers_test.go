@@ -269,6 +269,36 @@ func TestInterruptedAtTheEnd(t *testing.T) {
 	reader.Interrupt()
 }
 
+// TestPartsGiveNoMoreTime: a client that reads a deleted body in parts, as an answer to many ranges
+// does, had another 30 s with each of them, and so its body for as long as there were parts. Of
+// another client the first part gives them.
+func TestPartsGiveNoMoreTime(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		s, clock := readersByHand(t, nil)
+		p := &s.disk.pins
+		const id = 1 << 40
+		p.pin(id, 3<<20)
+		p.delete(id, 3<<20)
+		client := &calling{func() {}}
+		broken := 0
+		for range 10 {
+			if !same {
+				client = &calling{func() {}}
+			}
+			r := &clientReader{client: client}
+			p.addReader(id, r)
+			broken += len(p.idle(clock.now(), 0))
+			clock.advance(20 * time.Second)
+			broken += len(p.idle(clock.now(), 0))
+			p.removeReader(id, r)
+		}
+		if broken == 0 == same {
+			t.Errorf("of one client %v: broken off %d times", same, broken)
+		}
+		p.unpin(id)
+	}
+}
+
 // calling is an Interrupter that calls a function.
 type calling struct{ fn func() }
 
