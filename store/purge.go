@@ -38,6 +38,9 @@ package store
 //     are swept: an entry that leaves its shard unswept is in that index before the sweep looks
 //     there. So at the end of the final sweep everything that waits is marked, before the record
 //     can go.
+//   - Written late. What could not be queued when it was put is queued later, under its shard's
+//     lock, and only while it is resident. So the sweep finds it there and sets its flag, before
+//     the queue has it or after; or it is like anything else that waits.
 //   - Batch being written. The disk writer writes and sweeps on one goroutine, so no batch is under
 //     way while it sweeps, and every batch it begins later passes purgedBy or the mark. A step of
 //     the sweep, or a count, that lets others have the core goes on in the same transaction.
