@@ -219,6 +219,7 @@ func TestWhatWasHeldBackIsWrittenLater(t *testing.T) {
 // TestWhatDoesNotFitIsNotLate: it is looked at once. What the disk has evicted is not written
 // again.
 func TestWhatDoesNotFitIsNotLate(t *testing.T) {
+	fillsByLength(t)
 	s := keptByHand(t, Settings{Memory: 16 << 20, Disk: 4 << 20})
 	s.Put(testEntry(s, "http://example.com/large", make([]byte, 3<<20)), 0)
 	for n := range 64 {

@@ -74,6 +74,7 @@ func TestFileThatReadersHaveGrownIsUsedWhole(t *testing.T) {
 // more than one and a half of its budget when a quarter was excused for nothing.
 func TestRestartExcusesNothing(t *testing.T) {
 	const budget = 16 << 20
+	fillsByLength(t)
 	s := keptByHand(t, Settings{Memory: 1, Disk: budget + budget/4})
 	for n := range 128 {
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", n), make([]byte, budget/64)), 0)
