@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 const window = 256 << 10
@@ -538,6 +539,33 @@ func TestFullWindowsPassOnSmallChunks(t *testing.T) {
 			t.Errorf("held %d bytes at the most", *most)
 		}
 		all[0].Leave()
+	})
+}
+
+// TestWindowWithoutRoomUsesItsChunkAgain: a body that is passed on where windows have no room takes
+// no new memory for each small piece. Slow readers of many bodies left more to the collector than
+// they held.
+func TestWindowWithoutRoomUsesItsChunkAgain(t *testing.T) {
+	inBubble(t, 0, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+		b.limitPassed = 1
+		want := pattern(29, 1<<20)
+		f, all := windowing(t, g, 0, -1)
+		defer all[0].Leave()
+		fetchInParts(f, want)
+		pieces := make(map[*byte]bool)
+		for off := 0; off < len(want); {
+			p, err := all[0].Reader().Next(t.Context())
+			if err != nil || !bytes.HasPrefix(want[off:], p) {
+				t.Fatalf("%d bytes at %d, error %v; or not what was written", len(p), off, err)
+			}
+			off += len(p)
+			f.mu.Lock()
+			pieces[unsafe.SliceData(f.body.chunks[0].data)] = true
+			f.mu.Unlock()
+		}
+		if len(pieces) > 2 { // the fetch may fill one while the other is in hand
+			t.Errorf("%d chunks were made", len(pieces))
+		}
 	})
 }
 
