@@ -26,7 +26,7 @@ var (
 	evictionsDesc = zoneDesc("evictions_total", "Responses that left a tier, by reason.", "tier", "reason")
 	errorsDesc    = zoneDesc("errors_total", "Failures of a tier, damaged records included.", "tier")
 	inFlightDesc  = zoneDesc("in_flight", "Fetches under way.")
-	onTheWayDesc  = zoneDesc("in_flight_bytes", "Bytes in memory of bodies that are on their way: to be stored, which count among the bytes of the tier; beyond that, on their way to disk; only passed on.", "account")
+	onTheWayDesc  = zoneDesc("in_flight_bytes", "Bytes in memory of bodies that are on their way: to be stored, which count among the bytes of the tier; beyond that, on their way to disk; only passed on. And what the fetches take beside their bodies, about.", "account")
 
 	sharedStateDesc = processDesc("shared_state", "1 for how this node stands to its fleet, 0 for the other states.", "state")
 	sharedLagDesc   = processDesc("shared_lag_seconds", "For how long this node has not been known to have applied every purge.")
@@ -76,6 +76,7 @@ func collectZone(ch chan<- prometheus.Metric, z *zone) {
 	gauge(onTheWayDesc, float64(s.InFlight.Kept), "stored")
 	gauge(onTheWayDesc, float64(s.InFlight.Beyond), "beyond")
 	gauge(onTheWayDesc, float64(s.InFlight.Passed), "passed_on")
+	gauge(onTheWayDesc, float64(s.InFlight.Fetches), "fetches")
 	gauge(fileDesc, float64(s.FileBytes))
 	gauge(queueDesc, float64(s.Queue))
 	counter(skippedDesc, s.Skipped)

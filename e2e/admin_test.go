@@ -106,6 +106,7 @@ func TestMetrics(t *testing.T) {
 		`caddy_larder_bytes{tier="disk",`, `caddy_larder_evictions_total{reason=`, `caddy_larder_fetch_duration_seconds_bucket{zone="default",le=`,
 		`caddy_larder_in_flight_bytes{account="stored",zone="default"} 0`, `caddy_larder_in_flight_bytes{account="beyond",zone="default"} 0`,
 		`caddy_larder_in_flight_bytes{account="passed_on",zone="default"} 0`,
+		`caddy_larder_in_flight_bytes{account="fetches",zone="default"} 0`,
 	} {
 		if !strings.Contains(text, name) {
 			t.Errorf("no %s", name)

@@ -130,6 +130,17 @@ func (c *Cache) release() {
 	}
 }
 
+// beginFetch counts a fetch as under way, and what it takes of the memory, until endFetch.
+func (c *Cache) beginFetch() {
+	c.acquire()
+	c.store.BeginFetch()
+}
+
+func (c *Cache) endFetch() {
+	c.store.EndFetch()
+	c.release()
+}
+
 // openWait is how long a request waits for a store that is being opened. After that the request
 // bypasses the cache.
 const openWait = time.Second

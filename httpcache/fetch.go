@@ -180,7 +180,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	if x.route.Policy.IgnoreClientDirectives {
 		x.removeDirectives(q.varyNames)
 	}
-	x.cache.acquire()
+	x.cache.beginFetch()
 	f.OnUnstorable(x)
 	f.Attend(x)
 	return x
@@ -429,7 +429,7 @@ func (x *Fetch) end() {
 		x.member.cancel(nil)
 	}
 	close(x.over)
-	x.cache.release()
+	x.cache.endFetch()
 }
 
 // Unstorable implements coalesce.Storer.

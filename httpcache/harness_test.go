@@ -49,6 +49,9 @@ func newTestHandlerWith(tb testing.TB, config store.Config, settings store.Setti
 				break
 			}
 		}
+		if n := s.Stats().InFlight.Fetches; n != 0 && c.Users() == 0 {
+			tb.Errorf("%d bytes count for fetches, when all have ended", n)
+		}
 		if err := s.Close(); err != nil {
 			tb.Error(err)
 		}

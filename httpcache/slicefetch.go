@@ -176,7 +176,7 @@ func (q *Request) newSliceFetch(
 	x.prepare(origin.Request(0))
 	origin.Request(0).Header["Range"] = []string{"bytes=" + s.object.span(s.number).String()}
 	x.removeDirectives(q.varyNames)
-	x.cache.acquire()
+	x.cache.beginFetch()
 	f.OnUnstorable(x)
 	f.Attend(x)
 	return x

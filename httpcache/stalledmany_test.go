@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,6 +167,42 @@ func TestStreamsThatTakeNothingOfPagesAreBrokenOff(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 	})
+}
+
+// TestFetchesUnderWayAreCounted: a fetch counts for what it takes beside its body, from when it
+// begins until it is over, whether its response is stored or passed on.
+func TestFetchesUnderWayAreCounted(t *testing.T) {
+	for _, cacheControl := range []string{"max-age=60", "no-store"} {
+		t.Run(cacheControl, func(t *testing.T) {
+			const clients = 3
+			h := newTestHandlerWith(t, store.Config{}, store.Settings{Memory: 8 << 20})
+			asked, goesOn := make(chan struct{}, clients), make(chan struct{})
+			origin := func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Cache-Control", cacheControl)
+				asked <- struct{}{}
+				<-goesOn
+				_, err := w.Write([]byte("body"))
+				return err
+			}
+			var all sync.WaitGroup
+			for i := range clients {
+				all.Go(func() {
+					w := httptest.NewRecorder()
+					if err := h.ServeHTTP(w, pathRequest(w, fmt.Sprint("/", i)), handlerFunc(origin)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			for range clients {
+				<-asked
+			}
+			if n := h.cache.store.Stats().InFlight.Fetches; n != clients*store.FetchBytes {
+				t.Errorf("%d bytes count for %d fetches", n, clients)
+			}
+			close(goesOn)
+			all.Wait()
+		})
+	}
 }
 
 // pathRequest is a request for a path.

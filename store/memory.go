@@ -30,6 +30,8 @@ type memory struct {
 	beyond atomic.Int64
 	// passed is what bodies take that are passed on and not stored, beside used.
 	passed atomic.Int64
+	// fetches is what those under way take beside their bodies.
+	fetches fetches
 	// held is what used has of larger items that look-ups have found and that are not given back.
 	held   atomic.Int64
 	late   atomic.Int64 // how many items are to be written later
@@ -91,12 +93,12 @@ const smallCharge = 64 << 10
 // What is held gives none: a client that is slow to read, or reads nothing, holds what it is sent,
 // and the queue of a slow disk what it is to write. Such items stay, and count as used now. Others
 // would go for them one after the other, for nothing, until only they were left. When clients hold
-// three quarters of the budget, of what is resident, what is not any more, and bodies in flight,
-// nothing goes for a large charge: it would be one more for them to hold. What they hold of what is
-// small is not bounded so: see memory_readers.go.
+// three quarters of the budget, of what is resident, what is not any more, bodies in flight and
+// fetches, nothing goes for a large charge: it would be one more for them to hold. What they hold
+// of what is small is not bounded so: see memory_readers.go.
 func (m *memory) shrink(keptOnly, large bool) {
 	for m.used.Load() > m.budget.Load() {
-		if large && m.held.Load()+m.inFlight.Load() > m.budget.Load()/4*3 {
+		if large && m.held.Load()+m.inFlight.Load()+m.fetches.charged.Load() > m.budget.Load()/4*3 {
 			return
 		}
 		if !m.evictOne(keptOnly) {
@@ -208,6 +210,7 @@ func (m *memory) discard(s *shard, it *item, why EvictionReason) {
 func (m *memory) apply(old, next Settings) {
 	m.budget.Store(next.Memory)
 	m.evicts.Store(next.Eviction != None)
+	m.countFetches(0) // anew, by this budget
 	for _, s := range m.shards {
 		s.mu.Lock()
 		if old.Eviction != next.Eviction {

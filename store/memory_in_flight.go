@@ -10,15 +10,16 @@ package store
 // its length, one of up to two megabytes in any case, and one that is small, or has come to no more
 // yet, while they take no more than seven eighths. Where clients hold so much that nothing can go
 // for them, bodies that are announced with up to a megabyte go beyond the budget, by two megabytes,
-// if there is a disk that can have what comes of them. Give the bytes back before the entry they
-// became is put, which counts for itself.
+// if there is a disk that can have what comes of them. Many fetches leave bodies less, see fetches.
+// Give the bytes back before the entry they became is put, which counts for itself.
 func (s *Store) Reserve(n, total int64) bool {
 	m := s.memory
 	inFlight, budget := m.inFlight.Add(n), m.budget.Load()
 	small := max(total, n-min(total, 0)) < smallCharge
-	most := max(budget/2, total, smallInFlight)
+	fetches := m.fetches.charged.Load()
+	most := max(budget/2-fetches, total, smallInFlight)
 	if small {
-		most = max(most, budget/8*7)
+		most = max(most, budget/8*7-fetches)
 	}
 	if inFlight <= most && m.charge(n, !small) {
 		return true
@@ -49,10 +50,11 @@ func (s *Store) Unreserve(n int64) {
 
 // ReserveBeyond counts n more bytes of a body that is written to disk while it arrives, and for
 // which Reserve has no room. They go beyond the budget: all of them together by a quarter of it, or
-// a megabyte where that is more. False when they do not fit.
+// a megabyte where that is more, and by less while there are very many fetches. False when they do
+// not fit.
 func (s *Store) ReserveBeyond(n int64) bool {
 	m := s.memory
-	if m.beyond.Add(n) <= max(m.budget.Load()/4, smallBeyond) {
+	if m.beyond.Add(n) <= m.beside(m.budget.Load()/4, m.fetches.over.Load()/3*2) {
 		return true
 	}
 	m.beyond.Add(-n)
@@ -64,12 +66,12 @@ func (s *Store) UnreserveBeyond(n int64) { s.memory.beyond.Add(-n) }
 
 // ReserveWindow counts n more bytes of a body that is passed on and not stored, beside held that it
 // has of such already. All together may have an eighth of the budget, or a megabyte where that is
-// more. It is none of what is stored, and evicts nothing: clients that take nothing of what they
-// are sent hold it as long as they like. When half of it is taken, no body may hold more than 64
-// KiB. False when there is no room.
+// more, and less while there are very many fetches. It is none of what is stored, and evicts
+// nothing: clients that take nothing of what they are sent hold it as long as they like. When half
+// of it is taken, no body may hold more than 64 KiB. False when there is no room.
 func (s *Store) ReserveWindow(n, held int64) bool {
 	m := s.memory
-	limit, taken := max(m.budget.Load()/8, smallBeyond), m.passed.Add(n)
+	limit, taken := m.beside(m.budget.Load()/8, m.fetches.over.Load()/3), m.passed.Add(n)
 	if taken <= limit/2 || taken <= limit && held+n <= smallCharge {
 		return true
 	}
@@ -98,7 +100,7 @@ func (s *Store) Chunk(n int) (data []byte, free func()) {
 // inFlightNow is what bodies on their way count.
 func (m *memory) inFlightNow() InFlight {
 	chunks, _, _ := m.chunks.Held()
-	return InFlight{Kept: m.inFlight.Load(), Beyond: m.beyond.Load(), Passed: m.passed.Load(), Chunks: chunks}
+	return InFlight{Kept: m.inFlight.Load(), Beyond: m.beyond.Load(), Passed: m.passed.Load(), Fetches: m.fetches.bytes.Load(), Chunks: chunks}
 }
 
 // largeChunk is from where on a chunk is worth more than what keeps it.

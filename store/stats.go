@@ -61,6 +61,9 @@ type InFlight struct {
 	// Kept is of those that are to be stored, which is in Stats.Memory too; Beyond is what goes
 	// beyond that, on its way to disk; and Passed is of those that are only passed on.
 	Kept, Beyond, Passed int64
+	// Fetches is what the fetches under way take beside their bodies. What of that is more than an
+	// eighth of the budget, or a megabyte, is in Stats.Memory too, up to half of the budget.
+	Fetches int64
 	// Chunks is what Chunk has given for all of them.
 	Chunks int64
 }
