@@ -41,6 +41,7 @@ type Cache struct {
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys  // whose last answer could not be shared, see hitformiss.go
 	refreshBackoff *recentKeys  // whose background refresh has just failed
+	lateFetches    *recentKeys  // whose fetch had no header in time, see late.go
 	lateBatches    *lateBatches // groups of which an answer for many is late, see batchrun.go
 	noRoom         *recentKeys  // of which a slice could not be stored, see slicefetch.go
 	unsliced       *recentKeys  // whose origin does not answer in slices, see firstpart.go
@@ -78,6 +79,7 @@ func New(o Options) *Cache {
 		flights:        coalesce.NewGroup[store.Key](o.Store, o.Limits),
 		hitForMiss:     newHitForMiss(),
 		refreshBackoff: newRefreshBackoff(),
+		lateFetches:    newLateFetches(),
 		lateBatches:    newLateBatches(),
 		noRoom:         newNoRoom(),
 		unsliced:       newUnsliced(),

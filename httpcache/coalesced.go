@@ -42,6 +42,8 @@ type following struct {
 	outdatedAt time.Time
 	// One of them was for another client only, and it has had another round since.
 	rejoined bool
+	// How many of them it has given up because their header was late, see late.go.
+	gaveUp int
 	// What it has tried to read ahead of a fetch of the whole, or nil: see rangeahead.go.
 	ahead *aheadOfWhole
 }
@@ -201,16 +203,17 @@ func (q *Request) inTime(shared *sharedResponse) bool {
 
 // joinable reports whether the request may join a running flight. It may not if the origin has sent
 // nothing for as long as a follower waits: one fetch that hangs must not make a URL unavailable
-// while the origin is well. A flight may hang if its header is all that the request needs.
+// while the origin is well. What is late by other measures is in late.go. A flight may hang if its
+// header is all that the request needs.
 func (q *Request) joinable(f *coalesce.Flight) bool {
 	if !q.usable(f) {
 		return false
 	}
-	if f.Silent() < q.route.Wait {
-		return true
-	}
 	shared, decided := f.Shared().(*sharedResponse)
-	return decided && shared.source == fromOrigin && q.headerIsEnough(shared)
+	if !decided {
+		return !q.isLate(f)
+	}
+	return f.Silent() < q.route.Wait || shared.source == fromOrigin && q.headerIsEnough(shared)
 }
 
 // headerIsEnough reports whether the answer to this request from a shared response has no body.
@@ -244,6 +247,10 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			if answered, err := q.answerRefused(s, refusal); answered {
 				return true, err
 			}
+		}
+		if result == coalesce.TimedOut && q.giveUp() {
+			q.leave(s, false)
+			return false, nil
 		}
 		next, again := membership{}, false
 		if result == coalesce.Failed && s.fetch == nil && q.unsafe() {
@@ -283,7 +290,7 @@ func (s membership) owesHeader() bool {
 
 // waitTimeout returns how long the request waits for a flight's decision. A follower's timeout
 // covers all its waits together: a flight that fails is followed by another, and one for other
-// values of a Vary by one for its own.
+// values of a Vary by one for its own. Of a key that was late it has less for each.
 func (q *Request) waitTimeout(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // the fetch is for it
@@ -299,7 +306,11 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 		}
 		f.deadline = time.Now().Add(wait)
 	}
-	return max(1, time.Until(f.deadline)) // 0 would be for ever
+	left := time.Until(f.deadline)
+	if f.gaveUp < lateWaits && !s.flight.Queued() {
+		left = min(left, q.patience(q.flightKey()))
+	}
+	return max(1, left) // 0 would be for ever
 }
 
 // mayRejoin reports whether a follower whose flight was released gets another round. It gets one if

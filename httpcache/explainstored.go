@@ -238,6 +238,9 @@ func (q *Request) waitWords() string {
 		return "no: coalesce off"
 	}
 	words := fmt.Sprintf("yes, for up to %s", q.route.Wait)
+	if q.wasLate(q.flightKey()) {
+		words += fmt.Sprintf(", %s for each: one for the key had no header in time a while ago", q.patience(q.flightKey()))
+	}
 	underWay := false
 	q.cache().flights.JoinRunning(q.flightKey(), func(*coalesce.Flight) bool { underWay = true; return false })
 	if underWay {

@@ -175,7 +175,7 @@ func (b *sliceBody) take(number int64) error {
 			b.cur = b.open(number, b.alone || r.alone)
 		}
 		h := b.cur
-		err := b.await(h)
+		err := b.await(h, r.waits < tries)
 		if err == nil {
 			return nil
 		}
@@ -307,19 +307,22 @@ func (b *sliceBody) readAhead(number int64) {
 var errSliceLate = errors.New("the fetch of the slice has no byte")
 
 // await waits for the header of a slice that is fetched, and for the first byte where another
-// request has led the fetch.
-func (b *sliceBody) await(h *openSlice) error {
+// request has led the fetch. mayGiveUp says that it may give a late one up early, see late.go.
+func (b *sliceBody) await(h *openSlice, mayGiveUp bool) error {
 	if !h.waiting {
 		return nil
 	}
 	h.waiting = false
-	wait := b.q.route.Wait
+	wait, late := b.q.route.Wait, b.q.lateSliceKey(b.object)
 	if h.on.flight.Queued() {
 		wait += b.q.route.Budget.Wait()
+	} else if mayGiveUp {
+		wait = b.q.patience(late)
 	}
 	switch result := h.on.member.Wait(b.q.r.Context(), wait, nil); result {
 	case coalesce.Shared:
 	case coalesce.TimedOut:
+		b.q.noteLate(late)
 		return errSliceLate
 	case coalesce.Left:
 		return context.Cause(b.q.r.Context())

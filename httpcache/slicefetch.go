@@ -84,7 +84,7 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 		tag.solo = true
 		f, m = q.cache().flights.Solo(tag)
 	} else {
-		f, m, joined = q.joinSlice(key, tag)
+		f, m, joined = q.joinSlice(key, tag, s.object)
 	}
 	if joined {
 		t.End()
@@ -101,15 +101,15 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 }
 
 // joinSlice joins a flight for the slice with a key. joined is false if it has begun it.
-func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
-	if f, m, joined = q.joinSharedSlice(key, tag); joined {
+func (q *Request) joinSlice(key store.Key, tag *flightTag, o *object) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+	if f, m, joined = q.joinSharedSlice(key, tag, o); joined {
 		return f, m, true
 	}
-	f, m, started := q.cache().flights.Join(tag.key, tag, q.sendsSlice)
+	f, m, started := q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool { return q.sendsSlice(f, o) })
 	if !started {
 		return f, m, true
 	}
-	if other, place, joined := q.joinSharedSlice(key, tag); joined { // it has moved there between the two
+	if other, place, joined := q.joinSharedSlice(key, tag, o); joined { // it has moved there between the two
 		f.Fail(errSliceStored)
 		f.Settle()
 		m.Leave()
@@ -119,18 +119,15 @@ func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, 
 }
 
 // joinSharedSlice joins a flight that has come to its header, if it has another key than tag's.
-func (q *Request) joinSharedSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+func (q *Request) joinSharedSlice(key store.Key, tag *flightTag, o *object) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
 	shared := q.route.byRules(q.sharedSliceKey(key))
 	if shared == tag.key {
 		return nil, nil, false
 	}
 	return q.cache().flights.JoinRunning(shared, func(f *coalesce.Flight) bool {
-		return f.Shared() != nil && q.sendsSlice(f)
+		return f.Shared() != nil && q.sendsSlice(f, o)
 	})
 }
-
-// sendsSlice is as for a page, see joinable.
-func (q *Request) sendsSlice(f *coalesce.Flight) bool { return f.Silent() < q.route.Wait }
 
 // sliceFlightKey is the key of the flight of a slice that this request can share, see flightKeyFor.
 // Machines share it as it is, since their rules may differ; here Route.byRules is added.

@@ -1,0 +1,236 @@
+package httpcache
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+)
+
+// slowForOne is an origin that hangs for requests with a field, and answers all others at once.
+// Its body says when it was made.
+type slowForOne struct {
+	h      *testHandler
+	header []string
+	hangs  time.Duration // for how long
+	takes  time.Duration // for all others
+
+	mu           sync.Mutex
+	asked, under int
+	most         int // that were under way at a time
+	passed       int // fwd=bypass
+	longest      time.Duration
+	oldest       time.Duration
+}
+
+// ServeHTTP implements handlerFunc.
+func (o *slowForOne) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	o.mu.Lock()
+	o.asked++
+	o.under++
+	o.most = max(o.most, o.under)
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		o.under--
+		o.mu.Unlock()
+	}()
+	takes := o.takes
+	if r.Header.Get("X-Slow") != "" {
+		takes = o.hangs
+	}
+	select {
+	case <-r.Context().Done():
+		return r.Context().Err()
+	case <-time.After(takes):
+	}
+	for i := 0; i < len(o.header); i += 2 {
+		w.Header().Set(o.header[i], o.header[i+1])
+	}
+	_, err := io.WriteString(w, time.Now().Format(time.RFC3339Nano))
+	return err
+}
+
+// get asks as an ordinary client, and notes how long that takes.
+func (o *slowForOne) get(t *testing.T, url string, header ...string) {
+	t.Helper()
+	begun, w := time.Now(), httptest.NewRecorder()
+	r := newTestRequest(w, header...)
+	r.URL.RawQuery = url
+	if err := o.h.ServeHTTP(w, r, o.ServeHTTP); err != nil {
+		t.Error(err)
+		return
+	}
+	made, err := time.Parse(time.RFC3339Nano, w.Body.String())
+	if err != nil {
+		t.Errorf("the answer is %q", w.Body)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if status := w.Header().Get("Cache-Status"); status == "Larder; fwd=bypass; detail=coalesce-wait" {
+		o.passed++
+	}
+	o.longest = max(o.longest, time.Since(begun))
+	o.oldest = max(o.oldest, time.Since(made))
+}
+
+// pester has a client for which the origin is slow ask again and again until the end of a time, and
+// leave after stays.
+func (o *slowForOne) pester(t *testing.T, url string, until time.Time, stays time.Duration) {
+	for i := 0; time.Now().Before(until); i++ {
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), stays)
+			defer cancel()
+			w := httptest.NewRecorder()
+			r := newTestRequest(w, "X-Slow", fmt.Sprint(i)).WithContext(ctx)
+			r.URL.RawQuery = url
+			_ = o.h.ServeHTTP(w, r, o.ServeHTTP)
+		}()
+		time.Sleep(47 * time.Millisecond)
+	}
+}
+
+// TestSlowClientIsNotWaitedForAgain: a client for which the origin hangs, and that asked 20 times a
+// second and left, led one fetch of a page after the other. All others waited for each as long as
+// `coalesce wait` says.
+func TestSlowClientIsNotWaitedForAgain(t *testing.T) {
+	for name, header := range map[string][]string{
+		"without a validator": {"Cache-Control", "max-age=1"},
+		"with a validator":    {"Cache-Control", "max-age=1", "Etag", `"1"`},
+		"no-cache":            {"Cache-Control", "no-cache", "Etag", `"1"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				o := &slowForOne{h: newTestHandler(t), header: header, hangs: 40 * time.Second}
+				var clients sync.WaitGroup
+				begun := time.Now()
+				clients.Go(func() { o.pester(t, "a", begun.Add(40*time.Second), 300*time.Millisecond) })
+				time.Sleep(time.Millisecond)
+				for range 4 {
+					clients.Go(func() {
+						for time.Since(begun) < 40*time.Second {
+							o.get(t, "a")
+							o.mu.Lock()
+							if time.Since(begun) < 11*time.Second { // once
+								o.longest = 0
+							}
+							o.mu.Unlock()
+							time.Sleep(100 * time.Millisecond)
+						}
+					})
+				}
+				clients.Wait()
+				if most := lateHeader + lateTurn; o.longest > most {
+					t.Errorf("after the first wait one waits for %v, want %v at most", o.longest, most)
+				}
+				if o.passed > 4 {
+					t.Errorf("%d waited to the end", o.passed)
+				}
+				time.Sleep(o.hangs)
+			})
+		})
+	}
+}
+
+// TestSlowRefreshIsNotWaitedForAgain: the same client kept a page from being refreshed in the
+// background for as long as its fetch hung, and then led the next.
+func TestSlowRefreshIsNotWaitedForAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := &slowForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=1, stale-while-revalidate=600"}, hangs: 40 * time.Second}
+		o.get(t, "a")
+		time.Sleep(2 * time.Second)
+		begun := time.Now()
+		go o.pester(t, "a", begun.Add(60*time.Second), 300*time.Millisecond)
+		time.Sleep(time.Millisecond) // it is the first to find the page stale
+		for time.Since(begun) < 60*time.Second {
+			o.get(t, "a")
+			if time.Since(begun) < 20*time.Second { // once, and a turn or two
+				o.oldest = 0
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if o.oldest > 5*time.Second {
+			t.Errorf("after the first wait the page is up to %v old", o.oldest)
+		}
+		time.Sleep(o.hangs)
+	})
+}
+
+// TestSlowOriginIsAskedTogether: where a fetch was late, and the origin is slow for all, those who
+// give up do not each ask the origin.
+func TestSlowOriginIsAskedTogether(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := &slowForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=60"}, hangs: 11 * time.Second, takes: 5 * time.Second}
+		go o.pester(t, "a", time.Now().Add(50*time.Millisecond), 12*time.Second)
+		time.Sleep(time.Millisecond)
+		o.get(t, "a") // gives up
+		o.get(t, "a")
+		q := newPatient(o.h)
+		for name, interval := range map[string]time.Duration{"at once": 0, "one after the other": 20 * time.Millisecond} {
+			o.asked, o.passed, o.longest = 0, 0, 0
+			o.h.cache.lateFetches.note(q.lateKeyOf(name), time.Now())
+			var clients sync.WaitGroup
+			for range 200 {
+				clients.Go(func() { o.get(t, name) })
+				time.Sleep(interval)
+			}
+			clients.Wait()
+			if limit := 20; o.asked > limit || o.passed > 0 || o.longest > 2*o.takes {
+				t.Errorf("%s: the origin is asked %d times, %d waited to the end, the longest %v", name, o.asked, o.passed, o.longest)
+			}
+			t.Logf("%s: the origin is asked %d times, the longest wait was %v", name, o.asked, o.longest)
+		}
+		time.Sleep(o.hangs)
+	})
+}
+
+// lateKeyOf is the key of flights of a request with that query.
+func (q *Request) lateKeyOf(query string) (key [32]byte) {
+	other := *q
+	u := *q.r.URL
+	u.RawQuery = query
+	other.r = q.r.Clone(context.Background())
+	other.r.URL = &u
+	other.keyed.URL, other.keyed.inner = &u, &u
+	other.readKey()
+	return other.flightKey()
+}
+
+// TestSlowClientOfSlices: where it was a file in slices, the others waited for each slice as long.
+func TestSlowClientOfSlices(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, f := newSlicing(t), newFilm(62, 1000)
+		f.alter = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("X-Slow") == "" {
+				return false
+			}
+			select {
+			case <-r.Context().Done():
+			case <-time.After(40 * time.Second):
+			}
+			panic(http.ErrAbortHandler)
+		}
+		f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+		var slow sync.WaitGroup
+		for n, most := range []time.Duration{h.Wait, lateHeader, lateHeader} {
+			asked := fmt.Sprintf("bytes=%d00-%d09", 2+n, 2+n)
+			slow.Go(func() {
+				w := httptest.NewRecorder()
+				_ = f.read(h, w, newTestRequest(w, "Range", asked, "X-Slow", "yes"))
+			})
+			time.Sleep(time.Millisecond)
+			begun, w := time.Now(), httptest.NewRecorder()
+			if broke := f.read(h, w, newTestRequest(w, "Range", asked)); broke || w.Code != http.StatusPartialContent {
+				t.Errorf("%s: %d, broken off %t", asked, w.Code, broke)
+			}
+			if took := time.Since(begun); took > most {
+				t.Errorf("%s takes %v, want %v at most", asked, took, most)
+			}
+		}
+		slow.Wait()
+	})
+}
