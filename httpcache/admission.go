@@ -101,7 +101,11 @@ func (q *Request) standing(key store.Key) origin.Why {
 
 // refreshDue reports whether the origin can take a refresh of what requests for this key ask for.
 func (q *Request) refreshDue(key store.Key) bool {
-	return q.route.Budget.RefreshDue(q.now, pageOf(key))
+	var kind uint64
+	if q.standing(key) == origin.Failing {
+		kind = fieldsSum(q.r.Header)
+	}
+	return q.route.Budget.RefreshDue(q.now, pageOf(key), kind)
 }
 
 // attend is enter for a request that goes to the origin whatever the Budget says.

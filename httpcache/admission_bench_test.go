@@ -40,8 +40,8 @@ func visitor(tb testing.TB, failing bool, header ...string) (ask func()) {
 	}
 	status := "Larder; hit; ttl="
 	if failing {
-		h.Budget = origin.New("", origin.Limits{BackoffMin: 1}, nil) // the answer just now is long ago
-		failing := [2]origin.Place{{Page: 1}, {Page: 2}}             // one would hold other pages back for a moment only
+		h.Budget = origin.New("", origin.Limits{BackoffMin: 1}, nil)       // the answer just now is long ago
+		failing := [2]origin.Place{{Page: 1, Kind: 1}, {Page: 2, Kind: 2}} // one would hold others back for a moment only
 		for i := range failing {
 			if err := h.Budget.Take(tb.Context(), &failing[i], origin.ClassStale); err != nil {
 				tb.Fatal(err)

@@ -39,7 +39,7 @@ type Fetch struct {
 	ticketEnd sync.Once
 
 	hitForMissKey store.Key // of the leader's request
-	fieldsKey     store.Key // that of requests with the same fields; of one that renews
+	leaderFields  uint64    // fieldsSum of that, for a fetch that renews
 
 	presented              // of the leader, but for its keyed.header, which is clientHeader
 	asked        store.Key // key as it was when the fetch began: the answer may change it
@@ -198,7 +198,7 @@ func (q *Request) entrust(x *Fetch) {
 		}
 	}
 	if q.found.Entry != nil {
-		x.fieldsKey = withFields(x.hitForMissKey, q.r.Header)
+		x.leaderFields = fieldsSum(q.r.Header)
 		x.usually = q.found.Entry.FetchTime
 		x.letGo = x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}
@@ -296,7 +296,7 @@ func (x *Fetch) asksOnceMore() bool { return x.call == 0 && x.wantsWhole }
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
 	x.flight.SetQueued(true)
-	x.visit.place.Page = pageOf(x.tag().key)
+	x.visit.place.Page, x.visit.place.Kind = pageOf(x.tag().key), x.leaderFields
 	if err := x.visit.enter(x.flight.Context(), x, x.kind(), x.admissionClass()); err != nil {
 		return err
 	}

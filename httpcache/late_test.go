@@ -17,6 +17,7 @@ type slowForOne struct {
 	h      *testHandler
 	header []string
 	hangs  time.Duration // for how long
+	fails  int           // the status that they get, if it is set
 	takes  time.Duration // for all others
 
 	mu           sync.Mutex
@@ -42,6 +43,10 @@ func (o *slowForOne) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	takes := o.takes
 	if r.Header.Get("X-Slow") != "" {
 		takes = o.hangs
+		if o.fails != 0 {
+			w.WriteHeader(o.fails)
+			return nil
+		}
 	}
 	select {
 	case <-r.Context().Done():
@@ -232,5 +237,36 @@ func TestSlowClientOfSlices(t *testing.T) {
 			}
 		}
 		slow.Wait()
+	})
+}
+
+// TestFailingFieldLeavesRefreshesToOthers: a client with a field for which the origin fails had
+// each probe, as it came first, and the back-off grew to a minute for all.
+func TestFailingFieldLeavesRefreshesToOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := &slowForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=1, stale-while-revalidate=600"}, fails: http.StatusInternalServerError}
+		o.get(t, "a")
+		time.Sleep(2 * time.Second)
+		begun := time.Now()
+		go func() {
+			for time.Since(begun) < time.Minute {
+				w := httptest.NewRecorder()
+				r := newTestRequest(w, "X-Slow", "fails")
+				r.URL.RawQuery = "a"
+				_ = o.h.ServeHTTP(w, r, o.ServeHTTP)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		time.Sleep(time.Millisecond)
+		for time.Since(begun) < time.Minute {
+			o.get(t, "a")
+			if time.Since(begun) < 3*time.Second {
+				o.oldest = 0 // it was not asked for before
+			}
+			time.Sleep(47 * time.Millisecond)
+		}
+		if o.oldest > 4*time.Second {
+			t.Errorf("the page is up to %v old", o.oldest)
+		}
 	})
 }

@@ -84,7 +84,7 @@ func (q *Request) refreshedInVain(key store.Key) bool {
 		return true
 	}
 	refused, failed := backoff.age(refusedKey(key), q.now)
-	return failed && (refused < refreshTurn || backoff.lately(withFields(key, q.r.Header), q.now))
+	return failed && (refused < refreshTurn || backoff.lately(withFields(key, fieldsSum(q.r.Header)), q.now))
 }
 
 // backOff delays the next background refresh, the longer for requests with the same fields. Each
@@ -94,7 +94,7 @@ func (x *Fetch) backOff() {
 	if x.renews {
 		now := time.Now()
 		x.cache.refreshBackoff.note(refusedKey(x.hitForMissKey), now)
-		x.cache.refreshBackoff.note(x.fieldsKey, now)
+		x.cache.refreshBackoff.note(withFields(x.hitForMissKey, x.leaderFields), now)
 	}
 }
 
@@ -117,8 +117,16 @@ func refusedKey(key store.Key) store.Key {
 	return key
 }
 
-// withFields is where that is noted of requests with these fields.
-func withFields(key store.Key, h http.Header) store.Key {
+// withFields is where that is noted of requests with fields of this sum.
+func withFields(key store.Key, fields uint64) store.Key {
+	var sum [8]byte
+	binary.LittleEndian.PutUint64(sum[:], fields)
+	subtle.XORBytes(key[:], key[:], sum[:])
+	return key
+}
+
+// fieldsSum is by what requests with the same fields are told from others.
+func fieldsSum(h http.Header) uint64 {
 	all := maphash.String(digestSeed, "") // so that no fields have a key of their own, too
 	for name, lines := range h {
 		var hash maphash.Hash
@@ -130,10 +138,7 @@ func withFields(key store.Key, h http.Header) store.Key {
 		}
 		all += hash.Sum64() // in any order
 	}
-	var sum [8]byte
-	binary.LittleEndian.PutUint64(sum[:], all)
-	subtle.XORBytes(key[:], key[:], sum[:])
-	return key
+	return all
 }
 
 // removeDirectives removes the client's directives from a fetch. In a background refresh they are

@@ -52,7 +52,7 @@ func BenchmarkStanding(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		if budget.Standing(now, 0) != Failing || budget.RefreshDue(now, 0) {
+		if budget.Standing(now, 0) != Failing || budget.RefreshDue(now, 0, 0) {
 			b.Fatal("not failing")
 		}
 	}

@@ -62,6 +62,8 @@ type Budget struct {
 	pausedUntil atomic.Int64
 	retryAt     atomic.Int64 // when a probe may go; 0 if the origin is not failing
 	retryOther  atomic.Int64 // the same for other pages than failedLast
+	retryKind   atomic.Int64 // and for other kinds than failedKind
+	failedKind  atomic.Uint64
 	failsOnly   atomic.Uint64
 	failedLast  atomic.Uint64
 	backoff     atomic.Int64
@@ -115,6 +117,9 @@ type Place struct {
 	// Page tells what is asked for from what else is; 0 where that is not known. It is set
 	// before Take.
 	Page uint64
+	// Kind tells how it is asked for: requests of one Kind may fail for what they have in common,
+	// such as their header fields. It is set before Take, too.
+	Kind uint64
 
 	budget    *Budget
 	begun     time.Time
@@ -139,7 +144,7 @@ func (p *Place) Begun() time.Time { return p.begun }
 func (b *Budget) Take(ctx context.Context, p *Place, class Class) error {
 	now := time.Now()
 	b.mu.Lock()
-	why := b.obstacle(now, class, p.Page)
+	why := b.obstacle(now, class, p)
 	if why == Admitted {
 		b.occupy(p, now, class)
 		b.publish()
@@ -179,14 +184,14 @@ func (b *Budget) Attend(p *Place) {
 	p.uncounted = true
 }
 
-// obstacle returns what keeps a request of the class for the page from going at now.
-func (b *Budget) obstacle(now time.Time, class Class, page uint64) Why {
+// obstacle returns what keeps a request of the class from going to p at now.
+func (b *Budget) obstacle(now time.Time, class Class, p *Place) Why {
 	switch {
 	case now.Before(b.health.pausedUntil):
 		return Paused
-	case class == ClassStale && b.health.failsFor(page):
+	case class == ClassStale && b.health.failsFor(p.Page):
 		return Failing
-	case class == ClassRefresh && b.health.failsFor(page) && now.Before(b.health.due(page)):
+	case class == ClassRefresh && b.health.failsFor(p.Page) && now.Before(b.health.due(p.Page, p.Kind)):
 		return Failing
 	case b.queue.Len() > 0 || b.full() || b.untilToken(now) > 0:
 		return Busy
@@ -308,19 +313,22 @@ func (b *Budget) publish() {
 	if closed := b.queue.Len() > 0 || b.full(); closed != b.closed.Load() {
 		b.closed.Store(closed)
 	}
-	retryAt, retryOther := int64(0), int64(0)
-	if b.health.failing {
-		retryAt = max(1, b.at(b.health.retryAt))
-		retryOther = max(1, b.at(b.health.due(^b.health.failedLast)))
+	retryAt, retryOther, retryKind := int64(0), int64(0), int64(0)
+	if h := &b.health; h.failing {
+		retryAt = max(1, b.at(h.retryAt))
+		retryOther = max(1, b.at(h.due(^h.failedLast, h.failedKind)))
+		retryKind = max(1, b.at(h.due(h.failedLast, ^h.failedKind)))
 	}
-	if retryAt != b.retryAt.Load() || retryOther != b.retryOther.Load() || b.health.only != b.failsOnly.Load() { // as with each change of the others
+	if retryAt != b.retryAt.Load() || retryOther != b.retryOther.Load() || retryKind != b.retryKind.Load() || b.health.only != b.failsOnly.Load() { // as with each change of the others
 		if retryAt == 0 {
 			b.retryAt.Store(0) // else it would seem to fail for all, between the two
 		}
 		b.failsOnly.Store(b.health.only)
 		b.failedLast.Store(b.health.failedLast)
 		b.backoff.Store(int64(b.health.backoff))
+		b.failedKind.Store(b.health.failedKind)
 		b.retryOther.Store(retryOther)
+		b.retryKind.Store(retryKind)
 		b.retryAt.Store(retryAt)
 	}
 }

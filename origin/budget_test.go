@@ -241,7 +241,7 @@ func TestClientsGoBeforeRefreshes(t *testing.T) {
 		counts := new(count)
 		b := New("", Limits{Rate: Rate{Count: 1, Per: time.Second}, Queue: 10, Wait: time.Minute}, counts)
 		take(t, b, ClassRefresh).Done()
-		if b.Standing(time.Now(), 0) != Busy || b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Busy || b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("not busy when the rate is used up")
 		}
 		expectRefusal(t, b, ClassRefresh, Refresh)
@@ -257,7 +257,7 @@ func TestClientsGoBeforeRefreshes(t *testing.T) {
 		}
 		client.Done()
 		time.Sleep(time.Second)
-		if b.Standing(time.Now(), 0) != Admitted || !b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Admitted || !b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("busy when there is a token")
 		}
 		take(t, b, ClassRefresh).Done()

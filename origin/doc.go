@@ -72,11 +72,16 @@
 //     Retry-After and however often it has failed. So each stale page is served stale once more,
 //     and the refresh that this leaves behind ends the outage. Pages of which nothing is stored
 //     confirm nothing: a client could name any number of them.
+//   - Requests of other kinds, which have other header fields, may probe after the shortest
+//     back-off, until a second kind has failed. A client that changes a field each time fails for
+//     several. Where a page fails alone, and so the origin is well, they may after a part of the
+//     back-off all the same.
 //   - What failed last probes after what else is asked for. A probe that hangs gives its turn
 //     away.
 //
-// Not held: a client that knows a field with which two stored pages fail, on a site of which
-// nothing else is fetched meanwhile. Then the back-off holds, a minute at most by default.
+// Not held: a client that knows fields with which two stored pages fail, and changes them each
+// time, on a site of which nothing else is fetched meanwhile. Then the back-off holds, a minute at
+// most by default.
 //
 // Nor can a client hide an outage to any effect. If it has something answered every second, as a
 // page without a database, failures count for their own page, and for one page at a time: with

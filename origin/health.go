@@ -13,8 +13,14 @@ type health struct {
 	failedLast uint64    // the Page of the request whose failure began the outage, or of the last probe
 	// confirmed says that a page of which a response is stored has failed besides that one. Until
 	// then other pages may probe at retryOther, however long the pages that fail are to wait.
-	confirmed   bool
-	retryOther  time.Time
+	confirmed  bool
+	retryOther time.Time
+	// failedKind is the Kind of what failedLast is the Page of, and mixed says that one of another
+	// Kind has failed besides it. Until then requests of other kinds may probe at retryOther, and
+	// after that at retryKind where the page fails alone.
+	failedKind  uint64
+	mixed       bool
+	retryKind   time.Time
 	probing     *Place    // the probe that is under way, or was when its turn ended
 	pausedUntil time.Time // nothing goes until then
 }
@@ -23,10 +29,18 @@ type health struct {
 // origin: a client may have chosen a page that is slow.
 const probeTurn = 10 * time.Second
 
-// due returns when a failing origin may be asked for that page again.
-func (h *health) due(page uint64) time.Time {
-	if !h.confirmed && page != h.failedLast && h.retryOther.Before(h.retryAt) {
-		return h.retryOther
+// kindTurn is the part of the back-off after which requests of another Kind may probe for a page
+// that fails alone, where several kinds have failed. It is the shortest back-off at least.
+const kindTurn = 16
+
+// due returns when a failing origin may be asked for that page again by a request of that Kind.
+func (h *health) due(page, kind uint64) time.Time {
+	otherPage, otherKind := page != h.failedLast, kind != h.failedKind
+	switch {
+	case otherPage && !h.confirmed, otherKind && !h.mixed:
+		return earlier(h.retryOther, h.retryAt)
+	case otherKind && h.only != 0:
+		return earlier(h.retryKind, h.retryAt)
 	}
 	return h.retryAt
 }
@@ -35,7 +49,7 @@ func (h *health) due(page uint64) time.Time {
 func (h *health) probe(p *Place, now time.Time) {
 	h.probing = p
 	h.retryAt = now.Add(max(probeTurn, h.backoff))
-	h.retryOther = h.retryAt
+	h.retryOther, h.retryKind = h.retryAt, h.retryAt
 }
 
 // failsFor reports whether the origin counts as failing for a page.
@@ -56,19 +70,23 @@ func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Dura
 		h.retryAt = later(h.retryAt, now.Add(retryAfter))
 		return
 	}
-	h.retryOther = now.Add(l.BackoffMin)
-	h.failedLast, h.retryAt = p.Page, later(now.Add(h.backoff), now.Add(retryAfter))
 	if !beside {
 		h.only = 0
 	}
+	h.failedLast, h.failedKind = p.Page, p.Kind
+	h.retryAt = later(now.Add(h.backoff), now.Add(retryAfter))
+	h.retryOther = now.Add(l.BackoffMin)
+	h.retryKind = later(h.retryOther, now.Add(h.backoff/kindTurn))
 }
 
-// confirm notes that not only one page fails. A client may choose any number of pages of which
-// nothing is stored: they confirm nothing.
+// confirm notes that not only one page fails, and not only requests of one Kind. A client may
+// choose any number of pages of which nothing is stored: they confirm nothing.
 func (h *health) confirm(p *Place) {
-	if p.class != ClassWaiting && p.Page != h.failedLast {
-		h.confirmed = true
+	if p.class == ClassWaiting {
+		return
 	}
+	h.confirmed = h.confirmed || p.Page != h.failedLast
+	h.mixed = h.mixed || p.Kind != h.failedKind
 }
 
 // pause notes for how long the origin wants to be left alone.
@@ -83,10 +101,18 @@ func (h *health) succeeded() {
 func (h *health) probeLost(l *Limits, now time.Time) {
 	h.probing = nil
 	h.retryAt, h.retryOther = now.Add(h.backoff), now.Add(l.BackoffMin)
+	h.retryKind = later(h.retryOther, now.Add(h.backoff/kindTurn))
 }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
 		return a
 	}
 	return b
@@ -196,11 +222,15 @@ func (b *Budget) failsFor(page uint64) bool {
 }
 
 // due is health's, without the lock.
-func (b *Budget) due(page uint64) int64 {
+func (b *Budget) due(page, kind uint64) int64 {
+	at := b.retryAt.Load()
 	if page != b.failedLast.Load() {
-		return b.retryOther.Load()
+		at = min(at, b.retryOther.Load())
 	}
-	return b.retryAt.Load()
+	if kind != b.failedKind.Load() {
+		at = min(at, b.retryKind.Load())
+	}
+	return at
 }
 
 // mustWait reports whether a request would have to wait for a place at now. It takes no lock but
@@ -209,20 +239,20 @@ func (b *Budget) mustWait(now time.Time) bool {
 	return b.at(now) < b.pausedUntil.Load() || b.closed.Load() || b.untilToken(now) > 0
 }
 
-// RefreshDue reports whether a refresh of that page may go at now: there is a place,
-// and the origin is well or due for its probe. Where others are asked for too, that whose failure
-// was the last to count probes a back-off later than they may, so that one page that fails by
-// itself does not stand for the origin. While the origin is paused or failing and no probe is due,
-// it takes no lock.
-func (b *Budget) RefreshDue(now time.Time, page uint64) bool {
+// RefreshDue reports whether a refresh of that page by a request of that Kind may go at now: there
+// is a place, and the origin is well or due for its probe. Where others are asked for too, that
+// whose failure was the last to count probes a back-off later than they may, so that one page that
+// fails by itself does not stand for the origin, nor a client for whose requests it does. While the
+// origin is paused or failing and no probe is due, it takes no lock.
+func (b *Budget) RefreshDue(now time.Time, page, kind uint64) bool {
 	if !b.failsFor(page) {
 		return !b.mustWait(now)
 	}
-	at, due := b.at(now), b.due(page)
+	at, due := b.at(now), b.due(page, kind)
 	switch backoff := b.backoff.Load(); {
 	case page != b.failedLast.Load():
 		b.otherAskedAt.Store(at)
-	case at-b.otherAskedAt.Load() < 2*backoff:
+	case kind == b.failedKind.Load() && at-b.otherAskedAt.Load() < 2*backoff:
 		due += backoff
 	}
 	return at >= due && !b.mustWait(now)

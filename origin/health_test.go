@@ -27,25 +27,25 @@ func TestBackoff(t *testing.T) {
 			}
 			expectRefusal(t, b, ClassStale, Failing)
 			time.Sleep(backoff*time.Second - 1)
-			if b.RefreshDue(time.Now(), 0) {
+			if b.RefreshDue(time.Now(), 0, 0) {
 				t.Fatalf("a probe is due before %v", backoff*time.Second)
 			}
 			expectRefusal(t, b, ClassRefresh, Refresh)
 			time.Sleep(time.Nanosecond)
-			if !b.RefreshDue(time.Now(), 0) {
+			if !b.RefreshDue(time.Now(), 0, 0) {
 				t.Fatalf("no probe is due after %v", backoff*time.Second)
 			}
 			fail(t, b, ClassRefresh, 0)
 		}
 		p := take(t, b, ClassWaiting) // one that has nothing else asks all the same
 		p.Succeeded()
-		if b.Standing(time.Now(), 0) != Admitted || !b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Admitted || !b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("still failing after a success")
 		}
 		p.Done()
 		fail(t, b, ClassStale, 0)
 		time.Sleep(time.Second)
-		if !b.RefreshDue(time.Now(), 0) {
+		if !b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("a new outage does not begin with the shortest back-off")
 		}
 	})
@@ -67,7 +67,7 @@ func TestFailuresTogetherAreOne(t *testing.T) {
 		time.Sleep(690 * time.Millisecond)
 		fail(t, b, ClassWaiting, 0)
 		time.Sleep(20 * time.Millisecond) // a second after the first failure
-		if !b.RefreshDue(time.Now(), 0) {
+		if !b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("no probe a second after the first failure")
 		}
 	})
@@ -82,7 +82,7 @@ func TestOneProbe(t *testing.T) {
 		time.Sleep(time.Second)
 		probe := take(t, b, ClassRefresh)
 		time.Sleep(probeTurn - 1)
-		if b.RefreshDue(time.Now(), 0) {
+		if b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("a second probe is due while the first has its turn")
 		}
 		expectRefusal(t, b, ClassRefresh, Refresh)
@@ -160,12 +160,12 @@ func TestBrokenPage(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 		fail(t, b, ClassWaiting, 0)
-		if !b.RefreshDue(time.Now(), 0) {
+		if !b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("no probe is due a second after the first failure")
 		}
 		fail(t, b, ClassRefresh, 0)
 		time.Sleep(2 * time.Second)
-		if !b.RefreshDue(time.Now(), 0) {
+		if !b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("no probe is due two seconds after the first probe")
 		}
 	})
@@ -182,13 +182,13 @@ func TestRetryAfterWithoutPauses(t *testing.T) {
 		}
 		take(t, b, ClassWaiting).Done()
 		time.Sleep(time.Minute - 1)
-		if b.RefreshDue(time.Now(), 0) {
+		if b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("a probe is due before Retry-After")
 		}
 		time.Sleep(time.Nanosecond)
 		fail(t, b, ClassRefresh, time.Nanosecond)
 		time.Sleep(2*time.Second - 1)
-		if b.RefreshDue(time.Now(), 0) {
+		if b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("a shorter Retry-After has shortened the back-off")
 		}
 	})
@@ -209,7 +209,7 @@ func TestPause(t *testing.T) {
 		if r, ok := errors.AsType[*RefusedError](<-early); !ok || r.Why != Paused || r.RetryAfter != 8*time.Second {
 			t.Errorf("one that waits and cannot wait for the end: %+v", r)
 		}
-		if b.Standing(time.Now(), 0) != Paused || b.RefreshDue(time.Now(), 0) {
+		if b.Standing(time.Now(), 0) != Paused || b.RefreshDue(time.Now(), 0, 0) {
 			t.Error("not paused")
 		}
 		expectRefusal(t, b, ClassStale, Paused)
@@ -275,7 +275,7 @@ func TestFailureBesideSuccess(t *testing.T) {
 				if got != want || gotOdd != wantOdd || b.Standing(time.Now(), 0) != want {
 					t.Errorf("%v, pauses %v, Retry-After %v: %v and for itself %v, want %v and %v", class, tc.pauses, tc.retryAfter, got, gotOdd, want, wantOdd)
 				}
-				if due := b.RefreshDue(time.Now(), page); due != (want == Admitted) {
+				if due := b.RefreshDue(time.Now(), page, 0); due != (want == Admitted) {
 					t.Errorf("a refresh of another page is due: %v", due)
 				}
 			})
@@ -343,23 +343,23 @@ func TestAnotherProbesFirst(t *testing.T) {
 			p := &Place{Page: odd}
 			probe := func(backoff time.Duration) {
 				t.Helper()
-				if !alone && b.RefreshDue(time.Now(), page) {
+				if !alone && b.RefreshDue(time.Now(), page, 0) {
 					t.Error("a probe before its time")
 				}
 				time.Sleep(backoff)
-				if got := b.RefreshDue(time.Now(), odd); got != alone {
+				if got := b.RefreshDue(time.Now(), odd, 0); got != alone {
 					t.Errorf("alone: %v, due: %v after %v", alone, got, backoff)
 				}
 				if !alone {
-					if !b.RefreshDue(time.Now(), page) {
+					if !b.RefreshDue(time.Now(), page, 0) {
 						t.Error("another page is not due")
 					}
 					time.Sleep(backoff - 1)
-					if b.RefreshDue(time.Now(), odd) {
+					if b.RefreshDue(time.Now(), odd, 0) {
 						t.Error("due although others are asked for")
 					}
 					time.Sleep(time.Nanosecond)
-					if !b.RefreshDue(time.Now(), odd) {
+					if !b.RefreshDue(time.Now(), odd, 0) {
 						t.Error("not due a back-off later")
 					}
 				}
@@ -383,7 +383,7 @@ func TestAnotherProbesFirst(t *testing.T) {
 			}
 			other.Succeeded()
 			other.Done()
-			if !b.RefreshDue(time.Now(), odd) {
+			if !b.RefreshDue(time.Now(), odd, 0) {
 				t.Error("not due although the origin is well")
 			}
 		})
@@ -446,14 +446,14 @@ func TestPagesThatFailHoldOthersBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := New("", Limits{}, nil)
 				tc.fails(t, b)
-				if b.RefreshDue(time.Now(), page) || b.Standing(time.Now(), page) != Failing {
+				if b.RefreshDue(time.Now(), page, 0) || b.Standing(time.Now(), page) != Failing {
 					t.Error("due at once")
 				}
 				time.Sleep(DefaultBackoffMin)
 				if why, left := b.Outlook(time.Now(), page); why != Failing || (left == 0) != tc.due {
 					t.Errorf("%v for %v", why, left)
 				}
-				if due := b.RefreshDue(time.Now(), page); due != tc.due {
+				if due := b.RefreshDue(time.Now(), page, 0); due != tc.due {
 					t.Errorf("due: %v, want %v", due, tc.due)
 				}
 				p := &Place{Page: page}
@@ -463,8 +463,65 @@ func TestPagesThatFailHoldOthersBack(t *testing.T) {
 				if !tc.due {
 					return
 				}
-				if b.RefreshDue(time.Now(), page+1) {
+				if b.RefreshDue(time.Now(), page+1, 0) {
 					t.Error("a second probe")
+				}
+				p.Succeeded()
+				p.Done()
+				if s := b.Standing(time.Now(), page); s != Admitted {
+					t.Errorf("after a success: %v", s)
+				}
+			})
+		})
+	}
+}
+
+// What fails for one kind of request, however often that probes, has other kinds wait for the
+// shortest back-off only. Where a second kind fails as well, all kinds wait, but for a page that
+// fails alone while others are answered: there they have a part of the back-off to wait.
+func TestAnotherKindProbes(t *testing.T) {
+	const page, kind, second, third = 1, 11, 12, 13
+	for name, tc := range map[string]struct {
+		kinds  []uint64 // that fail one after the other
+		beside bool     // others are answered
+		due    time.Duration
+	}{
+		"one kind":               {[]uint64{kind, kind, kind, kind, kind, kind, kind, kind}, false, DefaultBackoffMin},
+		"one kind, others well":  {[]uint64{kind, kind, kind, kind, kind, kind, kind, kind}, true, DefaultBackoffMin},
+		"two kinds":              {[]uint64{kind, second, kind, second, kind, second, kind, second}, false, DefaultBackoffMax},
+		"two kinds, others well": {[]uint64{kind, second, kind, second, kind, second, kind, second}, true, DefaultBackoffMax / kindTurn},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := New("", Limits{}, nil)
+				for _, kind := range tc.kinds {
+					time.Sleep(DefaultBackoffMax)
+					if tc.beside { // it fails for a page alone, of which something is stored
+						other := &Place{Page: page + 1}
+						if err := b.Take(t.Context(), other, ClassWaiting); err != nil {
+							t.Fatal(err)
+						}
+						defer other.Done()
+						b.answeredAt.Store(b.at(time.Now()))
+					}
+					p := &Place{Page: page, Kind: kind}
+					if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
+						t.Fatal(err)
+					}
+					p.Failed(0)
+					p.Done()
+				}
+				time.Sleep(tc.due - 1)
+				if last := tc.kinds[len(tc.kinds)-1]; b.RefreshDue(time.Now(), page, third) || b.RefreshDue(time.Now(), page, last) && tc.due > DefaultBackoffMin {
+					t.Error("due too soon")
+				}
+				time.Sleep(time.Nanosecond)
+				if !b.RefreshDue(time.Now(), page, third) {
+					t.Errorf("another kind is not due after %v", tc.due)
+				}
+				p := &Place{Page: page, Kind: third}
+				if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
+					t.Fatal(err)
 				}
 				p.Succeeded()
 				p.Done()

@@ -9,7 +9,7 @@ func (b *Budget) Outlook(now time.Time, page uint64) (why Why, left time.Duratio
 	case Paused:
 		left = time.Duration(b.pausedUntil.Load() - b.at(now))
 	case Failing:
-		left = time.Duration(b.due(page) - b.at(now))
+		left = time.Duration(b.due(page, b.failedKind.Load()) - b.at(now))
 	case Admitted, Busy, QueueFull, QueueWait, Refresh, GaveUp, WhyCount:
 	}
 	return why, max(left, 0)
