@@ -34,7 +34,9 @@ var defended = map[string][]string{
 	"bypass": {"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"},
 	"keyed": {
 		"Forwarded", "Front-End-Https", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server",
-		"X-Forwarded-Ssl", "X-Host", "X-HTTP-Host-Override", "X-Original-Host", "X-Scheme", "X-Url-Scheme",
+		"X-Forwarded-Ssl", "X-Host", "X-HTTP-Host-Override", "X-Original-Host", "X-Scheme", "X-Url-Scheme", "X-Proto",
+		"X-Script-Name", "X-Base-Path", "X-Forwarded-Context", "X-Forwarded-Path", "X-Forwarded-Uri", "X-Forwarded-Url", "X-Forwarded-Method",
+		"X-Original-URI", "X-Original-Method", "X-Request-URI", "X-Envoy-Original-Path", "X-MS-Original-URL",
 	},
 	"overwritten": {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}, // by reverse_proxy
 	"dropped": {

@@ -7,18 +7,21 @@ import (
 	"github.com/larder-cache/larder/rfc9111"
 )
 
-// forwardedFields tell an origin under which scheme, host, port or prefix it is asked. Origins
-// build redirects and links from them without naming them in Vary. A proxy in front sends them on
-// every request, so the cache can neither remove them nor let such requests bypass. They are part
-// of the key (C1, C24). That costs nothing where the proxy always sends the same values.
+// forwardedFields tell an origin under which scheme, host, port or prefix it is asked, and some by
+// which method, path or URL. Origins build redirects and links from them without naming them in
+// Vary. A proxy in front sends them on every request, so the cache can neither remove them nor let
+// such requests bypass. They are part of the key (C1, C24). That costs nothing where the proxy
+// always sends the same values, or those of the request that are in the key anyway.
 //
 // Fields about the client's address are not among them, nor is what Forwarded says of it: each
 // client would get a cache of its own.
 var forwardedFields = [...]string{
-	"Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
-	"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server",
-	"X-Forwarded-Ssl", "X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme",
-	"X-Url-Scheme",
+	"Forwarded", "Front-End-Https", "X-Base-Path", "X-Envoy-Original-Path", "X-Forwarded-Context",
+	"X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Path", "X-Forwarded-Port",
+	"X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme",
+	"X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri", "X-Forwarded-Url", "X-Host",
+	"X-Http-Host-Override", "X-Ms-Original-Url", "X-Original-Host", "X-Original-Method",
+	"X-Original-Uri", "X-Proto", "X-Request-Uri", "X-Scheme", "X-Script-Name", "X-Url-Scheme",
 }
 
 // forwarded writes the forwarded fields that the request has, each with its name.

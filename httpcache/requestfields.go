@@ -49,9 +49,12 @@ func kindOf(name string) fieldSet {
 		return hasConnection
 	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url", "Last-Event-Id":
 		return hasOverride
-	case "Forwarded", "Front-End-Https", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
-		"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl",
-		"X-Host", "X-Http-Host-Override", "X-Original-Host", "X-Scheme", "X-Url-Scheme":
+	case "Forwarded", "Front-End-Https", "X-Base-Path", "X-Envoy-Original-Path", "X-Forwarded-Context",
+		"X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Path", "X-Forwarded-Port",
+		"X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme",
+		"X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri", "X-Forwarded-Url", "X-Host",
+		"X-Http-Host-Override", "X-Ms-Original-Url", "X-Original-Host", "X-Original-Method",
+		"X-Original-Uri", "X-Proto", "X-Request-Uri", "X-Scheme", "X-Script-Name", "X-Url-Scheme":
 		return hasForwarded
 	case "Cdn-Loop":
 		return hasLoop
