@@ -103,7 +103,7 @@ func (q *Request) standing(key store.Key) origin.Why {
 func (q *Request) refreshDue(key store.Key) bool {
 	var kind uint64
 	if q.standing(key) == origin.Failing {
-		kind = fieldsSum(q.r.Header)
+		kind = q.fieldsSum()
 	}
 	return q.route.Budget.RefreshDue(q.now, pageOf(key), kind)
 }

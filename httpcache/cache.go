@@ -40,6 +40,7 @@ type Cache struct {
 	store          *store.Store
 	flights        *coalesce.Group[store.Key]
 	hitForMiss     *recentKeys  // whose last answer could not be shared, see hitformiss.go
+	shareable      *recentKeys  // of which an answer could be shared
 	refreshBackoff *recentKeys  // whose background refresh has just failed
 	lateFetches    *recentKeys  // whose fetch had no header in time, see late.go
 	lateBatches    *lateBatches // groups of which an answer for many is late, see batchrun.go
@@ -78,6 +79,7 @@ func New(o Options) *Cache {
 		store:          o.Store,
 		flights:        coalesce.NewGroup[store.Key](o.Store, o.Limits),
 		hitForMiss:     newHitForMiss(),
+		shareable:      newShareable(),
 		refreshBackoff: newRefreshBackoff(),
 		lateFetches:    newLateFetches(),
 		lateBatches:    newLateBatches(),

@@ -356,7 +356,7 @@ func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error 
 	if q.sharing() == sharingOpen {
 		return q.bypass(BypassCoalesceWait)
 	}
-	q.cache().hitForMiss.note(q.hitForMissKey(), time.Now()) // again a header that comes late
+	q.cache().hitForMiss.note(q.doubtKey(), time.Now()) // again a header that comes late
 	_, err := q.fetchAlone(rfc9111.ForwardMiss)
 	return err
 }

@@ -39,7 +39,7 @@ type Fetch struct {
 	ticketEnd sync.Once
 
 	hitForMissKey store.Key // of the leader's request
-	leaderFields  uint64    // fieldsSum of that, for a fetch that renews
+	leaderFields  uint64    // fieldsSum of that
 
 	presented              // of the leader, but for its keyed.header, which is clientHeader
 	asked        store.Key // key as it was when the fetch began: the answer may change it
@@ -155,7 +155,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: hitForMissKey, member: member,
-		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
+		leaderFields: q.fieldsSum(), presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		varyNames: q.varyNames, trace: q.trace, firstPart: firstPart,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
@@ -198,7 +198,6 @@ func (q *Request) entrust(x *Fetch) {
 		}
 	}
 	if q.found.Entry != nil {
-		x.leaderFields = fieldsSum(q.r.Header)
 		x.usually = q.found.Entry.FetchTime
 		x.letGo = x.hold(q.found.Share()) // it may be answered from when the request that found it is over
 	}

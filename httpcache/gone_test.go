@@ -58,7 +58,7 @@ func TestNothingOlderComesBackAfterGone(t *testing.T) {
 			en, "0",
 		},
 		"what came later stays": {
-			[]goneStep{{en, 200, "", 0}, {de, 404, "", 0}, {en, 200, "", 600}, {en, 200, "Accept-Language", 600}}, en, "3",
+			[]goneStep{{en, 200, "", 0}, {de, 404, "", 0}, {en, 200, "", 600}, {reload(en), 200, "Accept-Language", 600}}, en, "3",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,9 @@ import (
 //	                       gives up waiting renews the memory
 //
 // It is remembered for each kind of request separately, see hitForMissKey: an answer that was made
-// for one client says nothing about the response that all others share.
+// for one client says nothing about the response that all others share. Where another request has
+// had an answer that can be shared, lately, a field of the client may be why its own is a refusal
+// (401, 403). That is remembered for requests with the same fields alone.
 
 // sharing says whether a request should wait for another's fetch.
 type sharing uint8
@@ -49,6 +51,9 @@ const (
 
 func newHitForMiss() *recentKeys { return newRecentKeys(maxRecentKeys, hitForMissKeep, time.Second) }
 
+// newShareable remembers for as long as the last answer counts that one could be shared.
+func newShareable() *recentKeys { return newRecentKeys(maxRecentKeys, hitForMissTTL, time.Second) }
+
 // refreshPause is the shortest time between a background refresh that failed and the next one by a
 // request with the same fields. While the origin is down, each request for a stale response would
 // otherwise start one as soon as the last has failed. An overloaded origin fails fast, so these
@@ -67,7 +72,17 @@ func (q *Request) sharing() sharing { return q.sharingOf(q.flightKey()) }
 
 // sharingOf is sharing for a request that has made the key of its flight.
 func (q *Request) sharingOf(flight store.Key) sharing {
-	switch age, known := q.cache().hitForMiss.age(q.hitForMissKeyOf(flight), q.now); {
+	key := q.hitForMissKeyOf(flight)
+	s := q.cache().sharingOf(key, q.now)
+	if _, some := q.cache().hitForMiss.age(ofFields(key), q.now); some && s != sharingHitForMiss {
+		s = max(s, q.cache().sharingOf(withFields(key, q.fieldsSum()), q.now))
+	}
+	return s
+}
+
+// sharingOf returns what is remembered under a key.
+func (c *Cache) sharingOf(key store.Key, now time.Time) sharing {
+	switch age, known := c.hitForMiss.age(key, now); {
 	case !known:
 		return sharingOpen
 	case age < hitForMissTTL:
@@ -75,6 +90,22 @@ func (q *Request) sharingOf(flight store.Key) sharing {
 	}
 	return sharingDoubtful
 }
+
+// doubtKey is where it is remembered that an answer to the request could not be shared: of all of
+// its kind, or else of those with its fields.
+func (q *Request) doubtKey() store.Key {
+	key := q.hitForMissKey()
+	if q.cache().sharingOf(key, q.now) == sharingOpen {
+		return withFields(key, q.fieldsSum())
+	}
+	return key
+}
+
+// ofFields is where it is noted that something is remembered for some requests by their fields.
+func ofFields(key store.Key) store.Key { return refusedKey(key) }
+
+// fieldsSum is that of the request, before handlers behind the cache rewrite it in place.
+func (q *Request) fieldsSum() uint64 { return fieldsSum(q.r.Header) }
 
 // byRules is a key of what is shared only by requests that are judged by the same rules. Who joins
 // the flight of a slice takes it as it is, and does not judge what the leader's rules have let in.
@@ -144,12 +175,21 @@ func wantsEvents(h http.Header) bool {
 	return false
 }
 
-// updateHitForMiss remembers whether an answer with status, judged as f says, could be shared.
-func (c *Cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness) {
+// updateHitForMiss remembers whether an answer with status, judged as f says, could be shared. It
+// came to a request with fields of that sum.
+func (c *Cache) updateHitForMiss(key store.Key, fields uint64, status int, f *rfc9111.Freshness) {
 	switch {
 	case f.Reason == rfc9111.Storable, f.UsableByFollowers():
 		c.hitForMiss.forget(key)
-	case remembered(status, f):
+		if _, some := c.hitForMiss.age(ofFields(key), f.ResponseTime); some {
+			c.hitForMiss.forget(withFields(key, fields))
+		}
+		c.shareable.note(key, f.ResponseTime)
+	case !remembered(status, f):
+	case refused(status) && c.shareable.lately(key, f.ResponseTime):
+		c.hitForMiss.note(ofFields(key), f.ResponseTime)
+		c.hitForMiss.note(withFields(key, fields), f.ResponseTime)
+	default:
 		c.hitForMiss.note(key, f.ResponseTime)
 	}
 }
@@ -157,8 +197,18 @@ func (c *Cache) updateHitForMiss(key store.Key, status int, f *rfc9111.Freshness
 // updateHitForMiss does so for the answer of a fetch, unless it answers other words than a fetch's.
 func (x *Fetch) updateHitForMiss(status int, f *rfc9111.Freshness) {
 	if x.flags&flagObserved == 0 {
-		x.cache.updateHitForMiss(x.hitForMissKey, status, f)
+		x.cache.updateHitForMiss(x.hitForMissKey, x.leaderFields, status, f)
 	}
+}
+
+// refused reports whether a status says that the request is not to have what others may get. Any
+// other answer that cannot be shared may supersede what is stored, for all.
+func refused(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusUnavailableForLegalReasons:
+		return true
+	}
+	return false
 }
 
 // remembered reports whether an answer that could not be shared says the same of the next one.

@@ -274,3 +274,44 @@ func TestStreamsByMethod(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedFieldLeavesOthersOneFetch: a request that is refused for a field (401, 403) had all
+// ordinary ones fetch alone, as long as it was repeated more often than they came. Now the first of
+// them does.
+func TestRefusedFieldLeavesOthersOneFetch(t *testing.T) {
+	for name, status := range map[string]int{"401": 401, "402": 402, "403": 403, "451": 451} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
+					w.Header().Set("Cache-Control", "max-age=1")
+					if r.Header.Get("X-Odd") != "" {
+						w.Header().Set("Cache-Control", "private, no-store")
+						w.WriteHeader(status)
+					}
+					return nil
+				})
+				for i := range 5 {
+					for n := range 3 { // more often than others come, and each time with another value
+						c.ask("X-Odd", strconv.Itoa(10*i+n))
+					}
+					if i == 1 { // requests with the fields of one that was refused wait for none
+						if got := c.ask("X-Odd", "12"); got != "Larder; fwd=miss" {
+							t.Errorf("the same again: %q", got)
+						}
+					}
+					want := "Larder; fwd=uri-miss; stored"
+					switch {
+					case i == 0:
+						want = "Larder; fwd=miss"
+					case i > 1:
+						want = "Larder; fwd=stale; fwd-status=200; stored"
+					}
+					if got := c.ask(); got != want {
+						t.Errorf("ordinary request %d: %q, want %q", i+1, got, want)
+					}
+					time.Sleep(2 * time.Second)
+				}
+			})
+		})
+	}
+}

@@ -37,6 +37,7 @@ type passWriter struct {
 	ownQuery      bool     // the origin is asked with a query that is not the key's, see hasOwnQuery
 	session       []string // that the request came within
 	hitForMissKey store.Key
+	fields        uint64           // fieldsSum of the request as it came
 	removeGone    func(status int) // see goneOnPass
 
 	observed    *observed // of a route that observes; decision is then what would have been
@@ -279,7 +280,7 @@ func (q *Request) prepareToPass() {
 // willRecord makes record run at the header. It notes what the request is before handlers rewrite
 // it in place.
 func (pw *passWriter) willRecord() {
-	pw.records, pw.hitForMissKey = true, pw.q.hitForMissKey()
+	pw.records, pw.hitForMissKey, pw.fields = true, pw.q.hitForMissKey(), pw.q.fieldsSum()
 	pw.session = pw.q.r.Header[rfc9111.SessionField]
 	if pw.ownQuery = pw.q.hasOwnQuery(); !pw.ownQuery {
 		pw.removeGone = pw.q.goneOnPass()
@@ -303,7 +304,7 @@ func (pw *passWriter) record(status int, header http.Header, declared int64) {
 		}
 	}
 	if q.r.Method != http.MethodHead && !pw.ownQuery {
-		q.cache().updateHitForMiss(pw.hitForMissKey, status, shared)
+		q.cache().updateHitForMiss(pw.hitForMissKey, pw.fields, status, shared)
 	}
 	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {
 		q.countNotStored(passed.Reason, status, ex.ResponseTime)

@@ -84,7 +84,7 @@ func (q *Request) refreshedInVain(key store.Key) bool {
 		return true
 	}
 	refused, failed := backoff.age(refusedKey(key), q.now)
-	return failed && (refused < refreshTurn || backoff.lately(withFields(key, fieldsSum(q.r.Header)), q.now))
+	return failed && (refused < refreshTurn || backoff.lately(withFields(key, q.fieldsSum()), q.now))
 }
 
 // backOff delays the next background refresh, the longer for requests with the same fields. Each
@@ -125,10 +125,14 @@ func withFields(key store.Key, fields uint64) store.Key {
 	return key
 }
 
-// fieldsSum is by what requests with the same fields are told from others.
+// fieldsSum is by what requests with the same fields are told from others. Those that no fetch has
+// from its client do not count, nor does what the cache itself adds to.
 func fieldsSum(h http.Header) uint64 {
 	all := maphash.String(digestSeed, "") // so that no fields have a key of their own, too
 	for name, lines := range h {
+		if kindOf(name).has(hasConditional | hasRange | hasLoop) {
+			continue
+		}
 		var hash maphash.Hash
 		hash.SetSeed(digestSeed)
 		_, _ = hash.WriteString(name)

@@ -161,7 +161,7 @@ func (q *Request) newSliceFetch(
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
-		presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
+		leaderFields: q.fieldsSum(), presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
 		remote: q.beginRemoteSlice(&s), remoteLimit: -1, lease: lease,
 		copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
@@ -251,12 +251,12 @@ func (o *object) isUnsatisfied(header http.Header) bool {
 func newRefusedSlices() *recentKeys { return newRecentKeys(maxRecentKeys/16, hitForMissKeep, 0) }
 
 // refuseSlice ends the flight of a slice whose answer is for one client. Where an answer breaks off
-// for that, the next ones of its kind are to know it before they begin. That is remembered apart
-// from what can be shared: the whole, for which the client's own request is then passed on, may be
-// storable while a slice is not.
+// for that, the next ones with its fields are to know it before they begin. That is remembered
+// apart from what can be shared: the whole, for which the client's own request is then passed on,
+// may be storable while a slice is not.
 func (x *Fetch) refuseSlice() {
 	if x.slice.goesOn {
-		x.cache.refusedSlices.note(x.hitForMissKey, time.Now())
+		x.cache.refusedSlices.note(withFields(x.hitForMissKey, x.leaderFields), time.Now())
 	}
 	x.failSlice(errSliceRefused)
 }
@@ -284,7 +284,7 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 		return
 	case freshness.Reason == rfc9111.Storable:
 		x.updateHitForMiss(http.StatusOK, &freshness)
-		x.cache.refusedSlices.forget(x.hitForMissKey)
+		x.cache.refusedSlices.forget(withFields(x.hitForMissKey, x.leaderFields))
 	default:
 		if x.countNotStored(freshness.Reason); !x.slice.alone || !x.isForAll(ex, part.Complete) {
 			x.refuseSlice()
