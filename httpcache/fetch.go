@@ -478,7 +478,8 @@ func (x *Fetch) endTicket() {
 	})
 }
 
-// validates reports whether the fetch validates the stored response.
+// validates reports whether the fetch validates the stored response. Without a validator it asks
+// unconditionally: a 304 to that answers nothing (RFC 9110 15.4.5).
 func (x *Fetch) validates() bool {
-	return x.stale != nil && x.call == 0 && rfc9111.Validates(x.method)
+	return x.stale != nil && x.call == 0 && rfc9111.Validates(x.method) && rfc9111.HasValidator(x.stale.Header)
 }
