@@ -105,6 +105,11 @@ func (q *Request) joinSlice(key store.Key, tag *flightTag, o *object) (f *coales
 	if f, m, joined = q.joinSharedSlice(key, tag, o); joined {
 		return f, m, true
 	}
+	return q.joinOrBeginSlice(key, tag, o)
+}
+
+// joinOrBeginSlice is joinSlice where no flight has come to its header, at the first look.
+func (q *Request) joinOrBeginSlice(key store.Key, tag *flightTag, o *object) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
 	f, m, started := q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool { return q.sendsSlice(f, o) })
 	if !started {
 		return f, m, true
@@ -150,7 +155,8 @@ func (p *presented) flightKeyOfClass(key store.Key, class string) store.Key {
 	return variantKey(key, []string{class}, []string{strconv.Itoa(int(p.hops))})
 }
 
-// newSliceFetch prepares the fetch on the goroutine of the request that leads it.
+// newSliceFetch prepares the fetch on the goroutine of the request that leads it. That is none of a
+// route that observes: such a request is answered by the origin, whatever is stored or shared.
 func (q *Request) newSliceFetch(
 	f *coalesce.Flight, ticket ticket, s sliceOf, seed []field, lease store.Key,
 ) *Fetch {
