@@ -74,12 +74,16 @@ func (s *shard) takeLate() *item {
 	return nil
 }
 
-// noteLate notes an item of which the caller has a hold, and not the lock of the shard.
-func (m *memory) noteLate(it *item) {
-	s := m.shards[it.shard]
+// noteLate notes the item of a job that has not been done. The caller has no lock of a shard.
+func (m *memory) noteLate(j *job) {
+	s := m.shards[j.item.shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.noteLate(it)
+	if j.late {
+		s.keepLate(j.item)
+	} else {
+		s.noteLate(j.item)
+	}
 }
 
 // lateWalk is the disk writer's way through what is late, shard by shard. It looks once at each
@@ -170,7 +174,7 @@ func (s *Store) writeLate(it *item, ending bool) bool {
 		// It may compress, so not under the lock.
 		j = s.newPut(s.decode(it), false, int(it.variants), true)
 		j.item, j.id, j.renews, j.late, j.at = it, it.id, true, true, time.Now()
-		j.cost = s.memory.ownCost(it) + j.bookkeeping()
+		j.cost = it.cost() + j.bookkeeping() // with the body of what it renews, which the file may lack
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

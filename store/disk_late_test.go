@@ -253,3 +253,48 @@ func TestLateListIsBounded(t *testing.T) {
 		t.Errorf("%d of %d on disk, %d still late", n, entries, s.memory.late.Load())
 	}
 }
+
+// TestLargeBodyIsWrittenLate: behind another that was late a body that is larger than the queue was
+// refused by it, at an orderly stop as well.
+func TestLargeBodyIsWrittenLate(t *testing.T) {
+	s := keptByHand(t, Settings{Memory: 256 << 20, Disk: 1 << 30})
+	s.diskWriter.detach()
+	for n := range 40 {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", n), make([]byte, 1000)), 0)
+	}
+	large := testEntry(s, "http://example.com/large", make([]byte, queueBytes+8<<20))
+	if r := s.Put(large, 0); r != Stored {
+		t.Fatal(r)
+	}
+	must(t, s.attach())
+	s.diskWriter.drain()
+	if late := s.memory.late.Load(); late > 0 || !isOnDiskNow(t, s, large) {
+		t.Errorf("the large body is on disk: %v; %d are late", isOnDiskNow(t, s, large), late)
+	}
+}
+
+// TestLateRenewalsCountTheirBodies: of a renewal that is written anew the body counted for nothing,
+// so that all of memory came into the queue at once, ahead of what was stored meanwhile.
+func TestLateRenewalsCountTheirBodies(t *testing.T) {
+	const pages, size = 128, 100 << 10
+	s := keptByHand(t, Settings{Memory: 256 << 20, Disk: 1 << 30})
+	for n := range pages {
+		e := testEntry(s, fmt.Sprintf("http://example.com/%d", n), make([]byte, size))
+		s.Put(e, 0)
+		found := s.Lookup(e.Key, matchAny)
+		s.Put(found.Entry.Renewal(), 0)
+		found.Release()
+	}
+	must(t, s.diskWriter.flush())
+	s.memory.forgetDisk(true)
+	if late := s.memory.late.Load(); late != pages {
+		t.Fatalf("%d of %d are late", late, pages)
+	}
+	s.diskWriter.late.begin(s.memory)
+	for s.diskWriter.queueLate() {
+	}
+	jobs, _, _ := s.queue.state()
+	if most := s.diskWriter.batchLimit()/size + 1; int(jobs) > most {
+		t.Errorf("%d renewals are queued at once, want %d at most", jobs, most)
+	}
+}

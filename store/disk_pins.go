@@ -32,7 +32,7 @@ type leftover struct {
 	taken  int64     // bytes of it that were, since it was last looked at
 	joined bool      // a client has come since then
 	due    time.Time // when more has to be taken; zero: it was not looked at yet
-	// clients are all that have come since it was deleted: no more than have it pinned.
+	// clients are all that have come since it was deleted: no more than had it pinned.
 	clients map[Interrupter]struct{}
 }
 

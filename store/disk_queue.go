@@ -78,15 +78,16 @@ func newQueue(m *memory) *queue {
 	return &queue{byKey: make(map[uint64][]*job), wake: make(chan struct{}, 1), index: newIndex(m)}
 }
 
-// push appends a job; false when it does not fit. An empty queue takes one entry of any size, and a
-// record whose body is on disk already always has a place.
+// push appends a job; false when it does not fit. An empty queue takes one entry of any size. A
+// record whose body is on disk already always has a place, and what is late: of that only some is
+// queued at a time.
 func (q *queue) push(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.open || len(q.jobs) >= queueJobs {
 		return false
 	}
-	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead {
+	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late {
 		return false
 	}
 	q.jobs = append(q.jobs, j)

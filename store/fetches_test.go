@@ -65,6 +65,35 @@ func fillAccounts(s *Store, chunk int64) (kept, beyond, passed int64) {
 	return kept, beyond, passed
 }
 
+// TestFetchesBesideBodiesThatAreThere: what bodies have taken is not given back for fetches, but
+// with them these left no room for anything that was to be stored.
+func TestFetchesBesideBodiesThatAreThere(t *testing.T) {
+	const budget, chunk = 64 << 20, 64 << 10
+	s := openStore(t, Config{}, Settings{Memory: budget})
+	kept, beyond, passed := fillAccounts(s, chunk)
+	for range budget / 8 * 7 / FetchBytes {
+		s.BeginFetch()
+	}
+	for n := range 2000 {
+		if r := s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", n), make([]byte, 20_000)), 0); r != Stored {
+			t.Fatalf("page %d: %v", n, r)
+		}
+	}
+	stats := s.Stats()
+	if stats.Memory.Bytes > budget {
+		t.Errorf("%d bytes are used, of %d", stats.Memory.Bytes, budget)
+	}
+	if counted := stats.Memory.Bytes + beyond + passed + stats.InFlight.Fetches - s.memory.fetches.charged.Load(); counted > budget/8*15 {
+		t.Errorf("%d bytes count, of a budget of %d", counted, budget)
+	}
+	s.Unreserve(kept)
+	s.BeginFetch() // what is used is counted anew with each
+	s.EndFetch()
+	if charged := s.memory.fetches.charged.Load(); charged != budget/2 {
+		t.Errorf("when the bodies have gone, %d bytes of fetches are used, want %d", charged, budget/2)
+	}
+}
+
 // TestFetchesOfASmallBudget: some fetches at once cost a small budget nothing.
 func TestFetchesOfASmallBudget(t *testing.T) {
 	s := openStore(t, Config{}, Settings{Memory: 64 << 10})

@@ -289,7 +289,7 @@ func (m *memory) forgetDisk(another bool) {
 			}
 		})
 		for _, it := range gone {
-			s.noteLate(it)
+			s.keepLate(it) // it was written once, so it does not count as skipped
 		}
 		s.mu.Unlock()
 	}

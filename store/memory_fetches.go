@@ -13,12 +13,14 @@ const FetchBytes = 32 << 10
 
 // fetches counts what the fetches under way take beside their bodies. An eighth of the budget, or a
 // megabyte where that is more, is free for that. What goes past it counts as used, up to half of
-// the budget, and leaves bodies in flight as much less of the half that they may take. Past that
-// the room beside the budget shrinks, down to a part. A fetch is never refused: what is bounded is
-// what comes with it.
+// the budget, and leaves bodies in flight as much less of the half that they may take. With these
+// it takes seven eighths at most, so that something can still be stored. Past that the room beside
+// the budget shrinks, down to a part. A fetch is never refused: what is bounded is what comes with
+// it.
 //
 // So what is used, beside that, and of fetches is one and a half of the budget together, as long as
-// the fetches do not take more than seven eighths of it.
+// the fetches do not take more than seven eighths of it, and come before the bodies: what bodies
+// have taken already is not given back for them.
 type fetches struct {
 	mu    sync.Mutex
 	bytes atomic.Int64
@@ -33,7 +35,7 @@ const besidePart = 32
 func (s *Store) BeginFetch() {
 	m := s.memory
 	if m.countFetches(FetchBytes) > 0 && m.used.Load() > m.budget.Load() {
-		m.shrink(!m.evicts.Load(), true)
+		m.shrink(!m.evicts.Load(), false) // no fetch is refused, so room is made whatever clients hold
 	}
 }
 
@@ -42,11 +44,12 @@ func (s *Store) EndFetch() { s.memory.countFetches(-FetchBytes) }
 
 // countFetches counts n bytes of fetches and returns how much more that is in used.
 func (m *memory) countFetches(n int64) (more int64) {
-	f, budget := &m.fetches, m.budget.Load()
+	f := &m.fetches
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	budget := m.budget.Load() // under the lock, for apply
 	past := max(0, f.bytes.Add(n)-max(budget/8, smallBeyond))
-	charged := min(past, budget/2)
+	charged := min(past, budget/2, max(0, budget/8*7-m.inFlight.Load()))
 	f.over.Store(past - charged)
 	more = charged - f.charged.Swap(charged)
 	m.used.Add(more)

@@ -29,7 +29,7 @@ type shard struct {
 	parts          atomic.Int64 // those of them with FlagPart
 	keptBytes      atomic.Int64 // of those that are only kept
 
-	late []ref // that are late, the first noted first; some have left since. See disk_late.go
+	late []ref // that are late, in no order to count on; some have left since. See disk_late.go
 
 	counting sync.Mutex      // of what of its items is held, see memory_held.go
 	bodies   map[ref]bodyUse // of those that have their body in common with others

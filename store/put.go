@@ -78,9 +78,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 // place puts an item in place of what e replaces.
 func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) {
 	it.id = e.ID
-	if maxVariants <= math.MaxUint8 { // more than that is as good as any number
-		it.variants = uint8(maxVariants)
-	}
+	it.variants = uint8(min(maxVariants, math.MaxUint8))
 	first := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
 	*sh.stamp(e.Key)++
 	s.replace(sh, e, maxVariants)
@@ -367,7 +365,7 @@ func (s *Store) pushPut(j *job) bool {
 func (s *Store) endPut(j *job) {
 	j.item.clear(isQueued)
 	if j.refused {
-		s.memory.noteLate(j.item)
+		s.memory.noteLate(j)
 	}
 	s.giveBackPut(j.item)
 }
