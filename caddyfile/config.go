@@ -121,8 +121,8 @@ type HandlerConfig struct {
 	// of the app, not raise it. Default: the app's.
 	MaxBody Size `json:"max_body,omitempty"`
 
-	// How many variants (responses chosen by Vary) one URL may have. The least recently used one
-	// makes room. Default: 32.
+	// How many variants (responses chosen by Vary) one URL may have. What nobody has asked for
+	// again since it was stored makes room first, then the least recently used one. Default: 32.
 	MaxVariants int `json:"max_variants,omitempty"`
 
 	// How concurrent requests for the same missing response wait for each other. Default: they

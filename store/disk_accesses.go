@@ -22,6 +22,14 @@ func (t *accesses) add(id uint64) {
 	}
 }
 
+// noteUse notes that a look-up has found an entry on disk.
+func (dw *diskWriter) noteUse(e *Entry) {
+	dw.accesses.add(e.ID)
+	if len(e.Variant.Names) > 0 || e.Variant.Coding != "" { // else it is the only one of its key
+		dw.credits.use(e.ID)
+	}
+}
+
 // take returns and forgets the uses of id.
 func (t *accesses) take(id uint64) uint8 {
 	t.mu.Lock()

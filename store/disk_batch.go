@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -339,6 +340,9 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 		case rowErr != nil:
 			gone = append(gone, removal{id: row.id, key: j.key, reason: Damaged})
 		case j.superseded(row.id, &row.variant):
+			if credit := b.writer.credits.take(row.id); credit > 0 && j.kind == jobPut {
+				b.writer.credits.give(j.id, credit)
+			}
 			gone = append(gone, removal{id: row.id, key: j.key, reason: Replaced})
 		default:
 			rest = append(rest, row)
@@ -376,6 +380,9 @@ func (b *batch) write(j *job) (bool, error) {
 	if err := b.limitVariants(j, rest); err != nil {
 		return false, err
 	}
+	if credit := j.item.credit(); credit > 0 && len(rest) > 0 { // found while it was queued
+		b.writer.credits.give(j.id, credit)
+	}
 	severity := max(b.writer.purges.recordPurgedBy(r, b.below), j.item.severity())
 	r, value := b.row(j, r)
 	seal(j.id, value, len(r)) // in place: nothing else looks at the checksums
@@ -393,19 +400,28 @@ func (b *batch) write(j *job) (bool, error) {
 	return true, nil
 }
 
-// limitVariants makes room among the variants of a key; the least recently used go.
+// limitVariants makes room among the variants of a key, as memory does.
 func (b *batch) limitVariants(j *job, rest []keyRow) error {
-	for j.maxVariants > 0 && len(rest) >= j.maxVariants {
-		oldest := 0
-		for i, row := range rest {
-			if row.rank < rest[oldest].rank {
-				oldest = i
+	if j.maxVariants <= 0 || len(rest) < j.maxVariants {
+		return nil
+	}
+	resident := b.writer.memory.spendCredits(&j.key)
+	uses := make([]variantUse, len(rest))
+	for i, row := range rest {
+		uses[i] = variantUse{b.writer.credits.spend(row.id), ^row.rank}
+		for _, r := range resident {
+			if r.id == row.id {
+				uses[i].credit = max(uses[i].credit, r.credit)
 			}
 		}
-		if err := b.remove(rest[oldest].id, j.key, Variants); err != nil {
+	}
+	for len(rest) >= j.maxVariants {
+		i := variantToGo(uses, j.maxVariants)
+		if err := b.remove(rest[i].id, j.key, Variants); err != nil {
 			return err
 		}
-		rest = append(rest[:oldest], rest[oldest+1:]...)
+		b.writer.credits.take(rest[i].id)
+		rest, uses = slices.Delete(rest, i, i+1), slices.Delete(uses, i, i+1)
 	}
 	return nil
 }

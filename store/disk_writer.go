@@ -83,6 +83,7 @@ type diskWriter struct {
 	expiry              int       // the shard of the memory tier whose turn it is
 	late                lateWalk
 	accesses            accesses
+	credits             credits
 
 	compacting    *compaction // nil: none is under way
 	compactDue    bool        // one begins by itself

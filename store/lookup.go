@@ -256,6 +256,7 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 // noteUse notes that an item was selected.
 func (s *shard) noteUse(c candidate) {
 	s.mu.Lock()
+	c.item.setCredit(fullCredit)
 	if c.item.is(isResident) {
 		s.use(c.item, c.entry)
 	}
@@ -313,7 +314,7 @@ func (s *Store) lookupBoth(key Key, match func(*Variant) int, peek bool) Result 
 	}
 	sel.giveUp(found)
 	if !sel.peek {
-		s.diskWriter.accesses.add(search.entry.ID)
+		s.diskWriter.noteUse(search.entry)
 	}
 	return s.fromDisk(search, sh, stamp)
 }
@@ -352,6 +353,7 @@ func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
 	}
 	it.set(isOnDisk)
 	it.set(flagOf(d.severity))
+	it.setCredit(fullCredit)
 	sh.insert(it)
 	if d.others == 1 && len(d.jobs) == 0 && sh.count(&d.key) == len(d.resident)+1 {
 		sh.setComplete(&d.key, true)

@@ -57,6 +57,7 @@ const (
 	isKept       // among those that go first; changes under the shard's lock
 	isHeld       // counted in memory.held
 	isLate       // to be written later, see disk_late.go; changes under the shard's lock
+	// From bit creditShift on stands the credit, see variant_credit.go.
 )
 
 // flagOf is the flag of an item that says for good what a purge has made of it: isDead where that

@@ -10,9 +10,10 @@ import (
 
 // Put stores e, in place of an entry of the same Key and an equal Variant, unless the request of
 // that was later. A renewal takes the place of what it renews, or none. When the Key has more
-// than maxVariants others, the least recently used goes; 0 means no limit. The entry belongs to the
-// store from then on. It is found at once and on disk within a second, unless there is no room
-// for now: then Stats.Skipped counts it, and it comes to disk later, if memory has it still.
+// than maxVariants others one goes: first what has not been looked up since it was stored, then the
+// least recently used; 0 means no limit. The entry belongs to the store from then on. It is found
+// at once and on disk within a second, unless there is no room for now: then Stats.Skipped counts
+// it, and it comes to disk later, if memory has it still.
 func (s *Store) Put(e *Entry, maxVariants int) PutResult { return s.put(e, maxVariants, nil) }
 
 // PutHeld is Put for a caller whose own copy of the body is still being read. Where e is stored,
@@ -81,7 +82,7 @@ func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants 
 	it.variants = uint8(min(maxVariants, math.MaxUint8))
 	first := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
 	*sh.stamp(e.Key)++
-	s.replace(sh, e, maxVariants)
+	it.setCredit(s.replace(sh, e, maxVariants))
 	if resident {
 		if sh.insert(it); first {
 			it.set(isComplete)
@@ -256,8 +257,9 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 	return s.memory.chargeItem(cost)
 }
 
-// replace drops from memory and from the queue what e takes the place of.
-func (s *Store) replace(sh *shard, e *Entry, maxVariants int) {
+// replace drops from memory and from the queue what e takes the place of. It returns the credit of
+// an older response of its variant: who asks for that asks for it again.
+func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32) {
 	others, replaced := 0, false // of one variant there is one at most
 	sh.variants(&e.Key, func(old *item) bool {
 		if !replaced {
@@ -265,6 +267,7 @@ func (s *Store) replace(sh *shard, e *Entry, maxVariants int) {
 			replaced = v.Equal(&e.Variant)
 			if replaced {
 				old.set(isDead)
+				credit = old.credit()
 				s.memory.discard(sh, old, Replaced)
 				return true
 			}
@@ -276,8 +279,9 @@ func (s *Store) replace(sh *shard, e *Entry, maxVariants int) {
 		s.outdate(e)
 	}
 	for ; maxVariants > 0 && others >= maxVariants; others-- {
-		s.dropVariant(sh, &e.Key)
+		s.dropVariant(sh, &e.Key, maxVariants)
 	}
+	return credit
 }
 
 // outdate marks what waits to be written and is replaced by e.
@@ -292,19 +296,20 @@ func (s *Store) outdate(e *Entry) {
 	s.memory.unholdJobs(jobs)
 }
 
-// dropVariant drops the least recently used resident variant of a key, on disk too.
-func (s *Store) dropVariant(sh *shard, key *Key) {
-	var oldest *item
+// dropVariant drops a resident variant of a key that may have so many, on disk too.
+func (s *Store) dropVariant(sh *shard, key *Key, limit int) {
+	var items []*item
+	var uses []variantUse
 	sh.variants(key, func(it *item) bool {
+		items = append(items, it)
 		// The clock may have come round, so it is the distance that counts.
-		if oldest == nil || sh.clock-it.lastUse > sh.clock-oldest.lastUse {
-			oldest = it
-		}
+		uses = append(uses, variantUse{it.spendCredit(), uint64(sh.clock - it.lastUse)})
 		return true
 	})
-	id := oldest.id
-	oldest.set(isDead)
-	s.memory.discard(sh, oldest, Variants)
+	it := items[variantToGo(uses, limit)]
+	id := it.id
+	it.set(isDead)
+	s.memory.discard(sh, it, Variants)
 	if s.disk != nil {
 		s.queue.push(deletion(id, *key, Variants))
 	}
