@@ -2,6 +2,7 @@ package store
 
 import (
 	"hash/maphash"
+	"maps"
 	"slices"
 	"testing"
 
@@ -85,15 +86,24 @@ func checkShards(t *testing.T, s *Store) (entries, bytes int64) {
 	return entries, bytes
 }
 
+// allTags are the places of all tags.
+func (ix *index) allTags() map[uint64]tagPlace {
+	all := make(map[uint64]tagPlace)
+	for i := range ix.tags {
+		maps.Copy(all, ix.tags[i].m)
+	}
+	return all
+}
+
 // checkTagLists checks that every row of a tag agrees with its entry and stands where it is found,
 // and returns how many there are.
 func checkTagLists(t *testing.T, x *index) (refs int) {
-	for hash, place := range x.tags {
+	for hash, place := range x.allTags() {
 		var rows []tagRow
 		if place&inList == 0 {
 			rows = append(rows, x.row(x.m.items.at(ref(place))))
 		} else {
-			l := x.lists[place&^inList]
+			l := x.tags[partOf(hash)].lists[place&^inList]
 			if rows = slices.Concat(l...); len(rows) < 2 || !slices.IsSortedFunc(rows, tagRow.compare) {
 				t.Errorf("list of a tag: %d rows, or not in order", len(rows))
 			}

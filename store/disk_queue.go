@@ -63,8 +63,8 @@ const (
 // that a look-up sees what the disk does not have yet.
 type queue struct {
 	mu    sync.Mutex
-	jobs  []*job            // jobs[0] is the oldest
-	byKey map[uint64][]*job // by keyPrefix, which index rows know too
+	jobs  []*job          // jobs[0] is the oldest
+	byKey hashMap[[]*job] // by keyPrefix, which index rows know too
 	bytes int64
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
@@ -75,7 +75,7 @@ type queue struct {
 }
 
 func newQueue(m *memory) *queue {
-	return &queue{byKey: make(map[uint64][]*job), wake: make(chan struct{}, 1), index: newIndex(m)}
+	return &queue{wake: make(chan struct{}, 1), index: newIndex(m)}
 }
 
 // push appends a job; false when it does not fit. An empty queue takes one entry of any size. A
@@ -91,7 +91,7 @@ func (q *queue) push(j *job) bool {
 		return false
 	}
 	q.jobs = append(q.jobs, j)
-	q.byKey[keyPrefix(j.key)] = append(q.byKey[keyPrefix(j.key)], j)
+	q.byKey.set(keyPrefix(j.key), append(q.jobsOf(keyPrefix(j.key)), j))
 	q.bytes += j.cost
 	q.index.m.used.Add(j.bookkeeping())
 	if j.kind == jobPut {
@@ -107,12 +107,18 @@ func (q *queue) push(j *job) bool {
 	return true
 }
 
+// jobsOf are the jobs of the keys with a prefix, oldest first; under the queue's lock.
+func (q *queue) jobsOf(prefix uint64) []*job {
+	jobs, _ := q.byKey.get(prefix)
+	return jobs
+}
+
 // of returns the jobs of a key, oldest first, in dst's memory. Their items are held for the caller,
 // who gives them up with memory.unholdJobs: the queue may be through with them at any time.
 func (q *queue) of(key Key, dst []*job) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, j := range q.byKey[keyPrefix(key)] {
+	for _, j := range q.jobsOf(keyPrefix(key)) {
 		if j.key == key {
 			j.hold()
 			dst = append(dst, j)
@@ -126,7 +132,7 @@ func (q *queue) of(key Key, dst []*job) []*job {
 func (q *queue) succeeded(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, o := range q.byKey[keyPrefix(j.key)] {
+	for _, o := range q.jobsOf(keyPrefix(j.key)) {
 		if o.kind != jobDelete && o.key == j.key && o.below > j.below && o.variant.Equal(&j.variant) {
 			return true
 		}
@@ -138,7 +144,7 @@ func (q *queue) succeeded(j *job) bool {
 func (q *queue) ofPrefix(prefix uint64) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.Clone(q.byKey[prefix])
+	return slices.Clone(q.jobsOf(prefix))
 }
 
 // having are those of the rows for whose key something is queued: nearly always none.
@@ -146,7 +152,7 @@ func (q *queue) having(rows []unsettled) (queued []unsettled) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, row := range rows {
-		if _, ok := q.byKey[row.key]; ok {
+		if _, ok := q.byKey.get(row.key); ok {
 			queued = append(queued, row)
 		}
 	}
@@ -232,7 +238,7 @@ func (q *queue) supersedes(id uint64, r record) bool {
 	key := r.key()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	jobs := q.byKey[keyPrefix(key)]
+	jobs := q.jobsOf(keyPrefix(key))
 	if len(jobs) == 0 {
 		return false
 	}
@@ -255,10 +261,10 @@ func (q *queue) done(n int) {
 	defer q.mu.Unlock()
 	for _, j := range q.jobs[:n] {
 		prefix := keyPrefix(j.key)
-		if rest := slices.DeleteFunc(q.byKey[prefix], func(o *job) bool { return o == j }); len(rest) > 0 {
-			q.byKey[prefix] = rest
+		if rest := slices.DeleteFunc(q.jobsOf(prefix), func(o *job) bool { return o == j }); len(rest) > 0 {
+			q.byKey.set(prefix, rest)
 		} else {
-			delete(q.byKey, prefix)
+			q.byKey.delete(prefix)
 		}
 		q.bytes -= j.cost
 		q.index.m.used.Add(-j.bookkeeping())
@@ -298,7 +304,7 @@ func (q *queue) setOpen(open bool) []*job {
 		}
 	}
 	q.jobs, q.bytes = nil, 0
-	clear(q.byKey)
+	q.byKey = hashMap[[]*job]{}
 	return jobs
 }
 

@@ -89,7 +89,7 @@ func (l *listing) addOnlyMemory() {
 	e := l.only
 	sh := l.memory.shards[byte(e.key>>56)%shardCount]
 	sh.mu.Lock()
-	for r := sh.keys[e.key]; r != 0; {
+	for r, _ := sh.keys.get(e.key); r != 0; {
 		it := l.memory.items.at(r)
 		r = it.sibling
 		l.addIfOnly(it)
@@ -97,7 +97,7 @@ func (l *listing) addOnlyMemory() {
 	sh.mu.Unlock()
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
-	for _, j := range l.queue.byKey[e.key] {
+	for _, j := range l.queue.jobsOf(e.key) {
 		if j.kind == jobPut {
 			l.addIfOnly(j.item)
 		}

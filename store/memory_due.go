@@ -48,7 +48,15 @@ func (h *dueHeap) pop() due {
 	if *h = (*h)[:last]; last > 0 {
 		stdheap.Fix(h, 0)
 	}
+	h.giveBack()
 	return soonest
+}
+
+// giveBack gives back what is left over when less than a quarter is used.
+func (h *dueHeap) giveBack() {
+	if n := len(*h); cap(*h) > expireStep && n < cap(*h)/4 {
+		*h = append(make(dueHeap, 0, 2*n), *h...)
+	}
 }
 
 // expect takes into account when something becomes of a resident next.
@@ -61,6 +69,7 @@ func (s *shard) expectAt(at int64, it *item) {
 		s.dues = s.dues[:0]
 		s.policy.each(func(it *item) { s.dues = append(s.dues, due{s.nextDue(it), it.self}) })
 		stdheap.Init(&s.dues)
+		s.dues.giveBack()
 	}
 	s.noteSoonest()
 }

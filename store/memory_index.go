@@ -32,13 +32,18 @@ func (r tagRow) compare(o tagRow) int {
 // would take several times as much memory as the rest. So two tags may share a list, once in 2^64
 // pairs. What is removed or listed by a list is compared with its text; what is counted is not.
 type index struct {
-	m     *memory
-	tags  map[uint64]tagPlace
-	lists []tagList
-	free  []uint32 // lists without a tag
-	urls  *btree.BTreeG[listed]
+	m    *memory
+	tags [mapParts]tagPart
+	urls *btree.BTreeG[listed]
 	// probe is what the zero listed stands for in urls while something is looked for.
 	probe position
+}
+
+// tagPart are some of the tags, see hashMap.
+type tagPart struct {
+	mapPart[tagPlace]
+	lists []tagList
+	free  []uint32 // lists without a tag
 }
 
 // tagPlace is where the items of a tag are: the ref of the only one, which most tags that only one
@@ -62,7 +67,7 @@ type position struct {
 }
 
 func newIndex(m *memory) *index {
-	ix := &index{m: m, tags: make(map[uint64]tagPlace)}
+	ix := &index{m: m}
 	ix.urls = btree.NewG(urlDegree, ix.less)
 	return ix
 }
@@ -115,27 +120,46 @@ func (ix *index) row(it *item) tagRow {
 }
 
 func (ix *index) addTag(hash uint64, row tagRow) {
-	place, known := ix.tags[hash]
+	p := &ix.tags[partOf(hash)]
+	place, known := p.m[hash]
 	switch {
 	case !known:
-		ix.tags[hash] = tagPlace(row.item)
+		p.set(hash, tagPlace(row.item))
 	case place&inList != 0:
-		ix.lists[place&^inList].insert(row)
+		p.lists[place&^inList].insert(row)
 	default:
-		n := ix.newList()
-		ix.lists[n].insert(ix.row(ix.m.items.at(ref(place))))
-		ix.lists[n].insert(row)
-		ix.tags[hash] = inList | tagPlace(n)
+		n := p.newList()
+		p.lists[n].insert(ix.row(ix.m.items.at(ref(place))))
+		p.lists[n].insert(row)
+		p.m[hash] = inList | tagPlace(n)
 	}
 }
 
-func (ix *index) newList() (n uint32) {
-	if last := len(ix.free) - 1; last >= 0 {
-		n, ix.free = ix.free[last], ix.free[:last]
+func (p *tagPart) newList() (n uint32) {
+	if last := len(p.free) - 1; last >= 0 {
+		n, p.free = p.free[last], p.free[:last]
 		return n
 	}
-	ix.lists = append(ix.lists, tagList{})
-	return uint32(len(ix.lists) - 1)
+	p.lists = append(p.lists, tagList{})
+	return uint32(len(p.lists) - 1)
+}
+
+// freeList gives a list back. When three quarters are free, and enough of them to pay for a walk
+// through the tags, those in use are moved together.
+func (p *tagPart) freeList(n uint32) {
+	p.lists[n] = nil
+	p.free = append(p.free, n)
+	if free := len(p.free); free < rareRoom || free < len(p.lists)/4*3 || free < len(p.m)/4 {
+		return
+	}
+	lists := make([]tagList, 0, len(p.lists)-len(p.free))
+	for hash, place := range p.m {
+		if place&inList != 0 {
+			p.m[hash] = inList | tagPlace(len(lists))
+			lists = append(lists, p.lists[place&^inList])
+		}
+	}
+	p.lists, p.free = lists, nil
 }
 
 func (ix *index) remove(it *item) {
@@ -148,28 +172,30 @@ func (ix *index) remove(it *item) {
 }
 
 func (ix *index) removeTag(hash uint64, row tagRow) {
-	place := ix.tags[hash]
+	p := &ix.tags[partOf(hash)]
+	place := p.m[hash]
 	if place&inList == 0 {
-		delete(ix.tags, hash)
+		p.delete(hash)
 		return
 	}
-	l := &ix.lists[place&^inList]
+	l := &p.lists[place&^inList]
 	l.remove(row)
 	if only, single := l.single(); single {
-		*l = nil
-		ix.free = append(ix.free, uint32(place&^inList))
-		ix.tags[hash] = tagPlace(only.item)
+		p.m[hash] = tagPlace(only.item)
+		p.freeList(uint32(place &^ inList))
 	}
 }
 
 // tagged walks the rows of a tag from an id on, by age, while fn agrees. fn must not change the
 // index.
 func (ix *index) tagged(tag string, from uint64, fn func(row tagRow) bool) {
-	place, known := ix.tags[maphash.String(ix.m.tagSeed, tag)]
+	hash := maphash.String(ix.m.tagSeed, tag)
+	p := &ix.tags[partOf(hash)]
+	place, known := p.m[hash]
 	switch {
 	case !known:
 	case place&inList != 0:
-		ix.lists[place&^inList].ascend(from, fn)
+		p.lists[place&^inList].ascend(from, fn)
 	default:
 		if row := ix.row(ix.m.items.at(ref(place))); row.id >= from {
 			fn(row)

@@ -14,7 +14,7 @@ const stampCount = 64
 type shard struct {
 	m       *memory
 	mu      sync.Mutex
-	keys    map[uint64]ref // by keyPrefix: the first variant whose key begins so; see sibling
+	keys    hashMap[ref] // by keyPrefix: the first variant whose key begins so; see sibling
 	policy  *keptFirst
 	index   *index
 	decoded decodedSet
@@ -36,7 +36,7 @@ type shard struct {
 }
 
 func newShard(m *memory, e Eviction) *shard {
-	s := &shard{m: m, keys: make(map[uint64]ref), index: newIndex(m), bodies: make(map[ref]bodyUse)}
+	s := &shard{m: m, index: newIndex(m), bodies: make(map[ref]bodyUse)}
 	s.policy = &keptFirst{policy: newPolicy(e, m.items, &m.budget), kept: itemList{items: m.items}, shard: s}
 	s.soonest.Store(math.MaxInt64)
 	return s
@@ -69,7 +69,7 @@ func (s *shard) isAbsent(key *Key) bool {
 
 // variants calls fn for every resident variant of a key, while fn agrees. fn may drop the item.
 func (s *shard) variants(key *Key, fn func(it *item) bool) {
-	for r := s.keys[keyPrefix(*key)]; r != 0; {
+	for r, _ := s.keys.get(keyPrefix(*key)); r != 0; {
 		it := s.m.items.at(r)
 		r = it.sibling
 		if s.hasKey(it, key) && !fn(it) {
@@ -126,11 +126,11 @@ func (s *shard) insert(it *item) {
 	r := s.m.record(it)
 	key := r.key()
 	prefix := keyPrefix(key)
-	it.sibling = s.keys[prefix]
+	it.sibling, _ = s.keys.get(prefix)
 	if it.sibling != 0 && s.complete(&key) {
 		it.set(isComplete)
 	}
-	s.keys[prefix] = it.self
+	s.keys.set(prefix, it.self)
 	it.hold()
 	it.set(isResident)
 	s.policy.add(it)
@@ -151,16 +151,16 @@ func (s *shard) drop(it *item) {
 	key := r.key()
 	s.setComplete(&key, false)
 	prefix := keyPrefix(key)
-	if first := s.keys[prefix]; first != it.self {
+	if first, _ := s.keys.get(prefix); first != it.self {
 		before := s.m.items.at(first)
 		for before.sibling != it.self {
 			before = s.m.items.at(before.sibling)
 		}
 		before.sibling = it.sibling
 	} else if it.sibling != 0 {
-		s.keys[prefix] = it.sibling
+		s.keys.set(prefix, it.sibling)
 	} else {
-		delete(s.keys, prefix)
+		s.keys.delete(prefix)
 	}
 	it.sibling = 0
 	s.endLate(it)
