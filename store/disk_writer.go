@@ -51,7 +51,8 @@ type diskWriter struct {
 	compactions chan chan compactReply
 	broken      chan error // readers' reports that the file must be given up
 	tick        time.Duration
-	// waiting is how many purges wait for an answer: batches under way are cut short for them.
+	// waiting is how many purges wait for an answer, but for dry runs: batches under way are cut
+	// short for them.
 	waiting atomic.Int32
 	// answered is how many have been answered, and walked how many rows counting has passed: while
 	// one of them rises the disk writer does not stand still.
@@ -141,6 +142,7 @@ func (dw *diskWriter) answer(tick <-chan time.Time) bool {
 		return true
 	case <-dw.requests.wake:
 		dw.commitWaiting()
+		dw.countDryRun()
 	case reply := <-dw.syncs:
 		reply <- dw.flush()
 	case reply := <-dw.compactions:
@@ -173,6 +175,7 @@ func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 		return true
 	case <-dw.requests.wake:
 		dw.commitWaiting()
+		dw.countDryRun()
 	case reply := <-dw.syncs:
 		reply <- dw.flush()
 	case reply := <-dw.compactions:
@@ -463,6 +466,7 @@ func (dw *diskWriter) flush() error {
 func (dw *diskWriter) drain() {
 	for !dw.requests.end() {
 		dw.commitWaiting()
+		dw.countDryRun()
 	}
 	if dw.disk == nil {
 		return

@@ -11,26 +11,49 @@ import (
 // runs on the disk writer, so that nothing becomes an entry on disk, or ceases to be queued,
 // meanwhile.
 func (dw *diskWriter) count(t *buckets, rec *purgeRecord, masks *masks) (matched, rows int, err error) {
+	c := dw.newCounting(rec, masks)
+	if _, err := c.goOn(t); err != nil {
+		return 0, 0, err
+	}
+	return c.n, c.rows, nil
+}
+
+func (dw *diskWriter) newCounting(rec *purgeRecord, masks *masks) *counting {
 	c := &counting{
-		writer: dw, t: t, rec: rec, masks: masks, now: nanos(dw.now()),
+		writer: dw, rec: rec, masks: masks, scans: scansOf(&rec.sel),
 		seen: make(map[uint64]struct{}), queued: make(map[uint64]struct{}),
 	}
-	c.yielded = time.Now()
+	spans := spansOf(&rec.sel)
+	for i := range c.walks {
+		c.walks[i].spans = spans
+	}
 	c.single = rec.sel.All || len(rec.sel.Tags)+len(rec.sel.URLs)+len(rec.sel.Prefixes)+len(rec.sel.Hosts) == 1
 	if c.others = dw.purges.anyBelow(rec.gen); c.others {
 		c.uncounted = dw.purges.uncountedBelow(rec.gen)
 	}
-	c.countMemory()
-	c.countQueue()
-	if t == nil {
-		return c.n, 0, nil
+	return c
+}
+
+// goOn counts from where it has come to; false when it has given way. t is nil where there is no
+// disk, each time or never.
+func (c *counting) goOn(t *buckets) (through bool, err error) {
+	c.t, c.inSlice, c.yielded = t, 0, time.Now()
+	if c.now == 0 {
+		c.now = nanos(c.writer.now())
 	}
-	for _, sc := range scansOf(&rec.sel) {
-		if err := c.countRows(sc); err != nil {
-			return 0, 0, err
+	if !c.withoutRows {
+		if !c.countMemory() {
+			return false, nil
+		}
+		c.countQueue()
+		c.withoutRows = true
+	}
+	for ; t != nil && len(c.scans) > 0; c.scans, c.after = c.scans[1:], nil {
+		if through, err := c.countRows(c.scans[0]); err != nil || !through {
+			return false, err
 		}
 	}
-	return c.n, c.rows, nil
+	return true, nil
 }
 
 // counting is one count under way.
@@ -53,6 +76,15 @@ type counting struct {
 	yielded   time.Time           // when others last had the core
 	n         int
 	rows      int // met on disk that the purge may hit
+
+	// What is left to be looked at: of memory, after which withoutRows is set, and on disk.
+	walks       [shardCount]itemWalk
+	withoutRows bool
+	scans       []scan
+	after       []byte // the last row of the first scan that has been, nil: none
+
+	purgeWaits func() bool // nil: it does not give way
+	inSlice    int         // rows and items seen since it went on
 }
 
 // unsettled is a row of the disk that counts unless what is queued for its key takes its place.
@@ -101,23 +133,21 @@ func (c *counting) countQueue() {
 // lock of a shard is free while the others are looked at. What a step meets is what is there then;
 // no response that the purge masks is put any more, but for one whose fetch was under way when a
 // soft purge began. That may count beside the one it replaces.
-func (c *counting) countMemory() {
-	shards := c.writer.memory.shards
-	var walks [shardCount]itemWalk
-	spans := spansOf(&c.rec.sel)
-	for i := range walks {
-		walks[i].spans = spans
-	}
+func (c *counting) countMemory() (through bool) {
 	for more := true; more; {
 		more = false
-		for i, s := range shards {
-			if len(walks[i].spans) == 0 {
+		for i, s := range c.writer.memory.shards {
+			if len(c.walks[i].spans) == 0 {
 				continue
 			}
-			more = s.step(&walks[i], stepItems, c.countItem) || more
+			more = s.step(&c.walks[i], stepItems, c.countItem) || more
 			c.pause()
+			if c.givesWay(stepItems) {
+				return false
+			}
 		}
 	}
+	return true
 }
 
 // countItem counts an item that is not on disk. What has a tag is counted by its row.
@@ -168,11 +198,16 @@ func (c *counting) pause() {
 // turns of others, so that shorter pieces would make the answer late.
 const countTime = 2 * time.Millisecond
 
-// countRows counts the rows of one scan.
-func (c *counting) countRows(sc scan) error {
+// countRows counts the rows of one scan that are left; false when it has given way.
+func (c *counting) countRows(sc scan) (through bool, err error) {
+	through = true
 	covered := sc.coveredBy(c.writer.purges, c.rec)
 	sc.step = c.yield
-	err := sc.each(c.t, nil, func(key, value []byte) (bool, error) {
+	err = sc.each(c.t, c.after, func(key, value []byte) (bool, error) {
+		if through = !c.givesWay(1); !through {
+			return false, nil
+		}
+		c.after = append(c.after[:0], key...)
 		row, id := decodeIndexRow(value), rowID(key)
 		if row.generation < c.rec.gen {
 			c.rows++
@@ -190,7 +225,7 @@ func (c *counting) countRows(sc scan) error {
 		return true, err
 	})
 	c.settle()
-	return err
+	return through, err
 }
 
 // countRow counts a row, later: the queue is asked for many at once.

@@ -47,7 +47,9 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	now := time.Now()
 	req.limit = now.Add(cmp.Or(opts.Patience, purgeTime))
 	req.deadline, req.progress = earlier(now.Add(s.patience()), req.limit), s.diskWriter.progress()
-	s.diskWriter.waiting.Add(1)
+	if !req.dryRun {
+		s.diskWriter.waiting.Add(1)
+	}
 	if !s.diskWriter.requests.add(req) {
 		return nil, ErrClosed
 	}
@@ -143,8 +145,9 @@ func (s *Store) patience() time.Duration {
 type purgeRequests struct {
 	mu   sync.Mutex
 	list []*PurgeRequest
-	shut bool          // the disk writer has ended
-	wake chan struct{} // told when there are some
+	dry  []*PurgeRequest // dry runs, which stand in a line of their own
+	shut bool            // the disk writer has ended
+	wake chan struct{}   // told when there are some
 }
 
 // add has the disk writer come to a purge; false when it has ended.
@@ -154,7 +157,11 @@ func (q *purgeRequests) add(req *PurgeRequest) bool {
 	if q.shut {
 		return false
 	}
-	q.list = append(q.list, req)
+	if req.dryRun {
+		q.dry = append(q.dry, req)
+	} else {
+		q.list = append(q.list, req)
+	}
 	q.tell()
 	return true
 }
@@ -163,7 +170,7 @@ func (q *purgeRequests) add(req *PurgeRequest) bool {
 func (q *purgeRequests) end() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.shut = len(q.list) == 0
+	q.shut = len(q.list)+len(q.dry) == 0
 	return q.shut
 }
 
@@ -183,12 +190,33 @@ func (q *purgeRequests) take() []*PurgeRequest {
 	defer q.mu.Unlock()
 	n := min(len(q.list), maxGathered)
 	taken := q.list[:n:n]
-	if q.list = q.list[n:]; len(q.list) > 0 {
-		q.tell()
-	} else {
+	if q.list = q.list[n:]; len(q.list) == 0 {
 		q.list = nil
 	}
+	q.tellOfRest()
 	return taken
+}
+
+// takeDryRun returns the dry run that came first, nil when there is none.
+func (q *purgeRequests) takeDryRun() *PurgeRequest {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.dry) == 0 {
+		return nil
+	}
+	req := q.dry[0]
+	q.dry[0] = nil // the array lives on
+	if q.dry = q.dry[1:]; len(q.dry) == 0 {
+		q.dry = nil
+	}
+	q.tellOfRest()
+	return req
+}
+
+func (q *purgeRequests) tellOfRest() {
+	if len(q.list)+len(q.dry) > 0 {
+		q.tell()
+	}
 }
 
 // commitWaiting answers the purges that came first, if any wait.
@@ -201,42 +229,32 @@ func (dw *diskWriter) commitWaiting() {
 // refuseWaiting answers the purges that wait, where the file could not be opened. They stay in
 // force.
 func (dw *diskWriter) refuseWaiting(why error) {
-	reqs := dw.requests.take()
-	if len(reqs) == 0 {
-		return
+	for req := dw.requests.takeDryRun(); req != nil; req = dw.requests.takeDryRun() {
+		req.err = req.gaveUp(why)
+		dw.answerPurges([]*PurgeRequest{req})
 	}
 	lost := false
-	for ; len(reqs) > 0; reqs = dw.requests.take() {
+	for reqs := dw.requests.take(); len(reqs) > 0; reqs = dw.requests.take() {
 		for _, req := range reqs {
 			req.err = req.gaveUp(why)
-			lost = lost || !req.dryRun
 		}
 		dw.answerPurges(reqs)
+		lost = true
 	}
 	if lost && dw.disk != nil {
 		dw.giveUpFile()
 	}
 }
 
-// commitPurges counts and writes down purges that are in force already, and answers them. Dry runs
-// come last: they count against all that is in force, so that their place among the others is
-// nothing to them, and what they meet is nothing to the others.
+// commitPurges counts and writes down purges that are in force already, and answers them as some of
+// them are through. The masks are of these alone: a count that has stalled may still have them.
 func (dw *diskWriter) commitPurges(reqs []*PurgeRequest) {
 	for _, req := range reqs {
 		req.rec.gathered = true
 	}
-	purges := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun })
-	dryRuns := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return !req.dryRun })
-	dw.answerInTurn(purges, dw.commitSome)
-	dw.answerInTurn(dryRuns, dw.countDryRuns)
-}
-
-// answerInTurn answers purges as some of them are through. The masks are of these alone: a count
-// that has stalled may still have them.
-func (dw *diskWriter) answerInTurn(reqs []*PurgeRequest, some func([]*PurgeRequest, *masks) int) {
 	found := &masks{}
 	for len(reqs) > 0 {
-		n := some(reqs, found)
+		n := dw.commitSome(reqs, found)
 		dw.answerPurges(reqs[:n])
 		reqs = reqs[n:]
 	}
@@ -248,11 +266,11 @@ func (dw *diskWriter) answerPurges(reqs []*PurgeRequest) {
 		if !req.dryRun {
 			dw.purges.setCounted(req.rec)
 			dw.addSweep(req.rec)
+			dw.waiting.Add(-1)
 		}
 		close(req.done)
 	}
 	dw.answered.Add(uint64(len(reqs)))
-	dw.waiting.Add(-int32(len(reqs)))
 }
 
 // commitSome counts and writes down the first of purges, and returns how many.
@@ -289,30 +307,10 @@ func (dw *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 	return len(reqs)
 }
 
-// countDryRuns counts the first of dry runs, and returns how many. Where the file fails that is
-// their failure alone: what needs it next meets that too.
-func (dw *diskWriter) countDryRuns(reqs []*PurgeRequest, masks *masks) int {
-	if dw.disk == nil {
-		return dw.countInMemory(reqs)
-	}
-	n, err := dw.countOnDisk(reqs, masks)
-	switch {
-	case err == nil:
-		return n
-	case errors.Is(err, errDetached): // memory is all there is
-		return dw.countInMemory(reqs)
-	default:
-		for _, req := range reqs {
-			req.err = fmt.Errorf("%w: %w", ErrNotCounted, err)
-		}
-	}
-	return len(reqs)
-}
-
 // writePurges commits the records that are needed on disk. Where none is, it still looks for the
 // file: another one in its place may have what these purges name.
 func (dw *diskWriter) writePurges(reqs []*PurgeRequest) error {
-	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.dryRun || req.rec.memoryOnly })
+	needed := slices.DeleteFunc(slices.Clone(reqs), func(req *PurgeRequest) bool { return req.rec.memoryOnly })
 	if len(needed) == 0 {
 		return dw.disk.checkPlace()
 	}
@@ -339,8 +337,7 @@ func (dw *diskWriter) writePurges(reqs []*PurgeRequest) error {
 const countedRows = 1 << 16
 
 // countOnDisk counts the first of purges, one at least, by the file and memory, and notes those
-// that have nothing on disk to hit. It returns how many it has counted. All of them are dry runs,
-// or none is.
+// that have nothing on disk to hit. It returns how many it has counted.
 func (dw *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, error) {
 	type result struct{ matched, rows int }
 	var results []result // the transaction's own, as are the masks: it may go on after a stall
@@ -351,12 +348,11 @@ func (dw *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, erro
 		for i := 0; err == nil && i < len(reqs) && (i == 0 || dw.walked.Load() < end); i++ {
 			var r result
 			r.matched, r.rows, err = dw.count(t, reqs[i].rec, masks)
-			if results = append(results, r); !reqs[i].dryRun {
-				masks.walkCost += walkCost(r.rows)
-			}
+			results = append(results, r)
+			masks.walkCost += walkCost(r.rows)
 		}
 		return err
-	}, nil, longWork{progress: &dw.walked, optional: reqs[0].dryRun, own: true})
+	}, nil, longWork{progress: &dw.walked, own: true})
 	if err != nil {
 		return 0, err
 	}
