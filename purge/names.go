@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -263,7 +264,7 @@ func splitMagento(line string) (tags []string, err error) {
 }
 
 // urlsOf returns what the request's URL names, at each of its sites: the URL, or all that begins
-// so.
+// so. An escaped asterisk stands for one in the path too, which as it is would be a wildcard.
 func urlsOf(call *Call, regex bool) (urls, prefixes []string, err error) {
 	path := urlform.PathAsSent(call.Target)
 	named, isPrefix, err := cutWildcard(path, regex)
@@ -276,17 +277,32 @@ func urlsOf(call *Call, regex bool) (urls, prefixes []string, err error) {
 		return nil, nil, errors.New("a query stands behind the wildcard; send the path alone")
 	}
 	for _, site := range call.Sites {
-		text, err := adminapi.URL(urlform.Absolute(site.Scheme, site.Authority, call.Target))
-		if err != nil {
-			return nil, nil, err
-		}
-		if isPrefix {
-			prefixes = append(prefixes, strings.TrimSuffix(text, path[len(named):]))
-		} else {
-			urls = append(urls, text)
+		for _, target := range spelled(call.Target, path) {
+			text, err := adminapi.URL(urlform.Absolute(site.Scheme, site.Authority, target))
+			if err != nil {
+				return nil, nil, err
+			}
+			if isPrefix {
+				prefixes = append(prefixes, strings.TrimSuffix(text, path[len(named):]))
+			} else {
+				urls = append(urls, text)
+			}
 		}
 	}
 	return urls, prefixes, nil
+}
+
+var asterisks = strings.NewReplacer("%2A", "*", "%2a", "*")
+
+// spelled are a target with this path, and the one with asterisks in place of escaped ones.
+func spelled(target *url.URL, path string) []*url.URL {
+	plain := asterisks.Replace(path)
+	if plain == path {
+		return []*url.URL{target}
+	}
+	other := *target
+	other.RawPath = plain
+	return []*url.URL{target, &other}
 }
 
 // cutWildcard returns what stands before the wildcard at the end of a path: an asterisk, or in a
@@ -301,7 +317,7 @@ func cutWildcard(path string, regex bool) (before string, found bool, err error)
 	}
 	before, found = strings.CutSuffix(path, "*")
 	if strings.Contains(before, "*") {
-		return "", false, fmt.Errorf("%s has an asterisk within; it stands at the end of a path, for all that begins so", adminapi.Quote(path))
+		return "", false, fmt.Errorf("%s has an asterisk within; it stands at the end of a path, for all that begins so. For one that is in the path send %%2A", adminapi.Quote(path))
 	}
 	return before, found, nil
 }

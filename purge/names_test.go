@@ -27,8 +27,13 @@ func newCall(target string, header ...string) *Call {
 }
 
 // at are a path's URLs in both schemes.
-func at(path string) []string {
-	return []string{"http://example.com" + path, "https://example.com" + path}
+func at(paths ...string) (urls []string) {
+	for _, origin := range []string{"http://example.com", "https://example.com"} {
+		for _, path := range paths {
+			urls = append(urls, origin+path)
+		}
+	}
+	return urls
 }
 
 func TestWhatAPurgeNames(t *testing.T) {
@@ -50,7 +55,10 @@ func TestWhatAPurgeNames(t *testing.T) {
 		{name: "a beginning", target: "/blog*", want: Selectors{Prefixes: at("/blog")}},
 		{name: "a beginning with raw bytes", target: "/\u00fc/*", want: Selectors{Prefixes: at("/%C3%BC/")}},
 		{name: "an asterisk in the query", target: "/a?q=*", want: Selectors{URLs: at("/a?q=*")}},
-		{name: "an escaped asterisk", target: "/a%2A", want: Selectors{URLs: at("/a%2A")}},
+		{name: "an escaped asterisk", target: "/a%2A", want: Selectors{URLs: at("/a%2A", "/a*")}},
+		{name: "an escaped asterisk within", target: "/%2a/z?q=%2A", want: Selectors{URLs: at("/%2a/z?q=%2A", "/*/z?q=%2A")}},
+		{name: "an escaped asterisk before a wildcard", target: "/%2A/*", want: Selectors{Prefixes: at("/%2A/", "/*/")}},
+		{name: "an asterisk within", target: "/*/z", says: "send %2A"},
 		{name: "an expression", target: "/blog/.*", header: []string{"X-Purge-Method", "regex"}, want: Selectors{Prefixes: at("/blog/")}},
 		{name: "no expression", target: "/blog/.*", want: Selectors{Prefixes: at("/blog/.")}},
 		{name: "an expression with a point", target: "/v1.2/.*", header: []string{"X-Purge-Method", "regex"}, want: Selectors{Prefixes: at("/v1.2/")}},
