@@ -72,6 +72,32 @@ func TestNoDebug(t *testing.T) {
 	}
 }
 
+// TestDebugSecretOfWhatTheMatcherKeepsOut has the line of the pages keep the secret from the origin
+// where a matcher keeps the request from larder, which tells nothing of it then.
+func TestDebugSecretOfWhatTheMatcherKeepsOut(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header["Larder-Debug"] != nil {
+			t.Errorf("%s: the origin got %q", r.Header["Cookie"], r.Header["Larder-Debug"])
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+	})
+	in := start(t, setup{
+		options: "debug sesame",
+		site:    "@guests not header Cookie *\nlarder @guests\nreverse_proxy {{origin}} {\nheader_up -Larder-Debug\n}",
+	}, o)
+	for _, cookie := range []string{"", "sid=1"} {
+		header := []string{"Larder-Debug", "sesame"}
+		if cookie != "" {
+			header = append(header, "Cookie", cookie)
+		}
+		a := in.get("/", header...)
+		if told := a.Header["Larder-Explain"] != nil && a.cacheStatus() != ""; told != (cookie == "") {
+			t.Errorf("cookie %q: Cache-Status %q, Larder-Explain %q", cookie, a.cacheStatus(), a.Header["Larder-Explain"])
+		}
+	}
+	o.asked(t, 2)
+}
+
 // TestDebugSecretFromNowhere refuses a placeholder that stands for nothing.
 func TestDebugSecretFromNowhere(t *testing.T) {
 	in := start(t, proxied("larder"), newOrigin(t, answering(200)))
