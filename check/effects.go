@@ -2,11 +2,13 @@ package check
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // checkWords finds words of the directive that do something else here than they say, or more.
@@ -20,11 +22,51 @@ func (c *checker) checkWords(s *server, at *handler) {
 		c.report(at, "ignore", "Pragma", "behind reverse_proxy it has no effect: Go's HTTP client adds `Cache-Control: no-cache` to a response that has "+
 			"`Pragma: no-cache` alone; write ignore Pragma Cache-Control, in a larder of its own for these paths, with a ttl")
 	}
-	if at.config.SetCookie == "store" && !at.keysCookies() {
-		c.report(at, "set_cookie", "store", "each visitor gets the cookies that were set for the one who came first, that of a session as well; "+
-			"write set_cookie strip, or leave it out")
-	}
+	c.checkSetCookie(at)
+	c.checkOverrides(at)
 	c.checkQuery(at)
+}
+
+// checkSetCookie finds that visitors get the cookies of others. A cookie in the key does not tell
+// apart those who have none yet, and they are the ones for whom sessions are begun.
+func (c *checker) checkSetCookie(at *handler) {
+	whom := "each visitor gets"
+	switch {
+	case at.config.SetCookie != "store":
+		return
+	case at.keysCookies():
+		whom = "visitors who come without the cookie of `key` share one answer, so each of them gets"
+	}
+	c.report(at, "set_cookie", "store", "%s the cookies that were set for the one who came first, that of a session as well; "+
+		"write set_cookie strip, or leave it out", whom)
+}
+
+// checkOverrides finds a larder for all requests that passes over what the origin says of who may
+// share a response.
+func (c *checker) checkOverrides(at *handler) {
+	if slices.ContainsFunc(at.frames, func(f frame) bool { return narrows(f.route().MatcherSetsRaw) }) {
+		return
+	}
+	for _, name := range at.config.Ignore {
+		why := ""
+		switch http.CanonicalHeaderKey(name) {
+		case "Cache-Control":
+			why = "what the origin calls private or no-store is stored for all, and its lifetimes are lost"
+		case "Set-Cookie":
+			why = "a page that was made for one session is stored for all, without its cookie"
+		default:
+			continue
+		}
+		c.report(at, "ignore", name, "%s, on all paths; give larder a matcher of the paths that everybody may see", why)
+	}
+}
+
+// narrows reports whether matchers look at more than the host: some requests of the site do not
+// come.
+func narrows(sets caddyhttp.RawMatcherSets) bool {
+	return len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddy.ModuleMap) bool {
+		return !slices.ContainsFunc(slices.Collect(maps.Keys(set)), func(name string) bool { return name != "host" && name != "method" })
+	})
 }
 
 // checkQuery finds a key without the query where no matcher says for which paths that is meant.
