@@ -71,6 +71,7 @@ func (b *block) writeLifetimes(s settings, line int) {
 	case s.stale == "":
 	case s.mode != "":
 		b.write("stale_while_revalidate " + s.stale)
+		b.note(line, "stale %s: in mode %s cache-handler answers every client with a stale response for so long, and does not ask the origin; Larder renews it meanwhile", s.stale, s.mode)
 	default:
 		b.note(line, "stale %s: cache-handler uses a stale response when the origin fails or a client asks for one; `stale_while_revalidate %s` would use it while a new one is fetched too", s.stale, s.stale)
 	}
