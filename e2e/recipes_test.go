@@ -75,22 +75,25 @@ func needs(t *testing.T, program string) {
 }
 
 // TestRecipesSaySo: where a purge fails, each recipe shows the sentence of the answer, and what is
-// answered with 503 it has sent again.
+// answered with 503, or not at all, it has sent again.
 func TestRecipesSaySo(t *testing.T) {
 	var answered atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if answered.Add(1)%2 == 1 {
+		switch answered.Add(1) {
+		case 1:
+			panic(http.ErrAbortHandler)
+		case 2:
 			http.Error(w, `{"error":"the disk has not taken it"}`, http.StatusServiceUnavailable)
 			return
 		}
 		http.Error(w, `{"error":"a tag has white space"}`, http.StatusBadRequest)
 	}))
 	defer server.Close()
-	said := func(t *testing.T, name, text string, command []string) {
+	said := func(t *testing.T, before int32, name, text string, command []string) {
 		t.Helper()
-		answered.Store(0)
+		answered.Store(before)
 		stdout, stderr, err := runProgram(t.TempDir(), name, text, command)
-		if n := answered.Load(); err == nil || n != 2 || !strings.Contains(stdout+stderr, "a tag has white space") {
+		if n := answered.Load(); err == nil || n != 3 || !strings.Contains(stdout+stderr, "a tag has white space") {
 			t.Errorf("%v after %d requests, which printed %q and %q\n%s", err, n, stdout, stderr, text)
 		}
 	}
@@ -99,7 +102,7 @@ func TestRecipesSaySo(t *testing.T) {
 		t.Run(tt.language, func(t *testing.T) {
 			needs(t, tt.command[0])
 			for _, recipe := range recipes[tt.language] {
-				said(t, tt.file, fmt.Sprintf(tt.program, recipe), tt.command)
+				said(t, 0, tt.file, fmt.Sprintf(tt.program, recipe), tt.command)
 			}
 		})
 	}
@@ -110,7 +113,10 @@ func TestRecipesSaySo(t *testing.T) {
 	for _, command := range curls {
 		t.Run("curl", func(t *testing.T) {
 			needs(t, "curl")
-			said(t, "command", command, []string{"sh"})
+			if !strings.Contains(command, " --retry-connrefused ") {
+				t.Errorf("is not sent again while Caddy restarts: %s", command)
+			}
+			said(t, 1, "command", command, []string{"sh"}) // it takes no answer for none but where nothing listens
 		})
 	}
 }
