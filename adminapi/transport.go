@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -36,14 +37,43 @@ type adminCaller struct {
 	host      string
 	origin    string // empty: none is sent
 	transport http.RoundTripper
+	noOrigin  atomic.Bool // the listener has taken a request without origin, and none with it
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. A listener at all addresses (`admin :2019`) takes no
+// origin that names one of them, and one with `enforce_origin` wants the origin. So a request that
+// is refused for its origin is sent again without: Caddy checks that before it looks at the rest.
 func (c *adminCaller) RoundTrip(r *http.Request) (*http.Response, error) {
+	withOrigin := c.origin != "" && !c.noOrigin.Load()
+	response, err := c.transport.RoundTrip(c.request(r, withOrigin))
+	if err != nil || response.StatusCode != http.StatusForbidden || !withOrigin || r.Body != nil && r.GetBody == nil {
+		return response, err
+	}
+	again := c.request(r, false)
+	if r.Body != nil {
+		if again.Body, err = r.GetBody(); err != nil {
+			return response, nil
+		}
+	}
+	second, err := c.transport.RoundTrip(again)
+	if err != nil {
+		return response, nil
+	}
+	if second.StatusCode == http.StatusForbidden {
+		_ = second.Body.Close()
+		return response, nil
+	}
+	_ = response.Body.Close()
+	c.noOrigin.Store(true)
+	return second, nil
+}
+
+// request is r as it is sent.
+func (c *adminCaller) request(r *http.Request, withOrigin bool) *http.Request {
 	r = r.Clone(r.Context())
 	r.URL.Host, r.Host = c.host, c.host
-	if r.Header.Del("Origin"); c.origin != "" {
+	if r.Header.Del("Origin"); withOrigin {
 		r.Header.Set("Origin", c.origin)
 	}
-	return c.transport.RoundTrip(r)
+	return r
 }

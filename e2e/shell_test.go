@@ -146,6 +146,26 @@ func runStats(t *testing.T, c *caddyProcess, commands []string) {
 	}
 }
 
+// TestAdminAPIAtAllAddresses: the commands ask localhost, and Caddy takes no origin of that name
+// where `admin` is at all addresses, and no request without one under enforce_origin.
+func TestAdminAPIAtAllAddresses(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process is stopped by signals here")
+	}
+	c := newProcess(t)
+	_, port, _ := strings.Cut(c.admin, ":")
+	for _, admin := range []string{":" + port, "0.0.0.0:" + port, ":" + port + " {\n\t\tenforce_origin\n\t\torigins " + c.admin + "\n\t}"} {
+		c.edit(regexp.MustCompile(`(?m)^\tadmin .*$`), "\tadmin "+admin)
+		c.start()
+		c.get()
+		c.larder(0, "stats")
+		if out := c.larder(0, "purge", "--tag", "quickstart"); out != "purged 1 response\n" {
+			t.Errorf("admin %s: printed %q", admin, out)
+		}
+		c.kill()
+	}
+}
+
 // runMigrations has a Caddyfile of cache-handler, and sites that it imports.
 func runMigrations(t *testing.T, c *caddyProcess, commands []string) {
 	dir := t.TempDir()
