@@ -66,20 +66,54 @@ func foreign(text string) string {
 	return ""
 }
 
+// unitApart returns the one word for a number and the unit that stands behind it: 5m for `5 min` and
+// for 5minutes. It is empty where there is no such thing.
+func unitApart(args []string) string {
+	for i, arg := range args {
+		number := arg[:len(arg)-len(strings.TrimLeft(arg, "0123456789"))]
+		unit := arg[len(number):]
+		apart := unit == "" && i+1 < len(args)
+		if apart {
+			unit = args[i+1]
+		}
+		short := units[strings.ToLower(unit)]
+		if number != "" && short != "" && (apart || len(short) == 1) { // 1GiB in one word is a size
+			return number + short
+		}
+	}
+	return ""
+}
+
+// units are those of durations and sizes as they are written elsewhere.
+var units = map[string]string{
+	"sec": "s", "secs": "s", "second": "s", "seconds": "s",
+	"min": "m", "mins": "m", "minute": "m", "minutes": "m",
+	"hr": "h", "hrs": "h", "hour": "h", "hours": "h", "day": "d", "days": "d",
+	"kib": "KiB", "mib": "MiB", "gib": "GiB", "kb": "KB", "mb": "MB", "gb": "GB",
+}
+
+// foreignInKey are such words within key.
+var foreignInKey = map[string]string{
+	"ignore_query": ignoredQuery, "query_ignore": ignoredQuery, "exclude_query": ignoredQuery, "ignore_params": ignoredQuery,
+	"sort_query": "query sort", "query_sort": "query sort",
+	"only_query": "query only <name>…", "query_only": "query only <name>…",
+}
+
 // foreignWords are words of other caches, and what is meant by them here. Letters that are alike
 // would lead elsewhere. docs/configuration.md has a table of some.
 var foreignWords = map[string]string{
 	"grace": aStaleWindow, "use_stale": aStaleWindow, "default_grace": aStaleWindow,
-	"background_update": "stale_while_revalidate, such as stale_while_revalidate 1h",
+	"background_update": aRefresh, "swr": aRefresh, "sie": "stale_if_error, such as stale_if_error 1d",
 
 	"exclude": aMatcher, "bypass": aMatcher, "no_cache": aMatcher, "nocache": aMatcher, "skip": aMatcher,
 	"except": aMatcher, "path": aMatcher, "paths": aMatcher, "match": aMatcher, "regex": aMatcher, "pass": aMatcher,
 	"bypass_cache": aMatcher,
 
-	"valid": aLifetime, "default_ttl": aLifetime, "max_age": aLifetime, "s_maxage": aLifetime, "expires": aLifetime,
+	"valid": aLifetime, "default_ttl": aLifetime, "cache_ttl": aLifetime, "max_age": aLifetime, "s_maxage": aLifetime, "expires": aLifetime,
 	"expire": aLifetime, "default_cache_control": aLifetime, "edge_ttl": aLifetime + ", or force_ttl over what the origin says",
 	"browser_ttl": "a directive of Caddy's, such as `header >Cache-Control \"max-age=600\"`",
 
+	"ignore_query": ignoredQuery + ", in key", "sort_query": "query sort, in key",
 	"hash_data": aKey, "cache_key": aKey, "cache_keys": aKey,
 	"surrogate_keys": "tags", "surrogate_key": "tags", "cache_tags": "tags", "cache_tag": "tags", "xkey": "tags",
 
@@ -108,6 +142,8 @@ const (
 	aMatcher     = "a matcher: `@cached not path /admin/*`, and `larder @cached`"
 	aLifetime    = "ttl, such as ttl 10m"
 	aStaleWindow = "stale_if_error, and stale_while_revalidate where the origin answers"
+	aRefresh     = "stale_while_revalidate, such as stale_while_revalidate 1h"
+	ignoredQuery = "query ignore, such as query ignore utm_*"
 	aKey         = "key, a block with lines such as header X-Tenant"
 	aStore       = "memory and disk, of the global option"
 )

@@ -19,6 +19,7 @@ func TestWordsOfOtherCaches(t *testing.T) {
 		"proxy_cache_lock": "what is so ", "proxy_cache_lock_age": "coalesce wait, ", "proxy_cache_methods": "methods",
 		"proxy_pass": "a handler behind larder, ", "fastcgi_pass": "a handler behind larder, ",
 		"proxy_ignore_headers": "ignore", "proxy_cache_purge": "purge_method", "mode": "client_directives ", "api": "nothing: ",
+		"swr": "stale_while_revalidate, ", "sie": "stale_if_error, ", "cache_ttl": "ttl, ", "ignore_query": "query ignore, ",
 	} {
 		_, err := findWord(text, directiveWords, p.words())
 		if err == nil || !strings.Contains(err.Error(), "; here that is "+want) {
@@ -28,6 +29,27 @@ func TestWordsOfOtherCaches(t *testing.T) {
 	for _, ours := range []string{"ttl", "key", "proxy_", "proxy_cache", "proxy_pass_header", "stale"} {
 		if words := foreign(ours); words != "" {
 			t.Errorf("%s is %s", ours, words)
+		}
+	}
+}
+
+// TestWordsOfOtherCachesInKey: ignore_query in key was answered with the list of words alone.
+func TestWordsOfOtherCachesInKey(t *testing.T) {
+	p := &handlerParser{}
+	_, err := findWord("ignore_query", "key", p.keyWords(&KeyConfig{}))
+	if err == nil || !strings.Contains(err.Error(), "; here that is query ignore, ") {
+		t.Error(err)
+	}
+}
+
+// TestUnitsApart: `ttl 5 minutes` was answered with 5s.
+func TestUnitsApart(t *testing.T) {
+	for args, want := range map[string]string{
+		"5 minutes": "5m", "10 min 404": "10m", "5Minutes": "5m", "1 hour": "1h", "256 MiB": "256MiB", "./cache 1 GB": "1GB",
+		"5": "", "5m": "", "1GiB /var/lib/larder": "", "minutes": "", "5 404": "", "1.5 hours": "", "": "",
+	} {
+		if got := unitApart(strings.Fields(args)); got != want {
+			t.Errorf("%s: %q, want %q", args, got, want)
 		}
 	}
 }

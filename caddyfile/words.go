@@ -94,6 +94,9 @@ func findWord(text, within string, words []word) (word, error) {
 	if ours := foreign(text); ours != "" && (within == directiveWords || within == optionWords) {
 		return word{}, fmt.Errorf("unknown word %q in %s; here that is %s. It knows: %s", text, within, ours, names(words))
 	}
+	if ours := foreignInKey[strings.ToLower(text)]; ours != "" && within == "key" {
+		return word{}, fmt.Errorf("unknown word %q in key; here that is %s. It knows: %s", text, ours, names(words))
+	}
 	if question := meant(text, words); question != "" {
 		return word{}, fmt.Errorf("unknown word %q in %s;%s It knows: %s", text, within, question, names(words))
 	}
@@ -144,10 +147,15 @@ func (w word) parse(d *caddyfile.Dispenser) error {
 	if w.block != nil {
 		return w.block()
 	}
-	if err := w.take(d.RemainingArgs()); err != nil {
-		return d.Errf("%s: %w", w.name, err)
+	args := d.RemainingArgs()
+	err := w.take(args)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if together := unitApart(args); together != "" {
+		return d.Errf("%s: a duration and a size are one word; write %s", w.name, together)
+	}
+	return d.Errf("%s: %w", w.name, err)
 }
 
 // needsBehind reports whether a text is one of the words that stand behind this one. off stands in
