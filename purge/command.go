@@ -19,8 +19,9 @@ import (
 
 func purgeCommand(api *adminapi.Client) *cobra.Command {
 	var s Selectors
+	var mustMatch bool
 	cmd := &cobra.Command{
-		Use:   "purge [--tag T]... [--url U]... [--prefix P]... [--host H]... [--id I]... [--all] [--soft] [--dry-run]",
+		Use:   "purge [--tag T]... [--url U]... [--prefix P]... [--host H]... [--id I]... [--all] [--soft] [--dry-run] [--must-match]",
 		Short: "Purges what matches any of the selectors",
 		Long: `
 Purges every stored response that matches any of the selectors, with all its
@@ -30,7 +31,7 @@ that starts later is answered with what was purged.`,
   $ caddy larder purge --prefix https://example.com/blog/ --soft
   $ caddy larder purge --all --dry-run`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runPurge(cmd.OutOrStdout(), api, s) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runPurge(cmd.OutOrStdout(), api, s, mustMatch) },
 	}
 	// StringArray and not StringSlice: a URL may hold a comma.
 	flags := cmd.Flags()
@@ -43,10 +44,11 @@ that starts later is answered with what was purged.`,
 	flags.BoolVar(&s.All, "all", false, "All responses")
 	flags.BoolVar(&s.Soft, "soft", false, "Mark them stale instead of removing them")
 	flags.BoolVar(&s.DryRun, "dry-run", false, "Only count them")
+	flags.BoolVar(&mustMatch, "must-match", false, "Fail if nothing matched")
 	return cmd
 }
 
-func runPurge(out io.Writer, api *adminapi.Client, s Selectors) error {
+func runPurge(out io.Writer, api *adminapi.Client, s Selectors, mustMatch bool) error {
 	if s.Empty() {
 		return errors.New("nothing is selected; give at least one of --tag, --url, --prefix, --host, --id or --all")
 	}
@@ -66,6 +68,9 @@ func runPurge(out io.Writer, api *adminapi.Client, s Selectors) error {
 	sentence := result.sentence()
 	if result.Matched == 0 && s.hasAsterisk() {
 		sentence += "; a * stands for itself: give --prefix without it for all URLs that begin so, and each tag whole"
+	}
+	if result.Matched == 0 && mustMatch {
+		return errors.New(sentence + "; `caddy larder ls` lists URLs as a purge takes them, by scheme, host and port")
 	}
 	_, err = fmt.Fprintln(out, sentence)
 	return err

@@ -69,6 +69,23 @@ func TestPurgeCommand(t *testing.T) {
 	}
 }
 
+// TestPurgeThatMustMatch: a deploy cannot tell a purge of a wrong port from one of nothing stored,
+// unless it says that something is.
+func TestPurgeThatMustMatch(t *testing.T) {
+	cache := use(t, &fakeCache{})
+	stdout, stderr, err := adminapitest.Larder(t, "purge", "--url", "http://a:81/", "--must-match")
+	if err == nil || stdout != "" || !strings.HasPrefix(err.Error()+stderr, "purged 0 responses; `caddy larder ls` lists URLs") {
+		t.Errorf("printed %q and %q, %v", stdout, stderr, err)
+	}
+	if len(cache.purges) != 1 {
+		t.Errorf("%d purges, want 1", len(cache.purges))
+	}
+	use(t, &fakeCache{matched: 1})
+	if stdout, _, err := adminapitest.Larder(t, "purge", "--url", "http://a/", "--must-match"); err != nil || stdout != "purged 1 response\n" {
+		t.Errorf("printed %q, %v", stdout, err)
+	}
+}
+
 // TestCommandFails holds every failure to an error (which makes Caddy exit with status 1), one line
 // on standard error, and nothing on standard output.
 func TestCommandFails(t *testing.T) {
