@@ -192,7 +192,7 @@ func (b *block) readRedis(o, configuration option) {
 		address.User = url.User(user.text())
 	}
 	b.shared = "shared " + quote(address.String())
-	b.note(o.line, "redis: becomes the tier that machines share, behind memory and disk of each; docs/fleet.md says what that promises")
+	b.note(o.line, "redis: becomes the tier that machines share, behind memory and disk of each; where Redis does not answer, requests are answered all the same and purges with 503, and docs/fleet.md says what that promises")
 	b.missSubs(o, "redis", "`shared` has options of its own", append(lines, hosts.line, user.line, password.line)...)
 }
 
