@@ -173,6 +173,11 @@ func validates(t *testing.T, text string) {
 func answersFromStore(t *testing.T, route string) {
 	t.Helper()
 	o := newOrigin(t, numbered("Cache-Control", "max-age=60"))
+	if !directiveLine.MatchString(route) { // lines that are added to an example
+		if route += "\nlarder"; strings.Contains(route, "@shared {") {
+			route += " @shared"
+		}
+	}
 	if !strings.Contains(route, "localhost:9000") {
 		route += "\n\treverse_proxy localhost:9000"
 	}
