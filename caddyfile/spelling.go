@@ -66,8 +66,8 @@ func foreign(text string) string {
 	return ""
 }
 
-// unitApart returns the one word for a number and the unit that stands behind it: 5m for `5 min` and
-// for 5minutes. It is empty where there is no such thing.
+// unitApart returns the one word for a number and the unit that stands behind it: 5m for `5 min`
+// and for 5minutes. It is empty where there is no such thing.
 func unitApart(args []string) string {
 	for i, arg := range args {
 		number := arg[:len(arg)-len(strings.TrimLeft(arg, "0123456789"))]
