@@ -49,23 +49,17 @@ func (c *adminCaller) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || response.StatusCode != http.StatusForbidden || !withOrigin || r.Body != nil && r.GetBody == nil {
 		return response, err
 	}
+	_ = response.Body.Close()
 	again := c.request(r, false)
 	if r.Body != nil {
 		if again.Body, err = r.GetBody(); err != nil {
-			return response, nil
+			return nil, err
 		}
 	}
-	second, err := c.transport.RoundTrip(again)
-	if err != nil {
-		return response, nil
+	if response, err = c.transport.RoundTrip(again); err == nil && response.StatusCode != http.StatusForbidden {
+		c.noOrigin.Store(true)
 	}
-	if second.StatusCode == http.StatusForbidden {
-		_ = second.Body.Close()
-		return response, nil
-	}
-	_ = response.Body.Close()
-	c.noOrigin.Store(true)
-	return second, nil
+	return response, err
 }
 
 // request is r as it is sent.

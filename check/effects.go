@@ -48,7 +48,7 @@ func (c *checker) checkOverrides(at *handler) {
 		return
 	}
 	for _, name := range at.config.Ignore {
-		why := ""
+		var why string
 		switch http.CanonicalHeaderKey(name) {
 		case "Cache-Control":
 			why = "what the origin calls private or no-store is stored for all, and its lifetimes are lost"
