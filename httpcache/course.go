@@ -24,6 +24,9 @@ const (
 	courseSpare
 	// courseUnstored: the request says no-store, so it is passed on.
 	courseUnstored
+	// courseForced: the request would force a fetch of the whole for a header, or for a part that
+	// lies far in it. So it is passed on, see forced.go.
+	courseForced
 	// courseEvents: the client asks for an event stream by GET, of which each client has its own.
 	courseEvents
 	// courseHitForMiss: the last answer could not be shared, so the request waits for none.
@@ -50,7 +53,7 @@ func (w way) isStored() bool {
 	switch w.course {
 	case courseHit, courseStale, courseRefresh, courseRefuse, courseSpare:
 		return true
-	case courseUnstored, courseEvents, courseHitForMiss, courseHead, courseSolo, courseJoin:
+	case courseUnstored, courseForced, courseEvents, courseHitForMiss, courseHead, courseSolo, courseJoin:
 	}
 	return false
 }
@@ -88,6 +91,8 @@ func (q *Request) courseToOrigin(key store.Key) course {
 		return courseHead
 	case q.directives.NoStore:
 		return courseUnstored
+	case q.isPassedForced():
+		return courseForced
 	case q.wantsEvents() && !q.keyed.hasBody():
 		return courseEvents
 	case q.sharingOf(key) == sharingHitForMiss:

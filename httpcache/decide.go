@@ -130,6 +130,10 @@ func (x *Fetch) carryOut(v verdict, ex *rfc9111.Exchange, freshness *rfc9111.Fre
 			x.countNotStored(freshness.Reason)
 			x.removeGone(ex.Status, x.begun)
 		}
+		if x.farPart && ex.Status == http.StatusOK {
+			x.releaseUnanswered()
+			return
+		}
 		x.shareFetched(ex, freshness)
 		x.tellRemote(v, ex.Status, freshness)
 	case verdictPostpone:
@@ -219,10 +223,10 @@ func (x *Fetch) newShared(ex *rfc9111.Exchange, freshness *rfc9111.Freshness) *s
 }
 
 // share gives shared to all requests that wait. If the response is worth storing, the fetch goes on
-// after they have left.
+// after they have left, unless it is forced.
 func (x *Fetch) share(shared *sharedResponse, limit int64) {
 	x.writer.mode = modeShared
-	x.flight.Keep(shared.source != fromOrigin || shared.storable())
+	x.flight.Keep(shared.source != fromOrigin || shared.storable() && !x.forced)
 	x.flight.Share(shared, limit)
 	if shared.source == fromOrigin && x.letGo != nil {
 		x.letGo() // no request is answered from it any more

@@ -80,6 +80,11 @@ func (q *Request) explainWay(way way, useless verdictText) verdictText {
 		return verdictText{sentence: "Refused with 504: the request says only-if-cached, and nothing stored may answer it: " + cause.sentence + ".", change: cause.change}
 	case courseUnstored:
 		return verdictText{sentence: "Miss: the request says no-store, so it is passed on and nothing of it is stored.", change: reasonChanges[rfc9111.ReasonRequestNoStore]}
+	case courseForced:
+		return verdictText{
+			sentence: "Miss: what is stored is fresh, but the request says otherwise, and it does not want the whole: what is stored has no validator, so the request is passed on by itself.",
+			change:   "an ETag lets what is stored be validated; with `client_directives ignore` a client's Cache-Control has no effect.",
+		}
 	case courseEvents:
 		return verdictText{sentence: "Miss: the client accepts text/event-stream, so it is passed on by itself: each client has a stream of its own."}
 	case courseHitForMiss:

@@ -65,6 +65,8 @@ type Fetch struct {
 	severity  store.Severity
 	renews    bool // a response is stored, even if refetch drops its validation
 	lacking   bool // stale lacks slices that its leader needs
+	forced    bool // what is stored is fresh, see forced.go
+	farPart   bool // it is forced, and its leader wants a part that lies far in the whole
 	// objectChanged says that its leader has found a head to be outdated, which other machines may
 	// not have heard of yet.
 	objectChanged bool
@@ -152,6 +154,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	member := q.batchMember(f)
 	ctx, copies := member.requests(f, copies)
 	origin := q.detach(ctx, copies)
+	forced := q.isForced() && q.observed() == nil // there its client reads its own answer
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: hitForMissKey, member: member,
@@ -160,6 +163,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
 		stale:     q.found.Entry, freshness: q.freshness, severity: q.found.Severity, renews: q.found.Entry != nil, lacking: q.lacksSlices(),
+		forced: forced, farPart: forced && q.wantsFarPart(),
 		remote: remote, remoteSlice: remoteSlice, objectChanged: q.objectChanged,
 		remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}

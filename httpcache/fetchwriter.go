@@ -173,6 +173,7 @@ func (w *fetchWriter) pass(p []byte) (int, error) {
 			w.shared.untyped.Store(true) // before any reader gets the byte that it waits for
 		}
 		w.written += int64(len(p))
+		w.keepWhole()
 		w.fetch.tellGrowth(w.written)
 		if w.declared >= 0 && w.written > w.declared {
 			return 0, errOverlong
@@ -186,6 +187,13 @@ func (w *fetchWriter) pass(p []byte) (int, error) {
 	case modeDiscarded:
 	}
 	return 0, errNotShareable
+}
+
+// keepWhole has what has come whole be stored, whoever has left.
+func (w *fetchWriter) keepWhole() {
+	if w.fetch.forced && w.written == w.declared && w.shared.storable() {
+		w.fetch.flight.Keep(true)
+	}
 }
 
 // writeBehind writes to the flight what does not stand before the slice.
@@ -287,8 +295,12 @@ func (w *fetchWriter) finishShared(err error) {
 		err = errIncomplete
 	}
 	if err != nil {
-		x.backOff()
-		x.tellFailure(http.StatusBadGateway, rfc9111.NoAnswer)
+		if x.isUnread() {
+			x.keepFromOthers()
+		} else {
+			x.backOff()
+			x.tellFailure(http.StatusBadGateway, rfc9111.NoAnswer)
+		}
 		x.countNotStored(rfc9111.ReasonIncomplete)
 		x.notStored()
 		x.flight.Fail(err)

@@ -55,6 +55,10 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		if shared.slice != nil {
 			return q.respondFirstPart(s, shared)
 		}
+		if !leads && q.isForced() && q.wantsFarPart() {
+			q.leave(s, false)
+			return true, q.passUncached(q.forward, rfc9111.Storable)
+		}
 		if !leads && q.liesAhead(s.flight, shared) {
 			return q.respondAhead(s, shared)
 		}

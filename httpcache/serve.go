@@ -132,6 +132,8 @@ func (q *Request) follow(way way) (answered bool, err error) {
 		// RFC 9111 5.2.1.5: neither this request nor any response to it is stored, so none can be
 		// shared.
 		return true, q.passUncached(q.forward, rfc9111.ReasonRequestNoStore)
+	case courseForced:
+		return true, q.passUncached(q.forward, rfc9111.Storable)
 	case courseEvents:
 		return q.fetchAlone(q.forward)
 	case courseHitForMiss:

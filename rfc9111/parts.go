@@ -167,6 +167,18 @@ func FirstSlice(h http.Header, size int64) (s Slice, ok bool) {
 	return Slice{Size: size, Number: ranges[0].Start / size}, true
 }
 
+// RangesBeginBefore reports whether all parts that a request asks for begin before a position, in a
+// body of unknown length. One that is counted from the end does not. A Range that is not understood
+// asks for the whole, which does.
+func RangesBeginBefore(h http.Header, position int64) bool {
+	if _, ok := FirstSlice(h, position); !ok {
+		return true
+	}
+	_, set, _ := strings.Cut(h["Range"][0], "=")
+	ranges, _ := parseRangeSet(set, math.MaxInt64)
+	return !slices.ContainsFunc(ranges, func(r ByteRange) bool { return r.Start >= position })
+}
+
 // Range is the value of Range that asks for the slice, up to the last position that there may be.
 func (s Slice) Range() string {
 	if s.Last {

@@ -224,3 +224,27 @@ func TestIsCompressible(t *testing.T) {
 		t.Error("what is compressed is called compressible")
 	}
 }
+
+func TestRangesBeginBefore(t *testing.T) {
+	for field, want := range map[string]bool{
+		"":                         true,
+		"bytes=0-0":                true,
+		"bytes=99-100000":          true,
+		"bytes=0-0, 99-99":         true,
+		"bytes=100-100":            false,
+		"bytes=0-0, 100-":          false,
+		"bytes=-1":                 false,
+		"bytes=0-0 , -1":           false,
+		"bytes=9-5":                true,
+		"pages=100-200":            true,
+		"bytes=9000000000000000-0": true,
+	} {
+		h := http.Header{}
+		if field != "" {
+			h.Set("Range", field)
+		}
+		if got := RangesBeginBefore(h, 100); got != want {
+			t.Errorf("%q: %t, want %t", field, got, want)
+		}
+	}
+}
