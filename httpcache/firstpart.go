@@ -31,6 +31,36 @@ const unslicedKeep = 10 * time.Minute
 
 func newUnsliced() *recentKeys { return newRecentKeys(maxRecentKeys/16, unslicedKeep, 0) }
 
+// unslicedKey is where it is noted of a URL that its file is not asked for in slices: machines of
+// the origin give it validators of their own. Each slice would then be of the file of one machine,
+// and an answer break off where the next one comes from another.
+func (rt *Route) unslicedKey(key store.Key) store.Key {
+	key = rt.byRules(key)
+	key[1] ^= 1
+	return key
+}
+
+// isMixed reports whether that is noted of the request's URL.
+func (q *Request) isMixed() bool {
+	return q.cache().unsliced.lately(q.route.unslicedKey(q.key), q.now)
+}
+
+// isMixedNow is isMixed for a request that has begun some time ago.
+func (q *Request) isMixedNow() bool {
+	return q.cache().unsliced.lately(q.route.unslicedKey(q.key), time.Now())
+}
+
+// noteMixed notes it if a part has another validator than what is stored of a file of its length. A
+// file that has changed has another length, nearly always.
+func (x *Fetch) noteMixed(stored, part http.Header) {
+	for _, name := range [...]string{"Etag", "Last-Modified"} {
+		if !slices.Equal(stored[name], part[name]) {
+			x.cache.unsliced.note(x.route.unslicedKey(x.asked), time.Now())
+			return
+		}
+	}
+}
+
 // firstPart returns the slice that a fetch for the request is to ask for. ok is false if it asks
 // for the whole: the request wants no part, or the whole is stored and only has to be validated.
 func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) {
@@ -42,7 +72,7 @@ func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) 
 	if e == nil && len(q.r.Header["Range"]) == 0 || e != nil && e.Flags&flagSliced == 0 {
 		return rfc9111.Slice{}, false
 	}
-	if q.cache().unsliced.lately(hitForMissKey, q.now) {
+	if q.isMixed() || q.cache().unsliced.lately(hitForMissKey, q.now) {
 		return rfc9111.Slice{}, false
 	}
 	if q.r.Method == http.MethodGet {
@@ -187,9 +217,11 @@ func (x *Fetch) objectFor(shared *sharedResponse, total int64) *object {
 	found.Release() // it has no body
 	if e != nil {
 		o := objectOf(e)
-		if o != nil && o.total == total && o.size == x.firstPart.Size && selectsAlike(&e.Variant, &shared.variant) &&
-			rfc9111.Combinable(e.Header, shared.header) {
-			return o
+		if o != nil && o.total == total && o.size == x.firstPart.Size && selectsAlike(&e.Variant, &shared.variant) {
+			if rfc9111.Combinable(e.Header, shared.header) {
+				return o
+			}
+			x.noteMixed(e.Header, shared.header)
 		}
 	}
 	return newObject(total, x.firstPart.Size)

@@ -58,7 +58,9 @@ import (
 //
 // A slice is fetched without conditions. Its header is compared with the head: where the validator
 // or the length is another, the head is removed, the slice is not used, and answers that needed it
-// break off, because what they have sent is of a version that is gone.
+// break off, because what they have sent is of a version that is gone. If the length is the same,
+// it may be the validator of another machine of the origin. Then they try again, and for a while
+// the whole is asked for.
 
 // object is a representation that is stored in slices.
 type object struct {

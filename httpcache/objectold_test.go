@@ -25,7 +25,7 @@ func TestAnswerOfTheOldVersionGoesOn(t *testing.T) {
 			f.want(t, f.get(t, h, "Range", "bytes=0-0", "Cache-Control", "no-cache"), 206, 0, 1, "Larder; fwd=request; stored")
 		},
 		"another version, seen by a slice": func(t *testing.T, h *testHandler, f *film) {
-			f.change(filmBytes(41, 1000))
+			f.change(filmBytes(41, 1100))
 			f.want(t, f.get(t, h, "Range", "bytes=950-959"), 206, 950, 960, cold)
 		},
 		"it is gone": func(t *testing.T, h *testHandler, f *film) {

@@ -182,6 +182,10 @@ func (q *Request) lookUp() rfc9111.Use {
 		// What is missing would have to come from the origin, which may have another version.
 		use, q.forward = rfc9111.UseValidate, rfc9111.ForwardStale
 	}
+	if use != rfc9111.UseNever && q.isSliced() && q.isMixed() && q.lacksSlices() {
+		q.treatAsMiss() // the whole is fetched in its place
+		return rfc9111.UseNever
+	}
 	answers := use != rfc9111.UseNever && use != rfc9111.UseValidate
 	// A refresh by 304 would renew a damaged body, whatever part of it this request needs.
 	damaged := use == rfc9111.UseRefresh && q.found.Ready(0) != nil

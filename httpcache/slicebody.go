@@ -192,6 +192,7 @@ type retries struct {
 	failed int  // fetches that others led
 	own    bool // one of the request's own has failed
 	alone  bool // the next fetch is this request's own
+	other  int  // of its own that brought another version
 }
 
 // retry reports whether a slice is to be had once more, after an error.
@@ -200,12 +201,17 @@ type retries struct {
 // more that all who wait share, and then by one of the request's own. Its own fetch is tried again
 // once where the header has gone out: before that the client gets the origin's own answer. What
 // the origin answers to it then is used although it may not be stored, as it is of the version
-// that the client has a part of.
+// that the client has a part of. So it is where machines of the origin give one file validators of
+// their own.
 func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 	refused := refusalOf(err) != nil
 	switch {
-	case b.q.r.Context().Err() != nil, errors.Is(err, errObjectChanged), refused && !b.begun:
+	case b.q.r.Context().Err() != nil, refused && !b.begun:
 		return false
+	case errors.Is(err, errObjectChanged): // another machine of the origin may have it still
+		r.other++
+		r.alone = true
+		return b.begun && r.other <= tries && b.q.isMixedNow()
 	case errors.Is(err, errSliceLate) && h.on.flight.Queued():
 		return b.begun // else the request waits for a place of its own
 	case errors.Is(err, errSliceStored), errors.Is(err, errSliceLate):

@@ -215,6 +215,9 @@ func (x *Fetch) takeNoSlice(status, failure int, header http.Header, err error) 
 		x.failSlice(err)
 	case x.speaksFor(&x.slice.head.Variant) && x.replacesObject(status, header):
 		x.dropObject(x.slice.head, x.slice.object)
+		if part, ok := rfc9111.ParsePart(header); ok && part.Complete == x.slice.object.total {
+			x.noteMixed(x.slice.head.Header, header)
+		}
 		x.failSlice(errObjectChanged)
 	default:
 		x.refuseSlice()
