@@ -31,6 +31,7 @@ import (
 type visit struct {
 	ctx    context.Context
 	policy *rfc9111.Policy // says which statuses are failures
+	fetch  *Fetch          // nil for a request that is passed on
 	kind   FetchKind
 	place  origin.Place
 	status int // of the header, 0 before one has come
@@ -125,9 +126,17 @@ func (v *visit) answered(status int, h http.Header, length int64) {
 	v.status, v.declared = status, max(length, 0)
 	switch {
 	case v.policy.OriginFailed(status):
+		v.noteKind()
 		v.place.Failed(retryAfter(status, h))
 	case length == 0:
 		v.place.Succeeded()
+	}
+}
+
+// noteKind tells by what the request may fail: its fields.
+func (v *visit) noteKind() {
+	if v.fetch != nil && v.place.Kind == 0 {
+		v.place.Kind = v.fetch.fieldsSum()
 	}
 }
 
@@ -151,6 +160,7 @@ func (v *visit) leave(of Subject, err error, h http.Header) {
 	case FetchOK, FetchNotModified:
 		v.place.Succeeded()
 	case FetchError, FetchTimeout:
+		v.noteKind()
 		v.place.Failed(retryAfter(statusOf(err), h))
 	case FetchRefused, FetchCancelled, FetchResultCount:
 	}

@@ -39,11 +39,12 @@ type Fetch struct {
 	ticketEnd sync.Once
 
 	hitForMissKey store.Key // of the leader's request
-	leaderFields  uint64    // fieldsSum of that
+	leaderFields  uint64    // fieldsSum of that, if not 0; see fieldsSum
 
 	presented              // of the leader, but for its keyed.header, which is clientHeader
 	asked        store.Key // key as it was when the fetch began: the answer may change it
 	clientHeader []field
+	came         []field // that header as it came, which clientHeader may be without some of
 	inner        url.URL // of keyed: handlers may rewrite the request's own
 	url          string  // with the listener, see Request.storedURL
 	method       string
@@ -158,7 +159,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: hitForMissKey, member: member,
-		leaderFields: q.fieldsSum(), presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
+		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		varyNames: q.varyNames, trace: q.trace, firstPart: firstPart,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),
@@ -167,7 +168,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		remote: remote, remoteSlice: remoteSlice, objectChanged: q.objectChanged,
 		remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
-	x.keyed.header, x.keyed.inner = nil, &x.inner
+	x.keyed.header, x.keyed.inner, x.came = nil, &x.inner, x.clientHeader
 	x.writer = &x.first
 	x.writer.init(x)
 	q.entrust(x)
@@ -212,6 +213,14 @@ func (x *Fetch) URL() string { return store.BareURL(x.url) }
 
 // Route implements Subject.
 func (x *Fetch) Route() *Route { return x.route }
+
+// fieldsSum is that of its leader's request as it came.
+func (x *Fetch) fieldsSum() uint64 {
+	if x.leaderFields != 0 {
+		return x.leaderFields
+	}
+	return sumOf(x.came)
+}
 
 // kind is what the fetch is in the metrics.
 func (x *Fetch) kind() FetchKind {
@@ -299,7 +308,10 @@ func (x *Fetch) asksOnceMore() bool { return x.call == 0 && x.wantsWhole }
 // visitOrigin calls the handlers when the origin has a place for the fetch.
 func (x *Fetch) visitOrigin() error {
 	x.flight.SetQueued(true)
-	x.visit.place.Page, x.visit.place.Kind = pageOf(x.tag().key), x.leaderFields
+	x.visit.place.Page, x.visit.fetch = pageOf(x.tag().key), x
+	if x.background {
+		x.visit.noteKind() // only a refresh is told by it whether it may go
+	}
 	if err := x.visit.enter(x.flight.Context(), x, x.kind(), x.admissionClass()); err != nil {
 		return err
 	}

@@ -163,6 +163,15 @@ func linesOf(fields []field, name string) []string {
 	return nil
 }
 
+// withoutField returns fields that lack one. They are others if it was among them.
+func withoutField(fields []field, name string) []field {
+	at := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+	if at < 0 {
+		return fields
+	}
+	return slices.Concat(fields[:at], fields[at+1:])
+}
+
 // snapshot is fieldsOf with copied values.
 func snapshot(h http.Header) []field { return changes(nil, h, nil) }
 

@@ -74,7 +74,7 @@ func (q *Request) sharing() sharing { return q.sharingOf(q.flightKey()) }
 func (q *Request) sharingOf(flight store.Key) sharing {
 	key := q.hitForMissKeyOf(flight)
 	s := q.cache().sharingOf(key, q.now)
-	if _, some := q.cache().hitForMiss.age(ofFields(key), q.now); some && s != sharingHitForMiss {
+	if s != sharingHitForMiss && q.cache().knowsFields(key, q.now) {
 		s = max(s, q.cache().sharingOf(withFields(key, q.fieldsSum()), q.now))
 	}
 	return s
@@ -176,28 +176,36 @@ func wantsEvents(h http.Header) bool {
 }
 
 // updateHitForMiss remembers whether an answer with status, judged as f says, could be shared. It
-// came to a request with fields of that sum.
-func (c *Cache) updateHitForMiss(key store.Key, fields uint64, status int, f *rfc9111.Freshness) {
+// came to a request with the fields that sum is of, which is 0 if it is not known.
+func (c *Cache) updateHitForMiss(key store.Key, sum func() uint64, status int, f *rfc9111.Freshness) {
 	switch {
 	case f.Reason == rfc9111.Storable, f.UsableByFollowers():
 		c.hitForMiss.forget(key)
-		if _, some := c.hitForMiss.age(ofFields(key), f.ResponseTime); some {
-			c.hitForMiss.forget(withFields(key, fields))
+		if c.knowsFields(key, f.ResponseTime) {
+			c.hitForMiss.forget(withFields(key, sum()))
 		}
 		c.shareable.note(key, f.ResponseTime)
 	case !remembered(status, f):
 	case refused(status) && c.shareable.lately(key, f.ResponseTime):
-		c.hitForMiss.note(ofFields(key), f.ResponseTime)
-		c.hitForMiss.note(withFields(key, fields), f.ResponseTime)
+		if fields := sum(); fields != 0 {
+			c.hitForMiss.note(ofFields(key), f.ResponseTime)
+			c.hitForMiss.note(withFields(key, fields), f.ResponseTime)
+		}
 	default:
 		c.hitForMiss.note(key, f.ResponseTime)
 	}
 }
 
+// knowsFields reports whether something is remembered for some requests for a key by their fields.
+func (c *Cache) knowsFields(key store.Key, now time.Time) bool {
+	_, some := c.hitForMiss.age(ofFields(key), now)
+	return some
+}
+
 // updateHitForMiss does so for the answer of a fetch, unless it answers other words than a fetch's.
 func (x *Fetch) updateHitForMiss(status int, f *rfc9111.Freshness) {
 	if x.flags&flagObserved == 0 {
-		x.cache.updateHitForMiss(x.hitForMissKey, x.leaderFields, status, f)
+		x.cache.updateHitForMiss(x.hitForMissKey, x.fieldsSum, status, f)
 	}
 }
 

@@ -37,7 +37,7 @@ type passWriter struct {
 	ownQuery      bool     // the origin is asked with a query that is not the key's, see hasOwnQuery
 	session       []string // that the request came within
 	hitForMissKey store.Key
-	fields        uint64           // fieldsSum of the request as it came
+	fields        uint64           // fieldsSum of the request as it came, where record may need it
 	removeGone    func(status int) // see goneOnPass
 
 	observed    *observed // of a route that observes; decision is then what would have been
@@ -280,12 +280,20 @@ func (q *Request) prepareToPass() {
 // willRecord makes record run at the header. It notes what the request is before handlers rewrite
 // it in place.
 func (pw *passWriter) willRecord() {
-	pw.records, pw.hitForMissKey, pw.fields = true, pw.q.hitForMissKey(), pw.q.fieldsSum()
-	pw.session = pw.q.r.Header[rfc9111.SessionField]
-	if pw.ownQuery = pw.q.hasOwnQuery(); !pw.ownQuery {
-		pw.removeGone = pw.q.goneOnPass()
+	q := pw.q
+	pw.records, pw.hitForMissKey = true, q.hitForMissKey()
+	pw.session = q.r.Header[rfc9111.SessionField]
+	if pw.ownQuery = q.hasOwnQuery(); !pw.ownQuery {
+		pw.removeGone = q.goneOnPass()
+	}
+	if q.cache().shareable.lately(pw.hitForMissKey, q.now) || q.cache().knowsFields(pw.hitForMissKey, q.now) {
+		pw.fields = q.fieldsSum()
 	}
 }
+
+// fieldsSum is fieldsSum of the request, 0 where nothing could be remembered by it when it came: the
+// handlers have its header.
+func (pw *passWriter) fieldsSum() uint64 { return pw.fields }
 
 // record notes for the next requests whether a response that is passed on could have been stored. A
 // response to HEAD is not noted: the one to GET may differ. Nor is one to a query of its own.
@@ -304,7 +312,7 @@ func (pw *passWriter) record(status int, header http.Header, declared int64) {
 		}
 	}
 	if q.r.Method != http.MethodHead && !pw.ownQuery {
-		q.cache().updateHitForMiss(pw.hitForMissKey, pw.fields, status, shared)
+		q.cache().updateHitForMiss(pw.hitForMissKey, pw.fieldsSum, status, shared)
 	}
 	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {
 		q.countNotStored(passed.Reason, status, ex.ResponseTime)

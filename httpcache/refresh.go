@@ -94,7 +94,7 @@ func (x *Fetch) backOff() {
 	if x.renews {
 		now := time.Now()
 		x.cache.refreshBackoff.note(refusedKey(x.hitForMissKey), now)
-		x.cache.refreshBackoff.note(withFields(x.hitForMissKey, x.leaderFields), now)
+		x.cache.refreshBackoff.note(withFields(x.hitForMissKey, x.fieldsSum()), now)
 	}
 }
 
@@ -125,24 +125,39 @@ func withFields(key store.Key, fields uint64) store.Key {
 	return key
 }
 
-// fieldsSum is by what requests with the same fields are told from others. Those that no fetch has
-// from its client do not count, nor does what the cache itself adds to.
+// fieldsSum is by what requests with the same fields are told from others. It takes long enough to
+// be done only where something is remembered by it.
 func fieldsSum(h http.Header) uint64 {
 	all := maphash.String(digestSeed, "") // so that no fields have a key of their own, too
 	for name, lines := range h {
-		if kindOf(name).has(hasConditional | hasRange | hasLoop) {
-			continue
-		}
-		var hash maphash.Hash
-		hash.SetSeed(digestSeed)
-		_, _ = hash.WriteString(name)
-		for _, line := range lines {
-			_ = hash.WriteByte(0) // in no field
-			_, _ = hash.WriteString(line)
-		}
-		all += hash.Sum64() // in any order
+		all += fieldSum(name, lines) // in any order
 	}
 	return all
+}
+
+// sumOf is fieldsSum of a snapshot.
+func sumOf(fields []field) uint64 {
+	all := maphash.String(digestSeed, "")
+	for _, f := range fields {
+		all += fieldSum(f.name, f.values)
+	}
+	return all
+}
+
+// fieldSum is 0 for fields that no fetch has from its client, and those that the cache itself adds
+// to.
+func fieldSum(name string, lines []string) uint64 {
+	if len(lines) == 0 || kindOf(name).has(hasConditional|hasRange|hasLoop) {
+		return 0
+	}
+	var hash maphash.Hash
+	hash.SetSeed(digestSeed)
+	_, _ = hash.WriteString(name)
+	for _, line := range lines {
+		_ = hash.WriteByte(0) // in no field
+		_, _ = hash.WriteString(line)
+	}
+	return hash.Sum64()
 }
 
 // removeDirectives removes the client's directives from a fetch. In a background refresh they are
@@ -156,7 +171,7 @@ func (x *Fetch) removeDirectives(varyNames []string) {
 		if slices.Contains(varyNames, name) || slices.Contains(x.route.Key.Headers, name) {
 			continue
 		}
-		x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == name })
+		x.clientHeader = withoutField(x.clientHeader, name)
 		for n := range x.copies {
 			delete(x.origin.Request(n).Header, name)
 		}

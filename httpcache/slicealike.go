@@ -64,8 +64,7 @@ func (x *Fetch) askForCoding(head *store.Entry) {
 	for n := range x.copies {
 		x.origin.Request(n).Header["Accept-Encoding"] = []string{coding}
 	}
-	x.clientHeader = slices.DeleteFunc(x.clientHeader, func(f field) bool { return f.name == "Accept-Encoding" })
-	x.clientHeader = append(x.clientHeader, field{name: "Accept-Encoding", values: []string{coding}})
+	x.clientHeader = append(withoutField(x.clientHeader, "Accept-Encoding"), field{name: "Accept-Encoding", values: []string{coding}})
 }
 
 // askedLines returns the lines of a field with which the fetch of a head asked, nil for none. value

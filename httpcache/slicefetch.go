@@ -265,7 +265,7 @@ func newRefusedSlices() *recentKeys { return newRecentKeys(maxRecentKeys/16, hit
 // may be storable while a slice is not.
 func (x *Fetch) refuseSlice() {
 	if x.slice.goesOn {
-		x.cache.refusedSlices.note(withFields(x.hitForMissKey, x.leaderFields), time.Now())
+		x.cache.refusedSlices.note(withFields(x.hitForMissKey, x.fieldsSum()), time.Now())
 	}
 	x.failSlice(errSliceRefused)
 }
@@ -293,7 +293,7 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 		return
 	case freshness.Reason == rfc9111.Storable:
 		x.updateHitForMiss(http.StatusOK, &freshness)
-		x.cache.refusedSlices.forget(withFields(x.hitForMissKey, x.leaderFields))
+		x.cache.refusedSlices.forget(withFields(x.hitForMissKey, x.fieldsSum()))
 	default:
 		if x.countNotStored(freshness.Reason); !x.slice.alone || !x.isForAll(ex, part.Complete) {
 			x.refuseSlice()

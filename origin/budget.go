@@ -118,7 +118,7 @@ type Place struct {
 	// before Take.
 	Page uint64
 	// Kind tells how it is asked for: requests of one Kind may fail for what they have in common,
-	// such as their header fields. It is set before Take, too.
+	// such as their header fields. It is set before Take of a ClassRefresh, and before Failed.
 	Kind uint64
 
 	budget    *Budget
