@@ -64,6 +64,7 @@ type Budget struct {
 	retryOther  atomic.Int64 // the same for other pages than failedLast
 	retryKind   atomic.Int64 // and for other kinds than failedKind
 	failedKind  atomic.Uint64
+	mixed       atomic.Bool // see health.mixed
 	failsOnly   atomic.Uint64
 	failedLast  atomic.Uint64
 	backoff     atomic.Int64
@@ -319,7 +320,8 @@ func (b *Budget) publish() {
 		retryOther = max(1, b.at(h.due(^h.failedLast, h.failedKind)))
 		retryKind = max(1, b.at(h.due(h.failedLast, ^h.failedKind)))
 	}
-	if retryAt != b.retryAt.Load() || retryOther != b.retryOther.Load() || retryKind != b.retryKind.Load() || b.health.only != b.failsOnly.Load() { // as with each change of the others
+	if retryAt != b.retryAt.Load() || retryOther != b.retryOther.Load() || retryKind != b.retryKind.Load() ||
+		b.health.only != b.failsOnly.Load() || b.health.mixed != b.mixed.Load() { // as with each change of the others
 		if retryAt == 0 {
 			b.retryAt.Store(0) // else it would seem to fail for all, between the two
 		}
@@ -327,6 +329,7 @@ func (b *Budget) publish() {
 		b.failedLast.Store(b.health.failedLast)
 		b.backoff.Store(int64(b.health.backoff))
 		b.failedKind.Store(b.health.failedKind)
+		b.mixed.Store(b.health.mixed)
 		b.retryOther.Store(retryOther)
 		b.retryKind.Store(retryKind)
 		b.retryAt.Store(retryAt)

@@ -242,8 +242,9 @@ func (b *Budget) mustWait(now time.Time) bool {
 // RefreshDue reports whether a refresh of that page by a request of that Kind may go at now: there
 // is a place, and the origin is well or due for its probe. Where others are asked for too, that
 // whose failure was the last to count probes a back-off later than they may, so that one page that
-// fails by itself does not stand for the origin, nor a client for whose requests it does. While the
-// origin is paused or failing and no probe is due, it takes no lock.
+// fails by itself does not stand for the origin, nor a client for whose requests it does. Once
+// several kinds have failed, that goes for the page by whatever kind, unless it fails alone. While
+// the origin is paused or failing and no probe is due, it takes no lock.
 func (b *Budget) RefreshDue(now time.Time, page, kind uint64) bool {
 	if !b.failsFor(page) {
 		return !b.mustWait(now)
@@ -252,10 +253,15 @@ func (b *Budget) RefreshDue(now time.Time, page, kind uint64) bool {
 	switch backoff := b.backoff.Load(); {
 	case page != b.failedLast.Load():
 		b.otherAskedAt.Store(at)
-	case kind == b.failedKind.Load() && at-b.otherAskedAt.Load() < 2*backoff:
+	case b.failsAs(kind) && at-b.otherAskedAt.Load() < 2*backoff:
 		due += backoff
 	}
 	return at >= due && !b.mustWait(now)
+}
+
+// failsAs reports whether requests of that Kind for failedLast count as those that have failed.
+func (b *Budget) failsAs(kind uint64) bool {
+	return kind == b.failedKind.Load() || b.mixed.Load() && b.failsOnly.Load() == 0
 }
 
 // Spared counts a request that was answered otherwise, or a refresh that was not begun, because of

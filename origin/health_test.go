@@ -337,53 +337,70 @@ func TestFailingForOnePageAlone(t *testing.T) {
 // asked for alone.
 func TestAnotherProbesFirst(t *testing.T) {
 	const odd, page = 1, 2
-	for _, alone := range []bool{true, false} {
+	for _, tc := range []struct{ alone, kinds bool }{{alone: true}, {}, {alone: true, kinds: true}, {kinds: true}} {
 		synctest.Test(t, func(t *testing.T) {
 			b := New("", Limits{}, nil)
-			p := &Place{Page: odd}
-			probe := func(backoff time.Duration) {
+			kind := uint64(0)
+			next := func() uint64 {
+				if tc.kinds {
+					kind++
+				}
+				return kind
+			}
+			fail := func(class Class) {
 				t.Helper()
-				if !alone && b.RefreshDue(time.Now(), page, 0) {
-					t.Error("a probe before its time")
-				}
-				time.Sleep(backoff)
-				if got := b.RefreshDue(time.Now(), odd, 0); got != alone {
-					t.Errorf("alone: %v, due: %v after %v", alone, got, backoff)
-				}
-				if !alone {
-					if !b.RefreshDue(time.Now(), page, 0) {
-						t.Error("another page is not due")
-					}
-					time.Sleep(backoff - 1)
-					if b.RefreshDue(time.Now(), odd, 0) {
-						t.Error("due although others are asked for")
-					}
-					time.Sleep(time.Nanosecond)
-					if !b.RefreshDue(time.Now(), odd, 0) {
-						t.Error("not due a back-off later")
-					}
-				}
-				if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
+				p := &Place{Page: odd, Kind: next()}
+				if err := b.Take(t.Context(), p, class); err != nil {
 					t.Fatal(err)
 				}
 				p.Failed(0)
 				p.Done()
 			}
-			if err := b.Take(t.Context(), p, ClassStale); err != nil {
-				t.Fatal(err)
+			probe := func(backoff time.Duration) {
+				t.Helper()
+				if !tc.alone && b.RefreshDue(time.Now(), page, next()) {
+					t.Error("a probe before its time")
+				}
+				time.Sleep(backoff)
+				if got := b.RefreshDue(time.Now(), odd, next()); got != tc.alone {
+					t.Errorf("%+v, due: %v after %v", tc, got, backoff)
+				}
+				if !tc.alone {
+					if !b.RefreshDue(time.Now(), page, next()) {
+						t.Error("another page is not due")
+					}
+					time.Sleep(backoff - 1)
+					if b.RefreshDue(time.Now(), odd, next()) {
+						t.Error("due although others are asked for")
+					}
+					time.Sleep(time.Nanosecond)
+					if !b.RefreshDue(time.Now(), odd, next()) {
+						t.Error("not due a back-off later")
+					}
+				}
+				fail(ClassRefresh)
 			}
-			p.Failed(0)
-			p.Done()
+			// Two that were under way, so that several kinds have failed.
+			first, second := &Place{Page: odd, Kind: next()}, &Place{Page: odd, Kind: next()}
+			for _, p := range []*Place{first, second} {
+				if err := b.Take(t.Context(), p, ClassStale); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, p := range []*Place{first, second} {
+				p.Failed(0)
+				p.Done()
+			}
 			probe(time.Second)
 			probe(2 * time.Second)
 			// A success ends that as well.
-			other := &Place{Page: page}
+			other := &Place{Page: page, Kind: next()}
 			if err := b.Take(t.Context(), other, ClassWaiting); err != nil {
 				t.Fatal(err)
 			}
 			other.Succeeded()
 			other.Done()
-			if !b.RefreshDue(time.Now(), odd, 0) {
+			if !b.RefreshDue(time.Now(), odd, next()) {
 				t.Error("not due although the origin is well")
 			}
 		})
