@@ -213,15 +213,15 @@ func (q *Request) knownVariants() string {
 
 // explainOrigin tells how the origin stands, where that decides.
 func (q *Request) explainOrigin(way way) (steps []Step) {
-	if why, left := q.route.Budget.Outlook(q.now, pageOf(q.flightKey())); why != origin.Admitted {
+	if why, left := q.outlook(); why != origin.Admitted {
 		steps = append(steps, Step{Question: "how does the origin stand?", Answer: standingWords(why, left)})
 	}
 	switch sharing := q.sharing(); {
 	case way.isStored(): // it waits for none
 	case sharing == sharingHitForMiss:
-		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: "no: the last response to the key could not be shared (hit-for-miss)"})
+		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: fmt.Sprintf("no: the last response to %s could not be shared (hit-for-miss)", q.whoseAnswers(sharing))})
 	case sharing == sharingDoubtful:
-		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: fmt.Sprintf("for %s: a response to the key could not be shared a while ago", lateHeader)})
+		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: fmt.Sprintf("for %s: a response to %s could not be shared a while ago", lateHeader, q.whoseAnswers(sharing))})
 	default:
 		steps = append(steps, Step{Question: "does it wait for another's fetch?", Answer: q.waitWords()})
 	}
@@ -231,6 +231,20 @@ func (q *Request) explainOrigin(way way) (steps []Step) {
 		steps = append(steps, Step{Question: "is it fetched anew before its lifetime ends?", Answer: fmt.Sprintf("each hit does so with a chance of %.3g (refresh_early)", chance)})
 	}
 	return steps
+}
+
+// outlook is [origin.Budget.Outlook] for the fetch that the request would begin.
+func (q *Request) outlook() (why origin.Why, left time.Duration) {
+	return q.route.Budget.Outlook(q.now, pageOf(q.flightKey()), q.fieldsSum())
+}
+
+// whoseAnswers says which requests sharing holds for: all for the key, or those with the same
+// fields.
+func (q *Request) whoseAnswers(sharing sharing) string {
+	if q.cache().sharingOf(q.hitForMissKey(), q.now) == sharing {
+		return "the key"
+	}
+	return "requests with these fields"
 }
 
 func (q *Request) waitWords() string {

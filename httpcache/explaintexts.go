@@ -132,7 +132,7 @@ func (q *Request) explainFetch(way way, useless verdictText) verdictText {
 	if q.found.Entry != nil {
 		v.sentence = "Revalidation: " + cause.sentence
 	}
-	if why, left := q.route.Budget.Outlook(q.now, pageOf(q.flightKey())); why != origin.Admitted && why != origin.Failing {
+	if why, left := q.outlook(); why != origin.Admitted && why != origin.Failing {
 		v.sentence += "; the origin is " + standingWords(why, left) + ", so the request waits for a place, or gets 503"
 		v.change = standingChanges[why]
 	} else if why == origin.Failing {

@@ -349,3 +349,34 @@ func TestSharedAnswerIsKnownByWhatIsStored(t *testing.T) {
 		})
 	}
 }
+
+// TestHitForMissIsExplainedOfThoseItHoldsFor: of a refusal for a field it was said that the last
+// response to the key could not be shared, also where that holds for the same fields alone.
+func TestHitForMissIsExplainedOfThoseItHoldsFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=1")
+			if r.Header.Get("X-Odd") != "" {
+				w.Header().Set("Cache-Control", "no-store")
+				w.WriteHeader(http.StatusForbidden)
+			}
+			return nil
+		})
+		want := func(answer string, header ...string) {
+			t.Helper()
+			e := c.h.explain(t, newTestRequest(httptest.NewRecorder(), header...))
+			if got := e.answers(); !strings.Contains(got, "does it wait for another's fetch? "+answer) {
+				t.Errorf("%s\nwant %s", got, answer)
+			}
+		}
+		c.ask("X-Odd", "1")
+		want("no: the last response to the key could not be shared", "X-Odd", "1")
+		c.ask()
+		time.Sleep(2 * time.Second)
+		c.ask("X-Odd", "1")
+		want("no: the last response to requests with these fields could not be shared", "X-Odd", "1")
+		want("yes, ")
+		c.h.cache.hitForMiss.passTime(hitForMissTTL)
+		want("for 1s: a response to requests with these fields could not be shared a while ago", "X-Odd", "1")
+	})
+}

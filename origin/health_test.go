@@ -467,7 +467,7 @@ func TestPagesThatFailHoldOthersBack(t *testing.T) {
 					t.Error("due at once")
 				}
 				time.Sleep(DefaultBackoffMin)
-				if why, left := b.Outlook(time.Now(), page); why != Failing || (left == 0) != tc.due {
+				if why, left := b.Outlook(time.Now(), page, 0); why != Failing || (left == 0) != tc.due {
 					t.Errorf("%v for %v", why, left)
 				}
 				if due := b.RefreshDue(time.Now(), page, 0); due != tc.due {
@@ -535,6 +535,11 @@ func TestAnotherKindProbes(t *testing.T) {
 				time.Sleep(time.Nanosecond)
 				if !b.RefreshDue(time.Now(), page, third) {
 					t.Errorf("another kind is not due after %v", tc.due)
+				}
+				for _, kind := range []uint64{tc.kinds[len(tc.kinds)-1], third} {
+					if why, left := b.Outlook(time.Now(), page, kind); why != Failing || (left == 0) != b.RefreshDue(time.Now(), page, kind) {
+						t.Errorf("kind %d: %v for %v", kind, why, left)
+					}
 				}
 				p := &Place{Page: page, Kind: third}
 				if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
