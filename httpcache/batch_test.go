@@ -28,6 +28,8 @@ type shop struct {
 
 	// many answers for many ids in place of the shop, if it is set.
 	many handlerFunc
+	// single does for one id alone, nil for the usual.
+	single handlerFunc
 	// lacks are the ids that it has no product of.
 	lacks []string
 }
@@ -45,6 +47,9 @@ func (s *shop) serve(w http.ResponseWriter, r *http.Request) error {
 	many := s.many
 	s.mu.Unlock()
 	if id, single := strings.CutPrefix(r.URL.Path, "/products/"); single {
+		if s.single != nil {
+			return s.single(w, r)
+		}
 		w.Header().Set("Cache-Control", shopLifetime)
 		w.Header().Set("Etag", `"`+id+`"`)
 		if slices.Contains(s.lacks, id) {
@@ -751,6 +756,35 @@ func TestBatchFailureAndStale(t *testing.T) {
 			if err := h.ServeHTTP(w, requestFor("/products/"+id), down); err != nil || w.Body.String() != product(id) {
 				t.Errorf("%v %s", err, w.Body)
 			}
+		}
+	})
+}
+
+// TestBatchFailsAsItsLeader: a request for many that fails counts as one with the fields of its
+// leader. It counted as one of a kind of its own, so that one client that fails alone had requests
+// with all fields wait for the whole back-off.
+func TestBatchFailsAsItsLeader(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, s := newShop(t, nil)
+		h.Budget = origin.New("", origin.Limits{}, nil)
+		s.single = func(http.ResponseWriter, *http.Request) error { return fail(502, errors.New("no connection")) }
+		s.many = s.single
+		serveAll(h, s, requestFor("/products/7", "X-Odd", "1"), requestFor("/products/8", "X-Odd", "1"))
+		if asked := s.take(); len(asked) != 3 {
+			t.Fatalf("the origin was asked %q, want one for both and one for each", asked)
+		}
+		const page = 1
+		odd, other := fieldsSum(requestFor("", "X-Odd", "1").Header), fieldsSum(http.Header{})
+		time.Sleep(origin.DefaultBackoffMin)
+		p := &origin.Place{Page: page, Kind: odd}
+		if err := h.Budget.Take(t.Context(), p, origin.ClassRefresh); err != nil {
+			t.Fatal(err)
+		}
+		p.Failed(0)
+		p.Done()
+		time.Sleep(origin.DefaultBackoffMin)
+		if why, left := h.Budget.Outlook(time.Now(), page, other); why != origin.Failing || left > 0 {
+			t.Errorf("%v for another %v", why, left)
 		}
 	})
 }

@@ -84,8 +84,12 @@ func (run *batchRun) outlive() (end func()) {
 // ask asks when the origin has a place for the request.
 func (run *batchRun) ask() {
 	x := run.leader.fetch
-	run.visit.place.Page = pageOf(run.leader.group)
-	if err := run.visit.enter(run.leader.ctx, run, FetchBatch, run.class()); err != nil {
+	run.visit.place.Page, run.visit.fetch = pageOf(run.leader.group), x
+	class := run.class()
+	if class == origin.ClassRefresh {
+		run.visit.noteKind() // as with a fetch of its own
+	}
+	if err := run.visit.enter(run.leader.ctx, run, FetchBatch, class); err != nil {
 		run.endWith(batchRefused, err)
 		return
 	}
