@@ -365,9 +365,10 @@ func (in *invalidation) purge(s *selection, named bool, patience time.Duration) 
 		PurgeOptions: store.PurgeOptions{Severity: s.severity, Patience: patience, Labels: s.labels}, UnlessNoop: true, Named: named,
 	}
 	// The client may have left, and what succeeded has to be invalidated all the same.
+	stored, begun := s.mayBeStored(c), c.invalidatedBy.begin()
 	matched, err := c.purger.Purge(in.ctx, s.Selectors, options)
 	if matched > 0 {
-		c.invalidatedBy.note(in, s.URLs)
+		c.invalidatedBy.note(in, stored, begun)
 	}
 	if len(s.tags)+len(s.urls) > 0 {
 		in.log(s, matched)

@@ -3,10 +3,13 @@ package httpcache
 import (
 	"hash/maphash"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/larder-cache/larder/store"
 )
 
 // invalidatedBy remembers which request last invalidated a URL (RFC 9111 4.4), for those who ask
@@ -16,6 +19,10 @@ type invalidatedBy struct {
 	seed  maphash.Seed
 	known *lru.Cache[uint64, invalidator] // by the hash of the stored URL
 	used  atomic.Bool                     // something has been noted
+	// stored is when last, by clock, something was stored under one of the URLs of a hash. What
+	// is stored between a purge and its note is not purged by it.
+	stored [1 << 10]atomic.Uint64
+	clock  atomic.Uint64
 }
 
 // invalidator is a request that has invalidated something.
@@ -38,24 +45,62 @@ func newInvalidatedBy() *invalidatedBy {
 	return &invalidatedBy{seed: maphash.MakeSeed(), known: known}
 }
 
-// note notes that a request has invalidated stored URLs.
-func (i *invalidatedBy) note(in *invalidation, urls []string) {
+// begin returns what note needs to know of the moment before the purge.
+func (i *invalidatedBy) begin() (begun uint64) { return i.clock.Add(1) }
+
+// note notes that a request has invalidated stored URLs by a purge that has begun then.
+func (i *invalidatedBy) note(in *invalidation, urls []string, begun uint64) {
 	by := invalidator{method: shortened(in.method), at: time.Now()}
 	if u, err := url.Parse(in.q.URL()); err == nil {
 		by.path = shortened(u.EscapedPath())
 	}
-	for _, stored := range urls {
-		i.known.Add(maphash.String(i.seed, stored), by)
-	}
 	i.used.Store(true)
+	for _, stored := range urls {
+		hash := maphash.String(i.seed, stored)
+		i.known.Add(hash, by)
+		if i.storedAt(hash).Load() > begun { // looked at last: forget may have come before
+			i.known.Remove(hash)
+		}
+	}
 }
 
 // forget says that a response to the stored URL is stored again.
 func (i *invalidatedBy) forget(stored string) {
+	hash := maphash.String(i.seed, stored)
+	now, at := i.clock.Add(1), i.storedAt(hash)
+	for last := at.Load(); now > last && !at.CompareAndSwap(last, now); {
+		last = at.Load()
+	}
 	if i.used.Load() {
-		i.known.Remove(maphash.String(i.seed, stored))
+		i.known.Remove(hash)
 	}
 }
+
+func (i *invalidatedBy) storedAt(hash uint64) *atomic.Uint64 {
+	return &i.stored[hash%uint64(len(i.stored))]
+}
+
+// mayBeStored returns those of the URLs that the purge of a selection can be said to take, if it
+// takes anything. Where it selects more than one page, or tags, that are those under which
+// something is stored.
+func (s *selection) mayBeStored(c *Cache) (urls []string) {
+	if len(s.URLs) <= urlsOfPage && len(s.Tags) == 0 {
+		return s.URLs
+	}
+	fetching := func() bool { return false } // what is not stored yet
+	if c.store.PurgeIsNoop(&s.Selectors, fetching) {
+		return nil
+	}
+	for pair := range slices.Chunk(s.URLs, urlsOfPage) {
+		if !c.store.PurgeIsNoop(&store.Selectors{URLs: pair}, fetching) {
+			urls = append(urls, pair...)
+		}
+	}
+	return urls
+}
+
+// urlsOfPage is how many URLs appendStored appends for one.
+const urlsOfPage = 2
 
 func shortened(text string) string {
 	if len(text) <= longestInvalidator {
