@@ -24,6 +24,9 @@ type Finding struct {
 	Path  string   `json:"path"`
 	Hosts []string `json:"-"`    // of the routes around a handler; empty for any
 	Text  string   `json:"text"` // a sentence that says what happens and what to write instead
+	// Places are the others of what is told once: file:line, or the path where there is no file.
+	// Text has them, too.
+	Places []string `json:"places,omitempty"`
 
 	topic string // of what is told once, with all its places; empty for a finding of its own
 }
@@ -94,7 +97,9 @@ func gathered(findings []Finding) (told []Finding) {
 		told = append(told, f)
 	}
 	for topic, places := range elsewhere {
-		told[first[topic]].Text += "; so it is at " + strings.Join(places, ", ")
+		f := &told[first[topic]]
+		f.Places = places
+		f.Text += "; so it is at " + strings.Join(places, ", ")
 	}
 	return told
 }
@@ -134,7 +139,8 @@ func (c *checker) report(at *handler, words, value, format string, args ...any) 
 	c.findings = append(c.findings, Finding{File: place.File, Line: place.Line, Path: path, Hosts: hostsOf(at.entry), Text: fmt.Sprintf(format, args...)})
 }
 
-// reportOnce is report about what is the same in many directives.
+// reportOnce is report about what is the same in many directives. The topic says all that the text
+// depends on.
 func (c *checker) reportOnce(topic string, at *handler, words, format string, args ...any) {
 	c.report(at, words, "", format, args...)
 	c.findings[len(c.findings)-1].topic = topic

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,6 +75,26 @@ func TestFindings(t *testing.T) {
 			}
 			file.Expect(t, found(t, "Caddyfile", file.Input, adapter))
 		})
+	}
+}
+
+// TestPlacesInJSON: the other places of what is told once stood in its text alone.
+func TestPlacesInJSON(t *testing.T) {
+	var text strings.Builder
+	for _, host := range []string{"a", "b", "c"} {
+		text.WriteString("https://" + host + ".example {\n\tlarder {\n\t\tttl 5m\n\t}\n\treverse_proxy localhost:9000\n}\n")
+	}
+	source, err := adapt("Caddyfile", []byte(text.String()), "caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings, err := Findings(source, testMachine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(findings)
+	if err != nil || strings.Count(string(got), `"places":["Caddyfile:9","Caddyfile:15"]`) != 1 || strings.Count(string(got), "places") != 1 {
+		t.Errorf("%s, %v", got, err)
 	}
 }
 

@@ -57,11 +57,11 @@ func (c *checker) checkCookies(s *server, at *handler) {
 		}
 	}
 	if slices.ContainsFunc(s.after(at.entry), (*entry).dropsCookies) {
-		c.reportOnce("cookies behind", at, words, "a handler behind larder takes cookies out of requests, and larder has seen them already, so %s gives no lifetime to the answer "+
+		c.reportOnce("cookies behind "+words, at, words, "a handler behind larder takes cookies out of requests, and larder has seen them already, so %s gives no lifetime to the answer "+
 			"to a request with a cookie; write that handler above larder", words)
 		return
 	}
-	c.reportOnce("cookies", at, words, "%s gives no lifetime to the answer to a request with a cookie that is not in the key, and most browsers send some, "+
+	c.reportOnce("cookies "+words, at, words, "%s gives no lifetime to the answer to a request with a cookie that is not in the key, and most browsers send some, "+
 		"if only those of analytics; %s", words, advice.Cookies())
 }
 
