@@ -11,7 +11,8 @@ import (
 // which method, path or URL. Origins build redirects and links from them without naming them in
 // Vary. A proxy in front sends them on every request, so the cache can neither remove them nor let
 // such requests bypass. They are part of the key (C1, C24). That costs nothing where the proxy
-// always sends the same values, or those of the request that are in the key anyway.
+// always sends the same values, or those of the request that are in the key anyway. Those with the
+// whole URL (X-Original-Uri, X-Envoy-Original-Path) bring back what `query` leaves out of the key.
 //
 // Fields about the client's address are not among them, nor is what Forwarded says of it: each
 // client would get a cache of its own.
