@@ -122,6 +122,13 @@ func TestMainFileLast(t *testing.T) {
 	if lost() {
 		t.Error("a circle of imports has no cache")
 	}
+	// Snippets of the main file, and of a file itself, are no files.
+	write(t, main, strings.Replace(mainText, "import", "(common) {\n\theader A b\n}\nimport", 1))
+	write(t, more, "(own) {\n\theader C d\n}\nimport common\nimport own\n")
+	if lost() {
+		t.Error("snippets are migrated with the file that defines them")
+	}
+	write(t, more, "import more\n")
 	write(t, main, "{\n\tcache {\n\t\tbadger\n\t}\n}\na.example {\n\tcache\n}\nimport sites/*\n")
 	var stderr bytes.Buffer
 	if _ = execute(t, io.Discard, &stderr, main); strings.Contains(stderr.String(), "sites in other files") {

@@ -3,6 +3,7 @@ package migrate
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/larder-cache/larder/migrate/rewrite"
@@ -17,13 +18,29 @@ func (of files) migrated(imports []string) bool {
 	if of.name == "-" {
 		return false
 	}
-	return (&importedFiles{seen: make(map[string]bool)}).migrated(of.name, imports)
+	text, err := os.ReadFile(of.name)
+	if err != nil {
+		return false
+	}
+	own, err := rewrite.Survey(text)
+	if err != nil {
+		return false
+	}
+	return (&importedFiles{seen: make(map[string]bool), snippets: own.Snippets}).migrated(of.name, imports)
 }
 
-type importedFiles struct{ seen map[string]bool }
+type importedFiles struct {
+	seen map[string]bool
+	// snippets are names of those that have been met. As in Caddy they come before files, also in
+	// other files than the one that defines them.
+	snippets []string
+}
 
 func (i *importedFiles) migrated(by string, imports []string) bool {
 	for _, name := range imports {
+		if slices.Contains(i.snippets, name) {
+			continue
+		}
 		files, ok := matching(by, name)
 		if !ok {
 			return false
@@ -32,20 +49,26 @@ func (i *importedFiles) migrated(by string, imports []string) bool {
 			if i.seen[file] {
 				continue
 			}
-			if i.seen[file] = true; len(i.seen) > mostImports {
-				return false
-			}
-			text, err := os.ReadFile(file) //nolint:gosec // G304: the operator's file names it
-			if err != nil {
-				return false
-			}
-			cache, imports, err := rewrite.Survey(text)
-			if err != nil || cache || !i.migrated(file, imports) {
+			if i.seen[file] = true; len(i.seen) > mostImports || !i.isMigrated(file) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// isMigrated is migrated for one file.
+func (i *importedFiles) isMigrated(file string) bool {
+	text, err := os.ReadFile(file) //nolint:gosec // G304: the operator's file names it
+	if err != nil {
+		return false
+	}
+	has, err := rewrite.Survey(text)
+	if err != nil || has.Cache {
+		return false
+	}
+	i.snippets = append(i.snippets, has.Snippets...)
+	return i.migrated(file, has.Imports)
 }
 
 // matching are the files that an import names, as Caddy reads it: beside the file that has it, and

@@ -262,21 +262,29 @@ func (f *finder) add(o occurrence) {
 	f.found[i].nested = f.found[i].nested || o.nested
 }
 
-// Survey reports whether a line of a Caddyfile, or of what a Caddyfile imports, begins with
-// `cache`, and what it imports itself.
-func Survey(file []byte) (cache bool, imports []string, err error) {
+// Surveyed is what a Caddyfile, or what a Caddyfile imports, has.
+type Surveyed struct {
+	Cache    bool     // a line begins with `cache`
+	Imports  []string // files and snippets, as they are written
+	Snippets []string // names of those that it defines
+}
+
+// Survey looks through a Caddyfile, or what a Caddyfile imports.
+func Survey(file []byte) (has Surveyed, err error) {
 	tokens, err := tokenize(file)
 	if err != nil {
-		return false, nil, err
+		return Surveyed{}, err
 	}
 	for i, t := range tokens {
 		switch {
 		case !t.first:
 		case t.Text == cacheWord:
-			cache = true
+			has.Cache = true
 		case t.Text == "import" && i+1 < len(tokens):
-			imports = append(imports, tokens[i+1].Text)
+			has.Imports = append(has.Imports, tokens[i+1].Text)
+		case len(t.Text) > 2 && t.Text[0] == '(' && t.Text[len(t.Text)-1] == ')':
+			has.Snippets = append(has.Snippets, t.Text[1:len(t.Text)-1])
 		}
 	}
-	return cache, imports, nil
+	return has, nil
 }
