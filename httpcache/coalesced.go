@@ -18,6 +18,8 @@ type flightTag struct {
 	generation uint64    // of the purges, when its fetch began
 	begun      time.Time // its fetch began then, or a little later
 	solo       bool      // no other request can join
+	// Another was late when it began, and the request that began it had given that up, see late.go.
+	followsLate bool
 	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
 	failure atomic.Int32
 }
@@ -42,8 +44,10 @@ type following struct {
 	outdatedAt time.Time
 	// One of them was for another client only, and it has had another round since.
 	rejoined bool
-	// How many of them it has given up because their header was late, see late.go.
-	gaveUp int
+	// It has given one of them up early because its header was late, see late.go.
+	gaveUp bool
+	// It has waited until the deadline.
+	isOver bool
 	// What it has tried to read ahead of a fetch of the whole, or nil: see rangeahead.go.
 	ahead *aheadOfWhole
 }
@@ -126,7 +130,7 @@ func (q *Request) run(x *Fetch) {
 // begin opens a ticket for a fetch that this request may have to make, and returns it with its
 // flightTag.
 func (q *Request) begin(key store.Key) (ticket, *flightTag) {
-	tag := &flightTag{key: key, url: q.storedURL(), begun: q.now}
+	tag := &flightTag{key: key, url: q.storedURL(), begun: q.now, followsLate: q.hasGivenUp()}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag
@@ -248,7 +252,7 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 				return true, err
 			}
 		}
-		if result == coalesce.TimedOut && q.giveUp() {
+		if result == coalesce.TimedOut && q.goesOn(s.flight) {
 			q.leave(s, false)
 			return false, nil
 		}
@@ -290,7 +294,7 @@ func (s membership) owesHeader() bool {
 
 // waitTimeout returns how long the request waits for a flight's decision. A follower's timeout
 // covers all its waits together: a flight that fails is followed by another, and one for other
-// values of a Vary by one for its own. Of a key that was late it has less for each.
+// values of a Vary by one for its own. Of a key that was late it has less for the first.
 func (q *Request) waitTimeout(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // the fetch is for it
@@ -307,8 +311,8 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 		f.deadline = time.Now().Add(wait)
 	}
 	left := time.Until(f.deadline)
-	if f.gaveUp < lateWaits && !s.flight.Queued() {
-		left = min(left, q.patience(q.flightKey()))
+	if q.givesUpEarly(s.flight) {
+		left = min(left, lateHeader)
 	}
 	return max(1, left) // 0 would be for ever
 }
@@ -350,6 +354,11 @@ func (q *Request) serveUnshared(s membership, result coalesce.WaitResult) error 
 	case result != coalesce.TimedOut && result != coalesce.Crowded:
 		return q.respondGone()
 	}
+	return q.respondLate()
+}
+
+// respondLate answers a request that has waited for others in vain.
+func (q *Request) respondLate() error {
 	if e, ok := q.staleOnError(rfc9111.NoAnswer); ok && !q.unsafe() {
 		return e
 	}

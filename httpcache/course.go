@@ -39,6 +39,8 @@ const (
 	courseSolo
 	// courseJoin: it is fetched for all requests that wait, or has been begun to be.
 	courseJoin
+	// courseDecided: the request has waited as long as it does, and joins only what has a header.
+	courseDecided
 )
 
 // way is a course, and what was found out when it was chosen.
@@ -53,7 +55,7 @@ func (w way) isStored() bool {
 	switch w.course {
 	case courseHit, courseStale, courseRefresh, courseRefuse, courseSpare:
 		return true
-	case courseUnstored, courseForced, courseEvents, courseHitForMiss, courseHead, courseSolo, courseJoin:
+	case courseUnstored, courseForced, courseEvents, courseHitForMiss, courseHead, courseSolo, courseJoin, courseDecided:
 	}
 	return false
 }
@@ -77,6 +79,9 @@ func (q *Request) choose(use rfc9111.Use) way {
 	}
 	if q.directives.OnlyIfCached {
 		return way{course: courseRefuse}
+	}
+	if q.hasWaited() {
+		return way{course: courseDecided, key: key}
 	}
 	if why := q.mayBeSpared(key); why != origin.Admitted {
 		return way{courseSpare, why, key}

@@ -253,7 +253,7 @@ func (q *Request) waitWords() string {
 	}
 	words := fmt.Sprintf("yes, for up to %s", q.route.Wait)
 	if q.wasLate(q.flightKey()) {
-		words += fmt.Sprintf(", %s for each: one for the key had no header in time a while ago", q.patience(q.flightKey()))
+		words += fmt.Sprintf(", for the first one %s: one for the key had no header in time a while ago", min(lateHeader, q.route.Wait))
 	}
 	underWay := false
 	q.cache().flights.JoinRunning(q.flightKey(), func(*coalesce.Flight) bool { underWay = true; return false })

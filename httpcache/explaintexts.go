@@ -93,7 +93,7 @@ func (q *Request) explainWay(way way, useless verdictText) verdictText {
 	case courseHead:
 		cause := q.cause(useless)
 		return verdictText{sentence: "Miss: a HEAD of which nothing is stored is passed on as it is, and stores nothing: " + cause.sentence + ".", change: "one GET stores the response, which then answers HEAD."}
-	case courseSolo, courseJoin:
+	case courseSolo, courseJoin, courseDecided:
 	}
 	return q.explainFetch(way, useless)
 }

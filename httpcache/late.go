@@ -9,90 +9,128 @@ import (
 
 // A fetch has the fields of the client that leads it. So an origin may be slow for that one alone:
 // because of its cookie, or because it has asked too often. Those who wait give such a fetch up
-// after `coalesce wait`, and then the same client may lead the next. So that a header came too late
-// is remembered of a key:
+// after `coalesce wait`, and then the same client may lead the next. So it is remembered of a key
+// that a request has waited that long for a header:
 //
-//	fetches of the key        who waits for one
-//	──────────────────        ─────────────────
-//	in time, or none known    waits as long as `coalesce wait` says, then fetches for itself
-//	one was late, lately      waits for a second at a time, then leads another, or joins one that
-//	                          has just begun. In all it waits no longer than above
+//	a wait was in vain    who waits for a fetch
+//	──────────────────    ─────────────────────
+//	not lately            waits as long as `coalesce wait` says, then fetches for itself
+//	lately                waits a second. Then it begins another, or joins the one that another
+//	                      who gave up has begun. For that it waits as above
 //
-// An origin may be slow for all as well. Then those who give up begin a fetch each quarter of a
-// second together, not each its own.
+// An origin may be slow for all as well. Then two fetches are under way where one was before: what
+// was begun by one who had given up is not given up early, and newcomers join it. A wait that was
+// given up early does not renew the memory.
 
-const (
-	// lateKeep is how long it is remembered, after the last wait that was given up.
-	lateKeep = 2 * time.Minute
-	// lateTurn is how old a fetch may be that a request joins which has given one up.
-	lateTurn = lateHeader / 4
-	// lateWaits is how many fetches a request gives up early. It waits for one more, to the end.
-	lateWaits = maxRounds - 1
-)
+// lateKeep is how long it is remembered that a wait was in vain.
+const lateKeep = 2 * time.Minute
 
 func newLateFetches() *recentKeys { return newRecentKeys(maxRecentKeys, lateKeep, time.Second) }
 
-// wasLate reports whether a fetch under a key of flights had no header in time, lately.
+// wasLate reports whether a wait for a fetch under a key of flights was in vain, lately.
 func (q *Request) wasLate(key store.Key) bool { return q.cache().lateFetches.lately(key, time.Now()) }
 
-// noteLate remembers that.
-func (q *Request) noteLate(key store.Key) { q.cache().lateFetches.note(key, time.Now()) }
-
-// patience returns how long the request waits for the header of one fetch under a key. What usually
-// takes long has longer, but never all the time there is: how long the last one took may be another
-// client's doing.
-func (q *Request) patience(key store.Key) time.Duration {
-	wait := q.route.Wait
-	if !q.wasLate(key) {
-		return wait
+// noteLate remembers that a wait for a flight under the key was in vain, if the origin had the time
+// for it: a fetch that stood in a queue, or followed one that failed, says nothing.
+func (q *Request) noteLate(key store.Key, f *coalesce.Flight) {
+	if f.Silent() >= q.route.Wait-lateHeader && !f.Queued() {
+		q.cache().lateFetches.note(key, time.Now())
 	}
-	late := lateHeader
-	if q.found.Entry != nil {
-		late = max(late, min(2*q.found.Entry.FetchTime, wait/2))
-	}
-	return min(wait, late)
 }
+
+// followsLate reports whether a flight was begun because another was late. It is not given up
+// early, and no refresh takes its place.
+func followsLate(f *coalesce.Flight) bool { return f.Tag().(*flightTag).followsLate }
+
+// hasGivenUp reports whether the request has given up a flight early.
+func (q *Request) hasGivenUp() bool { return q.following != nil && q.following.gaveUp }
+
+// hasWaited reports whether the request has waited for others for as long as it does.
+func (q *Request) hasWaited() bool { return q.following != nil && q.following.isOver }
 
 // isLate reports whether a flight that is not decided is no use to the request, because its header
 // has not come in time. Only who has given one up begins another early: among newcomers a client
 // that asks often comes first.
 func (q *Request) isLate(f *coalesce.Flight) bool {
-	silent := f.Silent()
-	if silent >= q.route.Wait {
-		q.noteLate(f.Tag().(*flightTag).key) // also where nobody has waited for it
-		return true
-	}
-	return silent >= lateTurn && q.following != nil && q.following.gaveUp > 0
+	return f.Silent() >= q.route.Wait || q.hasGivenUp() && !followsLate(f) && !f.Queued()
 }
 
-// refreshes reports whether a running flight refreshes what the request finds stale. No request
-// waits for a refresh that is late, so each that comes may begin another.
-func (q *Request) refreshes(f *coalesce.Flight) bool {
-	if !q.joinable(f) {
-		return false
-	}
-	return f.Shared() != nil || f.Silent() < q.patience(f.Tag().(*flightTag).key)
+// givesUpEarly reports whether the request waits for a flight for a second only. It needs a round
+// for the flight after that, and one to look again.
+func (q *Request) givesUpEarly(f *coalesce.Flight) bool {
+	return q.rounds >= 2 && !q.hasGivenUp() && !followsLate(f) && !f.Queued() && !q.unsafe() &&
+		q.sharing() == sharingOpen && q.wasLate(q.flightKey())
 }
 
-// giveUp notes that a wait for a flight's header has ended without, and reports whether the request
-// has time for another round.
-func (q *Request) giveUp() bool {
-	if q.sharing() != sharingOpen {
+// goesOn reports whether a request whose wait for another's flight is over has another round. It
+// has if the wait was given up early. When all its time is over, it looks once more before it asks
+// alone: what it has given up may be stored by now.
+func (q *Request) goesOn(f *coalesce.Flight) bool {
+	if q.unsafe() || q.sharing() != sharingOpen {
 		return false // what could not be shared has a memory of its own
 	}
-	q.noteLate(q.flightKey())
-	q.following.gaveUp++
-	return time.Until(q.following.deadline) > 0
+	if time.Until(q.following.deadline) > 0 {
+		q.following.gaveUp = true
+		return true
+	}
+	if q.hasWaited() || q.rounds == 0 {
+		return false
+	}
+	q.following.isOver = true
+	if !q.following.gaveUp {
+		q.noteLate(q.flightKey(), f)
+	}
+	return true
+}
+
+// joinDecided joins the flight for the request's key if that has a header. Otherwise the request
+// has waited in vain.
+func (q *Request) joinDecided(key store.Key) (answered bool, err error) {
+	f, m, ok := q.cache().flights.JoinRunning(key, func(f *coalesce.Flight) bool {
+		return f.Shared() != nil && q.joinable(f)
+	})
+	if !ok {
+		return true, q.respondLate()
+	}
+	return q.serveFrom(membership{flight: f, member: m})
+}
+
+// joinRefresh joins a flight that refreshes what the request finds stale, or begins one. No request
+// waits for it. So where one is late the next request begins another, but no third.
+func (q *Request) joinRefresh(tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, started bool) {
+	var late *coalesce.Flight
+	f, m, started = q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool {
+		tag.followsLate = false
+		if !q.usable(f) || f.Shared() != nil {
+			return q.joinable(f)
+		}
+		if tag.followsLate = q.isLateRefresh(f); tag.followsLate {
+			late = f
+		}
+		return !tag.followsLate
+	})
+	if started && late != nil {
+		q.noteLate(tag.key, late)
+	}
+	return f, m, started
+}
+
+// isLateRefresh is isLate for a flight that nobody needs to wait for.
+func (q *Request) isLateRefresh(f *coalesce.Flight) bool {
+	silent := f.Silent()
+	if followsLate(f) {
+		return silent >= lateKeep // one that a client waits for may hang for long
+	}
+	return silent >= q.route.Wait || silent >= lateHeader && q.wasLate(f.Tag().(*flightTag).key)
 }
 
 // The slices of a stored object have one such memory.
 func (q *Request) lateSliceKey(o *object) store.Key { return q.route.byRules(o.key(-1)) }
 
-// sendsSlice is as for a page, see joinable.
-func (q *Request) sendsSlice(f *coalesce.Flight, o *object) bool {
-	silent := f.Silent()
-	if f.Shared() != nil || silent < lateHeader {
-		return silent < q.route.Wait
+// sendsSlice is as for a page, see joinable. gaveUp says that the request has given one up.
+func (q *Request) sendsSlice(f *coalesce.Flight, gaveUp bool) bool {
+	if f.Silent() >= q.route.Wait {
+		return false
 	}
-	return silent < q.patience(q.lateSliceKey(o))
+	return f.Shared() != nil || !gaveUp || followsLate(f) || f.Queued()
 }

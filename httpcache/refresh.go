@@ -35,7 +35,7 @@ func (q *Request) refreshInBackground(key store.Key, early bool) {
 		return
 	}
 	ticket, tag := q.begin(key)
-	f, m, started := q.cache().flights.Join(tag.key, tag, q.refreshes)
+	f, m, started := q.joinRefresh(tag)
 	defer m.Leave()
 	if !started {
 		ticket.End()

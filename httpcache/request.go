@@ -44,6 +44,7 @@ type Request struct {
 	decision  Decision   // set by Request.decide
 	decided   bool       // it is
 	gaveBack  bool       // what was found is released, see letGo
+	rounds    uint8      // that are left after this one, see answer
 	withheld  Detail     // why what was found, or is under way, is no answer
 	fields    fieldSet   // of the header as it came, set by classify
 	sent      int64      // bytes of the body

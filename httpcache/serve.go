@@ -74,6 +74,7 @@ func loopError() error {
 // since.
 func (q *Request) answer() error {
 	for round := range maxRounds {
+		q.rounds = maxRounds - 1 - uint8(round)
 		if round > 0 {
 			q.updateNow() // it has waited for a flight
 		}
@@ -142,6 +143,8 @@ func (q *Request) follow(way way) (answered bool, err error) {
 		return q.joinRunning(way.key)
 	case courseSolo:
 		return q.serveFrom(q.solo(way.key))
+	case courseDecided:
+		return q.joinDecided(way.key)
 	case courseJoin:
 	}
 	return q.serveFrom(q.join(way.key))

@@ -172,10 +172,10 @@ func (b *sliceBody) take(number int64) error {
 	}
 	for r := (retries{}); ; {
 		if b.cur == nil {
-			b.cur = b.open(number, b.alone || r.alone)
+			b.cur = b.open(number, b.alone || r.alone, r.gaveUp)
 		}
 		h := b.cur
-		err := b.await(h, r.waits < tries)
+		err := b.await(h, !r.gaveUp && r.waits < tries)
 		if err == nil {
 			return nil
 		}
@@ -193,6 +193,7 @@ type retries struct {
 	own    bool // one of the request's own has failed
 	alone  bool // the next fetch is this request's own
 	other  int  // of its own that brought another version
+	gaveUp bool // a fetch was late
 }
 
 // retry reports whether a slice is to be had once more, after an error.
@@ -215,6 +216,7 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 	case errors.Is(err, errSliceLate) && h.on.flight.Queued():
 		return b.begun // else the request waits for a place of its own
 	case errors.Is(err, errSliceStored), errors.Is(err, errSliceLate):
+		r.gaveUp = r.gaveUp || errors.Is(err, errSliceLate)
 		r.waits++
 		return r.waits <= 2*tries
 	case h.on.fetch == nil:
@@ -273,14 +275,15 @@ func (b *sliceBody) find(number int64) *openSlice {
 	return &openSlice{number: number, stored: found}
 }
 
-// open finds a slice, or begins to fetch it, alone or together with others.
-func (b *sliceBody) open(number int64, alone bool) *openSlice {
+// open finds a slice, or begins to fetch it, alone or together with others. gaveUp says that a
+// fetch of it was late.
+func (b *sliceBody) open(number int64, alone, gaveUp bool) *openSlice {
 	h := b.find(number)
 	if h != nil {
 		return h
 	}
 	h = &openSlice{number: number}
-	s := sliceOf{object: b.object, number: number, head: b.head, goesOn: b.begun, alone: alone && b.begun, ahead: b.whole}
+	s := sliceOf{object: b.object, number: number, head: b.head, goesOn: b.begun, alone: alone && b.begun, gaveUp: gaveUp, ahead: b.whole}
 	h.on = b.q.beginSlice(s, b.seed, alone)
 	h.waiting = true
 	return h
@@ -305,7 +308,7 @@ func (b *sliceBody) readAhead(number int64) {
 		b.q.route.hasSlice(b.object, b.head, number, b.q.personal()) {
 		return
 	}
-	b.ahead = b.open(number, b.alone)
+	b.ahead = b.open(number, b.alone, false)
 }
 
 // errSliceLate says that a fetch of others has had no header, or no byte, in time. Another one is
@@ -313,8 +316,9 @@ func (b *sliceBody) readAhead(number int64) {
 var errSliceLate = errors.New("the fetch of the slice has no byte")
 
 // await waits for the header of a slice that is fetched, and for the first byte where another
-// request has led the fetch. mayGiveUp says that it may give a late one up early, see late.go.
-func (b *sliceBody) await(h *openSlice, mayGiveUp bool) error {
+// request has led the fetch. givesUp says that it gives one up early, if the last was late: see
+// late.go.
+func (b *sliceBody) await(h *openSlice, givesUp bool) error {
 	if !h.waiting {
 		return nil
 	}
@@ -322,13 +326,13 @@ func (b *sliceBody) await(h *openSlice, mayGiveUp bool) error {
 	wait, late := b.q.route.Wait, b.q.lateSliceKey(b.object)
 	if h.on.flight.Queued() {
 		wait += b.q.route.Budget.Wait()
-	} else if mayGiveUp {
-		wait = b.q.patience(late)
+	} else if givesUp && !followsLate(h.on.flight) && b.q.wasLate(late) {
+		wait = min(wait, lateHeader)
 	}
 	switch result := h.on.member.Wait(b.q.r.Context(), wait, nil); result {
 	case coalesce.Shared:
 	case coalesce.TimedOut:
-		b.q.noteLate(late)
+		b.q.noteLate(late, h.on.flight)
 		return errSliceLate
 	case coalesce.Left:
 		return context.Cause(b.q.r.Context())

@@ -19,6 +19,7 @@ type sliceOf struct {
 	head   *store.Entry // as it was when the fetch began
 	goesOn bool         // an answer goes on with it, whose header has gone out
 	alone  bool         // it is for such an answer alone, and used if only its request keeps it unstored
+	gaveUp bool         // its request has given up a fetch of it that was late, see late.go
 
 	ahead *aheadOfWhole // that it is read ahead of, or nil: its head is not stored then
 }
@@ -74,7 +75,7 @@ var (
 func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 	key := s.object.key(s.number)
 	lease := q.sliceFlightKey(key, q.route.cookiesApart)
-	tag := &flightTag{key: q.route.byRules(lease), url: s.head.URL, begun: time.Now()}
+	tag := &flightTag{key: q.route.byRules(lease), url: s.head.URL, begun: time.Now(), followsLate: s.gaveUp}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	var f *coalesce.Flight
@@ -84,7 +85,7 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 		tag.solo = true
 		f, m = q.cache().flights.Solo(tag)
 	} else {
-		f, m, joined = q.joinSlice(key, tag, s.object)
+		f, m, joined = q.joinSlice(key, tag)
 	}
 	if joined {
 		t.End()
@@ -101,20 +102,20 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 }
 
 // joinSlice joins a flight for the slice with a key. joined is false if it has begun it.
-func (q *Request) joinSlice(key store.Key, tag *flightTag, o *object) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
-	if f, m, joined = q.joinSharedSlice(key, tag, o); joined {
+func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+	if f, m, joined = q.joinSharedSlice(key, tag); joined {
 		return f, m, true
 	}
-	return q.joinOrBeginSlice(key, tag, o)
+	return q.joinOrBeginSlice(key, tag)
 }
 
 // joinOrBeginSlice is joinSlice where no flight has come to its header, at the first look.
-func (q *Request) joinOrBeginSlice(key store.Key, tag *flightTag, o *object) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
-	f, m, started := q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool { return q.sendsSlice(f, o) })
+func (q *Request) joinOrBeginSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+	f, m, started := q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool { return q.sendsSlice(f, tag.followsLate) })
 	if !started {
 		return f, m, true
 	}
-	if other, place, joined := q.joinSharedSlice(key, tag, o); joined { // it has moved there between the two
+	if other, place, joined := q.joinSharedSlice(key, tag); joined { // it has moved there between the two
 		f.Fail(errSliceStored)
 		f.Settle()
 		m.Leave()
@@ -124,13 +125,13 @@ func (q *Request) joinOrBeginSlice(key store.Key, tag *flightTag, o *object) (f 
 }
 
 // joinSharedSlice joins a flight that has come to its header, if it has another key than tag's.
-func (q *Request) joinSharedSlice(key store.Key, tag *flightTag, o *object) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+func (q *Request) joinSharedSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
 	shared := q.route.byRules(q.sharedSliceKey(key))
 	if shared == tag.key {
 		return nil, nil, false
 	}
 	return q.cache().flights.JoinRunning(shared, func(f *coalesce.Flight) bool {
-		return f.Shared() != nil && q.sendsSlice(f, o)
+		return f.Shared() != nil && q.sendsSlice(f, tag.followsLate)
 	})
 }
 

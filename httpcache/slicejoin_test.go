@@ -28,7 +28,7 @@ func TestSliceThatComesToItsHeaderBetweenTwoLooks(t *testing.T) {
 	if own.key == shared.key {
 		t.Fatal("it has no key of its own")
 	}
-	begun, m, joined := q.joinOrBeginSlice(key, own, o)
+	begun, m, joined := q.joinOrBeginSlice(key, own)
 	if joined || begun == other {
 		t.Fatal("it joins a fetch for others that has no header")
 	}
@@ -37,7 +37,7 @@ func TestSliceThatComesToItsHeaderBetweenTwoLooks(t *testing.T) {
 	m.Leave()
 
 	other.Share(&sharedResponse{}, -1)
-	f, m, joined := q.joinOrBeginSlice(key, own, o)
+	f, m, joined := q.joinOrBeginSlice(key, own)
 	defer m.Leave()
 	if !joined || f != other || m.Leader() {
 		t.Errorf("joined %v, the other's flight %v, leads %v", joined, f == other, m.Leader())
