@@ -47,6 +47,7 @@ type Cache struct {
 	noRoom         *recentKeys  // of which a slice could not be stored, see slicefetch.go
 	unsliced       *recentKeys  // whose origin does not answer in slices, see firstpart.go
 	refusedSlices  *recentKeys  // of which a slice may not be stored, see refuseSlice
+	sharedSlices   *recentKeys  // of which a slice could be stored, see refuseSlice
 	refreshes      refreshes
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
@@ -86,6 +87,7 @@ func New(o Options) *Cache {
 		noRoom:         newNoRoom(),
 		unsliced:       newUnsliced(),
 		refusedSlices:  newRefusedSlices(),
+		sharedSlices:   newSharedSlices(),
 		removals:       newRemovals(),
 		varianceHints:  newVarianceHints(),
 		decoders:       newDecoders(),

@@ -94,14 +94,19 @@ func (q *Request) respondSlices(
 
 // mayBeRefused reports whether the origin may keep a slice for this client alone, although what it
 // said of the head was for all: the request has credentials or a cookie, or such an answer has come
-// to one with its fields. refused is what isRefusedSlices says.
+// to one of its kind or with its fields. refused is what isRefusedSlices says.
 func (q *Request) mayBeRefused(refused bool) bool {
 	return refused || q.personal() || q.sharing() != sharingOpen
 }
 
-// isRefusedSlices reports whether an answer to a request with these fields has broken off for that.
+// isRefusedSlices reports whether an answer to a request of this kind, or with these fields, has
+// broken off for that.
 func (q *Request) isRefusedSlices() bool {
-	_, refused := q.cache().refusedSlices.age(withFields(q.hitForMissKey(), q.fieldsSum()), time.Now())
+	key, now := q.hitForMissKey(), time.Now()
+	_, refused := q.cache().refusedSlices.age(key, now)
+	if !refused {
+		_, refused = q.cache().refusedSlices.age(withFields(key, q.fieldsSum()), now)
+	}
 	return refused
 }
 

@@ -260,15 +260,35 @@ func (o *object) isUnsatisfied(header http.Header) bool {
 // newRefusedSlices remembers for as long as what could not be shared is.
 func newRefusedSlices() *recentKeys { return newRecentKeys(maxRecentKeys/16, hitForMissKeep, 0) }
 
+// newSharedSlices remembers for as long as a refusal that follows says nothing about other clients.
+func newSharedSlices() *recentKeys {
+	return newRecentKeys(maxRecentKeys/16, sharedSliceKeep, time.Second)
+}
+
+// sharedSliceKeep is short: slices that have become private break off all answers meanwhile.
+const sharedSliceKeep = 10 * time.Second
+
 // refuseSlice ends the flight of a slice whose answer is for one client. Where an answer breaks off
-// for that, the next ones with its fields are to know it before they begin. That is remembered
-// apart from what can be shared: the whole, for which the client's own request is then passed on,
-// may be storable while a slice is not.
+// for that, the next ones of its kind are to know it before they begin. If a slice could be stored
+// lately, a field of the client may be why: then the next ones with its fields alone. That is
+// remembered apart from what can be shared: the whole, for which the client's own request is then
+// passed on, may be storable while a slice is not.
 func (x *Fetch) refuseSlice() {
 	if x.slice.goesOn {
-		x.cache.refusedSlices.note(withFields(x.hitForMissKey, x.fieldsSum()), time.Now())
+		now := time.Now()
+		x.cache.refusedSlices.note(withFields(x.hitForMissKey, x.fieldsSum()), now)
+		if !x.cache.sharedSlices.lately(x.hitForMissKey, now) {
+			x.cache.refusedSlices.note(x.hitForMissKey, now)
+		}
 	}
 	x.failSlice(errSliceRefused)
+}
+
+// acceptSlice forgets what refuseSlice has noted.
+func (x *Fetch) acceptSlice() {
+	x.cache.refusedSlices.forget(withFields(x.hitForMissKey, x.fieldsSum()))
+	x.cache.refusedSlices.forget(x.hitForMissKey)
+	x.cache.sharedSlices.note(x.hitForMissKey, time.Now())
 }
 
 // failSlice ends the flight of a slice without one.
@@ -294,7 +314,7 @@ func (x *Fetch) shareSliceOf(header http.Header, part rfc9111.Part) {
 		return
 	case freshness.Reason == rfc9111.Storable:
 		x.updateHitForMiss(http.StatusOK, &freshness)
-		x.cache.refusedSlices.forget(withFields(x.hitForMissKey, x.fieldsSum()))
+		x.acceptSlice()
 	default:
 		if x.countNotStored(freshness.Reason); !x.slice.alone || !x.isForAll(ex, part.Complete) {
 			x.refuseSlice()

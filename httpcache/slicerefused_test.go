@@ -168,6 +168,37 @@ func TestFileTurnsPrivate(t *testing.T) {
 	}
 }
 
+// TestFileTurnsPrivateForAll: the first answer that broke off told it to requests with the same
+// fields alone, so each client with a User-Agent of its own had its answer broken off.
+func TestFileTurnsPrivateForAll(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, f := newSlicing(t), newFilm(98, 1000)
+		f.want(t, f.get(t, h, "Range", "bytes=10-19"), 206, 10, 20, cold)
+		time.Sleep(sharedSliceKeep)
+		f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("User-Agent") != "well" {
+				w.Header().Set("Cache-Control", "private")
+			}
+			return false
+		}
+		for n := range 10 {
+			w := httptest.NewRecorder()
+			broke := f.read(h, w, newTestRequest(w, "User-Agent", fmt.Sprint(n)))
+			if broke != (n == 0) || !broke && !bytes.Equal(w.Body.Bytes(), f.content) {
+				t.Errorf("client %d: broken off %t after %d bytes", n, broke, w.Body.Len())
+			}
+		}
+		// A slice that can be stored tells that a field may be why.
+		f.get(t, h, "Range", "bytes=310-319", "User-Agent", "well")
+		w := httptest.NewRecorder()
+		if broke := f.read(h, w, newTestRequest(w, "User-Agent", "11")); !broke {
+			t.Error("an answer has not begun from the store although a slice has just been stored")
+		}
+		f.wantHit(t, h, 310, 320, "Range", "bytes=310-319", "User-Agent", "well")
+		f.want(t, f.get(t, h, "User-Agent", "well"), 200, 0, 1000, "Larder; fwd=partial; fwd-status=206")
+	})
+}
+
 // TestRefusedSliceOfAPublicFile: a slice is refused, for its Vary, while the whole is for all.
 // Every second answer broke off: that the whole could be stored made the refusal forgotten.
 func TestRefusedSliceOfAPublicFile(t *testing.T) {
