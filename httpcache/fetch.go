@@ -39,7 +39,6 @@ type Fetch struct {
 	ticketEnd sync.Once
 
 	hitForMissKey store.Key // of the leader's request
-	ordinary      bool      // see isOrdinary
 	leaderFields  uint64    // fieldsSum of that, if not 0; see fieldsSum
 
 	presented              // of the leader, but for its keyed.header, which is clientHeader
@@ -160,7 +159,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: hitForMissKey, member: member,
-		ordinary: q.isOrdinary(), presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
+		presented: q.presented, asked: q.key, clientHeader: snapshot(q.r.Header), inner: *q.r.URL,
 		varyNames: q.varyNames, trace: q.trace, firstPart: firstPart,
 		url: tag.url, method: q.keyed.method, noStore: q.saysNoStore(),
 		wantsPart: len(q.r.Header["Range"]) > 0 && !q.unsafe(),

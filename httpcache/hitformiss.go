@@ -175,58 +175,25 @@ func wantsEvents(h http.Header) bool {
 	return false
 }
 
-// asker is a request that an answer has come to, as far as it is remembered.
-type asker struct {
-	key      store.Key // see hitForMissKey
-	page     store.Key // under which responses to it are stored
-	ordinary bool      // it is of no kind and has no credentials, so all that is stored is for it
-	stores   bool      // an answer that may be stored is, if it comes whole
-	fields   func() uint64
-}
-
-// updateHitForMiss remembers whether an answer with status, judged as f says, could be shared.
-func (c *Cache) updateHitForMiss(to *asker, status int, f *rfc9111.Freshness) {
+// updateHitForMiss remembers whether an answer with status, judged as f says, could be shared. It
+// came to a request with the fields that sum is of, which is 0 if it is not known.
+func (c *Cache) updateHitForMiss(key store.Key, sum func() uint64, status int, f *rfc9111.Freshness) {
 	switch {
 	case f.Reason == rfc9111.Storable, f.UsableByFollowers():
-		c.hitForMiss.forget(to.key)
-		if c.knowsFields(to.key, f.ResponseTime) {
-			c.hitForMiss.forget(withFields(to.key, to.fields()))
+		c.hitForMiss.forget(key)
+		if c.knowsFields(key, f.ResponseTime) {
+			c.hitForMiss.forget(withFields(key, sum()))
 		}
-		if !to.leavesEvidence(f) {
-			c.shareable.note(to.key, f.ResponseTime)
-		}
+		c.shareable.note(key, f.ResponseTime)
 	case !remembered(status, f):
-	case refused(status) && c.wasShareable(to, f.ResponseTime):
-		if fields := to.fields(); fields != 0 { // it is known
-			c.hitForMiss.note(ofFields(to.key), f.ResponseTime)
-			c.hitForMiss.note(withFields(to.key, fields), f.ResponseTime)
+	case refused(status) && c.shareable.lately(key, f.ResponseTime):
+		if fields := sum(); fields != 0 {
+			c.hitForMiss.note(ofFields(key), f.ResponseTime)
+			c.hitForMiss.note(withFields(key, fields), f.ResponseTime)
 		}
 	default:
-		c.hitForMiss.note(to.key, f.ResponseTime)
+		c.hitForMiss.note(key, f.ResponseTime)
 	}
-}
-
-// leavesEvidence reports whether what is stored of an answer will say for as long as it counts that
-// one could be shared, so that this need not be noted.
-func (to *asker) leavesEvidence(f *rfc9111.Freshness) bool {
-	return to.stores && to.ordinary && f.Reason == rfc9111.Storable &&
-		f.KeepUntil().Sub(f.ResponseTime) >= hitForMissTTL
-}
-
-// wasShareable reports whether an answer to a request of the kind could be shared lately.
-func (c *Cache) wasShareable(to *asker, now time.Time) bool {
-	if c.shareable.lately(to.key, now) {
-		return true
-	}
-	if !to.ordinary || c.store.Absent(to.page) {
-		return false
-	}
-	for found := range c.storedVariants(to.page, func(*store.Variant) bool { return true }) {
-		if now.Sub(found.Entry.ResponseTime) < hitForMissTTL {
-			return true
-		}
-	}
-	return false
 }
 
 // knowsFields reports whether something is remembered for some requests for a key by their fields.
@@ -238,13 +205,9 @@ func (c *Cache) knowsFields(key store.Key, now time.Time) bool {
 // updateHitForMiss does so for the answer of a fetch, unless it answers other words than a fetch's.
 func (x *Fetch) updateHitForMiss(status int, f *rfc9111.Freshness) {
 	if x.flags&flagObserved == 0 {
-		to := asker{key: x.hitForMissKey, page: x.asked, ordinary: x.ordinary, stores: x.key == x.asked, fields: x.fieldsSum}
-		x.cache.updateHitForMiss(&to, status, f)
+		x.cache.updateHitForMiss(x.hitForMissKey, x.fieldsSum, status, f)
 	}
 }
-
-// isOrdinary reports whether a request is of no kind and has no credentials.
-func (q *Request) isOrdinary() bool { return q.kind() == 0 && !q.authorized }
 
 // refused reports whether a status says that the request is not to have what others may get. Any
 // other answer that cannot be shared may supersede what is stored, for all.

@@ -316,40 +316,6 @@ func TestRefusedFieldLeavesOthersOneFetch(t *testing.T) {
 	}
 }
 
-// That an answer could be shared is known by what is stored, and noted only where that goes sooner:
-// then as well a refusal is remembered by the fields alone.
-func TestSharedAnswerIsKnownByWhatIsStored(t *testing.T) {
-	for name, keep := range map[string]time.Duration{"stored for long": time.Hour, "for a moment": time.Second} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
-				c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
-					w.Header().Set("Cache-Control", "max-age=1")
-					if r.Header.Get("X-Odd") != "" {
-						w.Header().Set("Cache-Control", "private, no-store")
-						w.WriteHeader(http.StatusForbidden)
-					}
-					return nil
-				})
-				c.h.Policy.Keep = keep
-				c.ask()
-				if noted := len(c.h.cache.shareable.young); noted != map[bool]int{true: 0, false: 1}[keep > hitForMissTTL] {
-					t.Errorf("%d keys are noted", noted)
-				}
-				time.Sleep(10 * time.Second)
-				c.ask("X-Odd", "1")
-				if got := c.ask(); !strings.HasSuffix(got, "stored") {
-					t.Errorf("after a refusal for a field: %q", got)
-				}
-				time.Sleep(hitForMissTTL) // and longer ago than that it says nothing
-				c.ask("X-Odd", "2")
-				if got := c.ask(); strings.HasSuffix(got, "uri-miss; stored") {
-					t.Errorf("after a refusal that others may have had as well: %q", got)
-				}
-			})
-		})
-	}
-}
-
 // TestHitForMissIsExplainedOfThoseItHoldsFor: of a refusal for a field it was said that the last
 // response to the key could not be shared, also where that holds for the same fields alone.
 func TestHitForMissIsExplainedOfThoseItHoldsFor(t *testing.T) {

@@ -37,8 +37,7 @@ type passWriter struct {
 	ownQuery      bool     // the origin is asked with a query that is not the key's, see hasOwnQuery
 	session       []string // that the request came within
 	hitForMissKey store.Key
-	fields        uint64 // fieldsSum of the request as it came, where record may need it
-	ordinary      bool
+	fields        uint64           // fieldsSum of the request as it came, where record may need it
 	removeGone    func(status int) // see goneOnPass
 
 	observed    *observed // of a route that observes; decision is then what would have been
@@ -287,19 +286,14 @@ func (pw *passWriter) willRecord() {
 	if pw.ownQuery = q.hasOwnQuery(); !pw.ownQuery {
 		pw.removeGone = q.goneOnPass()
 	}
-	pw.ordinary = q.isOrdinary()
-	if c := q.cache(); c.wasShareable(pw.asker(), q.now) || c.knowsFields(pw.hitForMissKey, q.now) {
+	if q.cache().shareable.lately(pw.hitForMissKey, q.now) || q.cache().knowsFields(pw.hitForMissKey, q.now) {
 		pw.fields = q.fieldsSum()
 	}
 }
 
-// asker is the request as it came. Its fields are not known where nothing could be remembered by
-// them then, as the handlers have its header.
-func (pw *passWriter) asker() *asker {
-	return &asker{
-		key: pw.hitForMissKey, page: pw.q.key, ordinary: pw.ordinary, fields: func() uint64 { return pw.fields },
-	}
-}
+// fieldsSum is fieldsSum of the request, 0 where nothing could be remembered by it when it came: the
+// handlers have its header.
+func (pw *passWriter) fieldsSum() uint64 { return pw.fields }
 
 // record notes for the next requests whether a response that is passed on could have been stored. A
 // response to HEAD is not noted: the one to GET may differ. Nor is one to a query of its own.
@@ -318,7 +312,7 @@ func (pw *passWriter) record(status int, header http.Header, declared int64) {
 		}
 	}
 	if q.r.Method != http.MethodHead && !pw.ownQuery {
-		q.cache().updateHitForMiss(pw.asker(), status, shared)
+		q.cache().updateHitForMiss(pw.hitForMissKey, pw.fieldsSum, status, shared)
 	}
 	if passed.Reason != rfc9111.Storable && pw.decision.Outcome != OutcomeBypass {
 		q.countNotStored(passed.Reason, status, ex.ResponseTime)
