@@ -282,3 +282,41 @@ func TestBodyWriterOfAFileThatIsSetAside(t *testing.T) {
 		checkAgreement(t, s)
 	}
 }
+
+// TestWhatIsStoredWhileTheTierHasFailedIsWritten: what came while the disk could not be written, or
+// while the file could not be opened at first, stayed in memory alone for good, and a stop lost it.
+func TestWhatIsStoredWhileTheTierHasFailedIsWritten(t *testing.T) {
+	for _, opened := range []bool{true, false} {
+		for _, again := range []bool{true, false} {
+			t.Run(fmt.Sprintf("opened at first %v, open again before the stop %v", opened, again), func(t *testing.T) {
+				clock := newTestClock()
+				clock.nanos.Store(time.Now().UnixNano())
+				files := &breakable{deny: !opened}
+				cfg := Config{Path: t.TempDir(), OpenFile: files.openFile, Now: clock.now}
+				s := openImpatient(t, cfg, bothTiers)
+				if opened {
+					s.Put(signedEntry(s, "http://example.com/before", 1, 5000), 0)
+					must(t, s.Sync())
+					files.breakWrites(t)
+					s.Put(signedEntry(s, "http://example.com/queued", 1, 5000), 0)
+					if s.Sync() == nil {
+						t.Fatal("the disk has not failed")
+					}
+				}
+				want := storedWithoutDisk(t, s)
+				if opened {
+					want["http://example.com/before"], want["http://example.com/queued"] = 1, 1
+				}
+				files.mend()
+				if again {
+					clock.advance(retryTime)
+					waitFor(t, func() bool { return s.Stats().Disk.Entries == int64(len(want)-1) })
+				}
+				must(t, s.Close())
+				s = openStore(t, cfg, diskTier)
+				wantVersions(t, s, want)
+				checkAgreement(t, s)
+			})
+		}
+	}
+}
