@@ -37,27 +37,29 @@ type adminCaller struct {
 	host      string
 	origin    string // empty: none is sent
 	transport http.RoundTripper
-	noOrigin  atomic.Bool // the listener has taken a request without origin, and none with it
+	noOrigin  atomic.Bool // the listener has last taken a request without origin, and none with it
 }
 
 // RoundTrip implements http.RoundTripper. A listener at all addresses (`admin :2019`) takes no
 // origin that names one of them, and one with `enforce_origin` wants the origin. So a request that
-// is refused for its origin is sent again without: Caddy checks that before it looks at the rest.
+// is refused is sent again the other way: Caddy checks the origin before it looks at the rest. A
+// reload may change which way it is.
 func (c *adminCaller) RoundTrip(r *http.Request) (*http.Response, error) {
 	withOrigin := c.origin != "" && !c.noOrigin.Load()
 	response, err := c.transport.RoundTrip(c.request(r, withOrigin))
-	if err != nil || response.StatusCode != http.StatusForbidden || !withOrigin || r.Body != nil && r.GetBody == nil {
+	hasBody := r.Body != nil && r.Body != http.NoBody
+	if err != nil || response.StatusCode != http.StatusForbidden || c.origin == "" || hasBody && r.GetBody == nil {
 		return response, err
 	}
 	_ = response.Body.Close()
-	again := c.request(r, false)
-	if r.Body != nil {
+	again := c.request(r, !withOrigin)
+	if hasBody {
 		if again.Body, err = r.GetBody(); err != nil {
 			return nil, err
 		}
 	}
 	if response, err = c.transport.RoundTrip(again); err == nil && response.StatusCode != http.StatusForbidden {
-		c.noOrigin.Store(true)
+		c.noOrigin.Store(withOrigin)
 	}
 	return response, err
 }
