@@ -156,12 +156,12 @@ func (r *removal) removeFrom(key store.Key, removed ...*store.Entry) {
 }
 
 // storedVariants yields what is stored of key and wanted, each variant once, the latest first. All
-// are held until the walk is over: what is wanted may depend on those before.
+// are held until the walk is over: what is wanted may depend on those before. It is no use of them.
 func (c *Cache) storedVariants(key store.Key, wanted func(*store.Variant) bool) iter.Seq[*store.Result] {
 	return func(yield func(*store.Result) bool) {
 		var seen []*store.Entry
 		for {
-			found := c.store.Lookup(key, func(v *store.Variant) int {
+			found := c.store.Peek(key, func(v *store.Variant) int {
 				if !wanted(v) || slices.ContainsFunc(seen, func(e *store.Entry) bool { return e.Variant.Equal(v) }) {
 					return 0
 				}
