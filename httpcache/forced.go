@@ -28,8 +28,12 @@ const nearPart = 64 << 10
 
 // wantsFarPart reports whether the request wants a part of a body for which a fetch of the whole
 // would have to come far.
-func (q *Request) wantsFarPart() bool {
-	return q.fields.has(hasRange) && q.r.Method == http.MethodGet && !rfc9111.RangesBeginBefore(q.r.Header, nearPart)
+func (q *Request) wantsFarPart() bool { return q.wantsPartBehind(nearPart) }
+
+// wantsPartBehind reports whether the request wants a part of a body that begins at a position or
+// behind it.
+func (q *Request) wantsPartBehind(position int64) bool {
+	return q.fields.has(hasRange) && q.r.Method == http.MethodGet && !rfc9111.RangesBeginBefore(q.r.Header, position)
 }
 
 // isPassedForced reports whether a request is passed on that is forced and does not want the whole:

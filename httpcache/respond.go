@@ -55,12 +55,12 @@ func (q *Request) respondShared(s membership) (answered bool, err error) {
 		if shared.slice != nil {
 			return q.respondFirstPart(s, shared)
 		}
-		if !leads && q.isForced() && q.wantsFarPart() {
-			q.leave(s, false)
-			return true, q.passUncached(q.forward, rfc9111.Storable)
-		}
 		if !leads && q.liesAhead(s.flight, shared) {
 			return q.respondAhead(s, shared)
+		}
+		if !leads && q.isForced() && q.wantsPartBehind(max(nearPart, s.flight.Received())) {
+			q.leave(s, false)
+			return true, q.passUncached(q.forward, rfc9111.Storable)
 		}
 		err := q.respondFlight(s, shared, leads)
 		return !errors.Is(err, errStalled), err

@@ -202,8 +202,8 @@ type retries struct {
 // more that all who wait share, and then by one of the request's own. Its own fetch is tried again
 // once where the header has gone out: before that the client gets the origin's own answer. What
 // the origin answers to it then is used although it may not be stored, as it is of the version
-// that the client has a part of. So it is where machines of the origin give one file validators of
-// their own.
+// that the client has a part of. Where machines of the origin give one file validators of their
+// own, its own fetch is tried twice more: another machine may have that version.
 func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 	refused := refusalOf(err) != nil
 	switch {
