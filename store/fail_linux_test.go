@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,12 +29,6 @@ func (b *breakable) breakWrites(t *testing.T) {
 		}
 	}
 	b.deny = true
-}
-
-func (b *breakable) mend() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.deny = false
 }
 
 func TestWriteErrorsLeaveMemory(t *testing.T) {

@@ -313,6 +313,12 @@ func (b *breakable) openFile(name string, flag int, perm os.FileMode) (*os.File,
 	return f, err
 }
 
+func (b *breakable) mend() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.deny = false
+}
+
 func TestLateDiskIsTakenUp(t *testing.T) {
 	dir := t.TempDir()
 	urls := fill(t, dir, 10, 1000)
