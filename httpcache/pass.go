@@ -291,8 +291,8 @@ func (pw *passWriter) willRecord() {
 	}
 }
 
-// fieldsSum is fieldsSum of the request, 0 where nothing could be remembered by it when it came: the
-// handlers have its header.
+// fieldsSum is fieldsSum of the request, 0 where nothing could be remembered by it when it came:
+// the handlers have its header.
 func (pw *passWriter) fieldsSum() uint64 { return pw.fields }
 
 // record notes for the next requests whether a response that is passed on could have been stored. A
