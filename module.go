@@ -30,6 +30,8 @@ func init() {
 }
 
 // Handler answers requests from the cache, and fills it with the answers of the handlers behind it.
+// Without further words it does what RFC 9111 says of a shared cache: it stores nothing that the
+// origin did not allow.
 //
 // Placeholders it sets:
 //
@@ -64,7 +66,9 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision fills in defaults and finds the zone of the app whose cache is used.
+// Provision fills in defaults and finds the zone of the app whose cache is used. It returns an
+// error that names the field if the configuration says something that cannot be meant, or names a
+// zone that the app has not.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.Check(); err != nil {
 		return err

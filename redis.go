@@ -12,8 +12,8 @@ import (
 	"github.com/larder-cache/larder/fleet/redis"
 )
 
-// Redis has the caches of several machines be one by Redis 7 or later, or Valkey: as one server,
-// with Sentinels, or as a Cluster.
+// Redis joins the caches of several machines to one, by Redis 7 or later, or by Valkey: one server,
+// one with Sentinels, or a Cluster.
 type Redis struct {
 	cfg.RedisConfig
 }
@@ -26,7 +26,9 @@ func (*Redis) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision replaces placeholders and checks the configuration. It connects to nothing.
+// Provision replaces placeholders and checks the configuration. It returns an error if a
+// placeholder stands for nothing, or if the configuration says something that cannot be meant. It
+// connects to nothing.
 func (r *Redis) Provision(caddy.Context) error {
 	if err := r.expand(); err != nil {
 		return err
@@ -72,7 +74,8 @@ func (r *Redis) config() redis.Config {
 // Fleet implements SharedEngine.
 func (r *Redis) Fleet() cfg.SharedConfig { return r.WithDefaults() }
 
-// Open implements SharedEngine.
+// Open implements SharedEngine. It returns an error for a configuration that Provision would
+// refuse, and none for a server that does not answer.
 func (r *Redis) Open(*slog.Logger) (fleet.Engine, error) { return redis.New(r.config()) }
 
 // Interface guards.

@@ -92,6 +92,7 @@ type HandlerConfig struct {
 	Slice *Size `json:"slice,omitempty"`
 
 	// What makes two requests the same, besides method, scheme, authority, port, path and query.
+	// Default: nothing else.
 	Key *KeyConfig `json:"key,omitempty"`
 
 	// The request methods that are answered from the cache: GET, which cannot be left out, HEAD,
@@ -105,11 +106,12 @@ type HandlerConfig struct {
 	// origin states (RFC 9110, section 9.3.3). Default: false.
 	SafePost bool `json:"safe_post,omitempty"`
 
-	// Where the tags (surrogate keys) of a response come from.
+	// Where the tags (surrogate keys) of a response come from. Default: the fields Surrogate-Key,
+	// Cache-Tag and xkey of the response.
 	Tags *TagsConfig `json:"tags,omitempty"`
 
 	// What a successful unsafe request (POST, PUT, …; answered 2xx or 3xx) invalidates, besides its
-	// own URL. Every rule that matches applies.
+	// own URL. Every rule that matches applies. Default: nothing else.
 	Invalidate []InvalidateRule `json:"invalidate,omitempty"`
 
 	// What becomes of a response with Set-Cookie: `refuse` does not store it, `strip` stores it
@@ -185,15 +187,15 @@ type KeyConfig struct {
 	// bypasses the cache. Default: false.
 	Body bool `json:"body,omitempty"`
 
-	// Whether it is part of the key as canonical JSON (RFC 8785): white space, the order of members
-	// and how strings are escaped do not count. Numbers count as they are written. What is no JSON,
-	// or JSON that readers take for different things (a name that stands twice), counts as it is.
-	// It excludes `body` and `graphql`. Default: false.
+	// Whether the body of a POST or QUERY is part of the key as canonical JSON (RFC 8785): white
+	// space, the order of members and how strings are escaped do not count. Numbers count as they
+	// are written. What is no JSON, or JSON that readers take for different things (a name that
+	// stands twice), counts as it is. It excludes `body` and `graphql`. Default: false.
 	JSON bool `json:"json,omitempty"`
 
-	// Whether it is part of the key as a GraphQL request: the document without white space, commas
-	// and comments, the operation's name, the variables. Only queries are cached, also those of
-	// POST by `ttl`, and each is tagged `graphql-OPERATION`; mutations, subscriptions and what
+	// Whether the request is part of the key as one of GraphQL: the document without white space,
+	// commas and comments, the operation's name, the variables. Only queries are cached, also those
+	// of POST by `ttl`, and each is tagged `graphql-OPERATION`; mutations, subscriptions and what
 	// cannot be read bypass. It excludes `body` and `json`. Default: false.
 	GraphQL bool `json:"graphql,omitempty"`
 }

@@ -34,10 +34,10 @@ type OriginConfig struct {
 
 // RateConfig is a number of requests in a time.
 type RateConfig struct {
-	// How many requests; at least one.
+	// How many requests may begin; at least one.
 	Count int `json:"count"`
 
-	// In what time. Default: 1s.
+	// In what time they may begin. Default: 1s.
 	Per caddy.Duration `json:"per,omitempty"`
 
 	// How many may begin together after a rest. Default: as many as in a second, at least one.
@@ -56,10 +56,11 @@ type QueueConfig struct {
 // BackoffConfig says for how long an origin that fails is left alone by refreshes, and by requests
 // that have a stale response. A Retry-After of up to an hour holds where it is longer.
 type BackoffConfig struct {
-	// After the first failure. Default: 1s.
+	// For how long after the first failure. Default: 1s.
 	Min caddy.Duration `json:"min,omitempty"`
 
-	// At most, after failures that each double the time. Default: 1m, or Min where that is longer.
+	// The longest, after failures that each double the time. Default: 1m, or `min` where that is
+	// longer.
 	Max caddy.Duration `json:"max,omitempty"`
 }
 

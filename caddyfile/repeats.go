@@ -16,7 +16,7 @@ type RepeatsConfig struct {
 	// How many times a client may ask for the same thing; at least one, and at most 65534.
 	Count int `json:"count"`
 
-	// In what time, which begins with the first request.
+	// In what time they count, from the first request on; more than zero.
 	Within caddy.Duration `json:"within"`
 
 	// What tells clients apart, with at least one placeholder. A request for which it is empty is

@@ -29,7 +29,7 @@ type SharedConfig struct {
 	// origin before it answers from what it has stored.
 	Lost *LostConfig `json:"lost,omitempty"`
 
-	// For how many replicas of the server a purge waits. Default: 0.
+	// For how many replicas of the server a purge waits, at most 1000. Default: 0.
 	Replicas int `json:"replicas,omitempty"`
 
 	// How long a look-up on the server may take; then it is a miss. At most 1h. Default: 100ms.
@@ -55,11 +55,12 @@ type SharedConfig struct {
 
 // LostConfig says what a node does that may have missed a purge.
 type LostConfig struct {
-	// It asks the origin before it answers from what it has stored. This is the default.
+	// Whether a node without contact asks the origin before it answers from what it has stored. It
+	// excludes `serve`. Default: true, unless `serve` is given.
 	Validate bool `json:"validate,omitempty"`
 
-	// For so long it goes on to answer as before. The answer to a purge names it as uncertain then.
-	// At most 24h.
+	// For how long such a node goes on to answer as before. The answer to a purge names it as
+	// uncertain then. At most 24h. Default: 0, not at all.
 	Serve caddy.Duration `json:"serve,omitempty"`
 }
 
@@ -86,17 +87,18 @@ type RedisConfig struct {
 
 // TLSConfig names files in PEM. Placeholders are allowed.
 type TLSConfig struct {
-	// The authorities that may have signed the server's certificate. Default: the system's.
+	// The file of the authorities that may have signed the server's certificate. Default: the
+	// system's.
 	CA string `json:"ca,omitempty"`
 
-	// The certificate of this node. Default: none.
+	// The file of the certificate of this node. Default: none.
 	Cert string `json:"cert,omitempty"`
 
-	// The key of that certificate. It is given with it, or neither is. Default: none.
+	// The file of the key of that certificate. It is given with it, or neither is. Default: none.
 	Key string `json:"key,omitempty"`
 }
 
-// Defaults of SharedConfig.
+// Defaults of SharedConfig. DefaultSharedMaxBody is in bytes, DefaultHistory in purges.
 const (
 	DefaultSharedName    = "larder"
 	DefaultFence         = 10 * time.Second

@@ -14,7 +14,7 @@ import (
 const unlimited = "unlimited"
 
 // Span is a duration, or for ever. In JSON and in a Caddyfile it is written like a duration, or as
-// the word unlimited.
+// the word unlimited. A plain number in JSON is nanoseconds, as in caddy.Duration.
 type Span caddy.Duration
 
 // Unlimited is for ever, about 68 years.
@@ -28,7 +28,7 @@ func (s Span) MarshalJSON() ([]byte, error) {
 	return json.Marshal(caddy.Duration(s))
 }
 
-// UnmarshalJSON reads what MarshalJSON writes, and a duration as text.
+// UnmarshalJSON reads what MarshalJSON writes, and a duration as text. Anything else is an error.
 func (s *Span) UnmarshalJSON(data []byte) error {
 	var word string
 	if err := json.Unmarshal(data, &word); err == nil && word == unlimited {
@@ -89,7 +89,8 @@ func (s StaleIfError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(s))
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes. Anything else, an unknown member too, is an error
+// that says what to write.
 func (s *StaleIfError) UnmarshalJSON(data []byte) error {
 	var d Span
 	if err := json.Unmarshal(data, &d); err == nil {

@@ -71,7 +71,8 @@ func (s StatusMatch) MarshalJSON() ([]byte, error) {
 	return json.Marshal(int(s.StatusClass))
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes. Anything else is an error that says what to write.
+// Whether the status can be meant is for Check to say.
 func (s *StatusMatch) UnmarshalJSON(data []byte) error {
 	var code int
 	if err := json.Unmarshal(data, &code); err == nil && code >= 100 {
