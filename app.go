@@ -48,7 +48,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration and claims the caches that it names, without opening them.
+// Provision checks the configuration and claims the caches that it names, without opening them. It
+// returns an error if the configuration says something that cannot be meant, if the events app or
+// the engine of a fleet cannot be loaded, or if Caddy does not take the metrics.
 func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.Check(); err != nil {
 		return err
@@ -113,7 +115,8 @@ func (a *App) registerMetrics(ctx caddy.Context) error {
 	return collectors.registerShared(registry)
 }
 
-// Start opens the stores that are not open yet.
+// Start opens the stores that are not open yet. It returns an error if the file of a zone whose
+// folder the configuration names cannot be opened.
 func (a *App) Start() error {
 	for _, z := range a.zones {
 		first := !z.cache.opened.Load()
@@ -140,7 +143,8 @@ func (a *App) Start() error {
 // on the caches.
 func (a *App) Stop() error { return nil }
 
-// Cleanup ends the claims on the caches. Caddy calls it also when Provision failed half way.
+// Cleanup ends the claims on the caches. Caddy calls it also when Provision failed half way. Its
+// error is that of leaving a fleet; the claims have ended all the same.
 func (a *App) Cleanup() error {
 	claiming.remove(a)
 	running.remove(a)

@@ -29,7 +29,7 @@ type SharedEngine interface {
 	// Fleet returns what the configuration says of the fleet, with its defaults.
 	Fleet() cfg.SharedConfig
 	// Open returns the engine. It connects when it is first asked for something, and tries again
-	// where it cannot.
+	// where it cannot. So its error is one of the configuration.
 	Open(logger *slog.Logger) (fleet.Engine, error)
 }
 

@@ -17,7 +17,8 @@ type Client struct {
 }
 
 // Address returns the address of the admin API as Caddy writes it: localhost:2019,
-// unix//run/caddy.sock.
+// unix//run/caddy.sock. It returns an error, in one line, if neither --address nor a configuration
+// that can be read says which.
 func (c *Client) Address() (string, error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
 	if err != nil {
@@ -27,7 +28,8 @@ func (c *Client) Address() (string, error) {
 }
 
 // File returns the configuration file that a command is about, which asks no running Caddy: its
-// argument, or that of --config, or ./Caddyfile, as with Caddy's own commands.
+// argument, or that of --config, or ./Caddyfile, as with Caddy's own commands. A file in both is an
+// error.
 func (c *Client) File(args []string) (string, error) {
 	switch {
 	case len(args) > 0 && c.config != "":
@@ -79,7 +81,7 @@ func NoAnswer(address string, err error) error {
 
 // CallError is an answer of the admin API that is no success.
 type CallError struct {
-	Status   int    // of HTTP
+	Status   int    // the HTTP status
 	Sentence string // of the answer, in one line
 }
 
@@ -106,7 +108,8 @@ func oneLine(err error) string {
 	return Printable(strings.Join(strings.Fields(err.Error()), " "))
 }
 
-// Show asks for uri and prints the answer: see [Print].
+// Show asks for uri and prints the answer: see [Print]. Its errors are those of [Client.Call] and
+// of Print.
 func Show[T any](c *Client, out io.Writer, uri string, raw bool, show func(*T) error) error {
 	var answer json.RawMessage
 	if err := c.Call(http.MethodGet, uri, nil, &answer); err != nil {
@@ -116,7 +119,7 @@ func Show[T any](c *Client, out io.Writer, uri string, raw bool, show func(*T) e
 }
 
 // Print prints an answer of the admin API, decoded by [Decode] and shown by show. If raw it does so
-// by [PrintJSON].
+// by [PrintJSON]. Its errors are those of the function that it calls.
 func Print[T any](out io.Writer, answer json.RawMessage, raw bool, show func(*T) error) error {
 	if raw {
 		return PrintJSON(out, answer)
@@ -128,7 +131,8 @@ func Print[T any](out io.Writer, answer json.RawMessage, raw bool, show func(*T)
 	return show(decoded)
 }
 
-// Decode decodes an answer of the admin API to print it for people: its texts are [Printable].
+// Decode decodes an answer of the admin API to print it for people: its texts are [Printable]. It
+// returns an error if the answer has not the form of T.
 func Decode[T any](answer json.RawMessage) (*T, error) {
 	decoded := new(T)
 	if err := json.Unmarshal(printableJSON(answer), decoded); err != nil {
@@ -137,7 +141,8 @@ func Decode[T any](answer json.RawMessage) (*T, error) {
 	return decoded, nil
 }
 
-// PrintJSON prints an answer of the admin API, indented.
+// PrintJSON prints an answer of the admin API, indented. It returns an error if the answer is no
+// JSON, or that of out.
 func PrintJSON(out io.Writer, answer json.RawMessage) error {
 	var readable bytes.Buffer
 	if err := json.Indent(&readable, answer, "", "  "); err != nil {
@@ -147,7 +152,7 @@ func PrintJSON(out io.Writer, answer json.RawMessage) error {
 	return err
 }
 
-// PrintJSONLine prints a part of an answer in one line.
+// PrintJSONLine prints a part of an answer in one line. Its errors are those of PrintJSON.
 func PrintJSONLine(out io.Writer, part json.RawMessage) error {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, part); err != nil {

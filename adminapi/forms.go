@@ -23,7 +23,8 @@ func Tag(tag string) (string, error) {
 	}
 }
 
-// URL gives an absolute URL the form in which entries carry theirs.
+// URL gives an absolute URL the form in which entries carry theirs. What no stored response can
+// have been asked for by is an error, a sentence that quotes text and says what to send.
 func URL(text string) (string, error) {
 	normalized, err := urlform.Parse(text)
 	if err != nil {
@@ -34,12 +35,14 @@ func URL(text string) (string, error) {
 
 // Prefix gives the beginning of a URL the form of URL. The authority of a prefix is always whole:
 // http://example.com becomes http://example.com/ and so cannot match http://example.com.evil.test/.
+// Its errors are those of URL.
 func Prefix(text string) (string, error) {
 	return URL(text)
 }
 
 // Host gives an authority the form in which the URLs of entries carry theirs. A default port stays,
-// as it is the default of one scheme only.
+// as it is the default of one scheme only. Other text is an error, a sentence that quotes it and
+// says what to send.
 func Host(text string) (string, error) {
 	authority, err := urlform.Authority("", text)
 	if err != nil {

@@ -16,9 +16,10 @@ import (
 // maxBodyBytes is the largest body that is read.
 const maxBodyBytes = 1 << 20
 
-// ReadBody reads the body of a request, of 1 MiB at most. tooLarge says what to send instead of a
-// larger one. The Content-Type is not looked at: curl -d labels every body as a form, and a label
-// protects against nothing. Caddy's checks of Host and Origin keep browsers out.
+// ReadBody reads the body of a request, of 1 MiB at most. A larger one is an error with status 413,
+// and one that ends early an error with 400. tooLarge says what to send instead of a larger one.
+// The Content-Type is not looked at: curl -d labels every body as a form, and a label protects
+// against nothing. Caddy's checks of Host and Origin keep browsers out.
 func ReadBody(r *http.Request, tooLarge string) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBodyBytes+1))
 	if err != nil {

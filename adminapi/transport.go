@@ -12,7 +12,8 @@ import (
 )
 
 // Transport reaches the admin API at an address in Caddy's notation, as [Client.Address] returns
-// it. Whatever host a request's URL has, it goes there.
+// it. Whatever host a request's URL has, it goes there. An address that cannot be read, or that has
+// a range of ports, is an error.
 func Transport(address string) (http.RoundTripper, error) {
 	parsed, err := caddy.ParseNetworkAddress(address)
 	if err != nil || parsed.PortRangeSize() > 1 {

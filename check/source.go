@@ -24,7 +24,9 @@ type Source struct {
 }
 
 // Read reads a file. Without an adapter it is a Caddyfile where its name says so, as for Caddy's
-// own commands, or else JSON.
+// own commands, or else JSON. It returns an error if the file cannot be read, is no JSON, or does
+// not adapt, or if there is no such adapter in this build. Errors of a Caddyfile say what to write
+// where that is known.
 func Read(file, adapter string) (*Source, error) {
 	text, err := os.ReadFile(file) //nolint:gosec // the user of the command names it
 	if err != nil {

@@ -41,9 +41,9 @@ type Limits struct {
 	// Window is how many bytes a windowed flight holds before it waits for its slowest reader.
 	// Default 4 MiB.
 	Window int64
-	// Resident is how large a body may grow in memory before a flight that can spill does, and how
-	// much of it the Spill may be behind with. Half of it stays for readers. A body that the Budget
-	// refuses room for spills from a quarter of it on. Default 4 MiB.
+	// Resident is how many bytes of a body may be in memory before a flight that can spill does,
+	// and how much of it the Spill may be behind with. Half of it stays for readers. A body that
+	// the Budget refuses room for spills from a quarter of it on. Default 4 MiB.
 	Resident int64
 	// ReaderIdle is how long a windowed flight waits for a reader that takes nothing while another
 	// waits for more, before it drops it, and up to three times as long for one whose system may

@@ -14,9 +14,11 @@ type Spill interface {
 	// called once, when it reads p no more, whatever becomes of that; it may be under its locks.
 	Append(p []byte, done func()) error
 	// Await waits until about behind bytes at most are not written yet. It returns how many are,
-	// from the beginning of the body; Chunk has those from then on.
+	// from the beginning of the body; Chunk has those from then on. After an error of it, or of
+	// Append, nothing more is appended.
 	Await(ctx context.Context, behind int64) (written int64, err error)
-	// Seal says that nothing follows, and waits until everything is written.
+	// Seal says that nothing follows, and waits until everything is written. After an error the
+	// body is not stored.
 	Seal() error
 	BodySource
 }
@@ -24,7 +26,7 @@ type Spill interface {
 // BodySource has bytes of one body. Its methods are called under no lock of this package.
 type BodySource interface {
 	// Chunk returns some of the bytes that it has, from offset off on. They stay as they are until
-	// Close.
+	// Close. After an error, or no bytes, the reader gets an error that wraps [ErrSpill].
 	Chunk(off int64) ([]byte, error)
 	// Close says that no reader reads, and no fetch appends to a Spill, any more. It is called
 	// once.

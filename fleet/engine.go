@@ -56,6 +56,8 @@ type Place struct {
 // not been trimmed. Where the newest record alone is gone its ID counts. Nor has it got it where
 // the marks are equal, and the node is listed with a Number below Beaten. A time would not do for
 // that: a beat of before that comes late makes the list look newer than it is.
+//
+// An error means what [Engine] says.
 type Log interface {
 	// Beat notes that a node is alive and how far it has applied the log. The first beat registers
 	// the node.
@@ -94,8 +96,8 @@ type State struct {
 	ID    string        // the same record's
 	First Generation    // of the oldest that is still there
 	Mark  Generation    // of the newest mark, whether it is still there or not
-	Bytes int64         // that its records take, about
-	Term  time.Duration // since the newest mark
+	Bytes int64         // how many bytes its records take, about
+	Term  time.Duration // how long ago the newest mark was appended
 	Now   time.Time     // by the server's clock. In the reply to a beat it is the node's Seen
 }
 
@@ -109,7 +111,7 @@ type Appended struct {
 	Generation Generation
 	Nodes      []Node
 	State      State
-	Replicas   int // that are known to have it
+	Replicas   int // how many are known to have it
 }
 
 // Node is a process in the list of nodes. The fields after Seen are for people.
@@ -119,7 +121,7 @@ type Node struct {
 	Applied Generation
 	Fence   time.Duration // for how long it has a pass by a beat. 0: it does not say
 	Serves  time.Duration // how long it answers from what it has when its pass is over
-	Beats   uint64        // since it was registered; the server counts
+	Beats   uint64        // how many since it was registered; the server counts
 	Number  uint64        // of its beat, by its own count; the list has the highest
 	Seen    time.Time     // its last beat, by the server's clock; the server sets it
 	State   string        // one of the words of Stats
@@ -137,7 +139,7 @@ const (
 )
 
 // Tier keeps the records of stored responses. It understands none of it. A record that is gone is
-// nil and no error.
+// nil and no error. An error means what [Engine] says.
 type Tier interface {
 	// Find returns the record of one variant of a key, and all rows of the key's index by variant.
 	Find(ctx context.Context, key, variant string) (record []byte, index map[string][]byte, err error)
@@ -153,7 +155,7 @@ type Tier interface {
 	RemoveRecord(ctx context.Context, key, variant string, seen []byte) error
 	// Chunks returns chunks of a body by their numbers. Each may be nil.
 	Chunks(ctx context.Context, id string, numbers []int) ([][]byte, error)
-	// PutChunk stores one.
+	// PutChunk stores one chunk for as long as ttl.
 	PutChunk(ctx context.Context, id string, number int, chunk []byte, ttl time.Duration) error
 	// HasChunks reports whether chunks 0 to n-1 are there.
 	HasChunks(ctx context.Context, id string, n int) (all bool, err error)
@@ -163,7 +165,7 @@ type Tier interface {
 
 // Leases let one node fetch for all. A lease has a token, the facts that its holder has published,
 // and the nodes that wait for it. When it has ended, a message may stand in its place for a while.
-// Facts and messages are not empty.
+// Facts and messages are not empty. An error means what [Engine] says.
 type Leases interface {
 	// Take takes the lease of a key for ttl, where it is free and the message in its place is seen
 	// (nil: there is none). The message goes then, so one of many takers has the lease. Where

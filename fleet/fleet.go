@@ -151,7 +151,8 @@ func (f *Fleet) Start() {
 }
 
 // Close leaves the fleet, so that no purge waits for this node any more. Serving must have stopped:
-// there is no pass from now on. The Engine stays open.
+// there is no pass from now on. The Engine stays open. An error says that the node may still be
+// listed: purges then wait for its pass to end.
 func (f *Fleet) Close(ctx context.Context) error {
 	f.acting.Lock()
 	f.node.left = true

@@ -8,12 +8,13 @@ type Stats struct {
 	Epoch   string     `json:"epoch"` // with the term
 	Applied Generation `json:"applied"`
 	Tail    Generation `json:"tail"`    // of the log, as far as known
-	PassMS  int64      `json:"pass_ms"` // what is left of its pass, rounded up: 0 when it is over
-	// LagMS is for how long this node has not been known to have applied all of the log.
+	PassMS  int64      `json:"pass_ms"` // milliseconds that are left of its pass, rounded up: 0 when it is over
+	// LagMS is for how many milliseconds this node has not been known to have applied all of the
+	// log.
 	LagMS int64      `json:"lag_ms"`
-	Nodes int        `json:"nodes"` // listed when this node asked last
+	Nodes int        `json:"nodes"` // how many were listed when this node asked last
 	Floor Generation `json:"floor"` // what is older in the shared tier is not used
-	Masks int        `json:"masks"` // selectors by which the shared tier is judged
+	Masks int        `json:"masks"` // how many selectors the shared tier is judged by
 	// LogBytes is about what the records of the log take, as the server said last.
 	LogBytes int64 `json:"log_bytes"`
 	// MaskBytes is about what those take of memory.
@@ -23,7 +24,7 @@ type Stats struct {
 	// InvalidationsWidened counts those of which too many waited, so that all of their host, or
 	// everything, was invalidated in their place.
 	InvalidationsWidened uint64        `json:"invalidations_widened"`
-	Lag                  time.Duration `json:"-"` // LagMS
+	Lag                  time.Duration `json:"-"` // as LagMS
 	Condition            Condition     `json:"-"`
 }
 

@@ -41,8 +41,11 @@ type SharedTier struct {
 
 // Position is a node's place in the log, and what it knows by that: a *Fleet.
 type Position interface {
+	// Begin is [Fleet.Begin].
 	Begin() (stamp Stamp, ok bool)
+	// Judge is [Fleet.Judge].
 	Judge(stamp Stamp, url string, tags []string) (severity store.Severity, ours bool)
+	// Ahead is [Fleet.Ahead].
 	Ahead() (least, most time.Duration)
 }
 
@@ -128,8 +131,8 @@ func (t *SharedTier) spawn(f func()) {
 
 // TierStats are what a SharedTier tells of itself.
 type TierStats struct {
-	UploadBytes int64  // that wait to be uploaded
-	Skipped     uint64 // responses that were not uploaded, because the queue was full or the server failed
+	UploadBytes int64  // how many bytes wait to be uploaded
+	Skipped     uint64 // how many responses were not uploaded, because the queue was full or the server failed
 	Breaker     BreakerState
 	Opened      uint64 // how often the breaker has opened
 	// Compressed counts the bytes of bodies that were compressed to be uploaded, and

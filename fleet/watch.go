@@ -84,7 +84,8 @@ func (f *Fleet) watchNodes() {
 	}
 }
 
-// Nodes returns the nodes of the fleet, by name.
+// Nodes returns the nodes of the fleet, by name. The error is that of the Engine, or that ctx or
+// the time of a call has ended.
 func (f *Fleet) Nodes(ctx context.Context) ([]Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.callTimeout())
 	defer cancel()

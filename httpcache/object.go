@@ -190,10 +190,10 @@ func (o *object) isSlice(e *store.Entry, number int64) bool {
 type SlicesOf struct {
 	Total  int64 // the length of the file in bytes
 	Size   int64 // of a slice in bytes; the last may be shorter
-	Count  int64 // of the slices that the file has
-	Looked int64 // of these, from the first on, that were looked up
-	Stored int64 // of these that are stored
-	Bytes  int64 // of these slices
+	Count  int64 // how many slices the file has
+	Looked int64 // how many of these, from the first on, were looked up
+	Stored int64 // how many of those are stored
+	Bytes  int64 // how many bytes of the file these have
 }
 
 // Length is the length of the body of a stored response in bytes, of the whole where it is stored

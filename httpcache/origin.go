@@ -42,7 +42,8 @@ type OriginRequest interface {
 	// Retarget makes that copy one for the path and query of u, before Do. Handlers are to see in
 	// it what they would see if the client had asked for that.
 	Retarget(n int, u *url.URL)
-	// Do makes the handlers answer that copy. It lets their panics through.
+	// Do makes the handlers answer that copy. It lets their panics through. An error that is not an
+	// [Error] counts as a status of 500.
 	Do(n int, w http.ResponseWriter) error
 	// Expand replaces the placeholders in a text of the configuration.
 	Expand(text string) string
@@ -88,7 +89,7 @@ func (nothingKnown) Written(*http.Request, []string) string { return "" }
 // Error is a failure with the status that the client gets for it. It is the cache's own, or one
 // that handlers return in place of a response.
 type Error struct {
-	Status int   // of HTTP
+	Status int   // the HTTP status
 	Err    error // the cause, may be nil
 }
 

@@ -32,7 +32,7 @@ type PurgeOptions struct {
 	Named bool
 }
 
-// Purge implements Purger for this Cache alone.
+// Purge implements Purger for this Cache alone. Its errors are those of [store.Store.Purge].
 func (c *Cache) Purge(
 	_ context.Context, selectors store.Selectors, options PurgeOptions,
 ) (matched int, err error) {

@@ -168,7 +168,7 @@ func reasonOf(refusal store.PutResult) rfc9111.Reason {
 }
 
 // Spill begins to write the body to disk while it arrives. The flight calls it when the body
-// outgrows its share of memory.
+// outgrows its share of memory. Its errors are those of [store.Store.NewBodyWriter], wrapped.
 func (x *Fetch) Spill() (coalesce.Spill, error) {
 	length := x.writer.declared
 	if x.slice != nil {
@@ -184,7 +184,8 @@ func (x *Fetch) Spill() (coalesce.Spill, error) {
 	return bodyWriter, nil
 }
 
-// SpillPart begins a part of a body that is not kept, which readers behind the others read from.
+// SpillPart begins a part of a body that is not kept, which readers behind the others read from. It
+// has n bytes. Its errors are those of [store.Store.NewPartWriter], wrapped.
 func (x *Fetch) SpillPart(n int64) (coalesce.Spill, error) {
 	writer, err := x.cache.store.NewPartWriter(n)
 	if err != nil {

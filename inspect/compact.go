@@ -20,10 +20,10 @@ type Compactions struct {
 	Zones map[string]Compaction `json:"zones"`
 }
 
-// Compaction is the size of a file in bytes, before and after.
+// Compaction is the size of a file before and after it was compacted.
 type Compaction struct {
-	Before int64 `json:"before"`
-	After  int64 `json:"after"`
+	Before int64 `json:"before"` // in bytes
+	After  int64 `json:"after"`  // in bytes
 }
 
 // ErrNoFile is what Cache.Compact returns, wrapped or not, where there is no file.

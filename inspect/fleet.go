@@ -31,7 +31,7 @@ type Node struct {
 	State    string    `json:"state"`     // as "shared.state" of the statistics
 	This     bool      `json:"this"`      // it answers this request
 	LastBeat time.Time `json:"last_beat"` // by the server's clock
-	Silent   int64     `json:"silent_ms"` // since then
+	Silent   int64     `json:"silent_ms"` // milliseconds since then
 	Applied  uint64    `json:"applied"`   // the newest record of the log that it has applied
 	// How many purges it has yet to apply, -1 if that is not known.
 	Lag int64 `json:"lag"`

@@ -48,7 +48,7 @@ type Cache interface {
 	Entries(ctx context.Context, q Query) (Listing, error)
 
 	// Entry describes the entry with an id, in a zone, or in any where that is empty; nil if it is
-	// stored there no more.
+	// stored there no more. After an error the client gets 503.
 	Entry(zone, id string) (*Detail, error)
 
 	// Compact compacts the file of a zone, or those of all where that is empty, and returns their
@@ -59,6 +59,7 @@ type Cache interface {
 	Fleet(ctx context.Context) (Fleet, error)
 
 	// Top returns the URLs with the most of what the query asks for, the one with the most first.
+	// After an error the client gets 503.
 	Top(q TopQuery) ([]TopRow, error)
 
 	// Observed returns what was observed on routes that observe, in a zone, or in all where that is
@@ -66,7 +67,7 @@ type Cache interface {
 	Observed(zone string) ObservedReport
 
 	// History returns what was counted in each step up to now, in a zone, or in all where that is
-	// empty. The step is one of stats.Steps.
+	// empty. The step is one of stats.Steps. After an error the client gets 503.
 	History(zone string, step time.Duration) (stats.Window, error)
 }
 

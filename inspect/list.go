@@ -66,7 +66,7 @@ type Entry struct {
 	// key.
 	ID     string `json:"id"`
 	URL    string `json:"url"`    // as the client sent it, authority normalised
-	Status int    `json:"status"` // of the response
+	Status int    `json:"status"` // the HTTP status of the response
 	Size   int64  `json:"size"`   // of the body in bytes, of the whole where it is in slices
 	// StoredSize is how many bytes the body takes on disk, where it is compressed there.
 	StoredSize int64 `json:"stored_size,omitempty"`
@@ -89,10 +89,10 @@ type Entry struct {
 // Slices tells what of a file is stored that is stored in slices.
 type Slices struct {
 	Size   int64 `json:"size"`   // of a slice in bytes; the last may be shorter
-	Count  int64 `json:"count"`  // of the slices that the file has
-	Looked int64 `json:"looked"` // of these, from the first on, that were looked up for this
-	Stored int64 `json:"stored"` // of these that are stored
-	Bytes  int64 `json:"bytes"`  // of these that are stored
+	Count  int64 `json:"count"`  // how many slices the file has
+	Looked int64 `json:"looked"` // how many of these, from the first on, were looked up for this
+	Stored int64 `json:"stored"` // how many of those are stored
+	Bytes  int64 `json:"bytes"`  // how many bytes of the file these have
 }
 
 // text is what a command prints.

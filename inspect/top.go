@@ -45,7 +45,7 @@ const (
 // TopQuery asks for a ranking of URLs.
 type TopQuery struct {
 	By    By     // what is ranked by
-	Limit int    // 1 to 1000
+	Limit int    // how many URLs at most, 1 to 1000
 	Zone  string // empty: all zones
 }
 

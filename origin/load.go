@@ -5,9 +5,9 @@ import "time"
 // Load is what an origin has taken on at a moment, and how it stands.
 type Load struct {
 	Standing Why // as [Budget.Standing] has it
-	Taken    int // places
-	Limit    int // of places; 0: any number
-	Waiting  int // requests in the queue
+	Taken    int // how many places are taken
+	Limit    int // how many places there are; 0: any number
+	Waiting  int // how many requests are in the queue
 }
 
 // Load returns what the origin has taken on at now.

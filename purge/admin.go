@@ -74,7 +74,7 @@ func sentenceOf(err error, dryRun bool) error {
 
 // Reach says how far a purge reaches in a fleet.
 type Reach struct {
-	Nodes     int      `json:"nodes"`     // that hold it now, this one counted
+	Nodes     int      `json:"nodes"`     // how many nodes hold it now, this one counted
 	Fenced    []string `json:"fenced"`    // names of those that gave no answer and were waited out
 	Uncertain []string `json:"uncertain"` // names of those that may answer from older content
 }

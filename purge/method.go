@@ -113,7 +113,7 @@ func writeAnswer(w http.ResponseWriter, status int, value any) {
 
 // Foreseen is what a PURGE would be answered.
 type Foreseen struct {
-	Status    int       // of HTTP
+	Status    int       // the HTTP status
 	Err       error     // why it is not 200
 	Selectors Selectors // what it names
 }

@@ -27,7 +27,7 @@ func (s Selectors) Empty() bool {
 
 // Purged is what became of a purge.
 type Purged struct {
-	Matched int    // stored responses of this process
+	Matched int    // how many stored responses of this process
 	Reach   *Reach // nil where there is no fleet
 }
 

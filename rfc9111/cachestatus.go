@@ -17,7 +17,7 @@ type CacheStatus struct {
 	// Hit: answered from the store. Otherwise Forward says why not.
 	Hit     bool
 	Forward Forward
-	// FwdStatus is the status the origin sent, 0 to leave it out.
+	// FwdStatus is the HTTP status that the origin sent, 0 to leave it out.
 	FwdStatus int
 	// TTL is the rest of freshness in seconds, negative when stale; it is there if HasTTL. See
 	// [CacheStatus.SetTTL].

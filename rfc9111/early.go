@@ -28,8 +28,8 @@ func EarlyRefresh(beta float64, delta, remaining time.Duration, draw float64) bo
 // smallestDraw is the least that 53 random bits give. A chance below it is none.
 const smallestDraw = 0x1p-53
 
-// EarlyChance is the chance that EarlyRefresh chooses such a hit, over all draws. It is 0 where
-// nothing remains: that would not be early.
+// EarlyChance is the chance that EarlyRefresh chooses such a hit, over all draws: from 0 to 1. It
+// is 0 where nothing remains: that would not be early.
 func EarlyChance(beta float64, delta, remaining time.Duration) float64 {
 	scale := beta * float64(delta)
 	if remaining <= 0 || !(scale > 0) {

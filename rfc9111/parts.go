@@ -60,7 +60,8 @@ func ParsePart(h http.Header) (p Part, ok bool) {
 	return p, TrimOWS(length[0]) == strconv.FormatInt(p.Length, 10)
 }
 
-// UnsatisfiedLength reads the length of the whole from the Content-Range of a 416 (RFC 9110 14.4).
+// UnsatisfiedLength reads the length of the whole, in bytes, from the Content-Range of a 416 (RFC
+// 9110 14.4). ok is false where there is none that can be read.
 func UnsatisfiedLength(h http.Header) (n int64, ok bool) {
 	lines := h["Content-Range"]
 	if len(lines) != 1 {
@@ -134,7 +135,7 @@ func WholeHeader(h http.Header, p Part) http.Header {
 // Slice names a part of a body of unknown length that is cut into pieces of one size.
 type Slice struct {
 	Size   int64 // of each slice, in bytes
-	Number int64 // counted from 0
+	Number int64 // the index of the slice, from 0
 	// Last is the last slice, of a body whose length is not known: it is asked for by its greatest
 	// possible length.
 	Last bool

@@ -95,8 +95,9 @@ func (t StatusTTL) matches(status int) bool {
 // StatusClass is one status code (404), or a whole class by its first digit (5 stands for 5xx).
 type StatusClass int
 
-// ParseStatusClass reads "404" or "4xx". It knows the form only: whether there are such responses
-// is for the caller to say.
+// ParseStatusClass reads a code from 100 to 999, as "404", or a class from 1xx to 9xx, as "4xx".
+// Anything else is an error. It knows the form only: whether there are such responses is for the
+// caller to say.
 func ParseStatusClass(s string) (StatusClass, error) {
 	if digit, ok := strings.CutSuffix(s, "xx"); ok && len(digit) == 1 && digit >= "1" && digit <= "9" {
 		return StatusClass(digit[0] - '0'), nil

@@ -10,8 +10,10 @@ import (
 // RequestDirectives are the cache directives of a request (RFC 9111 5.2.1). The zero value is a
 // request without any.
 type RequestDirectives struct {
+	// NoStore, NoCache and OnlyIfCached say that the directive is there.
 	NoStore, NoCache, OnlyIfCached bool
 
+	// HasMaxAge and the others say that the directive is there. Its time is below.
 	HasMaxAge, HasMinFresh, HasMaxStale, HasStaleIfError bool
 
 	// MaxAge, MinFresh, MaxStale and StaleIfError hold where Has… says so. max-stale without an

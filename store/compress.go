@@ -35,7 +35,7 @@ func (c Compression) String() string {
 	}
 }
 
-// ParseCompression reads the word of the configuration.
+// ParseCompression reads the word of the configuration: off or zstd. Any other is an error.
 func ParseCompression(word string) (Compression, error) {
 	for _, c := range []Compression{CompressOff, CompressZstd} {
 		if word == c.String() {

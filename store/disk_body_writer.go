@@ -99,7 +99,9 @@ func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 
 // NewPartWriter begins n bytes of a body that is not kept, for those who read it behind others. No
 // entry is made of them, so they count as deleted from the first: nothing is evicted for them, and
-// with all that is deleted and read they take a quarter of the budget at most.
+// with all that is deleted and read they take a quarter of the budget at most. It fails with
+// ErrNoDisk where the disk tier is off or has failed, and with an error that wraps ErrNoSpace where
+// n bytes have no place. The caller ends it with Close.
 func (s *Store) NewPartWriter(n int64) (*BodyWriter, error) {
 	if s.disk == nil {
 		return nil, ErrNoDisk
@@ -146,7 +148,8 @@ func (d *BodyWriter) ReadBy(r Interrupter) {
 
 // Append adds p, which must not be written to before done is called, and does not wait. That is
 // once, when p is not read any more, whatever has become of it. A caller that appends faster than
-// the disk writes calls Await.
+// the disk writes calls Await. An error says that p was not added: after Seal or Close, where it
+// has no place (the error wraps ErrNoSpace), or where the writer has failed before.
 func (d *BodyWriter) Append(p []byte, done func()) error {
 	set := d.set
 	set.mu.Lock()
@@ -181,7 +184,9 @@ func (set *bodyWriters) takes(d *BodyWriter, n int64) error {
 }
 
 // Await waits until at most behind bytes are not on disk, or less than fills a chunk. It returns
-// how many are, from the beginning: Chunk has those.
+// how many are, from the beginning: Chunk has those. It returns an error when the writer has
+// failed, as with ErrDiskSlow, or when ctx ends: the cause of that. written holds beside an error,
+// too.
 func (d *BodyWriter) Await(ctx context.Context, behind int64) (written int64, err error) {
 	written, done, err := d.look(behind)
 	for !done && err == nil {
@@ -217,7 +222,8 @@ func (d *BodyWriter) look(behind int64) (written int64, done bool, err error) {
 	return d.written, done, d.err
 }
 
-// Seal says that nothing follows, and waits until all is on disk.
+// Seal says that nothing follows, and waits until all is on disk. It returns the error of a writer
+// that has failed, as with ErrDiskSlow.
 func (d *BodyWriter) Seal() error {
 	set := d.set
 	set.mu.Lock()
@@ -249,7 +255,8 @@ func (d *BodyWriter) Body() Body {
 }
 
 // Chunk returns a copy of up to 32 KiB from off on. It has what is on disk and nothing else, until
-// Close.
+// Close. An error says that off is not on disk yet, or not of the body, that the writer is closed,
+// or that the disk could not be read.
 func (d *BodyWriter) Chunk(off int64) ([]byte, error) {
 	set := d.set
 	set.mu.Lock()

@@ -62,7 +62,7 @@ type Entry struct {
 	Flags Flags
 	// Notes are the caller's too.
 	Notes []string
-	// Status is the response's status code.
+	// Status is the HTTP status of the response.
 	Status int
 	// Header and Trailer are the response's fields. They are never written to after Put.
 	Header, Trailer http.Header

@@ -25,7 +25,7 @@ func (e EntryID) String() string { return fmt.Sprintf("%016x%016x", e.id, e.key)
 // ErrEntryID says that a text is not what EntryID.String returns.
 var ErrEntryID = errors.New("an entry's id has 32 hexadecimal digits")
 
-// ParseEntryID is the inverse of String.
+// ParseEntryID is the inverse of String. Its error is ErrEntryID.
 func ParseEntryID(text string) (EntryID, error) {
 	if len(text) != 32 {
 		return EntryID{}, ErrEntryID
@@ -39,7 +39,8 @@ func ParseEntryID(text string) (EntryID, error) {
 	return e, nil
 }
 
-// Find describes a stored response; nil if it is stored no more.
+// Find describes a stored response; nil if it is stored no more. The error is that of a file which
+// could not be read.
 func (s *Store) Find(e EntryID) (*Item, error) {
 	items, _, err := s.list(&listing{limit: 1, only: &e})
 	if err != nil || len(items) == 0 {

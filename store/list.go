@@ -43,7 +43,9 @@ var ErrCursor = errors.New("list: invalid cursor")
 // those of a tag by age alone. next is the cursor of those that follow, empty at the end. Where
 // little of what it looks at passes all filters a page may be short, or even empty, and not be the
 // last. An entry that stays is listed, whatever is stored or deleted between the calls. What a call
-// costs goes with limit, and not with what is stored.
+// costs goes with limit, and not with what is stored. The error is ErrCursor for a cursor that no
+// List returned, or that of a file which could not be read. A store that is not open lists nothing,
+// and that is no error.
 func (s *Store) List(f Filter, limit int, cursor string) (items []Item, next string, err error) {
 	after, err := decodeCursor(&f, cursor)
 	if err != nil {

@@ -9,21 +9,21 @@ import (
 
 // Item is one stored response in a listing.
 type Item struct {
-	// ID and Key are the entry's.
+	// ID and Key are those of the Entry.
 	ID  uint64
 	Key Key
 	// URL is what was asked for, at Listener: as URLAt has the two.
 	URL, Listener string
 	// Method is the method that fetched it.
 	Method string
-	// Status is the response's.
+	// Status is the HTTP status of the response.
 	Status int
 	// Size is the length of the body in bytes, 0 where that is in parts.
 	Size int64
 	// Stored is how many bytes of the file the body takes, where it is compressed there; else 0,
 	// and where that is not looked at: see Result.Item.
 	Stored int64
-	// Flags and Notes are the entry's.
+	// Flags and Notes are those of the Entry.
 	Flags Flags
 	Notes []string
 	// Header is the response's, and must not be written to.
@@ -31,7 +31,7 @@ type Item struct {
 	// RequestTime is when the fetch began, StoredAt the ResponseTime, FreshUntil the end of
 	// freshness as judged then, KeepUntil the end of all use.
 	RequestTime, StoredAt, FreshUntil, KeepUntil time.Time
-	// FetchTime is the entry's.
+	// FetchTime is that of the Entry: how long the origin takes, 0 if that is not known.
 	FetchTime time.Duration
 	// Tags are the surrogate keys without the internal ones.
 	Tags []string

@@ -9,7 +9,7 @@ import (
 // Listed is an item of one of several stores.
 type Listed struct {
 	Item
-	Of int // the index of its store
+	Of int // the index of its store, from 0
 }
 
 // pageOf is a page of one store, before it is put together with those of others.
@@ -19,7 +19,8 @@ type pageOf[P any] struct {
 	end    *P // where it ends, if more may follow
 }
 
-// ListAll is List of several stores, as if they were one.
+// ListAll is List of several stores, as if they were one. Its errors are those of List; one store
+// that cannot be read is enough.
 func ListAll(stores []*Store, f Filter, limit int, cursor string) (items []Listed, next string, err error) {
 	after, err := decodeCursor(&f, cursor)
 	if err != nil {
@@ -48,7 +49,8 @@ func ListAll(stores []*Store, f Filter, limit int, cursor string) (items []Liste
 	return items, next, nil
 }
 
-// ListAllSorted is ListSorted of several stores, as if they were one.
+// ListAllSorted is ListSorted of several stores, as if they were one. Its errors are those of
+// ListSorted; one store that cannot be read is enough.
 func ListAllSorted(
 	ctx context.Context, stores []*Store, f Filter, o Order, limit int, cursor string,
 ) (items []Listed, next string, err error) {

@@ -22,7 +22,8 @@ type Order struct {
 // ListSorted returns up to limit entries that pass a filter, in an order, behind cursor: among
 // equals by URL, then by age. Each call looks at everything that may pass the filter, in short
 // steps, holds limit entries and decodes those that it returns. What changes meanwhile, or between
-// two calls, may be missed. It ends early when ctx does.
+// two calls, may be missed. It ends early when ctx does, with the error of that. Its other errors
+// are those of List.
 func (s *Store) ListSorted(ctx context.Context, f Filter, o Order, limit int, cursor string) (items []Item, next string, err error) {
 	after, err := decodeRank(cursor)
 	if err != nil {

@@ -153,7 +153,8 @@ func (rs *memoryReaders) idle(now time.Time, bytes int64) (due []idleReader) {
 }
 
 // WriteBody is WriteBody for what r has found. In addition client is interrupted if it has not
-// taken a small body in memory for 30 s, and nothing else would give room to what comes.
+// taken a small body in memory for 30 s, and nothing else would give room to what comes. The error
+// is ErrIdle then.
 func (r *Result) WriteBody(w io.Writer, b Body, off, n int64, client Interrupter) (written int64, err error) {
 	if r.item == nil || r.item.isLarge() {
 		return WriteBody(w, b, off, n, client)

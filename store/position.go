@@ -58,7 +58,8 @@ type setPosition struct {
 
 // SetPosition notes how far the store has come in a list of purges that somebody else keeps. The
 // store does not look into it. It is written to the file within about a second, and when the store
-// is closed, and never before the purges that are in force now.
+// is closed, and never before the purges that are in force now. A value of more than MaxPosition
+// bytes is refused with ErrPosition.
 func (s *Store) SetPosition(value []byte) error {
 	if len(value) > MaxPosition {
 		return ErrPosition

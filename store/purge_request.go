@@ -67,9 +67,10 @@ func (s *Store) BeginPurge(sel Selectors, opts PurgeOptions) (*PurgeRequest, err
 	return req, nil
 }
 
-// Wait waits until the purge has been counted and committed, and returns what Purge does. Behind
-// many others that takes its time: it gives up where nothing has been counted for as long as the
-// disk is waited for, and in any case when its patience has ended. More than once does no harm.
+// Wait waits until the purge has been counted and committed, and returns what Purge does, its
+// errors too. Behind many others that takes its time: it gives up where nothing has been counted
+// for as long as the disk is waited for, and in any case when its patience has ended. More than
+// once does no harm.
 func (req *PurgeRequest) Wait() (matched int, err error) {
 	matched, err = req.waitAlone()
 	if req.also != nil {

@@ -78,7 +78,7 @@ func (e Eviction) String() string {
 	}
 }
 
-// ParseEviction reads the word of the configuration.
+// ParseEviction reads the word of the configuration: lru, lfu, fifo or none. Any other is an error.
 func ParseEviction(word string) (Eviction, error) {
 	for _, e := range []Eviction{LRU, LFU, FIFO, None} {
 		if word == e.String() {

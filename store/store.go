@@ -151,7 +151,8 @@ func (s *Store) Settings() Settings { return *s.settings.Load() }
 // HasDisk reports whether there is a disk tier, which may have responses of an earlier process.
 func (s *Store) HasDisk() bool { return s.disk != nil }
 
-// Close writes what is queued and closes the file. More than once does no harm.
+// Close writes what is queued and closes the file. More than once does no harm. The error is that
+// of closing the file; the store is closed all the same.
 func (s *Store) Close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -188,8 +189,8 @@ func (s *Store) Sync() error {
 	}
 }
 
-// LargestBody is the length past which no body has a place: half of the disk budget, or the memory
-// budget where that is more or the disk is off or has failed.
+// LargestBody is the length in bytes past which no body has a place: half of the disk budget, or
+// the memory budget where that is more or the disk is off or has failed.
 func (s *Store) LargestBody() int64 {
 	settings := s.settings.Load()
 	if s.disk == nil || !s.disk.up.Load() {

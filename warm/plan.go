@@ -28,10 +28,10 @@ type plan struct {
 
 // Skipped counts what was found and is not asked for.
 type Skipped struct {
-	Duplicates int `json:"duplicates"`  // found before
-	OtherHosts int `json:"other_hosts"` // not of the site of a sitemap, and none that --site names
-	OverLimit  int `json:"over_limit"`  // more than --limit allows
-	Lines      int `json:"lines"`       // of logs that are none of a log
+	Duplicates int `json:"duplicates"`  // URLs that were found before
+	OtherHosts int `json:"other_hosts"` // URLs not of the site of a sitemap, and of none that --site names
+	OverLimit  int `json:"over_limit"`  // URLs beyond what --limit allows
+	Lines      int `json:"lines"`       // lines of logs that are none of a log
 	Forgotten  int `json:"forgotten"`   // responses that a purge has dropped and the cache does not remember
 	Resumed    int `json:"resumed"`     // requests that a run of before has made
 }

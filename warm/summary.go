@@ -15,20 +15,20 @@ import (
 
 // Summary is what came of a run.
 type Summary struct {
-	URLs        int            `json:"urls"`        // to be warmed
-	Requests    int            `json:"requests"`    // to be made: each URL with each variant
-	Done        int            `json:"done"`        // of them, by this run or one of before
-	Hits        int            `json:"hits"`        // were stored before
-	Stored      int            `json:"stored"`      // are stored now
-	Collapsed   int            `json:"collapsed"`   // were being fetched for a visitor
-	NotStored   map[string]int `json:"not_stored"`  // by reason
+	URLs        int            `json:"urls"`        // how many URLs are to be warmed
+	Requests    int            `json:"requests"`    // how many are to be made, one for each URL with each variant
+	Done        int            `json:"done"`        // how many of them were made, by this run or one of before
+	Hits        int            `json:"hits"`        // requests for what was stored before
+	Stored      int            `json:"stored"`      // requests whose answers are stored now
+	Collapsed   int            `json:"collapsed"`   // requests for what was being fetched for a visitor
+	NotStored   map[string]int `json:"not_stored"`  // requests by the reason why not
 	Failed      int            `json:"failed"`      // requests, sitemaps and lines that are no URL
 	Failures    []Failure      `json:"failures"`    // at most 1000 of them
-	Redirects   int            `json:"redirects"`   // that were followed
-	Pauses      int            `json:"pauses"`      // that the site has asked for
+	Redirects   int            `json:"redirects"`   // redirects that were followed
+	Pauses      int            `json:"pauses"`      // pauses that the site has asked for
 	Skipped     Skipped        `json:"skipped"`     // what was found and not asked for
-	Bytes       int64          `json:"bytes"`       // of bodies
-	Seconds     float64        `json:"seconds"`     // since the first source was read
+	Bytes       int64          `json:"bytes"`       // how many bytes the bodies of the answers have
+	Seconds     float64        `json:"seconds"`     // seconds since the first source was read
 	Interrupted bool           `json:"interrupted"` // it was ended early
 
 	resumable string // the resume file, where there is one
@@ -164,7 +164,7 @@ func (s *Summary) Line() string {
 		humanize.IBytes(uint64(s.Bytes)), time.Duration(s.Seconds*float64(time.Second)).Round(time.Second))
 }
 
-// Print prints the summary for people.
+// Print prints the summary for people. Its error is that of out.
 func (s *Summary) Print(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintln(&b, s.Line())
