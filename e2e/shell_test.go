@@ -198,7 +198,8 @@ func runMigrations(t *testing.T, c *caddyProcess, commands []string) {
 
 // runWithLimit has the command run until it has said the line of the page.
 func runWithLimit(t *testing.T, c *caddyProcess, commands []string) {
-	command := strings.Replace(commands[0], "caddy run 2>&1 | grep", "timeout 60 caddy run --config "+c.config+" 2>&1 | grep -m 1", 1)
+	command := strings.Replace(commands[0], "caddy run 2>&1 | grep", "timeout 60 caddy run --config "+c.config+" 2>&1 | { grep -m 1", 1)
+	command += "; until caddy stop --address " + c.admin + " >/dev/null 2>&1; do sleep 0.1; done; }"
 	if out := c.shell(t, t.TempDir(), []string{command}); !strings.Contains(out, `"GOMEMLIMIT":"256MiB"`) {
 		t.Errorf("%s prints %s", command, out)
 	}

@@ -73,7 +73,7 @@ func TestFileOfMachinesWithTheirOwnValidators(t *testing.T) {
 					if !part {
 						broken++
 					}
-					if broken > 1 || mixedAt >= 0 && i > mixedAt && !(ok && part) {
+					if broken > 1 || mixedAt >= 0 && i > mixedAt && (!ok || !part) {
 						t.Fatalf("round %d, client %d: whole %t, part %t, after %d that broke off", round, i, ok, part, broken)
 					}
 					if mixedAt < 0 && (!ok || !part) {

@@ -256,7 +256,7 @@ func TestLateRenewalsCountTheirBodies(t *testing.T) {
 	for s.diskWriter.queueLate() {
 	}
 	jobs, _, _ := s.queue.state()
-	if most := s.diskWriter.batchLimit()/size + 1; int(jobs) > most {
+	if most := s.diskWriter.batchLimit()/size + 1; jobs > most {
 		t.Errorf("%d renewals are queued at once, want %d at most", jobs, most)
 	}
 }
