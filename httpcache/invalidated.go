@@ -82,7 +82,7 @@ func (i *invalidatedBy) storedAt(hash uint64) *atomic.Uint64 {
 
 // mayBeStored returns those of the URLs that the purge of a selection can be said to take, if it
 // takes anything. Where it selects more than one page, or tags, that are those under which
-// something is stored.
+// something is stored, or purged and not swept yet.
 func (s *selection) mayBeStored(c *Cache) (urls []string) {
 	if len(s.URLs) <= urlsOfPage && len(s.Tags) == 0 {
 		return s.URLs
