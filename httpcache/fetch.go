@@ -39,7 +39,6 @@ type Fetch struct {
 	ticketEnd sync.Once
 
 	hitForMissKey store.Key // of the leader's request
-	leaderFields  uint64    // fieldsSum of that, if not 0; see fieldsSum
 
 	presented              // of the leader, but for its keyed.header, which is clientHeader
 	asked        store.Key // key as it was when the fetch began: the answer may change it
@@ -215,12 +214,7 @@ func (x *Fetch) URL() string { return store.BareURL(x.url) }
 func (x *Fetch) Route() *Route { return x.route }
 
 // fieldsSum is that of its leader's request as it came.
-func (x *Fetch) fieldsSum() uint64 {
-	if x.leaderFields != 0 {
-		return x.leaderFields
-	}
-	return sumOf(x.came)
-}
+func (x *Fetch) fieldsSum() uint64 { return sumOf(x.came) }
 
 // kind is what the fetch is in the metrics.
 func (x *Fetch) kind() FetchKind {

@@ -40,14 +40,9 @@ func (rt *Route) unslicedKey(key store.Key) store.Key {
 	return key
 }
 
-// isMixed reports whether that is noted of the request's URL.
-func (q *Request) isMixed() bool {
-	return q.cache().unsliced.lately(q.route.unslicedKey(q.key), q.now)
-}
-
-// isMixedNow is isMixed for a request that has begun some time ago.
-func (q *Request) isMixedNow() bool {
-	return q.cache().unsliced.lately(q.route.unslicedKey(q.key), time.Now())
+// isMixed reports whether that is noted of the request's URL at now.
+func (q *Request) isMixed(now time.Time) bool {
+	return q.cache().unsliced.lately(q.route.unslicedKey(q.key), now)
 }
 
 // noteMixed notes it if a part has another validator than what is stored of a file of its length. A
@@ -72,7 +67,7 @@ func (q *Request) firstPart(hitForMissKey store.Key) (s rfc9111.Slice, ok bool) 
 	if e == nil && len(q.r.Header["Range"]) == 0 || e != nil && e.Flags&flagSliced == 0 {
 		return rfc9111.Slice{}, false
 	}
-	if q.isMixed() || q.cache().unsliced.lately(hitForMissKey, q.now) {
+	if q.isMixed(q.now) || q.cache().unsliced.lately(hitForMissKey, q.now) {
 		return rfc9111.Slice{}, false
 	}
 	if q.r.Method == http.MethodGet {

@@ -101,9 +101,6 @@ func (q *Request) doubtKey() store.Key {
 	return key
 }
 
-// ofFields is where it is noted that something is remembered for some requests by their fields.
-func ofFields(key store.Key) store.Key { return refusedKey(key) }
-
 // fieldsSum is that of the request, before handlers behind the cache rewrite it in place.
 func (q *Request) fieldsSum() uint64 { return fieldsSum(q.r.Header) }
 
@@ -228,9 +225,7 @@ func remembered(status int, f *rfc9111.Freshness) bool {
 // that the origin failed. Any client can bring such an answer about with an odd field, so it says
 // nothing about the next answer.
 func aboutTheRequest(status int) bool {
-	switch status {
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
-		http.StatusGone, http.StatusUnavailableForLegalReasons:
+	if refused(status) || status == http.StatusNotFound || status == http.StatusGone {
 		return false
 	}
 	return status >= http.StatusBadRequest

@@ -83,7 +83,7 @@ func (q *Request) refreshedInVain(key store.Key) bool {
 	if backoff.lately(key, q.now) {
 		return true
 	}
-	refused, failed := backoff.age(refusedKey(key), q.now)
+	refused, failed := backoff.age(ofFields(key), q.now)
 	return failed && (refused < refreshTurn || backoff.lately(withFields(key, q.fieldsSum()), q.now))
 }
 
@@ -93,7 +93,7 @@ func (q *Request) refreshedInVain(key store.Key) bool {
 func (x *Fetch) backOff() {
 	if x.renews {
 		now := time.Now()
-		x.cache.refreshBackoff.note(refusedKey(x.hitForMissKey), now)
+		x.cache.refreshBackoff.note(ofFields(x.hitForMissKey), now)
 		x.cache.refreshBackoff.note(withFields(x.hitForMissKey, x.fieldsSum()), now)
 	}
 }
@@ -108,16 +108,17 @@ func (x *Fetch) backOffForAll() {
 // refreshed ends both.
 func (x *Fetch) refreshed() {
 	x.cache.refreshBackoff.forget(x.hitForMissKey)
-	x.cache.refreshBackoff.forget(refusedKey(x.hitForMissKey))
+	x.cache.refreshBackoff.forget(ofFields(x.hitForMissKey))
 }
 
-// refusedKey is where it is noted that a refresh of a key has failed, of whatever request.
-func refusedKey(key store.Key) store.Key {
+// ofFields is where it is noted that something is remembered for some requests for a key, by their
+// fields.
+func ofFields(key store.Key) store.Key {
 	key[len(key)-1] ^= 1
 	return key
 }
 
-// withFields is where that is noted of requests with fields of this sum.
+// withFields is where that is remembered for those with fields of this sum.
 func withFields(key store.Key, fields uint64) store.Key {
 	var sum [8]byte
 	binary.LittleEndian.PutUint64(sum[:], fields)

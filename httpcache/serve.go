@@ -185,7 +185,7 @@ func (q *Request) lookUp() rfc9111.Use {
 		// What is missing would have to come from the origin, which may have another version.
 		use, q.forward = rfc9111.UseValidate, rfc9111.ForwardStale
 	}
-	if use != rfc9111.UseNever && q.isSliced() && q.isMixed() && q.lacksSlices() {
+	if use != rfc9111.UseNever && q.isSliced() && q.isMixed(q.now) && q.lacksSlices() {
 		q.treatAsMiss() // the whole is fetched in its place
 		return rfc9111.UseNever
 	}

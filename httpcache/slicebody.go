@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
@@ -212,7 +213,7 @@ func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 	case errors.Is(err, errObjectChanged): // another machine of the origin may have it still
 		r.other++
 		r.alone = true
-		return b.begun && r.other <= tries && b.q.isMixedNow()
+		return b.begun && r.other <= tries && b.q.isMixed(time.Now())
 	case errors.Is(err, errSliceLate) && h.on.flight.Queued():
 		return b.begun // else the request waits for a place of its own
 	case errors.Is(err, errSliceStored), errors.Is(err, errSliceLate):

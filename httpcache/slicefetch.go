@@ -168,7 +168,7 @@ func (q *Request) newSliceFetch(
 	x := origin.Fetch()
 	*x = Fetch{
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
-		leaderFields: q.fieldsSum(), presented: q.presented, asked: q.key, clientHeader: client, inner: *q.r.URL, varyNames: q.varyNames,
+		presented: q.presented, asked: q.key, clientHeader: client, came: snapshot(q.r.Header), inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
 		remote: q.beginRemoteSlice(&s), remoteLimit: -1, lease: lease,
 		copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
