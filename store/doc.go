@@ -10,8 +10,8 @@
 //	lookup.go     memory, then the write-behind queue, then disk (disk_lookup.go)
 //	put.go        storing, replacing, removing
 //	order.go      which of two answers stays
-//	list.go       listing by cursor: by URL, or by the age of a tag's entries; list_many.go: of several
-//	              stores
+//	list.go       listing by cursor (list_place.go): by URL, or by the age of a tag's entries;
+//	              list_many.go: of several stores
 //	tickets.go    tickets of fetches under way
 //	host.go       selectors of hosts; listener.go: URLs with the listener they were asked for at
 //	stats.go      what is counted
