@@ -123,7 +123,7 @@ type HandlerConfig struct {
 	// of the app, not raise it. Default: the app's.
 	MaxBody Size `json:"max_body,omitempty"`
 
-	// How many variants (responses chosen by Vary) one URL may have. What nobody has asked for
+	// How many variants (responses chosen by Vary) one URL may have. What has not been asked for
 	// again since it was stored makes room first, then the least recently used one. Default: 32.
 	MaxVariants int `json:"max_variants,omitempty"`
 

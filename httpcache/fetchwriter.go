@@ -189,7 +189,7 @@ func (w *fetchWriter) pass(p []byte) (int, error) {
 	return 0, errNotShareable
 }
 
-// keepWhole has what has come whole be stored, whoever has left.
+// keepWhole has what has come whole be stored, also when its last client has left.
 func (w *fetchWriter) keepWhole() {
 	if w.fetch.forced && w.written == w.declared && w.shared.storable() {
 		w.fetch.flight.Keep(true)

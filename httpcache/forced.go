@@ -12,7 +12,7 @@ import (
 
 // Any client may ask for a fresh response to be validated or fetched anew (no-cache, max-age,
 // min-fresh; RFC 9111 5.2.1). Where it cannot be validated, the origin sends it whole, although
-// nobody but that client wants it, and that may want one byte of it. So such a fetch is worth no
+// no other client wants it, and that may want one byte of it. So such a fetch is worth no
 // more than what its clients read of it: it goes on for as long as one of them reads, and what is
 // stored stays until another response has come whole.
 

@@ -115,7 +115,7 @@ func (q *Request) joinRefresh(tag *flightTag) (f *coalesce.Flight, m *coalesce.M
 	return f, m, started
 }
 
-// isLateRefresh is isLate for a flight that nobody needs to wait for.
+// isLateRefresh is isLate for a flight that no request needs to wait for.
 func (q *Request) isLateRefresh(f *coalesce.Flight) bool {
 	silent := f.Silent()
 	if followsLate(f) {

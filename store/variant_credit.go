@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// Whoever sends requests may name as many values of a field in Vary as they like, and each is one
-// more variant of the same URL. Of a key's variants those that have been asked for again have
-// credit, and go after those that have only been stored: made-up values, each asked for once, push
-// out each other. It is the memory tier's segmented lru once more, for the variants of one key.
+// A client may name as many values of a field in Vary as it likes, and each is one more variant of
+// the same URL. Of a key's variants those that have been asked for again have credit, and go after
+// those that have only been stored: made-up values, each asked for once, push out each other. It is
+// the memory tier's segmented lru once more, for the variants of one key.
 
 // fullCredit is what a use of a variant gives it: for so many others that are stored while there
 // is no room for all it is preferred to those that have none. So what is used no more goes in the
