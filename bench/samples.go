@@ -122,6 +122,9 @@ func (p *sampler) look(ctx context.Context) (sample, error) {
 		return sample{}, err
 	}
 	now.File = info.Size()
+	if bodies, err := os.Stat(filepath.Join(p.subject.diskFolder(), "larder.bodies")); err == nil {
+		now.File += bodies.Size()
+	}
 	if now.OriginAsks, err = p.fetches(ctx); err != nil {
 		return sample{}, err
 	}

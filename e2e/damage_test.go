@@ -21,7 +21,7 @@ func lines(n int) []byte {
 	return b.Bytes()
 }
 
-// spoilStored stops Caddy, changes a line of what is stored wherever the file has it, and starts
+// spoilStored stops Caddy, changes a line of what is stored wherever the files have it, and starts
 // Caddy anew with nothing in memory.
 func spoilStored(t *testing.T, in *instance, s setup, o *origin, line int) {
 	t.Helper()
@@ -32,16 +32,19 @@ func spoilStored(t *testing.T, in *instance, s setup, o *origin, line int) {
 	}
 	path := filepath.Join(s.disk, "larder.db")
 	eventually(t, "the file is written and closed", func() bool { return canLock(path) })
-	file, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	sound, found := fmt.Appendf(nil, "L%014d\n", line), false
+	for _, path := range []string{path, filepath.Join(s.disk, "larder.bodies")} {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = found || bytes.Contains(file, sound)
+		if err := os.WriteFile(path, bytes.ReplaceAll(file, sound, bytes.ToLower(sound)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	sound := fmt.Appendf(nil, "L%014d\n", line)
-	if !bytes.Contains(file, sound) {
-		t.Fatal("the body is not in the file")
-	}
-	if err := os.WriteFile(path, bytes.ReplaceAll(file, sound, bytes.ToLower(sound)), 0o600); err != nil {
-		t.Fatal(err)
+	if !found {
+		t.Fatal("the body is in no file")
 	}
 	in.load(s, o)
 }

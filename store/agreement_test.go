@@ -1,12 +1,16 @@
 package store
 
 import (
+	"bytes"
+	"errors"
 	"hash/maphash"
 	"maps"
 	"slices"
 	"testing"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/store/internal/slots"
 )
 
 // checkAgreement compares counters and indexes with a full scan of both tiers. Nothing else may use
@@ -42,7 +46,7 @@ func checkAgreement(t *testing.T, s *Store) {
 		if err := s.disk.view(func(tx *bbolt.Tx) error {
 			tb, err := openBuckets(tx)
 			if same = err == nil && tb.number(metaEntries) == uint64(counted); same {
-				return checkTables(t, counted, tx)
+				return errors.Join(checkTables(t, counted, tx), checkSlots(t, s, tb))
 			}
 			return err
 		}); err != nil {
@@ -123,6 +127,32 @@ func checkTagLists(t *testing.T, x *index) (refs int) {
 		refs += len(rows)
 	}
 	return refs
+}
+
+// checkSlots checks that each slot that is taken has one row, but for those of bodies on their way.
+func checkSlots(t *testing.T, s *Store, tb *buckets) error {
+	s.bodyWriters.mu.Lock()
+	open := len(s.bodyWriters.list)
+	s.bodyWriters.mu.Unlock()
+	file, rows := s.disk.slots.Load(), make(map[uint32][]byte)
+	if open > 0 || !file.IsKnown() {
+		return nil
+	}
+	err := tb.chunks.ForEach(func(k, v []byte) error {
+		if !isSlotKey(k) {
+			return nil
+		}
+		ref, err := decodeSlotRow(k, v)
+		if other := rows[ref.slot]; err == nil && other != nil {
+			t.Errorf("slot %d is that of %x and of %x", ref.slot, other, k)
+		}
+		rows[ref.slot] = bytes.Clone(k)
+		return err
+	})
+	if used := file.Used(); used != int64(len(rows))*slots.Size {
+		t.Errorf("%d bytes of slots are used, and %d slots have rows", used, len(rows))
+	}
+	return err
 }
 
 // checkTables checks that every index row has its record and every record its rows.

@@ -9,7 +9,7 @@ import (
 	"github.com/larder-cache/larder/store/internal/wire"
 )
 
-// The value of a chunk's row is checksums, then data:
+// The value of a chunk's row is checksums, then data, but for full chunks (disk_slots.go):
 //
 //	sums  4 bytes for each block of the data: wire.Checksum of the row's key and of the block
 //	data  up to chunkSize bytes of a body, as they are, or compressed (internal/frames), which
@@ -51,6 +51,7 @@ type chunk struct {
 	key, sums, data []byte
 	packed          bool
 	frames          frames.Frames // of packed data
+	slotted         *slotted      // nil unless it is in a slot
 }
 
 // openChunk is the chunk of so many bytes of a body that stands at key.
@@ -93,12 +94,20 @@ func (c *chunk) check(from, to int) error {
 }
 
 // checkAll looks at all of it.
-func (c *chunk) checkAll() error { return c.check(0, len(c.data)) }
+func (c *chunk) checkAll() error {
+	if c.slotted != nil {
+		return c.slotted.checkAll()
+	}
+	return c.check(0, len(c.data))
+}
 
 // read copies what follows off to room, as far as that and the chunk reach, and returns how much it
 // is. Without room it checks what stands at off.
 func (c *chunk) read(room []byte, off int) (n int, err error) {
-	if c.packed {
+	switch {
+	case c.slotted != nil:
+		return c.slotted.read(room, off)
+	case c.packed:
 		return c.readFrames(room, off)
 	}
 	to := min(off+len(room), len(c.data))
@@ -135,6 +144,9 @@ func (c *chunk) readFrames(room []byte, off int) (n int, err error) {
 
 // fill copies all of the chunk to dst, which has its length.
 func (c *chunk) fill(dst []byte) error {
+	if c.slotted != nil {
+		return c.slotted.blocks(dst, 0)
+	}
 	if err := c.checkAll(); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/larder-cache/larder/store/internal/boltcheck"
+	"github.com/larder-cache/larder/store/internal/slots"
 )
 
 // errDetached is returned while there is no open file.
@@ -31,6 +32,7 @@ const lockTimeout = time.Second
 // disk is the open file, or none. Everything that touches bbolt goes through view and update.
 type disk struct {
 	path     string // of the file
+	bodies   string // of that of large bodies
 	openFile func(string, int, os.FileMode) (*os.File, error)
 	pins     pins
 
@@ -38,7 +40,11 @@ type disk struct {
 	// exchanged.
 	mu  sync.RWMutex
 	use *use // nil: no file is open
+	// slots are those of the use.
+	slots atomic.Pointer[slots.File]
 
+	// bodiesStorage is the file of large bodies as it is used; another function only for tests.
+	bodiesStorage func(f *os.File) slots.Storage
 	// takeAway removes the file or takes its name from it; another function only for tests.
 	takeAway func(now time.Time) error
 	marked   atomic.Bool // it was this store that put the mark beside the file, see mark
@@ -56,19 +62,20 @@ type disk struct {
 	up      atomic.Bool   // use is not nil, and not stalled
 	entries atomic.Int64  // committed
 	parts   atomic.Int64  // of these, those with FlagPart
-	used    atomic.Int64  // bytes of allocated pages at the last commit
-	size    atomic.Int64  // of the file then
+	pages   atomic.Int64  // bytes of allocated pages at the last commit
+	size    atomic.Int64  // of the database's file then
 	excused atomic.Int64  // of what is beyond the budget, see room
 	panics  atomic.Int32  // since the file was opened
 	times   atomic.Uint32 // that a file was put to use
 }
 
 func newDisk(cfg Config) *disk {
-	d := &disk{path: filepath.Join(cfg.Path, FileName), openFile: cfg.OpenFile, onStall: func(error) {}}
+	d := &disk{path: filepath.Join(cfg.Path, FileName), bodies: filepath.Join(cfg.Path, BodiesName), openFile: cfg.OpenFile, onStall: func(error) {}}
 	if d.openFile == nil {
 		d.openFile = os.OpenFile
 	}
 	d.takeAway = d.removeOrRename
+	d.bodiesStorage = func(f *os.File) slots.Storage { return f }
 	d.places, d.allPlaces = make(chan struct{}, maxHelpers), allHelpers
 	d.patience.Store(int64(stallTime))
 	d.pins.init()
@@ -102,12 +109,15 @@ func (d *disk) openNow(budget int64) (*use, error) {
 	if err := u.open(budget); err != nil {
 		return nil, d.explain(err)
 	}
+	if err := u.openSlots(); err != nil {
+		return nil, errors.Join(fmt.Errorf("disk tier: %s cannot be opened: %w", d.bodies, err), u.db.Close())
+	}
 	var err error
 	if u.missed, err = d.hasForeignMark(); err == nil {
 		_ = removeIfThere(d.path + compactSuffix) // of a compaction that was cut short
 		return u, nil
 	}
-	return nil, errors.Join(d.explain(err), u.db.Close())
+	return nil, errors.Join(d.explain(err), u.slots.Close(), u.db.Close())
 }
 
 // open opens the file of a use.
@@ -136,6 +146,18 @@ func (u *use) open(budget int64) error {
 	if u.file != nil {
 		_ = abandon(u.file) // closed by bbolt already, unless it panicked
 	}
+	return err
+}
+
+// openSlots opens the file of large bodies. It comes after open, whose lock is that of both files.
+func (u *use) openSlots() (err error) {
+	u.slots, err = slots.Open(func(flag int) (slots.Storage, error) {
+		f, err := u.d.openFile(u.d.bodies, flag, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		return u.d.bodiesStorage(f), nil
+	})
 	return err
 }
 
@@ -202,6 +224,7 @@ func (d *disk) attach(u *use) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.use = u
+	d.slots.Store(u.slots)
 	d.panics.Store(0)
 	d.times.Add(1)
 	d.up.Store(true)
@@ -216,10 +239,11 @@ func (d *disk) detach() error {
 	d.mu.Lock()
 	u := d.use
 	d.use = nil
+	d.slots.Store(nil)
 	d.up.Store(false)
 	d.entries.Store(0)
 	d.parts.Store(0)
-	d.used.Store(0)
+	d.pages.Store(0)
 	d.size.Store(0)
 	d.mu.Unlock()
 	if u == nil {
@@ -280,6 +304,7 @@ func (d *disk) rename(why string, now time.Time) (string, error) {
 	if err := os.Rename(d.path, name); err != nil {
 		return "", err
 	}
+	d.removeBodies()
 	d.syncFolder()
 	return name, nil
 }
@@ -369,6 +394,8 @@ func (u *use) read(fn func(tx *bbolt.Tx) error) error {
 	if err := boltcheck.Meta(u.file); err != nil {
 		return err
 	}
+	epoch := u.slots.Enter()
+	defer u.slots.Leave(epoch)
 	var tx *bbolt.Tx
 	err := guarded(func() error {
 		var err error
@@ -416,6 +443,9 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 		if err == nil && u.isStalled() {
 			err = errStalled
 		}
+		if err == nil && u.slotted.Swap(false) { // before a row says that they are there
+			err = u.slots.Sync()
+		}
 		if err == nil {
 			err = guarded(tx.Commit)
 		}
@@ -429,6 +459,24 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 	}, nil, longWork{own: true})
 }
 
+// used is how many bytes of both files are in use: of the database as of its last commit.
+func (d *disk) used() int64 {
+	n := d.pages.Load()
+	if s := d.slots.Load(); s != nil {
+		n += s.Used()
+	}
+	return n
+}
+
+// length is how many bytes both files have.
+func (d *disk) length() int64 {
+	n := d.size.Load()
+	if s := d.slots.Load(); s != nil {
+		n += s.Len()
+	}
+	return n
+}
+
 // measure reads how much of the file is allocated: its pages less the free ones.
 func (u *use) measure() error {
 	var tx *bbolt.Tx
@@ -440,7 +488,7 @@ func (u *use) measure() error {
 		stats := u.db.Stats()
 		if !u.isStalled() {
 			u.d.size.Store(tx.Size())
-			u.d.used.Store(tx.Size() - int64(stats.FreePageN+stats.PendingPageN)*int64(u.db.Info().PageSize))
+			u.d.pages.Store(tx.Size() - int64(stats.FreePageN+stats.PendingPageN)*int64(u.db.Info().PageSize))
 		}
 		return nil
 	})

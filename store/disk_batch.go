@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/store/internal/slots"
 )
 
 // The bounds of one transaction, so that a purge that waits for it is not kept long.
@@ -155,6 +157,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 		if b.buckets, err = openBuckets(tx); err != nil {
 			return err
 		}
+		b.slots = dw.disk.openSlots()
 		if c := dw.compacting; c != nil {
 			for i, bucket := range b.all() {
 				bucket.rows = &c.rows[i]
@@ -167,14 +170,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 		if labels = dw.s.labels.now.Load(); labels != dw.labels { // those of what is in b are among them
 			err = errors.Join(err, b.putLabels(*labels))
 		}
-		return errors.Join(
-			err,
-			b.setNumber(metaGeneration, dw.purges.last.Load()),
-			b.setNumber(metaID, id),
-			b.setNumber(metaEntries, uint64(max(0, dw.disk.entries.Load()+b.entries))),
-			b.setNumber(metaParts, uint64(max(0, dw.disk.parts.Load()+b.parts))),
-			b.setNumber(metaExcused, uint64(dw.disk.excused.Load())),
-		)
+		return errors.Join(err, b.setNumbers(id))
 	})
 	if errors.Is(err, errStalled) {
 		dw.leaveToCommit(b.inserted)
@@ -183,6 +179,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 		return err
 	}
 	b.reuseChunkValues()
+	b.giveSlots()
 	dw.disk.excuse(dw.diskBudget(), dw.spared())
 	dw.lastID, dw.labels = id, labels
 	positionWritten()
@@ -193,6 +190,20 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 	dw.watchDrops(b.drops)
 	dw.recovered()
 	return nil
+}
+
+// setNumbers writes the counters that every commit carries; id is the highest that was given.
+func (b *batch) setNumbers(id uint64) error {
+	d := b.writer.disk
+	return errors.Join(
+		b.setNumber(metaGeneration, b.writer.purges.last.Load()),
+		b.setNumber(metaID, id),
+		b.setNumber(metaEntries, uint64(max(0, d.entries.Load()+b.entries))),
+		b.setNumber(metaParts, uint64(max(0, d.parts.Load()+b.parts))),
+		b.setNumber(metaExcused, uint64(d.excused.Load())),
+		b.setNumber(metaSlots, uint64(b.slots.Used()/slots.Size)),
+		b.setNumber(metaSlotsEnd, b.slots.Count()),
+	)
 }
 
 // tellMemory notes what has come to the disk and what has left it, in the order of the batch.

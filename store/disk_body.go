@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -145,22 +146,40 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 // compressed one the last frame that there is room for, and returns what it has filled. Of the
 // chunk no more is checked than what is read.
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
-	n := 0 // the transaction's, which may go on after a stall
+	n := 0 // the helper's, which may go on after a stall
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
-		t := new(buckets)
-		var err error
-		if t.chunks.Bucket, err = openBucket(tx, chunksBucket); err != nil {
-			return err
-		}
-		c, err := t.chunk(b.id, int(off/chunkSize), b.length)
+		c, err := b.chunk(tx, int(off/chunkSize))
 		if err == nil {
 			n, err = c.read(room, int(off%chunkSize))
 		}
 		return err
 	})
 	if err != nil {
-		b.failed(err)
+		if !errors.Is(err, errNotThere) {
+			b.failed(err)
+		}
 		return nil, fmt.Errorf("read body: %w", err)
 	}
 	return room[:n], nil
+}
+
+// chunk is one of the body's, in a transaction's memory or in a slot. It is errNotThere for one who
+// still reads what a BodyWriter has given up.
+func (b *diskBody) chunk(tx *bbolt.Tx, number int) (chunk, error) {
+	t := &buckets{slots: b.s.disk.openSlots()}
+	if b.writer != nil {
+		switch c, ok := b.writer.chunkInSlot(number, b.length); {
+		case ok && c.file != t.slots: // no row leads to it, so it is free in the next use
+			return chunk{}, errDetached
+		case ok:
+			return chunk{slotted: &c}, nil
+		case b.writer.isGone():
+			return chunk{}, errNotThere
+		}
+	}
+	var err error
+	if t.chunks.Bucket, err = openBucket(tx, chunksBucket); err != nil {
+		return chunk{}, err
+	}
+	return t.chunk(b.id, number, b.length)
 }

@@ -64,7 +64,7 @@ func TestDamageOfWhatHasNoRoomIsAMiss(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.disk.update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(chunksBucket).Put(chunkKey(e.ID, 5), []byte("damaged"))
+		return tx.Bucket(chunksBucket).Put(slotKey(chunkKey(e.ID, 5)), []byte("damaged"))
 	}); err != nil {
 		t.Fatal(err)
 	}

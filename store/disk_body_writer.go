@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/larder-cache/larder/store/internal/slots"
 )
 
 // BodyWriter writes a body to disk while it arrives, so that a large one is never whole in
@@ -20,10 +22,11 @@ import (
 //
 // Unstorable comes where it is certain, before Close, that there will be no record.
 //
-// Its chunks are written under an id that is in the pending bucket from the first of them on, and
-// leaves it in the transaction that writes the record. So a crash at any point leaves an entry or
-// something to sweep. As long as the writer is open its id is pinned: what it still writes, or
-// what its readers have not read yet, is not swept.
+// Its chunks are written to slots (disk_slots.go) or, compressed, to rows under an id that is in
+// the pending bucket from the first row on, and leaves it in the transaction that writes the
+// record. So a crash at any point leaves an entry, something to sweep, or slots that no row leads
+// to. As long as the writer is open its id is pinned: what it still writes, or what its readers
+// have not read yet, is not swept.
 //
 // Append, Await, Seal and Put belong to the goroutine that has the body; Chunk, Unstorable and
 // Close are for any.
@@ -47,8 +50,12 @@ type BodyWriter struct {
 	closed   bool
 	err      error
 	reader   Interrupter // nil where that is not known
-	writing  bool        // a transaction reads some of the pieces
+	writing  bool        // the disk writer reads some of the pieces
 	left     []piece     // read until that ends, of a writer that has failed meanwhile
+	refs     []slotRef   // where its first chunks are, but for what is compressed
+	rowed    int         // how many of them have a row
+	end      int64       // of bodyWriters.wrote, when the last of them was written
+	slots    *slots.File // that has them
 }
 
 // piece is some of a body that waits to be written.
@@ -214,7 +221,7 @@ func (d *BodyWriter) look(behind int64) (written int64, done bool, err error) {
 	if !d.sealed {
 		behind = max(behind, chunkSize-1)
 	}
-	done = d.appended-d.written <= behind
+	done = d.appended-d.written <= behind && (!d.sealed || d.part || d.rowed == len(d.refs))
 	d.awaited = !done
 	if d.awaited {
 		set.wake()
@@ -238,7 +245,7 @@ func (d *BodyWriter) Seal() error {
 func (d *BodyWriter) Body() Body {
 	set := d.set
 	set.mu.Lock()
-	whole, length := d.sealed && d.err == nil && d.written == d.appended, d.written
+	whole, length := d.sealed && d.err == nil && d.written == d.appended && d.rowed == len(d.refs), d.written
 	set.mu.Unlock()
 	if !whole {
 		return nil
@@ -272,6 +279,26 @@ func (d *BodyWriter) Chunk(off int64) ([]byte, error) {
 // body is what is on disk, up to length.
 func (d *BodyWriter) body(length int64) *diskBody {
 	return &diskBody{s: d.set.store, id: d.id, length: length, writer: d}
+}
+
+// chunkInSlot is the chunk of a body that has so many bytes, where it is in a slot and no row leads
+// there yet. There may be another slot behind the row by now.
+func (d *BodyWriter) chunkInSlot(number int, length int64) (c slotted, ok bool) {
+	set := d.set
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if d.closed || number < d.rowed || number >= len(d.refs) {
+		return slotted{}, false
+	}
+	n := min(length-int64(number)*chunkSize, chunkSize)
+	return slotted{file: d.slots, key: chunkKey(d.id, number), ref: d.refs[number], length: int(n)}, true
+}
+
+// isGone tells whether the writer is closed and nothing was made of the body.
+func (d *BodyWriter) isGone() bool {
+	d.set.mu.Lock()
+	defer d.set.mu.Unlock()
+	return d.closed && !d.taken
 }
 
 // Close ends appending and reading. Unless Put has made an entry of it, what is written is swept. A
@@ -356,6 +383,9 @@ type bodyWriters struct {
 	accepting bool          // there is a file to write to
 	list      []*BodyWriter // those not closed; those written last are last
 	waiting   int64         // bytes appended and not on disk
+	wrote     int64         // bytes written to slots,
+	synced    int64         // and how many of these are synced
+	syncing   bool          // a sync is under way
 	held      int64         // bytes appended to bodies that may become entries, of all onItsWay
 }
 
@@ -374,7 +404,7 @@ func (set *bodyWriters) roomFor(d *BodyWriter, n int64) error {
 		return fmt.Errorf("%w: with the others under way more than three quarters of %d bytes", ErrNoSpace, set.disk.room(budget))
 	case set.disk.crowdedBy(budget, set.held+n):
 		return fmt.Errorf("%w: it is full of what is read, much of which is deleted", ErrNoSpace)
-	case !evicts && set.disk.used.Load()+set.waiting+n > budget:
+	case !evicts && set.disk.used()+set.waiting+n > budget:
 		return fmt.Errorf("%w: %d bytes are full and nothing is evicted", ErrNoSpace, budget)
 	}
 	return nil
@@ -433,6 +463,9 @@ func (set *bodyWriters) remove(d *BodyWriter) bool {
 	d.closed = true
 	set.release(d)
 	set.forget(d)
+	if !d.writing {
+		d.giveSlots()
+	}
 	return true
 }
 
@@ -447,6 +480,7 @@ func (set *bodyWriters) setAccepting(accepting bool) {
 	defer set.mu.Unlock()
 	set.accepting = accepting
 	if accepting {
+		set.syncing, set.synced = false, set.wrote
 		return
 	}
 	for _, d := range set.list {

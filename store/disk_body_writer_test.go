@@ -79,7 +79,7 @@ func TestBodyWriterGivesBackEachPieceOnce(t *testing.T) {
 			if times != [4]int{} {
 				t.Errorf("given back %v times while a transaction reads them", times)
 			}
-			must(t, s.diskWriter.transact(func(b *batch) error { return b.writePortion(&portions[0]) }))
+			must(t, s.diskWriter.writePortions(portions[:1]))
 			s.bodyWriters.done(portions)
 			s.bodyWriters.read(portions)
 			if times != [4]int{1, 1, 1, 1} {
@@ -253,7 +253,7 @@ func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
 	}
 	r := s.Lookup(keyOf("http://example.com/"), matchAny)
 	if err := s.disk.update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(chunksBucket).Put(chunkKey(r.Entry.ID, 1), []byte("damaged"))
+		return tx.Bucket(chunksBucket).Put(slotKey(chunkKey(r.Entry.ID, 1)), []byte("damaged"))
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,16 @@ import (
 	"fmt"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/store/internal/slots"
 )
 
 // buckets are those of one transaction.
 type buckets struct {
 	meta, records, chunks, keys, tags, urls, expiry, recency, purges, pending, kept bucket
+
+	slots *slots.File // that rows of chunks lead to
+	freed []uint32    // of these, what is free once the transaction has committed
 }
 
 // all are the same, in the order of allBuckets.

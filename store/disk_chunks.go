@@ -51,9 +51,17 @@ func (b *batch) putPiece(id uint64, number int, plain, packed []byte) (stored in
 	return int64(len(packed)), b.putChunk(id, number, packed)
 }
 
-// putChunk is putChunkValue for data that has to be copied.
+// putChunk is putValue for data that has to be copied.
 func (b *batch) putChunk(id uint64, number int, data []byte) error {
-	return b.putChunkValue(id, number, append(b.chunkRoom(len(data)), data...))
+	return b.putValue(id, number, append(b.chunkRoom(len(data)), data...))
+}
+
+// putValue writes a chunk by the value that its row has, to a slot where it is a full one.
+func (b *batch) putValue(id uint64, number int, value []byte) error {
+	if len(value)-sumsIn(len(value)) == chunkSize {
+		return b.putSlot(id, number, value)
+	}
+	return b.putChunkValue(id, number, value)
 }
 
 // compressed counts bytes of bodies that are stored in fewer, once the batch has committed.

@@ -37,7 +37,7 @@ var ErrNoFile = errors.New("there is no disk tier")
 
 // Compacted is what became of a file.
 type Compacted struct {
-	Before, After int64 // its size in bytes
+	Before, After int64 // its size in bytes, with that of the large bodies
 }
 
 // Compact gives the room that the file does not use back to the file system. Look-ups, what is
@@ -99,6 +99,7 @@ type compaction struct {
 	sizes   Compacted
 	bucket  int // that is being copied, by its place in allBuckets
 	rows    []touched
+	slots   slotMove
 	rounds  int // of what was touched, after all had been copied
 	replies []chan compactReply
 	step    func(name string) // for tests, called before each step
@@ -121,6 +122,13 @@ func (dw *diskWriter) compactStep() (bool, error) {
 		dw.endCompaction(errDetached)
 		return true, nil
 	}
+	if !c.slots.done {
+		c.at("move")
+		if err := dw.moveSlots(&c.slots); err != nil {
+			return false, err
+		}
+		return true, nil
+	}
 	done, err := c.advance(dw.batchLimit())
 	switch {
 	case err != nil:
@@ -131,11 +139,15 @@ func (dw *diskWriter) compactStep() (bool, error) {
 	return true, nil
 }
 
-// wantCompaction looks whether the file has become much larger than its budget and what is in it:
-// that of a budget that was lowered.
+// wantCompaction looks whether the files have become much larger than their budget and what is in
+// them: those of a budget that was lowered, or of a cache of other sizes than before.
 func (dw *diskWriter) wantCompaction() {
-	used, size, budget := dw.disk.used.Load(), dw.disk.size.Load(), dw.diskBudget()
-	dw.compactDue = dw.compacting == nil && size > budget && used <= budget && used < size/2 && !dw.pending && !dw.now().Before(dw.compactAfter)
+	d, budget := dw.disk, dw.diskBudget()
+	file := d.openSlots()
+	isFree := func(size, used int64) bool { return size-used > max(size/2, budget/8) }
+	dw.compactDue = dw.compacting == nil && d.length() > budget && d.used() <= budget &&
+		(isFree(d.size.Load(), d.pages.Load()) || isFree(file.Len(), file.Used())) &&
+		!dw.pending && !dw.now().Before(dw.compactAfter)
 }
 
 // compactAsked begins a compaction that is asked for, or has who asks wait for the one that is
@@ -178,9 +190,10 @@ func (dw *diskWriter) beginCompaction(reply chan compactReply) error {
 	})
 }
 
-// openBeside begins a new file beside the one in use, whose size it returns.
+// openBeside begins a new file beside the one in use, whose size it returns, with that of the large
+// bodies.
 func (d *disk) openBeside(budget int64) (beside *use, size int64, err error) {
-	u := d.newUse()
+	u, bodies := d.newUse(), d.slots.Load()
 	u.path += compactSuffix
 	err = d.apart(d.wait(), func() error {
 		if err := removeIfThere(u.path); err != nil {
@@ -190,10 +203,12 @@ func (d *disk) openBeside(budget int64) (beside *use, size int64, err error) {
 		if err != nil {
 			return err
 		}
-		size = info.Size()
+		size = info.Size() + bodies.Len()
 		if err := u.open(budget); err != nil {
 			return err
 		}
+		u.slots = bodies
+		u.lendSlots.Store(true)
 		u.db.AllocSize = compactAlloc
 		return nil
 	}, func() { _ = u.close() })
@@ -392,7 +407,7 @@ func (dw *diskWriter) exchange() error {
 		d.syncFolder()
 		info, err := os.Stat(d.path)
 		if err == nil {
-			after = info.Size()
+			after = info.Size() + c.target.slots.Len()
 		}
 		return nil
 	}, nil)
@@ -404,6 +419,8 @@ func (dw *diskWriter) exchange() error {
 	c.target.path, c.target.db.AllocSize = d.path, allocSize(dw.diskBudget())
 	d.mu.Lock()
 	old := d.use
+	c.target.lendSlots.Store(false)
+	old.lendSlots.Store(true)
 	d.use = c.target
 	d.panics.Store(0)
 	d.times.Add(1)

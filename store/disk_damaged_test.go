@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/store/internal/slots"
 )
 
 const largeURL = "http://example.com/large"
@@ -27,15 +30,26 @@ func spoilt(t *testing.T, chunk int, missing bool) (*Store, []byte) {
 		t.Fatalf("Put = %v", r)
 	}
 	must(t, s.Close())
-	edit(t, filepath.Join(dir, FileName), func(tx *bbolt.Tx) error { return spoilRow(tx, chunk, missing) })
+	edit(t, filepath.Join(dir, FileName), func(tx *bbolt.Tx) error { return spoilRow(tx, dir, chunk, missing) })
 	return openStore(t, Config{Path: dir, Required: true}, diskTier), body
 }
 
-// spoilRow damages, or deletes, a chunk of the last entry there is.
-func spoilRow(tx *bbolt.Tx, chunk int, missing bool) error {
+// spoilRow damages, or deletes, a chunk of the last entry there is, in a row or a slot of the files
+// in a folder.
+func spoilRow(tx *bbolt.Tx, dir string, chunk int, missing bool) error {
 	b := tx.Bucket(chunksBucket)
 	last, _ := b.Cursor().Last()
 	k := chunkKey(rowID(last[:8]), chunk)
+	if v := b.Get(slotKey(k)); v != nil {
+		if missing {
+			return b.Delete(slotKey(k))
+		}
+		ref, err := decodeSlotRow(slotKey(k), v)
+		if err != nil {
+			return err
+		}
+		return flipByte(filepath.Join(dir, BodiesName), int64(ref.slot)*slots.Size)
+	}
 	if missing {
 		return b.Delete(k)
 	}
@@ -44,10 +58,25 @@ func spoilRow(tx *bbolt.Tx, chunk int, missing bool) error {
 	return b.Put(k, v)
 }
 
+// flipByte changes a byte of a file.
+func flipByte(name string, off int64) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	var b [1]byte
+	_, err = f.ReadAt(b[:], off)
+	b[0] ^= 1
+	if err == nil {
+		_, err = f.WriteAt(b[:], off)
+	}
+	return errors.Join(err, f.Close())
+}
+
 // spoilNow damages the same in an open file.
 func spoilNow(t *testing.T, s *Store, chunk int) {
 	t.Helper()
-	must(t, s.disk.use.db.Update(func(tx *bbolt.Tx) error { return spoilRow(tx, chunk, false) }))
+	must(t, s.disk.use.db.Update(func(tx *bbolt.Tx) error { return spoilRow(tx, filepath.Dir(s.disk.path), chunk, false) }))
 }
 
 // wantForgotten checks that the entry is gone, counted once, and that its URL can be stored anew.

@@ -30,8 +30,8 @@ func (dw *diskWriter) diskRoom() int64 { return dw.disk.room(dw.diskBudget()) }
 // the budget excused, which is the most, less is used from a file of 11/8 on, and it stays within
 // one and a half.
 func (d *disk) room(budget int64) int64 {
-	size := d.size.Load() - d.excused.Load()
-	if d.size.Load() > 2*budget {
+	size := d.length() - d.excused.Load()
+	if d.length() > 2*budget {
 		return budget
 	}
 	return budget - min(max(0, 2*size-budget*9/4), budget/2)
@@ -41,7 +41,7 @@ func (d *disk) room(budget int64) int64 {
 // new, or compacted, has nothing to be excused.
 func (d *disk) excuse(budget, spared int64) {
 	excused := max(d.excused.Load(), spared)
-	d.excused.Store(min(excused, budget/4, max(0, d.size.Load()-budget)))
+	d.excused.Store(min(excused, budget/4, max(0, d.length()-budget)))
 }
 
 // batchLimit is how many bytes one batch may write: of a small budget only a part.
@@ -75,7 +75,7 @@ func (dw *diskWriter) evictStep() (bool, error) {
 	waiting, queued, _ := dw.queue.state()
 	budget := dw.diskBudget()
 	room := min(queued+dw.bodyWriters.queued(), int64(dw.batchLimit())) * 5 / 4
-	used := dw.disk.used.Load() - dw.spared()
+	used := dw.disk.used() - dw.spared()
 	over := used + room - dw.diskRoom()
 	if dw.settings.Load().Eviction == None {
 		// What does not fit is refused; only a smaller budget evicts. What is only kept makes room
@@ -356,8 +356,8 @@ func (dw *diskWriter) pendingStep() (bool, error) {
 			if !b.writer.disk.pins.delete(id, 0) { // a reader came in between
 				continue
 			}
-			n, err := b.deleteChunks(id, deleteChunksAtOnce)
-			if err == nil && n < deleteChunksAtOnce {
+			all, err := b.deleteChunks(id)
+			if err == nil && all {
 				err = b.buckets.pending.Delete(idBytes(id))
 			}
 			if err != nil {

@@ -78,7 +78,7 @@ func (d *diskSearch) leave() {
 
 // run is called in a read transaction.
 func (d *diskSearch) run(tx *bbolt.Tx) error {
-	t := new(buckets)
+	t := &buckets{slots: d.sel.store.disk.openSlots()}
 	var err error
 	if t.keys.Bucket, err = openBucket(tx, keysBucket); err != nil {
 		return err

@@ -20,6 +20,7 @@ func (d *disk) drop(now time.Time) error {
 		if err := d.takeAway(now); err != nil {
 			return errors.Join(err, d.mark())
 		}
+		d.removeBodies()
 		d.syncFolder()
 		return nil
 	}, nil)
@@ -43,6 +44,10 @@ func (d *disk) removeOrRename(now time.Time) error {
 	_, err = d.rename("purged", now)
 	return err
 }
+
+// removeBodies removes the file of large bodies, once the database that leads to them is gone. If
+// it cannot be removed it is emptied with the next database that is begun.
+func (d *disk) removeBodies() { _ = os.Remove(d.bodies) }
 
 // markSuffix ends the name of the mark of a file.
 const markSuffix = ".missed-purges"

@@ -154,7 +154,7 @@ func TestBodyWriterThatIsUnstorable(t *testing.T) {
 	must(t, d.Append(make([]byte, 40*chunkSize), unread))
 	portions, _ := s.bodyWriters.due(chunkSize)
 	d.Unstorable()
-	must(t, s.diskWriter.transact(func(b *batch) error { return b.writePortion(&portions[0]) }))
+	must(t, s.diskWriter.writePortions(portions[:1]))
 	s.bodyWriters.done(portions)
 	if n := s.disk.pins.deleted(); n != portions[0].wrote || n == 0 {
 		t.Errorf("%d bytes count as deleted and read, %d were written", n, portions[0].wrote)

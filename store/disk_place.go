@@ -40,7 +40,7 @@ func (w writeSize) takes() int64 {
 // isFull tells whether an entry has no place after so many bytes that wait already, because nothing
 // is evicted.
 func (dw *diskWriter) isFull(w writeSize, waiting int64) bool {
-	return dw.settings.Load().Eviction == None && dw.disk.used.Load()+waiting+w.takes() > dw.diskRoom()
+	return dw.settings.Load().Eviction == None && dw.disk.used()+waiting+w.takes() > dw.diskRoom()
 }
 
 // placeOf is the place that an entry has. renews is as in its job.

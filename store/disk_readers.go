@@ -89,7 +89,7 @@ func (dw *diskWriter) spared() int64 { return min(dw.disk.pins.deleted(), dw.dis
 // outgrows tells whether n more bytes would bring the file past its bound, for what is deleted and
 // read.
 func (d *disk) outgrows(budget, n int64) bool {
-	return d.pins.deleted() > budget/8 && d.used.Load()+n > budget/8*11
+	return d.pins.deleted() > budget/8 && d.used()+n > budget/8*11
 }
 
 // addReader adds a reader of a body that is pinned.

@@ -408,7 +408,7 @@ func TestFileStaysInItsBound(t *testing.T) {
 	step := func() {
 		t.Helper()
 		writeAll(t, s)
-		if used, size := s.disk.used.Load(), s.disk.size.Load(); used > budget*3/2 || size > budget*7/4 {
+		if used, size := s.disk.used(), s.disk.length(); used > budget*3/2 || size > budget*7/4 {
 			t.Fatalf("%d bytes are used of at most %d, the file has %d", used, budget*3/2, size)
 		}
 	}

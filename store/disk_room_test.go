@@ -30,7 +30,7 @@ func TestFileThatReadersHaveGrownIsUsedWhole(t *testing.T) {
 		}
 	}
 	state := func(when string) (used, size float64) {
-		used, size = float64(s.disk.used.Load())/budget, float64(s.disk.size.Load())/budget
+		used, size = float64(s.disk.used())/budget, float64(s.disk.length())/budget
 		t.Logf("%s: %.2f of the budget is used, the file has %.2f", when, used, size)
 		return used, size
 	}
@@ -63,6 +63,9 @@ func TestFileThatReadersHaveGrownIsUsedWhole(t *testing.T) {
 		s.diskWriter.detach()
 		s.disk.excused.Store(0) // as in another process
 		must(t, s.attach())
+		if _, err := s.diskWriter.scanSlots(); err != nil {
+			t.Fatal(err)
+		}
 		if got := s.diskWriter.diskRoom(); got != room {
 			t.Errorf("%d bytes may be used after a start, %d before", got, room)
 		}
@@ -120,7 +123,7 @@ func TestBodiesOnTheirWayLeaveEntries(t *testing.T) {
 	}
 	writeAll(t, s)
 	t.Logf("%.2f of the budget is on its way, %.2f may be used, the file has %.2f",
-		float64(came)/budget, float64(s.diskWriter.diskRoom())/budget, float64(s.disk.size.Load())/budget)
+		float64(came)/budget, float64(s.diskWriter.diskRoom())/budget, float64(s.disk.length())/budget)
 	if n := s.disk.entries.Load(); n < 20 {
 		t.Errorf("%d of 20 are on disk", n)
 	}
@@ -162,7 +165,7 @@ func TestManyLargeBodiesThatAreReadLeaveOthers(t *testing.T) {
 		}
 		writeAll(t, s)
 		lookUp()
-		most = max(most, s.disk.size.Load())
+		most = max(most, s.disk.length())
 	}
 	deleted, inUse := s.disk.pins.inUse()
 	t.Logf("%d large bodies were stored; %d bytes are read, %d of them deleted; the file has %.2f of its budget",

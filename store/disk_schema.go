@@ -22,9 +22,11 @@ const SchemaVersion = 6
 // only keys, which are hashes, are at random places: where the file is large, a page of their tree
 // is written for each entry.
 //
-//	meta     name                        → number: schema, generation, id, entries, parts; position
+//	meta     name                        → number: schema, generation, id, entries, parts, slots,
+//	                                       slotsEnd; position
 //	records  id                          → record, with the body where that is small
 //	chunks   id, number(4)               → checksums and bytes of body, see chunk.go
+//	         id, number(4), 's'          → slot in the file of large bodies, see disk_slots.go
 //	keys     half of the key(16), id     → keyRow: checksum, what a look-up chooses a variant by
 //	tags     tag, NUL, id                → indexRow: generation, keepUntil, key(8), flags
 //	urls     URL and listener, NUL, id   → indexRow
@@ -58,12 +60,14 @@ var (
 	metaGeneration = []byte("generation") // no entry and no purge of this file has a later one
 	metaID         = []byte("id")         // the highest id given
 	metaEntries    = []byte("entries")
-	metaParts      = []byte("parts")   // of these, those with FlagPart
-	metaExcused    = []byte("excused") // see disk.excuse
+	metaParts      = []byte("parts")    // of these, those with FlagPart
+	metaExcused    = []byte("excused")  // see disk.excuse
+	metaSlots      = []byte("slots")    // how many are taken,
+	metaSlotsEnd   = []byte("slotsEnd") // of how many
 )
 
 const (
-	// chunkSize makes a chunk with its key and headers fill 64 pages.
+	// chunkSize makes a chunk with its key and headers fill 64 pages, and one in a slot fill that.
 	chunkSize = 256<<10 - 128
 	// inlineSize is up to where a body is stored in its record: one row less to write and to read.
 	// Four rows share a leaf at least, so that larger ones would be copied too often for each
@@ -254,9 +258,15 @@ func numberedKey(n, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(idBytes(n), id)
 }
 
+// chunkKeyLen is how long the key of a chunk's row is.
+const chunkKeyLen = 8 + 4
+
 func chunkKey(id uint64, number int) []byte {
 	return binary.BigEndian.AppendUint32(idBytes(id), uint32(number))
 }
+
+// chunkNumber is the number in the key of a chunk's row.
+func chunkNumber(k []byte) int { return int(binary.BigEndian.Uint32(k[8:])) }
 
 // rowID is the id at the end of an index key.
 func rowID(k []byte) uint64 {
@@ -318,11 +328,37 @@ func (t *buckets) entry(id uint64) (*Entry, int64, error) {
 // chunk reads one chunk of a body, in the transaction's memory.
 func (t *buckets) chunk(id uint64, number int, length int64) (chunk, error) {
 	k := chunkKey(id, number)
-	c, err := openChunk(k, t.chunks.Get(k), min(length-int64(number)*chunkSize, chunkSize))
+	v, n := t.chunks.Get(k), min(length-int64(number)*chunkSize, chunkSize)
+	if v == nil {
+		if c, ok, err := t.chunkInSlot(k, n); ok {
+			return c, err
+		}
+	}
+	c, err := openChunk(k, v, n)
 	if err != nil {
 		return chunk{}, fmt.Errorf("chunk %d of %d: %w", number, id, err)
 	}
 	return c, nil
+}
+
+// chunkInSlot is a chunk of n bytes in a slot; ok says that its row is there.
+func (t *buckets) chunkInSlot(key []byte, n int64) (c chunk, ok bool, err error) {
+	rowKey := slotKey(key)
+	v := t.chunks.Get(rowKey)
+	if v == nil {
+		return chunk{}, false, nil
+	}
+	ref, err := decodeSlotRow(rowKey, v)
+	if err == nil && n < chunkSize {
+		err = fmt.Errorf("%d bytes in a slot: %w", n, errDamaged)
+	}
+	return chunk{slotted: &slotted{file: t.slots, key: key, ref: ref, length: int(n)}}, true, err
+}
+
+// hasChunks tells whether a body has its first chunk.
+func (t *buckets) hasChunks(id uint64) bool {
+	k := chunkKey(id, 0)
+	return t.chunks.Get(k) != nil || t.chunks.Get(slotKey(k)) != nil
 }
 
 // storedChunks is how many bytes the chunks of a body take.
@@ -330,6 +366,10 @@ func (t *buckets) storedChunks(id uint64) (n int64) {
 	prefix := idBytes(id)
 	c := t.chunks.Cursor()
 	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if isSlotKey(k) {
+			n += chunkSize
+			continue
+		}
 		n += int64(len(v) - min(sumsIn(len(v)), len(v)))
 	}
 	return n
@@ -343,19 +383,27 @@ func (t *buckets) putChunkValue(id uint64, number int, v []byte) error {
 	return t.chunks.Put(k, v)
 }
 
-// deleteChunks deletes up to limit chunks of id and returns how many there were.
-func (t *buckets) deleteChunks(id uint64, limit int) (int, error) {
+// deleteChunks deletes chunks of id, as many as a transaction may, and reports whether that is all.
+func (t *buckets) deleteChunks(id uint64) (all bool, err error) {
 	prefix := idBytes(id)
 	c := t.chunks.Cursor()
-	n := 0
-	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix) && n < limit; k, _ = c.Seek(prefix) {
+	limit := deleteChunksAtOnce * rowsForChunk
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Seek(prefix) {
+		if limit <= 0 {
+			return false, nil
+		}
+		if limit -= rowsForChunk; isSlotKey(k) {
+			limit += rowsForChunk - 1
+			if ref, err := decodeSlotRow(k, v); err == nil { // else it is found free at the next start
+				t.freed = append(t.freed, ref.slot)
+			}
+		}
 		t.chunks.rows.note(k)
 		if err := c.Delete(); err != nil {
-			return n, err
+			return false, err
 		}
-		n++
 	}
-	return n, nil
+	return true, nil
 }
 
 // insert writes the record and the index rows of an entry. value is the record, sealed, with the
@@ -431,24 +479,25 @@ func (t *buckets) deleteDamaged(id uint64, key Key, p *pins) (found, part bool, 
 
 // deleteChunksAtOnce is how many chunks go with their entry; the rest is left to the sweep of the
 // pending bucket, so that no transaction grows with the size of a body.
-const deleteChunksAtOnce = 16
+const (
+	deleteChunksAtOnce = 16
+	// rowsForChunk is how many rows that lead to slots may go for one that is a chunk.
+	rowsForChunk = 32
+)
 
 // dropChunks deletes the chunks of an entry; its record is nil where that is not known.
 func (t *buckets) dropChunks(id uint64, r record, p *pins) error {
-	stored, more := int64(0), true
+	stored := int64(0)
 	if r != nil {
-		stored, more = r.stored(), r.bodyLen() > deleteChunksAtOnce*chunkSize
+		stored = r.stored()
 	}
 	if !p.delete(id, stored) {
 		return t.pending.Put(idBytes(id), nil)
 	}
-	if _, err := t.deleteChunks(id, deleteChunksAtOnce); err != nil {
+	if all, err := t.deleteChunks(id); all || err != nil {
 		return err
 	}
-	if more {
-		return t.pending.Put(idBytes(id), nil)
-	}
-	return nil
+	return t.pending.Put(idBytes(id), nil)
 }
 
 // mark has all rows of an entry say that a purge has hit it, unless they say as much already.

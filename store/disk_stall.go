@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/store/internal/slots"
 )
 
 // A file can stand still: a network file system that is gone, a volume that is detached, fsfreeze.
@@ -60,6 +62,12 @@ type use struct {
 	path string // of the file
 	db   *bbolt.DB
 	file *os.File
+	// slots are those of large bodies. A compaction's are those of the file that it copies, so that
+	// one of the two does not close them.
+	slots     *slots.File
+	lendSlots atomic.Bool
+	// slotted says that a transaction speaks of slots which are not synced.
+	slotted atomic.Bool
 	// missed says that the file had a mark beside it when it was opened, see disk.mark.
 	missed bool
 	// wedged says that bbolt has panicked where it may have kept its locks.
@@ -339,14 +347,21 @@ func (u *use) close() error {
 	return u.d.apart(patience, func() error {
 		defer unanswered.Delete(u.path)
 		if u.wedged.Load() { // who waits for bbolt's locks does so for ever
-			return abandon(u.file)
+			return errors.Join(u.closeSlots(), abandon(u.file))
 		}
 		u.late.Wait()
 		for _, release := range u.release {
 			release()
 		}
-		return guarded(u.db.Close)
+		return errors.Join(u.closeSlots(), guarded(u.db.Close)) // the lock is given up last
 	}, nil)
+}
+
+func (u *use) closeSlots() error {
+	if u.slots == nil || u.lendSlots.Load() {
+		return nil
+	}
+	return u.slots.Close()
 }
 
 // apart does something with the file's name, or with a file that no helper has, and waits for it
@@ -384,14 +399,24 @@ var errRemoved = errors.New("the file was removed, or another one put in its pla
 // would be gone after a restart, purges above all. Where file systems number their files anew, size
 // and time tell as well.
 func (u *use) checkPlace() error {
-	there, err := os.Stat(u.path)
+	if file := u.slots.Storage(); file != nil {
+		if err := isAt(file, u.d.bodies); err != nil {
+			return err
+		}
+	}
+	return isAt(u.file, u.path)
+}
+
+// isAt returns errRemoved unless an open file is the one at path.
+func isAt(file interface{ Stat() (os.FileInfo, error) }, path string) error {
+	there, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) {
 		return errRemoved // or its folder is another thing now
 	}
 	if err != nil {
 		return nil //nolint:nilerr // it says nothing about the file that is open
 	}
-	ours, err := u.file.Stat()
+	ours, err := file.Stat()
 	if err != nil || os.SameFile(there, ours) || (there.Size() == ours.Size() && there.ModTime().Equal(ours.ModTime())) {
 		return nil //nolint:nilerr // as before
 	}

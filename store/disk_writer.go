@@ -72,8 +72,10 @@ type diskWriter struct {
 	// The id and the number of entries last committed tell, when the file is opened again, whether
 	// it is as it was left.
 	lastID, lastEntries uint64
-	expiring            bool   // there may be expired rows
-	pending             bool   // there may be chunks to sweep
+	expiring            bool // there may be expired rows
+	pending             bool // there may be chunks to sweep
+	slotScan            slotScan
+	slotRows            int    // see rowsLookedAt
 	writing             uint64 // the entry whose chunks are written ahead
 	pace                pace   // of what no request waits for
 	bodiesTurn          bool   // to write, before the queue's
@@ -101,6 +103,7 @@ func newDiskWriter(s *Store) *diskWriter {
 		compactions: make(chan chan compactReply),
 		late:        lateWalk{shard: shardCount},
 		tick:        tickTime,
+		slotRows:    rowsLookedAt,
 	}
 }
 
@@ -196,7 +199,7 @@ func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 // turns, because each of them may never end: entries come as fast as they are written, purges as
 // they are swept, and where a sync is slow the next step of what is paced is always due.
 func (dw *diskWriter) step() bool {
-	works := [...]func() (bool, error){dw.writeTurn, dw.sweepMemoryStep, dw.pacedStep, dw.pendingTurn, dw.compactStep}
+	works := [...]func() (bool, error){dw.scanSlots, dw.writeTurn, dw.sweepMemoryStep, dw.pacedStep, dw.pendingTurn, dw.compactStep}
 	for range works {
 		work := works[dw.turn]
 		dw.turn = (dw.turn + 1) % len(works)
@@ -257,6 +260,7 @@ func (dw *diskWriter) onTick() {
 	if dw.diskUp() {
 		dw.breakOff()
 		dw.wantCompaction()
+		dw.shrinkSlots()
 	}
 	dw.lateTick()
 	if dw.ticks++; dw.ticks%placeTicks == 0 && dw.disk != nil {
@@ -273,7 +277,7 @@ func (dw *diskWriter) onTick() {
 func (dw *diskWriter) retry() {
 	if err := dw.reopen(); err == nil && !dw.trouble.on() {
 		dw.log.Info("disk tier is open", slog.String("file", dw.disk.path), slog.Int64("disk", dw.settings.Load().Disk),
-			slog.Int64("disk_bytes", dw.disk.used.Load()), slog.Int64("disk_entries", dw.disk.entries.Load()))
+			slog.Int64("disk_bytes", dw.disk.used()), slog.Int64("disk_entries", dw.disk.entries.Load()))
 	}
 }
 

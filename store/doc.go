@@ -1,4 +1,5 @@
-// Package store keeps HTTP responses in two tiers: a byte-bounded memory tier over one bbolt file.
+// Package store keeps HTTP responses in two tiers: a byte-bounded memory tier over a bbolt file and
+// one of large bodies.
 // It knows neither Caddy nor the rules of HTTP caching; what may be served is its caller's
 // business.
 //
@@ -36,9 +37,11 @@
 //	disk.go             the only place that opens and calls bbolt
 //	disk_schema.go      rows; disk_buckets.go: the buckets that have them, as a transaction opens them
 //	chunk.go            the form of a piece of a body on disk, checked as far as it is read
+//	disk_slots.go       full pieces in a file of their own (internal/slots), disk_slots_move.go: to
+//	                    the front of it
 //	disk_body.go        a body on disk, read in pieces without a transaction (disk_pins.go)
 //	disk_readers.go     readers of what is deleted: what they may hold, and when they are broken off
-//	disk_body_writer.go large bodies, to disk while they arrive; disk_portions.go: a transaction of them
+//	disk_body_writer.go large bodies, to disk while they arrive; disk_portions.go: a step of them
 //	compress.go         which bodies are compressed on disk, and where; internal/frames has the form
 //	disk_damaged.go     what damage of a body costs
 //	disk_missed.go      a file that has missed a purge: removed, renamed or marked
@@ -101,14 +104,26 @@
 //   - free pages: at most a megabyte, or a thirty-second part of the budget,
 //   - bookkeeping that was needed once, 64 bytes an item. It is used again and not given back.
 //
-// Disk counts allocated pages: the file less its free pages, as of the last commit. A batch evicts
+// Disk counts allocated pages: the database's file less its free pages, as of the last commit, and
+// the slots of the file of large bodies that are taken. A batch evicts
 // for itself before it is written. It is bounded by the pages that it changes, which are in the
 // file twice until it has committed. The file may have grown all the same, because no free pages
 // lay side by side; then less of the budget is used (disk.room). So the file stays within one and a
-// half times the budget, and what is used of it does whatever clients hold of what is deleted
-// (disk_readers.go); a small file may grow a few chunks beyond for that. bbolt's files never
-// shrink: after Apply with a smaller budget pages get free, and when more than half of a file that
-// is larger than its budget is free it is compacted.
+// half times the budget, with that of large bodies, and what is used of it does whatever clients
+// hold of what is deleted (disk_readers.go); a small file may grow a few chunks beyond for that.
+// bbolt's files never shrink: after Apply with a smaller budget pages get free, and when more than
+// half of what is larger than the budget is free it is compacted. The file of large bodies is cut
+// behind its last slot that is taken, and the lowest are taken first.
+//
+// # Large bodies
+//
+// A full chunk of 256 KiB that is not compressed stands in a slot of larder.bodies, and its row in
+// the database says in which and has its checksums. The design had one bbolt file. For a body of
+// 560 MiB that zeroed as many bytes of buffers, copied it twice, and waited for two syncs for each
+// 4 MiB: two fifths of the processor time of fetching it, and the largest part of what the Go heap
+// had in it that was garbage. Chunks stand in fixed slots, so no room is lost between them, and
+// what is shorter stays with the rows. The row is what makes it exist, so that everything that is
+// said of rows below (atomic batches, purges, damage, compaction) holds for large bodies too.
 //
 // Compressed bodies count what they take of the file. Whether one has a place at all is judged by
 // its length, before it is compressed.
@@ -165,11 +180,12 @@
 // of a second after Put, sooner where many come together, and a second at most while the queue is
 // not full, also while purges come without a gap: writing, sweeping and expiring take turns. What
 // there is no room for then, or no file, is written when there is, if memory has it still: see
-// disk_late.go. Close writes everything. The chunks of a BodyWriter are committed as they come, and
-// are an entry when its record is; what a crash leaves of one is swept at the next start. Every
-// record, body and key row, and every 32 KiB of a chunk, carries a checksum that covers its place
-// too, so that damage is a miss, counted and deleted, and never another entry's bytes. Of a body
-// that is read piece by piece it shows when a piece is: see disk_damaged.go.
+// disk_late.go. Close writes everything. The chunks of a BodyWriter are written as they come, and
+// are an entry when its record is; what a crash leaves of one is swept at the next start, or is in
+// slots that no row leads to. Every record, body and key row, and every 32 KiB of a chunk, carries
+// a checksum that covers its place too, so that damage is a miss, counted and deleted, and never
+// another entry's bytes. Of a body that is read piece by piece it shows when a piece is: see
+// disk_damaged.go.
 //
 // # Faults
 //
@@ -182,10 +198,11 @@
 //
 // In this order: Store.life, shard.mu, queue.mu. Under the others no lock is taken: disk.mu,
 // purgeSet.mu, tickets.mu, pins.mu, accesses.mu, arena.mu, table.mu, shard.counting,
-// bodyWriters.mu, Masks.mu. There are two exceptions: disk.mu is held for reading around a
-// transaction, within which memory, the queue and the records may be used, and bodyWriters.mu while
-// pins.mu is taken when a BodyWriter begins, fails or is counted, and while pieces of a body are
-// given back, whose memory may be an arena's. clientReader.mu is held while a
+// bodyWriters.mu, Masks.mu, slots.File.mu. There are two exceptions: disk.mu is held for reading
+// around a transaction, within which memory, the queue, the records and the bodies on their way may
+// be used, and bodyWriters.mu while pins.mu is taken when a BodyWriter begins, fails or is counted,
+// slots.File.mu where its slots are given back, and while pieces of a body are given back, whose
+// memory may be an arena's. clientReader.mu is held while a
 // client is interrupted, which takes no lock of the store.
 //
 // Nothing is written to a client under any of them, and no transaction is open while a client is

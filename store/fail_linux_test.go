@@ -220,10 +220,14 @@ func TestBodyWriterOfADiskThatFails(t *testing.T) {
 		t.Error("a body writer sealed before the failure is still a body")
 	}
 	files.mend()
+	failures := s.Stats().Errors[DiskTier]
 	clock.advance(retryTime)
 	waitFor(t, func() bool { return s.Stats().Disk.State == "open" })
-	if b, err := growing.Chunk(0); err != nil || !bytes.HasPrefix(begin, b) {
-		t.Errorf("Chunk of the same file: %d bytes, %v", len(b), err)
+	if _, err := growing.Chunk(0); !errors.Is(err, errDetached) { // its slots are others' now
+		t.Errorf("Chunk of the same file, opened anew: %v", err)
+	}
+	if n := s.Stats().Errors[DiskTier]; n != failures {
+		t.Errorf("%d errors are counted, %d before: it was taken for damage", n, failures)
 	}
 	if err := growing.Append([]byte("a"), unread); !errors.Is(err, ErrNoDisk) {
 		t.Errorf("Append to a body writer that has failed: %v", err)

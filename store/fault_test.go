@@ -309,7 +309,9 @@ func (b *breakable) openFile(name string, flag int, perm os.FileMode) (*os.File,
 		return nil, &os.PathError{Op: "open", Path: name, Err: errors.New("injected")}
 	}
 	f, err := os.OpenFile(name, flag, perm)
-	b.open = append(b.open, f)
+	if err == nil {
+		b.open = append(b.open, f)
+	}
 	return f, err
 }
 

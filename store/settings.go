@@ -10,6 +10,9 @@ import (
 // FileName is the name of the database in the folder of the disk tier.
 const FileName = "larder.db"
 
+// BodiesName is the name of the file of large bodies beside it. It is there once there is one.
+const BodiesName = "larder.bodies"
+
 // Config is what a store is made with and keeps for life.
 type Config struct {
 	// Path is the folder of the disk tier; it is made (0700) when missing. Empty means no disk

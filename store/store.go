@@ -212,12 +212,12 @@ func (s *Store) Stats() Stats {
 	st.Queue += s.bodyWriters.queued()
 	if s.disk != nil {
 		st.Disk = TierStats{
-			Entries: max(0, s.disk.entries.Load()-s.disk.parts.Load()), Bytes: s.disk.used.Load(), Budget: settings.Disk, State: s.lifeState(),
+			Entries: max(0, s.disk.entries.Load()-s.disk.parts.Load()), Bytes: s.disk.used(), Budget: settings.Disk, State: s.lifeState(),
 		}
 		st.DiskHeld = s.disk.pins.deleted()
 		switch up := s.disk.up.Load(); {
 		case up:
-			st.FileBytes = s.disk.size.Load()
+			st.FileBytes = s.disk.length()
 		case s.isOpen():
 			st.Disk.State = "failed"
 		}
@@ -262,8 +262,8 @@ func (s *Store) attach() error {
 			slog.String("name", s.disk.path+markSuffix), slog.Any("error", err))
 	}
 	s.disk.excused.Store(o.excused)
-	s.disk.excuse(s.settings.Load().Disk, 0)
 	s.disk.attach(o.use)
+	s.disk.excuse(s.settings.Load().Disk, 0)
 	s.position.opened(o.position)
 	s.memory.forgetDisk(!o.known)
 	s.diskWriter.attached, s.diskWriter.expiring, s.diskWriter.pending, s.diskWriter.writing = true, true, true, 0
@@ -331,8 +331,10 @@ func (s *Store) openFile() (*prepared, error) {
 	p := &prepared{use: o}
 	var id, entries, parts uint64
 	var found, ours []*purgeRecord
+	isNew := false
 	err = o.update(func(tx *bbolt.Tx) error {
-		switch name, _ := tx.Cursor().First(); {
+		name, _ := tx.Cursor().First()
+		switch isNew = name == nil; {
 		case name != nil && s.diskWriter.removed:
 			return errForeign
 		case name != nil && (s.diskWriter.discard || o.missed):
@@ -346,6 +348,7 @@ func (s *Store) openFile() (*prepared, error) {
 		entries, parts = t.number(metaEntries), t.number(metaParts)
 		p.position = t.position()
 		p.excused = int64(min(t.number(metaExcused), math.MaxInt64))
+		o.slots.Assume(t.number(metaSlots), t.number(metaSlotsEnd))
 		unknown, err := t.bringLabels(&s.labels)
 		if err != nil {
 			return err
@@ -356,6 +359,9 @@ func (s *Store) openFile() (*prepared, error) {
 		found, ours, err = t.restorePurges(s.purges)
 		return err
 	})
+	if err == nil && isNew { // nothing of it leads to any bodies
+		err = o.do(o.slots.Reset, nil, longWork{own: true})
+	}
 	if err != nil {
 		err = fmt.Errorf("disk tier: %s: %w", s.disk.path, err)
 		return nil, errors.Join(err, o.close())

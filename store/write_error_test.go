@@ -168,7 +168,7 @@ func TestFaultShortReads(t *testing.T) {
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(s.disk.path, s.disk.used.Load()/2); err != nil {
+	if err := os.Truncate(s.disk.path, s.disk.pages.Load()/2); err != nil {
 		t.Fatal(err)
 	}
 	there := 0
