@@ -27,7 +27,7 @@ type Arena struct {
 	spare   []uint32 // slabs not in use
 	used    int64    // bytes of extents, rounded up to slots and pages
 	pages   int64    // pages of slabs and runs
-	dirty   int64    // pages of free runs that have not been given back yet, at most
+	dirty   int64    // pages of free runs that may be resident still
 	keeps   bool     // see Keep
 }
 
@@ -77,10 +77,31 @@ type region struct {
 	largest uint32 // no free run has more pages
 }
 
-// span is a run of free pages.
+// span is a run of free pages, numbered in its region.
 type span struct {
 	start, pages uint32
-	dirty        bool // some of it may be resident
+	dirty        pageRange // no others of it are resident
+}
+
+// pageRange is from one page to before another.
+type pageRange struct{ from, to uint32 }
+
+func (r pageRange) pages() int64 { return int64(r.to) - int64(r.from) }
+
+// behind is what of a range is not before a page.
+func (r pageRange) behind(page uint32) pageRange {
+	return pageRange{max(r.from, min(page, r.to)), r.to}
+}
+
+// join is a range that has both in it.
+func (r pageRange) join(o pageRange) pageRange {
+	switch {
+	case r.pages() == 0:
+		return o
+	case o.pages() == 0:
+		return r
+	}
+	return pageRange{min(r.from, o.from), max(r.to, o.to)}
 }
 
 const ownRun = 1 << 31
@@ -274,12 +295,10 @@ func (a *Arena) takeRun(pages uint32) (Address, error) {
 		if r == nil || r.largest < pages {
 			continue
 		}
-		if s, ok := r.take(pages); ok {
-			if s.dirty {
-				a.dirty = max(0, a.dirty-int64(pages))
-			}
+		if start, dirty, ok := r.take(pages); ok {
+			a.dirty -= dirty
 			a.pages += int64(pages)
-			return Address(i)<<regionBits | Address(s.start)*pageSize, nil
+			return Address(i)<<regionBits | Address(start)*pageSize, nil
 		}
 	}
 	i, err := a.addRegion(pages)
@@ -291,8 +310,9 @@ func (a *Arena) takeRun(pages uint32) (Address, error) {
 	return Address(i) << regionBits, nil
 }
 
-// take cuts pages off the first free run that has so many.
-func (r *region) take(pages uint32) (cut span, ok bool) {
+// take cuts pages off the first free run that has so many, and returns how many of them may be
+// resident.
+func (r *region) take(pages uint32) (start uint32, dirty int64, ok bool) {
 	var largest uint32
 	for i := range r.free {
 		s := &r.free[i]
@@ -300,14 +320,17 @@ func (r *region) take(pages uint32) (cut span, ok bool) {
 			largest = max(largest, s.pages)
 			continue
 		}
-		cut = span{s.start, pages, s.dirty}
-		if s.start, s.pages = s.start+pages, s.pages-pages; s.pages == 0 {
+		start, dirty = s.start, s.dirty.pages()
+		s.start, s.pages = s.start+pages, s.pages-pages
+		s.dirty = s.dirty.behind(s.start)
+		dirty -= s.dirty.pages()
+		if s.pages == 0 {
 			r.free = slices.Delete(r.free, i, i+1)
 		}
-		return cut, true
+		return start, dirty, true
 	}
 	r.largest = largest
-	return span{}, false
+	return 0, 0, false
 }
 
 // addRegion maps another region; one that is larger than most for a run that is.
@@ -333,9 +356,8 @@ func (a *Arena) addRegion(pages uint32) (int, error) {
 func (a *Arena) freeRun(at Address, pages uint32) {
 	i := int(at >> regionBits)
 	r := (*a.regions.Load())[i]
-	r.put(span{uint32(at&(regionSize-1)) / pageSize, pages, true})
+	a.dirty += r.put(uint32(at&(regionSize-1))/pageSize, pages)
 	a.pages -= int64(pages)
-	a.dirty += int64(pages)
 	if len(r.owner) > regionPages {
 		a.dropRegion(i)
 	}
@@ -347,23 +369,28 @@ func (a *Arena) freeRun(at Address, pages uint32) {
 	}
 }
 
-// put adds a free run and joins it with its neighbours.
-func (r *region) put(s span) {
-	i := sort.Search(len(r.free), func(i int) bool { return r.free[i].start > s.start })
-	if i < len(r.free) && s.start+s.pages == r.free[i].start {
+// put adds a free run and joins it with its neighbours. It returns how many free pages more may be
+// resident: these, and where the neighbours' are not next to them, what lies between.
+func (r *region) put(start, pages uint32) (dirty int64) {
+	s := span{start, pages, pageRange{start, start + pages}}
+	i := sort.Search(len(r.free), func(i int) bool { return r.free[i].start > start })
+	if i < len(r.free) && start+pages == r.free[i].start {
+		dirty -= r.free[i].dirty.pages()
 		s.pages += r.free[i].pages
-		s.dirty = s.dirty || r.free[i].dirty
+		s.dirty = s.dirty.join(r.free[i].dirty)
 		r.free = slices.Delete(r.free, i, i+1)
 	}
-	if i > 0 && r.free[i-1].start+r.free[i-1].pages == s.start {
+	if i > 0 && r.free[i-1].start+r.free[i-1].pages == start {
 		i--
+		dirty -= r.free[i].dirty.pages()
 		r.free[i].pages += s.pages
-		r.free[i].dirty = r.free[i].dirty || s.dirty
+		r.free[i].dirty = r.free[i].dirty.join(s.dirty)
 		s = r.free[i]
 	} else {
 		r.free = slices.Insert(r.free, i, s)
 	}
 	r.largest = max(r.largest, s.pages)
+	return dirty + s.dirty.pages()
 }
 
 // dropEmpty drops the regions of an arena of which nothing is in use, but for one that is kept.
@@ -382,7 +409,9 @@ func (a *Arena) dropEmpty() {
 
 func (a *Arena) dropRegion(i int) {
 	regions := slices.Clone(*a.regions.Load())
-	a.dirty = max(0, a.dirty-int64(len(regions[i].owner)))
+	for _, s := range regions[i].free {
+		a.dirty -= s.dirty.pages()
+	}
 	unmapRegion(regions[i].data)
 	regions[i] = nil
 	a.regions.Store(&regions)
@@ -403,9 +432,9 @@ func (a *Arena) giveBack() {
 			continue
 		}
 		for i := range r.free {
-			if s := &r.free[i]; s.dirty {
-				releasePages(r.data[int(s.start)*pageSize : int(s.start+s.pages)*pageSize])
-				s.dirty = false
+			if s := &r.free[i]; s.dirty.pages() > 0 {
+				releasePages(r.data[int(s.dirty.from)*pageSize : int(s.dirty.to)*pageSize])
+				s.dirty = pageRange{}
 			}
 		}
 	}

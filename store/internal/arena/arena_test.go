@@ -80,10 +80,14 @@ func (m *arenaModel) check() {
 				m.t.Errorf("free run %+v behind %d, the largest of %d", s, end, r.largest)
 			}
 			end = s.start + s.pages
-			if free += int64(s.pages); s.dirty {
-				dirty += int64(s.pages)
+			free += int64(s.pages)
+			if dirty += s.dirty.pages(); s.dirty.pages() > 0 && (s.dirty.from < s.start || s.dirty.to > end) || s.dirty.pages() < 0 {
+				m.t.Errorf("%+v of free run %+v may be resident", s.dirty, s)
 			}
 		}
+	}
+	if dirty != m.a.dirty {
+		m.t.Errorf("%d free pages may be resident, but %d are counted", dirty, m.a.dirty)
 	}
 	if -free != m.a.pages {
 		m.t.Errorf("%d pages in use, but %d are not free", m.a.pages, -free)
@@ -128,6 +132,46 @@ func randomSize(rng *rand.Rand) int {
 		return 4 + rng.IntN(maxSlot+4096)
 	default:
 		return rng.IntN(300<<10) + maxSlot
+	}
+}
+
+// TestFreePagesCountUntilTheyAreGivenBack: what is cut off the beginning of a free run, of which
+// only the end has been in use, is none of what may be resident. It was counted as if it were, so
+// that the rest was never given back.
+func TestFreePagesCountUntilTheyAreGivenBack(t *testing.T) {
+	const pages, runs = 16, 512
+	a := New()
+	used := make(map[Address]bool) // free, and not given back since they were in use
+	alloc := func() Address {
+		at, _, err := a.Alloc(pages*pageSize, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(used, at)
+		return at
+	}
+	free := func(at Address) {
+		t.Helper()
+		used[at] = true
+		if a.Free(at); a.dirty == 0 {
+			clear(used)
+		}
+		if n := int64(len(used)) * pages; a.dirty < n {
+			t.Fatalf("%d free pages may be resident, at most %d are known", n, a.dirty)
+		}
+	}
+	var all []Address
+	for range runs {
+		all = append(all, alloc())
+	}
+	for _, at := range all[:runs/2] {
+		free(at)
+	}
+	for _, at := range all[runs/2:] { // each comes behind the free run, and the next is cut off its beginning
+		free(at)
+		if next := alloc(); next > all[runs/2] {
+			t.Fatalf("%x comes behind %x, and is not of the free run", next, all[runs/2])
+		}
 	}
 }
 
