@@ -114,7 +114,7 @@ func (b *body) clear() {
 
 // trim replaces a last chunk that is less than seven eighths full by one that fits. Readers in the
 // old one find the same bytes at the same offsets in the new one.
-func (b *body) trim() {
+func (b *body) trim(c *config) {
 	if len(b.chunks) == 0 {
 		return
 	}
@@ -123,10 +123,10 @@ func (b *body) trim() {
 	if waste <= cap(last.data)/8 {
 		return
 	}
-	fit := make([]byte, len(last.data))
-	copy(fit, last.data)
+	fit := c.newChunk(len(last.data))
+	fit.start, fit.data = last.start, append(fit.data, last.data...)
 	last.block.letGo()
-	last.data, last.block = fit, nil
+	*last = fit
 	b.held -= int64(waste)
 }
 

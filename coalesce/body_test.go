@@ -98,7 +98,7 @@ func TestBodyTrim(t *testing.T) {
 			data := pattern(2, tc.length)
 			fill(&b, data, 16, 16)
 			before, _ := b.at(int64(tc.length) - 1)
-			b.trim()
+			b.trim(new(config))
 			if b.held != tc.held {
 				t.Errorf("held %d, want %d", b.held, tc.held)
 			}

@@ -46,7 +46,7 @@ func (f *Flight) end(err error) {
 	f.adopt()
 	f.cancel(err)
 	if err == nil && f.phase == streaming {
-		f.body.trim()
+		f.body.trim(f.config)
 	} else {
 		f.closed, f.settled = true, true // nothing to store
 		f.tellStorer()

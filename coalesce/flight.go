@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -102,10 +101,9 @@ type Flight struct {
 
 	progress time.Duration // from registration.at to the last of the response, or of the queue
 	body     body
-	small    atomic.Pointer[smallChunk] // to be used again; nil while it is in use
-	max      int64                      // bytes kept; more make it windowed
-	expected int64                      // length announced by Expect, or -1
-	reserved amounts                    // of the Budget
+	max      int64   // bytes kept; more make it windowed
+	expected int64   // length announced by Expect, or -1
+	reserved amounts // of the Budget
 
 	spiller Spiller // begins the Spill; nil if there is none, or once it has been asked
 	spill   *spill  // nil before the body spills

@@ -129,6 +129,13 @@ func (l poisoned) Chunk(n int) (data []byte, free func()) {
 	}
 }
 
+// chunksNow is how many chunks of memory are held.
+func (l *ledger) chunksNow() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.chunks
+}
+
 func (l *ledger) now() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

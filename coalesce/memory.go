@@ -17,7 +17,7 @@ type Memory interface {
 
 // block is the memory of a chunk that has to be given back, when the last holder lets go of it: the
 // body; a Write that copies into it; a reader that has some of it in hand; a Spill that has not
-// written it yet. Of the chunks in Go's heap it is nil, but for a smallChunk.
+// written it yet. Of the chunks in Go's heap it is nil.
 type block struct {
 	free  func()
 	holds atomic.Int32
@@ -33,25 +33,6 @@ func (c *config) newChunk(capacity int) chunk {
 		}
 	}
 	return chunk{data: make([]byte, 0, capacity)}
-}
-
-// smallChunk is a chunk of Go's heap that its flight uses again when all have let go of it. A body
-// for which the Budget has no room goes from one to the next: each would be left to the collector,
-// and with many slow readers that was more than all that they hold.
-type smallChunk struct {
-	block block
-	data  [minChunk]byte
-}
-
-// newSmallChunk returns an empty chunk of up to minChunk bytes, which the body holds.
-func (f *Flight) newSmallChunk(capacity int) chunk {
-	s := f.small.Swap(nil)
-	if s == nil {
-		s = new(smallChunk)
-		s.block.free = func() { f.small.Store(s) }
-	}
-	s.block.hold()
-	return chunk{data: s.data[:0:min(capacity, minChunk)], block: &s.block}
 }
 
 func (b *block) hold() {

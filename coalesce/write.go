@@ -151,7 +151,7 @@ func (f *Flight) grow(capacity int) (limit int64, ok bool) {
 	}
 	// Nothing is held and the budget still refuses: no reader could make room, so one small chunk
 	// is not counted.
-	f.body.add(f.newSmallChunk(capacity))
+	f.body.add(f.config.newChunk(min(capacity, minChunk)))
 	return 0, true
 }
 

@@ -48,7 +48,7 @@ type memory struct {
 }
 
 func newMemory(settings Settings, counts *counters, now func() time.Time) *memory {
-	m := &memory{now: now, counts: counts, items: newTable(), arena: arena.New(), chunks: arena.New(), tagSeed: maphash.MakeSeed()}
+	m := &memory{now: now, counts: counts, items: newTable(), arena: arena.New(), chunks: arena.NewOfPages(), tagSeed: maphash.MakeSeed()}
 	m.chunks.Keep(true) // there is often one body on its way, and then none
 	m.budget.Store(settings.Memory)
 	for i := range m.shards {

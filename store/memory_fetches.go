@@ -6,9 +6,10 @@ import (
 )
 
 // FetchBytes is what a fetch under way takes beside its body, and a request without a cache does
-// not: its request and context, its flight, a small piece of a body where there is no room for
-// more. That is 12 to 16 KiB of Go's heap, to which the collector adds as much. The two goroutines
-// have no larger stacks together than the one that there is without a cache.
+// not: its request and context, its flight, and a page of a body where there is no room for more,
+// which is outside of Go's heap. That is 12 to 16 KiB, and the collector adds as much to what of it
+// is in the heap. The two goroutines have no larger stacks together than the one that there is
+// without a cache.
 const FetchBytes = 32 << 10
 
 // fetches counts what the fetches under way take beside their bodies. An eighth of the budget, or a

@@ -83,10 +83,10 @@ func (s *Store) ReserveWindow(n, held int64) bool {
 func (s *Store) UnreserveWindow(n int64) { s.memory.passed.Add(-n) }
 
 // Chunk returns n bytes outside of Go's heap for a body in flight, whatever is in them, and what
-// gives them back. They are counted by the methods above. It returns nil for few bytes, and where
-// the system has no memory.
+// gives them back. They are counted by the methods above. It returns nil for less than a page, and
+// where the system has no memory.
 func (s *Store) Chunk(n int) (data []byte, free func()) {
-	if n < largeChunk {
+	if n < leastChunk {
 		return nil, nil
 	}
 	chunks := s.memory.chunks
@@ -103,8 +103,9 @@ func (m *memory) inFlightNow() InFlight {
 	return InFlight{Kept: m.inFlight.Load(), Beyond: m.beyond.Load(), Passed: m.passed.Load(), Fetches: m.fetches.bytes.Load(), Chunks: chunks}
 }
 
-// largeChunk is from where on a chunk is worth more than what keeps it.
-const largeChunk = 64 << 10
+// leastChunk is from where on a chunk is outside of Go's heap: a page. What is smaller is little of
+// what its fetch takes there beside it.
+const leastChunk = 4 << 10
 
 // smallBeyond is what each of these takes beside a small budget.
 const smallBeyond = 1 << 20

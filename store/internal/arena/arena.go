@@ -29,6 +29,7 @@ type Arena struct {
 	pages   int64    // pages of slabs and runs
 	dirty   int64    // pages of free runs that may be resident still
 	keeps   bool     // see Keep
+	idle    idleRuns
 }
 
 // Address is where an extent begins.
@@ -104,12 +105,45 @@ func (r pageRange) join(o pageRange) pageRange {
 	return pageRange{min(r.from, o.from), max(r.to, o.to)}
 }
 
+// idleRuns are free runs by their number of pages, which are used again before others: they are
+// resident, and are found at once. They count as dirty. nil: there are none. One has been in use
+// for a short time, so the next of its size comes soon.
+type idleRuns [][]Address
+
+// maxIdle is how many pages such a run has at most.
+const maxIdle = 64 << 10 / pageSize
+
+// take returns so many pages of the smallest run that has them; ok is false where none does.
+func (runs idleRuns) take(pages uint32) (at Address, ok bool) {
+	for n := int(pages); n < len(runs); n++ {
+		last := len(runs[n]) - 1
+		if last < 0 {
+			continue
+		}
+		at, runs[n] = runs[n][last], runs[n][:last]
+		if rest := n - int(pages); rest > 0 {
+			runs[rest] = append(runs[rest], at+Address(pages)*pageSize)
+		}
+		return at, true
+	}
+	return 0, false
+}
+
 const ownRun = 1 << 31
 
 // New returns an arena without regions: the first extent maps one.
 func New() *Arena {
 	a := &Arena{classes: makeClasses()}
 	a.regions.Store(new([]*region))
+	return a
+}
+
+// NewOfPages returns an arena without slabs: each extent has pages of its own. It is for extents of
+// all sizes from a page on that are in use for as long as others like. A slab is there until the
+// last of its slots is free, so a few extents of each size could keep many times their bytes.
+func NewOfPages() *Arena {
+	a := New()
+	a.classes, a.idle = nil, make(idleRuns, maxIdle+1)
 	return a
 }
 
@@ -290,6 +324,11 @@ func (a *Arena) poison(at Address, n int) {
 
 // takeRun returns so many pages side by side, the first that are free.
 func (a *Arena) takeRun(pages uint32) (Address, error) {
+	if at, ok := a.idle.take(pages); ok {
+		a.dirty -= int64(pages)
+		a.pages += int64(pages)
+		return at, nil
+	}
 	regions := *a.regions.Load()
 	for i, r := range regions {
 		if r == nil || r.largest < pages {
@@ -354,18 +393,41 @@ func (a *Arena) addRegion(pages uint32) (int, error) {
 
 // freeRun takes pages back, and gives them to the system when there are many.
 func (a *Arena) freeRun(at Address, pages uint32) {
-	i := int(at >> regionBits)
-	r := (*a.regions.Load())[i]
-	a.dirty += r.put(uint32(at&(regionSize-1))/pageSize, pages)
 	a.pages -= int64(pages)
-	if len(r.owner) > regionPages {
-		a.dropRegion(i)
+	if int(pages) < len(a.idle) {
+		a.dirty += int64(pages)
+		a.idle[pages] = append(a.idle[pages], at)
+	} else {
+		a.join(at, pages)
 	}
 	if a.pages == 0 {
+		a.joinIdle()
 		a.dropEmpty()
 	}
 	if a.dirty > max(slackPages, a.pages/slackPart) {
+		a.joinIdle()
 		a.giveBack()
+	}
+}
+
+// join adds a free run to those of its region.
+func (a *Arena) join(at Address, pages uint32) {
+	i := int(at >> regionBits)
+	r := (*a.regions.Load())[i]
+	a.dirty += r.put(uint32(at&(regionSize-1))/pageSize, pages)
+	if len(r.owner) > regionPages {
+		a.dropRegion(i)
+	}
+}
+
+// joinIdle adds all idle runs to those of their regions.
+func (a *Arena) joinIdle() {
+	for pages, runs := range a.idle {
+		for _, at := range runs {
+			a.dirty -= int64(pages)
+			a.join(at, uint32(pages))
+		}
+		a.idle[pages] = runs[:0]
 	}
 }
 

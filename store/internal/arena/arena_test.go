@@ -86,6 +86,10 @@ func (m *arenaModel) check() {
 			}
 		}
 	}
+	for pages, runs := range m.a.idle {
+		free += int64(pages * len(runs))
+		dirty += int64(pages * len(runs))
+	}
 	if dirty != m.a.dirty {
 		m.t.Errorf("%d free pages may be resident, but %d are counted", dirty, m.a.dirty)
 	}
@@ -98,8 +102,15 @@ func (m *arenaModel) check() {
 }
 
 func TestArenaAgainstModel(t *testing.T) {
+	for name, a := range map[string]*Arena{"slabs": New(), "pages": NewOfPages()} {
+		t.Run(name, func(t *testing.T) { testAgainstModel(t, a) })
+	}
+}
+
+func testAgainstModel(t *testing.T, a *Arena) {
+	t.Helper()
 	rng := seeded(t)
-	m := &arenaModel{t: t, a: New()}
+	m := &arenaModel{t: t, a: a}
 	for step := range 12_000 {
 		grow := step/2500%2 == 0
 		if len(m.have) == 0 || (rng.IntN(10) < 7) == grow {
@@ -279,17 +290,32 @@ func TestFreedBytesArePoisoned(t *testing.T) {
 }
 
 func BenchmarkArena(b *testing.B) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	a := New()
-	have := make([]Address, 10_000)
-	for i := range have {
-		have[i], _, _ = a.Alloc(100+rng.IntN(4000), 1)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		i := rng.IntN(len(have))
-		a.Free(have[i])
-		have[i], _, _ = a.Alloc(100+rng.IntN(4000), 1)
+	for _, bb := range []struct {
+		name        string
+		a           *Arena
+		live        int
+		least, most int
+	}{
+		{"slabs", New(), 10_000, 100, 4100},
+		{"pages, one", NewOfPages(), 1, 16 << 10, 16<<10 + 1},
+		{"pages, 100", NewOfPages(), 100, 4 << 10, 64 << 10},
+		{"pages, 3000", NewOfPages(), 3000, 4 << 10, 64 << 10},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(1, 1))
+			bb.a.Keep(true)
+			size := func() int { return bb.least + rng.IntN(bb.most-bb.least) }
+			have := make([]Address, bb.live)
+			for i := range have {
+				have[i], _, _ = bb.a.Alloc(size(), 1)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				i := rng.IntN(len(have))
+				bb.a.Free(have[i])
+				have[i], _, _ = bb.a.Alloc(size(), 1)
+			}
+		})
 	}
 }
 
