@@ -57,7 +57,7 @@
 //	Share | Release | Reject            once, at the header
 //	Write …         | TakeOver          the body
 //	Finish | Fail                       once; further calls are without effect
-//	HandOver, MoveTo | TakeBack, Settle after Finish, when the body is to be stored
+//	HandOver, MoveTo | TakeBack | TakeBackCopy, Settle after Finish, when the body is to be stored
 //
 // OnUnstorable tells a store when it cannot have the body any more, though its fetch goes on.
 //
@@ -112,7 +112,8 @@
 //
 // After HandOver the chunks are there a second time while a member reads them, so MoveTo has
 // readers go on in the copy. Otherwise clients that take nothing, each of another body, would hold
-// any number of uncounted bytes. Where the copy was refused, TakeBack counts the chunks again.
+// any number of uncounted bytes. Where the copy was refused, TakeBack counts the chunks again, and
+// TakeBackCopy does where readers have all of a small body in hand.
 // Where there is no room for them, kept.go looks at their readers until there is.
 //
 // The Budget has three accounts: what is to be kept; what goes beyond that for a while on its way

@@ -133,9 +133,16 @@ func (f *Flight) HandOver() (chunks [][]byte, whole bool) {
 // TakeBack counts the chunks again that HandOver has given, while readers hold them. Where there is
 // no room for that, they count as soon as there is, and readers that take too little of them are
 // dropped.
-func (f *Flight) TakeBack() {
+func (f *Flight) TakeBack() { f.takeBack(false) }
+
+// TakeBackCopy is TakeBack where a copy was made, for a body that is too small for MoveTo: a reader
+// has all of it in hand. The chunks count as what is passed on, and never as what is to be kept: it
+// is the copy that does.
+func (f *Flight) TakeBackCopy() { f.takeBack(true) }
+
+func (f *Flight) takeBack(isCopy bool) {
 	f.mu.Lock()
-	f.unstored = true
+	f.takenBack, f.isCopy = true, isCopy
 	f.mu.Unlock()
 	f.countAgain()
 }
@@ -143,13 +150,13 @@ func (f *Flight) TakeBack() {
 // countAgain counts what is uncounted, if there is room for it.
 func (f *Flight) countAgain() {
 	f.mu.Lock()
-	n, from := f.uncounted(), passed
+	n, from, isCopy := f.uncounted(), passed, f.isCopy
 	f.mu.Unlock()
 	if n == 0 {
 		return
 	}
 	if b := f.config.budget; !b.ReserveWindow(n, 0) {
-		if from = kept; !b.Reserve(n, n) {
+		if from = kept; isCopy || !b.Reserve(n, n) {
 			return
 		}
 	}
@@ -162,7 +169,7 @@ func (f *Flight) countAgain() {
 
 // uncounted is how many bytes readers hold of what was to be taken back and is not reserved.
 func (f *Flight) uncounted() int64 {
-	if !f.unstored || !f.whole() || len(f.members) == 0 {
+	if !f.takenBack || !f.whole() || len(f.members) == 0 {
 		return 0
 	}
 	return max(0, f.body.held-f.reserved.sum())

@@ -68,15 +68,16 @@ type Flight struct {
 	slot    groupSlot // nil: no other request can join
 	attempt int       // 1, or 2 for a retry
 
-	mu       sync.Mutex
-	phase    phase
-	overflow Overflow
-	keep     bool
-	closed   bool // no more requests can join
-	replaced bool // another has its place in the group although it has not ended
-	ended    bool // by Finish or Fail
-	settled  bool // ended, and the body is not waiting to be stored
-	unstored bool // what was handed over is taken back
+	mu        sync.Mutex
+	phase     phase
+	overflow  Overflow
+	keep      bool
+	closed    bool // no more requests can join
+	replaced  bool // another has its place in the group although it has not ended
+	ended     bool // by Finish or Fail
+	settled   bool // ended, and the body is not waiting to be stored
+	takenBack bool // what was handed over is
+	isCopy    bool // of what is taken back a store has a copy
 
 	tag, shared, trailer any
 	err                  error

@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -226,6 +227,44 @@ func TestTakeBackFindsNoRoom(t *testing.T) {
 				}
 				if (dropped == 30*time.Second) != tc.dropped || !tc.dropped && dropped > 0 {
 					t.Errorf("dropped after %v, want %t", dropped, tc.dropped)
+				}
+			})
+		})
+	}
+}
+
+// TestTakeBackCopy: what was handed over, and copied, counts among what is passed on alone. A
+// reader that takes nothing of it keeps it where there is room, and is dropped where there is none.
+func TestTakeBackCopy(t *testing.T) {
+	const n = 60_000
+	for _, room := range []bool{true, false} {
+		t.Run(fmt.Sprintf("room %v", room), func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{}, func(t *testing.T, g *Group[string], b *ledger) {
+				f, reading := join(t, g, true)
+				f.Keep(true)
+				f.Expect(n)
+				f.Share(nil, -1)
+				write(t, f, pattern(8, n))
+				f.Finish(nil)
+				f.HandOver()
+				want, wantDropped := int64(n), time.Duration(0)
+				if !room {
+					b.limitPassed = 1
+					want, wantDropped = 0, 30*time.Second
+				}
+				f.TakeBackCopy()
+				begun, dropped := time.Now(), time.Duration(0)
+				reading.Reader().OnDrop(func() { dropped = time.Since(begun) })
+				f.Settle()
+				time.Sleep(time.Hour)
+				b.mu.Lock()
+				used, passed := b.used, b.passed
+				b.mu.Unlock()
+				if used != 0 || passed != want {
+					t.Errorf("%d bytes count among what is kept, %d among what is passed on, want 0 and %d", used, passed, want)
+				}
+				if reading.Leave(); dropped != wantDropped {
+					t.Errorf("dropped after %v, want %v", dropped, wantDropped)
 				}
 			})
 		})

@@ -214,6 +214,9 @@ func (c *client) checkEnd(ctx context.Context, rec *fetchRecord, m *Member, pos 
 		c.w.seen.add("clean end")
 	case errors.Is(err, ErrTooSlow):
 		ok = rec.f.Overflow() != NoOverflow && (rec.readers.Load() > 1 || c.w.budget.limitPassed > 0)
+		rec.f.mu.Lock()
+		ok = ok || rec.f.isCopy && c.w.budget.limitPassed > 0
+		rec.f.mu.Unlock()
 		ok = m.reader.dropped && (ok || c.w.budget.Refused() > 0)
 		c.w.seen.add("dropped")
 	case errors.Is(err, ErrSpill):

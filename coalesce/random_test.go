@@ -308,9 +308,11 @@ func (rec *fetchRecord) share(w *world) {
 	case whole && rec.rng.IntN(2) == 0:
 		chunks, whole = f.HandOver()
 		w.seen.add("handed over")
-		switch rec.rng.IntN(3) {
+		switch rec.rng.IntN(4) {
 		case 0:
 			f.TakeBack()
+		case 2:
+			f.TakeBackCopy()
 		case 1:
 			chunks = [][]byte{bytes.Join(chunks, nil)} // they go
 			rec.source = &memorySource{t: w.t, data: rec.body}

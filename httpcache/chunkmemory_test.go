@@ -128,3 +128,103 @@ func (w *comparing) Write(p []byte) (int, error) {
 	w.want = w.want[min(len(p), len(w.want)):]
 	return len(p), nil
 }
+
+// TestSmallerBodiesLeaveTheHeapAlone: so does a body that is smaller than a chunk, or comes in
+// small pieces. What a client has in hand of it counts, though the body is stored meanwhile.
+func TestSmallerBodiesLeaveTheHeapAlone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("all of it is in the heap")
+	}
+	const size, clients = 60_000, 100
+	for _, tc := range []struct {
+		name  string
+		known bool // its length
+		piece int
+		whole bool // all of it comes
+	}{
+		{"stored", true, size, true},
+		{"stored, of unknown length", false, size, true},
+		{"on its way", true, size / 2, false},
+		{"on its way in small pieces", false, 2000, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHandlerWith(t, store.Config{}, store.Settings{Memory: 64 << 20})
+				goesOn := make(chan struct{})
+				pieces := make([]byte, tc.piece)
+				origin := func(w http.ResponseWriter, _ *http.Request) error {
+					w.Header().Set("Cache-Control", "max-age=60")
+					if tc.known {
+						w.Header().Set("Content-Length", strconv.Itoa(size))
+					}
+					for range size / tc.piece {
+						if _, err := w.Write(pieces); err != nil {
+							return err
+						}
+					}
+					if !tc.whole {
+						<-goesOn
+						return errors.New("it breaks off")
+					}
+					return nil
+				}
+				before := heap()
+				all := make([]*deafClient, clients)
+				for i := range all {
+					all[i] = newDeafClient()
+					go all[i].ask(h, pathRequest(all[i], "/"+strconv.Itoa(i)), origin)
+				}
+				synctest.Wait()
+				took, inFlight := heap()-before, h.cache.store.Stats().InFlight
+				t.Logf("%d KiB, beside %+v", took>>10, inFlight)
+				if counted := inFlight.Kept + inFlight.Passed; counted < clients*size*7/8 || inFlight.Chunks < clients*size*7/8 {
+					t.Errorf("%d bytes are counted, %d are in chunks, of %d", counted, inFlight.Chunks, clients*size)
+				}
+				if took > clients*size*3/4 {
+					t.Errorf("%d bytes are in the heap, and %d beside it", took, inFlight.Chunks)
+				}
+				close(goesOn)
+				for _, c := range all {
+					_ = c.end()
+				}
+				time.Sleep(time.Second) // until the workers have ended
+				if n := h.cache.store.Stats().InFlight; n.Chunks != 0 || n.Kept != 0 || n.Passed != 0 {
+					t.Errorf("%+v has not been given back", n)
+				}
+			})
+		})
+	}
+}
+
+// TestStreamsThatTakeNothingHaveNoSecondCopies: of clients that take nothing of bodies that are
+// stored, each of another one, those for which there is no room are broken off. What they held was
+// counted nowhere, so the sum was bounded by the number of streams.
+func TestStreamsThatTakeNothingHaveNoSecondCopies(t *testing.T) {
+	const budget, size, clients = 8 << 20, 60_000, 400
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHandlerWith(t, store.Config{}, store.Settings{Memory: budget})
+		origin := func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "max-age=3600")
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			_, err := w.Write(make([]byte, size))
+			return err
+		}
+		all := make([]*deafClient, clients)
+		for i := range all {
+			all[i] = newDeafClient()
+			all[i].ask(h, pathRequest(all[i], "/"+strconv.Itoa(i)), origin)
+			synctest.Wait()
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		stats := h.cache.store.Stats()
+		t.Logf("%+v", stats.InFlight)
+		if n := stats.InFlight.Chunks; n > budget*9/8 {
+			t.Errorf("%d bytes of chunks are held, under a budget of %d", n, budget)
+		}
+		for _, c := range all {
+			_ = c.end()
+		}
+		time.Sleep(time.Second)
+	})
+}

@@ -41,7 +41,14 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		Tags:      shared.tags, Generation: x.ticket.Generation(), Body: body,
 	}
 	if body.Len() <= smallBody || x.flight.Spilled() {
-		x.put(entry, shared.freshness, nil)
+		stored := x.put(entry, shared.freshness, nil)
+		switch {
+		case body.Len() <= tinyBody || x.flight.Spilled():
+		case stored:
+			x.flight.TakeBackCopy()
+		default:
+			x.flight.TakeBack()
+		}
 		return
 	}
 	var held store.Result
@@ -61,10 +68,13 @@ func (x *Fetch) refuse(reason rfc9111.Reason) {
 	}
 }
 
-// smallBody is the size up to which a stored body may be in memory a second time, uncounted, while
-// slow clients read it. The kernel holds more than that for a connection. Of larger bodies clients
-// read the store's copy.
-const smallBody = 64 << 10
+// smallBody is the size up to which a stored body is in memory a second time while slow clients
+// read it. Of larger bodies clients read the store's copy. The second one counts from tinyBody on:
+// a connection of HTTP/2 has hundreds of clients that take nothing.
+const (
+	smallBody = 64 << 10
+	tinyBody  = 16 << 10
+)
 
 // heldBody is a stored body, read by the clients that came for it while it was on its way.
 type heldBody struct {
