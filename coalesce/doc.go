@@ -158,8 +158,8 @@
 //     Where the Budget is a Memory, others have its bytes then. So a writer must not keep what it
 //     was given when Write has returned, be it with an error: io.Writer says so, and net/http keeps
 //     to it.
-//   - What a reader has loaded from a Spill is not counted in the Budget: one of its chunks for
-//     each reader that is behind.
+//   - What a reader has loaded from a Spill is not counted in the Budget: 32 KiB for each reader
+//     that is behind, which is what a proxy has in hand for a client.
 //   - A fetch that ignores its context is waited for by its leader until the leader's own client
 //     goes, as it would be without this package.
 //   - Every change wakes all readers that wait for one. A hundred readers of a body that arrives in

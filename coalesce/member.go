@@ -245,6 +245,7 @@ func (m *Member) Leave() {
 	f.mu.Lock()
 	f.remove(m)
 	m.reader.letGo()
+	m.reader.forget()
 	next := m.retry
 	f.unlock()
 	m.reader.onDrop.set(nil)

@@ -27,7 +27,7 @@ type Reader struct {
 	dropped bool
 
 	onDrop dropCall
-	loaded *chunk // the last bytes read from the Spill; the goroutine's own
+	loaded chunk // the last bytes read from the Spill; the goroutine's own
 }
 
 // Next returns the next bytes of the body, and waits for them if it has to. They must not be

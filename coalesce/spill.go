@@ -33,6 +33,17 @@ type BodySource interface {
 	Close()
 }
 
+// RoomReader is a BodySource that reads to the memory of who asks. What a reader loads of it is
+// where chunks are, see [Memory].
+type RoomReader interface {
+	// ReadChunk is Chunk, but fills room from its beginning, and returns what of it is filled. It
+	// writes to it no more when it has returned.
+	ReadChunk(room []byte, off int64) ([]byte, error)
+}
+
+// loadRoom is how much room a reader has for what it loads.
+const loadRoom = 32 << 10
+
 // Spiller begins the Spills of one flight, on the goroutine of the fetch.
 type Spiller interface {
 	// Spill begins that of the whole body. It is asked at most once. After an error the flight goes
@@ -294,27 +305,47 @@ func (r *Reader) away() (p part, ok bool) {
 // load reads the spilled bytes at the reader's place. It may take as long as a disk does, so it
 // runs under no lock.
 func (r *Reader) load(p part) error {
-	b, err := p.Chunk(r.pos - p.start)
-	if err == nil && len(b) == 0 {
+	c, err := r.member.flight.config.load(p.Spill, r.pos-p.start)
+	if err == nil && len(c.data) == 0 {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
+		c.block.letGo()
 		return fmt.Errorf("%w: %w", ErrSpill, err)
 	}
-	r.loaded = &chunk{start: r.pos, data: b}
+	c.start = r.pos
+	r.loaded = c
 	return nil
+}
+
+// load returns what a source has from off on, in a chunk that is held.
+func (c *config) load(s BodySource, off int64) (loaded chunk, err error) {
+	reads, ok := s.(RoomReader)
+	if !ok {
+		loaded.data, err = s.Chunk(off)
+		return loaded, err //nolint:wrapcheck // load of the reader does
+	}
+	loaded = c.newChunk(loadRoom)
+	loaded.data, err = reads.ReadChunk(loaded.data[:loadRoom], off)
+	return loaded, err //nolint:wrapcheck // load of the reader does
+}
+
+// forget lets go of what the reader has loaded.
+func (r *Reader) forget() {
+	r.loaded.block.letGo()
+	r.loaded = chunk{}
 }
 
 // at returns the bytes at the reader's place, as far as they are in memory, and whose memory that
 // is: the flight's, or what this reader has loaded.
 func (r *Reader) at() ([]byte, *block) {
 	if b, memory := r.member.flight.body.at(r.pos); len(b) > 0 {
-		r.loaded = nil
+		r.forget()
 		return b, memory
 	}
-	if c := r.loaded; c != nil && r.pos >= c.start && r.pos < c.end() {
-		return c.data[r.pos-c.start : len(c.data) : len(c.data)], nil
+	if c := &r.loaded; r.pos >= c.start && r.pos < c.end() {
+		return c.data[r.pos-c.start : len(c.data) : len(c.data)], c.block
 	}
-	r.loaded = nil
+	r.forget()
 	return nil, nil
 }

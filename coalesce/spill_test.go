@@ -134,6 +134,12 @@ func (s *fakeSpill) Chunk(off int64) ([]byte, error) {
 	return bytes.Clone(s.data[off:min(end, s.written)]), nil
 }
 
+// ReadChunk implements RoomReader.
+func (s *fakeSpill) ReadChunk(room []byte, off int64) ([]byte, error) {
+	b, err := s.Chunk(off)
+	return room[:copy(room, b)], err
+}
+
 func (s *fakeSpill) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -564,4 +570,43 @@ func TestManySpillsGoBeyondTogether(t *testing.T) {
 			s.expectClosed()
 		}
 	})
+}
+
+// TestWhatIsLoadedLeavesTheHeapAlone: what a reader has loaded from a Spill is where chunks are,
+// for as long as it is in hand, and is given back when the reader leaves, be it dropped.
+func TestWhatIsLoadedLeavesTheHeapAlone(t *testing.T) {
+	for _, dropped := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dropped %v", dropped), func(t *testing.T) {
+			inBubble(t, 1<<30, Limits{Resident: resident}, func(t *testing.T, g *Group[string], b *ledger) {
+				want := pattern(31, 4*resident)
+				s := &fakeSpill{t: t, want: want, failFrom: -1}
+				f, all := spilling(t, g, 0, &oneSpill{spill: s})
+				write(t, f, want)
+				of := func(r *Reader) (p []byte) {
+					p, err := r.Next(t.Context())
+					if err != nil || !bytes.HasPrefix(want, p) {
+						t.Fatalf("%d bytes, error %v; or not what was written", len(p), err)
+					}
+					return p
+				}
+				before, r := b.chunksNow(), all[0].Reader()
+				p := of(r)
+				if n := b.chunksNow(); n != before+1 || r.memory == nil {
+					t.Errorf("%d chunks, %d before it was loaded", n, before)
+				}
+				if dropped && f.DropBehind() != 1 {
+					t.Error("the reader is not behind")
+				}
+				if !bytes.HasPrefix(want, p) {
+					t.Error("what is in hand was given back")
+				}
+				all[0].Leave()
+				if n := b.chunksNow(); n > before {
+					t.Errorf("%d chunks, %d before it was loaded", n, before)
+				}
+				f.Finish(nil)
+				f.Settle()
+			})
+		})
+	}
 }

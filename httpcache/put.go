@@ -224,10 +224,11 @@ func (x *Fetch) wholeBody() (body store.Body, whole bool) {
 
 // Interface guards.
 var (
-	_ coalesce.Spiller = (*Fetch)(nil)
-	_ coalesce.Storer  = (*Fetch)(nil)
-	_ coalesce.Spill   = (*store.BodyWriter)(nil)
-	_ coalesce.Memory  = (*store.Store)(nil) // NewGroup looks for it, and does without
+	_ coalesce.Spiller    = (*Fetch)(nil)
+	_ coalesce.Storer     = (*Fetch)(nil)
+	_ coalesce.Spill      = (*store.BodyWriter)(nil)
+	_ coalesce.RoomReader = (*store.BodyWriter)(nil) // a reader looks for it
+	_ coalesce.Memory     = (*store.Store)(nil)      // NewGroup looks for it, and does without
 
 	_ store.Interrupter = (*spillReaders)(nil)
 	_ store.Interrupter = (*bodyClient)(nil)

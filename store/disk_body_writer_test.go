@@ -544,3 +544,30 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 
 // unread is for Append, of bytes of the Go heap.
 func unread() {}
+
+// TestReadChunk: it reads what Chunk does, to whatever room there is, and nothing of a writer that
+// is closed.
+func TestReadChunk(t *testing.T) {
+	rng := seeded(t)
+	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
+	body := bytes.Clone(randomBody(rng, 3*chunkSize+1234))
+	d := writtenBody(t, s, rng, body)
+	for off := int64(0); off < int64(len(body)); {
+		room := bytes.Repeat([]byte{0xee}, 1+rng.IntN(2*pieceSize))
+		piece, err := d.ReadChunk(room, off)
+		if err != nil || len(piece) == 0 || len(piece) > pieceSize || &piece[0] != &room[0] || !bytes.HasPrefix(body[off:], piece) {
+			t.Fatalf("%d bytes at %d to room for %d, error %v; or not those of the body", len(piece), off, len(room), err)
+		}
+		if rest := room[len(piece):]; bytes.Count(rest, []byte{0xee}) != len(rest) {
+			t.Errorf("the room behind %d bytes was written to", len(piece))
+		}
+		off += int64(len(piece))
+	}
+	if _, err := d.ReadChunk(make([]byte, 10), int64(len(body))); !errors.Is(err, errNotThere) {
+		t.Errorf("behind the end: %v", err)
+	}
+	d.Close()
+	if _, err := d.ReadChunk(make([]byte, 10), 0); !errors.Is(err, errNotThere) {
+		t.Errorf("closed: %v", err)
+	}
+}
