@@ -15,6 +15,7 @@ import (
 // TestAsAUserRunsIt builds the binary and does with it what README shows: miss, hit, purge from the
 // command line, fifty at once, and a kill; and an orderly restart between them.
 func TestAsAUserRunsIt(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
 	}
@@ -76,6 +77,7 @@ func TestAsAUserRunsIt(t *testing.T) {
 
 // TestInstallingShowsTheSchema holds the page to the schema that the binary has.
 func TestInstallingShowsTheSchema(t *testing.T) {
+	t.Parallel()
 	schema := regexp.MustCompile(`larder\.db schema \d+`)
 	page := schema.FindString(readPages(t, "docs/installing.md")[0].text)
 	if has := schema.FindString(newProcess(t).larder(0, "version")); page != has || has == "" {
@@ -111,6 +113,7 @@ func (c *caddyProcess) fiftyAtOnce(old string) {
 // TestFaultValidateBesideAServer: `caddy validate` and `caddy adapt` with the configuration of a
 // server that is running take nothing from it.
 func TestFaultValidateBesideAServer(t *testing.T) {
+	t.Parallel()
 	c := newProcess(t)
 	c.start()
 	defer c.kill()

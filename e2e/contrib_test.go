@@ -229,6 +229,7 @@ func runPromtool(t *testing.T, args ...string) {
 
 // The alerting rules are right to promtool, and their unit tests hold.
 func TestRulesOfPrometheus(t *testing.T) {
+	t.Parallel()
 	runPromtool(t, "check", "rules", "--lint-fatal", filepath.Join(treeRoot, rulesFile))
 	runPromtool(t, "test", "rules", filepath.Join(treeRoot, rulesTestFile))
 	rules, tests := readTree(t, rulesFile), readTree(t, rulesTestFile)
@@ -241,6 +242,7 @@ func TestRulesOfPrometheus(t *testing.T) {
 
 // The queries of the dashboard and of the pages are PromQL.
 func TestQueriesArePromQL(t *testing.T) {
+	t.Parallel()
 	grafana := strings.NewReplacer("$__rate_interval", "5m", "$job", ".*", "$instance", ".*", "$zone", ".*")
 	var rules strings.Builder
 	rules.WriteString("groups:\n  - name: queries\n    rules:\n")

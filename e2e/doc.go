@@ -8,5 +8,6 @@
 // (what the admin API and the metrics say), logfiles_test.go (what is logged), origin_test.go
 // (upstreams), goroutines_test.go (what is still at work) and pages_test.go (the pages for users).
 //
-// Caddy is one a process, so the tests do not run in parallel.
+// Caddy is one a process, so tests that start it in their own do not run in parallel. Those whose
+// Caddys are processes of their own do, when all others are over.
 package e2e

@@ -35,6 +35,7 @@ var composeVariable = regexp.MustCompile(`\$\{\w+:-([^}]*)\}`)
 // TestExampleCompose reads the example for containers, without Docker: what it refers to is there,
 // the server takes the options that it gives, and each Caddy the file that it mounts.
 func TestExampleCompose(t *testing.T) {
+	t.Parallel()
 	folder := filepath.Join(treeRoot, "testdata/examples/fleet")
 	file, err := os.Open(filepath.Join(folder, "docker-compose.yml"))
 	if err != nil {

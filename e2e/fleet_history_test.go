@@ -27,6 +27,7 @@ import (
 //
 //	LARDER_HISTORY=10m go test -run TestPurgeHoldsInTheFleet -timeout 30m ./e2e
 func TestPurgeHoldsInTheFleet(t *testing.T) {
+	t.Parallel()
 	length := max(historyLength(t), 10*time.Second)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -138,6 +139,7 @@ func pause(random *rand.Rand, most time.Duration) {
 // TestOneFetchForTheFleet: however many ask a node each for something cold at the same time, the
 // origin is asked once.
 func TestOneFetchForTheFleet(t *testing.T) {
+	t.Parallel()
 	const nodes, requests = 3, 40
 	f := newHistoryFleet(t, nodes, time.Minute, 10*time.Second) // a busy machine takes no pass away
 	for _, c := range f.nodes {
@@ -162,6 +164,7 @@ func TestOneFetchForTheFleet(t *testing.T) {
 
 // TestExampleFleet runs the script of the example, which checks what it shows.
 func TestExampleFleet(t *testing.T) {
+	t.Parallel()
 	startRedis(t).kill() // is there one?
 	binary, err := built()
 	if err != nil {

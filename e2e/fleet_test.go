@@ -209,6 +209,7 @@ const (
 // TestFleetOfTwo: what one node has fetched the other answers with, and a purge on one holds on
 // both when it has answered.
 func TestFleetOfTwo(t *testing.T) {
+	t.Parallel()
 	redis, o := startRedis(t), versions(t)
 	nodes := newFleet(t, 2, fmt.Sprintf("shared redis://127.0.0.1:%d {\ntimeout 10s\n}", redis.port), o)
 	a, b := nodes[0], nodes[1]
@@ -270,6 +271,7 @@ func TestFleetOfTwo(t *testing.T) {
 // 304, and when the server is back all is as before. A purge in between holds here alone, and says
 // so.
 func TestFleetWithoutRedis(t *testing.T) {
+	t.Parallel()
 	redis, o := startRedis(t), versions(t)
 	nodes := newFleet(t, 1, fmt.Sprintf("shared redis://127.0.0.1:%d {\nfence 6s\n}", redis.port), o)
 	n := nodes[0]
@@ -307,6 +309,7 @@ func TestFleetWithoutRedis(t *testing.T) {
 // TestFleetNeedsNoRedisToStart: neither `caddy validate` nor a start needs the server, and a reload
 // that says the same is the same node.
 func TestFleetNeedsNoRedisToStart(t *testing.T) {
+	t.Parallel()
 	redis, o := startRedis(t, "--requirepass", "right"), versions(t)
 	shared := func(password string) string {
 		return fmt.Sprintf("shared redis://:%s@127.0.0.1:%d", password, redis.port)
@@ -373,6 +376,7 @@ func (n *fleetNode) nodeID() string {
 // TestFleetHasAFileInSlices: a slice that one node has fetched the other has, and a purge takes the
 // file on both, whatever of it is shared.
 func TestFleetHasAFileInSlices(t *testing.T) {
+	t.Parallel()
 	const length = 9 << 20
 	var version atomic.Int32
 	version.Store(1)

@@ -17,7 +17,11 @@ func (r *redisServer) says(words ...string) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	out, _ := exec.Command(program, append([]string{"-p", fmt.Sprint(r.port)}, words...)...).CombinedOutput()
+	cmd := exec.Command(program, append([]string{"-p", fmt.Sprint(r.port)}, words...)...)
+	if r.auth != "" {
+		cmd.Env = append(os.Environ(), "REDISCLI_AUTH="+r.auth)
+	}
+	out, _ := cmd.CombinedOutput()
 	return string(out)
 }
 
@@ -57,7 +61,7 @@ sentinel failover-timeout main 3000
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &redisServer{t: t, program: primary.program, port: freePort(t), first: []string{file, "--sentinel"}}
+	s := &redisServer{t: t, program: primary.program, port: freePort(t), auth: password, first: []string{file, "--sentinel"}}
 	t.Cleanup(s.kill)
 	s.start()
 	return s
@@ -102,10 +106,15 @@ func sharesAndPurges(t *testing.T, nodes []*fleetNode, path string, version int)
 // see nothing. The Sentinels want a password of their own, which is the primary's and in the
 // address.
 func TestFleetOnSentinels(t *testing.T) {
+	t.Parallel()
 	const password = "right"
 	args := []string{"--requirepass", password, "--masterauth", password, "--repl-diskless-sync-delay", "0"}
-	t.Setenv("REDISCLI_AUTH", password)
-	primary, replica := startRedis(t, args...), startRedis(t, args...)
+	withPassword := func() *redisServer {
+		r := startRedis(t, args...)
+		r.auth = password
+		return r
+	}
+	primary, replica := withPassword(), withPassword()
 	replica.must(fmt.Sprint("REPLICAOF 127.0.0.1 ", primary.port))
 	replica.saysSo("INFO replication", "master_link_status:up")
 	var sentinels []*redisServer
@@ -153,7 +162,7 @@ func TestFleetOnSentinels(t *testing.T) {
 	if status, p := nodes[0].purges(`{"tags":["page"]}`); status != http.StatusServiceUnavailable || !strings.Contains(p.Error, "replica") {
 		t.Errorf("a purge without a replica: %d %+v", status, p)
 	}
-	another := startRedis(t, args...)
+	another := withPassword()
 	another.must(fmt.Sprint("REPLICAOF 127.0.0.1 ", replica.port))
 	another.saysSo("INFO replication", "master_link_status:up")
 	sharesAndPurges(t, nodes, "/new", version)
@@ -161,6 +170,7 @@ func TestFleetOnSentinels(t *testing.T) {
 
 // TestFleetOnACluster of three servers, each of which has a third of the keys.
 func TestFleetOnACluster(t *testing.T) {
+	t.Parallel()
 	var servers []*redisServer
 	for i := range 3 {
 		s := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(freePort(t)))

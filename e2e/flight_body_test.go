@@ -51,52 +51,66 @@ func TestBodyOverMaxBody(t *testing.T) {
 	}
 }
 
-// 64 MiB go through a window of 4 MiB; a reader that takes nothing is dropped after a while,
-// and the others get the whole.
-func TestWindow(t *testing.T) {
-	const size = 64 << 20
+// windowed is the size of a body that goes through a window of 4 MiB, and is not stored.
+const windowed = 64 << 20
+
+func newWindowedGate(t *testing.T) *gate {
+	t.Helper()
 	block := strings.Repeat("0123456789abcdef", 4096)
-	for _, dead := range []bool{false, true} {
-		t.Run(fmt.Sprintf("dead reader %v", dead), func(t *testing.T) {
-			if dead && testing.Short() {
-				t.Skip("a dead reader is waited for 10 s")
+	return newGate(t, func(w http.ResponseWriter, _ *visit) {
+		w.Header().Set("Cache-Control", "max-age=3600")
+		for range windowed / len(block) {
+			if _, err := io.WriteString(w, block); err != nil {
+				return
 			}
-			g := newGate(t, func(w http.ResponseWriter, _ *visit) {
-				w.Header().Set("Cache-Control", "max-age=3600")
-				for range size / len(block) {
-					if _, err := io.WriteString(w, block); err != nil {
-						return
-					}
-				}
-			})
-			in := start(t, proxied("larder {\nmax_body 1MiB\n}"), g.origin)
-			followers := 2
-			var c *connection
-			if dead {
-				c = in.dial()
-				c.send("GET / HTTP/1.1\r\nHost: localhost:" + fmt.Sprint(in.port) + "\r\n\r\n")
-				followers++
-			}
-			readers := gather(t, in, 2, http.MethodGet, "/", nil)
-			parked(t, followers)
-			open(g.next(t, 1)...)
-			for _, a := range readers.all() {
-				if a.err != nil || len(a.body) != size {
-					t.Errorf("%d bytes, %v", len(a.body), a.err)
-				}
-			}
-			if dead {
-				if whole, err := io.ReadAll(c.r); err == nil && len(whole) >= size {
-					t.Error("the dead reader had the whole all the same")
-				}
-			}
-			settled(t, in)
-			g.noMore(t)
-			if stats := in.stats(); stats.Memory.Entries != 0 {
-				t.Errorf("%d entries are stored", stats.Memory.Entries)
-			}
-		})
+		}
+	})
+}
+
+// wantWindowed wants the whole for each reader, from one fetch, of which nothing is stored.
+func wantWindowed(t *testing.T, in *instance, g *gate, readers *crowd) {
+	t.Helper()
+	for _, a := range readers.all() {
+		if a.err != nil || len(a.body) != windowed {
+			t.Errorf("%d bytes, %v", len(a.body), a.err)
+		}
 	}
+	settled(t, in)
+	g.noMore(t)
+	if stats := in.stats(); stats.Memory.Entries != 0 {
+		t.Errorf("%d entries are stored", stats.Memory.Entries)
+	}
+}
+
+func TestWindow(t *testing.T) {
+	g := newWindowedGate(t)
+	in := start(t, proxied(block("max_body 1MiB")), g.origin)
+	readers := gather(t, in, 2, http.MethodGet, "/", nil)
+	parked(t, 2)
+	open(g.next(t, 1)...)
+	wantWindowed(t, in, g, readers)
+}
+
+// TestWindowDropsADeadReader: one that takes nothing is dropped after half a minute, and the others
+// get the whole. That is waited for beside other tests, so this Caddy is a process of its own.
+func TestWindowDropsADeadReader(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("a dead reader is waited for 30 s")
+	}
+	g, c := newWindowedGate(t), newProcess(t)
+	in := c.serve(proxied(block("max_body 1MiB")), g.origin)
+	in.client.Timeout = 0 // how long that much takes is the machine's
+	dead := in.dial()
+	dead.send("GET / HTTP/1.1\r\nHost: " + c.site + "\r\n\r\n")
+	readers := gather(t, in, 2, http.MethodGet, "/", nil)
+	eventually(t, "all three wait for the fetch", func() bool { return c.goroutinesIn(waitingForAFetch) == 3 })
+	open(g.next(t, 1)...)
+	wantWindowed(t, in, g, readers)
+	if whole, err := io.ReadAll(dead.r); err == nil && len(whole) >= windowed {
+		t.Error("the dead reader had the whole all the same")
+	}
+	eventually(t, "the fetch is over", func() bool { return c.goroutinesIn(fetching)+c.goroutinesIn(waitingForAFetch) == 0 })
 }
 
 // A body that goes on past its Content-Length is no clean answer: as many bytes as were announced

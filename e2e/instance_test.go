@@ -142,6 +142,12 @@ func (in *instance) load(s setup, o *origin) {
 
 func (in *instance) tryLoad(s setup, o *origin) error {
 	in.t.Helper()
+	in.write(s, o)
+	return loadCaddyfile(in.t, in.file)
+}
+
+// write writes the Caddyfile.
+func (in *instance) write(s setup, o *origin) {
 	disk := "off"
 	if s.disk != "" {
 		disk = s.disk + " " + cmp.Or(s.budget, "64MiB")
@@ -169,7 +175,6 @@ http://localhost:%d {
 	if o != nil {
 		in.file = strings.ReplaceAll(in.file, "{{origin}}", strings.TrimPrefix(o.URL, "http://"))
 	}
-	return loadCaddyfile(in.t, in.file)
 }
 
 func loadCaddyfile(t *testing.T, file string) error {

@@ -26,6 +26,7 @@ import (
 //
 //	LARDER_HISTORY=10m go test -run TestPurgeOutlivesKill -timeout 30m ./e2e
 func TestPurgeOutlivesKill(t *testing.T) {
+	t.Parallel()
 	rounds, until := 4, time.Time{}
 	if text := os.Getenv("LARDER_HISTORY"); text != "" {
 		length, err := time.ParseDuration(text)
@@ -261,6 +262,7 @@ func (w *killWorld) call(ctx context.Context, method, url, body string) (status 
 // without a gap, from several clients at once, comes to the disk all the same, and is there after
 // kill -9.
 func TestStoredUnderPurgesOutlivesKill(t *testing.T) {
+	t.Parallel()
 	const kept, clients = 40, 16
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=600")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,19 +21,28 @@ import (
 // binaries is the folder that the binary is built into, once it is needed.
 var binaries string
 
+// Tests that run in parallel wait most of the time, for other processes and for what is configured
+// in seconds. So more of them go on at once than there are processors, unless -parallel is given.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
+	}
 	status := m.Run()
 	_ = os.RemoveAll(binaries)
 	os.Exit(status)
 }
 
-// built builds the binary, once, and returns its path.
+// built builds the binary, once, and returns its path. It is linked in half the time without what
+// debuggers read.
 var built = sync.OnceValues(func() (binary string, err error) {
 	if binaries, err = os.MkdirTemp("", "larder-e2e-"); err != nil {
 		return "", err
 	}
 	binary = filepath.Join(binaries, "caddy")
-	if out, err := exec.Command("go", "build", "-o", binary, module+"/cmd/caddy").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-ldflags=-w", "-o", binary, module+"/cmd/caddy").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building: %w\n%s", err, out)
 	}
 	return binary, nil
@@ -96,6 +108,43 @@ func (c *caddyProcess) start() {
 		log, _ := os.ReadFile(c.log.Name())
 		c.t.Fatalf("the site did not come up:\n%s", log)
 	}
+}
+
+// serve starts the binary on a Caddyfile with one site, and kills it at the end of the test.
+func (c *caddyProcess) serve(s setup, o *origin) *instance {
+	c.t.Helper()
+	_, port, _ := strings.Cut(c.site, ":")
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	in := &instance{
+		t: c.t, port: number, admin: c.admin, disk: s.disk,
+		client: &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: patience},
+	}
+	in.write(s, o)
+	if err := os.WriteFile(c.config, []byte(in.file), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(c.kill)
+	c.start()
+	c.t.Cleanup(in.client.CloseIdleConnections)
+	return in
+}
+
+// goroutinesIn counts the goroutines of the process that are in function.
+func (c *caddyProcess) goroutinesIn(function string) int {
+	c.t.Helper()
+	resp, err := http.Get("http://" + c.admin + "/debug/pprof/goroutine?debug=2")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	stacks, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		c.t.Fatalf("%d %v", resp.StatusCode, err)
+	}
+	return strings.Count(string(stacks), function+"(")
 }
 
 // stop ends the process in order.

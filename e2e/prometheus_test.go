@@ -97,7 +97,9 @@ func pageBlock(t *testing.T, page, language, having string) string {
 // With the configuration of the page, each query of the pages has an answer, and the alerting rules
 // can be evaluated.
 func TestPrometheusAnswersTheQueriesOfThePages(t *testing.T) {
-	in := start(t, withDisk(t, "larder"), newOrigin(t, answering(200, "Cache-Control", "max-age=60")))
+	t.Parallel()
+	promtool(t)
+	in := newProcess(t).serve(withDisk(t, "larder"), newOrigin(t, answering(200, "Cache-Control", "max-age=60")))
 	config := pageBlock(t, "docs/operating.md", "yaml", "scrape_configs:") + pageBlock(t, "docs/operating.md", "yaml", "alerting:")
 	alertmanager := freeAddress(t)
 	for named, instead := range map[string]string{"localhost:2019": in.admin, "localhost:9093": alertmanager} {

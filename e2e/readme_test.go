@@ -10,6 +10,7 @@ import (
 // TestREADMEShowsWhatRuns types the commands of README's transcripts, as far as they ask a server
 // that is running, and holds what README prints to what they print. Numbers differ.
 func TestREADMEShowsWhatRuns(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
 	}

@@ -30,6 +30,7 @@ var recipePrograms = []struct {
 // them against the binary: what is stored must be gone after, and counted. A language that is not
 // installed is skipped, unless LARDER_RECIPES asks for all.
 func TestRecipesOfThePages(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
 	}
@@ -77,7 +78,40 @@ func needs(t *testing.T, program string) {
 // TestRecipesSaySo: where a purge fails, each recipe shows the sentence of the answer, and what is
 // answered with 503, or not at all, it has sent again.
 func TestRecipesSaySo(t *testing.T) {
+	t.Parallel()
+	const admin = "{admin}"
+	recipes := recipes(t, admin, "www.example.com")
+	for _, tt := range recipePrograms {
+		t.Run(tt.language, func(t *testing.T) {
+			t.Parallel()
+			needs(t, tt.command[0])
+			for _, recipe := range recipes[tt.language] {
+				wantSaidSo(t, 0, tt.file, fmt.Sprintf(tt.program, recipe), admin, tt.command)
+			}
+		})
+	}
+	curls := regexp.MustCompile(`(?m)^curl .*--retry.*$`).FindAllString(strings.Join(recipes["sh"], "\n"), -1)
+	if len(curls) < 2 {
+		t.Errorf("only %d commands of curl", len(curls))
+	}
+	for _, command := range curls {
+		t.Run("curl", func(t *testing.T) {
+			t.Parallel()
+			needs(t, "curl")
+			if !strings.Contains(command, " --retry-connrefused ") {
+				t.Errorf("is not sent again while Caddy restarts: %s", command)
+			}
+			wantSaidSo(t, 1, "command", command, admin, []string{"sh"}) // it takes no answer for none but where nothing listens
+		})
+	}
+}
+
+// wantSaidSo runs a program with the address of a server in place of admin. It gives no answer,
+// then 503, then an error, and has answered some of that before.
+func wantSaidSo(t *testing.T, before int32, name, text, admin string, command []string) {
+	t.Helper()
 	var answered atomic.Int32
+	answered.Store(before)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		switch answered.Add(1) {
 		case 1:
@@ -89,35 +123,10 @@ func TestRecipesSaySo(t *testing.T) {
 		http.Error(w, `{"error":"a tag has white space"}`, http.StatusBadRequest)
 	}))
 	defer server.Close()
-	said := func(t *testing.T, before int32, name, text string, command []string) {
-		t.Helper()
-		answered.Store(before)
-		stdout, stderr, err := runProgram(t.TempDir(), name, text, command)
-		if n := answered.Load(); err == nil || n != 3 || !strings.Contains(stdout+stderr, "a tag has white space") {
-			t.Errorf("%v after %d requests, which printed %q and %q\n%s", err, n, stdout, stderr, text)
-		}
-	}
-	recipes := recipes(t, strings.TrimPrefix(server.URL, "http://"), "www.example.com")
-	for _, tt := range recipePrograms {
-		t.Run(tt.language, func(t *testing.T) {
-			needs(t, tt.command[0])
-			for _, recipe := range recipes[tt.language] {
-				said(t, 0, tt.file, fmt.Sprintf(tt.program, recipe), tt.command)
-			}
-		})
-	}
-	curls := regexp.MustCompile(`(?m)^curl .*--retry.*$`).FindAllString(strings.Join(recipes["sh"], "\n"), -1)
-	if len(curls) < 2 {
-		t.Errorf("only %d commands of curl", len(curls))
-	}
-	for _, command := range curls {
-		t.Run("curl", func(t *testing.T) {
-			needs(t, "curl")
-			if !strings.Contains(command, " --retry-connrefused ") {
-				t.Errorf("is not sent again while Caddy restarts: %s", command)
-			}
-			said(t, 1, "command", command, []string{"sh"}) // it takes no answer for none but where nothing listens
-		})
+	text = strings.ReplaceAll(text, admin, strings.TrimPrefix(server.URL, "http://"))
+	stdout, stderr, err := runProgram(t.TempDir(), name, text, command)
+	if n := answered.Load(); err == nil || n != 3 || !strings.Contains(stdout+stderr, "a tag has white space") {
+		t.Errorf("%v after %d requests, which printed %q and %q\n%s", err, n, stdout, stderr, text)
 	}
 }
 

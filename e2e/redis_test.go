@@ -16,6 +16,7 @@ type redisServer struct {
 	t       *testing.T
 	program string
 	port    int
+	auth    string   // the password that redis-cli gives it
 	first   []string // before what all servers are told
 	args    []string
 	cmd     *exec.Cmd

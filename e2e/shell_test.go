@@ -57,6 +57,7 @@ var typedBlocks = []typed{
 // TestCommandsOfThePagesRun: each block of the pages that shows commands has a row in typedBlocks,
 // and what can run here runs.
 func TestCommandsOfThePagesRun(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
 	}
@@ -80,7 +81,10 @@ func TestCommandsOfThePagesRun(t *testing.T) {
 				t.Errorf("%s:%d: there is no %s", p.path, b.line, row.test)
 			}
 			if row.run != nil {
-				t.Run(fmt.Sprintf("%s:%d", p.path, b.line), func(t *testing.T) { row.run(t, newProcess(t), commands) })
+				t.Run(fmt.Sprintf("%s:%d", p.path, b.line), func(t *testing.T) {
+					t.Parallel()
+					row.run(t, newProcess(t), commands)
+				})
 			}
 		}
 	}
@@ -149,6 +153,7 @@ func runStats(t *testing.T, c *caddyProcess, commands []string) {
 // TestAdminAPIAtAllAddresses: the commands ask localhost, and Caddy takes no origin of that name
 // where `admin` is at all addresses, and no request without one under enforce_origin.
 func TestAdminAPIAtAllAddresses(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("a process is stopped by signals here")
 	}

@@ -84,6 +84,7 @@ func TestWarmOfThePage(t *testing.T) {
 // TestWarmAfterAKill kills the command with -9 while it runs, and has the same command go on: what
 // was done is not asked for again.
 func TestWarmAfterAKill(t *testing.T) {
+	t.Parallel()
 	binary, err := built()
 	if err != nil {
 		t.Fatal(err)
