@@ -144,14 +144,18 @@ func TestBatches(t *testing.T) {
 }
 
 // TestBatchesOfAThousand ids are ten requests, and one more for each window that ends before it is
-// full, on a busy machine.
+// full, on a busy machine. When an answer takes a second there, ids are asked for alone as well.
 func TestBatchesOfAThousand(t *testing.T) {
 	o := newOrigin(t, shop)
 	in, begun := start(t, batching(100), o), time.Now()
 	for i, a := range in.askAll(paths("/products/%d", 1, 1000)...) {
 		a.want(t, 200, product(strconv.Itoa(i+1)), "Larder; fwd=uri-miss; stored")
 	}
-	if got, most := o.count(), 10+secondsSince(begun)/10; got < 10 || got > most {
+	most := 10 + secondsSince(begun)/10
+	if time.Since(begun) >= time.Second {
+		most += 1000
+	}
+	if got := o.count(); got < 10 || got > most {
 		t.Errorf("the origin was asked %d times, want 10 to %d", got, most)
 	}
 }
