@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -55,6 +56,17 @@ func awaitHandOver(t *testing.T, addresses ...string) {
 	}
 }
 
+// awaitAdmin waits until the admin API answers. The goroutine that serves it asks for the latest
+// server of all. If another configuration were loaded before that, the new server would listen for
+// both, and the old listener would never be closed.
+func awaitAdmin(t *testing.T, address string) {
+	t.Helper()
+	eventually(t, "the admin API answers", func() bool {
+		resp, err := http.Get("http://" + address + "/config/")
+		return err == nil && resp.Body.Close() == nil
+	})
+}
+
 // listening is how many sockets listen at an address, as far as the system tells: 0 where it does
 // not.
 func listening(t *testing.T, address string) (count int) {
@@ -80,18 +92,35 @@ func listening(t *testing.T, address string) (count int) {
 		}
 	}
 	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		table, _ := os.ReadFile(file)
-		for line := range strings.Lines(string(table)) {
-			fields := strings.Fields(line)
-			if len(fields) < 4 || fields[3] != "0A" { // which is the state of those that listen
-				continue
-			}
-			if ip, its, _ := strings.Cut(fields[1], ":"); at[ip] && its == fmt.Sprintf("%04X", number) {
+		for _, local := range listeners(file) {
+			if ip, its, _ := strings.Cut(local, ":"); at[ip] && its == fmt.Sprintf("%04X", number) {
 				count++
 			}
 		}
 	}
 	return count
+}
+
+// listeners are the addresses in a table of the kernel's at which sockets listen. They come first
+// in it. What comes after them is not read, which are all connections that there are or were a
+// minute ago.
+func listeners(file string) (addresses []string) {
+	table, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer table.Close()
+	const listen = "0A"
+	for lines := bufio.NewScanner(table); lines.Scan(); {
+		switch fields := strings.Fields(lines.Text()); {
+		case len(fields) < 4 || fields[3] == "st": // the heading
+		case fields[3] == listen:
+			addresses = append(addresses, fields[1])
+		default:
+			return addresses
+		}
+	}
+	return addresses
 }
 
 // kernelForm is an address as /proc/net has it: words of 32 bits in the order of the machine.

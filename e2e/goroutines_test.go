@@ -28,8 +28,12 @@ func goroutinesIn(function string) int { return goroutinesUnder(function + "(") 
 
 // goroutinesUnder counts the stack frames of functions whose name begins with prefix.
 func goroutinesUnder(prefix string) int {
-	buf := make([]byte, 8<<20)
-	return strings.Count(string(buf[:runtime.Stack(buf, true)]), prefix)
+	for size := 256 << 10; ; size *= 2 {
+		buf := make([]byte, size)
+		if n := runtime.Stack(buf, true); n < size {
+			return strings.Count(string(buf[:n]), prefix)
+		}
+	}
 }
 
 // parked waits until n requests, the leader among them, wait for a flight's decision.

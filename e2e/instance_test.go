@@ -136,6 +136,7 @@ func (in *instance) load(s setup, o *origin) {
 		in.t.Fatal(err)
 	}
 	awaitHandOver(in.t, fmt.Sprintf(":%d", in.port), in.admin)
+	awaitAdmin(in.t, in.admin)
 	in.client.CloseIdleConnections() // those of the configuration that has gone
 	http.DefaultClient.CloseIdleConnections()
 }
