@@ -326,7 +326,7 @@ func TestSimulation(t *testing.T) {
 	if text := os.Getenv("LARDER_FLEET_SEED"); text != "" {
 		first, _ = strconv.ParseUint(text, 10, 64)
 	}
-	n := simSeeds(t, 100_000)
+	n := simSeeds(t, 20_000)
 	t.Logf("seeds %d to %d", first, first+uint64(n)-1)
 	defer debug.SetGCPercent(debug.SetGCPercent(1600)) // nearly all is garbage
 	var total sim
