@@ -35,6 +35,8 @@ type delivery struct {
 // sendBody writes n bytes of the body from off to the client, all the rest if n is negative. It
 // returns an error of the writer, whose client may have gone, or of the body.
 func (q *Request) sendBody(a *delivery, off, n int64) (err error) {
+	q.beginSending()
+	defer q.endSending()
 	var sent int64
 	switch {
 	case a.slices != nil:

@@ -257,10 +257,9 @@ func TestNoRoundIsLostByGivingUp(t *testing.T) {
 
 // lateKeyOf is the key of flights of a request with that query.
 func (q *Request) lateKeyOf(query string) (key [32]byte) {
-	other := *q
 	u := *q.r.URL
 	u.RawQuery = query
-	other.r = q.r.Clone(context.Background())
+	other := Request{route: q.route, r: q.r.Clone(context.Background()), presented: q.presented, hints: q.hints, fields: q.fields}
 	other.r.URL = &u
 	other.keyed.URL, other.keyed.inner = &u, &u
 	other.readKey()

@@ -49,7 +49,8 @@ type Request struct {
 	fields    fieldSet   // of the header as it came, set by classify
 	sent      int64      // bytes of the body
 	following *following // a pointer, because a hit allocates a request and follows no fetch
-	scratch   scratch    // of its answer
+	breaking  writeBreak
+	scratch   scratch // of its answer
 }
 
 // presented has what decides about storing and reuse of a request, which RFC 9111 calls the

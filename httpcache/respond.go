@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
@@ -307,22 +306,4 @@ func (q *Request) respondGone() error {
 	q.sendStatus(q.w.Header(), rfc9111.CacheStatus{Forward: d.Forward, Detail: d.Reason()})
 	q.w.WriteHeader(statusClientGone)
 	return nil
-}
-
-// bodyClient is the client of a request as the reader of a stored body.
-type bodyClient Request
-
-// Interrupt implements store.Interrupter.
-func (c *bodyClient) Interrupt() int {
-	(*Request)(c).breakWrite()
-	return 1
-}
-
-// breakWrite ends a write that hangs, so that it does not keep its goroutine. It runs on a
-// goroutine of neither the client nor the fetch, where a panic of the writer would end the process.
-func (q *Request) breakWrite() {
-	err := guarded(func() error { return http.NewResponseController(q.w).SetWriteDeadline(time.Now()) })
-	if p, ok := errors.AsType[*coalesce.PanicError](err); ok {
-		q.route.logPanic("panic of a response writer at SetWriteDeadline", p)
-	}
 }
