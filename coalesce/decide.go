@@ -27,7 +27,7 @@ func (f *Flight) Share(shared any, limit int64) {
 func (f *Flight) Release() { f.decideUnshared(released) }
 
 // Reject is Release for a response that is a failure. The leader's client may have it by TakeOver;
-// followers wake with Failed and gather on a second attempt. On a second attempt, use Fail.
+// followers wake with Failed and gather on a second attempt. On a later attempt, use Fail.
 func (f *Flight) Reject() { f.decideUnshared(rejected) }
 
 func (f *Flight) decideUnshared(to phase) {

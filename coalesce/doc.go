@@ -40,7 +40,7 @@
 //	                             between them, the fetch waits for none. Else the slowest one
 //	                             paces it, and is dropped if it is too slow while another waits
 //	  released   not joinable    the body goes to the leader's writer, past this package
-//	  rejected   not joinable    the same; a second and last attempt follows if followers waited
+//	  rejected   not joinable    the same; another attempt follows if followers waited
 //
 // A flight that is cancelled, or that Join has replaced by a newer one, is joinable in no state.
 //
@@ -93,10 +93,12 @@
 //
 // A failed first attempt is followed by one more, its retry: a flight that takes the failed one's
 // place in the group at the very moment of the failure, with all followers as members that have had
-// no byte. The first of them to call Retry starts it, or a newcomer that is quicker. So a key that
-// fails under load costs two fetches, however many wait. If the first call of Retry created it, a
-// newcomer between failure and Retry would begin a third fetch, and followers could be carried from
-// first attempt to first attempt without end.
+// no byte. The first of them to call Retry starts it, or a newcomer that is quicker. A third and
+// last attempt follows a second that fails, for those of its followers who call Retry then: a user
+// of the package that knows why the two may have failed leaves out whom that concerns. Newcomers
+// cannot join it. So a key that fails under load costs three fetches, however many wait. If the
+// first call of Retry created it, a newcomer between failure and Retry would begin a third fetch,
+// and followers could be carried from first attempt to first attempt without end.
 //
 // A flight that had left the group before it failed (cancelled, windowed, replaced) has a retry
 // that only its own followers know. It may then be under way beside a newer flight of its key. If

@@ -63,9 +63,9 @@ func (f *Flight) end(err error) {
 	f.dispose()
 }
 
-// createRetry creates the second attempt of a failed first one, and moves all followers to it that
+// createRetry creates the attempt that follows a failed one, and moves all followers to it that
 // have had no byte. It happens here, and not in the first Retry, so that the key is never without a
-// flight to join.
+// flight to join after a first failure.
 func (f *Flight) createRetry() {
 	if f.final() {
 		return
@@ -77,17 +77,24 @@ func (f *Flight) createRetry() {
 	}
 }
 
-// final reports whether no other attempt follows a failure: after the second one, and when shutdown
+// attempts is how many fetches are made for those who wait, if each fails.
+const attempts = 3
+
+// final reports whether no other attempt follows a failure: after the last one, and when shutdown
 // has ended the fetch.
 func (f *Flight) final() bool {
-	return f.attempt > 1 || errors.Is(context.Cause(f.ctx), ErrDrained)
+	return f.attempt >= attempts || errors.Is(context.Cause(f.ctx), ErrDrained)
 }
 
-// moveToRetry gives m a place on the second attempt. If m asks so late that this one can no longer
-// be joined, it gets another second attempt.
+// moveToRetry gives m a place on the next attempt. If m asks so late that this one can no longer be
+// joined, it gets another one. A third attempt is for members of the second alone: a newcomer that
+// began it might be one of those that the third is made without.
 func (f *Flight) moveToRetry(m *Member) {
 	if f.retry == nil || !f.retry.joinable() {
-		f.retry = &Flight{config: f.config, slot: f.slot, attempt: f.attempt + 1, expected: -1}
+		f.retry = &Flight{config: f.config, attempt: f.attempt + 1, former: f.tag, expected: -1}
+		if f.attempt == 1 {
+			f.retry.slot = f.slot
+		}
 	}
 	m.retry = new(Member)
 	f.retry.mu.Lock()

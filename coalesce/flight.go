@@ -66,7 +66,8 @@ func (o Overflow) String() string {
 type Flight struct {
 	config  *config
 	slot    groupSlot // nil: no other request can join
-	attempt int       // 1, or 2 for a retry
+	attempt int       // 1, more for a retry
+	former  any       // Tag of the attempt before
 
 	mu        sync.Mutex
 	phase     phase
@@ -81,7 +82,7 @@ type Flight struct {
 
 	tag, shared, trailer any
 	err                  error
-	retry                *Flight // the second attempt
+	retry                *Flight // the next attempt
 
 	ctx        context.Context // nil until a member starts the fetch
 	cancel     context.CancelCauseFunc
@@ -377,7 +378,7 @@ func (f *Flight) unlock() {
 	owed := f.owed
 	vacate := f.closed && !f.vacated && f.slot != nil
 	unregister := f.settled && !f.unregistered && f.leader != nil
-	retry, due := f.retry, f.due
+	retry, due := f.sharedRetry(), f.due
 	f.owed, f.due = amounts{}, nil
 	f.vacated = f.vacated || vacate
 	f.unregistered = f.unregistered || unregister
@@ -411,6 +412,14 @@ func (f *Flight) change() <-chan struct{} {
 	return f.changed
 }
 
+// sharedRetry returns the retry if others than f's members can join it.
+func (f *Flight) sharedRetry() *Flight {
+	if f.retry == nil || f.retry.slot == nil {
+		return nil
+	}
+	return f.retry
+}
+
 // current returns the flight that stands for f in the group: its retry if it has one.
 func (f *Flight) current() *Flight {
 	if f == nil {
@@ -418,8 +427,8 @@ func (f *Flight) current() *Flight {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.retry != nil {
-		return f.retry
+	if retry := f.sharedRetry(); retry != nil {
+		return retry
 	}
 	return f
 }

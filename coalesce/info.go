@@ -24,8 +24,11 @@ func (f *Flight) Err() error {
 	return f.err
 }
 
-// Attempt is 1, or 2 for the flight that follows a failure.
+// Attempt is 1, and one more for each flight that follows a failure, up to 3.
 func (f *Flight) Attempt() int { return f.attempt }
+
+// Former is the Tag of the failed attempt that this one follows, nil for a first one.
+func (f *Flight) Former() any { return f.former }
 
 // Tag returns what the request that started the fetch attached to it.
 func (f *Flight) Tag() any {

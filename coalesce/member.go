@@ -51,11 +51,11 @@ type Member struct {
 	parked     bool // in Wait
 	lent       bool // the fetch has the writer, until it ends
 	informing  bool // it is in a call of pending
-	retryTaken bool // the caller of Retry has the place on the second attempt
+	retryTaken bool // the caller of Retry has the place on the next attempt
 
 	writer  any                // what a parked leader lends
 	pending []func(writer any) // calls that the leader has still to make for Inform
-	retry   *Member            // place on the second attempt, given at the failure
+	retry   *Member            // place on the next attempt, given at the failure
 	reader  Reader
 }
 
@@ -254,12 +254,12 @@ func (m *Member) Leave() {
 	}
 }
 
-// Retry leaves a failed flight and joins its second attempt, on which all members gather whose Wait
-// ended with Failed or whose reader failed before its first byte. The first caller starts it:
-// started then tells the caller to run the fetch, to which tag is attached.
+// Retry leaves a failed flight and joins its next attempt, on which all members gather whose Wait
+// ended with Failed or whose reader failed before its first byte, and who call it. The first caller
+// starts it: started then tells the caller to run the fetch, to which tag is attached.
 //
 // Retry returns a nil flight, and leaves the member as it was, if nothing has failed, after the
-// failure of a second attempt, and after ErrDrained.
+// failure of a third attempt, and after ErrDrained.
 func (m *Member) Retry(tag any) (f *Flight, next *Member, started bool) {
 	if !m.takeRetry() {
 		return nil, nil, false
@@ -276,7 +276,7 @@ func (m *Member) Retry(tag any) (f *Flight, next *Member, started bool) {
 	return f, next, started
 }
 
-// takeRetry makes the caller of Retry responsible for the member's place on the second attempt.
+// takeRetry makes the caller of Retry responsible for the member's place on the next attempt.
 func (m *Member) takeRetry() bool {
 	f := m.flight
 	f.mu.Lock()

@@ -79,11 +79,11 @@ func (c *client) run() {
 	m.Leave()
 }
 
-// stay goes with a flight to its end, and through a second attempt. It returns true if the client
+// stay goes with a flight to its end, and through more attempts. It returns true if the client
 // has to fetch for itself.
 func (c *client) stay(ctx context.Context, f *Flight, m *Member) (again bool) {
 	for attempts := 1; ; attempts++ {
-		if f.Attempt() > 2 || attempts > 2 {
+		if f.Attempt() > 3 || attempts > 3 {
 			c.w.t.Errorf("attempt %d, and the client's %d", f.Attempt(), attempts)
 		}
 		start := time.Now()
@@ -107,10 +107,10 @@ func (c *client) stay(ctx context.Context, f *Flight, m *Member) (again bool) {
 		}
 		next, nextParty, started := m.Retry(&tag{c.w.generation.Load()})
 		if next == nil {
-			if f.Attempt() == 1 && !errors.Is(context.Cause(f.Context()), ErrDrained) {
-				c.w.t.Error("no second attempt")
+			if f.Attempt() < 3 && !errors.Is(context.Cause(f.Context()), ErrDrained) {
+				c.w.t.Errorf("attempt %d is the last", f.Attempt())
 			}
-			c.w.seen.add("second failure")
+			c.w.seen.add("last failure")
 			return false
 		}
 		if started {

@@ -56,7 +56,7 @@ func (c *tally) expectAll(t *testing.T, worlds int) {
 	var line strings.Builder
 	for _, what := range []string{
 		"shared", "released", "taken-over", "failed", "timed-out", "left", "crowded",
-		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "told that it is dropped", "second attempt", "second failure", "purged", "silent", "drained", "handed over", "moved",
+		"past-max", "no-room", "too-old", "clean end", "broken body", "dropped", "told that it is dropped", "second attempt", "third attempt", "last failure", "purged", "silent", "drained", "handed over", "moved",
 		"spilled", "read from the spill", "spill unread", "spill failed", "spilled a part", "read from a part", "stored from the spill",
 	} {
 		n, _ := c.counts.LoadOrStore(what, new(atomic.Int64))
@@ -197,8 +197,11 @@ func (w *world) start(f *Flight, key string) {
 		}
 	}
 	w.fetches = append(w.fetches, rec)
-	if f.Attempt() == 2 {
+	switch f.Attempt() {
+	case 2:
 		w.seen.add("second attempt")
+	case 3:
+		w.seen.add("third attempt")
 	}
 	f.OnUnstorable(rec)
 	go rec.run(w)

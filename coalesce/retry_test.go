@@ -81,25 +81,30 @@ func TestRetryGathersOnOneFlight(t *testing.T) {
 	}
 }
 
-func TestSecondFailureIsFinal(t *testing.T) {
+func TestThirdFailureIsFinal(t *testing.T) {
 	inBubble(t, 1<<20, Limits{}, func(t *testing.T, g *Group[string], _ *ledger) {
 		f, lead, followers := failing(t, g, 3)
 		f.Fail(errClient)
 		lead.expect(t, Failed)
 		lead.m.Leave()
 		retry, again := retryAll(t, followers, 1)
-		retry.Fail(errOrigin)
+		retry.Fail(errClient)
+		last, again := retryAll(t, again, 1)
+		if last.Attempt() != 3 || last.Former() != "second" || retry.Former() != f.Tag() {
+			t.Errorf("attempt %d follows %v, the second %v", last.Attempt(), last.Former(), retry.Former())
+		}
+		fresh, m := join(t, g, true) // it cannot join the third
+		last.Fail(errOrigin)
 		for _, w := range again {
 			w.expect(t, Failed)
 			if f, _, _ := w.m.Retry(nil); f != nil {
-				t.Error("a third attempt")
+				t.Error("a fourth attempt")
 			}
 			w.m.Leave()
 		}
-		if !errors.Is(retry.Err(), errOrigin) {
-			t.Errorf("err %v, want the second attempt's", retry.Err())
+		if !errors.Is(last.Err(), errOrigin) {
+			t.Errorf("err %v, want the third attempt's", last.Err())
 		}
-		fresh, m := join(t, g, true)
 		if fresh.Attempt() != 1 {
 			t.Errorf("the next request begins with attempt %d", fresh.Attempt())
 		}

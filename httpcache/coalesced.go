@@ -22,6 +22,7 @@ type flightTag struct {
 	followsLate bool
 	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
 	failure atomic.Int32
+	came    []field // the header of the request that began the fetch, as it came
 }
 
 // tag is what is known of the fetch's flight from its start.
@@ -48,6 +49,9 @@ type following struct {
 	gaveUp bool
 	// It has waited until the deadline.
 	isOver bool
+	// What two fetches of others have failed with, the second at least, if it waits for a third.
+	failed  error
+	failure int
 	// What it has tried to read ahead of a fetch of the whole, or nil: see rangeahead.go.
 	ahead *aheadOfWhole
 }
@@ -85,18 +89,37 @@ func (q *Request) joinRunning(key store.Key) (answered bool, err error) {
 	return q.serveFrom(membership{flight: f, member: m})
 }
 
-// retry joins the one flight that follows a failed one.
+// retry joins the flight that follows a failed one.
 func (q *Request) retry(s membership) (next membership, ok bool) {
-	if q.keyed.ShowsHead {
+	if q.keyed.ShowsHead || s.flight.Attempt() > 1 && q.failsAlike(s.flight) {
 		return membership{}, false
 	}
+	failed, failure := s.flight.Err(), s.failure()
 	ticket, tag := q.begin(q.flightKey())
 	f, m, started := s.member.Retry(tag)
 	if f == nil {
 		ticket.End()
 		return membership{}, false
 	}
+	if f.Attempt() > 2 {
+		following := q.follower()
+		following.failed, following.failure = failed, failure
+	}
 	return q.startFetch(f, m, started, ticket), true
+}
+
+// failsAlike reports whether one of the two fetches that have failed was made for a request with
+// the same fields as this one. Any client can have the origin fail by a field of its own. So what
+// two fetches have failed with is given to those with the same fields alone. The others make a
+// third one together.
+func (q *Request) failsAlike(f *coalesce.Flight) bool {
+	fields := q.fieldsSum()
+	for _, of := range [...]any{f.Tag(), f.Former()} {
+		if tag, ok := of.(*flightTag); ok && sumOf(tag.came) == fields {
+			return true
+		}
+	}
+	return false
 }
 
 // startFetch starts the fetch if this request leads the flight.
@@ -231,7 +254,7 @@ func (q *Request) headerIsEnough(shared *sharedResponse) bool {
 //
 //	shared    the answer is the flight's
 //	failed    a follower gets the stored response, if it may stand in. Otherwise it waits for the
-//	          one flight that follows, and goes round the loop again
+//	          flight that follows, and goes round the loop again
 //	released  a follower fetches for itself, at once or in another round
 //
 // serveUnshared has the rest, and serveEnded what a leader gets of a failure.
@@ -251,6 +274,10 @@ func (q *Request) serveFrom(s membership) (answered bool, err error) {
 			if answered, err := q.answerRefused(s, refusal); answered {
 				return true, err
 			}
+		}
+		if result == coalesce.TimedOut && s.flight.Attempt() > 2 {
+			q.leave(s, false) // two have failed: it does not ask for itself what may take as long
+			return true, q.failFollowers(q.following.failed, q.following.failure)
 		}
 		if result == coalesce.TimedOut && q.goesOn(s.flight) {
 			q.leave(s, false)
@@ -428,8 +455,8 @@ func (q *Request) leaderError(s membership) error {
 	return err
 }
 
-// failFollowers answers the followers when the second fetch failed too. They get its status without
-// the origin's body, as an error that error handlers can treat.
+// failFollowers answers the followers when the last fetch for them failed too. They get its status
+// without the origin's body, as an error that error handlers can treat.
 func (q *Request) failFollowers(err error, failure int) error {
 	if e, ok := q.staleOnError(failure); ok {
 		return e

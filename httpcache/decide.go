@@ -35,7 +35,7 @@ const (
 	verdictRefetch
 	// verdictStale: the origin failed, and the stored response stands in.
 	verdictStale
-	// verdictFail: the origin failed. The leader gets the failure, the others one more fetch.
+	// verdictFail: the origin failed. The leader gets the failure, the others another fetch.
 	verdictFail
 	// verdictRelease: the response is for the leader. The others fetch for themselves.
 	verdictRelease

@@ -25,7 +25,7 @@ import (
 //	            │                                      the answer for all, or for the leader alone
 //	            ├─ 304 about another one ───► refetch  the origin is asked again, unconditionally
 //	WriteHeader ┼─ failure ──┬─ stale may ──► stale    the stored response is the answer for all
-//	            │            └─ else ───────► fail     the leader gets it, the others one more fetch
+//	            │            └─ else ───────► fail     the leader gets it, the others another fetch
 //	            └─ else ────────────────────► release  the leader's client gets it, the others fetch
 //	                                                   for themselves
 //
@@ -168,6 +168,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner, x.came = nil, &x.inner, x.clientHeader
+	tag.came = x.came
 	x.writer = &x.first
 	x.writer.init(x)
 	q.entrust(x)
