@@ -193,7 +193,7 @@ type retries struct {
 	failed int  // fetches that others led
 	own    bool // one of the request's own has failed
 	alone  bool // the next fetch is this request's own
-	other  int  // of its own that brought another version
+	other  int  // that brought another version, or the word that there is none
 	gaveUp bool // a fetch was late
 }
 
@@ -204,16 +204,19 @@ type retries struct {
 // once where the header has gone out: before that the client gets the origin's own answer. What
 // the origin answers to it then is used although it may not be stored, as it is of the version
 // that the client has a part of. Where machines of the origin give one file validators of their
-// own, its own fetch is tried twice more: another machine may have that version.
+// own, its own fetch is tried twice more: another machine may have that version. What the fetch of
+// another request says of the file, as a 404 to a field of its own, may not hold for this one. So
+// an answer that has begun asks twice more, together with the others that wait.
 func (b *sliceBody) retry(r *retries, h *openSlice, err error) bool {
 	refused := refusalOf(err) != nil
 	switch {
 	case b.q.r.Context().Err() != nil, refused && !b.begun:
 		return false
-	case errors.Is(err, errObjectChanged): // another machine of the origin may have it still
+	case errors.Is(err, errObjectChanged):
 		r.other++
-		r.alone = true
-		return b.begun && r.other <= tries && b.q.isMixed(time.Now())
+		mixed := b.q.isMixed(time.Now())
+		r.alone = r.alone || mixed
+		return b.begun && r.other <= tries && (mixed || h.on.fetch == nil)
 	case errors.Is(err, errSliceLate) && h.on.flight.Queued():
 		return b.begun // else the request waits for a place of its own
 	case errors.Is(err, errSliceStored), errors.Is(err, errSliceLate):
