@@ -1,9 +1,6 @@
 package coalesce
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // Share decides that the response is for all members and for those who still join. shared is what
 // they need besides the body; this package does not look at it. A body of more than limit bytes
@@ -18,7 +15,8 @@ func (f *Flight) Share(shared any, limit int64) {
 	if limit < 0 {
 		limit = math.MaxInt64
 	}
-	f.phase, f.shared, f.max, f.progress = streaming, shared, limit, time.Since(f.registration.at)
+	f.phase, f.shared, f.max = streaming, shared, limit
+	f.pace.begin(f.age())
 	f.wake()
 	f.stopIfUseless()
 }

@@ -12,7 +12,7 @@
 //	write.go     the fetch's side of the body: room, windows; body.go has the chunks, and memory.go
 //	             their memory
 //	reader.go    the readers' side
-//	pace.go      how fast a reader is that others wait for
+//	pace.go      how fast a reader is that others wait for, and a fetch that newcomers join
 //	spill.go     bodies that are not whole in memory
 //	parts.go     what lies between the readers of a window, on disk
 //	kept.go      readers of what keeps others from being stored

@@ -101,7 +101,7 @@ type Flight struct {
 	room    chan struct{} // tells the fetch that a window has moved; nil before that
 	done    chan struct{} // see Done; nil until asked for
 
-	progress time.Duration // from registration.at to the last of the response, or of the queue
+	pace     pace
 	body     body
 	max      int64   // bytes kept; more make it windowed
 	expected int64   // length announced by Expect, or -1
@@ -368,7 +368,8 @@ func (f *Flight) Keep(keep bool) {
 func (f *Flight) SetQueued(queued bool) {
 	f.mu.Lock()
 	defer f.unlock()
-	f.queued, f.progress = queued, time.Since(f.registration.at)
+	f.queued = queued
+	f.pace.begin(f.age())
 	f.stopIfUseless()
 }
 

@@ -125,7 +125,8 @@ func NewGroup[K comparable](b Budget, l Limits) *Group[K] {
 // Join joins the flight under way for key, or begins one.
 //
 // usable, which may be nil, is asked about a running flight. When it answers false (the key was
-// purged since the flight began, or nothing has come of it for long, see Silent), a new flight
+// purged since the flight began, or nothing has come of it for long, or too little, see
+// TimeLeft), a new flight
 // takes its place, and the old one goes on for its members. usable is called without a lock and may
 // be asked more than once.
 //

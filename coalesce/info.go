@@ -93,7 +93,28 @@ func (f *Flight) Silent() time.Duration {
 	return f.silence()
 }
 
-func (f *Flight) silence() time.Duration { return time.Since(f.registration.at) - f.progress }
+func (f *Flight) silence() time.Duration { return f.age() - f.pace.last }
+
+func (f *Flight) age() time.Duration { return time.Since(f.registration.at) }
+
+// TimeLeft returns for how long more the body is worth waiting for, for one who waits for others as
+// long as wait says. Zero or less tells that the flight has been silent for that long, or that its
+// body is that far behind the slowest pace, 8 KiB/s: one that comes byte by byte is as good as
+// none. It may be behind by twice that where the rest of a known length comes within wait at the
+// pace that it has had. What the fetch waits for readers or a Spill does not count. The result is
+// wait for a flight that is queued or has ended.
+func (f *Flight) TimeLeft(wait time.Duration) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended || f.queued || f.leader == nil {
+		return wait
+	}
+	now, limit := f.age(), wait
+	if f.pace.secondsLeft(now, f.body.size, f.expected) <= wait.Seconds() {
+		limit = 2 * wait
+	}
+	return min(wait-f.silence(), limit-f.pace.behind(now))
+}
 
 // Replaced reports whether Join has begun a newer flight in the place of this one.
 func (f *Flight) Replaced() bool {

@@ -1,6 +1,9 @@
 package coalesce
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A full window waits for its slowest readers, where there is no disk to hold what they are behind
 // with, see parts.go. Those that others wait for are dropped when they
@@ -46,10 +49,10 @@ func (l *lap) left(limit time.Duration, pos, next int64) time.Duration {
 	return limit - l.lasted
 }
 
-// slowestPace is what a reader takes at least that is not taken for a dead one, in bytes a second,
-// and sendBuffer is what the system may hold for its client before it takes more: by default a
-// third of 4 MiB has to be free again. In package store, disk_readers.go has the same two for what
-// is deleted and read.
+// slowestPace is what a reader takes at least that is not taken for a dead one, and what a body
+// comes with at least that newcomers wait for, in bytes a second. sendBuffer is what the system may
+// hold for a reader's client before it takes more: by default a third of 4 MiB has to be free
+// again. In package store, disk_readers.go has the same two for what is deleted and read.
 const (
 	slowestPace = 8 << 10
 	sendBuffer  = 4 << 20 / 3
@@ -123,6 +126,46 @@ func (f *Flight) starvedSince() (since time.Time) {
 		}
 	}
 	return since
+}
+
+// pace is how a fetch comes on. Its times count from registration.at.
+type pace struct {
+	began time.Duration // the header came then, or the queue ended
+	last  time.Duration // bytes of the body came last then; before that it is as began
+	// A body that came at slowestPace from its header on, and made up for no silence, would have
+	// been here by then. So it is never ahead: what came quickly at first is no excuse for later.
+	due time.Duration
+}
+
+// begin has the pace count from now.
+func (p *pace) begin(now time.Duration) { *p = pace{began: now, last: now, due: now} }
+
+// advance counts n more bytes of the body.
+func (p *pace) advance(now time.Duration, n int) {
+	p.last = now
+	p.excuse(now, time.Duration(n)*time.Second/slowestPace)
+}
+
+// excuse brings the body nearer to the pace by d.
+func (p *pace) excuse(now, d time.Duration) { p.due = min(p.due+d, now) }
+
+// behind is for how long the body of a fetch that is silent would have to be so to be as late.
+func (p *pace) behind(now time.Duration) time.Duration { return now - p.due }
+
+// secondsLeft is how long the rest of a body takes at the pace that it has had since its header;
+// for ever if that is not known.
+func (p *pace) secondsLeft(now time.Duration, size, length int64) float64 {
+	if size == 0 || length < size {
+		return math.Inf(1)
+	}
+	return (now - p.began).Seconds() * float64(length-size) / float64(size)
+}
+
+// excuse says that the fetch has waited since then for readers or a disk, and not for the origin.
+func (f *Flight) excuse(since time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pace.excuse(f.age(), time.Since(since))
 }
 
 func earlier(a, b time.Time) time.Time {

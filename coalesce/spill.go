@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Spill keeps the beginning of one body elsewhere than in memory, so that a flight holds only its
@@ -124,6 +125,7 @@ func (f *Flight) advanceSpill(keep, behind int64) {
 	if s == nil {
 		return
 	}
+	defer f.excuse(time.Now())
 	if err := appendAll(s, f.unspilled(false)); err != nil {
 		f.stopSpilling()
 		return

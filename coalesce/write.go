@@ -44,7 +44,7 @@ func (f *Flight) publish(space chunk, n int) error {
 		return ErrEnded
 	}
 	f.body.publish(n)
-	f.progress = time.Since(f.registration.at)
+	f.pace.advance(f.age(), n)
 	f.wake()
 	return nil
 }
@@ -275,6 +275,7 @@ func (f *Flight) awaitReaders(due time.Time) {
 		defer timer.Stop()
 		late = timer.C
 	}
+	defer f.excuse(time.Now())
 	select {
 	case <-f.room:
 	case <-late:

@@ -85,6 +85,50 @@ func TestHangingOrigin(t *testing.T) {
 	settled(t, in)
 }
 
+// C108: the first answer of the origin comes byte by byte, and all later ones at once. Newcomers
+// got that first one.
+func TestDribblingOrigin(t *testing.T) {
+	const page = "the page"
+	var asked atomic.Int32
+	slow, over := make(chan struct{}), make(chan struct{})
+	o := newQuietOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		if asked.Add(1) > 1 {
+			_, _ = io.WriteString(w, page)
+			return
+		}
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-tick.C:
+			case <-over:
+				return
+			}
+			_, _ = io.WriteString(w, "x")
+			_ = http.NewResponseController(w).Flush()
+			if n == 20 { // by then it is behind by more than the wait
+				close(slow)
+			}
+		}
+	})
+	in := start(t, proxied("larder {\ncoalesce wait 50ms\n}"), o)
+	var first sync.WaitGroup
+	first.Go(func() { _, _ = in.try(t.Context(), "GET", "/", "") })
+	<-slow
+	for range 3 {
+		within, cancel := context.WithTimeout(t.Context(), time.Minute) // it has no end yet
+		a, err := in.try(within, "GET", "/", "")
+		if err != nil || a.err != nil || a.body != page {
+			t.Errorf("a newcomer: %q, %v", a.body, err)
+		}
+		cancel()
+	}
+	close(over)
+	first.Wait()
+	settled(t, in)
+}
+
 // C22: bodies whose size is not announced, more of them at once than there is memory. All
 // arrive, none takes more than its share.
 func TestSizeBombs(t *testing.T) {

@@ -41,13 +41,12 @@ func (b *flightBody) first(limit time.Duration) error {
 	return b.err
 }
 
-// firstAt waits for the byte at a position. Where the origin is silent for longer than the limit,
-// the error is errStalled.
+// firstAt waits for the byte at a position. Where newcomers that wait as long as limit would not
+// join the flight any more, the error is errStalled.
 func (b *flightBody) firstAt(off int64, limit time.Duration) error {
 	b.reader.Skip(off)
-	b.pos, b.patience = off, limit
-	b.head, b.err = b.nextInTime()
-	b.patience = 0
+	b.pos = off
+	b.head, b.err = b.nextInTime(func() time.Duration { return b.flight.TimeLeft(limit) })
 	return b.err
 }
 
@@ -116,19 +115,19 @@ func (b *flightBody) next(w http.ResponseWriter) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if b.patience > 0 {
-		return b.nextInTime()
+	if b.patience > 0 { // who has a part of the body stays, however slowly it comes
+		return b.nextInTime(func() time.Duration { return b.patience - b.flight.Silent() })
 	}
 	return b.reader.Next(b.ctx)
 }
 
-// nextInTime is the part of next that waits, within the limit of b.patience.
-func (b *flightBody) nextInTime() ([]byte, error) {
+// nextInTime is the part of next that waits, while there is time left.
+func (b *flightBody) nextInTime(left func() time.Duration) ([]byte, error) {
 	for {
-		ctx, cancel := context.WithTimeoutCause(b.ctx, max(1, b.patience-b.flight.Silent()), errStalled)
+		ctx, cancel := context.WithTimeoutCause(b.ctx, max(1, left()), errStalled)
 		chunk, err := b.reader.Next(ctx)
 		cancel()
-		if !errors.Is(err, errStalled) || b.flight.Silent() >= b.patience {
+		if !errors.Is(err, errStalled) || left() <= 0 {
 			return chunk, err
 		}
 	}

@@ -229,9 +229,9 @@ func (q *Request) inTime(shared *sharedResponse) bool {
 }
 
 // joinable reports whether the request may join a running flight. It may not if the origin has sent
-// nothing for as long as a follower waits: one fetch that hangs must not make a URL unavailable
-// while the origin is well. What is late by other measures is in late.go. A flight may hang if its
-// header is all that the request needs.
+// nothing for as long as a follower waits, or so little that it is as late as that: one fetch that
+// hangs must not make a URL unavailable while the origin is well. What is late by other measures is
+// in late.go. A flight may hang if its header is all that the request needs.
 func (q *Request) joinable(f *coalesce.Flight) bool {
 	if !q.usable(f) {
 		return false
@@ -240,7 +240,7 @@ func (q *Request) joinable(f *coalesce.Flight) bool {
 	if !decided {
 		return !q.isLate(f)
 	}
-	return f.Silent() < q.route.Wait || shared.source == fromOrigin && q.headerIsEnough(shared)
+	return f.TimeLeft(q.route.Wait) > 0 || shared.source == fromOrigin && q.headerIsEnough(shared)
 }
 
 // headerIsEnough reports whether the answer to this request from a shared response has no body.

@@ -101,8 +101,11 @@ func (q *Request) joinRefresh(tag *flightTag) (f *coalesce.Flight, m *coalesce.M
 	var late *coalesce.Flight
 	f, m, started = q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool {
 		tag.followsLate = false
-		if !q.usable(f) || f.Shared() != nil {
-			return q.joinable(f)
+		switch {
+		case !q.usable(f):
+			return false
+		case f.Shared() != nil:
+			return f.TimeLeft(q.route.Wait) > 0 // for its body, as it is to be stored
 		}
 		if tag.followsLate = q.isLateRefresh(f); tag.followsLate {
 			late = f
@@ -129,7 +132,7 @@ func (q *Request) lateSliceKey(o *object) store.Key { return q.route.byRules(o.k
 
 // sendsSlice is as for a page, see joinable. gaveUp says that the request has given one up.
 func (q *Request) sendsSlice(f *coalesce.Flight, gaveUp bool) bool {
-	if f.Silent() >= q.route.Wait {
+	if f.TimeLeft(q.route.Wait) <= 0 {
 		return false
 	}
 	return f.Shared() != nil || !gaveUp || followsLate(f) || f.Queued()

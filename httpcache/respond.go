@@ -267,7 +267,7 @@ func (q *Request) byteWait(s membership) time.Duration {
 	if s.fetch != nil {
 		return 0 // as long as it takes
 	}
-	return max(1, q.route.Wait-s.flight.Silent())
+	return max(1, s.flight.TimeLeft(q.route.Wait))
 }
 
 // respondUnbegun answers if err came in place of the first byte of a shared body, when nothing has
