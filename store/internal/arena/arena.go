@@ -495,7 +495,7 @@ func (a *Arena) giveBack() {
 		}
 		for i := range r.free {
 			if s := &r.free[i]; s.dirty.pages() > 0 {
-				releasePages(r.data[int(s.dirty.from)*pageSize : int(s.dirty.to)*pageSize])
+				releasePages(r.data, int(s.dirty.from)*pageSize, int(s.dirty.to)*pageSize)
 				s.dirty = pageRange{}
 			}
 		}

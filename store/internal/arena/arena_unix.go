@@ -32,12 +32,21 @@ func mapRegion(n int) ([]byte, error) {
 // unmapRegion gives a region back. None of it is in use.
 func unmapRegion(data []byte) { _ = unix.Munmap(data) }
 
-// releasePages lets the system have the memory; the addresses stay valid. Linux takes it at once,
-// the others when they need it.
-func releasePages(data []byte) {
+// releasePages lets the system have a part of a region; the addresses stay valid. Linux takes it at
+// once, the others when they need it.
+func releasePages(region []byte, from, to int) {
 	advice := unix.MADV_FREE
 	if runtime.GOOS == "linux" {
 		advice = unix.MADV_DONTNEED
 	}
-	_ = unix.Madvise(data, advice)
+	if from, to = wholePages(from, to, unix.Getpagesize()); from < to {
+		_ = unix.Madvise(region[from:to], advice)
+	}
+}
+
+// wholePages are the system's pages that lie wholly in a part of a region. Where these are larger
+// than ours, as on some arm64, the system would take what is in use beside the part: it rounds the
+// length up.
+func wholePages(from, to, system int) (int, int) {
+	return (from + system - 1) / system * system, to / system * system
 }
