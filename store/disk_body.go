@@ -142,6 +142,21 @@ func (b *diskBody) Chunk(off int64) ([]byte, error) {
 	return piece, err
 }
 
+// readChunk reads a piece at most. It goes by way of a buffer, which is not used again after an
+// error: a read that came too late may still be filling that.
+func (b *diskBody) readChunk(room []byte, off int64) ([]byte, error) {
+	piece := pieces.Get().(*[pieceSize]byte)
+	n := min(pieceSize, int64(len(room)), b.length-off, chunkSize-off%chunkSize)
+	read, err := b.read(piece[:n], off)
+	if err != nil {
+		return nil, err
+	}
+	room = room[:copy(room, read)]
+	pieces.Put(piece)
+	b.pins().took(b.id, int64(len(room)))
+	return room, nil
+}
+
 // read fills room from off on, as far as the chunk on disk reaches that has these bytes, or of a
 // compressed one the last frame that there is room for, and returns what it has filled. Of the
 // chunk no more is checked than what is read.

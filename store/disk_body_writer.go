@@ -265,15 +265,33 @@ func (d *BodyWriter) Body() Body {
 // Close. An error says that off is not on disk yet, or not of the body, that the writer is closed,
 // or that the disk could not be read.
 func (d *BodyWriter) Chunk(off int64) ([]byte, error) {
-	set := d.set
-	set.mu.Lock()
+	body, err := d.writtenAt(off)
+	if err != nil {
+		return nil, err
+	}
+	return body.Chunk(off)
+}
+
+// ReadChunk is Chunk into room, of which it returns what it has filled, up to 32 KiB. It writes to
+// it no more when it has returned. Its errors are those of Chunk.
+func (d *BodyWriter) ReadChunk(room []byte, off int64) ([]byte, error) {
+	body, err := d.writtenAt(off)
+	if err != nil {
+		return nil, err
+	}
+	return body.readChunk(room, off)
+}
+
+// writtenAt is what is written, if off is in it. Before the writer is sealed all its chunks are
+// full ones, so this body ends with one.
+func (d *BodyWriter) writtenAt(off int64) (*diskBody, error) {
+	d.set.mu.Lock()
 	written, closed := d.written, d.closed
-	set.mu.Unlock()
+	d.set.mu.Unlock()
 	if closed || off < 0 || off >= written {
 		return nil, errNotThere
 	}
-	// Before the writer is sealed all its chunks are full ones, so this body ends with one.
-	return d.body(written).Chunk(off)
+	return d.body(written), nil
 }
 
 // body is what is on disk, up to length.
