@@ -324,18 +324,20 @@ func (b *batch) wanted(j *job) bool {
 	if b.writer.purges.recordPurgedBy(r, b.below) == Hard {
 		return false
 	}
-	waiting := int64(b.bytes) * 3 / 2
+	waiting, toSlots := int64(b.bytes)*3/2, r.bodyLen()-int64(j.written)*chunkSize
 	if j.ahead || j.renews && !j.late {
 		waiting -= r.bodyLen() // it counts in what is used
+		toSlots = 0
 	}
-	outgrows := b.writer.disk.outgrows(b.writer.diskBudget(), waiting+r.takes())
+	disk, budget := b.writer.disk, b.writer.diskBudget()
+	outgrows := disk.outgrows(budget, waiting+r.takes())
 	if outgrows {
 		b.writer.noteShortage()
 	}
 	switch {
 	case !b.writer.fits(r.writeSize()):
 		b.writer.counts.skipped.Add(1)
-	case outgrows, b.writer.isFull(r.writeSize(), waiting):
+	case outgrows, toSlots >= chunkSize && disk.lacksSlots(budget, toSlots), b.writer.isFull(r.writeSize(), waiting):
 		j.refused = true
 	default:
 		return true

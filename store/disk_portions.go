@@ -61,6 +61,10 @@ func (set *bodyWriters) due(limit int) (portions []portion, outgrown bool) {
 			set.lose(d, fmt.Errorf("%w: with what is deleted and read", ErrNoSpace))
 			continue
 		}
+		if p.direct && set.disk.lacksSlots(budget, all+p.length) {
+			set.lose(d, fmt.Errorf("%w: the database has free pages, and the files no room for others", ErrNoSpace))
+			continue
+		}
 		all += p.length
 		d.writing = true
 		portions = append(portions, p)

@@ -92,6 +92,21 @@ func (d *disk) outgrows(budget, n int64) bool {
 	return d.pins.deleted() > budget/8 && d.used()+n > budget/8*11
 }
 
+// lacksSlots tells whether n more bytes of large bodies would bring both files past one and a half of
+// the budget, or past twice a small one: pages that are free in the database are no room for them
+// before it is compacted.
+func (d *disk) lacksSlots(budget, n int64) bool {
+	file := d.openSlots()
+	if file.IsKnown() {
+		n -= file.Len() - file.Used()
+	}
+	most := budget / 2 * 3
+	if budget < 16<<20 {
+		most = budget * 2
+	}
+	return n > 0 && d.length()+n > most
+}
+
 // addReader adds a reader of a body that is pinned.
 func (p *pins) addReader(id uint64, r Interrupter) {
 	p.mu.Lock()

@@ -362,3 +362,89 @@ func TestScanOfSlotsGoesOnMeanwhile(t *testing.T) {
 		return checkSlots(t, s, tb)
 	}))
 }
+
+// TestRoomForSlots: what is free in the database is no room for large bodies. The two files came to
+// 1.62 times the budget.
+func TestRoomForSlots(t *testing.T) {
+	const mib = 1 << 20
+	s := keptByHand(t, Settings{Memory: 1, Disk: 64 * mib})
+	for range 4 {
+		_, _, err := s.disk.slots.Load().Take()
+		must(t, err)
+	}
+	for _, tt := range []struct {
+		budget, database, n int64
+		lacks               bool
+	}{
+		{64 * mib, 74 * mib, 21 * mib, false},
+		{64 * mib, 74 * mib, 21*mib + 1, true},
+		{64 * mib, 96 * mib, 1, true},
+		{8 * mib, 10 * mib, 5 * mib, false}, // see operating.md: a small file comes to twice its budget
+		{8 * mib, 10 * mib, 5*mib + 1, true},
+	} {
+		s.disk.size.Store(tt.database)
+		if lacks := s.disk.lacksSlots(tt.budget, tt.n); lacks != tt.lacks {
+			t.Errorf("%d bytes beside %d and 1 MiB, of a budget of %d: lacks slots %v", tt.n, tt.database, tt.budget, lacks)
+		}
+	}
+	s.disk.size.Store(96 * mib)
+	s.disk.slots.Load().Give(0, 1)
+	for n, lacks := range map[int64]bool{2 * slots.Size: false, 2*slots.Size + 1: true} {
+		if got := s.disk.lacksSlots(64*mib, n); got != lacks {
+			t.Errorf("%d bytes where two slots are free: lacks slots %v", n, got)
+		}
+	}
+}
+
+// TestFilesOfACacheThatTurnsToLargeBodies stay within one and a half times the budget, and what
+// large bodies lack they have after a compaction, which comes by itself.
+func TestFilesOfACacheThatTurnsToLargeBodies(t *testing.T) {
+	const budget = 32 << 20
+	rng := seeded(t)
+	s := keptByHand(t, Settings{Memory: 1, Disk: budget})
+	for n := range 30_000 {
+		s.Put(testEntry(s, fmt.Sprintf("http://example.com/small/%d", n), randomBody(rng, 1000)), 0)
+		if n%1000 == 0 {
+			writeAll(t, s)
+		}
+	}
+	writeAll(t, s)
+	put := func(from, to int) (stored int) {
+		for n := from; n < to; n++ {
+			url := fmt.Sprintf("http://example.com/large/%d", n)
+			s.Put(testEntry(s, url, randomBody(rng, 2<<20)), 0)
+			writeAll(t, s)
+			sweepPending(t, s)
+			if size := s.disk.length(); size > budget/2*3 {
+				t.Fatalf("after %d large bodies the files have %.2f of the budget", n, float64(size)/budget)
+			}
+			r := s.Lookup(keyOf(url), matchAny)
+			if r.Entry != nil {
+				stored++
+			}
+			r.Release()
+		}
+		return stored
+	}
+	before := put(0, 30)
+	s.diskWriter.pending = false
+	s.diskWriter.wantCompaction()
+	for more := s.diskWriter.compactDue; more; {
+		_, err := s.diskWriter.compactStep()
+		must(t, err)
+		more = s.diskWriter.compacting != nil
+	}
+	if size := s.disk.size.Load(); size > budget/2 {
+		t.Errorf("the database has %d bytes after that", size)
+	}
+	if after := put(30, 60); after != 30 {
+		t.Errorf("%d of 30 large bodies are stored, %d before the compaction", after, before)
+	}
+	must(t, s.disk.view(func(tx *bbolt.Tx) error {
+		tb, err := openBuckets(tx)
+		if err != nil {
+			return err
+		}
+		return checkSlots(t, s, tb)
+	}))
+}
