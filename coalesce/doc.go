@@ -93,12 +93,14 @@
 //
 // A failed first attempt is followed by one more, its retry: a flight that takes the failed one's
 // place in the group at the very moment of the failure, with all followers as members that have had
-// no byte. The first of them to call Retry starts it, or a newcomer that is quicker. A third and
-// last attempt follows a second that fails, for those of its followers who call Retry then: a user
-// of the package that knows why the two may have failed leaves out whom that concerns. Newcomers
-// cannot join it. So a key that fails under load costs three fetches, however many wait. If the
-// first call of Retry created it, a newcomer between failure and Retry would begin a third fetch,
-// and followers could be carried from first attempt to first attempt without end.
+// no byte. The first of them to call Retry starts it, or a newcomer that is quicker. If the first
+// call of Retry created it, a newcomer between failure and Retry would begin one more fetch, and
+// followers could be carried from first attempt to first attempt without end.
+//
+// A third and last attempt follows a second that fails, for those of its followers who call Retry
+// then: a user of the package that knows why the two may have failed leaves out whom that concerns.
+// Newcomers cannot join it, and begin with a first attempt beside it. So those who wait together
+// for what fails make three fetches at most, one after the other, however many they are.
 //
 // A flight that had left the group before it failed (cancelled, windowed, replaced) has a retry
 // that only its own followers know. It may then be under way beside a newer flight of its key. If

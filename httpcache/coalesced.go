@@ -22,7 +22,8 @@ type flightTag struct {
 	followsLate bool
 	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
 	failure atomic.Int32
-	came    []field // the header of the request that began the fetch, as it came
+	came    []field     // the header of the request that began the fetch, as it came
+	asked   atomic.Bool // the origin was, for that request
 }
 
 // tag is what is known of the fetch's flight from its start.
@@ -111,11 +112,12 @@ func (q *Request) retry(s membership) (next membership, ok bool) {
 // failsAlike reports whether one of the two fetches that have failed was made for a request with
 // the same fields as this one. Any client can have the origin fail by a field of its own. So what
 // two fetches have failed with is given to those with the same fields alone. The others make a
-// third one together.
+// third one together. A fetch that had no place at the origin, or failed by another machine's, says
+// nothing about fields.
 func (q *Request) failsAlike(f *coalesce.Flight) bool {
 	fields := q.fieldsSum()
 	for _, of := range [...]any{f.Tag(), f.Former()} {
-		if tag, ok := of.(*flightTag); ok && sumOf(tag.came) == fields {
+		if tag, ok := of.(*flightTag); ok && tag.asked.Load() && sumOf(tag.came) == fields {
 			return true
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/larder-cache/larder/origin"
 )
 
 // herd asks at once with each of the headers, the first a moment before the others, and returns the
@@ -79,8 +81,40 @@ func TestFailureOfAFieldIsForItsOwn(t *testing.T) {
 	}
 }
 
+// TestThirdFetchIsNotGivenUpEarly: where a wait for the page was in vain lately, those who waited
+// for the third fetch got the failure of the second after a second, with nine left.
+func TestThirdFetchIsNotGivenUpEarly(t *testing.T) {
+	for round := range 40 { // who leads the second fetch is by chance
+		inBubble(t, func(t *testing.T) {
+			h := newTestHandler(t)
+			h.cache.lateFetches.note(newPatient(h).flightKey(), time.Now())
+			var headers [][]string
+			for range 20 {
+				headers = append(headers, []string{"X-Bad", "1"})
+			}
+			for range 3 {
+				headers = append(headers, []string{"User-Agent", "a browser"})
+			}
+			bad, good := failingFor(200*time.Millisecond), failingFor(1500*time.Millisecond)
+			statuses, _ := herd(t, h, headers, func(w http.ResponseWriter, r *http.Request) error {
+				if r.Header.Get("X-Bad") != "" {
+					return bad(w, r)
+				}
+				return good(w, r)
+			})
+			for i, status := range statuses[20:] {
+				if status != http.StatusOK {
+					t.Errorf("round %d: other %d got a %d", round, i, status)
+				}
+			}
+		})
+	}
+}
+
 // TestFailingOriginIsAskedThreeTimes: for a herd, an origin that fails for all is asked twice if
-// they have the same fields, and else three times, also where that takes longer than they wait.
+// they have the same fields, and else three times, also where all three take longer than they wait.
+// Two do not: who has waited in vain before the second has failed asks alone, as of an origin that
+// is slow.
 func TestFailingOriginIsAskedThreeTimes(t *testing.T) {
 	for _, d := range []time.Duration{time.Millisecond, 3 * time.Second, 4 * time.Second} {
 		for kinds, want := range map[int]int{1: 2, 2: 3, 201: 3} {
@@ -103,4 +137,56 @@ func TestFailingOriginIsAskedThreeTimes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRefusalIsNoFailureOfAField: a first fetch that found no place at the origin counted as one
+// that had failed for the fields of its leader. Others with the same fields then got the failure of
+// a client for whose field the origin fails.
+func TestRefusalIsNoFailureOfAField(t *testing.T) {
+	for range 20 { // who leads the second fetch is by chance
+		inBubble(t, func(t *testing.T) {
+			b := newBudgeted(t, origin.Limits{MaxConcurrent: 1, Queue: 10, Wait: 10 * time.Second}, nil)
+			done := make(chan struct{})
+			b.next = hangs(done)
+			slow := b.begin(t.Context(), "/slow")
+			first := b.begin(t.Context(), "/page", "User-Agent", "a browser")
+			time.Sleep(5 * time.Second)
+			before := b.begin(t.Context(), "/page", "X-Bad", "1")
+			good := b.begin(t.Context(), "/page", "User-Agent", "a browser")
+			after := b.begin(t.Context(), "/page", "X-Bad", "1")
+			if a := <-first; a.status() != http.StatusServiceUnavailable {
+				t.Errorf("the first got a %d", a.status())
+			}
+			b.next = failingFor(time.Second)
+			close(done)
+			<-slow
+			<-before
+			<-after
+			if a := <-good; a.status() != http.StatusOK {
+				t.Errorf("another with the fields of the first got a %d", a.status())
+			}
+		})
+	}
+}
+
+// TestThirdFetchAsksTheOrigin: where two fetches failed because other machines' have, none had been
+// made for those who waited here, and they got that failure.
+func TestThirdFetchAsksTheOrigin(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, _, remote := machines(t)
+		remote.await = func(int) (again bool, failed int) {
+			time.Sleep(100 * time.Millisecond)
+			return false, http.StatusInternalServerError
+		}
+		statuses, asked := herd(t, h, make([][]string, 10), failingFor(time.Second))
+		good := 0
+		for _, status := range statuses {
+			if status == http.StatusOK {
+				good++
+			}
+		}
+		if asked != 1 || good != 8 { // all but those who led the two
+			t.Errorf("the origin was asked %d times; the statuses are %v", asked, statuses)
+		}
+	})
 }

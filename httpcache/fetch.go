@@ -311,6 +311,7 @@ func (x *Fetch) visitOrigin() error {
 		return err
 	}
 	x.flight.SetQueued(false)
+	x.tag().asked.Store(true)
 	// It may have waited. To count that as the response's age would be too much.
 	x.begun = x.visit.place.Begun()
 	err := guarded(x.callNext)

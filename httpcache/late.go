@@ -56,9 +56,10 @@ func (q *Request) isLate(f *coalesce.Flight) bool {
 }
 
 // givesUpEarly reports whether the request waits for a flight for a second only. It needs a round
-// for the flight after that, and one to look again.
+// for the flight after that, and one to look again. A third attempt is the last: it is for those
+// alone who wait for it.
 func (q *Request) givesUpEarly(f *coalesce.Flight) bool {
-	return q.rounds >= 2 && !q.hasGivenUp() && !followsLate(f) && !f.Queued() && !q.unsafe() &&
+	return q.rounds >= 2 && f.Attempt() <= 2 && !q.hasGivenUp() && !followsLate(f) && !f.Queued() && !q.unsafe() &&
 		q.sharing() == sharingOpen && q.wasLate(q.flightKey())
 }
 
