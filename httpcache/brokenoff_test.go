@@ -17,8 +17,9 @@ import (
 type deafClient struct {
 	*httptest.ResponseRecorder
 	writing chan struct{} // closed at its first write
-	cut     chan struct{} // closed by the deadline
+	cut     chan struct{} // closed by the first deadline
 	once    sync.Once
+	cutOnce sync.Once
 	ended   chan error // what the handler ended with, or what it panicked with
 }
 
@@ -37,7 +38,7 @@ func (c *deafClient) Write([]byte) (int, error) {
 
 // SetWriteDeadline is for http.ResponseController.
 func (c *deafClient) SetWriteDeadline(time.Time) error {
-	close(c.cut)
+	c.cutOnce.Do(func() { close(c.cut) })
 	return nil
 }
 
@@ -67,9 +68,7 @@ func (c *deafClient) isCut() bool {
 
 // end ends the client, and returns what the handler has ended with.
 func (c *deafClient) end() error {
-	if !c.isCut() {
-		close(c.cut)
-	}
+	_ = c.SetWriteDeadline(time.Time{})
 	return <-c.ended
 }
 

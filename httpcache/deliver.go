@@ -35,8 +35,6 @@ type delivery struct {
 // sendBody writes n bytes of the body from off to the client, all the rest if n is negative. It
 // returns an error of the writer, whose client may have gone, or of the body.
 func (q *Request) sendBody(a *delivery, off, n int64) (err error) {
-	q.beginSending()
-	defer q.endSending()
 	var sent int64
 	switch {
 	case a.slices != nil:
@@ -67,6 +65,8 @@ func (q *Request) trailers(a *delivery) http.Header {
 // body's writes shallow. In HTTP/2 each request has a new goroutine, and growing its stack there
 // costs more than the rest of a hit.
 func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
+	q.beginSending()
+	defer q.endSending()
 	if whole, err := q.sendHeader(a, cs); !whole {
 		return err
 	}

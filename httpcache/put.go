@@ -40,13 +40,14 @@ func (x *Fetch) store(shared *sharedResponse, trailer http.Header) {
 		FetchTime: x.fetchTime(shared),
 		Tags:      shared.tags, Generation: x.ticket.Generation(), Body: body,
 	}
-	if body.Len() <= smallBody || x.flight.Spilled() {
-		stored := x.put(entry, shared.freshness, nil)
-		switch {
-		case body.Len() <= tinyBody || x.flight.Spilled():
-		case stored:
+	if body.Len() <= tinyBody || x.flight.Spilled() {
+		x.put(entry, shared.freshness, nil)
+		return
+	}
+	if body.Len() <= smallBody {
+		if x.put(entry, shared.freshness, nil) {
 			x.flight.TakeBackCopy()
-		default:
+		} else {
 			x.flight.TakeBack()
 		}
 		return

@@ -9,13 +9,13 @@ import (
 	"github.com/larder-cache/larder/coalesce"
 )
 
-// writeBreak ends writes of a request's body that hang. It is used by goroutines of others, beside
-// the client's own.
+// writeBreak ends writes of a request's answer that hang. It is used by goroutines of others,
+// beside the client's own.
 type writeBreak struct {
 	mu      sync.Mutex
-	sending bool        // the body
+	sending bool        // an answer
 	broken  bool        // the client is given up
-	again   *time.Timer // nil until it is broken off while sending
+	again   *time.Timer // nil until it is broken off
 }
 
 // breakAgain is after how long a write is broken off again. A writer above the connection may have
@@ -32,16 +32,20 @@ func (c *bodyClient) Interrupt() int {
 }
 
 // breakWrite ends a write that hangs, so that it does not keep its goroutine, and those of the same
-// body that follow. It runs on a goroutine of neither the client nor the fetch.
+// answer that follow. What has gone out whole is left alone: a part of it may be in a buffer still,
+// and a deadline would keep that from the client. It runs on a goroutine of neither the client nor
+// the fetch.
 func (q *Request) breakWrite() {
 	b := &q.breaking
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.broken = true
-	q.endWrite()
+	if b.sending {
+		q.endWrite()
+	}
 }
 
-// breakWriteAgain is breakWrite while the body is being sent.
+// breakWriteAgain is breakWrite once more.
 func (q *Request) breakWriteAgain() {
 	b := &q.breaking
 	b.mu.Lock()
@@ -51,7 +55,7 @@ func (q *Request) breakWriteAgain() {
 	}
 }
 
-// beginSending has writes broken off again and again if the client is given up.
+// beginSending has writes broken off again and again if the client is given up, or has been.
 func (q *Request) beginSending() {
 	b := &q.breaking
 	b.mu.Lock()
@@ -84,11 +88,9 @@ func (q *Request) endWrite() {
 		q.route.logPanic("panic of a response writer at SetWriteDeadline", p)
 		return
 	}
-	switch b := &q.breaking; {
-	case !b.sending:
-	case b.again == nil:
+	if b := &q.breaking; b.again == nil {
 		b.again = time.AfterFunc(breakAgain, q.breakWriteAgain)
-	default:
+	} else {
 		b.again.Reset(breakAgain)
 	}
 }

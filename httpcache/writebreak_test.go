@@ -199,3 +199,84 @@ func TestHangingWriteOfAServerIsBrokenOff(t *testing.T) {
 		server.Close()
 	}
 }
+
+// TestWholeAnswerIsNotBrokenOff: a client that was given up when its answer had been written had a
+// part of that in a buffer of the server's still, and lost it.
+func TestWholeAnswerIsNotBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &slowConn{ResponseRecorder: httptest.NewRecorder(), takes: 1, changed: make(chan struct{})}
+		q := &Request{w: conn}
+		q.beginSending()
+		if _, err := q.w.Write([]byte("a")); err != nil {
+			t.Fatal(err)
+		}
+		q.endSending()
+		q.breakWrite()
+		time.Sleep(10 * breakAgain)
+		if !conn.late.IsZero() {
+			t.Error("it is broken off")
+		}
+	})
+}
+
+// givenUp is a client that is given up at one of the writes of its answer.
+type givenUp struct {
+	*httptest.ResponseRecorder
+	q      *Request
+	writes int
+	at     int
+	cut    bool // its connection has a deadline
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (c *givenUp) WriteHeader(status int) {
+	c.write()
+	c.ResponseRecorder.WriteHeader(status)
+}
+
+// Write implements io.Writer.
+func (c *givenUp) Write(p []byte) (int, error) {
+	if c.write(); c.cut {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return len(p), nil
+}
+
+func (c *givenUp) write() {
+	if c.writes++; c.writes == c.at {
+		c.q.breakWrite()
+	}
+}
+
+// SetWriteDeadline is for http.ResponseController.
+func (c *givenUp) SetWriteDeadline(time.Time) error {
+	c.cut = true
+	return nil
+}
+
+// TestPartsAreBrokenOffAtOnce: so is a client that is given up at the header, or at what stands
+// around one of several parts, and not only at the next part.
+func TestPartsAreBrokenOffAtOnce(t *testing.T) {
+	h := newTestHandler(t)
+	ask(t, h, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, err := w.Write(make([]byte, 1000))
+		return err
+	})
+	for at := range 5 { // the header, a part's header, the part, and the next
+		w := &givenUp{ResponseRecorder: httptest.NewRecorder(), at: at + 1}
+		w.q = h.newRequest(w, newTestRequest(w, "Range", "bytes=0-9,500-509"), nil)
+		broken := func() (broken bool) {
+			defer func() { broken = recover() != nil }()
+			w.q.classify()
+			w.q.readKey()
+			w.q.lookUp()
+			_ = w.q.respondStored(OutcomeHit, NoDetail)
+			return false
+		}()
+		w.q.found.Release()
+		if !broken || !w.cut || w.writes > max(2, w.at) {
+			t.Errorf("given up at write %d: cut %t, broken off %t, after %d writes", w.at, w.cut, broken, w.writes)
+		}
+	}
+}
