@@ -81,10 +81,10 @@ func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 // and an answer without a body. whole says that the whole body has to follow.
 func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, err error) {
 	h := q.w.Header()
-	overlay(h, a.fields, q.scratch)
+	overlay(h, a.fields, q.scratch())
 	q.route.stripTags(h) // of outer handlers
 	if a.aged {
-		h["Age"] = q.scratch.one(scratchAge, strconv.FormatInt(int64(a.age/time.Second), 10))
+		h["Age"] = q.scratch().one(scratchAge, strconv.FormatInt(int64(a.age/time.Second), 10))
 	}
 	if q.notModified(a.status, a.header, q.received(a)) {
 		overwriteWithNotModified(h)
@@ -101,7 +101,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 		if a.lengthText == "" {
 			a.lengthText = strconv.FormatInt(a.length, 10)
 		}
-		h["Content-Length"] = q.scratch.one(scratchLength, a.lengthText)
+		h["Content-Length"] = q.scratch().one(scratchLength, a.lengthText)
 	}
 	if bodyAllowed(a.status) {
 		a.announce(h)

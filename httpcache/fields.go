@@ -113,6 +113,29 @@ const (
 	scratchSize   = 14
 )
 
+// scratchRoom is what has the memory of a scratch. A Request knows it by that: a slice would make
+// the allocation of a hit larger.
+type scratchRoom interface{ scratch() scratch }
+
+// deliveryRoom is that of an answer of the cache's, and statusRoom of one that is passed on, which
+// gets Cache-Status alone.
+type (
+	deliveryRoom [scratchSize]string
+	statusRoom   [scratchStatus + 1]string
+)
+
+func (r *deliveryRoom) scratch() scratch { return r[:] }
+
+func (r *statusRoom) scratch() scratch { return r[:] }
+
+// scratch is that of its answer; nil before there is one.
+func (q *Request) scratch() scratch {
+	if q.room == nil {
+		return nil
+	}
+	return q.room.scratch()
+}
+
 // one returns value as the only one of a field, at the given place.
 func (v scratch) one(place int, value string) []string {
 	if place >= len(v) {

@@ -42,18 +42,18 @@ type passWriter struct {
 
 	observed    *observed // of a route that observes; decision is then what would have been
 	wroteHeader bool
-	scratch     [1]string // for Cache-Status
-	hijacked    bool      // the handlers have the connection
-	bodiless    bool      // the origin's body is not part of this answer
-	toHead      bool      // the server drops the body
-	flushEach   bool      // RFC 10036, X-Accel-Buffering
+	room        statusRoom
+	hijacked    bool // the handlers have the connection
+	bodiless    bool // the origin's body is not part of this answer
+	toHead      bool // the server drops the body
+	flushEach   bool // RFC 10036, X-Accel-Buffering
 }
 
 func newPassWriter(q *Request, d Decision) *passWriter {
 	pw := &passWriter{
 		ResponseWriter: q.w, q: q, decision: d, observed: q.observed(), toHead: q.r.Method == http.MethodHead,
 	}
-	q.scratch = pw.scratch[:]
+	q.room = &pw.room
 	q.trace.passed()
 	return pw
 }

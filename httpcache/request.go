@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -41,16 +42,17 @@ type Request struct {
 	hints *pathHints // what is known of the path's queries
 	trace *Trace     // of how it is decided, nil unless that is explained
 
-	decision  Decision   // set by Request.decide
-	decided   bool       // it is
-	gaveBack  bool       // what was found is released, see letGo
-	rounds    uint8      // that are left after this one, see answer
-	withheld  Detail     // why what was found, or is under way, is no answer
-	fields    fieldSet   // of the header as it came, set by classify
-	sent      int64      // bytes of the body
-	following *following // a pointer, because a hit allocates a request and follows no fetch
-	breaking  writeBreak
-	scratch   scratch // of its answer
+	decision  Decision    // set by Request.decide
+	decided   bool        // it is
+	gaveBack  bool        // what was found is released, see letGo
+	rounds    uint8       // that are left after this one, see answer
+	withheld  Detail      // why what was found, or is under way, is no answer
+	fields    fieldSet    // of the header as it came, set by classify
+	sending   atomic.Bool // the answer, for breaking
+	sent      int64       // bytes of the body
+	following *following  // a pointer, because a hit allocates a request and follows no fetch
+	breaking  atomic.Pointer[writeBreak]
+	room      scratchRoom // of its answer, see scratch
 }
 
 // presented has what decides about storing and reuse of a request, which RFC 9111 calls the
@@ -419,7 +421,7 @@ func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
 		cs.Append(h)
 		return
 	}
-	h["Cache-Status"] = q.scratch.one(scratchStatus, cs.String())
+	h["Cache-Status"] = q.scratch().one(scratchStatus, cs.String())
 }
 
 // rewind restores the body that was read for the key, for the origin.

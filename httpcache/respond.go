@@ -195,9 +195,9 @@ func (q *Request) stored(now time.Time) *delivery {
 func (q *Request) newDelivery() *delivery {
 	a := new(struct {
 		delivery
-		room [scratchSize]string
+		room deliveryRoom
 	})
-	q.scratch = a.room[:]
+	q.room = &a.room
 	return &a.delivery
 }
 

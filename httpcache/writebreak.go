@@ -10,12 +10,11 @@ import (
 )
 
 // writeBreak ends writes of a request's answer that hang. It is used by goroutines of others,
-// beside the client's own.
+// beside the client's own, and there is none before the client is given up: a hit has no room for
+// one.
 type writeBreak struct {
-	mu      sync.Mutex
-	sending bool        // an answer
-	broken  bool        // the client is given up
-	again   *time.Timer // nil until it is broken off
+	mu    sync.Mutex
+	again *time.Timer // nil until a write is broken off
 }
 
 // breakAgain is after how long a write is broken off again. A writer above the connection may have
@@ -36,48 +35,45 @@ func (c *bodyClient) Interrupt() int {
 // and a deadline would keep that from the client. It runs on a goroutine of neither the client nor
 // the fetch.
 func (q *Request) breakWrite() {
-	b := &q.breaking
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.broken = true
-	if b.sending {
-		q.endWrite()
-	}
+	q.breaking.CompareAndSwap(nil, new(writeBreak))
+	q.breakIfSending()
 }
 
-// breakWriteAgain is breakWrite once more.
-func (q *Request) breakWriteAgain() {
-	b := &q.breaking
+// breakIfSending ends a write of an answer that is under way, if the client is given up.
+func (q *Request) breakIfSending() {
+	b := q.breaking.Load()
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.sending {
-		q.endWrite()
+	if q.sending.Load() {
+		q.endWrite(b)
 	}
 }
 
 // beginSending has writes broken off again and again if the client is given up, or has been.
 func (q *Request) beginSending() {
-	b := &q.breaking
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sending = true
-	if b.broken {
-		q.endWrite()
-	}
+	q.sending.Store(true) // before it looks: else neither this nor breakWrite might see the other
+	q.breakIfSending()
 }
 
 // endSending ends that. The writer is not used by another goroutine for it afterwards.
 func (q *Request) endSending() {
-	b := &q.breaking
+	q.sending.Store(false)
+	b := q.breaking.Load()
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.sending = false; b.again != nil {
+	if b.again != nil {
 		b.again.Stop()
 	}
 }
 
 // endWrite ends a write with a deadline. A panic of the writer would end the process.
-func (q *Request) endWrite() {
+func (q *Request) endWrite(b *writeBreak) {
 	w := deadlineWriter(q.w)
 	if w == nil {
 		return
@@ -88,8 +84,8 @@ func (q *Request) endWrite() {
 		q.route.logPanic("panic of a response writer at SetWriteDeadline", p)
 		return
 	}
-	if b := &q.breaking; b.again == nil {
-		b.again = time.AfterFunc(breakAgain, q.breakWriteAgain)
+	if b.again == nil {
+		b.again = time.AfterFunc(breakAgain, q.breakIfSending)
 	} else {
 		b.again.Reset(breakAgain)
 	}
