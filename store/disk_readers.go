@@ -92,9 +92,9 @@ func (d *disk) outgrows(budget, n int64) bool {
 	return d.pins.deleted() > budget/8 && d.used()+n > budget/8*11
 }
 
-// lacksSlots tells whether n more bytes of large bodies would bring both files past one and a half of
-// the budget, or past twice a small one: pages that are free in the database are no room for them
-// before it is compacted.
+// lacksSlots tells whether n more bytes of large bodies would bring both files past one and a half
+// of the budget, or past twice a small one: pages that are free in the database are no room for
+// them before it is compacted.
 func (d *disk) lacksSlots(budget, n int64) bool {
 	file := d.openSlots()
 	if file.IsKnown() {
