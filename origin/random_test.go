@@ -36,7 +36,8 @@ func (o *strictOrigin) arrive() {
 	o.most = max(o.most, o.under)
 	if r := o.limits.Rate; r.Count > 0 {
 		o.drain(now)
-		if o.level++; o.level > float64(r.Burst)+1e-6 {
+		// Times are whole nanoseconds: a wait may end within the one that it should end after.
+		if o.level++; o.level > float64(r.Burst)+2*float64(r.Count)/float64(r.Per) {
 			o.violated = append(o.violated, "too many in a time")
 		}
 	}
