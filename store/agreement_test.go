@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -46,7 +45,7 @@ func checkAgreement(t *testing.T, s *Store) {
 		if err := s.disk.view(func(tx *bbolt.Tx) error {
 			tb, err := openBuckets(tx)
 			if same = err == nil && tb.number(metaEntries) == uint64(counted); same {
-				return errors.Join(checkTables(t, counted, tx), checkSlots(t, s, tb))
+				return checkTables(t, counted, tx)
 			}
 			return err
 		}); err != nil {
@@ -54,6 +53,16 @@ func checkAgreement(t *testing.T, s *Store) {
 			return true
 		}
 		return same
+	})
+	var used, rows int64
+	defer func() {
+		if used != rows {
+			t.Errorf("%d bytes of slots are used, and those with rows have %d", used, rows)
+		}
+	}()
+	waitFor(t, func() bool {
+		used, rows = slotsOf(t, s)
+		return used == rows
 	})
 }
 
@@ -129,30 +138,32 @@ func checkTagLists(t *testing.T, x *index) (refs int) {
 	return refs
 }
 
-// checkSlots checks that each slot that is taken has one row, but for those of bodies on their way.
-func checkSlots(t *testing.T, s *Store, tb *buckets) error {
+// slotsOf is how many bytes of slots are used, and how many those have that rows lead to, each to
+// its own. Where bodies are on their way, or not all slots are known, both are 0.
+func slotsOf(t *testing.T, s *Store) (used, rows int64) {
+	t.Helper()
 	s.bodyWriters.mu.Lock()
 	open := len(s.bodyWriters.list)
 	s.bodyWriters.mu.Unlock()
-	file, rows := s.disk.slots.Load(), make(map[uint32][]byte)
+	file := s.disk.openSlots()
 	if open > 0 || !file.IsKnown() {
-		return nil
+		return 0, 0
 	}
-	err := tb.chunks.ForEach(func(k, v []byte) error {
-		if !isSlotKey(k) {
-			return nil
-		}
-		ref, err := decodeSlotRow(k, v)
-		if other := rows[ref.slot]; err == nil && other != nil {
-			t.Errorf("slot %d is that of %x and of %x", ref.slot, other, k)
-		}
-		rows[ref.slot] = bytes.Clone(k)
-		return err
-	})
-	if used := file.Used(); used != int64(len(rows))*slots.Size {
-		t.Errorf("%d bytes of slots are used, and %d slots have rows", used, len(rows))
-	}
-	return err
+	of := make(map[uint32][]byte)
+	must(t, s.disk.view(func(tx *bbolt.Tx) error {
+		return tx.Bucket(chunksBucket).ForEach(func(k, v []byte) error {
+			if !isSlotKey(k) {
+				return nil
+			}
+			ref, err := decodeSlotRow(k, v)
+			if other := of[ref.slot]; err == nil && other != nil {
+				t.Errorf("slot %d is that of %x and of %x", ref.slot, other, k)
+			}
+			of[ref.slot] = bytes.Clone(k)
+			return err
+		})
+	}))
+	return file.Used(), int64(len(of)) * slots.Size
 }
 
 // checkTables checks that every index row has its record and every record its rows.
