@@ -168,25 +168,3 @@ func TestRefusalIsNoFailureOfAField(t *testing.T) {
 		})
 	}
 }
-
-// TestThirdFetchAsksTheOrigin: where two fetches failed because other machines' have, none had been
-// made for those who waited here, and they got that failure.
-func TestThirdFetchAsksTheOrigin(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		h, _, remote := machines(t)
-		remote.await = func(int) (again bool, failed int) {
-			time.Sleep(100 * time.Millisecond)
-			return false, http.StatusInternalServerError
-		}
-		statuses, asked := herd(t, h, make([][]string, 10), failingFor(time.Second))
-		good := 0
-		for _, status := range statuses {
-			if status == http.StatusOK {
-				good++
-			}
-		}
-		if asked != 1 || good != 8 { // all but those who led the two
-			t.Errorf("the origin was asked %d times; the statuses are %v", asked, statuses)
-		}
-	})
-}

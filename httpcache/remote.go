@@ -103,10 +103,9 @@ func (x *Fetch) answerFromRemote() bool {
 }
 
 // waitsForOthers reports whether the fetch waits for those of other machines. It does so where
-// requests of this machine would wait for it: the answer may then be for all of them. The third
-// attempt does not: the two before may have failed as others' have, for a field of their requests.
+// requests of this machine would wait for it: the answer may then be for all of them.
 func (x *Fetch) waitsForOthers() bool {
-	return x.flight.Attempt() <= 2 && !x.route.CoalesceOff && !x.flight.Tag().(*flightTag).solo && !x.route.Policy.Unsafe(x.method) &&
+	return !x.route.CoalesceOff && !x.flight.Tag().(*flightTag).solo && !x.route.Policy.Unsafe(x.method) &&
 		(x.freshness == nil || !x.freshness.NoCache) // each validates for itself then
 }
 
