@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,6 +28,16 @@ func newDeafClient() *deafClient {
 	return &deafClient{
 		ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}), cut: make(chan struct{}), ended: make(chan error, 1),
 	}
+}
+
+// askedByDeaf has so many of them ask, each for a page of its own.
+func askedByDeaf(h *testHandler, clients int, origin handlerFunc) []*deafClient {
+	all := make([]*deafClient, clients)
+	for i := range all {
+		all[i] = newDeafClient()
+		go all[i].ask(h, pathRequest(all[i], "/"+strconv.Itoa(i)), origin)
+	}
+	return all
 }
 
 // Write implements io.Writer.

@@ -87,11 +87,7 @@ func TestLargeBodiesThatSpillLeaveTheHeapAlone(t *testing.T) {
 			return errors.New("it breaks off")
 		}
 		before := heap()
-		all := make([]*deafClient, clients)
-		for i := range all {
-			all[i] = newDeafClient()
-			go all[i].ask(h, pathRequest(all[i], "/"+strconv.Itoa(i)), origin)
-		}
+		all := askedByDeaf(h, clients, origin)
 		synctest.Wait()
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -169,11 +165,7 @@ func TestSmallerBodiesLeaveTheHeapAlone(t *testing.T) {
 					return nil
 				}
 				before := heap()
-				all := make([]*deafClient, clients)
-				for i := range all {
-					all[i] = newDeafClient()
-					go all[i].ask(h, pathRequest(all[i], "/"+strconv.Itoa(i)), origin)
-				}
+				all := askedByDeaf(h, clients, origin)
 				synctest.Wait()
 				took, inFlight := heap()-before, h.cache.store.Stats().InFlight
 				t.Logf("%d KiB, beside %+v", took>>10, inFlight)
