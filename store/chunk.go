@@ -85,10 +85,17 @@ func sealChunk(key, value []byte) {
 // check looks at the blocks that have the data from here to there.
 func (c *chunk) check(from, to int) error {
 	for i := from / blockSize; i*blockSize < min(to, len(c.data)); i++ {
-		block := c.data[i*blockSize : min((i+1)*blockSize, len(c.data))]
-		if binary.BigEndian.Uint32(c.sums[i*sumSize:]) != wire.Checksum(c.key, block) {
-			return fmt.Errorf("block %d: %w", i, errDamaged)
+		if err := checkBlock(c.key, c.sums, i, c.data[i*blockSize:min((i+1)*blockSize, len(c.data))]); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// checkBlock looks at a block by its checksum among those of its chunk.
+func checkBlock(key, sums []byte, number int, block []byte) error {
+	if binary.BigEndian.Uint32(sums[number*sumSize:]) != wire.Checksum(key, block) {
+		return fmt.Errorf("block %d: %w", number, errDamaged)
 	}
 	return nil
 }

@@ -7,11 +7,8 @@ import (
 	"math/bits"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -258,65 +255,6 @@ func (d *disk) detach() error {
 // abandon lets go of a file whose database cannot be closed, lock and handle.
 func abandon(file *os.File) error { return errors.Join(unlock(file), file.Close()) }
 
-// setAside renames the file, which must not be open, so that it is never used again. Of the files
-// set aside only this one is kept.
-func (d *disk) setAside(why string, now time.Time) (name string, err error) {
-	var aside string
-	err = d.apart(d.wait(), func() (err error) {
-		if aside, err = d.rename(why, now); err == nil {
-			d.removeAside(aside)
-		}
-		return err
-	}, nil)
-	if err != nil {
-		return "", fmt.Errorf("set aside: %w", err)
-	}
-	return aside, nil
-}
-
-// asideName is what rename appends to the file's name.
-var asideName = regexp.MustCompile(`^\.(corrupt|replaced|purged)-[0-9]+(-[0-9]+)?$`)
-
-// removeAside removes the files that were set aside before the one that is kept: a disk that
-// damages one file after the other would be full of them. One that cannot be removed stays.
-func (d *disk) removeAside(kept string) {
-	folder, err := os.ReadDir(filepath.Dir(d.path))
-	if err != nil {
-		return
-	}
-	for _, entry := range folder {
-		suffix, ours := strings.CutPrefix(entry.Name(), filepath.Base(d.path))
-		if name := d.path + suffix; ours && name != kept && asideName.MatchString(suffix) {
-			_ = os.Remove(name)
-		}
-	}
-}
-
-// rename is setAside for who can wait.
-func (d *disk) rename(why string, now time.Time) (string, error) {
-	name := d.path + "." + why + "-" + strconv.FormatInt(now.Unix(), 10)
-	for i := 1; ; i++ {
-		if _, err := os.Lstat(name); err != nil { // free, or no name in this folder is
-			break
-		}
-		name = d.path + "." + why + "-" + strconv.FormatInt(now.Unix(), 10) + "-" + strconv.Itoa(i)
-	}
-	if err := os.Rename(d.path, name); err != nil {
-		return "", err
-	}
-	d.removeBodies()
-	d.syncFolder()
-	return name, nil
-}
-
-// syncFolder makes a change of the file's name durable, where folders can be synced.
-func (d *disk) syncFolder() {
-	if folder, err := os.Open(filepath.Dir(d.path)); err == nil {
-		_ = folder.Sync()
-		_ = folder.Close()
-	}
-}
-
 // wedgedError says that bbolt panicked where it may have kept its locks.
 type wedgedError struct{ cause error }
 
@@ -457,24 +395,6 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 		}
 		return u.measure()
 	}, nil, longWork{own: true})
-}
-
-// used is how many bytes of both files are in use: of the database as of its last commit.
-func (d *disk) used() int64 {
-	n := d.pages.Load()
-	if s := d.slots.Load(); s != nil {
-		n += s.Used()
-	}
-	return n
-}
-
-// length is how many bytes both files have.
-func (d *disk) length() int64 {
-	n := d.size.Load()
-	if s := d.slots.Load(); s != nil {
-		n += s.Len()
-	}
-	return n
 }
 
 // measure reads how much of the file is allocated: its pages less the free ones.

@@ -232,8 +232,8 @@ func (dw *diskWriter) writeBodies() (bool, error) {
 	return len(portions) > 0, nil
 }
 
-// syncBodies begins to sync slots, where that is due: others are written meanwhile. Nobody waits
-// for it but bodies on their way, which are given up where it takes too long.
+// syncBodies begins to sync slots, where that is due: others are written meanwhile. Only bodies on
+// their way wait for it, and are given up where it takes too long.
 func (dw *diskWriter) syncBodies() {
 	file := dw.disk.slots.Load()
 	if file == nil {

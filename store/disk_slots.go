@@ -74,24 +74,29 @@ func (s *slotted) read(room []byte, off int) (n int, err error) {
 		return 0, s.inBlock(off, func([]byte) {})
 	}
 	for n < len(room) && off < s.length {
-		block := min(blockSize-off%blockSize, s.length-off)
-		switch {
-		case off%blockSize != 0 || len(room)-n < block:
-			err = s.inBlock(off, func(data []byte) { block = copy(room[n:], data[off%blockSize:]) })
-		default:
-			whole := min(len(room)-n, s.length-off)
-			if whole < s.length-off {
-				whole -= whole % blockSize
-			}
-			err = s.blocks(room[n:n+whole], off)
-			block = whole
+		got := s.wholeBlocks(off, len(room)-n)
+		if got > 0 {
+			err = s.blocks(room[n:n+got], off)
+		} else {
+			err = s.inBlock(off, func(data []byte) { got = copy(room[n:], data[off%blockSize:]) })
 		}
 		if err != nil {
 			return n, err
 		}
-		n, off = n+block, off+block
+		n, off = n+got, off+got
 	}
 	return n, nil
+}
+
+// wholeBlocks is how many bytes from off on are whole blocks that there is so much room for.
+func (s *slotted) wholeBlocks(off, room int) int {
+	switch {
+	case off%blockSize != 0:
+		return 0
+	case room >= s.length-off:
+		return s.length - off
+	}
+	return room - room%blockSize
 }
 
 // inBlock calls fn with the block that has the byte at off.
@@ -114,8 +119,8 @@ func (s *slotted) blocks(dst []byte, from int) error {
 	}
 	for i := from / blockSize; len(dst) > 0; i++ {
 		block := dst[:min(blockSize, len(dst))]
-		if binary.BigEndian.Uint32(s.ref.sums[i*sumSize:]) != wire.Checksum(s.key, block) {
-			return fmt.Errorf("block %d of slot %d: %w", i, s.ref.slot, errDamaged)
+		if err := checkBlock(s.key, s.ref.sums[:], i, block); err != nil {
+			return fmt.Errorf("slot %d: %w", s.ref.slot, err)
 		}
 		dst = dst[len(block):]
 	}
@@ -217,6 +222,12 @@ func (d *disk) openSlots() *slots.File {
 
 var noSlots = slots.Closed()
 
+// used is how many bytes of both files are in use: of the database as of its last commit.
+func (d *disk) used() int64 { return d.pages.Load() + d.openSlots().Used() }
+
+// length is how many bytes both files have.
+func (d *disk) length() int64 { return d.size.Load() + d.openSlots().Len() }
+
 // scanSlots marks slots that rows lead to, as many as a step may take, and says when there are no
 // more: see slots.File.
 func (dw *diskWriter) scanSlots() (bool, error) {
@@ -231,14 +242,18 @@ func (dw *diskWriter) scanSlots() (bool, error) {
 	if scan.file != file {
 		*scan = slotScan{file: file}
 	}
-	found, last, err := scan.next(dw)
+	var found []uint32 // the transaction's, which may go on after a stall
+	behind, err := dw.slotRows(scan.behind, func(_ []byte, ref *slotRef) bool {
+		found = append(found, ref.slot)
+		return true
+	})
 	if err != nil {
 		return false, fmt.Errorf("look for slots: %w", err)
 	}
 	for _, slot := range found {
 		file.Mark(slot)
 	}
-	if scan.last = last; last == nil {
+	if scan.behind = behind; behind == nil {
 		file.Known()
 	}
 	return true, nil
@@ -246,33 +261,37 @@ func (dw *diskWriter) scanSlots() (bool, error) {
 
 // slotScan is how far the rows of a file have been looked at.
 type slotScan struct {
-	file *slots.File
-	last []byte // behind the last of them
+	file   *slots.File
+	behind []byte // the last of them
 }
 
 // rowsLookedAt is how many rows are looked at for slots before others have their turn.
 const rowsLookedAt = 4096
 
-// next are slots that follow, and from where on to look for more; nil where none is left.
-func (scan *slotScan) next(dw *diskWriter) (found []uint32, last []byte, err error) {
-	from := scan.last
-	err = dw.disk.viewOwn(func(tx *bbolt.Tx) error {
+// slotRows calls fn for the rows behind one that lead to slots, as many as a step may look at,
+// while it agrees. It returns behind which to look for more; nil where none is left.
+func (dw *diskWriter) slotRows(behind []byte, fn func(key []byte, ref *slotRef) (more bool)) ([]byte, error) {
+	var last []byte // the transaction's, as in scanSlots
+	err := dw.disk.viewOwn(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(chunksBucket).Cursor()
-		k, v := c.Seek(from)
-		for n := 0; k != nil; k, v = c.Next() {
+		k, v := c.Seek(behind)
+		for left, more := dw.slotRowsAtOnce, true; k != nil; k, v = c.Next() {
 			if isSlotKey(k) {
 				if ref, err := decodeSlotRow(k, v); err == nil {
-					found = append(found, ref.slot)
+					more = fn(k, &ref)
 				}
 			}
-			if n++; n == dw.slotRows {
+			if left--; left == 0 || !more {
 				last = append(append([]byte(nil), k...), 0) // the next row follows that
 				return nil
 			}
 		}
 		return nil
 	})
-	return found, last, err
+	if err != nil {
+		return nil, err
+	}
+	return last, nil
 }
 
 // shrinkSlots gives free slots at the end of their file back to the file system. One that cannot be

@@ -95,7 +95,7 @@ func TestBadSectorInASlot(t *testing.T) {
 }
 
 // TestRewrittenChunksGiveTheirSlotsBack: what was written of a body before the tier failed is
-// written once more, to the same rows. The slots that these led to were nobody's, and counted.
+// written once more, to the same rows. The slots that these led to had no row, and counted.
 func TestRewrittenChunksGiveTheirSlotsBack(t *testing.T) {
 	rng := seeded(t)
 	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})

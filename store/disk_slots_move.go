@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/larder-cache/larder/store/internal/slots"
 )
 
@@ -16,8 +14,8 @@ import (
 
 // slotMove is how far the rows have been looked at for chunks to move.
 type slotMove struct {
-	last []byte // behind the last of them
-	done bool
+	behind []byte // the last of them
+	done   bool
 }
 
 // movable is a row whose chunk is to be moved.
@@ -33,7 +31,14 @@ func (dw *diskWriter) moveSlots(m *slotMove) error {
 	if file == nil || !file.IsKnown() {
 		return nil // the rows are still being looked at
 	}
-	found, last, err := dw.slotsBeyond(uint32(file.Used()/slots.Size), m.last)
+	end, limit := uint32(file.Used()/slots.Size), max(dw.batchLimit()/chunkSize, 1)
+	var found []movable // the transaction's, as in scanSlots
+	behind, err := dw.slotRows(m.behind, func(key []byte, ref *slotRef) bool {
+		if ref.slot >= end {
+			found = append(found, movable{rowNumber(key), chunkNumber(key), *ref})
+		}
+		return len(found) < limit
+	})
 	if err != nil {
 		return fmt.Errorf("look for chunks to move: %w", err)
 	}
@@ -42,35 +47,11 @@ func (dw *diskWriter) moveSlots(m *slotMove) error {
 			return fmt.Errorf("move chunks: %w", err)
 		}
 	}
-	if m.last = last; last == nil {
+	if m.behind = behind; behind == nil {
 		m.done = true
 		dw.shrinkSlots()
 	}
 	return nil
-}
-
-// slotsBeyond are the rows after from that lead to slots from end on, as many as one transaction
-// moves, and from where on to look for more; nil where none is left.
-func (dw *diskWriter) slotsBeyond(end uint32, from []byte) (found []movable, last []byte, err error) {
-	limit := max(dw.batchLimit()/chunkSize, 1)
-	err = dw.disk.viewOwn(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(chunksBucket).Cursor()
-		k, v := c.Seek(from)
-		for n := 0; k != nil; k, v = c.Next() {
-			if isSlotKey(k) {
-				ref, err := decodeSlotRow(k, v)
-				if err == nil && ref.slot >= end {
-					found = append(found, movable{rowNumber(k), chunkNumber(k), ref})
-				}
-			}
-			if n++; n == dw.slotRows || len(found) == limit {
-				last = append(append([]byte(nil), k...), 0) // the next row follows that
-				return nil
-			}
-		}
-		return nil
-	})
-	return found, last, err
 }
 
 // moveChunks moves chunks to lower slots, where there are any: as long as others read, what they
@@ -86,7 +67,7 @@ func (b *batch) moveChunks(found []movable) error {
 		data := v[sumsOf(chunkSize):]
 		err := b.writer.disk.use.do(func() error { return old.blocks(data, 0) }, nil, longWork{own: true})
 		if errors.Is(err, errDamaged) {
-			continue // whoever asks for it finds that out
+			continue // the next request for it finds that out
 		}
 		if err != nil {
 			return err

@@ -85,7 +85,7 @@ func TestLargeBodiesAreInSlots(t *testing.T) {
 	checkAgreement(t, s)
 }
 
-// TestSlotsOfABodyThatIsNotStored are free again, when nobody reads it any more.
+// TestSlotsOfABodyThatIsNotStored are free again, when it has no reader any more.
 func TestSlotsOfABodyThatIsNotStored(t *testing.T) {
 	rng := seeded(t)
 	s := openStore(t, Config{Path: t.TempDir(), Required: true}, diskTier)
@@ -335,7 +335,7 @@ func TestScanOfSlotsGoesOnMeanwhile(t *testing.T) {
 	}
 	s.diskWriter.detach()
 	must(t, s.attach())
-	s.diskWriter.slotRows = 7
+	s.diskWriter.slotRowsAtOnce = 7
 	for n := range 5 {
 		put(n*2, 2) // takes the place of what is not known yet, or is
 		if _, err := s.diskWriter.scanSlots(); err != nil || s.disk.slots.Load().IsKnown() {

@@ -75,7 +75,7 @@ type diskWriter struct {
 	expiring            bool // there may be expired rows
 	pending             bool // there may be chunks to sweep
 	slotScan            slotScan
-	slotRows            int    // see rowsLookedAt
+	slotRowsAtOnce      int    // see rowsLookedAt
 	writing             uint64 // the entry whose chunks are written ahead
 	pace                pace   // of what no request waits for
 	bodiesTurn          bool   // to write, before the queue's
@@ -100,10 +100,10 @@ func newDiskWriter(s *Store) *diskWriter {
 		tickets: &s.tickets, ids: &s.ids, settings: &s.settings, counts: &s.counts, now: s.now, log: s.log, watcher: s.cfg.Watcher,
 		stop: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
 		requests: purgeRequests{wake: make(chan struct{}, 1)}, syncs: make(chan chan error), broken: make(chan error, 1),
-		compactions: make(chan chan compactReply),
-		late:        lateWalk{shard: shardCount},
-		tick:        tickTime,
-		slotRows:    rowsLookedAt,
+		compactions:    make(chan chan compactReply),
+		late:           lateWalk{shard: shardCount},
+		tick:           tickTime,
+		slotRowsAtOnce: rowsLookedAt,
 	}
 }
 

@@ -37,13 +37,16 @@
 //	disk.go             the only place that opens and calls bbolt
 //	disk_schema.go      rows; disk_buckets.go: the buckets that have them, as a transaction opens them
 //	chunk.go            the form of a piece of a body on disk, checked as far as it is read
+//	disk_chunk_rows.go  its rows
 //	disk_slots.go       full pieces in a file of their own (internal/slots), disk_slots_move.go: to
 //	                    the front of it
 //	disk_body.go        a body on disk, read in pieces without a transaction (disk_pins.go)
 //	disk_readers.go     readers of what is deleted: what they may hold, and when they are broken off
-//	disk_body_writer.go large bodies, to disk while they arrive; disk_portions.go: a step of them
+//	disk_body_writer.go large bodies, to disk while they arrive; disk_body_writers.go: all of them,
+//	                    disk_portions.go: a step of them
 //	compress.go         which bodies are compressed on disk, and where; internal/frames has the form
 //	disk_damaged.go     what damage of a body costs
+//	disk_aside.go       a file that is not used any more: its other name
 //	disk_missed.go      a file that has missed a purge: removed, renamed or marked
 //	disk_stall.go       a disk that does not answer is waited for only so long, by only so many
 //	disk_writer.go      the one goroutine that writes: what it does when

@@ -375,7 +375,7 @@ func (s *Store) pin(b *diskBody) bool {
 	}
 	err := s.disk.viewSoon(func(tx *bbolt.Tx) error {
 		switch {
-		case (&buckets{chunks: bucket{Bucket: tx.Bucket(chunksBucket)}}).hasChunks(b.id):
+		case hasChunks(tx.Bucket(chunksBucket), b.id):
 			return nil
 		case tx.Bucket(recordsBucket).Get(idBytes(b.id)) != nil:
 			return fmt.Errorf("chunk 0 of %d is missing: %w", b.id, errDamaged)

@@ -5,7 +5,7 @@
 //	Take ─► WriteAt ─► Sync         before the keeper writes down that the slot is taken
 //	Give                            after the keeper has written down that it is not
 //
-// So a crash at any point leaves slots that nobody knows of, which are free.
+// So a crash at any point leaves slots that are not written down, which are free.
 //
 // Until Known is called only slots beyond the end of the file are given out, so that nothing has to
 // be read before the first is.
@@ -66,7 +66,7 @@ type File struct {
 	left  [2][]uint32
 
 	// Who reads has entered in an epoch, of which two follow each other: what is given in one of
-	// them is free when nobody is left of it and of the one before.
+	// them is free when no reader is left of it and of the one before.
 	epoch   atomic.Uint32
 	readers [2]atomic.Int64
 
@@ -146,7 +146,7 @@ func (f *File) Storage() Storage {
 	return nil
 }
 
-// Mark notes that a slot is taken, as its keeper has it. One that is not in the file is nobody's.
+// Mark notes that a slot is taken, as its keeper has it. One that is not in the file is no entry's.
 func (f *File) Mark(slot uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -167,7 +167,7 @@ func (f *File) Known() {
 	for _, word := range f.taken {
 		taken += bits.OnesCount64(word)
 	}
-	for _, left := range f.left { // taken until nobody reads them
+	for _, left := range f.left { // taken until no reader is left
 		taken -= len(left)
 	}
 	f.used.Store(int64(taken) * Size)
@@ -255,7 +255,7 @@ func (f *File) Give(slots ...uint32) {
 	for _, slot := range slots {
 		if !f.isTaken(uint64(slot)) {
 			if f.known || uint64(slot) >= f.count {
-				continue // it is nobody's
+				continue // it is free
 			}
 			f.set(uint64(slot)) // it is not marked yet
 		}
@@ -265,7 +265,7 @@ func (f *File) Give(slots ...uint32) {
 	f.settle()
 }
 
-// settle frees what nobody reads any more. Nobody enters an epoch that is past, so one that is
+// settle frees what is not read any more. No reader enters an epoch that is past, so one that is
 // empty stays empty; and who is in the present one may have learnt of what was given in the last.
 func (f *File) settle() {
 	for range 2 {
@@ -380,7 +380,7 @@ func (f *File) Shrink() error {
 	return nil
 }
 
-// Reset empties the file, whose keeper has begun anew: what is in it is nobody's.
+// Reset empties the file, whose keeper has begun anew: none of it is taken.
 func (f *File) Reset() error {
 	f.Known()
 	return f.Shrink()

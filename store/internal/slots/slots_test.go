@@ -87,7 +87,7 @@ func TestBeforeAllIsKnown(t *testing.T) {
 		t.Errorf("%d bytes are used of %d", used, f.Len())
 	}
 	if slot := take(t, f); slot != 3 {
-		t.Errorf("slot %d, want the one that is free and that nobody may still read", slot)
+		t.Errorf("slot %d, want the one that is free and has no reader", slot)
 	}
 	f.Leave(reader)
 	if a, b := take(t, f), take(t, f); a != 0 || b != 5 {
@@ -108,7 +108,7 @@ func TestGivenSlotIsReadToTheEnd(t *testing.T) {
 	f.Leave(first)
 	f.Leave(second)
 	if again := take(t, f); again != slot {
-		t.Errorf("slot %d is taken, want %d, which nobody reads any more", again, slot)
+		t.Errorf("slot %d is taken, want %d, which has no reader any more", again, slot)
 	}
 }
 
