@@ -239,9 +239,7 @@ func loadExample(t *testing.T, text string, site, origin int) *instance {
 		text = fmt.Sprintf("{\n\tadmin localhost:%d\n\t%s}\n", admin, options) + text
 	}
 	stopAtEnd(t)
-	if err := loadCaddyfile(t, text); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
+	loadOver(t, text, site)
 	in := &instance{
 		t: t, port: site, admin: fmt.Sprintf("localhost:%d", admin), client: &http.Client{Timeout: patience},
 	}

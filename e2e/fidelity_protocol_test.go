@@ -83,9 +83,7 @@ func TestHTTP3(t *testing.T) {
 	s := setup{site: "respond plain", more: fmt.Sprintf("https://localhost:%d {\n\ttls internal\n\tlarder\n\treverse_proxy {{origin}}\n}", port)}
 	s.global = "skip_install_trust\n\tservers {\n\t\tprotocols h1 h2 h3\n\t}\n\tlocal_certs\n\tstorage file_system " + t.TempDir()
 	in := start(t, s, o)
-	if err := loadCaddyfile(t, strings.Replace(in.file, "auto_https off", "auto_https disable_redirects", 1)); err != nil {
-		t.Fatal(err)
-	}
+	loadOver(t, strings.Replace(in.file, "auto_https off", "auto_https disable_redirects", 1), port)
 
 	insecure := &tls.Config{InsecureSkipVerify: true} // the certificate is the test's own
 	h1 := &http.Transport{TLSClientConfig: insecure.Clone(), TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}

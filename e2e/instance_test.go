@@ -101,9 +101,7 @@ func startTLS(t *testing.T, o *origin) (plain, secure *instance) {
 	}
 	plain = start(t, s, o)
 	plain.port = clearPort
-	if err := loadCaddyfile(t, strings.Replace(plain.file, "auto_https off", "auto_https disable_redirects", 1)); err != nil {
-		t.Fatal(err)
-	}
+	loadOver(t, strings.Replace(plain.file, "auto_https off", "auto_https disable_redirects", 1), clearPort, port)
 	transport := &http.Transport{
 		// The certificate is the test's own.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "example.com"},
@@ -175,6 +173,18 @@ http://localhost:%d {
 `, in.admin, cmp.Or(s.log, "level ERROR"), disk, s.options, s.global, s.routes, in.port, s.site, s.more)
 	if o != nil {
 		in.file = strings.ReplaceAll(in.file, "{{origin}}", strings.TrimPrefix(o.URL, "http://"))
+	}
+}
+
+// loadOver loads a Caddyfile, and waits until what ran before has left the ports: until then it
+// may answer there.
+func loadOver(t *testing.T, file string, ports ...int) {
+	t.Helper()
+	if err := loadCaddyfile(t, file); err != nil {
+		t.Fatalf("%v\n%s", err, file)
+	}
+	for _, port := range ports {
+		awaitHandOver(t, fmt.Sprintf(":%d", port))
 	}
 }
 

@@ -144,9 +144,7 @@ func TestPurgeInTheOtherScheme(t *testing.T) {
 	o := newOrigin(t, answering(200, "Cache-Control", "max-age=600"))
 	plain, secure := startTLS(t, o)
 	site := strings.ReplaceAll(plain.file, "\nlarder\n", "\nlarder {\npurge_method {\nallow 127.0.0.1 ::1\n}\n}\n")
-	if err := loadCaddyfile(t, strings.Replace(site, "auto_https off", "auto_https disable_redirects", 1)); err != nil {
-		t.Fatal(err)
-	}
+	loadOver(t, strings.Replace(site, "auto_https off", "auto_https disable_redirects", 1), plain.port, secure.port)
 	host := fmt.Sprintf("example.com:%d", secure.port)
 	secure.get("/page", "Host", host)
 	plain.raw(fmt.Sprintf("PURGE /page HTTP/1.1\nHost: %s\n\n", host)).want(t, 200, "{\"matched\":1,\"soft\":false,\"dry_run\":false}\n", "")
