@@ -337,7 +337,7 @@ func (b *batch) wanted(j *job) bool {
 	switch {
 	case !b.writer.fits(r.writeSize()):
 		b.writer.counts.skipped.Add(1)
-	case outgrows, toSlots >= chunkSize && disk.lacksSlots(budget, toSlots), b.writer.isFull(r.writeSize(), waiting):
+	case outgrows, toSlots >= chunkSize && disk.lacksRoom(budget, toSlots), b.writer.isFull(r.writeSize(), waiting):
 		j.refused = true
 	default:
 		return true

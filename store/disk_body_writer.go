@@ -19,11 +19,11 @@ import (
 //
 // Unstorable comes where it is certain, before Close, that there will be no record.
 //
-// Its chunks are written to slots (disk_slots.go) or, compressed, to rows under an id that is in
-// the pending bucket from the first row on, and leaves it in the transaction that writes the
-// record. So a crash at any point leaves an entry, something to sweep, or slots that no row leads
-// to. As long as the writer is open its id is pinned: what it still writes, or what its readers
-// have not read yet, is not swept.
+// Its chunks are written to slots (disk_slots.go) or, compressed and where there are no slots, to
+// rows under an id that is in the pending bucket from the first row on, and leaves it in the
+// transaction that writes the record. So a crash at any point leaves an entry, something to sweep,
+// or slots that no row leads to. As long as the writer is open its id is pinned: what it still
+// writes, or what its readers have not read yet, is not swept.
 //
 // Append, Await, Seal and Put belong to the goroutine that has the body; Chunk, Unstorable and
 // Close are for any.
@@ -42,6 +42,7 @@ type BodyWriter struct {
 	awaited  bool // Await is under way, so even a single chunk is worth a transaction
 	part     bool // see NewPartWriter
 	compress bool // what of it is to be smaller so is compressed
+	toRows   bool // there are no slots for what comes
 	taken    bool // Put has made an entry of it
 	key      Key  // of that
 	closed   bool

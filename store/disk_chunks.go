@@ -56,9 +56,10 @@ func (b *batch) putChunk(id uint64, number int, data []byte) error {
 	return b.putValue(id, number, append(b.chunkRoom(len(data)), data...))
 }
 
-// putValue writes a chunk by the value that its row has, to a slot where it is a full one.
+// putValue writes a chunk by the value that its row has, to a slot where it is a full one and the
+// files have room for that.
 func (b *batch) putValue(id uint64, number int, value []byte) error {
-	if len(value)-sumsIn(len(value)) == chunkSize {
+	if len(value)-sumsIn(len(value)) == chunkSize && !b.writer.disk.lacksSlots(b.writer.diskBudget(), chunkSize) {
 		return b.putSlot(id, number, value)
 	}
 	return b.putChunkValue(id, number, value)

@@ -18,8 +18,9 @@ import (
 // are copied to a new file beside it, which takes its place. bbolt.Compact would do that in one
 // transaction, in which nothing else can be written, no purge above all. Here the disk writer
 // copies a piece at a time, between its other work, so that it stays the only one that writes. What
-// it writes meanwhile to rows that have been copied is noted (touched), and copied once more before
-// the end. From the last of these pieces on it does nothing else until the new file is in place.
+// it writes meanwhile to rows that have been copied is noted (touched), and copied once more, a
+// piece for each other one, so that what has been deleted gives its pages to what comes. From the
+// last of these pieces on it does nothing else until the new file is in place.
 //
 // At each moment the name of the file leads to one that is whole: to the old one until the rename,
 // which the new one is synced before, and whose folder is synced before anything is written again.
@@ -29,8 +30,15 @@ import (
 // compactSuffix ends the name of the new file.
 const compactSuffix = ".compacting"
 
-// compactPause is how long after a compaction none begins by itself.
-const compactPause = time.Minute
+const (
+	// compactRest is by how much longer than a compaction took none begins by itself: a tenth of the
+	// time goes to compacting. compactPause is the longest.
+	compactRest  = 9
+	compactPause = time.Minute
+	// patientTicks is for how many ticks one that is due waits for chunks that are being deleted,
+	// which gives it less to copy. Where bodies are deleted all the time there are always some.
+	patientTicks = 5
+)
 
 // ErrNoFile says that a store has no file to compact.
 var ErrNoFile = errors.New("there is no disk tier")
@@ -41,8 +49,8 @@ type Compacted struct {
 }
 
 // Compact gives the room that the file does not use back to the file system. Look-ups, what is
-// stored and purges go on meanwhile. It takes as much room beside the file as is in use in it. An
-// error means that the file is as it was.
+// stored and purges go on meanwhile. It takes as much room beside the file as is in use in it. A
+// file that would not become smaller stays. An error means that the file is as it was.
 func (s *Store) Compact(ctx context.Context) (Compacted, error) {
 	if s.disk == nil {
 		return Compacted{}, ErrNoFile
@@ -89,9 +97,6 @@ func (n *touched) note(key []byte) {
 	n.keys[string(key)] = struct{}{}
 }
 
-// maxTouched is how many rows may wait to be copied once more, about, before all have been copied.
-const maxTouched = 1 << 16
-
 // compaction is one that is under way.
 type compaction struct {
 	disk    *disk
@@ -100,7 +105,9 @@ type compaction struct {
 	bucket  int // that is being copied, by its place in allBuckets
 	rows    []touched
 	slots   slotMove
-	rounds  int // of what was touched, after all had been copied
+	rounds  int  // of what was touched, after all had been copied
+	copied  bool // what was touched is copied next
+	began   time.Time
 	replies []chan compactReply
 	step    func(name string) // for tests, called before each step
 }
@@ -145,9 +152,14 @@ func (dw *diskWriter) wantCompaction() {
 	d, budget := dw.disk, dw.diskBudget()
 	file := d.openSlots()
 	isFree := func(size, used int64) bool { return size-used > max(size/2, budget/8) }
-	dw.compactDue = dw.compacting == nil && d.length() > budget && d.used() <= budget &&
-		(isFree(d.size.Load(), d.pages.Load()) || isFree(file.Len(), file.Used())) &&
-		!dw.pending && !dw.now().Before(dw.compactAfter)
+	dw.compactDue = false
+	if dw.compacting != nil || d.length() <= budget || d.used() > budget || dw.now().Before(dw.compactAfter) ||
+		!isFree(d.size.Load(), d.pages.Load()) && !isFree(file.Len(), file.Used()) {
+		dw.compactWaits = 0
+		return
+	}
+	dw.compactWaits++
+	dw.compactDue = !dw.pending || dw.compactWaits > patientTicks
 }
 
 // compactAsked begins a compaction that is asked for, or has who asks wait for the one that is
@@ -164,7 +176,7 @@ func (dw *diskWriter) compactAsked(reply chan compactReply) {
 
 // beginCompaction begins a new file.
 func (dw *diskWriter) beginCompaction(reply chan compactReply) error {
-	c := &compaction{disk: dw.disk, rows: make([]touched, len(allBuckets)), step: dw.onCompactStep}
+	c := &compaction{disk: dw.disk, rows: make([]touched, len(allBuckets)), began: dw.now(), step: dw.onCompactStep}
 	if reply != nil {
 		c.replies = append(c.replies, reply)
 	}
@@ -244,15 +256,16 @@ func (c *compaction) write(fn func(tx *bbolt.Tx) error) error {
 }
 
 // advance copies one piece; true when the new file has everything that the old one has. What was
-// touched comes at the end, in pieces that grow: with all that other work touches between two of
-// them, the last is reached soon.
+// touched takes turns with what has not been copied yet, and comes in pieces that grow at the end:
+// with all that other work touches between two of them, the last is reached soon.
 func (c *compaction) advance(limit int) (done bool, err error) {
 	waiting := c.waiting()
-	if c.bucket < len(allBuckets) && waiting < maxTouched {
+	if c.bucket < len(allBuckets) && (waiting == 0 || !c.copied) {
 		c.at("copy")
+		c.copied = true
 		return false, c.copyRows(limit)
 	}
-	if waiting > 0 {
+	if c.copied = false; waiting > 0 {
 		c.at("again")
 		if c.bucket == len(allBuckets) {
 			limit *= 2 << min(c.rounds, 20)
@@ -392,6 +405,9 @@ func (c *compaction) put(rows []row) error {
 	})
 }
 
+// errNoSmaller says that a new file has come to be no smaller than the old one.
+var errNoSmaller = errors.New("the new file is no smaller")
+
 // exchange puts the new file in the place of the old one.
 func (dw *diskWriter) exchange() error {
 	c, d := dw.compacting, dw.disk
@@ -401,21 +417,28 @@ func (dw *diskWriter) exchange() error {
 	c.at("rename")
 	var after int64 // the closure's, which may go on after a stall
 	err := d.apart(d.wait(), func() error {
+		was, err := os.Stat(d.path)
+		is, err2 := os.Stat(c.target.path)
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		if after = was.Size() + c.target.slots.Len(); is.Size() >= was.Size() {
+			return errNoSmaller
+		}
 		if err := os.Rename(c.target.path, d.path); err != nil {
 			return err
 		}
 		d.syncFolder()
-		info, err := os.Stat(d.path)
-		if err == nil {
-			after = info.Size() + c.target.slots.Len()
-		}
+		after = is.Size() + c.target.slots.Len()
 		return nil
 	}, nil)
+	if err == nil || errors.Is(err, errNoSmaller) {
+		c.sizes.After = after
+	}
 	if err != nil {
 		return err
 	}
 	c.at("renamed")
-	c.sizes.After = after
 	c.target.path, c.target.db.AllocSize = d.path, allocSize(dw.diskBudget())
 	d.mu.Lock()
 	old := d.use
@@ -439,10 +462,15 @@ func (dw *diskWriter) endCompaction(err error) {
 	if c == nil {
 		return
 	}
-	dw.compacting, dw.compactDue, dw.compactAfter = nil, false, dw.now().Add(compactPause)
+	now := dw.now()
+	dw.compacting, dw.compactDue = nil, false
+	dw.compactAfter = now.Add(min(max(now.Sub(c.began)*compactRest, tickTime), compactPause))
 	if c.target != nil {
 		path := c.target.path
 		err = errors.Join(err, c.target.close(), dw.disk.apart(dw.disk.shortWait(), func() error { return removeIfThere(path) }, nil))
+	}
+	if errors.Is(err, errNoSmaller) {
+		err = nil // the old one is as good
 	}
 	reply := compactReply{c.sizes, err}
 	if err != nil {

@@ -24,9 +24,10 @@ type portion struct {
 	direct bool
 	refs   []slotRef
 	slots  *slots.File // that has them
-	// rows are the slots of before that have no row yet, and rowed is of how many it was written.
-	rows  []slotRef
-	rowed int
+	// rows are the slots of before that have no row yet, firstRow is the chunk in the first of
+	// them, and rowed is of how many it was written.
+	rows            []slotRef
+	firstRow, rowed int
 }
 
 const (
@@ -62,8 +63,14 @@ func (set *bodyWriters) due(limit int) (portions []portion, outgrown bool) {
 			continue
 		}
 		if p.direct && set.disk.lacksSlots(budget, all+p.length) {
-			set.lose(d, fmt.Errorf("%w: the database has free pages, and the files no room for others", ErrNoSpace))
-			continue
+			if d.part || set.disk.lacksRoom(budget, all+p.length) {
+				set.lose(d, fmt.Errorf("%w: the files have no room for large bodies", ErrNoSpace))
+				continue
+			}
+			d.toRows = true
+			if p, ok = d.portion(); !ok {
+				continue
+			}
 		}
 		all += p.length
 		d.writing = true
@@ -74,8 +81,8 @@ func (set *bodyWriters) due(limit int) (portions []portion, outgrown bool) {
 }
 
 // portion is what is to be written of a body next; ok is false where nothing is. Chunks that are
-// not to be compressed go to slots as they come. Their rows come with the end of the body, when
-// they are synced; that of a part needs none.
+// not to be compressed go to slots as they come, where there are any. Their rows come with the end
+// of the body, when they are synced; that of a part needs none.
 func (d *BodyWriter) portion() (p portion, ok bool) {
 	if d.err != nil {
 		return portion{}, false
@@ -83,20 +90,32 @@ func (d *BodyWriter) portion() (p portion, ok bool) {
 	left := d.appended - d.written
 	p = portion{writer: d, from: d.written, length: left, compress: d.compress}
 	ends := d.sealed && !d.part
-	if tail := left % chunkSize; !d.sealed || ends && !d.compress && left > tail {
+	toRows := d.compress || d.toRows
+	if tail := left % chunkSize; !d.sealed || ends && !toRows && left > tail {
 		p.length -= tail
 	}
-	switch p.direct = !d.compress && (p.length >= chunkSize || d.part); {
+	switch p.direct = !toRows && (p.length >= chunkSize || d.part); {
 	case p.direct:
 		ok = d.due() && p.length > 0 && d.set.wrote-d.set.synced < maxUnsynced
-	case d.compress:
-		ok = d.due()
+	case toRows:
+		p.rows = d.rowless()
+		ok = d.due() || len(p.rows) > 0
 	default:
-		p.rows = d.refs[d.rowed:]
+		p.rows = d.rowless()
 		ok = ends && (left > 0 || len(p.rows) > 0) && d.end <= d.set.synced
 	}
+	p.firstRow = d.rowed
 	p.pieces = slices.Clip(d.pieces)
 	return p, ok
+}
+
+// rowless are the slots that get their rows now: all that have none, once the body has ended and
+// they are synced.
+func (d *BodyWriter) rowless() []slotRef {
+	if !d.sealed || d.end > d.set.synced {
+		return nil
+	}
+	return d.refs[d.rowed:]
 }
 
 // done notes what has been written.
@@ -324,8 +343,7 @@ func (b *batch) writePortion(p *portion) error {
 		return err
 	}
 	for ; p.rowed < min(len(p.rows), rowsAtOnce); p.rowed++ {
-		number := int(p.from/chunkSize) - len(p.rows) + p.rowed
-		if err := b.putSlotRow(chunkKey(id, number), &p.rows[p.rowed]); err != nil {
+		if err := b.putSlotRow(chunkKey(id, p.firstRow+p.rowed), &p.rows[p.rowed]); err != nil {
 			return err
 		}
 	}

@@ -92,14 +92,18 @@ func (d *disk) outgrows(budget, n int64) bool {
 	return d.pins.deleted() > budget/8 && d.used()+n > budget/8*11
 }
 
-// lacksSlots tells whether n more bytes of large bodies would bring both files past one and a half
-// of the budget, or past twice a small one: pages that are free in the database are no room for
-// them before it is compacted.
+// lacksRoom tells whether n more bytes of large bodies have no place: no slots, and not enough
+// pages that are free in the database. These need not lie side by side, so that there have to be
+// more than n bytes of them.
+func (d *disk) lacksRoom(budget, n int64) bool {
+	return d.lacksSlots(budget, n) && d.size.Load()-d.pages.Load() < n+n/4+budget/16
+}
+
+// lacksSlots tells whether n more bytes of slots would bring both files past one and a half of the
+// budget, or past twice a small one. Until the database is compacted large bodies stand in its free
+// pages then.
 func (d *disk) lacksSlots(budget, n int64) bool {
-	file := d.openSlots()
-	if file.IsKnown() {
-		n -= file.Len() - file.Used()
-	}
+	n -= d.openSlots().Free()
 	most := budget / 2 * 3
 	if budget < 16<<20 {
 		most = budget * 2

@@ -3,19 +3,54 @@ package store
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/larder-cache/larder/store/internal/slots"
 )
 
-// What a compaction does for the file of large bodies: chunks beyond the length that it would have
-// without free slots are moved to the lowest of these, and what is free at its end then is cut off.
-// Each chunk is read and checked, written and synced before its row says where it is, and its old
-// slot is free when that has been committed: a crash leaves it in one of the two.
+// How the file of large bodies becomes shorter: chunks beyond the length that it would have without
+// free slots are moved to the lowest of these, and what is free at its end then is cut off. A
+// compaction does it, and it is done by itself where both files together have grown far beyond the
+// budget: the database grows into what large bodies leave. Each chunk is read and checked, written
+// and synced before its row says where it is, and its old slot is free when that has been
+// committed: a crash leaves it in one of the two.
+
+// movePause is how long after a pass through the rows none begins by itself: the chunks of bodies
+// on their way have no rows yet, and stay where they are.
+const movePause = time.Second
 
 // slotMove is how far the rows have been looked at for chunks to move.
 type slotMove struct {
 	behind []byte // the last of them
 	done   bool
+}
+
+// moveStep does a piece of a pass through the rows, if one is under way or due.
+func (dw *diskWriter) moveStep() (bool, error) {
+	if !dw.diskUp() || dw.compacting != nil {
+		dw.moving = nil
+		return false, nil
+	}
+	if dw.moving == nil {
+		if !dw.movesDue() {
+			return false, nil
+		}
+		dw.moving = new(slotMove)
+	}
+	if err := dw.moveSlots(dw.moving); err != nil {
+		return false, err
+	}
+	if dw.moving.done {
+		dw.moving, dw.moveAfter = nil, dw.now().Add(movePause)
+	}
+	return true, nil
+}
+
+// movesDue tells whether the files are so long that free slots are to be cut off, where there are
+// enough to be worth it.
+func (dw *diskWriter) movesDue() bool {
+	d, file, budget := dw.disk, dw.disk.openSlots(), dw.diskBudget()
+	return d.length() > budget/4*5 && file.Len()-file.Used() > budget/16 && file.IsKnown() && !dw.now().Before(dw.moveAfter)
 }
 
 // movable is a row whose chunk is to be moved.

@@ -75,12 +75,14 @@ type diskWriter struct {
 	expiring            bool // there may be expired rows
 	pending             bool // there may be chunks to sweep
 	slotScan            slotScan
-	slotRowsAtOnce      int    // see rowsLookedAt
-	writing             uint64 // the entry whose chunks are written ahead
-	pace                pace   // of what no request waits for
-	bodiesTurn          bool   // to write, before the queue's
-	turn                int    // which kind of work is next,
-	pacedTurn           int    // and which of what is paced
+	slotRowsAtOnce      int       // see rowsLookedAt
+	moving              *slotMove // nil: chunks are not being moved
+	moveAfter           time.Time // not before that
+	writing             uint64    // the entry whose chunks are written ahead
+	pace                pace      // of what no request waits for
+	bodiesTurn          bool      // to write, before the queue's
+	turn                int       // which kind of work is next,
+	pacedTurn           int       // and which of what is paced
 	sweeps              sweeps
 	labels              *[]string // that the file has, as they were last written
 	expiry              int       // the shard of the memory tier whose turn it is
@@ -90,6 +92,7 @@ type diskWriter struct {
 
 	compacting    *compaction // nil: none is under way
 	compactDue    bool        // one begins by itself
+	compactWaits  int         // ticks that it has been due
 	compactAfter  time.Time   // not before that
 	onCompactStep func(step string)
 }
@@ -199,7 +202,7 @@ func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 // turns, because each of them may never end: entries come as fast as they are written, purges as
 // they are swept, and where a sync is slow the next step of what is paced is always due.
 func (dw *diskWriter) step() bool {
-	works := [...]func() (bool, error){dw.scanSlots, dw.writeTurn, dw.sweepMemoryStep, dw.pacedStep, dw.pendingTurn, dw.compactStep}
+	works := [...]func() (bool, error){dw.scanSlots, dw.writeTurn, dw.sweepMemoryStep, dw.pacedStep, dw.pendingTurn, dw.moveStep, dw.compactStep}
 	for range works {
 		work := works[dw.turn]
 		dw.turn = (dw.turn + 1) % len(works)

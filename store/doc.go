@@ -116,7 +116,10 @@
 // hold of what is deleted (disk_readers.go); a small file may grow a few chunks beyond for that.
 // bbolt's files never shrink: after Apply with a smaller budget pages get free, and when more than
 // half of what is larger than the budget is free it is compacted. The file of large bodies is cut
-// behind its last slot that is taken, and the lowest are taken first.
+// behind its last slot that is taken, and the lowest are taken first. Where both files come to more
+// than five quarters of the budget the last ones are moved to free ones before, so that the
+// database may grow into what large bodies leave; the other way round large bodies stand in the
+// database's free pages, until it is compacted.
 //
 // # Large bodies
 //

@@ -132,6 +132,18 @@ func (f *File) Assume(taken, count uint64) {
 // Used is how many bytes the slots have that are taken.
 func (f *File) Used() int64 { return f.used.Load() }
 
+// Free is how many bytes the slots have that can be taken now without the file becoming longer:
+// none before Known, and none that is given back and may still be read.
+func (f *File) Free() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.known {
+		return 0
+	}
+	f.settle()
+	return f.length.Load() - f.used.Load() - int64(len(f.left[0])+len(f.left[1]))*Size
+}
+
 // Count is how many slots there are.
 func (f *File) Count() uint64 { return uint64(f.length.Load()) / Size }
 
