@@ -118,7 +118,7 @@ func (s *zoneStats) add(o *zoneStats) {
 
 // tierStates are the states of a tier, the one that says the most first: of several zones together
 // it is the first that one of them has.
-var tierStates = []string{"failed", "closed", "opening", "open", "off"}
+var tierStates = []string{"failed", "full", "closed", "opening", "open", "off"}
 
 func (s *tierStats) add(o *tierStats) {
 	s.Entries += o.Entries

@@ -57,6 +57,7 @@ type disk struct {
 	patience atomic.Int64
 
 	up      atomic.Bool   // use is not nil, and not stalled
+	full    atomic.Bool   // it is only read, until the disk writer tries to write again
 	entries atomic.Int64  // committed
 	parts   atomic.Int64  // of these, those with FlagPart
 	pages   atomic.Int64  // bytes of allocated pages at the last commit
@@ -224,6 +225,7 @@ func (d *disk) attach(u *use) {
 	d.slots.Store(u.slots)
 	d.panics.Store(0)
 	d.times.Add(1)
+	d.full.Store(false)
 	d.up.Store(true)
 }
 
@@ -238,6 +240,7 @@ func (d *disk) detach() error {
 	d.use = nil
 	d.slots.Store(nil)
 	d.up.Store(false)
+	d.full.Store(false)
 	d.entries.Store(0)
 	d.parts.Store(0)
 	d.pages.Store(0)
@@ -374,7 +377,7 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	tx := begun
+	tx, id := begun, begun.ID()
 	failure := guarded(func() error { return fn(tx) })
 	return u.call(func() error { // else the transaction is open for ever, and the file with it
 		err := failure
@@ -388,7 +391,7 @@ func (u *use) update(fn func(tx *bbolt.Tx) error) error {
 			err = guarded(tx.Commit)
 		}
 		if err = u.finish(tx, err); err != nil {
-			return err
+			return u.ifFull(err, id)
 		}
 		if err = u.checkPlace(); err != nil { // a copy lacks what was written now
 			return err

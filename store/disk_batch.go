@@ -47,6 +47,7 @@ type batch struct {
 	removed     []removal
 	inserted    []*item
 	drops       []drop          // by purges that are watched
+	taken       []uint32        // slots that it has written
 	chunkValues []*largestChunk // see chunkRoom
 	// How many bytes of bodies it stores compressed, and in how many.
 	plainBytes, packedBytes int64
@@ -174,6 +175,9 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 	})
 	if errors.Is(err, errStalled) {
 		dw.leaveToCommit(b.inserted)
+	}
+	if isFull(err) {
+		b.takeBack()
 	}
 	if err != nil {
 		return err

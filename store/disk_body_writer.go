@@ -70,7 +70,7 @@ func giveBack(pieces []piece) {
 
 // Errors of a BodyWriter. After any of them it takes no more; what is written can still be read.
 var (
-	// ErrNoDisk means that there is no disk tier, or that it has failed.
+	// ErrNoDisk means that there is no disk tier, or that it has failed, or that its disk is full.
 	ErrNoDisk = errors.New("body writer: the disk tier is not available")
 	// ErrNoSpace means that the body, alone or with the others under way, would take more than its
 	// share of the disk budget.
@@ -90,8 +90,8 @@ const portionBytes = 1 << 20
 const bodyWriteTimeout = 10 * time.Second
 
 // NewBodyWriter begins a body of length bytes, -1 if that is not known yet. It fails where the disk
-// tier is off or has failed, and where so long a body has no place. The caller ends it with Close,
-// whatever becomes of it.
+// tier is off, full or has failed, and where so long a body has no place. The caller ends it with
+// Close, whatever becomes of it.
 func (s *Store) NewBodyWriter(length int64) (*BodyWriter, error) {
 	if s.disk == nil {
 		return nil, ErrNoDisk

@@ -289,7 +289,7 @@ func (dw *diskWriter) writeAccesses() error {
 // expireStep removes up to limit entries that have expired on disk, in one transaction. It returns
 // how many there were.
 func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
-	if !dw.expiring || dw.disk == nil || !dw.disk.up.Load() {
+	if !dw.expiring || !dw.diskUp() {
 		return 0, false, nil
 	}
 	due, err := dw.expired(limit)

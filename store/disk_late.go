@@ -204,7 +204,7 @@ func (dw *diskWriter) drainLate() {
 	begun := time.Now()
 	dw.late.ending = true
 	dw.late.begin(dw.memory)
-	for !dw.late.through() && dw.disk.up.Load() && time.Since(begun) < lateAtEnd {
+	for !dw.late.through() && dw.diskUp() && time.Since(begun) < lateAtEnd {
 		dw.queueLate()
 		if dw.flush() != nil {
 			return

@@ -70,7 +70,7 @@ func (s *Store) placeFor(w writeSize, waiting int64) diskPlace {
 	switch {
 	case !s.diskWriter.fits(w):
 		return placeNever
-	case !s.disk.up.Load(), s.diskWriter.isFull(w, waiting):
+	case !s.disk.writable(), s.diskWriter.isFull(w, waiting):
 		return placeLater
 	}
 	return placeNow

@@ -242,10 +242,11 @@ func (dw *diskWriter) writeBodies() (bool, error) {
 	}
 	if len(portions) > 0 {
 		defer dw.bodyWriters.read(portions)
-		if err := dw.writePortions(portions); err != nil {
+		err := dw.writePortions(portions)
+		dw.bodyWriters.done(portions) // also of some that went before the error
+		if err != nil {
 			return false, err
 		}
-		dw.bodyWriters.done(portions)
 	}
 	dw.syncBodies()
 	return len(portions) > 0, nil
@@ -291,7 +292,7 @@ func (dw *diskWriter) writePortions(portions []portion) error {
 	if !toRows {
 		return nil
 	}
-	return dw.transact(func(b *batch) error {
+	err := dw.transact(func(b *batch) error {
 		for i := range portions {
 			p := &portions[i]
 			if p.direct {
@@ -306,6 +307,12 @@ func (dw *diskWriter) writePortions(portions []portion) error {
 		}
 		return nil
 	})
+	for i := range portions {
+		if p := &portions[i]; err != nil && !p.direct {
+			p.wrote, p.stored, p.rowed = 0, 0, 0
+		}
+	}
+	return err
 }
 
 // writeToSlots writes chunks of a body to slots, up to limit bytes.

@@ -68,7 +68,9 @@ type queue struct {
 	bytes int64
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
-	wake  chan struct{}
+	// paused is how many jobs may wait while the disk is full, none of them a jobPut; 0: it is not.
+	paused int
+	wake   chan struct{}
 	// index finds the items that are queued and in no shard: that were never resident, or are not
 	// any more.
 	index *index
@@ -87,9 +89,27 @@ func (q *queue) push(j *job) bool {
 	if !q.open || len(q.jobs) >= queueJobs {
 		return false
 	}
+	if q.paused > 0 && j.kind != jobPut && q.repeats(j) {
+		return true
+	}
+	if q.paused > 0 && (j.kind == jobPut || len(q.jobs) >= q.paused) {
+		return false
+	}
 	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late {
 		return false
 	}
+	q.add(j)
+	if len(q.jobs) == 1 || q.bytes >= lingerBytes {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// add appends a job.
+func (q *queue) add(j *job) {
 	q.jobs = append(q.jobs, j)
 	q.byKey.set(keyPrefix(j.key), append(q.jobsOf(keyPrefix(j.key)), j))
 	q.bytes += j.cost
@@ -98,13 +118,6 @@ func (q *queue) push(j *job) bool {
 		j.item.set(isWaiting)
 		q.addIndex(j.item)
 	}
-	if len(q.jobs) == 1 || q.bytes >= lingerBytes {
-		select {
-		case q.wake <- struct{}{}:
-		default:
-		}
-	}
-	return true
 }
 
 // jobsOf are the jobs of the keys with a prefix, oldest first; under the queue's lock.
@@ -291,12 +304,18 @@ func (q *queue) position() (taken, end uint64) {
 func (q *queue) setOpen(open bool) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.open = open
+	q.open, q.paused = open, 0
 	if open {
 		return nil
 	}
-	jobs := q.jobs
+	jobs := q.clear()
 	q.taken += uint64(len(jobs))
+	return jobs
+}
+
+// clear empties the queue and returns what was in it.
+func (q *queue) clear() []*job {
+	jobs := q.jobs
 	for _, j := range jobs {
 		q.index.m.used.Add(-j.bookkeeping())
 		if j.kind == jobPut {

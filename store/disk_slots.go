@@ -153,28 +153,38 @@ type slotWrite struct {
 	ref   slotRef
 }
 
-// writeSlots writes chunks to slots. After an error what has been taken stays so until the file is
-// opened anew, which each caller's error brings about. It is for the disk writer.
+// writeSlots writes chunks to slots. After an error none is taken: no row leads to them. It is for
+// the disk writer.
 func (u *use) writeSlots(writes []slotWrite) error {
 	return u.do(func() error {
 		for i := range writes {
-			w := &writes[i]
-			slot, made, err := u.slots.Take()
-			if err != nil {
-				return fmt.Errorf("%s: %w", u.d.bodies, err)
-			}
-			if made {
-				u.d.syncFolder()
-			}
-			n := sumsIn(len(w.value))
-			w.ref.slot = slot
-			copy(w.ref.sums[:], w.value[:n])
-			if err := u.slots.WriteAt(w.value[n:], slot); err != nil {
+			if err := u.writeSlot(&writes[i]); err != nil {
+				for _, w := range writes[:i] {
+					u.slots.Give(w.ref.slot)
+				}
 				return err
 			}
 		}
 		return nil
 	}, nil, longWork{own: true})
+}
+
+// writeSlot writes a chunk to a slot, which is taken unless it fails.
+func (u *use) writeSlot(w *slotWrite) error {
+	slot, made, err := u.slots.Take()
+	if err != nil {
+		return fmt.Errorf("%s: %w", u.d.bodies, err)
+	}
+	if made {
+		u.d.syncFolder()
+	}
+	n := sumsIn(len(w.value))
+	w.ref.slot = slot
+	copy(w.ref.sums[:], w.value[:n])
+	if err = u.slots.WriteAt(w.value[n:], slot); err != nil {
+		u.slots.Give(slot)
+	}
+	return err
 }
 
 // writeSlots is that of the use, outside of a transaction.
@@ -184,7 +194,11 @@ func (d *disk) writeSlots(writes []slotWrite) error {
 	if d.use == nil {
 		return errDetached
 	}
-	return d.use.writeSlots(writes)
+	err := d.use.writeSlots(writes)
+	if lacksRoom(err) {
+		return &fullError{err}
+	}
+	return err
 }
 
 // putSlot writes a full chunk to a slot, and its row. value is as in slotWrite.
@@ -195,6 +209,7 @@ func (b *batch) putSlot(id uint64, number int, value []byte) error {
 	if err := u.writeSlots(writes); err != nil {
 		return err
 	}
+	b.taken = append(b.taken, writes[0].ref.slot)
 	u.slotted.Store(true)
 	return b.putSlotRow(key, &writes[0].ref)
 }

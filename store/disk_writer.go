@@ -152,7 +152,7 @@ func (dw *diskWriter) answer(tick <-chan time.Time) bool {
 	case reply := <-dw.syncs:
 		reply <- dw.flush()
 	case reply := <-dw.compactions:
-		dw.compactAsked(reply)
+		dw.compactUnlessFull(reply)
 	case err := <-dw.broken:
 		dw.reported(err)
 	case <-tick:
@@ -165,7 +165,7 @@ func (dw *diskWriter) answer(tick <-chan time.Time) bool {
 // wait sleeps until there is something to do; true when it is told to stop.
 func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 	var linger <-chan time.Time
-	if n, _, oldest := dw.queue.state(); n > 0 {
+	if n, _, oldest := dw.queue.state(); n > 0 && dw.diskUp() {
 		timer := time.NewTimer(time.Until(oldest.Add(lingerTime)))
 		defer timer.Stop()
 		linger = timer.C
@@ -185,7 +185,7 @@ func (dw *diskWriter) wait(tick <-chan time.Time) bool {
 	case reply := <-dw.syncs:
 		reply <- dw.flush()
 	case reply := <-dw.compactions:
-		dw.compactAsked(reply)
+		dw.compactUnlessFull(reply)
 	case err := <-dw.broken:
 		dw.reported(err)
 	case <-tick:
@@ -219,7 +219,7 @@ func (dw *diskWriter) step() bool {
 }
 
 // diskUp tells whether there is a file to write to.
-func (dw *diskWriter) diskUp() bool { return dw.disk != nil && dw.disk.up.Load() }
+func (dw *diskWriter) diskUp() bool { return dw.disk != nil && dw.disk.writable() }
 
 // writeTurn makes room for what waits, or writes it.
 func (dw *diskWriter) writeTurn() (bool, error) {
@@ -260,10 +260,12 @@ func (dw *diskWriter) onTick() {
 	if !dw.retryAt.IsZero() && !dw.now().Before(dw.retryAt) {
 		dw.retry()
 	}
-	if dw.diskUp() {
+	if dw.disk != nil && dw.disk.up.Load() {
 		dw.breakOff()
+		dw.shrinkSlots() // which a full disk needs
+	}
+	if dw.diskUp() {
 		dw.wantCompaction()
-		dw.shrinkSlots()
 	}
 	dw.lateTick()
 	if dw.ticks++; dw.ticks%placeTicks == 0 && dw.disk != nil {
@@ -276,8 +278,12 @@ func (dw *diskWriter) onTick() {
 	}
 }
 
-// retry tries to open the file again.
+// retry tries to open the file again, or to write to it.
 func (dw *diskWriter) retry() {
+	if dw.disk.full.Load() {
+		dw.resume()
+		return
+	}
 	if err := dw.reopen(); err == nil && !dw.trouble.on() {
 		dw.log.Info("disk tier is open", slog.String("file", dw.disk.path), slog.Int64("disk", dw.settings.Load().Disk),
 			slog.Int64("disk_bytes", dw.disk.used()), slog.Int64("disk_entries", dw.disk.entries.Load()))
@@ -304,13 +310,24 @@ func (dw *diskWriter) reported(err error) {
 }
 
 // failed gives the file up after an error: memory goes on alone, and the file is tried again later.
+// Where the disk is full the file is only written to no more.
 func (dw *diskWriter) failed(err error) {
+	if !isFull(err) || !dw.disk.up.Load() {
+		dw.giveUp(err)
+		return
+	}
+	dw.counts.errors[DiskTier].Add(1)
+	dw.pause(err)
+}
+
+// giveUp is failed for what the file cannot be read after.
+func (dw *diskWriter) giveUp(err error) {
 	if errors.Is(err, errDetached) {
 		return
 	}
 	dw.counts.errors[DiskTier].Add(1)
 	removed := errors.Is(err, errRemoved)
-	if !removed {
+	if toldAlready := isFull(err) && dw.trouble.full; !removed && !toldAlready {
 		dw.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
 	// First: who sees that the file is given up may count on the retry.
@@ -419,6 +436,7 @@ func (dw *diskWriter) beginAnew() (begun bool) {
 type trouble struct {
 	told map[string]bool // what has been said; nil: none is on
 	last time.Time       // of the store's clock: the last failure
+	full bool            // that the disk is full has been said
 }
 
 // calmTime is how long nothing may have failed for a trouble to be over.
@@ -454,6 +472,9 @@ func (dw *diskWriter) flush() error {
 		return nil
 	}
 	taken, end := dw.queue.position()
+	if dw.disk.full.Load() {
+		return errPaused
+	}
 	for ; taken < end; taken, _ = dw.queue.position() {
 		dw.commitWaiting()
 		made, err := dw.evictStep()
@@ -478,8 +499,11 @@ func (dw *diskWriter) drain() {
 	if dw.disk == nil {
 		return
 	}
+	if dw.disk.full.Load() { // once more
+		dw.resume()
+	}
 	_ = dw.flush() // failed has seen to it
-	for dw.accesses.len() > 0 && dw.disk.up.Load() {
+	for dw.accesses.len() > 0 && dw.diskUp() {
 		if err := dw.writeAccesses(); err != nil {
 			dw.failed(err)
 		}

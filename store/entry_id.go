@@ -79,7 +79,7 @@ func (s *Store) Drop(ids []EntryID, dryRun bool, others Selectors) (matched int,
 	if err := s.Sync(); err != nil {
 		return matched, fmt.Errorf("%w: %w", ErrNotDurable, err)
 	}
-	if !queued || !s.disk.up.Load() {
+	if !queued || !s.disk.writable() {
 		return matched, ErrNotDurable
 	}
 	return matched, nil

@@ -55,7 +55,8 @@ func onSmallDisk(t *testing.T, size string) (cfg Config, s *Store, clock *testCl
 	return cfg, openImpatient(t, cfg, bothTiers), clock, log
 }
 
-// TestFaultFullDisk fills a real file system of 8 MiB around the store, and makes room again.
+// TestFaultFullDisk fills a real file system of 8 MiB around the store, and makes room again. What
+// is on disk is found all the time.
 func TestFaultFullDisk(t *testing.T) {
 	if !mounted(t) {
 		return
@@ -68,6 +69,7 @@ func TestFaultFullDisk(t *testing.T) {
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
+	s.memory.clear()
 	ballast := filepath.Join(filepath.Dir(cfg.Path), "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 16<<20), 0o600); err == nil {
 		t.Fatal("16 MiB went onto 8")
@@ -76,7 +78,7 @@ func TestFaultFullDisk(t *testing.T) {
 		s.Put(signedEntry(s, url(n), 1, 5_000), 0)
 		_ = s.Sync()
 	}
-	if st := s.Stats(); st.Disk.State != "failed" || st.Errors[DiskTier] == 0 {
+	if st := s.Stats(); st.Disk.State != "full" || st.Errors[DiskTier] == 0 {
 		t.Fatalf("on a full disk: %+v", st)
 	}
 	if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
@@ -84,7 +86,7 @@ func TestFaultFullDisk(t *testing.T) {
 	}
 	for n := range 100 {
 		if version, _ := found(t, s, url(n)); version != 1 {
-			t.Errorf("%s: version %d; memory does not go on", url(n), version)
+			t.Errorf("%s: version %d; neither tier goes on", url(n), version)
 		}
 	}
 	clock.advance(retryTime) // the file has free pages: this may succeed, until more is stored
@@ -139,5 +141,29 @@ func TestFaultFullDiskLogsOnce(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "\n"); n > 2 {
 		t.Errorf("%d lines logged:\n%.3000s", n, log)
+	}
+}
+
+// TestStartOnAFullDisk: what is there is found.
+func TestStartOnAFullDisk(t *testing.T) {
+	if !mounted(t) {
+		return
+	}
+	cfg, s, _, log := onSmallDisk(t, "8m")
+	urls := putPages(t, s, 100)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	ballast := filepath.Join(filepath.Dir(cfg.Path), "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 16<<20), 0o600); err == nil {
+		t.Fatal("16 MiB went onto 8")
+	}
+	s = openImpatient(t, cfg, diskTier)
+	for n := 0; s.Stats().Disk.State == "open" && n < 2_000; n++ {
+		s.Put(signedEntry(s, fmt.Sprintf("http://example.com/new/%d", n), 1, 5_000), 0)
+		_ = s.Sync()
+	}
+	if n := hits(t, s, urls); n != len(urls) || s.Stats().Disk.State != "full" {
+		t.Errorf("%d of %d pages are found, %+v:\n%s", n, len(urls), s.Stats().Disk, log)
 	}
 }

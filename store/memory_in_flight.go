@@ -24,7 +24,7 @@ func (s *Store) Reserve(n, total int64) bool {
 	if inFlight <= most && m.charge(n, !small) {
 		return true
 	}
-	if total > 0 && total <= smallInFlight/2 && s.disk != nil && s.disk.up.Load() {
+	if total > 0 && total <= smallInFlight/2 && s.disk != nil && s.disk.writable() {
 		if m.used.Add(n) <= budget+smallInFlight {
 			return true
 		}

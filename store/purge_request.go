@@ -294,7 +294,7 @@ func (dw *diskWriter) commitSome(reqs []*PurgeRequest, masks *masks) int {
 	if err == nil {
 		return len(reqs)
 	}
-	dw.failed(err)
+	dw.giveUp(err) // also where the disk is full: what is read next may be what is purged
 	lost := false
 	for _, req := range reqs {
 		if !req.rec.written { // else it is in the file begun in place of one removed

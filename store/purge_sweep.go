@@ -243,7 +243,7 @@ func (sw *sweep) next(m *memory, rec *purgeRecord) (items []*item) {
 // more: what comes to the disk later passes the disk writer, which judges it by the record in
 // memory.
 func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
-	if len(dw.sweeps.disk) == 0 || !dw.disk.up.Load() {
+	if len(dw.sweeps.disk) == 0 || !dw.diskUp() {
 		return 0, false, nil
 	}
 	left, through := limit, 0

@@ -65,8 +65,8 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		old.giveBack(e)
 		return RefusedDamaged
 	}
-	s.place(sh, it, e, resident, maxVariants)
-	if !s.enqueue(j, it, e, below, place) && !resident {
+	first := s.place(sh, it, e, resident, maxVariants)
+	if !s.enqueue(j, it, e, below, place, first) && !resident {
 		old.giveBack(e)
 		return RefusedFull
 	}
@@ -76,11 +76,11 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	return Stored
 }
 
-// place puts an item in place of what e replaces.
-func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) {
+// place puts an item in place of what e replaces. first says that nothing was stored of the key.
+func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) (first bool) {
 	it.id = e.ID
 	it.variants = uint8(min(maxVariants, math.MaxUint8))
-	first := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
+	first = sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
 	*sh.stamp(e.Key)++
 	it.setCredit(s.replace(sh, e, maxVariants))
 	if resident {
@@ -90,6 +90,7 @@ func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants 
 	} else {
 		sh.setComplete(&e.Key, false)
 	}
+	return first
 }
 
 // outOfOrder is why e is not stored. Damage of the body that a renewal has in common with what it
@@ -332,7 +333,7 @@ func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job
 // it is resident it is late then. Older rows of the variant are deleted all the same, so that they
 // do not come back when the item leaves memory. It runs under the shard's lock, so that jobs are in
 // the order of their effects on memory.
-func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlace) bool {
+func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlace, first bool) bool {
 	if j == nil {
 		return false
 	}
@@ -350,7 +351,9 @@ func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlac
 	} else {
 		s.memory.shards[it.shard].noteLate(it)
 	}
-	s.queue.push(&job{kind: jobSupersede, id: j.below, below: j.below, key: e.Key, variant: e.Variant, cost: deletionCost, at: j.at})
+	if !first {
+		s.queue.push(j.supersession())
+	}
 	return false
 }
 

@@ -11,7 +11,8 @@ type TierStats struct {
 	Bytes int64
 	// Budget is the limit in force, in bytes; 0 when the tier is off.
 	Budget int64
-	// State is "open", "off", "opening", "failed" (tried again every 30 s) or "closed".
+	// State is "open", "off", "opening" or "closed", or of what is tried again every 30 s "full",
+	// when it is read and there is no room to write to it, or "failed", when it is neither.
 	State string
 }
 

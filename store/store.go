@@ -190,10 +190,10 @@ func (s *Store) Sync() error {
 }
 
 // LargestBody is the length in bytes past which no body has a place: half of the disk budget, or
-// the memory budget where that is more or the disk is off or has failed.
+// the memory budget where that is more or the disk is off, has failed or is full.
 func (s *Store) LargestBody() int64 {
 	settings := s.settings.Load()
-	if s.disk == nil || !s.disk.up.Load() {
+	if s.disk == nil || !s.disk.writable() {
 		return settings.Memory
 	}
 	return max(settings.Memory, settings.largestOnDisk())
@@ -218,6 +218,9 @@ func (s *Store) Stats() Stats {
 		switch up := s.disk.up.Load(); {
 		case up:
 			st.FileBytes = s.disk.length()
+			if s.isOpen() && s.disk.full.Load() {
+				st.Disk.State = "full"
+			}
 		case s.isOpen():
 			st.Disk.State = "failed"
 		}

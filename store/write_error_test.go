@@ -2,9 +2,11 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -47,6 +49,13 @@ func (f *failing) wrap(write writeAt) writeAt {
 		}
 		return n, err
 	}
+}
+
+// mend has all writes pass from now on.
+func (f *failing) mend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pass = math.MaxInt
 }
 
 // TestFaultWriteErrors has the disk fail at any write of any transaction, in the ways disks fail,
@@ -96,6 +105,9 @@ func faultyDisk(t *testing.T, pass int, write, reopen error) {
 		s.Put(signedEntry(s, url(20+n%20), n, 700), 0)
 		_ = s.Sync()
 	}
+	if full := errors.Is(write, syscall.ENOSPC); !full && s.Stats().Disk.State == "full" {
+		t.Errorf("after %d writes: the disk counts as full", pass)
+	}
 	for n := range 20 {
 		if version, _ := found(t, s, url(n)); version != 1 {
 			t.Errorf("after %d writes: %s: version %d; memory does not go on", pass, url(n), version)
@@ -109,6 +121,7 @@ func faultyDisk(t *testing.T, pass int, write, reopen error) {
 		waitFor(t, func() bool { return s.Stats().Errors[DiskTier] == 2 })
 		files.refuse(nil)
 	}
+	failure.mend()
 	clock.advance(retryTime)
 	waitFor(t, func() bool { return s.Stats().Disk.State == "open" })
 	goOn(t, s)

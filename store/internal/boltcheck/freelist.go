@@ -41,7 +41,8 @@ type MetaPage struct {
 	Root     uint64 // page of the bucket of buckets
 	Freelist uint64 // its page
 	Pages    uint64 // allocated from the file so far
-	txid     uint64
+	// Transaction is that which has written it.
+	Transaction uint64
 }
 
 // Freelist returns ErrDamaged when the list of free pages cannot be right. A file whose meta
@@ -106,7 +107,7 @@ func Meta(file io.ReaderAt) error {
 func ReadMeta(file io.ReaderAt) (MetaPage, bool) {
 	first, ok := metaAt(file, 0)
 	if ok {
-		if second, valid := metaAt(file, first.PageSize); valid && second.txid > first.txid {
+		if second, valid := metaAt(file, first.PageSize); valid && second.Transaction > first.Transaction {
 			return second, true
 		}
 		return first, true
@@ -131,7 +132,7 @@ func metaAt(file io.ReaderAt, off int64) (MetaPage, bool) {
 		return MetaPage{}, false
 	}
 	return MetaPage{
-		PageSize: int64(u32(b[8:])), Root: u64(b[16:]), Freelist: u64(b[32:]), Pages: u64(b[40:]), txid: u64(b[48:]),
+		PageSize: int64(u32(b[8:])), Root: u64(b[16:]), Freelist: u64(b[32:]), Pages: u64(b[40:]), Transaction: u64(b[48:]),
 	}, true
 }
 

@@ -1,0 +1,183 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/larder-cache/larder/store/internal/boltcheck"
+)
+
+// A disk that is full stops writing, not reading. What fails for want of room has changed nothing:
+// bbolt has rolled the transaction back, and no row leads to the slots that were written for it. So
+// the file stays in use, and the disk writer pauses:
+//
+//	write fails ─► pause ─► retryTime ─► resume ─► what is queued and late is written
+//	                 │                      │
+//	                 └── a purge is written └── or fails again ─► pause
+//
+// In a pause nothing is written, evicted, expired, swept or compacted, and no body goes to disk
+// while it arrives. Look-ups and readers go on. What is stored stays in memory, late. What it takes
+// the place of on disk, and what is to be deleted there, waits in the queue, where look-ups see it:
+// else an old response would be back once the new one has left memory. A purge is written at once,
+// as the file may have free pages. One that cannot be written costs the file, as ever.
+//
+// Two failures of a full disk give the file up all the same. A sync that has failed may have lost
+// what was written before, and the next one would succeed without that. And where bbolt could write
+// its meta page in part, that may have made the transaction one that has happened, of which bbolt
+// has thrown away what it knows of free pages.
+
+// fullError says that the disk had no room for a write, of which nothing has come.
+type fullError struct{ cause error }
+
+// Error is that of the cause.
+func (e *fullError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *fullError) Unwrap() error { return e.cause }
+
+// errPaused says that writing has not been tried again since the disk was full.
+var errPaused = errors.New("the disk is full, and has not been tried again yet")
+
+func isFull(err error) bool {
+	_, full := errors.AsType[*fullError](err)
+	return full
+}
+
+// lacksRoom tells whether the system had no room for a write, or for a file to begin one. A sync is
+// another matter.
+func lacksRoom(err error) bool {
+	e, ok := errors.AsType[*fs.PathError](err)
+	return ok && (e.Op == "write" || e.Op == "open") &&
+		slices.ContainsFunc(fullErrors[:], func(full error) bool { return errors.Is(e.Err, full) })
+}
+
+// ifFull makes a fullError of the error of a transaction for which there was no room, unless the
+// file has it all the same.
+func (u *use) ifFull(err error, transaction int) error {
+	if _, wedged := errors.AsType[*wedgedError](err); wedged || !lacksRoom(err) {
+		return err
+	}
+	meta, ok := boltcheck.ReadMeta(u.file)
+	if !ok || meta.Transaction >= uint64(transaction) {
+		return err
+	}
+	return &fullError{err}
+}
+
+// writable tells whether there is a file that is written to, and not only read.
+func (d *disk) writable() bool { return d.up.Load() && !d.full.Load() }
+
+// pause stops writing for retryTime. What is queued is late.
+func (dw *diskWriter) pause(err error) {
+	dw.tell(slog.LevelError, "disk tier: the disk is full; nothing is written, and what is there is served",
+		slog.Duration("retry", retryTime), slog.Any("error", err))
+	dw.trouble.full = true
+	// First: who sees that it is full may count on the retry.
+	dw.retryAt = dw.now().Add(retryTime)
+	dw.disk.full.Store(true)
+	dw.endCompaction(err)
+	dw.bodyWriters.setAccepting(false)
+	for _, j := range dw.queue.pause(dw.pausedJobs()) {
+		j.refused = true
+		dw.s.endPut(j)
+	}
+	dw.writing = 0
+	// What a transaction has swept that failed is there still.
+	dw.endSweeps()
+	dw.sweepAnew()
+}
+
+// pausedJobs is how many deletions may wait in a pause. They count in memory.
+func (dw *diskWriter) pausedJobs() int {
+	return int(min(max(dw.settings.Load().Memory/8/deletionCost, 1<<10), queueJobs))
+}
+
+// resume tries to write again.
+func (dw *diskWriter) resume() {
+	dw.retryAt = time.Time{}
+	dw.expiring, dw.pending = true, true
+	dw.disk.full.Store(false)
+	dw.queue.setOpen(true)
+	dw.bodyWriters.resume()
+}
+
+// compactUnlessFull is compactAsked where the file is written to.
+func (dw *diskWriter) compactUnlessFull(reply chan compactReply) {
+	if dw.disk.full.Load() {
+		reply <- compactReply{err: fmt.Errorf("compact %s: %w", dw.disk.path, errPaused)}
+		return
+	}
+	dw.compactAsked(reply)
+}
+
+// takeBack gives back the slots of a transaction that has failed for want of room, and has what it
+// would have deleted count as stored.
+func (b *batch) takeBack() {
+	if len(b.taken) > 0 {
+		b.slots.Give(b.taken...)
+	}
+	for _, r := range b.removed {
+		b.writer.disk.pins.keep(r.id)
+	}
+}
+
+// pause has the queue take nothing but deletions, so many at most, until it is opened or shut. It
+// returns the entries that were in it, in the place of which it deletes what they would replace.
+func (q *queue) pause(most int) (puts []*job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	jobs := q.clear()
+	q.paused = most
+	for _, j := range jobs {
+		if j.kind == jobPut {
+			puts = append(puts, j)
+			j = j.supersession()
+		}
+		if !q.repeats(j) {
+			q.add(j)
+		}
+	}
+	q.taken += uint64(len(jobs) - len(q.jobs))
+	return puts
+}
+
+// supersession is a job that deletes what j would replace.
+func (j *job) supersession() *job {
+	return &job{kind: jobSupersede, id: j.below, below: j.below, key: j.key, variant: j.variant, cost: deletionCost, at: j.at}
+}
+
+// repeats tells whether a deletion waits that does the same, as nothing comes to disk between the
+// two: in a pause a page may be refreshed any number of times.
+func (q *queue) repeats(j *job) bool {
+	return slices.ContainsFunc(q.jobsOf(keyPrefix(j.key)), func(o *job) bool {
+		switch {
+		case o.kind != j.kind || o.key != j.key:
+			return false
+		case j.kind == jobDelete:
+			return o.id == j.id
+		}
+		return o.variant.Equal(&j.variant)
+	})
+}
+
+// resume takes bodies in again, in the same file. How far that is synced stands: one sync may still
+// be under way.
+func (set *bodyWriters) resume() {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.accepting = true
+}
+
+// keep notes that what a transaction was to delete is stored after all.
+func (p *pins) keep(id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if held := p.held[id]; held != nil {
+		p.heldBytes -= held.bytes
+		held.bytes = 0
+	}
+}
