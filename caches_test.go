@@ -38,6 +38,7 @@ func TestAPurgeByANodeWithoutTheQueryRules(t *testing.T) {
 	}()
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=600")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	for range 2 {

@@ -160,7 +160,10 @@ func testUnsafeRequestOfAFailure(t *testing.T, givenUp bool) {
 	if err := failing.open(); err == nil {
 		t.Fatal("it can be opened")
 	}
-	origin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "max-age=60") })
+	origin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.WriteHeader(http.StatusOK)
+	})
 	ask := func(p *pooled, method string) string {
 		w := httptest.NewRecorder()
 		httpcache.Middleware(p.NewRoute(httpcache.Rules{}, nil))(origin).ServeHTTP(w, httptest.NewRequest(method, "http://example.com/", nil))
@@ -203,7 +206,10 @@ func TestUnsafeRequestByTheRulesOfTheOtherCache(t *testing.T) {
 			}
 		}()
 	}
-	origin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "max-age=60") })
+	origin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.WriteHeader(http.StatusOK)
+	})
 	ask := func(p *pooled, rules httpcache.QueryRules, method, target string) string {
 		w := httptest.NewRecorder()
 		route := p.NewRoute(httpcache.Rules{Key: httpcache.KeyRules{Query: rules}}, nil)

@@ -30,6 +30,7 @@ func TestPurgeMethodInAFleet(t *testing.T) {
 			t.Error("the PURGE has passed")
 		}
 		w.Header().Set("Cache-Control", "max-age=600")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	ask := func(method string) *httptest.ResponseRecorder {

@@ -149,6 +149,7 @@ func TestAHandlerAsksForThePass(t *testing.T) {
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		calls++
 		w.Header().Set("Cache-Control", "max-age=60")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	n, err := newNode(new(memoryEngine)) // that has never joined
@@ -188,7 +189,9 @@ func TestAFileOpenedInAFleetIsSuspect(t *testing.T) {
 		w.Header().Set("Etag", `"v"`)
 		if r.Header.Get("If-None-Match") != "" {
 			w.WriteHeader(http.StatusNotModified)
+			return nil
 		}
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	const shared = `"shared":{"engine":"memory","store":false}`
@@ -234,6 +237,7 @@ func TestInvalidationsTravel(t *testing.T) {
 	}
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=600")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	log, after := server.Clients(1)[0], fleet.Generation(0)
@@ -297,6 +301,7 @@ func TestAnUnsafeRequestReachesTheSharedTier(t *testing.T) {
 		}
 		w.Header().Set("Cache-Control", "max-age=600")
 		w.Header().Set("Version", strconv.Itoa(version))
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	ask := func(method string) http.Header {

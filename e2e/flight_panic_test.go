@@ -89,6 +89,7 @@ func TestBreakWithFollowers(t *testing.T) {
 			}
 			return nil, false
 		})
+		w.WriteHeader(http.StatusOK)
 		return nil
 	}
 	dials := func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

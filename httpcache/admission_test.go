@@ -383,6 +383,7 @@ func TestUnsafeRequestsAreSent(t *testing.T) {
 		b := newBudgeted(t, origin.Limits{}, func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Cache-Control", "max-age=1, stale-if-error=600")
 			w.Header().Set("Content-Location", "http://example.com/order")
+			w.WriteHeader(http.StatusOK)
 			return nil
 		})
 		b.h.Methods = []string{http.MethodGet, http.MethodPost}

@@ -48,6 +48,7 @@ func TestDecisionSaysWhyTheOriginAnswered(t *testing.T) {
 	h.Status = StatusFull
 	private := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "private")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	for _, tc := range []struct {

@@ -106,6 +106,7 @@ func TestExplainedAnswer(t *testing.T) {
 	r := newTestRequest(w)
 	p := &plainRequest{next: func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	}}
 	trace := p.Explain()

@@ -295,6 +295,7 @@ func TestRefreshHasNoClientFromTheStart(t *testing.T) {
 	next := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=600")
 		w.Header().Set("Age", "100")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	ask := func() {
@@ -424,6 +425,7 @@ func TestNoStoreBeginsNoRefresh(t *testing.T) {
 		calls++
 		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=600")
 		w.Header().Set("Age", "100")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	c.ask()

@@ -350,6 +350,7 @@ func TestQueryOfItsOwnOnThePass(t *testing.T) {
 	// it.
 	private := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "private")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	for name, own := range map[string]handlerFunc{"that may be stored": storable, "that may not": private} {

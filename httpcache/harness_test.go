@@ -68,9 +68,10 @@ func newTestRequest(_ http.ResponseWriter, header ...string) *http.Request {
 	return r
 }
 
-// storable answers with nothing, which is fresh for a minute.
+// storable answers with an empty body, which is fresh for a minute.
 var storable = handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Cache-Control", "max-age=60")
+	w.WriteHeader(http.StatusOK)
 	return nil
 })
 

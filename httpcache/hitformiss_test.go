@@ -43,6 +43,7 @@ func TestNotShareableIsRememberedWhileConfirmed(t *testing.T) {
 	}{
 		"no-store": {nil, func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Cache-Control", "no-store")
+			w.WriteHeader(http.StatusOK)
 			return nil
 		}},
 		"304 to the client's conditional": {[]string{"If-None-Match", `"v1"`}, func(w http.ResponseWriter, r *http.Request) error {
@@ -50,7 +51,9 @@ func TestNotShareableIsRememberedWhileConfirmed(t *testing.T) {
 			w.Header().Set("Etag", `"v1"`)
 			if r.Header.Get("If-None-Match") != "" {
 				w.WriteHeader(http.StatusNotModified)
+				return nil
 			}
+			w.WriteHeader(http.StatusOK)
 			return nil
 		}},
 		"parts of what is too large": {[]string{"Range", "bytes=0-0"}, func(w http.ResponseWriter, r *http.Request) error {
@@ -124,6 +127,7 @@ func TestLateHeaderOfWhatWasNotShareable(t *testing.T) {
 			arrived <- struct{}{}
 			<-proceed
 		}
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	c.h.Wait = time.Hour
@@ -158,7 +162,9 @@ func TestAnswersToOddRequestsAreNotRemembered(t *testing.T) {
 				if r.Header.Get("X-Odd") != "" {
 					w.Header().Set("Cache-Control", "no-store")
 					w.WriteHeader(status)
+					return nil
 				}
+				w.WriteHeader(http.StatusOK)
 				return nil
 			})
 			c.ask("X-Odd", "1")
@@ -177,6 +183,7 @@ func TestOddFieldOnAColdKeyHeals(t *testing.T) {
 		if r.Header.Get("X-Odd") != "" {
 			w.Header().Set("Cache-Control", "private")
 		}
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	c.ask("X-Odd", "1")
@@ -201,6 +208,7 @@ func TestRewrittenRequestIsRememberedAsItCame(t *testing.T) {
 			w.Header().Set("Cache-Control", "no-store")
 		}
 		r.Header.Del("Accept")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	c.ask("Accept", events)
@@ -234,6 +242,7 @@ func TestAnswerOfARequestThatGaveUpWaitingIsRemembered(t *testing.T) {
 				close(hangs)
 				<-proceed
 			}
+			w.WriteHeader(http.StatusOK)
 			return nil
 		})
 		c.h.Wait = time.Millisecond
@@ -287,7 +296,9 @@ func TestRefusedFieldLeavesOthersOneFetch(t *testing.T) {
 					if r.Header.Get("X-Odd") != "" {
 						w.Header().Set("Cache-Control", "private, no-store")
 						w.WriteHeader(status)
+						return nil
 					}
+					w.WriteHeader(http.StatusOK)
 					return nil
 				})
 				for i := range 5 {
@@ -325,7 +336,9 @@ func TestHitForMissIsExplainedOfThoseItHoldsFor(t *testing.T) {
 			if r.Header.Get("X-Odd") != "" {
 				w.Header().Set("Cache-Control", "no-store")
 				w.WriteHeader(http.StatusForbidden)
+				return nil
 			}
+			w.WriteHeader(http.StatusOK)
 			return nil
 		})
 		want := func(answer string, header ...string) {

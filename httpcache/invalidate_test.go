@@ -20,6 +20,7 @@ func TestRewrittenMethodInvalidatesAllTheSame(t *testing.T) {
 	c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=60")
 		r.Method = http.MethodGet
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	c.ask()
@@ -130,6 +131,7 @@ func TestInvalidationAfterARestart(t *testing.T) {
 	next := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("No-Vary-Search", "params")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	open := func() *testHandler {
@@ -256,6 +258,7 @@ func TestPostThatIsPassedOnInvalidates(t *testing.T) {
 	h.Methods = append(slices.Clone(h.Methods), http.MethodPost)
 	private := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Cache-Control", "private")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	post(h, private)
@@ -307,6 +310,7 @@ func TestInvalidationByBothNames(t *testing.T) {
 				if header[0] != "" {
 					w.Header().Set(header[0], header[1])
 				}
+				w.WriteHeader(http.StatusOK)
 				return nil
 			})
 			got := serve(http.MethodGet, "/some/path?and=query", tc.stored, page)

@@ -37,6 +37,7 @@ func TestPurgeIsNotToldAsAnotherRequests(t *testing.T) {
 			if r.Method == http.MethodPost {
 				w.Header().Set("Location", "/list")
 			}
+			w.WriteHeader(http.StatusOK)
 			return nil
 		})
 		r := requestFor(path)

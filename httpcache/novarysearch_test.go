@@ -28,6 +28,7 @@ func TestNoVarySearchAfterARestart(t *testing.T) {
 		if says != "" {
 			w.Header().Set("No-Vary-Search", says)
 		}
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	open := func() *testHandler {

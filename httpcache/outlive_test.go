@@ -50,6 +50,7 @@ func (l *leaving) do(ctx context.Context, method, url string) {
 func (l *leaving) answer(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodGet {
 		w.Header().Set("Cache-Control", "max-age=6000")
+		w.WriteHeader(http.StatusOK)
 		return nil
 	}
 	began := time.Now()

@@ -247,7 +247,9 @@ func TestRemoteIsToldOfARenewal(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=0")
 		if r.Header.Get("If-None-Match") != "" {
 			w.WriteHeader(http.StatusNotModified)
+			return nil
 		}
+		w.WriteHeader(http.StatusOK)
 		return nil
 	})
 	ask(t, one, next)

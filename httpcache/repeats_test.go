@@ -171,6 +171,7 @@ func TestRepeatsAreOfOneClient(t *testing.T) {
 			<-begin
 			w.Header().Set("Cache-Control", "max-age=60")
 			w.Header().Set(RepeatsField, "7") // as another Larder behind this one says
+			w.WriteHeader(http.StatusOK)
 			return nil
 		})
 		var all sync.WaitGroup

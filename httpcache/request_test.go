@@ -24,6 +24,8 @@ func readsFewFields(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNotFound)
 	case !slices.Contains(read, "X-Forwarded-Proto"):
 		http.Redirect(w, r, "https://example.com/", http.StatusMovedPermanently)
+	default:
+		w.WriteHeader(http.StatusOK)
 	}
 	return nil
 }

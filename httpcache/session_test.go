@@ -155,6 +155,7 @@ func TestSessionThatIsKeyed(t *testing.T) {
 		next := handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Cache-Control", "max-age=60")
 			w.Header().Set(rfc9111.SessionField, r.Header.Get(rfc9111.SessionField))
+			w.WriteHeader(http.StatusOK)
 			return nil
 		})
 		for _, want := range []string{"200 Larder; fwd=uri-miss; stored", "200 Larder; hit; ttl=60"} {

@@ -45,6 +45,7 @@ func TestHeadThatShowsItsMethod(t *testing.T) {
 				asked <- r.Method
 				w.Header().Set("Cache-Control", "max-age=60")
 				w.Header().Set("Etag", `"1"`)
+				w.WriteHeader(http.StatusOK)
 				return nil
 			})
 			ask(t, h, next)

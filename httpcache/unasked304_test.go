@@ -20,7 +20,9 @@ func TestUnaskedNotModified(t *testing.T) {
 				c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {
 					if w.Header().Set("Cache-Control", tc.lifetime); r.Header.Get("X-Odd") != "" {
 						w.WriteHeader(http.StatusNotModified)
+						return nil
 					}
+					w.WriteHeader(http.StatusOK)
 					return nil
 				})
 				if tc.lifetime != "" {

@@ -139,6 +139,7 @@ func TestWithoutPass(t *testing.T) {
 func TestThePassIsReadBeforeTheLookUp(t *testing.T) {
 	s := newPassSite(t, func(_ int64, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
+		w.WriteHeader(http.StatusOK)
 	})
 	s.get()
 	pass := s.cache.pass
